@@ -1,0 +1,53 @@
+"""The reference implementation of backpropagation.
+
+>>> import backprop_ref as br
+>>> network = br.Network([2, 4, 1], activations=["sigmoid", "sigmoid"], loss="sum_squared_error")
+>>> params = network.init(seed=1)
+>>> loss, grads = br.value_and_grad(network, params, [[0.0, 1.0]], [[1.0]])
+>>> grads.W[0].shape
+(2, 4)
+"""
+
+from backprop_ref.api import Trace, evaluate, predict, trace, value_and_grad, vjp
+from backprop_ref.backends import backends, get_backend
+from backprop_ref.backends.base import BackendStatus
+from backprop_ref.data.dataset import one_hot
+from backprop_ref.errors import BackendUnavailable, BackpropRefError, InvalidInput, TrainingDiverged
+from backprop_ref.network import Network
+from backprop_ref.optimizers import SGD, Adam, Constant, Cosine, Step
+from backprop_ref.parameters import Model, Parameters, load, save
+from backprop_ref.settings import use
+from backprop_ref.training import Epoch, Result, train
+from backprop_ref.version import __version__
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "BackendStatus",
+    "BackendUnavailable",
+    "BackpropRefError",
+    "Constant",
+    "Cosine",
+    "Epoch",
+    "InvalidInput",
+    "Model",
+    "Network",
+    "Parameters",
+    "Result",
+    "Step",
+    "Trace",
+    "TrainingDiverged",
+    "__version__",
+    "backends",
+    "evaluate",
+    "get_backend",
+    "load",
+    "one_hot",
+    "predict",
+    "save",
+    "trace",
+    "train",
+    "use",
+    "value_and_grad",
+    "vjp",
+]

@@ -1,0 +1,174 @@
+"""The functions of ``import backprop_ref as br``: they check and convert, and let `mlp` and a backend compute."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from backprop_ref import metrics, mlp
+from backprop_ref.backends import get_backend
+from backprop_ref.errors import InvalidInput
+from backprop_ref.network import Network
+from backprop_ref.parameters import Parameters, as_float_dtype
+
+
+class Trace(NamedTuple):
+    """Every intermediate of one forward and backward pass, in NumPy arrays; index 0 is the first layer.
+
+    ``z[l]``, ``a[l]`` and ``delta[l]`` are (batch, n_out), ``dW[l]`` (n_in, n_out), ``db[l]`` (n_out,), ``dx`` (batch, n_in).
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    z: list[np.ndarray]
+    a: list[np.ndarray]
+    delta: list[np.ndarray]
+    dW: list[np.ndarray]
+    db: list[np.ndarray]
+    dx: np.ndarray
+    loss: float
+
+
+def value_and_grad(network: Network, params: Parameters, x, y, *, backend=None, numerics=None, shards=1, device=None, threads=None):
+    """The loss and its gradient with respect to every weight and bias.
+
+    Parameters
+    ----------
+    network : Network
+    params : Parameters
+        Their dtype is the precision of everything.
+    x : array of shape (batch, n_in)
+    y : array of shape (batch, n_out)
+    backend, numerics, device, threads : optional
+        See `get_backend`.
+    shards : int
+        Parts into which the batch is cut; their sums are added in order.
+
+    Returns
+    -------
+    loss : float
+    grads : Parameters
+        dW and db, laid out like `params`.
+
+    Raises
+    ------
+    InvalidInput
+        Shapes or dtypes that do not fit; the message gives both.
+    """
+    x, y = checked_data(network, x, y, params.dtype)
+    check_fit(network, params)
+    if isinstance(shards, bool) or not isinstance(shards, int | np.integer) or shards < 1:
+        raise InvalidInput(f"shards={shards!r}: a whole number, 1 or more, is needed")
+    backend = get_backend(backend, numerics, device, threads)
+    with backend.scope():
+        loss, grads, _ = mlp.value_and_grad(backend, network, *on_backend(backend, params, x, y), shards)
+        return float(backend.to_numpy(loss)), as_parameters(backend, grads, params)
+
+
+def vjp(network: Network, params: Parameters, x, da, *, backend=None, numerics=None, device=None, threads=None):
+    """Gradients for any upstream gradient: of Σ da·a, a the network's output, with da held fixed.
+
+    Parameters
+    ----------
+    da : array of shape (batch, n_out)
+        dLoss/da of the last layer, for whatever loss.
+
+    Returns
+    -------
+    grads : Parameters
+    dx : array of shape (batch, n_in)
+    """
+    x, da = checked_data(network, x, da, params.dtype, "da")
+    check_fit(network, params)
+    backend = get_backend(backend, numerics, device, threads)
+    with backend.scope():
+        grads, dx = mlp.vjp(backend, network, *on_backend(backend, params, x, da))
+        return as_parameters(backend, grads, params), backend.to_numpy(dx)
+
+
+def trace(network: Network, params: Parameters, x, y, *, backend=None, numerics=None, device=None, threads=None):
+    """One forward and backward pass with every z, a, delta, dW and db, as a `Trace` of NumPy arrays."""
+    x, y = checked_data(network, x, y, params.dtype)
+    check_fit(network, params)
+    backend = get_backend(backend, numerics, device, threads)
+    with backend.scope():
+        made = mlp.trace(backend, network, *on_backend(backend, params, x, y))
+        lists = {name: [backend.to_numpy(array) for array in getattr(made, name)] for name in ("z", "a", "delta", "dW", "db")}
+        return Trace(x=x, y=y, **lists, dx=backend.to_numpy(made.dx), loss=float(backend.to_numpy(made.loss)))
+
+
+def predict(network: Network, params: Parameters, x, *, backend=None, numerics=None, device=None, threads=None):
+    """The network's output for each row of x, shape (batch, n_out)."""
+    x = checked_rows(x, network.sizes[0], "x", params.dtype)
+    check_fit(network, params)
+    backend = get_backend(backend, numerics, device, threads)
+    with backend.scope():
+        weights, x = on_backend(backend, params, x)
+        return backend.to_numpy(mlp.forward(backend, network, weights, x)[1][-1])
+
+
+def evaluate(network: Network, params: Parameters, x, y, *, backend=None, numerics=None, device=None, threads=None):
+    """``{"loss": …, "accuracy": …}``, or ``"r2"`` in place of accuracy where targets are numbers."""
+    x, y = checked_data(network, x, y, params.dtype)
+    check_fit(network, params)
+    backend = get_backend(backend, numerics, device, threads)
+    with backend.scope():
+        return evaluate_on(backend, network, params, x, y)
+
+
+def evaluate_on(backend, network, params, x, y):
+    """`evaluate` for checked arguments, inside the backend's scope."""
+    weights, x_, y_ = on_backend(backend, params, x, y)
+    z, a = mlp.forward(backend, network, weights, x_)
+    loss = backend.loss_forward(network.loss, network.activations[-1], z[-1], a[-1], y_)
+    metric = metrics.metric_name(network, y)
+    return {"loss": float(backend.to_numpy(loss)), metric: metrics.score(metric, backend.to_numpy(a[-1]), y)}
+
+
+def on_backend(backend, params, *arrays):
+    """`params` as `mlp.Weights`, and the arrays, in the backend's arrays of the dtype of `params`."""
+    dtype = params.dtype.name
+    weights = mlp.Weights([backend.asarray(W, dtype) for W in params.W], [backend.asarray(b, dtype) for b in params.b])
+    return weights, *(backend.asarray(array, dtype) for array in arrays)
+
+
+def as_parameters(backend, gradients, params):
+    """`mlp.Weights` in a backend's arrays as `Parameters` laid out like `params`."""
+    result = Parameters(np.empty_like(params.flat), params.sizes)
+    for targets, arrays in ((result.W, gradients.W), (result.b, gradients.b)):
+        for target, array in zip(targets, arrays, strict=True):
+            target[...] = backend.to_numpy(array)
+    return result
+
+
+def check_fit(network, params):
+    """Refuses parameters of other sizes than the network's."""
+    if params.sizes != network.sizes:
+        raise InvalidInput(f"parameters of sizes {list(params.sizes)} do not fit a network of sizes {list(network.sizes)}")
+
+
+def checked_data(network, x, y, dtype, y_name="y"):
+    """x and y as 2-D NumPy arrays of `dtype`, of the network's widths and the same number of rows."""
+    x = checked_rows(x, network.sizes[0], "x", dtype)
+    y = checked_rows(y, network.sizes[-1], y_name, dtype)
+    if len(x) != len(y):
+        raise InvalidInput(f"x has {len(x)} rows and {y_name} has {len(y)}: one row per sample is needed in both")
+    return x, y
+
+
+def checked_rows(values, width, name, dtype):
+    """`values` as an array of shape (batch, width), converted to `dtype` if needed."""
+    try:
+        array = np.asarray(values)
+    except (ValueError, TypeError) as error:
+        raise InvalidInput(f"{name} is not a table of numbers: {error}") from None
+    if array.dtype.kind not in "biuf":
+        raise InvalidInput(f"{name} has dtype {array.dtype}: real numbers are needed; encode classes with br.one_hot")
+    as_float_dtype(array.dtype)
+    if array.ndim == 1:
+        remedy = f"{name}[:, None]" if width == 1 else f"br.one_hot({name}, {width})" if name == "y" else f"{name}[None, :]"
+        raise InvalidInput(f"{name} has shape {array.shape}; (batch, {width}) is needed: pass {remedy}")
+    if array.ndim != 2 or array.shape[1] != width:
+        raise InvalidInput(f"{name} has shape {array.shape}; the network needs (batch, {width})")
+    if not len(array):
+        raise InvalidInput(f"{name} has no rows; at least one sample is needed")
+    return array.astype(dtype, copy=False)

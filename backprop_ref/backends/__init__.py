@@ -1,0 +1,128 @@
+"""The backends by name. A backend is an object; several can live side by side."""
+
+import functools
+import importlib
+import importlib.metadata
+import importlib.util
+
+from backprop_ref import settings
+from backprop_ref.backends.arithmetic import Fast, Reproducible
+from backprop_ref.backends.base import Backend, BackendStatus
+from backprop_ref.errors import BackendUnavailable, BackpropRefError, InvalidInput, unknown
+
+# name -> (module with `create`, what has to be importable, how to install it)
+BUILT_IN = {
+    "numpy": ("backprop_ref.backends.numpy", "numpy", "numpy"),
+    "torch": ("backprop_ref.backends.torch", "torch", "'backprop-ref[torch]'"),
+    "jax": ("backprop_ref.backends.jax", "jax", "'backprop-ref[jax]'"),
+    "cupy": ("backprop_ref.backends.cupy", "cupy", "cupy-cuda12x or cupy-cuda13x, after your driver"),
+    "array_api_strict": ("backprop_ref.backends.array_api_strict", "array_api_strict", "array-api-strict"),
+}
+ENTRY_POINTS = "backprop_ref.backends"
+ARITHMETIC = {"fast": Fast, "reproducible": Reproducible}
+
+
+def get_backend(backend=None, numerics=None, device=None, threads=None):
+    """The backend to compute with: an object as it is, or one made from a name.
+
+    Parameters
+    ----------
+    backend : str or Backend, optional
+        A name (`names`), ``package.module:object``, or a backend. The object named may be a backend, or a callable
+        that takes ``numerics``, ``device`` and ``threads`` and returns one.
+    numerics, device, threads : optional
+        For those not given, and for `backend`, see `backprop_ref.settings`.
+
+    Raises
+    ------
+    InvalidInput
+        An unknown name, or one that cannot do what is asked of it.
+    BackendUnavailable
+        Known, but not installed, or installed without a device.
+    """
+    chosen = settings.resolve("backend", backend)
+    wanted = {"numerics": settings.resolve("numerics", numerics)}
+    wanted |= {"device": settings.resolve("device", device), "threads": settings.resolve("threads", threads)}
+    if isinstance(chosen, str):
+        return _made(chosen.strip(), **wanted)
+    return _accepted(chosen, type(chosen).__name__, numerics)
+
+
+def names():
+    """Every name a backend can be asked for by."""
+    return [*BUILT_IN, *(point.name for point in _entry_points() if point.name not in BUILT_IN)]
+
+
+def backends():
+    """A `BackendStatus` for every name: usable or not, and why not."""
+    return [_status(name) for name in names()]
+
+
+def _entry_points():
+    return importlib.metadata.entry_points(group=ENTRY_POINTS)
+
+
+@functools.lru_cache(maxsize=64)
+def _made(name, numerics, device, threads):
+    if name in BUILT_IN:
+        module, needed, install = BUILT_IN[name]
+        if importlib.util.find_spec(needed) is None:
+            raise BackendUnavailable(f"backend {name}: not installed; install {install}")
+        try:
+            return importlib.import_module(module).create(ARITHMETIC[numerics], device, threads)
+        except (ImportError, OSError) as error:
+            raise BackendUnavailable(f"backend {name}: installed, but it does not load: {error}") from error
+    if ":" in name:
+        found = _imported(name)
+    else:
+        points = [point for point in _entry_points() if point.name == name]
+        if not points:
+            raise unknown("backend", name, [*names(), "package.module:object"])
+        try:
+            found = points[0].load()
+        except (ImportError, AttributeError) as error:
+            raise BackendUnavailable(f"backend {name} ({points[0].value}) does not load: {error}") from error
+    if isinstance(found, Backend) and not isinstance(found, type):
+        return _accepted(found, name, None if numerics == settings.DEFAULTS["numerics"] else numerics)
+    if not callable(found):
+        raise InvalidInput(f"backend {name}: {type(found).__name__} is neither a backend nor a callable that makes one")
+    return _accepted(found(numerics=numerics, device=device, threads=threads), name, numerics)
+
+
+def _imported(name):
+    module, _, path = name.partition(":")
+    try:
+        found = importlib.import_module(module)
+    except ImportError as error:
+        raise InvalidInput(f"backend {name}: cannot import '{module}' ({error}); is its folder on PYTHONPATH?") from error
+    try:
+        return functools.reduce(getattr, path.split("."), found)
+    except AttributeError as error:
+        raise InvalidInput(f"backend {name}: {error}") from None
+
+
+def _accepted(backend, name, numerics):
+    """`backend` itself, if it has the pairs and computes in the numerics asked for (None: any)."""
+    parts = (part for part in (*Backend.__annotations__, *vars(Backend)) if not part.startswith("_"))
+    missing = [part for part in parts if not hasattr(backend, part)]
+    if missing:
+        raise InvalidInput(f"backend {name}: {type(backend).__name__} lacks {', '.join(missing)}")
+    if numerics is not None and backend.numerics != numerics:
+        raise InvalidInput(f"backend {name} computes with {backend.numerics} numerics; {numerics} was asked for")
+    return backend
+
+
+def _status(name):
+    try:
+        backend = _made(name, "fast", None, None)
+    except BackpropRefError as error:
+        return BackendStatus(name, False, str(error).removeprefix(f"backend {name}: "), None, _version(name))
+    return BackendStatus(name, True, "", backend.device, backend.version)
+
+
+def _version(name):
+    needed = BUILT_IN[name][1] if name in BUILT_IN else name
+    try:
+        return importlib.metadata.version(needed)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,106 @@
+"""The files of a training run: checkpoint.safetensors, from which it goes on to the same bits, and history.csv."""
+
+import csv
+import hashlib
+import io
+
+import numpy as np
+
+from backprop_ref.errors import InvalidInput
+from backprop_ref.files import write_atomically
+from backprop_ref.parameters import Parameters, load_all, save
+
+CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.csv"
+
+
+def fingerprint(*arrays):
+    """Hash of the values, shapes and dtypes of the arrays that a run trains on."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+class Folder:
+    """A run's folder.
+
+    Parameters
+    ----------
+    path : Path
+        Created if needed.
+    network, preprocessing, config : Network, dict or None, dict or None
+        Kept in the checkpoint.
+    identity : dict
+        Whatever has to be the same for a resumed run to give the same bits.
+    resume : bool
+        Whether the folder has to hold a checkpoint, or must not.
+    """
+
+    def __init__(self, path, network, preprocessing, config, identity, resume):
+        self.path, self.network, self.identity = path, network, identity
+        self.preprocessing, self.config = preprocessing, config
+        held = (path / CHECKPOINT).exists()
+        if resume and not held:
+            raise InvalidInput(f"{path}: no {CHECKPOINT} to resume from; give the folder of an earlier run")
+        if held and not resume:
+            raise InvalidInput(f"{path}: already holds a run; resume it, or give another folder")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidInput(f"{path}: cannot be created ({error.strerror}); give a folder you may write to") from None
+
+    def write(self, state, plan):
+        """Both files, each replaced at once."""
+        tensors = {"resume.flat": state.params.flat}
+        if state.best is not None:
+            tensors["resume.best"] = state.best
+        tensors |= {f"resume.slot.{name}": slot for name, slot in state.slots.items()}
+        tensors |= {f"history.{name}": np.array(column) for name, column in state.columns.items()}
+        progress = {
+            "epoch": state.epoch,
+            "random": state.stream.state,
+            "best_value": float(state.best_value).hex(),
+            "best_epoch": state.best_epoch,
+            "stopped": state.stopped,
+        }
+        metadata = {"progress": progress, "identity": self.identity, "config": self.config, "history": list(state.columns)}
+        try:
+            params = state.result(plan).params
+            save(self.path / CHECKPOINT, self.network, params, self.preprocessing, tensors, metadata)
+            write_atomically(self.path / HISTORY, _history_csv(state.columns))
+        except OSError as error:
+            raise InvalidInput(f"{self.path}: cannot be written to ({error.strerror}); free some space or give another folder") from None
+
+    def restore(self, state):
+        """Puts a fresh `state` where the checkpoint left off."""
+        file = self.path / CHECKPOINT
+        model, tensors, metadata = load_all(file)
+        try:
+            identity, progress = metadata["identity"], metadata["progress"]
+            columns = {name: tensors[f"history.{name}"].tolist() for name in metadata["history"]}
+            flat = Parameters(tensors["resume.flat"], model.network.sizes).flat
+            slots = {name: tensors[f"resume.slot.{name}"] for name in state.slots if identity == self.identity}
+        except KeyError as error:
+            raise InvalidInput(f"{file}: a model, but not a checkpoint to resume from (no {error})") from None
+        different = [key for key in self.identity if identity.get(key) != self.identity[key]]
+        if different:
+            key = different[0]
+            raise InvalidInput(
+                f"{file}: cannot be resumed with another {', '.join(different)} "
+                f"({key} was {identity.get(key)}, now {self.identity[key]}); start a new run instead"
+            )
+        state.params.flat[:] = flat
+        for name, slot in slots.items():
+            state.slots[name][...] = slot
+        state.columns, state.epoch, state.stream.state = columns, progress["epoch"], progress["random"]
+        state.best, state.best_epoch = tensors.get("resume.best"), progress["best_epoch"]
+        state.best_value = float.fromhex(progress["best_value"])
+
+
+def _history_csv(columns):
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["epoch", *columns])
+    writer.writerows((epoch, *row) for epoch, row in enumerate(zip(*columns.values(), strict=True), 1))
+    return text.getvalue()

@@ -1,0 +1,136 @@
+"""The commands and what each is given; what they do is in the modules they call."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from backprop_ref.cli.flags import with_flags
+from backprop_ref.version import __version__
+
+app = typer.Typer(
+    help="Multi-layer perceptrons whose gradients are the gradients: train them, and check them.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    epilog="Example: backprop-ref train digits",
+)
+
+Run = Annotated[str, typer.Argument(help="Run folder or model file.", metavar="RUN")]
+Csv = Annotated[str, typer.Option(help="CSV file with the features; and the truth, where it has that column.")]
+Header = Annotated[bool | None, typer.Option("--header/--no-header", help="Whether the first line names the columns; default: looked at.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
+
+
+def command():
+    """The whole command line as one callable."""
+    return typer.main.get_command(app)
+
+
+def example(*lines):
+    """The end of a command's help."""
+    return "Example: " + "; ".join(f"backprop-ref {line}" for line in lines)
+
+
+@app.callback(invoke_without_command=True)
+def top(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+):
+    if version:
+        typer.echo(f"backprop-ref {__version__}")
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command(epilog=example("train digits", "train --data-path iris.csv --hidden-size 16,8 --epochs 50"))
+@with_flags(exclude=("--dataset",))
+def train(
+    dataset: Annotated[str | None, typer.Argument(help="Built-in data set; see: backprop-ref data.", metavar="[DATASET]")] = None,
+    config: Annotated[str | None, typer.Option(help="YAML file; flags override it.", metavar="FILE")] = None,
+    **flags,
+):
+    """Train a network, and keep everything about it in a run folder."""
+    from backprop_ref.cli.train import train
+
+    return train(dataset, config, flags)
+
+
+@app.command(epilog=example("predict runs/iris-1 --data-path new.csv --output predicted.csv --proba"))
+def predict(
+    run: Run,
+    data_path: Csv,
+    output: Annotated[str | None, typer.Option(help="CSV file to write; default: standard output.")] = None,
+    proba: Annotated[bool, typer.Option("--proba", help="A column for each class with the network's output.")] = False,
+    header: Header = None,
+):
+    """Predict for each row of a CSV file; the truth stands beside it where the file has it."""
+    from backprop_ref.cli.use import predict
+
+    predict(run, data_path, output, proba, header)
+
+
+@app.command(epilog=example("evaluate runs/digits-1", "evaluate runs/iris-1 --data-path more.csv"))
+def evaluate(
+    run: Run,
+    data_path: Annotated[str | None, typer.Option(help="CSV file with features and truth; default: the run's own test rows.")] = None,
+    header: Header = None,
+    json: Json = False,
+):
+    """Loss, and accuracy with the confusion matrix or R², of a trained network."""
+    from backprop_ref.cli.use import evaluate
+
+    evaluate(run, data_path, header, json)
+
+
+@app.command(epilog=example("data moons --n-samples 500 --out moons.csv"))
+@with_flags(only=("--n-samples", "--n-features", "--n-classes", "--noise"))
+def data(
+    name: Annotated[str | None, typer.Argument(help="Built-in data set; without one, they are listed.")] = None,
+    out: Annotated[str | None, typer.Option(help="CSV file to write; must not exist yet.", metavar="FILE")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of generated data.")] = 1,
+    **flags,
+):
+    """List the built-in data sets, or write one as CSV."""
+    from backprop_ref.cli.use import data
+
+    data(name, out, seed, flags)
+
+
+@app.command(epilog=example("gradcheck iris --activation tanh --hidden-size 5,4", "gradcheck runs/digits-1"))
+@with_flags(sections=("data", "network", "backend"), exclude=("--dataset", "--dtype", "--validation-size"))
+def gradcheck(
+    target: Annotated[str | None, typer.Argument(help="Data set or run folder; default: iris.", metavar="[DATASET|RUN]")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows to check on, the first of the training rows.")] = 7,
+    entries: Annotated[int, typer.Option(min=1, help="Check at most so many entries of each tensor.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of data, weights and chosen entries.")] = 1,
+    json: Json = False,
+    **flags,
+):
+    """Check gradients by complex step, central differences and Taylor remainder; exit status 1 if one is wrong."""
+    from backprop_ref.cli.check import gradcheck
+
+    return gradcheck(target, batch_size, entries, seed, json, flags)
+
+
+@app.command(epilog=example("backends --json"))
+def backends(as_json: Json = False):
+    """List the backends: usable or not, and why not."""
+    from backprop_ref.backends import backends
+    from backprop_ref.cli.show import table
+
+    statuses = backends()
+    if as_json:
+        typer.echo(json.dumps([status._asdict() for status in statuses], indent=1))
+        return
+    rows = [(s.name, "yes" if s.usable else "no", s.version or "", s.device or "", s.reason) for s in statuses]
+    table(("backend", "usable", "version", "device", "why not"), rows)
+
+
+@app.command(epilog=example("demo"))
+def demo():
+    """Train on handwritten digits, check the gradients, and say where everything is: about a minute."""
+    from backprop_ref.cli.train import demo
+
+    return demo()
+

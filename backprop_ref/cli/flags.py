@@ -1,0 +1,76 @@
+"""Command-line flags made from the configuration's schema, so that each key is a flag and each flag a key."""
+
+import inspect
+import typing
+from typing import Annotated
+
+import typer
+
+from backprop_ref.experiments.schema import flags as schema_flags
+
+
+def with_flags(sections=None, only=None, exclude=()):
+    """A decorator that gives a command the schema's flags in place of its ``**flags``.
+
+    The command receives them as a dictionary, flag -> value as text, of those that were given.
+    """
+    chosen = {
+        flag: entry
+        for flag, entry in schema_flags().items()
+        if flag not in exclude and (only is None or flag in only) and (sections is None or entry[0] in sections)
+    }
+
+    def decorate(function):
+        names = {flag.removeprefix("--").replace("-", "_") + "_": flag for flag in chosen}
+
+        def command(**arguments):
+            given = {flag: arguments.pop(name) for name, flag in names.items()}
+            values = {flag: _joined(value) for flag, value in given.items() if value not in (None, [], ())}
+            return function(**arguments, **values)
+
+        parameters = [p for p in inspect.signature(function).parameters.values() if p.kind is not p.VAR_KEYWORD]
+        parameters += [_parameter(name, flag, *chosen[flag]) for name, flag in names.items()]
+        command.__signature__ = inspect.Signature(parameters)
+        command.__annotations__ = {p.name: p.annotation for p in parameters}
+        command.__name__, command.__doc__ = function.__name__, function.__doc__
+        return command
+
+    return decorate
+
+
+def _parameter(name, flag, section, key, info):
+    kinds = set(_kinds(info.annotation))
+    panel, help = section.capitalize(), f"{info.description} [dim]({section}.{key})[/dim]"
+    if bool in kinds:
+        declared = flag if key == "json" else f"{flag}/--no-{flag.removeprefix('--')}"
+        option = typer.Option(declared, help=help, rich_help_panel=panel, show_default=False)
+        annotation: object = Annotated[bool | None, option]
+    else:
+        metavar = "NUMBER" if kinds & {int, float} and str not in kinds else "NAME" if not kinds & {int, float} else "VALUE"
+        option = typer.Option(flag, help=help, metavar=metavar, rich_help_panel=panel, show_default=False)
+        annotation = Annotated[list[str] | None if list in kinds else str | None, option]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _kinds(annotation):
+    """The plain types inside an annotation, list included."""
+    origin = typing.get_origin(annotation)
+    if origin is Annotated:
+        yield from _kinds(typing.get_args(annotation)[0])
+    elif origin is typing.Literal:
+        yield str
+    elif origin is None:
+        yield annotation
+    else:
+        if origin is list:
+            yield list
+        for part in typing.get_args(annotation):
+            yield from _kinds(part)
+
+
+def _joined(value):
+    """``--hidden-size 64,32 --hidden-size 16`` as ['64', '32', '16']; 'none' as no item."""
+    if not isinstance(value, list | tuple):
+        return value
+    items = [item.strip() for text in value for item in text.split(",")]
+    return [] if items == ["none"] else items

@@ -1,0 +1,37 @@
+"""Tables and numbers on the terminal, plain where it is not one."""
+
+import json
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+def table(header, rows, title=None):
+    """Prints a table, as wide as it needs to be where output is not a terminal."""
+    console = Console()
+    made = Table(*header, box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, title_style="bold")
+    for row in rows:
+        made.add_row(*(Text(str(cell)) for cell in row))
+    if not console.is_terminal:
+        console.width = max(80, console.measure(made, options=console.options.update(width=10_000)).maximum)
+    console.print(made)
+
+
+def as_json(value):
+    """Prints a JSON document."""
+    typer.echo(json.dumps(value, indent=1))
+
+
+def scores(name, scored):
+    """Prints what `experiments.runner.score` found."""
+    if "r2" in scored:
+        typer.echo(f"{name}: R² {scored['r2']:.4f}, loss {scored['loss']:.4g} (of the normalised target)")
+        return
+    typer.echo(f"{name}: accuracy {scored['accuracy']:.4f}, loss {scored['loss']:.4g}")
+    classes = scored["classes"]
+    if len(classes) <= 20:
+        rows = [(label, *row) for label, row in zip(classes, scored["confusion"], strict=True)]
+        table(("truth \\ predicted", *classes), rows, "confusion matrix")

@@ -1,0 +1,98 @@
+"""backprop-ref predict, evaluate and data: using what is trained, and what there is to train on."""
+
+import csv
+import sys
+from pathlib import Path
+
+import numpy as np
+import typer
+
+from backprop_ref import metrics
+from backprop_ref.api import predict as outputs_of
+from backprop_ref.cli import show
+from backprop_ref.data.dataset import Dataset
+from backprop_ref.data.named import BUNDLED, GENERATORS, load_dataset
+from backprop_ref.data.tables import read_features, write_csv
+from backprop_ref.errors import InvalidInput
+from backprop_ref.experiments.config import merge
+from backprop_ref.experiments.runner import CONFIG, load_run, prepare, score
+
+
+def predict(run, data_path, output, proba, header):
+    """Writes one row per row of the CSV file."""
+    model, preprocessing = load_run(run)
+    if proba and preprocessing.classes is None:
+        raise InvalidInput(f"--proba: {run} predicts numbers, not classes; leave it out")
+    features, truth = read_features(data_path, preprocessing, header)
+    a = outputs_of(model.network, model.params, preprocessing.x(features))
+    names, columns = ["prediction"], []
+    if preprocessing.classes is None:
+        columns.append(preprocessing.values(a).tolist())
+        named = None if truth is None else truth.tolist()
+    else:
+        classes = np.array(preprocessing.classes)
+        columns.append(classes[metrics.predicted_class(a)].tolist())
+        named = None if truth is None else classes[truth].tolist()
+    if named is not None:
+        names.append(preprocessing.target_name)
+        columns.append(named)
+    if proba:
+        names += [f"p_{label}" for label in preprocessing.classes]
+        columns += (np.concatenate([1.0 - a, a], axis=1) if a.shape[1] < len(preprocessing.classes) else a).T.tolist()
+    rows = zip(*columns, strict=True)
+    if output is None:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(names)
+        writer.writerows(rows)
+    else:
+        write_csv(output, names, rows)
+        typer.echo(f"{len(a)} predictions: {output}", err=True)
+
+
+def evaluate(run, data_path, header, as_json):
+    """Prints the scores of a trained network."""
+    model, preprocessing = load_run(run)
+    if data_path is not None:
+        features, truth = read_features(data_path, preprocessing, header)
+        if truth is None:
+            raise InvalidInput(f"{data_path}: no column '{preprocessing.target_name}' with the truth; use predict")
+        dataset = Dataset(Path(data_path).stem, features, truth, preprocessing.classes, preprocessing.feature_names, preprocessing.target_name)
+        part, rows = data_path, np.arange(len(features))
+    else:
+        if not (Path(run) / CONFIG).is_file():
+            raise InvalidInput(f"{run}: not a run folder, so it has no test rows of its own; give --data-path FILE.csv")
+        experiment = prepare(merge({}, Path(run) / CONFIG))
+        part = "test" if len(experiment.parts["test"]) else "train"
+        dataset, rows = experiment.dataset, experiment.parts[part]
+    scored = score(model.network, model.params, preprocessing, dataset, rows)
+    if as_json:
+        show.as_json({"scored_on": part, "rows": len(rows), **scored})
+    else:
+        show.scores(part, scored)
+
+
+def data(name, out, seed, flags):
+    """Lists the sets, describes one, or writes one as CSV."""
+    if name is None:
+        rows = [(kind, (function.__doc__ or "").splitlines()[0]) for kind, function in GENERATORS.items()]
+        rows += [(kind, "real data, carried by scikit-learn") for kind in BUNDLED]
+        show.table(("data set", "what it is"), rows)
+        return
+    convert = {"--noise": float}
+    options = {}
+    for flag, value in flags.items():
+        try:
+            options[flag.removeprefix("--").replace("-", "_")] = convert.get(flag, int)(value)
+        except ValueError:
+            raise InvalidInput(f"{flag} {value}: a number is needed") from None
+    dataset = load_dataset(name, **options, seed=seed)
+    if out is None:
+        kind = f"{len(dataset.classes)} classes ({', '.join(dataset.classes[:10])})" if dataset.classes else "numbers"
+        typer.echo(f"{name}: {len(dataset.x)} rows, {dataset.x.shape[1]} features, {kind}; write it with --out FILE.csv")
+        return
+    if Path(out).exists():
+        raise InvalidInput(f"--out {out}: exists already, and nothing is overwritten; give another name")
+    targets = dataset.target.tolist() if dataset.classes is None else [dataset.classes[label] for label in dataset.target]
+    rows = ([*row, target] for row, target in zip(dataset.x.tolist(), targets, strict=True))
+    write_csv(out, [*dataset.feature_names, dataset.target_name], rows)
+    typer.echo(f"{len(dataset.x)} rows: {out}", err=True)

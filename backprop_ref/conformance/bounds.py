@@ -1,0 +1,145 @@
+"""Bounds on rounding errors: the *Error* line of each pair in `backprop_ref.backends.base`, evaluated entry by entry.
+
+A pass beside the computation carries, for each z, a, delta, dW and db, a first-order bound on the difference between what
+any IEEE implementation gets, whatever its order of summation, and the exact value. Tolerances come from here.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from backprop_ref import mlp
+from backprop_ref.api import Trace, check_fit, checked_data
+from backprop_ref.backends.array import CROSS_ENTROPY, LEAKY_SLOPE, divisor
+from backprop_ref.backends.arithmetic import Fast
+from backprop_ref.backends.numpy import NumpyBackend
+
+LIBRARY_ULP = 4.0
+
+
+class Bounds(NamedTuple):
+    """For each quantity of a `Trace`, an array of its shape: how far from exact it may be."""
+
+    z: list[np.ndarray]
+    a: list[np.ndarray]
+    delta: list[np.ndarray]
+    dW: list[np.ndarray]
+    db: list[np.ndarray]
+    dx: np.ndarray
+    loss: float
+
+
+def gradient_bounds(network, params, x, y, dtype=None):
+    """The `Bounds` of one forward and backward pass, in float64.
+
+    Parameters
+    ----------
+    network, params, x, y
+        As for `backprop_ref.value_and_grad`.
+    dtype : str, optional
+        The precision whose rounding is bounded; default: that of `params`.
+    """
+    check_fit(network, params)
+    u = np.finfo(dtype or params.dtype).eps / 2
+    x, y = (array.astype(np.float64) for array in checked_data(network, x, y, params.dtype))
+    W, b = [w.astype(np.float64) for w in params.W], [v.astype(np.float64) for v in params.b]
+    backend = NumpyBackend(np, Fast(np))
+    with np.errstate(all="ignore"):
+        seen = mlp.trace(backend, network, mlp.Weights(W, b), x, y)
+        return _Shadow(u, float(np.finfo(dtype or params.dtype).smallest_subnormal)).propagate(network, W, b, seen)
+
+
+class _Shadow:
+    """The error lines for unit roundoff u and smallest subnormal `tiny`; e is the error that z, a, da or delta bring."""
+
+    def __init__(self, u, tiny):
+        self.u, self.tiny, self.library = u, tiny, 2.0 * LIBRARY_ULP * u
+
+    def gamma(self, n):
+        return n * self.u / (1.0 - n * self.u)
+
+    def propagate(self, network, W, b, seen: Trace | mlp.Trace):
+        layers = range(network.n_layers)
+        inputs = [seen.x, *seen.a[:-1]]
+        ez, ea, e = [], [], np.zeros_like(seen.x)
+        for layer in layers:
+            ez.append(self.affine(inputs[layer], W[layer], b[layer], e))
+            e = self.activation(network.activations[layer], seen.z[layer], seen.a[layer], ez[-1])
+            ea.append(e)
+        eloss = self.loss(network, seen, ez[-1], ea[-1])
+        edelta, edW, edb = [None] * len(layers), [None] * len(layers), [None] * len(layers)
+        eda = None
+        for layer in reversed(layers):
+            delta = np.abs(seen.delta[layer])
+            if eda is None:
+                edelta[layer] = self.loss_delta(network, seen, ez[layer], ea[layer])
+            else:
+                da = seen.delta[layer + 1] @ W[layer + 1].T
+                edelta[layer] = self.activation_delta(
+                    network.activations[layer], seen.z[layer], seen.a[layer], da, ez[layer], ea[layer], eda
+                )
+            a, e = np.abs(inputs[layer]), ea[layer - 1] if layer else np.zeros_like(seen.x)
+            batch, n_out = delta.shape
+            edW[layer] = self.gamma(batch) * (a.T @ delta) + e.T @ delta + a.T @ edelta[layer] + batch * self.tiny
+            edb[layer] = self.gamma(batch - 1) * delta.sum(axis=0) + edelta[layer].sum(axis=0) + self.tiny
+            eda = self.gamma(n_out) * (delta @ np.abs(W[layer]).T) + edelta[layer] @ np.abs(W[layer]).T + n_out * self.tiny
+        return Bounds(ez, ea, edelta, edW, edb, eda, eloss)
+
+    def affine(self, a, W, b, e):
+        n_in = W.shape[0]
+        return self.gamma(n_in + 1) * (np.abs(a) @ np.abs(W) + np.abs(b)) + e @ np.abs(W) + n_in * self.tiny
+
+    def activation(self, name, z, a, e):
+        if name == "sigmoid":
+            return (self.library + 3 * self.u) * a + a * (1.0 - a) * e + self.tiny
+        if name == "tanh":
+            return self.library * np.abs(a) + (1.0 - a * a) * e + self.tiny
+        if name == "leaky_relu":
+            return e + self.u * np.abs(a) + self.tiny
+        if name == "softmax":
+            r = self.library + self.u * (z.max(axis=1, keepdims=True) - z) + e
+            return a * (r + (a * r).sum(axis=1, keepdims=True) + self.gamma(a.shape[1])) + self.tiny
+        return e
+
+    def activation_delta(self, name, z, a, da, ez, ea, eda):
+        u, size = self.u, np.abs(da)
+        if name == "sigmoid":
+            return size * (ea + 3 * u * a * (1.0 - a)) + a * (1.0 - a) * eda + self.tiny
+        if name == "tanh":
+            slope = 1.0 - a * a
+            return size * (2.0 * np.abs(a) * ea + u * a * a + 2 * u * np.abs(slope)) + np.abs(slope) * eda + self.tiny
+        if name == "softmax":
+            t = (da * a).sum(axis=1, keepdims=True)
+            et = (size * ea + a * eda).sum(axis=1, keepdims=True)
+            et = et + self.gamma(a.shape[1]) * (size * a).sum(axis=1, keepdims=True)
+            return ea * np.abs(da - t) + a * (eda + et) + 2 * u * a * np.abs(da - t) + self.tiny
+        if name in {"relu", "leaky_relu"}:
+            leak = LEAKY_SLOPE if name == "leaky_relu" else 0.0
+            jump = np.where(np.abs(z) < ez, size, 0.0)
+            return np.where(z > 0.0, eda, leak * (eda + u * size)) + jump
+        return eda
+
+    def loss(self, network, seen, ez, ea):
+        z, a, y = np.abs(seen.z[-1]), seen.a[-1], seen.y
+        n = divisor(network.loss, y)
+        if (network.loss, network.activations[-1]) not in CROSS_ENTROPY:
+            return float(self.gamma(y.size + 3) * seen.loss + (2.0 * np.abs(a - y) * ea).sum() / n + self.tiny)
+        parts = (1.0 + np.abs(y)) * (1.0 + z + z.max(axis=1, keepdims=True))
+        slopes = np.abs(seen.delta[-1]) * n
+        return float(((self.gamma(y.size + 4) + self.library) * parts.sum() + (slopes * ez).sum()) / n)
+
+    def loss_delta(self, network, seen, ez, ea):
+        u, output = self.u, network.activations[-1]
+        z, a, y, delta = seen.z[-1], seen.a[-1], seen.y, np.abs(seen.delta[-1])
+        n = divisor(network.loss, y)
+        if (network.loss, output) not in CROSS_ENTROPY:
+            da = (2.0 * (a - y)) / n
+            return self.activation_delta(output, z, a, da, ez, ea, 2.0 * ea / n + 2 * u * np.abs(da))
+        if network.loss == "binary_cross_entropy":
+            return ea / n + 2 * u * delta + self.tiny
+        if output == "softmax":
+            size = np.abs(y).sum(axis=1, keepdims=True)
+            total = np.abs(y.sum(axis=1, keepdims=True))
+            return (ea * total + self.gamma(a.shape[1] + 1) * a * size) / n + 2 * u * delta + self.tiny
+        other = 1.0 / (1.0 + np.exp(z))
+        return np.abs(y) * (a * other * ez + (self.library + 5 * u) * other) / n + self.tiny

@@ -1,0 +1,199 @@
+"""Three checks of a gradient that use nothing of the backward pass, and share no code with `backprop_ref.mlp`.
+
+- Complex step: ``dL/dp = Im L(p + ih) / h``, without cancellation, so exact to rounding (Squire and Trapp 1998).
+- Central differences at two steps, whose difference says how far to trust them; entries whose ±step crosses a kink
+  of relu or leaky_relu are set aside.
+- Taylor remainder: ``|L(p + εd) − L(p) − ε·g·d|`` falls as ε² for a right gradient g, and as ε for a wrong one.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from backprop_ref.api import check_fit, checked_data, value_and_grad
+from backprop_ref.conformance.bounds import gradient_bounds
+from backprop_ref.errors import InvalidInput
+from backprop_ref.parameters import Parameters
+from backprop_ref.progress import Bar
+from backprop_ref.random import Stream
+
+STEP = 2.0**-332
+KINKS = ("relu", "leaky_relu")
+
+
+class Row(NamedTuple):
+    """The verdicts on one tensor."""
+
+    tensor: str
+    shape: tuple[int, ...]
+    largest: float
+    """Largest entry of the gradient, in size."""
+    complex_step: float
+    """Largest difference to the complex step, divided by `largest`."""
+    share: float
+    """Largest difference to the complex step as a share of what rounding allows; above 1 it is wrong."""
+    central: float
+    """Largest difference to central differences, divided by `largest`."""
+    central_share: float
+    kinks: int
+    """Entries set aside because a step crosses a kink."""
+    slope: float | None
+    """Slope of the Taylor remainder; None if it is all rounding, as where the loss is linear in the tensor."""
+    checked: int
+    ok: bool
+
+
+def gradcheck(network, params, x, y, *, grads=None, entries=None, seed=1, progress=None, **backend):
+    """Checks a gradient, tensor by tensor.
+
+    Parameters
+    ----------
+    network, params, x, y
+        Float64 parameters: float32 leaves too few digits for differences.
+    grads : Parameters, optional
+        The gradient to check; default: `value_and_grad` on the backend given by the remaining arguments.
+    entries : int, optional
+        Check at most so many entries of each tensor, drawn from `seed`; default: all.
+
+    Returns
+    -------
+    list of Row
+        W0, b0, W1, b1, …; `ok` says all three checks passed.
+    """
+    if params.dtype != np.float64:
+        raise InvalidInput(f"gradcheck needs float64 parameters, got {params.dtype}; convert them with Parameters.from_arrays(…, dtype='float64')")
+    x, y = checked_data(network, x, y, params.dtype)
+    check_fit(network, params)
+    grads = grads or value_and_grad(network, params, x, y, **backend)[1]
+    bounds = gradient_bounds(network, params, x, y)
+    allowed = Parameters(np.concatenate([part.ravel() for pair in zip(bounds.dW, bounds.db, strict=True) for part in pair]), params.sizes)
+    chosen = _chosen(params, entries, Stream(seed, "check"))
+    total = sum(len(indices) for _, _, indices in chosen)
+    rows, done = [], 0
+    with np.errstate(all="ignore"), Bar("entry", total, progress) as bar:
+        for name, tensor, indices in chosen:
+            step, central, trust, kinked = np.empty((4, len(indices)))
+            for i, index in enumerate(indices):
+                step[i] = complex_step(network, params, x, y, index)
+                central[i], trust[i], kinked[i] = central_difference(network, params, x, y, index, bounds.loss)
+                bar.update(done := done + 1)
+            rows.append(_row(name, tensor, grads.flat[indices], step, 2.0 * allowed.flat[indices], central, trust, kinked.astype(bool)))
+            slope = taylor_slope(network, params, x, y, grads, indices, seed, bounds.loss)
+            rows[-1] = rows[-1]._replace(slope=slope, ok=rows[-1].ok and (slope is None or slope > 1.5))
+    return rows
+
+
+def _row(name, tensor, g, step, allowed, central, trust, kinked):
+    difference, largest = np.abs(g - step), float(np.abs(g).max())
+    size = largest or 1.0
+    share = _largest(difference / np.maximum(allowed, np.finfo(np.float64).smallest_subnormal))
+    apart = np.where(kinked, 0.0, np.abs(g - central))
+    central_share = _largest(apart / (trust + allowed))
+    ok = bool(share <= 1.0 and central_share <= 1.0)
+    central_error = _largest(apart) / size
+    return Row(name, tensor.shape, largest, _largest(difference) / size, share, central_error, central_share, int(kinked.sum()), None, len(g), ok)
+
+
+def _largest(values):
+    """The maximum, in which NaN counts as infinite."""
+    return float(np.where(np.isnan(values), np.inf, values).max())
+
+
+def _chosen(params, entries, stream):
+    """Name, tensor, and the positions in `flat` to check, for each tensor."""
+    chosen, start = [], 0
+    for layer, pair in enumerate(zip(params.W, params.b, strict=True)):
+        for letter, tensor in zip("Wb", pair, strict=True):
+            indices = np.arange(start, start + tensor.size)
+            if entries is not None and tensor.size > entries:
+                indices = np.sort(indices[stream.permutation(tensor.size)[:entries]])
+            chosen.append((f"{letter}{layer}", tensor, indices))
+            start += tensor.size
+    return chosen
+
+
+def complex_step(network, params, x, y, index):
+    """dLoss/d flat[index] by a step of 2⁻³³² along the imaginary axis, in extended precision where the machine has it."""
+    moved = Parameters(params.flat.astype(np.clongdouble), params.sizes)
+    moved.flat[index] += STEP * 1j
+    loss, _ = complex_loss(network, moved, x, y)
+    return float(loss.imag / np.longdouble(STEP))
+
+
+def central_difference(network, params, x, y, index, loss_error):
+    """dLoss/d flat[index], how far it can be trusted, and whether a step crosses a kink."""
+    h = 2.0 ** round(np.log2(np.cbrt(np.finfo(np.float64).eps) * max(1.0, abs(params.flat[index]))))
+    moved = Parameters(params.flat.astype(np.longdouble), params.sizes)
+    losses, signs = [], []
+    for step in (-2 * h, -h, h, 2 * h):
+        moved.flat[index] = np.longdouble(params.flat[index]) + step
+        loss, sides = complex_loss(network, moved, x, y)
+        losses.append(loss)
+        signs.append(sides)
+    near, far = (losses[2] - losses[1]) / (2 * h), (losses[3] - losses[0]) / (4 * h)
+    trust = abs(far - near) + 2.0 * loss_error / h
+    return float(near), float(trust), any(not np.array_equal(signs[0], other) for other in signs[1:])
+
+
+def taylor_slope(network, params, x, y, grads, indices, seed, loss_error):
+    """Median slope of log₂ remainder against log₂ ε along a random direction within `indices`, ε = 2⁻⁴ … 2⁻²⁰."""
+    direction = np.zeros_like(params.flat)
+    direction[indices] = Stream(seed, "check").normal(len(indices))
+    direction /= np.sqrt(np.sum(direction * direction))
+    start = complex_loss(network, params, x, y)[0]
+    along = np.sum(grads.flat * direction)
+    remainders = []
+    for exponent in range(4, 21):
+        moved = Parameters(params.flat + 2.0**-exponent * direction, params.sizes)
+        remainders.append(abs(complex_loss(network, moved, x, y)[0] - start - 2.0**-exponent * along))
+    floor = 8.0 * loss_error
+    slopes = [np.log2(a / b) for a, b in zip(remainders, remainders[1:], strict=False) if a > floor and b > floor]
+    return float(np.median(slopes)) if slopes else None
+
+
+def complex_loss(network, params, x, y):
+    """The loss for parameters of any precision, real or complex, and on which side of each kink every unit is.
+
+    Only real parts are compared, so that the function stays analytic between kinks.
+    """
+    a, sides = x.astype(params.flat.dtype), []
+    for W, b, activation in zip(params.W, params.b, network.activations, strict=True):
+        z = np.einsum("sk,kj->sj", a, W) + b
+        if activation in KINKS:
+            sides.append(np.sign(z.real))
+        a = _activation(activation, z)
+    total = np.sum(_terms(network.loss, network.activations[-1], z, a, y))
+    means = {"mean_squared_error": y.size, "binary_cross_entropy": y.size}
+    return total / means.get(network.loss, len(y)), np.concatenate(sides, axis=1) if sides else np.empty(0)
+
+
+def _activation(name, z):
+    if name == "linear":
+        return z
+    if name == "tanh":
+        return np.tanh(z)
+    if name == "relu":
+        return np.where(z.real > 0, z, 0)
+    if name == "leaky_relu":
+        return np.where(z.real > 0, z, 0.01 * z)
+    if name == "softmax":
+        e = np.exp(z - z.real.max(axis=1, keepdims=True))
+        return e / e.sum(axis=1, keepdims=True)
+    e = np.exp(np.where(z.real > 0, -z, z))
+    return np.where(z.real > 0, 1, e) / (1 + e)
+
+
+def _terms(loss, output, z, a, y):
+    if loss.endswith("squared_error"):
+        return (a - y) ** 2
+    if output == "softmax":
+        z = z - z.real.max(axis=1, keepdims=True)
+        return -y * (z - np.log(np.exp(z).sum(axis=1, keepdims=True)))
+    minus_log_a = _softplus(-z)
+    return y * minus_log_a + (1 - y) * _softplus(z) if loss == "binary_cross_entropy" else y * minus_log_a
+
+
+def _softplus(z):
+    """log(1 + exp(z)) without overflow."""
+    positive = z.real > 0
+    return np.where(positive, z, 0) + np.log1p(np.exp(np.where(positive, -z, z)))

@@ -1,0 +1,8 @@
+"""Data to train on: built-in sets by name, CSV files, and what is done to them before training."""
+
+from backprop_ref.data.dataset import Dataset, one_hot
+from backprop_ref.data.named import NAMES, load_dataset
+from backprop_ref.data.preprocessing import Preprocessing, split
+from backprop_ref.data.tables import read_csv, write_csv
+
+__all__ = ["NAMES", "Dataset", "Preprocessing", "load_dataset", "one_hot", "read_csv", "split", "write_csv"]

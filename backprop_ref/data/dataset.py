@@ -1,0 +1,62 @@
+"""What a data set is, and one-hot encoding."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from backprop_ref.errors import InvalidInput
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Samples and what is to be learnt of them.
+
+    Attributes
+    ----------
+    name : str
+    x : array of shape (samples, features), float64
+    target : array of shape (samples,)
+        Class numbers (int64) for classification, values (float64) for regression.
+    classes : tuple of str, or None
+        Name of each class number; None for regression.
+    feature_names : tuple of str
+    target_name : str
+    """
+
+    name: str
+    x: np.ndarray
+    target: np.ndarray
+    classes: tuple[str, ...] | None
+    feature_names: tuple[str, ...]
+    target_name: str = "target"
+
+    @property
+    def task(self):
+        """'classification' or 'regression'."""
+        return "regression" if self.classes is None else "classification"
+
+
+def one_hot(labels, n_classes=None):
+    """Class numbers as rows of zeros with a single one, shape (samples, n_classes), float64.
+
+    Parameters
+    ----------
+    labels : array of shape (samples,), integers from 0
+    n_classes : int, optional
+        Default: the largest label + 1.
+
+    Raises
+    ------
+    InvalidInput
+        A label that is not a whole number, or not below `n_classes`; the message gives its position.
+    """
+    labels = np.asarray(labels)
+    if labels.ndim != 1:
+        raise InvalidInput(f"labels have shape {labels.shape}; (samples,) is needed, one class number per sample")
+    if labels.dtype.kind not in "iub" and not (labels.dtype.kind == "f" and np.all(labels == np.floor(labels))):
+        raise InvalidInput(f"labels have dtype {labels.dtype}; whole numbers from 0 are needed: number the classes first")
+    count = int(labels.max(initial=-1)) + 1 if n_classes is None else n_classes
+    outside = np.flatnonzero((labels < 0) | (labels >= count))
+    if len(outside):
+        raise InvalidInput(f"label {labels[outside[0]]} at position {outside[0]} is out of range: 0 to {count - 1} for {count} classes")
+    return (labels[:, None] == np.arange(count)).astype(np.float64)

@@ -1,0 +1,130 @@
+"""Splitting into parts, and what turns a data set's columns into a network's x and y and back."""
+
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from backprop_ref.data.dataset import Dataset, one_hot
+from backprop_ref.errors import InvalidInput, unknown
+from backprop_ref.kernels import ordered
+
+NORMALIZATIONS = ("standardize", "minmax", "none")
+
+
+def split(n, share, stream, labels=None):
+    """Rows that stay, and a random share of rows taken out, both ascending.
+
+    Parameters
+    ----------
+    n : int
+        Number of rows.
+    share : float
+        From 0 up to below 1; round(share·n) rows are taken out.
+    stream : Stream
+    labels : int array of shape (n,), optional
+        Stratify: each class gives its share, the remainder going to the largest fractions; every class that has a row keeps one.
+    """
+    if not 0.0 <= share < 1.0:
+        raise InvalidInput(f"share {share} to split off: a number from 0 to below 1 is needed")
+    groups = [np.arange(n)] if labels is None else [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    quotas = [len(group) * share for group in groups]
+    counts = [min(math.floor(quota), len(group) - 1) for quota, group in zip(quotas, groups, strict=True)]
+    by_fraction = sorted(range(len(groups)), key=lambda i: counts[i] - quotas[i])
+    for i in by_fraction[: max(0, round(n * share) - sum(counts))]:
+        counts[i] = min(counts[i] + 1, len(groups[i]) - 1)
+    out = np.zeros(n, dtype=bool)
+    for group, count in zip(groups, counts, strict=True):
+        out[group[stream.permutation(len(group))[:count]]] = True
+    return np.flatnonzero(~out), np.flatnonzero(out)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Columns to x and y, by the training rows' statistics; kept beside a trained network.
+
+    Attributes
+    ----------
+    feature_names, target_name : the columns
+    classes : tuple of str, or None for regression
+    shift, scale : per feature; ``x = (column − shift) / scale``
+    target_shift, target_scale : for regression, likewise; 0 and 1 for classes
+    one_column : two classes as one output, 0 or 1, instead of one-hot
+    normalize : standardize (mean and deviation), minmax (to 0 … 1), or none
+    """
+
+    feature_names: tuple[str, ...]
+    target_name: str
+    classes: tuple[str, ...] | None
+    shift: tuple[float, ...]
+    scale: tuple[float, ...]
+    target_shift: float
+    target_scale: float
+    one_column: bool
+    normalize: str
+
+    @classmethod
+    def fit(cls, dataset: Dataset, rows, normalize="standardize", one_column=False):
+        """Statistics over `rows` of a data set, with sums in order; a constant column is only shifted."""
+        if normalize not in NORMALIZATIONS:
+            raise unknown("normalization", normalize, NORMALIZATIONS)
+        shift, scale = _statistics(dataset.x[rows], normalize)
+        target_shift, target_scale = [0.0], [1.0]
+        if dataset.classes is None:
+            target_shift, target_scale = _statistics(dataset.target[rows][:, None], normalize)
+        return cls(
+            dataset.feature_names,
+            dataset.target_name,
+            dataset.classes,
+            tuple(shift),
+            tuple(scale),
+            target_shift[0],
+            target_scale[0],
+            one_column and len(dataset.classes or ()) == 2,
+            normalize,
+        )
+
+    @property
+    def n_outputs(self):
+        """Width of y."""
+        return 1 if self.classes is None or self.one_column else len(self.classes)
+
+    def x(self, columns):
+        """Feature columns (samples, features) as the network's x."""
+        if columns.shape[1] != len(self.shift):
+            raise InvalidInput(f"{columns.shape[1]} feature columns; the network was trained on {len(self.shift)}")
+        return (columns - np.array(self.shift)) / np.array(self.scale)
+
+    def y(self, target):
+        """Class numbers or values (samples,) as the network's y (samples, n_outputs)."""
+        if self.classes is None:
+            return ((target - self.target_shift) / self.target_scale)[:, None]
+        return target[:, None].astype(np.float64) if self.one_column else one_hot(target, len(self.classes))
+
+    def values(self, a):
+        """For regression: outputs (samples, 1) in the target's own units, shape (samples,)."""
+        return a[:, 0] * self.target_scale + self.target_shift
+
+    def to_dict(self):
+        """JSON-ready; `from_dict` reads it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values):
+        """What `to_dict` wrote."""
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+
+
+def _statistics(columns, normalize):
+    """Shift and scale of each column, as lists."""
+    n, width = columns.shape
+    if normalize == "none":
+        return [0.0] * width, [1.0] * width
+    if normalize == "minmax":
+        shift = columns.min(axis=0)
+        scale = columns.max(axis=0) - shift
+    else:
+        shift = ordered.sum_rows(np, columns) / n
+        centred = columns - shift
+        scale = np.sqrt(ordered.sum_rows(np, centred * centred) / n)
+    return shift.tolist(), np.where(scale > 0.0, scale, 1.0).tolist()

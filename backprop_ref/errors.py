@@ -1,0 +1,41 @@
+"""What can go wrong by a user's doing. Every message says what was wrong, where, and what to do."""
+
+import difflib
+
+
+class BackpropRefError(Exception):
+    """Base of every error raised on purpose; the command line prints it in one line and exits with 2."""
+
+
+class InvalidInput(BackpropRefError, ValueError):
+    """An argument, a file or a setting that cannot be used."""
+
+
+class BackendUnavailable(BackpropRefError, RuntimeError):
+    """A known backend that cannot run here: not installed, or installed but without a device."""
+
+
+class TrainingDiverged(BackpropRefError, ArithmeticError):
+    """The loss or a parameter became NaN or infinite.
+
+    Attributes
+    ----------
+    result : Result
+        What was reached before: parameters and history up to the last finite epoch.
+    epoch : int
+        The epoch, counted from 1, in which the first value that is not finite appeared.
+    layer : int or None
+        The layer, counted from 0, where it appeared; None if it is the loss itself.
+    """
+
+    def __init__(self, message, result, epoch, layer):
+        super().__init__(message)
+        self.result, self.epoch, self.layer = result, epoch, layer
+
+
+def unknown(what, name, known):
+    """An `InvalidInput` for a name that is not among the `known`, with the nearest match."""
+    known = sorted(known)
+    near = difflib.get_close_matches(str(name).lower(), known, n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return InvalidInput(f"unknown {what} '{name}': {hint}known are {', '.join(known)}")

@@ -1,0 +1,45 @@
+"""How good predictions are: accuracy for classes, R² for numbers."""
+
+import numpy as np
+
+from backprop_ref.network import Network
+
+
+def metric_name(network: Network, y):
+    """'accuracy' where targets are classes, else 'r2'.
+
+    Classes are what a sigmoid or softmax output is compared with, if every target is 0 or 1; under softmax, always.
+    """
+    output = network.activations[-1]
+    if output == "softmax" or network.loss == "cross_entropy":
+        return "accuracy"
+    return "accuracy" if output == "sigmoid" and bool(np.all((y == 0) | (y == 1))) else "r2"
+
+
+def predicted_class(a):
+    """Class of each row: the largest output, or with one output whether it is above 0.5. Shape (batch,), int."""
+    return np.argmax(a, axis=1) if a.shape[1] > 1 else (a[:, 0] > 0.5).astype(np.intp)
+
+
+def count_correct(a, y):
+    """How many rows of outputs a, both (batch, n_out), are of the class that y says."""
+    return int(np.count_nonzero(predicted_class(a) == predicted_class(y)))
+
+
+def squared_residuals(a, y):
+    """Sum over rows of (a − y)², per output, in float64."""
+    difference = np.asarray(a, dtype=np.float64) - y
+    return np.sum(difference * difference, axis=0)
+
+
+def r2_from(residuals, y):
+    """R² averaged over outputs, from the sums that `squared_residuals` gives; a constant target gives 1 or 0."""
+    around_mean = squared_residuals(np.mean(y, axis=0, dtype=np.float64), y)
+    constant = around_mean == 0.0
+    share = np.where(constant, residuals != 0.0, residuals / np.where(constant, 1.0, around_mean))
+    return float(np.mean(1.0 - share))
+
+
+def score(name, a, y):
+    """The metric of that name for outputs a and targets y."""
+    return count_correct(a, y) / len(y) if name == "accuracy" else r2_from(squared_residuals(a, y), y)

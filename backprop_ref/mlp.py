@@ -1,0 +1,102 @@
+"""The definition: a multi-layer perceptron, its forward pass and its backward pass.
+
+Layer l computes ``z[l] = a[l-1] @ W[l] + b[l]`` and ``a[l] = activation[l](z[l])``, with ``a[-1] = x``. With
+``delta[l] = dLoss/dz[l]`` the gradients follow from the last layer to the first (Rumelhart, Hinton and Williams 1986;
+Nielsen, Neural Networks and Deep Learning, ch. 2, BP1 to BP4):
+
+    delta[L-1] = dLoss/da[L-1] * activation'(z[L-1])
+    delta[l]   = (delta[l+1] @ W[l+1].T) * activation'(z[l])
+    dW[l]      = a[l-1].T @ delta[l]
+    db[l]      = sum over samples of delta[l]
+
+Everything here is in the arrays of `backend`, which computes each line; this module only says which lines, in which
+order. ``params`` is anything with ``W`` and ``b``, one array of each per layer.
+"""
+
+from typing import Any, NamedTuple
+
+
+class Weights(NamedTuple):
+    """W and b of every layer, in a backend's arrays; gradients come in the same shape."""
+
+    W: list[Any]
+    b: list[Any]
+
+
+class Trace(NamedTuple):
+    """Every intermediate of one forward and backward pass; index 0 is the first layer."""
+
+    x: Any
+    y: Any
+    z: list[Any]
+    a: list[Any]
+    delta: list[Any]
+    dW: list[Any]
+    db: list[Any]
+    dx: Any
+    loss: Any
+
+
+def forward(backend, network, params, x):
+    """Pre-activations z and activations a of every layer, each (batch, n_out)."""
+    z, a = [], []
+    for W, b, activation in zip(params.W, params.b, network.activations, strict=True):
+        z.append(backend.affine_forward(a[-1] if a else x, W, b))
+        a.append(backend.activation_forward(activation, z[-1]))
+    return z, a
+
+
+def backward(backend, network, params, x, z, a, delta, with_dx=False):
+    """delta, dW and db of every layer from the last layer's delta, and dx if asked for (else None)."""
+    deltas, dW, db, da = [], [], [], None
+    for layer in reversed(range(network.n_layers)):
+        if da is not None:
+            delta = backend.activation_backward(network.activations[layer], z[layer], a[layer], da)
+        gradients = backend.affine_backward(delta, a[layer - 1] if layer > 0 else x)
+        deltas.insert(0, delta)
+        dW.insert(0, gradients[0])
+        db.insert(0, gradients[1])
+        if layer > 0 or with_dx:
+            da = backend.affine_backward_input(delta, params.W[layer])
+    return deltas, dW, db, da if with_dx else None
+
+
+def trace(backend, network, params, x, y, batch=None, with_dx=True):
+    """One forward and backward pass with everything it computes.
+
+    `batch` is the number of rows in the whole batch when x and y are one shard of it.
+    """
+    output = network.activations[-1]
+    z, a = forward(backend, network, params, x)
+    loss = backend.loss_forward(network.loss, output, z[-1], a[-1], y, batch)
+    delta = backend.loss_backward(network.loss, output, z[-1], a[-1], y, batch)
+    return Trace(x, y, z, a, *backward(backend, network, params, x, z, a, delta, with_dx), loss)
+
+
+def value_and_grad(backend, network, params, x, y, shards=1):
+    """The loss, the gradients as `Weights`, and the output, summed over `shards` parts of the batch in order."""
+    parts = [
+        trace(backend, network, params, x[rows], y[rows], batch=x.shape[0], with_dx=False)
+        for rows in cut(x.shape[0], shards)
+    ]
+    loss, dW, db = parts[0].loss, parts[0].dW, parts[0].db
+    for part in parts[1:]:
+        loss = loss + part.loss
+        dW = [total + more for total, more in zip(dW, part.dW, strict=True)]
+        db = [total + more for total, more in zip(db, part.db, strict=True)]
+    return loss, Weights(dW, db), [part.a[-1] for part in parts]
+
+
+def vjp(backend, network, params, x, da):
+    """Gradients as `Weights`, and dx, for any upstream gradient da = dLoss/da of the last layer."""
+    z, a = forward(backend, network, params, x)
+    delta = backend.activation_backward(network.activations[-1], z[-1], a[-1], da)
+    _, dW, db, dx = backward(backend, network, params, x, z, a, delta, with_dx=True)
+    return Weights(dW, db), dx
+
+
+def cut(batch, shards):
+    """Slices that cut a batch into shards: the first (batch mod shards) get a row more; empty ones are left out."""
+    small, larger = divmod(batch, shards)
+    starts = [shard * small + min(shard, larger) for shard in range(shards + 1)]
+    return [slice(start, end) for start, end in zip(starts, starts[1:], strict=False) if start < end]

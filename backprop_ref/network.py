@@ -1,0 +1,123 @@
+"""What a multi-layer perceptron is: sizes, one activation per layer, a loss. No arrays."""
+
+import operator
+from dataclasses import dataclass
+
+from backprop_ref.errors import InvalidInput, unknown
+
+ACTIVATIONS = ("sigmoid", "tanh", "relu", "leaky_relu", "softmax", "linear")
+
+LOSSES = {
+    "mean_squared_error": "mse",
+    "sum_squared_error": "sse",
+    "binary_cross_entropy": "bce",
+    "cross_entropy": "ce",
+}
+_LONG = {short: name for name, short in LOSSES.items()}
+
+OUTPUTS_OF = {
+    "mean_squared_error": ACTIVATIONS,
+    "sum_squared_error": ACTIVATIONS,
+    "binary_cross_entropy": ("sigmoid",),
+    "cross_entropy": ("softmax", "sigmoid"),
+}
+"""The output activations each loss goes with."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A multi-layer perceptron, as a description.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Widths from the input to the output; at least two, each at least 1.
+    activations : sequence of str
+        One per layer, that is ``len(sizes) - 1`` of sigmoid, tanh, relu, leaky_relu, softmax, linear.
+    loss : str
+        mean_squared_error (mse), sum_squared_error (sse), binary_cross_entropy (bce) or cross_entropy (ce).
+
+    Raises
+    ------
+    InvalidInput
+        Unknown names, sizes that are not positive integers, or a loss that does not go with the output activation.
+
+    Examples
+    --------
+    >>> Network([2, 4, 1], activations=["sigmoid", "sigmoid"], loss="sse").n_parameters
+    17
+    """
+
+    sizes: tuple[int, ...]
+    activations: tuple[str, ...]
+    loss: str
+
+    def __init__(self, sizes, activations, loss):
+        if isinstance(activations, str):
+            raise InvalidInput(f"activations: expected one name per layer in a list, got the text '{activations}'")
+        object.__setattr__(self, "sizes", tuple(_positive(size) for size in sizes))
+        object.__setattr__(self, "activations", tuple(activations))
+        object.__setattr__(self, "loss", _LONG.get(loss, loss))
+        self._check()
+
+    def _check(self):
+        if len(self.sizes) < 2:
+            raise InvalidInput(f"sizes {list(self.sizes)}: at least an input and an output size are needed")
+        if len(self.activations) != self.n_layers:
+            raise InvalidInput(
+                f"{len(self.activations)} activations for {self.n_layers} layers: "
+                f"sizes {list(self.sizes)} need one activation for each size after the first"
+            )
+        for name in self.activations:
+            if name not in ACTIVATIONS:
+                raise unknown("activation", name, ACTIVATIONS)
+        if self.loss not in LOSSES:
+            raise unknown("loss", self.loss, [*LOSSES, *_LONG])
+        if self.activations[-1] not in OUTPUTS_OF[self.loss]:
+            raise InvalidInput(
+                f"loss {self.loss} does not go with output activation {self.activations[-1]}: "
+                f"use {' or '.join(OUTPUTS_OF[self.loss])}, or a squared error"
+            )
+
+    @property
+    def n_layers(self):
+        """Number of layers, each an affine map and an activation."""
+        return len(self.sizes) - 1
+
+    @property
+    def n_parameters(self):
+        """Number of weights and biases."""
+        return sum((n_in + 1) * n_out for n_in, n_out in zip(self.sizes, self.sizes[1:], strict=False))
+
+    def init(self, seed=1, scheme="xavier", dtype="float64"):
+        """Random `Parameters`, the same on every machine; see `backprop_ref.parameters.initialise`."""
+        from backprop_ref.parameters import initialise
+
+        return initialise(self, seed, scheme, dtype)
+
+    def summary(self):
+        """A table as text: layer, shape of W, activation, number of parameters."""
+        rows = [("layer", "W", "activation", "parameters")]
+        for layer, (n_in, n_out) in enumerate(zip(self.sizes, self.sizes[1:], strict=False)):
+            rows.append((str(layer), f"{n_in} x {n_out}", self.activations[layer], f"{(n_in + 1) * n_out:,}"))
+        rows.append(("", "", self.loss, f"{self.n_parameters:,}"))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        aligned = (
+            (f"{layer:>{widths[0]}}", f"{shape:>{widths[1]}}", f"{name:<{widths[2]}}", f"{count:>{widths[3]}}")
+            for layer, shape, name, count in rows
+        )
+        return "\n".join("  ".join(row) for row in aligned)
+
+    def to_dict(self):
+        """The description as JSON-ready lists and text; `Network(**d)` reads it back."""
+        return {"sizes": list(self.sizes), "activations": list(self.activations), "loss": self.loss}
+
+
+def _positive(size):
+    try:
+        number = operator.index(size)
+    except TypeError:
+        number = 0
+    if number < 1 or isinstance(size, bool):
+        raise InvalidInput(f"sizes: {size!r} is not a positive integer")
+    return number

@@ -1,0 +1,229 @@
+"""Every weight and bias of a network as views of one flat vector; initial values; the hash; files."""
+
+import hashlib
+import json
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from backprop_ref.errors import InvalidInput, unknown
+from backprop_ref.files import write_atomically
+from backprop_ref.network import Network
+from backprop_ref.random import Stream
+
+DTYPES = ("float64", "float32")
+
+
+class Parameters:
+    """Weights and biases: views of ``flat`` = W0 (row-major, n_in × n_out), b0, W1, b1, …; always host NumPy.
+
+    Parameters
+    ----------
+    flat : array of shape (n_parameters,), float64 or float32
+        Kept, not copied: writing to a view writes to it.
+    sizes : sequence of int
+        Widths from the input to the output.
+
+    Attributes
+    ----------
+    W, b : tuple of arrays
+        One of shape (n_in, n_out), one of shape (n_out,), per layer.
+    """
+
+    def __init__(self, flat, sizes):
+        self.flat, self.sizes = flat, tuple(sizes)
+        W, b, start = [], [], 0
+        for n_in, n_out in zip(self.sizes, self.sizes[1:], strict=False):
+            middle, end = start + n_in * n_out, start + (n_in + 1) * n_out
+            W.append(flat[start:middle].reshape(n_in, n_out))
+            b.append(flat[middle:end])
+            start = end
+        if flat.shape != (start,):
+            raise InvalidInput(f"flat has shape {flat.shape}; sizes {list(self.sizes)} need ({start},)")
+        self.W, self.b = tuple(W), tuple(b)
+
+    @classmethod
+    def from_arrays(cls, weights, biases, dtype=None):
+        """Copies lists of W, each (n_in, n_out), and b, each (n_out,), into one flat vector.
+
+        Raises
+        ------
+        InvalidInput
+            Shapes that do not chain, more than one dtype (unless `dtype` is given), or a dtype other than float64 and
+            float32; whole numbers become float64.
+        """
+        weights, biases = [np.asarray(W) for W in weights], [np.asarray(b) for b in biases]
+        if len(weights) != len(biases) or not weights:
+            raise InvalidInput(f"{len(weights)} weights and {len(biases)} biases: one of each per layer is needed")
+        n_in = weights[0].shape[0] if weights[0].ndim == 2 else None
+        for layer, (W, b) in enumerate(zip(weights, biases, strict=True)):
+            if W.ndim != 2 or b.shape != W.shape[1:] or W.shape[0] != n_in:
+                raise InvalidInput(
+                    f"layer {layer}: W has shape {W.shape} and b {b.shape}; "
+                    f"(n_in, n_out) and (n_out,) are needed, with n_in = {n_in}, the width before"
+                )
+            n_in = W.shape[1]
+        found = {as_float_dtype(array.dtype) for array in weights + biases}
+        if dtype is None and len(found) > 1:
+            raise InvalidInput(f"weights and biases have {len(found)} dtypes ({', '.join(sorted(found))}); convert, or say dtype=")
+        flat = np.concatenate([array.ravel() for pair in zip(weights, biases, strict=True) for array in pair])
+        sizes = (weights[0].shape[0], *(W.shape[1] for W in weights))
+        return cls(flat.astype(check_dtype(dtype) if dtype else found.pop()), sizes)
+
+    @property
+    def dtype(self):
+        """The dtype of every entry, as a `numpy.dtype`."""
+        return self.flat.dtype
+
+    def copy(self):
+        """Parameters with the same values in memory of their own."""
+        return Parameters(self.flat.copy(), self.sizes)
+
+    def sha256(self):
+        """Hash of `flat` in little-endian IEEE bytes, and of nothing else; −0 and +0 differ."""
+        return hashlib.sha256(self.flat.astype(self.dtype.newbyteorder("<")).tobytes()).hexdigest()
+
+    def __repr__(self):
+        return f"Parameters(sizes={list(self.sizes)}, dtype={self.dtype}, sha256={self.sha256()[:12]}…)"
+
+
+def check_dtype(dtype):
+    """'float64' or 'float32' from any way to name a dtype; anything else is refused."""
+    try:
+        name = np.dtype(dtype).name
+    except TypeError:
+        name = str(dtype)
+    if name not in DTYPES:
+        raise InvalidInput(f"dtype {name}: only {' and '.join(DTYPES)} are supported")
+    return name
+
+
+def as_float_dtype(dtype):
+    """The name of the dtype in which numbers of `dtype` are taken: bool and integers as float64."""
+    return "float64" if np.dtype(dtype).kind in "biu" else check_dtype(dtype)
+
+
+# scheme -> (distribution, standard deviation for a layer of n_in × n_out); both distributions have that deviation
+SCHEMES = {
+    "xavier": ("normal", lambda n_in, n_out: math.sqrt(2.0 / (n_in + n_out))),
+    "xavier_uniform": ("uniform", lambda n_in, n_out: math.sqrt(2.0 / (n_in + n_out))),
+    "he": ("normal", lambda n_in, n_out: math.sqrt(2.0 / n_in)),
+    "he_uniform": ("uniform", lambda n_in, n_out: math.sqrt(2.0 / n_in)),
+    "random_normal": ("normal", lambda n_in, n_out: 0.05),
+    "random_uniform": ("uniform", lambda n_in, n_out: 0.05),
+    "zeros": ("zeros", lambda n_in, n_out: 0.0),
+}
+
+
+def initialise(network, seed=1, scheme="xavier", dtype="float64"):
+    """Initial parameters: random weights, biases 0. The same bits for the same seed on every machine.
+
+    Weights are drawn in float64 in the order of `flat` and rounded once to `dtype`.
+
+    Parameters
+    ----------
+    network : Network
+    seed : int
+    scheme : str
+        xavier (deviation √(2/(n_in + n_out)); Glorot and Bengio 2010), he (√(2/n_in); He et al. 2015), random_normal (0.05),
+        each normal; xavier_uniform, he_uniform, random_uniform, of the same deviation; zeros.
+    dtype : str
+        float64 or float32.
+    """
+    if scheme not in SCHEMES:
+        raise unknown("weight initialisation", scheme, SCHEMES)
+    distribution, deviation = SCHEMES[scheme]
+    params = Parameters(np.zeros(network.n_parameters, dtype=check_dtype(dtype)), network.sizes)
+    stream = Stream(seed, "init")
+    for W in params.W:
+        if distribution == "normal":
+            W[...] = (deviation(*W.shape) * stream.normal(W.size)).reshape(W.shape)
+        elif distribution == "uniform":
+            limit = deviation(*W.shape) * math.sqrt(3.0)
+            W[...] = (limit * (2.0 * stream.uniform(W.size) - 1.0)).reshape(W.shape)
+    return params
+
+
+class Model(NamedTuple):
+    """What a model file holds."""
+
+    network: Network
+    params: Parameters
+    preprocessing: dict | None
+
+
+FORMAT = "backprop_ref-1"
+
+
+def save(path, network, params, preprocessing=None, extra_tensors=None, extra_metadata=None):
+    """Writes a model as safetensors: tensors W0, b0, W1, …; the rest as JSON in the metadata. Atomic.
+
+    Parameters
+    ----------
+    path : path-like
+        Replaced only when the new file is complete.
+    network, params : Network, Parameters
+    preprocessing : dict, optional
+        JSON-ready; see `backprop_ref.data.preprocessing`.
+    extra_tensors, extra_metadata : dict, optional
+        More arrays, and more JSON-ready entries; checkpoints keep their state here.
+    """
+    from safetensors.numpy import save as to_bytes
+
+    if params.sizes != network.sizes:
+        raise InvalidInput(f"parameters of sizes {list(params.sizes)} do not fit a network of sizes {list(network.sizes)}")
+    tensors = {}
+    for layer, (W, b) in enumerate(zip(params.W, params.b, strict=True)):
+        tensors[f"W{layer}"], tensors[f"b{layer}"] = W, b
+    entries = {"network": network.to_dict(), "preprocessing": preprocessing, **(extra_metadata or {})}
+    metadata = {"format": FORMAT, **{key: json.dumps(value) for key, value in entries.items()}}
+    tensors = {key: np.ascontiguousarray(value) for key, value in {**tensors, **(extra_tensors or {})}.items()}
+    write_atomically(path, to_bytes(tensors, metadata=metadata))
+
+
+def load(path):
+    """Reads what `save` wrote (a checkpoint too) as ``Model(network, params, preprocessing)``.
+
+    Raises
+    ------
+    InvalidInput
+        The file is missing, truncated, not safetensors, or not one of ours.
+    """
+    model, _, _ = load_all(path)
+    return model
+
+
+def load_all(path):
+    """`load`, with the remaining tensors and metadata: ``Model, tensors, metadata``."""
+    tensors, metadata = _read(path)
+    try:
+        network = Network(**metadata.pop("network"))
+        layers = range(network.n_layers)
+        params = Parameters.from_arrays([tensors.pop(f"W{i}") for i in layers], [tensors.pop(f"b{i}") for i in layers])
+        if params.sizes != network.sizes:
+            raise InvalidInput(f"sizes {list(params.sizes)} of the tensors, {list(network.sizes)} of the description")
+    except (KeyError, TypeError, InvalidInput) as error:
+        raise InvalidInput(f"{path}: not a usable model file ({error}); save it again") from None
+    return Model(network, params, metadata.pop("preprocessing", None)), tensors, metadata
+
+
+def _read(path):
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+    except FileNotFoundError:
+        raise InvalidInput(f"{path}: no such file; give a model written by br.save or a run folder's checkpoint") from None
+    except SafetensorError as error:
+        raise InvalidInput(f"{path}: truncated or not a safetensors file ({error}); restore it from a copy or train again") from None
+    except OSError as error:
+        raise InvalidInput(f"{path}: cannot be read ({error.strerror or error})") from None
+    if metadata.pop("format", None) != FORMAT:
+        raise InvalidInput(f"{path}: a safetensors file, but not one that br.save wrote (no format '{FORMAT}')")
+    try:
+        return tensors, {key: json.loads(value) for key, value in metadata.items()}
+    except json.JSONDecodeError as error:
+        raise InvalidInput(f"{path}: its metadata is damaged ({error}); restore it from a copy") from None

@@ -1,0 +1,56 @@
+"""A progress bar on standard error for what takes over two seconds; none where that is not a terminal."""
+
+import sys
+import time
+
+PATIENCE = 2.0
+
+
+class Bar:
+    """Shows up once `total` steps are expected to take more than `PATIENCE` seconds.
+
+    Parameters
+    ----------
+    what : str
+        What one step is, such as 'epoch'.
+    total : int
+    wanted : bool or None
+        None: only where standard error is a terminal.
+    done : int
+        Steps already done before now.
+    """
+
+    def __init__(self, what, total, wanted=None, done=0):
+        self.what, self.total, self.first = what, total, done
+        self.enabled = sys.stderr.isatty() if wanted is None else bool(wanted)
+        self.started = time.perf_counter()
+        self._bar = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self._bar:
+            self._bar.stop()
+
+    def update(self, done, **values):
+        """`done` of `total` steps are finished; `values` are shown behind the bar."""
+        if not self.enabled:
+            return
+        if self._bar is None:
+            elapsed = time.perf_counter() - self.started
+            if elapsed < 0.2 or elapsed * (self.total - self.first) / max(done - self.first, 1) < PATIENCE:
+                return
+            self._bar = _rich_bar()
+            self._bar.start()
+            self._task = self._bar.add_task(self.what, total=self.total, text="")
+        text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        self._bar.update(self._task, completed=done, text=text)
+
+
+def _rich_bar():
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn(), TextColumn("{task.fields[text]}"))
+    return Progress(*columns, console=Console(stderr=True), transient=True)

@@ -1,0 +1,84 @@
+"""Seeded streams that give the same numbers on every machine and with every NumPy.
+
+NumPy promises the raw 64-bit words of PCG64 and the seeding by SeedSequence, and not what its `Generator` makes of
+them. So the words are NumPy's and everything after them is here, in reproducible arithmetic.
+"""
+
+import numpy as np
+
+from backprop_ref.errors import InvalidInput
+from backprop_ref.kernels import elementary
+
+PURPOSES = ("init", "shuffle", "split", "data", "check")
+
+
+class Stream:
+    """An endless sequence of random 64-bit words, and the numbers made from them.
+
+    Parameters
+    ----------
+    seed : int
+        Not negative.
+    purpose : str
+        One of `PURPOSES`. Streams of one seed and different purposes are independent, so that, say, another batch
+        size never changes the initial weights.
+    """
+
+    def __init__(self, seed, purpose):
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+            raise InvalidInput(f"seed {seed!r}: a whole number that is not negative is needed")
+        sequence = np.random.SeedSequence(int(seed), spawn_key=(PURPOSES.index(purpose),))
+        self._pcg = np.random.PCG64(sequence)
+
+    @property
+    def state(self):
+        """Where the stream stands, as JSON-ready text and integers; can be set."""
+        return self._pcg.state
+
+    @state.setter
+    def state(self, state):
+        self._pcg.state = state
+
+    def words(self, n):
+        """The next n words, shape (n,), uint64."""
+        return self._pcg.random_raw(n)
+
+    def uniform(self, n):
+        """n numbers in [0, 1), shape (n,), float64: ``(word >> 11) * 2**-53``."""
+        return (self.words(n) >> np.uint64(11)) * 2.0**-53
+
+    def normal(self, n):
+        """n standard normal numbers, shape (n,), float64, by Marsaglia's polar method.
+
+        Pairs (u, v) are drawn uniformly in the square [-1, 1)²; those with 0 < s = u² + v² < 1 give
+        u·√(−2·log s / s) and v·√(−2·log s / s), in that order (Marsaglia and Bray, SIAM Review 6, 1964).
+        """
+        log = elementary.for_numpy("float64").log
+        accepted, needed = [np.empty((0, 2))], (n + 1) // 2
+        while needed > 0:
+            u, v = 2.0 * self.uniform(2 * needed).reshape(needed, 2).T - 1.0
+            s = u * u + v * v
+            inside = (s > 0.0) & (s < 1.0)
+            u, v, s = u[inside], v[inside], s[inside]
+            factor = np.sqrt(-2.0 * log(s) / s)
+            accepted.append(np.stack([u * factor, v * factor], axis=1))
+            needed -= len(s)
+        return np.concatenate(accepted).ravel()[:n]
+
+    def integers_below(self, bounds):
+        """One integer in [0, bound) for each bound, int64, without bias: words beyond the last multiple are drawn again."""
+        bounds = np.asarray(bounds, dtype=np.uint64)
+        words = self.words(len(bounds))
+        excess = (np.uint64(2**64 - 1) % bounds + np.uint64(1)) % bounds
+        for i in np.flatnonzero(words > np.uint64(2**64 - 1) - excess):
+            while int(words[i]) > 2**64 - 1 - int(excess[i]):
+                words[i] = self.words(1)[0]
+        return (words % bounds).astype(np.int64)
+
+    def permutation(self, n):
+        """0 … n−1 in random order, shape (n,), int64, by Fisher and Yates: i = n−1 … 1 swaps with j ≤ i."""
+        order = list(range(n))
+        partners = self.integers_below(np.arange(n, 1, -1)).tolist()
+        for i, j in zip(range(n - 1, 0, -1), partners, strict=True):
+            order[i], order[j] = order[j], order[i]
+        return np.array(order, dtype=np.int64)

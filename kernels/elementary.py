@@ -1,0 +1,541 @@
+"""exp, log, log1p, expm1, tanh and cos(pi t) from + - * / and exact scaling: the same bits wherever they run.
+
+Part of "reproducible arithmetic, version 1": every operation below is rounded once, to nearest even, in the
+order written; nothing is fused, reassociated or looked up. So each value is a function of its argument alone,
+not of a library, a processor or a vector width, and one source serves arrays of any array-API namespace,
+plain Python and NumPy scalars, and scalars compiled by Numba (``fastmath=False``). What differs between those
+is injected as five `Primitives`; `build` writes the functions over them.
+
+| function | error below | largest seen in 10^6 points: float64, float32 | method |
+|---|---|---|---|
+| exp | 1 ulp | @exp@ | x = n ln 2 + r, polynomial in r, times 2^n |
+| expm1 | 1 ulp | @expm1@ | the same, the leading terms kept as sums of two numbers |
+| log | 1 ulp | @log@ | x = 2^k m, polynomial in (m - 1)/(m + 1) |
+| log1p | 1 ulp | @log1p@ | the logarithm of 1 + x rounded, and what rounding lost |
+| tanh | 2.5 ulp | @tanh@ | odd polynomial up to 0.55, beyond from the exponential of -2 abs(x) |
+| sigmoid | 2.5 ulp | @sigmoid@ | (not here) 1/(1 + e) or e/(1 + e) with e = exp(-abs(z)) |
+| cospi | 2 ulp | @cospi@ | for 0 <= t <= 1: cosine up to 1/4, sine up to 1/2, mirrored |
+
+One ulp is the distance of neighbouring numbers at the exact result, subnormal results included. NaN passes
+through all of them. Whatever the argument, nothing overflows or is invalid inside, so NumPy warns of nothing
+by default; underflow is gradual, and a caller who has set ``np.errstate(under="raise")`` has to lift it here.
+"""
+
+import math
+from collections.abc import Callable
+from functools import cache
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+# Polynomials: minimax (Remez exchange in 160 bits), each coefficient then rounded to the precision. In
+# brackets: the relative error they alone cause, rounding included, in units of u = 2^-53 (2^-24 in float32).
+_CONSTANTS: dict[str, dict[str, str]] = {
+    "float64": {
+        "log2_e": "0x1.71547652b82fep+0",
+        "ln2_hi": "0x1.62e42fefa3800p-1",  # 42 bits, so that n * ln2_hi is exact for |n| < 2^11
+        "ln2_lo": "0x1.ef35793c76730p-45",
+        "sqrt2": "0x1.6a09e667f3bcdp+0",
+        "pi_hi": "0x1.921fb54442d18p+1",
+        "pi_lo": "0x1.1a62633145c07p-53",
+        "exp_top": "0x1.62e42fefa39efp+9",  # the largest argument whose exponential is finite
+        "exp_bottom": "-0x1.75p+9",  # -746: below, the exponential rounds to 0
+        "below": "0x1p+64",  # 2^lift: carries subnormals into the normal range
+        "above": "0x1p-64",
+        "lift": "0x1p+6",
+        "tiny": "0x1p-55",  # below, expm1(x), log1p(x) and tanh(x) are x
+        "flat": "0x1.6p+5",  # 44: from there on tanh(x) = 1 and expm1(-x) = -1
+        "tanh_seam": "0x1.198p-1",
+        "log1p_middle": "0x1p-4",  # |x - 1/16| < 0.34375: 1 + x between sqrt(1/2) and sqrt(2)
+        "log1p_reach": "0x1.6p-2",
+        "digits": "0x1p+6",  # 64: beyond, 1 - 2^n and 2^n are the same to rounding
+        "coarse": "0x1.8p+26",  # (x + coarse) - coarse: x to a multiple of 2^-26 (float32: 2^-12)
+        "magic": "0x1.8p+52",  # (x + magic) - magic: x to an integer
+        # (e^r - 1 - r - r^2/2) / r^3 for |r| <= ln(2)/2 (0.007 u of e^r - 1)
+        "exp": "0x1.5555555555559p-3 0x1.5555555555559p-5 0x1.111111110f6e1p-7 0x1.6c16c16c14aadp-10 "
+        "0x1.a01a01afd3851p-13 0x1.a01a01af571acp-16 0x1.71ddf87c52ae7p-19 0x1.27e4c7de24e90p-22 "
+        "0x1.af5e7c823d196p-26 0x1.1f929a9445aa8p-29",
+        # (log((1+s)/(1-s)) / s - 2) / s^2 in s^2, for |s| <= 3 - sqrt(8) (0.016 u of the logarithm)
+        "log": "0x1.5555555555592p-1 0x1.999999997fdbep-2 0x1.24924941f0efbp-2 0x1.c71c52097c580p-3 "
+        "0x1.74663ee26946fp-3 0x1.39a1bb601af39p-3 0x1.2f055bf196fcep-3",
+        # (tanh(x) / x - 1) / x^2 in x^2, for |x| <= 0.55 (0.24 u of tanh)
+        "tanh": "-0x1.55555555554a4p-2 0x1.1111111103077p-3 -0x1.ba1ba1adc1436p-5 0x1.664f45d0cb1fep-6 "
+        "-0x1.226ddea8d41a7p-7 0x1.d6c647d4f2db1p-9 -0x1.7cf54a4964553p-10 0x1.2fab535e5aca9p-11 "
+        "-0x1.b940d43e63509p-13 0x1.ac939ec2d5337p-15",
+        # (cos(pi t) - 1) / t^2 in t^2, for |t| <= 1/4 (0.15 u of the cosine)
+        "cos": "-0x1.3bd3cc9be45dep+2 0x1.03c1f081b5ab0p+2 -0x1.55d3c7e3c95bcp+0 0x1.e1f50683b4369p-3 "
+        "-0x1.a6d1ecb7474ffp-6 0x1.f9cc6ad536724p-10 -0x1.b26fea018f689p-14",
+        # (sin(pi t) / t - pi) / t^2 in t^2, for |t| <= 1/4 (0.08 u of the sine)
+        "sin": "-0x1.4abbce625be47p+2 0x1.466bc67758d85p+1 -0x1.32d2cce3333b9p-1 0x1.5078301b71a81p-4 "
+        "-0x1.e300a6690e83ep-8 0x1.e403d5c685429p-12",
+    },
+    "float32": {
+        "log2_e": "0x1.715476p+0",
+        "ln2_hi": "0x1.62e4p-1",  # 15 bits, so that n * ln2_hi is exact for |n| < 2^9
+        "ln2_lo": "0x1.7f7d1cp-20",
+        "sqrt2": "0x1.6a09e6p+0",
+        "pi_hi": "0x1.921fb6p+1",
+        "pi_lo": "-0x1.777a5cp-24",
+        "exp_top": "0x1.62e42ep+6",
+        "exp_bottom": "-0x1.a4p+6",  # -105
+        "below": "0x1p+32",
+        "above": "0x1p-32",
+        "lift": "0x1p+5",
+        "tiny": "0x1p-26",
+        "flat": "0x1.4p+4",  # 20
+        "tanh_seam": "0x1.198p-1",
+        "log1p_middle": "0x1p-4",
+        "log1p_reach": "0x1.6p-2",
+        "digits": "0x1p+5",  # 32
+        "coarse": "0x1.8p+11",
+        "magic": "0x1.8p+23",
+        "exp": "0x1.555556p-3 0x1.5554f2p-5 0x1.1110a4p-7 0x1.6d40d4p-10 0x1.a188acp-13",  # 0.015 u
+        "log": "0x1.55557ap-1 0x1.995ebap-2 0x1.31e2dep-2",  # 0.015 u
+        "tanh": "-0x1.55554cp-2 0x1.110d3cp-3 -0x1.b92bc0p-5 0x1.5956bap-6 -0x1.9bbb8ep-8",  # 0.08 u
+        "cos": "-0x1.3bd3ccp+2 0x1.03c1dep+2 -0x1.55c664p+0 0x1.d9f7c2p-3",  # 0.11 u
+        "sin": "-0x1.4abbcep+2 0x1.466bbcp+1 -0x1.32cb24p-1 0x1.4be692p-4",  # 0.03 u
+    },
+}
+
+
+class Primitives(NamedTuple):
+    """The five operations in which namespaces and compilers differ.
+
+    All take and give values of one floating-point dtype. Integers (n below) are held in that dtype too, so
+    that nothing has to be converted. None may warn or raise for arguments as described.
+
+    Attributes
+    ----------
+    select : callable
+        ``select(condition, a, b)``: a where the condition holds, else b. Either or both may be constants; the
+        result has the dtype all the same.
+    rint : callable
+        ``rint(x)``: nearest integer, ties to even, for ``|x| <= 2^51`` (float32: 2^22), not NaN. The sign of
+        a zero result is free.
+    scale : callable
+        ``scale(x, n) = x * 2^n``, rounded once, for integral n from -1022 to 1023 (float32: -126 to 127);
+        n = -0 is 0. x is finite and may be a constant.
+    exponent : callable
+        ``exponent(x) = floor(log2(x))`` for x positive, finite and normal.
+    sqrt : callable
+        ``sqrt(x)``, correctly rounded; NaN below 0. The functions here do without it; optimizers and random
+        numbers need it.
+    """
+
+    select: Callable[..., Any]
+    rint: Callable[..., Any]
+    scale: Callable[..., Any]
+    exponent: Callable[..., Any]
+    sqrt: Callable[..., Any]
+
+
+class Elementary(NamedTuple):
+    """The functions for one namespace and dtype; each takes x and gives its value at x."""
+
+    exp: Callable[..., Any]
+    log: Callable[..., Any]
+    log1p: Callable[..., Any]
+    expm1: Callable[..., Any]
+    tanh: Callable[..., Any]
+    cospi: Callable[..., Any]
+
+
+def build(primitives, dtype, compile=lambda function: function, constant=float):
+    """Write the elementary functions over five primitives.
+
+    Parameters
+    ----------
+    primitives : Primitives
+        For the arrays or scalars the functions will be given; already compiled where a compiler needs that.
+    dtype : "float64" or "float32", or anything ``numpy.dtype`` takes for these
+        Selects constants and polynomials. Nothing is converted: arguments have to be of this dtype.
+    compile : callable, optional
+        Applied to every function, inner ones first: ``numba.njit(fastmath=False, error_model="numpy")``, or
+        nothing.
+    constant : callable, optional
+        The type of the constants: ``float`` where that does not widen the result (arrays, Python and NumPy
+        scalars), ``numpy.float32`` where it would (float32 in Numba).
+
+    Returns
+    -------
+    Elementary
+        exp, log, log1p, expm1, tanh, cospi.
+
+    Notes
+    -----
+    Error: exp, log, log1p, expm1 < 1 ulp; tanh < 2.5 ulp; cospi < 2 ulp.
+    """
+    c = _constants(dtype, compile, constant)
+    reduce, near_one, exp, expm1 = _exponentials(primitives, c, compile)
+    log, log1p = _logarithms(primitives, c, compile)
+    tanh = _hyperbolic_tangent(primitives, c, compile, reduce, near_one)
+    return Elementary(exp, log, log1p, expm1, tanh, _cosine(primitives, c, compile))
+
+
+def _constants(dtype, compile, constant):
+    """The constants of the dtype by name, and its polynomials as functions."""
+    simple = {"zero": 0, "one": 1, "two": 2, "half": 0.5, "quarter": 0.25, "inf": math.inf, "nan": math.nan}
+    c = SimpleNamespace(**{name: constant(value) for name, value in simple.items()})
+    for name, text in _CONSTANTS[np.dtype(dtype).name].items():
+        numbers = tuple(constant(float.fromhex(number)) for number in text.split())
+        setattr(c, name, _horner(numbers, compile) if len(numbers) > 1 else numbers[0])
+    return c
+
+
+def _horner(coefficients, compile):
+    """The polynomial c[0] + c[1] x + c[2] x^2 + ..., evaluated as ((... c[2]) x + c[1]) x + c[0]."""
+    last, *inner, first = coefficients[::-1]
+    inner = tuple(inner)
+
+    def polynomial(x):
+        y = last * x
+        for c in inner:
+            y += c
+            y *= x
+        y += first
+        return y
+
+    return compile(polynomial)
+
+
+def _exponentials(primitives, c, compile):
+    """exp, expm1, and the reduction they share with tanh."""
+    select, rint, scale, _, _ = primitives
+    zero, one, two, half, inf, tiny = c.zero, c.one, c.two, c.half, c.inf, c.tiny
+    log2_e, ln2_hi, ln2_lo, series = c.log2_e, c.ln2_hi, c.ln2_lo, c.exp
+    top, bottom, shift, unshift = c.exp_top, c.exp_bottom, c.lift, c.above
+    many, floor, coarse = c.digits, -c.flat, c.coarse
+
+    @compile
+    def reduce(x):
+        """n, h, low with x = n ln 2 + h - low: h exact, |h| <= 0.35, low below 2^-33 (float32: 2^-12).
+
+        n ln2_hi is exact (Cody & Waite, Software Manual for the Elementary Functions, 1980, ch. 6).
+        """
+        n = rint(x * log2_e)
+        return n, x - n * ln2_hi, n * ln2_lo
+
+    @compile
+    def near_one(h, low):
+        """e^r for r = h - low: 1 + (h + (r^2 (1/2 + r P(r)) - low))."""
+        r = h - low
+        return one + (h + ((r * r) * (half + r * series(r)) - low))
+
+    @compile
+    def grow(y, n):
+        """y 2^n for y near 1, n from -1086 to 1024 (float32: -158 to 128): exact, then rounded once."""
+        small = n < zero
+        return scale(y, n + select(small, shift, -one)) * select(small, unshift, two)
+
+    @compile
+    def exp(x):
+        """e^x. Error: < 1 ulp."""
+        clamped = select(x < top, x, top)
+        clamped = select(clamped > bottom, clamped, bottom)
+        n, h, low = reduce(clamped)
+        y = grow(near_one(h, low), n)
+        return select(x <= top, y, select(x > top, inf, x))
+
+    @compile
+    def expm1(x):
+        """e^x - 1 = 2^n ((1 - 2^-n) + h + g^2/2 + s), with g the leading bits of r, so that g^2 is exact.
+
+        What a sum loses is kept: (a - (a + b)) + b, if |a| >= |b| or a = 0 (Dekker, Numer. Math. 18, 1971).
+        Error: < 1 ulp.
+        """
+        clamped = select(x < top, x, top)
+        clamped = select(clamped > floor, clamped, floor)
+        n, h, low = reduce(clamped)
+        r = h - low
+        g = (r + coarse) - coarse
+        square = half * g * g
+        s = ((half * (r - g)) * (r + g) + (r * r) * (r * series(r))) - low
+        t = scale(one, select(n < many, -n, -many))
+        a = one - t
+        b = a + h
+        d = b + square
+        lost = (((one - a) - t) + ((a - b) + h)) + ((b - d) + square)
+        y = grow(d + (lost + s), n)
+        y = select(x > top, inf, y)
+        return select(abs(x) > tiny, y, x)
+
+    return reduce, near_one, exp, expm1
+
+
+def _logarithms(primitives, c, compile):
+    """log and log1p."""
+    select, _, scale, exponent, _ = primitives
+    zero, one, two, half, inf, nan, tiny = c.zero, c.one, c.two, c.half, c.inf, c.nan, c.tiny
+    ln2_hi, ln2_lo, sqrt2, series = c.ln2_hi, c.ln2_lo, c.sqrt2, c.log
+    below, above, lift, middle, reach = c.below, c.above, c.lift, c.log1p_middle, c.log1p_reach
+
+    @compile
+    def mantissa(x):
+        """k, m with x = 2^k m and sqrt(1/2) < m <= sqrt(2), for x positive and finite, subnormal or not."""
+        small = x < one
+        k = exponent(x * select(small, below, above))
+        m = scale(x * select(small, below, above), -k)
+        big = m > sqrt2
+        return k + select(small, -lift, lift) + select(big, one, zero), m * select(big, half, one)
+
+    @compile
+    def assemble(k, f, low):
+        """k ln 2 + log(1 + f) + low for low tiny and |s| <= 0.1716, s = f/(2 + f).
+
+        log(1 + f) = 2s + s^3 L(s^2) = f - (f^2/2 - s (f^2/2 + s^2 L)), whose first term is exact
+        (Muller, Elementary Functions, 3rd ed., ch. 11; the arrangement published with fdlibm).
+        """
+        s = f / (two + f)
+        z = s * s
+        square = half * f * f
+        return k * ln2_hi - ((square - (s * (square + z * series(z)) + (k * ln2_lo + low))) - f)
+
+    @compile
+    def log(x):
+        """The natural logarithm. Error: < 1 ulp."""
+        inside = select(x > zero, x, one)
+        inside = select(inside < inf, inside, one)
+        k, m = mantissa(inside)
+        y = assemble(k, m - one, zero)
+        y = select(x > zero, y, select(x < zero, nan, -inf))
+        return select(x < inf, y, x)
+
+    @compile
+    def log1p(x):
+        """log(u) + (1 + x - u)/u with u = 1 + x rounded; near 0, log(1 + f) with f = x. Error: < 1 ulp."""
+        inside = select(x > -one, x, zero)
+        inside = select(inside < inf, inside, zero)
+        u = one + inside
+        lost = select(inside < one, inside - (u - one), one - (u - inside))
+        k, m = mantissa(u)
+        near = abs(inside - middle) < reach
+        y = assemble(select(near, zero, k), select(near, inside, m - one), select(near, zero, lost / u))
+        y = select(x > -one, y, select(x < -one, nan, -inf))
+        y = select(x < inf, y, x)
+        return select(abs(x) > tiny, y, x)
+
+    return log, log1p
+
+
+def _hyperbolic_tangent(primitives, c, compile, reduce, near_one):
+    """tanh, over the reduction of the exponential."""
+    select, _, scale, _, _ = primitives
+    zero, one, tiny, flat, seam, series = c.zero, c.one, c.tiny, c.flat, c.tanh_seam, c.tanh
+
+    @compile
+    def tanh(x):
+        """x + x^3 T(x^2) up to 0.55; 1 - 2e/(1 + e), e = exp(-2|x|), above. Error: < 2.5 ulp."""
+        a = abs(x)
+        small = a < seam
+        b = select(small, a, seam)
+        z = b * b
+        near = b + (b * z) * series(z)
+        d = select(a < flat, a, flat)
+        n, h, low = reduce(-(d + d))
+        e = scale(near_one(h, low), n)
+        far = one - (e + e) / (one + e)
+        y = select(small, near, far)
+        return select(a > tiny, select(x < zero, -y, y), x)
+
+    return tanh
+
+
+def _cosine(primitives, c, compile):
+    """cospi."""
+    select = primitives.select
+    one, half, quarter = c.one, c.half, c.quarter
+    pi_hi, pi_lo, cos_series, sin_series = c.pi_hi, c.pi_lo, c.cos, c.sin
+
+    @compile
+    def cospi(t):
+        """cos(pi t) for 0 <= t <= 1: folded to [0, 1/2], there from the cosine up to 1/4, the sine above.
+
+        Error: < 2 ulp; exact at 0, 1/2 and 1.
+        """
+        mirrored = t > half
+        a = select(mirrored, one - t, t)
+        z = a * a
+        cosine = one + z * cos_series(z)
+        b = half - a
+        z = b * b
+        sine = b * pi_hi + b * (pi_lo + z * sin_series(z))
+        y = select(a < quarter, cosine, sine)
+        return select(mirrored, -y, y)
+
+    return cospi
+
+
+def array_primitives(xp, dtype):
+    """The primitives for arrays of the namespace xp, on whatever device they are.
+
+    Scaling and exponents come from the bits where arrays have a ``view`` (NumPy, PyTorch, CuPy), else from
+    ladders of exact multiplications by 2^512, 2^256, ... (float32: 2^64, ...). Both are exact: the same bits.
+
+    Parameters
+    ----------
+    xp : array-API namespace
+        PyTorch through ``array_api_compat.torch``.
+    dtype : "float64" or "float32", or anything ``numpy.dtype`` takes for these
+
+    Returns
+    -------
+    Primitives
+        ``sqrt`` is the namespace's own, except for PyTorch, whose is off by 1 ulp at times and is mended.
+    """
+    name = np.dtype(dtype).name
+    real = getattr(xp, name)
+    scale, exponent = (_bits if hasattr(xp.zeros(1), "view") else _ladders)(xp, name)
+    sqrt = _mended_sqrt(xp, name, scale, exponent) if xp.__name__.endswith("torch") else xp.sqrt
+
+    def select(condition, a, b):
+        if isinstance(a, float) and isinstance(b, float):
+            a = xp.asarray(a, dtype=real, device=condition.device)
+        return xp.where(condition, a, b)
+
+    return Primitives(select, getattr(xp, "rint", xp.round), scale, exponent, sqrt)
+
+
+# Bits of the fraction, bias of the exponent, integer of the same size.
+_FORMAT = {"float64": (52, 1023, "int64"), "float32": (23, 127, "int32")}
+
+
+def _bits(xp, name):
+    """scale and exponent of arrays, from the exponent field of their bits."""
+    field, bias, integer = _FORMAT[name]
+    real, integer = getattr(xp, name), getattr(xp, integer)
+    magic = float.fromhex(_CONSTANTS[name]["magic"])  # the last bits of n + magic are n
+    implicit = 2.0**field  # the last bits of 2^52 + k are k, for k >= 0
+    implicit_bits = (bias + field) << field
+
+    def scale(x, n):
+        return x * (((n + magic).view(integer) + bias) << field).view(real)
+
+    def exponent(x):
+        return ((x.view(integer) >> field) | implicit_bits).view(real) - (implicit + bias)
+
+    return scale, exponent
+
+
+def _ladders(xp, name):
+    """scale and exponent of arrays, by selections and exact multiplications with 2^512, 2^256, ..., 2."""
+    _, bias, _ = _FORMAT[name]
+    rungs = [2**i for i in range(bias.bit_length() - 1, -1, -1)]
+
+    def scale(x, n):
+        up, down = xp.ones_like(n), xp.ones_like(n)
+        left = abs(n)
+        for rung in rungs:
+            take = left >= rung
+            left = xp.where(take, left - rung, left)
+            up = xp.where(take, up * 2.0**rung, up)
+            down = xp.where(take, down * 2.0**-rung, down)
+        return x * xp.where(n < 0.0, down, up)
+
+    def exponent(x):
+        small = x < 1.0
+        k = xp.where(small, xp.full_like(x, 1.0 - bias), 0.0)
+        x = x * xp.where(small, xp.full_like(x, 2.0 ** (bias - 1)), 1.0)
+        for rung in rungs:
+            take = x >= 2.0**rung
+            x = xp.where(take, x * 2.0**-rung, x)
+            k = xp.where(take, k + rung, k)
+        return k
+
+    return scale, exponent
+
+
+def _mended_sqrt(xp, name, scale, exponent):
+    """A correctly rounded square root from one within 1 ulp.
+
+    x = 4^j m with 1 <= m < 4, s the square root of m to 1 ulp = d. The residual m - s^2 is computed exactly
+    (s^2 as a sum of two numbers: Dekker, Numer. Math. 18, 1971). It is a multiple of d^2, so sqrt(m) is above
+    s + d/2 just when the residual is above s d, and below s - d/2 just when it is not above -s d.
+    """
+    field, _, _ = _FORMAT[name]
+    d, cut = 2.0**-field, 2.0 ** ((field + 2) // 2) + 1.0
+    lift = float.fromhex(_CONSTANTS[name]["lift"])
+
+    def sqrt(x):
+        regular = (x > 0.0) & (x < math.inf)
+        small = x < 1.0
+        c = xp.where(regular, x, 1.0)
+        c = c * xp.where(small, xp.full_like(c, 2.0**lift), 2.0**-lift)
+        j = xp.floor(exponent(c) * 0.5)
+        m = scale(scale(c, -j), -j)
+        s = xp.sqrt(m)
+        high = s * cut
+        high = high - (high - s)
+        low = s - high
+        square = s * s
+        residual = (m - square) - (((high * high - square) + 2.0 * (high * low)) + low * low)
+        step = xp.where(residual > s * d, xp.full_like(s, d), 0.0)
+        s = s + xp.where(residual <= -(s * d), -d, step)
+        y = scale(s, xp.where(small, j - 0.5 * lift, j + 0.5 * lift))
+        return xp.where(regular, y, xp.where(x < 0.0, math.nan, x))
+
+    return sqrt
+
+
+def scalar_primitives(dtype):
+    """The primitives for Python floats and NumPy scalars, with ``math.ldexp`` and ``math.frexp``.
+
+    Quick in plain Python. Numba compiles them as well, but to calls; `bit_primitives` is for it.
+    """
+    real = {"float64": float, "float32": np.float32}[np.dtype(dtype).name]
+
+    def scale(x, n):
+        return x * real(math.ldexp(1.0, int(n)))
+
+    def exponent(x):
+        return real(math.frexp(x)[1] - 1)
+
+    return _scalar_primitives(real, scale, exponent)
+
+
+def bit_primitives(dtype):
+    """The primitives for scalars from their bits, free of branches and calls: compiled loops vectorise.
+
+    For Numba: ``Primitives(*map(njit, bit_primitives(dtype)))``. Uncompiled, they take NumPy scalars.
+    """
+    field, bias, integer = _FORMAT[np.dtype(dtype).name]
+    real, integer = np.dtype(dtype).type, getattr(np, integer)
+    magic = real(3 * 2 ** (field - 1))
+    implicit_bits = integer((bias + field) << field)
+    implicit = real(2**field + bias)
+
+    def scale(x, n):
+        return x * integer((real(n + magic).view(integer) + bias) << field).view(real)
+
+    def exponent(x):
+        return integer((real(x).view(integer) >> field) | implicit_bits).view(real) - implicit
+
+    return _scalar_primitives(real, scale, exponent)
+
+
+def _scalar_primitives(real, scale, exponent):
+    """The five, with select, rint and sqrt as all scalars have them."""
+    magic = real(3 * 2 ** (np.finfo(real).nmant - 1))
+
+    def select(condition, a, b):
+        return a if condition else b
+
+    def rint(x):
+        return (x + magic) - magic
+
+    def sqrt(x):
+        return np.sqrt(x)
+
+    return Primitives(select, rint, scale, exponent, sqrt)
+
+
+@cache
+def for_numpy(dtype):
+    """The functions for NumPy arrays of the dtype, "float64" or "float32"."""
+    return build(array_primitives(np, dtype), dtype)
+
+
+@cache
+def for_scalars(dtype):
+    """The functions for Python floats (float64) and NumPy scalars of the dtype, "float64" or "float32"."""
+    return build(scalar_primitives(dtype), dtype)
