@@ -25,7 +25,7 @@ class TrainingDiverged(BackpropRefError, ArithmeticError):
     epoch : int
         The epoch, counted from 1, in which the first value that is not finite appeared.
     layer : int or None
-        The layer, counted from 0, where it appeared; None if it is the loss itself.
+        The layer, counted from 0, where it appeared; None if a replay of the epoch stayed finite.
     """
 
     def __init__(self, message, result, epoch, layer):

@@ -76,7 +76,7 @@ def trace(backend, network, params, x, y, batch=None, with_dx=True):
 def value_and_grad(backend, network, params, x, y, shards=1):
     """The loss, the gradients as `Weights`, and the output, summed over `shards` parts of the batch in order."""
     parts = [
-        trace(backend, network, params, x[rows], y[rows], batch=x.shape[0], with_dx=False)
+        trace(backend, network, params, x[rows, :], y[rows, :], batch=x.shape[0], with_dx=False)
         for rows in cut(x.shape[0], shards)
     ]
     loss, dW, db = parts[0].loss, parts[0].dW, parts[0].db

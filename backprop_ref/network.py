@@ -89,7 +89,7 @@ class Network:
         """Number of weights and biases."""
         return sum((n_in + 1) * n_out for n_in, n_out in zip(self.sizes, self.sizes[1:], strict=False))
 
-    def init(self, seed=1, scheme="xavier", dtype="float64"):
+    def init(self, seed=1, scheme="xavier", dtype=None):
         """Random `Parameters`, the same on every machine; see `backprop_ref.parameters.initialise`."""
         from backprop_ref.parameters import initialise
 

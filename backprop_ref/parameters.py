@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from backprop_ref import settings
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.files import write_atomically
 from backprop_ref.network import Network
@@ -116,7 +117,7 @@ SCHEMES = {
 }
 
 
-def initialise(network, seed=1, scheme="xavier", dtype="float64"):
+def initialise(network, seed=1, scheme="xavier", dtype=None):
     """Initial parameters: random weights, biases 0. The same bits for the same seed on every machine.
 
     Weights are drawn in float64 in the order of `flat` and rounded once to `dtype`.
@@ -128,13 +129,13 @@ def initialise(network, seed=1, scheme="xavier", dtype="float64"):
     scheme : str
         xavier (deviation √(2/(n_in + n_out)); Glorot and Bengio 2010), he (√(2/n_in); He et al. 2015), random_normal (0.05),
         each normal; xavier_uniform, he_uniform, random_uniform, of the same deviation; zeros.
-    dtype : str
-        float64 or float32.
+    dtype : str, optional
+        float64 or float32; default: the setting in force, see `backprop_ref.settings`.
     """
     if scheme not in SCHEMES:
         raise unknown("weight initialisation", scheme, SCHEMES)
     distribution, deviation = SCHEMES[scheme]
-    params = Parameters(np.zeros(network.n_parameters, dtype=check_dtype(dtype)), network.sizes)
+    params = Parameters(np.zeros(network.n_parameters, dtype=check_dtype(settings.resolve("dtype", dtype))), network.sizes)
     stream = Stream(seed, "init")
     for W in params.W:
         if distribution == "normal":

@@ -69,7 +69,7 @@ def _checked(key, value, source):
             raise InvalidInput(f"{source}={value!r}: a number of threads, 1 or more, is needed")
         return number
     if key == "dtype":
-        value = getattr(value, "name", None) or getattr(value, "__name__", None) or value
+        value = getattr(value, "name", None) or getattr(value, "__name__", value)
     if key in CHOICES and value not in CHOICES[key]:
         raise unknown(source, value, CHOICES[key])
     return value

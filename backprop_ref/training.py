@@ -418,13 +418,13 @@ def _first_bad_step(trainer, state, x, y, order, rate):
         seen = mlp.trace(backend, network, weights, x_rows, y_rows)
         layers = range(network.n_layers)
         computed = [(layer, name, getattr(seen, name)[layer]) for layer in layers for name in ("z", "a")]
-        computed.append((None, "loss", seen.loss))
+        computed.append((network.n_layers - 1, "loss", seen.loss))
         computed += [(layer, name, getattr(seen, name)[layer]) for layer in reversed(layers) for name in ("delta", "dW", "db")]
         computed = [(layer, name, backend.to_numpy(array)) for layer, name, array in computed]
         computed += [(layer, name, getattr(params, name)[layer]) for layer in layers for name in ("W", "b")]
         for layer, name, array in computed:
             if not np.isfinite(array).all():
-                return layer, f"{name} of layer {layer}" if layer is not None else "the loss"
+                return layer, f"{name} of layer {layer}"
     return None, "the loss"
 
 

@@ -154,8 +154,8 @@ def build(primitives, dtype, compile=lambda function: function, constant=float):
         Applied to every function, inner ones first: ``numba.njit(fastmath=False, error_model="numpy")``, or
         nothing.
     constant : callable, optional
-        The type of the constants: ``float`` where that does not widen the result (arrays, Python and NumPy
-        scalars), ``numpy.float32`` where it would (float32 in Numba).
+        The type of the constants: ``float`` for arrays, which it does not widen, and for float64 scalars;
+        ``numpy.float32`` for float32 scalars.
 
     Returns
     -------
@@ -375,7 +375,7 @@ def array_primitives(xp, dtype):
     Parameters
     ----------
     xp : array-API namespace
-        PyTorch through ``array_api_compat.torch``.
+        PyTorch and CuPy through ``array_api_compat``.
     dtype : "float64" or "float32", or anything ``numpy.dtype`` takes for these
 
     Returns
@@ -398,6 +398,7 @@ def array_primitives(xp, dtype):
 
 # Bits of the fraction, bias of the exponent, integer of the same size.
 _FORMAT = {"float64": (52, 1023, "int64"), "float32": (23, 127, "int32")}
+_SCALAR = {"float64": float, "float32": np.float32}
 
 
 def _bits(xp, name):
@@ -482,7 +483,7 @@ def scalar_primitives(dtype):
 
     Quick in plain Python. Numba compiles them as well, but to calls; `bit_primitives` is for it.
     """
-    real = {"float64": float, "float32": np.float32}[np.dtype(dtype).name]
+    real = _SCALAR[np.dtype(dtype).name]
 
     def scale(x, n):
         return x * real(math.ldexp(1.0, int(n)))
@@ -538,4 +539,4 @@ def for_numpy(dtype):
 @cache
 def for_scalars(dtype):
     """The functions for Python floats (float64) and NumPy scalars of the dtype, "float64" or "float32"."""
-    return build(scalar_primitives(dtype), dtype)
+    return build(scalar_primitives(dtype), dtype, constant=_SCALAR[np.dtype(dtype).name])

@@ -4,6 +4,7 @@ import functools
 import importlib
 import importlib.metadata
 import importlib.util
+import inspect
 
 from backprop_ref import settings
 from backprop_ref.backends.arithmetic import Fast, Reproducible
@@ -29,7 +30,7 @@ def get_backend(backend=None, numerics=None, device=None, threads=None):
     ----------
     backend : str or Backend, optional
         A name (`names`), ``package.module:object``, or a backend. The object named may be a backend, or a callable
-        that takes ``numerics``, ``device`` and ``threads`` and returns one.
+        that returns one, given whichever of ``numerics``, ``device`` and ``threads`` it takes.
     numerics, device, threads : optional
         For those not given, and for `backend`, see `backprop_ref.settings`.
 
@@ -86,7 +87,17 @@ def _made(name, numerics, device, threads):
         return _accepted(found, name, None if numerics == settings.DEFAULTS["numerics"] else numerics)
     if not callable(found):
         raise InvalidInput(f"backend {name}: {type(found).__name__} is neither a backend nor a callable that makes one")
-    return _accepted(found(numerics=numerics, device=device, threads=threads), name, numerics)
+    return _accepted(_called(found, name, {"numerics": numerics, "device": device, "threads": threads}), name, numerics)
+
+
+def _called(factory, name, wanted):
+    """What a class or function of somebody else's makes, given those of the settings that it takes."""
+    try:
+        taken = inspect.signature(factory).parameters.values()
+        everything = any(p.kind is p.VAR_KEYWORD for p in taken)
+        return factory(**{key: value for key, value in wanted.items() if everything or key in {p.name for p in taken}})
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"backend {name}: cannot be made: {error}") from error
 
 
 def _imported(name):

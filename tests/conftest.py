@@ -1,0 +1,55 @@
+"""The one list of backends, for tests, conformance and benchmarks alike."""
+
+import functools
+
+import pytest
+
+import backprop_ref as br
+
+BACKENDS = [
+    ("numpy", "fast", None),
+    ("numpy", "reproducible", None),
+    ("helpers:ReadOnlyBackend", "fast", None),
+    ("array_api_strict", "fast", None),
+    ("array_api_strict", "reproducible", None),
+    ("array_api_strict", "fast", "device1"),
+    ("torch", "fast", None),
+    ("torch", "reproducible", None),
+    ("jax", "fast", None),
+    ("cupy", "fast", None),
+]
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--require-backend",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="fail, rather than skip, where this backend cannot be used; repeatable",
+    )
+
+
+@functools.cache
+def _backend(name, numerics, device):
+    return br.get_backend(name, numerics, device)
+
+
+@pytest.fixture(params=BACKENDS, ids=lambda entry: "-".join(filter(None, entry)).replace("helpers:", ""))
+def backend(request):
+    """Each usable backend; the others are skipped with their reason."""
+    try:
+        return _backend(*request.param)
+    except br.BackendUnavailable as error:
+        if request.param[0] in request.config.getoption("--require-backend"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch, tmp_path_factory):
+    """No setting of the caller's reaches a test."""
+    for name in ("BACKEND", "NUMERICS", "DTYPE", "DEVICE", "THREADS"):
+        monkeypatch.delenv(f"BACKPROP_REF_{name}", raising=False)
+    for name in ("LOG_LEVEL", "RANDOM_SEED"):
+        monkeypatch.delenv(name, raising=False)

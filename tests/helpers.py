@@ -1,0 +1,92 @@
+"""What several tests need: networks to try, data for them, and a backend that refuses to write."""
+
+import itertools
+
+import numpy as np
+
+from backprop_ref import Network, Parameters, get_backend
+from backprop_ref.backends.arithmetic import Fast
+from backprop_ref.backends.numpy import NumpyBackend
+from backprop_ref.network import ACTIVATIONS, OUTPUTS_OF
+from backprop_ref.random import Stream
+
+PAIRS = [(loss, output) for loss, outputs in OUTPUTS_OF.items() for output in outputs]
+WIDTHS = {0: [3, 5], 1: [3, 5, 2], 2: [3, 5, 1, 4], 3: [2, 7, 3, 5, 3]}
+BATCHES = [1, 5, 7]
+
+
+def networks():
+    """Every permitted output activation and loss, at every depth, with every hidden activation."""
+    for (loss, output), depth in itertools.product(PAIRS, WIDTHS):
+        for hidden in ACTIVATIONS if depth else ACTIVATIONS[:1]:
+            yield Network(WIDTHS[depth], [hidden] * depth + [output], loss)
+
+
+def label(network):
+    """A network as a test's name."""
+    return "-".join(map(str, network.sizes)) + "-" + "-".join(network.activations) + f"-{network.loss}"
+
+
+def parameters(network, seed=1, dtype="float64"):
+    """Weights of deviation 1/√fan-in and biases of deviation 1/2, none of them 0."""
+    stream = Stream(seed, "check")
+    pairs = list(itertools.pairwise(network.sizes))
+    weights = [stream.normal(n_in * n_out).reshape(n_in, n_out) / np.sqrt(n_in) for n_in, n_out in pairs]
+    return Parameters.from_arrays(weights, [0.5 * stream.normal(n_out) for _, n_out in pairs], dtype)
+
+
+def samples(network, batch, seed=2, dtype="float64"):
+    """Normal inputs; targets that suit the loss: unbalanced classes, soft labels for one of them, or numbers."""
+    stream = Stream(seed, "check")
+    n_in, n_out = network.sizes[0], network.sizes[-1]
+    x = stream.normal(batch * n_in).reshape(batch, n_in)
+    if network.loss.endswith("squared_error"):
+        y = stream.normal(batch * n_out).reshape(batch, n_out)
+    else:
+        y = np.eye(n_out)[np.minimum(stream.integers_below([2 * n_out] * batch), n_out - 1)]
+        y[0] = stream.uniform(n_out)
+    return x.astype(dtype), y.astype(dtype)
+
+
+class ReadOnlyBackend(NumpyBackend):
+    """NumPy in which everything the pairs are given is read-only, so that writing to an input raises."""
+
+    name = "numpy_read_only"
+
+    def __init__(self, numerics="fast", device=None, threads=None):
+        assert numerics == "fast"
+        super().__init__(np, Fast(np))
+
+    def asarray(self, x, dtype, copy=False):
+        return _locked(np.array(x, dtype=dtype))
+
+    def __getattribute__(self, name):
+        found = super().__getattribute__(name)
+        if not name.endswith(("_forward", "_backward", "_backward_input")):
+            return found
+
+        def locked(*arguments):
+            made = found(*arguments)
+            return tuple(map(_locked, made)) if isinstance(made, tuple) else _locked(made)
+
+        return locked
+
+
+def _locked(array):
+    view = np.asarray(array).view()
+    view.flags.writeable = False
+    return view
+
+
+def gradients_of(backend, network, params, x, y):
+    """Every intermediate as NumPy arrays, by name: loss, z0, a0, delta0, dW0, db0, …, dx."""
+    from backprop_ref import trace
+
+    seen = trace(network, params, x, y, backend=backend)
+    named = {f"{name}{layer}": getattr(seen, name)[layer] for name in ("z", "a", "delta", "dW", "db") for layer in range(network.n_layers)}
+    return {"loss": np.array(seen.loss), **named, "dx": seen.dx}
+
+
+def reference():
+    """The backend others are compared with."""
+    return get_backend("numpy", "fast")

@@ -1,0 +1,160 @@
+"""Model files and checkpoints: what comes back, what is refused, and resuming to the same bits."""
+
+import json
+
+import numpy as np
+import pytest
+from helpers import parameters, samples
+
+import backprop_ref as br
+from backprop_ref.checkpoint import CHECKPOINT, HISTORY
+
+NETWORK = br.Network([3, 5, 4], ["tanh", "softmax"], "ce")
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_model_comes_back_to_the_bit(tmp_path, dtype):
+    params = parameters(NETWORK, dtype=dtype)
+    br.save(tmp_path / "model.safetensors", NETWORK, params, {"note": [1, 2.5]})
+    network, loaded, preprocessing = br.load(tmp_path / "model.safetensors")
+    assert network == NETWORK
+    assert (loaded.dtype, loaded.sha256()) == (params.dtype, params.sha256())
+    assert preprocessing == {"note": [1, 2.5]}
+
+
+def test_saving_replaces_at_once_and_leaves_nothing_behind(tmp_path):
+    path = tmp_path / "model.safetensors"
+    for seed in (1, 2):
+        br.save(path, NETWORK, parameters(NETWORK, seed))
+    assert br.load(path).params.sha256() == parameters(NETWORK, 2).sha256()
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_other_tools_read_the_file(tmp_path):
+    from safetensors.numpy import load_file
+
+    br.save(tmp_path / "model.safetensors", NETWORK, parameters(NETWORK))
+    tensors = load_file(tmp_path / "model.safetensors")
+    assert {name: array.shape for name, array in tensors.items()} == {"W0": (3, 5), "b0": (5,), "W1": (5, 4), "b1": (4,)}
+
+
+def test_every_truncation_is_refused(tmp_path):
+    path = tmp_path / "model.safetensors"
+    br.save(path, NETWORK, parameters(NETWORK))
+    whole = path.read_bytes()
+    for length in (0, 1, 7, 8, 100, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(br.InvalidInput, match=r"model.safetensors: (truncated|a safetensors file, but not one)"):
+            br.load(path)
+
+
+def test_files_that_are_no_models_are_refused(tmp_path):
+    from safetensors.numpy import save_file
+
+    with pytest.raises(br.InvalidInput, match="no such file"):
+        br.load(tmp_path / "absent.safetensors")
+    with pytest.raises(br.InvalidInput, match="cannot be read|truncated"):
+        br.load(tmp_path)
+    save_file({"W0": np.ones((2, 2))}, tmp_path / "foreign.safetensors")
+    with pytest.raises(br.InvalidInput, match="not one that br.save wrote"):
+        br.load(tmp_path / "foreign.safetensors")
+    described = {"format": "backprop_ref-1", "network": json.dumps(NETWORK.to_dict())}
+    save_file({"W0": np.ones((2, 2)), "b0": np.ones(2)}, tmp_path / "half.safetensors", metadata=described)
+    with pytest.raises(br.InvalidInput, match="half.safetensors: not a usable model file"):
+        br.load(tmp_path / "half.safetensors")
+
+
+def test_parameters_of_another_network_are_not_saved(tmp_path):
+    with pytest.raises(br.InvalidInput, match="do not fit"):
+        br.save(tmp_path / "model.safetensors", br.Network([3, 4], ["softmax"], "ce"), parameters(NETWORK))
+    assert not list(tmp_path.iterdir())
+
+
+HOW = {
+    "sgd": {"optimizer": br.SGD(0.1), "batch_size": 5},
+    "momentum and validation": {"optimizer": br.SGD(0.1, 0.9, True, 0.01), "batch_size": 7, "patience": 50},
+    "adam": {"optimizer": br.Adam(0.01), "batch_size": 1},
+    "full batch": {"optimizer": br.Adam(0.01), "batch_size": None},
+    "shards": {"optimizer": br.SGD(0.1, 0.5), "batch_size": 6, "shards": 4},
+}
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_resuming_gives_the_same_bits(tmp_path, how, dtype):
+    x, y = samples(NETWORK, 23)
+    arguments = {**HOW[how], "validation": (x[:5], y[:5]) if "validation" in how else None}
+    start = parameters(NETWORK, dtype=dtype)
+    whole = br.train(NETWORK, start, x, y, epochs=12, **arguments)
+    br.train(NETWORK, start, x, y, epochs=12, run_dir=tmp_path / "run", callback=lambda at: at.epoch == 5, **arguments)
+    resumed = br.train(NETWORK, start, x, y, epochs=12, run_dir=tmp_path / "run", resume=True, **arguments)
+    assert resumed.params.sha256() == whole.params.sha256()
+    assert resumed.best_epoch == whole.best_epoch
+    assert list(resumed.history) == list(whole.history)
+    for name, column in whole.history.items():
+        np.testing.assert_array_equal(resumed.history[name], column)
+    assert br.load(tmp_path / "run" / CHECKPOINT).params.sha256() == whole.params.sha256()
+    lines = (tmp_path / "run" / HISTORY).read_text().splitlines()
+    assert len(lines) == 13
+    assert float(lines[-1].split(",")[1]) == whole.history["loss"][-1]
+
+
+def test_a_checkpoint_holds_all_that_a_run_was(tmp_path):
+    x, y = samples(NETWORK, 23)
+    br.train(NETWORK, parameters(NETWORK), x, y, epochs=2, optimizer=br.Adam(), run_dir=tmp_path, preprocessing={"p": 1}, config={"c": 2})
+    from backprop_ref.parameters import load_all
+
+    model, tensors, metadata = load_all(tmp_path / CHECKPOINT)
+    assert model.preprocessing == {"p": 1}
+    assert metadata["config"] == {"c": 2}
+    assert metadata["progress"]["epoch"] == 2
+    assert metadata["progress"]["random"]["bit_generator"] == "PCG64"
+    assert {"resume.slot.m", "resume.slot.v", "resume.slot.powers", "history.loss"} <= set(tensors)
+
+
+def test_a_run_is_never_overwritten(tmp_path):
+    x, y = samples(NETWORK, 23)
+    br.train(NETWORK, parameters(NETWORK), x, y, epochs=1, run_dir=tmp_path)
+    before = (tmp_path / CHECKPOINT).read_bytes()
+    with pytest.raises(br.InvalidInput, match="already holds a run"):
+        br.train(NETWORK, parameters(NETWORK), x, y, epochs=1, run_dir=tmp_path)
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"optimizer": br.SGD(0.2)}, "another optimizer"),
+        ({"batch_size": 7}, "another batch_size"),
+        ({"seed": 2}, "another seed"),
+        ({"shuffle": False}, "another shuffle"),
+        ({"shards": 2}, "another shards"),
+        ({"schedule": "cosine"}, "another schedule"),
+        ({"numerics": "reproducible"}, "another numerics"),
+        ({"validation": "more"}, "another data"),
+    ],
+)
+def test_resuming_another_run_is_refused(tmp_path, change, message):
+    x, y = samples(NETWORK, 23)
+    br.train(NETWORK, parameters(NETWORK), x, y, epochs=1, run_dir=tmp_path, optimizer=br.SGD(0.1))
+    before = (tmp_path / CHECKPOINT).read_bytes()
+    if "validation" in change:
+        change = {"validation": (x, y)}
+    with pytest.raises(br.InvalidInput, match=message):
+        br.train(NETWORK, parameters(NETWORK), x, y, run_dir=tmp_path, resume=True, **{"optimizer": br.SGD(0.1), **change})
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
+
+
+def test_resuming_needs_a_whole_checkpoint(tmp_path):
+    x, y = samples(NETWORK, 23)
+    with pytest.raises(br.InvalidInput, match="no checkpoint.safetensors to resume from"):
+        br.train(NETWORK, parameters(NETWORK), x, y, run_dir=tmp_path, resume=True)
+    br.save(tmp_path / CHECKPOINT, NETWORK, parameters(NETWORK))
+    with pytest.raises(br.InvalidInput, match="a model, but not a checkpoint"):
+        br.train(NETWORK, parameters(NETWORK), x, y, run_dir=tmp_path, resume=True)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(br.InvalidInput, match="cannot be created"):
+        br.train(NETWORK, parameters(NETWORK), *samples(NETWORK, 5), run_dir=tmp_path / "file" / "run")

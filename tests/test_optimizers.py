@@ -1,0 +1,95 @@
+"""Update rules against the formulas written out with plain numbers, and schedules."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import backprop_ref as br
+
+SIZES = [2, 3]
+NUMBERS = st.floats(-1e3, 1e3, width=32)
+
+
+def by_formula(optimizer, W, gradients, is_weight):
+    """One parameter after several steps, in Python floats, every product and sum in the order of the specification."""
+    v = m = 0.0
+    power1 = power2 = 1.0
+    for g in gradients:
+        if optimizer.weight_decay and is_weight:
+            g = g + optimizer.weight_decay * W
+        if isinstance(optimizer, br.Adam):
+            power1, power2 = power1 * optimizer.beta1, power2 * optimizer.beta2
+            m = optimizer.beta1 * m + (1.0 - optimizer.beta1) * g
+            v = optimizer.beta2 * v + (1.0 - optimizer.beta2) * (g * g)
+            W = W - (optimizer.learning_rate * (m / (1.0 - power1))) / (math.sqrt(v / (1.0 - power2)) + optimizer.epsilon)
+        elif optimizer.momentum:
+            v = optimizer.momentum * v + g
+            W = W - optimizer.learning_rate * (g + optimizer.momentum * v if optimizer.nesterov else v)
+        else:
+            W = W - optimizer.learning_rate * g
+    return W
+
+
+OPTIMIZERS = [
+    br.SGD(0.1),
+    br.SGD(0.3, weight_decay=0.01),
+    br.SGD(0.1, momentum=0.9),
+    br.SGD(0.1, momentum=0.7, nesterov=True, weight_decay=0.3),
+    br.Adam(),
+    br.Adam(0.1, beta1=0.5, beta2=0.25, epsilon=1e-3, weight_decay=0.1),
+]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
+@given(data=st.data())
+def test_steps_equal_the_formulas_to_the_bit(optimizer, data):
+    values = data.draw(st.lists(NUMBERS, min_size=9, max_size=9))
+    gradients = data.draw(st.lists(st.lists(NUMBERS, min_size=9, max_size=9), min_size=1, max_size=4))
+    params = br.Parameters(np.array(values), SIZES)
+    state = optimizer.init(params.flat)
+    for gradient in gradients:
+        optimizer.step(params, br.Parameters(np.array(gradient), SIZES), state, optimizer.learning_rate)
+    for i, value in enumerate(values):
+        expected = by_formula(optimizer, value, [gradient[i] for gradient in gradients], is_weight=i < 6)
+        assert params.flat[i].hex() == float(expected).hex()
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
+def test_float32_stays_float32(optimizer):
+    params = br.Parameters(np.linspace(-1, 1, 9, dtype="float32"), SIZES)
+    state = optimizer.init(params.flat)
+    optimizer.step(params, br.Parameters(np.linspace(2, 3, 9, dtype="float32"), SIZES), state, optimizer.learning_rate)
+    assert params.dtype == np.float32
+    assert all(slot.dtype == np.float32 for name, slot in state.items() if name != "powers")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: br.SGD(-0.1), "learning_rate=-0.1"),
+        (lambda: br.SGD(math.nan), "learning_rate=nan"),
+        (lambda: br.SGD(math.inf), "learning_rate=inf"),
+        (lambda: br.SGD("0.1"), "learning_rate='0.1'"),
+        (lambda: br.SGD(0.1, momentum=1.0), "momentum=1.0: a number not below 0 and below 1"),
+        (lambda: br.SGD(0.1, nesterov=True), "nesterov needs a momentum"),
+        (lambda: br.SGD(0.1, weight_decay=-1), "weight_decay=-1"),
+        (lambda: br.Adam(beta1=1.5), "beta1=1.5"),
+        (lambda: br.Step(every=0), "every=0"),
+        (lambda: br.Cosine(minimum=-1), "minimum=-1"),
+    ],
+)
+def test_values_out_of_range_are_refused(make, message):
+    with pytest.raises(br.InvalidInput, match=message):
+        make()
+
+
+def test_schedules():
+    assert [br.Constant()(epoch, 4) for epoch in range(4)] == [1.0] * 4
+    assert [br.Step(2, 0.5)(epoch, 6) for epoch in range(6)] == [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
+    cosine = [br.Cosine()(epoch, 4) for epoch in range(5)]
+    assert cosine[::2] == [1.0, 0.5, 0.0]
+    assert all(a > b for a, b in zip(cosine, cosine[1:], strict=False))
+    assert br.Cosine(minimum=0.25)(8, 8) == 0.25

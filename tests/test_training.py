@@ -1,0 +1,249 @@
+"""Training: what a run is made of, epoch by epoch, and how it stops."""
+
+import os
+import signal
+import threading
+
+import numpy as np
+import pytest
+from helpers import parameters, samples
+
+import backprop_ref as br
+from backprop_ref import metrics
+from backprop_ref.conformance.bounds import gradient_bounds
+from backprop_ref.random import Stream
+
+CLASSES = br.Network([3, 5, 4], ["tanh", "softmax"], "ce")
+NUMBERS = br.Network([3, 5, 2], ["sigmoid", "linear"], "mse")
+
+
+def hard(network, batch=23):
+    """Samples with one class each, or numbers."""
+    x, y = samples(network, batch)
+    return (x, y) if network.loss == "mean_squared_error" else (x, np.eye(y.shape[1])[y.argmax(axis=1)])
+
+
+@pytest.mark.parametrize("batch_size", [None, 1, 5, 23, 100])
+@pytest.mark.parametrize("optimizer", [br.SGD(0.1), br.SGD(0.1, 0.9, True, 0.01), br.Adam(0.01)], ids=repr)
+def test_training_is_steps_of_value_and_grad(backend, batch_size, optimizer):
+    """An epoch is: a permutation from the stream, its batches in order, one update each; a short batch by its own size."""
+    x, y = hard(CLASSES)
+    start = parameters(CLASSES)
+    result = br.train(
+        CLASSES, start, x, y, epochs=3, batch_size=batch_size, optimizer=optimizer, schedule="cosine", seed=4, backend=backend
+    )
+    params, state, stream = start.copy(), optimizer.init(start.flat), Stream(4, "shuffle")
+    size, losses, correct = batch_size or 23, [], []
+    for epoch in range(3):
+        order = stream.permutation(23) if batch_size is not None else np.arange(23)
+        total = hits = 0.0
+        for rows in (order[i : i + size] for i in range(0, 23, size)):
+            a = br.predict(CLASSES, params, x[rows], backend=backend)
+            loss, grads = br.value_and_grad(CLASSES, params, x[rows], y[rows], backend=backend)
+            optimizer.step(params, grads, state, optimizer.learning_rate * br.Cosine()(epoch, 3))
+            total += loss * len(rows)
+            hits += metrics.count_correct(a, y[rows])
+        losses.append(total / 23)
+        correct.append(hits / 23)
+    assert result.params.sha256() == params.sha256()
+    assert result.history["loss"].tolist() == losses
+    assert result.history["accuracy"].tolist() == correct
+    assert (result.stopped, result.epochs) == ("epochs", 3)
+    assert start.sha256() == parameters(CLASSES).sha256()
+
+
+def test_chunks_never_change_a_bit():
+    """A callback makes every chunk one epoch; without it chunks grow."""
+    x, y = hard(CLASSES)
+    runs = [br.train(CLASSES, parameters(CLASSES), x, y, epochs=150, batch_size=5, callback=look) for look in (None, lambda _: None)]
+    assert runs[0].params.sha256() == runs[1].params.sha256()
+    for name, column in runs[0].history.items():
+        np.testing.assert_array_equal(column, runs[1].history[name])
+
+
+def test_seeds_shuffle_and_no_shuffle():
+    x, y = hard(CLASSES)
+    hashes = [
+        br.train(CLASSES, parameters(CLASSES), x, y, epochs=3, batch_size=5, **how).params.sha256()
+        for how in ({"seed": 1}, {"seed": 1}, {"seed": 2}, {"shuffle": False}, {"shuffle": False, "seed": 2})
+    ]
+    assert hashes[0] == hashes[1] != hashes[2]
+    assert hashes[3] == hashes[4]
+    assert len(set(hashes)) == 3
+
+
+def test_history_of_regression_and_validation():
+    x, y = hard(NUMBERS)
+    result = br.train(NUMBERS, parameters(NUMBERS), x, y, epochs=4, batch_size=7, validation=(x[:9], y[:9]))
+    assert list(result.history) == ["loss", "r2", "learning_rate", "val_loss", "val_r2"]
+    assert all(len(column) == 4 and column.dtype == np.float64 for column in result.history.values())
+    last = br.evaluate(NUMBERS, result.params, x[:9], y[:9])
+    assert result.history["val_loss"][-1] == last["loss"]
+    assert result.history["val_r2"][-1] == last["r2"]
+
+
+def test_r2_is_scikit_learns():
+    from sklearn.metrics import r2_score
+
+    x, y = hard(NUMBERS)
+    a = br.predict(NUMBERS, parameters(NUMBERS), x)
+    got = br.evaluate(NUMBERS, parameters(NUMBERS), x, y)["r2"]
+    np.testing.assert_allclose(got, r2_score(y, a), rtol=len(y) * np.finfo(float).eps * 8)
+
+
+def test_accuracy_by_half_and_by_argmax():
+    one = br.Network([1, 1], ["sigmoid"], "bce")
+    params = br.Parameters.from_arrays([[[1.0]]], [[0.0]])
+    assert br.evaluate(one, params, [[-1.0], [2.0], [0.0], [3.0]], [[0], [1], [0], [0]])["accuracy"] == 0.75
+    several = br.Network([2, 2], ["softmax"], "ce")
+    params = br.Parameters.from_arrays([np.eye(2)], [np.zeros(2)])
+    assert br.evaluate(several, params, [[2.0, 1.0], [0.0, 1.0]], [[1, 0], [1, 0]])["accuracy"] == 0.5
+    assert "r2" in br.evaluate(one, br.Parameters.from_arrays([[[1.0]]], [[0.0]]), [[1.0], [2.0]], [[0.3], [0.6]])
+
+
+def test_early_stopping_restores_the_best():
+    x, y = hard(CLASSES)
+    x_val, y_val = samples(CLASSES, 11, seed=9)
+    kept = {}
+    result = br.train(
+        CLASSES,
+        parameters(CLASSES),
+        x,
+        y,
+        epochs=500,
+        batch_size=5,
+        optimizer=br.SGD(0.5),
+        validation=(x_val, y_val),
+        patience=5,
+        callback=lambda at: kept.update({at.epoch: at.params.sha256()}),
+    )
+    losses = result.history["val_loss"]
+    assert result.stopped == "patience"
+    assert result.best_epoch == int(np.argmin(losses)) + 1 == result.epochs - 5
+    assert result.params.sha256() == kept[result.best_epoch]
+    assert br.evaluate(CLASSES, result.params, x_val, y_val)["loss"] == losses.min()
+
+
+def test_early_stopping_may_keep_the_last_and_counts_min_delta():
+    x, y = hard(CLASSES)
+    last = {}
+    result = br.train(
+        CLASSES,
+        parameters(CLASSES),
+        x,
+        y,
+        epochs=50,
+        patience=3,
+        min_delta=1e9,
+        restore_best=False,
+        callback=lambda at: last.update(sha256=at.params.sha256()),
+    )
+    assert (result.stopped, result.epochs, result.best_epoch) == ("patience", 4, 1)
+    assert result.params.sha256() == last["sha256"]
+
+
+def test_a_callback_sees_each_epoch_and_may_stop():
+    x, y = hard(CLASSES)
+    seen = []
+    result = br.train(CLASSES, parameters(CLASSES), x, y, epochs=50, callback=lambda at: seen.append(at) or at.epoch == 7)
+    assert [at.epoch for at in seen] == list(range(1, 8))
+    assert seen[-1].values["loss"] == result.history["loss"][-1]
+    assert (result.stopped, result.epochs) == ("callback", 7)
+
+
+def test_no_epochs_change_nothing():
+    result = br.train(CLASSES, parameters(CLASSES), *hard(CLASSES), epochs=0)
+    assert result.params.sha256() == parameters(CLASSES).sha256()
+    assert result.history == {}
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "network", "where"),
+    [
+        (br.SGD(1e200), br.Network([3, 4, 2], ["linear", "linear"], "mse"), r"\w+ of layer \d"),
+        (br.SGD(1e30), br.Network([3, 4, 2], ["relu", "linear"], "mse"), r"\w+ of layer \d"),
+    ],
+)
+def test_divergence_names_epoch_layer_and_causes(optimizer, network, where):
+    x, y = samples(network, 23)
+    with pytest.raises(br.TrainingDiverged, match=rf"in epoch \d+: ({where}) is no longer finite. Likely causes: a learning rate") as caught:
+        br.train(network, parameters(network), x, y, epochs=100, batch_size=5, optimizer=optimizer)
+    error = caught.value
+    assert error.result.epochs == error.epoch - 1 == len(error.result.history.get("loss", []))
+    assert np.isfinite(error.result.params.flat).all()
+    assert error.result.stopped == "diverged"
+
+
+def test_divergence_keeps_the_epochs_before_it():
+    """A schedule that breaks everything in the fourth epoch."""
+    x, y = hard(NUMBERS)
+    how = {"batch_size": 5, "schedule": lambda epoch, epochs: 1.0 if epoch < 3 else 1e300}
+    with pytest.raises(br.TrainingDiverged) as caught:
+        br.train(NUMBERS, parameters(NUMBERS), x, y, epochs=9, **how)
+    three = br.train(NUMBERS, parameters(NUMBERS), x, y, epochs=3, **how)
+    assert caught.value.epoch == 4
+    assert caught.value.layer == 1
+    assert caught.value.result.params.sha256() == three.params.sha256()
+    np.testing.assert_array_equal(caught.value.result.history["loss"], three.history["loss"])
+
+
+def test_ctrl_c_keeps_whole_epochs():
+    """A real signal in the middle; what comes back is what that many epochs give."""
+    x, y = hard(CLASSES, 200)
+    timer = threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    result = br.train(CLASSES, parameters(CLASSES), x, y, epochs=10**6, batch_size=5)
+    assert result.stopped == "interrupted"
+    assert 0 < result.epochs < 10**6
+    again = br.train(CLASSES, parameters(CLASSES), x, y, epochs=result.epochs, batch_size=5)
+    assert again.params.sha256() == result.params.sha256()
+    assert len(result.history["loss"]) == result.epochs
+
+
+def test_training_in_a_thread_of_its_own():
+    x, y = hard(CLASSES)
+    found = []
+    thread = threading.Thread(target=lambda: found.append(br.train(CLASSES, parameters(CLASSES), x, y, epochs=2)))
+    thread.start()
+    thread.join()
+    assert found[0].epochs == 2
+
+
+def test_shards_change_the_sums_and_nothing_else():
+    x, y = hard(CLASSES)
+    loss, grads = br.value_and_grad(CLASSES, parameters(CLASSES), x, y)
+    bounds = gradient_bounds(CLASSES, parameters(CLASSES), x, y)
+    for shards in (2, 3, 23, 40):
+        other_loss, other = br.value_and_grad(CLASSES, parameters(CLASSES), x, y, shards=shards)
+        assert abs(other_loss - loss) <= 2.0 * bounds.loss
+        for layer in range(2):
+            assert np.all(np.abs(other.W[layer] - grads.W[layer]) <= 2.0 * bounds.dW[layer])
+    trained = br.train(CLASSES, parameters(CLASSES), x, y, epochs=2, batch_size=7, shards=3)
+    assert trained.epochs == 2
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"epochs": -1}, "epochs=-1"),
+        ({"epochs": 1.5}, "epochs=1.5"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"patience": 0}, "patience=0"),
+        ({"shards": 0}, "shards=0"),
+        ({"seed": -3}, "seed -3"),
+        ({"schedule": "sinus"}, "unknown schedule 'sinus'"),
+        ({"schedule": 3}, "schedule 3: a name"),
+        ({"resume": True}, "resume=True needs run_dir"),
+        ({"validation": (np.ones((2, 2)), np.ones((2, 4)))}, r"x has shape \(2, 2\)"),
+    ],
+)
+def test_wrong_arguments_are_refused(how, message):
+    with pytest.raises(br.InvalidInput, match=message):
+        br.train(CLASSES, parameters(CLASSES), *hard(CLASSES), **how)
+
+
+def test_data_that_are_not_finite_are_named():
+    x, y = hard(CLASSES)
+    x[4, 1] = np.nan
+    with pytest.raises(br.InvalidInput, match=r"x\[4, 1\] is nan"):
+        br.train(CLASSES, parameters(CLASSES), x, y)
