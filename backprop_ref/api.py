@@ -14,7 +14,8 @@ from backprop_ref.parameters import Parameters, as_float_dtype
 class Trace(NamedTuple):
     """Every intermediate of one forward and backward pass, in NumPy arrays; index 0 is the first layer.
 
-    ``z[l]``, ``a[l]`` and ``delta[l]`` are (batch, n_out), ``dW[l]`` (n_in, n_out), ``db[l]`` (n_out,), ``dx`` (batch, n_in).
+    ``z[l]``, ``a[l]`` and ``delta[l]`` are (batch, n_out), ``dW[l]`` is (n_in, n_out), ``db[l]`` (n_out,) and ``dx``
+    (batch, n_in).
     """
 
     x: np.ndarray
@@ -28,7 +29,9 @@ class Trace(NamedTuple):
     loss: float
 
 
-def value_and_grad(network: Network, params: Parameters, x, y, *, backend=None, numerics=None, shards=1, device=None, threads=None):
+def value_and_grad(
+    network: Network, params: Parameters, x, y, *, backend=None, numerics=None, shards=1, device=None, threads=None
+):
     """The loss and its gradient with respect to every weight and bias.
 
     Parameters
@@ -60,7 +63,8 @@ def value_and_grad(network: Network, params: Parameters, x, y, *, backend=None, 
         raise InvalidInput(f"shards={shards!r}: a whole number, 1 or more, is needed")
     backend = get_backend(backend, numerics, device, threads)
     with backend.scope():
-        loss, grads, _ = mlp.value_and_grad(backend, network, *on_backend(backend, params, x, y), shards)
+        weights, x, y = on_backend(backend, params, x, y)
+        loss, grads, _ = mlp.value_and_grad(backend, network, weights, x, y, shards)
         return float(backend.to_numpy(loss)), as_parameters(backend, grads, params)
 
 
@@ -81,7 +85,8 @@ def vjp(network: Network, params: Parameters, x, da, *, backend=None, numerics=N
     check_fit(network, params)
     backend = get_backend(backend, numerics, device, threads)
     with backend.scope():
-        grads, dx = mlp.vjp(backend, network, *on_backend(backend, params, x, da))
+        weights, x, da = on_backend(backend, params, x, da)
+        grads, dx = mlp.vjp(backend, network, weights, x, da)
         return as_parameters(backend, grads, params), backend.to_numpy(dx)
 
 
@@ -91,8 +96,11 @@ def trace(network: Network, params: Parameters, x, y, *, backend=None, numerics=
     check_fit(network, params)
     backend = get_backend(backend, numerics, device, threads)
     with backend.scope():
-        made = mlp.trace(backend, network, *on_backend(backend, params, x, y))
-        lists = {name: [backend.to_numpy(array) for array in getattr(made, name)] for name in ("z", "a", "delta", "dW", "db")}
+        weights, x_, y_ = on_backend(backend, params, x, y)
+        made = mlp.trace(backend, network, weights, x_, y_)
+        lists = {
+            name: [backend.to_numpy(array) for array in getattr(made, name)] for name in ("z", "a", "delta", "dW", "db")
+        }
         return Trace(x=x, y=y, **lists, dx=backend.to_numpy(made.dx), loss=float(backend.to_numpy(made.loss)))
 
 
@@ -143,7 +151,9 @@ def as_parameters(backend, gradients, params):
 def check_fit(network, params):
     """Refuses parameters of other sizes than the network's."""
     if params.sizes != network.sizes:
-        raise InvalidInput(f"parameters of sizes {list(params.sizes)} do not fit a network of sizes {list(network.sizes)}")
+        raise InvalidInput(
+            f"parameters of sizes {list(params.sizes)} do not fit a network of sizes {list(network.sizes)}"
+        )
 
 
 def checked_data(network, x, y, dtype, y_name="y"):
@@ -165,7 +175,9 @@ def checked_rows(values, width, name, dtype):
         raise InvalidInput(f"{name} has dtype {array.dtype}: real numbers are needed; encode classes with br.one_hot")
     as_float_dtype(array.dtype)
     if array.ndim == 1:
-        remedy = f"{name}[:, None]" if width == 1 else f"br.one_hot({name}, {width})" if name == "y" else f"{name}[None, :]"
+        remedy = (
+            f"{name}[:, None]" if width == 1 else f"br.one_hot({name}, {width})" if name == "y" else f"{name}[None, :]"
+        )
         raise InvalidInput(f"{name} has shape {array.shape}; (batch, {width}) is needed: pass {remedy}")
     if array.ndim != 2 or array.shape[1] != width:
         raise InvalidInput(f"{name} has shape {array.shape}; the network needs (batch, {width})")

@@ -48,7 +48,9 @@ class Folder:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InvalidInput(f"{path}: cannot be created ({error.strerror}); give a folder you may write to") from None
+            raise InvalidInput(
+                f"{path}: cannot be created ({error.strerror}); give a folder you may write to"
+            ) from None
 
     def write(self, state, plan):
         """Both files, each replaced at once."""
@@ -64,13 +66,20 @@ class Folder:
             "best_epoch": state.best_epoch,
             "stopped": state.stopped,
         }
-        metadata = {"progress": progress, "identity": self.identity, "config": self.config, "history": list(state.columns)}
+        metadata = {
+            "progress": progress,
+            "identity": self.identity,
+            "config": self.config,
+            "history": list(state.columns),
+        }
         try:
             params = state.result(plan).params
             save(self.path / CHECKPOINT, self.network, params, self.preprocessing, tensors, metadata)
             write_atomically(self.path / HISTORY, _history_csv(state.columns))
         except OSError as error:
-            raise InvalidInput(f"{self.path}: cannot be written to ({error.strerror}); free some space or give another folder") from None
+            raise InvalidInput(
+                f"{self.path}: cannot be written to ({error.strerror}); free some space or give another folder"
+            ) from None
 
     def restore(self, state):
         """Puts a fresh `state` where the checkpoint left off."""

@@ -39,7 +39,8 @@ class Trace(NamedTuple):
 
 def forward(backend, network, params, x):
     """Pre-activations z and activations a of every layer, each (batch, n_out)."""
-    z, a = [], []
+    z: list[Any] = []
+    a: list[Any] = []
     for W, b, activation in zip(params.W, params.b, network.activations, strict=True):
         z.append(backend.affine_forward(a[-1] if a else x, W, b))
         a.append(backend.activation_forward(activation, z[-1]))
@@ -48,14 +49,13 @@ def forward(backend, network, params, x):
 
 def backward(backend, network, params, x, z, a, delta, with_dx=False):
     """delta, dW and db of every layer from the last layer's delta, and dx if asked for (else None)."""
-    deltas, dW, db, da = [], [], [], None
+    deltas, dW, db = ([None] * network.n_layers for _ in range(3))
+    da = None
     for layer in reversed(range(network.n_layers)):
         if da is not None:
             delta = backend.activation_backward(network.activations[layer], z[layer], a[layer], da)
-        gradients = backend.affine_backward(delta, a[layer - 1] if layer > 0 else x)
-        deltas.insert(0, delta)
-        dW.insert(0, gradients[0])
-        db.insert(0, gradients[1])
+        deltas[layer] = delta
+        dW[layer], db[layer] = backend.affine_backward(delta, a[layer - 1] if layer > 0 else x)
         if layer > 0 or with_dx:
             da = backend.affine_backward_input(delta, params.W[layer])
     return deltas, dW, db, da if with_dx else None
@@ -70,7 +70,8 @@ def trace(backend, network, params, x, y, batch=None, with_dx=True):
     z, a = forward(backend, network, params, x)
     loss = backend.loss_forward(network.loss, output, z[-1], a[-1], y, batch)
     delta = backend.loss_backward(network.loss, output, z[-1], a[-1], y, batch)
-    return Trace(x, y, z, a, *backward(backend, network, params, x, z, a, delta, with_dx), loss)
+    deltas, dW, db, dx = backward(backend, network, params, x, z, a, delta, with_dx)
+    return Trace(x, y, z, a, deltas, dW, db, dx, loss)
 
 
 def value_and_grad(backend, network, params, x, y, shards=1):

@@ -156,7 +156,9 @@ def get_schedule(schedule):
             raise unknown("schedule", schedule, SCHEDULES)
         return SCHEDULES[schedule]()
     if not callable(schedule):
-        raise InvalidInput(f"schedule {schedule!r}: a name ({', '.join(SCHEDULES)}) or a callable (epoch, epochs) -> factor is needed")
+        raise InvalidInput(
+            f"schedule {schedule!r}: a name ({', '.join(SCHEDULES)}) or a callable (epoch, epochs) -> factor is needed"
+        )
     return schedule
 
 

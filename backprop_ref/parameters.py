@@ -67,7 +67,9 @@ class Parameters:
             n_in = W.shape[1]
         found = {as_float_dtype(array.dtype) for array in weights + biases}
         if dtype is None and len(found) > 1:
-            raise InvalidInput(f"weights and biases have {len(found)} dtypes ({', '.join(sorted(found))}); convert, or say dtype=")
+            raise InvalidInput(
+                f"weights and biases have {len(found)} dtypes ({', '.join(sorted(found))}); convert, or say dtype="
+            )
         flat = np.concatenate([array.ravel() for pair in zip(weights, biases, strict=True) for array in pair])
         sizes = (weights[0].shape[0], *(W.shape[1] for W in weights))
         return cls(flat.astype(check_dtype(dtype) if dtype else found.pop()), sizes)
@@ -127,15 +129,17 @@ def initialise(network, seed=1, scheme="xavier", dtype=None):
     network : Network
     seed : int
     scheme : str
-        xavier (deviation √(2/(n_in + n_out)); Glorot and Bengio 2010), he (√(2/n_in); He et al. 2015), random_normal (0.05),
-        each normal; xavier_uniform, he_uniform, random_uniform, of the same deviation; zeros.
+        xavier (deviation √(2/(n_in + n_out)); Glorot and Bengio 2010), he (√(2/n_in); He et al. 2015), random_normal
+        (0.05), each normal; xavier_uniform, he_uniform, random_uniform, of the same deviation; zeros.
     dtype : str, optional
         float64 or float32; default: the setting in force, see `backprop_ref.settings`.
     """
     if scheme not in SCHEMES:
         raise unknown("weight initialisation", scheme, SCHEMES)
     distribution, deviation = SCHEMES[scheme]
-    params = Parameters(np.zeros(network.n_parameters, dtype=check_dtype(settings.resolve("dtype", dtype))), network.sizes)
+    params = Parameters(
+        np.zeros(network.n_parameters, dtype=check_dtype(settings.resolve("dtype", dtype))), network.sizes
+    )
     stream = Stream(seed, "init")
     for W in params.W:
         if distribution == "normal":
@@ -173,7 +177,9 @@ def save(path, network, params, preprocessing=None, extra_tensors=None, extra_me
     from safetensors.numpy import save as to_bytes
 
     if params.sizes != network.sizes:
-        raise InvalidInput(f"parameters of sizes {list(params.sizes)} do not fit a network of sizes {list(network.sizes)}")
+        raise InvalidInput(
+            f"parameters of sizes {list(params.sizes)} do not fit a network of sizes {list(network.sizes)}"
+        )
     tensors = {}
     for layer, (W, b) in enumerate(zip(params.W, params.b, strict=True)):
         tensors[f"W{layer}"], tensors[f"b{layer}"] = W, b
@@ -217,9 +223,13 @@ def _read(path):
             metadata = dict(file.metadata() or {})
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
     except FileNotFoundError:
-        raise InvalidInput(f"{path}: no such file; give a model written by br.save or a run folder's checkpoint") from None
+        raise InvalidInput(
+            f"{path}: no such file; give a model written by br.save or a run folder's checkpoint"
+        ) from None
     except SafetensorError as error:
-        raise InvalidInput(f"{path}: truncated or not a safetensors file ({error}); restore it from a copy or train again") from None
+        raise InvalidInput(
+            f"{path}: truncated or not a safetensors file ({error}); restore it from a copy or train again"
+        ) from None
     except OSError as error:
         raise InvalidInput(f"{path}: cannot be read ({error.strerror or error})") from None
     if metadata.pop("format", None) != FORMAT:

@@ -66,7 +66,7 @@ class Stream:
         return np.concatenate(accepted).ravel()[:n]
 
     def integers_below(self, bounds):
-        """One integer in [0, bound) for each bound, int64, without bias: words beyond the last multiple are drawn again."""
+        """One integer in [0, bound) per bound, int64, unbiased: words beyond the last multiple are drawn again."""
         bounds = np.asarray(bounds, dtype=np.uint64)
         words = self.words(len(bounds))
         excess = (np.uint64(2**64 - 1) % bounds + np.uint64(1)) % bounds

@@ -33,7 +33,7 @@ class Result:
     params : Parameters
         After the last whole epoch, or the best ones if early stopping restored them.
     history : dict of str to 1-D array
-        One entry an epoch: loss, accuracy or r2, learning_rate, and with validation val_loss and val_accuracy or val_r2.
+        One entry an epoch: loss, accuracy or r2, learning_rate; with validation, val_loss and val_accuracy or val_r2.
     stopped : str
         'epochs' (all done), 'patience', 'callback', 'interrupted' or 'diverged'.
     epochs : int
@@ -50,7 +50,7 @@ class Result:
 
 
 class Epoch(NamedTuple):
-    """What a callback is given: the epoch, counted from 1, its history entries, and the parameters (do not change them)."""
+    """What a callback is given: the epoch, counted from 1, its history entries, and the parameters, to look at."""
 
     epoch: int
     values: dict[str, float]
@@ -134,7 +134,8 @@ def train(
     _check_finite("x", x)
     _check_finite("y", y)
     if validation is not None:
-        validation = checked_data(network, *validation, params.dtype)
+        x_val, y_val = validation
+        validation = checked_data(network, x_val, y_val, params.dtype)
         _check_finite("validation x", validation[0])
         _check_finite("validation y", validation[1])
     optimizer = optimizer or SGD(0.1)
@@ -287,7 +288,9 @@ def _fit(trainer, plan, state, x, y, validation, callback, folder, progress):
         while state.stopped is None and state.epoch < plan.epochs:
             before, started = state.snapshot(), time.perf_counter()
             count = 1 if plan.each_epoch else min(chunk, plan.epochs - state.epoch)
-            rates = [trainer.optimizer.learning_rate * plan.schedule(state.epoch + i, plan.epochs) for i in range(count)]
+            rates = [
+                trainer.optimizer.learning_rate * plan.schedule(state.epoch + i, plan.epochs) for i in range(count)
+            ]
             try:
                 orders = [_order(plan, state.stream, len(x)) for _ in rates]
                 losses, measures = trainer.run(state.params, state.slots, x, y, orders, rates, poll)
@@ -300,7 +303,9 @@ def _fit(trainer, plan, state, x, y, validation, callback, folder, progress):
                 break
             _record(trainer, state, y, losses, measures, rates, values)
             _look(plan, state, callback)
-            bar.update(state.epoch, **{name: column[-1] for name, column in state.columns.items() if name != "learning_rate"})
+            bar.update(
+                state.epoch, **{name: column[-1] for name, column in state.columns.items() if name != "learning_rate"}
+            )
             spent = time.perf_counter() - started
             chunk = max(1, min(2 * chunk, int(chunk * CHUNK_SECONDS / max(spent, 1e-9))))
             if folder and time.perf_counter() - clock > CHECKPOINT_SECONDS:
@@ -317,7 +322,8 @@ def _described(schedule, epochs):
     """A schedule as text that is the same in another process; with the epochs where it depends on them."""
     if isinstance(schedule, Constant | Step):
         return repr(schedule)
-    return f"{schedule if is_dataclass(schedule) else getattr(schedule, '__qualname__', type(schedule).__qualname__)} over {epochs}"
+    name = schedule if is_dataclass(schedule) else getattr(schedule, "__qualname__", type(schedule).__qualname__)
+    return f"{name} over {epochs}"
 
 
 def _order(plan, stream, n):
@@ -419,7 +425,9 @@ def _first_bad_step(trainer, state, x, y, order, rate):
         layers = range(network.n_layers)
         computed = [(layer, name, getattr(seen, name)[layer]) for layer in layers for name in ("z", "a")]
         computed.append((network.n_layers - 1, "loss", seen.loss))
-        computed += [(layer, name, getattr(seen, name)[layer]) for layer in reversed(layers) for name in ("delta", "dW", "db")]
+        computed += [
+            (layer, name, getattr(seen, name)[layer]) for layer in reversed(layers) for name in ("delta", "dW", "db")
+        ]
         computed = [(layer, name, backend.to_numpy(array)) for layer, name, array in computed]
         computed += [(layer, name, getattr(params, name)[layer]) for layer in layers for name in ("W", "b")]
         for layer, name, array in computed:
@@ -431,7 +439,10 @@ def _first_bad_step(trainer, state, x, y, order, rate):
 def _check_finite(name, array):
     if not np.isfinite(array).all():
         row, column = np.argwhere(~np.isfinite(array))[0]
-        raise InvalidInput(f"{name}[{row}, {column}] is {array[row, column]}: training needs finite numbers; remove or fill in that row")
+        raise InvalidInput(
+            f"{name}[{row}, {column}] is {array[row, column]}: training needs finite numbers; "
+            "remove or fill in that row"
+        )
 
 
 def _whole(name, value, least):

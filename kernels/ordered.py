@@ -6,9 +6,9 @@ arithmetic, version 1", so its bits are those of three nested loops in any langu
 by one term at a time: a product, then a sum, never fused, since they are two calls.
 
 All functions take a namespace first (PyTorch and CuPy through ``array_api_compat``) and arrays of one
-floating-point dtype and device, which the results have too. Inputs are never written to; they may be read-only, have any strides and any size, 0 included. NaN and
-infinities go through as IEEE 754 has it; NumPy then warns as it does for any arithmetic, unless the caller
-sets ``np.errstate``.
+floating-point dtype and device, which the results have too. Inputs are never written to; they may be
+read-only, have any strides and any size, 0 included. NaN and infinities go through as IEEE 754 has it; NumPy
+then warns as it does for any arithmetic, unless the caller sets ``np.errstate``.
 """
 
 import numpy as np

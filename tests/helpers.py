@@ -83,7 +83,11 @@ def gradients_of(backend, network, params, x, y):
     from backprop_ref import trace
 
     seen = trace(network, params, x, y, backend=backend)
-    named = {f"{name}{layer}": getattr(seen, name)[layer] for name in ("z", "a", "delta", "dW", "db") for layer in range(network.n_layers)}
+    named = {
+        f"{name}{layer}": getattr(seen, name)[layer]
+        for name in ("z", "a", "delta", "dW", "db")
+        for layer in range(network.n_layers)
+    }
     return {"loss": np.array(seen.loss), **named, "dx": seen.dx}
 
 

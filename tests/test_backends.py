@@ -235,8 +235,17 @@ def test_a_backend_that_fails_to_load_is_reported_not_skipped(tmp_path):
     """A torch that raises at import: another backend must go on working, and the reason must be told."""
     (tmp_path / "torch").mkdir()
     (tmp_path / "torch" / "__init__.py").write_text("raise ImportError('libtorch.so is broken')\n")
-    code = "import backprop_ref as br; print({s.name: s for s in br.backends()}['torch'].reason); print(br.get_backend().name)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(tmp_path), "PATH": ""})
+    code = (
+        "import backprop_ref as br; print({s.name: s for s in br.backends()}['torch'].reason); "
+        "print(br.get_backend().name)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(tmp_path), "PATH": ""},
+    )
     assert done.stdout.splitlines() == ["installed, but it does not load: libtorch.so is broken", "numpy"]
 
 

@@ -35,7 +35,12 @@ def test_other_tools_read_the_file(tmp_path):
 
     br.save(tmp_path / "model.safetensors", NETWORK, parameters(NETWORK))
     tensors = load_file(tmp_path / "model.safetensors")
-    assert {name: array.shape for name, array in tensors.items()} == {"W0": (3, 5), "b0": (5,), "W1": (5, 4), "b1": (4,)}
+    assert {name: array.shape for name, array in tensors.items()} == {
+        "W0": (3, 5),
+        "b0": (5,),
+        "W1": (5, 4),
+        "b1": (4,),
+    }
 
 
 def test_every_truncation_is_refused(tmp_path):
@@ -101,7 +106,17 @@ def test_resuming_gives_the_same_bits(tmp_path, how, dtype):
 
 def test_a_checkpoint_holds_all_that_a_run_was(tmp_path):
     x, y = samples(NETWORK, 23)
-    br.train(NETWORK, parameters(NETWORK), x, y, epochs=2, optimizer=br.Adam(), run_dir=tmp_path, preprocessing={"p": 1}, config={"c": 2})
+    br.train(
+        NETWORK,
+        parameters(NETWORK),
+        x,
+        y,
+        epochs=2,
+        optimizer=br.Adam(),
+        run_dir=tmp_path,
+        preprocessing={"p": 1},
+        config={"c": 2},
+    )
     from backprop_ref.parameters import load_all
 
     model, tensors, metadata = load_all(tmp_path / CHECKPOINT)
@@ -141,7 +156,9 @@ def test_resuming_another_run_is_refused(tmp_path, change, message):
     if "validation" in change:
         change = {"validation": (x, y)}
     with pytest.raises(br.InvalidInput, match=message):
-        br.train(NETWORK, parameters(NETWORK), x, y, run_dir=tmp_path, resume=True, **{"optimizer": br.SGD(0.1), **change})
+        br.train(
+            NETWORK, parameters(NETWORK), x, y, run_dir=tmp_path, resume=True, **{"optimizer": br.SGD(0.1), **change}
+        )
     assert (tmp_path / CHECKPOINT).read_bytes() == before
 
 

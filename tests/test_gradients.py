@@ -22,7 +22,9 @@ def test_gradients_equal_the_complex_step(batch):
         params, (x, y) = parameters(network), samples(network, batch)
         grads = br.value_and_grad(network, params, x, y)[1]
         with np.errstate(all="ignore"):
-            exact = br.Parameters(np.array([complex_step(network, params, x, y, i) for i in range(params.flat.size)]), params.sizes)
+            exact = br.Parameters(
+                np.array([complex_step(network, params, x, y, i) for i in range(params.flat.size)]), params.sizes
+            )
         for kind in ("W", "b"):
             for layer, (got, true) in enumerate(zip(getattr(grads, kind), getattr(exact, kind), strict=True)):
                 worst[label(network), kind, layer] = np.abs(got - true).max() / (np.abs(true).max() or 1.0)
@@ -33,7 +35,9 @@ def test_gradients_equal_the_complex_step(batch):
 @pytest.mark.parametrize(("loss", "output"), PAIRS)
 def test_backends_stay_within_the_bounds(backend, loss, output, dtype):
     for network in ALL:
-        if (network.loss, network.activations[-1]) != (loss, output) or len(set(network.activations)) == 1 < network.n_layers:
+        if (network.loss, network.activations[-1]) != (loss, output) or len(
+            set(network.activations)
+        ) == 1 < network.n_layers:
             continue
         params, (x, y) = parameters(network, dtype=dtype), samples(network, 7, dtype=dtype)
         wide = br.Parameters.from_arrays(params.W, params.b, "float64")
@@ -71,11 +75,19 @@ def test_cross_entropies_are_right_at_extreme_z(backend, loss, output):
     params = br.Parameters.from_arrays([np.eye(2)], [np.zeros(2)])
     x, y = np.array([[1e4, -1e4], [-1e4, 1e4]]), np.array([[0.0, 1.0], [0.0, 1.0]])
     value, grads = br.value_and_grad(network, params, x, y, backend=backend)
-    per_sample = {("cross_entropy", "softmax"): 2e4, ("cross_entropy", "sigmoid"): 1e4, ("binary_cross_entropy", "sigmoid"): 1e4}
+    per_sample = {
+        ("cross_entropy", "softmax"): 2e4,
+        ("cross_entropy", "sigmoid"): 1e4,
+        ("binary_cross_entropy", "sigmoid"): 1e4,
+    }
     assert value == per_sample[loss, output] / 2
     assert np.isfinite(grads.flat).all()
     delta = br.trace(network, params, x, y, backend=backend).delta[0]
-    wrong = {("cross_entropy", "softmax"): [0.5, -0.5], ("cross_entropy", "sigmoid"): [0.0, -0.5], ("binary_cross_entropy", "sigmoid"): [0.25, -0.25]}
+    wrong = {
+        ("cross_entropy", "softmax"): [0.5, -0.5],
+        ("cross_entropy", "sigmoid"): [0.0, -0.5],
+        ("binary_cross_entropy", "sigmoid"): [0.25, -0.25],
+    }
     np.testing.assert_array_equal(delta, [wrong[loss, output], [0.0, 0.0]])
 
 

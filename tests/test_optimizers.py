@@ -24,7 +24,9 @@ def by_formula(optimizer, W, gradients, is_weight):
             power1, power2 = power1 * optimizer.beta1, power2 * optimizer.beta2
             m = optimizer.beta1 * m + (1.0 - optimizer.beta1) * g
             v = optimizer.beta2 * v + (1.0 - optimizer.beta2) * (g * g)
-            W = W - (optimizer.learning_rate * (m / (1.0 - power1))) / (math.sqrt(v / (1.0 - power2)) + optimizer.epsilon)
+            W = W - (optimizer.learning_rate * (m / (1.0 - power1))) / (
+                math.sqrt(v / (1.0 - power2)) + optimizer.epsilon
+            )
         elif optimizer.momentum:
             v = optimizer.momentum * v + g
             W = W - optimizer.learning_rate * (g + optimizer.momentum * v if optimizer.nesterov else v)

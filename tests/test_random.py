@@ -13,7 +13,10 @@ from backprop_ref.random import PURPOSES, Stream
 def test_words_uniforms_normals_and_permutations_are_pinned():
     assert [hex(word) for word in Stream(1, "init").words(2).tolist()] == ["0xb2f3ed9803ef4f3e", "0x2ca140b2d41c3833"]
     numbers = np.concatenate([Stream(1, "data").uniform(100), Stream(1, "data").normal(101)])
-    assert hashlib.sha256(numbers.astype("<f8").tobytes()).hexdigest() == "384ab10522c88ca82c9d7976b6c79f7d4d9bbd906166e47fd13bb39a35adbc1c"
+    assert (
+        hashlib.sha256(numbers.astype("<f8").tobytes()).hexdigest()
+        == "384ab10522c88ca82c9d7976b6c79f7d4d9bbd906166e47fd13bb39a35adbc1c"
+    )
     assert Stream(1, "shuffle").permutation(10).tolist() == [1, 3, 4, 0, 2, 7, 5, 9, 8, 6]
 
 

@@ -25,7 +25,17 @@ FORBIDDEN = {
     "experiments": {"conformance", "report", "cli"},
     **{
         low: {"mlp", "api", "backends", "training", "conformance", "experiments", "report", "cli", "data"}
-        for low in ("errors", "settings", "files", "network", "parameters", "random", "metrics", "optimizers", "progress")
+        for low in (
+            "errors",
+            "settings",
+            "files",
+            "network",
+            "parameters",
+            "random",
+            "metrics",
+            "optimizers",
+            "progress",
+        )
     },
 }
 
@@ -37,7 +47,11 @@ def imports(file):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            names = [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "backprop_ref" else [node.module]
+            names = (
+                [f"{node.module}.{alias.name}" for alias in node.names]
+                if node.module == "backprop_ref"
+                else [node.module]
+            )
         for name in names:
             parts = name.split(".")
             yield parts[1] if parts[0] == "backprop_ref" and len(parts) > 1 and file.parent != KERNELS else parts[0]

@@ -26,11 +26,20 @@ def hard(network, batch=23):
 @pytest.mark.parametrize("batch_size", [None, 1, 5, 23, 100])
 @pytest.mark.parametrize("optimizer", [br.SGD(0.1), br.SGD(0.1, 0.9, True, 0.01), br.Adam(0.01)], ids=repr)
 def test_training_is_steps_of_value_and_grad(backend, batch_size, optimizer):
-    """An epoch is: a permutation from the stream, its batches in order, one update each; a short batch by its own size."""
+    """An epoch: a permutation from the stream, its batches in order, one update each; a short batch by its size."""
     x, y = hard(CLASSES)
     start = parameters(CLASSES)
     result = br.train(
-        CLASSES, start, x, y, epochs=3, batch_size=batch_size, optimizer=optimizer, schedule="cosine", seed=4, backend=backend
+        CLASSES,
+        start,
+        x,
+        y,
+        epochs=3,
+        batch_size=batch_size,
+        optimizer=optimizer,
+        schedule="cosine",
+        seed=4,
+        backend=backend,
     )
     params, state, stream = start.copy(), optimizer.init(start.flat), Stream(4, "shuffle")
     size, losses, correct = batch_size or 23, [], []
@@ -55,7 +64,10 @@ def test_training_is_steps_of_value_and_grad(backend, batch_size, optimizer):
 def test_chunks_never_change_a_bit():
     """A callback makes every chunk one epoch; without it chunks grow."""
     x, y = hard(CLASSES)
-    runs = [br.train(CLASSES, parameters(CLASSES), x, y, epochs=150, batch_size=5, callback=look) for look in (None, lambda _: None)]
+    runs = [
+        br.train(CLASSES, parameters(CLASSES), x, y, epochs=150, batch_size=5, callback=look)
+        for look in (None, lambda _: None)
+    ]
     assert runs[0].params.sha256() == runs[1].params.sha256()
     for name, column in runs[0].history.items():
         np.testing.assert_array_equal(column, runs[1].history[name])
@@ -145,7 +157,9 @@ def test_early_stopping_may_keep_the_last_and_counts_min_delta():
 def test_a_callback_sees_each_epoch_and_may_stop():
     x, y = hard(CLASSES)
     seen = []
-    result = br.train(CLASSES, parameters(CLASSES), x, y, epochs=50, callback=lambda at: seen.append(at) or at.epoch == 7)
+    result = br.train(
+        CLASSES, parameters(CLASSES), x, y, epochs=50, callback=lambda at: seen.append(at) or at.epoch == 7
+    )
     assert [at.epoch for at in seen] == list(range(1, 8))
     assert seen[-1].values["loss"] == result.history["loss"][-1]
     assert (result.stopped, result.epochs) == ("callback", 7)
@@ -166,7 +180,9 @@ def test_no_epochs_change_nothing():
 )
 def test_divergence_names_epoch_layer_and_causes(optimizer, network, where):
     x, y = samples(network, 23)
-    with pytest.raises(br.TrainingDiverged, match=rf"in epoch \d+: ({where}) is no longer finite. Likely causes: a learning rate") as caught:
+    with pytest.raises(
+        br.TrainingDiverged, match=rf"in epoch \d+: ({where}) is no longer finite. Likely causes: a learning rate"
+    ) as caught:
         br.train(network, parameters(network), x, y, epochs=100, batch_size=5, optimizer=optimizer)
     error = caught.value
     assert error.result.epochs == error.epoch - 1 == len(error.result.history.get("loss", []))

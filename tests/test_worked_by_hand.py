@@ -15,7 +15,7 @@ QUANTITIES = ("z", "a", "delta", "dW", "db")
 
 
 def test_relu_and_linear_to_the_last_bit(backend):
-    """2-3-2, relu then linear, sum of squared errors, two samples. All numbers are dyadic, so every backend is exact."""
+    """2-3-2, relu then linear, sum of squared errors, two samples. All numbers are dyadic: every backend is exact."""
     network = br.Network([2, 3, 2], ["relu", "linear"], "sum_squared_error")
     params = br.Parameters.from_arrays(
         [[[1.0, -1.0, 0.5], [2.0, 1.0, -0.5]], [[1.0, 0.5], [-1.0, 2.0], [2.0, -0.5]]],
@@ -79,7 +79,13 @@ def test_softmax_and_cross_entropy(backend, factor):
     params = br.Parameters.from_arrays([[[0.0, ln2, 0.0]]], [[0.0, 0.0, 0.0]])
     # loss = −ln(1/2)·factor;  delta = p·Σy − y = factor·[1/4, 1/2 − 1, 1/4]
     delta = [factor / 4, -factor / 2, factor / 4]
-    expected = {"z": [[[0.0, ln2, 0.0]]], "a": [[[1 / 4, 1 / 2, 1 / 4]]], "delta": [[delta]], "dW": [[delta]], "db": [delta]}
+    expected = {
+        "z": [[[0.0, ln2, 0.0]]],
+        "a": [[[1 / 4, 1 / 2, 1 / 4]]],
+        "delta": [[delta]],
+        "dW": [[delta]],
+        "db": [delta],
+    }
     _compare(backend, network, params, [[1.0]], [[0.0, factor, 0.0]], expected, factor * ln2)
 
 
@@ -89,7 +95,13 @@ def test_softmax_and_squared_error_by_the_full_jacobian(backend):
     params = br.Parameters.from_arrays([[[0.0, math.log(2.0)]]], [[0.0, 0.0]])
     # Σ da·p = −4/9 + 8/9 = 4/9;  delta = [1/3·(−4/3 − 4/9), 2/3·(4/3 − 4/9)] = [−16/27, 16/27]
     delta = [-16 / 27, 16 / 27]
-    expected = {"z": [[[0.0, math.log(2.0)]]], "a": [[[1 / 3, 2 / 3]]], "delta": [[delta]], "dW": [[delta]], "db": [delta]}
+    expected = {
+        "z": [[[0.0, math.log(2.0)]]],
+        "a": [[[1 / 3, 2 / 3]]],
+        "delta": [[delta]],
+        "dW": [[delta]],
+        "db": [delta],
+    }
     _compare(backend, network, params, [[1.0]], [[1.0, 0.0]], expected, 8 / 9)
 
 

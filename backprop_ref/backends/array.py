@@ -68,7 +68,7 @@ ACTIVATION = {
     "linear": (linear, linear_backward),
 }
 
-# Each loss is a pair: the terms whose sum over n is the loss, and beneath it delta. n = batch, or batch·n_out for a mean.
+# Each loss is a pair: the terms whose sum over n is the loss, and beneath it delta; n comes from `divisor`.
 
 
 def squared_error(m, z, a, y):

@@ -1,10 +1,10 @@
 """The backend interface: what computes. One pair of methods per kind of layer, all of them pure functions.
 
 Shapes: a, x (batch, n_in); W (n_in, n_out); b (n_out,); z, delta, da, y (batch, n_out). Arrays are the backend's own.
-In the *Error* lines u is the unit roundoff (2⁻⁵³ for float64, 2⁻²⁴ for float32), γ(n) = n·u/(1 − n·u) (Higham, Accuracy
-and Stability of Numerical Algorithms, ch. 3), e(q) the error that q brings along, and λ = 8u the error of a library's exp,
-log, log1p or tanh (4 ulp). They hold to first order in u, whatever the order of summation and with or without fused
-multiply-add; `backprop_ref.conformance.bounds` evaluates them, entry by entry.
+In the *Error* lines u is the unit roundoff (2⁻⁵³ for float64, 2⁻²⁴ for float32), γ(n) = n·u/(1 − n·u) (Higham,
+Accuracy and Stability of Numerical Algorithms, ch. 3), e(q) the error that q brings along, and λ = 8u the error of a
+library's exp, log, log1p or tanh (4 ulp). They hold to first order in u, whatever the order of summation and with or
+without fused multiply-add; `backprop_ref.conformance.bounds` evaluates them, entry by entry.
 """
 
 from contextlib import AbstractContextManager
@@ -42,7 +42,8 @@ class Backend(Protocol):
     def affine_backward(self, delta: Array, a: Array) -> tuple[Array, Array]:
         """``dW, db = a.T @ delta, delta.sum(axis=0)``; delta already holds the 1/batch.
 
-        Error: dW ``γ(batch)·(|a|.T @ |delta|) + e(a).T @ |delta| + |a|.T @ e(delta)``; db ``γ(batch − 1)·Σ|delta| + Σe(delta)``
+        Error: dW ``γ(batch)·(|a|.T @ |delta|) + e(a).T @ |delta| + |a|.T @ e(delta)``;
+        db ``γ(batch − 1)·Σ|delta| + Σe(delta)``
         """
         ...
 
@@ -79,7 +80,9 @@ class Backend(Protocol):
         """
         ...
 
-    def loss_backward(self, loss: str, activation: str, z: Array, a: Array, y: Array, batch: int | None = None) -> Array:
+    def loss_backward(
+        self, loss: str, activation: str, z: Array, a: Array, y: Array, batch: int | None = None
+    ) -> Array:
         """delta of the last layer, ``dLoss/dz``; here the 1/batch enters.
 
         Error: squared errors: `activation_backward` with ``e(da) = 2·e(a)/n + 2u·|da|``; softmax with cross-entropy

@@ -1,7 +1,7 @@
 """Bounds on rounding errors: the *Error* line of each pair in `backprop_ref.backends.base`, evaluated entry by entry.
 
-A pass beside the computation carries, for each z, a, delta, dW and db, a first-order bound on the difference between what
-any IEEE implementation gets, whatever its order of summation, and the exact value. Tolerances come from here.
+A pass beside the computation carries, for each z, a, delta, dW and db, a first-order bound on the difference between
+what any IEEE implementation gets, whatever its order of summation, and the exact value. Tolerances come from here.
 """
 
 from typing import NamedTuple
@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from backprop_ref import mlp
-from backprop_ref.api import Trace, check_fit, checked_data
-from backprop_ref.backends.array import CROSS_ENTROPY, LEAKY_SLOPE, divisor
+from backprop_ref.api import check_fit, checked_data
 from backprop_ref.backends.arithmetic import Fast
+from backprop_ref.backends.array import CROSS_ENTROPY, LEAKY_SLOPE, divisor
 from backprop_ref.backends.numpy import NumpyBackend
 
 LIBRARY_ULP = 4.0
@@ -50,7 +50,7 @@ def gradient_bounds(network, params, x, y, dtype=None):
 
 
 class _Shadow:
-    """The error lines for unit roundoff u and smallest subnormal `tiny`; e is the error that z, a, da or delta bring."""
+    """The error lines, for unit roundoff u and smallest subnormal `tiny`; e is the error an argument brings."""
 
     def __init__(self, u, tiny):
         self.u, self.tiny, self.library = u, tiny, 2.0 * LIBRARY_ULP * u
@@ -58,7 +58,7 @@ class _Shadow:
     def gamma(self, n):
         return n * self.u / (1.0 - n * self.u)
 
-    def propagate(self, network, W, b, seen: Trace | mlp.Trace):
+    def propagate(self, network, W, b, seen):
         layers = range(network.n_layers)
         inputs = [seen.x, *seen.a[:-1]]
         ez, ea, e = [], [], np.zeros_like(seen.x)
@@ -67,11 +67,11 @@ class _Shadow:
             e = self.activation(network.activations[layer], seen.z[layer], seen.a[layer], ez[-1])
             ea.append(e)
         eloss = self.loss(network, seen, ez[-1], ea[-1])
-        edelta, edW, edb = [None] * len(layers), [None] * len(layers), [None] * len(layers)
-        eda = None
+        edelta, edW, edb = [list(map(np.zeros_like, arrays)) for arrays in (seen.delta, seen.dW, seen.db)]
+        eda = np.empty(0)
         for layer in reversed(layers):
             delta = np.abs(seen.delta[layer])
-            if eda is None:
+            if layer == network.n_layers - 1:
                 edelta[layer] = self.loss_delta(network, seen, ez[layer], ea[layer])
             else:
                 da = seen.delta[layer + 1] @ W[layer + 1].T
@@ -82,7 +82,11 @@ class _Shadow:
             batch, n_out = delta.shape
             edW[layer] = self.gamma(batch) * (a.T @ delta) + e.T @ delta + a.T @ edelta[layer] + batch * self.tiny
             edb[layer] = self.gamma(batch - 1) * delta.sum(axis=0) + edelta[layer].sum(axis=0) + self.tiny
-            eda = self.gamma(n_out) * (delta @ np.abs(W[layer]).T) + edelta[layer] @ np.abs(W[layer]).T + n_out * self.tiny
+            eda = (
+                self.gamma(n_out) * (delta @ np.abs(W[layer]).T)
+                + edelta[layer] @ np.abs(W[layer]).T
+                + n_out * self.tiny
+            )
         return Bounds(ez, ea, edelta, edW, edb, eda, eloss)
 
     def affine(self, a, W, b, e):

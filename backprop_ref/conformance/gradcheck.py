@@ -61,12 +61,17 @@ def gradcheck(network, params, x, y, *, grads=None, entries=None, seed=1, progre
         W0, b0, W1, b1, …; `ok` says all three checks passed.
     """
     if params.dtype != np.float64:
-        raise InvalidInput(f"gradcheck needs float64 parameters, got {params.dtype}; convert them with Parameters.from_arrays(…, dtype='float64')")
+        raise InvalidInput(
+            f"gradcheck needs float64 parameters, got {params.dtype}: differences leave too few digits of float32; "
+            "convert them with Parameters.from_arrays(…, dtype='float64')"
+        )
     x, y = checked_data(network, x, y, params.dtype)
     check_fit(network, params)
     grads = grads or value_and_grad(network, params, x, y, **backend)[1]
     bounds = gradient_bounds(network, params, x, y)
-    allowed = Parameters(np.concatenate([part.ravel() for pair in zip(bounds.dW, bounds.db, strict=True) for part in pair]), params.sizes)
+    allowed = Parameters(
+        np.concatenate([part.ravel() for pair in zip(bounds.dW, bounds.db, strict=True) for part in pair]), params.sizes
+    )
     chosen = _chosen(params, entries, Stream(seed, "check"))
     total = sum(len(indices) for _, _, indices in chosen)
     rows, done = [], 0
@@ -77,7 +82,18 @@ def gradcheck(network, params, x, y, *, grads=None, entries=None, seed=1, progre
                 step[i] = complex_step(network, params, x, y, index)
                 central[i], trust[i], kinked[i] = central_difference(network, params, x, y, index, bounds.loss)
                 bar.update(done := done + 1)
-            rows.append(_row(name, tensor, grads.flat[indices], step, 2.0 * allowed.flat[indices], central, trust, kinked.astype(bool)))
+            rows.append(
+                _row(
+                    name,
+                    tensor,
+                    grads.flat[indices],
+                    step,
+                    2.0 * allowed.flat[indices],
+                    central,
+                    trust,
+                    kinked.astype(bool),
+                )
+            )
             slope = taylor_slope(network, params, x, y, grads, indices, seed, bounds.loss)
             rows[-1] = rows[-1]._replace(slope=slope, ok=rows[-1].ok and (slope is None or slope > 1.5))
     return rows
@@ -91,7 +107,19 @@ def _row(name, tensor, g, step, allowed, central, trust, kinked):
     central_share = _largest(apart / (trust + allowed))
     ok = bool(share <= 1.0 and central_share <= 1.0)
     central_error = _largest(apart) / size
-    return Row(name, tensor.shape, largest, _largest(difference) / size, share, central_error, central_share, int(kinked.sum()), None, len(g), ok)
+    return Row(
+        name,
+        tensor.shape,
+        largest,
+        _largest(difference) / size,
+        share,
+        central_error,
+        central_share,
+        int(kinked.sum()),
+        None,
+        len(g),
+        ok,
+    )
 
 
 def _largest(values):
@@ -113,7 +141,7 @@ def _chosen(params, entries, stream):
 
 
 def complex_step(network, params, x, y, index):
-    """dLoss/d flat[index] by a step of 2⁻³³² along the imaginary axis, in extended precision where the machine has it."""
+    """dLoss/d flat[index] by a step along the imaginary axis, in extended precision where the machine has it."""
     moved = Parameters(params.flat.astype(np.clongdouble), params.sizes)
     moved.flat[index] += STEP * 1j
     loss, _ = complex_loss(network, moved, x, y)
