@@ -69,16 +69,43 @@ class Stream:
         """One integer in [0, bound) per bound, int64, unbiased: words beyond the last multiple are drawn again."""
         bounds = np.asarray(bounds, dtype=np.uint64)
         words = self.words(len(bounds))
-        excess = (np.uint64(2**64 - 1) % bounds + np.uint64(1)) % bounds
-        for i in np.flatnonzero(words > np.uint64(2**64 - 1) - excess):
-            while int(words[i]) > 2**64 - 1 - int(excess[i]):
+        for i in np.flatnonzero(_unfair(words, bounds)):
+            while _unfair(words[i], bounds[i]):
                 words[i] = self.words(1)[0]
         return (words % bounds).astype(np.int64)
 
     def permutation(self, n):
         """0 … n−1 in random order, shape (n,), int64, by Fisher and Yates: i = n−1 … 1 swaps with j ≤ i."""
+        return _swapped(self.integers_below(np.arange(n, 1, -1))[None, :], n)[0]
+
+    def permutations(self, count, n):
+        """What `permutation` gives when it is called `count` times, shape (count, n)."""
+        before, bounds = self.state, np.tile(np.arange(n, 1, -1, dtype=np.uint64), count)
+        words = self.words(len(bounds))
+        if not np.any(_unfair(words, bounds)):
+            return _swapped((words % bounds).astype(np.int64).reshape(count, max(n - 1, 0)), n)
+        self.state = before
+        return np.stack([self.permutation(n) for _ in range(count)])
+
+
+def _unfair(words, bounds):
+    """Whether a word is beyond the last multiple of its bound below 2⁶⁴, both uint64."""
+    most = np.uint64(2**64 - 1)
+    return words > most - (most % bounds + np.uint64(1)) % bounds
+
+
+def _swapped(partners, n):
+    """For each row of swap partners, of i = n−1 … 1, the permutation that the swaps make of 0 … n−1."""
+    count = len(partners)
+    orders = np.tile(np.arange(n), (count, 1))
+    if count > n:
+        rows = np.arange(count)
+        for i, j in zip(range(n - 1, 0, -1), partners.T, strict=True):
+            orders[:, i], orders[rows, j] = orders[rows, j], orders[:, i].copy()
+        return orders
+    for row, swaps in enumerate(partners.tolist()):
         order = list(range(n))
-        partners = self.integers_below(np.arange(n, 1, -1)).tolist()
-        for i, j in zip(range(n - 1, 0, -1), partners, strict=True):
+        for i, j in zip(range(n - 1, 0, -1), swaps, strict=True):
             order[i], order[j] = order[j], order[i]
-        return np.array(order, dtype=np.int64)
+        orders[row] = order
+    return orders

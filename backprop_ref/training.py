@@ -151,7 +151,10 @@ def train(
     )
     backend = get_backend(backend, numerics, device, threads)
     metric = metrics.metric_name(network, y)
-    trainer = PairsTrainer(backend, network, optimizer, plan.batch_size, _whole("shards", shards, 1), metric)
+    pairs = PairsTrainer(backend, network, optimizer, plan.batch_size, _whole("shards", shards, 1), metric)
+    offer = getattr(backend, "trainer", None)
+    accelerated = offer and offer(network, optimizer, params.dtype.name, plan.batch_size, pairs.shards, metric)
+    run = (accelerated or pairs).run
     state = _State.start(params, optimizer, Stream(seed, "shuffle"))
     folder = None
     if run_dir is not None:
@@ -172,7 +175,7 @@ def train(
             folder.restore(state)
     elif resume:
         raise InvalidInput("resume=True needs run_dir, the folder of the run to go on with")
-    return _fit(trainer, plan, state, x, y, validation, callback, folder, progress)
+    return _fit(pairs, run, plan, state, x, y, validation, callback, folder, progress)
 
 
 @dataclass(frozen=True)
@@ -239,6 +242,18 @@ class PairsTrainer:
     def run(self, params, slots, x, y, orders, learning_rates, poll=lambda: None):
         """Trains `params` and `slots` in place, one epoch per learning rate; stops after an epoch that is not finite.
 
+        Parameters
+        ----------
+        params : Parameters
+        slots : dict of str to array
+            The optimizer's state.
+        x, y : arrays of shape (samples, n_in) and (samples, n_out)
+        orders : int64 array of shape (epochs, samples)
+            The order of the samples in each epoch.
+        learning_rates : list of float
+        poll : callable
+            Called now and then; raises if Ctrl-C was pressed.
+
         Returns
         -------
         losses : array of shape (epochs done,)
@@ -280,7 +295,7 @@ class PairsTrainer:
         return metrics.count_correct(a, y) if self.metric == "accuracy" else metrics.squared_residuals(a, y)
 
 
-def _fit(trainer, plan, state, x, y, validation, callback, folder, progress):
+def _fit(trainer, run, plan, state, x, y, validation, callback, folder, progress):
     clock, chunk = time.perf_counter(), 1
     if _out_of_patience(plan, state):
         state.stopped = "patience"
@@ -292,8 +307,8 @@ def _fit(trainer, plan, state, x, y, validation, callback, folder, progress):
                 trainer.optimizer.learning_rate * plan.schedule(state.epoch + i, plan.epochs) for i in range(count)
             ]
             try:
-                orders = [_order(plan, state.stream, len(x)) for _ in rates]
-                losses, measures = trainer.run(state.params, state.slots, x, y, orders, rates, poll)
+                orders = _orders(plan, state.stream, count, len(x))
+                losses, measures = run(state.params, state.slots, x, y, orders, rates, poll)
                 if not _finite(losses[-1], state.params):
                     raise _diverged(trainer, plan, state, before, x, y, rates, folder)
                 values = evaluate_on(trainer.backend, trainer.network, state.params, *validation) if validation else {}
@@ -326,8 +341,9 @@ def _described(schedule, epochs):
     return f"{name} over {epochs}"
 
 
-def _order(plan, stream, n):
-    return stream.permutation(n) if plan.shuffle else np.arange(n)
+def _orders(plan, stream, count, n):
+    """The order of the samples in each of `count` epochs, shape (count, n)."""
+    return stream.permutations(count, n) if plan.shuffle else np.broadcast_to(np.arange(n), (count, n))
 
 
 def _record(trainer, state, y, losses, measures, rates, values):
@@ -396,11 +412,11 @@ def _diverged(trainer, plan, state, before, x, y, rates, folder):
     layer, where = None, "the loss"
     for rate in rates:
         before = state.snapshot()
-        order = _order(plan, state.stream, len(x))
-        losses, measures = trainer.run(state.params, state.slots, x, y, [order], [rate])
+        orders = _orders(plan, state.stream, 1, len(x))
+        losses, measures = trainer.run(state.params, state.slots, x, y, orders, [rate])
         if not _finite(losses[-1], state.params):
             state.go_back(before)
-            layer, where = _first_bad_step(trainer, state, x, y, order, rate)
+            layer, where = _first_bad_step(trainer, state, x, y, orders[0], rate)
             state.go_back(before)
             break
         _record(trainer, state, y, losses, measures, [rate], {})

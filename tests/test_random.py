@@ -39,6 +39,15 @@ def test_permutations_permute(seed, n):
     assert sorted(Stream(seed, "shuffle").permutation(n).tolist()) == list(range(n))
 
 
+@given(st.integers(0, 2**40), st.integers(0, 30), st.integers(0, 12))
+def test_many_permutations_are_one_after_another(seed, count, n):
+    together, apart = Stream(seed, "shuffle"), Stream(seed, "shuffle")
+    orders = together.permutations(count, n)
+    assert orders.shape == (count, n)
+    assert [row.tolist() for row in orders] == [apart.permutation(n).tolist() for _ in range(count)]
+    assert together.state == apart.state
+
+
 def test_every_permutation_is_as_likely():
     stream, counts = Stream(3, "shuffle"), {}
     for _ in range(6000):
