@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from backprop_ref.kernels import ordered
 from backprop_ref.network import Network
 
 
@@ -27,9 +28,9 @@ def count_correct(a, y):
 
 
 def squared_residuals(a, y):
-    """Sum over rows of (a − y)², per output, in float64."""
+    """Sum over rows, in order, of (a − y)², per output, in float64."""
     difference = np.asarray(a, dtype=np.float64) - y
-    return np.sum(difference * difference, axis=0)
+    return ordered.sum_rows(np, difference * difference)
 
 
 def r2_from(residuals, y):

@@ -1,0 +1,50 @@
+# make PYTHON=/path/to/python3 … makes .venv with that Python; make test ARGS="-k name" hands arguments on.
+PYTHON := $(or $(PYTHON),python3)
+ARGS :=
+BIN := .venv/bin
+
+# The extras of pyproject.toml that the goals need, installed together before the first of them starts.
+extras_setup := test check
+extras_test  := test
+extras_lint  := check
+extras_types := test check
+extras_wheel := check
+extras_check := test check
+extras_bench := bench
+EXTRAS := $(sort $(foreach goal,$(MAKECMDGOALS),$(extras_$(goal))))
+
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+.PHONY: help demo test check lint types wheel bench setup clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' Makefile
+
+demo: setup ## train, check and compare backends on small examples
+	@$(BIN)/backprop-ref demo $(ARGS)
+
+test: setup ## run the tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: lint types wheel test ## everything that has to pass: lint, types, wheel, test
+
+lint: setup ## ruff
+	@$(BIN)/python -m ruff check --output-format=concise .
+
+types: setup ## mypy
+	@$(BIN)/python -m mypy
+
+wheel: setup ## build sdist and wheel into dist/ and look into them
+	@$(BIN)/python ci/check_wheel.py
+
+bench: setup ## time the kernels, after checking them
+	@ls bench/*.py >/dev/null 2>&1 || { echo 'make bench: bench/ holds no benchmarks' >&2; exit 1; }
+	@$(BIN)/python -m pytest bench --benchmark-only -o 'python_files=bench_*.py test_*.py' $(ARGS)
+
+setup: ## make or update .venv, which the other targets do by themselves
+	@command -v '$(PYTHON)' >/dev/null || { echo 'setup: $(PYTHON) not found: install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3' >&2; exit 1; }
+	@'$(PYTHON)' ci/bootstrap.py $(EXTRAS)
+
+clean: ## remove everything that make makes, .venv too
+	rm -rf .venv .venv.tools build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
