@@ -6,6 +6,7 @@ BIN := .venv/bin
 # The extras of pyproject.toml that the goals need, installed together before the first of them starts.
 extras_setup := test check
 extras_test  := test
+extras_long  := test
 extras_lint  := check
 extras_types := test check
 extras_wheel := check
@@ -15,16 +16,19 @@ EXTRAS := $(sort $(foreach goal,$(MAKECMDGOALS),$(extras_$(goal))))
 
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help demo test check lint types wheel bench setup clean
+.PHONY: help demo test long check lint types wheel bench setup clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' Makefile
 
-demo: setup ## train, check and compare backends on small examples
+demo: setup ## train on handwritten digits and check the gradients
 	@$(BIN)/backprop-ref demo $(ARGS)
 
 test: setup ## run the tests
 	@$(BIN)/python -m pytest $(ARGS)
+
+long: setup ## run the classic experiments in full: some minutes
+	@$(BIN)/python -m pytest -m long $(ARGS)
 
 check: lint types wheel test ## everything that has to pass: lint, types, wheel, test
 

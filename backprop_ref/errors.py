@@ -1,7 +1,5 @@
 """What can go wrong by a user's doing. Every message says what was wrong, where, and what to do."""
 
-import difflib
-
 
 class BackpropRefError(Exception):
     """Base of every error raised on purpose; the command line prints it in one line and exits with 2."""
@@ -35,6 +33,8 @@ class TrainingDiverged(BackpropRefError, ArithmeticError):
 
 def unknown(what, name, known):
     """An `InvalidInput` for a name that is not among the `known`, with the nearest match."""
+    import difflib
+
     known = sorted(known)
     near = difflib.get_close_matches(str(name).lower(), known, n=1)
     hint = f"did you mean '{near[0]}'? " if near else ""

@@ -2,12 +2,13 @@
 
 import contextlib
 import os
-import tempfile
 from pathlib import Path
 
 
 def write_atomically(path, content):
     """Writes text or bytes beside `path` and moves it there when it is complete and on disk."""
+    import tempfile
+
     path = Path(path)
     data = content.encode() if isinstance(content, str) else content
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -18,7 +18,10 @@ app = typer.Typer(
 
 Run = Annotated[str, typer.Argument(help="Run folder or model file.", metavar="RUN")]
 Csv = Annotated[str, typer.Option(help="CSV file with the features; and the truth, where it has that column.")]
-Header = Annotated[bool | None, typer.Option("--header/--no-header", help="Whether the first line names the columns; default: looked at.")]
+Header = Annotated[
+    bool | None,
+    typer.Option("--header/--no-header", help="Whether the first line names the columns; default: looked at."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 
 
@@ -29,7 +32,7 @@ def command():
 
 def example(*lines):
     """The end of a command's help."""
-    return "Example: " + "; ".join(f"backprop-ref {line}" for line in lines)
+    return "\n\n".join(["Example:", *(f"backprop-ref {line}" for line in lines)])
 
 
 @app.callback(invoke_without_command=True)
@@ -44,9 +47,11 @@ def top(
 
 
 @app.command(epilog=example("train digits", "train --data-path iris.csv --hidden-size 16,8 --epochs 50"))
-@with_flags(exclude=("--dataset",))
+@with_flags()
 def train(
-    dataset: Annotated[str | None, typer.Argument(help="Built-in data set; see: backprop-ref data.", metavar="[DATASET]")] = None,
+    dataset: Annotated[
+        str | None, typer.Argument(help="Built-in data set; see: backprop-ref data.", metavar="DATASET")
+    ] = None,
     config: Annotated[str | None, typer.Option(help="YAML file; flags override it.", metavar="FILE")] = None,
     **flags,
 ):
@@ -73,7 +78,9 @@ def predict(
 @app.command(epilog=example("evaluate runs/digits-1", "evaluate runs/iris-1 --data-path more.csv"))
 def evaluate(
     run: Run,
-    data_path: Annotated[str | None, typer.Option(help="CSV file with features and truth; default: the run's own test rows.")] = None,
+    data_path: Annotated[
+        str | None, typer.Option(help="CSV file with features and truth; default: the run's own test rows.")
+    ] = None,
     header: Header = None,
     json: Json = False,
 ):
@@ -84,23 +91,26 @@ def evaluate(
 
 
 @app.command(epilog=example("data moons --n-samples 500 --out moons.csv"))
-@with_flags(only=("--n-samples", "--n-features", "--n-classes", "--noise"))
+@with_flags(only=("--n-samples", "--n-features", "--n-classes", "--noise", "--seed"))
 def data(
-    name: Annotated[str | None, typer.Argument(help="Built-in data set; without one, they are listed.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Built-in data set; without one, they are listed.", metavar="NAME")
+    ] = None,
     out: Annotated[str | None, typer.Option(help="CSV file to write; must not exist yet.", metavar="FILE")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of generated data.")] = 1,
     **flags,
 ):
     """List the built-in data sets, or write one as CSV."""
     from backprop_ref.cli.use import data
 
-    data(name, out, seed, flags)
+    data(name, out, flags)
 
 
 @app.command(epilog=example("gradcheck iris --activation tanh --hidden-size 5,4", "gradcheck runs/digits-1"))
 @with_flags(sections=("data", "network", "backend"), exclude=("--dataset", "--dtype", "--validation-size"))
 def gradcheck(
-    target: Annotated[str | None, typer.Argument(help="Data set or run folder; default: iris.", metavar="[DATASET|RUN]")] = None,
+    target: Annotated[
+        str | None, typer.Argument(help="Data set or run folder; default: iris.", metavar="DATASET|RUN")
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows to check on, the first of the training rows.")] = 7,
     entries: Annotated[int, typer.Option(min=1, help="Check at most so many entries of each tensor.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of data, weights and chosen entries.")] = 1,
@@ -133,4 +143,3 @@ def demo():
     from backprop_ref.cli.train import demo
 
     return demo()
-

@@ -30,7 +30,7 @@ def with_flags(sections=None, only=None, exclude=()):
 
         parameters = [p for p in inspect.signature(function).parameters.values() if p.kind is not p.VAR_KEYWORD]
         parameters += [_parameter(name, flag, *chosen[flag]) for name, flag in names.items()]
-        command.__signature__ = inspect.Signature(parameters)
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {p.name: p.annotation for p in parameters}
         command.__name__, command.__doc__ = function.__name__, function.__doc__
         return command
@@ -46,7 +46,8 @@ def _parameter(name, flag, section, key, info):
         option = typer.Option(declared, help=help, rich_help_panel=panel, show_default=False)
         annotation: object = Annotated[bool | None, option]
     else:
-        metavar = "NUMBER" if kinds & {int, float} and str not in kinds else "NAME" if not kinds & {int, float} else "VALUE"
+        numeric = bool(kinds & {int, float})
+        metavar = "VALUE" if numeric and str in kinds else "NUMBER" if numeric else "NAME"
         option = typer.Option(flag, help=help, metavar=metavar, rich_help_panel=panel, show_default=False)
         annotation = Annotated[list[str] | None if list in kinds else str | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)

@@ -7,8 +7,9 @@ import typer
 
 from backprop_ref.cli import show
 from backprop_ref.errors import InvalidInput
-from backprop_ref.experiments.config import merge
+from backprop_ref.experiments.config import merge, read_config
 from backprop_ref.experiments.runner import CONFIG, run
+from backprop_ref.experiments.schema import flags as schema_flags
 
 RESUMABLE = {"--resume", "--epochs", "--patience", "--json", "--output", "--log-level"}
 
@@ -16,19 +17,12 @@ RESUMABLE = {"--resume", "--epochs", "--patience", "--json", "--output", "--log-
 def train(dataset, config_file, flags):
     """Trains as told, prints the outcome; 130 after Ctrl-C."""
     if dataset is not None:
-        if "--data-path" in flags:
-            raise InvalidInput(f"both a data set ({dataset}) and --data-path {flags['--data-path']}: give one of them")
+        if "--dataset" in flags:
+            raise InvalidInput(f"both {dataset} and --dataset {flags['--dataset']}: give one of them")
         flags = {"--dataset": dataset, **flags}
-    if "--resume" in flags:
-        refused = sorted(set(flags) - RESUMABLE)
-        if refused or config_file:
-            raise InvalidInput(f"--resume goes on by the run's own configuration; leave out {(refused or ['--config'])[0]} or start a new run")
-        config_file = Path(flags["--resume"]) / CONFIG
-        if not config_file.is_file():
-            raise InvalidInput(f"--resume {flags['--resume']}: no run folder (no {CONFIG} in it); give the folder of an earlier run")
     config = merge(flags, config_file)
-    if config.run.resume is not None and config_file is not None:
-        config.run.dir = config.run.resume
+    if config.run.resume is not None:
+        config = _resumed(config.run.resume, flags, config_file)
     results = run(config)
     if config.run.json_:
         show.as_json(results)
@@ -37,12 +31,28 @@ def train(dataset, config_file, flags):
     return 130 if results["stopped"] == "interrupted" else 0
 
 
+def _resumed(folder, flags, config_file):
+    """The configuration of the run in `folder`, with what may change."""
+    content = {} if config_file is None else read_config(config_file)
+    in_file = {flag: content.get(section, {}).get(key) for flag, (section, key, _) in schema_flags().items()}
+    flags = {**{flag: value for flag, value in in_file.items() if value is not None}, **flags}
+    for flag in sorted(set(flags) - RESUMABLE):
+        raise InvalidInput(
+            f"--resume goes on by the run's own configuration; leave out {flag} {flags[flag]}, or start a new run"
+        )
+    if not (Path(folder) / CONFIG).is_file():
+        raise InvalidInput(f"--resume {folder}: no run folder (no {CONFIG} in it); give the folder of an earlier run")
+    return merge(flags, Path(folder) / CONFIG, environment=False)
+
+
 def _report(results):
     network = results["network"]
     sizes = "-".join(map(str, network["sizes"]))
-    typer.echo(f"{results['name']}: network {sizes}, {results['n_parameters']:,} parameters, {', '.join(network['activations'])}, {network['loss']}")
+    described = f"{', '.join(network['activations'])}, {network['loss']}"
+    typer.echo(f"{results['name']}: network {sizes}, {results['n_parameters']:,} parameters, {described}")
+    where = f"{results['backend']} ({results['numerics']}, {results['dtype']})"
     best = f", best epoch {results['best_epoch']}" if results["best_epoch"] else ""
-    typer.echo(f"{results['epochs']} epochs in {results['seconds']:.1f} s on {results['backend']} ({results['numerics']}, {results['dtype']}){best}")
+    typer.echo(f"{results['epochs']} epochs in {results['seconds']:.1f} s on {where}{best}")
     if results["stopped"] == "interrupted":
         typer.echo(f"interrupted; go on with: backprop-ref train --resume {results['run_dir']}")
     elif results["stopped"] == "patience":

@@ -11,15 +11,17 @@ from backprop_ref import metrics
 from backprop_ref.api import predict as outputs_of
 from backprop_ref.cli import show
 from backprop_ref.data.dataset import Dataset
-from backprop_ref.data.named import BUNDLED, GENERATORS, load_dataset
+from backprop_ref.data.named import BUNDLED, GENERATORS
 from backprop_ref.data.tables import read_features, write_csv
 from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.config import merge
-from backprop_ref.experiments.runner import CONFIG, load_run, prepare, score
+from backprop_ref.experiments.runner import CONFIG, load_data, load_run, prepare, score
 
 
 def predict(run, data_path, output, proba, header):
     """Writes one row per row of the CSV file."""
+    if output is not None and Path(output).absolute() == Path(data_path).absolute():
+        raise InvalidInput(f"--output {output}: is the file to read, and nothing is overwritten; give another name")
     model, preprocessing = load_run(run)
     if proba and preprocessing.classes is None:
         raise InvalidInput(f"--proba: {run} predicts numbers, not classes; leave it out")
@@ -56,12 +58,19 @@ def evaluate(run, data_path, header, as_json):
         features, truth = read_features(data_path, preprocessing, header)
         if truth is None:
             raise InvalidInput(f"{data_path}: no column '{preprocessing.target_name}' with the truth; use predict")
-        dataset = Dataset(Path(data_path).stem, features, truth, preprocessing.classes, preprocessing.feature_names, preprocessing.target_name)
+        dataset = Dataset(
+            Path(data_path).stem,
+            features,
+            truth,
+            preprocessing.classes,
+            preprocessing.feature_names,
+            preprocessing.target_name,
+        )
         part, rows = data_path, np.arange(len(features))
     else:
         if not (Path(run) / CONFIG).is_file():
             raise InvalidInput(f"{run}: not a run folder, so it has no test rows of its own; give --data-path FILE.csv")
-        experiment = prepare(merge({}, Path(run) / CONFIG))
+        experiment = prepare(merge({}, Path(run) / CONFIG, environment=False))
         part = "test" if len(experiment.parts["test"]) else "train"
         dataset, rows = experiment.dataset, experiment.parts[part]
     scored = score(model.network, model.params, preprocessing, dataset, rows)
@@ -71,28 +80,23 @@ def evaluate(run, data_path, header, as_json):
         show.scores(part, scored)
 
 
-def data(name, out, seed, flags):
+def data(name, out, flags):
     """Lists the sets, describes one, or writes one as CSV."""
     if name is None:
         rows = [(kind, (function.__doc__ or "").splitlines()[0]) for kind, function in GENERATORS.items()]
         rows += [(kind, "real data, carried by scikit-learn") for kind in BUNDLED]
         show.table(("data set", "what it is"), rows)
         return
-    convert = {"--noise": float}
-    options = {}
-    for flag, value in flags.items():
-        try:
-            options[flag.removeprefix("--").replace("-", "_")] = convert.get(flag, int)(value)
-        except ValueError:
-            raise InvalidInput(f"{flag} {value}: a number is needed") from None
-    dataset = load_dataset(name, **options, seed=seed)
+    dataset = load_data(merge({"--dataset": name, **flags}).data)
     if out is None:
         kind = f"{len(dataset.classes)} classes ({', '.join(dataset.classes[:10])})" if dataset.classes else "numbers"
-        typer.echo(f"{name}: {len(dataset.x)} rows, {dataset.x.shape[1]} features, {kind}; write it with --out FILE.csv")
+        typer.echo(
+            f"{name}: {len(dataset.x)} rows, {dataset.x.shape[1]} features, {kind}; write it with --out FILE.csv"
+        )
         return
     if Path(out).exists():
         raise InvalidInput(f"--out {out}: exists already, and nothing is overwritten; give another name")
-    targets = dataset.target.tolist() if dataset.classes is None else [dataset.classes[label] for label in dataset.target]
-    rows = ([*row, target] for row, target in zip(dataset.x.tolist(), targets, strict=True))
-    write_csv(out, [*dataset.feature_names, dataset.target_name], rows)
+    target = dataset.target if dataset.classes is None else np.array(dataset.classes)[dataset.target]
+    samples = zip(dataset.x.tolist(), target.tolist(), strict=True)
+    write_csv(out, [*dataset.feature_names, dataset.target_name], ([*x, y] for x, y in samples))
     typer.echo(f"{len(dataset.x)} rows: {out}", err=True)

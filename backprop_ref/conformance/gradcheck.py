@@ -72,6 +72,7 @@ def gradcheck(network, params, x, y, *, grads=None, entries=None, seed=1, progre
     allowed = Parameters(
         np.concatenate([part.ravel() for pair in zip(bounds.dW, bounds.db, strict=True) for part in pair]), params.sizes
     )
+    loss_error = bounds.loss * float(np.finfo(np.longdouble).eps / np.finfo(np.float64).eps)
     chosen = _chosen(params, entries, Stream(seed, "check"))
     total = sum(len(indices) for _, _, indices in chosen)
     rows, done = [], 0
@@ -80,7 +81,7 @@ def gradcheck(network, params, x, y, *, grads=None, entries=None, seed=1, progre
             step, central, trust, kinked = np.empty((4, len(indices)))
             for i, index in enumerate(indices):
                 step[i] = complex_step(network, params, x, y, index)
-                central[i], trust[i], kinked[i] = central_difference(network, params, x, y, index, bounds.loss)
+                central[i], trust[i], kinked[i] = central_difference(network, params, x, y, index, loss_error)
                 bar.update(done := done + 1)
             rows.append(
                 _row(
@@ -94,7 +95,7 @@ def gradcheck(network, params, x, y, *, grads=None, entries=None, seed=1, progre
                     kinked.astype(bool),
                 )
             )
-            slope = taylor_slope(network, params, x, y, grads, indices, seed, bounds.loss)
+            slope = taylor_slope(network, params, x, y, grads, indices, seed, loss_error, allowed.flat)
             rows[-1] = rows[-1]._replace(slope=slope, ok=rows[-1].ok and (slope is None or slope > 1.5))
     return rows
 
@@ -163,20 +164,25 @@ def central_difference(network, params, x, y, index, loss_error):
     return float(near), float(trust), any(not np.array_equal(signs[0], other) for other in signs[1:])
 
 
-def taylor_slope(network, params, x, y, grads, indices, seed, loss_error):
-    """Median slope of log₂ remainder against log₂ ε along a random direction within `indices`, ε = 2⁻⁴ … 2⁻²⁰."""
-    direction = np.zeros_like(params.flat)
+def taylor_slope(network, params, x, y, grads, indices, seed, loss_error, grad_error):
+    """Median slope of log₂ remainder against log₂ ε along a random direction within `indices`, ε = 2⁻⁴ … 2⁻²⁶.
+
+    Steps that cross a kink are left out, and remainders that the errors of the loss and of the gradient could explain.
+    """
+    direction = np.zeros(params.flat.size, dtype=np.longdouble)
     direction[indices] = Stream(seed, "check").normal(len(indices))
     direction /= np.sqrt(np.sum(direction * direction))
-    start = complex_loss(network, params, x, y)[0]
-    along = np.sum(grads.flat * direction)
+    wide = Parameters(params.flat.astype(np.longdouble), params.sizes)
+    start, sides = complex_loss(network, wide, x, y)
+    along, along_error = np.sum(grads.flat * direction), np.sum(grad_error * np.abs(direction))
     remainders = []
-    for exponent in range(4, 21):
-        moved = Parameters(params.flat + 2.0**-exponent * direction, params.sizes)
-        remainders.append(abs(complex_loss(network, moved, x, y)[0] - start - 2.0**-exponent * along))
-    floor = 8.0 * loss_error
-    slopes = [np.log2(a / b) for a, b in zip(remainders, remainders[1:], strict=False) if a > floor and b > floor]
-    return float(np.median(slopes)) if slopes else None
+    for step in 2.0 ** -np.arange(4, 27):
+        loss, other_sides = complex_loss(network, Parameters(wide.flat + step * direction, params.sizes), x, y)
+        remainder = abs(loss - start - step * along)
+        usable = np.array_equal(sides, other_sides) and remainder > 8.0 * (loss_error + step * along_error)
+        remainders.append(remainder if usable else np.nan)
+    slopes = np.log2(np.divide(remainders[:-1], remainders[1:], dtype=np.float64))
+    return float(np.nanmedian(slopes)) if np.isfinite(slopes).any() else None
 
 
 def complex_loss(network, params, x, y):

@@ -52,11 +52,14 @@ def one_hot(labels, n_classes=None):
     """
     labels = np.asarray(labels)
     if labels.ndim != 1:
-        raise InvalidInput(f"labels have shape {labels.shape}; (samples,) is needed, one class number per sample")
-    if labels.dtype.kind not in "iub" and not (labels.dtype.kind == "f" and np.all(labels == np.floor(labels))):
-        raise InvalidInput(f"labels have dtype {labels.dtype}; whole numbers from 0 are needed: number the classes first")
+        raise InvalidInput(f"labels have shape {labels.shape}; (samples,) is needed, one class number each")
+    if labels.dtype.kind not in "iubf":
+        raise InvalidInput(f"labels have dtype {labels.dtype}; number the classes first, from 0")
+    for position in np.flatnonzero((labels != np.floor(labels)) | np.isinf(labels)):
+        raise InvalidInput(f"label {labels[position]} at position {position} is not a whole number")
     count = int(labels.max(initial=-1)) + 1 if n_classes is None else n_classes
-    outside = np.flatnonzero((labels < 0) | (labels >= count))
-    if len(outside):
-        raise InvalidInput(f"label {labels[outside[0]]} at position {outside[0]} is out of range: 0 to {count - 1} for {count} classes")
+    for position in np.flatnonzero((labels < 0) | (labels >= count)):
+        raise InvalidInput(
+            f"label {labels[position]} at position {position} is out of range: 0 to {count - 1} for {count} classes"
+        )
     return (labels[:, None] == np.arange(count)).astype(np.float64)

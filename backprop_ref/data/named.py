@@ -1,7 +1,7 @@
 """The built-in data sets: logic puzzles, seeded generators, and the real sets that scikit-learn carries.
 
-The generators draw from `Stream`. classification and regression are made in + − × and √ from normal numbers and are the same
-to the bit everywhere; moons, circles and spirals use the platform's sine and cosine.
+The generators draw from `Stream`. classification and regression are made in + − × and √ from normal numbers and
+are the same to the bit everywhere; moons, circles and spirals use the platform's sine and cosine.
 """
 
 import inspect
@@ -36,7 +36,7 @@ def classification(n_samples=1000, n_features=20, n_classes=3, noise=1.0, seed=1
 
 
 def regression(n_samples=1000, n_features=10, noise=0.1, seed=1):
-    """A random linear function of normal inputs, plus a product of the first two, plus normal noise."""
+    """A random linear function of normal inputs, plus the product of first and last, plus normal noise."""
     stream = Stream(seed, "data")
     x = stream.normal(n_samples * n_features).reshape(n_samples, n_features)
     slopes = stream.normal(n_features).reshape(n_features, 1)
@@ -110,7 +110,7 @@ def load_dataset(name, **options):
         if key not in known and key != "seed":
             raise InvalidInput(f"data set {name} has no option {key}; it has {', '.join(known) or 'none'}")
         if key in _LEAST and value < _LEAST[key]:
-            raise InvalidInput(f"{key}={value}: {_LEAST[key]} or more is needed")
+            raise InvalidInput(f"{key}={value}: {_LEAST[key]} or more are needed")
         if key == "noise" and not 0.0 <= value < math.inf:
             raise InvalidInput(f"noise={value}: a number not below 0 is needed")
     if kind in BUNDLED:
@@ -119,7 +119,9 @@ def load_dataset(name, **options):
     features = tuple(f"x{column}" for column in range(x.shape[1]))
     if kind == "regression":
         return Dataset(name, x, target, None, features)
-    count = max(given.get("n_classes") or int(target.max()) + 1, 2)
+    count = given.get("n_classes", max(int(target.max()) + 1, 2))
+    if len(np.unique(target)) < count:
+        raise InvalidInput(f"data set {name}: {len(x)} rows cannot show {count} classes; ask for more")
     return Dataset(name, x, target.astype(np.int64), tuple(str(label) for label in range(count)), features)
 
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -18,21 +19,24 @@ def split(n, share, stream, labels=None):
     Parameters
     ----------
     n : int
-        Number of rows.
+        Number of rows, at least 1.
     share : float
-        From 0 up to below 1; round(share·n) rows are taken out.
+        From 0 up to below 1; round(share·n) rows are taken out, or as many as leave one of each class.
     stream : Stream
     labels : int array of shape (n,), optional
-        Stratify: each class gives its share, the remainder going to the largest fractions; every class that has a row keeps one.
+        Stratify: each class gives its share, rounded down, and the largest remainders give one row more.
     """
     if not 0.0 <= share < 1.0:
         raise InvalidInput(f"share {share} to split off: a number from 0 to below 1 is needed")
-    groups = [np.arange(n)] if labels is None else [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    labels = np.zeros(n) if labels is None else labels
+    groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     quotas = [len(group) * share for group in groups]
     counts = [min(math.floor(quota), len(group) - 1) for quota, group in zip(quotas, groups, strict=True)]
-    by_fraction = sorted(range(len(groups)), key=lambda i: counts[i] - quotas[i])
-    for i in by_fraction[: max(0, round(n * share) - sum(counts))]:
-        counts[i] = min(counts[i] + 1, len(groups[i]) - 1)
+    while sum(counts) < round(n * share):
+        can_give = [i for i, group in enumerate(groups) if counts[i] < len(group) - 1]
+        if not can_give:
+            break
+        counts[max(can_give, key=lambda i: quotas[i] - counts[i])] += 1
     out = np.zeros(n, dtype=bool)
     for group, count in zip(groups, counts, strict=True):
         out[group[stream.permutation(len(group))[:count]]] = True
@@ -68,10 +72,11 @@ class Preprocessing:
         """Statistics over `rows` of a data set, with sums in order; a constant column is only shifted."""
         if normalize not in NORMALIZATIONS:
             raise unknown("normalization", normalize, NORMALIZATIONS)
-        shift, scale = _statistics(dataset.x[rows], normalize)
+        shift, scale = _statistics(dataset.x[rows], normalize, dataset.feature_names)
         target_shift, target_scale = [0.0], [1.0]
         if dataset.classes is None:
-            target_shift, target_scale = _statistics(dataset.target[rows][:, None], normalize)
+            column = dataset.target[rows][:, None]
+            target_shift, target_scale = _statistics(column, normalize, [dataset.target_name])
         return cls(
             dataset.feature_names,
             dataset.target_name,
@@ -92,7 +97,8 @@ class Preprocessing:
     def x(self, columns):
         """Feature columns (samples, features) as the network's x."""
         if columns.shape[1] != len(self.shift):
-            raise InvalidInput(f"{columns.shape[1]} feature columns; the network was trained on {len(self.shift)}")
+            n = len(self.shift)
+            raise InvalidInput(f"{columns.shape[1]} feature columns; the network was trained on {n}")
         return (columns - np.array(self.shift)) / np.array(self.scale)
 
     def y(self, target):
@@ -112,19 +118,29 @@ class Preprocessing:
     @classmethod
     def from_dict(cls, values):
         """What `to_dict` wrote."""
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        return cls(**fields)
 
 
-def _statistics(columns, normalize):
+def _statistics(columns, normalize, names):
     """Shift and scale of each column, as lists."""
     n, width = columns.shape
     if normalize == "none":
         return [0.0] * width, [1.0] * width
-    if normalize == "minmax":
-        shift = columns.min(axis=0)
-        scale = columns.max(axis=0) - shift
-    else:
-        shift = ordered.sum_rows(np, columns) / n
-        centred = columns - shift
-        scale = np.sqrt(ordered.sum_rows(np, centred * centred) / n)
-    return shift.tolist(), np.where(scale > 0.0, scale, 1.0).tolist()
+    least, most = columns.min(axis=0), columns.max(axis=0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if normalize == "minmax":
+            shift, scale = least, most - least
+        else:
+            shift = ordered.sum_rows(np, columns) / n
+            centred = columns - shift
+            scale = np.sqrt(ordered.sum_rows(np, centred * centred) / n)
+    # the mean of equal numbers may be off by a rounding, and their deviation then just above 0
+    constant = (least == most) | (scale == 0.0)
+    shift, scale = np.where(constant, least, shift), np.where(constant, 1.0, scale)
+    for i in np.flatnonzero(~np.isfinite(shift + scale)):
+        raise InvalidInput(
+            f"column {names[i]}: from {least[i]:g} to {most[i]:g}, too large to {normalize}; "
+            "divide it, or use --normalize none"
+        )
+    return shift.tolist(), scale.tolist()

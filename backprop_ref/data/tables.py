@@ -4,6 +4,8 @@ import csv
 import io
 import itertools
 import math
+import re
+import reprlib
 from array import array
 from pathlib import Path
 from typing import NamedTuple
@@ -16,12 +18,12 @@ from backprop_ref.files import write_atomically
 
 
 class Table(NamedTuple):
-    """Columns of a CSV file: numbers, and one column of text if a label was asked for."""
+    """Chosen columns of a CSV file: the features as numbers, and the label, if there is one, as text."""
 
-    names: tuple[str, ...] | None
+    names: tuple[str, ...]
     features: np.ndarray
     label_name: str | None
-    labels: list[str] | None
+    labels: list[str]
     lines: list[int]
 
 
@@ -37,30 +39,38 @@ def read_csv(path, label_column=None, task="classification", header=None):
     task : str
         'classification' or 'regression'.
     header : bool, optional
-        Whether the first line names the columns; default: if it holds text where numbers follow.
+        Whether the first line names the columns; default: if it holds text where numbers have to be.
 
     Raises
     ------
     InvalidInput
         Anything that cannot be used, with file, line and column.
     """
-    label = -1 if label_column is None else label_column
-    if isinstance(label, str) and label.removeprefix("-").isdigit():
-        label = int(label)
-    table = read_table(path, label, header)
-    names = table.names or tuple(f"x{column}" for column in range(table.features.shape[1]))
+    label = "-1" if label_column is None else str(label_column)
+    at = int(label) if label.removeprefix("-").isdecimal() else None
+
+    def choose(names, width):
+        if names and label in names:
+            position = names.index(label)
+        elif at is None:
+            listed = f"its columns are {_listed(names)}" if names else "line 1 holds no names (see --header)"
+            raise InvalidInput(f"{path}: no column '{label}'; {listed}")
+        elif not -width <= at < width:
+            raise InvalidInput(
+                f"{path}: label column {at} is out of range; there are {width} columns, 0 to {width - 1}"
+            )
+        else:
+            position = at % width
+        return position, [i for i in range(width) if i != position]
+
+    hint = ", or choose another label with --label-column"
+    table = read_table(path, choose, header, {label} if at is None else (), -1 if at is None else at, hint)
+    cells = list(zip(table.lines, table.labels, strict=True))
     if task == "regression":
-        target = np.array([_number(path, *cell, table.label_name) for cell in zip(table.lines, table.labels, strict=True)])
-        return Dataset(Path(path).stem, table.features, target, None, names, table.label_name)
-    labels, classes = _numbered(table.labels)
-    if len(classes) < 2:
-        raise InvalidInput(f"{path}: only one class ('{classes[0]}') in column '{table.label_name}'; at least two are needed, or use --task regression")
-    if len(classes) > max(20, len(labels) // 2):
-        raise InvalidInput(
-            f"{path}: {len(classes)} different values in column '{table.label_name}' for {len(labels)} rows; "
-            "if they are quantities, use --task regression"
-        )
-    return Dataset(Path(path).stem, table.features, labels, tuple(classes), names, table.label_name)
+        target, classes = np.array([_number(path, *cell, table.label_name) for cell in cells]), None
+    else:
+        target, classes = _numbered(path, cells, table.label_name)
+    return Dataset(Path(path).stem, table.features, target, classes, table.names, table.label_name)
 
 
 def read_features(path, preprocessing, header=None):
@@ -75,84 +85,104 @@ def read_features(path, preprocessing, header=None):
         Class numbers or values.
     """
     wanted, target = preprocessing.feature_names, preprocessing.target_name
-    width, names = _layout(path, header)
-    named = names is not None and set(wanted) <= set(names)
-    if names is not None and not named and width not in {len(wanted), len(wanted) + 1}:
-        missing = sorted(set(wanted) - set(names))
-        raise InvalidInput(f"{path}: no column '{missing[0]}'; the network was trained on {', '.join(wanted[:8])}{', …' if len(wanted) > 8 else ''}")
-    if named:
-        keep, label = set(wanted), target if target in names else None
-    elif width in {len(wanted), len(wanted) + 1}:
-        keep, label = None, None if width == len(wanted) else -1
-    else:
-        raise InvalidInput(f"{path}: {width} columns; the network was trained on {len(wanted)} features, so {len(wanted)} or {len(wanted) + 1} are needed")
-    table = read_table(path, label, header, keep)
-    features = table.features
-    if named and table.names != wanted:
-        features = features[:, [table.names.index(name) for name in wanted]]
-    if table.labels is None:
-        return features, None
+    n = len(wanted)
+    positions = [f"x{i}" for i in range(n + 1) if f"x{i}" in wanted]
+
+    def choose(names, width):
+        missing = [name for name in wanted if name not in (names or wanted)]
+        if names and not missing:
+            return names.index(target) if target in names else None, [names.index(name) for name in wanted]
+        if missing and (len(positions) < n or len(missing) < n):
+            raise InvalidInput(f"{path}: no column '{missing[0]}'; the network was trained on {_listed(wanted)}")
+        if width not in {n, n + 1}:
+            raise InvalidInput(
+                f"{path}: {width} columns; the network was trained on {n} features; {n} or {n + 1} are needed"
+            )
+        # where the label stood in the training file: at the gap in x0, x1, …, else last
+        at = next((i for i, name in enumerate(positions) if name != f"x{i}"), n) if width > n else None
+        return at, [i for i in range(width) if i != at]
+
+    table = read_table(path, choose, header, known=set(wanted))
+    if table.label_name is None:
+        return table.features, None
     cells = zip(table.lines, table.labels, strict=True)
     if preprocessing.classes is None:
-        return features, np.array([_number(path, line, cell, target) for line, cell in cells])
+        return table.features, np.array([_number(path, *cell, target) for cell in cells])
     number = {name: i for i, name in enumerate(preprocessing.classes)}
     truth = []
     for line, cell in cells:
-        name = cell if cell in number else _canonical(cell)
+        name = cell if cell in number else _whole(cell)
         if name not in number:
-            raise InvalidInput(f"{path}, line {line}: label '{cell}' is out of range; the network knows {', '.join(preprocessing.classes[:12])}")
+            raise InvalidInput(
+                f"{path}, line {line}: label {reprlib.repr(cell)} is out of range; "
+                f"the network knows {_listed(preprocessing.classes)}"
+            )
         truth.append(number[name])
-    return features, np.array(truth, dtype=np.int64)
+    return table.features, np.array(truth, dtype=np.int64)
 
 
-def read_table(path, label, header=None, keep=None):
-    """Features as numbers and the label column as text.
+def read_table(path, choose, header=None, known=(), label=-1, hint=""):
+    """The chosen columns of a CSV file, as a `Table`.
 
     Parameters
     ----------
-    label : str, int or None
-        Name or position of the label column; None: every column is a feature.
-    keep : set of str, optional
-        Names of the feature columns to read; default: all.
+    choose : callable
+        ``(names or None, number of columns) -> position of the label or None, positions of the features``.
+    header : bool, optional
+        As in `read_csv`.
+    known : collection of str
+        Names that a header would have.
+    label : int
+        Position of a column that may hold text.
+    hint : str
+        What else to do about text among the features.
     """
-    with _opened(path) as file:
-        rows = _rows(path, file)
-        first = next(rows, None)
-        if first is None:
-            raise InvalidInput(f"{path}: empty; a CSV file with one row per sample is needed")
-        second = next(rows, None)
-        names = _header(first, second, label, header)
-        if names is not None and second is None:
-            raise InvalidInput(f"{path}: only a header; at least one row of data is needed")
-        at = _position(path, label, names, len(first[1]))
-        chosen = [i for i in range(len(first[1])) if i != at and (keep is None or names[i] in keep)]
-        if not chosen:
-            raise InvalidInput(f"{path}: one column only; features and a label are needed")
-        body = [second] if names is not None else [first] + ([second] if second else [])
-        values, labels, lines = array("d"), [], []
-        for line, cells in itertools.chain(body, rows):
-            if len(cells) != len(first[1]):
-                raise InvalidInput(f"{path}, line {line}: {len(cells)} cells, but line {first[0]} has {len(first[1])}; mend or remove that line")
-            try:
-                row = [float(cells[i]) for i in chosen]
-            except ValueError:
-                row = [math.nan]
-            if not all(map(math.isfinite, row)):
-                for i in chosen:
-                    _number(path, line, cells[i], names[i] if names else i + 1)
-            values.extend(row)
-            if at is not None:
-                if not cells[at].strip():
-                    raise InvalidInput(f"{path}, line {line}, column {names[at] if names else at + 1}: no label; fill it in or remove that line")
-                labels.append(cells[at].strip())
-            lines.append(line)
+    rows = _rows(path)
+    first_line, first = next(rows, (0, None))
+    if first is None:
+        raise InvalidInput(f"{path}: empty; a CSV file with one row per sample is needed")
+    second = next(rows, None)
+    names = _header(first, second[1] if second else None, header, known, label)
+    if names and second is None:
+        raise InvalidInput(f"{path}: only a header; at least one row of data is needed")
+    if names:
+        _check_names(path, first_line, names)
+    width = len(first)
+    at, chosen = choose(names, width)
+    if not chosen:
+        raise InvalidInput(f"{path}: one column only; features and a label are needed, separated by , or ; or tab")
+    titles = names or [f"x{i}" for i in range(width)]
+    body = ([] if names else [(first_line, first)]) + ([second] if second else [])
+    values, labels = array("d"), []
+    lines: list[int] = []
+    for line, cells in itertools.chain(body, rows):
+        if len(cells) != width:
+            raise InvalidInput(
+                f"{path}, line {line}: {len(cells)} cells, but line {first_line} has {width}; mend or remove that line"
+            )
+        if at is not None:
+            labels.append(cells[at].strip())
+            if not labels[-1]:
+                column = names[at] if names else at + 1
+                raise InvalidInput(f"{path}, line {line}, column {column}: no label; fill it in or remove that line")
+        try:
+            row = [float(cells[i]) for i in chosen]
+        except ValueError:
+            row = [math.nan]
+        if not all(map(math.isfinite, row)):
+            if not lines and not names:
+                hint += "; if this line names the columns, say --header"
+            for i in chosen:
+                _number(path, line, cells[i], names[i] if names else i + 1, hint)
+        values.extend(row)
+        lines.append(line)
     features = np.frombuffer(values, dtype=np.float64).reshape(len(lines), len(chosen))
     label_name = None if at is None else names[at] if names else "target"
-    return Table(names and tuple(names[i] for i in chosen), features, label_name, labels if at is not None else None, lines)
+    return Table(tuple(titles[i] for i in chosen), features, label_name, labels, lines)
 
 
 def write_csv(path, names, rows):
-    """A header and rows, written at once; numbers with as many digits as they need to be read back the same."""
+    """A header and rows, written at once; numbers with as many digits as it takes to read them back."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(names)
@@ -160,65 +190,63 @@ def write_csv(path, names, rows):
     try:
         write_atomically(path, text.getvalue())
     except OSError as error:
-        raise InvalidInput(f"{path}: cannot be written ({error.strerror}); give a file in a folder that exists and that you may write to") from None
+        raise InvalidInput(
+            f"{path}: cannot be written ({error.strerror}); "
+            "give a file in a folder that exists and that you may write to"
+        ) from None
 
 
-def _opened(path):
+def _rows(path):
+    """(line number, cells) of every line that is not blank."""
+    end = 0
     try:
-        return Path(path).open(newline="", encoding="utf-8-sig")
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+            head = []
+            for text in file:
+                head.append(text)
+                if text.strip():
+                    break
+            delimiter = max(",;\t", key="".join(head).count)
+            lines = itertools.chain(head, file)
+            reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
+            for cells in reader:
+                line, end = end + 1, reader.line_num
+                if any(cell.strip() for cell in cells):
+                    yield line, cells
     except FileNotFoundError:
         raise InvalidInput(f"{path}: no such file; check the path") from None
-    except OSError as error:
-        raise InvalidInput(f"{path}: cannot be read ({error.strerror})") from None
-
-
-def _rows(path, file):
-    """(line number, cells) of every line that is not blank."""
-    try:
-        start = file.readline()
-        file.seek(0)
-        reader = csv.reader(file, delimiter=max(",;\t", key=start.count), skipinitialspace=True)
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                yield reader.line_num, cells
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from None
+        raise InvalidInput(f"{path}: not UTF-8 text ({error.reason}); save it as UTF-8") from None
     except csv.Error as error:
-        raise InvalidInput(f"{path}, line {reader.line_num}: not CSV ({error}); mend that line") from None
+        raise InvalidInput(f"{path}, line {end + 1}: not CSV ({error}); mend that line") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidInput(f"{path}: cannot be read ({reason}); give a CSV file that you may read") from None
 
 
-def _layout(path, header):
-    """Number of columns, and their names if there is a header."""
-    with _opened(path) as file:
-        rows = _rows(path, file)
-        first = next(rows, None)
-        if first is None:
-            raise InvalidInput(f"{path}: empty; a CSV file with one row per sample is needed")
-        return len(first[1]), _header(first, next(rows, None), -1, header)
+def _header(first, second, header, known, label):
+    """The column names, if the first line holds names, as told or by its looks.
+
+    Features are numbers, so a line without any number among them is a header. A line of numbers is one only
+    if its label is text, and the label beneath a number.
+    """
+    cells = [cell.strip() for cell in first]
+    if header is None and known:
+        header = set(known) <= set(cells) or None
+    if header is None:
+        label %= len(cells)
+        numeric = [_is_number(cell) for i, cell in enumerate(cells) if i != label]
+        beneath = second[label] if second and label < len(second) else ""
+        header = not any(numeric) or (all(numeric) and not _is_number(cells[label]) and _is_number(beneath))
+    return cells if header else None
 
 
-def _header(first, second, label, header):
-    """The column names, if the first line holds names: text above a number, and not among other numbers."""
-    cells = [cell.strip() for cell in first[1]]
-    if header is None and not isinstance(label, str):
-        at = None if label is None else label % len(cells)
-        numeric = [_is_number(cell) for i, cell in enumerate(cells) if i != at]
-        below = [_is_number(cell) for cell in second[1]] if second else [True] * len(cells)
-        above = any(under and not _is_number(cell) for cell, under in zip(cells, below, strict=False))
-        header = above and (all(numeric) or not any(numeric))
-    return cells if header or (header is None and isinstance(label, str)) else None
-
-
-def _position(path, label, names, width):
-    if label is None:
-        return None
-    if isinstance(label, str):
-        if label not in (names or ()):
-            raise InvalidInput(f"{path}: no column '{label}'; its columns are {', '.join(names or ['unnamed'])}")
-        return names.index(label)
-    if not -width <= label < width:
-        raise InvalidInput(f"{path}: label column {label} is out of range; there are {width} columns, 0 to {width - 1}")
-    return label % width
+def _check_names(path, line, names):
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise InvalidInput(f"{path}, line {line}: two columns are named '{name}'; rename one")
+    if not names[-1]:
+        raise InvalidInput(f"{path}, line {line}: the last column has no name; name it, or end no line with a comma")
 
 
 def _is_number(cell):
@@ -229,29 +257,47 @@ def _is_number(cell):
     return True
 
 
-def _number(path, line, cell, column):
+def _number(path, line, cell, column, hint=""):
     """A cell as a finite number."""
     try:
         value = float(cell)
     except ValueError:
         value = None
     if value is None or not math.isfinite(value):
-        what = f"'{cell.strip()}' is not a finite number" if cell.strip() else "empty"
-        raise InvalidInput(f"{path}, line {line}, column {column}: {what}; mend the cell or remove that line")
+        what = f"{reprlib.repr(cell.strip())} is not a finite number" if cell.strip() else "empty"
+        also = hint if value is None and cell.strip() else ""
+        raise InvalidInput(f"{path}, line {line}, column {column}: {what}; mend the cell or remove that line{also}")
     return value
 
 
-def _canonical(label):
-    """A whole number written otherwise, such as 3.0, as '3'; anything else as it is."""
-    if _is_number(label) and math.isfinite(float(label)) and float(label).is_integer():
-        return str(int(float(label)))
-    return label
+def _whole(label):
+    """'3.0' as '3'; anything else as it is."""
+    return re.sub(r"^([+-]?\d+)\.0*$", r"\1", label)
 
 
-def _numbered(labels):
-    """Class numbers and class names, names sorted, as numbers where all are."""
-    names = [_canonical(label) for label in labels]
-    numeric = all(_is_number(name) for name in set(names))
-    classes = sorted(set(names), key=float if numeric else None)
+def _numbered(path, cells, column):
+    """Class numbers and class names, from (line, label); names sorted, as numbers where all are."""
+    for line, label in cells:
+        if _is_number(label) and not math.isfinite(float(label)):
+            raise InvalidInput(
+                f"{path}, line {line}, column {column}: '{label}' is no class; mend the cell or remove that line"
+            )
+    names = [_whole(label) for _, label in cells]
+    numeric = all(map(_is_number, set(names)))
+    classes = tuple(sorted(set(names), key=lambda name: (float(name) if numeric else 0.0, name)))
+    if len(classes) < 2:
+        raise InvalidInput(
+            f"{path}: only one class ({reprlib.repr(classes[0])}) in column '{column}'; "
+            "at least two are needed, or use --task regression"
+        )
+    if len(classes) > max(20, len(names) // 2):
+        raise InvalidInput(
+            f"{path}: {len(classes)} different values in column '{column}' for {len(names)} rows; "
+            "if they are quantities, use --task regression"
+        )
     number = {name: i for i, name in enumerate(classes)}
     return np.array([number[name] for name in names], dtype=np.int64), classes
+
+
+def _listed(names):
+    return ", ".join(names[:12]) + (", …" if len(names) > 12 else "")

@@ -1,7 +1,10 @@
-"""One configuration out of several: flags over LOG_LEVEL and RANDOM_SEED over the file over what suits the data set."""
+"""One configuration from flags, over LOG_LEVEL and RANDOM_SEED, over the file, over what suits the data."""
 
 import os
+import re
+import reprlib
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
@@ -10,122 +13,159 @@ from backprop_ref import settings
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.experiments.schema import Config, flags
 
-# What a run does where nothing else is said, by data set; "" is any other.
-SUITED = {
+# What a run does where nothing else is said: on most data, on numbers to predict, on two small sets.
+SUITED: dict[str, dict[str, dict[str, Any]]] = {
     "": {
         "data": {"test_size": 0.2, "normalize": "standardize"},
         "network": {"hidden_layers": [128], "hidden_activations": "relu"},
         "training": {"epochs": 100, "batch_size": 32, "optimizer": "sgd"},
     },
+    "regression": {"training": {"optimizer": "adam"}},
     "xor": {
         "data": {"test_size": 0.0, "normalize": "none"},
-        "network": {"hidden_layers": [4], "hidden_activations": "sigmoid", "output_activation": "sigmoid", "loss": "sse"},
-        "training": {"epochs": 20000, "batch_size": 1, "optimizer": "sgd", "learning_rate": 0.05},
+        "network": {
+            "hidden_layers": [4],
+            "hidden_activations": "sigmoid",
+            "output_activation": "sigmoid",
+            "loss": "sse",
+        },
+        "training": {"epochs": 20000, "batch_size": 1, "learning_rate": 0.05},
     },
     "encoder": {
         "data": {"test_size": 0.0, "normalize": "none"},
-        "network": {"hidden_layers": [3], "hidden_activations": "sigmoid", "output_activation": "softmax", "loss": "ce"},
-        "training": {"epochs": 2000, "batch_size": 1, "optimizer": "sgd", "learning_rate": 0.1},
+        "network": {"hidden_layers": [3], "hidden_activations": "sigmoid"},
+        "training": {"epochs": 2000, "batch_size": 1, "learning_rate": 0.1},
     },
 }
 LEARNING_RATES = {"sgd": 0.1, "adam": 0.001}
-ENVIRONMENT = {"LOG_LEVEL": [("logging", "level")], "RANDOM_SEED": [("training", "seed"), ("data", "random_seed")]}
+ENVIRONMENT = {
+    "LOG_LEVEL": [("logging", "level")],
+    "RANDOM_SEED": [("training", "seed"), ("data", "random_seed")],
+}
+OF_GENERATORS, OF_CSV = ("n_samples", "n_features", "n_classes", "noise"), ("label_column", "header")
 
 
 def read_config(path):
-    """The YAML file as nested dictionaries; checked later, with everything else."""
+    """The YAML file as nested dictionaries, to be checked with everything else; null counts as left out."""
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InvalidInput(f"{path}: no such file; check the path of --config") from None
     except OSError as error:
-        raise InvalidInput(f"{path}: cannot be read ({error.strerror})") from None
+        raise InvalidInput(f"{path}: cannot be read ({error.strerror}); give a YAML file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         where = getattr(error, "problem_mark", None)
         place = f", line {where.line + 1}" if where else ""
-        raise InvalidInput(f"{path}{place}: not YAML ({getattr(error, 'problem', None) or error})") from None
-    content = content or {}
+        problem = getattr(error, "problem", None) or error
+        raise InvalidInput(f"{path}{place}: not YAML ({problem}); mend that line") from None
+    content = {} if content is None else content
     if not isinstance(content, dict):
-        raise InvalidInput(f"{path}: sections such as 'training:' are needed at the top, found {type(content).__name__}")
+        raise InvalidInput(f"{path}: sections such as 'training:' are needed at the top, found {reprlib.repr(content)}")
     for section, values in content.items():
         if section not in Config.model_fields:
-            raise _named(path, unknown("section", section, Config.model_fields))
-        if values is not None and not isinstance(values, dict):
-            raise InvalidInput(f"{path}: section {section} needs keys with values, found {values!r}")
-    return {section: dict(values or {}) for section, values in content.items()}
+            raise InvalidInput(f"{path}: {unknown('section', section, Config.model_fields)}")
+        if not isinstance(values, dict | None):
+            raise InvalidInput(f"{path}: section {section} needs keys with values, found {reprlib.repr(values)}")
+    return {
+        section: {str(key): value for key, value in (values or {}).items() if value is not None}
+        for section, values in content.items()
+    }
 
 
 def dotenv(folder="."):
-    """KEY=VALUE lines of a ``.env`` file, without those the environment sets itself."""
+    """NAME=value lines of a ``.env`` file as a dictionary: quoted or not, ``export`` and comments allowed."""
     path = Path(folder) / ".env"
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
-    pairs = (line.removeprefix("export ").partition("=") for line in map(str.strip, lines) if "=" in line and not line.startswith("#"))
-    values = {name.strip(): value.strip().strip("\"'") for name, _, value in pairs}
-    return {name: value for name, value in values.items() if not os.environ.get(name)}
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    pair = re.compile(r"""\s*(?:export\s+)?(\w+)\s*=\s*(?:(["'])(.*?)\2|(.*?))\s*(?:(?<!\S)#.*)?""")
+    found = filter(None, map(pair.fullmatch, text.splitlines()))
+    return {match[1]: match[3] or match[4] or "" for match in found}
 
 
-def merge(given, path=None):
+def merge(given, path=None, environment=True):
     """The `Config` from flags given (flag -> value), the environment, a ``.env``, and a file.
+
+    Parameters
+    ----------
+    environment : bool
+        False: flags and the file alone, as for a run that goes on by its own configuration.
 
     Raises
     ------
     InvalidInput
         A value or key that is not allowed, with its flag or its place in the file, and what is allowed.
     """
-    content, table = read_config(path) if path else {}, flags()
+    content, table = {} if path is None else read_config(path), flags()
     sources = {(section, key): f"{path}: {section}.{key}" for section, values in content.items() for key in values}
 
     def put(section, key, value, source):
         content.setdefault(section, {})[key] = value
         sources[section, key] = source
 
-    environment = {**dotenv(), **{name: value for name, value in os.environ.items() if value.strip()}}
-    for name, places in ENVIRONMENT.items():
-        for section, key in places if environment.get(name) else ():
-            put(section, key, environment[name].upper() if name == "LOG_LEVEL" else environment[name], name)
-    for key in ("backend", "numerics", "dtype", "device", "threads"):
-        if settings.from_environment(key) is not None:
-            content.get("backend", {}).pop("name" if key == "backend" else key, None)
+    if environment:
+        for name, value, source in _variables():
+            for section, key in ENVIRONMENT[name]:
+                put(section, key, value, source)
+        for key in settings.DEFAULTS:
+            if settings.from_environment(key) is not None:
+                content.get("backend", {}).pop("name" if key == "backend" else key, None)
+    if {"--dataset", "--data-path"} & set(given):
+        for key in ("dataset", "path", "task", *OF_GENERATORS, *OF_CSV):
+            content.get("data", {}).pop(key, None)
     for flag, value in given.items():
         section, key, _ = table[flag]
         put(section, key, value, flag)
         if flag == "--seed" and "--data-seed" not in given:
             put("data", "random_seed", value, flag)
-        for other in {"--dataset": "path", "--data-path": "dataset"}.get(flag), :
-            if other and content.get("data", {}).get(other) is not None and f"--{other}" not in given:
-                content["data"].pop(other)
     try:
         config = Config(**content)
     except ValidationError as error:
-        raise _explained(error.errors()[0], sources, path, table) from None
+        raise _explained(error.errors(), sources, path, table) from None
     return _checked(config, sources)
+
+
+def _variables():
+    """Name, value and source of the variables of `ENVIRONMENT` that are set and not empty."""
+    found = dotenv()
+    for name in ENVIRONMENT:
+        for value, source in ((os.environ.get(name, ""), name), (found.get(name, ""), f".env: {name}")):
+            if value.strip():
+                yield name, value.strip(), source
+                break
 
 
 def _checked(config, sources):
     """What a single field cannot say."""
-    seeds = config.training.seed, config.data.random_seed
+    data, seeds = config.data, (config.training.seed, config.data.random_seed)
     config.training.seed = next((seed for seed in seeds if seed is not None), 1)
-    config.data.random_seed = next((seed for seed in reversed(seeds) if seed is not None), 1)
-    if config.data.dataset and config.data.path:
-        raise InvalidInput("data: dataset and path are both given; give one of them")
-    if not (config.data.dataset or config.data.path) and any(section == "data" for section, _ in sources):
-        config.data.dataset = "classification"
+    data.random_seed = next((seed for seed in reversed(seeds) if seed is not None), 1)
+    if data.dataset and data.path:
+        raise InvalidInput(f"both {sources['data', 'dataset']} and {sources['data', 'path']}: give one of them")
+    if data.dataset is None and data.path is None and any(getattr(data, key) is not None for key in OF_GENERATORS):
+        data.dataset = "classification"
+    for key in OF_GENERATORS if data.path else OF_CSV:
+        if getattr(data, key) is not None:
+            kind = "a CSV file" if data.path else "a built-in data set"
+            raise InvalidInput(f"{sources['data', key]}: nothing that {kind} has; leave it out")
     return config
 
 
-def suit(config, kind, task):
-    """Fills in what was left open, for a data set of this kind and task; returns the same `config`."""
-    suited, general = SUITED.get(kind, {}), SUITED[""]
-    for section in ("data", "network", "training"):
-        for key, value in {**general[section], **suited.get(section, {})}.items():
-            if getattr(getattr(config, section), key) is None:
-                setattr(getattr(config, section), key, value)
+def suit(config, name, task):
+    """Fills in what was left open, for a data set of this name ('' for a file's) and task."""
+    kind, *sizes = name.split("-")
+    if sizes and config.network.hidden_layers is None:
+        config.network.hidden_layers = [int(sizes[1])]
+    for suited in (SUITED.get(kind, {}), SUITED.get(task, {}), SUITED[""]):
+        for section, values in suited.items():
+            for key, value in values.items():
+                if getattr(getattr(config, section), key) is None:
+                    setattr(getattr(config, section), key, value)
     network, training = config.network, config.training
     hidden = network.hidden_activations
-    network.hidden_activations = [hidden] * len(network.hidden_layers) if isinstance(hidden, str) else hidden
+    hidden = [hidden] if isinstance(hidden, str) else hidden
+    network.hidden_activations = hidden * len(network.hidden_layers) if len(hidden) == 1 else hidden
     if len(network.hidden_activations) != len(network.hidden_layers):
         raise InvalidInput(
-            f"network.hidden_activations (--activation): {len(network.hidden_activations)} for {len(network.hidden_layers)} "
+            f"network.hidden_activations (--activation): {len(hidden)} for {len(network.hidden_layers)} "
             "hidden layers; give one for all, or one for each"
         )
     if network.output_activation is None:
@@ -139,29 +179,43 @@ def suit(config, kind, task):
         network.weight_init = "he" if relu else "xavier"
     if training.learning_rate is None:
         training.learning_rate = LEARNING_RATES[training.optimizer]
-    if training.momentum and training.optimizer != "sgd":
-        raise InvalidInput("training.momentum (--momentum) is sgd's; leave it out with adam, or use --optimizer sgd")
-    return config
+    for key in ("momentum", "nesterov") if training.optimizer != "sgd" else ():
+        if getattr(training, key):
+            raise InvalidInput(
+                f"training.{key} (--{key}) is sgd's; leave it out with {training.optimizer}, or use --optimizer sgd"
+            )
 
 
 def dump(config):
-    """The configuration as YAML text that `read_config` reads back."""
-    return yaml.safe_dump(config.model_dump(by_alias=True), sort_keys=False, allow_unicode=True)
+    """The configuration as YAML text that `read_config` reads back, but for where its run goes."""
+    return yaml.safe_dump(config.model_dump(by_alias=True, exclude={"run"}), sort_keys=False, allow_unicode=True)
 
 
-def _named(path, error):
-    return InvalidInput(f"{path}: {error}")
+# By the first word of pydantic's name for the problem.
+NEEDED = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "string": "text",
+    "list": "a list such as [64, 32]",
+    "finite": "a finite number",
+    "greater": "{ge:g} or more",
+    "less": "less than {lt:g}",
+    "literal": "{expected}",
+}
 
 
-def _explained(problem, sources, path, table):
-    """A validation error in one line: where the value came from, what is wrong, what is allowed."""
-    section, key = problem["loc"][0], problem["loc"][1] if len(problem["loc"]) > 1 else None
-    source = sources.get((section, key), f"{path}: {section}.{key}")
-    if problem["type"] == "extra_forbidden":
+def _explained(problems, sources, path, table):
+    """Validation errors of one value in one line: where it came from, what is wrong, what is allowed."""
+    section, key = place = problems[0]["loc"][:2]
+    if problems[0]["type"] == "extra_forbidden":
         keys = [name for where, name, _ in table.values() if where == section]
-        return InvalidInput(f"{path}: {unknown(f'key {section}.', key, keys)}".replace(". '", "."). replace("':", ":"))
-    shown = problem["input"] if not isinstance(problem["input"], dict) else "…"
-    allowed = problem["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    if problem["type"] == "literal_error":
-        allowed = problem["ctx"]["expected"].replace("'", "")
-    return InvalidInput(f"{source}: {shown!r} is not allowed; {allowed} is needed")
+        return InvalidInput(f"{path}: {unknown(f'key of {section}', key, keys)}")
+    problems = [problem for problem in problems if problem["loc"][:2] == place]
+    depth = max(len(problem["loc"]) for problem in problems)
+    problems = [problem for problem in problems if len(problem["loc"]) == depth]
+    needed = [NEEDED[problem["type"].partition("_")[0]].format(**problem.get("ctx", {})) for problem in problems]
+    if len(needed) > 1 and NEEDED["list"] in needed:
+        needed.remove(NEEDED["list"])
+    allowed, shown = " or ".join(needed).replace("'", ""), reprlib.repr(problems[0]["input"])
+    return InvalidInput(f"{sources[place]}: {shown} is not allowed; {allowed} is needed")

@@ -1,10 +1,11 @@
 """From a configuration to a trained network, its run folder, and its results."""
 
 import contextlib
+import itertools
 import json
 import logging
 import logging.handlers
-import os
+import shutil
 import tempfile
 import time
 from dataclasses import dataclass
@@ -15,10 +16,10 @@ import numpy as np
 from backprop_ref import metrics, settings
 from backprop_ref.api import evaluate, predict
 from backprop_ref.backends import get_backend
-from backprop_ref.checkpoint import CHECKPOINT
+from backprop_ref.checkpoint import CHECKPOINT, HISTORY
 from backprop_ref.data import Dataset, Preprocessing, load_dataset, read_csv, split
-from backprop_ref.errors import InvalidInput, TrainingDiverged
-from backprop_ref.experiments.config import dump, suit
+from backprop_ref.errors import BackpropRefError, InvalidInput, TrainingDiverged
+from backprop_ref.experiments.config import OF_GENERATORS, dump, suit
 from backprop_ref.experiments.schema import Config
 from backprop_ref.files import write_atomically
 from backprop_ref.network import Network
@@ -41,6 +42,8 @@ class Experiment:
     """Rows of the data set: train, validation, test."""
     preprocessing: Preprocessing
     network: Network
+    optimizer: SGD | Adam
+    schedule: Constant | Step | Cosine
 
     def xy(self, part):
         """x and y of one part, as the network takes them."""
@@ -50,30 +53,32 @@ class Experiment:
 
 def prepare(config):
     """Loads, splits and normalises the data, and sizes the network; fills in what the configuration left open."""
-    dataset = _dataset(config.data)
-    suit(config, dataset.name.partition("-")[0] if config.data.path is None else "", dataset.task)
     data, network = config.data, config.network
+    dataset = load_data(data)
+    suit(config, dataset.name if data.path is None else "", dataset.task)
     stream, labels = Stream(data.random_seed, "split"), dataset.target if dataset.task == "classification" else None
     rest, test = split(len(dataset.x), data.test_size, stream, labels)
     kept, validation = split(len(rest), data.validation_size, stream, None if labels is None else labels[rest])
-    if not len(kept):
-        raise InvalidInput(f"{dataset.name}: {len(dataset.x)} rows leave none to train on; lower --test-size or --validation-size")
-    one_column = network.output_activation == "sigmoid"
-    preprocessing = Preprocessing.fit(dataset, rest[kept], data.normalize, one_column)
+    parts = {"train": rest[kept], "validation": rest[validation], "test": test}
+    one_column = network.output_activation == "sigmoid" and network.loss not in {"cross_entropy", "ce"}
+    preprocessing = Preprocessing.fit(dataset, parts["train"], data.normalize, one_column)
     sizes = [dataset.x.shape[1], *network.hidden_layers, preprocessing.n_outputs]
     described = Network(sizes, [*network.hidden_activations, network.output_activation], network.loss)
     network.loss = described.loss
-    parts = {"train": rest[kept], "validation": rest[validation], "test": test}
-    return Experiment(config, dataset, parts, preprocessing, described)
+    optimizer, schedule = _optimizer(config.training), _schedule(config.training)
+    return Experiment(config, dataset, parts, preprocessing, described, optimizer, schedule)
 
 
-def _dataset(data):
+def load_data(data):
+    """The `Dataset` that the section `data` of a configuration asks for."""
     if data.path is None and data.dataset is None:
-        raise InvalidInput("no data: give the name of a data set, such as digits, or --data-path FILE.csv")
+        raise InvalidInput(
+            "no data: give --data-path FILE.csv, or a data set's name, such as digits ('backprop-ref data' lists them)"
+        )
     if data.path is not None:
         data.path = str(Path(data.path).absolute())
         return read_csv(data.path, data.label_column, data.task or "classification", data.header)
-    options = {"n_samples": data.n_samples, "n_features": data.n_features, "n_classes": data.n_classes, "noise": data.noise}
+    options = {key: getattr(data, key) for key in OF_GENERATORS}
     dataset = load_dataset(data.dataset, **options, seed=data.random_seed)
     if data.task is not None and data.task != dataset.task:
         raise InvalidInput(f"data set {data.dataset} is for {dataset.task}, not {data.task}; leave out --task")
@@ -86,24 +91,39 @@ def run(config, progress=None):
     Raises
     ------
     InvalidInput
-        Before anything is written.
+        Everything is then as it was before, but for a resumed run's log.
     TrainingDiverged
         The folder then holds what was reached.
     """
-    resumed = config.run.resume is not None
-    experiment = prepare(config)
-    chosen, training = config.backend, config.training
+    experiment, chosen = prepare(config), config.backend
     backend = get_backend(chosen.name, chosen.numerics, chosen.device, chosen.threads)
-    dtype = settings.resolve("dtype", chosen.dtype)
-    params = experiment.network.init(training.seed, config.network.weight_init, dtype)
-    _check_output(config.run.output)
-    folder = Path(config.run.resume) if resumed else _new_folder(config.run.dir, experiment.dataset.name)
-    chosen.name, chosen.numerics, chosen.dtype = chosen.name or settings.resolve("backend"), backend.numerics, dtype
+    chosen.name, chosen.numerics = chosen.name or settings.resolve("backend"), backend.numerics
+    for key in ("dtype", "device", "threads"):
+        setattr(chosen, key, settings.resolve(key, getattr(chosen, key)))
+    params = experiment.network.init(config.training.seed, config.network.weight_init, chosen.dtype)
+    _check_files(config)
+    if config.run.resume is not None:
+        folder = Path(config.run.resume)
+        before = (folder / CONFIG).read_text(encoding="utf-8")
+    else:
+        folder, before = _new_folder(config.run.dir, experiment.dataset.name), None
     config.run.dir = str(folder)
-    write_atomically(folder / CONFIG, dump(config))
+    try:
+        write_atomically(folder / CONFIG, dump(config))
+        return _train(experiment, backend, params, folder, progress)
+    except (InvalidInput, OSError):
+        if before is not None:
+            write_atomically(folder / CONFIG, before)
+        elif not (folder / CHECKPOINT).exists():
+            shutil.rmtree(folder)
+        raise
+
+
+def _train(experiment, backend, params, folder, progress):
+    config, training = experiment.config, experiment.config.training
     with _logged(folder, config.logging) as log:
         x, y = experiment.xy("train")
-        log.info("backprop_ref %s, backend %s, %s, %s", __version__, backend.name, backend.numerics, dtype)
+        log.info("backprop_ref %s, backend %s, %s, %s", __version__, backend.name, backend.numerics, params.dtype)
         log.info("%s: %s rows to train on; network %s", experiment.dataset.name, len(x), experiment.network.to_dict())
         started = time.perf_counter()
         try:
@@ -114,8 +134,8 @@ def run(config, progress=None):
                 y,
                 epochs=training.epochs,
                 batch_size=None if training.batch_size == "full" else training.batch_size,
-                optimizer=_optimizer(training),
-                schedule=_schedule(training),
+                optimizer=experiment.optimizer,
+                schedule=experiment.schedule,
                 shuffle=training.shuffle,
                 seed=training.seed,
                 shards=training.shards,
@@ -125,16 +145,20 @@ def run(config, progress=None):
                 callback=_epoch_logger(log),
                 progress=progress,
                 run_dir=folder,
-                resume=resumed,
+                resume=config.run.resume is not None,
                 preprocessing=experiment.preprocessing.to_dict(),
-                config=config.model_dump(by_alias=True),
+                config=config.model_dump(by_alias=True, exclude={"run"}),
                 backend=backend,
             )
-        except TrainingDiverged as error:
+        except BackpropRefError as error:
             log.error("%s", error)
-            raise
+            if not isinstance(error, TrainingDiverged):
+                raise
+            message = f"{error}; what was reached is in {folder}"
+            raise TrainingDiverged(message, error.result, error.epoch, error.layer) from None
         results = _results(experiment, result, backend, folder, time.perf_counter() - started)
-        log.info("stopped: %s after %d epochs; %s", result.stopped, result.epochs, results["test"] or results["train"])
+        scored = results["test"] or results["train"]
+        log.info("stopped: %s after %d epochs; %s", result.stopped, result.epochs, scored)
         for path in (folder / RESULTS, config.run.output):
             if path is not None:
                 write_atomically(path, json.dumps(results, indent=1) + "\n")
@@ -143,7 +167,10 @@ def run(config, progress=None):
 
 def _results(experiment, result, backend, folder, seconds):
     held_out = "test" if len(experiment.parts["test"]) else "train"
-    scored = {part: score(experiment.network, result.params, experiment.preprocessing, experiment.dataset, rows) for part, rows in experiment.parts.items()}
+    scored = {
+        part: score(experiment.network, result.params, experiment.preprocessing, experiment.dataset, rows, backend)
+        for part, rows in experiment.parts.items()
+    }
     return {
         "name": experiment.dataset.name,
         "task": experiment.dataset.task,
@@ -169,20 +196,25 @@ def _results(experiment, result, backend, folder, seconds):
     }
 
 
-def score(network, params, preprocessing, dataset, rows):
+def score(network, params, preprocessing, dataset, rows, backend=None):
     """Loss, and accuracy with the confusion matrix or R², on some rows of a data set; None without rows."""
     if not len(rows):
         return None
     x, y = preprocessing.x(dataset.x[rows]), preprocessing.y(dataset.target[rows])
-    scored = {"loss": evaluate(network, params, x, y)["loss"]}
-    a = predict(network, params, x)
+    scored = {"loss": evaluate(network, params, x, y, backend=backend)["loss"]}
+    a = predict(network, params, x, backend=backend)
     if dataset.task == "regression":
         return {**scored, "r2": metrics.score("r2", a, y)}
     from sklearn.metrics import confusion_matrix
 
     labels = range(len(preprocessing.classes))
     confusion = confusion_matrix(dataset.target[rows], metrics.predicted_class(a), labels=labels)
-    return {**scored, "accuracy": metrics.score("accuracy", a, y), "classes": list(preprocessing.classes), "confusion": confusion.tolist()}
+    return {
+        **scored,
+        "accuracy": metrics.score("accuracy", a, y),
+        "classes": list(preprocessing.classes),
+        "confusion": confusion.tolist(),
+    }
 
 
 def load_run(path):
@@ -190,8 +222,13 @@ def load_run(path):
     path = Path(path)
     model = load(path / CHECKPOINT if path.is_dir() else path)
     if model.preprocessing is None:
-        raise InvalidInput(f"{path}: a model without preprocessing, so its columns are unknown; use br.load and br.predict in Python")
-    return model, Preprocessing.from_dict(model.preprocessing)
+        raise InvalidInput(
+            f"{path}: a model without preprocessing, so its columns are unknown; use br.load and br.predict in Python"
+        )
+    try:
+        return model, Preprocessing.from_dict(model.preprocessing)
+    except (TypeError, AttributeError) as error:
+        raise InvalidInput(f"{path}: its preprocessing is not one of ours ({error}); save it again") from None
 
 
 def _optimizer(training):
@@ -201,14 +238,18 @@ def _optimizer(training):
 
 
 def _schedule(training):
-    schedules = {"step": Step(training.step_epochs, training.step_factor), "cosine": Cosine(training.minimum_factor)}
-    return schedules.get(training.schedule, Constant())
+    step, cosine = Step(training.step_epochs, training.step_factor), Cosine(training.minimum_factor)
+    return {"constant": Constant(), "step": step, "cosine": cosine}[training.schedule]
 
 
-def _check_output(path):
-    """Refuses, before training, a results file that could not be written after it."""
-    if path is not None and (Path(path).is_dir() or not os.access(Path(path).absolute().parent, os.W_OK)):
-        raise InvalidInput(f"--output {path}: cannot be written; give a file in a folder that exists and that you may write to")
+def _check_files(config):
+    """Refuses, before anything is written, a log or a results file that could not be."""
+    log, output = Path(config.logging.file), config.run.output
+    taken = {CONFIG, RESULTS, CHECKPOINT, HISTORY}
+    if log.is_absolute() or ".." in log.parts or not log.parts or log.parts[0] in taken:
+        raise InvalidInput(f"logging.file (--log-file) {log}: give a relative path of its own in the run folder")
+    if output is not None and (Path(output).is_dir() or not Path(output).absolute().parent.is_dir()):
+        raise InvalidInput(f"--output {output}: cannot be written; give a file in a folder that exists")
 
 
 def _new_folder(asked, name):
@@ -218,27 +259,28 @@ def _new_folder(asked, name):
             folder = Path(asked)
             folder.mkdir(parents=True, exist_ok=True)
             if any(folder.iterdir()):
-                raise InvalidInput(f"--run-dir {asked}: not empty, and nothing is overwritten; give a new folder, or --resume {asked}")
+                raise InvalidInput(
+                    f"--run-dir {asked}: not empty, and nothing is overwritten; give a new folder, or --resume {asked}"
+                )
             with tempfile.TemporaryFile(dir=folder):
                 return folder
-        number = 1
-        while True:
+        Path("runs").mkdir(exist_ok=True)
+        for number in itertools.count(1):
             folder = Path("runs") / f"{name}-{number}"
-            folder.parent.mkdir(exist_ok=True)
             with contextlib.suppress(FileExistsError):
                 folder.mkdir()
                 return folder
-            number += 1
     except OSError as error:
-        raise InvalidInput(f"run folder {error.filename or asked}: cannot be made or written to ({error.strerror}); give another --run-dir") from None
+        raise InvalidInput(
+            f"run folder {error.filename or asked}: cannot be made or written to ({error.strerror}); "
+            "give another --run-dir"
+        ) from None
 
 
 @contextlib.contextmanager
 def _logged(folder, options):
     """A logger into the run folder's rotating file."""
-    path = (folder / options.file).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise InvalidInput(f"logging.file (--log-file) {options.file}: leads out of the run folder; give a relative path")
+    path = folder / options.file
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.handlers.RotatingFileHandler(path, maxBytes=1_000_000, backupCount=3, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
