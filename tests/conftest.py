@@ -9,6 +9,9 @@ import backprop_ref as br
 BACKENDS = [
     ("numpy", "fast", None),
     ("numpy", "reproducible", None),
+    ("numba", "fast", None),
+    ("numba", "reproducible", None),
+    ("python", "reproducible", None),
     ("helpers:ReadOnlyBackend", "fast", None),
     ("array_api_strict", "fast", None),
     ("array_api_strict", "reproducible", None),

@@ -2,18 +2,18 @@
 
 import functools
 import importlib
-import importlib.metadata
 import importlib.util
-import inspect
 
 from backprop_ref import settings
-from backprop_ref.backends.arithmetic import Fast, Reproducible
+from backprop_ref.backends.arithmetic import Fast, Reproducible, check_rounding
 from backprop_ref.backends.base import Backend, BackendStatus
 from backprop_ref.errors import BackendUnavailable, BackpropRefError, InvalidInput, unknown
 
 # name -> (module with `create`, what has to be importable, how to install it)
 BUILT_IN = {
     "numpy": ("backprop_ref.backends.numpy", "numpy", "numpy"),
+    "numba": ("backprop_ref.backends.numba", "numba", "numba"),
+    "python": ("backprop_ref.backends.python", "numpy", "numpy"),
     "torch": ("backprop_ref.backends.torch", "torch", "'backprop-ref[torch]'"),
     "jax": ("backprop_ref.backends.jax", "jax", "'backprop-ref[jax]'"),
     "cupy": ("backprop_ref.backends.cupy", "cupy", "cupy-cuda12x or cupy-cuda13x, after your driver"),
@@ -39,14 +39,19 @@ def get_backend(backend=None, numerics=None, device=None, threads=None):
     InvalidInput
         An unknown name, or one that cannot do what is asked of it.
     BackendUnavailable
-        Known, but not installed, or installed without a device.
+        Known, but not installed, or installed without a device, or asked for reproducible numerics where arithmetic
+        does not round as it has to.
     """
     chosen = settings.resolve("backend", backend)
     wanted = {"numerics": settings.resolve("numerics", numerics)}
     wanted |= {"device": settings.resolve("device", device), "threads": settings.resolve("threads", threads)}
     if isinstance(chosen, str):
-        return _made(chosen.strip(), **wanted)
-    return _accepted(chosen, type(chosen).__name__, numerics)
+        made = _made(chosen.strip(), **wanted)
+    else:
+        made = _accepted(chosen, type(chosen).__name__, numerics)
+    if made.numerics == "reproducible":
+        check_rounding()
+    return made
 
 
 def names():
@@ -60,11 +65,24 @@ def backends():
 
 
 def _entry_points():
+    import importlib.metadata
+
     return importlib.metadata.entry_points(group=ENTRY_POINTS)
 
 
 @functools.lru_cache(maxsize=64)
 def _made(name, numerics, device, threads):
+    """A backend from its name; one with reproducible numerics only if its operations round as they have to."""
+    backend = _found(name, numerics, device, threads)
+    probe = getattr(getattr(backend, "arithmetic", None), "probe", None)
+    if probe and backend.numerics == "reproducible":
+        check_rounding()
+        with backend.scope():
+            probe(backend.asarray, backend.to_numpy)
+    return backend
+
+
+def _found(name, numerics, device, threads):
     if name in BUILT_IN:
         module, needed, install = BUILT_IN[name]
         if importlib.util.find_spec(needed) is None:
@@ -92,6 +110,8 @@ def _made(name, numerics, device, threads):
 
 def _called(factory, name, wanted):
     """What a class or function of somebody else's makes, given those of the settings that it takes."""
+    import inspect
+
     try:
         taken = inspect.signature(factory).parameters.values()
         everything = any(p.kind is p.VAR_KEYWORD for p in taken)
@@ -132,6 +152,8 @@ def _status(name):
 
 
 def _version(name):
+    import importlib.metadata
+
     needed = BUILT_IN[name][1] if name in BUILT_IN else name
     try:
         return importlib.metadata.version(needed)

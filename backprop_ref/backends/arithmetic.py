@@ -1,5 +1,10 @@
 """The two arithmetics an `ArrayBackend` can compute in: the namespace's own, or the reproducible one."""
 
+import math
+
+import numpy as np
+
+from backprop_ref.errors import BackendUnavailable
 from backprop_ref.kernels import elementary, ordered
 
 
@@ -48,6 +53,34 @@ class Reproducible:
             dtype: elementary.build(elementary.array_primitives(xp, dtype), dtype) for dtype in ("float64", "float32")
         }
 
+    def probe(self, asarray, to_numpy):
+        """Compares every kind of operation with NumPy's scalars, on enough entries that a library would use threads.
+
+        Parameters
+        ----------
+        asarray, to_numpy : callable
+            The backend's: they put the entries on its device and fetch them.
+
+        Raises
+        ------
+        BackendUnavailable
+            An operation is not rounded once and to nearest, or loses subnormal numbers; the message names it.
+        """
+        for dtype in ("float64", "float32"):
+            u, v, n = _probing_values(dtype)
+            x, y, powers = (asarray(np.tile(row, (_PROBED_ROWS, 1)), dtype) for row in (u, v, n))
+            column = asarray(np.full((_PROBED_ROWS, 1), v[0]), dtype)
+            primitives = elementary.array_primitives(self.xp, dtype)
+            scalars = elementary.Primitives(None, None, math.ldexp, None, math.sqrt)
+            for operation, function in _PROBES.items():
+                got = to_numpy(function(x, y, column, powers, primitives))
+                one_by_one = [function(*row, v[0], int(k), scalars) for *row, k in zip(u, v, n, strict=True)]
+                if not (got == np.array(one_by_one).astype(dtype)).all():
+                    raise BackendUnavailable(
+                        f"reproducible numerics: in {self.xp.__name__}, {dtype}, {operation} is not IEEE arithmetic, "
+                        "rounded once and to nearest; use fast numerics, or another backend"
+                    )
+
     def _of(self, x):
         return self._functions["float32" if x.dtype == self.xp.float32 else "float64"]
 
@@ -86,3 +119,51 @@ class Reproducible:
     def sum_all(self, x):
         """One running sum, row by row, 0-d."""
         return ordered.running_sum(self.xp, x)
+
+
+_PROBED_ROWS = 1000
+_PROBES = {
+    "a sum": lambda x, y, column, powers, p: x + y,
+    "a difference": lambda x, y, column, powers, p: x - y,
+    "a product": lambda x, y, column, powers, p: x * y,
+    "a product and a sum": lambda x, y, column, powers, p: x * y + x,
+    "a quotient": lambda x, y, column, powers, p: x / y,
+    "division by a number": lambda x, y, column, powers, p: x / 3.0,
+    "division of a number": lambda x, y, column, powers, p: 1.0 / y,
+    "division by a column": lambda x, y, column, powers, p: x / column,
+    "a square root": lambda x, y, column, powers, p: p.sqrt(x),
+    "scaling by 2^n": lambda x, y, column, powers, p: p.scale(x, powers),
+}
+
+
+def _probing_values(dtype):
+    """Two rows of numbers, subnormal ones in the first, and a row of powers of 2 that make others subnormal."""
+    least, lowest = np.finfo(dtype).smallest_normal, np.finfo(dtype).minexp
+    fractions = (np.arange(30) * 0.6180339887498949) % 1.0
+    u = np.concatenate([1.0 + fractions, least * fractions[1:11], least * (1.0 + fractions[:10])]).astype(dtype)
+    v = np.concatenate([3.0 - fractions, 1.0 + fractions[:20]]).astype(dtype)
+    return u, v, np.where(np.arange(50) % 2, float(lowest), 30.0)
+
+
+def check_rounding():
+    """Whether this thread's arithmetic rounds to nearest and keeps subnormal numbers; each thread has its own setting.
+
+    Raises
+    ------
+    BackendUnavailable
+        It does not.
+    """
+    least, half, one, little = _SETTING
+    if least * half == 0.0 or least * half * one == 0.0 or not least * half > 0.0:
+        found = "numbers too small for the normal range are set to 0 (FTZ or DAZ is on)"
+    elif one + little != one or one - little != one or -one - little != -one:
+        found = "results are not rounded to nearest"
+    else:
+        return
+    raise BackendUnavailable(
+        f"reproducible numerics: in this thread {found}. A library built with -ffast-math does that when it is loaded; "
+        "load it in another process, or use fast numerics"
+    )
+
+
+_SETTING = (2.0**-1022, 0.5, 1.0, 2.0**-60)

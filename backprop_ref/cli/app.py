@@ -123,6 +123,23 @@ def gradcheck(
     return gradcheck(target, batch_size, entries, seed, json, flags)
 
 
+@app.command(epilog=example("compare", "compare iris --backends numpy,numba --numerics fast"))
+@with_flags(sections=("data", "network", "training"), exclude=("--dataset", "--epochs", "--validation-size"))
+def compare(
+    dataset: Annotated[str | None, typer.Argument(help="Data set; default: digits.", metavar="DATASET")] = None,
+    backends: Annotated[str | None, typer.Option(help="Names, comma between; default: all.", metavar="NAMES")] = None,
+    numerics: Annotated[str, typer.Option(help="reproducible, or fast.", metavar="NAME")] = "reproducible",
+    dtype: Annotated[str | None, typer.Option(help="float64 or float32.", metavar="NAME")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Updates to train for.")] = 10,
+    json: Json = False,
+    **flags,
+):
+    """One model on every backend: the same bits or not, where a difference starts, time per step; status 1 if not."""
+    from backprop_ref.cli.compare import compare
+
+    return compare(dataset, backends, numerics, dtype, steps, json, flags)
+
+
 @app.command(epilog=example("backends --json"))
 def backends(as_json: Json = False):
     """List the backends: usable or not, and why not."""

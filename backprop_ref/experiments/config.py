@@ -13,12 +13,12 @@ from backprop_ref import settings
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.experiments.schema import Config, flags
 
-# What a run does where nothing else is said: on most data, on numbers to predict, on two small sets.
+# What a run does where nothing else is said: on most data, on numbers to predict, and on some of the built-in sets.
 SUITED: dict[str, dict[str, dict[str, Any]]] = {
     "": {
         "data": {"test_size": 0.2, "normalize": "standardize"},
         "network": {"hidden_layers": [128], "hidden_activations": "relu"},
-        "training": {"epochs": 100, "batch_size": 32, "optimizer": "sgd"},
+        "training": {"epochs": 100, "batch_size": 32, "optimizer": "sgd", "schedule": "constant"},
     },
     "regression": {"training": {"optimizer": "adam"}},
     "xor": {
@@ -29,15 +29,20 @@ SUITED: dict[str, dict[str, dict[str, Any]]] = {
             "output_activation": "sigmoid",
             "loss": "sse",
         },
-        "training": {"epochs": 20000, "batch_size": 1, "learning_rate": 0.05},
+        "training": {"epochs": 20000, "batch_size": 1},
     },
     "encoder": {
         "data": {"test_size": 0.0, "normalize": "none"},
         "network": {"hidden_layers": [3], "hidden_activations": "sigmoid"},
-        "training": {"epochs": 2000, "batch_size": 1, "learning_rate": 0.1},
+        "training": {"epochs": 2000, "batch_size": 1},
+    },
+    "digits": {
+        "data": {"normalize": "minmax"},
+        "network": {"hidden_layers": [1024]},
+        "training": {"epochs": 40, "batch_size": 64, "optimizer": "adam", "schedule": "cosine"},
     },
 }
-LEARNING_RATES = {"sgd": 0.1, "adam": 0.001}
+LEARNING_RATES = {"sgd": 0.1, "adam": 0.001, ("xor", "sgd"): 0.05, ("digits", "adam"): 0.004}
 ENVIRONMENT = {
     "LOG_LEVEL": [("logging", "level")],
     "RANDOM_SEED": [("training", "seed"), ("data", "random_seed")],
@@ -178,7 +183,8 @@ def suit(config, name, task):
         relu = any(name.endswith("relu") for name in network.hidden_activations)
         network.weight_init = "he" if relu else "xavier"
     if training.learning_rate is None:
-        training.learning_rate = LEARNING_RATES[training.optimizer]
+        optimizer = training.optimizer
+        training.learning_rate = LEARNING_RATES.get((kind, optimizer), LEARNING_RATES[optimizer])
     for key in ("momentum", "nesterov") if training.optimizer != "sgd" else ():
         if getattr(training, key):
             raise InvalidInput(

@@ -137,8 +137,8 @@ class Training(Section):
     beta2: Share = key(0.999, "--beta2", "β2 of adam.")
     epsilon: NotNegative = key(1e-8, "--epsilon", "ε of adam.")
     weight_decay: NotNegative = key(0.0, "--weight-decay", "λ: adds λ·W to the gradient of W.")
-    schedule: Annotated[str, one_of(SCHEDULES)] = key(
-        "constant", "--schedule", f"Of the learning rate: {', '.join(SCHEDULES)}."
+    schedule: Annotated[str, one_of(SCHEDULES)] | None = key(
+        None, "--schedule", f"Of the learning rate: {', '.join(SCHEDULES)}; default: what suits the set."
     )
     step_epochs: Count = key(30, "--step-epochs", "schedule step: epochs between two steps.")
     step_factor: NotNegative = key(0.1, "--step-factor", "schedule step: what each multiplies the learning rate by.")

@@ -1,0 +1,96 @@
+"""One class for the per-neuron loops, as plain Python or compiled: it makes arrays and lets the loops fill them."""
+
+import numpy as np
+
+from backprop_ref.backends.array import CROSS_ENTROPY, divisor
+from backprop_ref.errors import InvalidInput, unknown
+from backprop_ref.network import ACTIVATIONS
+
+
+class LoopsBackend:
+    """The pairs as loops over samples, neurons and inputs, in NumPy arrays; `Backend` documents them.
+
+    Parameters
+    ----------
+    numerics : 'fast' or 'reproducible'
+        The loops keep the order of the reproducible arithmetic in both.
+    threads : int, optional
+        For loops that can share their work; None leaves the library's own setting.
+    """
+
+    name = "loops"
+    device = "cpu"
+    version = ""
+
+    def __init__(self, numerics, threads=None):
+        self.numerics, self.threads = numerics, threads
+
+    def run(self, loop, work, *arrays):
+        """Calls a function of `kernels.neuron_loops` by name; `work` is the number of its multiplications."""
+        raise NotImplementedError
+
+    def scope(self):
+        """What the loops run inside."""
+        raise NotImplementedError
+
+    def affine_forward(self, a, W, b):
+        z = np.empty((a.shape[0], W.shape[1]), a.dtype)
+        self.run("affine_forward", a.shape[0] * W.size, a, W, b, z)
+        return z
+
+    def affine_backward(self, delta, a):
+        dW, db = np.empty((a.shape[1], delta.shape[1]), a.dtype), np.empty(delta.shape[1], a.dtype)
+        self.run("affine_backward", a.shape[0] * dW.size, delta, a, dW, db)
+        return dW, db
+
+    def affine_backward_input(self, delta, W):
+        da = np.empty((delta.shape[0], W.shape[0]), delta.dtype)
+        self.run("affine_backward_input", delta.shape[0] * W.size, delta, W, da)
+        return da
+
+    def activation_forward(self, activation, z):
+        a = np.empty_like(z)
+        self.run(_of(activation, "forward"), z.size, z, a)
+        return a
+
+    def activation_backward(self, activation, z, a, da):
+        delta = np.empty_like(z)
+        self.run(_of(activation, "backward"), z.size, z, a, da, delta)
+        return delta
+
+    def loss_forward(self, loss, activation, z, a, y, batch=None):
+        value, n = np.empty((), y.dtype), y.dtype.type(divisor(loss, y, batch))
+        together = (loss, activation) in CROSS_ENTROPY
+        self.run(f"{activation}_{loss}_forward" if together else "squared_error_forward", y.size, z, a, y, n, value)
+        return value
+
+    def loss_backward(self, loss, activation, z, a, y, batch=None):
+        made, n = np.empty_like(y), y.dtype.type(divisor(loss, y, batch))
+        if (loss, activation) in CROSS_ENTROPY:
+            self.run(f"{activation}_{loss}_backward", y.size, z, a, y, n, made)
+            return made
+        self.run("squared_error_backward", y.size, z, a, y, n, made)
+        return self.activation_backward(activation, z, a, made)
+
+    def asarray(self, x, dtype, copy=False):
+        """C-contiguous and writeable, so that compiled loops see one kind of array only."""
+        return np.array(x, dtype, order="C") if copy else np.require(x, dtype, "CAWE")
+
+    def to_numpy(self, a):
+        return np.asarray(a)
+
+    def synchronize(self):
+        pass
+
+
+def numerics_on_cpu(name, arithmetic, device):
+    """The numerics asked for, after a look at the device."""
+    if device not in {None, "cpu"}:
+        raise InvalidInput(f"backend {name} has no device '{device}': its only device is cpu")
+    return arithmetic.numerics
+
+
+def _of(activation, half):
+    if activation not in ACTIVATIONS:
+        raise unknown("activation", activation, ACTIVATIONS)
+    return f"{activation}_{half}"

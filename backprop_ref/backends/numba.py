@@ -1,0 +1,109 @@
+"""The per-neuron loops compiled by Numba, for the CPU."""
+
+import contextlib
+import inspect
+import threading
+from functools import cache
+
+import numba
+import numpy as np
+
+from backprop_ref.backends.loops import LoopsBackend, numerics_on_cpu
+from backprop_ref.errors import BackendUnavailable, InvalidInput
+from backprop_ref.kernels import elementary_numba, neuron_loops
+
+# From how many multiplications on a loop is shared out among threads: below, waking them costs more.
+SHARED_FROM = 2**18
+_SHARED = ("affine_forward", "affine_backward", "affine_backward_input")
+_DTYPES = {8: "float64", 4: "float32"}  # by size: NumPy takes longer to name a dtype than a small layer needs
+
+# Numba's own thread pool must not be entered from two threads at once: who comes second computes alone.
+_pool = threading.Lock()
+
+
+class NumbaBackend(LoopsBackend):
+    """The pairs compiled; `threads` is Numba's number of threads, and large layers use them."""
+
+    name = "numba"
+    version = numba.__version__
+
+    def run(self, loop, work, *arrays):
+        dtype = _DTYPES[arrays[0].itemsize]
+        if loop in _SHARED and work >= SHARED_FROM and self._has_threads() and _pool.acquire(blocking=False):
+            try:
+                if self.numerics == "reproducible":
+                    check_workers(dtype, numba.get_num_threads())
+                loops(dtype, shared=True)[loop](*arrays)
+            finally:
+                _pool.release()
+        else:
+            loops(dtype)[loop](*arrays)
+
+    def affine_backward_input(self, delta, W):
+        """With W laid out column by column, as the innermost loop goes through it."""
+        return super().affine_backward_input(delta, np.asfortranarray(W))
+
+    @contextlib.contextmanager
+    def scope(self):
+        """Overflow and NaN are values here, not warnings; Numba has `threads` threads."""
+        if self.threads in {None, 1}:
+            with np.errstate(all="ignore"):
+                yield
+            return
+        before = numba.get_num_threads()
+        numba.set_num_threads(self.threads)
+        try:
+            with np.errstate(all="ignore"):
+                yield
+        finally:
+            numba.set_num_threads(before)
+
+    def _has_threads(self):
+        return self.threads != 1 and numba.config.NUMBA_NUM_THREADS > 1 and numba.get_num_threads() > 1
+
+
+@cache
+def check_workers(dtype, threads):
+    """Whether Numba's threads round to nearest and keep subnormal numbers, as `check_rounding` asks of this one."""
+    least, little = np.finfo(dtype).smallest_normal, np.finfo(dtype).eps / 8
+    W, b = np.array([[least, little, -little]], dtype), np.array([0.0, 1.0, 1.0], dtype)
+    a, z = np.full((16 * threads, 1), 0.5, dtype), np.empty((16 * threads, 3), dtype)
+    loops(dtype, shared=True)["affine_forward"](a, W, b, z)
+    if not (z == np.array([0.5 * least, 1.0, 1.0], dtype)).all():
+        raise BackendUnavailable(
+            "reproducible numerics: a thread of Numba's sets small numbers to 0 or does not round to nearest; "
+            "a library built with -ffast-math was loaded before these threads were started. Use threads=1, or fast "
+            "numerics"
+        )
+
+
+@cache
+def loops(dtype, shared=False, keep=True):
+    """The functions of `kernels.neuron_loops` by name, compiled for a dtype.
+
+    Parameters
+    ----------
+    dtype : "float64" or "float32"
+    shared : bool
+        The three of the affine map alone, whose outermost turns are shared out among threads.
+    keep : bool
+        The compiled code is kept on disk.
+    """
+    made = elementary_numba.functions(dtype)._asdict()
+    made |= {"prange": numba.prange if shared else range, "LEAKY_SLOPE": np.dtype(dtype).type(neuron_loops.LEAKY_SLOPE)}
+    label = f"{dtype}_shared" if shared else dtype
+    for name, function in vars(neuron_loops).items():  # in the order written: helpers come before their callers
+        own = inspect.isfunction(function) and function.__module__ == neuron_loops.__name__ and name not in made
+        if own and (name in _SHARED or not shared):
+            made[name] = elementary_numba.compiled(function, made, label, parallel=shared, cache=keep)
+    return made
+
+
+def create(arithmetic, device, threads):
+    numerics = numerics_on_cpu("numba", arithmetic, device)
+    if threads is not None and threads > numba.config.NUMBA_NUM_THREADS:
+        raise InvalidInput(
+            f"backend numba cannot use {threads} threads: Numba was started with {numba.config.NUMBA_NUM_THREADS}; "
+            "ask for fewer, or set NUMBA_NUM_THREADS before Python starts"
+        )
+    return NumbaBackend(numerics, threads)

@@ -1,0 +1,26 @@
+"""The per-neuron loops as they are written, in plain Python: slow, and made to be stepped through."""
+
+import platform
+
+import numpy as np
+
+from backprop_ref.backends.loops import LoopsBackend, numerics_on_cpu
+from backprop_ref.kernels import neuron_loops
+
+
+class PythonBackend(LoopsBackend):
+    """The pairs in plain Python, on one thread whatever `threads` says."""
+
+    name = "python"
+    version = platform.python_version()
+
+    def run(self, loop, work, *arrays):
+        getattr(neuron_loops, loop)(*arrays)
+
+    def scope(self):
+        """Overflow and NaN are values here, not warnings."""
+        return np.errstate(all="ignore")
+
+
+def create(arithmetic, device, threads):
+    return PythonBackend(numerics_on_cpu("python", arithmetic, device), threads)

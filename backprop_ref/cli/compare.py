@@ -1,0 +1,88 @@
+"""backprop-ref compare."""
+
+import platform
+
+import typer
+
+from backprop_ref.backends import names
+from backprop_ref.cli import show
+from backprop_ref.errors import InvalidInput, unknown
+from backprop_ref.experiments.compare import compare as run_compare
+from backprop_ref.experiments.config import merge
+from backprop_ref.experiments.runner import prepare
+
+REFERENCE = "numpy, reproducible"
+
+
+def compare(dataset, backends, numerics, dtype, steps, as_json, flags):
+    """Prints a row for each backend; 1 if one differs under reproducible numerics."""
+    flags = {"--hidden-size": ["32"], "--batch-size": "32", **flags}
+    if "--data-path" not in flags:
+        flags["--dataset"] = dataset or "digits"
+    elif dataset is not None:
+        raise InvalidInput(f"both {dataset} and --data-path {flags['--data-path']}: give one of them")
+    config = merge({**flags, "--numerics": numerics, **({"--dtype": dtype} if dtype else {})})
+    experiment = prepare(config)
+    params = experiment.network.init(config.training.seed, config.network.weight_init, config.backend.dtype)
+    x, y = experiment.xy("train")
+    batch_size = len(x) if config.training.batch_size == "full" else config.training.batch_size
+    x, y = x[: steps * batch_size], y[: steps * batch_size]
+    chosen = [name.strip() for name in backends.split(",")] if backends else names()
+    for name in chosen:
+        if name not in names() and ":" not in name:
+            raise unknown("backend", name, names())
+    found = run_compare(
+        experiment.network,
+        params,
+        x,
+        y,
+        chosen,
+        numerics,
+        batch_size=batch_size,
+        optimizer=experiment.optimizer,
+    )
+    ok = all(row.all_exact for row in found if row.usable)
+    if as_json:
+        rows = [{**row._asdict(), "all_exact": row.all_exact} for row in found]
+        for row in rows:
+            row["first"] = row["first"] and row["first"]._asdict()
+        network = experiment.network.to_dict()
+        show.as_json({"ok": ok, "reference": REFERENCE, "numerics": numerics, "network": network, "backends": rows})
+    else:
+        _print(experiment.network, params, batch_size, len(x), found, numerics)
+    return 0 if ok or numerics == "fast" else 1
+
+
+def _print(network, params, batch_size, rows, found, numerics):
+    sizes = "-".join(map(str, network.sizes))
+    typer.echo(f"{sizes}, {', '.join(network.activations)}, {network.loss}, {params.dtype}; batch of {batch_size}")
+    machine = platform.processor() or platform.machine()
+    typer.echo(f"held against {REFERENCE}; weights after one epoch of {rows} rows; {machine}")
+    table = []
+    for row in (row for row in found if row.usable):
+        same = sum(row.exact.values())
+        verdict = "EXACT" if row.all_exact else f"{same} of {len(row.exact)} exact"
+        apart = "0" if row.all_exact else f"{row.largest_ulp:.3g} ulp, {row.largest_relative:.1e}"
+        table.append(
+            (
+                row.backend,
+                verdict,
+                apart,
+                row.gradients[:12],
+                row.weights[:12],
+                f"{1e6 * row.step_seconds:.3g} µs",
+                f"{row.first_seconds:.2f} s",
+            )
+        )
+    show.table(("backend", "tensors", "largest difference", "gradients", "weights", "step", "first run"), table)
+    for row in found:
+        if row.first is not None:
+            first = row.first
+            layer = "" if first.layer is None else f" of layer {first.layer}"
+            entry = f" at {list(first.entry)}" if first.entry else ""
+            typer.echo(f"{row.backend}: differs first in {first.quantity}{layer}{entry}, by {first.ulp:g} ulp")
+        if not row.usable:
+            typer.echo(f"{row.backend}: left out: {row.reason}")
+    if numerics == "reproducible":
+        exact = all(row.all_exact for row in found if row.usable)
+        typer.echo("identical on every backend" if exact else "NOT identical: see above")

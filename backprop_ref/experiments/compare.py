@@ -1,0 +1,174 @@
+"""One model on every backend: the same bits or not, where a difference starts, and how long a step takes."""
+
+import math
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+from backprop_ref.api import trace, value_and_grad
+from backprop_ref.backends import get_backend
+from backprop_ref.errors import BackpropRefError
+from backprop_ref.progress import Bar
+from backprop_ref.training import train
+
+TIMED_SECONDS = 0.3
+
+
+class Difference(NamedTuple):
+    """Where two arrays first differ, in the order of computation and then row by row."""
+
+    quantity: str
+    layer: int | None
+    entry: tuple[int, ...]
+    ulp: float
+    """Distance of that entry, counted in representable numbers; infinite where one is NaN."""
+
+
+class Comparison(NamedTuple):
+    """What one backend gave, beside the reference."""
+
+    backend: str
+    numerics: str
+    usable: bool
+    reason: str
+    exact: dict[str, bool]
+    """For each tensor, z0 … db0, whether every bit is the reference's."""
+    first: Difference | None
+    largest_ulp: float
+    largest_relative: float
+    """Largest difference of a tensor, divided by its largest entry."""
+    gradients: str | None
+    """sha256 of the gradients."""
+    weights: str | None
+    """sha256 of the weights after training."""
+    weights_exact: bool
+    step_seconds: float | None
+    first_seconds: float | None
+    """What the first pass and training took beyond later ones: compilation, most of all."""
+
+    @property
+    def all_exact(self):
+        """Whether nothing at all differs."""
+        return self.usable and all(self.exact.values()) and self.weights_exact
+
+
+def compare(network, params, x, y, names, numerics="reproducible", *, batch_size, optimizer, progress=None):
+    """Runs one model on each backend and holds it against NumPy under reproducible numerics.
+
+    Parameters
+    ----------
+    network, params : Network, Parameters
+    x, y : arrays
+        The first `batch_size` rows serve for the gradients, one epoch over all of them for the trained weights.
+    names : list of str
+        Backends; those that cannot be used come back with the reason.
+    numerics : str
+        reproducible, where any difference is a fault, or fast.
+
+    Returns
+    -------
+    list of Comparison
+        One for each name.
+    """
+    how = {"epochs": 1, "batch_size": batch_size, "optimizer": optimizer, "seed": 1, "progress": False}
+    reference = get_backend("numpy", "reproducible")
+    expected = _quantities(network, params, x[:batch_size], y[:batch_size], reference)
+    weights = train(network, params, x, y, backend=reference, **how).params.sha256()
+    found = []
+    with Bar("backend", len(names), progress) as bar:
+        for name in names:
+            try:
+                backend = get_backend(name, numerics)
+                found.append(_one(name, backend, network, params, x, y, how, expected, weights))
+            except BackpropRefError as error:
+                reason = str(error).removeprefix(f"backend {name}: ")
+                nothing = Comparison(name, numerics, False, reason, {}, None, 0.0, 0.0, None, None, False, None, None)
+                found.append(nothing)
+            bar.update(len(found))
+    return found
+
+
+def _one(name, backend, network, params, x, y, how, expected, weights):
+    rows = slice(how["batch_size"])
+    started = time.perf_counter()
+    got = _quantities(network, params, x[rows], y[rows], backend)
+    first_pass = time.perf_counter() - started
+    _quantities(network, params, x[rows], y[rows], backend)
+    first_pass -= time.perf_counter() - started - first_pass
+    exact = {key: _same_bits(got[key], expected[key]) for key in expected}
+    first = next((_difference(key, got[key], expected[key]) for key, same in exact.items() if not same), None)
+    started = time.perf_counter()
+    trained = train(network, params, x, y, backend=backend, **how).params.sha256()
+    first_run = time.perf_counter() - started
+    step_seconds = _step_seconds(network, params, x, y, backend, how)
+    steps = math.ceil(len(x) / how["batch_size"])
+    return Comparison(
+        name,
+        backend.numerics,
+        True,
+        "",
+        exact,
+        first,
+        max(float(np.max(_ulp(got[key], expected[key]))) for key in expected),
+        max(_relative(got[key], expected[key]) for key in expected),
+        value_and_grad(network, params, x[rows], y[rows], backend=backend)[1].sha256(),
+        trained,
+        trained == weights,
+        step_seconds,
+        max(0.0, first_pass + first_run - steps * step_seconds),
+    )
+
+
+def _step_seconds(network, params, x, y, backend, how):
+    """Seconds per update over as many epochs as fill `TIMED_SECONDS`, the start of training taken off."""
+    steps = math.ceil(len(x) / how["batch_size"])
+    epochs, spent = 1, 0.0
+    while True:
+        started = time.perf_counter()
+        train(network, params, x, y, backend=backend, **{**how, "epochs": epochs})
+        spent = time.perf_counter() - started
+        if spent > TIMED_SECONDS or epochs >= 10_000:
+            return spent / (epochs * steps)
+        epochs = max(2 * epochs, int(epochs * TIMED_SECONDS / spent))
+
+
+def _quantities(network, params, x, y, backend):
+    """Every tensor of a pass in the order of computation: z0, a0, …, loss, delta of the last layer, dW, db, …"""
+    seen = trace(network, params, x, y, backend=backend)
+    layers = range(network.n_layers)
+    found = {f"{name}{layer}": getattr(seen, name)[layer] for layer in layers for name in ("z", "a")}
+    found["loss"] = np.array(seen.loss, dtype=params.dtype)
+    for layer in reversed(layers):
+        found |= {f"{name}{layer}": getattr(seen, name)[layer] for name in ("delta", "dW", "db")}
+    return {**found, "dx": seen.dx}
+
+
+def _same_bits(got, expected):
+    return got.dtype == expected.dtype and got.shape == expected.shape and got.tobytes() == expected.tobytes()
+
+
+def _ordered(array):
+    """Floats as integers that count them in order, −0 just below +0."""
+    bits = np.ascontiguousarray(array).view(np.int64 if array.dtype == np.float64 else np.int32).astype(np.int64)
+    return np.where(bits < 0, np.int64(-(2 ** (8 * array.itemsize - 1))) - bits - 1, bits)
+
+
+def _ulp(got, expected):
+    """Distance of two arrays in representable numbers, entry by entry; infinite where only one is NaN."""
+    distance = np.abs(_ordered(got).astype(np.float64) - _ordered(expected).astype(np.float64))
+    near = np.abs(_ordered(got) - _ordered(expected)).astype(np.float64)
+    distance = np.where(distance < 2.0**52, near, distance)
+    return np.where(np.isnan(got) != np.isnan(expected), np.inf, distance)
+
+
+def _relative(got, expected):
+    largest = float(np.max(np.abs(expected)))
+    return float(np.max(np.abs(got.astype(np.float64) - expected))) / (largest or 1.0)
+
+
+def _difference(key, got, expected):
+    apart = _ulp(got, expected)
+    entry = tuple(int(i) for i in np.argwhere(apart > 0)[0]) if np.any(apart > 0) else (0,) * got.ndim
+    layer = int(key.lstrip("abdeltzWx")) if key[-1].isdigit() else None
+    return Difference(key.rstrip("0123456789"), layer, entry, float(apart[entry]))

@@ -1,0 +1,260 @@
+"""Matrix products in index order at the speed of the processor: packed panels and a tile held in registers.
+
+    out[i, j] <- ((out[i, j] + left[0, i] right[0, j]) + left[1, i] right[1, j]) + ...
+
+Every product and every sum is rounded once and the terms are added in ascending t, so each entry has the bits of
+"reproducible arithmetic, version 1". What runs side by side are entries: a tile of ``rows`` x ``lanes * vectors`` of
+them stays in vector registers while t goes through a block, and is put back in between (the layout of Goto and van
+de Geijn, Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34, 2008; the order of the sums is what differs).
+
+`view` and `tile_product` are written in the compiler's own operations: a view of memory that is owned elsewhere,
+without the cost of counting references, and the tile, whose additions and multiplications LLVM keeps apart because
+they carry no flags.
+"""
+
+from functools import cache
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array, populate_array
+
+from .elementary_numba import compiled
+
+# Entries of a block: terms of a sum, so that a panel of `right` stays in the first cache; rows of `left` in the second.
+DEPTH = 128
+HEIGHT = 256
+
+
+class Tile(NamedTuple):
+    """Entries of `out` that are held in registers: ``rows`` x (``vectors`` of ``lanes`` each)."""
+
+    rows: int
+    vectors: int
+    lanes: int
+
+    @property
+    def columns(self):
+        """Width of the tile in entries."""
+        return self.vectors * self.lanes
+
+
+@cache
+def tile_of(dtype):
+    """The tile that fits the registers of the processor that Numba compiles for."""
+    _, _, features = cpu_target.target_context.codegen().magic_tuple()
+    size = np.dtype(dtype).itemsize
+    if "+avx512f" in features:
+        return Tile(rows=8, vectors=3, lanes=64 // size)
+    return Tile(rows=4, vectors=2, lanes=(32 if "+avx" in features.split(",") else 16) // size)
+
+
+@intrinsic
+def view(typingctx, buffer, offset, rows, columns):
+    """``buffer[offset : offset + rows * columns].reshape(rows, columns)`` of a contiguous 1-D array, unchecked."""
+    array = types.Array(buffer.dtype, 2, "C", readonly=not buffer.mutable)
+
+    def codegen(context, builder, signature, arguments):
+        whole, start, n_rows, n_columns = arguments
+        data = builder.gep(make_array(signature.args[0])(context, builder, whole).data, [start])
+        size = context.get_constant(types.intp, context.get_abi_sizeof(context.get_data_type(buffer.dtype)))
+        made = make_array(array)(context, builder)
+        strides = [builder.mul(n_columns, size), size]
+        populate_array(made, data=data, shape=[n_rows, n_columns], strides=strides, itemsize=size, meminfo=None)
+        return made._getvalue()
+
+    return array(buffer, types.intp, types.intp, types.intp), codegen
+
+
+@cache
+def tile_product_for(dtype):
+    """The innermost loop for float64 or float32, as a function that compiled code may call.
+
+    ``tile_product(panels, left, right, out, corner, stride, depth)``: the packed entries of a term stand at ``left`` and
+    ``right`` in `panels`, ``rows`` and ``columns`` of them; the tile at ``corner`` in `out`, its rows ``stride`` apart.
+    """
+    tile = tile_of(dtype)
+
+    @intrinsic
+    def tile_product(typingctx, panels, left, right, out, corner, stride, depth):
+        signature = types.void(panels, types.intp, types.intp, out, types.intp, types.intp, types.intp)
+
+        def codegen(context, builder, signature, arguments):
+            panels, left, right, out, corner, stride, depth = arguments
+            data = make_array(signature.args[0])(context, builder, panels).data
+            out = make_array(signature.args[3])(context, builder, out).data
+            emit = _Emitter(builder, {"float64": ir.DoubleType(), "float32": ir.FloatType()}[dtype], tile)
+            emit.tile(*(builder.gep(*at) for at in ((data, [left]), (data, [right]), (out, [corner]))), stride, depth)
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return tile_product
+
+
+class _Emitter:
+    """Writes the instructions of `tile_product`."""
+
+    def __init__(self, builder, number, tile):
+        self.builder, self.tile_shape = builder, tile
+        self.vector = ir.VectorType(number, tile.lanes)
+        self.align = {ir.DoubleType(): 8, ir.FloatType(): 4}[number]
+
+    def tile(self, left, right, out, stride, depth):
+        """Loads the tile, adds the outer products of `depth` terms to it, in order, and stores it."""
+        builder, (rows, vectors, lanes), index = self.builder, self.tile_shape, ir.IntType(64)
+        entries = [(row, column) for row in range(rows) for column in range(vectors)]
+        at = {(r, c): builder.gep(out, [builder.add(builder.mul(stride, index(r)), index(c * lanes))]) for r, c in entries}
+        sums = {entry: cgutils.alloca_once_value(builder, self.load(at[entry])) for entry in entries}
+        with cgutils.for_range(builder, depth) as loop:
+            left_t = builder.gep(left, [builder.mul(loop.index, index(rows))])
+            right_t = builder.gep(right, [builder.mul(loop.index, index(vectors * lanes))])
+            b = [self.load(builder.gep(right_t, [index(column * lanes)])) for column in range(vectors)]
+            for row in range(rows):
+                a = self.broadcast(builder.load(builder.gep(left_t, [index(row)])))
+                for column in range(vectors):
+                    total = builder.load(sums[row, column])
+                    builder.store(builder.fadd(total, builder.fmul(a, b[column])), sums[row, column])
+        for entry in entries:
+            self.store(builder.load(sums[entry]), at[entry])
+
+    def load(self, pointer):
+        return self.builder.load(self.builder.bitcast(pointer, self.vector.as_pointer()), align=self.align)
+
+    def store(self, value, pointer):
+        self.builder.store(value, self.builder.bitcast(pointer, self.vector.as_pointer()), align=self.align)
+
+    def broadcast(self, number):
+        undefined, lanes = ir.Constant(self.vector, ir.Undefined), ir.VectorType(ir.IntType(32), self.tile_shape.lanes)
+        first = self.builder.insert_element(undefined, number, ir.IntType(32)(0))
+        return self.builder.shuffle_vector(first, undefined, ir.Constant(lanes, [0] * self.tile_shape.lanes))
+
+
+# From here on ordinary code; `functions` gives it the tile's ROWS and COLUMNS, `tile_product`, and `prange`.
+
+ROWS, COLUMNS = 4, 4
+prange = range
+
+
+def pack(source, stride_t, stride_i, depth, count, width, panels, start):
+    """Copies source[t * stride_t + i * stride_i], t < depth, i < count, into panels of `width` entries per term.
+
+    A panel holds the entries of one term after those of another, filled up with 0; ``panels[start:]`` gets them.
+    """
+    zero = panels.dtype.type(0)
+    for first in range(0, count, width):
+        here = min(width, count - first)
+        panel = view(panels, start + first * depth, depth, width)
+        if here < width:
+            panel[:, here:] = zero
+        if stride_t == 1:
+            for i in range(here):
+                row = view(source, (first + i) * stride_i, 1, depth)
+                for t in range(depth):
+                    panel[t, i] = row[0, t]
+        elif stride_i == 1:
+            for t in range(depth):
+                row = view(source, t * stride_t + first, 1, here)
+                for i in range(here):
+                    panel[t, i] = row[0, i]
+        else:
+            for t in range(depth):
+                for i in range(here):
+                    panel[t, i] = source[t * stride_t + (first + i) * stride_i]
+
+
+def add_block(panels, left, right, step, tile, depth, out, origin, stride_i, stride_j, rows, columns):
+    """Adds `depth` terms to the rows of a block of `out`.
+
+    `left`, `right`, `tile`: where in `panels` the packed block, the packed columns (a panel every `step`), and room
+    for one tile are. `origin`: where in `out` the block begins.
+    """
+    for j in range(0, columns, COLUMNS):
+        width, right_panel = min(COLUMNS, columns - j), right + (j // COLUMNS) * step
+        for i in range(0, rows, ROWS):
+            height, left_panel, corner = min(ROWS, rows - i), left + i * depth, origin + i * stride_i + j * stride_j
+            if height == ROWS and width == COLUMNS and stride_j == 1:
+                tile_product(panels, left_panel, right_panel, out, corner, stride_i, depth)
+                continue
+            edge = view(panels, tile, ROWS, COLUMNS)
+            for r in range(height):
+                for c in range(width):
+                    edge[r, c] = out[corner + r * stride_i + c * stride_j]
+            tile_product(panels, left_panel, right_panel, panels, tile, COLUMNS, depth)
+            for r in range(height):
+                for c in range(width):
+                    out[corner + r * stride_i + c * stride_j] = edge[r, c]
+
+
+def product(left, left_t, left_i, right, right_t, right_j, out, out_i, out_j, depth, rows, columns, panels, workers):
+    """out[i, j] <- (out[i, j] + left[0, i] right[0, j]) + left[1, i] right[1, j] + ..., t = 0 .. depth - 1
+
+    NumPy, but for the order: ``out += left.T @ right``
+
+    Parameters
+    ----------
+    left, right, out : 1-D arrays
+        left[t, i] is ``left[t * left_t + i * left_i]``; right and out likewise.
+    depth, rows, columns : int
+        Number of t, i and j.
+    panels : 1-D array
+        Room to work in, of `room` entries.
+    workers : int
+        Among how many the rows are divided; no sum depends on it.
+    """
+    if turned(rows, columns):
+        left, left_t, left_i, right, right_t, right_j = right, right_t, right_j, left, left_t, left_i
+        rows, columns, out_i, out_j = columns, rows, out_j, out_i
+    pack(right, right_t, right_j, depth, columns, np.int64(COLUMNS), panels, np.int64(0))
+    share = -(-rows // (workers * ROWS)) * ROWS
+    for worker in prange(workers):
+        first = np.int64(worker) * share
+        part = (np.int64(worker), first, min(rows, first + share))
+        product_part(left, left_t, left_i, out, out_i, out_j, depth, columns, panels, part)
+
+
+def product_part(left, left_t, left_i, out, out_i, out_j, depth, columns, panels, part):
+    """The rows of one worker: its number, its first row, and the row after its last."""
+    worker, first, last = part
+    block = depth * (-(-columns // COLUMNS) * COLUMNS) + worker * (HEIGHT * DEPTH + ROWS * COLUMNS)
+    tile = block + HEIGHT * DEPTH
+    for top in range(first, last, HEIGHT):
+        height, corner = min(HEIGHT, last - top), top * out_i
+        for t in range(0, depth, DEPTH):
+            terms, begin = min(DEPTH, depth - t), t * left_t + top * left_i
+            pack(left[begin:], left_t, left_i, terms, height, np.int64(ROWS), panels, block)
+            add_block(
+                panels, block, t * COLUMNS, depth * COLUMNS, tile, terms, out, corner, out_i, out_j, height, columns
+            )
+
+
+def turned(rows, columns):
+    """Whether the tiles lie the other way, rows of `out` along the vectors: where fewer entries are wasted so."""
+    upright = -(-rows // ROWS) * ROWS * (-(-columns // COLUMNS) * COLUMNS)
+    return -(-columns // ROWS) * ROWS * (-(-rows // COLUMNS) * COLUMNS) < upright
+
+
+def room(depth, rows, columns, workers, dtype):
+    """Entries that `product` needs in `panels`, at most."""
+    tile = tile_of(dtype)
+    widest = -(-max(rows, columns) // tile.columns) * tile.columns
+    return depth * widest + workers * (HEIGHT * DEPTH + tile.rows * tile.columns)
+
+
+@cache
+def functions(dtype, shared=False):
+    """`product`, compiled for a dtype; `shared`: with threads."""
+    tile = tile_of(dtype)
+    names = {"ROWS": tile.rows, "COLUMNS": tile.columns, "tile_product": tile_product_for(dtype)}
+    label = f"{dtype}_{tile.rows}x{tile.columns}"
+    for function in (turned, add_block):
+        names[function.__name__] = compiled(function, names, label, inline="always", cache=False)
+    for function in (pack, product_part):
+        names[function.__name__] = compiled(function, names, label)
+    if not shared:
+        return compiled(product, names, label)
+    return compiled(product, names | {"prange": numba.prange}, f"{label}_shared", parallel=True)

@@ -1,0 +1,91 @@
+"""``backprop-ref compare``: says EXACT where it is, and where a difference starts where it is not."""
+
+import json
+
+import numpy as np
+import pytest
+from helpers import parameters, samples
+
+import backprop_ref as br
+from backprop_ref.backends.arithmetic import Reproducible
+from backprop_ref.backends.numpy import NumpyBackend
+from backprop_ref.cli import run
+from backprop_ref.experiments.compare import _ulp, compare
+
+NETWORK = br.Network([3, 5, 4], ["tanh", "softmax"], "ce")
+HOW = {"batch_size": 7, "optimizer": br.SGD(0.1)}
+
+
+class Reordered(NumpyBackend):
+    """Sums of layer inputs taken from the other end."""
+
+    def __init__(self, numerics, device, threads):
+        super().__init__(np, Reproducible(np))
+
+    def affine_forward(self, a, W, b):
+        return super().affine_forward(a[:, ::-1], W[::-1], b)
+
+
+def test_exact_backends_are_called_exact():
+    params, (x, y) = parameters(NETWORK), samples(NETWORK, 21)
+    for row in compare(NETWORK, params, x, y, ["numpy", "array_api_strict", "numba"], **HOW):
+        assert row.all_exact
+        assert (row.first, row.largest_ulp, row.largest_relative) == (None, 0.0, 0.0)
+        assert row.gradients == br.value_and_grad(NETWORK, params, x[:7], y[:7], numerics="reproducible")[1].sha256()
+        assert row.step_seconds > 0.0
+
+
+def test_a_difference_is_found_where_it_starts():
+    params, (x, y) = parameters(NETWORK), samples(NETWORK, 21)
+    (row,) = compare(NETWORK, params, x, y, ["test_compare:Reordered"], **HOW)
+    assert not row.all_exact
+    assert (row.first.quantity, row.first.layer) == ("z", 0)
+    right, wrong = (
+        br.trace(NETWORK, params, x[:7], y[:7], numerics="reproducible", backend=name).z[0]
+        for name in ("numpy", "test_compare:Reordered")
+    )
+    assert row.first.entry == tuple(np.argwhere(right != wrong)[0])
+    assert row.first.ulp >= 1.0
+
+
+def test_what_cannot_be_used_is_left_out_with_its_reason():
+    params, (x, y) = parameters(NETWORK), samples(NETWORK, 21)
+    (row,) = compare(NETWORK, params, x, y, ["absent_module:thing"], **HOW)
+    assert not row.usable
+    assert "cannot import 'absent_module'" in row.reason
+
+
+def test_ulp_counts_representable_numbers():
+    one = np.array([1.0, -0.0, 0.0, np.nan, np.inf, -1e-323])
+    other = np.array([np.nextafter(1.0, 2.0), 0.0, 5e-324, 0.0, 1.7976931348623157e308, 1e-323])
+    assert _ulp(one, other).tolist() == [1.0, 1.0, 1.0, np.inf, 1.0, 5.0]
+
+
+@pytest.mark.parametrize(("numerics", "status"), [("reproducible", 1), ("fast", 0)])
+def test_the_exit_status_says_whether_they_agree(capsys, numerics, status, monkeypatch, tmp_path):
+    (tmp_path / "theirs.py").write_text(
+        "import numpy as np\nfrom backprop_ref.backends.arithmetic import Fast\nfrom backprop_ref.backends.numpy import NumpyBackend\n"
+        "class Off(NumpyBackend):\n"
+        "    def __init__(self, numerics): super().__init__(np, Fast(np)); self.numerics = numerics\n"
+        "    def affine_forward(self, a, W, b): return super().affine_forward(a, W, b) + 1e-9\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    arguments = ["compare", "iris", "--backends", "numpy,theirs:Off", "--numerics", numerics, "--json"]
+    assert run(arguments) == status
+    document = json.loads(capsys.readouterr().out)
+    assert document["ok"] is False
+    assert document["backends"][1]["first"]["quantity"] == "z"
+
+
+def test_the_table_names_layer_entry_and_distance(capsys):
+    assert run(["compare", "iris", "--backends", "numpy,test_compare:Reordered", "--activation", "tanh"]) == 1
+    printed = capsys.readouterr().out
+    assert "test_compare:Reordered: differs first in z of layer 0 at [" in printed
+    assert "NOT identical" in printed
+    assert run(["compare", "iris", "--backends", "numpy,numba"]) == 0
+    assert "identical on every backend" in capsys.readouterr().out
+
+
+def test_wrong_usage(capsys):
+    assert run(["compare", "iris", "--backends", "numpi"]) == 2
+    assert "did you mean 'numpy'" in capsys.readouterr().err

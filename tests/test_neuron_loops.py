@@ -1,0 +1,255 @@
+"""The per-neuron loops: the order they promise, one source for Python and Numba, threads, and what is compiled."""
+
+import inspect
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+from backprop_ref.kernels import elementary, elementary_numba, neuron_loops
+
+import backprop_ref as br
+from backprop_ref.backends.numba import loops
+
+each_dtype = pytest.mark.parametrize("dtype", ["float64", "float32"])
+LOOPS = {
+    name: function
+    for name, function in vars(neuron_loops).items()
+    if inspect.isfunction(function) and name.endswith(("_forward", "_backward", "_backward_input"))
+}
+
+
+@pytest.fixture(params=["python", "numba"])
+def backend(request):
+    return br.get_backend(request.param, "reproducible", threads=1)
+
+
+@each_dtype
+def test_sums_are_in_order(backend, dtype):
+    """With h half the distance from 1 to the next number: 1 + h + h = 1, and h + h + 1 is above 1."""
+    h = np.finfo(dtype).eps / 2
+    up, down = np.array([[1.0, h, h]], dtype), np.array([[h, h, 1.0]], dtype)
+    one = np.ones((3, 1), dtype)
+    zero = np.zeros(1, dtype)
+    assert backend.affine_forward(up, one, zero) == 1.0
+    assert backend.affine_forward(down, one, zero) > 1.0
+    assert backend.affine_forward(up[:, 1:], one[1:], np.ones(1, dtype)) == 1.0  # it starts at b
+    for row, above in ((up, False), (down, True)):
+        (dW,), (db,) = backend.affine_backward(row.T.copy(), one)
+        assert (dW > 1.0, db > 1.0) == (above, above)
+        assert (backend.affine_backward_input(row, one.T.copy()) > 1.0) == above
+        y = np.sqrt(row)
+        total = backend.loss_forward("sum_squared_error", "linear", y, y, 0.0 * y)
+        squares = y * y
+        assert total == (squares[0, 0] + squares[0, 1]) + squares[0, 2]
+
+
+@each_dtype
+def test_sums_start_at_plus_zero(backend, dtype):
+    minus = np.array([[-0.0]], dtype)
+    one = np.ones((1, 1), dtype)
+    for made in (*backend.affine_backward(minus, one), backend.affine_backward_input(minus, one)):
+        assert not np.signbit(made).any()
+    assert np.signbit(backend.affine_forward(minus, one, minus[0])).all()  # -0 + -0 * 1, from b
+    assert not np.signbit(backend.activation_forward("relu", minus)).any()
+
+
+@each_dtype
+def test_products_are_rounded_before_they_are_added(backend, dtype):
+    """(1 + h)(1 - h) = 1 - h^2 rounds to 1, so 1 is left of it less 0; fused, -h^2 would remain."""
+    h = np.finfo(dtype).eps
+    a, W, b = (np.full(shape, value, dtype) for shape, value in (((1, 1), 1 + h), ((1, 1), 1 - h), ((1,), -1)))
+    assert backend.affine_forward(a, W, b) == 0.0
+
+
+def test_numba_compiles_the_very_functions():
+    compiled = loops("float64")
+    for name, function in LOOPS.items():
+        assert compiled[name].py_func.__code__ is function.__code__
+    assert {f"{name}_{half}" for name in br.network.ACTIVATIONS for half in ("forward", "backward")} < set(LOOPS)
+
+
+def arguments(name, dtype):
+    """Numba types for a loop's arguments, by their names."""
+    real = getattr(numba.types, dtype)
+    kinds = {"n": real, "loss": numba.types.Array(real, 0, "C"), "b": real[::1], "db": real[::1]}
+    return tuple(kinds.get(argument, real[:, ::1]) for argument in inspect.signature(LOOPS[name]).parameters)
+
+
+@each_dtype
+def test_compiled_code_stays_in_its_dtype_and_fuses_nothing(dtype):
+    """No float64 in float32 code, no fast-math flag, no fused multiply-add: by type, by LLVM and by instruction."""
+    other, word = {"float64": ("float32", " float "), "float32": ("float64", " double ")}[dtype]
+    for name in LOOPS:
+        dispatcher = loops(dtype, keep=False)[name]
+        dispatcher.compile(arguments(name, dtype))
+        (made,) = dispatcher.overloads.values()
+        types = {str(kind) for kind in made.type_annotation.typemap.values()}
+        assert not [kind for kind in types if other in kind or "complex" in kind], name
+        (text,) = dispatcher.inspect_llvm().values()
+        text = "".join(part for part in text.split("\ndefine ") if "cpython" not in part.partition("(")[0])
+        assert f"_{name}" in text.replace("$", "")
+        assert word not in text, name
+        assert not any(flag in text for flag in (" fast ", "reassoc", "contract", "llvm.fma", "llvm.fmuladd")), name
+        (assembly,) = dispatcher.inspect_asm().values()
+        assert not any(fused in assembly for fused in ("vfmadd", "vfnmadd", "vfmsub", "fmadd", "fmla")), name
+
+
+# Threads.
+
+
+def large(dtype="float64"):
+    """A layer that is large enough for threads, and what numpy makes of it."""
+    rng = np.random.Generator(np.random.PCG64(1))
+    a, W, delta = (rng.random(shape).astype(dtype) - 0.5 for shape in ((65, 130), (130, 67), (65, 67)))
+    return a, W, W[0].copy(), delta
+
+
+def pairs(backend, a, W, b, delta):
+    with backend.scope():
+        z, da = backend.affine_forward(a, W, b), backend.affine_backward_input(delta, W)
+        return [array.tobytes() for array in (z, *backend.affine_backward(delta, a), da)]
+
+
+needs_two = pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="Numba was started with one thread")
+
+
+@needs_two
+@each_dtype
+def test_one_and_two_threads_give_the_same_bits(dtype):
+    expected = pairs(br.get_backend("numpy", "reproducible"), *large(dtype))
+    for threads in (1, 2, None):
+        assert pairs(br.get_backend("numba", "reproducible", threads=threads), *large(dtype)) == expected
+
+
+@needs_two
+def test_large_layers_alone_use_threads(monkeypatch):
+    module = sys.modules["backprop_ref.backends.numba"]
+    asked = []
+    monkeypatch.setattr(module, "loops", lambda dtype, shared=False: asked.append(shared) or loops(dtype, shared))
+    for threads, shared in ((1, False), (2, True)):
+        asked.clear()
+        pairs(br.get_backend("numba", "reproducible", threads=threads), *large())
+        assert asked == [shared] * 3
+    asked.clear()
+    pairs(br.get_backend("numba", threads=2), *(array[:5, :5] for array in large()[:2]), np.ones(5), np.ones((5, 5)))
+    assert asked == [False] * 3
+
+
+@needs_two
+def test_the_number_of_threads_is_restored():
+    before = numba.get_num_threads()
+    for threads in (2, 1):
+        with br.get_backend("numba", threads=threads).scope():
+            pass
+        assert numba.get_num_threads() == before
+
+
+def test_more_threads_than_numba_has_are_refused():
+    most = numba.config.NUMBA_NUM_THREADS
+    with pytest.raises(br.InvalidInput, match=f"cannot use {most + 1} threads: Numba was started with {most};"):
+        br.get_backend("numba", threads=most + 1)
+
+
+@pytest.mark.parametrize("name", ["numba", "python"])
+def test_another_device_is_refused(name):
+    with pytest.raises(br.InvalidInput, match=f"backend {name} has no device 'cuda': its only device is cpu"):
+        br.get_backend(name, device="cuda")
+
+
+def test_an_unknown_activation_is_refused(backend):
+    with pytest.raises(br.InvalidInput, match="unknown activation 'sigmund': did you mean 'sigmoid'"):
+        backend.activation_forward("sigmund", np.ones((1, 1)))
+
+
+TOGETHER = """
+import sys, threading, test_neuron_loops as t, backprop_ref as br
+backend = br.get_backend("numba", "reproducible", threads=2)
+expected = t.pairs(br.get_backend("numpy", "reproducible"), *t.large())
+wrong = []
+def work():
+    for _ in range(30):
+        if t.pairs(backend, *t.large()) != expected:
+            wrong.append(1)
+threads = [threading.Thread(target=work) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(len(wrong))
+"""
+
+
+def fresh(code, **variables):
+    """What a fresh Python prints, with these environment variables."""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), **variables}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout.strip()
+
+
+def test_several_threads_at_once_are_safe():
+    """Numba's own pool ends the process when it is entered twice."""
+    assert fresh(TOGETHER, NUMBA_NUM_THREADS="2", NUMBA_THREADING_LAYER="workqueue") == "0"
+
+
+# What is kept on disk.
+
+STEP = """
+import backprop_ref as br, numpy as np
+from backprop_ref.backends.numba import loops
+from backprop_ref.kernels import elementary_numba
+network = br.Network([2, 3, 1], ["tanh", "sigmoid"], "bce")
+params = network.init(seed=1)
+br.value_and_grad(network, params, np.ones((4, 2)), np.ones((4, 1)), backend="numba", numerics="reproducible")
+everything = [*loops("float64").values(), *elementary_numba.functions("float64")]
+count = lambda name: sum(sum(getattr(f.stats, name).values()) for f in everything if hasattr(f, "stats"))
+print(count("cache_hits"), count("cache_misses"), sum(len(f.overloads) for f in everything if hasattr(f, "overloads")))
+"""
+
+
+def test_a_second_process_compiles_nothing(tmp_path):
+    """Every function it runs is loaded; and the inner ones, kept as parts of these, are not even looked at."""
+    first, second = (fresh(STEP, NUMBA_CACHE_DIR=str(tmp_path)).split() for _ in range(2))
+    assert int(first[1]) > 5
+    hits, misses, overloads = map(int, second)
+    assert misses == 0
+    assert hits == overloads > 5
+
+
+def test_where_nothing_can_be_kept_it_is_compiled_all_the_same():
+    space = {}
+    exec(compile("def double(x):\n    return x + x", "no such file", "exec"), space)
+    assert elementary_numba.compiled(space["double"], {}, "float64")(2.0) == 4.0
+
+
+def test_a_closure_is_refused():
+    number = 1.0
+    with pytest.raises(TypeError, match="has a closure"):
+        elementary_numba.compiled(lambda: number, {}, "float64")
+
+
+def test_names_are_of_one_function_each():
+    """Linked code is told apart by names: the same name must not stand for two functions, in whatever process."""
+    made = [f for dtype in ("float64", "float32") for f in (*elementary_numba.functions(dtype), *loops(dtype).values())]
+    made += list(loops("float64", shared=True).values())
+    names = {id(f.py_func): f.py_func.__qualname__ for f in made if hasattr(f, "py_func")}
+    assert len(set(names.values())) == len(names)
+
+
+@each_dtype
+@pytest.mark.parametrize("name", elementary.Elementary._fields)
+def test_compiled_elementary_functions_have_the_bits_of_the_arrays(name, dtype):
+    x = np.concatenate([np.linspace(-80.0, 80.0, 801), 2.0 ** np.arange(-140, 120), [0.0, -0.0, np.inf, -np.inf]])
+    x = {"cospi": np.linspace(0, 1, 801), "log": abs(x), "log1p": abs(x)}.get(name, x).astype(dtype)
+    function = getattr(elementary_numba.functions(dtype), name)
+    with np.errstate(all="ignore"):
+        expected = getattr(elementary.for_numpy(dtype), name)(x)
+    got = np.array([function(value) for value in x], dtype)
+    assert got.tobytes() == expected.tobytes()
+
+
+def test_importing_the_package_does_not_import_numba():
+    code = "import sys, backprop_ref, backprop_ref.kernels.neuron_loops; print('numba' in sys.modules)"
+    assert fresh(code) == "False"
