@@ -12,12 +12,14 @@ import subprocess
 import sys
 import termios
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import yaml
 
 import backprop_ref as br
+from backprop_ref import progress
 from backprop_ref.backends import names
 from backprop_ref.cli import run
 from backprop_ref.cli.app import command as command_line
@@ -176,7 +178,8 @@ def test_patience_stops_early_and_keeps_the_best(train):
 @pytest.mark.parametrize("name", ["iris", "digits"])
 def test_the_csv_file_of_a_set_trains_the_same_network(command, train, folder, name):
     command("data", name, "--out", "f.csv")
-    built_in, from_file = train(name, "--epochs", "2"), train("--data-path", "f.csv", "--epochs", "2")
+    built_in = train(name, "--epochs", "2")
+    from_file = train("--data-path", "f.csv", "--config", f"{built_in['run_dir']}/config.yaml")
     assert from_file["sha256"] == built_in["sha256"]
     assert from_file["test"] == built_in["test"]
 
@@ -199,7 +202,7 @@ def test_divergence_keeps_the_history_and_says_why(folder, capsys):
 
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
 def test_a_run_that_was_stopped_goes_on_to_the_same_bits(train, folder, sent, status):
-    options = ["--hidden-size", "16", "--optimizer", "adam", "--validation-size", "0.2"]
+    options = ["--hidden-size", "16", "--optimizer", "adam", "--schedule", "constant", "--validation-size", "0.2"]
     process = start("train", "digits", *options, *FOREVER, "--run-dir", "run", "--json", stderr=subprocess.PIPE)
     while not (folder / "run/checkpoint.safetensors").exists():
         assert process.poll() is None
@@ -419,6 +422,18 @@ def test_a_short_run_shows_none():
     assert "2 epochs" in process.communicate()[0]
     assert (process.returncode, read_until(ours, b"\0")) == (0, b"")
     os.close(ours)
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0.19, False), (0.21, True)])
+def test_progress_is_for_what_takes_over_two_seconds(monkeypatch, seconds, shown):
+    now = 0.0
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(progress, "_rich_bar", made := Mock())
+    with progress.Bar("epoch", 10, wanted=True) as bar:
+        for epoch in range(1, 11):
+            now = epoch * seconds
+            bar.update(epoch)
+    assert made.called == shown
 
 
 def test_nobody_reading_is_no_error():

@@ -155,6 +155,12 @@ def test_a_plain_split(n, share, seed):
     assert len(out) == min(round(share * n), n - 1)
 
 
+def test_the_largest_remainder_gives_one_row_more():
+    labels = np.repeat([0, 1, 2], [10, 4, 2])
+    # shares of 3.0, 1.2 and 0.6, and 4.8 of all
+    assert np.bincount(labels[split(16, 0.3, Stream(1, "split"), labels)[1]]).tolist() == [3, 1, 1]
+
+
 def test_a_split_gives_each_class_its_share_and_depends_on_the_seed():
     labels = np.repeat([0, 1, 2], [50, 30, 20])
     outs = [split(100, 0.2, Stream(seed, "split"), labels)[1] for seed in (1, 1, 2)]

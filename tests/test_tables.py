@@ -162,6 +162,7 @@ def test_regression_takes_the_label_as_numbers(file):
         ("a,c\n1,x\n2,nan\n", "line 3, column c: 'nan' is no class"),
         ("a,b,c\n" + "9" * 5000 + ",2,x\n1,2,y\n", "line 2, column a: '999"),
         ('a,b,c\n1,2,"x\ny"\n2,three,x\n', "line 4, column b: 'three'"),
+        ('a,b,c\n1,2,x\n2,three,"x\ny"\n', "line 3, column b: 'three'"),
         ('a,b,c\n1,2,"x\n2,3,y\n', "line 2: not CSV (unexpected end of data)"),
         ('a,b,c\n1,2,x\n1,2,"x"z\n', "line 3: not CSV"),
         ("a,b,c\n1,2," + "x" * 200000 + "\n", "line 2: not CSV (field larger"),
