@@ -1,7 +1,6 @@
 """The files of a training run: checkpoint.safetensors, from which it goes on to the same bits, and history.csv."""
 
 import csv
-import hashlib
 import io
 
 import numpy as np
@@ -15,6 +14,8 @@ CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.csv"
 
 def fingerprint(*arrays):
     """Hash of the values, shapes and dtypes of the arrays that a run trains on."""
+    import hashlib
+
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(f"{array.dtype.str}{array.shape}".encode())

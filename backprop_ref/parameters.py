@@ -1,6 +1,5 @@
 """Every weight and bias of a network as views of one flat vector; initial values; the hash; files."""
 
-import hashlib
 import json
 import math
 from typing import NamedTuple
@@ -85,6 +84,8 @@ class Parameters:
 
     def sha256(self):
         """Hash of `flat` in little-endian IEEE bytes, and of nothing else; −0 and +0 differ."""
+        import hashlib
+
         return hashlib.sha256(self.flat.astype(self.dtype.newbyteorder("<")).tobytes()).hexdigest()
 
     def __repr__(self):

@@ -83,7 +83,10 @@ class History(NamedTuple):
 
 
 class Room(NamedTuple):
-    """Buffers, all 1-D: a of all layers, y, z of one layer, e, delta, da, top, total; gradients, those of a shard, panels."""
+    """Buffers, all 1-D: a of all layers, y, z of one layer, e, delta, da, top, total; gradients, those of a shard, panels.
+
+    `sums` is float64; `work` is for `fused_fixed`, which needs no other.
+    """
 
     a: Any
     y: Any
@@ -97,6 +100,7 @@ class Room(NamedTuple):
     part: Any
     panels: Any
     sums: Any
+    work: Any
 
 
 def make_room(plan, n_parameters, dtype):
@@ -110,7 +114,7 @@ def make_room(plan, n_parameters, dtype):
     )
     lengths = (sum(sizes) * m, sizes[-1] * m, *[widest] * 4, m + VECTOR, m + VECTOR, n_parameters)
     arrays = [np.zeros(length, dtype) for length in (*lengths, n_parameters if plan.shards > 1 else 0)]
-    return Room(*arrays, np.empty(panels, dtype), np.zeros(sizes[-1]))
+    return Room(*arrays, np.empty(panels, dtype), np.zeros(sizes[-1]), np.empty(0, dtype))
 
 
 def _products(n_in, n_out, m):

@@ -154,7 +154,8 @@ def activation_forward(activation, n_out, m, z, a, e, top, total):
             e[i] = -abs(z[i])
         exp_all(e, size)
         for i in range(size):
-            a[i] = (one if z[i] >= zero else e[i]) / (one + e[i])
+            z_i, e_i = z[i], e[i]
+            a[i] = (one if z_i >= zero else e_i) / (one + e_i)
     elif activation == TANH:
         for i in range(size):
             e[i] = z[i]
@@ -163,10 +164,13 @@ def activation_forward(activation, n_out, m, z, a, e, top, total):
             a[i] = e[i]
     elif activation == RELU:
         for i in range(size):
-            a[i] = zero if z[i] <= zero else z[i]
+            z_i = z[i]
+            a[i] = zero if z_i <= zero else z_i
     elif activation == LEAKY_RELU:
         for i in range(size):
-            a[i] = z[i] if z[i] > zero else slope * z[i]
+            z_i = z[i]
+            below = slope * z_i
+            a[i] = z_i if z_i > zero else below
     elif activation == SOFTMAX:
         softmax_forward(n_out, m, z, a, e, top, total)
     else:
@@ -183,7 +187,8 @@ def softmax_forward(n_out, m, z, a, e, top, total):
         total[s] = zero
     for j in range(1, n_out):
         for s in range(m):
-            top[s] = z_js[j, s] if z_js[j, s] > top[s] else top[s]
+            z_i, top_i = z_js[j, s], top[s]
+            top[s] = z_i if z_i > top_i else top_i
     for j in range(n_out):
         for s in range(m):
             e_js[j, s] = z_js[j, s] - top[s]
@@ -209,10 +214,13 @@ def activation_backward(activation, n_out, m, a, delta, total):
             delta[i] = delta[i] * (one - a[i] * a[i])
     elif activation == RELU:
         for i in range(size):
-            delta[i] = zero if a[i] <= zero else delta[i]
+            a_i, da_i = a[i], delta[i]
+            delta[i] = zero if a_i <= zero else da_i
     elif activation == LEAKY_RELU:
         for i in range(size):
-            delta[i] = delta[i] if a[i] > zero else slope * delta[i]
+            a_i, da_i = a[i], delta[i]
+            below = slope * da_i
+            delta[i] = da_i if a_i > zero else below
     elif activation == SOFTMAX:
         softmax_backward(n_out, m, a, delta, total)
 
@@ -287,7 +295,8 @@ def loss_backward(loss, activation, n_out, m, z, a, y, n, e, total, delta):
                 delta_js[j, s] = (a_js[j, s] * total[s] - y_js[j, s]) / n
     elif loss == SIGMOID_CROSS_ENTROPY:
         for i in range(size):
-            delta[i] = -(y[i] * ((one if -z[i] >= zero else e[i]) / (one + e[i]))) / n
+            z_i, e_i = z[i], e[i]
+            delta[i] = -(y[i] * ((one if -z_i >= zero else e_i) / (one + e_i))) / n
     else:
         for i in range(size):
             delta[i] = (a[i] - y[i]) / n
@@ -369,10 +378,12 @@ def all_finite(x):
 
 
 # Compiled apart and linked once, or copied into their only caller: compiling takes longer with every level of calls.
-_APART = (
-    *(exp_all, log_all, log1p_all, tanh_all, softmax_forward, activation_forward, softmax_backward, activation_backward),
-    *(loss_forward, loss_backward, add_decay, update, largest, measure, all_finite),
+_ALL = (exp_all, log_all, log1p_all, tanh_all)
+OVER_SAMPLES = (
+    *(softmax_forward, activation_forward, softmax_backward, activation_backward, loss_forward, loss_backward),
+    *(largest, measure),
 )
+_APART = (*_ALL, *OVER_SAMPLES, add_decay, update, all_finite)
 _COPIED = (affine_forward, affine_backward, affine_backward_input)
 
 SOURCES = (__file__, fused_panels.__file__, neuron_loops.__file__)

@@ -70,6 +70,22 @@ def view(typingctx, buffer, offset, rows, columns):
     return array(buffer, types.intp, types.intp, types.intp), codegen
 
 
+@intrinsic
+def part(typingctx, buffer, offset, length):
+    """``buffer[offset : offset + length]`` of a contiguous 1-D array, unchecked."""
+    array = types.Array(buffer.dtype, 1, "C", readonly=not buffer.mutable)
+
+    def codegen(context, builder, signature, arguments):
+        whole, start, size = arguments
+        data = builder.gep(make_array(signature.args[0])(context, builder, whole).data, [start])
+        item = context.get_constant(types.intp, context.get_abi_sizeof(context.get_data_type(buffer.dtype)))
+        made = make_array(array)(context, builder)
+        populate_array(made, data=data, shape=[size], strides=[item], itemsize=item, meminfo=None)
+        return made._getvalue()
+
+    return array(buffer, types.intp, types.intp), codegen
+
+
 @cache
 def tile_product_for(dtype):
     """The innermost loop for float64 or float32, as a function that compiled code may call.

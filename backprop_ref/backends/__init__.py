@@ -125,7 +125,8 @@ def _imported(name):
     try:
         found = importlib.import_module(module)
     except ImportError as error:
-        raise InvalidInput(f"backend {name}: cannot import '{module}' ({error}); is its folder on PYTHONPATH?") from error
+        message = f"backend {name}: cannot import '{module}' ({error}); is its folder on PYTHONPATH?"
+        raise InvalidInput(message) from error
     try:
         return functools.reduce(getattr, path.split("."), found)
     except AttributeError as error:

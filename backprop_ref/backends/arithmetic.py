@@ -1,6 +1,8 @@
 """The two arithmetics an `ArrayBackend` can compute in: the namespace's own, or the reproducible one."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -122,7 +124,7 @@ class Reproducible:
 
 
 _PROBED_ROWS = 1000
-_PROBES = {
+_PROBES: dict[str, Callable[..., Any]] = {
     "a sum": lambda x, y, column, powers, p: x + y,
     "a difference": lambda x, y, column, powers, p: x - y,
     "a product": lambda x, y, column, powers, p: x * y,

@@ -74,7 +74,7 @@ class LoopsBackend:
 
     def asarray(self, x, dtype, copy=False):
         """C-contiguous and writeable, so that compiled loops see one kind of array only."""
-        return np.array(x, dtype, order="C") if copy else np.require(x, dtype, "CAWE")
+        return np.array(x, dtype, order="C") if copy else np.require(np.asarray(x), dtype, ["C", "A", "W"])
 
     def to_numpy(self, a):
         return np.asarray(a)

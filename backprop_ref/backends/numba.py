@@ -12,6 +12,9 @@ from backprop_ref.backends.loops import LoopsBackend, numerics_on_cpu
 from backprop_ref.errors import BackendUnavailable, InvalidInput
 from backprop_ref.kernels import elementary_numba, neuron_loops
 
+# What Numba was started with; it cannot be raised later.
+MOST_THREADS: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+
 # From how many multiplications on a loop is shared out among threads: below, waking them costs more.
 SHARED_FROM = 2**18
 _SHARED = ("affine_forward", "affine_backward", "affine_backward_input")
@@ -59,7 +62,7 @@ class NumbaBackend(LoopsBackend):
             numba.set_num_threads(before)
 
     def _has_threads(self):
-        return self.threads != 1 and numba.config.NUMBA_NUM_THREADS > 1 and numba.get_num_threads() > 1
+        return self.threads != 1 and MOST_THREADS > 1 and numba.get_num_threads() > 1
 
 
 @cache
@@ -101,9 +104,9 @@ def loops(dtype, shared=False, keep=True):
 
 def create(arithmetic, device, threads):
     numerics = numerics_on_cpu("numba", arithmetic, device)
-    if threads is not None and threads > numba.config.NUMBA_NUM_THREADS:
+    if threads is not None and threads > MOST_THREADS:
         raise InvalidInput(
-            f"backend numba cannot use {threads} threads: Numba was started with {numba.config.NUMBA_NUM_THREADS}; "
+            f"backend numba cannot use {threads} threads: Numba was started with {MOST_THREADS}; "
             "ask for fewer, or set NUMBA_NUM_THREADS before Python starts"
         )
     return NumbaBackend(numerics, threads)

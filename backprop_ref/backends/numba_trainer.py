@@ -9,7 +9,7 @@ import numba
 import numpy as np
 
 from backprop_ref.backends.array import CROSS_ENTROPY, divisor
-from backprop_ref.kernels import fused_epochs, fused_layers
+from backprop_ref.kernels import fused_epochs, fused_fixed, fused_layers
 
 CALL_SECONDS = 0.05
 SHARED_FROM = fused_layers.SHARED_FROM
@@ -54,7 +54,7 @@ def create(network, optimizer, dtype, batch_size, shards, metric, threads, steps
         Whether sizes and the rest become constants of a program of its own, which has to be compiled first.
     """
     plan = _plan(network, optimizer, batch_size, shards, metric, threads or numba.get_num_threads())
-    return None if plan is None else Trainer(plan, network.n_parameters, dtype)
+    return None if plan is None else Trainer(plan, network.n_parameters, dtype, specialize == 'always')
 
 
 def _plan(network, optimizer, batch_size, shards, metric, workers):
@@ -105,13 +105,17 @@ class Trainer:
         What compiling took when this trainer was made; 0.0 if the program was there already, on disk or in memory.
     """
 
-    def __init__(self, plan, n_parameters, dtype):
+    def __init__(self, plan, n_parameters, dtype, fixed):
         self.plan, self.dtype = plan, np.dtype(dtype)
         self.room = fused_epochs.make_room(plan, n_parameters, dtype)
         self.measures = 1 if plan.metric == fused_layers.ACCURACY else int(plan.layers[-1, 1])
         self.shared = plan.workers > 1
         self.steps = 1
-        self.program, self.compile_seconds = self._compiled(self.shared)
+        shape = fused_fixed.Shape.of(plan) if fixed else None
+        if fixed:
+            _, size = fused_fixed.program(dtype, shape)
+            self.room = self.room._replace(work=np.zeros(size, dtype))
+        self.program, self.compile_seconds = self._compiled(self.shared, shape)
 
     def run(self, params, slots, x, y, orders, learning_rates, poll=lambda: None):
         """Trains `params` and `slots` in place; see `training.PairsTrainer.run`."""
@@ -140,7 +144,7 @@ class Trainer:
         arrays += [np.empty(0, self.dtype)] * (2 - len(arrays))
         return fused_epochs.State(flat, *arrays, slots.get("powers", np.ones(2)))
 
-    def _compiled(self, shared):
+    def _compiled(self, shared, shape):
         """The program for the arguments that `run` gives it, and what compiling it took."""
         none, whole = np.empty((0, 0), self.dtype), np.empty((0, 0), np.int64)
         data = fused_epochs.Data(_locked(none, none.dtype), _locked(none, none.dtype), _locked(whole, np.int64), np.empty(0))
@@ -148,21 +152,21 @@ class Trainer:
         state = fused_epochs.State(flat, flat, flat, np.empty(0))
         history = fused_epochs.History(np.empty(0), np.empty((0, 0)), np.empty(0, np.int64))
         arguments = (self.plan, data, state, history, self.room, 1)
-        return _program(self.dtype.name, shared, tuple(map(numba.typeof, arguments)))
+        return _program(self.dtype.name, shared, shape, tuple(map(numba.typeof, arguments)))
 
 
 @cache
-def _ready(dtype, shared, signature):
-    program = fused_epochs.trainer(dtype, shared)
+def _ready(dtype, shared, shape, signature):
+    program = fused_epochs.trainer(dtype, shared) if shape is None else fused_fixed.program(dtype, shape)[0]
     started = time.perf_counter()
     with _announced(f"compiling the trainer for {dtype}"):
         program.compile(signature)
     return program, time.perf_counter() - started if program.stats.cache_misses else 0.0
 
 
-def _program(dtype, shared, signature):
+def _program(dtype, shared, shape, signature):
     before = _ready.cache_info().misses
-    program, seconds = _ready(dtype, shared, signature)
+    program, seconds = _ready(dtype, shared, shape, signature)
     return program, seconds if _ready.cache_info().misses > before else 0.0
 
 
