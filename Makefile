@@ -7,6 +7,7 @@ BIN := .venv/bin
 extras_setup := test check
 extras_test  := test
 extras_long  := test
+extras_verify-full := test
 extras_lint  := check
 extras_types := test check
 extras_wheel := check
@@ -16,10 +17,10 @@ EXTRAS := $(sort $(foreach goal,$(MAKECMDGOALS),$(extras_$(goal))))
 
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help demo test long check lint types wheel bench setup clean
+.PHONY: help demo test long verify-full check lint types wheel bench setup clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' Makefile
 
 demo: setup ## train on handwritten digits and check the gradients
 	@$(BIN)/backprop-ref demo $(ARGS)
@@ -29,6 +30,9 @@ test: setup ## run the tests
 
 long: setup ## run the classic experiments in full: some minutes
 	@$(BIN)/python -m pytest -m long $(ARGS)
+
+verify-full: setup ## the pinned runs in full, and every network on every backend: some minutes
+	@$(BIN)/python -m pytest -m long tests/test_identical.py $(ARGS)
 
 check: lint types wheel test ## everything that has to pass: lint, types, wheel, test
 

@@ -140,6 +140,18 @@ def compare(
     return compare(dataset, backends, numerics, dtype, steps, json, flags)
 
 
+@app.command(epilog=example("verify --elementary", "verify --elementary --points 1000000"))
+def verify(
+    elementary: Annotated[bool, typer.Option("--elementary", help="Check exp, log, log1p, expm1, tanh.")] = False,
+    points: Annotated[int, typer.Option(min=100, help="Arguments for each function and dtype.")] = 20_000,
+    json: Json = False,
+):
+    """Check the project's own elementary functions against mpmath, in ulp; exit status 1 if one breaks its promise."""
+    from backprop_ref.cli.check import verify
+
+    return verify(elementary, points, json)
+
+
 @app.command(epilog=example("backends --json"))
 def backends(as_json: Json = False):
     """List the backends: usable or not, and why not."""

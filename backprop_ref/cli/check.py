@@ -1,4 +1,4 @@
-"""backprop-ref gradcheck."""
+"""backprop-ref gradcheck and verify."""
 
 import math
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import typer
 
 from backprop_ref.cli import show
+from backprop_ref.conformance.elementary import measure_all
 from backprop_ref.conformance.gradcheck import gradcheck as check
 from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.config import merge
@@ -58,3 +59,27 @@ def _print(network, batch, rows, ok):
     typer.echo("Differences are relative to the tensor's largest entry. The bound is what rounding may do;")
     typer.echo("a right gradient's Taylor slope is 2.")
     typer.echo("gradients ok" if ok else "gradients WRONG: see the rows marked above")
+
+
+def verify(elementary, points, as_json):
+    """Prints the largest error of each elementary function; 1 if one is beyond its limit."""
+    if not elementary:
+        raise InvalidInput("nothing to verify: say what, such as --elementary")
+    found = measure_all(points)
+    if as_json:
+        show.as_json([{**error._asdict(), "ok": error.ok} for error in found])
+    else:
+        rows = [
+            (
+                error.function,
+                error.dtype,
+                f"{error.points:,}",
+                f"{error.ulp:.4f}",
+                repr(error.at),
+                error.limit,
+                "ok" if error.ok else "BROKEN",
+            )
+            for error in found
+        ]
+        show.table(("function", "dtype", "points", "largest error in ulp", "at", "promised below", ""), rows)
+    return 0 if all(error.ok for error in found) else 1
