@@ -152,9 +152,7 @@ def train(
     backend = get_backend(backend, numerics, device, threads)
     metric = metrics.metric_name(network, y)
     pairs = PairsTrainer(backend, network, optimizer, plan.batch_size, _whole("shards", shards, 1), metric)
-    offer = getattr(backend, "trainer", None)
-    accelerated = offer and offer(network, optimizer, params.dtype.name, plan.batch_size, pairs.shards, metric)
-    run = (accelerated or pairs).run
+    run = (_offered(backend, pairs, params.dtype.name, plan, len(x)) or pairs).run
     state = _State.start(params, optimizer, Stream(seed, "shuffle"))
     folder = None
     if run_dir is not None:
@@ -371,6 +369,15 @@ def _look(plan, state, callback):
         values = {name: column[-1] for name, column in state.columns.items()}
         if callback(Epoch(state.epoch, values, state.params)):
             state.stopped = "callback"
+
+
+def _offered(backend, pairs, dtype, plan, n):
+    """The trainer of the backend's own, if it has one for this network and optimizer."""
+    offer = getattr(backend, "trainer", None)
+    if offer is None:
+        return None
+    steps_ahead = plan.epochs * -(-n // plan.batch_size)
+    return offer(pairs.network, pairs.optimizer, dtype, plan.batch_size, pairs.shards, pairs.metric, steps_ahead)
 
 
 def _out_of_patience(plan, state):
