@@ -8,7 +8,7 @@ from backprop_ref import metrics, mlp
 from backprop_ref.backends import get_backend
 from backprop_ref.errors import InvalidInput
 from backprop_ref.network import Network
-from backprop_ref.parameters import Parameters, as_float_dtype
+from backprop_ref.parameters import Parameters, as_float_dtype, check_dtype
 
 
 class Trace(NamedTuple):
@@ -57,8 +57,8 @@ def value_and_grad(
     InvalidInput
         Shapes or dtypes that do not fit; the message gives both.
     """
-    x, y = checked_data(network, x, y, params.dtype)
     check_fit(network, params)
+    x, y = checked_data(network, x, y, params.dtype)
     if isinstance(shards, bool) or not isinstance(shards, int | np.integer) or shards < 1:
         raise InvalidInput(f"shards={shards!r}: a whole number, 1 or more, is needed")
     backend = get_backend(backend, numerics, device, threads)
@@ -81,8 +81,8 @@ def vjp(network: Network, params: Parameters, x, da, *, backend=None, numerics=N
     grads : Parameters
     dx : array of shape (batch, n_in)
     """
-    x, da = checked_data(network, x, da, params.dtype, "da")
     check_fit(network, params)
+    x, da = checked_data(network, x, da, params.dtype, "da")
     backend = get_backend(backend, numerics, device, threads)
     with backend.scope():
         weights, x, da = on_backend(backend, params, x, da)
@@ -92,8 +92,8 @@ def vjp(network: Network, params: Parameters, x, da, *, backend=None, numerics=N
 
 def trace(network: Network, params: Parameters, x, y, *, backend=None, numerics=None, device=None, threads=None):
     """One forward and backward pass with every z, a, delta, dW and db, as a `Trace` of NumPy arrays."""
-    x, y = checked_data(network, x, y, params.dtype)
     check_fit(network, params)
+    x, y = checked_data(network, x, y, params.dtype)
     backend = get_backend(backend, numerics, device, threads)
     with backend.scope():
         weights, x_, y_ = on_backend(backend, params, x, y)
@@ -106,8 +106,8 @@ def trace(network: Network, params: Parameters, x, y, *, backend=None, numerics=
 
 def predict(network: Network, params: Parameters, x, *, backend=None, numerics=None, device=None, threads=None):
     """The network's output for each row of x, shape (batch, n_out)."""
-    x = checked_rows(x, network.sizes[0], "x", params.dtype)
     check_fit(network, params)
+    x = checked_rows(x, network.sizes[0], "x", params.dtype)
     backend = get_backend(backend, numerics, device, threads)
     with backend.scope():
         weights, x = on_backend(backend, params, x)
@@ -116,8 +116,8 @@ def predict(network: Network, params: Parameters, x, *, backend=None, numerics=N
 
 def evaluate(network: Network, params: Parameters, x, y, *, backend=None, numerics=None, device=None, threads=None):
     """``{"loss": …, "accuracy": …}``, or ``"r2"`` in place of accuracy where targets are numbers."""
-    x, y = checked_data(network, x, y, params.dtype)
     check_fit(network, params)
+    x, y = checked_data(network, x, y, params.dtype)
     backend = get_backend(backend, numerics, device, threads)
     with backend.scope():
         return evaluate_on(backend, network, params, x, y)
@@ -149,7 +149,11 @@ def as_parameters(backend, gradients, params):
 
 
 def check_fit(network, params):
-    """Refuses parameters of other sizes than the network's."""
+    """Refuses what are no parameters, and those of other sizes than the network's."""
+    if not isinstance(network, Network) or not isinstance(params, Parameters):
+        found = f"{type(network).__name__} and {type(params).__name__}"
+        raise InvalidInput(f"a Network and its Parameters are needed, got {found}")
+    check_dtype(params.dtype)
     if params.sizes != network.sizes:
         raise InvalidInput(
             f"parameters of sizes {list(params.sizes)} do not fit a network of sizes {list(network.sizes)}"
@@ -183,4 +187,5 @@ def checked_rows(values, width, name, dtype):
         raise InvalidInput(f"{name} has shape {array.shape}; the network needs (batch, {width})")
     if not len(array):
         raise InvalidInput(f"{name} has no rows; at least one sample is needed")
-    return array.astype(dtype, copy=False)
+    with np.errstate(over="ignore"):
+        return array.astype(dtype, copy=False)

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import json
+import os
 
 import numpy as np
 
@@ -47,11 +49,22 @@ class Folder:
         if held and not resume:
             raise InvalidInput(f"{path}: already holds a run; resume it, or give another folder")
         try:
+            json.dumps([preprocessing, config])
+        except (TypeError, ValueError) as error:
+            raise InvalidInput(f"preprocessing and config have to be JSON-ready: {error}") from None
+        try:
             path.mkdir(parents=True, exist_ok=True)
+            self._lock = _locked(path)
         except OSError as error:
             raise InvalidInput(
                 f"{path}: cannot be created ({error.strerror}); give a folder you may write to"
             ) from None
+
+    def close(self):
+        """Lets others use the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def write(self, state, plan):
         """Both files, each replaced at once."""
@@ -106,6 +119,21 @@ class Folder:
         state.columns, state.epoch, state.stream.state = columns, progress["epoch"], progress["random"]
         state.best, state.best_epoch = tensors.get("resume.best"), progress["best_epoch"]
         state.best_value = float.fromhex(progress["best_value"])
+
+
+def _locked(path):
+    """A lock on a folder, as an open file; None on systems without such locks."""
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise InvalidInput(f"{path}: another run is writing to this folder; wait for it, or give another one") from None
+    return handle
 
 
 def _history_csv(columns):

@@ -6,7 +6,15 @@ class BackpropRefError(Exception):
 
 
 class InvalidInput(BackpropRefError, ValueError):
-    """An argument, a file or a setting that cannot be used."""
+    """An argument, a file or a setting that cannot be used.
+
+    Attributes
+    ----------
+    result : Result or None
+        What training had reached, if it was under way.
+    """
+
+    result = None
 
 
 class BackendUnavailable(BackpropRefError, RuntimeError):

@@ -36,7 +36,7 @@ def squared_residuals(a, y):
 def r2_from(residuals, y):
     """R² averaged over outputs, from the sums that `squared_residuals` gives; a constant target gives 1 or 0."""
     around_mean = squared_residuals(np.mean(y, axis=0, dtype=np.float64), y)
-    constant = around_mean == 0.0
+    constant = np.all(y == y[:1], axis=0)
     share = np.where(constant, residuals != 0.0, residuals / np.where(constant, 1.0, around_mean))
     return float(np.mean(1.0 - share))
 

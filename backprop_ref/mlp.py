@@ -9,6 +9,8 @@ Nielsen, Neural Networks and Deep Learning, ch. 2, BP1 to BP4):
     dW[l]      = a[l-1].T @ delta[l]
     db[l]      = sum over samples of delta[l]
 
+where for softmax, whose outputs depend on every z of their row, the product with activation' is one with its Jacobian.
+
 Everything here is in the arrays of `backend`, which computes each line; this module only says which lines, in which
 order. ``params`` is anything with ``W`` and ``b``, one array of each per layer.
 """
@@ -75,7 +77,7 @@ def trace(backend, network, params, x, y, batch=None, with_dx=True):
 
 
 def value_and_grad(backend, network, params, x, y, shards=1):
-    """The loss, the gradients as `Weights`, and the output, summed over `shards` parts of the batch in order."""
+    """The loss and the gradients as `Weights`, added over `shards` parts of the batch in order; the parts' outputs."""
     parts = [
         trace(backend, network, params, x[rows, :], y[rows, :], batch=x.shape[0], with_dx=False)
         for rows in cut(x.shape[0], shards)

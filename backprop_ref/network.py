@@ -55,9 +55,12 @@ class Network:
     def __init__(self, sizes, activations, loss):
         if isinstance(activations, str):
             raise InvalidInput(f"activations: expected one name per layer in a list, got the text '{activations}'")
+        for name, value in (("sizes", sizes), ("activations", activations)):
+            if not hasattr(value, "__iter__"):
+                raise InvalidInput(f"{name}: a list is needed, got {value!r}")
         object.__setattr__(self, "sizes", tuple(_positive(size) for size in sizes))
-        object.__setattr__(self, "activations", tuple(activations))
-        object.__setattr__(self, "loss", _LONG.get(loss, loss))
+        object.__setattr__(self, "activations", tuple(map(str, activations)))
+        object.__setattr__(self, "loss", _LONG.get(str(loss), str(loss)))
         self._check()
 
     def _check(self):

@@ -26,9 +26,7 @@ class SGD:
     weight_decay: float = 0.0
 
     def __post_init__(self):
-        _check_range("learning_rate", self.learning_rate, 0.0, math.inf)
-        _check_range("momentum", self.momentum, 0.0, 1.0)
-        _check_range("weight_decay", self.weight_decay, 0.0, math.inf)
+        _make_plain(self, learning_rate=math.inf, momentum=1.0, weight_decay=math.inf)
         if self.nesterov and self.momentum == 0.0:
             raise InvalidInput("nesterov needs a momentum above 0, such as 0.9")
 
@@ -61,11 +59,7 @@ class Adam:
     weight_decay: float = 0.0
 
     def __post_init__(self):
-        _check_range("learning_rate", self.learning_rate, 0.0, math.inf)
-        _check_range("beta1", self.beta1, 0.0, 1.0)
-        _check_range("beta2", self.beta2, 0.0, 1.0)
-        _check_range("epsilon", self.epsilon, 0.0, math.inf)
-        _check_range("weight_decay", self.weight_decay, 0.0, math.inf)
+        _make_plain(self, learning_rate=math.inf, beta1=1.0, beta2=1.0, epsilon=math.inf, weight_decay=math.inf)
 
     def init(self, flat):
         """State before the first step: m, v, and the powers β1^t and β2^t, made by repeated multiplication."""
@@ -117,7 +111,7 @@ class Step:
     def __post_init__(self):
         if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
             raise InvalidInput(f"schedule step: every={self.every!r}: a whole number of epochs, 1 or more, is needed")
-        _check_range("schedule step: factor", self.factor, 0.0, math.inf)
+        _make_plain(self, "schedule step: ", factor=math.inf)
 
     def __call__(self, epoch, epochs):
         """`factor` multiplied with itself as often as `every` epochs have passed."""
@@ -134,7 +128,7 @@ class Cosine:
     minimum: float = 0.0
 
     def __post_init__(self):
-        _check_range("schedule cosine: minimum", self.minimum, 0.0, math.inf)
+        _make_plain(self, "schedule cosine: ", minimum=math.inf)
 
     def __call__(self, epoch, epochs):
         """``minimum + (1 − minimum)·(1 + cos(π·epoch/epochs))/2``, with our own cosine."""
@@ -162,9 +156,15 @@ def get_schedule(schedule):
     return schedule
 
 
-def _check_range(name, value, low, high):
-    """Refuses what is not a finite number with low ≤ value < high."""
-    good = isinstance(value, int | float | np.floating | np.integer) and not isinstance(value, bool)
-    if not good or not low <= value < high:
-        limit = "" if high == math.inf else f" and below {high:g}"
-        raise InvalidInput(f"{name}={value!r}: a number not below {low:g}{limit} is needed")
+def _make_plain(settings, prefix="", **limits):
+    """Refuses fields that are not numbers from 0 to below their limit; makes them Python floats.
+
+    A NumPy scalar would make float32 arithmetic binary64.
+    """
+    for name, limit in limits.items():
+        value = getattr(settings, name)
+        good = isinstance(value, int | float | np.floating | np.integer) and not isinstance(value, bool)
+        if not good or not 0.0 <= value < limit:
+            below = "" if limit == math.inf else f" and below {limit:g}"
+            raise InvalidInput(f"{prefix}{name}={value!r}: a number not below 0{below} is needed")
+        object.__setattr__(settings, name, float(value))

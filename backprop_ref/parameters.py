@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -33,15 +34,14 @@ class Parameters:
 
     def __init__(self, flat, sizes):
         self.flat, self.sizes = flat, tuple(sizes)
-        W, b, start = [], [], 0
-        for n_in, n_out in zip(self.sizes, self.sizes[1:], strict=False):
-            middle, end = start + n_in * n_out, start + (n_in + 1) * n_out
-            W.append(flat[start:middle].reshape(n_in, n_out))
-            b.append(flat[middle:end])
-            start = end
-        if flat.shape != (start,):
-            raise InvalidInput(f"flat has shape {flat.shape}; sizes {list(self.sizes)} need ({start},)")
-        self.W, self.b = tuple(W), tuple(b)
+        needed = sum((n_in + 1) * n_out for n_in, n_out in zip(self.sizes, self.sizes[1:], strict=False))
+        if not isinstance(flat, np.ndarray) or flat.shape != (needed,):
+            shape = getattr(flat, "shape", type(flat).__name__)
+            raise InvalidInput(f"flat has shape {shape}; sizes {list(self.sizes)} need a NumPy array of ({needed},)")
+        check_dtype(flat.dtype)
+        if not flat.flags.c_contiguous:
+            raise InvalidInput("flat is not contiguous, so that W and b could not be views of it; pass a copy")
+        self.W, self.b = views(flat, self.sizes)
 
     @classmethod
     def from_arrays(cls, weights, biases, dtype=None):
@@ -71,12 +71,17 @@ class Parameters:
             )
         flat = np.concatenate([array.ravel() for pair in zip(weights, biases, strict=True) for array in pair])
         sizes = (weights[0].shape[0], *(W.shape[1] for W in weights))
+        if 0 in sizes:
+            raise InvalidInput(f"sizes {list(sizes)}: a layer without neurons; each width is 1 or more")
         return cls(flat.astype(check_dtype(dtype) if dtype else found.pop()), sizes)
 
     @property
     def dtype(self):
         """The dtype of every entry, as a `numpy.dtype`."""
         return self.flat.dtype
+
+    def __reduce__(self):
+        return Parameters, (self.flat, self.sizes)
 
     def copy(self):
         """Parameters with the same values in memory of their own."""
@@ -90,6 +95,17 @@ class Parameters:
 
     def __repr__(self):
         return f"Parameters(sizes={list(self.sizes)}, dtype={self.dtype}, sha256={self.sha256()[:12]}…)"
+
+
+def views(flat, sizes):
+    """W and b of each layer as views of a flat vector of any dtype: two tuples of arrays."""
+    W, b, start = [], [], 0
+    for n_in, n_out in zip(sizes, sizes[1:], strict=False):
+        middle, end = start + n_in * n_out, start + (n_in + 1) * n_out
+        W.append(flat[start:middle].reshape(n_in, n_out))
+        b.append(flat[middle:end])
+        start = end
+    return tuple(W), tuple(b)
 
 
 def check_dtype(dtype):
@@ -185,13 +201,18 @@ def save(path, network, params, preprocessing=None, extra_tensors=None, extra_me
     for layer, (W, b) in enumerate(zip(params.W, params.b, strict=True)):
         tensors[f"W{layer}"], tensors[f"b{layer}"] = W, b
     entries = {"network": network.to_dict(), "preprocessing": preprocessing, **(extra_metadata or {})}
-    metadata = {"format": FORMAT, **{key: json.dumps(value) for key, value in entries.items()}}
+    try:
+        metadata = {"format": FORMAT, **{key: json.dumps(value) for key, value in entries.items()}}
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"{path}: preprocessing has to be JSON-ready: {error}") from None
+    if not Path(path).absolute().parent.is_dir():
+        raise InvalidInput(f"{path}: cannot be written; give a file in a folder that exists")
     tensors = {key: np.ascontiguousarray(value) for key, value in {**tensors, **(extra_tensors or {})}.items()}
     write_atomically(path, to_bytes(tensors, metadata=metadata))
 
 
 def load(path):
-    """Reads what `save` wrote (a checkpoint too) as ``Model(network, params, preprocessing)``.
+    """Reads what `save` wrote, a checkpoint or a run folder as ``Model(network, params, preprocessing)``.
 
     Raises
     ------
@@ -204,6 +225,7 @@ def load(path):
 
 def load_all(path):
     """`load`, with the remaining tensors and metadata: ``Model, tensors, metadata``."""
+    path = Path(path) / "checkpoint.safetensors" if Path(path).is_dir() else Path(path)
     tensors, metadata = _read(path)
     try:
         network = Network(**metadata.pop("network"))

@@ -64,7 +64,7 @@ def use(*, backend=None, numerics=None, dtype=None, device=None, threads=None):
 
 def _checked(key, value, source):
     if key == "threads":
-        number = int(value) if str(value).isdigit() else 0
+        number = int(value) if str(value).isdecimal() else 0
         if number < 1:
             raise InvalidInput(f"{source}={value!r}: a number of threads, 1 or more, is needed")
         return number

@@ -15,7 +15,7 @@ from backprop_ref.api import as_parameters, check_fit, checked_data, evaluate_on
 from backprop_ref.backends import get_backend
 from backprop_ref.errors import InvalidInput, TrainingDiverged
 from backprop_ref.network import Network
-from backprop_ref.optimizers import SGD, Constant, Step, describe, get_schedule
+from backprop_ref.optimizers import SGD, Adam, Constant, Step, describe, get_schedule
 from backprop_ref.parameters import Parameters
 from backprop_ref.progress import Bar
 from backprop_ref.random import Stream
@@ -34,6 +34,7 @@ class Result:
         After the last whole epoch, or the best ones if early stopping restored them.
     history : dict of str to 1-D array
         One entry an epoch: loss, accuracy or r2, learning_rate; with validation, val_loss and val_accuracy or val_r2.
+        Those without val_ are over the epoch's batches, each before its own update.
     stopped : str
         'epochs' (all done), 'patience', 'callback', 'interrupted' or 'diverged'.
     epochs : int
@@ -50,7 +51,8 @@ class Result:
 
 
 class Epoch(NamedTuple):
-    """What a callback is given: the epoch, counted from 1, its history entries, and the parameters, to look at."""
+    """What a callback is given: the epoch, counted from 1, its history entries, and the parameters as they go on:
+    copy them to keep them, and leave them as they are."""
 
     epoch: int
     values: dict[str, float]
@@ -120,25 +122,35 @@ def train(
     Returns
     -------
     Result
-        Also when Ctrl-C stopped it (``stopped == 'interrupted'``): the state after the last whole epoch.
+        Also when Ctrl-C stopped it (``stopped == 'interrupted'``): the state after a whole epoch, at most about
+        `CHUNK_SECONDS` or one epoch back.
 
     Raises
     ------
     TrainingDiverged
         The loss or a parameter is no longer finite; carries the `Result` up to then.
     InvalidInput
-        Arguments that do not fit.
+        Arguments that do not fit; or a run folder that cannot be written to any more: then `result` holds what was
+        reached.
     """
-    x, y = checked_data(network, x, y, params.dtype)
     check_fit(network, params)
+    x, y = checked_data(network, x, y, params.dtype)
     _check_finite("x", x)
     _check_finite("y", y)
     if validation is not None:
+        if not isinstance(validation, tuple | list) or len(validation) != 2:
+            raise InvalidInput(f"validation is a {type(validation).__name__}: a pair (x, y) is needed")
         x_val, y_val = validation
         validation = checked_data(network, x_val, y_val, params.dtype)
         _check_finite("validation x", validation[0])
         _check_finite("validation y", validation[1])
-    optimizer = optimizer or SGD(0.1)
+    optimizer = SGD(0.1) if optimizer is None else optimizer
+    if not isinstance(optimizer, SGD | Adam):
+        raise InvalidInput(f"optimizer={optimizer!r}: an optimizer such as br.SGD(0.1) or br.Adam() is needed")
+    if callback is not None and not callable(callback):
+        raise InvalidInput(f"callback={callback!r}: a callable that takes an Epoch is needed")
+    if not isinstance(min_delta, int | float) or not min_delta >= 0.0:
+        raise InvalidInput(f"min_delta={min_delta!r}: a number not below 0 is needed")
     plan = _Plan(
         epochs=_whole("epochs", epochs, 0),
         batch_size=len(x) if batch_size is None else min(_whole("batch_size", batch_size, 1), len(x)),
@@ -154,6 +166,9 @@ def train(
     pairs = PairsTrainer(backend, network, optimizer, plan.batch_size, _whole("shards", shards, 1), metric)
     run = (_offered(backend, pairs, params.dtype.name, plan, len(x)) or pairs).run
     state = _State.start(params, optimizer, Stream(seed, "shuffle"))
+    state.columns = {name: [] for name in ("loss", metric, "learning_rate")}
+    if validation is not None:
+        state.columns |= {"val_loss": [], f"val_{metrics.metric_name(network, validation[1])}": []}
     folder = None
     if run_dir is not None:
         identity = {
@@ -162,10 +177,11 @@ def train(
             "optimizer": describe(optimizer),
             "batch_size": plan.batch_size,
             "shuffle": plan.shuffle,
-            "shards": shards,
-            "seed": seed,
+            "shards": pairs.shards,
+            "seed": int(seed),
             "schedule": _described(plan.schedule, plan.epochs),
             "numerics": backend.numerics,
+            "backend": None if backend.numerics == "reproducible" else backend.name,
             "data": checkpoint.fingerprint(x, y, *(validation or ())),
         }
         folder = checkpoint.Folder(Path(run_dir), network, preprocessing, config, identity, resume)
@@ -173,7 +189,11 @@ def train(
             folder.restore(state)
     elif resume:
         raise InvalidInput("resume=True needs run_dir, the folder of the run to go on with")
-    return _fit(pairs, run, plan, state, x, y, validation, callback, folder, progress)
+    try:
+        return _fit(pairs, run, plan, state, x, y, validation, callback, folder, progress)
+    finally:
+        if folder:
+            folder.close()
 
 
 @dataclass(frozen=True)
@@ -299,36 +319,70 @@ def _fit(trainer, run, plan, state, x, y, validation, callback, folder, progress
         state.stopped = "patience"
     with trainer.backend.scope(), _ctrl_c() as poll, Bar("epoch", plan.epochs, progress, state.epoch) as bar:
         while state.stopped is None and state.epoch < plan.epochs:
-            before, started = state.snapshot(), time.perf_counter()
+            started = time.perf_counter()
             count = 1 if plan.each_epoch else min(chunk, plan.epochs - state.epoch)
-            rates = [
-                trainer.optimizer.learning_rate * plan.schedule(state.epoch + i, plan.epochs) for i in range(count)
-            ]
             try:
-                orders = _orders(plan, state.stream, count, len(x))
-                losses, measures = run(state.params, state.slots, x, y, orders, rates, poll)
-                if not _finite(losses[-1], state.params):
-                    raise _diverged(trainer, plan, state, before, x, y, rates, folder)
-                values = evaluate_on(trainer.backend, trainer.network, state.params, *validation) if validation else {}
-            except _Interrupted:
-                state.go_back(before)
+                _advance(trainer, run, plan, state, x, y, validation, count, poll, folder)
+                _look(plan, state, callback)
+            except (_Interrupted, KeyboardInterrupt):
                 state.stopped = "interrupted"
-                break
-            _record(trainer, state, y, losses, measures, rates, values)
-            _look(plan, state, callback)
-            bar.update(
-                state.epoch, **{name: column[-1] for name, column in state.columns.items() if name != "learning_rate"}
-            )
+            except TrainingDiverged:
+                raise
+            except BaseException:
+                _keep(folder, state, plan)
+                raise
+            shown = {name: column[-1] for name, column in state.columns.items() if column and name != "learning_rate"}
+            bar.update(state.epoch, **shown)
             spent = time.perf_counter() - started
             chunk = max(1, min(2 * chunk, int(chunk * CHUNK_SECONDS / max(spent, 1e-9))))
-            if folder and time.perf_counter() - clock > CHECKPOINT_SECONDS:
-                folder.write(state, plan)
+            if time.perf_counter() - clock > CHECKPOINT_SECONDS:
+                _keep(folder, state, plan)
                 clock = time.perf_counter()
-    if state.stopped is None:
-        state.stopped = "epochs"
-    if folder:
-        folder.write(state, plan)
+    state.stopped = state.stopped or "epochs"
+    _keep(folder, state, plan)
     return state.result(plan)
+
+
+def _advance(trainer, run, plan, state, x, y, validation, count, poll, folder):
+    """Trains `count` epochs and appends them to the history, or leaves `state` as it was."""
+    before = state.snapshot()
+    rates = [_rate(trainer.optimizer, plan, state.epoch + i) for i in range(count)]
+    try:
+        orders = _orders(plan, state.stream, count, len(x))
+        losses, measures = run(state.params, state.slots, x, y, orders, rates, poll)
+        if not _finite(losses[-1], state.params):
+            raise _diverged(trainer, plan, state, before, x, y, rates, folder)
+        values = evaluate_on(trainer.backend, trainer.network, state.params, *validation) if validation else {}
+    except TrainingDiverged:
+        raise
+    except BaseException:
+        state.go_back(before)
+        raise
+    _record(trainer, state, y, losses, measures, rates, values)
+    if values and not np.isfinite(values["loss"]):
+        state.stopped = "diverged"
+        _keep(folder, state, plan)
+        message = f"training diverged: the validation loss is {values['loss']} after epoch {state.epoch}"
+        raise TrainingDiverged(message, state.result(plan), state.epoch, None)
+
+
+def _keep(folder, state, plan):
+    """Writes the run's files, if there is a folder; should that fail, the error carries the result so far."""
+    if folder is None:
+        return
+    try:
+        folder.write(state, plan)
+    except InvalidInput as error:
+        error.result = state.result(plan)
+        raise
+
+
+def _rate(optimizer, plan, epoch):
+    """The learning rate of an epoch, counted from 0."""
+    factor = plan.schedule(epoch, plan.epochs)
+    if not isinstance(factor, int | float | np.floating | np.integer) or not 0.0 <= factor < np.inf:
+        raise InvalidInput(f"schedule gives {factor!r} in epoch {epoch}: a factor not below 0 is needed")
+    return optimizer.learning_rate * float(factor)
 
 
 def _described(schedule, epochs):
@@ -393,10 +447,11 @@ def _ctrl_c():
         if pressed.is_set():
             raise _Interrupted
 
-    if threading.current_thread() is not threading.main_thread():
+    usual = signal.getsignal(signal.SIGINT)
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or usual in {None, signal.SIG_IGN}:
         yield poll
         return
-    usual = signal.getsignal(signal.SIGINT)
 
     def note(*_):
         pressed.set()
@@ -428,8 +483,7 @@ def _diverged(trainer, plan, state, before, x, y, rates, folder):
             break
         _record(trainer, state, y, losses, measures, [rate], {})
     state.stopped = "diverged"
-    if folder:
-        folder.write(state, plan)
+    _keep(folder, state, plan)
     message = (
         f"training diverged in epoch {state.epoch + 1}: {where} is no longer finite. Likely causes: a learning rate "
         f"that is too large ({rate:g}; try {rate / 10:g}), inputs that are not normalised (largest |x| here: "

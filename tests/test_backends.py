@@ -280,3 +280,27 @@ def test_parameters_of_another_network_are_refused():
     params = br.Network([3, 5, 2], ["tanh", "softmax"], "ce").init()
     with pytest.raises(br.InvalidInput, match=r"\[3, 5, 2\] do not fit a network of sizes \[3, 4, 2\]"):
         br.value_and_grad(NETWORK, params, *samples(NETWORK, 2))
+
+
+def test_use_is_undone_by_an_exception():
+    with pytest.raises(RuntimeError), br.use(dtype="float32"):
+        raise RuntimeError
+    assert settings.resolve("dtype") == "float64"
+
+
+@pytest.mark.parametrize("loss", ["crossentropy", "binary_cross_entropy"])
+def test_array_backends_refuse_losses_that_are_none(loss):
+    backend = br.get_backend("numpy")
+    arrays = (np.ones((1, 2)),) * 3
+    for method in (backend.loss_forward, backend.loss_backward):
+        with pytest.raises(br.InvalidInput):
+            method(loss, "softmax", *arrays)
+
+
+def test_one_hot():
+    np.testing.assert_array_equal(br.one_hot(np.array([0, 2], dtype=np.uint8)), [[1, 0, 0], [0, 0, 1]])
+    assert br.one_hot([], 3).shape == (0, 3)
+    with pytest.raises(br.InvalidInput, match="label 3 at position 1 is out of range: 0 to 2"):
+        br.one_hot([0, 3], 3)
+    with pytest.raises(br.InvalidInput, match=r"n_classes=2.5"):
+        br.one_hot([0, 1], 2.5)

@@ -204,8 +204,8 @@ def test_data_for_a_trained_network(refused, trained, content, words):
     ("arguments", "words"),
     [
         (["predict", "run", "--data-path", "iris.csv", "--output", "no/p.csv"], ["no/p.csv: cannot be written"]),
-        (["predict", "run", "--data-path", "iris.csv", "--output", "run"], ["run: cannot be written"]),
-        (["predict", "run", "--data-path", "iris.csv", "--output", "iris.csv"], ["is the file to read"]),
+        (["predict", "run", "--data-path", "iris.csv", "--output", "run"], ["run: exists already"]),
+        (["predict", "run", "--data-path", "iris.csv", "--output", "iris.csv"], ["iris.csv: exists already"]),
         (["predict", "numbers", "--data-path", "iris.csv", "--proba"], ["--proba: numbers predicts numbers"]),
         (["predict", "iris.csv", "--data-path", "iris.csv"], ["not a safetensors file"]),
         (["evaluate", "run/checkpoint.safetensors"], ["not a run folder", "--data-path FILE.csv"]),

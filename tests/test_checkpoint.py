@@ -58,7 +58,7 @@ def test_files_that_are_no_models_are_refused(tmp_path):
 
     with pytest.raises(br.InvalidInput, match="no such file"):
         br.load(tmp_path / "absent.safetensors")
-    with pytest.raises(br.InvalidInput, match="cannot be read|truncated"):
+    with pytest.raises(br.InvalidInput, match="checkpoint.safetensors: no such file"):
         br.load(tmp_path)
     save_file({"W0": np.ones((2, 2))}, tmp_path / "foreign.safetensors")
     with pytest.raises(br.InvalidInput, match="not one that br.save wrote"):

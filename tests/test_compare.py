@@ -63,14 +63,15 @@ def test_ulp_counts_representable_numbers():
 
 @pytest.mark.parametrize(("numerics", "status"), [("reproducible", 1), ("fast", 0)])
 def test_the_exit_status_says_whether_they_agree(capsys, numerics, status, monkeypatch, tmp_path):
-    (tmp_path / "theirs.py").write_text(
-        "import numpy as np\nfrom backprop_ref.backends.arithmetic import Fast\nfrom backprop_ref.backends.numpy import NumpyBackend\n"
+    (tmp_path / "another.py").write_text(
+        "import numpy as np\nfrom backprop_ref.backends.arithmetic import Fast\n"
+        "from backprop_ref.backends.numpy import NumpyBackend\n"
         "class Off(NumpyBackend):\n"
         "    def __init__(self, numerics): super().__init__(np, Fast(np)); self.numerics = numerics\n"
         "    def affine_forward(self, a, W, b): return super().affine_forward(a, W, b) + 1e-9\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    arguments = ["compare", "iris", "--backends", "numpy,theirs:Off", "--numerics", numerics, "--json"]
+    arguments = ["compare", "iris", "--backends", "numpy,another:Off", "--numerics", numerics, "--json"]
     assert run(arguments) == status
     document = json.loads(capsys.readouterr().out)
     assert document["ok"] is False
@@ -84,6 +85,11 @@ def test_the_table_names_layer_entry_and_distance(capsys):
     assert "NOT identical" in printed
     assert run(["compare", "iris", "--backends", "numpy,numba"]) == 0
     assert "identical on every backend" in capsys.readouterr().out
+
+
+def test_a_backend_asked_for_and_not_usable_is_an_error(capsys):
+    assert run(["compare", "iris", "--backends", "numpy,absent_module:thing"]) == 2
+    assert "cannot import 'absent_module'" in capsys.readouterr().err
 
 
 def test_wrong_usage(capsys):

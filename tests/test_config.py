@@ -9,7 +9,7 @@ import yaml
 import backprop_ref as br
 from backprop_ref.cli import run
 from backprop_ref.cli.app import command as command_line
-from backprop_ref.experiments.config import dotenv, merge
+from backprop_ref.experiments.config import dotenv, merge, suit
 from backprop_ref.experiments.schema import Config, flags
 
 # flag -> (text on the command line, value in the file)
@@ -388,3 +388,9 @@ def test_a_wrong_variable_is_named(name, monkeypatch):
     monkeypatch.setenv(name, "wrong")
     with pytest.raises(br.InvalidInput, match=rf"^{name}: "):
         merge({})
+
+
+def test_a_csv_of_numbers_to_predict_is_trained_by_adam():
+    config = merge({"--data-path": "numbers.csv", "--task": "regression"})
+    suit(config, "", "regression")
+    assert (config.training.optimizer, config.training.learning_rate) == ("adam", 0.001)

@@ -137,3 +137,36 @@ def test_float32_parameters_are_the_float64_ones_rounded_once():
 def test_initialisation_refuses(arguments, message):
     with pytest.raises(br.InvalidInput, match=message):
         br.Network([2, 1], ["linear"], "mse").init(**arguments)
+
+
+def test_copies_and_pickles_keep_their_views():
+    import copy
+    import pickle
+
+    params = br.Network([2, 3, 1], ["tanh", "linear"], "mse").init(seed=3)
+    for other in (copy.deepcopy(params), pickle.loads(pickle.dumps(params))):
+        assert other.sha256() == params.sha256()
+        other.flat[:] = 0.0
+        assert not other.W[0].any()
+        assert params.W[0].any()
+
+
+@pytest.mark.parametrize(
+    ("flat", "message"),
+    [
+        ([0.0] * 3, "flat has shape list"),
+        (np.zeros(2), r"flat has shape \(2,\); .* need a NumPy array of \(3,\)"),
+        (np.zeros(3, int), "dtype int64: only"),
+        (np.zeros(3, "float16"), "dtype float16: only"),
+        (np.zeros(6)[::2], "not contiguous"),
+    ],
+)
+def test_a_vector_that_holds_no_parameters_is_refused(flat, message):
+    with pytest.raises(br.InvalidInput, match=message):
+        br.Parameters(flat, [2, 1])
+
+
+@pytest.mark.parametrize("arguments", [(3, ["linear"], "mse"), ([2, 1], None, "mse"), ([2, 1], ["linear"], [])])
+def test_wrong_kinds_of_arguments_are_refused(arguments):
+    with pytest.raises(br.InvalidInput):
+        br.Network(*arguments)

@@ -168,7 +168,8 @@ def test_a_callback_sees_each_epoch_and_may_stop():
 def test_no_epochs_change_nothing():
     result = br.train(CLASSES, parameters(CLASSES), *hard(CLASSES), epochs=0)
     assert result.params.sha256() == parameters(CLASSES).sha256()
-    assert result.history == {}
+    assert list(result.history) == ["loss", "accuracy", "learning_rate"]
+    assert all(len(column) == 0 for column in result.history.values())
 
 
 @pytest.mark.parametrize(
@@ -263,3 +264,112 @@ def test_data_that_are_not_finite_are_named():
     x[4, 1] = np.nan
     with pytest.raises(br.InvalidInput, match=r"x\[4, 1\] is nan"):
         br.train(CLASSES, parameters(CLASSES), x, y)
+
+
+def test_a_failing_callback_loses_nothing(tmp_path):
+    """Whatever it raises: the epochs until then are in the folder, and resuming goes on from there."""
+    x, y = hard(CLASSES)
+
+    def fail(at):
+        if at.epoch == 3:
+            raise RuntimeError("mine")
+
+    with pytest.raises(RuntimeError, match="mine"):
+        br.train(CLASSES, parameters(CLASSES), x, y, epochs=5, run_dir=tmp_path, callback=fail)
+    resumed = br.train(CLASSES, parameters(CLASSES), x, y, epochs=5, run_dir=tmp_path, resume=True)
+    assert resumed.params.sha256() == br.train(CLASSES, parameters(CLASSES), x, y, epochs=5).params.sha256()
+
+
+def test_ctrl_c_in_a_callback_and_the_handler_afterwards():
+    x, y = hard(CLASSES)
+
+    def interrupt(at):
+        if at.epoch == 2:
+            raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    result = br.train(CLASSES, parameters(CLASSES), x, y, epochs=9, callback=interrupt)
+    assert (result.stopped, result.epochs) == ("interrupted", 2)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_second_ctrl_c_does_not_wait_for_the_step():
+    x, y = hard(CLASSES)
+    seen = []
+
+    def twice(epoch, epochs):
+        os.kill(os.getpid(), signal.SIGINT)
+        seen.append("first")
+        os.kill(os.getpid(), signal.SIGINT)
+        seen.append("second")
+
+    assert br.train(CLASSES, parameters(CLASSES), x, y, schedule=twice).stopped == "interrupted"
+    assert seen == ["first"]
+
+
+def test_ctrl_c_stays_ignored_where_it_was():
+    x, y = hard(CLASSES)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        result = br.train(
+            CLASSES, parameters(CLASSES), x, y, epochs=5, callback=lambda _: os.kill(os.getpid(), signal.SIGINT)
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (result.stopped, result.epochs) == ("epochs", 5)
+
+
+def test_two_runs_never_share_a_folder(tmp_path):
+    x, y = hard(CLASSES)
+
+    def second(at):
+        with pytest.raises(br.InvalidInput, match="another run is writing"):
+            br.train(CLASSES, parameters(CLASSES), x, y, epochs=1, run_dir=tmp_path)
+        return True
+
+    assert br.train(CLASSES, parameters(CLASSES), x, y, run_dir=tmp_path, callback=second).stopped == "callback"
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_numpy_scalars_are_plain_numbers(tmp_path, dtype):
+    """They neither change the precision nor break the checkpoint."""
+    x, y = hard(CLASSES)
+    start = parameters(CLASSES, dtype=dtype)
+    plain = br.train(CLASSES, start, x, y, epochs=2, optimizer=br.SGD(0.1), seed=3, shards=2)
+    scalars = {"optimizer": br.SGD(np.float64(0.1)), "seed": np.int64(3), "shards": np.int64(2)}
+    run = br.train(CLASSES, start, x, y, epochs=2, schedule=lambda *_: np.float64(1.0), run_dir=tmp_path, **scalars)
+    assert run.params.sha256() == plain.params.sha256()
+
+
+def test_an_infinite_validation_loss_stops():
+    x, y = hard(NUMBERS)
+    with pytest.raises(br.TrainingDiverged, match="the validation loss is inf after epoch 1"):
+        br.train(NUMBERS, parameters(NUMBERS), x, y, validation=(x, 1e200 * np.ones_like(y)))
+
+
+def test_r2_of_a_constant_target_is_0_or_1():
+    for rows in range(1, 60):
+        y = np.full((rows, 1), 0.1)
+        assert metrics.r2_from(np.zeros(1), y) == 1.0
+        assert metrics.r2_from(np.ones(1), y) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"optimizer": "adam"}, "optimizer='adam': an optimizer such as"),
+        ({"optimizer": br.Adam}, "an optimizer such as"),
+        ({"validation": np.ones((2, 3))}, r"a pair \(x, y\)"),
+        ({"callback": 5}, "callback=5"),
+        ({"min_delta": float("nan")}, "min_delta=nan"),
+        ({"schedule": lambda *_: float("nan")}, "schedule gives nan in epoch 0"),
+        ({"schedule": lambda *_: -1.0}, "schedule gives -1.0"),
+        ({"schedule": lambda *_: None}, "schedule gives None"),
+        ({"preprocessing": {"a": np.ones(2)}, "run_dir": "run"}, "JSON-ready"),
+    ],
+)
+def test_wrong_objects_are_refused(how, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(br.InvalidInput, match=message):
+        br.train(CLASSES, parameters(CLASSES), *hard(CLASSES), **how)
+    assert not list(tmp_path.iterdir())

@@ -2,7 +2,8 @@
 
 import contextlib
 
-from backprop_ref.errors import unknown
+from backprop_ref.errors import InvalidInput, unknown
+from backprop_ref.network import OUTPUTS_OF
 
 LEAKY_SLOPE = 0.01
 
@@ -152,10 +153,12 @@ class ArrayBackend:
         return _rule(ACTIVATION, activation)[1](self.arithmetic, z, a, da)
 
     def loss_forward(self, loss, activation, z, a, y, batch=None):
+        check_pair(loss, activation)
         terms, _ = CROSS_ENTROPY.get((loss, activation), (squared_error, None))
         return self.arithmetic.sum_all(terms(self.arithmetic, z, a, y)) / divisor(loss, y, batch)
 
     def loss_backward(self, loss, activation, z, a, y, batch=None):
+        check_pair(loss, activation)
         n = divisor(loss, y, batch)
         if (loss, activation) in CROSS_ENTROPY:
             return CROSS_ENTROPY[loss, activation][1](self.arithmetic, z, a, y, n)
@@ -174,6 +177,14 @@ class ArrayBackend:
 
     def scope(self):
         return contextlib.nullcontext()
+
+
+def check_pair(loss, activation):
+    """Refuses a loss, by its long name, that is none or does not go with the output activation."""
+    if loss not in OUTPUTS_OF:
+        raise unknown("loss", loss, OUTPUTS_OF)
+    if activation not in OUTPUTS_OF[loss]:
+        raise InvalidInput(f"loss {loss} does not go with output activation {activation}")
 
 
 def divisor(loss, y, batch=None):

@@ -3,8 +3,9 @@
 Shapes: a, x (batch, n_in); W (n_in, n_out); b (n_out,); z, delta, da, y (batch, n_out). Arrays are the backend's own.
 In the *Error* lines u is the unit roundoff (2⁻⁵³ for float64, 2⁻²⁴ for float32), γ(n) = n·u/(1 − n·u) (Higham,
 Accuracy and Stability of Numerical Algorithms, ch. 3), e(q) the error that q brings along, and λ = 8u the error of a
-library's exp, log, log1p or tanh (4 ulp). They hold to first order in u, whatever the order of summation and with or
-without fused multiply-add; `backprop_ref.conformance.bounds` evaluates them, entry by entry.
+library's exp, log, log1p or tanh (4 ulp). The lines are to first order in the errors, whatever the order of summation
+and with or without fused multiply-add; `backprop_ref.conformance.bounds` evaluates them entry by entry, and adds the
+products of errors, which matter where a slope vanishes, and underflow.
 """
 
 from contextlib import AbstractContextManager

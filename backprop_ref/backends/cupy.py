@@ -31,7 +31,7 @@ def create(arithmetic, device, threads):
     import cupy
 
     number = (device or "cuda:0").removeprefix("cuda").removeprefix(":") or "0"
-    if not number.isdigit():
+    if not number.isdecimal():
         raise InvalidInput(f"backend cupy has no device '{device}': its devices are cuda:0, cuda:1, …")
     try:
         chosen = cupy.cuda.Device(int(number))

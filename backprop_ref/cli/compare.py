@@ -6,7 +6,7 @@ import typer
 
 from backprop_ref.backends import names
 from backprop_ref.cli import show
-from backprop_ref.errors import InvalidInput, unknown
+from backprop_ref.errors import BackendUnavailable, InvalidInput, unknown
 from backprop_ref.experiments.compare import compare as run_compare
 from backprop_ref.experiments.config import merge
 from backprop_ref.experiments.runner import prepare
@@ -41,6 +41,9 @@ def compare(dataset, backends, numerics, dtype, steps, as_json, flags):
         batch_size=batch_size,
         optimizer=experiment.optimizer,
     )
+    for row in found if backends else ():
+        if not row.usable:
+            raise BackendUnavailable(f"backend {row.backend}: {row.reason}")
     ok = all(row.all_exact for row in found if row.usable)
     if as_json:
         rows = [{**row._asdict(), "all_exact": row.all_exact} for row in found]

@@ -10,14 +10,23 @@ from rich.text import Text
 
 
 def table(header, rows, title=None):
-    """Prints a table, as wide as it needs to be where output is not a terminal."""
+    """Prints a table, as wide as it needs to be; on a terminal too narrow for it, a block of lines for each row."""
     console = Console()
     made = Table(*header, box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, title_style="bold")
     for row in rows:
         made.add_row(*(Text(str(cell)) for cell in row))
+    needed = console.measure(made, options=console.options.update(width=10_000)).maximum
     if not console.is_terminal:
-        console.width = max(80, console.measure(made, options=console.options.update(width=10_000)).maximum)
-    console.print(made)
+        console.width = max(80, needed)
+    if needed <= console.width:
+        console.print(made)
+        return
+    indent = max(map(len, header)) + 2
+    for row in rows:
+        for name, cell in zip(header, map(str, row), strict=True):
+            if cell:
+                typer.echo(f"{name:<{indent}}{cell}")
+        typer.echo()
 
 
 def as_json(value):

@@ -15,13 +15,13 @@ from backprop_ref.data.named import BUNDLED, GENERATORS
 from backprop_ref.data.tables import read_features, write_csv
 from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.config import merge
-from backprop_ref.experiments.runner import CONFIG, load_data, load_run, prepare, score
+from backprop_ref.experiments.runner import CONFIG, check_same_data, load_data, load_run, prepare, score
 
 
 def predict(run, data_path, output, proba, header):
     """Writes one row per row of the CSV file."""
-    if output is not None and Path(output).absolute() == Path(data_path).absolute():
-        raise InvalidInput(f"--output {output}: is the file to read, and nothing is overwritten; give another name")
+    if output is not None and Path(output).exists():
+        raise InvalidInput(f"--output {output}: exists already, and nothing is overwritten; give another name")
     model, preprocessing = load_run(run)
     if proba and preprocessing.classes is None:
         raise InvalidInput(f"--proba: {run} predicts numbers, not classes; leave it out")
@@ -71,6 +71,7 @@ def evaluate(run, data_path, header, as_json):
         if not (Path(run) / CONFIG).is_file():
             raise InvalidInput(f"{run}: not a run folder, so it has no test rows of its own; give --data-path FILE.csv")
         experiment = prepare(merge({}, Path(run) / CONFIG, environment=False))
+        check_same_data(run, experiment, model.params.dtype)
         part = "test" if len(experiment.parts["test"]) else "train"
         dataset, rows = experiment.dataset, experiment.parts[part]
     scored = score(model.network, model.params, preprocessing, dataset, rows)

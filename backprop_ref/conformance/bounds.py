@@ -80,7 +80,7 @@ class _Shadow:
                 )
             a, e = np.abs(inputs[layer]), ea[layer - 1] if layer else np.zeros_like(seen.x)
             batch, n_out = delta.shape
-            edW[layer] = self.gamma(batch) * (a.T @ delta) + e.T @ delta + a.T @ edelta[layer] + batch * self.tiny
+            edW[layer] = self.gamma(batch) * (a.T @ delta) + e.T @ delta + (a + e).T @ edelta[layer] + batch * self.tiny
             edb[layer] = self.gamma(batch - 1) * delta.sum(axis=0) + edelta[layer].sum(axis=0) + self.tiny
             eda = (
                 self.gamma(n_out) * (delta @ np.abs(W[layer]).T)
@@ -91,35 +91,37 @@ class _Shadow:
 
     def affine(self, a, W, b, e):
         n_in = W.shape[0]
-        return self.gamma(n_in + 1) * (np.abs(a) @ np.abs(W) + np.abs(b)) + e @ np.abs(W) + n_in * self.tiny
+        products = ((a != 0.0) | (e != 0.0)).astype(float) @ (W != 0.0)  # those that may underflow
+        return self.gamma(n_in + 1) * (np.abs(a) @ np.abs(W) + np.abs(b)) + e @ np.abs(W) + self.tiny * products
 
     def activation(self, name, z, a, e):
         if name == "sigmoid":
-            return (self.library + 3 * self.u) * a + a * (1.0 - a) * e + self.tiny
+            return (self.library + 3 * self.u) * a + np.minimum(_slope(z) * np.expm1(e), 1.0) + self.tiny
         if name == "tanh":
-            return self.library * np.abs(a) + (1.0 - a * a) * e + self.tiny
+            return self.library * np.abs(a) + np.minimum(2.0 * _slope(2.0 * z) * np.expm1(2.0 * e), 2.0) + self.tiny
         if name == "leaky_relu":
             return e + self.u * np.abs(a) + self.tiny
         if name == "softmax":
             r = self.library + self.u * (z.max(axis=1, keepdims=True) - z) + e
-            return a * (r + (a * r).sum(axis=1, keepdims=True) + self.gamma(a.shape[1])) + self.tiny
+            r = r + self.gamma(a.shape[1])
+            return np.minimum(a * np.expm1(r + (a * np.expm1(r)).sum(axis=1, keepdims=True)), 1.0) + self.tiny
         return e
 
     def activation_delta(self, name, z, a, da, ez, ea, eda):
         u, size = self.u, np.abs(da)
         if name == "sigmoid":
-            return size * (ea + 3 * u * a * (1.0 - a)) + a * (1.0 - a) * eda + self.tiny
+            return (size + eda) * (ea * (1.0 + ea) + 3 * u * a * (1.0 - a)) + a * (1.0 - a) * eda + self.tiny
         if name == "tanh":
             slope = 1.0 - a * a
-            return size * (2.0 * np.abs(a) * ea + u * a * a + 2 * u * np.abs(slope)) + np.abs(slope) * eda + self.tiny
+            return (size + eda) * ((2.0 * np.abs(a) + ea) * ea + u * a * a + 2 * u * slope) + slope * eda + self.tiny
         if name == "softmax":
             t = (da * a).sum(axis=1, keepdims=True)
-            et = (size * ea + a * eda).sum(axis=1, keepdims=True)
+            et = ((size + eda) * ea + a * eda).sum(axis=1, keepdims=True)
             et = et + self.gamma(a.shape[1]) * (size * a).sum(axis=1, keepdims=True)
-            return ea * np.abs(da - t) + a * (eda + et) + 2 * u * a * np.abs(da - t) + self.tiny
+            return ea * (np.abs(da - t) + eda + et) + a * (eda + et) + 2 * u * a * np.abs(da - t) + self.tiny
         if name in {"relu", "leaky_relu"}:
             leak = LEAKY_SLOPE if name == "leaky_relu" else 0.0
-            jump = np.where(np.abs(z) < ez, size, 0.0)
+            jump = np.where(np.abs(z) < ez, size + eda, 0.0)
             return np.where(z > 0.0, eda, leak * (eda + u * size)) + jump
         return eda
 
@@ -127,7 +129,7 @@ class _Shadow:
         z, a, y = np.abs(seen.z[-1]), seen.a[-1], seen.y
         n = divisor(network.loss, y)
         if (network.loss, network.activations[-1]) not in CROSS_ENTROPY:
-            return float(self.gamma(y.size + 3) * seen.loss + (2.0 * np.abs(a - y) * ea).sum() / n + self.tiny)
+            return float(self.gamma(y.size + 3) * seen.loss + ((2.0 * np.abs(a - y) + ea) * ea).sum() / n + self.tiny)
         parts = (1.0 + np.abs(y)) * (1.0 + z + z.max(axis=1, keepdims=True))
         slopes = np.abs(seen.delta[-1]) * n
         return float(((self.gamma(y.size + 4) + self.library) * parts.sum() + (slopes * ez).sum()) / n)
@@ -138,7 +140,7 @@ class _Shadow:
         n = divisor(network.loss, y)
         if (network.loss, output) not in CROSS_ENTROPY:
             da = (2.0 * (a - y)) / n
-            return self.activation_delta(output, z, a, da, ez, ea, 2.0 * ea / n + 2 * u * np.abs(da))
+            return self.activation_delta(output, z, a, da, ez, ea, 2.0 * ea / n + 2 * u * np.abs(da) + self.tiny)
         if network.loss == "binary_cross_entropy":
             return ea / n + 2 * u * delta + self.tiny
         if output == "softmax":
@@ -147,3 +149,9 @@ class _Shadow:
             return (ea * total + self.gamma(a.shape[1] + 1) * a * size) / n + 2 * u * delta + self.tiny
         other = 1.0 / (1.0 + np.exp(z))
         return np.abs(y) * (a * other * ez + (self.library + 5 * u) * other) / n + self.tiny
+
+
+def _slope(z):
+    """σ(z)·σ(−z), without cancellation."""
+    e = np.exp(-np.abs(z))
+    return e / ((1.0 + e) * (1.0 + e))

@@ -13,12 +13,13 @@ import numpy as np
 from backprop_ref.api import check_fit, checked_data, value_and_grad
 from backprop_ref.conformance.bounds import gradient_bounds
 from backprop_ref.errors import InvalidInput
-from backprop_ref.parameters import Parameters
+from backprop_ref.parameters import views
 from backprop_ref.progress import Bar
 from backprop_ref.random import Stream
 
 STEP = 2.0**-332
 KINKS = ("relu", "leaky_relu")
+NEARER_TO_TWO = 1.5  # a wrong gradient's slope goes to 1
 
 
 class Row(NamedTuple):
@@ -38,7 +39,7 @@ class Row(NamedTuple):
     kinks: int
     """Entries set aside because a step crosses a kink."""
     slope: float | None
-    """Slope of the Taylor remainder; None if it is all rounding, as where the loss is linear in the tensor."""
+    """Slope of the Taylor remainder; None where rounding leaves too little of it, as if the loss is linear."""
     checked: int
     ok: bool
 
@@ -58,20 +59,21 @@ def gradcheck(network, params, x, y, *, grads=None, entries=None, seed=1, progre
     Returns
     -------
     list of Row
-        W0, b0, W1, b1, …; `ok` says all three checks passed.
+        W0, b0, W1, b1, …, and the loss where it was computed here; `ok` says all checks passed.
     """
     if params.dtype != np.float64:
         raise InvalidInput(
             f"gradcheck needs float64 parameters, got {params.dtype}: differences leave too few digits of float32; "
-            "convert them with Parameters.from_arrays(…, dtype='float64')"
+            "convert them with br.Parameters.from_arrays(…, dtype='float64')"
         )
     x, y = checked_data(network, x, y, params.dtype)
     check_fit(network, params)
-    grads = grads or value_and_grad(network, params, x, y, **backend)[1]
+    loss = None
+    if grads is None:
+        loss, grads = value_and_grad(network, params, x, y, **backend)
+    check_fit(network, grads)
     bounds = gradient_bounds(network, params, x, y)
-    allowed = Parameters(
-        np.concatenate([part.ravel() for pair in zip(bounds.dW, bounds.db, strict=True) for part in pair]), params.sizes
-    )
+    allowed = np.concatenate([part.ravel() for pair in zip(bounds.dW, bounds.db, strict=True) for part in pair])
     loss_error = bounds.loss * float(np.finfo(np.longdouble).eps / np.finfo(np.float64).eps)
     chosen = _chosen(params, entries, Stream(seed, "check"))
     total = sum(len(indices) for _, _, indices in chosen)
@@ -83,44 +85,43 @@ def gradcheck(network, params, x, y, *, grads=None, entries=None, seed=1, progre
                 step[i] = complex_step(network, params, x, y, index)
                 central[i], trust[i], kinked[i] = central_difference(network, params, x, y, index, loss_error)
                 bar.update(done := done + 1)
-            rows.append(
-                _row(
-                    name,
-                    tensor,
-                    grads.flat[indices],
-                    step,
-                    2.0 * allowed.flat[indices],
-                    central,
-                    trust,
-                    kinked.astype(bool),
-                )
-            )
-            slope = taylor_slope(network, params, x, y, grads, indices, seed, loss_error, allowed.flat)
-            rows[-1] = rows[-1]._replace(slope=slope, ok=rows[-1].ok and (slope is None or slope > 1.5))
+            slope = taylor_slope(network, params, x, y, grads, indices, seed, loss_error, allowed)
+            g, room = grads.flat[indices], 2.0 * allowed[indices]
+            rows.append(_row(name, tensor.shape, g, step, central, trust, kinked.astype(bool), room, slope))
+        if loss is not None:
+            rows.append(_loss_row(loss, float(complex_loss(network, params, x, y)[0]), 2.0 * bounds.loss))
     return rows
 
 
-def _row(name, tensor, g, step, allowed, central, trust, kinked):
-    difference, largest = np.abs(g - step), float(np.abs(g).max())
-    size = largest or 1.0
-    share = _largest(difference / np.maximum(allowed, np.finfo(np.float64).smallest_subnormal))
-    apart = np.where(kinked, 0.0, np.abs(g - central))
-    central_share = _largest(apart / (trust + allowed))
-    ok = bool(share <= 1.0 and central_share <= 1.0)
-    central_error = _largest(apart) / size
-    return Row(
-        name,
-        tensor.shape,
-        largest,
-        _largest(difference) / size,
-        share,
-        central_error,
-        central_share,
-        int(kinked.sum()),
-        None,
-        len(g),
-        ok,
-    )
+class _Point(NamedTuple):
+    """Weights and biases of any precision, real or complex."""
+
+    flat: np.ndarray
+    W: tuple
+    b: tuple
+
+    @classmethod
+    def at(cls, flat, sizes):
+        return cls(flat, *views(flat, sizes))
+
+
+def _row(name, shape, g, step, central, trust, kinked, room, slope):
+    least = np.finfo(np.float64).smallest_subnormal
+    largest = float(np.abs(g).max())
+    difference, apart = np.abs(g - step), np.where(kinked, 0.0, np.abs(g - central))
+    share = _largest(difference / np.maximum(room, least))
+    central_share = _largest(apart / np.maximum(trust + room, least))
+    ok = share <= 1.0 and central_share <= 1.0 and (slope is None or slope > NEARER_TO_TWO)
+    relative, central_relative = _largest(difference) / (largest or 1.0), _largest(apart) / (largest or 1.0)
+    kinks = int(kinked.sum())
+    return Row(name, shape, largest, relative, share, central_relative, central_share, kinks, slope, len(g), ok)
+
+
+def _loss_row(loss, expected, room):
+    """The loss itself against its independent evaluation, in the columns of the complex step."""
+    difference = abs(loss - expected)
+    share = _largest(np.array([difference / max(room, np.finfo(np.float64).smallest_subnormal)]))
+    return Row("loss", (), abs(loss), difference / (abs(loss) or 1.0), share, 0.0, 0.0, 0, None, 1, share <= 1.0)
 
 
 def _largest(values):
@@ -143,7 +144,7 @@ def _chosen(params, entries, stream):
 
 def complex_step(network, params, x, y, index):
     """dLoss/d flat[index] by a step along the imaginary axis, in extended precision where the machine has it."""
-    moved = Parameters(params.flat.astype(np.clongdouble), params.sizes)
+    moved = _Point.at(params.flat.astype(np.clongdouble), params.sizes)
     moved.flat[index] += STEP * 1j
     loss, _ = complex_loss(network, moved, x, y)
     return float(loss.imag / np.longdouble(STEP))
@@ -152,7 +153,7 @@ def complex_step(network, params, x, y, index):
 def central_difference(network, params, x, y, index, loss_error):
     """dLoss/d flat[index], how far it can be trusted, and whether a step crosses a kink."""
     h = 2.0 ** round(np.log2(np.cbrt(np.finfo(np.float64).eps) * max(1.0, abs(params.flat[index]))))
-    moved = Parameters(params.flat.astype(np.longdouble), params.sizes)
+    moved = _Point.at(params.flat.astype(np.longdouble), params.sizes)
     losses, signs = [], []
     for step in (-2 * h, -h, h, 2 * h):
         moved.flat[index] = np.longdouble(params.flat[index]) + step
@@ -172,17 +173,17 @@ def taylor_slope(network, params, x, y, grads, indices, seed, loss_error, grad_e
     direction = np.zeros(params.flat.size, dtype=np.longdouble)
     direction[indices] = Stream(seed, "check").normal(len(indices))
     direction /= np.sqrt(np.sum(direction * direction))
-    wide = Parameters(params.flat.astype(np.longdouble), params.sizes)
+    wide = _Point.at(params.flat.astype(np.longdouble), params.sizes)
     start, sides = complex_loss(network, wide, x, y)
     along, along_error = np.sum(grads.flat * direction), np.sum(grad_error * np.abs(direction))
     remainders = []
     for step in 2.0 ** -np.arange(4, 27):
-        loss, other_sides = complex_loss(network, Parameters(wide.flat + step * direction, params.sizes), x, y)
+        loss, other_sides = complex_loss(network, _Point.at(wide.flat + step * direction, params.sizes), x, y)
         remainder = abs(loss - start - step * along)
         usable = np.array_equal(sides, other_sides) and remainder > 8.0 * (loss_error + step * along_error)
         remainders.append(remainder if usable else np.nan)
     slopes = np.log2(np.divide(remainders[:-1], remainders[1:], dtype=np.float64))
-    return float(np.nanmedian(slopes)) if np.isfinite(slopes).any() else None
+    return float(np.nanmedian(slopes)) if np.isfinite(slopes).sum() >= 3 else None
 
 
 def complex_loss(network, params, x, y):

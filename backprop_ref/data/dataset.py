@@ -50,14 +50,20 @@ def one_hot(labels, n_classes=None):
     InvalidInput
         A label that is not a whole number, or not below `n_classes`; the message gives its position.
     """
-    labels = np.asarray(labels)
+    try:
+        labels = np.asarray(labels)
+    except ValueError as error:
+        raise InvalidInput(f"labels are not a list of class numbers: {error}") from None
+    if n_classes is not None and (isinstance(n_classes, bool) or not isinstance(n_classes, int | np.integer)):
+        raise InvalidInput(f"n_classes={n_classes!r}: a whole number is needed")
     if labels.ndim != 1:
         raise InvalidInput(f"labels have shape {labels.shape}; (samples,) is needed, one class number each")
     if labels.dtype.kind not in "iubf":
         raise InvalidInput(f"labels have dtype {labels.dtype}; number the classes first, from 0")
     for position in np.flatnonzero((labels != np.floor(labels)) | np.isinf(labels)):
         raise InvalidInput(f"label {labels[position]} at position {position} is not a whole number")
-    count = int(labels.max(initial=-1)) + 1 if n_classes is None else n_classes
+    largest = int(labels.max()) if labels.size else -1
+    count = largest + 1 if n_classes is None else int(n_classes)
     for position in np.flatnonzero((labels < 0) | (labels >= count)):
         raise InvalidInput(
             f"label {labels[position]} at position {position} is out of range: 0 to {count - 1} for {count} classes"

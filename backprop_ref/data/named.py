@@ -99,7 +99,7 @@ def load_dataset(name, **options):
     given = {key: value for key, value in options.items() if value is not None}
     if name.startswith("encoder-"):
         sizes = name.split("-")[1:]
-        if len(sizes) != 3 or sizes[0] != sizes[2] or not all(size.isdigit() and int(size) for size in sizes):
+        if len(sizes) != 3 or sizes[0] != sizes[2] or not all(size.isdecimal() and int(size) for size in sizes):
             raise InvalidInput(f"data set '{name}': an encoder is encoder-N-M-N, such as encoder-8-3-8")
         given.setdefault("n_features", int(sizes[0]))
     kind = "encoder" if name.startswith("encoder-") else name

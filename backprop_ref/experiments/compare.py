@@ -72,7 +72,7 @@ def compare(network, params, x, y, names, numerics="reproducible", *, batch_size
         One for each name.
     """
     how = {"epochs": 1, "batch_size": batch_size, "optimizer": optimizer, "seed": 1, "progress": False}
-    reference = get_backend("numpy", "reproducible")
+    reference = get_backend("numpy", "reproducible", device="cpu")
     expected = _quantities(network, params, x[:batch_size], y[:batch_size], reference)
     weights = train(network, params, x, y, backend=reference, **how).params.sha256()
     found = []

@@ -15,7 +15,7 @@ from backprop_ref.experiments.schema import Config, flags
 
 # What a run does where nothing else is said: on most data, on numbers to predict, and on some of the built-in sets.
 SUITED: dict[str, dict[str, dict[str, Any]]] = {
-    "": {
+    "any": {
         "data": {"test_size": 0.2, "normalize": "standardize"},
         "network": {"hidden_layers": [128], "hidden_activations": "relu"},
         "training": {"epochs": 100, "batch_size": 32, "optimizer": "sgd", "schedule": "constant"},
@@ -58,7 +58,7 @@ def read_config(path):
         raise InvalidInput(f"{path}: no such file; check the path of --config") from None
     except OSError as error:
         raise InvalidInput(f"{path}: cannot be read ({error.strerror}); give a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         where = getattr(error, "problem_mark", None)
         place = f", line {where.line + 1}" if where else ""
         problem = getattr(error, "problem", None) or error
@@ -159,7 +159,7 @@ def suit(config, name, task):
     kind, *sizes = name.split("-")
     if sizes and config.network.hidden_layers is None:
         config.network.hidden_layers = [int(sizes[1])]
-    for suited in (SUITED.get(kind, {}), SUITED.get(task, {}), SUITED[""]):
+    for suited in (SUITED.get(kind, {}), SUITED.get(task, {}), SUITED["any"]):
         for section, values in suited.items():
             for key, value in values.items():
                 if getattr(getattr(config, section), key) is None:

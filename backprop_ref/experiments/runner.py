@@ -8,7 +8,7 @@ import logging.handlers
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +16,15 @@ import numpy as np
 from backprop_ref import metrics, settings
 from backprop_ref.api import evaluate, predict
 from backprop_ref.backends import get_backend
-from backprop_ref.checkpoint import CHECKPOINT, HISTORY
+from backprop_ref.checkpoint import CHECKPOINT, HISTORY, fingerprint
 from backprop_ref.data import Dataset, Preprocessing, load_dataset, read_csv, split
 from backprop_ref.errors import BackpropRefError, InvalidInput, TrainingDiverged
 from backprop_ref.experiments.config import OF_GENERATORS, dump, suit
 from backprop_ref.experiments.schema import Config
 from backprop_ref.files import write_atomically
 from backprop_ref.network import Network
-from backprop_ref.optimizers import SGD, Adam, Constant, Cosine, Step
-from backprop_ref.parameters import load
+from backprop_ref.optimizers import OPTIMIZERS, SGD, Adam, Constant, Cosine, Step
+from backprop_ref.parameters import load, load_all
 from backprop_ref.random import Stream
 from backprop_ref.training import train
 from backprop_ref.version import __version__
@@ -106,6 +106,7 @@ def run(config, progress=None):
         folder = Path(config.run.resume)
         before = (folder / CONFIG).read_text(encoding="utf-8")
     else:
+        given = config.run.dir is not None and Path(config.run.dir).exists()
         folder, before = _new_folder(config.run.dir, experiment.dataset.name), None
     config.run.dir = str(folder)
     try:
@@ -116,6 +117,8 @@ def run(config, progress=None):
             write_atomically(folder / CONFIG, before)
         elif not (folder / CHECKPOINT).exists():
             shutil.rmtree(folder)
+            if given:
+                folder.mkdir()
         raise
 
 
@@ -232,9 +235,18 @@ def load_run(path):
 
 
 def _optimizer(training):
-    if training.optimizer == "sgd":
-        return SGD(training.learning_rate, training.momentum, training.nesterov, training.weight_decay)
-    return Adam(training.learning_rate, training.beta1, training.beta2, training.epsilon, training.weight_decay)
+    optimizer = OPTIMIZERS[training.optimizer]
+    return optimizer(**{field.name: getattr(training, field.name) for field in fields(optimizer)})
+
+
+def check_same_data(run_dir, experiment, dtype):
+    """Refuses data that are not those the run in `run_dir` was trained on."""
+    _, _, metadata = load_all(Path(run_dir) / CHECKPOINT)
+    arrays = [*experiment.xy("train"), *(experiment.xy("validation") if len(experiment.parts["validation"]) else ())]
+    if metadata["identity"]["data"] != fingerprint(*(array.astype(dtype) for array in arrays)):
+        raise InvalidInput(
+            f"{run_dir}: its data have changed since, so its test rows are lost; give --data-path FILE.csv"
+        )
 
 
 def _schedule(training):
@@ -250,6 +262,8 @@ def _check_files(config):
         raise InvalidInput(f"logging.file (--log-file) {log}: give a relative path of its own in the run folder")
     if output is not None and (Path(output).is_dir() or not Path(output).absolute().parent.is_dir()):
         raise InvalidInput(f"--output {output}: cannot be written; give a file in a folder that exists")
+    if output is not None and Path(output).exists() and config.run.resume is None:
+        raise InvalidInput(f"--output {output}: exists already, and nothing is overwritten; give another name")
 
 
 def _new_folder(asked, name):
