@@ -1,8 +1,7 @@
 """Whole epochs in one compiled call, for every network: its shape is in a small table, so it is compiled once.
 
-A call goes on from a cursor and does some steps, whole epochs or part of one; where it is cut changes no bit. Samples
-are gathered into buffers as neuron after neuron (`fused_layers`), all of which the caller provides: nothing is
-allocated inside but panels' views.
+A call goes on from a cursor and does some steps, whole epochs or part of one; where it is cut changes no bit. All
+numbers in between stand in one array, ``work``, in sections; nothing is allocated inside.
 """
 
 from functools import cache
@@ -13,7 +12,7 @@ import numpy as np
 from . import fused_layers, fused_panels
 from .elementary_numba import compiled
 from .fused_layers import (
-    VECTOR,
+    SQUARED_ERROR,
     activation_backward,
     activation_forward,
     add_decay,
@@ -21,12 +20,15 @@ from .fused_layers import (
     affine_backward_input,
     affine_forward,
     all_finite,
+    gather,
     loss_backward,
     loss_forward,
     measure,
     update,
+    vector_of,
+    whole_vectors,
 )
-from .fused_panels import view
+from .fused_panels import borrowed, part
 
 
 class Plan(NamedTuple):
@@ -36,16 +38,17 @@ class Plan(NamedTuple):
     ----------
     layers : int64 array of shape (n_layers, 4)
         n_in, n_out, activation, and where W begins in the flat vector.
+    numbers : float64 array of shape (5,)
+        momentum, beta1, beta2, epsilon, weight decay.
     loss, rule, metric : int
         Codes of `fused_layers`.
     batch_size, shards, workers : int
     per_row : int
         What n of the loss has for each row: n_out for a mean over the outputs, else 1.
-    numbers : float64 array of shape (5,)
-        momentum, beta1, beta2, epsilon, weight decay.
     """
 
     layers: Any
+    numbers: Any
     loss: int
     rule: int
     metric: int
@@ -53,7 +56,24 @@ class Plan(NamedTuple):
     shards: int
     workers: int
     per_row: int
-    numbers: Any
+
+
+class Sections(NamedTuple):
+    """Where in ``work`` stand: a of all layers, x first; y; z, e, delta and da of one layer; two numbers of the softmax
+    for each sample; the gradients, and those of a shard; panels; and where it ends."""
+
+    a: int
+    y: int
+    z: int
+    e: int
+    delta: int
+    da: int
+    top: int
+    total: int
+    grads: int
+    shard: int
+    panels: int
+    end: int
 
 
 class Data(NamedTuple):
@@ -75,46 +95,27 @@ class State(NamedTuple):
 
 
 class History(NamedTuple):
-    """losses (epochs,), measures (epochs, 1 or n_out), float64, and the cursor: epoch, first sample of the next batch."""
+    """losses (epochs,), measures (epochs, 1 or n_out), sums of a batch (n_out,), all float64; the cursor, int64: epoch,
+    first sample of the next batch."""
 
     losses: Any
     measures: Any
+    sums: Any
     cursor: Any
 
 
-class Room(NamedTuple):
-    """Buffers, all 1-D: a of all layers, y, z of one layer, e, delta, da, top, total; gradients, those of a shard, panels.
-
-    `sums` is float64; `work` is for `fused_fixed`, which needs no other.
-    """
-
-    a: Any
-    y: Any
-    z: Any
-    e: Any
-    delta: Any
-    da: Any
-    top: Any
-    total: Any
-    grads: Any
-    part: Any
-    panels: Any
-    sums: Any
-    work: Any
-
-
-def make_room(plan, n_parameters, dtype):
-    """Buffers for a plan."""
+def sections_of(plan, dtype):
+    """The sections for a plan."""
     sizes = [int(plan.layers[0, 0]), *map(int, plan.layers[:, 1])]
-    m = plan.batch_size
-    widest = max(sizes) * m + VECTOR
+    m, n_flat = plan.batch_size, sum((n_in + 1) * n_out for n_in, n_out in zip(sizes, sizes[1:], strict=False))
     panels = max(
         max(fused_panels.room(*shape, plan.workers, dtype) for shape in _products(n_in, n_out, m))
         for n_in, n_out in zip(sizes, sizes[1:], strict=False)
     )
-    lengths = (sum(sizes) * m, sizes[-1] * m, *[widest] * 4, m + VECTOR, m + VECTOR, n_parameters)
-    arrays = [np.zeros(length, dtype) for length in (*lengths, n_parameters if plan.shards > 1 else 0)]
-    return Room(*arrays, np.empty(panels, dtype), np.zeros(sizes[-1]), np.empty(0, dtype))
+    widest, shard = max(sizes) * m, n_flat if plan.shards > 1 else 0
+    lengths = (sum(sizes) * m, sizes[-1] * m, *[widest] * 4, m, m, n_flat, shard, panels)
+    ends = np.cumsum([0, *(whole_vectors(length, vector_of(dtype)) for length in lengths)])
+    return Sections(*ends.tolist())
 
 
 def _products(n_in, n_out, m):
@@ -122,72 +123,80 @@ def _products(n_in, n_out, m):
     return (n_in, n_out, m), (m, n_in, n_out), (n_out, n_in, m)
 
 
-def gather(rows, source, a):
-    """a[k, s] = source[rows[s], k]"""
-    for s in range(rows.shape[0]):
-        row = rows[s]
-        for k in range(source.shape[1]):
-            a[k, s] = source[row, k]
-
-
-def value_and_grad(plan, flat, n, m, room, grads):
-    """The loss and the gradients of m gathered samples, n being the whole batch's."""
+def value_and_grad(plan, sections, flat, n, m, work, grads):
+    """The loss of m gathered samples, n being the whole batch's; their gradients go to `grads` in `work`."""
     layers, last = plan.layers, plan.layers.shape[0] - 1
-    n_out, before = layers[last, 1], 0
+    widest, a_in = sections.e - sections.z, sections.a
+    z, e, panels = part(work, sections.z, widest), part(work, sections.e, widest), part(work, sections.panels, 1)
+    delta, da = part(work, sections.delta, widest), part(work, sections.da, widest)
+    top, total, gradients = part(work, sections.top, m), part(work, sections.total, m), part(work, grads, flat.size)
     for layer in range(last + 1):
-        n_in, n_out, activation, w = layers[layer, 0], layers[layer, 1], layers[layer, 2], layers[layer, 3]
-        a = view(room.a, before, n_in, m)
-        before += n_in * m
-        affine_forward(flat, w, n_in, n_out, a, room.z, room.panels, plan.workers)
-        activation_forward(activation, n_out, m, room.z, room.a[before:], room.e, room.top, room.total)
-    output, delta, da = room.a[before:], room.delta, room.da
-    loss = loss_forward(plan.loss, n_out, m, room.z, output, room.y, n, room.e, room.top, room.total, da)
-    loss_backward(plan.loss, layers[last, 2], n_out, m, room.z, output, room.y, n, room.e, room.total, delta)
+        n_in, n_out, w = layers[layer, 0], layers[layer, 1], layers[layer, 3]
+        affine_forward(flat, w, n_in, n_out, m, part(work, a_in, n_in * m), z, panels, plan.workers)
+        a_in += n_in * m
+        activation_forward(layers[layer, 2], n_out, m, z, part(work, a_in, n_out * m), e, top, total)
+    n_out = layers[last, 1]
+    a, y = part(work, a_in, n_out * m), part(work, sections.y, n_out * m)
+    loss = loss_forward(plan.loss, n_out, m, z, a, y, e, top, total, da) / n
+    loss_backward(plan.loss, n_out, m, z, a, y, n, e, total, delta)
     for layer in range(last, -1, -1):
         n_in, n_out, w = layers[layer, 0], layers[layer, 1], layers[layer, 3]
-        before -= n_in * m
-        affine_backward(delta, view(room.a, before, n_in, m), w, n_in, n_out, grads, room.panels, plan.workers)
+        if layer < last or plan.loss == SQUARED_ERROR:
+            activation_backward(layers[layer, 2], n_out, m, part(work, a_in, n_out * m), delta, total)
+        a_in -= n_in * m
+        affine_backward(delta, part(work, a_in, n_in * m), w, n_in, n_out, m, gradients, panels, plan.workers)
         if layer > 0:
-            affine_backward_input(delta, flat, w, n_in, n_out, m, da, room.panels, plan.workers)
-            activation_backward(layers[layer - 1, 2], n_in, m, room.a[before:], da, room.total)
+            affine_backward_input(delta, flat, w, n_in, n_out, m, da, panels, plan.workers)
             delta, da = da, delta
     return loss
 
 
-def step(plan, data, state, epoch, start, size, room):
-    """One update; the batch's loss. `room.sums` gets what its outputs measure."""
-    real = state.flat.dtype.type
-    n, layers, last = real(size * plan.per_row), plan.layers, plan.layers.shape[0] - 1
-    small, larger = size // plan.shards, size % plan.shards
-    n_x, n_y = layers[0, 0], layers[last, 1]
-    loss, begin, grads = real(0), start, room.grads
-    room.sums[:] = 0.0
+def step(plan, sections, data, state, sums, epoch, start, size, work):
+    """One update from the samples `start` on; the batch's loss. `sums` gets what its outputs measure."""
+    real = work.dtype.type
+    layers, last, flat = plan.layers, plan.layers.shape[0] - 1, state.flat
+    n, loss, begin, before = real(size * plan.per_row), real(0), start, 0
+    n_x, n_y, small, larger = layers[0, 0], layers[last, 1], size // plan.shards, size % plan.shards
+    for layer in range(last + 1):
+        before += layers[layer, 0]
+    for i in range(sums.size):
+        sums[i] = 0.0
     for shard in range(min(plan.shards, size)):
         m = small + (1 if shard < larger else 0)
-        rows = data.orders[epoch, begin : begin + m]
-        gather(rows, data.x, view(room.a, 0, n_x, m))
-        gather(rows, data.y, view(room.y, 0, n_y, m))
-        found = value_and_grad(plan, state.flat, n, m, room, grads)
-        outputs = 0
-        for layer in range(last + 1):
-            outputs += layers[layer, 0] * m
-        measure(plan.metric, n_y, m, room.a[outputs:], room.y, room.sums)
-        if shard == 0:
-            loss, grads = found, room.part
-        else:
-            loss = loss + found
-            for i in range(grads.size):
-                room.grads[i] += grads[i]
+        y = part(work, sections.y, n_y * m)
+        gather(data.orders, epoch, begin, data.x, n_x, m, part(work, sections.a, n_x * m))
+        gather(data.orders, epoch, begin, data.y, n_y, m, y)
+        found = value_and_grad(plan, sections, flat, n, m, work, sections.grads if shard == 0 else sections.shard)
+        measure(plan.metric, n_y, m, part(work, sections.a + before * m, n_y * m), y, sums)
+        loss = found if shard == 0 else loss + found
+        if shard > 0:
+            for i in range(flat.size):
+                work[sections.grads + i] += work[sections.shard + i]
         begin += m
+    grads = part(work, sections.grads, flat.size)
     if plan.numbers[4] != 0.0:
         for layer in range(last + 1):
-            add_decay(real(plan.numbers[4]), state.flat, room.grads, layers[layer, 3], layers[layer, 0] * layers[layer, 1])
+            add_decay(real(plan.numbers[4]), flat, grads, layers[layer, 3], layers[layer, 0] * layers[layer, 1])
     rate = real(data.rates[epoch])
-    update(plan.rule, state.flat, room.grads, state.first, state.second, state.powers, rate, plan.numbers)
+    update(plan.rule, flat, grads, state.first, state.second, state.powers, rate, plan.numbers)
     return loss
 
 
-def train(plan, data, state, history, room, steps):
+def lent(plan, data, state, history, work):
+    """The same arrays, whose references are not counted: that would cost as much as a step of a small network."""
+    plan = Plan(
+        *(borrowed(plan.layers), borrowed(plan.numbers), plan.loss, plan.rule, plan.metric),
+        *(plan.batch_size, plan.shards, plan.workers, plan.per_row),
+    )
+    data = Data(borrowed(data.x), borrowed(data.y), borrowed(data.orders), borrowed(data.rates))
+    state = State(borrowed(state.flat), borrowed(state.first), borrowed(state.second), borrowed(state.powers))
+    history = History(
+        *(borrowed(history.losses), borrowed(history.measures), borrowed(history.sums), borrowed(history.cursor)),
+    )
+    return plan, data, state, history, borrowed(work)
+
+
+def train(plan, sections, data, state, history, work, steps):
     """Goes on from the cursor for at most `steps` steps.
 
     Returns
@@ -195,14 +204,16 @@ def train(plan, data, state, history, room, steps):
     bool
         Whether there is more to do: not all epochs are done, and every one so far has ended finite.
     """
+    plan, data, state, history, work = lent(plan, data, state, history, work)
     samples, epochs = data.x.shape[0], data.rates.shape[0]
-    epoch, start = history.cursor
+    epoch, start = history.cursor[0], history.cursor[1]
     losses, measures = history.losses, history.measures
     for _ in range(steps):
         size = min(plan.batch_size, samples - start)
-        losses[epoch] += np.float64(step(plan, data, state, epoch, start, size, room)) * size
+        loss = step(plan, sections, data, state, history.sums, epoch, start, size, work)
+        losses[epoch] += np.float64(loss) * size
         for i in range(measures.shape[1]):
-            measures[epoch, i] += room.sums[i]
+            measures[epoch, i] += history.sums[i]
         start += size
         if start == samples:
             losses[epoch] /= samples
@@ -216,11 +227,10 @@ def train(plan, data, state, history, room, steps):
 
 
 @cache
-def trainer(dtype, shared=False):
+def program(dtype, shared=False):
     """`train`, compiled for a dtype; `shared`: large products with threads."""
     sources = (__file__, *fused_layers.SOURCES)
     names = dict(fused_layers.functions(dtype, shared))
-    names["gather"] = compiled(gather, names, dtype, sources)
-    for function in (value_and_grad, step):
+    for function in (lent, value_and_grad, step):
         names[function.__name__] = compiled(function, names, dtype, sources, inline="always", cache=False)
     return compiled(train, names, f"{dtype}_shared" if shared else dtype, sources)

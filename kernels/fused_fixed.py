@@ -10,35 +10,40 @@ The formulas are those of `fused_layers`, compiled once more with constants for 
 from functools import cache
 from typing import NamedTuple
 
+import numpy as np
+
 from . import fused_epochs, fused_layers
 from .elementary_numba import compiled
-from .fused_epochs import State, gather, train
+from .fused_epochs import State, lent, train
 from .fused_layers import (
-    VECTOR,
-    activation_backward,
-    activation_forward,
+    SQUARED_ERROR,
     add_decay,
-    loss_backward,
-    loss_forward,
-    measure,
-    update,
+    gather,
+    vector_of,
+    whole_vectors,
 )
+from .fused_layers import linear_backward as activation_backward
+from .fused_layers import linear_forward as activation_forward
+from .fused_layers import sgd as update
+from .fused_layers import squared_error_backward as loss_backward
+from .fused_layers import squared_error_forward as loss_forward
+from .fused_layers import squared_residuals as measure
 from .fused_panels import part, view
 
-# Constants of a layer; `program` gives each layer its own.
-N_IN, N_OUT, M, ACTIVATION, LOSS, LAST, FIRST_LAYER = 1, 1, 1, 0, 0, True, True
-W, A_IN, A_OUT, Z, DELTA, DELTA_IN, Y, E, TOP, TOTAL, EXTRA = [0] * 11
+# Constants of a layer, and with it its activation; `program` gives each layer its own.
+N_IN, N_OUT, LOSS, LAST, FIRST_LAYER = 1, 1, 0, True, True
+W, A_IN, A_OUT, Z, DELTA, DELTA_IN = [0] * 6
 
-# And of the network.
-N_X, N_Y, RULE, METRIC, SHARDS, PER_ROW, N_FLAT, N_FIRST, N_SECOND = [1] * 9
-FLAT, FIRST, SECOND, GRADS, PART, A_LAST = [0] * 6
+# Those of the network, and with them its loss, update rule and metric.
+Y, E, TOP, TOTAL, EXTRA, FLAT, FIRST, SECOND, GRADS, SHARD, A_LAST = [0] * 11
+N_X, N_Y, M, SHARDS, PER_ROW, N_FLAT, N_FIRST, N_SECOND = [1] * 8
 LAYERS = ((1, 1, 0, 0),)
 
 
 def affine_forward(work, m):
     """z[j, s] = b[j] + a[0, s] W[0, j] + a[1, s] W[1, j] + ..."""
-    a, W_kj, b = view(work, A_IN, N_IN, m), view(work, FLAT + W, N_IN, N_OUT), part(work, FLAT + W + N_IN * N_OUT, N_OUT)
-    z = view(work, Z, N_OUT, m)
+    W_kj, b = view(work, FLAT + W, N_IN, N_OUT), part(work, FLAT + W + N_IN * N_OUT, N_OUT)
+    a, z = view(work, A_IN, N_IN, m), view(work, Z, N_OUT, m)
     for j in range(N_OUT):
         for s in range(m):
             total = b[j]
@@ -78,64 +83,57 @@ def affine_backward_input(work, m):
 
 
 def above(work, grads, m, n):
-    """The layer above, or the loss: leaves da of this layer's outputs in DELTA and returns the loss."""
-    size = N_OUT * m
+    """The layer above this one, or here the loss: returns it and leaves in DELTA da, or delta with cross-entropies."""
+    n_out, size = np.int64(N_OUT), N_OUT * m
     z, a, y, e = part(work, Z, size), part(work, A_OUT, size), part(work, Y, size), part(work, E, size)
-    delta, top, total = part(work, DELTA, size), part(work, TOP, m), part(work, TOTAL, m)
-    loss = loss_forward(LOSS, N_OUT, m, z, a, y, n, e, top, total, part(work, EXTRA, size))
-    loss_backward(LOSS, ACTIVATION, N_OUT, m, z, a, y, n, e, total, delta)
+    top, total = part(work, TOP, m), part(work, TOTAL, m)
+    loss = loss_forward(n_out, m, z, a, y, e, top, total, part(work, EXTRA, size)) / n
+    loss_backward(n_out, m, z, a, y, n, e, total, part(work, DELTA, size))
     return loss
 
 
 def layer(work, grads, m, n):
     """Forward, everything above, backward."""
-    size = N_OUT * m
+    n_out, size = np.int64(N_OUT), N_OUT * m
     z, a, e = part(work, Z, size), part(work, A_OUT, size), part(work, E, size)
     top, total = part(work, TOP, m), part(work, TOTAL, m)
     affine_forward(work, m)
-    activation_forward(ACTIVATION, N_OUT, m, z, a, e, top, total)
+    activation_forward(n_out, m, z, a, e, top, total)
     loss = above(work, grads, m, n)
-    if not LAST:
-        activation_backward(ACTIVATION, N_OUT, m, a, part(work, DELTA, size), total)
+    if LOSS == SQUARED_ERROR or not LAST:
+        activation_backward(n_out, m, a, part(work, DELTA, size), total)
     affine_backward(work, grads, m)
     if not FIRST_LAYER:
         affine_backward_input(work, m)
     return loss
 
 
-def value_and_grad(work, grads, m, n):
-    """The loss and the gradients of m gathered samples, n being the whole batch's; only `M` of them quickly."""
-    return first_layer(work, grads, M, n) if m == M else first_layer_any(work, grads, m, n)  # noqa: F821
-
-
-def step(plan, data, state, epoch, start, size, room):
-    """One update; the batch's loss. `room.sums` gets what its outputs measure."""
-    work = room.work
+def step(plan, sections, data, state, sums, epoch, start, size, work):
+    """One update from the samples `start` on; the batch's loss. `sums` gets what its outputs measure."""
     real = work.dtype.type
     n, loss, begin = real(size * PER_ROW), real(0), start
-    small, larger = size // SHARDS, size % SHARDS
-    for i in range(room.sums.size):
-        room.sums[i] = 0.0
+    n_x, n_y, rows, small, larger = np.int64(N_X), np.int64(N_Y), np.int64(M), size // SHARDS, size % SHARDS
+    for i in range(N_Y):
+        sums[i] = 0.0
     for shard in range(min(SHARDS, size)):
-        m = small + (1 if shard < larger else 0)
-        rows = part(data.orders, epoch * data.x.shape[0] + begin, m)
-        gather(rows, data.x, view(work, A_IN, N_X, m))
-        gather(rows, data.y, view(work, Y, N_Y, m))
-        found = value_and_grad(work, GRADS if shard == 0 else PART, m, n)
-        measure(METRIC, N_Y, m, part(work, A_LAST, N_Y * m), part(work, Y, N_Y * m), room.sums)
-        if shard == 0:
-            loss = found
-        else:
-            loss = loss + found
+        m, at = small + (1 if shard < larger else 0), np.int64(GRADS if shard == 0 else SHARD)
+        y = part(work, Y, N_Y * m)
+        gather(data.orders, epoch, begin, data.x, n_x, m, part(work, A_IN, N_X * m))
+        gather(data.orders, epoch, begin, data.y, n_y, m, y)
+        found = first_layer(work, at, rows, n) if m == M else first_layer_apart(work, at, m, n)  # noqa: F821
+        measure(n_y, m, part(work, A_LAST, N_Y * m), y, sums)
+        loss = found if shard == 0 else loss + found
+        if shard > 0:
             for i in range(N_FLAT):
-                work[GRADS + i] += work[PART + i]
+                work[GRADS + i] += work[SHARD + i]
         begin += m
     flat, grads = part(work, FLAT, N_FLAT), part(work, GRADS, N_FLAT)
     if plan.numbers[4] != 0.0:
-        for n_in, n_out, _, w in LAYERS:
+        for index in range(len(LAYERS)):
+            n_in, n_out, _, w = LAYERS[index]
             add_decay(real(plan.numbers[4]), flat, grads, w, n_in * n_out)
     first, second = part(work, FIRST, N_FIRST), part(work, SECOND, N_SECOND)
-    update(RULE, flat, grads, first, second, state.powers, real(data.rates[epoch]), plan.numbers)
+    update(flat, grads, first, second, state.powers, real(data.rates[epoch]), plan.numbers)
     return loss
 
 
@@ -145,14 +143,14 @@ def copy(source, target):
         target[i] = source[i]
 
 
-def train_fixed(plan, data, state, history, room, steps):
-    """`fused_epochs.train`, with everything it changes in `room.work` meanwhile."""
-    work = room.work
+def train_fixed(plan, sections, data, state, history, work, steps):
+    """`fused_epochs.train`, with all that it changes in `work` meanwhile."""
+    plan, data, state, history, work = lent(plan, data, state, history, work)
     flat, first, second = part(work, FLAT, N_FLAT), part(work, FIRST, N_FIRST), part(work, SECOND, N_SECOND)
     copy(state.flat, flat)
     copy(state.first, first)
     copy(state.second, second)
-    more = train(plan, data, State(flat, first, second, state.powers), history, room, steps)
+    more = train(plan, sections, data, State(flat, first, second, state.powers), history, work, steps)
     copy(flat, state.flat)
     copy(first, state.first)
     copy(second, state.second)
@@ -188,62 +186,65 @@ class Shape(NamedTuple):
         return f"{layers}_l{self.loss}u{self.rule}m{self.metric}b{self.batch_size}s{self.shards}p{self.per_row}"
 
 
-def sections(shape):
-    """Where each section of `work` begins, by name (a list for those of which every layer has one), and its size."""
+@cache
+def constants(dtype, shape):
+    """Where each section of ``work`` begins, layer by layer in lists, and the other constants; and the size of it."""
     sizes, m = [shape.layers[0][0], *(n_out for _, n_out, _, _ in shape.layers)], shape.rows
-    n_flat, end, begins = sum((n_in + 1) * n_out for n_in, n_out, _, _ in shape.layers), 0, {}
+    n_flat, slots, end = sum((n_in + 1) * n_out for n_in, n_out, _, _ in shape.layers), _SLOTS[shape.rule], 0
 
     def section(length):
         nonlocal end
-        begin, end = end, end + -(-length // VECTOR) * VECTOR
+        begin, end = end, end + whole_vectors(length, vector_of(dtype))
         return begin
 
-    slots = {fused_layers.SGD: 0, fused_layers.MOMENTUM: 1, fused_layers.NESTEROV: 1, fused_layers.ADAM: 2}[shape.rule]
-    lengths = {"FLAT": n_flat, "GRADS": n_flat, "PART": n_flat if shape.shards > 1 else 0}
+    lengths = {"FLAT": n_flat, "GRADS": n_flat, "SHARD": n_flat if shape.shards > 1 else 0}
     lengths |= {"FIRST": n_flat * (slots > 0), "SECOND": n_flat * (slots > 1), "Y": sizes[-1] * m, "TOP": m, "TOTAL": m}
     lengths |= {"E": max(sizes) * m, "EXTRA": max(sizes) * m}
-    begins = {name: section(length) for name, length in lengths.items()}
-    begins["A"] = [section(size * m) for size in sizes]
-    begins["Z"], begins["DELTA"] = ([section(size * m) for size in sizes[1:]] for _ in range(2))
-    return begins, {"N_FLAT": n_flat, "N_FIRST": lengths["FIRST"], "N_SECOND": lengths["SECOND"]}, end
+    made = {name: section(length) for name, length in lengths.items()}
+    made |= {"A": [section(size * m) for size in sizes]}
+    made |= {"Z": [section(size * m) for size in sizes[1:]], "DELTA": [section(size * m) for size in sizes[1:]]}
+    made |= {"N_X": sizes[0], "N_Y": sizes[-1], "A_LAST": made["A"][-1], "M": m, "LAYERS": shape.layers}
+    made |= {"SHARDS": shape.shards, "PER_ROW": shape.per_row, "LOSS": shape.loss}
+    return made | {"N_FLAT": n_flat, "N_FIRST": lengths["FIRST"], "N_SECOND": lengths["SECOND"]}, end
+
+
+_SLOTS = {fused_layers.SGD: 0, fused_layers.MOMENTUM: 1, fused_layers.NESTEROV: 1, fused_layers.ADAM: 2}
 
 
 @cache
 def program(dtype, shape):
-    """`train_fixed` for a shape, compiled for a dtype, and the size of its `work`."""
-    begins, counts, end = sections(shape)
+    """`train_fixed` for a shape, compiled for a dtype."""
     label, sources = f"{dtype}_{shape.label}", (__file__, fused_epochs.__file__, *fused_layers.SOURCES)
-    names = dict(fused_layers.functions(dtype))
+    names = fused_layers.parts(dtype) | constants(dtype, shape)[0]
+    names["loss_forward"], names["loss_backward"] = (names[half.__name__] for half in fused_layers.LOSSES[shape.loss])
+    names["update"] = names[fused_layers.RULES[shape.rule].__name__]
+    names["measure"] = names[fused_layers.METRICS[shape.metric].__name__]
 
-    def inner(function, label, names, **options):
-        options = {"forceinline": True, "cache": False} | options
-        return compiled(function, names, label, sources, **options)
+    def inner(function, names, where="", inlined=True):
+        return compiled(function, names, f"{label}{where}", sources, cache=False, forceinline=inlined)
 
-    for function in (*fused_layers.OVER_SAMPLES, gather, add_decay, update):
-        names[function.__name__] = inner(function, label, names)
-    constants = {name: value for name, value in begins.items() if name not in {"A", "Z", "DELTA"}} | counts
-    constants |= {"N_X": shape.layers[0][0], "N_Y": shape.layers[-1][1], "RULE": shape.rule, "METRIC": shape.metric}
-    constants |= {"SHARDS": shape.shards, "PER_ROW": shape.per_row, "M": shape.rows, "LOSS": shape.loss}
-    constants |= {"A_IN": begins["A"][0], "A_LAST": begins["A"][-1], "LAYERS": shape.layers}
-    names |= constants
-    for rows, variant in (("", {}), ("_any", {"forceinline": False})):
-        on_top = None
-        for index in reversed(range(len(shape.layers))):
-            on_top = _layer(shape, index, begins, names, on_top, f"{label}{rows}_{index}", inner, variant if index == 0 else {})
-        names[f"first_layer{rows}"] = on_top
-    for function in (value_and_grad, step, copy, train):
-        names[function.__name__] = inner(function, label, names)
-    return compiled(train_fixed, names, label, sources), end
+    lowest = names | _layer_names(shape, names, inner)
+    names["first_layer"] = inner(layer, lowest, "_0")
+    names["first_layer_apart"] = inner(layer, lowest, "_0_apart", inlined=False)
+    names["A_IN"] = names["A"][0]
+    for function in (lent, copy, step, train):
+        names[function.__name__] = compiled(function, names, label, sources, cache=False, inline="always")
+    return compiled(train_fixed, names, label, sources)
 
 
-def _layer(shape, index, begins, names, on_top, label, inner, options):
-    """The function of a layer, with those above it inside."""
-    n_in, n_out, activation, w = shape.layers[index]
-    own = {"N_IN": n_in, "N_OUT": n_out, "ACTIVATION": activation, "W": w}
-    own |= {"LAST": on_top is None, "FIRST_LAYER": index == 0, "Z": begins["Z"][index], "DELTA": begins["DELTA"][index]}
-    own |= {"A_IN": begins["A"][index], "A_OUT": begins["A"][index + 1], "DELTA_IN": begins["DELTA"][max(index - 1, 0)]}
-    names = names | own
-    for function in (affine_forward, affine_backward, affine_backward_input):
-        names[function.__name__] = inner(function, label, names)
-    names["above"] = inner(above, label, names) if on_top is None else on_top
-    return inner(layer, label, names, **options)
+def _layer_names(shape, names, inner):
+    """The names that the lowest layer's function needs; among them is the layer above it, and so on."""
+    own = {}
+    for index in reversed(range(len(shape.layers))):
+        where, last = f"_{index}", index == len(shape.layers) - 1
+        on_top = None if last else inner(layer, names | own, f"_{index + 1}")
+        n_in, n_out, activation, w = shape.layers[index]
+        halves = [names[half.__name__] for half in fused_layers.ACTIVATIONS[activation]]
+        own = {"N_IN": n_in, "N_OUT": n_out, "W": w, "LAST": last, "FIRST_LAYER": index == 0}
+        own |= {"Z": names["Z"][index], "A_IN": names["A"][index], "A_OUT": names["A"][index + 1]}
+        own |= {"DELTA": names["DELTA"][index], "DELTA_IN": names["DELTA"][max(index - 1, 0)]}
+        own |= dict(zip(("activation_forward", "activation_backward"), halves, strict=True))
+        for function in (affine_forward, affine_backward, affine_backward_input):
+            own[function.__name__] = inner(function, names | own, where)
+        own["above"] = inner(above, names | own, where) if last else on_top
+    return own

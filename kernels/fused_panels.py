@@ -71,6 +71,19 @@ def view(typingctx, buffer, offset, rows, columns):
 
 
 @intrinsic
+def borrowed(typingctx, array):
+    """The same array, not counted as a reference: whoever called keeps it alive."""
+
+    def codegen(context, builder, signature, arguments):
+        made = make_array(array)(context, builder, arguments[0])
+        made.meminfo = made.meminfo.type(None)
+        made.parent = made.parent.type(None)
+        return made._getvalue()
+
+    return array(array), codegen
+
+
+@intrinsic
 def part(typingctx, buffer, offset, length):
     """``buffer[offset : offset + length]`` of a contiguous 1-D array, unchecked."""
     array = types.Array(buffer.dtype, 1, "C", readonly=not buffer.mutable)
@@ -90,8 +103,8 @@ def part(typingctx, buffer, offset, length):
 def tile_product_for(dtype):
     """The innermost loop for float64 or float32, as a function that compiled code may call.
 
-    ``tile_product(panels, left, right, out, corner, stride, depth)``: the packed entries of a term stand at ``left`` and
-    ``right`` in `panels`, ``rows`` and ``columns`` of them; the tile at ``corner`` in `out`, its rows ``stride`` apart.
+    ``tile_product(panels, left, right, out, corner, stride, depth)``: the packed entries of the first term stand at
+    ``left`` and ``right`` in `panels`; the tile begins at ``corner`` in `out`, its rows ``stride`` apart.
     """
     tile = tile_of(dtype)
 
@@ -124,7 +137,8 @@ class _Emitter:
         """Loads the tile, adds the outer products of `depth` terms to it, in order, and stores it."""
         builder, (rows, vectors, lanes), index = self.builder, self.tile_shape, ir.IntType(64)
         entries = [(row, column) for row in range(rows) for column in range(vectors)]
-        at = {(r, c): builder.gep(out, [builder.add(builder.mul(stride, index(r)), index(c * lanes))]) for r, c in entries}
+        rows_at = [builder.mul(stride, index(row)) for row in range(rows)]
+        at = {(row, c): builder.gep(out, [builder.add(rows_at[row], index(c * lanes))]) for row, c in entries}
         sums = {entry: cgutils.alloca_once_value(builder, self.load(at[entry])) for entry in entries}
         with cgutils.for_range(builder, depth) as loop:
             left_t = builder.gep(left, [builder.mul(loop.index, index(rows))])
@@ -153,6 +167,7 @@ class _Emitter:
 # From here on ordinary code; `functions` gives it the tile's ROWS and COLUMNS, `tile_product`, and `prange`.
 
 ROWS, COLUMNS = 4, 4
+tile_product = None
 prange = range
 
 

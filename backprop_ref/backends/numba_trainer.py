@@ -1,5 +1,6 @@
 """Whole epochs compiled by Numba: the accelerator that the numba backend offers to training."""
 
+import contextlib
 import sys
 import threading
 import time
@@ -9,11 +10,20 @@ import numba
 import numpy as np
 
 from backprop_ref.backends.array import CROSS_ENTROPY, divisor
+from backprop_ref.backends.numba import _pool
+from backprop_ref.errors import unknown
 from backprop_ref.kernels import fused_epochs, fused_fixed, fused_layers
+from backprop_ref.optimizers import SGD, Adam
 
-CALL_SECONDS = 0.05
-SHARED_FROM = fused_layers.SHARED_FROM
+CALL_SECONDS = 0.05  # between two looks at whether Ctrl-C was pressed
 ANNOUNCED_AFTER_SECONDS = 1.0
+
+# What `specialize="auto"` reckons with: what a program with constants saves, by layer and step, and what compiling it
+# costs, by layer; it has to save that several times over, as neither is known well.
+SAVED_SECONDS = 2e-7
+COMPILE_SECONDS = 3.0
+TIMES_OVER = 2.0
+SPECIALIZE = ("auto", "always", "never")
 
 ACTIVATIONS = {
     "sigmoid": fused_layers.SIGMOID,
@@ -53,11 +63,27 @@ def create(network, optimizer, dtype, batch_size, shards, metric, threads, steps
     specialize : 'auto', 'always' or 'never'
         Whether sizes and the rest become constants of a program of its own, which has to be compiled first.
     """
-    plan = _plan(network, optimizer, batch_size, shards, metric, threads or numba.get_num_threads())
-    return None if plan is None else Trainer(plan, network.n_parameters, dtype, specialize == 'always')
+    if specialize not in SPECIALIZE:
+        raise unknown("specialize", specialize, SPECIALIZE)
+    plan = _plan(network, optimizer, batch_size, shards, metric, threads)
+    if plan is None:
+        return None
+    worth_it = specialize == "auto" and _small(plan) and _repays(plan, steps_ahead or 0)
+    return Trainer(plan, dtype, fixed=specialize == "always" or worth_it)
 
 
-def _plan(network, optimizer, batch_size, shards, metric, workers):
+def _small(plan):
+    """Whether every product is one that plain loops do."""
+    rows = -(-plan.batch_size // plan.shards)
+    return all(n_in * n_out * rows < fused_layers.PACKED_FROM for n_in, n_out, _, _ in plan.layers)
+
+
+def _repays(plan, steps_ahead):
+    """Whether a program of its own saves more time in so many steps than compiling it takes, as estimated above."""
+    return steps_ahead * SAVED_SECONDS > TIMES_OVER * COMPILE_SECONDS
+
+
+def _plan(network, optimizer, batch_size, shards, metric, threads):
     """The network and what is asked of it in numbers; None if there is something that has none."""
     rule = _rule(optimizer)
     together = (network.loss, network.activations[-1])
@@ -69,7 +95,7 @@ def _plan(network, optimizer, batch_size, shards, metric, workers):
         layers.append((n_in, n_out, ACTIVATIONS[activation], w))
         w += (n_in + 1) * n_out
     names = ("momentum", "beta1", "beta2", "epsilon", "weight_decay")
-    large = max(n_in * n_out * batch_size for n_in, n_out, _, _ in layers) >= fused_layers.SHARED_FROM
+    large = max(n_in * n_out for n_in, n_out, _, _ in layers) * batch_size >= fused_layers.SHARED_FROM
     return fused_epochs.Plan(
         layers=np.array(layers, np.int64),
         loss=TOGETHER.get(together, fused_layers.SQUARED_ERROR),
@@ -77,7 +103,7 @@ def _plan(network, optimizer, batch_size, shards, metric, workers):
         metric=fused_layers.ACCURACY if metric == "accuracy" else fused_layers.RESIDUALS,
         batch_size=batch_size,
         shards=shards,
-        workers=workers if large else 1,
+        workers=(threads or numba.get_num_threads()) if large else 1,
         per_row=int(divisor(network.loss, np.empty((1, network.sizes[-1])))),
         numbers=np.array([float(getattr(optimizer, name, 0.0)) for name in names]),
     )
@@ -85,8 +111,6 @@ def _plan(network, optimizer, batch_size, shards, metric, workers):
 
 def _rule(optimizer):
     """The code of an optimizer's update rule; None for one that is not ours."""
-    from backprop_ref.optimizers import SGD, Adam
-
     if type(optimizer) is Adam:
         return fused_layers.ADAM
     if type(optimizer) is not SGD:
@@ -101,42 +125,62 @@ class Trainer:
 
     Attributes
     ----------
+    fixed : bool
+        Whether the program is one with constants, made for this network.
+    shared : bool
+        Whether large products are divided among Numba's threads.
     compile_seconds : float
-        What compiling took when this trainer was made; 0.0 if the program was there already, on disk or in memory.
+        What compiling its program took in this process; 0.0 if it was on disk.
     """
 
-    def __init__(self, plan, n_parameters, dtype, fixed):
-        self.plan, self.dtype = plan, np.dtype(dtype)
-        self.room = fused_epochs.make_room(plan, n_parameters, dtype)
-        self.measures = 1 if plan.metric == fused_layers.ACCURACY else int(plan.layers[-1, 1])
-        self.shared = plan.workers > 1
-        self.steps = 1
-        shape = fused_fixed.Shape.of(plan) if fixed else None
-        if fixed:
-            _, size = fused_fixed.program(dtype, shape)
-            self.room = self.room._replace(work=np.zeros(size, dtype))
-        self.program, self.compile_seconds = self._compiled(self.shared, shape)
+    def __init__(self, plan, dtype, fixed):
+        self.plan, self.dtype, self.fixed = plan, np.dtype(dtype), fixed
+        self.shared = plan.workers > 1 and not fixed
+        self.compile_seconds = 0.0
+        self._measures = 1 if plan.metric == fused_layers.ACCURACY else int(plan.layers[-1, 1])
+        self._sections, self._steps = fused_epochs.sections_of(plan, self.dtype.name), 1
+        self._shape = fused_fixed.Shape.of(plan) if fixed else None
+        size = fused_fixed.constants(self.dtype.name, self._shape)[1] if fixed else self._sections.end
+        self._work = np.zeros(size, self.dtype)
+        self._program(self.shared)
+
+    def _program(self, shared):
+        """The program that computes, compiled first if need be."""
+        made, seconds = _ready(self.dtype.name, shared, self._shape)
+        self.compile_seconds = max(self.compile_seconds, seconds)
+        return made
 
     def run(self, params, slots, x, y, orders, learning_rates, poll=lambda: None):
         """Trains `params` and `slots` in place; see `training.PairsTrainer.run`."""
-        flat, epochs = np.ascontiguousarray(params.flat), len(learning_rates)
+        flat = np.ascontiguousarray(params.flat)
         data = fused_epochs.Data(
-            _locked(x, self.dtype), _locked(y, self.dtype), _locked(orders, np.int64), np.array(learning_rates, float)
+            *(_locked(x, self.dtype), _locked(y, self.dtype), _locked(orders, np.int64)),
+            np.array(learning_rates, np.float64),
         )
-        history = fused_epochs.History(np.zeros(epochs), np.zeros((epochs, self.measures)), np.zeros(2, np.int64))
-        state = self._state(flat, slots)
-        more = epochs > 0
-        while more:
-            poll()
-            started = time.perf_counter()
-            more = self.program(self.plan, data, state, history, self.room, self.steps)
-            if more:
-                spent = time.perf_counter() - started
-                self.steps = max(1, min(2 * self.steps, int(self.steps * CALL_SECONDS / max(spent, 1e-9))))
+        history = self._history(len(learning_rates))
+        if len(learning_rates) > 0:
+            self._all_steps(data, self._state(flat, slots), history, poll)
         if flat is not params.flat:
             params.flat[:] = flat
         done = history.cursor[0]
         return history.losses[:done], history.measures[:done]
+
+    def _all_steps(self, data, state, history, poll):
+        """Calls the program, for a little while each time, until there is nothing more to do."""
+        more = True
+        while more:
+            poll()
+            started, steps = time.perf_counter(), self._steps
+            # who comes second does not wait for Numba's threads, but computes alone, and to the same bits
+            shared = self.shared and _pool.acquire(blocking=False)
+            try:
+                more = self._program(shared)(self.plan, self._sections, data, state, history, self._work, steps)
+            finally:
+                if shared:
+                    _pool.release()
+            if more:
+                spent = max(time.perf_counter() - started, 1e-9)
+                self._steps = max(1, min(2 * steps, int(steps * CALL_SECONDS / spent)))
 
     def _state(self, flat, slots):
         """The parameters and the optimizer's arrays, with empty ones for those that it does without."""
@@ -144,52 +188,57 @@ class Trainer:
         arrays += [np.empty(0, self.dtype)] * (2 - len(arrays))
         return fused_epochs.State(flat, *arrays, slots.get("powers", np.ones(2)))
 
-    def _compiled(self, shared, shape):
-        """The program for the arguments that `run` gives it, and what compiling it took."""
-        none, whole = np.empty((0, 0), self.dtype), np.empty((0, 0), np.int64)
-        data = fused_epochs.Data(_locked(none, none.dtype), _locked(none, none.dtype), _locked(whole, np.int64), np.empty(0))
-        flat = np.empty(0, self.dtype)
-        state = fused_epochs.State(flat, flat, flat, np.empty(0))
-        history = fused_epochs.History(np.empty(0), np.empty((0, 0)), np.empty(0, np.int64))
-        arguments = (self.plan, data, state, history, self.room, 1)
-        return _program(self.dtype.name, shared, shape, tuple(map(numba.typeof, arguments)))
+    def _history(self, epochs):
+        """Room for that many epochs' losses and measures."""
+        shapes = epochs, (epochs, self._measures), int(self.plan.layers[-1, 1])
+        return fused_epochs.History(*map(np.zeros, shapes), np.zeros(2, np.int64))
 
 
 @cache
-def _ready(dtype, shared, shape, signature):
-    program = fused_epochs.trainer(dtype, shared) if shape is None else fused_fixed.program(dtype, shape)[0]
+def _ready(dtype, shared, shape):
+    """The program for what `Trainer.run` gives it, compiled or loaded, and the seconds that compiling it took."""
+    made = fused_epochs.program(dtype, shared) if shape is None else fused_fixed.program(dtype, shape)
+    if shared:
+        numba.get_num_threads()  # starts Numba's threads, which code that comes from disk does not do by itself
     started = time.perf_counter()
-    with _announced(f"compiling the trainer for {dtype}"):
-        program.compile(signature)
-    return program, time.perf_counter() - started if program.stats.cache_misses else 0.0
+    with _announced(f"compiling a training step for {dtype}"):
+        made.compile(_signature(dtype))
+    return made, time.perf_counter() - started if made.stats.cache_misses else 0.0
 
 
-def _program(dtype, shared, shape, signature):
-    before = _ready.cache_info().misses
-    program, seconds = _ready(dtype, shared, shape, signature)
-    return program, seconds if _ready.cache_info().misses > before else 0.0
+def _signature(dtype):
+    """The types of a program's arguments."""
+    real, whole = np.empty(0, dtype), np.empty((0, 0), np.int64)
+    wide, matrix = np.empty(0), np.empty((0, 0))
+    data = fused_epochs.Data(_locked(matrix, dtype), _locked(matrix, dtype), _locked(whole, np.int64), wide)
+    arguments = (
+        fused_epochs.Plan(whole, wide, *[0] * 7),
+        fused_epochs.Sections(*[0] * len(fused_epochs.Sections._fields)),
+        *(data, fused_epochs.State(real, real, real, wide)),
+        *(fused_epochs.History(wide, matrix, wide, np.empty(0, np.int64)), real, 0),
+    )
+    return tuple(map(numba.typeof, arguments))
 
 
-class _announced:
+@contextlib.contextmanager
+def _announced(what):
     """Says on standard error what is going on, if it takes over a second and standard error is a terminal."""
 
-    def __init__(self, what):
-        self.timer = threading.Timer(ANNOUNCED_AFTER_SECONDS, self.say, [what])
-        self.timer.daemon = True
-
-    def say(self, what):
+    def say():
         if sys.stderr.isatty():
-            print(f"backprop-ref: {what}; kept for the next time", file=sys.stderr)
+            print(f"backprop-ref: {what} (kept for the next time)", file=sys.stderr)
 
-    def __enter__(self):
-        self.timer.start()
-
-    def __exit__(self, *_):
-        self.timer.cancel()
+    timer = threading.Timer(ANNOUNCED_AFTER_SECONDS, say)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _locked(array, dtype):
-    """The array, C-contiguous, as a view that is read-only: one kind of array for the compiled code, however it came."""
+    """The array, C-contiguous, as a view that is read-only: one kind of array for compiled code, however it came."""
     array = np.ascontiguousarray(array, dtype).view()
     array.flags.writeable = False
     return array

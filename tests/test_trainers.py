@@ -1,0 +1,267 @@
+"""Compiled trainers give the bits of `PairsTrainer`: parameters, the optimizer's state, losses and measures."""
+
+import itertools
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from backprop_ref.kernels import fused_layers
+from helpers import PAIRS, label, networks, parameters, samples
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import backprop_ref as br
+from backprop_ref import Network, get_backend
+from backprop_ref.network import ACTIVATIONS, OUTPUTS_OF
+from backprop_ref.random import Stream
+from backprop_ref.training import PairsTrainer
+
+numba_trainer = pytest.importorskip("backprop_ref.backends.numba_trainer")
+
+OPTIMIZERS = [
+    br.SGD(0.1),
+    br.SGD(0.1, weight_decay=0.01),
+    br.SGD(0.1, momentum=0.9),
+    br.SGD(0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
+    br.Adam(0.01),
+    br.Adam(0.01, beta1=0.5, beta2=0.9, epsilon=1e-3, weight_decay=0.1),
+]
+NETWORKS = list(networks())
+DTYPES = ["float64", "float32"]
+
+
+class Run:
+    """One training, by `PairsTrainer` on the reference backend or by a compiled trainer, and everything it changes."""
+
+    def __init__(self, network, optimizer, dtype, batch_size, shards=1, metric="r2", rows=13, scale=1.0):
+        self.network, self.optimizer, self.dtype = network, optimizer, dtype
+        self.batch_size, self.shards, self.metric = batch_size, shards, metric
+        self.params = parameters(network, dtype=dtype)
+        self.params.flat[:] *= scale
+        self.slots = optimizer.init(self.params.flat)
+        self.x, self.y = samples(network, rows, dtype=dtype)
+
+    def by_pairs(self, orders, rates):
+        """With the definition."""
+        backend = get_backend("numpy", "reproducible")
+        trainer = PairsTrainer(backend, self.network, self.optimizer, self.batch_size, self.shards, self.metric)
+        with backend.scope():
+            return self.outcome(trainer.run(self.params, self.slots, self.x, self.y, orders, rates))
+
+    def compiled(self, orders, rates, chunk=None, threads=1, specialize="never"):
+        """With the trainer of the numba backend, so many epochs a call."""
+        made = numba_trainer.create(
+            *(self.network, self.optimizer, self.dtype, self.batch_size, self.shards, self.metric, threads),
+            specialize=specialize,
+        )
+        done = []
+        for start in range(0, len(rates), chunk or len(rates)):
+            part = slice(start, start + (chunk or len(rates)))
+            done.append(made.run(self.params, self.slots, self.x, self.y, orders[part], rates[part]))
+            if len(done[-1][0]) < len(rates[part]) or not np.isfinite(done[-1][0][-1]):
+                break
+        return self.outcome([np.concatenate(parts) for parts in zip(*done, strict=True)])
+
+    def outcome(self, history):
+        """Everything that is compared, by name."""
+        losses, measures = history
+        return {"losses": losses, "measures": measures, "flat": self.params.flat, **self.slots}
+
+
+def orders_of(epochs, rows, seed=3):
+    return Stream(seed, "shuffle").permutations(epochs, rows)
+
+
+def assert_same_bits(found, wanted):
+    assert found.keys() == wanted.keys()
+    for name, array in wanted.items():
+        assert found[name].dtype == array.dtype and found[name].shape == array.shape, name
+        both_nan = np.isnan(found[name]) & np.isnan(array)
+        same = found[name].view(f"u{array.itemsize}") == array.view(f"u{array.itemsize}")
+        assert np.all(same | both_nan), f"{name}: {found[name][~(same | both_nan)]} != {array[~(same | both_nan)]}"
+
+
+def check(*arguments, orders, rates, how=(), **options):
+    """Trains by pairs and compiled, in each of the ways given, and compares."""
+    wanted = Run(*arguments, **options).by_pairs(orders, rates)
+    for way in how or ({},):
+        assert_same_bits(Run(*arguments, **options).compiled(orders, rates, **way), wanted)
+    return wanted
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("network", NETWORKS, ids=label)
+def test_every_network(network, dtype):
+    metric = "accuracy" if network.loss == "cross_entropy" else "r2"
+    wanted = check(*(network, br.SGD(), dtype, 5, 2, metric), orders=orders_of(4, 13), rates=[0.02, 0.01, 0.02, 0.04])
+    assert np.isfinite(wanted["flat"]).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
+@pytest.mark.parametrize("batch_size, shards", [(1, 1), (4, 3), (7, 9), (13, 1), (13, 4)])
+def test_every_optimizer_for_fifty_steps(optimizer, dtype, batch_size, shards):
+    network = Network([3, 5, 2], ["tanh", "softmax"], "ce")
+    epochs = max(4, 50 * batch_size // 13)
+    rates = [optimizer.learning_rate * (0.5 + (epoch % 3)) for epoch in range(epochs)]
+    check(*(network, optimizer, dtype, batch_size, shards, "accuracy"), orders=orders_of(epochs, 13), rates=rates)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("metric", ["accuracy", "r2"])
+@pytest.mark.parametrize("sizes", [[2, 4, 1], [1, 1], [1, 1, 1], [3, 1, 4], [5, 3, 5], [4, 9, 1, 3]], ids=str)
+def test_odd_sizes_and_either_metric(sizes, metric, dtype):
+    network = Network(sizes, ["sigmoid"] * (len(sizes) - 1), "sse")
+    for batch_size in (1, 3, 8):
+        check(*(network, br.SGD(0.5), dtype, batch_size, 1, metric), orders=orders_of(3, 8), rates=[0.5] * 3, rows=8)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("chunk", [1, 3, 10])
+def test_chunks_change_nothing(chunk, dtype):
+    network = Network([3, 5, 2], ["relu", "sigmoid"], "bce")
+    orders, rates = orders_of(10, 13), [0.01 * (epoch + 1) for epoch in range(10)]
+    check(*(network, br.Adam(), dtype, 4, 2, "accuracy"), orders=orders, rates=rates, how=[{"chunk": chunk}])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("batch_size", [20, 67])
+def test_layers_wide_enough_for_panels_and_threads(batch_size, dtype):
+    network = Network([70, 131, 157, 11], ["relu", "tanh", "softmax"], "ce")
+    assert fused_layers.SHARED_FROM < 131 * 157 * 67
+    ways = [{"threads": threads} for threads in (1, 2)]
+    check(
+        *(network, br.SGD(0.1, momentum=0.9), dtype, batch_size, 1, "accuracy"),
+        orders=orders_of(2, 70),
+        rates=[0.1, 0.1],
+        rows=70,
+        how=ways,
+    )
+
+
+@pytest.mark.parametrize(
+    "network, optimizer, dtype, batch_size, shards, metric",
+    [
+        (Network([2, 4, 1], ["sigmoid", "sigmoid"], "sse"), br.SGD(0.5), "float64", 4, 1, "accuracy"),
+        (Network([3, 5, 4, 2], ["relu", "softmax", "softmax"], "ce"), OPTIMIZERS[5], "float32", 5, 2, "accuracy"),
+        (Network([3, 1], ["sigmoid"], "bce"), OPTIMIZERS[3], "float64", 1, 1, "r2"),
+        (Network([3, 7, 3], ["leaky_relu", "sigmoid"], "ce"), OPTIMIZERS[2], "float64", 13, 3, "r2"),
+    ],
+    ids=str,
+)
+def test_sizes_as_constants(network, optimizer, dtype, batch_size, shards, metric):
+    rates = [optimizer.learning_rate] * 20
+    ways = [{"specialize": "always"}, {"specialize": "always", "chunk": 3}]
+    check(*(network, optimizer, dtype, batch_size, shards, metric), orders=orders_of(20, 13), rates=rates, how=ways)
+
+
+def test_constants_have_to_repay():
+    network = Network([2, 4, 1], ["sigmoid", "sigmoid"], "sse")
+    few = numba_trainer.create(network, br.SGD(), "float64", 4, 1, "r2", 1, steps_ahead=10**5)
+    many = numba_trainer.create(network, br.SGD(), "float64", 4, 1, "accuracy", 1, steps_ahead=10**9)
+    assert (few.fixed, many.fixed) == (False, True)
+    with pytest.raises(br.InvalidInput, match="auto"):
+        numba_trainer.create(network, br.SGD(), "float64", 4, 1, "r2", 1, specialize="sometimes")
+
+
+def test_two_trainings_at_once_with_threads():
+    network, orders = Network([70, 131, 157, 11], ["relu", "tanh", "softmax"], "ce"), orders_of(2, 70)
+    wanted = Run(network, br.SGD(), "float64", 67, rows=70).by_pairs(orders, [0.1, 0.1])
+    runs = [Run(network, br.SGD(), "float64", 67, rows=70) for _ in range(4)]
+    with ThreadPoolExecutor(len(runs)) as pool:
+        for found in pool.map(lambda run: run.compiled(orders, [0.1, 0.1], threads=2), runs):
+            assert_same_bits(found, wanted)
+
+
+def test_another_process_compiles_nothing():
+    code = (
+        "from backprop_ref import SGD, Network\n"
+        "from backprop_ref.backends.numba_trainer import create\n"
+        "for width, threads in ((3, 1), (1500, 2)):\n"
+        "    network = Network([width, width, 2], ['tanh', 'linear'], 'mse')\n"
+        "    x, y = np.ones((2, width)), np.ones((2, 2))\n"
+        "    made = create(network, SGD(), 'float64', 2, 1, 'r2', threads)\n"
+        "    losses, _ = made.run(network.init(1), {}, x, y, np.arange(2)[None], [0.1])\n"
+        "    print(made.shared, made.compile_seconds, len(losses))\n"
+    )
+    for _ in range(2):  # the first may have to compile
+        done = subprocess.run(
+            [sys.executable, "-c", f"import numpy as np\n{code}"], capture_output=True, text=True, check=True
+        )
+    assert done.stdout.splitlines() == ["False 0.0 1", "True 0.0 1"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", ["relu", "linear", "softmax"])
+def test_divergence_stops_the_same(activation, dtype):
+    network = Network([3, 5, 2], [activation, "linear"], "mse")
+    wanted = check(
+        *(network, br.SGD(1e3), dtype, 4),
+        orders=orders_of(60, 13),
+        rates=[1e3] * 60,
+        scale=30.0,
+        how=[{}, {"chunk": 1}, {"chunk": 7}],
+    )
+    assert 0 < len(wanted["losses"]) < 60
+
+
+def test_saturated_outputs_and_infinite_logits_give_the_same_measures():
+    network = Network([3, 4], ["softmax"], "ce")
+    sgd, orders = br.SGD(1e200), orders_of(9, 13)
+    check(*(network, sgd, "float64", 4, 1, "accuracy"), orders=orders, rates=[1e200] * 9, scale=1e200)
+
+
+def test_orders_may_be_a_read_only_broadcast_and_data_read_only_or_strided():
+    network, rates = Network([3, 5, 2], ["tanh", "linear"], "mse"), [0.1] * 3
+    orders = np.broadcast_to(np.arange(13), (3, 13))
+    wanted = Run(network, br.SGD(), "float64", 4).by_pairs(orders, rates)
+    run = Run(network, br.SGD(), "float64", 4)
+    run.x, run.y = np.asfortranarray(run.x), np.repeat(run.y, 2, axis=0)[::2]
+    run.x.flags.writeable = False
+    assert_same_bits(run.compiled(orders, rates), wanted)
+
+
+def test_poll_is_called_within_an_epoch_and_may_raise():
+    network = Network([3, 5, 2], ["tanh", "linear"], "mse")
+    run = Run(network, br.SGD(), "float64", 1, rows=50)
+    made = numba_trainer.create(network, br.SGD(), "float64", 1, 1, "r2", 1)
+    calls = itertools.count()
+
+    def poll():
+        if next(calls) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        made.run(run.params, run.slots, run.x, run.y, orders_of(1, 50), [0.1], poll)
+
+
+@st.composite
+def trainings(draw):
+    """Any network with anything that can be asked of its training."""
+    sizes = draw(st.lists(st.integers(1, 9), min_size=2, max_size=5))
+    loss, output = draw(st.sampled_from(PAIRS))
+    hidden = draw(st.lists(st.sampled_from(ACTIVATIONS), min_size=len(sizes) - 2, max_size=len(sizes) - 2))
+    rows = draw(st.integers(1, 24))
+    return {
+        "network": Network(sizes, [*hidden, output], loss),
+        "optimizer": draw(st.sampled_from(OPTIMIZERS)),
+        "dtype": draw(st.sampled_from(DTYPES)),
+        "batch_size": draw(st.integers(1, rows)),
+        "shards": draw(st.integers(1, 5)),
+        "metric": draw(st.sampled_from(["accuracy", "r2"])),
+        "rows": rows,
+    }
+
+
+@given(trainings(), st.integers(1, 6), st.integers(1, 6))
+@settings(deadline=None, max_examples=150)
+def test_any_training(training, epochs, chunk):
+    orders, rates = orders_of(epochs, training["rows"]), [training["optimizer"].learning_rate] * epochs
+    wanted = Run(**training).by_pairs(orders, rates)
+    assert_same_bits(Run(**training).compiled(orders, rates, chunk=chunk), wanted)
+
+
+def test_the_tests_cover_every_loss():
+    assert {network.loss for network in NETWORKS} == set(OUTPUTS_OF)
