@@ -346,7 +346,7 @@ def _fit(trainer, run, plan, state, x, y, validation, callback, folder, progress
 def _advance(trainer, run, plan, state, x, y, validation, count, poll, folder):
     """Trains `count` epochs and appends them to the history, or leaves `state` as it was."""
     before = state.snapshot()
-    rates = [_rate(trainer.optimizer, plan, state.epoch + i) for i in range(count)]
+    rates = _rates(trainer.optimizer, plan, state.epoch, count)
     try:
         orders = _orders(plan, state.stream, count, len(x))
         losses, measures = run(state.params, state.slots, x, y, orders, rates, poll)
@@ -377,12 +377,15 @@ def _keep(folder, state, plan):
         raise
 
 
-def _rate(optimizer, plan, epoch):
-    """The learning rate of an epoch, counted from 0."""
-    factor = plan.schedule(epoch, plan.epochs)
-    if not isinstance(factor, int | float | np.floating | np.integer) or not 0.0 <= factor < np.inf:
-        raise InvalidInput(f"schedule gives {factor!r} in epoch {epoch}: a factor not below 0 is needed")
-    return optimizer.learning_rate * float(factor)
+def _rates(optimizer, plan, epoch, count):
+    """The learning rates of `count` epochs from `epoch` on, counted from 0."""
+    if isinstance(plan.schedule, Constant):
+        return [optimizer.learning_rate] * count
+    factors = [plan.schedule(each, plan.epochs) for each in range(epoch, epoch + count)]
+    for each, factor in enumerate(factors, epoch):
+        if not isinstance(factor, int | float | np.floating | np.integer) or not 0.0 <= factor < np.inf:
+            raise InvalidInput(f"schedule gives {factor!r} in epoch {each}: a factor not below 0 is needed")
+    return [optimizer.learning_rate * float(factor) for factor in factors]
 
 
 def _described(schedule, epochs):
@@ -407,7 +410,7 @@ def _record(trainer, state, y, losses, measures, rates, values):
     columns = {"loss": losses, trainer.metric: scores, "learning_rate": rates}
     columns |= {f"val_{name}": [value] for name, value in values.items()}
     for name, column in columns.items():
-        state.columns.setdefault(name, []).extend(float(value) for value in column)
+        state.columns[name].extend(np.asarray(column, dtype=np.float64).tolist())
     state.epoch += len(losses)
 
 

@@ -7,6 +7,7 @@ that begin at constants, so that the compiler knows what never overlaps and keep
 The formulas are those of `fused_layers`, compiled once more with constants for arguments.
 """
 
+import hashlib
 from functools import cache
 from typing import NamedTuple
 
@@ -30,11 +31,11 @@ from .fused_layers import squared_error_forward as loss_forward
 from .fused_layers import squared_residuals as measure
 from .fused_panels import part, view
 
-# Constants of a layer, and with it its activation; `program` gives each layer its own.
+# What follows stands for others, so that the code can be read: `program` gives each layer its constants and activation,
 N_IN, N_OUT, LOSS, LAST, FIRST_LAYER = 1, 1, 0, True, True
 W, A_IN, A_OUT, Z, DELTA, DELTA_IN = [0] * 6
 
-# Those of the network, and with them its loss, update rule and metric.
+# and all of them those of the network, with its loss, update rule and metric.
 Y, E, TOP, TOTAL, EXTRA, FLAT, FIRST, SECOND, GRADS, SHARD, A_LAST = [0] * 11
 N_X, N_Y, M, SHARDS, PER_ROW, N_FLAT, N_FIRST, N_SECOND = [1] * 8
 LAYERS = ((1, 1, 0, 0),)
@@ -181,9 +182,8 @@ class Shape(NamedTuple):
 
     @property
     def label(self):
-        """Tells programs apart."""
-        layers = "_".join(f"{n_in}x{n_out}a{activation}" for n_in, n_out, activation, _ in self.layers)
-        return f"{layers}_l{self.loss}u{self.rule}m{self.metric}b{self.batch_size}s{self.shards}p{self.per_row}"
+        """Tells programs apart; short, since files on disk are named so."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
 
 
 @cache

@@ -7,9 +7,9 @@ Every product and every sum is rounded once and the terms are added in ascending
 them stays in vector registers while t goes through a block, and is put back in between (the layout of Goto and van
 de Geijn, Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34, 2008; the order of the sums is what differs).
 
-`view` and `tile_product` are written in the compiler's own operations: a view of memory that is owned elsewhere,
-without the cost of counting references, and the tile, whose additions and multiplications LLVM keeps apart because
-they carry no flags.
+Some functions are written in the compiler's own operations: `view`, `part` and `borrowed`, arrays on memory that is
+owned elsewhere, without the cost of counting references, and the tile, whose additions and multiplications LLVM keeps
+apart because they carry no flags.
 """
 
 from functools import cache

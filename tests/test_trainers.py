@@ -114,7 +114,7 @@ def test_every_optimizer_for_fifty_steps(optimizer, dtype, batch_size, shards):
 @pytest.mark.parametrize("sizes", [[2, 4, 1], [1, 1], [1, 1, 1], [3, 1, 4], [5, 3, 5], [4, 9, 1, 3]], ids=str)
 def test_odd_sizes_and_either_metric(sizes, metric, dtype):
     network = Network(sizes, ["sigmoid"] * (len(sizes) - 1), "sse")
-    for batch_size in (1, 3, 8):
+    for batch_size in (1, 3, 8, 11):
         check(*(network, br.SGD(0.5), dtype, batch_size, 1, metric), orders=orders_of(3, 8), rates=[0.5] * 3, rows=8)
 
 
@@ -221,6 +221,19 @@ def test_orders_may_be_a_read_only_broadcast_and_data_read_only_or_strided():
     run.x, run.y = np.asfortranarray(run.x), np.repeat(run.y, 2, axis=0)[::2]
     run.x.flags.writeable = False
     assert_same_bits(run.compiled(orders, rates), wanted)
+
+
+def test_what_does_not_fit_is_refused():
+    network, rates = Network([3, 5, 2], ["tanh", "linear"], "mse"), [0.1]
+    run = Run(network, br.SGD(), "float64", 4)
+    for wrong in (13, -1):
+        with pytest.raises(IndexError, match="rows 0 to 12"):
+            run.compiled(np.full((1, 13), wrong), rates)
+    with pytest.raises(ValueError, match="orders have shapes"):
+        run.compiled(orders_of(1, 12), rates)
+    run.x = run.x[:, :2]
+    with pytest.raises(ValueError, match="shapes"):
+        run.compiled(orders_of(1, 13), rates)
 
 
 def test_poll_is_called_within_an_epoch_and_may_raise():

@@ -20,7 +20,7 @@ ANNOUNCED_AFTER_SECONDS = 1.0
 
 # What `specialize="auto"` reckons with: what a program with constants saves, by layer and step, and what compiling it
 # costs, by layer; it has to save that several times over, as neither is known well.
-SAVED_SECONDS = 2e-7
+SAVED_SECONDS = 1e-7
 COMPILE_SECONDS = 3.0
 TIMES_OVER = 2.0
 SPECIALIZE = ("auto", "always", "never")
@@ -157,6 +157,7 @@ class Trainer:
             *(_locked(x, self.dtype), _locked(y, self.dtype), _locked(orders, np.int64)),
             np.array(learning_rates, np.float64),
         )
+        self._check(flat, data)
         history = self._history(len(learning_rates))
         if len(learning_rates) > 0:
             self._all_steps(data, self._state(flat, slots), history, poll)
@@ -164,6 +165,17 @@ class Trainer:
             params.flat[:] = flat
         done = history.cursor[0]
         return history.losses[:done], history.measures[:done]
+
+    def _check(self, flat, data):
+        """Compiled code looks at no bounds, so everything that it is given has to fit."""
+        layers, epochs = self.plan.layers, len(data.rates)
+        samples, n_flat = len(data.x), int((layers[:, 0] * layers[:, 1] + layers[:, 1]).sum())
+        wanted = (n_flat,), (samples, layers[0, 0]), (samples, layers[-1, 1]), (epochs, samples)
+        found = flat.shape, data.x.shape, data.y.shape, data.orders.shape
+        if found != wanted:
+            raise ValueError(f"parameters, x, y and orders have shapes {found}; {wanted} are needed")
+        if data.orders.size and not 0 <= data.orders.min() <= data.orders.max() < samples:
+            raise IndexError(f"orders have to be of rows 0 to {samples - 1}")
 
     def _all_steps(self, data, state, history, poll):
         """Calls the program, for a little while each time, until there is nothing more to do."""
