@@ -22,7 +22,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' Makefile
 
-demo: setup ## train on handwritten digits and check the gradients
+demo: setup ## train on handwritten digits, check the gradients, compare backends
 	@$(BIN)/backprop-ref demo $(ARGS)
 
 test: setup ## run the tests

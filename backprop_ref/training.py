@@ -4,7 +4,7 @@ import contextlib
 import signal
 import threading
 import time
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,6 +41,8 @@ class Result:
         Whole epochs done.
     best_epoch : int or None
         With `patience`, the epoch, counted from 1, with the lowest monitored loss.
+    compile_seconds : float
+        What of the time went into compiling the backend's own trainer.
     """
 
     params: Parameters
@@ -48,6 +50,7 @@ class Result:
     stopped: str
     epochs: int
     best_epoch: int | None
+    compile_seconds: float = 0.0
 
 
 class Epoch(NamedTuple):
@@ -164,7 +167,7 @@ def train(
     backend = get_backend(backend, numerics, device, threads)
     metric = metrics.metric_name(network, y)
     pairs = PairsTrainer(backend, network, optimizer, plan.batch_size, _whole("shards", shards, 1), metric)
-    run = (_offered(backend, pairs, params.dtype.name, plan, len(x)) or pairs).run
+    trainer = _offered(backend, pairs, params.dtype.name, plan, len(x)) or pairs
     state = _State.start(params, optimizer, Stream(seed, "shuffle"))
     state.columns = {name: [] for name in ("loss", metric, "learning_rate")}
     if validation is not None:
@@ -190,7 +193,8 @@ def train(
     elif resume:
         raise InvalidInput("resume=True needs run_dir, the folder of the run to go on with")
     try:
-        return _fit(pairs, run, plan, state, x, y, validation, callback, folder, progress)
+        result = _fit(pairs, trainer.run, plan, state, x, y, validation, callback, folder, progress)
+        return replace(result, compile_seconds=getattr(trainer, "compile_seconds", 0.0))
     finally:
         if folder:
             folder.close()

@@ -52,7 +52,8 @@ def _report(results):
     typer.echo(f"{results['name']}: network {sizes}, {results['n_parameters']:,} parameters, {described}")
     where = f"{results['backend']} ({results['numerics']}, {results['dtype']})"
     best = f", best epoch {results['best_epoch']}" if results["best_epoch"] else ""
-    typer.echo(f"{results['epochs']} epochs in {results['seconds']:.1f} s on {where}{best}")
+    compiled = f", after compiling for {results['compile_seconds']:.1f} s" if results["compile_seconds"] > 0.05 else ""
+    typer.echo(f"{results['epochs']} epochs in {results['seconds']:.1f} s on {where}{compiled}{best}")
     if results["stopped"] == "interrupted":
         typer.echo(f"interrupted; go on with: backprop-ref train --resume {results['run_dir']}")
     elif results["stopped"] == "patience":
@@ -72,6 +73,7 @@ def _short(scored):
 def demo():
     """Digits, trained and checked."""
     from backprop_ref.cli.check import gradcheck
+    from backprop_ref.cli.compare import compare
 
     started = time.perf_counter()
     typer.echo("1. Train a network on 1,797 real handwritten digits: backprop-ref train digits\n")
@@ -79,5 +81,7 @@ def demo():
     _report(results)
     typer.echo(f"\n2. Check its gradients: backprop-ref gradcheck {results['run_dir']} --entries 100\n")
     status = gradcheck(results["run_dir"], 7, 100, 1, False, {})
+    typer.echo("\n3. Compare backends, to the last bit: backprop-ref compare iris --backends numpy,numba,python\n")
+    status = max(status, compare("iris", "numpy,numba,python", "reproducible", None, 4, False, {}))
     typer.echo(f"\nDone in {time.perf_counter() - started:.1f} s. Next: the README, or backprop-ref --help")
     return 130 if results["stopped"] == "interrupted" else status

@@ -193,7 +193,8 @@ def _results(experiment, result, backend, folder, seconds):
         "numerics": backend.numerics,
         "dtype": result.params.dtype.name,
         "sha256": result.params.sha256(),
-        "seconds": round(seconds, 3),
+        "seconds": round(seconds - result.compile_seconds, 3),
+        "compile_seconds": round(result.compile_seconds, 3),
         "run_dir": str(folder),
         "version": __version__,
     }
