@@ -1,6 +1,7 @@
 """The one list of backends, for tests, conformance and benchmarks alike."""
 
 import functools
+import signal
 
 import pytest
 
@@ -31,6 +32,12 @@ def pytest_addoption(parser):
         metavar="NAME",
         help="fail, rather than skip, where this backend cannot be used; repeatable",
     )
+
+
+def pytest_configure(config):
+    """Ctrl-C works, in the tests and in what they start, even if the caller (a job in the background) ignores it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @functools.cache
