@@ -35,10 +35,11 @@ def squared_residuals(a, y):
 
 def r2_from(residuals, y):
     """R² averaged over outputs, from the sums that `squared_residuals` gives; a constant target gives 1 or 0."""
-    around_mean = squared_residuals(np.mean(y, axis=0, dtype=np.float64), y)
+    mean = ordered.sum_rows(np, np.asarray(y, dtype=np.float64)) / len(y)
+    around_mean = squared_residuals(mean, y)
     constant = np.all(y == y[:1], axis=0)
     share = np.where(constant, residuals != 0.0, residuals / np.where(constant, 1.0, around_mean))
-    return float(np.mean(1.0 - share))
+    return float(ordered.running_sum(np, 1.0 - share)) / len(share)
 
 
 def score(name, a, y):

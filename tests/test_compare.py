@@ -95,3 +95,21 @@ def test_a_backend_asked_for_and_not_usable_is_an_error(capsys):
 def test_wrong_usage(capsys):
     assert run(["compare", "iris", "--backends", "numpi"]) == 2
     assert "did you mean 'numpy'" in capsys.readouterr().err
+
+
+class Diverging(Reordered):
+    """Right until it is trained: its trainer writes NaN."""
+
+    affine_forward = NumpyBackend.affine_forward
+
+    def trainer(self, *_):
+        return self
+
+    def run(self, params, slots, x, y, orders, learning_rates, poll):
+        params.flat[:] = np.nan
+        return np.full(len(orders), np.nan), np.zeros((len(orders), 1))
+
+
+def test_a_backend_that_diverges_is_no_backend_that_agrees(capsys):
+    assert run(["compare", "iris", "--backends", "numpy,test_compare:Diverging"]) == 1
+    assert "the same gradients, but other weights after training" in capsys.readouterr().out

@@ -373,3 +373,16 @@ def test_wrong_objects_are_refused(how, message, tmp_path, monkeypatch):
     with pytest.raises(br.InvalidInput, match=message):
         br.train(CLASSES, parameters(CLASSES), *hard(CLASSES), **how)
     assert not list(tmp_path.iterdir())
+
+
+def test_scores_do_not_depend_on_the_layout_of_arrays():
+    """R² of the same numbers in C order, in Fortran order and with strides."""
+    network = br.Network([2, 2], ["linear"], "mse")
+    stream = Stream(9, "check")
+    for _ in range(20):
+        x, y = stream.normal(34).reshape(17, 2), stream.normal(34).reshape(17, 2)
+        found = {
+            br.evaluate(network, parameters(network), x, layout, numerics="reproducible")["r2"]
+            for layout in (y, np.asfortranarray(y), np.repeat(y, 2, axis=0)[::2])
+        }
+        assert len(found) == 1

@@ -72,9 +72,9 @@ def _print(network, params, batch_size, rows, found, numerics):
                 verdict,
                 apart,
                 row.gradients[:12],
-                row.weights[:12],
-                f"{1e6 * row.step_seconds:.3g} µs",
-                f"{row.first_seconds:.2f} s",
+                row.weights[:12] if row.weights else "diverged",
+                "" if row.step_seconds is None else f"{1e6 * row.step_seconds:.3g} µs",
+                "" if row.first_seconds is None else f"{row.first_seconds:.2f} s",
             )
         )
     show.table(("backend", "tensors", "largest difference", "gradients", "weights", "step", "first run"), table)
@@ -84,6 +84,8 @@ def _print(network, params, batch_size, rows, found, numerics):
             layer = "" if first.layer is None else f" of layer {first.layer}"
             entry = f" at {list(first.entry)}" if first.entry else ""
             typer.echo(f"{row.backend}: differs first in {first.quantity}{layer}{entry}, by {first.ulp:g} ulp")
+        elif row.usable and not row.weights_exact:
+            typer.echo(f"{row.backend}: the same gradients, but other weights after training")
         if not row.usable:
             typer.echo(f"{row.backend}: left out: {row.reason}")
     if numerics == "reproducible":

@@ -1,5 +1,6 @@
 """One model on every backend: the same bits or not, where a difference starts, and how long a step takes."""
 
+import contextlib
 import math
 import time
 from typing import NamedTuple
@@ -8,7 +9,7 @@ import numpy as np
 
 from backprop_ref.api import trace, value_and_grad
 from backprop_ref.backends import get_backend
-from backprop_ref.errors import BackpropRefError
+from backprop_ref.errors import BackpropRefError, TrainingDiverged
 from backprop_ref.progress import Bar
 from backprop_ref.training import train
 
@@ -41,7 +42,7 @@ class Comparison(NamedTuple):
     gradients: str | None
     """sha256 of the gradients."""
     weights: str | None
-    """sha256 of the weights after training."""
+    """sha256 of the weights after training; None if it diverged."""
     weights_exact: bool
     step_seconds: float | None
     first_seconds: float | None
@@ -80,11 +81,12 @@ def compare(network, params, x, y, names, numerics="reproducible", *, batch_size
         for name in names:
             try:
                 backend = get_backend(name, numerics)
-                found.append(_one(name, backend, network, params, x, y, how, expected, weights))
             except BackpropRefError as error:
                 reason = str(error).removeprefix(f"backend {name}: ")
                 nothing = Comparison(name, numerics, False, reason, {}, None, 0.0, 0.0, None, None, False, None, None)
                 found.append(nothing)
+            else:
+                found.append(_one(name, backend, network, params, x, y, how, expected, weights))
             bar.update(len(found))
     return found
 
@@ -99,9 +101,12 @@ def _one(name, backend, network, params, x, y, how, expected, weights):
     exact = {key: _same_bits(got[key], expected[key]) for key in expected}
     first = next((_difference(key, got[key], expected[key]) for key, same in exact.items() if not same), None)
     started = time.perf_counter()
-    trained = train(network, params, x, y, backend=backend, **how).params.sha256()
+    trained = step_seconds = None
+    with contextlib.suppress(TrainingDiverged):  # where the reference did not, so that the weights differ
+        trained = train(network, params, x, y, backend=backend, **how).params.sha256()
     first_run = time.perf_counter() - started
-    step_seconds = _step_seconds(network, params, x, y, backend, how)
+    with contextlib.suppress(TrainingDiverged):
+        step_seconds = _step_seconds(network, params, x, y, backend, how)
     steps = math.ceil(len(x) / how["batch_size"])
     return Comparison(
         name,
@@ -116,7 +121,7 @@ def _one(name, backend, network, params, x, y, how, expected, weights):
         trained,
         trained == weights,
         step_seconds,
-        max(0.0, first_pass + first_run - steps * step_seconds),
+        None if step_seconds is None else max(0.0, first_pass + first_run - steps * step_seconds),
     )
 
 
