@@ -45,9 +45,8 @@ types: setup ## mypy
 wheel: setup ## build sdist and wheel into dist/ and look into them
 	@$(BIN)/python ci/check_wheel.py
 
-bench: setup ## time the kernels, after checking them
-	@ls bench/*.py >/dev/null 2>&1 || { echo 'make bench: bench/ holds no benchmarks' >&2; exit 1; }
-	@$(BIN)/python -m pytest bench --benchmark-only -o 'python_files=bench_*.py test_*.py' $(ARGS)
+bench: setup ## time whole steps against rivals, after comparing gradients
+	@$(BIN)/python bench/bench_step.py $(ARGS)
 
 setup: ## make or update .venv, which the other targets do by themselves
 	@command -v '$(PYTHON)' >/dev/null || { echo 'setup: $(PYTHON) not found: install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3' >&2; exit 1; }
