@@ -1,5 +1,7 @@
 """One class for the per-neuron loops, as plain Python or compiled: it makes arrays and lets the loops fill them."""
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 
 from backprop_ref.backends.array import CROSS_ENTROPY, divisor
@@ -7,7 +9,7 @@ from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.network import ACTIVATIONS
 
 
-class LoopsBackend:
+class LoopsBackend(ABC):
     """The pairs as loops over samples, neurons and inputs, in NumPy arrays; `Backend` documents them.
 
     Parameters
@@ -25,13 +27,13 @@ class LoopsBackend:
     def __init__(self, numerics, threads=None):
         self.numerics, self.threads = numerics, threads
 
+    @abstractmethod
     def run(self, loop, work, *arrays):
         """Calls a function of `kernels.neuron_loops` by name; `work` is the number of its multiplications."""
-        raise NotImplementedError
 
+    @abstractmethod
     def scope(self):
         """What the loops run inside."""
-        raise NotImplementedError
 
     def affine_forward(self, a, W, b):
         z = np.empty((a.shape[0], W.shape[1]), a.dtype)
@@ -80,7 +82,8 @@ class LoopsBackend:
         return np.asarray(a)
 
     def synchronize(self):
-        pass
+        """Every loop has ended when it returns."""
+        return
 
 
 def numerics_on_cpu(name, arithmetic, device):

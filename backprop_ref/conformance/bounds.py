@@ -53,7 +53,7 @@ class _Shadow:
     """The error lines, for unit roundoff u and smallest subnormal `tiny`; e is the error an argument brings."""
 
     def __init__(self, u, tiny):
-        self.u, self.tiny, self.library = u, tiny, 2.0 * LIBRARY_ULP * u
+        self.u, self.tiny, self.elementary = u, tiny, 2.0 * LIBRARY_ULP * u
 
     def gamma(self, n):
         return n * self.u / (1.0 - n * self.u)
@@ -96,13 +96,13 @@ class _Shadow:
 
     def activation(self, name, z, a, e):
         if name == "sigmoid":
-            return (self.library + 3 * self.u) * a + np.minimum(_slope(z) * np.expm1(e), 1.0) + self.tiny
+            return (self.elementary + 3 * self.u) * a + np.minimum(_slope(z) * np.expm1(e), 1.0) + self.tiny
         if name == "tanh":
-            return self.library * np.abs(a) + np.minimum(2.0 * _slope(2.0 * z) * np.expm1(2.0 * e), 2.0) + self.tiny
+            return self.elementary * np.abs(a) + np.minimum(2.0 * _slope(2.0 * z) * np.expm1(2.0 * e), 2.0) + self.tiny
         if name == "leaky_relu":
             return e + self.u * np.abs(a) + self.tiny
         if name == "softmax":
-            r = self.library + self.u * (z.max(axis=1, keepdims=True) - z) + e
+            r = self.elementary + self.u * (z.max(axis=1, keepdims=True) - z) + e
             r = r + self.gamma(a.shape[1])
             return np.minimum(a * np.expm1(r + (a * np.expm1(r)).sum(axis=1, keepdims=True)), 1.0) + self.tiny
         return e
@@ -132,7 +132,7 @@ class _Shadow:
             return float(self.gamma(y.size + 3) * seen.loss + ((2.0 * np.abs(a - y) + ea) * ea).sum() / n + self.tiny)
         parts = (1.0 + np.abs(y)) * (1.0 + z + z.max(axis=1, keepdims=True))
         slopes = np.abs(seen.delta[-1]) * n
-        return float(((self.gamma(y.size + 4) + self.library) * parts.sum() + (slopes * ez).sum()) / n)
+        return float(((self.gamma(y.size + 4) + self.elementary) * parts.sum() + (slopes * ez).sum()) / n)
 
     def loss_delta(self, network, seen, ez, ea):
         u, output = self.u, network.activations[-1]
@@ -148,7 +148,7 @@ class _Shadow:
             total = np.abs(y.sum(axis=1, keepdims=True))
             return (ea * total + self.gamma(a.shape[1] + 1) * a * size) / n + 2 * u * delta + self.tiny
         other = 1.0 / (1.0 + np.exp(z))
-        return np.abs(y) * (a * other * ez + (self.library + 5 * u) * other) / n + self.tiny
+        return np.abs(y) * (a * other * ez + (self.elementary + 5 * u) * other) / n + self.tiny
 
 
 def _slope(z):
