@@ -1,6 +1,8 @@
-"""Writing files so that nobody ever sees half of one."""
+"""Writing files so that nobody ever sees half of one, and JSON that every reader takes."""
 
 import contextlib
+import json
+import math
 import os
 from pathlib import Path
 
@@ -28,3 +30,16 @@ def write_atomically(path, content):
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+def json_text(value):
+    """A JSON document; numbers that are not finite, for which JSON has no word, are null."""
+    return json.dumps(_finite(value), indent=1, allow_nan=False)
+
+
+def _finite(value):
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -167,7 +167,6 @@ def train(
     backend = get_backend(backend, numerics, device, threads)
     metric = metrics.metric_name(network, y)
     pairs = PairsTrainer(backend, network, optimizer, plan.batch_size, _whole("shards", shards, 1), metric)
-    trainer = _offered(backend, pairs, params.dtype.name, plan, len(x)) or pairs
     state = _State.start(params, optimizer, Stream(seed, "shuffle"))
     state.columns = {name: [] for name in ("loss", metric, "learning_rate")}
     if validation is not None:
@@ -193,6 +192,11 @@ def train(
     elif resume:
         raise InvalidInput("resume=True needs run_dir, the folder of the run to go on with")
     try:
+        trainer = pairs
+        try:
+            trainer = _offered(backend, pairs, params.dtype.name, plan, len(x)) or pairs
+        except KeyboardInterrupt:  # while it was being compiled
+            state.stopped = "interrupted"
         result = _fit(pairs, trainer.run, plan, state, x, y, validation, callback, folder, progress)
         return replace(result, compile_seconds=getattr(trainer, "compile_seconds", 0.0))
     finally:

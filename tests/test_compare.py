@@ -113,3 +113,21 @@ class Diverging(Reordered):
 def test_a_backend_that_diverges_is_no_backend_that_agrees(capsys):
     assert run(["compare", "iris", "--backends", "numpy,test_compare:Diverging"]) == 1
     assert "the same gradients, but other weights after training" in capsys.readouterr().out
+
+
+class Undefined(Reordered):
+    """Right but for its loss, which is NaN."""
+
+    affine_forward = NumpyBackend.affine_forward
+
+    def loss_forward(self, *_):
+        return np.float64(np.nan)
+
+
+def test_json_says_null_where_a_number_is_not_finite(capsys):
+    def refuse(constant):
+        pytest.fail(f"{constant} is not JSON")
+
+    assert run(["compare", "iris", "--backends", "test_compare:Undefined", "--json"]) == 1
+    (row,) = json.loads(capsys.readouterr().out, parse_constant=refuse)["backends"]
+    assert row["largest_ulp"] is None

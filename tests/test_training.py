@@ -2,7 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -291,6 +294,24 @@ def test_ctrl_c_in_a_callback_and_the_handler_afterwards():
     result = br.train(CLASSES, parameters(CLASSES), x, y, epochs=9, callback=interrupt)
     assert (result.stopped, result.epochs) == ("interrupted", 2)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_while_a_trainer_is_compiled(tmp_path):
+    """A real signal to a real process that has nothing compiled yet: no epoch is done, and nothing is lost."""
+    code = """
+import backprop_ref as br
+network = br.Network([2, 3, 1], ["tanh", "sigmoid"], "bce")
+backend = br.get_backend("numba")
+print("ready", flush=True)
+result = br.train(network, network.init(1), [[0.0, 1.0]], [[1.0]], backend=backend)
+print(result.stopped, result.epochs, result.params.sha256() == network.init(1).sha256())
+"""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate()[0] == "interrupted 0 True\n"
 
 
 def test_a_second_ctrl_c_does_not_wait_for_the_step():

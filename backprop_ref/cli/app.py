@@ -1,6 +1,5 @@
 """The commands and what each is given; what they do is in the modules they call."""
 
-import json
 from typing import Annotated
 
 import typer
@@ -156,14 +155,14 @@ def verify(
 def backends(as_json: Json = False):
     """List the backends: usable or not, and why not."""
     from backprop_ref.backends import backends
-    from backprop_ref.cli.show import table
+    from backprop_ref.cli import show
 
     statuses = backends()
     if as_json:
-        typer.echo(json.dumps([status._asdict() for status in statuses], indent=1))
+        show.as_json([status._asdict() for status in statuses])
         return
     rows = [(s.name, "yes" if s.usable else "no", s.version or "", s.device or "", s.reason) for s in statuses]
-    table(("backend", "usable", "version", "device", "why not"), rows)
+    show.table(("backend", "usable", "version", "device", "why not"), rows)
 
 
 @app.command(epilog=example("demo"))

@@ -1,12 +1,12 @@
 """Tables and numbers on the terminal, plain where it is not one."""
 
-import json
-
 import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from backprop_ref.files import json_text
 
 
 def table(header, rows, title=None):
@@ -31,7 +31,7 @@ def table(header, rows, title=None):
 
 def as_json(value):
     """Prints a JSON document."""
-    typer.echo(json.dumps(value, indent=1))
+    typer.echo(json_text(value))
 
 
 def scores(name, scored):

@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import json
 import logging
 import logging.handlers
 import shutil
@@ -21,7 +20,7 @@ from backprop_ref.data import Dataset, Preprocessing, load_dataset, read_csv, sp
 from backprop_ref.errors import BackpropRefError, InvalidInput, TrainingDiverged
 from backprop_ref.experiments.config import OF_GENERATORS, dump, suit
 from backprop_ref.experiments.schema import Config
-from backprop_ref.files import write_atomically
+from backprop_ref.files import json_text, write_atomically
 from backprop_ref.network import Network
 from backprop_ref.optimizers import OPTIMIZERS, SGD, Adam, Constant, Cosine, Step
 from backprop_ref.parameters import load, load_all
@@ -164,7 +163,7 @@ def _train(experiment, backend, params, folder, progress):
         log.info("stopped: %s after %d epochs; %s", result.stopped, result.epochs, scored)
         for path in (folder / RESULTS, config.run.output):
             if path is not None:
-                write_atomically(path, json.dumps(results, indent=1) + "\n")
+                write_atomically(path, json_text(results) + "\n")
     return results
 
 
