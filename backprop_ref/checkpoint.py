@@ -95,8 +95,8 @@ class Folder:
                 f"{self.path}: cannot be written to ({error.strerror}); free some space or give another folder"
             ) from None
 
-    def restore(self, state):
-        """Puts a fresh `state` where the checkpoint left off."""
+    def restore(self, state, epochs):
+        """Puts a fresh `state` where the checkpoint left off, on its way to so many epochs."""
         file = self.path / CHECKPOINT
         model, tensors, metadata = load_all(file)
         try:
@@ -109,10 +109,13 @@ class Folder:
         different = [key for key in self.identity if identity.get(key) != self.identity[key]]
         if different:
             key = different[0]
+            instead = "leave the number of epochs as it was, or " if different == ["schedule"] else ""
             raise InvalidInput(
                 f"{file}: cannot be resumed with another {', '.join(different)} "
-                f"({key} was {identity.get(key)}, now {self.identity[key]}); start a new run instead"
+                f"({key} was {identity.get(key)}, now {self.identity[key]}); {instead}start a new run instead"
             )
+        if progress["epoch"] > epochs:
+            raise InvalidInput(f"epochs={epochs}: the run in {self.path} has {progress['epoch']} already; ask for more")
         state.params.flat[:] = flat
         for name, slot in slots.items():
             state.slots[name][...] = slot

@@ -187,11 +187,11 @@ def train(
             "data": checkpoint.fingerprint(x, y, *(validation or ())),
         }
         folder = checkpoint.Folder(Path(run_dir), network, preprocessing, config, identity, resume)
-        if resume:
-            folder.restore(state)
     elif resume:
         raise InvalidInput("resume=True needs run_dir, the folder of the run to go on with")
     try:
+        if resume:
+            folder.restore(state, plan.epochs)
         trainer = pairs
         try:
             trainer = _offered(backend, pairs, params.dtype.name, plan, len(x)) or pairs

@@ -144,7 +144,7 @@ def test_a_run_is_never_overwritten(tmp_path):
         ({"seed": 2}, "another seed"),
         ({"shuffle": False}, "another shuffle"),
         ({"shards": 2}, "another shards"),
-        ({"schedule": "cosine"}, "another schedule"),
+        ({"schedule": "cosine"}, "another schedule .*; leave the number of epochs as it was, or start a new run"),
         ({"numerics": "reproducible"}, "another numerics"),
         ({"validation": "more"}, "another data"),
     ],
@@ -160,6 +160,15 @@ def test_resuming_another_run_is_refused(tmp_path, change, message):
             NETWORK, parameters(NETWORK), x, y, run_dir=tmp_path, resume=True, **{"optimizer": br.SGD(0.1), **change}
         )
     assert (tmp_path / CHECKPOINT).read_bytes() == before
+
+
+def test_resuming_for_fewer_epochs_than_are_done_is_refused(tmp_path):
+    x, y = samples(NETWORK, 23)
+    three = br.train(NETWORK, parameters(NETWORK), x, y, epochs=3, run_dir=tmp_path)
+    with pytest.raises(br.InvalidInput, match="epochs=2: the run in .* has 3 already"):
+        br.train(NETWORK, parameters(NETWORK), x, y, epochs=2, run_dir=tmp_path, resume=True)
+    again = br.train(NETWORK, parameters(NETWORK), x, y, epochs=3, run_dir=tmp_path, resume=True)
+    assert again.params.sha256() == three.params.sha256()
 
 
 def test_resuming_needs_a_whole_checkpoint(tmp_path):

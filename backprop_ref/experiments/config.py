@@ -50,10 +50,22 @@ ENVIRONMENT = {
 OF_GENERATORS, OF_CSV = ("n_samples", "n_features", "n_classes", "noise"), ("label_column", "header")
 
 
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which no mapping may have a key twice."""
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key, _ in node.value:
+            if key.tag != "tag:yaml.org,2002:merge" and key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} stands there twice", key.start_mark)
+            seen.add(key.value if isinstance(key.value, str) else id(key))
+        return super().construct_mapping(node, deep)
+
+
 def read_config(path):
     """The YAML file as nested dictionaries, to be checked with everything else; null counts as left out."""
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise InvalidInput(f"{path}: no such file; check the path of --config") from None
     except OSError as error:
