@@ -190,7 +190,7 @@ def train(
     elif resume:
         raise InvalidInput("resume=True needs run_dir, the folder of the run to go on with")
     try:
-        if resume:
+        if folder and resume:
             folder.restore(state, plan.epochs)
         trainer = pairs
         try:

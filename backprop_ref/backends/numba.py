@@ -21,7 +21,7 @@ _SHARED = ("affine_forward", "affine_backward", "affine_backward_input")
 _DTYPES = {8: "float64", 4: "float32"}  # by size: NumPy takes longer to name a dtype than a small layer needs
 
 # Numba's own thread pool must not be entered from two threads at once: who comes second computes alone.
-_pool = threading.Lock()
+POOL = threading.Lock()
 
 
 class NumbaBackend(LoopsBackend):
@@ -32,13 +32,13 @@ class NumbaBackend(LoopsBackend):
 
     def run(self, loop, work, *arrays):
         dtype = _DTYPES[arrays[0].itemsize]
-        if loop in _SHARED and work >= SHARED_FROM and self._has_threads() and _pool.acquire(blocking=False):
+        if loop in _SHARED and work >= SHARED_FROM and self._has_threads() and POOL.acquire(blocking=False):
             try:
                 if self.numerics == "reproducible":
                     check_workers(dtype, numba.get_num_threads())
                 loops(dtype, shared=True)[loop](*arrays)
             finally:
-                _pool.release()
+                POOL.release()
         else:
             loops(dtype)[loop](*arrays)
 
@@ -52,7 +52,7 @@ class NumbaBackend(LoopsBackend):
 
         made = numba_trainer.create(network, optimizer, dtype, batch_size, shards, metric, self.threads, steps_ahead)
         if made is not None and made.shared and self.numerics == "reproducible":
-            with _pool:
+            with POOL:
                 check_workers(dtype, made.plan.workers)
         return made
 
