@@ -171,6 +171,8 @@ def checked_data(network, x, y, dtype, y_name="y"):
 
 def checked_rows(values, width, name, dtype):
     """`values` as an array of shape (batch, width), converted to `dtype` if needed."""
+    if isinstance(values, np.ma.MaskedArray):
+        raise InvalidInput(f"{name} is a masked array, and a mask means nothing here; pass rows without gaps")
     try:
         array = np.asarray(values)
     except (ValueError, TypeError) as error:

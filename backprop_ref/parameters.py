@@ -39,6 +39,9 @@ class Parameters:
             shape = getattr(flat, "shape", type(flat).__name__)
             raise InvalidInput(f"flat has shape {shape}; sizes {list(self.sizes)} need a NumPy array of ({needed},)")
         check_dtype(flat.dtype)
+        if not flat.dtype.isnative:
+            name = flat.dtype.name
+            raise InvalidInput(f"flat has the other byte order ({flat.dtype.str}); pass flat.astype('{name}')")
         if not flat.flags.c_contiguous:
             raise InvalidInput("flat is not contiguous, so that W and b could not be views of it; pass a copy")
         self.W, self.b = views(flat, self.sizes)

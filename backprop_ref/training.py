@@ -137,6 +137,7 @@ def train(
         reached.
     """
     check_fit(network, params)
+    _check_finite("params.flat", params.flat, "start from other ones")
     x, y = checked_data(network, x, y, params.dtype)
     _check_finite("x", x)
     _check_finite("y", y)
@@ -524,13 +525,11 @@ def _first_bad_step(trainer, state, x, y, order, rate):
     return None, "the loss"
 
 
-def _check_finite(name, array):
+def _check_finite(name, array, remedy="remove or fill in that row"):
     if not np.isfinite(array).all():
-        row, column = np.argwhere(~np.isfinite(array))[0]
-        raise InvalidInput(
-            f"{name}[{row}, {column}] is {array[row, column]}: training needs finite numbers; "
-            "remove or fill in that row"
-        )
+        entry = tuple(map(int, np.argwhere(~np.isfinite(array))[0]))
+        where = ", ".join(map(str, entry))
+        raise InvalidInput(f"{name}[{where}] is {array[entry]}: training needs finite numbers; {remedy}")
 
 
 def _whole(name, value, least):

@@ -257,6 +257,7 @@ def test_a_backend_that_fails_to_load_is_reported_not_skipped(tmp_path):
         (np.ones((4, 2)), np.ones((4, 2)), r"x has shape \(4, 2\); the network needs \(batch, 3\)"),
         (np.ones((4, 3)), np.ones((3, 2)), "x has 4 rows and y has 3"),
         (np.ones((0, 3)), np.ones((0, 2)), "x has no rows"),
+        (np.ma.masked_equal(np.eye(4, 3), 1.0), np.ones((4, 2)), "x is a masked array"),
         (np.ones((4, 3), "float16"), np.ones((4, 2)), "float16: only float64 and float32"),
         (np.ones((4, 3), complex), np.ones((4, 2)), "complex128: real numbers"),
         (np.ones((4, 3), object), np.ones((4, 2)), "object: real numbers"),

@@ -131,3 +131,17 @@ def test_json_says_null_where_a_number_is_not_finite(capsys):
     assert run(["compare", "iris", "--backends", "test_compare:Undefined", "--json"]) == 1
     (row,) = json.loads(capsys.readouterr().out, parse_constant=refuse)["backends"]
     assert row["largest_ulp"] is None
+
+
+def test_shards_and_the_order_of_the_rows_are_those_asked_for(capsys):
+    """Gradients and weights of three shards are others than of one, and the same on both backends."""
+
+    def hashes(*more):
+        assert run(["compare", "iris", "--backends", "numpy,numba", "--steps", "3", *more, "--json"]) == 0
+        rows = json.loads(capsys.readouterr().out)["backends"]
+        (found,) = {(row["gradients"], row["weights"]) for row in rows}
+        return found
+
+    plain, sharded, ordered = hashes(), hashes("--shards", "3"), hashes("--no-shuffle")
+    assert plain[0] == ordered[0] != sharded[0]
+    assert len({plain[1], sharded[1], ordered[1]}) == 3

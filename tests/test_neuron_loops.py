@@ -253,3 +253,44 @@ def test_compiled_elementary_functions_have_the_bits_of_the_arrays(name, dtype):
 def test_importing_the_package_does_not_import_numba():
     code = "import sys, backprop_ref, backprop_ref.kernels.neuron_loops; print('numba' in sys.modules)"
     assert fresh(code) == "False"
+
+
+def in_another_process(code, **environment):
+    """What a fresh Python prints."""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout.split()
+
+
+def test_without_compilation_the_loops_train_as_they_are():
+    code = """
+import backprop_ref as br
+network = br.Network([2, 3, 1], ["tanh", "sigmoid"], "bce")
+for backend in ("numba", "numpy"):
+    how = {"epochs": 2, "backend": backend, "numerics": "reproducible"}
+    print(br.train(network, network.init(1), [[0.0, 1.0], [1.0, 1.0]], [[1.0], [0.0]], **how).params.sha256())
+"""
+    ours, expected = in_another_process(code, NUMBA_DISABLE_JIT="1")
+    assert ours == expected
+
+
+@needs_two
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_process_computes_alone():
+    """Numba's threads are not there in a child; some threading layers end it when it asks for them."""
+    code = """
+import multiprocessing, numpy as np, backprop_ref as br
+network = br.Network([200, 160, 5], ["tanh", "linear"], "mse")
+x, y = network.init(1).flat[:12800].reshape(64, 200), np.ones((64, 5))
+
+def trained(_=None):
+    how = {"epochs": 2, "batch_size": 64, "backend": "numba", "threads": 2, "numerics": "reproducible"}
+    return br.train(network, network.init(1), x, y, **how).params.sha256()
+
+print(trained())
+with multiprocessing.get_context("fork").Pool(1) as pool:
+    print(pool.map_async(trained, [None]).get(timeout=120)[0])
+"""
+    parent, child = in_another_process(code)
+    assert parent == child

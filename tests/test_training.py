@@ -296,6 +296,14 @@ def test_ctrl_c_in_a_callback_and_the_handler_afterwards():
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_parameters_that_are_not_finite_are_refused(number):
+    params = parameters(CLASSES)
+    params.b[0][1] = number
+    with pytest.raises(br.InvalidInput, match=r"params.flat\[16\] is (nan|inf): .*; start from other ones"):
+        br.train(CLASSES, params, *hard(CLASSES))
+
+
 def test_ctrl_c_while_a_trainer_is_compiled(tmp_path):
     """A real signal to a real process that has nothing compiled yet: no epoch is done, and nothing is lost."""
     code = """

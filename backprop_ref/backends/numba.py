@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import os
 import threading
 from functools import cache
 
@@ -22,6 +23,11 @@ _DTYPES = {8: "float64", 4: "float32"}  # by size: NumPy takes longer to name a 
 
 # Numba's own thread pool must not be entered from two threads at once: who comes second computes alone.
 POOL = threading.Lock()
+
+# Nor does the pool survive a fork: a child, whose parent may have started it, computes alone.
+FORKED = threading.Event()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=FORKED.set)
 
 
 class NumbaBackend(LoopsBackend):
@@ -47,10 +53,13 @@ class NumbaBackend(LoopsBackend):
         return super().affine_backward_input(delta, np.asfortranarray(W))
 
     def trainer(self, network, optimizer, dtype, batch_size, shards, metric, steps_ahead=None):
-        """Whole epochs, compiled; see `numba_trainer.create`."""
+        """Whole epochs, compiled; see `numba_trainer.create`. None where Numba is told not to compile."""
         from backprop_ref.backends import numba_trainer
 
-        made = numba_trainer.create(network, optimizer, dtype, batch_size, shards, metric, self.threads, steps_ahead)
+        if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+            return None
+        threads = 1 if FORKED.is_set() else self.threads
+        made = numba_trainer.create(network, optimizer, dtype, batch_size, shards, metric, threads, steps_ahead)
         if made is not None and made.shared and self.numerics == "reproducible":
             with POOL:
                 check_workers(dtype, made.plan.workers)
@@ -72,7 +81,7 @@ class NumbaBackend(LoopsBackend):
             numba.set_num_threads(before)
 
     def _has_threads(self):
-        return self.threads != 1 and MOST_THREADS > 1 and numba.get_num_threads() > 1
+        return self.threads != 1 and MOST_THREADS > 1 and not FORKED.is_set() and numba.get_num_threads() > 1
 
 
 @cache

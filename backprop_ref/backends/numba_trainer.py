@@ -10,7 +10,7 @@ import numba
 import numpy as np
 
 from backprop_ref.backends.array import CROSS_ENTROPY, divisor
-from backprop_ref.backends.numba import POOL
+from backprop_ref.backends.numba import FORKED, POOL
 from backprop_ref.errors import unknown
 from backprop_ref.kernels import fused_epochs, fused_fixed, fused_layers
 from backprop_ref.optimizers import SGD, Adam
@@ -184,7 +184,7 @@ class Trainer:
             poll()
             started, steps = time.perf_counter(), self._steps
             # who comes second does not wait for Numba's threads, but computes alone, and to the same bits
-            shared = self.shared and POOL.acquire(blocking=False)
+            shared = self.shared and not FORKED.is_set() and POOL.acquire(blocking=False)
             try:
                 more = self._program(shared)(self.plan, self._sections, data, state, history, self._work, steps)
             finally:

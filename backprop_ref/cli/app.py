@@ -21,6 +21,8 @@ Header = Annotated[
     bool | None,
     typer.Option("--header/--no-header", help="Whether the first line names the columns; default: looked at."),
 ]
+# What makes no difference in a single epoch.
+OVER_EPOCHS = ("--schedule", "--step-epochs", "--step-factor", "--minimum-factor", "--patience", "--min-delta")
 Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 
 
@@ -123,7 +125,9 @@ def gradcheck(
 
 
 @app.command(epilog=example("compare", "compare iris --backends numpy,numba --numerics fast"))
-@with_flags(sections=("data", "network", "training"), exclude=("--dataset", "--epochs", "--validation-size"))
+@with_flags(
+    sections=("data", "network", "training"), exclude=("--dataset", "--epochs", "--validation-size", *OVER_EPOCHS)
+)
 def compare(
     dataset: Annotated[str | None, typer.Argument(help="Data set; default: digits.", metavar="DATASET")] = None,
     backends: Annotated[str | None, typer.Option(help="Names, comma between; default: all.", metavar="NAMES")] = None,

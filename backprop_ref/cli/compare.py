@@ -40,6 +40,9 @@ def compare(dataset, backends, numerics, dtype, steps, as_json, flags):
         numerics,
         batch_size=batch_size,
         optimizer=experiment.optimizer,
+        shuffle=config.training.shuffle,
+        shards=config.training.shards,
+        seed=config.training.seed,
     )
     for row in found if backends else ():
         if not row.usable:

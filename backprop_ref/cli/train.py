@@ -61,7 +61,7 @@ def _report(results):
     if results["test"]:
         typer.echo(f"training rows: {_short(results['train'])}")
         show.scores("test", results["test"])
-    else:
+    elif results["train"]:
         show.scores("training rows (none kept for a test)", results["train"])
     typer.echo(f"run folder: {results['run_dir']}")
 

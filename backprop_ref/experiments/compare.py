@@ -54,7 +54,7 @@ class Comparison(NamedTuple):
         return self.usable and all(self.exact.values()) and self.weights_exact
 
 
-def compare(network, params, x, y, names, numerics="reproducible", *, batch_size, optimizer, progress=None):
+def compare(network, params, x, y, names, numerics="reproducible", *, batch_size, progress=None, **training):
     """Runs one model on each backend and holds it against NumPy under reproducible numerics.
 
     Parameters
@@ -66,15 +66,18 @@ def compare(network, params, x, y, names, numerics="reproducible", *, batch_size
         Backends; those that cannot be used come back with the reason.
     numerics : str
         reproducible, where any difference is a fault, or fast.
+    training
+        What else `backprop_ref.train` is to be told: optimizer, shards, shuffle, seed.
 
     Returns
     -------
     list of Comparison
         One for each name.
     """
-    how = {"epochs": 1, "batch_size": batch_size, "optimizer": optimizer, "seed": 1, "progress": False}
+    how = {"epochs": 1, "batch_size": batch_size, "progress": False, **training}
+    shards = training.get("shards", 1)
     reference = get_backend("numpy", "reproducible", device="cpu")
-    expected = _quantities(network, params, x[:batch_size], y[:batch_size], reference)
+    expected = _quantities(network, params, x[:batch_size], y[:batch_size], shards, reference)
     weights = train(network, params, x, y, backend=reference, **how).params.sha256()
     found = []
     with Bar("backend", len(names), progress) as bar:
@@ -92,11 +95,11 @@ def compare(network, params, x, y, names, numerics="reproducible", *, batch_size
 
 
 def _one(name, backend, network, params, x, y, how, expected, weights):
-    rows = slice(how["batch_size"])
+    rows, shards = slice(how["batch_size"]), how.get("shards", 1)
     started = time.perf_counter()
-    got = _quantities(network, params, x[rows], y[rows], backend)
+    got = _quantities(network, params, x[rows], y[rows], shards, backend)
     first_pass = time.perf_counter() - started
-    _quantities(network, params, x[rows], y[rows], backend)
+    _quantities(network, params, x[rows], y[rows], shards, backend)
     first_pass -= time.perf_counter() - started - first_pass
     exact = {key: _same_bits(got[key], expected[key]) for key in expected}
     first = next((_difference(key, got[key], expected[key]) for key, same in exact.items() if not same), None)
@@ -117,7 +120,7 @@ def _one(name, backend, network, params, x, y, how, expected, weights):
         first,
         max(float(np.max(_ulp(got[key], expected[key]))) for key in expected),
         max(_relative(got[key], expected[key]) for key in expected),
-        value_and_grad(network, params, x[rows], y[rows], backend=backend)[1].sha256(),
+        value_and_grad(network, params, x[rows], y[rows], shards=shards, backend=backend)[1].sha256(),
         trained,
         trained == weights,
         step_seconds,
@@ -138,9 +141,12 @@ def _step_seconds(network, params, x, y, backend, how):
         epochs = max(2 * epochs, int(epochs * TIMED_SECONDS / spent))
 
 
-def _quantities(network, params, x, y, backend):
+def _quantities(network, params, x, y, shards, backend):
     """Every tensor of a pass in the order of computation: z0, a0, …, loss, delta of the last layer, dW, db, …"""
     seen = trace(network, params, x, y, backend=backend)
+    if shards > 1:  # which only sums over samples can tell
+        loss, grads = value_and_grad(network, params, x, y, shards=shards, backend=backend)
+        seen = seen._replace(loss=loss, dW=grads.W, db=grads.b)
     layers = range(network.n_layers)
     found = {f"{name}{layer}": getattr(seen, name)[layer] for layer in layers for name in ("z", "a")}
     found["loss"] = np.array(seen.loss, dtype=params.dtype)

@@ -169,8 +169,11 @@ def _train(experiment, backend, params, folder, progress):
 
 def _results(experiment, result, backend, folder, seconds):
     held_out = "test" if len(experiment.parts["test"]) else "train"
+    untrained = result.stopped == "interrupted" and result.epochs == 0  # somebody waits for the prompt
     scored = {
-        part: score(experiment.network, result.params, experiment.preprocessing, experiment.dataset, rows, backend)
+        part: None
+        if untrained
+        else score(experiment.network, result.params, experiment.preprocessing, experiment.dataset, rows, backend)
         for part, rows in experiment.parts.items()
     }
     return {
