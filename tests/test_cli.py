@@ -222,13 +222,14 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(train, folder, sent, st
     assert (folder / "run/history.csv").read_text() == Path(whole["run_dir"], "history.csv").read_text()
 
 
-def test_a_finished_run_goes_on_or_stays(train, folder):
+def test_a_finished_run_goes_on_or_stays(train, folder, capsys):
     first = train("iris", "--epochs", "2", "--run-dir", "run")
     assert train("--resume", "run")["sha256"] == first["sha256"]
     whole = train("iris", "--epochs", "5")
     assert train("--resume", "run", "--epochs", "5")["sha256"] == whole["sha256"]
     assert yaml.safe_load((folder / "run/config.yaml").read_text())["training"]["epochs"] == 5
     assert run(["train", "--resume", "run", "--epochs", "3"]) == 2
+    assert "epochs=3: the run in run has 5 already" in capsys.readouterr().err
     assert train("--resume", "run")["sha256"] == whole["sha256"]
 
 
