@@ -31,7 +31,7 @@ test: setup ## run the tests
 long: setup ## run the classic experiments in full: some minutes
 	@$(BIN)/python -m pytest -m long $(ARGS)
 
-verify-full: setup ## the pinned runs in full, and every network on every backend: some minutes
+verify-full: setup ## the pinned runs in full, and every network on every backend: half an hour
 	@$(BIN)/python -m pytest -m long tests/test_identical.py $(ARGS)
 
 check: lint types wheel test ## everything that has to pass: lint, types, wheel, test
