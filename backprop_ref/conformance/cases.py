@@ -1,6 +1,6 @@
 """What a case of the conformance kit is: a network, its weights, a batch, and what has to come out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -71,7 +71,7 @@ class Case:
     deciding: bool = True
     da: np.ndarray | None = None
     weight_decay: float = 0.0
-    optimizer: SGD | Adam = SGD(0.1)
+    optimizer: SGD | Adam = field(default_factory=lambda: SGD(0.1))
     batch_size: int = 3
     expected: Expected | None = None
 
