@@ -155,3 +155,22 @@ def _slope(z):
     """σ(z)·σ(−z), without cancellation."""
     e = np.exp(-np.abs(z))
     return e / ((1.0 + e) * (1.0 + e))
+
+
+def case_bounds(case, exact):
+    """The bounds of every quantity expected of a case, rounding of the truth included."""
+    from backprop_ref.conformance.cases import Values
+
+    u = float(np.finfo(case.params.dtype).eps) / 2
+    found = gradient_bounds(case.network, case.params, case.x, case.y)
+    values = {name: [2.0 * e for e in getattr(found, name)] for name in ("z", "a", "delta", "dW", "db")}
+    values |= {"dx": 2.0 * found.dx, "loss": None if exact.loss is None else 2.0 * found.loss}
+    if case.da is not None:
+        scale = 8.0 * len(case.x) * np.abs(case.da).max()
+        for name in ("delta", "dW", "db"):
+            values[name] = [scale * e for e in values[name]]
+        values["dx"] = scale * values["dx"]
+    if exact.W is not None:
+        values["W"] = [100.0 * u * (1.0 + np.abs(W)) for W in exact.W]
+        values["b"] = [100.0 * u * (1.0 + np.abs(b)) for b in exact.b]
+    return Values(**values)
