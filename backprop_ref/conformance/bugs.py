@@ -37,8 +37,10 @@ class Bug:
         What to do.
     variants : tuple of dict
         The forms it is met in. None for a bug of state, which only a second call or the arguments show.
+    fitted : tuple of dict
+        Forms that need a number, which has to be worked out from the submission,
     parameter : str
-        The name of the number that the variants need, such as the learning rate, and
+        the name of that number, such as learning rate, and
     start : float
         a usual value of it.
     acceptable : bool
@@ -51,7 +53,8 @@ class Bug:
     right: str
     wrong: str
     hint: str
-    variants: tuple[Change, ...] = field(repr=False)
+    variants: tuple[Change, ...] = field(repr=False, default=())
+    fitted: tuple[Change, ...] = field(repr=False, default=())
     parameter: str = ""
     start: float = 0.0
     acceptable: bool = False
@@ -60,7 +63,9 @@ class Bug:
 def shown_by(case: Case) -> tuple[str, ...]:
     """Ids of the bugs that show on a case: a variant leads outside the bounds."""
     right = dict(predict(case, RULES))
-    return tuple(bug.id for bug in CATALOGUE if any(_shows(case, bug, variant, right) for variant in bug.variants))
+    return tuple(
+        bug.id for bug in CATALOGUE if any(_shows(case, bug, form, right) for form in (*bug.variants, *bug.fitted))
+    )
 
 
 def _shows(case, bug, variant, right):
@@ -571,7 +576,7 @@ CATALOGUE: tuple[Bug, ...] = (
         "dW = aᵀ·delta",
         "dW = η·aᵀ·delta",
         "return the gradient; the learning rate belongs to the update",
-        (times("scaled", lambda p: p.values["factor"]), times("mean", lambda p: p.values["factor"])),
+        fitted=(times("scaled", lambda p: p.values["factor"]), times("mean", lambda p: p.values["factor"])),
         parameter="factor",
         start=0.1,
     ),
@@ -962,7 +967,7 @@ CATALOGUE: tuple[Bug, ...] = (
         "log a, computed from z",
         "log(a + ε), and y/(a + ε) in its derivative",
         "compute the loss from z: log-sum-exp, or log1p(exp(−|z|))",
-        (
+        fitted=(
             where(cross_entropy, {"error": clipped_error, "terms": clipped_terms}),
             where(cross_entropy, {"error": clipped_error}),
             where(cross_entropy, {"terms": clipped_terms}),
@@ -1131,7 +1136,7 @@ CATALOGUE: tuple[Bug, ...] = (
         "0.01·z where z ≤ 0",
         "slope·z where z ≤ 0",
         "use the slope 0.01, or declare yours",
-        (
+        fitted=(
             {
                 "a": lambda right, p, layer: (
                     other_leak(p, p.z[layer], p.z[layer])
@@ -1210,8 +1215,8 @@ CATALOGUE: tuple[Bug, ...] = (
         (
             {"weights_back": updated_in_steps},
             {"weights_back": updated_by_own_rate},
-            {"weights_back": updated_weights},
         ),
+        ({"weights_back": updated_weights},),
         parameter="learning rate",
         start=0.1,
     ),
@@ -1411,7 +1416,7 @@ CATALOGUE: tuple[Bug, ...] = (
         "dW = aᵀ·delta + λ·W with the λ given",
         "dW = aᵀ·delta + c·W",
         "take the weight decay from the settings",
-        ({"decay": lambda right, p, W, strength: right(p, W, strength) + W * p.values["coefficient"]},),
+        fitted=({"decay": lambda right, p, W, strength: right(p, W, strength) + W * p.values["coefficient"]},),
         parameter="coefficient",
         start=0.01,
     ),
@@ -1422,7 +1427,7 @@ CATALOGUE: tuple[Bug, ...] = (
         "dW = aᵀ·delta",
         "dW = aᵀ·delta + c·sign(W)",
         "take the penalty out, or declare it",
-        (
+        fitted=(
             {
                 "decay": lambda right, p, W, strength: (
                     right(p, W, strength) + p.exact(np.sign(W.mid)) * p.values["coefficient"]

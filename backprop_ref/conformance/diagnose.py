@@ -100,7 +100,7 @@ def diagnose(evidence: Iterable[Any]) -> list[Finding]:
     state = _state(usable)
     with np.errstate(all="ignore"):
         exhibits = [Exhibit(one) for one in usable]
-        wrong = sorted((one for one in exhibits if one.wrong), key=lambda one: (-len(one.wrong), one.size))
+        wrong = sorted((one for one in exhibits if one.wrong), key=lambda one: (len(one.case.x) == 1, -len(one.wrong), one.size))
         if not wrong:
             return state
         right = sorted((one for one in exhibits if not one.wrong), key=lambda one: one.size)
@@ -230,12 +230,14 @@ def _search(wrong, right):
     return _partly(wrong, right) + _unknown(wrong)
 
 
-def _suspects(parametric=False) -> Iterator[Suspect]:
-    """Every form of every bug; those that need a number, or those that do not."""
-    for bug in CATALOGUE:
-        for change in bug.variants:
-            if bool(bug.parameter) == parametric:
-                yield Suspect(bug, change)
+def _suspects() -> Iterator[Suspect]:
+    """Every form of every bug."""
+    return (Suspect(bug, change) for bug in CATALOGUE for change in bug.variants)
+
+
+def _fitted() -> Iterator[Suspect]:
+    """Every form of a bug that needs a number, with a usual value of it."""
+    return (Suspect(bug, change, bug.start) for bug in CATALOGUE for change in bug.fitted)
 
 
 def _singles(wrong, right, precision):
@@ -246,7 +248,7 @@ def _singles(wrong, right, precision):
     for suspect in _suspects():
         if suspect.bug.id not in found and _explains((suspect,), wrong, right, precision):
             found[suspect.bug.id] = (suspect,)
-    for suspect in () if found else _suspects(parametric=True):
+    for suspect in () if found else _fitted():
         known = None if suspect.bug.id in found else _with_number((), suspect, wrong, right, precision)
         if known:
             found[suspect.bug.id] = known
@@ -359,7 +361,7 @@ def _pairs(wrong, right, precision):
     probe, found = wrong[0], {}
     usual = probe.right(precision)
     amiss = frozenset(key for key in probe.given if not probe.agrees(key, usual[key]))
-    suspects = [*_suspects(), *(one._replace(number=_start(one, probe)) for one in _suspects(parametric=True))]
+    suspects = [*_suspects(), *(one._replace(number=_start(one, probe)) for one in _fitted())]
     effects = {index: _effect(probe, suspect, precision) for index, suspect in enumerate(suspects)}
     active = [index for index, effect in effects.items() if effect.changed]
     for i, j in itertools.combinations(active, 2):
@@ -467,7 +469,9 @@ def _weak(suspect, group, wrong):
 def _evidence(group, suspect, wrong):
     exhibit = wrong[0]
     shares = [
-        float(np.max(np.abs(exhibit.given[key] - ball.mid) / np.maximum(2.0 * ball.rad, ball.precision.tiny), initial=0.0))
+        float(
+            np.max(np.abs(exhibit.given[key] - ball.mid) / np.maximum(2.0 * ball.rad, ball.precision.tiny), initial=0.0)
+        )
         for key, ball in exhibit.predictions(group)
     ]
     count = sum(exhibit.given[key].size for exhibit in wrong for key in exhibit.wrong)
