@@ -118,6 +118,11 @@ class Factor(NamedTuple):
         """The value of ``--loss`` that declares it; empty if there is none."""
         return next((name for name in REDUCTIONS if reduction(name, loss) == self), "")
 
+    @property
+    def over_ours(self) -> str:
+        """What it is whatever the loss, where that can be said."""
+        return {Factor(1): "the sum over the batch, ours the mean", Factor(twos=-1): "half of ours"}.get(self, "")
+
     def in_words(self, loss: str) -> str:
         """What a loss with this factor is, such as 'half the sum over the batch and the outputs'."""
         batch, outputs = self.batch - 1, self.outputs - (loss in BOTH_MEAN)
@@ -183,7 +188,7 @@ class Declared:
     loss: str | None = None
     factor: str | None = None
     l2: str | None = None
-    l2_in_loss: bool = True
+    l2_in: str = "loss"
     in_place: bool = False
     learning_rate: float | None = None
 
@@ -198,6 +203,8 @@ class Declared:
             raise InvalidInput(f"both --loss {self.loss} and --factor {self.factor}: they say the same, give one")
         if self.factor is not None:
             parse_factor(self.factor)
+        if self.l2_in not in {"loss", "gradient"}:
+            raise unknown("--l2-in", self.l2_in, ("loss", "gradient"))
         rate = self.learning_rate
         if rate is not None and not (math.isfinite(rate) and rate > 0.0):
             raise InvalidInput(f"--learning-rate {rate}: a number above 0 is needed, the rate of the update")

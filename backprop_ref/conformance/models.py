@@ -8,10 +8,10 @@ import numpy as np
 from backprop_ref.conformance.cases import Case, Values
 from backprop_ref.conformance.conventions import Declared, Layout
 from backprop_ref.conformance.reading import BIASES, WEIGHTS, Unreadable, array, depth, number
-from backprop_ref.conformance.submission import OUR_RATE, RATES, TIME_LIMIT, Answer, NotJudged, Refusal, run
+from backprop_ref.conformance.submission import OUR_RATE, RATES, TIME_LIMIT, Answer, NotJudged, Refusal, hidden, run
 from backprop_ref.errors import InvalidInput
 
-STEPS = ("partial_fit", "train_step", "train_on_batch", "train_batch", "training_step", "step", "update", "fit", "train")
+STEPS = ("partial_fit", "train_step", "train_on_batch", "train_batch", "step", "update", "fit", "train")
 SIZES = ("sizes", "layer_sizes", "layers", "layer_dims", "dims", "shape", "architecture", "topology", "structure")
 HIDDEN = ("hidden_layer_sizes", "hidden_sizes", "hidden_layers", "hidden_dims")
 ONE_HIDDEN = ("hidden_size", "n_hidden", "hidden_dim", "num_hidden", "n_h", "hidden", "hidden_units")
@@ -50,6 +50,11 @@ class Model:
         if self.learning_rate is None and takes & {*RATES, "learning_rate_init"} - {"alpha"}:
             self.learning_rate = OUR_RATE
         self.layout = Layout()
+        self.transposed = False  # in square networks, the layout of W is that seen in others
+
+    def restart(self, made):
+        """Takes the class afresh; what was found out stays."""
+        self.made = made
 
     def layouts(self, known):
         """The model's own attributes tell the layout of the weights; that of samples is tried."""
@@ -93,7 +98,8 @@ class Model:
     def _known(self, case):
         sizes, activations = list(case.network.sizes), list(case.network.activations)
         known: dict[str, Any] = dict.fromkeys(SIZES, sizes)
-        known |= dict.fromkeys(HIDDEN, sizes[1:-1]) | dict.fromkeys(INPUTS, sizes[0]) | dict.fromkeys(OUTPUTS, sizes[-1])
+        known |= dict.fromkeys(HIDDEN, sizes[1:-1])
+        known |= dict.fromkeys(INPUTS, sizes[0]) | dict.fromkeys(OUTPUTS, sizes[-1])
         if len(sizes) == 3:
             known |= dict.fromkeys(ONE_HIDDEN, sizes[1])
         hidden = activations[0] if len(activations) > 1 else activations[-1]
@@ -109,7 +115,7 @@ class Model:
         return known | {name: rate for name in rates if not (takes_init and name == "learning_rate")}
 
     def _step(self, model, case, layout):
-        method = getattr(model, self.step_name)
+        method = getattr(model, str(self.step_name))
         x, y = layout.give_samples(case.x), layout.give_samples(case.y)
         known = self._known(case)
         keywords = {p.name: known[p.name] for p in _parameters(method)[2:] if p.name in known}
@@ -117,15 +123,18 @@ class Model:
 
     def _slots(self, model, case, layout):
         try:
-            return Slots(model, case.network.sizes)
+            slots = Slots(model, case.network.sizes, self.transposed)
         except Unreadable:
             self._step(model, case, layout)  # some models make their weights when they first see data
-            return Slots(model, case.network.sizes)
+            slots = Slots(model, case.network.sizes, self.transposed)
+        self.transposed = slots.transposed
+        return slots
 
     def _gradients(self, case, W, b):
         rate = 1.0 if self.learning_rate is None else self.learning_rate
         u = float(np.finfo(case.params.dtype).eps) / 2
-        lists, slacks = [], []
+        lists: list[Any] = []
+        slacks: list[Any] = []
         for before, after in ((case.params.W, W), (case.params.b, b)):
             if after is None:
                 lists.append(None)
@@ -133,7 +142,7 @@ class Model:
                 continue
             pairs = [(old.astype(np.float64), new.astype(np.float64)) for old, new in zip(before, after, strict=True)]
             lists.append([(old - new) / rate for old, new in pairs])
-            slacks.append([u * (abs(old) + 2.0 * abs(new) + 3.0 * abs(old - new)) / rate for old, new in pairs])
+            slacks.append([hidden(old, new, u) / rate for old, new in pairs])
         return Values(dW=lists[0], db=lists[1]), Values(dW=slacks[0], db=slacks[1])
 
 
@@ -146,9 +155,9 @@ class Slots:
         No attributes of the right shapes; the message lists those there are.
     """
 
-    def __init__(self, model, sizes):
+    def __init__(self, model, sizes, transposed=False):
         self.shapes = list(zip(sizes, sizes[1:], strict=False))
-        self.weights = self._find(model, WEIGHTS, lambda part, n_in, n_out: part.shape in {(n_in, n_out), (n_out, n_in)})
+        self.weights = self._find(model, WEIGHTS, lambda W, n_in, n_out: W.shape in {(n_in, n_out), (n_out, n_in)})
         self.biases = self._find(model, BIASES, lambda part, _, n_out: part.size == n_out)
         if self.weights is None:
             there = [name for name in vars(model) if not name.startswith("__")]
@@ -156,10 +165,11 @@ class Slots:
                 f"no weights of shapes {self.shapes} among the attributes {', '.join(sorted(there)[:12])}; known are "
                 "weights/biases, W/b, coefs_/intercepts_, W1, b1, W2, … and params['W1']; or pass a function"
             )
-        first, (n_in, n_out) = self._array(self.weights[0]), max(self.shapes, key=lambda shape: abs(shape[0] - shape[1]))
-        layer = self.shapes.index((n_in, n_out))
-        first = self._array(self.weights[layer])
-        self.transposed = n_in != n_out and first.shape == (n_out, n_in)
+        layer = next((layer for layer, (n_in, n_out) in enumerate(self.shapes) if n_in != n_out), None)
+        if layer is None:
+            self.transposed = transposed
+        else:
+            self.transposed = self._array(self.weights[layer]).shape != self.shapes[layer]
 
     def set(self, W, b):
         """Writes our weights and biases into the model."""
@@ -177,9 +187,11 @@ class Slots:
 
     def _find(self, model, names, fits):
         """(container, key) for each layer, or None."""
-        holders = [vars(model) if hasattr(model, "__dict__") else {}]
-        holders += [value for value in holders[0].values() if isinstance(value, dict)]
-        for holder in holders:
+        attributes = vars(model) if hasattr(model, "__dict__") else {}
+        for slots in self._in_layers(attributes, names):
+            if all(self._suits(slot, shape, fits) for slot, shape in zip(slots, self.shapes, strict=True)):
+                return slots
+        for holder in [attributes, *(value for value in attributes.values() if isinstance(value, dict))]:
             for name in names:
                 for slots in self._candidates(holder, name):
                     if len(slots) == len(self.shapes) and all(
@@ -187,6 +199,15 @@ class Slots:
                     ):
                         return slots
         return None
+
+    def _in_layers(self, attributes, names):
+        """Slots in a list of objects, one for each layer, such as ``model.layers[0].W``."""
+        for value in attributes.values():
+            if isinstance(value, list | tuple) and all(hasattr(part, "__dict__") for part in value):
+                for name in names:
+                    slots = [(vars(part), name) for part in value if name in vars(part)]
+                    if len(slots) == len(self.shapes):
+                        yield slots
 
     def _candidates(self, holder, name):
         n = len(self.shapes)

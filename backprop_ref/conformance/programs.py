@@ -103,7 +103,7 @@ class Program:
                         selector.unregister(key.fileobj)
                 if len(written[process.stdout]) > self.output_limit:
                     raise Refusal(f"it wrote more than {self.output_limit / 2**20:g} MiB")
-                del written[process.stderr][: -2**16]
+                del written[process.stderr][: -(2**16)]
                 if ended and not events:
                     return bytes(written[process.stdout]), bytes(written[process.stderr])
                 if not selector.get_map():

@@ -8,8 +8,8 @@ import numpy as np
 from backprop_ref.conformance.cases import Values
 
 LOSS = ("loss", "cost", "L", "J", "l", "error")
-WEIGHT_GRADIENTS = ("dW", "dw", "grad_W", "grads_W", "weight_grads", "grad_weights", "dweights", "d_weights", "coef_grads")
-BIAS_GRADIENTS = ("db", "dB", "grad_b", "grads_b", "bias_grads", "grad_biases", "dbiases", "d_biases", "intercept_grads")
+WEIGHT_GRADIENTS = ("dW", "dw", "grad_W", "grads_W", "weight_grads", "grad_weights", "dweights", "coef_grads")
+BIAS_GRADIENTS = ("db", "dB", "grad_b", "grads_b", "bias_grads", "grad_biases", "dbiases", "intercept_grads")
 WEIGHTS = ("W", "w", "weights", "coefs_", "Ws")
 BIASES = ("b", "biases", "bias", "intercepts_", "bs")
 LISTS = {"z": ("z", "Z"), "a": ("a", "A"), "delta": ("delta", "deltas", "dz", "dZ"), "dW": WEIGHT_GRADIENTS}
@@ -45,7 +45,7 @@ def array(value: Any, what: str) -> np.ndarray:
     return made.astype(np.float64)
 
 
-def number(value: Any, what: str) -> float:
+def number(value: Any, what: str) -> Any:
     """One real number, from a scalar or an array with one entry."""
     made = array(value, what)
     if made.size != 1:
@@ -117,7 +117,9 @@ def split(parts: list[Any], sizes) -> tuple[list[np.ndarray], list[np.ndarray] |
         fallback = fallback or (dW, db)
     if fallback:
         return fallback
-    raise failure or Unreadable(f"it returned a list of {len(parts)}, which is neither (dW, db) nor pairs of {n} layers")
+    raise failure or Unreadable(
+        f"it returned a list of {len(parts)}, neither (dW, db) nor pairs of {n} layers"
+    )
 
 
 def _two_lists(parts, n):
@@ -146,9 +148,7 @@ def _weights_only(parts, n):
 def _fits(dW, db, sizes) -> bool:
     shapes = list(zip(sizes, sizes[1:], strict=False))
     weights = all(part.shape in {shape, shape[::-1]} for part, shape in zip(dW, shapes, strict=True))
-    biases = db is None or all(
-        part.shape in {(n,), (1, n), (n, 1)} for part, (_, n) in zip(db, shapes, strict=True)
-    )
+    biases = db is None or all(part.shape in {(n,), (1, n), (n, 1)} for part, (_, n) in zip(db, shapes, strict=True))
     return weights and biases
 
 
@@ -180,7 +180,8 @@ def from_mapping(mapping: dict[str, Any], n_layers: int) -> Values:
         inner = as_gradients(from_mapping(nested, n_layers))
         found |= {key: part for key, part in inner._asdict().items() if part is not None}
     if not found:
-        raise Unreadable(f"none of loss, dW, db, z, a, delta, dx, W, b is among its keys: {_short(sorted(map(str, mapping)))}")
+        keys = _short(sorted(map(str, mapping)))
+        raise Unreadable(f"none of loss, dW, db, z, a, delta, dx, W, b is among its keys: {keys}")
     return Values(**found)
 
 
@@ -219,7 +220,9 @@ def _from_hex(text):
 
 def _is_list(value):
     return isinstance(value, list | tuple) or (
-        hasattr(value, "__len__") and hasattr(value, "__iter__") and not isinstance(value, str | bytes | dict)
+        hasattr(value, "__len__")
+        and hasattr(value, "__iter__")
+        and not isinstance(value, str | bytes | dict)
         and getattr(value, "ndim", 1) > 0
     )
 

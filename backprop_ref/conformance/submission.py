@@ -34,7 +34,8 @@ class Answer(NamedTuple):
     """Why there is no answer: the case counts as failed."""
     left_out: str = ""
     """Why the case was not asked: it decides nothing."""
-    notes: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    """Names of the arguments that were changed in place, where they should not be."""
     slack: Values | None = None
     """Rounding errors which the way of asking adds, for dW and db."""
     again: Values | None = None
@@ -59,7 +60,7 @@ def load(target: str) -> Any:
     """
     place, colon, name = target.rpartition(":")
     if not colon or not place or not name:
-        raise InvalidInput(f"'{target}': package.module:callable or file.py:callable is needed, such as mine.py:gradients")
+        raise InvalidInput(f"'{target}': package.module:name or file.py:name is needed, as in mine.py:gradients")
     try:
         with _quiet():
             module = _from_file(place) if place.endswith(".py") else _from_name(place)
@@ -67,7 +68,9 @@ def load(target: str) -> Any:
         raise
     except BaseException as error:
         if isinstance(error, ModuleNotFoundError) and place.startswith(f"{error.name}"):
-            raise InvalidInput(f"no module '{error.name}' here or on Python's path; a file is named as {place}.py:{name}") from None
+            raise InvalidInput(
+                f"no module '{error.name}' here or on Python's path; a file: {place}.py:{name}"
+            ) from None
         raise InvalidInput(f"importing {place} failed: {blame(error)}") from None
     found = module
     for part in name.split("."):
@@ -133,6 +136,10 @@ class Function:
         if self.rate_name and self.learning_rate is None:
             self.learning_rate = OUR_RATE
 
+    def restart(self, function):
+        """Takes the function afresh, free of what earlier calls may have left in it; what was found out stays."""
+        self.function = function
+
     @property
     def takes_biases(self) -> bool:
         """Whether biases are among its arguments."""
@@ -147,13 +154,12 @@ class Function:
         try:
             layout = layout or self.layout
             values, slack, changed = self._ask(case, layout)
-            notes = [f"changes its {' and '.join(changed)} in place"] if changed and not self.in_place else []
             again = None
             if twice:
                 second, _, _ = self._ask(case, layout)
                 again = None if _same(values, second) else second
             values = self._steps(case, layout, values)
-            return Answer(values, notes=tuple(notes), slack=slack, again=again)
+            return Answer(values, changed=() if self.in_place else tuple(changed), slack=slack, again=again)
         except NotJudged as reason:
             return Answer(left_out=str(reason))
         except (Refusal, Unreadable) as reason:
@@ -221,9 +227,7 @@ class Function:
             if [part.shape for part in now] != [part.shape for part in then]:
                 raise Refusal("the weights or biases have other shapes after the update")
             moves.append([(old - new) / rate for old, new in zip(then, now, strict=True)])
-            slacks.append(
-                [u * (abs(old) + 2.0 * abs(new) + 3.0 * abs(old - new)) / rate for old, new in zip(then, now, strict=True)]
-            )
+            slacks.append([hidden(old, new, u) / rate for old, new in zip(then, now, strict=True)])
         no_biases = layout.biases == "none"
         return (Values(dW=dW, db=None if no_biases else db) for dW, db in (moves, slacks))
 
@@ -242,6 +246,11 @@ class Function:
         return run(self.function, *arguments, limit=self.time_limit, **keywords)
 
 
+def hidden(before, after, u):
+    """What the rounding of ``after = before − step`` may hide of the step."""
+    return u * (abs(before) + 2.0 * abs(after) + 3.0 * abs(before - after))
+
+
 def run(function, *arguments, limit=TIME_LIMIT, **keywords):
     """Calls somebody's function; prints go nowhere, and every way to fail but Ctrl-C becomes a `Refusal`."""
     try:
@@ -250,7 +259,8 @@ def run(function, *arguments, limit=TIME_LIMIT, **keywords):
     except KeyboardInterrupt:
         raise
     except NotImplementedError as error:
-        raise NotJudged(f"it is not implemented there: {error}" if str(error) else "it is not implemented there") from None
+        said = f": {error}" if str(error) else ""
+        raise NotJudged(f"NotImplementedError{said}") from None
     except _TimeUp:
         raise Refusal(f"no answer within {limit:g} s") from None
     except SystemExit as error:
@@ -358,5 +368,5 @@ def _unchanged(now, then):
 
 def _same(first: Values, second: Values) -> bool:
     """The same bits in everything."""
-    one, two = tensors(first), tensors(second)
-    return one.keys() == two.keys() and all(np.asarray(one[key]).tobytes() == np.asarray(two[key]).tobytes() for key in one)
+    one, two = ({key: np.asarray(part).tobytes() for key, part in tensors(v).items()} for v in (first, second))
+    return one == two
