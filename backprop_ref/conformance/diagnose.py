@@ -24,6 +24,8 @@ from backprop_ref.conformance.cases import Case, Expected, Values, tensors
 from backprop_ref.conformance.textbook import FORWARD, RULES, Pass, predict, replaced
 
 Key = tuple[str, int]
+STEPS = 8  # of the secant method: most numbers enter linearly, and are found in one
+TRIES = 8  # cases for which no bug is found, until the search is given up
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,9 @@ def diagnose(evidence: Iterable[Any]) -> list[Finding]:
     state = _state(usable)
     with np.errstate(all="ignore"):
         exhibits = [Exhibit(one) for one in usable]
-        wrong = sorted((one for one in exhibits if one.wrong), key=lambda one: (len(one.case.x) == 1, -len(one.wrong), one.size))
+        wrong = sorted(
+            (one for one in exhibits if one.wrong), key=lambda one: (len(one.case.x) == 1, -len(one.wrong), one.size)
+        )
         if not wrong:
             return state
         right = sorted((one for one in exhibits if not one.wrong), key=lambda one: one.size)
@@ -129,10 +133,7 @@ class Exhibit:
         self.precision = Precision.of(self.case.params.dtype)
         self.size = self.case.params.flat.size * len(self.case.x)
         self.given = {key: np.asarray(value, dtype=np.float64) for key, value in tensors(evidence.values).items()}
-        self.forward = Pass(self.case, RULES, self.precision, {}, self.case.x, self.case.y, len(self.case.x))
-        for _ in self.forward.forward():
-            pass
-        self._forwards = {self.precision: self.forward}
+        self._forwards: dict[Precision, Pass] = {}
         own, self.expected = self.case.expected, evidence.expected or self.case.expected
         self.room = _widening(own, self.expected)
         self._right: dict[Precision, dict[Key, Ball]] = {}
@@ -176,7 +177,7 @@ class Exhibit:
     def _forward(self, precision):
         if precision not in self._forwards:
             seen = Pass(self.case, RULES, precision, {}, self.case.x, self.case.y, len(self.case.x))
-            for _ in seen.forward():
+            for _ in (*seen.forward(), *itertools.islice(seen.backward(), 1)):  # z, a and the loss
                 pass
             self._forwards[precision] = seen
         return self._forwards[precision]
@@ -186,16 +187,21 @@ class Exhibit:
         given = self.given[key]
         if given.shape != ball.shape:
             return False
-        return bool(np.all(np.abs(given - ball.mid) <= 2.0 * ball.rad + self.room.get(key, 0.0)))
+        room = 2.0 * ball.rad + self.room.get(key, 0.0)
+        return bool(np.all((np.abs(given - ball.mid) <= room) | np.isnan(room)))
 
     def explained(self, suspects, precision=None):
-        """Whether the suspects together give everything that was submitted."""
-        seen = 0
+        """Whether the suspects together give everything that was submitted.
+
+        A radius that is not finite, as after steps that diverge, decides nothing; something has to be decided.
+        """
+        seen, decided = 0, not self.wrong
         for key, ball in self.predictions(suspects, precision):
             if not self.agrees(key, ball):
                 return False
             seen += 1
-        return seen == len(self.given)
+            decided = decided or (key in self.wrong and bool(np.all(np.isfinite(ball.rad))))
+        return seen == len(self.given) and decided
 
     def distance(self, suspects):
         """Largest relative distance, tensor by tensor, of the candidate from what was submitted."""
@@ -223,11 +229,15 @@ def _relative(given, mid):
 
 
 def _search(wrong, right):
-    for precision in (None, Precision.of(np.float32)):
-        explained = _singles(wrong, right, precision) or _pairs(wrong, right, precision)
-        if explained:
-            return _named(explained, wrong, precision)
-    return _partly(wrong, right) + _unknown(wrong)
+    explained = _singles(wrong, right, None) or _pairs(wrong, right, None)
+    if explained:
+        return _named(explained, wrong, None)
+    single = Precision.of(np.float32)
+    explained = _singles(wrong, right, single) if any(one.precision != single for one in wrong) else []
+    if explained:
+        return _named(explained, wrong, single)
+    found, left = _partly(wrong, right)
+    return found + (_unknown(left, right) if left else [])
 
 
 def _suspects() -> Iterator[Suspect]:
@@ -276,52 +286,43 @@ def _with_number(others, suspect, wrong, right, precision):
 def _estimate(exhibit, others, suspect, precision):
     """The number that a suspect needs to fit a case: the shortest decimal within the precision, and the number itself.
 
-    By the secant method on the entry that depends on it most; None if none does.
+    By the secant method on the entry that depends on it most, in the first quantity that does; None if none does.
     """
-    unit = precision or exhibit.precision
+    unit, start = precision or exhibit.precision, suspect.bug.start
 
     def results(number):
         group = (*others, suspect._replace(number=Ball.exact(number, unit)))
-        balls = dict(exhibit.predictions(group, precision))
-        return balls if len(balls) == len(exhibit.given) else None
+        return exhibit.predictions(group, precision)
 
-    theta, last = suspect.bug.start, 2.0 * suspect.bug.start
-    now, before = results(theta), results(last)
-    if now is None or before is None:
+    both = zip(results(start), results(2.0 * start), strict=False)
+    found = ((key, one, two, _most_sensitive(exhibit.given[key], one, two)) for (key, one), (_, two) in both)
+    key, now, before, index = next((one for one in found if one[-1] is not None), (None, None, None, None))
+    if key is None:
         return None
-    entry = _most_sensitive(exhibit, now, before)
-    if entry is None:
-        return None
-    key, index = entry
-    given = exhibit.given[key][index]
-    for _ in range(8):
-        slope = (now[key].mid[index] - before[key].mid[index]) / (theta - last)
-        room = 2.0 * now[key].rad[index] / abs(slope)
-        step = (given - now[key].mid[index]) / slope
+    theta, last = start, 2.0 * start
+    for _ in range(STEPS):
+        slope = (now.mid[index] - before.mid[index]) / (theta - last)
+        room, step = 2.0 * now.rad[index] / abs(slope), (exhibit.given[key][index] - now.mid[index]) / slope
         if not np.isfinite(step):
             return None
         theta, last = theta + step, theta
         if abs(step) <= room or theta == last:
             break
-        before, now = now, results(theta)
-        if now is None or now[key].mid[index] == before[key].mid[index]:
+        before, now = now, next((ball for other, ball in results(theta) if other == key), None)
+        if now is None or now.mid[index] == before.mid[index]:
             break
     short = _shortest(theta - room, theta + room)
     return [Ball.exact(short, unit), Ball(np.asarray(theta), np.asarray(room), unit)]
 
 
-def _most_sensitive(exhibit, now, before):
-    """Key and index of the entry whose change is largest beside its radius; None if nothing changes."""
-    best, found = 0.0, None
-    for key, ball in now.items():
-        if ball.shape != before[key].shape or exhibit.given[key].shape != ball.shape:
-            continue
-        change = np.abs(ball.mid - before[key].mid)
-        ratio = np.where(change > ball.rad + before[key].rad, change / np.maximum(ball.rad, ball.precision.tiny), 0.0)
-        ratio = np.where(np.isfinite(ratio), ratio, 0.0)
-        if ratio.size and ratio.max() > best:
-            best, found = float(ratio.max()), (key, np.unravel_index(int(ratio.argmax()), ratio.shape))
-    return found
+def _most_sensitive(given, now, before):
+    """Index of the entry whose change is largest beside its radius; None if nothing changes."""
+    if now.shape != before.shape or now.shape != given.shape or not given.size:
+        return None
+    change = np.abs(now.mid - before.mid)
+    usable = np.isfinite(change) & (change > now.rad + before.rad)
+    ratio = np.where(usable, change / np.maximum(now.rad, now.precision.tiny), 0.0)
+    return np.unravel_index(int(ratio.argmax()), ratio.shape) if usable.any() else None
 
 
 def _shortest(low, high):
@@ -419,20 +420,24 @@ def _pairs_apart(suspects, effects, wrong, right, precision):
 
 
 def _partly(wrong, right):
-    """Bugs that explain some of the wrong cases and contradict none of the right ones, those that explain most first."""
-    findings, left = [], list(wrong)
-    while left:
-        best: tuple[int, Suspect | None, list] = (0, None, [])
-        for suspect in _suspects():
-            solved = [exhibit for exhibit in left if exhibit.explained((suspect,))]
-            if len(solved) > best[0] and all(exhibit.explained((suspect,)) for exhibit in right):
-                best = len(solved), suspect, solved
-        if best[1] is None:
-            break
-        exhibit = best[2][0]
-        findings.append(_finding(best[1], "likely", f"explains {best[0]} of {len(wrong)} wrong cases", exhibit))
-        left = [exhibit for exhibit in left if exhibit not in best[2]]
-    return findings
+    """Bugs that explain some of the wrong cases and contradict none of the right ones; and the cases left."""
+    findings, left, unsolved = [], list(wrong), []
+    while left and len(unsolved) < TRIES:
+        exhibit = left[0]
+        able = [suspect for suspect in _suspects() if exhibit.explained((suspect,))]
+        able = [suspect for suspect in able if all(other.explained((suspect,)) for other in right)]
+        solved = [[one for one in left if one.explained((suspect,))] for suspect in able]
+        most = max(map(len, solved), default=0)
+        best = {
+            suspect.bug.id: (suspect, ones) for suspect, ones in zip(able, solved, strict=True) if len(ones) == most
+        }
+        for suspect, _ in best.values():
+            confidence = "likely" if len(best) == 1 else "possible"
+            findings.append(_finding(suspect, confidence, f"explains {most} of {len(wrong)} wrong cases", exhibit))
+        gone = {id(one) for _, ones in best.values() for one in ones} | {id(exhibit)}
+        unsolved += [] if best else [exhibit]
+        left = [one for one in left if id(one) not in gone]
+    return findings, unsolved + left
 
 
 # ---- findings ------------------------------------------------------------------------------------------------------
@@ -527,22 +532,24 @@ def _float32_inside(exhibit):
     )
 
 
-def _unknown(wrong):
-    """The first wrong entry, and the candidates that come nearest."""
+def _unknown(wrong, right):
+    """The first wrong entry, and the candidates that come nearer than the right formula does."""
     exhibit = wrong[0]
-    key = exhibit.wrong[0]
+    key, usual = exhibit.wrong[0], exhibit.distance(())
     distances: dict[str, float] = {}
     for suspect in _suspects():
         distance = exhibit.distance((suspect,))
-        distances[suspect.bug.id] = min(distance, distances.get(suspect.bug.id, np.inf))
+        if distance < min(usual, distances.get(suspect.bug.id, np.inf)):
+            distances[suspect.bug.id] = distance
     nearest = sorted(distances.items(), key=lambda item: item[1])[:3]
-    near = ", ".join(f"{name} (off by {distance:.1e} of the largest entry)" for name, distance in nearest)
+    near = ", ".join(f"{name} {distance:.1e}" for name, distance in nearest) or "none"
+    cases = f"{len(wrong)} of {len(wrong) + len(right)} cases"
     return [
         Finding(
             id="unknown",
             confidence="possible",
-            text=f"no known bug explains this; first wrong: {_first_entry(exhibit, key)}",
-            evidence=f"nearest candidates: {near}",
+            text=f"no known bug explains {cases}; first wrong: {_first_entry(exhibit, key)}",
+            evidence=f"distance from the right formula, relative to the largest entry: {usual:.1e}; nearer are: {near}",
             case=exhibit.name,
             quantity=key[0],
             layer=key[1],

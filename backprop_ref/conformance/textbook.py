@@ -25,6 +25,7 @@ class Pass:
         The size that a batch should have; the last one may be shorter.
     z, a, delta, dW, db : dict of int to Ball
         What has been computed, by layer.
+    loss : Ball or None
     given : dict of (str, int) to array
         Values that take the place of computed ones in whatever follows.
     values : dict of str to Ball
@@ -41,6 +42,7 @@ class Pass:
         self.da = None if case.da is None else self.exact(case.da)
         self.W, self.b = [self.exact(W) for W in case.params.W], [self.exact(b) for b in case.params.b]
         self.z, self.a, self.delta, self.dW, self.db = {}, {}, {}, {}, {}
+        self.loss = None
         self.in_steps, self.states = False, {}
 
     def exact(self, array):
@@ -86,7 +88,8 @@ class Pass:
     def backward(self):
         """loss, delta, dW and db of every layer, and dx, in the order of the computation."""
         if self.da is None:
-            yield ("loss", 0), self.rule("loss")
+            self.loss = self.rule("loss") if self.loss is None else self.loss
+            yield ("loss", 0), self.loss
         for layer in reversed(range(self.network.n_layers)):
             yield self._keep("delta", layer, self.rule("delta", layer))
             yield self._keep("dW", layer, self.rule("regularised_dW", layer))
@@ -109,7 +112,7 @@ def predict(case, rules, precision=None, values=None, given=None, forward=None):
     given : dict, optional
         Arrays by (name, layer) that take the place of computed ones in what follows.
     forward : Pass, optional
-        A pass whose z and a are taken over.
+        A pass whose z and a are taken over, where `rules` do not change them, and its loss if that is the same too.
     """
     precision, values = precision or Precision.of(case.params.dtype), values or {}
     with np.errstate(all="ignore"):
@@ -118,6 +121,7 @@ def predict(case, rules, precision=None, values=None, given=None, forward=None):
             yield from seen.forward()
         else:
             seen.z, seen.a = forward.z, forward.a
+            seen.loss = forward.loss if all(rules[name] is RULES[name] for name in LOSS) else None
             yield from ((("z", layer), z) for layer, z in seen.z.items())
             yield from ((("a", layer), a) for layer, a in seen.a.items())
         yield from seen.backward()
@@ -366,6 +370,9 @@ RULES = {
 
 FORWARD = {"inputs", "z", "a"}
 """The rules that the forward pass uses."""
+
+LOSS = {"loss", "terms", "target"}
+"""The rules that the loss uses."""
 
 
 def replaced(*changes):
