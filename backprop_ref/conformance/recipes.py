@@ -12,7 +12,7 @@ import numpy as np
 from backprop_ref import mlp
 from backprop_ref.backends import get_backend
 from backprop_ref.conformance import truth
-from backprop_ref.conformance.bounds import case_bounds
+from backprop_ref.conformance.updates import case_bounds
 from backprop_ref.conformance.cases import Case, Expected, Values
 from backprop_ref.network import Network
 from backprop_ref.optimizers import SGD, Adam
