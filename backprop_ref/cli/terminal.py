@@ -59,7 +59,7 @@ def print_report(report):
 
 class _Writer:
     def __init__(self):
-        self.console = Console(highlight=False, soft_wrap=True)
+        self.console = Console(highlight=False, soft_wrap=True, emoji=False)
         columns = shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else 80
         self.width = max(40, min(columns, 100))
 

@@ -234,16 +234,16 @@ class Fit(NamedTuple):
 
 
 def fit_factor(measured, candidates=SIMPLE) -> Fit:
-    """The simplest factor c with ``|value − c·truth| <= c·bound`` in most cases.
+    """The simplest factor c with ``|value − c·truth| <= c·bound + slack`` in most cases.
 
     Parameters
     ----------
-    measured : list of (Case, value, truth, bound)
-        Numbers, or lists of arrays.
+    measured : list of (Case, value, truth, bound, slack)
+        Numbers, or lists of arrays; slack is None where there is none.
     """
     best = Fit(Factor(), 0, len(measured))
     for factor in candidates:
-        hits = sum(near(value, truth, bound, factor.of(case)) for case, value, truth, bound in measured)
+        hits = sum(near(*numbers, factor.of(case)) for case, *numbers in measured)
         if hits > best.hits:
             best = Fit(factor, hits, len(measured))
         if best.all:
@@ -251,17 +251,19 @@ def fit_factor(measured, candidates=SIMPLE) -> Fit:
     return best
 
 
-def near(value, truth, bound, factor=1.0) -> bool:
-    """Whether a value, or each array of a list, is within the bound of factor·truth."""
+def near(value, truth, bound, slack=None, factor=1.0) -> bool:
+    """Whether a value, or each array of a list, is within factor·bound + slack of factor·truth."""
     if isinstance(value, list):
-        return len(value) == len(truth) and all(
-            near(part, exact, error, factor) for part, exact, error in zip(value, truth, bound, strict=True)
+        slack = [None] * len(truth) if slack is None else slack
+        return len(value) == len(truth) == len(slack) and all(
+            near(*parts, factor) for parts in zip(value, truth, bound, slack, strict=True)
         )
     value, truth = np.asarray(value, dtype=np.float64), np.asarray(truth)
     if value.shape != truth.shape:
         return False
     with np.errstate(all="ignore"):
-        return bool((abs(value - factor * truth) <= widened(abs(factor) * bound, factor * truth)).all())
+        room = widened(abs(factor) * bound, factor * truth) + (0.0 if slack is None else slack)
+        return bool((abs(value - factor * truth) <= room).all())
 
 
 def widened(bound, value):

@@ -1,7 +1,5 @@
 """Which layout somebody's code has: each is tried on a case whose sizes all differ, until the loss fits."""
 
-import numpy as np
-
 from backprop_ref.conformance.cases import Case
 from backprop_ref.conformance.conventions import Layout, fit_factor, layouts, without_biases
 from backprop_ref.conformance.outcome import Convention
@@ -63,13 +61,12 @@ def _score(submission, case, layout) -> int:
         return 0
     expected = (completed_without_biases(case) if layout.biases == "none" else case).expected
     truth, bound = expected.truth, expected.bound
-    if values.loss is not None and fit_factor([(case, values.loss, truth.loss, bound.loss)]).all:
+    if values.loss is not None and fit_factor([(case, values.loss, truth.loss, bound.loss, None)]).all:
         return 3
     if values.dW is None or [g.shape for g in values.dW] != [g.shape for g in truth.dW]:
         return 1
-    slack = answer.slack.dW if answer.slack is not None else [np.zeros_like(g) for g in bound.dW]
-    room = [one + more for one, more in zip(bound.dW, slack, strict=True)]
-    return 3 if fit_factor([(case, values.dW, truth.dW, room)]).all else 2
+    slack = None if answer.slack is None else answer.slack.dW
+    return 3 if fit_factor([(case, values.dW, truth.dW, bound.dW, slack)]).all else 2
 
 
 def _layout_conventions(layout, declared, how):

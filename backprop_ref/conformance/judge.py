@@ -73,13 +73,24 @@ def judge(submission, cases, *, target="", strict=False, reload=None, progress=N
 
 def _diagnose(report, counting):
     """What is wrong; if it is a convention, and nothing else is, the whole is acceptable."""
-    from backprop_ref.conformance.diagnose import diagnose
-
     with np.errstate(all="ignore"):
-        report.diagnosis = diagnose([one for one in counting if one.verdicts])
+        report.diagnosis = _findings([one for one in counting if one.verdicts])
     certain = [found for found in report.diagnosis if found.confidence == "certain"]
     if certain and all(found.acceptable for found in certain) and not any(one.verdict == NO_ANSWER for one in counting):
         report.verdict = ACCEPTABLE
+
+
+def _findings(judged):
+    """What is wrong with all cases at once; else loss by loss, since a bug may be in the code of one loss only."""
+    from backprop_ref.conformance.diagnose import diagnose
+
+    found = diagnose(judged)
+    if any(finding.confidence == "certain" for finding in found):
+        return found
+    losses = dict.fromkeys(one.case.network.loss for one in judged if one.verdict == WRONG)
+    parts = [diagnose([one for one in judged if one.case.network.loss == loss]) for loss in losses]
+    sure = all(any(finding.confidence == "certain" for finding in part) for part in parts)
+    return list({finding.id: finding for part in parts for finding in part}.values()) if parts and sure else found
 
 
 def _suited(submission, cases):

@@ -17,7 +17,7 @@ def normalise(submission, judged) -> list[Convention]:
     answered = [one for one in judged if one.answer.values is not None]
     for one in answered:
         one.values, one.again = one.answer.values, one.answer.again
-        one.expected = _roomy(one.case.expected, one.answer.slack)
+        one.expected, one.slack = one.case.expected, one.answer.slack
     found = _learning_rate(submission, answered)
     decay = None if declared.l2 is None else Decay.parse(declared.l2, declared.l2_in == "loss")
     if decay is not None:
@@ -34,6 +34,9 @@ def normalise(submission, judged) -> list[Convention]:
             how = "detected" if its_decay.in_loss else UNDECLARED.lower()
             flag = f"--l2 {its_decay}{'' if its_decay.in_loss else ' --l2-in gradient'}"
             found.append(Convention(flag, how, its_decay.text()))
+    for one in answered:
+        if one.case.da is not None:
+            one.expected = _roomy(one.expected, one.slack)
     return list(dict.fromkeys([*found, *_factors(known)]))
 
 
@@ -87,18 +90,20 @@ def _recognise(declared, loss, group, decay):
 def _loss_measured(one, decay):
     truth = one.expected.truth.loss
     value = one.values.loss if decay is None else one.values.loss - decay.loss(one.case)
-    return one.case, value, truth, one.expected.bound.loss + (0.0 if decay is None else widened(0.0, one.values.loss))
+    slack = None if decay is None else widened(0.0, one.values.loss)
+    return one.case, value, truth, one.expected.bound.loss, slack
 
 
 def _gradient_near(one, factor):
-    return near(one.values.dW, one.expected.truth.dW, one.expected.bound.dW, factor.of(one.case))
+    return near(*_gradient_measured(one, None)[1:], factor.of(one.case))
 
 
 def _gradient_measured(one, decay):
     value = one.values.dW
     if decay is not None and len(value) == one.case.network.n_layers:
         value = [g - decay.of(one.case) * W for g, W in zip(value, one.case.params.W, strict=True)]
-    return one.case, value, one.expected.truth.dW, one.expected.bound.dW
+    slack = None if one.slack is None else one.slack.dW
+    return one.case, value, one.expected.truth.dW, one.expected.bound.dW, slack
 
 
 def _divide(one, factor, decay):
@@ -107,6 +112,8 @@ def _divide(one, factor, decay):
     if c != 1.0 and case.weight_decay:
         one.values, one.reason = None, "weight decay beside a loss with another factor"
         return
+    slack = None if one.slack is None else _divided(one.slack, case, c, None)
+    one.expected = _roomy(one.expected, slack)
     if c == 1.0 and decay is None:
         return
     one.values = _divided(one.values, case, c, decay)
@@ -172,11 +179,8 @@ def _learning_rate(submission, answered):
     for one in answered:
         one.values = _at_rate(one.values, rate)
         one.again = None if one.again is None else _at_rate(one.again, rate)
-        if one.answer.slack is not None:
-            parts: dict[str, Any] = {
-                k: [a / rate for a in v] for k, v in one.answer.slack._asdict().items() if v is not None
-            }
-            one.expected = _roomy(one.case.expected, Values(**parts), inexact=True)
+        one.slack = None if one.slack is None else _at_rate(one.slack, rate)
+        one.expected = _roomy(one.expected, None, inexact=True)
     return [Convention(f"--learning-rate {rate:g}", UNDECLARED.lower(), text)]
 
 

@@ -57,6 +57,8 @@ class Judged:
     again: Values | None = None
     """What a second, identical call gave, if that differs; like `values`."""
 
+    slack: Values | None = None
+    """Rounding errors of dW and db which the way of asking adds."""
     at_second: bool = False
     """Whether it is the second call that went wrong."""
 

@@ -342,7 +342,8 @@ def _mean(parts, case):
     n = len(parts)
     values = [part[0] for part in parts]
     losses = [part.loss for part in values if part.loss is not None]
-    means: dict[str, Any] = {"loss": sum(losses) / n if len(losses) == n else None}
+    n = 1 if case.da is not None else n  # gradients for an upstream gradient are sums over the samples
+    means: dict[str, Any] = {"loss": sum(losses) / n if losses and len(losses) == len(parts) else None}
     slack: dict[str, Any] = {}
     for name in ("dW", "db"):
         lists = [getattr(part, name) for part in values]
@@ -353,7 +354,7 @@ def _mean(parts, case):
         stacked = [np.stack(layer).astype(np.float64) for layer in zip(*lists, strict=True)]
         means[name] = [layer.sum(axis=0) / n for layer in stacked]
         eps = float(np.finfo(np.float64).eps)
-        slack[name] = [n * eps * abs(layer).sum(axis=0) / n for layer in stacked]
+        slack[name] = [len(parts) * eps * abs(layer).sum(axis=0) / n for layer in stacked]
         hidden = [part[1] for part in parts if part[1] is not None]
         for more in hidden:
             slack[name] = [a + b / n for a, b in zip(slack[name], getattr(more, name), strict=True)]
