@@ -258,6 +258,18 @@ def verify(
     return verify(target, command, answers, chosen, conventions, **options)
 
 
+@app.command(epilog=example("vectors --out vectors", "vectors --out vectors --check"))
+def vectors(
+    out: Annotated[str, typer.Option(help="Folder to write, or to check.", metavar="DIR")],
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; status 1 if a file differs.")] = False,
+    json: Json = False,
+):
+    """Make the golden vectors: cases with bits, exact values and bounds, as JSON and safetensors; some 40 seconds."""
+    from backprop_ref.cli.vectors import vectors
+
+    return vectors(out, check, json)
+
+
 @app.command(epilog=example("backends --json"))
 def backends(as_json: Json = False):
     """List the backends: usable or not, and why not."""

@@ -206,12 +206,12 @@ def propagate(rounding, network, W, b, x, y, from_z=True, da=None):
             inputs.append(a[-1])
         loss = None if da is not None else rules.loss(network, z[-1], a[-1], y, from_z)
         delta, dW, db = ([None] * network.n_layers for _ in range(3))
+        back = None if da is None else Upstream.alone(exactly(da))
         for layer in reversed(layers):
-            if layer == network.n_layers - 1 and da is None:
+            if back is None:
                 delta[layer] = rules.loss_delta(network, z[layer], a[layer], y)
             else:
-                upstream = Upstream.alone(exactly(da)) if layer == network.n_layers - 1 else back
-                delta[layer] = rules.activation_delta(network.activations[layer], z[layer], a[layer], upstream)
+                delta[layer] = rules.activation_delta(network.activations[layer], z[layer], a[layer], back)
             dW[layer], db[layer], back = rules.affine_delta(inputs[layer], W[layer], delta[layer])
     return Bounds(z, a, delta, dW, db, back, loss)
 

@@ -149,7 +149,8 @@ def _activation(numbers, name, z):
 
 def _activation_delta(numbers, name, z, a, da):
     if name == "softmax":
-        return [a_j * sum(a_k * (da_j - da_k) for a_k, da_k in zip(a, da, strict=True)) for a_j, da_j in zip(a, da)]
+        pairs = list(zip(a, da, strict=True))
+        return [a_j * sum(a_k * (da_j - da_k) for a_k, da_k in pairs) for a_j, da_j in pairs]
     return [_slope(numbers, name, v) * d for v, d in zip(z, da, strict=True)]
 
 
