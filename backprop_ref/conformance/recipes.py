@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from backprop_ref import mlp
 from backprop_ref.backends import get_backend
 from backprop_ref.conformance import truth
 from backprop_ref.conformance.cases import Case, Expected, Values
+from backprop_ref.conformance.running import answered, steps_count
 from backprop_ref.conformance.updates import case_bounds
 from backprop_ref.network import Network
 from backprop_ref.optimizers import SGD, Adam
@@ -31,7 +31,9 @@ def recipes():
 def completed(case):
     """The case with its `Expected`: bits, exact values, bounds."""
     exact = _truth(case)
-    return replace(case, expected=Expected(_reference(case), exact, case_bounds(case, exact)))
+    return replace(
+        case, expected=Expected(answered(get_backend("numpy", "reproducible"), case), exact, case_bounds(case, exact))
+    )
 
 
 def _every_pair():
@@ -205,41 +207,7 @@ def _truth(case):
     values |= {"dW": list(map(truth.rounded, dW)), "dx": truth.rounded(seen.dx)}
     if da is None:
         values["loss"] = float(seen.loss)
-    if stepped(case):
+    if steps_count(case):
         after = truth.exact_steps(case.network, W, b, case.batches(), case.optimizer)
         values["W"], values["b"] = ([truth.rounded(part) for part in parts] for parts in after)
     return Values(**values)
-
-
-def _reference(case):
-    backend = get_backend("numpy", "reproducible")
-    network, params, dtype = case.network, case.params, case.params.dtype.name
-    with backend.scope():
-        if case.da is None:
-            seen = mlp.trace(backend, network, params, case.x, case.y)
-            z, a, delta, dW, db, dx, loss = seen[2:]
-        else:
-            z, a = mlp.forward(backend, network, params, case.x)
-            last = backend.activation_backward(network.activations[-1], z[-1], a[-1], case.da)
-            delta, dW, db, dx = mlp.backward(backend, network, params, case.x, z, a, last, with_dx=True)
-            loss = None
-        if case.weight_decay:
-            dW = [g + np.dtype(dtype).type(case.weight_decay) * W for g, W in zip(dW, params.W, strict=True)]
-        after = _stepped(backend, case) if stepped(case) else (None, None)
-    return Values(z, a, delta, dW, db, dx, None if loss is None else float(loss), *after)
-
-
-def _stepped(backend, case):
-    """W and b after the steps."""
-    params = case.params.copy()
-    state = case.optimizer.init(params.flat)
-    for x, y in case.batches():
-        _, grads, _ = mlp.value_and_grad(backend, case.network, params, x, y)
-        flat = np.concatenate([g.ravel() for pair in zip(grads.W, grads.b, strict=True) for g in pair])
-        case.optimizer.step(params, Parameters(flat, params.sizes), state, case.optimizer.learning_rate)
-    return list(params.W), list(params.b)
-
-
-def stepped(case):
-    """Whether W and b after three steps are expected of the case."""
-    return case.deciding and case.da is None
