@@ -9,16 +9,14 @@ from rich.console import Console
 
 from backprop_ref.conformance.outcome import (
     ACCEPTABLE,
-    EXACT,
     NO_ANSWER,
     NOT_JUDGED,
     UNDECLARED,
-    WITHIN_BOUND,
-    WRONG,
     describe_wrong,
     summary,
     tally,
 )
+from backprop_ref.conformance.verdict import EXACT, WITHIN_BOUND, WRONG
 
 COLOUR = {
     EXACT: "green",

@@ -4,35 +4,24 @@ import contextlib
 
 import numpy as np
 
-from backprop_ref.conformance.cases import Expected, Values, tensors
+from backprop_ref.conformance.cases import tensors
 from backprop_ref.conformance.conventions import widened
 from backprop_ref.conformance.detection import GUESS, completed_without_biases, find_layout
 from backprop_ref.conformance.normalising import normalise
 from backprop_ref.conformance.outcome import (
     ACCEPTABLE,
-    EXACT,
     NO_ANSWER,
     NOT_JUDGED,
     ORDER,
     UNDECLARED,
-    WITHIN_BOUND,
-    WRONG,
     Entry,
     Judged,
     Report,
     Wrong,
+    tensor_name,
 )
+from backprop_ref.conformance.verdict import EXACT, WITHIN_BOUND, WRONG, Verdict, judged
 from backprop_ref.progress import Bar
-
-
-def verdict(value, reference, truth, bound):
-    value, reference = np.asarray(value), np.asarray(reference)
-    if value.shape != np.shape(truth):
-        return WRONG
-    if value.dtype == reference.dtype and value.tobytes() == reference.tobytes():
-        return EXACT
-    with np.errstate(all="ignore"):
-        return WITHIN_BOUND if (abs(value.astype(float) - truth) <= bound).all() else WRONG
 
 
 def judge(submission, cases, *, target="", strict=False, reload=None, progress=None) -> Report:
@@ -53,17 +42,17 @@ def judge(submission, cases, *, target="", strict=False, reload=None, progress=N
     if reload is not None:
         submission.restart(reload())
     cases = _suited(submission, cases)
-    judged = _ask(submission, cases, progress)
-    conventions += normalise(submission, judged)
-    for one in judged:
+    asked = _ask(submission, cases, progress)
+    conventions += normalise(submission, asked)
+    for one in asked:
         _judge(one)
-    counting = [one for one in judged if one.case.deciding or strict]
+    counting = [one for one in asked if one.case.deciding or strict]
     verdict = _overall(counting, conventions)
-    notes = [*_notes(submission, judged, verdict), *notes]
+    notes = [*_notes(submission, asked, verdict), *notes]
     if verdict == UNDECLARED:
         flags = " ".join(one.flag for one in conventions if one.how == UNDECLARED.lower())
         notes.insert(0, f"convention undeclared: if that is how yours is meant, say {flags}")
-    report = Report(target, verdict, judged, conventions, [], _first(counting), notes, strict)
+    report = Report(target, verdict, asked, conventions, [], _first(counting), notes, strict)
     if report.exit == 0:
         report.notes = [note for note in notes if note != GUESS]
     if verdict == WRONG:
@@ -80,15 +69,15 @@ def _diagnose(report, counting):
         report.verdict = ACCEPTABLE
 
 
-def _findings(judged):
+def _findings(asked):
     """What is wrong with all cases at once; else loss by loss, since a bug may be in the code of one loss only."""
     from backprop_ref.conformance.diagnose import diagnose
 
-    found = diagnose(judged)
+    found = diagnose(asked)
     if any(finding.confidence == "certain" for finding in found):
         return found
-    losses = dict.fromkeys(one.case.network.loss for one in judged if one.verdict == WRONG)
-    parts = [diagnose([one for one in judged if one.case.network.loss == loss]) for loss in losses]
+    losses = dict.fromkeys(one.case.network.loss for one in asked if one.verdict == WRONG)
+    parts = [diagnose([one for one in asked if one.case.network.loss == loss]) for loss in losses]
     sure = all(any(finding.confidence == "certain" for finding in part) for part in parts)
     return list({finding.id: finding for part in parts for finding in part}.values()) if parts and sure else found
 
@@ -103,12 +92,12 @@ def _suited(submission, cases):
 
 
 def _ask(submission, cases, progress):
-    judged = []
+    asked: list[Judged] = []
     with Bar("case", len(cases), progress) as bar:
         for case in cases:
-            judged.append(Judged(case, submission.answer(case)))
-            bar.update(len(judged))
-    return judged
+            asked.append(Judged(case, submission.answer(case)))
+            bar.update(len(asked))
+    return asked
 
 
 # ---- verdicts
@@ -124,53 +113,45 @@ def _judge(one: Judged):
         return
     if one.values is None or one.expected is None:
         return
-    try:
-        given = tensors(_expected_only(one.values, one.expected))
-    except (IndexError, TypeError):
-        one.verdict, one.reason = NO_ANSWER, _lengths(one.values, one.case)
+    lengths = _lengths(one.values, one.case)
+    if lengths:
+        one.verdict, one.reason = NO_ANSWER, lengths
         return
-    expected = {kind: tensors(getattr(one.expected, kind)) for kind in Expected._fields}
-    for key, value in given.items():
-        one.verdicts[key] = verdict(value, *(expected[kind][key] for kind in Expected._fields))
-    one.verdict = max(one.verdicts.values(), key=ORDER.index, default=NOT_JUDGED)
-    if not one.verdicts:
+    one.details = _verdicts(one.values, one.expected)
+    one.verdict = max((found.verdict for found in one.details.values()), key=ORDER.index, default=NOT_JUDGED)
+    if not one.details:
         one.reason = "nothing in the answer is expected of this case"
-    _compare_second(one)
+    _judge_second(one)
 
 
-def _compare_second(one):
-    """A second, identical call has to give a right answer too."""
-    again = one.again
-    if again is None or one.verdict == WRONG:
+def _verdicts(values, expected):
+    """`verdict.verdicts`, where numbers in more than the case's precision are taken as they are."""
+    found = {}
+    references, truths, bounds = map(tensors, expected)
+    for key, value in tensors(values).items():
+        if key in references:
+            precise = np.asarray(value).dtype == np.float64 and key[0] != "loss"
+            reference = np.asarray(references[key], dtype=np.float64) if precise else references[key]
+            found[key] = judged(value, reference, truths[key], bounds[key])
+    return found
+
+
+def _judge_second(one):
+    """A second, identical call may differ by rounding, and by nothing else."""
+    if one.again is None or one.verdict == WRONG:
         return
-    first = one.values
-    key = next(key for key, value in tensors(first).items() if not _bits(value, tensors(again).get(key)))
-    name, layer = key
-    size, now = (np.asarray(tensors(values).get(key), dtype=float) for values in (first, again))
+    second = {} if _lengths(one.again, one.case) else _verdicts(one.again, one.expected)
+    key = next((key for key in one.details if key not in second or second[key].verdict == WRONG), None)
+    if key is None:
+        one.again = None
+        return
+    first, now = (np.asarray(tensors(values).get(key, np.nan), dtype=float) for values in (one.values, one.again))
     with np.errstate(all="ignore"):
-        twice = size.shape == now.shape and bool((abs(now - 2.0 * size) <= widened(0.0, now)).all())
-    one.reason = f"a second, identical call gives another {name}[{layer}]"
-    if twice:
-        one.reason += ": twice the first, as if gradients were not set to zero before each call"
-    one.verdict = one.verdicts[key] = WRONG
-    one.at_second = True
-
-
-def _bits(one, two):
-    return two is not None and np.asarray(one).tobytes() == np.asarray(two).tobytes()
-
-
-def _expected_only(values, expected):
-    """Those quantities of an answer of which the case knows what is right."""
-    kept = {
-        name: value
-        for name, value in values._asdict().items()
-        if value is not None and getattr(expected.truth, name) is not None
-    }
-    for name, value in kept.items():
-        if isinstance(value, list) and len(value) != len(getattr(expected.truth, name)):
-            raise IndexError(name)
-    return Values(**kept)
+        twice = first.shape == now.shape and bool((abs(now - 2.0 * first) <= widened(0.0, now)).all())
+    more = ": twice the first, as if gradients were not set to zero before each call" if twice else ""
+    one.reason = f"a second, identical call gives another {tensor_name(key)}{more}"
+    one.details[key] = second.get(key) or Verdict(WRONG, "missing in the second call")
+    one.verdict, one.at_second = WRONG, True
 
 
 def _lengths(values, case):
@@ -195,47 +176,38 @@ def _first(counting):
     for one in counting:
         key = one.first_wrong
         if key is not None:
-            return Wrong(one.case.name, key[1], key[0], farthest(one, key))
+            return Wrong(one.case.name, key[1], key[0], _entry(one, key), one.details[key].words)
     return None
 
 
-def farthest(one: Judged, key) -> Entry | None:
-    """The entry of a tensor that is farthest outside its bound; None where shapes differ."""
-    yours = one.again if one.at_second else one.values
-    assert yours is not None
-    assert one.expected is not None
-    value, truth, bound = (
-        np.asarray(tensors(values)[key], dtype=np.float64)
-        for values in (yours, one.expected.truth, one.expected.bound)
-    )
-    if value.shape != truth.shape:
+def _entry(one: Judged, key) -> Entry | None:
+    """The first wrong entry of a tensor; None where it is wrong as a whole."""
+    where = one.details[key].entry
+    if where is None or one.expected is None:
         return None
-    with np.errstate(all="ignore"):
-        excess = np.nan_to_num(abs(value - truth) - bound, nan=np.inf)
-    index = np.unravel_index(int(excess.argmax()), value.shape) if value.ndim else ()
-    where = tuple(int(i) for i in index)
-    return Entry(where, float(value[where]), float(truth[where]), float(bound[where]))
+    sources = (one.again if one.at_second else one.values, one.expected.truth, one.expected.bound)
+    return Entry(where, *(float(np.asarray(tensors(values)[key])[where]) for values in sources if values is not None))
 
 
 # ---- notes
 
 
-def _notes(submission, judged, verdict):
-    changed = dict.fromkeys(name for one in judged for name in one.changed)
+def _notes(submission, asked, verdict):
+    changed = dict.fromkeys(name for one in asked for name in one.changed)
     notes = [f"it changes its {' and '.join(changed)} in place"] if changed else []
-    notes += _extremes(judged, digits_too=verdict != WRONG)
-    if submission.kind == "function" and not any(name == "W" for one in judged for name, _ in one.verdicts):
+    notes += _extremes(asked, digits_too=verdict != WRONG)
+    if submission.kind == "function" and not any(name == "W" for one in asked for name, _ in one.verdicts):
         notes.append("weights after three steps are not judged: the function takes no keyword steps")
     return notes
 
 
-def _extremes(judged, digits_too):
+def _extremes(asked, digits_too):
     """For each kind of output, the least |z| at which its formula fails.
 
     What is wrong throughout has nothing to do with extreme values: then only overflow is told.
     """
     sizes: dict[str, tuple[float, bool]] = {}
-    for one in judged:
+    for one in asked:
         if one.case.deciding or one.verdict not in {WRONG, NO_ANSWER}:
             continue
         kind = f"{one.case.network.activations[-1]} with {one.case.network.loss}"

@@ -4,12 +4,10 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from backprop_ref.conformance.cases import Case, Expected, Values, tensors
+from backprop_ref.conformance.cases import Case, Expected, Values
 from backprop_ref.conformance.submission import Answer
+from backprop_ref.conformance.verdict import EXACT, WITHIN_BOUND, WRONG, Verdict
 
-EXACT, WITHIN_BOUND, WRONG = "EXACT", "WITHIN BOUND", "WRONG"
 NOT_JUDGED, NO_ANSWER = "NOT JUDGED", "NO ANSWER"
 ACCEPTABLE, UNDECLARED = "ACCEPTABLE", "UNDECLARED"
 """Of the whole: right in another convention, and right if a convention is declared."""
@@ -33,6 +31,8 @@ class Wrong(NamedTuple):
     layer: int
     quantity: str
     entry: Entry | None
+    words: str = ""
+    """Why it is wrong, where no entry is to blame."""
 
     def document(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -51,7 +51,8 @@ class Judged:
     values: Values | None = None
     """In our layout, divided by the factor of the loss."""
     expected: Expected | None = None
-    verdicts: dict[tuple[str, int], str] = field(default_factory=dict)
+    details: dict[tuple[str, int], Verdict] = field(default_factory=dict)
+    """The verdict on each quantity, by name and layer, in the order of computation."""
     verdict: str = NOT_JUDGED
     reason: str = ""
     again: Values | None = None
@@ -61,6 +62,11 @@ class Judged:
     """Rounding errors of dW and db which the way of asking adds."""
     at_second: bool = False
     """Whether it is the second call that went wrong."""
+
+    @property
+    def verdicts(self) -> dict[tuple[str, int], str]:
+        """The verdicts by name and layer, as text."""
+        return {key: found.verdict for key, found in self.details.items()}
 
     @property
     def changed(self) -> tuple[str, ...]:
@@ -176,15 +182,8 @@ def describe_wrong(report: Report) -> list[str]:
         index = f"entry [{', '.join(map(str, entry.where))}]: " if entry.where else ""
         lines.append(f"{index}yours {entry.yours:.17g}, right {entry.truth:.17g}, bound {entry.bound:.1e}")
     else:
-        lines.append(_shapes(one, (wrong.quantity, wrong.layer)))
+        lines.append(wrong.words)
     before = [tensor_name(key) for key, verdict in one.verdicts.items() if verdict in {EXACT, WITHIN_BOUND}]
     if before:
         lines.append(f"right in that case: {', '.join(before)}")
     return lines
-
-
-def _shapes(one: Judged, key) -> str:
-    assert one.values is not None
-    assert one.expected is not None
-    yours, right = (np.shape(tensors(values)[key]) for values in (one.values, one.expected.truth))
-    return f"shape {yours}, right {right}"

@@ -36,6 +36,8 @@ def array(value: Any, what: str) -> np.ndarray:
     try:
         made = np.array(_plain(value))
     except (ValueError, TypeError, OverflowError) as error:
+        if "inhomogeneous" in str(error):
+            raise Unreadable(f"{what} cannot be read as numbers: its rows have different lengths") from None
         raise Unreadable(f"{what} cannot be read as numbers: {_first_line(error)}") from None
     if made.dtype == np.float32:
         return made
@@ -89,6 +91,8 @@ def returned(value: Any, sizes) -> Values:
         raise Unreadable(f"it returned {len(scalars)} numbers beside each other; the loss is one")
     loss = number(scalars[0], "the loss") if scalars else None
     if not rest:
+        if loss is None:
+            raise Unreadable("it returned an empty list")
         return Values(loss=loss)
     gradients = rest[0] if len(rest) == 1 else rest
     if isinstance(gradients, dict) or named(gradients):
