@@ -196,7 +196,9 @@ def _notes(submission, asked, verdict):
     changed = dict.fromkeys(name for one in asked for name in one.changed)
     notes = [f"it changes its {' and '.join(changed)} in place"] if changed else []
     notes += _extremes(asked, digits_too=verdict != WRONG)
-    if submission.kind == "function" and not any(name == "W" for one in asked for name, _ in one.verdicts):
+    if submission.kind == "function" and asked and all(one.verdict == NO_ANSWER for one in asked):
+        notes.append("it is called as f(network, weights, biases, x, y), with lists of arrays for weights and biases")
+    elif submission.kind == "function" and not any(name == "W" for one in asked for name, _ in one.verdicts):
         notes.append("weights after three steps are not judged: the function takes no keyword steps")
     return notes
 

@@ -95,7 +95,8 @@ def _loss_measured(one, decay):
 
 
 def _gradient_near(one, factor):
-    return near(*_gradient_measured(one, None)[1:], factor.of(one.case))
+    _, value, truth, bound, slack = _gradient_measured(one, None)
+    return near(value, truth, bound, slack, factor.of(one.case))
 
 
 def _gradient_measured(one, decay):

@@ -23,7 +23,7 @@ def gradients(network, weights, biases, x, y, da=None):
 @partial(jax.jit, static_argnums=0)
 def loss_and_gradients(network, params, x, y):
     """Compiled once for each network."""
-    return jax.value_and_grad(lambda p: loss_of(network, *forward(network, p, x), y))(params)
+    return jax.value_and_grad(lambda p: loss_of(network, forward(network, p, x), y))(params)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -52,8 +52,9 @@ ACTIVATION = {
 }
 
 
-def loss_of(network, z, a, y):
+def loss_of(network, output, y):
     """The loss, cross-entropies from z."""
+    z, a = output
     if network.loss == "mean_squared_error":
         return jnp.mean((a - y) ** 2)
     if network.loss == "sum_squared_error":

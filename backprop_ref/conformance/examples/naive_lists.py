@@ -1,15 +1,20 @@
 """Backpropagation with plain Python lists and floats: no array library at all.
 
-backprop-ref verify backprop_ref.conformance.examples.naive_lists:gradients
+backprop-ref verify naive_lists.py:gradients
+backprop-ref verify --command 'python naive_lists.py'
+
+The second way runs this file as a program: a case as JSON on standard input, the answer as JSON on standard output.
 """
 
+import json
 import math
+import sys
+from types import SimpleNamespace
 
 
 def gradients(network, weights, biases, x, y, da=None):
-    """The loss, dW and db of each layer; with da, the gradients for that upstream gradient."""
-    weights, biases = [W.tolist() for W in weights], [b.tolist() for b in biases]
-    x, y = x.tolist(), y.tolist()
+    """The loss, dW and db of each layer, from nested lists or arrays; with da, for that upstream gradient."""
+    weights, biases, x, y, da = (plain(part) for part in (weights, biases, x, y, da))
     batch, layers = len(x), len(weights)
     loss = 0.0
     dW = [[[0.0] * len(row) for row in W] for W in weights]
@@ -24,7 +29,7 @@ def gradients(network, weights, biases, x, y, da=None):
             term, delta = loss_and_delta(network.loss, output, z[-1], a[-1], y[s], batch)
             loss += term
         else:
-            delta = derive(output, z[-1], a[-1], da[s].tolist())
+            delta = derive(output, z[-1], a[-1], da[s])
         for layer in reversed(range(layers)):
             for j, d in enumerate(delta):
                 db[layer][j] += d
@@ -90,3 +95,27 @@ def loss_and_delta(loss, output, z, a, y, batch):
         return total / n, [(p - t) / n for p, t in zip(a, y, strict=True)]
     total = sum(t * (max(-v, 0.0) + extra) for v, t, extra in zip(z, y, soft, strict=True))
     return total / batch, [-t * sigmoid(-v) / batch for v, t in zip(z, y, strict=True)]
+
+
+def plain(part):
+    """Nested lists of floats, from arrays, numbers or hexadecimal floats."""
+    if isinstance(part, str):
+        return float.fromhex(part)
+    if hasattr(part, "tolist"):
+        return part.tolist()
+    return [plain(entry) for entry in part] if isinstance(part, list | tuple) else part
+
+
+def main():
+    """Answers one case."""
+    case = json.load(sys.stdin)
+    if plain(case["weight_decay"]) != 0.0:
+        print(json.dumps({"not_judged": "no weight decay"}))
+        return
+    network = SimpleNamespace(**case["network"])
+    loss, dW, db = gradients(network, case["weights"], case["biases"], case["x"], case["y"], case["da"])
+    print(json.dumps({"dW": dW, "db": db} if case["da"] else {"loss": loss, "dW": dW, "db": db}))
+
+
+if __name__ == "__main__":
+    main()
