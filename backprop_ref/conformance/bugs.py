@@ -62,10 +62,11 @@ class Bug:
 
 def shown_by(case: Case) -> tuple[str, ...]:
     """Ids of the bugs that show on a case: a variant leads outside the bounds."""
-    right = dict(predict(case, RULES))
-    return tuple(
-        bug.id for bug in CATALOGUE if any(_shows(case, bug, form, right) for form in (*bug.variants, *bug.fitted))
-    )
+    with np.errstate(all="ignore"):
+        right = dict(predict(case, RULES))
+        return tuple(
+            bug.id for bug in CATALOGUE if any(_shows(case, bug, form, right) for form in (*bug.variants, *bug.fitted))
+        )
 
 
 def _shows(case, bug, variant, right):
@@ -93,7 +94,10 @@ def where(condition: Callable, change: Change) -> Change:
     """A change that acts only where ``condition(p)``; elsewhere the rule stays right."""
 
     def guarded(wrong):
-        return lambda right, p, *rest: wrong(right, p, *rest) if condition(p) else right(p, *rest)
+        def rule(right, p, *rest):
+            return wrong(right, p, *rest) if condition(p) else right(p, *rest)
+
+        return rule
 
     return {rule: guarded(wrong) for rule, wrong in change.items()}
 
@@ -430,13 +434,14 @@ def forward_bias(factor):
 
 
 def no_activation(is_output, with_derivative):
+    """a = z in the output layer or in the hidden ones, and the derivative of that or the right one."""
+
     def here(p, layer):
         return (layer == p.last) == is_output
 
-    change = {"a": lambda right, p, layer: p.z[layer] if here(p, layer) else right(p, layer)}
-    if with_derivative:
-        change["slope"] = lambda right, p, layer, da: da if here(p, layer) else right(p, layer, da)
-    return change
+    change: Change = {"a": lambda right, p, layer: p.z[layer] if here(p, layer) else right(p, layer)}
+    derivative: Change = {"slope": lambda right, p, layer, da: da if here(p, layer) else right(p, layer, da)}
+    return {**change, **derivative} if with_derivative else change
 
 
 def softmax_down_the_batch(right, p, layer):
@@ -459,6 +464,12 @@ def swapped_betas(right, p, g, state):
     step = right(p, g, state)
     p.optimizer = adam
     return step
+
+
+def summed_change(right, p, g, state):
+    """A step with the gradients of all steps so far, weight decay included."""
+    state["sum"] = state["sum"] + g if "sum" in state else g
+    return right(p, state["sum"], state)
 
 
 def plain_momentum(right, p, g, state):
@@ -906,9 +917,10 @@ CATALOGUE: tuple[Bug, ...] = (
         "a[s] − mean of all y",
         "give the labels the shape (batch, 1)",
         tuple(
-            where(one_output, change)
+            where(here, change)
+            for here in (one_output, lambda p: one_output(p) and p.squared)
             for change in (
-                {**labels(mean_label, ("error",)), **where(squared, {"terms": all_pairs})},
+                {**labels(mean_label), **where(squared, {"terms": all_pairs})},
                 labels(mean_label, ("error",)),
                 {**labels(mean_label, ("error",)), **times("mean", batch)},
             )
@@ -1462,7 +1474,7 @@ CATALOGUE: tuple[Bug, ...] = (
         "each call starts from zero",
         "each call adds to the last one's gradients",
         "set the gradients to zero before each backward pass",
-        ({"accumulated": summed},),
+        ({"accumulated": summed}, {"change": summed_change}),
     ),
     Bug(
         "short-batch-nominal",

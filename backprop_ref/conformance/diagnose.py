@@ -26,6 +26,8 @@ from backprop_ref.conformance.textbook import FORWARD, RULES, Pass, predict, rep
 Key = tuple[str, int]
 STEPS = 8  # of the secant method: most numbers enter linearly, and are found in one
 TRIES = 8  # cases for which no bug is found, until the search is given up
+TRIALS = 4000  # pairs of bugs that are tried, at most
+COST = 20  # of three steps of training, in trials of one gradient
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Suspect(NamedTuple):
 
     bug: Bug
     change: Change
-    number: Ball | None = None
+    number: Any = None
 
     @property
     def values(self):
@@ -117,6 +119,22 @@ def _complete(one):
     return all(len(part) == one.case.network.n_layers for part in lists)
 
 
+class Replay:
+    """What an iterator gives, as often as needed, and computed as far as needed."""
+
+    def __init__(self, source: Iterator):
+        self.source, self.seen = source, list[Any]()
+
+    def __iter__(self):
+        for index in itertools.count():
+            if index == len(self.seen):
+                try:
+                    self.seen.append(next(self.source))
+                except StopIteration:
+                    return
+            yield self.seen[index]
+
+
 class Exhibit:
     """One case of a submission, ready to be compared with candidates.
 
@@ -134,6 +152,7 @@ class Exhibit:
         self.size = self.case.params.flat.size * len(self.case.x)
         self.given = {key: np.asarray(value, dtype=np.float64) for key, value in tensors(evidence.values).items()}
         self._forwards: dict[Precision, Pass] = {}
+        self._replays: dict[tuple[int, Precision], Replay] = {}
         own, self.expected = self.case.expected, evidence.expected or self.case.expected
         self.room = _widening(own, self.expected)
         self._right: dict[Precision, dict[Key, Ball]] = {}
@@ -141,6 +160,11 @@ class Exhibit:
             known = tensors(self.expected.truth)
             self.given = {key: value for key, value in self.given.items() if key in known}
         self.wrong = [key for key in self.given if not self._is_right(key)]
+
+    @property
+    def only_steps(self):
+        """Whether only weights after the steps were submitted: three passes to compute instead of one."""
+        return not any(key[0] in {"dW", "db", "delta"} for key in self.given)
 
     def _is_right(self, key):
         if self.expected is None:
@@ -156,16 +180,23 @@ class Exhibit:
             self._right[precision] = dict(self.predictions((), precision))
         return self._right[precision]
 
-    def predictions(self, suspects, precision=None, given=None) -> Iterator[tuple[Key, Ball]]:
+    def predictions(self, suspects, precision=None) -> Iterable[tuple[Key, Ball]]:
         """What the suspects together give for the quantities submitted, one after the other."""
         precision = precision or self.precision
+        if len(suspects) != 1 or suspects[0].number is not None:
+            return self._compute(suspects, precision)
+        name = id(suspects[0].change), precision
+        if name not in self._replays:
+            self._replays[name] = Replay(self._compute(suspects, precision))
+        return self._replays[name]
+
+    def _compute(self, suspects, precision):
         rules = replaced(*(suspect.change for suspect in suspects))
         values = {name: number for suspect in suspects for name, number in suspect.values.items()}
-        kept = given is None and not any(FORWARD & suspect.change.keys() for suspect in suspects)
-        forward = self._forward(precision) if kept else None
-        left = len(self.given)
+        moved = any(FORWARD & suspect.change.keys() for suspect in suspects)
+        forward, left = None if moved else self._forward(precision), len(self.given)
         try:
-            for key, ball in predict(self.case, rules, precision, values, given, forward):
+            for key, ball in predict(self.case, rules, precision, values, None, forward):
                 if key in self.given:
                     left -= 1
                     yield key, ball
@@ -190,10 +221,11 @@ class Exhibit:
         room = 2.0 * ball.rad + self.room.get(key, 0.0)
         return bool(np.all((np.abs(given - ball.mid) <= room) | np.isnan(room)))
 
-    def explained(self, suspects, precision=None):
+    def explained(self, suspects, precision=None) -> bool | None:
         """Whether the suspects together give everything that was submitted.
 
-        A radius that is not finite, as after steps that diverge, decides nothing; something has to be decided.
+        None: nothing contradicts them, but their radii are not finite, as after steps that diverge, so that nothing
+        speaks for them.
         """
         seen, decided = 0, not self.wrong
         for key, ball in self.predictions(suspects, precision):
@@ -201,7 +233,7 @@ class Exhibit:
                 return False
             seen += 1
             decided = decided or (key in self.wrong and bool(np.all(np.isfinite(ball.rad))))
-        return seen == len(self.given) and decided
+        return (True if decided else None) if seen == len(self.given) else False
 
     def distance(self, suspects):
         """Largest relative distance, tensor by tensor, of the candidate from what was submitted."""
@@ -266,7 +298,14 @@ def _singles(wrong, right, precision):
 
 
 def _explains(suspects, wrong, right, precision):
-    return all(one.explained(suspects, precision) for one in itertools.chain(wrong, right))
+    """Whether the suspects together are contradicted by no case, and explain one."""
+    decided = False
+    for one in itertools.chain(wrong, right):
+        verdict = one.explained(suspects, precision)
+        if verdict is False:
+            return False
+        decided = decided or verdict is True
+    return decided
 
 
 def _with_number(others, suspect, wrong, right, precision):
@@ -296,9 +335,10 @@ def _estimate(exhibit, others, suspect, precision):
 
     both = zip(results(start), results(2.0 * start), strict=False)
     found = ((key, one, two, _most_sensitive(exhibit.given[key], one, two)) for (key, one), (_, two) in both)
-    key, now, before, index = next((one for one in found if one[-1] is not None), (None, None, None, None))
-    if key is None:
+    first = next((one for one in found if one[-1] is not None), None)
+    if first is None:
         return None
+    key, now, before, index = first
     theta, last = start, 2.0 * start
     for _ in range(STEPS):
         slope = (now.mid[index] - before.mid[index]) / (theta - last)
@@ -357,28 +397,29 @@ def _pairs(wrong, right, precision):
     """Pairs of bugs that explain every case.
 
     What only one of two bugs changes it has to explain alone, and together they have to change all that is wrong: that
-    leaves few pairs to be tried.
+    leaves few pairs to be tried. Those whose members come nearest by themselves are tried first.
     """
     probe, found = wrong[0], {}
     usual = probe.right(precision)
     amiss = frozenset(key for key in probe.given if not probe.agrees(key, usual[key]))
-    suspects = [*_suspects(), *(one._replace(number=_start(one, probe)) for one in _fitted())]
+    suspects = [*_suspects(), *(one._replace(number=Ball.exact(one.number, probe.precision)) for one in _fitted())]
     effects = {index: _effect(probe, suspect, precision) for index, suspect in enumerate(suspects)}
-    active = [index for index, effect in effects.items() if effect.changed]
-    for i, j in itertools.combinations(active, 2):
-        one, two = suspects[i], suspects[j]
+    near = {index: probe.distance((suspects[index],)) for index, effect in effects.items() if effect.changed}
+    active = sorted(near, key=lambda index: near[index])
+    trials = TRIALS // COST if probe.only_steps else TRIALS
+    for i, j in sorted(itertools.combinations(range(len(active)), 2), key=sum):
+        one, two = suspects[active[i]], suspects[active[j]]
         if one.bug.id == two.bug.id or (one.bug.id, two.bug.id) in found:
             continue
-        if not _plausible(effects[i], effects[j], amiss, one.bug.parameter, two.bug.parameter):
+        if not _plausible(effects[active[i]], effects[active[j]], amiss, one.bug.parameter, two.bug.parameter):
             continue
         group = _composed(one, two, wrong, right, precision)
         if group:
             found[one.bug.id, two.bug.id] = group
+        trials -= 1
+        if not trials:
+            break
     return list(found.values()) or _pairs_apart(suspects, effects, wrong, right, precision)
-
-
-def _start(suspect, exhibit):
-    return Ball.exact(suspect.bug.start, exhibit.precision)
 
 
 def _plausible(one, two, amiss, one_open, two_open):
@@ -386,7 +427,7 @@ def _plausible(one, two, amiss, one_open, two_open):
     if not amiss <= one.changed | two.changed:
         return False
     alone, other = one.changed - two.changed, two.changed - one.changed
-    return (bool(one_open) or alone <= one.fits) and (bool(two_open) or other <= two.fits)
+    return (alone <= amiss if one_open else alone <= one.fits) and (other <= amiss if two_open else other <= two.fits)
 
 
 def _composed(one, two, wrong, right, precision):
@@ -407,8 +448,10 @@ def _pairs_apart(suspects, effects, wrong, right, precision):
         one = suspects[index]
         if one.bug.parameter or not effect.changed or len(effect.fits) < len(probe.given):
             continue
-        rest = next((exhibit for exhibit in wrong[1:] if not exhibit.explained((one,), precision)), None)
-        for two in _suspects() if rest else ():
+        rest = next((exhibit for exhibit in wrong[1:] if exhibit.explained((one,), precision) is False), None)
+        if rest is None:
+            continue
+        for two in _suspects():
             if two.bug.id == one.bug.id or (one.bug.id, two.bug.id) in found:
                 continue
             if rest.explained((one, two), precision) and _explains((one, two), wrong, right, precision):
@@ -421,11 +464,11 @@ def _pairs_apart(suspects, effects, wrong, right, precision):
 
 def _partly(wrong, right):
     """Bugs that explain some of the wrong cases and contradict none of the right ones; and the cases left."""
-    findings, left, unsolved = [], list(wrong), []
-    while left and len(unsolved) < TRIES:
+    findings, left, unsolved = list[Finding](), list(wrong), list[Exhibit]()
+    while left and len(unsolved) < (2 if left[0].only_steps else TRIES):
         exhibit = left[0]
         able = [suspect for suspect in _suspects() if exhibit.explained((suspect,))]
-        able = [suspect for suspect in able if all(other.explained((suspect,)) for other in right)]
+        able = [suspect for suspect in able if all(other.explained((suspect,)) is not False for other in right)]
         solved = [[one for one in left if one.explained((suspect,))] for suspect in able]
         most = max(map(len, solved), default=0)
         best = {
@@ -480,7 +523,7 @@ def _evidence(group, suspect, wrong):
         for key, ball in exhibit.predictions(group)
     ]
     count = sum(exhibit.given[key].size for exhibit in wrong for key in exhibit.wrong)
-    parts = [f"{suspect.bug.wrong} gives all {count} wrong entries of {len(wrong)} cases within their bounds"]
+    parts = [f"'{suspect.bug.wrong}' gives all {count} wrong entries of {len(wrong)} cases within their bounds"]
     parts.append(f"largest share of a bound on {exhibit.name}: {max(shares, default=0.0):.2g}")
     if suspect.number is not None:
         parts.append(f"{suspect.bug.parameter} = {float(suspect.number.mid):.6g}")

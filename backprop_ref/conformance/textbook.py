@@ -100,6 +100,8 @@ class Pass:
 def predict(case, rules, precision=None, values=None, given=None, forward=None):
     """Everything that the rules compute for a case, one after the other, as pairs of (name, layer) and Ball.
 
+    Wrong rules overflow and divide by zero: floating-point warnings are for the caller to switch off.
+
     Parameters
     ----------
     case : Case
@@ -115,18 +117,17 @@ def predict(case, rules, precision=None, values=None, given=None, forward=None):
         A pass whose z and a are taken over, where `rules` do not change them, and its loss if that is the same too.
     """
     precision, values = precision or Precision.of(case.params.dtype), values or {}
-    with np.errstate(all="ignore"):
-        seen = Pass(case, rules, precision, values, case.x, case.y, len(case.x), given)
-        if forward is None:
-            yield from seen.forward()
-        else:
-            seen.z, seen.a = forward.z, forward.a
-            seen.loss = forward.loss if all(rules[name] is RULES[name] for name in LOSS) else None
-            yield from ((("z", layer), z) for layer, z in seen.z.items())
-            yield from ((("a", layer), a) for layer, a in seen.a.items())
-        yield from seen.backward()
-        if case.da is None:
-            yield from weights_after_steps(case, rules, precision, values)
+    seen = Pass(case, rules, precision, values, case.x, case.y, len(case.x), given)
+    if forward is None:
+        yield from seen.forward()
+    else:
+        seen.z, seen.a = forward.z, forward.a
+        seen.loss = forward.loss if all(rules[name] is RULES[name] for name in LOSS) else None
+        yield from ((("z", layer), z) for layer, z in seen.z.items())
+        yield from ((("a", layer), a) for layer, a in seen.a.items())
+    yield from seen.backward()
+    if case.da is None:
+        yield from weights_after_steps(case, rules, precision, values)
 
 
 def weights_after_steps(case, rules, precision, values):
