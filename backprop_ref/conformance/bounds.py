@@ -5,7 +5,7 @@ A pass beside the computation carries a `Near` for each quantity q: a centre c, 
     |q' − q| ≤ e    for q exact and for q' as any implementation computes it that
 
 - rounds + − × ÷ and √ to nearest, in whatever order it sums, with or without fused multiply-add, without overflow;
-- has log, log1p and tanh within `LIBRARY_ULP` ulp, and exp within `EXP_ULP` (NumPy's in float32 come near);
+- has exp, log, log1p and tanh within `ULP` of its precision (NumPy's in float32 come near);
 - uses a usual formula: of sigmoid 1/(1 + exp(−z)) for any sign or e/(1 + e); of tanh the library's, a quotient of
   exponentials or 2σ(2z) − 1; softmax with or without the maximum; slopes from a, multiplied out or not; cross-entropies
   from z or from the logarithm of a, their gradients by cancellation, from the logarithm of softmax, or by −y/a (and
@@ -33,10 +33,13 @@ from backprop_ref.backends.array import CROSS_ENTROPY, LEAKY_SLOPE, divisor
 from backprop_ref.backends.numpy import NumpyBackend
 from backprop_ref.kernels import elementary
 
-LIBRARY_ULP = 4.0
-EXP_ULP = 3.0
+ULP = {
+    "float64": {"exponentials": 2.0, "logarithms": 2.0, "tangents": 4.0},
+    "float32": {"exponentials": 3.0, "logarithms": 4.0, "tangents": 4.0},
+}
+LIBRARY_ULP = max(ULP["float32"].values())
 INFLATION = 1.0 + 2.0**-12
-SOURCES = {"sums": ("sums",), "functions": ("functions", "exponentials"), "entrywise": ("entrywise",)}
+SOURCES = {"sums": ["sums"], "functions": ["exponentials", "logarithms", "tangents"], "entrywise": ["entrywise"]}
 
 _arithmetic = Reproducible(np)
 _backend = NumpyBackend(np, _arithmetic)
@@ -99,10 +102,8 @@ class Rounding:
     ----------
     sums, entrywise : float
         Unit roundoff in sums of products, and in everything done entry by entry.
-    functions : float
-        Relative error of a library's log, log1p and tanh; λ in the rules.
-    exponentials : float
-        Relative error of its exp.
+    exponentials, logarithms, tangents : float
+        Relative errors of a library's exp, of its log and log1p, of its tanh; λ in the rules.
     tiny : float
         Absolute error where a result underflows.
     usual : bool
@@ -111,8 +112,9 @@ class Rounding:
 
     sums: float
     entrywise: float
-    functions: float
     exponentials: float
+    logarithms: float
+    tangents: float
     tiny: float
     usual: bool = False
 
@@ -120,13 +122,14 @@ class Rounding:
     def of(cls, dtype):
         """The worst in a dtype."""
         u = float(np.finfo(dtype).eps) / 2
-        return cls(u, u, 2.0 * LIBRARY_ULP * u, 2.0 * EXP_ULP * u, float(np.finfo(dtype).smallest_subnormal))
+        functions = {name: 2.0 * ulp * u for name, ulp in ULP[np.dtype(dtype).name].items()}
+        return cls(u, u, **functions, tiny=float(np.finfo(dtype).smallest_subnormal))
 
     @classmethod
     def usually(cls, dtype):
         """The usual in a dtype: libraries within half an ulp or little more."""
         u = float(np.finfo(dtype).eps) / 2
-        return cls(u, u, u, u, float(np.finfo(dtype).smallest_subnormal), usual=True)
+        return cls(u, u, u, u, u, float(np.finfo(dtype).smallest_subnormal), usual=True)
 
     def only(self, source):
         """As if only one of `SOURCES` rounded."""
@@ -233,7 +236,7 @@ class Rules:
 
     def __init__(self, rounding):
         self.rounding = rounding
-        self.u, self.functions, self.tiny = rounding.entrywise, rounding.functions, rounding.tiny
+        self.u, self.tiny = rounding.entrywise, rounding.tiny
         self.exponent = rounding.exponentials / (1.0 - rounding.exponentials)  # error of an exponential's logarithm
 
     def affine(self, a, W, b):
@@ -287,15 +290,15 @@ class Rules:
         return _with(_ratio(other * _expm1(z.error + self.exponent)), self.rounding.in_entries(3))
 
     def tanh(self, z, a):
-        """The largest slope near, times the error of z; then λ·|a| by a library, or λ(1 − a²) by exponentials.
+        """The largest slope near, times the error of z; then λ·|a| by a library, or at most λ(1 − a²) by exponentials.
 
-        tanh of (E − 1/E)/(E + 1/E) varies by (1 − a²)/2 times the relative error 2λ of the two; 2σ(2z) − 1 errs by
-        less than the larger of both for λ ≥ 8u.
+        (E − 1/E)/(E + 1/E) varies by (1 − a²)/2 times the relative error of E and of 1/E; 2σ(2z) − 1 by less than the
+        larger of both, and three roundings of a, for λ = 8u.
         """
         slope = _sech2(z.value) * _exp(4.0 * z.error)  # |(log sech²)'| <= 2, and both ends are within 2e
         brought = slope * z.error
         size = np.abs(a) + 2.0 * brought
-        own = self.functions * np.maximum(size, slope) + self.rounding.in_entries(3) * size
+        own = self.rounding.tangents * np.maximum(size, slope) + self.rounding.in_entries(3) * size
         return np.minimum(brought + own, 2.0 + 4.0 * self.u) + 4.0 * self.tiny
 
     def softmax(self, z, a):
@@ -387,18 +390,22 @@ class Rules:
         return Near(value, total / n + self.tiny * y.size)
 
     def softmax_cross_entropy(self, z, a, y):
-        """−y·log a as such, as y·(log S − (z − max)), or as y·log Σ exp(z) − y·z: error and size of each term."""
+        """−y·log a, or y·(log S − (z − max)), or by samples log Σ exp(z) − Σ y·z: error and size of each term.
+
+        The logarithm errs by λ of its value, and its argument by the exponentials, their sum, and a division.
+        """
         top, n_out = z.value.max(axis=1, keepdims=True), y.shape[1]
         log_s = _log(_columns(_exp(z.value - top)))
-        minus_log = (top - z.value) + log_s
-        logarithm = np.maximum(np.maximum(np.abs(top + log_s), log_s), minus_log)
-        size = np.abs(top + log_s) + np.abs(z.value) + np.abs(top) + 8.0 * z.error.max(axis=1, keepdims=True)
-        own = self.rounding.in_sums(n_out) + self.exponent * a.value + self.functions * logarithm + 3.0 * self.u * size
+        size = (top - z.value) + log_s + 4.0 * z.error.max(axis=1, keepdims=True)  # of -log a
+        logarithm = np.maximum(np.maximum(np.abs(top + log_s), log_s), size)
+        labels = _columns((y != 0.0).astype(float))
+        own = self.rounding.in_sums(n_out) + self.exponent * a.value + self.rounding.logarithms * logarithm
+        own += self.rounding.in_entries(labels + 1.0) * (np.abs(top + log_s) + z.computed)
         return np.abs(y) * (_ratio(self.softmax_ratio(z, a.value)) + own), np.abs(y) * size
 
     def sigmoid_cross_entropy(self, z, a, y, binary, from_z):
         """−y·log a and −(1 − y)·log(1 − a), or both from z: error and size of each term."""
-        own = self.functions + self.rounding.in_entries(2)
+        own = self.rounding.logarithms + self.rounding.in_entries(2)
         first = _minus_log_sigmoid(z.value) + z.error
         error, size = np.abs(y) * (_ratio(self.sigmoid_ratio(z)) + own * first), np.abs(y) * first
         if not binary:
@@ -440,7 +447,9 @@ class Rules:
         """
         top = z.value.max(axis=1, keepdims=True)
         log_s = _log(_columns(_exp(z.value - top)))
-        through_log = 2.0 * self.exponent * a.exact + self.functions * log_s + self.u * (top - z.value + log_s)
+        through_log = (
+            2.0 * self.exponent * a.exact + self.rounding.logarithms * log_s + self.u * (top - z.value + log_s)
+        )
         labels = _columns(np.abs(y))
         roundings = self.rounding.in_entries(_columns((y != 0.0).astype(float)) + 5.0)
         return (a.error + a.exact * through_log) * labels + roundings * (np.abs(y) + a.computed * labels)
