@@ -21,6 +21,7 @@ SUBMISSIONS = """
 import sys
 sys.path.insert(0, {tests!r})
 from submissions import right, written
+from backprop_ref import Network
 from backprop_ref.conformance.conventions import Layout
 
 
@@ -46,6 +47,10 @@ def noisy(network, weights, biases, x, y):
 def ascending(network, weights, biases, x, y):
     loss, dW, db = right(network, weights, biases, x, y)
     return loss, [-g for g in dW], [-g for g in db]
+
+
+def tanh_softmax(network, weights, biases, x, y):
+    return right(Network(network.sizes, ["tanh"] * (len(weights) - 1) + ["softmax"], "ce"), weights, biases, x, y)
 
 
 def no_number(network, weights, biases, x, y):
@@ -125,7 +130,8 @@ def test_conventions_are_reported(as_json):
     status, report = as_json("theirs.py:columns")
     assert status == 0
     found = {one["flag"]: one["how"] for one in report["conventions"]}
-    assert found == dict.fromkeys(("--weights out-in", "--samples columns", "--biases column", "--factor batch"), "detected")
+    expected = ("--weights out-in", "--samples columns", "--biases column", "--factor batch")
+    assert found == dict.fromkeys(expected, "detected")
     flags = [word for flag in found for word in flag.split()]
     status, report = as_json("theirs.py:columns", *flags)
     assert status == 0
@@ -147,12 +153,21 @@ def test_numbers_that_are_none_make_valid_json(as_json):
 
 
 def test_cases_can_be_chosen(as_json):
-    _, report = as_json("theirs.py:sound", "--activations", "tanh,softmax", "--losses", "ce")
+    _, report = as_json("theirs.py:sound", "--hidden", "tanh", "--outputs", "softmax", "--losses", "ce")
     assert report["cases"]
-    assert all(case["name"].find("tanh") > 0 or "softmax" in case["name"] for case in report["cases"])
-    assert all("-ce-" in case["name"] for case in report["cases"])
+    assert all("-softmax-ce-" in case["name"] for case in report["cases"])
+    assert not any(re.search("relu|sigmoid", case["name"]) for case in report["cases"])
     _, report = as_json("theirs.py:sound", "--only", "3-5-4-*")
     assert all(case["name"].startswith("3-5-4-") for case in report["cases"])
+
+
+def test_who_does_one_kind_of_network_only_is_told_how_to_say_so(as_json):
+    status, report = as_json("theirs.py:tanh_softmax")
+    assert status == 1
+    flags = "--hidden tanh --outputs softmax --losses ce"
+    assert any(note.endswith(flags) for note in report["notes"])
+    status, report = as_json("theirs.py:tanh_softmax", *flags.split())
+    assert (status, report["verdict"]) == (0, "WITHIN BOUND")
 
 
 def test_extreme_values_decide_under_strict_only(as_json):
@@ -179,7 +194,7 @@ def test_extreme_values_decide_under_strict_only(as_json):
         (["theirs.py:sound", "--factor", "batch-"], "--factor"),
         (["theirs.py:sound", "--l2", "much"], "--l2"),
         (["theirs.py:sound", "--losses", "mae"], "--losses"),
-        (["theirs.py:sound", "--activations", "gelu"], "--activations"),
+        (["theirs.py:sound", "--hidden", "gelu"], "--hidden"),
         (["theirs.py:sound", "--only", "nothing"], "no case is left"),
         (["theirs.py:sound", "--learning-rate", "0"], "--learning-rate"),
         (["theirs.py:sound", "--html", "theirs.py"], "exists already"),

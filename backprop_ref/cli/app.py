@@ -171,8 +171,11 @@ def verify(
     ] = False,
     points: Annotated[int, typer.Option(min=100, help="With --elementary: arguments per function and dtype.")] = 20_000,
     only: Annotated[str | None, typer.Option(help="Cases by name, such as '3-5-4-*'.", metavar="PATTERN")] = None,
-    activations: Annotated[
-        str | None, typer.Option(help="Only networks of these, such as sigmoid,softmax.", metavar="NAMES")
+    hidden: Annotated[
+        str | None, typer.Option(help="Only networks with these hidden activations, such as sigmoid.", metavar="NAMES")
+    ] = None,
+    outputs: Annotated[
+        str | None, typer.Option(help="Only these output activations, such as sigmoid,softmax.", metavar="NAMES")
     ] = None,
     losses: Annotated[str | None, typer.Option(help="Only these losses, such as sse,ce.", metavar="NAMES")] = None,
     weights: Annotated[
@@ -253,7 +256,7 @@ def verify(
         "in_place": in_place,
         "learning_rate": learning_rate,
     }
-    chosen = {"only": only, "activations": activations, "losses": losses}
+    chosen = {"only": only, "hidden": hidden, "outputs": outputs, "losses": losses}
     options = {"time_limit": time_limit, "strict": strict, "html": html, "as_json": json}
     return verify(target, command, answers, chosen, conventions, **options)
 

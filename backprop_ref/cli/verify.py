@@ -30,7 +30,7 @@ def verify(target, command, answers, chosen, conventions, *, time_limit, strict,
     target, command, answers : str or None
         The three ways in, of which one is given.
     chosen : dict
-        ``only``, ``activations`` and ``losses``: texts that choose cases.
+        ``only``, ``hidden``, ``outputs`` and ``losses``: texts that choose cases.
     conventions : dict
         What `Declared` takes.
     """
@@ -76,19 +76,20 @@ def question(case) -> str:
     return json.dumps(document)
 
 
-def _chosen(cases, only, activations, losses):
+def _chosen(cases, only, hidden, outputs, losses):
     """The cases with names and networks as asked for."""
-    kinds, names = _listed("--activations", activations, ACTIVATIONS), _listed("--losses", losses, _NAMES)
-    wanted = {_LONG.get(name, name) for name in names}
+    inner, outer = _listed("--hidden", hidden, ACTIVATIONS), _listed("--outputs", outputs, ACTIVATIONS)
+    wanted = {_LONG.get(name, name) for name in _listed("--losses", losses, _NAMES)}
     found = [
         case
         for case in cases
         if (not only or fnmatch.fnmatch(case.name, only))
-        and (not kinds or set(case.network.activations) <= set(kinds))
+        and (not inner or set(case.network.activations[:-1]) <= set(inner))
+        and (not outer or case.network.activations[-1] in outer)
         and (not wanted or case.network.loss in wanted)
     ]
     if not found:
-        raise InvalidInput("no case is left by --only, --activations and --losses together; choose fewer of them")
+        raise InvalidInput("no case is left by --only, --hidden, --outputs and --losses together; choose fewer of them")
     return found
 
 

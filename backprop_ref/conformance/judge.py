@@ -7,7 +7,7 @@ import numpy as np
 from backprop_ref.conformance.cases import tensors
 from backprop_ref.conformance.conventions import widened
 from backprop_ref.conformance.detection import GUESS, completed_without_biases, find_layout
-from backprop_ref.conformance.normalising import normalise
+from backprop_ref.conformance.normalising import loss_fits, normalise
 from backprop_ref.conformance.outcome import (
     ACCEPTABLE,
     NO_ANSWER,
@@ -21,6 +21,7 @@ from backprop_ref.conformance.outcome import (
     tensor_name,
 )
 from backprop_ref.conformance.verdict import EXACT, WITHIN_BOUND, WRONG, Verdict, judged
+from backprop_ref.network import LOSSES
 from backprop_ref.progress import Bar
 
 
@@ -56,8 +57,29 @@ def judge(submission, cases, *, target="", strict=False, reload=None, progress=N
     if report.exit == 0:
         report.notes = [note for note in notes if note != GUESS]
     if verdict == WRONG:
+        report.notes += _only_some(counting)
         _diagnose(report, counting)
     return report
+
+
+def _only_some(counting):
+    """If the loss is right for certain activations and losses and for no others, the flags that ask for these alone."""
+    known = [one for one in counting if one.answer.values is not None and one.answer.values.loss is not None]
+    fitting = [one for one in known if loss_fits(one)]
+    kinds = [set(), set(), set()]
+    for one in fitting:
+        for kind, names in zip(kinds, _kinds(one.case.network), strict=True):
+            kind |= names
+    inside = [one for one in known if all(map(set.issubset, _kinds(one.case.network), kinds))]
+    if fitting and len(inside) == len(fitting) < len(known):
+        flags = ("--hidden", "--outputs", "--losses")
+        text = " ".join(f"{flag} {','.join(sorted(kind))}" for flag, kind in zip(flags, kinds, strict=True) if kind)
+        yield f"the loss is right in {len(fitting)} of {len(known)} cases; if yours is made for these alone, say {text}"
+
+
+def _kinds(network):
+    """Its activations in hidden layers and in the output, and its loss by its short name."""
+    return set(network.activations[:-1]), {network.activations[-1]}, {LOSSES[network.loss]}
 
 
 def _diagnose(report, counting):

@@ -87,6 +87,15 @@ def _recognise(declared, loss, group, decay):
     return (fit.factor if keep else Factor()), decay, "detected"
 
 
+def loss_fits(one) -> bool:
+    """Whether the loss as answered is right but for a usual factor."""
+    exact = one.case.expected
+    return (
+        exact.truth.loss is not None
+        and fit_factor([(one.case, one.answer.values.loss, exact.truth.loss, exact.bound.loss, None)]).all
+    )
+
+
 def _loss_measured(one, decay):
     truth = one.expected.truth.loss
     value = one.values.loss if decay is None else one.values.loss - decay.loss(one.case)
