@@ -43,7 +43,7 @@ def sigma_prime(z):
 
 
 def columns(case, bug=""):
-    """A network of sigmoids with squared error or cross-entropy: samples as columns, gradients added sample by sample."""
+    """A network of sigmoids with squared error or cross-entropy: samples as columns, one after the other."""
     network, params = case.network, case.params
     if set(network.activations) != {"sigmoid"} or network.loss == "cross_entropy":
         return None

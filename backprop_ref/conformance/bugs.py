@@ -472,6 +472,15 @@ def summed_change(right, p, g, state):
     return right(p, state["sum"], state)
 
 
+def negative_momentum(right, p, g, state):
+    """A momentum of −μ wherever μ is due, in the look ahead of Nesterov's too."""
+    momentum = p.optimizer.momentum
+    if not momentum:
+        return right(p, g, state)
+    state["v"] = g - state.get("v", g.zeros_like()) * momentum
+    return (g - state["v"] * momentum if p.optimizer.nesterov else state["v"]) * p.optimizer.learning_rate
+
+
 def plain_momentum(right, p, g, state):
     """Nesterov's momentum without the look ahead."""
     p.optimizer, nesterov = replace(p.optimizer, nesterov=False), p.optimizer
@@ -1543,7 +1552,7 @@ CATALOGUE: tuple[Bug, ...] = (
         "v ← μ·v + g",
         "v ← g − μ·v",
         "add the old velocity",
-        ({"velocity": lambda right, p, g, v: g - v * p.optimizer.momentum},),
+        ({"velocity": lambda right, p, g, v: g - v * p.optimizer.momentum}, {"sgd": negative_momentum}),
     ),
     Bug(
         "momentum-missing",

@@ -7,8 +7,6 @@ is shared with `backprop_ref.mlp` or the backends.
 
 import functools
 
-import numpy as np
-
 from backprop_ref.conformance import balls
 from backprop_ref.conformance.balls import Ball, Precision, where_positive
 from backprop_ref.optimizers import SGD
