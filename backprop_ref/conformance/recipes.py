@@ -6,6 +6,7 @@ and 7 whose steps end in a short batch, weight decay, and upstream gradients oth
 """
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,16 @@ PLAIN = SGD(0.5)
 
 def recipes():
     """Every case without flags and expectations, in the order in which they are published."""
-    return [*_every_pair(), *_every_hidden(), *_shapes(), *_updates(), *_upstream(), *_float32(), *_extreme()]
+    return [
+        *_every_pair(),
+        *_every_hidden(),
+        *_usual(),
+        *_shapes(),
+        *_updates(),
+        *_upstream(),
+        *_float32(),
+        *_extreme(),
+    ]
 
 
 def completed(case):
@@ -52,6 +62,19 @@ def _every_hidden():
     """Each activation in two hidden layers; one unit's z is 0 throughout."""
     for activation in ("sigmoid", "tanh", "relu", "leaky_relu", "softmax", "linear"):
         yield make("3-7-5-3", [activation, activation, "softmax"], "ce", zero=True)
+
+
+def _usual():
+    """The networks of textbooks and course work, which often know one activation and one loss only."""
+    yield make("3-5-4", ["sigmoid", "sigmoid"], "sse")
+    yield make("3-7-5-2", ["sigmoid", "sigmoid", "sigmoid"], "sse", batch=5)
+    yield make("5-7-1", ["sigmoid", "sigmoid"], "mse")
+    yield make("5-3-7", ["sigmoid", "sigmoid"], "mse", batch=5)
+    yield make("3-5-4", ["tanh", "tanh"], "sse")
+    yield make("3-7-5-3", ["tanh", "tanh", "linear"], "mse", batch=5)
+    yield make("3-7-5-2", ["relu", "relu", "linear"], "mse", batch=5)
+    yield make("3-7-5", ["relu", "softmax"], "ce")
+    yield make("5-7-1", ["relu", "sigmoid"], "bce", batch=5)
 
 
 def _shapes():
@@ -198,7 +221,9 @@ def _truth(case):
     x, y, da = case.x, case.y, case.da
     W, b = list(case.params.W), list(case.params.b)
     seen = truth.exact_pass(case.network, W, b, x, y, da=da)
-    values = {name: [truth.rounded(part) for part in getattr(seen, name)] for name in ("z", "a", "delta", "db")}
+    values: dict[str, Any] = {
+        name: [truth.rounded(part) for part in getattr(seen, name)] for name in ("z", "a", "delta", "db")
+    }
     decay = truth.high_precision().number(case.weight_decay)
     dW = [
         [[g + decay * float(w) for g, w in zip(*rows, strict=True)] for rows in zip(part, W_l, strict=True)]
