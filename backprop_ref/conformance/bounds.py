@@ -60,6 +60,18 @@ class Bounds(NamedTuple):
     loss: float
 
 
+class Shadow(NamedTuple):
+    """The same as `Near`; loss is None under an upstream gradient."""
+
+    z: list[Any]
+    a: list[Any]
+    delta: list[Any]
+    dW: list[Any]
+    db: list[Any]
+    dx: Any
+    loss: Any
+
+
 class Near(NamedTuple):
     """A centre, computed in float64, and how far from exact an implementation may be."""
 
@@ -86,12 +98,16 @@ class Upstream(NamedTuple):
     delta: Any
     W: Any
 
-    exact, computed = Near.exact, Near.computed
+    @property
+    def computed(self):
+        """How large a computed value may be."""
+        return Near(self.value, self.error).computed
 
     @classmethod
     def alone(cls, near):
         """All of the error its own."""
-        return cls(*near, near.error, np.zeros((len(near.value), 0)), exactly(np.zeros((near.value.shape[1], 0))))
+        batch, width = near.value.shape
+        return cls(near.value, near.error, near.error, np.zeros((batch, 0)), exactly(np.zeros((width, 0))))
 
 
 @dataclass(frozen=True)
@@ -122,8 +138,8 @@ class Rounding:
     def of(cls, dtype):
         """The worst in a dtype."""
         u = float(np.finfo(dtype).eps) / 2
-        functions = {name: 2.0 * ulp * u for name, ulp in ULP[np.dtype(dtype).name].items()}
-        return cls(u, u, **functions, tiny=float(np.finfo(dtype).smallest_subnormal))
+        exp, log, tanh = (2.0 * ulp * u for ulp in ULP[np.dtype(dtype).name].values())
+        return cls(u, u, exp, log, tanh, float(np.finfo(dtype).smallest_subnormal))
 
     @classmethod
     def usually(cls, dtype):
@@ -133,7 +149,8 @@ class Rounding:
 
     def only(self, source):
         """As if only one of `SOURCES` rounded."""
-        return replace(self, **{name: 0.0 for part in SOURCES if part != source for name in SOURCES[part]}, tiny=0.0)
+        others: dict[str, Any] = {name: 0.0 for part in SOURCES if part != source for name in SOURCES[part]}
+        return replace(self, tiny=0.0, **others)
 
     def in_sums(self, n):
         """γ(n) of n roundings in a sum of products."""
@@ -185,7 +202,7 @@ def shares(network, params, x, y):
 
 
 def shadow(rounding, network, params, x, y, from_z=True, da=None):
-    """One pass with every quantity as a `Near`, as `Bounds` of them; from an upstream gradient if `da` is given."""
+    """One pass as a `Shadow`; from an upstream gradient if `da` is given."""
     check_fit(network, params)
     x, y = checked_data(network, x, y, params.dtype)
     W, b = ([exactly(array) for array in arrays] for arrays in (params.W, params.b))
@@ -216,7 +233,7 @@ def propagate(rounding, network, W, b, x, y, from_z=True, da=None):
             else:
                 delta[layer] = rules.activation_delta(network.activations[layer], z[layer], a[layer], back)
             dW[layer], db[layer], back = rules.affine_delta(inputs[layer], W[layer], delta[layer])
-    return Bounds(z, a, delta, dW, db, back, loss)
+    return Shadow(z, a, delta, dW, db, back, loss)
 
 
 def _inflated(seen):
@@ -228,7 +245,7 @@ def _inflated(seen):
         worst = np.where(np.isnan(near.error), np.inf, near.error) * INFLATION
         return worst if worst.ndim else float(worst)
 
-    return Bounds(*(None if near is None else error(near) for near in seen))
+    return Bounds(*map(error, seen))
 
 
 class Rules:

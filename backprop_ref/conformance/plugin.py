@@ -1,9 +1,10 @@
 """The conformance kit for backends: ``pytest --pyargs backprop_ref.conformance --backend module:object``.
 
-A pytest plugin that stays out of every other session: its options exist only where ``backprop_ref.conformance`` is asked
-for. The tests are in `backprop_ref.conformance.test_backend`; ``--skips FILE`` has a line for each of them that is not to
-run (``skip PATTERN reason``) or is known to fail (``xfail PATTERN reason``), where the pattern, with ``*`` and ``?``, is
-of the test's name: ``test_pair[affine_forward-3-5-4-*-f32]``. Lines that begin with # and empty ones mean nothing.
+A pytest plugin that stays out of every other session: its options exist only where ``backprop_ref.conformance`` is
+asked for. The tests are in `backprop_ref.conformance.test_backend`. ``--skips FILE`` has a line for each of them that
+is not to run (``skip PATTERN reason``) or is known to fail (``xfail PATTERN reason``); the pattern, with ``*`` and
+``?``, is of the test's name, such as ``test_pair[affine_forward-3-5-4-*-f32]``. Lines that begin with # and empty ones
+mean nothing.
 """
 
 import fnmatch

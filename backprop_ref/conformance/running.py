@@ -21,11 +21,10 @@ def answered(backend, case):
             last = backend.activation_backward(network.activations[-1], z[-1], a[-1], da)
             delta, dW, db, dx = mlp.backward(backend, network, weights, x, z, a, last, with_dx=True)
             loss = None
-        lists = [[backend.to_numpy(array) for array in arrays] for arrays in (z, a, delta, dW, db)]
-        lists[3] = with_decay(case, lists[3])
+        z, a, delta, dW, db = ([backend.to_numpy(array) for array in arrays] for arrays in (z, a, delta, dW, db))
         dx, loss = backend.to_numpy(dx), None if loss is None else float(backend.to_numpy(loss))
         after = stepped(backend, case) if steps_count(case) else (None, None)
-    return Values(*lists, dx, loss, *after)
+    return Values(z, a, delta, with_decay(case, dW), db, dx, loss, *after)
 
 
 def steps_count(case):

@@ -7,14 +7,28 @@ gradients as sums of terms of one sign wherever the labels are a distribution.
 
 from fractions import Fraction
 from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from backprop_ref.conformance.cases import Values
 from backprop_ref.errors import BackendUnavailable
 from backprop_ref.optimizers import Adam
 
 DIGITS = 50
+
+
+class Exact(NamedTuple):
+    """As `Values`, in nested lists of exact numbers; W and b as `exact_steps` gives them."""
+
+    z: list[Any]
+    a: list[Any]
+    delta: list[Any]
+    dW: list[Any]
+    db: list[Any]
+    dx: Any
+    loss: Any
+    W: Any = None
+    b: Any = None
 
 
 def high_precision():
@@ -54,8 +68,8 @@ def exact_pass(network, W, b, x, y, numbers=None, da=None):
 
     Returns
     -------
-    Values
-        Nested lists of exact numbers; `rounded` makes arrays of them. No loss if `da` is given.
+    Exact
+        `rounded` makes arrays of it. No loss if `da` is given.
     """
     numbers = numbers or high_precision()
     W, b, x, y, da = (_exactly(numbers.number, nested) for nested in (W, b, x, y, da))
@@ -70,7 +84,8 @@ def exact_pass(network, W, b, x, y, numbers=None, da=None):
     if da is None:
         terms = [_loss(numbers, network.loss, output, *rows) for rows in zip(z[-1], a[-1], y, strict=True)]
         loss = sum(terms, numbers.number(0)) / n
-    delta, dW, db = ([[] for _ in network.activations] for _ in range(3))
+    nothing: list[Any] = [None] * network.n_layers
+    delta, dW, db = nothing[:], nothing[:], nothing[:]
     for layer in reversed(range(network.n_layers)):
         if da is None:
             rows = zip(z[-1], a[-1], y, strict=True)
@@ -82,14 +97,14 @@ def exact_pass(network, W, b, x, y, numbers=None, da=None):
         dW[layer] = [[_dot(a_k, column) for column in columns] for a_k in zip(*inputs[layer], strict=True)]
         db[layer] = [sum(column, numbers.number(0)) for column in columns]
         da = [[_dot(row, W_k) for W_k in W[layer]] for row in delta[layer]]
-    return Values(z, a, delta, dW, db, da, loss)
+    return Exact(z, a, delta, dW, db, da, loss)
 
 
 def exact_steps(network, W, b, batches, optimizer, numbers=None):
     """W and b, nested lists of exact numbers, after one step of the optimizer per batch ``(x, y)``."""
     numbers = numbers or high_precision()
     W, b = _exactly(numbers.number, W), _exactly(numbers.number, b)
-    states = {}
+    states: dict[tuple[int, ...], dict] = {}
     for t, (x, y) in enumerate(batches, start=1):
         seen = exact_pass(network, W, b, x, y, numbers)
         decay = numbers.number(optimizer.weight_decay)

@@ -31,7 +31,7 @@ def case_bounds(case, exact):
 def stepped(rounding, case):
     """W and b after the case's steps, lists of `Near`."""
     W, b = ([exactly(array) for array in arrays] for arrays in (case.params.W, case.params.b))
-    states = [{} for _ in W + b]
+    states: list[dict] = [{} for _ in W + b]
     with np.errstate(all="ignore"):
         for t, (x, y) in enumerate(case.batches(), start=1):
             seen = propagate(rounding, case.network, W, b, x, y)

@@ -8,6 +8,7 @@ import json
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -132,7 +133,8 @@ def _safetensors(made):
     """Every array of every case, named ``case/x`` or ``case/expected/reference/dW/0``; the rest as JSON, one text."""
     from safetensors.numpy import save
 
-    arrays, rest = {}, []
+    arrays: dict[str, np.ndarray] = {}
+    rest = []
     for case in made:
         document = to_document(case)
         given = {"x": case.x, "y": case.y, "da": case.da}
@@ -244,7 +246,7 @@ def _values(values):
 
 
 def _read(values, dtype):
-    lists = {
+    lists: dict[str, Any] = {
         name: [_array(part, dtype) for part in parts]
         for name, parts in values.items()
         if isinstance(parts, list) and name != "dx"
