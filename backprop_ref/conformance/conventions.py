@@ -243,7 +243,7 @@ def fit_factor(measured, candidates=SIMPLE) -> Fit:
     """
     best = Fit(Factor(), 0, len(measured))
     for factor in candidates:
-        hits = sum(near(*numbers, factor.of(case)) for case, *numbers in measured)
+        hits = sum(near(value, truth, bound, slack, factor.of(case)) for case, value, truth, bound, slack in measured)
         if hits > best.hits:
             best = Fit(factor, hits, len(measured))
         if best.all:

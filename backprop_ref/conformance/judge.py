@@ -66,10 +66,10 @@ def _only_some(counting):
     """If the loss is right for certain activations and losses and for no others, the flags that ask for these alone."""
     known = [one for one in counting if one.answer.values is not None and one.answer.values.loss is not None]
     fitting = [one for one in known if loss_fits(one)]
-    kinds = [set(), set(), set()]
+    kinds: tuple[set[str], set[str], set[str]] = (set(), set(), set())
     for one in fitting:
         for kind, names in zip(kinds, _kinds(one.case.network), strict=True):
-            kind |= names
+            kind.update(names)
     inside = [one for one in known if all(map(set.issubset, _kinds(one.case.network), kinds))]
     if fitting and len(inside) == len(fitting) < len(known):
         flags = ("--hidden", "--outputs", "--losses")
