@@ -5,7 +5,7 @@ In the *Error* lines u is the unit roundoff (2⁻⁵³ for float64, 2⁻²⁴ fo
 Accuracy and Stability of Numerical Algorithms, ch. 3), e(q) the error that q brings along, and λ the error of a
 library's exp, log, log1p or tanh. The lines are to first order in the errors, whatever the order of summation, with
 or without fused multiply-add, and for every usual formula; `backprop_ref.conformance.bounds` says what is usual, proves
-them, evaluates them entry by entry, and adds the products of errors, which matter where a slope vanishes, and underflow.
+them, evaluates them entry by entry, and adds underflow and the products of errors, which matter where a slope vanishes.
 """
 
 from contextlib import AbstractContextManager
