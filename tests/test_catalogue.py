@@ -28,10 +28,11 @@ WANTED = {
 def submitted(case: Case, changes, names, number=None) -> Values:
     """What an implementation with these bugs gives, in the precision of the case, with a number where they need one."""
     values = {bug.parameter: Ball.exact(number or bug.start, Precision.of("float64")) for bug in CATALOGUE}
+    balls = predict(case, replaced(*changes), values=values)
+    if names is GRADIENTS:
+        balls = itertools.takewhile(lambda item: item[0][0] != "dx", balls)
     with np.errstate(all="ignore"):
-        got = {
-            key: ball.mid.astype(case.params.dtype) for key, ball in predict(case, replaced(*changes), values=values)
-        }
+        got = {key: ball.mid.astype(case.params.dtype) for key, ball in balls}
     layers = range(case.network.n_layers)
     found = {name: [got[name, k] for k in layers] for name in names if name not in {"loss", "dx"} and (name, 0) in got}
     if "dx" in names:
@@ -101,7 +102,7 @@ def test_every_bug_gets_its_name(names, dtype):
     """The first form of each bug; every form is tried by the test below."""
     shown, first, wrongly = 0, 0, []
     for bug in CATALOGUE:
-        form = next(iter((*bug.variants, *bug.fitted)), None)
+        form = next(iter((*bug.fitted, *bug.variants)), None)
         if form is None:
             continue
         given = evidence([form], names, dtype, number=0.3 if bug.id == "updated-weights" else None)
