@@ -528,7 +528,7 @@ CATALOGUE: tuple[Bug, ...] = (
     # -- all tensors
     Bug(
         "missing-mean",
-        "the gradients are sums over the batch, the loss is a mean",
+        "the gradients lack the 1/batch that the loss has",
         "delta of the output",
         "delta = dLoss/dz, with the 1/batch of the loss",
         "delta without 1/batch",
@@ -537,7 +537,7 @@ CATALOGUE: tuple[Bug, ...] = (
     ),
     Bug(
         "mean-twice",
-        "the gradients are divided by the batch size twice",
+        "the gradients are divided by the batch size once more than the loss",
         "delta of the output",
         "1/batch once, in the output delta",
         "1/batch in delta and again in dW and db, or in the update",
@@ -564,7 +564,7 @@ CATALOGUE: tuple[Bug, ...] = (
     ),
     Bug(
         "missing-two",
-        "the 2 of the squared error's derivative is missing",
+        "the 2 of the squared error's derivative is missing, and its loss has no ½",
         "delta of the output",
         "d(a − y)²/da = 2·(a − y)",
         "a − y",
@@ -573,7 +573,7 @@ CATALOGUE: tuple[Bug, ...] = (
     ),
     Bug(
         "extra-two",
-        "the squared error's derivative has a 2 too many",
+        "the squared error's derivative has a 2 too many, or the loss a ½",
         "delta of the output",
         "2·(a − y)",
         "4·(a − y)",
