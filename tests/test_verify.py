@@ -132,6 +132,8 @@ def test_conventions_are_reported(as_json):
     found = {one["flag"]: one["how"] for one in report["conventions"]}
     expected = ("--weights out-in", "--samples columns", "--biases column", "--factor batch")
     assert found == dict.fromkeys(expected, "detected")
+    said = [one["text"] for one in report["conventions"]]
+    assert "acceptable: your loss is the sum over the batch, ours the mean" in said
     flags = [word for flag in found for word in flag.split()]
     status, report = as_json("theirs.py:columns", *flags)
     assert status == 0

@@ -44,8 +44,7 @@ def print_report(report):
     if report.conventions:
         writer.heading("conventions")
         for convention in report.conventions:
-            said = "acceptable" if convention.how == "detected" else convention.how
-            writer.item(f"{convention.flag} ({convention.how})", convention.text if said else "")
+            writer.item(f"{convention.flag} ({convention.how})", convention.text)
     writer.reasons("no answer", report, NO_ANSWER)
     writer.reasons("not judged", report, NOT_JUDGED)
     writer.reasons("also", report, WRONG)

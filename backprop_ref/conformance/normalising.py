@@ -33,7 +33,8 @@ def normalise(submission, judged) -> list[Convention]:
         if its_decay is not None and decay is None:
             how = "detected" if its_decay.in_loss else UNDECLARED.lower()
             flag = f"--l2 {its_decay}{'' if its_decay.in_loss else ' --l2-in gradient'}"
-            found.append(Convention(flag, how, its_decay.text()))
+            text = f"acceptable: {its_decay.text()}" if its_decay.in_loss else its_decay.text()
+            found.append(Convention(flag, how, text))
     for one in answered:
         if one.case.da is not None:
             one.expected = _roomy(one.expected, one.slack)
@@ -51,14 +52,19 @@ def _factors(known):
         if factor != Factor():
             groups.setdefault((flag, how), []).append((loss, factor))
     for (flag, how), group in groups.items():
-        begin = "no loss returned; the gradient is right if " if how == UNDECLARED.lower() else ""
+        begin = {UNDECLARED.lower(): "no loss returned; the gradient is right if ", "detected": "acceptable: "}.get(
+            how, ""
+        )
         if len(common) == 1 and group[0][1].over_ours:
             yield Convention(flag, how, f"{begin}your loss is {group[0][1].over_ours}")
             continue
         words: dict[tuple[str, str], list[str]] = {}
         for loss, factor in group:
             words.setdefault((factor.in_words(loss), Factor().in_words(loss)), []).append(loss)
-        texts = (f"your {' and '.join(losses)} is {yours}, ours {ours}" for (yours, ours), losses in words.items())
+        texts = (
+            f"your {' and '.join(losses)} {'is' if len(losses) == 1 else 'are'} {yours}, ours {ours}"
+            for (yours, ours), losses in words.items()
+        )
         yield Convention(flag, how, begin + "; ".join(texts))
 
 
