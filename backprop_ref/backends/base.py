@@ -2,10 +2,10 @@
 
 Shapes: a, x (batch, n_in); W (n_in, n_out); b (n_out,); z, delta, da, y (batch, n_out). Arrays are the backend's own.
 In the *Error* lines u is the unit roundoff (2⁻⁵³ for float64, 2⁻²⁴ for float32), γ(n) = n·u/(1 − n·u) (Higham,
-Accuracy and Stability of Numerical Algorithms, ch. 3), e(q) the error that q brings along, and λ = 8u the error of a
-library's exp, log, log1p or tanh (4 ulp). The lines are to first order in the errors, whatever the order of summation
-and with or without fused multiply-add; `backprop_ref.conformance.bounds` evaluates them entry by entry, and adds the
-products of errors, which matter where a slope vanishes, and underflow.
+Accuracy and Stability of Numerical Algorithms, ch. 3), e(q) the error that q brings along, and λ the error of a
+library's exp, log, log1p or tanh. The lines are to first order in the errors, whatever the order of summation, with
+or without fused multiply-add, and for every usual formula; `backprop_ref.conformance.bounds` says what is usual, proves
+them, evaluates them entry by entry, and adds underflow and the products of errors, which matter where a slope vanishes.
 """
 
 from contextlib import AbstractContextManager
@@ -58,26 +58,29 @@ class Backend(Protocol):
     def activation_forward(self, activation: str, z: Array) -> Array:
         """``a = activation(z)``, the formulas of the reproducible arithmetic.
 
-        Error: sigmoid ``(λ + 3u)·a + a(1 − a)·e(z)``; tanh ``λ·|a| + (1 − a²)·e(z)``; linear, relu ``e(z)``;
-        leaky_relu ``e(z) + u·|a|``; softmax ``a·(r + Σ a·r + γ(n_out))`` with ``r = λ + u·|z − max| + e(z)``.
+        Error: sigmoid ``a·((1 − a)·(e(z) + λ) + 3u)``; tanh ``(1 − a²)·e(z) + λ·max(|a|, 1 − a²) + 3u·|a|``; linear,
+        relu ``e(z)``; leaky_relu slope·``e(z) + 2u·|a|`` where z is below 0, else ``e(z)``; softmax
+        ``a_j·((1 − a_j)·r_j + Σ_{k≠j} a_k·r_k + γ(n_out))`` with ``r = λ + u·|z − max| + e(z)``.
         """
         ...
 
     def activation_backward(self, activation: str, z: Array, a: Array, da: Array) -> Array:
         """``delta``, the gradient with respect to z, from da, the gradient with respect to a.
 
-        Error: sigmoid ``|da|·(e(a) + 3u·a(1 − a)) + a(1 − a)·e(da)``; tanh ``|da|·(2|a|·e(a) + u·a² + 2u(1 − a²)) +
-        (1 − a²)·e(da)``; linear ``e(da)``; relu, leaky_relu slope·``e(da)`` + u·|delta| (leaky), and the whole jump
-        ``|da|`` where ``|z| < e(z)``; softmax, with ``t = Σ da·a`` of error
-        ``e(t) = Σ(|da|·e(a) + a·e(da)) + γ(n_out)·Σ|da|·a``: ``e(a)·|da − t| + a·(e(da) + e(t)) + 2u·|delta|``.
+        Error: sigmoid ``|da|·(|1 − 2a|·e(a) + u·a² + 4u·a(1 − a)) + a(1 − a)·e(da)``; tanh
+        ``|da|·(2|a|·e(a) + u·a² + 4u(1 − a²)) + (1 − a²)·e(da)``; linear ``e(da)``; relu, leaky_relu slope·``(e(da) +
+        2u·|da|)`` (2u where leaky), and the whole jump ``|da|`` where ``|z| <= 2e(z)``; softmax, with t = Σ da·a,
+        ``e(a_j)·((1 − a_j)·|da_j − t| + e(t)) + a_j·((1 − a_j)·e(da_j) + Σ_{k≠j} (a_k·e(da_k) + e(a_k)·|da_k − t|)) +
+        γ(n_out + 2)·a_j·(|da_j| + Σ a·|da|)``, less where errors of da come from one delta through W.
         """
         ...
 
     def loss_forward(self, loss: str, activation: str, z: Array, a: Array, y: Array, batch: int | None = None) -> Array:
         """The loss, 0-d, on the backend's device; the mean over `batch` rows (default: those of y).
 
-        Error: squared errors ``γ(count + 3)·loss + Σ 2|a − y|·e(a)/n``; cross-entropies
-        ``(γ(count + 4) + λ)·Σ|parts of the terms|/n + Σ|dLoss/dz|·e(z)``, count the number of entries of y.
+        Error: ``γ(count + 5)·Σ|terms|/n + Σe(term)/n``, count the number of terms that are not 0; e(term) of a squared
+        error ``2|a − y|·e(a)``; of −y·log a ``|y|·(e(a)/a + λ·|log a|)``, and of what the softmax's logarithm adds;
+        of −(1 − y)·log(1 − a) ``|1 − y|·((e(a) + u)/(1 − a) + λ·|log(1 − a)|)``.
         """
         ...
 
@@ -86,9 +89,10 @@ class Backend(Protocol):
     ) -> Array:
         """delta of the last layer, ``dLoss/dz``; here the 1/batch enters.
 
-        Error: squared errors: `activation_backward` with ``e(da) = 2·e(a)/n + 2u·|da|``; softmax with cross-entropy
-        ``(e(a)·|Y| + γ(n_out + 1)·a·Σ|y|)/n + 2u·|delta|``; sigmoid with binary cross-entropy ``e(a)/n + 2u·|delta|``;
-        sigmoid with cross-entropy ``|y|·(σ(z)σ(−z)·e(z) + (λ + 5u)·σ(−z))/n``.
+        Error: squared errors: `activation_backward` with ``e(da) = 2·e(a)/n + 3u·|da|``; softmax with cross-entropy
+        ``((e(a) + λ·a·(2a + log S))·Σ|y| + γ(m + 5)·(|y| + a·Σ|y|))/n``, m labels of the row not 0; sigmoid with binary
+        cross-entropy ``(e(a) + γ(8)·(|y|(1 − a) + |1 − y|·a))/n``; sigmoid with cross-entropy
+        ``|y|·(e(a) + γ(7)·(1 − a))/n``.
         """
         ...
 

@@ -23,6 +23,7 @@ Header = Annotated[
 ]
 # What makes no difference in a single epoch.
 OVER_EPOCHS = ("--schedule", "--step-epochs", "--step-factor", "--minimum-factor", "--patience", "--min-delta")
+_YOURS = "How yours is written"
 Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 
 
@@ -143,16 +144,136 @@ def compare(
     return compare(dataset, backends, numerics, dtype, steps, json, flags)
 
 
-@app.command(epilog=example("verify --elementary", "verify --elementary --points 1000000"))
+@app.command(
+    epilog=example(
+        "verify mine.py:gradients",
+        "verify package.module:Network --learning-rate 0.1 --losses ce",
+        "verify --command './mine' --time-limit 2",
+        "verify --answers answers.json --html report.html",
+        "verify --elementary",
+    )
+)
 def verify(
-    elementary: Annotated[bool, typer.Option("--elementary", help="Check exp, log, log1p, expm1, tanh.")] = False,
-    points: Annotated[int, typer.Option(min=100, help="Arguments for each function and dtype.")] = 20_000,
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            help="file.py:name or package.module:name: a function f(network, weights, biases, x, y) that gives "
+            "(loss, [dW, …], [db, …]), or a class with a method such as fit.",
+            metavar="TARGET",
+        ),
+    ] = None,
+    command: Annotated[
+        str | None,
+        typer.Option(help="A program: one case as JSON on its standard input, its answer as JSON on standard output."),
+    ] = None,
+    answers: Annotated[
+        str | None, typer.Option(help="A JSON file with answers, whole or in part.", metavar="FILE")
+    ] = None,
+    elementary: Annotated[
+        bool, typer.Option("--elementary", help="Instead: our own exp, log, log1p, expm1, tanh against mpmath, in ulp.")
+    ] = False,
+    points: Annotated[int, typer.Option(min=100, help="With --elementary: arguments per function and dtype.")] = 20_000,
+    only: Annotated[str | None, typer.Option(help="Cases by name, such as '3-5-4-*'.", metavar="PATTERN")] = None,
+    hidden: Annotated[
+        str | None, typer.Option(help="Only networks with these hidden activations, such as sigmoid.", metavar="NAMES")
+    ] = None,
+    outputs: Annotated[
+        str | None, typer.Option(help="Only these output activations, such as sigmoid,softmax.", metavar="NAMES")
+    ] = None,
+    losses: Annotated[str | None, typer.Option(help="Only these losses, such as sse,ce.", metavar="NAMES")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="in-out or out-in: the shape of W.", metavar="LAYOUT", rich_help_panel=_YOURS)
+    ] = None,
+    samples: Annotated[
+        str | None,
+        typer.Option(help="rows or columns of x and y; flat: one vector.", metavar="LAYOUT", rich_help_panel=_YOURS),
+    ] = None,
+    biases: Annotated[
+        str | None,
+        typer.Option(help="flat (n,), row (1, n), column (n, 1), or none.", metavar="LAYOUT", rich_help_panel=_YOURS),
+    ] = None,
+    one_sample: Annotated[
+        bool | None,
+        typer.Option("--one-sample/--batch", help="Called with one sample at a time.", rich_help_panel=_YOURS),
+    ] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option(
+            help="What your losses are: ours, mean (over all), sum (over all), batch-mean (mean over the batch, sum "
+            "over the outputs); half-mean, half-sum and half-batch-mean have ½ in the squared errors.",
+            metavar="NAME",
+            rich_help_panel=_YOURS,
+        ),
+    ] = None,
+    factor: Annotated[
+        str | None,
+        typer.Option(help="Or your losses relative to ours, such as batch/2.", metavar="TEXT", rich_help_panel=_YOURS),
+    ] = None,
+    l2: Annotated[
+        str | None,
+        typer.Option(
+            "--l2", help="λ of λ·W in dW, such as 0.01 or 0.01/batch.", metavar="NUMBER", rich_help_panel=_YOURS
+        ),
+    ] = None,
+    l2_in: Annotated[
+        str,
+        typer.Option(
+            "--l2-in",
+            help="loss: ½λ·ΣW² is in the loss too; gradient: it is not.",
+            metavar="NAME",
+            rich_help_panel=_YOURS,
+        ),
+    ] = "loss",
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="Weights are updated, not gradients returned.", rich_help_panel=_YOURS)
+    ] = False,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="That of the update.", metavar="NUMBER", rich_help_panel=_YOURS)
+    ] = None,
+    time_limit: Annotated[float, typer.Option(min=0.01, help="Seconds for each case.", metavar="SECONDS")] = 10.0,
+    strict: Annotated[bool, typer.Option("--strict", help="Let extreme values decide too.")] = False,
+    html: Annotated[
+        str | None, typer.Option(help="Write the report as a page; never over a file.", metavar="FILE")
+    ] = None,
     json: Json = False,
 ):
-    """Check the project's own elementary functions against mpmath, in ulp; exit status 1 if one breaks its promise."""
-    from backprop_ref.cli.check import verify
+    """Prove a backprop right, or name its bug; exit status 1 if it is wrong or a convention is undeclared.
 
-    return verify(elementary, points, json)
+    Layout, loss and learning rate are found out where they are not given.
+    """
+    if elementary:
+        from backprop_ref.cli.check import verify_elementary
+
+        return verify_elementary(points, json)
+    from backprop_ref.cli.verify import verify
+
+    conventions = {
+        "weights": weights,
+        "samples": samples,
+        "biases": biases,
+        "one_sample": one_sample,
+        "loss": loss,
+        "factor": factor,
+        "l2": l2,
+        "l2_in": l2_in,
+        "in_place": in_place,
+        "learning_rate": learning_rate,
+    }
+    chosen = {"only": only, "hidden": hidden, "outputs": outputs, "losses": losses}
+    options = {"time_limit": time_limit, "strict": strict, "html": html, "as_json": json}
+    return verify(target, command, answers, chosen, conventions, **options)
+
+
+@app.command(epilog=example("vectors --out vectors", "vectors --out vectors --check"))
+def vectors(
+    out: Annotated[str, typer.Option(help="Folder to write, or to check.", metavar="DIR")],
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; status 1 if a file differs.")] = False,
+    json: Json = False,
+):
+    """Make the golden vectors: cases with bits, exact values and bounds, as JSON and safetensors; some 40 seconds."""
+    from backprop_ref.cli.vectors import vectors
+
+    return vectors(out, check, json)
 
 
 @app.command(epilog=example("backends --json"))

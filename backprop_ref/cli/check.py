@@ -1,4 +1,4 @@
-"""backprop-ref gradcheck and verify."""
+"""backprop-ref gradcheck, and verify --elementary."""
 
 import math
 from pathlib import Path
@@ -61,10 +61,8 @@ def _print(network, batch, rows, ok):
     typer.echo("gradients ok" if ok else "gradients WRONG: see the rows marked above")
 
 
-def verify(elementary, points, as_json):
+def verify_elementary(points, as_json):
     """Prints the largest error of each elementary function; 1 if one is beyond its limit."""
-    if not elementary:
-        raise InvalidInput("nothing to verify: say what, such as --elementary")
     found = measure_all(points)
     if as_json:
         show.as_json([{**error._asdict(), "ok": error.ok} for error in found])

@@ -1,20 +1,51 @@
 """Bounds on rounding errors: the *Error* line of each pair in `backprop_ref.backends.base`, evaluated entry by entry.
 
-A pass beside the computation carries, for each z, a, delta, dW and db, a first-order bound on the difference between
-what any IEEE implementation gets, whatever its order of summation, and the exact value. Tolerances come from here.
+A pass beside the computation carries a `Near` for each quantity q: a centre c, computed in float64, and an error e with
+
+    |q' − q| ≤ e    for q exact and for q' as any implementation computes it that
+
+- rounds + − × ÷ and √ to nearest, in whatever order it sums, with or without fused multiply-add, without overflow;
+- has exp, log, log1p and tanh within `ULP` of its precision (NumPy's in float32 come near);
+- uses a usual formula: of sigmoid 1/(1 + exp(−z)) for any sign or e/(1 + e); of tanh the library's, a quotient of
+  exponentials or 2σ(2z) − 1; softmax with or without the maximum; slopes from a, multiplied out or not; cross-entropies
+  from z or from the logarithm of a, their gradients by cancellation, from the logarithm of softmax, or by −y/a (and
+  (a − y)/(a(1 − a))) times the slope or the full Jacobian; the mean as one or two divisions, or as a product with a
+  rounded 1/n, at any place in the backward pass.
+
+**Proof.** The centre is one such implementation (its unit roundoff is no larger), so |c − q| ≤ e and |c − q'| ≤ 2e:
+`Near.exact` = |c| + e bounds |q|, and `Near.computed` = |c| + 2e bounds |q'|. A product differs by
+``p'q' − pq = (p' − p)·q' + p·(q' − q)``; n roundings in a row make a factor within 1 ± γ(n), γ(n) = n·u/(1 − n·u)
+(Higham, Accuracy and Stability of Numerical Algorithms, ch. 3). Each rule below says how it follows; nothing is dropped
+but terms of relative size u, such as λ·u beside λ. These, and the rounding of the bounds themselves (all terms are
+≥ 0, so it is relative too), stay far below `INFLATION`, by which everything is multiplied in the end.
+
+Centres and bounds are made in reproducible arithmetic, so they too are the same on every machine.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from backprop_ref import mlp
 from backprop_ref.api import check_fit, checked_data
-from backprop_ref.backends.arithmetic import Fast
+from backprop_ref.backends.arithmetic import Reproducible
 from backprop_ref.backends.array import CROSS_ENTROPY, LEAKY_SLOPE, divisor
 from backprop_ref.backends.numpy import NumpyBackend
+from backprop_ref.kernels import elementary
 
-LIBRARY_ULP = 4.0
+ULP = {
+    "float64": {"exponentials": 2.0, "logarithms": 2.0, "tangents": 4.0},
+    "float32": {"exponentials": 3.0, "logarithms": 4.0, "tangents": 4.0},
+}
+LIBRARY_ULP = max(ULP["float32"].values())
+INFLATION = 1.0 + 2.0**-12
+SOURCES = {"sums": ["sums"], "functions": ["exponentials", "logarithms", "tangents"], "entrywise": ["entrywise"]}
+
+_arithmetic = Reproducible(np)
+_backend = NumpyBackend(np, _arithmetic)
+_exp, _expm1, _log = _arithmetic.exp, elementary.for_numpy("float64").expm1, _arithmetic.log
+_affine, _tn, _nt = _arithmetic.affine, _arithmetic.matmul_tn, _arithmetic.matmul_nt
+_rows, _columns, _all = _arithmetic.sum_rows, _arithmetic.sum_columns, _arithmetic.sum_all
 
 
 class Bounds(NamedTuple):
@@ -29,7 +60,112 @@ class Bounds(NamedTuple):
     loss: float
 
 
-def gradient_bounds(network, params, x, y, dtype=None):
+class Shadow(NamedTuple):
+    """The same as `Near`; loss is None under an upstream gradient."""
+
+    z: list[Any]
+    a: list[Any]
+    delta: list[Any]
+    dW: list[Any]
+    db: list[Any]
+    dx: Any
+    loss: Any
+
+
+class Near(NamedTuple):
+    """A centre, computed in float64, and how far from exact an implementation may be."""
+
+    value: Any
+    error: Any
+
+    @property
+    def exact(self):
+        """How large the exact value may be."""
+        return np.abs(self.value) + self.error
+
+    @property
+    def computed(self):
+        """How large a computed value may be."""
+        return np.abs(self.value) + 2.0 * self.error
+
+
+class Upstream(NamedTuple):
+    """da as a `Near`, with its error told apart: its `own`, and what `delta`, the error of the next delta, brings."""
+
+    value: Any
+    error: Any
+    own: Any
+    delta: Any
+    W: Any
+
+    @property
+    def computed(self):
+        """How large a computed value may be."""
+        return Near(self.value, self.error).computed
+
+    @classmethod
+    def alone(cls, near):
+        """All of the error its own."""
+        batch, width = near.value.shape
+        return cls(near.value, near.error, near.error, np.zeros((batch, 0)), exactly(np.zeros((width, 0))))
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """What one rounding can do, by its source.
+
+    Attributes
+    ----------
+    sums, entrywise : float
+        Unit roundoff in sums of products, and in everything done entry by entry.
+    exponentials, logarithms, tangents : float
+        Relative errors of a library's exp, of its log and log1p, of its tanh; λ in the rules.
+    tiny : float
+        Absolute error where a result underflows.
+    usual : bool
+        √n in place of n: what n roundings usually do. No bound.
+    """
+
+    sums: float
+    entrywise: float
+    exponentials: float
+    logarithms: float
+    tangents: float
+    tiny: float
+    usual: bool = False
+
+    @classmethod
+    def of(cls, dtype):
+        """The worst in a dtype."""
+        u = float(np.finfo(dtype).eps) / 2
+        exp, log, tanh = (2.0 * ulp * u for ulp in ULP[np.dtype(dtype).name].values())
+        return cls(u, u, exp, log, tanh, float(np.finfo(dtype).smallest_subnormal))
+
+    @classmethod
+    def usually(cls, dtype):
+        """The usual in a dtype: libraries within half an ulp or little more."""
+        u = float(np.finfo(dtype).eps) / 2
+        return cls(u, u, u, u, u, float(np.finfo(dtype).smallest_subnormal), usual=True)
+
+    def only(self, source):
+        """As if only one of `SOURCES` rounded."""
+        others: dict[str, Any] = {name: 0.0 for part in SOURCES if part != source for name in SOURCES[part]}
+        return replace(self, tiny=0.0, **others)
+
+    def in_sums(self, n):
+        """γ(n) of n roundings in a sum of products."""
+        return self._gamma(n, self.sums)
+
+    def in_entries(self, n):
+        """γ(n) of n roundings of an entry."""
+        return self._gamma(n, self.entrywise)
+
+    def _gamma(self, n, u):
+        count = np.sqrt(n) if self.usual else n
+        return count * u / (1.0 - np.minimum(count * u, 0.5))
+
+
+def gradient_bounds(network, params, x, y, dtype=None, from_z=True):
     """The `Bounds` of one forward and backward pass, in float64.
 
     Parameters
@@ -38,120 +174,330 @@ def gradient_bounds(network, params, x, y, dtype=None):
         As for `backprop_ref.value_and_grad`.
     dtype : str, optional
         The precision whose rounding is bounded; default: that of `params`.
+    from_z : bool
+        Whether binary cross-entropy is known to be computed from z, as the backends do. From log(1 − a) its value is
+        worth little where a is near 1.
     """
+    seen = shadow(Rounding.of(dtype or params.dtype), network, params, x, y, from_z=from_z)
+    return _inflated(seen)
+
+
+def usual_errors(network, params, x, y, dtype=None):
+    """`gradient_bounds` as if n roundings did √n: about what they do. For notes, not for verdicts."""
+    return _inflated(shadow(Rounding.usually(dtype or params.dtype), network, params, x, y))
+
+
+def shares(network, params, x, y):
+    """For each of `SOURCES`, the part of each tensor's bound (ratio of norms) that it makes up: source -> `Bounds`."""
+    rounding = Rounding.of(params.dtype)
+    whole = _inflated(shadow(rounding, network, params, x, y))
+    parts = {source: _inflated(shadow(rounding.only(source), network, params, x, y)) for source in SOURCES}
+
+    def ratio(part, total):
+        if isinstance(part, list):
+            return [ratio(*pair) for pair in zip(part, total, strict=True)]
+        return float(np.linalg.norm(part) / (np.linalg.norm(total) or 1.0))
+
+    return {source: Bounds(*map(ratio, part, whole)) for source, part in parts.items()}
+
+
+def shadow(rounding, network, params, x, y, from_z=True, da=None):
+    """One pass as a `Shadow`; from an upstream gradient if `da` is given."""
     check_fit(network, params)
-    u = np.finfo(dtype or params.dtype).eps / 2
-    x, y = (array.astype(np.float64) for array in checked_data(network, x, y, params.dtype))
-    W, b = [w.astype(np.float64) for w in params.W], [v.astype(np.float64) for v in params.b]
-    backend = NumpyBackend(np, Fast(np))
+    x, y = checked_data(network, x, y, params.dtype)
+    W, b = ([exactly(array) for array in arrays] for arrays in (params.W, params.b))
+    return propagate(rounding, network, W, b, x, y, from_z, da)
+
+
+def exactly(array):
+    """What is given rather than computed, as a `Near`."""
+    return Near(array.astype(np.float64), np.zeros(array.shape))
+
+
+def propagate(rounding, network, W, b, x, y, from_z=True, da=None):
+    """`shadow` for weights and biases that are themselves `Near`."""
+    rules, layers = Rules(rounding), range(network.n_layers)
+    x, y = exactly(x), y.astype(np.float64)
+    z, a, inputs = [], [], [x]
     with np.errstate(all="ignore"):
-        seen = mlp.trace(backend, network, mlp.Weights(W, b), x, y)
-        return _Shadow(u, float(np.finfo(dtype or params.dtype).smallest_subnormal)).propagate(network, W, b, seen)
-
-
-class _Shadow:
-    """The error lines, for unit roundoff u and smallest subnormal `tiny`; e is the error an argument brings."""
-
-    def __init__(self, u, tiny):
-        self.u, self.tiny, self.elementary = u, tiny, 2.0 * LIBRARY_ULP * u
-
-    def gamma(self, n):
-        return n * self.u / (1.0 - n * self.u)
-
-    def propagate(self, network, W, b, seen):
-        layers = range(network.n_layers)
-        inputs = [seen.x, *seen.a[:-1]]
-        ez, ea, e = [], [], np.zeros_like(seen.x)
         for layer in layers:
-            ez.append(self.affine(inputs[layer], W[layer], b[layer], e))
-            e = self.activation(network.activations[layer], seen.z[layer], seen.a[layer], ez[-1])
-            ea.append(e)
-        eloss = self.loss(network, seen, ez[-1], ea[-1])
-        edelta, edW, edb = [list(map(np.zeros_like, arrays)) for arrays in (seen.delta, seen.dW, seen.db)]
-        eda = np.empty(0)
+            z.append(rules.affine(inputs[-1], W[layer], b[layer]))
+            a.append(rules.activation(network.activations[layer], z[-1]))
+            inputs.append(a[-1])
+        loss = None if da is not None else rules.loss(network, z[-1], a[-1], y, from_z)
+        delta, dW, db = ([None] * network.n_layers for _ in range(3))
+        back = None if da is None else Upstream.alone(exactly(da))
         for layer in reversed(layers):
-            delta = np.abs(seen.delta[layer])
-            if layer == network.n_layers - 1:
-                edelta[layer] = self.loss_delta(network, seen, ez[layer], ea[layer])
+            if back is None:
+                delta[layer] = rules.loss_delta(network, z[layer], a[layer], y)
             else:
-                da = seen.delta[layer + 1] @ W[layer + 1].T
-                edelta[layer] = self.activation_delta(
-                    network.activations[layer], seen.z[layer], seen.a[layer], da, ez[layer], ea[layer], eda
-                )
-            a, e = np.abs(inputs[layer]), ea[layer - 1] if layer else np.zeros_like(seen.x)
-            batch, n_out = delta.shape
-            edW[layer] = self.gamma(batch) * (a.T @ delta) + e.T @ delta + (a + e).T @ edelta[layer] + batch * self.tiny
-            edb[layer] = self.gamma(batch - 1) * delta.sum(axis=0) + edelta[layer].sum(axis=0) + self.tiny
-            eda = (
-                self.gamma(n_out) * (delta @ np.abs(W[layer]).T)
-                + edelta[layer] @ np.abs(W[layer]).T
-                + n_out * self.tiny
-            )
-        return Bounds(ez, ea, edelta, edW, edb, eda, eloss)
+                delta[layer] = rules.activation_delta(network.activations[layer], z[layer], a[layer], back)
+            dW[layer], db[layer], back = rules.affine_delta(inputs[layer], W[layer], delta[layer])
+    return Shadow(z, a, delta, dW, db, back, loss)
 
-    def affine(self, a, W, b, e):
-        n_in = W.shape[0]
-        products = ((a != 0.0) | (e != 0.0)).astype(float) @ (W != 0.0)  # those that may underflow
-        return self.gamma(n_in + 1) * (np.abs(a) @ np.abs(W) + np.abs(b)) + e @ np.abs(W) + self.tiny * products
 
-    def activation(self, name, z, a, e):
-        if name == "sigmoid":
-            return (self.elementary + 3 * self.u) * a + np.minimum(_slope(z) * np.expm1(e), 1.0) + self.tiny
-        if name == "tanh":
-            return self.elementary * np.abs(a) + np.minimum(2.0 * _slope(2.0 * z) * np.expm1(2.0 * e), 2.0) + self.tiny
-        if name == "leaky_relu":
-            return e + self.u * np.abs(a) + self.tiny
+def _inflated(seen):
+    """The errors of a shadow, inflated; NaN, as from an overflow, is no bound at all."""
+
+    def error(near):
+        if isinstance(near, list):
+            return list(map(error, near))
+        worst = np.where(np.isnan(near.error), np.inf, near.error) * INFLATION
+        return worst if worst.ndim else float(worst)
+
+    return Bounds(*map(error, seen))
+
+
+class Rules:
+    """How errors go through each pair; λ is the error of a library function, u the unit roundoff."""
+
+    def __init__(self, rounding):
+        self.rounding = rounding
+        self.u, self.tiny = rounding.entrywise, rounding.tiny
+        self.exponent = rounding.exponentials / (1.0 - rounding.exponentials)  # error of an exponential's logarithm
+
+    def affine(self, a, W, b):
+        """``Σ a·W + b``: n_in products and as many additions, and the errors of a, W and b."""
+        error = self.rounding.in_sums(len(W.value) + 1) * _affine(a.computed, W.computed, b.computed)
+        error += (
+            _affine(a.error, W.computed, b.error) + _tn(a.exact.T, W.error) + self.tiny * _pairs(a.computed, W.computed)
+        )
+        return Near(_backend.affine_forward(a.value, W.value, b.value), error)
+
+    def affine_delta(self, a, W, delta):
+        """dW and db are sums over the batch, da over the outputs."""
+        r, (batch, n_out) = self.rounding, delta.value.shape
+        dW = r.in_sums(batch) * _tn(a.computed, delta.computed) + _tn(a.error, delta.computed)
+        dW += _tn(a.exact, delta.error) + self.tiny * _pairs(a.computed.T, delta.computed)
+        db = r.in_sums(batch - 1) * _rows(delta.computed) + _rows(delta.error)
+        own = r.in_sums(n_out) * _nt(delta.computed, W.computed) + _nt(delta.computed, W.error)
+        own += self.tiny * _pairs(delta.computed, W.computed.T)
+        values = *_backend.affine_backward(delta.value, a.value), _backend.affine_backward_input(delta.value, W.value)
+        da = Upstream(values[2], own + _nt(delta.error, W.exact), own, delta.error, W)
+        return Near(values[0], dW), Near(values[1], db), da
+
+    def activation(self, name, z):
+        """a from z."""
+        value = _backend.activation_forward(name, z.value)
+        return Near(value, getattr(self, name)(z, value))
+
+    def linear(self, z, a):
+        return z.error
+
+    def relu(self, z, a):
+        """At most 1 times the error of z, and 0 where no z is positive."""
+        return np.where(z.value + 2.0 * z.error > 0.0, z.error, 0.0)
+
+    def leaky_relu(self, z, a):
+        """As relu, beside a slope that is rounded and a product."""
+        rounded = np.where(z.value - 2.0 * z.error > 0.0, 0.0, LEAKY_SLOPE * self.rounding.in_entries(2) * z.computed)
+        return np.where(z.value + 2.0 * z.error > 0.0, z.error, LEAKY_SLOPE * z.error) + rounded + self.tiny
+
+    def sigmoid(self, z, a):
+        """a(1 ± ρ), with ρ from `sigmoid_ratio`, and a at most σ(centre)·exp(e), as (log σ)' ≤ 1."""
+        size = a * _exp(z.error)
+        return np.minimum(size * self.sigmoid_ratio(z), 1.0 + 4.0 * self.u) + 4.0 * self.tiny
+
+    def sigmoid_ratio(self, z):
+        """Relative error of σ(z): the exponential's argument and value make e^±R of it, and three roundings follow.
+
+        1/(a + (1 − a)e^±R) is within 1 ± q/(1 − q), q = (1 − a)(e^R − 1), and e/(1 + e) is the same function of e.
+        """
+        other = _backend.activation_forward("sigmoid", -z.value) * _exp(z.error)
+        return _with(_ratio(other * _expm1(z.error + self.exponent)), self.rounding.in_entries(3))
+
+    def tanh(self, z, a):
+        """The largest slope near, times the error of z; then λ·|a| by a library, or at most λ(1 − a²) by exponentials.
+
+        (E − 1/E)/(E + 1/E) varies by (1 − a²)/2 times the relative error of E and of 1/E; 2σ(2z) − 1 by less than the
+        larger of both, and three roundings of a, for λ = 8u.
+        """
+        slope = _sech2(z.value) * _exp(4.0 * z.error)  # |(log sech²)'| <= 2, and both ends are within 2e
+        brought = slope * z.error
+        size = np.abs(a) + 2.0 * brought
+        own = self.rounding.tangents * np.maximum(size, slope) + self.rounding.in_entries(3) * size
+        return np.minimum(brought + own, 2.0 + 4.0 * self.u) + 4.0 * self.tiny
+
+    def softmax(self, z, a):
+        """a(1 ± ρ), with ρ from `softmax_ratio`; then a sum and a division."""
+        size = a * _exp(z.error + z.error.max(axis=1, keepdims=True))
+        ratio = _with(_ratio(self.softmax_ratio(z, a)), self.rounding.in_sums(a.shape[1]))
+        return np.minimum(size * ratio, 1.0 + ratio) * (size > 0.0) + 4.0 * self.tiny
+
+    def softmax_ratio(self, z, a):
+        """q with a_j·e^(±R_j)/Σ a_k·e^(±R_k) within a_j(1 ± q/(1 − q)): q = Σ_{k≠j} a_k(e^(R_k + R_j) − 1).
+
+        R is the error of z, of z − max, and of the exponential.
+        """
+        most = z.error.max(axis=1, keepdims=True)
+        a = np.minimum(a * _exp(z.error + most), 1.0)
+        shift = z.value.max(axis=1, keepdims=True) - z.value + 2.0 * (z.error + most)
+        grown = _expm1(z.error + self.exponent + self.u * shift)
+        return _others(a, a * grown) + grown * (_others(a, a) + _others(a, a * grown))
+
+    def activation_delta(self, name, z, a, da):
+        """delta from da."""
+        value = _backend.activation_backward(name, z.value, a.value, da.value)
         if name == "softmax":
-            r = self.elementary + self.u * (z.max(axis=1, keepdims=True) - z) + e
-            r = r + self.gamma(a.shape[1])
-            return np.minimum(a * np.expm1(r + (a * np.expm1(r)).sum(axis=1, keepdims=True)), 1.0) + self.tiny
-        return e
-
-    def activation_delta(self, name, z, a, da, ez, ea, eda):
-        u, size = self.u, np.abs(da)
-        if name == "sigmoid":
-            return (size + eda) * (ea * (1.0 + ea) + 3 * u * a * (1.0 - a)) + a * (1.0 - a) * eda + self.tiny
-        if name == "tanh":
-            slope = 1.0 - a * a
-            return (size + eda) * ((2.0 * np.abs(a) + ea) * ea + u * a * a + 2 * u * slope) + slope * eda + self.tiny
-        if name == "softmax":
-            t = (da * a).sum(axis=1, keepdims=True)
-            et = ((size + eda) * ea + a * eda).sum(axis=1, keepdims=True)
-            et = et + self.gamma(a.shape[1]) * (size * a).sum(axis=1, keepdims=True)
-            return ea * (np.abs(da - t) + eda + et) + a * (eda + et) + 2 * u * a * np.abs(da - t) + self.tiny
+            return Near(value, self.softmax_delta(a, da))
+        if name == "linear":
+            return Near(value, da.error)
         if name in {"relu", "leaky_relu"}:
-            leak = LEAKY_SLOPE if name == "leaky_relu" else 0.0
-            jump = np.where(np.abs(z) < ez, size + eda, 0.0)
-            return np.where(z > 0.0, eda, leak * (eda + u * size)) + jump
-        return eda
+            return Near(value, self.kinked_delta(LEAKY_SLOPE if name == "leaky_relu" else 0.0, z, da))
+        slope = getattr(self, f"{name}_slope")(z, a)
+        error = da.computed * slope.error + da.error * slope.value
+        error += self.rounding.in_entries(1) * da.computed * (slope.value + slope.error) + 4.0 * self.tiny
+        return Near(value, error)
 
-    def loss(self, network, seen, ez, ea):
-        z, a, y = np.abs(seen.z[-1]), seen.a[-1], seen.y
-        n = divisor(network.loss, y)
-        if (network.loss, network.activations[-1]) not in CROSS_ENTROPY:
-            return float(self.gamma(y.size + 3) * seen.loss + ((2.0 * np.abs(a - y) + ea) * ea).sum() / n + self.tiny)
-        parts = (1.0 + np.abs(y)) * (1.0 + z + z.max(axis=1, keepdims=True))
-        slopes = np.abs(seen.delta[-1]) * n
-        return float(((self.gamma(y.size + 4) + self.elementary) * parts.sum() + (slopes * ez).sum()) / n)
+    def kinked_delta(self, slope, z, da):
+        """Where the sign of z is in doubt, the whole jump; a slope that is rounded, and a product."""
+        positive, doubtful = z.value > 0.0, (np.abs(z.value) <= 2.0 * z.error) & (z.error > 0.0)
+        below = slope * (da.error + self.rounding.in_entries(2) * da.computed) + self.tiny * (slope > 0.0)
+        return np.where(doubtful, da.computed + below, np.where(positive, da.error, below))
 
-    def loss_delta(self, network, seen, ez, ea):
-        u, output = self.u, network.activations[-1]
-        z, a, y, delta = seen.z[-1], seen.a[-1], seen.y, np.abs(seen.delta[-1])
-        n = divisor(network.loss, y)
+    def sigmoid_slope(self, z, a):
+        """a(1 − a), its largest exact value, and error: |1 − a − a'|·|a' − a|, a² rounded, and three roundings."""
+        value = a.value * _backend.activation_forward("sigmoid", -z.value) * _exp(z.error)  # |(log σ')'| <= 1
+        brought = a.error * (np.abs(1.0 - 2.0 * a.value) + 3.0 * a.error)
+        return Near(value, brought + self.u * a.computed**2 + self.rounding.in_entries(3) * (value + brought))
+
+    def tanh_slope(self, z, a):
+        """1 − a², or (1 − a)(1 + a): |a + a'|·|a' − a|, a² rounded, and three roundings."""
+        value = _sech2(z.value) * _exp(2.0 * z.error)
+        brought = a.error * (2.0 * np.abs(a.value) + 3.0 * a.error)
+        return Near(value, brought + self.u * a.computed**2 + self.rounding.in_entries(3) * (value + brought))
+
+    def softmax_delta(self, a, da):
+        """``a_j(da_j − t)``, t = Σ da·a, or the product with the Jacobian.
+
+        With a' = a + α and da' = da + β the exact formula differs by
+        ``α_j((1 − a_j)(da'_j − t) − (t' − t)) + a_j(β_j − Σ a_k·β_k − Σ_{k≠j} α_k(da'_k − t) − η·t)``,
+        where η = Σα is what rounding does to Σa = 1. The part of β that comes from the next layer's delta through W is
+        ``Σ_m error_m·W_jm``, so only how far W_jm is from Σ a_k·W_km counts. Roundings: n in t, then two; or one in
+        the Jacobian's diagonal, and in each term of its sum n + 1.
+        """
+        r, n_out = self.rounding, a.value.shape[1]
+        rest = np.minimum(np.maximum(1.0 - a.value, 0.0) + a.error, 1.0)
+        t = Near(_columns(da.value * a.value), _columns(da.computed * a.error + da.error * a.exact))
+        far = np.abs(da.value - t.value) + 2.0 * da.error + t.error
+        apart, uneven = a.error * far, t.exact * r.in_sums(n_out)
+        error = a.error * (rest * far + _columns(a.exact * da.error + apart) + uneven)
+        error += a.exact * (rest * da.own + _others(a.value, a.exact * da.own + apart) + uneven)
+        for brought, *of_column in zip(da.delta.T[:, :, None], da.W.value.T, da.W.error.T, strict=True):
+            W = Near(*of_column)
+            apart = np.abs(W.value - _columns(a.value * W.value)) + _columns(a.error * W.exact + a.exact * W.error)
+            error += a.exact * brought * (apart + W.error)
+        terms = a.computed * da.computed
+        simple = r.in_sums(n_out) * _columns(terms) + r.in_entries(2) * (far + t.error)
+        jacobian = self.u * da.computed + r.in_sums(n_out + 1) * (rest * da.computed + _others(a.value, terms))
+        return error + a.computed * np.maximum(simple, jacobian) + 4.0 * n_out * self.tiny
+
+    def loss(self, network, z, a, y, from_z):
+        """The loss: the errors of the terms, and the roundings of their sum and of the mean."""
+        n, output = divisor(network.loss, y), network.activations[-1]
+        value = _backend.loss_forward(network.loss, output, z.value, a.value, y)
         if (network.loss, output) not in CROSS_ENTROPY:
-            da = (2.0 * (a - y)) / n
-            return self.activation_delta(output, z, a, da, ez, ea, 2.0 * ea / n + 2 * u * np.abs(da) + self.tiny)
-        if network.loss == "binary_cross_entropy":
-            return ea / n + 2 * u * delta + self.tiny
+            far = np.abs(a.value - y)
+            error, size = a.error * (2.0 * far + 3.0 * a.error), (far + 2.0 * a.error) ** 2
+        elif output == "softmax":
+            error, size = self.softmax_cross_entropy(z, a, y)
+        else:
+            error, size = self.sigmoid_cross_entropy(z, a, y, network.loss == "binary_cross_entropy", from_z)
+        total = _all(error) + self.rounding.in_sums(np.count_nonzero(size) + 5) * _all(size)
+        return Near(value, total / n + self.tiny * y.size)
+
+    def softmax_cross_entropy(self, z, a, y):
+        """−y·log a, or y·(log S − (z − max)), or by samples log Σ exp(z) − Σ y·z: error and size of each term.
+
+        The logarithm errs by λ of its value, and its argument by the exponentials, their sum, and a division.
+        """
+        top, n_out = z.value.max(axis=1, keepdims=True), y.shape[1]
+        log_s = _log(_columns(_exp(z.value - top)))
+        size = (top - z.value) + log_s + 4.0 * z.error.max(axis=1, keepdims=True)  # of -log a
+        logarithm = np.maximum(np.maximum(np.abs(top + log_s), log_s), size)
+        labels = _columns((y != 0.0).astype(float))
+        own = self.rounding.in_sums(n_out) + self.exponent * a.value + self.rounding.logarithms * logarithm
+        own += self.rounding.in_entries(labels + 1.0) * (np.abs(top + log_s) + z.computed)
+        return np.abs(y) * (_ratio(self.softmax_ratio(z, a.value)) + own), np.abs(y) * size
+
+    def sigmoid_cross_entropy(self, z, a, y, binary, from_z):
+        """−y·log a and −(1 − y)·log(1 − a), or both from z: error and size of each term."""
+        own = self.rounding.logarithms + self.rounding.in_entries(2)
+        first = _minus_log_sigmoid(z.value) + z.error
+        error, size = np.abs(y) * (_ratio(self.sigmoid_ratio(z)) + own * first), np.abs(y) * first
+        if not binary:
+            return error, size
+        opposite = Near(-z.value, z.error)
+        second = _minus_log_sigmoid(opposite.value) + z.error
+        if from_z:
+            ratio = self.sigmoid_ratio(opposite)
+        else:  # 1 − a has the error of a, and one rounding
+            least = _backend.activation_forward("sigmoid", opposite.value) * _exp(-z.error)
+            ratio = a.error / least + self.u
+        error += np.abs(1.0 - y) * (_ratio(ratio) + own * second)
+        size = size + np.abs(1.0 - y) * second
+        return error + self.rounding.in_entries(3) * z.computed * (1.0 + np.abs(y)), size
+
+    def loss_delta(self, network, z, a, y):
+        """The last layer's delta; two of its roundings are the mean's."""
+        n, output, gamma = divisor(network.loss, y), network.activations[-1], self.rounding.in_entries
+        if (network.loss, output) not in CROSS_ENTROPY:
+            far = 2.0 * (np.abs(a.value - y) + 2.0 * a.error)
+            da = Near((2.0 * (a.value - y)) / n, (2.0 * a.error + gamma(3) * far) / n + self.tiny)
+            return self.activation_delta(output, z, a, Upstream.alone(da))
+        value = _backend.loss_backward(network.loss, output, z.value, a.value, y)
         if output == "softmax":
-            size = np.abs(y).sum(axis=1, keepdims=True)
-            total = np.abs(y.sum(axis=1, keepdims=True))
-            return (ea * total + self.gamma(a.shape[1] + 1) * a * size) / n + 2 * u * delta + self.tiny
-        other = 1.0 / (1.0 + np.exp(z))
-        return np.abs(y) * (a * other * ez + (self.elementary + 5 * u) * other) / n + self.tiny
+            error = self.softmax_cross_entropy_delta(z, a, y)
+        elif network.loss == "binary_cross_entropy":
+            error = a.error + gamma(8) * (np.abs(y) * self.complement(z, a) + np.abs(1.0 - y) * a.computed)
+        else:
+            error = np.abs(y) * (a.error + gamma(7) * self.complement(z, a))
+        return Near(value, error / n + 4.0 * self.tiny)
+
+    def complement(self, z, a):
+        """The largest computed 1 − a."""
+        return _backend.activation_forward("sigmoid", -z.value) + 2.0 * a.error
+
+    def softmax_cross_entropy_delta(self, z, a, y):
+        """``a·Σy − y``, or a_j·(da_j − Σ da·a) with da = −y/a, in which no term passes more than nonzero y + 5
+        roundings. As exp(log a) − y, a errs by the last exponential, the logarithm of the sum, and two roundings more.
+        """
+        top = z.value.max(axis=1, keepdims=True)
+        log_s = _log(_columns(_exp(z.value - top)))
+        through_log = (
+            2.0 * self.exponent * a.exact + self.rounding.logarithms * log_s + self.u * (top - z.value + log_s)
+        )
+        labels = _columns(np.abs(y))
+        roundings = self.rounding.in_entries(_columns((y != 0.0).astype(float)) + 5.0)
+        return (a.error + a.exact * through_log) * labels + roundings * (np.abs(y) + a.computed * labels)
 
 
-def _slope(z):
-    """σ(z)·σ(−z), without cancellation."""
-    e = np.exp(-np.abs(z))
-    return e / ((1.0 + e) * (1.0 + e))
+def _pairs(p, q):
+    """How many products in each sum of ``p @ q`` are not 0, and so may underflow."""
+    return _tn((p > 0.0).astype(float).T, (q > 0.0).astype(float))
+
+
+def _ratio(q):
+    """q/(1 − q); infinite from 1 on."""
+    return np.where(q < 1.0, q / np.where(q < 1.0, 1.0 - q, 1.0), np.inf)
+
+
+def _with(first, second):
+    """Relative error of a product of factors with relative errors `first` and `second`."""
+    return first + second + first * second
+
+
+def _others(a, terms):
+    """For each column the sum of the other columns' terms ≥ 0, and what rounding may have taken from it."""
+    total = _columns(terms)
+    return np.maximum(total - terms, 0.0) + 2.0**-50 * total * (a.shape[1] > 1)
+
+
+def _sech2(z):
+    """1 − tanh(z)², without cancellation."""
+    e = _exp(-2.0 * np.abs(z))
+    return 4.0 * e / ((1.0 + e) * (1.0 + e))
+
+
+def _minus_log_sigmoid(z):
+    return np.maximum(-z, 0.0) + _arithmetic.log1p(_exp(-np.abs(z)))

@@ -1,0 +1,112 @@
+"""The report of `backprop_ref.conformance.judge` as text: readable at 60 columns, coloured on a terminal only."""
+
+import shutil
+import sys
+import textwrap
+from collections import Counter
+
+from rich.console import Console
+
+from backprop_ref.conformance.outcome import (
+    ACCEPTABLE,
+    NO_ANSWER,
+    NOT_JUDGED,
+    UNDECLARED,
+    describe_wrong,
+    summary,
+    tally,
+)
+from backprop_ref.conformance.verdict import EXACT, WITHIN_BOUND, WRONG
+
+COLOUR = {
+    EXACT: "green",
+    WITHIN_BOUND: "green",
+    ACCEPTABLE: "green",
+    UNDECLARED: "yellow",
+    WRONG: "red",
+    NO_ANSWER: "red",
+    NOT_JUDGED: "yellow",
+}
+
+
+def print_report(report):
+    """Prints everything there is to say, the verdict first."""
+    writer = _Writer()
+    writer.verdict(report)
+    if report.first_wrong is not None:
+        writer.heading("first wrong")
+        for line in describe_wrong(report):
+            writer.line(line)
+    if report.diagnosis:
+        writer.heading("what it is")
+        for found in report.diagnosis:
+            writer.finding(found)
+    if report.conventions:
+        writer.heading("conventions")
+        for convention in report.conventions:
+            writer.item(f"{convention.flag} ({convention.how})", convention.text)
+    writer.reasons("no answer", report, NO_ANSWER)
+    writer.reasons("not judged", report, NOT_JUDGED)
+    writer.reasons("also", report, WRONG)
+    if report.notes:
+        writer.heading("notes")
+        for note in report.notes:
+            writer.line(note)
+
+
+class _Writer:
+    def __init__(self):
+        self.console = Console(highlight=False, soft_wrap=True, emoji=False)
+        columns = shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else 80
+        self.width = max(40, min(columns, 100))
+
+    def verdict(self, report):
+        self.console.print(f"{report.target}: ", end="", markup=False)
+        self.console.print(report.verdict, style=f"bold {COLOUR[report.verdict]}")
+        self.line(summary(report), indent=0)
+        rows = tally(report)
+        if rows:
+            names = list(dict.fromkeys(name for row in rows.values() for name in row))
+            self.console.print()
+            self._row("", names)
+            for quantity, counts in rows.items():
+                self._row(quantity, [str(counts.get(name, "")) for name in names])
+
+    def _row(self, first, cells):
+        self.console.print(f"  {first:<6}" + "".join(f"{cell:>14}" for cell in cells), markup=False)
+
+    def heading(self, text):
+        self.console.print(f"\n{text}", style="bold", markup=False)
+
+    def line(self, text, indent=2):
+        for part in textwrap.wrap(text, self.width, initial_indent=" " * indent, subsequent_indent=" " * indent):
+            self.console.print(part, markup=False)
+
+    def item(self, head, text):
+        self.line(head)
+        self.line(text, indent=4)
+
+    def finding(self, found):
+        self.line(f"{found.id} ({found.confidence}): {found.text}")
+        for name in ("right", "wrong", "evidence", "hint"):
+            said = getattr(found, name)
+            if said:
+                self.pair({"wrong": "yours"}.get(name, name), str(said))
+
+    def pair(self, name, text):
+        lines = textwrap.wrap(text, self.width, initial_indent=f"    {name + ':':<10}", subsequent_indent=" " * 14)
+        for part in lines:
+            self.console.print(part, markup=False)
+
+    def reasons(self, title, report, verdict):
+        """Why, and in how many cases; one of them by name."""
+        ones = [one for one in report.cases if one.verdict == verdict and one.reason]
+        counts = Counter(one.reason for one in ones)
+        if not counts:
+            return
+        self.heading(title)
+        for reason, count in counts.most_common(6):
+            name = next(one.case.name for one in ones if one.reason == reason)
+            self.line(f"{name}{f' and {count - 1} more' if count > 1 else ''}: {reason}")
+        if len(counts) > 6:
+            self.line(f"… and {len(counts) - 6} other reasons: see --json")

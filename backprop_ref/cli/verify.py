@@ -1,0 +1,105 @@
+"""backprop-ref verify: somebody's backprop against the golden vectors."""
+
+import fnmatch
+import inspect
+import json
+from pathlib import Path
+
+import typer
+
+from backprop_ref.cli import show
+from backprop_ref.cli.terminal import print_report
+from backprop_ref.conformance import vectors
+from backprop_ref.conformance.conventions import Declared
+from backprop_ref.conformance.decay import Decay
+from backprop_ref.conformance.judge import judge
+from backprop_ref.conformance.models import Model
+from backprop_ref.conformance.page import page
+from backprop_ref.conformance.programs import Answers, Program
+from backprop_ref.conformance.submission import Function, load
+from backprop_ref.errors import InvalidInput, unknown
+from backprop_ref.files import write_atomically
+from backprop_ref.network import ACTIVATIONS, LOSSES
+
+
+def verify(target, command, answers, chosen, conventions, *, time_limit, strict, html, as_json):
+    """Judges one submission and prints the report; 1 unless it is right.
+
+    Parameters
+    ----------
+    target, command, answers : str or None
+        The three ways in, of which one is given.
+    chosen : dict
+        ``only``, ``hidden``, ``outputs`` and ``losses``: texts that choose cases.
+    conventions : dict
+        What `Declared` takes.
+    """
+    given = [name for name, value in (("TARGET", target), ("--command", command), ("--answers", answers)) if value]
+    if len(given) != 1:
+        said = "nothing to verify" if not given else f"both {' and '.join(given)}"
+        raise InvalidInput(f"{said}: give one of file.py:function, --command './mine', --answers FILE, --elementary")
+    if html is not None and Path(html).exists():
+        raise InvalidInput(f"--html {html}: exists already, and nothing is overwritten; give another name")
+    declared = Declared(**conventions)
+    if declared.l2 is not None:
+        Decay.parse(declared.l2)
+    cases = _chosen(vectors.cases(), **chosen)
+    submission = _submission(target, command, answers, declared, time_limit)
+    reload = (lambda: load(target)) if target else None
+    report = judge(submission, cases, target=target or command or answers, strict=strict, reload=reload)
+    if answers and (strangers := submission.unknown(vectors.cases())):
+        report.notes.append(f"no such cases: {', '.join(strangers[:5])}{' …' if len(strangers) > 5 else ''}")
+    if html is not None:
+        write_atomically(html, page(report))
+    if as_json:
+        show.as_json(report.document())
+    else:
+        print_report(report)
+        if html is not None:
+            typer.echo(f"page: {html}")
+    return report.exit
+
+
+def _submission(target, command, answers, declared, time_limit):
+    if command:
+        return Program(command, question, declared, time_limit)
+    if answers:
+        return Answers(answers, declared)
+    found = load(target)
+    return (Model if inspect.isclass(found) else Function)(found, declared, time_limit)
+
+
+def question(case) -> str:
+    """A case as a program reads it: the vector without what is expected of it."""
+    document = vectors.to_document(case)
+    del document["expected"]
+    return json.dumps(document)
+
+
+def _chosen(cases, only, hidden, outputs, losses):
+    """The cases with names and networks as asked for."""
+    inner, outer = _listed("--hidden", hidden, ACTIVATIONS), _listed("--outputs", outputs, ACTIVATIONS)
+    wanted = {_LONG.get(name, name) for name in _listed("--losses", losses, _NAMES)}
+    found = [
+        case
+        for case in cases
+        if (not only or fnmatch.fnmatch(case.name, only))
+        and (not inner or set(case.network.activations[:-1]) <= set(inner))
+        and (not outer or case.network.activations[-1] in outer)
+        and (not wanted or case.network.loss in wanted)
+    ]
+    if not found:
+        raise InvalidInput("no case is left by --only, --hidden, --outputs and --losses together; choose fewer of them")
+    return found
+
+
+_LONG = {short: name for name, short in LOSSES.items()}
+_NAMES = (*LOSSES, *LOSSES.values())
+
+
+def _listed(flag, text, known):
+    names = [name.strip() for name in (text or "").split(",") if name.strip()]
+    for name in names:
+        if name not in known:
+            raise unknown(f"{flag}:", name, known)
+    return names

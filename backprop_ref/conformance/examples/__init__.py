@@ -1,0 +1,1 @@
+"""Implementations of backpropagation to check, each as its author might have written it."""

@@ -1,0 +1,251 @@
+"""The whole kit on one submission: every case is asked, and each tensor of each answer gets its verdict."""
+
+import contextlib
+
+import numpy as np
+
+from backprop_ref.conformance.cases import tensors
+from backprop_ref.conformance.conventions import widened
+from backprop_ref.conformance.detection import GUESS, completed_without_biases, find_layout
+from backprop_ref.conformance.normalising import loss_fits, normalise
+from backprop_ref.conformance.outcome import (
+    ACCEPTABLE,
+    NO_ANSWER,
+    NOT_JUDGED,
+    ORDER,
+    UNDECLARED,
+    Entry,
+    Judged,
+    Report,
+    Wrong,
+    tensor_name,
+)
+from backprop_ref.conformance.verdict import EXACT, WITHIN_BOUND, WRONG, Verdict, judged
+from backprop_ref.network import LOSSES
+from backprop_ref.progress import Bar
+
+
+def judge(submission, cases, *, target="", strict=False, reload=None, progress=None) -> Report:
+    """Asks a submission for every case, and judges what it answers.
+
+    Parameters
+    ----------
+    submission : Function, Model, Program or Answers
+    cases : list of Case
+    target : str
+        What the report calls it.
+    strict : bool
+        Whether extreme cases decide too.
+    reload : callable, optional
+        Gives the function or class afresh, after the calls made to find its layout may have left something in it.
+    """
+    conventions, notes = find_layout(submission, cases)
+    if reload is not None:
+        submission.restart(reload())
+    cases = _suited(submission, cases)
+    asked = _ask(submission, cases, progress)
+    conventions += normalise(submission, asked)
+    for one in asked:
+        _judge(one)
+    counting = [one for one in asked if one.case.deciding or strict]
+    verdict = _overall(counting, conventions)
+    notes = [*_notes(submission, asked, verdict), *notes]
+    if verdict == UNDECLARED:
+        flags = " ".join(one.flag for one in conventions if one.how == UNDECLARED.lower())
+        notes.insert(0, f"convention undeclared: if that is how yours is meant, say {flags}")
+    report = Report(target, verdict, asked, conventions, [], _first(counting), notes, strict)
+    if report.exit == 0:
+        report.notes = [note for note in notes if note != GUESS]
+    if verdict == WRONG:
+        report.notes += _only_some(counting)
+        _diagnose(report, counting)
+    return report
+
+
+def _only_some(counting):
+    """If the loss is right for certain activations and losses and for no others, the flags that ask for these alone."""
+    known = [one for one in counting if one.answer.values is not None and one.answer.values.loss is not None]
+    fitting = [one for one in known if loss_fits(one)]
+    kinds: tuple[set[str], set[str], set[str]] = (set(), set(), set())
+    for one in fitting:
+        for kind, names in zip(kinds, _kinds(one.case.network), strict=True):
+            kind.update(names)
+    inside = [one for one in known if all(map(set.issubset, _kinds(one.case.network), kinds))]
+    if fitting and len(inside) == len(fitting) < len(known):
+        flags = ("--hidden", "--outputs", "--losses")
+        text = " ".join(f"{flag} {','.join(sorted(kind))}" for flag, kind in zip(flags, kinds, strict=True) if kind)
+        yield f"the loss is right in {len(fitting)} of {len(known)} cases; if yours is made for these alone, say {text}"
+
+
+def _kinds(network):
+    """Its activations in hidden layers and in the output, and its loss by its short name."""
+    return set(network.activations[:-1]), {network.activations[-1]}, {LOSSES[network.loss]}
+
+
+def _diagnose(report, counting):
+    """What is wrong; if it is a convention, and nothing else is, the whole is acceptable."""
+    with np.errstate(all="ignore"):
+        report.diagnosis = _findings([one for one in counting if one.verdicts])
+    certain = [found for found in report.diagnosis if found.confidence == "certain"]
+    if certain and all(found.acceptable for found in certain) and not any(one.verdict == NO_ANSWER for one in counting):
+        report.verdict = ACCEPTABLE
+
+
+def _findings(asked):
+    """What is wrong with all cases at once; else loss by loss, since a bug may be in the code of one loss only."""
+    from backprop_ref.conformance.diagnose import diagnose
+
+    found = diagnose(asked)
+    if any(finding.confidence == "certain" for finding in found):
+        return found
+    losses = dict.fromkeys(one.case.network.loss for one in asked if one.verdict == WRONG)
+    parts = [diagnose([one for one in asked if one.case.network.loss == loss]) for loss in losses]
+    sure = all(any(finding.confidence == "certain" for finding in part) for part in parts)
+    return list({finding.id: finding for part in parts for finding in part}.values()) if parts and sure else found
+
+
+def _suited(submission, cases):
+    if submission.layout.biases == "none":
+        return [completed_without_biases(case) for case in cases]
+    return cases
+
+
+# ---- asking
+
+
+def _ask(submission, cases, progress):
+    asked: list[Judged] = []
+    with Bar("case", len(cases), progress) as bar:
+        for case in cases:
+            asked.append(Judged(case, submission.answer(case)))
+            bar.update(len(asked))
+    return asked
+
+
+# ---- verdicts
+
+
+def _judge(one: Judged):
+    """The verdict on each tensor of a case, and on the case."""
+    if one.answer.left_out:
+        one.reason = one.answer.left_out
+        return
+    if one.answer.problem:
+        one.verdict, one.reason = NO_ANSWER, one.answer.problem
+        return
+    if one.values is None or one.expected is None:
+        return
+    lengths = _lengths(one.values, one.case)
+    if lengths:
+        one.verdict, one.reason = NO_ANSWER, lengths
+        return
+    one.details = _verdicts(one.values, one.expected)
+    one.verdict = max((found.verdict for found in one.details.values()), key=ORDER.index, default=NOT_JUDGED)
+    if not one.details:
+        one.reason = "nothing in the answer is expected of this case"
+    _judge_second(one)
+
+
+def _verdicts(values, expected):
+    """`verdict.verdicts`, where numbers in more than the case's precision are taken as they are."""
+    found = {}
+    references, truths, bounds = map(tensors, expected)
+    for key, value in tensors(values).items():
+        if key in references:
+            precise = np.asarray(value).dtype == np.float64 and key[0] != "loss"
+            reference = np.asarray(references[key], dtype=np.float64) if precise else references[key]
+            found[key] = judged(value, reference, truths[key], bounds[key])
+    return found
+
+
+def _judge_second(one):
+    """A second, identical call may differ by rounding, and by nothing else."""
+    if one.again is None or one.verdict == WRONG:
+        return
+    second = {} if _lengths(one.again, one.case) else _verdicts(one.again, one.expected)
+    key = next((key for key in one.details if key not in second or second[key].verdict == WRONG), None)
+    if key is None:
+        one.again = None
+        return
+    first, now = (np.asarray(tensors(values).get(key, np.nan), dtype=float) for values in (one.values, one.again))
+    with np.errstate(all="ignore"):
+        twice = first.shape == now.shape and bool((abs(now - 2.0 * first) <= widened(0.0, now)).all())
+    more = ": twice the first, as if gradients were not set to zero before each call" if twice else ""
+    one.reason = f"a second, identical call gives another {tensor_name(key)}{more}"
+    one.details[key] = second.get(key) or Verdict(WRONG, "missing in the second call")
+    one.verdict, one.at_second = WRONG, True
+
+
+def _lengths(values, case):
+    n = case.network.n_layers
+    lists = {name: len(part) for name, part in values._asdict().items() if isinstance(part, list) and len(part) != n}
+    return "; ".join(f"{name} has {length} arrays for {n} layers" for name, length in lists.items())
+
+
+def _overall(counting, conventions):
+    verdicts = {one.verdict for one in counting}
+    if verdicts & {WRONG, NO_ANSWER}:
+        return WRONG
+    if not verdicts & {EXACT, WITHIN_BOUND}:
+        return NOT_JUDGED
+    if any(convention.how == UNDECLARED.lower() for convention in conventions):
+        return UNDECLARED
+    return WITHIN_BOUND if WITHIN_BOUND in verdicts else EXACT
+
+
+def _first(counting):
+    """The first wrong quantity of the first case that has one."""
+    for one in counting:
+        key = one.first_wrong
+        if key is not None:
+            return Wrong(one.case.name, key[1], key[0], _entry(one, key), one.details[key].words)
+    return None
+
+
+def _entry(one: Judged, key) -> Entry | None:
+    """The first wrong entry of a tensor; None where it is wrong as a whole."""
+    where = one.details[key].entry
+    if where is None or one.expected is None:
+        return None
+    sources = (one.again if one.at_second else one.values, one.expected.truth, one.expected.bound)
+    return Entry(where, *(float(np.asarray(tensors(values)[key])[where]) for values in sources if values is not None))
+
+
+# ---- notes
+
+
+def _notes(submission, asked, verdict):
+    changed = dict.fromkeys(name for one in asked for name in one.changed)
+    notes = [f"it changes its {' and '.join(changed)} in place"] if changed else []
+    notes += _extremes(asked, digits_too=verdict != WRONG)
+    if submission.kind == "function" and asked and all(one.verdict == NO_ANSWER for one in asked):
+        notes.append("it is called as f(network, weights, biases, x, y), with lists of arrays for weights and biases")
+    elif submission.kind == "function" and not any(name == "W" for one in asked for name, _ in one.verdicts):
+        notes.append("weights after three steps are not judged: the function takes no keyword steps")
+    return notes
+
+
+def _extremes(asked, digits_too):
+    """For each kind of output, the least |z| at which its formula fails.
+
+    What is wrong throughout has nothing to do with extreme values: then only overflow is told.
+    """
+    sizes: dict[str, tuple[float, bool]] = {}
+    for one in asked:
+        if one.case.deciding or one.verdict not in {WRONG, NO_ANSWER}:
+            continue
+        kind = f"{one.case.network.activations[-1]} with {one.case.network.loss}"
+        size, overflow = float(max(abs(z).max() for z in one.case.expected.truth.z)), _not_finite(one)
+        if (overflow or digits_too) and (kind not in sizes or size < sizes[kind][0]):
+            sizes[kind] = (size, overflow)
+    for kind, (size, overflow) in sizes.items():
+        fails = f"overflows beyond |z| = {size:g}" if overflow else f"loses its digits at |z| = {size:g}"
+        yield f"extreme values decide nothing: the formula for {kind} {fails}"
+
+
+def _not_finite(one):
+    if one.values is None:
+        return True
+    with contextlib.suppress(TypeError, ValueError):
+        return not all(np.isfinite(np.asarray(value, dtype=float)).all() for value in tensors(one.values).values())
+    return True

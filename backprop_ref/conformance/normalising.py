@@ -1,0 +1,215 @@
+"""Answers brought into our conventions: the factor of their loss, weight decay in it, the rate of their update."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from backprop_ref.conformance.cases import Expected, Values
+from backprop_ref.conformance.conventions import REDUCTIONS, Factor, fit_factor, near, reduction, widened
+from backprop_ref.conformance.decay import Decay, find_decay
+from backprop_ref.conformance.outcome import UNDECLARED, Convention
+
+
+def normalise(submission, judged) -> list[Convention]:
+    """Brings every answer into our conventions, and says which it had."""
+    declared = submission.declared
+    answered = [one for one in judged if one.answer.values is not None]
+    for one in answered:
+        one.values, one.again = one.answer.values, one.answer.again
+        one.expected, one.slack = one.case.expected, one.answer.slack
+    found = _learning_rate(submission, answered)
+    decay = None if declared.l2 is None else Decay.parse(declared.l2, declared.l2_in == "loss")
+    if decay is not None:
+        found.append(Convention(f"--l2 {declared.l2}", "declared", decay.text()))
+    losses = dict.fromkeys(one.case.network.loss for one in answered if one.case.da is None)
+    known = []
+    for loss in losses:
+        group = [one for one in answered if one.case.network.loss == loss and one.case.da is None]
+        factor, its_decay, how = _recognise(declared, loss, group, decay)
+        for one in group:
+            _divide(one, factor, its_decay)
+        known.append((loss, factor, how))
+        if its_decay is not None and decay is None:
+            how = "detected" if its_decay.in_loss else UNDECLARED.lower()
+            flag = f"--l2 {its_decay}{'' if its_decay.in_loss else ' --l2-in gradient'}"
+            text = f"acceptable: {its_decay.text()}" if its_decay.in_loss else its_decay.text()
+            found.append(Convention(flag, how, text))
+    for one in answered:
+        if one.case.da is not None:
+            one.expected = _roomy(one.expected, one.slack)
+    return list(dict.fromkeys([*found, *_factors(known)]))
+
+
+def _factors(known):
+    """One convention for each factor that is not 1, over all losses that have it."""
+    groups: dict[tuple[str, str], list[tuple[str, Factor]]] = {}
+    common = {factor for _, factor, _ in known}
+    everywhere = next((name for name in REDUCTIONS if all(reduction(name, loss) == f for loss, f, _ in known)), "")
+    for loss, factor, how in known:
+        name = everywhere or (factor.name(loss) if len(common) > 1 else "")
+        flag = f"--loss {name}" if name else f"--factor {str(factor).replace(' ', '')}"
+        if factor != Factor():
+            groups.setdefault((flag, how), []).append((loss, factor))
+    for (flag, how), group in groups.items():
+        begin = {UNDECLARED.lower(): "no loss returned; the gradient is right if ", "detected": "acceptable: "}.get(
+            how, ""
+        )
+        if len(common) == 1 and group[0][1].over_ours:
+            yield Convention(flag, how, f"{begin}your loss is {group[0][1].over_ours}")
+            continue
+        words: dict[tuple[str, str], list[str]] = {}
+        for loss, factor in group:
+            words.setdefault((factor.in_words(loss), Factor().in_words(loss)), []).append(loss)
+        texts = (
+            f"your {' and '.join(losses)} {'is' if len(losses) == 1 else 'are'} {yours}, ours {ours}"
+            for (yours, ours), losses in words.items()
+        )
+        yield Convention(flag, how, begin + "; ".join(texts))
+
+
+def _recognise(declared, loss, group, decay):
+    """Factor, weight decay, and how they are known."""
+    told = declared.factor_of(loss)
+    if told is not None:
+        return told, decay, "declared"
+    group = [one for one in group if one.case.deciding and not one.case.weight_decay]
+    with_loss = [one for one in group if one.values.loss is not None]
+    if with_loss:
+        fit = fit_factor([_loss_measured(one, decay) for one in with_loss])
+        sound = all(_gradient_near(one, fit.factor) for one in group if one.values.dW is not None)
+        if decay is not None or (fit.all and sound):
+            return fit.factor, decay, "detected"
+    elif any(one.values.dW is not None for one in group):
+        fit = fit_factor([_gradient_measured(one, decay) for one in group if one.values.dW is not None])
+        if fit.all or decay is not None:
+            return fit.factor, decay, UNDECLARED.lower()
+    else:
+        return Factor(), decay, "assumed"
+    found = find_decay([(one.case, one.values, one.expected) for one in group if one.values.dW is not None])
+    if found is not None:
+        return found[0], found[1], "detected" if with_loss else UNDECLARED.lower()
+    keep = with_loss and 2 * fit.hits > fit.of
+    return (fit.factor if keep else Factor()), decay, "detected"
+
+
+def loss_fits(one) -> bool:
+    """Whether the loss as answered is right but for a usual factor."""
+    exact = one.case.expected
+    return (
+        exact.truth.loss is not None
+        and fit_factor([(one.case, one.answer.values.loss, exact.truth.loss, exact.bound.loss, None)]).all
+    )
+
+
+def _loss_measured(one, decay):
+    truth = one.expected.truth.loss
+    value = one.values.loss if decay is None else one.values.loss - decay.loss(one.case)
+    slack = None if decay is None else widened(0.0, one.values.loss)
+    return one.case, value, truth, one.expected.bound.loss, slack
+
+
+def _gradient_near(one, factor):
+    _, value, truth, bound, slack = _gradient_measured(one, None)
+    return near(value, truth, bound, slack, factor.of(one.case))
+
+
+def _gradient_measured(one, decay):
+    value = one.values.dW
+    if decay is not None and len(value) == one.case.network.n_layers:
+        value = [g - decay.of(one.case) * W for g, W in zip(value, one.case.params.W, strict=True)]
+    slack = None if one.slack is None else one.slack.dW
+    return one.case, value, one.expected.truth.dW, one.expected.bound.dW, slack
+
+
+def _divide(one, factor, decay):
+    """Divides what a case's answer holds by the factor, after weight decay is taken off; its bound gets room for it."""
+    c, case = factor.of(one.case), one.case
+    if c != 1.0 and case.weight_decay:
+        one.values, one.reason = None, "weight decay beside a loss with another factor"
+        return
+    slack = None if one.slack is None else _divided(one.slack, case, c, None)
+    one.expected = _roomy(one.expected, slack)
+    if c == 1.0 and decay is None:
+        return
+    one.values = _divided(one.values, case, c, decay)
+    one.again = None if one.again is None else _divided(one.again, case, c, decay)
+    room = None
+    if decay is not None:
+        u, rate = float(np.finfo(case.params.dtype).eps), decay.of(case)
+        sizes = zip(case.params.W, one.expected.truth.dW, strict=True)
+        room = Values(dW=[u * (abs(rate * W / c) + abs(g)) for W, g in sizes])
+    one.expected = _roomy(one.expected, room, inexact=decay is not None or not factor.exact(case))
+
+
+def _divided(values, case, c, decay):
+    changed: dict[str, Any] = {}
+    if values.loss is not None:
+        changed["loss"] = (float(values.loss) - (0.0 if decay is None else decay.loss(case))) / c
+    for name in ("delta", "dW", "db"):
+        arrays = getattr(values, name)
+        if name == "dW" and decay is not None and arrays is not None and len(arrays) == case.network.n_layers:
+            pairs = zip(arrays, case.params.W, strict=True)
+            arrays = [g.astype(np.float64) - decay.of(case) * W if g.shape == W.shape else g for g, W in pairs]
+        if arrays is not None:
+            changed[name] = [_scaled(array, c) for array in arrays]
+    if values.dx is not None:
+        changed["dx"] = _scaled(values.dx, c)
+    return values._replace(**changed)
+
+
+def _scaled(array, c):
+    return (array / np.asarray(c, dtype=array.dtype)) if math.frexp(c)[0] == 0.5 else array.astype(np.float64) / c
+
+
+def _roomy(expected: Expected, slack: Values | None, inexact=False) -> Expected:
+    """The same expectations, with bounds that hold for what the way of asking adds."""
+    if slack is None and not inexact:
+        return expected
+    bound: dict[str, Any] = {}
+    for name, part in expected.bound._asdict().items():
+        if part is None or name in {"z", "a", "W", "b"}:
+            continue
+        truth, more = getattr(expected.truth, name), None if slack is None else getattr(slack, name)
+        if isinstance(part, list):
+            extra = more if more is not None and len(more) == len(part) else [0.0] * len(part)
+            bound[name] = [
+                (widened(b, t) if inexact else b) + (e if np.shape(e) in {(), b.shape} else 0.0)
+                for b, t, e in zip(part, truth, extra, strict=True)
+            ]
+        elif inexact:
+            bound[name] = widened(part, truth)
+    return expected._replace(bound=expected.bound._replace(**bound))
+
+
+def _learning_rate(submission, answered):
+    """The rate of an update in place; where nobody says it, the one that fits the first answer."""
+    if not submission.in_place:
+        return []
+    text = "weights are updated in place; the gradient is (before − after) / learning rate"
+    if submission.learning_rate is not None:
+        how = "declared" if submission.declared.learning_rate is not None else "passed"
+        return [Convention(f"--learning-rate {submission.learning_rate:g}", how, text)]
+    rates = [rate for one in answered if one.case.da is None and (rate := _rate(one)) is not None]
+    rate = rates[0] if rates else 1.0
+    for one in answered:
+        one.values = _at_rate(one.values, rate)
+        one.again = None if one.again is None else _at_rate(one.again, rate)
+        one.slack = None if one.slack is None else _at_rate(one.slack, rate)
+        one.expected = _roomy(one.expected, None, inexact=True)
+    return [Convention(f"--learning-rate {rate:g}", UNDECLARED.lower(), text)]
+
+
+def _at_rate(values, rate):
+    lists = {name: getattr(values, name) for name in ("dW", "db") if getattr(values, name) is not None}
+    return values._replace(**{name: [array / rate for array in arrays] for name, arrays in lists.items()})
+
+
+def _rate(one):
+    """The learning rate that makes the last layer's weights fit best, to six digits."""
+    values, truth = one.values, one.expected.truth
+    if values.dW is None or values.dW[-1].shape != truth.dW[-1].shape or not one.case.deciding:
+        return None
+    size = float((truth.dW[-1] ** 2).sum())
+    rate = float((values.dW[-1] * truth.dW[-1]).sum()) / size if size else math.nan
+    return float(f"{rate:.6g}") if math.isfinite(rate) and rate > 0.0 else None

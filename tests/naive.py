@@ -1,0 +1,191 @@
+"""Backpropagation as people write it: every usual formula, drawn by lot, and sums in any order."""
+
+import numpy as np
+
+from backprop_ref.conformance.cases import Values
+from backprop_ref.optimizers import Adam
+
+CHOICES = {
+    "sigmoid": ("naive", "quotient", "stable"),
+    "tanh": ("library", "exponentials", "of 2z", "by sigmoid"),
+    "softmax": ("max", "plain"),
+    "slope": ("product", "square"),
+    "jacobian": (True, False),
+    "order": ("library", "forward", "backward", "shuffled", "wide"),
+    "mean": ("divide", "reciprocal", "twice", "end"),
+    "gradient": ("difference", "quotient", "from log"),
+    "update": ("textbook", "scaled velocity"),
+}
+
+
+class Naive:
+    """One of the many; `form` says which.
+
+    Parameters
+    ----------
+    seed : int
+        Of the lot.
+    """
+
+    def __init__(self, seed, dtype):
+        self.rng, self.dtype = np.random.default_rng(seed), np.dtype(dtype).type
+        self.form = {name: ways[self.rng.integers(len(ways))] for name, ways in CHOICES.items()}
+
+    def matmul(self, p, q):
+        order, n = self.form["order"], p.shape[1]
+        if order == "library":
+            return p @ q
+        if order == "wide":
+            return (p.astype(np.longdouble) @ q.astype(np.longdouble)).astype(p.dtype)
+        ks = {"forward": np.arange(n), "backward": np.arange(n)[::-1], "shuffled": self.rng.permutation(n)}[order]
+        total = np.zeros((len(p), q.shape[1]), p.dtype)
+        for k in ks:
+            total = total + p[:, k, None] * q[k]
+        return total
+
+    def sum(self, values, axis):
+        return np.moveaxis(
+            self.matmul(np.moveaxis(values, axis, -1), np.ones((values.shape[axis], 1), values.dtype)), 0, 0
+        )
+
+    def sigmoid(self, z):
+        form = self.form["sigmoid"]
+        if form == "quotient":
+            return np.exp(z) / (1 + np.exp(z))
+        if form == "naive":
+            return 1 / (1 + np.exp(-z))
+        e = np.exp(-np.abs(z))
+        return np.where(z >= 0, 1 / (1 + e), e / (1 + e))
+
+    def tanh(self, z):
+        form = self.form["tanh"]
+        if form == "library":
+            return np.tanh(z)
+        if form == "exponentials":
+            return (np.exp(z) - np.exp(-z)) / (np.exp(z) + np.exp(-z))
+        if form == "of 2z":
+            return (np.exp(2 * z) - 1) / (np.exp(2 * z) + 1)
+        return 2 * self.sigmoid(2 * z) - 1
+
+    def activation(self, name, z):
+        if name == "softmax":
+            e = np.exp(z - z.max(axis=1, keepdims=True)) if self.form["softmax"] == "max" else np.exp(z)
+            return e / self.sum(e, 1)
+        if name in {"relu", "leaky_relu"}:
+            return np.maximum(z, 0) if name == "relu" else np.where(z > 0, z, self.dtype(0.01) * z)
+        return {"sigmoid": self.sigmoid, "tanh": self.tanh, "linear": lambda z: z}[name](z)
+
+    def delta(self, name, z, a, da):
+        product = self.form["slope"] == "product"
+        if name == "softmax":
+            if not self.form["jacobian"]:
+                return a * (da - self.sum(da * a, 1))
+            rows = [(np.diag(row) - np.outer(row, row)) for row in a]
+            return np.concatenate([self.matmul(d[None, :], J) for d, J in zip(da, rows, strict=True)])
+        if name == "sigmoid":
+            return da * (a * (1 - a) if product else a - a * a)
+        if name == "tanh":
+            return da * ((1 - a) * (1 + a) if product else 1 - a * a)
+        if name == "linear":
+            return da
+        return np.where(z > 0, da, (self.dtype(0.01) if name == "leaky_relu" else self.dtype(0)) * da)
+
+    def scaled(self, value, network, batch):
+        """A value times 1/n."""
+        outputs = network.sizes[-1] if network.loss in {"mean_squared_error", "binary_cross_entropy"} else 1
+        if self.form["mean"] == "reciprocal":
+            return value * (self.dtype(1) / self.dtype(batch * outputs))
+        if self.form["mean"] == "twice":
+            return value / self.dtype(outputs) / self.dtype(batch)
+        return value / self.dtype(batch * outputs)
+
+    def loss(self, network, a, y):
+        if network.loss.endswith("squared_error"):
+            terms = (a - y) ** 2
+        elif network.loss == "cross_entropy":
+            terms = -y * np.log(a)
+        else:
+            terms = -(y * np.log(a) + (1 - y) * np.log(1 - a))
+        return self.scaled(self.sum(terms.reshape(1, -1), 1)[0, 0], network, len(y))
+
+    def loss_delta(self, network, z, a, y):
+        """The last layer's delta, times n."""
+        output, form = network.activations[-1], self.form["gradient"]
+        if network.loss.endswith("squared_error"):
+            return self.delta(output, z, a, 2 * (a - y))
+        if output == "softmax":
+            return self.softmax_cross_entropy_delta(z, a, y)
+        slope = a * (1 - a)
+        if network.loss == "cross_entropy":
+            return (-y / a) * slope if form == "quotient" else y * (a - 1)
+        if form == "quotient":
+            return (a - y) / slope * slope
+        return (-y / a + (1 - y) / (1 - a)) * slope if form == "from log" else a - y
+
+    def softmax_cross_entropy_delta(self, z, a, y):
+        if self.form["gradient"] == "difference":
+            return a - y
+        if self.form["gradient"] == "quotient":
+            return self.delta("softmax", z, a, -y / a)
+        shifted = z - z.max(axis=1, keepdims=True)
+        return np.exp(shifted - np.log(self.sum(np.exp(shifted), 1))) - y
+
+    def passed(self, network, W, b, x, y):
+        """One pass, as `Values`; no delta where the mean is taken at the end."""
+        z, a, inputs = [], [], [x]
+        for W_l, b_l, name in zip(W, b, network.activations, strict=True):
+            z.append(self.matmul(inputs[-1], W_l) + b_l)
+            a.append(self.activation(name, z[-1]))
+            inputs.append(a[-1])
+        late = self.form["mean"] == "end"
+        loss, delta, d = self.loss(network, a[-1], y), [], self.loss_delta(network, z[-1], a[-1], y)
+        d = d if late else self.scaled(d, network, len(x))
+        dW, db = [], []
+        for layer in reversed(range(network.n_layers)):
+            delta.insert(0, d)
+            dW.insert(0, self.matmul(inputs[layer].T, d))
+            db.insert(0, self.sum(d, 0)[:, 0])
+            da = self.matmul(d, W[layer].T)
+            if layer:
+                d = self.delta(network.activations[layer - 1], z[layer - 1], a[layer - 1], da)
+        if late:
+            dW, db = ([self.scaled(g, network, len(x)) for g in part] for part in (dW, db))
+            return Values(z=z, a=a, dW=dW, db=db, dx=self.scaled(da, network, len(x)), loss=float(loss))
+        return Values(z, a, delta, dW, db, da, float(loss))
+
+    def stepped(self, case):
+        """W and b after the steps of a case."""
+        tensors = [array.copy() for array in (*case.params.W, *case.params.b)]
+        n, states = case.network.n_layers, [{} for _ in case.params.W + case.params.b]
+        for t, (x, y) in enumerate(case.batches(), start=1):
+            seen = self.passed(case.network, tensors[:n], tensors[n:], x, y)
+            for i, (tensor, g) in enumerate(zip(tensors, seen.dW + seen.db, strict=True)):
+                self.update(case.optimizer, states[i], tensor, g, t, decayed=i < n)
+        return tensors[:n], tensors[n:]
+
+    def update(self, optimizer, state, W, g, t, decayed):
+        rate, scaled = self.dtype(optimizer.learning_rate), self.form["update"] == "scaled velocity"
+        if decayed and optimizer.weight_decay and scaled and not getattr(optimizer, "momentum", 1):
+            W *= 1 - rate * self.dtype(optimizer.weight_decay)
+        elif decayed and optimizer.weight_decay:
+            g = g + self.dtype(optimizer.weight_decay) * W
+        if isinstance(optimizer, Adam):
+            beta1, beta2 = optimizer.beta1, optimizer.beta2
+            m, v = state.get("m", np.zeros_like(W)), state.get("v", np.zeros_like(W))
+            m = m + self.dtype(1 - beta1) * (g - m) if scaled else self.dtype(beta1) * m + self.dtype(1 - beta1) * g
+            v = self.dtype(beta2) * v + self.dtype(1 - beta2) * g * g
+            state.update(m=m, v=v)
+            if scaled:
+                c1, c2 = self.dtype(1 - beta1**t), self.dtype(np.sqrt(1 - beta2**t))
+                W -= rate / c1 * m / (np.sqrt(v) / c2 + self.dtype(optimizer.epsilon))
+            else:
+                m, v = m / self.dtype(1 - beta1**t), v / self.dtype(1 - beta2**t)
+                W -= rate * m / (np.sqrt(v) + self.dtype(optimizer.epsilon))
+            return
+        mu = self.dtype(optimizer.momentum)
+        if scaled:
+            v = state["v"] = mu * state.get("v", np.zeros_like(W)) - rate * g
+            W += mu * v - rate * g if optimizer.nesterov else v
+            return
+        v = state["v"] = mu * state.get("v", np.zeros_like(W)) + g
+        W -= rate * (g + mu * v if optimizer.nesterov else v)

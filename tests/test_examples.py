@@ -1,0 +1,85 @@
+"""The shipped examples: nested loops in C to the bit, plain lists, torch, jax and scikit-learn within the bounds."""
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from backprop_ref.cli import run
+from backprop_ref.conformance import examples
+
+FOLDER = Path(examples.__file__).parent
+
+
+@pytest.fixture
+def verify(capsys, monkeypatch):
+    """Runs the command; gives its exit status and its report."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def verify(*arguments):
+        status = run(["verify", *map(str, arguments), "--json"])
+        return status, json.loads(capsys.readouterr().out)
+
+    return verify
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """The C program."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    program = tmp_path_factory.mktemp("c") / "mlp"
+    flags = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off"]
+    subprocess.run([compiler, *flags, "-o", program, FOLDER / "mlp.c", "-lm"], check=True)
+    return program
+
+
+def test_the_c_program_is_exact_on_every_float64_vector(verify, compiled):
+    status, report = verify("--command", compiled, "--strict")
+    assert (status, report["verdict"]) == (0, "EXACT")
+    for case in report["cases"]:
+        if case["name"].endswith("-f64"):
+            assert case["verdict"] == "EXACT", case
+            deciding = {"dW", "db", "dx", "z", "a", "delta"} <= {name.partition("[")[0] for name in case["tensors"]}
+            assert deciding, case
+        else:
+            assert case["reason"] == "float64 only"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"dtype": "float64"}', "nonsense", '{"dtype": "float64'])
+def test_the_c_program_says_what_is_wrong_with_its_input(compiled, text):
+    done = subprocess.run([compiled], input=text, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("mlp: ")
+
+
+def test_plain_lists_are_within_the_bounds(verify):
+    status, report = verify("backprop_ref.conformance.examples.naive_lists:gradients")
+    assert (status, report["verdict"]) == (0, "WITHIN BOUND")
+    assert verify(f"{FOLDER}/naive_lists.py:gradients")[1]["counts"] == report["counts"]
+    status, report = verify("--command", f"{sys.executable} {FOLDER}/naive_lists.py")
+    assert (status, report["verdict"]) == (0, "WITHIN BOUND")
+
+
+@pytest.mark.parametrize(("library", "module"), [("torch", "torch_autograd"), ("jax", "jax_grad")])
+def test_automatic_differentiation_is_within_the_bounds(verify, library, module):
+    if importlib.util.find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
+    status, report = verify(f"backprop_ref.conformance.examples.{module}:gradients")
+    assert (status, report["verdict"]) == (0, "WITHIN BOUND"), report["first_wrong"]
+
+
+def test_scikit_learn_has_a_factor_in_its_squared_error(verify):
+    target = "backprop_ref.conformance.examples.sklearn_mlp:step"
+    status, report = verify(target)
+    assert (status, report["verdict"]) == (1, "WRONG")
+    wrong = {case["name"] for case in report["cases"] if case["deciding"] and case["verdict"] == "WRONG"}
+    assert all("linear-mse" in name for name in wrong)
+    assert [found["id"] for found in report["diagnosis"]] == ["sum-over-outputs"]
+    assert report["diagnosis"][0]["confidence"] == "certain"
+    assert verify(target, "--losses", "ce,bce")[0] == 0

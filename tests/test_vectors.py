@@ -1,0 +1,221 @@
+"""The golden vectors: what they cover, their files, and that the document beside them says what is computed."""
+
+import json
+import re
+import time
+
+import numpy as np
+import pytest
+from backprop_ref.kernels.elementary import _CONSTANTS as CONSTANTS
+
+from backprop_ref.cli.app import command
+from backprop_ref.conformance import vectors
+from backprop_ref.conformance.cases import tensors
+from backprop_ref.conformance.recipes import completed, recipes
+from backprop_ref.conformance.running import answered
+from backprop_ref.conformance.updates import case_bounds
+from backprop_ref.conformance.verdict import EXACT, WITHIN_BOUND, WRONG, judged, verdicts
+from backprop_ref.network import ACTIVATIONS, OUTPUTS_OF
+
+PINNED = "6e87492211fb84668200b18f4f576dd0dbedb795fe1a40a4a38d1ae7d018f601"
+CASES = vectors.cases()
+DECIDING = [case for case in CASES if case.deciding]
+SCHEMA = json.loads((vectors.SHIPPED / "schema.json").read_text("utf-8"))
+
+
+def test_they_are_pinned():
+    """One hash of every shipped file; a change of arithmetic, bounds or recipes has to be meant."""
+    shipped = {
+        p.relative_to(vectors.SHIPPED).as_posix(): p.read_bytes() for p in vectors.SHIPPED.rglob("*") if p.is_file()
+    }
+    assert vectors.sha256(shipped) == PINNED
+
+
+def test_they_are_made_from_their_recipes():
+    """The bits, the truth and the bounds of some of them made anew; the whole folder in the long test."""
+    for case, recipe in list(zip(CASES, recipes(), strict=True))[::6]:
+        made = completed(recipe)
+        assert vectors.text(vectors.to_document(made))[-1000:] == vectors.text(vectors.to_document(case))[-1000:]
+        assert vectors.to_document(made)["expected"] == vectors.to_document(case)["expected"]
+
+
+@pytest.mark.long
+def test_the_command_writes_what_is_shipped_and_finds_what_differs(tmp_path, capsys):
+    run = command()
+    assert run(["vectors", "--out", str(vectors.SHIPPED), "--check"], standalone_mode=False) == 0
+    run(["vectors", "--out", str(tmp_path / "v")], standalone_mode=False)
+    changed = tmp_path / "v" / "cases" / f"{CASES[3].name}.json"
+    changed.write_text(changed.read_text().replace('"truth": {', '"truth":  {'))
+    capsys.readouterr()
+    assert run(["vectors", "--out", str(tmp_path / "v"), "--check"], standalone_mode=False) == 1
+    assert f"{changed.name}: line" in capsys.readouterr().out
+
+
+def test_differences_are_named(tmp_path):
+    found = {"a.json": b'{\n "x": 1\n}\n', "b.bin": b"\x00\x01\x02"}
+    vectors.write(tmp_path, found)
+    assert vectors.differences(tmp_path, found) == []
+    (tmp_path / "a.json").write_bytes(b'{\n "x": 2\n}\n')
+    (tmp_path / "b.bin").unlink()
+    (tmp_path / "c").write_text("")
+    lines = vectors.differences(tmp_path, found)
+    assert lines[0].startswith("c: ")
+    assert "line 2, character 7" in lines[1]
+    assert lines[2] == "b.bin: missing"
+
+
+def test_loading_takes_well_under_a_second():
+    vectors.cases.cache_clear()
+    started = time.perf_counter()
+    vectors.cases()
+    assert time.perf_counter() - started < 1.0
+
+
+def test_documents_hold_everything():
+    for case in CASES:
+        again = vectors.from_document(json.loads(vectors.text(vectors.to_document(case))))
+        assert vectors.to_document(again) == vectors.to_document(case)
+        assert again.params.flat.tobytes() == case.params.flat.tobytes()
+
+
+def test_tensors_hold_the_same():
+    from safetensors.numpy import load_file
+
+    found = load_file(vectors.SHIPPED / "vectors.safetensors")
+    for case in CASES:
+        for kind, values in case.expected._asdict().items():
+            for (name, layer), value in tensors(values).items():
+                place = name if name in {"loss", "dx"} else f"{name}/{layer}"
+                stored = found[f"{case.name}/expected/{kind}/{place}"]
+                np.testing.assert_array_equal(stored, value)
+        assert found[f"{case.name}/x"].tobytes() == case.x.tobytes()
+
+
+def violations(value, schema, place="$"):
+    """Where a document leaves a schema, for the keywords that ours uses."""
+    if "$ref" in schema:
+        schema = {**SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]], **schema}
+    kinds = {"object": dict, "array": list, "string": str, "boolean": bool, "integer": int, "null": type(None)}
+    if "anyOf" in schema and all(list(violations(value, option)) for option in schema["anyOf"]):
+        yield f"{place}: none of the options"
+    if "type" in schema and not isinstance(value, kinds[schema["type"]]):
+        yield f"{place}: no {schema['type']}"
+        return
+    if value != schema.get("const", value) or value not in schema.get("enum", [value]):
+        yield f"{place}: {value!r} is not allowed"
+    if isinstance(value, str) and not re.search(schema.get("pattern", ""), value):
+        yield f"{place}: {value!r} does not match"
+    if isinstance(value, list):
+        if len(value) < schema.get("minItems", 0):
+            yield f"{place}: too short"
+        for i, item in enumerate(value):
+            yield from violations(item, schema.get("items", {}), f"{place}[{i}]")
+    if isinstance(value, dict):
+        properties = schema.get("properties", {})
+        yield from (f"{place}: {key} is missing" for key in schema.get("required", []) if key not in value)
+        yield from (f"{place}: {key} is unknown" for key in value if key not in properties)
+        for key in properties.keys() & value.keys():
+            yield from violations(value[key], properties[key], f"{place}.{key}")
+
+
+def test_documents_follow_the_schema():
+    for case in CASES:
+        document = vectors.to_document(case)
+        assert not list(violations(document, SCHEMA))
+        assert list(violations({**document, "x": [["1.5"]]}, SCHEMA))
+
+
+def test_every_flag_has_a_note():
+    index = json.loads((vectors.SHIPPED / "index.json").read_text("utf-8"))
+    assert index["cases"] == [case.name for case in CASES]
+    assert {flag for case in CASES for flag in case.flags} == set(index["flags"])
+    assert all(note["text"] for note in index["flags"].values())
+
+
+def test_they_cover_what_tells_bugs_apart():
+    networks = [case.network for case in DECIDING]
+    assert {(n.loss, n.activations[-1]) for n in networks} == {(k, o) for k, outs in OUTPUTS_OF.items() for o in outs}
+    assert {name for n in networks for name in n.activations[:-1]} == set(ACTIVATIONS)
+    assert {n.n_layers for n in networks} == {1, 2, 3, 4}
+    assert {1, 2, 3} <= {n.sizes[-1] for n in networks}
+    assert any(1 in n.sizes[1:-1] for n in networks)
+    assert any(len(set(n.sizes)) == 1 and n.n_layers > 1 for n in networks)
+    assert {len(case.x) for case in DECIDING} == {1, 5, 7}
+    assert {case.params.dtype.name for case in DECIDING} == {"float64", "float32"}
+    assert any(case.weight_decay for case in DECIDING)
+    assert any(case.da is not None for case in DECIDING)
+    zs = [z for case in DECIDING for z in case.expected.truth.z]
+    assert any(np.any(z == 0.0) for z in zs)
+    assert 6.0 < max(np.abs(z).max() for z in zs) < 20.0
+    assert all(np.all(b != 0.0) for case in DECIDING if "zero" not in case.name for b in case.params.b)
+    assert not any(np.allclose(case.x.sum(axis=1), 1.0) for case in DECIDING)
+
+
+def test_bounds_decide():
+    """No bound of a deciding case is wider than a million roundings, not even where z is exactly 0."""
+    for case in DECIDING:
+        truths, bounds = tensors(case.expected.truth), tensors(case.expected.bound)
+        limit = 2.0**20 * float(np.finfo(case.params.dtype).eps)
+        for key, bound in bounds.items():
+            assert np.linalg.norm(bound) <= limit * np.linalg.norm(truths[key]), (case.name, key)
+
+
+def test_every_backend_is_right_on_every_vector(backend):
+    due = {EXACT} if backend.numerics == "reproducible" else {EXACT, WITHIN_BOUND}
+    for case in DECIDING:
+        found = verdicts(answered(backend, case), case.expected)
+        assert {v.verdict for v in found.values()} <= due, (case.name, found)
+
+
+def test_verdicts():
+    reference = np.array([1.0, -2.0, 0.0])
+    truth, bound = reference.copy(), np.array([1e-15, 1e-15, 1e-15])
+
+    def verdict(found, **changes):
+        return judged(np.asarray(found), **{"reference": reference, "truth": truth, "bound": bound, **changes})
+
+    assert verdict([1.0, -2.0, 0.0]).verdict == EXACT
+    assert verdict([1.0, -2.0, -0.0]).verdict == WITHIN_BOUND
+    near = verdict([1.0 + 2.0**-52, -2.0, 0.0])
+    assert (near.verdict, near.ulp, near.entry) == (WITHIN_BOUND, 1.0, (0,))
+    far = verdict([1.0, -2.5, 1.0])
+    assert (far.verdict, far.entry) == (WRONG, (1,))
+    assert far.bounds == pytest.approx(5e14)
+    assert "2 of 3 entries" in far.words
+    assert verdict([1.0, np.nan, 0.0]).verdict == WRONG
+    assert verdict([1.0, np.inf, 0.0]).verdict == WRONG
+    assert verdict([1.0, np.inf, 0.0], bound=np.full(3, np.inf)).verdict == WRONG
+    assert verdict([[1.0, -2.0, 0.0]]).words == "shape (1, 3); (3,) is due"
+    assert verdict(np.float32([1.0, -2.0, 0.0])).words == "dtype float32; float64 is due"
+    assert verdict([1, -2, 0]).verdict == WRONG
+    infinite = np.array([np.inf, 1.0, 0.0])
+    assert verdict(infinite, reference=infinite, truth=infinite).verdict == EXACT
+    assert verdict([np.inf, 1.0, 0.0], reference=reference, truth=infinite).verdict == WITHIN_BOUND
+    assert judged(2.0, np.float32(2.0), 2.0, 0.0).verdict == WITHIN_BOUND
+    assert (
+        "usually" in judged(np.array([1.0 + 1e-15]), np.ones(1), np.ones(1), np.ones(1), usual=np.array([1e-18])).words
+    )
+
+
+def test_the_document_has_the_constants():
+    """Every constant of exp, log, log1p and tanh, in both precisions, and nothing else in its table."""
+    text = (vectors.SHIPPED / "arithmetic.md").read_text("utf-8")
+    rows = re.findall(r"^\| (\w+)(?:\[(\d+)\])? \| (\S+) \| (\S*) \|$", text, flags=re.M)
+    written: dict = {"float64": {}, "float32": {}}
+    for name, _, double, single in rows[1:]:
+        written["float64"].setdefault(name, []).append(double)
+        if single:
+            written["float32"].setdefault(name, []).append(single)
+    for dtype, constants in CONSTANTS.items():
+        used = {name: text.split() for name, text in constants.items() if name not in {"pi_hi", "pi_lo", "cos", "sin"}}
+        assert written[dtype] == used
+
+
+def test_bounds_hold_the_rounding_of_the_truth():
+    case = next(recipes_of("3-1-sigmoid-bce-gain-b7-f64"))
+    made = completed(case)
+    assert np.all(np.asarray(case_bounds(case, made.expected.truth).loss) >= np.spacing(made.expected.truth.loss) / 2)
+
+
+def recipes_of(name):
+    return (case for case in recipes() if case.name == name)

@@ -1,0 +1,292 @@
+"""backprop-ref verify: what it prints, as text, JSON and a page, and with which exit status."""
+
+import fcntl
+import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+import backprop_ref
+from backprop_ref.cli import run
+
+SUBMISSIONS = """
+import sys
+sys.path.insert(0, {tests!r})
+from submissions import right, written
+from backprop_ref import Network
+from backprop_ref.conformance.conventions import Layout
+
+
+def sound(network, weights, biases, x, y):
+    return right(network, weights, biases, x, y)
+
+
+def summed(network, weights, biases, x, y):
+    loss, dW, db = right(network, weights, biases, x, y)
+    return loss, [g * len(x) for g in dW], [g * len(x) for g in db]
+
+
+def without_loss(network, weights, biases, x, y):
+    return summed(network, weights, biases, x, y)[1:]
+
+
+def noisy(network, weights, biases, x, y):
+    loss, dW, db = right(network, weights, biases, x, y)
+    dW[0][0, 0] += 0.01
+    return loss, dW, db
+
+
+def ascending(network, weights, biases, x, y):
+    loss, dW, db = right(network, weights, biases, x, y)
+    return loss, [-g for g in dW], [-g for g in db]
+
+
+def tanh_softmax(network, weights, biases, x, y):
+    return right(Network(network.sizes, ["tanh"] * (len(weights) - 1) + ["softmax"], "ce"), weights, biases, x, y)
+
+
+def no_number(network, weights, biases, x, y):
+    loss, dW, db = right(network, weights, biases, x, y)
+    dW[-1][0, 0] = float("nan")
+    return float("inf"), dW, db
+
+
+columns = written(Layout("out-in", "columns", "column"), lambda loss, batch, n_out: float(batch))
+"""
+ROOT = Path(backprop_ref.__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """A folder with submissions in theirs.py."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "theirs.py").write_text(SUBMISSIONS.format(tests=str(Path(__file__).parent)))
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__init__.py").write_text("from theirs import sound\n")
+    return tmp_path
+
+
+@pytest.fixture
+def verify(capsys):
+    """Runs verify; gives status, standard output and standard error."""
+
+    def verify(*arguments):
+        status = run(["verify", *map(str, arguments)])
+        return status, *capsys.readouterr()
+
+    return verify
+
+
+@pytest.fixture
+def as_json(verify):
+    """Runs verify --json; gives status and document, in which there is no NaN."""
+
+    def as_json(*arguments):
+        status, out, err = verify(*arguments, "--json")
+        assert err == ""
+        return status, json.loads(out, parse_constant=pytest.fail)
+
+    return as_json
+
+
+def test_a_right_one(as_json):
+    status, report = as_json("theirs.py:sound")
+    assert (status, report["exit"], report["verdict"]) == (0, 0, "WITHIN BOUND")
+    assert (report["first_wrong"], report["diagnosis"], report["conventions"]) == (None, [], [])
+    assert {case["verdict"] for case in report["cases"] if case["deciding"]} <= {"EXACT", "WITHIN BOUND", "NOT JUDGED"}
+    assert as_json("theirs:sound")[1]["counts"] == report["counts"]
+    assert as_json("package:sound")[1]["counts"] == report["counts"]
+
+
+def test_a_wrong_one_is_named(as_json):
+    status, report = as_json("theirs.py:summed")
+    assert (status, report["verdict"]) == (1, "WRONG")
+    assert [found["id"] for found in report["diagnosis"]] == ["missing-mean"]
+    assert {"id", "confidence", "text", "evidence"} <= set(report["diagnosis"][0])
+    assert {"case", "layer", "quantity", "entry"} <= set(report["first_wrong"])
+    assert report["first_wrong"]["quantity"] in {"dW", "db"}
+    assert as_json("theirs.py:ascending")[1]["diagnosis"][0]["id"] == "sign"
+
+
+def test_what_nobody_knows_is_unknown(as_json):
+    status, report = as_json("theirs.py:noisy")
+    assert status == 1
+    assert report["diagnosis"][-1]["id"] == "unknown"
+    assert report["first_wrong"]["quantity"] == "dW"
+    assert report["first_wrong"]["layer"] == 0
+    assert report["first_wrong"]["entry"] == [0, 0]
+
+
+def test_conventions_are_reported(as_json):
+    status, report = as_json("theirs.py:columns")
+    assert status == 0
+    found = {one["flag"]: one["how"] for one in report["conventions"]}
+    expected = ("--weights out-in", "--samples columns", "--biases column", "--factor batch")
+    assert found == dict.fromkeys(expected, "detected")
+    said = [one["text"] for one in report["conventions"]]
+    assert "acceptable: your loss is the sum over the batch, ours the mean" in said
+    flags = [word for flag in found for word in flag.split()]
+    status, report = as_json("theirs.py:columns", *flags)
+    assert status == 0
+    assert {one["how"] for one in report["conventions"]} == {"declared"}
+
+
+def test_undeclared_conventions_name_the_flag(verify):
+    status, out, _ = verify("theirs.py:without_loss")
+    assert status == 1
+    assert "UNDECLARED" in out
+    assert "--factor batch" in out
+    assert verify("theirs.py:without_loss", "--factor", "batch")[0] == 0
+
+
+def test_numbers_that_are_none_make_valid_json(as_json):
+    status, report = as_json("theirs.py:no_number")
+    assert status == 1
+    assert report["first_wrong"]["yours"] in {"inf", "nan"}
+
+
+def test_cases_can_be_chosen(as_json):
+    _, report = as_json("theirs.py:sound", "--hidden", "tanh", "--outputs", "softmax", "--losses", "ce")
+    assert report["cases"]
+    assert all("-softmax-ce-" in case["name"] for case in report["cases"])
+    assert not any(re.search("relu|sigmoid", case["name"]) for case in report["cases"])
+    _, report = as_json("theirs.py:sound", "--only", "3-5-4-*")
+    assert all(case["name"].startswith("3-5-4-") for case in report["cases"])
+
+
+def test_who_does_one_kind_of_network_only_is_told_how_to_say_so(as_json):
+    status, report = as_json("theirs.py:tanh_softmax")
+    assert status == 1
+    flags = "--hidden tanh --outputs softmax --losses ce"
+    assert any(note.endswith(flags) for note in report["notes"])
+    status, report = as_json("theirs.py:tanh_softmax", *flags.split())
+    assert (status, report["verdict"]) == (0, "WITHIN BOUND")
+
+
+def test_extreme_values_decide_under_strict_only(as_json):
+    status, report = as_json("theirs.py:sound")
+    assert status == 0
+    assert any("extreme values" in note and "|z| = " in note for note in report["notes"])
+    status, report = as_json("theirs.py:sound", "--strict")
+    assert status == 1
+    assert report["first_wrong"]["case"].find("-z") > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "nothing to verify"),
+        (["theirs.py:sound", "--answers", "x.json"], "both TARGET and --answers"),
+        (["theirs.py"], "file.py:name"),
+        (["theirs.py:missing"], "has no 'missing'"),
+        (["nowhere.py:f"], "no such file"),
+        (["--answers", "nowhere.json"], "nowhere.json"),
+        (["--command", "./nowhere"], "cannot run ./nowhere"),
+        (["theirs.py:sound", "--weights", "out"], "unknown --weights"),
+        (["theirs.py:sound", "--loss", "sums"], "did you mean 'sum'"),
+        (["theirs.py:sound", "--factor", "batch-"], "--factor"),
+        (["theirs.py:sound", "--l2", "much"], "--l2"),
+        (["theirs.py:sound", "--losses", "mae"], "--losses"),
+        (["theirs.py:sound", "--hidden", "gelu"], "--hidden"),
+        (["theirs.py:sound", "--only", "nothing"], "no case is left"),
+        (["theirs.py:sound", "--learning-rate", "0"], "--learning-rate"),
+        (["theirs.py:sound", "--html", "theirs.py"], "exists already"),
+        (["theirs.py:sound", "--html", "no/such/folder.html"], "folder"),
+        (["theirs.py:sound", "--time-limit", "0"], "time-limit"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_status_2(verify, arguments, said):
+    status, out, err = verify(*arguments)
+    assert (status, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert said in err
+
+
+class Page(HTMLParser):
+    """Tags still open, and whatever a page would load."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.loaded = [], []
+
+    def handle_starttag(self, tag, attributes):
+        if tag not in {"meta", "br"}:
+            self.open.append(tag)
+        self.loaded += [value for name, value in attributes if name in {"src", "href"}]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.mark.parametrize("name", ["sound", "summed", "columns", "noisy", "no_number"])
+def test_the_page_is_whole_and_loads_nothing(verify, folder, name):
+    status, out, _ = verify(f"theirs.py:{name}", "--html", "report.html")
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    page = Page()
+    page.feed(text)
+    assert (page.open, page.loaded) == ([], [])
+    assert "report.html" in out
+    assert ("missing-mean" in text) == (name == "summed")
+    assert verify(f"theirs.py:{name}", "--html", "report.html")[0] == 2
+    assert (folder / "report.html").read_text(encoding="utf-8") == text
+    assert status == (0 if name in {"sound", "columns"} else 1)
+
+
+def test_text_of_the_submission_is_no_markup(verify, folder):
+    (folder / "odd.py").write_text(
+        "def f(network, weights, biases, x, y):\n    raise ValueError('<script>alert(1)</script> [red]:smile:[/red]')\n"
+    )
+    status, out, _ = verify("odd.py:f", "--html", "odd.html")
+    assert status == 1
+    assert "[red]:smile:[/red]" in re.sub(r"\s+", " ", out)
+    assert "<script>" not in (folder / "odd.html").read_text(encoding="utf-8")
+
+
+def test_a_pipe_gets_no_colour_and_80_columns(verify):
+    for name in ("sound", "summed", "columns"):
+        _, out, _ = verify(f"theirs.py:{name}")
+        assert "\x1b" not in out
+        assert max(map(len, out.splitlines())) <= 80
+
+
+def test_a_narrow_terminal_gets_colour_and_60_columns():
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 60, 0, 0))
+    program = [sys.executable, "-c", "from backprop_ref.cli import main; main()", "verify", "theirs.py:summed"]
+    settings = {**os.environ, "TERM": "xterm", "PYTHONPATH": str(ROOT)}
+    settings.pop("COLUMNS", None)
+    with subprocess.Popen(program, stdin=slave, stdout=slave, stderr=subprocess.DEVNULL, env=settings) as process:
+        os.close(slave)
+        shown = b""
+        while part := _read(master):
+            shown += part
+    os.close(master)
+    assert process.returncode == 1
+    text = shown.decode()
+    assert "\x1b[1;31mWRONG" in text
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    assert max(len(line.rstrip("\r")) for line in plain.splitlines()) <= 60
+
+
+def _read(master):
+    try:
+        return os.read(master, 65536)
+    except OSError:  # the other end is closed
+        return b""
+
+
+def test_the_help_has_examples(capsys):
+    assert run(["verify", "--help"]) == 0
+    out = capsys.readouterr().out
+    for word in ("--weights", "--one-sample", "--command", "--answers", "mine.py:gradients", "--learning-rate"):
+        assert word in out
