@@ -9,6 +9,8 @@ from backprop_ref.backends.arithmetic import Fast, Reproducible, check_rounding
 from backprop_ref.backends.base import Backend, BackendStatus
 from backprop_ref.errors import BackendUnavailable, BackpropRefError, InvalidInput, unknown
 
+CUDA_EXTRAS = "'backprop-ref[cuda12]' or 'backprop-ref[cuda13]', whichever CUDA version nvidia-smi shows"
+
 # name -> (module with `create`, what has to be importable, how to install it)
 BUILT_IN = {
     "numpy": ("backprop_ref.backends.numpy", "numpy", "numpy"),
@@ -16,7 +18,7 @@ BUILT_IN = {
     "python": ("backprop_ref.backends.python", "numpy", "numpy"),
     "torch": ("backprop_ref.backends.torch", "torch", "'backprop-ref[torch]'"),
     "jax": ("backprop_ref.backends.jax", "jax", "'backprop-ref[jax]'"),
-    "cupy": ("backprop_ref.backends.cupy", "cupy", "cupy-cuda12x or cupy-cuda13x, after your driver"),
+    "cupy": ("backprop_ref.backends.cupy", "cupy", CUDA_EXTRAS),
     "array_api_strict": ("backprop_ref.backends.array_api_strict", "array_api_strict", "array-api-strict"),
 }
 ENTRY_POINTS = "backprop_ref.backends"
