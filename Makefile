@@ -11,13 +11,15 @@ extras_verify-full := test
 extras_lint  := check
 extras_types := test check
 extras_wheel := check
-extras_check := test check
+extras_cuda  := $(if $(shell command -v nvcc),,nvrtc)
+extras_check := test check $(extras_cuda)
 extras_bench := bench
+extras_gpu   := test
 EXTRAS := $(sort $(foreach goal,$(MAKECMDGOALS),$(extras_$(goal))))
 
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help demo test long verify-full check lint types wheel bench setup clean
+.PHONY: help demo test long verify-full check lint types wheel cuda gpu bench setup clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' Makefile
@@ -34,7 +36,7 @@ long: setup ## run the classic experiments in full: some minutes
 verify-full: setup ## the pinned runs in full, and every network on every backend: some minutes
 	@$(BIN)/python -m pytest -m long tests/test_identical.py $(ARGS)
 
-check: lint types wheel test ## everything that has to pass: lint, types, wheel, test
+check: lint types wheel cuda test ## everything that has to pass: lint, types, wheel, cuda, test
 
 lint: setup ## ruff
 	@$(BIN)/python -m ruff check --output-format=concise .
@@ -44,6 +46,12 @@ types: setup ## mypy
 
 wheel: setup ## build sdist and wheel into dist/ and look into them
 	@$(BIN)/python ci/check_wheel.py
+
+cuda: setup ## compile the CUDA kernels for every generation of GPUs, without one; NVRTC's wheel is 90 MB
+	@$(BIN)/python ci/cuda.py
+
+gpu: setup ## on a machine with a GPU: the tests with cupy required, then times, into a transcript
+	@ci/gpu.sh $(ARGS)
 
 bench: setup ## time whole steps against rivals, after comparing gradients
 	@$(BIN)/python bench/bench_step.py $(ARGS)

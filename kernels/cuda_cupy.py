@@ -42,7 +42,7 @@ class Kernels:
         self._functions = {name: module.get_function(name) for name in kernels(text)}
 
     def each(self, name, work, *arguments):
-        """Launches a kernel in which each thread computes one of `work` entries or rows, or every so-manieth where a grid cannot hold as many."""
+        """Launches a kernel in which each thread computes one of `work` entries or rows, or as many as a grid needs."""
         self._launch(name, -(-work // THREADS), arguments)
 
     def tiles(self, name, rows, columns, work, *arguments):

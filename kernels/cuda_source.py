@@ -28,8 +28,10 @@ _TYPES = {  # REAL, BITS, prefix of the intrinsics, and how to see a number's bi
     "float64": ("double", "unsigned long long", "d", "__double_as_longlong", "__longlong_as_double"),
     "float32": ("float", "unsigned int", "f", "__float_as_int", "__int_as_float"),
 }
-_SINGLE = ("log2_e ln2_hi ln2_lo sqrt2 exp_top exp_bottom below above lift tiny flat tanh_seam log1p_middle "
-           "log1p_reach magic").split()  # fmt: skip
+_SINGLE = (
+    *("log2_e", "ln2_hi", "ln2_lo", "exp_top", "exp_bottom", "lift", "above"),
+    *("sqrt2", "below", "log1p_middle", "log1p_reach", "flat", "tanh_seam", "tiny", "magic"),
+)
 _POLYNOMIALS = ("exp", "log", "tanh")
 _KERNEL = re.compile(r'extern "C" __global__ void (\w+)\(([^)]*)\)')
 

@@ -75,7 +75,8 @@ static void go_on(unsigned thread)
     if (fibre.alive)
         _longjmp(fibre.here, 1);
     fibre.alive = true;
-    fibre.stack = (char*)std::malloc(STACK);
+    if (!fibre.stack)
+        fibre.stack = (char*)std::malloc(STACK);
     getcontext(&fibre.first);
     fibre.first.uc_stack.ss_sp = fibre.stack;
     fibre.first.uc_stack.ss_size = STACK;

@@ -41,30 +41,26 @@ class CupyBackend:
         self._empty = _adding_by_kernel(cupy, self) if numerics == "reproducible" else cupy.ndarray
 
     def affine_forward(self, a, W, b):
-        n_in, n_out = self._shape("affine_forward", "W", W)
-        pairs = self.checked("affine_forward", a=(a, (None, n_in)), W=(W, (n_in, n_out)), b=(b, (n_out,)))
-        z = self._empty((a.shape[0], n_out), a.dtype)
+        pairs = self.checked("affine_forward", a=(a, "sk"), W=(W, "kj"), b=(b, "j"))
+        z = self._empty((a.shape[0], W.shape[1]), a.dtype)
         pairs.affine_forward(a, W, b, z)
         return z
 
     def affine_backward(self, delta, a):
-        batch, n_in = self._shape("affine_backward", "a", a)
-        pairs = self.checked("affine_backward", delta=(delta, (batch, None)), a=(a, (batch, n_in)))
-        n_out = delta.shape[1]
-        dW, db = self._empty((n_in, n_out), a.dtype), self._empty((n_out,), a.dtype)
+        pairs = self.checked("affine_backward", delta=(delta, "sj"), a=(a, "sk"))
+        dW, db = self._empty((a.shape[1], delta.shape[1]), a.dtype), self._empty(delta.shape[1:], a.dtype)
         pairs.affine_backward(delta, a, dW, db)
         return dW, db
 
     def affine_backward_input(self, delta, W):
-        n_in, n_out = self._shape("affine_backward_input", "W", W)
-        pairs = self.checked("affine_backward_input", delta=(delta, (None, n_out)), W=(W, (n_in, n_out)))
-        da = self._empty((delta.shape[0], n_in), delta.dtype)
+        pairs = self.checked("affine_backward_input", delta=(delta, "sj"), W=(W, "kj"))
+        da = self._empty((delta.shape[0], W.shape[0]), delta.dtype)
         pairs.affine_backward_input(delta, W, da)
         return da
 
     def activation_forward(self, activation, z):
         _known(activation)
-        pairs = self._same("activation_forward", z=z)
+        pairs = self.checked("activation_forward", z=(z, "sj"))
         if activation == "linear":
             return z
         a = self._empty(z.shape, z.dtype)
@@ -73,7 +69,7 @@ class CupyBackend:
 
     def activation_backward(self, activation, z, a, da):
         _known(activation)
-        pairs = self._same("activation_backward", z=z, a=a, da=da)
+        pairs = self.checked("activation_backward", z=(z, "sj"), a=(a, "sj"), da=(da, "sj"))
         if activation == "linear":
             return da
         delta = self._empty(z.shape, z.dtype)
@@ -81,13 +77,13 @@ class CupyBackend:
         return delta
 
     def loss_forward(self, loss, activation, z, a, y, batch=None):
-        pairs = self._same("loss_forward", z=z, a=a, y=y)
+        pairs = self.checked("loss_forward", z=(z, "sj"), a=(a, "sj"), y=(y, "sj"))
         terms, value = self._empty(y.shape, y.dtype), self._empty((), y.dtype)
         pairs.loss_forward(loss, activation, z, a, y, divisor(loss, y, batch), terms, value)
         return value
 
     def loss_backward(self, loss, activation, z, a, y, batch=None):
-        pairs = self._same("loss_backward", z=z, a=a, y=y)
+        pairs = self.checked("loss_backward", z=(z, "sj"), a=(a, "sj"), y=(y, "sj"))
         delta = self._empty(y.shape, y.dtype)
         pairs.loss_backward(loss, activation, z, a, y, divisor(loss, y, batch), delta)
         return delta
@@ -129,42 +125,29 @@ class CupyBackend:
 
         return Trainer(self, network, optimizer, dtype, batch_size, metric) if shards == 1 else None
 
-    def _shape(self, pair, name, array):
-        """The two sizes of a matrix from which those of the others follow."""
-        self.checked(pair, **{name: (array, (None, None))})
-        return array.shape
-
-    def _same(self, pair, **arrays):
-        """`checked`, for matrices of one shape."""
-        first, z = next(iter(arrays.items()))
-        shape = self._shape(pair, first, z)
-        return self.checked(pair, **{name: (array, shape) for name, array in arrays.items()})
-
     def checked(self, pair, **arrays):
-        """The launches for these arrays; refuses what a kernel would misread.
-
-        Each array comes with the shape it has to have, None where any size will do.
-        """
-        first = None
-        for name, (array, shape) in arrays.items():
+        """The launches for these arrays, each with the names of its dimensions; refuses what a kernel would misread."""
+        sizes: dict[str, int] = {}
+        fit = True
+        for name, (array, dimensions) in arrays.items():
             if not isinstance(array, self.xp.ndarray):
                 raise InvalidInput(f"{pair}: {name} is a {type(array).__module__}.{type(array).__name__}, not CuPy's")
-            dtype = array.dtype.name
-            first = first or (name, dtype, array.shape)
-            if dtype not in {"float64", "float32"}:
-                raise InvalidInput(f"{pair}: {name} has dtype {dtype}: only float64 and float32 are computed with")
-            if dtype != first[1]:
-                raise InvalidInput(f"{pair}: {name} has dtype {dtype} and {first[0]} has {first[1]}: one is needed")
-            fits = len(array.shape) == len(shape)
-            if not fits or any(n not in {None, size} for n, size in zip(shape, array.shape, strict=True)):
-                needed = ", ".join("any" if n is None else str(n) for n in shape)
-                raise InvalidInput(f"{pair}: {name} has shape {array.shape} and {first[0]} {first[2]}: ({needed}) fits")
-            if not array.flags.c_contiguous:
-                raise InvalidInput(
-                    f"{pair}: {name} of shape {array.shape} has strides {array.strides} and {first[0]} is "
-                    f"{first[2]}: C-contiguous arrays are needed; pass cupy.ascontiguousarray({name})"
-                )
-        return self.pairs(first[1])
+            fit &= len(array.shape) == len(dimensions)
+            fit &= all(sizes.setdefault(d, n) == n for d, n in zip(dimensions, array.shape, strict=False))
+        if not fit:
+            _refuse(pair, "the shapes do not fit", arrays, lambda array: array.shape)
+        dtypes = {array.dtype.name for array, _ in arrays.values()}
+        if len(dtypes) > 1 or not dtypes <= {"float64", "float32"}:
+            _refuse(pair, "all have to be float64, or all float32", arrays, lambda array: array.dtype)
+        if not all(array.flags.c_contiguous for array, _ in arrays.values()):
+            problem = "C-contiguous arrays are needed (cupy.ascontiguousarray makes them); strides in bytes are"
+            _refuse(pair, problem, arrays, lambda array: array.strides)
+        return self.pairs(dtypes.pop())
+
+
+def _refuse(pair, problem, arrays, seen):
+    listed = ", ".join(f"{name} {seen(array)}" for name, (array, _) in arrays.items())
+    raise InvalidInput(f"{pair}: {problem}: {listed}")
 
 
 def _known(activation):
@@ -177,7 +160,7 @@ def _adding_by_kernel(cupy, backend):
 
     class ExactArray(cupy.ndarray):
         def __add__(self, other):
-            pairs = backend.checked("a sum of shards", x=(self, self.shape), y=(other, self.shape))
+            pairs = backend.checked("a sum of shards", x=(self, "sj"[: self.ndim]), y=(other, "sj"[: self.ndim]))
             total = type(self)(self.shape, self.dtype)
             pairs.add(self, other, total)
             return total
@@ -230,19 +213,16 @@ def _device_count(cupy):
         count, cause = 0, _first_line(error)
     if count:
         return count
-    try:
-        driver = runtime.driverGetVersion()
-    except runtime.CUDARuntimeError:
-        driver = 0
+    driver, own = runtime.driverGetVersion(), runtime.runtimeGetVersion()
     if not driver:
         raise BackendUnavailable(
             f"backend cupy: installed, but no NVIDIA driver ({cause}); install the driver of your GPU, "
             "or use another backend"
         )
-    if driver < runtime.runtimeGetVersion():
+    if driver < own:
         raise BackendUnavailable(
             f"backend cupy: installed, but no device that this CuPy can use ({cause}): the driver is for CUDA "
-            f"{_version(driver)}, CuPy for {_version(runtime.runtimeGetVersion())}; update the driver, or install {CUDA_EXTRAS}"
+            f"{_version(driver)}, CuPy for {_version(own)}; update the driver, or install {CUDA_EXTRAS}"
         )
     raise BackendUnavailable(
         f"backend cupy: installed, with a driver for CUDA {_version(driver)}, but no device ({cause}); look at "
