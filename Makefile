@@ -1,6 +1,8 @@
-# make PYTHON=/path/to/python3 … makes .venv with that Python; make test ARGS="-k name" hands arguments on.
+# make PYTHON=/path/to/python3 … makes .venv with that Python; make test ARGS="-k name" hands arguments on;
+# make gpu CUDA=13 for a driver of CUDA 13.
 PYTHON := $(or $(PYTHON),python3)
 ARGS :=
+CUDA := 12
 BIN := .venv/bin
 
 # The extras of pyproject.toml that the goals need, installed together before the first of them starts.
@@ -14,7 +16,7 @@ extras_wheel := check
 extras_cuda  := $(if $(shell command -v nvcc),,nvrtc)
 extras_check := test check $(extras_cuda)
 extras_bench := bench
-extras_gpu   := test
+extras_gpu   := test cuda$(CUDA)
 EXTRAS := $(sort $(foreach goal,$(MAKECMDGOALS),$(extras_$(goal))))
 
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
@@ -50,7 +52,7 @@ wheel: setup ## build sdist and wheel into dist/ and look into them
 cuda: setup ## compile the CUDA kernels for every generation of GPUs, without one; NVRTC's wheel is 90 MB
 	@$(BIN)/python ci/cuda.py
 
-gpu: setup ## on a machine with a GPU: the tests with cupy required, then times, into a transcript
+gpu: setup ## where there is a GPU: the tests with cupy required, then times, into a transcript
 	@ci/gpu.sh $(ARGS)
 
 bench: setup ## time whole steps against rivals, after comparing gradients

@@ -137,7 +137,7 @@ def zeros(shape, dtype=float):
     return made
 
 
-def array(x, dtype=None, order="C", copy=True):
+def array(x, dtype=None, order="C"):
     assert isinstance(x, np.ndarray | ndarray)
     host = x._host if isinstance(x, ndarray) else x
     made = ndarray(host.shape, dtype or host.dtype)

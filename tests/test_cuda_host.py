@@ -5,6 +5,7 @@ CUDA's compiler and the GPU round as IEEE 754 says; the first use on a GPU check
 """
 
 import functools
+import inspect
 import itertools
 import re
 
@@ -480,3 +481,29 @@ def test_what_does_not_fit_is_told_with_its_size(gpu, monkeypatch):
         with pytest.raises(br.BackendUnavailable, match=message):
             call(network, params, x, y, backend=gpu)
         monkeypatch.setattr(host_cupy.device, "memory", 30_000)
+
+
+def test_the_stand_in_has_the_names_of_cupy():
+    """Where CuPy is installed, with or without a GPU: what the backend calls is there, and takes what it is given."""
+    cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
+    with host_cupy.in_place_of_cupy() as stand_in:
+        names = [name for name in vars(stand_in) if not name.startswith("_") and name != "cuda"]
+        names += [f"cuda.{name}" for name in vars(stand_in.cuda)]
+        inner = ("compiler", "function", "memory", "driver", "runtime", "nvrtc")
+        names += [f"cuda.{part}.{name}" for part in inner for name in vars(getattr(stand_in.cuda, part))]
+    members = [name for name in vars(host_cupy.ndarray) if not name.startswith("_")] + ["__add__"]
+    missing = [name for name in names if not reachable(cupy, name)]
+    missing += [name for name in members if not hasattr(cupy.ndarray, name)]
+    assert not missing
+    assert issubclass(cupy.cuda.memory.OutOfMemoryError, Exception)
+    assert list(inspect.signature(cupy.cuda.compiler.compile_using_nvrtc).parameters)[:4] == list(
+        inspect.signature(host_cupy.compile_using_nvrtc).parameters
+    )
+
+
+def reachable(module, path):
+    try:
+        functools.reduce(getattr, path.split("."), module)
+    except AttributeError:
+        return False
+    return True

@@ -1,5 +1,6 @@
 """The backends by name. A backend is an object; several can live side by side."""
 
+import contextlib
 import functools
 import importlib
 import importlib.util
@@ -158,7 +159,7 @@ def _version(name):
     import importlib.metadata
 
     needed = BUILT_IN[name][1] if name in BUILT_IN else name
-    try:
-        return importlib.metadata.version(needed)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    for distribution in (needed, f"{needed}-cuda12x", f"{needed}-cuda13x"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(distribution)
+    return None

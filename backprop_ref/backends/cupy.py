@@ -90,7 +90,7 @@ class CupyBackend:
 
     def asarray(self, x, dtype, copy=False):
         if isinstance(x, self.xp.ndarray):
-            return self.xp.array(x, dtype=dtype, order="C", copy=copy or None)
+            return self.xp.array(x, dtype=dtype, order="C")
         return self.xp.array(np.ascontiguousarray(x, dtype=dtype))
 
     def to_numpy(self, a):
@@ -158,7 +158,7 @@ def _known(activation):
 def _adding_by_kernel(cupy, backend):
     """CuPy's arrays with a + of our own: shards are added with it, and CuPy's sets subnormal float32 sums to 0."""
 
-    class ExactArray(cupy.ndarray):
+    class ExactArray(cupy.ndarray):  # type: ignore[name-defined]
         def __add__(self, other):
             pairs = backend.checked("a sum of shards", x=(self, "sj"[: self.ndim]), y=(other, "sj"[: self.ndim]))
             total = type(self)(self.shape, self.dtype)
