@@ -476,11 +476,32 @@ def test_what_does_not_fit_is_told_with_its_size(gpu, monkeypatch):
     network = br.Network([3, 5, 2], ["tanh", "softmax"], "ce")
     params, (x, y) = parameters(network), samples(network, 1000)
     monkeypatch.setattr(host_cupy.device, "memory", 30_000)
-    message = r"Out of memory allocating [\d,]+ bytes .*1.07 of 1.07 GB are free .*smaller batch or float32"
+    message = r"Out of memory allocating [\d,]+ bytes .*1.07 of 1.07 GB are free .*float32, a smaller batch"
     for call in (br.value_and_grad, functools.partial(br.train, batch_size=None)):
         with pytest.raises(br.BackendUnavailable, match=message):
             call(network, params, x, y, backend=gpu)
         monkeypatch.setattr(host_cupy.device, "memory", 30_000)
+
+
+def test_machine_code_is_kept_and_found_again(gpu, monkeypatch, tmp_path):
+    """Under a name that changes with the text; where nothing can be kept, it is compiled each time."""
+    compiled = []
+
+    def compile_(text, *_):
+        compiled.append(text)
+        return b"\x7fELF" + text.encode(), None
+
+    with host_cupy.in_place_of_cupy() as cupy:
+        cupy.cuda.compiler.compile_using_nvrtc = compile_
+        monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "kept"))
+        for text in ("one", "two", "one"):
+            assert cuda_cupy._binary(cupy, text) == b"\x7fELF" + text.encode()
+        assert compiled == ["one", "two"]
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "file"))
+        cuda_cupy._binary(cupy, "one")
+    assert compiled == ["one", "two", "one"]
+    assert len(list((tmp_path / "kept").iterdir())) == 2
 
 
 def test_the_stand_in_has_the_names_of_cupy():

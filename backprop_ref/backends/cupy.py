@@ -109,7 +109,8 @@ class CupyBackend:
             free, total = self.xp.cuda.runtime.memGetInfo()
             raise BackendUnavailable(
                 f"backend cupy: {str(error).rstrip('.')}; {free / 1e9:.3g} of {total / 1e9:.3g} GB are free on "
-                f"{self.device}. Use a smaller batch or float32, or end what else fills the GPU (nvidia-smi lists it)"
+                f"{self.device}. Use float32, a smaller batch or fewer samples, or end what else fills the GPU "
+                "(nvidia-smi lists it)"
             ) from None
 
     def pairs(self, dtype):
