@@ -104,6 +104,9 @@ def find_compiler():
         version = re.search(r"release ([\d.]+)", told)
         return partial(by_nvcc, nvcc), f"nvcc {version[1] if version else '?'}"
     library = nvrtc()
+    if library is None and sys.platform == "darwin":
+        print("make cuda: skipped: there is no CUDA compiler for macOS")
+        sys.exit()
     if library is None:
         sys.exit("make cuda: neither nvcc nor NVRTC: pip install nvidia-cuda-nvrtc-cu12")
     major, minor = ctypes.c_int(), ctypes.c_int()

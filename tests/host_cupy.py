@@ -251,7 +251,7 @@ def build(text):
     """The path of the shared library made of a source text; kept until this process ends."""
     compiler = shutil.which("c++") or shutil.which("g++")
     if compiler is None:
-        raise BackendUnavailable(f"{NAME}: no C++ compiler, which the emulation is compiled by; install g++")
+        raise BackendUnavailable(f"{NAME}: no C++ compiler to build the kernels with; install g++")
     source = host_source(text)
     folder = tempfile.mkdtemp(prefix="backprop_ref-host-cuda-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

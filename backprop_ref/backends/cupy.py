@@ -170,15 +170,14 @@ def _adding_by_kernel(cupy, backend):
 
 
 def create(arithmetic, device, threads):
-    """The backend for a device: cuda, cuda:0, cuda:1, …"""
+    """The backend for a device, cuda, cuda:0, cuda:1, …, after a first computation on it."""
     import cupy
 
     number = _number(cupy, device)
     try:
         backend = CupyBackend(cupy, arithmetic.numerics, number)
         with backend.scope():
-            cupy.zeros(1)
-            backend.synchronize()
+            backend.to_numpy(backend.activation_forward("tanh", backend.asarray([[0.0]], "float64")))
             if arithmetic.numerics == "reproducible":
                 _check_bits(backend)
     except BackendUnavailable:
