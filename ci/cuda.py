@@ -40,8 +40,9 @@ def main():
     compiler, name = find_compiler()
     modes = list(product(DTYPES, (False, True), CAPABILITIES))
     texts = [cuda_source.source(dtype, fast) for dtype, fast, _ in modes]
+    options = [cuda_source.OPTIONS[fast] for _, fast, _ in modes]
     with ThreadPoolExecutor(2) as pool:
-        made = dict(zip(modes, pool.map(compiler, texts, (mode[2] for mode in modes)), strict=True))
+        made = dict(zip(modes, pool.map(compiler, texts, options, (mode[2] for mode in modes)), strict=True))
     problems = []
     for (mode, compiled), text in zip(made.items(), texts, strict=True):
         where = f"{mode[0]}, {'fast' if mode[1] else 'reproducible'}, compute capability {mode[2]}"
@@ -97,7 +98,7 @@ def table(made):
 
 
 def find_compiler():
-    """A function (text, capability) -> `Compiled`, and its name."""
+    """A function (text, options, capability) -> `Compiled`, and its name."""
     nvcc = shutil.which("nvcc")
     if nvcc:
         told = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=False).stdout
@@ -114,11 +115,11 @@ def find_compiler():
     return partial(by_nvrtc, library), f"NVRTC {major.value}.{minor.value}"
 
 
-def by_nvcc(nvcc, text, capability):
+def by_nvcc(nvcc, text, options, capability):
     """nvcc's PTX, and what it and ptxas have to say."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "kernels.cu").write_text(text, encoding="utf-8")
-        command = [nvcc, "-std=c++17", f"-arch=sm_{capability}", *cuda_source.OPTIONS, "-Xptxas", "-v", "--keep"]
+        command = [nvcc, "-std=c++17", f"-arch=sm_{capability}", *options, "-Xptxas", "-v", "--keep"]
         done = subprocess.run(
             [*command, "-cubin", "kernels.cu"], cwd=folder, capture_output=True, text=True, check=False
         )
@@ -136,11 +137,11 @@ def nvrtc():
     return None
 
 
-def by_nvrtc(library, text, capability):
+def by_nvrtc(library, text, options, capability):
     """NVRTC's PTX, and its log."""
     program, size = ctypes.c_void_p(), ctypes.c_size_t()
     library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernels.cu", 0, None, None)
-    options = [*cuda_source.OPTIONS, "-std=c++17", f"--gpu-architecture=sm_{capability}", "--ptxas-options=-v"]
+    options = [*options, "-std=c++17", f"--gpu-architecture=sm_{capability}", "--ptxas-options=-v"]
     given = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
     failed = library.nvrtcCompileProgram(program, len(options), given) != 0
     texts = []

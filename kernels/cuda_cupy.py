@@ -38,7 +38,7 @@ class Kernels:
         self.real = np.dtype(dtype).type
         # CuPy's own RawModule appends -ftz=true to the options, which sets subnormal float32 numbers to 0.
         module = cupy.cuda.function.Module()
-        module.load(_binary(cupy, text))
+        module.load(_binary(cupy, text, OPTIONS[fast]))
         self._functions = {name: module.get_function(name) for name in kernels(text)}
 
     def each(self, name, work, *arguments):
@@ -62,14 +62,14 @@ class Kernels:
         function((min(blocks, MOST_BLOCKS), 1, 1), (THREADS, 1, 1), packed)
 
 
-def _binary(cupy, text):
+def _binary(cupy, text, options):
     """The machine code of a source text, compiled by NVRTC, or found where CuPy keeps what it has compiled."""
     version = cupy.cuda.nvrtc.getVersion()
-    made_from = repr((text, OPTIONS, cupy.cuda.Device().compute_capability, version, cupy.__version__))
+    made_from = repr((text, options, cupy.cuda.Device().compute_capability, version, cupy.__version__))
     kept = cache_folder() / f"backprop_ref-{hashlib.sha256(made_from.encode()).hexdigest()}.cubin"
     if kept.is_file():
         return kept.read_bytes()
-    binary, _ = cupy.cuda.compiler.compile_using_nvrtc(text, OPTIONS, None, "backprop_ref.cu")
+    binary, _ = cupy.cuda.compiler.compile_using_nvrtc(text, options, None, "backprop_ref.cu")
     if not binary.startswith(b"\x7fELF"):  # PTX, for a GPU that NVRTC does not know: the driver goes on with it
         return binary
     with contextlib.suppress(OSError):  # where nothing can be kept, every process compiles for itself

@@ -1,7 +1,7 @@
 """The CUDA C kernels of ``cuda/`` as one source text for one dtype, with the constants of ``elementary.py``.
 
 Whoever compiles the text (NVRTC on the user's machine, nvcc or NVRTC in the checks, a C++ compiler for the emulation
-in the tests) is to pass `OPTIONS` or their like: nothing fused, nothing flushed to zero.
+in the tests) is to pass the `OPTIONS` or their like.
 """
 
 import re
@@ -14,7 +14,8 @@ import numpy as np
 from .elementary import _CONSTANTS, _FORMAT
 from .neuron_loops import LEAKY_SLOPE
 
-OPTIONS = ("--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true")
+OPTIONS = {True: (), False: ("--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true")}
+"""For the compiler, by whether the kernels are the fast ones: else nothing is fused, nothing flushed to zero."""
 
 THREADS = 256
 """In every block: each kernel is launched with so many."""

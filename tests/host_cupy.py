@@ -276,7 +276,7 @@ edit = None
 
 
 def compile_using_nvrtc(source, options=(), arch=None, filename="kern.cu"):
-    assert options == cuda_source.OPTIONS
+    assert options == cuda_source.OPTIONS["#define FAST" in source]
     return source.encode(), None
 
 

@@ -57,4 +57,5 @@ def test_a_planted_fused_multiply_add_is_found(check):
     text = cuda_source.source("float64")
     planted = text.replace("rate * g_i[i];", "real{fma(rate.value, g_i[i].value, 0.0)};", 1)
     assert planted != text
-    assert any("fma.rn.f64" in problem for problem in check.wrong(compiler(planted, "80"), False, set()))
+    compiled = compiler(planted, cuda_source.OPTIONS[False], "80")
+    assert any("fma.rn.f64" in problem for problem in check.wrong(compiled, False, set()))

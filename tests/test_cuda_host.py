@@ -496,11 +496,11 @@ def test_machine_code_is_kept_and_found_again(gpu, monkeypatch, tmp_path):
         cupy.cuda.compiler.compile_using_nvrtc = compile_
         monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "kept"))
         for text in ("one", "two", "one"):
-            assert cuda_cupy._binary(cupy, text) == b"\x7fELF" + text.encode()
+            assert cuda_cupy._binary(cupy, text, ()) == b"\x7fELF" + text.encode()
         assert compiled == ["one", "two"]
         (tmp_path / "file").touch()
         monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "file"))
-        cuda_cupy._binary(cupy, "one")
+        cuda_cupy._binary(cupy, "one", ())
     assert compiled == ["one", "two", "one"]
     assert len(list((tmp_path / "kept").iterdir())) == 2
 
