@@ -45,10 +45,12 @@ class Kernels:
         """Launches a kernel in which each thread computes one of `work` entries or rows, or as many as a grid needs."""
         self._launch(name, -(-work // THREADS), arguments)
 
-    def tiles(self, name, rows, columns, work, *arguments):
+    def tiles(self, name, rows, columns, *arguments):
         """Launches a product with so many rows and columns: version 1 entry by entry, version 2 tile by tile."""
-        tiled = -(-rows // TILE) * -(-columns // TILE)
-        self._launch(name, -(-work // THREADS) if VERSIONS[name] == 1 else tiled, arguments)
+        if VERSIONS[name] == 1:
+            self.each(name, rows * columns, *arguments)
+        else:
+            self._launch(name, -(-rows // TILE) * -(-columns // TILE), arguments)
 
     def _launch(self, name, blocks, arguments):
         """Arguments are arrays, Python floats for real numbers and Python ints for whole ones."""

@@ -206,7 +206,7 @@ def test_no_grid_is_larger_than_cuda_allows(gpu, monkeypatch, version):
     fake = dict.fromkeys(names, lambda grid, block, arguments: grids.append(grid))
     monkeypatch.setattr(kernels, "_functions", fake)
     for rows, columns in ((65536 * 16, 65536 * 16), (2**40, 3), (3, 2**40), (1, 1), (17, 1), (0, 5)):
-        kernels.tiles("affine_forward", rows, columns, rows * columns)
+        kernels.tiles("affine_forward", rows, columns)
         kernels.each("tanh_forward", rows * columns)
     assert all(1 <= blocks <= 2**31 - 1 and rest == [1, 1] for blocks, *rest in grids)
     assert grids[0][0] == grids[1][0] == 2**31 - 1

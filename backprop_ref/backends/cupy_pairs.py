@@ -75,18 +75,16 @@ class ReproduciblePairs(FastPairs):
 
     def affine_forward(self, a, W, b, z):
         (batch, n_in), (_, n_out) = a.shape, W.shape
-        sizes = batch, n_in, n_out
-        self.kernels.tiles("affine_forward", batch, n_out, batch * n_out, a, W, b, z, *sizes)
+        self.kernels.tiles("affine_forward", batch, n_out, a, W, b, z, batch, n_in, n_out)
 
     def affine_backward(self, delta, a, dW, db):
         (batch, n_in), (_, n_out) = a.shape, delta.shape
-        self.kernels.tiles("affine_backward", n_in, n_out, n_in * n_out, delta, a, dW, batch, n_in, n_out)
+        self.kernels.tiles("affine_backward", n_in, n_out, delta, a, dW, batch, n_in, n_out)
         self.kernels.each("affine_backward_bias", n_out, delta, db, batch, n_out)
 
     def affine_backward_input(self, delta, W, da):
         (batch, n_out), (n_in, _) = delta.shape, W.shape
-        sizes = batch, n_in, n_out
-        self.kernels.tiles("affine_backward_input", batch, n_in, batch * n_in, delta, W, da, *sizes)
+        self.kernels.tiles("affine_backward_input", batch, n_in, delta, W, da, batch, n_in, n_out)
 
     def mean(self, terms, n, loss):
         self.kernels.each("ordered_mean", 1, terms, n, loss, terms.size)
