@@ -46,11 +46,16 @@ class NumbaBackend(LoopsBackend):
         """With W laid out column by column, as the innermost loop goes through it."""
         return super().affine_backward_input(delta, np.asfortranarray(W))
 
-    def trainer(self, network, optimizer, dtype, batch_size, shards, metric, steps_ahead=None):
+    def trainer(
+        self, network, optimizer, dtype, batch_size, shards, metric, steps_ahead=None, *, specialize="auto"
+    ):
         """Whole epochs, compiled; see `numba_trainer.create`."""
         from backprop_ref.backends import numba_trainer
 
-        made = numba_trainer.create(network, optimizer, dtype, batch_size, shards, metric, self.threads, steps_ahead)
+        made = numba_trainer.create(
+            *(network, optimizer, dtype, batch_size, shards, metric, self.threads, steps_ahead, specialize),
+            numerics=self.numerics,
+        )
         if made is not None and made.shared and self.numerics == "reproducible":
             with POOL:
                 check_workers(dtype, made.plan.workers)
