@@ -31,7 +31,8 @@ def bench(quick, backends, dtype, threads, scaling, out, png, as_json):
             raise unknown("dtype", each, CHOICES["dtype"])
     if png:
         bench_page.check_images()
-    makers = backend_makers(chosen, threads=threads)
+    # compiling programs for small networks takes longer than all else that is quick
+    makers = backend_makers(chosen, threads, **({"steps_ahead": 0} if quick else {}))
     make = Plan.quickly if quick else Plan
     options = {"dtypes": dtypes[:1] if quick else dtypes, "threads": threads}
     plan = make(makers, **options, scaling=[name for name in makers if scaling and name.endswith("fast")])

@@ -2,11 +2,12 @@
 
 import time
 from dataclasses import dataclass, field
+from functools import partial
 
 from backprop_ref.backends import names
 from backprop_ref.errors import BackpropRefError
 from backprop_ref.experiments.bench_check import Checks, LeftOut
-from backprop_ref.experiments.bench_contestants import Limit, OnBackend, backend_of
+from backprop_ref.experiments.bench_contestants import STEPS_AHEAD, Limit, OnBackend, backend_of
 from backprop_ref.experiments.bench_ladder import LADDER, QUICK, Task, fitted_exponent, rung_of, scaling_tasks
 from backprop_ref.experiments.bench_machine import machine, memory_bandwidth
 from backprop_ref.experiments.bench_timing import in_turn, ratio, spread, warmed_up
@@ -16,6 +17,7 @@ FORMAT = "backprop_ref-bench-1"
 # array_api_strict is there to find mistakes; the loops of python are the same under either numerics
 NOT_BY_DEFAULT = {("array_api_strict", "fast"), ("array_api_strict", "reproducible"), ("python", "fast")}
 LIMITS = ("products", "update")
+NUMERICS = ("fast", "reproducible")
 
 
 @dataclass
@@ -52,8 +54,8 @@ class Plan:
         return cls(makers, rungs=list(QUICK), rounds=3, round_seconds=0.01, quick=True, **options)
 
 
-def backend_makers(chosen=None, numerics=("fast", "reproducible"), threads=None):
-    """Makers of contestants for backends.
+def backend_makers(chosen=None, threads=None, steps_ahead=STEPS_AHEAD):
+    """Makers of contestants for backends, under either numerics.
 
     Parameters
     ----------
@@ -62,7 +64,7 @@ def backend_makers(chosen=None, numerics=("fast", "reproducible"), threads=None)
     """
     makers = {}
     for name in chosen or names():
-        kinds = [kind for kind in numerics if chosen or (name, kind) not in NOT_BY_DEFAULT]
+        kinds = [kind for kind in NUMERICS if chosen or (name, kind) not in NOT_BY_DEFAULT]
         usable = 0
         for kind in kinds:
             try:
@@ -71,10 +73,14 @@ def backend_makers(chosen=None, numerics=("fast", "reproducible"), threads=None)
                 problem = error
                 continue
             usable += 1
-            makers[f"{name} {kind}"] = lambda task, backend=backend: OnBackend(task, backend)
+            makers[f"{name} {kind}"] = partial(_on, backend, steps_ahead)
         if chosen and not usable:
             raise problem
     return makers
+
+
+def _on(backend, steps_ahead, task):
+    return OnBackend(task, backend, steps_ahead)
 
 
 def run(plan, progress=None):

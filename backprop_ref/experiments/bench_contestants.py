@@ -21,7 +21,6 @@ from backprop_ref.random import Stream
 from backprop_ref.training import PairsTrainer
 
 STEPS_AHEAD = 10**9
-"""What trainers are told of the work to come: so much that a program of its own repays for every small network."""
 LONGEST_CHECK_SECONDS = 60.0
 EMULATED = "host emulation"
 
@@ -36,11 +35,13 @@ class OnBackend:
     ----------
     task : Task
     backend : Backend
+    steps_ahead : int
+        What its trainer is told of the work to come; of much, and a small network gets a program of its own.
     """
 
     kind = "backend"
 
-    def __init__(self, task, backend):
+    def __init__(self, task, backend, steps_ahead=STEPS_AHEAD):
         refuse_emulation(backend)
         self.task, self.backend, self.steps = task, backend, task.batches
         self.name, self.numerics = f"{backend.name} {backend.numerics}", backend.numerics
@@ -50,7 +51,7 @@ class OnBackend:
         network, optimizer, dtype = task.network, SGD(LEARNING_RATE), task.dtype
         asked = (network, optimizer, dtype, task.batch, 1, task.metric)
         with backend.scope():
-            trainer = offer and offer(*asked, STEPS_AHEAD)
+            trainer = offer and offer(*asked, steps_ahead)
         self.trainer = trainer or PairsTrainer(backend, network, optimizer, task.batch, 1, task.metric)
         self.compile_seconds = getattr(trainer, "compile_seconds", 0.0)
         self._orders = np.empty((0, len(task.data[0])), np.int64)
