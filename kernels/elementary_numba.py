@@ -58,6 +58,8 @@ def compiled(function, names, label, sources=(), **options):
     files = (function.__code__.co_filename, *_SOURCES, *map(str, sources))
     copy = _renamed(function, names, f"{label}_{_fingerprint(files)}_{function.__name__}")
     options = {"cache": True, **OPTIONS, **options}
+    if "inline" in options or "forceinline" in options:  # compiled code alone calls it, and not through a wrapper
+        options |= {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
     try:
         return numba.njit(**options)(copy)
     except RuntimeError:  # there is no folder to keep anything in
