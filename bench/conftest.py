@@ -75,7 +75,7 @@ def timed(benchmark, request):
     for the clock.
     """
 
-    def time(function, *arguments, backend=None, setup=None, scope=contextlib.nullcontext, **notes):
+    def time(function, *arguments, backend=None, setup=None, scope=contextlib.nullcontext, **notes):  # noqa: F811
         if backend is not None:
             refuse_emulation(backend)
             notes |= {"backend": backend.name, "numerics": backend.numerics, "device": backend.device}

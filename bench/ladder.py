@@ -1,6 +1,6 @@
 """Backends, peers and limits on every rung of the ladder, in one run; what `make bench` shows.
 
-    python bench/ladder.py [RUNG ...] [--threads 2] [--dtype float32] [--rounds 9] [--out FOLDER] [--without torch.compile]
+    python bench/ladder.py [RUNG ...] [--threads 2] [--dtype float32] [--rounds 9] [--out FOLDER]
     python bench/ladder.py xor start     # against a beginner's program; from launch to the first step
 
 Everybody's first step is compared with the definition before anything is timed. In each round everybody runs once, in

@@ -128,10 +128,9 @@ def _timed(plan, task, makers, result, limits=LIMITS):
     ready |= {name: Limit(task, name) for name in limits}
     cases |= {name: _case(task, contestant, name) for name, contestant in ready.items() if name in limits}
     epochs = {name: warmed_up(contestant, plan.round_seconds) for name, contestant in ready.items()}
-    rounds = []
+    rounds: list[dict[str, float]] = []
     try:
-        for seconds in in_turn(ready, epochs, plan.rounds):
-            rounds.append(seconds)
+        in_turn(ready, epochs, plan.rounds, rounds)
     except KeyboardInterrupt:
         result["cases"] += _with_times(cases, ready, epochs, rounds)
         raise

@@ -18,7 +18,7 @@ EXACT, WITHIN_BOUND = "EXACT", "WITHIN BOUND"
 CHECKED_RATE = 1.0
 """Learning rate of the step that is checked: one that is not small beside the rounding of the parameters."""
 SAME_WAY = 0.1
-"""Rounding grows from step to step, so that a whole epoch has no useful bound; but a step left out shows beyond this."""
+"""Rounding grows from step to step, so an epoch has no useful bound; but a step left out shows beyond this."""
 LONGEST_STEP_SECONDS = 0.5
 
 
@@ -88,7 +88,7 @@ class Truth:
             entry = int(np.argmin(inside))
             raise WrongGradient(
                 f"{_where(self.params.sizes, entry)} is {found[entry]!r}, {apart[entry]:.3g} from {centre[entry]!r}: "
-                f"rounding explains {allowed[entry]:.3g} ({np.count_nonzero(~inside)} of {len(found)} entries are wrong)"
+                f"rounding explains {allowed[entry]:.3g} ({np.count_nonzero(~inside)} of {len(found)} entries wrong)"
             )
         if numerics == "reproducible":
             raise WrongGradient("inside the rounding bound, but not the bits of the reproducible arithmetic")

@@ -76,19 +76,20 @@ class OnBackend:
         self.slots = SGD(learning_rate).init(self.params.flat)
 
     def run(self, epochs):
-        self._train(*self.task.data, self._orders_of(epochs))
+        self._train(self.task.data, self._orders_of(epochs))
         self.backend.synchronize()
 
     def first_step(self, learning_rate):
         self.restart(learning_rate)
         with self.scope():
-            self._train(*self.task.first_batch, np.arange(self.task.batch)[None, :])
+            self._train(self.task.first_batch, np.arange(self.task.batch)[None, :])
         return self.parameters()
 
     def parameters(self):
         return self.params
 
-    def _train(self, x, y, orders):
+    def _train(self, data, orders):
+        x, y = data
         self.trainer.run(self.params, self.slots, x, y, orders, [self.learning_rate] * len(orders))
 
     def _orders_of(self, epochs):

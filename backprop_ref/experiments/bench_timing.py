@@ -47,14 +47,17 @@ def warmed_up(contestant, round_seconds):
     return epochs
 
 
-def in_turn(contestants, epochs, rounds, seed=1):
-    """Yields, round by round, a dict of name to seconds per step; each round in an order of its own.
+def in_turn(contestants, epochs, rounds, done, seed=1):
+    """Appends to `done`, for each round, a dict of name to seconds per step; each round in an order of its own.
 
     Parameters
     ----------
     contestants : dict of name to contestant
     epochs : dict of name to int
         How many each runs in a round.
+    rounds : int
+    done : list
+        Keeps the rounds that are complete should Ctrl-C come.
     """
     stream, names = Stream(seed, "check"), list(contestants)
     for _ in range(rounds):
@@ -62,7 +65,7 @@ def in_turn(contestants, epochs, rounds, seed=1):
         for place in stream.permutation(len(names)):
             name = names[place]
             seconds[name] = timed(contestants[name], epochs[name]) / (epochs[name] * contestants[name].steps)
-        yield {name: seconds[name] for name in names}
+        done.append({name: seconds[name] for name in names})
 
 
 def ratio(rounds, ours, theirs):

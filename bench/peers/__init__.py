@@ -1,7 +1,7 @@
 """What people would use instead: peers of the backends, on the same tasks, as contestants of `bench_contestants`.
 
-A peer is a class called with a `Task`; it raises `LeftOut` for one that it cannot do. Each gets its batches as slices of
-arrays in its own memory, gathers nothing, and keeps the loss of each batch, as training does.
+A peer is a class called with a `Task`; it raises `LeftOut` for one that it cannot do. Each gets its batches as slices
+of arrays in its own memory, gathers nothing, and keeps the loss of each batch, as training does.
 """
 
 import contextlib

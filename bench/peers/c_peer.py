@@ -8,9 +8,9 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from peers import Peer
 
 from backprop_ref.experiments.bench_check import LeftOut
+from peers import Peer
 
 SOURCE = Path(__file__).parent.parent / "step_c.c"
 FLAGS = ("-O3", "-march=native", "-shared", "-fPIC")

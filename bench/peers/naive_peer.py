@@ -1,9 +1,9 @@
 """A training step in NumPy as people write it from a textbook."""
 
 import numpy as np
-from peers import Peer
 
 from backprop_ref.backends.numpy import blas_threads
+from peers import Peer
 
 
 def sigmoid(z):

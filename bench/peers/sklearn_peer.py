@@ -2,12 +2,12 @@
 
 import warnings
 
-from peers import Peer
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
 from backprop_ref.backends.numpy import blas_threads
 from backprop_ref.experiments.bench_check import LeftOut
+from peers import Peer
 
 ACTIVATION = {"sigmoid": "logistic", "tanh": "tanh", "relu": "relu"}
 

@@ -1,13 +1,16 @@
 """PyTorch with its autograd and its optimizer, one operation at a time and compiled."""
 
 import contextlib
+import logging
 
 import numpy as np
 import torch
-from peers import Peer
 from torch.nn import functional
 
 from backprop_ref.experiments.bench_check import LeftOut
+from peers import Peer
+
+logging.getLogger("torch").setLevel(logging.ERROR)
 
 LAYERS = {"sigmoid": torch.nn.Sigmoid, "tanh": torch.nn.Tanh, "relu": torch.nn.ReLU}
 
