@@ -1,6 +1,6 @@
 """Writes the README's table of benchmarks, between its markers, from what ``bench/ladder.py --out FOLDER`` measured.
 
-``python ci/readme_table.py FOLDER/bench.json`` replaces the table; with ``--check`` it only says whether it would change.
+``python ci/readme_table.py FOLDER/bench.json`` replaces the table; ``--check`` only says whether it would change.
 """
 
 import json

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,7 +23,7 @@ from backprop_ref.backends.numpy import NumpyBackend
 from backprop_ref.cli import run as command_line
 from backprop_ref.experiments import bench, bench_check
 from backprop_ref.experiments.bench_check import EXACT, WITHIN_BOUND, Checks, LeftOut, Truth, WrongGradient
-from backprop_ref.experiments.bench_contestants import Limit, OnBackend
+from backprop_ref.experiments.bench_contestants import OnBackend
 from backprop_ref.experiments.bench_ladder import LADDER, Task, fitted_exponent
 from backprop_ref.experiments.bench_machine import machine
 from backprop_ref.experiments.bench_timing import in_turn, spread
@@ -45,6 +46,7 @@ class Wrong(NumpyBackend):
     """NumPy with a gradient that is off by a factor, in one pair."""
 
     name = "wrong"
+    trainer = None
     factor = 1.0 + 1e-6
 
     def affine_backward(self, delta, a):
@@ -56,6 +58,7 @@ class Slow(NumpyBackend):
     """NumPy in which a step takes a while."""
 
     name = "slow"
+    trainer = None
 
     def loss_backward(self, *arguments):
         time.sleep(bench_check.LONGEST_STEP_SECONDS)
@@ -69,29 +72,35 @@ class Halting(OnBackend):
         self._train(self.task.first_batch, np.arange(self.task.batch)[None, :])
 
 
+@cache
+def checks_of(rung, dtype):
+    return Checks(Task(LADDER[rung], dtype, threads=1))
+
+
 def made(kind, task):
     return OnBackend(task, kind(np, Fast(np)), steps_ahead=0)
 
 
 def plan(makers, **options):
-    return bench.Plan(makers, **{"rungs": SMALL, "rounds": 3, "round_seconds": 0.001, **options})
+    return bench.Plan(makers, **{"rungs": SMALL, "rounds": 3, "round_seconds": 0.001, "threads": 1, **options})
 
 
 @pytest.fixture(scope="module")
 def result():
     """A short run on NumPy, with what was left out, and a scaling."""
-    makers = bench.backend_makers(["numpy"]) | {"wrong": lambda task: made(Wrong, task)}
+    makers = bench.backend_makers(["numpy"], threads=1) | {"wrong": lambda task: made(Wrong, task)}
     return bench.run(plan(makers, dtypes=["float64", "float32"], scaling=["numpy fast"], quick=True))
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("rung", [*SMALL, "2-5-1", "20-128-64-32-3"])
+@pytest.mark.parametrize("rung", [*SMALL, "20-128-64-32-3"])
 def test_every_backend_passes_its_checks(backend, rung, dtype):
-    task = Task(LADDER[rung], dtype)
+    checks = checks_of(rung, dtype)
+    task = checks.task
     if task.rung.multiplications > 10**5 and backend.name in {"python", "array_api_strict"}:
         pytest.skip("slow, and tried on the smaller ones")
     with contextlib.suppress(LeftOut):
-        verdict = Checks(task).verdict(OnBackend(task, backend, steps_ahead=0))
+        verdict = checks.verdict(OnBackend(task, backend, steps_ahead=0))
         assert verdict == EXACT or (verdict == WITHIN_BOUND and backend.numerics == "fast")
 
 
@@ -105,12 +114,12 @@ def test_a_wrong_gradient_is_refused_and_never_timed(result):
 
 @pytest.mark.parametrize("factor", [0.0, -1.0, 0.5, 2.0, np.nan])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("rung", ["2-4-1", "8-3-8", "2-5-1", "64-128-10"])
+@pytest.mark.parametrize("rung", ["2-4-1", "2-5-1", "64-128-10"])
 def test_gross_errors_are_found_on_every_rung_in_either_precision(rung, dtype, factor, monkeypatch):
     monkeypatch.setattr(Wrong, "factor", factor)
-    task = Task(LADDER[rung], dtype)
+    checks = checks_of(rung, dtype)
     with pytest.raises(WrongGradient):
-        Checks(task).verdict(made(Wrong, task))
+        checks.verdict(made(Wrong, checks.task))
 
 
 def test_reproducible_numerics_need_the_bits():
@@ -137,9 +146,9 @@ def test_an_entry_that_is_wrong_is_named():
 
 
 def test_steps_that_are_left_out_show():
-    task = Task(LADDER["2-4-1"], "float64")
+    checks = checks_of("2-4-1", "float64")
     with pytest.raises(WrongGradient, match="epoch leads elsewhere"):
-        Checks(task).verdict(Halting(task, br.get_backend("numpy")))
+        checks.verdict(Halting(checks.task, br.get_backend("numpy")))
 
 
 def test_who_is_slow_is_left_out_with_the_reason():
@@ -228,19 +237,18 @@ def test_everybody_runs_once_a_round_in_changing_order():
 
 
 def test_ctrl_c_keeps_the_rounds_that_are_done(monkeypatch):
-    runs = []
-    usual = Limit.run
+    rounds, usual = [], bench.in_turn
 
-    def run(self, epochs):
-        runs.append(self.task.rung.name)
-        if self.task.rung.name == SMALL[1] and runs.count(SMALL[1]) > 60:
+    def in_turn(contestants, epochs, count, done):
+        usual(contestants, epochs, 2, done)
+        rounds.append(done)
+        if len(rounds) == 2:
             raise KeyboardInterrupt
-        usual(self, epochs)
 
-    monkeypatch.setattr(Limit, "run", run)
-    found = bench.run(plan(bench.backend_makers(["numpy"]), rounds=10**6 if len(runs) else 40))
+    monkeypatch.setattr(bench, "in_turn", in_turn)
+    found = bench.run(plan(bench.backend_makers(["numpy"], threads=1)))
     assert found["interrupted"]
-    assert {case["rung"] for case in found["cases"] if case["step_seconds"]} >= {SMALL[0]}
+    assert {case["rung"] for case in found["cases"] if len(case["rounds"]) == 2} == set(SMALL)
     assert bench_page.page(found)
 
 
@@ -266,8 +274,8 @@ def test_figures_show_what_was_measured(result):
 def quick(tmp_path_factory):
     """The folder that `bench --quick` wrote, what it printed, and how long it took."""
     folder = tmp_path_factory.mktemp("quick") / "out"
-    command = [*PROGRAM, "bench", "--quick", "--backends", "numpy", "--no-scaling", "--out", str(folder), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    command = [*PROGRAM, "bench", "--quick", "--backends", "numpy", "--threads", "1", "--no-scaling", "--json"]
+    done = subprocess.run([*command, "--out", str(folder)], capture_output=True, text=True, check=True)
     return SimpleNamespace(folder=folder, printed=done.stdout, errors=done.stderr)
 
 
@@ -276,7 +284,7 @@ def test_quick_writes_json_csv_and_html(quick):
     written = json.loads((quick.folder / "bench.json").read_text())
     assert json.loads(quick.printed) == written and not quick.errors
     assert {case["dtype"] for case in written["cases"]} == {"float64"}
-    rows = list(csv.DictReader((quick.folder / "bench.csv").open()))
+    rows = list(csv.DictReader((quick.folder / "bench.csv").read_text().splitlines()))
     assert [row["name"] for row in rows] == [case["name"] for case in written["cases"]]
     assert float(rows[0]["step_seconds_median"]) == written["cases"][0]["step_seconds"]["median"]
 
