@@ -48,7 +48,7 @@ def relu(z, room):
 
 
 def relu_backward(a, da, room):
-    np.copyto(da, 0, where=np.less_equal(a, 0))
+    da *= a > 0
 
 
 def leaky_relu(z, room):
@@ -138,9 +138,9 @@ TOGETHER = {
 }
 
 
-def squared_error(activation, z, y, n, delta, room):
+def squared_error(rule, z, y, n, delta, room):
     """The loss; z becomes a, and `delta` delta."""
-    forward, backward = ACTIVATION[activation]
+    forward, backward = rule
     forward(z, room)
     np.subtract(z, y, out=delta)
     loss = np.vdot(delta, delta) / n
@@ -154,7 +154,7 @@ class Rows:
 
     Attributes
     ----------
-    a : list of arrays of shape (m, width)
+    a, a_T : lists of arrays of shape (m, width), and their transposes
         x, and of each layer z, then a.
     delta, room : lists of arrays of shape (m, n_out), one for each layer
         Neighbouring layers have deltas in different memory; all rooms are one.
@@ -164,6 +164,7 @@ class Rows:
     def __init__(self, trainer, m):
         widths = trainer.network.sizes
         self.a = [_cut(buffer, m, width) for buffer, width in zip(trainer.a, widths, strict=True)]
+        self.a_T = [a.T for a in self.a]
         self.room = [_cut(trainer.room, m, n_out) for n_out in widths[1:]]
         self.delta = [_cut(trainer.deltas[layer % 2], m, n_out) for layer, n_out in enumerate(widths[1:])]
         self.y, self.ones = _cut(trainer.y, m, widths[-1]), trainer.ones[:m]
@@ -181,6 +182,7 @@ class Trainer:
         self.network, self.optimizer, self.dtype, self.metric = network, optimizer, np.dtype(dtype), metric
         self.batch_size, self.shards = batch_size, shards
         self.measures = 1 if metric == "accuracy" else network.sizes[-1]
+        self.rules = [ACTIVATION[name] for name in network.activations]
         self.together = TOGETHER.get((network.loss, network.activations[-1]))
         m, n_flat = -(-batch_size // shards), network.n_parameters
         self.a = [np.empty(m * width, dtype) for width in network.sizes]
@@ -217,38 +219,38 @@ class Trainer:
             part = rows[start : start + small + (shard < larger)]
             start += len(part)
             b = self._rows.get(len(part)) or self._rows.setdefault(len(part), Rows(self, len(part)))
-            np.take(x, part, axis=0, out=b.a[0], mode="clip")
-            np.take(y, part, axis=0, out=b.y, mode="clip")
+            x.take(part, 0, b.a[0], "clip")
+            y.take(part, 0, b.y, "clip")
             loss += self.value_and_grad(params, b, n, whole if whole is None else whole[part], self.grads[shard > 0])
             if shard > 0:
                 self.grads[0].flat += self.grads[1].flat
             if self.metric == "accuracy":
                 measure += count_correct(b.a[-1], b.y)
             else:
-                difference = np.subtract(b.a[-1], b.y, dtype=np.float64)
-                measure += np.einsum("sj,sj->j", difference, difference)
+                difference = np.subtract(b.a[-1], b.y, out=b.room[-1])
+                measure += b.ones.dot(np.multiply(difference, difference, out=difference))
         return float(loss)
 
     def value_and_grad(self, params, b, n, whole, grads):
         """The loss of gathered rows, n being the whole batch's; fills `grads`."""
-        activations, last = self.network.activations, self.network.n_layers - 1
+        last = self.network.n_layers - 1
         for layer in range(last + 1):
-            z = np.dot(b.a[layer], params.W[layer], out=b.a[layer + 1])
+            z = b.a[layer].dot(params.W[layer], b.a[layer + 1])
             z += params.b[layer]
             if layer < last:
-                ACTIVATION[activations[layer]][0](z, b.room[layer])
+                self.rules[layer][0](z, b.room[layer])
         if self.together:
             loss = self.together(z, b.y, n, whole, b.delta[last], b.room[last])
         else:
-            loss = squared_error(activations[last], z, b.y, n, b.delta[last], b.room[last])
+            loss = squared_error(self.rules[last], z, b.y, n, b.delta[last], b.room[last])
         for layer in range(last, -1, -1):
             delta = b.delta[layer]
             if layer < last:
-                ACTIVATION[activations[layer]][1](b.a[layer + 1], delta, b.room[layer])
-            np.dot(b.a[layer].T, delta, out=grads.W[layer])
-            np.dot(b.ones, delta, out=grads.b[layer])
+                self.rules[layer][1](b.a[layer + 1], delta, b.room[layer])
+            b.a_T[layer].dot(delta, grads.W[layer])
+            b.ones.dot(delta, grads.b[layer])
             if layer > 0:
-                np.dot(delta, params.W[layer].T, out=b.delta[layer - 1])
+                delta.dot(params.W[layer].T, b.delta[layer - 1])
         return loss
 
     def update(self, params, slots, rate):
