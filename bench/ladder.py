@@ -66,7 +66,7 @@ def compare(options, rungs):
         round_seconds=options.round_seconds,
         threads=options.threads,
     )
-    result = run(plan, progress=sys.stderr.isatty() or None)
+    result = run(plan)
     result["ratios"] = ratios(result["cases"])
     show_cases(result)
     show_ratios(result["ratios"])

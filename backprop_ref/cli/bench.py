@@ -93,10 +93,12 @@ def csv_text(cases):
 
 def show_cases(result):
     """Prints what was measured as a table."""
-    machine = result["machine"]
+    machine, bandwidth = result["machine"], result["memory_bandwidth"]
     typer.echo(
         f"{machine['processor']}, {machine['cores_allowed']} of {machine['cores']} cores, "
-        f"threads: {machine['threads'] or 'as each library has it'}; medians of {result['settings']['rounds']} rounds"
+        f"threads: {machine['threads'] or 'as each library has it'}"
+        + (f", memory {bandwidth['median'] / 1e9:.3g} GB/s" if bandwidth else "")
+        + f"; medians of {result['settings']['rounds']} rounds"
     )
     show.table(HEADER, [_row(case) for case in result["cases"]])
     fits = [series for series in result["scaling"] if series.get("exponent") is not None]

@@ -35,9 +35,7 @@ class Eager(Peer):
         if network.loss.endswith("cross_entropy"):
             layers.pop()
         self.model, self.loss = torch.nn.Sequential(*layers), loss_of(network, task.batch)
-        # a rate in a tensor can change without compiling again
-        self.rate = torch.tensor(1.0, dtype=dtype)
-        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=self.rate, foreach=False)
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=1.0)
         self.data = [torch.from_numpy(array) for array in task.data]
         super().__init__(task)
 
@@ -51,11 +49,14 @@ class Eager(Peer):
             torch.set_num_threads(before)
 
     def restart(self, learning_rate):
-        self.rate.fill_(learning_rate)
+        self.set_rate(learning_rate)
         with torch.no_grad():
             for layer, W, b in zip(self.linear(), self.task.params.W, self.task.params.b, strict=True):
                 layer.weight.copy_(torch.from_numpy(W.T))
                 layer.bias.copy_(torch.from_numpy(b))
+
+    def set_rate(self, learning_rate):
+        self.optimizer.param_groups[0]["lr"] = learning_rate
 
     def linear(self):
         """The layers that have parameters."""
@@ -93,6 +94,8 @@ class Compiled(Eager):
     """The same with forward and backward pass, loss and update compiled by `torch.compile`."""
 
     def __init__(self, task):
+        # in a tensor the rate can change without compiling again
+        self.rate = torch.tensor(1.0, dtype=getattr(torch, task.dtype))
         super().__init__(task)
         torch._dynamo.reset()
         try:
@@ -100,6 +103,9 @@ class Compiled(Eager):
             self.first_step(1.0)
         except torch._dynamo.exc.BackendCompilerFailed as error:
             raise LeftOut(f"torch.compile does not work here: {str(error).splitlines()[0]}") from None
+
+    def set_rate(self, learning_rate):
+        self.optimizer.param_groups[0]["lr"] = self.rate.fill_(learning_rate)
 
     def step(self, x, y):
         return self.compiled(x, y)
