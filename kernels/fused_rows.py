@@ -2,8 +2,8 @@
 
 Values of a layer stand sample after sample, as the data do: z, a and delta here are ``(m, n_out)``, m the rows of the
 batch or shard. So a sample is gathered in one piece, and of each layer's three products only that with W's transpose,
-which the first layer does without, has to turn what it reads. Products are those of `fused_tiles`; they begin at the
-biases, and for plain gradient descent end in the weights: W <- W - eta a^T delta is one product, and no gradient is
+which the first layer does without, has to turn what it reads. Products are those of `fused_tiles`; they are added
+to the biases, and for plain gradient descent to the weights: W <- W - eta a^T delta is one product, and no gradient is
 ever stored. What does not depend on the layout is that of `fused_layers`, with fused multiply-add.
 """
 
@@ -40,7 +40,7 @@ product_shared = product
 
 
 def multiply(left, left_t, left_i, right, right_t, right_j, out, depth, rows, columns, panels, workers):
-    """out[i, j] <- out[i, j] + left[0, i] right[0, j] + left[1, i] right[1, j] + ..., out of shape (rows, columns)"""
+    """out[i, j] <- out[i, j] + (left[0, i] right[0, j] + left[1, i] right[1, j] + ...), out of shape (rows, columns)"""
     if depth * rows * columns >= SHARED_FROM:
         product_shared(
             left, left_t, left_i, right, right_t, right_j, out, columns, depth, rows, columns, panels, workers
@@ -64,13 +64,11 @@ def affine_forward(flat, w, n_in, n_out, m, a, z, panels, workers):
     multiply(a, one, n_in, W, n_out, one, z, n_in, m, n_out, panels, workers)
 
 
-def affine_backward(delta, a, w, n_in, n_out, m, grads, panels, workers):
-    """dW[k, j] <- dW[k, j] + a[0, k] delta[0, j] + a[1, k] delta[1, j] + ..., and db likewise."""
-    dW, db, one = part(grads, w, n_in * n_out), part(grads, w + n_in * n_out, n_out), np.int64(1)
-    delta_sj = view(delta, 0, m, n_out)
-    for s in range(m):
-        for j in range(n_out):
-            db[j] += delta_sj[s, j]
+def affine_backward(delta, a, w, n_in, n_out, m, grads, panels, workers, unit):
+    """dW[k, j] <- dW[k, j] + (a[0, k] delta[0, j] + a[1, k] delta[1, j] + ...), and db likewise; `unit` is for a 1."""
+    dW, db, one, none = part(grads, w, n_in * n_out), part(grads, w + n_in * n_out, n_out), np.int64(1), np.int64(0)
+    unit[0] = 1
+    multiply(unit, none, none, delta, n_out, one, db, m, one, n_out, panels, workers)
     multiply(a, n_in, one, delta, n_out, one, dW, m, n_in, n_out, panels, workers)
 
 
@@ -232,7 +230,7 @@ def value_and_grad(plan, sections, flat, n, m, work, factor, target):
             affine_backward_input(delta, flat, w, n_in, n_out, m, da, panels, plan.workers)
         for i in range(n_out * m):
             delta[i] *= factor
-        affine_backward(delta, part(work, a_in, n_in * m), w, n_in, n_out, m, target, panels, plan.workers)
+        affine_backward(delta, part(work, a_in, n_in * m), w, n_in, n_out, m, target, panels, plan.workers, total)
         delta, da = da, delta
     return loss
 

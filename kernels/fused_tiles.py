@@ -1,14 +1,16 @@
 """Matrix products in whatever order is quickest: tiles held in vector registers, fused multiply-add.
 
-    out[i, j] <- out[i, j] + left[0, i] right[0, j] + left[1, i] right[1, j] + ...,  t = 0 .. depth - 1
+    out[i, j] <- out[i, j] + (left[0, i] right[0, j] + left[1, i] right[1, j] + ...),  t = 0 .. depth - 1
 
 The entries of `out` in a row stand side by side; `left` and `right` may be strided. A small operand is read where it
 stands; a large one is packed block by block first, so that what a tile reads lies side by side (Goto and van de Geijn,
 Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34, 2008). For fast numerics: `fused_panels` has the same
 product with every sum in order.
 
-Nothing is added to a tile's sums but what the product asks for, so zeros and NaN go where they belong; where `out` has
-fewer rows than a tile, the tile's last rows repeat its last one, and write the same numbers again.
+Where `out` has fewer rows than a tile, the tile's last rows repeat its last one, and write the same numbers again; a
+tile that is wider than `out` leaves alone what is beside it.
+
+Error: ``gamma(depth) |left|.T @ |right|``, and u |out| for each `DEPTH` terms.
 """
 
 from functools import cache
@@ -80,13 +82,14 @@ class _Emitter:
         number = {"float64": ir.DoubleType(), "float32": ir.FloatType()}[dtype]
         self.builder, self.rows, self.vectors, self.lanes = builder, rows, vectors, lanes
         self.vector, self.flags = ir.VectorType(number, lanes), ir.VectorType(ir.IntType(1), lanes)
+        self.zeros = ir.Constant(self.vector, [0.0] * lanes)
         self.align, self.suffix = np.dtype(dtype).itemsize, f"v{lanes}f{8 * np.dtype(dtype).itemsize}"
         places = ir.Constant(ir.VectorType(ir.IntType(64), lanes), list(range(lanes)))
         left_over = builder.sub(width, ir.IntType(64)((vectors - 1) * lanes))
         self.mask = builder.icmp_signed("<", places, self.broadcast(left_over))
 
     def tile(self, left, right, out, depth, height):
-        """Loads the tile, adds the outer products of `depth` terms to it, and stores it."""
+        """Sums the outer products of `depth` terms and adds the sums to the tile, so that it is rounded once."""
         builder, index = self.builder, ir.IntType(64)
         (left, left_t, left_i), (right, right_t), (out, out_i) = left, right, out
         last = builder.sub(height, index(1))
@@ -94,8 +97,7 @@ class _Emitter:
         left_rows = [builder.gep(left, [builder.mul(row, left_i)]) for row in here]
         out_rows = [builder.gep(out, [builder.mul(row, out_i)]) for row in here]
         sums = [
-            [cgutils.alloca_once_value(builder, self.load(out_row, column)) for column in range(self.vectors)]
-            for out_row in out_rows
+            [cgutils.alloca_once_value(builder, self.zeros) for _ in range(self.vectors)] for _ in range(self.rows)
         ]
         with cgutils.for_range(builder, depth) as loop:
             b_row = builder.gep(right, [builder.mul(loop.index, right_t)])
@@ -106,9 +108,10 @@ class _Emitter:
                 for column, total in enumerate(sums[row]):
                     term = builder.fmul(a, b[column], flags=("contract",))
                     builder.store(builder.fadd(builder.load(total), term, flags=("contract",)), total)
-        for out_row, totals in zip(out_rows, sums, strict=True):
-            for column, total in enumerate(totals):
-                self.store(builder.load(total), out_row, column)
+        before = [[self.load(out_row, column) for column in range(self.vectors)] for out_row in out_rows]
+        for out_row, olds, totals in zip(out_rows, before, sums, strict=True):
+            for column, (old, total) in enumerate(zip(olds, totals, strict=True)):
+                self.store(builder.fadd(old, builder.load(total)), out_row, column)
 
     def smaller(self, one, other):
         return self.builder.select(self.builder.icmp_signed("<", one, other), one, other)
@@ -121,8 +124,7 @@ class _Emitter:
         pointer = self.at(row, column)
         if column < self.vectors - 1:
             return self.builder.load(pointer, align=self.align)
-        zeros = ir.Constant(self.vector, [0.0] * self.lanes)
-        return self.masked("load", self.vector, [pointer, ir.IntType(32)(self.align), self.mask, zeros])
+        return self.masked("load", self.vector, [pointer, ir.IntType(32)(self.align), self.mask, self.zeros])
 
     def store(self, value, row, column):
         pointer = self.at(row, column)
@@ -212,7 +214,7 @@ def product_part(left, left_t, left_i, right, right_t, right_j, out, out_i, dept
 
 
 def product(left, left_t, left_i, right, right_t, right_j, out, out_i, depth, rows, columns, panels, workers):
-    """out[i, j] <- out[i, j] + left[0, i] right[0, j] + left[1, i] right[1, j] + ...
+    """out[i, j] <- out[i, j] + (left[0, i] right[0, j] + left[1, i] right[1, j] + ...)
 
     NumPy: ``out += left.T @ right``
 

@@ -151,7 +151,7 @@ def test_odd_sizes(sizes, kind, dtype):
 @pytest.mark.parametrize("optimizer", [br.SGD(0.1), br.SGD(0.1, momentum=0.9)], ids=repr)
 def test_layers_wide_enough_for_panels_and_threads(optimizer, threads, dtype):
     network, batch_size = Network([70, 131, 157, 11], ["relu", "tanh", "softmax"], "ce"), 120
-    assert fused_rows.SHARED_FROM < 131 * 157 * batch_size
+    assert 131 * 157 * batch_size > fused_rows.SHARED_FROM
     check_steps("rows", network, optimizer, dtype, batch_size, rows=130, threads=threads)
     check_steps("numpy", network, optimizer, dtype, batch_size, rows=130)
 
@@ -217,8 +217,9 @@ def test_poll_may_raise_within_an_epoch(kind):
         if next(calls) == 3:
             raise KeyboardInterrupt
 
+    trainer = trainer_of(kind, network, br.SGD(), "float64", 1)
     with pytest.raises(KeyboardInterrupt):
-        run(trainer_of(kind, network, br.SGD(), "float64", 1), parameters(network), {}, *samples(network, 50), poll=poll)
+        run(trainer, parameters(network), {}, *samples(network, 50), poll=poll)
 
 
 @pytest.mark.parametrize("kind", ["numpy", "epochs", "rows"])

@@ -307,7 +307,9 @@ def create(network, optimizer, dtype, batch_size, shards, metric):
     """A `Trainer` for fast numerics, or None for what it cannot do."""
     together = (network.loss, network.activations[-1])
     known = set(network.activations) <= set(ACTIVATION) and (together in TOGETHER or together not in CROSS_ENTROPY)
-    return Trainer(network, optimizer, dtype, batch_size, shards, metric) if known and type(optimizer) in UPDATE else None
+    if not known or type(optimizer) not in UPDATE:
+        return None
+    return Trainer(network, optimizer, dtype, batch_size, shards, metric)
 
 
 def _cut(buffer, m, width):
