@@ -97,9 +97,11 @@ def surroundings(result):
     )
     blas = next((lib for lib in machine["libraries"] if lib["internal_api"] not in {"openmp"}), None)
     library = f"{blas['internal_api']} {blas['version']} ({blas['architecture']}), " if blas else ""
+    busy = machine["load"] is not None and machine["load"][0] > machine["cores"] / 2
+    load = f" The machine was busy with other work (load average {machine['load'][0]:.1f})." if busy else ""
     return (
         f"Medians of {settings['rounds']} rounds, {settings['threads'] or 'all'} threads, {machine['processor']}, "
-        f"{library}Python {machine['python']}, {versions}."
+        f"{library}Python {machine['python']}, {versions}.{load}"
     )
 
 
