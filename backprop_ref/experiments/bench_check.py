@@ -19,7 +19,7 @@ CHECKED_RATE = 1.0
 """Learning rate of the step that is checked: one that is not small beside the rounding of the parameters."""
 SAME_WAY = 0.1
 """Rounding grows from step to step, so an epoch has no useful bound; but a step left out shows beyond this."""
-LONGEST_STEP_SECONDS = 0.5
+LONGEST_EPOCH_SECONDS = 2.0
 
 
 class WrongGradient(BackpropRefError, ArithmeticError):
@@ -121,7 +121,7 @@ class Checks:
         started = time.perf_counter()
         contestant.first_step(CHECKED_RATE)
         seconds = time.perf_counter() - started
-        if seconds > LONGEST_STEP_SECONDS:
+        if seconds * self.task.batches > LONGEST_EPOCH_SECONDS:
             raise LeftOut(f"a step takes {seconds:.2g} s")
         with contestant.scope():
             contestant.restart(LEARNING_RATE)
