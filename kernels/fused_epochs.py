@@ -103,16 +103,16 @@ class History(NamedTuple):
     cursor: Any
 
 
-def sections_of(plan, dtype):
-    """The sections for a plan."""
+def sections_of(plan, dtype, packed=True):
+    """The sections for a plan; `packed`: with room for panels."""
     sizes = [int(plan.layers[0, 0]), *map(int, plan.layers[:, 1])]
     m, n_flat = plan.batch_size, sum((n_in + 1) * n_out for n_in, n_out in zip(sizes, sizes[1:], strict=False))
     panels = max(
         max(fused_panels.room(*shape, plan.workers, dtype) for shape in _products(n_in, n_out, m))
         for n_in, n_out in zip(sizes, sizes[1:], strict=False)
     )
-    widest, shard = max(sizes) * m, n_flat if plan.shards > 1 else 0
-    lengths = (sum(sizes) * m, sizes[-1] * m, *[widest] * 3, m, m, n_flat, shard, panels)
+    widest, shard = max(sizes[1:]) * m, n_flat if plan.shards > 1 else 0
+    lengths = (sum(sizes) * m, sizes[-1] * m, *[widest] * 3, m, m, n_flat, shard, panels if packed else 0)
     ends = np.cumsum([0, *(whole_vectors(length, vector_of(dtype)) for length in lengths)])
     return Sections(*ends.tolist())
 

@@ -46,9 +46,7 @@ def multiply(left, left_t, left_i, right, right_t, right_j, out, depth, rows, co
             left, left_t, left_i, right, right_t, right_j, out, columns, depth, rows, columns, panels, workers
         )
     else:
-        product(
-            left, left_t, left_i, right, right_t, right_j, out, columns, depth, rows, columns, panels, np.int64(1)
-        )
+        product(left, left_t, left_i, right, right_t, right_j, out, columns, depth, rows, columns, panels, np.int64(1))
 
 
 # The affine map, forward and backward. W and b stand in `flat` from w on, dW and db likewise in `grads`.

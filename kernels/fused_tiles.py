@@ -96,9 +96,7 @@ class _Emitter:
         here = [self.smaller(index(row), last) for row in range(self.rows)]
         left_rows = [builder.gep(left, [builder.mul(row, left_i)]) for row in here]
         out_rows = [builder.gep(out, [builder.mul(row, out_i)]) for row in here]
-        sums = [
-            [cgutils.alloca_once_value(builder, self.zeros) for _ in range(self.vectors)] for _ in range(self.rows)
-        ]
+        sums = [[cgutils.alloca_once_value(builder, self.zeros) for _ in range(self.vectors)] for _ in range(self.rows)]
         with cgutils.for_range(builder, depth) as loop:
             b_row = builder.gep(right, [builder.mul(loop.index, right_t)])
             b = [self.load(b_row, column) for column in range(self.vectors)]

@@ -46,9 +46,7 @@ class NumbaBackend(LoopsBackend):
         """With W laid out column by column, as the innermost loop goes through it."""
         return super().affine_backward_input(delta, np.asfortranarray(W))
 
-    def trainer(
-        self, network, optimizer, dtype, batch_size, shards, metric, steps_ahead=None, *, specialize="auto"
-    ):
+    def trainer(self, network, optimizer, dtype, batch_size, shards, metric, steps_ahead=None, *, specialize="auto"):
         """Whole epochs, compiled; see `numba_trainer.create`."""
         from backprop_ref.backends import numba_trainer
 

@@ -162,6 +162,13 @@ class Trainer:
     fused : bool
         Whether it is one for fast numerics; "rows" always is.
 
+    Notes
+    -----
+    Beyond its caller's arrays it has one of parameters + batch x (sum of widths + 3 x widest + outputs + 2) numbers,
+    those of a shard's gradient where there are several, and the packed operands of one product. Plain gradient descent
+    of wide layers in fast numerics does without the parameters. Parameters and data are not copied, but for data
+    of another dtype or layout; with "fixed" the parameters and the optimizer's arrays are, as it is for few.
+
     Attributes
     ----------
     shared : bool
@@ -175,7 +182,7 @@ class Trainer:
         self.shared = plan.workers > 1 and kind != "fixed"
         self.compile_seconds = 0.0
         self._measures = 1 if plan.metric == fused_layers.ACCURACY else int(plan.layers[-1, 1])
-        self._sections, self._steps = (fused_rows if kind == "rows" else fused_epochs).sections_of(plan, dtype), 1
+        self._sections, self._steps = _sections_of(kind, plan, dtype, fused), 1
         self._shape = fused_fixed.Shape.of(plan) if kind == "fixed" else None
         size = self._sections.end if self._shape is None else fused_fixed.constants(dtype, self._shape)[1]
         self._work = np.zeros(size, self.dtype)
@@ -241,6 +248,13 @@ class Trainer:
         """Room for that many epochs' losses and measures."""
         shapes = epochs, (epochs, self._measures), int(self.plan.layers[-1, 1])
         return fused_epochs.History(*map(np.zeros, shapes), np.zeros(2, np.int64))
+
+
+def _sections_of(kind, plan, dtype, fused):
+    """Where in the work array of such a program stands what."""
+    if kind == "rows":
+        return fused_rows.sections_of(plan, dtype)
+    return fused_epochs.sections_of(plan, dtype, packed=not fused)
 
 
 @cache
