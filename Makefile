@@ -17,11 +17,12 @@ extras_cuda  := $(if $(shell command -v nvcc),,nvrtc)
 extras_check := test check $(extras_cuda)
 extras_bench := bench
 extras_gpu   := test cuda$(CUDA)
+extras_bench-once := test
 EXTRAS := $(sort $(foreach goal,$(MAKECMDGOALS),$(extras_$(goal))))
 
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help demo test long verify-full check lint types wheel cuda gpu bench setup clean
+.PHONY: help demo test long verify-full check lint types wheel cuda gpu bench bench-once setup clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' Makefile
@@ -38,7 +39,7 @@ long: setup ## run the classic experiments in full: some minutes
 verify-full: setup ## the pinned runs in full, and every network on every backend: half an hour
 	@$(BIN)/python -m pytest -m long tests/test_identical.py $(ARGS)
 
-check: lint types wheel cuda test ## everything that has to pass: lint, types, wheel, cuda, test
+check: lint types wheel cuda bench-once test ## everything that has to pass: lint, types, wheel, cuda, bench-once, test
 
 lint: setup ## ruff
 	@$(BIN)/python -m ruff check --output-format=concise .
@@ -55,8 +56,11 @@ cuda: setup ## compile the CUDA kernels for every generation of GPUs, without on
 gpu: setup ## where there is a GPU: the tests with cupy required, then times, into a transcript
 	@ci/gpu.sh $(ARGS)
 
-bench: setup ## time whole steps against rivals, after comparing gradients
-	@$(BIN)/python bench/bench_step.py $(ARGS)
+bench: setup ## time whole steps of backends, peers and limits in turn, after comparing gradients: some minutes
+	@$(BIN)/python bench/ladder.py $(ARGS)
+
+bench-once: setup ## run every benchmark once on small networks, without timing it
+	@$(BIN)/python -m pytest bench --benchmark-disable --quiet $(ARGS)
 
 setup: ## make or update .venv, which the other targets do by themselves
 	@command -v '$(PYTHON)' >/dev/null || { echo 'setup: $(PYTHON) not found: install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3' >&2; exit 1; }

@@ -1,14 +1,16 @@
-/* One training step of a 2-4-1 network as a C programmer writes it, for comparison with the compiled trainers.
+/* One training step of a small network as a C programmer writes it, for comparison with the compiled trainers.
 
-   sigmoid in both layers, squared error summed over outputs and averaged over the batch of 4, plain gradient descent;
-   libm's exp. gcc -O3 -march=native -shared -fPIC; no -ffast-math.
+   sigmoid in both layers, squared error summed over outputs and averaged over the batch, plain gradient descent;
+   libm's exp. gcc -O3 -march=native -shared -fPIC; no -ffast-math. Sizes are constants: -DN_IN=8 -DN_HIDDEN=3 and so on.
 
-   W0 (2, 4), b0 (4), W1 (4, 1), b1 (1) stand in `flat` one after another, as in backprop_ref.Parameters. */
+   W0 (n_in, n_hidden), b0, W1 (n_hidden, n_out), b1 stand in `flat` one after another, as in backprop_ref.Parameters. */
 
 #include <math.h>
 #include <stdint.h>
 
+#ifndef BATCH
 enum { N_IN = 2, N_HIDDEN = 4, N_OUT = 1, BATCH = 4 };
+#endif
 
 static double sigmoid(double z)
 {
@@ -66,7 +68,7 @@ static double step(const double *x, const double *y, const int64_t *rows, double
     return loss / BATCH;
 }
 
-/* x (samples, 2), y (samples, 1), orders (epochs, samples), samples a multiple of 4; losses (epochs), means. */
+/* x (samples, n_in), y (samples, n_out), orders (epochs, samples), samples a multiple of the batch; losses (epochs), means. */
 void train(const double *x, const double *y, const int64_t *orders, int64_t epochs, int64_t samples, double *flat,
            double rate, double *losses)
 {

@@ -24,6 +24,11 @@ from .elementary import Elementary, Primitives, bit_primitives, build
 
 # No reassociation, no contraction, no exception for a division by zero; the interpreter's lock is given up.
 OPTIONS = {"fastmath": False, "error_model": "numpy", "nogil": True}
+
+# For fast numerics: fused multiply-add; and where a function is sums and products alone, in any order as well.
+FUSED = {"fastmath": {"contract"}}
+IN_ANY_ORDER = {"fastmath": {"contract", "reassoc"}}
+
 _SOURCES = (__file__, build.__code__.co_filename)
 
 
@@ -53,6 +58,8 @@ def compiled(function, names, label, sources=(), **options):
     files = (function.__code__.co_filename, *_SOURCES, *map(str, sources))
     copy = _renamed(function, names, f"{label}_{_fingerprint(files)}_{function.__name__}")
     options = {"cache": True, **OPTIONS, **options}
+    if "inline" in options or "forceinline" in options:  # compiled code alone calls it, and not through a wrapper
+        options |= {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
     try:
         return numba.njit(**options)(copy)
     except RuntimeError:  # there is no folder to keep anything in
@@ -60,12 +67,14 @@ def compiled(function, names, label, sources=(), **options):
 
 
 @cache
-def functions(dtype):
+def functions(dtype, fused=False):
     """exp, log, log1p, expm1, tanh and cospi of a float64 or float32 scalar, compiled and kept on disk.
 
     Parameters
     ----------
     dtype : "float64" or "float32"
+    fused : bool
+        A product and the sum it enters may be rounded once; for fast numerics.
 
     Returns
     -------
@@ -74,17 +83,25 @@ def functions(dtype):
 
     Notes
     -----
-    Error: as in ``elementary.py``; the same bits.
+    Error: as in ``elementary.py``, and the same bits unless `fused`.
     """
-    numbers = count()
+    numbers, label, options = count(), label_of(dtype, fused), FUSED if fused else {}
 
     def inner(function):
-        return _inner(function, f"{dtype}_{next(numbers)}")
+        return _inner(function, f"{label}_{next(numbers)}", options)
 
     constant = {"float64": float, "float32": np.float32}[dtype]
     built = build(_inner_primitives(dtype), dtype, inner, constant)
-    kept = {name: compiled(_call, {"function": getattr(built, name)}, f"{dtype}_{name}") for name in built._fields}
+    kept = {
+        name: compiled(_call, {"function": getattr(built, name)}, f"{label}_{name}", **options)
+        for name in built._fields
+    }
     return Elementary(**kept)
+
+
+def label_of(dtype, fused):
+    """What names of functions compiled with `FUSED` differ in from others."""
+    return f"{dtype}_fused" if fused else dtype
 
 
 @cache
@@ -102,10 +119,10 @@ def _inner_primitives(dtype):
     return Primitives(**{name: _inner(part, f"{dtype}_primitive") for name, part in parts.items()})
 
 
-def _inner(function, label):
+def _inner(function, label, options=OPTIONS):
     """A function with a closure, compiled: kept on disk as a part of what calls it."""
     function.__qualname__ = f"{label}_{_fingerprint(_SOURCES)}_{function.__name__}"
-    return numba.njit(**OPTIONS)(function)
+    return numba.njit(**{**OPTIONS, **options})(function)
 
 
 def _renamed(function, names, name):

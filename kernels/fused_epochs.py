@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import fused_layers, fused_panels
-from .elementary_numba import compiled
+from .elementary_numba import FUSED, compiled, label_of
 from .fused_layers import (
     SQUARED_ERROR,
     activation_backward,
@@ -59,15 +59,14 @@ class Plan(NamedTuple):
 
 
 class Sections(NamedTuple):
-    """Where in ``work`` stand: a of all layers, x first; y; z, e, delta and da of one layer; two numbers of the softmax
-    for each sample; the gradients, and those of a shard; panels; and where it ends."""
+    """Where in ``work`` stand: a of all layers, x first; y; z, e and delta of one layer; two numbers of the softmax for
+    each sample; the gradients, and those of a shard; panels; and where it ends. da takes the place of z."""
 
     a: int
     y: int
     z: int
     e: int
     delta: int
-    da: int
     top: int
     total: int
     grads: int
@@ -104,16 +103,16 @@ class History(NamedTuple):
     cursor: Any
 
 
-def sections_of(plan, dtype):
-    """The sections for a plan."""
+def sections_of(plan, dtype, packed=True):
+    """The sections for a plan; `packed`: with room for panels."""
     sizes = [int(plan.layers[0, 0]), *map(int, plan.layers[:, 1])]
     m, n_flat = plan.batch_size, sum((n_in + 1) * n_out for n_in, n_out in zip(sizes, sizes[1:], strict=False))
     panels = max(
         max(fused_panels.room(*shape, plan.workers, dtype) for shape in _products(n_in, n_out, m))
         for n_in, n_out in zip(sizes, sizes[1:], strict=False)
     )
-    widest, shard = max(sizes) * m, n_flat if plan.shards > 1 else 0
-    lengths = (sum(sizes) * m, sizes[-1] * m, *[widest] * 4, m, m, n_flat, shard, panels)
+    widest, shard = max(sizes[1:]) * m, n_flat if plan.shards > 1 else 0
+    lengths = (sum(sizes) * m, sizes[-1] * m, *[widest] * 3, m, m, n_flat, shard, panels if packed else 0)
     ends = np.cumsum([0, *(whole_vectors(length, vector_of(dtype)) for length in lengths)])
     return Sections(*ends.tolist())
 
@@ -128,7 +127,7 @@ def value_and_grad(plan, sections, flat, n, m, work, grads):
     layers, last = plan.layers, plan.layers.shape[0] - 1
     widest, a_in = sections.e - sections.z, sections.a
     z, e, panels = part(work, sections.z, widest), part(work, sections.e, widest), part(work, sections.panels, 1)
-    delta, da = part(work, sections.delta, widest), part(work, sections.da, widest)
+    delta, da = part(work, sections.delta, widest), z
     top, total, gradients = part(work, sections.top, m), part(work, sections.total, m), part(work, grads, flat.size)
     for layer in range(last + 1):
         n_in, n_out, w = layers[layer, 0], layers[layer, 1], layers[layer, 3]
@@ -137,7 +136,7 @@ def value_and_grad(plan, sections, flat, n, m, work, grads):
         activation_forward(layers[layer, 2], n_out, m, z, part(work, a_in, n_out * m), e, top, total)
     n_out = layers[last, 1]
     a, y = part(work, a_in, n_out * m), part(work, sections.y, n_out * m)
-    loss = loss_forward(plan.loss, n_out, m, z, a, y, e, top, total, da) / n
+    loss = loss_forward(plan.loss, n_out, m, z, a, y, e, top, total, delta) / n
     loss_backward(plan.loss, n_out, m, z, a, y, n, e, total, delta)
     for layer in range(last, -1, -1):
         n_in, n_out, w = layers[layer, 0], layers[layer, 1], layers[layer, 3]
@@ -227,10 +226,11 @@ def train(plan, sections, data, state, history, work, steps):
 
 
 @cache
-def program(dtype, shared=False):
-    """`train`, compiled for a dtype; `shared`: large products with threads."""
-    sources = (__file__, *fused_layers.SOURCES)
-    names = dict(fused_layers.functions(dtype, shared))
+def program(dtype, shared=False, fused=False):
+    """`train`, compiled for a dtype; `shared`: large products with threads; `fused`: for fast numerics."""
+    sources, label = (__file__, *fused_layers.SOURCES), label_of(dtype, fused)
+    options = FUSED if fused else {}
+    names = dict(fused_layers.functions(dtype, shared, fused))
     for function in (lent, value_and_grad, step):
-        names[function.__name__] = compiled(function, names, dtype, sources, inline="always", cache=False)
-    return compiled(train, names, f"{dtype}_shared" if shared else dtype, sources)
+        names[function.__name__] = compiled(function, names, label, sources, inline="always", cache=False)
+    return compiled(train, names, f"{label}_shared" if shared else label, sources, **options)

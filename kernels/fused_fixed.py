@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import fused_epochs, fused_layers
-from .elementary_numba import compiled
+from .elementary_numba import FUSED, IN_ANY_ORDER, compiled, label_of
 from .fused_epochs import State, lent, train
 from .fused_layers import (
     SQUARED_ERROR,
@@ -81,6 +81,9 @@ def affine_backward_input(work, m):
             for j in range(N_OUT):
                 total += delta[j, s] * W_kj[k, j]
             da[k, s] = total
+
+
+_AFFINE = (affine_forward, affine_backward, affine_backward_input)
 
 
 def above(work, grads, m, n):
@@ -212,16 +215,18 @@ _SLOTS = {fused_layers.SGD: 0, fused_layers.MOMENTUM: 1, fused_layers.NESTEROV: 
 
 
 @cache
-def program(dtype, shape):
-    """`train_fixed` for a shape, compiled for a dtype."""
-    label, sources = f"{dtype}_{shape.label}", (__file__, fused_epochs.__file__, *fused_layers.SOURCES)
-    names = fused_layers.parts(dtype) | constants(dtype, shape)[0]
+def program(dtype, shape, fused=False):
+    """`train_fixed` for a shape, compiled for a dtype; `fused`: for fast numerics."""
+    label, sources = f"{label_of(dtype, fused)}_{shape.label}", (__file__, fused_epochs.__file__, *fused_layers.SOURCES)
+    options = FUSED if fused else {}
+    names = fused_layers.parts(dtype, fused) | constants(dtype, shape)[0]
     names["loss_forward"], names["loss_backward"] = (names[half.__name__] for half in fused_layers.LOSSES[shape.loss])
     names["update"] = names[fused_layers.RULES[shape.rule].__name__]
     names["measure"] = names[fused_layers.METRICS[shape.metric].__name__]
 
     def inner(function, names, where="", inlined=True):
-        return compiled(function, names, f"{label}{where}", sources, cache=False, forceinline=inlined)
+        how = IN_ANY_ORDER if fused and function in _AFFINE else options
+        return compiled(function, names, f"{label}{where}", sources, cache=False, forceinline=inlined, **how)
 
     lowest = names | _layer_names(shape, names, inner)
     names["first_layer"] = inner(layer, lowest, "_0")
@@ -229,7 +234,7 @@ def program(dtype, shape):
     names["A_IN"] = names["A"][0]
     for function in (lent, copy, step, train):
         names[function.__name__] = compiled(function, names, label, sources, cache=False, inline="always")
-    return compiled(train_fixed, names, label, sources)
+    return compiled(train_fixed, names, label, sources, **options)
 
 
 def _layer_names(shape, names, inner):
@@ -244,7 +249,7 @@ def _layer_names(shape, names, inner):
         own |= {"Z": names["Z"][index], "A_IN": names["A"][index], "A_OUT": names["A"][index + 1]}
         own |= {"DELTA": names["DELTA"][index], "DELTA_IN": names["DELTA"][max(index - 1, 0)]}
         own |= dict(zip(("activation_forward", "activation_backward"), halves, strict=True))
-        for function in (affine_forward, affine_backward, affine_backward_input):
+        for function in _AFFINE:
             own[function.__name__] = inner(function, names | own, where)
         own["above"] = inner(above, names | own, where) if last else on_top
     return own

@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 
 from . import fused_panels, neuron_loops
-from .elementary_numba import compiled
+from .elementary_numba import FUSED, IN_ANY_ORDER, compiled, label_of
 from .elementary_numba import functions as elementary
 from .fused_panels import part, product, view
 from .neuron_loops import LEAKY_SLOPE, exp, log, log1p, tanh
@@ -22,6 +22,7 @@ from .neuron_loops import LEAKY_SLOPE, exp, log, log1p, tanh
 # From how many multiplications on a product is packed into panels, and shared out among threads.
 PACKED_FROM = 2**12
 SHARED_FROM = 2**20
+NEVER = 2**62
 
 # `functions` gives this code the length of a vector register in numbers, and the product that has threads.
 VECTOR = 8
@@ -553,7 +554,7 @@ PARTS = (
     *(function for pair in (*ACTIVATIONS, *LOSSES) for function in pair),
     *(*RULES, add_decay, largest, *METRICS, gather, all_finite),
 )
-_CHOICES = (activation_forward, activation_backward, loss_forward, loss_backward, update, measure)
+CHOICES = (activation_forward, activation_backward, loss_forward, loss_backward, update, measure)
 _AFFINE = (affine_forward, affine_backward, affine_backward_input)
 
 SOURCES = (__file__, fused_panels.__file__, neuron_loops.__file__)
@@ -565,23 +566,37 @@ def vector_of(dtype):
 
 
 @cache
-def parts(dtype):
-    """The functions that any program is made of, by name, compiled for a dtype."""
-    names = elementary(dtype)._asdict() | {"VECTOR": vector_of(dtype)}
+def parts(dtype, fused=False):
+    """The functions that any program is made of, by name, compiled for a dtype; `fused`: for fast numerics."""
+    names = elementary(dtype, fused)._asdict() | {"VECTOR": vector_of(dtype)}
+    label, options = label_of(dtype, fused), FUSED if fused else {}
     for function in _ALL:
-        names[function.__name__] = compiled(function, names, dtype, SOURCES)
+        names[function.__name__] = compiled(function, names, label, SOURCES, **options)
     for function in PARTS:
-        names[function.__name__] = compiled(function, names, dtype, SOURCES, forceinline=True)
+        names[function.__name__] = compiled(function, names, label, SOURCES, forceinline=True, **options)
     return names
 
 
 @cache
-def functions(dtype, shared=False):
-    """All functions of this file by name, compiled for a dtype; `shared`: large products with threads."""
-    names = parts(dtype) | {"product": fused_panels.functions(dtype)}
+def functions(dtype, shared=False, fused=False):
+    """All functions of this file by name, compiled for a dtype.
+
+    Parameters
+    ----------
+    dtype : "float64" or "float32"
+    shared : bool
+        Large products are divided among threads.
+    fused : bool
+        For fast numerics and narrow layers: fused multiply-add, sums in any order, no packed products.
+    """
+    names, label, options = dict(parts(dtype, fused)), label_of(dtype, fused), FUSED if fused else {}
+    names["product"] = fused_panels.functions(dtype)
     names["product_shared"] = fused_panels.functions(dtype, True) if shared else names["product"]
-    for function in _CHOICES:
-        names[function.__name__] = compiled(function, names, dtype, SOURCES, forceinline=True)
+    names |= {"PACKED_FROM": NEVER} if fused else {}
+    for function in CHOICES:
+        names[function.__name__] = compiled(function, names, label, SOURCES, forceinline=True, **options)
+    in_order = {"inline": "always"}  # such code is part of its caller, and rounds like it
     for function in _AFFINE:
-        names[function.__name__] = compiled(function, names, dtype, SOURCES, inline="always", cache=False)
+        how = {"forceinline": True, **IN_ANY_ORDER} if fused else in_order
+        names[function.__name__] = compiled(function, names, label, SOURCES, cache=False, **how)
     return names

@@ -161,7 +161,7 @@ def test_constants_have_to_repay():
     network = Network([2, 4, 1], ["sigmoid", "sigmoid"], "sse")
     few = numba_trainer.create(network, br.SGD(), "float64", 4, 1, "r2", 1, steps_ahead=10**5)
     many = numba_trainer.create(network, br.SGD(), "float64", 4, 1, "accuracy", 1, steps_ahead=10**9)
-    assert (few.fixed, many.fixed) == (False, True)
+    assert (few.kind, many.kind) == ("epochs", "fixed")
     with pytest.raises(br.InvalidInput, match="auto"):
         numba_trainer.create(network, br.SGD(), "float64", 4, 1, "r2", 1, specialize="sometimes")
 

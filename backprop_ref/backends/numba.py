@@ -52,14 +52,17 @@ class NumbaBackend(LoopsBackend):
         """With W laid out column by column, as the innermost loop goes through it."""
         return super().affine_backward_input(delta, np.asfortranarray(W))
 
-    def trainer(self, network, optimizer, dtype, batch_size, shards, metric, steps_ahead=None):
+    def trainer(self, network, optimizer, dtype, batch_size, shards, metric, steps_ahead=None, *, specialize="auto"):
         """Whole epochs, compiled; see `numba_trainer.create`. None where Numba is told not to compile."""
         from backprop_ref.backends import numba_trainer
 
         if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
             return None
         threads = 1 if FORKED.is_set() else self.threads
-        made = numba_trainer.create(network, optimizer, dtype, batch_size, shards, metric, threads, steps_ahead)
+        made = numba_trainer.create(
+            *(network, optimizer, dtype, batch_size, shards, metric, threads, steps_ahead, specialize),
+            numerics=self.numerics,
+        )
         if made is not None and made.shared and self.numerics == "reproducible":
             with POOL:
                 check_workers(dtype, made.plan.workers)

@@ -12,7 +12,7 @@ import numpy as np
 from backprop_ref.backends.array import CROSS_ENTROPY, divisor
 from backprop_ref.backends.numba import FORKED, POOL
 from backprop_ref.errors import unknown
-from backprop_ref.kernels import fused_epochs, fused_fixed, fused_layers
+from backprop_ref.kernels import fused_epochs, fused_fixed, fused_layers, fused_rows
 from backprop_ref.optimizers import SGD, Adam
 
 CALL_SECONDS = 0.05  # between two looks at whether Ctrl-C was pressed
@@ -24,6 +24,9 @@ SAVED_SECONDS = 1e-7
 COMPILE_SECONDS = 3.0
 TIMES_OVER = 2.0
 SPECIALIZE = ("auto", "always", "never")
+
+# In fast numerics, layers up to that width have the samples of a batch side by side, wider ones those of a neuron.
+NARROW = 16
 
 ACTIVATIONS = {
     "sigmoid": fused_layers.SIGMOID,
@@ -46,8 +49,19 @@ SLOTS = {
 }
 
 
-def create(network, optimizer, dtype, batch_size, shards, metric, threads, steps_ahead=None, specialize="auto"):
-    """A trainer with the `run` of `training.PairsTrainer` and the bits of it, or None for what it cannot do.
+def create(
+    network,
+    optimizer,
+    dtype,
+    batch_size,
+    shards,
+    metric,
+    threads,
+    steps_ahead=None,
+    specialize="auto",
+    numerics="reproducible",
+):
+    """A trainer with the `run` of `training.PairsTrainer`, or None for what it cannot do.
 
     Parameters
     ----------
@@ -57,19 +71,25 @@ def create(network, optimizer, dtype, batch_size, shards, metric, threads, steps
     batch_size, shards : int
     metric : 'accuracy' or 'r2'
     threads : int or None
-        For large products; None is Numba's own setting. Changes no bit.
+        For large products; None is Numba's own setting.
     steps_ahead : int, optional
         How many steps will be asked for, as far as known.
     specialize : 'auto', 'always' or 'never'
         Whether sizes and the rest become constants of a program of its own, which has to be compiled first.
+    numerics : 'reproducible' or 'fast'
+        Reproducible: the bits of `training.PairsTrainer`, whatever the threads. Fast: fused multiply-add, and sums in
+        an order that is the same for the same machine and threads.
     """
     if specialize not in SPECIALIZE:
         raise unknown("specialize", specialize, SPECIALIZE)
-    plan = _plan(network, optimizer, batch_size, shards, metric, threads)
+    plan = _plan(network, optimizer, batch_size, shards, metric, threads, numerics)
     if plan is None:
         return None
     worth_it = specialize == "auto" and _small(plan) and _repays(plan, steps_ahead or 0)
-    return Trainer(plan, dtype, fixed=specialize == "always" or worth_it)
+    fixed = specialize == "always" or worth_it
+    if numerics == "reproducible":
+        return Trainer(plan, dtype, "fixed" if fixed else "epochs")
+    return Trainer(plan, dtype, "fixed" if fixed else "epochs" if _narrow(plan) else "rows", fused=True)
 
 
 def _small(plan):
@@ -78,12 +98,17 @@ def _small(plan):
     return all(n_in * n_out * rows < fused_layers.PACKED_FROM for n_in, n_out, _, _ in plan.layers)
 
 
+def _narrow(plan):
+    """Whether a batch fills vector registers better than a layer."""
+    return bool(plan.layers[:, :2].max() <= NARROW)
+
+
 def _repays(plan, steps_ahead):
     """Whether a program of its own saves more time in so many steps than compiling it takes, as estimated above."""
     return steps_ahead * SAVED_SECONDS > TIMES_OVER * COMPILE_SECONDS
 
 
-def _plan(network, optimizer, batch_size, shards, metric, threads):
+def _plan(network, optimizer, batch_size, shards, metric, threads, numerics):
     """The network and what is asked of it in numbers; None if there is something that has none."""
     rule = _rule(optimizer)
     together = (network.loss, network.activations[-1])
@@ -95,7 +120,7 @@ def _plan(network, optimizer, batch_size, shards, metric, threads):
         layers.append((n_in, n_out, ACTIVATIONS[activation], w))
         w += (n_in + 1) * n_out
     names = ("momentum", "beta1", "beta2", "epsilon", "weight_decay")
-    large = max(n_in * n_out for n_in, n_out, _, _ in layers) * batch_size >= fused_layers.SHARED_FROM
+    large = max(n_in * n_out for n_in, n_out, _, _ in layers) * batch_size >= _shared_from(numerics)
     return fused_epochs.Plan(
         layers=np.array(layers, np.int64),
         loss=TOGETHER.get(together, fused_layers.SQUARED_ERROR),
@@ -107,6 +132,11 @@ def _plan(network, optimizer, batch_size, shards, metric, threads):
         per_row=int(divisor(network.loss, np.empty((1, network.sizes[-1])))),
         numbers=np.array([float(getattr(optimizer, name, 0.0)) for name in names]),
     )
+
+
+def _shared_from(numerics):
+    """From how many multiplications on a product is divided among threads."""
+    return fused_layers.SHARED_FROM if numerics == "reproducible" else fused_rows.SHARED_FROM
 
 
 def _rule(optimizer):
@@ -123,30 +153,44 @@ def _rule(optimizer):
 class Trainer:
     """Whole epochs, compiled.
 
+    Parameters
+    ----------
+    plan : fused_epochs.Plan
+    dtype : 'float64' or 'float32'
+    kind : 'epochs', 'rows' or 'fixed'
+        The program: for every network, for wide layers, or with constants, made for this network.
+    fused : bool
+        Whether it is one for fast numerics; "rows" always is.
+
+    Notes
+    -----
+    Beyond its caller's arrays it has one of parameters + batch x (sum of widths + 3 x widest + outputs + 2) numbers,
+    those of a shard's gradient where there are several, and the packed operands of one product. Plain gradient descent
+    of wide layers in fast numerics does without the parameters. Parameters and data are not copied, but for data
+    of another dtype or layout; with "fixed" the parameters and the optimizer's arrays are, as it is for few.
+
     Attributes
     ----------
-    fixed : bool
-        Whether the program is one with constants, made for this network.
     shared : bool
         Whether large products are divided among Numba's threads.
     compile_seconds : float
         What compiling its program took in this process; 0.0 if it was on disk.
     """
 
-    def __init__(self, plan, dtype, fixed):
-        self.plan, self.dtype, self.fixed = plan, np.dtype(dtype), fixed
-        self.shared = plan.workers > 1 and not fixed
+    def __init__(self, plan, dtype, kind, fused=False):
+        self.plan, self.dtype, self.kind, self.fused = plan, np.dtype(dtype), kind, fused
+        self.shared = plan.workers > 1 and kind != "fixed"
         self.compile_seconds = 0.0
         self._measures = 1 if plan.metric == fused_layers.ACCURACY else int(plan.layers[-1, 1])
-        self._sections, self._steps = fused_epochs.sections_of(plan, self.dtype.name), 1
-        self._shape = fused_fixed.Shape.of(plan) if fixed else None
-        size = fused_fixed.constants(self.dtype.name, self._shape)[1] if fixed else self._sections.end
+        self._sections, self._steps = _sections_of(kind, plan, dtype, fused), 1
+        self._shape = fused_fixed.Shape.of(plan) if kind == "fixed" else None
+        size = self._sections.end if self._shape is None else fused_fixed.constants(dtype, self._shape)[1]
         self._work = np.zeros(size, self.dtype)
         self._program(self.shared)
 
     def _program(self, shared):
         """The program that computes, compiled first if need be."""
-        made, seconds = _ready(self.dtype.name, shared, self._shape)
+        made, seconds = _ready(self.kind, self.dtype.name, shared, self.fused, self._shape)
         self.compile_seconds = max(self.compile_seconds, seconds)
         return made
 
@@ -206,10 +250,22 @@ class Trainer:
         return fused_epochs.History(*map(np.zeros, shapes), np.zeros(2, np.int64))
 
 
+def _sections_of(kind, plan, dtype, fused):
+    """Where in the work array of such a program stands what."""
+    if kind == "rows":
+        return fused_rows.sections_of(plan, dtype)
+    return fused_epochs.sections_of(plan, dtype, packed=not fused)
+
+
 @cache
-def _ready(dtype, shared, shape):
+def _ready(kind, dtype, shared, fused, shape):
     """The program for what `Trainer.run` gives it, compiled or loaded, and the seconds that compiling it took."""
-    made = fused_epochs.program(dtype, shared) if shape is None else fused_fixed.program(dtype, shape)
+    if kind == "rows":
+        made = fused_rows.program(dtype, shared)
+    elif kind == "fixed":
+        made = fused_fixed.program(dtype, shape, fused)
+    else:
+        made = fused_epochs.program(dtype, shared, fused)
     if shared:
         numba.get_num_threads()  # starts Numba's threads, which code that comes from disk does not do by itself
     started = time.perf_counter()

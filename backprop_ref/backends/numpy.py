@@ -16,6 +16,14 @@ class NumpyBackend(ArrayBackend):
     def to_numpy(self, a):
         return np.asarray(a)
 
+    def trainer(self, network, optimizer, dtype, batch_size, shards, metric, steps_ahead=None):
+        """Whole epochs in buffers that are used again, for fast numerics; see `numpy_trainer`."""
+        if self.numerics != "fast":
+            return None
+        from backprop_ref.backends import numpy_trainer
+
+        return numpy_trainer.create(network, optimizer, dtype, batch_size, shards, metric)
+
     @contextlib.contextmanager
     def scope(self):
         """Overflow and NaN are values here, not warnings; the BLAS has `threads` threads."""

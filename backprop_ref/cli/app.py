@@ -276,6 +276,27 @@ def vectors(
     return vectors(out, check, json)
 
 
+@app.command(epilog=example("bench --quick", "bench --backends numpy,numba --dtype float32 --out figures"))
+def bench(
+    quick: Annotated[bool, typer.Option("--quick", help="A few small networks, float64, a few short rounds.")] = False,
+    backends: Annotated[str | None, typer.Option(help="Names, comma between; default: all.", metavar="NAMES")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float64, float32; default: both.", metavar="NAMES")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="For every library; default: its own setting.")] = None,
+    scaling: Annotated[
+        bool, typer.Option("--scaling/--no-scaling", help="Also time against width, batch and depth.")
+    ] = True,
+    out: Annotated[
+        str | None, typer.Option(help="New folder for JSON, CSV and HTML; default: ./runs/bench-N.", metavar="FOLDER")
+    ] = None,
+    png: Annotated[bool, typer.Option("--png", help="Also write each plot as PNG; needs the extra image.")] = False,
+    json: Json = False,
+):
+    """Time training steps on a ladder of networks, backend against backend; gradients are checked first."""
+    from backprop_ref.cli.bench import bench
+
+    return bench(quick, backends, dtype, threads, scaling, out, png, json)
+
+
 @app.command(epilog=example("backends --json"))
 def backends(as_json: Json = False):
     """List the backends: usable or not, and why not."""

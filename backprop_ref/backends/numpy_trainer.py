@@ -1,0 +1,325 @@
+"""Whole epochs in NumPy with buffers that are used again: the accelerator that the numpy backend offers to training.
+
+The lines of `backprop_ref.backends.array`, each into an array that is there already. z and a of a layer share one, as
+every slope can be had from a; delta and da have one each, of the widest layer.
+"""
+
+import numpy as np
+
+from backprop_ref.backends.array import CROSS_ENTROPY, LEAKY_SLOPE, divisor
+from backprop_ref.metrics import count_correct
+from backprop_ref.optimizers import SGD, Adam
+from backprop_ref.parameters import Parameters
+
+SATURATED = 40.0
+
+# Entries of the flat vector that are updated at a time, so that they stay in the cache from line to line.
+BLOCK = 2**14
+
+# Each activation is a pair: a from z, in place, and beneath it delta from da, in place. `room` is an array like z.
+
+
+def sigmoid(z, room):
+    """e / (1 + e) with e = exp(z), which is 1 to rounding from `SATURATED` on."""
+    np.minimum(z, SATURATED, out=z)
+    np.exp(z, out=z)
+    np.add(z, 1, out=room)
+    z /= room
+
+
+def sigmoid_backward(a, da, room):
+    np.multiply(a, a, out=room)
+    np.subtract(a, room, out=room)
+    da *= room
+
+
+def tanh(z, room):
+    np.tanh(z, out=z)
+
+
+def tanh_backward(a, da, room):
+    np.multiply(a, a, out=room)
+    np.subtract(1, room, out=room)
+    da *= room
+
+
+def relu(z, room):
+    np.maximum(z, 0, out=z)
+
+
+def relu_backward(a, da, room):
+    da *= a > 0
+
+
+def leaky_relu(z, room):
+    np.multiply(z, LEAKY_SLOPE, out=room)
+    np.maximum(z, room, out=z)
+
+
+def leaky_relu_backward(a, da, room):
+    np.multiply(da, LEAKY_SLOPE, out=da, where=np.less_equal(a, 0))
+
+
+def softmax(z, room):
+    z -= z.max(axis=1, keepdims=True)
+    np.exp(z, out=z)
+    z /= z.sum(axis=1, keepdims=True)
+
+
+def softmax_backward(a, da, room):
+    np.multiply(da, a, out=room)
+    da -= room.sum(axis=1, keepdims=True)
+    da *= a
+
+
+def linear(z, room):
+    pass
+
+
+def linear_backward(a, da, room):
+    pass
+
+
+ACTIVATION = {
+    "sigmoid": (sigmoid, sigmoid_backward),
+    "tanh": (tanh, tanh_backward),
+    "relu": (relu, relu_backward),
+    "leaky_relu": (leaky_relu, leaky_relu_backward),
+    "softmax": (softmax, softmax_backward),
+    "linear": (linear, linear_backward),
+}
+
+# Each loss of a pair with an activation turns z into a, puts delta of the last layer into `delta`, and returns the
+# loss. `whole` are the sums over the outputs of y, or None where all are 1.
+
+
+def softmax_cross_entropy(z, y, n, whole, delta, room):
+    z -= z.max(axis=1, keepdims=True)
+    np.exp(z, out=delta)
+    total = delta.sum(axis=1, keepdims=True)
+    np.subtract(np.log(total), z, out=room)
+    loss = np.vdot(y, room) / n
+    np.divide(delta, total, out=z)
+    if whole is None:
+        np.subtract(z, y, out=delta)
+    else:
+        np.multiply(z, whole, out=delta)
+        delta -= y
+    delta /= n
+    return loss
+
+
+def sigmoid_cross_entropy(z, y, n, whole, delta, room):
+    np.negative(z, out=delta)
+    np.logaddexp(0, delta, out=room)
+    loss = np.vdot(y, room) / n
+    sigmoid(delta, room)
+    delta *= y
+    delta /= -n
+    sigmoid(z, room)
+    return loss
+
+
+def sigmoid_binary_cross_entropy(z, y, n, whole, delta, room):
+    np.logaddexp(0, z, out=room)
+    np.multiply(z, y, out=delta)
+    room -= delta
+    loss = room.sum() / n
+    sigmoid(z, room)
+    np.subtract(z, y, out=delta)
+    delta /= n
+    return loss
+
+
+TOGETHER = {
+    ("cross_entropy", "softmax"): softmax_cross_entropy,
+    ("cross_entropy", "sigmoid"): sigmoid_cross_entropy,
+    ("binary_cross_entropy", "sigmoid"): sigmoid_binary_cross_entropy,
+}
+
+
+def squared_error(rule, z, y, n, delta, room):
+    """The loss; z becomes a, and `delta` delta."""
+    forward, backward = rule
+    forward(z, room)
+    np.subtract(z, y, out=delta)
+    loss = np.vdot(delta, delta) / n
+    delta *= 2 / n
+    backward(z, delta, room)
+    return loss
+
+
+class Rows:
+    """The buffers of a trainer, cut to a batch or shard of m rows.
+
+    Attributes
+    ----------
+    a, a_T : lists of arrays of shape (m, width), and their transposes
+        x, and of each layer z, then a.
+    delta, room : lists of arrays of shape (m, n_out), one for each layer
+        Neighbouring layers have deltas in different memory; all rooms are one.
+    y, ones : arrays of shape (m, n_out) and (m,)
+    """
+
+    def __init__(self, trainer, m):
+        widths = trainer.network.sizes
+        self.a = [_cut(buffer, m, width) for buffer, width in zip(trainer.a, widths, strict=True)]
+        self.a_T = [a.T for a in self.a]
+        self.room = [_cut(trainer.room, m, n_out) for n_out in widths[1:]]
+        self.delta = [_cut(trainer.deltas[layer % 2], m, n_out) for layer, n_out in enumerate(widths[1:])]
+        self.y, self.ones = _cut(trainer.y, m, widths[-1]), trainer.ones[:m]
+
+
+class Trainer:
+    """Whole epochs in NumPy, with the `run` of `training.PairsTrainer`.
+
+    Beyond its caller's arrays it keeps gradients, those of a shard as well where there are several, and for each row
+    of a batch or shard: x, y, a of each layer and three numbers for each neuron of the widest. Parameters and data are
+    not copied.
+    """
+
+    def __init__(self, network, optimizer, dtype, batch_size, shards, metric):
+        self.network, self.optimizer, self.dtype, self.metric = network, optimizer, np.dtype(dtype), metric
+        self.batch_size, self.shards = batch_size, shards
+        self.measures = 1 if metric == "accuracy" else network.sizes[-1]
+        self.rules = [ACTIVATION[name] for name in network.activations]
+        self.together = TOGETHER.get((network.loss, network.activations[-1]))
+        m, n_flat = -(-batch_size // shards), network.n_parameters
+        self.a = [np.empty(m * width, dtype) for width in network.sizes]
+        self.y, self.ones = np.empty(m * network.sizes[-1], dtype), np.ones(m, dtype)
+        self.room, *self.deltas = (np.empty(m * max(network.sizes[1:]), dtype) for _ in range(3))
+        self.grads = [Parameters(np.empty(n_flat, dtype), network.sizes) for _ in range(2 if shards > 1 else 1)]
+        self.spare = np.empty((2, min(BLOCK, n_flat)), dtype)
+        self._rows = {}
+
+    def run(self, params, slots, x, y, orders, learning_rates, poll=lambda: None):
+        """Trains `params` and `slots` in place; see `training.PairsTrainer.run`."""
+        losses, measures = [], []
+        whole = y.sum(axis=1, keepdims=True)
+        whole = None if (whole == 1).all() else whole
+        for order, rate in zip(orders, learning_rates, strict=True):
+            total, measure = 0.0, np.zeros(self.measures)
+            for start in range(0, len(order), self.batch_size):
+                poll()
+                rows = order[start : start + self.batch_size]
+                loss = self.gradients(params, x, y, whole, rows, measure)
+                self.update(params, slots, rate)
+                total += loss * len(rows)
+            losses.append(total / len(order))
+            measures.append(measure)
+            if not (np.isfinite(losses[-1]) and np.isfinite(params.flat).all()):
+                break
+        return np.array(losses), np.array(measures).reshape(-1, self.measures)
+
+    def gradients(self, params, x, y, whole, rows, measure):
+        """The loss of a batch; leaves its gradients in ``grads[0]`` and adds to `measure` what its outputs measure."""
+        small, larger = divmod(len(rows), self.shards)
+        n, start, loss = divisor(self.network.loss, y[:1], len(rows)), 0, 0.0
+        for shard in range(min(self.shards, len(rows))):
+            part = rows[start : start + small + (shard < larger)]
+            start += len(part)
+            b = self._rows.get(len(part)) or self._rows.setdefault(len(part), Rows(self, len(part)))
+            x.take(part, 0, b.a[0], "clip")
+            y.take(part, 0, b.y, "clip")
+            loss += self.value_and_grad(params, b, n, whole if whole is None else whole[part], self.grads[shard > 0])
+            if shard > 0:
+                self.grads[0].flat += self.grads[1].flat
+            if self.metric == "accuracy":
+                measure += count_correct(b.a[-1], b.y)
+            else:
+                difference = np.subtract(b.a[-1], b.y, out=b.room[-1])
+                measure += b.ones.dot(np.multiply(difference, difference, out=difference))
+        return float(loss)
+
+    def value_and_grad(self, params, b, n, whole, grads):
+        """The loss of gathered rows, n being the whole batch's; fills `grads`."""
+        last = self.network.n_layers - 1
+        for layer in range(last + 1):
+            z = b.a[layer].dot(params.W[layer], b.a[layer + 1])
+            z += params.b[layer]
+            if layer < last:
+                self.rules[layer][0](z, b.room[layer])
+        if self.together:
+            loss = self.together(z, b.y, n, whole, b.delta[last], b.room[last])
+        else:
+            loss = squared_error(self.rules[last], z, b.y, n, b.delta[last], b.room[last])
+        for layer in range(last, -1, -1):
+            delta = b.delta[layer]
+            if layer < last:
+                self.rules[layer][1](b.a[layer + 1], delta, b.room[layer])
+            b.a_T[layer].dot(delta, grads.W[layer])
+            b.ones.dot(delta, grads.b[layer])
+            if layer > 0:
+                delta.dot(params.W[layer].T, b.delta[layer - 1])
+        return loss
+
+    def update(self, params, slots, rate):
+        """One step of the optimizer, block by block; `grads` is used up."""
+        optimizer, grads = self.optimizer, self.grads[0]
+        if optimizer.weight_decay:
+            for dW, W in zip(grads.W, params.W, strict=True):
+                _add_product(dW, optimizer.weight_decay, W, self.spare[0])
+        if isinstance(optimizer, Adam):
+            slots["powers"] *= (optimizer.beta1, optimizer.beta2)
+        for start in range(0, len(grads.flat), BLOCK):
+            part = slice(start, start + BLOCK)
+            own = {name: slot if name == "powers" else slot[part] for name, slot in slots.items()}
+            g = grads.flat[part]
+            UPDATE[type(optimizer)](optimizer, params.flat[part], g, own, rate, *self.spare[:, : len(g)])
+
+
+def sgd(optimizer, flat, g, slots, rate, spare, more):
+    """W <- W - eta g, with momentum as `SGD` says."""
+    if optimizer.momentum:
+        v = slots["velocity"]
+        v *= optimizer.momentum
+        v += g
+        if optimizer.nesterov:
+            g += np.multiply(v, optimizer.momentum, out=spare)
+        else:
+            g = v
+    flat -= np.multiply(g, rate, out=spare)
+
+
+def adam(optimizer, flat, g, slots, rate, spare, more):
+    """W <- W - (eta (m/c1)) / (sqrt(v/c2) + epsilon), as `Adam` says."""
+    m, v = slots["m"], slots["v"]
+    c1, c2 = (1.0 - slots["powers"]).tolist()
+    m *= optimizer.beta1
+    np.multiply(g, 1.0 - optimizer.beta1, out=spare)
+    m += spare
+    v *= optimizer.beta2
+    np.multiply(g, g, out=spare)
+    spare *= 1.0 - optimizer.beta2
+    v += spare
+    np.divide(v, c2, out=spare)
+    np.sqrt(spare, out=spare)
+    spare += optimizer.epsilon
+    np.multiply(m, rate / c1, out=more)
+    more /= spare
+    flat -= more
+
+
+UPDATE = {SGD: sgd, Adam: adam}
+
+
+def create(network, optimizer, dtype, batch_size, shards, metric):
+    """A `Trainer` for fast numerics, or None for what it cannot do."""
+    together = (network.loss, network.activations[-1])
+    known = set(network.activations) <= set(ACTIVATION) and (together in TOGETHER or together not in CROSS_ENTROPY)
+    if not known or type(optimizer) not in UPDATE:
+        return None
+    return Trainer(network, optimizer, dtype, batch_size, shards, metric)
+
+
+def _cut(buffer, m, width):
+    """The first rows of a buffer."""
+    return buffer[: m * width].reshape(m, width)
+
+
+def _add_product(total, factor, array, spare):
+    """total <- total + factor * array, block by block; all C-contiguous."""
+    total, array = total.reshape(-1), array.reshape(-1)
+    for start in range(0, total.size, len(spare)):
+        part = slice(start, start + len(spare))
+        total[part] += np.multiply(array[part], factor, out=spare[: len(total[part])])

@@ -1,0 +1,133 @@
+"""backprop-ref bench."""
+
+import csv
+import io
+import itertools
+from pathlib import Path
+
+import typer
+
+from backprop_ref.backends import names
+from backprop_ref.cli import show
+from backprop_ref.errors import InvalidInput, unknown
+from backprop_ref.experiments.bench import Plan, backend_makers, run
+from backprop_ref.files import json_text, write_atomically
+from backprop_ref.report import bench_page
+from backprop_ref.settings import CHOICES
+
+HEADER = ("rung", "batch", "dtype", "who", "gradient", "a step", "quartiles", "÷ products", "÷ update", "remark")
+COLUMNS = ("rung", "batch", "dtype", "name", "kind", "verdict", "left_out", "multiplications", "parameters")
+
+
+def bench(quick, backends, dtype, threads, scaling, out, png, as_json):
+    """Runs the ladder; 130 after Ctrl-C, and 1 if a gradient is wrong."""
+    chosen = [name.strip() for name in backends.split(",")] if backends else None
+    for name in chosen or ():
+        if name not in names() and ":" not in name:
+            raise unknown("backend", name, names())
+    dtypes = list(CHOICES["dtype"]) if dtype is None else dtype.split(",")
+    for each in dtypes:
+        if each not in CHOICES["dtype"]:
+            raise unknown("dtype", each, CHOICES["dtype"])
+    if png:
+        bench_page.check_images()
+    # compiling programs for small networks takes longer than all else that is quick
+    makers = backend_makers(chosen, threads, **({"steps_ahead": 0} if quick else {}))
+    make = Plan.quickly if quick else Plan
+    options = {"dtypes": dtypes[:1] if quick else dtypes, "threads": threads}
+    plan = make(makers, **options, scaling=[name for name in makers if scaling and name.endswith("fast")])
+    folder = new_folder(out)
+    result = run(plan)
+    write(result, folder, png)
+    if as_json:
+        show.as_json(result)
+    else:
+        show_cases(result)
+        typer.echo(f"results in {folder}: bench.json, bench.csv, bench.html")
+    if result["interrupted"]:
+        return 130
+    return 1 if any(case["error"] == "WrongGradient" for case in result["cases"]) else 0
+
+
+def new_folder(asked=None):
+    """Makes the folder asked for, which must hold nothing, or the next free ./runs/bench-N."""
+    try:
+        if asked is not None:
+            folder = Path(asked)
+            folder.mkdir(parents=True, exist_ok=True)
+            if any(folder.iterdir()):
+                raise InvalidInput(f"--out {asked}: not empty, and nothing is overwritten; give a new folder")
+            return folder
+        Path("runs").mkdir(exist_ok=True)
+        for number in itertools.count(1):
+            folder = Path("runs") / f"bench-{number}"
+            if not folder.exists():
+                folder.mkdir()
+                return folder
+    except OSError as error:
+        raise InvalidInput(f"--out {error.filename or asked}: cannot be made ({error.strerror})") from None
+
+
+def write(result, folder, png=False):
+    """bench.json, bench.csv and bench.html, and a PNG file for each plot if asked for."""
+    folder = Path(folder)
+    write_atomically(folder / "bench.json", json_text(result))
+    write_atomically(folder / "bench.csv", csv_text(result["cases"]))
+    write_atomically(folder / "bench.html", bench_page.page(result))
+    if png:
+        bench_page.write_images(result, folder)
+
+
+def csv_text(cases):
+    """A line for each case; times in seconds."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    parts = ("median", "low", "high")
+    writer.writerow([*COLUMNS, *(f"step_seconds_{part}" for part in parts), "of_products", "of_update"])
+    for case in cases:
+        step, limits = case["step_seconds"] or {}, case["of_limit"]
+        ratios = [limits.get(limit, {}).get("median") for limit in ("products", "update")]
+        writer.writerow([*(case[column] for column in COLUMNS), *(step.get(part) for part in parts), *ratios])
+    return text.getvalue()
+
+
+def show_cases(result):
+    """Prints what was measured as a table."""
+    machine, bandwidth = result["machine"], result["memory_bandwidth"]
+    typer.echo(
+        f"{machine['processor']}, {machine['cores_allowed']} of {machine['cores']} cores, "
+        f"threads: {machine['threads'] or 'as each library has it'}"
+        + (f", memory {bandwidth['median'] / 1e9:.3g} GB/s" if bandwidth else "")
+        + f"; medians of {result['settings']['rounds']} rounds"
+    )
+    show.table(HEADER, [_row(case) for case in result["cases"]])
+    fits = [series for series in result["scaling"] if series.get("exponent") is not None]
+    if fits:
+        rows = [(series["vary"], series["name"], f"{series['exponent']:.2f}") for series in fits]
+        show.table(("against", "who", "exponent"), rows, "time per step grows as a power")
+    if result["interrupted"]:
+        typer.echo("interrupted: the rest was not measured")
+
+
+def _row(case):
+    step, limits = case["step_seconds"], case["of_limit"]
+    compiled = f"compiled in {case['compile_seconds']:.1f} s" if (case["compile_seconds"] or 0.0) > 0.05 else ""
+    return (
+        case["rung"],
+        case["batch"],
+        case["dtype"],
+        case["name"],
+        "WRONG" if case["error"] == "WrongGradient" else case["verdict"] or "",
+        in_words(step["median"]) if step else "",
+        f"{in_words(step['low'])} to {in_words(step['high'])}" if step else "",
+        *(f"{limits[limit]['median']:.3g}" if limit in limits else "" for limit in ("products", "update")),
+        case["left_out"] or compiled or case["extra"] or "",
+    )
+
+
+def in_words(seconds):
+    """A time with a unit that suits it."""
+    for unit, scale in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
+        if seconds * scale >= 1.0:
+            return f"{seconds * scale:.3g} {unit}"
+    return f"{seconds * 1e9:.3g} ns"

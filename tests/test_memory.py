@@ -1,0 +1,102 @@
+"""What trainers take beyond their caller's arrays: a gradient, and three numbers for each neuron and row of a batch."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from backprop_ref.kernels import fused_layers, fused_panels, fused_rows, fused_tiles
+
+import backprop_ref as br
+from backprop_ref import Network, get_backend
+from backprop_ref.backends import numba_trainer, numpy_trainer
+
+NETWORKS = [
+    (Network([2, 4, 1], ["sigmoid", "sigmoid"], "sse"), 4),
+    (Network([2, 5, 1], ["sigmoid", "sigmoid"], "sse"), 1600),
+    (Network([64, 128, 10], ["relu", "softmax"], "ce"), 64),
+    (Network([300, 200, 100, 10], ["relu", "tanh", "softmax"], "ce"), 128),
+]
+RULES = [br.SGD(0.1), br.SGD(0.1, momentum=0.9), br.Adam()]
+
+
+def allowed(network, batch_size):
+    """Numbers: a gradient, and for each row of a batch three of each width and two more."""
+    return network.n_parameters + batch_size * (3 * sum(network.sizes) + 2)
+
+
+def allocated_while(function):
+    """Bytes that NumPy and Python had at most, above what they had before."""
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        function()
+        return tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("numerics", ["fast", "reproducible"])
+@pytest.mark.parametrize("optimizer", RULES, ids=repr)
+@pytest.mark.parametrize("network, batch_size", NETWORKS, ids=str)
+def test_numba(network, batch_size, optimizer, numerics, dtype):
+    made = numba_trainer.create(
+        *(network, optimizer, dtype, batch_size, 1, "r2", 1), specialize="never", numerics=numerics
+    )
+    pairs = list(zip(network.sizes, network.sizes[1:], strict=False))
+    if numerics == "fast":
+        panels = max(fused_tiles.room(max(n_in, n_out, batch_size), max(n_in, n_out), 1) for n_in, n_out in pairs)
+    else:
+        terms = max(*network.sizes, batch_size)
+        panels = fused_panels.room(terms, terms, terms, 1, dtype)
+    filling = len(made._sections) * fused_layers.vector_of(dtype)
+    assert made._work.size <= allowed(network, batch_size) + panels + filling
+
+
+def test_plain_descent_stores_no_gradient_of_wide_layers():
+    network, batch_size = NETWORKS[-1]
+    plain, momentum = (
+        numba_trainer.create(network, rule, "float64", batch_size, 1, "r2", 1, numerics="fast") for rule in RULES[:2]
+    )
+    assert momentum._work.size - plain._work.size >= network.n_parameters
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("optimizer", RULES, ids=repr)
+@pytest.mark.parametrize("network, batch_size", NETWORKS, ids=str)
+def test_numpy(network, batch_size, optimizer, dtype):
+    size = np.dtype(dtype).itemsize
+    params, rows = network.init(1, dtype=dtype), 5 * batch_size
+    slots, x, y = optimizer.init(params.flat), *(np.ones((rows, n), dtype) for n in network.sizes[:: network.n_layers])
+    order = np.arange(rows)[None]
+
+    def train():
+        with get_backend("numpy", "fast").scope():
+            numpy_trainer.create(network, optimizer, dtype, batch_size, 1, "r2").run(params, slots, x, y, order, [0.1])
+
+    train()  # what is allocated once, whatever the size
+    objects = 64 * 1024
+    column_of_y = rows * (size + 1)
+    flags = params.flat.size + batch_size * max(network.sizes)
+    limit = size * (allowed(network, batch_size) + 2 * numpy_trainer.BLOCK) + column_of_y + flags + objects
+    assert allocated_while(train) <= limit
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize("numerics", ["fast", "reproducible"])
+def test_data_are_not_copied(backend, numerics):
+    network, rows = Network([100, 20, 1], ["tanh", "linear"], "mse"), 20_000
+    made = get_backend(backend, numerics, threads=1).trainer(network, br.SGD(0.1), "float64", 10, 1, "r2")
+    if made is None:
+        pytest.skip(f"{backend} has no trainer for {numerics} numerics")
+    params, x, y = network.init(1), np.zeros((rows, 100)), np.zeros((rows, 1))
+    order = np.arange(rows)[None]
+    with get_backend("numpy", "fast").scope():
+        made.run(params, {}, x[:10], y[:10], order[:, :10], [0.1])
+        assert allocated_while(lambda: made.run(params, {}, x, y, order, [0.1])) < x.nbytes / 10
+
+
+def test_panels_of_wide_layers_have_a_limit_of_their_own():
+    limit = fused_tiles.HEIGHT * fused_tiles.DEPTH + fused_tiles.DEPTH * fused_tiles.WIDTH
+    assert fused_tiles.room(10**6, 10**6, 3) == 3 * limit
+    assert limit > fused_rows.BLOCK
