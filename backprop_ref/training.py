@@ -6,7 +6,7 @@ import threading
 import time
 from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -205,8 +205,7 @@ def train(
         if folder and resume:
             folder.restore(state, plan.epochs)
         trainer = pairs
-        if trace:
-            _start_trace(pairs, plan, state, x, y, validation, resume)
+        _start_trace(pairs, plan, state, x, y, validation, resume)
         try:
             trainer = _offered(backend, pairs, params.dtype.name, plan, len(x)) or pairs
         except KeyboardInterrupt:  # while it was being compiled
@@ -215,10 +214,8 @@ def train(
         _end_trace(plan, state)
         return replace(result, compile_seconds=getattr(trainer, "compile_seconds", 0.0))
     finally:
-        if trace:
-            trace.close()
-        if folder:
-            folder.close()
+        for opened in filter(None, (trace, folder)):
+            opened.close()
 
 
 @dataclass(frozen=True)
@@ -231,7 +228,7 @@ class _Plan:
     min_delta: float
     restore_best: bool
     each_epoch: bool
-    trace: object
+    trace: Any
 
 
 @dataclass
@@ -453,7 +450,9 @@ def _record(trainer, plan, state, y, losses, measures, rates, values, kept):
 
 
 def _start_trace(pairs, plan, state, x, y, validation, resume):
-    """Opens the trace's files; a run that starts anew begins with its initial parameters and what they score."""
+    """Opens the trace's files, if there is one; a run that starts anew begins with its initial parameters and what they score."""
+    if not plan.trace:
+        return
     backend, network = pairs.backend, pairs.network
     batches = -(-len(x) // plan.batch_size)
     about = {"numerics": backend.numerics, "metric": pairs.metric, "columns": list(state.columns)}

@@ -205,7 +205,7 @@ class Trainer:
         shapes = epochs, (epochs, self._measures), int(self.plan.layers[-1, 1])
         snapshots, rows = (np.empty((0, flat.size), self.dtype), np.full(epochs, -1)) if kept is None else kept
         if rows.shape != (epochs,) or rows.max(initial=-1) >= len(snapshots) or snapshots.shape[1:] != flat.shape:
-            raise ValueError(f"{rows.shape} rows of {snapshots.shape} do not fit {epochs} epochs of {flat.size} numbers")
+            raise ValueError(f"{rows.shape} rows of {snapshots.shape} do not fit {epochs} epochs of {flat.size}")
         return fused_epochs.History(*map(np.zeros, shapes), np.zeros(2, np.int64), snapshots, rows)
 
 

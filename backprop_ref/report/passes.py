@@ -13,13 +13,11 @@ from backprop_ref.parameters import views
 
 
 class Passes(NamedTuple):
-    """Every quantity of every layer; the last axis is the epoch."""
+    """What a pass computes for every layer; the last axis is the epoch."""
 
     z: list[Any]
     a: list[Any]
     delta: list[Any]
-    W: list[Any]
-    b: list[Any]
     dW: list[Any]
     db: list[Any]
 
@@ -40,8 +38,7 @@ def passes(backend, network, flats, x, y):
     Passes
     """
     epochs, last = len(flats), network.n_layers - 1
-    by_epoch = np.ascontiguousarray(flats.T)
-    W, b = ([by_epoch[places] for places in part] for part in views(np.arange(len(by_epoch)), network.sizes))
+    W, b = views(np.ascontiguousarray(flats.T), network.sizes)
     z, a = [], [np.broadcast_to(x.T[:, :, None], (*x.T.shape, epochs))]
     with backend.scope(), np.errstate(all="ignore"):
         for layer, activation in enumerate(network.activations):
@@ -55,7 +52,7 @@ def passes(backend, network, flats, x, y):
             seen = (_rows(array) for array in (z[layer], a[layer + 1], da))
             delta.insert(0, _unfold(backend.activation_backward(network.activations[layer], *seen), epochs))
         gradients = [affine_parameters(*pair) for pair in zip(delta, a, strict=False)]
-    return Passes(z, a[1:], delta, W, b, [dW for dW, _ in gradients], [db for _, db in gradients])
+    return Passes(z, a[1:], delta, [dW for dW, _ in gradients], [db for _, db in gradients])
 
 
 def affine(a, W, b):

@@ -13,6 +13,7 @@ import numpy as np
 
 from backprop_ref.backends import get_backend
 from backprop_ref.errors import InvalidInput, unknown
+from backprop_ref.parameters import views
 from backprop_ref.report.passes import passes
 from backprop_ref.report.sinks import SINKS, writing
 from backprop_ref.report.trace import FILE, OF_SAMPLES, About, open_trace, record_dtype
@@ -121,6 +122,7 @@ class Recorder:
         for name, values in columns.items():
             records[name] = values
         made = passes(self._backend, self._network, flats, self._x, self._y)._asdict()
+        made["W"], made["b"] = views(flats.T, self._network.sizes)
         for quantity, layers in made.items():
             for layer, array in enumerate(layers):
                 records[f"{quantity}{layer}"] = array.T if quantity in OF_SAMPLES else np.moveaxis(array, -1, 0)
