@@ -450,7 +450,7 @@ def _record(trainer, plan, state, y, losses, measures, rates, values, kept):
 
 
 def _start_trace(pairs, plan, state, x, y, validation, resume):
-    """Opens the trace's files, if there is one; a run that starts anew begins with its initial parameters and what they score."""
+    """Opens the trace, if there is one; that of a new run begins with the initial parameters and what they score."""
     if not plan.trace:
         return
     backend, network = pairs.backend, pairs.network

@@ -122,6 +122,29 @@ def gradcheck(
     return gradcheck(target, batch_size, entries, seed, json, flags)
 
 
+@app.command(epilog=example("explain xor --sample 2", "explain runs/iris-1 --layer 1 --neuron 0 --format markdown"))
+@with_flags(sections=("data", "network", "training", "backend"), exclude=("--dataset",))
+def explain(
+    target: Annotated[
+        str | None, typer.Argument(help="Data set or run folder; default: xor.", metavar="DATASET|RUN")
+    ] = None,
+    sample: Annotated[int, typer.Option(help="Row of the training data, from 0.")] = 0,
+    layer: Annotated[int | None, typer.Option(help="Only this layer, from 0.")] = None,
+    neuron: Annotated[int | None, typer.Option(help="Only this neuron of the layer, from 0.")] = None,
+    matrices: Annotated[bool, typer.Option("--matrices", help="As matrices, not neuron by neuron.")] = False,
+    derivation: Annotated[bool, typer.Option(help="Why the formulas of the backward pass are what they are.")] = True,
+    format: Annotated[str, typer.Option(help="terminal, markdown (with LaTeX) or html.", metavar="NAME")] = "terminal",
+    output: Annotated[str | None, typer.Option(help="File to write; must not exist yet.", metavar="FILE")] = None,
+    digits: Annotated[int, typer.Option(min=1, max=17, help="Significant digits of each number.")] = 5,
+    terms: Annotated[int, typer.Option(min=2, help="Terms of a sum, and weights of a neuron, to show.")] = 8,
+    **flags,
+):
+    """Show one step in numbers: every z, a, loss, delta, dW, db and update, with its formula and why."""
+    from backprop_ref.cli.explain import explain
+
+    explain(target, sample, layer, neuron, matrices, derivation, format, output, digits, terms, flags)
+
+
 @app.command(epilog=example("compare", "compare iris --backends numpy,numba --numerics fast"))
 @with_flags(sections=("data", "network", "training"), exclude=("--dataset", "--epochs", "--validation-size"))
 def compare(

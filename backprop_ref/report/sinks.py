@@ -181,7 +181,9 @@ class Parquet:
 
     def _table(self, records):
         columns, samples = self._columns, self._columns.samples
-        heads: dict[str, Any] = {name: np.repeat(records[name], len(samples)) for name in columns.before + columns.behind}
+        heads: dict[str, Any] = {}
+        for name in columns.before + columns.behind:
+            heads[name] = np.repeat(records[name], len(samples))
         heads["configuration"] = [self._about.configuration] * (len(records) * len(samples))
         heads["sample"] = np.tile(samples, len(records))
         numbers = columns.of_samples(records).reshape(len(records) * len(samples), -1)
