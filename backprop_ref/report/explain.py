@@ -134,10 +134,8 @@ def _of_output(step):
 
 def _backward(step, layer, neuron, matrices, explained):
     network = step.network
-    n_out, activation = network.sizes[layer + 1], network.activations[layer]
-    steps, why = _to_delta(step, layer), []
-    if explained is not None:
-        why = _why(network, layer, explained)
+    activation, steps = network.activations[layer], _to_delta(step, layer)
+    why = [] if explained is None else _why(network, layer, explained)
     a = step.entry("a", layer - 1, ("k",))
     delta = step.entry("delta", layer)
     blocks: list[Any] = [Heading(3, f"Layer {layer}: {activation}"), *why]

@@ -22,6 +22,10 @@ class Node:
         """How tightly it holds together, and what it looks like on a page with each index where `at` has it."""
         raise NotImplementedError
 
+    def value(self, place: int) -> float:
+        """The number at a place of the index j, of what can be compared with a number."""
+        raise NotImplementedError
+
     def __add__(self, other):
         return Binary(self, "+", node(other))
 
@@ -50,16 +54,16 @@ class Node:
         return Negative(self)
 
     def __ge__(self, other):
-        return Condition(self, "≥", node(other))
+        return Condition(self, "≥", other)
 
     def __gt__(self, other):
-        return Condition(self, ">", node(other))
+        return Condition(self, ">", other)
 
     def __le__(self, other):
-        return Condition(self, "≤", node(other))
+        return Condition(self, "≤", other)
 
     def __lt__(self, other):
-        return Condition(self, "<", node(other))
+        return Condition(self, "<", other)
 
 
 def node(value):
@@ -71,10 +75,10 @@ def node(value):
 class Number(Node):
     """A number."""
 
-    value: float
+    number: float
 
     def show(self, page, at):
-        return page.number(self.value)
+        return page.number(self.number)
 
 
 @dataclass(frozen=True)
@@ -104,17 +108,20 @@ class Entry(Node):
             return ATOM, page.symbol(self.name, self.layer, tuple(map(str, places)))
         return page.number(float(self.values[places]))
 
+    def value(self, place):
+        return float(self.values[place])
+
 
 @dataclass(frozen=True)
 class Scalar(Node):
     """A name with a number; shown as that as soon as any index is known."""
 
     name: str
-    value: float
+    number: float
 
     def show(self, page, at):
         known = any(not isinstance(place, str) for place in at.values())
-        return page.number(self.value) if known else (ATOM, page.symbol(self.name, None, ()))
+        return page.number(self.number) if known else (ATOM, page.symbol(self.name, None, ()))
 
 
 @dataclass(frozen=True)
@@ -141,6 +148,9 @@ class Negative(Node):
 
     def show(self, page, at):
         return SUM, page.negative(_held(page, self.of.show(page, at), PRODUCT))
+
+    def value(self, place):
+        return -self.of.value(place)
 
 
 @dataclass(frozen=True)
@@ -190,20 +200,22 @@ class Largest(Node):
 
 @dataclass(frozen=True)
 class Condition:
-    """A comparison of an entry with a number."""
+    """A comparison of an entry, or its negative, with a number."""
 
     left: Node
     operator: str
-    right: Node
+    limit: float
 
     def show(self, page, at):
-        return page.compared(self.left.show(page, at)[1], self.operator, self.right.show(page, at)[1])
+        return page.compared(self.left.show(page, at)[1], self.operator, page.number(self.limit)[1])
+
+    def other(self):
+        """The comparison that holds where this one does not."""
+        return Condition(self.left, {"≥": "<", ">": "≤", "≤": ">", "<": "≥"}[self.operator], self.limit)
 
     def holds(self, place):
         """Whether it is true at a place of the index j."""
-        negative = isinstance(self.left, Negative)
-        value = float((self.left.of if negative else self.left).values[place]) * (-1.0 if negative else 1.0)
-        limit = self.right.value
+        value, limit = self.left.value(place), self.limit
         return {"≥": value >= limit, ">": value > limit, "≤": value <= limit, "<": value < limit}[self.operator]
 
 
@@ -218,7 +230,9 @@ class Where(Node):
     def show(self, page, at):
         place = at.get("j", "j")
         if not isinstance(place, str):
-            return (self.yes if self.condition.holds(place) else self.no).show(page, at)
+            yes = self.condition.holds(place)
+            chosen, why = (self.yes, self.condition) if yes else (self.no, self.condition.other())
+            return ATOM, page.chosen(chosen.show(page, at)[1], why.show(page, at))
         cases = (self.yes.show(page, at)[1], self.condition.show(page, at), self.no.show(page, at)[1])
         return CASES, page.cases(*cases)
 

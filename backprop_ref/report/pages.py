@@ -134,6 +134,9 @@ class Text:
     def cases(self, yes, condition, no):
         return f"{yes} if {condition} else {no}"
 
+    def chosen(self, text, condition):
+        return f"({text} if {condition})"
+
 
 class Latex(Text):
     """Markdown with formulas in LaTeX."""
@@ -191,6 +194,9 @@ class Latex(Text):
 
     def cases(self, yes, condition, no):
         return rf"\begin{{cases}} {yes} & {condition} \\ {no} & \text{{else}} \end{{cases}}"
+
+    def chosen(self, text, condition):
+        return rf"\left({text}\ \text{{if}}\ {condition}\right)"
 
 
 class Html(Text):
@@ -271,6 +277,9 @@ class Html(Text):
         pairs = (yes, condition), (no, "<mtext>else</mtext>")
         rows = "".join(f"<mtr><mtd>{value}</mtd><mtd>{when}</mtd></mtr>" for value, when in pairs)
         return f"<mrow><mo>{{</mo><mtable>{rows}</mtable></mrow>"
+
+    def chosen(self, text, condition):
+        return self.parentheses(f"{text}<mtext> if </mtext>{condition}")
 
 
 PAGES = {"terminal": Text, "markdown": Latex, "html": Html}
