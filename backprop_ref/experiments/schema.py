@@ -178,7 +178,7 @@ class Trace(Section):
     samples: list[Annotated[int, Field(ge=0)]] | None = key(
         None, "--trace-samples", "Training rows to trace, from 0, as 0,3 or repeated; default: the first 8."
     )
-    digits: Annotated[int, Field(ge=1, le=17)] | None = key(
+    digits: Annotated[int, Field(ge=1, lt=18)] | None = key(
         None, "--trace-digits", "Digits in CSV, 17 at most; default: the fewest that read back as the same number."
     )
 

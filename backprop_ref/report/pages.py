@@ -13,7 +13,8 @@ GREEK = {"delta": "δ", "eta": "η", "mu": "μ", "lambda": "λ", "beta1": "β1",
 LATEX = {name: rf"\{name}" for name in ("delta", "eta", "mu", "lambda", "epsilon")}
 LATEX |= {"beta1": r"\beta_1", "beta2": r"\beta_2", "[i=j]": "[i=j]", "…": r"\ldots"}
 LATEX_OPERATORS = {"*": r"\cdot", "@": "", "⊙": r"\odot", "≥": r"\geq", "≤": r"\leq"}
-HTML_OPERATORS = {"*": "·", "-": "−", "@": "⁢"}
+HTML_OPERATORS = {"*": "·", "-": "−", "@": "\u2062"}
+MINUS = '<mo form="prefix">−</mo>'
 LATEX |= {f"∂{name}": rf"\partial {name}" for name in ("a", "z", "W", "b", "L")}
 
 
@@ -216,7 +217,7 @@ class Html(Text):
             case Equation(parts, label):
                 formula = "<mo>=</mo>".join(tree.show(self, at)[1] for tree, at in parts)
                 named = f"<span>{html.escape(label)}</span> " if label else ""
-                return f'<div class="formula">{named}<math>{formula}</math></div>'
+                return f'<div class="formula">{named}<math displaystyle="true">{formula}</math></div>'
             case Matrix(name, values):
                 cells = elided([[self.number(value)[1] for value in row] for row in values], MOST_ROWS, MOST_COLUMNS)
                 rows = "".join(
@@ -229,8 +230,13 @@ class Html(Text):
 
     def number(self, value):
         holds, text = super().number(value)
-        sign, text = ("<mo>−</mo>", text[1:]) if text.startswith("-") else ("", text)
-        return holds, f"{sign}<mn>{text}</mn>"
+        sign, text = (MINUS, text[1:]) if text.startswith("-") else ("", text)
+        mantissa, _, exponent = text.partition("e")
+        if not exponent:
+            return holds, f"{sign}<mn>{text}</mn>"
+        raised = f"{MINUS if exponent.startswith('-') else ''}<mn>{abs(int(exponent))}</mn>"
+        power = f"<msup><mn>10</mn><mrow>{raised}</mrow></msup>"
+        return min(holds, PRODUCT), f"{sign}<mn>{mantissa}</mn><mo>·</mo>{power}"
 
     def symbol(self, name, layer, below):
         known = f"<mi>{GREEK.get(name, name)}</mi>"
@@ -255,7 +261,7 @@ class Html(Text):
         return PRODUCT, f"<mfrac><mrow>{above[1]}</mrow><mrow>{below[1]}</mrow></mfrac>"
 
     def negative(self, text):
-        return f"<mo>−</mo>{text}"
+        return f"{MINUS}{text}"
 
     def call(self, name, text):
         if name == "sqrt":
@@ -279,7 +285,7 @@ class Html(Text):
         return f"<mrow><mo>{{</mo><mtable>{rows}</mtable></mrow>"
 
     def chosen(self, text, condition):
-        return self.parentheses(f"{text}<mtext> if </mtext>{condition}")
+        return self.parentheses(f"{text}<mtext>\u00a0if\u00a0</mtext>{condition}")
 
 
 PAGES = {"terminal": Text, "markdown": Latex, "html": Html}
