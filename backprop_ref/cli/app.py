@@ -188,6 +188,37 @@ def backends(as_json: Json = False):
     show.table(("backend", "usable", "version", "device", "why not"), rows)
 
 
+@app.command(epilog=example("report runs/digits-1", "report runs/xor-1 runs/xor-2 --out xor.html --images charts"))
+def report(
+    runs: Annotated[list[str], typer.Argument(help="Run folders, also of runs that still go on.", metavar="RUN…")],
+    out: Annotated[
+        str | None, typer.Option(help="HTML file to write; default: report.html in the run's folder.", metavar="FILE")
+    ] = None,
+    compare: Annotated[
+        list[str] | None,
+        typer.Option(help="What backprop-ref compare --json printed, to be shown too.", metavar="FILE"),
+    ] = None,
+    images: Annotated[
+        str | None, typer.Option(help="New folder for each chart as an image, by the extra image.", metavar="FOLDER")
+    ] = None,
+    image_format: Annotated[str, typer.Option(help="png, svg or pdf, or several.", metavar="NAMES")] = "png,svg",
+):
+    """One HTML file with charts of runs and the network to click through; it needs no network."""
+    from backprop_ref.cli.report import report
+
+    report(runs, out, compare or [], images, _formats(image_format))
+
+
+def _formats(text):
+    from backprop_ref.errors import unknown
+
+    formats = [name.strip() for name in text.split(",")]
+    for name in formats:
+        if name not in {"png", "svg", "pdf"}:
+            raise unknown("--image-format", name, ("png", "svg", "pdf"))
+    return formats
+
+
 @app.command(epilog=example("demo"))
 def demo():
     """Train on handwritten digits, check the gradients, compare three backends: under a minute."""
