@@ -66,6 +66,8 @@ def evaluated(formula, functions=OURS):
 def truth(step):
     """Every number of a step by the name that it is printed with."""
     found, new = {"loss": step.trace.loss}, step.after
+    if "softmax" in step.network.activations[-1:] and step.network.loss == "cross_entropy":
+        found["S"] = step.total
     slots = {name: br.Parameters(slot, new.sizes) for name, slot in step.slots_after.items() if name != "powers"}
     called = {"velocity": "v'", "m": "m'", "v": "v'"}
     tensors = {

@@ -5,7 +5,18 @@ below add the steps that lead there; their keys are those of `backends.array.ACT
 """
 
 from backprop_ref.backends.array import ACTIVATION, CROSS_ENTROPY, squared_error, squared_error_da
-from backprop_ref.report.formula import Call, Entry, Symbol, Symbolic, Total, Transposed, Where, elementwise, matmul
+from backprop_ref.report.formula import (
+    Call,
+    Entry,
+    Scalar,
+    Symbol,
+    Symbolic,
+    Total,
+    Transposed,
+    Where,
+    elementwise,
+    matmul,
+)
 from backprop_ref.report.pages import Equation, Words
 
 
@@ -130,10 +141,25 @@ def backward(activation, count, z, a, da):
     return ACTIVATION[activation][1](Symbolic(count), z, a, da)
 
 
-def loss(loss, activation, count, z, a, y, n):
-    """The loss of one sample as the code computes it."""
+def loss(loss, activation, count, z, a, y, n, total=0.0):
+    """The loss of one sample as the code computes it, and what its terms call S, whose number is `total`: a sum over
+    the row, or None."""
     terms, _ = CROSS_ENTROPY.get((loss, activation), (squared_error, None))
-    return Total(terms(Symbolic(count), z, a, y), count, "j", "j") / n
+    arithmetic = _Naming(count, total)
+    made = terms(arithmetic, z, a, y)
+    return Total(made, count, "j", "j") / n, arithmetic.named
+
+
+class _Naming(Symbolic):
+    """`Symbolic`, but a sum over the row is called S and kept apart."""
+
+    def __init__(self, count, number):
+        super().__init__(count)
+        self.named, self._number = None, number
+
+    def sum_columns(self, x):
+        self.named = super().sum_columns(x)
+        return Scalar("S", self._number)
 
 
 def loss_backward(loss, activation, count, z, a, y, n):

@@ -118,9 +118,12 @@ def _forward(step, layer, neuron, matrices):
 
 
 def _loss(step):
-    tree = derivation.loss(*_of_output(step))
-    shown = _equal("loss", tree, step.trace.loss, {"j": 0}, below=())
-    return [Heading(2, f"Loss: {step.network.loss}"), _equal("loss", tree, below=()), shown]
+    tree, inside = derivation.loss(*_of_output(step), step.total)
+    lines = [("S", inside, step.total)] if inside else []
+    blocks: list[Any] = [Heading(2, f"Loss: {step.network.loss}")]
+    for name, formula, number in [*lines, ("loss", tree, step.trace.loss)]:
+        blocks += [_equal(name, formula, below=()), _equal(name, formula, number, {"j": 0}, below=())]
+    return blocks
 
 
 def _of_output(step):

@@ -28,6 +28,8 @@ class Step:
         The optimizer's state before the update.
     after, slots_after : Parameters, dict of str to array
         What the update makes of both.
+    total : float
+        The sum of exp(z − max) in the last layer, which the loss of a softmax needs.
     """
 
     network: Network
@@ -39,6 +41,7 @@ class Step:
     slots: dict[str, np.ndarray]
     after: Parameters
     slots_after: dict[str, np.ndarray]
+    total: float
 
     @classmethod
     def of(cls, network, params, x, y, optimizer, learning_rate, slots=None, numerics=None):
@@ -47,13 +50,15 @@ class Step:
         seen = trace(network, params, x, y, backend=backend)
         with backend.scope():
             above = list(zip(seen.delta, params.W, strict=True))[1:]
+            z, arithmetic = seen.z[-1], backend.arithmetic
+            total = float(arithmetic.sum_columns(arithmetic.exp(z - z.max(axis=1, keepdims=True)))[0, 0])
             da: list[Any] = [backend.affine_backward_input(delta, W) for delta, W in above]
         together = (network.loss, network.activations[-1]) in CROSS_ENTROPY
         da.append(None if together else squared_error_da(None, seen.a[-1], seen.y, divisor(network.loss, seen.y)))
         slots = slots or optimizer.init(params.flat)
         after, slots_after = params.copy(), {name: slot.copy() for name, slot in slots.items()}
         optimizer.step(after, Parameters.from_arrays(seen.dW, seen.db), slots_after, learning_rate)
-        return cls(network, params, optimizer, learning_rate, seen, da, slots, after, slots_after)
+        return cls(network, params, optimizer, learning_rate, seen, da, slots, after, slots_after, total)
 
     def entry(self, quantity, layer, indices=("j",)):
         """An entry of a quantity of a layer; of layer -1, that is of x."""
