@@ -209,6 +209,47 @@ def report(
     report(runs, out, compare or [], images, _formats(image_format))
 
 
+@app.command(epilog=example("sweep learning-rates", "sweep --dataset iris --seeds 1-5 --learning-rates 0.01,0.1"))
+@with_flags(exclude=("--run-dir", "--resume", "--output"))
+def sweep(
+    experiment: Annotated[
+        str | None,
+        typer.Argument(
+            help="Ready-made: initial-weights, learning-rates, losses, vanishing-gradients.", metavar="EXPERIMENT"
+        ),
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="Seeds, as 1,2,3 or 1-5.", metavar="LIST")] = None,
+    learning_rates: Annotated[str | None, typer.Option(help="Step sizes η.", metavar="LIST")] = None,
+    activations: Annotated[str | None, typer.Option(help="Of the hidden layers.", metavar="LIST")] = None,
+    losses: Annotated[
+        str | None, typer.Option(help="Losses; with the output's activation as sigmoid+sse.", metavar="LIST")
+    ] = None,
+    weight_inits: Annotated[str | None, typer.Option(help="Schemes of initial weights.", metavar="LIST")] = None,
+    widths: Annotated[str | None, typer.Option(help="Hidden layers, as 16,32x16,none.", metavar="LIST")] = None,
+    optimizers: Annotated[str | None, typer.Option(help="Update rules.", metavar="LIST")] = None,
+    config: Annotated[
+        str | None, typer.Option(help="YAML file, in which the section sweep holds lists.", metavar="FILE")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: as many as pay.")] = None,
+    out: Annotated[str | None, typer.Option(help="New folder; default: ./sweeps/NAME-N.", metavar="FOLDER")] = None,
+    resume: Annotated[str | None, typer.Option(help="Folder of a sweep to go on with.", metavar="FOLDER")] = None,
+    **flags,
+):
+    """Train over a grid of settings, with one table and one page; a sweep that was killed goes on where it was."""
+    from backprop_ref.cli.sweep import sweep
+
+    given = {
+        "seed": seeds,
+        "learning_rate": learning_rates,
+        "activation": activations,
+        "loss": losses,
+        "weight_init": weight_inits,
+        "width": widths,
+        "optimizer": optimizers,
+    }
+    return sweep(experiment, config, {axis: text for axis, text in given.items() if text}, out, resume, workers, flags)
+
+
 def _formats(text):
     from backprop_ref.errors import unknown
 

@@ -1,7 +1,7 @@
 """Run folders as the report reads them, also those of runs that still go on or were killed."""
 
-import csv
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from backprop_ref.experiments.config import merge
 from backprop_ref.experiments.runner import CONFIG, RESULTS, load_run, prepare
 from backprop_ref.metrics import predicted_class
 from backprop_ref.report.charts import Boundary, Run
+from backprop_ref.report.charts_sweep import Cell
 from backprop_ref.report.trace import FILE, open_trace
 
 RESOLUTION = 90
@@ -29,6 +30,16 @@ def gather(folders, names=None):
     folders = [Path(folder) for folder in folders]
     names = names or _told_apart(folders)
     return [_gathered(folder, name) for folder, name in zip(folders, names, strict=True)]
+
+
+def gather_cells(sweep):
+    """The finished cells of a `Sweep`, as its charts take them."""
+    found = []
+    for row in sweep.rows():
+        folder = sweep.folder / row["folder"]
+        trace = open_trace(folder) if (folder / FILE).exists() else None
+        found.append(Cell(row, Run(folder.name, _history(folder, trace), _results(folder), trace)))
+    return found
 
 
 def _gathered(folder, name):
@@ -48,19 +59,28 @@ def _told_apart(folders):
     return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
 
 
+def read_history(folder):
+    """The columns of history.csv by name."""
+    path = folder / HISTORY
+    with path.open(encoding="utf-8") as file:
+        names = file.readline().strip().split(",")
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # loadtxt's, that there is no row yet
+                rows = np.loadtxt(file, delimiter=",", ndmin=2)
+            return dict(zip(names, rows.reshape(-1, len(names)).T, strict=True))
+        except ValueError as error:
+            raise InvalidInput(f"{path}: not a history of ours, or damaged ({error})") from None
+
+
 def _history(folder, trace):
-    """The columns of history.csv; of a run that has not written it yet, those of its trace."""
+    """The history; of a run that has not written it yet, what its trace has of it."""
     try:
-        with (folder / HISTORY).open(encoding="utf-8", newline="") as file:
-            header, *rows = csv.reader(file)
-        columns = np.array(rows, dtype=np.float64).reshape(len(rows), len(header)).T
+        return read_history(folder)
     except FileNotFoundError:
         if trace is None or not len(trace):
             raise InvalidInput(f"{folder}: nothing to see yet: no epoch was written; try again in a moment") from None
         return {"loss": np.array(trace["loss"]), trace.metric: np.array(trace[trace.metric])}
-    except (ValueError, csv.Error) as error:
-        raise InvalidInput(f"{folder / HISTORY}: not a history of ours, or damaged ({error})") from None
-    return dict(zip(header, columns, strict=True))
 
 
 def _results(folder):

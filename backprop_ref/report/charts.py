@@ -56,7 +56,10 @@ class Boundary(NamedTuple):
 
 def layout(x, y, **more):
     """The common layout, with titles of the axes; options of an axis as ``xaxis={…}``."""
-    axes = {name: {"title": {"text": text}, **more.pop(name, {})} for name, text in (("xaxis", x), ("yaxis", y))}
+    axes = {
+        name: {"title": {"text": text}, "automargin": True, **more.pop(name, {})}
+        for name, text in (("xaxis", x), ("yaxis", y))
+    }
     return {"margin": {"l": 64, "r": 16, "t": 12, "b": 48}, "legend": {"orientation": "v"}, **axes, **more}
 
 
@@ -65,9 +68,9 @@ def colour(i, n):
     return COLOURS[i % len(COLOURS)], DASHES[i // len(COLOURS) % len(DASHES)]
 
 
-def line(x, y, name, i=0, n=1, **more):
-    """A line, thinned to `MOST_POINTS`."""
-    kept = thinned(len(x), MOST_POINTS)
+def line(x, y, name, i=0, n=1, log=False, **more):
+    """A line, thinned to `MOST_POINTS`; evenly on a log scale where x is drawn on one."""
+    kept = _thinned_log(len(x)) if log else thinned(len(x), MOST_POINTS)
     stroke, dash = colour(i, n)
     style = {"color": stroke, "dash": dash, "width": 2, **more.pop("line", {})}
     return {
@@ -79,6 +82,11 @@ def line(x, y, name, i=0, n=1, **more):
         "line": style,
         **more,
     }
+
+
+def _thinned_log(total):
+    even = np.geomspace(1, total, min(total, MOST_POINTS)).round().astype(int) - 1
+    return np.unique(np.append(even, np.arange(min(total, MOST_POINTS // 4))))
 
 
 def numbers(array):
@@ -108,7 +116,7 @@ def training(runs):
                     lines.append(line(epochs, column, name, i, len(runs), line=style))
         if lines:
             positive = all(value is None or value > 0 for each in lines for value in each["y"])
-            axis = {"type": scale if positive else "linear"}
+            axis: dict[str, Any] = {"type": scale if positive else "linear"}
             if quantity == "accuracy":
                 axis["range"] = [-0.02, 1.02]
             figure = {"data": lines, "layout": layout("epoch", title.lower(), yaxis=axis)}
@@ -141,7 +149,8 @@ def confusion(run):
     category = {"type": "category"}
     drawn = layout("predicted", "truth", xaxis=category, yaxis={**category, "autorange": "reversed"})
     rows = "test rows" if run.results["test"] else "training rows"
-    return [Chart("Confusion matrix", {"data": [data], "layout": drawn}, f"Counts of the {rows}; colour: share of row.")]
+    caption = f"Counts of the {rows}; colour: share of row."
+    return [Chart("Confusion matrix", {"data": [data], "layout": drawn}, caption)]
 
 
 def boundary(run):
@@ -175,7 +184,8 @@ def boundary(run):
         x, y = numbers(own[:, 0]), numbers(own[:, 1])
         data.append({"type": "scatter", "mode": "markers", "x": x, "y": y, "name": str(name), "marker": marker})
     drawn = layout(*plane.names, legend={"orientation": "h", "y": 1.08})
-    return [Chart("Decision boundary", {"data": data, "layout": drawn}, "The network's output in the plane; points: data.")]
+    caption = "The network's output in the plane; points: data."
+    return [Chart("Decision boundary", {"data": data, "layout": drawn}, caption)]
 
 
 def backends(compared):

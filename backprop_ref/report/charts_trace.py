@@ -1,5 +1,7 @@
 """Charts from a binary trace: gradients and updates by layer, parameters by neuron, activations over epochs."""
 
+from typing import Any
+
 import numpy as np
 
 from backprop_ref.report.charts import DIVERGING, SEQUENTIAL, Chart, layout, line, numbers
@@ -110,19 +112,18 @@ def _player(epochs):
     at_once = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
     running = {"fromcurrent": True, "frame": {"duration": 60, "redraw": True}, "transition": {"duration": 0}}
     steps = [{"label": name, "method": "animate", "args": [[name], at_once]} for name in epochs]
-    slider = {
+    slider: dict[str, Any] = {
         "active": len(epochs) - 1,
         "steps": steps,
-        "x": 0.14,
-        "len": 0.86,
+        "x": 0.3,
+        "len": 0.7,
         "y": -0.22,
         "pad": {"t": 18},
-        "currentvalue": {"prefix": "epoch ", "xanchor": "right", "offset": 4},
+        "currentvalue": {"prefix": "epoch ", "xanchor": "right", "offset": 4, "font": {"size": 12, "color": "#808080"}},
         "ticklen": 0,
         "minorticklen": 0,
         "font": {"size": 1, "color": "rgba(0,0,0,0)"},
     }
-    slider["currentvalue"]["font"] = {"size": 12, "color": "#808080"}
     button = {"label": "▶", "method": "animate", "args": [None, running]}
     pause = {"label": "❚❚", "method": "animate", "args": [[None], at_once]}
     menu = {

@@ -6,7 +6,7 @@ import numpy as np
 
 MOST_DRAWN = 128
 """Neurons of a layer that are all drawn; of a wider one, half as many."""
-BYTES = 3_600_000
+BYTES = 4_000_000
 """Of all explorers of a page together, before compression."""
 
 

@@ -100,9 +100,8 @@ def page(title, sections, traces=()):
         parts.append(("Explorer", _static("explorer.html")))
     elif traces:
         parts.append(("Explorer", "<p>The network is too large for the explorer to fit into this page.</p>"))
-    for section in sections:
-        parts.append((section.title, section.body + _charts(section.charts, figures)))
-    if parts and parts[0][0] == "Explorer" and len(parts) > 1:
+    parts += [(section.title, section.body + _charts(section.charts, figures)) for section in sections]
+    if traces and len(parts) > 1:  # below the first section, which says what the page is of
         parts[0], parts[1] = parts[1], parts[0]
     data = {"figures": figures, "explorers": [about for about, _ in explorers]}
     return Template(_static("page.html")).substitute(
@@ -188,4 +187,4 @@ def _static(name):
 
 def _packed(data):
     """Compressed and in letters, as the page's script unpacks it; the same input gives the same letters."""
-    return base64.b64encode(gzip.compress(data, 9, mtime=0)).decode()
+    return base64.b64encode(gzip.compress(data, 6, mtime=0)).decode()

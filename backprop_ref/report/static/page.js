@@ -1,5 +1,7 @@
 // Opens what is embedded in the page, draws the charts when they come into sight, and switches between light and dark.
 
+const MOST_IN_LEGEND = 60;
+
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 function colours() {
@@ -14,8 +16,8 @@ async function embedded(id) {
 
 const embeddedText = async (id) => new TextDecoder().decode(await embedded(id));
 
-// The order in which plotly's colours of axes, grid and text follow the page's.
-function themed(layout, narrow) {
+// A layout in the colours of the page; on a narrow screen with its legend below, or without one that is long.
+function themed({ layout, data }, narrow) {
   const axis = { gridcolor: style("--line"), zerolinecolor: style("--line"), linecolor: style("--line") };
   const look = {
     paper_bgcolor: "rgba(0,0,0,0)",
@@ -27,7 +29,8 @@ function themed(layout, narrow) {
   for (const name of axes) merged[name] = { ...axis, ...layout[name] };
   if (narrow) {
     merged.margin = { ...layout.margin, l: 48, r: 8 };
-    merged.legend = { ...layout.legend, orientation: "h", x: 0, y: -0.22, yanchor: "top" };
+    merged.legend = { ...layout.legend, orientation: "h", x: 0, y: -0.25, yanchor: "top" };
+    if (data.length > MOST_IN_LEGEND && layout.showlegend === undefined) merged.showlegend = false;
   }
   return merged;
 }
@@ -45,7 +48,7 @@ class Charts {
   }
 
   layout(place, figure) {
-    return themed(structuredClone(figure.layout), place.clientWidth < 560);
+    return themed(structuredClone(figure), place.clientWidth < 560);
   }
 
   draw(place) {
