@@ -299,9 +299,9 @@ def refused(message, given=None, file=None):
         (
             "trainig: {}",
             "c.yaml: unknown section 'trainig': did you mean 'training'? "
-            "known are backend, data, logging, network, run, training",
+            "known are backend, data, logging, network, run, trace, training",
         ),
-        ("1: {}", "c.yaml: unknown section '1': known are backend, data, logging, network, run, training"),
+        ("1: {}", "c.yaml: unknown section '1': known are backend, data, logging, network, run, trace, training"),
         (
             "backend: {nmae: numpy}",
             "c.yaml: unknown key of backend 'nmae': did you mean 'name'? "

@@ -118,7 +118,7 @@ def _forward(step, layer, neuron, matrices):
 
 
 def _loss(step):
-    tree, inside = derivation.loss(*_of_output(step), step.total)
+    tree, inside = derivation.loss(*_of_output(step), total=step.total)
     lines = [("S", inside, step.total)] if inside else []
     blocks: list[Any] = [Heading(2, f"Loss: {step.network.loss}")]
     for name, formula, number in [*lines, ("loss", tree, step.trace.loss)]:
