@@ -457,7 +457,7 @@ def _start_trace(pairs, plan, state, x, y, validation, resume):
     batches = -(-len(x) // plan.batch_size)
     about = {"numerics": backend.numerics, "metric": pairs.metric, "columns": list(state.columns)}
     plan.trace.start(network, x, y, batches=batches, epochs=plan.epochs, done=state.epoch, resume=resume, **about)
-    if state.epoch == 0:
+    if state.epoch == 0 and plan.trace.last < 0:
         with backend.scope():
             values = evaluate_on(backend, network, state.params, x, y) | {"learning_rate": 0.0}
             scored = evaluate_on(backend, network, state.params, *validation) if validation else {}

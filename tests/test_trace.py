@@ -382,6 +382,34 @@ def test_a_full_disk_ends_training_with_what_was_reached(folder, monkeypatch):
     assert open_trace(folder / "t")["epoch"][-1] < 4
 
 
+def test_a_run_of_no_epochs_goes_on(folder):
+    run(["train", "xor", "--epochs", "0", "--trace", "binary,csv", "--run-dir", "r"])
+    assert open_trace("r")["epoch"].tolist() == [0]
+    run(["train", "--resume", "r", "--epochs", "3"])
+    assert open_trace("r")["epoch"].tolist() == [0, 1, 2, 3]
+    assert [row["epoch"] for row in rows_of("r/trace.csv")] == [e for e in "0123" for _ in range(4)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kinds": []},
+        {"kinds": ["xml"]},
+        {"samples": []},
+        {"samples": [11]},
+        {"samples": [-1]},
+        {"every": 0},
+        {"every": 1.5},
+        {"digits": 18},
+        {"digits": 0},
+    ],
+    ids=repr,
+)
+def test_what_cannot_be_recorded(folder, options):
+    with pytest.raises(br.InvalidInput):
+        train(folder, **{f"trace_{name}": value for name, value in options.items()})
+
+
 # --- the command ---
 
 

@@ -141,7 +141,7 @@ def backward(activation, count, z, a, da):
     return ACTIVATION[activation][1](Symbolic(count), z, a, da)
 
 
-def loss(loss, activation, count, z, a, y, n, total=0.0):
+def loss(loss, activation, count, z, a, y, n, *, total):
     """The loss of one sample as the code computes it, and what its terms call S, whose number is `total`: a sum over
     the row, or None."""
     terms, _ = CROSS_ENTROPY.get((loss, activation), (squared_error, None))

@@ -45,6 +45,12 @@ class Recorder:
         for kind in kinds:
             if kind not in SINKS:
                 raise unknown("kind of trace", kind, SINKS)
+        if not kinds or (samples is not None and not len(samples)):
+            raise InvalidInput(f"trace: kinds={list(kinds)}, samples={samples}: at least one of each is needed")
+        for name, value, most in (("every", every, math.inf), ("digits", digits, 17)):
+            if value is not None and (not isinstance(value, int | np.integer) or not 1 <= value <= most):
+                limit = "" if most == math.inf else f" to {most}"
+                raise InvalidInput(f"trace: {name}={value!r}: a whole number from 1{limit} is needed")
         self.folder, self.kinds, self.samples, self.every = Path(folder), tuple(kinds), samples, every
         self.configuration = self.folder.resolve().name if configuration is None else configuration
         self.digits, self.last, self._sinks = digits, -1, []
