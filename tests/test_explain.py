@@ -285,6 +285,17 @@ def test_sixty_columns_no_colour_and_a_pipe():
     assert "neuron 3 of layer 0" in done.stdout
 
 
+def test_an_output_without_greek_letters():
+    done = subprocess.run(
+        [*PROGRAM, "explain", "xor"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        check=True,
+    )
+    assert b"z[0]_j = b[0]_j + \\u03a3_k" in done.stdout
+    assert done.stderr == b""
+
+
 def test_one_neuron_of_one_layer(capsys):
     out = explained(capsys, "xor", "--layer", 0, "--neuron", 3)
     assert re.findall(r"^neuron.*", out, re.M) == ["neuron 3 of layer 0"] * 3

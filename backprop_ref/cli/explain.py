@@ -1,6 +1,8 @@
 """backprop-ref explain."""
 
+import io
 import shutil
+import sys
 from pathlib import Path
 
 import typer
@@ -41,6 +43,8 @@ def explain(target, sample, layer, neuron, matrices, derivation, form, output, d
     ]
     page = PAGES[form](digits, terms, max(40, shutil.get_terminal_size((79, 24)).columns))
     if output is None:
+        if isinstance(sys.stdout, io.TextIOWrapper):  # not everyone's output has a Σ
+            sys.stdout.reconfigure(errors="backslashreplace")
         typer.echo(page.document(blocks), nl=False)
     else:
         write_atomically(output, page.document(blocks))
