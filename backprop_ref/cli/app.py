@@ -204,9 +204,9 @@ def report(
     image_format: Annotated[str, typer.Option(help="png, svg or pdf, or several.", metavar="NAMES")] = "png,svg",
 ):
     """One HTML file with charts of runs and the network to click through; it needs no network."""
-    from backprop_ref.cli.report import report
+    from backprop_ref.cli.report import read_comparison, report
 
-    report(runs, out, compare or [], images, _formats(image_format))
+    report(runs, out, [read_comparison(path) for path in compare or []], images, _formats(image_format))
 
 
 @app.command(epilog=example("sweep learning-rates", "sweep --dataset iris --seeds 1-5 --learning-rates 0.01,0.1"))
@@ -262,7 +262,7 @@ def _formats(text):
 
 @app.command(epilog=example("demo"))
 def demo():
-    """Train on handwritten digits, check the gradients, compare three backends: under a minute."""
+    """Train on handwritten digits, check the gradients, compare three backends, draw it all: under a minute."""
     from backprop_ref.cli.train import demo
 
     return demo()

@@ -12,10 +12,21 @@ from backprop_ref.report.page import page, section_of_backends, sections_of_runs
 
 
 def report(folders, out, compared, images, formats):
-    """Writes the page of some runs; with `images` each of its charts too."""
+    """Writes the page of some runs; with `images` each of its charts too.
+
+    Parameters
+    ----------
+    folders : list of path-like
+    out : path-like or None
+    compared : list of dict
+        What ``backprop-ref compare --json`` printed.
+    images : path-like or None
+    formats : sequence of str
+        Of the images.
+    """
     runs = gather(folders)
     sections = sections_of_runs(runs)
-    sections += [section_of_backends(_read_comparison(path)) for path in compared]
+    sections += [section_of_backends(each) for each in compared]
     title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
     target = free_file(out, Path("report.html") if len(runs) > 1 else Path(folders[0]) / "report.html")
     if images is not None:
@@ -68,7 +79,7 @@ def export(sections, folder, formats):
     for section in sections:
         for chart in section.charts:
             for kind in formats:
-                name = next(n for n in _numbered(f"{chart.name}") if f"{n}.{kind}" not in used)
+                name = next(n for n in _numbered(chart.name) if f"{n}.{kind}" not in used)
                 used.add(f"{name}.{kind}")
                 figures.append({"data": chart.figure["data"], "layout": _on_paper(chart)})
                 targets.append(folder / f"{name}.{kind}")
@@ -100,7 +111,8 @@ def _numbered(name):
         number += 1
 
 
-def _read_comparison(path):
+def read_comparison(path):
+    """A file with what ``backprop-ref compare --json`` printed."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         content["reference"], content["backends"][0]["exact"]
