@@ -12,6 +12,7 @@ import pytest
 
 import backprop_ref as br
 from backprop_ref.cli import run as run_command
+from backprop_ref.network import ACTIVATIONS, LOSSES
 from backprop_ref.report.explorer import explored
 from backprop_ref.report.recorder import Recorder
 from backprop_ref.report.trace import open_trace
@@ -116,6 +117,11 @@ def test_of_wide_layers_some_neurons_are_drawn_with_all_that_they_read(tmp_path)
     assert shapes["W1rows"] == [64, 150]
     assert shapes["a0"] == [7, 200]
     assert explored(trace, budget=1000) is None
+
+
+def test_the_networks_here_have_every_activation_and_loss():
+    assert {activation for network in NETWORKS.values() for activation in network.activations} == set(ACTIVATIONS)
+    assert {network.loss for network in NETWORKS.values()} == set(LOSSES)
 
 
 def test_charts_leave_gaps_for_what_is_not_finite(report):

@@ -39,7 +39,7 @@ class Explorer {
     this.stop();
     this.records = this.all[index];
     this.chosen = null;
-    const { samples, frames, shown, sizes } = this.records;
+    const { samples, frames, shown } = this.records;
     const sample = this.find("sample");
     sample.replaceChildren(...samples.map((row, i) => new Option(`${row}: class or target ${this.target(i)}`, i)));
     this.slider.max = frames - 1;
@@ -65,7 +65,7 @@ class Explorer {
     shown.forEach((indices, place) => {
       if (indices.length < sizes[place]) notes.push(`${indices.length} of ${sizes[place]} neurons of a layer are drawn`);
     });
-    if (this.edgeCount > MOST_EDGES) notes.push(`the ${MOST_EDGES} strongest of ${this.edgeCount} edges are drawn`);
+    if (this.edgeCount > MOST_EDGES) notes.push(`the ${MOST_EDGES} strongest of ${this.edgeCount} edges are drawn, and those of the chosen neuron`);
     notes.push(`gradients are of the ${x.length} traced samples as one batch`);
     return `${notes.join("; ")}.`;
   }
@@ -182,11 +182,12 @@ class Explorer {
       for (const edge of own) edge.share = edge.value / largest;
       edges.push(...this.strongest(own, MOST_EDGES * (own.length / this.edgeCount)));
     }
+    const others = this.edgeCount > MOST_EDGES ? 0.35 : 1;
     edges.sort((one, other) => Math.abs(one.share) - Math.abs(other.share));
     for (const { from, to, share } of edges) {
       const near = this.chosen && (from === this.chosen || to === this.chosen);
       const strength = Math.abs(share);
-      pen.globalAlpha = near ? 1 : 0.12 + 0.6 * strength;
+      pen.globalAlpha = near ? 1 : others * (0.12 + 0.6 * strength);
       pen.strokeStyle = share < 0 ? this.colours.negative : this.colours.positive;
       pen.lineWidth = Math.max(0.4, strength * Math.min(7, 0.5 * this.radius)) + (near ? 0.8 : 0);
       pen.beginPath();
@@ -201,7 +202,8 @@ class Explorer {
     if (this.edgeCount <= MOST_EDGES) return edges;
     const sizes = Float64Array.from(edges, (edge) => Math.abs(edge.share)).sort();
     const least = sizes[Math.max(0, sizes.length - Math.floor(most))];
-    return edges.filter((edge) => Math.abs(edge.share) >= least && edge.share !== 0);
+    const chosen = ({ from, to }) => from === this.chosen || to === this.chosen;
+    return edges.filter((edge) => chosen(edge) || (Math.abs(edge.share) >= least && edge.share !== 0));
   }
 
   drawUnits() {
