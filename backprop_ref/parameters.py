@@ -101,11 +101,11 @@ class Parameters:
 
 
 def views(flat, sizes):
-    """W and b of each layer as views of a flat vector of any dtype: two tuples of arrays."""
+    """W and b of each layer as views of a flat vector of any dtype: two tuples of arrays; further axes stay last."""
     W, b, start = [], [], 0
     for n_in, n_out in zip(sizes, sizes[1:], strict=False):
         middle, end = start + n_in * n_out, start + (n_in + 1) * n_out
-        W.append(flat[start:middle].reshape(n_in, n_out))
+        W.append(flat[start:middle].reshape(n_in, n_out, *flat.shape[1:]))
         b.append(flat[middle:end])
         start = end
     return tuple(W), tuple(b)

@@ -6,7 +6,7 @@ import threading
 import time
 from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -53,6 +53,14 @@ class Result:
     compile_seconds: float = 0.0
 
 
+class Kept(NamedTuple):
+    """Room for the parameters after some of a chunk's epochs: those after its i-th epoch, counted from 0, go to
+    ``snapshots[rows[i]]``, unless that row is -1."""
+
+    snapshots: np.ndarray
+    rows: np.ndarray
+
+
 class Epoch(NamedTuple):
     """What a callback is given: the epoch, counted from 1, its history entries, and the parameters as they go on:
     copy them to keep them, and leave them as they are."""
@@ -83,6 +91,7 @@ def train(
     progress=None,
     run_dir=None,
     resume=False,
+    trace=None,
     preprocessing=None,
     config=None,
     backend=None,
@@ -117,6 +126,8 @@ def train(
     run_dir : path, optional
         Folder for history.csv and checkpoint.safetensors; created. One that holds a run is refused unless `resume`,
         which goes on from its checkpoint to the same bits as if it had never stopped.
+    trace : Recorder, optional
+        Writes every z, a, delta, gradient and parameter of some epochs to files; see `report.trace`.
     preprocessing, config : dict, optional
         JSON-ready, kept in the checkpoint.
     backend, numerics, device, threads : optional
@@ -164,6 +175,7 @@ def train(
         min_delta=min_delta,
         restore_best=restore_best,
         each_epoch=validation is not None or patience is not None or callback is not None,
+        trace=trace,
     )
     backend = get_backend(backend, numerics, device, threads)
     metric = metrics.metric_name(network, y)
@@ -194,15 +206,17 @@ def train(
         if folder and resume:
             folder.restore(state, plan.epochs)
         trainer = pairs
+        _start_trace(pairs, plan, state, x, y, validation, resume)
         try:
             trainer = _offered(backend, pairs, params.dtype.name, plan, len(x)) or pairs
         except KeyboardInterrupt:  # while it was being compiled
             state.stopped = "interrupted"
         result = _fit(pairs, trainer.run, plan, state, x, y, validation, callback, folder, progress)
+        _end_trace(plan, state)
         return replace(result, compile_seconds=getattr(trainer, "compile_seconds", 0.0))
     finally:
-        if folder:
-            folder.close()
+        for opened in filter(None, (trace, folder)):
+            opened.close()
 
 
 @dataclass(frozen=True)
@@ -215,6 +229,7 @@ class _Plan:
     min_delta: float
     restore_best: bool
     each_epoch: bool
+    trace: Any
 
 
 @dataclass
@@ -266,7 +281,7 @@ class PairsTrainer:
         self.batch_size, self.shards, self.metric = batch_size, shards, metric
         self.measures = 1 if metric == "accuracy" else network.sizes[-1]
 
-    def run(self, params, slots, x, y, orders, learning_rates, poll=lambda: None):
+    def run(self, params, slots, x, y, orders, learning_rates, poll=lambda: None, kept=None):
         """Trains `params` and `slots` in place, one epoch per learning rate; stops after an epoch that is not finite.
 
         Parameters
@@ -280,6 +295,8 @@ class PairsTrainer:
         learning_rates : list of float
         poll : callable
             Called now and then; raises if Ctrl-C was pressed.
+        kept : Kept, optional
+            Gets the parameters after some of the epochs.
 
         Returns
         -------
@@ -289,7 +306,7 @@ class PairsTrainer:
             Correct samples, or squared residuals per output.
         """
         losses, measures = [], []
-        for order, learning_rate in zip(orders, learning_rates, strict=True):
+        for epoch, (order, learning_rate) in enumerate(zip(orders, learning_rates, strict=True)):
             batch_losses, measure = [], np.zeros(self.measures)
             for rows in self.batches(order):
                 poll()
@@ -301,6 +318,8 @@ class PairsTrainer:
                 total += float(self.backend.to_numpy(batch_loss)) * size
             losses.append(total / len(order))
             measures.append(measure)
+            if kept is not None and kept.rows[epoch] >= 0:
+                kept.snapshots[kept.rows[epoch]] = params.flat
             if not _finite(losses[-1], params):
                 break
         return np.array(losses), np.array(measures)
@@ -330,6 +349,8 @@ def _fit(trainer, run, plan, state, x, y, validation, callback, folder, progress
         while state.stopped is None and state.epoch < plan.epochs:
             started = time.perf_counter()
             count = 1 if plan.each_epoch else min(chunk, plan.epochs - state.epoch)
+            if plan.trace:
+                count = min(count, plan.trace.most_epochs)
             try:
                 _advance(trainer, run, plan, state, x, y, validation, count, poll, folder)
                 _look(plan, state, callback)
@@ -356,9 +377,10 @@ def _advance(trainer, run, plan, state, x, y, validation, count, poll, folder):
     """Trains `count` epochs and appends them to the history, or leaves `state` as it was."""
     before = state.snapshot()
     rates = _rates(trainer.optimizer, plan, state.epoch, count)
+    kept = _room(plan, state, count)
     try:
         orders = _orders(plan, state.stream, count, len(x))
-        losses, measures = run(state.params, state.slots, x, y, orders, rates, poll)
+        losses, measures = run(state.params, state.slots, x, y, orders, rates, poll, kept)
         if not _finite(losses[-1], state.params):
             raise _diverged(trainer, plan, state, before, x, y, rates, folder)
         values = evaluate_on(trainer.backend, trainer.network, state.params, *validation) if validation else {}
@@ -367,9 +389,10 @@ def _advance(trainer, run, plan, state, x, y, validation, count, poll, folder):
     except BaseException:
         state.go_back(before)
         raise
-    _record(trainer, state, y, losses, measures, rates, values)
+    _record(trainer, plan, state, y, losses, measures, rates, values, kept)
     if values and not np.isfinite(values["loss"]):
         state.stopped = "diverged"
+        _end_trace(plan, state)
         _keep(folder, state, plan)
         message = f"training diverged: the validation loss is {values['loss']} after epoch {state.epoch}"
         raise TrainingDiverged(message, state.result(plan), state.epoch, None)
@@ -377,10 +400,11 @@ def _advance(trainer, run, plan, state, x, y, validation, count, poll, folder):
 
 def _keep(folder, state, plan):
     """Writes the run's files, if there is a folder; should that fail, the error carries the result so far."""
-    if folder is None:
-        return
     try:
-        folder.write(state, plan)
+        if plan.trace:
+            plan.trace.flush()
+        if folder:
+            folder.write(state, plan)
     except InvalidInput as error:
         error.result = state.result(plan)
         raise
@@ -410,8 +434,8 @@ def _orders(plan, stream, count, n):
     return stream.permutations(count, n) if plan.shuffle else np.broadcast_to(np.arange(n), (count, n))
 
 
-def _record(trainer, state, y, losses, measures, rates, values):
-    """Appends the epochs of a chunk to the history."""
+def _record(trainer, plan, state, y, losses, measures, rates, values, kept):
+    """Appends the epochs of a chunk to the history, and those that were kept to the trace."""
     if trainer.metric == "accuracy":
         scores = measures[:, 0] / len(y)
     else:
@@ -420,7 +444,51 @@ def _record(trainer, state, y, losses, measures, rates, values):
     columns |= {f"val_{name}": [value] for name, value in values.items()}
     for name, column in columns.items():
         state.columns[name].extend(np.asarray(column, dtype=np.float64).tolist())
+    first = state.epoch + 1
     state.epoch += len(losses)
+    if kept is not None:
+        _write_trace(plan, state, first + np.flatnonzero(kept.rows >= 0), kept.snapshots)
+
+
+def _start_trace(pairs, plan, state, x, y, validation, resume):
+    """Opens the trace, if there is one; that of a new run begins with the initial parameters and what they score."""
+    if not plan.trace:
+        return
+    backend, network = pairs.backend, pairs.network
+    batches = -(-len(x) // plan.batch_size)
+    about = {"numerics": backend.numerics, "metric": pairs.metric, "columns": list(state.columns)}
+    plan.trace.start(network, x, y, batches=batches, epochs=plan.epochs, done=state.epoch, resume=resume, **about)
+    if state.epoch == 0 and plan.trace.last < 0:
+        with backend.scope():
+            values = evaluate_on(backend, network, state.params, x, y) | {"learning_rate": 0.0}
+            scored = evaluate_on(backend, network, state.params, *validation) if validation else {}
+        values |= {f"val_{name}": value for name, value in scored.items()}
+        plan.trace.write([0], state.params.flat[None], {name: [values[name]] for name in state.columns})
+
+
+def _room(plan, state, count):
+    """Where the next `count` epochs leave the parameters that the trace asks for."""
+    if not plan.trace:
+        return None
+    rows = plan.trace.rows(state.epoch, count)
+    return Kept(np.empty((rows.max() + 1, state.params.flat.size), state.params.dtype), rows)
+
+
+def _end_trace(plan, state):
+    """The last epoch is part of the trace, whichever it is."""
+    if plan.trace and plan.trace.last < state.epoch:
+        _write_trace(plan, state, [state.epoch], state.params.flat[None])
+
+
+def _write_trace(plan, state, epochs, flats):
+    """Hands the parameters after some epochs to the trace, with their history."""
+    at = [epoch - 1 for epoch in epochs]
+    columns = {name: [column[i] for i in at] for name, column in state.columns.items()}
+    try:
+        plan.trace.write(epochs, flats, columns)
+    except InvalidInput as error:
+        error.result = state.result(plan)
+        raise
 
 
 def _look(plan, state, callback):
@@ -487,14 +555,16 @@ def _diverged(trainer, plan, state, before, x, y, rates, folder):
     for rate in rates:
         before = state.snapshot()
         orders = _orders(plan, state.stream, 1, len(x))
-        losses, measures = trainer.run(state.params, state.slots, x, y, orders, [rate])
+        kept = _room(plan, state, 1)
+        losses, measures = trainer.run(state.params, state.slots, x, y, orders, [rate], kept=kept)
         if not _finite(losses[-1], state.params):
             state.go_back(before)
             layer, where = _first_bad_step(trainer, state, x, y, orders[0], rate)
             state.go_back(before)
             break
-        _record(trainer, state, y, losses, measures, [rate], {})
+        _record(trainer, plan, state, y, losses, measures, [rate], {}, kept)
     state.stopped = "diverged"
+    _end_trace(plan, state)
     _keep(folder, state, plan)
     message = (
         f"training diverged in epoch {state.epoch + 1}: {where} is no longer finite. Likely causes: a learning rate "

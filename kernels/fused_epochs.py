@@ -95,12 +95,15 @@ class State(NamedTuple):
 
 class History(NamedTuple):
     """losses (epochs,), measures (epochs, 1 or n_out), sums of a batch (n_out,), all float64; the cursor, int64: epoch,
-    first sample of the next batch."""
+    first sample of the next batch; snapshots (any number, n_flat), and for each epoch, int64, which of them gets its
+    parameters, or -1."""
 
     losses: Any
     measures: Any
     sums: Any
     cursor: Any
+    snapshots: Any
+    rows: Any
 
 
 def sections_of(plan, dtype, packed=True):
@@ -191,6 +194,7 @@ def lent(plan, data, state, history, work):
     state = State(borrowed(state.flat), borrowed(state.first), borrowed(state.second), borrowed(state.powers))
     history = History(
         *(borrowed(history.losses), borrowed(history.measures), borrowed(history.sums), borrowed(history.cursor)),
+        *(borrowed(history.snapshots), borrowed(history.rows)),
     )
     return plan, data, state, history, borrowed(work)
 
@@ -217,6 +221,9 @@ def train(plan, sections, data, state, history, work, steps):
         if start == samples:
             losses[epoch] /= samples
             finite = abs(losses[epoch]) < np.inf and all_finite(state.flat)
+            if history.rows[epoch] >= 0:
+                for i in range(state.flat.size):
+                    history.snapshots[history.rows[epoch], i] = state.flat[i]
             epoch, start = epoch + 1, 0
             if not finite or epoch == epochs:
                 history.cursor[0], history.cursor[1] = epoch, start

@@ -59,6 +59,10 @@ VALUES = {
     "--dtype": ("float32", "float32"),
     "--device": ("device1", "device1"),
     "--threads": ("2", 2),
+    "--trace": (["csv", "binary"], ["csv", "binary"]),
+    "--trace-every": ("10", 10),
+    "--trace-samples": (["0", "3"], [0, 3]),
+    "--trace-digits": ("17", 17),
     "--run-dir": ("out", "out"),
     "--resume": ("old", "old"),
     "--output": ("r.json", "r.json"),
@@ -295,9 +299,9 @@ def refused(message, given=None, file=None):
         (
             "trainig: {}",
             "c.yaml: unknown section 'trainig': did you mean 'training'? "
-            "known are backend, data, logging, network, run, training",
+            "known are backend, data, logging, network, run, trace, training",
         ),
-        ("1: {}", "c.yaml: unknown section '1': known are backend, data, logging, network, run, training"),
+        ("1: {}", "c.yaml: unknown section '1': known are backend, data, logging, network, run, trace, training"),
         (
             "backend: {nmae: numpy}",
             "c.yaml: unknown key of backend 'nmae': did you mean 'name'? "

@@ -22,6 +22,7 @@ FORBIDDEN = {
     "api": {"training", "conformance", "experiments", "report", "cli", "data"},
     "training": {"conformance", "experiments", "report", "cli", "data"},
     "conformance": {"training", "experiments", "report", "cli", "data"},
+    "report": {"training", "conformance", "experiments", "cli", "data"},
     "experiments": {"cli"},
     **{
         low: {"mlp", "api", "backends", "training", "conformance", "experiments", "report", "cli", "data"}

@@ -194,7 +194,7 @@ class Trainer:
         self.compile_seconds = max(self.compile_seconds, seconds)
         return made
 
-    def run(self, params, slots, x, y, orders, learning_rates, poll=lambda: None):
+    def run(self, params, slots, x, y, orders, learning_rates, poll=lambda: None, kept=None):
         """Trains `params` and `slots` in place; see `training.PairsTrainer.run`."""
         flat = np.ascontiguousarray(params.flat)
         data = fused_epochs.Data(
@@ -202,7 +202,7 @@ class Trainer:
             np.array(learning_rates, np.float64),
         )
         self._check(flat, data)
-        history = self._history(len(learning_rates))
+        history = self._history(flat, len(learning_rates), kept)
         if len(learning_rates) > 0:
             self._all_steps(data, self._state(flat, slots), history, poll)
         if flat is not params.flat:
@@ -244,10 +244,13 @@ class Trainer:
         arrays += [np.empty(0, self.dtype)] * (2 - len(arrays))
         return fused_epochs.State(flat, *arrays, slots.get("powers", np.ones(2)))
 
-    def _history(self, epochs):
-        """Room for that many epochs' losses and measures."""
+    def _history(self, flat, epochs, kept):
+        """Room for that many epochs' losses and measures, and for the parameters of those that are kept."""
         shapes = epochs, (epochs, self._measures), int(self.plan.layers[-1, 1])
-        return fused_epochs.History(*map(np.zeros, shapes), np.zeros(2, np.int64))
+        snapshots, rows = (np.empty((0, flat.size), self.dtype), np.full(epochs, -1)) if kept is None else kept
+        if rows.shape != (epochs,) or rows.max(initial=-1) >= len(snapshots) or snapshots.shape[1:] != flat.shape:
+            raise ValueError(f"{rows.shape} rows of {snapshots.shape} do not fit {epochs} epochs of {flat.size}")
+        return fused_epochs.History(*map(np.zeros, shapes), np.zeros(2, np.int64), snapshots, rows)
 
 
 def _sections_of(kind, plan, dtype, fused):
@@ -276,14 +279,14 @@ def _ready(kind, dtype, shared, fused, shape):
 
 def _signature(dtype):
     """The types of a program's arguments."""
-    real, whole = np.empty(0, dtype), np.empty((0, 0), np.int64)
+    real, whole, places = np.empty(0, dtype), np.empty((0, 0), np.int64), np.empty(0, np.int64)
     wide, matrix = np.empty(0), np.empty((0, 0))
     data = fused_epochs.Data(_locked(matrix, dtype), _locked(matrix, dtype), _locked(whole, np.int64), wide)
     arguments = (
         fused_epochs.Plan(whole, wide, *[0] * 7),
         fused_epochs.Sections(*[0] * len(fused_epochs.Sections._fields)),
         *(data, fused_epochs.State(real, real, real, wide)),
-        *(fused_epochs.History(wide, matrix, wide, np.empty(0, np.int64)), real, 0),
+        *(fused_epochs.History(wide, matrix, wide, places, np.empty((0, 0), dtype), places), real, 0),
     )
     return tuple(map(numba.typeof, arguments))
 

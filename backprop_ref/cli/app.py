@@ -125,6 +125,29 @@ def gradcheck(
     return gradcheck(target, batch_size, entries, seed, json, flags)
 
 
+@app.command(epilog=example("explain xor --sample 2", "explain runs/iris-1 --layer 1 --neuron 0 --format markdown"))
+@with_flags(sections=("data", "network", "training", "backend"), exclude=("--dataset",))
+def explain(
+    target: Annotated[
+        str | None, typer.Argument(help="Data set or run folder; default: xor.", metavar="DATASET|RUN")
+    ] = None,
+    sample: Annotated[int, typer.Option(help="Row of the training data, from 0.")] = 0,
+    layer: Annotated[int | None, typer.Option(help="Only this layer, from 0.")] = None,
+    neuron: Annotated[int | None, typer.Option(help="Only this neuron of the layer, from 0.")] = None,
+    matrices: Annotated[bool, typer.Option("--matrices", help="As matrices, not neuron by neuron.")] = False,
+    derivation: Annotated[bool, typer.Option(help="Why the formulas of the backward pass are what they are.")] = True,
+    format: Annotated[str, typer.Option(help="terminal, markdown (with LaTeX) or html.", metavar="NAME")] = "terminal",
+    output: Annotated[str | None, typer.Option(help="File to write; must not exist yet.", metavar="FILE")] = None,
+    digits: Annotated[int, typer.Option(min=1, max=17, help="Significant digits of each number.")] = 5,
+    terms: Annotated[int, typer.Option(min=2, help="Terms of a sum, and weights of a neuron, to show.")] = 8,
+    **flags,
+):
+    """Show one step in numbers: every z, a, loss, delta, dW, db and update, with its formula and why."""
+    from backprop_ref.cli.explain import explain
+
+    explain(target, sample, layer, neuron, matrices, derivation, format, output, digits, terms, flags)
+
+
 @app.command(epilog=example("compare", "compare iris --backends numpy,numba --numerics fast"))
 @with_flags(
     sections=("data", "network", "training"), exclude=("--dataset", "--epochs", "--validation-size", *OVER_EPOCHS)
@@ -311,9 +334,81 @@ def backends(as_json: Json = False):
     show.table(("backend", "usable", "version", "device", "why not"), rows)
 
 
+@app.command(epilog=example("report runs/digits-1", "report runs/xor-1 runs/xor-2 --out xor.html --images charts"))
+def report(
+    runs: Annotated[list[str], typer.Argument(help="Run folders, also of runs that still go on.", metavar="RUN…")],
+    out: Annotated[
+        str | None, typer.Option(help="HTML file to write; default: report.html in the run's folder.", metavar="FILE")
+    ] = None,
+    compare: Annotated[
+        list[str] | None,
+        typer.Option(help="What backprop-ref compare --json printed, to be shown too.", metavar="FILE"),
+    ] = None,
+    images: Annotated[
+        str | None, typer.Option(help="New folder for each chart as an image, by the extra image.", metavar="FOLDER")
+    ] = None,
+    image_format: Annotated[str, typer.Option(help="png, svg or pdf, or several.", metavar="NAMES")] = "png,svg",
+):
+    """One HTML file with charts of runs and the network to click through; it needs no network."""
+    from backprop_ref.cli.report import read_comparison, report
+
+    report(runs, out, [read_comparison(path) for path in compare or []], images, _formats(image_format))
+
+
+@app.command(epilog=example("sweep learning-rates", "sweep --dataset iris --seeds 1-5 --learning-rates 0.01,0.1"))
+@with_flags(exclude=("--run-dir", "--resume", "--output"))
+def sweep(
+    experiment: Annotated[
+        str | None,
+        typer.Argument(
+            help="Ready-made: initial-weights, learning-rates, losses, vanishing-gradients.", metavar="EXPERIMENT"
+        ),
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="Seeds, as 1,2,3 or 1-5.", metavar="LIST")] = None,
+    learning_rates: Annotated[str | None, typer.Option(help="Step sizes η.", metavar="LIST")] = None,
+    activations: Annotated[str | None, typer.Option(help="Of the hidden layers.", metavar="LIST")] = None,
+    losses: Annotated[
+        str | None, typer.Option(help="Losses; with the output's activation as sigmoid+sse.", metavar="LIST")
+    ] = None,
+    weight_inits: Annotated[str | None, typer.Option(help="Schemes of initial weights.", metavar="LIST")] = None,
+    widths: Annotated[str | None, typer.Option(help="Hidden layers, as 16,32x16,none.", metavar="LIST")] = None,
+    optimizers: Annotated[str | None, typer.Option(help="Update rules.", metavar="LIST")] = None,
+    config: Annotated[
+        str | None, typer.Option(help="YAML file, in which the section sweep holds lists.", metavar="FILE")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: as many as pay.")] = None,
+    out: Annotated[str | None, typer.Option(help="New folder; default: ./sweeps/NAME-N.", metavar="FOLDER")] = None,
+    resume: Annotated[str | None, typer.Option(help="Folder of a sweep to go on with.", metavar="FOLDER")] = None,
+    **flags,
+):
+    """Train over a grid of settings, with one table and one page; a sweep that was killed goes on where it was."""
+    from backprop_ref.cli.sweep import sweep
+
+    given = {
+        "seed": seeds,
+        "learning_rate": learning_rates,
+        "activation": activations,
+        "loss": losses,
+        "weight_init": weight_inits,
+        "width": widths,
+        "optimizer": optimizers,
+    }
+    return sweep(experiment, config, {axis: text for axis, text in given.items() if text}, out, resume, workers, flags)
+
+
+def _formats(text):
+    from backprop_ref.errors import unknown
+
+    formats = [name.strip() for name in text.split(",")]
+    for name in formats:
+        if name not in {"png", "svg", "pdf"}:
+            raise unknown("--image-format", name, ("png", "svg", "pdf"))
+    return formats
+
+
 @app.command(epilog=example("demo"))
 def demo():
-    """Train on handwritten digits, check the gradients, compare three backends: under a minute."""
+    """Train on handwritten digits, check the gradients, compare three backends, draw it all: under a minute."""
     from backprop_ref.cli.train import demo
 
     return demo()

@@ -1,21 +1,60 @@
 """backprop-ref compare."""
 
 import platform
+from typing import NamedTuple
 
 import typer
 
 from backprop_ref.backends import names
 from backprop_ref.cli import show
 from backprop_ref.errors import BackendUnavailable, InvalidInput, unknown
+from backprop_ref.experiments.compare import Comparison
 from backprop_ref.experiments.compare import compare as run_compare
 from backprop_ref.experiments.config import merge
 from backprop_ref.experiments.runner import prepare
+from backprop_ref.network import Network
+from backprop_ref.parameters import Parameters
 
 REFERENCE = "numpy, reproducible"
 
 
+class Compared(NamedTuple):
+    """What was compared, and what came out."""
+
+    network: Network
+    params: Parameters
+    batch_size: int
+    rows: int
+    found: list[Comparison]
+    numerics: str
+
+    @property
+    def ok(self):
+        """Whether no usable backend differs."""
+        return all(row.all_exact for row in self.found if row.usable)
+
+    def to_dict(self):
+        """As ``--json`` prints it."""
+        rows = [{**row._asdict(), "all_exact": row.all_exact} for row in self.found]
+        for row in rows:
+            row["first"] = row["first"] and row["first"]._asdict()
+        network = self.network.to_dict()
+        about = {"ok": self.ok, "reference": REFERENCE, "numerics": self.numerics, "network": network}
+        return {**about, "backends": rows}
+
+
 def compare(dataset, backends, numerics, dtype, steps, as_json, flags):
     """Prints a row for each backend; 1 if one differs under reproducible numerics."""
+    compared = run(dataset, backends, numerics, dtype, steps, flags)
+    if as_json:
+        show.as_json(compared.to_dict())
+    else:
+        print_table(compared)
+    return 0 if compared.ok or numerics == "fast" else 1
+
+
+def run(dataset, backends, numerics, dtype, steps, flags):
+    """Compares as told."""
     flags = {"--hidden-size": ["32"], "--batch-size": "32", **flags}
     if "--data-path" not in flags:
         flags["--dataset"] = dataset or "digits"
@@ -47,19 +86,12 @@ def compare(dataset, backends, numerics, dtype, steps, as_json, flags):
     for row in found if backends else ():
         if not row.usable:
             raise BackendUnavailable(f"backend {row.backend}: {row.reason}")
-    ok = all(row.all_exact for row in found if row.usable)
-    if as_json:
-        rows = [{**row._asdict(), "all_exact": row.all_exact} for row in found]
-        for row in rows:
-            row["first"] = row["first"] and row["first"]._asdict()
-        network = experiment.network.to_dict()
-        show.as_json({"ok": ok, "reference": REFERENCE, "numerics": numerics, "network": network, "backends": rows})
-    else:
-        _print(experiment.network, params, batch_size, len(x), found, numerics)
-    return 0 if ok or numerics == "fast" else 1
+    return Compared(experiment.network, params, batch_size, len(x), found, numerics)
 
 
-def _print(network, params, batch_size, rows, found, numerics):
+def print_table(compared):
+    """Prints a row for each backend."""
+    network, params, batch_size, rows, found, numerics = compared
     sizes = "-".join(map(str, network.sizes))
     typer.echo(f"{sizes}, {', '.join(network.activations)}, {network.loss}, {params.dtype}; batch of {batch_size}")
     machine = platform.processor() or platform.machine()
@@ -92,5 +124,4 @@ def _print(network, params, batch_size, rows, found, numerics):
         if not row.usable:
             typer.echo(f"{row.backend}: left out: {row.reason}")
     if numerics == "reproducible":
-        exact = all(row.all_exact for row in found if row.usable)
-        typer.echo("identical on every backend" if exact else "NOT identical: see above")
+        typer.echo("identical on every backend" if compared.ok else "NOT identical: see above")

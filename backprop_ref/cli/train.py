@@ -72,16 +72,20 @@ def _short(scored):
 
 def demo():
     """Digits, trained and checked."""
+    from backprop_ref.cli import compare, report
     from backprop_ref.cli.check import gradcheck
-    from backprop_ref.cli.compare import compare
 
     started = time.perf_counter()
-    typer.echo("1. Train a network on 1,797 real handwritten digits: backprop-ref train digits\n")
-    results = run(merge({"--dataset": "digits"}))
+    typer.echo("1. Train a network on 1,797 real handwritten digits: backprop-ref train digits --trace binary\n")
+    results = run(merge({"--dataset": "digits", "--trace": ["binary"], "--trace-every": "4"}))
     _report(results)
     typer.echo(f"\n2. Check its gradients: backprop-ref gradcheck {results['run_dir']} --entries 100\n")
     status = gradcheck(results["run_dir"], 7, 100, 1, False, {})
     typer.echo("\n3. Compare backends, to the last bit: backprop-ref compare iris --backends numpy,numba,python\n")
-    status = max(status, compare("iris", "numpy,numba,python", "reproducible", None, 4, False, {}))
+    compared = compare.run("iris", "numpy,numba,python", "reproducible", None, 4, {})
+    compare.print_table(compared)
+    typer.echo(f"\n4. Look at all of it in a browser: backprop-ref report {results['run_dir']}\n")
+    report.report([results["run_dir"]], None, [compared.to_dict()], None, ())
+    status = max(status, 0 if compared.ok else 1)
     typer.echo(f"\nDone in {time.perf_counter() - started:.1f} s. Next: the README, or backprop-ref --help")
     return 130 if results["stopped"] == "interrupted" else status

@@ -62,8 +62,11 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_config(path):
-    """The YAML file as nested dictionaries, to be checked with everything else; null counts as left out."""
+def read_config(path, besides=()):
+    """The YAML file as nested dictionaries, to be checked with everything else; null counts as left out.
+
+    Sections named in `besides`, which are no part of a run's configuration, may be there too.
+    """
     try:
         content = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
@@ -79,7 +82,7 @@ def read_config(path):
     if not isinstance(content, dict):
         raise InvalidInput(f"{path}: sections such as 'training:' are needed at the top, found {reprlib.repr(content)}")
     for section, values in content.items():
-        if section not in Config.model_fields:
+        if section not in (*Config.model_fields, *besides):
             raise InvalidInput(f"{path}: {unknown('section', section, Config.model_fields)}")
         if not isinstance(values, dict | None):
             raise InvalidInput(f"{path}: section {section} needs keys with values, found {reprlib.repr(values)}")
@@ -98,20 +101,23 @@ def dotenv(folder="."):
     return {match[1]: match[3] or match[4] or "" for match in found}
 
 
-def merge(given, path=None, environment=True):
+def merge(given, path=None, environment=True, besides=()):
     """The `Config` from flags given (flag -> value), the environment, a ``.env``, and a file.
 
     Parameters
     ----------
     environment : bool
         False: flags and the file alone, as for a run that goes on by its own configuration.
+    besides : sequence of str
+        Sections of the file that are left to others.
 
     Raises
     ------
     InvalidInput
         A value or key that is not allowed, with its flag or its place in the file, and what is allowed.
     """
-    content, table = {} if path is None else read_config(path), flags()
+    content, table = {} if path is None else read_config(path, besides), flags()
+    content = {section: values for section, values in content.items() if section not in besides}
     sources = {(section, key): f"{path}: {section}.{key}" for section, values in content.items() for key in values}
 
     def put(section, key, value, source):

@@ -25,6 +25,8 @@ from backprop_ref.network import Network
 from backprop_ref.optimizers import OPTIMIZERS, SGD, Adam, Constant, Cosine, Step
 from backprop_ref.parameters import load, load_all
 from backprop_ref.random import Stream
+from backprop_ref.report.recorder import Recorder
+from backprop_ref.report.sinks import SINKS
 from backprop_ref.training import train
 from backprop_ref.version import __version__
 
@@ -148,6 +150,7 @@ def _train(experiment, backend, params, folder, progress):
                 progress=progress,
                 run_dir=folder,
                 resume=config.run.resume is not None,
+                trace=_recorder(config.trace, folder),
                 preprocessing=experiment.preprocessing.to_dict(),
                 config=config.model_dump(by_alias=True, exclude={"run"}),
                 backend=backend,
@@ -260,7 +263,7 @@ def _schedule(training):
 def _check_files(config):
     """Refuses, before anything is written, a log or a results file that could not be."""
     log, output = Path(config.logging.file), config.run.output
-    taken = {CONFIG, RESULTS, CHECKPOINT, HISTORY}
+    taken = {CONFIG, RESULTS, CHECKPOINT, HISTORY, *(sink.name for sink in SINKS.values())}
     if log.is_absolute() or ".." in log.parts or not log.parts or log.parts[0] in taken:
         raise InvalidInput(f"logging.file (--log-file) {log}: give a relative path of its own in the run folder")
     if output is not None and (Path(output).is_dir() or not Path(output).absolute().parent.is_dir()):
@@ -307,6 +310,17 @@ def _logged(folder, options):
         yield log
     finally:
         handler.close()
+
+
+def _recorder(trace, folder):
+    """What traces the run, if it is to be traced."""
+    if trace.sinks:
+        return Recorder(folder, dict.fromkeys(trace.sinks), trace.samples, trace.every, trace.digits)
+    for name, field in type(trace).model_fields.items():
+        if getattr(trace, name):
+            flag = field.json_schema_extra["flag"]
+            raise InvalidInput(f"trace.{name} ({flag}): nothing is traced; add --trace binary, csv or parquet")
+    return None
 
 
 def _epoch_logger(log):

@@ -15,6 +15,7 @@ from backprop_ref.data.preprocessing import NORMALIZATIONS
 from backprop_ref.network import ACTIVATIONS, LOSSES
 from backprop_ref.optimizers import OPTIMIZERS, SCHEDULES
 from backprop_ref.parameters import DTYPES, SCHEMES
+from backprop_ref.report.sinks import SINKS
 
 
 def key(default: Any, flag: str, help: str) -> Any:
@@ -167,6 +168,21 @@ class BackendSection(Section):
     threads: Count | None = key(None, "--threads", "Threads of the backend.")
 
 
+class Trace(Section):
+    sinks: list[Annotated[str, one_of(SINKS)]] | None = key(
+        None, "--trace", f"Write every z, a, delta, weight, bias and gradient of some epochs, as {', '.join(SINKS)}."
+    )
+    every: Count | None = key(
+        None, "--trace-every", "Trace each n-th epoch; default: each one; if only binary, at most about 1000."
+    )
+    samples: list[Annotated[int, Field(ge=0)]] | None = key(
+        None, "--trace-samples", "Training rows to trace, from 0, as 0,3 or repeated; default: the first 8."
+    )
+    digits: Annotated[int, Field(ge=1, lt=18)] | None = key(
+        None, "--trace-digits", "Digits in CSV, 17 at most; default: the fewest that read back as the same number."
+    )
+
+
 class Run(Section):
     dir: Text | None = key(None, "--run-dir", "New folder for this run; default: ./runs/NAME-N.")
     resume: Text | None = key(None, "--resume", "Folder of a run to go on with, by its own configuration.")
@@ -184,6 +200,7 @@ class Config(Section):
     network: NetworkSection = NetworkSection()
     training: Training = Training()
     backend: BackendSection = BackendSection()
+    trace: Trace = Trace()
     run: Run = Run()
 
 

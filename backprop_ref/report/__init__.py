@@ -1,1 +1,1 @@
-"""Pages and plots from results; they know of JSON-ready dicts, and not of what made them."""
+"""Everything to look at: traces of training, worked steps, pages and plots."""

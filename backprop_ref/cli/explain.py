@@ -1,0 +1,92 @@
+"""backprop-ref explain."""
+
+import io
+import shutil
+import sys
+from pathlib import Path
+
+import typer
+
+from backprop_ref.checkpoint import CHECKPOINT
+from backprop_ref.errors import InvalidInput, unknown
+from backprop_ref.experiments.config import merge
+from backprop_ref.experiments.runner import CONFIG, check_same_data, prepare
+from backprop_ref.files import write_atomically
+from backprop_ref.parameters import Parameters, load_all
+from backprop_ref.report.explain import check_range, shortened
+from backprop_ref.report.explain import explain as explained
+from backprop_ref.report.pages import PAGES, Heading, Words
+from backprop_ref.report.step import Step
+
+ITS_OWN = {"--backend", "--numerics", "--device", "--threads"}
+
+
+def explain(target, sample, layer, neuron, matrices, derivation, form, output, digits, terms, flags):
+    """Prints one step of a fresh or a trained network, or writes it to a file."""
+    if form not in PAGES:
+        raise unknown("--format", form, PAGES)
+    if output is not None and Path(output).exists():
+        raise InvalidInput(f"--output {output}: exists already, and nothing is overwritten; give another name")
+    experiment, start = _trained(target, flags) if _is_folder(target) else _fresh(target, flags)
+    x, y = experiment.xy("train")
+    check_range("sample", sample, len(x))
+    params, slots, learning_rate, about = start
+    x, y = (part[sample : sample + 1].astype(params.dtype) for part in (x, y))
+    numerics = experiment.config.backend.numerics
+    step = Step.of(experiment.network, params, x, y, experiment.optimizer, learning_rate, slots, numerics)
+    network = experiment.network
+    sizes = "-".join(map(str, network.sizes))
+    blocks = [
+        Heading(1, f"One step of backpropagation: {experiment.dataset.name}, sample {sample}"),
+        Words(f"Network {sizes}, {', '.join(network.activations)}, {network.loss}; {about}."),
+        *shortened(explained(step, layer, neuron, matrices, derivation), terms),
+    ]
+    page = PAGES[form](digits, terms, max(40, shutil.get_terminal_size((79, 24)).columns))
+    if output is None:
+        if isinstance(sys.stdout, io.TextIOWrapper):  # not everyone's output has a Σ
+            sys.stdout.reconfigure(errors="backslashreplace")
+        typer.echo(page.document(blocks), nl=False)
+    else:
+        write_atomically(output, page.document(blocks))
+        typer.echo(f"explained: {output}", err=True)
+
+
+def _is_folder(target):
+    return target is not None and Path(target).is_dir()
+
+
+def _fresh(target, flags):
+    """A data set, with initial parameters."""
+    data = {} if "--data-path" in flags else {"--dataset": target or "xor"}
+    if target is not None and "--data-path" in flags:
+        raise InvalidInput(f"both {target} and --data-path {flags['--data-path']}: give one of them")
+    if target is not None and ("/" in target or Path(target).exists()):
+        raise InvalidInput(f"{target}: no run folder; give the folder of a run, or a data set's name")
+    experiment = prepare(merge({**data, **flags}))
+    config = experiment.config
+    params = experiment.network.init(config.training.seed, config.network.weight_init, config.backend.dtype)
+    rate = config.training.learning_rate * experiment.schedule(0, config.training.epochs)
+    about = f"initial weights {config.network.weight_init}, seed {config.training.seed}"
+    return experiment, (params, None, rate, about)
+
+
+def _trained(folder, flags):
+    """A run, as far as its checkpoint goes."""
+    for flag in sorted(set(flags) - ITS_OWN):
+        raise InvalidInput(f"{folder} is a run folder and has its own network and data; leave out {flag}")
+    if not (Path(folder) / CONFIG).is_file():
+        raise InvalidInput(f"{folder}: no run folder (no {CONFIG} in it); give the folder of a run, or a data set")
+    if not (Path(folder) / CHECKPOINT).is_file():
+        raise InvalidInput(
+            f"{folder}: no {CHECKPOINT} yet; one is written after a second of training, so try again in a moment"
+        )
+    experiment = prepare(merge(flags, Path(folder) / CONFIG, environment=False))
+    _, tensors, metadata = load_all(folder)
+    flat = tensors["resume.flat"]
+    check_same_data(folder, experiment, flat.dtype)
+    slots = {name.removeprefix("resume.slot."): slot for name, slot in tensors.items() if "resume.slot." in name}
+    done, epochs = metadata["progress"]["epoch"], experiment.config.training.epochs
+    rate = experiment.optimizer.learning_rate * experiment.schedule(min(done, max(epochs - 1, 0)), epochs)
+    stopped = metadata["progress"]["stopped"]
+    about = f"{folder} after epoch {done}" + ("" if stopped else f" of {epochs}, going on or interrupted")
+    return experiment, (Parameters(flat, experiment.network.sizes), slots or None, rate, about)

@@ -1,0 +1,108 @@
+"""backprop-ref sweep."""
+
+import itertools
+from pathlib import Path
+
+import typer
+
+from backprop_ref import settings
+from backprop_ref.cli import show
+from backprop_ref.cli.report import free_file, write_page
+from backprop_ref.errors import InvalidInput, unknown
+from backprop_ref.experiments.classics import CLASSICS
+from backprop_ref.experiments.config import read_config
+from backprop_ref.experiments.gather import gather_cells
+from backprop_ref.experiments.sweep import Sweep, grid_of, plan
+from backprop_ref.report import charts_sweep
+from backprop_ref.report.page import Section, table
+
+MOST_ROWS = 60
+FOR_PROGRAMS = {"compile_seconds", "sha256", "folder"}
+"""Columns of the table's files that the page leaves out."""
+
+
+def sweep(experiment, config_file, given, out, resume, workers, flags):
+    """Runs what is to be run, prints the table, writes the page; 130 after Ctrl-C."""
+    as_json = flags.pop("--json", False)
+    if resume is not None:
+        if experiment is not None or config_file is not None or given or out is not None or flags:
+            raise InvalidInput(f"--resume {resume} goes on by the sweep's own plan; leave out everything but --workers")
+        made = Sweep.open(resume)
+    else:
+        made = _new(experiment, config_file, given, out, flags)
+    status = 0
+    try:
+        made.run(workers)
+    except KeyboardInterrupt:
+        status = 130
+    rows = made.rows()
+    if as_json:
+        show.as_json({**made.about, "folder": str(made.folder), "cells": len(made.cells), "rows": rows})
+    else:
+        _print(made, rows)
+    if rows and not status:
+        _page(made, as_json)
+    if status:
+        done = f"interrupted: {len(rows)} of {len(made.cells)} are done"
+        typer.echo(f"{done}; go on with: backprop-ref sweep --resume {made.folder}", err=True)
+    return status
+
+
+def _new(experiment, config_file, given, out, flags):
+    if experiment is not None and experiment not in CLASSICS:
+        raise unknown("experiment", experiment, CLASSICS)
+    section = {} if config_file is None else read_config(config_file, besides=("sweep",)).get("sweep", {})
+    if experiment is None:
+        grid = grid_of(given, section)
+        name, about = "sweep", {"experiment": None, "title": "Sweep over " + ", ".join(grid)}
+    else:
+        classic = CLASSICS[experiment]
+        grid = grid_of({**given}, {**classic.grid, **section})
+        name, about = experiment, {"experiment": experiment, "title": classic.title}
+        flags = {**_suited(classic, config_file), **flags}
+    flags.setdefault("--trace", ["binary"])
+    if settings.from_environment("backend") is None and config_file is None:
+        flags.setdefault("--backend", "numba")
+    cells = plan(grid, flags, config_file)
+    return Sweep.create(out, {"name": name, **about, "grid": grid}, cells)
+
+
+def _suited(classic, config_file):
+    """What a ready-made experiment fixes; what a file says stays."""
+    return dict(classic.flags) if config_file is None else {}
+
+
+def _print(made, rows):
+    names = [*made.about["grid"], "state", "epochs", "last_loss", "train_accuracy", "test_accuracy", "train_r2"]
+    names += ["test_r2", "all_right_from_epoch", "diverged_in_epoch", "seconds"]
+    names = [name for name in names if any(row.get(name) is not None for row in rows)]
+    shown = [[_cell(row.get(name)) for name in names] for row in rows[:MOST_ROWS]]
+    if rows:
+        show.table([name.replace("_", " ") for name in names], shown)
+    if len(rows) > MOST_ROWS:
+        typer.echo(f"… {len(rows) - MOST_ROWS} more rows in the table")
+    diverged = sum(row["state"] == "diverged" for row in rows)
+    words = f", {diverged} of them diverged" if diverged else ""
+    typer.echo(f"{len(rows)} of {len(made.cells)} runs done{words}; table: {made.folder / 'table.csv'}")
+
+
+def _cell(value):
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _page(made, quiet):
+    cells = gather_cells(made)
+    experiment = CLASSICS.get(made.about["experiment"])
+    charts = experiment.charts(cells) if experiment else charts_sweep.general(cells, made.about["grid"])
+    rows = [cell.row for cell in cells]
+    names = [name for name in dict.fromkeys(itertools.chain(*rows)) if name not in FOR_PROGRAMS]
+    body = table([name.replace("_", " ") for name in names], [[_cell(row.get(name)) for name in names] for row in rows])
+    sections = [Section("What to see", f"<p>{experiment.words}</p>" if experiment else "", tuple(charts))]
+    sections.append(Section("Table", body))
+    traces = [cell.run.trace for cell in cells if cell.run.trace is not None]
+    path = free_file(None, Path(made.folder) / "report.html")
+    written = write_page(made.about["title"], sections, traces, path)
+    if not quiet:
+        typer.echo(f"report: {written}")

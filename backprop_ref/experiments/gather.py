@@ -1,0 +1,120 @@
+"""Run folders as the report reads them, also those of runs that still go on or were killed."""
+
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from backprop_ref.api import predict
+from backprop_ref.checkpoint import CHECKPOINT, HISTORY
+from backprop_ref.errors import BackpropRefError, InvalidInput
+from backprop_ref.experiments.config import merge
+from backprop_ref.experiments.runner import CONFIG, RESULTS, load_run, prepare
+from backprop_ref.metrics import predicted_class
+from backprop_ref.report.charts import Boundary, Run
+from backprop_ref.report.charts_sweep import Cell
+from backprop_ref.report.trace import FILE, open_trace
+
+RESOLUTION = 90
+
+
+def gather(folders, names=None):
+    """A `Run` for each folder.
+
+    Raises
+    ------
+    InvalidInput
+        A folder that is none of a run, or of one that has not finished an epoch yet.
+    """
+    folders = [Path(folder) for folder in folders]
+    names = names or _told_apart(folders)
+    return [_gathered(folder, name) for folder, name in zip(folders, names, strict=True)]
+
+
+def gather_cells(sweep):
+    """The finished cells of a `Sweep`, as its charts take them."""
+    found = []
+    for row in sweep.rows():
+        folder = sweep.folder / row["folder"]
+        trace = open_trace(folder) if (folder / FILE).exists() else None
+        found.append(Cell(row, Run(folder.name, _history(folder, trace), _results(folder), trace)))
+    return found
+
+
+def _gathered(folder, name):
+    if not folder.exists():
+        raise InvalidInput(f"{folder}: no such folder; give the folder of a run, such as runs/digits-1")
+    if not (folder / CONFIG).is_file():
+        what = "an empty folder" if folder.is_dir() and not any(folder.iterdir()) else "no run folder"
+        raise InvalidInput(f"{folder}: {what} (no {CONFIG} in it); give the folder of a run, such as runs/digits-1")
+    trace = open_trace(folder) if (folder / FILE).exists() else None
+    history = _history(folder, trace)
+    return Run(name, history, _results(folder), trace, _boundary(folder))
+
+
+def _told_apart(folders):
+    """The folders' names; with their parents where those are the same."""
+    names = [folder.resolve().name for folder in folders]
+    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
+
+
+def read_history(folder):
+    """The columns of history.csv by name."""
+    path = folder / HISTORY
+    with path.open(encoding="utf-8") as file:
+        names = file.readline().strip().split(",")
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # loadtxt's, that there is no row yet
+                rows = np.loadtxt(file, delimiter=",", ndmin=2)
+            return dict(zip(names, rows.reshape(-1, len(names)).T, strict=True))
+        except ValueError as error:
+            raise InvalidInput(f"{path}: not a history of ours, or damaged ({error})") from None
+
+
+def _history(folder, trace):
+    """The history; of a run that has not written it yet, what its trace has of it."""
+    try:
+        return read_history(folder)
+    except FileNotFoundError:
+        if trace is None or not len(trace):
+            raise InvalidInput(f"{folder}: nothing to see yet: no epoch was written; try again in a moment") from None
+        return {"loss": np.array(trace["loss"]), trace.metric: np.array(trace[trace.metric])}
+
+
+def _results(folder):
+    try:
+        return json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (ValueError, OSError) as error:
+        raise InvalidInput(f"{folder / RESULTS}: cannot be read ({error})") from None
+
+
+def _boundary(folder):
+    """What the network says in the plane, if it has two inputs and its data are there."""
+    if not (folder / CHECKPOINT).exists():
+        return None
+    model, preprocessing = load_run(folder)
+    if model.network.sizes[0] != 2:
+        return None
+    try:
+        experiment = prepare(merge({}, folder / CONFIG, environment=False))
+    except BackpropRefError:  # the file with the data is gone: there is no plane to show
+        return None
+    dataset = experiment.dataset
+    low, high = dataset.x.min(axis=0), dataset.x.max(axis=0)
+    margin = 0.15 * np.where(high > low, high - low, 1.0)
+    across, up = (np.linspace(low[i] - margin[i], high[i] + margin[i], RESOLUTION) for i in (0, 1))
+    grid = np.stack([axis.ravel() for axis in np.meshgrid(across, up)], axis=1)
+    a = predict(model.network, model.params, preprocessing.x(grid))
+    classes = [str(each) for each in preprocessing.classes] if dataset.task == "classification" else None
+    says = a[:, 1] if classes and a.shape[1] == 2 else a[:, 0]
+    if classes and len(classes) > 2:
+        says = predicted_class(a)
+    elif classes is None:
+        says = preprocessing.values(a)
+    shape = (RESOLUTION, RESOLUTION)
+    names = [str(name) for name in dataset.feature_names]
+    return Boundary(across, up, says.reshape(shape), dataset.x, np.asarray(dataset.target), names, classes)

@@ -1,0 +1,331 @@
+"""A grid of runs: workers, resuming, and one table with a row for each."""
+
+import contextlib
+import csv
+import io
+import itertools
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from backprop_ref.checkpoint import CHECKPOINT
+from backprop_ref.errors import InvalidInput, TrainingDiverged, unknown
+from backprop_ref.experiments.config import merge
+from backprop_ref.experiments.gather import read_history
+from backprop_ref.experiments.runner import prepare, run
+from backprop_ref.experiments.schema import Config
+from backprop_ref.files import json_text, write_atomically
+from backprop_ref.progress import Bar
+from backprop_ref.report.trace import FILE, open_trace
+
+PLAN, ROW, CELLS = "sweep.json", "cell.json", "cells"
+WORTH_WORKERS_SECONDS = 10.0
+"""What is left has to take longer than this before processes are started for it, each of which has to import first."""
+
+
+class Axis(NamedTuple):
+    """One dimension of a grid."""
+
+    flag: str
+    help: str
+    flags_of: Callable[[str], dict[str, Any]]
+    """What a value means, as flags of a single run."""
+
+
+def _loss(text):
+    output, _, loss = text.rpartition("+")
+    return {"--loss": loss, **({"--output-activation": output} if output else {})}
+
+
+def _width(text):
+    return {"--hidden-size": [] if text == "none" else text.split("x")}
+
+
+AXES = {
+    "learning_rate": Axis("--learning-rates", "Step sizes η.", lambda text: {"--learning-rate": text}),
+    "activation": Axis("--activations", "Of all hidden layers.", lambda text: {"--activation": [text]}),
+    "loss": Axis("--losses", "Losses; with the output's activation as sigmoid+sse.", _loss),
+    "weight_init": Axis("--weight-inits", "Schemes of initial weights.", lambda text: {"--weight-init": text}),
+    "width": Axis("--widths", "Hidden layers, as 16,32x16 or none.", _width),
+    "optimizer": Axis("--optimizers", "Update rules.", lambda text: {"--optimizer": text}),
+    "seed": Axis("--seeds", "Seeds, as 1,2,3 or 1-5.", lambda text: {"--seed": text}),
+}
+
+
+class Cell(NamedTuple):
+    """A point of the grid."""
+
+    values: dict[str, str]
+    config: dict[str, Any]
+
+    @property
+    def name(self):
+        """Its folder's name."""
+        return ",".join(f"{axis}={value}" for axis, value in self.values.items())
+
+
+def grid_of(given, section):
+    """The grid, axis -> values as text, from flags (axis -> text) over the section `sweep` of a file.
+
+    Raises
+    ------
+    InvalidInput
+        An axis that there is not, no value, or one twice.
+    """
+    grid = {}
+    for axis in section:
+        if axis not in AXES:
+            raise unknown("axis in section sweep", axis, AXES)
+    for axis, (flag, *_) in AXES.items():
+        values = given.get(axis) or section.get(axis)
+        if values is None:
+            continue
+        texts = values.split(",") if isinstance(values, str) else [_text(v) for v in _listed(values)]
+        found = [each for text in texts for each in _ranged(axis, text.strip())]
+        if not all(found):
+            raise InvalidInput(f"{flag}: an empty value; give values with commas between")
+        if len(set(found)) < len(found):
+            raise InvalidInput(f"{flag} {','.join(found)}: a value stands there twice")
+        grid[axis] = found
+    if not grid:
+        flags = ", ".join(axis.flag for axis in AXES.values())
+        raise InvalidInput(f"nothing to sweep over: give at least one of {flags}")
+    return grid
+
+
+def _listed(values):
+    return values if isinstance(values, list) else [values]
+
+
+def _text(value):
+    """A YAML value as on the command line: [32, 16] is 32x16."""
+    return "x".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _ranged(axis, text):
+    match = re.fullmatch(r"(\d+)-(\d+)", text) if axis == "seed" else None
+    return [str(seed) for seed in range(int(match[1]), int(match[2]) + 1)] if match else [text]
+
+
+def plan(grid, flags, path=None):
+    """The cells of a grid over what `flags` (flag -> value) and a file say, all of them checked.
+
+    Raises
+    ------
+    InvalidInput
+        A value that is not allowed, or a flag that says the same as an axis.
+    """
+    cells = []
+    checked = set()
+    for values in itertools.product(*grid.values()):
+        named = dict(zip(grid, values, strict=True))
+        own: dict[str, Any] = {}
+        for axis, value in named.items():
+            own |= AXES[axis].flags_of(value)
+        for flag in sorted(set(own) & set(flags)):
+            raise InvalidInput(f"both {flag} and a sweep over it: give one of them")
+        config = merge({**flags, **own}, path, besides=("sweep",))
+        rest = tuple(value for axis, value in named.items() if axis != "seed")
+        dumped = config.model_dump(by_alias=True)
+        if rest not in checked:
+            _check(config, named)
+            checked.add(rest)
+        cells.append(Cell(named, dumped))
+    return cells
+
+
+def _check(config, values):
+    """Loads the data and makes the network, so that what does not fit is said before anything is trained."""
+    try:
+        prepare(config)
+    except InvalidInput as error:
+        what = ", ".join(f"{axis} {value}" for axis, value in values.items())
+        raise InvalidInput(f"{what}: {error}") from None
+
+
+class Sweep:
+    """The folder of a sweep: its plan, its cells, its table.
+
+    Attributes
+    ----------
+    folder : Path
+    about : dict
+        Name and title, JSON-ready.
+    cells : list of Cell
+    """
+
+    def __init__(self, folder, about, cells):
+        self.folder, self.about, self.cells = Path(folder), about, cells
+
+    @classmethod
+    def create(cls, folder, about, cells):
+        """A new one; with no folder given, the next free ./sweeps/NAME-N."""
+        try:
+            if folder is None:
+                folder = _next_free(about["name"])
+            else:
+                folder = Path(folder)
+                if folder.exists() and any(folder.iterdir()):
+                    raise InvalidInput(f"--out {folder}: not empty, and nothing is overwritten; give a new folder")
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidInput(f"--out {error.filename}: cannot be made ({error.strerror})") from None
+        made = cls(folder, about, cells)
+        content = {**about, "cells": [cell._asdict() for cell in cells]}
+        write_atomically(made.folder / PLAN, json_text(content) + "\n")
+        return made
+
+    @classmethod
+    def open(cls, folder):
+        """The one in a folder."""
+        path = Path(folder) / PLAN
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            cells = [Cell(**cell) for cell in content.pop("cells")]
+        except FileNotFoundError:
+            raise InvalidInput(f"{folder}: no folder of a sweep (no {PLAN} in it)") from None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InvalidInput(f"{path}: not the plan of a sweep, or damaged ({error})") from None
+        return cls(folder, content, cells)
+
+    def place(self, cell):
+        """The run folder of a cell."""
+        return self.folder / CELLS / cell.name
+
+    def rows(self):
+        """The rows of the cells that are finished, in the order of the grid."""
+        found = [_read_row(self.place(cell)) for cell in self.cells]
+        return [row for row in found if row is not None]
+
+    def run(self, workers=None, progress=None):
+        """Runs what is not finished yet, and writes the table; also after Ctrl-C, which goes on to the caller.
+
+        Parameters
+        ----------
+        workers : int, optional
+            Processes; default: as many as processors, where there is enough to do for them.
+        progress : bool, optional
+            A bar on standard error; default: if that is a terminal.
+        """
+        ahead = [cell for cell in self.cells if _read_row(self.place(cell)) is None]
+        done = len(self.cells) - len(ahead)
+        tasks = [(str(self.place(cell)), cell.values, cell.config) for cell in ahead]
+        try:
+            with Bar("cell", len(self.cells), progress, done) as bar:
+                for _ in _run_all(tasks, workers):
+                    done += 1
+                    bar.update(done)
+        finally:
+            self.write_table()
+
+    def write_table(self):
+        """table.csv and table.json: the finished cells."""
+        rows = self.rows()
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(self.folder / "table.csv", text.getvalue())
+        write_atomically(self.folder / "table.json", json_text(rows) + "\n")
+
+
+def _next_free(name):
+    Path("sweeps").mkdir(exist_ok=True)
+    for number in itertools.count(1):
+        folder = Path("sweeps") / f"{name}-{number}"
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            break
+    return folder
+
+
+def _read_row(folder):
+    """The row of a finished cell, or None."""
+    try:
+        return json.loads((folder / ROW).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise InvalidInput(f"{folder / ROW}: damaged ({error}); remove it, and the cell is run again") from None
+
+
+def _run_all(tasks, workers):
+    """Runs the tasks, first one after the other, and in processes once that pays; yields as they end."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    first = True
+    while tasks and (workers or 1) == 1:
+        started = time.perf_counter()
+        yield run_cell(*tasks.pop(0))
+        spent = time.perf_counter() - started
+        if workers is None and not first and cores > 1 and spent * len(tasks) > WORTH_WORKERS_SECONDS:
+            workers = cores
+        first = False  # whose time is that of imports and compilation most of all
+    if tasks:
+        yield from _in_processes(tasks, min(workers, len(tasks)), cores)
+
+
+def _in_processes(tasks, workers, cores):
+    from joblib import Parallel, delayed, parallel_config
+
+    with parallel_config("loky", n_jobs=workers, inner_max_num_threads=max(1, cores // workers)):
+        yield from Parallel(return_as="generator_unordered")(delayed(run_cell)(*task) for task in tasks)
+
+
+def run_cell(folder, values, config):
+    """Runs one cell, or goes on with it, and writes its row, which says that it is finished.
+
+    A cell that diverges is finished too.
+    """
+    folder, config = Path(folder), Config(**config)
+    if (folder / CHECKPOINT).exists():
+        config.run.resume = str(folder)
+    else:
+        if folder.exists():  # killed before its first checkpoint
+            shutil.rmtree(folder)
+        config.run.dir = str(folder)
+    try:
+        results = run(config, progress=False)
+    except TrainingDiverged as error:
+        row = _diverged(error)
+    else:
+        if results["stopped"] == "interrupted":
+            raise KeyboardInterrupt
+        row = _finished(results)
+    row = {**values, **row, **_over_epochs(folder), "folder": str(Path(CELLS) / folder.name)}
+    write_atomically(folder / ROW, json_text(row) + "\n")
+    return row
+
+
+def _finished(results):
+    row = {"state": results["stopped"], "epochs": results["epochs"], "diverged_in_epoch": None}
+    for part in ("train", "validation", "test"):
+        for name in ("loss", "accuracy", "r2"):
+            if results[part] and name in results[part]:
+                row[f"{part}_{name}"] = results[part][name]
+    return row | {key: results[key] for key in ("seconds", "compile_seconds", "sha256")}
+
+
+def _diverged(error):
+    result = error.result
+    row = {"state": "diverged", "epochs": result.epochs, "diverged_in_epoch": error.epoch}
+    return row | {"compile_seconds": result.compile_seconds, "sha256": result.params.sha256()}
+
+
+def _over_epochs(folder):
+    """The loss before and after training, and the first epoch in which every sample was right."""
+    history = read_history(folder)
+    loss, traced = history["loss"], open_trace(folder)["loss"] if (folder / FILE).exists() else ()
+    right = np.flatnonzero(history.get("accuracy", np.zeros(0)) == 1.0)
+    return {
+        "initial_loss": next((float(first) for first in (*traced[:1], *loss[:1])), None),
+        "last_loss": float(loss[-1]) if len(loss) else None,
+        "all_right_from_epoch": int(right[0]) + 1 if len(right) else None,
+    }

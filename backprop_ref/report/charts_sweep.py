@@ -1,0 +1,207 @@
+"""Charts of a sweep: curves and ends of its runs, by one dimension of its grid."""
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+
+from backprop_ref.report.charts import COLOURS, Chart, Run, colour, layout, line, numbers
+
+MOST_CURVES = 60
+
+
+class Cell(NamedTuple):
+    """A finished run of a sweep."""
+
+    row: dict
+    run: Run
+
+
+def initial_weights(cells):
+    """Curves by seed, and how long each took."""
+    axis = "weight_init" if _several(cells, "weight_init") else "seed"
+    return [curves(cells, axis, "loss"), curves(cells, axis, "accuracy"), until_right(cells, axis)]
+
+
+def learning_rates(cells):
+    """The loss that each learning rate ends with, and the way there."""
+    return [ends(cells, "learning_rate"), curves(cells, "learning_rate", "loss")]
+
+
+def losses(cells):
+    """Accuracy over epochs by loss, and how long each took."""
+    return [curves(cells, "loss", "accuracy"), until_right(cells, "loss")]
+
+
+def vanishing_gradients(cells):
+    """Gradient norms by layer of the deepest networks, and by depth in the first layer."""
+    traced = [cell for cell in cells if cell.run.trace is not None and len(cell.run.trace)]
+    if not traced:
+        return [curves(cells, "activation", "loss")]
+    deepest = max(_depth(cell) for cell in traced)
+    by_layer, by_depth = [], []
+    for i, (activation, group) in enumerate(_grouped(traced, "activation")):
+        norms = _mean([_norms(cell) for cell in group if _depth(cell) == deepest])
+        by_layer.append(_marked(list(range(len(norms))), norms, activation, i))
+        depths = sorted({_depth(cell) for cell in group})
+        first = [_mean([_norms(cell)[:1] for cell in group if _depth(cell) == depth])[0] for depth in depths]
+        by_depth.append(_marked(depths, first, activation, i))
+    scale = {"type": "log", "exponentformat": "power"}
+    whole = {"dtick": 1}
+    caption = "At the initial weights, of the traced samples; geometric mean over seeds."
+    return [
+        Chart(
+            f"Gradient norm by layer, {deepest} layers",
+            {"data": by_layer, "layout": layout("layer, 0 is next to the input", "‖dW‖", xaxis=whole, yaxis=scale)},
+            caption,
+        ),
+        Chart(
+            "Gradient norm of the first layer by depth",
+            {"data": by_depth, "layout": layout("layers with weights", "‖dW‖ of layer 0", xaxis=whole, yaxis=scale)},
+            caption,
+        ),
+        curves(cells, "activation", "loss"),
+    ]
+
+
+def general(cells, grid):
+    """What any sweep shows: curves and ends by each dimension with several values."""
+    axes = [axis for axis in grid if _several(cells, axis)] or list(grid)[:1]
+    found = []
+    for axis in axes:
+        found += [curves(cells, axis, "loss"), ends(cells, axis)]
+    return found
+
+
+def curves(cells, axis, quantity):
+    """A line for each run, coloured by its value on an axis."""
+    lines = []
+    groups = list(_grouped(cells, axis))
+    drawn = 0
+    for i, (value, group) in enumerate(groups):
+        for first, cell in zip(itertools.chain([True], itertools.repeat(False)), group, strict=False):
+            column = cell.run.history.get(quantity)
+            if column is None or not len(column) or drawn >= MOST_CURVES:
+                continue
+            drawn += 1
+            name = f"{_named(axis)} {value}"
+            epochs = np.arange(1, len(column) + 1)
+            style = {"legendgroup": name, "showlegend": first, "line": {"width": 1.5}, "hovertext": _hover(cell)}
+            lines.append(line(epochs, column, name, i, len(groups), log=True, **style))
+    positive = quantity == "loss" and all(value is None or value > 0 for each in lines for value in each["y"])
+    vertical = {"type": "log", "exponentformat": "power"} if positive else {}
+    horizontal = {"type": "log", "exponentformat": "power"}
+    figure = {"data": lines, "layout": layout("epoch", quantity, xaxis=horizontal, yaxis=vertical)}
+    cut = f" The first {MOST_CURVES} of {len(cells)} runs." if len(cells) > MOST_CURVES else ""
+    caption = f"Training, epoch by epoch; epochs on a log scale.{cut}"
+    return Chart(f"{quantity.capitalize()} by {_named(axis)}", figure, caption)
+
+
+def ends(cells, axis):
+    """The loss that each run ends with; runs that diverged apart, those whose loss grew marked."""
+    kinds = {
+        "learnt": ("circle", COLOURS[0], "ended below its start"),
+        "grew": ("x", COLOURS[5], "ended above its start"),
+        "diverged": ("triangle-up", COLOURS[3], "diverged: no longer finite"),
+    }
+    placed = [(cell, _kind(cell.row)) for cell in cells]
+    finite = [cell.row["last_loss"] for cell, kind in placed if kind != "diverged" and cell.row["last_loss"]]
+    top = 3 * max(finite, default=1.0)
+    data = []
+    for kind, (symbol, shade, words) in kinds.items():
+        own = [cell for cell, its in placed if its == kind]
+        if not own:
+            continue
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "x": [_place(cell.row[axis]) for cell in own],
+                "y": [top if kind == "diverged" else cell.row["last_loss"] for cell in own],
+                "name": words,
+                "text": [_hover(cell) for cell in own],
+                "marker": {"symbol": symbol, "size": 10, "color": shade},
+            }
+        )
+    horizontal = {"type": "log"} if axis == "learning_rate" else {"type": "category"}
+    vertical = {"type": "log", "exponentformat": "power"}
+    drawn = layout(_named(axis), "loss in the last epoch", xaxis=horizontal, yaxis=vertical)
+    drawn["legend"] = {"orientation": "h", "y": 1.12}
+    return Chart(f"Loss in the end by {_named(axis)}", {"data": data, "layout": drawn}, _counted(placed))
+
+
+def until_right(cells, axis):
+    """The first epoch in which every sample was right."""
+    reached = [cell for cell in cells if cell.row["all_right_from_epoch"] is not None]
+    data = []
+    for i, (value, group) in enumerate(_grouped(reached, axis)):
+        x = [str(value)] * len(group)
+        y = [cell.row["all_right_from_epoch"] for cell in group]
+        marker = {"size": 11, "color": colour(i, 1)[0]}
+        text = [_hover(cell) for cell in group]
+        name = f"{_named(axis)} {value}"
+        points = {"type": "scatter", "mode": "markers", "x": x, "y": y, "name": name, "text": text, "marker": marker}
+        data.append(points)
+    drawn = layout(_named(axis), "epoch", xaxis={"type": "category"}, yaxis={"rangemode": "tozero"}, showlegend=False)
+    caption = f"Reached by {len(reached)} of {len(cells)} runs."
+    return Chart("First epoch with every sample right", {"data": data, "layout": drawn}, caption)
+
+
+def _kind(row):
+    if row["state"] == "diverged":
+        return "diverged"
+    return "grew" if row["last_loss"] > row["initial_loss"] else "learnt"
+
+
+def _counted(placed):
+    kinds = [kind for _, kind in placed]
+    grew, diverged = kinds.count("grew"), kinds.count("diverged")
+    return f"{len(kinds)} runs: {grew} ended above where they began, {diverged} diverged (drawn at the top)."
+
+
+def _grouped(cells, axis):
+    """Value on an axis, and its cells, in the order of the grid."""
+    for value in dict.fromkeys(cell.row[axis] for cell in cells):
+        yield value, [cell for cell in cells if cell.row[axis] == value]
+
+
+def _several(cells, axis):
+    return len({cell.row.get(axis) for cell in cells}) > 1
+
+
+def _named(axis):
+    return axis.replace("_", " ")
+
+
+def _place(value):
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
+def _hover(cell):
+    return cell.run.name
+
+
+def _depth(cell):
+    return cell.run.trace.network.n_layers
+
+
+def _norms(cell):
+    """Norm of dW of each layer at the initial weights."""
+    trace = cell.run.trace
+    return [float(np.linalg.norm(trace[f"dW{layer}"][0])) for layer in range(trace.network.n_layers)]
+
+
+def _mean(rows):
+    """Geometric mean over rows; None where one is 0, which a log scale cannot show."""
+    table = np.array(rows, dtype=np.float64)
+    with np.errstate(divide="ignore"):
+        return numbers(np.exp(np.mean(np.log(table), axis=0)))
+
+
+def _marked(x, y, name, i):
+    shade, _ = colour(i, 1)
+    style = {"line": {"color": shade}, "marker": {"size": 8, "symbol": i}}
+    return {"type": "scatter", "mode": "lines+markers", "x": x, "y": y, "name": name, **style}

@@ -1,0 +1,145 @@
+"""Charts from a binary trace: gradients and updates by layer, parameters by neuron, activations over epochs."""
+
+from typing import Any
+
+import numpy as np
+
+from backprop_ref.report.charts import DIVERGING, SEQUENTIAL, Chart, layout, line, numbers
+from backprop_ref.report.explorer import thinned
+
+MOST_NEURONS, MOST_WEIGHTS = 32, 16
+MOST_FRAMES, MOST_RECORDS, MOST_BYTES = 60, 200, 2**26
+
+
+def layers(trace):
+    """Gradient norm, and size of the update beside that of the weights, for each layer."""
+    kept = _kept(trace)
+    if len(kept) < 2:
+        return []
+    epochs = trace["epoch"][kept]
+    gradients, ratios = [], []
+    for layer in range(trace.network.n_layers):
+        dW = np.asarray(trace[f"dW{layer}"][kept], dtype=np.float64)
+        gradients.append(line(epochs, _norms(dW), f"layer {layer}", layer))
+        W = np.asarray(trace[f"W{layer}"][kept], dtype=np.float64)
+        ratios.append(line(epochs[1:], _ratios(W, epochs), f"layer {layer}", layer))
+    scale = {"type": "log", "exponentformat": "power"}
+    gradient = {"data": gradients, "layout": layout("epoch", "‖dW‖", yaxis=scale)}
+    ratio = {"data": ratios, "layout": layout("epoch", "‖ΔW‖ / ‖W‖", yaxis=scale)}
+    of_samples = f"Of the {len(trace.samples)} traced samples as one batch."
+    between = "How far W moved since the epoch drawn before, per epoch, beside its own size."
+    return [Chart("Gradient norm by layer", gradient, of_samples), Chart("Update to weight by layer", ratio, between)]
+
+
+def _norms(stack):
+    return np.sqrt(np.sum(stack * stack, axis=(1, 2)))
+
+
+def _ratios(W, epochs):
+    moved = _norms(np.diff(W, axis=0)) / np.diff(epochs)
+    size = _norms(W[:-1])
+    ratio = np.divide(moved, size, out=np.full_like(moved, np.nan), where=size > 0)
+    return np.where(ratio > 0, ratio, np.nan)
+
+
+def parameters(trace):
+    """Weights and bias of each neuron over epochs, a neuron at a time."""
+    kept = _kept(trace)
+    epochs, lines, owners = trace["epoch"][kept], [], []
+    neurons = [(layer, j) for layer, n in enumerate(trace.network.sizes[1:]) for j in range(n)]
+    some = [neurons[i] for i in thinned(len(neurons), MOST_NEURONS)]
+    for layer, j in some:
+        W = np.asarray(trace[f"W{layer}"][kept, :, j])
+        strongest = np.sort(np.argsort(-np.abs(W[-1]), kind="stable")[:MOST_WEIGHTS])
+        for i, k in enumerate(strongest):
+            lines.append(line(epochs, W[:, k], f"from {k}", i + 1, visible=(layer, j) == some[0]))
+        lines.append(line(epochs, trace[f"b{layer}"][kept, j], "bias", 0, visible=(layer, j) == some[0]))
+        owners += [(layer, j)] * (len(strongest) + 1)
+    buttons = [
+        {
+            "label": f"layer {layer}, neuron {j}",
+            "method": "restyle",
+            "args": ["visible", [owner == (layer, j) for owner in owners]],
+        }
+        for layer, j in some
+    ]
+    menu = {"buttons": buttons, "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "showactive": True}
+    drawn = layout("epoch", "weight, bias", updatemenus=[menu])
+    drawn["margin"]["t"] = 56
+    caption = "Choose a neuron above the chart."
+    if len(some) < len(neurons):
+        caption += f" {len(some)} of {len(neurons)} neurons, evenly spaced, are here."
+    if max(trace.network.sizes[:-1]) > MOST_WEIGHTS:
+        caption += f" Of each, its {MOST_WEIGHTS} weights that end largest."
+    return [Chart("Weights and bias of a neuron", {"data": lines, "layout": drawn}, caption)]
+
+
+def activations(trace):
+    """Activations of each layer for the traced samples, epoch by epoch."""
+    found = []
+    shown = [int(i) for i in np.asarray(_kept(trace))[thinned(len(_kept(trace)), MOST_FRAMES)]]
+    last = trace.network.n_layers - 1
+    for layer, activation in enumerate(trace.network.activations):
+        neurons = thinned(trace.network.sizes[layer + 1], 4 * MOST_NEURONS)
+        a = np.asarray(trace[f"a{layer}"][shown], dtype=np.float64)[:, :, neurons]
+        largest = float(np.max(np.abs(a), initial=0.0)) or 1.0
+        signed = activation in {"tanh", "linear", "leaky_relu"}
+        bounded = activation in {"sigmoid", "softmax"}
+        surface = {
+            "type": "heatmap",
+            "x": [str(j) for j in neurons],
+            "y": [str(row) for row in trace.samples],
+            "z": numbers(a[-1]),
+            "colorscale": DIVERGING if signed else SEQUENTIAL,
+            "zmin": -largest if signed else 0.0,
+            "zmax": 1.0 if bounded else largest,
+            "colorbar": {"title": {"text": "a"}, "thickness": 12},
+            "hovertemplate": "sample %{y}, neuron %{x}: %{z}<extra></extra>",
+        }
+        epochs = [str(int(epoch)) for epoch in trace["epoch"][shown]]
+        frames = [{"name": name, "data": [{"z": numbers(z)}], "traces": [0]} for name, z in zip(epochs, a, strict=True)]
+        category = {"type": "category"}
+        drawn = layout(f"neuron of layer {layer}", "sample", xaxis=category, yaxis=category, **_player(epochs))
+        drawn["margin"]["b"] = 110
+        place = "output" if layer == last else f"hidden layer {layer}"
+        figure = {"data": [surface], "layout": drawn, "frames": frames}
+        found.append(Chart(f"Activations, {place}", figure, f"{len(epochs)} epochs, evenly spaced; press play."))
+    return found
+
+
+def _player(epochs):
+    """Slider and buttons of an animation."""
+    at_once = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
+    running = {"fromcurrent": True, "frame": {"duration": 60, "redraw": True}, "transition": {"duration": 0}}
+    steps = [{"label": name, "method": "animate", "args": [[name], at_once]} for name in epochs]
+    slider: dict[str, Any] = {
+        "active": len(epochs) - 1,
+        "steps": steps,
+        "x": 0.3,
+        "len": 0.7,
+        "y": -0.22,
+        "pad": {"t": 18},
+        "currentvalue": {"prefix": "epoch ", "xanchor": "right", "offset": 4, "font": {"size": 12, "color": "#808080"}},
+        "ticklen": 0,
+        "minorticklen": 0,
+        "font": {"size": 1, "color": "rgba(0,0,0,0)"},
+    }
+    button = {"label": "▶", "method": "animate", "args": [None, running]}
+    pause = {"label": "❚❚", "method": "animate", "args": [[None], at_once]}
+    menu = {
+        "type": "buttons",
+        "direction": "left",
+        "showactive": False,
+        "buttons": [button, pause],
+        "x": 0,
+        "y": -0.22,
+        "xanchor": "left",
+        "yanchor": "top",
+        "pad": {"t": 18},
+    }
+    return {"sliders": [slider], "updatemenus": [menu]}
+
+
+def _kept(trace):
+    """Records that the charts read: evenly spaced, and few enough for memory."""
+    return thinned(len(trace), max(2, min(MOST_RECORDS, MOST_BYTES // trace.records.dtype.itemsize)))

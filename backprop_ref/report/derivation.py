@@ -1,0 +1,169 @@
+"""Why the formulas of the backward pass are what they are: in components, in matrices, and as the code has them.
+
+What the code computes is never written down here: the functions of `backends.array` are run on symbols. The tables
+below add the steps that lead there; their keys are those of `backends.array.ACTIVATION` and `CROSS_ENTROPY`.
+"""
+
+from backprop_ref.backends.array import ACTIVATION, CROSS_ENTROPY, squared_error, squared_error_da
+from backprop_ref.report.formula import (
+    Call,
+    Entry,
+    Scalar,
+    Symbol,
+    Symbolic,
+    Total,
+    Transposed,
+    Where,
+    elementwise,
+    matmul,
+)
+from backprop_ref.report.pages import Equation, Words
+
+
+def partial(of, by):
+    """∂of/∂by."""
+    return Symbol(f"∂{of.name}", None, of.below) / Symbol(f"∂{by.name}", None, by.below)
+
+
+def _symbol(name, *below):
+    return Symbol(name, None, below)
+
+
+def _over(index, body):
+    return Total(body, 0, index, index)
+
+
+def _chain(*trees):
+    return Equation(tuple((tree, {}) for tree in trees))
+
+
+A, DA, Y, DELTA = (_symbol(name, "j") for name in ("a", "da", "y", "delta"))
+A_I, Z_I, DA_I, Y_I = (_symbol(name, "i") for name in ("a", "z", "da", "y"))
+Z, N, LOSS, SAME = Entry("z", None, ()), _symbol("n"), _symbol("L"), _symbol("[i=j]")
+Z_J = _symbol("z", "j")
+EXP = Call("exp", -Z)
+
+# the derivative of each activation, step by step
+DERIVATIVE = {
+    "sigmoid": [
+        _chain(A, 1.0 / (1.0 + EXP)),
+        _chain(partial(A, Z_J), EXP / ((1.0 + EXP) * (1.0 + EXP)), A * (1.0 - A)),
+    ],
+    "tanh": [_chain(A, Call("tanh", Z)), _chain(partial(A, Z_J), 1.0 - Call("tanh", Z) * Call("tanh", Z), 1.0 - A * A)],
+    "relu": [
+        _chain(partial(A, Z_J), Where(Z > 0.0, Symbol("1"), Symbol("0"))),
+        Words("At z = 0, where there is no derivative, it is taken as 0."),
+    ],
+    "leaky_relu": [
+        _chain(partial(A, Z_J), Where(Z > 0.0, Symbol("1"), Symbol("0.01"))),
+        Words("At z = 0, where there is no derivative, it is taken as the slope, 0.01."),
+    ],
+    "softmax": [
+        _chain(A, Call("exp", Z) / _over("i", Call("exp", Z_I))),
+        Words("Subtracting the largest z of the row from each changes nothing, and keeps exp from overflowing."),
+        Words("Each a depends on every z of its row, so the derivative is a matrix, the Jacobian:"),
+        _chain(partial(A_I, Z_J), A_I * (SAME - A)),
+        _chain(DELTA, _over("i", DA_I * (A_I * (SAME - A))), A * DA - A * _over("i", DA_I * A_I)),
+    ],
+    "linear": [_chain(partial(A, Z_J), Symbol("1"))],
+}
+
+# what cross-entropies and their output activation give together
+TOGETHER = {
+    ("cross_entropy", "softmax"): [
+        _chain(LOSS, -_over("i", Y_I * Call("log", A_I))),
+        _chain(partial(LOSS, A_I), -(Y_I / A_I)),
+        Words("With the Jacobian of the softmax, a_i·([i=j] - a_j):"),
+        _chain(DELTA, -_over("i", (Y_I / A_I) * (A_I * (SAME - A))), A * _over("i", Y_I) - Y),
+        Words("Targets that sum to 1 leave a_j - y_j: what came out minus what was wanted, also known as p - y."),
+    ],
+    ("cross_entropy", "sigmoid"): [
+        _chain(LOSS, -_over("j", Y * Call("log", A))),
+        _chain(DELTA, -(Y / A) * (A * (1.0 - A)), -(Y * (1.0 - A))),
+        Words("1 - a_j is the sigmoid of -z_j, which stays exact where a_j is nearly 1."),
+    ],
+    ("binary_cross_entropy", "sigmoid"): [
+        _chain(LOSS, -_over("j", Y * Call("log", A) + (1.0 - Y) * Call("log", 1.0 - A))),
+        _chain(partial(LOSS, A), (A - Y) / (A * (1.0 - A))),
+        _chain(DELTA, (A - Y) / (A * (1.0 - A)) * (A * (1.0 - A)), A - Y),
+    ],
+}
+SQUARED = [
+    _chain(LOSS, _over("j", (A - Y) * (A - Y))),
+    _chain(partial(LOSS, A), 2.0 * (A - Y)),
+]
+
+
+def of_activation(activation, count):
+    """How delta follows from da, for a layer of `count` neurons."""
+    matrices = elementwise(_symbol("da"), partial(_symbol("a"), _symbol("z")))
+    made = _chain(DELTA, backward(activation, count, Z, A, DA))
+    last = [made] if activation == "softmax" else [made, Words("or as matrices,"), _chain(_symbol("delta"), matrices)]
+    return [*DERIVATIVE[activation], Words("so, as the code has it,"), *last]
+
+
+def of_loss(loss, activation, count):
+    """How delta of the last layer, or da, follows from the loss; n is its divisor."""
+    together = (loss, activation) in CROSS_ENTROPY
+    made = loss_backward(loss, activation, count, Z, A, Y, N)
+    steps = TOGETHER[loss, activation] if together else SQUARED
+    return [*steps, Words("so, divided by n as the loss is,"), _chain(DELTA if together else DA, made)]
+
+
+def of_affine():
+    """dW, db and da from delta, in components and as matrices."""
+    z, W, b, below = _symbol("z", "j"), _symbol("W", "k", "j"), _symbol("b", "j"), _symbol("a", "k")
+    return [
+        _chain(z, _over_from(b, below * W)),
+        _chain(partial(z, W), below),
+        _chain(partial(z, b), Symbol("1")),
+        _chain(partial(z, below), W),
+        Words("so, by the chain rule, in components and as matrices, with a the layer's input:"),
+        _chain(_symbol("dW", "k", "j"), below * DELTA),
+        _chain(_symbol("dW"), matmul(Transposed(_symbol("a")), _symbol("delta"))),
+        _chain(_symbol("db", "j"), DELTA),
+        _chain(_symbol("da", "k"), _over("j", DELTA * W)),
+        _chain(_symbol("da"), matmul(_symbol("delta"), Transposed(_symbol("W")))),
+    ]
+
+
+def _over_from(start, body):
+    return Total(body, 0, "k", "k", start)
+
+
+def forward(activation, count, z):
+    """a as the code computes it from z."""
+    return ACTIVATION[activation][0](Symbolic(count), z)
+
+
+def backward(activation, count, z, a, da):
+    """delta as the code computes it from z, a and da."""
+    return ACTIVATION[activation][1](Symbolic(count), z, a, da)
+
+
+def loss(loss, activation, count, z, a, y, n, *, total):
+    """The loss of one sample as the code computes it, and what its terms call S, whose number is `total`: a sum over
+    the row, or None."""
+    terms, _ = CROSS_ENTROPY.get((loss, activation), (squared_error, None))
+    arithmetic = _Naming(count, total)
+    made = terms(arithmetic, z, a, y)
+    return Total(made, count, "j", "j") / n, arithmetic.named
+
+
+class _Naming(Symbolic):
+    """`Symbolic`, but a sum over the row is called S and kept apart."""
+
+    def __init__(self, count, number):
+        super().__init__(count)
+        self.named, self._number = None, number
+
+    def sum_columns(self, x):
+        self.named = super().sum_columns(x)
+        return Scalar("S", self._number)
+
+
+def loss_backward(loss, activation, count, z, a, y, n):
+    """What the loss gives the last layer: delta with a cross-entropy, else da."""
+    if (loss, activation) in CROSS_ENTROPY:
+        return CROSS_ENTROPY[loss, activation][1](Symbolic(count), z, a, y, n)
+    return squared_error_da(Symbolic(count), a, y, n)

@@ -1,0 +1,190 @@
+"""The report: one HTML file with charts, tables and the network explorer, which needs no network."""
+
+import base64
+import gzip
+import html
+import json
+from importlib import resources
+from string import Template
+from typing import NamedTuple
+
+from backprop_ref.report import charts, charts_trace
+from backprop_ref.report.charts import Chart
+from backprop_ref.report.explorer import BYTES, explored
+
+SCRIPTS = ("records.js", "formulas.js", "explorer.js", "page.js")
+MOST_IN_DETAIL = 3
+
+
+class Section(NamedTuple):
+    """A part of the page: a heading, HTML, and charts below it."""
+
+    title: str
+    body: str = ""
+    charts: tuple[Chart, ...] = ()
+
+
+def sections_of_runs(runs):
+    """What a report says of runs: a table, training, and for the first few every detail.
+
+    Parameters
+    ----------
+    runs : list of charts.Run
+
+    Returns
+    -------
+    list of Section
+    """
+    found = [Section("Runs", table(_RUN_COLUMNS, [_run_row(run) for run in runs]))]
+    found.append(Section("Training", "", tuple(charts.training(runs))))
+    traced = [run for run in runs if run.trace is not None and len(run.trace)]
+    for run in runs[:MOST_IN_DETAIL]:
+        name = f": {run.name}" if len(runs) > 1 else ""
+        if run in traced:
+            by_layer = (*charts_trace.layers(run.trace), *charts_trace.parameters(run.trace))
+            found.append(Section(f"Layers and neurons{name}", "", by_layer))
+            found.append(Section(f"Activations{name}", "", tuple(charts_trace.activations(run.trace))))
+        predictions = (*charts.confusion(run), *charts.boundary(run))
+        if predictions:
+            found.append(Section(f"Predictions{name}", "", predictions))
+    notes = []
+    if len(runs) > MOST_IN_DETAIL:
+        notes.append(f"The first {MOST_IN_DETAIL} of {len(runs)} runs are shown in detail.")
+    if len(traced) < len(runs):
+        names = ", ".join(run.name for run in runs if run not in traced)
+        notes.append(f"Without a trace, so without layers and explorer: {names}. Train with --trace binary for these.")
+    if notes:
+        found[0] = found[0]._replace(body=found[0].body + f'<p class="quiet">{html.escape(" ".join(notes))}</p>')
+    return found
+
+
+def section_of_backends(compared):
+    """Agreement and timing of backends, from what ``backprop-ref compare --json`` printed."""
+    rows = []
+    for row in compared["backends"]:
+        exact = sum(row["exact"].values())
+        verdict = "EXACT" if row["all_exact"] else f"{exact} of {len(row['exact'])} tensors exact"
+        if not row["usable"]:
+            rows.append((row["backend"], "left out", row["reason"], "", ""))
+            continue
+        step = "" if row["step_seconds"] is None else f"{1e6 * row['step_seconds']:.3g} µs"
+        gradients, weights = (str(row[name] or "diverged")[:12] for name in ("gradients", "weights"))
+        apart = "0" if row["all_exact"] else f"{row['largest_relative']:.1e}"
+        rows.append((row["backend"], verdict, f"{gradients} / {weights}", apart, step))
+    header = ("backend", "tensors", "sha256 of gradients / weights", "largest relative difference", "step")
+    words = f"<p>Held against {html.escape(compared['reference'])}.</p>"
+    return Section("Backends", words + table(header, rows), tuple(charts.backends(compared)))
+
+
+def page(title, sections, traces=()):
+    """The whole file.
+
+    Parameters
+    ----------
+    title : str
+    sections : list of Section
+    traces : list of Trace
+        For the explorer, the first `MOST_IN_DETAIL` of which it holds.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
+    traces = [trace for trace in traces if len(trace)][:MOST_IN_DETAIL]
+    found = [explored(trace, BYTES // len(traces)) for trace in traces]
+    explorers = [each for each in found if each is not None]
+    figures: list[dict] = []
+    parts = []
+    if explorers:
+        parts.append(("Explorer", _static("explorer.html")))
+    elif traces:
+        parts.append(("Explorer", "<p>The network is too large for the explorer to fit into this page.</p>"))
+    parts += [(section.title, section.body + _charts(section.charts, figures)) for section in sections]
+    if traces and len(parts) > 1:  # below the first section, which says what the page is of
+        parts[0], parts[1] = parts[1], parts[0]
+    data = {"figures": figures, "explorers": [about for about, _ in explorers]}
+    return Template(_static("page.html")).substitute(
+        title=html.escape(title),
+        style=_static("page.css"),
+        navigation=" ".join(f'<a href="#s{i}">{html.escape(name)}</a>' for i, (name, _) in enumerate(parts)),
+        sections="\n".join(
+            f'<section id="s{i}"><h2>{html.escape(name)}</h2>\n{body}\n</section>'
+            for i, (name, body) in enumerate(parts)
+        ),
+        footer="Made by backprop-ref. This file needs no network. Charts: plotly.js (MIT licence).",
+        data=_packed(json.dumps(data, allow_nan=False).encode()),
+        records=_packed(b"".join(numbers for _, numbers in explorers)),
+        plotly=_packed(_plotly()),
+        script="\n".join(_static(name) for name in SCRIPTS),
+    )
+
+
+def table(header, rows):
+    """A table as HTML; None and '' are empty cells."""
+    cells = "".join(f'<th scope="col">{html.escape(str(name))}</th>' for name in header)
+    lines = "\n".join(
+        "<tr>" + "".join(f"<td>{html.escape('' if cell is None else str(cell))}</td>" for cell in row) + "</tr>"
+        for row in rows
+    )
+    return f'<div class="scroll"><table><thead><tr>{cells}</tr></thead>\n<tbody>{lines}</tbody></table></div>\n'
+
+
+_RUN_COLUMNS = ("run", "network", "loss function", "epochs", "state", "loss", "training", "test", "backend", "seconds")
+
+
+def _run_row(run):
+    results = run.results
+    if results is None:
+        loss = run.history["loss"]
+        score = run.history.get("accuracy", run.history.get("r2"))
+        last = (f"{loss[-1]:.4g}", f"{score[-1]:.4f}") if len(loss) else ("", "")
+        return (run.name, "", "", len(loss), "not ended", *last, "", "", "")
+    network = results["network"]
+    return (
+        run.name,
+        f"{'-'.join(map(str, network['sizes']))} ({', '.join(network['activations'])})",
+        network["loss"],
+        f"{results['epochs']:,}",
+        results["stopped"],
+        f"{results['train']['loss']:.4g}",
+        *(_score(results[part]) for part in ("train", "test")),
+        f"{results['backend']}, {results['numerics']}, {results['dtype']}",
+        f"{results['seconds']:.2f}",
+    )
+
+
+def _score(scored):
+    if not scored:
+        return ""
+    return f"R² {scored['r2']:.4f}" if "r2" in scored else f"accuracy {scored['accuracy']:.4f}"
+
+
+def _charts(drawn, figures):
+    """Places for charts; their figures go to the end of `figures`."""
+    if not drawn:
+        return ""
+    places = []
+    for chart in drawn:
+        tall = " tall" if "sliders" in chart.figure["layout"] else ""
+        words = html.escape(chart.caption)
+        places.append(
+            f'<figure class="{"wide" if chart.wide else ""}{tall}"><h3>{html.escape(chart.title)}</h3>'
+            f'<div data-chart="{len(figures)}" role="img" aria-label="{html.escape(chart.title)}"></div>'
+            f"<figcaption>{words}</figcaption></figure>"
+        )
+        figures.append({"name": chart.name, **chart.figure})
+    return f'<div class="charts">{"".join(places)}</div>'
+
+
+def _plotly():
+    return (resources.files("plotly") / "package_data" / "plotly.min.js").read_bytes()
+
+
+def _static(name):
+    return (resources.files("backprop_ref.report") / "static" / name).read_text(encoding="utf-8")
+
+
+def _packed(data):
+    """Compressed and in letters, as the page's script unpacks it; the same input gives the same letters."""
+    return base64.b64encode(gzip.compress(data, 6, mtime=0)).decode()

@@ -1,0 +1,319 @@
+"""How formulas and worked steps look: as text for a terminal, as Markdown with LaTeX, and as one HTML file."""
+
+import html
+import textwrap
+from typing import NamedTuple
+
+import numpy as np
+
+from backprop_ref.report.formula import ATOM, PRODUCT, SUM, Node
+
+MOST_ROWS, MOST_COLUMNS = 8, 8
+GREEK = {"delta": "δ", "eta": "η", "mu": "μ", "lambda": "λ", "beta1": "β1", "beta2": "β2", "epsilon": "ε"}
+LATEX = {name: rf"\{name}" for name in ("delta", "eta", "mu", "lambda", "epsilon")}
+LATEX |= {"beta1": r"\beta_1", "beta2": r"\beta_2", "[i=j]": "[i=j]", "…": r"\ldots"}
+LATEX_OPERATORS = {"*": r"\cdot", "@": "", "⊙": r"\odot", "≥": r"\geq", "≤": r"\leq"}
+HTML_OPERATORS = {"*": "·", "-": "−", "@": "\u2062"}
+MINUS = '<mo form="prefix">−</mo>'
+LATEX |= {f"∂{name}": rf"\partial {name}" for name in ("a", "z", "W", "b", "L")}
+
+
+class Heading(NamedTuple):
+    """A heading; level 1 is the title."""
+
+    level: int
+    text: str
+
+
+class Words(NamedTuple):
+    """A paragraph."""
+
+    text: str
+
+
+class Equation(NamedTuple):
+    """Trees that are equal, with the places of their indices for each."""
+
+    parts: tuple
+    label: str = ""
+
+
+class Matrix(NamedTuple):
+    """A named matrix or row vector in numbers."""
+
+    name: Node
+    values: np.ndarray
+
+
+class Text:
+    """Plain text, at most `width` columns wide where it can be broken.
+
+    Parameters
+    ----------
+    digits : int
+        Significant digits of every number.
+    terms : int
+        Longer sums are cut.
+    """
+
+    def __init__(self, digits, terms, width=79):
+        self.digits, self.terms, self.width = digits, terms, width
+
+    def document(self, blocks):
+        """Everything, with a line at the end."""
+        return "\n".join(line for block in blocks for line in self._lines(block)) + "\n"
+
+    def _lines(self, block):
+        match block:
+            case Heading(1, text):
+                yield from (text, "=" * min(len(text), self.width))
+            case Heading(2, text):
+                yield from ("", text, "-" * min(len(text), self.width))
+            case Heading(_, text):
+                yield from ("", text)
+            case Words(text):
+                yield from textwrap.wrap(text, self.width, break_long_words=False, break_on_hyphens=False)
+            case Equation(parts, label):
+                text = " = ".join(tree.show(self, at)[1] for tree, at in parts)
+                start = f"  {label}: " if label else "  "
+                yield from textwrap.wrap(
+                    text,
+                    self.width,
+                    initial_indent=start,
+                    subsequent_indent="      ",
+                    break_long_words=False,
+                    break_on_hyphens=False,
+                )
+            case Matrix(name, values):
+                rows, columns = values.shape
+                yield f"  {name.show(self, {})[1]} ({rows} × {columns}) ="
+                yield from self._table(values)
+
+    def _table(self, values):
+        wide = max(len(self.number(value)[1]) for value in values.flat) + 2
+        fitting = max(2, min(MOST_COLUMNS, (self.width - 8) // wide))
+        cells = elided([[self.number(value)[1] for value in row] for row in values], MOST_ROWS, fitting)
+        for row in cells:
+            yield "    [" + "".join(f"{cell:>{wide if cell != '…' else 2}}" for cell in row) + " ]"
+
+    def number(self, value):
+        text = f"{value + 0.0:.{self.digits}g}"
+        return (SUM if text.startswith("-") else ATOM), text
+
+    def symbol(self, name, layer, below):
+        indices = ("," if any(len(index) > 1 for index in below) else "").join(below)
+        return name + (f"[{layer}]" if layer is not None else "") + (f"_{indices}" if below else "")
+
+    def parentheses(self, text):
+        return f"({text})"
+
+    def transposed(self, text):
+        return f"{text}.T"
+
+    def between(self, left, operator, right):
+        return f"{left}·{right}" if operator == "*" else f"{left} {operator} {right}"
+
+    def quotient(self, above, below):
+        top = above[1] if above[0] >= PRODUCT else self.parentheses(above[1])
+        return PRODUCT, f"{top}/{below[1] if below[0] == ATOM else self.parentheses(below[1])}"
+
+    def negative(self, text):
+        return f"-{text}"
+
+    def call(self, name, text):
+        return f"|{text}|" if name == "abs" else f"{name}({text})"
+
+    def total(self, letter, text):
+        return f"Σ_{letter} {text}"
+
+    def more(self, count):
+        return f"… {count} more terms"
+
+    def compared(self, left, operator, right):
+        return self.between(left, operator, right)
+
+    def cases(self, yes, condition, no):
+        return f"{yes} if {condition} else {no}"
+
+    def chosen(self, text, condition):
+        return f"({text} if {condition})"
+
+
+class Latex(Text):
+    """Markdown with formulas in LaTeX."""
+
+    def document(self, blocks):
+        return "\n\n".join(self._block(block) for block in blocks) + "\n"
+
+    def _block(self, block):
+        match block:
+            case Heading(level, text):
+                return f"{'#' * level} {text}"
+            case Words(text):
+                return text
+            case Equation(parts, label):
+                formula = " = ".join(tree.show(self, at)[1] for tree, at in parts)
+                return (f"{label}:\n" if label else "") + f"$${formula}$$"
+            case Matrix(name, values):
+                cells = elided([[self.number(value)[1] for value in row] for row in values], MOST_ROWS, MOST_COLUMNS)
+                body = r" \\ ".join(" & ".join(r"\cdots" if cell == "…" else cell for cell in row) for row in cells)
+                return rf"$${name.show(self, {})[1]} = \begin{{bmatrix}} {body} \end{{bmatrix}}$$"
+
+    def number(self, value):
+        holds, text = super().number(value)
+        mantissa, _, exponent = text.partition("e")
+        return (min(holds, PRODUCT), rf"{mantissa} \cdot 10^{{{int(exponent)}}}") if exponent else (holds, text)
+
+    def symbol(self, name, layer, below):
+        known = LATEX.get(name, name if len(name) == 1 else rf"\mathrm{{{name}}}")
+        above = f"^{{[{layer}]}}" if layer is not None else ""
+        return known + above + (f"_{{{','.join(below)}}}" if below else "")
+
+    def parentheses(self, text):
+        return rf"\left({text}\right)"
+
+    def transposed(self, text):
+        return rf"{text}^\top"
+
+    def between(self, left, operator, right):
+        return f"{left} {LATEX_OPERATORS.get(operator, operator)} {right}"
+
+    def quotient(self, above, below):
+        return PRODUCT, rf"\frac{{{above[1]}}}{{{below[1]}}}"
+
+    def call(self, name, text):
+        if name in {"abs", "sqrt"}:
+            return rf"\left|{text}\right|" if name == "abs" else rf"\sqrt{{{text}}}"
+        known = rf"\{name}" if name != "log1p" else r"\operatorname{log1p}"
+        return rf"{known}\left({text}\right)"
+
+    def total(self, letter, text):
+        return rf"\sum_{{{letter}}} {text}"
+
+    def more(self, count):
+        return rf"\ldots\ \text{{{count} more terms}}"
+
+    def cases(self, yes, condition, no):
+        return rf"\begin{{cases}} {yes} & {condition} \\ {no} & \text{{else}} \end{{cases}}"
+
+    def chosen(self, text, condition):
+        return rf"\left({text}\ \text{{if}}\ {condition}\right)"
+
+
+class Html(Text):
+    """One HTML file, whose formulas are MathML; it needs no network."""
+
+    def document(self, blocks):
+        title = next((block.text for block in blocks if isinstance(block, Heading)), "")
+        body = "\n".join(self._block(block) for block in blocks)
+        return PAGE.format(title=html.escape(title), body=body)
+
+    def _block(self, block):
+        match block:
+            case Heading(level, text):
+                return f"<h{level}>{html.escape(text)}</h{level}>"
+            case Words(text):
+                return f"<p>{html.escape(text)}</p>"
+            case Equation(parts, label):
+                formula = "<mo>=</mo>".join(tree.show(self, at)[1] for tree, at in parts)
+                named = f"<span>{html.escape(label)}</span> " if label else ""
+                return f'<div class="formula">{named}<math displaystyle="true">{formula}</math></div>'
+            case Matrix(name, values):
+                cells = elided([[self.number(value)[1] for value in row] for row in values], MOST_ROWS, MOST_COLUMNS)
+                rows = "".join(
+                    "<mtr>" + "".join(f"<mtd>{'<mo>…</mo>' if cell == '…' else cell}</mtd>" for cell in row) + "</mtr>"
+                    for row in cells
+                )
+                matrix = f"<mo>[</mo><mtable>{rows}</mtable><mo>]</mo>"
+                shown = f"{name.show(self, {})[1]}<mo>=</mo><mrow>{matrix}</mrow>"
+                return f'<div class="formula"><math>{shown}</math></div>'
+
+    def number(self, value):
+        holds, text = super().number(value)
+        sign, text = (MINUS, text[1:]) if text.startswith("-") else ("", text)
+        mantissa, _, exponent = text.partition("e")
+        if not exponent:
+            return holds, f"{sign}<mn>{text}</mn>"
+        raised = f"{MINUS if exponent.startswith('-') else ''}<mn>{abs(int(exponent))}</mn>"
+        power = f"<msup><mn>10</mn><mrow>{raised}</mrow></msup>"
+        return min(holds, PRODUCT), f"{sign}<mn>{mantissa}</mn><mo>·</mo>{power}"
+
+    def symbol(self, name, layer, below):
+        known = f"<mi>{GREEK.get(name, name)}</mi>"
+        above = f"<mrow><mo>[</mo><mn>{layer}</mn><mo>]</mo></mrow>"
+        under = "<mrow>" + "<mo>,</mo>".join(f"<mi>{index}</mi>" for index in below) + "</mrow>"
+        if below and layer is not None:
+            return f"<msubsup>{known}{under}{above}</msubsup>"
+        if below:
+            return f"<msub>{known}{under}</msub>"
+        return known if layer is None else f"<msup>{known}{above}</msup>"
+
+    def parentheses(self, text):
+        return f"<mrow><mo>(</mo>{text}<mo>)</mo></mrow>"
+
+    def transposed(self, text):
+        return f"<msup>{text}<mo>⊤</mo></msup>"
+
+    def between(self, left, operator, right):
+        return f"{left}<mo>{HTML_OPERATORS.get(operator, operator)}</mo>{right}"
+
+    def quotient(self, above, below):
+        return PRODUCT, f"<mfrac><mrow>{above[1]}</mrow><mrow>{below[1]}</mrow></mfrac>"
+
+    def negative(self, text):
+        return f"{MINUS}{text}"
+
+    def call(self, name, text):
+        if name == "sqrt":
+            return f"<msqrt>{text}</msqrt>"
+        if name == "abs":
+            return f"<mrow><mo>|</mo>{text}<mo>|</mo></mrow>"
+        return f"<mi>{name}</mi>{self.parentheses(text)}"
+
+    def total(self, letter, text):
+        return f"<munder><mo>∑</mo><mi>{letter}</mi></munder>{text}"
+
+    def more(self, count):
+        return f"<mtext>… {count} more terms</mtext>"
+
+    def compared(self, left, operator, right):
+        return self.between(left, html.escape(operator), right)
+
+    def cases(self, yes, condition, no):
+        pairs = (yes, condition), (no, "<mtext>else</mtext>")
+        rows = "".join(f"<mtr><mtd>{value}</mtd><mtd>{when}</mtd></mtr>" for value, when in pairs)
+        return f"<mrow><mo>{{</mo><mtable>{rows}</mtable></mrow>"
+
+    def chosen(self, text, condition):
+        return self.parentheses(f"{text}<mtext>\u00a0if\u00a0</mtext>{condition}")
+
+
+PAGES = {"terminal": Text, "markdown": Latex, "html": Html}
+
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light dark; }}
+body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
+h2 {{ border-bottom: 1px solid; margin-top: 2.5rem; }}
+.formula {{ overflow-x: auto; margin: 0.6rem 0 0.6rem 1rem; }}
+.formula span {{ display: inline-block; min-width: 5rem; }}
+mtd {{ text-align: right; padding: 0.1rem 0.5rem; }}
+</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""
+
+
+def elided(rows, most_rows, most_columns):
+    """A table of text in which, where there are too many, rows and columns before the last give way to dots."""
+    if len(rows[0]) > most_columns:
+        rows = [[*row[: most_columns - 2], "…", row[-1]] for row in rows]
+    return rows if len(rows) <= most_rows else [*rows[: most_rows - 2], ["…"] * len(rows[0]), rows[-1]]

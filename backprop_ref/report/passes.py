@@ -1,0 +1,91 @@
+"""Forward and backward passes with many sets of parameters at once: one for each epoch of a trace.
+
+Arrays here are (neurons, samples, epochs), or (n_in, n_out, epochs) for weights: each operation is one line over all
+epochs. Sums are made in index order, one term at a time; activations and the loss are the backend's own pairs, which
+see each sample of each epoch as a row. So under reproducible numerics the bits are those of `mlp.trace`.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from backprop_ref.parameters import views
+
+
+class Passes(NamedTuple):
+    """What a pass computes for every layer; the last axis is the epoch."""
+
+    z: list[Any]
+    a: list[Any]
+    delta: list[Any]
+    dW: list[Any]
+    db: list[Any]
+
+
+def passes(backend, network, flats, x, y):
+    """One pass over the samples for each row of `flats`.
+
+    Parameters
+    ----------
+    backend : NumPy's backend
+    network : Network
+    flats : array of shape (epochs, n_parameters)
+    x, y : arrays of shape (samples, n_in) and (samples, n_out)
+        One batch.
+
+    Returns
+    -------
+    Passes
+    """
+    epochs, last = len(flats), network.n_layers - 1
+    W, b = views(np.ascontiguousarray(flats.T), network.sizes)
+    z, a = [], [np.broadcast_to(x.T[:, :, None], (*x.T.shape, epochs))]
+    with backend.scope(), np.errstate(all="ignore"):
+        for layer, activation in enumerate(network.activations):
+            z.append(affine(a[-1], W[layer], b[layer]))
+            a.append(_unfold(backend.activation_forward(activation, _rows(z[-1])), epochs))
+        targets, output = np.repeat(y, epochs, axis=0), network.activations[-1]
+        found = backend.loss_backward(network.loss, output, _rows(z[last]), _rows(a[-1]), targets, batch=len(x))
+        delta = [_unfold(found, epochs)]
+        for layer in reversed(range(last)):
+            da = affine_input(delta[0], W[layer + 1])
+            seen = (_rows(array) for array in (z[layer], a[layer + 1], da))
+            delta.insert(0, _unfold(backend.activation_backward(network.activations[layer], *seen), epochs))
+        gradients = [affine_parameters(*pair) for pair in zip(delta, a, strict=False)]
+    return Passes(z, a[1:], delta, [dW for dW, _ in gradients], [db for _, db in gradients])
+
+
+def affine(a, W, b):
+    """z = b + a[0] W[0] + a[1] W[1] + ..."""
+    z = np.repeat(b[:, None], a.shape[1], axis=1)
+    for k in range(len(W)):
+        z += a[k] * W[k][:, None]
+    return z
+
+
+def affine_input(delta, W):
+    """da = delta[0] W[:, 0] + delta[1] W[:, 1] + ..."""
+    da = np.zeros((len(W), *delta.shape[1:]), delta.dtype)
+    for j in range(len(delta)):
+        da += delta[j] * W[:, j][:, None]
+    return da
+
+
+def affine_parameters(delta, a):
+    """dW = a[0] delta[0] + a[1] delta[1] + ... over the samples, and db likewise."""
+    dW = np.zeros((len(a), len(delta), delta.shape[2]), delta.dtype)
+    db = np.zeros((len(delta), delta.shape[2]), delta.dtype)
+    for s in range(delta.shape[1]):
+        dW += a[:, s][:, None] * delta[:, s]
+        db += delta[:, s]
+    return dW, db
+
+
+def _rows(array):
+    """(neurons, samples, epochs) as a row of neurons for each sample of each epoch."""
+    return array.reshape(len(array), -1).T
+
+
+def _unfold(rows, epochs):
+    """What `_rows` folded."""
+    return rows.T.reshape(rows.shape[1], -1, epochs)

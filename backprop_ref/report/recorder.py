@@ -1,0 +1,151 @@
+"""Traces training: z, a, delta, gradients and parameters of some epochs, written while training goes on.
+
+The trainer keeps the flat parameters of each traced epoch, and everything else is computed from them afterwards, for
+many epochs at once: training itself is the same to the bit, and hardly slower. Record by record this is what
+`backprop_ref.trace` gives for the chosen samples as one batch, on NumPy in the run's numerics: under reproducible
+numerics to the bit.
+"""
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from backprop_ref.backends import get_backend
+from backprop_ref.errors import InvalidInput, unknown
+from backprop_ref.parameters import views
+from backprop_ref.report.passes import passes
+from backprop_ref.report.sinks import SINKS, writing
+from backprop_ref.report.trace import FILE, OF_SAMPLES, About, open_trace, record_dtype
+
+MOST_SAMPLES, MOST_RECORDS, MOST_BYTES = 8, 1000, 2**28  # of a trace that is not told how many
+SNAPSHOT_BYTES, BLOCK_BYTES = 2**22, 2**20
+
+
+class Recorder:
+    """What `br.train` is given as `trace`: it says which epochs to keep, and writes them.
+
+    Parameters
+    ----------
+    folder : path-like
+        Where ``trace.bin``, ``trace.csv`` and the folder ``trace.parquet`` go; created.
+    kinds : sequence of 'binary', 'csv', 'parquet'
+    samples : sequence of int, optional
+        Rows of the training data, from 0; default: the first 8, or as many as there are.
+    every : int, optional
+        Each n-th epoch is traced, and epoch 0, the initial state, and the last. Default: each one, but of a trace that
+        is only binary so few that there are at most `MOST_RECORDS` of at most `MOST_BYTES` together.
+    digits : int, optional
+        Significant digits in CSV, 1 to 17; default: the fewest that read back as the same number.
+    configuration : str, optional
+        What the run is called in the trace; default: the folder's name.
+    """
+
+    def __init__(self, folder, kinds=("binary",), samples=None, every=None, digits=None, configuration=None):
+        for kind in kinds:
+            if kind not in SINKS:
+                raise unknown("kind of trace", kind, SINKS)
+        if not kinds or (samples is not None and not len(samples)):
+            raise InvalidInput(f"trace: kinds={list(kinds)}, samples={samples}: at least one of each is needed")
+        for name, value, most in (("every", every, math.inf), ("digits", digits, 17)):
+            if value is not None and (not isinstance(value, int | np.integer) or not 1 <= value <= most):
+                limit = "" if most == math.inf else f" to {most}"
+                raise InvalidInput(f"trace: {name}={value!r}: a whole number from 1{limit} is needed")
+        self.folder, self.kinds, self.samples, self.every = Path(folder), tuple(kinds), samples, every
+        self.configuration = self.folder.resolve().name if configuration is None else configuration
+        self.digits, self.last, self._sinks = digits, -1, []
+
+    def start(self, network, x, y, *, numerics, metric, columns, batches, epochs, done, resume):
+        """Opens the files; those of a run that is resumed lose what lies beyond the epochs that are done.
+
+        Parameters
+        ----------
+        x, y : arrays
+            All training data.
+        numerics : 'fast' or 'reproducible'
+        metric : 'accuracy' or 'r2'
+        columns : list of str
+            The history's.
+        batches, epochs, done : int
+            Updates an epoch; epochs asked for, and done.
+        resume : bool
+            Whether files may be there already.
+        """
+        chosen = self._chosen(len(x))
+        self._network, self._x, self._y, self._batches = network, x[chosen], y[chosen], batches
+        self._backend = get_backend("numpy", numerics)
+        self._dtype = record_dtype(network, len(chosen), columns, x.dtype)
+        self._block = max(1, BLOCK_BYTES // self._dtype.itemsize)
+        self._every = self._each(epochs, resume)
+        about = About(network, self.configuration, chosen, self._x, self._y, self._every, numerics, metric)
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        for kind in self.kinds:
+            self._sinks.append(SINKS[kind](self.folder, self._dtype, about, self.digits, done if resume else None))
+        self.last = min(sink.last for sink in self._sinks)
+
+    @property
+    def most_epochs(self):
+        """Epochs of training whose snapshots are kept at a time."""
+        return max(1, SNAPSHOT_BYTES // (self._network.n_parameters * self._x.itemsize)) * self._every
+
+    def rows(self, done, count):
+        """For each of the `count` epochs after `done`, the row that its snapshot gets, or -1."""
+        traced = np.arange(done + 1, done + count + 1) % self._every == 0
+        return np.where(traced, np.cumsum(traced) - 1, -1)
+
+    def write(self, epochs, flats, columns):
+        """Computes and writes the records of some epochs.
+
+        Parameters
+        ----------
+        epochs : sequence of int, rising
+        flats : array of shape (len(epochs), n_parameters)
+        columns : dict of str to list
+            The history of these epochs.
+        """
+        for start in range(0, len(epochs), self._block):
+            part = slice(start, start + self._block)
+            records = self._records(epochs[part], flats[part], {name: values[part] for name, values in columns.items()})
+            for sink in self._sinks:
+                sink.write(records)
+            self.last = int(epochs[part][-1])
+
+    def flush(self):
+        """From now on, all that was written can be read even if the process is killed."""
+        for sink in self._sinks:
+            sink.flush()
+
+    def close(self):
+        """Writes what is left and closes the files."""
+        while self._sinks:
+            self._sinks.pop().close()
+
+    def _records(self, epochs, flats, columns):
+        records = np.empty(len(epochs), self._dtype)
+        records["epoch"] = epochs
+        records["iteration"] = records["epoch"] * self._batches
+        for name, values in columns.items():
+            records[name] = values
+        made = passes(self._backend, self._network, flats, self._x, self._y)._asdict()
+        made["W"], made["b"] = views(flats.T, self._network.sizes)
+        for quantity, layers in made.items():
+            for layer, array in enumerate(layers):
+                records[f"{quantity}{layer}"] = array.T if quantity in OF_SAMPLES else np.moveaxis(array, -1, 0)
+        return records
+
+    def _chosen(self, n):
+        if self.samples is None:
+            return list(range(min(n, MOST_SAMPLES)))
+        for sample in self.samples:
+            if not 0 <= sample < n:
+                raise InvalidInput(f"trace: there is no sample {sample}; the rows to train on are 0 to {n - 1}")
+        return [int(sample) for sample in self.samples]
+
+    def _each(self, epochs, resume):
+        if self.every is not None or set(self.kinds) != {"binary"}:
+            return self.every or 1
+        if resume and (self.folder / FILE).exists():
+            return open_trace(self.folder).every
+        records = max(2, min(MOST_RECORDS, MOST_BYTES // self._dtype.itemsize))
+        return max(1, math.ceil(epochs / records))

@@ -1,0 +1,292 @@
+// The network explorer: neurons as SVG above edges on a canvas, a slider over epochs, formulas on demand.
+
+const MOST_EDGES = 600;
+const MOST_IN_COLUMN = 16;
+const QUANTITIES = {
+  weight: { unit: "bias b", edge: "weight W" },
+  activation: { unit: "activation a (of the input: x)", edge: "what is carried forwards, a·W" },
+  delta: { unit: "delta = dLoss/dz", edge: "what is carried backwards, δ·W" },
+  gradient: { unit: "gradient db", edge: "gradient dW" },
+};
+const SVG = "http://www.w3.org/2000/svg";
+
+class Explorer {
+  constructor(root, allRecords) {
+    this.root = root;
+    this.all = allRecords;
+    this.find = (name) => root.querySelector(`[data-part="${name}"]`);
+    [this.stage, this.canvas, this.svg, this.panel] = ["stage", "edges", "units", "formulas"].map(this.find);
+    this.slider = this.find("epoch");
+    this.drawn = 0;
+    this.connect();
+    this.open(0);
+    new ResizeObserver(() => this.layOut()).observe(this.stage);
+  }
+
+  connect() {
+    const run = this.find("run");
+    this.all.forEach((records, i) => run.add(new Option(records.configuration, i)));
+    run.closest("label").hidden = this.all.length < 2;
+    run.onchange = () => this.open(Number(run.value));
+    this.slider.oninput = () => this.show(Number(this.slider.value));
+    for (const part of ["quantity", "sample"]) this.find(part).onchange = () => this.show(this.frame);
+    this.find("play").onclick = () => (this.playing ? this.stop() : this.play());
+    this.svg.onclick = (event) => this.choose(event.target.closest("[data-unit]"));
+    this.svg.onkeydown = (event) => this.key(event);
+  }
+
+  open(index) {
+    this.stop();
+    this.records = this.all[index];
+    this.chosen = null;
+    const { samples, frames, shown } = this.records;
+    const sample = this.find("sample");
+    sample.replaceChildren(...samples.map((row, i) => new Option(`${row}: class or target ${this.target(i)}`, i)));
+    this.slider.max = frames - 1;
+    this.find("note").textContent = this.note();
+    this.units = shown.flatMap((indices, place) => indices.map((neuron) => ({ layer: place - 1, neuron })));
+    this.makeUnits();
+    this.frame = Math.min(this.frame ?? 0, frames - 1);
+    this.layOut();
+    const hidden = this.units.find((unit) => unit.layer === 0);
+    this.choose(hidden.element, false);
+  }
+
+  target(i) {
+    const y = this.records.y[i];
+    return y.length === 1 ? number(y[0]) : y.indexOf(Math.max(...y));
+  }
+
+  note() {
+    const { frames, total, samples, every, shown, sizes, x } = this.records;
+    const notes = [];
+    if (frames < total) notes.push(`${frames} of the ${total} traced epochs are in this page`);
+    else notes.push(every > 1 ? `traced every ${every} epochs` : "every epoch");
+    shown.forEach((indices, place) => {
+      if (indices.length < sizes[place]) notes.push(`${indices.length} of ${sizes[place]} neurons of a layer are drawn`);
+    });
+    if (this.edgeCount > MOST_EDGES) notes.push(`the ${MOST_EDGES} strongest of ${this.edgeCount} edges are drawn, and those of the chosen neuron`);
+    notes.push(`gradients are of the ${x.length} traced samples as one batch`);
+    return `${notes.join("; ")}.`;
+  }
+
+  get edgeCount() {
+    const { shown } = this.records;
+    return shown.slice(1).reduce((total, indices, i) => total + indices.length * shown[i].length, 0);
+  }
+
+  makeUnits() {
+    this.svg.replaceChildren();
+    for (const [index, unit] of this.units.entries()) {
+      const group = document.createElementNS(SVG, "g");
+      group.dataset.unit = index;
+      group.setAttribute("role", "button");
+      group.setAttribute("tabindex", "-1");
+      const name = unit.layer < 0 ? `input ${unit.neuron}` : `neuron ${unit.neuron} of layer ${unit.layer}`;
+      group.setAttribute("aria-label", name);
+      unit.circle = document.createElementNS(SVG, "circle");
+      unit.text = document.createElementNS(SVG, "text");
+      group.append(unit.circle, unit.text);
+      unit.element = group;
+      this.svg.append(group);
+    }
+  }
+
+  // Each layer is a block of columns, so that wide layers stay on the screen.
+  layOut() {
+    const width = this.stage.clientWidth;
+    if (!width) return;
+    const blocks = this.records.shown.map((indices) => {
+      const columns = indices.length > MOST_IN_COLUMN ? Math.min(8, Math.ceil(indices.length / MOST_IN_COLUMN) * 2) : 1;
+      return { columns, rows: Math.ceil(indices.length / columns) };
+    });
+    const columns = blocks.reduce((total, block) => total + block.columns, 0);
+    const rows = Math.max(...blocks.map((block) => block.rows));
+    const pitch = Math.max(13, Math.min(44, (0.72 * width) / columns));
+    const gap = blocks.length > 1 ? (width - 16 - columns * pitch) / (blocks.length - 1) : 0;
+    const height = Math.max(160, rows * pitch + 16);
+    this.radius = 0.42 * pitch;
+    let left = 8;
+    let next = 0;
+    for (const [place, { columns: across, rows: down }] of blocks.entries()) {
+      for (const i of this.records.shown[place].keys()) {
+        const unit = this.units[next++];
+        unit.x = left + (Math.floor(i % across) + 0.5) * pitch;
+        unit.y = height / 2 + (Math.floor(i / across) - (down - 1) / 2) * pitch;
+        unit.circle.setAttribute("r", this.radius);
+        unit.element.setAttribute("transform", `translate(${unit.x} ${unit.y})`);
+      }
+      left += across * pitch + gap;
+    }
+    this.stage.style.height = `${height}px`;
+    this.size = [width, height];
+    const scale = window.devicePixelRatio || 1;
+    [this.canvas.width, this.canvas.height] = [width * scale, height * scale];
+    this.pen = this.canvas.getContext("2d");
+    this.pen.setTransform(scale, 0, 0, scale, 0, 0);
+    this.show(this.frame);
+  }
+
+  show(frame) {
+    this.frame = frame;
+    this.slider.value = frame;
+    const { records } = this;
+    const epoch = records.scalar("epoch", frame);
+    const loss = number(records.scalar("loss", frame));
+    const score = number(records.scalar(records.metric, frame));
+    const name = records.metric === "r2" ? "R²" : "accuracy";
+    const text = `epoch ${epoch} · loss ${loss} · ${name} ${score}`;
+    this.find("now").textContent = text;
+    this.slider.setAttribute("aria-valuetext", text);
+    this.colours = colours();
+    this.drawEdges();
+    this.drawUnits();
+    this.explain();
+    this.drawn += 1;
+  }
+
+  get quantity() {
+    return this.find("quantity").value;
+  }
+
+  get sample() {
+    return Number(this.find("sample").value);
+  }
+
+  unitValue({ layer, neuron }) {
+    const { records, frame, sample } = this;
+    if (this.quantity === "activation") return records.unit("a", frame, layer, sample, neuron);
+    if (layer < 0) return 0;
+    if (this.quantity === "delta") return records.unit("delta", frame, layer, sample, neuron);
+    return records.bias(this.quantity === "weight" ? "b" : "db", frame, layer, neuron);
+  }
+
+  edgeValue(from, to) {
+    const { records, frame, sample } = this;
+    if (this.quantity === "gradient") return records.weight("dW", frame, to.layer, from.neuron, to.neuron);
+    const W = records.weight("W", frame, to.layer, from.neuron, to.neuron);
+    if (this.quantity === "activation") return W * records.unit("a", frame, from.layer, sample, from.neuron);
+    return this.quantity === "delta" ? W * records.unit("delta", frame, to.layer, sample, to.neuron) : W;
+  }
+
+  // Edges of each layer by its own largest; the weaker ones are left out where there are too many.
+  drawEdges() {
+    const { pen } = this;
+    pen.clearRect(0, 0, ...this.size);
+    pen.lineCap = "round";
+    const edges = [];
+    for (const layer of this.records.activations.keys()) {
+      const [before, after] = [layer - 1, layer].map((place) => this.units.filter((unit) => unit.layer === place));
+      const own = after.flatMap((to) => before.map((from) => ({ from, to, value: this.edgeValue(from, to) })));
+      const largest = own.reduce((top, edge) => Math.max(top, Math.abs(edge.value)), 0) || 1;
+      for (const edge of own) edge.share = edge.value / largest;
+      edges.push(...this.strongest(own, MOST_EDGES * (own.length / this.edgeCount)));
+    }
+    const others = this.edgeCount > MOST_EDGES ? 0.35 : 1;
+    edges.sort((one, other) => Math.abs(one.share) - Math.abs(other.share));
+    for (const { from, to, share } of edges) {
+      const near = this.chosen && (from === this.chosen || to === this.chosen);
+      const strength = Math.abs(share);
+      pen.globalAlpha = near ? 1 : others * (0.12 + 0.6 * strength);
+      pen.strokeStyle = share < 0 ? this.colours.negative : this.colours.positive;
+      pen.lineWidth = Math.max(0.4, strength * Math.min(7, 0.5 * this.radius)) + (near ? 0.8 : 0);
+      pen.beginPath();
+      pen.moveTo(from.x + this.radius, from.y);
+      pen.lineTo(to.x - this.radius, to.y);
+      pen.stroke();
+    }
+    pen.globalAlpha = 1;
+  }
+
+  strongest(edges, most) {
+    if (this.edgeCount <= MOST_EDGES) return edges;
+    const sizes = Float64Array.from(edges, (edge) => Math.abs(edge.share)).sort();
+    const least = sizes[Math.max(0, sizes.length - Math.floor(most))];
+    const chosen = ({ from, to }) => from === this.chosen || to === this.chosen;
+    return edges.filter((edge) => chosen(edge) || (Math.abs(edge.share) >= least && edge.share !== 0));
+  }
+
+  drawUnits() {
+    const largest = new Map();
+    for (const unit of this.units) {
+      unit.value = this.unitValue(unit);
+      largest.set(unit.layer, Math.max(largest.get(unit.layer) ?? 0, Math.abs(unit.value)));
+    }
+    for (const unit of this.units) {
+      const share = unit.value / (largest.get(unit.layer) || 1);
+      const { circle, text, element } = unit;
+      const strength = Math.round(92 * Math.abs(share));
+      const hue = share < 0 ? this.colours.negative : this.colours.positive;
+      circle.style.fill = `color-mix(in srgb, ${hue} ${strength}%, ${this.colours.surface})`;
+      element.classList.toggle("strong", strength > 55);
+      element.classList.toggle("chosen", unit === this.chosen);
+      text.textContent = this.radius < 14 || (unit.layer < 0 && this.quantity !== "activation") ? "" : short(unit.value);
+    }
+    const { unit, edge } = QUANTITIES[this.quantity];
+    this.find("legend").textContent = `Neurons: ${unit}. Edges: ${edge}. Strength in each layer by its own largest.`;
+  }
+
+  explain() {
+    if (!this.chosen) return;
+    const { layer, neuron } = this.chosen;
+    this.panel.innerHTML = new Worked(this.records, this.frame, layer, neuron, this.sample).html();
+  }
+
+  choose(element, focus = true) {
+    if (!element) return;
+    if (this.chosen) this.chosen.element.setAttribute("tabindex", "-1");
+    this.chosen = this.units[Number(element.dataset.unit)];
+    element.setAttribute("tabindex", "0");
+    if (focus) element.focus();
+    this.show(this.frame);
+  }
+
+  // Arrow keys go to the nearest neuron in that direction.
+  key(event) {
+    const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    const target = event.target.closest("[data-unit]");
+    if (!target) return;
+    if (event.key === "Enter" || event.key === " ") {
+      event.preventDefault();
+      this.choose(target);
+      this.panel.scrollIntoView({ block: "nearest" });
+    }
+    if (!way) return;
+    event.preventDefault();
+    const here = this.units[Number(target.dataset.unit)];
+    const ahead = this.units.filter((unit) => (unit.x - here.x) * way[0] + (unit.y - here.y) * way[1] > 1);
+    const cost = (unit) => {
+      const [dx, dy] = [unit.x - here.x, unit.y - here.y];
+      return Math.abs(dx * way[0] + dy * way[1]) + 3 * Math.abs(dx * way[1] - dy * way[0]);
+    };
+    const nearest = ahead.sort((one, other) => cost(one) - cost(other))[0];
+    if (nearest) this.choose(nearest.element);
+  }
+
+  play() {
+    this.playing = true;
+    this.find("play").textContent = "❚❚ Pause";
+    if (this.frame >= this.records.frames - 1) this.show(0);
+    const started = { time: performance.now(), frame: this.frame };
+    const rate = Number(this.find("speed").value);
+    const next = (time) => {
+      if (!this.playing) return;
+      const frame = started.frame + Math.floor(((time - started.time) / 1000) * rate);
+      if (frame > this.frame) this.show(Math.min(frame, this.records.frames - 1));
+      if (this.frame >= this.records.frames - 1) this.stop();
+      else requestAnimationFrame(next);
+    };
+    requestAnimationFrame(next);
+  }
+
+  stop() {
+    this.playing = false;
+    this.find("play").textContent = "▶ Play";
+  }
+}
+
+function short(value) {
+  const size = Math.abs(value);
+  const text = size !== 0 && (size < 0.01 || size >= 1000) ? value.toExponential(0) : value.toPrecision(2);
+  return text.replace("e+", "e").replaceAll("-", "−");
+}

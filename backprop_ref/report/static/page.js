@@ -1,0 +1,129 @@
+// Opens what is embedded in the page, draws the charts when they come into sight, and switches between light and dark.
+
+const MOST_IN_LEGEND = 60;
+
+const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+function colours() {
+  return { positive: style("--positive"), negative: style("--negative"), surface: style("--surface") };
+}
+
+async function embedded(id) {
+  const bytes = Uint8Array.from(atob(document.getElementById(id).textContent), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(stream).arrayBuffer();
+}
+
+const embeddedText = async (id) => new TextDecoder().decode(await embedded(id));
+
+// A layout in the colours of the page; on a narrow screen with its legend below, or without one that is long.
+function themed({ layout, data }, narrow) {
+  const axis = { gridcolor: style("--line"), zerolinecolor: style("--line"), linecolor: style("--line") };
+  const look = {
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    font: { color: style("--text"), family: style("--font"), size: narrow ? 11 : 13 },
+  };
+  const axes = Object.keys(layout).filter((name) => /^[xy]axis/.test(name));
+  const merged = { ...layout, ...look };
+  for (const name of axes) merged[name] = { ...axis, ...layout[name] };
+  if (narrow) {
+    merged.margin = { ...layout.margin, l: 48, r: 8 };
+    merged.legend = { ...layout.legend, orientation: "h", x: 0, y: -0.25, yanchor: "top" };
+    if (data.length > MOST_IN_LEGEND && layout.showlegend === undefined) merged.showlegend = false;
+  }
+  return merged;
+}
+
+class Charts {
+  constructor(figures) {
+    this.figures = figures;
+    this.places = [...document.querySelectorAll("[data-chart]")];
+    this.drawn = new Map();
+    const seen = new IntersectionObserver(
+      (entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => this.draw(entry.target)),
+      { rootMargin: "300px" },
+    );
+    this.places.forEach((place) => seen.observe(place));
+  }
+
+  layout(place, figure) {
+    return themed(structuredClone(figure), place.clientWidth < 560);
+  }
+
+  draw(place) {
+    if (this.drawn.has(place)) return;
+    const figure = this.figures[Number(place.dataset.chart)];
+    this.drawn.set(place, figure);
+    const save = {
+      name: "svg",
+      title: "Save as SVG",
+      icon: Plotly.Icons.disk,
+      click: (chart) => Plotly.downloadImage(chart, { format: "svg", filename: figure.name }),
+    };
+    const config = {
+      responsive: true,
+      displaylogo: false,
+      modeBarButtonsToAdd: [save],
+      modeBarButtonsToRemove: ["lasso2d", "select2d"],
+      toImageButtonOptions: { filename: figure.name, scale: 2 },
+    };
+    const { data, frames } = structuredClone(figure);
+    Plotly.newPlot(place, { data, frames, layout: this.layout(place, figure), config });
+  }
+
+  recolour() {
+    for (const [place, figure] of this.drawn) {
+      const { paper_bgcolor, plot_bgcolor, font, ...rest } = this.layout(place, figure);
+      const axes = Object.entries(rest).filter(([name]) => /^[xy]axis/.test(name));
+      const changes = { paper_bgcolor, plot_bgcolor, font };
+      for (const [name, axis] of axes) {
+        for (const colour of ["gridcolor", "zerolinecolor", "linecolor"]) changes[`${name}.${colour}`] = axis[colour];
+      }
+      Plotly.relayout(place, changes);
+    }
+  }
+}
+
+function recordsOf(abouts, buffer) {
+  let start = 0;
+  return abouts.map((about) => {
+    const values = about.fields.reduce((total, { shape }) => total + shape.reduce((a, b) => a * b, 1), 0);
+    const bytes = 8 * values * about.frames;
+    start += bytes;
+    return new Records(about, buffer.slice(start - bytes, start));
+  });
+}
+
+async function main() {
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const page = JSON.parse(await embeddedText("page-data"));
+  let explorer = null;
+  let charts = null;
+  const recolour = () => {
+    explorer?.show(explorer.frame);
+    charts?.recolour();
+  };
+  document.getElementById("theme").onclick = () => {
+    const root = document.documentElement;
+    const now = root.dataset.theme ?? (dark.matches ? "dark" : "light");
+    root.dataset.theme = now === "dark" ? "light" : "dark";
+    recolour();
+  };
+  dark.addEventListener("change", recolour);
+  const root = document.getElementById("explorer");
+  if (root) explorer = new Explorer(root, recordsOf(page.explorers, await embedded("page-records")));
+  const script = document.createElement("script");
+  script.textContent = await embeddedText("page-plotly");
+  document.head.append(script);
+  charts = new Charts(page.figures);
+  window.backpropRef = { explorer, charts };
+  document.documentElement.dataset.ready = "yes";
+}
+
+main().catch((error) => {
+  const place = document.getElementById("failure");
+  place.hidden = false;
+  place.textContent = `This page could not be drawn: ${error.message}. A browser of 2023 or newer is needed.`;
+  console.error(error);
+});

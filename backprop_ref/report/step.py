@@ -1,0 +1,105 @@
+"""One update of a network by one sample, with everything that it computes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from backprop_ref.api import Trace, trace
+from backprop_ref.backends import get_backend
+from backprop_ref.backends.array import CROSS_ENTROPY, divisor, squared_error_da
+from backprop_ref.network import Network
+from backprop_ref.optimizers import SGD, Adam
+from backprop_ref.parameters import Parameters, views
+from backprop_ref.report.formula import Call, Entry, Node, Scalar
+
+
+@dataclass
+class Step:
+    """One update by one sample, computed.
+
+    Attributes
+    ----------
+    trace : Trace
+        Of a batch of one.
+    da : list of array
+        dLoss/da of each layer, None where it is not needed.
+    slots : dict of str to array
+        The optimizer's state before the update.
+    after, slots_after : Parameters, dict of str to array
+        What the update makes of both.
+    total : float
+        The sum of exp(z − max) in the last layer, which the loss of a softmax needs.
+    """
+
+    network: Network
+    params: Parameters
+    optimizer: SGD | Adam
+    learning_rate: float
+    trace: Trace
+    da: list[Any]
+    slots: dict[str, np.ndarray]
+    after: Parameters
+    slots_after: dict[str, np.ndarray]
+    total: float
+
+    @classmethod
+    def of(cls, network, params, x, y, optimizer, learning_rate, slots=None, numerics=None):
+        """The step that `optimizer` makes from `params` and `slots` (None: its first), for x and y of one row."""
+        backend = get_backend("numpy", numerics)
+        seen = trace(network, params, x, y, backend=backend)
+        with backend.scope():
+            above = list(zip(seen.delta, params.W, strict=True))[1:]
+            z, arithmetic = seen.z[-1], backend.arithmetic
+            total = float(arithmetic.sum_columns(arithmetic.exp(z - z.max(axis=1, keepdims=True)))[0, 0])
+            da: list[Any] = [backend.affine_backward_input(delta, W) for delta, W in above]
+        together = (network.loss, network.activations[-1]) in CROSS_ENTROPY
+        da.append(None if together else squared_error_da(None, seen.a[-1], seen.y, divisor(network.loss, seen.y)))
+        slots = slots or optimizer.init(params.flat)
+        after, slots_after = params.copy(), {name: slot.copy() for name, slot in slots.items()}
+        optimizer.step(after, Parameters.from_arrays(seen.dW, seen.db), slots_after, learning_rate)
+        return cls(network, params, optimizer, learning_rate, seen, da, slots, after, slots_after, total)
+
+    def entry(self, quantity, layer, indices=("j",)):
+        """An entry of a quantity of a layer; of layer -1, that is of x."""
+        if layer < 0:
+            return Entry("x", None, self.trace.x[0], indices)
+        values = getattr(self.params if quantity in {"W", "b"} else self.trace, quantity)[layer]
+        return Entry(quantity, layer, values if values.ndim == len(indices) else values[0], indices)
+
+    def update(self, quantity, layer):
+        """What the optimizer does to W or b of a layer: name, formula and values of each line, the last one the update.
+
+        A dash marks what is new.
+        """
+        indices = ("k", "j") if quantity == "W" else ("j",)
+        w, g = self.entry(quantity, layer, indices), self.entry(f"d{quantity}", layer, indices)
+        numbers = {name: Scalar(name, getattr(self.optimizer, name, 0.0)) for name in NAMES}
+        eta = Scalar("eta", self.learning_rate)
+        if quantity == "W" and self.optimizer.weight_decay:
+            g = g + Scalar("lambda", self.optimizer.weight_decay) * w
+
+        def slot(name, called, of):
+            values = views(of[name], self.params.sizes)[0 if quantity == "W" else 1][layer]
+            return Entry(called, layer, values, indices)
+
+        lines: list[tuple[str, Node, Any]] = []
+        if isinstance(self.optimizer, Adam):
+            beta1, beta2 = numbers["beta1"], numbers["beta2"]
+            m, m_new = slot("m", "m", self.slots), slot("m", "m'", self.slots_after)
+            v, v_new = slot("v", "v", self.slots), slot("v", "v'", self.slots_after)
+            c1, c2 = (Scalar(f"c{i}", float(1.0 - power)) for i, power in enumerate(self.slots_after["powers"], 1))
+            lines += [("m'", beta1 * m + (1.0 - beta1) * g, m_new.values)]
+            lines += [("v'", beta2 * v + (1.0 - beta2) * (g * g), v_new.values)]
+            change = (eta * (m_new / c1)) / (Call("sqrt", v_new / c2) + numbers["epsilon"])
+        elif self.optimizer.momentum:
+            mu = Scalar("mu", self.optimizer.momentum)
+            v, v_new = slot("velocity", "v", self.slots), slot("velocity", "v'", self.slots_after)
+            lines += [("v'", mu * v + g, v_new.values)]
+            change = eta * ((g + mu * v_new) if self.optimizer.nesterov else v_new)
+        else:
+            change = eta * g
+        return [*lines, (f"{quantity}'", w - change, getattr(self.after, quantity)[layer])]
+
+
+NAMES = ("beta1", "beta2", "epsilon")

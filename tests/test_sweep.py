@@ -1,0 +1,183 @@
+"""Sweeps: the grid, the table, workers, being killed and going on, divergence, and the ready-made experiments."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from backprop_ref.cli import run
+from backprop_ref.errors import InvalidInput
+from backprop_ref.experiments.classics import CLASSICS
+from backprop_ref.experiments.sweep import AXES, ROW, Sweep, grid_of, plan
+
+PROGRAM = [sys.executable, "-c", "from backprop_ref.cli import main; main()"]
+SHORT = ["--dataset", "xor", "--epochs", "5", "--backend", "numpy"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Each test in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def table(folder):
+    """The rows of table.csv, which are those of table.json."""
+    with (folder / "table.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    as_json = json.loads((folder / "table.json").read_text())
+    assert [row["folder"] for row in rows] == [row["folder"] for row in as_json]
+    return rows
+
+
+def test_every_axis_reaches_the_run():
+    given = {
+        "seed": "1-2",
+        "learning_rate": "0.1,0.5",
+        "activation": "tanh",
+        "loss": "sigmoid+sse,softmax+ce",
+        "weight_init": "he",
+        "width": "3x2,none",
+        "optimizer": "adam",
+    }
+    grid = grid_of(given, {})
+    assert set(grid) == set(AXES)
+    cells = plan(grid, {"--dataset": "iris", "--epochs": "1"})
+    assert len(cells) == 2 * 2 * 2 * 2
+    last = cells[-1]
+    assert last.values == {
+        "learning_rate": "0.5",
+        "activation": "tanh",
+        "loss": "softmax+ce",
+        "weight_init": "he",
+        "width": "none",
+        "optimizer": "adam",
+        "seed": "2",
+    }
+    network, training = last.config["network"], last.config["training"]
+    assert (network["hidden_layers"], network["loss"], network["output_activation"]) == ([], "ce", "softmax")
+    assert (training["seed"], training["learning_rate"], training["optimizer"]) == (2, 0.5, "adam")
+    assert cells[0].config["network"]["hidden_layers"] == [3, 2]
+
+
+def test_a_section_of_a_file_and_flags_over_it(folder):
+    Path("my.yaml").write_text(
+        "data: {dataset: xor}\ntraining: {epochs: 2}\nsweep: {seed: [1, 2], width: [[3, 2], 4], learning_rate: 0.5}\n"
+    )
+    assert run(["sweep", "--config", "my.yaml", "--seeds", "7"]) == 0
+    rows = table(folder / "sweeps" / "sweep-1")
+    assert [(row["seed"], row["width"], row["learning_rate"]) for row in rows] == [
+        ("7", "3x2", "0.5"),
+        ("7", "4", "0.5"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (SHORT, "nothing to sweep over"),
+        ([*SHORT, "--seeds", "1,1"], "a value stands there twice"),
+        ([*SHORT, "--seeds", "1,,2"], "an empty value"),
+        ([*SHORT, "--seeds", "1", "--seed", "2"], "both --seed and a sweep over it"),
+        ([*SHORT, "--seeds", "one"], "one"),
+        ([*SHORT, "--losses", "softmax+bce,sse"], "loss softmax+bce"),
+        (["learning-rate"], "did you mean 'learning-rates'"),
+        (["--resume", "nowhere"], "no folder of a sweep"),
+        (["--resume", "nowhere", "--seeds", "1"], "leave out everything but --workers"),
+    ],
+)
+def test_mistakes_are_said_before_anything_is_trained(folder, capsys, arguments, message):
+    assert run(["sweep", *arguments]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+    assert not (folder / "sweeps").exists()
+
+
+def test_an_axis_in_a_file_that_there_is_not():
+    with pytest.raises(InvalidInput, match="did you mean 'seed'"):
+        grid_of({}, {"seeds": [1]})
+
+
+def test_divergence_is_a_row(folder, capsys):
+    grid = ["--learning-rates", "0.01,1e300"]
+    fixed = ["--output-activation", "linear", "--loss", "sse", "--json"]
+    assert run(["sweep", *SHORT, *grid, *fixed]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert [row["state"] for row in content["rows"]] == ["epochs", "diverged"]
+    assert content["rows"][1]["diverged_in_epoch"] == 1
+    assert len(table(Path(content["folder"]))) == 2
+    assert (Path(content["folder"]) / "report.html").exists()
+
+
+def test_workers_give_the_same_bits(folder):
+    for workers in ("1", "2"):
+        assert run(["sweep", *SHORT, "--seeds", "1-4", "--workers", workers, "--out", workers]) == 0
+    hashes = [[row["sha256"] for row in table(folder / workers)] for workers in ("1", "2")]
+    assert hashes[0] == hashes[1]
+    assert len(set(hashes[0])) == 4
+
+
+def test_nothing_is_overwritten(folder, capsys):
+    (folder / "mine").mkdir()
+    (folder / "mine" / "notes").write_text("x")
+    assert run(["sweep", *SHORT, "--seeds", "1", "--out", "mine"]) == 2
+    assert "not empty" in capsys.readouterr().err
+    assert [path.name for path in (folder / "mine").iterdir()] == ["notes"]
+
+
+def test_finished_cells_are_not_run_again(folder):
+    assert run(["sweep", *SHORT, "--seeds", "1-3", "--out", "s"]) == 0
+    made = Sweep.open("s")
+    rows = made.rows()
+    written = {cell.name: (made.place(cell) / ROW).stat().st_mtime_ns for cell in made.cells}
+    (made.place(made.cells[1]) / ROW).unlink()  # as if it had been killed behind its last checkpoint
+    for path in made.place(made.cells[2]).iterdir():  # and another before its first
+        if path.is_file():
+            path.unlink()
+    assert run(["sweep", "--resume", "s"]) == 0
+    assert [row["sha256"] for row in made.rows()] == [row["sha256"] for row in rows]
+    again = {name for name, time in written.items() if (folder / "s" / "cells" / name / ROW).stat().st_mtime_ns > time}
+    assert again == {made.cells[1].name, made.cells[2].name}
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_sweep_that_was_stopped_goes_on(folder, workers, how):
+    command = [*PROGRAM, "sweep", "--dataset", "xor", "--epochs", "1500", "--seeds", "1-6", "--backend", "numpy"]
+    started = subprocess.Popen(
+        [*command, "--out", "s", "--workers", workers], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    rows: list = []
+    while len(rows) < 2 and started.poll() is None:
+        time.sleep(0.02)
+        rows = list((folder / "s" / "cells").glob(f"*/{ROW}"))
+    os.killpg(started.pid, how)
+    _, err = started.communicate()
+    if how == signal.SIGINT:
+        assert started.returncode == 130
+        assert "go on with: backprop-ref sweep --resume s" in err
+        assert err.count("\n") == 1
+        assert 2 <= len(table(folder / "s")) < 6
+    kept = {path: path.stat().st_mtime_ns for path in rows}
+    assert run(["sweep", "--resume", "s"]) == 0
+    assert len(table(folder / "s")) == 6
+    assert all(path.stat().st_mtime_ns == before for path, before in kept.items())
+
+
+@pytest.mark.parametrize("experiment", CLASSICS)
+def test_ready_made_experiments(folder, experiment):
+    assert run(["sweep", experiment, "--epochs", "3", "--seeds", "1,2", "--backend", "numpy"]) == 0
+    made = folder / "sweeps" / f"{experiment}-1"
+    grid = {**CLASSICS[experiment].grid, "seed": ["1", "2"]}
+    n = 1
+    for values in grid.values():
+        n *= len(values)
+    assert len(table(made)) == n
+    assert "data-chart" in (made / "report.html").read_text(encoding="utf-8")
