@@ -167,17 +167,7 @@ class Sweep:
     @classmethod
     def create(cls, folder, about, cells):
         """A new one; with no folder given, the next free ./sweeps/NAME-N."""
-        try:
-            if folder is None:
-                folder = _next_free(about["name"])
-            else:
-                folder = Path(folder)
-                if folder.exists() and any(folder.iterdir()):
-                    raise InvalidInput(f"--out {folder}: not empty, and nothing is overwritten; give a new folder")
-                folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InvalidInput(f"--out {error.filename}: cannot be made ({error.strerror})") from None
-        made = cls(folder, about, cells)
+        made = cls(new_folder(folder, about["name"]), about, cells)
         content = {**about, "cells": [cell._asdict() for cell in cells]}
         write_atomically(made.folder / PLAN, json_text(content) + "\n")
         return made
@@ -235,6 +225,20 @@ class Sweep:
         writer.writerows(rows)
         write_atomically(self.folder / "table.csv", text.getvalue())
         write_atomically(self.folder / "table.json", json_text(rows) + "\n")
+
+
+def new_folder(asked, name):
+    """Makes the folder asked for, if it holds nothing; with None, the next free ./sweeps/NAME-N."""
+    try:
+        if asked is None:
+            return _next_free(name)
+        folder = Path(asked)
+        if folder.exists() and any(folder.iterdir()):
+            raise InvalidInput(f"--out {folder}: not empty, and nothing is overwritten; give a new folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    except OSError as error:
+        raise InvalidInput(f"--out {error.filename}: cannot be made ({error.strerror})") from None
 
 
 def _next_free(name):

@@ -120,14 +120,15 @@ def page(title, sections, traces=()):
     )
 
 
-def table(header, rows):
-    """A table as HTML; None and '' are empty cells."""
+def table(header, rows, kind="numbers"):
+    """A table as HTML, of 'numbers' or of 'words', which may wrap; None and '' are empty cells."""
     cells = "".join(f'<th scope="col">{html.escape(str(name))}</th>' for name in header)
     lines = "\n".join(
         "<tr>" + "".join(f"<td>{html.escape('' if cell is None else str(cell))}</td>" for cell in row) + "</tr>"
         for row in rows
     )
-    return f'<div class="scroll"><table><thead><tr>{cells}</tr></thead>\n<tbody>{lines}</tbody></table></div>\n'
+    content = f"<thead><tr>{cells}</tr></thead>\n<tbody>{lines}</tbody>"
+    return f'<div class="scroll"><table class="{kind}">{content}</table></div>\n'
 
 
 _RUN_COLUMNS = ("run", "network", "loss function", "epochs", "state", "loss", "training", "test", "backend", "seconds")
