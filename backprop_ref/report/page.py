@@ -140,10 +140,10 @@ def _run_row(run):
         loss = run.history["loss"]
         score = run.history.get("accuracy", run.history.get("r2"))
         last = (f"{loss[-1]:.4g}", f"{score[-1]:.4f}") if len(loss) else ("", "")
-        return (run.name, "", "", len(loss), "not ended", *last, "", "", "")
+        return (run.label, "", "", len(loss), "not ended", *last, "", "", "")
     network = results["network"]
     return (
-        run.name,
+        run.label,
         f"{'-'.join(map(str, network['sizes']))} ({', '.join(network['activations'])})",
         network["loss"],
         f"{results['epochs']:,}",
