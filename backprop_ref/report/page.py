@@ -140,12 +140,11 @@ def _run_row(run):
         loss = run.history["loss"]
         score = run.history.get("accuracy", run.history.get("r2"))
         last = (f"{loss[-1]:.4g}", f"{score[-1]:.4f}") if len(loss) else ("", "")
-        return (run.label, "", "", len(loss), "not ended", *last, "", "", "")
-    network = results["network"]
+        described = _network(run.trace.network.to_dict()) if run.trace else ("", "")
+        return (run.label, *described, f"{len(loss):,}", "not ended", *last, "", "", "")
     return (
         run.label,
-        f"{'-'.join(map(str, network['sizes']))} ({', '.join(network['activations'])})",
-        network["loss"],
+        *_network(results["network"]),
         f"{results['epochs']:,}",
         results["stopped"],
         f"{results['train']['loss']:.4g}",
@@ -153,6 +152,11 @@ def _run_row(run):
         f"{results['backend']}, {results['numerics']}, {results['dtype']}",
         f"{results['seconds']:.2f}",
     )
+
+
+def _network(described):
+    """Sizes with activations, and the loss."""
+    return f"{'-'.join(map(str, described['sizes']))} ({', '.join(described['activations'])})", described["loss"]
 
 
 def _score(scored):
