@@ -33,7 +33,7 @@ CLASSICS = {
         "and nothing is learnt.",
         {
             "learning_rate": ["0.003", "0.01", "0.03", "0.1", "0.3", "1", "3", "10", "30", "100"],
-            "seed": ["1", "2", "3"],
+            "seed": ["1", "2", "3", "4", "5"],
         },
         ENCODER,
         charts_sweep.learning_rates,
