@@ -181,3 +181,16 @@ def test_ready_made_experiments(folder, experiment):
         n *= len(values)
     assert len(table(made)) == n
     assert "data-chart" in (made / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_report_of_a_sweep_that_is_not_done_yet(folder, capsys):
+    assert run(["sweep", *SHORT, "--seeds", "1-2", "--out", "s"]) == 0
+    made = Sweep.open("s")
+    (made.place(made.cells[0]) / ROW).unlink()
+    assert run(["report", "s", "--out", "half.html"]) == 0
+    assert (folder / "half.html").exists()
+    assert run(["report", "s", "s", "--out", "both.html"]) == 2
+    assert "give it alone" in capsys.readouterr().err
+    (made.place(made.cells[1]) / ROW).unlink()
+    assert run(["report", "s", "--out", "none.html"]) == 2
+    assert "nothing to see yet" in capsys.readouterr().err

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import typer
 
+from backprop_ref.cli.files import free_file, write_page
+from backprop_ref.cli.sweep import sections_of_sweep
 from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.gather import gather
-from backprop_ref.files import write_atomically
-from backprop_ref.report.page import page, section_of_backends, sections_of_runs
+from backprop_ref.experiments.sweep import PLAN, Sweep
+from backprop_ref.report.page import section_of_backends, sections_of_runs
 
 
 def report(folders, out, compared, images, formats):
@@ -24,42 +26,24 @@ def report(folders, out, compared, images, formats):
     formats : sequence of str
         Of the images.
     """
-    runs = gather(folders)
-    sections = sections_of_runs(runs)
+    swept = any((Path(folder) / PLAN).is_file() for folder in folders)
+    if swept and len(folders) > 1:
+        raise InvalidInput("one of these is the folder of a sweep: give it alone, or only runs")
+    if swept:
+        made, runs = Sweep.open(folders[0]), []
+        title, (sections, traces) = made.about["title"], sections_of_sweep(made)
+    else:
+        runs = gather(folders)
+        title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
+        sections, traces = sections_of_runs(runs), [run.trace for run in runs if run.trace is not None]
     sections += [section_of_backends(each) for each in compared]
-    title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
-    target = free_file(out, Path("report.html") if len(runs) > 1 else Path(folders[0]) / "report.html")
+    target = free_file(out, Path("report.html") if len(folders) > 1 else Path(folders[0]) / "report.html")
     if images is not None:
         export(sections, images, formats)
-    written = write_page(title, sections, [run.trace for run in runs if run.trace is not None], target)
-    typer.echo(f"report: {written}")
+    typer.echo(f"report: {write_page(title, sections, traces, target)}")
     for run in runs:
         if run.results is None:
             typer.echo(f"{run.name} has not ended: {len(run.history['loss']):,} epochs so far")
-
-
-def write_page(title, sections, traces, path):
-    """Writes the page; gives its path."""
-    try:
-        write_atomically(path, page(title, sections, traces))
-    except OSError as error:
-        raise InvalidInput(f"{path}: cannot be written ({error.strerror}); give --out FILE.html elsewhere") from None
-    return path
-
-
-def free_file(asked, default):
-    """The file asked for, which must not exist; or the default, with a number where that is taken."""
-    if asked is not None:
-        if Path(asked).exists():
-            raise InvalidInput(f"--out {asked}: exists already, and nothing is overwritten; give another name")
-        if not Path(asked).absolute().parent.is_dir():
-            raise InvalidInput(f"--out {asked}: there is no such folder; give a file in a folder that exists")
-        return Path(asked)
-    number, path = 1, default
-    while path.exists():
-        number += 1
-        path = default.with_stem(f"{default.stem}-{number}")
-    return path
 
 
 def export(sections, folder, formats):

@@ -1,13 +1,12 @@
 """backprop-ref sweep."""
 
 import itertools
-from pathlib import Path
 
 import typer
 
 from backprop_ref import settings
 from backprop_ref.cli import show
-from backprop_ref.cli.report import free_file, write_page
+from backprop_ref.cli.files import free_file, write_page
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.experiments.classics import CLASSICS
 from backprop_ref.experiments.config import read_config
@@ -41,7 +40,10 @@ def sweep(experiment, config_file, given, out, resume, workers, flags):
     else:
         _print(made, rows)
     if rows and not status:
-        _page(made, as_json)
+        path = free_file(None, made.folder / "report.html")
+        sections, traces = sections_of_sweep(made)
+        write_page(made.about["title"], sections, traces, path)
+        typer.echo(f"report: {path}", err=as_json)
     if status:
         done = f"interrupted: {len(rows)} of {len(made.cells)} are done"
         typer.echo(f"{done}; go on with: backprop-ref sweep --resume {made.folder}", err=True)
@@ -92,8 +94,11 @@ def _cell(value):
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _page(made, quiet):
+def sections_of_sweep(made):
+    """The page of a sweep, as far as it is done, and the traces of its runs."""
     cells = gather_cells(made)
+    if not cells:
+        raise InvalidInput(f"{made.folder}: nothing to see yet: no run of this sweep is finished")
     experiment = CLASSICS.get(made.about["experiment"])
     charts = experiment.charts(cells) if experiment else charts_sweep.general(cells, made.about["grid"])
     rows = [cell.row for cell in cells]
@@ -101,8 +106,4 @@ def _page(made, quiet):
     body = table([name.replace("_", " ") for name in names], [[_cell(row.get(name)) for name in names] for row in rows])
     sections = [Section("What to see", f"<p>{experiment.words}</p>" if experiment else "", tuple(charts))]
     sections.append(Section("Table", body))
-    traces = [cell.run.trace for cell in cells if cell.run.trace is not None]
-    path = free_file(None, Path(made.folder) / "report.html")
-    written = write_page(made.about["title"], sections, traces, path)
-    if not quiet:
-        typer.echo(f"report: {written}")
+    return sections, [cell.run.trace for cell in cells if cell.run.trace is not None]

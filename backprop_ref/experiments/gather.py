@@ -1,5 +1,6 @@
 """Run folders as the report reads them, also those of runs that still go on or were killed."""
 
+import itertools
 import json
 import warnings
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 from backprop_ref.api import predict
 from backprop_ref.checkpoint import CHECKPOINT, HISTORY
 from backprop_ref.errors import BackpropRefError, InvalidInput
-from backprop_ref.experiments.config import merge
+from backprop_ref.experiments.config import merge, read_config
 from backprop_ref.experiments.runner import CONFIG, RESULTS, load_run, prepare
 from backprop_ref.metrics import predicted_class
 from backprop_ref.report.charts import Boundary, Run
@@ -17,10 +18,12 @@ from backprop_ref.report.charts_sweep import Cell
 from backprop_ref.report.trace import FILE, open_trace
 
 RESOLUTION = 90
+MOST_NAMED = 3
+TOLD_APART_BY = ("training", "network", "backend", "data")
 
 
-def gather(folders, names=None):
-    """A `Run` for each folder.
+def gather(folders):
+    """A `Run` for each folder; several are named by what tells their configurations apart.
 
     Raises
     ------
@@ -28,8 +31,10 @@ def gather(folders, names=None):
         A folder that is none of a run, or of one that has not finished an epoch yet.
     """
     folders = [Path(folder) for folder in folders]
-    names = names or _told_apart(folders)
-    return [_gathered(folder, name) for folder, name in zip(folders, names, strict=True)]
+    for folder in folders:
+        _check(folder)
+    differences = _differences(folders)
+    return [_gathered(*each) for each in zip(folders, _told_apart(folders), differences, strict=True)]
 
 
 def gather_cells(sweep):
@@ -42,21 +47,40 @@ def gather_cells(sweep):
     return found
 
 
-def _gathered(folder, name):
+def _check(folder):
     if not folder.exists():
         raise InvalidInput(f"{folder}: no such folder; give the folder of a run, such as runs/digits-1")
     if not (folder / CONFIG).is_file():
         what = "an empty folder" if folder.is_dir() and not any(folder.iterdir()) else "no run folder"
         raise InvalidInput(f"{folder}: {what} (no {CONFIG} in it); give the folder of a run, such as runs/digits-1")
+
+
+def _gathered(folder, name, settings):
     trace = open_trace(folder) if (folder / FILE).exists() else None
     history = _history(folder, trace)
-    return Run(name, history, _results(folder), trace, _boundary(folder))
+    return Run(name, history, _results(folder), trace, _boundary(folder), settings)
 
 
 def _told_apart(folders):
-    """The folders' names; with their parents where those are the same."""
+    """The folders' names; their paths where those are the same."""
     names = [folder.resolve().name for folder in folders]
     return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
+
+
+def _differences(folders):
+    """For each folder, the first few settings in which the runs differ."""
+    settings = [_settings(folder) for folder in folders]
+    keys = [key for key in dict.fromkeys(itertools.chain(*settings)) if len({one.get(key) for one in settings}) > 1]
+    return [", ".join(f"{key} {one.get(key, '–')}" for key in keys[:MOST_NAMED]) for one in settings]
+
+
+def _settings(folder):
+    """What was configured, key -> text, without what only says where things go."""
+    content = read_config(folder / CONFIG)
+    told = {key: value for section in TOLD_APART_BY for key, value in content.get(section, {}).items()}
+    if told.get("random_seed") == told.get("seed"):
+        told.pop("random_seed", None)
+    return {key.replace("_", " "): str(value) for key, value in told.items()}
 
 
 def read_history(folder):

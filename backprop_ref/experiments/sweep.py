@@ -34,7 +34,6 @@ class Axis(NamedTuple):
     """One dimension of a grid."""
 
     flag: str
-    help: str
     flags_of: Callable[[str], dict[str, Any]]
     """What a value means, as flags of a single run."""
 
@@ -49,13 +48,13 @@ def _width(text):
 
 
 AXES = {
-    "learning_rate": Axis("--learning-rates", "Step sizes η.", lambda text: {"--learning-rate": text}),
-    "activation": Axis("--activations", "Of all hidden layers.", lambda text: {"--activation": [text]}),
-    "loss": Axis("--losses", "Losses; with the output's activation as sigmoid+sse.", _loss),
-    "weight_init": Axis("--weight-inits", "Schemes of initial weights.", lambda text: {"--weight-init": text}),
-    "width": Axis("--widths", "Hidden layers, as 16,32x16 or none.", _width),
-    "optimizer": Axis("--optimizers", "Update rules.", lambda text: {"--optimizer": text}),
-    "seed": Axis("--seeds", "Seeds, as 1,2,3 or 1-5.", lambda text: {"--seed": text}),
+    "learning_rate": Axis("--learning-rates", lambda text: {"--learning-rate": text}),
+    "activation": Axis("--activations", lambda text: {"--activation": [text]}),
+    "loss": Axis("--losses", _loss),
+    "weight_init": Axis("--weight-inits", lambda text: {"--weight-init": text}),
+    "width": Axis("--widths", _width),
+    "optimizer": Axis("--optimizers", lambda text: {"--optimizer": text}),
+    "seed": Axis("--seeds", lambda text: {"--seed": text}),
 }
 
 
@@ -83,7 +82,7 @@ def grid_of(given, section):
     for axis in section:
         if axis not in AXES:
             raise unknown("axis in section sweep", axis, AXES)
-    for axis, (flag, *_) in AXES.items():
+    for axis, (flag, _) in AXES.items():
         values = given.get(axis) or section.get(axis)
         if values is None:
             continue
@@ -167,17 +166,7 @@ class Sweep:
     @classmethod
     def create(cls, folder, about, cells):
         """A new one; with no folder given, the next free ./sweeps/NAME-N."""
-        try:
-            if folder is None:
-                folder = _next_free(about["name"])
-            else:
-                folder = Path(folder)
-                if folder.exists() and any(folder.iterdir()):
-                    raise InvalidInput(f"--out {folder}: not empty, and nothing is overwritten; give a new folder")
-                folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InvalidInput(f"--out {error.filename}: cannot be made ({error.strerror})") from None
-        made = cls(folder, about, cells)
+        made = cls(new_folder(folder, about["name"]), about, cells)
         content = {**about, "cells": [cell._asdict() for cell in cells]}
         write_atomically(made.folder / PLAN, json_text(content) + "\n")
         return made
@@ -235,6 +224,20 @@ class Sweep:
         writer.writerows(rows)
         write_atomically(self.folder / "table.csv", text.getvalue())
         write_atomically(self.folder / "table.json", json_text(rows) + "\n")
+
+
+def new_folder(asked, name):
+    """Makes the folder asked for, if it holds nothing; with None, the next free ./sweeps/NAME-N."""
+    try:
+        if asked is None:
+            return _next_free(name)
+        folder = Path(asked)
+        if folder.exists() and any(folder.iterdir()):
+            raise InvalidInput(f"--out {folder}: not empty, and nothing is overwritten; give a new folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    except OSError as error:
+        raise InvalidInput(f"--out {error.filename}: cannot be made ({error.strerror})") from None
 
 
 def _next_free(name):

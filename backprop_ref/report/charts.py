@@ -38,6 +38,13 @@ class Run(NamedTuple):
     """Those that training wrote at its end; None while it goes on."""
     trace: Any = None
     boundary: "Boundary | None" = None
+    settings: str = ""
+    """In which it differs from the others."""
+
+    @property
+    def label(self):
+        """Name and settings."""
+        return f"{self.name} ({self.settings})" if self.settings else self.name
 
 
 class Boundary(NamedTuple):
@@ -112,7 +119,7 @@ def training(runs):
                 if column is not None and len(column):
                     epochs = np.arange(1, len(column) + 1)
                     words = ["validation"] if prefix else ["training"] if "val_loss" in run.history else []
-                    name = ", ".join([*([run.name] if len(runs) > 1 else []), *words]) or run.name
+                    name = ", ".join([*([run.label] if len(runs) > 1 else []), *words]) or run.name
                     lines.append(line(epochs, column, name, i, len(runs), line=style))
         if lines:
             positive = all(value is None or value > 0 for each in lines for value in each["y"])

@@ -120,14 +120,15 @@ def page(title, sections, traces=()):
     )
 
 
-def table(header, rows):
-    """A table as HTML; None and '' are empty cells."""
+def table(header, rows, kind="numbers"):
+    """A table as HTML, of 'numbers' or of 'words', which may wrap; None and '' are empty cells."""
     cells = "".join(f'<th scope="col">{html.escape(str(name))}</th>' for name in header)
     lines = "\n".join(
         "<tr>" + "".join(f"<td>{html.escape('' if cell is None else str(cell))}</td>" for cell in row) + "</tr>"
         for row in rows
     )
-    return f'<div class="scroll"><table><thead><tr>{cells}</tr></thead>\n<tbody>{lines}</tbody></table></div>\n'
+    content = f"<thead><tr>{cells}</tr></thead>\n<tbody>{lines}</tbody>"
+    return f'<div class="scroll"><table class="{kind}">{content}</table></div>\n'
 
 
 _RUN_COLUMNS = ("run", "network", "loss function", "epochs", "state", "loss", "training", "test", "backend", "seconds")
@@ -139,12 +140,11 @@ def _run_row(run):
         loss = run.history["loss"]
         score = run.history.get("accuracy", run.history.get("r2"))
         last = (f"{loss[-1]:.4g}", f"{score[-1]:.4f}") if len(loss) else ("", "")
-        return (run.name, "", "", len(loss), "not ended", *last, "", "", "")
-    network = results["network"]
+        described = _network(run.trace.network.to_dict()) if run.trace else ("", "")
+        return (run.label, *described, f"{len(loss):,}", "not ended", *last, "", "", "")
     return (
-        run.name,
-        f"{'-'.join(map(str, network['sizes']))} ({', '.join(network['activations'])})",
-        network["loss"],
+        run.label,
+        *_network(results["network"]),
         f"{results['epochs']:,}",
         results["stopped"],
         f"{results['train']['loss']:.4g}",
@@ -152,6 +152,11 @@ def _run_row(run):
         f"{results['backend']}, {results['numerics']}, {results['dtype']}",
         f"{results['seconds']:.2f}",
     )
+
+
+def _network(described):
+    """Sizes with activations, and the loss."""
+    return f"{'-'.join(map(str, described['sizes']))} ({', '.join(described['activations'])})", described["loss"]
 
 
 def _score(scored):

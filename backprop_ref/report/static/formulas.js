@@ -182,17 +182,28 @@ class Worked {
     if (all > 4 * MOST_TERMS) {
       rows = rows.sort((i, k) => size(k) - size(i)).slice(0, 4 * MOST_TERMS).sort((i, k) => i - k);
     }
+    const top = rows.reduce((best, k) => {
+      const dW = Math.abs(records.weight("dW", frame, layer, k, neuron));
+      return dW > best.dW ? { k, dW } : best;
+    }, { k: rows[0], dW: -1 }).k;
+    const parts = terms(
+      records.x.length,
+      (s) => records.unit("a", frame, layer - 1, s, top),
+      (s) => records.unit("delta", frame, layer, s, neuron),
+    );
+    const input = layer ? "a" : "x";
+    const symbols = `${sub("dW", "k", neuron)} = Σ<sub>s</sub> ${sub(input, "s", "k")}·${sub("δ", "s", neuron)}, the largest for k = ${top}`;
+    const worked = step(symbols, sum(parts, product), "dW", records.weight("dW", frame, layer, top, neuron));
     const cell = (name, value, k) => `<td data-of="${name}" data-k="${k}">${number(value)}</td>`;
     const body = rows.map((k) => {
       const a = cell("input", this.unit("a", layer - 1, k), k);
       const [W, dW] = ["W", "dW"].map((name) => cell(name, records.weight(name, frame, layer, k, neuron), k));
       return `<tr><th scope="row">${k}</th>${a}${W}${dW}</tr>`;
     });
-    const cut = rows.length < all ? ` The ${rows.length} strongest of ${all} weights are shown.` : "";
+    const cut = rows.length < all ? `The ${rows.length} strongest of ${all} weights are shown.` : "";
     return `
-      <p class="step"><span>${sub("dW", "k", neuron)} = Σ<sub>s</sub> ${layer ? sub("a", "s", "k") : sub("x", "s", "k")}·${sub("δ", "s", neuron)}
-      over the traced samples.${cut}</span></p>
-      <div class="scroll"><table><thead><tr><th>k</th><th>${layer ? "a" : "x"}<sub>k</sub></th>
+      ${worked}<p class="quiet">${cut}</p>
+      <div class="scroll"><table><thead><tr><th>k</th><th>${input}<sub>k</sub></th>
       <th>W<sub>k,${neuron}</sub></th><th>dW<sub>k,${neuron}</sub></th></tr></thead>
       <tbody>${body.join("")}</tbody></table></div>`;
   }
