@@ -60,6 +60,11 @@ class Kept(NamedTuple):
     snapshots: np.ndarray
     rows: np.ndarray
 
+    def keep(self, epoch, flat):
+        """Copies the parameters after the chunk's epoch of that number, if they are asked for."""
+        if self.rows[epoch] >= 0:
+            self.snapshots[self.rows[epoch]] = flat
+
 
 class Epoch(NamedTuple):
     """What a callback is given: the epoch, counted from 1, its history entries, and the parameters as they go on:
@@ -318,8 +323,8 @@ class PairsTrainer:
                 total += float(self.backend.to_numpy(batch_loss)) * size
             losses.append(total / len(order))
             measures.append(measure)
-            if kept is not None and kept.rows[epoch] >= 0:
-                kept.snapshots[kept.rows[epoch]] = params.flat
+            if kept is not None:
+                kept.keep(epoch, params.flat)
             if not _finite(losses[-1], params):
                 break
         return np.array(losses), np.array(measures)
@@ -380,7 +385,8 @@ def _advance(trainer, run, plan, state, x, y, validation, count, poll, folder):
     kept = _room(plan, state, count)
     try:
         orders = _orders(plan, state.stream, count, len(x))
-        losses, measures = run(state.params, state.slots, x, y, orders, rates, poll, kept)
+        traced = () if kept is None else (kept,)
+        losses, measures = run(state.params, state.slots, x, y, orders, rates, poll, *traced)
         if not _finite(losses[-1], state.params):
             raise _diverged(trainer, plan, state, before, x, y, rates, folder)
         values = evaluate_on(trainer.backend, trainer.network, state.params, *validation) if validation else {}

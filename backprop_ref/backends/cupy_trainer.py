@@ -56,7 +56,7 @@ class Trainer:
     def _empty(self, *shape):
         return self.xp.empty(shape, self.dtype)
 
-    def run(self, params, slots, x, y, orders, learning_rates, poll=lambda: None):
+    def run(self, params, slots, x, y, orders, learning_rates, poll=lambda: None, kept=None):
         """`training.PairsTrainer.run`."""
         losses, measures = [], []
         with self.backend.scope():
@@ -64,11 +64,13 @@ class Trainer:
             self.flat.set(params.flat)
             for name, slot in self.slots.items():
                 slot.set(slots[name])
-            for order, learning_rate in zip(orders, learning_rates, strict=True):
+            for epoch, (order, learning_rate) in enumerate(zip(orders, learning_rates, strict=True)):
                 loss, outputs = self._epoch(order, self._settings(slots, learning_rate), poll)
                 losses.append(loss)
                 measures.append(self._measured(outputs, y[order]))
                 params.flat[:] = self.backend.to_numpy(self.flat)
+                if kept is not None:
+                    kept.keep(epoch, params.flat)
                 if not (np.isfinite(loss) and np.isfinite(params.flat).all()):
                     break
             for name, slot in self.slots.items():

@@ -192,12 +192,12 @@ class Trainer:
         self.spare = np.empty((2, min(BLOCK, n_flat)), dtype)
         self._rows = {}
 
-    def run(self, params, slots, x, y, orders, learning_rates, poll=lambda: None):
+    def run(self, params, slots, x, y, orders, learning_rates, poll=lambda: None, kept=None):
         """Trains `params` and `slots` in place; see `training.PairsTrainer.run`."""
         losses, measures = [], []
         whole = y.sum(axis=1, keepdims=True)
         whole = None if (whole == 1).all() else whole
-        for order, rate in zip(orders, learning_rates, strict=True):
+        for epoch, (order, rate) in enumerate(zip(orders, learning_rates, strict=True)):
             total, measure = 0.0, np.zeros(self.measures)
             for start in range(0, len(order), self.batch_size):
                 poll()
@@ -207,6 +207,8 @@ class Trainer:
                 total += loss * len(rows)
             losses.append(total / len(order))
             measures.append(measure)
+            if kept is not None:
+                kept.keep(epoch, params.flat)
             if not (np.isfinite(losses[-1]) and np.isfinite(params.flat).all()):
                 break
         return np.array(losses), np.array(measures).reshape(-1, self.measures)

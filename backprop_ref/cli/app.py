@@ -361,7 +361,8 @@ def sweep(
     experiment: Annotated[
         str | None,
         typer.Argument(
-            help="Ready-made: initial-weights, learning-rates, losses, vanishing-gradients.", metavar="EXPERIMENT"
+            help="Ready-made: initial-weights, learning-rates, losses, vanishing-gradients, wrong-gradients.",
+            metavar="EXPERIMENT",
         ),
     ] = None,
     seeds: Annotated[str | None, typer.Option(help="Seeds, as 1,2,3 or 1-5.", metavar="LIST")] = None,

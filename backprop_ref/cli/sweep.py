@@ -16,6 +16,7 @@ from backprop_ref.report import charts_sweep
 from backprop_ref.report.page import Section, table
 
 MOST_ROWS = 60
+WRONG_GRADIENTS = "wrong-gradients"
 FOR_PROGRAMS = {"compile_seconds", "sha256", "folder"}
 """Columns of the table's files that the page leaves out."""
 
@@ -23,6 +24,10 @@ FOR_PROGRAMS = {"compile_seconds", "sha256", "folder"}
 def sweep(experiment, config_file, given, out, resume, workers, flags):
     """Runs what is to be run, prints the table, writes the page; 130 after Ctrl-C."""
     as_json = flags.pop("--json", False)
+    if experiment == WRONG_GRADIENTS:
+        if config_file is not None or given or resume is not None or flags:
+            raise InvalidInput(f"{WRONG_GRADIENTS}: is always the same; leave out everything but --out and --json")
+        return _wrong_gradients(out, as_json)
     if resume is not None:
         if experiment is not None or config_file is not None or given or out is not None or flags:
             raise InvalidInput(f"--resume {resume} goes on by the sweep's own plan; leave out everything but --workers")
@@ -52,7 +57,7 @@ def sweep(experiment, config_file, given, out, resume, workers, flags):
 
 def _new(experiment, config_file, given, out, flags):
     if experiment is not None and experiment not in CLASSICS:
-        raise unknown("experiment", experiment, CLASSICS)
+        raise unknown("experiment", experiment, (*CLASSICS, WRONG_GRADIENTS))
     section = {} if config_file is None else read_config(config_file, besides=("sweep",)).get("sweep", {})
     if experiment is None:
         grid = grid_of(given, section)
@@ -67,6 +72,29 @@ def _new(experiment, config_file, given, out, flags):
         flags.setdefault("--backend", "numba")
     cells = plan(grid, flags, config_file)
     return Sweep.create(out, {"name": name, **about, "grid": grid}, cells)
+
+
+def _wrong_gradients(out, as_json):
+    from backprop_ref.experiments import wrong_gradients
+
+    found = wrong_gradients.curves()
+    folder, rows = wrong_gradients.write(found, out), wrong_gradients.rows(found)
+    names = ("network", "bug", "what is wrong", "all right from epoch", "one would wrongly conclude")
+    body = table(names, [[_cell(row[name]) for name in names] for row in rows], "words")
+    words = (
+        "<p>The 8-3-8 encoder from the same initial weights, with gradients as they are and with bugs of the "
+        "catalogue. Every one of them learns, and some look better than the right one: a loss that falls proves "
+        "nothing. backprop-ref verify tells them apart.</p>"
+    )
+    sections = [Section("What to see", words, (charts_sweep.wrong_gradients(found),)), Section("Table", body)]
+    page = write_page("What a wrong gradient does", sections, [], folder / "report.html")
+    if as_json:
+        show.as_json(rows)
+        return 0
+    shown = ("network", "bug", "all right from epoch", "one would wrongly conclude")
+    show.table(shown, [[_cell(row[name]) for name in shown] for row in rows])
+    typer.echo(f"table: {folder / 'table.csv'}\nreport: {page}")
+    return 0
 
 
 def _suited(classic, config_file):

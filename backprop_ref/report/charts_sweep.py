@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from backprop_ref.report.charts import COLOURS, Chart, Run, colour, layout, line, numbers
+from backprop_ref.report.charts import COLOURS, DASHES, Chart, Run, colour, layout, line, numbers
 
 MOST_CURVES = 60
 
@@ -62,6 +62,22 @@ def vanishing_gradients(cells):
         ),
         curves(cells, "activation", "loss"),
     ]
+
+
+def wrong_gradients(found):
+    """Curves of trainings with right and wrong gradients: a colour for each bug, a dash for each network."""
+    dashes = dict(zip(dict.fromkeys(curve.network for curve in found), DASHES, strict=False))
+    bugs = list(dict.fromkeys(curve.bug for curve in found))
+    lines = []
+    for curve in found:
+        shade = colour(bugs.index(curve.bug), 1)[0]
+        style = {"color": shade, "dash": dashes[curve.network], "width": 4 if curve.bug == "right" else 2}
+        epochs = np.arange(1, len(curve.distance) + 1)
+        lines.append(line(epochs, curve.distance, f"{curve.bug} ({curve.network})", log=True, line=style))
+    scale = {"type": "log", "exponentformat": "power"}
+    drawn = layout("epoch", "Σ (a − y)², mean over samples", xaxis=scale, yaxis=scale)
+    caption = "Solid: softmax with cross-entropy; dashed: sigmoid with squared error. Wide: the right gradient."
+    return Chart("Right and wrong gradients", {"data": lines, "layout": drawn}, caption, wide=True)
 
 
 def general(cells, grid):
