@@ -3,6 +3,7 @@
 ``python ci/readme_table.py FOLDER/bench.json`` replaces the table; ``--check`` only says whether it would change.
 """
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -22,12 +23,17 @@ PEERS = {
 
 def main(arguments):
     """Exit status 1 if the README is out of date and only checked, or has no markers."""
-    (source,) = (argument for argument in arguments if argument != "--check")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, help="bench.json", metavar="FOLDER/bench.json")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit status 1 if the table is another")
+    given = parser.parse_args(arguments)
+    if not given.source.is_file():
+        parser.error(f"{given.source}: no such file; make one with: python bench/ladder.py --out FOLDER")
     text = README.read_text(encoding="utf-8")
     if text.count(START) != 1 or text.count(END) != 1:
         sys.exit(f"{README.name}: the lines {START.strip()} and {END.strip()} have to stand in it once")
-    wanted = replaced(text, table(json.loads(Path(source).read_text(encoding="utf-8"))))
-    if "--check" in arguments:
+    wanted = replaced(text, table(json.loads(given.source.read_text(encoding="utf-8"))))
+    if given.check:
         return int(wanted != text)
     README.write_text(wanted, encoding="utf-8")
     return 0
