@@ -320,6 +320,8 @@ def test_what_a_kernel_would_misread_is_refused(gpu, call, message):
 V2_SUM = "sum = sum + left[row][t] * right[t][column];"
 V2_WRITE, V2_WRITE_END = "if (i < n_i && j < n_j)", "\n            out_ij"
 BARRIER = "__syncthreads();\n            int count"
+BARRIER_2, MEAN_SUM = "\n        __syncthreads();", "\n        if (threadIdx.x == 0)\n            for"
+MEAN_SUM_END = "sum = sum + block[i - i0];"
 SAMPLES, SAMPLES_END = "for (integer s = 0; s < batch; ++s)", "\n            db = "
 PLANTED = {
     "a fused multiply-add": (V2_SUM, "sum = {std::fma(left[row][t].value, right[t][column].value, sum.value)};"),
@@ -331,6 +333,8 @@ PLANTED = {
     "padding summed up": ("n_t - t0 < TILE ? (int)(n_t - t0) : TILE", "TILE"),
     "no barrier before the sum": (BARRIER, "int count"),
     "no barrier after the sum": (f"{V2_SUM}\n            __syncthreads();", V2_SUM),
+    "no barrier before the loss is summed": (f"{BARRIER_2}{MEAN_SUM}", MEAN_SUM),
+    "no barrier after the loss is summed": (f"{MEAN_SUM_END}{BARRIER_2}", MEAN_SUM_END),
     "a barrier that some threads miss": (BARRIER, f"if (j < n_j) {BARRIER}"),
     "the first sample left out of db": (SAMPLES + SAMPLES_END, SAMPLES.replace("= 0", "= 1") + SAMPLES_END),
     "softmax without the maximum": ("a_j[j] = exp(z_j[j] - top);", "a_j[j] = exp(z_j[j]);"),
@@ -374,6 +378,14 @@ def test_a_planted_error_is_caught(planted, error):
     with pytest.raises((pytest.fail.Exception, AssertionError)):
         for hidden in ("tanh", "relu"):
             check_networks(backend, [br.Network([33, 17, 19], [hidden, "softmax"], "ce")], 41, "float64")
+
+
+@pytest.mark.parametrize("batch", [1, 41])
+def test_shared_memory_that_was_not_written_is_noticed(planted, batch):
+    """In a block with few terms, whatever was there before: zeros would leave the sum right."""
+    backend = planted("i < n_terms && i < i0 + THREADS; ++i", "i < i0 + THREADS; ++i")
+    with pytest.raises(AssertionError if batch == 1 else pytest.fail.Exception):
+        check_networks(backend, [br.Network([3, 19], ["softmax"], "ce")], batch, "float64")
 
 
 @pytest.mark.parametrize("error", PLANTED_IN_UPDATES)
