@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import types
+import weakref
 from functools import cache
 from pathlib import Path
 
@@ -62,6 +63,7 @@ class ndarray:
     strides = property(lambda self: self._host.strides)
     flags = property(lambda self: types.SimpleNamespace(c_contiguous=self._host.flags.c_contiguous))
     T = property(lambda self: self._view(self._host.T))
+    device = property(lambda self: device)
 
     def _view(self, host):
         return type(self)(None, _host=host, _base=self._base)
@@ -76,13 +78,14 @@ class ndarray:
 
     def get(self):
         check_not_capturing("a transfer")
+        copy_what_was_sent()
         return self._host.copy()
 
     def set(self, array):
         check_not_capturing("a transfer")
         assert type(array) is np.ndarray and array.flags.c_contiguous
         assert (array.shape, array.dtype) == (self.shape, self.dtype), "CuPy would refuse this"
-        self._host[...] = array
+        sent[self] = weakref.ref(array)
 
     def __add__(self, other):
         return add(self, other)
@@ -96,6 +99,18 @@ class ndarray:
     __float__ = __int__ = __bool__ = __iter__ = __len__ = __index__ = _refuse
 
 
+sent: weakref.WeakKeyDictionary[ndarray, weakref.ref] = weakref.WeakKeyDictionary()
+"""What `ndarray.set` was given; it is copied when the device next does something, as late as CuPy may."""
+
+
+def copy_what_was_sent():
+    while sent:
+        target, source = sent.popitem()
+        host = source()
+        assert host is not None, "an array of the host was gone before it was copied to the device"
+        target._host[...] = host
+
+
 def _flushed(host):
     """Subnormal float32 numbers as 0: CuPy compiles its own kernels with -ftz=true."""
     if host.dtype == np.float32:
@@ -104,6 +119,7 @@ def _flushed(host):
 
 def _computed(function, *operands, out=None, **how):
     check_not_capturing("a call of CuPy's own that may allocate")
+    copy_what_was_sent()
     assert all(isinstance(x, ndarray | float) for x in operands)
     with np.errstate(all="ignore"):
         made = np.asarray(function(*(x._host if isinstance(x, ndarray) else x for x in operands), **how))
@@ -144,10 +160,10 @@ def zeros(shape, dtype=float):
 
 
 def array(x, dtype=None, order="C"):
-    assert isinstance(x, np.ndarray | ndarray)
-    host = x._host if isinstance(x, ndarray) else x
-    made = ndarray(host.shape, dtype or host.dtype)
-    made._host[...] = host
+    assert isinstance(x, ndarray), "page-locked memory would be kept"
+    copy_what_was_sent()
+    made = ndarray(x.shape, dtype or x.dtype)
+    made._host[...] = x._host
     return made
 
 
@@ -168,6 +184,10 @@ class CUDARuntimeError(RuntimeError):
     pass
 
 
+class CUDADriverError(RuntimeError):
+    pass
+
+
 class Device:
     """The only device; as a context, the current one."""
 
@@ -175,6 +195,8 @@ class Device:
 
     def __init__(self, number=0):
         assert number == 0
+        self.id = number
+        self.entered = 0
         self.capture = None
         self.memory = None  # bytes it has left; None: enough
 
@@ -185,13 +207,15 @@ class Device:
             self.memory -= size
 
     def __enter__(self):
+        self.entered += 1
         return self
 
     def __exit__(self, *_):
-        pass
+        self.entered -= 1
 
     def synchronize(self):
         check_not_capturing("waiting")
+        copy_what_was_sent()
 
 
 class Graph:
@@ -207,18 +231,29 @@ class Stream:
     def __init__(self, non_blocking=False):
         assert non_blocking, "the null stream waits for others"
 
-    __enter__ = Device.__enter__
-    __exit__ = Device.__exit__
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
 
     def begin_capture(self):
+        check_not_capturing("a second capture")
         device.capture = []
 
     def end_capture(self):
+        if device.capture is None:
+            raise CUDARuntimeError("cudaErrorStreamCaptureInvalidated")
         launches, device.capture = device.capture, None
         return Graph(launches)
 
 
 device = Device()
+
+
+def memory_info():
+    assert device.entered, "that of whichever device is current"
+    return 2**30, 2**30
 
 
 def check_not_capturing(what):
@@ -331,6 +366,7 @@ class Function:
             assert argument.flags.c_contiguous, f"{self.name}: {parameter.name} is not contiguous"
 
     def run(self, blocks, threads, args):
+        copy_what_was_sent()
         arrays = [x for x in args if isinstance(x, ndarray)]
         kept = [np.array(x) for x in args if not isinstance(x, ndarray)]
         pointers, scalars = [ctypes.c_void_p(x._host.ctypes.data) for x in arrays], iter(kept)
@@ -361,14 +397,14 @@ def module():
         compiler=types.SimpleNamespace(compile_using_nvrtc=compile_using_nvrtc, CompileException=CompileException),
         function=types.SimpleNamespace(Module=Module),
         memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
-        driver=types.SimpleNamespace(CUDADriverError=CUDARuntimeError),
+        driver=types.SimpleNamespace(CUDADriverError=CUDADriverError),
         runtime=types.SimpleNamespace(
             CUDARuntimeError=CUDARuntimeError,
             getDeviceCount=lambda: 1,
             driverGetVersion=lambda: 12090,
             runtimeGetVersion=lambda: 12090,
             getDeviceProperties=lambda number: {"name": NAME.encode()},
-            memGetInfo=lambda: (2**30, 2**30),
+            memGetInfo=memory_info,
         ),
     )
     made = types.ModuleType("cupy", __doc__)
