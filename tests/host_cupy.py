@@ -4,7 +4,8 @@ The kernels are those of ``kernels/cuda``, compiled by the C++ compiler behind `
 would: every argument by its address. It is stricter than CuPy: an array holds NaN until it is written to, a launch
 checks each argument against the kernel's text and looks for numbers written beside an array, what is copied to it is
 read as late as CuPy may, and what CuPy would copy through the host, flush to zero, sum in another order or refuse while
-a graph is captured, is treated so here. How long anything takes says nothing of a GPU: `make` gives a backend that is marked `emulated`, and of such no times are told.
+a graph is captured, is treated so here. How long anything takes says nothing of a GPU: `make` gives a backend that is
+marked `emulated`, and of such no times are told.
 """
 
 import atexit
