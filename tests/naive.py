@@ -6,10 +6,10 @@ from backprop_ref.conformance.cases import Values
 from backprop_ref.optimizers import Adam
 
 CHOICES = {
-    "sigmoid": ("naive", "quotient", "stable"),
+    "sigmoid": ("naive", "quotient", "stable", "by tanh"),
     "tanh": ("library", "exponentials", "of 2z", "by sigmoid"),
     "softmax": ("max", "plain"),
-    "slope": ("product", "square"),
+    "slope": ("product", "square", "from z"),
     "jacobian": (True, False),
     "order": ("library", "forward", "backward", "shuffled", "wide"),
     "mean": ("divide", "reciprocal", "twice", "end"),
@@ -54,6 +54,8 @@ class Naive:
             return np.exp(z) / (1 + np.exp(z))
         if form == "naive":
             return 1 / (1 + np.exp(-z))
+        if form == "by tanh":
+            return (1 + np.tanh(z / 2)) / 2
         e = np.exp(-np.abs(z))
         return np.where(z >= 0, 1 / (1 + e), e / (1 + e))
 
@@ -82,6 +84,8 @@ class Naive:
                 return a * (da - self.sum(da * a, 1))
             rows = [(np.diag(row) - np.outer(row, row)) for row in a]
             return np.concatenate([self.matmul(d[None, :], J) for d, J in zip(da, rows, strict=True)])
+        if name in {"sigmoid", "tanh"} and self.form["slope"] == "from z":
+            return da * np.exp(-z) / (1 + np.exp(-z)) ** 2 if name == "sigmoid" else da / np.cosh(z) ** 2
         if name == "sigmoid":
             return da * (a * (1 - a) if product else a - a * a)
         if name == "tanh":

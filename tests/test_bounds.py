@@ -19,7 +19,7 @@ from backprop_ref.network import ACTIVATIONS
 
 NUMBER = truth.high_precision().number
 LARGEST_Z = {"float64": 20.0, "float32": 8.0}
-SEEDS = range(6)
+SEEDS = range(20)
 
 
 def exact_errors(found, exact):
@@ -134,13 +134,14 @@ def three_five_four(loss, hidden, output, seed):
 
 @pytest.mark.parametrize(("loss", "output"), PAIRS)
 def test_bounds_are_within_200_times_the_error(loss, output):
-    """Ratio of norms, per tensor, over a few networks, for each hidden activation."""
+    """Ratio of norms, per tensor, over twenty networks, for each hidden activation; the same on every machine."""
     ratios = {}
     for hidden in ACTIVATIONS:
         squares: dict = {}
         for seed in SEEDS:
             case = three_five_four(loss, hidden, output, seed)
-            exact, seen = tensors(exact_pass(case)), br.trace(case.network, case.params, case.x, case.y)
+            exact = tensors(exact_pass(case))
+            seen = br.trace(case.network, case.params, case.x, case.y, numerics="reproducible")
             bounds = tensors(values_of(gradient_bounds(case.network, case.params, case.x, case.y, from_z=False)))
             for key, found in tensors(values_of(seen)).items():
                 pair = np.sum(np.square(bounds[key])), np.sum(np.square(exact_errors(found, exact[key])))

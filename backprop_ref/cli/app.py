@@ -151,6 +151,7 @@ def compare(
         "verify --command './mine' --time-limit 2",
         "verify --answers answers.json --html report.html",
         "verify --elementary",
+        "verify --bounds",
     )
 )
 def verify(
@@ -171,6 +172,9 @@ def verify(
     ] = None,
     elementary: Annotated[
         bool, typer.Option("--elementary", help="Instead: our own exp, log, log1p, expm1, tanh against mpmath, in ulp.")
+    ] = False,
+    bounds: Annotated[
+        bool, typer.Option("--bounds", help="Instead: how far the bounds on rounding are above errors, by size.")
     ] = False,
     points: Annotated[int, typer.Option(min=100, help="With --elementary: arguments per function and dtype.")] = 20_000,
     only: Annotated[str | None, typer.Option(help="Cases by name, such as '3-5-4-*'.", metavar="PATTERN")] = None,
@@ -245,6 +249,10 @@ def verify(
         from backprop_ref.cli.check import verify_elementary
 
         return verify_elementary(points, json)
+    if bounds:
+        from backprop_ref.cli.check import verify_bounds
+
+        return verify_bounds(json)
     from backprop_ref.cli.verify import verify
 
     conventions = {
