@@ -78,18 +78,17 @@ class Naive:
         return {"sigmoid": self.sigmoid, "tanh": self.tanh, "linear": lambda z: z}[name](z)
 
     def delta(self, name, z, a, da):
-        product = self.form["slope"] == "product"
         if name == "softmax":
             if not self.form["jacobian"]:
                 return a * (da - self.sum(da * a, 1))
             rows = [(np.diag(row) - np.outer(row, row)) for row in a]
             return np.concatenate([self.matmul(d[None, :], J) for d, J in zip(da, rows, strict=True)])
-        if name in {"sigmoid", "tanh"} and self.form["slope"] == "from z":
-            return da * np.exp(-z) / (1 + np.exp(-z)) ** 2 if name == "sigmoid" else da / np.cosh(z) ** 2
         if name == "sigmoid":
-            return da * (a * (1 - a) if product else a - a * a)
+            from_z = np.exp(-z) / (1 + np.exp(-z)) ** 2
+            return da * {"product": a * (1 - a), "square": a - a * a, "from z": from_z}[self.form["slope"]]
         if name == "tanh":
-            return da * ((1 - a) * (1 + a) if product else 1 - a * a)
+            from_z = 1 / np.cosh(z) ** 2
+            return da * {"product": (1 - a) * (1 + a), "square": 1 - a * a, "from z": from_z}[self.form["slope"]]
         if name == "linear":
             return da
         return np.where(z > 0, da, (self.dtype(0.01) if name == "leaky_relu" else self.dtype(0)) * da)

@@ -91,7 +91,14 @@ def verify_bounds(as_json):
         show.as_json([row._asdict() for row in found])
         return 0
     rows = [
-        (row.sizes, row.networks, f"{row.median:.3g}", f"{row.worst:.3g}", row.tensor, *map("{:.0%}".format, row.shares.values()))
+        (
+            row.sizes,
+            row.networks,
+            f"{row.median:.3g}",
+            f"{row.worst:.3g}",
+            row.tensor,
+            *map("{:.0%}".format, row.shares.values()),
+        )
         for row in found
     ]
     show.table(("network", "tried", "median", "worst", "in", *found[0].shares), rows)

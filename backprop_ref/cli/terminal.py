@@ -13,6 +13,7 @@ from backprop_ref.conformance.outcome import (
     NOT_JUDGED,
     UNDECLARED,
     describe_wrong,
+    largest_error,
     summary,
     tally,
 )
@@ -71,6 +72,8 @@ class _Writer:
             self._row("", names)
             for quantity, counts in rows.items():
                 self._row(quantity, [str(counts.get(name, "")) for name in names])
+        for line in largest_error(report):
+            self.line(line)
 
     def _row(self, first, cells):
         self.console.print(f"  {first:<6}" + "".join(f"{cell:>14}" for cell in cells), markup=False)
@@ -79,7 +82,11 @@ class _Writer:
         self.console.print(f"\n{text}", style="bold", markup=False)
 
     def line(self, text, indent=2):
-        for part in textwrap.wrap(text, self.width, initial_indent=" " * indent, subsequent_indent=" " * indent):
+        margin = " " * indent
+        wrapped = textwrap.wrap(
+            text, self.width, initial_indent=margin, subsequent_indent=margin, break_on_hyphens=False
+        )
+        for part in wrapped:
             self.console.print(part, markup=False)
 
     def item(self, head, text):

@@ -37,7 +37,9 @@ def verify(target, command, answers, chosen, conventions, *, time_limit, strict,
     given = [name for name, value in (("TARGET", target), ("--command", command), ("--answers", answers)) if value]
     if len(given) != 1:
         said = "nothing to verify" if not given else f"both {' and '.join(given)}"
-        raise InvalidInput(f"{said}: give one of file.py:function, --command './mine', --answers FILE, --elementary, --bounds")
+        raise InvalidInput(
+            f"{said}: give one of file.py:function, --command './mine', --answers FILE, --elementary, --bounds"
+        )
     if html is not None and Path(html).exists():
         raise InvalidInput(f"--html {html}: exists already, and nothing is overwritten; give another name")
     declared = Declared(**conventions)

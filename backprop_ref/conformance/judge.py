@@ -4,7 +4,8 @@ import contextlib
 
 import numpy as np
 
-from backprop_ref.conformance.cases import tensors
+from backprop_ref.conformance.bounds import usual_errors
+from backprop_ref.conformance.cases import Values, tensors
 from backprop_ref.conformance.conventions import widened
 from backprop_ref.conformance.detection import GUESS, completed_without_biases, find_layout
 from backprop_ref.conformance.normalising import loss_fits, normalise
@@ -139,14 +140,22 @@ def _judge(one: Judged):
     if lengths:
         one.verdict, one.reason = NO_ANSWER, lengths
         return
-    one.details = _verdicts(one.values, one.expected)
+    one.details = _verdicts(one.values, one.expected, _usual(one.case))
     one.verdict = max((found.verdict for found in one.details.values()), key=ORDER.index, default=NOT_JUDGED)
     if not one.details:
         one.reason = "nothing in the answer is expected of this case"
     _judge_second(one)
 
 
-def _verdicts(values, expected):
+def _usual(case):
+    """By name and layer, what rounding usually does to one pass from the loss."""
+    if case.da is not None:
+        return {}
+    found = usual_errors(case.network, case.params, case.x, case.y)._asdict()
+    return tensors(Values(**found))
+
+
+def _verdicts(values, expected, usual):
     """`verdict.verdicts`, where numbers in more than the case's precision are taken as they are."""
     found = {}
     references, truths, bounds = map(tensors, expected)
@@ -154,7 +163,7 @@ def _verdicts(values, expected):
         if key in references:
             precise = np.asarray(value).dtype == np.float64 and key[0] != "loss"
             reference = np.asarray(references[key], dtype=np.float64) if precise else references[key]
-            found[key] = judged(value, reference, truths[key], bounds[key])
+            found[key] = judged(value, reference, truths[key], bounds[key], usual.get(key))
     return found
 
 
@@ -162,7 +171,7 @@ def _judge_second(one):
     """A second, identical call may differ by rounding, and by nothing else."""
     if one.again is None or one.verdict == WRONG:
         return
-    second = {} if _lengths(one.again, one.case) else _verdicts(one.again, one.expected)
+    second = {} if _lengths(one.again, one.case) else _verdicts(one.again, one.expected, {})
     key = next((key for key in one.details if key not in second or second[key].verdict == WRONG), None)
     if key is None:
         one.again = None
@@ -218,6 +227,8 @@ def _notes(submission, asked, verdict):
     changed = dict.fromkeys(name for one in asked for name in one.changed)
     notes = [f"it changes its {' and '.join(changed)} in place"] if changed else []
     notes += _extremes(asked, digits_too=verdict != WRONG)
+    notes += _loose(asked) if verdict != WRONG else []
+    notes += _unusual(asked)
     if submission.kind == "function" and asked and all(one.verdict == NO_ANSWER for one in asked):
         notes.append("it is called as f(network, weights, biases, x, y), with lists of arrays for weights and biases")
     elif submission.kind == "function" and not any(name == "W" for one in asked for name, _ in one.verdicts):
@@ -232,7 +243,7 @@ def _extremes(asked, digits_too):
     """
     sizes: dict[str, tuple[float, bool]] = {}
     for one in asked:
-        if one.case.deciding or one.verdict not in {WRONG, NO_ANSWER}:
+        if "extreme" not in one.case.flags or one.verdict not in {WRONG, NO_ANSWER}:
             continue
         kind = f"{one.case.network.activations[-1]} with {one.case.network.loss}"
         size, overflow = float(max(abs(z).max() for z in one.case.expected.truth.z)), _not_finite(one)
@@ -241,6 +252,25 @@ def _extremes(asked, digits_too):
     for kind, (size, overflow) in sizes.items():
         fails = f"overflows beyond |z| = {size:g}" if overflow else f"loses its digits at |z| = {size:g}"
         yield f"extreme values decide nothing: the formula for {kind} {fails}"
+
+
+def _loose(asked):
+    """What is right only for labels that sum to 1."""
+    if any(one.verdict == WRONG and not one.case.deciding and "extreme" not in one.case.flags for one in asked):
+        yield "right for labels that sum to 1 only, which decides nothing: the delta of softmax is (p·Σy − y)/batch"
+
+
+def _unusual(asked):
+    """The tensors within their bounds whose errors are larger than rounding usually makes them."""
+    found = [
+        (f"{tensor_name(key)} in case {one.case.name}", detail)
+        for one in asked
+        for key, detail in one.details.items()
+        if one.case.deciding and detail.verdict == WITHIN_BOUND and detail.words
+    ]
+    if found:
+        name, detail = max(found, key=lambda item: item[1].bounds)
+        yield f"{name}{f' and {len(found) - 1} more' if len(found) > 1 else ''}: {detail.words}"
 
 
 def _not_finite(one):

@@ -2,7 +2,7 @@
 
 from html import escape
 
-from backprop_ref.conformance.outcome import Report, describe_wrong, summary, tally, tensor_name
+from backprop_ref.conformance.outcome import Report, describe_wrong, largest_error, summary, tally, tensor_name
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222;
@@ -28,6 +28,7 @@ def page(report: Report) -> str:
         f"<h1><code>{escape(report.target)}</code> {_badge(report.verdict)}</h1>",
         f"<p>{escape(summary(report))}</p>",
         _tally(report),
+        *(f"<p>{escape(line)}</p>" for line in largest_error(report)),
         _list("First wrong", describe_wrong(report)),
         *_findings(report),
         _conventions(report),
@@ -91,7 +92,7 @@ def _cases(report):
     rows = []
     for one in report.cases:
         tensors = " ".join(f"{escape(tensor_name(key))}&nbsp;{_badge(said)}" for key, said in one.verdicts.items())
-        kind = "" if one.case.deciding else " (extreme, decides nothing)"
+        kind = "" if one.case.deciding else " (decides nothing)"
         text = f"{escape(one.reason)} {tensors}"
         rows.append((f"<code>{escape(one.case.name)}</code>{kind}", _badge(one.verdict), text))
     table = _table(["case", "verdict", "tensors"], rows)

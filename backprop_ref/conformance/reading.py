@@ -121,9 +121,7 @@ def split(parts: list[Any], sizes) -> tuple[list[np.ndarray], list[np.ndarray] |
         fallback = fallback or (dW, db)
     if fallback:
         return fallback
-    raise failure or Unreadable(
-        f"it returned a list of {len(parts)}, neither (dW, db) nor pairs of {n} layers"
-    )
+    raise failure or Unreadable(f"it returned a list of {len(parts)}, neither (dW, db) nor pairs of {n} layers")
 
 
 def _two_lists(parts, n):

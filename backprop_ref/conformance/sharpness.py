@@ -69,7 +69,8 @@ def measure(sizes: str) -> Sharpness:
     ratios = {key: float(np.sqrt(bound / error)) for key, (bound, error) in squares.items() if error}
     worst = max(ratios, key=lambda key: ratios[key])
     average = {source: float(np.mean(part)) for source, part in parts.items()}
-    return Sharpness(sizes, networks, float(np.median(list(ratios.values()))), ratios[worst], tensor_name(worst), average)
+    median = float(np.median(list(ratios.values())))
+    return Sharpness(sizes, networks, median, ratios[worst], tensor_name(worst), average)
 
 
 def example(network, seed):
