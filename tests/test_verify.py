@@ -16,10 +16,13 @@ import pytest
 
 import backprop_ref
 from backprop_ref.cli import run
+from backprop_ref.conformance import sharpness, verdict
 
 SUBMISSIONS = """
 import sys
+import numpy as np
 sys.path.insert(0, {tests!r})
+from naive import Naive
 from submissions import right, written
 from backprop_ref import Network
 from backprop_ref.conformance.conventions import Layout
@@ -51,6 +54,14 @@ def ascending(network, weights, biases, x, y):
 
 def tanh_softmax(network, weights, biases, x, y):
     return right(Network(network.sizes, ["tanh"] * (len(weights) - 1) + ["softmax"], "ce"), weights, biases, x, y)
+
+
+def one_hot(network, weights, biases, x, y):
+    way = Naive(1, weights[0].dtype)
+    way.form["gradient"], way.form["mean"] = "difference", "divide"
+    with np.errstate(all="ignore"):
+        seen = way.passed(network, weights, biases, x, y)
+    return seen.loss, seen.dW, seen.db
 
 
 def no_number(network, weights, biases, x, y):
@@ -179,6 +190,38 @@ def test_extreme_values_decide_under_strict_only(as_json):
     status, report = as_json("theirs.py:sound", "--strict")
     assert status == 1
     assert report["first_wrong"]["case"].find("-z") > 0
+
+
+def test_labels_that_do_not_sum_to_one_decide_nothing(as_json):
+    status, report = as_json("theirs.py:one_hot")
+    assert (status, report["verdict"]) == (0, "WITHIN BOUND")
+    assert any(note.startswith("right for labels that sum to 1 only") for note in report["notes"])
+
+
+def test_errors_larger_than_usual_are_told_and_fail_nothing(as_json, monkeypatch):
+    status, report = as_json("theirs.py:one_hot")
+    assert not any("what rounding usually does" in note for note in report["notes"])
+    monkeypatch.setattr(verdict, "UNUSUAL", 0.1)
+    status, report = as_json("theirs.py:one_hot")
+    assert (status, report["verdict"]) == (0, "WITHIN BOUND")
+    assert any("inside the bound, but" in note for note in report["notes"])
+
+
+def test_each_tensor_comes_with_its_share_of_the_bound(as_json, verify):
+    case = next(case for case in as_json("theirs.py:noisy")[1]["cases"] if case["verdict"] == "WRONG")
+    assert case["details"]["dW[0]"]["share_of_bound"] > 1.0
+    assert case["details"]["dW[0]"]["entry"] == [0, 0]
+    assert "largest error within a bound" in verify("theirs.py:one_hot")[1]
+
+
+def test_sharpness_of_the_bounds(verify, as_json, monkeypatch):
+    monkeypatch.setattr(sharpness, "SIZES", ("2-4-1",))
+    status, (row,) = as_json("--bounds")
+    assert status == 0
+    assert row["sizes"] == "2-4-1"
+    assert 1.0 < row["median"] <= row["worst"] <= 200.0
+    assert set(row["shares"]) == {"sums", "functions", "entrywise"}
+    assert "2-4-1" in verify("--bounds")[1]
 
 
 @pytest.mark.parametrize(
