@@ -179,14 +179,14 @@ def summary(report: Report) -> str:
 
 
 def largest_error(report: Report) -> list[str]:
-    """Of all tensors within their bounds, the one that comes nearest to its own; none if all are EXACT or wrong."""
+    """Of all tensors within their bounds, the one that comes nearest to its own; none if all are EXACT, or one wrong."""
     found = [
         (detail.bounds, detail.ulp, tensor_name(key), one.case.name)
         for one in report.cases
         for key, detail in one.details.items()
         if (one.case.deciding or report.strict) and detail.verdict == WITHIN_BOUND
     ]
-    if not found:
+    if not found or report.verdict == WRONG:
         return []
     share, ulp, name, case = max(found)
     return [f"largest error within a bound: {share:.2g} of it, {ulp:.3g} ulp, {name} in case {case}"]
