@@ -1,6 +1,8 @@
-# make PYTHON=/path/to/python3 … makes .venv with that Python; make test ARGS="-k name" hands arguments on.
+# make PYTHON=/path/to/python3 … makes .venv with that Python; make test ARGS="-k name" hands arguments on;
+# make gpu CUDA=13 for a driver of CUDA 13.
 PYTHON := $(or $(PYTHON),python3)
 ARGS :=
+CUDA := 12
 BIN := .venv/bin
 
 # The extras of pyproject.toml that the goals need, installed together before the first of them starts.
@@ -11,13 +13,15 @@ extras_verify-full := test
 extras_lint  := check
 extras_types := test check
 extras_wheel := check
-extras_check := test check
+extras_cuda  := $(if $(shell command -v nvcc),,nvrtc)
+extras_check := test check $(extras_cuda)
 extras_bench := bench
+extras_gpu   := test cuda$(CUDA)
 EXTRAS := $(sort $(foreach goal,$(MAKECMDGOALS),$(extras_$(goal))))
 
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help demo test long verify-full check lint types wheel bench setup clean
+.PHONY: help demo test long verify-full check lint types wheel cuda gpu bench setup clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' Makefile
@@ -34,7 +38,7 @@ long: setup ## run the classic experiments in full: some minutes
 verify-full: setup ## the pinned runs in full, and every network on every backend: half an hour
 	@$(BIN)/python -m pytest -m long tests/test_identical.py $(ARGS)
 
-check: lint types wheel test ## everything that has to pass: lint, types, wheel, test
+check: lint types wheel cuda test ## everything that has to pass: lint, types, wheel, cuda, test
 
 lint: setup ## ruff
 	@$(BIN)/python -m ruff check --output-format=concise .
@@ -44,6 +48,12 @@ types: setup ## mypy
 
 wheel: setup ## build sdist and wheel into dist/ and look into them
 	@$(BIN)/python ci/check_wheel.py
+
+cuda: setup ## compile the CUDA kernels for every generation of GPUs, without one; NVRTC's wheel is 90 MB
+	@$(BIN)/python ci/cuda.py
+
+gpu: setup ## where there is a GPU: the tests with cupy required, then times, into a transcript
+	@ci/gpu.sh $(ARGS)
 
 bench: setup ## time whole steps against rivals, after comparing gradients
 	@$(BIN)/python bench/bench_step.py $(ARGS)

@@ -15,6 +15,8 @@ OUTSIDE = """
 import sys, backprop_ref, backprop_ref.kernels
 for module in (backprop_ref, backprop_ref.kernels):
     assert module.__file__.startswith(sys.argv[1]), module.__file__ + " is not in the wheel"
+from backprop_ref.kernels import cuda_source
+assert len(cuda_source.kernels(cuda_source.source("float64"))) > 30, "the CUDA kernels are not in the wheel"
 print(backprop_ref.__version__)
 """
 

@@ -21,6 +21,9 @@ BACKENDS = [
     ("torch", "reproducible", None),
     ("jax", "fast", None),
     ("cupy", "fast", None),
+    ("cupy", "reproducible", None),
+    pytest.param(("host_cupy:make", "fast", None), marks=pytest.mark.cuda_host),
+    pytest.param(("host_cupy:make", "reproducible", None), marks=pytest.mark.cuda_host),
 ]
 
 

@@ -2,17 +2,19 @@
 
 import importlib.metadata
 import inspect
+import itertools
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from helpers import parameters, samples
+from helpers import PAIRS, parameters, samples
 
 import backprop_ref as br
 from backprop_ref import settings
 from backprop_ref.backends.base import Backend
 from backprop_ref.conformance.bounds import gradient_bounds
+from backprop_ref.network import ACTIVATIONS
 
 backends = sys.modules["backprop_ref.backends"]  # the name in the package is the function
 NETWORK = br.Network([3, 4, 2], ["tanh", "softmax"], "ce")
@@ -48,6 +50,37 @@ def test_results_are_numpy_and_float(backend):
     assert type(grads) is br.Parameters
     assert type(br.predict(NETWORK, params, x, backend=backend)) is np.ndarray
     assert type(br.vjp(NETWORK, params, x, y, backend=backend)[1]) is np.ndarray
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("numerics", ["fast", "reproducible"])
+def test_on_another_device_nothing_goes_through_the_host(numerics, dtype):
+    """Every activation, loss and update on array-api-strict's fake device, whose arrays NumPy cannot read."""
+    backend = br.get_backend("array_api_strict", numerics, "device1")
+    with pytest.raises(RuntimeError, match="device1"):
+        np.asarray(backend.asarray(np.ones(2), dtype))
+    numpy = br.get_backend("numpy", numerics)
+    for (loss, output), hidden in zip(PAIRS, itertools.cycle(ACTIVATIONS)):
+        network = br.Network([3, 5, 2], [hidden, output], loss)
+        params, (x, y) = parameters(network, dtype=dtype), samples(network, 5, dtype=dtype)
+        loss, grads = br.value_and_grad(network, params, x, y, backend=backend, shards=2)
+        right, right_grads = br.value_and_grad(network, params, x, y, backend=numpy, shards=2)
+        if numerics == "reproducible":
+            assert (loss, grads.sha256()) == (right, right_grads.sha256())
+        bounds = gradient_bounds(network, params, x, y)
+        assert abs(loss - right) <= 2.0 * bounds.loss
+
+
+def test_a_trip_through_the_host_is_caught(monkeypatch):
+    backend = br.get_backend("array_api_strict", "fast", "device1")
+
+
+    def trip(activation, z):
+        return backend.asarray(np.tanh(np.asarray(z)), "float64")
+
+    monkeypatch.setattr(backend, "activation_forward", trip)
+    with pytest.raises(RuntimeError, match="device1"):
+        br.value_and_grad(NETWORK, parameters(NETWORK), *samples(NETWORK, 5), backend=backend)
 
 
 def test_unset_and_empty_mean_numpy(monkeypatch):

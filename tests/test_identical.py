@@ -25,7 +25,7 @@ from backprop_ref.data import load_dataset
 from backprop_ref.network import ACTIVATIONS
 
 DTYPES = ("float64", "float32")
-OTHERS = ("numba", "numba_shared", "python", "array_api_strict", "torch")
+OTHERS = ("numba", "numba_shared", "python", "array_api_strict", "torch", "cupy")
 EVERY = {"numba_shared": 12, "array_api_strict": 4}  # of the many cases, where waking threads or checking takes long
 OPTIMIZERS = (br.SGD(0.02), br.SGD(0.01, 0.9), br.SGD(0.01, 0.9, nesterov=True, weight_decay=0.01), br.Adam(0.01))
 REFERENCE = br.get_backend("numpy", "reproducible")

@@ -80,6 +80,8 @@ def folder(tmp_path, monkeypatch):
     """A folder with submissions in theirs.py."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
+    for module in ("theirs", "package"):  # other tests have modules of these names
+        monkeypatch.delitem(sys.modules, module, raising=False)
     (tmp_path / "theirs.py").write_text(SUBMISSIONS.format(tests=str(Path(__file__).parent)))
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "__init__.py").write_text("from theirs import sound\n")

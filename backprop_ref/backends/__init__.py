@@ -1,5 +1,6 @@
 """The backends by name. A backend is an object; several can live side by side."""
 
+import contextlib
 import functools
 import importlib
 import importlib.util
@@ -9,6 +10,8 @@ from backprop_ref.backends.arithmetic import Fast, Reproducible, check_rounding
 from backprop_ref.backends.base import Backend, BackendStatus
 from backprop_ref.errors import BackendUnavailable, BackpropRefError, InvalidInput, unknown
 
+CUDA_EXTRAS = "'backprop-ref[cuda12]' or 'backprop-ref[cuda13]', whichever CUDA version nvidia-smi shows"
+
 # name -> (module with `create`, what has to be importable, how to install it)
 BUILT_IN = {
     "numpy": ("backprop_ref.backends.numpy", "numpy", "numpy"),
@@ -16,7 +19,7 @@ BUILT_IN = {
     "python": ("backprop_ref.backends.python", "numpy", "numpy"),
     "torch": ("backprop_ref.backends.torch", "torch", "'backprop-ref[torch]'"),
     "jax": ("backprop_ref.backends.jax", "jax", "'backprop-ref[jax]'"),
-    "cupy": ("backprop_ref.backends.cupy", "cupy", "cupy-cuda12x or cupy-cuda13x, after your driver"),
+    "cupy": ("backprop_ref.backends.cupy", "cupy", CUDA_EXTRAS),
     "array_api_strict": ("backprop_ref.backends.array_api_strict", "array_api_strict", "array-api-strict"),
 }
 ENTRY_POINTS = "backprop_ref.backends"
@@ -156,7 +159,7 @@ def _version(name):
     import importlib.metadata
 
     needed = BUILT_IN[name][1] if name in BUILT_IN else name
-    try:
-        return importlib.metadata.version(needed)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    for distribution in (needed, f"{needed}-cuda12x", f"{needed}-cuda13x"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(distribution)
+    return None

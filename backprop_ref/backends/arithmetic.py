@@ -69,7 +69,7 @@ class Reproducible:
             An operation is not rounded once and to nearest, or loses subnormal numbers; the message names it.
         """
         for dtype in ("float64", "float32"):
-            u, v, n = _probing_values(dtype)
+            u, v, n = probing_values(dtype)
             x, y, powers = (asarray(np.tile(row, (_PROBED_ROWS, 1)), dtype) for row in (u, v, n))
             column = asarray(np.full((_PROBED_ROWS, 1), v[0]), dtype)
             primitives = elementary.array_primitives(self.xp, dtype)
@@ -138,7 +138,7 @@ _PROBES: dict[str, Callable[..., Any]] = {
 }
 
 
-def _probing_values(dtype):
+def probing_values(dtype):
     """Two rows of numbers, subnormal ones in the first, and a row of powers of 2 that make others subnormal."""
     least, lowest = np.finfo(dtype).smallest_normal, np.finfo(dtype).minexp
     fractions = (np.arange(30) * 0.6180339887498949) % 1.0

@@ -1,4 +1,4 @@
-"""One class for every array namespace (NumPy, PyTorch, JAX, CuPy, array-api-strict): the formulas, written once."""
+"""One class for every array namespace (NumPy, PyTorch, JAX, array-api-strict): the formulas, written once."""
 
 import contextlib
 

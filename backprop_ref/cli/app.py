@@ -159,7 +159,7 @@ def verify(
         str | None,
         typer.Argument(
             help="file.py:name or package.module:name: a function f(network, weights, biases, x, y) that gives "
-            "(loss, [dW, …], [db, …]), or a class with a method such as fit.",
+            "(loss, list of dW, list of db), or a class with a method such as fit.",
             metavar="TARGET",
         ),
     ] = None,

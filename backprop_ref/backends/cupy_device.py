@@ -1,0 +1,92 @@
+"""Whether CuPy can be used here: driver, device, and the bits that the device computes."""
+
+import numpy as np
+
+from backprop_ref.backends import CUDA_EXTRAS
+from backprop_ref.backends.arithmetic import Reproducible, probing_values
+from backprop_ref.backends.array import ArrayBackend
+from backprop_ref.errors import BackendUnavailable, InvalidInput
+from backprop_ref.network import ACTIVATIONS
+
+
+def device_number(cupy, device):
+    """The number of the device asked for, after a look at whether there is a driver and such a device."""
+    asked = "cuda:0" if device in {None, "cuda"} else device
+    number = asked.removeprefix("cuda:")
+    if not number.isdecimal():
+        raise InvalidInput(f"backend cupy has no device '{device}': its devices are cuda:0, cuda:1, …")
+    count = _device_count(cupy)
+    if int(number) >= count:
+        raise BackendUnavailable(
+            f"backend cupy: no device '{asked}': there {'is' if count == 1 else 'are'} {count}, counted from cuda:0"
+        )
+    return int(number)
+
+
+def _device_count(cupy):
+    """How many GPUs there are; says what is missing where there is none."""
+    runtime = cupy.cuda.runtime
+    try:
+        count, cause = runtime.getDeviceCount(), "CUDA finds none"
+    except runtime.CUDARuntimeError as error:
+        count, cause = 0, first_line(error)
+    if count:
+        return count
+    driver, own = runtime.driverGetVersion(), runtime.runtimeGetVersion()
+    if not driver:
+        raise BackendUnavailable(
+            f"backend cupy: installed, but no NVIDIA driver ({cause}); install the driver of your GPU, "
+            "or use another backend"
+        )
+    if driver < own:
+        raise BackendUnavailable(
+            f"backend cupy: installed, but no device that this CuPy can use ({cause}): the driver is for CUDA "
+            f"{_version(driver)}, CuPy for {_version(own)}; update the driver, or install {CUDA_EXTRAS}"
+        )
+    raise BackendUnavailable(
+        f"backend cupy: installed, with a driver for CUDA {_version(driver)}, but no device ({cause}); look at "
+        "nvidia-smi, and at CUDA_VISIBLE_DEVICES if it is set"
+    )
+
+
+def _version(number):
+    """12090 is CUDA 12.9."""
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def first_line(error):
+    """What an error says, in one line."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
+
+
+def check_bits(backend):
+    """Compares one call of each kind with NumPy, on numbers that show fusing, rounding and lost subnormals.
+
+    Raises
+    ------
+    BackendUnavailable
+        The GPU or its compiler does not give the bits of the reproducible arithmetic.
+    """
+    numpy = ArrayBackend(np, Reproducible(np))
+    for dtype in ("float64", "float32"):
+        u, v, _ = probing_values(dtype)
+        z, y = u.reshape(5, 10), v.reshape(5, 10)
+        calls = [("affine_forward", z, y.T, 0 * v[:5]), ("affine_backward", z, y), ("affine_backward_input", y, z)]
+        calls += [("activation_forward", name, 3 * y - 5) for name in ACTIVATIONS]
+        calls += [("activation_backward", name, z - 1, z, y) for name in ACTIVATIONS]
+        calls += [(f"loss_{way}", "cross_entropy", "softmax", y, z, z) for way in ("forward", "backward")]
+        for pair, *arguments in calls:
+            with np.errstate(all="ignore"):
+                wanted = getattr(numpy, pair)(*arguments)
+            got = getattr(backend, pair)(*(_on(backend, x, dtype) for x in arguments))
+            together = isinstance(wanted, tuple)
+            for mine, right in zip(got if together else [got], wanted if together else [wanted], strict=True):
+                if backend.to_numpy(mine).tobytes() != np.asarray(right).tobytes():
+                    raise BackendUnavailable(
+                        f"reproducible numerics: on {backend.device}, {dtype}, {pair} does not have the bits of NumPy; "
+                        "use fast numerics, or another backend"
+                    )
+
+
+def _on(backend, x, dtype):
+    return backend.asarray(x, dtype) if isinstance(x, np.ndarray) else x

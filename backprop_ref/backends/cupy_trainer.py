@@ -1,0 +1,195 @@
+"""Whole epochs on the GPU: data, parameters and the optimizer's state stay there from the first batch to the last."""
+
+import numpy as np
+
+from backprop_ref import metrics
+from backprop_ref.backends.array import divisor
+from backprop_ref.optimizers import Adam
+
+
+class Trainer:
+    """Training with the `run` of `training.PairsTrainer`; under reproducible numerics, to the bits of it.
+
+    A step is a fixed sequence of launches on fixed buffers. Its batch, its learning rate and where its loss goes to it
+    finds in `position`, which its last launch moves on, so it can be played again as it is. Under reproducible
+    numerics it is captured in a CUDA graph, one for each size of a batch; CuPy does not capture calls of cuBLAS.
+
+    Parameters
+    ----------
+    backend : CupyBackend
+    network : Network
+    optimizer : SGD or Adam
+    dtype : 'float64' or 'float32'
+    batch_size : int
+    metric : 'accuracy' or 'r2'
+
+    Notes
+    -----
+    Capturing has been tried in an emulation alone. Where CUDA refuses it, steps are launched one by one.
+    """
+
+    def __init__(self, backend, network, optimizer, dtype, batch_size, metric):
+        self.backend, self.network, self.optimizer, self.metric = backend, network, optimizer, metric
+        self.dtype, self.batch_size, self.xp = dtype, batch_size, backend.xp
+        self.pairs = backend.pairs(dtype)
+        self.graphs, self.capturing = {}, backend.numerics == "reproducible"
+        self.data = None
+        with backend.scope():
+            self._allocate()
+
+    def _allocate(self):
+        """Everything a step reads and writes, apart from what depends on the number of samples."""
+        empty, sizes = self._empty, self.network.sizes
+        count = sum(n_in * n_out + n_out for n_in, n_out in zip(sizes, sizes[1:], strict=False))
+        self.flat, self.gradient = empty(count), empty(count)
+        self.W, self.b = _views(self.flat, sizes)
+        self.dW, self.db = _views(self.gradient, sizes)
+        self.slots = {name: empty(count) for name in self.optimizer.init(np.empty(0, self.dtype)) if name != "powers"}
+        self.x, self.y, self.terms = (empty(self.batch_size, n) for n in (sizes[0], sizes[-1], sizes[-1]))
+        self.z = [empty(self.batch_size, n) for n in sizes[1:]]
+        linear = [activation == "linear" for activation in self.network.activations]
+        self.a = [z if same else empty(*z.shape) for z, same in zip(self.z, linear, strict=True)]
+        self.delta = [empty(*z.shape) for z in self.z]
+        self.loss = self.xp.empty((), self.dtype)
+        self.position = self.xp.empty(2, "int64")
+
+    def _empty(self, *shape):
+        return self.xp.empty(shape, self.dtype)
+
+    def run(self, params, slots, x, y, orders, learning_rates, poll=lambda: None):
+        """`training.PairsTrainer.run`."""
+        losses, measures = [], []
+        with self.backend.scope():
+            self._bring(x, y)
+            self.flat.set(params.flat)
+            for name, slot in self.slots.items():
+                slot.set(slots[name])
+            for order, learning_rate in zip(orders, learning_rates, strict=True):
+                loss, outputs = self._epoch(order, self._settings(slots, learning_rate), poll)
+                losses.append(loss)
+                measures.append(self._measured(outputs, y[order]))
+                params.flat[:] = self.backend.to_numpy(self.flat)
+                if not (np.isfinite(loss) and np.isfinite(params.flat).all()):
+                    break
+            for name, slot in self.slots.items():
+                slots[name][:] = self.backend.to_numpy(slot)
+        return np.array(losses), np.array(measures)
+
+    def _bring(self, x, y):
+        """The samples to the GPU, unless they are there, and room for what an epoch leaves behind."""
+        if self.data is not None and self.data[0] is x and self.data[1] is y:
+            return
+        self.data, self.graphs = (x, y), {}
+        self.X, self.Y = (self.backend.asarray(array, self.dtype) for array in (x, y))
+        self.steps = -(-len(x) // self.batch_size)
+        self.order = self.xp.empty(len(x), "int64")
+        self.settings, self.losses = self._empty(self.steps, 3), self._empty(self.steps)
+        self.outputs = self._empty(len(x), self.network.sizes[-1])
+
+    def _settings(self, slots, learning_rate):
+        """Learning rate, c1 and c2 of each step of an epoch; the powers in `slots` are moved on."""
+        settings = np.full((self.steps, 3), learning_rate)
+        if isinstance(self.optimizer, Adam):
+            for row in settings:
+                slots["powers"] *= (self.optimizer.beta1, self.optimizer.beta2)
+                row[1:] = 1.0 - slots["powers"]
+        return settings.astype(self.dtype)
+
+    def _epoch(self, order, settings, poll):
+        """One epoch; its loss, and the outputs in the order of the samples."""
+        self.order.set(np.ascontiguousarray(order))
+        self.settings.set(settings)
+        self.position.set(np.zeros(2, np.int64))
+        sizes = [min(self.batch_size, len(order) - start) for start in range(0, len(order), self.batch_size)]
+        for size in sizes:
+            poll()
+            self._play(size)
+        total = 0.0
+        for loss, size in zip(self.backend.to_numpy(self.losses).tolist(), sizes, strict=True):
+            total += loss * size
+        return total / len(order), self.backend.to_numpy(self.outputs)
+
+    def _measured(self, outputs, y):
+        """Correct samples, or squared residuals per output, added batch by batch."""
+        total = np.zeros(1 if self.metric == "accuracy" else y.shape[1])
+        for start in range(0, len(y), self.batch_size):
+            rows = slice(start, start + self.batch_size)
+            count = metrics.count_correct if self.metric == "accuracy" else metrics.squared_residuals
+            total += count(outputs[rows], y[rows])
+        return total
+
+    def _play(self, size):
+        """A step of so many samples: the first as it is, which loads every kernel, later ones as a graph."""
+        if not self.capturing or size not in self.graphs:
+            self._step(size)
+            self.graphs[size] = None
+            return
+        if self.graphs[size] is None:
+            self.graphs[size] = self._captured(size)
+        if self.graphs[size] is None:
+            self._step(size)
+        else:
+            self.graphs[size].launch()
+
+    def _captured(self, size):
+        """The graph of a step, or None where CUDA refuses it; then no step is captured any more."""
+        stream = self.xp.cuda.Stream(non_blocking=True)
+        try:
+            with stream:
+                stream.begin_capture()
+                self._step(size)
+                return stream.end_capture()
+        except (self.xp.cuda.runtime.CUDARuntimeError, self.xp.cuda.driver.CUDADriverError):
+            self.capturing = False
+            return None
+
+    def _step(self, size):
+        """One update: gather the batch, go forward, backward, update, keep loss and outputs, move on."""
+        each, pairs, network = self.pairs.kernels.each, self.pairs, self.network
+        x, y, terms = self.x[:size], self.y[:size], self.terms[:size]
+        z, a, delta = ([array[:size] for array in arrays] for arrays in (self.z, self.a, self.delta))
+        for samples, rows in ((self.X, x), (self.Y, y)):
+            each("gather", rows.size, samples, self.order, self.position, rows, *rows.shape)
+        for layer, activation in enumerate(network.activations):
+            pairs.affine_forward(a[layer - 1] if layer else x, self.W[layer], self.b[layer], z[layer])
+            pairs.activation_forward(activation, z[layer], a[layer])
+        n, output = divisor(network.loss, y), network.activations[-1]
+        pairs.loss_forward(network.loss, output, z[-1], a[-1], y, n, terms, self.loss)
+        pairs.loss_backward(network.loss, output, z[-1], a[-1], y, n, delta[-1])
+        for layer in reversed(range(network.n_layers)):
+            pairs.affine_backward(delta[layer], a[layer - 1] if layer else x, self.dW[layer], self.db[layer])
+            if layer:
+                before = delta[layer - 1]
+                pairs.affine_backward_input(delta[layer], self.W[layer], before)
+                pairs.activation_backward(network.activations[layer - 1], z[layer - 1], a[layer - 1], before, before)
+        self._update()
+        each("keep_loss", 1, self.loss, self.position, self.losses)
+        each("keep_rows", a[-1].size, a[-1], self.position, self.outputs, *a[-1].shape)
+        each("advance", 2, self.position, size)
+
+    def _update(self):
+        """The optimizer's step on the flat vector."""
+        each, optimizer, count = self.pairs.kernels.each, self.optimizer, self.flat.size
+        if optimizer.weight_decay:
+            for W, dW in zip(self.W, self.dW, strict=True):
+                each("weight_decay", W.size, W, dW, optimizer.weight_decay, W.size)
+        arrays, settings = (self.flat, self.gradient, *self.slots.values()), (self.settings, self.position)
+        if isinstance(optimizer, Adam):
+            betas = optimizer.beta1, 1.0 - optimizer.beta1, optimizer.beta2, 1.0 - optimizer.beta2
+            each("adam", count, *arrays, *settings, *betas, optimizer.epsilon, count)
+        elif optimizer.momentum:
+            rule = "nesterov" if optimizer.nesterov else "momentum"
+            each(rule, count, *arrays, *settings, optimizer.momentum, count)
+        else:
+            each("sgd", count, *arrays, *settings, count)
+
+
+def _views(flat, sizes):
+    """W and b of every layer as views of a flat vector."""
+    weights, biases, start = [], [], 0
+    for n_in, n_out in zip(sizes, sizes[1:], strict=False):
+        end = start + n_in * n_out
+        weights.append(flat[start:end].reshape(n_in, n_out))
+        biases.append(flat[end : end + n_out])
+        start = end + n_out
+    return weights, biases
