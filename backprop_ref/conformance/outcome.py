@@ -179,7 +179,7 @@ def summary(report: Report) -> str:
 
 
 def largest_error(report: Report) -> list[str]:
-    """Of all tensors within their bounds, the one that comes nearest to its own; none if all are EXACT, or one wrong."""
+    """Of all tensors within their bounds, the one nearest to its own; none if all are EXACT or one is wrong."""
     found = [
         (detail.bounds, detail.ulp, tensor_name(key), one.case.name)
         for one in report.cases
