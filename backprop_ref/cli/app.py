@@ -235,7 +235,9 @@ def verify(
         float | None, typer.Option(help="That of the update.", metavar="NUMBER", rich_help_panel=_YOURS)
     ] = None,
     time_limit: Annotated[float, typer.Option(min=0.01, help="Seconds for each case.", metavar="SECONDS")] = 10.0,
-    strict: Annotated[bool, typer.Option("--strict", help="Let extreme values decide too.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Let extreme values decide too, and labels that do not sum to 1.")
+    ] = False,
     html: Annotated[
         str | None, typer.Option(help="Write the report as a page; never over a file.", metavar="FILE")
     ] = None,

@@ -103,5 +103,5 @@ def verify_bounds(as_json):
     ]
     show.table(("network", "tried", "median", "worst", "in", *found[0].shares), rows)
     typer.echo("median, worst: bound ÷ error of NumPy's tensors in float64, ratios of norms; the errors are measured")
-    typer.echo("against extended precision. Behind them the part of the bound of dW and db that each source alone makes.")
+    typer.echo("against extended precision. Behind them the part of the bound of dW and db that each source makes.")
     return 0
