@@ -123,6 +123,30 @@ def test_weight_decay_in_the_loss_is_acceptable(per_batch, name):
     assert judged(lambda *arguments: function(*arguments, in_loss=False), l2=text, l2_in="gradient").exit == 0
 
 
+def test_weight_decay_on_the_biases_too():
+    def function(network, weights, biases, x, y):
+        loss, dW, db = right(network, weights, biases, x, y)
+        loss += 0.01 * sum((p**2).sum() for p in weights + biases)
+        return loss, *([g + 0.02 * p for g, p in zip(*both, strict=True)] for both in ((dW, weights), (db, biases)))
+
+    report = judged(function)
+    assert (report.exit, flags(report)) == (0, ["--l2 0.02 --l2-on all"])
+    assert judged(function, l2="0.02", l2_on="all").exit == 0
+    assert judged(function, l2="0.02").verdict == "WRONG"
+
+
+@pytest.mark.parametrize("share", [lambda m: 1.0 / m, lambda m: m, lambda m: 0.5])
+def test_rounding_is_no_weight_decay(share):
+    """A wrong factor and a λ that rounding alone would explain are no convention."""
+
+    def function(network, weights, biases, x, y):
+        loss, dW, db = right(network, weights, biases, x, y)
+        return loss, [g * share(len(x)) for g in dW], [g * share(len(x)) for g in db]
+
+    report = judged(function)
+    assert (report.verdict, report.first_wrong.quantity, flags(report)) == ("WRONG", "dW", [])
+
+
 @pytest.mark.parametrize("gives_loss", [False, True])
 def test_updates_in_place(gives_loss):
     def function(network, weights, biases, x, y, learning_rate=0.1):
@@ -217,6 +241,7 @@ def test_factors_as_text():
         {"learning_rate": 0.0},
         {"learning_rate": float("nan")},
         {"l2_in": "weights"},
+        {"l2_on": "biases"},
     ],
 )
 def test_declarations_that_mean_nothing(wrong):

@@ -228,6 +228,10 @@ def verify(
             rich_help_panel=_YOURS,
         ),
     ] = "loss",
+    l2_on: Annotated[
+        str,
+        typer.Option("--l2-on", help="weights, or all: the biases too.", metavar="NAME", rich_help_panel=_YOURS),
+    ] = "weights",
     in_place: Annotated[
         bool, typer.Option("--in-place", help="Weights are updated, not gradients returned.", rich_help_panel=_YOURS)
     ] = False,
@@ -266,6 +270,7 @@ def verify(
         "factor": factor,
         "l2": l2,
         "l2_in": l2_in,
+        "l2_on": l2_on,
         "in_place": in_place,
         "learning_rate": learning_rate,
     }

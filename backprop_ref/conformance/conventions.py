@@ -189,6 +189,7 @@ class Declared:
     factor: str | None = None
     l2: str | None = None
     l2_in: str = "loss"
+    l2_on: str = "weights"
     in_place: bool = False
     learning_rate: float | None = None
 
@@ -205,6 +206,8 @@ class Declared:
             parse_factor(self.factor)
         if self.l2_in not in {"loss", "gradient"}:
             raise unknown("--l2-in", self.l2_in, ("loss", "gradient"))
+        if self.l2_on not in {"weights", "all"}:
+            raise unknown("--l2-on", self.l2_on, ("weights", "all"))
         rate = self.learning_rate
         if rate is not None and not (math.isfinite(rate) and rate > 0.0):
             raise InvalidInput(f"--learning-rate {rate}: a number above 0 is needed, the rate of the update")
