@@ -76,8 +76,21 @@ def test_a_factor_without_a_loss_has_to_be_declared(name):
     assert judged(function, loss="batch-mean").verdict == "WRONG"
 
 
-def test_our_own_gradient_needs_no_loss():
-    assert judged(lambda *arguments: right(*arguments)[1:]).exit == 0
+def test_our_own_gradient_without_a_loss_has_to_be_declared_too():
+    report = judged(lambda *arguments: right(*arguments)[1:])
+    assert (report.verdict, report.exit, flags(report)) == ("UNDECLARED", 1, ["--loss ours"])
+    assert any("--loss ours" in note for note in report.notes)
+    assert judged(lambda *arguments: right(*arguments)[1:], loss="ours").exit == 0
+
+
+def test_half_the_squared_errors_and_no_loss_take_one_flag():
+    def function(network, *arguments):
+        _, dW, db = right(network, *arguments)
+        half = 0.5 if "squared" in network.loss else 1.0
+        return [half * g for g in dW], [half * g for g in db]
+
+    assert flags(judged(function)) == ["--loss half-ours"]
+    assert judged(function, loss="half-ours").exit == 0
 
 
 @pytest.mark.parametrize("c", [7.0, 0.5, 2.0])
@@ -155,7 +168,8 @@ def test_updates_in_place(gives_loss):
             p -= learning_rate * g
         return loss if gives_loss else None
 
-    report = judged(function)
+    loss = None if gives_loss else "ours"
+    report = judged(function, loss=loss)
     assert report.exit == 0, report.first_wrong
     assert "--learning-rate 0.5" in flags(report)
 
@@ -165,7 +179,7 @@ def test_updates_in_place(gives_loss):
     report = judged(fixed)
     assert (report.verdict, report.exit) == ("UNDECLARED", 1)
     assert "--learning-rate 0.1" in flags(report)
-    assert judged(fixed, learning_rate=0.1).exit == 0
+    assert judged(fixed, learning_rate=0.1, loss=loss).exit == 0
     assert judged(fixed, learning_rate=0.2).verdict == ("WRONG" if gives_loss else "UNDECLARED")
 
 
@@ -175,8 +189,8 @@ def test_a_small_rate_hides_a_small_error_and_no_large_one():
         for p, g in zip(weights + biases, dW + db, strict=True):
             p -= 2.0**-20 * (g * (1.0 + error))
 
-    assert judged(lambda *a: function(0.0, *a), learning_rate=2.0**-20).exit == 0
-    assert judged(lambda *a: function(1e-6, *a), learning_rate=2.0**-20).exit == 1
+    assert judged(lambda *a: function(0.0, *a), learning_rate=2.0**-20, loss="ours").exit == 0
+    assert judged(lambda *a: function(1e-6, *a), learning_rate=2.0**-20, loss="ours").verdict == "WRONG"
 
 
 def numbered(name, arrays):
@@ -204,7 +218,7 @@ def numbered(name, arrays):
     ],
 )
 def test_any_form_of_answer_is_read(form):
-    report = judged(lambda *arguments: form(*right(*arguments)))
+    report = judged(lambda *arguments: form(*right(*arguments)), loss="ours")
     assert report.exit == 0, [one.reason for one in report.cases]
 
 

@@ -305,7 +305,10 @@ class Layered:
         return loss
 
 
-@pytest.mark.parametrize(("made", "declared"), [(Plain, {}), (Numbered, {}), (Layered, {"learning_rate": 0.25})])
+WAYS = [(Plain, {"loss": "ours"}), (Numbered, {}), (Layered, {"learning_rate": 0.25})]
+
+
+@pytest.mark.parametrize(("made", "declared"), WAYS)
 def test_classes(made, declared):
     report = judge(Model(made, Declared(**declared)), vectors.cases())
     assert report.exit == 0, (report.first_wrong, [one.reason for one in report.cases])

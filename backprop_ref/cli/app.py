@@ -204,7 +204,8 @@ def verify(
         str | None,
         typer.Option(
             help="What your losses are: ours, mean (over all), sum (over all), batch-mean (mean over the batch, sum "
-            "over the outputs); half-mean, half-sum and half-batch-mean have ½ in the squared errors.",
+            "over the outputs); half-ours, half-mean, half-sum, half-batch-mean have ½ in the squared errors. Needed "
+            "where yours returns no loss.",
             metavar="NAME",
             rich_help_panel=_YOURS,
         ),

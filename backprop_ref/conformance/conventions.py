@@ -144,7 +144,7 @@ SIMPLE = sorted(
 """Every usual factor, the simplest first."""
 
 _REDUCTIONS = {"mean": (-1, -1), "sum": (0, 0), "batch-mean": (-1, 0)}
-REDUCTIONS = ("ours", *_REDUCTIONS, *(f"half-{name}" for name in _REDUCTIONS))
+REDUCTIONS = ("ours", *_REDUCTIONS, "half-ours", *(f"half-{name}" for name in _REDUCTIONS))
 
 
 def reduction(name: str, loss: str) -> Factor:
@@ -153,9 +153,11 @@ def reduction(name: str, loss: str) -> Factor:
         raise unknown("--loss", name, REDUCTIONS)
     if name == "ours":
         return Factor()
+    twos = -1 if name.startswith("half-") and loss.endswith("squared_error") else 0
+    if name == "half-ours":
+        return Factor(twos=twos)
     batch, outputs = _REDUCTIONS[name.removeprefix("half-")]
-    half = name.startswith("half-") and loss.endswith("squared_error")
-    return Factor(batch + 1, outputs + (loss in BOTH_MEAN), -1 if half else 0)
+    return Factor(batch + 1, outputs + (loss in BOTH_MEAN), twos)
 
 
 def parse_factor(text: str) -> Factor:

@@ -1,4 +1,4 @@
-"""Weight decay inside somebody's gradient: λ·W added to dW, λ·b to db or not, with ½λ·Σ of squares in the loss or not."""
+"""Weight decay inside somebody's gradient: λ·W added to dW, perhaps λ·b to db, with its penalty in the loss or not."""
 
 import itertools
 import math

@@ -10,6 +10,9 @@ from backprop_ref.conformance.conventions import REDUCTIONS, SIMPLE, Factor, fit
 from backprop_ref.conformance.decay import Decay, find_decay
 from backprop_ref.conformance.outcome import UNDECLARED, Convention
 
+READERS = {"program", "answers"}
+"""Kinds of submission that are made from the vectors, which state our conventions."""
+
 
 def normalise(submission, judged) -> list[Convention]:
     """Brings every answer into our conventions, and says which it had."""
@@ -30,6 +33,8 @@ def normalise(submission, judged) -> list[Convention]:
         factor, its_decay, how = _recognise(declared, loss, group, decay)
         for one in group:
             _divide(one, factor, its_decay)
+        if how == UNDECLARED.lower() and factor == Factor() and submission.kind in READERS:
+            how = "assumed"
         known.append((loss, factor, how))
         if its_decay is not None and decay is None:
             how = "detected" if its_decay.in_loss else UNDECLARED.lower()
@@ -42,19 +47,22 @@ def normalise(submission, judged) -> list[Convention]:
 
 
 def _factors(known):
-    """One convention for each factor that is not 1, over all losses that have it."""
+    """One convention for each factor that is not 1 or that nobody told, over all losses that have it."""
     groups: dict[tuple[str, str], list[tuple[str, Factor]]] = {}
     common = {factor for _, factor, _ in known}
     everywhere = next((name for name in REDUCTIONS if all(reduction(name, loss) == f for loss, f, _ in known)), "")
     for loss, factor, how in known:
         name = everywhere or (factor.name(loss) if len(common) > 1 else "")
         flag = f"--loss {name}" if name else f"--factor {str(factor).replace(' ', '')}"
-        if factor != Factor():
+        if factor != Factor() or how == UNDECLARED.lower():
             groups.setdefault((flag, how), []).append((loss, factor))
     for (flag, how), group in groups.items():
         begin = {UNDECLARED.lower(): "no loss returned; the gradient is right if ", "detected": "acceptable: "}.get(
             how, ""
         )
+        if common == {Factor()}:
+            yield Convention(flag, how, "no loss returned; your gradients are those of our loss, if you say so")
+            continue
         if len(common) == 1 and group[0][1].over_ours:
             yield Convention(flag, how, f"{begin}your loss is {group[0][1].over_ours}")
             continue
