@@ -12,10 +12,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from backprop_ref.conformance.calling import TIME_LIMIT, Refusal, ending
 from backprop_ref.conformance.cases import Case
 from backprop_ref.conformance.conventions import Declared, Layout
 from backprop_ref.conformance.reading import Unreadable, from_mapping, returned
-from backprop_ref.conformance.submission import TIME_LIMIT, Answer, Refusal
+from backprop_ref.conformance.submission import Answer
 from backprop_ref.errors import InvalidInput
 
 OUTPUT_LIMIT = 16 * 2**20
@@ -84,7 +85,9 @@ class Program:
                 assert pipe is not None
                 pipe.close()
         if process.returncode:
-            raise Refusal(_ending(process.returncode, err))
+            lines = err.decode(errors="replace").strip().splitlines()
+            said = f": {lines[-1].strip()[:160]}" if lines else ""
+            raise Refusal(f"{ending(process.returncode)}{said}")
         return out
 
     def _listen(self, process):
@@ -120,15 +123,6 @@ def _drain(pipe, into):
         return True
     into += part
     return bool(part)
-
-
-def _ending(status, err):
-    lines = err.decode(errors="replace").strip().splitlines()
-    said = f": {lines[-1].strip()[:160]}" if lines else ""
-    if status < 0:
-        with contextlib.suppress(ValueError):
-            return f"it was ended by {signal.Signals(-status).name}{said}"
-    return f"it ended with status {status}{said}"
 
 
 class Answers:
