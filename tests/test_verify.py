@@ -70,6 +70,20 @@ def no_number(network, weights, biases, x, y):
     return float("inf"), dW, db
 
 
+def shallow(network, weights, biases, x, y):
+    (W, V), (b, c) = weights, biases
+    return right(Network(network.sizes, ["relu", "softmax"], "ce"), [W, V], [b, c], x, y)
+
+
+def shallow_without_loss(*arguments):
+    return shallow(*arguments)[1:]
+
+
+def shallow_at_ascent(*arguments):
+    loss, dW, db = shallow(*arguments)
+    return loss, [-g for g in dW], [-g for g in db]
+
+
 columns = written(Layout("out-in", "columns", "column"), lambda loss, batch, n_out: float(batch))
 """
 ROOT = Path(backprop_ref.__file__).parent.parent
@@ -79,7 +93,7 @@ ROOT = Path(backprop_ref.__file__).parent.parent
 def folder(tmp_path, monkeypatch):
     """A folder with submissions in theirs.py."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     for module in ("theirs", "package"):  # other tests have modules of these names
         monkeypatch.delitem(sys.modules, module, raising=False)
     (tmp_path / "theirs.py").write_text(SUBMISSIONS.format(tests=str(Path(__file__).parent)))
@@ -109,6 +123,27 @@ def as_json(verify):
         return status, json.loads(out, parse_constant=pytest.fail)
 
     return as_json
+
+
+ONE_HIDDEN = ("--hidden", "relu", "--outputs", "softmax", "--losses", "ce", "--layers", "2")
+
+
+def test_code_for_one_depth_is_told_how_to_ask_for_it(as_json):
+    status, report = as_json("theirs.py:shallow")
+    assert status == 1
+    assert any(" ".join(ONE_HIDDEN) in note for note in report["notes"])
+    assert not any("overflows" in note or "layout" in note for note in report["notes"])
+    assert report["diagnosis"] == []
+    assert as_json("theirs.py:shallow", *ONE_HIDDEN)[0] == 0
+    assert [found["id"] for found in as_json("theirs.py:shallow_at_ascent")[1]["diagnosis"]] == ["sign"]
+
+
+def test_code_for_one_depth_without_a_loss_is_told_too(as_json):
+    status, report = as_json("theirs.py:shallow_without_loss")
+    assert status == 1
+    assert any(" ".join(ONE_HIDDEN) in note for note in report["notes"])
+    assert as_json("theirs.py:shallow_without_loss", *ONE_HIDDEN)[1]["verdict"] == "UNDECLARED"
+    assert as_json("theirs.py:shallow_without_loss", *ONE_HIDDEN, "--loss", "ours")[0] == 0
 
 
 def test_a_right_one(as_json):

@@ -185,6 +185,12 @@ def verify(
         str | None, typer.Option(help="Only these output activations, such as sigmoid,softmax.", metavar="NAMES")
     ] = None,
     losses: Annotated[str | None, typer.Option(help="Only these losses, such as sse,ce.", metavar="NAMES")] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            help="Only networks with so many layers of weights, such as 2 for one hidden layer.", metavar="NUMBERS"
+        ),
+    ] = None,
     weights: Annotated[
         str | None, typer.Option(help="in-out or out-in: the shape of W.", metavar="LAYOUT", rich_help_panel=_YOURS)
     ] = None,
@@ -275,7 +281,7 @@ def verify(
         "in_place": in_place,
         "learning_rate": learning_rate,
     }
-    chosen = {"only": only, "hidden": hidden, "outputs": outputs, "losses": losses}
+    chosen = {"only": only, "hidden": hidden, "outputs": outputs, "losses": losses, "layers": layers}
     options = {"time_limit": time_limit, "strict": strict, "html": html, "as_json": json}
     return verify(target, command, answers, chosen, conventions, **options)
 

@@ -27,6 +27,7 @@ Key = tuple[str, int]
 STEPS = 8  # of the secant method: most numbers enter linearly, and are found in one
 TRIES = 8  # cases for which no bug is found, until the search is given up
 TRIALS = 4000  # pairs of bugs that are tried, at most
+SCALES = ("missing-mean", "mean-twice", "mean-over-outputs", "sum-over-outputs", "missing-two", "extra-two")
 COST = 20  # of three steps of training, in trials of one gradient
 
 
@@ -495,7 +496,7 @@ def _named(groups, wrong, precision):
         for suspect in group:
             in_all = all(suspect.bug.id in others for others in ids)
             confidence = "certain" if len(groups) == 1 else "likely" if in_all else "possible"
-            if confidence == "certain" and _weak(suspect, group, wrong):
+            if confidence == "certain" and (_weak(suspect, group, wrong) or _conventional(suspect, wrong)):
                 confidence = "likely"
             if suspect.bug.id not in findings:
                 findings[suspect.bug.id] = _finding(suspect, confidence, _evidence(group, suspect, wrong), wrong[0])
@@ -512,6 +513,11 @@ def _weak(suspect, group, wrong):
         float(suspect.number.mid) == one.case.optimizer.learning_rate for one in wrong
     )
     return entries <= len(group) or factor_only
+
+
+def _conventional(suspect, wrong):
+    """Whether the bug is a factor which a loss that nobody returned may have as well."""
+    return suspect.bug.id in SCALES and not any(("loss", 0) in one.given for one in wrong)
 
 
 def _evidence(group, suspect, wrong):

@@ -113,6 +113,11 @@ def loss_fits(one) -> bool:
     )
 
 
+def gradient_fits(one) -> bool:
+    """Whether dW, where there is one to be judged, is right but for a usual factor."""
+    return one.values is not None and one.values.dW is not None and fit_factor([_gradient_measured(one, None)]).all
+
+
 def _loss_measured(one, decay):
     truth = one.expected.truth.loss
     value = one.values.loss if decay is None else one.values.loss - decay.loss(one.case)
