@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from backprop_ref.conformance import not_finite
 from backprop_ref.conformance.balls import Ball, Precision
 from backprop_ref.conformance.bugs import BY_ID, CATALOGUE, Bug, Change
 from backprop_ref.conformance.cases import Case, Expected, Values, tensors
@@ -103,6 +104,10 @@ def diagnose(evidence: Iterable[Any]) -> list[Finding]:
     """
     usable = [one for one in evidence if one.values is not None and _complete(one)]
     state = _state(usable)
+    broken = not_finite.describe(usable)
+    if broken is not None:
+        state.append(Finding(**broken))
+        usable = [one for one in usable if not not_finite.missing_numbers(one)]
     with np.errstate(all="ignore"):
         exhibits = [Exhibit(one) for one in usable]
         wrong = sorted(
