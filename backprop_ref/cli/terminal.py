@@ -1,7 +1,6 @@
 """The report of `backprop_ref.conformance.judge` as text: readable at 60 columns, coloured on a terminal only."""
 
 import shutil
-import sys
 import textwrap
 from collections import Counter
 
@@ -58,8 +57,7 @@ def print_report(report):
 class _Writer:
     def __init__(self):
         self.console = Console(highlight=False, soft_wrap=True, emoji=False)
-        columns = shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else 80
-        self.width = max(40, min(columns, 100))
+        self.width = max(40, min(shutil.get_terminal_size((80, 24)).columns, 100))
 
     def verdict(self, report):
         self.console.print(f"{report.target}: ", end="", markup=False)
