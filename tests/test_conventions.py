@@ -222,6 +222,23 @@ def test_any_form_of_answer_is_read(form):
     assert report.exit == 0, [one.reason for one in report.cases]
 
 
+def test_a_layout_declared_wrongly_is_told():
+    report = judged(right, samples="columns")
+    assert report.exit == 1
+    assert any("--weights in-out --samples rows --biases flat does" in note for note in report.notes)
+
+
+def test_one_sample_at_a_time_without_a_loss_and_biases_first():
+    def function(*arguments):
+        _, dW, db = written(Layout("out-in", "columns", "column", True))(*arguments)
+        return db, dW
+
+    report = judged(function)
+    assert report.verdict == "UNDECLARED"
+    assert {"--weights out-in", "--samples columns", "--one-sample", "--loss ours"} <= set(flags(report))
+    assert judged(function, loss="ours").exit == 0
+
+
 def test_an_ambiguous_layout_is_said():
     def both(network, weights, biases, x, y):
         layout = Layout("in-out" if weights[0].shape[0] == network.sizes[0] else "out-in")

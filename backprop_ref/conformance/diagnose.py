@@ -29,6 +29,7 @@ STEPS = 8  # of the secant method: most numbers enter linearly, and are found in
 TRIES = 8  # cases for which no bug is found, until the search is given up
 TRIALS = 4000  # pairs of bugs that are tried, at most
 SCALES = ("missing-mean", "mean-twice", "mean-over-outputs", "sum-over-outputs", "missing-two", "extra-two")
+ROUNDED = 16  # rounding to float32 leaves an error above u/16 in most tensors, even in those of one entry
 COST = 20  # of three steps of training, in trials of one gradient
 
 
@@ -272,6 +273,7 @@ def _search(wrong, right):
         return _named(explained, wrong, None)
     single = Precision.of(np.float32)
     explained = _singles(wrong, right, single) if any(one.precision != single for one in wrong) else []
+    explained = [group for group in explained if _gap(group, wrong) > single.u / ROUNDED]
     if explained:
         return _named(explained, wrong, single)
     found, left = _partly(wrong, right)
@@ -494,7 +496,7 @@ def _partly(wrong, right):
 
 def _named(groups, wrong, precision):
     """Findings for groups of bugs each of which explains everything."""
-    inside = [_float32_inside(wrong[0])] if precision is not None else []
+    inside = [_float32_inside(wrong[0], _gap(groups[0], wrong))] if precision is not None else []
     ids = [[suspect.bug.id for suspect in group] for group in groups]
     findings = {}
     for group in groups:
@@ -580,10 +582,20 @@ def _finding(suspect, confidence, evidence, exhibit):
     )
 
 
-def _float32_inside(exhibit):
-    return _finding(
-        Suspect(BY_ID["float32-inside"], {}), "likely", "within the bounds of float32, not of float64", exhibit
-    )
+def _gap(group, wrong):
+    """The usual distance from what the group gives, relative to the tensor's norm: the median over wrong tensors."""
+    gaps = [
+        float(np.linalg.norm(exhibit.given[key] - ball.mid) / np.linalg.norm(ball.mid))
+        for exhibit in wrong
+        for key, ball in exhibit.predictions(group)
+        if key in exhibit.wrong and ball.mid.any()
+    ]
+    return float(np.median(gaps)) if gaps else 0.0
+
+
+def _float32_inside(exhibit, gap):
+    evidence = f"within the bounds of float32, not of float64; relative errors of about {gap:.0e}"
+    return _finding(Suspect(BY_ID["float32-inside"], {}), "likely", evidence, exhibit)
 
 
 def _unknown(wrong, right):

@@ -16,8 +16,8 @@ HINT = (
 
 def missing_numbers(one: Any) -> dict[tuple[str, int], int]:
     """How many entries of each tensor are not finite where the truth is; by name and layer, in order of computation."""
-    truths = tensors((one.expected or one.case.expected).truth)
-    found = {}
+    expected, found = one.expected or one.case.expected, dict[tuple[str, int], int]()
+    truths = {} if expected is None else tensors(expected.truth)
     for key, value in tensors(one.values).items():
         value, truth = np.asarray(value, dtype=float), np.asarray(truths.get(key, np.nan))
         due = np.isfinite(truth) if truth.shape == value.shape else np.array(False)

@@ -118,7 +118,7 @@ def split(parts: list[Any], sizes) -> tuple[list[np.ndarray], list[np.ndarray] |
             f"it returned one vector of {len(parts)} numbers; cut it into a list of dW and a list of db, with the "
             "shapes of the weights and biases it was given"
         )
-    for order in (_two_lists, _pairs, _in_turn, _weights_first, _weights_only):
+    for order in (_two_lists, _pairs, _in_turn, _weights_first, _weights_only, _biases_first):
         chosen = order(parts, n)
         if chosen is None:
             continue
@@ -140,6 +140,11 @@ def _two_lists(parts, n):
     if len(parts) != 2 or not all(_is_list(part) for part in parts):
         return None
     return (parts[0], parts[1] or None) if len(parts[0]) == n and len(parts[1]) in {0, n} else None
+
+
+def _biases_first(parts, n):
+    chosen = _two_lists(parts, n)
+    return None if chosen is None or chosen[1] is None else chosen[::-1]
 
 
 def _pairs(parts, n):
