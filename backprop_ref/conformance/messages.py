@@ -86,9 +86,9 @@ def _read(text, arrays):
             return Network(**found)
         if found.keys() != {"dtype", "shape"}:
             return found
-        if found["dtype"] not in _DTYPES:
-            raise ValueError("dtype")
         dtype, shape = np.dtype(found["dtype"]), tuple(found["shape"])
+        if found["dtype"] not in _DTYPES or any(length < 0 for length in shape):
+            raise ValueError("no array")
         made = np.frombuffer(arrays, dtype, math.prod(shape), position).reshape(shape).copy()
         position += made.nbytes
         return made if shape else made[()]

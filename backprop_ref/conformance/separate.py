@@ -55,13 +55,14 @@ class Separate:
 
     def __init__(self, target, time_limit):
         self.target, self.time_limit = target, time_limit
-        self.answered, self.lost, self.reason = 0, 0, ""
         self.process: _Process | None = None
         self.outline = self._start()
+        self.answered, self.lost, self.reason = 0, 0, ""
 
     def afresh(self):
         """The same, with nothing left in it of earlier calls."""
         self._kill()
+        self.answered, self.lost = 0, 0
         return self
 
     def call(self, network, *arrays, **keywords):
