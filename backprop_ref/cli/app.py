@@ -165,10 +165,18 @@ def verify(
     ] = None,
     command: Annotated[
         str | None,
-        typer.Option(help="A program: one case as JSON on its standard input, its answer as JSON on standard output."),
+        typer.Option(
+            help="A program: one case as JSON (network, weights, biases, x, y, …) on its standard input, its answer as "
+            "JSON (loss, dW, db) on standard output."
+        ),
     ] = None,
     answers: Annotated[
-        str | None, typer.Option(help="A JSON file with answers, whole or in part.", metavar="FILE")
+        str | None,
+        typer.Option(
+            help="A JSON file: a list of answers, each with the name of its case and any of loss, dW, db, z, a, delta, "
+            "dx, W, b.",
+            metavar="FILE",
+        ),
     ] = None,
     elementary: Annotated[
         bool, typer.Option("--elementary", help="Instead: our own exp, log, log1p, expm1, tanh against mpmath, in ulp.")
@@ -257,6 +265,12 @@ def verify(
     """Prove a backprop right, or name its bug; exit status 1 if it is wrong or a convention is undeclared.
 
     Layout, loss and learning rate are found out where they are not given.
+
+    Some cases need a function with a keyword: da, an upstream gradient; weight_decay, for λ·W in dW.
+
+    The keyword steps, with optimizer and batch_size, asks for weights after three steps; see the README.
+
+    The cases as files: backprop-ref vectors --out DIR.
     """
     if elementary:
         from backprop_ref.cli.check import verify_elementary
@@ -292,7 +306,10 @@ def vectors(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; status 1 if a file differs.")] = False,
     json: Json = False,
 ):
-    """Make the golden vectors: cases with bits, exact values and bounds, as JSON and safetensors; some 40 seconds."""
+    """Make the golden vectors: cases with bits, exact values and bounds, as JSON and safetensors; some 40 seconds.
+
+    schema.json says what each key is, index.json what the flags mean, arithmetic.md how to get the same bits.
+    """
     from backprop_ref.cli.vectors import vectors
 
     return vectors(out, check, json)
