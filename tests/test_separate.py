@@ -13,7 +13,7 @@ import pytest
 from submissions import some_cases
 
 from backprop_ref.cli import run
-from backprop_ref.conformance import messages, separate
+from backprop_ref.conformance import calling, messages, separate
 from backprop_ref.conformance.calling import load
 from backprop_ref.conformance.judge import judge
 from backprop_ref.conformance.models import Model
@@ -239,7 +239,7 @@ def test_what_never_answers_costs_three_calls(name, said, folder):
 
 
 def test_what_answers_now_and_then_is_asked_more_often(monkeypatch):
-    monkeypatch.setattr(separate, "IN_ALL", 2)
+    monkeypatch.setattr(calling, "IN_ALL", 2)
     bad = next(case for case in CASES if case.network == BAD)
     report = judged("leaves", cases=[CASES[0], bad, bad, CASES[1], bad])
     reasons = [one.reason.partition(":")[0] for one in report.cases]

@@ -445,6 +445,13 @@ def test_a_hanging_program_dies_with_its_children(tmp_path):
     assert _gone(int((tmp_path / "child").read_text()))
 
 
+def test_a_program_that_never_answers_is_asked_three_times(tmp_path):
+    report = judge(program(tmp_path, "time.sleep(60)", time_limit=0.3), CASES)
+    reasons = [one.reason for one in report.cases]
+    assert reasons[:3] == ["no answer within 0.3 s; killed"] * 3
+    assert all(reason.startswith("not asked: 3 calls before had no answer") for reason in reasons[3:])
+
+
 def _gone(pid):
     for _ in range(100):
         try:

@@ -18,6 +18,8 @@ from backprop_ref.conformance.reading import Unreadable
 from backprop_ref.errors import InvalidInput
 
 TIME_LIMIT = 10.0
+FROM_THE_START, IN_ALL = 3, 12
+"""After so many questions without an answer there are no more: if there never was one, and if there were some."""
 
 
 class Refusal(Exception):
@@ -26,6 +28,26 @@ class Refusal(Exception):
 
 class NotJudged(Exception):
     """The code does not claim to do this case."""
+
+
+class Late(Refusal):
+    """There is no answer within the time limit."""
+
+
+class Patience:
+    """Counts the questions that cost time and brought nothing, so that all of them together cost a bounded time."""
+
+    def __init__(self):
+        self.answered, self.lost, self.reason = 0, 0, ""
+
+    def check(self):
+        """Refuses to ask again once there were too many."""
+        if self.lost >= (IN_ALL if self.answered else FROM_THE_START):
+            raise Refusal(f"not asked: {self.lost} calls before had no answer; the last: {self.reason}")
+
+    def lose(self, reason: str):
+        """One more."""
+        self.lost, self.reason = self.lost + 1, reason
 
 
 def load(target: str) -> Any:

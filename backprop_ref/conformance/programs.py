@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from backprop_ref.conformance.calling import TIME_LIMIT, Refusal, ending
+from backprop_ref.conformance.calling import TIME_LIMIT, Late, Patience, Refusal, ending
 from backprop_ref.conformance.cases import Case
 from backprop_ref.conformance.conventions import Declared, Layout
 from backprop_ref.conformance.reading import Unreadable, from_mapping, returned
@@ -49,13 +49,18 @@ class Program:
         self.document, self.declared, self.time_limit = document, declared or Declared(), time_limit
         self.output_limit = output_limit
         self.layout = _stated(self.declared)
+        self.patience = Patience()
 
     def answer(self, case: Case) -> Answer:
         """Runs the program for one case."""
         try:
+            self.patience.check()
             output = self.run(self.document(case))
+            self.patience.answered += 1
             return _checked(_parse(output, "its answer"), case, self.layout)
         except (Refusal, Unreadable) as reason:
+            if isinstance(reason, Late):
+                self.patience.lose(str(reason))
             return Answer(problem=str(reason))
 
     def run(self, text: str) -> bytes:
@@ -112,7 +117,7 @@ class Program:
                 if not selector.get_map():
                     time.sleep(0.002)
                 if time.monotonic() > deadline:
-                    raise Refusal(f"no answer within {self.time_limit:g} s; killed")
+                    raise Late(f"no answer within {self.time_limit:g} s; killed")
 
 
 def _drain(pipe, into):

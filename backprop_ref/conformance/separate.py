@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import backprop_ref
-from backprop_ref.conformance.calling import NotJudged, Refusal, ending
+from backprop_ref.conformance.calling import NotJudged, Patience, Refusal, ending
 from backprop_ref.conformance.messages import Garbled, receive, send
 from backprop_ref.conformance.outline import Outline
 from backprop_ref.conformance.reading import Unreadable
@@ -20,8 +20,6 @@ from backprop_ref.errors import InvalidInput
 
 IMPORT_LIMIT = 60.0
 """Seconds to import a submission in, if its time limit is not longer."""
-FROM_THE_START, IN_ALL = 3, 12
-"""After so many calls without an answer it is asked no more: if it never gave one, and if it gave some."""
 
 _ROOT = str(Path(backprop_ref.__file__).parent.parent)
 _START = (
@@ -57,12 +55,12 @@ class Separate:
         self.target, self.time_limit = target, time_limit
         self.process: _Process | None = None
         self.outline = self._start()
-        self.answered, self.lost, self.reason = 0, 0, ""
+        self.patience = Patience()
 
     def afresh(self):
         """The same, with nothing left in it of earlier calls."""
         self._kill()
-        self.answered, self.lost = 0, 0
+        self.patience = Patience()
         return self
 
     def call(self, network, *arrays, **keywords):
@@ -83,8 +81,7 @@ class Separate:
         return self._ask({"step": keywords})
 
     def _ask(self, question):
-        if self.lost >= (IN_ALL if self.answered else FROM_THE_START):
-            raise Refusal(f"not asked: {self.lost} calls before had no answer; the last: {self.reason}")
+        self.patience.check()
         try:
             if self.process is None:
                 self._start()
@@ -92,9 +89,9 @@ class Separate:
             reply = self.process.ask(question, self.time_limit)
         except (Lost, InvalidInput) as reason:
             self._kill()
-            self.lost, self.reason = self.lost + 1, str(reason)
-            raise Refusal(self.reason) from None
-        self.answered += 1
+            self.patience.lose(str(reason))
+            raise Refusal(str(reason)) from None
+        self.patience.answered += 1
         for kind in (Refusal, NotJudged, Unreadable):
             if kind.__name__ in reply:
                 raise kind(str(reply[kind.__name__])[:500])
