@@ -1,6 +1,7 @@
 """Every usual way to write the same gradient passes, and is reported for what it is."""
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from submissions import right, some_cases, written
 from backprop_ref.conformance.conventions import BIASES, REDUCTIONS, Declared, Factor, Layout, parse_factor, reduction
 from backprop_ref.conformance.decay import Decay
 from backprop_ref.conformance.judge import judge
+from backprop_ref.conformance.programs import Answers
 from backprop_ref.conformance.submission import Function
 from backprop_ref.errors import InvalidInput
 
@@ -81,6 +83,12 @@ def test_our_own_gradient_without_a_loss_has_to_be_declared_too():
     assert (report.verdict, report.exit, flags(report)) == ("UNDECLARED", 1, ["--loss ours"])
     assert any("--loss ours" in note for note in report.notes)
     assert judged(lambda *arguments: right(*arguments)[1:], loss="ours").exit == 0
+
+
+def test_a_file_of_answers_follows_the_vectors_and_needs_no_loss(tmp_path):
+    answers = [{"name": case.name, "dW": [g.tolist() for g in case.expected.reference.dW]} for case in some_cases()]
+    (tmp_path / "answers.json").write_text(json.dumps(answers))
+    assert judge(Answers(tmp_path / "answers.json"), some_cases()).exit == 0
 
 
 def test_half_the_squared_errors_and_no_loss_take_one_flag():
