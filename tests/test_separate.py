@@ -394,3 +394,21 @@ def test_half_a_message_is_waited_for_and_no_longer(ends):
     one.close()
     with pytest.raises(EOFError):
         messages.receive(two, 0.05)
+
+
+# ---- the report
+
+
+def test_lines_are_as_wide_as_columns_says(capfd, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    run(["verify", "theirs.py:leaves", "--only", "3-5-4-*-sse-b7-f64"])
+    out, _ = capfd.readouterr()
+    assert max(map(len, out.splitlines())) <= 60
+
+
+def test_flags_on_the_page_are_not_broken_at_hyphens(folder):
+    flags = ["--l2", "0.01", "--l2-in", "gradient"]
+    run(["verify", "theirs.py:sound", "--html", "page.html", "--only", "3-5-4-*-sse-b7-f64", *flags])
+    text = (folder / "page.html").read_text(encoding="utf-8")
+    assert '<span class="flag">--l2-in</span> gradient' in text
+    assert ".flag { white-space: nowrap; }" in text
