@@ -36,6 +36,7 @@ everything() {
     surroundings
     run .venv/bin/backprop-ref backends
     run "$python" -m pytest -q --require-backend cupy -k 'cupy and not host_cupy'
+    run "$python" -m pytest -q -rA --require-backend cupy -k '[cupy' tests/test_cuda_device.py
     run "$python" -m pytest -q --require-backend cupy -m long tests/test_identical.py -k cupy
     run .venv/bin/backprop-ref compare digits --backends numpy,cupy
     run "$python" bench/bench_gpu.py

@@ -16,6 +16,8 @@ MOST_BLOCKS = 2**31 - 1
 VERSIONS = {"affine_forward": 2, "affine_backward": 2, "affine_backward_input": 2, "ordered_mean": 2}
 """The version of a kernel that is launched, 1 where nothing is said."""
 
+DIGEST = hashlib.sha256().digest_size
+
 
 class Kernels:
     """All kernels for one dtype and the device that is current when they are made.
@@ -30,15 +32,14 @@ class Kernels:
     Raises
     ------
     cupy.cuda.compiler.CompileException, RuntimeError
-        NVRTC refuses the kernels, or is not there.
+        NVRTC refuses the kernels, is not there, or does not know the GPU.
     """
 
     def __init__(self, cupy, dtype, fast):
         text = source(dtype, fast)
         self.real = np.dtype(dtype).type
         # CuPy's own RawModule appends -ftz=true to the options, which sets subnormal float32 numbers to 0.
-        module = cupy.cuda.function.Module()
-        module.load(_binary(cupy, text, OPTIONS[fast]))
+        module = loaded(cupy, text, OPTIONS[fast])
         self._functions = {name: module.get_function(name) for name in kernels(text)}
 
     def each(self, name, work, *arguments):
@@ -64,22 +65,55 @@ class Kernels:
         function((min(blocks, MOST_BLOCKS), 1, 1), (THREADS, 1, 1), packed)
 
 
-def _binary(cupy, text, options):
-    """The machine code of a source text, compiled by NVRTC, or found where CuPy keeps what it has compiled."""
-    version = cupy.cuda.nvrtc.getVersion()
-    made_from = repr((text, options, cupy.cuda.Device().compute_capability, version, cupy.__version__))
-    kept = cache_folder() / f"backprop_ref-{hashlib.sha256(made_from.encode()).hexdigest()}.cubin"
-    if kept.is_file():
-        return kept.read_bytes()
+def loaded(cupy, text, options):
+    """A source text as a module: compiled by NVRTC, or found where CuPy keeps what it has compiled."""
+    version, capability = cupy.cuda.nvrtc.getVersion(), cupy.cuda.Device().compute_capability
+    made_from = repr((text, options, capability, version, cupy.__version__))
+    name = f"backprop_ref-{hashlib.sha256(made_from.encode()).hexdigest()}.cubin"
+    unloadable = cupy.cuda.driver.CUDADriverError
+    kept = _read(name)
+    if kept is not None:
+        with contextlib.suppress(unloadable):
+            return _module(cupy, kept)
     binary, _ = cupy.cuda.compiler.compile_using_nvrtc(text, options, None, "backprop_ref.cu")
-    if not binary.startswith(b"\x7fELF"):  # PTX, for a GPU that NVRTC does not know: the driver goes on with it
-        return binary
-    with contextlib.suppress(OSError):  # where nothing can be kept, every process compiles for itself
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as file:
-            file.write(binary)
-        Path(file.name).replace(kept)
-    return binary
+    try:
+        module = _module(cupy, binary)
+    except unloadable as error:
+        if "NO_BINARY_FOR_GPU" not in str(error):
+            raise
+        # CuPy asks NVRTC for the newest GPU that it knows, whose machine code others do not run.
+        raise RuntimeError(
+            f"NVRTC {'.'.join(map(str, version))} does not know GPUs of compute capability {capability[:-1]}."
+            f"{capability[-1]}; update it, and CuPy"
+        ) from error
+    _keep(name, binary)
+    return module
+
+
+def _module(cupy, binary):
+    module = cupy.cuda.function.Module()
+    module.load(binary)
+    return module
+
+
+def _read(name):
+    """The machine code kept under a name; None if there is none, or not the one that was kept."""
+    with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: no home
+        content = (cache_folder() / name).read_bytes()
+        digest, binary = content[:DIGEST], content[DIGEST:]
+        return binary if digest == hashlib.sha256(binary).digest() else None
+
+
+def _keep(name, binary):
+    """Keeps machine code behind its hash; where nothing can be kept, every process compiles for itself."""
+    if not binary.startswith(b"\x7fELF"):  # but PTX, as CUPY_COMPILE_WITH_PTX asks for
+        return
+    with contextlib.suppress(OSError, RuntimeError):
+        folder = cache_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+            file.write(hashlib.sha256(binary).digest() + binary)
+        Path(file.name).replace(folder / name)
 
 
 def cache_folder():

@@ -38,7 +38,10 @@ _KERNEL = re.compile(r'extern "C" __global__ void (\w+)\(([^)]*)\)')
 
 
 class Parameter(NamedTuple):
-    """One parameter of a kernel: ``const real* W_kj`` is a pointer to real numbers that are only read."""
+    """One parameter of a kernel: ``const real* W_kj`` is a pointer to real numbers that are only read.
+
+    A ``rounded`` is a real number of the same size.
+    """
 
     kind: str
     """real or integer."""
@@ -98,5 +101,5 @@ def kernels(text):
 
 def _parameter(text):
     *qualifiers, name = text.replace("*", " * ").split()
-    kind = "real" if "real" in qualifiers else "integer"
+    kind = "integer" if "integer" in qualifiers else "real"
     return Parameter(kind, "*" in qualifiers, "const" in qualifiers, name)

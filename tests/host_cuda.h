@@ -1,7 +1,8 @@
 // Stands in for CUDA's built-ins, so that a C++ compiler makes of the kernels something that runs on the host.
 //
-// Blocks run one after another; so do the threads of a block, each until it ends or comes to a barrier. Whoever comes to
-// one is set aside (on a stack of its own) until all have come.
+// Blocks run one after another; so do the threads of a block, each until it ends or comes to a barrier. Whoever comes
+// to one is set aside (on a stack of its own) until all have come. From barrier to barrier the threads go up in one
+// round and down in the next, so that a missing barrier shows; shared memory holds NaN when a block begins.
 
 #include <csetjmp>
 #include <cstdint>
@@ -12,19 +13,36 @@
 #include <cmath>
 
 #define __global__
-#define __device__
+#define __device__ static
 #define __constant__ static const
-#define __shared__ static
+#define __shared__ static __attribute__((section(SHARED_SECTION)))
+
+// Where the linker puts everything that is __shared__.
+#ifdef __APPLE__
+#define SHARED_SECTION "__DATA,shared"
+extern char shared_begin[] __asm("section$start$__DATA$shared"), shared_end[] __asm("section$end$__DATA$shared");
+#else
+#define SHARED_SECTION "shared"
+#define IN_THIS_LIBRARY __attribute__((visibility("hidden")))
+extern char shared_begin[] __asm("__start_shared") IN_THIS_LIBRARY, shared_end[] __asm("__stop_shared") IN_THIS_LIBRARY;
+#endif
 
 struct Place { unsigned x, y, z; };
 static Place threadIdx, blockIdx, blockDim, gridDim;
 
-#define HOST_ROUNDED(letter, type, bits, to, from)                           \
-    static inline type __##letter##add_rn(type x, type y) { return x + y; }  \
-    static inline type __##letter##sub_rn(type x, type y) { return x - y; }  \
-    static inline type __##letter##mul_rn(type x, type y) { return x * y; }  \
-    static inline type __##letter##div_rn(type x, type y) { return x / y; }  \
-    static inline type __##letter##sqrt_rn(type x) { return std::sqrt(x); }  \
+// Kept from being fused with what comes next, where the compiler may fuse: under FAST, as CUDA's compiler does.
+#ifdef FAST
+#define ALONE volatile
+#else
+#define ALONE
+#endif
+
+#define HOST_ROUNDED(letter, type, bits, to, from)                                                \
+    static inline type __##letter##add_rn(type x, type y) { ALONE type z = x + y; return z; }     \
+    static inline type __##letter##sub_rn(type x, type y) { ALONE type z = x - y; return z; }     \
+    static inline type __##letter##mul_rn(type x, type y) { ALONE type z = x * y; return z; }     \
+    static inline type __##letter##div_rn(type x, type y) { ALONE type z = x / y; return z; }     \
+    static inline type __##letter##sqrt_rn(type x) { ALONE type z = std::sqrt(x); return z; }     \
     static inline bits to(type x) { bits y; std::memcpy(&y, &x, sizeof y); return y; } \
     static inline type from(bits x) { type y; std::memcpy(&y, &x, sizeof y); return y; }
 HOST_ROUNDED(d, double, long long, __double_as_longlong, __longlong_as_double)
@@ -48,6 +66,12 @@ static unsigned running;
 static bool aside;
 static void (*kernel)(void**);
 static void** arguments;
+
+// An argument of a kernel, from its address; of the type that the kernel takes.
+struct Argument {
+    void* at;
+    template <class T> operator T() const { return *(T*)at; }
+};
 
 static void leave(State state)
 {
@@ -102,7 +126,7 @@ static const char* run_block(unsigned threads)
     }
     for (unsigned thread = 1; thread < threads; ++thread)
         go_on(thread);
-    for (;;) {
+    for (unsigned round = 1;; ++round) {
         unsigned waiting = 0;
         for (unsigned thread = 0; thread < threads; ++thread)
             waiting += fibres[thread].state == WAITING;
@@ -110,8 +134,8 @@ static const char* run_block(unsigned threads)
             return nullptr;
         if (waiting < threads)
             return "a barrier that not all threads come to";
-        for (unsigned thread = 0; thread < threads; ++thread)
-            go_on(thread);
+        for (unsigned i = 0; i < threads; ++i)
+            go_on(round % 2 ? threads - 1 - i : i);
     }
 }
 
@@ -123,6 +147,7 @@ static const char* run(void (*chosen)(void**), void** given, unsigned blocks, un
     gridDim = {blocks, 1, 1};
     for (unsigned block = 0; block < blocks; ++block) {
         blockIdx = {block, 0, 0};
+        std::memset(shared_begin, 0xFF, shared_end - shared_begin);
         if (const char* fault = run_block(threads)) {
             for (Fibre& fibre : fibres)
                 fibre.alive = false;

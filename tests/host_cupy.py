@@ -2,19 +2,22 @@
 
 The kernels are those of ``kernels/cuda``, compiled by the C++ compiler behind ``host_cuda.h``, and launched as CUDA
 would: every argument by its address. It is stricter than CuPy: an array holds NaN until it is written to, a launch
-checks each argument against the kernel's text and looks for numbers written beside an array, and what CuPy would
-copy through the host, flush to zero or refuse while a graph is captured, is treated so here. How long anything takes
-says nothing of a GPU: `make` gives a backend that is marked `emulated`, and of such no times are told.
+checks each argument against the kernel's text and looks for numbers written beside an array, what is copied to it is
+read as late as CuPy may, and what CuPy would copy through the host, flush to zero, sum in another order or refuse while
+a graph is captured, is treated so here. How long anything takes says nothing of a GPU: `make` gives a backend that is
+marked `emulated`, and of such no times are told.
 """
 
 import atexit
 import contextlib
 import ctypes
+import platform
 import shutil
 import subprocess
 import sys
 import tempfile
 import types
+import weakref
 from functools import cache
 from pathlib import Path
 
@@ -26,6 +29,7 @@ from backprop_ref.errors import BackendUnavailable
 NAME = "cupy (host emulation)"
 FOLDER = Path(__file__).parent
 GUARD = 4096  # bytes on either side of an array
+ALIGNMENT = 512  # of an array in bytes, as CuPy allocates
 _PATTERN = 0xA5
 
 
@@ -46,7 +50,9 @@ class ndarray:
             dtype = np.dtype(dtype)
             count = int(np.prod(shape)) * dtype.itemsize
             device.take(count)
-            _base = np.full(count + 2 * GUARD, _PATTERN, np.uint8)
+            _base = np.full(count + 2 * GUARD + ALIGNMENT, _PATTERN, np.uint8)
+            start = -_base.ctypes.data % ALIGNMENT
+            _base = _base[start : start + count + 2 * GUARD]
             _host = _base[GUARD : GUARD + count].view(dtype).reshape(shape)
             _host[...] = np.nan if dtype.kind == "f" else np.iinfo(dtype).min
         self._host, self._base = _host, _base
@@ -58,6 +64,7 @@ class ndarray:
     strides = property(lambda self: self._host.strides)
     flags = property(lambda self: types.SimpleNamespace(c_contiguous=self._host.flags.c_contiguous))
     T = property(lambda self: self._view(self._host.T))
+    device = property(lambda self: device)
 
     def _view(self, host):
         return type(self)(None, _host=host, _base=self._base)
@@ -72,13 +79,14 @@ class ndarray:
 
     def get(self):
         check_not_capturing("a transfer")
+        copy_what_was_sent()
         return self._host.copy()
 
     def set(self, array):
         check_not_capturing("a transfer")
         assert type(array) is np.ndarray and array.flags.c_contiguous
         assert (array.shape, array.dtype) == (self.shape, self.dtype), "CuPy would refuse this"
-        self._host[...] = array
+        sent[self] = weakref.ref(array)
 
     def __add__(self, other):
         return add(self, other)
@@ -92,6 +100,18 @@ class ndarray:
     __float__ = __int__ = __bool__ = __iter__ = __len__ = __index__ = _refuse
 
 
+sent: weakref.WeakKeyDictionary[ndarray, weakref.ref] = weakref.WeakKeyDictionary()
+"""What `ndarray.set` was given; it is copied when the device next does something, as late as CuPy may."""
+
+
+def copy_what_was_sent():
+    while sent:
+        target, source = sent.popitem()
+        host = source()
+        assert host is not None, "an array of the host was gone before it was copied to the device"
+        target._host[...] = host
+
+
 def _flushed(host):
     """Subnormal float32 numbers as 0: CuPy compiles its own kernels with -ftz=true."""
     if host.dtype == np.float32:
@@ -100,6 +120,7 @@ def _flushed(host):
 
 def _computed(function, *operands, out=None, **how):
     check_not_capturing("a call of CuPy's own that may allocate")
+    copy_what_was_sent()
     assert all(isinstance(x, ndarray | float) for x in operands)
     with np.errstate(all="ignore"):
         made = np.asarray(function(*(x._host if isinstance(x, ndarray) else x for x in operands), **how))
@@ -120,7 +141,9 @@ def divide(x, y, out=None):
 
 
 def matmul(x, y, out=None):
-    return _computed(np.matmul, x, y, out=out)
+    """Sums in another order where `out` begins within an allocation: cuBLAS may choose its kernel by alignment."""
+    aligned = out is None or out._host.ctypes.data % ALIGNMENT == 0
+    return _computed(np.matmul if aligned else lambda x, y: np.matmul(x[:, ::-1], y[::-1]), x, y, out=out)
 
 
 def sum(x, axis=None, out=None):
@@ -138,10 +161,10 @@ def zeros(shape, dtype=float):
 
 
 def array(x, dtype=None, order="C"):
-    assert isinstance(x, np.ndarray | ndarray)
-    host = x._host if isinstance(x, ndarray) else x
-    made = ndarray(host.shape, dtype or host.dtype)
-    made._host[...] = host
+    assert isinstance(x, ndarray), "page-locked memory would be kept"
+    copy_what_was_sent()
+    made = ndarray(x.shape, dtype or x.dtype)
+    made._host[...] = x._host
     return made
 
 
@@ -162,6 +185,10 @@ class CUDARuntimeError(RuntimeError):
     pass
 
 
+class CUDADriverError(RuntimeError):
+    pass
+
+
 class Device:
     """The only device; as a context, the current one."""
 
@@ -169,6 +196,8 @@ class Device:
 
     def __init__(self, number=0):
         assert number == 0
+        self.id = number
+        self.entered = 0
         self.capture = None
         self.memory = None  # bytes it has left; None: enough
 
@@ -179,13 +208,15 @@ class Device:
             self.memory -= size
 
     def __enter__(self):
+        self.entered += 1
         return self
 
     def __exit__(self, *_):
-        pass
+        self.entered -= 1
 
     def synchronize(self):
         check_not_capturing("waiting")
+        copy_what_was_sent()
 
 
 class Graph:
@@ -201,18 +232,29 @@ class Stream:
     def __init__(self, non_blocking=False):
         assert non_blocking, "the null stream waits for others"
 
-    __enter__ = Device.__enter__
-    __exit__ = Device.__exit__
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
 
     def begin_capture(self):
+        check_not_capturing("a second capture")
         device.capture = []
 
     def end_capture(self):
+        if device.capture is None:
+            raise CUDARuntimeError("cudaErrorStreamCaptureInvalidated")
         launches, device.capture = device.capture, None
         return Graph(launches)
 
 
 device = Device()
+
+
+def memory_info():
+    assert device.entered, "that of whichever device is current"
+    return 2**30, 2**30
 
 
 def check_not_capturing(what):
@@ -235,15 +277,17 @@ extern "C" const char* launch_{name}(void** given, unsigned blocks, unsigned thr
 
 def host_source(text):
     """The kernels' text as C++ that runs on the host, with a function that launches each."""
-    types_ = {("real", False): "real", ("integer", False): "integer"}
-    types_ |= {(kind, True): f"{kind}*" for kind in ("real", "integer")}
     launches = []
     for name, parameters in cuda_source.kernels(text).items():
-        arguments = ", ".join(f"*({types_[p.kind, p.pointer]}*)given[{i}]" for i, p in enumerate(parameters))
+        arguments = ", ".join(f"host::Argument{{given[{i}]}}" for i in range(len(parameters)))
         launches.append(LAUNCH.format(name=name, arguments=arguments))
     fast = "#define FAST\n" if "#define FAST" in text else ""
     header = (FOLDER / "host_cuda.h").read_text(encoding="utf-8")
     return "\n".join([fast.strip(), header, text.replace("#define FAST\n", ""), *launches])
+
+
+# CUDA's compiler fuses products and sums of fast kernels; so does this one, on processors that can.
+_FUSING = ["-ffp-contract=fast", *(["-march=native"] if platform.machine() in {"x86_64", "AMD64"} else [])]
 
 
 @cache
@@ -258,7 +302,8 @@ def build(text):
     written, library = Path(folder, "kernels.cpp"), f"{folder}/kernels.so"
     written.write_text(source, encoding="utf-8")
     level = "-O2" if edit is None else "-O0"  # what is edited is wrong, and soon found so
-    command = [compiler, "-std=c++17", level, "-ffp-contract=off", "-U_FORTIFY_SOURCE", "-fPIC", "-shared", "-Wall"]
+    fusing = _FUSING if "#define FAST" in text else ["-ffp-contract=off"]
+    command = [compiler, "-std=c++17", level, *fusing, "-U_FORTIFY_SOURCE", "-fPIC", "-shared", "-Wall"]
     done = subprocess.run(
         [*command, "-Wno-unknown-pragmas", "-o", library, str(written)], capture_output=True, text=True, check=False
     )
@@ -322,6 +367,7 @@ class Function:
             assert argument.flags.c_contiguous, f"{self.name}: {parameter.name} is not contiguous"
 
     def run(self, blocks, threads, args):
+        copy_what_was_sent()
         arrays = [x for x in args if isinstance(x, ndarray)]
         kept = [np.array(x) for x in args if not isinstance(x, ndarray)]
         pointers, scalars = [ctypes.c_void_p(x._host.ctypes.data) for x in arrays], iter(kept)
@@ -352,14 +398,14 @@ def module():
         compiler=types.SimpleNamespace(compile_using_nvrtc=compile_using_nvrtc, CompileException=CompileException),
         function=types.SimpleNamespace(Module=Module),
         memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
-        driver=types.SimpleNamespace(CUDADriverError=CUDARuntimeError),
+        driver=types.SimpleNamespace(CUDADriverError=CUDADriverError),
         runtime=types.SimpleNamespace(
             CUDARuntimeError=CUDARuntimeError,
             getDeviceCount=lambda: 1,
             driverGetVersion=lambda: 12090,
             runtimeGetVersion=lambda: 12090,
             getDeviceProperties=lambda number: {"name": NAME.encode()},
-            memGetInfo=lambda: (2**30, 2**30),
+            memGetInfo=memory_info,
         ),
     )
     made = types.ModuleType("cupy", __doc__)

@@ -6,10 +6,10 @@ from backprop_ref.conformance.cases import Values
 from backprop_ref.optimizers import Adam
 
 CHOICES = {
-    "sigmoid": ("naive", "quotient", "stable"),
+    "sigmoid": ("naive", "quotient", "stable", "by tanh"),
     "tanh": ("library", "exponentials", "of 2z", "by sigmoid"),
     "softmax": ("max", "plain"),
-    "slope": ("product", "square"),
+    "slope": ("product", "square", "from z"),
     "jacobian": (True, False),
     "order": ("library", "forward", "backward", "shuffled", "wide"),
     "mean": ("divide", "reciprocal", "twice", "end"),
@@ -54,6 +54,8 @@ class Naive:
             return np.exp(z) / (1 + np.exp(z))
         if form == "naive":
             return 1 / (1 + np.exp(-z))
+        if form == "by tanh":
+            return (1 + np.tanh(z / 2)) / 2
         e = np.exp(-np.abs(z))
         return np.where(z >= 0, 1 / (1 + e), e / (1 + e))
 
@@ -76,16 +78,17 @@ class Naive:
         return {"sigmoid": self.sigmoid, "tanh": self.tanh, "linear": lambda z: z}[name](z)
 
     def delta(self, name, z, a, da):
-        product = self.form["slope"] == "product"
         if name == "softmax":
             if not self.form["jacobian"]:
                 return a * (da - self.sum(da * a, 1))
             rows = [(np.diag(row) - np.outer(row, row)) for row in a]
             return np.concatenate([self.matmul(d[None, :], J) for d, J in zip(da, rows, strict=True)])
         if name == "sigmoid":
-            return da * (a * (1 - a) if product else a - a * a)
+            from_z = np.exp(-z) / (1 + np.exp(-z)) ** 2
+            return da * {"product": a * (1 - a), "square": a - a * a, "from z": from_z}[self.form["slope"]]
         if name == "tanh":
-            return da * ((1 - a) * (1 + a) if product else 1 - a * a)
+            from_z = 1 / np.cosh(z) ** 2
+            return da * {"product": (1 - a) * (1 + a), "square": 1 - a * a, "from z": from_z}[self.form["slope"]]
         if name == "linear":
             return da
         return np.where(z > 0, da, (self.dtype(0.01) if name == "leaky_relu" else self.dtype(0)) * da)

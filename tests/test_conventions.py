@@ -1,6 +1,7 @@
 """Every usual way to write the same gradient passes, and is reported for what it is."""
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from submissions import right, some_cases, written
 from backprop_ref.conformance.conventions import BIASES, REDUCTIONS, Declared, Factor, Layout, parse_factor, reduction
 from backprop_ref.conformance.decay import Decay
 from backprop_ref.conformance.judge import judge
+from backprop_ref.conformance.programs import Answers
 from backprop_ref.conformance.submission import Function
 from backprop_ref.errors import InvalidInput
 
@@ -76,8 +78,27 @@ def test_a_factor_without_a_loss_has_to_be_declared(name):
     assert judged(function, loss="batch-mean").verdict == "WRONG"
 
 
-def test_our_own_gradient_needs_no_loss():
-    assert judged(lambda *arguments: right(*arguments)[1:]).exit == 0
+def test_our_own_gradient_without_a_loss_has_to_be_declared_too():
+    report = judged(lambda *arguments: right(*arguments)[1:])
+    assert (report.verdict, report.exit, flags(report)) == ("UNDECLARED", 1, ["--loss ours"])
+    assert any("--loss ours" in note for note in report.notes)
+    assert judged(lambda *arguments: right(*arguments)[1:], loss="ours").exit == 0
+
+
+def test_a_file_of_answers_follows_the_vectors_and_needs_no_loss(tmp_path):
+    answers = [{"name": case.name, "dW": [g.tolist() for g in case.expected.reference.dW]} for case in some_cases()]
+    (tmp_path / "answers.json").write_text(json.dumps(answers))
+    assert judge(Answers(tmp_path / "answers.json"), some_cases()).exit == 0
+
+
+def test_half_the_squared_errors_and_no_loss_take_one_flag():
+    def function(network, *arguments):
+        _, dW, db = right(network, *arguments)
+        half = 0.5 if "squared" in network.loss else 1.0
+        return [half * g for g in dW], [half * g for g in db]
+
+    assert flags(judged(function)) == ["--loss half-ours"]
+    assert judged(function, loss="half-ours").exit == 0
 
 
 @pytest.mark.parametrize("c", [7.0, 0.5, 2.0])
@@ -123,6 +144,30 @@ def test_weight_decay_in_the_loss_is_acceptable(per_batch, name):
     assert judged(lambda *arguments: function(*arguments, in_loss=False), l2=text, l2_in="gradient").exit == 0
 
 
+def test_weight_decay_on_the_biases_too():
+    def function(network, weights, biases, x, y):
+        loss, dW, db = right(network, weights, biases, x, y)
+        loss += 0.01 * sum((p**2).sum() for p in weights + biases)
+        return loss, *([g + 0.02 * p for g, p in zip(*both, strict=True)] for both in ((dW, weights), (db, biases)))
+
+    report = judged(function)
+    assert (report.exit, flags(report)) == (0, ["--l2 0.02 --l2-on all"])
+    assert judged(function, l2="0.02", l2_on="all").exit == 0
+    assert judged(function, l2="0.02").verdict == "WRONG"
+
+
+@pytest.mark.parametrize("share", [lambda m: 1.0 / m, lambda m: m, lambda m: 0.5])
+def test_rounding_is_no_weight_decay(share):
+    """A wrong factor and a λ that rounding alone would explain are no convention."""
+
+    def function(network, weights, biases, x, y):
+        loss, dW, db = right(network, weights, biases, x, y)
+        return loss, [g * share(len(x)) for g in dW], [g * share(len(x)) for g in db]
+
+    report = judged(function)
+    assert (report.verdict, report.first_wrong.quantity, flags(report)) == ("WRONG", "dW", [])
+
+
 @pytest.mark.parametrize("gives_loss", [False, True])
 def test_updates_in_place(gives_loss):
     def function(network, weights, biases, x, y, learning_rate=0.1):
@@ -131,7 +176,8 @@ def test_updates_in_place(gives_loss):
             p -= learning_rate * g
         return loss if gives_loss else None
 
-    report = judged(function)
+    loss = None if gives_loss else "ours"
+    report = judged(function, loss=loss)
     assert report.exit == 0, report.first_wrong
     assert "--learning-rate 0.5" in flags(report)
 
@@ -141,7 +187,7 @@ def test_updates_in_place(gives_loss):
     report = judged(fixed)
     assert (report.verdict, report.exit) == ("UNDECLARED", 1)
     assert "--learning-rate 0.1" in flags(report)
-    assert judged(fixed, learning_rate=0.1).exit == 0
+    assert judged(fixed, learning_rate=0.1, loss=loss).exit == 0
     assert judged(fixed, learning_rate=0.2).verdict == ("WRONG" if gives_loss else "UNDECLARED")
 
 
@@ -151,8 +197,8 @@ def test_a_small_rate_hides_a_small_error_and_no_large_one():
         for p, g in zip(weights + biases, dW + db, strict=True):
             p -= 2.0**-20 * (g * (1.0 + error))
 
-    assert judged(lambda *a: function(0.0, *a), learning_rate=2.0**-20).exit == 0
-    assert judged(lambda *a: function(1e-6, *a), learning_rate=2.0**-20).exit == 1
+    assert judged(lambda *a: function(0.0, *a), learning_rate=2.0**-20, loss="ours").exit == 0
+    assert judged(lambda *a: function(1e-6, *a), learning_rate=2.0**-20, loss="ours").verdict == "WRONG"
 
 
 def numbered(name, arrays):
@@ -180,8 +226,25 @@ def numbered(name, arrays):
     ],
 )
 def test_any_form_of_answer_is_read(form):
-    report = judged(lambda *arguments: form(*right(*arguments)))
+    report = judged(lambda *arguments: form(*right(*arguments)), loss="ours")
     assert report.exit == 0, [one.reason for one in report.cases]
+
+
+def test_a_layout_declared_wrongly_is_told():
+    report = judged(right, samples="columns")
+    assert report.exit == 1
+    assert any("--weights in-out --samples rows --biases flat does" in note for note in report.notes)
+
+
+def test_one_sample_at_a_time_without_a_loss_and_biases_first():
+    def function(*arguments):
+        _, dW, db = written(Layout("out-in", "columns", "column", True))(*arguments)
+        return db, dW
+
+    report = judged(function)
+    assert report.verdict == "UNDECLARED"
+    assert {"--weights out-in", "--samples columns", "--one-sample", "--loss ours"} <= set(flags(report))
+    assert judged(function, loss="ours").exit == 0
 
 
 def test_an_ambiguous_layout_is_said():
@@ -217,6 +280,7 @@ def test_factors_as_text():
         {"learning_rate": 0.0},
         {"learning_rate": float("nan")},
         {"l2_in": "weights"},
+        {"l2_on": "biases"},
     ],
 )
 def test_declarations_that_mean_nothing(wrong):

@@ -4,14 +4,16 @@ What this proves: the kernels' text and the code that launches it compute the re
 CUDA's compiler and the GPU round as IEEE 754 says; the first use on a GPU checks that, and ci/gpu.sh at length.
 """
 
+import contextlib
 import functools
 import inspect
 import itertools
+import types
 
 import host_cupy
 import numpy as np
 import pytest
-from backprop_ref.kernels import cuda_cupy, cuda_source, elementary
+from backprop_ref.kernels import cuda_cupy
 from helpers import BATCHES, PAIRS, label, networks, parameters, samples
 from test_identical import OPTIMIZERS, REFERENCE, assert_identical, computed, once_trained, some_networks, trained
 from test_identical import weights as named_weights
@@ -20,7 +22,6 @@ import backprop_ref as br
 from backprop_ref.backends import cupy as shipped
 from backprop_ref.backends.arithmetic import Fast, Reproducible
 from backprop_ref.conformance.bounds import gradient_bounds
-from backprop_ref.conformance.elementary import sweep
 from backprop_ref.experiments.compare import compare
 from backprop_ref.network import ACTIVATIONS
 from backprop_ref.random import Stream
@@ -143,30 +144,6 @@ def test_subnormal_numbers_survive_shards_and_any_upstream_gradient(gpu, dtype):
     assert ((small > 0) & (small < tiny)).any()
 
 
-PROBE = """
-extern "C" __global__ void {0}_v1(const real* x_i, real* y_i, integer n)
-{{
-    for EACH (i, n)
-        y_i[i] = {0}(x_i[i]);
-}}
-"""
-
-
-@each_dtype
-def test_elementary_functions_have_the_bits_of_numpy(gpu, dtype):
-    """Over the sweeps whose hash is pinned for NumPy."""
-    functions = ("exp", "log", "log1p", "tanh")
-    module = host_cupy.Module()
-    module.load((cuda_source.source(dtype) + "".join(map(PROBE.format, functions))).encode())
-    for name in functions:
-        x = host_cupy.array(sweep(name, dtype, 20000))
-        y = host_cupy.empty(x.shape, x.dtype)
-        module.get_function(f"{name}_v1")((79, 1, 1), (256, 1, 1), (x, y, np.int64(x.size)))
-        found, expected = y.get(), getattr(elementary.for_numpy(dtype), name)(x.get())
-        found[np.isnan(found)] = expected[np.isnan(expected)] = 0  # the sign of a NaN is nobody's business
-        assert found.tobytes() == expected.tobytes(), name
-
-
 # What no number tells: NaN, limits of a grid, graphs, what must not be taken.
 
 
@@ -234,6 +211,39 @@ def test_where_cuda_refuses_to_capture_steps_are_launched(gpu, monkeypatch, dtyp
 
     monkeypatch.setattr(host_cupy.Stream, "begin_capture", refuse)
     check_trained(gpu, itertools.islice(some_networks(0), 2), OPTIMIZERS[-1], dtype)
+
+
+@pytest.mark.parametrize("error", [NotImplementedError, host_cupy.CUDARuntimeError, KeyboardInterrupt])
+def test_whatever_happens_while_a_step_is_captured_the_capture_ends(gpu, monkeypatch, error):
+    network = br.Network([3, 2], ["softmax"], "ce")
+    trainer = gpu.trainer(network, br.SGD(), "float64", 7, 1, "r2")
+    params, (x, y) = parameters(network), samples(network, 7)
+    update = trainer._update
+
+    def fail():
+        if host_cupy.device.capture is not None:
+            raise error
+        update()
+
+    monkeypatch.setattr(trainer, "_update", fail)
+    with pytest.raises(KeyboardInterrupt) if error is KeyboardInterrupt else contextlib.nullcontext():
+        trainer.run(params, {}, x, y, np.arange(14).reshape(2, 7) % 7, [0.1] * 2)
+    assert host_cupy.device.capture is None
+    assert trainer.capturing == (error is KeyboardInterrupt)
+
+
+def test_data_that_do_not_fit_are_brought_again(gpu, monkeypatch):
+    """What was allocated before the memory ran out is not taken for all of it."""
+    network = br.Network([3, 2], ["softmax"], "ce")
+    trainer = gpu.trainer(network, br.SGD(), "float64", 7, 1, "r2")
+    params, (x, y) = parameters(network), samples(network, 7)
+    run = functools.partial(trainer.run, params, {}, x, y, np.arange(7)[None], [0.1])
+    monkeypatch.setattr(host_cupy.device, "memory", x.nbytes)
+    with pytest.raises(br.BackendUnavailable, match="Out of memory"):
+        run()
+    monkeypatch.setattr(host_cupy.device, "memory", None)
+    run()
+    assert params.sha256() != parameters(network).sha256()
 
 
 def test_a_step_neither_allocates_nor_waits(gpu, monkeypatch):
@@ -320,6 +330,8 @@ def test_what_a_kernel_would_misread_is_refused(gpu, call, message):
 V2_SUM = "sum = sum + left[row][t] * right[t][column];"
 V2_WRITE, V2_WRITE_END = "if (i < n_i && j < n_j)", "\n            out_ij"
 BARRIER = "__syncthreads();\n            int count"
+BARRIER_2, MEAN_SUM = "\n        __syncthreads();", "\n        if (threadIdx.x == 0)\n            for"
+MEAN_SUM_END = "sum = sum + block[i - i0];"
 SAMPLES, SAMPLES_END = "for (integer s = 0; s < batch; ++s)", "\n            db = "
 PLANTED = {
     "a fused multiply-add": (V2_SUM, "sum = {std::fma(left[row][t].value, right[t][column].value, sum.value)};"),
@@ -331,6 +343,8 @@ PLANTED = {
     "padding summed up": ("n_t - t0 < TILE ? (int)(n_t - t0) : TILE", "TILE"),
     "no barrier before the sum": (BARRIER, "int count"),
     "no barrier after the sum": (f"{V2_SUM}\n            __syncthreads();", V2_SUM),
+    "no barrier before the loss is summed": (f"{BARRIER_2}{MEAN_SUM}", MEAN_SUM),
+    "no barrier after the loss is summed": (f"{MEAN_SUM_END}{BARRIER_2}", MEAN_SUM_END),
     "a barrier that some threads miss": (BARRIER, f"if (j < n_j) {BARRIER}"),
     "the first sample left out of db": (SAMPLES + SAMPLES_END, SAMPLES.replace("= 0", "= 1") + SAMPLES_END),
     "softmax without the maximum": ("a_j[j] = exp(z_j[j] - top);", "a_j[j] = exp(z_j[j]);"),
@@ -374,6 +388,13 @@ def test_a_planted_error_is_caught(planted, error):
     with pytest.raises((pytest.fail.Exception, AssertionError)):
         for hidden in ("tanh", "relu"):
             check_networks(backend, [br.Network([33, 17, 19], [hidden, "softmax"], "ce")], 41, "float64")
+
+
+def test_shared_memory_that_was_not_written_is_noticed(planted):
+    """Were it 0, the sum of one row's terms would be right."""
+    backend = planted("i < n_terms && i < i0 + THREADS; ++i", "i < i0 + THREADS; ++i")
+    with pytest.raises(pytest.fail.Exception, match=r"in loss\[\], .*nan"):
+        check_networks(backend, [br.Network([3, 19], ["softmax"], "ce")], 1, "float64")
 
 
 @pytest.mark.parametrize("error", PLANTED_IN_UPDATES)
@@ -449,6 +470,11 @@ TOO_OLD = host_cupy.CUDARuntimeError("cudaErrorInsufficientDriver: CUDA driver v
 NO_DEVICE = host_cupy.CUDARuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")
 
 
+def test_a_driver_that_is_a_little_older_is_not_blamed_for_a_missing_device(monkeypatch):
+    message = error_of(monkeypatch, getDeviceCount=NO_DEVICE, driverGetVersion=12020)
+    assert "driver for CUDA 12.2, but no device (cudaErrorNoDevice" in message and "update" not in message
+
+
 def test_messages_tell_what_is_missing(monkeypatch):
     say = functools.partial(error_of, monkeypatch)
     assert "installed, but no NVIDIA driver (cudaErrorInsuff" in say(getDeviceCount=TOO_OLD, driverGetVersion=0)
@@ -473,6 +499,51 @@ def test_without_the_compiler_the_extra_is_named():
             shipped.create(numerics, None, None)
 
 
+@pytest.mark.parametrize(
+    ("function", "error"),
+    [
+        ("matmul", ImportError('Failure finding "libcublasLt.so.12": No such file\nand more')),
+        ("add", RuntimeError("Failed to auto-detect CUDA root directory. Please specify CUDA_PATH")),
+        ("sum", RuntimeError("Failed to auto-detect CUDA root directory. Please specify CUDA_PATH")),
+    ],
+)
+def test_libraries_that_fast_numerics_take_are_asked_for_at_first(gpu, function, error):
+    def absent(*_, **__):
+        raise error
+
+    message = r"installed, but cuda:0 cannot compute: Fail.* install 'backprop-ref\[cuda12\]'"
+    with host_cupy.in_place_of_cupy() as cupy:
+        setattr(cupy, function, absent)
+        with pytest.raises(br.BackendUnavailable, match=message):
+            shipped.create(Fast, None, None)
+        shipped.create(Reproducible, None, None)
+
+
+@pytest.mark.parametrize("error", ["CUBLAS_STATUS_ALLOC_FAILED", "cudaErrorMemoryAllocation: out of memory"])
+def test_a_full_gpu_is_told_whoever_notices(gpu, error):
+    """Even where not so much is left that CUDA could tell how much."""
+
+    def full(*_, **__):
+        raise host_cupy.CUDARuntimeError(error)
+
+    with host_cupy.in_place_of_cupy() as cupy:
+        for place, name, message in (
+            (cupy, "matmul", rf"^backend cupy: {error}; 1.07 of 1.07 GB are free on cuda:0 \(.*float32, a smaller"),
+            (cupy.cuda.runtime, "getDeviceProperties", rf"^backend cupy: {error}; 1.07 .* on cuda:0\. Use float32"),
+            (cupy.cuda.runtime, "memGetInfo", rf"^backend cupy: {error}; on cuda:0\. Use float32"),
+        ):
+            setattr(place, name, full)
+            with host_cupy.device, pytest.raises(br.BackendUnavailable, match=message):
+                shipped.create(Fast, None, None)
+
+
+def test_an_array_of_another_gpu_is_refused(gpu, monkeypatch):
+    x = on(gpu, 2, 2)
+    monkeypatch.setattr(type(x), "device", types.SimpleNamespace(id=1))
+    with pytest.raises(br.InvalidInput, match=r"activation_forward: z is on cuda:1, but this backend on cuda:0"):
+        gpu.activation_forward("tanh", x)
+
+
 def test_what_does_not_fit_is_told_with_its_size(gpu, monkeypatch):
     network = br.Network([3, 5, 2], ["tanh", "softmax"], "ce")
     params, (x, y) = parameters(network), samples(network, 1000)
@@ -484,25 +555,75 @@ def test_what_does_not_fit_is_told_with_its_size(gpu, monkeypatch):
         monkeypatch.setattr(host_cupy.device, "memory", 30_000)
 
 
-def test_machine_code_is_kept_and_found_again(gpu, monkeypatch, tmp_path):
-    """Under a name that changes with the text; where nothing can be kept, it is compiled each time."""
-    compiled = []
+class FakeDriver:
+    """Compiles and loads texts, and counts; machine code is the text behind the mark of a cubin."""
 
-    def compile_(text, *_):
-        compiled.append(text)
+    def __init__(self, cupy, refused=()):
+        self.compiled, self.loaded, self.refused = [], [], list(refused)
+        cupy.cuda.compiler.compile_using_nvrtc = self.compile
+        cupy.cuda.function.Module = lambda: self
+
+    def compile(self, text, *_):
+        self.compiled.append(text)
         return b"\x7fELF" + text.encode(), None
 
+    def load(self, binary):
+        if self.refused:
+            raise host_cupy.CUDADriverError(self.refused.pop())
+        self.loaded.append(binary)
+
+
+@pytest.fixture
+def stand_in(monkeypatch, tmp_path):
+    monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "kept"))
     with host_cupy.in_place_of_cupy() as cupy:
-        cupy.cuda.compiler.compile_using_nvrtc = compile_
-        monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "kept"))
-        for text in ("one", "two", "one"):
-            assert cuda_cupy._binary(cupy, text, ()) == b"\x7fELF" + text.encode()
-        assert compiled == ["one", "two"]
-        (tmp_path / "file").touch()
-        monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "file"))
-        cuda_cupy._binary(cupy, "one", ())
-    assert compiled == ["one", "two", "one"]
+        yield cupy
+
+
+def test_machine_code_is_kept_and_found_again(stand_in, tmp_path):
+    """Under a name that changes with the text."""
+    driver = FakeDriver(stand_in)
+    for text in ("one", "two", "one"):
+        cuda_cupy.loaded(stand_in, text, ())
+    assert driver.compiled == ["one", "two"]
+    assert driver.loaded == [b"\x7fELFone", b"\x7fELFtwo", b"\x7fELFone"]
     assert len(list((tmp_path / "kept").iterdir())) == 2
+
+
+def test_machine_code_that_is_damaged_or_does_not_load_is_made_anew(stand_in, tmp_path):
+    driver = FakeDriver(stand_in)
+    cuda_cupy.loaded(stand_in, "one", ())
+    (kept,) = (tmp_path / "kept").iterdir()
+    whole = kept.read_bytes()
+    for damaged in (b"", whole[:-1], whole[:-1] + b"x"):
+        kept.write_bytes(damaged)
+        cuda_cupy.loaded(stand_in, "one", ())
+        assert kept.read_bytes() == whole
+    driver.refused = ["CUDA_ERROR_INVALID_IMAGE: device kernel image is invalid"]
+    cuda_cupy.loaded(stand_in, "one", ())
+    assert driver.compiled == ["one"] * 5
+    assert driver.loaded == [b"\x7fELFone"] * 5
+
+
+def test_without_a_place_to_keep_it_machine_code_is_made_each_time(stand_in, monkeypatch, tmp_path):
+    driver = FakeDriver(stand_in)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "file"))
+    cuda_cupy.loaded(stand_in, "one", ())
+
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("CUPY_CACHE_DIR")
+    monkeypatch.setattr(cuda_cupy.Path, "home", homeless)
+    cuda_cupy.loaded(stand_in, "one", ())
+    assert driver.compiled == ["one"] * 2
+
+
+def test_a_gpu_newer_than_the_compiler_is_told(stand_in):
+    FakeDriver(stand_in, ["CUDA_ERROR_NO_BINARY_FOR_GPU: no kernel image is available for execution on the device"])
+    with pytest.raises(br.BackendUnavailable, match=r"NVRTC 0\.0 does not know GPUs .* capability 7\.5; update"):
+        shipped.create(Fast, None, None)
 
 
 def test_the_stand_in_has_the_names_of_cupy():

@@ -422,10 +422,10 @@ def test_noise_in_all_gradients_is_unknown():
     assert certain(found) == []
 
 
-def test_nan_is_unknown_not_right():
+def test_nan_is_not_right():
     given = evidence(matrices)
     given[0].values.db[0][0] = np.nan
-    assert [finding.id for finding in diagnose(given)] == ["unknown"]
+    assert [finding.id for finding in diagnose(given)] == ["not-finite"]
 
 
 def test_an_array_too_few_is_passed_over():
@@ -480,3 +480,82 @@ def test_state_shows_in_a_second_call():
     other = one.values._replace(dW=[g + 1.0 for g in one.values.dW])
     assert named(diagnose([Evidence(one.case, one.values, again=other)])) == [("second-call-differs", "certain")]
     assert named(diagnose([Evidence(one.case, one.values, changed=("x",))])) == [("inputs-changed", "certain")]
+
+
+# ---- penalties, shapes, precision ----------------------------------------------------------------------------------
+
+
+def changed(change):
+    """Evidence of the right numbers, changed by a function of the case."""
+    return [Evidence(case, change(case, case.expected.reference)) for case in PLAIN if case.params.dtype == "float64"]
+
+
+def answered(dW, db, loss):
+    return Values(loss=float(loss), dW=dW, db=db)
+
+
+def plus(gradients, arrays, factor=0.02):
+    return [g + factor * p for g, p in zip(gradients, arrays, strict=True)]
+
+
+def squares(arrays):
+    return sum(float((p**2).sum()) for p in arrays)
+
+
+def whole_square_of_the_penalty(case, values):
+    W = case.params.W
+    return answered(plus(values.dW, W), values.db, values.loss + 0.02 * squares(W))
+
+
+def penalty_in_the_loss_alone(case, values):
+    return answered(values.dW, values.db, values.loss + 0.01 * squares(case.params.W))
+
+
+def decay_of_biases(case, values):
+    return answered(values.dW, plus(values.db, case.params.b), values.loss)
+
+
+def decay_of_everything_but_the_loss(case, values):
+    W, b = case.params.W, case.params.b
+    return answered(plus(values.dW, W), plus(values.db, b), values.loss + 0.01 * squares(W))
+
+
+def unsummed(case, values):
+    rows = [delta[0] if 1 in delta.shape[:1] else delta for delta in values.delta]
+    return answered(values.dW, [row.reshape(-1) if 1 in row.shape else row for row in rows], values.loss)
+
+
+@pytest.mark.parametrize(
+    ("change", "bug"),
+    [
+        (whole_square_of_the_penalty, "penalty-disagrees"),
+        (penalty_in_the_loss_alone, "penalty-disagrees"),
+        (decay_of_biases, "decay-on-bias"),
+        (decay_of_everything_but_the_loss, "decay-on-bias"),
+        (unsummed, "bias-not-summed"),
+    ],
+)
+def test_penalties_and_shapes(change, bug):
+    assert named(diagnose(changed(change))) == [(bug, "certain")]
+
+
+def test_a_small_error_is_not_called_float32():
+    def nearly(case, values):
+        dW = [g.copy() for g in values.dW]
+        dW[0][-1, -1] *= 1.0 + 1e-12
+        return answered(dW, values.db, values.loss)
+
+    def rounded(case, values):
+        return Values(dW=[g.astype(np.float32) for g in values.dW], db=values.db, loss=float(values.loss))
+
+    assert [one.id for one in diagnose(changed(nearly))] == ["unknown"]
+    assert [one.id for one in diagnose(changed(rounded))] == ["float32-inside"]
+
+
+def test_a_factor_is_not_certain_without_a_loss():
+    def halved(case, values):
+        dW = [0.5 * g for g in values.dW] if case.network.loss.endswith("squared_error") else values.dW
+        db = [0.5 * g for g in values.db] if case.network.loss.endswith("squared_error") else values.db
+        return Values(dW=dW, db=db)
+
+    assert ("missing-two", "likely") in named(diagnose(changed(halved)))

@@ -1,6 +1,7 @@
 """Errors as they are made in the wild, planted one at a time: gradcheck must catch each, or it proves nothing."""
 
 import functools
+import itertools
 import sys
 
 import numpy as np
@@ -8,16 +9,22 @@ import pytest
 from helpers import parameters, samples
 
 import backprop_ref as br
-from backprop_ref import mlp
 from backprop_ref.backends.arithmetic import Fast
 from backprop_ref.backends.numpy import NumpyBackend
+from backprop_ref.conformance.balls import Ball, Precision
 from backprop_ref.conformance.bounds import gradient_bounds
+from backprop_ref.conformance.bugs import CATALOGUE
+from backprop_ref.conformance.cases import Case
 from backprop_ref.conformance.gradcheck import gradcheck
+from backprop_ref.conformance.textbook import predict, replaced
 
 CLASSES = br.Network([3, 5, 5, 4], ["tanh", "sigmoid", "softmax"], "ce")
 NUMBERS = br.Network([3, 5, 5, 3], ["sigmoid", "relu", "linear"], "mse")
 LEAKY = br.Network([3, 5, 4], ["leaky_relu", "sigmoid"], "bce")
 SOFTMAX = br.Network([3, 4], ["softmax"], "sse")
+ONE_OUTPUT = br.Network([3, 5, 1], ["tanh", "sigmoid"], "bce")
+SQUARE = br.Network([5, 5, 5], ["tanh", "linear"], "sse")
+NETWORKS = (CLASSES, NUMBERS, LEAKY, SOFTMAX, ONE_OUTPUT, SQUARE)
 
 
 class Planted(NumpyBackend):
@@ -29,124 +36,70 @@ class Planted(NumpyBackend):
             setattr(self, name, functools.partial(function, getattr(self, name)))
 
 
-def activation(change):
-    return {"activation_backward": lambda right, name, z, a, da: change(name, z, a, da, right(name, z, a, da))}
-
-
-def scaled(factor):
-    return {"loss_backward": lambda right, *args: factor(args[4]) * right(*args)}
-
-
-def derivative_at_a(name, z, a, da, delta):
-    s = 1.0 / (1.0 + np.exp(-a))
-    return da * s * (1.0 - s) if name == "sigmoid" else delta
-
-
 def with_dW(change):
-    return {"affine_backward": lambda right, delta, a: (change(right(delta, a)[0], delta, a), right(delta, a)[1])}
+    return {"affine_backward": lambda right, delta, a: (change(right(delta, a)[0]), right(delta, a)[1])}
 
 
 def with_db(change):
-    return {"affine_backward": lambda right, delta, a: (right(delta, a)[0], change(right(delta, a)[1], delta, a))}
+    return {"affine_backward": lambda right, delta, a: (right(delta, a)[0], change(right(delta, a)[1]))}
 
 
 PLANTED = {
-    "not divided by the batch": (CLASSES, scaled(len)),
-    "divided by the batch twice": (CLASSES, scaled(lambda y: 1.0 / len(y))),
-    "mean over outputs forgotten": (NUMBERS, scaled(lambda y: y.shape[1])),
-    "the 2 of the squared error missing": (NUMBERS, scaled(lambda y: 0.5)),
-    "sign": (CLASSES, scaled(lambda y: -1.0)),
-    "softmax with an extra p(1 - p)": (
-        CLASSES,
-        {"loss_backward": lambda right, loss, act, z, a, *rest: right(loss, act, z, a, *rest) * a * (1.0 - a)},
-    ),
-    "softmax by the diagonal of its Jacobian": (
-        SOFTMAX,
-        activation(lambda n, z, a, da, d: da * a * (1 - a) if n == "softmax" else d),
-    ),
-    "sigmoid and binary cross-entropy with an extra a(1 - a)": (
-        LEAKY,
-        {"loss_backward": lambda right, loss, act, z, a, *rest: right(loss, act, z, a, *rest) * a * (1.0 - a)},
-    ),
-    "derivative left out": (CLASSES, activation(lambda n, z, a, da, d: da)),
-    "derivative of the sigmoid taken at a": (CLASSES, activation(derivative_at_a)),
-    "z(1 - z) for a(1 - a)": (CLASSES, activation(lambda n, z, a, da, d: da * z * (1 - z) if n == "sigmoid" else d)),
-    "tanh: 1 - a": (CLASSES, activation(lambda n, z, a, da, d: da * (1 - a) if n == "tanh" else d)),
-    "tanh: 1 - z²": (CLASSES, activation(lambda n, z, a, da, d: da * (1 - z * z) if n == "tanh" else d)),
-    "derivative twice": (CLASSES, activation(lambda n, z, a, da, d: d * a * (1 - a) if n == "sigmoid" else d)),
-    "relu without its mask": (NUMBERS, activation(lambda n, z, a, da, d: da if n == "relu" else d)),
-    "relu mask from delta": (NUMBERS, activation(lambda n, z, a, da, d: np.where(da > 0, da, 0) if n == "relu" else d)),
-    "leaky slope forgotten": (
-        LEAKY,
-        activation(lambda n, z, a, da, d: np.where(z > 0, da, 0.0) if n == "leaky_relu" else d),
-    ),
-    "dW transposed": (NUMBERS, with_dW(lambda dW, delta, a: dW.T if dW.shape[0] == dW.shape[1] else dW)),
-    "W where its transpose is due": (
-        CLASSES,
-        {"affine_backward_input": lambda right, d, W: d @ W if W.shape[0] == W.shape[1] else right(d, W)},
-    ),
-    "mean first, outer product after": (
-        CLASSES,
-        with_dW(lambda dW, delta, a: np.outer(a.mean(axis=0), delta.sum(axis=0))),
-    ),
-    "only the last sample": (CLASSES, with_dW(lambda dW, delta, a: np.outer(a[-1], delta[-1]))),
-    "first weight skipped": (CLASSES, with_dW(lambda dW, delta, a: np.concatenate([0 * dW[:1], dW[1:]]))),
-    "db the mean": (CLASSES, with_db(lambda db, delta, a: db / len(delta))),
-    "db zero": (CLASSES, with_db(lambda db, delta, a: 0.0 * db)),
-    "db inside the loop over inputs": (CLASSES, with_db(lambda db, delta, a: db * a.shape[1])),
-    "db the row sum of dW": (CLASSES, with_db(lambda db, delta, a: (a.T @ delta).sum(axis=0))),
-    "a constant added": (NUMBERS, with_dW(lambda dW, delta, a: dW + 1e-6)),
-    "one entry off by a part in 10⁹": (
-        NUMBERS,
-        with_dW(lambda dW, delta, a: dW * np.where(dW == dW.max(), 1 + 1e-9, 1.0)),
-    ),
-    "NaN in one entry": (CLASSES, with_db(lambda db, delta, a: np.concatenate([[np.nan], db[1:]]))),
+    "a constant added": with_dW(lambda dW: dW + 1e-6),
+    "one entry off by a part in 10⁹": with_dW(lambda dW: dW * np.where(dW == dW.max(), 1 + 1e-9, 1.0)),
+    "first weight skipped": with_dW(lambda dW: np.concatenate([0 * dW[:1], dW[1:]])),
+    "NaN in one entry": with_db(lambda db: np.concatenate([[np.nan], db[1:]])),
 }
 
 
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_planted_error_is_caught(name):
-    network, wrong = PLANTED[name]
-    params, (x, y) = parameters(network), samples(network, 7)
-    assert all(row.ok for row in gradcheck(network, params, x, y, entries=12))
-    rows = gradcheck(network, params, x, y, backend=Planted(**wrong), entries=None)
-    assert not all(row.ok for row in rows)
+    params, (x, y) = parameters(NUMBERS), samples(NUMBERS, 7)
+    assert all(row.ok for row in gradcheck(NUMBERS, params, x, y, entries=12))
+    assert not all(row.ok for row in gradcheck(NUMBERS, params, x, y, backend=Planted(**PLANTED[name])))
 
 
-def test_updated_weights_used_further_back_are_caught():
-    """The most reported bug of all: each W is updated before the delta of the layer below is made with it."""
-    network = CLASSES
-    params, (x, y) = parameters(network), samples(network, 7)
-
-    class Updating(Planted):
-        def affine_backward(self, delta, a):
-            dW, db = super().affine_backward(delta, a)
-            self.updated = -0.1 * dW
-            return dW, db
-
-        def affine_backward_input(self, delta, W):
-            return super().affine_backward_input(delta, W + self.updated)
-
-    rows = gradcheck(network, params, x, y, backend=Updating())
-    assert [row.ok for row in rows] == [False] * 4 + [True] * 3
+def gradients(case, change):
+    """dW and db of a pass with a bug, or with none, as numbers with their radii."""
+    values = {bug.parameter: Ball.exact(bug.start, Precision.of("float64")) for bug in CATALOGUE}
+    with np.errstate(all="ignore"):
+        items = itertools.takewhile(lambda item: item[0][0] != "dx", predict(case, replaced(change), values=values))
+        return {key: ball for key, ball in items if key[0] in {"dW", "db"}}
 
 
-def test_the_wrong_layers_activation_is_caught(monkeypatch):
-    """dW made with the layer's own output instead of its input."""
-    network = br.Network([5, 5, 5], ["tanh", "linear"], "sse")
-    params, (x, y) = parameters(network), samples(network, 7)
-    right = mlp.backward
+def shows(wrong, right):
+    """Whether some gradient differs by more than rounding."""
+    return any(
+        wrong[key].shape != ball.shape or not np.all(np.abs(wrong[key].mid - ball.mid) <= wrong[key].rad + ball.rad)
+        for key, ball in right.items()
+    )
 
-    def wrong(backend, network, params, x, z, a, delta, with_dx=False):
-        deltas, _, db, dx = right(backend, network, params, x, z, a, delta, with_dx)
-        return deltas, [a[layer].T @ deltas[layer] for layer in range(2)], db, dx
 
-    monkeypatch.setattr(mlp, "backward", wrong)
-    rows = {row.tensor: row.ok for row in gradcheck(network, params, x, y)}
-    assert not rows["W0"]
-    assert not rows["W1"]
-    assert rows["b0"]
-    assert rows["b1"]
+CASES = [Case("planted", network, parameters(network), *samples(network, 7)) for network in NETWORKS]
+RIGHT = [gradients(case, {}) for case in CASES]
+
+
+@pytest.mark.parametrize("bug", [bug for bug in CATALOGUE if bug.variants or bug.fitted], ids=lambda bug: bug.id)
+def test_a_known_bug_is_caught(bug):
+    """The first form that shows in gradients, as gradients of the first network on which it shows."""
+    for form, (case, right) in itertools.product((*bug.variants, *bug.fitted), zip(CASES, RIGHT, strict=True)):
+        wrong = gradients(case, form)
+        if shows(wrong, right):
+            break
+    else:
+        assert bug.where in BEYOND_GRADIENTS or bug.id in ELSEWHERE
+        return
+    shapes = [array.shape for pair in zip(case.params.W, case.params.b, strict=True) for array in pair]
+    arrays = [wrong[name, layer].mid for layer in range(case.network.n_layers) for name in ("dW", "db")]
+    if [array.shape for array in arrays] != shapes:
+        return  # refused for its shape
+    grads = br.Parameters.from_arrays(arrays[::2], arrays[1::2])
+    assert not all(row.ok for row in gradcheck(case.network, case.params, case.x, case.y, grads=grads))
+
+
+BEYOND_GRADIENTS = {"loss", "update", "state"}
+ELSEWHERE = {"relu-at-zero", *(bug.id for bug in CATALOGUE if bug.id.startswith("decay-"))}
+"""Nothing shows of them unless some z is exactly 0, or without weight decay."""
 
 
 @pytest.mark.parametrize("check", ["complex step", "central differences", "Taylor remainder"])

@@ -6,6 +6,8 @@ import os
 import shlex
 import sys
 import time
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +17,12 @@ from submissions import ours, right, some_cases
 
 from backprop_ref.cli.verify import question
 from backprop_ref.conformance import vectors
+from backprop_ref.conformance.calling import load
 from backprop_ref.conformance.conventions import Declared
 from backprop_ref.conformance.judge import judge
 from backprop_ref.conformance.models import Model
 from backprop_ref.conformance.programs import Answers, Program
-from backprop_ref.conformance.submission import Function, load
+from backprop_ref.conformance.submission import Function
 from backprop_ref.errors import InvalidInput
 
 CASES = some_cases()
@@ -75,6 +78,9 @@ def hides_from_exceptions():
         (lambda: (1.0, [np.ones((2, 2), complex)] * 2, [np.ones(2)] * 2), "complex"),
         (lambda: (1.0, np.zeros(0), np.zeros(0)), ""),
         (lambda: (1j, [], []), "complex"),
+        (lambda: ("1.5", [], []), "make it a number with float()"),
+        (lambda: (1.0, [np.full((5, 3), "1.5")] * 2, [np.ones(3)] * 2), "astype(float)"),
+        (lambda: (1.0, np.ones(29)), "one vector of 29 numbers; cut it into a list of dW and a list of db"),
         (lambda: (float("nan"), [np.full((5, 3), np.nan)] * 2, [np.full(3, np.nan)] * 2), ""),
         (lambda: (1e400, [np.full((5, 3), np.inf)] * 2, [np.full(3, -np.inf)] * 2), ""),
         (list, "empty list"),
@@ -88,6 +94,30 @@ def test_one_bad_case_does_not_spoil_the_others(bad, said):
     assert set(verdicts.values()) <= {"EXACT", "WITHIN BOUND"}
     assert said in next(one.reason for one in report.cases if one.case.name == BAD)
     json.loads(json.dumps(report.document(), allow_nan=False))
+
+
+@pytest.mark.parametrize("kind", [float, Fraction, Decimal, np.float64])
+def test_objects_that_are_numbers_are_read(kind):
+    def function(*arguments):
+        loss, dW, db = right(*arguments)
+        return loss, [np.vectorize(lambda entry: kind(float(entry)), otypes=[object])(g) for g in dW], db
+
+    assert judge(Function(function), CASES[:4]).exit == 0
+
+
+@pytest.mark.parametrize(("value", "said"), [(np.nan, "NaN where"), (np.inf, "infinity where"), (None, "NaN and inf")])
+def test_numbers_that_are_not_finite_are_named(value, said):
+    def function(*arguments):
+        loss, dW, db = right(*arguments)
+        db[0][0], loss = np.nan if value is None else value, np.inf if value is None else loss
+        return loss, dW, db
+
+    start = time.monotonic()
+    report = judge(Function(function), vectors.cases())
+    assert [(found.id, found.confidence) for found in report.diagnosis] == [("not-finite", "certain")]
+    assert report.diagnosis[0].text.startswith(said)
+    assert "in db[0]" in report.diagnosis[0].evidence
+    assert time.monotonic() - start < 20
 
 
 def test_none_means_an_update_that_did_not_happen():
@@ -305,7 +335,10 @@ class Layered:
         return loss
 
 
-@pytest.mark.parametrize(("made", "declared"), [(Plain, {}), (Numbered, {}), (Layered, {"learning_rate": 0.25})])
+WAYS = [(Plain, {"loss": "ours"}), (Numbered, {}), (Layered, {"learning_rate": 0.25})]
+
+
+@pytest.mark.parametrize(("made", "declared"), WAYS)
 def test_classes(made, declared):
     report = judge(Model(made, Declared(**declared)), vectors.cases())
     assert report.exit == 0, (report.first_wrong, [one.reason for one in report.cases])
@@ -410,6 +443,13 @@ def test_a_hanging_program_dies_with_its_children(tmp_path):
     assert "no answer within 1.5 s; killed" in report.cases[0].reason
     assert time.monotonic() - start < 10
     assert _gone(int((tmp_path / "child").read_text()))
+
+
+def test_a_program_that_never_answers_is_asked_three_times(tmp_path):
+    report = judge(program(tmp_path, "time.sleep(60)", time_limit=0.3), CASES)
+    reasons = [one.reason for one in report.cases]
+    assert reasons[:3] == ["no answer within 0.3 s; killed"] * 3
+    assert all(reason.startswith("not asked: 3 calls before had no answer") for reason in reasons[3:])
 
 
 def _gone(pid):

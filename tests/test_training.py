@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from helpers import parameters, samples
 
 import backprop_ref as br
 from backprop_ref import metrics
-from backprop_ref.conformance.bounds import gradient_bounds
+from backprop_ref.conformance.bounds import INFLATION, Rounding, gradient_bounds
+from backprop_ref.conformance.updates import after
 from backprop_ref.random import Stream
 
 CLASSES = br.Network([3, 5, 4], ["tanh", "softmax"], "ce")
@@ -45,23 +47,36 @@ def test_training_is_steps_of_value_and_grad(backend, batch_size, optimizer):
         backend=backend,
     )
     params, state, stream = start.copy(), optimizer.init(start.flat), Stream(4, "shuffle")
-    size, losses, correct = batch_size or 23, [], []
+    size, losses, correct, steps = batch_size or 23, [], [], []
     for epoch in range(3):
         order = stream.permutation(23) if batch_size is not None else np.arange(23)
         total = hits = 0.0
         for rows in (order[i : i + size] for i in range(0, 23, size)):
             a = br.predict(CLASSES, params, x[rows], backend=backend)
             loss, grads = br.value_and_grad(CLASSES, params, x[rows], y[rows], backend=backend)
-            optimizer.step(params, grads, state, optimizer.learning_rate * br.Cosine()(epoch, 3))
+            learning_rate = optimizer.learning_rate * br.Cosine()(epoch, 3)
+            optimizer.step(params, grads, state, learning_rate)
+            steps.append((replace(optimizer, learning_rate=learning_rate), x[rows], y[rows]))
             total += loss * len(rows)
             hits += metrics.count_correct(a, y[rows])
         losses.append(total / 23)
         correct.append(hits / 23)
-    assert result.params.sha256() == params.sha256()
-    assert result.history["loss"].tolist() == losses
+    if backend.numerics == "fast" and "cupy" in backend.name:
+        assert_both_within_the_bounds(result.params, params, start, steps)
+    else:
+        assert result.params.sha256() == params.sha256()
+        assert result.history["loss"].tolist() == losses
     assert result.history["accuracy"].tolist() == correct
     assert (result.stopped, result.epochs) == ("epochs", 3)
     assert start.sha256() == parameters(CLASSES).sha256()
+
+
+def assert_both_within_the_bounds(trained, stepped, start, steps):
+    """Two ways to take the same steps where cuBLAS may sum in another order for another place of the result."""
+    W, b = after(Rounding.of(start.dtype), CLASSES, start, steps)
+    allowed = [2.0 * INFLATION * near.error for near in W + b]
+    apart = [np.abs(a - b) for a, b in zip(trained.W + trained.b, stepped.W + stepped.b, strict=True)]
+    assert all((a <= bound).all() for a, bound in zip(apart, allowed, strict=True))
 
 
 def test_chunks_never_change_a_bit():

@@ -16,10 +16,13 @@ import pytest
 
 import backprop_ref
 from backprop_ref.cli import run
+from backprop_ref.conformance import sharpness, verdict
 
 SUBMISSIONS = """
 import sys
+import numpy as np
 sys.path.insert(0, {tests!r})
+from naive import Naive
 from submissions import right, written
 from backprop_ref import Network
 from backprop_ref.conformance.conventions import Layout
@@ -53,10 +56,32 @@ def tanh_softmax(network, weights, biases, x, y):
     return right(Network(network.sizes, ["tanh"] * (len(weights) - 1) + ["softmax"], "ce"), weights, biases, x, y)
 
 
+def one_hot(network, weights, biases, x, y):
+    way = Naive(1, weights[0].dtype)
+    way.form["gradient"], way.form["mean"] = "difference", "divide"
+    with np.errstate(all="ignore"):
+        seen = way.passed(network, weights, biases, x, y)
+    return seen.loss, seen.dW, seen.db
+
+
 def no_number(network, weights, biases, x, y):
     loss, dW, db = right(network, weights, biases, x, y)
     dW[-1][0, 0] = float("nan")
     return float("inf"), dW, db
+
+
+def shallow(network, weights, biases, x, y):
+    (W, V), (b, c) = weights, biases
+    return right(Network(network.sizes, ["relu", "softmax"], "ce"), [W, V], [b, c], x, y)
+
+
+def shallow_without_loss(*arguments):
+    return shallow(*arguments)[1:]
+
+
+def shallow_at_ascent(*arguments):
+    loss, dW, db = shallow(*arguments)
+    return loss, [-g for g in dW], [-g for g in db]
 
 
 columns = written(Layout("out-in", "columns", "column"), lambda loss, batch, n_out: float(batch))
@@ -68,7 +93,7 @@ ROOT = Path(backprop_ref.__file__).parent.parent
 def folder(tmp_path, monkeypatch):
     """A folder with submissions in theirs.py."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     for module in ("theirs", "package"):  # other tests have modules of these names
         monkeypatch.delitem(sys.modules, module, raising=False)
     (tmp_path / "theirs.py").write_text(SUBMISSIONS.format(tests=str(Path(__file__).parent)))
@@ -98,6 +123,27 @@ def as_json(verify):
         return status, json.loads(out, parse_constant=pytest.fail)
 
     return as_json
+
+
+ONE_HIDDEN = ("--hidden", "relu", "--outputs", "softmax", "--losses", "ce", "--layers", "2")
+
+
+def test_code_for_one_depth_is_told_how_to_ask_for_it(as_json):
+    status, report = as_json("theirs.py:shallow")
+    assert status == 1
+    assert any(" ".join(ONE_HIDDEN) in note for note in report["notes"])
+    assert not any("overflows" in note or "layout" in note for note in report["notes"])
+    assert report["diagnosis"] == []
+    assert as_json("theirs.py:shallow", *ONE_HIDDEN)[0] == 0
+    assert [found["id"] for found in as_json("theirs.py:shallow_at_ascent")[1]["diagnosis"]] == ["sign"]
+
+
+def test_code_for_one_depth_without_a_loss_is_told_too(as_json):
+    status, report = as_json("theirs.py:shallow_without_loss")
+    assert status == 1
+    assert any(" ".join(ONE_HIDDEN) in note for note in report["notes"])
+    assert as_json("theirs.py:shallow_without_loss", *ONE_HIDDEN)[1]["verdict"] == "UNDECLARED"
+    assert as_json("theirs.py:shallow_without_loss", *ONE_HIDDEN, "--loss", "ours")[0] == 0
 
 
 def test_a_right_one(as_json):
@@ -181,6 +227,38 @@ def test_extreme_values_decide_under_strict_only(as_json):
     status, report = as_json("theirs.py:sound", "--strict")
     assert status == 1
     assert report["first_wrong"]["case"].find("-z") > 0
+
+
+def test_labels_that_do_not_sum_to_one_decide_nothing(as_json):
+    status, report = as_json("theirs.py:one_hot")
+    assert (status, report["verdict"]) == (0, "WITHIN BOUND")
+    assert any(note.startswith("right for labels that sum to 1 only") for note in report["notes"])
+
+
+def test_errors_larger_than_usual_are_told_and_fail_nothing(as_json, monkeypatch):
+    status, report = as_json("theirs.py:one_hot")
+    assert not any("what rounding usually does" in note for note in report["notes"])
+    monkeypatch.setattr(verdict, "UNUSUAL", 0.1)
+    status, report = as_json("theirs.py:one_hot")
+    assert (status, report["verdict"]) == (0, "WITHIN BOUND")
+    assert any("inside the bound, but" in note for note in report["notes"])
+
+
+def test_each_tensor_comes_with_its_share_of_the_bound(as_json, verify):
+    case = next(case for case in as_json("theirs.py:noisy")[1]["cases"] if case["verdict"] == "WRONG")
+    assert case["details"]["dW[0]"]["share_of_bound"] > 1.0
+    assert case["details"]["dW[0]"]["entry"] == [0, 0]
+    assert "largest error within a bound" in verify("theirs.py:one_hot")[1]
+
+
+def test_sharpness_of_the_bounds(verify, as_json, monkeypatch):
+    monkeypatch.setattr(sharpness, "SIZES", ("2-4-1",))
+    status, (row,) = as_json("--bounds")
+    assert status == 0
+    assert row["sizes"] == "2-4-1"
+    assert 1.0 < row["median"] <= row["worst"] <= 200.0
+    assert set(row["shares"]) == {"sums", "functions", "entrywise"}
+    assert "2-4-1" in verify("--bounds")[1]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 
 from backprop_ref.backends import CUDA_EXTRAS
 from backprop_ref.backends.array import divisor
-from backprop_ref.backends.cupy_device import check_bits, device_number, first_line
+from backprop_ref.backends.cupy_device import call_everything, check_bits, device_number, first_line, out_of_memory
 from backprop_ref.backends.cupy_pairs import FastPairs, ReproduciblePairs
 from backprop_ref.errors import BackendUnavailable, InvalidInput, unknown
 from backprop_ref.network import ACTIVATIONS
@@ -91,7 +91,11 @@ class CupyBackend:
     def asarray(self, x, dtype, copy=False):
         if isinstance(x, self.xp.ndarray):
             return self.xp.array(x, dtype=dtype, order="C")
-        return self.xp.array(np.ascontiguousarray(x, dtype=dtype))
+        host = np.ascontiguousarray(x, dtype=dtype)
+        made = self.xp.empty(host.shape, dtype)
+        made.set(host)  # `cupy.array` would copy it to page-locked memory first, and keep as much of that for good
+        self.synchronize()  # the copy may go on after `set`, and `host` be gone
+        return made
 
     def to_numpy(self, a):
         return self.xp.asnumpy(a)
@@ -102,16 +106,14 @@ class CupyBackend:
     @contextlib.contextmanager
     def scope(self):
         """The GPU is the current one; what does not fit into its memory is told with its size."""
-        try:
-            with self._device:
+        with self._device:
+            try:
                 yield
-        except self.xp.cuda.memory.OutOfMemoryError as error:
-            free, total = self.xp.cuda.runtime.memGetInfo()
-            raise BackendUnavailable(
-                f"backend cupy: {str(error).rstrip('.')}; {free / 1e9:.3g} of {total / 1e9:.3g} GB are free on "
-                f"{self.device}. Use float32, a smaller batch or fewer samples, or end what else fills the GPU "
-                "(nvidia-smi lists it)"
-            ) from None
+            except (MemoryError, RuntimeError) as error:  # CuPy's own, or that of a library
+                told = out_of_memory(self.xp, error, self.device)
+                if told is None:
+                    raise
+                raise BackendUnavailable(told) from None
 
     def pairs(self, dtype):
         """The launches for one dtype, compiled when first asked for."""
@@ -133,6 +135,8 @@ class CupyBackend:
         for name, (array, dimensions) in arrays.items():
             if not isinstance(array, self.xp.ndarray):
                 raise InvalidInput(f"{pair}: {name} is a {type(array).__module__}.{type(array).__name__}, not CuPy's")
+            if array.device.id != self._device.id:
+                raise InvalidInput(f"{pair}: {name} is on cuda:{array.device.id}, but this backend on {self.device}")
             fit &= len(array.shape) == len(dimensions)
             fit &= all(sizes.setdefault(d, n) == n for d, n in zip(dimensions, array.shape, strict=False))
         if not fit:
@@ -177,14 +181,15 @@ def create(arithmetic, device, threads):
     try:
         backend = CupyBackend(cupy, arithmetic.numerics, number)
         with backend.scope():
-            backend.to_numpy(backend.activation_forward("tanh", backend.asarray([[0.0]], "float64")))
+            call_everything(backend)
             if arithmetic.numerics == "reproducible":
                 check_bits(backend)
     except BackendUnavailable:
         raise
     except Exception as error:  # CUDA's, NVRTC's or the loader's: their classes have nothing in common
         raise BackendUnavailable(
-            f"backend cupy: installed, but cuda:{number} cannot compute: {first_line(error)}. If a library is "
+            out_of_memory(cupy, error, f"cuda:{number}")
+            or f"backend cupy: installed, but cuda:{number} cannot compute: {first_line(error)}. If a library is "
             f"missing, install {CUDA_EXTRAS}"
         ) from error
     return backend

@@ -1,4 +1,6 @@
-"""Whether CuPy can be used here: driver, device, and the bits that the device computes."""
+"""Whether CuPy can be used here: driver, device, libraries, memory, and the bits that the device computes."""
+
+import contextlib
 
 import numpy as np
 
@@ -7,6 +9,12 @@ from backprop_ref.backends.arithmetic import Reproducible, probing_values
 from backprop_ref.backends.array import ArrayBackend
 from backprop_ref.errors import BackendUnavailable, InvalidInput
 from backprop_ref.network import ACTIVATIONS
+
+# What CuPy's allocator, CUDA's runtime, its driver and cuBLAS say where memory is full.
+FULL = (
+    *("Out of memory allocating", "cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY"),
+    *("CUBLAS_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_NOT_INITIALIZED"),
+)
 
 
 def device_number(cupy, device):
@@ -38,7 +46,7 @@ def _device_count(cupy):
             f"backend cupy: installed, but no NVIDIA driver ({cause}); install the driver of your GPU, "
             "or use another backend"
         )
-    if driver < own:
+    if "cudaErrorInsufficientDriver" in cause:
         raise BackendUnavailable(
             f"backend cupy: installed, but no device that this CuPy can use ({cause}): the driver is for CUDA "
             f"{_version(driver)}, CuPy for {_version(own)}; update the driver, or install {CUDA_EXTRAS}"
@@ -57,6 +65,30 @@ def _version(number):
 def first_line(error):
     """What an error says, in one line."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
+
+
+def out_of_memory(cupy, error, device):
+    """What to tell of an error that comes from a full GPU; None of another."""
+    if isinstance(error, BackendUnavailable) or not any(sign in str(error) for sign in FULL):
+        return None
+    left = f"on {device}"
+    with contextlib.suppress(RuntimeError):  # where there is no room for CUDA itself, it tells nothing either
+        free, total = cupy.cuda.runtime.memGetInfo()
+        left = f"{free / 1e9:.3g} of {total / 1e9:.3g} GB are free {left}"
+    return (
+        f"backend cupy: {first_line(error)}; {left}. Use float32, a smaller batch or fewer samples, or end what else "
+        "fills the GPU (nvidia-smi lists it)"
+    )
+
+
+def call_everything(backend):
+    """One call of whatever training needs: NVRTC, cuBLAS, and CuPy's own kernels, which take CUDA's headers."""
+    a, W, b = (backend.asarray(np.ones(shape), "float64") for shape in ((3, 2), (2, 5), 5))
+    z = backend.affine_forward(a, W, b)
+    backend.loss_forward("sum_squared_error", "tanh", z, backend.activation_forward("tanh", z), z)
+    backend.affine_backward(z, a)
+    backend.affine_backward_input(z, W)
+    backend.synchronize()
 
 
 def check_bits(backend):

@@ -1,5 +1,7 @@
 """Whole epochs on the GPU: data, parameters and the optimizer's state stay there from the first batch to the last."""
 
+import contextlib
+
 import numpy as np
 
 from backprop_ref import metrics
@@ -81,12 +83,13 @@ class Trainer:
         """The samples to the GPU, unless they are there, and room for what an epoch leaves behind."""
         if self.data is not None and self.data[0] is x and self.data[1] is y:
             return
-        self.data, self.graphs = (x, y), {}
+        self.data, self.graphs = None, {}
         self.X, self.Y = (self.backend.asarray(array, self.dtype) for array in (x, y))
         self.steps = -(-len(x) // self.batch_size)
         self.order = self.xp.empty(len(x), "int64")
         self.settings, self.losses = self._empty(self.steps, 3), self._empty(self.steps)
         self.outputs = self._empty(len(x), self.network.sizes[-1])
+        self.data = x, y
 
     def _settings(self, slots, learning_rate):
         """Learning rate, c1 and c2 of each step of an epoch; the powers in `slots` are moved on."""
@@ -99,9 +102,10 @@ class Trainer:
 
     def _epoch(self, order, settings, poll):
         """One epoch; its loss, and the outputs in the order of the samples."""
-        self.order.set(np.ascontiguousarray(order))
-        self.settings.set(settings)
-        self.position.set(np.zeros(2, np.int64))
+        # Copies may still go on after `set`, so what is copied has to stay.
+        self.sent = np.ascontiguousarray(order), settings, np.zeros(2, np.int64)
+        for array, host in zip((self.order, self.settings, self.position), self.sent, strict=True):
+            array.set(host)
         sizes = [min(self.batch_size, len(order) - start) for start in range(0, len(order), self.batch_size)]
         for size in sizes:
             poll()
@@ -135,13 +139,17 @@ class Trainer:
 
     def _captured(self, size):
         """The graph of a step, or None where CUDA refuses it; then no step is captured any more."""
-        stream = self.xp.cuda.Stream(non_blocking=True)
         try:
-            with stream:
+            with self.xp.cuda.Stream(non_blocking=True) as stream:
                 stream.begin_capture()
-                self._step(size)
+                try:
+                    self._step(size)
+                except BaseException:  # Ctrl-C too: a capture left open would make every later call fail
+                    with contextlib.suppress(RuntimeError):
+                        stream.end_capture()
+                    raise
                 return stream.end_capture()
-        except (self.xp.cuda.runtime.CUDARuntimeError, self.xp.cuda.driver.CUDADriverError):
+        except RuntimeError:  # CUDA's, or a NotImplementedError of CuPy's; any other fault will show in the launches
             self.capturing = False
             return None
 

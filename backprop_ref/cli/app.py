@@ -174,6 +174,7 @@ def compare(
         "verify --command './mine' --time-limit 2",
         "verify --answers answers.json --html report.html",
         "verify --elementary",
+        "verify --bounds",
     )
 )
 def verify(
@@ -187,13 +188,24 @@ def verify(
     ] = None,
     command: Annotated[
         str | None,
-        typer.Option(help="A program: one case as JSON on its standard input, its answer as JSON on standard output."),
+        typer.Option(
+            help="A program: one case as JSON (network, weights, biases, x, y, …) on its standard input, its answer as "
+            "JSON (loss, dW, db) on standard output."
+        ),
     ] = None,
     answers: Annotated[
-        str | None, typer.Option(help="A JSON file with answers, whole or in part.", metavar="FILE")
+        str | None,
+        typer.Option(
+            help="A JSON file: a list of answers, each with the name of its case and any of loss, dW, db, z, a, delta, "
+            "dx, W, b.",
+            metavar="FILE",
+        ),
     ] = None,
     elementary: Annotated[
         bool, typer.Option("--elementary", help="Instead: our own exp, log, log1p, expm1, tanh against mpmath, in ulp.")
+    ] = False,
+    bounds: Annotated[
+        bool, typer.Option("--bounds", help="Instead: how far the bounds on rounding are above errors, by size.")
     ] = False,
     points: Annotated[int, typer.Option(min=100, help="With --elementary: arguments per function and dtype.")] = 20_000,
     only: Annotated[str | None, typer.Option(help="Cases by name, such as '3-5-4-*'.", metavar="PATTERN")] = None,
@@ -204,6 +216,12 @@ def verify(
         str | None, typer.Option(help="Only these output activations, such as sigmoid,softmax.", metavar="NAMES")
     ] = None,
     losses: Annotated[str | None, typer.Option(help="Only these losses, such as sse,ce.", metavar="NAMES")] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            help="Only networks with so many layers of weights, such as 2 for one hidden layer.", metavar="NUMBERS"
+        ),
+    ] = None,
     weights: Annotated[
         str | None, typer.Option(help="in-out or out-in: the shape of W.", metavar="LAYOUT", rich_help_panel=_YOURS)
     ] = None,
@@ -223,7 +241,8 @@ def verify(
         str | None,
         typer.Option(
             help="What your losses are: ours, mean (over all), sum (over all), batch-mean (mean over the batch, sum "
-            "over the outputs); half-mean, half-sum and half-batch-mean have ½ in the squared errors.",
+            "over the outputs); half-ours, half-mean, half-sum, half-batch-mean have ½ in the squared errors. Needed "
+            "where yours returns no loss.",
             metavar="NAME",
             rich_help_panel=_YOURS,
         ),
@@ -247,6 +266,10 @@ def verify(
             rich_help_panel=_YOURS,
         ),
     ] = "loss",
+    l2_on: Annotated[
+        str,
+        typer.Option("--l2-on", help="weights, or all: the biases too.", metavar="NAME", rich_help_panel=_YOURS),
+    ] = "weights",
     in_place: Annotated[
         bool, typer.Option("--in-place", help="Weights are updated, not gradients returned.", rich_help_panel=_YOURS)
     ] = False,
@@ -254,7 +277,9 @@ def verify(
         float | None, typer.Option(help="That of the update.", metavar="NUMBER", rich_help_panel=_YOURS)
     ] = None,
     time_limit: Annotated[float, typer.Option(min=0.01, help="Seconds for each case.", metavar="SECONDS")] = 10.0,
-    strict: Annotated[bool, typer.Option("--strict", help="Let extreme values decide too.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Let extreme values decide too, and labels that do not sum to 1.")
+    ] = False,
     html: Annotated[
         str | None, typer.Option(help="Write the report as a page; never over a file.", metavar="FILE")
     ] = None,
@@ -263,11 +288,21 @@ def verify(
     """Prove a backprop right, or name its bug; exit status 1 if it is wrong or a convention is undeclared.
 
     Layout, loss and learning rate are found out where they are not given.
+
+    Some cases need a function with a keyword: da, an upstream gradient; weight_decay, for λ·W in dW.
+
+    The keyword steps, with optimizer and batch_size, asks for weights after three steps; see the README.
+
+    The cases as files: backprop-ref vectors --out DIR.
     """
     if elementary:
         from backprop_ref.cli.check import verify_elementary
 
         return verify_elementary(points, json)
+    if bounds:
+        from backprop_ref.cli.check import verify_bounds
+
+        return verify_bounds(json)
     from backprop_ref.cli.verify import verify
 
     conventions = {
@@ -279,10 +314,11 @@ def verify(
         "factor": factor,
         "l2": l2,
         "l2_in": l2_in,
+        "l2_on": l2_on,
         "in_place": in_place,
         "learning_rate": learning_rate,
     }
-    chosen = {"only": only, "hidden": hidden, "outputs": outputs, "losses": losses}
+    chosen = {"only": only, "hidden": hidden, "outputs": outputs, "losses": losses, "layers": layers}
     options = {"time_limit": time_limit, "strict": strict, "html": html, "as_json": json}
     return verify(target, command, answers, chosen, conventions, **options)
 
@@ -293,7 +329,10 @@ def vectors(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; status 1 if a file differs.")] = False,
     json: Json = False,
 ):
-    """Make the golden vectors: cases with bits, exact values and bounds, as JSON and safetensors; some 40 seconds."""
+    """Make the golden vectors: cases with bits, exact values and bounds, as JSON and safetensors; some 40 seconds.
+
+    schema.json says what each key is, index.json what the flags mean, arithmetic.md how to get the same bits.
+    """
     from backprop_ref.cli.vectors import vectors
 
     return vectors(out, check, json)

@@ -1,7 +1,6 @@
 """The report of `backprop_ref.conformance.judge` as text: readable at 60 columns, coloured on a terminal only."""
 
 import shutil
-import sys
 import textwrap
 from collections import Counter
 
@@ -13,6 +12,7 @@ from backprop_ref.conformance.outcome import (
     NOT_JUDGED,
     UNDECLARED,
     describe_wrong,
+    largest_error,
     summary,
     tally,
 )
@@ -57,8 +57,7 @@ def print_report(report):
 class _Writer:
     def __init__(self):
         self.console = Console(highlight=False, soft_wrap=True, emoji=False)
-        columns = shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else 80
-        self.width = max(40, min(columns, 100))
+        self.width = max(40, min(shutil.get_terminal_size((80, 24)).columns, 100))
 
     def verdict(self, report):
         self.console.print(f"{report.target}: ", end="", markup=False)
@@ -71,6 +70,8 @@ class _Writer:
             self._row("", names)
             for quantity, counts in rows.items():
                 self._row(quantity, [str(counts.get(name, "")) for name in names])
+        for line in largest_error(report):
+            self.line(line)
 
     def _row(self, first, cells):
         self.console.print(f"  {first:<6}" + "".join(f"{cell:>14}" for cell in cells), markup=False)
@@ -79,7 +80,11 @@ class _Writer:
         self.console.print(f"\n{text}", style="bold", markup=False)
 
     def line(self, text, indent=2):
-        for part in textwrap.wrap(text, self.width, initial_indent=" " * indent, subsequent_indent=" " * indent):
+        margin = " " * indent
+        wrapped = textwrap.wrap(
+            text, self.width, initial_indent=margin, subsequent_indent=margin, break_on_hyphens=False
+        )
+        for part in wrapped:
             self.console.print(part, markup=False)
 
     def item(self, head, text):

@@ -1,7 +1,6 @@
 """backprop-ref verify: somebody's backprop against the golden vectors."""
 
 import fnmatch
-import inspect
 import json
 from pathlib import Path
 
@@ -16,7 +15,8 @@ from backprop_ref.conformance.judge import judge
 from backprop_ref.conformance.models import Model
 from backprop_ref.conformance.page import page
 from backprop_ref.conformance.programs import Answers, Program
-from backprop_ref.conformance.submission import Function, load
+from backprop_ref.conformance.separate import Separate
+from backprop_ref.conformance.submission import Function
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.files import write_atomically
 from backprop_ref.network import ACTIVATIONS, LOSSES
@@ -30,14 +30,16 @@ def verify(target, command, answers, chosen, conventions, *, time_limit, strict,
     target, command, answers : str or None
         The three ways in, of which one is given.
     chosen : dict
-        ``only``, ``hidden``, ``outputs`` and ``losses``: texts that choose cases.
+        ``only``, ``hidden``, ``outputs``, ``losses`` and ``layers``: texts that choose cases.
     conventions : dict
         What `Declared` takes.
     """
     given = [name for name, value in (("TARGET", target), ("--command", command), ("--answers", answers)) if value]
     if len(given) != 1:
         said = "nothing to verify" if not given else f"both {' and '.join(given)}"
-        raise InvalidInput(f"{said}: give one of file.py:function, --command './mine', --answers FILE, --elementary")
+        raise InvalidInput(
+            f"{said}: give one of file.py:function, --command './mine', --answers FILE, --elementary, --bounds"
+        )
     if html is not None and Path(html).exists():
         raise InvalidInput(f"--html {html}: exists already, and nothing is overwritten; give another name")
     declared = Declared(**conventions)
@@ -45,7 +47,7 @@ def verify(target, command, answers, chosen, conventions, *, time_limit, strict,
         Decay.parse(declared.l2)
     cases = _chosen(vectors.cases(), **chosen)
     submission = _submission(target, command, answers, declared, time_limit)
-    reload = (lambda: load(target)) if target else None
+    reload = submission.function.afresh if target else None
     report = judge(submission, cases, target=target or command or answers, strict=strict, reload=reload)
     if answers and (strangers := submission.unknown(vectors.cases())):
         report.notes.append(f"no such cases: {', '.join(strangers[:5])}{' …' if len(strangers) > 5 else ''}")
@@ -65,8 +67,8 @@ def _submission(target, command, answers, declared, time_limit):
         return Program(command, question, declared, time_limit)
     if answers:
         return Answers(answers, declared)
-    found = load(target)
-    return (Model if inspect.isclass(found) else Function)(found, declared, time_limit)
+    found = Separate(target, time_limit)
+    return (Model if found.outline.is_class else Function)(found, declared)
 
 
 def question(case) -> str:
@@ -76,10 +78,11 @@ def question(case) -> str:
     return json.dumps(document)
 
 
-def _chosen(cases, only, hidden, outputs, losses):
+def _chosen(cases, only, hidden, outputs, losses, layers):
     """The cases with names and networks as asked for."""
     inner, outer = _listed("--hidden", hidden, ACTIVATIONS), _listed("--outputs", outputs, ACTIVATIONS)
     wanted = {_LONG.get(name, name) for name in _listed("--losses", losses, _NAMES)}
+    depths = _listed("--layers", layers, sorted({str(case.network.n_layers) for case in cases}))
     found = [
         case
         for case in cases
@@ -87,9 +90,11 @@ def _chosen(cases, only, hidden, outputs, losses):
         and (not inner or set(case.network.activations[:-1]) <= set(inner))
         and (not outer or case.network.activations[-1] in outer)
         and (not wanted or case.network.loss in wanted)
+        and (not depths or str(case.network.n_layers) in depths)
     ]
     if not found:
-        raise InvalidInput("no case is left by --only, --hidden, --outputs and --losses together; choose fewer of them")
+        flags = "--only, --hidden, --outputs, --losses and --layers"
+        raise InvalidInput(f"no case is left by {flags} together; choose fewer of them")
     return found
 
 

@@ -5,12 +5,12 @@ A pass beside the computation carries a `Near` for each quantity q: a centre c, 
     |q' − q| ≤ e    for q exact and for q' as any implementation computes it that
 
 - rounds + − × ÷ and √ to nearest, in whatever order it sums, with or without fused multiply-add, without overflow;
-- has exp, log, log1p and tanh within `ULP` of its precision (NumPy's in float32 come near);
-- uses a usual formula: of sigmoid 1/(1 + exp(−z)) for any sign or e/(1 + e); of tanh the library's, a quotient of
-  exponentials or 2σ(2z) − 1; softmax with or without the maximum; slopes from a, multiplied out or not; cross-entropies
-  from z or from the logarithm of a, their gradients by cancellation, from the logarithm of softmax, or by −y/a (and
-  (a − y)/(a(1 − a))) times the slope or the full Jacobian; the mean as one or two divisions, or as a product with a
-  rounded 1/n, at any place in the backward pass.
+- has exp and cosh, log and log1p, tanh within `ULP` of its precision (NumPy's in float32 come near);
+- uses a usual formula: of sigmoid 1/(1 + exp(−z)) for any sign, e/(1 + e) or ½(1 + tanh(z/2)); of tanh the library's,
+  a quotient of exponentials or 2σ(2z) − 1; softmax with or without the maximum; slopes from a, multiplied out or not,
+  or 1/cosh² and e/(1 + e)²; cross-entropies from z or from the logarithm of a, their gradients by cancellation, from
+  the logarithm of softmax, or by −y/a (and (a − y)/(a(1 − a))) times the slope or the full Jacobian; the mean as one
+  or two divisions, or as a product with a rounded 1/n, at any place in the backward pass.
 
 **Proof.** The centre is one such implementation (its unit roundoff is no larger), so |c − q| ≤ e and |c − q'| ≤ 2e:
 `Near.exact` = |c| + e bounds |q|, and `Near.computed` = |c| + 2e bounds |q'|. A product differs by
@@ -119,7 +119,7 @@ class Rounding:
     sums, entrywise : float
         Unit roundoff in sums of products, and in everything done entry by entry.
     exponentials, logarithms, tangents : float
-        Relative errors of a library's exp, of its log and log1p, of its tanh; λ in the rules.
+        Relative errors of a library's exp and cosh, of its log and log1p, of its tanh; λ in the rules.
     tiny : float
         Absolute error where a result underflows.
     usual : bool
@@ -175,8 +175,8 @@ def gradient_bounds(network, params, x, y, dtype=None, from_z=True):
     dtype : str, optional
         The precision whose rounding is bounded; default: that of `params`.
     from_z : bool
-        Whether binary cross-entropy is known to be computed from z, as the backends do. From log(1 − a) its value is
-        worth little where a is near 1.
+        Whether the cross-entropies of sigmoid are known to be computed from z, as the backends do. From log a, with
+        a = ½(1 + tanh(z/2)), they are worth little where a is near 0, and from log(1 − a) where it is near 1.
     """
     seen = shadow(Rounding.of(dtype or params.dtype), network, params, x, y, from_z=from_z)
     return _inflated(seen)
@@ -294,28 +294,39 @@ class Rules:
         return np.where(z.value + 2.0 * z.error > 0.0, z.error, LEAKY_SLOPE * z.error) + rounded + self.tiny
 
     def sigmoid(self, z, a):
-        """a(1 ± ρ), with ρ from `sigmoid_ratio`, and a at most σ(centre)·exp(e), as (log σ)' ≤ 1."""
-        size = a * _exp(z.error)
-        return np.minimum(size * self.sigmoid_ratio(z), 1.0 + 4.0 * self.u) + 4.0 * self.tiny
+        """a(1 ± ρ), with ρ from `sigmoid_ratio`, and a at most σ(centre)·exp(e), as (log σ)' ≤ 1.
+
+        Or ½(1 + t) with t = tanh(z/2): half of λ·|t|, a rounding of a, and of z the largest slope near times its error.
+        """
+        size, slope = a * _exp(z.error), self.sigmoid_slope_at(z)
+        by_tanh = slope * z.error + self.rounding.tangents * np.minimum(np.abs(a - 0.5) + slope * z.error, 0.5)
+        error = np.maximum(size * self.sigmoid_ratio(z), by_tanh + self.rounding.in_entries(1) * (size + by_tanh))
+        return np.minimum(error, 1.0 + 4.0 * self.u) + 4.0 * self.tiny
+
+    def sigmoid_slope_at(self, z):
+        """The largest a(1 − a) near, as |(log σ')'| ≤ 1: both ends are within 2e."""
+        return _logistic(z.value) * _logistic(-z.value) * _exp(2.0 * z.error)
 
     def sigmoid_ratio(self, z):
         """Relative error of σ(z): the exponential's argument and value make e^±R of it, and three roundings follow.
 
         1/(a + (1 − a)e^±R) is within 1 ± q/(1 − q), q = (1 − a)(e^R − 1), and e/(1 + e) is the same function of e.
         """
-        other = _backend.activation_forward("sigmoid", -z.value) * _exp(z.error)
+        other = _logistic(-z.value) * _exp(z.error)
         return _with(_ratio(other * _expm1(z.error + self.exponent)), self.rounding.in_entries(3))
 
     def tanh(self, z, a):
-        """The largest slope near, times the error of z; then λ·|a| by a library, or at most λ(1 − a²) by exponentials.
+        """The largest slope near, times the error of z, and the most that one of the formulas adds.
 
-        (E − 1/E)/(E + 1/E) varies by (1 − a²)/2 times the relative error of E and of 1/E; 2σ(2z) − 1 by less than the
-        larger of both, and three roundings of a, for λ = 8u.
+        A library: λ·|a|. (E − 1/E)/(E + 1/E): (1 − a²)/2 times the relative errors of E and of 1/E, and three
+        roundings. 2σ(2z) − 1: half of that, three roundings of 2σ = 1 + a, and one of a.
         """
         slope = _sech2(z.value) * _exp(4.0 * z.error)  # |(log sech²)'| <= 2, and both ends are within 2e
-        brought = slope * z.error
+        brought, gamma = slope * z.error, self.rounding.in_entries
         size = np.abs(a) + 2.0 * brought
-        own = self.rounding.tangents * np.maximum(size, slope) + self.rounding.in_entries(3) * size
+        quotient = slope * self.exponent + gamma(3) * size
+        by_sigmoid = 0.5 * slope * self.exponent + gamma(3) * (1.0 + size) + gamma(1) * size
+        own = np.maximum(self.rounding.tangents * size, np.maximum(quotient, by_sigmoid))
         return np.minimum(brought + own, 2.0 + 4.0 * self.u) + 4.0 * self.tiny
 
     def softmax(self, z, a):
@@ -327,13 +338,18 @@ class Rules:
     def softmax_ratio(self, z, a):
         """q with a_j·e^(±R_j)/Σ a_k·e^(±R_k) within a_j(1 ± q/(1 − q)): q = Σ_{k≠j} a_k(e^(R_k + R_j) − 1).
 
-        R is the error of z, of z − max, and of the exponential.
+        R is `softmax_logarithms`.
         """
         most = z.error.max(axis=1, keepdims=True)
         a = np.minimum(a * _exp(z.error + most), 1.0)
-        shift = z.value.max(axis=1, keepdims=True) - z.value + 2.0 * (z.error + most)
-        grown = _expm1(z.error + self.exponent + self.u * shift)
+        grown = _expm1(self.softmax_logarithms(z))
         return _others(a, a * grown) + grown * (_others(a, a) + _others(a, a * grown))
+
+    def softmax_logarithms(self, z):
+        """Errors of the logarithms of softmax's exponentials: of z, of z − max, and of the exponential."""
+        most = z.error.max(axis=1, keepdims=True)
+        shift = z.value.max(axis=1, keepdims=True) - z.value + 2.0 * (z.error + most)
+        return z.error + self.exponent + self.u * shift
 
     def activation_delta(self, name, z, a, da):
         """delta from da."""
@@ -356,16 +372,30 @@ class Rules:
         return np.where(doubtful, da.computed + below, np.where(positive, da.error, below))
 
     def sigmoid_slope(self, z, a):
-        """a(1 − a), its largest exact value, and error: |1 − a − a'|·|a' − a|, a² rounded, and three roundings."""
-        value = a.value * _backend.activation_forward("sigmoid", -z.value) * _exp(z.error)  # |(log σ')'| <= 1
+        """a(1 − a), its largest exact value, and error: |1 − a − a'|·|a' − a|, a² rounded, and three roundings.
+
+        Or e/(1 + e)², whose logarithm changes by at most the error of z and of e's; four roundings.
+        """
+        value = _logistic(z.value) * _logistic(-z.value) * _exp(z.error)
         brought = a.error * (np.abs(1.0 - 2.0 * a.value) + 3.0 * a.error)
-        return Near(value, brought + self.u * a.computed**2 + self.rounding.in_entries(3) * (value + brought))
+        from_z = _expm1(np.abs(1.0 - 2.0 * a.value) * z.error + 2.0 * z.error**2 + self.exponent)
+        return Near(value, self.slope_error(a, value, brought, from_z))
 
     def tanh_slope(self, z, a):
-        """1 − a², or (1 − a)(1 + a): |a + a'|·|a' − a|, a² rounded, and three roundings."""
+        """1 − a², or (1 − a)(1 + a): |a + a'|·|a' − a|, a² rounded, and three roundings.
+
+        Or 1/cosh², cosh the library's or a sum of exponentials: twice its error, and four roundings.
+        """
         value = _sech2(z.value) * _exp(2.0 * z.error)
         brought = a.error * (2.0 * np.abs(a.value) + 3.0 * a.error)
-        return Near(value, brought + self.u * a.computed**2 + self.rounding.in_entries(3) * (value + brought))
+        from_z = _expm1(2.0 * ((np.abs(a.value) + 2.0 * z.error) * z.error + self.exponent))
+        return Near(value, self.slope_error(a, value, brought, from_z))
+
+    def slope_error(self, a, value, brought, from_z):
+        """The larger error of a slope from a, and of one from z with relative error `from_z` and four roundings."""
+        gamma = self.rounding.in_entries
+        from_a = brought + self.u * a.computed**2 + gamma(3) * (value + brought)
+        return np.maximum(from_a, value * _with(from_z, gamma(4)))
 
     def softmax_delta(self, a, da):
         """``a_j(da_j − t)``, t = Σ da·a, or the product with the Jacobian.
@@ -387,10 +417,43 @@ class Rules:
             W = Near(*of_column)
             apart = np.abs(W.value - _columns(a.value * W.value)) + _columns(a.error * W.exact + a.exact * W.error)
             error += a.exact * brought * (apart + W.error)
-        terms = a.computed * da.computed
-        simple = r.in_sums(n_out) * _columns(terms) + r.in_entries(2) * (far + t.error)
+        return error + self.softmax_roundings(a, da, far + t.error)
+
+    def softmax_roundings(self, a, da, far):
+        """Those of ``a_j(da_j − t)`` and of the product with the Jacobian; `far` bounds |da_j − t|."""
+        r, n_out = self.rounding, a.value.shape[1]
+        terms, rest = a.computed * da.computed, np.minimum(np.maximum(1.0 - a.value, 0.0) + a.error, 1.0)
+        simple = r.in_sums(n_out) * _columns(terms) + r.in_entries(2) * far
         jacobian = self.u * da.computed + r.in_sums(n_out + 1) * (rest * da.computed + _others(a.value, terms))
-        return error + a.computed * np.maximum(simple, jacobian) + 4.0 * n_out * self.tiny
+        return a.computed * np.maximum(simple, jacobian) + 4.0 * n_out * self.tiny
+
+    def softmax_squared_error_delta(self, z, a, e, rounded, n):
+        """``δ_j = a_j(e_j − t)``, t = Σ e·a, e = 2(a − y)/n beside what is `rounded` in it, by its slopes in all of z.
+
+        a' = softmax(z + ρ)·(1 + θ) with ρ up to `softmax_logarithms`, and θ from a sum and a division. With
+        f = e + (2/n)a, v = f − t and w = v − (2/n)Σa², the mean value theorem takes
+        ``∂δ_j/∂z_m = a_j(1_jm·v_j − a_m(v_j + w_m))`` and ``∂δ_j/∂a_k = 1_jk·v_j − a_j·f_k``
+        somewhere between exact and computed, where a is at most 2 errors from its centre.
+        """
+        near, computed = 2.0 * a.error, a.computed
+        f, t = e.value + (2.0 / n) * a.value, _columns(e.value * a.value)
+        v, w = f - t, f - t - (2.0 / n) * _columns(a.value * a.value)
+        f_near = (4.0 / n) * near
+        v_near = f_near + _columns((np.abs(e.value) + (2.0 / n) * computed) * near)
+        w_near = v_near + (4.0 / n) * _columns(computed * near)
+        error = np.zeros(z.value.shape)
+        for k, logarithm in enumerate(self.softmax_logarithms(z).T[:, :, None]):
+            own, m = np.arange(z.value.shape[1]) == k, slice(k, k + 1)
+            sum_m = v + w[:, m]
+            slope = np.abs(own * v - a.value[:, m] * sum_m) + own * v_near
+            slope += computed[:, m] * (v_near + w_near[:, m]) + near[:, m] * np.abs(sum_m)
+            error += computed * slope * logarithm
+        theta = self.rounding.in_sums(z.value.shape[1])
+        diagonal = np.abs(v - a.value * f) + v_near + computed * f_near + near * np.abs(f)
+        error += theta * computed * (diagonal + _others(a.value, computed * (np.abs(f) + f_near)))
+        rest = np.minimum(np.maximum(1.0 - a.value, 0.0) + near, 1.0)
+        error += computed * (rest * rounded + _others(a.value, computed * rounded))
+        return error + self.softmax_roundings(a, e, np.abs(e.value - t) + f_near + v_near)
 
     def loss(self, network, z, a, y, from_z):
         """The loss: the errors of the terms, and the roundings of their sum and of the mean."""
@@ -423,8 +486,10 @@ class Rules:
     def sigmoid_cross_entropy(self, z, a, y, binary, from_z):
         """−y·log a and −(1 − y)·log(1 − a), or both from z: error and size of each term."""
         own = self.rounding.logarithms + self.rounding.in_entries(2)
-        first = _minus_log_sigmoid(z.value) + z.error
-        error, size = np.abs(y) * (_ratio(self.sigmoid_ratio(z)) + own * first), np.abs(y) * first
+        first, ratio = _minus_log_sigmoid(z.value) + z.error, self.sigmoid_ratio(z)
+        if not from_z:
+            ratio = np.maximum(ratio, a.error / (_logistic(z.value) * _exp(-z.error)))
+        error, size = np.abs(y) * (_ratio(ratio) + own * first), np.abs(y) * first
         if not binary:
             return error, size
         opposite = Near(-z.value, z.error)
@@ -432,8 +497,7 @@ class Rules:
         if from_z:
             ratio = self.sigmoid_ratio(opposite)
         else:  # 1 − a has the error of a, and one rounding
-            least = _backend.activation_forward("sigmoid", opposite.value) * _exp(-z.error)
-            ratio = a.error / least + self.u
+            ratio = a.error / (_logistic(opposite.value) * _exp(-z.error)) + self.u
         error += np.abs(1.0 - y) * (_ratio(ratio) + own * second)
         size = size + np.abs(1.0 - y) * second
         return error + self.rounding.in_entries(3) * z.computed * (1.0 + np.abs(y)), size
@@ -443,7 +507,11 @@ class Rules:
         n, output, gamma = divisor(network.loss, y), network.activations[-1], self.rounding.in_entries
         if (network.loss, output) not in CROSS_ENTROPY:
             far = 2.0 * (np.abs(a.value - y) + 2.0 * a.error)
-            da = Near((2.0 * (a.value - y)) / n, (2.0 * a.error + gamma(3) * far) / n + self.tiny)
+            rounded = gamma(3) * far / n + self.tiny
+            da = Near((2.0 * (a.value - y)) / n, 2.0 * a.error / n + rounded)
+            if output == "softmax":
+                value = _backend.activation_backward(output, z.value, a.value, da.value)
+                return Near(value, self.softmax_squared_error_delta(z, a, da, rounded, n))
             return self.activation_delta(output, z, a, Upstream.alone(da))
         value = _backend.loss_backward(network.loss, output, z.value, a.value, y)
         if output == "softmax":
@@ -456,7 +524,7 @@ class Rules:
 
     def complement(self, z, a):
         """The largest computed 1 − a."""
-        return _backend.activation_forward("sigmoid", -z.value) + 2.0 * a.error
+        return _logistic(-z.value) + 2.0 * a.error
 
     def softmax_cross_entropy_delta(self, z, a, y):
         """``a·Σy − y``, or a_j·(da_j − Σ da·a) with da = −y/a, in which no term passes more than nonzero y + 5
@@ -491,6 +559,10 @@ def _others(a, terms):
     """For each column the sum of the other columns' terms ≥ 0, and what rounding may have taken from it."""
     total = _columns(terms)
     return np.maximum(total - terms, 0.0) + 2.0**-50 * total * (a.shape[1] > 1)
+
+
+def _logistic(z):
+    return _backend.activation_forward("sigmoid", z)
 
 
 def _sech2(z):

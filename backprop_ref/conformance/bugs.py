@@ -408,6 +408,12 @@ def last_term_only(right, p, layer):
     return p.delta[layer + 1][:, -1:] @ p.rule("weights_back", layer + 1)[:, -1:].T
 
 
+def unsummed(right, p, layer):
+    """delta as db; with one sample or one neuron it is read as a vector, as biases of such shapes are."""
+    delta = p.delta[layer]
+    return delta.reshape(-1) if 1 in delta.shape else delta
+
+
 def not_in_steps(change):
     """Arrays of the wrong shape cannot be used for a step."""
     return {
@@ -446,6 +452,23 @@ def no_activation(is_output, with_derivative):
 
 def softmax_down_the_batch(right, p, layer):
     return balls.softmax(p.z[layer], axis=0) if p.network.activations[layer] == "softmax" else right(p, layer)
+
+
+# ---- regularisation ------------------------------------------------------------------------------------------------
+
+
+def _with_penalty(in_loss, weights, biases=0.0):
+    """``in_loss``·c·ΣW² in the loss, ``weights``·c·W in dW and ``biases``·c·b in db, with a c that nobody asked for."""
+    change: Change = {}
+    if in_loss:
+        change["loss"] = lambda right, p: sum(
+            ((W * W).sum() * p.values["coefficient"] * in_loss for W in p.W), right(p)
+        )
+    if weights:
+        change["dW"] = lambda right, p, layer: right(p, layer) + p.W[layer] * p.values["coefficient"] * weights
+    if biases:
+        change["db"] = lambda right, p, layer: right(p, layer) + p.b[layer] * p.values["coefficient"] * biases
+    return change
 
 
 # ---- steps ---------------------------------------------------------------------------------------------------------
@@ -794,7 +817,7 @@ CATALOGUE: tuple[Bug, ...] = (
         "db = Σₛ delta, of shape (n_out,)",
         "db = delta, of shape (batch, n_out)",
         "sum over the batch's axis",
-        (not_in_steps({"db": lambda right, p, layer: p.delta[layer]}),),
+        (not_in_steps({"db": unsummed}), not_in_steps({"db": lambda right, p, layer: p.delta[layer]})),
     ),
     Bug(
         "bias-wrong-axis",
@@ -1420,6 +1443,20 @@ CATALOGUE: tuple[Bug, ...] = (
                 ),
             },
         ),
+        fitted=(_with_penalty(0.5, weights=1.0, biases=1.0), _with_penalty(0.0, weights=0.0, biases=1.0)),
+        parameter="coefficient",
+        start=0.01,
+    ),
+    Bug(
+        "penalty-disagrees",
+        "the penalty in the loss is not the one whose derivative is in dW",
+        "loss",
+        "½·λ·Σ W² in the loss, λ·W in dW",
+        "λ·Σ W² in the loss with λ·W in dW, or ½·λ·Σ W² with 2·λ·W, or with nothing",
+        "use one λ for both: the derivative of ½·λ·W² is λ·W",
+        fitted=(_with_penalty(1.0, weights=1.0), _with_penalty(0.25, weights=1.0), _with_penalty(0.5, weights=0.0)),
+        parameter="coefficient",
+        start=0.01,
     ),
     Bug(
         "decay-absolute",

@@ -51,7 +51,8 @@ class Case:
     flags : tuple of str
         Ids of the known bugs (`backprop_ref.conformance.bugs`) that show on this case, and ``extreme``.
     deciding : bool
-        False for extreme values (|z| > 20, overflow): such a case yields notes, and decides nothing.
+        False for extreme values (|z| > 20, overflow), which are flagged ``extreme``, and for labels of softmax that do
+        not sum to 1: such a case yields notes, and decides nothing.
     da : array of shape (batch, n_out), optional
         An upstream gradient: then dW, db and dx are those of `backprop_ref.vjp`, and there is no loss.
     weight_decay : float

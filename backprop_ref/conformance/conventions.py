@@ -144,7 +144,7 @@ SIMPLE = sorted(
 """Every usual factor, the simplest first."""
 
 _REDUCTIONS = {"mean": (-1, -1), "sum": (0, 0), "batch-mean": (-1, 0)}
-REDUCTIONS = ("ours", *_REDUCTIONS, *(f"half-{name}" for name in _REDUCTIONS))
+REDUCTIONS = ("ours", *_REDUCTIONS, "half-ours", *(f"half-{name}" for name in _REDUCTIONS))
 
 
 def reduction(name: str, loss: str) -> Factor:
@@ -153,9 +153,11 @@ def reduction(name: str, loss: str) -> Factor:
         raise unknown("--loss", name, REDUCTIONS)
     if name == "ours":
         return Factor()
+    twos = -1 if name.startswith("half-") and loss.endswith("squared_error") else 0
+    if name == "half-ours":
+        return Factor(twos=twos)
     batch, outputs = _REDUCTIONS[name.removeprefix("half-")]
-    half = name.startswith("half-") and loss.endswith("squared_error")
-    return Factor(batch + 1, outputs + (loss in BOTH_MEAN), -1 if half else 0)
+    return Factor(batch + 1, outputs + (loss in BOTH_MEAN), twos)
 
 
 def parse_factor(text: str) -> Factor:
@@ -189,6 +191,7 @@ class Declared:
     factor: str | None = None
     l2: str | None = None
     l2_in: str = "loss"
+    l2_on: str = "weights"
     in_place: bool = False
     learning_rate: float | None = None
 
@@ -205,6 +208,8 @@ class Declared:
             parse_factor(self.factor)
         if self.l2_in not in {"loss", "gradient"}:
             raise unknown("--l2-in", self.l2_in, ("loss", "gradient"))
+        if self.l2_on not in {"weights", "all"}:
+            raise unknown("--l2-on", self.l2_on, ("weights", "all"))
         rate = self.learning_rate
         if rate is not None and not (math.isfinite(rate) and rate > 0.0):
             raise InvalidInput(f"--learning-rate {rate}: a number above 0 is needed, the rate of the update")

@@ -10,6 +10,8 @@ GUESS = (
     "--samples, --biases"
 )
 
+UNCALLED = "no layout could be called; taken as ours"
+
 
 def find_layout(submission, cases) -> tuple[list[Convention], list[str]]:
     """Tries the layouts that are left open on a case or several, and keeps the one that fits."""
@@ -18,6 +20,17 @@ def find_layout(submission, cases) -> tuple[list[Convention], list[str]]:
     candidates = submission.layouts(layouts(submission.declared.layout()))
     if not candidates:
         raise InvalidInput("the layout declared does not fit the function's arguments: four of them mean no biases")
+    best, fitting = _best(submission, cases, candidates)
+    conventions = _layout_conventions(fitting[0], submission.declared, "detected" if best else "assumed")
+    notes = _ambiguity(fitting, best)
+    if best < 3 and any(value is not None for value in submission.declared.layout().values()):
+        notes = _contradiction(submission, cases) or notes
+    submission.layout = fitting[0]
+    return conventions, notes
+
+
+def _best(submission, cases, candidates) -> tuple[int, list[Layout]]:
+    """The highest score, and the layouts that have it."""
     scores: dict[Layout, int] = {}
     for case in probes(cases):
         found = _scores(submission, case, candidates)
@@ -25,11 +38,23 @@ def find_layout(submission, cases) -> tuple[list[Convention], list[str]]:
             scores = found
         if max(scores.values()) == 3:
             break
+    else:
+        for case in _others(cases) if max(scores.values()) == 0 else ():
+            scores = _scores(submission, case, candidates)
+            if max(scores.values()) > 0:
+                break
     best = max(scores.values())
-    fitting = [layout for layout, score in scores.items() if score == best]
-    submission.layout = fitting[0]
-    conventions = _layout_conventions(fitting[0], submission.declared, "detected" if best else "assumed")
-    return conventions, _ambiguity(fitting, best)
+    return best, [layout for layout, score in scores.items() if score == best]
+
+
+def _contradiction(submission, cases):
+    """If another layout than that declared fits, which one."""
+    best, fitting = _best(submission, cases, submission.layouts(layouts({})))
+    if best < 3:
+        return []
+    flags = " ".join(f"{flag} {value}" for flag, value in fitting[0].describe().items())
+    single = " --one-sample" if fitting[0].one_sample else ""
+    return [f"the layout declared does not fit, and {flags}{single} does"]
 
 
 def probes(cases):
@@ -41,6 +66,12 @@ def probes(cases):
         if plain and len(set(sizes)) == len(sizes) and 1 not in sizes:
             found.setdefault((case.network.activations[-1], case.network.loss), case)
     return list(found.values()) or cases[:1]
+
+
+def _others(cases):
+    """A case of each kind and depth, for code that takes none of the probes."""
+    plain = [case for case in cases if case.deciding and case.da is None and not case.weight_decay]
+    return list({(case.network.activations, case.network.loss): case for case in plain}.values())
 
 
 def _scores(submission, case, candidates) -> dict[Layout, int]:
@@ -63,10 +94,17 @@ def _score(submission, case, layout) -> int:
     truth, bound = expected.truth, expected.bound
     if values.loss is not None and fit_factor([(case, values.loss, truth.loss, bound.loss, None)]).all:
         return 3
-    if values.dW is None or [g.shape for g in values.dW] != [g.shape for g in truth.dW]:
+    if not all(_same_shapes(getattr(values, name), getattr(truth, name)) for name in ("dW", "db")):
+        return 1 if values.dW is None or not _same_shapes(values.dW, truth.dW) else 2
+    if values.dW is None:
         return 1
     slack = None if answer.slack is None else answer.slack.dW
     return 3 if fit_factor([(case, values.dW, truth.dW, bound.dW, slack)]).all else 2
+
+
+def _same_shapes(arrays, truth):
+    """Whether arrays have the shapes due; none have."""
+    return arrays is None or truth is None or [array.shape for array in arrays] == [array.shape for array in truth]
 
 
 def _layout_conventions(layout, declared, how):
@@ -90,7 +128,7 @@ def _layout_conventions(layout, declared, how):
 
 def _ambiguity(fitting, best):
     if best == 0:
-        return ["no layout could be called; taken as ours"]
+        return [UNCALLED]
     if best < 3:
         return [GUESS]
     others = {layout for layout in fitting[1:] if layout[:2] != fitting[0][:2] and layout.biases == fitting[0].biases}

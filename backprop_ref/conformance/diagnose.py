@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from backprop_ref.conformance import not_finite
 from backprop_ref.conformance.balls import Ball, Precision
 from backprop_ref.conformance.bugs import BY_ID, CATALOGUE, Bug, Change
 from backprop_ref.conformance.cases import Case, Expected, Values, tensors
@@ -27,6 +28,8 @@ Key = tuple[str, int]
 STEPS = 8  # of the secant method: most numbers enter linearly, and are found in one
 TRIES = 8  # cases for which no bug is found, until the search is given up
 TRIALS = 4000  # pairs of bugs that are tried, at most
+SCALES = ("missing-mean", "mean-twice", "mean-over-outputs", "sum-over-outputs", "missing-two", "extra-two")
+ROUNDED = 16  # rounding to float32 leaves an error above u/16 in most tensors, even in those of one entry
 COST = 20  # of three steps of training, in trials of one gradient
 
 
@@ -102,6 +105,10 @@ def diagnose(evidence: Iterable[Any]) -> list[Finding]:
     """
     usable = [one for one in evidence if one.values is not None and _complete(one)]
     state = _state(usable)
+    broken = not_finite.describe(usable)
+    if broken is not None:
+        state.append(Finding(**broken))
+        usable = [one for one in usable if not not_finite.missing_numbers(one)]
     with np.errstate(all="ignore"):
         exhibits = [Exhibit(one) for one in usable]
         wrong = sorted(
@@ -266,6 +273,7 @@ def _search(wrong, right):
         return _named(explained, wrong, None)
     single = Precision.of(np.float32)
     explained = _singles(wrong, right, single) if any(one.precision != single for one in wrong) else []
+    explained = [group for group in explained if _gap(group, wrong) > single.u / ROUNDED]
     if explained:
         return _named(explained, wrong, single)
     found, left = _partly(wrong, right)
@@ -488,14 +496,14 @@ def _partly(wrong, right):
 
 def _named(groups, wrong, precision):
     """Findings for groups of bugs each of which explains everything."""
-    inside = [_float32_inside(wrong[0])] if precision is not None else []
+    inside = [_float32_inside(wrong[0], _gap(groups[0], wrong))] if precision is not None else []
     ids = [[suspect.bug.id for suspect in group] for group in groups]
     findings = {}
     for group in groups:
         for suspect in group:
             in_all = all(suspect.bug.id in others for others in ids)
             confidence = "certain" if len(groups) == 1 else "likely" if in_all else "possible"
-            if confidence == "certain" and _weak(suspect, group, wrong):
+            if confidence == "certain" and (_weak(suspect, group, wrong) or _conventional(suspect, wrong)):
                 confidence = "likely"
             if suspect.bug.id not in findings:
                 findings[suspect.bug.id] = _finding(suspect, confidence, _evidence(group, suspect, wrong), wrong[0])
@@ -512,6 +520,11 @@ def _weak(suspect, group, wrong):
         float(suspect.number.mid) == one.case.optimizer.learning_rate for one in wrong
     )
     return entries <= len(group) or factor_only
+
+
+def _conventional(suspect, wrong):
+    """Whether the bug is a factor which a loss that nobody returned may have as well."""
+    return suspect.bug.id in SCALES and not any(("loss", 0) in one.given for one in wrong)
 
 
 def _evidence(group, suspect, wrong):
@@ -569,10 +582,20 @@ def _finding(suspect, confidence, evidence, exhibit):
     )
 
 
-def _float32_inside(exhibit):
-    return _finding(
-        Suspect(BY_ID["float32-inside"], {}), "likely", "within the bounds of float32, not of float64", exhibit
-    )
+def _gap(group, wrong):
+    """The usual distance from what the group gives, relative to the tensor's norm: the median over wrong tensors."""
+    gaps = [
+        float(np.linalg.norm(exhibit.given[key] - ball.mid) / np.linalg.norm(ball.mid))
+        for exhibit in wrong
+        for key, ball in exhibit.predictions(group)
+        if key in exhibit.wrong and ball.mid.any()
+    ]
+    return float(np.median(gaps)) if gaps else 0.0
+
+
+def _float32_inside(exhibit, gap):
+    evidence = f"within the bounds of float32, not of float64; relative errors of about {gap:.0e}"
+    return _finding(Suspect(BY_ID["float32-inside"], {}), "likely", evidence, exhibit)
 
 
 def _unknown(wrong, right):

@@ -4,10 +4,12 @@ import contextlib
 
 import numpy as np
 
-from backprop_ref.conformance.cases import tensors
+from backprop_ref.conformance.bounds import usual_errors
+from backprop_ref.conformance.cases import Values, tensors
 from backprop_ref.conformance.conventions import widened
-from backprop_ref.conformance.detection import GUESS, completed_without_biases, find_layout
-from backprop_ref.conformance.normalising import loss_fits, normalise
+from backprop_ref.conformance.detection import GUESS, UNCALLED, completed_without_biases, find_layout
+from backprop_ref.conformance.narrowing import made_for
+from backprop_ref.conformance.normalising import gradient_fits, loss_fits, normalise
 from backprop_ref.conformance.outcome import (
     ACCEPTABLE,
     NO_ANSWER,
@@ -21,8 +23,10 @@ from backprop_ref.conformance.outcome import (
     tensor_name,
 )
 from backprop_ref.conformance.verdict import EXACT, WITHIN_BOUND, WRONG, Verdict, judged
-from backprop_ref.network import LOSSES
 from backprop_ref.progress import Bar
+
+OVERFLOWS = ("OverflowError", "FloatingPointError", "ZeroDivisionError", "ValueError: math")
+"""How reasons begin where a number could not be computed."""
 
 
 def judge(submission, cases, *, target="", strict=False, reload=None, progress=None) -> Report:
@@ -54,41 +58,33 @@ def judge(submission, cases, *, target="", strict=False, reload=None, progress=N
         flags = " ".join(one.flag for one in conventions if one.how == UNDECLARED.lower())
         notes.insert(0, f"convention undeclared: if that is how yours is meant, say {flags}")
     report = Report(target, verdict, asked, conventions, [], _first(counting), notes, strict)
-    if report.exit == 0:
-        report.notes = [note for note in notes if note != GUESS]
+    if report.exit == 0 or any(one.answer.values is not None and loss_fits(one) for one in asked):
+        report.notes = [note for note in notes if note not in {GUESS, UNCALLED}]
     if verdict == WRONG:
-        report.notes += _only_some(counting)
-        _diagnose(report, counting)
+        fitting, hint = made_for(counting)
+        report.notes += hint
+        _diagnose(report, counting, fitting)
     return report
 
 
-def _only_some(counting):
-    """If the loss is right for certain activations and losses and for no others, the flags that ask for these alone."""
-    known = [one for one in counting if one.answer.values is not None and one.answer.values.loss is not None]
-    fitting = [one for one in known if loss_fits(one)]
-    kinds: tuple[set[str], set[str], set[str]] = (set(), set(), set())
-    for one in fitting:
-        for kind, names in zip(kinds, _kinds(one.case.network), strict=True):
-            kind.update(names)
-    inside = [one for one in known if all(map(set.issubset, _kinds(one.case.network), kinds))]
-    if fitting and len(inside) == len(fitting) < len(known):
-        flags = ("--hidden", "--outputs", "--losses")
-        text = " ".join(f"{flag} {','.join(sorted(kind))}" for flag, kind in zip(flags, kinds, strict=True) if kind)
-        yield f"the loss is right in {len(fitting)} of {len(known)} cases; if yours is made for these alone, say {text}"
+def _diagnose(report, counting, fitting):
+    """What is wrong; if it is a convention, and nothing else is, the whole is acceptable.
 
-
-def _kinds(network):
-    """Its activations in hidden layers and in the output, and its loss by its short name."""
-    return set(network.activations[:-1]), {network.activations[-1]}, {LOSSES[network.loss]}
-
-
-def _diagnose(report, counting):
-    """What is wrong; if it is a convention, and nothing else is, the whole is acceptable."""
+    What is wrong throughout comes first, then what is wrong in the cases that the code seems to be made for.
+    """
     with np.errstate(all="ignore"):
         report.diagnosis = _findings([one for one in counting if one.verdicts])
-    certain = [found for found in report.diagnosis if found.confidence == "certain"]
+        if fitting and not _certain(report.diagnosis):
+            # Outside of what it is made for, names would be chance; without losses, factors are open too.
+            known = any(one.verdict == WRONG and one.answer.values.loss is not None for one in fitting)
+            report.diagnosis = _findings(fitting) if known else []
+    certain = _certain(report.diagnosis)
     if certain and all(found.acceptable for found in certain) and not any(one.verdict == NO_ANSWER for one in counting):
         report.verdict = ACCEPTABLE
+
+
+def _certain(findings):
+    return [found for found in findings if found.confidence == "certain"]
 
 
 def _findings(asked):
@@ -96,11 +92,11 @@ def _findings(asked):
     from backprop_ref.conformance.diagnose import diagnose
 
     found = diagnose(asked)
-    if any(finding.confidence == "certain" for finding in found):
+    if _certain(found):
         return found
     losses = dict.fromkeys(one.case.network.loss for one in asked if one.verdict == WRONG)
     parts = [diagnose([one for one in asked if one.case.network.loss == loss]) for loss in losses]
-    sure = all(any(finding.confidence == "certain" for finding in part) for part in parts)
+    sure = all(map(_certain, parts))
     return list({finding.id: finding for part in parts for finding in part}.values()) if parts and sure else found
 
 
@@ -139,14 +135,22 @@ def _judge(one: Judged):
     if lengths:
         one.verdict, one.reason = NO_ANSWER, lengths
         return
-    one.details = _verdicts(one.values, one.expected)
+    one.details = _verdicts(one.values, one.expected, _usual(one.case))
     one.verdict = max((found.verdict for found in one.details.values()), key=ORDER.index, default=NOT_JUDGED)
     if not one.details:
         one.reason = "nothing in the answer is expected of this case"
     _judge_second(one)
 
 
-def _verdicts(values, expected):
+def _usual(case):
+    """By name and layer, what rounding usually does to one pass from the loss."""
+    if case.da is not None:
+        return {}
+    found = usual_errors(case.network, case.params, case.x, case.y)._asdict()
+    return tensors(Values(**found))
+
+
+def _verdicts(values, expected, usual):
     """`verdict.verdicts`, where numbers in more than the case's precision are taken as they are."""
     found = {}
     references, truths, bounds = map(tensors, expected)
@@ -154,7 +158,7 @@ def _verdicts(values, expected):
         if key in references:
             precise = np.asarray(value).dtype == np.float64 and key[0] != "loss"
             reference = np.asarray(references[key], dtype=np.float64) if precise else references[key]
-            found[key] = judged(value, reference, truths[key], bounds[key])
+            found[key] = judged(value, reference, truths[key], bounds[key], usual.get(key))
     return found
 
 
@@ -162,7 +166,7 @@ def _judge_second(one):
     """A second, identical call may differ by rounding, and by nothing else."""
     if one.again is None or one.verdict == WRONG:
         return
-    second = {} if _lengths(one.again, one.case) else _verdicts(one.again, one.expected)
+    second = {} if _lengths(one.again, one.case) else _verdicts(one.again, one.expected, {})
     key = next((key for key in one.details if key not in second or second[key].verdict == WRONG), None)
     if key is None:
         one.again = None
@@ -218,6 +222,8 @@ def _notes(submission, asked, verdict):
     changed = dict.fromkeys(name for one in asked for name in one.changed)
     notes = [f"it changes its {' and '.join(changed)} in place"] if changed else []
     notes += _extremes(asked, digits_too=verdict != WRONG)
+    notes += _loose(asked) if verdict != WRONG else []
+    notes += _unusual(asked)
     if submission.kind == "function" and asked and all(one.verdict == NO_ANSWER for one in asked):
         notes.append("it is called as f(network, weights, biases, x, y), with lists of arrays for weights and biases")
     elif submission.kind == "function" and not any(name == "W" for one in asked for name, _ in one.verdicts):
@@ -228,19 +234,57 @@ def _notes(submission, asked, verdict):
 def _extremes(asked, digits_too):
     """For each kind of output, the least |z| at which its formula fails.
 
-    What is wrong throughout has nothing to do with extreme values: then only overflow is told.
+    What is wrong at usual values has nothing to do with extreme ones. Where digits are lost, everything else has to be
+    right.
     """
     sizes: dict[str, tuple[float, bool]] = {}
+    usual = {
+        kind: [one for one in asked if one.case.deciding and _kind(one) == kind] for kind in set(map(_kind, asked))
+    }
     for one in asked:
-        if one.case.deciding or one.verdict not in {WRONG, NO_ANSWER}:
+        kind = _kind(one)
+        if "extreme" not in one.case.flags or not _at_issue(one) or (usual[kind] and not any(map(_sound, usual[kind]))):
             continue
-        kind = f"{one.case.network.activations[-1]} with {one.case.network.loss}"
         size, overflow = float(max(abs(z).max() for z in one.case.expected.truth.z)), _not_finite(one)
         if (overflow or digits_too) and (kind not in sizes or size < sizes[kind][0]):
             sizes[kind] = (size, overflow)
     for kind, (size, overflow) in sizes.items():
         fails = f"overflows beyond |z| = {size:g}" if overflow else f"loses its digits at |z| = {size:g}"
         yield f"extreme values decide nothing: the formula for {kind} {fails}"
+
+
+def _kind(one):
+    return f"{one.case.network.activations[-1]} with {one.case.network.loss}"
+
+
+def _at_issue(one):
+    """Whether numbers are wrong, or could not be computed."""
+    return one.verdict == WRONG or (one.verdict == NO_ANSWER and one.reason.startswith(OVERFLOWS))
+
+
+def _sound(one):
+    """Whether its formula is the right one, as far as can be seen."""
+    values = one.answer.values
+    return values is not None and (loss_fits(one) if values.loss is not None else gradient_fits(one))
+
+
+def _loose(asked):
+    """What is right only for labels that sum to 1."""
+    if any(one.verdict == WRONG and not one.case.deciding and "extreme" not in one.case.flags for one in asked):
+        yield "right for labels that sum to 1 only, which decides nothing: the delta of softmax is (p·Σy − y)/batch"
+
+
+def _unusual(asked):
+    """The tensors within their bounds whose errors are larger than rounding usually makes them."""
+    found = [
+        (f"{tensor_name(key)} in case {one.case.name}", detail)
+        for one in asked
+        for key, detail in one.details.items()
+        if one.case.deciding and detail.verdict == WITHIN_BOUND and detail.words
+    ]
+    if found:
+        name, detail = max(found, key=lambda item: item[1].bounds)
+        yield f"{name}{f' and {len(found) - 1} more' if len(found) > 1 else ''}: {detail.words}"
 
 
 def _not_finite(one):

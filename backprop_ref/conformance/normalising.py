@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 
 from backprop_ref.conformance.cases import Expected, Values
-from backprop_ref.conformance.conventions import REDUCTIONS, Factor, fit_factor, near, reduction, widened
+from backprop_ref.conformance.conventions import REDUCTIONS, SIMPLE, Factor, fit_factor, near, reduction, widened
 from backprop_ref.conformance.decay import Decay, find_decay
 from backprop_ref.conformance.outcome import UNDECLARED, Convention
+
+READERS = {"program", "answers"}
+"""Kinds of submission that are made from the vectors, which state our conventions."""
 
 
 def normalise(submission, judged) -> list[Convention]:
@@ -19,9 +22,10 @@ def normalise(submission, judged) -> list[Convention]:
         one.values, one.again = one.answer.values, one.answer.again
         one.expected, one.slack = one.case.expected, one.answer.slack
     found = _learning_rate(submission, answered)
-    decay = None if declared.l2 is None else Decay.parse(declared.l2, declared.l2_in == "loss")
-    if decay is not None:
-        found.append(Convention(f"--l2 {declared.l2}", "declared", decay.text()))
+    decay = None
+    if declared.l2 is not None:
+        decay = Decay.parse(declared.l2, declared.l2_in == "loss", declared.l2_on == "all")
+        found.append(Convention(decay.flags, "declared", decay.text()))
     losses = dict.fromkeys(one.case.network.loss for one in answered if one.case.da is None)
     known = []
     for loss in losses:
@@ -29,12 +33,13 @@ def normalise(submission, judged) -> list[Convention]:
         factor, its_decay, how = _recognise(declared, loss, group, decay)
         for one in group:
             _divide(one, factor, its_decay)
+        if how == UNDECLARED.lower() and factor == Factor() and submission.kind in READERS:
+            how = "assumed"
         known.append((loss, factor, how))
         if its_decay is not None and decay is None:
             how = "detected" if its_decay.in_loss else UNDECLARED.lower()
-            flag = f"--l2 {its_decay}{'' if its_decay.in_loss else ' --l2-in gradient'}"
             text = f"acceptable: {its_decay.text()}" if its_decay.in_loss else its_decay.text()
-            found.append(Convention(flag, how, text))
+            found.append(Convention(its_decay.flags, how, text))
     for one in answered:
         if one.case.da is not None:
             one.expected = _roomy(one.expected, one.slack)
@@ -42,19 +47,22 @@ def normalise(submission, judged) -> list[Convention]:
 
 
 def _factors(known):
-    """One convention for each factor that is not 1, over all losses that have it."""
+    """One convention for each factor that is not 1 or that nobody told, over all losses that have it."""
     groups: dict[tuple[str, str], list[tuple[str, Factor]]] = {}
     common = {factor for _, factor, _ in known}
     everywhere = next((name for name in REDUCTIONS if all(reduction(name, loss) == f for loss, f, _ in known)), "")
     for loss, factor, how in known:
         name = everywhere or (factor.name(loss) if len(common) > 1 else "")
         flag = f"--loss {name}" if name else f"--factor {str(factor).replace(' ', '')}"
-        if factor != Factor():
+        if factor != Factor() or how == UNDECLARED.lower():
             groups.setdefault((flag, how), []).append((loss, factor))
     for (flag, how), group in groups.items():
         begin = {UNDECLARED.lower(): "no loss returned; the gradient is right if ", "detected": "acceptable: "}.get(
             how, ""
         )
+        if common == {Factor()}:
+            yield Convention(flag, how, "no loss returned; your gradients are those of our loss, if you say so")
+            continue
         if len(common) == 1 and group[0][1].over_ours:
             yield Convention(flag, how, f"{begin}your loss is {group[0][1].over_ours}")
             continue
@@ -71,26 +79,29 @@ def _factors(known):
 def _recognise(declared, loss, group, decay):
     """Factor, weight decay, and how they are known."""
     told = declared.factor_of(loss)
-    if told is not None:
-        return told, decay, "declared"
     group = [one for one in group if one.case.deciding and not one.case.weight_decay]
     with_loss = [one for one in group if one.values.loss is not None]
+    with_dW = [one for one in group if one.values.dW is not None]
+    known = UNDECLARED.lower() if not with_loss else "detected"
+    candidates = SIMPLE if told is None else [told]
     if with_loss:
-        fit = fit_factor([_loss_measured(one, decay) for one in with_loss])
-        sound = all(_gradient_near(one, fit.factor) for one in group if one.values.dW is not None)
-        if decay is not None or (fit.all and sound):
-            return fit.factor, decay, "detected"
-    elif any(one.values.dW is not None for one in group):
-        fit = fit_factor([_gradient_measured(one, decay) for one in group if one.values.dW is not None])
-        if fit.all or decay is not None:
-            return fit.factor, decay, UNDECLARED.lower()
+        fit = fit_factor([_loss_measured(one, decay) for one in with_loss], candidates)
+    elif with_dW:
+        fit = fit_factor([_gradient_measured(one, decay) for one in with_dW], candidates)
     else:
-        return Factor(), decay, "assumed"
-    found = find_decay([(one.case, one.values, one.expected) for one in group if one.values.dW is not None])
-    if found is not None:
-        return found[0], found[1], "detected" if with_loss else UNDECLARED.lower()
-    keep = with_loss and 2 * fit.hits > fit.of
-    return (fit.factor if keep else Factor()), decay, "detected"
+        return told or Factor(), decay, "assumed" if told is None else "declared"
+    right = fit.all and all(_gradient_near(one, fit.factor) for one in with_dW)
+    how = known if told is None else "declared"
+    if decay is None and with_dW and not right:
+        # A loss that fits says which factor it has, and that it holds no penalty.
+        sure = with_loss and fit.all
+        found = find_decay(with_dW, [fit.factor] if sure else candidates, in_loss=bool(with_loss) and not fit.all)
+        if found is not None:
+            return found[0], found[1], how
+    if told is not None:
+        return told, decay, how
+    keep = decay is not None or fit.all or (with_loss and 2 * fit.hits > fit.of)
+    return (fit.factor if keep else Factor()), decay, how if keep else "detected"
 
 
 def loss_fits(one) -> bool:
@@ -100,6 +111,11 @@ def loss_fits(one) -> bool:
         exact.truth.loss is not None
         and fit_factor([(one.case, one.answer.values.loss, exact.truth.loss, exact.bound.loss, None)]).all
     )
+
+
+def gradient_fits(one) -> bool:
+    """Whether dW, where there is one to be judged, is right but for a usual factor."""
+    return one.values is not None and one.values.dW is not None and fit_factor([_gradient_measured(one, None)]).all
 
 
 def _loss_measured(one, decay):
@@ -116,8 +132,8 @@ def _gradient_near(one, factor):
 
 def _gradient_measured(one, decay):
     value = one.values.dW
-    if decay is not None and len(value) == one.case.network.n_layers:
-        value = [g - decay.of(one.case) * W for g, W in zip(value, one.case.params.W, strict=True)]
+    if decay is not None:
+        value = _without(value, decay.gradients(one.case)["dW"])
     slack = None if one.slack is None else one.slack.dW
     return one.case, value, one.expected.truth.dW, one.expected.bound.dW, slack
 
@@ -136,9 +152,13 @@ def _divide(one, factor, decay):
     one.again = None if one.again is None else _divided(one.again, case, c, decay)
     room = None
     if decay is not None:
-        u, rate = float(np.finfo(case.params.dtype).eps), decay.of(case)
-        sizes = zip(case.params.W, one.expected.truth.dW, strict=True)
-        room = Values(dW=[u * (abs(rate * W / c) + abs(g)) for W, g in sizes])
+        u, truth = float(np.finfo(case.params.dtype).eps), one.expected.truth._asdict()
+        parts: dict[str, Any] = {
+            name: [u * (abs(more / c) + abs(g)) for more, g in zip(added, truth[name], strict=True)]
+            for name, added in decay.gradients(case).items()
+            if truth[name] is not None
+        }
+        room = Values(loss=case.params.flat.size * u * decay.loss(case) / c, **parts)  # Σ of squares, in any order
     one.expected = _roomy(one.expected, room, inexact=decay is not None or not factor.exact(case))
 
 
@@ -146,16 +166,22 @@ def _divided(values, case, c, decay):
     changed: dict[str, Any] = {}
     if values.loss is not None:
         changed["loss"] = (float(values.loss) - (0.0 if decay is None else decay.loss(case))) / c
+    added = {} if decay is None else decay.gradients(case)
     for name in ("delta", "dW", "db"):
         arrays = getattr(values, name)
-        if name == "dW" and decay is not None and arrays is not None and len(arrays) == case.network.n_layers:
-            pairs = zip(arrays, case.params.W, strict=True)
-            arrays = [g.astype(np.float64) - decay.of(case) * W if g.shape == W.shape else g for g, W in pairs]
         if arrays is not None:
-            changed[name] = [_scaled(array, c) for array in arrays]
+            changed[name] = [_scaled(array, c) for array in _without(arrays, added.get(name))]
     if values.dx is not None:
         changed["dx"] = _scaled(values.dx, c)
     return values._replace(**changed)
+
+
+def _without(arrays, added):
+    """Gradients without what weight decay adds to them."""
+    if added is None or len(arrays) != len(added):
+        return arrays
+    pairs = zip(arrays, added, strict=True)
+    return [g.astype(np.float64) - more if g.shape == more.shape else g for g, more in pairs]
 
 
 def _scaled(array, c):
@@ -177,8 +203,8 @@ def _roomy(expected: Expected, slack: Values | None, inexact=False) -> Expected:
                 (widened(b, t) if inexact else b) + (e if np.shape(e) in {(), b.shape} else 0.0)
                 for b, t, e in zip(part, truth, extra, strict=True)
             ]
-        elif inexact:
-            bound[name] = widened(part, truth)
+        else:
+            bound[name] = (widened(part, truth) if inexact else part) + (0.0 if more is None else more)
     return expected._replace(bound=expected.bound._replace(**bound))
 
 

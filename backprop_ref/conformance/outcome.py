@@ -86,6 +86,16 @@ class Judged:
             "deciding": self.case.deciding,
             "reason": self.reason,
             "tensors": {tensor_name(key): verdict for key, verdict in self.verdicts.items()},
+            "details": {
+                tensor_name(key): {
+                    "words": found.words,
+                    "entry": None if found.entry is None else list(found.entry),
+                    "ulp": plain(found.ulp),
+                    "share_of_bound": plain(found.bounds),
+                }
+                for key, found in self.details.items()
+                if found.verdict != EXACT
+            },
         }
 
 
@@ -166,6 +176,20 @@ def summary(report: Report) -> str:
     parts = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if verdict != NOT_JUDGED)
     skipped = f"; {counts[NOT_JUDGED]} not judged" if NOT_JUDGED in counts else ""
     return f"{judged} cases judged: {parts}{skipped}" if judged else f"no case could be judged{skipped}"
+
+
+def largest_error(report: Report) -> list[str]:
+    """Of all tensors within their bounds, the one nearest to its own; none if all are EXACT or one is wrong."""
+    found = [
+        (detail.bounds, detail.ulp, tensor_name(key), one.case.name)
+        for one in report.cases
+        for key, detail in one.details.items()
+        if (one.case.deciding or report.strict) and detail.verdict == WITHIN_BOUND
+    ]
+    if not found or report.verdict == WRONG:
+        return []
+    share, ulp, name, case = max(found)
+    return [f"largest error within a bound: {share:.2g} of it, {ulp:.3g} ulp, {name} in case {case}"]
 
 
 def describe_wrong(report: Report) -> list[str]:

@@ -1,8 +1,9 @@
 """A report as one self-contained HTML page."""
 
+import re
 from html import escape
 
-from backprop_ref.conformance.outcome import Report, describe_wrong, summary, tally, tensor_name
+from backprop_ref.conformance.outcome import Report, describe_wrong, largest_error, summary, tally, tensor_name
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222;
@@ -11,6 +12,7 @@ h1 { font-size: 1.5rem; overflow-wrap: anywhere; } h2 { font-size: 1.15rem; marg
 table { border-collapse: collapse; } td, th { padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top; }
 th { font-weight: 600; } td.number { text-align: right; } .scroll { overflow-x: auto; }
 code, pre { font: 14px/1.5 ui-monospace, monospace; overflow-wrap: anywhere; white-space: pre-wrap; }
+.flag { white-space: nowrap; }
 .badge { padding: .1rem .5rem; border-radius: .3rem; color: #fff; white-space: nowrap; }
 .good { background: #196b2c; } .bad { background: #b3261e; } .open { background: #7a5900; }
 .finding { border-left: 4px solid #b3261e; padding: .1rem 1rem; margin: 1rem 0; }
@@ -28,6 +30,7 @@ def page(report: Report) -> str:
         f"<h1><code>{escape(report.target)}</code> {_badge(report.verdict)}</h1>",
         f"<p>{escape(summary(report))}</p>",
         _tally(report),
+        *(f"<p>{escape(line)}</p>" for line in largest_error(report)),
         _list("First wrong", describe_wrong(report)),
         *_findings(report),
         _conventions(report),
@@ -41,6 +44,11 @@ def page(report: Report) -> str:
         + "\n".join(part for part in parts if part)
         + "\n</body></html>\n"
     )
+
+
+def _text(text):
+    """Escaped; the names of flags are kept whole, since lines may break at hyphens."""
+    return re.sub(r"(?<!\S)--[\w-]+", r'<span class="flag">\g<0></span>', escape(text))
 
 
 def _badge(verdict):
@@ -64,7 +72,7 @@ def _tally(report):
 def _list(title, lines):
     if not lines:
         return ""
-    return f"<h2>{escape(title)}</h2><ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>"
+    return f"<h2>{escape(title)}</h2><ul>{''.join(f'<li>{_text(line)}</li>' for line in lines)}</ul>"
 
 
 def _findings(report):
@@ -72,18 +80,18 @@ def _findings(report):
         yield "<h2>What it is</h2>"
     for found in report.diagnosis:
         pairs = (("right", found.right), ("yours", found.wrong), ("evidence", found.evidence), ("look at", found.hint))
-        listed = "".join(f"<dt>{name}</dt><dd><code>{escape(str(text))}</code></dd>" for name, text in pairs if text)
+        listed = "".join(f"<dt>{name}</dt><dd><code>{_text(str(text))}</code></dd>" for name, text in pairs if text)
         kind = "finding accepted" if found.acceptable else "finding"
         yield (
             f'<div class="{kind}"><p><strong>{escape(found.id)}</strong> ({escape(found.confidence)}): '
-            f"{escape(found.text)}</p><dl>{listed}</dl></div>"
+            f"{_text(found.text)}</p><dl>{listed}</dl></div>"
         )
 
 
 def _conventions(report):
     if not report.conventions:
         return ""
-    rows = [(f"<code>{escape(one.flag)}</code>", escape(one.how), escape(one.text)) for one in report.conventions]
+    rows = [(f"<code>{_text(one.flag)}</code>", escape(one.how), _text(one.text)) for one in report.conventions]
     return "<h2>Conventions</h2>" + _table(["flag", "how it is known", "what it says"], rows)
 
 
@@ -91,7 +99,7 @@ def _cases(report):
     rows = []
     for one in report.cases:
         tensors = " ".join(f"{escape(tensor_name(key))}&nbsp;{_badge(said)}" for key, said in one.verdicts.items())
-        kind = "" if one.case.deciding else " (extreme, decides nothing)"
+        kind = "" if one.case.deciding else " (decides nothing)"
         text = f"{escape(one.reason)} {tensors}"
         rows.append((f"<code>{escape(one.case.name)}</code>{kind}", _badge(one.verdict), text))
     table = _table(["case", "verdict", "tensors"], rows)

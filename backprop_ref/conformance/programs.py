@@ -12,10 +12,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from backprop_ref.conformance.calling import TIME_LIMIT, Late, Patience, Refusal, ending
 from backprop_ref.conformance.cases import Case
 from backprop_ref.conformance.conventions import Declared, Layout
 from backprop_ref.conformance.reading import Unreadable, from_mapping, returned
-from backprop_ref.conformance.submission import TIME_LIMIT, Answer, Refusal
+from backprop_ref.conformance.submission import Answer
 from backprop_ref.errors import InvalidInput
 
 OUTPUT_LIMIT = 16 * 2**20
@@ -48,13 +49,18 @@ class Program:
         self.document, self.declared, self.time_limit = document, declared or Declared(), time_limit
         self.output_limit = output_limit
         self.layout = _stated(self.declared)
+        self.patience = Patience()
 
     def answer(self, case: Case) -> Answer:
         """Runs the program for one case."""
         try:
+            self.patience.check()
             output = self.run(self.document(case))
+            self.patience.answered += 1
             return _checked(_parse(output, "its answer"), case, self.layout)
         except (Refusal, Unreadable) as reason:
+            if isinstance(reason, Late):
+                self.patience.lose(str(reason))
             return Answer(problem=str(reason))
 
     def run(self, text: str) -> bytes:
@@ -84,7 +90,9 @@ class Program:
                 assert pipe is not None
                 pipe.close()
         if process.returncode:
-            raise Refusal(_ending(process.returncode, err))
+            lines = err.decode(errors="replace").strip().splitlines()
+            said = f": {lines[-1].strip()[:160]}" if lines else ""
+            raise Refusal(f"{ending(process.returncode)}{said}")
         return out
 
     def _listen(self, process):
@@ -109,7 +117,7 @@ class Program:
                 if not selector.get_map():
                     time.sleep(0.002)
                 if time.monotonic() > deadline:
-                    raise Refusal(f"no answer within {self.time_limit:g} s; killed")
+                    raise Late(f"no answer within {self.time_limit:g} s; killed")
 
 
 def _drain(pipe, into):
@@ -120,15 +128,6 @@ def _drain(pipe, into):
         return True
     into += part
     return bool(part)
-
-
-def _ending(status, err):
-    lines = err.decode(errors="replace").strip().splitlines()
-    said = f": {lines[-1].strip()[:160]}" if lines else ""
-    if status < 0:
-        with contextlib.suppress(ValueError):
-            return f"it was ended by {signal.Signals(-status).name}{said}"
-    return f"it ended with status {status}{said}"
 
 
 class Answers:

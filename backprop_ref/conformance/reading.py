@@ -1,6 +1,8 @@
 """What somebody's code returned, as `Values`: from tuples, lists, dictionaries or objects of any array library."""
 
 import math
+from decimal import Decimal
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -26,16 +28,18 @@ def array(value: Any, what: str) -> np.ndarray:
     Raises
     ------
     Unreadable
-        Text, complex numbers, ragged lists, None.
+        Text, complex numbers, ragged lists, None; or the object raises when it is asked for its numbers.
     """
-    for method in ("detach", "cpu"):
-        if hasattr(value, method):
-            value = getattr(value, method)()
     if value is None:
         raise Unreadable(f"{what} is None")
     try:
+        for method in ("detach", "cpu"):
+            if hasattr(value, method):
+                value = getattr(value, method)()
         made = np.array(_plain(value))
-    except (ValueError, TypeError, OverflowError) as error:
+        if made.dtype == object and all(isinstance(entry, Real | Decimal) for entry in made.flat):
+            made = made.astype(np.float64)
+    except Exception as error:  # the object is somebody else's, and may raise anything
         if "inhomogeneous" in str(error):
             raise Unreadable(f"{what} cannot be read as numbers: its rows have different lengths") from None
         raise Unreadable(f"{what} cannot be read as numbers: {_first_line(error)}") from None
@@ -43,7 +47,8 @@ def array(value: Any, what: str) -> np.ndarray:
         return made
     if made.dtype.kind not in "fiub":
         kind = {"c": "complex numbers", "U": "text", "S": "text"}.get(made.dtype.kind, f"{made.dtype} entries")
-        raise Unreadable(f"{what} holds {kind}, and not real numbers")
+        remedy = "; return its real part" if made.dtype.kind == "c" else "; make it one with .astype(float)"
+        raise Unreadable(f"{what} holds {kind}, and not real numbers{remedy}")
     return made.astype(np.float64)
 
 
@@ -85,6 +90,8 @@ def returned(value: Any, sizes) -> Values:
         return as_gradients(from_mapping(named(value), len(sizes) - 1))
     if not _is_list(value):
         raise Unreadable(f"it returned {_kind(value)}, in which no gradients are recognised")
+    if any(isinstance(part, str | bytes) for part in value):
+        raise Unreadable("it returned text among its values, where numbers are due; make it a number with float()")
     scalars = [part for part in value if depth(part) == 0]
     rest = [part for part in value if depth(part) != 0]
     if len(scalars) > 1:
@@ -106,7 +113,12 @@ def returned(value: Any, sizes) -> Values:
 def split(parts: list[Any], sizes) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
     """dW and db from lists in one of the usual orders: the first whose shapes fit, else whose lengths do."""
     n, failure, fallback = len(sizes) - 1, None, None
-    for order in (_two_lists, _pairs, _in_turn, _weights_first, _weights_only):
+    if len(parts) > 1 and all(depth(part) == 0 for part in parts):
+        raise Unreadable(
+            f"it returned one vector of {len(parts)} numbers; cut it into a list of dW and a list of db, with the "
+            "shapes of the weights and biases it was given"
+        )
+    for order in (_two_lists, _pairs, _in_turn, _weights_first, _weights_only, _biases_first):
         chosen = order(parts, n)
         if chosen is None:
             continue
@@ -121,15 +133,18 @@ def split(parts: list[Any], sizes) -> tuple[list[np.ndarray], list[np.ndarray] |
         fallback = fallback or (dW, db)
     if fallback:
         return fallback
-    raise failure or Unreadable(
-        f"it returned a list of {len(parts)}, neither (dW, db) nor pairs of {n} layers"
-    )
+    raise failure or Unreadable(f"it returned a list of {len(parts)}, neither (dW, db) nor pairs of {n} layers")
 
 
 def _two_lists(parts, n):
     if len(parts) != 2 or not all(_is_list(part) for part in parts):
         return None
     return (parts[0], parts[1] or None) if len(parts[0]) == n and len(parts[1]) in {0, n} else None
+
+
+def _biases_first(parts, n):
+    chosen = _two_lists(parts, n)
+    return None if chosen is None or chosen[1] is None else chosen[::-1]
 
 
 def _pairs(parts, n):
@@ -250,4 +265,6 @@ def _short(value):
 
 
 def _first_line(error):
-    return str(error).partition("\n")[0][:160]
+    usual = isinstance(error, ValueError | TypeError | OverflowError)
+    said = str(error) if usual else f"{type(error).__name__}: {error}"
+    return said.partition("\n")[0][:160]

@@ -35,6 +35,7 @@ def recipes():
         *_upstream(),
         *_float32(),
         *_extreme(),
+        *_loose(),
     ]
 
 
@@ -135,6 +136,11 @@ def _extreme():
     yield _reaching(100.0, "sigmoid", "bce", "float32")
 
 
+def _loose():
+    """Labels that do not sum to 1, which most formulas for softmax are not made for."""
+    yield replace(make("3-5-4", ["tanh", "softmax"], "ce", loose=True), deciding=False)
+
+
 def make(
     sizes,
     activations,
@@ -144,6 +150,7 @@ def make(
     gain=1.0,
     zero=False,
     soft=False,
+    loose=False,
     upstream=False,
     optimizer=PLAIN,
     note="",
@@ -161,6 +168,8 @@ def make(
         Whether the first hidden unit has no weights and no bias, so that its z is exactly 0.
     soft : bool
         Labels in quarters, rather than 0 and 1.
+    loose : bool
+        The same, and they need not sum to 1.
     upstream : bool
         An upstream gradient in place of the loss's.
     """
@@ -174,8 +183,14 @@ def make(
         W[0][:, 0], b[0][0] = 0.0, 0.0
     x = stream.normal(batch * network.sizes[0]).reshape(batch, -1)
     shape = (batch, network.sizes[-1])
-    y = _targets(stream, loss, shape, soft)
-    marks = ["zero"] * zero + ["soft"] * soft + ["gain"] * (gain != 1.0 and not note) + ["da"] * upstream
+    y = _targets(stream, loss, shape, soft, loose)
+    marks = (
+        ["zero"] * zero
+        + ["soft"] * soft
+        + ["loose"] * loose
+        + ["gain"] * (gain != 1.0 and not note)
+        + ["da"] * upstream
+    )
     marks += [note] if note else []
     name = [sizes, *activations, loss, *marks, f"b{batch}", "f64" if dtype == "float64" else "f32"]
     return Case(
@@ -190,13 +205,13 @@ def make(
     )
 
 
-def _targets(stream, loss, shape, soft):
+def _targets(stream, loss, shape, soft, loose):
     batch, n_out = shape
     if loss in {"mse", "sse"}:
         return stream.normal(batch * n_out).reshape(shape)
     if soft and loss == "ce":
         return np.tile(np.array([0.25, 0.5, 0.25, 0.0])[:n_out], (batch, 1))
-    if soft:
+    if soft or loose:
         return stream.integers_below([5] * (batch * n_out)).reshape(shape) / 4.0
     if n_out == 1:
         return (stream.uniform(batch) < 0.75).astype(float)[:, None]

@@ -1,29 +1,18 @@
 """Somebody's function, asked for its gradients case by case; whatever it does, each case gets an answer or a reason."""
 
-import contextlib
-import importlib
-import importlib.util
-import inspect
-import os
-import signal
-import sys
-import threading
-import traceback
-import warnings
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from backprop_ref.conformance.calling import TIME_LIMIT, NotJudged, Refusal, run
 from backprop_ref.conformance.cases import Case, Values, tensors
 from backprop_ref.conformance.conventions import Declared, Layout
 from backprop_ref.conformance.reading import Unreadable, array, depth, number, returned
-from backprop_ref.errors import InvalidInput
+from backprop_ref.conformance.separate import Separate, outline
 from backprop_ref.optimizers import describe
 
 RATES = ("learning_rate", "lr", "eta", "alpha", "step_size")
 OUR_RATE = 0.5  # a power of two: dividing by it rounds nothing
-TIME_LIMIT = 10.0
 
 
 class Answer(NamedTuple):
@@ -42,86 +31,16 @@ class Answer(NamedTuple):
     """What a second, identical call gave, if that differs."""
 
 
-class Refusal(Exception):
-    """There is no answer, for the reason given."""
-
-
-class NotJudged(Exception):
-    """The code does not claim to do this case."""
-
-
-def load(target: str) -> Any:
-    """What ``package.module:name`` or ``file.py:name`` names, imported afresh.
-
-    Raises
-    ------
-    InvalidInput
-        No such module, file or name; or the import raised, with what and where.
-    """
-    place, colon, name = target.rpartition(":")
-    if not colon or not place or not name:
-        raise InvalidInput(f"'{target}': package.module:name or file.py:name is needed, as in mine.py:gradients")
-    try:
-        with _quiet():
-            module = _from_file(place) if place.endswith(".py") else _from_name(place)
-    except (InvalidInput, KeyboardInterrupt):
-        raise
-    except BaseException as error:
-        if isinstance(error, ModuleNotFoundError) and place.startswith(f"{error.name}"):
-            raise InvalidInput(
-                f"no module '{error.name}' here or on Python's path; a file: {place}.py:{name}"
-            ) from None
-        raise InvalidInput(f"importing {place} failed: {blame(error)}") from None
-    found = module
-    for part in name.split("."):
-        if not hasattr(found, part):
-            raise InvalidInput(_no_such_name(place, part, found))
-        found = getattr(found, part)
-    if not callable(found):
-        raise InvalidInput(f"{target} is a {type(found).__name__}, and cannot be called")
-    return found
-
-
-def _no_such_name(place, name, module):
-    import difflib
-
-    known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean '{near[0]}'?" if near else f"it has {', '.join(known[:10]) or 'no functions'}"
-    return f"{place} has no '{name}': {hint}"
-
-
-def _from_file(place):
-    path = Path(place).resolve()
-    if not path.is_file():
-        raise InvalidInput(f"{place}: no such file")
-    if str(path.parent) not in sys.path:
-        sys.path.insert(0, str(path.parent))
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[f"submitted:{path}"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def _from_name(place):
-    if place in sys.modules and not place.startswith("backprop_ref"):
-        return importlib.reload(sys.modules[place])
-    importlib.invalidate_caches()
-    return importlib.import_module(place)
-
-
 class Function:
     """A function ``f(network, weights, biases, x, y)`` that returns a loss and gradients.
 
     Parameters
     ----------
-    function : callable
+    function : callable or Separate
+        A callable is called in this process.
     declared : Declared
     time_limit : float
-        Seconds for one call; kept where signals can be had, that is in the main thread.
+        Seconds for one call of a callable; a `Separate` has its own.
     """
 
     kind = "function"
@@ -131,7 +50,7 @@ class Function:
         self.layout = Layout()
         self.learning_rate = self.declared.learning_rate
         self.in_place = self.declared.in_place
-        self.names, self.positions = _signature(function)
+        self.names, self.positions = _signature(outline(function).arguments)
         self.rate_name = next((name for name in RATES if name in self.names), None)
         if self.rate_name and self.learning_rate is None:
             self.learning_rate = OUR_RATE
@@ -243,6 +162,8 @@ class Function:
         return values._replace(**dict(zip("Wb", layout.take(Values(W=made.dW, b=made.db))[-2:], strict=True)))
 
     def _run(self, *arguments, **keywords):
+        if isinstance(self.function, Separate):
+            return self.function.call(*arguments, **keywords)
         return run(self.function, *arguments, limit=self.time_limit, **keywords)
 
 
@@ -251,86 +172,15 @@ def hidden(before, after, u):
     return u * (abs(before) + 2.0 * abs(after) + 3.0 * abs(before - after))
 
 
-def run(function, *arguments, limit=TIME_LIMIT, **keywords):
-    """Calls somebody's function; prints go nowhere, and every way to fail but Ctrl-C becomes a `Refusal`."""
-    try:
-        with _quiet(), _limited(limit):
-            return function(*arguments, **keywords)
-    except KeyboardInterrupt:
-        raise
-    except NotImplementedError as error:
-        said = f": {error}" if str(error) else ""
-        raise NotJudged(f"NotImplementedError{said}") from None
-    except _TimeUp:
-        raise Refusal(f"no answer within {limit:g} s") from None
-    except SystemExit as error:
-        raise Refusal(f"it called sys.exit({error.code!r})") from None
-    except BaseException as error:
-        raise Refusal(blame(error)) from None
-
-
-def blame(error: BaseException) -> str:
-    """An exception in one line, with the line of the user's code in which it arose."""
-    said = " ".join(str(error).split())
-    text = f"{type(error).__name__}: {said[:200]}" if said else type(error).__name__
-    if isinstance(error, SyntaxError):
-        return f"{type(error).__name__}: {error.msg} ({Path(error.filename or '?').name}, line {error.lineno})"
-    frames = traceback.extract_tb(error.__traceback__)
-    theirs = [frame for frame in frames if not _library(frame.filename)]
-    if not theirs:
-        return text
-    last = theirs[-1]
-    return f"{text} ({Path(last.filename).name}, line {last.lineno}: {(last.line or '').strip()[:80]})"
-
-
-def _library(filename):
-    examples = os.sep + "examples" + os.sep
-    ours = str(Path(__file__).parent.parent) + os.sep
-    installed = "site-packages" in filename or filename.startswith(("<frozen", str(Path(os.__file__).parent)))
-    return installed or (filename.startswith(ours) and examples not in filename)
-
-
-class _TimeUp(BaseException):
-    """Not an Exception, so that an ``except Exception`` in the code asked does not swallow it."""
-
-
-@contextlib.contextmanager
-def _limited(seconds):
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
-        yield
-        return
-
-    def stop(*_):
-        raise _TimeUp
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        signal.signal(signal.SIGALRM, before)
-
-
-@contextlib.contextmanager
-def _quiet():
-    """No prints and no warnings: standard output belongs to the report."""
-    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
-            yield
-
-
-def _signature(function):
+def _signature(arguments):
     """The names a function takes, and how many of them it needs by position; None if that is unknown."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
+    if arguments is None:
         return frozenset(), None
-    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return frozenset(p.name for p in parameters), None
-    needed = [p for p in parameters if p.default is p.empty and p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD}]
-    return frozenset(p.name for p in parameters), len([p for p in needed if p.name not in RATES])
+    names, kinds = frozenset(one.name for one in arguments), [one.kind for one in arguments]
+    if "VAR_POSITIONAL" in kinds:
+        return names, None
+    needed = [one for one in arguments if one.needed and one.kind.startswith("POSITIONAL")]
+    return names, len([one for one in needed if one.name not in RATES])
 
 
 def _row(keywords, s):

@@ -30,15 +30,20 @@ def case_bounds(case, exact):
 
 def stepped(rounding, case):
     """W and b after the case's steps, lists of `Near`."""
-    W, b = ([exactly(array) for array in arrays] for arrays in (case.params.W, case.params.b))
+    return after(rounding, case.network, case.params, [(case.optimizer, *batch) for batch in case.batches()])
+
+
+def after(rounding, network, params, steps):
+    """W and b after `steps`: (optimizer, x, y) of each, the optimizer the same but for its learning rate."""
+    W, b = ([exactly(array) for array in arrays] for arrays in (params.W, params.b))
     states: list[dict] = [{} for _ in W + b]
     with np.errstate(all="ignore"):
-        for t, (x, y) in enumerate(case.batches(), start=1):
-            seen = propagate(rounding, case.network, W, b, x, y)
-            decay = case.optimizer.weight_decay
+        for t, (optimizer, x, y) in enumerate(steps, start=1):
+            seen = propagate(rounding, network, W, b, x, y)
+            decay = optimizer.weight_decay
             gradients = [decayed(rounding, decay, *pair) for pair in zip(W, seen.dW, strict=True)] + seen.db
             moved = [
-                _moved(rounding, case.optimizer, state, tensor, g, t)
+                _moved(rounding, optimizer, state, tensor, g, t)
                 for state, tensor, g in zip(states, W + b, gradients, strict=True)
             ]
             W, b = moved[: len(W)], moved[len(W) :]

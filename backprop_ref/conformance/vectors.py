@@ -41,7 +41,8 @@ CONVENTIONS = {
     "reference": "the bits of the reproducible arithmetic, version 1 (arithmetic.md)",
     "truth": "the exact value, rounded to binary64",
     "bound": "|computed − truth| <= bound for every IEEE implementation, in any order and by any usual formula",
-    "deciding": "false: z so large that usual formulas overflow; worth a note, decides nothing",
+    "deciding": "false: z so large that usual formulas overflow, or labels of softmax that do not sum to 1; worth a "
+    "note, decides nothing",
     "flags": "ids of known bugs whose result is outside the bounds of the case; notes in index.json",
 }
 

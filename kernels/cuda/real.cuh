@@ -7,6 +7,15 @@
 
 typedef long long integer;
 
+// Every operation is rounded once, to nearest, whatever the compiler's options say about fusing.
+struct rounded { REAL value; };
+
+__device__ inline rounded operator+(rounded x, rounded y) { return {ROUNDED(add)(x.value, y.value)}; }
+__device__ inline rounded operator-(rounded x, rounded y) { return {ROUNDED(sub)(x.value, y.value)}; }
+__device__ inline rounded operator*(rounded x, rounded y) { return {ROUNDED(mul)(x.value, y.value)}; }
+__device__ inline rounded operator/(rounded x, rounded y) { return {ROUNDED(div)(x.value, y.value)}; }
+__device__ inline rounded sqrt(rounded x) { return {ROUNDED(sqrt)(x.value)}; }
+
 #ifdef FAST
 
 // Whatever is quickest: products and sums may be fused, exp and log are the library's.
@@ -16,14 +25,7 @@ __device__ inline real abs_of(real x) { return x < real{0} ? -x : x; }
 
 #else
 
-// Every operation is rounded once, to nearest, whatever the compiler's options say about fusing.
-struct real { REAL value; };
-
-__device__ inline real operator+(real x, real y) { return {ROUNDED(add)(x.value, y.value)}; }
-__device__ inline real operator-(real x, real y) { return {ROUNDED(sub)(x.value, y.value)}; }
-__device__ inline real operator*(real x, real y) { return {ROUNDED(mul)(x.value, y.value)}; }
-__device__ inline real operator/(real x, real y) { return {ROUNDED(div)(x.value, y.value)}; }
-__device__ inline real sqrt(real x) { return {ROUNDED(sqrt)(x.value)}; }
+typedef rounded real;
 
 __device__ inline real operator-(real x) { return {-x.value}; }
 __device__ inline bool operator<(real x, real y) { return x.value < y.value; }
