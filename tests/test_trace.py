@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import resource
 import signal
 import struct
 import subprocess
@@ -438,3 +439,17 @@ def test_from_the_command_line_and_a_file(capsys, folder):
     trace = open_trace("r")
     assert (trace.samples, trace["epoch"].tolist(), trace.configuration) == ([2, 0], [0, 4, 8, 9], "r")
     assert rows_of("r/trace.csv")[3]["z_output_0"] == f"{trace['z1'][1, 1, 0]:.6g}"
+
+
+def test_a_disk_that_is_full_leaves_what_was_written(tmp_path):
+    """The system refuses to let a file grow, in the middle of the first second."""
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+
+    options = ["--epochs", "20000", "--trace", "csv", "--backend", "numpy", "--run-dir", "run"]
+    how = {"cwd": tmp_path, "capture_output": True, "text": True, "preexec_fn": limit}
+    done = subprocess.run([*PROGRAM, "train", "xor", *options], check=False, **how)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert len((tmp_path / "run/trace.csv").read_text().splitlines()) > 100

@@ -116,8 +116,8 @@ def run(config, progress=None):
     except (InvalidInput, OSError):
         if before is not None:
             write_atomically(folder / CONFIG, before)
-        elif not (folder / CHECKPOINT).exists():
-            shutil.rmtree(folder)
+        elif {path.name for path in folder.iterdir()} <= {CONFIG, Path(config.logging.file).parts[0]}:
+            shutil.rmtree(folder)  # there is no checkpoint in it, and no trace
             if given:
                 folder.mkdir()
         raise
