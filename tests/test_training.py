@@ -61,7 +61,7 @@ def test_training_is_steps_of_value_and_grad(backend, batch_size, optimizer):
             hits += metrics.count_correct(a, y[rows])
         losses.append(total / 23)
         correct.append(hits / 23)
-    if backend.numerics == "fast" and "cupy" in backend.name:
+    if backend.numerics == "fast" and hasattr(backend, "trainer"):
         assert_both_within_the_bounds(result.params, params, start, steps)
     else:
         assert result.params.sha256() == params.sha256()
@@ -72,7 +72,7 @@ def test_training_is_steps_of_value_and_grad(backend, batch_size, optimizer):
 
 
 def assert_both_within_the_bounds(trained, stepped, start, steps):
-    """Two ways to take the same steps where cuBLAS may sum in another order for another place of the result."""
+    """Two ways to take the same steps: a trainer in fast numerics sums in an order of its own."""
     W, b = after(Rounding.of(start.dtype), CLASSES, start, steps)
     allowed = [2.0 * INFLATION * near.error for near in W + b]
     apart = [np.abs(a - b) for a, b in zip(trained.W + trained.b, stepped.W + stepped.b, strict=True)]
