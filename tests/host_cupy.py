@@ -329,7 +329,7 @@ class Module:
     def load(self, binary):
         text = binary.decode()
         self.text = text if edit is None else edit(text)
-        self.library = ctypes.CDLL(build(self.text))
+        self.loaded = ctypes.CDLL(build(self.text))
         self.kernels = cuda_source.kernels(self.text)
         self.real = "float64" if "#define REAL double" in text else "float32"
 
@@ -343,7 +343,7 @@ class Function:
     def __init__(self, module, name):
         self.name, self.parameters = name, module.kernels[name]
         self.dtypes = {"real": module.real, "integer": "int64"}
-        self.function = getattr(module.library, f"launch_{name}")
+        self.function = getattr(module.loaded, f"launch_{name}")
         self.function.restype = ctypes.c_char_p
 
     def __call__(self, grid, block, args, shared_mem=0, stream=None):
