@@ -18,10 +18,10 @@ def main(arguments=None):
 
 def run(arguments=None):
     """Runs the command line; a user's mistake becomes one line on standard error. Returns the exit status."""
-    from backprop_ref.cli.app import command
-
     message: object
     try:
+        from backprop_ref.cli.app import command
+
         if str(Path.cwd()) not in sys.path:
             sys.path.append(str(Path.cwd()))
         with warnings.catch_warnings():

@@ -34,25 +34,38 @@ def sweep(experiment, config_file, given, out, resume, workers, flags):
         made = Sweep.open(resume)
     else:
         made = _new(experiment, config_file, given, out, flags)
-    status = 0
     try:
         made.run(workers)
     except KeyboardInterrupt:
-        status = 130
+        _show(made, as_json)
+        return _interrupted(made)
+    _show(made, as_json)
+    try:
+        _write_report(made, as_json)
+    except KeyboardInterrupt:
+        return _interrupted(made)
+    return 0
+
+
+def _interrupted(made):
+    done = f"interrupted: {len(made.rows())} of {len(made.cells)} are done"
+    typer.echo(f"{done}; go on with: backprop-ref sweep --resume {made.folder}", err=True)
+    return 130
+
+
+def _show(made, as_json):
     rows = made.rows()
     if as_json:
         show.as_json({**made.about, "folder": str(made.folder), "cells": len(made.cells), "rows": rows})
     else:
         _print(made, rows)
-    if rows and not status:
-        path = free_file(None, made.folder / "report.html")
-        sections, traces = sections_of_sweep(made)
-        write_page(made.about["title"], sections, traces, path)
-        typer.echo(f"report: {path}", err=as_json)
-    if status:
-        done = f"interrupted: {len(rows)} of {len(made.cells)} are done"
-        typer.echo(f"{done}; go on with: backprop-ref sweep --resume {made.folder}", err=True)
-    return status
+
+
+def _write_report(made, as_json):
+    path = free_file(None, made.folder / "report.html")
+    sections, traces = sections_of_sweep(made)
+    write_page(made.about["title"], sections, traces, path)
+    typer.echo(f"report: {path}", err=as_json)
 
 
 def _new(experiment, config_file, given, out, flags):

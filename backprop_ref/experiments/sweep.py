@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -277,9 +278,25 @@ def _run_all(tasks, workers):
 
 def _in_processes(tasks, workers, cores):
     from joblib import Parallel, delayed, parallel_config
+    from joblib.externals.loky import get_reusable_executor
 
     with parallel_config("loky", n_jobs=workers, inner_max_num_threads=max(1, cores // workers)):
-        yield from Parallel(return_as="generator_unordered")(delayed(run_cell)(*task) for task in tasks)
+        parallel = Parallel(return_as="generator_unordered", initializer=_leave_ctrl_c_to_the_sweep)
+        usual = signal.signal(signal.SIGINT, signal.SIG_IGN)  # for processes that are started, until they have imported
+        try:
+            rows = parallel(delayed(run_cell)(*task) for task in tasks)
+        finally:
+            signal.signal(signal.SIGINT, usual)
+        yield from rows
+        get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
+
+
+def _leave_ctrl_c_to_the_sweep():
+    """In a worker: Ctrl-C, which a terminal sends to every process, stops the training in progress and nothing else.
+
+    A handler is installed since training would not stop under SIG_IGN.
+    """
+    signal.signal(signal.SIGINT, lambda *_: None)
 
 
 def run_cell(folder, values, config):
