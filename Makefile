@@ -6,15 +6,15 @@ CUDA := 12
 BIN := .venv/bin
 
 # The extras of pyproject.toml that the goals need, installed together before the first of them starts.
-extras_setup := test check
-extras_test  := test
+extras_setup := test workers check
+extras_test  := test workers
 extras_long  := test
 extras_verify-full := test
 extras_lint  := check
 extras_types := test check
 extras_wheel := check
 extras_cuda  := $(if $(shell command -v nvcc),,nvrtc)
-extras_check := test check $(extras_cuda)
+extras_check := test workers check $(extras_cuda)
 extras_bench := bench
 extras_gpu   := test cuda$(CUDA)
 extras_bench-once := test
@@ -30,8 +30,8 @@ help: ## list these targets
 demo: setup ## train on handwritten digits, check the gradients, compare backends
 	@$(BIN)/backprop-ref demo $(ARGS)
 
-test: setup ## run the tests
-	@$(BIN)/python -m pytest $(ARGS)
+test: setup ## run the tests, in up to four processes
+	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal $(ARGS)
 
 long: setup ## run the classic experiments in full: some minutes
 	@$(BIN)/python -m pytest -m long $(ARGS)
