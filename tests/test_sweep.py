@@ -14,7 +14,10 @@ import pytest
 from backprop_ref.cli import run
 from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.classics import CLASSICS
+from backprop_ref.experiments.gather import gather_cells
 from backprop_ref.experiments.sweep import AXES, ROW, Sweep, grid_of, plan
+from backprop_ref.report import charts_sweep
+from backprop_ref.report.ends import DIVERGED, FELL, GREW, NOT_FINITE, SAME, counted, outcome, shown
 
 PROGRAM = [sys.executable, "-c", "from backprop_ref.cli import main; main()"]
 SHORT = ["--dataset", "xor", "--epochs", "5", "--backend", "numpy"]
@@ -110,10 +113,45 @@ def test_divergence_is_a_row(folder, capsys):
     fixed = ["--output-activation", "linear", "--loss", "sse", "--json"]
     assert run(["sweep", *SHORT, *grid, *fixed]) == 0
     content = json.loads(capsys.readouterr().out)
-    assert [row["state"] for row in content["rows"]] == ["epochs", "diverged"]
+    assert [row["state"] for row in content["rows"]] == ["all epochs", "not finite"]
+    assert content["rows"][1]["outcome"] == NOT_FINITE
     assert content["rows"][1]["diverged_in_epoch"] == 1
     assert len(table(Path(content["folder"]))) == 2
     assert (Path(content["folder"]) / "report.html").exists()
+
+
+@pytest.mark.parametrize("trace", ["binary", "csv"])
+def test_table_chart_and_last_line_agree_on_what_diverged(folder, capsys, trace):
+    """Step sizes that learn, that do nothing, that end above the start, and that overflow."""
+    grid = ["--learning-rates", "0,0.03,10,1e300", "--seeds", "1,2", "--trace", trace]
+    assert run(["sweep", "--dataset", "encoder", "--epochs", "300", "--batch-size", "1", *grid, "--out", "s"]) == 0
+    rows = table(folder / "s")
+    wanted = {"0": SAME, "0.03": FELL, "10": GREW, "1e300": GREW}
+    assert [row["outcome"] for row in rows] == [wanted[row["learning_rate"]] for row in rows]
+    for row in rows:
+        first, last = float(row["initial_loss"]), float(row["last_loss"])
+        assert (row["outcome"] == GREW) == (shown(last) != shown(first) and last > first)
+    said = "4 of 8 diverged: 4 ended with a higher loss than they began with"
+    assert said in capsys.readouterr().out
+    chart = charts_sweep.ends(gather_cells(Sweep.open("s")), "learning_rate")
+    assert chart.caption.startswith(said)
+    assert {each["name"]: len(each["x"]) for each in chart.figure["data"]} == {SAME: 2, FELL: 2, GREW: 4}
+
+
+@pytest.mark.parametrize(
+    ("stopped", "first", "last", "what"),
+    [
+        ("epochs", 1.0, 0.5, FELL),
+        ("patience", 1.0, 1.5, GREW),
+        ("epochs", 1.0, 1.0 + 1e-9, SAME),
+        ("epochs", 1.0, None, SAME),
+        ("diverged", 1.0, 0.5, NOT_FINITE),
+        ("diverged", 1.0, None, NOT_FINITE),
+    ],
+)
+def test_outcomes(stopped, first, last, what):
+    assert outcome(stopped, first, last) == what
+    assert counted([what, FELL]).startswith("1 of 2 diverged") == (what in DIVERGED)
 
 
 def test_workers_give_the_same_bits(folder):

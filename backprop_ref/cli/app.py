@@ -1,5 +1,6 @@
 """The commands and what each is given; what they do is in the modules they call."""
 
+import shutil
 from typing import Annotated
 
 import typer
@@ -7,11 +8,14 @@ import typer
 from backprop_ref.cli.flags import with_flags
 from backprop_ref.version import __version__
 
+NARROW = 80
+"""Columns below which help is plain text: in less, tables of flags would cut words off."""
+
 app = typer.Typer(
     help="Multi-layer perceptrons whose gradients are the gradients: train them, and check them.",
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="rich" if shutil.get_terminal_size().columns >= NARROW else None,
     epilog="Example: backprop-ref train digits",
 )
 

@@ -13,10 +13,16 @@ from backprop_ref.experiments.config import read_config
 from backprop_ref.experiments.gather import gather_cells
 from backprop_ref.experiments.sweep import Sweep, grid_of, plan
 from backprop_ref.report import charts_sweep
+from backprop_ref.report.ends import counted, shown
 from backprop_ref.report.page import Section, table
 
 MOST_ROWS = 60
 WRONG_GRADIENTS = "wrong-gradients"
+SHOWN = (
+    *("state", "outcome", "epochs", "initial_loss", "last_loss", "train_accuracy", "test_accuracy", "train_r2"),
+    *("test_r2", "all_right_from_epoch", "diverged_in_epoch", "seconds"),
+)
+"""Columns of the table that the terminal shows, behind those of the grid."""
 FOR_PROGRAMS = {"compile_seconds", "sha256", "folder"}
 """Columns of the table's files that the page leaves out."""
 
@@ -104,8 +110,8 @@ def _wrong_gradients(out, as_json):
     if as_json:
         show.as_json(rows)
         return 0
-    shown = ("network", "bug", "all right from epoch", "one would wrongly conclude")
-    show.table(shown, [[_cell(row[name]) for name in shown] for row in rows])
+    short = [name for name in names if name != "what is wrong"]
+    show.table(short, [[_cell(row[name]) for name in short] for row in rows])
     typer.echo(f"table: {folder / 'table.csv'}\nreport: {page}")
     return 0
 
@@ -116,23 +122,21 @@ def _suited(classic, config_file):
 
 
 def _print(made, rows):
-    names = [*made.about["grid"], "state", "epochs", "last_loss", "train_accuracy", "test_accuracy", "train_r2"]
-    names += ["test_r2", "all_right_from_epoch", "diverged_in_epoch", "seconds"]
-    names = [name for name in names if any(row.get(name) is not None for row in rows)]
-    shown = [[_cell(row.get(name)) for name in names] for row in rows[:MOST_ROWS]]
+    names = [name for name in (*made.about["grid"], *SHOWN) if any(row.get(name) is not None for row in rows)]
     if rows:
-        show.table([name.replace("_", " ") for name in names], shown)
+        cells = [[_cell(row.get(name)) for name in names] for row in rows[:MOST_ROWS]]
+        show.table([name.replace("_", " ") for name in names], cells)
     if len(rows) > MOST_ROWS:
-        typer.echo(f"… {len(rows) - MOST_ROWS} more rows in the table")
-    diverged = sum(row["state"] == "diverged" for row in rows)
-    words = f", {diverged} of them diverged" if diverged else ""
-    typer.echo(f"{len(rows)} of {len(made.cells)} runs done{words}; table: {made.folder / 'table.csv'}")
+        show.say(f"… {len(rows) - MOST_ROWS} more rows in the table")
+    diverged = counted([row["outcome"] for row in rows])
+    show.say(f"{len(rows)} of {len(made.cells)} runs done{'; ' if diverged else ''}{diverged}")
+    typer.echo(f"table: {made.folder / 'table.csv'}")
 
 
 def _cell(value):
     if value is None:
         return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return shown(value) if isinstance(value, float) else str(value)
 
 
 def sections_of_sweep(made):

@@ -49,17 +49,17 @@ def _report(results):
     network = results["network"]
     sizes = "-".join(map(str, network["sizes"]))
     described = f"{', '.join(network['activations'])}, {network['loss']}"
-    typer.echo(f"{results['name']}: network {sizes}, {results['n_parameters']:,} parameters, {described}")
+    show.say(f"{results['name']}: network {sizes}, {results['n_parameters']:,} parameters, {described}")
     where = f"{results['backend']} ({results['numerics']}, {results['dtype']})"
     best = f", best epoch {results['best_epoch']}" if results["best_epoch"] else ""
     compiled = f", after compiling for {results['compile_seconds']:.1f} s" if results["compile_seconds"] > 0.05 else ""
-    typer.echo(f"{results['epochs']} epochs in {results['seconds']:.1f} s on {where}{compiled}{best}")
+    show.say(f"{results['epochs']} epochs in {results['seconds']:.1f} s on {where}{compiled}{best}")
     if results["stopped"] == "interrupted":
         typer.echo(f"interrupted; go on with: backprop-ref train --resume {results['run_dir']}")
     elif results["stopped"] == "patience":
-        typer.echo("stopped early: the validation loss no longer improved")
+        show.say("stopped early: the validation loss no longer improved")
     if results["test"]:
-        typer.echo(f"training rows: {_short(results['train'])}")
+        show.say(f"training rows: {_short(results['train'])}")
         show.scores("test", results["test"])
     elif results["train"]:
         show.scores("training rows (none kept for a test)", results["train"])
@@ -76,16 +76,16 @@ def demo():
     from backprop_ref.cli.check import gradcheck
 
     started = time.perf_counter()
-    typer.echo("1. Train a network on 1,797 real handwritten digits: backprop-ref train digits --trace binary\n")
+    show.say("1. Train a network on 1,797 real handwritten digits: backprop-ref train digits --trace binary\n")
     results = run(merge({"--dataset": "digits", "--trace": ["binary"], "--trace-every": "4"}))
     _report(results)
-    typer.echo(f"\n2. Check its gradients: backprop-ref gradcheck {results['run_dir']} --entries 100\n")
+    show.say(f"\n2. Check its gradients: backprop-ref gradcheck {results['run_dir']} --entries 100\n")
     status = gradcheck(results["run_dir"], 7, 100, 1, False, {})
-    typer.echo("\n3. Compare backends, to the last bit: backprop-ref compare iris --backends numpy,numba,python\n")
+    show.say("\n3. Compare backends, to the last bit: backprop-ref compare iris --backends numpy,numba,python\n")
     compared = compare.run("iris", "numpy,numba,python", "reproducible", None, 4, {})
     compare.print_table(compared)
-    typer.echo(f"\n4. Look at all of it in a browser: backprop-ref report {results['run_dir']}\n")
+    show.say(f"\n4. Look at all of it in a browser: backprop-ref report {results['run_dir']}\n")
     report.report([results["run_dir"]], None, [compared.to_dict()], None, ())
     status = max(status, 0 if compared.ok else 1)
-    typer.echo(f"\nDone in {time.perf_counter() - started:.1f} s. Next: the README, or backprop-ref --help")
+    show.say(f"\nDone in {time.perf_counter() - started:.1f} s. Next: the README, or backprop-ref --help")
     return 130 if results["stopped"] == "interrupted" else status

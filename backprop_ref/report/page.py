@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from backprop_ref.report import charts, charts_trace
 from backprop_ref.report.charts import Chart
+from backprop_ref.report.ends import STATES
 from backprop_ref.report.explorer import BYTES, explored
 
 SCRIPTS = ("records.js", "formulas.js", "explorer.js", "page.js")
@@ -146,7 +147,7 @@ def _run_row(run):
         run.label,
         *_network(results["network"]),
         f"{results['epochs']:,}",
-        results["stopped"],
+        STATES[results["stopped"]],
         f"{results['train']['loss']:.4g}",
         *(_score(results[part]) for part in ("train", "test")),
         f"{results['backend']}, {results['numerics']}, {results['dtype']}",
