@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -225,10 +226,59 @@ def test_a_report_of_a_sweep_that_is_not_done_yet(folder, capsys):
     assert run(["sweep", *SHORT, "--seeds", "1-2", "--out", "s"]) == 0
     made = Sweep.open("s")
     (made.place(made.cells[0]) / ROW).unlink()
+    capsys.readouterr()
     assert run(["report", "s", "--out", "half.html"]) == 0
-    assert (folder / "half.html").exists()
+    words = "1 of 2 runs of this sweep are done; if it no longer runs, go on with: backprop-ref sweep --resume s"
+    assert words in capsys.readouterr().out
+    assert words in (folder / "half.html").read_text(encoding="utf-8")
     assert run(["report", "s", "s", "--out", "both.html"]) == 2
     assert "give it alone" in capsys.readouterr().err
     (made.place(made.cells[1]) / ROW).unlink()
     assert run(["report", "s", "--out", "none.html"]) == 2
-    assert "nothing to see yet" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "nothing to see yet" in err
+    assert "backprop-ref sweep --resume s" in err
+    assert run(["sweep", "--resume", "s"]) == 0
+    assert run(["report", "s", "--out", "whole.html"]) == 0
+    assert "--resume" not in capsys.readouterr().out + (folder / "whole.html").read_text(encoding="utf-8")[:10000]
+
+
+def test_a_full_disk_says_how_to_go_on(folder):
+    """The system refuses to let a file grow, in the middle of the first run."""
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+
+    grid = ["--seeds", "1-2", "--workers", "1", "--out", "s"]
+    command = [*PROGRAM, "sweep", "--dataset", "xor", "--epochs", "3000", "--backend", "numpy", *grid]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=limit)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "seed=1/trace.bin: cannot be written (" in done.stderr
+    assert "go on with: backprop-ref sweep --resume s" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert run(["sweep", "--resume", "s"]) == 0
+    assert len(table(folder / "s")) == 2
+    assert run(["sweep", "--dataset", "xor", "--epochs", "3000", "--backend", "numpy", *grid[:-1], "whole"]) == 0
+    assert [row["sha256"] for row in table(folder / "s")] == [row["sha256"] for row in table(folder / "whole")]
+
+
+def test_folders_of_others(folder, capsys):
+    (folder / "empty").mkdir()
+    (folder / "foreign").mkdir()
+    (folder / "foreign" / "sweep.json").write_text("[]")
+    (folder / "file").write_text("x")
+    for arguments, message in (
+        (["sweep", "--resume", "empty"], "no folder of a sweep"),
+        (["sweep", "--resume", "foreign"], "not the plan of a sweep, or damaged"),
+        (["report", "foreign"], "not the plan of a sweep, or damaged"),
+        (["report", "empty"], "an empty folder"),
+        (["sweep", *SHORT, "--seeds", "1", "--out", "file"], "cannot be made"),
+        (["sweep", *SHORT, "--seeds", "1", "--out", "file/s"], "cannot be made"),
+        (["gradcheck", "empty"], "empty: no run folder"),
+        (["explain", "empty"], "empty: no run folder"),
+    ):
+        assert run(arguments) == 2, arguments
+        err = capsys.readouterr().err
+        assert message in err
+        assert err.count("\n") == 1
+    assert not list((folder / "empty").iterdir())

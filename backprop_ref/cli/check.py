@@ -23,6 +23,8 @@ def gradcheck(target, batch_size, entries, seed, as_json, flags):
             raise InvalidInput(f"{target} is a run folder and has its own network and data; leave out {flag}")
         config = merge(flags, Path(target) / CONFIG, environment=False)
     else:
+        if target is not None and Path(target).is_dir():
+            raise InvalidInput(f"{target}: no run folder (no {CONFIG} in it); give the folder of a run, or a data set")
         data = {} if "--data-path" in flags else {"--dataset": target or "iris"}
         config = merge({**data, **flags, "--seed": seed})
     experiment = prepare(config)

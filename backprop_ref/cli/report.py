@@ -6,7 +6,7 @@ from pathlib import Path
 import typer
 
 from backprop_ref.cli.files import free_file, write_page
-from backprop_ref.cli.sweep import sections_of_sweep
+from backprop_ref.cli.sweep import sections_of_sweep, unfinished
 from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.gather import gather
 from backprop_ref.experiments.sweep import PLAN, Sweep
@@ -41,6 +41,8 @@ def report(folders, out, compared, images, formats):
     if images is not None:
         export(sections, images, formats)
     typer.echo(f"report: {write_page(title, sections, traces, target)}")
+    if swept and len(made.rows()) < len(made.cells):
+        typer.echo(unfinished(made))
     for run in runs:
         if run.results is None:
             typer.echo(f"{run.name} has not ended: {len(run.history['loss']):,} epochs so far")

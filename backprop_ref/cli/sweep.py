@@ -1,16 +1,19 @@
 """backprop-ref sweep."""
 
 import itertools
+from html import escape
 
 import typer
 
 from backprop_ref import settings
 from backprop_ref.cli import show
 from backprop_ref.cli.files import free_file, write_page
+from backprop_ref.cli.train import warn_of_csv
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.experiments.classics import CLASSICS
 from backprop_ref.experiments.config import read_config
 from backprop_ref.experiments.gather import gather_cells
+from backprop_ref.experiments.schema import Config
 from backprop_ref.experiments.sweep import Sweep, grid_of, plan
 from backprop_ref.report import charts_sweep
 from backprop_ref.report.ends import counted, shown
@@ -40,6 +43,7 @@ def sweep(experiment, config_file, given, out, resume, workers, flags):
         made = Sweep.open(resume)
     else:
         made = _new(experiment, config_file, given, out, flags)
+        warn_of_csv([Config(**cell.config) for cell in made.cells])
     try:
         made.run(workers)
     except KeyboardInterrupt:
@@ -139,16 +143,24 @@ def _cell(value):
     return shown(value) if isinstance(value, float) else str(value)
 
 
+def unfinished(made):
+    """What to do about the runs of a sweep that are missing."""
+    done = f"{len(made.rows())} of {len(made.cells)} runs of this sweep are done"
+    return f"{done}; if it no longer runs, go on with: backprop-ref sweep --resume {made.folder}"
+
+
 def sections_of_sweep(made):
     """The page of a sweep, as far as it is done, and the traces of its runs."""
     cells = gather_cells(made)
     if not cells:
-        raise InvalidInput(f"{made.folder}: nothing to see yet: no run of this sweep is finished")
+        raise InvalidInput(f"{made.folder}: nothing to see yet: {unfinished(made)}")
     experiment = CLASSICS.get(made.about["experiment"])
     charts = experiment.charts(cells) if experiment else charts_sweep.general(cells, made.about["grid"])
     rows = [cell.row for cell in cells]
     names = [name for name in dict.fromkeys(itertools.chain(*rows)) if name not in FOR_PROGRAMS]
     body = table([name.replace("_", " ") for name in names], [[_cell(row.get(name)) for name in names] for row in rows])
-    sections = [Section("What to see", f"<p>{experiment.words}</p>" if experiment else "", tuple(charts))]
+    words = [experiment.words] if experiment else []
+    words += [unfinished(made)] if len(cells) < len(made.cells) else []
+    sections = [Section("What to see", "".join(f"<p>{escape(each)}</p>" for each in words), tuple(charts))]
     sections.append(Section("Table", body))
     return sections, [cell.run.trace for cell in cells if cell.run.trace is not None]

@@ -8,9 +8,10 @@ import typer
 from backprop_ref.cli import show
 from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.config import merge, read_config
-from backprop_ref.experiments.runner import CONFIG, run
+from backprop_ref.experiments.runner import CONFIG, csv_bytes, prepare, run
 from backprop_ref.experiments.schema import flags as schema_flags
 
+MUCH_CSV_BYTES = 50e6
 RESUMABLE = {"--resume", "--epochs", "--patience", "--json", "--output", "--log-level"}
 
 
@@ -23,12 +24,25 @@ def train(dataset, config_file, flags):
     config = merge(flags, config_file)
     if config.run.resume is not None:
         config = _resumed(config.run.resume, flags, config_file)
+    warn_of_csv([config])
     results = run(config)
     if config.run.json_:
         show.as_json(results)
     else:
         _report(results)
     return 130 if results["stopped"] == "interrupted" else 0
+
+
+def warn_of_csv(configs):
+    """Says beforehand, on standard error, how much some runs will write as CSV, where that is a lot."""
+    size = sum(csv_bytes(prepare(config)) for config in configs if "csv" in (config.trace.sinks or ()))
+    if size > MUCH_CSV_BYTES:
+        written = f"{size / 1e6:,.0f} MB" if size < 1e9 else f"{size / 1e9:,.1f} GB"
+        typer.echo(
+            f"the trace as CSV will take about {written}; less with --trace-every N, with --trace-samples 0, "
+            "or as --trace binary or parquet",
+            err=True,
+        )
 
 
 def _resumed(folder, flags, config_file):

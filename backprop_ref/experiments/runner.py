@@ -25,7 +25,7 @@ from backprop_ref.network import Network
 from backprop_ref.optimizers import OPTIMIZERS, SGD, Adam, Constant, Cosine, Step
 from backprop_ref.parameters import load, load_all
 from backprop_ref.random import Stream
-from backprop_ref.report.recorder import Recorder
+from backprop_ref.report.recorder import MOST_SAMPLES, Recorder
 from backprop_ref.report.sinks import SINKS
 from backprop_ref.training import train
 from backprop_ref.version import __version__
@@ -84,6 +84,17 @@ def load_data(data):
     if data.task is not None and data.task != dataset.task:
         raise InvalidInput(f"data set {data.dataset} is for {dataset.task}, not {data.task}; leave out --task")
     return dataset
+
+
+def csv_bytes(experiment):
+    """About how long the trace as CSV gets if every epoch is trained; 0 without one."""
+    config = experiment.config
+    trace, dtype = config.trace, settings.resolve("dtype", config.backend.dtype)
+    if "csv" not in (trace.sinks or ()):
+        return 0
+    samples = len(trace.samples or experiment.parts["train"][:MOST_SAMPLES])
+    records = config.training.epochs // (trace.every or 1) + 2
+    return records * samples * SINKS["csv"].line_bytes(experiment.network, dtype, trace.digits)
 
 
 def run(config, progress=None):

@@ -171,7 +171,10 @@ class Sweep:
         """A new one; with no folder given, the next free ./sweeps/NAME-N."""
         made = cls(new_folder(folder, about["name"]), about, cells)
         content = {**about, "cells": [cell._asdict() for cell in cells]}
-        write_atomically(made.folder / PLAN, json_text(content) + "\n")
+        try:
+            write_atomically(made.folder / PLAN, json_text(content) + "\n")
+        except OSError as error:
+            raise InvalidInput(f"--out {made.folder}: cannot be written to ({error.strerror})") from None
         return made
 
     @classmethod
@@ -183,7 +186,9 @@ class Sweep:
             cells = [Cell(**cell) for cell in content.pop("cells")]
         except FileNotFoundError:
             raise InvalidInput(f"{folder}: no folder of a sweep (no {PLAN} in it)") from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except OSError as error:
+            raise InvalidInput(f"{path}: cannot be read ({error.strerror})") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidInput(f"{path}: not the plan of a sweep, or damaged ({error})") from None
         return cls(folder, content, cells)
 
@@ -205,6 +210,11 @@ class Sweep:
             Processes; default: as many as processors, where there is enough to do for them.
         progress : bool, optional
             A bar on standard error; default: if that is a terminal.
+
+        Raises
+        ------
+        InvalidInput
+            Something could not be written; the message says how to go on.
         """
         ahead = [cell for cell in self.cells if _read_row(self.place(cell)) is None]
         done = len(self.cells) - len(ahead)
@@ -214,8 +224,13 @@ class Sweep:
                 for _ in _run_all(tasks, workers):
                     done += 1
                     bar.update(done)
-        finally:
             self.write_table()
+        except (InvalidInput, OSError) as error:
+            what = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
+            raise InvalidInput(f"{what}; then go on with: backprop-ref sweep --resume {self.folder}") from None
+        except KeyboardInterrupt:
+            self.write_table()
+            raise
 
     def write_table(self):
         """table.csv and table.json: the finished cells."""
