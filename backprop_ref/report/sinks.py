@@ -30,7 +30,8 @@ def writing(path):
     except FileExistsError:
         raise InvalidInput(f"{path}: exists already, and nothing is overwritten; give a new folder") from None
     except OSError as error:
-        raise InvalidInput(f"{path}: cannot be written ({error.strerror}); free some space or give another folder") from None
+        what = f"{path}: cannot be written ({error.strerror})"
+        raise InvalidInput(f"{what}; free some space or give another folder") from None
 
 
 class Binary:
