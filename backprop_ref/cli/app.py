@@ -423,6 +423,10 @@ def sweep(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: as many as pay.")] = None,
     out: Annotated[str | None, typer.Option(help="New folder; default: ./sweeps/NAME-N.", metavar="FOLDER")] = None,
     resume: Annotated[str | None, typer.Option(help="Folder of a sweep to go on with.", metavar="FOLDER")] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(help="New folder for each chart as PNG and SVG, by the extra image.", metavar="FOLDER"),
+    ] = None,
     **flags,
 ):
     """Train over a grid of settings, with one table and one page; a sweep that was killed goes on where it was."""
@@ -437,16 +441,18 @@ def sweep(
         "width": widths,
         "optimizer": optimizers,
     }
-    return sweep(experiment, config, {axis: text for axis, text in given.items() if text}, out, resume, workers, flags)
+    given = {axis: text for axis, text in given.items() if text}
+    return sweep(experiment, config, given, out, resume, workers, images, flags)
 
 
 def _formats(text):
     from backprop_ref.errors import unknown
+    from backprop_ref.report.images import FORMATS
 
     formats = [name.strip() for name in text.split(",")]
     for name in formats:
-        if name not in {"png", "svg", "pdf"}:
-            raise unknown("--image-format", name, ("png", "svg", "pdf"))
+        if name not in FORMATS:
+            raise unknown("--image-format", name, FORMATS)
     return formats
 
 

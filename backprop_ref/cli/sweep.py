@@ -7,7 +7,7 @@ import typer
 
 from backprop_ref import settings
 from backprop_ref.cli import show
-from backprop_ref.cli.files import free_file, write_page
+from backprop_ref.cli.files import free_file, write_images, write_page
 from backprop_ref.cli.train import warn_of_csv
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.experiments.classics import CLASSICS
@@ -15,12 +15,13 @@ from backprop_ref.experiments.config import read_config
 from backprop_ref.experiments.gather import gather_cells
 from backprop_ref.experiments.schema import Config
 from backprop_ref.experiments.sweep import Sweep, grid_of, plan
-from backprop_ref.report import charts_sweep
+from backprop_ref.report import charts_sweep, images
 from backprop_ref.report.ends import counted, shown
 from backprop_ref.report.page import Section, table
 
 MOST_ROWS = 60
 WRONG_GRADIENTS = "wrong-gradients"
+IMAGE_FORMATS = ("png", "svg")
 SHOWN = (
     *("state", "outcome", "epochs", "initial_loss", "last_loss", "train_accuracy", "test_accuracy", "train_r2"),
     *("test_r2", "all_right_from_epoch", "diverged_in_epoch", "seconds"),
@@ -30,13 +31,15 @@ FOR_PROGRAMS = {"compile_seconds", "sha256", "folder"}
 """Columns of the table's files that the page leaves out."""
 
 
-def sweep(experiment, config_file, given, out, resume, workers, flags):
+def sweep(experiment, config_file, given, out, resume, workers, image_folder, flags):
     """Runs what is to be run, prints the table, writes the page; 130 after Ctrl-C."""
     as_json = flags.pop("--json", False)
+    if image_folder is not None:
+        images.check(image_folder)
     if experiment == WRONG_GRADIENTS:
         if config_file is not None or given or resume is not None or flags:
-            raise InvalidInput(f"{WRONG_GRADIENTS}: is always the same; leave out everything but --out and --json")
-        return _wrong_gradients(out, as_json)
+            raise InvalidInput(f"{WRONG_GRADIENTS}: is always the same; leave out everything but --out, --images and --json")
+        return _wrong_gradients(out, image_folder, as_json)
     if resume is not None:
         if experiment is not None or config_file is not None or given or out is not None or flags:
             raise InvalidInput(f"--resume {resume} goes on by the sweep's own plan; leave out everything but --workers")
@@ -51,7 +54,7 @@ def sweep(experiment, config_file, given, out, resume, workers, flags):
         return _interrupted(made)
     _show(made, as_json)
     try:
-        _write_report(made, as_json)
+        _write_report(made, image_folder, as_json)
     except KeyboardInterrupt:
         return _interrupted(made)
     return 0
@@ -71,11 +74,13 @@ def _show(made, as_json):
         _print(made, rows)
 
 
-def _write_report(made, as_json):
+def _write_report(made, image_folder, as_json):
     path = free_file(None, made.folder / "report.html")
     sections, traces = sections_of_sweep(made)
     write_page(made.about["title"], sections, traces, path)
     typer.echo(f"report: {path}", err=as_json)
+    if image_folder is not None:
+        write_images(sections, image_folder, IMAGE_FORMATS, err=as_json)
 
 
 def _new(experiment, config_file, given, out, flags):
@@ -97,7 +102,7 @@ def _new(experiment, config_file, given, out, flags):
     return Sweep.create(out, {"name": name, **about, "grid": grid}, cells)
 
 
-def _wrong_gradients(out, as_json):
+def _wrong_gradients(out, image_folder, as_json):
     from backprop_ref.experiments import wrong_gradients
 
     found = wrong_gradients.curves()
@@ -113,10 +118,12 @@ def _wrong_gradients(out, as_json):
     page = write_page("What a wrong gradient does", sections, [], folder / "report.html")
     if as_json:
         show.as_json(rows)
-        return 0
-    short = [name for name in names if name != "what is wrong"]
-    show.table(short, [[_cell(row[name]) for name in short] for row in rows])
-    typer.echo(f"table: {folder / 'table.csv'}\nreport: {page}")
+    else:
+        short = [name for name in names if name != "what is wrong"]
+        show.table(short, [[_cell(row[name]) for name in short] for row in rows])
+        typer.echo(f"table: {folder / 'table.csv'}\nreport: {page}")
+    if image_folder is not None:
+        write_images(sections, image_folder, IMAGE_FORMATS, err=as_json)
     return 0
 
 

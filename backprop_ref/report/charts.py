@@ -123,13 +123,13 @@ def training(runs):
                     lines.append(line(epochs, column, name, i, len(runs), line=style))
         if lines:
             positive = all(value is None or value > 0 for each in lines for value in each["y"])
-            axis: dict[str, Any] = {"type": scale if positive else "linear"}
+            axis: dict[str, Any] = {"type": scale if positive else "linear", "exponentformat": "power"}
             if quantity == "accuracy":
                 axis["range"] = [-0.02, 1.02]
             figure = {"data": lines, "layout": layout("epoch", title.lower(), yaxis=axis)}
             longest = max(len(next(iter(run.history.values()), ())) for run in runs)
             thin = f" {MOST_POINTS} of {longest:,} epochs are drawn." if longest > MOST_POINTS else ""
-            found.append(Chart(title, figure, f"Each epoch's mean over its batches, each before its update.{thin}"))
+            found.append(Chart(title, figure, f"Running: each epoch's mean over its batches, each before its update.{thin}"))
     return found
 
 
@@ -154,7 +154,8 @@ def confusion(run):
         "colorbar": {"title": {"text": "share"}, "thickness": 12},
     }
     category = {"type": "category"}
-    drawn = layout("predicted", "truth", xaxis=category, yaxis={**category, "autorange": "reversed"})
+    square = {"autorange": "reversed", "scaleanchor": "x", "constrain": "domain"}
+    drawn = layout("predicted", "truth", xaxis={**category, "constrain": "domain"}, yaxis={**category, **square})
     rows = "test rows" if run.results["test"] else "training rows"
     caption = f"Counts of the {rows}; colour: share of row."
     return [Chart("Confusion matrix", {"data": [data], "layout": drawn}, caption)]

@@ -74,7 +74,8 @@ def wrong_gradients(found):
         shade = colour(bugs.index(curve.bug), 1)[0]
         style = {"color": shade, "dash": dashes[curve.network], "width": 4 if curve.bug == "right" else 2}
         epochs = np.arange(1, len(curve.distance) + 1)
-        lines.append(line(epochs, curve.distance, f"{curve.bug} ({curve.network})", log=True, line=style))
+        group = {"legendgroup": curve.network, "legendgrouptitle": {"text": curve.network}}
+        lines.append(line(epochs, curve.distance, curve.bug, log=True, line=style, **group))
     scale = {"type": "log", "exponentformat": "power"}
     drawn = layout("epoch", "Σ (a − y)², mean over samples", xaxis=scale, yaxis=scale)
     caption = "Solid: softmax with cross-entropy; dashed: sigmoid with squared error. Wide: the right gradient."

@@ -1,6 +1,7 @@
 // Opens what is embedded in the page, draws the charts when they come into sight, and switches between light and dark.
 
 const MOST_IN_LEGEND = 60;
+const PAPER = 620; // width of a chart on paper, in CSS pixels: A4 upright with usual margins
 
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -8,13 +9,17 @@ function colours() {
   return { positive: style("--positive"), negative: style("--negative"), surface: style("--surface") };
 }
 
-async function embedded(id) {
-  const bytes = Uint8Array.from(atob(document.getElementById(id).textContent), (letter) => letter.charCodeAt(0));
+async function unpacked(letters) {
+  const bytes = Uint8Array.from(atob(letters), (letter) => letter.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Response(stream).arrayBuffer();
 }
 
-const embeddedText = async (id) => new TextDecoder().decode(await embedded(id));
+const embedded = (id) => document.getElementById(id).textContent;
+const embeddedText = async (id) => new TextDecoder().decode(await unpacked(embedded(id)));
+
+// A name in the legend, in lines that fit.
+const inLines = (name, most) => name?.replace(new RegExp(`(.{1,${most}})(?: |$)`, "g"), "$1<br>").replace(/<br>$/, "");
 
 // A layout in the colours of the page; on a narrow screen with its legend below, or without one that is long.
 function themed({ layout, data }, narrow) {
@@ -29,7 +34,8 @@ function themed({ layout, data }, narrow) {
   for (const name of axes) merged[name] = { ...axis, ...layout[name] };
   if (narrow) {
     merged.margin = { ...layout.margin, l: 48, r: 8 };
-    merged.legend = { ...layout.legend, orientation: "h", x: 0, y: -0.25, yanchor: "top" };
+    const orientation = data.some((each) => each.legendgrouptitle) ? "v" : "h";
+    merged.legend = { ...layout.legend, orientation, x: 0, y: -0.25, yanchor: "top" };
     if (data.length > MOST_IN_LEGEND && layout.showlegend === undefined) merged.showlegend = false;
   }
   return merged;
@@ -69,7 +75,20 @@ class Charts {
       toImageButtonOptions: { filename: figure.name, scale: 2 },
     };
     const { data, frames } = structuredClone(figure);
+    for (const each of data) each.name = inLines(each.name, place.clientWidth < 560 ? 36 : 60);
     Plotly.newPlot(place, { data, frames, layout: this.layout(place, figure), config });
+  }
+
+  // All of them, narrow enough for paper; and afterwards as wide as the screen has room.
+  print() {
+    for (const place of this.places) {
+      this.draw(place);
+      Plotly.relayout(place, { autosize: false, width: Math.min(PAPER, place.clientWidth) });
+    }
+  }
+
+  printed() {
+    for (const place of this.places) Plotly.relayout(place, { autosize: true, width: null });
   }
 
   recolour() {
@@ -85,19 +104,13 @@ class Charts {
   }
 }
 
-function recordsOf(abouts, buffer) {
-  let start = 0;
-  return abouts.map((about) => {
-    const values = about.fields.reduce((total, { shape }) => total + shape.reduce((a, b) => a * b, 1), 0);
-    const bytes = 8 * values * about.frames;
-    start += bytes;
-    return new Records(about, buffer.slice(start - bytes, start));
-  });
+async function recordsOf(abouts) {
+  const buffers = await Promise.all(embedded("page-records").split("\n").map(unpacked));
+  return abouts.map((about, i) => new Records(about, buffers[i]));
 }
 
 async function main() {
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
-  const page = JSON.parse(await embeddedText("page-data"));
   let explorer = null;
   let charts = null;
   const recolour = () => {
@@ -111,12 +124,25 @@ async function main() {
     recolour();
   };
   dark.addEventListener("change", recolour);
+  let theme;
+  window.addEventListener("beforeprint", () => {
+    theme = document.documentElement.dataset.theme;
+    document.documentElement.dataset.theme = "light";
+    recolour();
+    charts?.print();
+  });
+  window.addEventListener("afterprint", () => {
+    if (theme) document.documentElement.dataset.theme = theme;
+    else delete document.documentElement.dataset.theme;
+    recolour();
+    charts?.printed();
+  });
   const root = document.getElementById("explorer");
-  if (root) explorer = new Explorer(root, recordsOf(page.explorers, await embedded("page-records")));
+  if (root) explorer = new Explorer(root, await recordsOf(JSON.parse(await embeddedText("page-explorers"))));
   const script = document.createElement("script");
   script.textContent = await embeddedText("page-plotly");
   document.head.append(script);
-  charts = new Charts(page.figures);
+  charts = new Charts(JSON.parse(await embeddedText("page-figures")));
   window.backpropRef = { explorer, charts };
   document.documentElement.dataset.ready = "yes";
 }
