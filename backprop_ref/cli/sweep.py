@@ -38,7 +38,9 @@ def sweep(experiment, config_file, given, out, resume, workers, image_folder, fl
         images.check(image_folder)
     if experiment == WRONG_GRADIENTS:
         if config_file is not None or given or resume is not None or flags:
-            raise InvalidInput(f"{WRONG_GRADIENTS}: is always the same; leave out everything but --out, --images and --json")
+            raise InvalidInput(
+                f"{WRONG_GRADIENTS}: is always the same; leave out everything but --out, --images and --json"
+            )
         return _wrong_gradients(out, image_folder, as_json)
     if resume is not None:
         if experiment is not None or config_file is not None or given or out is not None or flags:

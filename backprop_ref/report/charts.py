@@ -129,7 +129,8 @@ def training(runs):
             figure = {"data": lines, "layout": layout("epoch", title.lower(), yaxis=axis)}
             longest = max(len(next(iter(run.history.values()), ())) for run in runs)
             thin = f" {MOST_POINTS} of {longest:,} epochs are drawn." if longest > MOST_POINTS else ""
-            found.append(Chart(title, figure, f"Running: each epoch's mean over its batches, each before its update.{thin}"))
+            running = f"Running: each epoch's mean over its batches, each before its update.{thin}"
+            found.append(Chart(title, figure, running))
     return found
 
 
@@ -180,7 +181,7 @@ def boundary(run):
     if not several and plane.classes is not None:
         area |= {"zmin": 0, "zmax": 1, "contours": {"start": 0.0, "end": 1.0, "size": 0.1}}
     data: list[dict] = [area]
-    groups = plane.classes or ["data"]
+    groups = ["data"] if plane.classes is None else [f"class {name}" for name in plane.classes]
     for i, name in enumerate(groups):
         own = plane.points if plane.classes is None else plane.points[plane.truth == i]
         marker = {
@@ -190,7 +191,7 @@ def boundary(run):
             "line": {"width": 1, "color": "#ffffff"},
         }
         x, y = numbers(own[:, 0]), numbers(own[:, 1])
-        data.append({"type": "scatter", "mode": "markers", "x": x, "y": y, "name": str(name), "marker": marker})
+        data.append({"type": "scatter", "mode": "markers", "x": x, "y": y, "name": name, "marker": marker})
     drawn = layout(*plane.names, legend={"orientation": "h", "y": 1.08})
     caption = "The network's output in the plane; points: data."
     return [Chart("Decision boundary", {"data": data, "layout": drawn}, caption)]

@@ -18,9 +18,9 @@ MOST_IN_DETAIL = 3
 MOST_BYTES, SPARE = 8_000_000, 200_000
 """Of a page, and what of these is left for its words."""
 LOSSES = (
-    "Loss and scores in the table are those of the final weights. In the charts and the explorer they are running ones: "
-    "means over the batches of an epoch, each before its own update, so those of the last epoch belong to slightly "
-    "earlier weights."
+    "Loss and scores in the table are those of the final weights. In the charts and the explorer they are running "
+    "ones: means over the batches of an epoch, each before its own update, so those of the last epoch belong to "
+    "slightly earlier weights."
 )
 
 
@@ -155,7 +155,8 @@ def table(header, rows, kind="numbers"):
         for row in rows
     )
     content = f"<thead><tr>{cells}</tr></thead>\n<tbody>{lines}</tbody>"
-    return f'<div class="scroll" role="region" aria-label="Table" tabindex="0"><table class="{kind}">{content}</table></div>\n'
+    box = 'class="scroll" role="region" aria-label="Table" tabindex="0"'
+    return f'<div {box}><table class="{kind}">{content}</table></div>\n'
 
 
 _RUN_COLUMNS = (
