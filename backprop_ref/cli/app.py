@@ -458,7 +458,10 @@ def _formats(text):
 
 @app.command(epilog=example("demo"))
 def demo():
-    """Train on handwritten digits, check the gradients, compare three backends, draw it all: under a minute."""
+    """Train on handwritten digits, check the gradients, compare three backends, draw it all.
+
+    Some 10 seconds; half a minute the first time, when loops are compiled; more on a busy machine.
+    """
     from backprop_ref.cli.train import demo
 
     return demo()
