@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from backprop_ref.checkpoint import locked
 from backprop_ref.cli import run
 from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.classics import CLASSICS
@@ -260,6 +261,15 @@ def test_a_full_disk_says_how_to_go_on(folder):
     assert len(table(folder / "s")) == 2
     assert run(["sweep", "--dataset", "xor", "--epochs", "3000", "--backend", "numpy", *grid[:-1], "whole"]) == 0
     assert [row["sha256"] for row in table(folder / "s")] == [row["sha256"] for row in table(folder / "whole")]
+
+
+def test_a_sweep_that_runs_is_not_run_by_another(folder, capsys):
+    assert run(["sweep", *SHORT, "--seeds", "1", "--out", "s"]) == 0
+    lock = locked(folder / "s")
+    assert run(["sweep", "--resume", "s"]) == 2
+    assert "another run is writing to this folder; wait for it" in capsys.readouterr().err
+    os.close(lock)
+    assert run(["sweep", "--resume", "s"]) == 0
 
 
 def test_folders_of_others(folder, capsys):

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from backprop_ref.api import evaluate
-from backprop_ref.checkpoint import CHECKPOINT
+from backprop_ref.checkpoint import CHECKPOINT, locked
 from backprop_ref.errors import InvalidInput, TrainingDiverged, unknown
 from backprop_ref.experiments.config import merge
 from backprop_ref.experiments.gather import read_history
@@ -214,8 +214,16 @@ class Sweep:
         Raises
         ------
         InvalidInput
-            Something could not be written; the message says how to go on.
+            Something could not be written, and the message says how to go on; or this sweep runs already.
         """
+        lock = locked(self.folder)
+        try:
+            self._run(workers, progress)
+        finally:
+            if lock is not None:
+                os.close(lock)
+
+    def _run(self, workers, progress):
         ahead = [cell for cell in self.cells if _read_row(self.place(cell)) is None]
         done = len(self.cells) - len(ahead)
         tasks = [(str(self.place(cell)), cell.values, cell.config) for cell in ahead]
