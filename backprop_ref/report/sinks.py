@@ -160,6 +160,8 @@ class Parquet:
                 self._path.mkdir()
 
     def _go_on(self, done):
+        for torn in self._path.glob(".part-*"):
+            torn.unlink()
         for path in sorted(self._path.glob("part-*.parquet")):
             table = self._arrow.parquet.read_table(path)
             if table.column_names != self._columns.names:
