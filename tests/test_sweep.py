@@ -93,6 +93,7 @@ def test_a_section_of_a_file_and_flags_over_it(folder):
         ([*SHORT, "--seeds", "one"], "one"),
         ([*SHORT, "--losses", "softmax+bce,sse"], "loss softmax+bce"),
         (["learning-rate"], "did you mean 'learning-rates'"),
+        (["xor"], "xor is a data set: sweep --dataset xor"),
         (["--resume", "nowhere"], "no folder of a sweep"),
         (["--resume", "nowhere", "--seeds", "1"], "leave out everything but --workers"),
     ],
@@ -133,7 +134,7 @@ def test_table_chart_and_last_line_agree_on_what_diverged(folder, capsys, trace)
     for row in rows:
         first, last = float(row["initial_loss"]), float(row["last_loss"])
         assert (row["outcome"] == GREW) == (shown(last) != shown(first) and last > first)
-    said = "4 of 8 diverged: 4 ended with a higher loss than they began with"
+    said = "4 of 8 diverged: 4 with a loss that grew"
     assert said in capsys.readouterr().out
     chart = charts_sweep.ends(gather_cells(Sweep.open("s")), "learning_rate")
     assert chart.caption.startswith(said)

@@ -71,3 +71,14 @@ def test_a_table_in_little_room_is_a_block_for_each_row(capsys, monkeypatch):
     show.table(("name", "why"), [("a", "word " * 10), ("b", "")], "title")
     words = "word word word word word word word"
     assert capsys.readouterr().out == f"title\nname  a\nwhy   {words}\n      word word word\n\nname  b\n\n"
+
+
+@pytest.mark.parametrize("name", ["train", "compare", "gradcheck", "explain", "sweep"])
+def test_a_file_where_a_data_set_was_meant(capsys, name):
+    with open("mine.csv", "w") as file:
+        file.write("a,b\n1,x\n2,y\n")
+    target = ["--dataset", "mine.csv", "--seeds", "1"] if name == "sweep" else ["mine.csv"]
+    assert run([name, *target]) == 2
+    err = capsys.readouterr().err
+    assert "--data-path" in err
+    assert err.count("\n") == 1

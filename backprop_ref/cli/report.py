@@ -5,6 +5,7 @@ from pathlib import Path
 
 import typer
 
+from backprop_ref.cli import show
 from backprop_ref.cli.files import free_file, write_images, write_page
 from backprop_ref.cli.sweep import sections_of_sweep, unfinished
 from backprop_ref.errors import InvalidInput
@@ -46,6 +47,8 @@ def report(folders, out, compared, image_folder, formats):
     typer.echo(f"report: {write_page(title, sections, traces, target)}")
     if swept and len(made.rows()) < len(made.cells):
         typer.echo(unfinished(made))
+    if runs and not traces:
+        show.say("without layers and the network to click through: these need a run with --trace binary")
     for run in runs:
         if run.results is None:
             typer.echo(f"{run.name} has not ended: {len(run.history['loss']):,} epochs so far")

@@ -9,6 +9,7 @@ from backprop_ref import settings
 from backprop_ref.cli import show
 from backprop_ref.cli.files import free_file, write_images, write_page
 from backprop_ref.cli.train import warn_of_csv
+from backprop_ref.data.named import NAMES
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.experiments.classics import CLASSICS
 from backprop_ref.experiments.config import read_config
@@ -87,6 +88,10 @@ def _write_report(made, image_folder, as_json):
 
 def _new(experiment, config_file, given, out, flags):
     if experiment is not None and experiment not in CLASSICS:
+        if experiment.partition("-")[0] in NAMES:
+            raise InvalidInput(
+                f"{experiment} is a data set: sweep --dataset {experiment}, and a grid such as --seeds 1-5"
+            )
         raise unknown("experiment", experiment, (*CLASSICS, WRONG_GRADIENTS))
     section = {} if config_file is None else read_config(config_file, besides=("sweep",)).get("sweep", {})
     if experiment is None:

@@ -80,7 +80,12 @@ def load_data(data):
         data.path = str(Path(data.path).absolute())
         return read_csv(data.path, data.label_column, data.task or "classification", data.header)
     options = {key: getattr(data, key) for key in OF_GENERATORS}
-    dataset = load_dataset(data.dataset, **options, seed=data.random_seed)
+    try:
+        dataset = load_dataset(data.dataset, **options, seed=data.random_seed)
+    except InvalidInput:
+        if Path(data.dataset).is_file():
+            raise InvalidInput(f"{data.dataset} is a file, no data set: give --data-path {data.dataset}") from None
+        raise
     if data.task is not None and data.task != dataset.task:
         raise InvalidInput(f"data set {data.dataset} is for {dataset.task}, not {data.task}; leave out --task")
     return dataset

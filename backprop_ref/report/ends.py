@@ -46,6 +46,5 @@ def shown(number):
 def counted(outcomes):
     """How many of some runs diverged, and in which way; empty if none did."""
     grew, not_finite = (outcomes.count(one) for one in (GREW, NOT_FINITE))
-    words = [f"{grew} ended with a higher loss than they began with"] * bool(grew)
-    words += [f"{not_finite} were no longer finite"] * bool(not_finite)
+    words = [f"{grew} with a loss that grew"] * bool(grew) + [f"{not_finite} no longer finite"] * bool(not_finite)
     return f"{grew + not_finite} of {len(outcomes)} diverged: {', '.join(words)}" if words else ""
