@@ -184,7 +184,7 @@ class Tags(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.loaded += [value for name, value in attributes if name in {"src", "href"}]
-        if tag != "meta":
+        if tag not in {"meta", "wbr"}:
             self.open.append(tag)
 
     def handle_endtag(self, tag):

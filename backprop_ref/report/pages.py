@@ -302,7 +302,7 @@ PAGE = """<!DOCTYPE html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>
-:root {{ color-scheme: light dark; }}
+:root {{ color-scheme: light dark; --shadow: color-mix(in srgb, CanvasText 50%, transparent); }}
 body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
 h1 {{ font-size: 1.7rem; line-height: 1.25; }}
 h1, h2, h3, p {{ overflow-wrap: anywhere; }}
@@ -316,7 +316,7 @@ math {{
   overflow-x: auto; background-repeat: no-repeat; background-attachment: local, local, scroll, scroll;
   background-image:
     linear-gradient(90deg, Canvas 40%, transparent), linear-gradient(270deg, Canvas 40%, transparent),
-    linear-gradient(90deg, GrayText, transparent), linear-gradient(270deg, GrayText, transparent);
+    linear-gradient(90deg, var(--shadow), transparent), linear-gradient(270deg, var(--shadow), transparent);
   background-position: left, right, left, right;
   background-size: 48px 100%, 48px 100%, 10px 100%, 10px 100%;
 }}
