@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -75,8 +76,7 @@ def test_a_table_in_little_room_is_a_block_for_each_row(capsys, monkeypatch):
 
 @pytest.mark.parametrize("name", ["train", "compare", "gradcheck", "explain", "sweep"])
 def test_a_file_where_a_data_set_was_meant(capsys, name):
-    with open("mine.csv", "w") as file:
-        file.write("a,b\n1,x\n2,y\n")
+    Path("mine.csv").write_text("a,b\n1,x\n2,y\n")
     target = ["--dataset", "mine.csv", "--seeds", "1"] if name == "sweep" else ["mine.csv"]
     assert run([name, *target]) == 2
     err = capsys.readouterr().err
