@@ -279,9 +279,10 @@ def unwritable(folder):
         yield folder / "closed"
 
 
-def test_both_losses_of_the_last_epoch_are_named(report):
+def test_both_losses_of_the_last_epoch_are_named(runs, report):
     html = report("encoder").read_text(encoding="utf-8")
-    assert '<th scope="col">training loss</th>' in html
+    final = json.loads((runs / "encoder" / "results.json").read_text())["train"]["loss"]
+    assert f'<td data-label="training loss">{final:.4g}</td>' in html
     assert "in the table are those of the final weights" in html
     assert "running" in html
     assert html.count("Running: each epoch") == 2
@@ -441,13 +442,6 @@ def test_slider_keys_and_play(report, runs, opened):
     page.wait_for_function("() => backpropRef.explorer.frame > 5")
     page.locator('[data-part="play"]').click()
     assert not page.evaluate("backpropRef.explorer.playing")
-
-
-@pytest.mark.parametrize(("name", "most"), [("encoder", 1 / 60), ("digits", 0.25)])
-def test_a_frame_is_quick_to_draw(report, opened, name, most):
-    page = opened(report(name))
-    timed = "() => { const t = performance.now(); backpropRef.explorer.show(1); return performance.now() - t }"
-    assert statistics.median(page.evaluate(timed) for _ in range(40)) / 1000 < most
 
 
 def entries(trace, name, frame):

@@ -206,10 +206,15 @@ def backends(compared):
     data = {
         "type": "bar",
         "orientation": "h",
-        "x": [float(f"{1e6 * row['step_seconds']:.3g}") for row in timed],
+        "x": [microseconds(row) for row in timed],
         "y": [row["backend"] for row in timed],
         "texttemplate": "%{x} µs",
         "marker": {"color": COLOURS[0]},
     }
     drawn = layout("µs a step", "", xaxis={"type": "log"})
     return [Chart("Time of a step", {"data": [data], "layout": drawn}, f"{compared['numerics']} numerics; log scale.")]
+
+
+def microseconds(row):
+    """A backend's time of a step, to three digits."""
+    return float(f"{1e6 * row['step_seconds']:.3g}")

@@ -84,7 +84,7 @@ def section_of_backends(compared):
         if not row["usable"]:
             rows.append((row["backend"], "left out", row["reason"], "", ""))
             continue
-        step = "" if row["step_seconds"] is None else f"{1e6 * row['step_seconds']:.3g} µs"
+        step = "" if row["step_seconds"] is None else f"{charts.microseconds(row):,g} µs"
         gradients, weights = (str(row[name] or "diverged")[:12] for name in ("gradients", "weights"))
         apart = "0" if row["all_exact"] else f"{row['largest_relative']:.1e}"
         rows.append((row["backend"], verdict, f"{gradients} / {weights}", apart, step))
