@@ -1,6 +1,7 @@
 // Opens what is embedded in the page, draws the charts when they come into sight, and switches between light and dark.
 
 const MOST_IN_LEGEND = 60;
+const [NARROW, LINE, SPARE] = [560, 19, 60]; // of a chart, of a line in its legend, what a legend may take of its height
 const PAPER = 620; // width of a chart on paper, in CSS pixels: A4 upright with usual margins
 
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -21,8 +22,19 @@ const embeddedText = async (id) => new TextDecoder().decode(await unpacked(embed
 // A name in the legend, in lines that fit.
 const inLines = (name, most) => name?.replace(new RegExp(`(.{1,${most}})(?: |$)`, "g"), "$1<br>").replace(/<br>$/, "");
 
+// Lines of the legend below a narrow chart, whose entries are as wide as the longest one.
+function legendLines(data, width) {
+  const entries = data.filter((each) => each.name && each.showlegend !== false && each.visible !== false);
+  const groups = new Set(entries.map((each) => each.legendgrouptitle?.text).filter(Boolean)).size;
+  const longest = Math.max(0, ...entries.flatMap((each) => each.name.split("<br>").map((line) => line.length)));
+  const columns = groups ? 1 : Math.max(1, Math.floor(width / (48 + 6 * longest)));
+  const lines = Math.max(1, ...entries.map((each) => each.name.split("<br>").length));
+  return entries.length < 2 ? 0 : Math.ceil(entries.length / columns) * lines + 2 * groups;
+}
+
 // A layout in the colours of the page; on a narrow screen with its legend below, or without one that is long.
-function themed({ layout, data }, narrow) {
+function themed({ layout, data }, width) {
+  const narrow = width < NARROW;
   const axis = { gridcolor: style("--line"), zerolinecolor: style("--line"), linecolor: style("--line") };
   const look = {
     paper_bgcolor: "rgba(0,0,0,0)",
@@ -34,8 +46,11 @@ function themed({ layout, data }, narrow) {
   for (const name of axes) merged[name] = { ...axis, ...layout[name] };
   if (narrow) {
     merged.margin = { ...layout.margin, l: 48, r: 8 };
+    const lines = legendLines(data, width);
+    if (lines && data.length <= MOST_IN_LEGEND) merged.margin.b = 64 + LINE * lines;
     const orientation = data.some((each) => each.legendgrouptitle) ? "v" : "h";
-    merged.legend = { ...layout.legend, orientation, x: 0, y: -0.25, yanchor: "top" };
+    const tracegroupgap = orientation === "v" ? 10 : 0;
+    merged.legend = { ...layout.legend, orientation, tracegroupgap, x: 0, y: 0, yref: "container", yanchor: "bottom" };
     if (data.length > MOST_IN_LEGEND && layout.showlegend === undefined) merged.showlegend = false;
   }
   return merged;
@@ -53,8 +68,10 @@ class Charts {
     this.places.forEach((place) => seen.observe(place));
   }
 
-  layout(place, figure) {
-    return themed(structuredClone(figure), place.clientWidth < 560);
+  shown(place, figure) {
+    const { layout, data } = structuredClone(figure);
+    for (const each of data) each.name = inLines(each.name, place.clientWidth < NARROW ? 36 : 60);
+    return { data, layout: themed({ layout, data }, place.clientWidth) };
   }
 
   draw(place) {
@@ -74,9 +91,10 @@ class Charts {
       modeBarButtonsToRemove: ["lasso2d", "select2d"],
       toImageButtonOptions: { filename: figure.name, scale: 2 },
     };
-    const { data, frames } = structuredClone(figure);
-    for (const each of data) each.name = inLines(each.name, place.clientWidth < 560 ? 36 : 60);
-    Plotly.newPlot(place, { data, frames, layout: this.layout(place, figure), config });
+    const { data, layout } = this.shown(place, figure);
+    const below = layout.margin.b - figure.layout.margin.b;
+    if (below > 0) place.style.height = `${place.clientHeight + Math.max(0, below - SPARE)}px`;
+    Plotly.newPlot(place, { data, frames: structuredClone(figure.frames), layout, config });
   }
 
   // All of them, narrow enough for paper; and afterwards as wide as the screen has room.
@@ -93,7 +111,7 @@ class Charts {
 
   recolour() {
     for (const [place, figure] of this.drawn) {
-      const { paper_bgcolor, plot_bgcolor, font, ...rest } = this.layout(place, figure);
+      const { paper_bgcolor, plot_bgcolor, font, ...rest } = this.shown(place, figure).layout;
       const axes = Object.entries(rest).filter(([name]) => /^[xy]axis/.test(name));
       const changes = { paper_bgcolor, plot_bgcolor, font };
       for (const [name, axis] of axes) {
