@@ -54,7 +54,7 @@ class Folder:
             raise InvalidInput(f"preprocessing and config have to be JSON-ready: {error}") from None
         try:
             path.mkdir(parents=True, exist_ok=True)
-            self._lock = _locked(path)
+            self._lock = locked(path)
         except OSError as error:
             raise InvalidInput(
                 f"{path}: cannot be created ({error.strerror}); give a folder you may write to"
@@ -124,7 +124,7 @@ class Folder:
         state.best_value = float.fromhex(progress["best_value"])
 
 
-def _locked(path):
+def locked(path):
     """A lock on a folder, as an open file; None on systems without such locks."""
     try:
         import fcntl

@@ -22,7 +22,7 @@ from backprop_ref.backends.array import ACTIVATION, CROSS_ENTROPY
 from backprop_ref.cli import run
 from backprop_ref.report import derivation
 from backprop_ref.report.explain import explain, shortened
-from backprop_ref.report.pages import PAGES, Equation, Heading, Text
+from backprop_ref.report.pages import PAGES, Equation, Heading, Text, breakable
 from backprop_ref.report.step import Step
 
 PROGRAM = [sys.executable, "-c", "from backprop_ref.cli import main; main()"]
@@ -72,7 +72,9 @@ def truth(step):
     called = {"velocity": "v'", "m": "m'", "v": "v'"}
     tensors = {
         **{name: getattr(step.trace, name) for name in ("z", "a", "delta", "dW", "db")},
-        "da": step.da, "W'": new.W, "b'": new.b,
+        "da": step.da,
+        "W'": new.W,
+        "b'": new.b,
     }
     for slot, values in slots.items():
         for W, b, layer in zip(values.W, values.b, itertools.count(), strict=False):
@@ -184,7 +186,7 @@ class Tags(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.loaded += [value for name, value in attributes if name in {"src", "href"}]
-        if tag != "meta":
+        if tag not in {"meta", "wbr"}:
             self.open.append(tag)
 
     def handle_endtag(self, tag):
@@ -201,6 +203,15 @@ def test_html_is_whole_and_needs_no_network(network, matrices):
     assert (tags.open, tags.loaded) == ([], [])
     assert "a &lt; b" in text
     assert "http" not in text
+
+
+def test_formulas_break_between_terms_and_nowhere_else():
+    sign = {name: f'<mo form="infix">{name}</mo>' for name in "+="}
+    inside = f"<mrow><mn>1</mn>{sign['+']}<mn>2</mn></mrow>"
+    formula = f"<mi>z</mi>{sign['=']}<mn>3</mn>{sign['+']}{inside}{sign['=']}<mn>6</mn>"
+    pieces = breakable(formula)
+    assert "".join(pieces) == formula
+    assert pieces == ["<mi>z</mi>", f"{sign['=']}<mn>3</mn>", f"{sign['+']}{inside}", f"{sign['=']}<mn>6</mn>"]
 
 
 @pytest.mark.parametrize("network", list(networks())[::7], ids=label)

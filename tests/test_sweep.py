@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -11,10 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from backprop_ref.checkpoint import locked
 from backprop_ref.cli import run
 from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.classics import CLASSICS
+from backprop_ref.experiments.gather import gather_cells
 from backprop_ref.experiments.sweep import AXES, ROW, Sweep, grid_of, plan
+from backprop_ref.report import charts_sweep
+from backprop_ref.report.ends import DIVERGED, FELL, GREW, NOT_FINITE, SAME, counted, outcome, shown
 
 PROGRAM = [sys.executable, "-c", "from backprop_ref.cli import main; main()"]
 SHORT = ["--dataset", "xor", "--epochs", "5", "--backend", "numpy"]
@@ -88,6 +93,7 @@ def test_a_section_of_a_file_and_flags_over_it(folder):
         ([*SHORT, "--seeds", "one"], "one"),
         ([*SHORT, "--losses", "softmax+bce,sse"], "loss softmax+bce"),
         (["learning-rate"], "did you mean 'learning-rates'"),
+        (["xor"], "xor is a data set: sweep --dataset xor"),
         (["--resume", "nowhere"], "no folder of a sweep"),
         (["--resume", "nowhere", "--seeds", "1"], "leave out everything but --workers"),
     ],
@@ -110,10 +116,45 @@ def test_divergence_is_a_row(folder, capsys):
     fixed = ["--output-activation", "linear", "--loss", "sse", "--json"]
     assert run(["sweep", *SHORT, *grid, *fixed]) == 0
     content = json.loads(capsys.readouterr().out)
-    assert [row["state"] for row in content["rows"]] == ["epochs", "diverged"]
+    assert [row["state"] for row in content["rows"]] == ["all epochs", "not finite"]
+    assert content["rows"][1]["outcome"] == NOT_FINITE
     assert content["rows"][1]["diverged_in_epoch"] == 1
     assert len(table(Path(content["folder"]))) == 2
     assert (Path(content["folder"]) / "report.html").exists()
+
+
+@pytest.mark.parametrize("trace", ["binary", "csv"])
+def test_table_chart_and_last_line_agree_on_what_diverged(folder, capsys, trace):
+    """Step sizes that learn, that do nothing, that end above the start, and that overflow."""
+    grid = ["--learning-rates", "0,0.03,10,1e300", "--seeds", "1,2", "--trace", trace]
+    assert run(["sweep", "--dataset", "encoder", "--epochs", "300", "--batch-size", "1", *grid, "--out", "s"]) == 0
+    rows = table(folder / "s")
+    wanted = {"0": SAME, "0.03": FELL, "10": GREW, "1e300": GREW}
+    assert [row["outcome"] for row in rows] == [wanted[row["learning_rate"]] for row in rows]
+    for row in rows:
+        first, last = float(row["initial_loss"]), float(row["last_loss"])
+        assert (row["outcome"] == GREW) == (shown(last) != shown(first) and last > first)
+    said = "4 of 8 diverged: 4 with a loss that grew"
+    assert said in capsys.readouterr().out
+    chart = charts_sweep.ends(gather_cells(Sweep.open("s")), "learning_rate")
+    assert chart.caption.startswith(said)
+    assert {each["name"]: len(each["x"]) for each in chart.figure["data"]} == {SAME: 2, FELL: 2, GREW: 4}
+
+
+@pytest.mark.parametrize(
+    ("stopped", "first", "last", "what"),
+    [
+        ("epochs", 1.0, 0.5, FELL),
+        ("patience", 1.0, 1.5, GREW),
+        ("epochs", 1.0, 1.0 + 1e-9, SAME),
+        ("epochs", 1.0, None, SAME),
+        ("diverged", 1.0, 0.5, NOT_FINITE),
+        ("diverged", 1.0, None, NOT_FINITE),
+    ],
+)
+def test_outcomes(stopped, first, last, what):
+    assert outcome(stopped, first, last) == what
+    assert counted([what, FELL]).startswith("1 of 2 diverged") == (what in DIVERGED)
 
 
 def test_workers_give_the_same_bits(folder):
@@ -187,10 +228,68 @@ def test_a_report_of_a_sweep_that_is_not_done_yet(folder, capsys):
     assert run(["sweep", *SHORT, "--seeds", "1-2", "--out", "s"]) == 0
     made = Sweep.open("s")
     (made.place(made.cells[0]) / ROW).unlink()
+    capsys.readouterr()
     assert run(["report", "s", "--out", "half.html"]) == 0
-    assert (folder / "half.html").exists()
+    words = "1 of 2 runs of this sweep are done; if it no longer runs, go on with: backprop-ref sweep --resume s"
+    assert words in capsys.readouterr().out
+    assert words in (folder / "half.html").read_text(encoding="utf-8")
     assert run(["report", "s", "s", "--out", "both.html"]) == 2
     assert "give it alone" in capsys.readouterr().err
     (made.place(made.cells[1]) / ROW).unlink()
     assert run(["report", "s", "--out", "none.html"]) == 2
-    assert "nothing to see yet" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "nothing to see yet" in err
+    assert "backprop-ref sweep --resume s" in err
+    assert run(["sweep", "--resume", "s"]) == 0
+    assert run(["report", "s", "--out", "whole.html"]) == 0
+    assert "--resume" not in capsys.readouterr().out + (folder / "whole.html").read_text(encoding="utf-8")[:10000]
+
+
+def test_a_full_disk_says_how_to_go_on(folder):
+    """The system refuses to let a file grow, in the middle of the first run."""
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+
+    grid = ["--seeds", "1-2", "--workers", "1", "--out", "s"]
+    command = [*PROGRAM, "sweep", "--dataset", "xor", "--epochs", "3000", "--backend", "numpy", *grid]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=limit)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "seed=1/trace.bin: cannot be written (" in done.stderr
+    assert "go on with: backprop-ref sweep --resume s" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert run(["sweep", "--resume", "s"]) == 0
+    assert len(table(folder / "s")) == 2
+    assert run(["sweep", "--dataset", "xor", "--epochs", "3000", "--backend", "numpy", *grid[:-1], "whole"]) == 0
+    assert [row["sha256"] for row in table(folder / "s")] == [row["sha256"] for row in table(folder / "whole")]
+
+
+def test_a_sweep_that_runs_is_not_run_by_another(folder, capsys):
+    assert run(["sweep", *SHORT, "--seeds", "1", "--out", "s"]) == 0
+    lock = locked(folder / "s")
+    assert run(["sweep", "--resume", "s"]) == 2
+    assert "another run is writing to this folder; wait for it" in capsys.readouterr().err
+    os.close(lock)
+    assert run(["sweep", "--resume", "s"]) == 0
+
+
+def test_folders_of_others(folder, capsys):
+    (folder / "empty").mkdir()
+    (folder / "foreign").mkdir()
+    (folder / "foreign" / "sweep.json").write_text("[]")
+    (folder / "file").write_text("x")
+    for arguments, message in (
+        (["sweep", "--resume", "empty"], "no folder of a sweep"),
+        (["sweep", "--resume", "foreign"], "not the plan of a sweep, or damaged"),
+        (["report", "foreign"], "not the plan of a sweep, or damaged"),
+        (["report", "empty"], "an empty folder"),
+        (["sweep", *SHORT, "--seeds", "1", "--out", "file"], "cannot be made"),
+        (["sweep", *SHORT, "--seeds", "1", "--out", "file/s"], "cannot be made"),
+        (["gradcheck", "empty"], "empty: no run folder"),
+        (["explain", "empty"], "empty: no run folder"),
+    ):
+        assert run(arguments) == 2, arguments
+        err = capsys.readouterr().err
+        assert message in err
+        assert err.count("\n") == 1
+    assert not list((folder / "empty").iterdir())

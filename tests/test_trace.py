@@ -368,6 +368,86 @@ def test_a_stopped_run_is_readable_and_goes_on_as_if_never_stopped(folder, stop)
         assert first.equals(second)
 
 
+def test_the_parts_of_a_killed_run_are_closed_parquet_files(folder):
+    """SIGKILL in the middle: every part is whole, together they are epochs without a gap, and the run goes on."""
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed; install 'backprop-ref[parquet]'")
+    from pyarrow import parquet
+
+    options = ["encoder", "--trace", "parquet", "--trace-samples", "0,5", "--batch-size", "1", "--backend", "numpy"]
+    training = start("train", *options, "--epochs", "100000000", "--run-dir", "run")
+    while len(list(Path("run").glob("trace.parquet/part-*.parquet"))) < 3:
+        assert training.poll() is None
+        time.sleep(0.05)
+    training.send_signal(signal.SIGKILL)
+    training.communicate()
+    parts = sorted(Path("run/trace.parquet").glob("part-*.parquet"))
+    epochs = [epoch for part in parts for epoch in parquet.ParquetFile(part).read(["epoch"])["epoch"].to_pylist()]
+    assert epochs == [epoch for epoch in range(len(epochs) // 2) for _ in range(2)]
+    done = load_all("run")[2]["progress"]["epoch"]
+    assert 0 < done <= epochs[-1]
+    Path("run/trace.parquet/.part-00099.parquet.1").write_bytes(b"torn")  # as if killed while it wrote
+    assert run(["train", "--resume", "run", "--epochs", str(done + 3)]) == 0
+    table = parquet.read_table("run/trace.parquet")
+    assert table["epoch"].to_pylist() == [epoch for epoch in range(done + 4) for _ in range(2)]
+    assert table["sample"].to_pylist() == [0, 5] * (done + 4)
+    assert not list(Path("run/trace.parquet").glob(".*"))
+
+
+@pytest.mark.parametrize("kind", ["binary", "csv", "parquet"])
+def test_a_trace_keeps_the_name_it_began_with(folder, kind):
+    """A folder that is renamed before its run goes on: the configuration is the same in every line."""
+    if kind == "parquet":
+        pytest.importorskip("pyarrow", reason="pyarrow is not installed; install 'backprop-ref[parquet]'")
+    both = ["--trace", f"{kind}", "--backend", "numpy"]
+    assert run(["train", "xor", "--epochs", "3", *both, "--run-dir", "first"]) == 0
+    Path("first").rename("second")
+    assert run(["train", "--resume", "second", "--epochs", "6"]) == 0
+    if kind == "binary":
+        assert open_trace("second").configuration == "first"
+        return
+    if kind == "csv":
+        found = [row["configuration"] for row in rows_of("second/trace.csv")]
+    else:
+        from pyarrow import parquet
+
+        found = parquet.read_table("second/trace.parquet")["configuration"].to_pylist()
+    assert found == ["first"] * 7 * 4
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["xor", "--epochs", "600", "--numerics", "reproducible"],
+        ["iris", "--epochs", "30", "--activation", "tanh"],
+        ["encoder", "--epochs", "300", "--dtype", "float32", "--trace-samples", "0,4"],
+        ["encoder", "--epochs", "400", "--trace-digits", "6", "--trace-every", "2"],
+    ],
+    ids=" ".join,
+)
+def test_the_size_of_csv_is_said_beforehand(capsys, monkeypatch, options):
+    """Where it is a lot; "about" is to mean within an eighth."""
+    from backprop_ref.cli import train
+
+    said = re.compile(r"the trace as CSV will take about ([\d,]+) MB; less with --trace-every N")
+    assert run(["train", *options, "--trace", "csv", "--run-dir", "quiet"]) == 0
+    assert not said.search(capsys.readouterr().err)
+    monkeypatch.setattr(train, "MUCH_CSV_BYTES", 0)
+    assert run(["train", *options, "--trace", "csv", "--run-dir", "r"]) == 0
+    about = int(said.search(capsys.readouterr().err)[1])
+    assert abs(about - Path("r/trace.csv").stat().st_size / 1e6) <= about / 8 + 0.5
+
+
+def test_a_sweep_says_the_size_of_all_its_csv(capsys, monkeypatch):
+    from backprop_ref.cli import train
+
+    monkeypatch.setattr(train, "MUCH_CSV_BYTES", 1e6)
+    grid = ["--seeds", "1-5", "--widths", "3,4", "--trace", "csv", "--trace-samples", "0", "--backend", "numpy"]
+    assert run(["sweep", "--dataset", "xor", "--epochs", "200", *grid, "--out", "s"]) == 0
+    size = sum(path.stat().st_size for path in Path("s").rglob("trace.csv")) / 1e6
+    about = int(re.search(r"will take about (\d+) MB", capsys.readouterr().err)[1])
+    assert abs(about - size) <= size / 8 + 0.5
+
+
 def test_a_full_disk_ends_training_with_what_was_reached(folder, monkeypatch):
     from backprop_ref.report.sinks import Binary
 

@@ -1,9 +1,11 @@
 """The experiment on wrong gradients: its right curve is that of training, its wrong ones differ."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import backprop_ref as br
 from backprop_ref.cli import run
@@ -37,3 +39,17 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert len(rows) == sum(map(len, CONCLUDED.values()))
     assert "data-chart" in Path("sweeps/wrong-gradients-1/report.html").read_text(encoding="utf-8")
     assert run(["sweep", "wrong-gradients", "--seeds", "1"]) == 2
+
+
+def test_the_chart_as_images(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("kaleido", reason="kaleido is not installed: pip install 'backprop-ref[image]'")
+    if not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
+        pytest.skip("no Chromium here: apt-get install chromium")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(wrong_gradients.curves, "__defaults__", (5, 1, None))
+    assert run(["sweep", "wrong-gradients", "--images", "images"]) == 0
+    assert "2 images: images" in capsys.readouterr().out
+    png, svg = (Path("images") / f"right-and-wrong-gradients.{kind}" for kind in ("png", "svg"))
+    assert png.read_bytes().startswith(b"\x89PNG")
+    text = svg.read_text(encoding="utf-8")
+    assert all(bug in text for bugs in CONCLUDED.values() for bug in bugs)

@@ -1,5 +1,6 @@
 """The commands and what each is given; what they do is in the modules they call."""
 
+import shutil
 from typing import Annotated
 
 import typer
@@ -7,11 +8,14 @@ import typer
 from backprop_ref.cli.flags import with_flags
 from backprop_ref.version import __version__
 
+NARROW = 80
+"""Columns below which help is plain text: in less, tables of flags would cut words off."""
+
 app = typer.Typer(
     help="Multi-layer perceptrons whose gradients are the gradients: train them, and check them.",
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="rich" if shutil.get_terminal_size().columns >= NARROW else None,
     epilog="Example: backprop-ref train digits",
 )
 
@@ -419,6 +423,10 @@ def sweep(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: as many as pay.")] = None,
     out: Annotated[str | None, typer.Option(help="New folder; default: ./sweeps/NAME-N.", metavar="FOLDER")] = None,
     resume: Annotated[str | None, typer.Option(help="Folder of a sweep to go on with.", metavar="FOLDER")] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(help="New folder for each chart as PNG and SVG, by the extra image.", metavar="FOLDER"),
+    ] = None,
     **flags,
 ):
     """Train over a grid of settings, with one table and one page; a sweep that was killed goes on where it was."""
@@ -433,22 +441,27 @@ def sweep(
         "width": widths,
         "optimizer": optimizers,
     }
-    return sweep(experiment, config, {axis: text for axis, text in given.items() if text}, out, resume, workers, flags)
+    given = {axis: text for axis, text in given.items() if text}
+    return sweep(experiment, config, given, out, resume, workers, images, flags)
 
 
 def _formats(text):
     from backprop_ref.errors import unknown
+    from backprop_ref.report.images import FORMATS
 
     formats = [name.strip() for name in text.split(",")]
     for name in formats:
-        if name not in {"png", "svg", "pdf"}:
-            raise unknown("--image-format", name, ("png", "svg", "pdf"))
+        if name not in FORMATS:
+            raise unknown("--image-format", name, FORMATS)
     return formats
 
 
 @app.command(epilog=example("demo"))
 def demo():
-    """Train on handwritten digits, check the gradients, compare three backends, draw it all: under a minute."""
+    """Train on handwritten digits, check the gradients, compare three backends, draw it all.
+
+    Some 10 seconds; half a minute the first time, when loops are compiled; more on a busy machine.
+    """
     from backprop_ref.cli.train import demo
 
     return demo()

@@ -3,8 +3,6 @@
 import math
 from pathlib import Path
 
-import typer
-
 from backprop_ref.cli import show
 from backprop_ref.conformance import sharpness
 from backprop_ref.conformance.elementary import measure_all
@@ -25,6 +23,8 @@ def gradcheck(target, batch_size, entries, seed, as_json, flags):
             raise InvalidInput(f"{target} is a run folder and has its own network and data; leave out {flag}")
         config = merge(flags, Path(target) / CONFIG, environment=False)
     else:
+        if target is not None and Path(target).is_dir():
+            raise InvalidInput(f"{target}: no run folder (no {CONFIG} in it); give the folder of a run, or a data set")
         data = {} if "--data-path" in flags else {"--dataset": target or "iris"}
         config = merge({**data, **flags, "--seed": seed})
     experiment = prepare(config)
@@ -44,11 +44,15 @@ def gradcheck(target, batch_size, entries, seed, as_json, flags):
     return 0 if ok else 1
 
 
-HEADER = "tensor, checked, max |g|, complex step, of the bound, central diff., kinks, Taylor slope, "
+HEADER = "tensor, checked, max |g|, complex step, of the bound, central diff., kinks, Taylor slope, verdict"
+WORDS = (
+    "Differences are relative to the tensor's largest entry. The bound is what rounding may do; a right gradient's "
+    "Taylor slope is 2."
+)
 
 
 def _print(network, batch, rows, ok):
-    typer.echo(network.summary() + f"\nbatch of {batch}\n")
+    show.say(network.summary() + f"\nbatch of {batch}\n")
     table = []
     for row in rows:
         checked = f"{row.checked} of {math.prod(row.shape)}"
@@ -57,9 +61,8 @@ def _print(network, batch, rows, ok):
         verdict = "ok" if row.ok else "WRONG"
         table.append((row.tensor, checked, f"{row.largest:.3g}", *differences, row.kinks, slope, verdict))
     show.table(HEADER.split(", "), table)
-    typer.echo("Differences are relative to the tensor's largest entry. The bound is what rounding may do;")
-    typer.echo("a right gradient's Taylor slope is 2.")
-    typer.echo("gradients ok" if ok else "gradients WRONG: see the rows marked above")
+    show.say(WORDS)
+    show.say("gradients ok" if ok else "gradients WRONG: see the rows marked above")
 
 
 def verify_elementary(points, as_json):
@@ -102,6 +105,8 @@ def verify_bounds(as_json):
         for row in found
     ]
     show.table(("network", "tried", "median", "worst", "in", *found[0].shares), rows)
-    typer.echo("median, worst: bound ÷ error of NumPy's tensors in float64, ratios of norms; the errors are measured")
-    typer.echo("against extended precision. Behind them the part of the bound of dW and db that each source makes.")
+    show.say(
+        "median, worst: bound ÷ error of NumPy's tensors in float64, ratios of norms; the errors are measured against "
+        "extended precision. Behind them the part of the bound of dW and db that each source makes."
+    )
     return 0

@@ -3,8 +3,6 @@
 import platform
 from typing import NamedTuple
 
-import typer
-
 from backprop_ref.backends import names
 from backprop_ref.cli import show
 from backprop_ref.errors import BackendUnavailable, InvalidInput, unknown
@@ -93,9 +91,9 @@ def print_table(compared):
     """Prints a row for each backend."""
     network, params, batch_size, rows, found, numerics = compared
     sizes = "-".join(map(str, network.sizes))
-    typer.echo(f"{sizes}, {', '.join(network.activations)}, {network.loss}, {params.dtype}; batch of {batch_size}")
+    show.say(f"{sizes}, {', '.join(network.activations)}, {network.loss}, {params.dtype}; batch of {batch_size}")
     machine = platform.processor() or platform.machine()
-    typer.echo(f"held against {REFERENCE}; weights after one epoch of {rows} rows; {machine}")
+    show.say(f"held against {REFERENCE}; weights after one epoch of {rows} rows; {machine}")
     table = []
     for row in (row for row in found if row.usable):
         same = sum(row.exact.values())
@@ -108,7 +106,7 @@ def print_table(compared):
                 apart,
                 row.gradients[:12],
                 row.weights[:12] if row.weights else "diverged",
-                "" if row.step_seconds is None else f"{1e6 * row.step_seconds:.3g} µs",
+                "" if row.step_seconds is None else f"{float(f'{1e6 * row.step_seconds:.3g}'):,g} µs",
                 "" if row.first_seconds is None else f"{row.first_seconds:.2f} s",
             )
         )
@@ -118,10 +116,10 @@ def print_table(compared):
             first = row.first
             layer = "" if first.layer is None else f" of layer {first.layer}"
             entry = f" at {list(first.entry)}" if first.entry else ""
-            typer.echo(f"{row.backend}: differs first in {first.quantity}{layer}{entry}, by {first.ulp:g} ulp")
+            show.say(f"{row.backend}: differs first in {first.quantity}{layer}{entry}, by {first.ulp:g} ulp")
         elif row.usable and not row.weights_exact:
-            typer.echo(f"{row.backend}: the same gradients, but other weights after training")
+            show.say(f"{row.backend}: the same gradients, but other weights after training")
         if not row.usable:
-            typer.echo(f"{row.backend}: left out: {row.reason}")
+            show.say(f"{row.backend}: left out: {row.reason}")
     if numerics == "reproducible":
-        typer.echo("identical on every backend" if compared.ok else "NOT identical: see above")
+        show.say("identical on every backend" if compared.ok else "NOT identical: see above")

@@ -47,7 +47,10 @@ def explain(target, sample, layer, neuron, matrices, derivation, form, output, d
             sys.stdout.reconfigure(errors="backslashreplace")
         typer.echo(page.document(blocks), nl=False)
     else:
-        write_atomically(output, page.document(blocks))
+        try:
+            write_atomically(output, page.document(blocks))
+        except OSError as error:
+            raise InvalidInput(f"--output {output}: cannot be written ({error.strerror}); give another file") from None
         typer.echo(f"explained: {output}", err=True)
 
 
@@ -61,7 +64,7 @@ def _fresh(target, flags):
     if target is not None and "--data-path" in flags:
         raise InvalidInput(f"both {target} and --data-path {flags['--data-path']}: give one of them")
     if target is not None and ("/" in target or Path(target).exists()):
-        raise InvalidInput(f"{target}: no run folder; give the folder of a run, or a data set's name")
+        raise InvalidInput(f"{target}: no run folder; give the folder of a run, a data set's name, or --data-path FILE")
     experiment = prepare(merge({**data, **flags}))
     config = experiment.config
     params = experiment.network.init(config.training.seed, config.network.weight_init, config.backend.dtype)

@@ -1,9 +1,12 @@
-"""Where a page goes, and writing it."""
+"""Where a page goes, and writing it and the images of its charts."""
 
 from pathlib import Path
 
+import typer
+
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import write_atomically
+from backprop_ref.report import images
 from backprop_ref.report.page import page
 
 
@@ -14,6 +17,12 @@ def write_page(title, sections, traces, path):
     except OSError as error:
         raise InvalidInput(f"{path}: cannot be written ({error.strerror}); give --out FILE.html elsewhere") from None
     return path
+
+
+def write_images(sections, folder, formats, err=False):
+    """Writes each chart of a page as an image, and says so."""
+    charts = [chart for section in sections for chart in section.charts]
+    typer.echo(f"{len(images.write(charts, folder, formats))} images: {folder}", err=err)
 
 
 def free_file(asked, default):

@@ -40,7 +40,7 @@ def with_flags(sections=None, only=None, exclude=()):
 
 def _parameter(name, flag, section, key, info):
     kinds = set(_kinds(info.annotation))
-    panel, help = section.capitalize(), f"{info.description} [dim]({section}.{key})[/dim]"
+    panel, help = section.capitalize(), f"{info.description} ({section}.{key})"
     if bool in kinds:
         declared = flag if key == "json" else f"{flag}/--no-{flag.removeprefix('--')}"
         option = typer.Option(declared, help=help, rich_help_panel=panel, show_default=False)

@@ -1,39 +1,55 @@
 """backprop-ref sweep."""
 
 import itertools
+from html import escape
 
 import typer
 
 from backprop_ref import settings
 from backprop_ref.cli import show
-from backprop_ref.cli.files import free_file, write_page
+from backprop_ref.cli.files import free_file, write_images, write_page
+from backprop_ref.cli.train import warn_of_csv
+from backprop_ref.data.named import NAMES
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.experiments.classics import CLASSICS
 from backprop_ref.experiments.config import read_config
 from backprop_ref.experiments.gather import gather_cells
+from backprop_ref.experiments.schema import Config
 from backprop_ref.experiments.sweep import Sweep, grid_of, plan
-from backprop_ref.report import charts_sweep
+from backprop_ref.report import charts_sweep, images
+from backprop_ref.report.ends import counted, shown
 from backprop_ref.report.page import Section, table
 
 MOST_ROWS = 60
 WRONG_GRADIENTS = "wrong-gradients"
+IMAGE_FORMATS = ("png", "svg")
+SHOWN = (
+    *("state", "outcome", "epochs", "initial_loss", "last_loss", "train_accuracy", "test_accuracy", "train_r2"),
+    *("test_r2", "all_right_from_epoch", "diverged_in_epoch", "seconds"),
+)
+"""Columns of the table that the terminal shows, behind those of the grid."""
 FOR_PROGRAMS = {"compile_seconds", "sha256", "folder"}
 """Columns of the table's files that the page leaves out."""
 
 
-def sweep(experiment, config_file, given, out, resume, workers, flags):
+def sweep(experiment, config_file, given, out, resume, workers, image_folder, flags):
     """Runs what is to be run, prints the table, writes the page; 130 after Ctrl-C."""
     as_json = flags.pop("--json", False)
+    if image_folder is not None:
+        images.check(image_folder)
     if experiment == WRONG_GRADIENTS:
         if config_file is not None or given or resume is not None or flags:
-            raise InvalidInput(f"{WRONG_GRADIENTS}: is always the same; leave out everything but --out and --json")
-        return _wrong_gradients(out, as_json)
+            raise InvalidInput(
+                f"{WRONG_GRADIENTS}: is always the same; leave out everything but --out, --images and --json"
+            )
+        return _wrong_gradients(out, image_folder, as_json)
     if resume is not None:
         if experiment is not None or config_file is not None or given or out is not None or flags:
             raise InvalidInput(f"--resume {resume} goes on by the sweep's own plan; leave out everything but --workers")
         made = Sweep.open(resume)
     else:
         made = _new(experiment, config_file, given, out, flags)
+        warn_of_csv([Config(**cell.config) for cell in made.cells])
     try:
         made.run(workers)
     except KeyboardInterrupt:
@@ -41,7 +57,7 @@ def sweep(experiment, config_file, given, out, resume, workers, flags):
         return _interrupted(made)
     _show(made, as_json)
     try:
-        _write_report(made, as_json)
+        _write_report(made, image_folder, as_json)
     except KeyboardInterrupt:
         return _interrupted(made)
     return 0
@@ -61,15 +77,21 @@ def _show(made, as_json):
         _print(made, rows)
 
 
-def _write_report(made, as_json):
+def _write_report(made, image_folder, as_json):
     path = free_file(None, made.folder / "report.html")
     sections, traces = sections_of_sweep(made)
     write_page(made.about["title"], sections, traces, path)
     typer.echo(f"report: {path}", err=as_json)
+    if image_folder is not None:
+        write_images(sections, image_folder, IMAGE_FORMATS, err=as_json)
 
 
 def _new(experiment, config_file, given, out, flags):
     if experiment is not None and experiment not in CLASSICS:
+        if experiment.partition("-")[0] in NAMES:
+            raise InvalidInput(
+                f"{experiment} is a data set: sweep --dataset {experiment}, and a grid such as --seeds 1-5"
+            )
         raise unknown("experiment", experiment, (*CLASSICS, WRONG_GRADIENTS))
     section = {} if config_file is None else read_config(config_file, besides=("sweep",)).get("sweep", {})
     if experiment is None:
@@ -87,7 +109,7 @@ def _new(experiment, config_file, given, out, flags):
     return Sweep.create(out, {"name": name, **about, "grid": grid}, cells)
 
 
-def _wrong_gradients(out, as_json):
+def _wrong_gradients(out, image_folder, as_json):
     from backprop_ref.experiments import wrong_gradients
 
     found = wrong_gradients.curves()
@@ -103,10 +125,12 @@ def _wrong_gradients(out, as_json):
     page = write_page("What a wrong gradient does", sections, [], folder / "report.html")
     if as_json:
         show.as_json(rows)
-        return 0
-    shown = ("network", "bug", "all right from epoch", "one would wrongly conclude")
-    show.table(shown, [[_cell(row[name]) for name in shown] for row in rows])
-    typer.echo(f"table: {folder / 'table.csv'}\nreport: {page}")
+    else:
+        short = [name for name in names if name != "what is wrong"]
+        show.table(short, [[_cell(row[name]) for name in short] for row in rows])
+        typer.echo(f"table: {folder / 'table.csv'}\nreport: {page}")
+    if image_folder is not None:
+        write_images(sections, image_folder, IMAGE_FORMATS, err=as_json)
     return 0
 
 
@@ -116,35 +140,41 @@ def _suited(classic, config_file):
 
 
 def _print(made, rows):
-    names = [*made.about["grid"], "state", "epochs", "last_loss", "train_accuracy", "test_accuracy", "train_r2"]
-    names += ["test_r2", "all_right_from_epoch", "diverged_in_epoch", "seconds"]
-    names = [name for name in names if any(row.get(name) is not None for row in rows)]
-    shown = [[_cell(row.get(name)) for name in names] for row in rows[:MOST_ROWS]]
+    names = [name for name in (*made.about["grid"], *SHOWN) if any(row.get(name) is not None for row in rows)]
     if rows:
-        show.table([name.replace("_", " ") for name in names], shown)
+        cells = [[_cell(row.get(name)) for name in names] for row in rows[:MOST_ROWS]]
+        show.table([name.replace("_", " ") for name in names], cells)
     if len(rows) > MOST_ROWS:
-        typer.echo(f"… {len(rows) - MOST_ROWS} more rows in the table")
-    diverged = sum(row["state"] == "diverged" for row in rows)
-    words = f", {diverged} of them diverged" if diverged else ""
-    typer.echo(f"{len(rows)} of {len(made.cells)} runs done{words}; table: {made.folder / 'table.csv'}")
+        show.say(f"… {len(rows) - MOST_ROWS} more rows in the table")
+    diverged = counted([row["outcome"] for row in rows])
+    show.say(f"{len(rows)} of {len(made.cells)} runs done{'; ' if diverged else ''}{diverged}")
+    typer.echo(f"table: {made.folder / 'table.csv'}")
 
 
 def _cell(value):
     if value is None:
         return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return shown(value) if isinstance(value, float) else str(value)
+
+
+def unfinished(made):
+    """What to do about the runs of a sweep that are missing."""
+    done = f"{len(made.rows())} of {len(made.cells)} runs of this sweep are done"
+    return f"{done}; if it no longer runs, go on with: backprop-ref sweep --resume {made.folder}"
 
 
 def sections_of_sweep(made):
     """The page of a sweep, as far as it is done, and the traces of its runs."""
     cells = gather_cells(made)
     if not cells:
-        raise InvalidInput(f"{made.folder}: nothing to see yet: no run of this sweep is finished")
+        raise InvalidInput(f"{made.folder}: nothing to see yet: {unfinished(made)}")
     experiment = CLASSICS.get(made.about["experiment"])
     charts = experiment.charts(cells) if experiment else charts_sweep.general(cells, made.about["grid"])
     rows = [cell.row for cell in cells]
     names = [name for name in dict.fromkeys(itertools.chain(*rows)) if name not in FOR_PROGRAMS]
     body = table([name.replace("_", " ") for name in names], [[_cell(row.get(name)) for name in names] for row in rows])
-    sections = [Section("What to see", f"<p>{experiment.words}</p>" if experiment else "", tuple(charts))]
+    words = [experiment.words] if experiment else []
+    words += [unfinished(made)] if len(cells) < len(made.cells) else []
+    sections = [Section("What to see", "".join(f"<p>{escape(each)}</p>" for each in words), tuple(charts))]
     sections.append(Section("Table", body))
     return sections, [cell.run.trace for cell in cells if cell.run.trace is not None]

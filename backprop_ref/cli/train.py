@@ -8,9 +8,10 @@ import typer
 from backprop_ref.cli import show
 from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.config import merge, read_config
-from backprop_ref.experiments.runner import CONFIG, run
+from backprop_ref.experiments.runner import CONFIG, csv_bytes, prepare, run
 from backprop_ref.experiments.schema import flags as schema_flags
 
+MUCH_CSV_BYTES = 50e6
 RESUMABLE = {"--resume", "--epochs", "--patience", "--json", "--output", "--log-level"}
 
 
@@ -23,12 +24,25 @@ def train(dataset, config_file, flags):
     config = merge(flags, config_file)
     if config.run.resume is not None:
         config = _resumed(config.run.resume, flags, config_file)
+    warn_of_csv([config])
     results = run(config)
     if config.run.json_:
         show.as_json(results)
     else:
         _report(results)
     return 130 if results["stopped"] == "interrupted" else 0
+
+
+def warn_of_csv(configs):
+    """Says beforehand, on standard error, how much some runs will write as CSV, where that is a lot."""
+    size = sum(csv_bytes(prepare(config)) for config in configs if "csv" in (config.trace.sinks or ()))
+    if size > MUCH_CSV_BYTES:
+        written = f"{size / 1e6:,.0f} MB" if size < 1e9 else f"{size / 1e9:,.1f} GB"
+        typer.echo(
+            f"the trace as CSV will take about {written}; less with --trace-every N, with --trace-samples 0, "
+            "or as --trace binary or parquet",
+            err=True,
+        )
 
 
 def _resumed(folder, flags, config_file):
@@ -49,17 +63,17 @@ def _report(results):
     network = results["network"]
     sizes = "-".join(map(str, network["sizes"]))
     described = f"{', '.join(network['activations'])}, {network['loss']}"
-    typer.echo(f"{results['name']}: network {sizes}, {results['n_parameters']:,} parameters, {described}")
+    show.say(f"{results['name']}: network {sizes}, {results['n_parameters']:,} parameters, {described}")
     where = f"{results['backend']} ({results['numerics']}, {results['dtype']})"
     best = f", best epoch {results['best_epoch']}" if results["best_epoch"] else ""
     compiled = f", after compiling for {results['compile_seconds']:.1f} s" if results["compile_seconds"] > 0.05 else ""
-    typer.echo(f"{results['epochs']} epochs in {results['seconds']:.1f} s on {where}{compiled}{best}")
+    show.say(f"{results['epochs']} epochs in {results['seconds']:.1f} s on {where}{compiled}{best}")
     if results["stopped"] == "interrupted":
         typer.echo(f"interrupted; go on with: backprop-ref train --resume {results['run_dir']}")
     elif results["stopped"] == "patience":
-        typer.echo("stopped early: the validation loss no longer improved")
+        show.say("stopped early: the validation loss no longer improved")
     if results["test"]:
-        typer.echo(f"training rows: {_short(results['train'])}")
+        show.say(f"training rows: {_short(results['train'])}")
         show.scores("test", results["test"])
     elif results["train"]:
         show.scores("training rows (none kept for a test)", results["train"])
@@ -71,21 +85,21 @@ def _short(scored):
 
 
 def demo():
-    """Digits, trained and checked."""
+    """Digits, trained and checked; on one thread of NumPy's BLAS, since two wait for each other on a busy machine."""
     from backprop_ref.cli import compare, report
     from backprop_ref.cli.check import gradcheck
 
     started = time.perf_counter()
-    typer.echo("1. Train a network on 1,797 real handwritten digits: backprop-ref train digits --trace binary\n")
-    results = run(merge({"--dataset": "digits", "--trace": ["binary"], "--trace-every": "4"}))
+    show.say("1. Train a network on 1,797 handwritten digits: backprop-ref train digits --trace binary --threads 1\n")
+    results = run(merge({"--dataset": "digits", "--trace": ["binary"], "--trace-every": "4", "--threads": "1"}))
     _report(results)
-    typer.echo(f"\n2. Check its gradients: backprop-ref gradcheck {results['run_dir']} --entries 100\n")
+    show.say(f"\n2. Check its gradients: backprop-ref gradcheck {results['run_dir']} --entries 100\n")
     status = gradcheck(results["run_dir"], 7, 100, 1, False, {})
-    typer.echo("\n3. Compare backends, to the last bit: backprop-ref compare iris --backends numpy,numba,python\n")
+    show.say("\n3. Compare backends, to the last bit: backprop-ref compare iris --backends numpy,numba,python\n")
     compared = compare.run("iris", "numpy,numba,python", "reproducible", None, 4, {})
     compare.print_table(compared)
-    typer.echo(f"\n4. Look at all of it in a browser: backprop-ref report {results['run_dir']}\n")
+    show.say(f"\n4. Look at all of it in a browser: backprop-ref report {results['run_dir']}\n")
     report.report([results["run_dir"]], None, [compared.to_dict()], None, ())
     status = max(status, 0 if compared.ok else 1)
-    typer.echo(f"\nDone in {time.perf_counter() - started:.1f} s. Next: the README, or backprop-ref --help")
+    show.say(f"\nDone in {time.perf_counter() - started:.1f} s. Next: the README, or backprop-ref --help")
     return 130 if results["stopped"] == "interrupted" else status

@@ -91,9 +91,7 @@ def data(name, out, flags):
     dataset = load_data(merge({"--dataset": name, **flags}).data)
     if out is None:
         kind = f"{len(dataset.classes)} classes ({', '.join(dataset.classes[:10])})" if dataset.classes else "numbers"
-        typer.echo(
-            f"{name}: {len(dataset.x)} rows, {dataset.x.shape[1]} features, {kind}; write it with --out FILE.csv"
-        )
+        show.say(f"{name}: {len(dataset.x)} rows, {dataset.x.shape[1]} features, {kind}; write it with --out FILE.csv")
         return
     if Path(out).exists():
         raise InvalidInput(f"--out {out}: exists already, and nothing is overwritten; give another name")

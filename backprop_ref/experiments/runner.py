@@ -25,7 +25,7 @@ from backprop_ref.network import Network
 from backprop_ref.optimizers import OPTIMIZERS, SGD, Adam, Constant, Cosine, Step
 from backprop_ref.parameters import load, load_all
 from backprop_ref.random import Stream
-from backprop_ref.report.recorder import Recorder
+from backprop_ref.report.recorder import MOST_SAMPLES, Recorder
 from backprop_ref.report.sinks import SINKS
 from backprop_ref.training import train
 from backprop_ref.version import __version__
@@ -80,10 +80,26 @@ def load_data(data):
         data.path = str(Path(data.path).absolute())
         return read_csv(data.path, data.label_column, data.task or "classification", data.header)
     options = {key: getattr(data, key) for key in OF_GENERATORS}
-    dataset = load_dataset(data.dataset, **options, seed=data.random_seed)
+    try:
+        dataset = load_dataset(data.dataset, **options, seed=data.random_seed)
+    except InvalidInput:
+        if Path(data.dataset).is_file():
+            raise InvalidInput(f"{data.dataset} is a file, no data set: give --data-path {data.dataset}") from None
+        raise
     if data.task is not None and data.task != dataset.task:
         raise InvalidInput(f"data set {data.dataset} is for {dataset.task}, not {data.task}; leave out --task")
     return dataset
+
+
+def csv_bytes(experiment):
+    """About how long the trace as CSV gets if every epoch is trained; 0 without one."""
+    config = experiment.config
+    trace, dtype = config.trace, settings.resolve("dtype", config.backend.dtype)
+    if "csv" not in (trace.sinks or ()):
+        return 0
+    samples = len(trace.samples or experiment.parts["train"][:MOST_SAMPLES])
+    records = config.training.epochs // (trace.every or 1) + 2
+    return records * samples * SINKS["csv"].line_bytes(experiment.network, dtype, trace.digits)
 
 
 def run(config, progress=None):

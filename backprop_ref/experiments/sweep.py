@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from backprop_ref.checkpoint import CHECKPOINT
+from backprop_ref.api import evaluate
+from backprop_ref.checkpoint import CHECKPOINT, locked
 from backprop_ref.errors import InvalidInput, TrainingDiverged, unknown
 from backprop_ref.experiments.config import merge
 from backprop_ref.experiments.gather import read_history
@@ -24,6 +25,7 @@ from backprop_ref.experiments.runner import prepare, run
 from backprop_ref.experiments.schema import Config
 from backprop_ref.files import json_text, write_atomically
 from backprop_ref.progress import Bar
+from backprop_ref.report.ends import STATES, outcome
 from backprop_ref.report.trace import FILE, open_trace
 
 PLAN, ROW, CELLS = "sweep.json", "cell.json", "cells"
@@ -169,7 +171,10 @@ class Sweep:
         """A new one; with no folder given, the next free ./sweeps/NAME-N."""
         made = cls(new_folder(folder, about["name"]), about, cells)
         content = {**about, "cells": [cell._asdict() for cell in cells]}
-        write_atomically(made.folder / PLAN, json_text(content) + "\n")
+        try:
+            write_atomically(made.folder / PLAN, json_text(content) + "\n")
+        except OSError as error:
+            raise InvalidInput(f"--out {made.folder}: cannot be written to ({error.strerror})") from None
         return made
 
     @classmethod
@@ -181,7 +186,9 @@ class Sweep:
             cells = [Cell(**cell) for cell in content.pop("cells")]
         except FileNotFoundError:
             raise InvalidInput(f"{folder}: no folder of a sweep (no {PLAN} in it)") from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except OSError as error:
+            raise InvalidInput(f"{path}: cannot be read ({error.strerror})") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidInput(f"{path}: not the plan of a sweep, or damaged ({error})") from None
         return cls(folder, content, cells)
 
@@ -203,7 +210,20 @@ class Sweep:
             Processes; default: as many as processors, where there is enough to do for them.
         progress : bool, optional
             A bar on standard error; default: if that is a terminal.
+
+        Raises
+        ------
+        InvalidInput
+            Something could not be written, and the message says how to go on; or this sweep runs already.
         """
+        lock = locked(self.folder)
+        try:
+            self._run(workers, progress)
+        finally:
+            if lock is not None:
+                os.close(lock)
+
+    def _run(self, workers, progress):
         ahead = [cell for cell in self.cells if _read_row(self.place(cell)) is None]
         done = len(self.cells) - len(ahead)
         tasks = [(str(self.place(cell)), cell.values, cell.config) for cell in ahead]
@@ -212,8 +232,13 @@ class Sweep:
                 for _ in _run_all(tasks, workers):
                     done += 1
                     bar.update(done)
-        finally:
             self.write_table()
+        except (InvalidInput, OSError) as error:
+            what = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
+            raise InvalidInput(f"{what}; then go on with: backprop-ref sweep --resume {self.folder}") from None
+        except KeyboardInterrupt:
+            self.write_table()
+            raise
 
     def write_table(self):
         """table.csv and table.json: the finished cells."""
@@ -319,9 +344,16 @@ def run_cell(folder, values, config):
         if results["stopped"] == "interrupted":
             raise KeyboardInterrupt
         row = _finished(results)
-    row = {**values, **row, **_over_epochs(folder), "folder": str(Path(CELLS) / folder.name)}
+    row = {**values, **_ended(row, _over_epochs(folder, config)), "folder": str(Path(CELLS) / folder.name)}
     write_atomically(folder / ROW, json_text(row) + "\n")
     return row
+
+
+def _ended(row, losses):
+    """A row with its state in words, and behind it what became of the loss."""
+    stopped = row.pop("state")
+    became = outcome(stopped, losses["initial_loss"], losses["last_loss"])
+    return {"state": STATES[stopped], "outcome": became, **row, **losses}
 
 
 def _finished(results):
@@ -339,13 +371,21 @@ def _diverged(error):
     return row | {"compile_seconds": result.compile_seconds, "sha256": result.params.sha256()}
 
 
-def _over_epochs(folder):
+def _over_epochs(folder, config):
     """The loss before and after training, and the first epoch in which every sample was right."""
     history = read_history(folder)
-    loss, traced = history["loss"], open_trace(folder)["loss"] if (folder / FILE).exists() else ()
     right = np.flatnonzero(history.get("accuracy", np.zeros(0)) == 1.0)
     return {
-        "initial_loss": next((float(first) for first in (*traced[:1], *loss[:1])), None),
-        "last_loss": float(loss[-1]) if len(loss) else None,
+        "initial_loss": _initial_loss(folder, config),
+        "last_loss": float(history["loss"][-1]) if len(history["loss"]) else None,
         "all_right_from_epoch": int(right[0]) + 1 if len(right) else None,
     }
+
+
+def _initial_loss(folder, config):
+    """That of all training rows with the initial weights: epoch 0 of the trace, if there is a binary one."""
+    if (folder / FILE).exists():
+        return float(open_trace(folder)["loss"][0])
+    experiment = prepare(config)
+    params = experiment.network.init(config.training.seed, config.network.weight_init, config.backend.dtype)
+    return evaluate(experiment.network, params, *experiment.xy("train"))["loss"]

@@ -123,13 +123,14 @@ def training(runs):
                     lines.append(line(epochs, column, name, i, len(runs), line=style))
         if lines:
             positive = all(value is None or value > 0 for each in lines for value in each["y"])
-            axis: dict[str, Any] = {"type": scale if positive else "linear"}
+            axis: dict[str, Any] = {"type": scale if positive else "linear", "exponentformat": "power"}
             if quantity == "accuracy":
                 axis["range"] = [-0.02, 1.02]
             figure = {"data": lines, "layout": layout("epoch", title.lower(), yaxis=axis)}
             longest = max(len(next(iter(run.history.values()), ())) for run in runs)
             thin = f" {MOST_POINTS} of {longest:,} epochs are drawn." if longest > MOST_POINTS else ""
-            found.append(Chart(title, figure, f"Each epoch's mean over its batches, each before its update.{thin}"))
+            running = f"Running: each epoch's mean over its batches, each before its update.{thin}"
+            found.append(Chart(title, figure, running))
     return found
 
 
@@ -154,7 +155,8 @@ def confusion(run):
         "colorbar": {"title": {"text": "share"}, "thickness": 12},
     }
     category = {"type": "category"}
-    drawn = layout("predicted", "truth", xaxis=category, yaxis={**category, "autorange": "reversed"})
+    square = {"autorange": "reversed", "scaleanchor": "x", "constrain": "domain"}
+    drawn = layout("predicted", "truth", xaxis={**category, "constrain": "domain"}, yaxis={**category, **square})
     rows = "test rows" if run.results["test"] else "training rows"
     caption = f"Counts of the {rows}; colour: share of row."
     return [Chart("Confusion matrix", {"data": [data], "layout": drawn}, caption)]
@@ -179,7 +181,7 @@ def boundary(run):
     if not several and plane.classes is not None:
         area |= {"zmin": 0, "zmax": 1, "contours": {"start": 0.0, "end": 1.0, "size": 0.1}}
     data: list[dict] = [area]
-    groups = plane.classes or ["data"]
+    groups = ["data"] if plane.classes is None else [f"class {name}" for name in plane.classes]
     for i, name in enumerate(groups):
         own = plane.points if plane.classes is None else plane.points[plane.truth == i]
         marker = {
@@ -189,7 +191,7 @@ def boundary(run):
             "line": {"width": 1, "color": "#ffffff"},
         }
         x, y = numbers(own[:, 0]), numbers(own[:, 1])
-        data.append({"type": "scatter", "mode": "markers", "x": x, "y": y, "name": str(name), "marker": marker})
+        data.append({"type": "scatter", "mode": "markers", "x": x, "y": y, "name": name, "marker": marker})
     drawn = layout(*plane.names, legend={"orientation": "h", "y": 1.08})
     caption = "The network's output in the plane; points: data."
     return [Chart("Decision boundary", {"data": data, "layout": drawn}, caption)]
@@ -204,10 +206,15 @@ def backends(compared):
     data = {
         "type": "bar",
         "orientation": "h",
-        "x": [float(f"{1e6 * row['step_seconds']:.3g}") for row in timed],
+        "x": [microseconds(row) for row in timed],
         "y": [row["backend"] for row in timed],
         "texttemplate": "%{x} µs",
         "marker": {"color": COLOURS[0]},
     }
     drawn = layout("µs a step", "", xaxis={"type": "log"})
     return [Chart("Time of a step", {"data": [data], "layout": drawn}, f"{compared['numerics']} numerics; log scale.")]
+
+
+def microseconds(row):
+    """A backend's time of a step, to three digits."""
+    return float(f"{1e6 * row['step_seconds']:.3g}")

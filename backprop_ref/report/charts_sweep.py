@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from backprop_ref.report.charts import COLOURS, DASHES, Chart, Run, colour, layout, line, numbers
+from backprop_ref.report.ends import FELL, GREW, NOT_FINITE, SAME, counted
 
 MOST_CURVES = 60
 
@@ -73,7 +74,8 @@ def wrong_gradients(found):
         shade = colour(bugs.index(curve.bug), 1)[0]
         style = {"color": shade, "dash": dashes[curve.network], "width": 4 if curve.bug == "right" else 2}
         epochs = np.arange(1, len(curve.distance) + 1)
-        lines.append(line(epochs, curve.distance, f"{curve.bug} ({curve.network})", log=True, line=style))
+        group = {"legendgroup": curve.network, "legendgrouptitle": {"text": curve.network}}
+        lines.append(line(epochs, curve.distance, curve.bug, log=True, line=style, **group))
     scale = {"type": "log", "exponentformat": "power"}
     drawn = layout("epoch", "Σ (a − y)², mean over samples", xaxis=scale, yaxis=scale)
     caption = "Solid: softmax with cross-entropy; dashed: sigmoid with squared error. Wide: the right gradient."
@@ -114,18 +116,18 @@ def curves(cells, axis, quantity):
 
 
 def ends(cells, axis):
-    """The loss that each run ends with; runs that diverged apart, those whose loss grew marked."""
+    """The loss that each run ends with, marked by its outcome."""
     kinds = {
-        "learnt": ("circle", COLOURS[0], "ended below its start"),
-        "grew": ("x", COLOURS[5], "ended above its start"),
-        "diverged": ("triangle-up", COLOURS[3], "diverged: no longer finite"),
+        FELL: ("circle", COLOURS[0]),
+        SAME: ("square", COLOURS[2]),
+        GREW: ("x", COLOURS[5]),
+        NOT_FINITE: ("triangle-up", COLOURS[3]),
     }
-    placed = [(cell, _kind(cell.row)) for cell in cells]
-    finite = [cell.row["last_loss"] for cell, kind in placed if kind != "diverged" and cell.row["last_loss"]]
+    finite = [cell.row["last_loss"] for cell in cells if cell.row["outcome"] != NOT_FINITE and cell.row["last_loss"]]
     top = 3 * max(finite, default=1.0)
     data = []
-    for kind, (symbol, shade, words) in kinds.items():
-        own = [cell for cell, its in placed if its == kind]
+    for kind, (symbol, shade) in kinds.items():
+        own = [cell for cell in cells if cell.row["outcome"] == kind]
         if not own:
             continue
         data.append(
@@ -133,8 +135,8 @@ def ends(cells, axis):
                 "type": "scatter",
                 "mode": "markers",
                 "x": [_place(cell.row[axis]) for cell in own],
-                "y": [top if kind == "diverged" else cell.row["last_loss"] for cell in own],
-                "name": words,
+                "y": [top if kind == NOT_FINITE else cell.row["last_loss"] for cell in own],
+                "name": kind,
                 "text": [_hover(cell) for cell in own],
                 "marker": {"symbol": symbol, "size": 10, "color": shade},
             }
@@ -143,7 +145,9 @@ def ends(cells, axis):
     vertical = {"type": "log", "exponentformat": "power"}
     drawn = layout(_named(axis), "loss in the last epoch", xaxis=horizontal, yaxis=vertical)
     drawn["legend"] = {"orientation": "h", "y": 1.12}
-    return Chart(f"Loss in the end by {_named(axis)}", {"data": data, "layout": drawn}, _counted(placed))
+    diverged = counted([cell.row["outcome"] for cell in cells]) or f"None of {len(cells)} runs diverged"
+    caption = f"{diverged}. Not finite is drawn at the top."
+    return Chart(f"Loss in the end by {_named(axis)}", {"data": data, "layout": drawn}, caption)
 
 
 def until_right(cells, axis):
@@ -161,18 +165,6 @@ def until_right(cells, axis):
     drawn = layout(_named(axis), "epoch", xaxis={"type": "category"}, yaxis={"rangemode": "tozero"}, showlegend=False)
     caption = f"Reached by {len(reached)} of {len(cells)} runs."
     return Chart("First epoch with every sample right", {"data": data, "layout": drawn}, caption)
-
-
-def _kind(row):
-    if row["state"] == "diverged":
-        return "diverged"
-    return "grew" if row["last_loss"] > row["initial_loss"] else "learnt"
-
-
-def _counted(placed):
-    kinds = [kind for _, kind in placed]
-    grew, diverged = kinds.count("grew"), kinds.count("diverged")
-    return f"{len(kinds)} runs: {grew} ended above where they began, {diverged} diverged (drawn at the top)."
 
 
 def _grouped(cells, axis):

@@ -71,7 +71,7 @@ def parameters(trace):
         caption += f" {len(some)} of {len(neurons)} neurons, evenly spaced, are here."
     if max(trace.network.sizes[:-1]) > MOST_WEIGHTS:
         caption += f" Of each, its {MOST_WEIGHTS} weights that end largest."
-    return [Chart("Weights and bias of a neuron", {"data": lines, "layout": drawn}, caption)]
+    return [Chart("Weights and bias of a neuron", {"data": lines, "layout": drawn}, caption, wide=True)]
 
 
 def activations(trace):
@@ -99,7 +99,8 @@ def activations(trace):
         epochs = [str(int(epoch)) for epoch in trace["epoch"][shown]]
         frames = [{"name": name, "data": [{"z": numbers(z)}], "traces": [0]} for name, z in zip(epochs, a, strict=True)]
         category = {"type": "category"}
-        drawn = layout(f"neuron of layer {layer}", "sample", xaxis=category, yaxis=category, **_player(epochs))
+        down = {**category, "autorange": "reversed"}
+        drawn = layout(f"neuron of layer {layer}", "sample", xaxis=category, yaxis=down, **_player(epochs))
         drawn["margin"]["b"] = 110
         place = "output" if layer == last else f"hidden layer {layer}"
         figure = {"data": [surface], "layout": drawn, "frames": frames}

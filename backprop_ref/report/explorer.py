@@ -4,13 +4,18 @@ import math
 
 import numpy as np
 
+from backprop_ref.backends.array import CROSS_ENTROPY, divisor, squared_error_da
+from backprop_ref.report.packing import codes, numbers_of, packed
+
 MOST_DRAWN = 128
 """Neurons of a layer that are all drawn; of a wider one, half as many."""
-BYTES = 4_000_000
-"""Of all explorers of a page together, before compression."""
+ENOUGH = 12
+"""Frames for which fewer neurons are drawn."""
+LEAST_BYTES = 0.5
+"""Of a number, compressed, before there are so many that all of them are not even tried."""
 
 
-def explored(trace, budget=BYTES):
+def explored(trace, budget):
     """The numbers of one trace as the page's script reads them.
 
     Parameters
@@ -24,32 +29,29 @@ def explored(trace, budget=BYTES):
     about : dict
         JSON-ready: the network, the samples, and name, shape and chosen neurons of each field.
     data : bytes
-        Float64, little-endian: each field for all frames, one field after the other.
+        Of each field the codes of its numbers, see `packing`: of each entry the first, then differences from frame to
+        frame. Of dW instead the differences from what the page itself makes of a and delta.
 
     None where the trace is empty, or two of its records take more than the budget.
     """
-    for most, samples in ((MOST_DRAWN, len(trace.samples)), (MOST_DRAWN // 2, 2), (MOST_DRAWN // 4, 1)):
+    for most in (MOST_DRAWN, MOST_DRAWN // 2, MOST_DRAWN // 4):
         shown = [drawn(size, most) for size in trace.network.sizes]
-        fields = list(_fields(trace, shown, samples))
-        record = 8 * sum(math.prod(shape) for _, shape, *_ in fields)
-        frames = min(len(trace), budget // record)
-        if frames >= min(len(trace), 12):
+        fields = list(_fields(trace, shown))
+        kept, data = _fitting(trace, fields, budget)
+        if len(kept) >= min(len(trace), ENOUGH):
             break
-    if frames < min(2, len(trace)) or frames == 0:
+    if len(kept) < min(2, len(trace)) or not kept:
         return None
-    kept = thinned(len(trace), frames)
-    data = b"".join(np.ascontiguousarray(trace[name][kept][pick], "<f8").tobytes() for name, _, pick, *_ in fields)
     about = {
         **trace.network.to_dict(),
         "configuration": trace.configuration,
         "metric": trace.metric,
-        "samples": trace.samples[:samples],
-        "traced": len(trace.samples),
-        "x": trace.x[:samples].tolist(),
-        "y": trace.y[:samples].tolist(),
+        "samples": trace.samples,
+        "x": trace.x.tolist(),
+        "y": trace.y.tolist(),
         "every": trace.every,
         "total": len(trace),
-        "frames": len(kept),
+        "epochs": trace["epoch"][kept].tolist(),
         "shown": shown,
         "fields": [
             {"name": called, "shape": shape, "rows": rows, "columns": columns}
@@ -71,24 +73,78 @@ def thinned(total, most):
     return np.unique(np.linspace(0, total - 1, most).round().astype(int)).tolist()
 
 
-def _fields(trace, shown, samples):
+def _fitting(trace, fields, budget):
+    """As many records as fit, and their data."""
+    numbers = sum(math.prod(shape) for _, shape, *_ in fields)
+    frames = min(len(trace), int(budget / LEAST_BYTES) // numbers)
+    while frames >= min(2, len(trace)) and frames > 0:
+        kept = thinned(len(trace), frames)
+        data = _data(trace, fields, kept)
+        if len(data) <= budget:
+            return kept, data
+        frames = min(frames - 1, int(frames * budget / len(data)))
+    return [], b""
+
+
+def _data(trace, fields, kept):
+    decoded, parts = {}, []
+    for field, _, pick, _, _, columns in fields:
+        values = _da(trace, int(field[2:]), kept) if field.startswith("da") else trace[field][kept]
+        own = codes(values[pick])
+        if field.startswith(("a", "delta")):
+            decoded[field] = numbers_of(own)
+        if field.startswith("dW"):
+            steps = own - codes(_products(trace, decoded, int(field[2:]), own.shape[2], columns), exact=False)
+        else:
+            steps = np.diff(own, axis=0, prepend=0)
+        parts.append(np.moveaxis(steps, 0, -1))
+    return packed(parts)
+
+
+def _products(trace, decoded, layer, n_out, columns):
+    """Σ over samples of a·delta, in order, from the digits that the page has of both."""
+    delta = decoded[f"delta{layer}"]
+    if delta.shape[2] != n_out:
+        delta = delta[:, :, columns]
+    before = decoded[f"a{layer - 1}"] if layer else np.broadcast_to(trace.x, (len(delta), *trace.x.shape))
+    total = np.zeros((len(delta), before.shape[2], n_out))
+    with np.errstate(all="ignore"):
+        for s in range(len(trace.samples)):
+            total += before[:, s, :, None].astype(np.float64) * delta[:, s, None, :]
+    return total
+
+
+def _da(trace, layer, kept):
+    """dLoss/da, which no trace holds."""
+    network = trace.network
+    with np.errstate(all="ignore"):
+        if layer == network.n_layers - 1:
+            return squared_error_da(None, trace[f"a{layer}"][kept], trace.y, divisor(network.loss, trace.y))
+        return trace[f"delta{layer + 1}"][kept] @ np.swapaxes(trace[f"W{layer + 1}"][kept], 1, 2)
+
+
+def _fields(trace, shown):
     """Field of the trace, shape in a frame, the part of it, its name in the page, and the neurons in rows and columns.
 
-    A formula of a drawn neuron needs all that it reads and all that it feeds, and of other neurons nothing.
+    A formula of a drawn neuron needs all that it reads and all that it feeds, and of other neurons nothing. What dW is
+    made from stands before it.
     """
-    sizes, last = trace.network.sizes, trace.network.n_layers - 1
-    for name in ("epoch", "loss", trace.metric):
+    network, samples = trace.network, len(trace.samples)
+    sizes, last = network.sizes, network.n_layers - 1
+    for name in ("loss", trace.metric):
         yield name, [], (slice(None),), name, None, None
     for layer in range(last + 1):
         n_in, n_out, own = sizes[layer], sizes[layer + 1], shown[layer + 1]
         some, all_of_it = own if len(own) < n_out else None, len(own) == n_out
         columns = slice(None) if all_of_it else own
-        of_samples = (slice(None), slice(samples))
-        softmax = trace.network.activations[layer] == "softmax"
-        for name, whole in (("z", softmax), ("a", True), ("delta", layer > 0)):
+        softmax = network.activations[layer] == "softmax"
+        needed = {"z": softmax, "a": True, "delta": layer > 0, "da": softmax}
+        if layer == last and (network.loss, network.activations[layer]) in CROSS_ENTROPY:
+            del needed["da"]
+        for name, whole in needed.items():
             full = whole or all_of_it
             shape = [samples, n_out if full else len(own)]
-            pick = (*of_samples, slice(None) if full else columns)
+            pick = (slice(None), slice(None), slice(None) if full else columns)
             yield f"{name}{layer}", shape, pick, f"{name}{layer}", None, None if full else some
         for name in ("b", "db"):
             yield f"{name}{layer}", [1, len(own)], (slice(None), columns), f"{name}{layer}", None, some

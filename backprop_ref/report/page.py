@@ -10,10 +10,18 @@ from typing import NamedTuple
 
 from backprop_ref.report import charts, charts_trace
 from backprop_ref.report.charts import Chart
-from backprop_ref.report.explorer import BYTES, explored
+from backprop_ref.report.ends import STATES
+from backprop_ref.report.explorer import explored
 
 SCRIPTS = ("records.js", "formulas.js", "explorer.js", "page.js")
 MOST_IN_DETAIL = 3
+MOST_BYTES, SPARE = 8_000_000, 200_000
+"""Of a page, and what of these is left for its words."""
+LOSSES = (
+    "Loss and scores in the table are those of the final weights. In the charts and the explorer they are running "
+    "ones: means over the batches of an epoch, each before its own update, so those of the last epoch belong to "
+    "slightly earlier weights."
+)
 
 
 class Section(NamedTuple):
@@ -35,18 +43,16 @@ def sections_of_runs(runs):
     -------
     list of Section
     """
-    found = [Section("Runs", table(_RUN_COLUMNS, [_run_row(run) for run in runs]))]
+    rows = [_run_row(run) for run in runs]
+    found = [Section("Runs", table(_RUN_COLUMNS, rows, "words") + f'<p class="quiet">{LOSSES}</p>')]
     found.append(Section("Training", "", tuple(charts.training(runs))))
     traced = [run for run in runs if run.trace is not None and len(run.trace)]
     for run in runs[:MOST_IN_DETAIL]:
-        name = f": {run.name}" if len(runs) > 1 else ""
-        if run in traced:
-            by_layer = (*charts_trace.layers(run.trace), *charts_trace.parameters(run.trace))
-            found.append(Section(f"Layers and neurons{name}", "", by_layer))
-            found.append(Section(f"Activations{name}", "", tuple(charts_trace.activations(run.trace))))
-        predictions = (*charts.confusion(run), *charts.boundary(run))
-        if predictions:
-            found.append(Section(f"Predictions{name}", "", predictions))
+        details = _details(run, run in traced)
+        if len(runs) == 1:
+            found += details
+        elif details:
+            found.append(Section(run.name, "", tuple(chart for section in details for chart in section.charts)))
     notes = []
     if len(runs) > MOST_IN_DETAIL:
         notes.append(f"The first {MOST_IN_DETAIL} of {len(runs)} runs are shown in detail.")
@@ -58,6 +64,17 @@ def sections_of_runs(runs):
     return found
 
 
+def _details(run, traced):
+    """Sections about a single run; those that would be empty are left out."""
+    found = []
+    if traced:
+        by_layer = (*charts_trace.layers(run.trace), *charts_trace.parameters(run.trace))
+        found.append(Section("Layers and neurons", "", by_layer))
+        found.append(Section("Activations", "", tuple(charts_trace.activations(run.trace))))
+    predictions = (*charts.confusion(run), *charts.boundary(run))
+    return [*found, Section("Predictions", "", predictions)] if predictions else found
+
+
 def section_of_backends(compared):
     """Agreement and timing of backends, from what ``backprop-ref compare --json`` printed."""
     rows = []
@@ -67,7 +84,7 @@ def section_of_backends(compared):
         if not row["usable"]:
             rows.append((row["backend"], "left out", row["reason"], "", ""))
             continue
-        step = "" if row["step_seconds"] is None else f"{1e6 * row['step_seconds']:.3g} µs"
+        step = "" if row["step_seconds"] is None else f"{charts.microseconds(row):,g} µs"
         gradients, weights = (str(row[name] or "diverged")[:12] for name in ("gradients", "weights"))
         apart = "0" if row["all_exact"] else f"{row['largest_relative']:.1e}"
         rows.append((row["backend"], verdict, f"{gradients} / {weights}", apart, step))
@@ -92,18 +109,18 @@ def page(title, sections, traces=()):
         HTML.
     """
     traces = [trace for trace in traces if len(trace)][:MOST_IN_DETAIL]
-    found = [explored(trace, BYTES // len(traces)) for trace in traces]
-    explorers = [each for each in found if each is not None]
     figures: list[dict] = []
-    parts = []
+    parts = [(section.title, section.body + _charts(section.charts, figures)) for section in sections]
+    plotly, drawn = _packed(_plotly()), _packed(_json(figures))
+    room = (MOST_BYTES - SPARE - len(plotly) - len(drawn) - sum(len(body) for _, body in parts)) * 3 // 4
+    found = [explored(trace, room // len(traces)) for trace in traces]
+    explorers = [each for each in found if each is not None]
     if explorers:
-        parts.append(("Explorer", _static("explorer.html")))
+        parts.insert(0, ("Explorer", _static("explorer.html")))
     elif traces:
-        parts.append(("Explorer", "<p>The network is too large for the explorer to fit into this page.</p>"))
-    parts += [(section.title, section.body + _charts(section.charts, figures)) for section in sections]
+        parts.insert(0, ("Explorer", "<p>The network is too large for the explorer to fit into this page.</p>"))
     if traces and len(parts) > 1:  # below the first section, which says what the page is of
         parts[0], parts[1] = parts[1], parts[0]
-    data = {"figures": figures, "explorers": [about for about, _ in explorers]}
     return Template(_static("page.html")).substitute(
         title=html.escape(title),
         style=_static("page.css"),
@@ -113,25 +130,39 @@ def page(title, sections, traces=()):
             for i, (name, body) in enumerate(parts)
         ),
         footer="Made by backprop-ref. This file needs no network. Charts: plotly.js (MIT licence).",
-        data=_packed(json.dumps(data, allow_nan=False).encode()),
-        records=_packed(b"".join(numbers for _, numbers in explorers)),
-        plotly=_packed(_plotly()),
+        figures=drawn,
+        explorers=_packed(_json([about for about, _ in explorers])),
+        records="\n".join(_letters(data) for _, data in explorers),
+        plotly=plotly,
         script="\n".join(_static(name) for name in SCRIPTS),
     )
 
 
 def table(header, rows, kind="numbers"):
-    """A table as HTML, of 'numbers' or of 'words', which may wrap; None and '' are empty cells."""
-    cells = "".join(f'<th scope="col">{html.escape(str(name))}</th>' for name in header)
+    """A table as HTML, of 'numbers' or of 'words', which may wrap; None and '' are empty cells.
+
+    On a narrow screen one of numbers scrolls in its own box; one of words shows each row as a list.
+    """
+    names = [html.escape(str(name)) for name in header]
+    cells = "".join(f'<th scope="col">{name}</th>' for name in names)
     lines = "\n".join(
-        "<tr>" + "".join(f"<td>{html.escape('' if cell is None else str(cell))}</td>" for cell in row) + "</tr>"
+        "<tr>"
+        + "".join(
+            f'<td data-label="{name}">{html.escape("" if cell is None else str(cell))}</td>'
+            for name, cell in zip(names, row, strict=True)
+        )
+        + "</tr>"
         for row in rows
     )
     content = f"<thead><tr>{cells}</tr></thead>\n<tbody>{lines}</tbody>"
-    return f'<div class="scroll"><table class="{kind}">{content}</table></div>\n'
+    box = 'class="scroll" role="region" aria-label="Table" tabindex="0"'
+    return f'<div {box}><table class="{kind}">{content}</table></div>\n'
 
 
-_RUN_COLUMNS = ("run", "network", "loss function", "epochs", "state", "loss", "training", "test", "backend", "seconds")
+_RUN_COLUMNS = (
+    *("run", "network", "loss function", "epochs", "ended by", "training loss", "training rows", "test rows"),
+    *("backend", "seconds"),
+)
 
 
 def _run_row(run):
@@ -139,14 +170,14 @@ def _run_row(run):
     if results is None:
         loss = run.history["loss"]
         score = run.history.get("accuracy", run.history.get("r2"))
-        last = (f"{loss[-1]:.4g}", f"{score[-1]:.4f}") if len(loss) else ("", "")
+        last = (f"{loss[-1]:.4g}, running", f"{score[-1]:.4f}, running") if len(loss) else ("", "")
         described = _network(run.trace.network.to_dict()) if run.trace else ("", "")
         return (run.label, *described, f"{len(loss):,}", "not ended", *last, "", "", "")
     return (
         run.label,
         *_network(results["network"]),
         f"{results['epochs']:,}",
-        results["stopped"],
+        STATES[results["stopped"]],
         f"{results['train']['loss']:.4g}",
         *(_score(results[part]) for part in ("train", "test")),
         f"{results['backend']}, {results['numerics']}, {results['dtype']}",
@@ -190,6 +221,14 @@ def _static(name):
     return (resources.files("backprop_ref.report") / "static" / name).read_text(encoding="utf-8")
 
 
+def _json(value):
+    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
+
+
 def _packed(data):
     """Compressed and in letters, as the page's script unpacks it; the same input gives the same letters."""
-    return base64.b64encode(gzip.compress(data, 6, mtime=0)).decode()
+    return _letters(gzip.compress(data, 6, mtime=0))
+
+
+def _letters(data):
+    return base64.b64encode(data).decode()

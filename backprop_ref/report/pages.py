@@ -1,6 +1,7 @@
 """How formulas and worked steps look: as text for a terminal, as Markdown with LaTeX, and as one HTML file."""
 
 import html
+import re
 import textwrap
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ LATEX |= {"beta1": r"\beta_1", "beta2": r"\beta_2", "[i=j]": "[i=j]", "…": r"\
 LATEX_OPERATORS = {"*": r"\cdot", "@": "", "⊙": r"\odot", "≥": r"\geq", "≤": r"\leq"}
 HTML_OPERATORS = {"*": "·", "-": "−", "@": "\u2062"}
 MINUS = '<mo form="prefix">−</mo>'
+PLUS, EQUALS = (f'<mo form="infix">{sign}</mo>' for sign in "+=")
 LATEX |= {f"∂{name}": rf"\partial {name}" for name in ("a", "z", "W", "b", "L")}
 
 
@@ -215,9 +217,10 @@ class Html(Text):
             case Words(text):
                 return f"<p>{html.escape(text)}</p>"
             case Equation(parts, label):
-                formula = "<mo>=</mo>".join(tree.show(self, at)[1] for tree, at in parts)
+                formula = EQUALS.join(tree.show(self, at)[1] for tree, at in parts)
                 named = f"<span>{html.escape(label)}</span> " if label else ""
-                return f'<div class="formula">{named}<math displaystyle="true">{formula}</math></div>'
+                pieces = "<wbr>".join(f'<math displaystyle="true">{piece}</math>' for piece in breakable(formula))
+                return f'<div class="formula">{named}{pieces}</div>'
             case Matrix(name, values):
                 cells = elided([[self.number(value)[1] for value in row] for row in values], MOST_ROWS, MOST_COLUMNS)
                 rows = "".join(
@@ -255,6 +258,8 @@ class Html(Text):
         return f"<msup>{text}<mo>⊤</mo></msup>"
 
     def between(self, left, operator, right):
+        if operator == "+":
+            return f"{left}{PLUS}{right}"
         return f"{left}<mo>{HTML_OPERATORS.get(operator, operator)}</mo>{right}"
 
     def quotient(self, above, below):
@@ -297,11 +302,30 @@ PAGE = """<!DOCTYPE html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>
-:root {{ color-scheme: light dark; }}
+:root {{ color-scheme: light dark; --shadow: color-mix(in srgb, CanvasText 50%, transparent); }}
 body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
+h1 {{ font-size: 1.7rem; line-height: 1.25; }}
+h1, h2, h3, p {{ overflow-wrap: anywhere; }}
 h2 {{ border-bottom: 1px solid; margin-top: 2.5rem; }}
-.formula {{ overflow-x: auto; margin: 0.6rem 0 0.6rem 1rem; }}
+math {{
+  font-family: "Latin Modern Math", "STIX Two Math", "Cambria Math", "DejaVu Math TeX Gyre", math; text-indent: 0;
+}}
+/* What cannot be broken scrolls, and what lies beyond an edge casts a shadow there. */
+.formula {{
+  margin: 0.6rem 0; padding-left: 2rem; text-indent: -1rem;
+  overflow-x: auto; background-repeat: no-repeat; background-attachment: local, local, scroll, scroll;
+  background-image:
+    linear-gradient(90deg, Canvas 40%, transparent), linear-gradient(270deg, Canvas 40%, transparent),
+    linear-gradient(90deg, var(--shadow), transparent), linear-gradient(270deg, var(--shadow), transparent);
+  background-position: left, right, left, right;
+  background-size: 48px 100%, 48px 100%, 10px 100%, 10px 100%;
+}}
 .formula span {{ display: inline-block; min-width: 5rem; }}
+@media (max-width: 480px) {{
+  .formula {{ padding-left: 1rem; }}
+  math {{ font-size: 0.88em; }}
+}}
+mtable {{ math-style: normal; }}
 mtd {{ text-align: right; padding: 0.1rem 0.5rem; }}
 </style>
 </head>
@@ -310,6 +334,17 @@ mtd {{ text-align: right; padding: 0.1rem 0.5rem; }}
 </body>
 </html>
 """
+
+
+def breakable(formula):
+    """MathML in pieces between which a line may break: at signs of equality, and at the terms of a sum."""
+    pieces, depth, start = [], 0, 0
+    for tag in re.finditer(r"<(/?)\w[^>]*>", formula):
+        if depth == 0 and formula.startswith((PLUS, EQUALS), tag.start()):
+            pieces.append(formula[start : tag.start()])
+            start = tag.start()
+        depth += -1 if tag[1] else 1
+    return [*pieces, formula[start:]]
 
 
 def elided(rows, most_rows, most_columns):

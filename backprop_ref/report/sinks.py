@@ -19,6 +19,7 @@ from backprop_ref.report.trace import FILE, OF_PARAMETERS, OF_SAMPLES, open_trac
 
 PART_BYTES = 2**24  # of Parquet, before compression
 MOST_COLUMNS = 20_000
+FIRST_COLUMNS = 7  # epoch, loss, accuracy, configuration, iteration, learning_rate, sample
 
 
 @contextlib.contextmanager
@@ -29,7 +30,8 @@ def writing(path):
     except FileExistsError:
         raise InvalidInput(f"{path}: exists already, and nothing is overwritten; give a new folder") from None
     except OSError as error:
-        raise InvalidInput(f"{path}: cannot be written ({error.strerror}); free some space or give another") from None
+        what = f"{path}: cannot be written ({error.strerror})"
+        raise InvalidInput(f"{what}; free some space or give another folder") from None
 
 
 class Binary:
@@ -78,6 +80,12 @@ class Csv:
 
     name = "trace.csv"
 
+    @staticmethod
+    def line_bytes(network, dtype, digits):
+        """About how long a line is: each number has its digits, a point, what is before it, and a comma."""
+        digits = digits or np.finfo(dtype).precision + 1
+        return (FIRST_COLUMNS + count_numbers(network, "CSV")) * (digits + 4)
+
     def __init__(self, folder, dtype, about, digits, done):
         self._path, self.last, self._digits = folder / self.name, -1, digits
         self._columns = Columns(about, dtype, "CSV")
@@ -100,6 +108,9 @@ class Csv:
                 epoch = int(line.partition(b",")[0]) if line.endswith(b"\n") else done + 1
                 if not kept([epoch], every, done):
                     break
+                if self.last < 0:  # the folder may have another name by now
+                    fields = next(csv.reader([line.decode()]))
+                    self._configuration = _csv_line([fields[len(self._columns.before)]])
                 self.last, end = epoch, end + len(line)
         os.truncate(self._path, end)
         self._file = self._path.open("a", encoding="utf-8", newline="")
@@ -149,6 +160,8 @@ class Parquet:
                 self._path.mkdir()
 
     def _go_on(self, done):
+        for torn in self._path.glob(".part-*"):
+            torn.unlink()
         for path in sorted(self._path.glob("part-*.parquet")):
             table = self._arrow.parquet.read_table(path)
             if table.column_names != self._columns.names:
@@ -156,6 +169,7 @@ class Parquet:
             epochs = table["epoch"].to_numpy()
             whole = kept(epochs, self._about.every, done)
             if whole:
+                self._about = self._about._replace(configuration=table["configuration"][0].as_py())
                 self.last, self._parts = int(epochs[whole - 1]), int(path.stem.partition("-")[2]) + 1
             if whole == 0:
                 path.unlink()
@@ -218,12 +232,7 @@ class Columns:
 
     def __init__(self, about, dtype, kind):
         sizes = about.network.sizes
-        numbers = 2 * about.network.n_parameters + 3 * sum(sizes[1:])
-        if numbers > MOST_COLUMNS:
-            raise InvalidInput(
-                f"trace as {kind}: a network of {about.network.n_parameters:,} parameters needs {numbers:,} columns, "
-                f"more than {MOST_COLUMNS:,}; trace it as binary"
-            )
+        count_numbers(about.network, kind)
         history = [name for name in dtype.names if dtype[name].shape == () and name not in {"epoch", "iteration"}]
         self.before = ["epoch", *(name for name in history if name != "learning_rate")]
         self.behind, self.samples = ["iteration", "learning_rate"], about.samples
@@ -248,6 +257,23 @@ class Columns:
         """w, b, dw and db, of shape (records, columns)."""
         fields = [records[f"{name}{layer}"] for name in OF_PARAMETERS for layer in self._layers]
         return np.concatenate([field.reshape(len(records), -1) for field in fields], axis=1)
+
+
+def count_numbers(network, kind):
+    """Columns for z, a, delta, w, b, dw and db.
+
+    Raises
+    ------
+    InvalidInput
+        There would be too many.
+    """
+    numbers = 2 * network.n_parameters + 3 * sum(network.sizes[1:])
+    if numbers > MOST_COLUMNS:
+        raise InvalidInput(
+            f"trace as {kind}: a network of {network.n_parameters:,} parameters needs {numbers:,} columns, "
+            f"more than {MOST_COLUMNS:,}; trace it as binary"
+        )
+    return numbers
 
 
 def layer_names(network):

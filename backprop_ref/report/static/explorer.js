@@ -28,11 +28,19 @@ class Explorer {
     this.all.forEach((records, i) => run.add(new Option(records.configuration, i)));
     run.closest("label").hidden = this.all.length < 2;
     run.onchange = () => this.open(Number(run.value));
-    this.slider.oninput = () => this.show(Number(this.slider.value));
+    this.slider.oninput = () => {
+      this.show(Number(this.slider.value));
+      this.restart();
+    };
     for (const part of ["quantity", "sample"]) this.find(part).onchange = () => this.show(this.frame);
+    this.find("speed").onchange = () => this.restart();
     this.find("play").onclick = () => (this.playing ? this.stop() : this.play());
     this.svg.onclick = (event) => this.choose(event.target.closest("[data-unit]"));
     this.svg.onkeydown = (event) => this.key(event);
+    this.find("close").onclick = () => this.close();
+    this.root.onkeydown = (event) => {
+      if (event.key === "Escape" && this.chosen) this.close();
+    };
   }
 
   open(index) {
@@ -41,33 +49,33 @@ class Explorer {
     this.chosen = null;
     const { samples, frames, shown } = this.records;
     const sample = this.find("sample");
-    sample.replaceChildren(...samples.map((row, i) => new Option(`${row}: class or target ${this.target(i)}`, i)));
+    sample.replaceChildren(...samples.map((row, i) => new Option(`${row}, ${this.target(i)}`, i)));
     this.slider.max = frames - 1;
     this.find("note").textContent = this.note();
     this.units = shown.flatMap((indices, place) => indices.map((neuron) => ({ layer: place - 1, neuron })));
     this.makeUnits();
-    this.frame = Math.min(this.frame ?? 0, frames - 1);
+    this.frame = frames - 1;
     this.layOut();
-    const hidden = this.units.find((unit) => unit.layer === 0);
-    this.choose(hidden.element, false);
+    this.choose(this.units.find((unit) => unit.layer === 0).element, false);
   }
 
   target(i) {
     const y = this.records.y[i];
-    return y.length === 1 ? number(y[0]) : y.indexOf(Math.max(...y));
+    return y.length === 1 ? `target ${number(y[0])}` : `class ${y.indexOf(Math.max(...y))}`;
   }
 
   note() {
     const { frames, total, samples, every, shown, sizes, x } = this.records;
     const notes = [];
-    if (frames < total) notes.push(`${frames} of the ${total} traced epochs are in this page`);
-    else notes.push(every > 1 ? `traced every ${every} epochs` : "every epoch");
+    const traced = every > 1 ? `traced epochs (one in ${every})` : "epochs";
+    notes.push(frames < total ? `${frames} of the ${total} ${traced} are in this page, evenly spaced` : `all ${total} ${traced} are in this page`);
     shown.forEach((indices, place) => {
       if (indices.length < sizes[place]) notes.push(`${indices.length} of ${sizes[place]} neurons of a layer are drawn`);
     });
     if (this.edgeCount > MOST_EDGES) notes.push(`the ${MOST_EDGES} strongest of ${this.edgeCount} edges are drawn, and those of the chosen neuron`);
     notes.push(`gradients are of the ${x.length} traced samples as one batch`);
-    return `${notes.join("; ")}.`;
+    const text = `${notes.join("; ")}.`;
+    return text[0].toUpperCase() + text.slice(1);
   }
 
   get edgeCount() {
@@ -131,11 +139,12 @@ class Explorer {
     this.frame = frame;
     this.slider.value = frame;
     const { records } = this;
-    const epoch = records.scalar("epoch", frame);
     const loss = number(records.scalar("loss", frame));
     const score = number(records.scalar(records.metric, frame));
     const name = records.metric === "r2" ? "R²" : "accuracy";
-    const text = `epoch ${epoch} · loss ${loss} · ${name} ${score}`;
+    const epoch = records.epochs[frame];
+    const running = epoch ? "running " : "";
+    const text = `epoch ${epoch} · ${running}loss ${loss} · ${running}${name} ${score}`;
     this.find("now").textContent = text;
     this.slider.setAttribute("aria-valuetext", text);
     this.colours = colours();
@@ -227,17 +236,33 @@ class Explorer {
   }
 
   explain() {
-    if (!this.chosen) return;
+    this.find("close").hidden = !this.chosen;
+    if (!this.chosen) {
+      this.panel.innerHTML = '<p class="quiet">Choose a neuron to see its formulas.</p>';
+      return;
+    }
     const { layer, neuron } = this.chosen;
     this.panel.innerHTML = new Worked(this.records, this.frame, layer, neuron, this.sample).html();
   }
 
-  choose(element, focus = true) {
-    if (!element) return;
-    if (this.chosen) this.chosen.element.setAttribute("tabindex", "-1");
-    this.chosen = this.units[Number(element.dataset.unit)];
+  // One neuron at a time is in the tabulator's way; the chosen one is explained.
+  reach(element, focus = true) {
+    this.svg.querySelector("[tabindex='0']")?.setAttribute("tabindex", "-1");
     element.setAttribute("tabindex", "0");
     if (focus) element.focus();
+  }
+
+  choose(element, focus = true) {
+    if (!element) return;
+    this.chosen = this.units[Number(element.dataset.unit)];
+    this.reach(element, focus);
+    this.show(this.frame);
+  }
+
+  close() {
+    const { element } = this.chosen;
+    this.chosen = null;
+    this.reach(element);
     this.show(this.frame);
   }
 
@@ -249,7 +274,7 @@ class Explorer {
     if (event.key === "Enter" || event.key === " ") {
       event.preventDefault();
       this.choose(target);
-      this.panel.scrollIntoView({ block: "nearest" });
+      this.panel.focus();
     }
     if (!way) return;
     event.preventDefault();
@@ -260,23 +285,28 @@ class Explorer {
       return Math.abs(dx * way[0] + dy * way[1]) + 3 * Math.abs(dx * way[1] - dy * way[0]);
     };
     const nearest = ahead.sort((one, other) => cost(one) - cost(other))[0];
-    if (nearest) this.choose(nearest.element);
+    if (nearest && this.chosen) this.choose(nearest.element);
+    else if (nearest) this.reach(nearest.element);
   }
 
   play() {
     this.playing = true;
     this.find("play").textContent = "❚❚ Pause";
     if (this.frame >= this.records.frames - 1) this.show(0);
-    const started = { time: performance.now(), frame: this.frame };
-    const rate = Number(this.find("speed").value);
+    this.restart();
     const next = (time) => {
       if (!this.playing) return;
-      const frame = started.frame + Math.floor(((time - started.time) / 1000) * rate);
+      const frame = this.started.frame + Math.floor(((time - this.started.time) / 1000) * this.started.rate);
       if (frame > this.frame) this.show(Math.min(frame, this.records.frames - 1));
       if (this.frame >= this.records.frames - 1) this.stop();
       else requestAnimationFrame(next);
     };
     requestAnimationFrame(next);
+  }
+
+  // From here and this moment on, by the speed that is chosen.
+  restart() {
+    this.started = { time: performance.now(), frame: this.frame, rate: Number(this.find("speed").value) };
   }
 
   stop() {

@@ -1,11 +1,12 @@
 // What a neuron computes, forwards and backwards: each formula, then with the numbers of one sample and epoch in it.
 
-const DIGITS = 6;
 const MOST_TERMS = 12;
 
 function number(value) {
   if (!Number.isFinite(value)) return String(value);
-  return String(Number(value.toPrecision(DIGITS))).replaceAll("-", "−");
+  const rounded = Number(value.toPrecision(DIGITS));
+  const small = rounded !== 0 && Math.abs(rounded) < 1e-4;
+  return (small ? rounded.toExponential() : String(rounded)).replaceAll("-", "−");
 }
 
 const factor = (value) => (value < 0 ? `(${number(value)})` : number(value));
@@ -27,7 +28,8 @@ function sum(terms, show) {
   const shown = terms.filter((_, i) => kept.has(i)).map(show).join(" + ");
   if (kept.size === terms.length) return shown || "0";
   const rest = terms.reduce((total, term, i) => (kept.has(i) ? total : total + term.value), 0);
-  return `${shown} + <span class="rest">${terms.length - kept.size} smaller terms: ${factor(rest)}</span>`;
+  const about = Number(rest.toPrecision(3));
+  return `${shown} + <span class="rest">${terms.length - kept.size} smaller terms, about ${factor(about)}</span>`;
 }
 
 const product = (term) => `${factor(term.left)}·${factor(term.right)}`;
@@ -87,7 +89,7 @@ class Worked {
     const activation = this.records.activations[this.layer];
     return `
       <h3>Neuron ${this.neuron} of layer ${this.layer}, ${activation}</h3>
-      <p class="where">epoch ${this.records.scalar("epoch", this.frame)}, sample ${row}</p>
+      <p class="where">epoch ${this.records.epochs[this.frame]}, sample ${row}</p>
       <h4>Forwards</h4>${this.z()}${this.a(activation)}
       <h4>Backwards</h4>${this.delta(activation)}${this.db()}${this.weights()}`;
   }
@@ -127,24 +129,15 @@ class Worked {
       const Y = y.reduce((total, value) => total + value, 0);
       return step(`δ = ${together.symbols}`, together.numbers(a, y[neuron], z, records.divisor, Y), "delta", delta);
     }
-    const da = this.da(neuron);
+    const da = this.unit("da");
     const before = this.daStep(da);
     if (activation !== "softmax") {
       const { symbols, numbers } = SLOPE[activation];
       return before + step(`δ = ${symbols}`, numbers(da, z, a), "delta", delta);
     }
-    const parts = terms(records.sizes[layer + 1], (j) => this.da(j), (j) => this.unit("a", layer, j));
+    const parts = terms(records.sizes[layer + 1], (j) => this.unit("da", layer, j), (j) => this.unit("a", layer, j));
     const numbers = `${factor(a)}·(${factor(da)} − (${sum(parts, product)}))`;
     return before + step("δ = a·(da − Σ<sub>j</sub> da<sub>j</sub>·a<sub>j</sub>)", numbers, "delta", delta);
-  }
-
-  // dLoss/da: of the squared error at the output, else carried back by the weights of the next layer.
-  da(neuron) {
-    const { records, frame, layer, sample } = this;
-    if (layer === records.last) {
-      return (2 * (this.unit("a", layer, neuron) - records.y[sample][neuron])) / records.divisor;
-    }
-    return this.carriedBack(neuron).reduce((total, term) => total + term.value, 0);
   }
 
   carriedBack(neuron) {

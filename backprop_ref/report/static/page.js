@@ -1,6 +1,8 @@
 // Opens what is embedded in the page, draws the charts when they come into sight, and switches between light and dark.
 
 const MOST_IN_LEGEND = 60;
+const [NARROW, LINE, SPARE] = [560, 19, 60]; // of a chart, of a line in its legend, what a legend may take of its height
+const PAPER = 620; // width of a chart on paper, in CSS pixels: A4 upright with usual margins
 
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -8,16 +10,31 @@ function colours() {
   return { positive: style("--positive"), negative: style("--negative"), surface: style("--surface") };
 }
 
-async function embedded(id) {
-  const bytes = Uint8Array.from(atob(document.getElementById(id).textContent), (letter) => letter.charCodeAt(0));
+async function unpacked(letters) {
+  const bytes = Uint8Array.from(atob(letters), (letter) => letter.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Response(stream).arrayBuffer();
 }
 
-const embeddedText = async (id) => new TextDecoder().decode(await embedded(id));
+const embedded = (id) => document.getElementById(id).textContent;
+const embeddedText = async (id) => new TextDecoder().decode(await unpacked(embedded(id)));
+
+// A name in the legend, in lines that fit.
+const inLines = (name, most) => name?.replace(new RegExp(`(.{1,${most}})(?: |$)`, "g"), "$1<br>").replace(/<br>$/, "");
+
+// Lines of the legend below a narrow chart, whose entries are as wide as the longest one.
+function legendLines(data, width) {
+  const entries = data.filter((each) => each.name && each.showlegend !== false && each.visible !== false);
+  const groups = new Set(entries.map((each) => each.legendgrouptitle?.text).filter(Boolean)).size;
+  const longest = Math.max(0, ...entries.flatMap((each) => each.name.split("<br>").map((line) => line.length)));
+  const columns = groups ? 1 : Math.max(1, Math.floor(width / (48 + 6 * longest)));
+  const lines = Math.max(1, ...entries.map((each) => each.name.split("<br>").length));
+  return entries.length < 2 ? 0 : Math.ceil(entries.length / columns) * lines + 2 * groups;
+}
 
 // A layout in the colours of the page; on a narrow screen with its legend below, or without one that is long.
-function themed({ layout, data }, narrow) {
+function themed({ layout, data }, width) {
+  const narrow = width < NARROW;
   const axis = { gridcolor: style("--line"), zerolinecolor: style("--line"), linecolor: style("--line") };
   const look = {
     paper_bgcolor: "rgba(0,0,0,0)",
@@ -29,7 +46,11 @@ function themed({ layout, data }, narrow) {
   for (const name of axes) merged[name] = { ...axis, ...layout[name] };
   if (narrow) {
     merged.margin = { ...layout.margin, l: 48, r: 8 };
-    merged.legend = { ...layout.legend, orientation: "h", x: 0, y: -0.25, yanchor: "top" };
+    const lines = legendLines(data, width);
+    if (lines && data.length <= MOST_IN_LEGEND) merged.margin.b = 64 + LINE * lines;
+    const orientation = data.some((each) => each.legendgrouptitle) ? "v" : "h";
+    const tracegroupgap = orientation === "v" ? 10 : 0;
+    merged.legend = { ...layout.legend, orientation, tracegroupgap, x: 0, y: 0, yref: "container", yanchor: "bottom" };
     if (data.length > MOST_IN_LEGEND && layout.showlegend === undefined) merged.showlegend = false;
   }
   return merged;
@@ -47,8 +68,10 @@ class Charts {
     this.places.forEach((place) => seen.observe(place));
   }
 
-  layout(place, figure) {
-    return themed(structuredClone(figure), place.clientWidth < 560);
+  shown(place, figure) {
+    const { layout, data } = structuredClone(figure);
+    for (const each of data) each.name = inLines(each.name, place.clientWidth < NARROW ? 36 : 60);
+    return { data, layout: themed({ layout, data }, place.clientWidth) };
   }
 
   draw(place) {
@@ -68,13 +91,27 @@ class Charts {
       modeBarButtonsToRemove: ["lasso2d", "select2d"],
       toImageButtonOptions: { filename: figure.name, scale: 2 },
     };
-    const { data, frames } = structuredClone(figure);
-    Plotly.newPlot(place, { data, frames, layout: this.layout(place, figure), config });
+    const { data, layout } = this.shown(place, figure);
+    const below = layout.margin.b - figure.layout.margin.b;
+    if (below > 0) place.style.height = `${place.clientHeight + Math.max(0, below - SPARE)}px`;
+    Plotly.newPlot(place, { data, frames: structuredClone(figure.frames), layout, config });
+  }
+
+  // All of them, narrow enough for paper; and afterwards as wide as the screen has room.
+  print() {
+    for (const place of this.places) {
+      this.draw(place);
+      Plotly.relayout(place, { autosize: false, width: Math.min(PAPER, place.clientWidth) });
+    }
+  }
+
+  printed() {
+    for (const place of this.places) Plotly.relayout(place, { autosize: true, width: null });
   }
 
   recolour() {
     for (const [place, figure] of this.drawn) {
-      const { paper_bgcolor, plot_bgcolor, font, ...rest } = this.layout(place, figure);
+      const { paper_bgcolor, plot_bgcolor, font, ...rest } = this.shown(place, figure).layout;
       const axes = Object.entries(rest).filter(([name]) => /^[xy]axis/.test(name));
       const changes = { paper_bgcolor, plot_bgcolor, font };
       for (const [name, axis] of axes) {
@@ -85,19 +122,13 @@ class Charts {
   }
 }
 
-function recordsOf(abouts, buffer) {
-  let start = 0;
-  return abouts.map((about) => {
-    const values = about.fields.reduce((total, { shape }) => total + shape.reduce((a, b) => a * b, 1), 0);
-    const bytes = 8 * values * about.frames;
-    start += bytes;
-    return new Records(about, buffer.slice(start - bytes, start));
-  });
+async function recordsOf(abouts) {
+  const buffers = await Promise.all(embedded("page-records").split("\n").map(unpacked));
+  return abouts.map((about, i) => new Records(about, buffers[i]));
 }
 
 async function main() {
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
-  const page = JSON.parse(await embeddedText("page-data"));
   let explorer = null;
   let charts = null;
   const recolour = () => {
@@ -111,12 +142,25 @@ async function main() {
     recolour();
   };
   dark.addEventListener("change", recolour);
+  let theme;
+  window.addEventListener("beforeprint", () => {
+    theme = document.documentElement.dataset.theme;
+    document.documentElement.dataset.theme = "light";
+    recolour();
+    charts?.print();
+  });
+  window.addEventListener("afterprint", () => {
+    if (theme) document.documentElement.dataset.theme = theme;
+    else delete document.documentElement.dataset.theme;
+    recolour();
+    charts?.printed();
+  });
   const root = document.getElementById("explorer");
-  if (root) explorer = new Explorer(root, recordsOf(page.explorers, await embedded("page-records")));
+  if (root) explorer = new Explorer(root, await recordsOf(JSON.parse(await embeddedText("page-explorers"))));
   const script = document.createElement("script");
   script.textContent = await embeddedText("page-plotly");
   document.head.append(script);
-  charts = new Charts(page.figures);
+  charts = new Charts(JSON.parse(await embeddedText("page-figures")));
   window.backpropRef = { explorer, charts };
   document.documentElement.dataset.ready = "yes";
 }

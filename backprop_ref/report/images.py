@@ -1,0 +1,72 @@
+"""Charts as image files, drawn by plotly's kaleido and a browser that it drives."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from backprop_ref.errors import InvalidInput
+
+FORMATS = ("png", "svg", "pdf")
+SCREEN_ONLY = {"sliders", "updatemenus"}
+
+
+def check(folder):
+    """Refuses, before anything is computed, what `write` could not do."""
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InvalidInput(f"--images {folder}: not an empty folder, and nothing is overwritten; give a new one")
+    try:
+        missing = find_spec("kaleido") is None
+    except (ImportError, ValueError):  # of a module that is there in name only
+        missing = True
+    if missing:
+        raise InvalidInput(
+            "--images needs kaleido, which is not installed: pip install 'backprop-ref[image]'; "
+            "or save charts in the page by the buttons above each"
+        )
+
+
+def write(charts, folder, formats):
+    """Each chart in each format, in a new folder.
+
+    Returns
+    -------
+    list of Path
+    """
+    import plotly.io
+
+    check(folder)
+    folder = Path(folder)
+    figures, targets = [], []
+    for name, chart in _named(charts):
+        for kind in formats:
+            figures.append({"data": chart.figure["data"], "layout": _on_paper(chart)})
+            targets.append(folder / f"{name}.{kind}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInput(f"--images {folder}: cannot be written ({error.strerror}); give another folder") from None
+    try:
+        plotly.io.write_images(figures, targets, validate=False, width=900, height=560, scale=2)
+    except Exception as error:  # each version of kaleido has its own
+        if not any(folder.iterdir()):
+            folder.rmdir()
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise InvalidInput(
+            f"--images: kaleido could not draw ({first}); it needs Chrome or Chromium: install one, or name it by "
+            "BROWSER_PATH"
+        ) from None
+    return targets
+
+
+def _named(charts):
+    """Charts with names for files, numbered where several have the same."""
+    used: dict[str, int] = {}
+    for chart in charts:
+        used[chart.name] = used.get(chart.name, 0) + 1
+        yield chart.name if used[chart.name] == 1 else f"{chart.name}-{used[chart.name]}", chart
+
+
+def _on_paper(chart):
+    """The layout with the title, and without what only acts on a screen."""
+    kept = {key: value for key, value in chart.figure["layout"].items() if key not in SCREEN_ONLY}
+    return {**kept, "title": {"text": chart.title}, "margin": {"l": 70, "r": 20, "t": 50, "b": 60}, "template": "none"}
