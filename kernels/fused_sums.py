@@ -19,6 +19,7 @@ from numba.np.arrayobj import make_array
 
 from .elementary_numba import compiled
 from .fused_panels import part, tile_of
+from .vectors import Vectors
 
 ROWS = 8
 
@@ -51,14 +52,8 @@ def tile_sums_for(dtype):
     return tile_sums
 
 
-class _Emitter:
+class _Emitter(Vectors):
     """Writes the instructions of `tile_sums`."""
-
-    def __init__(self, builder, dtype, lanes):
-        self.builder, self.lanes = builder, lanes
-        number, self.align = {"float64": (ir.DoubleType(), 8), "float32": (ir.FloatType(), 4)}[dtype]
-        self.vector, self.suffix = ir.VectorType(number, lanes), f"v{lanes}f{8 * self.align}"
-        self.zeros = ir.Constant(self.vector, [0.0] * lanes)
 
     def tile(self, x, rows, y, columns, m, sums):
         """Whole blocks of terms, then one that is filled up with 0; stores the sums."""
@@ -68,62 +63,34 @@ class _Emitter:
         blocks = builder.sdiv(m, index(self.lanes))
         with cgutils.for_range(builder, blocks) as loop:
             first = builder.mul(loop.index, index(self.lanes))
-            scalars = [[builder.gep(row, [builder.add(first, index(t))]) for t in range(self.lanes)] for row in x_rows]
-            x_terms = [[self.broadcast(builder.load(at)) for at in row] for row in scalars]
-            self.add(totals, x_terms, [builder.load(self.at(row, first), align=self.align) for row in y_rows])
+            x_here = [self.at(row, first) for row in x_rows]
+            numbers = [[builder.load(self.at(row, t)) for t in range(self.lanes)] for row in x_here]
+            self.add(totals, numbers, [self.load(self.at(row, first)) for row in y_rows])
         first = builder.mul(blocks, index(self.lanes))
         left = builder.sub(m, first)
         with builder.if_then(builder.icmp_signed(">", left, index(0))):
-            places = ir.Constant(ir.VectorType(index, self.lanes), list(range(self.lanes)))
-            mask = builder.icmp_signed("<", places, self.broadcast(left))
-            x_last = [self.masked(self.at(row, first), mask) for row in x_rows]
-            x_terms = [
-                [self.broadcast(builder.extract_element(row, ir.IntType(32)(t))) for t in range(self.lanes)]
-                for row in x_last
-            ]
-            self.add(totals, x_terms, [self.masked(self.at(row, first), mask) for row in y_rows])
+            mask = self.first_lanes(left)
+            x_last, y_last = (
+                [self.masked_load(self.at(row, first), mask) for row in rows] for rows in (x_rows, y_rows)
+            )
+            self.add(totals, [[self.lane(row, t) for t in range(self.lanes)] for row in x_last], y_last)
         for number, total in enumerate(totals):
-            builder.store(builder.load(total), self.at(sums, index(number * self.lanes)), align=self.align)
+            self.store(builder.load(total), self.at(sums, number * self.lanes))
 
     def rows(self, array, count, m, wanted):
         """Where so many rows begin."""
         builder, index = self.builder, ir.IntType(64)
         last = builder.sub(count, index(1))
         here = [builder.select(builder.icmp_signed("<", index(row), last), index(row), last) for row in range(wanted)]
-        return [builder.gep(array, [builder.mul(row, m)]) for row in here]
+        return [self.at(array, builder.mul(row, m)) for row in here]
 
-    def add(self, totals, x_terms, y_rows):
+    def add(self, totals, x_rows, y_rows):
         """Adds as many terms as a vector has lanes, one after the other."""
         builder = self.builder
         for t, y in enumerate(self.turned(y_rows)):
-            for row, total in zip(x_terms, totals, strict=False):
-                builder.store(builder.fadd(builder.load(total), builder.fmul(row[t], y)), total)
+            for row, total in zip(x_rows, totals, strict=False):
+                builder.store(builder.fadd(builder.load(total), builder.fmul(self.broadcast(row[t]), y)), total)
             builder.store(builder.fadd(builder.load(totals[ROWS]), y), totals[ROWS])
-
-    def turned(self, vectors):
-        """The transpose of as many vectors as lanes: halves are interleaved until each entry is in its place."""
-        half, kind = self.lanes // 2, ir.VectorType(ir.IntType(32), self.lanes)
-        low = ir.Constant(kind, [lane // 2 + self.lanes * (lane % 2) for lane in range(self.lanes)])
-        high = ir.Constant(kind, [half + lane // 2 + self.lanes * (lane % 2) for lane in range(self.lanes)])
-        for _ in range(self.lanes.bit_length() - 1):
-            pairs = zip(vectors[:half], vectors[half:], strict=True)
-            vectors = [self.builder.shuffle_vector(*pair, mask) for pair in pairs for mask in (low, high)]
-        return vectors
-
-    def at(self, row, first):
-        return self.builder.bitcast(self.builder.gep(row, [first]), self.vector.as_pointer())
-
-    def masked(self, pointer, mask):
-        """Loads the lanes that are in the mask, 0 in the others."""
-        arguments = [pointer, ir.IntType(32)(self.align), mask, self.zeros]
-        kind = ir.FunctionType(self.vector, [argument.type for argument in arguments])
-        function = cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.masked.load.{self.suffix}.p0")
-        return self.builder.call(function, arguments)
-
-    def broadcast(self, number):
-        kind, lanes = ir.VectorType(number.type, self.lanes), ir.VectorType(ir.IntType(32), self.lanes)
-        first = self.builder.insert_element(ir.Constant(kind, ir.Undefined), number, ir.IntType(32)(0))
-        return self.builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), ir.Constant(lanes, [0] * self.lanes))
 
 
 # From here on ordinary code; `functions` gives it the vector's LANES and `tile_sums`.
