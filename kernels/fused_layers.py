@@ -13,15 +13,19 @@ from functools import cache
 
 import numpy as np
 
-from . import fused_panels, neuron_loops
+from . import fused_panels, fused_sums, neuron_loops
 from .elementary_numba import FUSED, IN_ANY_ORDER, compiled, label_of
 from .elementary_numba import functions as elementary
 from .fused_panels import part, product, view
+from .fused_sums import row_products
 from .neuron_loops import LEAKY_SLOPE, exp, log, log1p, tanh
 
-# From how many multiplications on a product is packed into panels, and shared out among threads.
+# From how many multiplications on a product is more than plain loops, and from how many on it is shared out among
+# threads; from how many weights on z and da are, and dW is, packed into panels.
 PACKED_FROM = 2**12
 SHARED_FROM = 2**20
+PANELS_FROM = 2**7
+DW_PANELS_FROM = 2**11
 NEVER = 2**62
 
 # `functions` gives this code the length of a vector register in numbers, and the product that has threads.
@@ -80,7 +84,7 @@ def affine_forward(flat, w, n_in, n_out, m, a, z, panels, workers):
         for s in range(m):
             z_js[j, s] = b[j]
     work = n_in * n_out * m
-    if work >= PACKED_FROM:
+    if work >= PACKED_FROM and n_in * n_out >= PANELS_FROM:
         W_flat = part(flat, w, n_in * n_out)
         if work >= SHARED_FROM:
             product_shared(W_flat, n_out, one, a, m, one, z, m, one, n_in, n_out, m, panels, workers)
@@ -96,29 +100,32 @@ def affine_forward(flat, w, n_in, n_out, m, a, z, panels, workers):
 
 def affine_backward(delta, a, w, n_in, n_out, m, grads, panels, workers):
     """dW[k, j] = a[k, 0] delta[j, 0] + a[k, 1] delta[j, 1] + ..., and db likewise."""
-    dW, db = view(grads, w, n_in, n_out), part(grads, w + n_in * n_out, n_out)
+    dW, db = part(grads, w, n_in * n_out), part(grads, w + n_in * n_out, n_out)
     delta_js, a_ks, one, zero = view(delta, 0, n_out, m), view(a, 0, n_in, m), np.int64(1), grads.dtype.type(0)
+    work = n_in * n_out * m
+    if work >= PACKED_FROM and m > 1 and n_in * n_out < DW_PANELS_FROM:
+        row_products(a, delta, n_in, n_out, m, dW, db, panels)
+        return
     for j in range(n_out):
         total = zero
         for s in range(m):
             total += delta_js[j, s]
         db[j] = total
-    work = n_in * n_out * m
     if work >= PACKED_FROM and m > 1:
-        dW_flat = part(grads, w, n_in * n_out)
         for i in range(n_in * n_out):
-            dW_flat[i] = zero
+            dW[i] = zero
         if work >= SHARED_FROM:
-            product_shared(a, one, m, delta, one, m, dW_flat, n_out, one, m, n_in, n_out, panels, workers)
+            product_shared(a, one, m, delta, one, m, dW, n_out, one, m, n_in, n_out, panels, workers)
         else:
-            product(a, one, m, delta, one, m, dW_flat, n_out, one, m, n_in, n_out, panels, one)
+            product(a, one, m, delta, one, m, dW, n_out, one, m, n_in, n_out, panels, one)
         return
+    dW_kj = view(dW, 0, n_in, n_out)
     for k in range(n_in):
         for j in range(n_out):
             total = zero
             for s in range(m):
                 total += a_ks[k, s] * delta_js[j, s]
-            dW[k, j] = total
+            dW_kj[k, j] = total
 
 
 def affine_backward_input(delta, flat, w, n_in, n_out, m, da, panels, workers):
@@ -127,7 +134,7 @@ def affine_backward_input(delta, flat, w, n_in, n_out, m, da, panels, workers):
     one, zero, work = np.int64(1), da.dtype.type(0), n_in * n_out * m
     for i in range(n_in * m):
         da[i] = zero
-    if work >= PACKED_FROM:
+    if work >= PACKED_FROM and n_in * n_out >= PANELS_FROM:
         W_flat = part(flat, w, n_in * n_out)
         if work >= SHARED_FROM:
             product_shared(W_flat, one, n_out, delta, m, one, da, m, one, n_out, n_in, m, panels, workers)
@@ -557,7 +564,7 @@ PARTS = (
 CHOICES = (activation_forward, activation_backward, loss_forward, loss_backward, update, measure)
 _AFFINE = (affine_forward, affine_backward, affine_backward_input)
 
-SOURCES = (__file__, fused_panels.__file__, neuron_loops.__file__)
+SOURCES = (__file__, fused_panels.__file__, fused_sums.__file__, neuron_loops.__file__)
 
 
 def vector_of(dtype):
@@ -590,7 +597,7 @@ def functions(dtype, shared=False, fused=False):
         For fast numerics and narrow layers: fused multiply-add, sums in any order, no packed products.
     """
     names, label, options = dict(parts(dtype, fused)), label_of(dtype, fused), FUSED if fused else {}
-    names["product"] = fused_panels.functions(dtype)
+    names["product"], names["row_products"] = fused_panels.functions(dtype), fused_sums.functions(dtype)
     names["product_shared"] = fused_panels.functions(dtype, True) if shared else names["product"]
     names |= {"PACKED_FROM": NEVER} if fused else {}
     for function in CHOICES:

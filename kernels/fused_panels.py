@@ -24,6 +24,7 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 
 from .elementary_numba import compiled
+from .vectors import Vectors, turn_for
 
 # Entries of a block: terms of a sum, so that a panel of `right` stays in the first cache; rows of `left` in the second.
 DEPTH = 128
@@ -116,7 +117,7 @@ def tile_product_for(dtype):
             panels, left, right, out, corner, stride, depth = arguments
             data = make_array(signature.args[0])(context, builder, panels).data
             out = make_array(signature.args[3])(context, builder, out).data
-            emit = _Emitter(builder, {"float64": ir.DoubleType(), "float32": ir.FloatType()}[dtype], tile)
+            emit = _Emitter(builder, dtype, tile)
             emit.tile(*(builder.gep(*at) for at in ((data, [left]), (data, [right]), (out, [corner]))), stride, depth)
             return context.get_dummy_value()
 
@@ -125,50 +126,49 @@ def tile_product_for(dtype):
     return tile_product
 
 
-class _Emitter:
+class _Emitter(Vectors):
     """Writes the instructions of `tile_product`."""
 
-    def __init__(self, builder, number, tile):
-        self.builder, self.tile_shape = builder, tile
-        self.vector = ir.VectorType(number, tile.lanes)
-        self.align = {ir.DoubleType(): 8, ir.FloatType(): 4}[number]
+    def __init__(self, builder, dtype, shape):
+        super().__init__(builder, dtype, shape.lanes)
+        self.shape = shape
 
     def tile(self, left, right, out, stride, depth):
         """Loads the tile, adds the outer products of `depth` terms to it, in order, and stores it."""
-        builder, (rows, vectors, lanes), index = self.builder, self.tile_shape, ir.IntType(64)
-        entries = [(row, column) for row in range(rows) for column in range(vectors)]
-        rows_at = [builder.mul(stride, index(row)) for row in range(rows)]
-        at = {(row, c): builder.gep(out, [builder.add(rows_at[row], index(c * lanes))]) for row, c in entries}
-        sums = {entry: cgutils.alloca_once_value(builder, self.load(at[entry])) for entry in entries}
+        builder, (rows, vectors, lanes), index = self.builder, self.shape, ir.IntType(64)
+        rows_at = [self.at(out, builder.mul(stride, index(row))) for row in range(rows)]
+        at = {(row, c): self.at(rows_at[row], c * lanes) for row in range(rows) for c in range(vectors)}
+        sums = {entry: cgutils.alloca_once_value(builder, self.load(pointer)) for entry, pointer in at.items()}
         with cgutils.for_range(builder, depth) as loop:
-            left_t = builder.gep(left, [builder.mul(loop.index, index(rows))])
-            right_t = builder.gep(right, [builder.mul(loop.index, index(vectors * lanes))])
-            b = [self.load(builder.gep(right_t, [index(column * lanes)])) for column in range(vectors)]
+            left_t = self.at(left, builder.mul(loop.index, index(rows)))
+            right_t = self.at(right, builder.mul(loop.index, index(vectors * lanes)))
+            b = [self.load(self.at(right_t, column * lanes)) for column in range(vectors)]
             for row in range(rows):
-                a = self.broadcast(builder.load(builder.gep(left_t, [index(row)])))
+                a = self.broadcast(builder.load(self.at(left_t, row)))
                 for column in range(vectors):
                     total = builder.load(sums[row, column])
                     builder.store(builder.fadd(total, builder.fmul(a, b[column])), sums[row, column])
-        for entry in entries:
-            self.store(builder.load(sums[entry]), at[entry])
-
-    def load(self, pointer):
-        return self.builder.load(self.builder.bitcast(pointer, self.vector.as_pointer()), align=self.align)
-
-    def store(self, value, pointer):
-        self.builder.store(value, self.builder.bitcast(pointer, self.vector.as_pointer()), align=self.align)
-
-    def broadcast(self, number):
-        undefined, lanes = ir.Constant(self.vector, ir.Undefined), ir.VectorType(ir.IntType(32), self.tile_shape.lanes)
-        first = self.builder.insert_element(undefined, number, ir.IntType(32)(0))
-        return self.builder.shuffle_vector(first, undefined, ir.Constant(lanes, [0] * self.tile_shape.lanes))
+        for entry, pointer in at.items():
+            self.store(builder.load(sums[entry]), pointer)
 
 
-# From here on ordinary code; `functions` gives it the tile's ROWS and COLUMNS, `tile_product`, and `prange`.
+# From here on ordinary code; `functions` gives it the tile's ROWS and COLUMNS, `tile_product` and `prange`.
 
 ROWS, COLUMNS = 4, 4
-tile_product = None
+tile_product = turn = None
 prange = range
+
+
+def pack_turned(source, stride_i, depth, count, width, panel):
+    """Copies source[t + i * stride_i], t < depth, i < count, to panel[t * width + i], square by square."""
+    turned_t, turned_i = depth - depth % ROWS, count - count % ROWS
+    for i in range(0, turned_i, ROWS):
+        for t in range(0, turned_t, ROWS):
+            turn(part(source, i * stride_i + t, 1), stride_i, part(panel, t * width + i, 1), width)
+    for i in range(count):
+        row = part(source, i * stride_i, depth)
+        for t in range(turned_t if i < turned_i else 0, depth):
+            panel[t * width + i] = row[t]
 
 
 def pack(source, stride_t, stride_i, depth, count, width, panels, start):
@@ -183,10 +183,8 @@ def pack(source, stride_t, stride_i, depth, count, width, panels, start):
         if here < width:
             panel[:, here:] = zero
         if stride_t == 1:
-            for i in range(here):
-                row = view(source, (first + i) * stride_i, 1, depth)
-                for t in range(depth):
-                    panel[t, i] = row[0, t]
+            rows, to = part(source, first * stride_i, 1), part(panels, start + first * depth, 1)
+            pack_turned(rows, stride_i, depth, here, width, to)
         elif stride_i == 1:
             for t in range(depth):
                 row = view(source, t * stride_t + first, 1, here)
@@ -277,10 +275,17 @@ def room(depth, rows, columns, workers, dtype):
 
 
 @cache
+def packing(dtype, rows):
+    """`pack_turned`, compiled for a dtype and squares of so many rows."""
+    return compiled(pack_turned, {"ROWS": rows, "turn": turn_for(dtype, rows)}, f"{dtype}_{rows}")
+
+
+@cache
 def functions(dtype, shared=False):
     """`product`, compiled for a dtype; `shared`: with threads."""
     tile = tile_of(dtype)
     names = {"ROWS": tile.rows, "COLUMNS": tile.columns, "tile_product": tile_product_for(dtype)}
+    names["pack_turned"] = packing(dtype, tile.rows)
     label = f"{dtype}_{tile.rows}x{tile.columns}"
     for function in (turned, add_block):
         names[function.__name__] = compiled(function, names, label, inline="always", cache=False)

@@ -24,8 +24,10 @@ from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
+from . import fused_panels
 from .elementary_numba import compiled
-from .fused_panels import part
+from .fused_panels import pack_turned, part
+from .vectors import Vectors
 
 
 class Tile(NamedTuple):
@@ -75,18 +77,13 @@ def tile_product_for(dtype, vectors):
     return tile_product
 
 
-class _Emitter:
-    """Writes the instructions of `tile_product`."""
+class _Emitter(Vectors):
+    """Writes the instructions of `tile_product`; the last vector of a row may be wider than what is left of it."""
 
     def __init__(self, builder, dtype, rows, vectors, lanes, width):
-        number = {"float64": ir.DoubleType(), "float32": ir.FloatType()}[dtype]
-        self.builder, self.rows, self.vectors, self.lanes = builder, rows, vectors, lanes
-        self.vector, self.flags = ir.VectorType(number, lanes), ir.VectorType(ir.IntType(1), lanes)
-        self.zeros = ir.Constant(self.vector, [0.0] * lanes)
-        self.align, self.suffix = np.dtype(dtype).itemsize, f"v{lanes}f{8 * np.dtype(dtype).itemsize}"
-        places = ir.Constant(ir.VectorType(ir.IntType(64), lanes), list(range(lanes)))
-        left_over = builder.sub(width, ir.IntType(64)((vectors - 1) * lanes))
-        self.mask = builder.icmp_signed("<", places, self.broadcast(left_over))
+        super().__init__(builder, dtype, lanes)
+        self.rows, self.vectors = rows, vectors
+        self.mask = self.first_lanes(builder.sub(width, ir.IntType(64)((vectors - 1) * lanes)))
 
     def tile(self, left, right, out, depth, height):
         """Sums the outer products of `depth` terms and adds the sums to the tile, so that it is rounded once."""
@@ -94,57 +91,39 @@ class _Emitter:
         (left, left_t, left_i), (right, right_t), (out, out_i) = left, right, out
         last = builder.sub(height, index(1))
         here = [self.smaller(index(row), last) for row in range(self.rows)]
-        left_rows = [builder.gep(left, [builder.mul(row, left_i)]) for row in here]
-        out_rows = [builder.gep(out, [builder.mul(row, out_i)]) for row in here]
+        left_rows = [self.at(left, builder.mul(row, left_i)) for row in here]
+        out_rows = [self.at(out, builder.mul(row, out_i)) for row in here]
         sums = [[cgutils.alloca_once_value(builder, self.zeros) for _ in range(self.vectors)] for _ in range(self.rows)]
         with cgutils.for_range(builder, depth) as loop:
-            b_row = builder.gep(right, [builder.mul(loop.index, right_t)])
-            b = [self.load(b_row, column) for column in range(self.vectors)]
+            b_row = self.at(right, builder.mul(loop.index, right_t))
+            b = [self.load_part(b_row, column) for column in range(self.vectors)]
             a_at = builder.mul(loop.index, left_t)
             for row in range(self.rows):
-                a = self.broadcast(builder.load(builder.gep(left_rows[row], [a_at])))
+                a = self.broadcast(builder.load(self.at(left_rows[row], a_at)))
                 for column, total in enumerate(sums[row]):
                     term = builder.fmul(a, b[column], flags=("contract",))
                     builder.store(builder.fadd(builder.load(total), term, flags=("contract",)), total)
-        before = [[self.load(out_row, column) for column in range(self.vectors)] for out_row in out_rows]
+        before = [[self.load_part(out_row, column) for column in range(self.vectors)] for out_row in out_rows]
         for out_row, olds, totals in zip(out_rows, before, sums, strict=True):
             for column, (old, total) in enumerate(zip(olds, totals, strict=True)):
-                self.store(builder.fadd(old, builder.load(total)), out_row, column)
+                self.store_part(builder.fadd(old, builder.load(total)), out_row, column)
 
     def smaller(self, one, other):
         return self.builder.select(self.builder.icmp_signed("<", one, other), one, other)
 
-    def at(self, row, column):
-        place = self.builder.gep(row, [ir.IntType(64)(column * self.lanes)])
-        return self.builder.bitcast(place, self.vector.as_pointer())
+    def load_part(self, row, column):
+        pointer = self.at(row, column * self.lanes)
+        return self.load(pointer) if column < self.vectors - 1 else self.masked_load(pointer, self.mask)
 
-    def load(self, row, column):
-        pointer = self.at(row, column)
+    def store_part(self, value, row, column):
+        pointer = self.at(row, column * self.lanes)
         if column < self.vectors - 1:
-            return self.builder.load(pointer, align=self.align)
-        return self.masked("load", self.vector, [pointer, ir.IntType(32)(self.align), self.mask, self.zeros])
-
-    def store(self, value, row, column):
-        pointer = self.at(row, column)
-        if column < self.vectors - 1:
-            self.builder.store(value, pointer, align=self.align)
+            self.store(value, pointer)
         else:
-            self.masked("store", ir.VoidType(), [value, pointer, ir.IntType(32)(self.align), self.mask])
-
-    def masked(self, operation, result, arguments):
-        """A load or store of the lanes that are in `mask` alone."""
-        name = f"llvm.masked.{operation}.{self.suffix}.p0"
-        kind = ir.FunctionType(result, [argument.type for argument in arguments])
-        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, name), arguments)
-
-    def broadcast(self, number):
-        kind = ir.VectorType(number.type, self.lanes)
-        undefined, lanes = ir.Constant(kind, ir.Undefined), ir.VectorType(ir.IntType(32), self.lanes)
-        first = self.builder.insert_element(undefined, number, ir.IntType(32)(0))
-        return self.builder.shuffle_vector(first, undefined, ir.Constant(lanes, [0] * self.lanes))
+            self.masked_store(value, pointer, self.mask)
 
 
-# From here on ordinary code; `functions` gives it the tile's ROWS, VECTORS and LANES, the three kernels, and `prange`.
+# From here on ordinary code; `functions` gives it the tile's ROWS, VECTORS and LANES, the kernels, and `prange`.
 
 ROWS, VECTORS, LANES = 4, 1, 1
 tile_1 = tile_2 = tile_3 = None
@@ -164,11 +143,13 @@ def pack(source, stride_t, stride_i, depth, count, width, panels):
                 row, to = part(source, t * stride_t + first, here), part(panel, t * width, here)
                 for i in range(here):
                     to[i] = row[i]
-        else:
+            continue
+        if stride_t == 1:
+            pack_turned(part(source, first * stride_i, 1), stride_i, depth, here, width, panel)
+            continue
+        for t in range(depth):
             for i in range(here):
-                column = part(source, (first + i) * stride_i, (depth - 1) * stride_t + 1)
-                for t in range(depth):
-                    panel[t * width + i] = column[t * stride_t]
+                panel[t * width + i] = source[t * stride_t + (first + i) * stride_i]
 
 
 def tiles(left, left_t, left_i, left_panel, right, right_t, right_panel, out, out_i, depth, rows, columns, width):
@@ -260,6 +241,7 @@ def functions(dtype, shared=False):
     tile = tile_of(dtype)
     names = {"ROWS": tile.rows, "VECTORS": tile.vectors, "LANES": tile.lanes}
     names |= {f"tile_{vectors}": tile_product_for(dtype, vectors) for vectors in (1, 2, 3)}
+    names["pack_turned"] = fused_panels.packing(dtype, tile.rows)
     label = f"{dtype}_{tile.rows}x{tile.lanes}"
     for function in (pack, tiles, product_part):
         names[function.__name__] = compiled(function, names, label)

@@ -111,8 +111,9 @@ def softmax_cross_entropy(z, y, n, whole, delta, room):
 
 def sigmoid_cross_entropy(z, y, n, whole, delta, room):
     np.negative(z, out=delta)
-    np.logaddexp(0, delta, out=room)
+    softplus(delta, room, z)
     loss = np.vdot(y, room) / n
+    np.negative(delta, out=z)
     sigmoid(delta, room)
     delta *= y
     delta /= -n
@@ -121,7 +122,7 @@ def sigmoid_cross_entropy(z, y, n, whole, delta, room):
 
 
 def sigmoid_binary_cross_entropy(z, y, n, whole, delta, room):
-    np.logaddexp(0, z, out=room)
+    softplus(z, room, delta)
     np.multiply(z, y, out=delta)
     room -= delta
     loss = room.sum() / n
@@ -129,6 +130,15 @@ def sigmoid_binary_cross_entropy(z, y, n, whole, delta, room):
     np.subtract(z, y, out=delta)
     delta /= n
     return loss
+
+
+def softplus(x, out, room):
+    """log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|))"""
+    np.abs(x, out=out)
+    np.negative(out, out=out)
+    np.exp(out, out=out)
+    np.log1p(out, out=out)
+    out += np.maximum(x, 0, out=room)
 
 
 TOGETHER = {
@@ -181,6 +191,7 @@ class Trainer:
     def __init__(self, network, optimizer, dtype, batch_size, shards, metric):
         self.network, self.optimizer, self.dtype, self.metric = network, optimizer, np.dtype(dtype), metric
         self.batch_size, self.shards = batch_size, shards
+        self.plain = optimizer == SGD(optimizer.learning_rate)
         self.measures = 1 if metric == "accuracy" else network.sizes[-1]
         self.rules = [ACTIVATION[name] for name in network.activations]
         self.together = TOGETHER.get((network.loss, network.activations[-1]))
@@ -202,8 +213,12 @@ class Trainer:
             for start in range(0, len(order), self.batch_size):
                 poll()
                 rows = order[start : start + self.batch_size]
-                loss = self.gradients(params, x, y, whole, rows, measure)
-                self.update(params, slots, rate)
+                if self.plain:
+                    loss = self.gradients(params, x, y, whole, rows, -rate, measure)
+                    params.flat += self.grads[0].flat
+                else:
+                    loss = self.gradients(params, x, y, whole, rows, 1.0, measure)
+                    self.update(params, slots, rate)
                 total += loss * len(rows)
             losses.append(total / len(order))
             measures.append(measure)
@@ -213,8 +228,8 @@ class Trainer:
                 break
         return np.array(losses), np.array(measures).reshape(-1, self.measures)
 
-    def gradients(self, params, x, y, whole, rows, measure):
-        """The loss of a batch; leaves its gradients in ``grads[0]`` and adds to `measure` what its outputs measure."""
+    def gradients(self, params, x, y, whole, rows, factor, measure):
+        """The loss of a batch; leaves `factor` times its gradients in ``grads[0]``, and adds to `measure`."""
         small, larger = divmod(len(rows), self.shards)
         n, start, loss = divisor(self.network.loss, y[:1], len(rows)), 0, 0.0
         for shard in range(min(self.shards, len(rows))):
@@ -223,7 +238,8 @@ class Trainer:
             b = self._rows.get(len(part)) or self._rows.setdefault(len(part), Rows(self, len(part)))
             x.take(part, 0, b.a[0], "clip")
             y.take(part, 0, b.y, "clip")
-            loss += self.value_and_grad(params, b, n, whole if whole is None else whole[part], self.grads[shard > 0])
+            whole_part = whole if whole is None else whole[part]
+            loss += self.value_and_grad(params, b, n, whole_part, factor, self.grads[shard > 0])
             if shard > 0:
                 self.grads[0].flat += self.grads[1].flat
             if self.metric == "accuracy":
@@ -233,8 +249,8 @@ class Trainer:
                 measure += b.ones.dot(np.multiply(difference, difference, out=difference))
         return float(loss)
 
-    def value_and_grad(self, params, b, n, whole, grads):
-        """The loss of gathered rows, n being the whole batch's; fills `grads`."""
+    def value_and_grad(self, params, b, n, whole, factor, grads):
+        """The loss of gathered rows, n being the whole batch's; fills `grads` with `factor` times its gradients."""
         last = self.network.n_layers - 1
         for layer in range(last + 1):
             z = b.a[layer].dot(params.W[layer], b.a[layer + 1])
@@ -249,10 +265,12 @@ class Trainer:
             delta = b.delta[layer]
             if layer < last:
                 self.rules[layer][1](b.a[layer + 1], delta, b.room[layer])
-            b.a_T[layer].dot(delta, grads.W[layer])
-            b.ones.dot(delta, grads.b[layer])
             if layer > 0:
                 delta.dot(params.W[layer].T, b.delta[layer - 1])
+            if factor != 1:
+                delta *= factor
+            b.a_T[layer].dot(delta, grads.W[layer])
+            b.ones.dot(delta, grads.b[layer])
         return loss
 
     def update(self, params, slots, rate):

@@ -8,6 +8,10 @@ from typing import NamedTuple
 from backprop_ref.experiments.bench_ladder import LEARNING_RATE
 from backprop_ref.random import Stream
 
+SETTLE_SECONDS = 0.15
+"""Threads that wait for work spin for a while before they sleep, OpenBLAS's for about 0.1 s: nobody's time should be
+spent on a rival's."""
+
 
 class Spread(NamedTuple):
     """Median and quartiles."""
@@ -64,6 +68,7 @@ def in_turn(contestants, epochs, rounds, done, seed=1):
         seconds = {}
         for place in stream.permutation(len(names)):
             name = names[place]
+            time.sleep(SETTLE_SECONDS)
             seconds[name] = timed(contestants[name], epochs[name]) / (epochs[name] * contestants[name].steps)
         done.append({name: seconds[name] for name in names})
 
