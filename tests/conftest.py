@@ -3,6 +3,7 @@
 import functools
 import signal
 
+import hypothesis
 import pytest
 
 import backprop_ref as br
@@ -25,6 +26,11 @@ BACKENDS = [
     pytest.param(("host_cupy:make", "fast", None), marks=pytest.mark.cuda_host),
     pytest.param(("host_cupy:make", "reproducible", None), marks=pytest.mark.cuda_host),
 ]
+
+
+# The same examples each time, unless --hypothesis-profile=default asks for others.
+hypothesis.settings.register_profile("same", derandomize=True)
+hypothesis.settings.load_profile("same")
 
 
 def pytest_addoption(parser):

@@ -259,17 +259,17 @@ def test_help_lists_every_target():
 @pytest.mark.parametrize(
     ("goals", "extras", "last"),
     [
-        (["test"], "test", ".venv/bin/python -m pytest"),
+        (["test"], "test workers", ".venv/bin/python -m pytest"),
         (["demo"], "", ".venv/bin/backprop-ref demo"),
-        (["check"], "check test", ".venv/bin/python -m pytest"),
-        (["lint", "test"], "check test", ".venv/bin/python -m pytest"),
+        (["check"], "check test workers", ".venv/bin/python -m pytest"),
+        (["lint", "test"], "check test workers", ".venv/bin/python -m pytest"),
     ],
 )
 def test_goals_are_set_up_once_with_all_their_extras(goals, extras, last):
     lines = make("-n", "--no-print-directory", *goals).splitlines()
     setups = [line.rstrip() for line in lines if "bootstrap.py" in line]
     assert setups == [f"'python3' ci/bootstrap.py {extras}".rstrip()]
-    assert lines[-1].rstrip() == last
+    assert lines[-1].startswith(last)
 
 
 def test_an_old_python_can_read_bootstrap():
