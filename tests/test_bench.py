@@ -27,7 +27,8 @@ from backprop_ref.experiments.bench_contestants import EMULATED, OnBackend
 from backprop_ref.experiments.bench_ladder import LADDER, Task, fitted_exponent
 from backprop_ref.experiments.bench_machine import machine
 from backprop_ref.experiments.bench_timing import in_turn, spread
-from backprop_ref.report import bench_page
+from backprop_ref.report import charts_bench
+from backprop_ref.report.page import page
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["2-4-1", "8-3-8"]
@@ -251,25 +252,28 @@ def test_ctrl_c_keeps_the_rounds_that_are_done(monkeypatch):
     found = bench.run(plan(bench.backend_makers(["numpy"], threads=1)))
     assert found["interrupted"]
     assert {case["rung"] for case in found["cases"] if len(case["rounds"]) == 2} == set(SMALL)
-    assert bench_page.page(found)
+    assert "interrupted" in page("Benchmark", charts_bench.sections(found))
 
 
-def test_the_page_needs_no_network(result):
-    html = bench_page.page(result)
-    tags = re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL)
-    assert "default-src 'none'" in tags
-    assert not re.search(r"(src|href|action)\s*=|@import|url\(", tags)
-    for name in ("step-float64", "crossover-float64", "limit-float64", "step-float32", "scaling-depth"):
-        assert f'id="{name}"' in html
+def charts_of(result):
+    return {chart.title: chart.figure for section in charts_bench.sections(result) for chart in section.charts}
 
 
-def test_figures_show_what_was_measured(result):
-    figures = bench_page.figures(result)
-    lines = {line.name: line for line in figures["step-float64"].data}
+def test_the_page_says_where_and_what(result):
+    html = page("Benchmark", charts_bench.sections(result))
+    assert result["machine"]["processor"] in html
+    for title in ("Time per training step, float64", "Which to choose, float32", "Time per step against depth"):
+        assert title in html and any(title in each for each in charts_of(result))
+
+
+def test_charts_show_what_was_measured(result):
+    charts = charts_of(result)
+    lines = {line["name"]: line for line in charts["Time per training step, float64"]["data"]}
     case = next(case for case in result["cases"] if case["name"] == "numpy fast" and case["dtype"] == "float64")
-    assert lines["numpy fast"].y[0] == 1e6 * case["step_seconds"]["median"]
-    assert "products" in lines and "products" not in {line.name for line in figures["crossover-float64"].data}
-    assert all(min(line.y[place] for line in figures["crossover-float64"].data) == 1.0 for place in range(len(SMALL)))
+    assert lines["numpy fast"]["y"][0] == pytest.approx(1e6 * case["step_seconds"]["median"], rel=1e-5)
+    which = charts["Which to choose, float64"]["data"]
+    assert "products" in lines and "products" not in {line["name"] for line in which}
+    assert all(min(line["y"][place] for line in which) == 1.0 for place in range(len(SMALL)))
 
 
 @pytest.fixture(scope="module")
@@ -316,7 +320,7 @@ def test_mistakes_are_one_line(arguments, message, capsys, tmp_path, monkeypatch
 
 def test_images_without_kaleido_are_refused_before_anything_is_measured(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert command_line(["bench", "--quick", "--png", "--out", str(tmp_path / "out")]) == 2
+    assert command_line(["bench", "--quick", "--images", str(tmp_path / "i"), "--out", str(tmp_path / "out")]) == 2
     assert "backprop-ref[image]" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 

@@ -354,13 +354,15 @@ def bench(
     out: Annotated[
         str | None, typer.Option(help="New folder for JSON, CSV and HTML; default: ./runs/bench-N.", metavar="FOLDER")
     ] = None,
-    png: Annotated[bool, typer.Option("--png", help="Also write each plot as PNG; needs the extra image.")] = False,
+    images: Annotated[
+        str | None, typer.Option(help="New folder for each chart as PNG and SVG; extra image.", metavar="FOLDER")
+    ] = None,
     json: Json = False,
 ):
     """Time training steps on a ladder of networks, backend against backend; gradients are checked first."""
     from backprop_ref.cli.bench import bench
 
-    return bench(quick, backends, dtype, threads, scaling, out, png, json)
+    return bench(quick, backends, dtype, threads, scaling, out, images, json)
 
 
 @app.command(epilog=example("backends --json"))

@@ -9,17 +9,18 @@ import typer
 
 from backprop_ref.backends import names
 from backprop_ref.cli import show
+from backprop_ref.cli.files import write_images, write_page
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.experiments.bench import Plan, backend_makers, run
 from backprop_ref.files import json_text, write_atomically
-from backprop_ref.report import bench_page
+from backprop_ref.report import charts_bench, images
 from backprop_ref.settings import CHOICES
 
 HEADER = ("rung", "batch", "dtype", "who", "gradient", "a step", "quartiles", "÷ products", "÷ update", "remark")
 COLUMNS = ("rung", "batch", "dtype", "name", "kind", "verdict", "left_out", "multiplications", "parameters")
 
 
-def bench(quick, backends, dtype, threads, scaling, out, png, as_json):
+def bench(quick, backends, dtype, threads, scaling, out, image_folder, as_json):
     """Runs the ladder; 130 after Ctrl-C, and 1 if a gradient is wrong."""
     chosen = [name.strip() for name in backends.split(",")] if backends else None
     for name in chosen or ():
@@ -29,8 +30,8 @@ def bench(quick, backends, dtype, threads, scaling, out, png, as_json):
     for each in dtypes:
         if each not in CHOICES["dtype"]:
             raise unknown("dtype", each, CHOICES["dtype"])
-    if png:
-        bench_page.check_images()
+    if image_folder:
+        images.check(image_folder)
     # compiling programs for small networks takes longer than all else that is quick
     makers = backend_makers(chosen, threads, **({"steps_ahead": 0} if quick else {}))
     make = Plan.quickly if quick else Plan
@@ -38,7 +39,9 @@ def bench(quick, backends, dtype, threads, scaling, out, png, as_json):
     plan = make(makers, **options, scaling=[name for name in makers if scaling and name.endswith("fast")])
     folder = new_folder(out)
     result = run(plan)
-    write(result, folder, png)
+    sections = write(result, folder)
+    if image_folder:
+        write_images(sections, image_folder, err=as_json)
     if as_json:
         show.as_json(result)
     else:
@@ -68,14 +71,13 @@ def new_folder(asked=None):
         raise InvalidInput(f"--out {error.filename or asked}: cannot be made ({error.strerror})") from None
 
 
-def write(result, folder, png=False):
-    """bench.json, bench.csv and bench.html, and a PNG file for each plot if asked for."""
-    folder = Path(folder)
+def write(result, folder):
+    """bench.json, bench.csv and bench.html; gives the sections of the page."""
+    folder, sections = Path(folder), charts_bench.sections(result)
     write_atomically(folder / "bench.json", json_text(result))
     write_atomically(folder / "bench.csv", csv_text(result["cases"]))
-    write_atomically(folder / "bench.html", bench_page.page(result))
-    if png:
-        bench_page.write_images(result, folder)
+    write_page("Benchmark", sections, [], folder / "bench.html")
+    return sections
 
 
 def csv_text(cases):

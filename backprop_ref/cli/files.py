@@ -9,6 +9,8 @@ from backprop_ref.files import write_atomically
 from backprop_ref.report import images
 from backprop_ref.report.page import page
 
+IMAGE_FORMATS = ("png", "svg")
+
 
 def write_page(title, sections, traces, path):
     """Writes the page; gives its path."""
@@ -19,7 +21,7 @@ def write_page(title, sections, traces, path):
     return path
 
 
-def write_images(sections, folder, formats, err=False):
+def write_images(sections, folder, formats=IMAGE_FORMATS, err=False):
     """Writes each chart of a page as an image, and says so."""
     charts = [chart for section in sections for chart in section.charts]
     typer.echo(f"{len(images.write(charts, folder, formats))} images: {folder}", err=err)

@@ -22,7 +22,6 @@ from backprop_ref.report.page import Section, table
 
 MOST_ROWS = 60
 WRONG_GRADIENTS = "wrong-gradients"
-IMAGE_FORMATS = ("png", "svg")
 SHOWN = (
     *("state", "outcome", "epochs", "initial_loss", "last_loss", "train_accuracy", "test_accuracy", "train_r2"),
     *("test_r2", "all_right_from_epoch", "diverged_in_epoch", "seconds"),
@@ -83,7 +82,7 @@ def _write_report(made, image_folder, as_json):
     write_page(made.about["title"], sections, traces, path)
     typer.echo(f"report: {path}", err=as_json)
     if image_folder is not None:
-        write_images(sections, image_folder, IMAGE_FORMATS, err=as_json)
+        write_images(sections, image_folder, err=as_json)
 
 
 def _new(experiment, config_file, given, out, flags):
@@ -130,7 +129,7 @@ def _wrong_gradients(out, image_folder, as_json):
         show.table(short, [[_cell(row[name]) for name in short] for row in rows])
         typer.echo(f"table: {folder / 'table.csv'}\nreport: {page}")
     if image_folder is not None:
-        write_images(sections, image_folder, IMAGE_FORMATS, err=as_json)
+        write_images(sections, image_folder, err=as_json)
     return 0
 
 
