@@ -70,7 +70,7 @@ def by_size(cases):
         measured = [case for case in steps if "products" in case["of_limit"]]
         yield _lines(
             _of_each(measured, lambda case: 100.0 / case["of_limit"]["products"]["median"]),
-            *(f"Share of the limit, {dtype}", "The step's matrix products alone, by NumPy's BLAS, are 100 %.", SIZE, "%"),
+            *(f"Share of the limit, {dtype}", "Its matrix products alone, by NumPy's BLAS, are 100 %.", SIZE, "%"),
         )
 
 
