@@ -388,7 +388,7 @@ def _advance(trainer, run, plan, state, x, y, validation, count, poll, folder):
         traced = () if kept is None else (kept,)
         losses, measures = run(state.params, state.slots, x, y, orders, rates, poll, *traced)
         if not _finite(losses[-1], state.params):
-            raise _diverged(trainer, plan, state, before, x, y, rates, folder)
+            raise _diverged(trainer, run, plan, state, before, x, y, rates, folder)
         values = evaluate_on(trainer.backend, trainer.network, state.params, *validation) if validation else {}
     except TrainingDiverged:
         raise
@@ -554,15 +554,19 @@ def _finite(loss, params):
     return np.isfinite(loss) and bool(np.isfinite(params.flat).all())
 
 
-def _diverged(trainer, plan, state, before, x, y, rates, folder):
-    """Replays a chunk that did not stay finite, up to the step that broke, and says where it did."""
+def _diverged(trainer, run, plan, state, before, x, y, rates, folder):
+    """Replays a chunk that did not stay finite, up to the step that broke, and says where it did.
+
+    A compiled trainer may break, in fast numerics, at numbers that the pairs just get past: then no layer is named.
+    """
     state.go_back(before)
-    layer, where = None, "the loss"
+    layer, where = None, "the loss or a weight"
     for rate in rates:
         before = state.snapshot()
         orders = _orders(plan, state.stream, 1, len(x))
         kept = _room(plan, state, 1)
-        losses, measures = trainer.run(state.params, state.slots, x, y, orders, [rate], kept=kept)
+        traced = () if kept is None else (kept,)
+        losses, measures = run(state.params, state.slots, x, y, orders, [rate], _nobody, *traced)
         if not _finite(losses[-1], state.params):
             state.go_back(before)
             layer, where = _first_bad_step(trainer, state, x, y, orders[0], rate)
@@ -598,7 +602,11 @@ def _first_bad_step(trainer, state, x, y, order, rate):
         for layer, name, array in computed:
             if not np.isfinite(array).all():
                 return layer, f"{name} of layer {layer}"
-    return None, "the loss"
+    return None, "the loss or a weight"
+
+
+def _nobody():
+    """The `poll` of what is over soon."""
 
 
 def _check_finite(name, array, remedy="remove or fill in that row"):

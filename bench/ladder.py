@@ -28,6 +28,9 @@ def main(arguments=None):
     parser.add_argument("--without", action="append", default=[], metavar="PEER")
     parser.add_argument("--out", metavar="FOLDER", help="also write bench.json, bench.csv and bench.html there")
     options = parser.parse_args(arguments)
+    for name in ("threads", "rounds", "round_seconds"):
+        if not getattr(options, name) > 0:
+            parser.error(f"--{name.replace('_', '-')} has to be above 0")
     limit_process(options.threads)
     with_beginner = {"xor", "start"} & set(options.parts)
     if with_beginner:
@@ -36,9 +39,14 @@ def main(arguments=None):
         for part in sorted(with_beginner):
             beginner.COMPARISONS[part]()
     rungs = [part for part in options.parts if part not in with_beginner]
-    if rungs or not options.parts:
+    if not rungs and options.parts:
+        return 0
+    from backprop_ref.errors import BackpropRefError
+
+    try:
         return compare(options, rungs)
-    return 0
+    except BackpropRefError as error:
+        parser.error(str(error))
 
 
 def limit_process(threads):
@@ -54,8 +62,12 @@ def compare(options, rungs):
     import peers
 
     from backprop_ref.cli.bench import new_folder, show_cases, write
+    from backprop_ref.errors import unknown
     from backprop_ref.experiments.bench import LADDER, Plan, backend_makers, run
 
+    for name in options.without:
+        if name not in peers.PEERS:
+            raise unknown("peer", name, peers.PEERS)
     folder = new_folder(options.out) if options.out else None
     plan = Plan(
         makers=backend_makers(options.backends.split(","), threads=options.threads)
