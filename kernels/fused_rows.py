@@ -2,9 +2,10 @@
 
 Values of a layer stand sample after sample, as the data do: z, a and delta here are ``(m, n_out)``, m the rows of the
 batch or shard. So a sample is gathered in one piece, and of each layer's three products only that with W's transpose,
-which the first layer does without, has to turn what it reads. Products are those of `fused_tiles`; they are added
-to the biases, and for plain gradient descent to the weights: W <- W - a^T (eta delta) is one product, and no gradient is
-ever stored; what comes out is another where eta delta leaves the range of the dtype. What does not depend on the layout is that of `fused_layers`, with fused multiply-add.
+which the first layer does without, has to turn what it reads. Products are those of `fused_tiles`; they are added to
+the biases, and for plain gradient descent to the weights: W <- W - a^T (eta delta) is one product, and no gradient is
+ever stored; what comes out is another where eta delta leaves the range of the dtype. What does not depend on the layout
+is that of `fused_layers`, with fused multiply-add.
 """
 
 from functools import cache

@@ -434,7 +434,7 @@ def test_scores_do_not_depend_on_the_layout_of_arrays():
 
 def test_divergence_of_a_compiled_trainer_alone_is_told_as_such():
     """NumPy's trainer has eta in delta, which overflows here before the sum cancels; the pairs stay finite."""
-    network = Network([1, 1], ["linear"], "mse")
+    network = br.Network([1, 1], ["linear"], "mse")
     params = br.Parameters.from_arrays([np.zeros((1, 1))], [np.zeros(1)], "float32")
     x, y = np.full((2, 1), 1e-10, "float32"), np.array([[1e6], [-1e6]], "float32")
     with pytest.raises(br.TrainingDiverged, match="in epoch 1") as found:
