@@ -1,6 +1,5 @@
 """backprop-ref sweep."""
 
-import itertools
 from html import escape
 
 import typer
@@ -23,12 +22,15 @@ from backprop_ref.report.page import Section, table
 MOST_ROWS = 60
 WRONG_GRADIENTS = "wrong-gradients"
 SHOWN = (
-    *("state", "outcome", "epochs", "initial_loss", "last_loss", "train_accuracy", "test_accuracy", "train_r2"),
+    *("state", "outcome", "epochs", "initial_loss", "final_loss", "train_accuracy", "test_accuracy", "train_r2"),
     *("test_r2", "all_right_from_epoch", "diverged_in_epoch", "seconds"),
 )
-"""Columns of the table that the terminal shows, behind those of the grid."""
-FOR_PROGRAMS = {"compile_seconds", "sha256", "folder"}
-"""Columns of the table's files that the page leaves out."""
+"""Columns that the terminal and the page show, behind those of the grid."""
+MEANINGS = {
+    "final_loss": "Initial and final loss are of the training rows, with the weights before and after training.",
+    "all_right_from_epoch": "All right from epoch: from there to the end, each sample was right as it was trained on.",
+}
+"""What columns mean, where their names do not say it."""
 
 
 def sweep(experiment, config_file, given, out, resume, workers, image_folder, flags):
@@ -139,7 +141,7 @@ def _suited(classic, config_file):
 
 
 def _print(made, rows):
-    names = [name for name in (*made.about["grid"], *SHOWN) if any(row.get(name) is not None for row in rows)]
+    names = _columns(made, rows)
     if rows:
         cells = [[_cell(row.get(name)) for name in names] for row in rows[:MOST_ROWS]]
         show.table([name.replace("_", " ") for name in names], cells)
@@ -147,7 +149,18 @@ def _print(made, rows):
         show.say(f"… {len(rows) - MOST_ROWS} more rows in the table")
     diverged = counted([row["outcome"] for row in rows])
     show.say(f"{len(rows)} of {len(made.cells)} runs done{'; ' if diverged else ''}{diverged}")
+    for meaning in _meanings(names):
+        show.say(meaning)
     typer.echo(f"table: {made.folder / 'table.csv'}")
+
+
+def _columns(made, rows):
+    """Those that say something of one row at least."""
+    return [name for name in (*made.about["grid"], *SHOWN) if any(row.get(name) is not None for row in rows)]
+
+
+def _meanings(names):
+    return [meaning for name, meaning in MEANINGS.items() if name in names]
 
 
 def _cell(value):
@@ -170,8 +183,9 @@ def sections_of_sweep(made):
     experiment = CLASSICS.get(made.about["experiment"])
     charts = experiment.charts(cells) if experiment else charts_sweep.general(cells, made.about["grid"])
     rows = [cell.row for cell in cells]
-    names = [name for name in dict.fromkeys(itertools.chain(*rows)) if name not in FOR_PROGRAMS]
-    body = table([name.replace("_", " ") for name in names], [[_cell(row.get(name)) for name in names] for row in rows])
+    names = _columns(made, rows)
+    body = "".join(f"<p>{meaning}</p>\n" for meaning in _meanings(names))
+    body += table([name.replace("_", " ") for name in names], [[_cell(row.get(name)) for name in names] for row in rows])
     words = [experiment.words] if experiment else []
     words += [unfinished(made)] if len(cells) < len(made.cells) else []
     sections = [Section("What to see", "".join(f"<p>{escape(each)}</p>" for each in words), tuple(charts))]

@@ -14,8 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from backprop_ref.api import evaluate
 from backprop_ref.checkpoint import CHECKPOINT, locked
 from backprop_ref.errors import InvalidInput, TrainingDiverged, unknown
@@ -25,7 +23,7 @@ from backprop_ref.experiments.runner import prepare, run
 from backprop_ref.experiments.schema import Config
 from backprop_ref.files import json_text, write_atomically
 from backprop_ref.progress import Bar
-from backprop_ref.report.ends import STATES, outcome
+from backprop_ref.report.ends import STATES, outcome, right_from
 from backprop_ref.report.trace import FILE, open_trace
 
 PLAN, ROW, CELLS = "sweep.json", "cell.json", "cells"
@@ -344,42 +342,38 @@ def run_cell(folder, values, config):
         if results["stopped"] == "interrupted":
             raise KeyboardInterrupt
         row = _finished(results)
-    row = {**values, **_ended(row, _over_epochs(folder, config)), "folder": str(Path(CELLS) / folder.name)}
+    row = {**values, **_with_outcome(row, _initial_loss(folder, config)), **_all_right(folder)}
+    row["folder"] = str(Path(CELLS) / folder.name)
     write_atomically(folder / ROW, json_text(row) + "\n")
     return row
 
 
-def _ended(row, losses):
+def _with_outcome(row, initial_loss):
     """A row with its state in words, and behind it what became of the loss."""
     stopped = row.pop("state")
-    became = outcome(stopped, losses["initial_loss"], losses["last_loss"])
-    return {"state": STATES[stopped], "outcome": became, **row, **losses}
+    became = outcome(stopped, initial_loss, row["final_loss"])
+    return {"state": STATES[stopped], "outcome": became, "initial_loss": initial_loss, **row}
 
 
 def _finished(results):
-    row = {"state": results["stopped"], "epochs": results["epochs"], "diverged_in_epoch": None}
+    row = {"state": results["stopped"], "final_loss": results["train"]["loss"], "epochs": results["epochs"]}
+    row["diverged_in_epoch"] = None
     for part in ("train", "validation", "test"):
         for name in ("loss", "accuracy", "r2"):
-            if results[part] and name in results[part]:
+            if results[part] and name in results[part] and (part, name) != ("train", "loss"):
                 row[f"{part}_{name}"] = results[part][name]
     return row | {key: results[key] for key in ("seconds", "compile_seconds", "sha256")}
 
 
 def _diverged(error):
     result = error.result
-    row = {"state": "diverged", "epochs": result.epochs, "diverged_in_epoch": error.epoch}
+    row = {"state": "diverged", "final_loss": None, "epochs": result.epochs, "diverged_in_epoch": error.epoch}
     return row | {"compile_seconds": result.compile_seconds, "sha256": result.params.sha256()}
 
 
-def _over_epochs(folder, config):
-    """The loss before and after training, and the first epoch in which every sample was right."""
-    history = read_history(folder)
-    right = np.flatnonzero(history.get("accuracy", np.zeros(0)) == 1.0)
-    return {
-        "initial_loss": _initial_loss(folder, config),
-        "last_loss": float(history["loss"][-1]) if len(history["loss"]) else None,
-        "all_right_from_epoch": int(right[0]) + 1 if len(right) else None,
-    }
+def _all_right(folder):
+    """From which epoch on every sample is right."""
+    return {"all_right_from_epoch": right_from(read_history(folder).get("accuracy", ()))}
 
 
 def _initial_loss(folder, config):
