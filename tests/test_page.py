@@ -509,6 +509,19 @@ def test_slider_sample_and_speed_act_at_once_while_playing(report, opened):
     assert page.evaluate("backpropRef.explorer.playing")
 
 
+@pytest.mark.parametrize("width", [1280, 360])
+def test_a_chart_has_buttons_that_save_it_and_none_that_lie_over_it_or_send_it_away(report, opened, width):
+    page = opened(report("xor"), width)
+    draw_all(page)
+    assert page.locator(".modebar-btn").count() == 0
+    figure = page.locator("figure").first
+    for kind, start in (("svg", b"<svg"), ("png", b"\x89PNG")):
+        with page.expect_download() as download:
+            figure.get_by_role("button", name=f"Save as {kind.upper()}").click()
+        assert download.value.suggested_filename == f"loss.{kind}"
+        assert start in Path(download.value.path()).read_bytes()[:200]
+
+
 def drawn_lines(pdf):
     """How many straight lines a PDF draws."""
     total = 0

@@ -21,7 +21,7 @@ def check(folder):
     if missing:
         raise InvalidInput(
             "--images needs kaleido, which is not installed: pip install 'backprop-ref[image]'; "
-            "or save charts in the page by the buttons above each"
+            "or save charts in the page by the buttons PNG and SVG above each"
         )
 
 

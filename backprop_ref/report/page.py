@@ -129,7 +129,8 @@ def page(title, sections, traces=()):
             f'<section id="s{i}"><h2>{html.escape(name)}</h2>\n{body}\n</section>'
             for i, (name, body) in enumerate(parts)
         ),
-        footer="Made by backprop-ref. This file needs no network. Charts: plotly.js (MIT licence).",
+        footer="Made by backprop-ref. This file needs no network. Charts: plotly.js (MIT licence); "
+        "with a mouse, drag over one to zoom in and double-click to see all of it.",
         figures=drawn,
         explorers=_packed(_json([about for about, _ in explorers])),
         records="\n".join(_letters(data) for _, data in explorers),
@@ -196,6 +197,13 @@ def _score(scored):
     return f"R² {scored['r2']:.4f}" if "r2" in scored else f"accuracy {scored['accuracy']:.4f}"
 
 
+_SAVE = '<span class="save">' + "".join(
+    f'<button type="button" data-save="{kind}" aria-label="Save as {kind.upper()}" title="Save as {kind.upper()}">'
+    f"{kind.upper()}</button>"
+    for kind in ("png", "svg")
+) + "</span>"
+
+
 def _charts(drawn, figures):
     """Places for charts; their figures go to the end of `figures`."""
     if not drawn:
@@ -205,7 +213,8 @@ def _charts(drawn, figures):
         tall = " tall" if "sliders" in chart.figure["layout"] else ""
         words = html.escape(chart.caption)
         places.append(
-            f'<figure class="{"wide" if chart.wide else ""}{tall}"><h3>{html.escape(chart.title)}</h3>'
+            f'<figure class="{"wide" if chart.wide else ""}{tall}">'
+            f'<div class="heading"><h3>{html.escape(chart.title)}</h3>{_SAVE}</div>'
             f'<div data-chart="{len(figures)}" role="img" aria-label="{html.escape(chart.title)}"></div>'
             f"<figcaption>{words}</figcaption></figure>"
         )

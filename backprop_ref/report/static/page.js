@@ -44,6 +44,7 @@ function themed({ layout, data }, width) {
   const axes = Object.keys(layout).filter((name) => /^[xy]axis/.test(name));
   const merged = { ...layout, ...look };
   for (const name of axes) merged[name] = { ...axis, ...layout[name] };
+  if (!window.matchMedia("(hover: hover)").matches) merged.dragmode = false; // a finger on a chart scrolls the page
   if (narrow) {
     merged.margin = { ...layout.margin, l: 48, r: 8 };
     const lines = legendLines(data, width);
@@ -78,19 +79,11 @@ class Charts {
     if (this.drawn.has(place)) return;
     const figure = this.figures[Number(place.dataset.chart)];
     this.drawn.set(place, figure);
-    const save = {
-      name: "svg",
-      title: "Save as SVG",
-      icon: Plotly.Icons.disk,
-      click: (chart) => Plotly.downloadImage(chart, { format: "svg", filename: figure.name }),
-    };
-    const config = {
-      responsive: true,
-      displaylogo: false,
-      modeBarButtonsToAdd: [save],
-      modeBarButtonsToRemove: ["lasso2d", "select2d"],
-      toImageButtonOptions: { filename: figure.name, scale: 2 },
-    };
+    const config = { responsive: true, displayModeBar: false };
+    for (const button of place.closest("figure").querySelectorAll("[data-save]")) {
+      const format = button.dataset.save;
+      button.onclick = () => Plotly.downloadImage(place, { format, filename: figure.name, scale: format === "png" ? 2 : 1 });
+    }
     const { data, layout } = this.shown(place, figure);
     const below = layout.margin.b - figure.layout.margin.b;
     if (below > 0) place.style.height = `${place.clientHeight + Math.max(0, below - SPARE)}px`;
