@@ -185,7 +185,9 @@ def sections_of_sweep(made):
     rows = [cell.row for cell in cells]
     names = _columns(made, rows)
     body = "".join(f"<p>{meaning}</p>\n" for meaning in _meanings(names))
-    body += table([name.replace("_", " ") for name in names], [[_cell(row.get(name)) for name in names] for row in rows])
+    body += table(
+        [name.replace("_", " ") for name in names], [[_cell(row.get(name)) for name in names] for row in rows]
+    )
     words = [experiment.words] if experiment else []
     words += [unfinished(made)] if len(cells) < len(made.cells) else []
     sections = [Section("What to see", "".join(f"<p>{escape(each)}</p>" for each in words), tuple(charts))]
