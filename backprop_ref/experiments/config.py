@@ -101,7 +101,7 @@ def dotenv(folder="."):
     return {match[1]: match[3] or match[4] or "" for match in found}
 
 
-def merge(given, path=None, environment=True, besides=()):
+def merge(given, path=None, environment=True, besides=(), given_as=None):
     """The `Config` from flags given (flag -> value), the environment, a ``.env``, and a file.
 
     Parameters
@@ -110,6 +110,8 @@ def merge(given, path=None, environment=True, besides=()):
         False: flags and the file alone, as for a run that goes on by its own configuration.
     besides : sequence of str
         Sections of the file that are left to others.
+    given_as : dict of str to str, optional
+        What messages call a flag, where it was given by another name.
 
     Raises
     ------
@@ -136,9 +138,10 @@ def merge(given, path=None, environment=True, besides=()):
             content.get("data", {}).pop(key, None)
     for flag, value in given.items():
         section, key, _ = table[flag]
-        put(section, key, value, flag)
+        called = (given_as or {}).get(flag, flag)
+        put(section, key, value, called)
         if flag == "--seed" and "--data-seed" not in given:
-            put("data", "random_seed", value, flag)
+            put("data", "random_seed", value, called)
     try:
         config = Config(**content)
     except ValidationError as error:
@@ -239,6 +242,7 @@ def _explained(problems, sources, path, table):
     depth = max(len(problem["loc"]) for problem in problems)
     problems = [problem for problem in problems if len(problem["loc"]) == depth]
     needed = [NEEDED[problem["type"].partition("_")[0]].format(**problem.get("ctx", {})) for problem in problems]
+    needed = list(dict.fromkeys(needed))
     if len(needed) > 1 and NEEDED["list"] in needed:
         needed.remove(NEEDED["list"])
     allowed, shown = " or ".join(needed).replace("'", ""), reprlib.repr(problems[0]["input"])

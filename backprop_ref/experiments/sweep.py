@@ -45,6 +45,8 @@ def _loss(text):
 
 
 def _width(text):
+    if not re.fullmatch(r"none|\d+(x\d+)*", text):
+        raise InvalidInput(f"--widths: '{text}' is not allowed; whole numbers with x between, or none, are needed")
     return {"--hidden-size": [] if text == "none" else text.split("x")}
 
 
@@ -111,7 +113,12 @@ def _text(value):
 
 def _ranged(axis, text):
     match = re.fullmatch(r"(\d+)-(\d+)", text) if axis == "seed" else None
-    return [str(seed) for seed in range(int(match[1]), int(match[2]) + 1)] if match else [text]
+    if match is None:
+        return [text]
+    first, last = int(match[1]), int(match[2])
+    if first > last:
+        raise InvalidInput(f"--seeds: {text} is empty; give the smaller one first, as {last}-{first}")
+    return [str(seed) for seed in range(first, last + 1)]
 
 
 def plan(grid, flags, path=None):
@@ -127,11 +134,14 @@ def plan(grid, flags, path=None):
     for values in itertools.product(*grid.values()):
         named = dict(zip(grid, values, strict=True))
         own: dict[str, Any] = {}
+        given_as: dict[str, str] = {}
         for axis, value in named.items():
-            own |= AXES[axis].flags_of(value)
+            meant = AXES[axis].flags_of(value)
+            own |= meant
+            given_as |= dict.fromkeys(meant, AXES[axis].flag)
         for flag in sorted(set(own) & set(flags)):
             raise InvalidInput(f"both {flag} and a sweep over it: give one of them")
-        config = merge({**flags, **own}, path, besides=("sweep",))
+        config = merge({**flags, **own}, path, besides=("sweep",), given_as=given_as)
         rest = tuple(value for axis, value in named.items() if axis != "seed")
         dumped = config.model_dump(by_alias=True)
         if rest not in checked:
