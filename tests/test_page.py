@@ -538,21 +538,63 @@ def test_every_chart_is_printed_in_dark_ink(report, opened, scheme):
     page = opened(report("encoder"), scheme=scheme)
     page.evaluate(
         "() => addEventListener('beforeprint', () => {"
-        " window.ink = getComputedStyle(document.querySelector('.main-svg text')).fill;"
-        " window.widest = Math.max(...[...document.querySelectorAll('.main-svg')].map(svg => svg.clientWidth)) })"
+        " window.ink = getComputedStyle(document.querySelector('.main-svg text')).fill })"
     )
     assert page.locator(".main-svg").count() == 0
     first = page.pdf(format="A4")
     assert page.evaluate("backpropRef.charts.places.every(place => place.querySelector('.main-svg'))")
     red, green, blue = map(int, re.findall(r"\d+", page.evaluate("window.ink"))[:3])
     assert max(red, green, blue) < 100
-    assert page.evaluate("window.widest") <= 718  # A4 with the browser's margins
+    assert len(re.findall(rb"/Type /Page\b", first)) <= 6
     page.wait_for_timeout(500)
     assert drawn_lines(first) == drawn_lines(page.pdf(format="A4")) > 500
     assert (
         page.evaluate("getComputedStyle(document.querySelector('.main-svg text')).fill") != page.evaluate("window.ink")
         or scheme == "light"
     )
+
+
+def test_printed_charts_are_as_wide_as_their_cards_and_whole_on_the_screen_afterwards(report, opened):
+    page = opened(report("encoder"))
+    draw_all(page)
+    sizes = "() => backpropRef.charts.places.map(place => place.querySelector('.main-svg').getBoundingClientRect())"
+    before = page.evaluate(sizes)
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    shares = "place => place.querySelector('.main-svg').clientWidth / place.clientWidth"
+    assert min(page.evaluate(f"backpropRef.charts.places.map({shares})")) > 0.99
+    page.emulate_media(media="screen")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    page.wait_for_timeout(300)
+    after = page.evaluate(sizes)
+    assert [(box["width"], box["height"]) for box in after] == [(box["width"], box["height"]) for box in before]
+
+
+def test_what_is_printed_too_early_says_so(report, browser):
+    context = browser.new_context(java_script_enabled=False)  # a page that never gets ready
+    page = context.new_page()
+    page.goto(report("xor").as_uri())
+    assert not page.locator("#early").is_visible()
+    page.emulate_media(media="print")
+    assert page.locator("#early").is_visible()
+    assert not page.locator("[data-chart]").first.is_visible()
+    context.close()
+
+
+def test_edges_and_neurons_keep_together_at_any_width(report, opened):
+    page = opened(report("encoder"))
+    shares = page.evaluate(
+        """() => {
+          const { stage, canvas, svg, units, size } = backpropRef.explorer;
+          stage.style.width = '300px'; // as on paper, where nothing is laid out anew
+          const { width, height } = canvas.getBoundingClientRect();
+          const left = stage.getBoundingClientRect().left;
+          const box = units.at(-1).circle.getBoundingClientRect();
+          return [width / size[0], height / size[1], ((box.left + box.right) / 2 - left) / units.at(-1).x];
+        }"""
+    )
+    assert max(shares) - min(shares) < 0.01
+    assert shares[0] < 0.5
 
 
 # What is wider than the screen, or than the box that it is drawn in, and does not scroll.

@@ -197,11 +197,8 @@ def _score(scored):
     return f"R² {scored['r2']:.4f}" if "r2" in scored else f"accuracy {scored['accuracy']:.4f}"
 
 
-_SAVE = '<span class="save">' + "".join(
-    f'<button type="button" data-save="{kind}" aria-label="Save as {kind.upper()}" title="Save as {kind.upper()}">'
-    f"{kind.upper()}</button>"
-    for kind in ("png", "svg")
-) + "</span>"
+_BUTTON = '<button type="button" data-save="{0}" aria-label="Save as {1}" title="Save as {1}">{1}</button>'
+_SAVE = f'<span class="save">{_BUTTON.format("png", "PNG")}{_BUTTON.format("svg", "SVG")}</span>'
 
 
 def _charts(drawn, figures):

@@ -126,7 +126,8 @@ class Explorer {
       }
       left += across * pitch + gap;
     }
-    this.stage.style.height = `${height}px`;
+    this.stage.style.aspectRatio = `${width} / ${height}`; // edges and neurons keep together at any width, as on paper
+    this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     this.size = [width, height];
     const scale = window.devicePixelRatio || 1;
     [this.canvas.width, this.canvas.height] = [width * scale, height * scale];
@@ -238,7 +239,7 @@ class Explorer {
   explain() {
     this.find("close").hidden = !this.chosen;
     if (!this.chosen) {
-      this.panel.innerHTML = '<p class="quiet">Choose a neuron to see its formulas.</p>';
+      this.panel.innerHTML = '<p class="quiet prompt">Choose a neuron to see its formulas.</p>';
       return;
     }
     const { layer, neuron } = this.chosen;

@@ -2,7 +2,7 @@
 
 const MOST_IN_LEGEND = 60;
 const [NARROW, LINE, SPARE] = [560, 19, 60]; // of a chart, of a line in its legend, what a legend may take of its height
-const PAPER = 620; // width of a chart on paper, in CSS pixels: A4 upright with usual margins
+const PAPER = [690, 236]; // of a chart on paper, in CSS pixels: three to a page of A4
 
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -57,6 +57,9 @@ function themed({ layout, data }, width) {
   return merged;
 }
 
+// What in a layout depends on the width.
+const ofWidth = ({ margin, font, legend, showlegend }) => ({ margin, font, legend, showlegend: showlegend ?? null });
+
 class Charts {
   constructor(figures) {
     this.figures = figures;
@@ -69,10 +72,10 @@ class Charts {
     this.places.forEach((place) => seen.observe(place));
   }
 
-  shown(place, figure) {
+  shown(place, figure, width = place.clientWidth) {
     const { layout, data } = structuredClone(figure);
-    for (const each of data) each.name = inLines(each.name, place.clientWidth < NARROW ? 36 : 60);
-    return { data, layout: themed({ layout, data }, place.clientWidth) };
+    for (const each of data) each.name = inLines(each.name, width < NARROW ? 36 : 60);
+    return { data, layout: themed({ layout, data }, width) };
   }
 
   draw(place) {
@@ -82,7 +85,8 @@ class Charts {
     const config = { responsive: true, displayModeBar: false };
     for (const button of place.closest("figure").querySelectorAll("[data-save]")) {
       const format = button.dataset.save;
-      button.onclick = () => Plotly.downloadImage(place, { format, filename: figure.name, scale: format === "png" ? 2 : 1 });
+      const image = { format, filename: figure.name, scale: format === "png" ? 2 : 1 };
+      button.onclick = () => Plotly.downloadImage(place, image);
     }
     const { data, layout } = this.shown(place, figure);
     const below = layout.margin.b - figure.layout.margin.b;
@@ -90,16 +94,24 @@ class Charts {
     Plotly.newPlot(place, { data, frames: structuredClone(figure.frames), layout, config });
   }
 
-  // All of them, narrow enough for paper; and afterwards as wide as the screen has room.
+  // All of them, in a shape for paper and free to scale; and afterwards as wide as the screen has room.
   print() {
     for (const place of this.places) {
       this.draw(place);
-      Plotly.relayout(place, { autosize: false, width: Math.min(PAPER, place.clientWidth) });
+      const { data, layout } = this.shown(place, this.drawn.get(place), PAPER[0]);
+      const [width, height] = [PAPER[0], Math.max(PAPER[1], SPARE + LINE * legendLines(data, 0))];
+      Plotly.relayout(place, { ...ofWidth(layout), autosize: false, width, height });
+      place.style.setProperty("--paper", `${width} / ${height}`);
+      for (const svg of place.querySelectorAll(".main-svg")) svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     }
   }
 
   printed() {
-    for (const place of this.places) Plotly.relayout(place, { autosize: true, width: null });
+    for (const [place, figure] of this.drawn) {
+      const { layout } = this.shown(place, figure);
+      Plotly.relayout(place, { ...ofWidth(layout), autosize: true, width: null, height: null });
+      for (const svg of place.querySelectorAll(".main-svg")) svg.removeAttribute("viewBox");
+    }
   }
 
   recolour() {
