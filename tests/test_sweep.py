@@ -228,6 +228,23 @@ def test_finished_cells_are_not_run_again(folder):
     assert again == {made.cells[1].name, made.cells[2].name}
 
 
+def test_going_on_says_what_is_left_and_writes_no_page_twice(folder, capsys):
+    assert run(["sweep", *SHORT, "--seeds", "1-3", "--out", "s"]) == 0
+    made = Sweep.open("s")
+    capsys.readouterr()
+    for _ in range(2):
+        assert run(["sweep", "--resume", "s"]) == 0
+        out, err = capsys.readouterr()
+        assert err == "nothing was missing: all 3 runs are done\n"
+        assert "report: s/report.html\n" in out
+    assert [path.name for path in (folder / "s").glob("*.html")] == ["report.html"]
+    (made.place(made.cells[1]) / ROW).unlink()
+    assert run(["sweep", "--resume", "s"]) == 0
+    out, err = capsys.readouterr()
+    assert err == "2 of 3 runs are done; running the other 1\n"
+    assert "report: s/report-2.html\n" in out
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_sweep_that_was_stopped_goes_on(folder, workers, how):

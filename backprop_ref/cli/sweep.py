@@ -48,6 +48,7 @@ def sweep(experiment, config_file, given, out, resume, workers, image_folder, fl
         if experiment is not None or config_file is not None or given or out is not None or flags:
             raise InvalidInput(f"--resume {resume} goes on by the sweep's own plan; leave out everything but --workers")
         made = Sweep.open(resume)
+        typer.echo(_left(made), err=True)
     else:
         made = _new(experiment, config_file, given, out, flags)
         warn_of_csv([Config(**cell.config) for cell in made.cells])
@@ -62,6 +63,14 @@ def sweep(experiment, config_file, given, out, resume, workers, image_folder, fl
     except KeyboardInterrupt:
         return _interrupted(made)
     return 0
+
+
+def _left(made):
+    """What is left to do of a sweep that goes on."""
+    done, wanted = len(made.rows()), len(made.cells)
+    if done == wanted:
+        return f"nothing was missing: all {wanted} runs are done"
+    return f"{done} of {wanted} runs are done; running the other {wanted - done}"
 
 
 def _interrupted(made):
@@ -79,9 +88,15 @@ def _show(made, as_json):
 
 
 def _write_report(made, image_folder, as_json):
-    path = free_file(None, made.folder / "report.html")
+    """A page, unless there is one that shows all of it, and images if asked for."""
+    path = made.newest_report()
+    if path is not None and image_folder is None:
+        typer.echo(f"report: {path}", err=as_json)
+        return
     sections, traces = sections_of_sweep(made)
-    write_page(made.about["title"], sections, traces, path)
+    if path is None:
+        path = free_file(None, made.folder / "report.html")
+        write_page(made.about["title"], sections, traces, path)
     typer.echo(f"report: {path}", err=as_json)
     if image_folder is not None:
         write_images(sections, image_folder, err=as_json)

@@ -204,6 +204,12 @@ class Sweep:
         """The run folder of a cell."""
         return self.folder / CELLS / cell.name
 
+    def newest_report(self):
+        """The last page written into the folder, if no run has ended since; else None."""
+        changed = max((path.stat().st_mtime_ns for path in self.folder.glob(f"{CELLS}/*/{ROW}")), default=0)
+        pages = [path for path in self.folder.glob("report*.html") if path.stat().st_mtime_ns > changed]
+        return max(pages, key=lambda path: path.stat().st_mtime_ns, default=None)
+
     def rows(self):
         """The rows of the cells that are finished, in the order of the grid."""
         found = [_read_row(self.place(cell)) for cell in self.cells]
