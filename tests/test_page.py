@@ -294,6 +294,14 @@ def test_several_runs_are_a_section_each(report):
     assert titles == ["Runs", "Explorer", "Training", "encoder", "xor", "iris"]
 
 
+def test_a_table_sets_numbers_to_the_right_and_leaves_out_empty_columns():
+    from backprop_ref.report.page import table
+
+    html = table(("name", "never", "loss"), [("a", None, "1.5e-3"), ("12", "", None)])
+    assert re.findall(r"<t[hd][^>]*>([^<]*)", html)[1:] == ["name", "loss", "a", "1.5e-3", "12", ""]
+    assert re.findall(r'<th scope="col"( class="number")?>', html) == ["", ' class="number"']
+
+
 def chromium():
     """The system's browser, or None."""
     return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -595,6 +603,26 @@ def test_edges_and_neurons_keep_together_at_any_width(report, opened):
     )
     assert max(shares) - min(shares) < 0.01
     assert shares[0] < 0.5
+
+
+def test_numbers_in_neurons_do_not_overrun_each_other(tmp_path, opened):
+    from backprop_ref.report.page import page as page_of
+
+    trace = traced(tmp_path / "run", br.Network([64, 32, 16, 10], ["relu", "tanh", "softmax"], "ce"), epochs=2)
+    (tmp_path / "page.html").write_text(page_of("t", [], [trace]), encoding="utf-8")
+    for width in (1280, 900, 360):
+        page = opened(tmp_path / "page.html", width)
+        for quantity in ("weight", "delta"):
+            page.locator('[data-part="quantity"]').select_option(quantity)
+            boxes = page.evaluate(
+                "() => [...document.querySelectorAll('[data-unit] text')].filter(text => text.textContent)"
+                ".map(text => { const { left, right, top, bottom } = text.getBoundingClientRect();"
+                " return [left, right, top, bottom] })"
+            )
+            assert len(boxes) == (58 if width == 1280 else 0)
+            for i, (left, right, top, bottom) in enumerate(boxes):
+                others = boxes[i + 1 :]
+                assert not any(a < right and left < b and c < bottom and top < d for a, b, c, d in others)
 
 
 # What is wider than the screen, or than the box that it is drawn in, and does not scroll.

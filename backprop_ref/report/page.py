@@ -4,6 +4,7 @@ import base64
 import gzip
 import html
 import json
+import re
 from importlib import resources
 from string import Template
 from typing import NamedTuple
@@ -139,21 +140,23 @@ def page(title, sections, traces=()):
     )
 
 
+_NUMBER = re.compile(r"([-+]?[\d,.]+(e[-+]?\d+)?( µs)?|nan|[-+]?inf)?")
+
+
 def table(header, rows, kind="numbers"):
     """A table as HTML, of 'numbers' or of 'words', which may wrap; None and '' are empty cells.
 
-    On a narrow screen one of numbers scrolls in its own box; one of words shows each row as a list.
+    A column that is empty in every row is left out. Numbers stand to the right, words to the left. On a narrow screen a
+    table of numbers scrolls in its own box; one of words shows each row as a list.
     """
+    texts = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    kept = [i for i in range(len(header)) if any(row[i] for row in texts)]
     names = [html.escape(str(name)) for name in header]
-    cells = "".join(f'<th scope="col">{name}</th>' for name in names)
+    aligned = [' class="number"' if all(_NUMBER.fullmatch(row[i]) for row in texts) else "" for i in range(len(header))]
+    cells = "".join(f'<th scope="col"{aligned[i]}>{names[i]}</th>' for i in kept)
     lines = "\n".join(
-        "<tr>"
-        + "".join(
-            f'<td data-label="{name}">{html.escape("" if cell is None else str(cell))}</td>'
-            for name, cell in zip(names, row, strict=True)
-        )
-        + "</tr>"
-        for row in rows
+        "<tr>" + "".join(f'<td data-label="{names[i]}"{aligned[i]}>{html.escape(row[i])}</td>' for i in kept) + "</tr>"
+        for row in texts
     )
     content = f"<thead><tr>{cells}</tr></thead>\n<tbody>{lines}</tbody>"
     box = 'class="scroll" role="region" aria-label="Table" tabindex="0"'

@@ -2,6 +2,8 @@
 
 const MOST_EDGES = 600;
 const MOST_IN_COLUMN = 16;
+const [SMALLEST_LABEL, LARGEST_LABEL] = [8, 11]; // in pixels
+const WIDEST_LABEL = 4; // by its height: six signs, as in −0.012
 const QUANTITIES = {
   weight: { unit: "bias b", edge: "weight W" },
   activation: { unit: "activation a (of the input: x)", edge: "what is carried forwards, a·W" },
@@ -126,7 +128,10 @@ class Explorer {
       }
       left += across * pitch + gap;
     }
-    this.stage.style.aspectRatio = `${width} / ${height}`; // edges and neurons keep together at any width, as on paper
+    const label = Math.min(LARGEST_LABEL, pitch / WIDEST_LABEL);
+    this.labelled = label >= SMALLEST_LABEL;
+    this.svg.style.setProperty("--label", `${label}px`);
+    this.stage.style.setProperty("--aspect", width / height); // edges and neurons keep together at any width, as on paper
     this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     this.size = [width, height];
     const scale = window.devicePixelRatio || 1;
@@ -230,7 +235,7 @@ class Explorer {
       circle.style.fill = `color-mix(in srgb, ${hue} ${strength}%, ${this.colours.surface})`;
       element.classList.toggle("strong", strength > 55);
       element.classList.toggle("chosen", unit === this.chosen);
-      text.textContent = this.radius < 14 || (unit.layer < 0 && this.quantity !== "activation") ? "" : short(unit.value);
+      text.textContent = this.labelled && !(unit.layer < 0 && this.quantity !== "activation") ? short(unit.value) : "";
     }
     const { unit, edge } = QUANTITIES[this.quantity];
     this.find("legend").textContent = `Neurons: ${unit}. Edges: ${edge}. Strength in each layer by its own largest.`;
