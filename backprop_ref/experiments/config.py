@@ -218,7 +218,7 @@ def dump(config):
     return yaml.safe_dump(config.model_dump(by_alias=True, exclude={"run"}), sort_keys=False, allow_unicode=True)
 
 
-# By the first word of pydantic's name for the problem.
+# By pydantic's name for the problem, or its first word.
 NEEDED = {
     "int": "a whole number",
     "float": "a number",
@@ -228,6 +228,7 @@ NEEDED = {
     "finite": "a finite number",
     "greater": "{ge:g} or more",
     "less": "less than {lt:g}",
+    "less_than_equal": "{le:g} or less",
     "literal": "{expected}",
 }
 
@@ -241,9 +242,18 @@ def _explained(problems, sources, path, table):
     problems = [problem for problem in problems if problem["loc"][:2] == place]
     depth = max(len(problem["loc"]) for problem in problems)
     problems = [problem for problem in problems if len(problem["loc"]) == depth]
-    needed = [NEEDED[problem["type"].partition("_")[0]].format(**problem.get("ctx", {})) for problem in problems]
-    needed = list(dict.fromkeys(needed))
+    return refused(sources[place], problems)
+
+
+def refused(source, problems):
+    """An `InvalidInput` for a value from `source` with which pydantic found these problems."""
+    needed = list(dict.fromkeys(map(_needed, problems)))
     if len(needed) > 1 and NEEDED["list"] in needed:
         needed.remove(NEEDED["list"])
     allowed, shown = " or ".join(needed).replace("'", ""), reprlib.repr(problems[0]["input"])
-    return InvalidInput(f"{sources[place]}: {shown} is not allowed; {allowed} is needed")
+    return InvalidInput(f"{source}: {shown} is not allowed; {allowed} is needed")
+
+
+def _needed(problem):
+    kind = problem["type"]
+    return NEEDED.get(kind, NEEDED[kind.partition("_")[0]]).format(**problem.get("ctx", {}))
