@@ -282,7 +282,7 @@ def unwritable(folder):
 def test_both_losses_of_the_last_epoch_are_named(runs, report):
     html = report("encoder").read_text(encoding="utf-8")
     final = json.loads((runs / "encoder" / "results.json").read_text())["train"]["loss"]
-    assert f'<td data-label="training loss">{final:.4g}</td>' in html
+    assert f'<td data-label="training loss" class="number">{final:.4g}</td>' in html
     assert "in the table are those of the final weights" in html
     assert "running" in html
     assert html.count("Running: each epoch") == 2
@@ -712,6 +712,46 @@ def test_by_keyboard_alone(report, opened):
     assert page.evaluate(focused) == "close"
     page.keyboard.press("Enter")
     assert page.locator('[data-part="formulas"] h3').count() == 0
+
+
+def test_what_chooses_and_plays_above_charts_by_keyboard_alone(report, runs, opened):
+    page = opened(report("encoder"))
+    draw_all(page)
+    trace = open_trace(runs / "encoder")
+    chosen = page.locator("[data-choose]")
+    chosen.focus()
+    page.keyboard.press("End")
+    assert chosen.input_value() == "layer 1, neuron 7"
+    lines = "figure => figure.querySelector('[data-chart]').data.filter(line => line.visible)"
+    figure = page.locator("figure", has=chosen)
+    assert figure.evaluate(f"{lines}".replace("visible)", "visible).map(line => line.y.at(-1))")) == [
+        *map(as_charted, trace["W1"][-1, :, 7]),
+        as_charted(trace["b1"][-1, 7]),
+    ]
+    assert [focused for focused in tab_stops(page, 6) if focused not in ("BUTTON", "INPUT")] == []
+    moving = page.locator("figure", has=page.locator("[data-frame]")).first
+    moving.locator("[data-frame]").focus()
+    page.keyboard.press("Home")
+    z = "figure => figure.querySelector('[data-chart]').data[0].z"
+    assert moving.locator("output").inner_text() == "epoch 0"
+    assert moving.evaluate(z) == [[as_charted(value) for value in row] for row in trace["a0"][0]]
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => Number(document.querySelector('[data-frame]').value) > 3")
+    page.keyboard.press("Enter")
+    assert moving.get_by_role("button", name="Play").is_visible()
+
+
+def as_charted(value):
+    """A number to the digits that charts hold."""
+    return float(f"{value:.6g}")
+
+
+def tab_stops(page, count):
+    """What the next presses of the tabulator reach."""
+    for _ in range(count):
+        page.keyboard.press("Tab")
+        yield page.evaluate("document.activeElement.tagName")
 
 
 def test_every_frame_is_drawn_while_playing(report, opened):

@@ -130,8 +130,8 @@ def page(title, sections, traces=()):
             f'<section id="s{i}"><h2>{html.escape(name)}</h2>\n{body}\n</section>'
             for i, (name, body) in enumerate(parts)
         ),
-        footer="Made by backprop-ref. This file needs no network. Charts: plotly.js (MIT licence); "
-        "with a mouse, drag over one to zoom in and double-click to see all of it.",
+        footer="Made by backprop-ref. This file needs no network. Charts: plotly.js (MIT licence). "
+        '<span class="mouse">Drag over a chart to zoom in; double-click it to see all again.</span>',
         figures=drawn,
         explorers=_packed(_json([about for about, _ in explorers])),
         records="\n".join(_letters(data) for _, data in explorers),
@@ -210,16 +210,35 @@ def _charts(drawn, figures):
         return ""
     places = []
     for chart in drawn:
-        tall = " tall" if "sliders" in chart.figure["layout"] else ""
         words = html.escape(chart.caption)
         places.append(
-            f'<figure class="{"wide" if chart.wide else ""}{tall}">'
-            f'<div class="heading"><h3>{html.escape(chart.title)}</h3>{_SAVE}</div>'
+            f'<figure class="{"wide" if chart.wide else ""}">'
+            f'<div class="heading"><h3>{html.escape(chart.title)}</h3>{_SAVE}</div>{_chooser(chart)}{_player(chart)}'
             f'<div data-chart="{len(figures)}" role="img" aria-label="{html.escape(chart.title)}"></div>'
             f"<figcaption>{words}</figcaption></figure>"
         )
-        figures.append({"name": chart.name, **chart.figure})
+        figures.append({"name": chart.name, "choices": chart.choices, **chart.figure})
     return f'<div class="charts">{"".join(places)}</div>'
+
+
+def _chooser(chart):
+    """A drop-down of the choices of a chart."""
+    if not chart.choices:
+        return ""
+    options = "".join(f"<option>{html.escape(each)}</option>" for each in dict.fromkeys(chart.choices))
+    return f'<select data-choose aria-label="{html.escape(chart.title)}">{options}</select>'
+
+
+def _player(chart):
+    """Button, slider and the name of the frame of a chart that moves."""
+    if not chart.frames:
+        return ""
+    last = len(chart.frames) - 1
+    return (
+        '<div class="time"><button type="button" data-play>▶ Play</button>'
+        f'<input type="range" data-frame min="0" max="{last}" value="{last}" aria-label="Epoch">'
+        f"<output>epoch {html.escape(chart.frames[-1])}</output></div>"
+    )
 
 
 def _plotly():
