@@ -125,6 +125,11 @@ def test_zeros_at_the_end_say_that_a_number_is_rounded(number, digits, text):
     assert Text(digits, 8).number(number)[1] == text
 
 
+def test_a_number_looks_the_same_in_a_formula_and_in_a_matrix():
+    """Also in single precision, in which 0.1 is no tenth."""
+    assert Text(5, 8).number(np.float32(0.1)) == Text(5, 8).number(float(np.float32(0.1)))
+
+
 @pytest.mark.parametrize("started", [False, True])
 @pytest.mark.parametrize("rule", RULES, ids=repr)
 def test_every_name_in_an_update_has_its_number(rule, started):

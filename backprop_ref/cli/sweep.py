@@ -131,7 +131,8 @@ def _wrong_gradients(out, image_folder, as_json):
     found = wrong_gradients.curves()
     folder, rows = wrong_gradients.write(found, out), wrong_gradients.rows(found)
     names = ("network", "bug", "what is wrong", "all right from epoch", "one would wrongly conclude")
-    body = table(names, [[_cell(row[name]) for name in names] for row in rows], "words")
+    meaning = MEANINGS["all_right_from_epoch"]
+    body = f"<p>{meaning}</p>\n" + table(names, [[_cell(row[name]) for name in names] for row in rows], "words")
     words = (
         "<p>The 8-3-8 encoder from the same initial weights, with gradients as they are and with bugs of the "
         "catalogue. Every one of them learns, and some look better than the right one: a loss that falls proves "
@@ -144,6 +145,7 @@ def _wrong_gradients(out, image_folder, as_json):
     else:
         short = [name for name in names if name != "what is wrong"]
         show.table(short, [[_cell(row[name]) for name in short] for row in rows])
+        show.say(meaning)
         typer.echo(f"table: {folder / 'table.csv'}\nreport: {page}")
     if image_folder is not None:
         write_images(sections, image_folder, err=as_json)

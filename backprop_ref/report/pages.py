@@ -100,7 +100,7 @@ class Text:
 
     def number(self, value):
         text = str(value) if isinstance(value, int) else f"{value + 0.0:.{self.digits}g}"
-        if float(text) != value:  # rounded: zeros at the end are digits too
+        if float(text) != float(value):  # rounded: zeros at the end are digits too
             text = f"{value:#.{self.digits}g}".replace(".e", "e").removesuffix(".")
         return (SUM if text.startswith("-") else ATOM), text
 
