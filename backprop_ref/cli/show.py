@@ -72,6 +72,5 @@ def scores(name, scored):
     if len(classes) <= 20:
         rows = [(label, *row) for label, row in zip(classes, scored["confusion"], strict=True)]
         title = "confusion matrix: rows are the truth, columns what was predicted"
-        table(
-            ("", *classes), rows, title, f"the confusion matrix is too wide for {width()} columns; see it with --json"
-        )
+        too_wide = f"the confusion matrix is too wide for {width()} columns; see it with --json"
+        table(("", *classes), rows, title, too_wide)

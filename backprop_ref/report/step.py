@@ -13,7 +13,7 @@ from backprop_ref.optimizers import SGD, Adam
 from backprop_ref.parameters import Parameters, views
 from backprop_ref.report.formula import Call, Entry, Node, Power, Scalar
 
-ADAMS = ("beta1", "beta2", "epsilon")
+OF_ADAM = ("beta1", "beta2", "epsilon")
 
 
 @dataclass
@@ -76,7 +76,7 @@ class Step:
         """The numbers of the optimizer that its formulas name."""
         rule, found = self.optimizer, [Scalar("eta", self.learning_rate)]
         if isinstance(rule, Adam):
-            found += [Scalar(name, getattr(rule, name)) for name in ADAMS]
+            found += [Scalar(name, getattr(rule, name)) for name in OF_ADAM]
             found.append(Scalar("t", self.t))
         elif rule.momentum:
             found.append(Scalar("mu", rule.momentum))
@@ -97,7 +97,7 @@ class Step:
         """
         indices = ("k", "j") if quantity == "W" else ("j",)
         w, g = self.entry(quantity, layer, indices), self.entry(f"d{quantity}", layer, indices)
-        numbers = {name: Scalar(name, getattr(self.optimizer, name, 0.0)) for name in ADAMS}
+        numbers = {name: Scalar(name, getattr(self.optimizer, name, 0.0)) for name in OF_ADAM}
         eta = Scalar("eta", self.learning_rate)
         if quantity == "W" and self.optimizer.weight_decay:
             g = g + Scalar("lambda", self.optimizer.weight_decay) * w
