@@ -605,6 +605,20 @@ def test_edges_and_neurons_keep_together_at_any_width(report, opened):
     assert shares[0] < 0.5
 
 
+def test_a_table_of_many_columns_fits_on_paper(tmp_path, opened):
+    from backprop_ref.report.page import Section, table
+    from backprop_ref.report.page import page as page_of
+
+    words = ["activation", "weight_init", "width", "optimizer", "state", "outcome"]
+    values = ["leaky_relu", "random_uniform", "16x16x16x16x16x16x16x16", "adam", "all epochs", "diverged: loss grew"]
+    rows = [[*values, *["0.3333"] * 7, "1.234e+31", "1.2e+308"]] * 3
+    section = Section("Table", table([*words, *[f"some measure {i}" for i in range(9)]], rows))
+    (tmp_path / "page.html").write_text(page_of("t", [section], []), encoding="utf-8")
+    page = opened(tmp_path / "page.html", width=720)  # A4 upright with the margins of a browser
+    page.emulate_media(media="print")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 720
+
+
 def test_numbers_in_neurons_do_not_overrun_each_other(tmp_path, opened):
     from backprop_ref.report.page import page as page_of
 

@@ -18,6 +18,8 @@ SCRIPTS = ("records.js", "formulas.js", "explorer.js", "page.js")
 MOST_IN_DETAIL = 3
 MOST_BYTES, SPARE = 8_000_000, 200_000
 """Of a page, and what of these is left for its words."""
+MOST_COLUMNS = 12
+"""Of a table in letters of the usual size."""
 LOSSES = (
     "Loss and scores in the table are those of the final weights. In the charts and the explorer they are running "
     "ones: means over the batches of an epoch, each before its own update, so those of the last epoch belong to "
@@ -155,12 +157,18 @@ def table(header, rows, kind="numbers"):
     aligned = [' class="number"' if all(_NUMBER.fullmatch(row[i]) for row in texts) else "" for i in range(len(header))]
     cells = "".join(f'<th scope="col"{aligned[i]}>{names[i]}</th>' for i in kept)
     lines = "\n".join(
-        "<tr>" + "".join(f'<td data-label="{names[i]}"{aligned[i]}>{html.escape(row[i])}</td>' for i in kept) + "</tr>"
+        "<tr>" + "".join(f'<td data-label="{names[i]}"{aligned[i]}>{_breakable(row[i])}</td>' for i in kept) + "</tr>"
         for row in texts
     )
     content = f"<thead><tr>{cells}</tr></thead>\n<tbody>{lines}</tbody>"
     box = 'class="scroll" role="region" aria-label="Table" tabindex="0"'
-    return f'<div {box}><table class="{kind}">{content}</table></div>\n'
+    wide = " many" if len(kept) > MOST_COLUMNS else ""
+    return f'<div {box}><table class="{kind}{wide}">{content}</table></div>\n'
+
+
+def _breakable(text):
+    """A cell, of which long names may break where they are joined, as in 16x16 and he_uniform."""
+    return re.sub(r"(_|(?<=\d)x(?=\d))", r"\1<wbr>", html.escape(text))
 
 
 _RUN_COLUMNS = (
