@@ -443,3 +443,26 @@ def test_nobody_reading_is_no_error():
     process.stdout.close()
     assert (process.stderr.read(), process.wait()) == ("", 0)
     process.stderr.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["explain", "xor", "--sample", "x"], "--sample: 'x' is not allowed; a whole number is needed"),
+        (["sweep", "losses", "--workers", "0"], "--workers: '0' is not allowed; 1 or more is needed"),
+        (["explain", "xor", "--digits", "40"], "--digits: '40' is not allowed; 17 or less is needed"),
+        (["verify", "m:f", "--time-limit", "x"], "--time-limit: 'x' is not allowed; a number is needed"),
+        (["train", "xor", "--epochs", "x"], "--epochs: 'x' is not allowed; a whole number is needed"),
+    ],
+)
+def test_every_flag_refuses_a_value_in_the_same_words(capsys, arguments, message):
+    assert run(arguments) == 2
+    assert capsys.readouterr().err == f"error: {message}\n"
+
+
+def test_a_folder_of_runs_leads_to_the_newest(capsys, train):
+    for _ in range(2):
+        train("xor", "--epochs", "1")
+    assert run(["report", "runs"]) == 2
+    err = capsys.readouterr().err
+    assert "runs: no run folder (no config.yaml in it); give the folder of a run, such as runs/xor-2\n" in err

@@ -29,6 +29,7 @@ PROGRAM = [sys.executable, "-c", "from backprop_ref.cli import main; main()"]
 OURS = elementary.for_scalars("float64")._asdict() | {"sqrt": math.sqrt}
 RULES = [br.SGD(0.1), br.SGD(0.1, 0.9), br.SGD(0.1, 0.9, True, 0.01), br.Adam(0.01), br.Adam(0.01, weight_decay=0.5)]
 EVERYTHING = 10**6
+SETTINGS = {"eta", "mu", "lambda", "beta1", "beta2", "epsilon", "t"}
 NUMBER = r"-?\d+(?:\.\d+)?(?:e[+-]\d+)?"
 
 
@@ -41,7 +42,7 @@ def step_of(network, optimizer=None, seed=1, started=False):
         slots = optimizer.init(params.flat)
         _, grads = br.value_and_grad(network, params, x, y, numerics="reproducible")
         optimizer.step(params, grads, slots, optimizer.learning_rate)
-    return Step.of(network, params, x, y, optimizer, 0.05, slots, "reproducible")
+    return Step.of(network, params, x, y, optimizer, 0.05, slots, "reproducible", 2 if started else 1)
 
 
 def printed(step, digits=17, **options):
@@ -50,16 +51,19 @@ def printed(step, digits=17, **options):
 
 
 def equations(text):
-    """What stands on the left, formulas and the number on the right, of each line that has numbers alone."""
+    """What stands on the left, formulas and the number on the right, of each line that has numbers alone.
+
+    Settings, which are given and not computed, are left out.
+    """
     for line in text.splitlines():
         left, *formulas = line.strip().split(" = ")
-        if formulas and re.fullmatch(NUMBER, formulas[-1]) and not left.startswith("eta"):
+        if formulas and re.fullmatch(NUMBER, formulas[-1]) and left not in SETTINGS:
             yield left, formulas[:-1], formulas[-1]
 
 
 def evaluated(formula, functions=OURS):
     """A printed formula with numbers in it, in plain Python."""
-    python = re.sub(r" if \S+ [<>≤≥] [^()\s]+(?=\))", "", formula).replace("·", "*")
+    python = re.sub(r" if \S+ [<>≤≥] [^()\s]+(?=\))", "", formula).replace("·", "*").replace("^", "**")
     return float(eval(re.sub(r"\|([^|]*)\|", r"abs(\1)", python), {"__builtins__": {"abs": abs}}, functions))
 
 
@@ -68,6 +72,7 @@ def truth(step):
     found, new = {"loss": step.trace.loss}, step.after
     if "softmax" in step.network.activations[-1:] and step.network.loss == "cross_entropy":
         found["S"] = step.total
+    found |= {f"c{i}": 1.0 - power for i, power in enumerate(step.slots_after.get("powers", ()), 1)}
     slots = {name: br.Parameters(slot, new.sizes) for name, slot in step.slots_after.items() if name != "powers"}
     called = {"velocity": "v'", "m": "m'", "v": "v'"}
     tensors = {
@@ -99,6 +104,46 @@ def test_every_number_is_what_its_formula_gives(network):
     assert seen == truth(step)
 
 
+@pytest.mark.parametrize(
+    ("number", "digits", "text"),
+    [
+        (0.29119837, 5, "0.29120"),
+        (-0.29119837, 5, "-0.29120"),
+        (0.05, 5, "0.05"),
+        (0.0, 5, "0"),
+        (-0.0, 5, "0"),
+        (1.0, 5, "1"),
+        (2.9999999e-7, 5, "3.0000e-07"),
+        (12345.6, 5, "12346"),
+        (999999.5, 5, "1.0000e+06"),
+        (2.9, 1, "3"),
+        (2.9e-9, 1, "3e-09"),
+        (1234567, 5, "1234567"),
+    ],
+)
+def test_zeros_at_the_end_say_that_a_number_is_rounded(number, digits, text):
+    assert Text(digits, 8).number(number)[1] == text
+
+
+def test_a_number_looks_the_same_in_a_formula_and_in_a_matrix():
+    """Also in single precision, in which 0.1 is no tenth."""
+    assert Text(5, 8).number(np.float32(0.1)) == Text(5, 8).number(float(np.float32(0.1)))
+
+
+@pytest.mark.parametrize("started", [False, True])
+@pytest.mark.parametrize("rule", RULES, ids=repr)
+def test_every_name_in_an_update_has_its_number(rule, started):
+    """Each letter of the formulas that is neither an entry nor a function is given a number before."""
+    text = printed(step_of(br.Network([3, 2], ["softmax"], "ce"), rule, started=started))
+    update = text.partition("\nUpdate")[2]
+    given = set(re.findall(rf"^  (\w+) = (?:.* = )?{NUMBER}$", update, re.M))
+    formulas = [line for line in update.splitlines() if re.match(r"  [Wbmv]'\[0\]_k?j =", line)]
+    used = set(re.findall(r"(?<![\w'])[a-z]+\d?(?![\w\['(])", " ".join(formulas)))
+    assert "eta" in used
+    assert used <= given
+    assert given <= SETTINGS | {"c1", "c2"}
+
+
 @pytest.mark.parametrize("started", [False, True])
 @pytest.mark.parametrize("optimizer", RULES, ids=repr)
 def test_every_update_is_what_its_formula_gives(optimizer, started):
@@ -117,7 +162,7 @@ def test_another_mathematical_library_gives_the_digits_shown(network):
     shown = {left: result for left, _, result in equations(printed(step, digits=5))}
     for left, formulas, _ in equations(printed(step)):
         for formula in formulas:
-            assert f"{evaluated(formula, vars(math)) + 0.0:.5g}" == shown[left]
+            assert f"{evaluated(formula, vars(math)) + 0.0:.5g}" == f"{float(shown[left]):.5g}"
 
 
 def test_a_planted_error_is_seen():
@@ -308,6 +353,17 @@ def test_an_output_without_greek_letters():
     assert done.stderr == b""
 
 
+def test_the_first_sample_shown_has_inputs(capsys):
+    """XOR's sample 0 is (0, 0), from which every dW of the first layer is 0."""
+    assert explained(capsys, "xor") == explained(capsys, "xor", "--sample", 1)
+    assert "xor, sample 0" in explained(capsys, "xor", "--sample", 0)
+
+
+def test_rounding_is_said(capsys):
+    words = "Numbers are rounded to 3 significant digits, and computed unrounded"
+    assert words in explained(capsys, "xor", "--digits", 3)
+
+
 def test_one_neuron_of_one_layer(capsys):
     out = explained(capsys, "xor", "--layer", 0, "--neuron", 3)
     assert re.findall(r"^neuron.*", out, re.M) == ["neuron 3 of layer 0"] * 3
@@ -328,6 +384,7 @@ def test_a_trained_run_goes_on_where_it_is(capsys, folder):
     br.Adam(0.001).step(model.params, grads, slots, 0.001)
     results = dict(re.findall(rf"^  (W'\[0\]_00) .*= ({NUMBER})$", " ".join(out.split("\n      ")), re.M))
     assert float(results["W'[0]_00"]) == model.params.W[0][0, 0]
+    assert "\n  t = 10\n" in out  # three epochs of three samples, and this one
 
 
 def test_markdown_and_html_to_a_file(capsys, folder):

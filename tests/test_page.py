@@ -282,7 +282,7 @@ def unwritable(folder):
 def test_both_losses_of_the_last_epoch_are_named(runs, report):
     html = report("encoder").read_text(encoding="utf-8")
     final = json.loads((runs / "encoder" / "results.json").read_text())["train"]["loss"]
-    assert f'<td data-label="training loss">{final:.4g}</td>' in html
+    assert f'<td data-label="training loss" class="number">{final:.4g}</td>' in html
     assert "in the table are those of the final weights" in html
     assert "running" in html
     assert html.count("Running: each epoch") == 2
@@ -292,6 +292,14 @@ def test_several_runs_are_a_section_each(report):
     html = report("encoder", "xor", "iris").read_text(encoding="utf-8")
     titles = re.findall(r"<h2>([^<]*)</h2>", html)
     assert titles == ["Runs", "Explorer", "Training", "encoder", "xor", "iris"]
+
+
+def test_a_table_sets_numbers_to_the_right_and_leaves_out_empty_columns():
+    from backprop_ref.report.page import table
+
+    html = table(("name", "never", "loss"), [("a", None, "1.5e-3"), ("12", "", None)])
+    assert re.findall(r"<t[hd][^>]*>([^<]*)", html)[1:] == ["name", "loss", "a", "1.5e-3", "12", ""]
+    assert re.findall(r'<th scope="col"( class="number")?>', html) == ["", ' class="number"']
 
 
 def chromium():
@@ -509,6 +517,19 @@ def test_slider_sample_and_speed_act_at_once_while_playing(report, opened):
     assert page.evaluate("backpropRef.explorer.playing")
 
 
+@pytest.mark.parametrize("width", [1280, 360])
+def test_a_chart_has_buttons_that_save_it_and_none_that_lie_over_it_or_send_it_away(report, opened, width):
+    page = opened(report("xor"), width)
+    draw_all(page)
+    assert page.locator(".modebar-btn").count() == 0
+    figure = page.locator("figure").first
+    for kind, start in (("svg", b"<svg"), ("png", b"\x89PNG")):
+        with page.expect_download() as download:
+            figure.get_by_role("button", name=f"Save as {kind.upper()}").click()
+        assert download.value.suggested_filename == f"loss.{kind}"
+        assert start in Path(download.value.path()).read_bytes()[:200]
+
+
 def drawn_lines(pdf):
     """How many straight lines a PDF draws."""
     total = 0
@@ -525,21 +546,97 @@ def test_every_chart_is_printed_in_dark_ink(report, opened, scheme):
     page = opened(report("encoder"), scheme=scheme)
     page.evaluate(
         "() => addEventListener('beforeprint', () => {"
-        " window.ink = getComputedStyle(document.querySelector('.main-svg text')).fill;"
-        " window.widest = Math.max(...[...document.querySelectorAll('.main-svg')].map(svg => svg.clientWidth)) })"
+        " window.ink = getComputedStyle(document.querySelector('.main-svg text')).fill })"
     )
     assert page.locator(".main-svg").count() == 0
     first = page.pdf(format="A4")
     assert page.evaluate("backpropRef.charts.places.every(place => place.querySelector('.main-svg'))")
     red, green, blue = map(int, re.findall(r"\d+", page.evaluate("window.ink"))[:3])
     assert max(red, green, blue) < 100
-    assert page.evaluate("window.widest") <= 718  # A4 with the browser's margins
+    assert len(re.findall(rb"/Type /Page\b", first)) <= 6
     page.wait_for_timeout(500)
     assert drawn_lines(first) == drawn_lines(page.pdf(format="A4")) > 500
     assert (
         page.evaluate("getComputedStyle(document.querySelector('.main-svg text')).fill") != page.evaluate("window.ink")
         or scheme == "light"
     )
+
+
+def test_printed_charts_are_as_wide_as_their_cards_and_whole_on_the_screen_afterwards(report, opened):
+    page = opened(report("encoder"))
+    draw_all(page)
+    sizes = "() => backpropRef.charts.places.map(place => place.querySelector('.main-svg').getBoundingClientRect())"
+    before = page.evaluate(sizes)
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    shares = "place => place.querySelector('.main-svg').clientWidth / place.clientWidth"
+    assert min(page.evaluate(f"backpropRef.charts.places.map({shares})")) > 0.99
+    page.emulate_media(media="screen")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    page.wait_for_timeout(300)
+    after = page.evaluate(sizes)
+    assert [(box["width"], box["height"]) for box in after] == [(box["width"], box["height"]) for box in before]
+
+
+def test_what_is_printed_too_early_says_so(report, browser):
+    context = browser.new_context(java_script_enabled=False)  # a page that never gets ready
+    page = context.new_page()
+    page.goto(report("xor").as_uri())
+    assert not page.locator("#early").is_visible()
+    page.emulate_media(media="print")
+    assert page.locator("#early").is_visible()
+    assert not page.locator("[data-chart]").first.is_visible()
+    context.close()
+
+
+def test_edges_and_neurons_keep_together_at_any_width(report, opened):
+    page = opened(report("encoder"))
+    shares = page.evaluate(
+        """() => {
+          const { stage, canvas, svg, units, size } = backpropRef.explorer;
+          stage.style.width = '300px'; // as on paper, where nothing is laid out anew
+          const { width, height } = canvas.getBoundingClientRect();
+          const left = stage.getBoundingClientRect().left;
+          const box = units.at(-1).circle.getBoundingClientRect();
+          return [width / size[0], height / size[1], ((box.left + box.right) / 2 - left) / units.at(-1).x];
+        }"""
+    )
+    assert max(shares) - min(shares) < 0.01
+    assert shares[0] < 0.5
+
+
+def test_a_table_of_many_columns_fits_on_paper(tmp_path, opened):
+    from backprop_ref.report.page import Section, table
+    from backprop_ref.report.page import page as page_of
+
+    words = ["activation", "weight_init", "width", "optimizer", "state", "outcome"]
+    values = ["leaky_relu", "random_uniform", "16x16x16x16x16x16x16x16", "adam", "all epochs", "diverged: loss grew"]
+    rows = [[*values, *["0.3333"] * 7, "1.234e+31", "1.2e+308"]] * 3
+    section = Section("Table", table([*words, *[f"some measure {i}" for i in range(9)]], rows))
+    (tmp_path / "page.html").write_text(page_of("t", [section], []), encoding="utf-8")
+    page = opened(tmp_path / "page.html", width=720)  # A4 upright with the margins of a browser
+    page.emulate_media(media="print")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 720
+
+
+def test_numbers_in_neurons_do_not_overrun_each_other(tmp_path, opened):
+    from backprop_ref.report.page import page as page_of
+
+    trace = traced(tmp_path / "run", br.Network([64, 32, 16, 10], ["relu", "tanh", "softmax"], "ce"), epochs=2)
+    (tmp_path / "page.html").write_text(page_of("t", [], [trace]), encoding="utf-8")
+    for width in (1280, 900, 360):
+        page = opened(tmp_path / "page.html", width)
+        for quantity in ("weight", "delta"):
+            page.locator('[data-part="quantity"]').select_option(quantity)
+            boxes = page.evaluate(
+                "() => [...document.querySelectorAll('[data-unit] text')].filter(text => text.textContent)"
+                ".map(text => { const { left, right, top, bottom } = text.getBoundingClientRect();"
+                " return [left, right, top, bottom] })"
+            )
+            assert len(boxes) == (58 if width == 1280 else 0)
+            for i, (left, right, top, bottom) in enumerate(boxes):
+                others = boxes[i + 1 :]
+                assert not any(a < right and left < b and c < bottom and top < d for a, b, c, d in others)
 
 
 # What is wider than the screen, or than the box that it is drawn in, and does not scroll.
@@ -629,6 +726,46 @@ def test_by_keyboard_alone(report, opened):
     assert page.evaluate(focused) == "close"
     page.keyboard.press("Enter")
     assert page.locator('[data-part="formulas"] h3').count() == 0
+
+
+def test_what_chooses_and_plays_above_charts_by_keyboard_alone(report, runs, opened):
+    page = opened(report("encoder"))
+    draw_all(page)
+    trace = open_trace(runs / "encoder")
+    chosen = page.locator("[data-choose]")
+    chosen.focus()
+    page.keyboard.press("End")
+    assert chosen.input_value() == "layer 1, neuron 7"
+    lines = "figure => figure.querySelector('[data-chart]').data.filter(line => line.visible)"
+    figure = page.locator("figure", has=chosen)
+    assert figure.evaluate(f"{lines}".replace("visible)", "visible).map(line => line.y.at(-1))")) == [
+        *map(as_charted, trace["W1"][-1, :, 7]),
+        as_charted(trace["b1"][-1, 7]),
+    ]
+    assert [focused for focused in tab_stops(page, 6) if focused not in ("BUTTON", "INPUT")] == []
+    moving = page.locator("figure", has=page.locator("[data-frame]")).first
+    moving.locator("[data-frame]").focus()
+    page.keyboard.press("Home")
+    z = "figure => figure.querySelector('[data-chart]').data[0].z"
+    assert moving.locator("output").inner_text() == "epoch 0"
+    assert moving.evaluate(z) == [[as_charted(value) for value in row] for row in trace["a0"][0]]
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => Number(document.querySelector('[data-frame]').value) > 3")
+    page.keyboard.press("Enter")
+    assert moving.get_by_role("button", name="Play").is_visible()
+
+
+def as_charted(value):
+    """A number to the digits that charts hold."""
+    return float(f"{value:.6g}")
+
+
+def tab_stops(page, count):
+    """What the next presses of the tabulator reach."""
+    for _ in range(count):
+        page.keyboard.press("Tab")
+        yield page.evaluate("document.activeElement.tagName")
 
 
 def test_every_frame_is_drawn_while_playing(report, opened):

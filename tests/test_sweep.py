@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -14,12 +15,13 @@ import pytest
 
 from backprop_ref.checkpoint import locked
 from backprop_ref.cli import run
+from backprop_ref.cli.sweep import MEANINGS
 from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.classics import CLASSICS
 from backprop_ref.experiments.gather import gather_cells
 from backprop_ref.experiments.sweep import AXES, ROW, Sweep, grid_of, plan
 from backprop_ref.report import charts_sweep
-from backprop_ref.report.ends import DIVERGED, FELL, GREW, NOT_FINITE, SAME, counted, outcome, shown
+from backprop_ref.report.ends import DIVERGED, FELL, GREW, NOT_FINITE, ROSE, SAME, counted, outcome, right_from
 
 PROGRAM = [sys.executable, "-c", "from backprop_ref.cli import main; main()"]
 SHORT = ["--dataset", "xor", "--epochs", "5", "--backend", "numpy"]
@@ -90,7 +92,12 @@ def test_a_section_of_a_file_and_flags_over_it(folder):
         ([*SHORT, "--seeds", "1,1"], "a value stands there twice"),
         ([*SHORT, "--seeds", "1,,2"], "an empty value"),
         ([*SHORT, "--seeds", "1", "--seed", "2"], "both --seed and a sweep over it"),
-        ([*SHORT, "--seeds", "one"], "one"),
+        ([*SHORT, "--seeds", "one"], "--seeds: 'one' is not allowed; a whole number is needed"),
+        ([*SHORT, "--seeds", "5-1"], "--seeds: 5-1 is empty; give the smaller one first, as 1-5"),
+        (["losses", "--seeds", "5-1"], "--seeds: 5-1 is empty"),
+        ([*SHORT, "--widths", "4,x"], "--widths: 'x' is not allowed; whole numbers with x between, or none, are"),
+        ([*SHORT, "--widths", "4,0"], "--widths: '0' is not allowed; 1 or more is needed"),
+        ([*SHORT, "--learning-rates", "0.1,z"], "--learning-rates: 'z' is not allowed; a number is needed"),
         ([*SHORT, "--losses", "softmax+bce,sse"], "loss softmax+bce"),
         (["learning-rate"], "did you mean 'learning-rates'"),
         (["xor"], "xor is a data set: sweep --dataset xor"),
@@ -125,15 +132,15 @@ def test_divergence_is_a_row(folder, capsys):
 
 @pytest.mark.parametrize("trace", ["binary", "csv"])
 def test_table_chart_and_last_line_agree_on_what_diverged(folder, capsys, trace):
-    """Step sizes that learn, that do nothing, that end above the start, and that overflow."""
+    """Step sizes that learn, that do nothing, that end far above the start, and that overflow."""
     grid = ["--learning-rates", "0,0.03,10,1e300", "--seeds", "1,2", "--trace", trace]
     assert run(["sweep", "--dataset", "encoder", "--epochs", "300", "--batch-size", "1", *grid, "--out", "s"]) == 0
     rows = table(folder / "s")
     wanted = {"0": SAME, "0.03": FELL, "10": GREW, "1e300": GREW}
     assert [row["outcome"] for row in rows] == [wanted[row["learning_rate"]] for row in rows]
     for row in rows:
-        first, last = float(row["initial_loss"]), float(row["last_loss"])
-        assert (row["outcome"] == GREW) == (shown(last) != shown(first) and last > first)
+        first, last = float(row["initial_loss"]), float(row["final_loss"])
+        assert (row["outcome"] == GREW) == (last > 2 * first)
     said = "4 of 8 diverged: 4 with a loss that grew"
     assert said in capsys.readouterr().out
     chart = charts_sweep.ends(gather_cells(Sweep.open("s")), "learning_rate")
@@ -145,7 +152,9 @@ def test_table_chart_and_last_line_agree_on_what_diverged(folder, capsys, trace)
     ("stopped", "first", "last", "what"),
     [
         ("epochs", 1.0, 0.5, FELL),
-        ("patience", 1.0, 1.5, GREW),
+        ("patience", 1.0, 2.5, GREW),
+        ("epochs", 1.0, 2.0, ROSE),
+        ("epochs", 1.0, 1.001, ROSE),
         ("epochs", 1.0, 1.0 + 1e-9, SAME),
         ("epochs", 1.0, None, SAME),
         ("diverged", 1.0, 0.5, NOT_FINITE),
@@ -155,6 +164,37 @@ def test_table_chart_and_last_line_agree_on_what_diverged(folder, capsys, trace)
 def test_outcomes(stopped, first, last, what):
     assert outcome(stopped, first, last) == what
     assert counted([what, FELL]).startswith("1 of 2 diverged") == (what in DIVERGED)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "epoch"),
+    [([], None), ([0.5, 0.5], None), ([1.0, 0.5], None), ([0.5, 1.0], 2), ([1.0, 0.5, 1.0, 1.0], 3), ([1.0], 1)],
+)
+def test_all_right_from_an_epoch_means_to_the_end(accuracy, epoch):
+    assert right_from(accuracy) == epoch
+
+
+def test_the_losses_compared_are_of_the_same_rows(folder, capsys):
+    """A plateau: the weights end a little below where they began, though the last epoch's running mean is above."""
+    fixed = ["--activations", "sigmoid", "--widths", "16x16x16x16", "--seeds", "3", "--backend", "numba"]
+    assert run(["sweep", "vanishing-gradients", *fixed, "--out", "s"]) == 0
+    (row,) = table(folder / "s")
+    results = json.loads((folder / "s" / row["folder"] / "results.json").read_text())
+    assert float(row["final_loss"]) == results["train"]["loss"] < float(row["initial_loss"])
+    assert results["history_last"]["loss"] > float(row["initial_loss"])
+    assert row["outcome"] == FELL
+    out = " ".join(capsys.readouterr().out.split())
+    page = (folder / "s" / "report.html").read_text(encoding="utf-8")
+    for words in MEANINGS.values():
+        assert (words in out) == (words in page) == (words == MEANINGS["final_loss"])
+
+
+def test_terminal_and_page_show_the_same_columns(folder, capsys):
+    assert run(["sweep", *SHORT, "--seeds", "1,2", "--out", "s"]) == 0
+    header = capsys.readouterr().out.splitlines()[1]
+    columns = re.findall('<th scope="col"[^>]*>(.*?)</th>', (folder / "s" / "report.html").read_text(encoding="utf-8"))
+    assert header.split() == " ".join(columns).split()
+    assert "diverged in epoch" not in columns
 
 
 def test_workers_give_the_same_bits(folder):
@@ -186,6 +226,23 @@ def test_finished_cells_are_not_run_again(folder):
     assert [row["sha256"] for row in made.rows()] == [row["sha256"] for row in rows]
     again = {name for name, time in written.items() if (folder / "s" / "cells" / name / ROW).stat().st_mtime_ns > time}
     assert again == {made.cells[1].name, made.cells[2].name}
+
+
+def test_going_on_says_what_is_left_and_writes_no_page_twice(folder, capsys):
+    assert run(["sweep", *SHORT, "--seeds", "1-3", "--out", "s"]) == 0
+    made = Sweep.open("s")
+    capsys.readouterr()
+    for _ in range(2):
+        assert run(["sweep", "--resume", "s"]) == 0
+        out, err = capsys.readouterr()
+        assert err == "nothing was missing: all 3 runs are done\n"
+        assert "report: s/report.html\n" in out
+    assert [path.name for path in (folder / "s").glob("*.html")] == ["report.html"]
+    (made.place(made.cells[1]) / ROW).unlink()
+    assert run(["sweep", "--resume", "s"]) == 0
+    out, err = capsys.readouterr()
+    assert err == "2 of 3 runs are done; running the other 1\n"
+    assert "report: s/report-2.html\n" in out
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

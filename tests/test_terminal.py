@@ -74,6 +74,20 @@ def test_a_table_in_little_room_is_a_block_for_each_row(capsys, monkeypatch):
     assert capsys.readouterr().out == f"title\nname  a\nwhy   {words}\n      word word word\n\nname  b\n\n"
 
 
+@pytest.mark.parametrize(("columns", "shown"), [("60", True), ("40", False)])
+def test_a_confusion_matrix_is_a_table_or_a_line(capsys, monkeypatch, columns, shown):
+    monkeypatch.setenv("COLUMNS", columns)
+    classes = [str(digit) for digit in range(10)]
+    confusion = [[36 if i == j else 0 for j in range(10)] for i in range(10)]
+    show.scores("test", {"accuracy": 1.0, "loss": 0.1, "classes": classes, "confusion": confusion})
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= int(columns)
+    assert len(lines) < 20
+    rows = [line.split() for line in lines if line[:2].strip() in classes]
+    assert rows == [[label, *map(str, row)] for label, row in zip(classes, confusion, strict=True)] * shown
+    assert shown or "too wide for 40 columns; see it with --json" in " ".join(lines)
+
+
 @pytest.mark.parametrize("name", ["train", "compare", "gradcheck", "explain", "sweep"])
 def test_a_file_where_a_data_set_was_meant(capsys, name):
     Path("mine.csv").write_text("a,b\n1,x\n2,y\n")

@@ -26,6 +26,12 @@ def test_the_right_curve_is_that_of_training():
         assert same == (curve.bug == RIGHT), curve.bug
 
 
+def test_all_right_means_until_the_end():
+    (curve, *_) = curves(1)
+    assert curve._replace(accuracy=np.array([1.0, 0.5, 1.0, 1.0])).all_right_from_epoch == 3
+    assert curve._replace(accuracy=np.array([0.5, 1.0, 0.5])).all_right_from_epoch is None
+
+
 def test_every_bug_is_in_the_catalogue():
     told = {bug for bugs in CONCLUDED.values() for bug in bugs} - {RIGHT}
     assert told <= {bug.id for bug in CATALOGUE}

@@ -47,7 +47,17 @@ def run(arguments=None):
     except Exception as error:
         if not hasattr(error, "format_message"):
             raise
-        asked = getattr(getattr(error, "ctx", None), "command_path", "backprop-ref")
-        message, status = f"{error.format_message().rstrip('.?')}; see {asked} --help", 2
+        message, status = _said(error), 2
     print("error:", " ".join(str(message).split()), file=sys.stderr)
     return status
+
+
+def _said(error):
+    """An error of the command line itself, of a value in the words that the configuration's flags have."""
+    problems = getattr(error.__cause__, "errors", None)
+    if problems is not None and getattr(error, "param", None) is not None:
+        from backprop_ref.experiments.config import refused
+
+        return refused(error.param.opts[-1], problems())
+    asked = getattr(getattr(error, "ctx", None), "command_path", "backprop-ref")
+    return f"{error.format_message().rstrip('.?')}; see {asked} --help"

@@ -135,7 +135,9 @@ def explain(
     target: Annotated[
         str | None, typer.Argument(help="Data set or run folder; default: xor.", metavar="DATASET|RUN")
     ] = None,
-    sample: Annotated[int, typer.Option(help="Row of the training data, from 0.")] = 0,
+    sample: Annotated[
+        int | None, typer.Option(help="Row of the training data, from 0; default: the first that is not all 0.")
+    ] = None,
     layer: Annotated[int | None, typer.Option(help="Only this layer, from 0.")] = None,
     neuron: Annotated[int | None, typer.Option(help="Only this neuron of the layer, from 0.")] = None,
     matrices: Annotated[bool, typer.Option("--matrices", help="As matrices, not neuron by neuron.")] = False,

@@ -5,6 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import typer
 
 from backprop_ref.checkpoint import CHECKPOINT
@@ -29,16 +30,18 @@ def explain(target, sample, layer, neuron, matrices, derivation, form, output, d
         raise InvalidInput(f"--output {output}: exists already, and nothing is overwritten; give another name")
     experiment, start = _trained(target, flags) if _is_folder(target) else _fresh(target, flags)
     x, y = experiment.xy("train")
+    sample = _telling(x) if sample is None else sample
     check_range("sample", sample, len(x))
-    params, slots, learning_rate, about = start
+    params, slots, learning_rate, t, about = start
     x, y = (part[sample : sample + 1].astype(params.dtype) for part in (x, y))
     numerics = experiment.config.backend.numerics
-    step = Step.of(experiment.network, params, x, y, experiment.optimizer, learning_rate, slots, numerics)
+    step = Step.of(experiment.network, params, x, y, experiment.optimizer, learning_rate, slots, numerics, t)
     network = experiment.network
     sizes = "-".join(map(str, network.sizes))
     blocks = [
         Heading(1, f"One step of backpropagation: {experiment.dataset.name}, sample {sample}"),
         Words(f"Network {sizes}, {', '.join(network.activations)}, {network.loss}; {about}."),
+        Words(f"Numbers are rounded to {digits} significant digits, and computed unrounded; shorter ones are exact."),
         *shortened(explained(step, layer, neuron, matrices, derivation), terms),
     ]
     page = PAGES[form](digits, terms, max(40, shutil.get_terminal_size((79, 24)).columns))
@@ -52,6 +55,11 @@ def explain(target, sample, layer, neuron, matrices, derivation, form, output, d
         except OSError as error:
             raise InvalidInput(f"--output {output}: cannot be written ({error.strerror}); give another file") from None
         typer.echo(f"explained: {output}", err=True)
+
+
+def _telling(x):
+    """The first row that is not all 0, as every dW of the first layer would be."""
+    return next(iter(np.flatnonzero(x.any(axis=1)).tolist()), 0)
 
 
 def _is_folder(target):
@@ -70,7 +78,7 @@ def _fresh(target, flags):
     params = experiment.network.init(config.training.seed, config.network.weight_init, config.backend.dtype)
     rate = config.training.learning_rate * experiment.schedule(0, config.training.epochs)
     about = f"initial weights {config.network.weight_init}, seed {config.training.seed}"
-    return experiment, (params, None, rate, about)
+    return experiment, (params, None, rate, 1, about)
 
 
 def _trained(folder, flags):
@@ -92,4 +100,6 @@ def _trained(folder, flags):
     rate = experiment.optimizer.learning_rate * experiment.schedule(min(done, max(epochs - 1, 0)), epochs)
     stopped = metadata["progress"]["stopped"]
     about = f"{folder} after epoch {done}" + ("" if stopped else f" of {epochs}, going on or interrupted")
-    return experiment, (Parameters(flat, experiment.network.sizes), slots or None, rate, about)
+    batch, n = experiment.config.training.batch_size, len(experiment.parts["train"])
+    t = done * (1 if batch == "full" else -(-n // batch)) + 1
+    return experiment, (Parameters(flat, experiment.network.sizes), slots or None, rate, t, about)

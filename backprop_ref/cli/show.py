@@ -26,8 +26,8 @@ def say(text):
     typer.echo("\n".join(part for line in text.split("\n") for part in _broken(line, width())))
 
 
-def table(header, rows, title=None):
-    """Prints a table, as wide as it needs to be; where there is less room, a block of lines for each row."""
+def table(header, rows, title=None, too_wide=None):
+    """Prints a table, as wide as it needs to be; where there is less room, `too_wide`, or a block for each row."""
     console, room = Console(), width()
     made = Table(*header, box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, title_style="bold")
     for row in rows:
@@ -36,6 +36,9 @@ def table(header, rows, title=None):
     if room is None or needed <= room:
         console.width = max(80, needed) if room is None else room
         console.print(made)
+        return
+    if too_wide is not None:
+        say(too_wide)
         return
     if title is not None:
         typer.echo(title)
@@ -68,4 +71,6 @@ def scores(name, scored):
     classes = scored["classes"]
     if len(classes) <= 20:
         rows = [(label, *row) for label, row in zip(classes, scored["confusion"], strict=True)]
-        table(("truth \\ predicted", *classes), rows, "confusion matrix")
+        title = "confusion matrix: rows are the truth, columns what was predicted"
+        too_wide = f"the confusion matrix is too wide for {width()} columns; see it with --json"
+        table(("", *classes), rows, title, too_wide)

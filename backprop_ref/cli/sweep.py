@@ -1,6 +1,5 @@
 """backprop-ref sweep."""
 
-import itertools
 from html import escape
 
 import typer
@@ -23,12 +22,15 @@ from backprop_ref.report.page import Section, table
 MOST_ROWS = 60
 WRONG_GRADIENTS = "wrong-gradients"
 SHOWN = (
-    *("state", "outcome", "epochs", "initial_loss", "last_loss", "train_accuracy", "test_accuracy", "train_r2"),
+    *("state", "outcome", "epochs", "initial_loss", "final_loss", "train_accuracy", "test_accuracy", "train_r2"),
     *("test_r2", "all_right_from_epoch", "diverged_in_epoch", "seconds"),
 )
-"""Columns of the table that the terminal shows, behind those of the grid."""
-FOR_PROGRAMS = {"compile_seconds", "sha256", "folder"}
-"""Columns of the table's files that the page leaves out."""
+"""Columns that the terminal and the page show, behind those of the grid."""
+MEANINGS = {
+    "final_loss": "Initial and final loss are of the training rows, with the weights before and after training.",
+    "all_right_from_epoch": "All right from epoch: from there to the end, each sample was right as it was trained on.",
+}
+"""What columns mean, where their names do not say it."""
 
 
 def sweep(experiment, config_file, given, out, resume, workers, image_folder, flags):
@@ -46,6 +48,7 @@ def sweep(experiment, config_file, given, out, resume, workers, image_folder, fl
         if experiment is not None or config_file is not None or given or out is not None or flags:
             raise InvalidInput(f"--resume {resume} goes on by the sweep's own plan; leave out everything but --workers")
         made = Sweep.open(resume)
+        typer.echo(_left(made), err=True)
     else:
         made = _new(experiment, config_file, given, out, flags)
         warn_of_csv([Config(**cell.config) for cell in made.cells])
@@ -60,6 +63,14 @@ def sweep(experiment, config_file, given, out, resume, workers, image_folder, fl
     except KeyboardInterrupt:
         return _interrupted(made)
     return 0
+
+
+def _left(made):
+    """What is left to do of a sweep that goes on."""
+    done, wanted = len(made.rows()), len(made.cells)
+    if done == wanted:
+        return f"nothing was missing: all {wanted} runs are done"
+    return f"{done} of {wanted} runs are done; running the other {wanted - done}"
 
 
 def _interrupted(made):
@@ -77,9 +88,15 @@ def _show(made, as_json):
 
 
 def _write_report(made, image_folder, as_json):
-    path = free_file(None, made.folder / "report.html")
+    """A page, unless there is one that shows all of it, and images if asked for."""
+    path = made.newest_report()
+    if path is not None and image_folder is None:
+        typer.echo(f"report: {path}", err=as_json)
+        return
     sections, traces = sections_of_sweep(made)
-    write_page(made.about["title"], sections, traces, path)
+    if path is None:
+        path = free_file(None, made.folder / "report.html")
+        write_page(made.about["title"], sections, traces, path)
     typer.echo(f"report: {path}", err=as_json)
     if image_folder is not None:
         write_images(sections, image_folder, err=as_json)
@@ -114,7 +131,8 @@ def _wrong_gradients(out, image_folder, as_json):
     found = wrong_gradients.curves()
     folder, rows = wrong_gradients.write(found, out), wrong_gradients.rows(found)
     names = ("network", "bug", "what is wrong", "all right from epoch", "one would wrongly conclude")
-    body = table(names, [[_cell(row[name]) for name in names] for row in rows], "words")
+    meaning = MEANINGS["all_right_from_epoch"]
+    body = f"<p>{meaning}</p>\n" + table(names, [[_cell(row[name]) for name in names] for row in rows], "words")
     words = (
         "<p>The 8-3-8 encoder from the same initial weights, with gradients as they are and with bugs of the "
         "catalogue. Every one of them learns, and some look better than the right one: a loss that falls proves "
@@ -127,6 +145,7 @@ def _wrong_gradients(out, image_folder, as_json):
     else:
         short = [name for name in names if name != "what is wrong"]
         show.table(short, [[_cell(row[name]) for name in short] for row in rows])
+        show.say(meaning)
         typer.echo(f"table: {folder / 'table.csv'}\nreport: {page}")
     if image_folder is not None:
         write_images(sections, image_folder, err=as_json)
@@ -139,7 +158,7 @@ def _suited(classic, config_file):
 
 
 def _print(made, rows):
-    names = [name for name in (*made.about["grid"], *SHOWN) if any(row.get(name) is not None for row in rows)]
+    names = _columns(made, rows)
     if rows:
         cells = [[_cell(row.get(name)) for name in names] for row in rows[:MOST_ROWS]]
         show.table([name.replace("_", " ") for name in names], cells)
@@ -147,7 +166,18 @@ def _print(made, rows):
         show.say(f"… {len(rows) - MOST_ROWS} more rows in the table")
     diverged = counted([row["outcome"] for row in rows])
     show.say(f"{len(rows)} of {len(made.cells)} runs done{'; ' if diverged else ''}{diverged}")
+    for meaning in _meanings(names):
+        show.say(meaning)
     typer.echo(f"table: {made.folder / 'table.csv'}")
+
+
+def _columns(made, rows):
+    """Those that say something of one row at least."""
+    return [name for name in (*made.about["grid"], *SHOWN) if any(row.get(name) is not None for row in rows)]
+
+
+def _meanings(names):
+    return [meaning for name, meaning in MEANINGS.items() if name in names]
 
 
 def _cell(value):
@@ -170,8 +200,11 @@ def sections_of_sweep(made):
     experiment = CLASSICS.get(made.about["experiment"])
     charts = experiment.charts(cells) if experiment else charts_sweep.general(cells, made.about["grid"])
     rows = [cell.row for cell in cells]
-    names = [name for name in dict.fromkeys(itertools.chain(*rows)) if name not in FOR_PROGRAMS]
-    body = table([name.replace("_", " ") for name in names], [[_cell(row.get(name)) for name in names] for row in rows])
+    names = _columns(made, rows)
+    body = "".join(f"<p>{meaning}</p>\n" for meaning in _meanings(names))
+    body += table(
+        [name.replace("_", " ") for name in names], [[_cell(row.get(name)) for name in names] for row in rows]
+    )
     words = [experiment.words] if experiment else []
     words += [unfinished(made)] if len(cells) < len(made.cells) else []
     sections = [Section("What to see", "".join(f"<p>{escape(each)}</p>" for each in words), tuple(charts))]

@@ -101,7 +101,7 @@ def dotenv(folder="."):
     return {match[1]: match[3] or match[4] or "" for match in found}
 
 
-def merge(given, path=None, environment=True, besides=()):
+def merge(given, path=None, environment=True, besides=(), given_as=None):
     """The `Config` from flags given (flag -> value), the environment, a ``.env``, and a file.
 
     Parameters
@@ -110,6 +110,8 @@ def merge(given, path=None, environment=True, besides=()):
         False: flags and the file alone, as for a run that goes on by its own configuration.
     besides : sequence of str
         Sections of the file that are left to others.
+    given_as : dict of str to str, optional
+        What messages call a flag, where it was given by another name.
 
     Raises
     ------
@@ -136,9 +138,10 @@ def merge(given, path=None, environment=True, besides=()):
             content.get("data", {}).pop(key, None)
     for flag, value in given.items():
         section, key, _ = table[flag]
-        put(section, key, value, flag)
+        called = (given_as or {}).get(flag, flag)
+        put(section, key, value, called)
         if flag == "--seed" and "--data-seed" not in given:
-            put("data", "random_seed", value, flag)
+            put("data", "random_seed", value, called)
     try:
         config = Config(**content)
     except ValidationError as error:
@@ -215,7 +218,7 @@ def dump(config):
     return yaml.safe_dump(config.model_dump(by_alias=True, exclude={"run"}), sort_keys=False, allow_unicode=True)
 
 
-# By the first word of pydantic's name for the problem.
+# By pydantic's name for the problem, or its first word.
 NEEDED = {
     "int": "a whole number",
     "float": "a number",
@@ -225,6 +228,7 @@ NEEDED = {
     "finite": "a finite number",
     "greater": "{ge:g} or more",
     "less": "less than {lt:g}",
+    "less_than_equal": "{le:g} or less",
     "literal": "{expected}",
 }
 
@@ -238,8 +242,18 @@ def _explained(problems, sources, path, table):
     problems = [problem for problem in problems if problem["loc"][:2] == place]
     depth = max(len(problem["loc"]) for problem in problems)
     problems = [problem for problem in problems if len(problem["loc"]) == depth]
-    needed = [NEEDED[problem["type"].partition("_")[0]].format(**problem.get("ctx", {})) for problem in problems]
+    return refused(sources[place], problems)
+
+
+def refused(source, problems):
+    """An `InvalidInput` for a value from `source` with which pydantic found these problems."""
+    needed = list(dict.fromkeys(map(_needed, problems)))
     if len(needed) > 1 and NEEDED["list"] in needed:
         needed.remove(NEEDED["list"])
     allowed, shown = " or ".join(needed).replace("'", ""), reprlib.repr(problems[0]["input"])
-    return InvalidInput(f"{sources[place]}: {shown} is not allowed; {allowed} is needed")
+    return InvalidInput(f"{source}: {shown} is not allowed; {allowed} is needed")
+
+
+def _needed(problem):
+    kind = problem["type"]
+    return NEEDED.get(kind, NEEDED[kind.partition("_")[0]]).format(**problem.get("ctx", {}))

@@ -52,7 +52,9 @@ def _check(folder):
         raise InvalidInput(f"{folder}: no such folder; give the folder of a run, such as runs/digits-1")
     if not (folder / CONFIG).is_file():
         what = "an empty folder" if folder.is_dir() and not any(folder.iterdir()) else "no run folder"
-        raise InvalidInput(f"{folder}: {what} (no {CONFIG} in it); give the folder of a run, such as runs/digits-1")
+        inside = [path.parent for path in folder.glob(f"*/{CONFIG}")]
+        newest = max(inside, key=lambda each: each.stat().st_mtime_ns, default="runs/digits-1")
+        raise InvalidInput(f"{folder}: {what} (no {CONFIG} in it); give the folder of a run, such as {newest}")
 
 
 def _gathered(folder, name, settings):

@@ -14,8 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from backprop_ref.api import evaluate
 from backprop_ref.checkpoint import CHECKPOINT, locked
 from backprop_ref.errors import InvalidInput, TrainingDiverged, unknown
@@ -25,7 +23,7 @@ from backprop_ref.experiments.runner import prepare, run
 from backprop_ref.experiments.schema import Config
 from backprop_ref.files import json_text, write_atomically
 from backprop_ref.progress import Bar
-from backprop_ref.report.ends import STATES, outcome
+from backprop_ref.report.ends import STATES, outcome, right_from
 from backprop_ref.report.trace import FILE, open_trace
 
 PLAN, ROW, CELLS = "sweep.json", "cell.json", "cells"
@@ -47,6 +45,8 @@ def _loss(text):
 
 
 def _width(text):
+    if not re.fullmatch(r"none|\d+(x\d+)*", text):
+        raise InvalidInput(f"--widths: '{text}' is not allowed; whole numbers with x between, or none, are needed")
     return {"--hidden-size": [] if text == "none" else text.split("x")}
 
 
@@ -113,7 +113,12 @@ def _text(value):
 
 def _ranged(axis, text):
     match = re.fullmatch(r"(\d+)-(\d+)", text) if axis == "seed" else None
-    return [str(seed) for seed in range(int(match[1]), int(match[2]) + 1)] if match else [text]
+    if match is None:
+        return [text]
+    first, last = int(match[1]), int(match[2])
+    if first > last:
+        raise InvalidInput(f"--seeds: {text} is empty; give the smaller one first, as {last}-{first}")
+    return [str(seed) for seed in range(first, last + 1)]
 
 
 def plan(grid, flags, path=None):
@@ -129,11 +134,14 @@ def plan(grid, flags, path=None):
     for values in itertools.product(*grid.values()):
         named = dict(zip(grid, values, strict=True))
         own: dict[str, Any] = {}
+        given_as: dict[str, str] = {}
         for axis, value in named.items():
-            own |= AXES[axis].flags_of(value)
+            meant = AXES[axis].flags_of(value)
+            own |= meant
+            given_as |= dict.fromkeys(meant, AXES[axis].flag)
         for flag in sorted(set(own) & set(flags)):
             raise InvalidInput(f"both {flag} and a sweep over it: give one of them")
-        config = merge({**flags, **own}, path, besides=("sweep",))
+        config = merge({**flags, **own}, path, besides=("sweep",), given_as=given_as)
         rest = tuple(value for axis, value in named.items() if axis != "seed")
         dumped = config.model_dump(by_alias=True)
         if rest not in checked:
@@ -195,6 +203,12 @@ class Sweep:
     def place(self, cell):
         """The run folder of a cell."""
         return self.folder / CELLS / cell.name
+
+    def newest_report(self):
+        """The last page written into the folder, if no run has ended since; else None."""
+        changed = max((path.stat().st_mtime_ns for path in self.folder.glob(f"{CELLS}/*/{ROW}")), default=0)
+        pages = [path for path in self.folder.glob("report*.html") if path.stat().st_mtime_ns > changed]
+        return max(pages, key=lambda path: path.stat().st_mtime_ns, default=None)
 
     def rows(self):
         """The rows of the cells that are finished, in the order of the grid."""
@@ -344,42 +358,38 @@ def run_cell(folder, values, config):
         if results["stopped"] == "interrupted":
             raise KeyboardInterrupt
         row = _finished(results)
-    row = {**values, **_ended(row, _over_epochs(folder, config)), "folder": str(Path(CELLS) / folder.name)}
+    row = {**values, **_with_outcome(row, _initial_loss(folder, config)), **_all_right(folder)}
+    row["folder"] = str(Path(CELLS) / folder.name)
     write_atomically(folder / ROW, json_text(row) + "\n")
     return row
 
 
-def _ended(row, losses):
+def _with_outcome(row, initial_loss):
     """A row with its state in words, and behind it what became of the loss."""
     stopped = row.pop("state")
-    became = outcome(stopped, losses["initial_loss"], losses["last_loss"])
-    return {"state": STATES[stopped], "outcome": became, **row, **losses}
+    became = outcome(stopped, initial_loss, row["final_loss"])
+    return {"state": STATES[stopped], "outcome": became, "initial_loss": initial_loss, **row}
 
 
 def _finished(results):
-    row = {"state": results["stopped"], "epochs": results["epochs"], "diverged_in_epoch": None}
+    row = {"state": results["stopped"], "final_loss": results["train"]["loss"], "epochs": results["epochs"]}
+    row["diverged_in_epoch"] = None
     for part in ("train", "validation", "test"):
         for name in ("loss", "accuracy", "r2"):
-            if results[part] and name in results[part]:
+            if results[part] and name in results[part] and (part, name) != ("train", "loss"):
                 row[f"{part}_{name}"] = results[part][name]
     return row | {key: results[key] for key in ("seconds", "compile_seconds", "sha256")}
 
 
 def _diverged(error):
     result = error.result
-    row = {"state": "diverged", "epochs": result.epochs, "diverged_in_epoch": error.epoch}
+    row = {"state": "diverged", "final_loss": None, "epochs": result.epochs, "diverged_in_epoch": error.epoch}
     return row | {"compile_seconds": result.compile_seconds, "sha256": result.params.sha256()}
 
 
-def _over_epochs(folder, config):
-    """The loss before and after training, and the first epoch in which every sample was right."""
-    history = read_history(folder)
-    right = np.flatnonzero(history.get("accuracy", np.zeros(0)) == 1.0)
-    return {
-        "initial_loss": _initial_loss(folder, config),
-        "last_loss": float(history["loss"][-1]) if len(history["loss"]) else None,
-        "all_right_from_epoch": int(right[0]) + 1 if len(right) else None,
-    }
+def _all_right(folder):
+    """From which epoch on every sample is right."""
+    return {"all_right_from_epoch": right_from(read_history(folder).get("accuracy", ()))}
 
 
 def _initial_loss(folder, config):

@@ -13,6 +13,7 @@ from backprop_ref.experiments.sweep import new_folder
 from backprop_ref.files import json_text, write_atomically
 from backprop_ref.network import Network
 from backprop_ref.progress import Bar
+from backprop_ref.report.ends import right_from
 
 PATTERNS, EPOCHS, LEARNING_RATE = np.eye(8), 1500, 1.0
 NETWORKS = {
@@ -65,9 +66,8 @@ class Curve(NamedTuple):
 
     @property
     def all_right_from_epoch(self):
-        """The first epoch in which every pattern comes out; None if there is none."""
-        found = np.flatnonzero(self.accuracy == 1.0)
-        return int(found[0]) + 1 if len(found) else None
+        """The epoch from which on every pattern comes out; None if one does not in the last."""
+        return right_from(self.accuracy)
 
 
 def curves(epochs=EPOCHS, seed=1, progress=None):

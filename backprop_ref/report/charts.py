@@ -21,6 +21,10 @@ class Chart(NamedTuple):
     figure: dict[str, Any]
     caption: str = ""
     wide: bool = False
+    choices: tuple[str, ...] = ()
+    """Of each line the choice under which it is drawn; a page shows one choice at a time."""
+    frames: tuple[str, ...] = ()
+    """Names of the figure's frames, between which a page has a slider; the figure itself is the last."""
 
     @property
     def name(self):

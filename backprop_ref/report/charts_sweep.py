@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from backprop_ref.report.charts import COLOURS, DASHES, Chart, Run, colour, layout, line, numbers
-from backprop_ref.report.ends import FELL, GREW, NOT_FINITE, SAME, counted
+from backprop_ref.report.ends import FELL, GREW, NOT_FINITE, ROSE, SAME, counted
 
 MOST_CURVES = 60
 
@@ -120,10 +120,11 @@ def ends(cells, axis):
     kinds = {
         FELL: ("circle", COLOURS[0]),
         SAME: ("square", COLOURS[2]),
+        ROSE: ("diamond", COLOURS[1]),
         GREW: ("x", COLOURS[5]),
         NOT_FINITE: ("triangle-up", COLOURS[3]),
     }
-    finite = [cell.row["last_loss"] for cell in cells if cell.row["outcome"] != NOT_FINITE and cell.row["last_loss"]]
+    finite = [cell.row["final_loss"] for cell in cells if cell.row["final_loss"]]
     top = 3 * max(finite, default=1.0)
     data = []
     for kind, (symbol, shade) in kinds.items():
@@ -135,7 +136,7 @@ def ends(cells, axis):
                 "type": "scatter",
                 "mode": "markers",
                 "x": [_place(cell.row[axis]) for cell in own],
-                "y": [top if kind == NOT_FINITE else cell.row["last_loss"] for cell in own],
+                "y": [top if kind == NOT_FINITE else cell.row["final_loss"] for cell in own],
                 "name": kind,
                 "text": [_hover(cell) for cell in own],
                 "marker": {"symbol": symbol, "size": 10, "color": shade},
@@ -143,7 +144,7 @@ def ends(cells, axis):
         )
     horizontal = {"type": "log"} if axis == "learning_rate" else {"type": "category"}
     vertical = {"type": "log", "exponentformat": "power"}
-    drawn = layout(_named(axis), "loss in the last epoch", xaxis=horizontal, yaxis=vertical)
+    drawn = layout(_named(axis), "final loss of the training rows", xaxis=horizontal, yaxis=vertical)
     drawn["legend"] = {"orientation": "h", "y": 1.12}
     diverged = counted([cell.row["outcome"] for cell in cells]) or f"None of {len(cells)} runs diverged"
     caption = f"{diverged}. Not finite is drawn at the top."
@@ -151,7 +152,7 @@ def ends(cells, axis):
 
 
 def until_right(cells, axis):
-    """The first epoch in which every sample was right."""
+    """The epoch from which on every sample is right."""
     reached = [cell for cell in cells if cell.row["all_right_from_epoch"] is not None]
     data = []
     for i, (value, group) in enumerate(_grouped(reached, axis)):
@@ -164,7 +165,7 @@ def until_right(cells, axis):
         data.append(points)
     drawn = layout(_named(axis), "epoch", xaxis={"type": "category"}, yaxis={"rangemode": "tozero"}, showlegend=False)
     caption = f"Reached by {len(reached)} of {len(cells)} runs."
-    return Chart("First epoch with every sample right", {"data": data, "layout": drawn}, caption)
+    return Chart("Epoch from which on every sample is right", {"data": data, "layout": drawn}, caption)
 
 
 def _grouped(cells, axis):

@@ -1,7 +1,5 @@
 """Charts from a binary trace: gradients and updates by layer, parameters by neuron, activations over epochs."""
 
-from typing import Any
-
 import numpy as np
 
 from backprop_ref.report.charts import DIVERGING, SEQUENTIAL, Chart, layout, line, numbers
@@ -54,24 +52,14 @@ def parameters(trace):
         for i, k in enumerate(strongest):
             lines.append(line(epochs, W[:, k], f"from {k}", i + 1, visible=(layer, j) == some[0]))
         lines.append(line(epochs, trace[f"b{layer}"][kept, j], "bias", 0, visible=(layer, j) == some[0]))
-        owners += [(layer, j)] * (len(strongest) + 1)
-    buttons = [
-        {
-            "label": f"layer {layer}, neuron {j}",
-            "method": "restyle",
-            "args": ["visible", [owner == (layer, j) for owner in owners]],
-        }
-        for layer, j in some
-    ]
-    menu = {"buttons": buttons, "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "showactive": True}
-    drawn = layout("epoch", "weight, bias", updatemenus=[menu])
-    drawn["margin"]["t"] = 56
-    caption = "Choose a neuron above the chart."
+        owners += [f"layer {layer}, neuron {j}"] * (len(strongest) + 1)
+    caption = []
     if len(some) < len(neurons):
-        caption += f" {len(some)} of {len(neurons)} neurons, evenly spaced, are here."
+        caption.append(f"{len(some)} of {len(neurons)} neurons, evenly spaced, are here.")
     if max(trace.network.sizes[:-1]) > MOST_WEIGHTS:
-        caption += f" Of each, its {MOST_WEIGHTS} weights that end largest."
-    return [Chart("Weights and bias of a neuron", {"data": lines, "layout": drawn}, caption, wide=True)]
+        caption.append(f"Of each, its {MOST_WEIGHTS} weights that end largest.")
+    figure = {"data": lines, "layout": layout("epoch", "weight, bias")}
+    return [Chart("Weights and bias of a neuron", figure, " ".join(caption), wide=True, choices=tuple(owners))]
 
 
 def activations(trace):
@@ -96,49 +84,15 @@ def activations(trace):
             "colorbar": {"title": {"text": "a"}, "thickness": 12},
             "hovertemplate": "sample %{y}, neuron %{x}: %{z}<extra></extra>",
         }
-        epochs = [str(int(epoch)) for epoch in trace["epoch"][shown]]
+        epochs = tuple(str(int(epoch)) for epoch in trace["epoch"][shown])
         frames = [{"name": name, "data": [{"z": numbers(z)}], "traces": [0]} for name, z in zip(epochs, a, strict=True)]
         category = {"type": "category"}
         down = {**category, "autorange": "reversed"}
-        drawn = layout(f"neuron of layer {layer}", "sample", xaxis=category, yaxis=down, **_player(epochs))
-        drawn["margin"]["b"] = 110
+        drawn = layout(f"neuron of layer {layer}", "sample", xaxis=category, yaxis=down)
         place = "output" if layer == last else f"hidden layer {layer}"
         figure = {"data": [surface], "layout": drawn, "frames": frames}
-        found.append(Chart(f"Activations, {place}", figure, f"{len(epochs)} epochs, evenly spaced; press play."))
+        found.append(Chart(f"Activations, {place}", figure, f"{len(epochs)} epochs, evenly spaced.", frames=epochs))
     return found
-
-
-def _player(epochs):
-    """Slider and buttons of an animation."""
-    at_once = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
-    running = {"fromcurrent": True, "frame": {"duration": 60, "redraw": True}, "transition": {"duration": 0}}
-    steps = [{"label": name, "method": "animate", "args": [[name], at_once]} for name in epochs]
-    slider: dict[str, Any] = {
-        "active": len(epochs) - 1,
-        "steps": steps,
-        "x": 0.3,
-        "len": 0.7,
-        "y": -0.22,
-        "pad": {"t": 18},
-        "currentvalue": {"prefix": "epoch ", "xanchor": "right", "offset": 4, "font": {"size": 12, "color": "#808080"}},
-        "ticklen": 0,
-        "minorticklen": 0,
-        "font": {"size": 1, "color": "rgba(0,0,0,0)"},
-    }
-    button = {"label": "▶", "method": "animate", "args": [None, running]}
-    pause = {"label": "❚❚", "method": "animate", "args": [[None], at_once]}
-    menu = {
-        "type": "buttons",
-        "direction": "left",
-        "showactive": False,
-        "buttons": [button, pause],
-        "x": 0,
-        "y": -0.22,
-        "xanchor": "left",
-        "yanchor": "top",
-        "pad": {"t": 18},
-    }
-    return {"sliders": [slider], "updatemenus": [menu]}
 
 
 def _kept(trace):

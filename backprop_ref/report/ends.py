@@ -1,6 +1,10 @@
 """How a run ended, in the words of tables, charts and pages."""
 
+import numpy as np
+
 DIGITS = 4
+FACTOR_OF_DIVERGENCE = 2
+"""A final loss above so many times the initial one is called divergence; a lesser rise may be a plateau's."""
 STATES = {
     "epochs": "all epochs",
     "patience": "stopped early",
@@ -10,17 +14,19 @@ STATES = {
 }
 """`Result.stopped` in words."""
 
-FELL, SAME, GREW, NOT_FINITE = "loss fell", "loss unchanged", "diverged: loss grew", "diverged: not finite"
+FELL, SAME, ROSE = "loss fell", "loss unchanged", "loss rose"
+GREW, NOT_FINITE = "diverged: loss grew", "diverged: not finite"
 DIVERGED = (GREW, NOT_FINITE)
 
 
-def outcome(stopped, initial_loss, last_loss):
-    """What became of the loss of the training rows, compared in the `DIGITS` digits that tables show.
+def outcome(stopped, initial_loss, final_loss):
+    """What became of the loss, compared in the `DIGITS` digits that tables show.
 
     ==================== ==============================================================
-    loss fell            last loss < initial loss
-    loss unchanged       last loss = initial loss, or no epoch was trained
-    diverged: loss grew  last loss > initial loss
+    loss fell            final loss < initial loss
+    loss unchanged       final loss = initial loss, or no epoch was trained
+    loss rose            initial loss < final loss ≤ `FACTOR_OF_DIVERGENCE` · initial loss
+    diverged: loss grew  final loss > `FACTOR_OF_DIVERGENCE` · initial loss
     diverged: not finite the loss or a parameter became NaN or infinite on the way
     ==================== ==============================================================
 
@@ -28,14 +34,16 @@ def outcome(stopped, initial_loss, last_loss):
     ----------
     stopped : str
         `Result.stopped`.
-    initial_loss, last_loss : float or None
-        With the initial weights, and of the last epoch; None if no epoch was trained.
+    initial_loss, final_loss : float or None
+        Of all training rows, with the initial and with the final weights; None if no epoch was trained.
     """
     if stopped == "diverged":
         return NOT_FINITE
-    if last_loss is None or shown(last_loss) == shown(initial_loss):
+    if final_loss is None or shown(final_loss) == shown(initial_loss):
         return SAME
-    return FELL if last_loss < initial_loss else GREW
+    if final_loss < initial_loss:
+        return FELL
+    return GREW if final_loss > FACTOR_OF_DIVERGENCE * initial_loss else ROSE
 
 
 def shown(number):
@@ -48,3 +56,10 @@ def counted(outcomes):
     grew, not_finite = (outcomes.count(one) for one in (GREW, NOT_FINITE))
     words = [f"{grew} with a loss that grew"] * bool(grew) + [f"{not_finite} no longer finite"] * bool(not_finite)
     return f"{grew + not_finite} of {len(outcomes)} diverged: {', '.join(words)}" if words else ""
+
+
+def right_from(accuracy):
+    """The epoch, from 1, from which on every sample is right until the end; None if the last epoch has a wrong one."""
+    wrong = np.flatnonzero(np.asarray(accuracy) != 1.0)
+    first = int(wrong[-1]) + 2 if len(wrong) else 1
+    return first if first <= len(accuracy) else None

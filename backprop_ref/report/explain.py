@@ -226,7 +226,12 @@ def _backward_matrices(step, layer):
 
 def _update(step, layers, neuron, matrices):
     blocks: list[Any] = [Heading(2, f"Update: {type(step.optimizer).__name__.lower()}")]
-    blocks.append(Equation(((Symbol("eta"), {}), (Number(step.learning_rate), {}))))
+    blocks += [Equation(((Symbol(each.name), {}), (Number(each.number), {}))) for each in step.settings()]
+    corrections = step.corrections()
+    if corrections:
+        blocks.append(Words("t counts updates, this one too; m and v are 0 before the first."))
+    for name, tree, number in corrections:
+        blocks += [_equal(name, tree, below=()), _equal(name, tree, number, {"j": 0}, below=())]
     for layer in layers:
         of_W, of_b = step.update("W", layer), step.update("b", layer)
         blocks.append(Heading(3, f"Layer {layer}"))

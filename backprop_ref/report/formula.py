@@ -141,6 +141,17 @@ class Binary(Node):
 
 
 @dataclass(frozen=True)
+class Power(Node):
+    """A scalar to the power of another."""
+
+    base: Scalar
+    exponent: Scalar
+
+    def show(self, page, at):
+        return PRODUCT, page.power(self.base.show(page, at)[1], self.exponent.show(page, at)[1])
+
+
+@dataclass(frozen=True)
 class Negative(Node):
     """The negative of something."""
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from backprop_ref.errors import InvalidInput
 
 FORMATS = ("png", "svg", "pdf")
-SCREEN_ONLY = {"sliders", "updatemenus"}
 
 
 def check(folder):
@@ -21,7 +20,7 @@ def check(folder):
     if missing:
         raise InvalidInput(
             "--images needs kaleido, which is not installed: pip install 'backprop-ref[image]'; "
-            "or save charts in the page by the buttons above each"
+            "or save charts in the page by the buttons PNG and SVG above each"
         )
 
 
@@ -67,6 +66,6 @@ def _named(charts):
 
 
 def _on_paper(chart):
-    """The layout with the title, and without what only acts on a screen."""
-    kept = {key: value for key, value in chart.figure["layout"].items() if key not in SCREEN_ONLY}
-    return {**kept, "title": {"text": chart.title}, "margin": {"l": 70, "r": 20, "t": 50, "b": 60}, "template": "none"}
+    """The layout with the title."""
+    margin = {"l": 70, "r": 20, "t": 50, "b": 60}
+    return {**chart.figure["layout"], "title": {"text": chart.title}, "margin": margin, "template": "none"}

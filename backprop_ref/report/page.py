@@ -4,6 +4,7 @@ import base64
 import gzip
 import html
 import json
+import re
 from importlib import resources
 from string import Template
 from typing import NamedTuple
@@ -17,6 +18,8 @@ SCRIPTS = ("records.js", "formulas.js", "explorer.js", "page.js")
 MOST_IN_DETAIL = 3
 MOST_BYTES, SPARE = 8_000_000, 200_000
 """Of a page, and what of these is left for its words."""
+MOST_COLUMNS = 12
+"""Of a table in letters of the usual size."""
 LOSSES = (
     "Loss and scores in the table are those of the final weights. In the charts and the explorer they are running "
     "ones: means over the batches of an epoch, each before its own update, so those of the last epoch belong to "
@@ -129,7 +132,8 @@ def page(title, sections, traces=()):
             f'<section id="s{i}"><h2>{html.escape(name)}</h2>\n{body}\n</section>'
             for i, (name, body) in enumerate(parts)
         ),
-        footer="Made by backprop-ref. This file needs no network. Charts: plotly.js (MIT licence).",
+        footer="Made by backprop-ref. This file needs no network. Charts: plotly.js (MIT licence). "
+        '<span class="mouse">Drag over a chart to zoom in; double-click it to see all again.</span>',
         figures=drawn,
         explorers=_packed(_json([about for about, _ in explorers])),
         records="\n".join(_letters(data) for _, data in explorers),
@@ -138,25 +142,33 @@ def page(title, sections, traces=()):
     )
 
 
+_NUMBER = re.compile(r"([-+]?[\d,.]+(e[-+]?\d+)?( µs)?|nan|[-+]?inf)?")
+
+
 def table(header, rows, kind="numbers"):
     """A table as HTML, of 'numbers' or of 'words', which may wrap; None and '' are empty cells.
 
-    On a narrow screen one of numbers scrolls in its own box; one of words shows each row as a list.
+    A column that is empty in every row is left out. Numbers stand to the right, words to the left. On a narrow screen a
+    table of numbers scrolls in its own box; one of words shows each row as a list.
     """
+    texts = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    kept = [i for i in range(len(header)) if any(row[i] for row in texts)]
     names = [html.escape(str(name)) for name in header]
-    cells = "".join(f'<th scope="col">{name}</th>' for name in names)
+    aligned = [' class="number"' if all(_NUMBER.fullmatch(row[i]) for row in texts) else "" for i in range(len(header))]
+    cells = "".join(f'<th scope="col"{aligned[i]}>{names[i]}</th>' for i in kept)
     lines = "\n".join(
-        "<tr>"
-        + "".join(
-            f'<td data-label="{name}">{html.escape("" if cell is None else str(cell))}</td>'
-            for name, cell in zip(names, row, strict=True)
-        )
-        + "</tr>"
-        for row in rows
+        "<tr>" + "".join(f'<td data-label="{names[i]}"{aligned[i]}>{_breakable(row[i])}</td>' for i in kept) + "</tr>"
+        for row in texts
     )
     content = f"<thead><tr>{cells}</tr></thead>\n<tbody>{lines}</tbody>"
     box = 'class="scroll" role="region" aria-label="Table" tabindex="0"'
-    return f'<div {box}><table class="{kind}">{content}</table></div>\n'
+    wide = " many" if len(kept) > MOST_COLUMNS else ""
+    return f'<div {box}><table class="{kind}{wide}">{content}</table></div>\n'
+
+
+def _breakable(text):
+    """A cell, of which long names may break where they are joined, as in 16x16 and he_uniform."""
+    return re.sub(r"(_|(?<=\d)x(?=\d))", r"\1<wbr>", html.escape(text))
 
 
 _RUN_COLUMNS = (
@@ -196,21 +208,45 @@ def _score(scored):
     return f"R² {scored['r2']:.4f}" if "r2" in scored else f"accuracy {scored['accuracy']:.4f}"
 
 
+_BUTTON = '<button type="button" data-save="{0}" aria-label="Save as {1}" title="Save as {1}">{1}</button>'
+_SAVE = f'<span class="save">{_BUTTON.format("png", "PNG")}{_BUTTON.format("svg", "SVG")}</span>'
+
+
 def _charts(drawn, figures):
     """Places for charts; their figures go to the end of `figures`."""
     if not drawn:
         return ""
     places = []
     for chart in drawn:
-        tall = " tall" if "sliders" in chart.figure["layout"] else ""
         words = html.escape(chart.caption)
         places.append(
-            f'<figure class="{"wide" if chart.wide else ""}{tall}"><h3>{html.escape(chart.title)}</h3>'
+            f'<figure class="{"wide" if chart.wide else ""}">'
+            f'<div class="heading"><h3>{html.escape(chart.title)}</h3>{_SAVE}</div>{_chooser(chart)}{_player(chart)}'
             f'<div data-chart="{len(figures)}" role="img" aria-label="{html.escape(chart.title)}"></div>'
             f"<figcaption>{words}</figcaption></figure>"
         )
-        figures.append({"name": chart.name, **chart.figure})
+        figures.append({"name": chart.name, "choices": chart.choices, **chart.figure})
     return f'<div class="charts">{"".join(places)}</div>'
+
+
+def _chooser(chart):
+    """A drop-down of the choices of a chart."""
+    if not chart.choices:
+        return ""
+    options = "".join(f"<option>{html.escape(each)}</option>" for each in dict.fromkeys(chart.choices))
+    return f'<select data-choose aria-label="{html.escape(chart.title)}">{options}</select>'
+
+
+def _player(chart):
+    """Button, slider and the name of the frame of a chart that moves."""
+    if not chart.frames:
+        return ""
+    last = len(chart.frames) - 1
+    return (
+        '<div class="time"><button type="button" data-play>▶ Play</button>'
+        f'<input type="range" data-frame min="0" max="{last}" value="{last}" aria-label="Epoch">'
+        f"<output>epoch {html.escape(chart.frames[-1])}</output></div>"
+    )
 
 
 def _plotly():

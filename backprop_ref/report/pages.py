@@ -99,7 +99,9 @@ class Text:
             yield "    [" + "".join(f"{cell:>{wide if cell != '…' else 2}}" for cell in row) + " ]"
 
     def number(self, value):
-        text = f"{value + 0.0:.{self.digits}g}"
+        text = str(value) if isinstance(value, int) else f"{value + 0.0:.{self.digits}g}"
+        if float(text) != float(value):  # rounded: zeros at the end are digits too
+            text = f"{value:#.{self.digits}g}".replace(".e", "e").removesuffix(".")
         return (SUM if text.startswith("-") else ATOM), text
 
     def symbol(self, name, layer, below):
@@ -118,6 +120,9 @@ class Text:
     def quotient(self, above, below):
         top = above[1] if above[0] >= PRODUCT else self.parentheses(above[1])
         return PRODUCT, f"{top}/{below[1] if below[0] == ATOM else self.parentheses(below[1])}"
+
+    def power(self, base, exponent):
+        return f"{base}^{exponent}"
 
     def negative(self, text):
         return f"-{text}"
@@ -182,6 +187,9 @@ class Latex(Text):
 
     def quotient(self, above, below):
         return PRODUCT, rf"\frac{{{above[1]}}}{{{below[1]}}}"
+
+    def power(self, base, exponent):
+        return f"{{{base}}}^{{{exponent}}}"
 
     def call(self, name, text):
         if name in {"abs", "sqrt"}:
@@ -264,6 +272,9 @@ class Html(Text):
 
     def quotient(self, above, below):
         return PRODUCT, f"<mfrac><mrow>{above[1]}</mrow><mrow>{below[1]}</mrow></mfrac>"
+
+    def power(self, base, exponent):
+        return f"<msup><mrow>{base}</mrow><mrow>{exponent}</mrow></msup>"
 
     def negative(self, text):
         return f"{MINUS}{text}"

@@ -11,7 +11,9 @@ from backprop_ref.backends.array import CROSS_ENTROPY, divisor, squared_error_da
 from backprop_ref.network import Network
 from backprop_ref.optimizers import SGD, Adam
 from backprop_ref.parameters import Parameters, views
-from backprop_ref.report.formula import Call, Entry, Node, Scalar
+from backprop_ref.report.formula import Call, Entry, Node, Power, Scalar
+
+OF_ADAM = ("beta1", "beta2", "epsilon")
 
 
 @dataclass
@@ -28,6 +30,8 @@ class Step:
         The optimizer's state before the update.
     after, slots_after : Parameters, dict of str to array
         What the update makes of both.
+    t : int
+        How many updates there are with this one.
     total : float
         The sum of exp(z − max) in the last layer, which the loss of a softmax needs.
     """
@@ -42,10 +46,11 @@ class Step:
     after: Parameters
     slots_after: dict[str, np.ndarray]
     total: float
+    t: int = 1
 
     @classmethod
-    def of(cls, network, params, x, y, optimizer, learning_rate, slots=None, numerics=None):
-        """The step that `optimizer` makes from `params` and `slots` (None: its first), for x and y of one row."""
+    def of(cls, network, params, x, y, optimizer, learning_rate, slots=None, numerics=None, t=1):
+        """Update number `t`, which `optimizer` makes from `params` and `slots` (None: new), for x and y of one row."""
         backend = get_backend("numpy", numerics)
         seen = trace(network, params, x, y, backend=backend)
         with backend.scope():
@@ -58,7 +63,7 @@ class Step:
         slots = slots or optimizer.init(params.flat)
         after, slots_after = params.copy(), {name: slot.copy() for name, slot in slots.items()}
         optimizer.step(after, Parameters.from_arrays(seen.dW, seen.db), slots_after, learning_rate)
-        return cls(network, params, optimizer, learning_rate, seen, da, slots, after, slots_after, total)
+        return cls(network, params, optimizer, learning_rate, seen, da, slots, after, slots_after, total, t)
 
     def entry(self, quantity, layer, indices=("j",)):
         """An entry of a quantity of a layer; of layer -1, that is of x."""
@@ -67,6 +72,24 @@ class Step:
         values = getattr(self.params if quantity in {"W", "b"} else self.trace, quantity)[layer]
         return Entry(quantity, layer, values if values.ndim == len(indices) else values[0], indices)
 
+    def settings(self):
+        """The numbers of the optimizer that its formulas name."""
+        rule, found = self.optimizer, [Scalar("eta", self.learning_rate)]
+        if isinstance(rule, Adam):
+            found += [Scalar(name, getattr(rule, name)) for name in OF_ADAM]
+            found.append(Scalar("t", self.t))
+        elif rule.momentum:
+            found.append(Scalar("mu", rule.momentum))
+        return [*found, Scalar("lambda", rule.weight_decay)] if rule.weight_decay else found
+
+    def corrections(self):
+        """What Adam divides m and v by: name, formula and value of each."""
+        if not isinstance(self.optimizer, Adam):
+            return []
+        t, values = Scalar("t", self.t), (1.0 - self.slots_after["powers"]).tolist()
+        betas = [Scalar(name, getattr(self.optimizer, name)) for name in ("beta1", "beta2")]
+        return [(f"c{i}", 1.0 - Power(beta, t), c) for i, (beta, c) in enumerate(zip(betas, values, strict=True), 1)]
+
     def update(self, quantity, layer):
         """What the optimizer does to W or b of a layer: name, formula and values of each line, the last one the update.
 
@@ -74,7 +97,7 @@ class Step:
         """
         indices = ("k", "j") if quantity == "W" else ("j",)
         w, g = self.entry(quantity, layer, indices), self.entry(f"d{quantity}", layer, indices)
-        numbers = {name: Scalar(name, getattr(self.optimizer, name, 0.0)) for name in NAMES}
+        numbers = {name: Scalar(name, getattr(self.optimizer, name, 0.0)) for name in OF_ADAM}
         eta = Scalar("eta", self.learning_rate)
         if quantity == "W" and self.optimizer.weight_decay:
             g = g + Scalar("lambda", self.optimizer.weight_decay) * w
@@ -88,7 +111,7 @@ class Step:
             beta1, beta2 = numbers["beta1"], numbers["beta2"]
             m, m_new = slot("m", "m", self.slots), slot("m", "m'", self.slots_after)
             v, v_new = slot("v", "v", self.slots), slot("v", "v'", self.slots_after)
-            c1, c2 = (Scalar(f"c{i}", float(1.0 - power)) for i, power in enumerate(self.slots_after["powers"], 1))
+            c1, c2 = (Scalar(name, value) for name, _, value in self.corrections())
             lines += [("m'", beta1 * m + (1.0 - beta1) * g, m_new.values)]
             lines += [("v'", beta2 * v + (1.0 - beta2) * (g * g), v_new.values)]
             change = (eta * (m_new / c1)) / (Call("sqrt", v_new / c2) + numbers["epsilon"])
@@ -100,6 +123,3 @@ class Step:
         else:
             change = eta * g
         return [*lines, (f"{quantity}'", w - change, getattr(self.after, quantity)[layer])]
-
-
-NAMES = ("beta1", "beta2", "epsilon")

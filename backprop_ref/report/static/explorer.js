@@ -2,6 +2,8 @@
 
 const MOST_EDGES = 600;
 const MOST_IN_COLUMN = 16;
+const [SMALLEST_LABEL, LARGEST_LABEL] = [8, 11]; // in pixels
+const WIDEST_LABEL = 4; // by its height: six signs, as in −0.012
 const QUANTITIES = {
   weight: { unit: "bias b", edge: "weight W" },
   activation: { unit: "activation a (of the input: x)", edge: "what is carried forwards, a·W" },
@@ -126,7 +128,11 @@ class Explorer {
       }
       left += across * pitch + gap;
     }
-    this.stage.style.height = `${height}px`;
+    const label = Math.min(LARGEST_LABEL, pitch / WIDEST_LABEL);
+    this.labelled = label >= SMALLEST_LABEL;
+    this.svg.style.setProperty("--label", `${label}px`);
+    this.stage.style.setProperty("--aspect", width / height); // edges and neurons keep together at any width, as on paper
+    this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     this.size = [width, height];
     const scale = window.devicePixelRatio || 1;
     [this.canvas.width, this.canvas.height] = [width * scale, height * scale];
@@ -229,7 +235,7 @@ class Explorer {
       circle.style.fill = `color-mix(in srgb, ${hue} ${strength}%, ${this.colours.surface})`;
       element.classList.toggle("strong", strength > 55);
       element.classList.toggle("chosen", unit === this.chosen);
-      text.textContent = this.radius < 14 || (unit.layer < 0 && this.quantity !== "activation") ? "" : short(unit.value);
+      text.textContent = this.labelled && !(unit.layer < 0 && this.quantity !== "activation") ? short(unit.value) : "";
     }
     const { unit, edge } = QUANTITIES[this.quantity];
     this.find("legend").textContent = `Neurons: ${unit}. Edges: ${edge}. Strength in each layer by its own largest.`;
@@ -238,7 +244,7 @@ class Explorer {
   explain() {
     this.find("close").hidden = !this.chosen;
     if (!this.chosen) {
-      this.panel.innerHTML = '<p class="quiet">Choose a neuron to see its formulas.</p>';
+      this.panel.innerHTML = '<p class="quiet prompt">Choose a neuron to see its formulas.</p>';
       return;
     }
     const { layer, neuron } = this.chosen;

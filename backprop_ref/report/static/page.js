@@ -2,7 +2,9 @@
 
 const MOST_IN_LEGEND = 60;
 const [NARROW, LINE, SPARE] = [560, 19, 60]; // of a chart, of a line in its legend, what a legend may take of its height
-const PAPER = 620; // width of a chart on paper, in CSS pixels: A4 upright with usual margins
+const PAPER = [690, 236]; // of a chart on paper, in CSS pixels: three to a page of A4
+
+const PACE = 60; // milliseconds from frame to frame of a chart that moves
 
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -44,16 +46,54 @@ function themed({ layout, data }, width) {
   const axes = Object.keys(layout).filter((name) => /^[xy]axis/.test(name));
   const merged = { ...layout, ...look };
   for (const name of axes) merged[name] = { ...axis, ...layout[name] };
+  if (!window.matchMedia("(hover: hover)").matches) merged.dragmode = false; // a finger on a chart scrolls the page
   if (narrow) {
     merged.margin = { ...layout.margin, l: 48, r: 8 };
     const lines = legendLines(data, width);
-    if (lines && data.length <= MOST_IN_LEGEND) merged.margin.b = 64 + LINE * lines;
+    const many = data.filter((each) => each.visible !== false).length > MOST_IN_LEGEND;
+    if (lines && !many) merged.margin.b = 64 + LINE * lines;
     const orientation = data.some((each) => each.legendgrouptitle) ? "v" : "h";
     const tracegroupgap = orientation === "v" ? 10 : 0;
     merged.legend = { ...layout.legend, orientation, tracegroupgap, x: 0, y: 0, yref: "container", yanchor: "bottom" };
-    if (data.length > MOST_IN_LEGEND && layout.showlegend === undefined) merged.showlegend = false;
+    if (many && layout.showlegend === undefined) merged.showlegend = false;
   }
   return merged;
+}
+
+// What in a layout depends on the width.
+const ofWidth = ({ margin, font, legend, showlegend }) => ({ margin, font, legend, showlegend: showlegend ?? null });
+
+// Goes through the frames of a chart, by a slider or by itself.
+class Player {
+  constructor(frames, [button, slider, output], draw) {
+    Object.assign(this, { frames, button, slider, output, draw, timer: null });
+    slider.oninput = () => this.show(Number(slider.value));
+    button.onclick = () => (this.timer ? this.stop() : this.play());
+  }
+
+  show(index) {
+    const frame = this.frames[index];
+    this.slider.value = index;
+    this.output.textContent = `epoch ${frame.name}`;
+    this.slider.setAttribute("aria-valuetext", this.output.textContent);
+    this.draw(frame);
+  }
+
+  play() {
+    this.button.textContent = "❚❚ Pause";
+    if (Number(this.slider.value) === this.frames.length - 1) this.show(0);
+    this.timer = setInterval(() => {
+      const next = Number(this.slider.value) + 1;
+      if (next < this.frames.length) this.show(next);
+      else this.stop();
+    }, PACE);
+  }
+
+  stop() {
+    clearInterval(this.timer);
+    this.timer = null;
+    this.button.textContent = "▶ Play";
+  }
 }
 
 class Charts {
@@ -68,45 +108,58 @@ class Charts {
     this.places.forEach((place) => seen.observe(place));
   }
 
-  shown(place, figure) {
+  shown(place, figure, width = place.clientWidth) {
     const { layout, data } = structuredClone(figure);
-    for (const each of data) each.name = inLines(each.name, place.clientWidth < NARROW ? 36 : 60);
-    return { data, layout: themed({ layout, data }, place.clientWidth) };
+    for (const each of data) each.name = inLines(each.name, width < NARROW ? 36 : 60);
+    return { data, layout: themed({ layout, data }, width) };
   }
 
   draw(place) {
     if (this.drawn.has(place)) return;
     const figure = this.figures[Number(place.dataset.chart)];
     this.drawn.set(place, figure);
-    const save = {
-      name: "svg",
-      title: "Save as SVG",
-      icon: Plotly.Icons.disk,
-      click: (chart) => Plotly.downloadImage(chart, { format: "svg", filename: figure.name }),
-    };
-    const config = {
-      responsive: true,
-      displaylogo: false,
-      modeBarButtonsToAdd: [save],
-      modeBarButtonsToRemove: ["lasso2d", "select2d"],
-      toImageButtonOptions: { filename: figure.name, scale: 2 },
-    };
+    const config = { responsive: true, displayModeBar: false };
+    for (const button of place.closest("figure").querySelectorAll("[data-save]")) {
+      const format = button.dataset.save;
+      const image = { format, filename: figure.name, scale: format === "png" ? 2 : 1 };
+      button.onclick = () => Plotly.downloadImage(place, image);
+    }
     const { data, layout } = this.shown(place, figure);
     const below = layout.margin.b - figure.layout.margin.b;
     if (below > 0) place.style.height = `${place.clientHeight + Math.max(0, below - SPARE)}px`;
-    Plotly.newPlot(place, { data, frames: structuredClone(figure.frames), layout, config });
+    Plotly.newPlot(place, { data, layout, config });
+    this.connect(place, figure);
   }
 
-  // All of them, narrow enough for paper; and afterwards as wide as the screen has room.
+  // The drop-down, or the player, above a chart that has one.
+  connect(place, figure) {
+    const [choose, play, slider, output] = ["[data-choose]", "[data-play]", "[data-frame]", "output"].map((part) =>
+      place.closest("figure").querySelector(part),
+    );
+    if (choose) {
+      choose.onchange = () => Plotly.restyle(place, { visible: figure.choices.map((each) => each === choose.value) });
+    }
+    if (play) new Player(figure.frames, [play, slider, output], (frame) => Plotly.restyle(place, { z: [frame.data[0].z] }));
+  }
+
+  // All of them, in a shape for paper and free to scale; and afterwards as wide as the screen has room.
   print() {
     for (const place of this.places) {
       this.draw(place);
-      Plotly.relayout(place, { autosize: false, width: Math.min(PAPER, place.clientWidth) });
+      const { data, layout } = this.shown(place, this.drawn.get(place), PAPER[0]);
+      const [width, height] = [PAPER[0], Math.max(PAPER[1], 2 * SPARE + LINE * legendLines(data, 0))];
+      Plotly.relayout(place, { ...ofWidth(layout), autosize: false, width, height });
+      place.style.setProperty("--paper", `${width} / ${height}`);
+      for (const svg of place.querySelectorAll(".main-svg")) svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     }
   }
 
   printed() {
-    for (const place of this.places) Plotly.relayout(place, { autosize: true, width: null });
+    for (const [place, figure] of this.drawn) {
+      const { layout } = this.shown(place, figure);
+      Plotly.relayout(place, { ...ofWidth(layout), autosize: true, width: null, height: null });
+      for (const svg of place.querySelectorAll(".main-svg")) svg.removeAttribute("viewBox");
+    }
   }
 
   recolour() {
