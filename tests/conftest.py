@@ -67,8 +67,8 @@ def backend(request):
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch, tmp_path_factory):
-    """No setting of the caller's reaches a test."""
+    """No setting of the caller's reaches a test, nor the width of a terminal, which pytest-xdist gives its workers."""
     for name in ("BACKEND", "NUMERICS", "DTYPE", "DEVICE", "THREADS"):
         monkeypatch.delenv(f"BACKPROP_REF_{name}", raising=False)
-    for name in ("LOG_LEVEL", "RANDOM_SEED"):
+    for name in ("LOG_LEVEL", "RANDOM_SEED", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)

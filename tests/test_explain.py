@@ -303,9 +303,8 @@ EXCERPTS = re.findall(r"```console\n\$ backprop-ref (explain [^\n]*)\n(.*?)```",
 
 
 @pytest.mark.parametrize(("line", "excerpt"), EXCERPTS, ids=[line for line, _ in EXCERPTS])
-def test_the_readme_shows_what_is_printed(line, excerpt, capsys, monkeypatch):
+def test_the_readme_shows_what_is_printed(line, excerpt, capsys):
     """Its lines are whole lines of the output, in that order; a line with dots stands for any others."""
-    monkeypatch.delenv("COLUMNS", raising=False)
     assert run(line.split()) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(EXCERPTS) == 2
