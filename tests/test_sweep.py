@@ -350,3 +350,18 @@ def test_folders_of_others(folder, capsys):
         assert message in err
         assert err.count("\n") == 1
     assert not list((folder / "empty").iterdir())
+
+
+@pytest.mark.parametrize("content", ['{"state": "epochs"}', "[]", "7", "{"])
+def test_a_damaged_row_is_named_with_what_to_do(folder, capsys, content):
+    assert run(["sweep", *SHORT, "--seeds", "1-2", "--out", "s"]) == 0
+    made = Sweep.open("s")
+    row = made.place(made.cells[0]) / ROW
+    row.write_text(content, encoding="utf-8")
+    for command in (["report", "s"], ["sweep", "--resume", "s"]):
+        assert run(command) == 2
+        err = capsys.readouterr().err
+        assert str(row) in err
+        assert "remove it" in err and err.count("\n") == 1
+    row.unlink()
+    assert run(["sweep", "--resume", "s"]) == 0

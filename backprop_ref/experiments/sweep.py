@@ -27,6 +27,8 @@ from backprop_ref.report.ends import STATES, outcome, right_from
 from backprop_ref.report.trace import FILE, open_trace
 
 PLAN, ROW, CELLS = "sweep.json", "cell.json", "cells"
+NEEDED = ("state", "outcome", "epochs", "initial_loss", "final_loss", "folder")
+"""What a finished cell's row has, whatever else is in it."""
 WORTH_WORKERS_SECONDS = 10.0
 """What is left has to take longer than this before processes are started for it, each of which has to import first."""
 
@@ -293,11 +295,16 @@ def _next_free(name):
 def _read_row(folder):
     """The row of a finished cell, or None."""
     try:
-        return json.loads((folder / ROW).read_text(encoding="utf-8"))
+        row = json.loads((folder / ROW).read_text(encoding="utf-8"))
+        missing = [name for name in NEEDED if name not in row]
+        if missing:
+            raise ValueError(f"no {missing[0]} in it")
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise InvalidInput(f"{folder / ROW}: damaged ({error}); remove it, and the cell is run again") from None
+    except (ValueError, TypeError) as error:
+        again = f"remove it, and the cell is run again by: backprop-ref sweep --resume {folder.parent.parent}"
+        raise InvalidInput(f"{folder / ROW}: damaged, or of another version ({error}); {again}") from None
+    return row
 
 
 def _run_all(tasks, workers):
