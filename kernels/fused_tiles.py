@@ -14,13 +14,11 @@ Error: ``gamma(depth) |left|.T @ |right|``, and u |out| for each `DEPTH` terms.
 """
 
 from functools import cache
-from typing import NamedTuple
 
 import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
@@ -30,22 +28,10 @@ from .fused_panels import pack_turned, part
 from .vectors import Vectors
 
 
-class Tile(NamedTuple):
-    """Entries of `out` that are held in registers: ``rows`` x (1 to ``vectors`` of ``lanes`` each)."""
-
-    rows: int
-    vectors: int
-    lanes: int
-
-
 @cache
 def tile_of(dtype):
-    """The tile that fits the registers of the processor that Numba compiles for."""
-    _, _, features = cpu_target.target_context.codegen().magic_tuple()
-    size = np.dtype(dtype).itemsize
-    if "+avx512f" in features:
-        return Tile(rows=8, vectors=3, lanes=64 // size)
-    return Tile(rows=4, vectors=3, lanes=(32 if "+avx" in features.split(",") else 16) // size)
+    """The `fused_panels.Tile` for the registers of the processor that Numba compiles for, up to three vectors wide."""
+    return fused_panels.tile_of(dtype)._replace(vectors=3)
 
 
 @cache
