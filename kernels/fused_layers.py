@@ -564,7 +564,7 @@ PARTS = (
 CHOICES = (activation_forward, activation_backward, loss_forward, loss_backward, update, measure)
 _AFFINE = (affine_forward, affine_backward, affine_backward_input)
 
-SOURCES = (__file__, fused_panels.__file__, fused_sums.__file__, neuron_loops.__file__)
+SOURCES = (__file__, *fused_panels.SOURCES, fused_sums.__file__, neuron_loops.__file__)
 
 
 def vector_of(dtype):

@@ -23,6 +23,7 @@ from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 
+from . import vectors
 from .elementary_numba import compiled
 from .vectors import Vectors, turn_for
 
@@ -274,10 +275,13 @@ def room(depth, rows, columns, workers, dtype):
     return depth * widest + workers * (HEIGHT * DEPTH + tile.rows * tile.columns)
 
 
+SOURCES = (__file__, vectors.__file__)
+
+
 @cache
 def packing(dtype, rows):
     """`pack_turned`, compiled for a dtype and squares of so many rows."""
-    return compiled(pack_turned, {"ROWS": rows, "turn": turn_for(dtype, rows)}, f"{dtype}_{rows}")
+    return compiled(pack_turned, {"ROWS": rows, "turn": turn_for(dtype, rows)}, f"{dtype}_{rows}", SOURCES)
 
 
 @cache
@@ -290,7 +294,7 @@ def functions(dtype, shared=False):
     for function in (turned, add_block):
         names[function.__name__] = compiled(function, names, label, inline="always", cache=False)
     for function in (pack, product_part):
-        names[function.__name__] = compiled(function, names, label)
+        names[function.__name__] = compiled(function, names, label, SOURCES)
     if not shared:
-        return compiled(product, names, label)
-    return compiled(product, names | {"prange": numba.prange}, f"{label}_shared", parallel=True)
+        return compiled(product, names, label, SOURCES)
+    return compiled(product, names | {"prange": numba.prange}, f"{label}_shared", SOURCES, parallel=True)

@@ -17,6 +17,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
+from . import fused_panels
 from .elementary_numba import compiled
 from .fused_panels import part, tile_of
 from .vectors import Vectors
@@ -129,4 +130,4 @@ def functions(dtype):
     """`row_products`, compiled for a dtype."""
     lanes = tile_of(dtype).lanes
     names = {"LANES": lanes, "tile_sums": tile_sums_for(dtype)}
-    return compiled(row_products, names, f"{dtype}_{lanes}")
+    return compiled(row_products, names, f"{dtype}_{lanes}", fused_panels.SOURCES)

@@ -230,7 +230,8 @@ def functions(dtype, shared=False):
     names["pack_turned"] = fused_panels.packing(dtype, tile.rows)
     label = f"{dtype}_{tile.rows}x{tile.lanes}"
     for function in (pack, tiles, product_part):
-        names[function.__name__] = compiled(function, names, label)
+        names[function.__name__] = compiled(function, names, label, fused_panels.SOURCES)
     if not shared:
-        return compiled(product, names, label)
-    return compiled(product, names | {"prange": numba.prange}, f"{label}_shared", parallel=True)
+        return compiled(product, names, label, fused_panels.SOURCES)
+    names |= {"prange": numba.prange}
+    return compiled(product, names, f"{label}_shared", fused_panels.SOURCES, parallel=True)
