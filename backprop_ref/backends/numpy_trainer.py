@@ -4,10 +4,12 @@ The lines of `backprop_ref.backends.array`, each into an array that is there alr
 every slope can be had from a; delta and da have one each, of the widest layer.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from backprop_ref.backends.array import CROSS_ENTROPY, LEAKY_SLOPE, divisor
-from backprop_ref.metrics import count_correct
+from backprop_ref.metrics import predicted_class
 from backprop_ref.optimizers import SGD, Adam
 from backprop_ref.parameters import Parameters
 
@@ -44,7 +46,8 @@ def tanh_backward(a, da, room):
 
 
 def relu(z, room):
-    np.maximum(z, 0, out=z)
+    room.fill(0)  # NumPy has no vectorised maximum of an array and a number
+    np.maximum(z, room, out=z)
 
 
 def relu_backward(a, da, room):
@@ -89,46 +92,50 @@ ACTIVATION = {
     "linear": (linear, linear_backward),
 }
 
-# Each loss of a pair with an activation turns z into a, puts delta of the last layer into `delta`, and returns the
-# loss. `whole` are the sums over the outputs of y, or None where all are 1.
+# Each loss, or pair of one with an activation, turns z of the last layer into a, puts `scale` n delta into the delta
+# of the last layer, and returns the sum of its terms. `whole` are the sums over the outputs of y, or None where all
+# are 1.
 
 
-def softmax_cross_entropy(z, y, n, whole, delta, room):
-    z -= z.max(axis=1, keepdims=True)
+def softmax_cross_entropy(b, whole, scale):
+    z, delta = b.a[-1], b.delta[-1]
+    z -= z.take(b.firsts + z.argmax(1))[:, None]  # the largest of each row; NumPy's max is slow along short ones
     np.exp(z, out=delta)
-    total = delta.sum(axis=1, keepdims=True)
-    np.subtract(np.log(total), z, out=room)
-    loss = np.vdot(y, room) / n
-    np.divide(delta, total, out=z)
+    total = delta.dot(b.ones_out)
+    logs = np.log(total)
+    loss = (logs.sum() if whole is None else whole.dot(logs)) - np.vdot(b.y, z)
+    np.divide(delta, total[:, None], out=z)
     if whole is None:
-        np.subtract(z, y, out=delta)
+        np.subtract(z, b.y, out=delta)
     else:
-        np.multiply(z, whole, out=delta)
-        delta -= y
-    delta /= n
+        np.multiply(z, whole[:, None], out=delta)
+        delta -= b.y
+    delta *= scale
     return loss
 
 
-def sigmoid_cross_entropy(z, y, n, whole, delta, room):
+def sigmoid_cross_entropy(b, whole, scale):
+    z, y, delta, room = b.a[-1], b.y, b.delta[-1], b.room[-1]
     np.negative(z, out=delta)
     softplus(delta, room, z)
-    loss = np.vdot(y, room) / n
+    loss = np.vdot(y, room)
     np.negative(delta, out=z)
     sigmoid(delta, room)
     delta *= y
-    delta /= -n
+    delta *= -scale
     sigmoid(z, room)
     return loss
 
 
-def sigmoid_binary_cross_entropy(z, y, n, whole, delta, room):
+def sigmoid_binary_cross_entropy(b, whole, scale):
+    z, y, delta, room = b.a[-1], b.y, b.delta[-1], b.room[-1]
     softplus(z, room, delta)
     np.multiply(z, y, out=delta)
     room -= delta
-    loss = room.sum() / n
+    loss = room.sum()
     sigmoid(z, room)
     np.subtract(z, y, out=delta)
-    delta /= n
+    delta *= scale
     return loss
 
 
@@ -148,15 +155,38 @@ TOGETHER = {
 }
 
 
-def squared_error(rule, z, y, n, delta, room):
-    """The loss; z becomes a, and `delta` delta."""
-    forward, backward = rule
-    forward(z, room)
-    np.subtract(z, y, out=delta)
-    loss = np.vdot(delta, delta) / n
-    delta *= 2 / n
-    backward(z, delta, room)
+def squared_error(b, rule, scale):
+    """The same for any activation with its `rule`."""
+    (forward, backward), z, delta = rule, b.a[-1], b.delta[-1]
+    forward(z, b.room[-1])
+    np.subtract(z, b.y, out=delta)
+    loss = np.vdot(delta, delta)
+    delta *= 2 * scale
+    backward(z, delta, b.room[-1])
     return loss
+
+
+class Data(NamedTuple):
+    """What is trained on.
+
+    Attributes
+    ----------
+    x, y : arrays of shape (n, n_in) and (n, n_out)
+    whole : array of shape (n,) or None
+        The sums over the outputs of y; None where all are 1.
+    classes : array of shape (n,) or None
+        What class y says, where the metric is accuracy.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    whole: np.ndarray | None
+    classes: np.ndarray | None
+
+    @classmethod
+    def of(cls, x, y, metric):
+        whole = y.sum(axis=1)
+        return cls(x, y, None if (whole == 1).all() else whole, predicted_class(y) if metric == "accuracy" else None)
 
 
 class Rows:
@@ -168,7 +198,10 @@ class Rows:
         x, and of each layer z, then a.
     delta, room : lists of arrays of shape (m, n_out), one for each layer
         Neighbouring layers have deltas in different memory; all rooms are one.
-    y, ones : arrays of shape (m, n_out) and (m,)
+    y : array of shape (m, n_out)
+    ones, ones_out : arrays of m and of the last layer's n_out ones
+    firsts : array of shape (m,)
+        Where the rows of the last layer's arrays begin.
     """
 
     def __init__(self, trainer, m):
@@ -177,28 +210,65 @@ class Rows:
         self.a_T = [a.T for a in self.a]
         self.room = [_cut(trainer.room, m, n_out) for n_out in widths[1:]]
         self.delta = [_cut(trainer.deltas[layer % 2], m, n_out) for layer, n_out in enumerate(widths[1:])]
-        self.y, self.ones = _cut(trainer.y, m, widths[-1]), trainer.ones[:m]
+        self.y, self.ones, self.ones_out = _cut(trainer.y, m, widths[-1]), trainer.ones[:m], trainer.ones[: widths[-1]]
+        self.firsts = np.arange(m) * widths[-1]
+
+
+class Correct:
+    """How many rows of an epoch are of the class that y says; compared at its end, all at once."""
+
+    def __init__(self, data, order):
+        self.wanted = data.classes.take(order)
+        self.found, self.done = np.empty_like(self.wanted), 0
+
+    def add(self, b):
+        a = b.a[-1]
+        here = self.found[self.done : self.done + len(a)]
+        self.done += len(a)
+        if a.shape[1] > 1:
+            a.argmax(1, here)
+        else:
+            np.greater(a[:, 0], 0.5, out=here)
+
+    def sums(self):
+        return [np.count_nonzero(self.found == self.wanted)]
+
+
+class Residuals:
+    """The sum over the rows of an epoch of (a - y)^2, for each output."""
+
+    def __init__(self, data, order):
+        self.total = np.zeros(data.y.shape[1])
+
+    def add(self, b):
+        difference = np.subtract(b.a[-1], b.y, out=b.room[-1])
+        self.total += b.ones.dot(np.multiply(difference, difference, out=difference))
+
+    def sums(self):
+        return self.total
+
+
+MEASURE = {"accuracy": Correct, "r2": Residuals}
 
 
 class Trainer:
     """Whole epochs in NumPy, with the `run` of `training.PairsTrainer`.
 
     Beyond its caller's arrays it keeps gradients, those of a shard as well where there are several, and for each row
-    of a batch or shard: x, y, a of each layer and three numbers for each neuron of the widest. Parameters and data are
-    not copied. For plain gradient descent the learning rate is a factor of delta, not of dW: what comes out is another
-    where eta delta leaves the range of the dtype.
+    of a batch or shard: x, y, a of each layer and three numbers for each neuron of the widest; and three whole numbers
+    for each row of the data where correct ones are counted. Parameters and data are not copied. For plain gradient descent the learning rate is a factor of the last layer's delta, and so of every
+    other and of all dW: what comes out is another where eta delta leaves the range of the dtype.
     """
 
     def __init__(self, network, optimizer, dtype, batch_size, shards, metric):
         self.network, self.optimizer, self.dtype, self.metric = network, optimizer, np.dtype(dtype), metric
         self.batch_size, self.shards = batch_size, shards
         self.plain = optimizer == SGD(optimizer.learning_rate)
-        self.measures = 1 if metric == "accuracy" else network.sizes[-1]
         self.rules = [ACTIVATION[name] for name in network.activations]
         self.together = TOGETHER.get((network.loss, network.activations[-1]))
         m, n_flat = -(-batch_size // shards), network.n_parameters
         self.a = [np.empty(m * width, dtype) for width in network.sizes]
-        self.y, self.ones = np.empty(m * network.sizes[-1], dtype), np.ones(m, dtype)
+        self.y, self.ones = np.empty(m * network.sizes[-1], dtype), np.ones(max(m, network.sizes[-1]), dtype)
         self.room, *self.deltas = (np.empty(m * max(network.sizes[1:]), dtype) for _ in range(3))
         self.grads = [Parameters(np.empty(n_flat, dtype), network.sizes) for _ in range(2 if shards > 1 else 1)]
         self.spare = np.empty((2, min(BLOCK, n_flat)), dtype)
@@ -206,70 +276,59 @@ class Trainer:
 
     def run(self, params, slots, x, y, orders, learning_rates, poll=lambda: None, kept=None):
         """Trains `params` and `slots` in place; see `training.PairsTrainer.run`."""
-        losses, measures = [], []
-        whole = y.sum(axis=1, keepdims=True)
-        whole = None if (whole == 1).all() else whole
+        losses, measures, data = [], [], Data.of(x, y, self.metric)
         for epoch, (order, rate) in enumerate(zip(orders, learning_rates, strict=True)):
-            total, measure = 0.0, np.zeros(self.measures)
+            total, measured = 0.0, MEASURE[self.metric](data, order)
             for start in range(0, len(order), self.batch_size):
                 poll()
                 rows = order[start : start + self.batch_size]
                 if self.plain:
-                    loss = self.gradients(params, x, y, whole, rows, -rate, measure)
+                    loss = self.gradients(params, data, rows, -rate, measured)
                     params.flat += self.grads[0].flat
                 else:
-                    loss = self.gradients(params, x, y, whole, rows, 1.0, measure)
+                    loss = self.gradients(params, data, rows, 1.0, measured)
                     self.update(params, slots, rate)
                 total += loss * len(rows)
             losses.append(total / len(order))
-            measures.append(measure)
+            measures.append(measured.sums())
             if kept is not None:
                 kept.keep(epoch, params.flat)
             if not (np.isfinite(losses[-1]) and np.isfinite(params.flat).all()):
                 break
-        return np.array(losses), np.array(measures).reshape(-1, self.measures)
+        return np.array(losses), np.array(measures, float).reshape(len(losses), -1)
 
-    def gradients(self, params, x, y, whole, rows, factor, measure):
-        """The loss of a batch; leaves `factor` times its gradients in ``grads[0]``, and adds to `measure`."""
+    def gradients(self, params, data, rows, factor, measured):
+        """The loss of a batch; leaves `factor` times its gradients in ``grads[0]``, and adds to `measured`."""
         small, larger = divmod(len(rows), self.shards)
-        n, start, loss = divisor(self.network.loss, y[:1], len(rows)), 0, 0.0
+        n, start, loss = divisor(self.network.loss, data.y[:1], len(rows)), 0, 0.0
         for shard in range(min(self.shards, len(rows))):
             part = rows[start : start + small + (shard < larger)]
             start += len(part)
             b = self._rows.get(len(part)) or self._rows.setdefault(len(part), Rows(self, len(part)))
-            x.take(part, 0, b.a[0], "clip")
-            y.take(part, 0, b.y, "clip")
-            whole_part = whole if whole is None else whole[part]
-            loss += self.value_and_grad(params, b, n, whole_part, factor, self.grads[shard > 0])
+            data.x.take(part, 0, b.a[0], "clip")
+            data.y.take(part, 0, b.y, "clip")
+            whole = None if data.whole is None else data.whole.take(part)
+            loss += self.value_and_grad(params, b, whole, factor / n, self.grads[shard > 0])
             if shard > 0:
                 self.grads[0].flat += self.grads[1].flat
-            if self.metric == "accuracy":
-                measure += count_correct(b.a[-1], b.y)
-            else:
-                difference = np.subtract(b.a[-1], b.y, out=b.room[-1])
-                measure += b.ones.dot(np.multiply(difference, difference, out=difference))
-        return float(loss)
+            measured.add(b)
+        return float(loss) / n
 
-    def value_and_grad(self, params, b, n, whole, factor, grads):
-        """The loss of gathered rows, n being the whole batch's; fills `grads` with `factor` times its gradients."""
+    def value_and_grad(self, params, b, whole, scale, grads):
+        """The sum of the loss's terms for gathered rows; fills `grads` with `scale` times its gradients."""
         last = self.network.n_layers - 1
         for layer in range(last + 1):
             z = b.a[layer].dot(params.W[layer], b.a[layer + 1])
             z += params.b[layer]
             if layer < last:
                 self.rules[layer][0](z, b.room[layer])
-        if self.together:
-            loss = self.together(z, b.y, n, whole, b.delta[last], b.room[last])
-        else:
-            loss = squared_error(self.rules[last], z, b.y, n, b.delta[last], b.room[last])
+        loss = self.together(b, whole, scale) if self.together else squared_error(b, self.rules[last], scale)
         for layer in range(last, -1, -1):
             delta = b.delta[layer]
             if layer < last:
                 self.rules[layer][1](b.a[layer + 1], delta, b.room[layer])
             if layer > 0:
                 delta.dot(params.W[layer].T, b.delta[layer - 1])
-            if factor != 1:
-                delta *= factor
             b.a_T[layer].dot(delta, grads.W[layer])
             b.ones.dot(delta, grads.b[layer])
         return loss
