@@ -40,14 +40,15 @@ BLOCK = 2**12
 product_shared = product
 
 
-def multiply(left, left_t, left_i, right, right_t, right_j, out, depth, rows, columns, panels, workers):
-    """out[i, j] <- out[i, j] + (left[0, i] right[0, j] + left[1, i] right[1, j] + ...), out of shape (rows, columns)"""
+def multiply(
+    left, left_t, left_i, right, right_t, right_j, start, start_i, out, depth, rows, columns, panels, workers
+):
+    """out[i, j] = start[i, j] + (left[0, i] right[0, j] + left[1, i] right[1, j] + ...), out of shape (rows, columns)"""
+    operands = left, left_t, left_i, right, right_t, right_j, start, start_i, out, columns
     if depth * rows * columns >= SHARED_FROM:
-        product_shared(
-            left, left_t, left_i, right, right_t, right_j, out, columns, depth, rows, columns, panels, workers
-        )
+        product_shared(*operands, depth, rows, columns, panels, workers)
     else:
-        product(left, left_t, left_i, right, right_t, right_j, out, columns, depth, rows, columns, panels, np.int64(1))
+        product(*operands, depth, rows, columns, panels, np.int64(1))
 
 
 # The affine map, forward and backward. W and b stand in `flat` from w on, dW and db likewise in `grads`.
@@ -55,28 +56,24 @@ def multiply(left, left_t, left_i, right, right_t, right_j, out, depth, rows, co
 
 def affine_forward(flat, w, n_in, n_out, m, a, z, panels, workers):
     """z[s, j] = b[j] + a[s, 0] W[0, j] + a[s, 1] W[1, j] + ..."""
-    W, b, one = part(flat, w, n_in * n_out), part(flat, w + n_in * n_out, n_out), np.int64(1)
-    z_sj = view(z, 0, m, n_out)
-    for s in range(m):
-        for j in range(n_out):
-            z_sj[s, j] = b[j]
-    multiply(a, one, n_in, W, n_out, one, z, n_in, m, n_out, panels, workers)
+    W, b, one, none = part(flat, w, n_in * n_out), part(flat, w + n_in * n_out, n_out), np.int64(1), np.int64(0)
+    multiply(a, one, n_in, W, n_out, one, b, none, z, n_in, m, n_out, panels, workers)
 
 
 def affine_backward(delta, a, w, n_in, n_out, m, grads, panels, workers, unit):
     """dW[k, j] <- dW[k, j] + (a[0, k] delta[0, j] + a[1, k] delta[1, j] + ...), and db likewise; `unit` is for a 1."""
     dW, db, one, none = part(grads, w, n_in * n_out), part(grads, w + n_in * n_out, n_out), np.int64(1), np.int64(0)
     unit[0] = 1
-    multiply(unit, none, none, delta, n_out, one, db, m, one, n_out, panels, workers)
-    multiply(a, n_in, one, delta, n_out, one, dW, m, n_in, n_out, panels, workers)
+    multiply(unit, none, none, delta, n_out, one, db, none, db, m, one, n_out, panels, workers)
+    multiply(a, n_in, one, delta, n_out, one, dW, n_out, dW, m, n_in, n_out, panels, workers)
 
 
-def affine_backward_input(delta, flat, w, n_in, n_out, m, da, panels, workers):
-    """da[s, k] = delta[s, 0] W[k, 0] + delta[s, 1] W[k, 1] + ..."""
-    W, one, zero = part(flat, w, n_in * n_out), np.int64(1), da.dtype.type(0)
-    for i in range(n_in * m):
-        da[i] = zero
-    multiply(delta, one, n_out, W, one, n_out, da, n_out, m, n_in, panels, workers)
+def affine_backward_input(delta, flat, w, n_in, n_out, m, da, panels, workers, row):
+    """da[s, k] = delta[s, 0] W[k, 0] + delta[s, 1] W[k, 1] + ...; `row` is for n_in zeros."""
+    W, one, none, zero = part(flat, w, n_in * n_out), np.int64(1), np.int64(0), da.dtype.type(0)
+    for k in range(n_in):
+        row[k] = zero
+    multiply(delta, one, n_out, W, one, n_out, row, none, da, n_out, m, n_in, panels, workers)
 
 
 # What of an activation, a loss or a metric depends on where the outputs of a sample stand.
@@ -180,9 +177,9 @@ def sections_of(plan, dtype):
     m, n_flat = plan.batch_size, sum((n_in + 1) * n_out for n_in, n_out in zip(sizes, sizes[1:], strict=False))
     shapes = ((n_in, n_out) for n_in, n_out in zip(sizes, sizes[1:], strict=False))
     panels = max(
-        fused_tiles.room(*depth_and_columns, plan.workers)
+        fused_tiles.room(*extent, plan.workers)
         for n_in, n_out in shapes
-        for depth_and_columns in ((n_in, n_out), (m, n_out), (n_out, n_in))
+        for extent in ((n_in, m, n_out), (m, n_in, n_out), (n_out, m, n_in))
     )
     widest, some = max(sizes[1:]) * m, max(sizes[-1] * m, min(max(sizes[1:]) * m, BLOCK + max(sizes[1:])))
     lengths = (sum(sizes) * m, sizes[-1] * m, widest, some, widest, m, m)
@@ -199,7 +196,8 @@ def stored(plan):
 def value_and_grad(plan, sections, flat, n, m, work, factor, target):
     """The loss of m gathered samples, n being the whole batch's; adds `factor` times their gradients to `target`.
 
-    `target` may be `flat` itself: a layer's weights are used for the layer below before they change.
+    `target` may be `flat` itself: a layer's weights are used for the layer below before they change. `factor` is one of
+    the last layer's delta, and so of every other.
     """
     layers, last = plan.layers, plan.layers.shape[0] - 1
     a_in, widest = sections.a, sections.e - sections.z
@@ -220,15 +218,15 @@ def value_and_grad(plan, sections, flat, n, m, work, factor, target):
     a, y = part(work, a_in, n_out * m), part(work, sections.y, n_out * m)
     loss = loss_forward(plan.loss, n_out, m, z, a, y, e, top, total, delta) / n
     loss_backward(plan.loss, n_out, m, z, a, y, n, e, total, delta)
+    for i in range(n_out * m):
+        delta[i] *= factor
     for layer in range(last, -1, -1):
         n_in, n_out, w = layers[layer, 0], layers[layer, 1], layers[layer, 3]
         if layer < last or plan.loss == SQUARED_ERROR:
             activation_backward(layers[layer, 2], n_out, m, part(work, a_in, n_out * m), delta, total)
         a_in -= n_in * m
         if layer > 0:
-            affine_backward_input(delta, flat, w, n_in, n_out, m, da, panels, plan.workers)
-        for i in range(n_out * m):
-            delta[i] *= factor
+            affine_backward_input(delta, flat, w, n_in, n_out, m, da, panels, plan.workers, e)
         affine_backward(delta, part(work, a_in, n_in * m), w, n_in, n_out, m, target, panels, plan.workers, total)
         delta, da = da, delta
     return loss

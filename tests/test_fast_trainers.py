@@ -281,18 +281,22 @@ def test_fused_elementary_functions_are_within_the_ulp_that_bounds_allow(name, d
 def test_products_of_odd_sizes(threads, dtype):
     product, stream, u = fused_tiles.functions(dtype, threads > 1), Stream(1, "check"), np.finfo(dtype).eps / 2
     one = np.int64(1)
-    for depth, rows, columns in itertools.product((1, 7, 300), (1, 8, 13, 150), (1, 5, 24, 49, 1100)):
+    for depth, rows, columns in itertools.product((1, 7, 600), (1, 8, 13, 150, 1201), (1, 5, 24, 49, 1100)):
         left, right, start = (
             stream.normal(n * m).reshape(n, m).astype(dtype)
             for n, m in ((depth, rows), (depth, columns), (rows, columns))
         )
-        panels = np.zeros(fused_tiles.room(depth, columns, threads), dtype)
+        panels = np.zeros(fused_tiles.room(depth, rows, columns, threads), dtype)
         a, b = left.astype(np.float64), right.astype(np.float64)
-        wanted, size = start + a.T @ b, np.abs(start) + np.abs(a).T @ np.abs(b)
+        added, size = a.T @ b, np.abs(a).T @ np.abs(b)
         for turned_left, turned_right in itertools.product((False, True), repeat=2):
             turned = (left.T.ravel(), one, np.int64(depth)) if turned_left else (left.ravel(), np.int64(rows), one)
             r = (right.T.ravel(), one, np.int64(depth)) if turned_right else (right.ravel(), np.int64(columns), one)
-            out = start.ravel().copy()
-            sizes = map(np.int64, (columns, depth, rows, columns))
-            product(*turned, *r, out, *sizes, panels, np.int64(threads))
-            assert_within(out.reshape(rows, columns), wanted, 2 * (depth + 1) * u * size)
+            out, sizes = start.ravel().copy(), (np.int64(columns), *map(np.int64, (depth, rows, columns)))
+            product(*turned, *r, out, np.int64(columns), out, *sizes, panels, np.int64(threads))
+            bound = 2 * (depth + 1) * u * (np.abs(start) + size)
+            assert_within(out.reshape(rows, columns), start + added, bound)
+            out[:], row = np.nan, start[0].copy()
+            product(*turned, *r, row, np.int64(0), out, *sizes, panels, np.int64(threads))
+            bound = 2 * (depth + 1) * u * (np.abs(row) + size)
+            assert_within(out.reshape(rows, columns), row + added, bound)

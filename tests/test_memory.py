@@ -1,10 +1,11 @@
 """What trainers take beyond their caller's arrays: a gradient, and three numbers for each neuron and row of a batch."""
 
+import itertools
 import tracemalloc
 
 import numpy as np
 import pytest
-from backprop_ref.kernels import fused_layers, fused_panels, fused_rows, fused_tiles
+from backprop_ref.kernels import fused_layers, fused_panels, fused_tiles
 
 import backprop_ref as br
 from backprop_ref import Network, get_backend
@@ -45,7 +46,11 @@ def test_numba(network, batch_size, optimizer, numerics, dtype):
     )
     pairs = list(zip(network.sizes, network.sizes[1:], strict=False))
     if numerics == "fast":
-        panels = max(fused_tiles.room(max(n_in, n_out, batch_size), max(n_in, n_out), 1) for n_in, n_out in pairs)
+        panels = max(
+            fused_tiles.room(*extent, 1)
+            for n_in, n_out in pairs
+            for extent in itertools.permutations((n_in, n_out, batch_size))
+        )
     else:
         terms = max(*network.sizes, batch_size)
         panels = fused_panels.room(terms, terms, terms, 1, dtype)
@@ -96,7 +101,7 @@ def test_data_are_not_copied(backend, numerics):
         assert allocated_while(lambda: made.run(params, {}, x, y, order, [0.1])) < x.nbytes / 10
 
 
-def test_panels_of_wide_layers_have_a_limit_of_their_own():
-    limit = fused_tiles.HEIGHT * fused_tiles.DEPTH + fused_tiles.DEPTH * fused_tiles.WIDTH
-    assert fused_tiles.room(10**6, 10**6, 3) == 3 * limit
-    assert limit > fused_rows.BLOCK
+def test_panels_of_wide_layers_hold_a_batch_and_for_each_worker_a_block_of_limited_size():
+    batch, width, block = 100, 10**6, fused_tiles.DEPTH * fused_tiles.WIDTH
+    for extent in itertools.permutations((batch, width, width)):
+        assert fused_tiles.room(*extent, 3) <= (batch + 64) * width + 3 * block + fused_tiles.LINE
