@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .elementary import _CONSTANTS, _FORMAT
+from .elementary import _CONSTANTS, FORMAT
 from .neuron_loops import LEAKY_SLOPE
 
 OPTIONS = {True: (), False: ("--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true")}
@@ -67,7 +67,7 @@ def source(dtype, fast=False):
 def constants(dtype):
     """Types, sizes, and the single constants of ``elementary.py``, as macros."""
     real, bits, prefix, to_bits, from_bits = _TYPES[dtype]
-    field, bias, _ = _FORMAT[dtype]
+    field, bias, _ = FORMAT[dtype]
     infinite = int(np.array(np.inf, dtype).view(f"uint{8 * np.dtype(dtype).itemsize}"))
     macros = {
         "REAL": real,

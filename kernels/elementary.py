@@ -168,6 +168,9 @@ def build(primitives, dtype, compile=lambda function: function, constant=float):
     Error: exp, log, log1p, expm1 < 1 ulp; tanh < 2.5 ulp; cospi < 2 ulp.
     """
     c = _constants(dtype, compile, constant)
+    c.tanh_or_exp = _either(c.tanh, c.exp, primitives.select, compile)
+    for name in ("exp", "log", "tanh", "cos", "sin"):
+        setattr(c, name, _horner(getattr(c, name), compile))
     reduce, near_one, exp, expm1 = _exponentials(primitives, c, compile)
     log, log1p = _logarithms(primitives, c, compile)
     tanh = _hyperbolic_tangent(primitives, c, compile, reduce, near_one)
@@ -175,12 +178,12 @@ def build(primitives, dtype, compile=lambda function: function, constant=float):
 
 
 def _constants(dtype, compile, constant):
-    """The constants of the dtype by name, and its polynomials as functions."""
+    """The constants of the dtype by name; of a polynomial, all its coefficients."""
     simple = {"zero": 0, "one": 1, "two": 2, "half": 0.5, "quarter": 0.25, "inf": math.inf, "nan": math.nan}
     c = SimpleNamespace(**{name: constant(value) for name, value in simple.items()})
     for name, text in _CONSTANTS[np.dtype(dtype).name].items():
         numbers = tuple(constant(float.fromhex(number)) for number in text.split())
-        setattr(c, name, _horner(numbers, compile) if len(numbers) > 1 else numbers[0])
+        setattr(c, name, numbers if len(numbers) > 1 else numbers[0])
     return c
 
 
@@ -195,6 +198,22 @@ def _horner(coefficients, compile):
             y += c
             y *= x
         y += first
+        return y
+
+    return compile(polynomial)
+
+
+def _either(these, those, select, compile):
+    """Two polynomials of one degree, for the price of one: that of `these` where a condition holds, else of `those`."""
+    last, *inner, first = list(zip(these, those, strict=True))[::-1]
+    inner = tuple(inner)
+
+    def polynomial(condition, x):
+        y = select(condition, last[0], last[1]) * x
+        for c in inner:
+            y += select(condition, c[0], c[1])
+            y *= x
+        y += select(condition, first[0], first[1])
         return y
 
     return compile(polynomial)
@@ -218,10 +237,9 @@ def _exponentials(primitives, c, compile):
         return n, x - n * ln2_hi, n * ln2_lo
 
     @compile
-    def near_one(h, low):
-        """e^r for r = h - low: 1 + (h + (r^2 (1/2 + r P(r)) - low))."""
-        r = h - low
-        return one + (h + ((r * r) * (half + r * series(r)) - low))
+    def near_one(h, low, r, p):
+        """e^r for r = h - low and p = P(r): 1 + (h + (r^2 (1/2 + r p) - low))."""
+        return one + (h + ((r * r) * (half + r * p) - low))
 
     @compile
     def grow(y, n):
@@ -235,7 +253,8 @@ def _exponentials(primitives, c, compile):
         clamped = select(x < top, x, top)
         clamped = select(clamped > bottom, clamped, bottom)
         n, h, low = reduce(clamped)
-        y = grow(near_one(h, low), n)
+        r = h - low
+        y = grow(near_one(h, low, r, series(r)), n)
         return select(x <= top, y, select(x > top, inf, x))
 
     @compile
@@ -322,7 +341,7 @@ def _logarithms(primitives, c, compile):
 def _hyperbolic_tangent(primitives, c, compile, reduce, near_one):
     """tanh, over the reduction of the exponential."""
     select, _, scale, _, _ = primitives
-    zero, one, tiny, flat, seam, series = c.zero, c.one, c.tiny, c.flat, c.tanh_seam, c.tanh
+    zero, one, tiny, flat, seam, series = c.zero, c.one, c.tiny, c.flat, c.tanh_seam, c.tanh_or_exp
 
     @compile
     def tanh(x):
@@ -331,10 +350,12 @@ def _hyperbolic_tangent(primitives, c, compile, reduce, near_one):
         small = a < seam
         b = select(small, a, seam)
         z = b * b
-        near = b + (b * z) * series(z)
         d = select(a < flat, a, flat)
         n, h, low = reduce(-(d + d))
-        e = scale(near_one(h, low), n)
+        r = h - low
+        p = series(small, select(small, z, r))
+        near = b + (b * z) * p
+        e = scale(near_one(h, low, r, p), n)
         far = one - (e + e) / (one + e)
         y = select(small, near, far)
         return select(a > tiny, select(x < zero, -y, y), x)
@@ -398,13 +419,13 @@ def array_primitives(xp, dtype):
 
 
 # Bits of the fraction, bias of the exponent, integer of the same size.
-_FORMAT = {"float64": (52, 1023, "int64"), "float32": (23, 127, "int32")}
+FORMAT = {"float64": (52, 1023, "int64"), "float32": (23, 127, "int32")}
 _SCALAR = {"float64": float, "float32": np.float32}
 
 
 def _bits(xp, name):
     """scale and exponent of arrays, from the exponent field of their bits."""
-    field, bias, integer = _FORMAT[name]
+    field, bias, integer = FORMAT[name]
     real, integer = getattr(xp, name), getattr(xp, integer)
     magic = float.fromhex(_CONSTANTS[name]["magic"])  # the last bits of n + magic are n
     implicit = 2.0**field  # the last bits of 2^52 + k are k, for k >= 0
@@ -421,7 +442,7 @@ def _bits(xp, name):
 
 def _ladders(xp, name):
     """scale and exponent of arrays, by selections and exact multiplications with 2^512, 2^256, ..., 2."""
-    _, bias, _ = _FORMAT[name]
+    _, bias, _ = FORMAT[name]
     rungs = [2**i for i in range(bias.bit_length() - 1, -1, -1)]
 
     def scale(x, n):
@@ -454,7 +475,7 @@ def _mended_sqrt(xp, name, scale, exponent):
     (s^2 as a sum of two numbers: Dekker, Numer. Math. 18, 1971). It is a multiple of d^2, so sqrt(m) is above
     s + d/2 just when the residual is above s d, and below s - d/2 just when it is not above -s d.
     """
-    field, _, _ = _FORMAT[name]
+    field, _, _ = FORMAT[name]
     d, cut = 2.0**-field, 2.0 ** ((field + 2) // 2) + 1.0
     lift = float.fromhex(_CONSTANTS[name]["lift"])
 
@@ -500,7 +521,7 @@ def bit_primitives(dtype):
 
     For Numba: ``Primitives(*map(njit, bit_primitives(dtype)))``. Uncompiled, they take NumPy scalars.
     """
-    field, bias, integer = _FORMAT[np.dtype(dtype).name]
+    field, bias, integer = FORMAT[np.dtype(dtype).name]
     real, integer = np.dtype(dtype).type, getattr(np, integer)
     magic = real(3 * 2 ** (field - 1))
     implicit_bits = integer((bias + field) << field)

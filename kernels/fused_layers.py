@@ -13,12 +13,12 @@ from functools import cache
 
 import numpy as np
 
-from . import fused_panels, fused_sums, neuron_loops
+from . import elementary_vectors, fused_panels, fused_sums, neuron_loops
 from .elementary_numba import FUSED, IN_ANY_ORDER, compiled, label_of
-from .elementary_numba import functions as elementary
+from .elementary_vectors import apply_all
 from .fused_panels import part, product, view
 from .fused_sums import row_products
-from .neuron_loops import LEAKY_SLOPE, exp, log, log1p, tanh
+from .neuron_loops import LEAKY_SLOPE
 
 # From how many multiplications on a product is more than plain loops, and from how many on it is shared out among
 # threads; from how many weights on z and da are, and dW is, packed into panels.
@@ -28,41 +28,17 @@ PANELS_FROM = 2**7
 DW_PANELS_FROM = 2**11
 NEVER = 2**62
 
-# `functions` gives this code the length of a vector register in numbers, and the product that has threads.
-VECTOR = 8
+# `functions` gives this code the product that has threads.
 product_shared = product
 
 
-def whole_vectors(n, vector=VECTOR):
+def whole_vectors(n, vector):
     """n, or the next larger number of numbers that fills vector registers."""
     return -(-n // vector) * vector
 
 
-# Elementary functions of all numbers of an array, each compiled and vectorised once. x has room for whole vectors.
-
-
-def exp_all(x, n):
-    """x <- exp(x), entry by entry"""
-    for i in range(-(-n // VECTOR) * VECTOR):
-        x[i] = exp(x[i])
-
-
-def log_all(x, n):
-    """x <- log(x)"""
-    for i in range(-(-n // VECTOR) * VECTOR):
-        x[i] = log(x[i])
-
-
-def log1p_all(x, n):
-    """x <- log1p(x)"""
-    for i in range(-(-n // VECTOR) * VECTOR):
-        x[i] = log1p(x[i])
-
-
-def tanh_all(x, n):
-    """x <- tanh(x)"""
-    for i in range(-(-n // VECTOR) * VECTOR):
-        x[i] = tanh(x[i])
+# Elementary functions of all numbers of an array, x <- exp(x) for instance; x has room for whole vectors.
+exp_all = log_all = log1p_all = tanh_all = apply_all
 
 
 # The affine map, forward and backward. W and b stand in `flat` from w on, dW and db likewise in `grads`.
@@ -556,7 +532,6 @@ def all_finite(x):
 
 # A call that hands on eight arrays takes as long as a layer of four neurons: only elementary functions and large
 # products are called, all else is compiled into its caller.
-_ALL = (exp_all, log_all, log1p_all, tanh_all)
 PARTS = (
     *(function for pair in (*ACTIVATIONS, *LOSSES) for function in pair),
     *(*RULES, add_decay, largest, *METRICS, gather, all_finite),
@@ -564,7 +539,7 @@ PARTS = (
 CHOICES = (activation_forward, activation_backward, loss_forward, loss_backward, update, measure)
 _AFFINE = (affine_forward, affine_backward, affine_backward_input)
 
-SOURCES = (__file__, *fused_panels.SOURCES, fused_sums.__file__, neuron_loops.__file__)
+SOURCES = (__file__, *elementary_vectors.SOURCES, fused_sums.__file__, neuron_loops.__file__)
 
 
 def vector_of(dtype):
@@ -575,10 +550,8 @@ def vector_of(dtype):
 @cache
 def parts(dtype, fused=False):
     """The functions that any program is made of, by name, compiled for a dtype; `fused`: for fast numerics."""
-    names = elementary(dtype, fused)._asdict() | {"VECTOR": vector_of(dtype)}
-    label, options = label_of(dtype, fused), FUSED if fused else {}
-    for function in _ALL:
-        names[function.__name__] = compiled(function, names, label, SOURCES, **options)
+    names = elementary_vectors.functions(dtype, vector_of(dtype), fused)
+    names, label, options = dict(names), label_of(dtype, fused), FUSED if fused else {}
     for function in PARTS:
         names[function.__name__] = compiled(function, names, label, SOURCES, forceinline=True, **options)
     return names

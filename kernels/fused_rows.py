@@ -40,10 +40,8 @@ BLOCK = 2**12
 product_shared = product
 
 
-def multiply(
-    left, left_t, left_i, right, right_t, right_j, start, start_i, out, depth, rows, columns, panels, workers
-):
-    """out[i, j] = start[i, j] + (left[0, i] right[0, j] + left[1, i] right[1, j] + ...), out of shape (rows, columns)"""
+def multiply(left, left_t, left_i, right, right_t, right_j, start, start_i, out, depth, rows, columns, panels, workers):
+    """out[i, j] = start[i, j] + (left[0, i] right[0, j] + left[1, i] right[1, j] + ...), its rows side by side"""
     operands = left, left_t, left_i, right, right_t, right_j, start, start_i, out, columns
     if depth * rows * columns >= SHARED_FROM:
         product_shared(*operands, depth, rows, columns, panels, workers)

@@ -2,8 +2,8 @@
 
     out[i, j] = x[i, 0] y[j, 0] + x[i, 1] y[j, 1] + ...
 
-Terms are added one after the other, and an addition waits for the one before it; so eight rows of x and a vector of
-rows of y are done side by side, with all their sums in registers. What a vector register needs side by side, y has
+Terms are added one after the other, and an addition waits for the one before it; so up to eight rows of x and a vector
+of rows of y are done side by side, with all their sums in registers. What a vector register needs side by side, y has
 below one another: as many terms as rows are read and turned in registers.
 
 Every product and every sum is rounded once, as "reproducible arithmetic, version 1" has it. Terms that fill up the last
@@ -26,12 +26,12 @@ ROWS = 8
 
 
 @cache
-def tile_sums_for(dtype):
+def tile_sums_for(dtype, most):
     """The innermost loop for float64 or float32, as a function that compiled code may call.
 
-    ``tile_sums(x, rows, y, columns, m, sums)``: up to `ROWS` rows of x and as many of y as a vector has lanes, both 1-D
-    arrays of rows of m numbers; the sums go to ``sums``, row by row, `ROWS` of them and one with the sums of y alone.
-    Where there are fewer rows, the last one stands for those that are missing.
+    ``tile_sums(x, rows, y, columns, m, sums)``: up to `most` rows of x and as many of y as a vector has lanes, both 1-D
+    arrays of rows of m numbers; the sums go to ``sums``, first those of y alone, then row by row. Where there are fewer
+    rows, the last one stands for those that are missing.
     """
     lanes = tile_of(dtype).lanes
 
@@ -45,7 +45,7 @@ def tile_sums_for(dtype):
                 make_array(signature.args[place])(context, builder, array).data
                 for place, array in ((0, x), (2, y), (5, sums))
             )
-            _Emitter(builder, dtype, lanes).tile(x, rows, y, columns, m, sums)
+            _Emitter(builder, dtype, lanes).tile(x, rows, most, y, columns, m, sums)
             return context.get_dummy_value()
 
         return signature, codegen
@@ -56,11 +56,11 @@ def tile_sums_for(dtype):
 class _Emitter(Vectors):
     """Writes the instructions of `tile_sums`."""
 
-    def tile(self, x, rows, y, columns, m, sums):
+    def tile(self, x, rows, most, y, columns, m, sums):
         """Whole blocks of terms, then one that is filled up with 0; stores the sums."""
         builder, index = self.builder, ir.IntType(64)
-        x_rows, y_rows = self.rows(x, rows, m, ROWS), self.rows(y, columns, m, self.lanes)
-        totals = [cgutils.alloca_once_value(builder, self.zeros) for _ in range(ROWS + 1)]
+        x_rows, y_rows = self.rows(x, rows, m, most), self.rows(y, columns, m, self.lanes)
+        totals = [cgutils.alloca_once_value(builder, self.zeros) for _ in range(1 + most)]
         blocks = builder.sdiv(m, index(self.lanes))
         with cgutils.for_range(builder, blocks) as loop:
             first = builder.mul(loop.index, index(self.lanes))
@@ -89,15 +89,15 @@ class _Emitter(Vectors):
         """Adds as many terms as a vector has lanes, one after the other."""
         builder = self.builder
         for t, y in enumerate(self.turned(y_rows)):
-            for row, total in zip(x_rows, totals, strict=False):
-                builder.store(builder.fadd(builder.load(total), builder.fmul(self.broadcast(row[t]), y)), total)
-            builder.store(builder.fadd(builder.load(totals[ROWS]), y), totals[ROWS])
+            terms = [y, *(builder.fmul(self.broadcast(row[t]), y) for row in x_rows)]
+            for term, total in zip(terms, totals, strict=True):
+                builder.store(builder.fadd(builder.load(total), term), total)
 
 
-# From here on ordinary code; `functions` gives it the vector's LANES and `tile_sums`.
+# From here on ordinary code; `functions` gives it the vector's LANES and the loops.
 
 LANES = 8
-tile_sums = None
+tile_sums_2 = tile_sums_5 = tile_sums_8 = None
 
 
 def row_products(x, y, x_rows, y_rows, m, out, y_sums, room):
@@ -117,17 +117,23 @@ def row_products(x, y, x_rows, y_rows, m, out, y_sums, room):
         wide, y_here = min(LANES, y_rows - j), part(y, j * m, 1)
         for i in range(0, x_rows, ROWS):
             high = min(ROWS, x_rows - i)
-            tile_sums(part(x, i * m, 1), high, y_here, wide, m, room)
+            x_here = part(x, i * m, 1)
+            if high <= 2:
+                tile_sums_2(x_here, high, y_here, wide, m, room)
+            elif high <= 5:
+                tile_sums_5(x_here, high, y_here, wide, m, room)
+            else:
+                tile_sums_8(x_here, high, y_here, wide, m, room)
             for row in range(high):
                 for column in range(wide):
-                    out[(i + row) * y_rows + j + column] = room[row * LANES + column]
+                    out[(i + row) * y_rows + j + column] = room[(1 + row) * LANES + column]
         for column in range(wide):
-            y_sums[j + column] = room[ROWS * LANES + column]
+            y_sums[j + column] = room[column]
 
 
 @cache
 def functions(dtype):
     """`row_products`, compiled for a dtype."""
     lanes = tile_of(dtype).lanes
-    names = {"LANES": lanes, "tile_sums": tile_sums_for(dtype)}
+    names = {"LANES": lanes} | {f"tile_sums_{most}": tile_sums_for(dtype, most) for most in (2, 5, ROWS)}
     return compiled(row_products, names, f"{dtype}_{lanes}", fused_panels.SOURCES)

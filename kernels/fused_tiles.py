@@ -48,9 +48,7 @@ def tile_product_for(dtype, vectors):
     rows, _, lanes = tile_of(dtype)
 
     @intrinsic
-    def tile_product(
-        typingctx, left, left_t, left_i, right, right_t, start, start_i, out, out_i, depth, height, width
-    ):
+    def tile_product(typingctx, left, left_t, left_i, right, right_t, start, start_i, out, out_i, depth, height, width):
         whole = types.intp
         signature = types.void(left, whole, whole, right, whole, start, whole, out, whole, whole, whole, whole)
 

@@ -33,6 +33,12 @@ class Vectors:
     def store(self, vector, pointer):
         self.builder.store(vector, self.builder.bitcast(pointer, self.kind.as_pointer()), align=self.align)
 
+    def absolute(self, vector):
+        kind = ir.FunctionType(self.kind, [self.kind])
+        return self.builder.call(
+            cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.fabs.{self._suffix}"), [vector]
+        )
+
     def first_lanes(self, count):
         """The mask of so many lanes."""
         places = ir.Constant(ir.VectorType(ir.IntType(64), self.lanes), list(range(self.lanes)))

@@ -8,7 +8,7 @@ import array_api_strict
 import numba
 import numpy as np
 import pytest
-from backprop_ref.kernels import elementary
+from backprop_ref.kernels import elementary, elementary_vectors, fused_layers
 
 from backprop_ref.conformance.elementary import LIMITS, integers, measured_ulp, sweep
 
@@ -167,6 +167,24 @@ def test_all_consumers_agree(name, dtype):
     assert_same_bits(on_strict_arrays(name, x[few], "device1"), y[few])
     bits = elementary.build(elementary.bit_primitives(dtype), dtype)
     assert_same_bits([dtype_of(dtype)(getattr(bits, name)(value)) for value in x[few]], y[few])
+
+
+@every_dtype
+@pytest.mark.parametrize("name", elementary_vectors.NAMES)
+def test_vectors_agree_whatever_the_length(name, dtype):
+    vector = fused_layers.vector_of(dtype)
+    function = elementary_vectors.functions(dtype, vector)[f"{name}_all"]
+    edges = np.array([argument for argument, _ in EDGES[name]], dtype)
+    x = np.concatenate([edges, sweep(name, dtype, 20000)])
+    y = getattr(elementary.for_numpy(dtype), name)(x)
+    for n in (*range(1, 70), len(x)):
+        found = np.pad(x[:n], (0, 2 * vector), constant_values=2.0)
+        function(found, n)
+        whole = fused_layers.whole_vectors(n, vector)
+        assert np.all(found[whole:] == 2.0), "beyond the room it was given"
+        nan = np.isnan(y[:n])
+        assert np.array_equal(np.isnan(found[:n]), nan)
+        assert_same_bits(np.where(nan, 0, found[:n]), np.where(nan, 0, y[:n]))
 
 
 @every_dtype

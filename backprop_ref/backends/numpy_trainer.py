@@ -256,8 +256,9 @@ class Trainer:
 
     Beyond its caller's arrays it keeps gradients, those of a shard as well where there are several, and for each row
     of a batch or shard: x, y, a of each layer and three numbers for each neuron of the widest; and three whole numbers
-    for each row of the data where correct ones are counted. Parameters and data are not copied. For plain gradient descent the learning rate is a factor of the last layer's delta, and so of every
-    other and of all dW: what comes out is another where eta delta leaves the range of the dtype.
+    for each row of the data where correct ones are counted. Parameters and data are not copied. For plain gradient
+    descent the learning rate is a factor of the last layer's delta, and so of every other and of all dW: what comes out
+    is another where eta delta leaves the range of the dtype.
     """
 
     def __init__(self, network, optimizer, dtype, batch_size, shards, metric):
