@@ -79,7 +79,15 @@ def affine_backward(delta, a, w, n_in, n_out, m, grads, panels, workers):
     dW, db = part(grads, w, n_in * n_out), part(grads, w + n_in * n_out, n_out)
     delta_js, a_ks, one, zero = view(delta, 0, n_out, m), view(a, 0, n_in, m), np.int64(1), grads.dtype.type(0)
     work = n_in * n_out * m
-    if work >= PACKED_FROM and m > 1 and n_in * n_out < DW_PANELS_FROM:
+    if m == 1:
+        for j in range(n_out):
+            db[j] = zero + delta[j]
+        for k in range(n_in):
+            a_k = a[k]
+            for j in range(n_out):
+                dW[k * n_out + j] = zero + a_k * delta[j]
+        return
+    if work >= PACKED_FROM and n_in * n_out < DW_PANELS_FROM:
         row_products(a, delta, n_in, n_out, m, dW, db, panels)
         return
     for j in range(n_out):
@@ -87,7 +95,7 @@ def affine_backward(delta, a, w, n_in, n_out, m, grads, panels, workers):
         for s in range(m):
             total += delta_js[j, s]
         db[j] = total
-    if work >= PACKED_FROM and m > 1:
+    if work >= PACKED_FROM:
         for i in range(n_in * n_out):
             dW[i] = zero
         if work >= SHARED_FROM:
@@ -108,6 +116,13 @@ def affine_backward_input(delta, flat, w, n_in, n_out, m, da, panels, workers):
     """da[k, s] = delta[0, s] W[k, 0] + delta[1, s] W[k, 1] + ..."""
     W, delta_js, da_ks = view(flat, w, n_in, n_out), view(delta, 0, n_out, m), view(da, 0, n_in, m)
     one, zero, work = np.int64(1), da.dtype.type(0), n_in * n_out * m
+    if m == 1 and work < PACKED_FROM:
+        for k in range(n_in):
+            total = zero
+            for j in range(n_out):
+                total += delta[j] * W[k, j]
+            da[k] = total
+        return
     for i in range(n_in * m):
         da[i] = zero
     if work >= PACKED_FROM and n_in * n_out >= PANELS_FROM:
