@@ -74,18 +74,24 @@ def affine_forward(flat, w, n_in, n_out, m, a, z, panels, workers):
                 z_js[j, s] += a_ks[k, s] * W_kj
 
 
+def affine_backward_one(delta, a, n_in, n_out, dW, db):
+    """dW[k, j] = a[k] delta[j], and db likewise, of one sample; -0 is +0, as in every sum."""
+    zero = dW.dtype.type(0)
+    for j in range(n_out):
+        db[j] = zero + delta[j]
+    for k in range(n_in):
+        a_k = a[k]
+        for j in range(n_out):
+            dW[k * n_out + j] = zero + a_k * delta[j]
+
+
 def affine_backward(delta, a, w, n_in, n_out, m, grads, panels, workers):
     """dW[k, j] = a[k, 0] delta[j, 0] + a[k, 1] delta[j, 1] + ..., and db likewise."""
     dW, db = part(grads, w, n_in * n_out), part(grads, w + n_in * n_out, n_out)
     delta_js, a_ks, one, zero = view(delta, 0, n_out, m), view(a, 0, n_in, m), np.int64(1), grads.dtype.type(0)
     work = n_in * n_out * m
     if m == 1:
-        for j in range(n_out):
-            db[j] = zero + delta[j]
-        for k in range(n_in):
-            a_k = a[k]
-            for j in range(n_out):
-                dW[k * n_out + j] = zero + a_k * delta[j]
+        affine_backward_one(delta, a, n_in, n_out, dW, db)
         return
     if work >= PACKED_FROM and n_in * n_out < DW_PANELS_FROM:
         row_products(a, delta, n_in, n_out, m, dW, db, panels)
@@ -552,7 +558,7 @@ PARTS = (
     *(*RULES, add_decay, largest, *METRICS, gather, all_finite),
 )
 CHOICES = (activation_forward, activation_backward, loss_forward, loss_backward, update, measure)
-_AFFINE = (affine_forward, affine_backward, affine_backward_input)
+_AFFINE = (affine_forward, affine_backward_one, affine_backward, affine_backward_input)
 
 SOURCES = (__file__, *elementary_vectors.SOURCES, fused_sums.__file__, neuron_loops.__file__)
 

@@ -248,7 +248,7 @@ class Residuals:
         return self.total
 
 
-MEASURE = {"accuracy": Correct, "r2": Residuals}
+MEASURE: dict[str, type[Correct] | type[Residuals]] = {"accuracy": Correct, "r2": Residuals}
 
 
 class Trainer:
