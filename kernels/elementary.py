@@ -3,8 +3,8 @@
 Part of "reproducible arithmetic, version 1": every operation below is rounded once, to nearest even, in the
 order written; nothing is fused, reassociated or looked up. So each value is a function of its argument alone,
 not of a library, a processor or a vector width, and one source serves arrays of any array-API namespace,
-plain Python and NumPy scalars, and scalars compiled by Numba (``fastmath=False``). What differs between those
-is injected as five `Primitives`; `build` writes the functions over them.
+plain Python and NumPy scalars, scalars compiled by Numba (``fastmath=False``) and vector registers. What differs
+between those is injected as five `Primitives`; `build` writes the functions over them.
 
 | function | error below | largest seen (ulp): float64, float32 | method |
 |---|---|---|---|
