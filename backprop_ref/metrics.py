@@ -17,9 +17,11 @@ def metric_name(network: Network, y):
     return "accuracy" if output == "sigmoid" and bool(np.all((y == 0) | (y == 1))) else "r2"
 
 
-def predicted_class(a):
-    """Class of each row: the largest output, or with one output whether it is above 0.5. Shape (batch,), int."""
-    return np.argmax(a, axis=1) if a.shape[1] > 1 else (a[:, 0] > 0.5).astype(np.intp)
+def predicted_class(a, out=None):
+    """Class of each row: the largest output, or with one output whether it is above 0.5. Shape (batch,), intp."""
+    if a.shape[1] > 1:
+        return a.argmax(axis=1, out=out)
+    return np.greater(a[:, 0], 0.5, out=np.empty(len(a), np.intp) if out is None else out)
 
 
 def count_correct(a, y):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .elementary import _CONSTANTS, FORMAT
+from .elementary import CONSTANTS, FORMAT
 from .neuron_loops import LEAKY_SLOPE
 
 OPTIONS = {True: (), False: ("--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true")}
@@ -84,14 +84,14 @@ def constants(dtype):
         "THREADS": THREADS,
         "TILE": TILE,
     }
-    macros |= {name.upper(): f"real{{{_CONSTANTS[dtype][name]}}}" for name in _SINGLE}
+    macros |= {name.upper(): f"real{{{CONSTANTS[dtype][name]}}}" for name in _SINGLE}
     return "".join(f"#define {name} {value}\n" for name, value in macros.items())
 
 
 def polynomials(dtype, fast):
     """The polynomials of ``elementary.py`` as arrays, lowest power first; the library's functions need none."""
     for name in () if fast else _POLYNOMIALS:
-        yield f"__constant__ real {name.upper()}[] = {{{', '.join(_CONSTANTS[dtype][name].split())}}};"
+        yield f"__constant__ real {name.upper()}[] = {{{', '.join(CONSTANTS[dtype][name].split())}}};"
 
 
 def kernels(text):

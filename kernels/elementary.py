@@ -3,7 +3,7 @@
 Part of "reproducible arithmetic, version 1": every operation below is rounded once, to nearest even, in the
 order written; nothing is fused, reassociated or looked up. So each value is a function of its argument alone,
 not of a library, a processor or a vector width, and one source serves arrays of any array-API namespace,
-plain Python and NumPy scalars, scalars compiled by Numba (``fastmath=False``) and vector registers. What differs
+plain Python and NumPy scalars, scalars compiled by Numba (``fastmath=False``) and vectors of LLVM. What differs
 between those is injected as five `Primitives`; `build` writes the functions over them.
 
 | function | error below | largest seen (ulp): float64, float32 | method |
@@ -32,7 +32,7 @@ import numpy as np
 
 # Polynomials: minimax (Remez exchange in 160 bits), each coefficient then rounded to the precision. In
 # brackets: the relative error they alone cause, rounding included, in units of u = 2^-53 (2^-24 in float32).
-_CONSTANTS: dict[str, dict[str, str]] = {
+CONSTANTS: dict[str, dict[str, str]] = {
     "float64": {
         "log2_e": "0x1.71547652b82fep+0",
         "ln2_hi": "0x1.62e42fefa3800p-1",  # 42 bits, so that n * ln2_hi is exact for |n| < 2^11
@@ -142,7 +142,7 @@ class Elementary(NamedTuple):
     cospi: Callable[..., Any]
 
 
-def build(primitives, dtype, compile=lambda function: function, constant=float):
+def build(primitives, dtype, compile=lambda function: function, constant=float, passes=False):
     """Write the elementary functions over five primitives.
 
     Parameters
@@ -157,6 +157,9 @@ def build(primitives, dtype, compile=lambda function: function, constant=float):
     constant : callable, optional
         The type of the constants: ``float`` for arrays, which it does not widen, and for float64 scalars;
         ``numpy.float32`` for float32 scalars.
+    passes : bool, optional
+        Each operation is a pass over an array, and a selection no cheaper than a product: where a condition decides
+        between two polynomials both are evaluated. Else it selects their coefficients. The bits are the same.
 
     Returns
     -------
@@ -168,8 +171,9 @@ def build(primitives, dtype, compile=lambda function: function, constant=float):
     Error: exp, log, log1p, expm1 < 1 ulp; tanh < 2.5 ulp; cospi < 2 ulp.
     """
     c = _constants(dtype, compile, constant)
-    c.tanh_or_exp = _either(c.tanh, c.exp, primitives.select, compile)
-    for name in ("exp", "log", "tanh", "cos", "sin"):
+    either = _either_of_values if passes else _either_of_coefficients
+    c.tanh_or_exp = either(c.tanh, c.exp, primitives.select, compile)
+    for name in ("exp", "log", "cos", "sin"):
         setattr(c, name, _horner(getattr(c, name), compile))
     reduce, near_one, exp, expm1 = _exponentials(primitives, c, compile)
     log, log1p = _logarithms(primitives, c, compile)
@@ -181,7 +185,7 @@ def _constants(dtype, compile, constant):
     """The constants of the dtype by name; of a polynomial, all its coefficients."""
     simple = {"zero": 0, "one": 1, "two": 2, "half": 0.5, "quarter": 0.25, "inf": math.inf, "nan": math.nan}
     c = SimpleNamespace(**{name: constant(value) for name, value in simple.items()})
-    for name, text in _CONSTANTS[np.dtype(dtype).name].items():
+    for name, text in CONSTANTS[np.dtype(dtype).name].items():
         numbers = tuple(constant(float.fromhex(number)) for number in text.split())
         setattr(c, name, numbers if len(numbers) > 1 else numbers[0])
     return c
@@ -203,8 +207,18 @@ def _horner(coefficients, compile):
     return compile(polynomial)
 
 
-def _either(these, those, select, compile):
-    """Two polynomials of one degree, for the price of one: that of `these` where a condition holds, else of `those`."""
+def _either_of_values(these, those, select, compile):
+    """Of two polynomials the one with coefficients `these` where a condition holds, else that with `those`."""
+    first, second = _horner(these, compile), _horner(those, compile)
+
+    def polynomial(condition, x):
+        return select(condition, first(x), second(x))
+
+    return compile(polynomial)
+
+
+def _either_of_coefficients(these, those, select, compile):
+    """The same of one degree, for little more than the price of one of them."""
     last, *inner, first = list(zip(these, those, strict=True))[::-1]
     inner = tuple(inner)
 
@@ -427,7 +441,7 @@ def _bits(xp, name):
     """scale and exponent of arrays, from the exponent field of their bits."""
     field, bias, integer = FORMAT[name]
     real, integer = getattr(xp, name), getattr(xp, integer)
-    magic = float.fromhex(_CONSTANTS[name]["magic"])  # the last bits of n + magic are n
+    magic = float.fromhex(CONSTANTS[name]["magic"])  # the last bits of n + magic are n
     implicit = 2.0**field  # the last bits of 2^52 + k are k, for k >= 0
     implicit_bits = (bias + field) << field
 
@@ -477,7 +491,7 @@ def _mended_sqrt(xp, name, scale, exponent):
     """
     field, _, _ = FORMAT[name]
     d, cut = 2.0**-field, 2.0 ** ((field + 2) // 2) + 1.0
-    lift = float.fromhex(_CONSTANTS[name]["lift"])
+    lift = float.fromhex(CONSTANTS[name]["lift"])
 
     def sqrt(x):
         regular = (x > 0.0) & (x < math.inf)
@@ -555,7 +569,7 @@ def _scalar_primitives(real, scale, exponent):
 @cache
 def for_numpy(dtype):
     """The functions for NumPy arrays of the dtype, "float64" or "float32"."""
-    return build(array_primitives(np, dtype), dtype)
+    return build(array_primitives(np, dtype), dtype, passes=True)
 
 
 @cache

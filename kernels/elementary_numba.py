@@ -67,14 +67,12 @@ def compiled(function, names, label, sources=(), **options):
 
 
 @cache
-def functions(dtype, fused=False):
+def functions(dtype):
     """exp, log, log1p, expm1, tanh and cospi of a float64 or float32 scalar, compiled and kept on disk.
 
     Parameters
     ----------
     dtype : "float64" or "float32"
-    fused : bool
-        A product and the sum it enters may be rounded once; for fast numerics.
 
     Returns
     -------
@@ -83,17 +81,17 @@ def functions(dtype, fused=False):
 
     Notes
     -----
-    Error: as in ``elementary.py``, and the same bits unless `fused`.
+    Error: as in ``elementary.py``, and the same bits.
     """
-    numbers, label, options = count(), label_of(dtype, fused), FUSED if fused else {}
+    numbers = count()
 
     def inner(function):
-        return _inner(function, f"{label}_{next(numbers)}", options)
+        return _inner(function, f"{dtype}_{next(numbers)}")
 
     constant = {"float64": float, "float32": np.float32}[dtype]
     built = build(_inner_primitives(dtype), dtype, inner, constant)
     kept = {
-        name: compiled(_call, {"function": getattr(built, name)}, f"{label}_{name}", **options)
+        name: compiled(_call, {"function": getattr(built, name)}, f"{dtype}_{name}")
         for name in built._fields
     }
     return Elementary(**kept)
@@ -119,10 +117,10 @@ def _inner_primitives(dtype):
     return Primitives(**{name: _inner(part, f"{dtype}_primitive") for name, part in parts.items()})
 
 
-def _inner(function, label, options=OPTIONS):
+def _inner(function, label):
     """A function with a closure, compiled: kept on disk as a part of what calls it."""
     function.__qualname__ = f"{label}_{_fingerprint(_SOURCES)}_{function.__name__}"
-    return numba.njit(**{**OPTIONS, **options})(function)
+    return numba.njit(**OPTIONS)(function)
 
 
 def _renamed(function, names, name):

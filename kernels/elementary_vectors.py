@@ -3,7 +3,8 @@
 One value of an elementary function is a chain of some fifty operations that wait for each other, more than a processor
 looks ahead; the chains of neighbouring vectors, operation by operation in turn, keep it busy. So the functions of
 ``elementary.py`` are written once more for vectors of LLVM: `Number` has the operators they use, each of which writes
-one instruction. The same bits come out, as every operation is the same and rounded once.
+one instruction. The same bits come out, as every operation is the same and rounded once; where `fused`, a product and
+the sum it enters are rounded together.
 """
 
 from functools import cache
@@ -17,7 +18,7 @@ from . import fused_panels
 from .elementary import FORMAT, Primitives, build
 from .elementary_numba import FUSED, compiled, label_of
 from .fused_panels import tile_of
-from .vectors import Vectors
+from .vectors import Vectors, vector_of, whole_vectors
 
 NAMES = ("exp", "log", "log1p", "tanh")
 
@@ -143,7 +144,7 @@ one_vector = several_vectors = None
 
 def apply_all(x, n):
     """x <- function(x), entry by entry"""
-    whole = -(-n // VECTOR) * VECTOR
+    whole = whole_vectors(n, VECTOR)
     together = whole - whole % SEVERAL
     for i in range(0, together, SEVERAL):
         several_vectors(x, i)
@@ -155,12 +156,13 @@ SOURCES = (__file__, *fused_panels.SOURCES)
 
 
 @cache
-def functions(dtype, vector, fused=False):
-    """`apply_all` of each of `NAMES`, by names like ``exp_all``, compiled for a dtype; `vector` becomes `VECTOR`."""
+def functions(dtype, fused=False):
+    """`apply_all` of each of `NAMES`, by names like ``exp_all``, compiled for a dtype; `fused`: for fast numerics."""
     tile, found = tile_of(dtype), {}
     several = tile.lanes * tile.rows // 2  # as many registers as a processor with that tile has to spare
     for name in NAMES:
-        names = {"LANES": tile.lanes, "SEVERAL": several, "VECTOR": vector}
+        names = {"LANES": tile.lanes, "SEVERAL": several, "VECTOR": vector_of(dtype)}
+        names["whole_vectors"] = compiled(whole_vectors, {}, dtype, inline="always", cache=False)
         names["one_vector"] = vector_function_for(dtype, name, tile.lanes, fused)
         names["several_vectors"] = vector_function_for(dtype, name, several, fused)
         label = f"{label_of(dtype, fused)}_{tile.lanes}_{name}"

@@ -25,10 +25,9 @@ from .fused_layers import (
     loss_forward,
     measure,
     update,
-    vector_of,
-    whole_vectors,
 )
 from .fused_panels import borrowed, part
+from .vectors import vector_of, whole_vectors
 
 
 class Plan(NamedTuple):

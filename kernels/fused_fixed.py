@@ -20,8 +20,6 @@ from .fused_layers import (
     SQUARED_ERROR,
     add_decay,
     gather,
-    vector_of,
-    whole_vectors,
 )
 from .fused_layers import linear_backward as activation_backward
 from .fused_layers import linear_forward as activation_forward
@@ -30,6 +28,7 @@ from .fused_layers import squared_error_backward as loss_backward
 from .fused_layers import squared_error_forward as loss_forward
 from .fused_layers import squared_residuals as measure
 from .fused_panels import part, view
+from .vectors import vector_of, whole_vectors
 
 # What follows stands for others, so that the code can be read: `program` gives each layer its constants and activation,
 N_IN, N_OUT, LOSS, LAST, FIRST_LAYER = 1, 1, 0, True, True

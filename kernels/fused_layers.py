@@ -15,7 +15,6 @@ import numpy as np
 
 from . import elementary_vectors, fused_panels, fused_sums, neuron_loops
 from .elementary_numba import FUSED, IN_ANY_ORDER, compiled, label_of
-from .elementary_vectors import apply_all
 from .fused_panels import part, product, view
 from .fused_sums import row_products
 from .neuron_loops import LEAKY_SLOPE
@@ -32,13 +31,8 @@ NEVER = 2**62
 product_shared = product
 
 
-def whole_vectors(n, vector):
-    """n, or the next larger number of numbers that fills vector registers."""
-    return -(-n // vector) * vector
-
-
-# Elementary functions of all numbers of an array, x <- exp(x) for instance; x has room for whole vectors.
-exp_all = log_all = log1p_all = tanh_all = apply_all
+# `parts` gives this code the functions of all n numbers of an array, exp_all(x, n) for x <- exp(x).
+exp_all = log_all = log1p_all = tanh_all = None
 
 
 # The affine map, forward and backward. W and b stand in `flat` from w on, dW and db likewise in `grads`.
@@ -563,16 +557,11 @@ _AFFINE = (affine_forward, affine_backward_one, affine_backward, affine_backward
 SOURCES = (__file__, *elementary_vectors.SOURCES, fused_sums.__file__, neuron_loops.__file__)
 
 
-def vector_of(dtype):
-    """How many numbers fill the widest vector register there is."""
-    return 64 // np.dtype(dtype).itemsize
-
-
 @cache
 def parts(dtype, fused=False):
     """The functions that any program is made of, by name, compiled for a dtype; `fused`: for fast numerics."""
-    names = elementary_vectors.functions(dtype, vector_of(dtype), fused)
-    names, label, options = dict(names), label_of(dtype, fused), FUSED if fused else {}
+    names, label, options = dict(elementary_vectors.functions(dtype, fused)), label_of(dtype, fused), {}
+    options = FUSED if fused else {}
     for function in PARTS:
         names[function.__name__] = compiled(function, names, label, SOURCES, forceinline=True, **options)
     return names

@@ -27,11 +27,10 @@ from .fused_layers import (
     loss_forward,
     measure,
     update,
-    vector_of,
-    whole_vectors,
 )
 from .fused_panels import part, view
 from .fused_tiles import product
+from .vectors import vector_of, whole_vectors
 
 # From how many multiplications on a product is shared out among threads; entries of an activation done at a time.
 SHARED_FROM = 2**21
@@ -41,7 +40,7 @@ product_shared = product
 
 
 def multiply(left, left_t, left_i, right, right_t, right_j, start, start_i, out, depth, rows, columns, panels, workers):
-    """out[i, j] = start[i, j] + (left[0, i] right[0, j] + left[1, i] right[1, j] + ...), its rows side by side"""
+    """out[i, j] = start[i, j] + (left[0, i] right[0, j] + left[1, i] right[1, j] + ...), row after row"""
     operands = left, left_t, left_i, right, right_t, right_j, start, start_i, out, columns
     if depth * rows * columns >= SHARED_FROM:
         product_shared(*operands, depth, rows, columns, panels, workers)
@@ -66,12 +65,12 @@ def affine_backward(delta, a, w, n_in, n_out, m, grads, panels, workers, unit):
     multiply(a, n_in, one, delta, n_out, one, dW, n_out, dW, m, n_in, n_out, panels, workers)
 
 
-def affine_backward_input(delta, flat, w, n_in, n_out, m, da, panels, workers, row):
-    """da[s, k] = delta[s, 0] W[k, 0] + delta[s, 1] W[k, 1] + ...; `row` is for n_in zeros."""
+def affine_backward_input(delta, flat, w, n_in, n_out, m, da, panels, workers, zeros):
+    """da[s, k] = delta[s, 0] W[k, 0] + delta[s, 1] W[k, 1] + ...; `zeros` has room for n_in of them."""
     W, one, none, zero = part(flat, w, n_in * n_out), np.int64(1), np.int64(0), da.dtype.type(0)
     for k in range(n_in):
-        row[k] = zero
-    multiply(delta, one, n_out, W, one, n_out, row, none, da, n_out, m, n_in, panels, workers)
+        zeros[k] = zero
+    multiply(delta, one, n_out, W, one, n_out, zeros, none, da, n_out, m, n_in, panels, workers)
 
 
 # What of an activation, a loss or a metric depends on where the outputs of a sample stand.
@@ -170,20 +169,24 @@ def gather(orders, row, start, source, n, m, a):
 
 
 def sections_of(plan, dtype):
-    """The sections for a plan; no gradients where `stored` says so."""
+    """The sections for a plan; no gradients unless they are `stored`."""
     sizes = [int(plan.layers[0, 0]), *map(int, plan.layers[:, 1])]
     m, n_flat = plan.batch_size, sum((n_in + 1) * n_out for n_in, n_out in zip(sizes, sizes[1:], strict=False))
-    shapes = ((n_in, n_out) for n_in, n_out in zip(sizes, sizes[1:], strict=False))
     panels = max(
         fused_tiles.room(*extent, plan.workers)
-        for n_in, n_out in shapes
-        for extent in ((n_in, m, n_out), (m, n_in, n_out), (n_out, m, n_in))
+        for n_in, n_out in zip(sizes, sizes[1:], strict=False)
+        for extent in products_of(n_in, n_out, m)
     )
     widest, some = max(sizes[1:]) * m, max(sizes[-1] * m, min(max(sizes[1:]) * m, BLOCK + max(sizes[1:])))
     lengths = (sum(sizes) * m, sizes[-1] * m, widest, some, widest, m, m)
     lengths += (n_flat * stored(plan), 0, panels)
     ends = np.cumsum([0, *(whole_vectors(length, vector_of(dtype)) for length in lengths)])
     return Sections(*ends.tolist())
+
+
+def products_of(n_in, n_out, m):
+    """Terms, rows and columns of a layer's three large products."""
+    return (n_in, m, n_out), (m, n_in, n_out), (n_out, m, n_in)
 
 
 def stored(plan):

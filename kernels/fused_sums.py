@@ -45,7 +45,7 @@ def tile_sums_for(dtype, most):
                 make_array(signature.args[place])(context, builder, array).data
                 for place, array in ((0, x), (2, y), (5, sums))
             )
-            _Emitter(builder, dtype, lanes).tile(x, rows, most, y, columns, m, sums)
+            _Emitter(builder, dtype, lanes, most).tile(x, rows, y, columns, m, sums)
             return context.get_dummy_value()
 
         return signature, codegen
@@ -56,11 +56,15 @@ def tile_sums_for(dtype, most):
 class _Emitter(Vectors):
     """Writes the instructions of `tile_sums`."""
 
-    def tile(self, x, rows, most, y, columns, m, sums):
+    def __init__(self, builder, dtype, lanes, most):
+        super().__init__(builder, dtype, lanes)
+        self.most = most
+
+    def tile(self, x, rows, y, columns, m, sums):
         """Whole blocks of terms, then one that is filled up with 0; stores the sums."""
         builder, index = self.builder, ir.IntType(64)
-        x_rows, y_rows = self.rows(x, rows, m, most), self.rows(y, columns, m, self.lanes)
-        totals = [cgutils.alloca_once_value(builder, self.zeros) for _ in range(1 + most)]
+        x_rows, y_rows = self.rows(x, rows, m, self.most), self.rows(y, columns, m, self.lanes)
+        totals = [cgutils.alloca_once_value(builder, self.zeros) for _ in range(1 + self.most)]
         blocks = builder.sdiv(m, index(self.lanes))
         with cgutils.for_range(builder, blocks) as loop:
             first = builder.mul(loop.index, index(self.lanes))
@@ -94,7 +98,8 @@ class _Emitter(Vectors):
                 builder.store(builder.fadd(builder.load(total), term), total)
 
 
-# From here on ordinary code; `functions` gives it the vector's LANES and the loops.
+# From here on ordinary code; `functions` gives it the vector's LANES and loops for few rows and for many, as one takes
+# the time of as many rows as it was written for.
 
 LANES = 8
 tile_sums_2 = tile_sums_5 = tile_sums_8 = None

@@ -132,11 +132,12 @@ ROWS, VECTORS, LANES = 4, 1, 1
 tile_1 = tile_2 = tile_3 = None
 prange = range
 
-# Terms, rows of `left` and columns of `right` that are packed at once; and entries of an operand from which on it is.
+# Terms that are summed at a time; rows of `left`, or columns of `right`, that a piece has at most; and entries of an
+# operand from which on it is packed.
 DEPTH, HEIGHT, WIDTH = 512, 32, 480
 PACKED_FROM = 2**15
 
-# Pieces for each of several workers; entries of a line of the cache, which the counter of pieces has to itself.
+# About how many pieces each of several workers gets; entries of a line of the cache, which the counter has to itself.
 PIECES = 8
 LINE = 16
 
@@ -175,8 +176,11 @@ def tiles(a, a_t, a_i, a_panel, b, b_t, b_panel, start, start_i, out, out_i, dep
                 tile_1(left, a_t, a_i, right, b_t, before, start_i, c, out_i, depth, height, here)
 
 
-def work(left, right, start, out, extent, width, by_rows, common, whole, own):
-    """A piece of `out`: every term of its rows and columns."""
+def product_piece(left, right, start, out, extent, width, by_rows, common, whole, own):
+    """A piece of `out`: every term of its rows and columns.
+
+    `common`: the packed operand that all pieces read, `whole` entries for each term; `own`: the worker's room.
+    """
     (left, left_t, left_i, packed_left), (right, right_t, right_j, packed_right) = left, right
     (start, start_i), (out, out_i), (depth, rows, columns) = start, out, extent
     for t in range(0, depth, DEPTH):
@@ -224,11 +228,13 @@ def product(
     width = -(-columns // (across * LANES)) * LANES
     by_rows = rows > columns
     packed_left, packed_right = depth * rows >= PACKED_FROM, right_j != 1 or depth * columns >= PACKED_FROM
+    # Pieces are cut along `length`; `side` is that of the operand which all of them read.
     length, most, grain = (rows, HEIGHT, ROWS) if by_rows else (columns, WIDTH, width)
     side, step = (columns, width) if by_rows else (rows, ROWS)
     whole, share = -(-side // step) * step, -(-side // (step * workers)) * step
     common = part(panels, LINE, depth * whole)
-    if packed_right if by_rows else packed_left:
+    packed_common = packed_right if by_rows else packed_left
+    if packed_common:
         for worker in prange(workers):
             first = np.int64(worker) * share
             count = min(share, side - first)
@@ -243,14 +249,15 @@ def product(
     piece = min(-(-wanted // grain) * grain, most - most % grain)
     begin, counter = LINE + depth * whole, part(panels, 0, LINE)
     apart = (panels.size - begin) // workers
-    counter[:] = 0
+    for i in range(LINE):  # a slice would be a parallel loop of its own
+        counter[i] = 0
     for worker in prange(workers):
         own = part(panels, begin + np.int64(worker) * apart, apart)
         first = next_piece(counter) * piece
         while first < length:
             count = min(piece, length - first)
             i, j = (first, 0) if by_rows else (0, first)
-            work(
+            product_piece(
                 (part(left, i * left_i, 1), left_t, left_i, packed_left),
                 (part(right, j * right_j, 1), right_t, right_j, packed_right),
                 (part(start, i * start_i + j, 1), start_i),
@@ -263,7 +270,8 @@ def product(
 
 def room(depth, rows, columns, workers):
     """Entries that `product` needs in `panels`, at most."""
-    common, columns_packed = depth * (min(rows, columns) + 64), min(columns + 64, WIDTH)
+    tile = 64  # no tile is wider
+    common, columns_packed = depth * (min(rows, columns) + tile), min(columns + tile, WIDTH)
     return LINE + common + workers * min(depth, DEPTH) * max(HEIGHT, columns_packed)
 
 
@@ -271,11 +279,11 @@ def room(depth, rows, columns, workers):
 def functions(dtype, shared=False):
     """`product`, compiled for a dtype; `shared`: with threads."""
     tile = tile_of(dtype)
-    names = {"ROWS": np.int64(tile.rows), "VECTORS": tile.vectors, "LANES": tile.lanes}
+    names = {"ROWS": np.int64(tile.rows), "VECTORS": np.int64(tile.vectors), "LANES": np.int64(tile.lanes)}
     names |= {f"tile_{vectors}": tile_product_for(dtype, vectors) for vectors in (1, 2, 3)}
     names["pack_turned"] = fused_panels.packing(dtype, tile.rows)
     label = f"{dtype}_{tile.rows}x{tile.lanes}"
-    for function in (pack, tiles, work):
+    for function in (pack, tiles, product_piece):
         names[function.__name__] = compiled(function, names, label, fused_panels.SOURCES)
     if not shared:
         return compiled(product, names, label, fused_panels.SOURCES)

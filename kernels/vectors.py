@@ -14,6 +14,16 @@ from numba.np.arrayobj import make_array
 _NUMBERS = {"float64": ir.DoubleType(), "float32": ir.FloatType()}
 
 
+def vector_of(dtype):
+    """How many numbers fill the widest vector register there is."""
+    return 64 // np.dtype(dtype).itemsize
+
+
+def whole_vectors(n, vector):
+    """n, or the next larger number of numbers that fills vector registers."""
+    return -(-n // vector) * vector
+
+
 class Vectors:
     """Writes instructions on vectors of `lanes` numbers of a dtype; pointers are to single numbers, aligned as such."""
 

@@ -8,7 +8,8 @@ import array_api_strict
 import numba
 import numpy as np
 import pytest
-from backprop_ref.kernels import elementary, elementary_vectors, fused_layers
+from backprop_ref.kernels import elementary, elementary_vectors
+from backprop_ref.kernels.vectors import vector_of, whole_vectors
 
 from backprop_ref.conformance.elementary import LIMITS, integers, measured_ulp, sweep
 
@@ -172,16 +173,14 @@ def test_all_consumers_agree(name, dtype):
 @every_dtype
 @pytest.mark.parametrize("name", elementary_vectors.NAMES)
 def test_vectors_agree_whatever_the_length(name, dtype):
-    vector = fused_layers.vector_of(dtype)
-    function = elementary_vectors.functions(dtype, vector)[f"{name}_all"]
-    edges = np.array([argument for argument, _ in EDGES[name]], dtype)
+    vector, function = vector_of(dtype), elementary_vectors.functions(dtype)[f"{name}_all"]
+    edges = np.array([*(argument for argument, _ in EDGES[name]), math.nan], dtype)
     x = np.concatenate([edges, sweep(name, dtype, 20000)])
     y = getattr(elementary.for_numpy(dtype), name)(x)
     for n in (*range(1, 70), len(x)):
         found = np.pad(x[:n], (0, 2 * vector), constant_values=2.0)
         function(found, n)
-        whole = fused_layers.whole_vectors(n, vector)
-        assert np.all(found[whole:] == 2.0), "beyond the room it was given"
+        assert np.all(found[whole_vectors(n, vector) :] == 2.0), "beyond the room it was given"
         nan = np.isnan(y[:n])
         assert np.array_equal(np.isnan(found[:n]), nan)
         assert_same_bits(np.where(nan, 0, found[:n]), np.where(nan, 0, y[:n]))
@@ -330,12 +329,12 @@ def test_library_functions_are_told_apart(name, dtype):
 
 def test_one_bit_of_a_coefficient_is_told_apart(monkeypatch):
     """1/6 off by 2^-55 in e^r = 1 + r + r^2/2 + r^3/6 + ... shows in few values, and in the hash."""
-    table = dict(elementary._CONSTANTS["float64"])
+    table = dict(elementary.CONSTANTS["float64"])
     sixth, *rest = table["exp"].split()
     table["exp"] = " ".join([math.nextafter(float.fromhex(sixth), 1).hex(), *rest])
-    altered = {name: table if name == "float64" else other for name, other in elementary._CONSTANTS.items()}
+    altered = {name: table if name == "float64" else other for name, other in elementary.CONSTANTS.items()}
     x = sweep("exp", "float64", 20000)
-    monkeypatch.setattr(elementary, "_CONSTANTS", altered)
+    monkeypatch.setattr(elementary, "CONSTANTS", altered)
     functions = elementary.build(elementary.array_primitives(np, "float64"), "float64")
     assert hashlib.sha256(functions.exp(x).tobytes()).hexdigest() != PINNED["exp", "float64"]
 

@@ -6,7 +6,8 @@ import sys
 
 import numpy as np
 import pytest
-from backprop_ref.kernels import elementary_numba, fused_rows, fused_tiles
+from backprop_ref.kernels import elementary_vectors, fused_rows, fused_tiles
+from backprop_ref.kernels.vectors import vector_of
 from helpers import label, networks, parameters, samples
 
 import backprop_ref as br
@@ -197,6 +198,42 @@ def test_measures_are_those_of_the_definition(metric, kind, dtype):
         assert np.all(np.abs(found - wanted) <= 2 * len(x) * (4 * bounds.a[-1].max() + np.finfo(dtype).eps * len(x)))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", ["numpy", "epochs", "rows"])
+def test_correct_rows_of_one_output_in_any_order(kind, dtype):
+    network = Network([3, 5, 1], ["tanh", "sigmoid"], "bce")
+    x, y = samples(network, 13, dtype=dtype)
+    y = (x[:, :1] > 0).astype(dtype)
+    orders = Stream(1, "check").permutations(3, len(x))
+    pairs = PairsTrainer(get_backend("numpy", "fast"), network, br.SGD(0.1), 4, 1, "accuracy")
+    found, wanted = (
+        trainer.run(parameters(network, dtype=dtype), {}, x, y, orders, [0.1] * 3)[1]
+        for trainer in (trainer_of(kind, network, br.SGD(0.1), dtype, 4, metric="accuracy"), pairs)
+    )
+    assert np.array_equal(found, wanted) and 0 < found.min() < len(x)
+
+
+@pytest.mark.parametrize("metric, columns", [("accuracy", 1), ("r2", 4)])
+@pytest.mark.parametrize("kind", ["numpy", "epochs", "rows"])
+def test_no_epochs(kind, metric, columns):
+    network = Network([3, 5, 4], ["tanh", "softmax"], "ce")
+    trainer = trainer_of(kind, network, br.SGD(0.1), "float64", 4, metric=metric)
+    losses, measures = trainer.run(network.init(1), {}, *samples(network, 13), np.empty((0, 13), np.int64), [])
+    assert losses.shape == (0,) and measures.shape == (0, columns)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_numpy_takes_rows_of_data_in_any_layout(dtype):
+    network = Network([3, 5, 4], ["tanh", "softmax"], "ce")
+    x, y = samples(network, 13, dtype=dtype)
+    found = []
+    for of in (np.ascontiguousarray, np.asfortranarray, lambda rows: np.repeat(rows, 2, axis=0)[::2]):
+        params = parameters(network, dtype=dtype)
+        run(trainer_of("numpy", network, br.SGD(0.1), dtype, 4), params, {}, of(x), of(y), 3)
+        found.append(params.sha256())
+    assert found[0] == found[1] == found[2]
+
+
 @pytest.mark.parametrize("kind", ["numpy", "epochs", "rows"])
 @pytest.mark.parametrize("activation", ["relu", "linear"])
 def test_divergence_stops(activation, kind):
@@ -265,20 +302,21 @@ def test_another_process_compiles_nothing():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", ["exp", "log", "log1p", "tanh"])
+@pytest.mark.parametrize("name", elementary_vectors.NAMES)
 def test_fused_elementary_functions_are_within_the_ulp_that_bounds_allow(name, dtype):
     real, wide = np.dtype(dtype).type, {"float64": np.longdouble, "float32": np.float64}[dtype]
     x = np.concatenate([np.linspace(-30.0, 30.0, 4001), np.logspace(-10, 1.5, 2001), -np.logspace(-10, -0.1, 501)])
     x = x[x > {"log": 0.0, "log1p": -1.0}.get(name, -np.inf)].astype(real)
-    function = getattr(elementary_numba.functions(dtype, fused=True), name)
     exact = getattr(np, name)(x.astype(wide))
-    found = np.array([function(each) for each in x], real)
+    found = np.pad(x, (0, vector_of(dtype)), constant_values=1)
+    elementary_vectors.functions(dtype, fused=True)[f"{name}_all"](found, len(x))
+    found = found[: len(x)]
     assert np.all(np.abs(found - exact) <= LIBRARY_ULP * np.spacing(np.abs(exact).astype(real)))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("threads", [1, 2])
-def test_products_of_odd_sizes(threads, dtype):
+@pytest.mark.parametrize("threads, workers", [(1, 1), (1, 7), (2, 2), (2, 7)])
+def test_products_of_odd_sizes(threads, workers, dtype):
     product, stream, u = fused_tiles.functions(dtype, threads > 1), Stream(1, "check"), np.finfo(dtype).eps / 2
     one = np.int64(1)
     for depth, rows, columns in itertools.product((1, 7, 600), (1, 8, 13, 150, 1201), (1, 5, 24, 49, 1100)):
@@ -286,17 +324,20 @@ def test_products_of_odd_sizes(threads, dtype):
             stream.normal(n * m).reshape(n, m).astype(dtype)
             for n, m in ((depth, rows), (depth, columns), (rows, columns))
         )
-        panels = np.zeros(fused_tiles.room(depth, rows, columns, threads), dtype)
+        room = fused_tiles.room(depth, rows, columns, workers)
+        guarded = np.full(room + 4096, np.nan, dtype)
+        panels = guarded[:room]
         a, b = left.astype(np.float64), right.astype(np.float64)
         added, size = a.T @ b, np.abs(a).T @ np.abs(b)
         for turned_left, turned_right in itertools.product((False, True), repeat=2):
             turned = (left.T.ravel(), one, np.int64(depth)) if turned_left else (left.ravel(), np.int64(rows), one)
             r = (right.T.ravel(), one, np.int64(depth)) if turned_right else (right.ravel(), np.int64(columns), one)
             out, sizes = start.ravel().copy(), (np.int64(columns), *map(np.int64, (depth, rows, columns)))
-            product(*turned, *r, out, np.int64(columns), out, *sizes, panels, np.int64(threads))
+            product(*turned, *r, out, np.int64(columns), out, *sizes, panels, np.int64(workers))
             bound = 2 * (depth + 1) * u * (np.abs(start) + size)
             assert_within(out.reshape(rows, columns), start + added, bound)
             out[:], row = np.nan, start[0].copy()
-            product(*turned, *r, row, np.int64(0), out, *sizes, panels, np.int64(threads))
+            product(*turned, *r, row, np.int64(0), out, *sizes, panels, np.int64(workers))
             bound = 2 * (depth + 1) * u * (np.abs(row) + size)
             assert_within(out.reshape(rows, columns), row + added, bound)
+        assert np.isnan(guarded[room:]).all(), "beyond the room it was given"

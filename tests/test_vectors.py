@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from backprop_ref.kernels.elementary import _CONSTANTS as CONSTANTS
+from backprop_ref.kernels.elementary import CONSTANTS
 
 from backprop_ref.cli.app import command
 from backprop_ref.conformance import vectors

@@ -92,9 +92,9 @@ ACTIVATION = {
     "linear": (linear, linear_backward),
 }
 
-# Each loss, or pair of one with an activation, turns z of the last layer into a, puts `scale` n delta into the delta
-# of the last layer, and returns the sum of its terms. `whole` are the sums over the outputs of y, or None where all
-# are 1.
+# Each loss, or pair of one with an activation, turns z of the last layer into a, returns the sum of the loss's terms,
+# and puts `scale` times the derivatives of that sum with respect to z into the delta of the last layer. `whole` are the
+# sums over the outputs of y, or None where all are 1 or the loss does without.
 
 
 def softmax_cross_entropy(b, whole, scale):
@@ -156,7 +156,7 @@ TOGETHER = {
 
 
 def squared_error(b, rule, scale):
-    """The same for any activation with its `rule`."""
+    """The same for the squared error and any activation; `rule` is its pair."""
     (forward, backward), z, delta = rule, b.a[-1], b.delta[-1]
     forward(z, b.room[-1])
     np.subtract(z, b.y, out=delta)
@@ -173,7 +173,7 @@ class Data(NamedTuple):
     ----------
     x, y : arrays of shape (n, n_in) and (n, n_out)
     whole : array of shape (n,) or None
-        The sums over the outputs of y; None where all are 1.
+        The sums over the outputs of y, for the cross entropy under softmax; None where all are 1.
     classes : array of shape (n,) or None
         What class y says, where the metric is accuracy.
     """
@@ -182,11 +182,6 @@ class Data(NamedTuple):
     y: np.ndarray
     whole: np.ndarray | None
     classes: np.ndarray | None
-
-    @classmethod
-    def of(cls, x, y, metric):
-        whole = y.sum(axis=1)
-        return cls(x, y, None if (whole == 1).all() else whole, predicted_class(y) if metric == "accuracy" else None)
 
 
 class Rows:
@@ -225,10 +220,7 @@ class Correct:
         a = b.a[-1]
         here = self.found[self.done : self.done + len(a)]
         self.done += len(a)
-        if a.shape[1] > 1:
-            a.argmax(1, here)
-        else:
-            np.greater(a[:, 0], 0.5, out=here)
+        predicted_class(a, here)
 
     def sums(self):
         return [np.count_nonzero(self.found == self.wanted)]
@@ -265,6 +257,7 @@ class Trainer:
         self.network, self.optimizer, self.dtype, self.metric = network, optimizer, np.dtype(dtype), metric
         self.batch_size, self.shards = batch_size, shards
         self.plain = optimizer == SGD(optimizer.learning_rate)
+        self.measures = 1 if metric == "accuracy" else network.sizes[-1]
         self.rules = [ACTIVATION[name] for name in network.activations]
         self.together = TOGETHER.get((network.loss, network.activations[-1]))
         m, n_flat = -(-batch_size // shards), network.n_parameters
@@ -277,7 +270,7 @@ class Trainer:
 
     def run(self, params, slots, x, y, orders, learning_rates, poll=lambda: None, kept=None):
         """Trains `params` and `slots` in place; see `training.PairsTrainer.run`."""
-        losses, measures, data = [], [], Data.of(x, y, self.metric)
+        losses, measures, data = [], [], self.data(x, y)
         for epoch, (order, rate) in enumerate(zip(orders, learning_rates, strict=True)):
             total, measured = 0.0, MEASURE[self.metric](data, order)
             for start in range(0, len(order), self.batch_size):
@@ -296,7 +289,13 @@ class Trainer:
                 kept.keep(epoch, params.flat)
             if not (np.isfinite(losses[-1]) and np.isfinite(params.flat).all()):
                 break
-        return np.array(losses), np.array(measures, float).reshape(len(losses), -1)
+        return np.array(losses), np.array(measures, float).reshape(-1, self.measures)
+
+    def data(self, x, y):
+        """x and y, with what of them is used again and again."""
+        whole = y.sum(axis=1) if self.together is softmax_cross_entropy else None
+        classes = predicted_class(y) if self.metric == "accuracy" else None
+        return Data(x, y, None if whole is None or (whole == 1).all() else whole, classes)
 
     def gradients(self, params, data, rows, factor, measured):
         """The loss of a batch; leaves `factor` times its gradients in ``grads[0]``, and adds to `measured`."""
@@ -306,14 +305,14 @@ class Trainer:
             part = rows[start : start + small + (shard < larger)]
             start += len(part)
             b = self._rows.get(len(part)) or self._rows.setdefault(len(part), Rows(self, len(part)))
-            data.x.take(part, 0, b.a[0], "clip")
-            data.y.take(part, 0, b.y, "clip")
+            _gather(data.x, part, b.a[0])
+            _gather(data.y, part, b.y)
             whole = None if data.whole is None else data.whole.take(part)
-            loss += self.value_and_grad(params, b, whole, factor / n, self.grads[shard > 0])
+            loss += float(self.value_and_grad(params, b, whole, factor / n, self.grads[shard > 0]))
             if shard > 0:
                 self.grads[0].flat += self.grads[1].flat
             measured.add(b)
-        return float(loss) / n
+        return loss / n
 
     def value_and_grad(self, params, b, whole, scale, grads):
         """The sum of the loss's terms for gathered rows; fills `grads` with `scale` times its gradients."""
@@ -396,6 +395,14 @@ def create(network, optimizer, dtype, batch_size, shards, metric):
 def _cut(buffer, m, width):
     """The first rows of a buffer."""
     return buffer[: m * width].reshape(m, width)
+
+
+def _gather(source, rows, out):
+    """out <- source[rows]; `take` is the quicker, but would copy all of a source that is not C-contiguous."""
+    if source.flags.c_contiguous:
+        source.take(rows, 0, out, "clip")
+    else:
+        out[...] = source[rows]
 
 
 def _add_product(total, factor, array, spare):

@@ -1,5 +1,6 @@
-// exp, log, log1p and tanh from + - * / and exact scaling: `elementary.py` word for word, where the reasons and the
-// errors stand. Under FAST the library's functions of the same names take their place.
+// exp, log, log1p and tanh from + - * / and exact scaling: `elementary.py` operation for operation, where the reasons
+// and the errors stand; both of tanh's polynomials are evaluated. Under FAST the library's functions of the same names
+// take their place.
 
 #ifndef FAST
 
