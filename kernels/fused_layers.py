@@ -560,7 +560,7 @@ SOURCES = (__file__, *elementary_vectors.SOURCES, fused_sums.__file__, neuron_lo
 @cache
 def parts(dtype, fused=False):
     """The functions that any program is made of, by name, compiled for a dtype; `fused`: for fast numerics."""
-    names, label, options = dict(elementary_vectors.functions(dtype, fused)), label_of(dtype, fused), {}
+    names, label = dict(elementary_vectors.functions(dtype, fused)), label_of(dtype, fused)
     options = FUSED if fused else {}
     for function in PARTS:
         names[function.__name__] = compiled(function, names, label, SOURCES, forceinline=True, **options)
