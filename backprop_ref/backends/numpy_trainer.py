@@ -196,7 +196,7 @@ class Rows:
     y : array of shape (m, n_out)
     ones, ones_out : arrays of m and of the last layer's n_out ones
     firsts : array of shape (m,)
-        Where the rows of the last layer's arrays begin.
+        Where the rows of the last layer's arrays begin; it and `ones_out` are for the softmax under cross entropy.
     """
 
     def __init__(self, trainer, m):
