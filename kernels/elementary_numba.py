@@ -90,10 +90,7 @@ def functions(dtype):
 
     constant = {"float64": float, "float32": np.float32}[dtype]
     built = build(_inner_primitives(dtype), dtype, inner, constant)
-    kept = {
-        name: compiled(_call, {"function": getattr(built, name)}, f"{dtype}_{name}")
-        for name in built._fields
-    }
+    kept = {name: compiled(_call, {"function": getattr(built, name)}, f"{dtype}_{name}") for name in built._fields}
     return Elementary(**kept)
 
 

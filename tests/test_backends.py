@@ -74,7 +74,6 @@ def test_on_another_device_nothing_goes_through_the_host(numerics, dtype):
 def test_a_trip_through_the_host_is_caught(monkeypatch):
     backend = br.get_backend("array_api_strict", "fast", "device1")
 
-
     def trip(activation, z):
         return backend.asarray(np.tanh(np.asarray(z)), "float64")
 

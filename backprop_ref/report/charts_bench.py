@@ -108,8 +108,13 @@ def _lines(points, title, caption, x, y, errors=None):
         spread = {"array": numbers([each[1] for each in errors[name]])} if errors else {"visible": False}
         data.append(
             {
-                "type": "scatter", "mode": "lines+markers", "name": name, "text": list(text),
-                "x": list(across), "y": numbers(list(up)), "error_y": {"color": stroke, **spread},
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": name,
+                "text": list(text),
+                "x": list(across),
+                "y": numbers(list(up)),
+                "error_y": {"color": stroke, **spread},
                 "line": {"color": stroke, "dash": dash},
                 "marker": {"symbol": SYMBOLS[place % len(SYMBOLS)], "size": 8, "color": stroke},
             }
