@@ -151,18 +151,29 @@ class Loss(NamedTuple):
     together: Mapping[str, Terms]
     """By output activation, the pairs whose error is of z."""
 
-    def terms_with(self, output: str) -> Terms:
-        """The pair for an output activation."""
+    def with_output(self, output: str) -> Terms:
+        """The pair for an output activation that it goes with."""
         pair = self.together.get(output, self.alone)
-        if pair is None:
-            raise KeyError(output)
+        assert pair is not None, f"no rule for {output}"
         return pair
+
+    def divisor(self, rows: int, n_out: int) -> float:
+        """n for so many samples of so many outputs."""
+        return float(rows * (n_out if self.over_outputs else 1))
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """The output activations it goes with."""
         return tuple(self.together) if self.alone is None else tuple(ACTIVATIONS)
 
+
+TERMS: Mapping[str, Terms] = {
+    "squared_error": SQUARED_ERROR,
+    "softmax_cross_entropy": SOFTMAX_CROSS_ENTROPY,
+    "sigmoid_cross_entropy": SIGMOID_CROSS_ENTROPY,
+    "sigmoid_binary_cross_entropy": SIGMOID_BINARY_CROSS_ENTROPY,
+}
+"""Every pair by name, so that one kernel serves the losses that share it."""
 
 LOSSES: Mapping[str, Loss] = {
     "mean_squared_error": Loss("mse", True, SQUARED_ERROR, {}),
@@ -234,3 +245,14 @@ UPDATES: Mapping[str, Update] = {
     "nesterov": Update(("velocity",), nesterov),
     "adam": Update(("m", "v"), adam),
 }
+
+
+def together(loss: str, output: str) -> bool:
+    """Whether the loss and the output activation are differentiated as one, so that no da stands between them."""
+    return output in LOSSES[loss].together
+
+
+def terms_name(loss: str, output: str) -> str:
+    """The name in `TERMS` of the pair of a loss with an output activation."""
+    pair = LOSSES[loss].with_output(output)
+    return next(name for name, each in TERMS.items() if each is pair)

@@ -3,24 +3,14 @@
 import operator
 from dataclasses import dataclass
 
+from backprop_ref import formulas
 from backprop_ref.errors import InvalidInput, unknown
 
-ACTIVATIONS = ("sigmoid", "tanh", "relu", "leaky_relu", "softmax", "linear")
-
-LOSSES = {
-    "mean_squared_error": "mse",
-    "sum_squared_error": "sse",
-    "binary_cross_entropy": "bce",
-    "cross_entropy": "ce",
-}
+ACTIVATIONS = tuple(formulas.ACTIVATIONS)
+LOSSES = {name: loss.short for name, loss in formulas.LOSSES.items()}
 _LONG = {short: name for name, short in LOSSES.items()}
 
-OUTPUTS_OF = {
-    "mean_squared_error": ACTIVATIONS,
-    "sum_squared_error": ACTIVATIONS,
-    "binary_cross_entropy": ("sigmoid",),
-    "cross_entropy": ("softmax", "sigmoid"),
-}
+OUTPUTS_OF = {name: loss.outputs for name, loss in formulas.LOSSES.items()}
 """The output activations each loss goes with."""
 
 

@@ -4,16 +4,59 @@ Parameters live on the host, so the rules are NumPy; scalars are binary64 and ro
 the product they enter. Weight decay λ adds λ·W to the gradient of W, not of b, and nothing to the loss.
 """
 
+from __future__ import annotations
+
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backprop_ref.errors import InvalidInput, unknown
+from backprop_ref.errors import InvalidInput
+from backprop_ref.formulas import UPDATES, Settings, decay
+
+if TYPE_CHECKING:
+    from backprop_ref.parameters import Parameters
+
+
+class Optimizer(ABC):
+    """What SGD and Adam share: they choose a rule of the table of formulas and give it its settings."""
+
+    weight_decay: float
+
+    @property
+    @abstractmethod
+    def rule(self) -> str:
+        """The name of its rule in `formulas.UPDATES`."""
+
+    @abstractmethod
+    def settings(self, learning_rate: float, state: Mapping[str, np.ndarray]) -> Settings:
+        """The numbers of the rule in this step."""
+
+    def init(self, flat: np.ndarray) -> dict[str, np.ndarray]:
+        """State before the first step: zeros, shaped like the parameters."""
+        return {name: np.zeros_like(flat) for name in UPDATES[self.rule].state}
+
+    def advance(self, state: dict[str, np.ndarray]) -> None:  # noqa: B027 (most rules count no steps)
+        """Counts a step, in what of the state is the same for all parameters."""
+
+    def step(self, params: Parameters, grads: Parameters, state: dict[str, np.ndarray], learning_rate: float) -> None:
+        """One update of `params` and `state`, in place; `grads` is used up."""
+        self.advance(state)
+        if self.weight_decay:
+            for dW, W in zip(grads.W, params.W, strict=True):
+                dW[...] = decay(W, dW, self.weight_decay)
+        update, settings = UPDATES[self.rule], self.settings(learning_rate, state)
+        slots = [state[name] for name in update.state]
+        new = update.step(np, settings, params.flat, grads.flat, *slots)
+        for slot, value in zip((params.flat, *slots), new, strict=True):
+            slot[...] = value
 
 
 @dataclass(frozen=True)
-class SGD:
+class SGD(Optimizer):
     """Stochastic gradient descent: ``W ← W − η·g``.
 
     With momentum μ: ``v ← μ·v + g`` (v = 0 at first) and ``W ← W − η·v``; nesterov: ``W ← W − η·(g + μ·v)``
@@ -25,29 +68,21 @@ class SGD:
     nesterov: bool = False
     weight_decay: float = 0.0
 
-    def __post_init__(self):
-        _make_plain(self, learning_rate=math.inf, momentum=1.0, weight_decay=math.inf)
+    def __post_init__(self) -> None:
+        make_plain(self, learning_rate=math.inf, momentum=1.0, weight_decay=math.inf)
         if self.nesterov and self.momentum == 0.0:
             raise InvalidInput("nesterov needs a momentum above 0, such as 0.9")
 
-    def init(self, flat):
-        """State before the first step: the velocity, if there is momentum."""
-        return {"velocity": np.zeros_like(flat)} if self.momentum else {}
+    @property
+    def rule(self) -> str:
+        return "nesterov" if self.nesterov else "momentum" if self.momentum else "sgd"
 
-    def step(self, params, grads, state, learning_rate):
-        """One update of `params` and `state`, in place; `grads` is used up."""
-        _add_decay(self.weight_decay, params, grads)
-        g = direction = grads.flat
-        if self.momentum:
-            v = state["velocity"]
-            v *= self.momentum
-            v += g
-            direction = g + self.momentum * v if self.nesterov else v
-        params.flat -= learning_rate * direction
+    def settings(self, learning_rate: float, state: Mapping[str, np.ndarray]) -> Settings:
+        return Settings(learning_rate, momentum=self.momentum)
 
 
 @dataclass(frozen=True)
-class Adam:
+class Adam(Optimizer):
     """Adam (Kingma and Ba 2015): ``m ← β1·m + (1−β1)·g``, ``v ← β2·v + (1−β2)·g²``,
     ``W ← W − (η·(m/c1)) / (√(v/c2) + ε)`` with ``c1 = 1 − β1^t``, ``c2 = 1 − β2^t``.
     """
@@ -58,105 +93,35 @@ class Adam:
     epsilon: float = 1e-8
     weight_decay: float = 0.0
 
-    def __post_init__(self):
-        _make_plain(self, learning_rate=math.inf, beta1=1.0, beta2=1.0, epsilon=math.inf, weight_decay=math.inf)
+    def __post_init__(self) -> None:
+        make_plain(self, learning_rate=math.inf, beta1=1.0, beta2=1.0, epsilon=math.inf, weight_decay=math.inf)
 
-    def init(self, flat):
+    @property
+    def rule(self) -> str:
+        return "adam"
+
+    def init(self, flat: np.ndarray) -> dict[str, np.ndarray]:
         """State before the first step: m, v, and the powers β1^t and β2^t, made by repeated multiplication."""
-        return {"m": np.zeros_like(flat), "v": np.zeros_like(flat), "powers": np.ones(2)}
+        return {**super().init(flat), "powers": np.ones(2)}
 
-    def step(self, params, grads, state, learning_rate):
-        """One update of `params` and `state`, in place; `grads` is used up."""
-        _add_decay(self.weight_decay, params, grads)
-        g, m, v, powers = grads.flat, state["m"], state["v"], state["powers"]
-        powers *= (self.beta1, self.beta2)
-        c1, c2 = (1.0 - powers).tolist()
-        m *= self.beta1
-        m += (1.0 - self.beta1) * g
-        v *= self.beta2
-        v += (1.0 - self.beta2) * (g * g)
-        params.flat -= learning_rate * (m / c1) / (np.sqrt(v / c2) + self.epsilon)
+    def settings(self, learning_rate: float, state: Mapping[str, np.ndarray]) -> Settings:
+        c1, c2 = (1.0 - state["powers"]).tolist()
+        rest1, rest2 = 1.0 - self.beta1, 1.0 - self.beta2
+        return Settings(learning_rate, 0.0, self.beta1, rest1, self.beta2, rest2, c1, c2, self.epsilon)
+
+    def advance(self, state: dict[str, np.ndarray]) -> None:
+        state["powers"] *= (self.beta1, self.beta2)
 
 
-OPTIMIZERS = {"sgd": SGD, "adam": Adam}
+OPTIMIZERS: Mapping[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam}
 
 
-def describe(optimizer):
+def describe(optimizer: SGD | Adam) -> dict[str, Any]:
     """An optimizer as a JSON-ready dictionary."""
     return {"name": type(optimizer).__name__.lower(), **asdict(optimizer)}
 
 
-def _add_decay(weight_decay, params, grads):
-    if weight_decay:
-        for dW, W in zip(grads.W, params.W, strict=True):
-            dW += weight_decay * W
-
-
-@dataclass(frozen=True)
-class Constant:
-    """The learning rate as it is."""
-
-    def __call__(self, epoch, epochs):
-        """The factor on the learning rate in `epoch`, counted from 0, of `epochs`."""
-        return 1.0
-
-
-@dataclass(frozen=True)
-class Step:
-    """The learning rate times `factor` after every `every` epochs."""
-
-    every: int = 30
-    factor: float = 0.1
-
-    def __post_init__(self):
-        if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
-            raise InvalidInput(f"schedule step: every={self.every!r}: a whole number of epochs, 1 or more, is needed")
-        _make_plain(self, "schedule step: ", factor=math.inf)
-
-    def __call__(self, epoch, epochs):
-        """`factor` multiplied with itself as often as `every` epochs have passed."""
-        product = 1.0
-        for _ in range(epoch // self.every):
-            product *= self.factor
-        return product
-
-
-@dataclass(frozen=True)
-class Cosine:
-    """From the learning rate down to `minimum` times it along half a cosine (Loshchilov and Hutter 2017)."""
-
-    minimum: float = 0.0
-
-    def __post_init__(self):
-        _make_plain(self, "schedule cosine: ", minimum=math.inf)
-
-    def __call__(self, epoch, epochs):
-        """``minimum + (1 − minimum)·(1 + cos(π·epoch/epochs))/2``, with our own cosine."""
-        from backprop_ref.kernels import elementary
-
-        cosine = elementary.for_scalars("float64").cospi(epoch / epochs)
-        return self.minimum + (1.0 - self.minimum) * ((1.0 + cosine) / 2.0)
-
-
-SCHEDULES = {"constant": Constant, "step": Step, "cosine": Cosine}
-
-
-def get_schedule(schedule):
-    """A schedule from None (constant), a name, or any callable ``(epoch, epochs) -> factor``."""
-    if schedule is None:
-        return Constant()
-    if isinstance(schedule, str):
-        if schedule not in SCHEDULES:
-            raise unknown("schedule", schedule, SCHEDULES)
-        return SCHEDULES[schedule]()
-    if not callable(schedule):
-        raise InvalidInput(
-            f"schedule {schedule!r}: a name ({', '.join(SCHEDULES)}) or a callable (epoch, epochs) -> factor is needed"
-        )
-    return schedule
-
-
-def _make_plain(settings, prefix="", **limits):
+def make_plain(settings: Any, prefix: str = "", **limits: float) -> None:
     """Refuses fields that are not numbers from 0 to below their limit; makes them Python floats.
 
     A NumPy scalar would make float32 arithmetic binary64.

@@ -15,10 +15,11 @@ from backprop_ref.api import as_parameters, check_fit, checked_data, evaluate_on
 from backprop_ref.backends import get_backend
 from backprop_ref.errors import InvalidInput, TrainingDiverged
 from backprop_ref.network import Network
-from backprop_ref.optimizers import SGD, Adam, Constant, Step, describe, get_schedule
+from backprop_ref.optimizers import SGD, Adam, describe
 from backprop_ref.parameters import Parameters
 from backprop_ref.progress import Bar
 from backprop_ref.random import Stream
+from backprop_ref.schedules import Constant, Step, get_schedule
 
 CHUNK_SECONDS = 0.1
 CHECKPOINT_SECONDS = 1.0

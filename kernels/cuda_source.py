@@ -1,4 +1,5 @@
-"""The CUDA C kernels of ``cuda/`` as one source text for one dtype, with the constants of ``elementary.py``.
+"""The CUDA C kernels of ``cuda/`` and of the table of formulas as one text for one dtype, with the constants of
+``elementary.py``. ``python -m backprop_ref.kernels.cuda_source`` prints the kernels that are written by `cuda_rules`.
 
 Whoever compiles the text (NVRTC on the user's machine, nvcc or NVRTC in the checks, a C++ compiler for the emulation
 in the tests) is to pass the `OPTIONS` or their like.
@@ -11,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from . import cuda_rules
 from .elementary import CONSTANTS, FORMAT
-from .neuron_loops import LEAKY_SLOPE
 
 OPTIONS = {True: (), False: ("--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true")}
 """For the compiler, by whether the kernels are the fast ones: else nothing is fused, nothing flushed to zero."""
@@ -24,7 +25,7 @@ TILE = 16
 """Rows and columns of what a block of a tiled product computes; TILE² = THREADS."""
 
 _FOLDER = Path(__file__).parent / "cuda"
-_FILES = ("real.cuh", "elementary.cuh", "affine.cu", "activations.cu", "losses.cu", "updates.cu", "batches.cu")
+_FILES = ("real.cuh", "elementary.cuh", "affine.cu", "sums.cu", "batches.cu")
 _TYPES = {  # REAL, BITS, prefix of the intrinsics, and how to see a number's bits
     "float64": ("double", "unsigned long long", "d", "__double_as_longlong", "__longlong_as_double"),
     "float32": ("float", "unsigned int", "f", "__float_as_int", "__int_as_float"),
@@ -61,7 +62,9 @@ def source(dtype, fast=False):
         Products and sums may be fused, exp, log and tanh are the library's.
     """
     real, *files = (f'#line 1 "{name}"\n{(_FOLDER / name).read_text(encoding="utf-8")}' for name in _FILES)
-    return "\n".join([constants(dtype), "#define FAST" if fast else "", real, *polynomials(dtype, fast), *files])
+    rules = f'#line 1 "rules.cu"\n{cuda_rules.source()}'
+    fast_or_not = "#define FAST" if fast else ""
+    return "\n".join([constants(dtype), fast_or_not, real, *polynomials(dtype, fast), *files, rules])
 
 
 def constants(dtype):
@@ -80,7 +83,6 @@ def constants(dtype):
         "IMPLICIT": f"real{{{(2.0**field + bias).hex()}}}",
         "INFINITE": f"{infinite:#x}u" if dtype == "float32" else f"{infinite:#x}ull",
         "NOT_A_NUMBER": f"(INFINITE | (BITS)1 << {field - 1})",
-        "LEAKY_SLOPE": f"real{{({real}){LEAKY_SLOPE.hex()}}}",
         "THREADS": THREADS,
         "TILE": TILE,
     }
@@ -103,3 +105,7 @@ def _parameter(text):
     *qualifiers, name = text.replace("*", " * ").split()
     kind = "integer" if "integer" in qualifiers else "real"
     return Parameter(kind, "*" in qualifiers, "const" in qualifiers, name)
+
+
+if __name__ == "__main__":
+    print(cuda_rules.source())

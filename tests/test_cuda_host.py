@@ -347,19 +347,19 @@ PLANTED = {
     "no barrier after the loss is summed": (f"{MEAN_SUM_END}{BARRIER_2}", MEAN_SUM_END),
     "a barrier that some threads miss": (BARRIER, f"if (j < n_j) {BARRIER}"),
     "the first sample left out of db": (SAMPLES + SAMPLES_END, SAMPLES.replace("= 0", "= 1") + SAMPLES_END),
-    "softmax without the maximum": ("a_j[j] = exp(z_j[j] - top);", "a_j[j] = exp(z_j[j]);"),
+    "softmax without the maximum": ("a_j[j] = exp(z_j[j] - largest_0);", "a_j[j] = exp(z_j[j]);"),
     "a derivative regrouped": ("real{1} - a_i[i] * a_i[i]", "(real{1} - a_i[i]) * (real{1} + a_i[i])"),
     "relu as a product": ("z_i[i] <= real{0} ? real{0} : da_i[i]", "da_i[i] * (z_i[i] > real{0} ? real{1} : real{0})"),
     "the loss summed from the other end": (
         "sum = sum + block[i - i0];", "sum = sum + block[(n_terms < i0 + THREADS ? n_terms : i0 + THREADS) - 1 - i];"
     ),
     "a coefficient of exp off by its last bit": ("EXP[] = {0x1.5555555555559p-3", "EXP[] = {0x1.555555555555ap-3"),
-    "division by a reciprocal": ("(a_j[j] * total - y_j[j]) / n", "(a_j[j] * total - y_j[j]) * (real{1} / n)"),
+    "division by a reciprocal": ("(a_j[j] * total_0 - y_j[j]) / n", "(a_j[j] * total_0 - y_j[j]) * (real{1} / n)"),
 }  # fmt: skip
 PLANTED_IN_UPDATES = {
     "an update fused": ("W_i[i] - rate * g_i[i];", "real{std::fma(-rate.value, g_i[i].value, W_i[i].value)};"),
     "Adam divided in another order": (
-        "rate * (m_i[i] / c1) / (sqrt(v_i[i] / c2) + epsilon)", "rate * ((m_i[i] / c1) / (sqrt(v_i[i] / c2) + epsilon))"
+        "rate * (part_0 / c1) / (sqrt(part_1 / c2) + epsilon)", "rate * ((part_0 / c1) / (sqrt(part_1 / c2) + epsilon))"
     ),
     "the first batch again and again": ("position[i] + (i == 0 ? batch : 1)", "position[i] + (i == 0 ? 0 : 1)"),
 }  # fmt: skip

@@ -18,8 +18,8 @@ from backprop_ref.kernels import elementary
 from helpers import label, networks, parameters, samples
 
 import backprop_ref as br
-from backprop_ref.backends.array import ACTIVATION, CROSS_ENTROPY
 from backprop_ref.cli import run
+from backprop_ref.formulas import ACTIVATIONS, LOSSES
 from backprop_ref.report import derivation
 from backprop_ref.report.explain import explain, shortened
 from backprop_ref.report.pages import PAGES, Equation, Heading, Text, breakable
@@ -180,7 +180,7 @@ def shown(tree):
     return tree.show(Text(5, 8), {})[1]
 
 
-@pytest.mark.parametrize("activation", ACTIVATION)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_derivations_end_in_what_the_code_computes(activation):
     """The last formula but the one for matrices is the code's, run on symbols; the chains before it are equal."""
     blocks = [block for block in derivation.of_activation(activation, 3) if isinstance(block, Equation)]
@@ -205,10 +205,14 @@ def test_steps_of_a_derivative_are_equal(activation, z):
         assert f"{got:.12g}" == f"{exact:.12g}"
 
 
-@pytest.mark.parametrize("pair", CROSS_ENTROPY, ids="-".join)
+TOGETHER = [(name, output) for name, loss in LOSSES.items() for output in loss.together]
+
+
+@pytest.mark.parametrize("pair", TOGETHER, ids="-".join)
 def test_derivations_of_losses_end_in_the_code(pair):
     blocks = [block for block in derivation.of_loss(*pair, 3) if isinstance(block, Equation)]
-    tree = CROSS_ENTROPY[pair][1](derivation.Symbolic(3), derivation.Z, derivation.A, derivation.Y, derivation.N)
+    error = LOSSES[pair[0]].with_output(pair[1]).error
+    tree = error(derivation.Symbolic(3), derivation.Z, derivation.A, derivation.Y) / derivation.N
     assert [shown(part) for part, _ in blocks[-1].parts] == ["delta_j", shown(tree)]
 
 

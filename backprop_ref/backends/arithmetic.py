@@ -6,17 +6,37 @@ from typing import Any
 
 import numpy as np
 
+from backprop_ref import formulas
 from backprop_ref.errors import BackendUnavailable
 from backprop_ref.kernels import elementary, ordered
 
 
-class Fast:
+class OfArrays(formulas.Arithmetic):
+    """Words of the formulas that every namespace computes in the same way."""
+
+    def __init__(self, xp):
+        self.xp = xp
+
+    def where(self, condition, yes, no):
+        """One of the two, of which one may be a number."""
+        if isinstance(yes, float):
+            yes = self.xp.full_like(no, yes)
+        elif isinstance(no, float):
+            no = self.xp.full_like(yes, no)
+        return self.xp.where(condition, yes, no)
+
+    def largest(self, x):
+        """The largest of each row, shape (batch, 1)."""
+        return self.xp.max(x, axis=1, keepdims=True)
+
+
+class Fast(OfArrays):
     """Whatever is quickest in the namespace: its matrix product, sums, division and elementary functions."""
 
     numerics = "fast"
 
     def __init__(self, xp):
-        self.xp = xp
+        super().__init__(xp)
         self.exp, self.log1p, self.log, self.tanh = xp.exp, xp.log1p, xp.log, xp.tanh
 
     def affine(self, a, W, b):
@@ -35,8 +55,8 @@ class Fast:
         """Sum over axis 0, shape (n_out,)."""
         return self.xp.sum(x, axis=0)
 
-    def sum_columns(self, x):
-        """Sum over axis 1, shape (batch, 1)."""
+    def total(self, x):
+        """The sum of each row, shape (batch, 1)."""
         return self.xp.sum(x, axis=1, keepdims=True)
 
     def sum_all(self, x):
@@ -44,13 +64,13 @@ class Fast:
         return self.xp.sum(x)
 
 
-class Reproducible:
+class Reproducible(OfArrays):
     """Sums and products in index order, and our own exp, log, log1p and tanh: the same bits in every namespace."""
 
     numerics = "reproducible"
 
     def __init__(self, xp):
-        self.xp = xp
+        super().__init__(xp)
         self._functions = {
             dtype: elementary.build(elementary.array_primitives(xp, dtype), dtype, passes=True)
             for dtype in ("float64", "float32")
@@ -115,8 +135,8 @@ class Reproducible:
         """Sum over axis 0 in order, shape (n_out,)."""
         return ordered.sum_rows(self.xp, x)
 
-    def sum_columns(self, x):
-        """Sum over axis 1 in order, shape (batch, 1)."""
+    def total(self, x):
+        """The sum of each row in order, shape (batch, 1)."""
         return ordered.sum_columns(self.xp, x)
 
     def sum_all(self, x):

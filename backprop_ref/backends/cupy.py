@@ -5,11 +5,12 @@ import contextlib
 import numpy as np
 
 from backprop_ref.backends import CUDA_EXTRAS
-from backprop_ref.backends.array import divisor
+from backprop_ref.backends.array import divisor, known
 from backprop_ref.backends.cupy_device import call_everything, check_bits, device_number, first_line, out_of_memory
 from backprop_ref.backends.cupy_pairs import FastPairs, ReproduciblePairs
-from backprop_ref.errors import BackendUnavailable, InvalidInput, unknown
-from backprop_ref.network import ACTIVATIONS
+from backprop_ref.errors import BackendUnavailable, InvalidInput
+from backprop_ref.kernels.cuda_rules import identity
+from backprop_ref.optimizers import SGD, Adam
 
 PAIRS = {"fast": FastPairs, "reproducible": ReproduciblePairs}
 
@@ -59,18 +60,18 @@ class CupyBackend:
         return da
 
     def activation_forward(self, activation, z):
-        _known(activation)
+        known(activation)
         pairs = self.checked("activation_forward", z=(z, "sj"))
-        if activation == "linear":
+        if identity(activation):
             return z
         a = self._empty(z.shape, z.dtype)
         pairs.activation_forward(activation, z, a)
         return a
 
     def activation_backward(self, activation, z, a, da):
-        _known(activation)
+        known(activation)
         pairs = self.checked("activation_backward", z=(z, "sj"), a=(a, "sj"), da=(da, "sj"))
-        if activation == "linear":
+        if identity(activation):
             return da
         delta = self._empty(z.shape, z.dtype)
         pairs.activation_backward(activation, z, a, da, delta)
@@ -123,10 +124,15 @@ class CupyBackend:
         return self._pairs[dtype]
 
     def trainer(self, network, optimizer, dtype, batch_size, shards, metric, steps_ahead=None):
-        """Whole epochs with everything on the GPU; see `cupy_trainer.Trainer`. None for batches cut into shards."""
+        """Whole epochs with everything on the GPU; see `cupy_trainer.Trainer`.
+
+        None for batches cut into shards, and for optimizers with a step of their own.
+        """
         from backprop_ref.backends.cupy_trainer import Trainer
 
-        return Trainer(self, network, optimizer, dtype, batch_size, metric) if shards == 1 else None
+        if shards > 1 or type(optimizer) not in {SGD, Adam}:
+            return None
+        return Trainer(self, network, optimizer, dtype, batch_size, metric)
 
     def checked(self, pair, **arrays):
         """The launches for these arrays, each with the names of its dimensions; refuses what a kernel would misread."""
@@ -153,11 +159,6 @@ class CupyBackend:
 def _refuse(pair, problem, arrays, seen):
     listed = ", ".join(f"{name} {seen(array)}" for name, (array, _) in arrays.items())
     raise InvalidInput(f"{pair}: {problem}: {listed}")
-
-
-def _known(activation):
-    if activation not in ACTIVATIONS:
-        raise unknown("activation", activation, ACTIVATIONS)
 
 
 def _adding_by_kernel(cupy, backend):

@@ -1,10 +1,12 @@
 """The pairs as launches on the GPU that write into arrays they are given: with cuBLAS, or in the order of the loops."""
 
-from backprop_ref.backends.array import CROSS_ENTROPY, check_pair
+from backprop_ref.backends.array import pair
+from backprop_ref.formulas import ACTIVATIONS, TERMS, terms_name, together
 from backprop_ref.kernels.cuda_cupy import Kernels
+from backprop_ref.kernels.cuda_rules import identity
 
-# Kernels that go row by row; all others take entries one by one.
-BY_ROWS = {"softmax_forward", "softmax_backward", "softmax_cross_entropy_terms", "softmax_cross_entropy_backward"}
+BY_ROWS = {name for table in (ACTIVATIONS, TERMS) for name, rule in table.items() if rule.by_rows}
+"""Whose kernels go row by row; all others take entries one by one."""
 
 
 class FastPairs:
@@ -41,31 +43,31 @@ class FastPairs:
         self.cupy.divide(loss, n, out=loss)
 
     def activation_forward(self, activation, z, a):
-        if activation != "linear":  # whose a is z
-            self._each(f"{activation}_forward", z.shape, z, a)
+        if not identity(activation):
+            self._each(activation, "forward", z.shape, z, a)
 
     def activation_backward(self, activation, z, a, da, delta):
         """`delta` may be `da` itself."""
-        if activation != "linear":
-            self._each(f"{activation}_backward", z.shape, z, a, da, delta)
+        if not identity(activation):
+            self._each(activation, "backward", z.shape, z, a, da, delta)
 
     def loss_forward(self, loss, activation, z, a, y, n, terms, value):
-        check_pair(loss, activation)
-        self._each(f"{_kernel(loss, activation)}_terms", y.shape, z, a, y, terms)
+        pair(loss, activation)
+        self._each(terms_name(loss, activation), "terms", y.shape, z, a, y, terms)
         self.mean(terms, n, value)
 
     def loss_backward(self, loss, activation, z, a, y, n, delta):
-        check_pair(loss, activation)
-        self._each(f"{_kernel(loss, activation)}_backward", y.shape, z, a, y, n, delta)
-        if (loss, activation) not in CROSS_ENTROPY:
+        pair(loss, activation)
+        self._each(terms_name(loss, activation), "backward", y.shape, z, a, y, n, delta)
+        if not together(loss, activation):
             self.activation_backward(activation, z, a, delta, delta)
 
-    def _each(self, name, shape, *arguments):
+    def _each(self, rule, half, shape, *arguments):
         rows, columns = shape
-        if name in BY_ROWS:
-            self.kernels.each(name, rows, *arguments, rows, columns)
+        if rule in BY_ROWS:
+            self.kernels.each(f"{rule}_{half}", rows, *arguments, rows, columns)
         else:
-            self.kernels.each(name, rows * columns, *arguments, rows * columns)
+            self.kernels.each(f"{rule}_{half}", rows * columns, *arguments, rows * columns)
 
 
 class ReproduciblePairs(FastPairs):
@@ -92,7 +94,3 @@ class ReproduciblePairs(FastPairs):
     def add(self, x, y, total):
         """x + y, entry by entry."""
         self.kernels.each("add", x.size, x, y, total, x.size)
-
-
-def _kernel(loss, activation):
-    return f"{activation}_{loss}" if (loss, activation) in CROSS_ENTROPY else "squared_error"

@@ -6,7 +6,8 @@ import numpy as np
 
 from backprop_ref import metrics
 from backprop_ref.backends.array import divisor
-from backprop_ref.optimizers import Adam
+from backprop_ref.formulas import UPDATES
+from backprop_ref.kernels.cuda_rules import OF_STEP, identity, settings_of
 
 
 class Trainer:
@@ -46,11 +47,11 @@ class Trainer:
         self.flat, self.gradient = empty(count), empty(count)
         self.W, self.b = _views(self.flat, sizes)
         self.dW, self.db = _views(self.gradient, sizes)
-        self.slots = {name: empty(count) for name in self.optimizer.init(np.empty(0, self.dtype)) if name != "powers"}
+        self.slots = {name: empty(count) for name in UPDATES[self.optimizer.rule].state}
         self.x, self.y, self.terms = (empty(self.batch_size, n) for n in (sizes[0], sizes[-1], sizes[-1]))
         self.z = [empty(self.batch_size, n) for n in sizes[1:]]
-        linear = [activation == "linear" for activation in self.network.activations]
-        self.a = [z if same else empty(*z.shape) for z, same in zip(self.z, linear, strict=True)]
+        same = [identity(activation) for activation in self.network.activations]
+        self.a = [z if a_is_z else empty(*z.shape) for z, a_is_z in zip(self.z, same, strict=True)]
         self.delta = [empty(*z.shape) for z in self.z]
         self.loss = self.xp.empty((), self.dtype)
         self.position = self.xp.empty(2, "int64")
@@ -87,18 +88,18 @@ class Trainer:
         self.X, self.Y = (self.backend.asarray(array, self.dtype) for array in (x, y))
         self.steps = -(-len(x) // self.batch_size)
         self.order = self.xp.empty(len(x), "int64")
-        self.settings, self.losses = self._empty(self.steps, 3), self._empty(self.steps)
+        self.settings, self.losses = self._empty(self.steps, len(OF_STEP)), self._empty(self.steps)
         self.outputs = self._empty(len(x), self.network.sizes[-1])
         self.data = x, y
 
     def _settings(self, slots, learning_rate):
         """Learning rate, c1 and c2 of each step of an epoch; the powers in `slots` are moved on."""
-        settings = np.full((self.steps, 3), learning_rate)
-        if isinstance(self.optimizer, Adam):
-            for row in settings:
-                slots["powers"] *= (self.optimizer.beta1, self.optimizer.beta2)
-                row[1:] = 1.0 - slots["powers"]
-        return settings.astype(self.dtype)
+        rows = np.empty((self.steps, len(OF_STEP)))
+        for row in rows:
+            self.optimizer.advance(slots)
+            settings = self.optimizer.settings(learning_rate, slots)
+            row[:] = [getattr(settings, name) for name in OF_STEP]
+        return rows.astype(self.dtype)
 
     def _epoch(self, order, settings, poll):
         """One epoch; its loss, and the outputs in the order of the samples."""
@@ -184,14 +185,9 @@ class Trainer:
             for W, dW in zip(self.W, self.dW, strict=True):
                 each("weight_decay", W.size, W, dW, optimizer.weight_decay, W.size)
         arrays, settings = (self.flat, self.gradient, *self.slots.values()), (self.settings, self.position)
-        if isinstance(optimizer, Adam):
-            betas = optimizer.beta1, 1.0 - optimizer.beta1, optimizer.beta2, 1.0 - optimizer.beta2
-            each("adam", count, *arrays, *settings, *betas, optimizer.epsilon, count)
-        elif optimizer.momentum:
-            rule = "nesterov" if optimizer.nesterov else "momentum"
-            each(rule, count, *arrays, *settings, optimizer.momentum, count)
-        else:
-            each("sgd", count, *arrays, *settings, count)
+        constant = optimizer.settings(optimizer.learning_rate, optimizer.init(np.empty(0)))
+        numbers = [getattr(constant, name) for name in settings_of(optimizer.rule)]
+        each(optimizer.rule, count, *arrays, *settings, *numbers, count)
 
 
 def _views(flat, sizes):

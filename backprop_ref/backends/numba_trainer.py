@@ -9,7 +9,8 @@ from functools import cache
 import numba
 import numpy as np
 
-from backprop_ref.backends.array import CROSS_ENTROPY, divisor
+from backprop_ref import formulas
+from backprop_ref.backends.array import divisor
 from backprop_ref.backends.numba import FORKED, POOL
 from backprop_ref.errors import unknown
 from backprop_ref.kernels import fused_epochs, fused_fixed, fused_layers, fused_rows
@@ -112,7 +113,7 @@ def _plan(network, optimizer, batch_size, shards, metric, threads, numerics):
     """The network and what is asked of it in numbers; None if there is something that has none."""
     rule = _rule(optimizer)
     together = (network.loss, network.activations[-1])
-    known = together in TOGETHER or together not in CROSS_ENTROPY
+    known = together in TOGETHER or not formulas.together(*together)
     if rule is None or not known or not set(network.activations) <= set(ACTIVATIONS):
         return None
     layers, w = [], 0

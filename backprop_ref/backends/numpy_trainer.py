@@ -1,14 +1,16 @@
 """Whole epochs in NumPy with buffers that are used again: the accelerator that the numpy backend offers to training.
 
-The lines of `backprop_ref.backends.array`, each into an array that is there already. z and a of a layer share one, as
-every slope can be had from a; delta and da have one each, of the widest layer.
+The rules of `backprop_ref.formulas` in place, some of them in fewer passes over memory. z and a of a layer share an
+array, as every slope can be had from a; delta and da have one each, of the widest layer.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from backprop_ref.backends.array import CROSS_ENTROPY, LEAKY_SLOPE, divisor
+from backprop_ref.backends.arithmetic import Fast
+from backprop_ref.backends.array import divisor
+from backprop_ref.formulas import ACTIVATIONS, LEAKY_SLOPE, LOSSES, SQUARED_ERROR
 from backprop_ref.metrics import predicted_class
 from backprop_ref.optimizers import SGD, Adam
 from backprop_ref.parameters import Parameters
@@ -91,6 +93,20 @@ ACTIVATION = {
     "softmax": (softmax, softmax_backward),
     "linear": (linear, linear_backward),
 }
+
+
+def in_place(name):
+    """The pair of an activation: the one above, or else its rules, whose results are copied."""
+    rule, m = ACTIVATIONS[name], Fast(np)
+
+    def forward(z, room):
+        z[...] = rule.forward(m, z)
+
+    def backward(a, da, room):
+        da[...] = rule.backward(m, a, a, da)
+
+    return ACTIVATION.get(name, (forward, backward))
+
 
 # Each loss, or pair of one with an activation, turns z of the last layer into a, returns the sum of the loss's terms,
 # and puts `scale` times the derivatives of that sum with respect to z into the delta of the last layer. `whole` are the
@@ -258,7 +274,7 @@ class Trainer:
         self.batch_size, self.shards = batch_size, shards
         self.plain = optimizer == SGD(optimizer.learning_rate)
         self.measures = 1 if metric == "accuracy" else network.sizes[-1]
-        self.rules = [ACTIVATION[name] for name in network.activations]
+        self.rules = [in_place(name) for name in network.activations]
         self.together = TOGETHER.get((network.loss, network.activations[-1]))
         m, n_flat = -(-batch_size // shards), network.n_parameters
         self.a = [np.empty(m * width, dtype) for width in network.sizes]
@@ -380,14 +396,15 @@ def adam(optimizer, flat, g, slots, rate, spare, more):
     flat -= more
 
 
-UPDATE = {SGD: sgd, Adam: adam}
+UPDATE: dict[Any, Any] = {SGD: sgd, Adam: adam}
 
 
 def create(network, optimizer, dtype, batch_size, shards, metric):
     """A `Trainer` for fast numerics, or None for what it cannot do."""
-    together = (network.loss, network.activations[-1])
-    known = set(network.activations) <= set(ACTIVATION) and (together in TOGETHER or together not in CROSS_ENTROPY)
-    if not known or type(optimizer) not in UPDATE:
+    loss, output = network.loss, network.activations[-1]
+    known = (loss, output) in TOGETHER or LOSSES[loss].with_output(output) is SQUARED_ERROR
+    from_a = all(ACTIVATIONS[name].z_for_a for name in network.activations)
+    if not (known and from_a) or type(optimizer) not in UPDATE:
         return None
     return Trainer(network, optimizer, dtype, batch_size, shards, metric)
 

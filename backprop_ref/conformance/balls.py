@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from backprop_ref import formulas
 from backprop_ref.conformance.bounds import LIBRARY_ULP
 
 
@@ -117,6 +118,18 @@ class Ball:
     def __rtruediv__(self, other):
         return Ball.exact(other, self.precision) / self
 
+    def __gt__(self, limit):
+        return Condition(self, limit, at_zero=False, holds_above=True)
+
+    def __ge__(self, limit):
+        return Condition(self, limit, at_zero=True, holds_above=True)
+
+    def __le__(self, limit):
+        return Condition(self, limit, at_zero=False, holds_above=False)
+
+    def __lt__(self, limit):
+        return Condition(self, limit, at_zero=True, holds_above=False)
+
     def __matmul__(self, other):
         mid, rad = self._parts(other)
         size, n = np.abs(self.mid), self.mid.shape[-1]
@@ -141,6 +154,16 @@ class Ball:
     def fits(self, array):
         """Whether another computation of the same formula may have given `array`; NaN never."""
         return array.shape == self.mid.shape and bool(np.all(np.abs(array - self.mid) <= 2.0 * self.rad))
+
+
+class Condition(NamedTuple):
+    """z compared with 0."""
+
+    z: Ball
+    limit: float
+    at_zero: bool
+    """Whether z = 0 counts as above."""
+    holds_above: bool
 
 
 def where_positive(z, then, otherwise, at_zero=False):
@@ -182,13 +205,38 @@ def tanh(z):
     return Ball(mid, moved + z.precision.elementary * np.abs(mid) + z.precision.tiny, z.precision)
 
 
-def softmax(z, axis=1):
-    top = z.mid.max(axis=axis, keepdims=True)
-    e = exp(z - top)
-    return e / e.sum(axis=axis, keepdims=True)
-
-
 def softplus(z):
     """log(1 + exp(z))."""
     mid = np.maximum(z.mid, 0.0) + np.log1p(np.exp(-np.abs(z.mid)))
     return Ball(mid, z.rad + (z.precision.elementary + 2 * z.precision.u) * mid, z.precision)
+
+
+class OfBalls(formulas.Arithmetic):
+    """The words of the formulas over balls; sigmoid and softplus err less than the operations they are made of."""
+
+    exp, log, sqrt, tanh, sigmoid = map(staticmethod, (exp, log, sqrt, tanh, sigmoid))
+
+    def log1p(self, x):
+        return log(1.0 + x)
+
+    def softplus(self, z, less=None):
+        return softplus(z) if less is None else softplus(z) - less
+
+    def where(self, condition, yes, no):
+        above, below = (yes, no) if condition.holds_above else (no, yes)
+        return where_positive(condition.z, above, below, condition.at_zero)
+
+    def largest(self, x):
+        """The largest centre of each row, taken as exact: what is subtracted from all of a row cancels."""
+        return x.mid.max(axis=1, keepdims=True)
+
+    def total(self, x):
+        return x.sum(axis=1, keepdims=True)
+
+
+ARITHMETIC = OfBalls()
+
+
+def softmax(z, axis=1):
+    """Along rows, or, as one bug has it, along columns."""
+    return formulas.softmax(ARITHMETIC, z) if axis == 1 else softmax(z.T).T

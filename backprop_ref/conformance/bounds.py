@@ -29,8 +29,9 @@ import numpy as np
 
 from backprop_ref.api import check_fit, checked_data
 from backprop_ref.backends.arithmetic import Reproducible
-from backprop_ref.backends.array import CROSS_ENTROPY, LEAKY_SLOPE, divisor
+from backprop_ref.backends.array import divisor
 from backprop_ref.backends.numpy import NumpyBackend
+from backprop_ref.formulas import LEAKY_SLOPE, together
 from backprop_ref.kernels import elementary
 
 ULP = {
@@ -45,7 +46,7 @@ _arithmetic = Reproducible(np)
 _backend = NumpyBackend(np, _arithmetic)
 _exp, _expm1, _log = _arithmetic.exp, elementary.for_numpy("float64").expm1, _arithmetic.log
 _affine, _tn, _nt = _arithmetic.affine, _arithmetic.matmul_tn, _arithmetic.matmul_nt
-_rows, _columns, _all = _arithmetic.sum_rows, _arithmetic.sum_columns, _arithmetic.sum_all
+_rows, _columns, _all = _arithmetic.sum_rows, _arithmetic.total, _arithmetic.sum_all
 
 
 class Bounds(NamedTuple):
@@ -459,7 +460,7 @@ class Rules:
         """The loss: the errors of the terms, and the roundings of their sum and of the mean."""
         n, output = divisor(network.loss, y), network.activations[-1]
         value = _backend.loss_forward(network.loss, output, z.value, a.value, y)
-        if (network.loss, output) not in CROSS_ENTROPY:
+        if not together(network.loss, output):
             far = np.abs(a.value - y)
             error, size = a.error * (2.0 * far + 3.0 * a.error), (far + 2.0 * a.error) ** 2
         elif output == "softmax":
@@ -505,7 +506,7 @@ class Rules:
     def loss_delta(self, network, z, a, y):
         """The last layer's delta; two of its roundings are the mean's."""
         n, output, gamma = divisor(network.loss, y), network.activations[-1], self.rounding.in_entries
-        if (network.loss, output) not in CROSS_ENTROPY:
+        if not together(network.loss, output):
             far = 2.0 * (np.abs(a.value - y) + 2.0 * a.error)
             rounded = gamma(3) * far / n + self.tiny
             da = Near((2.0 * (a.value - y)) / n, 2.0 * a.error / n + rounded)

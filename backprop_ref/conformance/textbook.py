@@ -1,14 +1,15 @@
 """The textbook pass as a table of small rules, so that a known bug is a rule or two replaced, and two bugs compose.
 
 Every rule is a function of the pass so far and of the layer, and gives one quantity. The rules compute on
-`backprop_ref.conformance.balls.Ball`, so that right and wrong passes come with a bound on their rounding. Nothing here
-is shared with `backprop_ref.mlp` or the backends.
+`backprop_ref.conformance.balls.Ball`, so that right and wrong passes come with a bound on their rounding. Activations
+and losses are those of `backprop_ref.formulas`.
 """
 
 import functools
 
 from backprop_ref.conformance import balls
-from backprop_ref.conformance.balls import Ball, Precision, where_positive
+from backprop_ref.conformance.balls import ARITHMETIC, Ball, Precision
+from backprop_ref.formulas import ACTIVATIONS, LOSSES, together
 from backprop_ref.optimizers import SGD
 
 
@@ -56,6 +57,11 @@ class Pass:
     def squared(self):
         """Whether the loss is one of the squared errors."""
         return self.network.loss.endswith("squared_error")
+
+    @property
+    def pair(self):
+        """The formulas of the loss with the output activation."""
+        return LOSSES[self.network.loss].with_output(self.network.activations[self.last])
 
     @property
     def batch(self):
@@ -164,13 +170,7 @@ def a(p, layer):
 
 def activate(name, z):
     """The activation of that name."""
-    if name == "relu":
-        return where_positive(z, z, 0.0)
-    if name == "leaky_relu":
-        return where_positive(z, z, z * 0.01)
-    if name == "linear":
-        return z
-    return {"sigmoid": balls.sigmoid, "tanh": balls.tanh, "softmax": balls.softmax}[name](z)
+    return ACTIVATIONS[name].forward(ARITHMETIC, z)
 
 
 def target(p, use):
@@ -180,21 +180,12 @@ def target(p, use):
 
 def terms(p):
     """The loss of each entry."""
-    z, a, y = p.z[p.last], p.a[p.last], p.rule("target", "loss")
-    if p.squared:
-        return (a - y) * (a - y)
-    if p.network.loss == "binary_cross_entropy":
-        return balls.softplus(z) - z * y
-    if p.network.activations[p.last] == "sigmoid":
-        return y * balls.softplus(-z)
-    top = z.mid.max(axis=1, keepdims=True)
-    return y * (balls.log(balls.exp(z - top).sum(axis=1, keepdims=True)) - (z - top))
+    return p.pair.terms(ARITHMETIC, p.z[p.last], p.a[p.last], p.rule("target", "loss"))
 
 
 def divisor(p):
     """n of the loss: the batch, and for the losses that are means over the outputs these too."""
-    over_outputs = p.network.loss in {"mean_squared_error", "binary_cross_entropy"}
-    return p.batch * p.n_out if over_outputs else p.batch
+    return LOSSES[p.network.loss].divisor(p.batch, p.n_out)
 
 
 def loss(p):
@@ -210,21 +201,13 @@ def delta(p, layer):
         return p.rule("slope", layer, p.rule("da", layer))
     if p.da is not None:
         return p.rule("slope", layer, p.da)
-    if p.squared:
-        return p.rule("slope", layer, p.rule("mean", p.rule("error")))
-    return p.rule("mean", p.rule("error"))
+    mean = p.rule("mean", p.rule("error"))
+    return mean if together(p.network.loss, p.network.activations[layer]) else p.rule("slope", layer, mean)
 
 
 def error(p):
     """Squared errors: dLoss/da of the output, cross-entropies: dLoss/dz; before the mean."""
-    a, y = p.a[p.last], p.rule("target", "error")
-    if p.squared:
-        return 2.0 * (a - y)
-    if p.network.loss == "binary_cross_entropy":
-        return a - y
-    if p.network.activations[p.last] == "sigmoid":
-        return -(y * balls.sigmoid(-p.z[p.last]))
-    return a * y.sum(axis=1, keepdims=True) - y
+    return p.pair.error(ARITHMETIC, p.z[p.last], p.a[p.last], p.rule("target", "error"))
 
 
 def mean(p, error):
@@ -239,15 +222,7 @@ def slope(p, layer, da):
 
 def derived(name, z, a, da):
     """The product of da with the derivative of the activation of that name; for softmax with its Jacobian."""
-    if name == "softmax":
-        return a * (da - (da * a).sum(axis=1, keepdims=True))
-    if name == "relu":
-        return where_positive(z, da, 0.0)
-    if name == "leaky_relu":
-        return where_positive(z, da, da * 0.01)
-    if name == "sigmoid":
-        return da * (a * (1.0 - a))
-    return da * (1.0 - a * a) if name == "tanh" else da
+    return ACTIVATIONS[name].backward(ARITHMETIC, z, a, da)
 
 
 def da(p, layer):

@@ -201,7 +201,7 @@ def from_document(document):
     """The case that `to_document` wrote."""
     dtype, network = document["dtype"], Network(**document["network"])
     layers, optimizer = range(network.n_layers), document["optimizer"]
-    settings = {
+    settings: dict[str, Any] = {
         key: float.fromhex(value) if isinstance(value, str) else value
         for key, value in optimizer.items()
         if key != "name"

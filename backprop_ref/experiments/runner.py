@@ -22,11 +22,12 @@ from backprop_ref.experiments.config import OF_GENERATORS, dump, suit
 from backprop_ref.experiments.schema import Config
 from backprop_ref.files import json_text, write_atomically
 from backprop_ref.network import Network
-from backprop_ref.optimizers import OPTIMIZERS, SGD, Adam, Constant, Cosine, Step
+from backprop_ref.optimizers import OPTIMIZERS, SGD, Adam
 from backprop_ref.parameters import load, load_all
 from backprop_ref.random import Stream
 from backprop_ref.report.recorder import MOST_SAMPLES, Recorder
 from backprop_ref.report.sinks import SINKS
+from backprop_ref.schedules import Constant, Cosine, Step
 from backprop_ref.training import train
 from backprop_ref.version import __version__
 

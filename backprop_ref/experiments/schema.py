@@ -13,9 +13,10 @@ from backprop_ref.backends import names as backend_names
 from backprop_ref.data.named import NAMES
 from backprop_ref.data.preprocessing import NORMALIZATIONS
 from backprop_ref.network import ACTIVATIONS, LOSSES
-from backprop_ref.optimizers import OPTIMIZERS, SCHEDULES
+from backprop_ref.optimizers import OPTIMIZERS
 from backprop_ref.parameters import DTYPES, SCHEMES
 from backprop_ref.report.sinks import SINKS
+from backprop_ref.schedules import SCHEDULES
 
 
 def key(default: Any, flag: str, help: str) -> Any:

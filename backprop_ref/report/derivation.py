@@ -1,10 +1,10 @@
 """Why the formulas of the backward pass are what they are: in components, in matrices, and as the code has them.
 
-What the code computes is never written down here: the functions of `backends.array` are run on symbols. The tables
-below add the steps that lead there; their keys are those of `backends.array.ACTIVATION` and `CROSS_ENTROPY`.
+What the code computes is never written down here: the rules of `backprop_ref.formulas` are run on symbols. The tables
+below add the steps that lead there.
 """
 
-from backprop_ref.backends.array import ACTIVATION, CROSS_ENTROPY, squared_error, squared_error_da
+from backprop_ref.formulas import ACTIVATIONS, LOSSES, together
 from backprop_ref.report.formula import (
     Call,
     Entry,
@@ -99,15 +99,16 @@ def of_activation(activation, count):
     matrices = elementwise(_symbol("da"), partial(_symbol("a"), _symbol("z")))
     made = _chain(DELTA, backward(activation, count, Z, A, DA))
     last = [made] if activation == "softmax" else [made, Words("or as matrices,"), _chain(_symbol("delta"), matrices)]
-    return [*DERIVATIVE[activation], Words("so, as the code has it,"), *last]
+    steps = DERIVATIVE.get(activation, [_chain(A, forward(activation, count, Z))])
+    return [*steps, Words("so, as the code has it,"), *last]
 
 
 def of_loss(loss, activation, count):
     """How delta of the last layer, or da, follows from the loss; n is its divisor."""
-    together = (loss, activation) in CROSS_ENTROPY
     made = loss_backward(loss, activation, count, Z, A, Y, N)
-    steps = TOGETHER[loss, activation] if together else SQUARED
-    return [*steps, Words("so, divided by n as the loss is,"), _chain(DELTA if together else DA, made)]
+    steps = TOGETHER.get((loss, activation), SQUARED)
+    of = DELTA if together(loss, activation) else DA
+    return [*steps, Words("so, divided by n as the loss is,"), _chain(of, made)]
 
 
 def of_affine():
@@ -133,20 +134,19 @@ def _over_from(start, body):
 
 def forward(activation, count, z):
     """a as the code computes it from z."""
-    return ACTIVATION[activation][0](Symbolic(count), z)
+    return ACTIVATIONS[activation].forward(Symbolic(count), z)
 
 
 def backward(activation, count, z, a, da):
     """delta as the code computes it from z, a and da."""
-    return ACTIVATION[activation][1](Symbolic(count), z, a, da)
+    return ACTIVATIONS[activation].backward(Symbolic(count), z, a, da)
 
 
 def loss(loss, activation, count, z, a, y, n, *, total):
     """The loss of one sample as the code computes it, and what its terms call S, whose number is `total`: a sum over
     the row, or None."""
-    terms, _ = CROSS_ENTROPY.get((loss, activation), (squared_error, None))
     arithmetic = _Naming(count, total)
-    made = terms(arithmetic, z, a, y)
+    made = LOSSES[loss].with_output(activation).terms(arithmetic, z, a, y)
     return Total(made, count, "j", "j") / n, arithmetic.named
 
 
@@ -157,13 +157,11 @@ class _Naming(Symbolic):
         super().__init__(count)
         self.named, self._number = None, number
 
-    def sum_columns(self, x):
-        self.named = super().sum_columns(x)
+    def total(self, x):
+        self.named = super().total(x)
         return Scalar("S", self._number)
 
 
 def loss_backward(loss, activation, count, z, a, y, n):
     """What the loss gives the last layer: delta with a cross-entropy, else da."""
-    if (loss, activation) in CROSS_ENTROPY:
-        return CROSS_ENTROPY[loss, activation][1](Symbolic(count), z, a, y, n)
-    return squared_error_da(Symbolic(count), a, y, n)
+    return LOSSES[loss].with_output(activation).error(Symbolic(count), z, a, y) / n

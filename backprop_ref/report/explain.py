@@ -7,8 +7,9 @@ code's, see `derivation`.
 from dataclasses import dataclass
 from typing import Any
 
-from backprop_ref.backends.array import CROSS_ENTROPY, divisor
+from backprop_ref.backends.array import divisor
 from backprop_ref.errors import InvalidInput
+from backprop_ref.formulas import ACTIVATIONS, together
 from backprop_ref.report import derivation
 from backprop_ref.report.formula import Entry, Number, Scalar, Symbol, Total, Transposed, elementwise, matmul
 from backprop_ref.report.pages import Equation, Heading, Matrix, Words
@@ -198,7 +199,7 @@ def _why(network, layer, explained):
     if layer == network.n_layers - 1:
         blocks += [Words(f"Why: {network.loss} after {activation}")]
         blocks += derivation.of_loss(network.loss, activation, n_out)
-        if (network.loss, activation) in CROSS_ENTROPY:
+        if together(network.loss, activation):
             return blocks
     if activation not in explained:
         explained.add(activation)
@@ -215,7 +216,7 @@ def _backward_matrices(step, layer):
         blocks.append(_equal("da", product, layer=layer, below=()))
     if step.da[layer] is not None:
         blocks.append(Matrix(Symbol("da", layer), step.da[layer]))
-        if network.activations[layer] != "softmax":
+        if not ACTIVATIONS[network.activations[layer]].by_rows:
             slope = derivation.partial(Symbol("a"), Symbol("z"))
             blocks.append(_equal("delta", elementwise(Symbol("da", layer), slope), layer=layer, below=()))
     blocks.append(Matrix(Symbol("delta", layer), seen.delta[layer]))

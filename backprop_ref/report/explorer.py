@@ -4,7 +4,9 @@ import math
 
 import numpy as np
 
-from backprop_ref.backends.array import CROSS_ENTROPY, divisor, squared_error_da
+from backprop_ref.backends.arithmetic import Fast
+from backprop_ref.backends.array import divisor
+from backprop_ref.formulas import ACTIVATIONS, LOSSES, together
 from backprop_ref.report.packing import codes, numbers_of, packed
 
 MOST_DRAWN = 128
@@ -119,7 +121,9 @@ def _da(trace, layer, kept):
     network = trace.network
     with np.errstate(all="ignore"):
         if layer == network.n_layers - 1:
-            return squared_error_da(None, trace[f"a{layer}"][kept], trace.y, divisor(network.loss, trace.y))
+            pair = LOSSES[network.loss].with_output(network.activations[layer])
+            z, a = trace[f"z{layer}"][kept], trace[f"a{layer}"][kept]
+            return pair.error(Fast(np), z, a, trace.y) / divisor(network.loss, trace.y)
         return trace[f"delta{layer + 1}"][kept] @ np.swapaxes(trace[f"W{layer + 1}"][kept], 1, 2)
 
 
@@ -137,9 +141,9 @@ def _fields(trace, shown):
         n_in, n_out, own = sizes[layer], sizes[layer + 1], shown[layer + 1]
         some, all_of_it = own if len(own) < n_out else None, len(own) == n_out
         columns = slice(None) if all_of_it else own
-        softmax = network.activations[layer] == "softmax"
-        needed = {"z": softmax, "a": True, "delta": layer > 0, "da": softmax}
-        if layer == last and (network.loss, network.activations[layer]) in CROSS_ENTROPY:
+        by_rows = ACTIVATIONS[network.activations[layer]].by_rows
+        needed = {"z": by_rows, "a": True, "delta": layer > 0, "da": by_rows}
+        if layer == last and together(network.loss, network.activations[layer]):
             del needed["da"]
         for name, whole in needed.items():
             full = whole or all_of_it

@@ -1,13 +1,15 @@
 """Formulas as trees: shown with names or with the numbers in them, as text, LaTeX or MathML.
 
-A tree is made by arithmetic on `Entry` and the like, or by giving them to the formulas of `backends.array` in place of
-arrays, with `Symbolic` as the arithmetic: then what is shown is what the code computes. An entry has an index, such as
+A tree is made by arithmetic on `Entry` and the like, or by giving them to the rules of `backprop_ref.formulas`, with
+`Symbolic` as the arithmetic: then what is shown is what the code computes. An entry has an index, such as
 j; ``show`` is told where each index stands, and where it is told nothing, letters remain.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from backprop_ref.formulas import Arithmetic
 
 CASES, SUM, PRODUCT, ATOM = range(4)  # how tightly what is shown holds together
 
@@ -52,6 +54,9 @@ class Node:
 
     def __neg__(self):
         return Negative(self)
+
+    def __abs__(self):
+        return Call("abs", self)
 
     def __ge__(self, other):
         return Condition(self, "≥", other)
@@ -163,6 +168,9 @@ class Negative(Node):
     def value(self, place):
         return -self.of.value(place)
 
+    def __abs__(self):
+        return abs(self.of)
+
 
 @dataclass(frozen=True)
 class Call(Node):
@@ -248,11 +256,11 @@ class Where(Node):
         return CASES, page.cases(*cases)
 
 
-class Symbolic:
-    """The arithmetic of `backends.array`, over trees: entries with index j stand for rows of a batch."""
+class Symbolic(Arithmetic):
+    """The formulas over trees: an entry with index j stands for a row of a batch, of `count` entries."""
 
     def __init__(self, count):
-        self.count, self.xp = count, self
+        self.count = count
 
     def exp(self, x):
         return Call("exp", x)
@@ -266,20 +274,17 @@ class Symbolic:
     def tanh(self, x):
         return Call("tanh", x)
 
-    def abs(self, x):
-        return Call("abs", x)
+    def sqrt(self, x):
+        return Call("sqrt", x)
 
-    def sum_columns(self, x):
+    def total(self, x):
         return Total(x, self.count)
 
-    def max(self, x, axis, keepdims):
+    def largest(self, x):
         return Largest(x)
 
     def where(self, condition, yes, no):
         return Where(condition, node(yes), node(no))
-
-    def zeros_like(self, x):
-        return Number(0.0)
 
 
 @dataclass(frozen=True)

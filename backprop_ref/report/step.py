@@ -7,7 +7,8 @@ import numpy as np
 
 from backprop_ref.api import Trace, trace
 from backprop_ref.backends import get_backend
-from backprop_ref.backends.array import CROSS_ENTROPY, divisor, squared_error_da
+from backprop_ref.backends.array import divisor
+from backprop_ref.formulas import LOSSES, together
 from backprop_ref.network import Network
 from backprop_ref.optimizers import SGD, Adam
 from backprop_ref.parameters import Parameters, views
@@ -55,11 +56,12 @@ class Step:
         seen = trace(network, params, x, y, backend=backend)
         with backend.scope():
             above = list(zip(seen.delta, params.W, strict=True))[1:]
-            z, arithmetic = seen.z[-1], backend.arithmetic
-            total = float(arithmetic.sum_columns(arithmetic.exp(z - z.max(axis=1, keepdims=True)))[0, 0])
+            z, a, m = seen.z[-1], seen.a[-1], backend.arithmetic
+            total = float(m.total(m.exp(z - m.largest(z)))[0, 0])
             da: list[Any] = [backend.affine_backward_input(delta, W) for delta, W in above]
-        together = (network.loss, network.activations[-1]) in CROSS_ENTROPY
-        da.append(None if together else squared_error_da(None, seen.a[-1], seen.y, divisor(network.loss, seen.y)))
+            output = network.activations[-1]
+            error = LOSSES[network.loss].with_output(output).error(m, z, a, seen.y) / divisor(network.loss, seen.y)
+        da.append(None if together(network.loss, output) else error)
         slots = slots or optimizer.init(params.flat)
         after, slots_after = params.copy(), {name: slot.copy() for name, slot in slots.items()}
         optimizer.step(after, Parameters.from_arrays(seen.dW, seen.db), slots_after, learning_rate)

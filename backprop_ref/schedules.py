@@ -1,0 +1,71 @@
+"""Schedules: the factor on the learning rate in each epoch."""
+
+import math
+from dataclasses import dataclass
+
+from backprop_ref.errors import InvalidInput, unknown
+from backprop_ref.optimizers import make_plain
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The learning rate as it is."""
+
+    def __call__(self, epoch, epochs):
+        """The factor on the learning rate in `epoch`, counted from 0, of `epochs`."""
+        return 1.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """The learning rate times `factor` after every `every` epochs."""
+
+    every: int = 30
+    factor: float = 0.1
+
+    def __post_init__(self):
+        if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
+            raise InvalidInput(f"schedule step: every={self.every!r}: a whole number of epochs, 1 or more, is needed")
+        make_plain(self, "schedule step: ", factor=math.inf)
+
+    def __call__(self, epoch, epochs):
+        """`factor` multiplied with itself as often as `every` epochs have passed."""
+        product = 1.0
+        for _ in range(epoch // self.every):
+            product *= self.factor
+        return product
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """From the learning rate down to `minimum` times it along half a cosine (Loshchilov and Hutter 2017)."""
+
+    minimum: float = 0.0
+
+    def __post_init__(self):
+        make_plain(self, "schedule cosine: ", minimum=math.inf)
+
+    def __call__(self, epoch, epochs):
+        """``minimum + (1 − minimum)·(1 + cos(π·epoch/epochs))/2``, with our own cosine."""
+        from backprop_ref.kernels import elementary
+
+        cosine = elementary.for_scalars("float64").cospi(epoch / epochs)
+        return self.minimum + (1.0 - self.minimum) * ((1.0 + cosine) / 2.0)
+
+
+SCHEDULES = {"constant": Constant, "step": Step, "cosine": Cosine}
+
+
+def get_schedule(schedule):
+    """A schedule from None (constant), a name, or any callable ``(epoch, epochs) -> factor``."""
+    if schedule is None:
+        return Constant()
+    if isinstance(schedule, str):
+        if schedule not in SCHEDULES:
+            raise unknown("schedule", schedule, SCHEDULES)
+        return SCHEDULES[schedule]()
+    if not callable(schedule):
+        raise InvalidInput(
+            f"schedule {schedule!r}: a name ({', '.join(SCHEDULES)}) or a callable (epoch, epochs) -> factor is needed"
+        )
+    return schedule

@@ -1,0 +1,284 @@
+"""CUDA C of every activation, loss and update rule, written by the rules of `backprop_ref.formulas` themselves.
+
+A rule is evaluated on `Node`, whose operators build an expression; `_Writer` turns it into statements. What is used
+more than once gets a name, so the text reads as one would write it by hand:
+``python -m backprop_ref.kernels.cuda_source`` prints it.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from backprop_ref.formulas import ACTIVATIONS, TERMS, UPDATES, Activation, Arithmetic, Settings, Terms, Update, decay
+
+CHOICE, COMPARISON, SUM, PRODUCT, SIGN, ATOM = range(6)
+"""How tightly an expression holds together."""
+LEVELS = {"+": SUM, "-": SUM, "*": PRODUCT, "/": PRODUCT, "<": COMPARISON, "<=": COMPARISON, ">": COMPARISON}
+LEVELS[">="] = COMPARISON
+FUNCTIONS = ("exp", "log", "log1p", "tanh", "sqrt")
+OF_STEP = ("rate", "c1", "c2")
+"""What of `Settings` changes from step to step, and stands in the row of `settings` of the step."""
+
+
+class Node:
+    """An expression: a leaf with its text, or an operation on others; `in_row` if it differs along a row."""
+
+    def __init__(self, operation: str, *parts: "Node", text: str = "", in_row: bool = False) -> None:
+        self.operation, self.parts, self.text = operation, parts, text
+        self.in_row = in_row or (operation not in {"total", "largest"} and any(part.in_row for part in parts))
+
+    def __add__(self, other: "Node | float") -> "Node":
+        return Node("+", self, node(other))
+
+    def __radd__(self, other: float) -> "Node":
+        return Node("+", node(other), self)
+
+    def __sub__(self, other: "Node | float") -> "Node":
+        return Node("-", self, node(other))
+
+    def __rsub__(self, other: float) -> "Node":
+        return Node("-", node(other), self)
+
+    def __mul__(self, other: "Node | float") -> "Node":
+        return Node("*", self, node(other))
+
+    def __rmul__(self, other: float) -> "Node":
+        return Node("*", node(other), self)
+
+    def __truediv__(self, other: "Node | float") -> "Node":
+        return Node("/", self, node(other))
+
+    def __rtruediv__(self, other: float) -> "Node":
+        return Node("/", node(other), self)
+
+    def __neg__(self) -> "Node":
+        return Node("negative", self)
+
+    def __abs__(self) -> "Node":
+        return Node("abs_of", self)
+
+    def __lt__(self, other: "Node | float") -> "Node":
+        return Node("<", self, node(other))
+
+    def __le__(self, other: "Node | float") -> "Node":
+        return Node("<=", self, node(other))
+
+    def __gt__(self, other: "Node | float") -> "Node":
+        return Node(">", self, node(other))
+
+    def __ge__(self, other: "Node | float") -> "Node":
+        return Node(">=", self, node(other))
+
+
+def node(value: Node | float) -> Node:
+    """A number as a leaf."""
+    return value if isinstance(value, Node) else Node("number", text=_literal(value))
+
+
+def _literal(value: float) -> str:
+    """Whole numbers as they are, others rounded once, from binary64."""
+    return f"{int(value)}" if value == int(value) else f"(REAL){value.hex()}"
+
+
+def leaf(text: str, in_row: bool = False) -> Node:
+    """A variable."""
+    return Node("leaf", text=text, in_row=in_row)
+
+
+class _Words(Arithmetic):
+    """The words of the formulas, as nodes."""
+
+    def __getattr__(self, name: str):  # type: ignore[no-untyped-def]
+        if name not in {*FUNCTIONS, "largest", "total"}:
+            raise AttributeError(name)
+        return lambda x: Node(name, x)
+
+    def where(self, condition: Node, yes: Node | float, no: Node | float) -> Node:
+        return Node("where", condition, node(yes), node(no))
+
+
+WORDS = _Words()
+
+
+class _Writer:
+    """Statements for some results; in a row, ``j`` goes through its ``n_out`` entries."""
+
+    def __init__(self, results: tuple[Node, ...], kind: str, row: str | None = None) -> None:
+        self.kind, self.row, self.lines, self.names = kind, row, list[str](), dict[Node, str]()
+        self.uses: Counter[Node] = Counter()
+        for result in results:
+            self._count(result)
+        self.results = [self.text(result) for result in results]
+
+    def _count(self, node: Node) -> None:
+        self.uses[node] += 1
+        if self.uses[node] == 1:
+            for part in node.parts:
+                self._count(part)
+
+    def text(self, node: Node, least: int = CHOICE) -> str:
+        """The expression, in parentheses if it holds together less tightly than `least`."""
+        if node not in self.names and node.parts and self._deserves_name(node):
+            self._name(node)
+        shown, level = (self.names[node], ATOM) if node in self.names else self._spelled(node)
+        return shown if level >= least else f"({shown})"
+
+    def _spelled(self, node: Node) -> tuple[str, int]:
+        """The expression, whether or not it has a name, and how tightly it holds together."""
+        operation, parts = node.operation, node.parts
+        if operation == "leaf":
+            return node.text, ATOM
+        if operation == "number":
+            return f"{self.kind}{{{node.text}}}", ATOM
+        if operation == "negative":
+            return f"-{self.text(parts[0], SIGN)}", SIGN
+        if operation == "where":
+            condition, yes, no = parts
+            return f"{self.text(condition, COMPARISON)} ? {self.text(yes)} : {self.text(no)}", CHOICE
+        if operation in LEVELS:
+            level = LEVELS[operation]
+            return f"{self.text(parts[0], level)} {operation} {self.text(parts[1], level + 1)}", level
+        return f"{operation}({', '.join(map(self.text, parts))})", ATOM
+
+    def _deserves_name(self, node: Node) -> bool:
+        if node.operation in {"total", "largest"}:
+            return True
+        if node.in_row:
+            return self.uses[node] > 1 and node.operation in FUNCTIONS
+        return self.uses[node] > 1 or (self.row is not None and node.operation in FUNCTIONS)
+
+    def _name(self, node: Node) -> None:
+        """Writes the statement that computes a node; a row of them goes where the result will stand."""
+        over_row = node.operation in {"total", "largest"}
+        shown = self.text(node.parts[0]) if over_row else self._spelled(node)[0]
+        name = f"{node.operation if node.operation.isalnum() else 'part'}_{len(self.names)}"
+        loop = "for (integer j = 0; j < n_out; ++j)"
+        if node.operation == "total":
+            self.lines += [f"{self.kind} {name} = {{0}};", loop, f"    {name} = {name} + {shown};"]
+        elif node.operation == "largest":
+            larger = f"{shown} > {name} ? {shown} : {name}"
+            first = shown.replace("[j]", "[0]")
+            self.lines += [f"{self.kind} {name} = {first};", loop.replace("= 0", "= 1"), f"    {name} = {larger};"]
+        elif node.in_row:
+            assert self.row is not None and self.row not in self.names.values(), "one row of them, and no more"
+            name = self.row
+            self.lines += [loop, f"    {name} = {shown};"]
+        else:
+            self.lines.append(f"{self.kind} {name} = {shown};")
+        self.names[node] = name
+
+
+class Kernel(NamedTuple):
+    """A kernel's parameters in order, and the statements that compute its results."""
+
+    name: str
+    arrays: tuple[str, ...]
+    numbers: tuple[str, ...]
+    result: str
+    by_rows: bool
+
+
+def _kernel(kernel: Kernel, results: tuple[Node, ...]) -> str:
+    """A kernel over entries, or over rows, of real numbers."""
+    listed = [f"const real* {array}" for array in kernel.arrays]
+    listed += [f"real {number}" for number in kernel.numbers] + [f"real* {kernel.result}"]
+    entry = f"{kernel.result[:-3]}_j[j]" if kernel.by_rows else f"{kernel.result}[i]"
+    writer = _Writer(results, "real", entry if kernel.by_rows else None)
+    if not kernel.by_rows:
+        head = f'extern "C" __global__ void {kernel.name}_v1({", ".join(listed)}, integer n_entries)'
+        body = [*writer.lines, f"{entry} = {writer.results[0]};"]
+        return _function(head, "for EACH (i, n_entries) {", body)
+    head = f'extern "C" __global__ void {kernel.name}_v1({", ".join(listed)}, integer batch, integer n_out)'
+    used = [array for array in kernel.arrays if f"{array[:-3]}_j[" in " ".join([*writer.lines, *writer.results])]
+    rows = [f"const real* {array[:-3]}_j = {array} + s * n_out;" for array in used]
+    rows.append(f"real* {kernel.result[:-3]}_j = {kernel.result} + s * n_out;")
+    body = [*rows, *writer.lines, "for (integer j = 0; j < n_out; ++j)", f"    {entry} = {writer.results[0]};"]
+    return _function(head, "for EACH (s, batch) {", body)
+
+
+def _function(head: str, loop: str, body: list[str]) -> str:
+    inside = "\n".join(f"        {line}" for line in body)
+    return f"{head}\n{{\n    {loop}\n{inside}\n    }}\n}}\n"
+
+
+def _arrays(by_rows: bool, *names: str) -> tuple[str, ...]:
+    return tuple(f"{name}_sj" if by_rows else f"{name}_i" for name in names)
+
+
+def _leaves(by_rows: bool, *names: str) -> list[Node]:
+    return [leaf(f"{name}_j[j]", in_row=True) if by_rows else leaf(f"{name}_i[i]") for name in names]
+
+
+def activation(name: str, rule: Activation) -> Iterator[str]:
+    """The two kernels of an activation; delta may take the place of da."""
+    rows = rule.by_rows
+    z, a, da = _leaves(rows, "z", "a", "da")
+    forward = Kernel(f"{name}_forward", _arrays(rows, "z"), (), *_arrays(rows, "a"), rows)
+    yield _kernel(forward, (rule.forward(WORDS, z),))
+    backward = Kernel(f"{name}_backward", _arrays(rows, "z", "a", "da"), (), *_arrays(rows, "delta"), rows)
+    yield _kernel(backward, (rule.backward(WORDS, z, a, da),))
+
+
+def loss(name: str, pair: Terms) -> Iterator[str]:
+    """The two kernels of a loss: its terms, and its error over n."""
+    rows = pair.by_rows
+    z, a, y = _leaves(rows, "z", "a", "y")
+    terms = Kernel(f"{name}_terms", _arrays(rows, "z", "a", "y"), (), *_arrays(rows, "terms"), rows)
+    yield _kernel(terms, (pair.terms(WORDS, z, a, y),))
+    error = Kernel(f"{name}_backward", _arrays(rows, "z", "a", "y"), ("n",), *_arrays(rows, "delta"), rows)
+    yield _kernel(error, (pair.error(WORDS, z, a, y) / leaf("n"),))
+
+
+def update(name: str, rule: Update) -> str:
+    """The kernel of an update rule, in place; every operation is rounded, under FAST too."""
+    state = [f"{each}_i" for each in rule.state]
+    given = Settings(*map(leaf, Settings._fields))
+    results = rule.step(WORDS, given, leaf("W_i[i]"), leaf("g_i[i]"), *(leaf(f"{each}[i]") for each in state))
+    writer = _Writer(results, "rounded")
+    listed = ["rounded* W_i", "const rounded* g_i", *(f"rounded* {each}" for each in state)]
+    listed += ["const rounded* settings", "const integer* position"]
+    listed += [f"rounded {each}" for each in settings_of(name)]
+    of_step = [
+        f"rounded {each} = settings[{len(OF_STEP)} * position[1] + {place}];"
+        for place, each in enumerate(OF_STEP)
+        if each in _used(name)
+    ]
+    places = [f"{each}[i]" for each in ("W_i", *state)]
+    last = [f"{place} = {result};" for place, result in zip(places, writer.results, strict=True)]
+    head = f'extern "C" __global__ void {name}_v1({", ".join(listed)}, integer n)'
+    before = "".join(f"    {line}\n" for line in of_step)
+    return _function(head, "for EACH (i, n) {", [*writer.lines, *reversed(last)]).replace("{\n", "{\n" + before, 1)
+
+
+def settings_of(name: str) -> tuple[str, ...]:
+    """The fields of `Settings` that the kernel of a rule takes as arguments, in order."""
+    return tuple(each for each in _used(name) if each not in OF_STEP)
+
+
+def _used(name: str) -> tuple[str, ...]:
+    leaves = {each: leaf(each) for each in Settings._fields}
+    rule = UPDATES[name]
+    results = rule.step(WORDS, Settings(**leaves), leaf("W"), leaf("g"), *map(leaf, rule.state))
+    writer = _Writer(results, "rounded")
+    return tuple(each for each, node in leaves.items() if writer.uses[node])
+
+
+def weight_decay() -> str:
+    """The kernel that adds λ·W to the gradient of one layer's weights."""
+    writer = _Writer((decay(leaf("W_i[i]"), leaf("g_i[i]"), leaf("strength")),), "rounded")
+    head = 'extern "C" __global__ void weight_decay_v1(const rounded* W_i, rounded* g_i, rounded strength, integer n)'
+    return _function(head, "for EACH (i, n) {", [f"g_i[i] = {writer.results[0]};"])
+
+
+def identity(name: str) -> bool:
+    """Whether a is z, and so delta is da."""
+    z = leaf("z")
+    return ACTIVATIONS[name].forward(WORDS, z) is z
+
+
+def source() -> str:
+    """All of them, each name once; what changes nothing needs no kernel."""
+    texts = [text for name, rule in ACTIVATIONS.items() if not identity(name) for text in activation(name, rule)]
+    texts += [text for name, pair in TERMS.items() for text in loss(name, pair)]
+    texts += [weight_decay(), *(update(name, rule) for name, rule in UPDATES.items())]
+    return "\n".join(texts)
