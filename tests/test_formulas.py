@@ -1,0 +1,158 @@
+"""The table of formulas against a witness that shares nothing with it: SymPy differentiates each forward formula.
+
+A row has `WIDTH` entries. Each entry's sign is known to SymPy, so that every choice in a formula is made, and both
+sides of it are looked at.
+"""
+
+import itertools
+
+import pytest
+import sympy
+
+from backprop_ref import formulas
+from backprop_ref.formulas import ACTIVATIONS, LOSSES, TERMS
+
+WIDTH = 2
+SIGNS = list(itertools.product(("positive", "negative"), repeat=WIDTH))
+
+
+class Row:
+    """A row of expressions; operators act entry by entry."""
+
+    def __init__(self, entries):
+        self.entries = list(entries)
+
+    def _with(self, other, operation):
+        others = other.entries if isinstance(other, Row) else [_exact(other)] * len(self.entries)
+        return Row(operation(a, b) for a, b in zip(self.entries, others, strict=True))
+
+    def __add__(self, other):
+        return self._with(other, lambda a, b: a + b)
+
+    def __sub__(self, other):
+        return self._with(other, lambda a, b: a - b)
+
+    def __mul__(self, other):
+        return self._with(other, lambda a, b: a * b)
+
+    def __truediv__(self, other):
+        return self._with(other, lambda a, b: a / b)
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def __rsub__(self, other):
+        return -self + other
+
+    def __rtruediv__(self, other):
+        return self._with(other, lambda a, b: b / a)
+
+    def __neg__(self):
+        return Row(-a for a in self.entries)
+
+    def __abs__(self):
+        return Row(abs(a) for a in self.entries)
+
+    def __gt__(self, other):
+        return self._with(other, lambda a, b: a > b)
+
+    def __ge__(self, other):
+        return self._with(other, lambda a, b: a >= b)
+
+    def __lt__(self, other):
+        return self._with(other, lambda a, b: a < b)
+
+    def __le__(self, other):
+        return self._with(other, lambda a, b: a <= b)
+
+
+def _exact(number):
+    return sympy.nsimplify(number, rational=True) if isinstance(number, float) else number
+
+
+class Symbolic(formulas.Arithmetic):
+    """The words of the formulas over rows; the largest of a row is a symbol of its own, as it has to cancel."""
+
+    def __getattr__(self, name):
+        function = {"log1p": lambda x: sympy.log(1 + x)}.get(name) or getattr(sympy, name)
+        return lambda x: Row(map(function, x.entries))
+
+    def where(self, condition, yes, no):
+        yes, no = (each if isinstance(each, Row) else Row([_exact(each)] * WIDTH) for each in (yes, no))
+        chosen = zip(condition.entries, yes.entries, no.entries, strict=True)
+        assert {*condition.entries} <= {sympy.true, sympy.false}, "a choice that the signs do not decide"
+        return Row(a if holds == sympy.true else b for holds, a, b in chosen)
+
+    def largest(self, x):
+        return Row([sympy.Symbol("largest", real=True)] * WIDTH)
+
+    def total(self, x):
+        return Row([sympy.Add(*x.entries)] * WIDTH)
+
+
+M = Symbolic()
+
+
+def symbols(name, signs=None):
+    assumed = signs or ["real"] * WIDTH
+    return Row(sympy.Symbol(f"{name}{j}", **{sign: True}) for j, sign in enumerate(assumed))
+
+
+def assert_equal(found, wanted):
+    for a, b in zip(found.entries, wanted, strict=True):
+        assert sympy.simplify((a - b).rewrite(sympy.exp)) == 0
+
+
+@pytest.mark.parametrize("signs", SIGNS, ids="-".join)
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_each_backward_formula_is_the_derivative_of_its_forward_one(name, signs):
+    rule, z, da = ACTIVATIONS[name], symbols("z", signs), symbols("da")
+    a = rule.forward(M, z)
+    wanted = [
+        sum(da_i * sympy.diff(a_i, z_j) for da_i, a_i in zip(da.entries, a.entries, strict=True)) for z_j in z.entries
+    ]
+    assert_equal(rule.backward(M, z, a, da), wanted)
+    assert rule.by_rows == any(
+        sympy.simplify(sympy.diff(a_i, z_j)) != 0 for a_i, z_j in ((a.entries[0], z.entries[1]),)
+    )
+    if rule.z_for_a and not rule.by_rows:
+        numbers = dict(
+            zip(z.entries, (sympy.Integer(1 if sign == "positive" else -1) / 3 for sign in signs), strict=True)
+        )
+        values = Row(sympy.sympify(entry).subs(numbers) for entry in a.entries)
+        without_z, with_z = rule.backward(M, values, values, da), rule.backward(M, Row(numbers.values()), values, da)
+        assert_equal(without_z, with_z.entries)
+
+
+@pytest.mark.parametrize("signs", SIGNS, ids="-".join)
+@pytest.mark.parametrize(
+    ("loss", "output"), [(name, output) for name, loss in LOSSES.items() for output in loss.together]
+)
+def test_each_error_is_the_derivative_of_the_loss_and_the_output_activation_as_one(loss, output, signs):
+    z, y = symbols("z", signs), symbols("y")
+    pair, a = LOSSES[loss].with_output(output), ACTIVATIONS[output].forward(M, z)
+    total = sympy.Add(*pair.terms(M, z, a, y).entries)
+    assert_equal(pair.error(M, z, a, y), [sympy.diff(total, z_j) for z_j in z.entries])
+
+
+@pytest.mark.parametrize("loss", [name for name, loss in LOSSES.items() if loss.alone is not None])
+@pytest.mark.parametrize("signs", SIGNS, ids="-".join)
+def test_each_error_of_a_loss_by_itself_is_its_derivative(loss, signs):
+    a, y = symbols("a", signs), symbols("y")
+    pair = LOSSES[loss].alone
+    total = sympy.Add(*pair.terms(M, None, a, y).entries)
+    assert_equal(pair.error(M, None, a, y), [sympy.diff(total, a_j) for a_j in a.entries])
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("wrong", [lambda a: a * 2, lambda a: a + 1, lambda a: -a], ids=["twice", "more", "sign"])
+def test_a_wrong_backward_formula_is_noticed(name, wrong):
+    rule, z, da = ACTIVATIONS[name], symbols("z", ["positive"] * WIDTH), symbols("da")
+    planted = wrong(rule.backward(M, z, rule.forward(M, z), da))
+    with pytest.raises(AssertionError):
+        assert_equal(planted, rule.backward(M, z, rule.forward(M, z), da).entries)
+
+
+def test_every_pair_has_one_name():
+    pairs = [loss.with_output(output) for loss in LOSSES.values() for output in loss.outputs]
+    assert {id(pair) for pair in pairs} == {id(pair) for pair in TERMS.values()}
+    assert len({loss.short for loss in LOSSES.values()}) == len(LOSSES)
