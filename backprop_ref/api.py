@@ -1,11 +1,15 @@
 """The functions of ``import backprop_ref as br``: they check and convert, and let `mlp` and a backend compute."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from backprop_ref import metrics, mlp
+from backprop_ref.arrays import Batch, BatchLike, Matrix, Vector
 from backprop_ref.backends import get_backend
+from backprop_ref.backends.base import Backend, BackendChoice
 from backprop_ref.errors import InvalidInput
 from backprop_ref.network import Network
 from backprop_ref.parameters import Parameters, as_float_dtype, check_dtype
@@ -18,20 +22,29 @@ class Trace(NamedTuple):
     (batch, n_in).
     """
 
-    x: np.ndarray
-    y: np.ndarray
-    z: list[np.ndarray]
-    a: list[np.ndarray]
-    delta: list[np.ndarray]
-    dW: list[np.ndarray]
-    db: list[np.ndarray]
-    dx: np.ndarray
+    x: Batch
+    y: Batch
+    z: Sequence[Batch]
+    a: Sequence[Batch]
+    delta: Sequence[Batch]
+    dW: Sequence[Matrix]
+    db: Sequence[Vector]
+    dx: Batch
     loss: float
 
 
 def value_and_grad(
-    network: Network, params: Parameters, x, y, *, backend=None, numerics=None, shards=1, device=None, threads=None
-):
+    network: Network,
+    params: Parameters,
+    x: BatchLike,
+    y: BatchLike,
+    *,
+    backend: BackendChoice = None,
+    numerics: str | None = None,
+    shards: int = 1,
+    device: str | None = None,
+    threads: int | None = None,
+) -> tuple[float, Parameters]:
     """The loss and its gradient with respect to every weight and bias.
 
     Parameters
@@ -68,7 +81,17 @@ def value_and_grad(
         return float(backend.to_numpy(loss)), as_parameters(backend, grads, params)
 
 
-def vjp(network: Network, params: Parameters, x, da, *, backend=None, numerics=None, device=None, threads=None):
+def vjp(
+    network: Network,
+    params: Parameters,
+    x: BatchLike,
+    da: BatchLike,
+    *,
+    backend: BackendChoice = None,
+    numerics: str | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+) -> tuple[Parameters, Batch]:
     """Gradients for any upstream gradient: of Σ da·a, a the network's output, with da held fixed.
 
     Parameters
@@ -90,7 +113,17 @@ def vjp(network: Network, params: Parameters, x, da, *, backend=None, numerics=N
         return as_parameters(backend, grads, params), backend.to_numpy(dx)
 
 
-def trace(network: Network, params: Parameters, x, y, *, backend=None, numerics=None, device=None, threads=None):
+def trace(
+    network: Network,
+    params: Parameters,
+    x: BatchLike,
+    y: BatchLike,
+    *,
+    backend: BackendChoice = None,
+    numerics: str | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+) -> Trace:
     """One forward and backward pass with every z, a, delta, dW and db, as a `Trace` of NumPy arrays."""
     check_fit(network, params)
     x, y = checked_data(network, x, y, params.dtype)
@@ -104,7 +137,16 @@ def trace(network: Network, params: Parameters, x, y, *, backend=None, numerics=
         return Trace(x=x, y=y, **lists, dx=backend.to_numpy(made.dx), loss=float(backend.to_numpy(made.loss)))
 
 
-def predict(network: Network, params: Parameters, x, *, backend=None, numerics=None, device=None, threads=None):
+def predict(
+    network: Network,
+    params: Parameters,
+    x: BatchLike,
+    *,
+    backend: BackendChoice = None,
+    numerics: str | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+) -> Batch:
     """The network's output for each row of x, shape (batch, n_out)."""
     check_fit(network, params)
     x = checked_rows(x, network.sizes[0], "x", params.dtype)
@@ -114,7 +156,17 @@ def predict(network: Network, params: Parameters, x, *, backend=None, numerics=N
         return backend.to_numpy(mlp.forward(backend, network, weights, x)[1][-1])
 
 
-def evaluate(network: Network, params: Parameters, x, y, *, backend=None, numerics=None, device=None, threads=None):
+def evaluate(
+    network: Network,
+    params: Parameters,
+    x: BatchLike,
+    y: BatchLike,
+    *,
+    backend: BackendChoice = None,
+    numerics: str | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+) -> dict[str, float]:
     """``{"loss": …, "accuracy": …}``, or ``"r2"`` in place of accuracy where targets are numbers."""
     check_fit(network, params)
     x, y = checked_data(network, x, y, params.dtype)
@@ -123,7 +175,7 @@ def evaluate(network: Network, params: Parameters, x, y, *, backend=None, numeri
         return evaluate_on(backend, network, params, x, y)
 
 
-def evaluate_on(backend, network, params, x, y):
+def evaluate_on(backend: Backend, network: Network, params: Parameters, x: Batch, y: Batch) -> dict[str, float]:
     """`evaluate` for checked arguments, inside the backend's scope."""
     weights, x_, y_ = on_backend(backend, params, x, y)
     z, a = mlp.forward(backend, network, weights, x_)
@@ -132,14 +184,14 @@ def evaluate_on(backend, network, params, x, y):
     return {"loss": float(backend.to_numpy(loss)), metric: metrics.score(metric, backend.to_numpy(a[-1]), y)}
 
 
-def on_backend(backend, params, *arrays):
+def on_backend(backend: Backend, params: Parameters, *arrays: Batch) -> tuple[Any, ...]:
     """`params` as `mlp.Weights`, and the arrays, in the backend's arrays of the dtype of `params`."""
     dtype = params.dtype.name
     weights = mlp.Weights([backend.asarray(W, dtype) for W in params.W], [backend.asarray(b, dtype) for b in params.b])
     return weights, *(backend.asarray(array, dtype) for array in arrays)
 
 
-def as_parameters(backend, gradients, params):
+def as_parameters(backend: Backend, gradients: mlp.Weights, params: Parameters) -> Parameters:
     """`mlp.Weights` in a backend's arrays as `Parameters` laid out like `params`."""
     result = Parameters(np.empty_like(params.flat), params.sizes)
     for targets, arrays in ((result.W, gradients.W), (result.b, gradients.b)):
@@ -148,7 +200,7 @@ def as_parameters(backend, gradients, params):
     return result
 
 
-def check_fit(network, params):
+def check_fit(network: Network, params: Parameters) -> None:
     """Refuses what are no parameters, and those of other sizes than the network's."""
     if not isinstance(network, Network) or not isinstance(params, Parameters):
         found = f"{type(network).__name__} and {type(params).__name__}"
@@ -160,7 +212,9 @@ def check_fit(network, params):
         )
 
 
-def checked_data(network, x, y, dtype, y_name="y"):
+def checked_data(
+    network: Network, x: BatchLike, y: BatchLike, dtype: npt.DTypeLike, y_name: str = "y"
+) -> tuple[Batch, Batch]:
     """x and y as 2-D NumPy arrays of `dtype`, of the network's widths and the same number of rows."""
     x = checked_rows(x, network.sizes[0], "x", dtype)
     y = checked_rows(y, network.sizes[-1], y_name, dtype)
@@ -169,7 +223,7 @@ def checked_data(network, x, y, dtype, y_name="y"):
     return x, y
 
 
-def checked_rows(values, width, name, dtype):
+def checked_rows(values: BatchLike, width: int, name: str, dtype: npt.DTypeLike) -> Batch:
     """`values` as an array of shape (batch, width), converted to `dtype` if needed."""
     if isinstance(values, np.ma.MaskedArray):
         raise InvalidInput(f"{name} is a masked array, and a mask means nothing here; pass rows without gaps")

@@ -1,5 +1,8 @@
 """What can go wrong by a user's doing. Every message says what was wrong, where, and what to do."""
 
+from collections.abc import Iterable
+from typing import Any
+
 
 class BackpropRefError(Exception):
     """Base of every error raised on purpose; the command line prints it in one line and exits with 2."""
@@ -14,7 +17,7 @@ class InvalidInput(BackpropRefError, ValueError):
         What training had reached, if it was under way.
     """
 
-    result = None
+    result: Any = None
 
 
 class BackendUnavailable(BackpropRefError, RuntimeError):
@@ -34,12 +37,12 @@ class TrainingDiverged(BackpropRefError, ArithmeticError):
         The layer, counted from 0, where it appeared; None if a replay of the epoch stayed finite.
     """
 
-    def __init__(self, message, result, epoch, layer):
+    def __init__(self, message: str, result: Any, epoch: int, layer: int | None) -> None:
         super().__init__(message)
         self.result, self.epoch, self.layer = result, epoch, layer
 
 
-def unknown(what, name, known):
+def unknown(what: str, name: object, known: Iterable[str]) -> InvalidInput:
     """An `InvalidInput` for a name that is not among the `known`, with the nearest match."""
     import difflib
 

@@ -15,43 +15,66 @@ Everything here is in the arrays of `backend`, which computes each line; this mo
 order. ``params`` is anything with ``W`` and ``b``, one array of each per layer.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from backprop_ref.backends.base import Array, Backend
+from backprop_ref.network import Network
 
 
 class Weights(NamedTuple):
     """W and b of every layer, in a backend's arrays; gradients come in the same shape."""
 
-    W: list[Any]
-    b: list[Any]
+    W: list[Array]
+    b: list[Array]
+
+
+class HasWeights(Protocol):
+    """What stands for parameters: W and b, a sequence of arrays each."""
+
+    @property
+    def W(self) -> Sequence[Array]: ...
+    @property
+    def b(self) -> Sequence[Array]: ...
 
 
 class Trace(NamedTuple):
     """Every intermediate of one forward and backward pass; index 0 is the first layer."""
 
-    x: Any
-    y: Any
-    z: list[Any]
-    a: list[Any]
-    delta: list[Any]
-    dW: list[Any]
-    db: list[Any]
-    dx: Any
-    loss: Any
+    x: Array
+    y: Array
+    z: list[Array]
+    a: list[Array]
+    delta: list[Array]
+    dW: list[Array]
+    db: list[Array]
+    dx: Array | None
+    loss: Array
 
 
-def forward(backend, network, params, x):
+def forward(backend: Backend, network: Network, params: HasWeights, x: Array) -> tuple[list[Array], list[Array]]:
     """Pre-activations z and activations a of every layer, each (batch, n_out)."""
-    z: list[Any] = []
-    a: list[Any] = []
+    z: list[Array] = []
+    a: list[Array] = []
     for W, b, activation in zip(params.W, params.b, network.activations, strict=True):
         z.append(backend.affine_forward(a[-1] if a else x, W, b))
         a.append(backend.activation_forward(activation, z[-1]))
     return z, a
 
 
-def backward(backend, network, params, x, z, a, delta, with_dx=False):
+def backward(
+    backend: Backend,
+    network: Network,
+    params: HasWeights,
+    x: Array,
+    z: list[Array],
+    a: list[Array],
+    delta: Array,
+    with_dx: bool = False,
+) -> tuple[list[Array], list[Array], list[Array], Array | None]:
     """delta, dW and db of every layer from the last layer's delta, and dx if asked for (else None)."""
-    deltas, dW, db = ([None] * network.n_layers for _ in range(3))
+    deltas: list[Array] = [None] * network.n_layers
+    dW, db = deltas.copy(), deltas.copy()
     da = None
     for layer in reversed(range(network.n_layers)):
         if da is not None:
@@ -63,7 +86,15 @@ def backward(backend, network, params, x, z, a, delta, with_dx=False):
     return deltas, dW, db, da if with_dx else None
 
 
-def trace(backend, network, params, x, y, batch=None, with_dx=True):
+def trace(
+    backend: Backend,
+    network: Network,
+    params: HasWeights,
+    x: Array,
+    y: Array,
+    batch: int | None = None,
+    with_dx: bool = True,
+) -> Trace:
     """One forward and backward pass with everything it computes.
 
     `batch` is the number of rows in the whole batch when x and y are one shard of it.
@@ -76,7 +107,9 @@ def trace(backend, network, params, x, y, batch=None, with_dx=True):
     return Trace(x, y, z, a, deltas, dW, db, dx, loss)
 
 
-def value_and_grad(backend, network, params, x, y, shards=1):
+def value_and_grad(
+    backend: Backend, network: Network, params: HasWeights, x: Array, y: Array, shards: int = 1
+) -> tuple[Array, Weights, list[Array]]:
     """The loss and the gradients as `Weights`, added over `shards` parts of the batch in order; the parts' outputs."""
     parts = [
         trace(backend, network, params, x[rows, :], y[rows, :], batch=x.shape[0], with_dx=False)
@@ -90,7 +123,7 @@ def value_and_grad(backend, network, params, x, y, shards=1):
     return loss, Weights(dW, db), [part.a[-1] for part in parts]
 
 
-def vjp(backend, network, params, x, da):
+def vjp(backend: Backend, network: Network, params: HasWeights, x: Array, da: Array) -> tuple[Weights, Array]:
     """Gradients as `Weights`, and dx, for any upstream gradient da = dLoss/da of the last layer."""
     z, a = forward(backend, network, params, x)
     delta = backend.activation_backward(network.activations[-1], z[-1], a[-1], da)
@@ -98,7 +131,7 @@ def vjp(backend, network, params, x, da):
     return Weights(dW, db), dx
 
 
-def cut(batch, shards):
+def cut(batch: int, shards: int) -> list[slice]:
     """Slices that cut a batch into shards: the first (batch mod shards) get a row more; empty ones are left out."""
     small, larger = divmod(batch, shards)
     starts = [shard * small + min(shard, larger) for shard in range(shards + 1)]

@@ -1,10 +1,17 @@
 """What a multi-layer perceptron is: sizes, one activation per layer, a loss. No arrays."""
 
+from __future__ import annotations
+
 import operator
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from backprop_ref import formulas
 from backprop_ref.errors import InvalidInput, unknown
+
+if TYPE_CHECKING:
+    from backprop_ref.parameters import Parameters
 
 ACTIVATIONS = tuple(formulas.ACTIVATIONS)
 LOSSES = {name: loss.short for name, loss in formulas.LOSSES.items()}
@@ -42,7 +49,7 @@ class Network:
     activations: tuple[str, ...]
     loss: str
 
-    def __init__(self, sizes, activations, loss):
+    def __init__(self, sizes: Iterable[SupportsIndex], activations: Iterable[str], loss: str) -> None:
         if isinstance(activations, str):
             raise InvalidInput(f"activations: expected one name per layer in a list, got the text '{activations}'")
         for name, value in (("sizes", sizes), ("activations", activations)):
@@ -53,7 +60,7 @@ class Network:
         object.__setattr__(self, "loss", _LONG.get(str(loss), str(loss)))
         self._check()
 
-    def _check(self):
+    def _check(self) -> None:
         if len(self.sizes) < 2:
             raise InvalidInput(f"sizes {list(self.sizes)}: at least an input and an output size are needed")
         if len(self.activations) != self.n_layers:
@@ -73,22 +80,22 @@ class Network:
             )
 
     @property
-    def n_layers(self):
+    def n_layers(self) -> int:
         """Number of layers, each an affine map and an activation."""
         return len(self.sizes) - 1
 
     @property
-    def n_parameters(self):
+    def n_parameters(self) -> int:
         """Number of weights and biases."""
         return sum((n_in + 1) * n_out for n_in, n_out in zip(self.sizes, self.sizes[1:], strict=False))
 
-    def init(self, seed=1, scheme="xavier", dtype=None):
-        """Random `Parameters`, the same on every machine; see `backprop_ref.parameters.initialise`."""
-        from backprop_ref.parameters import initialise
+    def init(self, seed: int = 1, scheme: str = "xavier", dtype: str | None = None) -> Parameters:
+        """Random `Parameters`, the same on every machine; see `backprop_ref.initialisers.initialise`."""
+        from backprop_ref.initialisers import initialise
 
-        return initialise(self, seed, scheme, dtype)
+        return initialise(self.sizes, seed, scheme, dtype)
 
-    def summary(self):
+    def summary(self) -> str:
         """A table as text: layer, shape of W, activation, number of parameters."""
         rows = [("layer", "W", "activation", "parameters")]
         for layer, (n_in, n_out) in enumerate(zip(self.sizes, self.sizes[1:], strict=False)):
@@ -101,12 +108,12 @@ class Network:
         )
         return "\n".join("  ".join(row) for row in aligned)
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """The description as JSON-ready lists and text; `Network(**d)` reads it back."""
         return {"sizes": list(self.sizes), "activations": list(self.activations), "loss": self.loss}
 
 
-def _positive(size):
+def _positive(size: SupportsIndex) -> int:
     try:
         number = operator.index(size)
     except TypeError:

@@ -1,17 +1,19 @@
 """Every weight and bias of a network as views of one flat vector; initial values; the hash; files."""
 
+from __future__ import annotations
+
 import json
-import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from backprop_ref import settings
-from backprop_ref.errors import InvalidInput, unknown
+from backprop_ref.arrays import Matrix, Vector
+from backprop_ref.errors import InvalidInput
 from backprop_ref.files import write_atomically
 from backprop_ref.network import Network
-from backprop_ref.random import Stream
 
 DTYPES = ("float64", "float32")
 
@@ -32,7 +34,12 @@ class Parameters:
         One of shape (n_in, n_out), one of shape (n_out,), per layer.
     """
 
-    def __init__(self, flat, sizes):
+    flat: Vector
+    sizes: tuple[int, ...]
+    W: tuple[Matrix, ...]
+    b: tuple[Vector, ...]
+
+    def __init__(self, flat: Vector, sizes: Iterable[int]) -> None:
         self.flat, self.sizes = flat, tuple(sizes)
         needed = sum((n_in + 1) * n_out for n_in, n_out in zip(self.sizes, self.sizes[1:], strict=False))
         if not isinstance(flat, np.ndarray) or flat.shape != (needed,):
@@ -47,7 +54,19 @@ class Parameters:
         self.W, self.b = views(flat, self.sizes)
 
     @classmethod
-    def from_arrays(cls, weights, biases, dtype=None):
+    def zeros(cls, sizes: Iterable[int], dtype: npt.DTypeLike = "float64") -> Parameters:
+        """All of them 0."""
+        sizes = tuple(sizes)
+        count = sum((n_in + 1) * n_out for n_in, n_out in zip(sizes, sizes[1:], strict=False))
+        return cls(np.zeros(count, dtype), sizes)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        weights: Iterable[npt.ArrayLike],
+        biases: Iterable[npt.ArrayLike],
+        dtype: npt.DTypeLike | None = None,
+    ) -> Parameters:
         """Copies lists of W, each (n_in, n_out), and b, each (n_out,), into one flat vector.
 
         Raises
@@ -56,51 +75,51 @@ class Parameters:
             Shapes that do not chain, more than one dtype (unless `dtype` is given), or a dtype other than float64 and
             float32; whole numbers become float64.
         """
-        weights, biases = [np.asarray(W) for W in weights], [np.asarray(b) for b in biases]
-        if len(weights) != len(biases) or not weights:
-            raise InvalidInput(f"{len(weights)} weights and {len(biases)} biases: one of each per layer is needed")
-        n_in = weights[0].shape[0] if weights[0].ndim == 2 else None
-        for layer, (W, b) in enumerate(zip(weights, biases, strict=True)):
+        Ws, bs = [np.asarray(W) for W in weights], [np.asarray(b) for b in biases]
+        if len(Ws) != len(bs) or not Ws:
+            raise InvalidInput(f"{len(Ws)} weights and {len(bs)} biases: one of each per layer is needed")
+        n_in = Ws[0].shape[0] if Ws[0].ndim == 2 else None
+        for layer, (W, b) in enumerate(zip(Ws, bs, strict=True)):
             if W.ndim != 2 or b.shape != W.shape[1:] or W.shape[0] != n_in:
                 raise InvalidInput(
                     f"layer {layer}: W has shape {W.shape} and b {b.shape}; "
                     f"(n_in, n_out) and (n_out,) are needed, with n_in = {n_in}, the width before"
                 )
             n_in = W.shape[1]
-        found = {as_float_dtype(array.dtype) for array in weights + biases}
+        found = {as_float_dtype(array.dtype) for array in Ws + bs}
         if dtype is None and len(found) > 1:
             raise InvalidInput(
                 f"weights and biases have {len(found)} dtypes ({', '.join(sorted(found))}); convert, or say dtype="
             )
-        flat = np.concatenate([array.ravel() for pair in zip(weights, biases, strict=True) for array in pair])
-        sizes = (weights[0].shape[0], *(W.shape[1] for W in weights))
+        flat = np.concatenate([array.ravel() for pair in zip(Ws, bs, strict=True) for array in pair])
+        sizes = (Ws[0].shape[0], *(W.shape[1] for W in Ws))
         if 0 in sizes:
             raise InvalidInput(f"sizes {list(sizes)}: a layer without neurons; each width is 1 or more")
         return cls(flat.astype(check_dtype(dtype) if dtype else found.pop()), sizes)
 
     @property
-    def dtype(self):
+    def dtype(self) -> np.dtype[Any]:
         """The dtype of every entry, as a `numpy.dtype`."""
         return self.flat.dtype
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type[Parameters], tuple[Vector, tuple[int, ...]]]:
         return Parameters, (self.flat, self.sizes)
 
-    def copy(self):
+    def copy(self) -> Parameters:
         """Parameters with the same values in memory of their own."""
         return Parameters(self.flat.copy(), self.sizes)
 
-    def sha256(self):
+    def sha256(self) -> str:
         """Hash of `flat` in little-endian IEEE bytes, and of nothing else; −0 and +0 differ."""
         import hashlib
 
         return hashlib.sha256(self.flat.astype(self.dtype.newbyteorder("<")).tobytes()).hexdigest()
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Parameters(sizes={list(self.sizes)}, dtype={self.dtype}, sha256={self.sha256()[:12]}…)"
 
 
-def views(flat, sizes):
+def views(flat: npt.NDArray[Any], sizes: Sequence[int]) -> tuple[tuple[Matrix, ...], tuple[Vector, ...]]:
     """W and b of each layer as views of a flat vector of any dtype: two tuples of arrays; further axes stay last."""
     W, b, start = [], [], 0
     for n_in, n_out in zip(sizes, sizes[1:], strict=False):
@@ -111,7 +130,7 @@ def views(flat, sizes):
     return tuple(W), tuple(b)
 
 
-def check_dtype(dtype):
+def check_dtype(dtype: npt.DTypeLike) -> str:
     """'float64' or 'float32' from any way to name a dtype; anything else is refused."""
     try:
         name = np.dtype(dtype).name
@@ -122,52 +141,9 @@ def check_dtype(dtype):
     return name
 
 
-def as_float_dtype(dtype):
+def as_float_dtype(dtype: npt.DTypeLike) -> str:
     """The name of the dtype in which numbers of `dtype` are taken: bool and integers as float64."""
     return "float64" if np.dtype(dtype).kind in "biu" else check_dtype(dtype)
-
-
-# scheme -> (distribution, standard deviation for a layer of n_in × n_out); both distributions have that deviation
-SCHEMES = {
-    "xavier": ("normal", lambda n_in, n_out: math.sqrt(2.0 / (n_in + n_out))),
-    "xavier_uniform": ("uniform", lambda n_in, n_out: math.sqrt(2.0 / (n_in + n_out))),
-    "he": ("normal", lambda n_in, n_out: math.sqrt(2.0 / n_in)),
-    "he_uniform": ("uniform", lambda n_in, n_out: math.sqrt(2.0 / n_in)),
-    "random_normal": ("normal", lambda n_in, n_out: 0.05),
-    "random_uniform": ("uniform", lambda n_in, n_out: 0.05),
-    "zeros": ("zeros", lambda n_in, n_out: 0.0),
-}
-
-
-def initialise(network, seed=1, scheme="xavier", dtype=None):
-    """Initial parameters: random weights, biases 0. The same bits for the same seed on every machine.
-
-    Weights are drawn in float64 in the order of `flat` and rounded once to `dtype`.
-
-    Parameters
-    ----------
-    network : Network
-    seed : int
-    scheme : str
-        xavier (deviation √(2/(n_in + n_out)); Glorot and Bengio 2010), he (√(2/n_in); He et al. 2015), random_normal
-        (0.05), each normal; xavier_uniform, he_uniform, random_uniform, of the same deviation; zeros.
-    dtype : str, optional
-        float64 or float32; default: the setting in force, see `backprop_ref.settings`.
-    """
-    if scheme not in SCHEMES:
-        raise unknown("weight initialisation", scheme, SCHEMES)
-    distribution, deviation = SCHEMES[scheme]
-    params = Parameters(
-        np.zeros(network.n_parameters, dtype=check_dtype(settings.resolve("dtype", dtype))), network.sizes
-    )
-    stream = Stream(seed, "init")
-    for W in params.W:
-        if distribution == "normal":
-            W[...] = (deviation(*W.shape) * stream.normal(W.size)).reshape(W.shape)
-        elif distribution == "uniform":
-            limit = deviation(*W.shape) * math.sqrt(3.0)
-            W[...] = (limit * (2.0 * stream.uniform(W.size) - 1.0)).reshape(W.shape)
-    return params
 
 
 class Model(NamedTuple):

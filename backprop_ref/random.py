@@ -4,7 +4,10 @@ NumPy promises the raw 64-bit words of PCG64 and the seeding by SeedSequence, an
 them. So the words are NumPy's and everything after them is here, in reproducible arithmetic.
 """
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from backprop_ref.errors import InvalidInput
 from backprop_ref.kernels import elementary
@@ -24,30 +27,30 @@ class Stream:
         size never changes the initial weights.
     """
 
-    def __init__(self, seed, purpose):
+    def __init__(self, seed: int, purpose: str) -> None:
         if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
             raise InvalidInput(f"seed {seed!r}: a whole number that is not negative is needed")
         sequence = np.random.SeedSequence(int(seed), spawn_key=(PURPOSES.index(purpose),))
         self._pcg = np.random.PCG64(sequence)
 
     @property
-    def state(self):
+    def state(self) -> Any:
         """Where the stream stands, as JSON-ready text and integers; can be set."""
         return self._pcg.state
 
     @state.setter
-    def state(self, state):
+    def state(self, state: Any) -> None:
         self._pcg.state = state
 
-    def words(self, n):
+    def words(self, n: int) -> npt.NDArray[np.uint64]:
         """The next n words, shape (n,), uint64."""
         return self._pcg.random_raw(n)
 
-    def uniform(self, n):
+    def uniform(self, n: int) -> npt.NDArray[np.float64]:
         """n numbers in [0, 1), shape (n,), float64: ``(word >> 11) * 2**-53``."""
-        return (self.words(n) >> np.uint64(11)) * 2.0**-53
+        return np.asarray((self.words(n) >> np.uint64(11)) * 2.0**-53, np.float64)
 
-    def normal(self, n):
+    def normal(self, n: int) -> npt.NDArray[np.float64]:
         """n standard normal numbers, shape (n,), float64, by Marsaglia's polar method.
 
         Pairs (u, v) are drawn uniformly in the square [-1, 1)²; those with 0 < s = u² + v² < 1 give
@@ -65,7 +68,7 @@ class Stream:
             needed -= len(s)
         return np.concatenate(accepted).ravel()[:n]
 
-    def integers_below(self, bounds):
+    def integers_below(self, bounds: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """One integer in [0, bound) per bound, int64, unbiased: words beyond the last multiple are drawn again."""
         bounds = np.asarray(bounds, dtype=np.uint64)
         words = self.words(len(bounds))
@@ -74,11 +77,12 @@ class Stream:
                 words[i] = self.words(1)[0]
         return (words % bounds).astype(np.int64)
 
-    def permutation(self, n):
+    def permutation(self, n: int) -> npt.NDArray[np.int64]:
         """0 … n−1 in random order, shape (n,), int64, by Fisher and Yates: i = n−1 … 1 swaps with j ≤ i."""
-        return _swapped(self.integers_below(np.arange(n, 1, -1))[None, :], n)[0]
+        order: npt.NDArray[np.int64] = _swapped(self.integers_below(np.arange(n, 1, -1))[None, :], n)[0]
+        return order
 
-    def permutations(self, count, n):
+    def permutations(self, count: int, n: int) -> npt.NDArray[np.int64]:
         """What `permutation` gives when it is called `count` times, shape (count, n)."""
         before, bounds = self.state, np.tile(np.arange(n, 1, -1, dtype=np.uint64), count)
         words = self.words(len(bounds))
@@ -88,13 +92,13 @@ class Stream:
         return np.stack([self.permutation(n) for _ in range(count)])
 
 
-def _unfair(words, bounds):
+def _unfair(words: Any, bounds: Any) -> Any:
     """Whether a word is beyond the last multiple of its bound below 2⁶⁴, both uint64."""
     most = np.uint64(2**64 - 1)
     return words > most - (most % bounds + np.uint64(1)) % bounds
 
 
-def _swapped(partners, n):
+def _swapped(partners: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:
     """For each row of swap partners, of i = n−1 … 1, the permutation that the swaps make of 0 … n−1."""
     count = len(partners)
     orders = np.tile(np.arange(n), (count, 1))

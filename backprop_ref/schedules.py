@@ -1,7 +1,11 @@
 """Schedules: the factor on the learning rate in each epoch."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.optimizers import make_plain
@@ -11,7 +15,7 @@ from backprop_ref.optimizers import make_plain
 class Constant:
     """The learning rate as it is."""
 
-    def __call__(self, epoch, epochs):
+    def __call__(self, epoch: int, epochs: int) -> float:
         """The factor on the learning rate in `epoch`, counted from 0, of `epochs`."""
         return 1.0
 
@@ -23,12 +27,12 @@ class Step:
     every: int = 30
     factor: float = 0.1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
             raise InvalidInput(f"schedule step: every={self.every!r}: a whole number of epochs, 1 or more, is needed")
         make_plain(self, "schedule step: ", factor=math.inf)
 
-    def __call__(self, epoch, epochs):
+    def __call__(self, epoch: int, epochs: int) -> float:
         """`factor` multiplied with itself as often as `every` epochs have passed."""
         product = 1.0
         for _ in range(epoch // self.every):
@@ -42,10 +46,10 @@ class Cosine:
 
     minimum: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         make_plain(self, "schedule cosine: ", minimum=math.inf)
 
-    def __call__(self, epoch, epochs):
+    def __call__(self, epoch: int, epochs: int) -> float:
         """``minimum + (1 − minimum)·(1 + cos(π·epoch/epochs))/2``, with our own cosine."""
         from backprop_ref.kernels import elementary
 
@@ -53,10 +57,13 @@ class Cosine:
         return self.minimum + (1.0 - self.minimum) * ((1.0 + cosine) / 2.0)
 
 
-SCHEDULES = {"constant": Constant, "step": Step, "cosine": Cosine}
+Schedule: TypeAlias = Callable[[int, int], float]
+"""The factor on the learning rate in an epoch, counted from 0, of so many."""
+
+SCHEDULES: Mapping[str, Callable[[], Schedule]] = {"constant": Constant, "step": Step, "cosine": Cosine}
 
 
-def get_schedule(schedule):
+def get_schedule(schedule: str | Schedule | None) -> Schedule:
     """A schedule from None (constant), a name, or any callable ``(epoch, epochs) -> factor``."""
     if schedule is None:
         return Constant()

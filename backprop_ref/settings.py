@@ -6,27 +6,32 @@ variable counts as unset.
 
 import contextlib
 import os
+from collections.abc import Iterator
 from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
 
 from backprop_ref.errors import InvalidInput, unknown
 
-DEFAULTS = {"backend": "numpy", "numerics": "fast", "dtype": "float64", "device": None, "threads": None}
+if TYPE_CHECKING:
+    from backprop_ref.backends.base import BackendChoice
+
+DEFAULTS: dict[str, Any] = {"backend": "numpy", "numerics": "fast", "dtype": "float64", "device": None, "threads": None}
 CHOICES = {"numerics": ("fast", "reproducible"), "dtype": ("float64", "float32")}
 
-_used: ContextVar[dict] = ContextVar("backprop_ref_settings", default={})  # noqa: B039 (never changed in place)
+_used: ContextVar[dict[str, Any]] = ContextVar("backprop_ref_settings", default={})  # noqa: B039 (never changed in place)
 
 
-def variable(key):
+def variable(key: str) -> str:
     """The environment variable of a setting."""
     return f"BACKPROP_REF_{key.upper()}"
 
 
-def from_environment(key):
+def from_environment(key: str) -> str | None:
     """The setting's environment variable, or None if it is unset or empty."""
     return os.environ.get(variable(key), "").strip() or None
 
 
-def resolve(key, argument=None):
+def resolve(key: str, argument: Any = None) -> Any:
     """The value in force for one of `DEFAULTS`, given the argument of the call (None: not given).
 
     Raises
@@ -43,7 +48,14 @@ def resolve(key, argument=None):
 
 
 @contextlib.contextmanager
-def use(*, backend=None, numerics=None, dtype=None, device=None, threads=None):
+def use(
+    *,
+    backend: "BackendChoice" = None,
+    numerics: str | None = None,
+    dtype: str | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+) -> Iterator[None]:
     """Sets defaults for the calls inside a ``with`` block, in this thread or task alone.
 
     Examples
@@ -62,7 +74,7 @@ def use(*, backend=None, numerics=None, dtype=None, device=None, threads=None):
         _used.reset(token)
 
 
-def _checked(key, value, source):
+def _checked(key: str, value: Any, source: str) -> Any:
     if key == "threads":
         number = int(value) if str(value).isdecimal() else 0
         if number < 1:

@@ -7,7 +7,7 @@ import importlib.util
 
 from backprop_ref import settings
 from backprop_ref.backends.arithmetic import Fast, Reproducible, check_rounding
-from backprop_ref.backends.base import Backend, BackendStatus
+from backprop_ref.backends.base import Backend, BackendChoice, BackendStatus
 from backprop_ref.errors import BackendUnavailable, BackpropRefError, InvalidInput, unknown
 
 CUDA_EXTRAS = "'backprop-ref[cuda12]' or 'backprop-ref[cuda13]', whichever CUDA version nvidia-smi shows"
@@ -26,7 +26,12 @@ ENTRY_POINTS = "backprop_ref.backends"
 ARITHMETIC = {"fast": Fast, "reproducible": Reproducible}
 
 
-def get_backend(backend=None, numerics=None, device=None, threads=None):
+def get_backend(
+    backend: BackendChoice = None,
+    numerics: str | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+) -> Backend:
     """The backend to compute with: an object as it is, or one made from a name.
 
     Parameters
@@ -57,12 +62,12 @@ def get_backend(backend=None, numerics=None, device=None, threads=None):
     return made
 
 
-def names():
+def names() -> list[str]:
     """Every name a backend can be asked for by."""
     return [*BUILT_IN, *(point.name for point in _entry_points() if point.name not in BUILT_IN)]
 
 
-def backends():
+def backends() -> list[BackendStatus]:
     """A `BackendStatus` for every name: usable or not, and why not."""
     return [_status(name) for name in names()]
 

@@ -27,7 +27,7 @@ class ArrayBackend:
         self.numerics = arithmetic.numerics
         self._device = device
         self.device = "cpu" if device is None else str(device)
-        self.version = getattr(xp, "__version__", None)
+        self.version: str = getattr(xp, "__version__", "")
 
     def affine_forward(self, a, W, b):
         return self.arithmetic.affine(a, W, b)

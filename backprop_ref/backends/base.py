@@ -9,9 +9,10 @@ them, evaluates them entry by entry, and adds underflow and the products of erro
 """
 
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
-Array = Any
+Array: TypeAlias = Any
+"""An array of a backend, wherever it lives."""
 
 
 class BackendStatus(NamedTuple):
@@ -111,3 +112,7 @@ class Backend(Protocol):
     def scope(self) -> AbstractContextManager[Any]:
         """What computations run inside: number of threads, error states, precision flags; restored on leaving."""
         ...
+
+
+BackendChoice: TypeAlias = str | Backend | None
+"""A backend by name or as an object; None for the one in force."""

@@ -1,8 +1,10 @@
 """What a data set is, and one-hot encoding."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from backprop_ref.errors import InvalidInput
 
@@ -24,19 +26,19 @@ class Dataset:
     """
 
     name: str
-    x: np.ndarray
-    target: np.ndarray
+    x: npt.NDArray[np.float64]
+    target: npt.NDArray[Any]
     classes: tuple[str, ...] | None
     feature_names: tuple[str, ...]
     target_name: str = "target"
 
     @property
-    def task(self):
+    def task(self) -> str:
         """'classification' or 'regression'."""
         return "regression" if self.classes is None else "classification"
 
 
-def one_hot(labels, n_classes=None):
+def one_hot(labels: npt.ArrayLike, n_classes: int | None = None) -> npt.NDArray[np.float64]:
     """Class numbers as rows of zeros with a single one, shape (samples, n_classes), float64.
 
     Parameters

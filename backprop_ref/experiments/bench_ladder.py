@@ -109,7 +109,7 @@ class Task:
         if self.network.loss == "cross_entropy":
             y = np.eye(n_out)[stream.integers_below([n_out] * n)]
         else:
-            y = stream.integers_below([2] * (n * n_out)).reshape(n, n_out)
+            y = stream.integers_below([2] * (n * n_out)).reshape(n, n_out).astype("float64")
         return x.astype(self.dtype), y.astype(self.dtype)
 
     @property

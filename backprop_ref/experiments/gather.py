@@ -136,7 +136,7 @@ def _boundary(folder):
     grid = np.stack([axis.ravel() for axis in np.meshgrid(across, up)], axis=1)
     a = predict(model.network, model.params, preprocessing.x(grid))
     classes = [str(each) for each in preprocessing.classes] if dataset.task == "classification" else None
-    says = a[:, 1] if classes and a.shape[1] == 2 else a[:, 0]
+    says: np.ndarray = a[:, 1] if classes and a.shape[1] == 2 else a[:, 0]
     if classes and len(classes) > 2:
         says = predicted_class(a)
     elif classes is None:

@@ -12,9 +12,10 @@ from pydantic_core import PydanticCustomError
 from backprop_ref.backends import names as backend_names
 from backprop_ref.data.named import NAMES
 from backprop_ref.data.preprocessing import NORMALIZATIONS
+from backprop_ref.initialisers import SCHEMES
 from backprop_ref.network import ACTIVATIONS, LOSSES
 from backprop_ref.optimizers import OPTIMIZERS
-from backprop_ref.parameters import DTYPES, SCHEMES
+from backprop_ref.parameters import DTYPES
 from backprop_ref.report.sinks import SINKS
 from backprop_ref.schedules import SCHEDULES
 

@@ -52,7 +52,7 @@ class Step:
     @classmethod
     def of(cls, network, params, x, y, optimizer, learning_rate, slots=None, numerics=None, t=1):
         """Update number `t`, which `optimizer` makes from `params` and `slots` (None: new), for x and y of one row."""
-        backend = get_backend("numpy", numerics)
+        backend: Any = get_backend("numpy", numerics)
         seen = trace(network, params, x, y, backend=backend)
         with backend.scope():
             above = list(zip(seen.delta, params.W, strict=True))[1:]
