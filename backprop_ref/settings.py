@@ -8,12 +8,9 @@ import contextlib
 import os
 from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from backprop_ref.errors import InvalidInput, unknown
-
-if TYPE_CHECKING:
-    from backprop_ref.backends.base import BackendChoice
 
 DEFAULTS: dict[str, Any] = {"backend": "numpy", "numerics": "fast", "dtype": "float64", "device": None, "threads": None}
 CHOICES = {"numerics": ("fast", "reproducible"), "dtype": ("float64", "float32")}
@@ -50,7 +47,7 @@ def resolve(key: str, argument: Any = None) -> Any:
 @contextlib.contextmanager
 def use(
     *,
-    backend: "BackendChoice" = None,
+    backend: object = None,
     numerics: str | None = None,
     dtype: str | None = None,
     device: str | None = None,
