@@ -10,8 +10,8 @@ import pytest
 
 from backprop_ref import mlp
 from backprop_ref.api import on_backend, value_and_grad
-from backprop_ref.experiments.bench_check import Truth
-from backprop_ref.experiments.bench_ladder import Rung, Task
+from backprop_ref.benchmarks.check import Truth
+from backprop_ref.benchmarks.ladder import Rung, Task
 from backprop_ref.network import ACTIVATIONS, OUTPUTS_OF, Network
 
 SHAPES = {"small": (7, 3, 5), "large": (128, 256, 128)}  # batch, n_in, n_out

@@ -4,8 +4,8 @@ import beginner
 import peers
 import pytest
 
-from backprop_ref.experiments.bench_contestants import Limit
-from backprop_ref.experiments.bench_ladder import LEARNING_RATE
+from backprop_ref.benchmarks.contestants import Limit
+from backprop_ref.benchmarks.ladder import LEARNING_RATE
 
 SLOW_TO_COMPILE = {"torch.compile"}
 

@@ -6,8 +6,8 @@ parameters' return to where they started, compiling (in `bench_start.py`).
 
 import pytest
 
-from backprop_ref.experiments.bench_contestants import OnBackend
-from backprop_ref.experiments.bench_ladder import LEARNING_RATE
+from backprop_ref.benchmarks.contestants import OnBackend
+from backprop_ref.benchmarks.ladder import LEARNING_RATE
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ import pytest
 from conftest import _clean_environment, backend, pytest_configure  # noqa: F401 (fixtures and a hook)
 
 import backprop_ref as br
-from backprop_ref.experiments.bench_check import Checks, LeftOut
-from backprop_ref.experiments.bench_contestants import refuse_emulation
-from backprop_ref.experiments.bench_ladder import LADDER, QUICK, Task
-from backprop_ref.experiments.bench_machine import machine
+from backprop_ref.benchmarks.check import Checks, LeftOut
+from backprop_ref.benchmarks.contestants import refuse_emulation
+from backprop_ref.benchmarks.ladder import LADDER, QUICK, Task
+from backprop_ref.benchmarks.machine import machine
 from backprop_ref.random import Stream
 
 DTYPES = ("float64", "float32")

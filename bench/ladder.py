@@ -61,9 +61,9 @@ def compare(options, rungs):
     """The whole table, and the figures drawn from it."""
     import peers
 
+    from backprop_ref.benchmarks.run import LADDER, Plan, backend_makers, run
     from backprop_ref.cli.bench import new_folder, show_cases, write
     from backprop_ref.errors import unknown
-    from backprop_ref.experiments.bench import LADDER, Plan, backend_makers, run
 
     for name in options.without:
         if name not in peers.PEERS:
@@ -132,7 +132,7 @@ def quickest(timed, names):
 
 def quotient(ours, theirs):
     """Both names and medians, and the spread of ours ÷ theirs over the rounds."""
-    from backprop_ref.experiments.bench_timing import spread
+    from backprop_ref.benchmarks.timing import spread
 
     each = spread(mine / other for mine, other in zip(ours["rounds"], theirs["rounds"], strict=True))
     return {

@@ -20,13 +20,14 @@ import pytest
 import backprop_ref as br
 from backprop_ref.backends.arithmetic import Fast
 from backprop_ref.backends.numpy import NumpyBackend
+from backprop_ref.benchmarks import check as bench_check
+from backprop_ref.benchmarks import run as bench
+from backprop_ref.benchmarks.check import EXACT, WITHIN_BOUND, Checks, LeftOut, Truth, WrongGradient
+from backprop_ref.benchmarks.contestants import EMULATED, OnBackend
+from backprop_ref.benchmarks.ladder import LADDER, Task, fitted_exponent
+from backprop_ref.benchmarks.machine import machine
+from backprop_ref.benchmarks.timing import in_turn, spread
 from backprop_ref.cli import run as command_line
-from backprop_ref.experiments import bench, bench_check
-from backprop_ref.experiments.bench_check import EXACT, WITHIN_BOUND, Checks, LeftOut, Truth, WrongGradient
-from backprop_ref.experiments.bench_contestants import EMULATED, OnBackend
-from backprop_ref.experiments.bench_ladder import LADDER, Task, fitted_exponent
-from backprop_ref.experiments.bench_machine import machine
-from backprop_ref.experiments.bench_timing import in_turn, spread
 from backprop_ref.report import charts_bench
 from backprop_ref.report.page import page
 

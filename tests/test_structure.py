@@ -24,6 +24,7 @@ FORBIDDEN = {
     "conformance": {"training", "experiments", "report", "cli", "data"},
     "report": {"training", "conformance", "experiments", "cli", "data"},
     "experiments": {"cli"},
+    "benchmarks": {"cli", "report", "data", "experiments"},
     **{
         low: {"mlp", "api", "backends", "training", "conformance", "experiments", "report", "cli", "data"}
         for low in (

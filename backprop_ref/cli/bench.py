@@ -8,10 +8,10 @@ from pathlib import Path
 import typer
 
 from backprop_ref.backends import names
+from backprop_ref.benchmarks.run import Plan, backend_makers, run
 from backprop_ref.cli import show
 from backprop_ref.cli.files import write_images, write_page
 from backprop_ref.errors import InvalidInput, unknown
-from backprop_ref.experiments.bench import Plan, backend_makers, run
 from backprop_ref.files import json_text, write_atomically
 from backprop_ref.report import charts_bench, images
 from backprop_ref.settings import CHOICES

@@ -17,7 +17,7 @@ def sections(result):
     Parameters
     ----------
     result : dict
-        What `experiments.bench.run` returns.
+        What `benchmarks.run.run` returns.
 
     Returns
     -------

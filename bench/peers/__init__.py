@@ -7,7 +7,7 @@ of arrays in its own memory, gathers nothing, and keeps the loss of each batch, 
 import contextlib
 import importlib
 
-from backprop_ref.experiments.bench_check import LeftOut
+from backprop_ref.benchmarks.check import LeftOut
 from backprop_ref.parameters import Parameters
 
 # name -> (module in this folder, class, what it needs)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from backprop_ref.experiments.bench_check import LeftOut
+from backprop_ref.benchmarks.check import LeftOut
 from peers import Peer
 
 SOURCE = Path(__file__).parent.parent / "step_c.c"

@@ -6,7 +6,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
 from backprop_ref.backends.numpy import blas_threads
-from backprop_ref.experiments.bench_check import LeftOut
+from backprop_ref.benchmarks.check import LeftOut
 from peers import Peer
 
 ACTIVATION = {"sigmoid": "logistic", "tanh": "tanh", "relu": "relu"}

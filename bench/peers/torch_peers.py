@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from backprop_ref.experiments.bench_check import LeftOut
+from backprop_ref.benchmarks.check import LeftOut
 from peers import Peer
 
 logging.getLogger("torch").setLevel(logging.ERROR)

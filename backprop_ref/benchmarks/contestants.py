@@ -13,9 +13,9 @@ import numpy as np
 from backprop_ref.api import value_and_grad
 from backprop_ref.backends import get_backend
 from backprop_ref.backends.numpy import blas_threads
+from backprop_ref.benchmarks.check import LeftOut
+from backprop_ref.benchmarks.ladder import LEARNING_RATE
 from backprop_ref.errors import BackendUnavailable
-from backprop_ref.experiments.bench_check import LeftOut
-from backprop_ref.experiments.bench_ladder import LEARNING_RATE
 from backprop_ref.optimizers import SGD
 from backprop_ref.random import Stream
 from backprop_ref.training import PairsTrainer

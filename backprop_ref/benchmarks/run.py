@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from backprop_ref.backends import names
+from backprop_ref.benchmarks.check import Checks, LeftOut
+from backprop_ref.benchmarks.contestants import STEPS_AHEAD, Limit, OnBackend, backend_of
+from backprop_ref.benchmarks.ladder import LADDER, QUICK, Task, fitted_exponent, rung_of, scaling_tasks
+from backprop_ref.benchmarks.machine import machine, memory_bandwidth
+from backprop_ref.benchmarks.timing import in_turn, ratio, spread, warmed_up
 from backprop_ref.errors import BackpropRefError
-from backprop_ref.experiments.bench_check import Checks, LeftOut
-from backprop_ref.experiments.bench_contestants import STEPS_AHEAD, Limit, OnBackend, backend_of
-from backprop_ref.experiments.bench_ladder import LADDER, QUICK, Task, fitted_exponent, rung_of, scaling_tasks
-from backprop_ref.experiments.bench_machine import machine, memory_bandwidth
-from backprop_ref.experiments.bench_timing import in_turn, ratio, spread, warmed_up
 from backprop_ref.progress import Bar
 
 FORMAT = "backprop_ref-bench-1"

@@ -5,7 +5,7 @@ import statistics
 import time
 from typing import NamedTuple
 
-from backprop_ref.experiments.bench_ladder import LEARNING_RATE
+from backprop_ref.benchmarks.ladder import LEARNING_RATE
 from backprop_ref.random import Stream
 
 SETTLE_SECONDS = 0.15

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from backprop_ref.experiments.bench_timing import spread
+from backprop_ref.benchmarks.timing import spread
 from backprop_ref.version import __version__
 
 PACKAGES = ("numpy", "scipy", "numba", "llvmlite", "torch", "jax", "jaxlib", "cupy", "scikit-learn", "array-api-strict")

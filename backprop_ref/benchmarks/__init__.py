@@ -1,0 +1,1 @@
+"""Whole training steps of backends, peers and limits: checked first, then timed in turn."""
