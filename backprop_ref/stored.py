@@ -15,31 +15,29 @@ Size = Annotated[int, Field(ge=1, lt=2**31)]
 
 
 class Stored(BaseModel):
-    """A mapping of a JSON file. Types are strict, so that true is no number and 1 no text; other keys are left out."""
+    """A mapping of a JSON file. Types are strict: true is no number, and 1 no text. Other keys may be there too."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
     @classmethod
-    def parsed(cls, text):
-        """The JSON text as one of these.
+    def checked(cls, content):
+        """What JSON held, as one of these.
 
         Raises
         ------
         ValueError
-            It is no JSON, or an entry has another type or range; the message names the first such entry.
+            An entry is missing, or of another type or range; the message names it.
         """
         try:
-            return cls.model_validate(json.loads(text))
+            return cls.model_validate(content)
         except ValidationError as error:
             problem = error.errors()[0]
             where = ".".join(map(str, problem["loc"])) or "all of it"
             raise ValueError(f"{where}: {problem['msg'][:1].lower()}{problem['msg'][1:]}") from None
-        except RecursionError:
-            raise ValueError("too deeply nested") from None
 
     @classmethod
     def read(cls, path, what) -> dict[str, Any]:
-        """The entries of a JSON file, those that it has.
+        """The mapping in a JSON file, in the file's order.
 
         Raises
         ------
@@ -49,9 +47,11 @@ class Stored(BaseModel):
         """
         text = read_text(path)
         try:
-            return cls.parsed(text).model_dump(exclude_unset=True)
+            content = parsed(text)
+            cls.checked(content)
         except ValueError as error:
             raise InvalidInput(f"{path}: not {what}, or damaged ({error})") from None
+        return content
 
 
 class StoredNetwork(Stored):
@@ -69,6 +69,20 @@ class StoredNetwork(Stored):
     def network(self):
         """The network that it describes."""
         return Network(self.sizes, self.activations, self.loss)
+
+
+def parsed(text):
+    """What a JSON text says.
+
+    Raises
+    ------
+    ValueError
+        It is no JSON, or too deeply nested.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("too deeply nested") from None
 
 
 def read_text(path):

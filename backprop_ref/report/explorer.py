@@ -6,6 +6,7 @@ import numpy as np
 
 from backprop_ref.backends.array import CROSS_ENTROPY, divisor, squared_error_da
 from backprop_ref.report.packing import codes, numbers_of, packed
+from backprop_ref.text import printable
 
 MOST_DRAWN = 128
 """Neurons of a layer that are all drawn; of a wider one, half as many."""
@@ -44,11 +45,11 @@ def explored(trace, budget):
         return None
     about = {
         **trace.network.to_dict(),
-        "configuration": trace.configuration,
+        "configuration": printable(trace.configuration),
         "metric": trace.metric,
         "samples": trace.samples,
-        "x": trace.x.tolist(),
-        "y": trace.y.tolist(),
+        "x": numbers(trace.x),
+        "y": numbers(trace.y),
         "every": trace.every,
         "total": len(trace),
         "epochs": trace["epoch"][kept].tolist(),
@@ -59,6 +60,11 @@ def explored(trace, budget):
         ],
     }
     return about, data
+
+
+def numbers(rows):
+    """Rows of numbers for JSON, which has no word for those that are not finite."""
+    return [[value if math.isfinite(value) else None for value in row] for row in rows.tolist()]
 
 
 def drawn(size, most):

@@ -16,7 +16,7 @@ from pydantic import ConfigDict, Field
 
 from backprop_ref.errors import InvalidInput
 from backprop_ref.network import Network
-from backprop_ref.stored import Count, Stored, StoredNetwork
+from backprop_ref.stored import Count, Stored, StoredNetwork, parsed
 
 FILE, FORMAT, MOST_HEADER, MOST_NAME = "trace.bin", "backprop_ref-trace-1", 2**26, 2000
 OF_SAMPLES, OF_PARAMETERS = ("z", "a", "delta"), ("W", "b", "dW", "db")
@@ -88,7 +88,7 @@ class About(NamedTuple):
         ValueError
             It is something else.
         """
-        header = _Header.parsed(line)
+        header = _Header.checked(parsed(line))
         network = header.network.network()
         dtype = header.dtype(network)
         real = dtype["W0"].base
