@@ -9,7 +9,7 @@ import numpy as np
 
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import write_atomically
-from backprop_ref.parameters import Parameters, load_all, save
+from backprop_ref.parameters import save
 
 CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.csv"
 
@@ -97,15 +97,12 @@ class Folder:
 
     def restore(self, state, epochs):
         """Puts a fresh `state` where the checkpoint left off, on its way to so many epochs."""
+        from backprop_ref.stored_checkpoint import load_checkpoint
+
         file = self.path / CHECKPOINT
-        model, tensors, metadata = load_all(file)
-        try:
-            identity, progress = metadata["identity"], metadata["progress"]
-            columns = {name: tensors[f"history.{name}"].tolist() for name in metadata["history"]}
-            flat = Parameters(tensors["resume.flat"], model.network.sizes).flat
-            slots = {name: tensors[f"resume.slot.{name}"] for name in state.slots if identity == self.identity}
-        except KeyError as error:
-            raise InvalidInput(f"{file}: a model, but not a checkpoint to resume from (no {error})") from None
+        model, tensors, metadata = load_checkpoint(file)
+        identity, progress = metadata["identity"], metadata["progress"]
+        columns = {name: tensors[f"history.{name}"].tolist() for name in metadata["history"]}
         different = [key for key in self.identity if identity.get(key) != self.identity[key]]
         if different:
             key = different[0]
@@ -114,11 +111,15 @@ class Folder:
                 f"{file}: cannot be resumed with another {', '.join(different)} "
                 f"({key} was {identity.get(key)}, now {self.identity[key]}); {instead}start a new run instead"
             )
+        slots = {name.removeprefix("resume.slot.") for name in tensors if name.startswith("resume.slot.")}
+        found = model.network, tensors["resume.flat"].dtype, list(columns), slots
+        if found != (self.network, state.params.dtype, list(state.columns), set(state.slots)):
+            raise InvalidInput(f"{file}: damaged, as its tensors are of another run; start a new run instead")
         if progress["epoch"] > epochs:
             raise InvalidInput(f"epochs={epochs}: the run in {self.path} has {progress['epoch']} already; ask for more")
-        state.params.flat[:] = flat
-        for name, slot in slots.items():
-            state.slots[name][...] = slot
+        state.params.flat[:] = tensors["resume.flat"]
+        for name, slot in state.slots.items():
+            slot[...] = tensors[f"resume.slot.{name}"]
         state.columns, state.epoch, state.stream.state = columns, progress["epoch"], progress["random"]
         state.best, state.best_epoch = tensors.get("resume.best"), progress["best_epoch"]
         state.best_value = float.fromhex(progress["best_value"])

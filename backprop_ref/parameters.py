@@ -220,6 +220,8 @@ def load_all(path):
 def _read(path):
     from safetensors import SafetensorError, safe_open
 
+    if path.exists() and not path.is_file():
+        raise InvalidInput(f"{path}: not a regular file")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = dict(file.metadata() or {})
@@ -228,7 +230,7 @@ def _read(path):
         raise InvalidInput(
             f"{path}: no such file; give a model written by br.save or a run folder's checkpoint"
         ) from None
-    except SafetensorError as error:
+    except (SafetensorError, TypeError, AttributeError) as error:  # the last two: of a dtype that NumPy lacks
         raise InvalidInput(
             f"{path}: truncated or not a safetensors file ({error}); restore it from a copy or train again"
         ) from None
@@ -238,5 +240,5 @@ def _read(path):
         raise InvalidInput(f"{path}: a safetensors file, but not one that br.save wrote (no format '{FORMAT}')")
     try:
         return tensors, {key: json.loads(value) for key, value in metadata.items()}
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{path}: its metadata is damaged ({error}); restore it from a copy") from None

@@ -177,8 +177,8 @@ def test_a_binary_trace_is_thinned_and_no_other(folder):
 def test_a_wide_network_is_thinned_by_bytes(folder):
     wide = br.Network([200, 1000, 10], ["relu", "softmax"], "ce")
     x, y = samples(wide, 1)
-    recorder = Recorder(folder)
-    of_run = {"numerics": "fast", "metric": "accuracy", "columns": [], "batches": 1}
+    recorder, columns = Recorder(folder), ["loss", "accuracy", "learning_rate"]
+    of_run = {"numerics": "fast", "metric": "accuracy", "columns": columns, "batches": 1}
     recorder.start(wide, x, y, **of_run, epochs=900, done=0, resume=False)
     recorder.close()
     trace = open_trace(folder)

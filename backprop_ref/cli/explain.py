@@ -13,11 +13,12 @@ from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.experiments.config import merge
 from backprop_ref.experiments.runner import CONFIG, check_same_data, prepare
 from backprop_ref.files import write_atomically
-from backprop_ref.parameters import Parameters, load_all
+from backprop_ref.parameters import Parameters
 from backprop_ref.report.explain import check_range, shortened
 from backprop_ref.report.explain import explain as explained
 from backprop_ref.report.pages import PAGES, Heading, Words
 from backprop_ref.report.step import Step
+from backprop_ref.stored_checkpoint import load_checkpoint
 
 ITS_OWN = {"--backend", "--numerics", "--device", "--threads"}
 
@@ -92,10 +93,12 @@ def _trained(folder, flags):
             f"{folder}: no {CHECKPOINT} yet; one is written after a second of training, so try again in a moment"
         )
     experiment = prepare(merge(flags, Path(folder) / CONFIG, environment=False))
-    _, tensors, metadata = load_all(folder)
+    model, tensors, metadata = load_checkpoint(Path(folder) / CHECKPOINT)
     flat = tensors["resume.flat"]
     check_same_data(folder, experiment, flat.dtype)
     slots = {name.removeprefix("resume.slot."): slot for name, slot in tensors.items() if "resume.slot." in name}
+    if model.network != experiment.network or set(slots) != set(experiment.optimizer.init(flat)):
+        raise InvalidInput(f"{folder}: {CHECKPOINT} is of another run than {CONFIG}")
     done, epochs = metadata["progress"]["epoch"], experiment.config.training.epochs
     rate = experiment.optimizer.learning_rate * experiment.schedule(min(done, max(epochs - 1, 0)), epochs)
     stopped = metadata["progress"]["stopped"]

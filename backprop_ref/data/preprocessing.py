@@ -117,8 +117,17 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, values):
-        """What `to_dict` wrote."""
-        fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        """What `to_dict` wrote and JSON has kept.
+
+        Raises
+        ------
+        ValueError
+            It is something else.
+        """
+        from backprop_ref.data.stored import StoredPreprocessing
+
+        stored = StoredPreprocessing.checked(values).model_dump()
+        fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in stored.items()}
         return cls(**fields)
 
 

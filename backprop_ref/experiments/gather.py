@@ -1,7 +1,7 @@
 """Run folders as the report reads them, also those of runs that still go on or were killed."""
 
 import itertools
-import json
+import reprlib
 import warnings
 from pathlib import Path
 
@@ -11,15 +11,18 @@ from backprop_ref.api import predict
 from backprop_ref.checkpoint import CHECKPOINT, HISTORY
 from backprop_ref.errors import BackpropRefError, InvalidInput
 from backprop_ref.experiments.config import merge, read_config
+from backprop_ref.experiments.reading import Results, Row
 from backprop_ref.experiments.runner import CONFIG, RESULTS, load_run, prepare
 from backprop_ref.metrics import predicted_class
 from backprop_ref.report.charts import Boundary, Run
 from backprop_ref.report.charts_sweep import Cell
 from backprop_ref.report.trace import FILE, open_trace
+from backprop_ref.stored import read_text
 
 RESOLUTION = 90
 MOST_NAMED = 3
 TOLD_APART_BY = ("training", "network", "backend", "data")
+OF_HISTORY = ("epoch", "loss", "accuracy", "r2", "learning_rate", "val_loss", "val_accuracy", "val_r2")
 
 
 def gather(folders):
@@ -42,6 +45,12 @@ def gather_cells(sweep):
     found = []
     for row in sweep.rows():
         folder = sweep.folder / row["folder"]
+        try:
+            Row.checked(row)
+            if any(not isinstance(row.get(axis), str) for axis in sweep.about["grid"]):
+                raise ValueError(f"a text for each of {', '.join(sweep.about['grid'])} is needed")
+        except ValueError as error:
+            raise InvalidInput(f"{folder}: the row of this cell is damaged, or of another version ({error})") from None
         trace = open_trace(folder) if (folder / FILE).exists() else None
         found.append(Cell(row, Run(folder.name, _history(folder, trace), _results(folder), trace)))
     return found
@@ -80,23 +89,33 @@ def _settings(folder):
     """What was configured, key -> text, without what only says where things go."""
     content = read_config(folder / CONFIG)
     told = {key: value for section in TOLD_APART_BY for key, value in content.get(section, {}).items()}
+    for key, value in told.items():
+        if not all(map(_is_plain, value if isinstance(value, list) else [value])):
+            raise InvalidInput(f"{folder / CONFIG}: {key} is neither a text or number nor a list of these")
     if told.get("random_seed") == told.get("seed"):
         told.pop("random_seed", None)
     return {key.replace("_", " "): str(value) for key, value in told.items()}
 
 
+def _is_plain(value):
+    return isinstance(value, str | float) or (isinstance(value, int) and abs(value) < 2**63)
+
+
 def read_history(folder):
     """The columns of history.csv by name."""
     path = folder / HISTORY
-    with path.open(encoding="utf-8") as file:
-        names = file.readline().strip().split(",")
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # loadtxt's, that there is no row yet
-                rows = np.loadtxt(file, delimiter=",", ndmin=2)
-            return dict(zip(names, rows.reshape(-1, len(names)).T, strict=True))
-        except ValueError as error:
-            raise InvalidInput(f"{path}: not a history of ours, or damaged ({error})") from None
+    first, *lines = read_text(path).split("\n")
+    names = first.split(",")
+    try:
+        known = {"epoch", "loss"} <= set(names) <= set(OF_HISTORY) and {"accuracy", "r2"} & set(names)
+        if not known or len(set(names)) < len(names):
+            raise ValueError(f"its columns are {reprlib.repr(first)}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # loadtxt's, that there is no row yet
+            rows = np.loadtxt(lines, delimiter=",", ndmin=2)
+        return dict(zip(names, rows.reshape(-1, len(names)).T, strict=True))
+    except ValueError as error:
+        raise InvalidInput(f"{path}: not a history of ours, or damaged ({error})") from None
 
 
 def _history(folder, trace):
@@ -111,11 +130,9 @@ def _history(folder, trace):
 
 def _results(folder):
     try:
-        return json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+        return Results.read(folder / RESULTS, "results of ours")
     except FileNotFoundError:
         return None
-    except (ValueError, OSError) as error:
-        raise InvalidInput(f"{folder / RESULTS}: cannot be read ({error})") from None
 
 
 def _boundary(folder):
@@ -129,18 +146,20 @@ def _boundary(folder):
         experiment = prepare(merge({}, folder / CONFIG, environment=False))
     except BackpropRefError:  # the file with the data is gone: there is no plane to show
         return None
+    if experiment.network != model.network or experiment.preprocessing.classes != preprocessing.classes:
+        return None  # the data are others by now
     dataset = experiment.dataset
     low, high = dataset.x.min(axis=0), dataset.x.max(axis=0)
     margin = 0.15 * np.where(high > low, high - low, 1.0)
     across, up = (np.linspace(low[i] - margin[i], high[i] + margin[i], RESOLUTION) for i in (0, 1))
     grid = np.stack([axis.ravel() for axis in np.meshgrid(across, up)], axis=1)
     a = predict(model.network, model.params, preprocessing.x(grid))
-    classes = [str(each) for each in preprocessing.classes] if dataset.task == "classification" else None
+    classes = None if preprocessing.classes is None else list(preprocessing.classes)
     says: np.ndarray = a[:, 1] if classes and a.shape[1] == 2 else a[:, 0]
     if classes and len(classes) > 2:
         says = predicted_class(a)
     elif classes is None:
         says = preprocessing.values(a)
     shape = (RESOLUTION, RESOLUTION)
-    names = [str(name) for name in dataset.feature_names]
+    names = list(dataset.feature_names)
     return Boundary(across, up, says.reshape(shape), dataset.x, np.asarray(dataset.target), names, classes)

@@ -23,11 +23,12 @@ from backprop_ref.experiments.schema import Config
 from backprop_ref.files import json_text, write_atomically
 from backprop_ref.network import Network
 from backprop_ref.optimizers import OPTIMIZERS, SGD, Adam
-from backprop_ref.parameters import load, load_all
+from backprop_ref.parameters import load
 from backprop_ref.random import Stream
 from backprop_ref.report.recorder import MOST_SAMPLES, Recorder
 from backprop_ref.report.sinks import SINKS
 from backprop_ref.schedules import Constant, Cosine, Step
+from backprop_ref.stored_checkpoint import load_checkpoint
 from backprop_ref.training import train
 from backprop_ref.version import __version__
 
@@ -252,8 +253,11 @@ def load_run(path):
             f"{path}: a model without preprocessing, so its columns are unknown; use br.load and br.predict in Python"
         )
     try:
-        return model, Preprocessing.from_dict(model.preprocessing)
-    except (TypeError, AttributeError) as error:
+        preprocessing = Preprocessing.from_dict(model.preprocessing)
+        if (len(preprocessing.shift), preprocessing.n_outputs) != (model.network.sizes[0], model.network.sizes[-1]):
+            raise ValueError("it is of another network")
+        return model, preprocessing
+    except ValueError as error:
         raise InvalidInput(f"{path}: its preprocessing is not one of ours ({error}); save it again") from None
 
 
@@ -264,7 +268,7 @@ def _optimizer(training):
 
 def check_same_data(run_dir, experiment, dtype):
     """Refuses data that are not those the run in `run_dir` was trained on."""
-    _, _, metadata = load_all(Path(run_dir) / CHECKPOINT)
+    _, _, metadata = load_checkpoint(Path(run_dir) / CHECKPOINT)
     arrays = [*experiment.xy("train"), *(experiment.xy("validation") if len(experiment.parts["validation"]) else ())]
     if metadata["identity"]["data"] != fingerprint(*(array.astype(dtype) for array in arrays)):
         raise InvalidInput(

@@ -1,11 +1,13 @@
 """Charts of runs, as figures in plotly's own notation: plain dictionaries that a page or an export takes."""
 
+import html
 import re
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from backprop_ref.report.explorer import thinned
+from backprop_ref.text import printable
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C")
 DASHES = ("solid", "dash", "dot", "dashdot")
@@ -30,6 +32,23 @@ class Chart(NamedTuple):
     def name(self):
         """A name for a file."""
         return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
+
+    @property
+    def drawn(self):
+        """The figure as plotly is to have it, which shows each text as it is."""
+        return escaped(self.figure)
+
+
+def escaped(figure):
+    """A figure, or a part of it, for plotly to show each text as it is, and not to read HTML in it.
+
+    Templates stay as they are: nothing in them is from outside.
+    """
+    if isinstance(figure, dict):
+        return {key: part if key.endswith("template") else escaped(part) for key, part in figure.items()}
+    if isinstance(figure, list | tuple):
+        return [escaped(part) for part in figure]
+    return html.escape(printable(figure), quote=False) if isinstance(figure, str) else figure
 
 
 class Run(NamedTuple):

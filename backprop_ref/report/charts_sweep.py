@@ -42,8 +42,8 @@ def vanishing_gradients(cells):
     deepest = max(_depth(cell) for cell in traced)
     by_layer, by_depth = [], []
     for i, (activation, group) in enumerate(_grouped(traced, "activation")):
-        norms = _mean([_norms(cell) for cell in group if _depth(cell) == deepest])
-        by_layer.append(_marked(list(range(len(norms))), norms, activation, i))
+        if deep := [_norms(cell) for cell in group if _depth(cell) == deepest]:
+            by_layer.append(_marked(list(range(deepest)), _mean(deep), activation, i))
         depths = sorted({_depth(cell) for cell in group})
         first = [_mean([_norms(cell)[:1] for cell in group if _depth(cell) == depth])[0] for depth in depths]
         by_depth.append(_marked(depths, first, activation, i))

@@ -70,7 +70,7 @@ def activations(trace):
     for layer, activation in enumerate(trace.network.activations):
         neurons = thinned(trace.network.sizes[layer + 1], 4 * MOST_NEURONS)
         a = np.asarray(trace[f"a{layer}"][shown], dtype=np.float64)[:, :, neurons]
-        largest = float(np.max(np.abs(a), initial=0.0)) or 1.0
+        largest = float(np.max(np.abs(a), initial=0.0, where=np.isfinite(a))) or 1.0
         signed = activation in {"tanh", "linear", "leaky_relu"}
         bounded = activation in {"sigmoid", "softmax"}
         surface = {

@@ -17,6 +17,7 @@ STATES = {
 FELL, SAME, ROSE = "loss fell", "loss unchanged", "loss rose"
 GREW, NOT_FINITE = "diverged: loss grew", "diverged: not finite"
 DIVERGED = (GREW, NOT_FINITE)
+OUTCOMES = (FELL, SAME, ROSE, *DIVERGED)
 
 
 def outcome(stopped, initial_loss, final_loss):

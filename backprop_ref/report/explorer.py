@@ -8,6 +8,7 @@ from backprop_ref.backends.arithmetic import Fast
 from backprop_ref.backends.array import divisor
 from backprop_ref.formulas import ACTIVATIONS, LOSSES, together
 from backprop_ref.report.packing import codes, numbers_of, packed
+from backprop_ref.text import printable
 
 MOST_DRAWN = 128
 """Neurons of a layer that are all drawn; of a wider one, half as many."""
@@ -46,11 +47,11 @@ def explored(trace, budget):
         return None
     about = {
         **trace.network.to_dict(),
-        "configuration": trace.configuration,
+        "configuration": printable(trace.configuration),
         "metric": trace.metric,
         "samples": trace.samples,
-        "x": trace.x.tolist(),
-        "y": trace.y.tolist(),
+        "x": numbers(trace.x),
+        "y": numbers(trace.y),
         "every": trace.every,
         "total": len(trace),
         "epochs": trace["epoch"][kept].tolist(),
@@ -61,6 +62,11 @@ def explored(trace, budget):
         ],
     }
     return about, data
+
+
+def numbers(rows):
+    """Rows of numbers for JSON, which has no word for those that are not finite."""
+    return [[value if math.isfinite(value) else None for value in row] for row in rows.tolist()]
 
 
 def drawn(size, most):

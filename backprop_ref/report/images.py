@@ -4,6 +4,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from backprop_ref.errors import InvalidInput
+from backprop_ref.report.charts import escaped
 
 FORMATS = ("png", "svg", "pdf")
 
@@ -38,7 +39,7 @@ def write(charts, folder, formats):
     figures, targets = [], []
     for name, chart in _named(charts):
         for kind in formats:
-            figures.append({"data": chart.figure["data"], "layout": _on_paper(chart)})
+            figures.append(_on_paper(chart))
             targets.append(folder / f"{name}.{kind}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -66,6 +67,7 @@ def _named(charts):
 
 
 def _on_paper(chart):
-    """The layout with the title."""
-    margin = {"l": 70, "r": 20, "t": 50, "b": 60}
-    return {**chart.figure["layout"], "title": {"text": chart.title}, "margin": margin, "template": "none"}
+    """The figure, with the title in its layout."""
+    drawn, margin = chart.drawn, {"l": 70, "r": 20, "t": 50, "b": 60}
+    layout = {**drawn["layout"], "title": {"text": escaped(chart.title)}, "margin": margin, "template": "none"}
+    return {"data": drawn["data"], "layout": layout}

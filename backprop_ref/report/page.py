@@ -2,7 +2,7 @@
 
 import base64
 import gzip
-import html
+import hashlib
 import json
 import re
 from importlib import resources
@@ -13,6 +13,7 @@ from backprop_ref.report import charts, charts_trace
 from backprop_ref.report.charts import Chart
 from backprop_ref.report.ends import STATES
 from backprop_ref.report.explorer import explored
+from backprop_ref.text import as_html
 
 SCRIPTS = ("records.js", "formulas.js", "explorer.js", "page.js")
 MOST_IN_DETAIL = 3
@@ -63,7 +64,7 @@ def sections_of_runs(runs):
         names = ", ".join(run.name for run in runs if run not in traced)
         notes.append(f"Without a trace, so without layers and explorer: {names}. Train with --trace binary for these.")
     if notes:
-        found[0] = found[0]._replace(body=found[0].body + f'<p class="quiet">{html.escape(" ".join(notes))}</p>')
+        found[0] = found[0]._replace(body=found[0].body + f'<p class="quiet">{as_html(" ".join(notes))}</p>')
     return found
 
 
@@ -89,10 +90,10 @@ def section_of_backends(compared):
             continue
         step = "" if row["step_seconds"] is None else f"{charts.microseconds(row):,g} µs"
         gradients, weights = (str(row[name] or "diverged")[:12] for name in ("gradients", "weights"))
-        apart = "0" if row["all_exact"] else f"{row['largest_relative']:.1e}"
+        apart = "0" if row["all_exact"] else _shown(row["largest_relative"], ".1e")
         rows.append((row["backend"], verdict, f"{gradients} / {weights}", apart, step))
     header = ("backend", "tensors", "sha256 of gradients / weights", "largest relative difference", "step")
-    words = f"<p>Held against {html.escape(compared['reference'])}.</p>"
+    words = f"<p>Held against {as_html(compared['reference'])}.</p>"
     return Section("Backends", words + table(header, rows), tuple(charts.backends(compared)))
 
 
@@ -124,13 +125,14 @@ def page(title, sections, traces=()):
         parts.insert(0, ("Explorer", "<p>The network is too large for the explorer to fit into this page.</p>"))
     if traces and len(parts) > 1:  # below the first section, which says what the page is of
         parts[0], parts[1] = parts[1], parts[0]
+    script = "\n".join(_static(name) for name in SCRIPTS)
     return Template(_static("page.html")).substitute(
-        title=html.escape(title),
+        policy=_policy(script.encode(), _plotly()),
+        title=as_html(title),
         style=_static("page.css"),
-        navigation=" ".join(f'<a href="#s{i}">{html.escape(name)}</a>' for i, (name, _) in enumerate(parts)),
+        navigation=" ".join(f'<a href="#s{i}">{as_html(name)}</a>' for i, (name, _) in enumerate(parts)),
         sections="\n".join(
-            f'<section id="s{i}"><h2>{html.escape(name)}</h2>\n{body}\n</section>'
-            for i, (name, body) in enumerate(parts)
+            f'<section id="s{i}"><h2>{as_html(name)}</h2>\n{body}\n</section>' for i, (name, body) in enumerate(parts)
         ),
         footer="Made by backprop-ref. This file needs no network. Charts: plotly.js (MIT licence). "
         '<span class="mouse">Drag over a chart to zoom in; double-click it to see all again.</span>',
@@ -138,7 +140,19 @@ def page(title, sections, traces=()):
         explorers=_packed(_json([about for about, _ in explorers])),
         records="\n".join(_letters(data) for _, data in explorers),
         plotly=plotly,
-        script="\n".join(_static(name) for name in SCRIPTS),
+        script=script,
+    )
+
+
+def _policy(*scripts):
+    """What the browser may do for the page: run these scripts and none besides, and load nothing.
+
+    Styles are allowed anywhere, since plotly.js makes them as it draws; no text of a run becomes one.
+    """
+    hashes = " ".join(f"'sha256-{_letters(hashlib.sha256(script).digest())}'" for script in scripts)
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
     )
 
 
@@ -153,7 +167,7 @@ def table(header, rows, kind="numbers"):
     """
     texts = [["" if cell is None else str(cell) for cell in row] for row in rows]
     kept = [i for i in range(len(header)) if any(row[i] for row in texts)]
-    names = [html.escape(str(name)) for name in header]
+    names = [as_html(str(name)) for name in header]
     aligned = [' class="number"' if all(_NUMBER.fullmatch(row[i]) for row in texts) else "" for i in range(len(header))]
     cells = "".join(f'<th scope="col"{aligned[i]}>{names[i]}</th>' for i in kept)
     lines = "\n".join(
@@ -168,7 +182,7 @@ def table(header, rows, kind="numbers"):
 
 def _breakable(text):
     """A cell, of which long names may break where they are joined, as in 16x16 and he_uniform."""
-    return re.sub(r"(_|(?<=\d)x(?=\d))", r"\1<wbr>", html.escape(text))
+    return re.sub(r"(_|(?<=\d)x(?=\d))", r"\1<wbr>", as_html(text))
 
 
 _RUN_COLUMNS = (
@@ -190,7 +204,7 @@ def _run_row(run):
         *_network(results["network"]),
         f"{results['epochs']:,}",
         STATES[results["stopped"]],
-        f"{results['train']['loss']:.4g}",
+        _shown(results["train"]["loss"], ".4g") if results["train"] else "",
         *(_score(results[part]) for part in ("train", "test")),
         f"{results['backend']}, {results['numerics']}, {results['dtype']}",
         f"{results['seconds']:.2f}",
@@ -205,7 +219,13 @@ def _network(described):
 def _score(scored):
     if not scored:
         return ""
-    return f"R² {scored['r2']:.4f}" if "r2" in scored else f"accuracy {scored['accuracy']:.4f}"
+    name, called = ("r2", "R²") if "r2" in scored else ("accuracy", "accuracy")
+    return f"{called} {_shown(scored[name], '.4f')}"
+
+
+def _shown(number, form):
+    """A number that JSON may have had no word for."""
+    return "not finite" if number is None else format(number, form)
 
 
 _BUTTON = '<button type="button" data-save="{0}" aria-label="Save as {1}" title="Save as {1}">{1}</button>'
@@ -218,14 +238,14 @@ def _charts(drawn, figures):
         return ""
     places = []
     for chart in drawn:
-        words = html.escape(chart.caption)
+        words = as_html(chart.caption)
         places.append(
             f'<figure class="{"wide" if chart.wide else ""}">'
-            f'<div class="heading"><h3>{html.escape(chart.title)}</h3>{_SAVE}</div>{_chooser(chart)}{_player(chart)}'
-            f'<div data-chart="{len(figures)}" role="img" aria-label="{html.escape(chart.title)}"></div>'
+            f'<div class="heading"><h3>{as_html(chart.title)}</h3>{_SAVE}</div>{_chooser(chart)}{_player(chart)}'
+            f'<div data-chart="{len(figures)}" role="img" aria-label="{as_html(chart.title)}"></div>'
             f"<figcaption>{words}</figcaption></figure>"
         )
-        figures.append({"name": chart.name, "choices": chart.choices, **chart.figure})
+        figures.append({"name": chart.name, "choices": chart.choices, **chart.drawn})
     return f'<div class="charts">{"".join(places)}</div>'
 
 
@@ -233,8 +253,8 @@ def _chooser(chart):
     """A drop-down of the choices of a chart."""
     if not chart.choices:
         return ""
-    options = "".join(f"<option>{html.escape(each)}</option>" for each in dict.fromkeys(chart.choices))
-    return f'<select data-choose aria-label="{html.escape(chart.title)}">{options}</select>'
+    options = "".join(f"<option>{as_html(each)}</option>" for each in dict.fromkeys(chart.choices))
+    return f'<select data-choose aria-label="{as_html(chart.title)}">{options}</select>'
 
 
 def _player(chart):
@@ -245,7 +265,7 @@ def _player(chart):
     return (
         '<div class="time"><button type="button" data-play>▶ Play</button>'
         f'<input type="range" data-frame min="0" max="{last}" value="{last}" aria-label="Epoch">'
-        f"<output>epoch {html.escape(chart.frames[-1])}</output></div>"
+        f"<output>epoch {as_html(chart.frames[-1])}</output></div>"
     )
 
 

@@ -16,7 +16,8 @@ from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.parameters import views
 from backprop_ref.report.passes import passes
 from backprop_ref.report.sinks import SINKS, writing
-from backprop_ref.report.trace import FILE, OF_SAMPLES, About, open_trace, record_dtype
+from backprop_ref.report.trace import FILE, MOST_NAME, OF_SAMPLES, About, open_trace, record_dtype
+from backprop_ref.text import printable
 
 MOST_SAMPLES, MOST_RECORDS, MOST_BYTES = 8, 1000, 2**28  # of a trace that is not told how many
 SNAPSHOT_BYTES, BLOCK_BYTES = 2**22, 2**20
@@ -52,7 +53,9 @@ class Recorder:
                 limit = "" if most == math.inf else f" to {most}"
                 raise InvalidInput(f"trace: {name}={value!r}: a whole number from 1{limit} is needed")
         self.folder, self.kinds, self.samples, self.every = Path(folder), tuple(kinds), samples, every
-        self.configuration = self.folder.resolve().name if configuration is None else configuration
+        self.configuration = printable(self.folder.resolve().name if configuration is None else configuration)
+        if len(self.configuration) > MOST_NAME:
+            raise InvalidInput(f"trace: a configuration of more than {MOST_NAME} characters; give a shorter name")
         self.digits, self.last, self._sinks = digits, -1, []
 
     def start(self, network, x, y, *, numerics, metric, columns, batches, epochs, done, resume):

@@ -5,17 +5,60 @@ ones are appended while training goes on. The line names the fields of a record 
 language reads it.
 """
 
+import itertools
 import json
+import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
+from pydantic import ConfigDict, Field
 
 from backprop_ref.errors import InvalidInput
 from backprop_ref.network import Network
+from backprop_ref.stored import Count, Stored, StoredNetwork, parsed
 
-FILE, FORMAT, MOST_HEADER = "trace.bin", "backprop_ref-trace-1", 2**26
+FILE, FORMAT, MOST_HEADER, MOST_NAME = "trace.bin", "backprop_ref-trace-1", 2**26, 2000
 OF_SAMPLES, OF_PARAMETERS = ("z", "a", "delta"), ("W", "b", "dW", "db")
+REALS = ("<f8", "<f4")
+VALIDATIONS: tuple[list[str], ...] = ([], ["val_loss", "val_accuracy"], ["val_loss", "val_r2"])
+"""Columns of the history that are there or not."""
+
+
+class _Header(Stored):
+    """The first line, as JSON has it."""
+
+    model_config = ConfigDict(allow_inf_nan=True)
+
+    format: Literal["backprop_ref-trace-1"]
+    fields: list[Any]
+    record_bytes: Count
+    network: StoredNetwork
+    configuration: Annotated[str, Field(max_length=MOST_NAME)]
+    samples: Annotated[list[Count], Field(min_length=1)]
+    x: list[list[float]]
+    y: list[list[float]]
+    every: Annotated[Count, Field(ge=1)]
+    numerics: Literal["fast", "reproducible"]
+    metric: Literal["accuracy", "r2"]
+
+    def dtype(self, network):
+        """The dtype of a record: one of the few that a network has, never one that the file makes up."""
+        for validation, real in itertools.product(VALIDATIONS, REALS):
+            columns = ["loss", self.metric, "learning_rate", *validation]
+            if len(self.fields) == 2 + len(columns) + len(OF_SAMPLES + OF_PARAMETERS) * network.n_layers:
+                dtype = record_dtype(network, len(self.samples), columns, real)
+                if self.fields == _described(dtype) and self.record_bytes == dtype.itemsize:
+                    return dtype
+        raise ValueError("the fields of a record are not those of its network")
+
+    def array(self, name, width, dtype):
+        """x or y."""
+        rows = getattr(self, name)
+        if len(rows) != len(self.samples) or any(len(row) != width for row in rows):
+            raise ValueError(f"{name} is not of shape ({len(self.samples)}, {width})")
+        with np.errstate(over="ignore"):
+            return np.array(rows, dtype)
 
 
 class About(NamedTuple):
@@ -32,25 +75,26 @@ class About(NamedTuple):
 
     def to_json(self, dtype):
         """One line with everything, and the fields of a record."""
-        fields = [[name, *_described(dtype[name])] for name in dtype.names]
         arrays = {"network": self.network.to_dict(), "x": self.x.tolist(), "y": self.y.tolist()}
-        about = {"format": FORMAT, "fields": fields, "record_bytes": dtype.itemsize, **self._asdict(), **arrays}
-        return json.dumps(about)
+        fields = {"fields": _described(dtype), "record_bytes": dtype.itemsize}
+        return json.dumps({"format": FORMAT, **fields, **self._asdict(), **arrays})
 
     @classmethod
     def from_json(cls, line):
-        """What `to_json` wrote: an `About` and the dtype of a record."""
-        entries = json.loads(line)
-        if entries.pop("format") != FORMAT:
-            raise ValueError("another format")
-        fields = [(name, kind, tuple(shape)) for name, kind, shape in entries.pop("fields")]
-        dtype = np.dtype(fields)
-        if entries.pop("record_bytes") != dtype.itemsize:
-            raise ValueError("fields of another size")
-        entries["network"] = Network(**entries["network"])
-        for name in ("x", "y"):
-            entries[name] = np.array(entries[name], dtype["W0"].base)
-        return cls(**entries), dtype
+        """What `to_json` wrote: an `About` and the dtype of a record.
+
+        Raises
+        ------
+        ValueError
+            It is something else.
+        """
+        header = _Header.checked(parsed(line))
+        network = header.network.network()
+        dtype = header.dtype(network)
+        real = dtype["W0"].base
+        x, y = (header.array(name, width, real) for name, width in (("x", network.sizes[0]), ("y", network.sizes[-1])))
+        rest = (header.every, header.numerics, header.metric)
+        return cls(network, header.configuration, header.samples, x, y, *rest), dtype
 
 
 def record_dtype(network, samples, columns, dtype):
@@ -100,21 +144,24 @@ def open_trace(path):
     """
     path = Path(path)
     file = path / FILE if path.is_dir() else path
+    if file.exists() and not file.is_file():
+        raise InvalidInput(f"{file}: not a regular file")
     try:
         with file.open("rb") as opened:
             line = opened.readline(MOST_HEADER)
-        about, dtype = About.from_json(line)
+            about, dtype = About.from_json(line)
+            whole = (os.fstat(opened.fileno()).st_size - len(line)) // dtype.itemsize
+            if whole < 1:
+                return Trace(about, np.empty(0, dtype))
+            return Trace(about, np.memmap(opened, dtype, "r", offset=len(line), shape=(whole,)))
     except FileNotFoundError:
         raise InvalidInput(f"{path}: no binary trace ({FILE}) there; train with --trace binary") from None
     except OSError as error:
         raise InvalidInput(f"{file}: cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except ValueError as error:
         raise InvalidInput(f"{file}: not a binary trace of ours, or its first line is damaged ({error})") from None
-    whole = (file.stat().st_size - len(line)) // dtype.itemsize
-    if whole < 1:
-        return Trace(about, np.empty(0, dtype))
-    return Trace(about, np.memmap(file, dtype, "r", offset=len(line), shape=(whole,)))
 
 
 def _described(dtype):
-    return dtype.base.str, list(dtype.shape)
+    """Name, type and shape of each field, as JSON has them."""
+    return [[name, dtype[name].base.str, list(dtype[name].shape)] for name in dtype.names]

@@ -244,11 +244,11 @@ class Explorer {
   explain() {
     this.find("close").hidden = !this.chosen;
     if (!this.chosen) {
-      this.panel.innerHTML = '<p class="quiet prompt">Choose a neuron to see its formulas.</p>';
+      this.panel.replaceChildren(element("p", { class: "quiet prompt" }, "Choose a neuron to see its formulas."));
       return;
     }
     const { layer, neuron } = this.chosen;
-    this.panel.innerHTML = new Worked(this.records, this.frame, layer, neuron, this.sample).html();
+    this.panel.replaceChildren(...new Worked(this.records, this.frame, layer, neuron, this.sample).nodes());
   }
 
   // One neuron at a time is in the tabulator's way; the chosen one is explained.

@@ -10,12 +10,35 @@ function number(value) {
 }
 
 const factor = (value) => (value < 0 ? `(${number(value)})` : number(value));
-const result = (name, value) => `<b class="result" data-of="${name}">${number(value)}</b>`;
-const sub = (name, ...indices) => `<var>${name}</var><sub>${indices.join(",")}</sub>`;
+const sub = (name, ...indices) => `${name}_{${indices.join(",")}}`;
 const range = (n) => Array.from({ length: n }, (_, i) => i);
 
+const RAISED = { "_{": "sub", "^{": "sup" };
+
+// A text as nodes: e^{x} and a_{k} in it stand for superscripts and subscripts.
+function typeset(text) {
+  const open = [document.createDocumentFragment()];
+  for (const piece of text.split(/([_^]\{|\})/)) {
+    if (Object.hasOwn(RAISED, piece)) open.push(open.at(-1).appendChild(document.createElement(RAISED[piece])));
+    else if (piece === "}") open.pop();
+    else open.at(-1).append(piece);
+  }
+  return open[0];
+}
+
+// An element with some attributes, and in it texts that are typeset, and nodes.
+function element(name, attributes, ...parts) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...parts.map((part) => (typeof part === "string" ? typeset(part) : part)));
+  return made;
+}
+
+const result = (name, value) => element("b", { class: "result", "data-of": name }, number(value));
+
 function step(symbols, numbers, name, value) {
-  return `<p class="step"><span>${symbols}</span><span>= ${numbers}</span><span>= ${result(name, value)}</span></p>`;
+  const lines = [[symbols], ["= ", ...numbers], ["= ", result(name, value)]];
+  return element("p", { class: "step" }, ...lines.map((line) => element("span", {}, ...line)));
 }
 
 // The terms of largest size in their own order, and the sum of the others in one term.
@@ -26,10 +49,11 @@ function sum(terms, show) {
       : range(terms.length).sort((i, j) => Math.abs(terms[j].value) - Math.abs(terms[i].value)).slice(0, MOST_TERMS),
   );
   const shown = terms.filter((_, i) => kept.has(i)).map(show).join(" + ");
-  if (kept.size === terms.length) return shown || "0";
+  if (kept.size === terms.length) return [shown || "0"];
   const rest = terms.reduce((total, term, i) => (kept.has(i) ? total : total + term.value), 0);
   const about = Number(rest.toPrecision(3));
-  return `${shown} + <span class="rest">${terms.length - kept.size} smaller terms, about ${factor(about)}</span>`;
+  const words = `${terms.length - kept.size} smaller terms, about ${factor(about)}`;
+  return [`${shown} + `, element("span", { class: "rest" }, words)];
 }
 
 const product = (term) => `${factor(term.left)}·${factor(term.right)}`;
@@ -37,19 +61,19 @@ const terms = (n, left, right) =>
   range(n).map((i) => ({ left: left(i), right: right(i), value: left(i) * right(i) }));
 
 const ACTIVATION = {
-  sigmoid: { symbols: "σ(z) = 1 / (1 + e<sup>−z</sup>)", numbers: (z) => `1 / (1 + e<sup>${number(-z)}</sup>)` },
+  sigmoid: { symbols: "σ(z) = 1 / (1 + e^{−z})", numbers: (z) => `1 / (1 + e^{${number(-z)}})` },
   tanh: { symbols: "tanh z", numbers: (z) => `tanh ${factor(z)}` },
-  relu: { symbols: "z if z &gt; 0, else 0", numbers: (z) => (z > 0 ? "z" : "0, as z ≤ 0") },
-  leaky_relu: { symbols: "z if z &gt; 0, else 0.01·z", numbers: (z) => (z > 0 ? "z" : `0.01·${factor(z)}`) },
+  relu: { symbols: "z if z > 0, else 0", numbers: (z) => (z > 0 ? "z" : "0, as z ≤ 0") },
+  leaky_relu: { symbols: "z if z > 0, else 0.01·z", numbers: (z) => (z > 0 ? "z" : `0.01·${factor(z)}`) },
   linear: { symbols: "z", numbers: () => "z" },
 };
 
 const SLOPE = {
   sigmoid: { symbols: "da · a·(1 − a)", numbers: (da, z, a) => `${factor(da)} · ${factor(a)}·(1 − ${factor(a)})` },
   tanh: { symbols: "da · (1 − a·a)", numbers: (da, z, a) => `${factor(da)} · (1 − ${factor(a)}·${factor(a)})` },
-  relu: { symbols: "da if z &gt; 0, else 0", numbers: (da, z) => (z > 0 ? "da" : "0, as z ≤ 0") },
+  relu: { symbols: "da if z > 0, else 0", numbers: (da, z) => (z > 0 ? "da" : "0, as z ≤ 0") },
   leaky_relu: {
-    symbols: "da if z &gt; 0, else 0.01·da",
+    symbols: "da if z > 0, else 0.01·da",
     numbers: (da, z) => (z > 0 ? "da" : `0.01·${factor(da)}`),
   },
   linear: { symbols: "da", numbers: () => "da" },
@@ -70,7 +94,7 @@ const TOGETHER = {
   },
 };
 
-// The formulas of one neuron as HTML.
+// The formulas of one neuron, as nodes.
 class Worked {
   constructor(records, frame, layer, neuron, sample) {
     Object.assign(this, { records, frame, layer, neuron, sample });
@@ -80,18 +104,25 @@ class Worked {
     return this.records.unit(name, this.frame, layer, this.sample, neuron);
   }
 
-  html() {
+  nodes() {
     const row = this.records.samples[this.sample];
     if (this.layer < 0) {
       const value = result("x", this.unit("a"));
-      return `<h3>Input ${this.neuron}</h3><p class="step">${sub("x", this.neuron)} of sample ${row} = ${value}</p>`;
+      const said = element("p", { class: "step" }, `${sub("x", this.neuron)} of sample ${row} = `, value);
+      return [element("h3", {}, `Input ${this.neuron}`), said];
     }
     const activation = this.records.activations[this.layer];
-    return `
-      <h3>Neuron ${this.neuron} of layer ${this.layer}, ${activation}</h3>
-      <p class="where">epoch ${this.records.epochs[this.frame]}, sample ${row}</p>
-      <h4>Forwards</h4>${this.z()}${this.a(activation)}
-      <h4>Backwards</h4>${this.delta(activation)}${this.db()}${this.weights()}`;
+    return [
+      element("h3", {}, `Neuron ${this.neuron} of layer ${this.layer}, ${activation}`),
+      element("p", { class: "where" }, `epoch ${this.records.epochs[this.frame]}, sample ${row}`),
+      element("h4", {}, "Forwards"),
+      this.z(),
+      this.a(activation),
+      element("h4", {}, "Backwards"),
+      ...this.delta(activation),
+      this.db(),
+      ...this.weights(),
+    ];
   }
 
   z() {
@@ -102,22 +133,22 @@ class Worked {
       (k) => records.weight("W", frame, layer, k, neuron),
     );
     const b = records.bias("b", frame, layer, neuron);
-    const symbols = `z = Σ<sub>k</sub> ${layer ? sub("a", "k") : sub("x", "k")}·${sub("W", "k", neuron)} + ${sub("b", neuron)}`;
-    return step(symbols, `${sum(parts, product)} + ${factor(b)}`, "z", this.unit("z"));
+    const symbols = `z = Σ_{k} ${layer ? sub("a", "k") : sub("x", "k")}·${sub("W", "k", neuron)} + ${sub("b", neuron)}`;
+    return step(symbols, [...sum(parts, product), ` + ${factor(b)}`], "z", this.unit("z"));
   }
 
   a(activation) {
     const z = this.unit("z");
     if (activation !== "softmax") {
       const { symbols, numbers } = ACTIVATION[activation];
-      return step(`a = ${symbols}`, numbers(z), "a", this.unit("a"));
+      return step(`a = ${symbols}`, [numbers(z)], "a", this.unit("a"));
     }
     const all = range(this.records.sizes[this.layer + 1]).map((j) => this.unit("z", this.layer, j));
     const top = Math.max(...all);
     const parts = all.map((value) => ({ z: value, value: Math.exp(value - top) }));
-    const show = (part) => `e<sup>${number(part.z)} − ${factor(top)}</sup>`;
-    const numbers = `e<sup>${number(z)} − ${factor(top)}</sup> / (${sum(parts, show)})`;
-    return step("a = e<sup>z − max z</sup> / Σ<sub>j</sub> e<sup>z<sub>j</sub> − max z</sup>", numbers, "a", this.unit("a"));
+    const show = (part) => `e^{${number(part.z)} − ${factor(top)}}`;
+    const numbers = [`${show({ z })} / (`, ...sum(parts, show), ")"];
+    return step("a = e^{z − max z} / Σ_{j} e^{z_{j} − max z}", numbers, "a", this.unit("a"));
   }
 
   delta(activation) {
@@ -127,17 +158,18 @@ class Worked {
     if (together) {
       const y = records.y[sample];
       const Y = y.reduce((total, value) => total + value, 0);
-      return step(`δ = ${together.symbols}`, together.numbers(a, y[neuron], z, records.divisor, Y), "delta", delta);
+      const numbers = together.numbers(a, y[neuron], z, records.divisor, Y);
+      return [step(`δ = ${together.symbols}`, [numbers], "delta", delta)];
     }
     const da = this.unit("da");
     const before = this.daStep(da);
     if (activation !== "softmax") {
       const { symbols, numbers } = SLOPE[activation];
-      return before + step(`δ = ${symbols}`, numbers(da, z, a), "delta", delta);
+      return [before, step(`δ = ${symbols}`, [numbers(da, z, a)], "delta", delta)];
     }
     const parts = terms(records.sizes[layer + 1], (j) => this.unit("da", layer, j), (j) => this.unit("a", layer, j));
-    const numbers = `${factor(a)}·(${factor(da)} − (${sum(parts, product)}))`;
-    return before + step("δ = a·(da − Σ<sub>j</sub> da<sub>j</sub>·a<sub>j</sub>)", numbers, "delta", delta);
+    const numbers = [`${factor(a)}·(${factor(da)} − (`, ...sum(parts, product), "))"];
+    return [before, step("δ = a·(da − Σ_{j} da_{j}·a_{j})", numbers, "delta", delta)];
   }
 
   carriedBack(neuron) {
@@ -154,16 +186,16 @@ class Worked {
     const { records, layer, neuron, sample } = this;
     if (layer === records.last) {
       const numbers = `2·(${factor(this.unit("a"))} − ${factor(records.y[sample][neuron])}) / ${records.divisor}`;
-      return step("da = 2·(a − y) / n", numbers, "da", da);
+      return step("da = 2·(a − y) / n", [numbers], "da", da);
     }
-    const symbols = `da = Σ<sub>j</sub> ${sub("δ", "j")}·${sub("W", neuron, "j")} of the next layer`;
+    const symbols = `da = Σ_{j} ${sub("δ", "j")}·${sub("W", neuron, "j")} of the next layer`;
     return step(symbols, sum(this.carriedBack(neuron), product), "da", da);
   }
 
   db() {
     const { records, frame, layer, neuron } = this;
     const parts = range(records.x.length).map((s) => ({ value: records.unit("delta", frame, layer, s, neuron) }));
-    const symbols = `db = Σ<sub>s</sub> ${sub("δ", "s")} over the ${records.x.length} traced samples`;
+    const symbols = `db = Σ_{s} ${sub("δ", "s")} over the ${records.x.length} traced samples`;
     return step(symbols, sum(parts, (part) => factor(part.value)), "db", records.bias("db", frame, layer, neuron));
   }
 
@@ -185,19 +217,18 @@ class Worked {
       (s) => records.unit("delta", frame, layer, s, neuron),
     );
     const input = layer ? "a" : "x";
-    const symbols = `${sub("dW", "k", neuron)} = Σ<sub>s</sub> ${sub(input, "s", "k")}·${sub("δ", "s", neuron)}, the largest for k = ${top}`;
+    const symbols = `${sub("dW", "k", neuron)} = Σ_{s} ${sub(input, "s", "k")}·${sub("δ", "s", neuron)}, the largest for k = ${top}`;
     const worked = step(symbols, sum(parts, product), "dW", records.weight("dW", frame, layer, top, neuron));
-    const cell = (name, value, k) => `<td data-of="${name}" data-k="${k}">${number(value)}</td>`;
+    const names = ["k", sub(input, "k"), sub("W", "k", neuron), sub("dW", "k", neuron)];
+    const cell = (name, value, k) => element("td", { "data-of": name, "data-k": k }, number(value));
     const body = rows.map((k) => {
       const a = cell("input", this.unit("a", layer - 1, k), k);
       const [W, dW] = ["W", "dW"].map((name) => cell(name, records.weight(name, frame, layer, k, neuron), k));
-      return `<tr><th scope="row">${k}</th>${a}${W}${dW}</tr>`;
+      return element("tr", {}, element("th", { scope: "row" }, String(k)), a, W, dW);
     });
     const cut = rows.length < all ? `The ${rows.length} strongest of ${all} weights are shown.` : "";
-    return `
-      ${worked}<p class="quiet">${cut}</p>
-      <div class="scroll"><table><thead><tr><th>k</th><th>${input}<sub>k</sub></th>
-      <th>W<sub>k,${neuron}</sub></th><th>dW<sub>k,${neuron}</sub></th></tr></thead>
-      <tbody>${body.join("")}</tbody></table></div>`;
+    const head = element("thead", {}, element("tr", {}, ...names.map((name) => element("th", {}, name))));
+    const table = element("table", {}, head, element("tbody", {}, ...body));
+    return [worked, element("p", { class: "quiet" }, cut), element("div", { class: "scroll" }, table)];
   }
 }

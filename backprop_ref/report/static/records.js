@@ -52,6 +52,7 @@ function unfolded(buffer) {
 class Records {
   constructor(about, buffer) {
     Object.assign(this, about);
+    [this.x, this.y] = [about.x, about.y].map((rows) => rows.map((row) => row.map((value) => value ?? NaN)));
     this.frames = this.epochs.length;
     this.last = this.activations.length - 1;
     this.fields = {};

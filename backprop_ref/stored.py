@@ -1,0 +1,105 @@
+"""What files hold, as types: of what is read from a file, nothing is used before it is checked."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from backprop_ref.errors import InvalidInput
+from backprop_ref.network import Network
+
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+"""A whole number that JavaScript can hold too."""
+Size = Annotated[int, Field(ge=1, lt=2**31)]
+
+
+class Stored(BaseModel):
+    """A mapping of a JSON file. Types are strict: true is no number, and 1 no text. Other keys may be there too."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    @classmethod
+    def checked(cls, content):
+        """What JSON held, as one of these.
+
+        Raises
+        ------
+        ValueError
+            An entry is missing, or of another type or range; the message names it.
+        """
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            where = ".".join(map(str, problem["loc"])) or "all of it"
+            raise ValueError(f"{where}: {problem['msg'][:1].lower()}{problem['msg'][1:]}") from None
+
+    @classmethod
+    def read(cls, path, what) -> dict[str, Any]:
+        """The mapping in a JSON file, in the file's order.
+
+        Raises
+        ------
+        FileNotFoundError
+        InvalidInput
+            It cannot be read, or is not `what` it should be.
+        """
+        text = read_text(path)
+        try:
+            content = parsed(text)
+            cls.checked(content)
+        except ValueError as error:
+            raise InvalidInput(f"{path}: not {what}, or damaged ({error})") from None
+        return content
+
+
+class StoredNetwork(Stored):
+    """`Network.to_dict`."""
+
+    sizes: list[Size]
+    activations: list[str]
+    loss: str
+
+    @model_validator(mode="after")
+    def _is_one(self):
+        self.network()
+        return self
+
+    def network(self):
+        """The network that it describes."""
+        return Network(self.sizes, self.activations, self.loss)
+
+
+def parsed(text):
+    """What a JSON text says.
+
+    Raises
+    ------
+    ValueError
+        It is no JSON, or too deeply nested.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("too deeply nested") from None
+
+
+def read_text(path):
+    """The text of a regular file; another kind, such as a pipe, is refused, as reading it might never end.
+
+    Raises
+    ------
+    FileNotFoundError
+    InvalidInput
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise InvalidInput(f"{path}: not a regular file")
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise InvalidInput(f"{path}: cannot be read ({reason})") from None

@@ -1,0 +1,87 @@
+"""A checkpoint as it is read from a file: every entry is checked before training goes on from it."""
+
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import ConfigDict, Field, field_validator
+
+from backprop_ref.errors import InvalidInput
+from backprop_ref.parameters import Parameters, load_all
+from backprop_ref.stored import Count, Stored
+
+Word = Annotated[int, Field(ge=0, lt=2**128)]
+
+
+class _Words(Stored):
+    state: Word
+    inc: Word
+
+
+class _Random(Stored):
+    """`Stream.state`."""
+
+    bit_generator: Literal["PCG64"]
+    state: _Words
+    has_uint32: Literal[0, 1]
+    uinteger: Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class _Progress(Stored):
+    epoch: Count
+    random: _Random
+    best_value: str
+    best_epoch: Count | None
+    stopped: Literal["epochs", "patience", "callback", "interrupted", "diverged"] | None
+
+    @field_validator("best_value")
+    @classmethod
+    def _is_a_number(cls, text):
+        float.fromhex(text)
+        return text
+
+
+class _Identity(Stored):
+    """Other entries are only compared."""
+
+    model_config = ConfigDict(extra="allow")
+
+    data: str
+
+
+class _Metadata(Stored):
+    progress: _Progress
+    identity: _Identity
+    history: list[str]
+
+
+def load_checkpoint(path):
+    """`load_all` of a checkpoint.
+
+    Raises
+    ------
+    InvalidInput
+        It cannot be read, is only a model, or something in it has another type, range or shape.
+    """
+    model, tensors, metadata = load_all(path)
+    if "progress" not in metadata:
+        raise InvalidInput(f"{path}: a model, but not a checkpoint to resume from")
+    try:
+        progress = _Metadata.checked(metadata).progress
+        flat = Parameters(tensors["resume.flat"], model.network.sizes).flat
+        for name in metadata["history"]:
+            _check(tensors, f"history.{name}", (progress.epoch,), np.float64)
+        for name in tensors:
+            if name.startswith("resume."):
+                powers = name == "resume.slot.powers"
+                _check(tensors, name, (2,) if powers else flat.shape, np.float64 if powers else flat.dtype)
+    except KeyError as error:
+        raise InvalidInput(f"{path}: not a checkpoint to resume from, or damaged (no {error})") from None
+    except (ValueError, OverflowError) as error:
+        raise InvalidInput(f"{path}: not a checkpoint to resume from, or damaged ({error})") from None
+    return model, tensors, metadata
+
+
+def _check(tensors, name, shape, dtype):
+    tensor = tensors[name]
+    if (tensor.shape, tensor.dtype) != (shape, dtype):
+        raise ValueError(f"{name} is {tensor.dtype} of shape {tensor.shape}, where {np.dtype(dtype)} {shape} is needed")

@@ -1,0 +1,23 @@
+"""Text from outside, such as names, paths and messages, made fit to be shown on a terminal or a page."""
+
+import html
+import unicodedata
+
+HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode's categories of characters that act without being seen: controls, marks of writing direction, line
+separators, and halves of surrogate pairs."""
+
+
+def printable(text):
+    """The text in one line, each hidden character as its escape, such as ``\\x1b``; everything else stays."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character.encode("unicode_escape").decode() if unicodedata.category(character) in HIDDEN else character
+        for character in text
+    )
+
+
+def as_html(text):
+    """The text as HTML that shows it as it is, in an element or in an attribute."""
+    return html.escape(printable(text))
