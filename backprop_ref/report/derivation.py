@@ -39,7 +39,14 @@ def _chain(*trees):
 
 A, DA, Y, DELTA = (_symbol(name, "j") for name in ("a", "da", "y", "delta"))
 A_I, Z_I, DA_I, Y_I = (_symbol(name, "i") for name in ("a", "z", "da", "y"))
-Z, N, LOSS, SAME = Entry("z", None, ()), _symbol("n"), _symbol("L"), _symbol("[i=j]")
+
+
+def entry(name):
+    """An entry of a vector whose numbers are not known here."""
+    return Entry(name, None, ())
+
+
+Z, N, LOSS, SAME = entry("z"), _symbol("n"), _symbol("L"), _symbol("[i=j]")
 Z_J = _symbol("z", "j")
 EXP = Call("exp", -Z)
 

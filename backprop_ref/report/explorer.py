@@ -7,6 +7,8 @@ import numpy as np
 from backprop_ref.backends.arithmetic import Fast
 from backprop_ref.backends.array import divisor
 from backprop_ref.formulas import ACTIVATIONS, LOSSES, together
+from backprop_ref.report import derivation
+from backprop_ref.report.formula import as_data
 from backprop_ref.report.packing import codes, numbers_of, packed
 from backprop_ref.text import printable
 
@@ -47,6 +49,8 @@ def explored(trace, budget):
         return None
     about = {
         **trace.network.to_dict(),
+        "formulas": formulas(trace.network),
+        "divisor": divisor(trace.network.loss, trace.y),
         "configuration": printable(trace.configuration),
         "metric": trace.metric,
         "samples": trace.samples,
@@ -67,6 +71,20 @@ def explored(trace, budget):
 def numbers(rows):
     """Rows of numbers for JSON, which has no word for those that are not finite."""
     return [[value if math.isfinite(value) else None for value in row] for row in rows.tolist()]
+
+
+def formulas(network):
+    """What the page shows and evaluates: a and delta of each layer, and what the loss gives the last one."""
+    loss, output = network.loss, network.activations[-1]
+    layers = [
+        {
+            "a": as_data(derivation.forward(activation, n_out, derivation.Z)),
+            "delta": as_data(derivation.backward(activation, n_out, *map(derivation.entry, ("z", "a", "da")))),
+        }
+        for activation, n_out in zip(network.activations, network.sizes[1:], strict=True)
+    ]
+    found = derivation.loss_backward(loss, output, network.sizes[-1], *map(derivation.entry, ("z", "a", "y", "n")))
+    return {"layers": layers, "loss": as_data(found), "together": together(loss, output)}
 
 
 def drawn(size, most):

@@ -297,6 +297,30 @@ class Transposed(Node):
         return ATOM, page.transposed(self.of.show(page, at)[1])
 
 
+def as_data(tree: Node) -> Any:
+    """A tree as JSON: a number, a name, or a list of an operation and what it works on, for the page's script."""
+    found: Any
+    match tree:
+        case Number(number):
+            found = number
+        case Entry(name) | Symbol(name):
+            found = name
+        case Binary(left, operator, right):
+            found = [operator, as_data(left), as_data(right)]
+        case Negative(of):
+            found = ["negative", as_data(of)]
+        case Call(name, of):
+            found = [name, as_data(of)]
+        case Total(of) | Largest(of):
+            found = [type(tree).__name__.lower(), as_data(of)]
+        case Where(condition, yes, no):
+            compared = [condition.operator, as_data(condition.left), condition.limit]
+            found = ["where", compared, as_data(yes), as_data(no)]
+        case _:
+            raise TypeError(f"{type(tree).__name__} has no form as data")
+    return found
+
+
 def matmul(left, right):
     """The product of two matrices."""
     return Binary(left, "@", right)

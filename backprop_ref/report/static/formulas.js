@@ -60,39 +60,99 @@ const product = (term) => `${factor(term.left)}·${factor(term.right)}`;
 const terms = (n, left, right) =>
   range(n).map((i) => ({ left: left(i), right: right(i), value: left(i) * right(i) }));
 
-const ACTIVATION = {
-  sigmoid: { symbols: "σ(z) = 1 / (1 + e^{−z})", numbers: (z) => `1 / (1 + e^{${number(-z)}})` },
-  tanh: { symbols: "tanh z", numbers: (z) => `tanh ${factor(z)}` },
-  relu: { symbols: "z if z > 0, else 0", numbers: (z) => (z > 0 ? "z" : "0, as z ≤ 0") },
-  leaky_relu: { symbols: "z if z > 0, else 0.01·z", numbers: (z) => (z > 0 ? "z" : `0.01·${factor(z)}`) },
-  linear: { symbols: "z", numbers: () => "z" },
-};
+// A formula is a number, a name, or a list: an operation and what it works on. `at(name, j)` gives the number behind a
+// name, for neuron j of a layer of n.
 
-const SLOPE = {
-  sigmoid: { symbols: "da · a·(1 − a)", numbers: (da, z, a) => `${factor(da)} · ${factor(a)}·(1 − ${factor(a)})` },
-  tanh: { symbols: "da · (1 − a·a)", numbers: (da, z, a) => `${factor(da)} · (1 − ${factor(a)}·${factor(a)})` },
-  relu: { symbols: "da if z > 0, else 0", numbers: (da, z) => (z > 0 ? "da" : "0, as z ≤ 0") },
-  leaky_relu: {
-    symbols: "da if z > 0, else 0.01·da",
-    numbers: (da, z) => (z > 0 ? "da" : `0.01·${factor(da)}`),
-  },
-  linear: { symbols: "da", numbers: () => "da" },
+const OF_TWO = {
+  "+": { holds: 1, sign: " + ", of: (x, y) => x + y },
+  "-": { holds: 1, sign: " − ", of: (x, y) => x - y },
+  "*": { holds: 2, sign: "·", of: (x, y) => x * y },
+  "/": { holds: 2, sign: " / ", of: (x, y) => x / y },
 };
+const OF_ONE = {
+  ...{ negative: (x) => -x, abs: Math.abs, sqrt: Math.sqrt },
+  ...{ exp: Math.exp, log: Math.log, log1p: Math.log1p, tanh: Math.tanh },
+};
+const COMPARED = { ">": (x, y) => x > y, "≥": (x, y) => x >= y, "<": (x, y) => x < y, "≤": (x, y) => x <= y };
+const OPPOSITE = { ">": "≤", "≥": "<", "<": "≥", "≤": ">" };
 
-const TOGETHER = {
-  "cross_entropy softmax": {
-    symbols: "(a·Y − y) / n, Y the sum of this sample's targets",
-    numbers: (a, y, z, n, Y) => `(${factor(a)}·${factor(Y)} − ${factor(y)}) / ${n}`,
-  },
-  "cross_entropy sigmoid": {
-    symbols: "−(y·σ(−z)) / n",
-    numbers: (a, y, z, n) => `−(${factor(y)}·σ(${number(-z)})) / ${n}`,
-  },
-  "binary_cross_entropy sigmoid": {
-    symbols: "(a − y) / n",
-    numbers: (a, y, z, n) => `(${factor(a)} − ${factor(y)}) / ${n}`,
-  },
-};
+class Formula {
+  constructor(tree, n, at) {
+    Object.assign(this, { tree, n, at });
+  }
+
+  value(j, tree = this.tree) {
+    if (typeof tree === "number") return tree;
+    if (typeof tree === "string") return this.at(tree, j);
+    const [operation, first, second, third] = tree;
+    if (operation === "where") return this.value(j, this.holds(j, first) ? second : third);
+    if (operation === "total") return range(this.n).reduce((total, i) => total + this.value(i, first), 0);
+    if (operation === "largest") return Math.max(...range(this.n).map((i) => this.value(i, first)));
+    const one = this.value(j, first);
+    return operation in OF_ONE ? OF_ONE[operation](one) : OF_TWO[operation].of(one, this.value(j, second));
+  }
+
+  holds(j, [sign, left, limit]) {
+    return COMPARED[sign](this.value(j, left), limit);
+  }
+
+  // With names: what the formula says of any neuron; `letter` where it stands inside a sum over the row.
+  symbols(tree = this.tree, least = 0, letter = "") {
+    const parts = (part, level = 0) => this.symbols(part, level, letter);
+    if (typeof tree === "number") return number(tree);
+    if (typeof tree === "string") return letter && tree !== "n" ? sub(tree, letter) : tree;
+    const [operation, first, second, third] = tree;
+    if (operation === "where") {
+      const [sign, left, limit] = first;
+      return held(0, least, `${parts(second)} if ${parts(left)} ${sign} ${limit}, else ${parts(third)}`);
+    }
+    if (operation === "total") return held(1, least, `Σ_{j} ${this.symbols(first, 2, "j")}`);
+    if (operation === "largest") return `max ${first}`;
+    if (operation in OF_TWO) {
+      const { holds, sign } = OF_TWO[operation];
+      return held(holds, least, `${parts(first, holds)}${sign}${parts(second, holds + 1)}`);
+    }
+    return called(operation, (level) => parts(first, level), least);
+  }
+
+  // With the numbers of neuron j, as strings and nodes; of a choice the side that counts, and why.
+  numbers(j, tree = this.tree, least = 0) {
+    if (typeof tree === "number") return [number(tree)];
+    if (typeof tree === "string") return [factor(this.at(tree, j))];
+    const [operation, first, second, third] = tree;
+    if (operation === "where") return held(0, least, this.choice(j, first, second, third));
+    if (operation === "total") {
+      const rows = range(this.n).map((i) => ({ value: this.value(i, first), i }));
+      return held(1, least, sum(rows, ({ i }) => this.numbers(i, first, 2).join("")));
+    }
+    if (operation === "largest") return [factor(this.value(j, tree))];
+    if (operation in OF_TWO) {
+      const { holds, sign } = OF_TWO[operation];
+      return held(holds, least, [...this.numbers(j, first, holds), sign, ...this.numbers(j, second, holds + 1)]);
+    }
+    return [called(operation, (level) => this.numbers(j, first, level).join(""), least)];
+  }
+
+  choice(j, condition, yes, no) {
+    const [sign, left, limit] = condition;
+    const holds = this.holds(j, condition);
+    const why = `${this.symbols(left)} ${holds ? sign : OPPOSITE[sign]} ${limit}`;
+    return [...this.numbers(j, holds ? yes : no), `, as ${why}`];
+  }
+}
+
+// What is shown, in parentheses if it holds together less tightly than it has to.
+function held(holds, least, shown) {
+  if (holds >= least) return shown;
+  return typeof shown === "string" ? `(${shown})` : ["(", ...shown, ")"];
+}
+
+function called(name, argument, least) {
+  if (name === "negative") return held(1, least, `−${argument(2)}`);
+  if (name === "abs") return `|${argument(0)}|`;
+  if (name === "exp") return `e^{${argument(0)}}`;
+  return `${name}(${argument(0)})`;
+}
 
 // The formulas of one neuron, as nodes.
 class Worked {
@@ -117,9 +177,9 @@ class Worked {
       element("p", { class: "where" }, `epoch ${this.records.epochs[this.frame]}, sample ${row}`),
       element("h4", {}, "Forwards"),
       this.z(),
-      this.a(activation),
+      this.a(),
       element("h4", {}, "Backwards"),
-      ...this.delta(activation),
+      ...this.delta(),
       this.db(),
       ...this.weights(),
     ];
@@ -137,39 +197,32 @@ class Worked {
     return step(symbols, [...sum(parts, product), ` + ${factor(b)}`], "z", this.unit("z"));
   }
 
-  a(activation) {
-    const z = this.unit("z");
-    if (activation !== "softmax") {
-      const { symbols, numbers } = ACTIVATION[activation];
-      return step(`a = ${symbols}`, [numbers(z)], "a", this.unit("a"));
-    }
-    const all = range(this.records.sizes[this.layer + 1]).map((j) => this.unit("z", this.layer, j));
-    const top = Math.max(...all);
-    const parts = all.map((value) => ({ z: value, value: Math.exp(value - top) }));
-    const show = (part) => `e^{${number(part.z)} − ${factor(top)}}`;
-    const numbers = [`${show({ z })} / (`, ...sum(parts, show), ")"];
-    return step("a = e^{z − max z} / Σ_{j} e^{z_{j} − max z}", numbers, "a", this.unit("a"));
+  // A line: a formula with names, with numbers, and what comes out.
+  line(name, called, tree) {
+    const formula = new Formula(tree, this.records.sizes[this.layer + 1], (of, j) => this.number(of, j));
+    const shown = `${called} = ${formula.symbols()}`;
+    return step(shown, formula.numbers(this.neuron), name, this.unit(name));
   }
 
-  delta(activation) {
-    const { records, layer, neuron, sample } = this;
-    const [z, a, delta] = ["z", "a", "delta"].map((name) => this.unit(name));
-    const together = layer === records.last && TOGETHER[`${records.loss} ${activation}`];
-    if (together) {
-      const y = records.y[sample];
-      const Y = y.reduce((total, value) => total + value, 0);
-      const numbers = together.numbers(a, y[neuron], z, records.divisor, Y);
-      return [step(`δ = ${together.symbols}`, [numbers], "delta", delta)];
-    }
-    const da = this.unit("da");
-    const before = this.daStep(da);
-    if (activation !== "softmax") {
-      const { symbols, numbers } = SLOPE[activation];
-      return [before, step(`δ = ${symbols}`, [numbers(da, z, a)], "delta", delta)];
-    }
-    const parts = terms(records.sizes[layer + 1], (j) => this.unit("da", layer, j), (j) => this.unit("a", layer, j));
-    const numbers = [`${factor(a)}·(${factor(da)} − (`, ...sum(parts, product), "))"];
-    return [before, step("δ = a·(da − Σ_{j} da_{j}·a_{j})", numbers, "delta", delta)];
+  number(name, j) {
+    if (name === "n") return this.records.divisor;
+    return name === "y" ? this.records.y[this.sample][j] : this.unit(name, this.layer, j);
+  }
+
+  a() {
+    return this.line("a", "a", this.records.formulas.layers[this.layer].a);
+  }
+
+  delta() {
+    const { records, layer } = this;
+    const { layers, loss, together } = records.formulas;
+    if (layer === records.last && together) return [this.line("delta", "δ", loss)];
+    const symbols = `da = Σ_{j} ${sub("δ", "j")}·${sub("W", this.neuron, "j")} of the next layer`;
+    const da =
+      layer === records.last
+        ? this.line("da", "da", loss)
+        : step(symbols, sum(this.carriedBack(this.neuron), product), "da", this.unit("da"));
+    return [da, this.line("delta", "δ", layers[layer].delta)];
   }
 
   carriedBack(neuron) {
@@ -180,16 +233,6 @@ class Worked {
       (j) => this.unit("delta", next, j),
       (j) => records.weight("W", frame, next, neuron, j),
     );
-  }
-
-  daStep(da) {
-    const { records, layer, neuron, sample } = this;
-    if (layer === records.last) {
-      const numbers = `2·(${factor(this.unit("a"))} − ${factor(records.y[sample][neuron])}) / ${records.divisor}`;
-      return step("da = 2·(a − y) / n", [numbers], "da", da);
-    }
-    const symbols = `da = Σ_{j} ${sub("δ", "j")}·${sub("W", neuron, "j")} of the next layer`;
-    return step(symbols, sum(this.carriedBack(neuron), product), "da", da);
   }
 
   db() {

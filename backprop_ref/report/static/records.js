@@ -128,9 +128,4 @@ class Records {
     return values[(i * width + j) * this.frames + frame];
   }
 
-  // n of the loss: what the sum over the traced samples, one batch, is divided by.
-  get divisor() {
-    const perOutput = this.loss === "mean_squared_error" || this.loss === "binary_cross_entropy";
-    return this.x.length * (perOutput ? this.sizes.at(-1) : 1);
-  }
 }
