@@ -12,8 +12,8 @@ from backprop_ref.cli.app import command
 from backprop_ref.conformance import vectors
 from backprop_ref.conformance.cases import tensors
 from backprop_ref.conformance.recipes import completed, recipes
+from backprop_ref.conformance.rounding.updates import case_bounds
 from backprop_ref.conformance.running import answered
-from backprop_ref.conformance.updates import case_bounds
 from backprop_ref.conformance.verdict import EXACT, WITHIN_BOUND, WRONG, judged, verdicts
 from backprop_ref.network import ACTIVATIONS, OUTPUTS_OF
 

@@ -16,7 +16,8 @@ import pytest
 
 import backprop_ref
 from backprop_ref.cli import run
-from backprop_ref.conformance import sharpness, verdict
+from backprop_ref.conformance import verdict
+from backprop_ref.conformance.rounding import sharpness
 
 SUBMISSIONS = """
 import sys

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from backprop_ref.conformance import balls
-from backprop_ref.conformance.balls import where_positive
 from backprop_ref.conformance.cases import Case
+from backprop_ref.conformance.rounding import balls
+from backprop_ref.conformance.rounding.balls import where_positive
 from backprop_ref.conformance.textbook import RULES, activate, derived, divisor, inputs, predict, replaced
 from backprop_ref.optimizers import SGD
 

@@ -6,9 +6,9 @@ epsilon); two bugs; and the same once more as if the submission were computed in
 the wrong cases. What is left is *unknown*, with the nearest candidates.
 
 A submission and a candidate are both computed in floating point, so they may differ by twice the radius that
-`backprop_ref.conformance.balls` gives the candidate. A bug is *certain* if it alone, of the whole catalogue, explains
-everything; *possible* if others do as well; *likely* if it explains a part, or is one of the common members of several
-pairs.
+`backprop_ref.conformance.rounding.balls` gives the candidate. A bug is *certain* if it alone, of the whole catalogue,
+explains everything; *possible* if others do as well; *likely* if it explains a part, or is one of the common members of
+several pairs.
 """
 
 import itertools
@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from backprop_ref.conformance import not_finite
-from backprop_ref.conformance.balls import Ball, Precision
 from backprop_ref.conformance.bugs import BY_ID, CATALOGUE, Bug, Change
 from backprop_ref.conformance.cases import Case, Expected, Values, tensors
+from backprop_ref.conformance.rounding.balls import Ball
+from backprop_ref.conformance.rounding.precision import Precision
 from backprop_ref.conformance.textbook import FORWARD, RULES, Pass, predict, replaced
 
 Key = tuple[str, int]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from backprop_ref.api import check_fit, checked_data, value_and_grad
-from backprop_ref.conformance.bounds import gradient_bounds
+from backprop_ref.conformance.rounding.bounds import gradient_bounds
 from backprop_ref.errors import InvalidInput
 from backprop_ref.parameters import views
 from backprop_ref.progress import Bar

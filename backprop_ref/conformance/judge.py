@@ -4,7 +4,6 @@ import contextlib
 
 import numpy as np
 
-from backprop_ref.conformance.bounds import usual_errors
 from backprop_ref.conformance.cases import Values, tensors
 from backprop_ref.conformance.conventions import widened
 from backprop_ref.conformance.detection import GUESS, UNCALLED, completed_without_biases, find_layout
@@ -22,6 +21,7 @@ from backprop_ref.conformance.outcome import (
     Wrong,
     tensor_name,
 )
+from backprop_ref.conformance.rounding.bounds import usual_errors
 from backprop_ref.conformance.verdict import EXACT, WITHIN_BOUND, WRONG, Verdict, judged
 from backprop_ref.progress import Bar
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from backprop_ref.backends import get_backend
-from backprop_ref.conformance import truth
 from backprop_ref.conformance.cases import Case, Expected, Values
+from backprop_ref.conformance.rounding import truth
+from backprop_ref.conformance.rounding.updates import case_bounds
 from backprop_ref.conformance.running import answered, steps_count
-from backprop_ref.conformance.updates import case_bounds
 from backprop_ref.network import Network
 from backprop_ref.optimizers import SGD, Adam
 from backprop_ref.parameters import Parameters

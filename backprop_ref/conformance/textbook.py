@@ -1,14 +1,15 @@
 """The textbook pass as a table of small rules, so that a known bug is a rule or two replaced, and two bugs compose.
 
 Every rule is a function of the pass so far and of the layer, and gives one quantity. The rules compute on
-`backprop_ref.conformance.balls.Ball`, so that right and wrong passes come with a bound on their rounding. Nothing here
-is shared with `backprop_ref.mlp` or the backends.
+`backprop_ref.conformance.rounding.balls.Ball`, so that right and wrong passes come with a bound on their rounding.
+Nothing here is shared with `backprop_ref.mlp` or the backends.
 """
 
 import functools
 
-from backprop_ref.conformance import balls
-from backprop_ref.conformance.balls import Ball, Precision, where_positive
+from backprop_ref.conformance.rounding import balls
+from backprop_ref.conformance.rounding.balls import Ball, where_positive
+from backprop_ref.conformance.rounding.precision import Precision
 from backprop_ref.optimizers import SGD
 
 

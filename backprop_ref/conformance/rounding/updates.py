@@ -1,15 +1,17 @@
 """Bounds on weights and biases after some steps, whose errors go through the gradients of the next step.
 
-As in `backprop_ref.conformance.bounds`, whose conventions hold here: a `Near` per tensor, for every implementation that
-keeps the scalars of the optimizer (learning rate, momentum, 1 − β, 1 − β^t) in binary64 until they meet an array, in
-any of the usual forms: the learning rate inside or outside the velocity, decay on the gradient or as W·(1 − η·λ),
-``m + (1 − β)(g − m)``, √v/√c in place of √(v/c), η/c₁ as one step size.
+As in `backprop_ref.conformance.rounding.rules`, whose conventions hold here: a `Near` per tensor, for every
+implementation that keeps the scalars of the optimizer (learning rate, momentum, 1 − β, 1 − β^t) in binary64 until they
+meet an array, in any of the usual forms: the learning rate inside or outside the velocity, decay on the gradient or as
+W·(1 − η·λ), ``m + (1 − β)(g − m)``, √v/√c in place of √(v/c), η/c₁ as one step size.
 """
 
 import numpy as np
 
-from backprop_ref.conformance.bounds import INFLATION, Near, Rounding, exactly, propagate, shadow
-from backprop_ref.conformance.cases import Values
+from backprop_ref.conformance.cases import mapped
+from backprop_ref.conformance.rounding.bounds import near_pass, propagate
+from backprop_ref.conformance.rounding.near import Near, bound, exactly
+from backprop_ref.conformance.rounding.precision import Rounding
 from backprop_ref.optimizers import Adam
 
 HOST = float(np.finfo(np.float64).eps) / 2
@@ -18,14 +20,14 @@ HOST = float(np.finfo(np.float64).eps) / 2
 def case_bounds(case, exact):
     """The bounds of everything expected of a case, `exact` the truth, whose rounding to float64 is added."""
     rounding = Rounding.of(case.params.dtype)
-    seen = shadow(rounding, case.network, case.params, case.x, case.y, from_z=False, da=case.da)
-    values = seen._asdict()
+    seen = near_pass(rounding, case.network, case.params, case.x, case.y, from_z=False, da=case.da)
     if case.weight_decay:
         pairs = zip(map(exactly, case.params.W), seen.dW, strict=True)
-        values["dW"] = [decayed(rounding, case.weight_decay, *pair) for pair in pairs]
+        seen = seen._replace(dW=[decayed(rounding, case.weight_decay, *pair) for pair in pairs])
     if exact.W is not None:
-        values["W"], values["b"] = stepped(rounding, case)
-    return Values(**{name: _beside(near, getattr(exact, name)) for name, near in values.items()})
+        W, b = stepped(rounding, case)
+        seen = seen._replace(W=W, b=b)
+    return mapped(_beside, seen, exact)
 
 
 def stepped(rounding, case):
@@ -108,9 +110,6 @@ def _corrected(rounding, moment, beta, t):
 
 
 def _beside(near, exact):
-    """The error of a `Near`, inflated, and that of the truth's rounding to float64."""
-    if near is None or isinstance(near, list):
-        return near and [_beside(*pair) for pair in zip(near, exact, strict=True)]
-    least = float(np.finfo(np.float64).smallest_subnormal)
-    worst = np.where(np.isnan(near.error), np.inf, near.error) * INFLATION + HOST * np.abs(exact) + least
-    return worst if worst.ndim else float(worst)
+    """The bound of a `Near`, and the error of the truth's rounding to float64."""
+    worst = bound(near) + HOST * np.abs(exact) + float(np.finfo(np.float64).smallest_subnormal)
+    return worst if np.ndim(worst) else float(worst)

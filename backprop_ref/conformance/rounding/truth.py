@@ -7,28 +7,15 @@ gradients as sums of terms of one sign wherever the labels are a distribution.
 
 from fractions import Fraction
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from backprop_ref.conformance.cases import Values
 from backprop_ref.errors import BackendUnavailable
 from backprop_ref.optimizers import Adam
 
 DIGITS = 50
-
-
-class Exact(NamedTuple):
-    """As `Values`, in nested lists of exact numbers; W and b as `exact_steps` gives them."""
-
-    z: list[Any]
-    a: list[Any]
-    delta: list[Any]
-    dW: list[Any]
-    db: list[Any]
-    dx: Any
-    loss: Any
-    W: Any = None
-    b: Any = None
 
 
 def high_precision():
@@ -68,8 +55,8 @@ def exact_pass(network, W, b, x, y, numbers=None, da=None):
 
     Returns
     -------
-    Exact
-        `rounded` makes arrays of it. No loss if `da` is given.
+    Values
+        Nested lists of exact numbers, without W and b; `rounded` makes arrays of them. No loss if `da` is given.
     """
     numbers = numbers or high_precision()
     W, b, x, y, da = (_exactly(numbers.number, nested) for nested in (W, b, x, y, da))
@@ -97,7 +84,7 @@ def exact_pass(network, W, b, x, y, numbers=None, da=None):
         dW[layer] = [[_dot(a_k, column) for column in columns] for a_k in zip(*inputs[layer], strict=True)]
         db[layer] = [sum(column, numbers.number(0)) for column in columns]
         da = [[_dot(row, W_k) for W_k in W[layer]] for row in delta[layer]]
-    return Exact(z, a, delta, dW, db, da, loss)
+    return Values(z, a, delta, dW, db, da, loss)
 
 
 def exact_steps(network, W, b, batches, optimizer, numbers=None):
@@ -119,8 +106,9 @@ def exact_steps(network, W, b, batches, optimizer, numbers=None):
 
 
 def rounded(nested):
-    """Exact numbers, nested in lists or not, as a float64 array, each rounded to nearest."""
-    return np.array(_exactly(float, nested), dtype=np.float64)
+    """Exact numbers as a float64 array, or a single one as a float; each is rounded to nearest."""
+    found = np.array(_exactly(float, nested), dtype=np.float64)
+    return found if found.ndim else float(found)
 
 
 def _exactly(number, nested):

@@ -12,9 +12,9 @@ from backprop_ref import mlp
 from backprop_ref.api import trace
 from backprop_ref.backends.arithmetic import Fast
 from backprop_ref.backends.numpy import NumpyBackend
-from backprop_ref.conformance.bounds import SOURCES, gradient_bounds, shares
-from backprop_ref.conformance.cases import Values, tensors
-from backprop_ref.conformance.outcome import tensor_name
+from backprop_ref.conformance.cases import Values, tensor_name, tensors
+from backprop_ref.conformance.rounding.bounds import gradient_bounds, shares
+from backprop_ref.conformance.rounding.precision import SOURCES
 from backprop_ref.errors import BackendUnavailable
 from backprop_ref.network import Network
 from backprop_ref.progress import Bar
@@ -60,7 +60,7 @@ def measure(sizes: str) -> Sharpness:
     parts: dict[str, list[float]] = {source: [] for source in SOURCES}
     for seed in range(1, networks + 1):
         params, x, y = example(network, seed)
-        bounds, errors = tensors(of(gradient_bounds(network, params, x, y))), actual_errors(network, params, x, y)
+        bounds, errors = tensors(gradient_bounds(network, params, x, y)), actual_errors(network, params, x, y)
         for key, error in errors.items():
             pair = np.array([np.sum(np.square(bounds[key])), np.sum(np.square(error))])
             squares[key] = squares.get(key, 0.0) + pair
@@ -91,10 +91,5 @@ def actual_errors(network, params, x, y):
     wide = mlp.Weights(*([array.astype(np.longdouble) for array in arrays] for arrays in (params.W, params.b)))
     backend = NumpyBackend(np, Fast(np))
     exact = mlp.trace(backend, network, wide, x.astype(np.longdouble), y.astype(np.longdouble))
-    found = tensors(of(trace(network, params, x, y, backend="numpy", numerics="fast")))
-    return {key: np.asarray(found[key] - value, dtype=np.float64) for key, value in tensors(of(exact)).items()}
-
-
-def of(seen) -> Values:
-    """The quantities of a pass, or of its bounds."""
-    return Values(**{name: getattr(seen, name) for name in ("z", "a", "delta", "dW", "db", "dx", "loss")})
+    found = tensors(Values.of(trace(network, params, x, y, backend="numpy", numerics="fast")))
+    return {key: np.asarray(found[key] - value, dtype=np.float64) for key, value in tensors(Values.of(exact)).items()}

@@ -1,4 +1,4 @@
-"""Bounds on rounding errors: the *Error* line of each pair in `backprop_ref.backends.base`, evaluated entry by entry.
+"""How rounding errors go through a pass: the *Error* lines of `backprop_ref.backends.base`, entry by entry.
 
 A pass beside the computation carries a `Near` for each quantity q: a centre c, computed in float64, and an error e with
 
@@ -22,230 +22,19 @@ but terms of relative size u, such as λ·u beside λ. These, and the rounding o
 Centres and bounds are made in reproducible arithmetic, so they too are the same on every machine.
 """
 
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
-
 import numpy as np
 
-from backprop_ref.api import check_fit, checked_data
 from backprop_ref.backends.arithmetic import Reproducible
 from backprop_ref.backends.array import CROSS_ENTROPY, LEAKY_SLOPE, divisor
 from backprop_ref.backends.numpy import NumpyBackend
+from backprop_ref.conformance.rounding.near import Near, Upstream
 from backprop_ref.kernels import elementary
-
-ULP = {
-    "float64": {"exponentials": 2.0, "logarithms": 2.0, "tangents": 4.0},
-    "float32": {"exponentials": 3.0, "logarithms": 4.0, "tangents": 4.0},
-}
-LIBRARY_ULP = max(ULP["float32"].values())
-INFLATION = 1.0 + 2.0**-12
-SOURCES = {"sums": ["sums"], "functions": ["exponentials", "logarithms", "tangents"], "entrywise": ["entrywise"]}
 
 _arithmetic = Reproducible(np)
 _backend = NumpyBackend(np, _arithmetic)
 _exp, _expm1, _log = _arithmetic.exp, elementary.for_numpy("float64").expm1, _arithmetic.log
 _affine, _tn, _nt = _arithmetic.affine, _arithmetic.matmul_tn, _arithmetic.matmul_nt
 _rows, _columns, _all = _arithmetic.sum_rows, _arithmetic.sum_columns, _arithmetic.sum_all
-
-
-class Bounds(NamedTuple):
-    """For each quantity of a `Trace`, an array of its shape: how far from exact it may be."""
-
-    z: list[np.ndarray]
-    a: list[np.ndarray]
-    delta: list[np.ndarray]
-    dW: list[np.ndarray]
-    db: list[np.ndarray]
-    dx: np.ndarray
-    loss: float
-
-
-class Shadow(NamedTuple):
-    """The same as `Near`; loss is None under an upstream gradient."""
-
-    z: list[Any]
-    a: list[Any]
-    delta: list[Any]
-    dW: list[Any]
-    db: list[Any]
-    dx: Any
-    loss: Any
-
-
-class Near(NamedTuple):
-    """A centre, computed in float64, and how far from exact an implementation may be."""
-
-    value: Any
-    error: Any
-
-    @property
-    def exact(self):
-        """How large the exact value may be."""
-        return np.abs(self.value) + self.error
-
-    @property
-    def computed(self):
-        """How large a computed value may be."""
-        return np.abs(self.value) + 2.0 * self.error
-
-
-class Upstream(NamedTuple):
-    """da as a `Near`, with its error told apart: its `own`, and what `delta`, the error of the next delta, brings."""
-
-    value: Any
-    error: Any
-    own: Any
-    delta: Any
-    W: Any
-
-    @property
-    def computed(self):
-        """How large a computed value may be."""
-        return Near(self.value, self.error).computed
-
-    @classmethod
-    def alone(cls, near):
-        """All of the error its own."""
-        batch, width = near.value.shape
-        return cls(near.value, near.error, near.error, np.zeros((batch, 0)), exactly(np.zeros((width, 0))))
-
-
-@dataclass(frozen=True)
-class Rounding:
-    """What one rounding can do, by its source.
-
-    Attributes
-    ----------
-    sums, entrywise : float
-        Unit roundoff in sums of products, and in everything done entry by entry.
-    exponentials, logarithms, tangents : float
-        Relative errors of a library's exp and cosh, of its log and log1p, of its tanh; λ in the rules.
-    tiny : float
-        Absolute error where a result underflows.
-    usual : bool
-        √n in place of n: what n roundings usually do. No bound.
-    """
-
-    sums: float
-    entrywise: float
-    exponentials: float
-    logarithms: float
-    tangents: float
-    tiny: float
-    usual: bool = False
-
-    @classmethod
-    def of(cls, dtype):
-        """The worst in a dtype."""
-        u = float(np.finfo(dtype).eps) / 2
-        exp, log, tanh = (2.0 * ulp * u for ulp in ULP[np.dtype(dtype).name].values())
-        return cls(u, u, exp, log, tanh, float(np.finfo(dtype).smallest_subnormal))
-
-    @classmethod
-    def usually(cls, dtype):
-        """The usual in a dtype: libraries within half an ulp or little more."""
-        u = float(np.finfo(dtype).eps) / 2
-        return cls(u, u, u, u, u, float(np.finfo(dtype).smallest_subnormal), usual=True)
-
-    def only(self, source):
-        """As if only one of `SOURCES` rounded."""
-        others: dict[str, Any] = {name: 0.0 for part in SOURCES if part != source for name in SOURCES[part]}
-        return replace(self, tiny=0.0, **others)
-
-    def in_sums(self, n):
-        """γ(n) of n roundings in a sum of products."""
-        return self._gamma(n, self.sums)
-
-    def in_entries(self, n):
-        """γ(n) of n roundings of an entry."""
-        return self._gamma(n, self.entrywise)
-
-    def _gamma(self, n, u):
-        count = np.sqrt(n) if self.usual else n
-        return count * u / (1.0 - np.minimum(count * u, 0.5))
-
-
-def gradient_bounds(network, params, x, y, dtype=None, from_z=True):
-    """The `Bounds` of one forward and backward pass, in float64.
-
-    Parameters
-    ----------
-    network, params, x, y
-        As for `backprop_ref.value_and_grad`.
-    dtype : str, optional
-        The precision whose rounding is bounded; default: that of `params`.
-    from_z : bool
-        Whether the cross-entropies of sigmoid are known to be computed from z, as the backends do. From log a, with
-        a = ½(1 + tanh(z/2)), they are worth little where a is near 0, and from log(1 − a) where it is near 1.
-    """
-    seen = shadow(Rounding.of(dtype or params.dtype), network, params, x, y, from_z=from_z)
-    return _inflated(seen)
-
-
-def usual_errors(network, params, x, y, dtype=None):
-    """`gradient_bounds` as if n roundings did √n: about what they do. For notes, not for verdicts."""
-    return _inflated(shadow(Rounding.usually(dtype or params.dtype), network, params, x, y))
-
-
-def shares(network, params, x, y):
-    """For each of `SOURCES`, the part of each tensor's bound (ratio of norms) that it makes up: source -> `Bounds`."""
-    rounding = Rounding.of(params.dtype)
-    whole = _inflated(shadow(rounding, network, params, x, y))
-    parts = {source: _inflated(shadow(rounding.only(source), network, params, x, y)) for source in SOURCES}
-
-    def ratio(part, total):
-        if isinstance(part, list):
-            return [ratio(*pair) for pair in zip(part, total, strict=True)]
-        return float(np.linalg.norm(part) / (np.linalg.norm(total) or 1.0))
-
-    return {source: Bounds(*map(ratio, part, whole)) for source, part in parts.items()}
-
-
-def shadow(rounding, network, params, x, y, from_z=True, da=None):
-    """One pass as a `Shadow`; from an upstream gradient if `da` is given."""
-    check_fit(network, params)
-    x, y = checked_data(network, x, y, params.dtype)
-    W, b = ([exactly(array) for array in arrays] for arrays in (params.W, params.b))
-    return propagate(rounding, network, W, b, x, y, from_z, da)
-
-
-def exactly(array):
-    """What is given rather than computed, as a `Near`."""
-    return Near(array.astype(np.float64), np.zeros(array.shape))
-
-
-def propagate(rounding, network, W, b, x, y, from_z=True, da=None):
-    """`shadow` for weights and biases that are themselves `Near`."""
-    rules, layers = Rules(rounding), range(network.n_layers)
-    x, y = exactly(x), y.astype(np.float64)
-    z, a, inputs = [], [], [x]
-    with np.errstate(all="ignore"):
-        for layer in layers:
-            z.append(rules.affine(inputs[-1], W[layer], b[layer]))
-            a.append(rules.activation(network.activations[layer], z[-1]))
-            inputs.append(a[-1])
-        loss = None if da is not None else rules.loss(network, z[-1], a[-1], y, from_z)
-        delta, dW, db = ([None] * network.n_layers for _ in range(3))
-        back = None if da is None else Upstream.alone(exactly(da))
-        for layer in reversed(layers):
-            if back is None:
-                delta[layer] = rules.loss_delta(network, z[layer], a[layer], y)
-            else:
-                delta[layer] = rules.activation_delta(network.activations[layer], z[layer], a[layer], back)
-            dW[layer], db[layer], back = rules.affine_delta(inputs[layer], W[layer], delta[layer])
-    return Shadow(z, a, delta, dW, db, back, loss)
-
-
-def _inflated(seen):
-    """The errors of a shadow, inflated; NaN, as from an overflow, is no bound at all."""
-
-    def error(near):
-        if isinstance(near, list):
-            return list(map(error, near))
-        worst = np.where(np.isnan(near.error), np.inf, near.error) * INFLATION
-        return worst if worst.ndim else float(worst)
-
-    return Bounds(*map(error, seen))
 
 
 class Rules:
@@ -270,10 +59,10 @@ class Rules:
         dW = r.in_sums(batch) * _tn(a.computed, delta.computed) + _tn(a.error, delta.computed)
         dW += _tn(a.exact, delta.error) + self.tiny * _pairs(a.computed.T, delta.computed)
         db = r.in_sums(batch - 1) * _rows(delta.computed) + _rows(delta.error)
-        own = r.in_sums(n_out) * _nt(delta.computed, W.computed) + _nt(delta.computed, W.error)
-        own += self.tiny * _pairs(delta.computed, W.computed.T)
+        local = r.in_sums(n_out) * _nt(delta.computed, W.computed) + _nt(delta.computed, W.error)
+        local += self.tiny * _pairs(delta.computed, W.computed.T)
         values = *_backend.affine_backward(delta.value, a.value), _backend.affine_backward_input(delta.value, W.value)
-        da = Upstream(values[2], own + _nt(delta.error, W.exact), own, delta.error, W)
+        da = Upstream(values[2], local + _nt(delta.error, W.exact), local, delta.error, W)
         return Near(values[0], dW), Near(values[1], db), da
 
     def activation(self, name, z):
@@ -326,8 +115,8 @@ class Rules:
         size = np.abs(a) + 2.0 * brought
         quotient = slope * self.exponent + gamma(3) * size
         by_sigmoid = 0.5 * slope * self.exponent + gamma(3) * (1.0 + size) + gamma(1) * size
-        own = np.maximum(self.rounding.tangents * size, np.maximum(quotient, by_sigmoid))
-        return np.minimum(brought + own, 2.0 + 4.0 * self.u) + 4.0 * self.tiny
+        added = np.maximum(self.rounding.tangents * size, np.maximum(quotient, by_sigmoid))
+        return np.minimum(brought + added, 2.0 + 4.0 * self.u) + 4.0 * self.tiny
 
     def softmax(self, z, a):
         """a(1 ± ρ), with ρ from `softmax_ratio`; then a sum and a division."""
@@ -412,7 +201,7 @@ class Rules:
         far = np.abs(da.value - t.value) + 2.0 * da.error + t.error
         apart, uneven = a.error * far, t.exact * r.in_sums(n_out)
         error = a.error * (rest * far + _columns(a.exact * da.error + apart) + uneven)
-        error += a.exact * (rest * da.own + _others(a.value, a.exact * da.own + apart) + uneven)
+        error += a.exact * (rest * da.local + _others(a.value, a.exact * da.local + apart) + uneven)
         for brought, *of_column in zip(da.delta.T[:, :, None], da.W.value.T, da.W.error.T, strict=True):
             W = Near(*of_column)
             apart = np.abs(W.value - _columns(a.value * W.value)) + _columns(a.error * W.exact + a.exact * W.error)
@@ -443,9 +232,9 @@ class Rules:
         w_near = v_near + (4.0 / n) * _columns(computed * near)
         error = np.zeros(z.value.shape)
         for k, logarithm in enumerate(self.softmax_logarithms(z).T[:, :, None]):
-            own, m = np.arange(z.value.shape[1]) == k, slice(k, k + 1)
+            same, m = np.arange(z.value.shape[1]) == k, slice(k, k + 1)
             sum_m = v + w[:, m]
-            slope = np.abs(own * v - a.value[:, m] * sum_m) + own * v_near
+            slope = np.abs(same * v - a.value[:, m] * sum_m) + same * v_near
             slope += computed[:, m] * (v_near + w_near[:, m]) + near[:, m] * np.abs(sum_m)
             error += computed * slope * logarithm
         theta = self.rounding.in_sums(z.value.shape[1])
@@ -479,17 +268,17 @@ class Rules:
         size = (top - z.value) + log_s + 4.0 * z.error.max(axis=1, keepdims=True)  # of -log a
         logarithm = np.maximum(np.maximum(np.abs(top + log_s), log_s), size)
         labels = _columns((y != 0.0).astype(float))
-        own = self.rounding.in_sums(n_out) + self.exponent * a.value + self.rounding.logarithms * logarithm
-        own += self.rounding.in_entries(labels + 1.0) * (np.abs(top + log_s) + z.computed)
-        return np.abs(y) * (_ratio(self.softmax_ratio(z, a.value)) + own), np.abs(y) * size
+        relative = self.rounding.in_sums(n_out) + self.exponent * a.value + self.rounding.logarithms * logarithm
+        relative += self.rounding.in_entries(labels + 1.0) * (np.abs(top + log_s) + z.computed)
+        return np.abs(y) * (_ratio(self.softmax_ratio(z, a.value)) + relative), np.abs(y) * size
 
     def sigmoid_cross_entropy(self, z, a, y, binary, from_z):
         """−y·log a and −(1 − y)·log(1 − a), or both from z: error and size of each term."""
-        own = self.rounding.logarithms + self.rounding.in_entries(2)
+        relative = self.rounding.logarithms + self.rounding.in_entries(2)
         first, ratio = _minus_log_sigmoid(z.value) + z.error, self.sigmoid_ratio(z)
         if not from_z:
             ratio = np.maximum(ratio, a.error / (_logistic(z.value) * _exp(-z.error)))
-        error, size = np.abs(y) * (_ratio(ratio) + own * first), np.abs(y) * first
+        error, size = np.abs(y) * (_ratio(ratio) + relative * first), np.abs(y) * first
         if not binary:
             return error, size
         opposite = Near(-z.value, z.error)
@@ -498,7 +287,7 @@ class Rules:
             ratio = self.sigmoid_ratio(opposite)
         else:  # 1 − a has the error of a, and one rounding
             ratio = a.error / (_logistic(opposite.value) * _exp(-z.error)) + self.u
-        error += np.abs(1.0 - y) * (_ratio(ratio) + own * second)
+        error += np.abs(1.0 - y) * (_ratio(ratio) + relative * second)
         size = size + np.abs(1.0 - y) * second
         return error + self.rounding.in_entries(3) * z.computed * (1.0 + np.abs(y)), size
 

@@ -5,34 +5,7 @@ comes with its own bound: u is the unit roundoff, γ(n) = n·u/(1 − n·u) (Hig
 Algorithms, ch. 3), library functions err by at most `LIBRARY_ULP`. Centres and radii are float64.
 """
 
-from typing import NamedTuple
-
 import numpy as np
-
-from backprop_ref.conformance.bounds import LIBRARY_ULP
-
-
-class Precision(NamedTuple):
-    """What rounding can do in a floating-point format."""
-
-    u: float
-    tiny: float
-    """The smallest subnormal: what underflow can do."""
-
-    @classmethod
-    def of(cls, dtype):
-        """The precision of a NumPy dtype."""
-        limits = np.finfo(dtype)
-        return cls(float(limits.eps) / 2, float(limits.smallest_subnormal))
-
-    @property
-    def elementary(self):
-        """Relative error of a library function."""
-        return 2.0 * LIBRARY_ULP * self.u
-
-    def gamma(self, n):
-        """Relative error of a sum of n products."""
-        return n * self.u / (1.0 - n * self.u)
 
 
 class Ball:
