@@ -4,7 +4,7 @@ import numpy as np
 
 import backprop_ref as br
 from backprop_ref.conformance import vectors
-from backprop_ref.conformance.conventions import Layout
+from backprop_ref.conformance.submissions.conventions import Layout
 
 
 def some_cases():

@@ -17,12 +17,12 @@ from submissions import ours, right, some_cases
 
 from backprop_ref.cli.verify import question
 from backprop_ref.conformance import vectors
-from backprop_ref.conformance.calling import load
-from backprop_ref.conformance.conventions import Declared
 from backprop_ref.conformance.judge import judge
-from backprop_ref.conformance.models import Model
-from backprop_ref.conformance.programs import Answers, Program
-from backprop_ref.conformance.submission import Function
+from backprop_ref.conformance.submissions.calling import load
+from backprop_ref.conformance.submissions.conventions import Declared
+from backprop_ref.conformance.submissions.functions import Function
+from backprop_ref.conformance.submissions.models import Model
+from backprop_ref.conformance.submissions.programs import Answers, Program
 from backprop_ref.errors import InvalidInput
 
 CASES = some_cases()

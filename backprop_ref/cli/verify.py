@@ -9,14 +9,14 @@ import typer
 from backprop_ref.cli import show
 from backprop_ref.cli.terminal import print_report
 from backprop_ref.conformance import vectors
-from backprop_ref.conformance.conventions import Declared
 from backprop_ref.conformance.decay import Decay
 from backprop_ref.conformance.judge import judge
-from backprop_ref.conformance.models import Model
 from backprop_ref.conformance.page import page
-from backprop_ref.conformance.programs import Answers, Program
-from backprop_ref.conformance.separate import Separate
-from backprop_ref.conformance.submission import Function
+from backprop_ref.conformance.submissions.conventions import Declared
+from backprop_ref.conformance.submissions.functions import Function
+from backprop_ref.conformance.submissions.models import Model
+from backprop_ref.conformance.submissions.programs import Answers, Program
+from backprop_ref.conformance.submissions.separate import Separate
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.files import write_atomically
 from backprop_ref.network import ACTIVATIONS, LOSSES

@@ -4,9 +4,9 @@ import contextlib
 
 import numpy as np
 
-from backprop_ref.conformance.cases import Values, tensors
-from backprop_ref.conformance.conventions import widened
+from backprop_ref.conformance.cases import Values, tensor_name, tensors
 from backprop_ref.conformance.detection import GUESS, UNCALLED, completed_without_biases, find_layout
+from backprop_ref.conformance.fitting import widened
 from backprop_ref.conformance.narrowing import made_for
 from backprop_ref.conformance.normalising import gradient_fits, loss_fits, normalise
 from backprop_ref.conformance.outcome import (
@@ -19,7 +19,6 @@ from backprop_ref.conformance.outcome import (
     Judged,
     Report,
     Wrong,
-    tensor_name,
 )
 from backprop_ref.conformance.rounding.bounds import usual_errors
 from backprop_ref.conformance.verdict import EXACT, WITHIN_BOUND, WRONG, Verdict, judged

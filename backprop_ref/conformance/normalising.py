@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from backprop_ref.conformance.cases import Expected, Values
-from backprop_ref.conformance.conventions import REDUCTIONS, SIMPLE, Factor, fit_factor, near, reduction, widened
 from backprop_ref.conformance.decay import Decay, find_decay
+from backprop_ref.conformance.fitting import fit_factor, near, widened
 from backprop_ref.conformance.outcome import UNDECLARED, Convention
+from backprop_ref.conformance.submissions.conventions import REDUCTIONS, SIMPLE, Factor, reduction
 
 READERS = {"program", "answers"}
 """Kinds of submission that are made from the vectors, which state our conventions."""

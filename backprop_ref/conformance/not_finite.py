@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from backprop_ref.conformance.cases import tensors
-from backprop_ref.conformance.outcome import tensor_name
+from backprop_ref.conformance.cases import tensor_name, tensors
 
 HINT = (
     "NaN comes of 0/0, inf − inf and 0·log(0), infinity of exp(large z), log(0) and x/0; stop at the first one: "

@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from backprop_ref.conformance.cases import Case, Expected, Values
-from backprop_ref.conformance.submission import Answer
+from backprop_ref.conformance.cases import QUANTITIES, Case, Expected, Values, tensor_name
+from backprop_ref.conformance.submissions.functions import Answer
 from backprop_ref.conformance.verdict import EXACT, WITHIN_BOUND, WRONG, Verdict
 
 NOT_JUDGED, NO_ANSWER = "NOT JUDGED", "NO ANSWER"
@@ -153,12 +153,6 @@ def plain(number: float) -> float | str:
     return number if math.isfinite(number) else str(number)
 
 
-def tensor_name(key: tuple[str, int]) -> str:
-    """``dW[1]``; the loss and dx have no layer."""
-    name, layer = key
-    return name if name in {"loss", "dx"} else f"{name}[{layer}]"
-
-
 def tally(report: Report) -> dict[str, dict[str, int]]:
     """How many tensors of each quantity got which verdict, over the deciding cases."""
     rows: dict[str, dict[str, int]] = {}
@@ -166,7 +160,7 @@ def tally(report: Report) -> dict[str, dict[str, int]]:
         if one.case.deciding or report.strict:
             for (name, _), verdict in one.verdicts.items():
                 rows.setdefault(name, dict.fromkeys((EXACT, WITHIN_BOUND, WRONG), 0))[verdict] += 1
-    return {name: rows[name] for name in ("z", "a", "loss", "delta", "dW", "db", "dx", "W", "b") if name in rows}
+    return {name: rows[name] for name in QUANTITIES if name in rows}
 
 
 def summary(report: Report) -> str:

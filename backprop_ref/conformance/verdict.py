@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from backprop_ref.conformance.cases import Expected, Values, tensors
+from backprop_ref.conformance.cases import Expected, Values, same_bits, tensors
 
 EXACT, WITHIN_BOUND, WRONG = "EXACT", "WITHIN BOUND", "WRONG"
 UNUSUAL = 100.0
@@ -56,7 +56,7 @@ def judged(found, reference, truth, bound, usual=None):
         return Verdict(WRONG, f"dtype {found.dtype}; {reference.dtype} is due")
     if found.dtype.kind != "f":
         return Verdict(WRONG, f"dtype {found.dtype}: no floating-point numbers")
-    if same_bits(found, reference):
+    if same_bits(found, reference) and not np.any(np.isnan(found)):
         return Verdict(EXACT)
     with np.errstate(all="ignore"):
         apart = np.where(found == truth, 0.0, np.abs(found.astype(np.float64) - truth))
@@ -72,12 +72,6 @@ def judged(found, reference, truth, bound, usual=None):
         return Verdict(WRONG, words, entry, ulp, share)
     words = "" if usual is None else _unusual(apart, np.asarray(usual))
     return Verdict(WITHIN_BOUND, words, entry, ulp, share)
-
-
-def same_bits(found, reference):
-    """Whether two arrays have the same bits, so that −0 is not +0; never where there is a NaN."""
-    equal = (found == reference) & (np.signbit(found) == np.signbit(reference))
-    return found.dtype == reference.dtype and bool(np.all(equal))
 
 
 def _unusual(apart, usual):

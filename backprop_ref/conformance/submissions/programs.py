@@ -12,11 +12,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from backprop_ref.conformance.calling import TIME_LIMIT, Late, Patience, Refusal, ending
 from backprop_ref.conformance.cases import Case
-from backprop_ref.conformance.conventions import Declared, Layout
-from backprop_ref.conformance.reading import Unreadable, from_mapping, returned
-from backprop_ref.conformance.submission import Answer
+from backprop_ref.conformance.submissions.calling import TIME_LIMIT, CircuitBreaker, Late, Refusal, ending
+from backprop_ref.conformance.submissions.conventions import Declared, Layout
+from backprop_ref.conformance.submissions.functions import Answer
+from backprop_ref.conformance.submissions.reading import Unreadable, from_mapping, returned
 from backprop_ref.errors import InvalidInput
 
 OUTPUT_LIMIT = 16 * 2**20
@@ -49,18 +49,18 @@ class Program:
         self.document, self.declared, self.time_limit = document, declared or Declared(), time_limit
         self.output_limit = output_limit
         self.layout = _stated(self.declared)
-        self.patience = Patience()
+        self.breaker = CircuitBreaker()
 
     def answer(self, case: Case) -> Answer:
         """Runs the program for one case."""
         try:
-            self.patience.check()
+            self.breaker.check()
             output = self.run(self.document(case))
-            self.patience.answered += 1
+            self.breaker.answered += 1
             return _checked(_parse(output, "its answer"), case, self.layout)
         except (Refusal, Unreadable) as reason:
             if isinstance(reason, Late):
-                self.patience.lose(str(reason))
+                self.breaker.lose(str(reason))
             return Answer(problem=str(reason))
 
     def run(self, text: str) -> bytes:

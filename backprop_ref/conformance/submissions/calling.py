@@ -1,4 +1,4 @@
-"""Somebody's code, imported and called in this process: what it gives, or in one line why it gives nothing."""
+"""Somebody's code, imported and called in this process: what it returns, or one line that says why it does not."""
 
 import contextlib
 import importlib
@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from backprop_ref.conformance.reading import Unreadable
+from backprop_ref.conformance.submissions.reading import Unreadable
 from backprop_ref.errors import InvalidInput
 
 TIME_LIMIT = 10.0
 FROM_THE_START, IN_ALL = 3, 12
-"""After so many questions without an answer there are no more: if there never was one, and if there were some."""
+"""How many calls without an answer end the calls: if there never was an answer, and if there were some."""
 
 
 class Refusal(Exception):
@@ -34,19 +34,19 @@ class Late(Refusal):
     """There is no answer within the time limit."""
 
 
-class Patience:
-    """Counts the questions that cost time and brought nothing, so that all of them together cost a bounded time."""
+class CircuitBreaker:
+    """Ends the calls once too many had no answer, so that all of them together cost a bounded time."""
 
     def __init__(self):
         self.answered, self.lost, self.reason = 0, 0, ""
 
     def check(self):
-        """Refuses to ask again once there were too many."""
+        """Raises a `Refusal` if there is to be no other call."""
         if self.lost >= (IN_ALL if self.answered else FROM_THE_START):
             raise Refusal(f"not asked: {self.lost} calls before had no answer; the last: {self.reason}")
 
     def lose(self, reason: str):
-        """One more."""
+        """Counts a call without an answer."""
         self.lost, self.reason = self.lost + 1, reason
 
 
@@ -161,7 +161,7 @@ def blame(error: BaseException) -> str:
 
 def _library(filename):
     examples = os.sep + "examples" + os.sep
-    ours = str(Path(__file__).parent.parent) + os.sep
+    ours = str(Path(__file__).parents[2]) + os.sep
     installed = "site-packages" in filename or filename.startswith(("<frozen", str(Path(os.__file__).parent)))
     return installed or (filename.startswith(ours) and examples not in filename)
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 import backprop_ref
-from backprop_ref.conformance.calling import NotJudged, Patience, Refusal, ending
-from backprop_ref.conformance.messages import Garbled, receive, send
-from backprop_ref.conformance.outline import Outline
-from backprop_ref.conformance.reading import Unreadable
+from backprop_ref.conformance.submissions.calling import CircuitBreaker, NotJudged, Refusal, ending
+from backprop_ref.conformance.submissions.messages import Garbled, receive, send
+from backprop_ref.conformance.submissions.outline import Outline
+from backprop_ref.conformance.submissions.reading import Unreadable
 from backprop_ref.errors import InvalidInput
 
 IMPORT_LIMIT = 60.0
@@ -24,7 +24,7 @@ IMPORT_LIMIT = 60.0
 _ROOT = str(Path(backprop_ref.__file__).parent.parent)
 _START = (
     "import sys; root, descriptor = sys.argv[1:]; root in sys.path or sys.path.insert(0, root); "
-    "from backprop_ref.conformance.worker import main; main(int(descriptor))"
+    "from backprop_ref.conformance.submissions.worker import main; main(int(descriptor))"
 )
 
 
@@ -55,12 +55,12 @@ class Separate:
         self.target, self.time_limit = target, time_limit
         self.process: _Process | None = None
         self.outline = self._start()
-        self.patience = Patience()
+        self.breaker = CircuitBreaker()
 
     def afresh(self):
         """The same, with nothing left in it of earlier calls."""
         self._kill()
-        self.patience = Patience()
+        self.breaker = CircuitBreaker()
         return self
 
     def call(self, network, *arrays, **keywords):
@@ -81,7 +81,7 @@ class Separate:
         return self._ask({"step": keywords})
 
     def _ask(self, question):
-        self.patience.check()
+        self.breaker.check()
         try:
             if self.process is None:
                 self._start()
@@ -89,9 +89,9 @@ class Separate:
             reply = self.process.ask(question, self.time_limit)
         except (Lost, InvalidInput) as reason:
             self._kill()
-            self.patience.lose(str(reason))
+            self.breaker.lose(str(reason))
             raise Refusal(str(reason)) from None
-        self.patience.answered += 1
+        self.breaker.answered += 1
         for kind in (Refusal, NotJudged, Unreadable):
             if kind.__name__ in reply:
                 raise kind(str(reply[kind.__name__])[:500])

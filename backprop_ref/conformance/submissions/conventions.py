@@ -6,7 +6,7 @@ Ours: W is (n_in, n_out), samples are rows, b is (n_out,), and each loss is a me
 import itertools
 import math
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -223,62 +223,3 @@ class Declared:
         if self.factor is not None:
             return parse_factor(self.factor)
         return None if self.loss is None else reduction(self.loss, loss)
-
-
-class Fit(NamedTuple):
-    """The factor that explains a set of cases best."""
-
-    factor: Factor
-    hits: int
-    of: int
-
-    @property
-    def all(self):
-        """Whether it explains every case."""
-        return self.hits == self.of > 0
-
-
-def fit_factor(measured, candidates=SIMPLE) -> Fit:
-    """The simplest factor c with ``|value − c·truth| <= c·bound + slack`` in most cases.
-
-    Parameters
-    ----------
-    measured : list of (Case, value, truth, bound, slack)
-        Numbers, or lists of arrays; slack is None where there is none.
-    """
-    best = Fit(Factor(), 0, len(measured))
-    for factor in candidates:
-        hits = sum(near(value, truth, bound, slack, factor.of(case)) for case, value, truth, bound, slack in measured)
-        if hits > best.hits:
-            best = Fit(factor, hits, len(measured))
-        if best.all:
-            break
-    return best
-
-
-def near(value, truth, bound, slack=None, factor=1.0) -> bool:
-    """Whether a value, or each array of a list, is within factor·bound + slack of factor·truth."""
-    if isinstance(value, list):
-        slack = [None] * len(truth) if slack is None else slack
-        return len(value) == len(truth) == len(slack) and all(
-            near(*parts, factor) for parts in zip(value, truth, bound, slack, strict=True)
-        )
-    value, truth = np.asarray(value, dtype=np.float64), np.asarray(truth)
-    if value.shape != truth.shape:
-        return False
-    with np.errstate(all="ignore"):
-        room = widened(abs(factor) * bound, factor * truth) + (0.0 if slack is None else slack)
-        return bool((abs(value - factor * truth) <= room).all())
-
-
-def widened(bound, value):
-    """A bound with room for a few roundings of the adaptor's own in float64."""
-    return bound + 4.0 * np.finfo(np.float64).eps * np.abs(value)
-
-
-def without_biases(case: Case) -> Case:
-    """The same case with all biases 0, for networks that have none."""
-    params = case.params.copy()
-    for b in params.b:
-        b[:] = 0.0
-    return replace(case, params=params, expected=None)

@@ -1,7 +1,7 @@
 """The process in which a submission runs: it imports the target, and answers the judge's calls until it is killed.
 
-`backprop_ref.conformance.separate` starts it. The judge asks one thing at a time: ``{"call": [arguments, keywords]}``
-of a function, ``{"step": keywords of one_step}`` of a class.
+`backprop_ref.conformance.submissions.separate` starts it. The judge asks one thing at a time: ``{"call": [arguments,
+keywords]}`` of a function, ``{"step": keywords of one_step}`` of a class.
 """
 
 import os
@@ -9,10 +9,10 @@ import signal
 import socket
 import sys
 
-from backprop_ref.conformance.calling import NotJudged, Refusal, blame, load, run
-from backprop_ref.conformance.messages import receive, send
-from backprop_ref.conformance.outline import Outline
-from backprop_ref.conformance.reading import Unreadable, array, depth, number, returned
+from backprop_ref.conformance.submissions.calling import NotJudged, Refusal, blame, load, run
+from backprop_ref.conformance.submissions.messages import receive, send
+from backprop_ref.conformance.submissions.outline import Outline
+from backprop_ref.conformance.submissions.reading import Unreadable, array, depth, number, returned
 from backprop_ref.errors import InvalidInput
 
 
@@ -62,7 +62,7 @@ def _answer(found, question):
     try:
         if "call" in question:
             return run(_call, found, *question["call"], limit=None)
-        from backprop_ref.conformance.models import one_step
+        from backprop_ref.conformance.submissions.models import one_step
 
         return run(one_step, found, **question["step"], limit=None)._asdict()
     except (Refusal, NotJudged, Unreadable) as error:

@@ -4,11 +4,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from backprop_ref.conformance.calling import TIME_LIMIT, NotJudged, Refusal, run
-from backprop_ref.conformance.cases import Case, Values, tensors
-from backprop_ref.conformance.conventions import Declared, Layout
-from backprop_ref.conformance.reading import Unreadable, array, depth, number, returned
-from backprop_ref.conformance.separate import Separate, outline
+from backprop_ref.conformance.cases import Case, Values, same_bits, tensors
+from backprop_ref.conformance.submissions.calling import TIME_LIMIT, NotJudged, Refusal, run
+from backprop_ref.conformance.submissions.conventions import Declared, Layout
+from backprop_ref.conformance.submissions.reading import Unreadable, array, depth, number, returned
+from backprop_ref.conformance.submissions.separate import Separate, outline
 from backprop_ref.optimizers import describe
 
 RATES = ("learning_rate", "lr", "eta", "alpha", "step_size")
@@ -214,10 +214,10 @@ def _mean(parts, case):
 def _unchanged(now, then):
     if isinstance(then, list):
         return len(now) == len(then) and all(map(_unchanged, now, then))
-    return isinstance(now, np.ndarray) and now.shape == then.shape and now.tobytes() == then.tobytes()
+    return isinstance(now, np.ndarray) and same_bits(now, then)
 
 
 def _same(first: Values, second: Values) -> bool:
     """The same bits in everything."""
-    one, two = ({key: np.asarray(part).tobytes() for key, part in tensors(v).items()} for v in (first, second))
-    return one == two
+    one, two = tensors(first), tensors(second)
+    return one.keys() == two.keys() and all(same_bits(part, two[key]) for key, part in one.items())

@@ -5,13 +5,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from backprop_ref.conformance.calling import TIME_LIMIT, NotJudged, Refusal, run
 from backprop_ref.conformance.cases import Case, Values
-from backprop_ref.conformance.conventions import Declared, Layout
-from backprop_ref.conformance.outline import STEPS
-from backprop_ref.conformance.reading import BIASES, WEIGHTS, Unreadable, array, arrays, depth, number
-from backprop_ref.conformance.separate import Separate, outline
-from backprop_ref.conformance.submission import OUR_RATE, RATES, Answer, hidden
+from backprop_ref.conformance.submissions.calling import TIME_LIMIT, NotJudged, Refusal, run
+from backprop_ref.conformance.submissions.conventions import Declared, Layout
+from backprop_ref.conformance.submissions.functions import OUR_RATE, RATES, Answer, hidden
+from backprop_ref.conformance.submissions.outline import STEPS
+from backprop_ref.conformance.submissions.reading import BIASES, WEIGHTS, Unreadable, array, arrays, depth, number
+from backprop_ref.conformance.submissions.separate import Separate, outline
 from backprop_ref.errors import InvalidInput
 
 SIZES = ("sizes", "layer_sizes", "layers", "layer_dims", "dims", "shape", "architecture", "topology", "structure")
