@@ -78,7 +78,7 @@ class Case:
         Its dtype is the precision of the case.
     x, y : arrays of shape (batch, n_in) and (batch, n_out)
     flags : tuple of str
-        Ids of the known bugs (`backprop_ref.conformance.bugs`) that show on this case, and ``extreme``.
+        Ids of the known bugs (`backprop_ref.conformance.catalogue.known`) that show on this case, and ``extreme``.
     deciding : bool
         False for extreme values (|z| > 20, overflow), which are flagged ``extreme``, and for labels of softmax that do
         not sum to 1: such a case yields notes, and decides nothing.

@@ -19,11 +19,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from backprop_ref.conformance import not_finite
-from backprop_ref.conformance.bugs import BY_ID, CATALOGUE, Bug, Change
 from backprop_ref.conformance.cases import Case, Expected, Values, tensors
+from backprop_ref.conformance.catalogue.bug import Bug, Change
+from backprop_ref.conformance.catalogue.known import BY_ID, CATALOGUE
+from backprop_ref.conformance.catalogue.textbook import FORWARD, RULES, Pass, predict, replaced
 from backprop_ref.conformance.rounding.balls import Ball
 from backprop_ref.conformance.rounding.precision import Precision
-from backprop_ref.conformance.textbook import FORWARD, RULES, Pass, predict, replaced
 
 Key = tuple[str, int]
 STEPS = 8  # of the secant method: most numbers enter linearly, and are found in one

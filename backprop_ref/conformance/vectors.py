@@ -58,7 +58,7 @@ def cases() -> list[Case]:
 
 def generate(progress=None):
     """Every case made anew from its recipe, with the bugs that it exposes; needs mpmath, and takes about a minute."""
-    from backprop_ref.conformance.bugs import shown_by
+    from backprop_ref.conformance.catalogue.known import shown_by
     from backprop_ref.conformance.recipes import completed, recipes
 
     made = list(recipes())
@@ -110,7 +110,7 @@ def sha256(found):
 
 
 def _index(made):
-    from backprop_ref.conformance.bugs import CATALOGUE
+    from backprop_ref.conformance.catalogue.known import CATALOGUE
 
     notes = {
         bug.id: {part: getattr(bug, part) for part in ("text", "where", "right", "wrong", "hint")} for bug in CATALOGUE
