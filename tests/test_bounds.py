@@ -11,12 +11,13 @@ from naive import CHOICES, Naive
 
 import backprop_ref as br
 from backprop_ref.conformance.cases import Case, Values, mapped, tensors
-from backprop_ref.conformance.recipes import completed, recipes
 from backprop_ref.conformance.rounding import truth
 from backprop_ref.conformance.rounding.bounds import gradient_bounds, shares, usual_errors
 from backprop_ref.conformance.rounding.precision import SOURCES
 from backprop_ref.conformance.rounding.sharpness import actual_errors
 from backprop_ref.conformance.rounding.updates import case_bounds
+from backprop_ref.conformance.vectors.expected import completed
+from backprop_ref.conformance.vectors.recipes import recipes
 from backprop_ref.network import ACTIVATIONS
 
 NUMBER = truth.high_precision().number

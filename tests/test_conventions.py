@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from submissions import right, some_cases, written
 
-from backprop_ref.conformance.decay import Decay
-from backprop_ref.conformance.judge import judge
+from backprop_ref.conformance.judging.decay import Decay
+from backprop_ref.conformance.judging.judge import judge
 from backprop_ref.conformance.submissions.conventions import (
     BIASES,
     REDUCTIONS,

@@ -13,7 +13,7 @@ import pytest
 from submissions import some_cases
 
 from backprop_ref.cli import run
-from backprop_ref.conformance.judge import judge
+from backprop_ref.conformance.judging.judge import judge
 from backprop_ref.conformance.submissions import calling, messages, separate
 from backprop_ref.conformance.submissions.calling import load
 from backprop_ref.conformance.submissions.functions import Function

@@ -16,7 +16,7 @@ import pytest
 
 import backprop_ref
 from backprop_ref.cli import run
-from backprop_ref.conformance import verdict
+from backprop_ref.conformance.judging import verdict
 from backprop_ref.conformance.rounding import sharpness
 
 SUBMISSIONS = """

@@ -1,7 +1,7 @@
 """Code that is made for some networks only: which they are, and the flags that ask for these alone."""
 
-from backprop_ref.conformance.normalising import gradient_fits, loss_fits
-from backprop_ref.conformance.outcome import NO_ANSWER, NOT_JUDGED, Judged
+from backprop_ref.conformance.judging.normalising import gradient_fits, loss_fits
+from backprop_ref.conformance.judging.outcome import NO_ANSWER, NOT_JUDGED, Judged
 from backprop_ref.network import LOSSES
 
 FLAGS = ("--hidden", "--outputs", "--losses", "--layers")

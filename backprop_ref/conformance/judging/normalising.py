@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from backprop_ref.conformance.cases import Expected, Values
-from backprop_ref.conformance.decay import Decay, find_decay
-from backprop_ref.conformance.fitting import fit_factor, near, widened
-from backprop_ref.conformance.outcome import UNDECLARED, Convention
+from backprop_ref.conformance.judging.decay import Decay, find_decay
+from backprop_ref.conformance.judging.fitting import fit_factor, near, widened
+from backprop_ref.conformance.judging.outcome import UNDECLARED, Convention
 from backprop_ref.conformance.submissions.conventions import REDUCTIONS, SIMPLE, Factor, reduction
 
 READERS = {"program", "answers"}

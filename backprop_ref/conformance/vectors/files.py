@@ -1,28 +1,23 @@
-"""The golden vectors: cases with what is expected of them, as JSON documents of hexadecimal floats and as safetensors.
+"""The golden vectors as files: those shipped with the package are read, others are made from the recipes.
 
-`cases` reads those shipped with the package, which needs neither mpmath nor any backend; `generate` makes them anew.
+Reading needs neither mpmath nor any backend.
 """
 
 import hashlib
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from backprop_ref.conformance.cases import Case, Expected, Values, tensors
+from backprop_ref.conformance.cases import WITHOUT_LAYERS, Case, tensors
+from backprop_ref.conformance.vectors.documents import ARITHMETIC, FORMAT, from_document, text, to_document
 from backprop_ref.files import write_atomically
-from backprop_ref.network import Network
-from backprop_ref.optimizers import OPTIMIZERS
-from backprop_ref.parameters import Parameters
 from backprop_ref.progress import Bar
 
-FORMAT = "backprop_ref-vectors-1"
-ARITHMETIC = "reproducible-1"
 DOCUMENTS = ("schema.json", "arithmetic.md")
-SHIPPED = Path(__file__).parent / "data" / "vectors"
+SHIPPED = Path(__file__).parents[1] / "data" / "vectors"
 
 
 CONVENTIONS = {
@@ -48,7 +43,7 @@ CONVENTIONS = {
 
 
 @cache
-def cases() -> list[Case]:
+def shipped_cases() -> list[Case]:
     """Every case, with flags and expectations, as shipped."""
     index = json.loads((SHIPPED / "index.json").read_text("utf-8"))
     return [
@@ -59,7 +54,8 @@ def cases() -> list[Case]:
 def generate(progress=None):
     """Every case made anew from its recipe, with the bugs that it exposes; needs mpmath, and takes about a minute."""
     from backprop_ref.conformance.catalogue.known import shown_by
-    from backprop_ref.conformance.recipes import completed, recipes
+    from backprop_ref.conformance.vectors.expected import completed
+    from backprop_ref.conformance.vectors.recipes import recipes
 
     made = list(recipes())
     with Bar("case", len(made), progress) as bar:
@@ -144,7 +140,7 @@ def _safetensors(made):
         for kind, values in case.expected._asdict().items():
             dtype = case.params.dtype if kind == "reference" else np.float64
             for (name, layer), value in tensors(values).items():
-                place = name if name in {"loss", "dx"} else f"{name}/{layer}"
+                place = name if name in WITHOUT_LAYERS else f"{name}/{layer}"
                 given[f"expected/{kind}/{place}"] = np.asarray(value, dtype=dtype)
         arrays |= {
             f"{case.name}/{key}": np.ascontiguousarray(value) for key, value in given.items() if value is not None
@@ -170,107 +166,3 @@ def _first_difference(present, content):
             around = slice(max(start - 20, 0), start + 30)
             return f"line {number}, character {start + 1}: {one[around]!r}, not {other[around]!r}"
     return f"{len(have)} lines, not {len(due)}"
-
-
-def to_document(case):
-    """A case as a JSON-ready dictionary; every float as hexadecimal text, nested as its array is."""
-    network = case.network
-    optimizer = {"name": type(case.optimizer).__name__.lower(), **asdict(case.optimizer)}
-    return {
-        "format": FORMAT,
-        "arithmetic": ARITHMETIC,
-        "name": case.name,
-        "flags": list(case.flags),
-        "deciding": case.deciding,
-        "dtype": case.params.dtype.name,
-        "network": network.to_dict(),
-        "weights": _hex(case.params.W),
-        "biases": _hex(case.params.b),
-        "x": _hex(case.x),
-        "y": _hex(case.y),
-        "da": None if case.da is None else _hex(case.da),
-        "weight_decay": float(case.weight_decay).hex(),
-        "optimizer": {key: value.hex() if isinstance(value, float) else value for key, value in optimizer.items()},
-        "steps": 3,
-        "batch_size": case.batch_size,
-        "expected": {kind: _values(values) for kind, values in case.expected._asdict().items()},
-    }
-
-
-def from_document(document):
-    """The case that `to_document` wrote."""
-    dtype, network = document["dtype"], Network(**document["network"])
-    layers, optimizer = range(network.n_layers), document["optimizer"]
-    settings = {
-        key: float.fromhex(value) if isinstance(value, str) else value
-        for key, value in optimizer.items()
-        if key != "name"
-    }
-    made = OPTIMIZERS[optimizer["name"]](**settings)
-    weights, biases = ([_array(document[key][layer], dtype) for layer in layers] for key in ("weights", "biases"))
-    kinds = {
-        kind: _read(values, dtype if kind == "reference" else "float64")
-        for kind, values in document["expected"].items()
-    }
-    return Case(
-        name=document["name"],
-        network=network,
-        params=Parameters.from_arrays(weights, biases),
-        x=_array(document["x"], dtype),
-        y=_array(document["y"], dtype),
-        flags=tuple(document["flags"]),
-        deciding=document["deciding"],
-        da=None if document["da"] is None else _array(document["da"], dtype),
-        weight_decay=float.fromhex(document["weight_decay"]),
-        optimizer=made,
-        batch_size=document["batch_size"],
-        expected=Expected(**kinds),
-    )
-
-
-def text(document):
-    """A document as text: one line for each quantity, so that two versions can be compared."""
-    return _lines(document, 0) + "\n"
-
-
-def _lines(value, depth):
-    if not isinstance(value, dict) or depth == 3:
-        return json.dumps(value, ensure_ascii=False)
-    inner = ",\n".join(
-        f"{' ' * (depth + 1)}{json.dumps(key)}: {_lines(entry, depth + 1)}" for key, entry in value.items()
-    )
-    return "{\n" + inner + "\n" + " " * depth + "}"
-
-
-def _values(values):
-    return {name: _hex(value) for name, value in values._asdict().items() if value is not None}
-
-
-def _read(values, dtype):
-    lists: dict[str, Any] = {
-        name: [_array(part, dtype) for part in parts]
-        for name, parts in values.items()
-        if isinstance(parts, list) and name != "dx"
-    }
-    if "dx" in values:
-        lists["dx"] = _array(values["dx"], dtype)
-    if "loss" in values:
-        lists["loss"] = float.fromhex(values["loss"])
-    return Values(**lists)
-
-
-def _hex(value):
-    if isinstance(value, list | tuple):
-        return [_hex(part) for part in value]
-    if isinstance(value, np.ndarray):
-        return _hex(value.tolist())
-    return float(value).hex()
-
-
-def _array(nested, dtype):
-    """Nested lists of hexadecimal floats as an array."""
-
-    def read(entry):
-        return [read(part) for part in entry] if isinstance(entry, list) else float.fromhex(entry)
-
-    return np.array(read(nested), dtype=dtype)

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from backprop_ref.conformance.cases import Case
-from backprop_ref.conformance.fitting import fit_factor
-from backprop_ref.conformance.outcome import Convention
+from backprop_ref.conformance.judging.fitting import fit_factor
+from backprop_ref.conformance.judging.outcome import Convention
 from backprop_ref.conformance.submissions.conventions import Layout, layouts
 from backprop_ref.errors import InvalidInput
 
@@ -146,7 +146,7 @@ _WITHOUT: dict[str, Case] = {}
 
 def completed_without_biases(case):
     """The case without biases, and what is expected of it; needs mpmath."""
-    from backprop_ref.conformance.recipes import completed
+    from backprop_ref.conformance.vectors.expected import completed
 
     if case.name not in _WITHOUT:
         _WITHOUT[case.name] = completed(without_biases(case))

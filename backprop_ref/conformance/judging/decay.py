@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from backprop_ref.conformance.cases import Case
-from backprop_ref.conformance.fitting import near, widened
+from backprop_ref.conformance.judging.fitting import near, widened
 from backprop_ref.conformance.submissions.conventions import Factor
 from backprop_ref.errors import InvalidInput
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from backprop_ref.conformance.cases import QUANTITIES, Case, Expected, Values, tensor_name
+from backprop_ref.conformance.judging.verdict import EXACT, WITHIN_BOUND, WRONG, Verdict
 from backprop_ref.conformance.submissions.functions import Answer
-from backprop_ref.conformance.verdict import EXACT, WITHIN_BOUND, WRONG, Verdict
 
 NOT_JUDGED, NO_ANSWER = "NOT JUDGED", "NO ANSWER"
 ACCEPTABLE, UNDECLARED = "ACCEPTABLE", "UNDECLARED"

@@ -5,11 +5,11 @@ import contextlib
 import numpy as np
 
 from backprop_ref.conformance.cases import Values, tensor_name, tensors
-from backprop_ref.conformance.detection import GUESS, UNCALLED, completed_without_biases, find_layout
-from backprop_ref.conformance.fitting import widened
-from backprop_ref.conformance.narrowing import made_for
-from backprop_ref.conformance.normalising import gradient_fits, loss_fits, normalise
-from backprop_ref.conformance.outcome import (
+from backprop_ref.conformance.judging.detection import GUESS, UNCALLED, completed_without_biases, find_layout
+from backprop_ref.conformance.judging.fitting import widened
+from backprop_ref.conformance.judging.narrowing import made_for
+from backprop_ref.conformance.judging.normalising import gradient_fits, loss_fits, normalise
+from backprop_ref.conformance.judging.outcome import (
     ACCEPTABLE,
     NO_ANSWER,
     NOT_JUDGED,
@@ -20,8 +20,8 @@ from backprop_ref.conformance.outcome import (
     Report,
     Wrong,
 )
+from backprop_ref.conformance.judging.verdict import EXACT, WITHIN_BOUND, WRONG, Verdict, judged
 from backprop_ref.conformance.rounding.bounds import usual_errors
-from backprop_ref.conformance.verdict import EXACT, WITHIN_BOUND, WRONG, Verdict, judged
 from backprop_ref.progress import Bar
 
 OVERFLOWS = ("OverflowError", "FloatingPointError", "ZeroDivisionError", "ValueError: math")
@@ -88,7 +88,7 @@ def _certain(findings):
 
 def _findings(asked):
     """What is wrong with all cases at once; else loss by loss, since a bug may be in the code of one loss only."""
-    from backprop_ref.conformance.diagnose import diagnose
+    from backprop_ref.conformance.diagnosis.diagnose import diagnose
 
     found = diagnose(asked)
     if _certain(found):
