@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-import backprop_ref
 from backprop_ref.conformance.submissions.calling import CircuitBreaker, NotJudged, Refusal, ending
 from backprop_ref.conformance.submissions.messages import Garbled, receive, send
 from backprop_ref.conformance.submissions.outline import Outline
@@ -21,7 +20,7 @@ from backprop_ref.errors import InvalidInput
 IMPORT_LIMIT = 60.0
 """Seconds to import a submission in, if its time limit is not longer."""
 
-_ROOT = str(Path(backprop_ref.__file__).parent.parent)
+_ROOT = str(Path(__file__).parents[3])
 _START = (
     "import sys; root, descriptor = sys.argv[1:]; root in sys.path or sys.path.insert(0, root); "
     "from backprop_ref.conformance.submissions.worker import main; main(int(descriptor))"
