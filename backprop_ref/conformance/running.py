@@ -1,4 +1,4 @@
-"""A backend's answer to a case: its whole pass, and three steps of the case's optimizer."""
+"""A backend's answer to a case: one forward and backward pass, and three steps of the case's optimizer."""
 
 import numpy as np
 

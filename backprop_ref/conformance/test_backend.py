@@ -1,7 +1,7 @@
-"""Every pair of a backend, and its whole pass, on every golden vector; `backprop_ref.conformance.plugin` runs them.
+"""Every pair of a backend, and a complete pass, on every golden vector; `backprop_ref.conformance.plugin` runs them.
 
 A pair is given what the reproducible arithmetic has at its place. What comes out is then a mixed pass, so the bounds of
-the whole pass hold for it, and under reproducible numerics the bits have to be those of the reference.
+a complete pass hold for it, and under reproducible numerics the bits have to be those of the reference.
 """
 
 import numpy as np
@@ -154,5 +154,5 @@ def test_a_second_call_gives_the_same(backend, case):
     first, second = (tensors(answered(backend, case)) for _ in range(2))
     for key, value in first.items():
         np.testing.assert_array_equal(value, second[key], err_msg=str(key))
-    for kept, array in zip(given, (case.params.flat, case.x, case.y), strict=True):
-        np.testing.assert_array_equal(kept, array)
+    for before, now in zip(given, (case.params.flat, case.x, case.y), strict=True):
+        np.testing.assert_array_equal(before, now)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from backprop_ref.conformance.cases import Case
-from backprop_ref.conformance.judging.fitting import near, widened
+from backprop_ref.conformance.judging.fitting import widened, within
 from backprop_ref.conformance.submissions.conventions import Factor
 from backprop_ref.errors import InvalidInput
 
@@ -101,9 +101,9 @@ def _rate(one, factor):
     slack = [0.0] * len(truth) if one.slack is None else one.slack.dW
     parts = list(zip(one.values.dW, truth, bound, slack, case.params.W, strict=True))
     along = sum(float(((g - c * t) * W).sum()) for g, t, _, _, W in parts)
-    room = sum(float(((widened(c * b, c * t) + more) * abs(W)).sum()) for _, t, b, more, W in parts)
-    known = math.isfinite(along) and along > 10.0**DIGITS * room
-    return (case, along / _squares(case.params.W), room / _squares(case.params.W)) if known else None
+    allowed = sum(float(((widened(c * b, c * t) + more) * abs(W)).sum()) for _, t, b, more, W in parts)
+    known = math.isfinite(along) and along > 10.0**DIGITS * allowed
+    return (case, along / _squares(case.params.W), allowed / _squares(case.params.W)) if known else None
 
 
 def _gradient_fits(factor, decay, one):
@@ -117,7 +117,7 @@ def _gradient_fits(factor, decay, one):
         nothing = [0.0] * len(truth)
         more, slack = added.get(name, nothing), nothing if one.slack is None else getattr(one.slack, name)
         if len(values) != len(truth) or not all(
-            near(g, c * t + m, c * b + s + u * (abs(m) + abs(c * t)))
+            within(g, c * t + m, c * b + s + u * (abs(m) + abs(c * t)))
             for g, t, m, b, s in zip(values, truth, more, bound, slack, strict=True)
         ):
             return False
@@ -129,9 +129,9 @@ def _loss_fits(factor, decay, one):
         return True
     case, c, more = one.case, factor.of(one.case), decay.loss(one.case)
     u = float(np.finfo(case.params.dtype).eps)
-    room = case.params.flat.size * u * more  # the squares may be summed in any order
+    rounding = case.params.flat.size * u * more  # the squares may be summed in any order
     truth, bound = one.expected.truth.loss, one.expected.bound.loss
-    return near(one.values.loss, c * truth + more, widened(c * bound + room, one.values.loss))
+    return within(one.values.loss, c * truth + more, widened(c * bound + rounding, one.values.loss))
 
 
 def _squares(arrays):

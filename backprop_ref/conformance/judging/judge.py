@@ -1,4 +1,4 @@
-"""The whole kit on one submission: every case is asked, and each tensor of each answer gets its verdict."""
+"""Judges a submission: it is asked for every case, and each tensor of each answer gets a verdict."""
 
 import contextlib
 
@@ -40,7 +40,7 @@ def judge(submission, cases, *, target="", strict=False, reload=None, progress=N
     strict : bool
         Whether extreme cases decide too.
     reload : callable, optional
-        Gives the function or class afresh, after the calls made to find its layout may have left something in it.
+        Imports the function or class again, since the calls that find its layout may have left something in it.
     """
     conventions, notes = find_layout(submission, cases)
     if reload is not None:
@@ -67,14 +67,14 @@ def judge(submission, cases, *, target="", strict=False, reload=None, progress=N
 
 
 def _diagnose(report, counting, fitting):
-    """What is wrong; if it is a convention, and nothing else is, the whole is acceptable.
+    """Adds the diagnosis; if all that is wrong is a convention, the submission is acceptable.
 
-    What is wrong throughout comes first, then what is wrong in the cases that the code seems to be made for.
+    Bugs that explain all cases come first, then those that explain the cases which the code seems to be written for.
     """
     with np.errstate(all="ignore"):
         report.diagnosis = _findings([one for one in counting if one.verdicts])
         if fitting and not _certain(report.diagnosis):
-            # Outside of what it is made for, names would be chance; without losses, factors are open too.
+            # On networks that it is not written for any bug fits by chance; without a loss, so does any factor.
             known = any(one.verdict == WRONG and one.answer.values.loss is not None for one in fitting)
             report.diagnosis = _findings(fitting) if known else []
     certain = _certain(report.diagnosis)
@@ -206,7 +206,7 @@ def _first(counting):
 
 
 def _entry(one: Judged, key) -> Entry | None:
-    """The first wrong entry of a tensor; None where it is wrong as a whole."""
+    """The first wrong entry of a tensor; None where its shape or dtype is wrong."""
     where = one.details[key].entry
     if where is None or one.expected is None:
         return None

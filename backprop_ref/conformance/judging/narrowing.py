@@ -1,4 +1,4 @@
-"""Code that is made for some networks only: which they are, and the flags that ask for these alone."""
+"""Code that is written for some networks only: which they are, and the flags that ask for these alone."""
 
 from backprop_ref.conformance.judging.normalising import gradient_fits, loss_fits
 from backprop_ref.conformance.judging.outcome import NO_ANSWER, NOT_JUDGED, Judged
@@ -8,7 +8,7 @@ FLAGS = ("--hidden", "--outputs", "--losses", "--layers")
 
 
 def made_for(counting) -> tuple[list[Judged], list[str]]:
-    """The cases of the networks that a submission seems to be made for, and a note with the flags for them.
+    """The cases of the networks that a submission seems to be written for, and a note with the flags for them.
 
     These are the networks whose losses are right, all of them, while no other's is; where no loss is returned, those
     whose gradients are. Both are empty if there is no such set, or if it is all.

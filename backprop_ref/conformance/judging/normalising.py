@@ -1,4 +1,4 @@
-"""Answers brought into our conventions: the factor of their loss, weight decay in it, the rate of their update."""
+"""Answers in our conventions: without the factor of their loss, its weight decay, and the rate of their update."""
 
 import math
 from typing import Any
@@ -7,12 +7,12 @@ import numpy as np
 
 from backprop_ref.conformance.cases import Expected, Values
 from backprop_ref.conformance.judging.decay import Decay, find_decay
-from backprop_ref.conformance.judging.fitting import fit_factor, near, widened
+from backprop_ref.conformance.judging.fitting import fit_factor, widened, within
 from backprop_ref.conformance.judging.outcome import UNDECLARED, Convention
 from backprop_ref.conformance.submissions.conventions import REDUCTIONS, SIMPLE, Factor, reduction
 
 READERS = {"program", "answers"}
-"""Kinds of submission that are made from the vectors, which state our conventions."""
+"""Kinds of submission that read the vectors, which state our conventions."""
 
 
 def normalise(submission, judged) -> list[Convention]:
@@ -43,7 +43,7 @@ def normalise(submission, judged) -> list[Convention]:
             found.append(Convention(its_decay.flags, how, text))
     for one in answered:
         if one.case.da is not None:
-            one.expected = _roomy(one.expected, one.slack)
+            one.expected = _with_slack(one.expected, one.slack)
     return list(dict.fromkeys([*found, *_factors(known)]))
 
 
@@ -128,7 +128,7 @@ def _loss_measured(one, decay):
 
 def _gradient_near(one, factor):
     _, value, truth, bound, slack = _gradient_measured(one, None)
-    return near(value, truth, bound, slack, factor.of(one.case))
+    return within(value, truth, bound, slack, factor.of(one.case))
 
 
 def _gradient_measured(one, decay):
@@ -140,18 +140,18 @@ def _gradient_measured(one, decay):
 
 
 def _divide(one, factor, decay):
-    """Divides what a case's answer holds by the factor, after weight decay is taken off; its bound gets room for it."""
+    """Divides the values of an answer by the factor, after weight decay is subtracted; the bounds allow for both."""
     c, case = factor.of(one.case), one.case
     if c != 1.0 and case.weight_decay:
         one.values, one.reason = None, "weight decay beside a loss with another factor"
         return
     slack = None if one.slack is None else _divided(one.slack, case, c, None)
-    one.expected = _roomy(one.expected, slack)
+    one.expected = _with_slack(one.expected, slack)
     if c == 1.0 and decay is None:
         return
     one.values = _divided(one.values, case, c, decay)
     one.again = None if one.again is None else _divided(one.again, case, c, decay)
-    room = None
+    rounding = None
     if decay is not None:
         u, truth = float(np.finfo(case.params.dtype).eps), one.expected.truth._asdict()
         parts: dict[str, Any] = {
@@ -159,8 +159,8 @@ def _divide(one, factor, decay):
             for name, added in decay.gradients(case).items()
             if truth[name] is not None
         }
-        room = Values(loss=case.params.flat.size * u * decay.loss(case) / c, **parts)  # Σ of squares, in any order
-    one.expected = _roomy(one.expected, room, inexact=decay is not None or not factor.exact(case))
+        rounding = Values(loss=case.params.flat.size * u * decay.loss(case) / c, **parts)  # Σ of squares, in any order
+    one.expected = _with_slack(one.expected, rounding, inexact=decay is not None or not factor.exact(case))
 
 
 def _divided(values, case, c, decay):
@@ -189,8 +189,8 @@ def _scaled(array, c):
     return (array / np.asarray(c, dtype=array.dtype)) if math.frexp(c)[0] == 0.5 else array.astype(np.float64) / c
 
 
-def _roomy(expected: Expected, slack: Values | None, inexact=False) -> Expected:
-    """The same expectations, with bounds that hold for what the way of asking adds."""
+def _with_slack(expected: Expected, slack: Values | None, inexact=False) -> Expected:
+    """The same expectations, with bounds that allow for the rounding errors which the way of asking adds."""
     if slack is None and not inexact:
         return expected
     bound: dict[str, Any] = {}
@@ -223,7 +223,7 @@ def _learning_rate(submission, answered):
         one.values = _at_rate(one.values, rate)
         one.again = None if one.again is None else _at_rate(one.again, rate)
         one.slack = None if one.slack is None else _at_rate(one.slack, rate)
-        one.expected = _roomy(one.expected, None, inexact=True)
+        one.expected = _with_slack(one.expected, None, inexact=True)
     return [Convention(f"--learning-rate {rate:g}", UNDECLARED.lower(), text)]
 
 

@@ -10,7 +10,7 @@ from backprop_ref.conformance.submissions.functions import Answer
 
 NOT_JUDGED, NO_ANSWER = "NOT JUDGED", "NO ANSWER"
 ACCEPTABLE, UNDECLARED = "ACCEPTABLE", "UNDECLARED"
-"""Of the whole: right in another convention, and right if a convention is declared."""
+"""Verdicts on a submission: right in another convention, and right if a convention is declared."""
 ORDER = (NOT_JUDGED, EXACT, WITHIN_BOUND, WRONG, NO_ANSWER)
 """From what decides nothing to the worst: a case's verdict is the worst of its tensors'."""
 
@@ -173,7 +173,7 @@ def summary(report: Report) -> str:
 
 
 def largest_error(report: Report) -> list[str]:
-    """Of all tensors within their bounds, the one nearest to its own; none if all are EXACT or one is wrong."""
+    """The tensor whose error is the largest share of its bound; none if all are EXACT or one is wrong."""
     found = [
         (detail.bounds, detail.ulp, tensor_name(key), one.case.name)
         for one in report.cases

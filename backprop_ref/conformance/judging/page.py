@@ -48,7 +48,7 @@ def page(report: Report) -> str:
 
 
 def _text(text):
-    """Escaped; the names of flags are kept whole, since lines may break at hyphens."""
+    """Escaped; names of flags do not break at their hyphens."""
     return re.sub(r"(?<!\S)--[\w-]+", r'<span class="flag">\g<0></span>', escape(text))
 
 

@@ -18,7 +18,7 @@ class Verdict(NamedTuple):
     words: str = ""
     """Why it is wrong; or, of one within its bound, that its error is unusual. Empty if there is nothing to say."""
     entry: tuple[int, ...] | None = None
-    """The first wrong entry, else the one nearest to its bound; None if EXACT, or if the tensor is wrong as a whole."""
+    """The first wrong entry, else the one nearest to its bound; None if EXACT, or if shape or dtype is wrong."""
     ulp: float = 0.0
     """How far that entry is from the truth, in units in the last place of the case's precision."""
     bounds: float = 0.0

@@ -1,7 +1,7 @@
 """Arrays that carry their rounding: a centre and a radius that no order of summation leaves.
 
 `Ball` knows the few operations of a forward and backward pass. So any formula written with them, a wrong one too,
-comes with its own bound: u is the unit roundoff, γ(n) = n·u/(1 − n·u) (Higham, Accuracy and Stability of Numerical
+comes with a bound: u is the unit roundoff, γ(n) = n·u/(1 − n·u) (Higham, Accuracy and Stability of Numerical
 Algorithms, ch. 3), library functions err by at most `LIBRARY_ULP`. Centres and radii are float64.
 """
 
@@ -12,7 +12,7 @@ class Ball:
     """An array in float64 and, entry by entry, how far a computation may be from it.
 
     Operations with plain numbers and arrays take these as exact, but for a fraction such as 0.01, which a program
-    holds rounded to its own precision. A division is allowed two roundings, since many multiply by a reciprocal.
+    rounds to its precision. A division is allowed two roundings, since many multiply by a reciprocal.
     """
 
     __slots__ = ("mid", "precision", "rad")

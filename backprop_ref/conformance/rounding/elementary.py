@@ -10,7 +10,7 @@ from backprop_ref.kernels import elementary
 from backprop_ref.progress import Bar
 
 LIMITS = {"exp": 1.0, "log": 1.0, "log1p": 1.0, "expm1": 1.0, "tanh": 2.5, "sigmoid": 2.5, "cospi": 2.0}
-"""What each function promises, in ulp."""
+"""The largest error that each function may have, in ulp."""
 
 
 class Error(NamedTuple):
@@ -25,7 +25,7 @@ class Error(NamedTuple):
 
     @property
     def ok(self):
-        """Whether the promise is kept."""
+        """Whether the error is within the limit."""
         return self.ulp < self.limit
 
 

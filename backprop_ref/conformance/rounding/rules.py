@@ -19,7 +19,7 @@ A pass beside the computation carries a `Near` for each quantity q: a centre c, 
 but terms of relative size u, such as λ·u beside λ. These, and the rounding of the bounds themselves (all terms are
 ≥ 0, so it is relative too), stay far below `INFLATION`, by which everything is multiplied in the end.
 
-Centres and bounds are made in reproducible arithmetic, so they too are the same on every machine.
+Centres and bounds are computed in reproducible arithmetic, so they too are the same on every machine.
 """
 
 import numpy as np
@@ -155,7 +155,7 @@ class Rules:
         return Near(value, error)
 
     def kinked_delta(self, slope, z, da):
-        """Where the sign of z is in doubt, the whole jump; a slope that is rounded, and a product."""
+        """Where rounding may decide the sign of z, the height of the jump; a slope that is rounded, and a product."""
         positive, doubtful = z.value > 0.0, (np.abs(z.value) <= 2.0 * z.error) & (z.error > 0.0)
         below = slope * (da.error + self.rounding.in_entries(2) * da.computed) + self.tiny * (slope > 0.0)
         return np.where(doubtful, da.computed + below, np.where(positive, da.error, below))

@@ -50,7 +50,7 @@ def measure_all(progress=None) -> list[Sharpness]:
 
 
 def measure(sizes: str) -> Sharpness:
-    """Tanh networks with softmax and cross-entropy, or sigmoid and its own where there is one output; batch 7."""
+    """Tanh networks with softmax, or one sigmoid output, and the cross-entropy that goes with it; batch 7."""
     widths = list(map(int, sizes.split("-")))
     hidden = ["tanh"] * (len(widths) - 2)
     output, loss = ("sigmoid", "bce") if widths[-1] == 1 else ("softmax", "ce")

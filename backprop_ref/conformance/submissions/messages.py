@@ -46,7 +46,7 @@ def receive(channel, seconds=None):
     Raises
     ------
     TimeoutError
-        It did not come whole within so many seconds.
+        It was not complete within so many seconds.
     EOFError
         The other end is closed.
     Garbled
@@ -89,8 +89,8 @@ def _read(text, arrays):
         dtype, shape = np.dtype(found["dtype"]), tuple(found["shape"])
         if found["dtype"] not in _DTYPES or any(length < 0 for length in shape):
             raise ValueError("no array")
-        made = np.frombuffer(arrays, dtype, math.prod(shape), position).reshape(shape).copy()
-        position += made.nbytes
-        return made if shape else made[()]
+        array = np.frombuffer(arrays, dtype, math.prod(shape), position).reshape(shape).copy()
+        position += array.nbytes
+        return array if shape else array[()]
 
     return json.loads(text, object_hook=in_python)

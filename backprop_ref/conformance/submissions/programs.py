@@ -166,12 +166,12 @@ def _read(path):
         raise InvalidInput(f"{path}: a folder, and not a file of answers") from None
     try:
         return _parse(text, path)
-    except Unreadable as whole:
+    except Unreadable as error:
         lines = [line for line in text.splitlines() if line.strip()]
         try:
-            return [_parse(line, path) for line in lines] if len(lines) > 1 else _refuse(whole)
+            return [_parse(line, path) for line in lines] if len(lines) > 1 else _refuse(error)
         except Unreadable:
-            raise InvalidInput(str(whole)) from None
+            raise InvalidInput(str(error)) from None
 
 
 def _refuse(error):

@@ -36,28 +36,28 @@ def array(value: Any, what: str) -> np.ndarray:
         for method in ("detach", "cpu"):
             if hasattr(value, method):
                 value = getattr(value, method)()
-        made = np.array(_plain(value))
-        if made.dtype == object and all(isinstance(entry, Real | Decimal) for entry in made.flat):
-            made = made.astype(np.float64)
+        found = np.array(_plain(value))
+        if found.dtype == object and all(isinstance(entry, Real | Decimal) for entry in found.flat):
+            found = found.astype(np.float64)
     except Exception as error:  # the object is somebody else's, and may raise anything
         if "inhomogeneous" in str(error):
             raise Unreadable(f"{what} cannot be read as numbers: its rows have different lengths") from None
         raise Unreadable(f"{what} cannot be read as numbers: {_first_line(error)}") from None
-    if made.dtype == np.float32:
-        return made
-    if made.dtype.kind not in "fiub":
-        kind = {"c": "complex numbers", "U": "text", "S": "text"}.get(made.dtype.kind, f"{made.dtype} entries")
-        remedy = "; return its real part" if made.dtype.kind == "c" else "; make it one with .astype(float)"
+    if found.dtype == np.float32:
+        return found
+    if found.dtype.kind not in "fiub":
+        kind = {"c": "complex numbers", "U": "text", "S": "text"}.get(found.dtype.kind, f"{found.dtype} entries")
+        remedy = "; return its real part" if found.dtype.kind == "c" else "; make it one with .astype(float)"
         raise Unreadable(f"{what} holds {kind}, and not real numbers{remedy}")
-    return made.astype(np.float64)
+    return found.astype(np.float64)
 
 
 def number(value: Any, what: str) -> Any:
     """One real number, from a scalar or an array with one entry."""
-    made = array(value, what)
-    if made.size != 1:
-        raise Unreadable(f"{what} has shape {made.shape}, and is not one number")
-    return float(made.reshape(())) if made.dtype == np.float64 else made.reshape(())[()]
+    found = array(value, what)
+    if found.size != 1:
+        raise Unreadable(f"{what} has shape {found.shape}, and is not one number")
+    return float(found.reshape(())) if found.dtype == np.float64 else found.reshape(())[()]
 
 
 def arrays(value: Any, what: str) -> list[np.ndarray]:

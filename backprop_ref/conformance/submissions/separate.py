@@ -1,4 +1,4 @@
-"""A submission in a process of its own: whatever it does to its Python, the judge is not touched."""
+"""A submission in a separate process: whatever it does to its Python, the judge is not affected."""
 
 import contextlib
 import os
@@ -63,7 +63,7 @@ class Separate:
         return self
 
     def call(self, network, *arrays, **keywords):
-        """Calls the function; the arrays, and lists of arrays, are then as it left its own.
+        """Calls the function; the arrays, and lists of arrays, are then as the function left them.
 
         Raises
         ------

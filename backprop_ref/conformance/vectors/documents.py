@@ -49,7 +49,7 @@ def from_document(document):
         for key, value in optimizer.items()
         if key != "name"
     }
-    made = OPTIMIZERS[optimizer["name"]](**settings)
+    found = OPTIMIZERS[optimizer["name"]](**settings)
     weights, biases = ([_array(document[key][layer], dtype) for layer in layers] for key in ("weights", "biases"))
     kinds = {
         kind: _read(values, dtype if kind == "reference" else "float64")
@@ -65,7 +65,7 @@ def from_document(document):
         deciding=document["deciding"],
         da=None if document["da"] is None else _array(document["da"], dtype),
         weight_decay=float.fromhex(document["weight_decay"]),
-        optimizer=made,
+        optimizer=found,
         batch_size=document["batch_size"],
         expected=Expected(**kinds),
     )

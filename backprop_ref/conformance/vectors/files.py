@@ -57,23 +57,23 @@ def generate(progress=None):
     from backprop_ref.conformance.vectors.expected import completed
     from backprop_ref.conformance.vectors.recipes import recipes
 
-    made = list(recipes())
-    with Bar("case", len(made), progress) as bar:
-        for i, case in enumerate(made):
+    cases = list(recipes())
+    with Bar("case", len(cases), progress) as bar:
+        for i, case in enumerate(cases):
             case = completed(case)
-            made[i] = replace(case, flags=(*case.flags, *shown_by(case)))
+            cases[i] = replace(case, flags=(*case.flags, *shown_by(case)))
             bar.update(i + 1)
-    return made
+    return cases
 
 
-def files(made):
+def files(cases):
     """What a folder of vectors holds, name -> bytes: index, schema, arithmetic, a document per case, all as tensors.
 
     The same bytes for the same cases, wherever and whenever.
     """
-    found = {"index.json": _json(_index(made)), **{name: (SHIPPED / name).read_bytes() for name in DOCUMENTS}}
-    found |= {f"cases/{case.name}.json": text(to_document(case)).encode() for case in made}
-    return {**found, "vectors.safetensors": _safetensors(made)}
+    found = {"index.json": _json(_index(cases)), **{name: (SHIPPED / name).read_bytes() for name in DOCUMENTS}}
+    found |= {f"cases/{case.name}.json": text(to_document(case)).encode() for case in cases}
+    return {**found, "vectors.safetensors": _safetensors(cases)}
 
 
 def write(folder, found):
@@ -105,18 +105,18 @@ def sha256(found):
     return total.hexdigest()
 
 
-def _index(made):
+def _index(cases):
     from backprop_ref.conformance.catalogue.known import CATALOGUE
 
     notes = {
         bug.id: {part: getattr(bug, part) for part in ("text", "where", "right", "wrong", "hint")} for bug in CATALOGUE
     }
-    shown = {flag for case in made for flag in case.flags}
+    shown = {flag for case in cases for flag in case.flags}
     return {
         "format": FORMAT,
         "arithmetic": ARITHMETIC,
         "conventions": CONVENTIONS,
-        "cases": [case.name for case in made],
+        "cases": [case.name for case in cases],
         "flags": {"extreme": {"text": "values at which usual formulas overflow"}}
         | {flag: note for flag, note in notes.items() if flag in shown},
     }
@@ -126,13 +126,13 @@ def _json(document):
     return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def _safetensors(made):
+def _safetensors(cases):
     """Every array of every case, named ``case/x`` or ``case/expected/reference/dW/0``; the rest as JSON, one text."""
     from safetensors.numpy import save
 
     arrays: dict[str, np.ndarray] = {}
     rest = []
-    for case in made:
+    for case in cases:
         document = to_document(case)
         given = {"x": case.x, "y": case.y, "da": case.da}
         given |= {f"weights/{i}": W for i, W in enumerate(case.params.W)}

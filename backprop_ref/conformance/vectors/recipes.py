@@ -1,4 +1,4 @@
-"""The networks and batches that the golden vectors are made of.
+"""The networks and batches of the golden vectors.
 
 Chosen so that known bugs show: distinct and prime widths beside square ones, biases that are not 0, unbalanced labels,
 inputs that do not sum to 1, some z exactly 0 and some beyond 6, depths 0 to 3, width 1, outputs 1 to 3, batches of 1, 5
@@ -115,7 +115,7 @@ def _float32():
 
 
 def _extreme():
-    """z far beyond what usual formulas can take; for what the project's own can."""
+    """z so large that usual formulas overflow; those of the project do not."""
     for output, loss in (("softmax", "ce"), ("sigmoid", "ce"), ("sigmoid", "bce"), ("tanh", "mse"), ("softmax", "mse")):
         for size in (40.0, 1000.0):
             yield _reaching(size, output, loss)
@@ -124,7 +124,7 @@ def _extreme():
 
 
 def _loose():
-    """Labels that do not sum to 1, which most formulas for softmax are not made for."""
+    """Labels that do not sum to 1, which most formulas for softmax do not allow."""
     yield replace(make("3-5-4", ["tanh", "softmax"], "ce", loose=True), deciding=False)
 
 
