@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from backprop_ref.kernels import elementary, elementary_numba
 
-from backprop_ref.conformance.bounds import LIBRARY_ULP
-from backprop_ref.conformance.elementary import LIMITS
+from backprop_ref.conformance.rounding.elementary import LIMITS
+from backprop_ref.conformance.rounding.precision import LIBRARY_ULP
 
 FUNCTIONS = ("exp", "log", "log1p", "expm1", "tanh")
 SIZE = 10_000

@@ -13,7 +13,7 @@ import time
 import numpy as np
 
 import backprop_ref as br
-from backprop_ref.conformance.bounds import gradient_bounds
+from backprop_ref.conformance.rounding.bounds import gradient_bounds
 from backprop_ref.random import Stream
 
 FEW, MANY, REPEATS, BATCHES = 2, 12, 5, 8

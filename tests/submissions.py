@@ -3,14 +3,14 @@
 import numpy as np
 
 import backprop_ref as br
-from backprop_ref.conformance import vectors
-from backprop_ref.conformance.conventions import Layout
+from backprop_ref.conformance.submissions.conventions import Layout
+from backprop_ref.conformance.vectors.files import shipped_cases
 
 
 def some_cases():
     """One case for each output and loss, and one in float32: enough to tell conventions apart."""
     found = {}
-    for case in vectors.cases():
+    for case in shipped_cases():
         if case.deciding and case.da is None and not case.weight_decay:
             key = case.network.activations[-1], case.network.loss, case.params.dtype.name == "float32"
             if not key[2] or key[0] == "softmax":
@@ -20,7 +20,7 @@ def some_cases():
 
 def case_named(name):
     """One of the golden vectors."""
-    return next(case for case in vectors.cases() if case.name == name)
+    return next(case for case in shipped_cases() if case.name == name)
 
 
 def softmax(z):

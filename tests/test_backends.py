@@ -13,7 +13,7 @@ from helpers import PAIRS, parameters, samples
 import backprop_ref as br
 from backprop_ref import settings
 from backprop_ref.backends.base import Backend
-from backprop_ref.conformance.bounds import gradient_bounds
+from backprop_ref.conformance.rounding.bounds import gradient_bounds
 from backprop_ref.network import ACTIVATIONS
 
 backends = sys.modules["backprop_ref.backends"]  # the name in the package is the function

@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from naive import CHOICES, Naive
 
 import backprop_ref as br
-from backprop_ref.conformance import truth
-from backprop_ref.conformance.bounds import SOURCES, gradient_bounds, shares, usual_errors
-from backprop_ref.conformance.cases import Case, Values, tensors
-from backprop_ref.conformance.recipes import completed, recipes
-from backprop_ref.conformance.sharpness import actual_errors
-from backprop_ref.conformance.updates import case_bounds
+from backprop_ref.conformance.cases import Case, Values, mapped, tensors
+from backprop_ref.conformance.rounding import truth
+from backprop_ref.conformance.rounding.bounds import gradient_bounds, shares, usual_errors
+from backprop_ref.conformance.rounding.precision import SOURCES
+from backprop_ref.conformance.rounding.sharpness import actual_errors
+from backprop_ref.conformance.rounding.updates import case_bounds
+from backprop_ref.conformance.vectors.expected import completed
+from backprop_ref.conformance.vectors.recipes import recipes
 from backprop_ref.network import ACTIVATIONS
 
 NUMBER = truth.high_precision().number
@@ -38,10 +40,6 @@ def outside(values, exact, bounds):
         for key, found in tensors(values).items()
         if not np.all(np.abs(exact_errors(found, exact[key])) <= bounds[key])
     ]
-
-
-def values_of(seen):
-    return Values(**{name: getattr(seen, name) for name in ("z", "a", "delta", "dW", "db", "dx", "loss")})
 
 
 def distribution(network, y):
@@ -81,12 +79,11 @@ def check_random(seed, dtype):
     case = random_case(seed, dtype)
     exact = exact_pass(case)
     bounds = gradient_bounds(case.network, case.params, case.x, case.y, from_z=False)
-    bounds = values_of(bounds)
     way = Naive(seed, dtype)
     with np.errstate(all="ignore"):
         naive = way.passed(case.network, list(case.params.W), list(case.params.b), case.x, case.y)
     assert naive.dW[0].dtype == case.params.dtype
-    for values in (naive, values_of(br.trace(case.network, case.params, case.x, case.y))):
+    for values in (naive, Values.of(br.trace(case.network, case.params, case.x, case.y))):
         assert not outside(values, exact, bounds), (case.network, way.form)
 
 
@@ -110,13 +107,7 @@ def test_naive_steps_are_within_the_bounds(seed, dtype):
     assume(largest_z_on_the_way(case) <= 2 * LARGEST_Z[dtype])  # far beyond it naive formulas overflow
     W, b = truth.exact_steps(case.network, list(case.params.W), list(case.params.b), case.batches(), case.optimizer)
     exact = Values(W=W, b=b)
-    rounded = exact_pass(case)._replace(W=[truth.rounded(w) for w in W], b=[truth.rounded(v) for v in b])
-    rounded = rounded._replace(
-        **{name: [truth.rounded(part) for part in getattr(rounded, name)] for name in ("z", "a", "delta", "dW", "db")},
-        dx=truth.rounded(rounded.dx),
-        loss=float(rounded.loss),
-    )
-    bounds = case_bounds(case, rounded)
+    bounds = case_bounds(case, mapped(truth.rounded, exact_pass(case)._replace(W=W, b=b)))
     with np.errstate(all="ignore"):
         after = way.stepped(case)
     assert after[0][0].dtype == case.params.dtype
@@ -156,8 +147,8 @@ def test_bounds_are_within_200_times_the_error(loss, output):
             case = three_five_four(loss, hidden, output, seed)
             exact = tensors(exact_pass(case))
             seen = br.trace(case.network, case.params, case.x, case.y, numerics="reproducible")
-            bounds = tensors(values_of(gradient_bounds(case.network, case.params, case.x, case.y, from_z=False)))
-            for key, found in tensors(values_of(seen)).items():
+            bounds = tensors(gradient_bounds(case.network, case.params, case.x, case.y, from_z=False))
+            for key, found in tensors(Values.of(seen)).items():
                 pair = np.sum(np.square(bounds[key])), np.sum(np.square(exact_errors(found, exact[key])))
                 squares[key] = squares.get(key, 0.0) + np.array(pair)
         ratios |= {(hidden, *key): np.sqrt(bound / error) for key, (bound, error) in squares.items() if error}
@@ -168,7 +159,7 @@ def test_errors_are_measured_right():
     """Against extended precision as against 50 digits, to a hundredth."""
     case = three_five_four("cross_entropy", "tanh", "softmax", 1)
     found = actual_errors(case.network, case.params, case.x, case.y)
-    seen, exact = values_of(br.trace(case.network, case.params, case.x, case.y)), tensors(exact_pass(case))
+    seen, exact = Values.of(br.trace(case.network, case.params, case.x, case.y)), tensors(exact_pass(case))
     for key, value in tensors(seen).items():
         error = exact_errors(value, exact[key])
         assert np.linalg.norm(found[key] - error) <= 0.01 * np.linalg.norm(error), key
@@ -201,9 +192,7 @@ def test_sources_add_up():
 
 def test_usual_errors_are_smaller_than_bounds():
     case = three_five_four("sum_squared_error", "sigmoid", "linear", 1)
-    bounds, usual = (
-        values_of(function(case.network, case.params, case.x, case.y)) for function in (gradient_bounds, usual_errors)
-    )
+    bounds, usual = (f(case.network, case.params, case.x, case.y) for f in (gradient_bounds, usual_errors))
     assert all(
         np.all(usual <= bound) for bound, usual in zip(tensors(bounds).values(), tensors(usual).values(), strict=True)
     )

@@ -6,14 +6,16 @@ import random
 import numpy as np
 import pytest
 
-from backprop_ref.conformance import vectors
-from backprop_ref.conformance.balls import Ball, Precision
-from backprop_ref.conformance.bugs import BY_ID, CATALOGUE, shown_by
 from backprop_ref.conformance.cases import Case, Values, tensors
-from backprop_ref.conformance.diagnose import Evidence, diagnose
-from backprop_ref.conformance.textbook import FORWARD, LOSS, RULES, predict, replaced
+from backprop_ref.conformance.catalogue.known import BY_ID, CATALOGUE, shown_by
+from backprop_ref.conformance.catalogue.textbook import FORWARD, LOSS, RULES, predict, replaced
+from backprop_ref.conformance.diagnosis.diagnose import diagnose
+from backprop_ref.conformance.diagnosis.evidence import Evidence
+from backprop_ref.conformance.rounding.balls import Ball
+from backprop_ref.conformance.rounding.precision import Precision
+from backprop_ref.conformance.vectors.files import shipped_cases
 
-CASES = [case for case in vectors.cases() if "extreme" not in case.flags]
+CASES = [case for case in shipped_cases() if "extreme" not in case.flags]
 NAMES = ("z", "a", "delta", "dW", "db", "dx", "loss", "W", "b")
 GRADIENTS = ("loss", "dW", "db")
 STEPS = ("W", "b")

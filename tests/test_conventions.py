@@ -7,11 +7,19 @@ import numpy as np
 import pytest
 from submissions import right, some_cases, written
 
-from backprop_ref.conformance.conventions import BIASES, REDUCTIONS, Declared, Factor, Layout, parse_factor, reduction
-from backprop_ref.conformance.decay import Decay
-from backprop_ref.conformance.judge import judge
-from backprop_ref.conformance.programs import Answers
-from backprop_ref.conformance.submission import Function
+from backprop_ref.conformance.judging.decay import Decay
+from backprop_ref.conformance.judging.judge import judge
+from backprop_ref.conformance.submissions.conventions import (
+    BIASES,
+    REDUCTIONS,
+    Declared,
+    Factor,
+    Layout,
+    parse_factor,
+    reduction,
+)
+from backprop_ref.conformance.submissions.functions import Function
+from backprop_ref.conformance.submissions.programs import Answers
 from backprop_ref.errors import InvalidInput
 
 LAYOUTS = [

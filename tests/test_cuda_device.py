@@ -6,7 +6,7 @@ from backprop_ref.kernels import cuda_cupy, cuda_source, elementary
 from helpers import parameters, samples
 
 import backprop_ref as br
-from backprop_ref.conformance.elementary import sweep
+from backprop_ref.conformance.rounding.elementary import sweep
 
 BLOCKS = 79
 PROBE = """

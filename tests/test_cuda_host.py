@@ -21,7 +21,7 @@ from test_identical import weights as named_weights
 import backprop_ref as br
 from backprop_ref.backends import cupy as shipped
 from backprop_ref.backends.arithmetic import Fast, Reproducible
-from backprop_ref.conformance.bounds import gradient_bounds
+from backprop_ref.conformance.rounding.bounds import gradient_bounds
 from backprop_ref.experiments.compare import compare
 from backprop_ref.network import ACTIVATIONS
 from backprop_ref.random import Stream

@@ -11,7 +11,7 @@ import pytest
 from backprop_ref.kernels import elementary, elementary_vectors
 from backprop_ref.kernels.vectors import vector_of, whole_vectors
 
-from backprop_ref.conformance.elementary import LIMITS, integers, measured_ulp, sweep
+from backprop_ref.conformance.rounding.elementary import LIMITS, integers, measured_ulp, sweep
 
 DTYPES = ("float64", "float32")
 NAMES = elementary.Elementary._fields

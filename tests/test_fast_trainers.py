@@ -13,7 +13,8 @@ from helpers import label, networks, parameters, samples
 import backprop_ref as br
 from backprop_ref import Network, get_backend
 from backprop_ref.backends import numba_trainer, numpy_trainer
-from backprop_ref.conformance.bounds import LIBRARY_ULP, gradient_bounds
+from backprop_ref.conformance.rounding.bounds import gradient_bounds
+from backprop_ref.conformance.rounding.precision import LIBRARY_ULP
 from backprop_ref.parameters import Parameters
 from backprop_ref.random import Stream
 from backprop_ref.training import PairsTrainer

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import backprop_ref as br
-from backprop_ref.conformance.bounds import gradient_bounds
 from backprop_ref.conformance.gradcheck import complex_step, gradcheck
+from backprop_ref.conformance.rounding.bounds import gradient_bounds
 from backprop_ref.network import ACTIVATIONS
 
 ALL = list(networks())

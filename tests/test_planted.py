@@ -11,12 +11,13 @@ from helpers import parameters, samples
 import backprop_ref as br
 from backprop_ref.backends.arithmetic import Fast
 from backprop_ref.backends.numpy import NumpyBackend
-from backprop_ref.conformance.balls import Ball, Precision
-from backprop_ref.conformance.bounds import gradient_bounds
-from backprop_ref.conformance.bugs import CATALOGUE
 from backprop_ref.conformance.cases import Case
+from backprop_ref.conformance.catalogue.known import CATALOGUE
+from backprop_ref.conformance.catalogue.textbook import predict, replaced
 from backprop_ref.conformance.gradcheck import gradcheck
-from backprop_ref.conformance.textbook import predict, replaced
+from backprop_ref.conformance.rounding.balls import Ball
+from backprop_ref.conformance.rounding.bounds import gradient_bounds
+from backprop_ref.conformance.rounding.precision import Precision
 
 CLASSES = br.Network([3, 5, 5, 4], ["tanh", "sigmoid", "softmax"], "ce")
 NUMBERS = br.Network([3, 5, 5, 3], ["sigmoid", "relu", "linear"], "mse")

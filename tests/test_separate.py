@@ -13,12 +13,12 @@ import pytest
 from submissions import some_cases
 
 from backprop_ref.cli import run
-from backprop_ref.conformance import calling, messages, separate
-from backprop_ref.conformance.calling import load
-from backprop_ref.conformance.judge import judge
-from backprop_ref.conformance.models import Model
-from backprop_ref.conformance.separate import Separate
-from backprop_ref.conformance.submission import Function
+from backprop_ref.conformance.judging.judge import judge
+from backprop_ref.conformance.submissions import calling, messages, separate
+from backprop_ref.conformance.submissions.calling import load
+from backprop_ref.conformance.submissions.functions import Function
+from backprop_ref.conformance.submissions.models import Model
+from backprop_ref.conformance.submissions.separate import Separate
 from backprop_ref.errors import InvalidInput
 from backprop_ref.network import Network
 

@@ -1,6 +1,7 @@
-"""Imports go one way, and ``import backprop_ref`` is light."""
+"""Imports go one way, without circles, and ``import backprop_ref`` is light."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -45,25 +46,149 @@ FORBIDDEN = {
     },
 }
 
+# folder -> what is in it, from the ground up; what stands on one line is on one level, and does not import each other
+ORDER = {
+    "backprop_ref": """
+        kernels errors progress
+        version files settings random optimizers
+        network
+        parameters metrics
+        mlp checkpoint backends
+        api data
+        training conformance report
+        __init__
+        experiments
+        cli
+    """,
+    "backprop_ref.conformance": """
+        __init__ cases
+        rounding running submissions examples
+        catalogue gradcheck
+        vectors diagnosis
+        judging
+        test_backend plugin
+    """,
+}
+
+# what still goes round in a circle, by name; a circle that is opened has to go from here
+OPEN_CIRCLES = {
+    frozenset({"backprop_ref.network", "backprop_ref.parameters"}),
+    frozenset({"backprop_ref.backends.numba", "backprop_ref.backends.numba_trainer"}),
+    frozenset({"backprop_ref.cli.report", "backprop_ref.cli.sweep", "backprop_ref.cli.train"}),
+}
+
+
+def imported(module, file):
+    """The dotted names that a module imports anywhere in it; ``from a import b`` gives ``a.b``."""
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = module.split(".")[: -node.level] if node.level else []
+            start = ".".join([*above, *([node.module] if node.module else [])])
+            yield from (f"{start}.{alias.name}" for alias in node.names)
+
 
 def imports(file):
     """Top-level parts of the package, and foreign packages, that a file imports anywhere in it."""
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and not node.level:
-            whole = node.module == "backprop_ref"
-            names = [f"{node.module}.{alias.name}" for alias in node.names] if whole else [node.module]
-        else:
-            continue
-        for name in names:
-            first, *rest = name.split(".")
-            yield rest[0] if first == "backprop_ref" and rest else first
+    for name in imported(next(module for module, there in modules().items() if there == file), file):
+        first, *rest = name.split(".")
+        yield rest[0] if first == "backprop_ref" and rest else first
 
 
 def files(part):
     folder = KERNELS if part == "kernels" else PACKAGE / part
     return sorted(folder.rglob("*.py")) if folder.is_dir() else [PACKAGE / f"{part}.py"]
+
+
+@functools.cache
+def modules():
+    """Every module of the package, by its dotted name; a folder's own is ``folder.__init__``."""
+    roots = {"backprop_ref": PACKAGE, "backprop_ref.kernels": KERNELS}
+    return {
+        ".".join([name, *file.relative_to(root).with_suffix("").parts]): file
+        for name, root in roots.items()
+        for file in root.rglob("*.py")
+    }
+
+
+@functools.cache
+def import_graph():
+    """module -> modules that it imports."""
+    found = modules()
+
+    def module_of(name):
+        while name and not {name, f"{name}.__init__"} & found.keys():
+            name = name.rpartition(".")[0]
+        return name if name in found else f"{name}.__init__"
+
+    return {
+        module: {module_of(name) for name in imported(module, file) if name.split(".")[0] == "backprop_ref"} - {module}
+        for module, file in found.items()
+    }
+
+
+def inside(folder, graph):
+    """The graph of what stands directly in a folder: its modules, and its folders as one each."""
+    depth = folder.count(".") + 2
+
+    def child(module):
+        return ".".join(module.split(".")[:depth]) if module.startswith(f"{folder}.") else None
+
+    found = {child(module): set() for module in graph if child(module)}
+    for module, others in graph.items():
+        if child(module):
+            found[child(module)] |= {child(other) for other in others} - {None, child(module)}
+    return found
+
+
+def circles(graph):
+    """Sets of nodes that all lead to one another."""
+
+    def reached(start):
+        seen, left = set(), [start]
+        while left:
+            new = graph[left.pop()] - seen
+            seen |= new
+            left += new
+        return seen
+
+    reach = {node: reached(node) for node in graph}
+    return {frozenset(other for other in reach[node] if node in reach[other]) for node in graph if node in reach[node]}
+
+
+def folders(graph):
+    return sorted(module.removesuffix(".__init__") for module in graph if module.endswith(".__init__"))
+
+
+def test_circles_are_found():
+    graph = {"a.b": {"a.c"}, "a.c": {"a.d.e"}, "a.d.e": {"a.b", "a.d.f"}, "a.d.f": set()}
+    assert circles(graph) == {frozenset({"a.b", "a.c", "a.d.e"})}
+    assert circles({**graph, "a.d.e": {"a.d.f"}, "a.d.f": {"a.c"}}) == {frozenset({"a.c", "a.d.e", "a.d.f"})}
+    acyclic = {"a.b": {"a.d.e"}, "a.d.e": set(), "a.d.f": {"a.b"}}
+    assert circles(acyclic) == set()
+    assert circles(inside("a", acyclic)) == {frozenset({"a.b", "a.d"})}
+
+
+def test_no_module_and_no_folder_imports_itself_through_others():
+    graph = import_graph()
+    found = circles(graph).union(*(circles(inside(folder, graph)) for folder in folders(graph)))
+    assert found == OPEN_CIRCLES
+
+
+@pytest.mark.parametrize("folder", ORDER)
+def test_imports_go_down(folder):
+    levels = [line.split() for line in ORDER[folder].strip().splitlines()]
+    level_of = {f"{folder}.{name}": level for level, names in enumerate(levels) for name in names}
+    found = inside(folder, import_graph())
+    assert found.keys() == level_of.keys(), "what is in the folder, and what its order names"
+    up = {
+        f"{module} imports {other}"
+        for module, others in found.items()
+        for other in others
+        if level_of[other] >= level_of[module] and not any({module, other} <= circle for circle in OPEN_CIRCLES)
+    }
+    assert not up
 
 
 @pytest.mark.parametrize("part", FORBIDDEN)

@@ -16,13 +16,14 @@ import submissions
 from submissions import ours, right, some_cases
 
 from backprop_ref.cli.verify import question
-from backprop_ref.conformance import vectors
-from backprop_ref.conformance.calling import load
-from backprop_ref.conformance.conventions import Declared
-from backprop_ref.conformance.judge import judge
-from backprop_ref.conformance.models import Model
-from backprop_ref.conformance.programs import Answers, Program
-from backprop_ref.conformance.submission import Function
+from backprop_ref.conformance.judging.judge import judge
+from backprop_ref.conformance.submissions.calling import load
+from backprop_ref.conformance.submissions.conventions import Declared
+from backprop_ref.conformance.submissions.functions import Function
+from backprop_ref.conformance.submissions.models import Model
+from backprop_ref.conformance.submissions.programs import Answers, Program
+from backprop_ref.conformance.vectors.documents import to_document
+from backprop_ref.conformance.vectors.files import shipped_cases
 from backprop_ref.errors import InvalidInput
 
 CASES = some_cases()
@@ -113,7 +114,7 @@ def test_numbers_that_are_not_finite_are_named(value, said):
         return loss, dW, db
 
     start = time.monotonic()
-    report = judge(Function(function), vectors.cases())
+    report = judge(Function(function), shipped_cases())
     assert [(found.id, found.confidence) for found in report.diagnosis] == [("not-finite", "certain")]
     assert report.diagnosis[0].text.startswith(said)
     assert "in db[0]" in report.diagnosis[0].evidence
@@ -200,7 +201,7 @@ def test_another_derivative_of_relu_at_0_is_acceptable():
 
     kept, submissions.derived = submissions.derived, at_zero
     try:
-        report = judge(Function(function), vectors.cases())
+        report = judge(Function(function), shipped_cases())
     finally:
         submissions.derived = kept
     assert (report.verdict, report.exit) == ("ACCEPTABLE", 0)
@@ -237,7 +238,7 @@ def test_decay_upstream_gradients_and_steps_are_passed_to_those_who_take_them():
         loss, grads = br.value_and_grad(network, params, x, y, numerics="reproducible")
         return loss, [g + x.dtype.type(weight_decay) * W for g, W in zip(grads.W, params.W, strict=True)], grads.b
 
-    report = judge(Function(complete), vectors.cases(), strict=True)
+    report = judge(Function(complete), shipped_cases(), strict=True)
     assert report.verdict == "EXACT", report.first_wrong
     assert all(one.verdict == "EXACT" for one in report.cases)
     assert any(name == "W" for one in report.cases for name, _ in one.verdicts)
@@ -248,7 +249,7 @@ def test_decay_upstream_gradients_and_steps_are_passed_to_those_who_take_them():
 def test_our_own_backends_pass(backend, numerics):
     if (backend, numerics) == ("python", "fast"):
         pytest.skip("python is reproducible only")
-    report = judge(Function(lambda *a: ours(*a, backend=backend, numerics=numerics)), vectors.cases())
+    report = judge(Function(lambda *a: ours(*a, backend=backend, numerics=numerics)), shipped_cases())
     assert report.verdict in (("EXACT",) if numerics == "reproducible" else ("EXACT", "WITHIN BOUND"))
 
 
@@ -340,7 +341,7 @@ WAYS = [(Plain, {"loss": "ours"}), (Numbered, {}), (Layered, {"learning_rate": 0
 
 @pytest.mark.parametrize(("made", "declared"), WAYS)
 def test_classes(made, declared):
-    report = judge(Model(made, Declared(**declared)), vectors.cases())
+    report = judge(Model(made, Declared(**declared)), shipped_cases())
     assert report.exit == 0, (report.first_wrong, [one.reason for one in report.cases])
 
 
@@ -376,7 +377,7 @@ def test_classes_that_cannot_be_asked():
 
 def program(tmp_path, body, **options):
     """A Python program that has the case as `case`; `right(case)` prints the expected answer."""
-    key = {case.name: vectors.to_document(case)["expected"]["reference"] for case in CASES}
+    key = {case.name: to_document(case)["expected"]["reference"] for case in CASES}
     (tmp_path / "key.json").write_text(json.dumps(key))
     (tmp_path / "mine.py").write_text(
         "import json, os, sys, time\n"
@@ -488,7 +489,7 @@ def test_the_question_holds_no_answer():
 
 
 def reference(case, *names):
-    document = vectors.to_document(case)["expected"]["reference"]
+    document = to_document(case)["expected"]["reference"]
     return {"name": case.name, **{name: document[name] for name in names or document}}
 
 

@@ -14,8 +14,10 @@ from helpers import parameters, samples
 
 import backprop_ref as br
 from backprop_ref import metrics
-from backprop_ref.conformance.bounds import INFLATION, Rounding, gradient_bounds
-from backprop_ref.conformance.updates import after
+from backprop_ref.conformance.rounding.bounds import gradient_bounds
+from backprop_ref.conformance.rounding.near import INFLATION
+from backprop_ref.conformance.rounding.precision import Rounding
+from backprop_ref.conformance.rounding.updates import after
 from backprop_ref.random import Stream
 
 CLASSES = br.Network([3, 5, 4], ["tanh", "softmax"], "ce")

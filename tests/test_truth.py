@@ -7,8 +7,8 @@ import pytest
 from helpers import networks, parameters, samples
 
 import backprop_ref as br
-from backprop_ref.conformance import truth
 from backprop_ref.conformance.gradcheck import complex_loss, complex_step
+from backprop_ref.conformance.rounding import truth
 from backprop_ref.network import ACTIVATIONS
 from backprop_ref.random import Stream
 

@@ -9,16 +9,18 @@ import pytest
 from backprop_ref.kernels.elementary import CONSTANTS
 
 from backprop_ref.cli.app import command
-from backprop_ref.conformance import vectors
 from backprop_ref.conformance.cases import tensors
-from backprop_ref.conformance.recipes import completed, recipes
+from backprop_ref.conformance.judging.verdict import EXACT, WITHIN_BOUND, WRONG, judged, verdicts
+from backprop_ref.conformance.rounding.updates import case_bounds
 from backprop_ref.conformance.running import answered
-from backprop_ref.conformance.updates import case_bounds
-from backprop_ref.conformance.verdict import EXACT, WITHIN_BOUND, WRONG, judged, verdicts
+from backprop_ref.conformance.vectors import documents
+from backprop_ref.conformance.vectors import files as vectors
+from backprop_ref.conformance.vectors.expected import completed
+from backprop_ref.conformance.vectors.recipes import recipes
 from backprop_ref.network import ACTIVATIONS, OUTPUTS_OF
 
 PINNED = "02f52ee1781f5bf26383220870d38b75cab292269a3df432baef3244fd355ef3"
-CASES = vectors.cases()
+CASES = vectors.shipped_cases()
 DECIDING = [case for case in CASES if case.deciding]
 SCHEMA = json.loads((vectors.SHIPPED / "schema.json").read_text("utf-8"))
 
@@ -35,8 +37,9 @@ def test_they_are_made_from_their_recipes():
     """The bits, the truth and the bounds of some of them made anew; the whole folder in the long test."""
     for case, recipe in list(zip(CASES, recipes(), strict=True))[::6]:
         made = completed(recipe)
-        assert vectors.text(vectors.to_document(made))[-1000:] == vectors.text(vectors.to_document(case))[-1000:]
-        assert vectors.to_document(made)["expected"] == vectors.to_document(case)["expected"]
+        found, wanted = map(documents.to_document, (made, case))
+        assert documents.text(found)[-1000:] == documents.text(wanted)[-1000:]
+        assert found["expected"] == wanted["expected"]
 
 
 @pytest.mark.long
@@ -65,16 +68,16 @@ def test_differences_are_named(tmp_path):
 
 
 def test_loading_takes_well_under_a_second():
-    vectors.cases.cache_clear()
+    vectors.shipped_cases.cache_clear()
     started = time.perf_counter()
-    vectors.cases()
+    vectors.shipped_cases()
     assert time.perf_counter() - started < 1.0
 
 
 def test_documents_hold_everything():
     for case in CASES:
-        again = vectors.from_document(json.loads(vectors.text(vectors.to_document(case))))
-        assert vectors.to_document(again) == vectors.to_document(case)
+        again = documents.from_document(json.loads(documents.text(documents.to_document(case))))
+        assert documents.to_document(again) == documents.to_document(case)
         assert again.params.flat.tobytes() == case.params.flat.tobytes()
 
 
@@ -120,7 +123,7 @@ def violations(value, schema, place="$"):
 
 def test_documents_follow_the_schema():
     for case in CASES:
-        document = vectors.to_document(case)
+        document = documents.to_document(case)
         assert not list(violations(document, SCHEMA))
         assert list(violations({**document, "x": [["1.5"]]}, SCHEMA))
 

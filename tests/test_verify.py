@@ -16,7 +16,8 @@ import pytest
 
 import backprop_ref
 from backprop_ref.cli import run
-from backprop_ref.conformance import sharpness, verdict
+from backprop_ref.conformance.judging import verdict
+from backprop_ref.conformance.rounding import sharpness
 
 SUBMISSIONS = """
 import sys
@@ -25,7 +26,7 @@ sys.path.insert(0, {tests!r})
 from naive import Naive
 from submissions import right, written
 from backprop_ref import Network
-from backprop_ref.conformance.conventions import Layout
+from backprop_ref.conformance.submissions.conventions import Layout
 
 
 def sound(network, weights, biases, x, y):

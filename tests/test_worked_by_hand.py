@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import backprop_ref as br
-from backprop_ref.conformance.bounds import gradient_bounds
+from backprop_ref.conformance.rounding.bounds import gradient_bounds
 
 QUANTITIES = ("z", "a", "delta", "dW", "db")
 

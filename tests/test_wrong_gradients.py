@@ -9,7 +9,7 @@ import pytest
 
 import backprop_ref as br
 from backprop_ref.cli import run
-from backprop_ref.conformance.bugs import CATALOGUE
+from backprop_ref.conformance.catalogue.known import CATALOGUE
 from backprop_ref.experiments import wrong_gradients
 from backprop_ref.experiments.wrong_gradients import CONCLUDED, LEARNING_RATE, NETWORKS, PATTERNS, RIGHT, curves
 

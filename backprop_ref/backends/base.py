@@ -4,8 +4,9 @@ Shapes: a, x (batch, n_in); W (n_in, n_out); b (n_out,); z, delta, da, y (batch,
 In the *Error* lines u is the unit roundoff (2⁻⁵³ for float64, 2⁻²⁴ for float32), γ(n) = n·u/(1 − n·u) (Higham,
 Accuracy and Stability of Numerical Algorithms, ch. 3), e(q) the error that q brings along, and λ the error of a
 library's exp, log, log1p or tanh. The lines are to first order in the errors, whatever the order of summation, with
-or without fused multiply-add, and for every usual formula; `backprop_ref.conformance.bounds` says what is usual, proves
-them, evaluates them entry by entry, and adds underflow and the products of errors, which matter where a slope vanishes.
+or without fused multiply-add, and for every usual formula; `backprop_ref.conformance.rounding.rules` says what is
+usual, proves them, evaluates them entry by entry, and adds underflow and the products of errors, which matter where a
+slope vanishes.
 """
 
 from contextlib import AbstractContextManager

@@ -8,7 +8,7 @@ import numpy as np
 from backprop_ref.api import value_and_grad
 from backprop_ref.backends import get_backend
 from backprop_ref.benchmarks.ladder import LEARNING_RATE
-from backprop_ref.conformance.bounds import gradient_bounds
+from backprop_ref.conformance.rounding.bounds import gradient_bounds
 from backprop_ref.errors import BackpropRefError
 from backprop_ref.optimizers import SGD
 from backprop_ref.parameters import Parameters, views

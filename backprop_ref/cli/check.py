@@ -4,9 +4,9 @@ import math
 from pathlib import Path
 
 from backprop_ref.cli import show
-from backprop_ref.conformance import sharpness
-from backprop_ref.conformance.elementary import measure_all
 from backprop_ref.conformance.gradcheck import gradcheck as check
+from backprop_ref.conformance.rounding import sharpness
+from backprop_ref.conformance.rounding.elementary import measure_all
 from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.config import merge
 from backprop_ref.experiments.runner import CONFIG, load_run, prepare

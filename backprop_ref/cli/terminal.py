@@ -1,4 +1,4 @@
-"""The report of `backprop_ref.conformance.judge` as text: readable at 60 columns, coloured on a terminal only."""
+"""The report of `backprop_ref.conformance.judging` as text: readable at 60 columns, coloured on a terminal only."""
 
 import shutil
 import textwrap
@@ -6,7 +6,7 @@ from collections import Counter
 
 from rich.console import Console
 
-from backprop_ref.conformance.outcome import (
+from backprop_ref.conformance.judging.outcome import (
     ACCEPTABLE,
     NO_ANSWER,
     NOT_JUDGED,
@@ -16,7 +16,7 @@ from backprop_ref.conformance.outcome import (
     summary,
     tally,
 )
-from backprop_ref.conformance.verdict import EXACT, WITHIN_BOUND, WRONG
+from backprop_ref.conformance.judging.verdict import EXACT, WITHIN_BOUND, WRONG
 
 COLOUR = {
     EXACT: "green",

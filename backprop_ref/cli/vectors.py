@@ -5,7 +5,7 @@ from pathlib import Path
 import typer
 
 from backprop_ref.cli import show
-from backprop_ref.conformance import vectors as golden
+from backprop_ref.conformance.vectors import files as golden
 from backprop_ref.errors import InvalidInput
 
 

@@ -8,15 +8,16 @@ import typer
 
 from backprop_ref.cli import show
 from backprop_ref.cli.terminal import print_report
-from backprop_ref.conformance import vectors
-from backprop_ref.conformance.conventions import Declared
-from backprop_ref.conformance.decay import Decay
-from backprop_ref.conformance.judge import judge
-from backprop_ref.conformance.models import Model
-from backprop_ref.conformance.page import page
-from backprop_ref.conformance.programs import Answers, Program
-from backprop_ref.conformance.separate import Separate
-from backprop_ref.conformance.submission import Function
+from backprop_ref.conformance.judging.decay import Decay
+from backprop_ref.conformance.judging.judge import judge
+from backprop_ref.conformance.judging.page import page
+from backprop_ref.conformance.submissions.conventions import Declared
+from backprop_ref.conformance.submissions.functions import Function
+from backprop_ref.conformance.submissions.models import Model
+from backprop_ref.conformance.submissions.programs import Answers, Program
+from backprop_ref.conformance.submissions.separate import Separate
+from backprop_ref.conformance.vectors.documents import to_document
+from backprop_ref.conformance.vectors.files import shipped_cases
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.files import write_atomically
 from backprop_ref.network import ACTIVATIONS, LOSSES
@@ -45,11 +46,11 @@ def verify(target, command, answers, chosen, conventions, *, time_limit, strict,
     declared = Declared(**conventions)
     if declared.l2 is not None:
         Decay.parse(declared.l2)
-    cases = _chosen(vectors.cases(), **chosen)
+    cases = _chosen(shipped_cases(), **chosen)
     submission = _submission(target, command, answers, declared, time_limit)
     reload = submission.function.afresh if target else None
     report = judge(submission, cases, target=target or command or answers, strict=strict, reload=reload)
-    if answers and (strangers := submission.unknown(vectors.cases())):
+    if answers and (strangers := submission.unknown(shipped_cases())):
         report.notes.append(f"no such cases: {', '.join(strangers[:5])}{' …' if len(strangers) > 5 else ''}")
     if html is not None:
         write_atomically(html, page(report))
@@ -73,7 +74,7 @@ def _submission(target, command, answers, declared, time_limit):
 
 def question(case) -> str:
     """A case as a program reads it: the vector without what is expected of it."""
-    document = vectors.to_document(case)
+    document = to_document(case)
     del document["expected"]
     return json.dumps(document)
 

@@ -1,7 +1,8 @@
 """What a case of the conformance kit is: a network, its weights, a batch, and what has to come out."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -9,20 +10,48 @@ from backprop_ref.network import Network
 from backprop_ref.optimizers import SGD, Adam
 from backprop_ref.parameters import Parameters
 
+FORWARD, BACKWARD, STEPPED = ("z", "a"), ("delta", "dW", "db"), ("W", "b")
+QUANTITIES = (*FORWARD, "loss", *BACKWARD, "dx", *STEPPED)
+"""What a pass computes, in the order in which it does."""
+WITHOUT_LAYERS = {"loss", "dx"}
 
-class Values(NamedTuple):
-    """What a pass computes, in our conventions; lists have one array per layer. None: not given."""
+Key = tuple[str, int]
+"""Name and layer of a quantity; the layer is 0 for loss and dx."""
+Tensor = TypeVar("Tensor")
 
-    z: list[np.ndarray] | None = None
-    a: list[np.ndarray] | None = None
-    delta: list[np.ndarray] | None = None
-    dW: list[np.ndarray] | None = None
-    db: list[np.ndarray] | None = None
-    dx: np.ndarray | None = None
-    loss: float | None = None
-    W: list[np.ndarray] | None = None
+
+class Values(NamedTuple, Generic[Tensor]):
+    """The quantities of a pass, in our conventions: lists have one entry per layer. None: not given.
+
+    What an entry is depends on the arithmetic: an array of floats, nested lists of exact numbers, a bound on each
+    entry, or a centre with its error (`backprop_ref.conformance.rounding.near.Near`).
+    """
+
+    z: list[Tensor] | None = None
+    a: list[Tensor] | None = None
+    delta: list[Tensor] | None = None
+    dW: list[Tensor] | None = None
+    db: list[Tensor] | None = None
+    dx: Tensor | None = None
+    loss: Any = None
+    W: list[Tensor] | None = None
     """After the last of the case's steps."""
-    b: list[np.ndarray] | None = None
+    b: list[Tensor] | None = None
+
+    @classmethod
+    def of(cls, trace: Any) -> "Values":
+        """The quantities of a trace of `backprop_ref.mlp` or `backprop_ref.api`."""
+        return cls(**{name: getattr(trace, name) for name in cls._fields if name not in STEPPED})
+
+
+def mapped(function: Callable, values: Values, *others: Values) -> Values:
+    """The function of each entry of values, and of the same entry of others; what is not given is not given then."""
+    found: dict[str, Any] = {}
+    for name, *parts in zip(Values._fields, values, *others, strict=True):
+        if parts[0] is not None:
+            alone = name in WITHOUT_LAYERS
+            found[name] = function(*parts) if alone else [function(*layer) for layer in zip(*parts, strict=True)]
+    return Values(**found)
 
 
 class Expected(NamedTuple):
@@ -49,7 +78,7 @@ class Case:
         Its dtype is the precision of the case.
     x, y : arrays of shape (batch, n_in) and (batch, n_out)
     flags : tuple of str
-        Ids of the known bugs (`backprop_ref.conformance.bugs`) that show on this case, and ``extreme``.
+        Ids of the known bugs (`backprop_ref.conformance.catalogue.known`) that show on this case, and ``extreme``.
     deciding : bool
         False for extreme values (|z| > 20, overflow), which are flagged ``extreme``, and for labels of softmax that do
         not sum to 1: such a case yields notes, and decides nothing.
@@ -82,22 +111,34 @@ class Case:
         return [(self.x[rows], self.y[rows]) for rows in (cut * 3)[:3]]
 
 
-def tensors(values: Values) -> dict[tuple[str, int], Any]:
-    """The quantities given, by name and layer (0 for loss and dx), in the order in which a pass computes them."""
-    found: dict[tuple[str, int], Any] = {}
-    for name in ("z", "a"):
+def tensors(values: Values) -> dict[Key, Any]:
+    """The quantities given, by name and layer, in the order in which a pass computes them."""
+    found: dict[Key, Any] = {}
+    for name in FORWARD:
         for layer, array in enumerate(getattr(values, name) or []):
             found[name, layer] = array
     if values.loss is not None:
         found["loss", 0] = values.loss
-    backward = [getattr(values, name) for name in ("delta", "dW", "db")]
+    backward = [getattr(values, name) for name in BACKWARD]
     for layer in reversed(range(max((len(part) for part in backward if part), default=0))):
-        for name, part in zip(("delta", "dW", "db"), backward, strict=True):
+        for name, part in zip(BACKWARD, backward, strict=True):
             if part:
                 found[name, layer] = part[layer]
     if values.dx is not None:
         found["dx", 0] = values.dx
-    for name in ("W", "b"):
+    for name in STEPPED:
         for layer, array in enumerate(getattr(values, name) or []):
             found[name, layer] = array
     return found
+
+
+def tensor_name(key: Key) -> str:
+    """``dW[1]``; the loss and dx have no layer."""
+    name, layer = key
+    return name if name in WITHOUT_LAYERS else f"{name}[{layer}]"
+
+
+def same_bits(first: Any, second: Any) -> bool:
+    """Whether two arrays or numbers have the same shape, the same dtype, and the same bits: −0 is not +0."""
+    first, second = np.asarray(first), np.asarray(second)
+    return first.shape == second.shape and first.dtype == second.dtype and first.tobytes() == second.tobytes()

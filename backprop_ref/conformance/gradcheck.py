@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from backprop_ref.api import check_fit, checked_data, value_and_grad
-from backprop_ref.conformance.bounds import gradient_bounds
+from backprop_ref.conformance.rounding.bounds import gradient_bounds
 from backprop_ref.errors import InvalidInput
 from backprop_ref.parameters import views
 from backprop_ref.progress import Bar
@@ -86,8 +86,8 @@ def gradcheck(network, params, x, y, *, grads=None, entries=None, seed=1, progre
                 central[i], trust[i], kinked[i] = central_difference(network, params, x, y, index, loss_error)
                 bar.update(done := done + 1)
             slope = taylor_slope(network, params, x, y, grads, indices, seed, loss_error, allowed)
-            g, room = grads.flat[indices], 2.0 * allowed[indices]
-            rows.append(_row(name, tensor.shape, g, step, central, trust, kinked.astype(bool), room, slope))
+            g, tolerance = grads.flat[indices], 2.0 * allowed[indices]
+            rows.append(_row(name, tensor.shape, g, step, central, trust, kinked.astype(bool), tolerance, slope))
         if loss is not None:
             rows.append(_loss_row(loss, float(complex_loss(network, params, x, y)[0]), 2.0 * bounds.loss))
     return rows
@@ -105,22 +105,22 @@ class _Point(NamedTuple):
         return cls(flat, *views(flat, sizes))
 
 
-def _row(name, shape, g, step, central, trust, kinked, room, slope):
+def _row(name, shape, g, step, central, trust, kinked, tolerance, slope):
     least = np.finfo(np.float64).smallest_subnormal
     largest = float(np.abs(g).max())
     difference, apart = np.abs(g - step), np.where(kinked, 0.0, np.abs(g - central))
-    share = _largest(difference / np.maximum(room, least))
-    central_share = _largest(apart / np.maximum(trust + room, least))
+    share = _largest(difference / np.maximum(tolerance, least))
+    central_share = _largest(apart / np.maximum(trust + tolerance, least))
     ok = share <= 1.0 and central_share <= 1.0 and (slope is None or slope > NEARER_TO_TWO)
     relative, central_relative = _largest(difference) / (largest or 1.0), _largest(apart) / (largest or 1.0)
     kinks = int(kinked.sum())
     return Row(name, shape, largest, relative, share, central_relative, central_share, kinks, slope, len(g), ok)
 
 
-def _loss_row(loss, expected, room):
+def _loss_row(loss, expected, tolerance):
     """The loss itself against its independent evaluation, in the columns of the complex step."""
     difference = abs(loss - expected)
-    share = _largest(np.array([difference / max(room, np.finfo(np.float64).smallest_subnormal)]))
+    share = _largest(np.array([difference / max(tolerance, np.finfo(np.float64).smallest_subnormal)]))
     return Row("loss", (), abs(loss), difference / (abs(loss) or 1.0), share, 0.0, 0.0, 0, None, 1, share <= 1.0)
 
 

@@ -32,7 +32,7 @@ class _Kit:
         group.addoption("--skips", metavar="FILE", help="tests to skip or expected to fail, with reasons")
 
     def pytest_configure(self, config):
-        """Makes the backend, so that one that cannot be made is one line rather than an error for each test."""
+        """Creates the backend here, so that a failure is one line rather than an error for each test."""
         from backprop_ref.backends import get_backend
         from backprop_ref.errors import BackpropRefError
 

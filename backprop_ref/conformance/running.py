@@ -1,10 +1,10 @@
-"""A backend's answer to a case: its whole pass, and three steps of the case's optimizer."""
+"""A backend's answer to a case: one forward and backward pass, and three steps of the case's optimizer."""
 
 import numpy as np
 
 from backprop_ref import mlp
 from backprop_ref.api import on_backend
-from backprop_ref.conformance.cases import Values
+from backprop_ref.conformance.cases import Values, mapped
 from backprop_ref.parameters import Parameters
 
 
@@ -14,20 +14,19 @@ def answered(backend, case):
     with backend.scope():
         weights, x, y = on_backend(backend, params, case.x, case.y)
         if case.da is None:
-            z, a, delta, dW, db, dx, loss = mlp.trace(backend, network, weights, x, y)[2:]
+            found = Values.of(mlp.trace(backend, network, weights, x, y))
         else:
             (da,) = on_backend(backend, params, case.da)[1:]
             z, a = mlp.forward(backend, network, weights, x)
             last = backend.activation_backward(network.activations[-1], z[-1], a[-1], da)
-            delta, dW, db, dx = mlp.backward(backend, network, weights, x, z, a, last, with_dx=True)
-            loss = None
-        z, a, delta, dW, db = ([backend.to_numpy(array) for array in arrays] for arrays in (z, a, delta, dW, db))
-        dx, loss = backend.to_numpy(dx), None if loss is None else float(backend.to_numpy(loss))
-        after = stepped(backend, case) if steps_count(case) else (None, None)
-    return Values(z, a, delta, with_decay(case, dW), db, dx, loss, *after)
+            found = Values(z, a, *mlp.backward(backend, network, weights, x, z, a, last, with_dx=True))
+        found = mapped(backend.to_numpy, found)
+        W, b = stepped(backend, case) if expects_steps(case) else (None, None)
+    loss = None if found.loss is None else float(found.loss)
+    return found._replace(dW=with_decay(case, found.dW), loss=loss, W=W, b=b)
 
 
-def steps_count(case):
+def expects_steps(case):
     """Whether W and b after three steps are expected of a case."""
     return case.deciding and case.da is None
 

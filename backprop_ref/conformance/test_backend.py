@@ -1,7 +1,7 @@
-"""Every pair of a backend, and its whole pass, on every golden vector; `backprop_ref.conformance.plugin` runs them.
+"""Every pair of a backend, and a complete pass, on every golden vector; `backprop_ref.conformance.plugin` runs them.
 
 A pair is given what the reproducible arithmetic has at its place. What comes out is then a mixed pass, so the bounds of
-the whole pass hold for it, and under reproducible numerics the bits have to be those of the reference.
+a complete pass hold for it, and under reproducible numerics the bits have to be those of the reference.
 """
 
 import numpy as np
@@ -9,9 +9,9 @@ import pytest
 
 from backprop_ref.backends import get_backend
 from backprop_ref.conformance.cases import Values, tensors
+from backprop_ref.conformance.judging.verdict import EXACT, WRONG, verdicts
 from backprop_ref.conformance.running import answered, with_decay
-from backprop_ref.conformance.vectors import cases
-from backprop_ref.conformance.verdict import EXACT, WRONG, verdicts
+from backprop_ref.conformance.vectors.files import shipped_cases
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ PAIRS = (
 
 def asked():
     """Each case with the pairs that it has something for."""
-    for case in cases():
+    for case in shipped_cases():
         without = {loss_forward, loss_backward} if case.da is not None else set()
         if case.da is None and case.network.n_layers == 1:
             without = {activation_backward}
@@ -141,18 +141,18 @@ def test_pair(backend, pair, case):
     check(backend, case, Values(**found))
 
 
-@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+@pytest.mark.parametrize("case", shipped_cases(), ids=lambda case: case.name)
 def test_whole_pass(backend, case):
     """Forward, backward, and three steps of the optimizer."""
     check(backend, case, answered(backend, case))
 
 
-@pytest.mark.parametrize("case", [case for case in cases() if case.deciding], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [case for case in shipped_cases() if case.deciding], ids=lambda case: case.name)
 def test_a_second_call_gives_the_same(backend, case):
     """And leaves what it was given as it was."""
     given = case.params.flat.copy(), case.x.copy(), case.y.copy()
     first, second = (tensors(answered(backend, case)) for _ in range(2))
     for key, value in first.items():
         np.testing.assert_array_equal(value, second[key], err_msg=str(key))
-    for kept, array in zip(given, (case.params.flat, case.x, case.y), strict=True):
-        np.testing.assert_array_equal(kept, array)
+    for before, now in zip(given, (case.params.flat, case.x, case.y), strict=True):
+        np.testing.assert_array_equal(before, now)

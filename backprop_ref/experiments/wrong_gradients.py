@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from backprop_ref.conformance.bugs import CATALOGUE
 from backprop_ref.conformance.cases import Case
-from backprop_ref.conformance.textbook import RULES, predict, replaced
+from backprop_ref.conformance.catalogue.known import CATALOGUE
+from backprop_ref.conformance.catalogue.textbook import RULES, predict, replaced
 from backprop_ref.experiments.sweep import new_folder
 from backprop_ref.files import json_text, write_atomically
 from backprop_ref.network import Network

@@ -1,0 +1,1 @@
+"""The known bugs, as replaced rules of a textbook pass."""

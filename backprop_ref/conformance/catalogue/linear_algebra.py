@@ -1,0 +1,274 @@
+"""Bugs of products and loops: transposes, wrong factors, wrong bounds."""
+
+import numpy as np
+
+from backprop_ref.conformance.catalogue.bug import Bug
+from backprop_ref.conformance.catalogue.changes import batch
+from backprop_ref.conformance.catalogue.textbook import inputs
+
+
+def square_transposed(right, p, *rest):
+    ball = right(p, *rest)
+    return ball.T if ball.shape[0] == ball.shape[1] else ball
+
+
+def reshaped(right, p, *rest):
+    """The numbers of the transpose, read in the wrong order."""
+    ball = right(p, *rest)
+    return ball.reshape(ball.shape[::-1]).T
+
+
+def gradient_reshaped(right, p, *rest):
+    ball = right(p, *rest)
+    return ball.T.reshape(ball.shape)
+
+
+def updated_weights(right, p, layer):
+    if p.in_steps:
+        return p.rule("updated", "W", layer, dict(p.states["W", layer]))
+    return p.W[layer] - p.dW[layer] * p.values["learning rate"] if layer in p.dW else p.W[layer]
+
+
+def updated_in_steps(right, p, layer):
+    return updated_weights(right, p, layer) if p.in_steps else right(p, layer)
+
+
+def updated_by_own_rate(right, p, layer):
+    rate = p.optimizer.learning_rate
+    return updated_weights(right, p, layer) if p.in_steps else p.W[layer] - p.dW[layer] * rate
+
+
+def factor_from(other):
+    """Another array in the place of what the layer read, where the widths allow it."""
+
+    def wrong(right, p, layer):
+        ball = other(p, layer)
+        return ball if ball is not None and ball.shape == inputs(p, layer).shape else right(p, layer)
+
+    return {"left": wrong}
+
+
+def mean_first(right, p, layer):
+    left, delta = p.rule("left", layer), p.delta[layer]
+    return (left.sum(axis=0, keepdims=True) / p.batch).T @ delta.sum(axis=0, keepdims=True)
+
+
+def sample(index, factor):
+    """dW and db of one sample."""
+    return {
+        "dW": lambda right, p, layer: (
+            p.rule("left", layer)[index : index + 1 or None].T @ p.delta[layer][index : index + 1 or None] * factor(p)
+        ),
+        "db": lambda right, p, layer: p.delta[layer][index] * factor(p),
+    }
+
+
+def sample_variants(index):
+    """Of dW and db, with and without the 1/batch, and of dW alone."""
+    full, divided = sample(index, batch), sample(index, lambda p: 1.0)
+    return full, divided, {"dW": full["dW"]}, {"dW": divided["dW"]}
+
+
+def only(ball, rows=slice(None), columns=slice(None)):
+    """Zero outside the given rows and columns."""
+    keep = np.zeros(ball.shape, dtype=bool)
+    keep[(rows, columns)[: keep.ndim]] = True
+    return ball.masked(keep)
+
+
+def without(rule, rows=slice(None), columns=slice(None)):
+    """The rule's array with zeros outside those rows and columns; a vector has rows only."""
+    return {rule: lambda right, p, *rest: only(right(p, *rest), rows, columns)}
+
+
+def as_wide_as(pick):
+    """Only as many columns, and biases, as ``pick(p, layer)``."""
+    return {
+        "dW": lambda right, p, layer: only(right(p, layer), columns=slice(pick(p, layer))),
+        "db": lambda right, p, layer: only(right(p, layer), slice(pick(p, layer))),
+    }
+
+
+def width(shift):
+    """The width of a neighbouring layer; the layer's own at the ends."""
+
+    def pick(p, layer):
+        sizes = p.network.sizes
+        return sizes[layer + 1 + shift] if 0 <= layer + 1 + shift < len(sizes) else sizes[layer + 1]
+
+    return pick
+
+
+def last_term_only(right, p, layer):
+    return p.delta[layer + 1][:, -1:] @ p.rule("weights_back", layer + 1)[:, -1:].T
+
+
+BUGS: tuple[Bug, ...] = (
+    Bug(
+        "transposed-weights",
+        "delta is carried back by W where its transpose is due",
+        "hidden delta",
+        "da = delta·Wᵀ",
+        "da = delta·W",
+        "transpose W; a network with different widths would have shown it",
+        ({"weights_back": square_transposed},),
+    ),
+    Bug(
+        "reshaped-weights",
+        "W is reshaped where it should be transposed",
+        "hidden delta",
+        "da = delta·Wᵀ",
+        "da = delta·W.reshape(n_out, n_in)",
+        "transpose: reshape reads the numbers in another order",
+        ({"weights_back": reshaped},),
+    ),
+    Bug(
+        "weights-missing-back",
+        "delta is carried back without the weights",
+        "hidden delta",
+        "da[k] = Σⱼ delta[j]·W[k,j]",
+        "da[k] = Σⱼ delta[j]",
+        "multiply by W",
+        ({"weights_back": lambda right, p, layer: right(p, layer).zeros_like() + 1.0},),
+    ),
+    Bug(
+        "transposed-gradient",
+        "dW is the transpose of the gradient",
+        "dW",
+        "dW = aᵀ·delta",
+        "dW = deltaᵀ·a",
+        "exchange the factors",
+        ({"dW": square_transposed}, {"dW": gradient_reshaped}),
+    ),
+    Bug(
+        "updated-weights",
+        "weights that are updated already carry delta further back",
+        "hidden delta",
+        "da = delta·Wᵀ with W before the step",
+        "da = delta·(W − η·dW)ᵀ",
+        "compute all gradients first, then update",
+        (
+            {"weights_back": updated_in_steps},
+            {"weights_back": updated_by_own_rate},
+        ),
+        ({"weights_back": updated_weights},),
+        parameter="learning rate",
+        start=0.1,
+    ),
+    Bug(
+        "input-for-activation",
+        "dW is made with the network's input instead of the layer's",
+        "dW",
+        "dW[l] = a[l−1]ᵀ·delta[l]",
+        "dW[l] = xᵀ·delta[l]",
+        "use the activation of the layer below",
+        (factor_from(lambda p, layer: p.x),),
+    ),
+    Bug(
+        "own-activation",
+        "dW is made with the layer's output instead of its input",
+        "dW",
+        "dW[l] = a[l−1]ᵀ·delta[l]",
+        "dW[l] = a[l]ᵀ·delta[l]",
+        "use the activation of the layer below",
+        (factor_from(lambda p, layer: p.a[layer]),),
+    ),
+    Bug(
+        "z-for-activation",
+        "dW is made with z instead of a of the layer below",
+        "dW",
+        "dW[l] = a[l−1]ᵀ·delta[l]",
+        "dW[l] = z[l−1]ᵀ·delta[l]",
+        "use a, not z",
+        (factor_from(lambda p, layer: p.z[layer - 1] if layer else None),),
+    ),
+    Bug(
+        "mean-before-outer",
+        "inputs and deltas are averaged before they are multiplied",
+        "dW",
+        "dW = Σₛ a[s]ᵀ·delta[s]",
+        "dW = (mean of a)ᵀ·(Σ delta): rank 1",
+        "multiply sample by sample, then sum",
+        ({"dW": mean_first},),
+    ),
+    Bug(
+        "last-sample-only",
+        "the gradient is that of the last sample: assigned where it should be added",
+        "dW",
+        "dW = Σₛ a[s]ᵀ·delta[s]",
+        "dW = a[last]ᵀ·delta[last]",
+        "add the samples' gradients",
+        sample_variants(-1),
+    ),
+    Bug(
+        "first-sample-only",
+        "the gradient is that of the first sample",
+        "dW",
+        "dW = Σₛ a[s]ᵀ·delta[s]",
+        "dW = a[0]ᵀ·delta[0]",
+        "loop over the whole batch",
+        sample_variants(0),
+    ),
+    Bug(
+        "first-weight-skipped",
+        "the weights from the first input have no gradient",
+        "dW",
+        "k = 0, 1, …, n_in − 1",
+        "k = 1, …",
+        "start the loop over the inputs at 0",
+        (without("dW", rows=slice(1, None)),),
+    ),
+    Bug(
+        "last-weight-skipped",
+        "the weights from the last input have no gradient",
+        "dW",
+        "k = 0, 1, …, n_in − 1",
+        "k = 0, …, n_in − 2",
+        "let the loop over the inputs run to n_in − 1",
+        (without("dW", rows=slice(None, -1)),),
+    ),
+    Bug(
+        "first-unit-skipped",
+        "the first neuron has no gradient",
+        "dW",
+        "j = 0, 1, …, n_out − 1",
+        "j = 1, …",
+        "start the loop over the neurons at 0",
+        (
+            {**without("dW", columns=slice(1, None)), **without("db", rows=slice(1, None))},
+            without("dW", columns=slice(1, None)),
+            without("db", rows=slice(1, None)),
+        ),
+    ),
+    Bug(
+        "last-unit-skipped",
+        "the last neuron has no gradient",
+        "dW",
+        "j = 0, 1, …, n_out − 1",
+        "j = 0, …, n_out − 2",
+        "let the loop over the neurons run to n_out − 1",
+        (
+            {**without("dW", columns=slice(None, -1)), **without("db", rows=slice(None, -1))},
+            without("dW", columns=slice(None, -1)),
+            without("db", rows=slice(None, -1)),
+        ),
+    ),
+    Bug(
+        "loop-of-other-layer",
+        "the loop over the neurons runs as far as another layer is wide",
+        "dW",
+        "j < n_out of the layer",
+        "j < width of a neighbouring layer",
+        "use the layer's own width",
+        (as_wide_as(width(-1)), as_wide_as(width(1))),
+    ),
+    Bug(
+        "overwritten-sum",
+        "only the last neuron's part of da remains: assigned where it should be added",
+        "hidden delta",
+        "da[k] = Σⱼ delta[j]·W[k,j]",
+        "da[k] = delta[last]·W[k,last]",
+        "add up over the neurons",
+        ({"da": last_term_only},),
+    ),
+)

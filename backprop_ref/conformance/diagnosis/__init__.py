@@ -1,0 +1,1 @@
+"""Which known bug explains wrong answers."""

@@ -1,0 +1,1 @@
+"""From a submission's answers to verdicts, conventions and a report."""

@@ -1,0 +1,218 @@
+"""Arrays that carry their rounding: a centre and a radius that no order of summation leaves.
+
+`Ball` knows the few operations of a forward and backward pass. So any formula written with them, a wrong one too,
+comes with a bound: u is the unit roundoff, γ(n) = n·u/(1 − n·u) (Higham, Accuracy and Stability of Numerical
+Algorithms, ch. 3), library functions err by at most `LIBRARY_ULP`. Centres and radii are float64.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from backprop_ref import formulas
+
+
+class Ball:
+    """An array in float64 and, entry by entry, how far a computation may be from it.
+
+    Operations with plain numbers and arrays take these as exact, but for a fraction such as 0.01, which a program
+    rounds to its precision. A division is allowed two roundings, since many multiply by a reciprocal.
+    """
+
+    __slots__ = ("mid", "precision", "rad")
+    __array_ufunc__ = None
+
+    def __init__(self, mid, rad, precision):
+        self.mid, self.rad, self.precision = mid, rad, precision
+
+    @classmethod
+    def exact(cls, array, precision):
+        """An array without error."""
+        mid = np.asarray(array, dtype=np.float64)
+        return cls(mid, np.zeros_like(mid), precision)
+
+    @property
+    def shape(self):
+        return self.mid.shape
+
+    @property
+    def T(self):
+        return Ball(self.mid.T, self.rad.T, self.precision)
+
+    def __len__(self):
+        return len(self.mid)
+
+    def __getitem__(self, index):
+        return Ball(self.mid[index], self.rad[index], self.precision)
+
+    def reshape(self, *shape):
+        return Ball(self.mid.reshape(*shape), self.rad.reshape(*shape), self.precision)
+
+    def _parts(self, other):
+        if isinstance(other, Ball):
+            return other.mid, other.rad
+        if isinstance(other, np.ndarray):
+            return other, 0.0
+        return other, 0.0 if float(np.float32(other)) == other else self.precision.u * abs(other)
+
+    def __neg__(self):
+        return Ball(-self.mid, self.rad, self.precision)
+
+    def __abs__(self):
+        return Ball(np.abs(self.mid), self.rad, self.precision)
+
+    def __add__(self, other):
+        mid, rad = self._parts(other)
+        total = self.mid + mid
+        return Ball(total, self.rad + rad + self.precision.u * np.abs(total), self.precision)
+
+    __radd__ = __add__
+
+    def __sub__(self, other):
+        mid, rad = self._parts(other)
+        difference = self.mid - mid
+        return Ball(difference, self.rad + rad + self.precision.u * np.abs(difference), self.precision)
+
+    def __rsub__(self, other):
+        return -(self - other)
+
+    def __mul__(self, other):
+        mid, rad = self._parts(other)
+        product = self.mid * mid
+        spread = (np.abs(self.mid) + self.rad) * rad + np.abs(mid) * self.rad
+        return Ball(product, spread + self.precision.u * np.abs(product) + self.precision.tiny, self.precision)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other):
+        mid, rad = self._parts(other)
+        quotient, nearest = self.mid / mid, np.maximum(np.abs(mid) - rad, 0.0)
+        spread = (self.rad + np.abs(quotient) * rad) / nearest
+        rounding = 2.0 * self.precision.u * np.abs(quotient) + self.precision.tiny
+        return Ball(quotient, spread + rounding, self.precision)
+
+    def __rtruediv__(self, other):
+        return Ball.exact(other, self.precision) / self
+
+    def __gt__(self, limit):
+        return Condition(self, limit, at_zero=False, holds_above=True)
+
+    def __ge__(self, limit):
+        return Condition(self, limit, at_zero=True, holds_above=True)
+
+    def __le__(self, limit):
+        return Condition(self, limit, at_zero=False, holds_above=False)
+
+    def __lt__(self, limit):
+        return Condition(self, limit, at_zero=True, holds_above=False)
+
+    def __matmul__(self, other):
+        mid, rad = self._parts(other)
+        size, n = np.abs(self.mid), self.mid.shape[-1]
+        spread = self.precision.gamma(n) * (size @ np.abs(mid)) + self.rad @ np.abs(mid)
+        spread = spread + n * self.precision.tiny * (spread > 0.0)  # a sum of zeros stays exact
+        if isinstance(other, Ball):
+            spread = spread + (size + self.rad) @ rad
+        return Ball(self.mid @ mid, spread, self.precision)
+
+    def sum(self, axis=None, keepdims=False):
+        n = self.mid.size if axis is None else self.mid.shape[axis]
+        size = self.precision.gamma(max(n - 1, 0)) * np.abs(self.mid) + self.rad
+        return Ball(self.mid.sum(axis, keepdims=keepdims), size.sum(axis, keepdims=keepdims), self.precision)
+
+    def zeros_like(self):
+        return Ball(np.zeros_like(self.mid), np.zeros_like(self.rad), self.precision)
+
+    def masked(self, keep):
+        """Zero, without error, wherever `keep` is False."""
+        return Ball(np.where(keep, self.mid, 0.0), np.where(keep, self.rad, 0.0), self.precision)
+
+    def fits(self, array):
+        """Whether another computation of the same formula may have given `array`; NaN never."""
+        return array.shape == self.mid.shape and bool(np.all(np.abs(array - self.mid) <= 2.0 * self.rad))
+
+
+class Condition(NamedTuple):
+    """z compared with 0."""
+
+    z: Ball
+    limit: float
+    at_zero: bool
+    """Whether z = 0 counts as above."""
+    holds_above: bool
+
+
+def where_positive(z, then, otherwise, at_zero=False):
+    """``then`` where z > 0 (or z = 0, if `at_zero`), else ``otherwise``; both where rounding may decide."""
+    p = z.precision
+    (a, ra), (b, rb) = z._parts(then), z._parts(otherwise)
+    positive = z.mid >= 0.0 if at_zero else z.mid > 0.0
+    mid, rad = np.where(positive, a, b), np.where(positive, ra, rb)
+    unsure = np.abs(z.mid) < z.rad
+    return Ball(mid, np.where(unsure, np.abs(a - b) + np.maximum(ra, rb), rad), p)
+
+
+def exp(z):
+    mid = np.exp(z.mid)
+    return Ball(mid, mid * (np.expm1(z.rad) + z.precision.elementary) + z.precision.tiny, z.precision)
+
+
+def log(z):
+    mid = np.log(z.mid)
+    return Ball(mid, z.rad / np.maximum(z.mid - z.rad, 0.0) + z.precision.elementary * np.abs(mid), z.precision)
+
+
+def sqrt(z):
+    mid = np.sqrt(z.mid)
+    spread = np.sqrt(z.mid + z.rad) - np.sqrt(np.maximum(z.mid - z.rad, 0.0))
+    return Ball(mid, spread + z.precision.u * mid, z.precision)
+
+
+def sigmoid(z):
+    e = np.exp(-np.abs(z.mid))
+    mid = np.where(z.mid >= 0.0, 1.0, e) / (1.0 + e)
+    moved = np.minimum(e / ((1.0 + e) * (1.0 + e)) * np.expm1(z.rad), 1.0)
+    return Ball(mid, moved + (z.precision.elementary + 3 * z.precision.u) * mid + z.precision.tiny, z.precision)
+
+
+def tanh(z):
+    mid, e = np.tanh(z.mid), np.exp(-2.0 * np.abs(z.mid))
+    moved = np.minimum(2.0 * e / ((1.0 + e) * (1.0 + e)) * np.expm1(2.0 * z.rad), 2.0)
+    return Ball(mid, moved + z.precision.elementary * np.abs(mid) + z.precision.tiny, z.precision)
+
+
+def softplus(z):
+    """log(1 + exp(z))."""
+    mid = np.maximum(z.mid, 0.0) + np.log1p(np.exp(-np.abs(z.mid)))
+    return Ball(mid, z.rad + (z.precision.elementary + 2 * z.precision.u) * mid, z.precision)
+
+
+class OfBalls(formulas.Arithmetic):
+    """The words of the formulas over balls; sigmoid and softplus err less than the operations they are made of."""
+
+    exp, log, sqrt, tanh, sigmoid = map(staticmethod, (exp, log, sqrt, tanh, sigmoid))
+
+    def log1p(self, x):
+        return log(1.0 + x)
+
+    def softplus(self, z, less=None):
+        return softplus(z) if less is None else softplus(z) - less
+
+    def where(self, condition, yes, no):
+        above, below = (yes, no) if condition.holds_above else (no, yes)
+        return where_positive(condition.z, above, below, condition.at_zero)
+
+    def largest(self, x):
+        """The largest centre of each row, taken as exact: what is subtracted from all of a row cancels."""
+        return x.mid.max(axis=1, keepdims=True)
+
+    def total(self, x):
+        return x.sum(axis=1, keepdims=True)
+
+
+ARITHMETIC = OfBalls()
+
+
+def softmax(z, axis=1):
+    """Along rows, or, as one bug has it, along columns."""
+    return formulas.softmax(ARITHMETIC, z) if axis == 1 else softmax(z.T).T

@@ -1,0 +1,71 @@
+"""Bounds on the rounding errors of one forward and backward pass, entry by entry."""
+
+import numpy as np
+
+from backprop_ref.api import check_fit, checked_data
+from backprop_ref.conformance.cases import Values, mapped
+from backprop_ref.conformance.rounding.near import Upstream, bound, exactly
+from backprop_ref.conformance.rounding.precision import SOURCES, Rounding
+from backprop_ref.conformance.rounding.rules import Rules
+
+
+def gradient_bounds(network, params, x, y, dtype=None, from_z=True):
+    """How far from exact each entry of a pass may be: `Values` of float64 arrays, without W and b.
+
+    Parameters
+    ----------
+    network, params, x, y
+        As for `backprop_ref.value_and_grad`.
+    dtype : str, optional
+        The precision whose rounding is bounded; default: that of `params`.
+    from_z : bool
+        Whether the cross-entropies of sigmoid are known to be computed from z, as the backends do. From log a, with
+        a = ½(1 + tanh(z/2)), they are worth little where a is near 0, and from log(1 − a) where it is near 1.
+    """
+    return mapped(bound, near_pass(Rounding.of(dtype or params.dtype), network, params, x, y, from_z=from_z))
+
+
+def usual_errors(network, params, x, y, dtype=None):
+    """`gradient_bounds` as if n roundings did √n: about what they do. For notes, not for verdicts."""
+    return mapped(bound, near_pass(Rounding.usually(dtype or params.dtype), network, params, x, y))
+
+
+def shares(network, params, x, y):
+    """For each of `SOURCES`, the part of each tensor's bound that it makes up, as a ratio of norms."""
+    rounding = Rounding.of(params.dtype)
+    total = mapped(bound, near_pass(rounding, network, params, x, y))
+
+    def ratio(near, total):
+        return float(np.linalg.norm(bound(near)) / (np.linalg.norm(total) or 1.0))
+
+    return {source: mapped(ratio, near_pass(rounding.only(source), network, params, x, y), total) for source in SOURCES}
+
+
+def near_pass(rounding, network, params, x, y, from_z=True, da=None):
+    """One pass as `Values` of `Near`; from an upstream gradient, and without a loss, if `da` is given."""
+    check_fit(network, params)
+    x, y = checked_data(network, x, y, params.dtype)
+    W, b = ([exactly(array) for array in arrays] for arrays in (params.W, params.b))
+    return propagate(rounding, network, W, b, x, y, from_z, da)
+
+
+def propagate(rounding, network, W, b, x, y, from_z=True, da=None):
+    """`near_pass` for weights and biases that are themselves `Near`."""
+    rules, layers = Rules(rounding), range(network.n_layers)
+    x, y = exactly(x), y.astype(np.float64)
+    z, a, inputs = [], [], [x]
+    with np.errstate(all="ignore"):
+        for layer in layers:
+            z.append(rules.affine(inputs[-1], W[layer], b[layer]))
+            a.append(rules.activation(network.activations[layer], z[-1]))
+            inputs.append(a[-1])
+        loss = None if da is not None else rules.loss(network, z[-1], a[-1], y, from_z)
+        delta, dW, db = ([None] * network.n_layers for _ in range(3))
+        back = None if da is None else Upstream.alone(exactly(da))
+        for layer in reversed(layers):
+            if back is None:
+                delta[layer] = rules.loss_delta(network, z[layer], a[layer], y)
+            else:
+                delta[layer] = rules.activation_delta(network.activations[layer], z[layer], a[layer], back)
+            dW[layer], db[layer], back = rules.affine_delta(inputs[layer], W[layer], delta[layer])
+    return Values(z, a, delta, dW, db, back, loss)

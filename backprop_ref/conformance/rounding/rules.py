@@ -1,0 +1,365 @@
+"""How rounding errors go through a pass: the *Error* lines of `backprop_ref.backends.base`, entry by entry.
+
+A pass beside the computation carries a `Near` for each quantity q: a centre c, computed in float64, and an error e with
+
+    |q' − q| ≤ e    for q exact and for q' as any implementation computes it that
+
+- rounds + − × ÷ and √ to nearest, in whatever order it sums, with or without fused multiply-add, without overflow;
+- has exp and cosh, log and log1p, tanh within `ULP` of its precision (NumPy's in float32 come near);
+- uses a usual formula: of sigmoid 1/(1 + exp(−z)) for any sign, e/(1 + e) or ½(1 + tanh(z/2)); of tanh the library's,
+  a quotient of exponentials or 2σ(2z) − 1; softmax with or without the maximum; slopes from a, multiplied out or not,
+  or 1/cosh² and e/(1 + e)²; cross-entropies from z or from the logarithm of a, their gradients by cancellation, from
+  the logarithm of softmax, or by −y/a (and (a − y)/(a(1 − a))) times the slope or the full Jacobian; the mean as one
+  or two divisions, or as a product with a rounded 1/n, at any place in the backward pass.
+
+**Proof.** The centre is one such implementation (its unit roundoff is no larger), so |c − q| ≤ e and |c − q'| ≤ 2e:
+`Near.exact` = |c| + e bounds |q|, and `Near.computed` = |c| + 2e bounds |q'|. A product differs by
+``p'q' − pq = (p' − p)·q' + p·(q' − q)``; n roundings in a row make a factor within 1 ± γ(n), γ(n) = n·u/(1 − n·u)
+(Higham, Accuracy and Stability of Numerical Algorithms, ch. 3). Each rule below says how it follows; nothing is dropped
+but terms of relative size u, such as λ·u beside λ. These, and the rounding of the bounds themselves (all terms are
+≥ 0, so it is relative too), stay far below `INFLATION`, by which everything is multiplied in the end.
+
+Centres and bounds are computed in reproducible arithmetic, so they too are the same on every machine.
+"""
+
+import numpy as np
+
+from backprop_ref.backends.arithmetic import Reproducible
+from backprop_ref.backends.array import divisor
+from backprop_ref.backends.numpy import NumpyBackend
+from backprop_ref.conformance.rounding.near import Near, Upstream
+from backprop_ref.formulas import LEAKY_SLOPE, together
+from backprop_ref.kernels import elementary
+
+_arithmetic = Reproducible(np)
+_backend = NumpyBackend(np, _arithmetic)
+_exp, _expm1, _log = _arithmetic.exp, elementary.for_numpy("float64").expm1, _arithmetic.log
+_affine, _tn, _nt = _arithmetic.affine, _arithmetic.matmul_tn, _arithmetic.matmul_nt
+_rows, _columns, _all = _arithmetic.sum_rows, _arithmetic.total, _arithmetic.sum_all
+
+
+class Rules:
+    """How errors go through each pair; λ is the error of a library function, u the unit roundoff."""
+
+    def __init__(self, rounding):
+        self.rounding = rounding
+        self.u, self.tiny = rounding.entrywise, rounding.tiny
+        self.exponent = rounding.exponentials / (1.0 - rounding.exponentials)  # error of an exponential's logarithm
+
+    def affine(self, a, W, b):
+        """``Σ a·W + b``: n_in products and as many additions, and the errors of a, W and b."""
+        error = self.rounding.in_sums(len(W.value) + 1) * _affine(a.computed, W.computed, b.computed)
+        error += (
+            _affine(a.error, W.computed, b.error) + _tn(a.exact.T, W.error) + self.tiny * _pairs(a.computed, W.computed)
+        )
+        return Near(_backend.affine_forward(a.value, W.value, b.value), error)
+
+    def affine_delta(self, a, W, delta):
+        """dW and db are sums over the batch, da over the outputs."""
+        r, (batch, n_out) = self.rounding, delta.value.shape
+        dW = r.in_sums(batch) * _tn(a.computed, delta.computed) + _tn(a.error, delta.computed)
+        dW += _tn(a.exact, delta.error) + self.tiny * _pairs(a.computed.T, delta.computed)
+        db = r.in_sums(batch - 1) * _rows(delta.computed) + _rows(delta.error)
+        local = r.in_sums(n_out) * _nt(delta.computed, W.computed) + _nt(delta.computed, W.error)
+        local += self.tiny * _pairs(delta.computed, W.computed.T)
+        values = *_backend.affine_backward(delta.value, a.value), _backend.affine_backward_input(delta.value, W.value)
+        da = Upstream(values[2], local + _nt(delta.error, W.exact), local, delta.error, W)
+        return Near(values[0], dW), Near(values[1], db), da
+
+    def activation(self, name, z):
+        """a from z."""
+        value = _backend.activation_forward(name, z.value)
+        return Near(value, getattr(self, name)(z, value))
+
+    def linear(self, z, a):
+        return z.error
+
+    def relu(self, z, a):
+        """At most 1 times the error of z, and 0 where no z is positive."""
+        return np.where(z.value + 2.0 * z.error > 0.0, z.error, 0.0)
+
+    def leaky_relu(self, z, a):
+        """As relu, beside a slope that is rounded and a product."""
+        rounded = np.where(z.value - 2.0 * z.error > 0.0, 0.0, LEAKY_SLOPE * self.rounding.in_entries(2) * z.computed)
+        return np.where(z.value + 2.0 * z.error > 0.0, z.error, LEAKY_SLOPE * z.error) + rounded + self.tiny
+
+    def sigmoid(self, z, a):
+        """a(1 ± ρ), with ρ from `sigmoid_ratio`, and a at most σ(centre)·exp(e), as (log σ)' ≤ 1.
+
+        Or ½(1 + t) with t = tanh(z/2): half of λ·|t|, a rounding of a, and of z the largest slope near times its error.
+        """
+        size, slope = a * _exp(z.error), self.sigmoid_slope_at(z)
+        by_tanh = slope * z.error + self.rounding.tangents * np.minimum(np.abs(a - 0.5) + slope * z.error, 0.5)
+        error = np.maximum(size * self.sigmoid_ratio(z), by_tanh + self.rounding.in_entries(1) * (size + by_tanh))
+        return np.minimum(error, 1.0 + 4.0 * self.u) + 4.0 * self.tiny
+
+    def sigmoid_slope_at(self, z):
+        """The largest a(1 − a) near, as |(log σ')'| ≤ 1: both ends are within 2e."""
+        return _logistic(z.value) * _logistic(-z.value) * _exp(2.0 * z.error)
+
+    def sigmoid_ratio(self, z):
+        """Relative error of σ(z): the exponential's argument and value make e^±R of it, and three roundings follow.
+
+        1/(a + (1 − a)e^±R) is within 1 ± q/(1 − q), q = (1 − a)(e^R − 1), and e/(1 + e) is the same function of e.
+        """
+        other = _logistic(-z.value) * _exp(z.error)
+        return _with(_ratio(other * _expm1(z.error + self.exponent)), self.rounding.in_entries(3))
+
+    def tanh(self, z, a):
+        """The largest slope near, times the error of z, and the most that one of the formulas adds.
+
+        A library: λ·|a|. (E − 1/E)/(E + 1/E): (1 − a²)/2 times the relative errors of E and of 1/E, and three
+        roundings. 2σ(2z) − 1: half of that, three roundings of 2σ = 1 + a, and one of a.
+        """
+        slope = _sech2(z.value) * _exp(4.0 * z.error)  # |(log sech²)'| <= 2, and both ends are within 2e
+        brought, gamma = slope * z.error, self.rounding.in_entries
+        size = np.abs(a) + 2.0 * brought
+        quotient = slope * self.exponent + gamma(3) * size
+        by_sigmoid = 0.5 * slope * self.exponent + gamma(3) * (1.0 + size) + gamma(1) * size
+        added = np.maximum(self.rounding.tangents * size, np.maximum(quotient, by_sigmoid))
+        return np.minimum(brought + added, 2.0 + 4.0 * self.u) + 4.0 * self.tiny
+
+    def softmax(self, z, a):
+        """a(1 ± ρ), with ρ from `softmax_ratio`; then a sum and a division."""
+        size = a * _exp(z.error + z.error.max(axis=1, keepdims=True))
+        ratio = _with(_ratio(self.softmax_ratio(z, a)), self.rounding.in_sums(a.shape[1]))
+        return np.minimum(size * ratio, 1.0 + ratio) * (size > 0.0) + 4.0 * self.tiny
+
+    def softmax_ratio(self, z, a):
+        """q with a_j·e^(±R_j)/Σ a_k·e^(±R_k) within a_j(1 ± q/(1 − q)): q = Σ_{k≠j} a_k(e^(R_k + R_j) − 1).
+
+        R is `softmax_logarithms`.
+        """
+        most = z.error.max(axis=1, keepdims=True)
+        a = np.minimum(a * _exp(z.error + most), 1.0)
+        grown = _expm1(self.softmax_logarithms(z))
+        return _others(a, a * grown) + grown * (_others(a, a) + _others(a, a * grown))
+
+    def softmax_logarithms(self, z):
+        """Errors of the logarithms of softmax's exponentials: of z, of z − max, and of the exponential."""
+        most = z.error.max(axis=1, keepdims=True)
+        shift = z.value.max(axis=1, keepdims=True) - z.value + 2.0 * (z.error + most)
+        return z.error + self.exponent + self.u * shift
+
+    def activation_delta(self, name, z, a, da):
+        """delta from da."""
+        value = _backend.activation_backward(name, z.value, a.value, da.value)
+        if name == "softmax":
+            return Near(value, self.softmax_delta(a, da))
+        if name == "linear":
+            return Near(value, da.error)
+        if name in {"relu", "leaky_relu"}:
+            return Near(value, self.kinked_delta(LEAKY_SLOPE if name == "leaky_relu" else 0.0, z, da))
+        slope = getattr(self, f"{name}_slope")(z, a)
+        error = da.computed * slope.error + da.error * slope.value
+        error += self.rounding.in_entries(1) * da.computed * (slope.value + slope.error) + 4.0 * self.tiny
+        return Near(value, error)
+
+    def kinked_delta(self, slope, z, da):
+        """Where rounding may decide the sign of z, the height of the jump; a slope that is rounded, and a product."""
+        positive, doubtful = z.value > 0.0, (np.abs(z.value) <= 2.0 * z.error) & (z.error > 0.0)
+        below = slope * (da.error + self.rounding.in_entries(2) * da.computed) + self.tiny * (slope > 0.0)
+        return np.where(doubtful, da.computed + below, np.where(positive, da.error, below))
+
+    def sigmoid_slope(self, z, a):
+        """a(1 − a), its largest exact value, and error: |1 − a − a'|·|a' − a|, a² rounded, and three roundings.
+
+        Or e/(1 + e)², whose logarithm changes by at most the error of z and of e's; four roundings.
+        """
+        value = _logistic(z.value) * _logistic(-z.value) * _exp(z.error)
+        brought = a.error * (np.abs(1.0 - 2.0 * a.value) + 3.0 * a.error)
+        from_z = _expm1(np.abs(1.0 - 2.0 * a.value) * z.error + 2.0 * z.error**2 + self.exponent)
+        return Near(value, self.slope_error(a, value, brought, from_z))
+
+    def tanh_slope(self, z, a):
+        """1 − a², or (1 − a)(1 + a): |a + a'|·|a' − a|, a² rounded, and three roundings.
+
+        Or 1/cosh², cosh the library's or a sum of exponentials: twice its error, and four roundings.
+        """
+        value = _sech2(z.value) * _exp(2.0 * z.error)
+        brought = a.error * (2.0 * np.abs(a.value) + 3.0 * a.error)
+        from_z = _expm1(2.0 * ((np.abs(a.value) + 2.0 * z.error) * z.error + self.exponent))
+        return Near(value, self.slope_error(a, value, brought, from_z))
+
+    def slope_error(self, a, value, brought, from_z):
+        """The larger error of a slope from a, and of one from z with relative error `from_z` and four roundings."""
+        gamma = self.rounding.in_entries
+        from_a = brought + self.u * a.computed**2 + gamma(3) * (value + brought)
+        return np.maximum(from_a, value * _with(from_z, gamma(4)))
+
+    def softmax_delta(self, a, da):
+        """``a_j(da_j − t)``, t = Σ da·a, or the product with the Jacobian.
+
+        With a' = a + α and da' = da + β the exact formula differs by
+        ``α_j((1 − a_j)(da'_j − t) − (t' − t)) + a_j(β_j − Σ a_k·β_k − Σ_{k≠j} α_k(da'_k − t) − η·t)``,
+        where η = Σα is what rounding does to Σa = 1. The part of β that comes from the next layer's delta through W is
+        ``Σ_m error_m·W_jm``, so only how far W_jm is from Σ a_k·W_km counts. Roundings: n in t, then two; or one in
+        the Jacobian's diagonal, and in each term of its sum n + 1.
+        """
+        r, n_out = self.rounding, a.value.shape[1]
+        rest = np.minimum(np.maximum(1.0 - a.value, 0.0) + a.error, 1.0)
+        t = Near(_columns(da.value * a.value), _columns(da.computed * a.error + da.error * a.exact))
+        far = np.abs(da.value - t.value) + 2.0 * da.error + t.error
+        apart, uneven = a.error * far, t.exact * r.in_sums(n_out)
+        error = a.error * (rest * far + _columns(a.exact * da.error + apart) + uneven)
+        error += a.exact * (rest * da.local + _others(a.value, a.exact * da.local + apart) + uneven)
+        for brought, *of_column in zip(da.delta.T[:, :, None], da.W.value.T, da.W.error.T, strict=True):
+            W = Near(*of_column)
+            apart = np.abs(W.value - _columns(a.value * W.value)) + _columns(a.error * W.exact + a.exact * W.error)
+            error += a.exact * brought * (apart + W.error)
+        return error + self.softmax_roundings(a, da, far + t.error)
+
+    def softmax_roundings(self, a, da, far):
+        """Those of ``a_j(da_j − t)`` and of the product with the Jacobian; `far` bounds |da_j − t|."""
+        r, n_out = self.rounding, a.value.shape[1]
+        terms, rest = a.computed * da.computed, np.minimum(np.maximum(1.0 - a.value, 0.0) + a.error, 1.0)
+        simple = r.in_sums(n_out) * _columns(terms) + r.in_entries(2) * far
+        jacobian = self.u * da.computed + r.in_sums(n_out + 1) * (rest * da.computed + _others(a.value, terms))
+        return a.computed * np.maximum(simple, jacobian) + 4.0 * n_out * self.tiny
+
+    def softmax_squared_error_delta(self, z, a, e, rounded, n):
+        """``δ_j = a_j(e_j − t)``, t = Σ e·a, e = 2(a − y)/n beside what is `rounded` in it, by its slopes in all of z.
+
+        a' = softmax(z + ρ)·(1 + θ) with ρ up to `softmax_logarithms`, and θ from a sum and a division. With
+        f = e + (2/n)a, v = f − t and w = v − (2/n)Σa², the mean value theorem takes
+        ``∂δ_j/∂z_m = a_j(1_jm·v_j − a_m(v_j + w_m))`` and ``∂δ_j/∂a_k = 1_jk·v_j − a_j·f_k``
+        somewhere between exact and computed, where a is at most 2 errors from its centre.
+        """
+        near, computed = 2.0 * a.error, a.computed
+        f, t = e.value + (2.0 / n) * a.value, _columns(e.value * a.value)
+        v, w = f - t, f - t - (2.0 / n) * _columns(a.value * a.value)
+        f_near = (4.0 / n) * near
+        v_near = f_near + _columns((np.abs(e.value) + (2.0 / n) * computed) * near)
+        w_near = v_near + (4.0 / n) * _columns(computed * near)
+        error = np.zeros(z.value.shape)
+        for k, logarithm in enumerate(self.softmax_logarithms(z).T[:, :, None]):
+            same, m = np.arange(z.value.shape[1]) == k, slice(k, k + 1)
+            sum_m = v + w[:, m]
+            slope = np.abs(same * v - a.value[:, m] * sum_m) + same * v_near
+            slope += computed[:, m] * (v_near + w_near[:, m]) + near[:, m] * np.abs(sum_m)
+            error += computed * slope * logarithm
+        theta = self.rounding.in_sums(z.value.shape[1])
+        diagonal = np.abs(v - a.value * f) + v_near + computed * f_near + near * np.abs(f)
+        error += theta * computed * (diagonal + _others(a.value, computed * (np.abs(f) + f_near)))
+        rest = np.minimum(np.maximum(1.0 - a.value, 0.0) + near, 1.0)
+        error += computed * (rest * rounded + _others(a.value, computed * rounded))
+        return error + self.softmax_roundings(a, e, np.abs(e.value - t) + f_near + v_near)
+
+    def loss(self, network, z, a, y, from_z):
+        """The loss: the errors of the terms, and the roundings of their sum and of the mean."""
+        n, output = divisor(network.loss, y), network.activations[-1]
+        value = _backend.loss_forward(network.loss, output, z.value, a.value, y)
+        if not together(network.loss, output):
+            far = np.abs(a.value - y)
+            error, size = a.error * (2.0 * far + 3.0 * a.error), (far + 2.0 * a.error) ** 2
+        elif output == "softmax":
+            error, size = self.softmax_cross_entropy(z, a, y)
+        else:
+            error, size = self.sigmoid_cross_entropy(z, a, y, network.loss == "binary_cross_entropy", from_z)
+        total = _all(error) + self.rounding.in_sums(np.count_nonzero(size) + 5) * _all(size)
+        return Near(value, total / n + self.tiny * y.size)
+
+    def softmax_cross_entropy(self, z, a, y):
+        """−y·log a, or y·(log S − (z − max)), or by samples log Σ exp(z) − Σ y·z: error and size of each term.
+
+        The logarithm errs by λ of its value, and its argument by the exponentials, their sum, and a division.
+        """
+        top, n_out = z.value.max(axis=1, keepdims=True), y.shape[1]
+        log_s = _log(_columns(_exp(z.value - top)))
+        size = (top - z.value) + log_s + 4.0 * z.error.max(axis=1, keepdims=True)  # of -log a
+        logarithm = np.maximum(np.maximum(np.abs(top + log_s), log_s), size)
+        labels = _columns((y != 0.0).astype(float))
+        relative = self.rounding.in_sums(n_out) + self.exponent * a.value + self.rounding.logarithms * logarithm
+        relative += self.rounding.in_entries(labels + 1.0) * (np.abs(top + log_s) + z.computed)
+        return np.abs(y) * (_ratio(self.softmax_ratio(z, a.value)) + relative), np.abs(y) * size
+
+    def sigmoid_cross_entropy(self, z, a, y, binary, from_z):
+        """−y·log a and −(1 − y)·log(1 − a), or both from z: error and size of each term."""
+        relative = self.rounding.logarithms + self.rounding.in_entries(2)
+        first, ratio = _minus_log_sigmoid(z.value) + z.error, self.sigmoid_ratio(z)
+        if not from_z:
+            ratio = np.maximum(ratio, a.error / (_logistic(z.value) * _exp(-z.error)))
+        error, size = np.abs(y) * (_ratio(ratio) + relative * first), np.abs(y) * first
+        if not binary:
+            return error, size
+        opposite = Near(-z.value, z.error)
+        second = _minus_log_sigmoid(opposite.value) + z.error
+        if from_z:
+            ratio = self.sigmoid_ratio(opposite)
+        else:  # 1 − a has the error of a, and one rounding
+            ratio = a.error / (_logistic(opposite.value) * _exp(-z.error)) + self.u
+        error += np.abs(1.0 - y) * (_ratio(ratio) + relative * second)
+        size = size + np.abs(1.0 - y) * second
+        return error + self.rounding.in_entries(3) * z.computed * (1.0 + np.abs(y)), size
+
+    def loss_delta(self, network, z, a, y):
+        """The last layer's delta; two of its roundings are the mean's."""
+        n, output, gamma = divisor(network.loss, y), network.activations[-1], self.rounding.in_entries
+        if not together(network.loss, output):
+            far = 2.0 * (np.abs(a.value - y) + 2.0 * a.error)
+            rounded = gamma(3) * far / n + self.tiny
+            da = Near((2.0 * (a.value - y)) / n, 2.0 * a.error / n + rounded)
+            if output == "softmax":
+                value = _backend.activation_backward(output, z.value, a.value, da.value)
+                return Near(value, self.softmax_squared_error_delta(z, a, da, rounded, n))
+            return self.activation_delta(output, z, a, Upstream.alone(da))
+        value = _backend.loss_backward(network.loss, output, z.value, a.value, y)
+        if output == "softmax":
+            error = self.softmax_cross_entropy_delta(z, a, y)
+        elif network.loss == "binary_cross_entropy":
+            error = a.error + gamma(8) * (np.abs(y) * self.complement(z, a) + np.abs(1.0 - y) * a.computed)
+        else:
+            error = np.abs(y) * (a.error + gamma(7) * self.complement(z, a))
+        return Near(value, error / n + 4.0 * self.tiny)
+
+    def complement(self, z, a):
+        """The largest computed 1 − a."""
+        return _logistic(-z.value) + 2.0 * a.error
+
+    def softmax_cross_entropy_delta(self, z, a, y):
+        """``a·Σy − y``, or a_j·(da_j − Σ da·a) with da = −y/a, in which no term passes more than nonzero y + 5
+        roundings. As exp(log a) − y, a errs by the last exponential, the logarithm of the sum, and two roundings more.
+        """
+        top = z.value.max(axis=1, keepdims=True)
+        log_s = _log(_columns(_exp(z.value - top)))
+        through_log = (
+            2.0 * self.exponent * a.exact + self.rounding.logarithms * log_s + self.u * (top - z.value + log_s)
+        )
+        labels = _columns(np.abs(y))
+        roundings = self.rounding.in_entries(_columns((y != 0.0).astype(float)) + 5.0)
+        return (a.error + a.exact * through_log) * labels + roundings * (np.abs(y) + a.computed * labels)
+
+
+def _pairs(p, q):
+    """How many products in each sum of ``p @ q`` are not 0, and so may underflow."""
+    return _tn((p > 0.0).astype(float).T, (q > 0.0).astype(float))
+
+
+def _ratio(q):
+    """q/(1 − q); infinite from 1 on."""
+    return np.where(q < 1.0, q / np.where(q < 1.0, 1.0 - q, 1.0), np.inf)
+
+
+def _with(first, second):
+    """Relative error of a product of factors with relative errors `first` and `second`."""
+    return first + second + first * second
+
+
+def _others(a, terms):
+    """For each column the sum of the other columns' terms ≥ 0, and what rounding may have taken from it."""
+    total = _columns(terms)
+    return np.maximum(total - terms, 0.0) + 2.0**-50 * total * (a.shape[1] > 1)
+
+
+def _logistic(z):
+    return _backend.activation_forward("sigmoid", z)
+
+
+def _sech2(z):
+    """1 − tanh(z)², without cancellation."""
+    e = _exp(-2.0 * np.abs(z))
+    return 4.0 * e / ((1.0 + e) * (1.0 + e))
+
+
+def _minus_log_sigmoid(z):
+    return np.maximum(-z, 0.0) + _arithmetic.log1p(_exp(-np.abs(z)))

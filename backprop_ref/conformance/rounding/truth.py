@@ -1,0 +1,210 @@
+"""What is exactly right: the same network in 50 digits (mpmath), or in fractions where no exp or log is needed.
+
+Plain lists and loops over samples, neurons and inputs. Formulas are chosen so that nothing cancels however large z is,
+and differ from those of the backends: ``1 − σ(z) = σ(−z)``, ``1 − tanh² = sech²``, and cross-entropies and their
+gradients as sums of terms of one sign wherever the labels are a distribution.
+"""
+
+from fractions import Fraction
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from backprop_ref.conformance.cases import Values
+from backprop_ref.errors import BackendUnavailable
+from backprop_ref.optimizers import Adam
+
+DIGITS = 50
+
+
+def high_precision():
+    """Numbers of 50 digits.
+
+    Raises
+    ------
+    BackendUnavailable
+        mpmath is not installed.
+    """
+    try:
+        import mpmath
+    except ImportError:
+        raise BackendUnavailable("mpmath, the truth, is not installed; install 'backprop-ref[truth]'") from None
+    context = mpmath.MPContext()
+    context.dps = DIGITS
+    return SimpleNamespace(number=context.mpf, exp=context.exp, log1p=context.log1p, sqrt=context.sqrt)
+
+
+def fractions():
+    """Exact rational numbers, for networks of linear, relu and leaky_relu layers with a squared error."""
+    return SimpleNamespace(number=Fraction)
+
+
+def exact_pass(network, W, b, x, y, numbers=None, da=None):
+    """One forward and backward pass, exactly.
+
+    Parameters
+    ----------
+    network : Network
+    W, b, x, y
+        Arrays or nested lists of numbers, taken as they are.
+    numbers : optional
+        `high_precision()` (default) or `fractions()`.
+    da : array of shape (batch, n_out), optional
+        An upstream gradient in place of the loss's.
+
+    Returns
+    -------
+    Values
+        Nested lists of exact numbers, without W and b; `rounded` makes arrays of them. No loss if `da` is given.
+    """
+    numbers = numbers or high_precision()
+    W, b, x, y, da = (_exactly(numbers.number, nested) for nested in (W, b, x, y, da))
+    inputs, z, a = [x], [], []
+    for layer, activation in enumerate(network.activations):
+        z.append([_affine(row, W[layer], b[layer]) for row in inputs[-1]])
+        a.append([_activation(numbers, activation, row) for row in z[-1]])
+        inputs.append(a[-1])
+    output, loss = network.activations[-1], None
+    n = len(x) * (network.sizes[-1] if network.loss in {"mean_squared_error", "binary_cross_entropy"} else 1)
+    n = numbers.number(n)
+    if da is None:
+        terms = [_loss(numbers, network.loss, output, *rows) for rows in zip(z[-1], a[-1], y, strict=True)]
+        loss = sum(terms, numbers.number(0)) / n
+    nothing: list[Any] = [None] * network.n_layers
+    delta, dW, db = nothing[:], nothing[:], nothing[:]
+    for layer in reversed(range(network.n_layers)):
+        if da is None:
+            rows = zip(z[-1], a[-1], y, strict=True)
+            delta[layer] = [[d / n for d in _loss_delta(numbers, network.loss, output, *row)] for row in rows]
+        else:
+            rows = zip(z[layer], a[layer], da, strict=True)
+            delta[layer] = [_activation_delta(numbers, network.activations[layer], *row) for row in rows]
+        columns = list(zip(*delta[layer], strict=True))
+        dW[layer] = [[_dot(a_k, column) for column in columns] for a_k in zip(*inputs[layer], strict=True)]
+        db[layer] = [sum(column, numbers.number(0)) for column in columns]
+        da = [[_dot(row, W_k) for W_k in W[layer]] for row in delta[layer]]
+    return Values(z, a, delta, dW, db, da, loss)
+
+
+def exact_steps(network, W, b, batches, optimizer, numbers=None):
+    """W and b, nested lists of exact numbers, after one step of the optimizer per batch ``(x, y)``."""
+    numbers = numbers or high_precision()
+    W, b = _exactly(numbers.number, W), _exactly(numbers.number, b)
+    states: dict[tuple[int, ...], dict] = {}
+    for t, (x, y) in enumerate(batches, start=1):
+        seen = exact_pass(network, W, b, x, y, numbers)
+        decay = numbers.number(optimizer.weight_decay)
+        for layer in range(network.n_layers):
+            for k, row in enumerate(W[layer]):
+                for j, w in enumerate(row):
+                    g = seen.dW[layer][k][j] + decay * w
+                    row[j] = w - _step(numbers, optimizer, states.setdefault((layer, k, j), {}), g, t)
+            for j, g in enumerate(seen.db[layer]):
+                b[layer][j] -= _step(numbers, optimizer, states.setdefault((layer, j), {}), g, t)
+    return W, b
+
+
+def rounded(nested):
+    """Exact numbers as a float64 array, or a single one as a float; each is rounded to nearest."""
+    found = np.array(_exactly(float, nested), dtype=np.float64)
+    return found if found.ndim else float(found)
+
+
+def _exactly(number, nested):
+    """Arrays and nested lists with every entry converted by `number`; None stays."""
+    if nested is None:
+        return None
+    if isinstance(nested, np.ndarray):
+        nested = nested.tolist()
+    return [_exactly(number, entry) for entry in nested] if isinstance(nested, list | tuple) else number(nested)
+
+
+def _dot(u, v):
+    return sum(p * q for p, q in zip(u, v, strict=True))
+
+
+def _affine(row, W, b):
+    return [_dot(row, column) + b_j for column, b_j in zip(zip(*W, strict=True), b, strict=True)]
+
+
+def _leak(numbers):
+    return numbers.number(1) / 100
+
+
+def _sigmoid(numbers, z):
+    return 1 / (1 + numbers.exp(-z))
+
+
+def _activation(numbers, name, z):
+    if name == "linear":
+        return z
+    if name == "relu":
+        return [max(v, 0 * v) for v in z]
+    if name == "leaky_relu":
+        return [v if v > 0 else _leak(numbers) * v for v in z]
+    if name == "softmax":
+        return [1 / sum(numbers.exp(other - v) for other in z) for v in z]
+    if name == "tanh":
+        return [_sigmoid(numbers, 2 * v) - _sigmoid(numbers, -2 * v) for v in z]
+    return [_sigmoid(numbers, v) for v in z]
+
+
+def _activation_delta(numbers, name, z, a, da):
+    if name == "softmax":
+        pairs = list(zip(a, da, strict=True))
+        return [a_j * sum(a_k * (da_j - da_k) for a_k, da_k in pairs) for a_j, da_j in pairs]
+    return [_slope(numbers, name, v) * d for v, d in zip(z, da, strict=True)]
+
+
+def _slope(numbers, name, z):
+    if name == "linear":
+        return numbers.number(1)
+    if name in {"relu", "leaky_relu"}:
+        return numbers.number(1) if z > 0 else _leak(numbers) if name == "leaky_relu" else numbers.number(0)
+    if name == "tanh":
+        return 4 * _sigmoid(numbers, 2 * z) * _sigmoid(numbers, -2 * z)
+    return _sigmoid(numbers, z) * _sigmoid(numbers, -z)
+
+
+def _loss(numbers, loss, output, z, a, y):
+    """One sample's loss, summed over its outputs."""
+    if loss.endswith("squared_error"):
+        return sum((a_j - y_j) ** 2 for a_j, y_j in zip(a, y, strict=True))
+    if output == "softmax":
+        others = [sum(numbers.exp(other - z_j) for k, other in enumerate(z) if k != j) for j, z_j in enumerate(z)]
+        return _dot(y, map(numbers.log1p, others))
+    total = _dot(y, [numbers.log1p(numbers.exp(-v)) for v in z])
+    if loss == "binary_cross_entropy":
+        total += _dot([1 - y_j for y_j in y], [numbers.log1p(numbers.exp(v)) for v in z])
+    return total
+
+
+def _loss_delta(numbers, loss, output, z, a, y):
+    """dLoss/dz of one sample's loss."""
+    if loss.endswith("squared_error"):
+        return _activation_delta(numbers, output, z, a, [2 * (a_j - y_j) for a_j, y_j in zip(a, y, strict=True)])
+    if output == "softmax":
+        pairs = list(zip(a, y, strict=True))
+        return [
+            sum((y_k * a_j - y_j * a_k for k, (a_k, y_k) in enumerate(pairs) if k != j), numbers.number(0))
+            for j, (a_j, y_j) in enumerate(pairs)
+        ]
+    delta = [-y_j * _sigmoid(numbers, -v) for v, y_j in zip(z, y, strict=True)]
+    if loss == "binary_cross_entropy":
+        delta = [d + (1 - y_j) * a_j for d, a_j, y_j in zip(delta, a, y, strict=True)]
+    return delta
+
+
+def _step(numbers, optimizer, state, g, t):
+    """What one entry with gradient g loses in step t, counted from 1."""
+    number = numbers.number
+    rate = number(optimizer.learning_rate)
+    if isinstance(optimizer, Adam):
+        beta1, beta2 = number(optimizer.beta1), number(optimizer.beta2)
+        m = state["m"] = beta1 * state.get("m", 0) + (1 - beta1) * g
+        v = state["v"] = beta2 * state.get("v", 0) + (1 - beta2) * g * g
+        return rate * m / (1 - beta1**t) / (numbers.sqrt(v / (1 - beta2**t)) + number(optimizer.epsilon))
+    momentum = number(optimizer.momentum)
+    velocity = state["velocity"] = momentum * state.get("velocity", 0) + g
+    return rate * (g + momentum * velocity if optimizer.nesterov else velocity)

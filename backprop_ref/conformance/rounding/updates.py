@@ -1,0 +1,115 @@
+"""Bounds on weights and biases after some steps, whose errors go through the gradients of the next step.
+
+As in `backprop_ref.conformance.rounding.rules`, whose conventions hold here: a `Near` per tensor, for every
+implementation that keeps the scalars of the optimizer (learning rate, momentum, 1 − β, 1 − β^t) in binary64 until they
+meet an array, in any of the usual forms: the learning rate inside or outside the velocity, decay on the gradient or as
+W·(1 − η·λ), ``m + (1 − β)(g − m)``, √v/√c in place of √(v/c), η/c₁ as one step size.
+"""
+
+import numpy as np
+
+from backprop_ref.conformance.cases import mapped
+from backprop_ref.conformance.rounding.bounds import near_pass, propagate
+from backprop_ref.conformance.rounding.near import Near, bound, exactly
+from backprop_ref.conformance.rounding.precision import Rounding
+from backprop_ref.optimizers import Adam
+
+HOST = float(np.finfo(np.float64).eps) / 2
+
+
+def case_bounds(case, exact):
+    """The bounds of everything expected of a case, `exact` the truth, whose rounding to float64 is added."""
+    rounding = Rounding.of(case.params.dtype)
+    seen = near_pass(rounding, case.network, case.params, case.x, case.y, from_z=False, da=case.da)
+    if case.weight_decay:
+        pairs = zip(map(exactly, case.params.W), seen.dW, strict=True)
+        seen = seen._replace(dW=[decayed(rounding, case.weight_decay, *pair) for pair in pairs])
+    if exact.W is not None:
+        W, b = stepped(rounding, case)
+        seen = seen._replace(W=W, b=b)
+    return mapped(_beside, seen, exact)
+
+
+def stepped(rounding, case):
+    """W and b after the case's steps, lists of `Near`."""
+    return after(rounding, case.network, case.params, [(case.optimizer, *batch) for batch in case.batches()])
+
+
+def after(rounding, network, params, steps):
+    """W and b after `steps`: (optimizer, x, y) of each, the optimizer the same but for its learning rate."""
+    W, b = ([exactly(array) for array in arrays] for arrays in (params.W, params.b))
+    states: list[dict] = [{} for _ in W + b]
+    with np.errstate(all="ignore"):
+        for t, (optimizer, x, y) in enumerate(steps, start=1):
+            seen = propagate(rounding, network, W, b, x, y)
+            decay = optimizer.weight_decay
+            gradients = [decayed(rounding, decay, *pair) for pair in zip(W, seen.dW, strict=True)] + seen.db
+            moved = [
+                _moved(rounding, optimizer, state, tensor, g, t)
+                for state, tensor, g in zip(states, W + b, gradients, strict=True)
+            ]
+            W, b = moved[: len(W)], moved[len(W) :]
+    return W, b
+
+
+def decayed(rounding, decay, W, g):
+    """``g + λ·W``: λ rounded, a product, a sum."""
+    if not decay:
+        return g
+    error = g.error + decay * W.error + rounding.in_entries(3) * (g.computed + decay * W.computed)
+    return Near(g.value + decay * W.value, error)
+
+
+def _moved(rounding, optimizer, state, W, g, t):
+    """``W − η·d``: η rounded, a product, a sum; and three roundings of W where decay is a factor."""
+    d = (_adam if isinstance(optimizer, Adam) else _sgd)(rounding, optimizer, state, g, t)
+    rate, gamma = optimizer.learning_rate, rounding.in_entries
+    error = W.error + rate * d.error + gamma(4) * rate * d.computed
+    return Near(W.value - rate * d.value, error + gamma(3 if optimizer.weight_decay else 1) * W.computed)
+
+
+def _sgd(rounding, optimizer, state, g, t):
+    """The velocity, or ``g + μ·v``: μ rounded, a product, a sum."""
+    if not optimizer.momentum:
+        return g
+    v = state["v"] = _mixed(rounding, optimizer.momentum, state.get("v"), 1.0, g)
+    return _mixed(rounding, optimizer.momentum, v, 1.0, g) if optimizer.nesterov else v
+
+
+def _mixed(rounding, p, first, q, second):
+    """``p·first + q·second``, with p and q rounded; `first` is 0 if None."""
+    first = first or Near(0.0 * second.value, 0.0 * second.error)
+    error = p * first.error + q * second.error
+    error += rounding.in_entries(4) * (p * first.computed + q * second.computed)
+    return Near(p * first.value + q * second.value, error)
+
+
+def _adam(rounding, optimizer, state, g, t):
+    """``(m/c₁) / (√(v/c₂) + ε)``.
+
+    With √v' − √v = (v' − v)/(√v' + √v) ≤ √|v' − v|, and p'/q' − p/q = (p' − p)/q' + p·(q − q')/(q·q').
+    """
+    gamma, beta1, beta2 = rounding.in_entries, optimizer.beta1, optimizer.beta2
+    square = Near(g.value**2, g.error * (2.0 * np.abs(g.value) + 3.0 * g.error) + gamma(1) * g.computed**2)
+    m = state["m"] = _mixed(rounding, beta1, state.get("m"), 1.0 - beta1, g)
+    v = state["v"] = _mixed(rounding, beta2, state.get("v"), 1.0 - beta2, square)
+    m, v = _corrected(rounding, m, beta1, t), _corrected(rounding, v, beta2, t)
+    least = np.sqrt(np.maximum(v.value - 2.0 * v.error, 0.0))
+    root_error = np.minimum(np.sqrt(v.error), v.error / (2.0 * np.maximum(least, np.finfo(float).tiny)))
+    below = least + optimizer.epsilon
+    error = root_error + gamma(4) * np.sqrt(v.computed) + gamma(2) * optimizer.epsilon
+    value = m.value / (np.sqrt(v.value) + optimizer.epsilon)
+    return Near(value, m.error / below + m.exact * error / below**2 + gamma(2) * m.computed / below)
+
+
+def _corrected(rounding, moment, beta, t):
+    """``moment / (1 − β^t)``: of β^t, t roundings in binary64, which the difference makes relatively larger."""
+    c = 1.0 - beta**t
+    relative = t * HOST * beta**t / c + rounding.in_entries(2)
+    return Near(moment.value / c, moment.error / c + relative * moment.computed / c)
+
+
+def _beside(near, exact):
+    """The bound of a `Near`, and the error of the truth's rounding to float64."""
+    worst = bound(near) + HOST * np.abs(exact) + float(np.finfo(np.float64).smallest_subnormal)
+    return worst if np.ndim(worst) else float(worst)

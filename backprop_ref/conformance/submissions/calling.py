@@ -1,0 +1,197 @@
+"""Somebody's code, imported and called in this process: what it returns, or one line that says why it does not."""
+
+import contextlib
+import importlib
+import importlib.util
+import os
+import signal
+import sys
+import threading
+import traceback
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backprop_ref.conformance.submissions.reading import Unreadable
+from backprop_ref.errors import InvalidInput
+
+TIME_LIMIT = 10.0
+FROM_THE_START, IN_ALL = 3, 12
+"""How many calls without an answer end the calls: if there never was an answer, and if there were some."""
+
+
+class Refusal(Exception):
+    """There is no answer, for the reason given."""
+
+
+class NotJudged(Exception):
+    """The code does not claim to do this case."""
+
+
+class Late(Refusal):
+    """There is no answer within the time limit."""
+
+
+class CircuitBreaker:
+    """Ends the calls once too many had no answer, so that all of them together cost a bounded time."""
+
+    def __init__(self):
+        self.answered, self.lost, self.reason = 0, 0, ""
+
+    def check(self):
+        """Raises a `Refusal` if there is to be no other call."""
+        if self.lost >= (IN_ALL if self.answered else FROM_THE_START):
+            raise Refusal(f"not asked: {self.lost} calls before had no answer; the last: {self.reason}")
+
+    def lose(self, reason: str):
+        """Counts a call without an answer."""
+        self.lost, self.reason = self.lost + 1, reason
+
+
+def load(target: str) -> Any:
+    """What ``package.module:name`` or ``file.py:name`` names, imported afresh.
+
+    Raises
+    ------
+    InvalidInput
+        No such module, file or name; or the import raised, with what and where.
+    """
+    place, colon, name = target.rpartition(":")
+    if not colon or not place or not name:
+        raise InvalidInput(f"'{target}': package.module:name or file.py:name is needed, as in mine.py:gradients")
+    try:
+        with _quiet():
+            module = _from_file(place) if place.endswith(".py") else _from_name(place)
+    except (InvalidInput, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        if isinstance(error, ModuleNotFoundError) and place.startswith(f"{error.name}"):
+            raise InvalidInput(
+                f"no module '{error.name}' here or on Python's path; a file: {place}.py:{name}"
+            ) from None
+        raise InvalidInput(f"importing {place} failed: {blame(error)}") from None
+    found = module
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise InvalidInput(_no_such_name(place, part, found))
+        found = getattr(found, part)
+    if not callable(found):
+        raise InvalidInput(f"{target} is a {type(found).__name__}, and cannot be called")
+    return found
+
+
+def _no_such_name(place, name, module):
+    import difflib
+
+    known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean '{near[0]}'?" if near else f"it has {', '.join(known[:10]) or 'no functions'}"
+    return f"{place} has no '{name}': {hint}"
+
+
+def _from_file(place):
+    path = Path(place).resolve()
+    if not path.is_file():
+        raise InvalidInput(f"{place}: no such file")
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[f"submitted:{path}"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _from_name(place):
+    if place in sys.modules and not place.startswith("backprop_ref"):
+        return importlib.reload(sys.modules[place])
+    importlib.invalidate_caches()
+    return importlib.import_module(place)
+
+
+def run(function, *arguments, limit=TIME_LIMIT, **keywords):
+    """Calls somebody's function; prints go nowhere, and every way to fail but Ctrl-C becomes a `Refusal`.
+
+    The time is limited where signals can be had, that is in the main thread; None: not here.
+    """
+    depth = sys.getrecursionlimit()
+    try:
+        with _quiet(), _limited(limit), np.errstate():
+            return function(*arguments, **keywords)
+    except (KeyboardInterrupt, Refusal, NotJudged, Unreadable):
+        raise
+    except NotImplementedError as error:
+        said = f": {error}" if str(error) else ""
+        raise NotJudged(f"NotImplementedError{said}") from None
+    except _TimeUp:
+        raise Refusal(f"no answer within {limit:g} s") from None
+    except SystemExit as error:
+        raise Refusal(f"it called sys.exit({error.code!r})") from None
+    except BaseException as error:
+        raise Refusal(blame(error)) from None
+    finally:
+        sys.setrecursionlimit(depth)
+
+
+def ending(status: int, what="it") -> str:
+    """How a process ended, by its status, in words."""
+    if status < 0:
+        with contextlib.suppress(ValueError):
+            return f"{what} was ended by {signal.Signals(-status).name}"
+    return f"{what} ended with status {status}"
+
+
+def blame(error: BaseException) -> str:
+    """An exception in one line, with the line of the user's code in which it arose."""
+    said = " ".join(str(error).split())
+    text = f"{type(error).__name__}: {said[:200]}" if said else type(error).__name__
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg} ({Path(error.filename or '?').name}, line {error.lineno})"
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if not _library(frame.filename)]
+    if not theirs:
+        return text
+    last = theirs[-1]
+    return f"{text} ({Path(last.filename).name}, line {last.lineno}: {(last.line or '').strip()[:80]})"
+
+
+def _library(filename):
+    examples = os.sep + "examples" + os.sep
+    ours = str(Path(__file__).parents[2]) + os.sep
+    installed = "site-packages" in filename or filename.startswith(("<frozen", str(Path(os.__file__).parent)))
+    return installed or (filename.startswith(ours) and examples not in filename)
+
+
+class _TimeUp(BaseException):
+    """Not an Exception, so that an ``except Exception`` in the code asked does not swallow it."""
+
+
+@contextlib.contextmanager
+def _limited(seconds):
+    if seconds is None or threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def stop(*_):
+        raise _TimeUp
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextlib.contextmanager
+def _quiet():
+    """No prints and no warnings: standard output belongs to the report."""
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+            yield

@@ -1,0 +1,178 @@
+"""A submission in a separate process: whatever it does to its Python, the judge is not affected."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import weakref
+from pathlib import Path
+
+import numpy as np
+
+from backprop_ref.conformance.submissions.calling import CircuitBreaker, NotJudged, Refusal, ending
+from backprop_ref.conformance.submissions.messages import Garbled, receive, send
+from backprop_ref.conformance.submissions.outline import Outline
+from backprop_ref.conformance.submissions.reading import Unreadable
+from backprop_ref.errors import InvalidInput
+
+IMPORT_LIMIT = 60.0
+"""Seconds to import a submission in, if its time limit is not longer."""
+
+_ROOT = str(Path(__file__).parents[3])
+_START = (
+    "import sys; root, descriptor = sys.argv[1:]; root in sys.path or sys.path.insert(0, root); "
+    "from backprop_ref.conformance.submissions.worker import main; main(int(descriptor))"
+)
+
+
+class Lost(Exception):
+    """The process gave no answer, and is to be killed."""
+
+
+class Separate:
+    """What ``package.module:name`` or ``file.py:name`` names, imported and called in another process.
+
+    Parameters
+    ----------
+    target : str
+    time_limit : float
+        Seconds for one call; then the process is killed with all that it started, and the next call gets a new one.
+
+    Attributes
+    ----------
+    outline : Outline
+
+    Raises
+    ------
+    InvalidInput
+        It cannot be imported; the message says why.
+    """
+
+    def __init__(self, target, time_limit):
+        self.target, self.time_limit = target, time_limit
+        self.process: _Process | None = None
+        self.outline = self._start()
+        self.breaker = CircuitBreaker()
+
+    def afresh(self):
+        """The same, with nothing left in it of earlier calls."""
+        self._kill()
+        self.breaker = CircuitBreaker()
+        return self
+
+    def call(self, network, *arrays, **keywords):
+        """Calls the function; the arrays, and lists of arrays, are then as the function left them.
+
+        Raises
+        ------
+        Refusal, NotJudged, Unreadable
+            There is no answer, and why.
+        """
+        reply = self._ask({"call": [[network, *arrays], keywords]})
+        for there, after in zip(arrays, reply.get("arguments", ()), strict=False):
+            _overwrite(there, after)
+        return reply.get("result")
+
+    def step(self, **keywords):
+        """What `models.one_step` gives for the class."""
+        return self._ask({"step": keywords})
+
+    def _ask(self, question):
+        self.breaker.check()
+        try:
+            if self.process is None:
+                self._start()
+            assert self.process is not None
+            reply = self.process.ask(question, self.time_limit)
+        except (Lost, InvalidInput) as reason:
+            self._kill()
+            self.breaker.lose(str(reason))
+            raise Refusal(str(reason)) from None
+        self.breaker.answered += 1
+        for kind in (Refusal, NotJudged, Unreadable):
+            if kind.__name__ in reply:
+                raise kind(str(reply[kind.__name__])[:500])
+        return reply
+
+    def _start(self):
+        self.process = _Process()
+        path = [str(place) for place in sys.path]
+        try:
+            reply = self.process.ask({"target": self.target, "path": path}, max(self.time_limit, IMPORT_LIMIT))
+            if "InvalidInput" not in reply:
+                return Outline.from_document(reply)
+            failure = str(reply["InvalidInput"])
+        except Lost as reason:
+            failure = f"importing {self.target} failed: {reason}"
+        except (KeyError, TypeError, ValueError, AttributeError):
+            failure = f"importing {self.target} failed: its process sent something else than what is in it"
+        self._kill()
+        raise InvalidInput(failure)
+
+    def _kill(self):
+        if self.process is not None:
+            self.process.kill()
+        self.process = None
+
+
+def outline(found) -> Outline:
+    """That of a callable here or in another process."""
+    return found.outline if isinstance(found, Separate) else Outline.of(found)
+
+
+class _Process:
+    """A fresh Python that runs `worker.main`; it ends with this object at the latest."""
+
+    def __init__(self):
+        self.channel, theirs = socket.socketpair()
+        with theirs:
+            descriptor = theirs.fileno()
+            self.running = subprocess.Popen(
+                [sys.executable, "-P", "-c", _START, _ROOT, str(descriptor)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(descriptor,),
+                start_new_session=True,
+            )
+        self.kill = weakref.finalize(self, _end, self.running, self.channel)
+
+    def ask(self, question, seconds):
+        """The answer to a question, or `Lost`."""
+        try:
+            self.channel.settimeout(seconds)
+            send(self.channel, {**question, "seconds": seconds})
+            reply = receive(self.channel, seconds)
+        except TimeoutError:
+            raise Lost(f"no answer within {seconds:g} s; killed") from None
+        except (EOFError, ConnectionError):
+            raise Lost(self._ending()) from None
+        except Garbled as error:
+            raise Lost(f"its process sent {error}") from None
+        if not isinstance(reply, dict):
+            raise Lost("its process sent something else than an answer")
+        return reply
+
+    def _ending(self):
+        try:
+            return ending(self.running.wait(1.0), "its process")
+        except subprocess.TimeoutExpired:
+            return "its process closed its connection to the judge"
+
+
+def _end(process, channel):
+    """Kills a process with all that it started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    channel.close()
+
+
+def _overwrite(there, after):
+    """Makes an array, or a list of them, what the process has in its place; NaN where that has another shape."""
+    if isinstance(there, list):
+        there[:] = after if isinstance(after, list) else []
+    else:
+        there[...] = after if isinstance(after, np.ndarray) and after.shape == there.shape else np.nan

@@ -1,0 +1,96 @@
+"""The process in which a submission runs: it imports the target, and answers the judge's calls until it is killed.
+
+`backprop_ref.conformance.submissions.separate` starts it. The judge asks one thing at a time: ``{"call": [arguments,
+keywords]}`` of a function, ``{"step": keywords of one_step}`` of a class.
+"""
+
+import os
+import signal
+import socket
+import sys
+
+from backprop_ref.conformance.submissions.calling import NotJudged, Refusal, blame, load, run
+from backprop_ref.conformance.submissions.messages import receive, send
+from backprop_ref.conformance.submissions.outline import Outline
+from backprop_ref.conformance.submissions.reading import Unreadable, array, depth, number, returned
+from backprop_ref.errors import InvalidInput
+
+
+def main(descriptor: int):
+    """Serves the judge at the other end of a socket."""
+    own, channel = os.getpid(), socket.socket(fileno=descriptor)
+    question = receive(channel)
+    sys.path[:] = question["path"]
+    found = None
+    try:
+        found = load(question["target"])
+        reply = Outline.of(found).document()
+    except InvalidInput as error:
+        reply = {"InvalidInput": str(error)}
+    except KeyboardInterrupt as error:
+        reply = {"InvalidInput": f"importing {question['target']} failed: {blame(error)}"}
+    while True:
+        if os.getpid() != own:
+            os._exit(0)  # a copy that the submission made of this process: one of them answers
+        send(channel, reply)
+        try:
+            question = receive(channel)
+        except EOFError:
+            return
+        _open_standard_streams()
+        _end_after(2.0 * question["seconds"] + 1.0)
+        reply = _answer(found, question)
+        _end_after(0.0)
+
+
+def _open_standard_streams():
+    """On nothing: whatever a call did to them, the next one finds them as at the start."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for descriptor in range(3):
+        os.dup2(nothing, descriptor)
+    if nothing > 2:
+        os.close(nothing)
+
+
+def _end_after(seconds):
+    """Ends this process if it hangs and the judge, which was to kill it, is gone; 0: no more."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def _answer(found, question):
+    try:
+        if "call" in question:
+            return run(_call, found, *question["call"], limit=None)
+        from backprop_ref.conformance.submissions.models import one_step
+
+        return run(one_step, found, **question["step"], limit=None)._asdict()
+    except (Refusal, NotJudged, Unreadable) as error:
+        return {type(error).__name__: str(error)}
+    except BaseException as error:
+        return {"Refusal": blame(error)}
+
+
+def _call(function, arguments, keywords):
+    """What a call gives, read as numbers, and its arguments as they are afterwards."""
+    network, *arrays = arguments
+    result = function(network, *arrays, **keywords)
+    return {"result": _plain(result, network.sizes), "arguments": [_after(argument) for argument in arrays]}
+
+
+def _plain(result, sizes):
+    if result is None:
+        return None
+    if depth(result) == 0:
+        return number(result, "the loss")
+    return {name: value for name, value in returned(result, sizes)._asdict().items() if value is not None}
+
+
+def _after(argument):
+    """An argument of a call, or None if it no longer holds numbers."""
+    if isinstance(argument, list):
+        return [_after(part) for part in argument]
+    try:
+        return array(argument, "")
+    except Unreadable:
+        return None

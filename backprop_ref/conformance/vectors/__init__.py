@@ -1,0 +1,1 @@
+"""The golden vectors: their recipes, what is expected of them, and their files."""
