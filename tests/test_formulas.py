@@ -5,11 +5,15 @@ sides of it are looked at.
 """
 
 import itertools
+from pathlib import Path
 
 import pytest
 import sympy
 
 from backprop_ref import formulas
+from backprop_ref.conformance import gradcheck
+from backprop_ref.conformance.rounding import rules, truth
+from backprop_ref.conformance.vectors.recipes import recipes
 from backprop_ref.formulas import ACTIVATIONS, LOSSES, TERMS
 
 WIDTH = 2
@@ -150,6 +154,41 @@ def test_a_wrong_backward_formula_is_noticed(name, wrong):
     planted = wrong(rule.backward(M, z, rule.forward(M, z), da))
     with pytest.raises(AssertionError):
         assert_equal(planted, rule.backward(M, z, rule.forward(M, z), da).entries)
+
+
+def missing(name):
+    """What has not been told of an activation, in words: which witness, and where."""
+    conformance = Path(gradcheck.__file__).parent
+    known = {name for case in recipes() for name in case.network.activations}
+    slope = name in WITHOUT_SLOPE or hasattr(rules.Rules, f"{name}_slope")
+    witnesses = {
+        "has no exact form: conformance/rounding/truth.py (ENTRYWISE)": name in truth.ENTRYWISE or name == "softmax",
+        "has no complex form: conformance/gradcheck.py (COMPLEX)": name in gradcheck.COMPLEX,
+        "has no bound: conformance/rounding/rules.py (Rules)": hasattr(rules.Rules, name) and slope,
+        "is in no golden vector: conformance/vectors/recipes.py": name in known,
+        "is not in the example in C: conformance/examples/mlp.c": f'"{name}"'
+        in (conformance / "examples/mlp.c").read_text(),
+    }
+    return [f"{name} {what}" for what, there in witnesses.items() if not there]
+
+
+WITHOUT_SLOPE = {"softmax", "linear", "relu", "leaky_relu"}
+"""Whose errors the bounds carry back by other rules than a slope."""
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_every_witness_knows_every_activation(name):
+    assert missing(name) == []
+
+
+def test_what_a_new_activation_lacks_is_said():
+    assert missing("softsign") == [
+        "softsign has no exact form: conformance/rounding/truth.py (ENTRYWISE)",
+        "softsign has no complex form: conformance/gradcheck.py (COMPLEX)",
+        "softsign has no bound: conformance/rounding/rules.py (Rules)",
+        "softsign is in no golden vector: conformance/vectors/recipes.py",
+        "softsign is not in the example in C: conformance/examples/mlp.c",
+    ]
 
 
 def test_every_pair_has_one_name():

@@ -6,7 +6,8 @@
 - Taylor remainder: ``|L(p + εd) − L(p) − ε·g·d|`` falls as ε² for a right gradient g, and as ε for a wrong one.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -196,26 +197,31 @@ def complex_loss(network, params, x, y):
         z = np.einsum("sk,kj->sj", a, W) + b
         if activation in KINKS:
             sides.append(np.sign(z.real))
-        a = _activation(activation, z)
+        a = COMPLEX[activation](z)
     total = np.sum(_terms(network.loss, network.activations[-1], z, a, y))
     means = {"mean_squared_error": y.size, "binary_cross_entropy": y.size}
     return total / means.get(network.loss, len(y)), np.concatenate(sides, axis=1) if sides else np.empty(0)
 
 
-def _activation(name, z):
-    if name == "linear":
-        return z
-    if name == "tanh":
-        return np.tanh(z)
-    if name == "relu":
-        return np.where(z.real > 0, z, 0)
-    if name == "leaky_relu":
-        return np.where(z.real > 0, z, 0.01 * z)
-    if name == "softmax":
-        e = np.exp(z - z.real.max(axis=1, keepdims=True))
-        return e / e.sum(axis=1, keepdims=True)
+def _sigmoid(z):
     e = np.exp(np.where(z.real > 0, -z, z))
     return np.where(z.real > 0, 1, e) / (1 + e)
+
+
+def _softmax(z):
+    e = np.exp(z - z.real.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+COMPLEX: dict[str, Callable[[Any], Any]] = {
+    "linear": lambda z: z,
+    "sigmoid": _sigmoid,
+    "tanh": np.tanh,
+    "relu": lambda z: np.where(z.real > 0, z, 0),
+    "leaky_relu": lambda z: np.where(z.real > 0, z, 0.01 * z),
+    "softmax": _softmax,
+}
+"""Each activation of complex numbers; what is compared is the real part."""
 
 
 def _terms(loss, output, z, a, y):

@@ -5,9 +5,10 @@ and differ from those of the backends: ``1 − σ(z) = σ(−z)``, ``1 − tanh�
 gradients as sums of terms of one sign wherever the labels are a distribution.
 """
 
+from collections.abc import Callable
 from fractions import Fraction
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -136,35 +137,37 @@ def _sigmoid(numbers, z):
     return 1 / (1 + numbers.exp(-z))
 
 
+class Exact(NamedTuple):
+    """An activation of one number, and its derivative, in forms that share nothing with the formulas."""
+
+    value: Callable[[Any, Any], Any]
+    slope: Callable[[Any, Any], Any]
+
+
+ENTRYWISE = {
+    "linear": Exact(lambda m, z: z, lambda m, z: m.number(1)),
+    "relu": Exact(lambda m, z: max(z, 0 * z), lambda m, z: m.number(1 if z > 0 else 0)),
+    "leaky_relu": Exact(lambda m, z: z if z > 0 else _leak(m) * z, lambda m, z: m.number(1) if z > 0 else _leak(m)),
+    "sigmoid": Exact(_sigmoid, lambda m, z: _sigmoid(m, z) * _sigmoid(m, -z)),
+    "tanh": Exact(
+        lambda m, z: _sigmoid(m, 2 * z) - _sigmoid(m, -2 * z),
+        lambda m, z: 4 * _sigmoid(m, 2 * z) * _sigmoid(m, -2 * z),
+    ),
+}
+"""Every activation but softmax, which looks at a whole row."""
+
+
 def _activation(numbers, name, z):
-    if name == "linear":
-        return z
-    if name == "relu":
-        return [max(v, 0 * v) for v in z]
-    if name == "leaky_relu":
-        return [v if v > 0 else _leak(numbers) * v for v in z]
     if name == "softmax":
         return [1 / sum(numbers.exp(other - v) for other in z) for v in z]
-    if name == "tanh":
-        return [_sigmoid(numbers, 2 * v) - _sigmoid(numbers, -2 * v) for v in z]
-    return [_sigmoid(numbers, v) for v in z]
+    return [ENTRYWISE[name].value(numbers, v) for v in z]
 
 
 def _activation_delta(numbers, name, z, a, da):
     if name == "softmax":
         pairs = list(zip(a, da, strict=True))
         return [a_j * sum(a_k * (da_j - da_k) for a_k, da_k in pairs) for a_j, da_j in pairs]
-    return [_slope(numbers, name, v) * d for v, d in zip(z, da, strict=True)]
-
-
-def _slope(numbers, name, z):
-    if name == "linear":
-        return numbers.number(1)
-    if name in {"relu", "leaky_relu"}:
-        return numbers.number(1) if z > 0 else _leak(numbers) if name == "leaky_relu" else numbers.number(0)
-    if name == "tanh":
-        return 4 * _sigmoid(numbers, 2 * z) * _sigmoid(numbers, -2 * z)
-    return _sigmoid(numbers, z) * _sigmoid(numbers, -z)
+    return [ENTRYWISE[name].slope(numbers, v) * d for v, d in zip(z, da, strict=True)]
 
 
 def _loss(numbers, loss, output, z, a, y):
