@@ -46,8 +46,6 @@ class Folder:
         held = (path / CHECKPOINT).exists()
         if resume and not held:
             raise InvalidInput(f"{path}: no {CHECKPOINT} to resume from; give the folder of an earlier run")
-        if held and not resume:
-            raise InvalidInput(f"{path}: already holds a run; resume it, or give another folder")
         try:
             json.dumps([preprocessing, config])
         except (TypeError, ValueError) as error:
@@ -59,6 +57,9 @@ class Folder:
             raise InvalidInput(
                 f"{path}: cannot be created ({error.strerror}); give a folder you may write to"
             ) from None
+        if held and not resume:
+            self.close()
+            raise InvalidInput(f"{path}: already holds a run; resume it, or give another folder")
 
     def close(self):
         """Lets others use the folder."""
@@ -67,36 +68,33 @@ class Folder:
             self._lock = None
 
     def write(self, state, plan):
-        """Both files, each replaced at once."""
+        """The checkpoint, and the history once there is an epoch or none to come; each file is replaced at once."""
         tensors = {"resume.flat": state.params.flat}
         if state.best is not None:
             tensors["resume.best"] = state.best
         tensors |= {f"resume.slot.{name}": slot for name, slot in state.slots.items()}
-        tensors |= {f"history.{name}": np.array(column) for name, column in state.columns.items()}
+        history = state.history()
+        tensors |= {f"history.{name}": column for name, column in history.items()}
         progress = {
             "epoch": state.epoch,
-            "random": state.stream.state,
+            "random": state.random,
             "best_value": float(state.best_value).hex(),
             "best_epoch": state.best_epoch,
             "stopped": state.stopped,
         }
-        metadata = {
-            "progress": progress,
-            "identity": self.identity,
-            "config": self.config,
-            "history": list(state.columns),
-        }
+        metadata = {"progress": progress, "identity": self.identity, "config": self.config, "history": list(history)}
         try:
             params = state.result(plan).params
             save(self.path / CHECKPOINT, self.network, params, self.preprocessing, tensors, metadata)
-            write_atomically(self.path / HISTORY, _history_csv(state.columns))
+            if state.epoch > 0 or state.stopped is not None:
+                write_atomically(self.path / HISTORY, _history_csv(history))
         except OSError as error:
             raise InvalidInput(
                 f"{self.path}: cannot be written to ({error.strerror}); free some space or give another folder"
             ) from None
 
     def restore(self, state, epochs):
-        """Puts a fresh `state` where the checkpoint left off, on its way to so many epochs."""
+        """A fresh `state` put where the checkpoint left off, on its way to so many epochs."""
         from backprop_ref.stored_checkpoint import load_checkpoint
 
         file = self.path / CHECKPOINT
@@ -120,9 +118,14 @@ class Folder:
         state.params.flat[:] = tensors["resume.flat"]
         for name, slot in state.slots.items():
             slot[...] = tensors[f"resume.slot.{name}"]
-        state.columns, state.epoch, state.stream.state = columns, progress["epoch"], progress["random"]
-        state.best, state.best_epoch = tensors.get("resume.best"), progress["best_epoch"]
-        state.best_value = float.fromhex(progress["best_value"])
+        return state._replace(
+            random=progress["random"],
+            columns=columns,
+            epoch=progress["epoch"],
+            best=tensors.get("resume.best"),
+            best_value=float.fromhex(progress["best_value"]),
+            best_epoch=progress["best_epoch"],
+        )
 
 
 def locked(path):
@@ -144,5 +147,6 @@ def _history_csv(columns):
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["epoch", *columns])
-    writer.writerows((epoch, *row) for epoch, row in enumerate(zip(*columns.values(), strict=True), 1))
+    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+    writer.writerows((epoch, *row) for epoch, row in enumerate(rows, 1))
     return text.getvalue()

@@ -4,7 +4,7 @@ import contextlib
 import signal
 import threading
 import time
-from dataclasses import dataclass, field, is_dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -186,43 +186,45 @@ def train(
     backend = get_backend(backend, numerics, device, threads)
     metric = metrics.metric_name(network, y)
     pairs = PairsTrainer(backend, network, optimizer, plan.batch_size, _whole("shards", shards, 1), metric)
-    state = _State.start(params, optimizer, Stream(seed, "shuffle"))
-    state.columns = {name: [] for name in ("loss", metric, "learning_rate")}
+    stream = Stream(seed, "shuffle")
+    columns: dict[str, list[float]] = {name: [] for name in ("loss", metric, "learning_rate")}
     if validation is not None:
-        state.columns |= {"val_loss": [], f"val_{metrics.metric_name(network, validation[1])}": []}
-    folder = None
-    if run_dir is not None:
-        identity = {
-            "network": network.to_dict(),
-            "dtype": params.dtype.name,
-            "optimizer": describe(optimizer),
-            "batch_size": plan.batch_size,
-            "shuffle": plan.shuffle,
-            "shards": pairs.shards,
-            "seed": int(seed),
-            "schedule": _described(plan.schedule, plan.epochs),
-            "numerics": backend.numerics,
-            "backend": None if backend.numerics == "reproducible" else backend.name,
-            "data": checkpoint.fingerprint(x, y, *(validation or ())),
-        }
-        folder = checkpoint.Folder(Path(run_dir), network, preprocessing, config, identity, resume)
-    elif resume:
-        raise InvalidInput("resume=True needs run_dir, the folder of the run to go on with")
-    try:
-        if folder and resume:
-            folder.restore(state, plan.epochs)
-        trainer = pairs
-        _start_trace(pairs, plan, state, x, y, validation, resume)
+        columns |= {"val_loss": [], f"val_{metrics.metric_name(network, validation[1])}": []}
+    state = _State(params.copy(), optimizer.init(params.flat), stream.state, columns)
+    with contextlib.ExitStack() as opened:
+        folder = None
+        if run_dir is not None:
+            identity = {
+                "network": network.to_dict(),
+                "dtype": params.dtype.name,
+                "optimizer": describe(optimizer),
+                "batch_size": plan.batch_size,
+                "shuffle": plan.shuffle,
+                "shards": pairs.shards,
+                "seed": int(seed),
+                "schedule": _described(plan.schedule, plan.epochs),
+                "numerics": backend.numerics,
+                "backend": None if backend.numerics == "reproducible" else backend.name,
+                "data": checkpoint.fingerprint(x, y, *(validation or ())),
+            }
+            folder = checkpoint.Folder(Path(run_dir), network, preprocessing, config, identity, resume)
+            opened.callback(folder.close)
+            state = folder.restore(state, plan.epochs) if resume else state
+        elif resume:
+            raise InvalidInput("resume=True needs run_dir, the folder of the run to go on with")
+        run = _Run(plan, pairs, (x, y), validation, state, stream, folder)
+        opened.callback(run.close_trace)
+        run.begin(resume)
         try:
-            trainer = _offered(backend, pairs, params.dtype.name, plan, len(x)) or pairs
+            run.trainer = _offered(backend, pairs, params.dtype.name, plan, len(x)) or pairs
         except KeyboardInterrupt:  # while it was being compiled
-            state.stopped = "interrupted"
-        result = _fit(pairs, trainer.run, plan, state, x, y, validation, callback, folder, progress)
-        _end_trace(plan, state)
-        return replace(result, compile_seconds=getattr(trainer, "compile_seconds", 0.0))
-    finally:
-        for opened in filter(None, (trace, folder)):
-            opened.close()
+            run.stop("interrupted")
+        try:
+            result = run.fit(callback, progress)
+        except InvalidInput as error:
+            error.result = error.result or run.state.result(plan)
+            raise
+    return replace(result, compile_seconds=getattr(run.trainer, "compile_seconds", 0.0))
 
 
 @dataclass(frozen=True)
@@ -238,41 +240,54 @@ class _Plan:
     trace: Any
 
 
-@dataclass
-class _State:
-    """Everything that goes on from epoch to epoch; a checkpoint holds all of it."""
+class _State(NamedTuple):
+    """A run after a whole epoch: everything that goes on from there, and all that a checkpoint holds.
+
+    `columns` is the one part that states share. It only grows, and a state's history is its first `epoch` entries.
+    """
 
     params: Parameters
     slots: dict[str, np.ndarray]
-    stream: Stream
+    random: dict[str, Any]
+    columns: dict[str, list[float]]
     epoch: int = 0
-    columns: dict[str, list[float]] = field(default_factory=dict)
     best: np.ndarray | None = None
     best_value: float = np.inf
     best_epoch: int | None = None
     stopped: str | None = None
+    traced: Any = ()
 
-    @classmethod
-    def start(cls, params, optimizer, stream):
-        return cls(params.copy(), optimizer.init(params.flat), stream)
+    def history(self):
+        """The columns, one entry an epoch."""
+        return {name: np.array(column[: self.epoch], dtype=np.float64) for name, column in self.columns.items()}
 
-    def snapshot(self):
-        """What an epoch changes, to go back to."""
-        return self.params.flat.copy(), {name: slot.copy() for name, slot in self.slots.items()}, self.stream.state
-
-    def go_back(self, snapshot):
-        """Returns to a snapshot."""
-        self.params.flat[:], slots, self.stream.state = snapshot
-        for name, slot in slots.items():
-            self.slots[name][...] = slot
+    def last(self):
+        """The history of the last epoch."""
+        return {name: column[self.epoch - 1] for name, column in self.columns.items() if self.epoch}
 
     def result(self, plan):
         """The `Result` as things stand."""
         params = self.params.copy()
         if plan.patience is not None and plan.restore_best and self.best is not None:
             params.flat[:] = self.best
-        history = {name: np.array(values, dtype=np.float64) for name, values in self.columns.items()}
-        return Result(params, history, self.stopped or "epochs", self.epoch, self.best_epoch)
+        return Result(params, self.history(), self.stopped or "epochs", self.epoch, self.best_epoch)
+
+
+class _Chunk(NamedTuple):
+    """Epochs that are trained, and not yet part of the run."""
+
+    params: Parameters
+    slots: dict[str, np.ndarray]
+    orders: np.ndarray
+    rates: list[float]
+    losses: np.ndarray
+    measures: np.ndarray
+    kept: Kept | None
+
+    @property
+    def finite(self):
+        """Whether the last epoch's loss is, and every parameter."""
+        return _finite(self.losses[-1], self.params)
 
 
 class _Interrupted(Exception):
@@ -347,74 +362,220 @@ class PairsTrainer:
         return metrics.count_correct(a, y) if self.metric == "accuracy" else metrics.squared_residuals(a, y)
 
 
-def _fit(trainer, run, plan, state, x, y, validation, callback, folder, progress):
-    clock, chunk = time.perf_counter(), 1
-    if _out_of_patience(plan, state):
-        state.stopped = "patience"
-    with trainer.backend.scope(), _ctrl_c() as poll, Bar("epoch", plan.epochs, progress, state.epoch) as bar:
-        while state.stopped is None and state.epoch < plan.epochs:
-            started = time.perf_counter()
-            count = 1 if plan.each_epoch else min(chunk, plan.epochs - state.epoch)
-            if plan.trace:
-                count = min(count, plan.trace.most_epochs)
+class _Run:
+    """A training under way.
+
+    Its `state` is only ever replaced, by one assignment, when an epoch is complete: trained, validated, judged and
+    traced. Whatever fails before that, and Ctrl-C at any moment, leaves all of the run at the epoch before.
+    """
+
+    def __init__(self, plan, pairs, data, validation, state, stream, folder):
+        self.plan, self.pairs, self.trainer, self.folder = plan, pairs, pairs, folder
+        self.data, self.validation, self.state, self.stream = data, validation, state, stream
+        stream.state = state.random
+        spare = state.params.copy(), {name: slot.copy() for name, slot in state.slots.items()}
+        self._memory = (state.params, state.slots), spare
+
+    def begin(self, resume):
+        """Opens the trace and writes the first checkpoint: from then on the run can be resumed."""
+        trace = self.plan.trace
+        try:
+            if trace:
+                self._start_trace(resume)
+            if not resume:
+                self.save()
+        except BaseException:
+            if trace:
+                trace.discard()
+            raise
+
+    def fit(self, callback, progress):
+        """Trains until something says stop, and saves what was reached, whatever ends it."""
+        plan, diverged = self.plan, None
+        bar = Bar("epoch", plan.epochs, progress, self.state.epoch)
+        saved, count = time.perf_counter(), 1
+        if self.state.stopped is None and _out_of_patience(plan, self.state):
+            self.stop("patience")
+        with self.pairs.backend.scope(), _ctrl_c() as poll, bar:
             try:
-                _advance(trainer, run, plan, state, x, y, validation, count, poll, folder)
-                _look(plan, state, callback)
-            except (_Interrupted, KeyboardInterrupt):
-                state.stopped = "interrupted"
-            except TrainingDiverged:
-                raise
+                while self.state.stopped is None and self.state.epoch < plan.epochs:
+                    started, count = time.perf_counter(), self._at_most(count)
+                    try:
+                        diverged = self._advance(count, poll)
+                        if diverged is None and callback is not None:
+                            self._call(callback)
+                    except (_Interrupted, KeyboardInterrupt):
+                        self.stop("interrupted")
+                    shown = {name: value for name, value in self.state.last().items() if name != "learning_rate"}
+                    bar.update(self.state.epoch, **shown)
+                    now = time.perf_counter()
+                    count = max(1, min(2 * count, int(count * CHUNK_SECONDS / max(now - started, 1e-9))))
+                    if now - saved > CHECKPOINT_SECONDS:
+                        self.save()
+                        saved = time.perf_counter()
+                self.stop(self.state.stopped or "epochs")
+                self._end_trace()
             except BaseException:
-                _keep(folder, state, plan)
+                self.save()
                 raise
-            shown = {name: column[-1] for name, column in state.columns.items() if column and name != "learning_rate"}
-            bar.update(state.epoch, **shown)
-            spent = time.perf_counter() - started
-            chunk = max(1, min(2 * chunk, int(chunk * CHUNK_SECONDS / max(spent, 1e-9))))
-            if time.perf_counter() - clock > CHECKPOINT_SECONDS:
-                _keep(folder, state, plan)
-                clock = time.perf_counter()
-    state.stopped = state.stopped or "epochs"
-    _keep(folder, state, plan)
-    return state.result(plan)
+            self.save()
+        if diverged is not None:
+            diverged.result = self.state.result(plan)
+            raise diverged
+        return self.state.result(plan)
 
+    def stop(self, reason):
+        """Ends training after the epochs that are done."""
+        self.state = self.state._replace(stopped=reason)
 
-def _advance(trainer, run, plan, state, x, y, validation, count, poll, folder):
-    """Trains `count` epochs and appends them to the history, or leaves `state` as it was."""
-    before = state.snapshot()
-    rates = _rates(trainer.optimizer, plan, state.epoch, count)
-    kept = _room(plan, state, count)
-    try:
-        orders = _orders(plan, state.stream, count, len(x))
+    def save(self):
+        """Writes what was reached to the disk: first the trace, then the checkpoint, which may only speak of epochs
+        that the trace holds."""
+        if self.plan.trace:
+            self.state = self.state._replace(traced=self.plan.trace.flush(self.state.traced))
+        if self.folder:
+            self.folder.write(self.state, self.plan)
+
+    def close_trace(self):
+        """Closes the trace where the run ends."""
+        if self.plan.trace:
+            self.plan.trace.close(self.state.traced)
+
+    def _at_most(self, count):
+        """How many of the next `count` epochs are trained before anything looks at them."""
+        if self.plan.each_epoch:
+            return 1
+        most = self.plan.trace.most_epochs if self.plan.trace else count
+        return min(count, most, self.plan.epochs - self.state.epoch)
+
+    def _advance(self, count, poll):
+        """Trains `count` epochs and makes them part of the run.
+
+        Returns
+        -------
+        TrainingDiverged or None
+            If an epoch did not stay finite: then training has stopped, and those before it are part of the run.
+        """
+        plan, pairs, epoch = self.plan, self.pairs, self.state.epoch
+        rates = _rates(pairs.optimizer, plan, epoch, count)
+        chunk = self._trained(rates, poll)
+        if not chunk.finite:
+            return self._diverged(rates)
+        values = {}
+        if self.validation is not None:
+            values = evaluate_on(pairs.backend, pairs.network, chunk.params, *self.validation)
+            if not np.isfinite(values["loss"]):
+                self.stop("diverged")
+                message = f"training diverged: the validation loss is {values['loss']} after epoch {epoch + 1}"
+                return TrainingDiverged(message, None, epoch + 1, None)
+        self._record(chunk, values)
+        return None
+
+    def _trained(self, rates, poll):
+        """An epoch for each rate, in memory that the state does not use."""
+        state, (x, y) = self.state, self.data
+        params, slots = self._memory[1 if state.params is self._memory[0][0] else 0]
+        params.flat[:] = state.params.flat
+        for name, slot in state.slots.items():
+            slots[name][...] = slot
+        kept = self._snapshots(len(rates))
         traced = () if kept is None else (kept,)
-        losses, measures = run(state.params, state.slots, x, y, orders, rates, poll, *traced)
-        if not _finite(losses[-1], state.params):
-            raise _diverged(trainer, run, plan, state, before, x, y, rates, folder)
-        values = evaluate_on(trainer.backend, trainer.network, state.params, *validation) if validation else {}
-    except TrainingDiverged:
-        raise
-    except BaseException:
-        state.go_back(before)
-        raise
-    _record(trainer, plan, state, y, losses, measures, rates, values, kept)
-    if values and not np.isfinite(values["loss"]):
-        state.stopped = "diverged"
-        _end_trace(plan, state)
-        _keep(folder, state, plan)
-        message = f"training diverged: the validation loss is {values['loss']} after epoch {state.epoch}"
-        raise TrainingDiverged(message, state.result(plan), state.epoch, None)
+        orders = _orders(self.plan, self.stream, len(rates), len(x))
+        losses, measures = self.trainer.run(params, slots, x, y, orders, rates, poll, *traced)
+        return _Chunk(params, slots, orders, rates[: len(losses)], losses, measures, kept)
+
+    def _snapshots(self, count):
+        """Where the next `count` epochs leave the parameters that the trace asks for."""
+        if not self.plan.trace:
+            return None
+        params, rows = self.state.params, self.plan.trace.rows(self.state.epoch, count)
+        return Kept(np.empty((rows.max() + 1, params.flat.size), params.dtype), rows)
+
+    def _record(self, chunk, values):
+        """Makes a chunk part of the run: of history, best, trace and state, or, if any of it fails, of none."""
+        metric, y = self.pairs.metric, self.data[1]
+        if metric == "accuracy":
+            scores = chunk.measures[:, 0] / len(y)
+        else:
+            scores = [metrics.r2_from(residuals, y) for residuals in chunk.measures]
+        columns = {"loss": chunk.losses, metric: scores, "learning_rate": chunk.rates}
+        columns |= {f"val_{name}": [value] for name, value in values.items()}
+        done = self.state.epoch
+        for name, column in columns.items():
+            self.state.columns[name][done:] = np.asarray(column, dtype=np.float64).tolist()
+        state = self.state._replace(
+            params=chunk.params, slots=chunk.slots, random=self.stream.state, epoch=done + len(chunk.losses)
+        )
+        state = _judged(self.plan, state)
+        if chunk.kept is not None:
+            epochs = done + 1 + np.flatnonzero(chunk.kept.rows >= 0)
+            state = self._traced(state, epochs, chunk.kept.snapshots)
+        self.state = state
+
+    def _call(self, callback):
+        """Shows the callback the last epoch."""
+        state = self.state
+        if callback(Epoch(state.epoch, state.last(), state.params)):
+            self.stop("callback")
+
+    def _start_trace(self, resume):
+        """Opens the trace; that of a new run begins with the initial parameters and what they score."""
+        plan, pairs, state = self.plan, self.pairs, self.state
+        (x, y), backend, network = self.data, pairs.backend, pairs.network
+        about = {"numerics": backend.numerics, "metric": pairs.metric, "columns": list(state.columns)}
+        about |= {"batches": -(-len(x) // plan.batch_size), "epochs": plan.epochs}
+        traced = plan.trace.start(network, x, y, done=state.epoch, resume=resume, **about)
+        if state.epoch == 0:
+            with backend.scope():
+                values = evaluate_on(backend, network, state.params, x, y) | {"learning_rate": 0.0}
+                scored = evaluate_on(backend, network, state.params, *self.validation) if self.validation else {}
+            values |= {f"val_{name}": value for name, value in scored.items()}
+            columns = {name: [values[name]] for name in state.columns}
+            traced = plan.trace.write([0], state.params.flat[None], columns, traced)
+        self.state = state._replace(traced=traced)
+
+    def _end_trace(self):
+        """The last epoch is part of the trace, whichever it is."""
+        if self.plan.trace and self.state.epoch > 0:
+            self.state = self._traced(self.state, [self.state.epoch], self.state.params.flat[None])
+
+    def _traced(self, state, epochs, flats):
+        """The state with the parameters after some epochs, and their history, in the trace."""
+        columns = {name: [column[epoch - 1] for epoch in epochs] for name, column in state.columns.items()}
+        return state._replace(traced=self.plan.trace.write(epochs, flats, columns, state.traced))
+
+    def _diverged(self, rates):
+        """Replays a chunk that did not stay finite, up to the step that broke, and says where it did.
+
+        A compiled trainer may break, in fast numerics, at numbers that the pairs just get past: then no layer is named.
+        """
+        x, y = self.data
+        self.stream.state = self.state.random
+        layer, where = None, "the loss or a weight"
+        for rate in rates:
+            chunk = self._trained([rate], _nobody)
+            if not chunk.finite:
+                layer, where = _first_bad_step(self.pairs, self.state, x, y, chunk.orders[0], rate)
+                break
+            self._record(chunk, {})
+        self.stop("diverged")
+        epoch = self.state.epoch + 1
+        message = (
+            f"training diverged in epoch {epoch}: {where} is no longer finite. Likely causes: a learning rate "
+            f"that is too large ({rate:g}; try {rate / 10:g}), inputs that are not normalised (largest |x| here: "
+            f"{np.abs(x).max():.3g}), targets out of the output's range (largest |y|: {np.abs(y).max():.3g})"
+        )
+        return TrainingDiverged(message, None, epoch, layer)
 
 
-def _keep(folder, state, plan):
-    """Writes the run's files, if there is a folder; should that fail, the error carries the result so far."""
-    try:
-        if plan.trace:
-            plan.trace.flush()
-        if folder:
-            folder.write(state, plan)
-    except InvalidInput as error:
-        error.result = state.result(plan)
-        raise
+def _judged(plan, state):
+    """The state with the best epoch so far; stopped, if that was too long ago."""
+    if plan.patience is None:
+        return state
+    value = state.columns.get("val_loss", state.columns["loss"])[state.epoch - 1]
+    if value < state.best_value - plan.min_delta:
+        return state._replace(best=state.params.flat.copy(), best_value=value, best_epoch=state.epoch)
+    return state._replace(stopped="patience") if _out_of_patience(plan, state) else state
 
 
 def _rates(optimizer, plan, epoch, count):
@@ -439,77 +600,6 @@ def _described(schedule, epochs):
 def _orders(plan, stream, count, n):
     """The order of the samples in each of `count` epochs, shape (count, n)."""
     return stream.permutations(count, n) if plan.shuffle else np.broadcast_to(np.arange(n), (count, n))
-
-
-def _record(trainer, plan, state, y, losses, measures, rates, values, kept):
-    """Appends the epochs of a chunk to the history, and those that were kept to the trace."""
-    if trainer.metric == "accuracy":
-        scores = measures[:, 0] / len(y)
-    else:
-        scores = [metrics.r2_from(residuals, y) for residuals in measures]
-    columns = {"loss": losses, trainer.metric: scores, "learning_rate": rates}
-    columns |= {f"val_{name}": [value] for name, value in values.items()}
-    for name, column in columns.items():
-        state.columns[name].extend(np.asarray(column, dtype=np.float64).tolist())
-    first = state.epoch + 1
-    state.epoch += len(losses)
-    if kept is not None:
-        _write_trace(plan, state, first + np.flatnonzero(kept.rows >= 0), kept.snapshots)
-
-
-def _start_trace(pairs, plan, state, x, y, validation, resume):
-    """Opens the trace, if there is one; that of a new run begins with the initial parameters and what they score."""
-    if not plan.trace:
-        return
-    backend, network = pairs.backend, pairs.network
-    batches = -(-len(x) // plan.batch_size)
-    about = {"numerics": backend.numerics, "metric": pairs.metric, "columns": list(state.columns)}
-    plan.trace.start(network, x, y, batches=batches, epochs=plan.epochs, done=state.epoch, resume=resume, **about)
-    if state.epoch == 0 and plan.trace.last < 0:
-        with backend.scope():
-            values = evaluate_on(backend, network, state.params, x, y) | {"learning_rate": 0.0}
-            scored = evaluate_on(backend, network, state.params, *validation) if validation else {}
-        values |= {f"val_{name}": value for name, value in scored.items()}
-        plan.trace.write([0], state.params.flat[None], {name: [values[name]] for name in state.columns})
-
-
-def _room(plan, state, count):
-    """Where the next `count` epochs leave the parameters that the trace asks for."""
-    if not plan.trace:
-        return None
-    rows = plan.trace.rows(state.epoch, count)
-    return Kept(np.empty((rows.max() + 1, state.params.flat.size), state.params.dtype), rows)
-
-
-def _end_trace(plan, state):
-    """The last epoch is part of the trace, whichever it is."""
-    if plan.trace and plan.trace.last < state.epoch:
-        _write_trace(plan, state, [state.epoch], state.params.flat[None])
-
-
-def _write_trace(plan, state, epochs, flats):
-    """Hands the parameters after some epochs to the trace, with their history."""
-    at = [epoch - 1 for epoch in epochs]
-    columns = {name: [column[i] for i in at] for name, column in state.columns.items()}
-    try:
-        plan.trace.write(epochs, flats, columns)
-    except InvalidInput as error:
-        error.result = state.result(plan)
-        raise
-
-
-def _look(plan, state, callback):
-    """Early stopping and the callback, after an epoch."""
-    if plan.patience is not None:
-        value = state.columns.get("val_loss", state.columns["loss"])[-1]
-        if value < state.best_value - plan.min_delta:
-            state.best, state.best_value, state.best_epoch = state.params.flat.copy(), value, state.epoch
-        elif _out_of_patience(plan, state):
-            state.stopped = "patience"
-    if callback is not None:
-        values = {name: column[-1] for name, column in state.columns.items()}
-        if callback(Epoch(state.epoch, values, state.params)):
-            state.stopped = "callback"
 
 
 def _offered(backend, pairs, dtype, plan, n):
@@ -555,42 +645,13 @@ def _finite(loss, params):
     return np.isfinite(loss) and bool(np.isfinite(params.flat).all())
 
 
-def _diverged(trainer, run, plan, state, before, x, y, rates, folder):
-    """Replays a chunk that did not stay finite, up to the step that broke, and says where it did.
-
-    A compiled trainer may break, in fast numerics, at numbers that the pairs just get past: then no layer is named.
-    """
-    state.go_back(before)
-    layer, where = None, "the loss or a weight"
-    for rate in rates:
-        before = state.snapshot()
-        orders = _orders(plan, state.stream, 1, len(x))
-        kept = _room(plan, state, 1)
-        traced = () if kept is None else (kept,)
-        losses, measures = run(state.params, state.slots, x, y, orders, [rate], _nobody, *traced)
-        if not _finite(losses[-1], state.params):
-            state.go_back(before)
-            layer, where = _first_bad_step(trainer, state, x, y, orders[0], rate)
-            state.go_back(before)
-            break
-        _record(trainer, plan, state, y, losses, measures, [rate], {}, kept)
-    state.stopped = "diverged"
-    _end_trace(plan, state)
-    _keep(folder, state, plan)
-    message = (
-        f"training diverged in epoch {state.epoch + 1}: {where} is no longer finite. Likely causes: a learning rate "
-        f"that is too large ({rate:g}; try {rate / 10:g}), inputs that are not normalised (largest |x| here: "
-        f"{np.abs(x).max():.3g}), targets out of the output's range (largest |y|: {np.abs(y).max():.3g})"
-    )
-    return TrainingDiverged(message, state.result(plan), state.epoch + 1, layer)
-
-
 def _first_bad_step(trainer, state, x, y, order, rate):
     """Layer and name of the first quantity that is not finite in an epoch, in the order of computation."""
-    backend, network, params = trainer.backend, trainer.network, state.params
+    backend, network, params = trainer.backend, trainer.network, state.params.copy()
+    slots = {name: slot.copy() for name, slot in state.slots.items()}
     for rows in trainer.batches(order):
         weights, x_rows, y_rows = on_backend(backend, params.copy(), x[rows], y[rows])
-        trainer.step(params, state.slots, x[rows], y[rows], rate)
+        trainer.step(params, slots, x[rows], y[rows], rate)
         seen = mlp.trace(backend, network, weights, x_rows, y_rows)
         layers = range(network.n_layers)
         computed = [(layer, name, getattr(seen, name)[layer]) for layer in layers for name in ("z", "a")]

@@ -179,8 +179,7 @@ def test_a_wide_network_is_thinned_by_bytes(folder):
     x, y = samples(wide, 1)
     recorder, columns = Recorder(folder), ["loss", "accuracy", "learning_rate"]
     of_run = {"numerics": "fast", "metric": "accuracy", "columns": columns, "batches": 1}
-    recorder.start(wide, x, y, **of_run, epochs=900, done=0, resume=False)
-    recorder.close()
+    recorder.close(recorder.start(wide, x, y, **of_run, epochs=900, done=0, resume=False))
     trace = open_trace(folder)
     assert trace.every > 1
     assert 900 / trace.every * trace.records.dtype.itemsize <= MOST_BYTES
@@ -451,10 +450,10 @@ def test_a_sweep_says_the_size_of_all_its_csv(capsys, monkeypatch):
 def test_a_full_disk_ends_training_with_what_was_reached(folder, monkeypatch):
     from backprop_ref.report.sinks import Binary
 
-    def write(self, records, usual=Binary.write):
+    def write(self, records, end, usual=Binary.write):
         if records["epoch"][-1] >= 4:
             raise br.InvalidInput("the disk is full")
-        usual(self, records)
+        return usual(self, records, end)
 
     monkeypatch.setattr(Binary, "write", write)
     with pytest.raises(br.InvalidInput, match="full") as caught:

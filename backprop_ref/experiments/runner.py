@@ -26,7 +26,7 @@ from backprop_ref.optimizers import OPTIMIZERS, SGD, Adam
 from backprop_ref.parameters import load
 from backprop_ref.random import Stream
 from backprop_ref.report.recorder import MOST_SAMPLES, Recorder
-from backprop_ref.report.sinks import SINKS
+from backprop_ref.report.sinks import SINKS, writing
 from backprop_ref.schedules import Constant, Cosine, Step
 from backprop_ref.stored_checkpoint import load_checkpoint
 from backprop_ref.training import train
@@ -110,7 +110,8 @@ def run(config, progress=None):
     Raises
     ------
     InvalidInput
-        Everything is then as it was before, but for a resumed run's log.
+        If no checkpoint was written, everything is as it was before, but for a resumed run's log; otherwise the run
+        can be resumed.
     TrainingDiverged
         The folder then holds what was reached.
     """
@@ -122,23 +123,40 @@ def run(config, progress=None):
     params = experiment.network.init(config.training.seed, config.network.weight_init, chosen.dtype)
     _check_files(config)
     if config.run.resume is not None:
-        folder = Path(config.run.resume)
+        folder, given = Path(config.run.resume), True
         before = (folder / CONFIG).read_text(encoding="utf-8")
     else:
         given = config.run.dir is not None and Path(config.run.dir).exists()
         folder, before = _new_folder(config.run.dir, experiment.dataset.name), None
     config.run.dir = str(folder)
+    checkpoint = _version(folder / CHECKPOINT)
     try:
         write_atomically(folder / CONFIG, dump(config))
         return _train(experiment, backend, params, folder, progress)
-    except (InvalidInput, OSError):
-        if before is not None:
-            write_atomically(folder / CONFIG, before)
-        elif {path.name for path in folder.iterdir()} <= {CONFIG, Path(config.logging.file).parts[0]}:
-            shutil.rmtree(folder)  # there is no checkpoint in it, and no trace
-            if given:
-                folder.mkdir()
+    except BaseException:
+        if _version(folder / CHECKPOINT) == checkpoint:  # nothing to resume with this configuration
+            with contextlib.suppress(OSError):
+                _leave_as_it_was(folder, given, before, config.logging.file)
         raise
+
+
+def _version(path):
+    """What tells a file from the one that replaces it; None where there is none."""
+    try:
+        return path.stat().st_ino, path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
+def _leave_as_it_was(folder, given, configuration, log):
+    """Puts a run's earlier configuration back; or removes a new run's folder, as far as it was not `given`."""
+    begun = {CONFIG, Path(log).parts[0], *(sink.name for sink in SINKS.values())}
+    if configuration is not None:
+        write_atomically(folder / CONFIG, configuration)
+    elif {path.name for path in folder.iterdir()} <= begun:
+        shutil.rmtree(folder)
+        if given:
+            folder.mkdir()
 
 
 def _train(experiment, backend, params, folder, progress):
@@ -174,7 +192,8 @@ def _train(experiment, backend, params, folder, progress):
                 backend=backend,
             )
         except BackpropRefError as error:
-            log.error("%s", error)
+            with contextlib.suppress(InvalidInput):  # of the log's own
+                log.error("%s", error)
             if not isinstance(error, TrainingDiverged):
                 raise
             message = f"{error}; what was reached is in {folder}"
@@ -318,19 +337,31 @@ def _new_folder(asked, name):
         ) from None
 
 
+class _LogFile(logging.handlers.RotatingFileHandler):
+    """A log whose errors end the run in one line; logging itself would go on, and print a traceback for each entry."""
+
+    def emit(self, record):
+        with writing(self.baseFilename):
+            super().emit(record)
+
+    def handleError(self, record):
+        raise  # noqa: PLE0704 (called where an error is being handled)
+
+
 @contextlib.contextmanager
 def _logged(folder, options):
     """A logger into the run folder's rotating file."""
     path = folder / options.file
     path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.handlers.RotatingFileHandler(path, maxBytes=1_000_000, backupCount=3, encoding="utf-8")
+    handler = _LogFile(path, maxBytes=1_000_000, backupCount=3, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log = logging.Logger(f"backprop_ref.run.{folder.name}", options.level)
     log.addHandler(handler)
     try:
         yield log
     finally:
-        handler.close()
+        with contextlib.suppress(OSError):  # which the entry that met it has raised
+            handler.close()
 
 
 def _recorder(trace, folder):

@@ -6,6 +6,7 @@ many epochs at once: training itself is the same to the bit, and hardly slower. 
 numerics to the bit.
 """
 
+import contextlib
 import math
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from backprop_ref.backends import get_backend
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.parameters import views
 from backprop_ref.report.passes import passes
-from backprop_ref.report.sinks import SINKS, writing
+from backprop_ref.report.sinks import SINKS, Written, writing
 from backprop_ref.report.trace import FILE, MOST_NAME, OF_SAMPLES, About, open_trace, record_dtype
 from backprop_ref.text import printable
 
@@ -56,10 +57,10 @@ class Recorder:
         self.configuration = printable(self.folder.resolve().name if configuration is None else configuration)
         if len(self.configuration) > MOST_NAME:
             raise InvalidInput(f"trace: a configuration of more than {MOST_NAME} characters; give a shorter name")
-        self.digits, self.last, self._sinks = digits, -1, []
+        self.digits, self._sinks = digits, []
 
     def start(self, network, x, y, *, numerics, metric, columns, batches, epochs, done, resume):
-        """Opens the files; those of a run that is resumed lose what lies beyond the epochs that are done.
+        """Opens the files; those of a run that is resumed lose what lies beyond the epochs that are done, at 0 all.
 
         Parameters
         ----------
@@ -73,6 +74,11 @@ class Recorder:
             Updates an epoch; epochs asked for, and done.
         resume : bool
             Whether files may be there already.
+
+        Returns
+        -------
+        tuple of Written
+            What the files hold; it goes into `write`, which returns what they hold then.
         """
         chosen = self._chosen(len(x))
         self._network, self._x, self._y, self._batches = network, x[chosen], y[chosen], batches
@@ -83,9 +89,11 @@ class Recorder:
         about = About(network, self.configuration, chosen, self._x, self._y, self._every, numerics, metric)
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
+        beyond = (done or -1) if resume else None
+        self._sinks = []
         for kind in self.kinds:
-            self._sinks.append(SINKS[kind](self.folder, self._dtype, about, self.digits, done if resume else None))
-        self.last = min(sink.last for sink in self._sinks)
+            self._sinks.append(SINKS[kind](self.folder, self._dtype, about, self.digits, beyond))
+        return tuple(sink.begun for sink in self._sinks)
 
     @property
     def most_epochs(self):
@@ -97,8 +105,8 @@ class Recorder:
         traced = np.arange(done + 1, done + count + 1) % self._every == 0
         return np.where(traced, np.cumsum(traced) - 1, -1)
 
-    def write(self, epochs, flats, columns):
-        """Computes and writes the records of some epochs.
+    def write(self, epochs, flats, columns, written):
+        """Computes and writes the records of some epochs, behind what is `written`; a sink that has them takes none.
 
         Parameters
         ----------
@@ -106,23 +114,41 @@ class Recorder:
         flats : array of shape (len(epochs), n_parameters)
         columns : dict of str to list
             The history of these epochs.
+        written : tuple of Written
+            What counts of the files: anything else in them, left by a write that failed, is written over.
+
+        Returns
+        -------
+        tuple of Written
         """
         for start in range(0, len(epochs), self._block):
             part = slice(start, start + self._block)
+            first, last = int(epochs[part][0]), int(epochs[part][-1])
+            if all(last <= place.last for place in written):
+                continue
             records = self._records(epochs[part], flats[part], {name: values[part] for name, values in columns.items()})
-            for sink in self._sinks:
-                sink.write(records)
-            self.last = int(epochs[part][-1])
+            written = tuple(
+                Written(last, sink.write(records, place.end)) if first > place.last else place
+                for sink, place in zip(self._sinks, written, strict=True)
+            )
+        return written
 
-    def flush(self):
-        """From now on, all that was written can be read even if the process is killed."""
-        for sink in self._sinks:
-            sink.flush()
+    def flush(self, written):
+        """Sees that what is written is on the disk; returns where it is then."""
+        places = zip(self._sinks, written, strict=True)
+        return tuple(place._replace(end=sink.flush(place.end)) for sink, place in places)
 
-    def close(self):
-        """Writes what is left and closes the files."""
+    def close(self, written):
+        """Closes the files behind what is written."""
+        with contextlib.ExitStack() as each:
+            for sink, place in zip(self._sinks, written, strict=False):
+                each.callback(sink.close, place.end)
+        self._sinks = []
+
+    def discard(self):
+        """Closes the files and removes those that `start` made."""
         while self._sinks:
-            self._sinks.pop().close()
+            self._sinks.pop().discard()
 
     def _records(self, epochs, flats, columns):
         records = np.empty(len(epochs), self._dtype)

@@ -3,18 +3,23 @@
 Each sink appends records as they come, and what it has written stays readable whatever happens to the process. Their
 arguments are the same: the folder, the dtype of a record, its `About`, the digits of numbers in text (None: the fewest
 that read back as the same number), and ``done``: the epochs that a resumed run has done, whose later records are cut
-off; None for a new run, which overwrites nothing. ``last`` is the last epoch that a sink holds; -1 if none.
+off; None for a new run, which overwrites nothing.
+
+A sink is told where it ends, and returns its new end; ``begun`` is the first. So records count once the caller says so,
+and those that a failed write left behind are written over.
 """
 
 import contextlib
 import csv
 import io
 import os
-from typing import Any
+import shutil
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from backprop_ref.errors import InvalidInput
+from backprop_ref.files import write_atomically
 from backprop_ref.report.trace import FILE, OF_PARAMETERS, OF_SAMPLES, open_trace
 
 PART_BYTES = 2**24  # of Parquet, before compression
@@ -34,48 +39,87 @@ def writing(path):
         raise InvalidInput(f"{what}; free some space or give another folder") from None
 
 
-class Binary:
+class Written(NamedTuple):
+    """What counts of a sink: its last epoch, -1 if there is none, and where it ends."""
+
+    last: int
+    end: Any
+
+
+class _Growing:
+    """A file of records behind a header; not buffered, so that an error belongs to the write that met it."""
+
+    def __init__(self, path, header, done):
+        self._path, self._new = path, done is None or not path.exists()
+        with writing(path):
+            if not self._new:
+                self.begun = self._go_on(header, done)
+            self._file = path.open("xb" if self._new else "r+b", buffering=0)
+            try:
+                if self._new:
+                    self.begun = Written(-1, self._append(header, 0))
+                self._file.truncate(self.begun.end)
+            except BaseException:
+                self.discard()
+                raise
+
+    def _go_on(self, header, done):
+        """What of an earlier run's file counts."""
+        raise NotImplementedError
+
+    def _append(self, data, end):
+        with writing(self._path):
+            self._file.seek(end)
+            left = memoryview(data)
+            while left:
+                left = left[self._file.write(left) :]
+        return end + len(data)
+
+    def flush(self, end):
+        """Waits until the disk has everything."""
+        with writing(self._path):
+            os.fsync(self._file.fileno())
+        return end
+
+    def close(self, end):
+        """Closes the file, without what does not count."""
+        with writing(self._path), self._file:
+            self._file.truncate(end)
+
+    def discard(self):
+        """Closes the file, and removes a new one."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+            if self._new:
+                self._path.unlink()
+
+
+class Binary(_Growing):
     """``trace.bin``: the records as they are."""
 
     name = FILE
 
     def __init__(self, folder, dtype, about, digits, done):
-        self._path, self.last = folder / self.name, -1
-        if done is not None and self._path.exists():
-            self._go_on(dtype, about, done)
-            return
+        self._dtype, self._about = dtype, about
         line = about.to_json(dtype).encode()
-        with writing(self._path):
-            self._file = self._path.open("xb")
-            self._file.write(line + b" " * (-(len(line) + 1) % 64) + b"\n")
-            self._file.flush()
+        super().__init__(folder / self.name, line + b" " * (-(len(line) + 1) % 64) + b"\n", done)
 
-    def _go_on(self, dtype, about, done):
+    def _go_on(self, header, done):
         found = open_trace(self._path)
-        if found.about.to_json(found.records.dtype) != about._replace(configuration=found.configuration).to_json(dtype):
+        about = self._about._replace(configuration=found.configuration)
+        if found.about.to_json(found.records.dtype) != about.to_json(self._dtype):
             raise InvalidInput(f"{self._path}: the trace of another run; move it away")
-        whole = kept(found["epoch"], about.every, done)
-        self.last = int(found["epoch"][whole - 1]) if whole else -1
-        with writing(self._path):
-            self._file = self._path.open("r+b")
-            self._file.truncate(len(self._file.readline()) + whole * dtype.itemsize)
-            self._file.seek(0, os.SEEK_END)
+        count = kept(found["epoch"], about.every, done)
+        last = _checked_last(self._path, found["epoch"][:count], about.every, done)
+        with self._path.open("rb") as file:
+            return Written(last, len(file.readline()) + count * self._dtype.itemsize)
 
-    def write(self, records):
+    def write(self, records, end):
         """Appends them; they can be read from then on."""
-        with writing(self._path):
-            self._file.write(records.tobytes())
-            self._file.flush()
-
-    def flush(self):
-        """Nothing is held back."""
-
-    def close(self):
-        """Closes the file."""
-        self._file.close()
+        return self._append(records.tobytes(), end)
 
 
-class Csv:
+class Csv(_Growing):
     """``trace.csv``: a line for each epoch, or for each sample of each epoch, with the columns of `Columns`."""
 
     name = "trace.csv"
@@ -87,35 +131,27 @@ class Csv:
         return (FIRST_COLUMNS + count_numbers(network, "CSV")) * (digits + 4)
 
     def __init__(self, folder, dtype, about, digits, done):
-        self._path, self.last, self._digits = folder / self.name, -1, digits
-        self._columns = Columns(about, dtype, "CSV")
+        self._columns, self._every, self._digits = Columns(about, dtype, "CSV"), about.every, digits
         self._configuration = _csv_line([about.configuration])
-        header = _csv_line(self._columns.names) + "\n"
-        with writing(self._path):
-            if done is not None and self._path.exists():
-                self._go_on(header, about.every, done)
-                return
-            self._file = self._path.open("x", encoding="utf-8", newline="")
-            self._file.write(header)
-            self._file.flush()
+        super().__init__(folder / self.name, (_csv_line(self._columns.names) + "\n").encode(), done)
 
-    def _go_on(self, header, every, done):
+    def _go_on(self, header, done):
+        last: list[int] = []
         with self._path.open("rb") as file:
-            if file.readline().decode() != header:
+            if file.readline() != header:
                 raise InvalidInput(f"{self._path}: the trace of another run; move it away")
             end = file.tell()
             for line in file:
                 epoch = int(line.partition(b",")[0]) if line.endswith(b"\n") else done + 1
-                if not kept([epoch], every, done):
+                if not kept([epoch], self._every, done):
                     break
-                if self.last < 0:  # the folder may have another name by now
+                if not last:  # the folder may have another name by now
                     fields = next(csv.reader([line.decode()]))
                     self._configuration = _csv_line([fields[len(self._columns.before)]])
-                self.last, end = epoch, end + len(line)
-        os.truncate(self._path, end)
-        self._file = self._path.open("a", encoding="utf-8", newline="")
+                last, end = [epoch], end + len(line)
+        return Written(_checked_last(self._path, last, self._every, done), end)
 
-    def write(self, records):
+    def write(self, records, end):
         """Appends them; they can be read from then on."""
         samples, columns = self._columns.samples, self._columns
         numbers = columns.of_samples(records).reshape(len(records) * len(samples), -1)
@@ -128,70 +164,76 @@ class Csv:
             for j, sample in enumerate(samples):
                 of_sample = of_samples[i * len(samples) + j]
                 lines.append(f"{start}{f',{sample}' if len(samples) > 1 else ''},{of_sample},{shared[i]}\n")
-        with writing(self._path):
-            self._file.write("".join(lines))
-            self._file.flush()
+        return self._append("".join(lines).encode(), end)
 
     def _text(self, value):
         return f"%.{self._digits}g" % value if self._digits and isinstance(value, float) else repr(value)
 
-    def flush(self):
-        """Nothing is held back."""
 
-    def close(self):
-        """Closes the file."""
-        self._file.close()
+class Held(NamedTuple):
+    """Where a Parquet trace ends: the number of the next part, and what is held for it: blocks of records, bytes."""
+
+    part: int
+    blocks: int = 0
+    bytes: int = 0
 
 
 class Parquet:
-    """``trace.parquet``: a folder of files with the columns of `Columns`, each closed before it gets its name."""
+    """``trace.parquet``: a folder of files with the columns of `Columns`, each complete before it gets its name."""
 
     name = "trace.parquet"
 
     def __init__(self, folder, dtype, about, digits, done):
         self._arrow = _pyarrow()
-        self._path, self.last, self._about = folder / self.name, -1, about
-        self._columns = Columns(about, dtype, "Parquet")
-        self._held, self._parts = [], 0
+        self._path, self._about, self._columns = folder / self.name, about, Columns(about, dtype, "Parquet")
+        self._blocks, self._new = [], done is None or not self._path.exists()
         with writing(self._path):
-            if done is not None and self._path.exists():
-                self._go_on(done)
-            else:
+            if self._new:
                 self._path.mkdir()
+            self.begun = Written(-1, Held(0)) if self._new else self._go_on(done)
 
     def _go_on(self, done):
         for torn in self._path.glob(".part-*"):
             torn.unlink()
+        counts, last, number = {}, [], 0
         for path in sorted(self._path.glob("part-*.parquet")):
-            table = self._arrow.parquet.read_table(path)
-            if table.column_names != self._columns.names:
+            if self._arrow.parquet.read_schema(path).names != self._columns.names:
                 raise InvalidInput(f"{path}: the trace of another run; move it away")
+            table = self._arrow.parquet.read_table(path, columns=["epoch", "configuration"])
             epochs = table["epoch"].to_numpy()
-            whole = kept(epochs, self._about.every, done)
-            if whole:
+            counts[path] = kept(epochs, self._about.every, done), len(epochs)
+            if counts[path][0]:
                 self._about = self._about._replace(configuration=table["configuration"][0].as_py())
-                self.last, self._parts = int(epochs[whole - 1]), int(path.stem.partition("-")[2]) + 1
-            if whole == 0:
+                last, number = epochs[: counts[path][0]], int(path.stem.partition("-")[2]) + 1
+        begun = Written(_checked_last(self._path, last, self._about.every, done), Held(number))
+        for path, (count, of) in reversed(counts.items()):
+            if count == 0:
                 path.unlink()
-            elif whole < len(epochs):
-                self._put(table.slice(0, whole), path)
+            elif count < of:
+                self._put(self._arrow.parquet.read_table(path).slice(0, count), path)
+        return begun
 
-    def write(self, records):
-        """Keeps them until there are enough for a file."""
-        self._held.append(records)
-        if sum(block.nbytes for block in self._held) >= PART_BYTES:
-            self.flush()
+    def write(self, records, end):
+        """Holds them until there are enough for a file."""
+        self._blocks[end.blocks :] = [records]
+        end = Held(end.part, end.blocks + 1, end.bytes + records.nbytes)
+        return self.flush(end) if end.bytes >= PART_BYTES else end
 
-    def flush(self):
-        """Closes a file with what is held."""
-        if self._held:
-            records, self._held = np.concatenate(self._held), []
-            self._put(self._table(records), self._path / f"part-{self._parts:05d}.parquet")
-            self._parts += 1
+    def flush(self, end):
+        """Writes what is held into a file."""
+        if end.blocks == 0:
+            return end
+        records = np.concatenate(self._blocks[: end.blocks])
+        self._put(self._table(records), self._path / f"part-{end.part:05d}.parquet")
+        return Held(end.part + 1)
 
-    def close(self):
-        """Closes the last file."""
-        self.flush()
+    def close(self, end):
+        """Every file is closed."""
+
+    def discard(self):
+        """Removes a new folder."""
+        if self._new:
+            shutil.rmtree(self._path, ignore_errors=True)
 
     def _table(self, records):
         columns, samples = self._columns, self._columns.samples
@@ -208,10 +250,10 @@ class Parquet:
         return self._arrow.table(dict(zip(columns.names, arrays, strict=True)))
 
     def _put(self, table, path):
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        file = self._arrow.BufferOutputStream()
+        self._arrow.parquet.write_table(table, file)
         with writing(path):
-            self._arrow.parquet.write_table(table, beside)
-            beside.replace(path)
+            write_atomically(path, file.getvalue())
 
 
 class Columns:
@@ -296,6 +338,15 @@ def kept(epochs, every, done):
     """How many of the epochs of a trace a resumed run keeps: those it has done, but for an odd one at the end."""
     stays = (np.asarray(epochs) <= done) & (np.asarray(epochs) % every == 0)
     return len(stays) if stays.all() else int(np.argmin(stays))
+
+
+def _checked_last(path, epochs, every, done):
+    """The last of the epochs that stay, -1 if there is none; a trace that would get a gap behind it is refused."""
+    if not len(epochs):
+        return -1
+    if epochs[-1] != done - done % every:
+        raise InvalidInput(f"{path}: not each {every}. epoch up to {done} is in it; move it away, or it gets a gap")
+    return int(epochs[-1])
 
 
 def _csv_line(values):
