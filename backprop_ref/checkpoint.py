@@ -8,8 +8,8 @@ import os
 import numpy as np
 
 from backprop_ref.errors import InvalidInput
-from backprop_ref.files import write_atomically
-from backprop_ref.parameters import Parameters, load_all, save
+from backprop_ref.files import create, refuse_links, replace
+from backprop_ref.parameters import Parameters, load_all, model_bytes
 
 CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.csv"
 
@@ -43,10 +43,12 @@ class Folder:
     def __init__(self, path, network, preprocessing, config, identity, resume):
         self.path, self.network, self.identity = path, network, identity
         self.preprocessing, self.config = preprocessing, config
-        held = (path / CHECKPOINT).exists()
-        if resume and not held:
+        self._made = {CHECKPOINT, HISTORY} if resume else set()
+        if resume:
+            refuse_links(path, CHECKPOINT, HISTORY)
+        if resume and not (path / CHECKPOINT).exists():
             raise InvalidInput(f"{path}: no {CHECKPOINT} to resume from; give the folder of an earlier run")
-        if held and not resume:
+        if not resume and any(os.path.lexists(path / name) for name in (CHECKPOINT, HISTORY)):
             raise InvalidInput(f"{path}: already holds a run; resume it, or give another folder")
         try:
             json.dumps([preprocessing, config])
@@ -88,12 +90,17 @@ class Folder:
         }
         try:
             params = state.result(plan).params
-            save(self.path / CHECKPOINT, self.network, params, self.preprocessing, tensors, metadata)
-            write_atomically(self.path / HISTORY, _history_csv(state.columns))
+            self._put(CHECKPOINT, model_bytes(self.network, params, self.preprocessing, tensors, metadata))
+            self._put(HISTORY, _history_csv(state.columns))
         except OSError as error:
             raise InvalidInput(
                 f"{self.path}: cannot be written to ({error.strerror}); free some space or give another folder"
             ) from None
+
+    def _put(self, name, content):
+        """Writes a file for the first time, over nothing, or once more."""
+        (replace if name in self._made else create)(self.path / name, content)
+        self._made.add(name)
 
     def restore(self, state, epochs):
         """Puts a fresh `state` where the checkpoint left off, on its way to so many epochs."""

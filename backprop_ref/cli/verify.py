@@ -2,7 +2,6 @@
 
 import fnmatch
 import json
-from pathlib import Path
 
 import typer
 
@@ -18,7 +17,7 @@ from backprop_ref.conformance.programs import Answers, Program
 from backprop_ref.conformance.separate import Separate
 from backprop_ref.conformance.submission import Function
 from backprop_ref.errors import InvalidInput, unknown
-from backprop_ref.files import write_atomically
+from backprop_ref.files import check_output, write_output
 from backprop_ref.network import ACTIVATIONS, LOSSES
 
 
@@ -40,8 +39,7 @@ def verify(target, command, answers, chosen, conventions, *, time_limit, strict,
         raise InvalidInput(
             f"{said}: give one of file.py:function, --command './mine', --answers FILE, --elementary, --bounds"
         )
-    if html is not None and Path(html).exists():
-        raise InvalidInput(f"--html {html}: exists already, and nothing is overwritten; give another name")
+    check_output("--html", html)
     declared = Declared(**conventions)
     if declared.l2 is not None:
         Decay.parse(declared.l2)
@@ -51,13 +49,13 @@ def verify(target, command, answers, chosen, conventions, *, time_limit, strict,
     report = judge(submission, cases, target=target or command or answers, strict=strict, reload=reload)
     if answers and (strangers := submission.unknown(vectors.cases())):
         report.notes.append(f"no such cases: {', '.join(strangers[:5])}{' …' if len(strangers) > 5 else ''}")
-    if html is not None:
-        write_atomically(html, page(report))
     if as_json:
         show.as_json(report.document())
     else:
         print_report(report)
-        if html is not None:
+    if html is not None:
+        write_output("--html", html, page(report))
+        if not as_json:
             typer.echo(f"page: {html}")
     return report.exit
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from backprop_ref.conformance.cases import Case, Expected, Values, tensors
-from backprop_ref.files import write_atomically
+from backprop_ref.files import create, writing
 from backprop_ref.network import Network
 from backprop_ref.optimizers import OPTIMIZERS
 from backprop_ref.parameters import Parameters
@@ -81,11 +81,12 @@ def files(made):
 
 
 def write(folder, found):
-    """Writes `files` into a folder, which is made if it is not there."""
+    """Writes `files` into a folder, which is made if it is not there, over nothing."""
     folder = Path(folder)
     for name, content in found.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / name, content)
+        with writing(folder / name, "give a new folder"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            create(folder / name, content)
 
 
 def differences(folder, found):

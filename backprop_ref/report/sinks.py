@@ -6,7 +6,6 @@ that read back as the same number), and ``done``: the epochs that a resumed run 
 off; None for a new run, which overwrites nothing. ``last`` is the last epoch that a sink holds; -1 if none.
 """
 
-import contextlib
 import csv
 import io
 import os
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from backprop_ref import files
 from backprop_ref.errors import InvalidInput
 from backprop_ref.report.trace import FILE, OF_PARAMETERS, OF_SAMPLES, open_trace
 
@@ -22,16 +22,9 @@ MOST_COLUMNS = 20_000
 FIRST_COLUMNS = 7  # epoch, loss, accuracy, configuration, iteration, learning_rate, sample
 
 
-@contextlib.contextmanager
 def writing(path):
-    """Turns an error of the system's into a line about the file."""
-    try:
-        yield
-    except FileExistsError:
-        raise InvalidInput(f"{path}: exists already, and nothing is overwritten; give a new folder") from None
-    except OSError as error:
-        what = f"{path}: cannot be written ({error.strerror})"
-        raise InvalidInput(f"{what}; free some space or give another folder") from None
+    """A context that turns an error of the system's into a line about the file."""
+    return files.writing(path, "free some space or give another folder")
 
 
 class Binary:
@@ -41,6 +34,7 @@ class Binary:
 
     def __init__(self, folder, dtype, about, digits, done):
         self._path, self.last = folder / self.name, -1
+        files.refuse_links(folder, self.name)
         if done is not None and self._path.exists():
             self._go_on(dtype, about, done)
             return
@@ -57,7 +51,7 @@ class Binary:
         whole = kept(found["epoch"], about.every, done)
         self.last = int(found["epoch"][whole - 1]) if whole else -1
         with writing(self._path):
-            self._file = self._path.open("r+b")
+            self._file = files.open_in_place(self._path, "r+b")
             self._file.truncate(len(self._file.readline()) + whole * dtype.itemsize)
             self._file.seek(0, os.SEEK_END)
 
@@ -88,6 +82,7 @@ class Csv:
 
     def __init__(self, folder, dtype, about, digits, done):
         self._path, self.last, self._digits = folder / self.name, -1, digits
+        files.refuse_links(folder, self.name)
         self._columns = Columns(about, dtype, "CSV")
         self._configuration = _csv_line([about.configuration])
         header = _csv_line(self._columns.names) + "\n"
@@ -112,8 +107,8 @@ class Csv:
                     fields = next(csv.reader([line.decode()]))
                     self._configuration = _csv_line([fields[len(self._columns.before)]])
                 self.last, end = epoch, end + len(line)
-        os.truncate(self._path, end)
-        self._file = self._path.open("a", encoding="utf-8", newline="")
+        self._file = files.open_in_place(self._path, "a", encoding="utf-8", newline="")
+        self._file.truncate(end)
 
     def write(self, records):
         """Appends them; they can be read from then on."""
@@ -153,6 +148,7 @@ class Parquet:
         self._path, self.last, self._about = folder / self.name, -1, about
         self._columns = Columns(about, dtype, "Parquet")
         self._held, self._parts = [], 0
+        files.refuse_links(folder, self.name)
         with writing(self._path):
             if done is not None and self._path.exists():
                 self._go_on(done)
@@ -160,9 +156,11 @@ class Parquet:
                 self._path.mkdir()
 
     def _go_on(self, done):
-        for torn in self._path.glob(".part-*"):
-            torn.unlink()
+        for path in self._path.glob(".part-*"):
+            if files.is_temporary(path):
+                path.unlink()
         for path in sorted(self._path.glob("part-*.parquet")):
+            files.refuse_links(self._path, path.name)
             table = self._arrow.parquet.read_table(path)
             if table.column_names != self._columns.names:
                 raise InvalidInput(f"{path}: the trace of another run; move it away")
@@ -174,7 +172,7 @@ class Parquet:
             if whole == 0:
                 path.unlink()
             elif whole < len(epochs):
-                self._put(table.slice(0, whole), path)
+                self._put(table.slice(0, whole), files.replacing(path))
 
     def write(self, records):
         """Keeps them until there are enough for a file."""
@@ -186,7 +184,9 @@ class Parquet:
         """Closes a file with what is held."""
         if self._held:
             records, self._held = np.concatenate(self._held), []
-            self._put(self._table(records), self._path / f"part-{self._parts:05d}.parquet")
+            path = self._path / f"part-{self._parts:05d}.parquet"
+            with writing(path):
+                self._put(self._table(records), files.creating(path))
             self._parts += 1
 
     def close(self):
@@ -207,11 +207,9 @@ class Parquet:
         arrays = [heads[name] for name in names] + [np.ascontiguousarray(column) for column in numbers]
         return self._arrow.table(dict(zip(columns.names, arrays, strict=True)))
 
-    def _put(self, table, path):
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        with writing(path):
-            self._arrow.parquet.write_table(table, beside)
-            beside.replace(path)
+    def _put(self, table, opened):
+        with opened as file:
+            self._arrow.parquet.write_table(table, file)
 
 
 class Columns:
