@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from backprop_ref.conformance.cases import Case, Expected, Values, tensors
-from backprop_ref.files import create, writing
+from backprop_ref.files import create, refuse_links, writing
 from backprop_ref.network import Network
 from backprop_ref.optimizers import OPTIMIZERS
 from backprop_ref.parameters import Parameters
@@ -85,6 +85,7 @@ def write(folder, found):
     folder = Path(folder)
     for name, content in found.items():
         with writing(folder / name, "give a new folder"):
+            refuse_links(folder, name)
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             create(folder / name, content)
 

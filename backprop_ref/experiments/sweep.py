@@ -28,7 +28,7 @@ from backprop_ref.progress import Bar
 from backprop_ref.report.ends import STATES, outcome, right_from
 from backprop_ref.report.trace import FILE, open_trace
 
-PLAN, ROW, CELLS = "sweep.json", "cell.json", "cells"
+PLAN, ROW, CELLS, TABLES = "sweep.json", "cell.json", "cells", ("table.csv", "table.json")
 ELSEWHERE = ("dir", "resume", "output")
 """What a run's configuration may say of where it goes, and a sweep's may not."""
 NEEDED = ("state", "outcome", "epochs", "initial_loss", "final_loss", "folder")
@@ -296,6 +296,7 @@ class Sweep:
         ahead = [cell for cell in self.cells if _read_row(self.place(cell)) is None]
         done = len(self.cells) - len(ahead)
         tasks = [(str(self.place(cell)), cell.values, cell.config) for cell in ahead]
+        refuse_links(self.folder, *TABLES)
         for folder, _, config in tasks:
             _begun(Path(folder), Config(**config))
         try:
@@ -319,8 +320,8 @@ class Sweep:
         writer = csv.DictWriter(text, names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        replace(self.folder / "table.csv", text.getvalue())
-        replace(self.folder / "table.json", json_text(rows) + "\n")
+        for name, content in zip(TABLES, (text.getvalue(), json_text(rows) + "\n"), strict=True):
+            replace(self.folder / name, content)
 
 
 def new_folder(asked, name):

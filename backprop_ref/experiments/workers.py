@@ -1,5 +1,6 @@
 """Worker processes that end when the process that started them does, however it ends."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -30,16 +31,31 @@ def in_processes(function, tasks, workers, threads, file):
     with parallel_config("loky", n_jobs=workers, inner_max_num_threads=threads):
         start = {"initializer": _begin, "initargs": (os.getpid(), file)}
         parallel = Parallel(return_as="generator_unordered", **start)
-        # Inherited by what is started: by workers until they have begun, and by loky's tracker, which cleans up in the
-        # end, also when it is a terminal that is closed.
-        usual = {each: signal.signal(each, signal.SIG_IGN) for each in LEFT_TO_THE_PARENT}
-        try:
+        with _inherited():
             found = parallel(delayed(function)(*task) for task in tasks)
-        finally:
-            for each, handler in usual.items():
-                signal.signal(each, handler)
         yield from found
         get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
+
+
+@contextlib.contextmanager
+def _inherited():
+    """Inside, processes are started without a wish to end by themselves, and without a word.
+
+    Workers are, until they have begun; so is loky's tracker, which has to outlive all others, be it a terminal that is
+    closed, and would warn of everything that it cleans up.
+    """
+    usual = {each: signal.signal(each, signal.SIG_IGN) for each in LEFT_TO_THE_PARENT}
+    warnings = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = "ignore"
+    try:
+        yield
+    finally:
+        for each, handler in usual.items():
+            signal.signal(each, handler)
+        if warnings is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = warnings
 
 
 def await_workers(file):
