@@ -15,6 +15,7 @@ from helpers import PROGRAM, command, parameters, samples, tree
 import backprop_ref as br
 from backprop_ref import cli
 from backprop_ref.conformance import vectors
+from backprop_ref.experiments.run_folder import new_folder
 from backprop_ref.files import create, open_in_place, replace
 from backprop_ref.parameters import load_all
 from backprop_ref.report.recorder import Recorder
@@ -337,31 +338,18 @@ def test_a_failed_start_leaves_a_folder_as_it_was(refused):
     assert not list(Path("there").iterdir())
 
 
-def test_a_failed_start_leaves_a_file_of_somebodys(folder):
-    """It comes into the log's folder while training fails to begin."""
-    Path("f.csv").write_text("a,b,kind\n1e39,2,x\n-1e39,3,y\n")
-    what = ["train", "--data-path", "f.csv", "--dtype", "float32", "--normalize", "none", "--run-dir", "new"]
-    program = f"import sys\nsys.argv[1:] = {what!r}\n{MEANWHILE}"
-    done = subprocess.run([PROGRAM[0], "-c", program], capture_output=True, text=True, check=False)
-    assert done.returncode == 2, done.stderr
-    assert [path for path in tree("new") if path != "logs"] == ["logs/mine.txt"]
-
-
-MEANWHILE = """
-import logging
-from pathlib import Path
-
-def puts_a_file_beside_the_log(record):
-    Path('new/logs/mine.txt').write_text('mine')
-    return record
-
-logging.Logger.addHandler = lambda self, handler, usual=logging.Logger.addHandler: (
-    handler.addFilter(puts_a_file_beside_the_log), usual(self, handler)
-)
-from backprop_ref.cli import main
-main()
-"""
-"""The command line in a process in which somebody's file appears with the first line of the log."""
+def test_a_failed_start_leaves_files_of_somebodys(folder):
+    for name in ("mine.txt", "logs/mine.txt", "config.yaml/mine.txt"):
+        with pytest.raises(br.InvalidInput), new_folder("new", "iris", "", "logs/app.log"):
+            Path("new/logs").mkdir()
+            Path("new/logs/app.log").touch()
+            if name.startswith("config"):
+                Path("new/config.yaml").unlink()
+            Path("new", name).parent.mkdir(exist_ok=True)
+            Path("new", name).write_text("mine")
+            raise br.InvalidInput("no good")
+        assert Path("new", name).read_text() == "mine"
+        shutil.rmtree("new")
 
 
 # --- links in a run folder ---
