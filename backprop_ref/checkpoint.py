@@ -43,7 +43,7 @@ class Folder:
     def __init__(self, path, network, preprocessing, config, identity, resume):
         self.path, self.network, self.identity = path, network, identity
         self.preprocessing, self.config = preprocessing, config
-        self._made = {CHECKPOINT, HISTORY} if resume else set()
+        self._written = {CHECKPOINT, HISTORY} if resume else set()
         if resume:
             refuse_links(path, CHECKPOINT, HISTORY)
         if resume and not (path / CHECKPOINT).exists():
@@ -99,8 +99,8 @@ class Folder:
 
     def _put(self, name, content):
         """Writes a file for the first time, over nothing, or once more."""
-        (replace if name in self._made else create)(self.path / name, content)
-        self._made.add(name)
+        (replace if name in self._written else create)(self.path / name, content)
+        self._written.add(name)
 
     def restore(self, state, epochs):
         """Puts a fresh `state` where the checkpoint left off, on its way to so many epochs."""

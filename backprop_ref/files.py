@@ -12,14 +12,18 @@ import os
 import re
 import stat
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import IO, Any, BinaryIO
 
 from backprop_ref.errors import InvalidInput
 
+Name = str | os.PathLike[str]
 STREAM = re.compile(r"/dev/(?:stdout|stderr|fd/(\d+))")
 
 
-def create(path, content):
+def create(path: Name, content: str | bytes) -> None:
     """Makes a new file of text or bytes.
 
     Raises
@@ -31,7 +35,7 @@ def create(path, content):
         file.write(_bytes(content))
 
 
-def replace(path, content):
+def replace(path: Name, content: str | bytes) -> None:
     """Writes text or bytes to a file of this program's, whether it is there yet or not.
 
     Raises
@@ -43,18 +47,18 @@ def replace(path, content):
         file.write(_bytes(content))
 
 
-def creating(path):
+def creating(path: Name) -> AbstractContextManager[BinaryIO]:
     """`create` as a context with a binary file, which has its name when the context is left."""
     return _beside(path, _name)
 
 
-def replacing(path):
+def replacing(path: Name) -> AbstractContextManager[BinaryIO]:
     """`replace` as a context with a binary file, which has its name when the context is left."""
     return _beside(path, _rename)
 
 
 @contextlib.contextmanager
-def _beside(path, move):
+def _beside(path: Name, move: Callable[[Path, Path], None]) -> Iterator[BinaryIO]:
     """A binary file beside `path`, moved there when it is complete and on disk."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
@@ -72,13 +76,13 @@ def _beside(path, move):
             temporary.unlink()
 
 
-def is_temporary(path):
-    """The file beside which this one was written by a process that was killed; None if it is no such file."""
+def beside_which(path: Name) -> Path | None:
+    """The file that this one was to become when its process was killed; None if it was to become none."""
     match = re.fullmatch(r"\.(.+)\.\d+\.[0-9a-f]{8}", Path(path).name)
     return None if match is None else Path(path).with_name(match[1])
 
 
-def _name(temporary, path):
+def _name(temporary: Path, path: Path) -> None:
     """Gives a file a further name, which must be free; the file system looks and names in one step."""
     try:
         os.link(temporary, path)
@@ -89,14 +93,14 @@ def _name(temporary, path):
         temporary.replace(path)
 
 
-def _rename(temporary, path):
+def _rename(temporary: Path, path: Path) -> None:
     refuse_links(path.parent, path.name)
     if path.exists():
         temporary.chmod(path.stat().st_mode & 0o777)
     temporary.replace(path)
 
 
-def open_in_place(path, mode, **options):
+def open_in_place(path: Name, mode: str, **options: Any) -> IO[Any]:
     """`open`, for going on in a file of this program's, in a mode that does not empty it.
 
     Raises
@@ -113,11 +117,11 @@ def open_in_place(path, mode, **options):
     return file
 
 
-def _not_through_a_link(path, flags):
+def _not_through_a_link(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
-def refuse_links(folder, *names):
+def refuse_links(folder: Name, *names: Name) -> None:
     """Refuses names inside a folder, such as 'logs/app.log', that are or lead through a link, a pipe or a device."""
     for name in names:
         path = Path(folder)
@@ -132,7 +136,7 @@ def refuse_links(folder, *names):
                 raise InvalidInput(f"{path}: {what}, and is neither followed nor replaced; put a file of its own there")
 
 
-def check_output(flag, path):
+def check_output(flag: str, path: Name | None) -> None:
     """Refuses, before anything is computed, what `write_output` could not write.
 
     Parameters
@@ -150,7 +154,7 @@ def check_output(flag, path):
         raise InvalidInput(f"{flag} {path}: cannot be written; give a file in a folder that exists")
 
 
-def write_output(flag, path, content, remedy="give another file"):
+def write_output(flag: str, path: Name, content: str | bytes, remedy: str = "give another file") -> None:
     """Writes text or bytes to a new file, or to a pipe, a terminal, or standard output by its name.
 
     Parameters
@@ -170,7 +174,7 @@ def write_output(flag, path, content, remedy="give another file"):
 
 
 @contextlib.contextmanager
-def writing(what, remedy):
+def writing(what: Name, remedy: str) -> Iterator[None]:
     """Turns an error of the system's, while `what` is written, into an `InvalidInput`."""
     try:
         yield
@@ -180,7 +184,7 @@ def writing(what, remedy):
         raise InvalidInput(f"{what}: cannot be written ({error.strerror}); {remedy}") from None
 
 
-def is_stream(path):
+def is_stream(path: Name) -> bool:
     """Whether what is written there goes on to somebody, as into a pipe; a file is a stream only as standard output."""
     try:
         mode = Path(path).stat().st_mode
@@ -189,7 +193,7 @@ def is_stream(path):
     return STREAM.fullmatch(os.fspath(path)) is not None or stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
 
 
-def send(path, content):
+def send(path: Name, content: str | bytes) -> None:
     """Writes text or bytes to a stream."""
     standard = STREAM.fullmatch(os.fspath(path))
     if standard is None:
@@ -201,11 +205,11 @@ def send(path, content):
         file.write(_bytes(content))
 
 
-def _bytes(content):
+def _bytes(content: str | bytes) -> bytes:
     return content.encode() if isinstance(content, str) else content
 
 
-def json_text(value):
+def json_text(value: Any) -> str:
     """A JSON document; numbers that are not finite, for which JSON has no word, are null."""
     return json.dumps(_finite(value), indent=1, allow_nan=False)
 

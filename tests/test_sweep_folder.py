@@ -104,6 +104,10 @@ def test_a_cell_is_nowhere_else(folder, refused, values):
     planned(lambda content: content["cells"][0].update(values=values))
     for arguments in (["sweep", "--resume", "s"], ["report", "s"]):
         assert "s/sweep.json" in refused(*arguments)
+    if isinstance(values, dict):
+        planned(lambda content: content.update(grid={axis: [value] for axis, value in values.items()}))
+        planned(lambda content: content["cells"].pop(1))
+        assert "s/sweep.json" in refused("sweep", "--resume", "s")
 
 
 def test_a_process_touches_no_other_folder(folder):
@@ -111,7 +115,7 @@ def test_a_process_touches_no_other_folder(folder):
     before = tree(folder)
     done = command("sweep", "--resume", "s")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: s/sweep.json: seed '1/../../../outside': not of letters")
+    assert done.stderr.startswith("error: s/sweep.json: seed '1/../../../outside' is no value of a sweep")
     assert done.stderr.count("\n") == 1
     assert tree(folder) == before
 
@@ -160,7 +164,9 @@ def test_a_row_of_another_folder(folder, refused, where):
     row = folder / "s/cells" / CELL / "cell.json"
     row.write_text(json.dumps({**json.loads(row.read_text()), "folder": where}))
     for arguments in (["sweep", "--resume", "s"], ["report", "s"]):
-        assert f"s/cells/{CELL}/cell.json: damaged, or of another version (of another folder" in refused(*arguments)
+        assert f"s/cells/{CELL}/cell.json: damaged, or of another version (of another cell, whose folder is" in refused(
+            *arguments
+        )
 
 
 # --- links ---

@@ -3,11 +3,12 @@
 import contextlib
 import itertools
 import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 
 from backprop_ref.checkpoint import CHECKPOINT, HISTORY
 from backprop_ref.errors import InvalidInput
-from backprop_ref.files import create, is_temporary, refuse_links, replace
+from backprop_ref.files import Name, beside_which, create, refuse_links, replace
 from backprop_ref.report.sinks import SINKS
 
 CONFIG, RESULTS = "config.yaml", "results.json"
@@ -17,7 +18,7 @@ PARTS = SINKS["parquet"].name
 
 
 @contextlib.contextmanager
-def new_folder(asked, name, config, log):
+def new_folder(asked: Name | None, name: str, config: str, log: str) -> Iterator[Path]:
     """A run folder with a configuration; both go again should an error come before there is a checkpoint or a trace.
 
     Parameters
@@ -28,20 +29,20 @@ def new_folder(asked, name, config, log):
         The data set's name, the text of the configuration, the log inside the folder.
     """
     given = asked is not None and Path(asked).exists()
-    folder = _made(asked, name)
-    made = [] if given else [folder]
+    folder = _make(asked, name)
+    created = [] if given else [folder]
     try:
         create(folder / CONFIG, config)
-        made = [folder / CONFIG, folder / log, *(folder / log).parents[: len(Path(log).parts) - 1], *made]
+        created = [folder / CONFIG, folder / log, *(folder / log).parents[: len(Path(log).parts) - 1], *created]
         yield folder
     except (InvalidInput, OSError):
         if {path.name for path in folder.iterdir()} <= {CONFIG, Path(log).parts[0]}:
-            remove(made)
+            remove(created)
         raise
 
 
 @contextlib.contextmanager
-def resumed_folder(folder, config, log):
+def resumed_folder(folder: Name, config: str, log: str) -> Iterator[Path]:
     """The folder of a run that goes on by this configuration; after an error it has the one before."""
     folder = Path(folder)
     check_links(folder, log)
@@ -54,7 +55,8 @@ def resumed_folder(folder, config, log):
         raise
 
 
-def _made(asked, name):
+def _make(asked, name):
+    """The folder asked for, or the next free one."""
     try:
         if asked is not None:
             folder = Path(asked)
@@ -78,7 +80,7 @@ def _made(asked, name):
         ) from None
 
 
-def check_log(file):
+def check_log(file: str) -> None:
     """Refuses a log that would not be a file of its own in the run folder."""
     log = Path(file)
     taken = {CONFIG, RESULTS, CHECKPOINT, HISTORY, *TRACES}
@@ -86,17 +88,17 @@ def check_log(file):
         raise InvalidInput(f"logging.file (--log-file) {log}: give a relative path of its own in the run folder")
 
 
-def logs(file):
+def logs(file: Name) -> list[str]:
     """The log and the older ones that it is renamed to when it gets long."""
     return [str(PurePath(file)), *(f"{PurePath(file)}.{number}" for number in range(1, OLDER_LOGS + 1))]
 
 
-def check_links(folder, log):
+def check_links(folder: Name, log: Name) -> None:
     """Refuses a run folder in which a link has the name of a file that a run writes."""
     refuse_links(folder, CONFIG, RESULTS, CHECKPOINT, HISTORY, *TRACES, *logs(log))
 
 
-def before_checkpoint(folder, log):
+def before_checkpoint(folder: Name, log: Name) -> list[Path]:
     """What a run has made before its first checkpoint, the innermost first, and the folder itself last.
 
     Raises
@@ -113,15 +115,15 @@ def before_checkpoint(folder, log):
         if path.is_dir():
             known = str(name) in folders
         else:
-            name = is_temporary(name) or name
+            name = beside_which(name) or name
             known = str(name) in files or name.match(f"{PARTS}/part-*.parquet")
         if not known:
             raise InvalidInput(f"{path}: not of the run that was stopped in {folder}, which begins anew; move it away")
     return [*found, folder]
 
 
-def remove(made):
+def remove(paths: Iterable[Path]) -> None:
     """Removes files and folders, the innermost first; a folder in which there is something else stays."""
-    for path in made:
+    for path in paths:
         with contextlib.suppress(OSError):
             path.rmdir() if path.is_dir() else path.unlink()

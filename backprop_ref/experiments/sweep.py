@@ -85,7 +85,9 @@ def _check_cell(cell, config, where):
         if axis not in AXES:
             raise unknown(f"axis in {where}", axis, AXES)
         if not re.fullmatch(r"[\w.+-]+", value, re.ASCII):
-            raise InvalidInput(f"{where}: {axis} {value!r}: not of letters, digits, '.', '+' and '-'; no such value")
+            raise InvalidInput(
+                f"{where}: {axis} {value!r} is no value of a sweep; letters, digits and . + - _ are allowed"
+            )
     check_log(config.logging.file)
     for key in ELSEWHERE:
         if getattr(config.run, key) is not None:
@@ -248,10 +250,14 @@ class Sweep:
             raise InvalidInput(f"{path}: not the plan of a sweep, or damaged ({error})") from None
         for cell, config in zip(cells, configs, strict=True):
             _check_cell(cell, config, path)
-        names = [cell.name for cell in cells]
-        if len(set(names)) < len(names) or "" in names:
-            raise InvalidInput(f"{path}: not the plan of a sweep, or damaged (a cell twice, or without a name)")
-        refuse_links(folder, *(Path(CELLS) / name / ROW for name in names))
+            if cell.values.keys() != content["grid"].keys():
+                raise InvalidInput(
+                    f"{path}: not the plan of a sweep, or damaged ({cell.values} is no point of its grid)"
+                )
+        names = {cell.name for cell in cells}
+        if len(names) < len(cells) or "" in names:
+            raise InvalidInput(f"{path}: not the plan of a sweep, or damaged (a cell twice, or no axis)")
+        refuse_links(folder, *(Path(CELLS) / name / ROW for name in sorted(names)))
         return cls(folder, content, cells)
 
     def place(self, cell):
@@ -266,7 +272,7 @@ class Sweep:
 
     def rows(self):
         """The rows of the cells that are finished, in the order of the grid."""
-        found = [_read_row(self.place(cell)) for cell in self.cells]
+        found = [_read_row(cell, self.place(cell)) for cell in self.cells]
         return [row for row in found if row is not None]
 
     def run(self, workers=None, progress=None):
@@ -293,7 +299,7 @@ class Sweep:
                 os.close(lock)
 
     def _run(self, workers, progress):
-        ahead = [cell for cell in self.cells if _read_row(self.place(cell)) is None]
+        ahead = [cell for cell in self.cells if _read_row(cell, self.place(cell)) is None]
         done = len(self.cells) - len(ahead)
         tasks = [(str(self.place(cell)), cell.values, cell.config) for cell in ahead]
         refuse_links(self.folder, *TABLES)
@@ -348,18 +354,19 @@ def _next_free(name):
     return folder
 
 
-def _read_row(folder):
+def _read_row(cell, folder):
     """The row of a finished cell, or None."""
     try:
         row = json.loads((folder / ROW).read_text(encoding="utf-8"))
         missing = [name for name in NEEDED if name not in row]
         if missing:
             raise ValueError(f"no {missing[0]} in it")
-        if row["folder"] != _relative(folder):
-            raise ValueError(f"of another folder: {row['folder']}")
+        for name, value in {**cell.values, "folder": _relative(folder)}.items():
+            if row.get(name) != value:
+                raise ValueError(f"of another cell, whose {name} is {row.get(name)!r}")
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         again = f"remove it, and the cell is run again by: backprop-ref sweep --resume {folder.parent.parent}"
         raise InvalidInput(f"{folder / ROW}: damaged, or of another version ({error}); {again}") from None
     return row

@@ -6,13 +6,15 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG, of Linux's prctl
 LOOK_SECONDS = 0.1
 LEFT_TO_THE_PARENT = [getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)]
 
 
-def in_processes(function, tasks, workers, threads, file):
+def in_processes(function: Callable, tasks: Sequence[tuple], workers: int, threads: int, file: str) -> Iterator[Any]:
     """Yields what `function` gives for each of the tasks, as they end.
 
     Parameters
@@ -38,11 +40,11 @@ def in_processes(function, tasks, workers, threads, file):
 
 
 @contextlib.contextmanager
-def _inherited():
-    """Inside, processes are started without a wish to end by themselves, and without a word.
+def _inherited() -> Iterator[None]:
+    """Processes that are started inside ignore Ctrl-C and the end of the terminal, and print no warnings.
 
-    Workers are, until they have begun; so is loky's tracker, which has to outlive all others, be it a terminal that is
-    closed, and would warn of everything that it cleans up.
+    For workers this holds until they have begun. Loky's tracker, which removes what the others leave behind, has to
+    outlive them, and would warn of each thing that it removes.
     """
     usual = {each: signal.signal(each, signal.SIG_IGN) for each in LEFT_TO_THE_PARENT}
     warnings = os.environ.get("PYTHONWARNINGS")
@@ -58,14 +60,14 @@ def _inherited():
             os.environ["PYTHONWARNINGS"] = warnings
 
 
-def await_workers(file):
+def await_workers(file: str | os.PathLike[str]) -> None:
     """Waits for the last workers of a process that was killed: it is a moment until they have ended too."""
     handle = _locked(file, "LOCK_EX")
     if handle is not None:
         os.close(handle)
 
 
-def _begin(parent, file):
+def _begin(parent: int, file: str) -> None:
     """In a worker: Ctrl-C, which a terminal sends to every process, stops the training in progress and nothing else.
 
     A handler is installed since training would not stop under SIG_IGN.
@@ -75,7 +77,7 @@ def _begin(parent, file):
     _locked(file, "LOCK_SH")
 
 
-def _end_with(parent):
+def _end_with(parent: int) -> None:
     """Has the system kill this process when its parent ends; where it does not do such things, a thread looks."""
     if sys.platform == "linux":
         import ctypes
@@ -87,13 +89,13 @@ def _end_with(parent):
         os._exit(1)
 
 
-def _watch(parent):
+def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(LOOK_SECONDS)
     os._exit(1)
 
 
-def _locked(file, kind):
+def _locked(file: str | os.PathLike[str], kind: str) -> int | None:
     """An open file with a lock of this kind, waited for; None on systems without such locks."""
     try:
         import fcntl

@@ -157,7 +157,7 @@ class Parquet:
 
     def _go_on(self, done):
         for path in self._path.glob(".part-*"):
-            if files.is_temporary(path):
+            if files.beside_which(path):
                 path.unlink()
         for path in sorted(self._path.glob("part-*.parquet")):
             files.refuse_links(self._path, path.name)
