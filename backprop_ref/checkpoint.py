@@ -8,8 +8,8 @@ import os
 import numpy as np
 
 from backprop_ref.errors import InvalidInput
-from backprop_ref.files import write_atomically
-from backprop_ref.parameters import save
+from backprop_ref.files import create, refuse_links, replace
+from backprop_ref.parameters import model_bytes
 
 CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.csv"
 
@@ -43,9 +43,12 @@ class Folder:
     def __init__(self, path, network, preprocessing, config, identity, resume):
         self.path, self.network, self.identity = path, network, identity
         self.preprocessing, self.config = preprocessing, config
-        held = (path / CHECKPOINT).exists()
-        if resume and not held:
+        self._written = {CHECKPOINT, HISTORY} if resume else set()
+        if resume:
+            refuse_links(path, CHECKPOINT, HISTORY)
+        if resume and not (path / CHECKPOINT).exists():
             raise InvalidInput(f"{path}: no {CHECKPOINT} to resume from; give the folder of an earlier run")
+        held = any(os.path.lexists(path / name) for name in (CHECKPOINT, HISTORY))
         try:
             json.dumps([preprocessing, config])
         except (TypeError, ValueError) as error:
@@ -85,13 +88,18 @@ class Folder:
         metadata = {"progress": progress, "identity": self.identity, "config": self.config, "history": list(history)}
         try:
             params = state.result(plan).params
-            save(self.path / CHECKPOINT, self.network, params, self.preprocessing, tensors, metadata)
+            self._put(CHECKPOINT, model_bytes(self.network, params, self.preprocessing, tensors, metadata))
             if state.epoch > 0 or state.stopped is not None:
-                write_atomically(self.path / HISTORY, _history_csv(history))
+                self._put(HISTORY, _history_csv(history))
         except OSError as error:
             raise InvalidInput(
                 f"{self.path}: cannot be written to ({error.strerror}); free some space or give another folder"
             ) from None
+
+    def _put(self, name, content):
+        """Writes a file for the first time, over nothing, or once more."""
+        (replace if name in self._written else create)(self.path / name, content)
+        self._written.add(name)
 
     def restore(self, state, epochs):
         """A fresh `state` put where the checkpoint left off, on its way to so many epochs."""

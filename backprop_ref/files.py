@@ -1,40 +1,215 @@
-"""Writing files so that nobody ever sees half of one, and JSON that every reader takes."""
+"""Writing files so that nobody sees half of one and no file of somebody else's is lost; JSON that every reader takes.
+
+A new file is made by `create`; one that this program made before is exchanged by `replace`, or gone on with by
+`open_in_place`. None of them follows a link. `write_output` writes what a user names: a new file, or a stream such as
+/dev/stdout.
+"""
 
 import contextlib
 import json
 import math
 import os
+import re
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import IO, Any, BinaryIO
+
+from backprop_ref.errors import InvalidInput
+
+Name = str | os.PathLike[str]
+STREAM = re.compile(r"/dev/(?:stdout|stderr|fd/(\d+))")
 
 
-def write_atomically(path, content):
-    """Writes text or bytes beside `path` and moves it there when it is complete and on disk.
+def create(path: Name, content: str | bytes) -> None:
+    """Makes a new file of text or bytes.
 
-    A link is followed; what is no regular file, such as a pipe, is written to as it is.
+    Raises
+    ------
+    FileExistsError
+        Something has that name, be it a link that leads nowhere.
     """
-    data = content.encode() if isinstance(content, str) else content
-    path = Path(path).resolve()
-    if path.exists() and not path.is_file():
-        path.write_bytes(data)
-        return
+    with creating(path) as file:
+        file.write(_bytes(content))
+
+
+def replace(path: Name, content: str | bytes) -> None:
+    """Writes text or bytes to a file of this program's, whether it is there yet or not.
+
+    Raises
+    ------
+    InvalidInput
+        What has that name is a link, or no file.
+    """
+    with replacing(path) as file:
+        file.write(_bytes(content))
+
+
+def creating(path: Name) -> AbstractContextManager[BinaryIO]:
+    """`create` as a context with a binary file, which has its name when the context is left."""
+    return _beside(path, _name)
+
+
+def replacing(path: Name) -> AbstractContextManager[BinaryIO]:
+    """`replace` as a context with a binary file, which has its name when the context is left."""
+    return _beside(path, _rename)
+
+
+@contextlib.contextmanager
+def _beside(path: Name, move: Callable[[Path, Path], None]) -> Iterator[BinaryIO]:
+    """A binary file beside `path`, moved there when it is complete and on disk."""
+    path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
-        with os.fdopen(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666), "wb") as file:
-            file.write(data)
+        with temporary.open("xb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
-        if path.exists():
-            temporary.chmod(path.stat().st_mode & 0o777)
-        temporary.replace(path)
-    except BaseException as error:
+        move(temporary, path)
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None  # the name that the caller knows
+        raise
+    finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        if isinstance(error, OSError):
-            error.filename, error.filename2 = str(path), None  # the name that the caller knows
+
+
+def beside_which(path: Name) -> Path | None:
+    """The file that this one was to become when its process was killed; None if it was to become none."""
+    match = re.fullmatch(r"\.(.+)\.\d+\.[0-9a-f]{8}", Path(path).name)
+    return None if match is None else Path(path).with_name(match[1])
+
+
+def _name(temporary: Path, path: Path) -> None:
+    """Gives a file a further name, which must be free; the file system looks and names in one step."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
         raise
+    except OSError:  # a file system without links, such as FAT: the name is taken first, by an empty file
+        path.open("xb").close()
+        temporary.replace(path)
 
 
-def json_text(value):
+def _rename(temporary: Path, path: Path) -> None:
+    refuse_links(path.parent, path.name)
+    if path.exists():
+        temporary.chmod(path.stat().st_mode & 0o777)
+    temporary.replace(path)
+
+
+def open_in_place(path: Name, mode: str, **options: Any) -> IO[Any]:
+    """`open`, for going on in a file of this program's, in a mode that does not empty it.
+
+    Raises
+    ------
+    InvalidInput
+        It is a link, or no file, or has a second name, under which it would change too.
+    """
+    path = Path(path)
+    refuse_links(path.parent, path.name)
+    file = open(path, mode, opener=_not_through_a_link, **options)  # noqa: SIM115 (the caller closes it)
+    if os.fstat(file.fileno()).st_nlink > 1:
+        file.close()
+        raise InvalidInput(f"{path}: has a second name (a hard link), whose file would change too; put a copy there")
+    return file
+
+
+def _not_through_a_link(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
+def refuse_links(folder: Name, *names: Name) -> None:
+    """Refuses names inside a folder, such as 'logs/app.log', that are or lead through a link, a pipe or a device."""
+    for name in names:
+        path = Path(folder)
+        for part in Path(name).parts:
+            path /= part
+            try:
+                mode = path.lstat().st_mode
+            except OSError:  # not there, or not to be looked at, which writing will say
+                break
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                what = "a link" if stat.S_ISLNK(mode) else "no file"
+                raise InvalidInput(f"{path}: {what}, and is neither followed nor replaced; put a file of its own there")
+
+
+def check_output(flag: str, path: Name | None) -> None:
+    """Refuses, before anything is computed, what `write_output` could not write.
+
+    Parameters
+    ----------
+    flag : str
+        What messages call the output, such as ``--output``.
+    path : path-like or None
+        None is never refused.
+    """
+    if path is None or is_stream(path):
+        return
+    if os.path.lexists(path):
+        raise InvalidInput(f"{flag} {path}: exists already, and nothing is overwritten; give another name")
+    if not Path(path).absolute().parent.is_dir():
+        raise InvalidInput(f"{flag} {path}: cannot be written; give a file in a folder that exists")
+
+
+def write_output(flag: str, path: Name, content: str | bytes, remedy: str = "give another file") -> None:
+    """Writes text or bytes to a new file, or to a pipe, a terminal, or standard output by its name.
+
+    Parameters
+    ----------
+    flag : str
+        What messages call the output.
+    remedy : str
+        What they say to do, should it not be written.
+
+    Raises
+    ------
+    InvalidInput
+        It cannot be written; or something of that name has come into being.
+    """
+    with writing(f"{flag} {path}".strip(), remedy):
+        (send if is_stream(path) else create)(path, content)
+
+
+@contextlib.contextmanager
+def writing(what: Name, remedy: str) -> Iterator[None]:
+    """Turns an error of the system's, while `what` is written, into an `InvalidInput`."""
+    try:
+        yield
+    except FileExistsError:
+        raise InvalidInput(f"{what}: exists already, and nothing is overwritten; {remedy}") from None
+    except OSError as error:
+        raise InvalidInput(f"{what}: cannot be written ({error.strerror}); {remedy}") from None
+
+
+def is_stream(path: Name) -> bool:
+    """Whether what is written there goes on to somebody, as into a pipe; a file is a stream only as standard output."""
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return STREAM.fullmatch(os.fspath(path)) is not None or stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
+
+
+def send(path: Name, content: str | bytes) -> None:
+    """Writes text or bytes to a stream."""
+    standard = STREAM.fullmatch(os.fspath(path))
+    if standard is None:
+        handle = os.open(path, os.O_WRONLY)
+    else:  # as it is open already: opened anew, a file there would be written from its beginning
+        sys.stdout.flush()
+        handle = os.dup({"/dev/stdout": 1, "/dev/stderr": 2}.get(standard[0]) or int(standard[1]))
+    with os.fdopen(handle, "wb") as file:
+        file.write(_bytes(content))
+
+
+def _bytes(content: str | bytes) -> bytes:
+    return content.encode() if isinstance(content, str) else content
+
+
+def json_text(value: Any) -> str:
     """A JSON document; numbers that are not finite, for which JSON has no word, are null."""
     return json.dumps(_finite(value), indent=1, allow_nan=False)
 

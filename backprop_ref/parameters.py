@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from backprop_ref.arrays import Matrix, Vector
 from backprop_ref.errors import InvalidInput
-from backprop_ref.files import write_atomically
+from backprop_ref.files import is_stream, replace, send
 from backprop_ref.network import Network
 
 DTYPES = ("float64", "float32")
@@ -157,19 +157,25 @@ class Model(NamedTuple):
 FORMAT = "backprop_ref-1"
 
 
-def save(path, network, params, preprocessing=None, extra_tensors=None, extra_metadata=None):
+def save(path, network, params, preprocessing=None):
     """Writes a model as safetensors: tensors W0, b0, W1, …; the rest as JSON in the metadata. Atomic.
 
     Parameters
     ----------
     path : path-like
-        Replaced only when the new file is complete.
+        A file that is there is replaced when the new one is complete; a link is refused.
     network, params : Network, Parameters
     preprocessing : dict, optional
         JSON-ready; see `backprop_ref.data.preprocessing`.
-    extra_tensors, extra_metadata : dict, optional
-        More arrays, and more JSON-ready entries; checkpoints keep their state here.
     """
+    content = model_bytes(network, params, preprocessing)
+    if not Path(path).absolute().parent.is_dir():
+        raise InvalidInput(f"{path}: cannot be written; give a file in a folder that exists")
+    (send if is_stream(path) else replace)(path, content)
+
+
+def model_bytes(network, params, preprocessing=None, extra_tensors=None, extra_metadata=None):
+    """What `save` writes; with more arrays and JSON-ready entries for checkpoints, which keep their state there."""
     from safetensors.numpy import save as to_bytes
 
     if params.sizes != network.sizes:
@@ -183,11 +189,9 @@ def save(path, network, params, preprocessing=None, extra_tensors=None, extra_me
     try:
         metadata = {"format": FORMAT, **{key: json.dumps(value) for key, value in entries.items()}}
     except (TypeError, ValueError) as error:
-        raise InvalidInput(f"{path}: preprocessing has to be JSON-ready: {error}") from None
-    if not Path(path).absolute().parent.is_dir():
-        raise InvalidInput(f"{path}: cannot be written; give a file in a folder that exists")
+        raise InvalidInput(f"preprocessing has to be JSON-ready: {error}") from None
     tensors = {key: np.ascontiguousarray(value) for key, value in {**tensors, **(extra_tensors or {})}.items()}
-    write_atomically(path, to_bytes(tensors, metadata=metadata))
+    return to_bytes(tensors, metadata=metadata)
 
 
 def load(path):

@@ -1,6 +1,9 @@
-"""What several tests need: networks to try, data for them, and a backend that refuses to write."""
+"""What several tests need: networks to try, data for them, a backend that refuses to write, and the command line."""
 
 import itertools
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +16,7 @@ from backprop_ref.random import Stream
 PAIRS = [(loss, output) for loss, outputs in OUTPUTS_OF.items() for output in outputs]
 WIDTHS = {0: [3, 5], 1: [3, 5, 2], 2: [3, 5, 1, 4], 3: [2, 7, 3, 5, 3]}
 BATCHES = [1, 5, 7]
+PROGRAM = [sys.executable, "-c", "from backprop_ref.cli import main; main()"]
 
 
 def networks():
@@ -89,6 +93,22 @@ def gradients_of(backend, network, params, x, y):
         for layer in range(network.n_layers)
     }
     return {"loss": np.array(seen.loss), **named, "dx": seen.dx}
+
+
+def tree(folder):
+    """Everything below a folder, by path: what it is, its permissions, when it was written, and what is in it."""
+    found = {}
+    for path in sorted(Path(folder).rglob("*")):
+        status = path.lstat()
+        content = path.readlink() if path.is_symlink() else path.read_bytes() if path.is_file() else None
+        found[str(path.relative_to(folder))] = (status.st_mode, status.st_ino, status.st_mtime_ns, content)
+    return found
+
+
+def command(*arguments, **options):
+    """The command line in a process of its own, which has ended."""
+    arguments = [*PROGRAM, *map(str, arguments)]
+    return subprocess.run(arguments, capture_output=True, text=True, check=False, **options)
 
 
 def reference():

@@ -1,6 +1,6 @@
 """Bad input: a cause and a remedy in one line on standard error, exit status 2, and every file as it was before."""
 
-import errno
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -105,7 +105,7 @@ def test_training_data(refused, content, words):
         ([*IRIS, "--header"], ["--header", "built-in"]),
         ([*IRIS, "--config", "absent.yaml"], ["absent.yaml: no such file"]),
         ([*IRIS, "--output", "no/r.json"], ["--output no/r.json: cannot be written"]),
-        ([*IRIS, "--output", "."], ["--output .: cannot be written"]),
+        ([*IRIS, "--output", "."], ["--output .: exists already"]),
         ([*IRIS, "--run-dir", ""], ["--run-dir: ''"]),
         ([*IRIS, "--log-file", "../out.log"], ["--log-file"]),
         ([*IRIS, "--log-file", "/tmp/out.log"], ["--log-file"]),
@@ -146,12 +146,19 @@ def test_a_file_in_the_place_of_runs(refused):
     refused(IRIS, "run folder runs: cannot be made")
 
 
-def test_a_disk_without_room(refused, monkeypatch):
-    def full(path, _):
-        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+def test_a_disk_without_room():
+    """The system refuses to let any file grow."""
 
-    monkeypatch.setattr(runner, "write_atomically", full)
-    refused([*IRIS, "--run-dir", "run"], "run/config.yaml: No space left on device")
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+    program = [sys.executable, "-c", "from backprop_ref.cli import main; main()"]
+    done = subprocess.run(
+        [*program, *IRIS, "--run-dir", "run"], capture_output=True, text=True, check=False, preexec_fn=limit
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: run/config.yaml: File too large\n"
+    assert not Path("run").exists()
 
 
 def test_what_turns_out_bad_after_the_folder_was_made(refused):

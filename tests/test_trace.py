@@ -384,7 +384,7 @@ def test_the_parts_of_a_killed_run_are_closed_parquet_files(folder):
     assert epochs == [epoch for epoch in range(len(epochs) // 2) for _ in range(2)]
     done = load_all("run")[2]["progress"]["epoch"]
     assert 0 < done <= epochs[-1]
-    Path("run/trace.parquet/.part-00099.parquet.1").write_bytes(b"torn")  # as if killed while it wrote
+    Path("run/trace.parquet/.part-00099.parquet.1.0123abcd").write_bytes(b"torn")  # as if killed while it wrote
     assert run(["train", "--resume", "run", "--epochs", str(done + 3)]) == 0
     table = parquet.read_table("run/trace.parquet")
     assert table["epoch"].to_pylist() == [epoch for epoch in range(done + 4) for _ in range(2)]

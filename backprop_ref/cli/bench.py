@@ -12,7 +12,7 @@ from backprop_ref.benchmarks.run import Plan, backend_makers, run
 from backprop_ref.cli import show
 from backprop_ref.cli.files import write_images, write_page
 from backprop_ref.errors import InvalidInput, unknown
-from backprop_ref.files import json_text, write_atomically
+from backprop_ref.files import create, json_text
 from backprop_ref.report import charts_bench, images
 from backprop_ref.settings import CHOICES
 
@@ -74,8 +74,8 @@ def new_folder(asked=None):
 def write(result, folder):
     """bench.json, bench.csv and bench.html; gives the sections of the page."""
     folder, sections = Path(folder), charts_bench.sections(result)
-    write_atomically(folder / "bench.json", json_text(result))
-    write_atomically(folder / "bench.csv", csv_text(result["cases"]))
+    create(folder / "bench.json", json_text(result))
+    create(folder / "bench.csv", csv_text(result["cases"]))
     write_page("Benchmark", sections, [], folder / "bench.html")
     return sections
 

@@ -9,7 +9,8 @@ from backprop_ref.conformance.rounding import sharpness
 from backprop_ref.conformance.rounding.elementary import measure_all
 from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.config import merge
-from backprop_ref.experiments.runner import CONFIG, load_run, prepare
+from backprop_ref.experiments.run_folder import CONFIG
+from backprop_ref.experiments.runner import load_run, prepare
 from backprop_ref.parameters import Parameters
 
 

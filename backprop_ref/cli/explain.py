@@ -11,8 +11,9 @@ import typer
 from backprop_ref.checkpoint import CHECKPOINT
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.experiments.config import merge
-from backprop_ref.experiments.runner import CONFIG, check_same_data, prepare
-from backprop_ref.files import write_atomically
+from backprop_ref.experiments.run_folder import CONFIG
+from backprop_ref.experiments.runner import check_same_data, prepare
+from backprop_ref.files import check_output, write_output
 from backprop_ref.parameters import Parameters
 from backprop_ref.report.explain import check_range, shortened
 from backprop_ref.report.explain import explain as explained
@@ -27,8 +28,7 @@ def explain(target, sample, layer, neuron, matrices, derivation, form, output, d
     """Prints one step of a fresh or a trained network, or writes it to a file."""
     if form not in PAGES:
         raise unknown("--format", form, PAGES)
-    if output is not None and Path(output).exists():
-        raise InvalidInput(f"--output {output}: exists already, and nothing is overwritten; give another name")
+    check_output("--output", output)
     experiment, start = _trained(target, flags) if _is_folder(target) else _fresh(target, flags)
     x, y = experiment.xy("train")
     sample = _telling(x) if sample is None else sample
@@ -51,10 +51,7 @@ def explain(target, sample, layer, neuron, matrices, derivation, form, output, d
             sys.stdout.reconfigure(errors="backslashreplace")
         typer.echo(page.document(blocks), nl=False)
     else:
-        try:
-            write_atomically(output, page.document(blocks))
-        except OSError as error:
-            raise InvalidInput(f"--output {output}: cannot be written ({error.strerror}); give another file") from None
+        write_output("--output", output, page.document(blocks))
         typer.echo(f"explained: {output}", err=True)
 
 

@@ -1,11 +1,11 @@
 """Where a page goes, and writing it and the images of its charts."""
 
+import os
 from pathlib import Path
 
 import typer
 
-from backprop_ref.errors import InvalidInput
-from backprop_ref.files import write_atomically
+from backprop_ref.files import check_output, write_output
 from backprop_ref.report import images
 from backprop_ref.report.page import page
 
@@ -14,10 +14,7 @@ IMAGE_FORMATS = ("png", "svg")
 
 def write_page(title, sections, traces, path):
     """Writes the page; gives its path."""
-    try:
-        write_atomically(path, page(title, sections, traces))
-    except OSError as error:
-        raise InvalidInput(f"{path}: cannot be written ({error.strerror}); give --out FILE.html elsewhere") from None
+    write_output("", path, page(title, sections, traces), "give --out FILE.html elsewhere")
     return path
 
 
@@ -30,13 +27,10 @@ def write_images(sections, folder, formats=IMAGE_FORMATS, err=False):
 def free_file(asked, default):
     """The file asked for, which must not exist; or the default, with a number where that is taken."""
     if asked is not None:
-        if Path(asked).exists():
-            raise InvalidInput(f"--out {asked}: exists already, and nothing is overwritten; give another name")
-        if not Path(asked).absolute().parent.is_dir():
-            raise InvalidInput(f"--out {asked}: there is no such folder; give a file in a folder that exists")
+        check_output("--out", asked)
         return Path(asked)
     number, path = 1, default
-    while path.exists():
+    while os.path.lexists(path):
         number += 1
         path = default.with_stem(f"{default.stem}-{number}")
     return path

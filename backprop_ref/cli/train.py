@@ -8,7 +8,8 @@ import typer
 from backprop_ref.cli import show
 from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.config import merge, read_config
-from backprop_ref.experiments.runner import CONFIG, csv_bytes, prepare, run
+from backprop_ref.experiments.run_folder import CONFIG
+from backprop_ref.experiments.runner import csv_bytes, prepare, run
 from backprop_ref.experiments.schema import flags as schema_flags
 
 MUCH_CSV_BYTES = 50e6

@@ -15,13 +15,14 @@ from backprop_ref.data.named import BUNDLED, GENERATORS
 from backprop_ref.data.tables import read_features, write_csv
 from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.config import merge
-from backprop_ref.experiments.runner import CONFIG, check_same_data, load_data, load_run, prepare, score
+from backprop_ref.experiments.run_folder import CONFIG
+from backprop_ref.experiments.runner import check_same_data, load_data, load_run, prepare, score
+from backprop_ref.files import check_output
 
 
 def predict(run, data_path, output, proba, header):
     """Writes one row per row of the CSV file."""
-    if output is not None and Path(output).exists():
-        raise InvalidInput(f"--output {output}: exists already, and nothing is overwritten; give another name")
+    check_output("--output", output)
     model, preprocessing = load_run(run)
     if proba and preprocessing.classes is None:
         raise InvalidInput(f"--proba: {run} predicts numbers, not classes; leave it out")
@@ -47,7 +48,7 @@ def predict(run, data_path, output, proba, header):
         writer.writerow(names)
         writer.writerows(rows)
     else:
-        write_csv(output, names, rows)
+        write_csv(output, names, rows, "--output")
         typer.echo(f"{len(a)} predictions: {output}", err=True)
 
 
@@ -93,9 +94,8 @@ def data(name, out, flags):
         kind = f"{len(dataset.classes)} classes ({', '.join(dataset.classes[:10])})" if dataset.classes else "numbers"
         show.say(f"{name}: {len(dataset.x)} rows, {dataset.x.shape[1]} features, {kind}; write it with --out FILE.csv")
         return
-    if Path(out).exists():
-        raise InvalidInput(f"--out {out}: exists already, and nothing is overwritten; give another name")
+    check_output("--out", out)
     target = dataset.target if dataset.classes is None else np.array(dataset.classes)[dataset.target]
     samples = zip(dataset.x.tolist(), target.tolist(), strict=True)
-    write_csv(out, [*dataset.feature_names, dataset.target_name], ([*x, y] for x, y in samples))
+    write_csv(out, [*dataset.feature_names, dataset.target_name], ([*x, y] for x, y in samples), "--out")
     typer.echo(f"{len(dataset.x)} rows: {out}", err=True)

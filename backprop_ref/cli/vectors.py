@@ -16,8 +16,8 @@ def vectors(out, check, as_json):
         raise InvalidInput(f"{folder} is a file; give a folder")
     if check and not folder.is_dir():
         raise InvalidInput(f"{folder}: no such folder to check; leave out --check to write it")
-    if not check and folder.is_dir() and any(folder.iterdir()) and not (folder / "index.json").is_file():
-        raise InvalidInput(f"{folder} holds something other than vectors; give an empty or a new folder")
+    if not check and folder.is_dir() and any(folder.iterdir()):
+        raise InvalidInput(f"{folder} is not empty, and nothing is overwritten; give a new folder, or --check this one")
     made = golden.generate()
     found = golden.files(made)
     lines = golden.differences(folder, found) if check else []

@@ -2,7 +2,6 @@
 
 import fnmatch
 import json
-from pathlib import Path
 
 import typer
 
@@ -19,7 +18,7 @@ from backprop_ref.conformance.submissions.separate import Separate
 from backprop_ref.conformance.vectors.documents import to_document
 from backprop_ref.conformance.vectors.files import shipped_cases
 from backprop_ref.errors import InvalidInput, unknown
-from backprop_ref.files import write_atomically
+from backprop_ref.files import check_output, write_output
 from backprop_ref.network import ACTIVATIONS, LOSSES
 
 
@@ -41,8 +40,7 @@ def verify(target, command, answers, chosen, conventions, *, time_limit, strict,
         raise InvalidInput(
             f"{said}: give one of file.py:function, --command './mine', --answers FILE, --elementary, --bounds"
         )
-    if html is not None and Path(html).exists():
-        raise InvalidInput(f"--html {html}: exists already, and nothing is overwritten; give another name")
+    check_output("--html", html)
     declared = Declared(**conventions)
     if declared.l2 is not None:
         Decay.parse(declared.l2)
@@ -52,13 +50,13 @@ def verify(target, command, answers, chosen, conventions, *, time_limit, strict,
     report = judge(submission, cases, target=target or command or answers, strict=strict, reload=reload)
     if answers and (strangers := submission.unknown(shipped_cases())):
         report.notes.append(f"no such cases: {', '.join(strangers[:5])}{' …' if len(strangers) > 5 else ''}")
-    if html is not None:
-        write_atomically(html, page(report))
     if as_json:
         show.as_json(report.document())
     else:
         print_report(report)
-        if html is not None:
+    if html is not None:
+        write_output("--html", html, page(report))
+        if not as_json:
             typer.echo(f"page: {html}")
     return report.exit
 

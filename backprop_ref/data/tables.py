@@ -14,7 +14,7 @@ import numpy as np
 
 from backprop_ref.data.dataset import Dataset
 from backprop_ref.errors import InvalidInput
-from backprop_ref.files import write_atomically
+from backprop_ref.files import write_output
 
 
 class Table(NamedTuple):
@@ -181,19 +181,16 @@ def read_table(path, choose, header=None, known=(), label=-1, hint=""):
     return Table(tuple(titles[i] for i in chosen), features, label_name, labels, lines)
 
 
-def write_csv(path, names, rows):
-    """A header and rows, written at once; numbers with as many digits as it takes to read them back."""
+def write_csv(path, names, rows, flag=""):
+    """A header and rows in a new file; numbers with as many digits as it takes to read them back.
+
+    `flag` is what messages call the file.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(names)
     writer.writerows(rows)
-    try:
-        write_atomically(path, text.getvalue())
-    except OSError as error:
-        raise InvalidInput(
-            f"{path}: cannot be written ({error.strerror}); "
-            "give a file in a folder that exists and that you may write to"
-        ) from None
+    write_output(flag, path, text.getvalue(), "give a new file in a folder that exists and that you may write to")
 
 
 def _rows(path):

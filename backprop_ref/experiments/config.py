@@ -119,6 +119,8 @@ def merge(given, path=None, environment=True, besides=(), given_as=None):
         A value or key that is not allowed, with its flag or its place in the file, and what is allowed.
     """
     content, table = {} if path is None else read_config(path, besides), flags()
+    if content.get("run") and not environment:
+        raise InvalidInput(f"{path}: section run: only the command line says where a run goes; remove that section")
     content = {section: values for section, values in content.items() if section not in besides}
     sources = {(section, key): f"{path}: {section}.{key}" for section, values in content.items() for key in values}
 

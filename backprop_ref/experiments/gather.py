@@ -12,7 +12,8 @@ from backprop_ref.checkpoint import CHECKPOINT, HISTORY
 from backprop_ref.errors import BackpropRefError, InvalidInput
 from backprop_ref.experiments.config import merge, read_config
 from backprop_ref.experiments.reading import Results, Row
-from backprop_ref.experiments.runner import CONFIG, RESULTS, load_run, prepare
+from backprop_ref.experiments.run_folder import CONFIG, RESULTS
+from backprop_ref.experiments.runner import load_run, prepare
 from backprop_ref.metrics import predicted_class
 from backprop_ref.report.charts import Boundary, Run
 from backprop_ref.report.charts_sweep import Cell
@@ -44,7 +45,7 @@ def gather_cells(sweep):
     """The finished cells of a `Sweep`, as its charts take them."""
     found = []
     for row in sweep.rows():
-        folder = sweep.folder / row["folder"]
+        folder = sweep.folder / row["folder"]  # the cell's own, which was checked
         try:
             Row.checked(row)
             if any(not isinstance(row.get(axis), str) for axis in sweep.about["grid"]):

@@ -1,11 +1,8 @@
 """From a configuration to a trained network, its run folder, and its results."""
 
 import contextlib
-import itertools
 import logging
 import logging.handlers
-import shutil
-import tempfile
 import time
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,24 +12,23 @@ import numpy as np
 from backprop_ref import metrics, settings
 from backprop_ref.api import evaluate, predict
 from backprop_ref.backends import get_backend
-from backprop_ref.checkpoint import CHECKPOINT, HISTORY, fingerprint
+from backprop_ref.checkpoint import CHECKPOINT, fingerprint
 from backprop_ref.data import Dataset, Preprocessing, load_dataset, read_csv, split
 from backprop_ref.errors import BackpropRefError, InvalidInput, TrainingDiverged
 from backprop_ref.experiments.config import OF_GENERATORS, dump, suit
+from backprop_ref.experiments.run_folder import OLDER_LOGS, RESULTS, check_log, new_folder, resumed_folder
 from backprop_ref.experiments.schema import Config
-from backprop_ref.files import json_text, write_atomically
+from backprop_ref.files import check_output, create, json_text, open_in_place, replace, write_output, writing
 from backprop_ref.network import Network
 from backprop_ref.optimizers import OPTIMIZERS, SGD, Adam
 from backprop_ref.parameters import load
 from backprop_ref.random import Stream
 from backprop_ref.report.recorder import MOST_SAMPLES, Recorder
-from backprop_ref.report.sinks import SINKS, writing
+from backprop_ref.report.sinks import SINKS
 from backprop_ref.schedules import Constant, Cosine, Step
 from backprop_ref.stored_checkpoint import load_checkpoint
 from backprop_ref.training import train
 from backprop_ref.version import __version__
-
-CONFIG, RESULTS = "config.yaml", "results.json"
 
 
 @dataclass(frozen=True)
@@ -121,42 +117,21 @@ def run(config, progress=None):
     for key in ("dtype", "device", "threads"):
         setattr(chosen, key, settings.resolve(key, getattr(chosen, key)))
     params = experiment.network.init(config.training.seed, config.network.weight_init, chosen.dtype)
-    _check_files(config)
-    if config.run.resume is not None:
-        folder, given = Path(config.run.resume), True
-        before = (folder / CONFIG).read_text(encoding="utf-8")
-    else:
-        given = config.run.dir is not None and Path(config.run.dir).exists()
-        folder, before = _new_folder(config.run.dir, experiment.dataset.name), None
-    config.run.dir = str(folder)
-    checkpoint = _version(folder / CHECKPOINT)
-    try:
-        write_atomically(folder / CONFIG, dump(config))
-        return _train(experiment, backend, params, folder, progress)
-    except BaseException:
-        if _version(folder / CHECKPOINT) == checkpoint:  # nothing to resume with this configuration
-            with contextlib.suppress(OSError):
-                _leave_as_it_was(folder, given, before, config.logging.file)
-        raise
-
-
-def _version(path):
-    """What tells a file from the one that replaces it; None where there is none."""
-    try:
-        return path.stat().st_ino, path.stat().st_mtime_ns
-    except FileNotFoundError:
-        return None
-
-
-def _leave_as_it_was(folder, given, configuration, log):
-    """Puts a run's earlier configuration back; or removes a new run's folder, as far as it was not `given`."""
-    begun = {CONFIG, Path(log).parts[0], *(sink.name for sink in SINKS.values())}
-    if configuration is not None:
-        write_atomically(folder / CONFIG, configuration)
-    elif {path.name for path in folder.iterdir()} <= begun:
-        shutil.rmtree(folder)
-        if given:
-            folder.mkdir()
+    output, resume, log = config.run.output, config.run.resume, config.logging.file
+    check_log(log)
+    check_output("--output", output)
+    opened = new_folder(config.run.dir, experiment.dataset.name, dump(config), log)
+    if resume is not None:
+        opened = resumed_folder(resume, dump(config), log)
+    with opened as folder:
+        config.run.dir = str(folder)
+        results = _train(experiment, backend, params, folder, progress)
+    text, file = json_text(results) + "\n", folder / RESULTS
+    with writing(file, f"the network is in {folder / CHECKPOINT}"):
+        (create if resume is None else replace)(file, text)
+    if output is not None:
+        write_output("--output", output, text, f"the results are in {file}")
+    return results
 
 
 def _train(experiment, backend, params, folder, progress):
@@ -201,9 +176,6 @@ def _train(experiment, backend, params, folder, progress):
         results = _results(experiment, result, backend, folder, time.perf_counter() - started)
         scored = results["test"] or results["train"]
         log.info("stopped: %s after %d epochs; %s", result.stopped, result.epochs, scored)
-        for path in (folder / RESULTS, config.run.output):
-            if path is not None:
-                write_atomically(path, json_text(results) + "\n")
     return results
 
 
@@ -300,48 +272,17 @@ def _schedule(training):
     return {"constant": Constant(), "step": step, "cosine": cosine}[training.schedule]
 
 
-def _check_files(config):
-    """Refuses, before anything is written, a log or a results file that could not be."""
-    log, output = Path(config.logging.file), config.run.output
-    taken = {CONFIG, RESULTS, CHECKPOINT, HISTORY, *(sink.name for sink in SINKS.values())}
-    if log.is_absolute() or ".." in log.parts or not log.parts or log.parts[0] in taken:
-        raise InvalidInput(f"logging.file (--log-file) {log}: give a relative path of its own in the run folder")
-    if output is not None and (Path(output).is_dir() or not Path(output).absolute().parent.is_dir()):
-        raise InvalidInput(f"--output {output}: cannot be written; give a file in a folder that exists")
-    if output is not None and Path(output).exists() and config.run.resume is None:
-        raise InvalidInput(f"--output {output}: exists already, and nothing is overwritten; give another name")
-
-
-def _new_folder(asked, name):
-    """Makes the run folder: the one asked for, if it holds nothing, else the next free ./runs/NAME-N."""
-    try:
-        if asked is not None:
-            folder = Path(asked)
-            folder.mkdir(parents=True, exist_ok=True)
-            if any(folder.iterdir()):
-                raise InvalidInput(
-                    f"--run-dir {asked}: not empty, and nothing is overwritten; give a new folder, or --resume {asked}"
-                )
-            with tempfile.TemporaryFile(dir=folder):
-                return folder
-        Path("runs").mkdir(exist_ok=True)
-        for number in itertools.count(1):
-            folder = Path("runs") / f"{name}-{number}"
-            with contextlib.suppress(FileExistsError):
-                folder.mkdir()
-                return folder
-    except OSError as error:
-        raise InvalidInput(
-            f"run folder {error.filename or asked}: cannot be made or written to ({error.strerror}); "
-            "give another --run-dir"
-        ) from None
-
-
 class _LogFile(logging.handlers.RotatingFileHandler):
-    """A log whose errors end the run in one line; logging itself would go on, and print a traceback for each entry."""
+    """A rotating file, written to only under its own name.
+
+    Its errors end the run in one line; logging itself would go on, and print a traceback for each entry.
+    """
+
+    def _open(self):
+        return open_in_place(self.baseFilename, self.mode, encoding=self.encoding)
 
     def emit(self, record):
-        with writing(self.baseFilename):
+        with writing(self.baseFilename, "free some space or give another folder"):
             super().emit(record)
 
     def handleError(self, record):
@@ -353,7 +294,7 @@ def _logged(folder, options):
     """A logger into the run folder's rotating file."""
     path = folder / options.file
     path.parent.mkdir(parents=True, exist_ok=True)
-    handler = _LogFile(path, maxBytes=1_000_000, backupCount=3, encoding="utf-8")
+    handler = _LogFile(path, maxBytes=1_000_000, backupCount=OLDER_LOGS, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log = logging.Logger(f"backprop_ref.run.{folder.name}", options.level)
     log.addHandler(handler)

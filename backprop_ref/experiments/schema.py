@@ -39,7 +39,7 @@ def one_of(names: Iterable[str]) -> BeforeValidator:
 
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-Text = Annotated[str, Field(min_length=1)]
+Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]

@@ -7,26 +7,30 @@ import itertools
 import json
 import os
 import re
-import shutil
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from pydantic import BaseModel, StrictStr, ValidationError
 
 from backprop_ref.api import evaluate
 from backprop_ref.checkpoint import CHECKPOINT, locked
 from backprop_ref.errors import InvalidInput, TrainingDiverged, unknown
 from backprop_ref.experiments.config import merge
 from backprop_ref.experiments.gather import read_history
+from backprop_ref.experiments.run_folder import before_checkpoint, check_links, check_log, remove
 from backprop_ref.experiments.runner import prepare, run
 from backprop_ref.experiments.schema import Config
-from backprop_ref.files import json_text, write_atomically
+from backprop_ref.experiments.workers import await_workers, in_processes
+from backprop_ref.files import create, json_text, refuse_links, replace
 from backprop_ref.progress import Bar
 from backprop_ref.report.ends import STATES, outcome, right_from
 from backprop_ref.report.trace import FILE, open_trace
 
-PLAN, ROW, CELLS = "sweep.json", "cell.json", "cells"
+PLAN, ROW, CELLS, TABLES = "sweep.json", "cell.json", "cells", ("table.csv", "table.json")
+ELSEWHERE = ("dir", "resume", "output")
+"""What a run's configuration may say of where it goes, and a sweep's may not."""
 NEEDED = ("state", "outcome", "epochs", "initial_loss", "final_loss", "folder")
 """What a finished cell's row has, whatever else is in it."""
 WORTH_WORKERS_SECONDS = 10.0
@@ -73,6 +77,38 @@ class Cell(NamedTuple):
     def name(self):
         """Its folder's name."""
         return ",".join(f"{axis}={value}" for axis, value in self.values.items())
+
+
+def _check_cell(cell, config, where):
+    """Refuses values of which no folder's name can be made, and a configuration that leads out of that folder."""
+    for axis, value in cell.values.items():
+        if axis not in AXES:
+            raise unknown(f"axis in {where}", axis, AXES)
+        if not re.fullmatch(r"[\w.+-]+", value, re.ASCII):
+            raise InvalidInput(
+                f"{where}: {axis} {value!r} is no value of a sweep; letters, digits and . + - _ are allowed"
+            )
+    check_log(config.logging.file)
+    for key in ELSEWHERE:
+        if getattr(config.run, key) is not None:
+            raise InvalidInput(f"{where}: run.{key}: the runs of a sweep go into its own folder; leave it out")
+
+
+class _Entry(BaseModel):
+    """A cell as the plan has it."""
+
+    values: dict[StrictStr, StrictStr]
+    config: dict[StrictStr, Any]
+
+
+class _Content(BaseModel):
+    """What the plan has to say; whatever else stands there is left out."""
+
+    name: StrictStr
+    experiment: StrictStr | None
+    title: StrictStr
+    grid: dict[StrictStr, list[StrictStr]]
+    cells: list[_Entry]
 
 
 def grid_of(given, section):
@@ -144,12 +180,13 @@ def plan(grid, flags, path=None):
         for flag in sorted(set(own) & set(flags)):
             raise InvalidInput(f"both {flag} and a sweep over it: give one of them")
         config = merge({**flags, **own}, path, besides=("sweep",), given_as=given_as)
+        cell = Cell(named, config.model_dump(by_alias=True))
+        _check_cell(cell, config, path or "sweep")
         rest = tuple(value for axis, value in named.items() if axis != "seed")
-        dumped = config.model_dump(by_alias=True)
         if rest not in checked:
             _check(config, named)
             checked.add(rest)
-        cells.append(Cell(named, dumped))
+        cells.append(cell)
     return cells
 
 
@@ -182,24 +219,45 @@ class Sweep:
         made = cls(new_folder(folder, about["name"]), about, cells)
         content = {**about, "cells": [cell._asdict() for cell in cells]}
         try:
-            write_atomically(made.folder / PLAN, json_text(content) + "\n")
+            create(made.folder / PLAN, json_text(content) + "\n")
         except OSError as error:
             raise InvalidInput(f"--out {made.folder}: cannot be written to ({error.strerror})") from None
         return made
 
     @classmethod
     def open(cls, folder):
-        """The one in a folder."""
+        """The one in a folder.
+
+        Raises
+        ------
+        InvalidInput
+            There is none; or what its plan says, or a link in it, leads out of the folder.
+        """
         path = Path(folder) / PLAN
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = _Content(**json.loads(path.read_text(encoding="utf-8"))).model_dump()
             cells = [Cell(**cell) for cell in content.pop("cells")]
+            configs = [Config(**cell.config) for cell in cells]
         except FileNotFoundError:
             raise InvalidInput(f"{folder}: no folder of a sweep (no {PLAN} in it)") from None
         except OSError as error:
             raise InvalidInput(f"{path}: cannot be read ({error.strerror})") from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            place = ".".join(map(str, wrong["loc"]))
+            raise InvalidInput(f"{path}: not the plan of a sweep, or damaged ({place}: {wrong['msg']})") from None
+        except (ValueError, TypeError, RecursionError) as error:
             raise InvalidInput(f"{path}: not the plan of a sweep, or damaged ({error})") from None
+        for cell, config in zip(cells, configs, strict=True):
+            _check_cell(cell, config, path)
+            if cell.values.keys() != content["grid"].keys():
+                raise InvalidInput(
+                    f"{path}: not the plan of a sweep, or damaged ({cell.values} is no point of its grid)"
+                )
+        names = {cell.name for cell in cells}
+        if len(names) < len(cells) or "" in names:
+            raise InvalidInput(f"{path}: not the plan of a sweep, or damaged (a cell twice, or no axis)")
+        refuse_links(folder, *(Path(CELLS) / name / ROW for name in sorted(names)))
         return cls(folder, content, cells)
 
     def place(self, cell):
@@ -214,7 +272,7 @@ class Sweep:
 
     def rows(self):
         """The rows of the cells that are finished, in the order of the grid."""
-        found = [_read_row(self.place(cell)) for cell in self.cells]
+        found = [_read_row(cell, self.place(cell)) for cell in self.cells]
         return [row for row in found if row is not None]
 
     def run(self, workers=None, progress=None):
@@ -234,18 +292,22 @@ class Sweep:
         """
         lock = locked(self.folder)
         try:
+            await_workers(self.folder / PLAN)
             self._run(workers, progress)
         finally:
             if lock is not None:
                 os.close(lock)
 
     def _run(self, workers, progress):
-        ahead = [cell for cell in self.cells if _read_row(self.place(cell)) is None]
+        ahead = [cell for cell in self.cells if _read_row(cell, self.place(cell)) is None]
         done = len(self.cells) - len(ahead)
         tasks = [(str(self.place(cell)), cell.values, cell.config) for cell in ahead]
+        refuse_links(self.folder, *TABLES)
+        for folder, _, config in tasks:
+            _begun(Path(folder), Config(**config))
         try:
             with Bar("cell", len(self.cells), progress, done) as bar:
-                for _ in _run_all(tasks, workers):
+                for _ in _run_all(tasks, workers, str(self.folder / PLAN)):
                     done += 1
                     bar.update(done)
             self.write_table()
@@ -264,8 +326,8 @@ class Sweep:
         writer = csv.DictWriter(text, names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        write_atomically(self.folder / "table.csv", text.getvalue())
-        write_atomically(self.folder / "table.json", json_text(rows) + "\n")
+        for name, content in zip(TABLES, (text.getvalue(), json_text(rows) + "\n"), strict=True):
+            replace(self.folder / name, content)
 
 
 def new_folder(asked, name):
@@ -292,22 +354,30 @@ def _next_free(name):
     return folder
 
 
-def _read_row(folder):
+def _read_row(cell, folder):
     """The row of a finished cell, or None."""
     try:
         row = json.loads((folder / ROW).read_text(encoding="utf-8"))
         missing = [name for name in NEEDED if name not in row]
         if missing:
             raise ValueError(f"no {missing[0]} in it")
+        for name, value in {**cell.values, "folder": _relative(folder)}.items():
+            if row.get(name) != value:
+                raise ValueError(f"of another cell, whose {name} is {row.get(name)!r}")
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         again = f"remove it, and the cell is run again by: backprop-ref sweep --resume {folder.parent.parent}"
         raise InvalidInput(f"{folder / ROW}: damaged, or of another version ({error}); {again}") from None
     return row
 
 
-def _run_all(tasks, workers):
+def _relative(folder):
+    """A cell's folder as its row names it."""
+    return str(Path(CELLS) / folder.name)
+
+
+def _run_all(tasks, workers, plan):
     """Runs the tasks, first one after the other, and in processes once that pays; yields as they end."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     first = True
@@ -319,30 +389,8 @@ def _run_all(tasks, workers):
             workers = cores
         first = False  # whose time is that of imports and compilation most of all
     if tasks:
-        yield from _in_processes(tasks, min(workers, len(tasks)), cores)
-
-
-def _in_processes(tasks, workers, cores):
-    from joblib import Parallel, delayed, parallel_config
-    from joblib.externals.loky import get_reusable_executor
-
-    with parallel_config("loky", n_jobs=workers, inner_max_num_threads=max(1, cores // workers)):
-        parallel = Parallel(return_as="generator_unordered", initializer=_leave_ctrl_c_to_the_sweep)
-        usual = signal.signal(signal.SIGINT, signal.SIG_IGN)  # for processes that are started, until they have imported
-        try:
-            rows = parallel(delayed(run_cell)(*task) for task in tasks)
-        finally:
-            signal.signal(signal.SIGINT, usual)
-        yield from rows
-        get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
-
-
-def _leave_ctrl_c_to_the_sweep():
-    """In a worker: Ctrl-C, which a terminal sends to every process, stops the training in progress and nothing else.
-
-    A handler is installed since training would not stop under SIG_IGN.
-    """
-    signal.signal(signal.SIGINT, lambda *_: None)
+        workers = min(workers, len(tasks))
+        yield from in_processes(run_cell, tasks, workers, max(1, cores // workers), plan)
 
 
 def run_cell(folder, values, config):
@@ -354,8 +402,7 @@ def run_cell(folder, values, config):
     if (folder / CHECKPOINT).exists():
         config.run.resume = str(folder)
     else:
-        if folder.exists():  # killed before its first checkpoint
-            shutil.rmtree(folder)
+        remove(_begun(folder, config))
         config.run.dir = str(folder)
     try:
         results = run(config, progress=False)
@@ -366,9 +413,23 @@ def run_cell(folder, values, config):
             raise KeyboardInterrupt
         row = _finished(results)
     row = {**values, **_with_outcome(row, _initial_loss(folder, config)), **_all_right(folder)}
-    row["folder"] = str(Path(CELLS) / folder.name)
-    write_atomically(folder / ROW, json_text(row) + "\n")
+    row["folder"] = _relative(folder)
+    create(folder / ROW, json_text(row) + "\n")
     return row
+
+
+def _begun(folder, config):
+    """What has to go before a cell begins anew; none of it where there is a checkpoint, from which it goes on.
+
+    Raises
+    ------
+    InvalidInput
+        A link, or something that no run makes, is in a folder to go on in, or to begin anew.
+    """
+    if (folder / CHECKPOINT).exists():
+        check_links(folder, config.logging.file)
+        return []
+    return before_checkpoint(folder, config.logging.file) if folder.exists() else []
 
 
 def _with_outcome(row, initial_loss):

@@ -10,7 +10,7 @@ from backprop_ref.conformance.cases import Case
 from backprop_ref.conformance.catalogue.known import CATALOGUE
 from backprop_ref.conformance.catalogue.textbook import RULES, predict, replaced
 from backprop_ref.experiments.sweep import new_folder
-from backprop_ref.files import json_text, write_atomically
+from backprop_ref.files import create, json_text
 from backprop_ref.network import Network
 from backprop_ref.progress import Bar
 from backprop_ref.report.ends import right_from
@@ -134,6 +134,6 @@ def write(found, folder):
     writer: Any = csv.DictWriter(text, list(table[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(table)
-    write_atomically(folder / "table.csv", text.getvalue())
-    write_atomically(folder / "table.json", json_text(table) + "\n")
+    create(folder / "table.csv", text.getvalue())
+    create(folder / "table.json", json_text(table) + "\n")
     return folder

@@ -1,9 +1,11 @@
 """Charts as image files, drawn by plotly's kaleido and a browser that it drives."""
 
+import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
 from backprop_ref.errors import InvalidInput
+from backprop_ref.files import create, writing
 from backprop_ref.report.charts import escaped
 
 FORMATS = ("png", "svg", "pdf")
@@ -41,20 +43,23 @@ def write(charts, folder, formats):
         for kind in formats:
             figures.append(_on_paper(chart))
             targets.append(folder / f"{name}.{kind}")
-    try:
+    with writing(f"--images {folder}", "give another folder"):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidInput(f"--images {folder}: cannot be written ({error.strerror}); give another folder") from None
-    try:
-        plotly.io.write_images(figures, targets, validate=False, width=900, height=560, scale=2)
-    except Exception as error:  # each version of kaleido has its own
-        if not any(folder.iterdir()):
-            folder.rmdir()
-        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise InvalidInput(
-            f"--images: kaleido could not draw ({first}); it needs Chrome or Chromium: install one, or name it by "
-            "BROWSER_PATH"
-        ) from None
+    with tempfile.TemporaryDirectory() as elsewhere:
+        drawn = [Path(elsewhere) / target.name for target in targets]
+        try:
+            plotly.io.write_images(figures, drawn, validate=False, width=900, height=560, scale=2)
+        except Exception as error:  # each version of kaleido has its own
+            if not any(folder.iterdir()):
+                folder.rmdir()
+            first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise InvalidInput(
+                f"--images: kaleido could not draw ({first}); it needs Chrome or Chromium: install one, or name it by "
+                "BROWSER_PATH"
+            ) from None
+        for image, target in zip(drawn, targets, strict=True):
+            with writing(target, "give another folder"):
+                create(target, image.read_bytes())
     return targets
 
 

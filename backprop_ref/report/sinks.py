@@ -13,13 +13,12 @@ import contextlib
 import csv
 import io
 import os
-import shutil
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from backprop_ref import files
 from backprop_ref.errors import InvalidInput
-from backprop_ref.files import write_atomically
 from backprop_ref.report.trace import FILE, OF_PARAMETERS, OF_SAMPLES, open_trace
 
 PART_BYTES = 2**24  # of Parquet, before compression
@@ -27,16 +26,9 @@ MOST_COLUMNS = 20_000
 FIRST_COLUMNS = 7  # epoch, loss, accuracy, configuration, iteration, learning_rate, sample
 
 
-@contextlib.contextmanager
 def writing(path):
-    """Turns an error of the system's into a line about the file."""
-    try:
-        yield
-    except FileExistsError:
-        raise InvalidInput(f"{path}: exists already, and nothing is overwritten; give a new folder") from None
-    except OSError as error:
-        what = f"{path}: cannot be written ({error.strerror})"
-        raise InvalidInput(f"{what}; free some space or give another folder") from None
+    """A context that turns an error of the system's into a line about the file."""
+    return files.writing(path, "free some space or give another folder")
 
 
 class Written(NamedTuple):
@@ -50,11 +42,14 @@ class _Growing:
     """A file of records behind a header; not buffered, so that an error belongs to the write that met it."""
 
     def __init__(self, path, header, done):
+        files.refuse_links(path.parent, path.name)
         self._path, self._new = path, done is None or not path.exists()
         with writing(path):
-            if not self._new:
+            if self._new:
+                self._file = path.open("xb", buffering=0)
+            else:
                 self.begun = self._go_on(header, done)
-            self._file = path.open("xb" if self._new else "r+b", buffering=0)
+                self._file = files.open_in_place(path, "r+b", buffering=0)
             try:
                 if self._new:
                     self.begun = Written(-1, self._append(header, 0))
@@ -187,16 +182,19 @@ class Parquet:
         self._arrow = _pyarrow()
         self._path, self._about, self._columns = folder / self.name, about, Columns(about, dtype, "Parquet")
         self._blocks, self._new = [], done is None or not self._path.exists()
+        files.refuse_links(folder, self.name)
         with writing(self._path):
             if self._new:
                 self._path.mkdir()
             self.begun = Written(-1, Held(0)) if self._new else self._go_on(done)
 
     def _go_on(self, done):
-        for torn in self._path.glob(".part-*"):
-            torn.unlink()
+        for path in self._path.glob(".part-*"):
+            if files.beside_which(path):
+                path.unlink()
         counts, last, number = {}, [], 0
         for path in sorted(self._path.glob("part-*.parquet")):
+            files.refuse_links(self._path, path.name)
             if self._arrow.parquet.read_schema(path).names != self._columns.names:
                 raise InvalidInput(f"{path}: the trace of another run; move it away")
             table = self._arrow.parquet.read_table(path, columns=["epoch", "configuration"])
@@ -231,9 +229,12 @@ class Parquet:
         """Every file is closed."""
 
     def discard(self):
-        """Removes a new folder."""
+        """Removes a new folder and its files; with something else in it, it stays."""
         if self._new:
-            shutil.rmtree(self._path, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                for path in self._path.glob("part-*.parquet"):
+                    path.unlink()
+                self._path.rmdir()
 
     def _table(self, records):
         columns, samples = self._columns, self._columns.samples
@@ -250,10 +251,8 @@ class Parquet:
         return self._arrow.table(dict(zip(columns.names, arrays, strict=True)))
 
     def _put(self, table, path):
-        file = self._arrow.BufferOutputStream()
-        self._arrow.parquet.write_table(table, file)
-        with writing(path):
-            write_atomically(path, file.getvalue())
+        with writing(path), files.replacing(path) as file:
+            self._arrow.parquet.write_table(table, file)
 
 
 class Columns:

@@ -13,7 +13,7 @@ import numpy as np
 
 from backprop_ref.conformance.cases import WITHOUT_LAYERS, Case, tensors
 from backprop_ref.conformance.vectors.documents import ARITHMETIC, FORMAT, from_document, text, to_document
-from backprop_ref.files import write_atomically
+from backprop_ref.files import create, refuse_links, writing
 from backprop_ref.progress import Bar
 
 DOCUMENTS = ("schema.json", "arithmetic.md")
@@ -77,11 +77,13 @@ def files(cases):
 
 
 def write(folder, found):
-    """Writes `files` into a folder, which is made if it is not there."""
+    """Writes `files` into a folder, which is made if it is not there, over nothing."""
     folder = Path(folder)
     for name, content in found.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / name, content)
+        with writing(folder / name, "give a new folder"):
+            refuse_links(folder, name)
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            create(folder / name, content)
 
 
 def differences(folder, found):
