@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from backprop_ref.conformance.cases import Case, Expected, Key, Values, tensor_name
 from backprop_ref.conformance.judging.verdict import EXACT, WITHIN_BOUND, WRONG, Verdict
-from backprop_ref.conformance.submissions.functions import Answer
+from backprop_ref.conformance.submissions.answer import Answer
 
 NOT_JUDGED, NO_ANSWER = "NOT JUDGED", "NO ANSWER"
 ACCEPTABLE, UNDECLARED = "ACCEPTABLE", "UNDECLARED"
