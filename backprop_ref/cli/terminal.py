@@ -6,16 +6,8 @@ from collections import Counter
 
 from rich.console import Console
 
-from backprop_ref.conformance.judging.outcome import (
-    ACCEPTABLE,
-    NO_ANSWER,
-    NOT_JUDGED,
-    UNDECLARED,
-    describe_wrong,
-    largest_error,
-    summary,
-    tally,
-)
+from backprop_ref.conformance.judging.outcome import ACCEPTABLE, NO_ANSWER, NOT_JUDGED, UNDECLARED
+from backprop_ref.conformance.judging.summary import describe_wrong, largest_error, summary, tally
 from backprop_ref.conformance.judging.verdict import EXACT, WITHIN_BOUND, WRONG
 
 COLOUR = {

@@ -8,6 +8,7 @@ from backprop_ref.conformance.rounding import balls
 
 SMOOTH = ("sigmoid", "tanh")
 EVERY = ("sigmoid", "tanh", "relu", "leaky_relu", "softmax")
+PLACES = EVERYWHERE, HIDDEN, OUTPUT = "every layer", "hidden layers", "the output"
 
 
 def times(rule: str, factor: Callable) -> Change:
@@ -37,23 +38,25 @@ def where(condition: Callable, change: Change) -> Change:
     return {rule: guarded(wrong) for rule, wrong in change.items()}
 
 
-def slopes(formula: Callable, *names: str) -> tuple[Change, ...]:
-    """``formula(p, layer, da)`` for delta in layers with these activations: in all, the hidden, the output layer.
+def slope(formula: Callable, *names: str, place: str = EVERYWHERE) -> Change:
+    """``formula(p, layer, da)`` for delta, in the layers of that place that have one of these activations."""
 
-    With several names also for the first of them alone, and so on.
-    """
-    groups = [names] if len(names) == 1 else [names, *((name,) for name in names)]
-    return tuple(
-        _slope(formula, group, place) for place in ("every layer", "hidden layers", "the output") for group in groups
-    )
-
-
-def _slope(formula, names, place):
     def wrong(right, p, layer, da):
-        here = place == "every layer" or (layer == p.last) == (place == "the output")
+        here = place == EVERYWHERE or (layer == p.last) == (place == OUTPUT)
         return formula(p, layer, da) if here and p.network.activations[layer] in names else right(p, layer, da)
 
     return {"slope": wrong}
+
+
+def slopes(formula: Callable, *names: str, places: tuple[str, ...] = PLACES) -> tuple[Change, ...]:
+    """`slope` in each of these places: for all names together, then for each alone if there are several."""
+    groups = [names] if len(names) == 1 else [names, *((name,) for name in names)]
+    return tuple(slope(formula, *group, place=place) for place in places for group in groups)
+
+
+def no_derivative(p, layer, da):
+    """For `slopes`: the derivative is left out."""
+    return da
 
 
 def as_if(name: str) -> Callable:
@@ -61,33 +64,28 @@ def as_if(name: str) -> Callable:
     return lambda p, layer, da: derived(name, p.z[layer], p.a[layer], da)
 
 
-def hidden(variants: tuple[Change, ...]) -> tuple[Change, ...]:
-    """Of what `slopes` gives, without the output layer alone."""
-    return variants[: 2 * len(variants) // 3]
-
-
-def output(variants: tuple[Change, ...]) -> tuple[Change, ...]:
-    """Of what `slopes` gives, the output layer alone."""
-    return variants[2 * len(variants) // 3 :]
-
-
 def batch(p):
+    """Number of samples."""
     return p.batch
 
 
 def outputs(p):
+    """Number of outputs."""
     return p.n_out
 
 
 def squared(p):
+    """Whether the loss is a squared error."""
     return p.squared
 
 
 def cross_entropy(p):
+    """Whether the loss is a cross-entropy."""
     return not p.squared
 
 
 def sums_outputs(p):
+    """Whether the loss is a sum over the outputs."""
     return divisor(p) == p.batch
 
 

@@ -3,9 +3,21 @@
 import numpy as np
 
 from backprop_ref.conformance.catalogue.bug import Bug, Change
-from backprop_ref.conformance.catalogue.changes import EVERY, SMOOTH, as_if, hidden, slopes
+from backprop_ref.conformance.catalogue.changes import (
+    EVERY,
+    EVERYWHERE,
+    HIDDEN,
+    SMOOTH,
+    as_if,
+    no_derivative,
+    slope,
+    slopes,
+)
 from backprop_ref.conformance.catalogue.textbook import activate, derived
 from backprop_ref.conformance.rounding.balls import where_positive
+
+NOT_OUTPUT = (EVERYWHERE, HIDDEN)
+"""Places of a `slope`: all but the output alone."""
 
 
 def at_activation(p, layer, da):
@@ -33,17 +45,25 @@ def of_layer(shift):
 
 
 def of_output_activation(right, p, layer, da):
+    """The derivative of the output's activation, in hidden layers."""
     if layer == p.last:
         return right(p, layer, da)
     return derived(p.network.activations[p.last], p.z[layer], p.a[layer], da)
 
 
 def twice(p, layer, da):
+    """The derivative, applied twice."""
     name, z, a = p.network.activations[layer], p.z[layer], p.a[layer]
     return derived(name, z, a, derived(name, z, a, da))
 
 
+def as_relu(p, layer, da):
+    """The derivative of relu."""
+    return where_positive(p.z[layer], da, 0.0)
+
+
 def leak(p, layer, da):
+    """The derivative of relu or leaky_relu."""
     return where_positive(p.z[layer], da, da * 0.01 if p.network.activations[layer] == "leaky_relu" else 0.0)
 
 
@@ -59,6 +79,7 @@ def at_zero(share):
 
 
 def other_leak(p, z, then):
+    """leaky_relu with another slope, or its derivative."""
     return where_positive(z, then, then * p.values["slope"])
 
 
@@ -82,9 +103,9 @@ BUGS: tuple[Bug, ...] = (
         "delta = da",
         "multiply by φ'(z)",
         (
-            *hidden(slopes(lambda p, layer, da: da, *EVERY))[::6],
-            *hidden(slopes(lambda p, layer, da: da, *SMOOTH)),
-            *hidden(slopes(lambda p, layer, da: da, "softmax")),
+            *(slope(no_derivative, *EVERY, place=place) for place in NOT_OUTPUT),
+            *slopes(no_derivative, *SMOOTH, places=NOT_OUTPUT),
+            *slopes(no_derivative, "softmax", places=NOT_OUTPUT),
         ),
     ),
     Bug(
@@ -175,7 +196,7 @@ BUGS: tuple[Bug, ...] = (
         "delta = da where z > 0, else 0",
         "delta = da",
         "mask with z > 0",
-        hidden(slopes(lambda p, layer, da: da, "relu")),
+        slopes(no_derivative, "relu", places=NOT_OUTPUT),
     ),
     Bug(
         "relu-mask-on-delta",
@@ -184,7 +205,7 @@ BUGS: tuple[Bug, ...] = (
         "delta = da where z > 0, else 0",
         "delta = da where da > 0, else 0",
         "mask with z > 0",
-        hidden(slopes(lambda p, layer, da: where_positive(da, da, 0.0), "relu")),
+        slopes(lambda p, layer, da: where_positive(da, da, 0.0), "relu", places=NOT_OUTPUT),
     ),
     Bug(
         "relu-guided",
@@ -193,7 +214,7 @@ BUGS: tuple[Bug, ...] = (
         "delta = da where z > 0, else 0",
         "delta = da where z > 0 and da > 0, else 0",
         "mask with z > 0 alone",
-        hidden(slopes(lambda p, layer, da: where_positive(da, where_positive(p.z[layer], da, 0.0), 0.0), "relu")),
+        slopes(lambda p, layer, da: where_positive(da, as_relu(p, layer, da), 0.0), "relu", places=NOT_OUTPUT),
     ),
     Bug(
         "relu-at-zero",
@@ -203,8 +224,8 @@ BUGS: tuple[Bug, ...] = (
         "relu'(0) = 1 or ½",
         "nothing, if you mean it; z > 0 instead of z ≥ 0 otherwise",
         (
-            *slopes(at_zero(1.0), "relu", "leaky_relu")[:3],
-            *slopes(at_zero(0.5), "relu", "leaky_relu")[:3],
+            *slopes(at_zero(1.0), "relu", "leaky_relu", places=(EVERYWHERE,)),
+            *slopes(at_zero(0.5), "relu", "leaky_relu", places=(EVERYWHERE,)),
         ),
         acceptable=True,
     ),
@@ -216,14 +237,14 @@ BUGS: tuple[Bug, ...] = (
         "delta = 0 where z ≤ 0",
         "multiply by the slope instead",
         (
-            *hidden(slopes(lambda p, layer, da: where_positive(p.z[layer], da, 0.0), "leaky_relu")),
+            *slopes(as_relu, "leaky_relu", places=NOT_OUTPUT),
             {
                 "a": lambda right, p, layer: (
                     where_positive(p.z[layer], p.z[layer], 0.0)
                     if p.network.activations[layer] == "leaky_relu"
                     else right(p, layer)
                 ),
-                **slopes(lambda p, layer, da: where_positive(p.z[layer], da, 0.0), "leaky_relu")[0],
+                **slope(as_relu, "leaky_relu"),
             },
         ),
     ),
@@ -241,9 +262,9 @@ BUGS: tuple[Bug, ...] = (
                     if p.network.activations[layer] == "leaky_relu"
                     else right(p, layer)
                 ),
-                **slopes(lambda p, layer, da: other_leak(p, p.z[layer], da), "leaky_relu")[0],
+                **slope(lambda p, layer, da: other_leak(p, p.z[layer], da), "leaky_relu"),
             },
-            slopes(lambda p, layer, da: other_leak(p, p.z[layer], da), "leaky_relu")[0],
+            slope(lambda p, layer, da: other_leak(p, p.z[layer], da), "leaky_relu"),
         ),
         parameter="slope",
         start=0.1,

@@ -8,6 +8,7 @@ from backprop_ref.conformance.catalogue.textbook import inputs
 
 
 def square_transposed(right, p, *rest):
+    """The transpose, where the shape allows it."""
     ball = right(p, *rest)
     return ball.T if ball.shape[0] == ball.shape[1] else ball
 
@@ -19,21 +20,25 @@ def reshaped(right, p, *rest):
 
 
 def gradient_reshaped(right, p, *rest):
+    """The transpose, reshaped to the shape that is due."""
     ball = right(p, *rest)
     return ball.T.reshape(ball.shape)
 
 
 def updated_weights(right, p, layer):
+    """W after the step whose gradients are being computed."""
     if p.in_steps:
         return p.rule("updated", "W", layer, dict(p.states["W", layer]))
     return p.W[layer] - p.dW[layer] * p.values["learning rate"] if layer in p.dW else p.W[layer]
 
 
 def updated_in_steps(right, p, layer):
+    """The same, in steps of training only."""
     return updated_weights(right, p, layer) if p.in_steps else right(p, layer)
 
 
-def updated_by_own_rate(right, p, layer):
+def updated_by_the_rate(right, p, layer):
+    """The same, with the optimizer's learning rate outside of steps too."""
     rate = p.optimizer.learning_rate
     return updated_weights(right, p, layer) if p.in_steps else p.W[layer] - p.dW[layer] * rate
 
@@ -49,6 +54,7 @@ def factor_from(other):
 
 
 def mean_first(right, p, layer):
+    """The mean of the inputs times the sum of the deltas."""
     left, delta = p.rule("left", layer), p.delta[layer]
     return (left.sum(axis=0, keepdims=True) / p.batch).T @ delta.sum(axis=0, keepdims=True)
 
@@ -100,6 +106,7 @@ def width(shift):
 
 
 def last_term_only(right, p, layer):
+    """The last neuron's term of the sum."""
     return p.delta[layer + 1][:, -1:] @ p.rule("weights_back", layer + 1)[:, -1:].T
 
 
@@ -149,7 +156,7 @@ BUGS: tuple[Bug, ...] = (
         "compute all gradients first, then update",
         (
             {"weights_back": updated_in_steps},
-            {"weights_back": updated_by_own_rate},
+            {"weights_back": updated_by_the_rate},
         ),
         ({"weights_back": updated_weights},),
         parameter="learning rate",

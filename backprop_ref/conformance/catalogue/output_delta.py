@@ -5,11 +5,13 @@ import numpy as np
 from backprop_ref.conformance.catalogue.bug import Bug
 from backprop_ref.conformance.catalogue.changes import (
     EVERY,
+    OUTPUT,
     as_if,
     batch,
     cross_entropy,
     minus_y_log_a,
-    output,
+    no_derivative,
+    slope,
     slopes,
     squared,
     times,
@@ -70,6 +72,11 @@ def all_pairs(right, p):
     """The squares of the differences of every output with every label, as a mean over the labels."""
     a, y = p.a[p.last], p.y
     return ((a - y.T) * (a - y.T)).sum(axis=1, keepdims=True) / p.batch
+
+
+def diagonal_error(right, p):
+    """The diagonal of the softmax Jacobian, times −y/a."""
+    return -(p.rule("target", "error") * (1.0 - p.a[p.last]))
 
 
 def softmax_of_softmax(right, p):
@@ -139,16 +146,10 @@ BUGS: tuple[Bug, ...] = (
         "delta = p·(da − Σ da·p)",
         "delta = da·p·(1 − p)",
         "every output of softmax depends on every z of its row: use the whole Jacobian",
-        tuple(
-            {**ce, **slope}
-            for ce, slope in (
-                (
-                    where(softmax_ce, {"error": lambda right, p: -(p.rule("target", "error") * (1.0 - p.a[p.last]))}),
-                    slopes(as_if("sigmoid"), "softmax")[0],
-                ),
-                ({}, slopes(as_if("sigmoid"), "softmax")[0]),
-                (where(softmax_ce, {"error": lambda right, p: -(p.rule("target", "error") * (1.0 - p.a[p.last]))}), {}),
-            )
+        (
+            {**where(softmax_ce, {"error": diagonal_error}), **slope(as_if("sigmoid"), "softmax")},
+            slope(as_if("sigmoid"), "softmax"),
+            where(softmax_ce, {"error": diagonal_error}),
         ),
     ),
     Bug(
@@ -206,7 +207,7 @@ BUGS: tuple[Bug, ...] = (
         "delta = dLoss/da·φ'(z)",
         "delta = dLoss/da",
         "multiply by φ'(z) of the output layer",
-        output(slopes(lambda p, layer, da: da, *EVERY)),
+        slopes(no_derivative, *EVERY, places=(OUTPUT,)),
     ),
     Bug(
         "label-broadcast",

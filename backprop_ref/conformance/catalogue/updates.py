@@ -58,12 +58,14 @@ def decoupled(right, p, name, layer, state):
 
 
 def one_by_one(right, case):
+    """A batch of each sample."""
     return [(x[s : s + 1], y[s : s + 1]) for x, y in right(case) for s in range(len(x))]
 
 
 def full_only(right, case):
-    whole = [batch for batch in right(case) if len(batch[0]) == case.batch_size] or right(case)
-    return (whole * 3)[:3]
+    """Three batches without the short one, where there are others."""
+    full = [batch for batch in right(case) if len(batch[0]) == case.batch_size] or right(case)
+    return (full * 3)[:3]
 
 
 BUGS: tuple[Bug, ...] = (

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from backprop_ref.conformance.cases import tensor_name, tensors
+from backprop_ref.conformance.cases import Key, tensor_name, tensors
 
 HINT = (
     "NaN comes of 0/0, inf − inf and 0·log(0), infinity of exp(large z), log(0) and x/0; stop at the first one: "
@@ -13,9 +13,9 @@ HINT = (
 )
 
 
-def missing_numbers(one: Any) -> dict[tuple[str, int], int]:
+def missing_numbers(one: Any) -> dict[Key, int]:
     """How many entries of each tensor are not finite where the truth is; by name and layer, in order of computation."""
-    expected, found = one.expected or one.case.expected, dict[tuple[str, int], int]()
+    expected, found = one.expected or one.case.expected, dict[Key, int]()
     truths = {} if expected is None else tensors(expected.truth)
     for key, value in tensors(one.values).items():
         value, truth = np.asarray(value, dtype=float), np.asarray(truths.get(key, np.nan))

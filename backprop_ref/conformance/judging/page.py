@@ -4,7 +4,8 @@ import re
 from html import escape
 
 from backprop_ref.conformance.cases import tensor_name
-from backprop_ref.conformance.judging.outcome import Report, describe_wrong, largest_error, summary, tally
+from backprop_ref.conformance.judging.outcome import Report
+from backprop_ref.conformance.judging.summary import describe_wrong, largest_error, summary, tally
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222;

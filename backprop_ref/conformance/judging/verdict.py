@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from backprop_ref.conformance.cases import Expected, Values, same_bits, tensors
+from backprop_ref.conformance.cases import Expected, Key, Values, same_bits, tensors
 
 EXACT, WITHIN_BOUND, WRONG = "EXACT", "WITHIN BOUND", "WRONG"
 UNUSUAL = 100.0
@@ -25,7 +25,7 @@ class Verdict(NamedTuple):
     """The same in bounds."""
 
 
-def verdicts(values: Values, expected: Expected) -> dict[tuple[str, int], Verdict]:
+def verdicts(values: Values, expected: Expected) -> dict[Key, Verdict]:
     """A `Verdict` for each tensor given, by name and layer, in the order of computation."""
     references, truths, bounds = map(tensors, expected)
     return {

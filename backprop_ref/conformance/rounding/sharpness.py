@@ -12,7 +12,7 @@ from backprop_ref import mlp
 from backprop_ref.api import trace
 from backprop_ref.backends.arithmetic import Fast
 from backprop_ref.backends.numpy import NumpyBackend
-from backprop_ref.conformance.cases import Values, tensor_name, tensors
+from backprop_ref.conformance.cases import Key, Values, tensor_name, tensors
 from backprop_ref.conformance.rounding.bounds import gradient_bounds, shares
 from backprop_ref.conformance.rounding.precision import SOURCES
 from backprop_ref.errors import BackendUnavailable
@@ -56,7 +56,7 @@ def measure(sizes: str) -> Sharpness:
     output, loss = ("sigmoid", "bce") if widths[-1] == 1 else ("softmax", "ce")
     network = Network(widths, [*hidden, output], loss)
     networks = next((count for most, count in NETWORKS.items() if network.n_parameters <= most), 1)
-    squares: dict[tuple[str, int], np.ndarray] = {}
+    squares: dict[Key, np.ndarray] = {}
     parts: dict[str, list[float]] = {source: [] for source in SOURCES}
     for seed in range(1, networks + 1):
         params, x, y = example(network, seed)

@@ -1,10 +1,11 @@
 """Somebody's function, asked for its gradients case by case; whatever it does, each case gets an answer or a reason."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from backprop_ref.conformance.cases import Case, Values, same_bits, tensors
+from backprop_ref.conformance.submissions.answer import Answer
 from backprop_ref.conformance.submissions.calling import TIME_LIMIT, NotJudged, Refusal, run
 from backprop_ref.conformance.submissions.conventions import Declared, Layout
 from backprop_ref.conformance.submissions.reading import Unreadable, array, depth, number, returned
@@ -13,22 +14,6 @@ from backprop_ref.optimizers import describe
 
 RATES = ("learning_rate", "lr", "eta", "alpha", "step_size")
 OUR_RATE = 0.5  # a power of two: dividing by it rounds nothing
-
-
-class Answer(NamedTuple):
-    """What came out for one case, in our layout."""
-
-    values: Values | None = None
-    problem: str = ""
-    """Why there is no answer: the case counts as failed."""
-    left_out: str = ""
-    """Why the case was not asked: it decides nothing."""
-    changed: tuple[str, ...] = ()
-    """Names of the arguments that were changed in place, where they should not be."""
-    slack: Values | None = None
-    """Rounding errors which the way of asking adds, for dW and db."""
-    again: Values | None = None
-    """What a second, identical call gave, if that differs."""
 
 
 class Function:

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from backprop_ref.conformance.cases import Case, Values
+from backprop_ref.conformance.submissions.answer import Answer
 from backprop_ref.conformance.submissions.calling import TIME_LIMIT, NotJudged, Refusal, run
 from backprop_ref.conformance.submissions.conventions import Declared, Layout
-from backprop_ref.conformance.submissions.functions import OUR_RATE, RATES, Answer, hidden
+from backprop_ref.conformance.submissions.functions import OUR_RATE, RATES, hidden
 from backprop_ref.conformance.submissions.outline import STEPS
 from backprop_ref.conformance.submissions.reading import BIASES, WEIGHTS, Unreadable, array, arrays, depth, number
 from backprop_ref.conformance.submissions.separate import Separate, outline

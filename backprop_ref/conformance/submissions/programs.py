@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from backprop_ref.conformance.cases import Case
+from backprop_ref.conformance.submissions.answer import Answer
 from backprop_ref.conformance.submissions.calling import TIME_LIMIT, CircuitBreaker, Late, Refusal, ending
 from backprop_ref.conformance.submissions.conventions import Declared, Layout
-from backprop_ref.conformance.submissions.functions import Answer
 from backprop_ref.conformance.submissions.reading import Unreadable, from_mapping, returned
 from backprop_ref.errors import InvalidInput
 
