@@ -4,8 +4,6 @@ import fnmatch
 import json
 from pathlib import Path
 
-import typer
-
 from backprop_ref.cli import show
 from backprop_ref.cli.terminal import print_report
 from backprop_ref.conformance import vectors
@@ -58,7 +56,7 @@ def verify(target, command, answers, chosen, conventions, *, time_limit, strict,
     else:
         print_report(report)
         if html is not None:
-            typer.echo(f"page: {html}")
+            show.line(f"page: {html}")
     return report.exit
 
 

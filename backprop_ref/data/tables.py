@@ -1,7 +1,6 @@
 """CSV files: with or without header, classes as text or numbers; a bad cell is named by line and column."""
 
 import csv
-import io
 import itertools
 import math
 import re
@@ -15,6 +14,7 @@ import numpy as np
 from backprop_ref.data.dataset import Dataset
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import write_atomically
+from backprop_ref.text import as_csv
 
 
 class Table(NamedTuple):
@@ -183,12 +183,8 @@ def read_table(path, choose, header=None, known=(), label=-1, hint=""):
 
 def write_csv(path, names, rows):
     """A header and rows, written at once; numbers with as many digits as it takes to read them back."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows(rows)
     try:
-        write_atomically(path, text.getvalue())
+        write_atomically(path, as_csv([names, *rows]))
     except OSError as error:
         raise InvalidInput(
             f"{path}: cannot be written ({error.strerror}); "

@@ -132,8 +132,7 @@ def page(title, sections, traces=()):
         style=_static("page.css"),
         navigation=" ".join(f'<a href="#s{i}">{as_html(name)}</a>' for i, (name, _) in enumerate(parts)),
         sections="\n".join(
-            f'<section id="s{i}"><h2>{as_html(name)}</h2>\n{body}\n</section>'
-            for i, (name, body) in enumerate(parts)
+            f'<section id="s{i}"><h2>{as_html(name)}</h2>\n{body}\n</section>' for i, (name, body) in enumerate(parts)
         ),
         footer="Made by backprop-ref. This file needs no network. Charts: plotly.js (MIT licence). "
         '<span class="mouse">Drag over a chart to zoom in; double-click it to see all again.</span>',
