@@ -1,5 +1,6 @@
-"""Text from outside, such as names, paths and messages, made fit to be shown on a terminal or a page."""
+"""Text from outside, such as names, paths and messages, made fit for a terminal, a page or a table."""
 
+import csv
 import html
 import unicodedata
 
@@ -21,3 +22,16 @@ def printable(text):
 def as_html(text):
     """The text as HTML that shows it as it is, in an element or in an attribute."""
     return html.escape(printable(text))
+
+
+def as_csv(rows):
+    """Rows as CSV that reads back as the same texts: what holds a line break of any kind is quoted."""
+    writer = csv.writer(_Echo())  # it quotes what its own line ends are made of, which are \r\n
+    return "".join(writer.writerow(row).removesuffix("\r\n") + "\n" for row in rows)
+
+
+class _Echo:
+    """A file that hands back what is written."""
+
+    def write(self, text):
+        return text

@@ -13,8 +13,8 @@ import backprop_ref
 PACKAGE = Path(backprop_ref.__file__).parent
 KERNELS = Path(backprop_ref.kernels.__file__).parent
 
-# part -> parts it must never import; errors, settings, version, files, network, parameters, random, metrics and
-# optimizers lie below all of these, and know none of them
+# part -> parts it must never import; errors, settings, version, files, network, parameters, random, metrics,
+# optimizers, progress, stored and text lie below all of these, and know none of them
 FORBIDDEN = {
     "kernels": {path.stem for path in PACKAGE.iterdir()} - {"kernels", "formulas"},
     "backends": {"mlp", "api", "training", "checkpoint", "conformance", "experiments", "report", "cli", "data"},
@@ -42,6 +42,8 @@ FORBIDDEN = {
             "metrics",
             "optimizers",
             "progress",
+            "stored",
+            "text",
         )
     },
 }
@@ -195,6 +197,27 @@ def test_imports_go_down(folder):
 def test_imports_go_one_way(part):
     found = {(str(file.name), name) for file in files(part) for name in imports(file) if name in FORBIDDEN[part]}
     assert not found
+
+
+def prints(file):
+    """Lines of a file that print, by whatever name."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"print", "typer.echo", "click.echo", "Console"}:
+            yield f"{file.name}: {ast.unparse(node)}"
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in {"sys.stdout.write", "sys.stderr.write"}:
+            yield f"{file.name}: {ast.unparse(node)}"
+
+
+def test_commands_print_by_show_which_leaves_nothing_that_a_terminal_acts_on():
+    through = {"show.py", "terminal.py", "naive_lists.py"}  # two that hand all they print to `printable`; a program
+    found = [line for part in FORBIDDEN for file in files(part) if file.name not in through for line in prints(file)]
+    assert [line for line in found if "__version__" not in line and "get_help" not in line] == [
+        "numba_trainer.py: print(f'backprop-ref: {what} (kept for the next time)', file=sys.stderr)",
+        "progress.py: Console(stderr=True)",
+    ]
+    assert list(prints(PACKAGE / "cli/__init__.py")) == [
+        "__init__.py: print('error:', printable(' '.join(str(message).split())), file=sys.stderr)"
+    ]
 
 
 def test_mlp_imports_no_array_library_and_stays_small():

@@ -1,8 +1,12 @@
-"""What is printed in 60 columns, into a pipe and on a terminal that knows no colour: nothing is cut or torn."""
+"""What is printed in 60 columns, into a pipe and on a terminal: nothing is cut or torn, and nothing acts on it."""
 
+import csv
+import io
 import os
+import pty
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -96,3 +100,123 @@ def test_a_file_where_a_data_set_was_meant(capsys, name):
     err = capsys.readouterr().err
     assert "--data-path" in err
     assert err.count("\n") == 1
+
+
+# ---- names that act on a terminal ----------------------------------------------------------------------------------
+
+PROGRAM = [sys.executable, "-c", "from backprop_ref.cli import main; main()"]
+ACTING = {
+    "[/x]": "[/x]",
+    "[bold]": "[bold]",
+    ":smile:": ":smile:",
+    "\x1b]0;title\x07": r"\x1b]0;title\x07",
+    "\x1b]52;c;aGk=\x1b\\": r"\x1b]52;c;aGk=\x1b\ ".rstrip(),
+    "\x9b31m": r"\x9b31m",
+    "a\u202eb": r"a\u202eb",
+    "a\rb": r"a\rb",
+    "a\nb": r"a\nb",
+    "a\x00\u2028\x7f": r"a\x00\u2028\x7f",
+}
+"""Names, and how they are shown."""
+COLUMNS = ("[red]\x1b[31m", "b", "kind\x1b[2J")
+RUN = "run\x1b]0;x\x07[/y]"
+WIDE = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "400"}
+
+
+def printed(arguments, folder, terminal):
+    """Status, and what the command prints into a pipe or on a terminal of its own."""
+    how = {"cwd": folder, "env": {**os.environ, **WIDE}}
+    if not terminal:
+        done = subprocess.run([*PROGRAM, *arguments], stdout=-1, stderr=subprocess.STDOUT, check=False, **how)
+        return done.returncode, done.stdout.decode()
+    ours, theirs = pty.openpty()
+    started = subprocess.Popen([*PROGRAM, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, **how)
+    os.close(theirs)
+    pieces = []
+    while True:
+        try:
+            piece = os.read(ours, 65536)
+        except OSError:  # how Linux says that nobody has the terminal open any more
+            break
+        if not piece:
+            break
+        pieces.append(piece)
+    os.close(ours)
+    return started.wait(), b"".join(pieces).decode().replace("\r\n", "\n")
+
+
+def acting(text):
+    """Characters of a text that are not for the eye."""
+    return {character for character in text if character != "\n" and unicodedata.category(character)[0] in "CZ"} - {" "}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with data, a run, and a submission, the names in which act on a terminal; and what training printed."""
+    folder = tmp_path_factory.mktemp("acting")
+    rows = [[i + j / 7, i * j % 5, name] for i, name in enumerate(ACTING) for j in range(6)]
+    with (folder / "data.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, quoting=csv.QUOTE_ALL).writerows([COLUMNS, *rows])
+    (folder / "mine.py").write_text(
+        "def f(network, weights, biases, x, y):\n    raise ValueError('\x1b]0;x\x07[/z]')\n"
+    )
+    (folder / "answers.json").write_text('[{"name": "\\u001b]0;x\\u0007[/z]", "loss": 1}]')
+    (folder / "bad.yaml").write_text('training: {"\\e]0;x\\a[/z]": 1}')
+    (folder / "\x1b[2J.csv").write_text("a,b,c\n1,2,\x1b[2J\n3,4\n")
+    what = ["train", "--data-path", "data.csv", "--epochs", "2", "--hidden-size", "5", "--trace", "binary"]
+    return folder, printed([*what, "--run-dir", RUN], folder, terminal=True)
+
+
+def test_training_shows_names_that_act(trained):
+    _, (status, text) = trained
+    assert (status, acting(text)) == (0, set())
+    assert r"run folder: run\x1b]0;x\x07[/y]" in text
+    assert [name for name in ACTING.values() if f"\n {name} " not in text] == []
+
+
+@pytest.mark.parametrize("terminal", [False, True], ids=["pipe", "terminal"])
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["evaluate", RUN], 0, [*ACTING.values()]),
+        (["explain", RUN, "--layer", "1", "--neuron", "0"], 0, [r"run\x1b]0;x\x07[/y] after epoch 2"]),
+        (["explain", RUN, "--format", "markdown"], 0, [r"run\\x1b\]0;x\\x07\[/y\] after epoch 2"]),
+        (["report", RUN], 0, [r"report: run\x1b]0;x\x07[/y]/report"]),
+        (["verify", "mine.py:f", "--only", "3-5-4-sigmoid*"], 1, [r"\x1b]0;x\x07[/z]"]),
+        (["verify", "--answers", "answers.json", "--only", "3-5-4-sigmoid*"], 1, [r"\x1b]0;x\x07[/z]"]),
+        (["train", "--config", "bad.yaml"], 2, [r"'\x1b]0;x\x07[/z]'"]),
+        (["train", "--data-path", "\x1b[2J.csv"], 2, [r"\x1b[2J.csv, line 3: 2 cells"]),
+        (["train", "iris", "--backend", "\x1b]0;x\x07[/z]"], 2, [r"\x1b]0;x\x07[/z]"]),
+        (["train", "iris", "--epochs", "\x1b]0;x\x07"], 2, [r"'\x1b]0;x\x07'"]),
+        (["\x1b]0;x\x07"], 2, [r"'\x1b]0;x\x07'"]),
+        (["evaluate", os.fsdecode(b"\xff\n\xc2\x9b")], 2, [r"\udcff \x9b: no such file"]),
+    ],
+    ids=lambda value: ascii(value)[:40],
+)
+def test_no_command_prints_what_acts_on_a_terminal(trained, terminal, arguments, status, words):
+    found, text = printed(arguments, trained[0], terminal)
+    assert (found, acting(text)) == (status, set()), text
+    assert [word for word in words if word not in text] == []
+
+
+def test_predictions_are_escaped_on_a_terminal_and_nowhere_else(trained):
+    folder, _ = trained
+    predict = ["predict", RUN, "--data-path", "data.csv", "--proba"]
+    status, text = printed(predict, folder, terminal=True)
+    assert (status, acting(text)) == (0, set())
+    assert "hidden characters are shown as escapes" in text
+    assert r"kind\x1b[2J" in text
+    status, text = printed(predict, folder, terminal=False)
+    assert status == 0
+    with (folder / "data.csv").open(newline="", encoding="utf-8") as file:
+        truth = [row[2] for row in csv.reader(file)]
+    assert [row[1] for row in csv.reader(io.StringIO(text, newline=""))] == truth
+
+
+def test_predictions_that_the_encoding_lacks_are_refused_in_one_line(trained):
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    how = {"cwd": trained[0], "env": environment, "capture_output": True}
+    done = subprocess.run([*PROGRAM, "predict", RUN, "--data-path", "data.csv", "--proba"], check=False, **how)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.count(b"\n") == 1
+    assert b"standard output is cp1252, which has no '\\u2028'; give --output FILE.csv" in done.stderr

@@ -3,16 +3,21 @@
 Exit status: 0 fine, 1 a check failed or training diverged, 2 wrong usage, 130 Ctrl-C.
 """
 
+import io
 import os
 import sys
 import warnings
 from pathlib import Path
 
 from backprop_ref.errors import BackpropRefError, TrainingDiverged
+from backprop_ref.text import printable
 
 
 def main(arguments=None):
     """Runs the command line and ends the process with its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # not everyone's terminal has a Σ
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run(arguments))
 
 
@@ -48,7 +53,7 @@ def run(arguments=None):
         if not hasattr(error, "format_message"):
             raise
         message, status = _said(error), 2
-    print("error:", " ".join(str(message).split()), file=sys.stderr)
+    print("error:", printable(" ".join(str(message).split())), file=sys.stderr)
     return status
 
 

@@ -377,7 +377,10 @@ def backends(as_json: Json = False):
     if as_json:
         show.as_json([status._asdict() for status in statuses])
         return
-    rows = [(s.name, "yes" if s.usable else "no", s.version or "", s.device or "", s.reason) for s in statuses]
+    rows = [
+        (s.name, "yes" if s.usable else "no", s.version or "", s.device or "", " ".join(s.reason.split()))
+        for s in statuses
+    ]
     show.table(("backend", "usable", "version", "device", "why not"), rows)
 
 

@@ -5,8 +5,6 @@ import io
 import itertools
 from pathlib import Path
 
-import typer
-
 from backprop_ref.backends import names
 from backprop_ref.benchmarks.run import Plan, backend_makers, run
 from backprop_ref.cli import show
@@ -46,7 +44,7 @@ def bench(quick, backends, dtype, threads, scaling, out, image_folder, as_json):
         show.as_json(result)
     else:
         show_cases(result)
-        typer.echo(f"results in {folder}: bench.json, bench.csv, bench.html")
+        show.line(f"results in {folder}: bench.json, bench.csv, bench.html")
     if result["interrupted"]:
         return 130
     return 1 if any(case["error"] == "WrongGradient" for case in result["cases"]) else 0
@@ -96,7 +94,7 @@ def csv_text(cases):
 def show_cases(result):
     """Prints what was measured as a table."""
     machine, bandwidth = result["machine"], result["memory_bandwidth"]
-    typer.echo(
+    show.line(
         f"{machine['processor']}, {machine['cores_allowed']} of {machine['cores']} cores, "
         f"threads: {machine['threads'] or 'as each library has it'}"
         + (f", memory {bandwidth['median'] / 1e9:.3g} GB/s" if bandwidth else "")
@@ -108,7 +106,7 @@ def show_cases(result):
         rows = [(series["vary"], series["name"], f"{series['exponent']:.2f}") for series in fits]
         show.table(("against", "who", "exponent"), rows, "time per step grows as a power")
     if result["interrupted"]:
-        typer.echo("interrupted: the rest was not measured")
+        show.line("interrupted: the rest was not measured")
 
 
 def _row(case):

@@ -53,7 +53,7 @@ WORDS = (
 
 
 def _print(network, batch, rows, ok):
-    show.say(network.summary() + f"\nbatch of {batch}\n")
+    show.say(*network.summary().splitlines(), f"batch of {batch}", "")
     table = []
     for row in rows:
         checked = f"{row.checked} of {math.prod(row.shape)}"

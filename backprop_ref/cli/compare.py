@@ -120,6 +120,6 @@ def print_table(compared):
         elif row.usable and not row.weights_exact:
             show.say(f"{row.backend}: the same gradients, but other weights after training")
         if not row.usable:
-            show.say(f"{row.backend}: left out: {row.reason}")
+            show.say(f"{row.backend}: left out: {' '.join(row.reason.split())}")
     if numerics == "reproducible":
         show.say("identical on every backend" if compared.ok else "NOT identical: see above")

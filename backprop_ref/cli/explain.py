@@ -1,14 +1,12 @@
 """backprop-ref explain."""
 
-import io
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
-import typer
 
 from backprop_ref.checkpoint import CHECKPOINT
+from backprop_ref.cli import show
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.experiments.config import merge
 from backprop_ref.experiments.run_folder import CONFIG
@@ -47,12 +45,10 @@ def explain(target, sample, layer, neuron, matrices, derivation, form, output, d
     ]
     page = PAGES[form](digits, terms, max(40, shutil.get_terminal_size((79, 24)).columns))
     if output is None:
-        if isinstance(sys.stdout, io.TextIOWrapper):  # not everyone's output has a Σ
-            sys.stdout.reconfigure(errors="backslashreplace")
-        typer.echo(page.document(blocks), nl=False)
+        show.document(page.document(blocks))
     else:
         write_output("--output", output, page.document(blocks))
-        typer.echo(f"explained: {output}", err=True)
+        show.line(f"explained: {output}", err=True)
 
 
 def _telling(x):

@@ -3,8 +3,7 @@
 import os
 from pathlib import Path
 
-import typer
-
+from backprop_ref.cli import show
 from backprop_ref.files import check_output, write_output
 from backprop_ref.report import images
 from backprop_ref.report.page import page
@@ -21,7 +20,7 @@ def write_page(title, sections, traces, path):
 def write_images(sections, folder, formats=IMAGE_FORMATS, err=False):
     """Writes each chart of a page as an image, and says so."""
     charts = [chart for section in sections for chart in section.charts]
-    typer.echo(f"{len(images.write(charts, folder, formats))} images: {folder}", err=err)
+    show.line(f"{len(images.write(charts, folder, formats))} images: {folder}", err=err)
 
 
 def free_file(asked, default):

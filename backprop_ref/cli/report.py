@@ -3,8 +3,6 @@
 import json
 from pathlib import Path
 
-import typer
-
 from backprop_ref.cli import show
 from backprop_ref.cli.files import free_file, write_images, write_page
 from backprop_ref.cli.sweep import sections_of_sweep, unfinished
@@ -44,14 +42,14 @@ def report(folders, out, compared, image_folder, formats):
     target = free_file(out, Path("report.html") if len(folders) > 1 else Path(folders[0]) / "report.html")
     if image_folder is not None:
         write_images(sections, image_folder, formats)
-    typer.echo(f"report: {write_page(title, sections, traces, target)}")
+    show.line(f"report: {write_page(title, sections, traces, target)}")
     if swept and len(made.rows()) < len(made.cells):
-        typer.echo(unfinished(made))
+        show.line(unfinished(made))
     if runs and not traces:
         show.say("without layers and the network to click through: these need a run with --trace binary")
     for run in runs:
         if run.results is None:
-            typer.echo(f"{run.name} has not ended: {len(run.history['loss']):,} epochs so far")
+            show.line(f"{run.name} has not ended: {len(run.history['loss']):,} epochs so far")
 
 
 def read_comparison(path):

@@ -1,4 +1,8 @@
-"""Tables and numbers on the terminal, plain where it is not one."""
+"""All that the commands print: plain where there is no terminal, and nothing that a terminal would act on.
+
+Names, paths and messages come from files and from whoever wrote them. They are printed by the functions here, which
+show hidden characters as escapes.
+"""
 
 import os
 import shutil
@@ -11,7 +15,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from backprop_ref.errors import InvalidInput
 from backprop_ref.files import json_text
+from backprop_ref.text import as_csv as csv_text
+from backprop_ref.text import printable
 
 
 def width():
@@ -21,33 +28,45 @@ def width():
     return None
 
 
-def say(text):
+def line(text="", err=False):
+    """Prints one line, however long, so that a path in it can be copied."""
+    typer.echo(printable(text), err=err)
+
+
+def say(*lines, err=False):
     """Prints lines, broken between words where they would not fit."""
-    typer.echo("\n".join(part for line in text.split("\n") for part in _broken(line, width())))
+    for each in lines:
+        for part in _broken(printable(each), width()):
+            typer.echo(part, err=err)
 
 
 def table(header, rows, title=None, too_wide=None):
     """Prints a table, as wide as it needs to be; where there is less room, `too_wide`, or a block for each row."""
+    header, rows = [printable(str(name)) for name in header], [[printable(str(cell)) for cell in row] for row in rows]
     console, room = Console(), width()
-    made = Table(*header, box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, title_style="bold")
+    heading = None if title is None else Text(printable(title))
+    made = Table(box=box.SIMPLE_HEAD, title=heading, title_justify="left", pad_edge=False, title_style="bold")
+    for name in header:
+        made.add_column(Text(name))
     for row in rows:
-        made.add_row(*(Text(str(cell)) for cell in row))
+        made.add_row(*map(Text, row))
     needed = console.measure(made, options=console.options.update(width=10_000)).maximum
     if room is None or needed <= room:
-        console.width = max(80, needed) if room is None else room
+        # with its height, or else rich takes a terminal that it calls dumb for one of 80 columns
+        console.size = (max(80, needed) if room is None else room, console.height)
         console.print(made)
         return
     if too_wide is not None:
         say(too_wide)
         return
     if title is not None:
-        typer.echo(title)
-    indent = max(map(len, map(str, header))) + 2
+        line(title)
+    indent = max(map(len, header)) + 2
     for row in rows:
-        for name, cell in zip(header, map(str, row), strict=True):
+        for name, cell in zip(header, row, strict=True):
             if cell:
                 typer.echo("\n".join(_broken(f"{name:<{indent}}{cell}", room, " " * indent)))
-        typer.echo()
+        line()
 
 
 def _broken(text, room, indent=""):
@@ -58,8 +77,38 @@ def _broken(text, room, indent=""):
 
 
 def as_json(value):
-    """Prints a JSON document."""
+    """Prints a JSON document, which is of visible ASCII."""
     typer.echo(json_text(value))
+
+
+def document(text):
+    """Prints lines whose every part was made `printable` already."""
+    typer.echo(text, nl=False)
+
+
+def as_csv(names, rows):
+    """Prints CSV: the data as they are into a pipe or a file; on a terminal hidden characters as escapes, and says so.
+
+    Raises
+    ------
+    InvalidInput
+        Standard output has an encoding without one of the characters.
+    """
+    data = [names, *rows]
+    shown = [[printable(cell) if isinstance(cell, str) else cell for cell in row] for row in data]
+    terminal = sys.stdout.isatty()
+    text = csv_text(shown if terminal else data)
+    try:
+        text.encode(sys.stdout.encoding)
+    except UnicodeEncodeError as error:
+        character = error.object[error.start]
+        raise InvalidInput(
+            f"standard output is {sys.stdout.encoding}, which has no {character!r}; give --output FILE.csv"
+        ) from None
+    sys.stdout.write(text)  # typer.echo would leave out what looks like a colour
+    sys.stdout.flush()
+    if terminal and shown != [list(row) for row in data]:
+        say("hidden characters are shown as escapes; --output FILE.csv writes them as they are", err=True)
 
 
 def scores(name, scored):

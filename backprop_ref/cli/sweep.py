@@ -2,8 +2,6 @@
 
 from html import escape
 
-import typer
-
 from backprop_ref import settings
 from backprop_ref.cli import show
 from backprop_ref.cli.files import free_file, write_images, write_page
@@ -48,7 +46,7 @@ def sweep(experiment, config_file, given, out, resume, workers, image_folder, fl
         if experiment is not None or config_file is not None or given or out is not None or flags:
             raise InvalidInput(f"--resume {resume} goes on by the sweep's own plan; leave out everything but --workers")
         made = Sweep.open(resume)
-        typer.echo(_left(made), err=True)
+        show.line(_left(made), err=True)
     else:
         made = _new(experiment, config_file, given, out, flags)
         warn_of_csv([Config(**cell.config) for cell in made.cells])
@@ -75,7 +73,7 @@ def _left(made):
 
 def _interrupted(made):
     done = f"interrupted: {len(made.rows())} of {len(made.cells)} are done"
-    typer.echo(f"{done}; go on with: backprop-ref sweep --resume {made.folder}", err=True)
+    show.line(f"{done}; go on with: backprop-ref sweep --resume {made.folder}", err=True)
     return 130
 
 
@@ -91,13 +89,13 @@ def _write_report(made, image_folder, as_json):
     """A page, unless there is one that shows all of it, and images if asked for."""
     path = made.newest_report()
     if path is not None and image_folder is None:
-        typer.echo(f"report: {path}", err=as_json)
+        show.line(f"report: {path}", err=as_json)
         return
     sections, traces = sections_of_sweep(made)
     if path is None:
         path = free_file(None, made.folder / "report.html")
         write_page(made.about["title"], sections, traces, path)
-    typer.echo(f"report: {path}", err=as_json)
+    show.line(f"report: {path}", err=as_json)
     if image_folder is not None:
         write_images(sections, image_folder, err=as_json)
 
@@ -146,7 +144,8 @@ def _wrong_gradients(out, image_folder, as_json):
         short = [name for name in names if name != "what is wrong"]
         show.table(short, [[_cell(row[name]) for name in short] for row in rows])
         show.say(meaning)
-        typer.echo(f"table: {folder / 'table.csv'}\nreport: {page}")
+        show.line(f"table: {folder / 'table.csv'}")
+        show.line(f"report: {page}")
     if image_folder is not None:
         write_images(sections, image_folder, err=as_json)
     return 0
@@ -168,7 +167,7 @@ def _print(made, rows):
     show.say(f"{len(rows)} of {len(made.cells)} runs done{'; ' if diverged else ''}{diverged}")
     for meaning in _meanings(names):
         show.say(meaning)
-    typer.echo(f"table: {made.folder / 'table.csv'}")
+    show.line(f"table: {made.folder / 'table.csv'}")
 
 
 def _columns(made, rows):

@@ -5,10 +5,12 @@ import textwrap
 from collections import Counter
 
 from rich.console import Console
+from rich.text import Text
 
 from backprop_ref.conformance.judging.outcome import ACCEPTABLE, NO_ANSWER, NOT_JUDGED, UNDECLARED
 from backprop_ref.conformance.judging.summary import describe_wrong, largest_error, summary, tally
 from backprop_ref.conformance.judging.verdict import EXACT, WITHIN_BOUND, WRONG
+from backprop_ref.text import printable
 
 COLOUR = {
     EXACT: "green",
@@ -52,24 +54,28 @@ class _Writer:
         self.width = max(40, min(shutil.get_terminal_size((80, 24)).columns, 100))
 
     def verdict(self, report):
-        self.console.print(f"{report.target}: ", end="", markup=False)
-        self.console.print(report.verdict, style=f"bold {COLOUR[report.verdict]}")
+        self._print(f"{report.target}: ", end="")
+        self._print(report.verdict, f"bold {COLOUR[report.verdict]}")
         self.line(summary(report), indent=0)
         rows = tally(report)
         if rows:
             names = list(dict.fromkeys(name for row in rows.values() for name in row))
-            self.console.print()
+            self._print("")
             self._row("", names)
             for quantity, counts in rows.items():
                 self._row(quantity, [str(counts.get(name, "")) for name in names])
         for line in largest_error(report):
             self.line(line)
 
+    def _print(self, text, style="", end="\n"):
+        self.console.print(Text(printable(text), style), end=end)
+
     def _row(self, first, cells):
-        self.console.print(f"  {first:<6}" + "".join(f"{cell:>14}" for cell in cells), markup=False)
+        self._print(f"  {first:<6}" + "".join(f"{cell:>14}" for cell in cells))
 
     def heading(self, text):
-        self.console.print(f"\n{text}", style="bold", markup=False)
+        self._print("")
+        self._print(text, "bold")
 
     def line(self, text, indent=2):
         margin = " " * indent
@@ -77,7 +83,7 @@ class _Writer:
             text, self.width, initial_indent=margin, subsequent_indent=margin, break_on_hyphens=False
         )
         for part in wrapped:
-            self.console.print(part, markup=False)
+            self._print(part)
 
     def item(self, head, text):
         self.line(head)
@@ -93,7 +99,7 @@ class _Writer:
     def pair(self, name, text):
         lines = textwrap.wrap(text, self.width, initial_indent=f"    {name + ':':<10}", subsequent_indent=" " * 14)
         for part in lines:
-            self.console.print(part, markup=False)
+            self._print(part)
 
     def reasons(self, title, report, verdict):
         """Why, and in how many cases; one of them by name."""

@@ -3,8 +3,6 @@
 import time
 from pathlib import Path
 
-import typer
-
 from backprop_ref.cli import show
 from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.config import merge, read_config
@@ -39,7 +37,7 @@ def warn_of_csv(configs):
     size = sum(csv_bytes(prepare(config)) for config in configs if "csv" in (config.trace.sinks or ()))
     if size > MUCH_CSV_BYTES:
         written = f"{size / 1e6:,.0f} MB" if size < 1e9 else f"{size / 1e9:,.1f} GB"
-        typer.echo(
+        show.line(
             f"the trace as CSV will take about {written}; less with --trace-every N, with --trace-samples 0, "
             "or as --trace binary or parquet",
             err=True,
@@ -70,7 +68,7 @@ def _report(results):
     compiled = f", after compiling for {results['compile_seconds']:.1f} s" if results["compile_seconds"] > 0.05 else ""
     show.say(f"{results['epochs']} epochs in {results['seconds']:.1f} s on {where}{compiled}{best}")
     if results["stopped"] == "interrupted":
-        typer.echo(f"interrupted; go on with: backprop-ref train --resume {results['run_dir']}")
+        show.line(f"interrupted; go on with: backprop-ref train --resume {results['run_dir']}")
     elif results["stopped"] == "patience":
         show.say("stopped early: the validation loss no longer improved")
     if results["test"]:
@@ -78,7 +76,7 @@ def _report(results):
         show.scores("test", results["test"])
     elif results["train"]:
         show.scores("training rows (none kept for a test)", results["train"])
-    typer.echo(f"run folder: {results['run_dir']}")
+    show.line(f"run folder: {results['run_dir']}")
 
 
 def _short(scored):
@@ -91,16 +89,16 @@ def demo():
     from backprop_ref.cli.check import gradcheck
 
     started = time.perf_counter()
-    show.say("1. Train a network on 1,797 handwritten digits: backprop-ref train digits --trace binary --threads 1\n")
+    show.say("1. Train a network on 1,797 handwritten digits: backprop-ref train digits --trace binary --threads 1", "")
     results = run(merge({"--dataset": "digits", "--trace": ["binary"], "--trace-every": "4", "--threads": "1"}))
     _report(results)
-    show.say(f"\n2. Check its gradients: backprop-ref gradcheck {results['run_dir']} --entries 100\n")
+    show.say("", f"2. Check its gradients: backprop-ref gradcheck {results['run_dir']} --entries 100", "")
     status = gradcheck(results["run_dir"], 7, 100, 1, False, {})
-    show.say("\n3. Compare backends, to the last bit: backprop-ref compare iris --backends numpy,numba,python\n")
+    show.say("", "3. Compare backends, to the last bit: backprop-ref compare iris --backends numpy,numba,python", "")
     compared = compare.run("iris", "numpy,numba,python", "reproducible", None, 4, {})
     compare.print_table(compared)
-    show.say(f"\n4. Look at all of it in a browser: backprop-ref report {results['run_dir']}\n")
+    show.say("", f"4. Look at all of it in a browser: backprop-ref report {results['run_dir']}", "")
     report.report([results["run_dir"]], None, [compared.to_dict()], None, ())
     status = max(status, 0 if compared.ok else 1)
-    show.say(f"\nDone in {time.perf_counter() - started:.1f} s. Next: the README, or backprop-ref --help")
+    show.say("", f"Done in {time.perf_counter() - started:.1f} s. Next: the README, or backprop-ref --help")
     return 130 if results["stopped"] == "interrupted" else status

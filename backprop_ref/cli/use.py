@@ -1,11 +1,8 @@
 """backprop-ref predict, evaluate and data: using what is trained, and what there is to train on."""
 
-import csv
-import sys
 from pathlib import Path
 
 import numpy as np
-import typer
 
 from backprop_ref import metrics
 from backprop_ref.api import predict as outputs_of
@@ -44,12 +41,10 @@ def predict(run, data_path, output, proba, header):
         columns += (np.concatenate([1.0 - a, a], axis=1) if a.shape[1] < len(preprocessing.classes) else a).T.tolist()
     rows = zip(*columns, strict=True)
     if output is None:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(names)
-        writer.writerows(rows)
+        show.as_csv(names, rows)
     else:
         write_csv(output, names, rows, "--output")
-        typer.echo(f"{len(a)} predictions: {output}", err=True)
+        show.line(f"{len(a)} predictions: {output}", err=True)
 
 
 def evaluate(run, data_path, header, as_json):
@@ -98,4 +93,4 @@ def data(name, out, flags):
     target = dataset.target if dataset.classes is None else np.array(dataset.classes)[dataset.target]
     samples = zip(dataset.x.tolist(), target.tolist(), strict=True)
     write_csv(out, [*dataset.feature_names, dataset.target_name], ([*x, y] for x, y in samples), "--out")
-    typer.echo(f"{len(dataset.x)} rows: {out}", err=True)
+    show.line(f"{len(dataset.x)} rows: {out}", err=True)

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import typer
-
 from backprop_ref.cli import show
 from backprop_ref.conformance.vectors import files as golden
 from backprop_ref.errors import InvalidInput
@@ -28,7 +26,7 @@ def vectors(out, check, as_json):
         show.as_json(summary)
         return 1 if lines else 0
     for line in lines:
-        typer.echo(line)
+        show.line(line)
     done = f"{len(lines)} files differ" if lines else "the same" if check else "written"
-    typer.echo(f"{len(made)} cases, {len(found)} files in {folder}: {done}; sha256 {golden.sha256(found)}")
+    show.line(f"{len(made)} cases, {len(found)} files in {folder}: {done}; sha256 {golden.sha256(found)}")
     return 1 if lines else 0

@@ -3,8 +3,6 @@
 import fnmatch
 import json
 
-import typer
-
 from backprop_ref.cli import show
 from backprop_ref.cli.terminal import print_report
 from backprop_ref.conformance.judging.decay import Decay
@@ -57,7 +55,7 @@ def verify(target, command, answers, chosen, conventions, *, time_limit, strict,
     if html is not None:
         write_output("--html", html, page(report))
         if not as_json:
-            typer.echo(f"page: {html}")
+            show.line(f"page: {html}")
     return report.exit
 
 

@@ -1,7 +1,6 @@
 """CSV files: with or without header, classes as text or numbers; a bad cell is named by line and column."""
 
 import csv
-import io
 import itertools
 import math
 import re
@@ -15,6 +14,7 @@ import numpy as np
 from backprop_ref.data.dataset import Dataset
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import write_output
+from backprop_ref.text import as_csv
 
 
 class Table(NamedTuple):
@@ -186,11 +186,8 @@ def write_csv(path, names, rows, flag=""):
 
     `flag` is what messages call the file.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows(rows)
-    write_output(flag, path, text.getvalue(), "give a new file in a folder that exists and that you may write to")
+    remedy = "give a new file in a folder that exists and that you may write to"
+    write_output(flag, path, as_csv([names, *rows]), remedy)
 
 
 def _rows(path):

@@ -1,6 +1,5 @@
 """How formulas and worked steps look: as text for a terminal, as Markdown with LaTeX, and as one HTML file."""
 
-import html
 import re
 import textwrap
 from typing import NamedTuple
@@ -8,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from backprop_ref.report.formula import ATOM, PRODUCT, SUM, Node
+from backprop_ref.text import as_html, printable
 
 MOST_ROWS, MOST_COLUMNS = 8, 8
 GREEK = {"delta": "δ", "eta": "η", "mu": "μ", "lambda": "λ", "beta1": "β1", "beta2": "β2", "epsilon": "ε"}
@@ -15,6 +15,8 @@ LATEX = {name: rf"\{name}" for name in ("delta", "eta", "mu", "lambda", "epsilon
 LATEX |= {"beta1": r"\beta_1", "beta2": r"\beta_2", "[i=j]": "[i=j]", "…": r"\ldots"}
 LATEX_OPERATORS = {"*": r"\cdot", "@": "", "⊙": r"\odot", "≥": r"\geq", "≤": r"\leq"}
 HTML_OPERATORS = {"*": "·", "-": "−", "@": "\u2062"}
+LINES = {1: "=", 2: "-"}
+"""What stands below headings."""
 MINUS = '<mo form="prefix">−</mo>'
 PLUS, EQUALS = (f'<mo form="infix">{sign}</mo>' for sign in "+=")
 LATEX |= {f"∂{name}": rf"\partial {name}" for name in ("a", "z", "W", "b", "L")}
@@ -67,14 +69,14 @@ class Text:
 
     def _lines(self, block):
         match block:
-            case Heading(1, text):
-                yield from (text, "=" * min(len(text), self.width))
-            case Heading(2, text):
-                yield from ("", text, "-" * min(len(text), self.width))
-            case Heading(_, text):
-                yield from ("", text)
+            case Heading(level, text):
+                text = printable(text)
+                yield from [""] * (level > 1)
+                yield text
+                if level in LINES:
+                    yield LINES[level] * min(len(text), self.width)
             case Words(text):
-                yield from textwrap.wrap(text, self.width, break_long_words=False, break_on_hyphens=False)
+                yield from textwrap.wrap(printable(text), self.width, break_long_words=False, break_on_hyphens=False)
             case Equation(parts, label):
                 text = " = ".join(tree.show(self, at)[1] for tree, at in parts)
                 start = f"  {label}: " if label else "  "
@@ -155,9 +157,9 @@ class Latex(Text):
     def _block(self, block):
         match block:
             case Heading(level, text):
-                return f"{'#' * level} {text}"
+                return f"{'#' * level} {as_markdown(text)}"
             case Words(text):
-                return text
+                return as_markdown(text)
             case Equation(parts, label):
                 formula = " = ".join(tree.show(self, at)[1] for tree, at in parts)
                 return (f"{label}:\n" if label else "") + f"$${formula}$$"
@@ -216,17 +218,17 @@ class Html(Text):
     def document(self, blocks):
         title = next((block.text for block in blocks if isinstance(block, Heading)), "")
         body = "\n".join(self._block(block) for block in blocks)
-        return PAGE.format(title=html.escape(title), body=body)
+        return PAGE.format(title=as_html(title), body=body)
 
     def _block(self, block):
         match block:
             case Heading(level, text):
-                return f"<h{level}>{html.escape(text)}</h{level}>"
+                return f"<h{level}>{as_html(text)}</h{level}>"
             case Words(text):
-                return f"<p>{html.escape(text)}</p>"
+                return f"<p>{as_html(text)}</p>"
             case Equation(parts, label):
                 formula = EQUALS.join(tree.show(self, at)[1] for tree, at in parts)
-                named = f"<span>{html.escape(label)}</span> " if label else ""
+                named = f"<span>{as_html(label)}</span> " if label else ""
                 pieces = "<wbr>".join(f'<math displaystyle="true">{piece}</math>' for piece in breakable(formula))
                 return f'<div class="formula">{named}{pieces}</div>'
             case Matrix(name, values):
@@ -293,7 +295,7 @@ class Html(Text):
         return f"<mtext>… {count} more terms</mtext>"
 
     def compared(self, left, operator, right):
-        return self.between(left, html.escape(operator), right)
+        return self.between(left, as_html(operator), right)
 
     def cases(self, yes, condition, no):
         pairs = (yes, condition), (no, "<mtext>else</mtext>")
@@ -304,6 +306,11 @@ class Html(Text):
         return self.parentheses(f"{text}<mtext>\u00a0if\u00a0</mtext>{condition}")
 
 
+def as_markdown(text):
+    """The text as Markdown that shows it as it is; an underscore inside a word needs no help."""
+    return re.sub(r"[\\`*<>&$\[\]]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", printable(text))
+
+
 PAGES = {"terminal": Text, "markdown": Latex, "html": Html}
 
 PAGE = """<!DOCTYPE html>
@@ -311,6 +318,7 @@ PAGE = """<!DOCTYPE html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <title>{title}</title>
 <style>
 :root {{ color-scheme: light dark; --shadow: color-mix(in srgb, CanvasText 50%, transparent); }}

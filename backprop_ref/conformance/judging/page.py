@@ -1,11 +1,11 @@
 """A report as one self-contained HTML page."""
 
 import re
-from html import escape
 
 from backprop_ref.conformance.cases import tensor_name
 from backprop_ref.conformance.judging.outcome import Report
 from backprop_ref.conformance.judging.summary import describe_wrong, largest_error, summary, tally
+from backprop_ref.text import as_html as escape
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222;
@@ -42,6 +42,7 @@ def page(report: Report) -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">"""
         f"<title>{escape(report.target)}: {escape(report.verdict)}</title><style>{_STYLE}</style></head>\n<body>\n"
         + "\n".join(part for part in parts if part)
         + "\n</body></html>\n"
