@@ -14,14 +14,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import ValidationError
+
 from backprop_ref.api import evaluate
 from backprop_ref.checkpoint import CHECKPOINT, locked
 from backprop_ref.errors import InvalidInput, TrainingDiverged, unknown
-from backprop_ref.experiments.config import merge
+from backprop_ref.experiments.config import check_backend, merge
 from backprop_ref.experiments.gather import read_history
 from backprop_ref.experiments.runner import prepare, run
 from backprop_ref.experiments.schema import Config
 from backprop_ref.files import json_text, write_atomically
+from backprop_ref.import_path import children_without_current_folder
 from backprop_ref.progress import Bar
 from backprop_ref.report.ends import STATES, outcome, right_from
 from backprop_ref.report.trace import FILE, open_trace
@@ -73,6 +76,16 @@ class Cell(NamedTuple):
     def name(self):
         """Its folder's name."""
         return ",".join(f"{axis}={value}" for axis, value in self.values.items())
+
+    @property
+    def backend(self):
+        """The name of its backend; None: the one in force."""
+        try:
+            return Config(**self.config).backend.name
+        except (ValidationError, TypeError):
+            raise InvalidInput(
+                f"{PLAN}: what it has for {self.name} is no configuration; make the sweep anew"
+            ) from None
 
 
 def grid_of(given, section):
@@ -217,7 +230,7 @@ class Sweep:
         found = [_read_row(self.place(cell)) for cell in self.cells]
         return [row for row in found if row is not None]
 
-    def run(self, workers=None, progress=None):
+    def run(self, workers=None, progress=None, backend=None):
         """Runs what is not finished yet, and writes the table; also after Ctrl-C, which goes on to the caller.
 
         Parameters
@@ -226,12 +239,16 @@ class Sweep:
             Processes; default: as many as processors, where there is enough to do for them.
         progress : bool, optional
             A bar on standard error; default: if that is a terminal.
+        backend : str, optional
+            The one of this command line, which allows the plan's; see `check_backend`.
 
         Raises
         ------
         InvalidInput
             Something could not be written, and the message says how to go on; or this sweep runs already.
         """
+        for cell in self.cells:
+            check_backend(cell.backend, self.folder / PLAN, backend)
         lock = locked(self.folder)
         try:
             self._run(workers, progress)
@@ -326,7 +343,8 @@ def _in_processes(tasks, workers, cores):
     from joblib import Parallel, delayed, parallel_config
     from joblib.externals.loky import get_reusable_executor
 
-    with parallel_config("loky", n_jobs=workers, inner_max_num_threads=max(1, cores // workers)):
+    threads = max(1, cores // workers)
+    with children_without_current_folder(), parallel_config("loky", n_jobs=workers, inner_max_num_threads=threads):
         parallel = Parallel(return_as="generator_unordered", initializer=_leave_ctrl_c_to_the_sweep)
         usual = signal.signal(signal.SIGINT, signal.SIG_IGN)  # for processes that are started, until they have imported
         try:
