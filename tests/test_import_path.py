@@ -5,6 +5,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -192,6 +193,18 @@ def folder(tmp_path, monkeypatch):
     made.cache_clear()
     yield tmp_path
     made.cache_clear()
+
+
+def test_a_package_that_lies_in_the_current_folder_itself_finds_itself(tmp_path):
+    """Also in the workers of a sweep; by the Python below the virtual environment, where it is not installed."""
+    package = Path(br.__file__).parent
+    shutil.copytree(package, tmp_path / "backprop_ref")
+    shutil.copytree(Path(br.kernels.__file__).parent, tmp_path / "backprop_ref" / "kernels", dirs_exist_ok=True)
+    program = [sys._base_executable, "-m", "backprop_ref"]
+    grid = ("--dataset", "xor", "--seeds", "1,2", "--epochs", "1", "--workers", "2", "--backend", "numpy")
+    installed = sysconfig.get_path("purelib")
+    assert process(program, "sweep", *grid, "--out", "s", folder=tmp_path, PYTHONPATH=installed)[0] == 0
+    assert len(list(tmp_path.glob("s/cells/*/cell.json"))) == 2
 
 
 # --- a backend that the user names ---
