@@ -8,6 +8,9 @@
 (2, 4)
 """
 
+from backprop_ref import import_path  # noqa: F401 (before all others: it says why)
+
+# isort: split
 from backprop_ref.api import Trace, evaluate, predict, trace, value_and_grad, vjp
 from backprop_ref.backends import backends, get_backend
 from backprop_ref.backends.base import BackendStatus

@@ -1,6 +1,8 @@
 """What can go wrong by a user's doing. Every message says what was wrong, where, and what to do."""
 
+import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 
@@ -50,3 +52,26 @@ def unknown(what: str, name: object, known: Iterable[str]) -> InvalidInput:
     near = difflib.get_close_matches(str(name).lower(), known, n=1)
     hint = f"did you mean '{near[0]}'? " if near else ""
     return InvalidInput(f"unknown {what} '{name}': {hint}known are {', '.join(known)}")
+
+
+def blame(error: BaseException) -> str:
+    """An exception in one line, with the line of the user's code in which it arose."""
+    import traceback
+
+    said = " ".join(str(error).split())
+    text = f"{type(error).__name__}: {said[:200]}" if said else type(error).__name__
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg} ({Path(error.filename or '?').name}, line {error.lineno})"
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if not _library(frame.filename)]
+    if not theirs:
+        return text
+    last = theirs[-1]
+    return f"{text} ({Path(last.filename).name}, line {last.lineno}: {(last.line or '').strip()[:80]})"
+
+
+def _library(filename):
+    examples = os.sep + "examples" + os.sep
+    ours = str(Path(__file__).parent) + os.sep
+    installed = "site-packages" in filename or filename.startswith(("<frozen", str(Path(os.__file__).parent)))
+    return installed or (filename.startswith(ours) and examples not in filename)

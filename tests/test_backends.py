@@ -188,7 +188,7 @@ def test_a_backend_by_module_and_object(foreign):
         ("absent_module:thing", "cannot import 'absent_module'"),
         ("theirs:nothing", "has no attribute 'nothing'"),
         ("theirs:number", "int is neither a backend nor a callable"),
-        ("theirs:half", "backend theirs:half: object lacks name, "),
+        ("theirs:half", "backend theirs:half: builtins.object is neither a backend nor a callable of theirs"),
         ("theirs:fussy", "backend theirs:fussy: cannot be made: .*'more'"),
     ],
 )

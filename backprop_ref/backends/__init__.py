@@ -4,11 +4,14 @@ import contextlib
 import functools
 import importlib
 import importlib.util
+import sys
+from pathlib import Path
 
 from backprop_ref import settings
 from backprop_ref.backends.arithmetic import Fast, Reproducible, check_rounding
 from backprop_ref.backends.base import Backend, BackendChoice, BackendStatus
-from backprop_ref.errors import BackendUnavailable, BackpropRefError, InvalidInput, unknown
+from backprop_ref.errors import BackendUnavailable, BackpropRefError, InvalidInput, blame, unknown
+from backprop_ref.import_path import importable
 
 CUDA_EXTRAS = "'backprop-ref[cuda12]' or 'backprop-ref[cuda13]', whichever CUDA version nvidia-smi shows"
 
@@ -38,7 +41,9 @@ def get_backend(
     ----------
     backend : str or Backend, optional
         A name (`names`), ``package.module:object``, or a backend. The object named may be a backend, or a callable
-        that returns one, given whichever of ``numerics``, ``device`` and ``threads`` it takes.
+        defined in the same package that returns one, given whichever of ``numerics``, ``device`` and ``threads`` it
+        takes. Its module may lie in the current folder, which is searched last, and only while the module is imported
+        and the backend made: later calls of the backend find there what was imported by then, and no more.
     numerics, device, threads : optional
         For those not given, and for `backend`, see `backprop_ref.settings`.
 
@@ -99,46 +104,68 @@ def _found(name, numerics, device, threads):
             return importlib.import_module(module).create(ARITHMETIC[numerics], device, threads)
         except (ImportError, OSError) as error:
             raise BackendUnavailable(f"backend {name}: installed, but it does not load: {error}") from error
+    wanted = {"numerics": numerics, "device": device, "threads": threads}
     if ":" in name:
-        found = _imported(name)
-    else:
-        points = [point for point in _entry_points() if point.name == name]
-        if not points:
-            raise unknown("backend", name, [*names(), "package.module:object"])
-        try:
-            found = points[0].load()
-        except (ImportError, AttributeError) as error:
-            raise BackendUnavailable(f"backend {name} ({points[0].value}) does not load: {error}") from error
+        module, _, path = name.partition(":")
+        with importable(Path.cwd()):
+            return _theirs(name, _imported(f"backend {name}", module, path), module, wanted)
+    points = [point for point in _entry_points() if point.name == name]
+    if not points:
+        raise unknown("backend", name, [*names(), "package.module:object"])
+    module, path = points[0].module, points[0].attr
+    try:
+        found = _imported(f"backend {name} ({points[0].value}) does not load", module, path)
+    except InvalidInput as error:
+        raise BackendUnavailable(str(error)) from error
+    return _theirs(name, found, module, wanted)
+
+
+def _imported(what, module, path):
+    """The object that a path of attributes leads to in somebody else's module."""
+    if module.partition(".")[0] in {*sys.stdlib_module_names, "backprop_ref"}:
+        raise InvalidInput(f"{what}: {module} has no backend to name so; known are {', '.join(BUILT_IN)}")
+    try:
+        found = importlib.import_module(module)
+    except (Exception, SystemExit) as error:
+        missing = isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}.")
+        hint = "; it is looked for on Python's path, then in the current folder" if missing else ""
+        raise InvalidInput(f"{what}: cannot import '{module}' ({blame(error)}){hint}") from error
+    try:
+        return functools.reduce(getattr, path.split("."), found)
+    except AttributeError as error:
+        raise InvalidInput(f"{what}: {error}") from None
+
+
+def _theirs(name, found, module, wanted):
+    """The backend that an object of somebody else's module is or makes.
+
+    Only what is defined in the module's own package is called: ``os.abort()`` would end the process.
+    """
+    import inspect
+
+    numerics, package = wanted["numerics"], module.partition(".")[0]
     if isinstance(found, Backend) and not isinstance(found, type):
         return _accepted(found, name, None if numerics == settings.DEFAULTS["numerics"] else numerics)
-    if not callable(found):
-        raise InvalidInput(f"backend {name}: {type(found).__name__} is neither a backend nor a callable that makes one")
-    return _accepted(_called(found, name, {"numerics": numerics, "device": device, "threads": threads}), name, numerics)
+    code = inspect.unwrap(found)
+    defined_in = str(getattr(code, "__module__", None))
+    if not callable(found) or defined_in.partition(".")[0] != package:
+        shown = f"{defined_in}.{code.__qualname__}" if hasattr(code, "__qualname__") else type(found).__name__
+        raise InvalidInput(f"backend {name}: {shown} is neither a backend nor a callable of {package} that makes one")
+    return _accepted(_called(found, name, wanted), name, numerics)
 
 
 def _called(factory, name, wanted):
-    """What a class or function of somebody else's makes, given those of the settings that it takes."""
+    """What a class or function makes, given those of the settings that it takes."""
     import inspect
 
     try:
         taken = inspect.signature(factory).parameters.values()
         everything = any(p.kind is p.VAR_KEYWORD for p in taken)
         return factory(**{key: value for key, value in wanted.items() if everything or key in {p.name for p in taken}})
-    except (TypeError, ValueError) as error:
-        raise InvalidInput(f"backend {name}: cannot be made: {error}") from error
-
-
-def _imported(name):
-    module, _, path = name.partition(":")
-    try:
-        found = importlib.import_module(module)
-    except ImportError as error:
-        message = f"backend {name}: cannot import '{module}' ({error}); is its folder on PYTHONPATH?"
-        raise InvalidInput(message) from error
-    try:
-        return functools.reduce(getattr, path.split("."), found)
-    except AttributeError as error:
-        raise InvalidInput(f"backend {name}: {error}") from None
+    except BackpropRefError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise InvalidInput(f"backend {name}: cannot be made: {blame(error)}") from error
 
 
 def _accepted(backend, name, numerics):

@@ -7,10 +7,12 @@ import io
 import os
 import sys
 import warnings
-from pathlib import Path
 
-from backprop_ref.errors import BackpropRefError, TrainingDiverged
+from backprop_ref.errors import BackpropRefError, TrainingDiverged, blame
 from backprop_ref.text import printable
+
+COMPILED_CODE = ("NUMBA_CACHE_DIR", "NUMBA_CACHE_LOCATOR_CLASSES")
+"""Where Numba takes compiled code from, and unpickles it."""
 
 
 def main(arguments=None):
@@ -18,6 +20,8 @@ def main(arguments=None):
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # not everyone's terminal has a Σ
             stream.reconfigure(errors="backslashreplace")
+    for variable in COMPILED_CODE:  # or else a file .numba_config.yaml in the current folder could say it
+        os.environ.setdefault(variable, "")
     sys.exit(run(arguments))
 
 
@@ -27,15 +31,15 @@ def run(arguments=None):
     try:
         from backprop_ref.cli.app import command
 
-        if str(Path.cwd()) not in sys.path:
-            sys.path.append(str(Path.cwd()))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             status = command()(args=arguments, prog_name="backprop-ref", standalone_mode=False)
             sys.stdout.flush()
         return status if isinstance(status, int) else 0
-    except SystemExit:  # how typer ends when nobody reads its output any more
-        return 0
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # how typer ends when nobody reads its output any more
+            return 0
+        message, status = f"ended by code that was imported: {blame(error)}", 2
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

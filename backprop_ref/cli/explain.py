@@ -85,7 +85,7 @@ def _trained(folder, flags):
         raise InvalidInput(
             f"{folder}: no {CHECKPOINT} yet; one is written after a second of training, so try again in a moment"
         )
-    experiment = prepare(merge(flags, Path(folder) / CONFIG, environment=False))
+    experiment = prepare(merge(flags, Path(folder) / CONFIG, environment=False, computing=False))
     model, tensors, metadata = load_checkpoint(Path(folder) / CHECKPOINT)
     flat = tensors["resume.flat"]
     check_same_data(folder, experiment, flat.dtype)

@@ -43,15 +43,20 @@ def sweep(experiment, config_file, given, out, resume, workers, image_folder, fl
             )
         return _wrong_gradients(out, image_folder, as_json)
     if resume is not None:
+        backend = flags.pop("--backend", None)
+        alone = InvalidInput(f"--resume {resume} goes on by the sweep's own plan; leave out everything but --workers")
         if experiment is not None or config_file is not None or given or out is not None or flags:
-            raise InvalidInput(f"--resume {resume} goes on by the sweep's own plan; leave out everything but --workers")
+            raise alone
         made = Sweep.open(resume)
+        if backend is not None and backend not in {cell.backend for cell in made.cells}:
+            raise alone
         show.line(_left(made), err=True)
     else:
+        backend = flags.get("--backend")
         made = _new(experiment, config_file, given, out, flags)
         warn_of_csv([Config(**cell.config) for cell in made.cells])
     try:
-        made.run(workers)
+        made.run(workers, backend=backend)
     except KeyboardInterrupt:
         _show(made, as_json)
         return _interrupted(made)

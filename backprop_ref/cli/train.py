@@ -49,12 +49,15 @@ def _resumed(folder, flags, config_file):
     content = {} if config_file is None else read_config(config_file)
     in_file = {flag: content.get(section, {}).get(key) for flag, (section, key, _) in schema_flags().items()}
     flags = {**{flag: value for flag, value in in_file.items() if value is not None}, **flags}
+    if not (Path(folder) / CONFIG).is_file():
+        raise InvalidInput(f"--resume {folder}: no run folder (no {CONFIG} in it); give the folder of an earlier run")
+    its_own = read_config(Path(folder) / CONFIG).get("backend", {}).get("name")
     for flag in sorted(set(flags) - RESUMABLE):
+        if (flag, flags[flag]) == ("--backend", its_own):
+            continue  # said again, to allow one that is code: see check_backend
         raise InvalidInput(
             f"--resume goes on by the run's own configuration; leave out {flag} {flags[flag]}, or start a new run"
         )
-    if not (Path(folder) / CONFIG).is_file():
-        raise InvalidInput(f"--resume {folder}: no run folder (no {CONFIG} in it); give the folder of an earlier run")
     return merge(flags, Path(folder) / CONFIG, environment=False)
 
 

@@ -66,7 +66,7 @@ def evaluate(run, data_path, header, as_json):
     else:
         if not (Path(run) / CONFIG).is_file():
             raise InvalidInput(f"{run}: not a run folder, so it has no test rows of its own; give --data-path FILE.csv")
-        experiment = prepare(merge({}, Path(run) / CONFIG, environment=False))
+        experiment = prepare(merge({}, Path(run) / CONFIG, environment=False, computing=False))
         check_same_data(run, experiment, model.params.dtype)
         part = "test" if len(experiment.parts["test"]) else "train"
         dataset, rows = experiment.dataset, experiment.parts[part]

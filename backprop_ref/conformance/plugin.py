@@ -8,7 +8,6 @@ mean nothing.
 """
 
 import fnmatch
-import sys
 from pathlib import Path
 
 import pytest
@@ -38,7 +37,6 @@ class _Kit:
 
         if config.option.backend is None:
             raise pytest.UsageError("--backend is missing: give module:object, or a built-in name such as numpy")
-        sys.path.insert(0, str(config.invocation_params.dir))
         try:
             config.judged_backend = get_backend(config.option.backend, config.option.numerics)
         except BackpropRefError as error:

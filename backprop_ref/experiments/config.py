@@ -3,6 +3,7 @@
 import os
 import re
 import reprlib
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,32 @@ def dotenv(folder="."):
     return {match[1]: match[3] or match[4] or "" for match in found}
 
 
-def merge(given, path=None, environment=True, besides=(), given_as=None):
+def check_backend(name, source, given=None):
+    """Refuses a backend ``module:object`` that a file names: it is code, and whoever wrote the file is not asked.
+
+    Parameters
+    ----------
+    name : str or None
+        What the file says.
+    source : str
+        The file, for the message.
+    given : str, optional
+        The backend of this command line. The same name there allows the file's, as the settings in force do: `use` and
+        the environment.
+
+    Raises
+    ------
+    InvalidInput
+        With the flag that allows it. Built-in and installed backends are never refused.
+    """
+    if name and ":" in name and name not in (given, settings.resolve("backend")):
+        raise InvalidInput(
+            f"{source}: backend {name} is code from elsewhere, which no file may have run; "
+            f"if you trust it, give --backend {shlex.quote(name)}"
+        )
+
+
+def merge(given, path=None, environment=True, besides=(), given_as=None, computing=True):
     """The `Config` from flags given (flag -> value), the environment, a ``.env``, and a file.
 
     Parameters
@@ -112,16 +138,15 @@ def merge(given, path=None, environment=True, besides=(), given_as=None):
         Sections of the file that are left to others.
     given_as : dict of str to str, optional
         What messages call a flag, where it was given by another name.
+    computing : bool
+        False: nothing is computed on the backend, and its name is left out.
 
     Raises
     ------
     InvalidInput
         A value or key that is not allowed, with its flag or its place in the file, and what is allowed.
     """
-    content, table = {} if path is None else read_config(path, besides), flags()
-    if content.get("run") and not environment:
-        raise InvalidInput(f"{path}: section run: only the command line says where a run goes; remove that section")
-    content = {section: values for section, values in content.items() if section not in besides}
+    content, table = {} if path is None else _content(path, besides, environment), flags()
     sources = {(section, key): f"{path}: {section}.{key}" for section, values in content.items() for key in values}
 
     def put(section, key, value, source):
@@ -148,7 +173,19 @@ def merge(given, path=None, environment=True, besides=(), given_as=None):
         config = Config(**content)
     except ValidationError as error:
         raise _explained(error.errors(), sources, path, table) from None
+    if not computing:
+        config.backend.name = None
+    elif path is not None:
+        check_backend(config.backend.name, path, given.get("--backend"))
     return _checked(config, sources)
+
+
+def _content(path, besides, environment):
+    """The sections of a file, but those `besides`; one that goes on by its own configuration has no say in where."""
+    content = read_config(path, besides)
+    if content.get("run") and not environment:
+        raise InvalidInput(f"{path}: section run: only the command line says where a run goes; remove that section")
+    return {section: values for section, values in content.items() if section not in besides}
 
 
 def _variables():

@@ -144,7 +144,7 @@ def _boundary(folder):
     if model.network.sizes[0] != 2:
         return None
     try:
-        experiment = prepare(merge({}, folder / CONFIG, environment=False))
+        experiment = prepare(merge({}, folder / CONFIG, environment=False, computing=False))
     except BackpropRefError:  # the file with the data is gone: there is no plane to show
         return None
     if experiment.network != model.network or experiment.preprocessing.classes != preprocessing.classes:

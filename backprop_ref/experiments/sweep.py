@@ -17,7 +17,7 @@ from pydantic import BaseModel, StrictStr, ValidationError
 from backprop_ref.api import evaluate
 from backprop_ref.checkpoint import CHECKPOINT, locked
 from backprop_ref.errors import InvalidInput, TrainingDiverged, unknown
-from backprop_ref.experiments.config import merge
+from backprop_ref.experiments.config import check_backend, merge
 from backprop_ref.experiments.gather import read_history
 from backprop_ref.experiments.run_folder import before_checkpoint, check_links, check_log, remove
 from backprop_ref.experiments.runner import prepare, run
@@ -77,6 +77,16 @@ class Cell(NamedTuple):
     def name(self):
         """Its folder's name."""
         return ",".join(f"{axis}={value}" for axis, value in self.values.items())
+
+    @property
+    def backend(self):
+        """The name of its backend; None: the one in force."""
+        try:
+            return Config(**self.config).backend.name
+        except (ValidationError, TypeError):
+            raise InvalidInput(
+                f"{PLAN}: what it has for {self.name} is no configuration; make the sweep anew"
+            ) from None
 
 
 def _check_cell(cell, config, where):
@@ -275,7 +285,7 @@ class Sweep:
         found = [_read_row(cell, self.place(cell)) for cell in self.cells]
         return [row for row in found if row is not None]
 
-    def run(self, workers=None, progress=None):
+    def run(self, workers=None, progress=None, backend=None):
         """Runs what is not finished yet, and writes the table; also after Ctrl-C, which goes on to the caller.
 
         Parameters
@@ -284,12 +294,16 @@ class Sweep:
             Processes; default: as many as processors, where there is enough to do for them.
         progress : bool, optional
             A bar on standard error; default: if that is a terminal.
+        backend : str, optional
+            The one of this command line, which allows the plan's; see `check_backend`.
 
         Raises
         ------
         InvalidInput
             Something could not be written, and the message says how to go on; or this sweep runs already.
         """
+        for cell in self.cells:
+            check_backend(cell.backend, self.folder / PLAN, backend)
         lock = locked(self.folder)
         try:
             await_workers(self.folder / PLAN)

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from backprop_ref.import_path import children_without_current_folder
+
 PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG, of Linux's prctl
 LOOK_SECONDS = 0.1
 LEFT_TO_THE_PARENT = [getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)]
@@ -30,7 +32,7 @@ def in_processes(function: Callable, tasks: Sequence[tuple], workers: int, threa
     from joblib import Parallel, delayed, parallel_config
     from joblib.externals.loky import get_reusable_executor
 
-    with parallel_config("loky", n_jobs=workers, inner_max_num_threads=threads):
+    with children_without_current_folder(), parallel_config("loky", n_jobs=workers, inner_max_num_threads=threads):
         start = {"initializer": _begin, "initargs": (os.getpid(), file)}
         parallel = Parallel(return_as="generator_unordered", **start)
         with _inherited():

@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import threading
-import traceback
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from backprop_ref.conformance.submissions.reading import Unreadable
-from backprop_ref.errors import InvalidInput
+from backprop_ref.errors import InvalidInput, blame
+from backprop_ref.import_path import importable
 
 TIME_LIMIT = 10.0
 FROM_THE_START, IN_ALL = 3, 12
@@ -50,8 +50,16 @@ class CircuitBreaker:
         self.lost, self.reason = self.lost + 1, reason
 
 
+def folder_of(target: str) -> Path:
+    """Where what a target imports may lie: its file's folder; of a module, the current one."""
+    place = target.rpartition(":")[0]
+    return Path(place).resolve().parent if place.endswith(".py") else Path.cwd()
+
+
 def load(target: str) -> Any:
     """What ``package.module:name`` or ``file.py:name`` names, imported afresh.
+
+    While it is imported, the modules in `folder_of` it can be as well.
 
     Raises
     ------
@@ -62,7 +70,7 @@ def load(target: str) -> Any:
     if not colon or not place or not name:
         raise InvalidInput(f"'{target}': package.module:name or file.py:name is needed, as in mine.py:gradients")
     try:
-        with _quiet():
+        with importable(folder_of(target)), _quiet():
             module = _from_file(place) if place.endswith(".py") else _from_name(place)
     except (InvalidInput, KeyboardInterrupt):
         raise
@@ -95,8 +103,6 @@ def _from_file(place):
     path = Path(place).resolve()
     if not path.is_file():
         raise InvalidInput(f"{place}: no such file")
-    if str(path.parent) not in sys.path:
-        sys.path.insert(0, str(path.parent))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
@@ -143,27 +149,6 @@ def ending(status: int, what="it") -> str:
         with contextlib.suppress(ValueError):
             return f"{what} was ended by {signal.Signals(-status).name}"
     return f"{what} ended with status {status}"
-
-
-def blame(error: BaseException) -> str:
-    """An exception in one line, with the line of the user's code in which it arose."""
-    said = " ".join(str(error).split())
-    text = f"{type(error).__name__}: {said[:200]}" if said else type(error).__name__
-    if isinstance(error, SyntaxError):
-        return f"{type(error).__name__}: {error.msg} ({Path(error.filename or '?').name}, line {error.lineno})"
-    frames = traceback.extract_tb(error.__traceback__)
-    theirs = [frame for frame in frames if not _library(frame.filename)]
-    if not theirs:
-        return text
-    last = theirs[-1]
-    return f"{text} ({Path(last.filename).name}, line {last.lineno}: {(last.line or '').strip()[:80]})"
-
-
-def _library(filename):
-    examples = os.sep + "examples" + os.sep
-    ours = str(Path(__file__).parents[2]) + os.sep
-    installed = "site-packages" in filename or filename.startswith(("<frozen", str(Path(os.__file__).parent)))
-    return installed or (filename.startswith(ours) and examples not in filename)
 
 
 class _TimeUp(BaseException):

@@ -7,10 +7,10 @@ import socket
 import subprocess
 import sys
 import weakref
-from pathlib import Path
 
 import numpy as np
 
+import backprop_ref
 from backprop_ref.conformance.submissions.calling import CircuitBreaker, NotJudged, Refusal, ending
 from backprop_ref.conformance.submissions.messages import Garbled, receive, send
 from backprop_ref.conformance.submissions.outline import Outline
@@ -20,11 +20,16 @@ from backprop_ref.errors import InvalidInput
 IMPORT_LIMIT = 60.0
 """Seconds to import a submission in, if its time limit is not longer."""
 
-_ROOT = str(Path(__file__).parents[3])
-_START = (
-    "import sys; root, descriptor = sys.argv[1:]; root in sys.path or sys.path.insert(0, root); "
-    "from backprop_ref.conformance.submissions.worker import main; main(int(descriptor))"
-)
+_START = """
+import importlib.util, sys
+file, descriptor = sys.argv[1:]
+spec = importlib.util.spec_from_file_location("backprop_ref", file)
+sys.modules["backprop_ref"] = package = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(package)
+from backprop_ref.conformance.submissions.worker import main
+main(int(descriptor))
+"""
+"""The judge's own backprop_ref, wherever it was found; with -P, no folder is added to the import path for it."""
 
 
 class Lost(Exception):
@@ -130,7 +135,7 @@ class _Process:
         with theirs:
             descriptor = theirs.fileno()
             self.running = subprocess.Popen(
-                [sys.executable, "-P", "-c", _START, _ROOT, str(descriptor)],
+                [sys.executable, "-P", "-c", _START, backprop_ref.__file__, str(descriptor)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

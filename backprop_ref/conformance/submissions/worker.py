@@ -2,6 +2,8 @@
 
 `backprop_ref.conformance.submissions.separate` starts it. The judge asks one thing at a time: ``{"call": [arguments,
 keywords]}`` of a function, ``{"step": keywords of one_step}`` of a class.
+
+What lies beside the target can be imported by it, at any time, and by nothing else.
 """
 
 import os
@@ -9,11 +11,13 @@ import signal
 import socket
 import sys
 
-from backprop_ref.conformance.submissions.calling import NotJudged, Refusal, blame, load, run
+from backprop_ref.conformance.submissions.calling import NotJudged, Refusal, folder_of, load, run
 from backprop_ref.conformance.submissions.messages import receive, send
+from backprop_ref.conformance.submissions.models import one_step
 from backprop_ref.conformance.submissions.outline import Outline
 from backprop_ref.conformance.submissions.reading import Unreadable, array, depth, number, returned
-from backprop_ref.errors import InvalidInput
+from backprop_ref.errors import InvalidInput, blame
+from backprop_ref.import_path import importable
 
 
 def main(descriptor: int):
@@ -21,7 +25,7 @@ def main(descriptor: int):
     own, channel = os.getpid(), socket.socket(fileno=descriptor)
     question = receive(channel)
     sys.path[:] = question["path"]
-    found = None
+    found, folder = None, folder_of(question["target"])
     try:
         found = load(question["target"])
         reply = Outline.of(found).document()
@@ -39,7 +43,8 @@ def main(descriptor: int):
             return
         _open_standard_streams()
         _end_after(2.0 * question["seconds"] + 1.0)
-        reply = _answer(found, question)
+        with importable(folder):
+            reply = _answer(found, question)
         _end_after(0.0)
 
 
@@ -62,8 +67,6 @@ def _answer(found, question):
     try:
         if "call" in question:
             return run(_call, found, *question["call"], limit=None)
-        from backprop_ref.conformance.submissions.models import one_step
-
         return run(one_step, found, **question["step"], limit=None)._asdict()
     except (Refusal, NotJudged, Unreadable) as error:
         return {type(error).__name__: str(error)}
