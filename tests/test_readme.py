@@ -32,11 +32,9 @@ class Block(NamedTuple):
 
 def blocks(page):
     """The blocks of code of a page, in order."""
-    fenced_or_indented = re.compile(
-        r'^```(?P<language>\w+)(?: title="(?P<title>[^"]*)")?\n(?P<text>.*?)^```$|(?<=\n\n)(?P<shell>(?:    [^\n]*\n)+)',
-        re.DOTALL | re.MULTILINE,
-    )
-    for found in fenced_or_indented.finditer(page):
+    fenced = r'^```(?P<language>\w+)(?: title="(?P<title>[^"]*)")?\n(?P<text>.*?)^```$'
+    indented = r"(?<=\n\n)(?P<shell>(?:    [^\n]*\n)+)"
+    for found in re.finditer(f"{fenced}|{indented}", page, re.DOTALL | re.MULTILINE):
         if found["shell"]:
             yield Block("shell", "", re.sub(r"^    ", "", found["shell"], flags=re.MULTILINE))
         else:
