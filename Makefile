@@ -41,8 +41,9 @@ verify-full: setup ## the pinned runs in full, and every network on every backen
 
 check: lint types wheel cuda bench-once test ## everything that has to pass: lint, types, wheel, cuda, bench-once, test
 
-lint: setup ## ruff
+lint: setup ## ruff: mistakes, and the format of the code
 	@$(BIN)/python -m ruff check --output-format=concise .
+	@$(BIN)/python -m ruff format --check .
 
 types: setup ## mypy
 	@$(BIN)/python -m mypy

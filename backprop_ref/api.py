@@ -20,6 +20,14 @@ class Trace(NamedTuple):
 
     ``z[l]``, ``a[l]`` and ``delta[l]`` are (batch, n_out), ``dW[l]`` is (n_in, n_out), ``db[l]`` (n_out,) and ``dx``
     (batch, n_in).
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> network = br.Network([2, 3, 1], ["tanh", "linear"], "mean_squared_error")
+    >>> seen = br.trace(network, network.init(seed=1), x=[[0.0, 1.0]], y=[[1.0]])
+    >>> [z.shape for z in seen.z], [dW.shape for dW in seen.dW], seen.dx.shape
+    ([(1, 3), (1, 1)], [(2, 3), (3, 1)], (1, 2))
     """
 
     x: Batch
@@ -69,6 +77,15 @@ def value_and_grad(
     ------
     InvalidInput
         Shapes or dtypes that do not fit; the message gives both.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> network = br.Network([1, 1], ["linear"], "mean_squared_error")
+    >>> params = br.Parameters.from_arrays([[[2.0]]], [[0.0]])
+    >>> loss, grads = br.value_and_grad(network, params, x=[[3.0]], y=[[5.0]])
+    >>> loss, float(grads.W[0][0, 0]), float(grads.b[0][0])
+    (1.0, 6.0, 2.0)
     """
     check_fit(network, params)
     x, y = checked_data(network, x, y, params.dtype)
@@ -96,13 +113,33 @@ def vjp(
 
     Parameters
     ----------
+    network : Network
+    params : Parameters
+    x : array of shape (batch, n_in)
     da : array of shape (batch, n_out)
         dLoss/da of the last layer, for whatever loss.
+    backend, numerics, device, threads : optional
+        See `get_backend`.
 
     Returns
     -------
     grads : Parameters
+        dW and db, laid out like `params`.
     dx : array of shape (batch, n_in)
+
+    Raises
+    ------
+    InvalidInput
+        Shapes or dtypes that do not fit; the message gives both.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> network = br.Network([1, 1], ["linear"], "mean_squared_error")
+    >>> params = br.Parameters.from_arrays([[[2.0]]], [[0.0]])
+    >>> grads, dx = br.vjp(network, params, x=[[3.0]], da=[[1.0]])
+    >>> float(grads.W[0][0, 0]), float(dx[0, 0])
+    (3.0, 2.0)
     """
     check_fit(network, params)
     x, da = checked_data(network, x, da, params.dtype, "da")
@@ -124,7 +161,35 @@ def trace(
     device: str | None = None,
     threads: int | None = None,
 ) -> Trace:
-    """One forward and backward pass with every z, a, delta, dW and db, as a `Trace` of NumPy arrays."""
+    """One forward and backward pass with every z, a, delta, dW and db, as a `Trace` of NumPy arrays.
+
+    Parameters
+    ----------
+    network : Network
+    params : Parameters
+    x : array of shape (batch, n_in)
+    y : array of shape (batch, n_out)
+    backend, numerics, device, threads : optional
+        See `get_backend`.
+
+    Returns
+    -------
+    Trace
+
+    Raises
+    ------
+    InvalidInput
+        Shapes or dtypes that do not fit; the message gives both.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> network = br.Network([1, 1], ["linear"], "mean_squared_error")
+    >>> params = br.Parameters.from_arrays([[[2.0]]], [[0.0]])
+    >>> seen = br.trace(network, params, x=[[3.0]], y=[[5.0]])
+    >>> float(seen.z[0][0, 0]), float(seen.delta[0][0, 0]), float(seen.dx[0, 0]), seen.loss
+    (6.0, 2.0, 4.0, 1.0)
+    """
     check_fit(network, params)
     x, y = checked_data(network, x, y, params.dtype)
     backend = get_backend(backend, numerics, device, threads)
@@ -147,7 +212,34 @@ def predict(
     device: str | None = None,
     threads: int | None = None,
 ) -> Batch:
-    """The network's output for each row of x, shape (batch, n_out)."""
+    """The network's output for each row of x.
+
+    Parameters
+    ----------
+    network : Network
+    params : Parameters
+    x : array of shape (batch, n_in)
+    backend, numerics, device, threads : optional
+        See `get_backend`.
+
+    Returns
+    -------
+    a : array of shape (batch, n_out)
+        The activation of the last layer, in the dtype of `params`.
+
+    Raises
+    ------
+    InvalidInput
+        Shapes or dtypes that do not fit; the message gives both.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> network = br.Network([2, 1], ["sigmoid"], "binary_cross_entropy")
+    >>> br.predict(network, network.init(scheme="zeros"), [[0.0, 1.0], [2.0, 3.0]])
+    array([[0.5],
+           [0.5]])
+    """
     check_fit(network, params)
     x = checked_rows(x, network.sizes[0], "x", params.dtype)
     backend = get_backend(backend, numerics, device, threads)
@@ -167,7 +259,35 @@ def evaluate(
     device: str | None = None,
     threads: int | None = None,
 ) -> dict[str, float]:
-    """``{"loss": …, "accuracy": …}``, or ``"r2"`` in place of accuracy where targets are numbers."""
+    """``{"loss": …, "accuracy": …}``, or ``"r2"`` in place of accuracy where targets are numbers.
+
+    Parameters
+    ----------
+    network : Network
+    params : Parameters
+    x : array of shape (batch, n_in)
+    y : array of shape (batch, n_out)
+    backend, numerics, device, threads : optional
+        See `get_backend`.
+
+    Returns
+    -------
+    dict of str to float
+        The loss, and the share of right rows (the largest output; with one output, whether it is above 0.5), or R².
+
+    Raises
+    ------
+    InvalidInput
+        Shapes or dtypes that do not fit; the message gives both.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> network = br.Network([1, 1], ["linear"], "mean_squared_error")
+    >>> params = br.Parameters.from_arrays([[[2.0]]], [[0.0]])
+    >>> br.evaluate(network, params, x=[[1.0], [2.0]], y=[[2.0], [5.0]])["loss"]
+    0.5
+    """
     check_fit(network, params)
     x, y = checked_data(network, x, y, params.dtype)
     backend = get_backend(backend, numerics, device, threads)

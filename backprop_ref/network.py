@@ -41,8 +41,17 @@ class Network:
 
     Examples
     --------
-    >>> Network([2, 4, 1], activations=["sigmoid", "sigmoid"], loss="sse").n_parameters
-    17
+    >>> import backprop_ref as br
+    >>> network = br.Network([2, 4, 1], activations=["sigmoid", "sigmoid"], loss="sse")
+    >>> network.loss, network.n_layers, network.n_parameters
+    ('sum_squared_error', 2, 17)
+    >>> print(network.summary())
+    layer      W  activation         parameters
+        0  2 x 4  sigmoid                    12
+        1  4 x 1  sigmoid                     5
+                  sum_squared_error          17
+    >>> br.Network(**network.to_dict()) == network
+    True
     """
 
     sizes: tuple[int, ...]

@@ -25,6 +25,19 @@ class Stream:
     purpose : str
         One of `PURPOSES`. Streams of one seed and different purposes are independent, so that, say, another batch
         size never changes the initial weights.
+
+    Raises
+    ------
+    InvalidInput
+        A seed that is not a whole number, or negative.
+
+    Examples
+    --------
+    >>> stream = Stream(seed=1, purpose="data")
+    >>> stream.uniform(2).tolist()
+    [0.1141246529720964, 0.8533637052303807]
+    >>> stream.permutation(4).tolist()
+    [2, 0, 1, 3]
     """
 
     def __init__(self, seed: int, purpose: str) -> None:

@@ -55,6 +55,24 @@ def use(
 ) -> Iterator[None]:
     """Sets defaults for the calls inside a ``with`` block, in this thread or task alone.
 
+    Parameters
+    ----------
+    backend : str or object, optional
+        A name from `backends`, "package.module:object", or a backend itself.
+    numerics : str, optional
+        "fast" or "reproducible".
+    dtype : str, optional
+        "float64" or "float32": the precision of new parameters.
+    device : str, optional
+        One of the backend's devices.
+    threads : int, optional
+        1 or more.
+
+    Raises
+    ------
+    InvalidInput
+        A value that is not allowed.
+
     Examples
     --------
     >>> import backprop_ref as br

@@ -375,13 +375,38 @@ def test_a_peer_that_is_not_installed_is_a_named_absence(monkeypatch):
         peers.makers()["torch eager"](Task(LADDER["2-4-1"], "float64"))
 
 
-def test_the_table_of_the_readme_has_a_line_for_each_rung(result):
+@pytest.fixture
+def tables(tmp_path, monkeypatch):
+    """The program that writes the tables, on a page and a README of a test's own."""
     program = loaded(ROOT / "ci/readme_table.py")
-    lines = program.table(result).splitlines()
-    assert len(lines) == 2 + 4 + 2
-    assert lines[2].startswith("| 2-4-1 | 4 | float64 | **") and "numpy fast" in lines[2]
-    assert lines[-1].startswith("Medians of 3 rounds")
-    text = f"before\n{program.START}old\n{program.END}after\n"
-    changed = program.replaced(text, program.table(result))
-    assert changed.startswith("before\n") and changed.endswith("after\n") and "old" not in changed
-    assert program.replaced(changed, program.table(result)) == changed
+    for name in ("PAGE", "README"):
+        monkeypatch.setattr(program, name, tmp_path / name)
+        getattr(program, name).write_text(f"before\n{program.START}old\n{program.END}after\n")
+    monkeypatch.setattr(program, "README_ROWS", ("2-4-1",))
+    return program
+
+
+def test_the_page_has_a_row_for_each_rung_and_the_readme_a_few_of_them(result, tables, tmp_path):
+    source = tmp_path / "bench.json"
+    source.write_text(json.dumps(result))
+    assert tables.main([str(source), "--check"]) == 1
+    assert tables.PAGE.read_text() == f"before\n{tables.START}old\n{tables.END}after\n"
+    assert tables.main([str(source)]) == 0
+    assert tables.main([str(source), "--check"]) == 0
+    page, readme = tables.PAGE.read_text().splitlines(), tables.README.read_text().splitlines()
+    assert len(page) == 2 + 2 + 4 + 2 + 2
+    assert page[4].startswith("| 2-4-1 | 4 | float64 | **") and "numpy fast" in page[4]
+    assert page[-3].startswith("Medians of 3 rounds")
+    assert readme[2].startswith("| network | batch | ours |")
+    assert len(readme) == 2 + 2 + 1 + 2
+    assert readme[4].startswith("| 2-4-1 | 4 | **") and readme[-1] == "after"
+
+
+def test_a_text_without_markers_is_named(tables):
+    tables.README.write_text("no table\n")
+    with pytest.raises(SystemExit, match="README: the lines <!-- benchmarks"):
+        tables.main([])
+
+
+def test_the_readme_shows_what_the_page_says():
+    assert loaded(ROOT / "ci/readme_table.py").main(["--check"]) == 0

@@ -302,21 +302,6 @@ def test_long_sums_and_wide_layers_are_cut():
 
 # --- the command ---
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-EXCERPTS = re.findall(r"```console\n\$ backprop-ref (explain [^\n]*)\n(.*?)```", README, re.DOTALL)
-
-
-@pytest.mark.parametrize(("line", "excerpt"), EXCERPTS, ids=[line for line, _ in EXCERPTS])
-def test_the_readme_shows_what_is_printed(line, excerpt, capsys):
-    """Its lines are whole lines of the output, in that order; a line with dots stands for any others."""
-    assert run(line.split()) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(EXCERPTS) == 2
-    at = 0
-    for part in excerpt.strip().split("\n"):
-        assert part == "…" or part in lines[at:], part
-        at += 0 if part == "…" else lines[at:].index(part) + 1
-
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = """
@@ -270,6 +271,20 @@ def test_goals_are_set_up_once_with_all_their_extras(goals, extras, last):
     setups = [line.rstrip() for line in lines if "bootstrap.py" in line]
     assert setups == [f"'python3' ci/bootstrap.py {extras}".rstrip()]
     assert lines[-1].startswith(last)
+
+
+@needs_make
+def test_hooks_before_a_commit_check_what_make_checks_and_download_nothing():
+    made = make("-n", "--no-print-directory", "lint", "types")
+    repositories = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
+    assert [repository["repo"] for repository in repositories] == ["local"]
+    hooks = repositories[0]["hooks"]
+    assert {hook["language"] for hook in hooks} == {"system"}
+    checks = re.findall(r"^\.venv/bin/python -m (mypy|ruff \w+)", made, re.MULTILINE)
+    assert checks == ["ruff check", "ruff format", "mypy"]
+    assert "ruff format --check" in made
+    for check, hook in zip(checks, hooks, strict=True):
+        assert hook["entry"].startswith(f".venv/bin/python -m {check}")
 
 
 def test_an_old_python_can_read_bootstrap():

@@ -51,6 +51,13 @@ def one_hot(labels: npt.ArrayLike, n_classes: int | None = None) -> npt.NDArray[
     ------
     InvalidInput
         A label that is not a whole number, or not below `n_classes`; the message gives its position.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> br.one_hot([2, 0], n_classes=3)
+    array([[0., 0., 1.],
+           [1., 0., 0.]])
     """
     try:
         labels = np.asarray(labels)

@@ -95,6 +95,12 @@ def load_dataset(name, **options):
     ------
     InvalidInput
         An unknown name, or an option that the set does not have.
+
+    Examples
+    --------
+    >>> moons = load_dataset("moons", n_samples=100, seed=1)
+    >>> moons.x.shape, moons.task, moons.classes
+    ((100, 2), 'classification', ('0', '1'))
     """
     given = {key: value for key, value in options.items() if value is not None}
     if name.startswith("encoder-"):

@@ -25,6 +25,23 @@ def split(n, share, stream, labels=None):
     stream : Stream
     labels : int array of shape (n,), optional
         Stratify: each class gives its share, rounded down, and the largest remainders give one row more.
+
+    Returns
+    -------
+    stay, out : int arrays of row numbers
+
+    Raises
+    ------
+    InvalidInput
+        A share outside [0, 1).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from backprop_ref.random import Stream
+    >>> stay, out = split(6, 1 / 3, Stream(1, "split"), labels=np.array([0, 0, 0, 1, 1, 1]))
+    >>> len(stay), len(out), int((out < 3).sum())
+    (4, 2, 1)
     """
     if not 0.0 <= share < 1.0:
         raise InvalidInput(f"share {share} to split off: a number from 0 to below 1 is needed")
@@ -55,6 +72,16 @@ class Preprocessing:
     target_shift, target_scale : for regression, likewise; 0 and 1 for classes
     one_column : two classes as one output, 0 or 1, instead of one-hot
     normalize : standardize (mean and deviation), minmax (to 0 … 1), or none
+
+    Examples
+    --------
+    >>> from backprop_ref.data import load_dataset
+    >>> xor = load_dataset("xor")
+    >>> preparation = Preprocessing.fit(xor, rows=[0, 1, 2, 3])
+    >>> preparation.x(xor.x).tolist()
+    [[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]]
+    >>> preparation.y(xor.target).shape
+    (4, 2)
     """
 
     feature_names: tuple[str, ...]
