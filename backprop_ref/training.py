@@ -133,7 +133,7 @@ def train(
         Folder for history.csv and checkpoint.safetensors; created. One that holds a run is refused unless `resume`,
         which goes on from its checkpoint to the same bits as if it had never stopped.
     trace : Recorder, optional
-        Writes every z, a, delta, gradient and parameter of some epochs to files; see `report.trace`.
+        Writes every z, a, delta, gradient and parameter of some epochs to files; see `backprop_ref.traces`.
     preprocessing, config : dict, optional
         JSON-ready, kept in the checkpoint.
     backend, numerics, device, threads : optional

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 import backprop_ref as br
-from backprop_ref.report.recorder import Recorder
-from backprop_ref.report.sinks import Columns
-from backprop_ref.report.trace import open_trace
+from backprop_ref.traces.file import open_trace
+from backprop_ref.traces.recorder import Recorder
+from backprop_ref.traces.sinks import Columns
 
 EPOCHS, PAIRS = 10_000, 7
 NETWORK = br.Network([8, 3, 8], ["sigmoid", "softmax"], "ce")

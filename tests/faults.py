@@ -25,8 +25,8 @@ import numpy as np
 import backprop_ref as br
 from backprop_ref import checkpoint, cli, files, training
 from backprop_ref.parameters import load_all
-from backprop_ref.report import recorder, sinks
-from backprop_ref.report.trace import open_trace
+from backprop_ref.traces import recorder, sinks
+from backprop_ref.traces.file import open_trace
 
 KINDS = [kind for kind in sinks.SINKS if kind != "parquet" or find_spec("pyarrow")]
 NETWORK = br.Network([3, 4, 2], ["tanh", "softmax"], "ce")

@@ -20,10 +20,10 @@ from helpers import label, networks, parameters, samples
 import backprop_ref as br
 from backprop_ref.cli import run
 from backprop_ref.formulas import ACTIVATIONS, LOSSES
-from backprop_ref.report import derivation
-from backprop_ref.report.explain import explain, shortened
-from backprop_ref.report.pages import PAGES, Equation, Heading, Text, breakable
-from backprop_ref.report.step import Step
+from backprop_ref.report.derivations import derivation
+from backprop_ref.report.derivations.documents import PAGES, Equation, Heading, Text, breakable
+from backprop_ref.report.derivations.explain import explain, shortened
+from backprop_ref.report.derivations.step import Step
 
 PROGRAM = [sys.executable, "-c", "from backprop_ref.cli import main; main()"]
 OURS = elementary.for_scalars("float64")._asdict() | {"sqrt": math.sqrt}

@@ -18,7 +18,7 @@ from backprop_ref.conformance import vectors
 from backprop_ref.experiments.run_folder import new_folder
 from backprop_ref.files import create, open_in_place, replace
 from backprop_ref.parameters import load_all
-from backprop_ref.report.recorder import Recorder
+from backprop_ref.traces.recorder import Recorder
 
 PACKAGE = Path(br.__file__).parent
 NETWORK = br.Network([3, 4], ["softmax"], "ce")

@@ -22,8 +22,8 @@ from backprop_ref.network import ACTIVATIONS, LOSSES
 from backprop_ref.report.explorer import explored
 from backprop_ref.report.packing import DIGITS, codes, numbers_of, packed
 from backprop_ref.report.page import MOST_BYTES
-from backprop_ref.report.recorder import Recorder
-from backprop_ref.report.trace import open_trace
+from backprop_ref.traces.file import open_trace
+from backprop_ref.traces.recorder import Recorder
 
 ROOM = 4_000_000
 NETWORKS = {

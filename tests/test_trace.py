@@ -20,10 +20,10 @@ from helpers import label, networks, parameters, samples
 import backprop_ref as br
 from backprop_ref.cli import run
 from backprop_ref.parameters import load_all
-from backprop_ref.report.passes import passes
-from backprop_ref.report.recorder import MOST_BYTES, MOST_RECORDS, Recorder
-from backprop_ref.report.sinks import MOST_COLUMNS
-from backprop_ref.report.trace import FILE, open_trace
+from backprop_ref.traces.file import FILE, open_trace
+from backprop_ref.traces.passes import passes
+from backprop_ref.traces.recorder import MOST_BYTES, MOST_RECORDS, Recorder
+from backprop_ref.traces.sinks import MOST_COLUMNS
 
 PROGRAM = [sys.executable, "-c", "from backprop_ref.cli import main; main()"]
 NETWORK = br.Network([3, 5, 4], ["tanh", "softmax"], "ce")
@@ -448,7 +448,7 @@ def test_a_sweep_says_the_size_of_all_its_csv(capsys, monkeypatch):
 
 
 def test_a_full_disk_ends_training_with_what_was_reached(folder, monkeypatch):
-    from backprop_ref.report.sinks import Binary
+    from backprop_ref.traces.sinks import Binary
 
     def write(self, records, end, usual=Binary.write):
         if records["epoch"][-1] >= 4:

@@ -454,7 +454,7 @@ def sweep(
 
 def _formats(text):
     from backprop_ref.errors import unknown
-    from backprop_ref.report.images import FORMATS
+    from backprop_ref.report.charts.images import FORMATS
 
     formats = [name.strip() for name in text.split(",")]
     for name in formats:

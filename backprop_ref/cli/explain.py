@@ -13,10 +13,10 @@ from backprop_ref.experiments.run_folder import CONFIG
 from backprop_ref.experiments.runner import check_same_data, prepare
 from backprop_ref.files import check_output, write_output
 from backprop_ref.parameters import Parameters
-from backprop_ref.report.explain import check_range, shortened
-from backprop_ref.report.explain import explain as explained
-from backprop_ref.report.pages import PAGES, Heading, Words
-from backprop_ref.report.step import Step
+from backprop_ref.report.derivations.documents import PAGES, Heading, Words
+from backprop_ref.report.derivations.explain import check_range, shortened
+from backprop_ref.report.derivations.explain import explain as explained
+from backprop_ref.report.derivations.step import Step
 from backprop_ref.stored_checkpoint import load_checkpoint
 
 ITS_OWN = {"--backend", "--numerics", "--device", "--threads"}

@@ -13,7 +13,8 @@ from backprop_ref.experiments.config import read_config
 from backprop_ref.experiments.gather import gather_cells
 from backprop_ref.experiments.schema import Config
 from backprop_ref.experiments.sweep import Sweep, grid_of, plan
-from backprop_ref.report import charts_sweep, images
+from backprop_ref.report.charts import images
+from backprop_ref.report.charts import sweeps as charts_sweep
 from backprop_ref.report.ends import counted, shown
 from backprop_ref.report.page import Section, table
 

@@ -15,10 +15,10 @@ from backprop_ref.experiments.reading import Results, Row
 from backprop_ref.experiments.run_folder import CONFIG, RESULTS
 from backprop_ref.experiments.runner import load_run, prepare
 from backprop_ref.metrics import predicted_class
-from backprop_ref.report.charts import Boundary, Run
-from backprop_ref.report.charts_sweep import Cell
-from backprop_ref.report.trace import FILE, open_trace
+from backprop_ref.report.charts.runs import Boundary, Run
+from backprop_ref.report.charts.sweeps import Cell
 from backprop_ref.stored import read_text
+from backprop_ref.traces.file import FILE, open_trace
 
 RESOLUTION = 90
 MOST_NAMED = 3

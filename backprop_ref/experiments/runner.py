@@ -23,10 +23,10 @@ from backprop_ref.network import Network
 from backprop_ref.optimizers import OPTIMIZERS, SGD, Adam
 from backprop_ref.parameters import load
 from backprop_ref.random import Stream
-from backprop_ref.report.recorder import MOST_SAMPLES, Recorder
-from backprop_ref.report.sinks import SINKS
 from backprop_ref.schedules import Constant, Cosine, Step
 from backprop_ref.stored_checkpoint import load_checkpoint
+from backprop_ref.traces.recorder import MOST_SAMPLES, Recorder
+from backprop_ref.traces.sinks import SINKS
 from backprop_ref.training import train
 from backprop_ref.version import __version__
 

@@ -16,8 +16,8 @@ from backprop_ref.initialisers import SCHEMES
 from backprop_ref.network import ACTIVATIONS, LOSSES
 from backprop_ref.optimizers import OPTIMIZERS
 from backprop_ref.parameters import DTYPES
-from backprop_ref.report.sinks import SINKS
 from backprop_ref.schedules import SCHEDULES
+from backprop_ref.traces.sinks import SINKS
 
 
 def key(default: Any, flag: str, help: str) -> Any:

@@ -26,7 +26,7 @@ from backprop_ref.experiments.workers import await_workers, in_processes
 from backprop_ref.files import create, json_text, refuse_links, replace
 from backprop_ref.progress import Bar
 from backprop_ref.report.ends import STATES, outcome, right_from
-from backprop_ref.report.trace import FILE, open_trace
+from backprop_ref.traces.file import FILE, open_trace
 
 PLAN, ROW, CELLS, TABLES = "sweep.json", "cell.json", "cells", ("table.csv", "table.json")
 ELSEWHERE = ("dir", "resume", "output")

@@ -7,8 +7,8 @@ import numpy as np
 from backprop_ref.backends.arithmetic import Fast
 from backprop_ref.backends.array import divisor
 from backprop_ref.formulas import ACTIVATIONS, LOSSES, together
-from backprop_ref.report import derivation
-from backprop_ref.report.formula import as_data
+from backprop_ref.report.derivations import derivation
+from backprop_ref.report.derivations.trees import as_data
 from backprop_ref.report.packing import codes, numbers_of, packed
 from backprop_ref.text import printable
 

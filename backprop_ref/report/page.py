@@ -9,8 +9,9 @@ from importlib import resources
 from string import Template
 from typing import NamedTuple
 
-from backprop_ref.report import charts, charts_trace
-from backprop_ref.report.charts import Chart
+from backprop_ref.report.charts import runs as charts
+from backprop_ref.report.charts import traces as charts_trace
+from backprop_ref.report.charts.runs import Chart
 from backprop_ref.report.ends import STATES
 from backprop_ref.report.explorer import explored
 from backprop_ref.text import as_html

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from backprop_ref.report.formula import ATOM, PRODUCT, SUM, Node
+from backprop_ref.report.derivations.trees import ATOM, PRODUCT, SUM, Node
 from backprop_ref.text import as_html, printable
 
 MOST_ROWS, MOST_COLUMNS = 8, 8

@@ -5,7 +5,8 @@ below add the steps that lead there.
 """
 
 from backprop_ref.formulas import ACTIVATIONS, LOSSES, together
-from backprop_ref.report.formula import (
+from backprop_ref.report.derivations.documents import Equation, Words
+from backprop_ref.report.derivations.trees import (
     Call,
     Entry,
     Scalar,
@@ -17,7 +18,6 @@ from backprop_ref.report.formula import (
     elementwise,
     matmul,
 )
-from backprop_ref.report.pages import Equation, Words
 
 
 def partial(of, by):

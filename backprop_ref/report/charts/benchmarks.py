@@ -3,7 +3,7 @@
 import html
 import math
 
-from backprop_ref.report.charts import Chart, colour, layout, numbers
+from backprop_ref.report.charts.runs import Chart, colour, layout, numbers
 from backprop_ref.report.page import Section, table
 
 NOT_A_STEP = ("limit",)

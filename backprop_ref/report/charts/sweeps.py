@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from backprop_ref.report.charts import COLOURS, DASHES, Chart, Run, colour, layout, line, numbers
+from backprop_ref.report.charts.runs import COLOURS, DASHES, Chart, Run, colour, layout, line, numbers
 from backprop_ref.report.ends import FELL, GREW, NOT_FINITE, ROSE, SAME, counted
 
 MOST_CURVES = 60

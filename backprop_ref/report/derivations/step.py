@@ -12,7 +12,7 @@ from backprop_ref.formulas import LOSSES, together
 from backprop_ref.network import Network
 from backprop_ref.optimizers import SGD, Adam
 from backprop_ref.parameters import Parameters, views
-from backprop_ref.report.formula import Call, Entry, Node, Power, Scalar
+from backprop_ref.report.derivations.trees import Call, Entry, Node, Power, Scalar
 
 OF_ADAM = ("beta1", "beta2", "epsilon")
 

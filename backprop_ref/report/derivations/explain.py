@@ -10,9 +10,9 @@ from typing import Any
 from backprop_ref.backends.array import divisor
 from backprop_ref.errors import InvalidInput
 from backprop_ref.formulas import ACTIVATIONS, together
-from backprop_ref.report import derivation
-from backprop_ref.report.formula import Entry, Number, Scalar, Symbol, Total, Transposed, elementwise, matmul
-from backprop_ref.report.pages import Equation, Heading, Matrix, Words
+from backprop_ref.report.derivations import derivation
+from backprop_ref.report.derivations.documents import Equation, Heading, Matrix, Words
+from backprop_ref.report.derivations.trees import Entry, Number, Scalar, Symbol, Total, Transposed, elementwise, matmul
 
 MOST_NEURONS = 8  # of a layer, unless one is chosen
 
@@ -32,7 +32,7 @@ def explain(step, layer=None, neuron=None, matrices=False, with_derivation=True)
 
     Returns
     -------
-    list of blocks for one of `pages.PAGES`
+    list of blocks for one of `documents.PAGES`
 
     Raises
     ------

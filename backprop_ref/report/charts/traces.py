@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from backprop_ref.report.charts import DIVERGING, SEQUENTIAL, Chart, layout, line, numbers
+from backprop_ref.report.charts.runs import DIVERGING, SEQUENTIAL, Chart, layout, line, numbers
 from backprop_ref.report.explorer import thinned
 
 MOST_NEURONS, MOST_WEIGHTS = 32, 16

@@ -1,4 +1,4 @@
-"""Where a trace goes: CSV, Parquet, or the binary form that `report.trace` describes.
+"""Where a trace goes: CSV, Parquet, or the binary form that `traces.file` describes.
 
 Each sink appends records as they come, and what it has written stays readable whatever happens to the process. Their
 arguments are the same: the folder, the dtype of a record, its `About`, the digits of numbers in text (None: the fewest
@@ -19,7 +19,7 @@ import numpy as np
 
 from backprop_ref import files
 from backprop_ref.errors import InvalidInput
-from backprop_ref.report.trace import FILE, OF_PARAMETERS, OF_SAMPLES, open_trace
+from backprop_ref.traces.file import FILE, OF_PARAMETERS, OF_SAMPLES, open_trace
 
 PART_BYTES = 2**24  # of Parquet, before compression
 MOST_COLUMNS = 20_000

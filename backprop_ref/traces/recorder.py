@@ -15,10 +15,10 @@ import numpy as np
 from backprop_ref.backends import get_backend
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.parameters import views
-from backprop_ref.report.passes import passes
-from backprop_ref.report.sinks import SINKS, Written, writing
-from backprop_ref.report.trace import FILE, MOST_NAME, OF_SAMPLES, About, open_trace, record_dtype
 from backprop_ref.text import printable
+from backprop_ref.traces.file import FILE, MOST_NAME, OF_SAMPLES, About, open_trace, record_dtype
+from backprop_ref.traces.passes import passes
+from backprop_ref.traces.sinks import SINKS, Written, writing
 
 MOST_SAMPLES, MOST_RECORDS, MOST_BYTES = 8, 1000, 2**28  # of a trace that is not told how many
 SNAPSHOT_BYTES, BLOCK_BYTES = 2**22, 2**20

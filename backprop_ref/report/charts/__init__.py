@@ -1,0 +1,1 @@
+"""Charts as figures in plotly's notation."""

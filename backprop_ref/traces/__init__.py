@@ -1,0 +1,1 @@
+"""What a training computes, epoch by epoch, on disk: recorded, kept as files, read."""
