@@ -16,12 +16,14 @@ from backprop_ref.backends import backends, get_backend
 from backprop_ref.backends.base import BackendStatus
 from backprop_ref.data.dataset import one_hot
 from backprop_ref.errors import BackendUnavailable, BackpropRefError, InvalidInput, TrainingDiverged
+from backprop_ref.model_file import Model, load, save
 from backprop_ref.network import Network
 from backprop_ref.optimizers import SGD, Adam
-from backprop_ref.parameters import Model, Parameters, load, save
+from backprop_ref.parameters import Parameters
 from backprop_ref.schedules import Constant, Cosine, Step
 from backprop_ref.settings import use
-from backprop_ref.training import Epoch, Result, train
+from backprop_ref.training.state import Epoch, Result
+from backprop_ref.training.train import train
 from backprop_ref.version import __version__
 
 __all__ = [

@@ -1,19 +1,15 @@
-"""Every weight and bias of a network as views of one flat vector; initial values; the hash; files."""
+"""Every weight and bias of a network as views of one flat vector, and their hash."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from backprop_ref.arrays import Matrix, Vector
 from backprop_ref.errors import InvalidInput
-from backprop_ref.files import is_stream, replace, send
-from backprop_ref.network import Network
 
 DTYPES = ("float64", "float32")
 
@@ -144,105 +140,3 @@ def check_dtype(dtype: npt.DTypeLike) -> str:
 def as_float_dtype(dtype: npt.DTypeLike) -> str:
     """The name of the dtype in which numbers of `dtype` are taken: bool and integers as float64."""
     return "float64" if np.dtype(dtype).kind in "biu" else check_dtype(dtype)
-
-
-class Model(NamedTuple):
-    """What a model file holds."""
-
-    network: Network
-    params: Parameters
-    preprocessing: dict | None
-
-
-FORMAT = "backprop_ref-1"
-
-
-def save(path, network, params, preprocessing=None):
-    """Writes a model as safetensors: tensors W0, b0, W1, …; the rest as JSON in the metadata. Atomic.
-
-    Parameters
-    ----------
-    path : path-like
-        A file that is there is replaced when the new one is complete; a link is refused.
-    network, params : Network, Parameters
-    preprocessing : dict, optional
-        JSON-ready; see `backprop_ref.data.preprocessing`.
-    """
-    content = model_bytes(network, params, preprocessing)
-    if not Path(path).absolute().parent.is_dir():
-        raise InvalidInput(f"{path}: cannot be written; give a file in a folder that exists")
-    (send if is_stream(path) else replace)(path, content)
-
-
-def model_bytes(network, params, preprocessing=None, extra_tensors=None, extra_metadata=None):
-    """What `save` writes; with more arrays and JSON-ready entries for checkpoints, which keep their state there."""
-    from safetensors.numpy import save as to_bytes
-
-    if params.sizes != network.sizes:
-        raise InvalidInput(
-            f"parameters of sizes {list(params.sizes)} do not fit a network of sizes {list(network.sizes)}"
-        )
-    tensors = {}
-    for layer, (W, b) in enumerate(zip(params.W, params.b, strict=True)):
-        tensors[f"W{layer}"], tensors[f"b{layer}"] = W, b
-    entries = {"network": network.to_dict(), "preprocessing": preprocessing, **(extra_metadata or {})}
-    try:
-        metadata = {"format": FORMAT, **{key: json.dumps(value) for key, value in entries.items()}}
-    except (TypeError, ValueError) as error:
-        raise InvalidInput(f"preprocessing has to be JSON-ready: {error}") from None
-    tensors = {key: np.ascontiguousarray(value) for key, value in {**tensors, **(extra_tensors or {})}.items()}
-    return to_bytes(tensors, metadata=metadata)
-
-
-def load(path):
-    """Reads what `save` wrote, a checkpoint or a run folder as ``Model(network, params, preprocessing)``.
-
-    Raises
-    ------
-    InvalidInput
-        The file is missing, truncated, not safetensors, or not one of ours.
-    """
-    model, _, _ = load_all(path)
-    return model
-
-
-def load_all(path):
-    """`load`, with the remaining tensors and metadata: ``Model, tensors, metadata``."""
-    path = Path(path) / "checkpoint.safetensors" if Path(path).is_dir() else Path(path)
-    tensors, metadata = _read(path)
-    try:
-        network = Network(**metadata.pop("network"))
-        layers = range(network.n_layers)
-        params = Parameters.from_arrays([tensors.pop(f"W{i}") for i in layers], [tensors.pop(f"b{i}") for i in layers])
-        if params.sizes != network.sizes:
-            raise InvalidInput(f"sizes {list(params.sizes)} of the tensors, {list(network.sizes)} of the description")
-    except (KeyError, TypeError, InvalidInput) as error:
-        raise InvalidInput(f"{path}: not a usable model file ({error}); save it again") from None
-    return Model(network, params, metadata.pop("preprocessing", None)), tensors, metadata
-
-
-def _read(path):
-    from safetensors import SafetensorError, safe_open
-
-    if path.exists() and not path.is_file():
-        raise InvalidInput(f"{path}: not a regular file")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = dict(file.metadata() or {})
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
-    except FileNotFoundError:
-        raise InvalidInput(
-            f"{path}: no such file; give a model written by br.save or a run folder's checkpoint"
-        ) from None
-    except (SafetensorError, TypeError, AttributeError) as error:  # the last two: of a dtype that NumPy lacks
-        raise InvalidInput(
-            f"{path}: truncated or not a safetensors file ({error}); restore it from a copy or train again"
-        ) from None
-    except OSError as error:
-        raise InvalidInput(f"{path}: cannot be read ({error.strerror or error})") from None
-    if metadata.pop("format", None) != FORMAT:
-        raise InvalidInput(f"{path}: a safetensors file, but not one that br.save wrote (no format '{FORMAT}')")
-    try:
-        return tensors, {key: json.loads(value) for key, value in metadata.items()}
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"{path}: its metadata is damaged ({error}); restore it from a copy") from None

@@ -7,7 +7,7 @@ import pytest
 from helpers import parameters, samples
 
 import backprop_ref as br
-from backprop_ref.checkpoint import CHECKPOINT, HISTORY
+from backprop_ref.training.checkpoint import CHECKPOINT, HISTORY
 
 NETWORK = br.Network([3, 5, 4], ["tanh", "softmax"], "ce")
 
@@ -117,7 +117,7 @@ def test_a_checkpoint_holds_all_that_a_run_was(tmp_path):
         preprocessing={"p": 1},
         config={"c": 2},
     )
-    from backprop_ref.parameters import load_all
+    from backprop_ref.model_file import load_all
 
     model, tensors, metadata = load_all(tmp_path / CHECKPOINT)
     assert model.preprocessing == {"p": 1}

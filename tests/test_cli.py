@@ -24,9 +24,9 @@ from backprop_ref.backends import names
 from backprop_ref.cli import run
 from backprop_ref.cli.app import command as command_line
 from backprop_ref.data import load_dataset
+from backprop_ref.model_file import load_all
 from backprop_ref.network import ACTIVATIONS
 from backprop_ref.optimizers import OPTIMIZERS
-from backprop_ref.parameters import load_all
 from backprop_ref.schedules import SCHEDULES
 
 PROGRAM = [sys.executable, "-c", "from backprop_ref.cli import main; main()"]

@@ -25,7 +25,7 @@ from backprop_ref.conformance.rounding.bounds import gradient_bounds
 from backprop_ref.experiments.compare import compare
 from backprop_ref.network import ACTIVATIONS
 from backprop_ref.random import Stream
-from backprop_ref.training import PairsTrainer
+from backprop_ref.training.pairs import PairsTrainer
 
 pytestmark = pytest.mark.cuda_host
 

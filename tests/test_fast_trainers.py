@@ -17,7 +17,7 @@ from backprop_ref.conformance.rounding.bounds import gradient_bounds
 from backprop_ref.conformance.rounding.precision import LIBRARY_ULP
 from backprop_ref.parameters import Parameters
 from backprop_ref.random import Stream
-from backprop_ref.training import PairsTrainer
+from backprop_ref.training.pairs import PairsTrainer
 
 DTYPES = ["float64", "float32"]
 NETWORKS = list(networks())

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from backprop_ref.checkpoint import locked
 from backprop_ref.cli import run
 from backprop_ref.cli.sweep import MEANINGS
 from backprop_ref.errors import InvalidInput
@@ -22,6 +21,7 @@ from backprop_ref.experiments.gather import gather_cells
 from backprop_ref.experiments.sweep import AXES, ROW, Sweep, grid_of, plan
 from backprop_ref.report.charts import sweeps as charts_sweep
 from backprop_ref.report.ends import DIVERGED, FELL, GREW, NOT_FINITE, ROSE, SAME, counted, outcome, right_from
+from backprop_ref.training.checkpoint import locked
 
 PROGRAM = [sys.executable, "-c", "from backprop_ref.cli import main; main()"]
 SHORT = ["--dataset", "xor", "--epochs", "5", "--backend", "numpy"]

@@ -19,7 +19,7 @@ from helpers import label, networks, parameters, samples
 
 import backprop_ref as br
 from backprop_ref.cli import run
-from backprop_ref.parameters import load_all
+from backprop_ref.model_file import load_all
 from backprop_ref.traces.file import FILE, open_trace
 from backprop_ref.traces.passes import passes
 from backprop_ref.traces.recorder import MOST_BYTES, MOST_RECORDS, Recorder
@@ -124,7 +124,8 @@ def test_epoch_0_is_the_initial_state(folder):
 @pytest.mark.parametrize("specialize", ["never", "always"])
 def test_compiled_training_leaves_the_parameters_of_each_epoch(specialize):
     from backprop_ref.backends import numba_trainer
-    from backprop_ref.training import Kept, PairsTrainer
+    from backprop_ref.training.pairs import PairsTrainer
+    from backprop_ref.training.state import Snapshots
 
     x, y = samples(NETWORK, 11)
     orders, rates, rows = np.arange(77).reshape(7, 11) % 11, [0.1] * 7, np.array([-1, 0, -1, -1, 1, -1, 2])
@@ -133,14 +134,14 @@ def test_compiled_training_leaves_the_parameters_of_each_epoch(specialize):
         PairsTrainer(br.get_backend("numpy", "reproducible"), NETWORK, br.SGD(0.1), 5, 1, "accuracy"),
         numba_trainer.create(NETWORK, br.SGD(0.1), "float64", 5, 1, "accuracy", 1, specialize=specialize),
     ):
-        params, kept = parameters(NETWORK), Kept(np.zeros((3, NETWORK.n_parameters)), rows)
+        params, kept = parameters(NETWORK), Snapshots(np.zeros((3, NETWORK.n_parameters)), rows)
         maker.run(params, {}, x, y, orders, rates, kept=kept)
         found.append((params.sha256(), kept.snapshots))
     assert found[0][0] == found[1][0]
     assert same(found[0][1], found[1][1])
     assert same(found[0][1][2], params.flat)
     with pytest.raises(ValueError, match="do not fit"):
-        maker.run(params, {}, x, y, orders, rates, kept=Kept(np.zeros((2, NETWORK.n_parameters)), rows))
+        maker.run(params, {}, x, y, orders, rates, kept=Snapshots(np.zeros((2, NETWORK.n_parameters)), rows))
 
 
 def test_a_run_that_diverges_is_traced_up_to_there(folder):

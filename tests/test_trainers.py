@@ -16,7 +16,7 @@ import backprop_ref as br
 from backprop_ref import Network, get_backend
 from backprop_ref.network import ACTIVATIONS, OUTPUTS_OF
 from backprop_ref.random import Stream
-from backprop_ref.training import PairsTrainer
+from backprop_ref.training.pairs import PairsTrainer
 
 numba_trainer = pytest.importorskip("backprop_ref.backends.numba_trainer")
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from helpers import PROGRAM
 
-from backprop_ref.checkpoint import CHECKPOINT
 from backprop_ref.cli import run
 from backprop_ref.experiments.workers import await_workers
+from backprop_ref.training.checkpoint import CHECKPOINT
 
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked up in /proc")
 SWEEP = ["sweep", "--dataset", "xor", "--backend", "numpy", "--seeds", "1-4", "--out", "s"]

@@ -11,7 +11,7 @@ from backprop_ref.kernels.cuda_rules import OF_STEP, identity, settings_of
 
 
 class Trainer:
-    """Training with the `run` of `training.PairsTrainer`; under reproducible numerics, to the bits of it.
+    """Training with the `run` of `training.pairs.PairsTrainer`; under reproducible numerics, to the bits of it.
 
     A step is a fixed sequence of launches on fixed buffers. Its batch, its learning rate and where its loss goes to it
     finds in `position`, which its last launch moves on, so it can be played again as it is. Under reproducible
@@ -60,7 +60,7 @@ class Trainer:
         return self.xp.empty(shape, self.dtype)
 
     def run(self, params, slots, x, y, orders, learning_rates, poll=lambda: None, kept=None):
-        """`training.PairsTrainer.run`."""
+        """`training.pairs.PairsTrainer.run`."""
         losses, measures = [], []
         with self.backend.scope():
             self._bring(x, y)

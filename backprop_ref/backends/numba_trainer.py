@@ -62,7 +62,7 @@ def create(
     specialize="auto",
     numerics="reproducible",
 ):
-    """A trainer with the `run` of `training.PairsTrainer`, or None for what it cannot do.
+    """A trainer with the `run` of `training.pairs.PairsTrainer`, or None for what it cannot do.
 
     Parameters
     ----------
@@ -78,8 +78,7 @@ def create(
     specialize : 'auto', 'always' or 'never'
         Whether sizes and the rest become constants of a program of its own, which has to be compiled first.
     numerics : 'reproducible' or 'fast'
-        Reproducible: the bits of `training.PairsTrainer`, whatever the threads. Fast: fused multiply-add, and sums in
-        an order that is the same for the same machine and threads.
+        Reproducible: the bits of `PairsTrainer`, whatever the threads. Fast: fused multiply-add, and sums in an order that is the same for the same machine and threads.
     """
     if specialize not in SPECIALIZE:
         raise unknown("specialize", specialize, SPECIALIZE)
@@ -198,7 +197,7 @@ class Trainer:
         return made
 
     def run(self, params, slots, x, y, orders, learning_rates, poll=lambda: None, kept=None):
-        """Trains `params` and `slots` in place; see `training.PairsTrainer.run`."""
+        """Trains `params` and `slots` in place; see `training.pairs.PairsTrainer.run`."""
         flat = np.ascontiguousarray(params.flat)
         data = fused_epochs.Data(
             *(_locked(x, self.dtype), _locked(y, self.dtype), _locked(orders, np.int64)),

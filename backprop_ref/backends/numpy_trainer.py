@@ -260,7 +260,7 @@ MEASURE: dict[str, type[Correct] | type[Residuals]] = {"accuracy": Correct, "r2"
 
 
 class Trainer:
-    """Whole epochs in NumPy, with the `run` of `training.PairsTrainer`.
+    """Whole epochs in NumPy, with the `run` of `training.pairs.PairsTrainer`.
 
     Beyond its caller's arrays it keeps gradients, those of a shard as well where there are several, and for each row
     of a batch or shard: x, y, a of each layer and three numbers for each neuron of the widest; and three whole numbers
@@ -285,7 +285,7 @@ class Trainer:
         self._rows = {}
 
     def run(self, params, slots, x, y, orders, learning_rates, poll=lambda: None, kept=None):
-        """Trains `params` and `slots` in place; see `training.PairsTrainer.run`."""
+        """Trains `params` and `slots` in place; see `training.pairs.PairsTrainer.run`."""
         losses, measures, data = [], [], self.data(x, y)
         for epoch, (order, rate) in enumerate(zip(orders, learning_rates, strict=True)):
             total, measured = 0.0, MEASURE[self.metric](data, order)

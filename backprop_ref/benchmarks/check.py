@@ -12,7 +12,7 @@ from backprop_ref.conformance.rounding.bounds import gradient_bounds
 from backprop_ref.errors import BackpropRefError
 from backprop_ref.optimizers import SGD
 from backprop_ref.parameters import Parameters, views
-from backprop_ref.training import PairsTrainer
+from backprop_ref.training.pairs import PairsTrainer
 
 EXACT, WITHIN_BOUND = "EXACT", "WITHIN BOUND"
 CHECKED_RATE = 1.0

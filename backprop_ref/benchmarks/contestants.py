@@ -18,7 +18,7 @@ from backprop_ref.benchmarks.ladder import LEARNING_RATE
 from backprop_ref.errors import BackendUnavailable
 from backprop_ref.optimizers import SGD
 from backprop_ref.random import Stream
-from backprop_ref.training import PairsTrainer
+from backprop_ref.training.pairs import PairsTrainer
 
 STEPS_AHEAD = 10**9
 LONGEST_CHECK_SECONDS = 60.0

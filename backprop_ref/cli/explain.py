@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from backprop_ref.checkpoint import CHECKPOINT
 from backprop_ref.cli import show
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.experiments.config import merge
@@ -17,7 +16,8 @@ from backprop_ref.report.derivations.documents import PAGES, Heading, Words
 from backprop_ref.report.derivations.explain import check_range, shortened
 from backprop_ref.report.derivations.explain import explain as explained
 from backprop_ref.report.derivations.step import Step
-from backprop_ref.stored_checkpoint import load_checkpoint
+from backprop_ref.training.checkpoint import CHECKPOINT
+from backprop_ref.training.stored_checkpoint import load_checkpoint
 
 ITS_OWN = {"--backend", "--numerics", "--device", "--threads"}
 

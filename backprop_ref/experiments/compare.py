@@ -11,7 +11,7 @@ from backprop_ref.api import trace, value_and_grad
 from backprop_ref.backends import get_backend
 from backprop_ref.errors import BackpropRefError, TrainingDiverged
 from backprop_ref.progress import Bar
-from backprop_ref.training import train
+from backprop_ref.training.train import train
 
 TIMED_SECONDS = 0.3
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from backprop_ref.api import predict
-from backprop_ref.checkpoint import CHECKPOINT, HISTORY
 from backprop_ref.errors import BackpropRefError, InvalidInput
 from backprop_ref.experiments.config import merge, read_config
 from backprop_ref.experiments.reading import Results, Row
@@ -19,6 +18,7 @@ from backprop_ref.report.charts.runs import Boundary, Run
 from backprop_ref.report.charts.sweeps import Cell
 from backprop_ref.stored import read_text
 from backprop_ref.traces.file import FILE, open_trace
+from backprop_ref.training.checkpoint import CHECKPOINT, HISTORY
 
 RESOLUTION = 90
 MOST_NAMED = 3

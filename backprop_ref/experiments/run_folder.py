@@ -6,10 +6,10 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 
-from backprop_ref.checkpoint import CHECKPOINT, HISTORY
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import Name, beside_which, create, refuse_links, replace
 from backprop_ref.traces.sinks import SINKS
+from backprop_ref.training.checkpoint import CHECKPOINT, HISTORY
 
 CONFIG, RESULTS = "config.yaml", "results.json"
 OLDER_LOGS = 3

@@ -12,22 +12,22 @@ import numpy as np
 from backprop_ref import metrics, settings
 from backprop_ref.api import evaluate, predict
 from backprop_ref.backends import get_backend
-from backprop_ref.checkpoint import CHECKPOINT, fingerprint
 from backprop_ref.data import Dataset, Preprocessing, load_dataset, read_csv, split
 from backprop_ref.errors import BackpropRefError, InvalidInput, TrainingDiverged
 from backprop_ref.experiments.config import OF_GENERATORS, dump, suit
 from backprop_ref.experiments.run_folder import OLDER_LOGS, RESULTS, check_log, new_folder, resumed_folder
 from backprop_ref.experiments.schema import Config
 from backprop_ref.files import check_output, create, json_text, open_in_place, replace, write_output, writing
+from backprop_ref.model_file import load
 from backprop_ref.network import Network
 from backprop_ref.optimizers import OPTIMIZERS, SGD, Adam
-from backprop_ref.parameters import load
 from backprop_ref.random import Stream
 from backprop_ref.schedules import Constant, Cosine, Step
-from backprop_ref.stored_checkpoint import load_checkpoint
 from backprop_ref.traces.recorder import MOST_SAMPLES, Recorder
 from backprop_ref.traces.sinks import SINKS
-from backprop_ref.training import train
+from backprop_ref.training.checkpoint import CHECKPOINT, fingerprint
+from backprop_ref.training.stored_checkpoint import load_checkpoint
+from backprop_ref.training.train import train
 from backprop_ref.version import __version__
 
 

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, StrictStr, ValidationError
 
 from backprop_ref.api import evaluate
-from backprop_ref.checkpoint import CHECKPOINT, locked
 from backprop_ref.errors import InvalidInput, TrainingDiverged, unknown
 from backprop_ref.experiments.config import check_backend, merge
 from backprop_ref.experiments.gather import read_history
@@ -27,6 +26,7 @@ from backprop_ref.files import create, json_text, refuse_links, replace
 from backprop_ref.progress import Bar
 from backprop_ref.report.ends import STATES, outcome, right_from
 from backprop_ref.traces.file import FILE, open_trace
+from backprop_ref.training.checkpoint import CHECKPOINT, locked
 
 PLAN, ROW, CELLS, TABLES = "sweep.json", "cell.json", "cells", ("table.csv", "table.json")
 ELSEWHERE = ("dir", "resume", "output")

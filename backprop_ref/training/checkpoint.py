@@ -9,7 +9,7 @@ import numpy as np
 
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import create, refuse_links, replace
-from backprop_ref.parameters import model_bytes
+from backprop_ref.model_file import model_bytes
 
 CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.csv"
 
@@ -103,7 +103,7 @@ class Folder:
 
     def restore(self, state, epochs):
         """A fresh `state` put where the checkpoint left off, on its way to so many epochs."""
-        from backprop_ref.stored_checkpoint import load_checkpoint
+        from backprop_ref.training.stored_checkpoint import load_checkpoint
 
         file = self.path / CHECKPOINT
         model, tensors, metadata = load_checkpoint(file)

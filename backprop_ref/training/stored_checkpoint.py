@@ -6,7 +6,8 @@ import numpy as np
 from pydantic import ConfigDict, Field, field_validator
 
 from backprop_ref.errors import InvalidInput
-from backprop_ref.parameters import Parameters, load_all
+from backprop_ref.model_file import load_all
+from backprop_ref.parameters import Parameters
 from backprop_ref.stored import Count, Stored
 
 Word = Annotated[int, Field(ge=0, lt=2**128)]

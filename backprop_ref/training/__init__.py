@@ -1,0 +1,1 @@
+"""Training: from arguments to a plan, epoch after epoch, to files from which it goes on."""

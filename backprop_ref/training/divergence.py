@@ -1,0 +1,28 @@
+"""Where a training that is no longer finite broke."""
+
+import numpy as np
+
+from backprop_ref import mlp
+from backprop_ref.api import on_backend
+
+
+def first_bad_step(trainer, state, x, y, order, rate):
+    """Layer and name of the first quantity that is not finite in an epoch, in the order of computation."""
+    backend, network, params = trainer.backend, trainer.network, state.params.copy()
+    slots = {name: slot.copy() for name, slot in state.slots.items()}
+    for rows in trainer.batches(order):
+        weights, x_rows, y_rows = on_backend(backend, params.copy(), x[rows], y[rows])
+        trainer.step(params, slots, x[rows], y[rows], rate)
+        seen = mlp.trace(backend, network, weights, x_rows, y_rows)
+        layers = range(network.n_layers)
+        computed = [(layer, name, getattr(seen, name)[layer]) for layer in layers for name in ("z", "a")]
+        computed.append((network.n_layers - 1, "loss", seen.loss))
+        computed += [
+            (layer, name, getattr(seen, name)[layer]) for layer in reversed(layers) for name in ("delta", "dW", "db")
+        ]
+        computed = [(layer, name, backend.to_numpy(array)) for layer, name, array in computed]
+        computed += [(layer, name, getattr(params, name)[layer]) for layer in layers for name in ("W", "b")]
+        for layer, name, array in computed:
+            if not np.isfinite(array).all():
+                return layer, f"{name} of layer {layer}"
+    return None, "the loss or a weight"

@@ -1,0 +1,287 @@
+"""The loop of training: chunks of epochs, and what is done between them."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+
+import numpy as np
+
+from backprop_ref import metrics
+from backprop_ref.api import evaluate_on
+from backprop_ref.errors import InvalidInput, TrainingDiverged
+from backprop_ref.progress import Bar
+from backprop_ref.schedules import Constant
+from backprop_ref.training.divergence import first_bad_step
+from backprop_ref.training.state import Chunk, Epoch, Snapshots, out_of_patience
+
+CHUNK_SECONDS = 0.1
+CHECKPOINT_SECONDS = 1.0
+
+
+class Run:
+    """A training under way.
+
+    Its `state` is only ever replaced, by one assignment, when an epoch is complete: trained, validated, judged and
+    traced. Whatever fails before that, and Ctrl-C at any moment, leaves all of the run at the epoch before.
+    """
+
+    def __init__(self, plan, pairs, data, validation, state, stream, folder):
+        self.plan, self.pairs, self.trainer, self.folder = plan, pairs, pairs, folder
+        self.data, self.validation, self.state, self.stream = data, validation, state, stream
+        stream.state = state.random
+        spare = state.params.copy(), {name: slot.copy() for name, slot in state.slots.items()}
+        self._memory = (state.params, state.slots), spare
+
+    def begin(self, resume):
+        """Opens the trace and writes the first checkpoint: from then on the run can be resumed."""
+        trace = self.plan.trace
+        try:
+            if trace:
+                self._start_trace(resume)
+            if not resume:
+                self.save()
+        except BaseException:
+            if trace:
+                trace.discard()
+            raise
+
+    def fit(self, callback, progress):
+        """Trains until something says stop, and saves what was reached, whatever ends it."""
+        plan, diverged = self.plan, None
+        bar = Bar("epoch", plan.epochs, progress, self.state.epoch)
+        saved, count = time.perf_counter(), 1
+        if self.state.stopped is None and out_of_patience(plan, self.state):
+            self.stop("patience")
+        with self.pairs.backend.scope(), ctrl_c() as poll, bar:
+            try:
+                while self.state.stopped is None and self.state.epoch < plan.epochs:
+                    started, count = time.perf_counter(), self._at_most(count)
+                    try:
+                        diverged = self._advance(count, poll)
+                        if diverged is None and callback is not None:
+                            self._call(callback)
+                    except (Interrupted, KeyboardInterrupt):
+                        self.stop("interrupted")
+                    shown = {name: value for name, value in self.state.last().items() if name != "learning_rate"}
+                    bar.update(self.state.epoch, **shown)
+                    now = time.perf_counter()
+                    count = max(1, min(2 * count, int(count * CHUNK_SECONDS / max(now - started, 1e-9))))
+                    if now - saved > CHECKPOINT_SECONDS:
+                        self.save()
+                        saved = time.perf_counter()
+                self.stop(self.state.stopped or "epochs")
+                self._end_trace()
+            except BaseException:
+                self.save()
+                raise
+            self.save()
+        if diverged is not None:
+            diverged.result = self.state.result(plan)
+            raise diverged
+        return self.state.result(plan)
+
+    def stop(self, reason):
+        """Ends training after the epochs that are done."""
+        self.state = self.state._replace(stopped=reason)
+
+    def save(self):
+        """Writes what was reached to the disk: first the trace, then the checkpoint, which may only speak of epochs
+        that the trace holds."""
+        if self.plan.trace:
+            self.state = self.state._replace(traced=self.plan.trace.flush(self.state.traced))
+        if self.folder:
+            self.folder.write(self.state, self.plan)
+
+    def close_trace(self):
+        """Closes the trace where the run ends."""
+        if self.plan.trace:
+            self.plan.trace.close(self.state.traced)
+
+    def _at_most(self, count):
+        """How many of the next `count` epochs are trained before anything looks at them."""
+        if self.plan.each_epoch:
+            return 1
+        most = self.plan.trace.most_epochs if self.plan.trace else count
+        return min(count, most, self.plan.epochs - self.state.epoch)
+
+    def _advance(self, count, poll):
+        """Trains `count` epochs and makes them part of the run.
+
+        Returns
+        -------
+        TrainingDiverged or None
+            If an epoch did not stay finite: then training has stopped, and those before it are part of the run.
+        """
+        plan, pairs, epoch = self.plan, self.pairs, self.state.epoch
+        rates = _rates(pairs.optimizer, plan, epoch, count)
+        chunk = self._trained(rates, poll)
+        if not chunk.is_finite:
+            return self._diverged(rates)
+        values = {}
+        if self.validation is not None:
+            values = evaluate_on(pairs.backend, pairs.network, chunk.params, *self.validation)
+            if not np.isfinite(values["loss"]):
+                self.stop("diverged")
+                message = f"training diverged: the validation loss is {values['loss']} after epoch {epoch + 1}"
+                return TrainingDiverged(message, None, epoch + 1, None)
+        self._record(chunk, values)
+        return None
+
+    def _trained(self, rates, poll):
+        """An epoch for each rate, in memory that the state does not use."""
+        state, (x, y) = self.state, self.data
+        params, slots = self._memory[1 if state.params is self._memory[0][0] else 0]
+        params.flat[:] = state.params.flat
+        for name, slot in state.slots.items():
+            slots[name][...] = slot
+        kept = self._snapshots(len(rates))
+        traced = () if kept is None else (kept,)
+        orders = _orders(self.plan, self.stream, len(rates), len(x))
+        losses, measures = self.trainer.run(params, slots, x, y, orders, rates, poll, *traced)
+        return Chunk(params, slots, orders, rates[: len(losses)], losses, measures, kept)
+
+    def _snapshots(self, count):
+        """Where the next `count` epochs leave the parameters that the trace asks for."""
+        if not self.plan.trace:
+            return None
+        params, rows = self.state.params, self.plan.trace.rows(self.state.epoch, count)
+        return Snapshots(np.empty((rows.max() + 1, params.flat.size), params.dtype), rows)
+
+    def _record(self, chunk, values):
+        """Makes a chunk part of the run: of history, best, trace and state, or, if any of it fails, of none."""
+        metric, y = self.pairs.metric, self.data[1]
+        if metric == "accuracy":
+            scores = chunk.measures[:, 0] / len(y)
+        else:
+            scores = [metrics.r2_from(residuals, y) for residuals in chunk.measures]
+        columns = {"loss": chunk.losses, metric: scores, "learning_rate": chunk.rates}
+        columns |= {f"val_{name}": [value] for name, value in values.items()}
+        done = self.state.epoch
+        for name, column in columns.items():
+            self.state.columns[name][done:] = np.asarray(column, dtype=np.float64).tolist()
+        state = self.state._replace(
+            params=chunk.params, slots=chunk.slots, random=self.stream.state, epoch=done + len(chunk.losses)
+        )
+        state = _judged(self.plan, state)
+        if chunk.kept is not None:
+            epochs = done + 1 + np.flatnonzero(chunk.kept.rows >= 0)
+            state = self._traced(state, epochs, chunk.kept.snapshots)
+        self.state = state
+
+    def _call(self, callback):
+        """Shows the callback the last epoch."""
+        state = self.state
+        if callback(Epoch(state.epoch, state.last(), state.params)):
+            self.stop("callback")
+
+    def _start_trace(self, resume):
+        """Opens the trace; that of a new run begins with the initial parameters and what they score."""
+        plan, pairs, state = self.plan, self.pairs, self.state
+        (x, y), backend, network = self.data, pairs.backend, pairs.network
+        about = {"numerics": backend.numerics, "metric": pairs.metric, "columns": list(state.columns)}
+        about |= {"batches": -(-len(x) // plan.batch_size), "epochs": plan.epochs}
+        traced = plan.trace.start(network, x, y, done=state.epoch, resume=resume, **about)
+        if state.epoch == 0:
+            with backend.scope():
+                values = evaluate_on(backend, network, state.params, x, y) | {"learning_rate": 0.0}
+                scored = evaluate_on(backend, network, state.params, *self.validation) if self.validation else {}
+            values |= {f"val_{name}": value for name, value in scored.items()}
+            columns = {name: [values[name]] for name in state.columns}
+            traced = plan.trace.write([0], state.params.flat[None], columns, traced)
+        self.state = state._replace(traced=traced)
+
+    def _end_trace(self):
+        """The last epoch is part of the trace, whichever it is."""
+        if self.plan.trace and self.state.epoch > 0:
+            self.state = self._traced(self.state, [self.state.epoch], self.state.params.flat[None])
+
+    def _traced(self, state, epochs, flats):
+        """The state with the parameters after some epochs, and their history, in the trace."""
+        columns = {name: [column[epoch - 1] for epoch in epochs] for name, column in state.columns.items()}
+        return state._replace(traced=self.plan.trace.write(epochs, flats, columns, state.traced))
+
+    def _diverged(self, rates):
+        """Replays a chunk that did not stay finite, up to the step that broke, and says where it did.
+
+        A compiled trainer may break, in fast numerics, at numbers that the pairs just get past: then no layer is named.
+        """
+        x, y = self.data
+        self.stream.state = self.state.random
+        layer, where = None, "the loss or a weight"
+        for rate in rates:
+            chunk = self._trained([rate], _nobody)
+            if not chunk.is_finite:
+                layer, where = first_bad_step(self.pairs, self.state, x, y, chunk.orders[0], rate)
+                break
+            self._record(chunk, {})
+        self.stop("diverged")
+        epoch = self.state.epoch + 1
+        message = (
+            f"training diverged in epoch {epoch}: {where} is no longer finite. Likely causes: a learning rate "
+            f"that is too large ({rate:g}; try {rate / 10:g}), inputs that are not normalised (largest |x| here: "
+            f"{np.abs(x).max():.3g}), targets out of the output's range (largest |y|: {np.abs(y).max():.3g})"
+        )
+        return TrainingDiverged(message, None, epoch, layer)
+
+
+def _judged(plan, state):
+    """The state with the best epoch so far; stopped, if that was too long ago."""
+    if plan.patience is None:
+        return state
+    value = state.columns.get("val_loss", state.columns["loss"])[state.epoch - 1]
+    if value < state.best_value - plan.min_delta:
+        return state._replace(best=state.params.flat.copy(), best_value=value, best_epoch=state.epoch)
+    return state._replace(stopped="patience") if out_of_patience(plan, state) else state
+
+
+def _rates(optimizer, plan, epoch, count):
+    """The learning rates of `count` epochs from `epoch` on, counted from 0."""
+    if isinstance(plan.schedule, Constant):
+        return [optimizer.learning_rate] * count
+    factors = [plan.schedule(each, plan.epochs) for each in range(epoch, epoch + count)]
+    for each, factor in enumerate(factors, epoch):
+        if not isinstance(factor, int | float | np.floating | np.integer) or not 0.0 <= factor < np.inf:
+            raise InvalidInput(f"schedule gives {factor!r} in epoch {each}: a factor not below 0 is needed")
+    return [optimizer.learning_rate * float(factor) for factor in factors]
+
+
+def _orders(plan, stream, count, n):
+    """The order of the samples in each of `count` epochs, shape (count, n)."""
+    return stream.permutations(count, n) if plan.shuffle else np.broadcast_to(np.arange(n), (count, n))
+
+
+class Interrupted(Exception):
+    """Ctrl-C was pressed; raised where stopping is safe."""
+
+
+@contextlib.contextmanager
+def ctrl_c():
+    """Inside, the first Ctrl-C makes the yielded `poll` raise `Interrupted`; a second one acts as usual."""
+    pressed = threading.Event()
+
+    def poll():
+        if pressed.is_set():
+            raise Interrupted
+
+    usual = signal.getsignal(signal.SIGINT)
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or usual in {None, signal.SIG_IGN}:
+        yield poll
+        return
+
+    def note(*_):
+        pressed.set()
+        signal.signal(signal.SIGINT, usual)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield poll
+    finally:
+        signal.signal(signal.SIGINT, usual)
+
+
+def _nobody():
+    """The `poll` of what is over soon."""

@@ -1,0 +1,140 @@
+"""A training after each epoch: the plan it follows, the state that goes on, what it hands out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from backprop_ref.arrays import Vector
+from backprop_ref.parameters import Parameters
+from backprop_ref.schedules import Schedule
+
+if TYPE_CHECKING:
+    from backprop_ref.traces.recorder import Recorder
+
+
+@dataclass
+class Result:
+    """What training reached.
+
+    Attributes
+    ----------
+    params : Parameters
+        After the last whole epoch, or the best ones if early stopping restored them.
+    history : dict of str to 1-D array
+        One entry an epoch: loss, accuracy or r2, learning_rate; with validation, val_loss and val_accuracy or val_r2.
+        Those without val_ are over the epoch's batches, each before its own update.
+    stopped : str
+        'epochs' (all done), 'patience', 'callback', 'interrupted' or 'diverged'.
+    epochs : int
+        Whole epochs done.
+    best_epoch : int or None
+        With `patience`, the epoch, counted from 1, with the lowest monitored loss.
+    compile_seconds : float
+        What of the time went into compiling the backend's own trainer.
+    """
+
+    params: Parameters
+    history: dict[str, np.ndarray]
+    stopped: str
+    epochs: int
+    best_epoch: int | None
+    compile_seconds: float = 0.0
+
+
+class Epoch(NamedTuple):
+    """What a callback is given: the epoch, counted from 1, its history entries, and the parameters as they go on:
+    copy them to keep them, and leave them as they are."""
+
+    epoch: int
+    values: dict[str, float]
+    params: Parameters
+
+
+@dataclass(frozen=True)
+class Plan:
+    epochs: int
+    batch_size: int
+    shuffle: bool
+    schedule: Schedule
+    patience: int | None
+    min_delta: float
+    restore_best: bool
+    each_epoch: bool
+    trace: Recorder | None
+
+
+class State(NamedTuple):
+    """A run after a whole epoch: everything that goes on from there, and all that a checkpoint holds.
+
+    `columns` is the one part that states share. It only grows, and a state's history is its first `epoch` entries.
+    """
+
+    params: Parameters
+    slots: dict[str, np.ndarray]
+    random: dict[str, Any]
+    columns: dict[str, list[float]]
+    epoch: int = 0
+    best: np.ndarray | None = None
+    best_value: float = np.inf
+    best_epoch: int | None = None
+    stopped: str | None = None
+    traced: Any = ()
+
+    def history(self) -> dict[str, npt.NDArray[np.float64]]:
+        """The columns, one entry an epoch."""
+        return {name: np.array(column[: self.epoch], dtype=np.float64) for name, column in self.columns.items()}
+
+    def last(self) -> dict[str, float]:
+        """The history of the last epoch."""
+        return {name: column[self.epoch - 1] for name, column in self.columns.items() if self.epoch}
+
+    def result(self, plan: Plan) -> Result:
+        """The `Result` as things stand."""
+        params = self.params.copy()
+        if plan.patience is not None and plan.restore_best and self.best is not None:
+            params.flat[:] = self.best
+        return Result(params, self.history(), self.stopped or "epochs", self.epoch, self.best_epoch)
+
+
+class Snapshots(NamedTuple):
+    """Room for the parameters after some of a chunk's epochs: those after its i-th epoch, counted from 0, go to
+    ``snapshots[rows[i]]``, unless that row is -1."""
+
+    snapshots: np.ndarray
+    rows: np.ndarray
+
+    def keep(self, epoch: int, flat: Vector) -> None:
+        """Copies the parameters after the chunk's epoch of that number, if they are asked for."""
+        if self.rows[epoch] >= 0:
+            self.snapshots[self.rows[epoch]] = flat
+
+
+class Chunk(NamedTuple):
+    """Epochs that are trained, and not yet part of the run."""
+
+    params: Parameters
+    slots: dict[str, np.ndarray]
+    orders: np.ndarray
+    rates: list[float]
+    losses: np.ndarray
+    measures: np.ndarray
+    kept: Snapshots | None
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the last epoch's loss is, and every parameter."""
+        return finite(self.losses[-1], self.params)
+
+
+def finite(loss: float, params: Parameters) -> bool:
+    """Whether a loss is, and every parameter."""
+    return bool(np.isfinite(loss)) and bool(np.isfinite(params.flat).all())
+
+
+def out_of_patience(plan: Plan, state: State) -> bool:
+    """Whether the best epoch lies too far back."""
+    return plan.patience is not None and state.epoch - (state.best_epoch or 0) >= plan.patience

@@ -1,0 +1,219 @@
+"""`train`: from its arguments to a plan and a run."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import is_dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from backprop_ref import metrics
+from backprop_ref.api import check_fit, checked_data
+from backprop_ref.arrays import Batch, BatchLike
+from backprop_ref.backends import get_backend
+from backprop_ref.backends.base import BackendChoice
+from backprop_ref.errors import InvalidInput
+from backprop_ref.files import Name
+from backprop_ref.network import Network
+from backprop_ref.optimizers import SGD, Adam, describe
+from backprop_ref.parameters import Parameters
+from backprop_ref.random import Stream
+from backprop_ref.schedules import Constant, Schedule, Step, get_schedule
+from backprop_ref.training import checkpoint
+from backprop_ref.training.fit import Run
+from backprop_ref.training.pairs import PairsTrainer
+from backprop_ref.training.state import Epoch, Plan, Result, State
+
+if TYPE_CHECKING:
+    from backprop_ref.traces.recorder import Recorder
+
+
+def train(
+    network: Network,
+    params: Parameters,
+    x: BatchLike,
+    y: BatchLike,
+    *,
+    epochs: int = 100,
+    batch_size: int | None = 32,
+    optimizer: SGD | Adam | None = None,
+    schedule: str | Schedule | None = None,
+    shuffle: bool = True,
+    seed: int = 1,
+    shards: int = 1,
+    validation: tuple[BatchLike, BatchLike] | None = None,
+    patience: int | None = None,
+    min_delta: float = 0.0,
+    restore_best: bool = True,
+    callback: Callable[[Epoch], object] | None = None,
+    progress: bool | None = None,
+    run_dir: Name | None = None,
+    resume: bool = False,
+    trace: Recorder | None = None,
+    preprocessing: dict[str, Any] | None = None,
+    config: dict[str, Any] | None = None,
+    backend: BackendChoice = None,
+    numerics: str | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+) -> Result:
+    """Trains a copy of `params` on x and y.
+
+    Parameters
+    ----------
+    network, params : Network, Parameters
+    x, y : arrays of shape (samples, n_in) and (samples, n_out), finite
+    epochs : int
+    batch_size : int or None
+        None: full batch; 1: online. The last batch of an epoch may be short; it counts by its own size.
+    optimizer : SGD or Adam
+        Default ``SGD(0.1)``.
+    schedule : None, str or callable
+        'constant', 'step', 'cosine', or ``(epoch, epochs) -> factor`` on the learning rate; epoch counts from 0.
+    shuffle : bool
+        A new order of the samples in each epoch, from `seed`. A full batch is never shuffled.
+    validation : (x, y), optional
+        Evaluated after each epoch.
+    patience : int, optional
+        Stop after that many epochs without a validation loss (training loss, without validation) more than
+        `min_delta` below the best; `restore_best` then returns the best parameters instead of the last.
+    callback : callable, optional
+        Given an `Epoch` after each one; a true return value stops.
+    progress : bool, optional
+        A bar on standard error; default: if that is a terminal and training takes over two seconds.
+    run_dir : path, optional
+        Folder for history.csv and checkpoint.safetensors; created. One that holds a run is refused unless `resume`,
+        which goes on from its checkpoint to the same bits as if it had never stopped.
+    trace : Recorder, optional
+        Writes every z, a, delta, gradient and parameter of some epochs to files; see `backprop_ref.traces`.
+    preprocessing, config : dict, optional
+        JSON-ready, kept in the checkpoint.
+    backend, numerics, device, threads : optional
+        See `get_backend`.
+
+    Returns
+    -------
+    Result
+        Also when Ctrl-C stopped it (``stopped == 'interrupted'``): the state after a whole epoch, at most about
+        `CHUNK_SECONDS` or one epoch back.
+
+    Raises
+    ------
+    TrainingDiverged
+        The loss or a parameter is no longer finite; carries the `Result` up to then.
+    InvalidInput
+        Arguments that do not fit; or a run folder that cannot be written to any more: then `result` holds what was
+        reached.
+    """
+    check_fit(network, params)
+    _check_finite("params.flat", params.flat, "start from other ones")
+    data = _finite_data(network, x, y, params.dtype)
+    held_out = None if validation is None else _validation_data(network, validation, params.dtype)
+    optimizer = SGD(0.1) if optimizer is None else optimizer
+    if not isinstance(optimizer, SGD | Adam):
+        raise InvalidInput(f"optimizer={optimizer!r}: an optimizer such as br.SGD(0.1) or br.Adam() is needed")
+    if callback is not None and not callable(callback):
+        raise InvalidInput(f"callback={callback!r}: a callable that takes an Epoch is needed")
+    if not isinstance(min_delta, int | float) or not min_delta >= 0.0:
+        raise InvalidInput(f"min_delta={min_delta!r}: a number not below 0 is needed")
+    samples = len(data[0])
+    plan = Plan(
+        epochs=_whole("epochs", epochs, 0),
+        batch_size=samples if batch_size is None else min(_whole("batch_size", batch_size, 1), samples),
+        shuffle=bool(shuffle) and batch_size is not None,
+        schedule=get_schedule(schedule),
+        patience=None if patience is None else _whole("patience", patience, 1),
+        min_delta=min_delta,
+        restore_best=restore_best,
+        each_epoch=validation is not None or patience is not None or callback is not None,
+        trace=trace,
+    )
+    computing = get_backend(backend, numerics, device, threads)
+    metric = metrics.metric_name(network, data[1])
+    pairs = PairsTrainer(computing, network, optimizer, plan.batch_size, _whole("shards", shards, 1), metric)
+    stream = Stream(seed, "shuffle")
+    columns: dict[str, list[float]] = {name: [] for name in ("loss", metric, "learning_rate")}
+    if held_out is not None:
+        columns |= {"val_loss": [], f"val_{metrics.metric_name(network, held_out[1])}": []}
+    state = State(params.copy(), optimizer.init(params.flat), stream.state, columns)
+    with contextlib.ExitStack() as opened:
+        folder = None
+        if run_dir is not None:
+            identity = {
+                "network": network.to_dict(),
+                "dtype": params.dtype.name,
+                "optimizer": describe(optimizer),
+                "batch_size": plan.batch_size,
+                "shuffle": plan.shuffle,
+                "shards": pairs.shards,
+                "seed": int(seed),
+                "schedule": _described(plan.schedule, plan.epochs),
+                "numerics": computing.numerics,
+                "backend": None if computing.numerics == "reproducible" else computing.name,
+                "data": checkpoint.fingerprint(*data, *(held_out or ())),
+            }
+            folder = checkpoint.Folder(Path(run_dir), network, preprocessing, config, identity, resume)
+            opened.callback(folder.close)
+            state = folder.restore(state, plan.epochs) if resume else state
+        elif resume:
+            raise InvalidInput("resume=True needs run_dir, the folder of the run to go on with")
+        run = Run(plan, pairs, data, held_out, state, stream, folder)
+        opened.callback(run.close_trace)
+        run.begin(resume)
+        try:
+            run.trainer = _offered(pairs, params.dtype.name, plan, samples) or pairs
+        except KeyboardInterrupt:  # while it was being compiled
+            run.stop("interrupted")
+        try:
+            result = run.fit(callback, progress)
+        except InvalidInput as error:
+            error.result = error.result or run.state.result(plan)
+            raise
+    return replace(result, compile_seconds=getattr(run.trainer, "compile_seconds", 0.0))
+
+
+def _described(schedule: Schedule, epochs: int) -> str:
+    """A schedule as text that is the same in another process; with the epochs where it depends on them."""
+    if isinstance(schedule, Constant | Step):
+        return repr(schedule)
+    name = schedule if is_dataclass(schedule) else getattr(schedule, "__qualname__", type(schedule).__qualname__)
+    return f"{name} over {epochs}"
+
+
+def _offered(pairs: PairsTrainer, dtype: str, plan: Plan, samples: int) -> Any:
+    """The trainer of the backend's own, if it has one for this network and optimizer."""
+    offer = getattr(pairs.backend, "trainer", None)
+    if offer is None:
+        return None
+    steps_ahead = plan.epochs * -(-samples // plan.batch_size)
+    return offer(pairs.network, pairs.optimizer, dtype, plan.batch_size, pairs.shards, pairs.metric, steps_ahead)
+
+
+def _finite_data(network: Network, x: BatchLike, y: BatchLike, dtype: Any, of: str = "") -> tuple[Batch, Batch]:
+    x, y = checked_data(network, x, y, dtype)
+    _check_finite(f"{of}x", x)
+    _check_finite(f"{of}y", y)
+    return x, y
+
+
+def _validation_data(network: Network, validation: Any, dtype: Any) -> tuple[Batch, Batch]:
+    if not isinstance(validation, tuple | list) or len(validation) != 2:
+        raise InvalidInput(f"validation is a {type(validation).__name__}: a pair (x, y) is needed")
+    x, y = validation
+    return _finite_data(network, x, y, dtype, "validation ")
+
+
+def _check_finite(name: str, array: np.ndarray, remedy: str = "remove or fill in that row") -> None:
+    if not np.isfinite(array).all():
+        entry = tuple(map(int, np.argwhere(~np.isfinite(array))[0]))
+        where = ", ".join(map(str, entry))
+        raise InvalidInput(f"{name}[{where}] is {array[entry]}: training needs finite numbers; {remedy}")
+
+
+def _whole(name: str, value: Any, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise InvalidInput(f"{name}={value!r}: a whole number, {least} or more, is needed")
+    return int(value)
