@@ -1,8 +1,7 @@
 """CUDA C of every activation, loss and update rule, written by the rules of `backprop_ref.formulas` themselves.
 
 A rule is evaluated on `Node`, whose operators build an expression; `_Writer` turns it into statements. What is used
-more than once gets a name, so the text reads as one would write it by hand:
-``python -m backprop_ref.kernels.cuda_source`` prints it.
+more than once gets a name, so the text reads as one would write it by hand; `source` gives all of it.
 """
 
 from collections import Counter

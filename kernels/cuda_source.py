@@ -1,5 +1,5 @@
 """The CUDA C kernels of ``cuda/`` and of the table of formulas as one text for one dtype, with the constants of
-``elementary.py``. ``python -m backprop_ref.kernels.cuda_source`` prints the kernels that are written by `cuda_rules`.
+``elementary.py``.
 
 Whoever compiles the text (NVRTC on the user's machine, nvcc or NVRTC in the checks, a C++ compiler for the emulation
 in the tests) is to pass the `OPTIONS` or their like.
@@ -105,7 +105,3 @@ def _parameter(text):
     *qualifiers, name = text.replace("*", " * ").split()
     kind = "integer" if "integer" in qualifiers else "real"
     return Parameter(kind, "*" in qualifiers, "const" in qualifiers, name)
-
-
-if __name__ == "__main__":
-    print(cuda_rules.source())

@@ -295,7 +295,7 @@ def test_several_runs_are_a_section_each(report):
 
 
 def test_a_table_sets_numbers_to_the_right_and_leaves_out_empty_columns():
-    from backprop_ref.report.page import table
+    from backprop_ref.report.sections import table
 
     html = table(("name", "never", "loss"), [("a", None, "1.5e-3"), ("12", "", None)])
     assert re.findall(r"<t[hd][^>]*>([^<]*)", html)[1:] == ["name", "loss", "a", "1.5e-3", "12", ""]
@@ -606,8 +606,8 @@ def test_edges_and_neurons_keep_together_at_any_width(report, opened):
 
 
 def test_a_table_of_many_columns_fits_on_paper(tmp_path, opened):
-    from backprop_ref.report.page import Section, table
     from backprop_ref.report.page import page as page_of
+    from backprop_ref.report.sections import Section, table
 
     words = ["activation", "weight_init", "width", "optimizer", "state", "outcome"]
     values = ["leaky_relu", "random_uniform", "16x16x16x16x16x16x16x16", "adam", "all epochs", "diverged: loss grew"]

@@ -78,7 +78,8 @@ def create(
     specialize : 'auto', 'always' or 'never'
         Whether sizes and the rest become constants of a program of its own, which has to be compiled first.
     numerics : 'reproducible' or 'fast'
-        Reproducible: the bits of `PairsTrainer`, whatever the threads. Fast: fused multiply-add, and sums in an order that is the same for the same machine and threads.
+        Reproducible: the bits of `PairsTrainer`, whatever the threads. Fast: fused multiply-add, and sums in an order
+        that is the same for the same machine and threads.
     """
     if specialize not in SPECIALIZE:
         raise unknown("specialize", specialize, SPECIALIZE)

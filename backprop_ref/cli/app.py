@@ -469,6 +469,6 @@ def demo():
 
     Some 10 seconds; half a minute the first time, when loops are compiled; more on a busy machine.
     """
-    from backprop_ref.cli.train import demo
+    from backprop_ref.cli.demo import demo
 
     return demo()

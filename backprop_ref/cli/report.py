@@ -5,7 +5,7 @@ from pathlib import Path
 
 from backprop_ref.cli import show
 from backprop_ref.cli.files import free_file, write_images, write_page
-from backprop_ref.cli.sweep import sections_of_sweep, unfinished
+from backprop_ref.cli.sweep_page import sections_of_sweep, unfinished
 from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.gather import gather
 from backprop_ref.experiments.sweep import PLAN, Sweep

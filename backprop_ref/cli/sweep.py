@@ -1,35 +1,23 @@
 """backprop-ref sweep."""
 
-from html import escape
-
 from backprop_ref import settings
 from backprop_ref.cli import show
 from backprop_ref.cli.files import free_file, write_images, write_page
+from backprop_ref.cli.sweep_page import MEANINGS, cell_text, columns, meanings, sections_of_sweep
 from backprop_ref.cli.train import warn_of_csv
 from backprop_ref.data.named import NAMES
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.experiments.classics import CLASSICS
 from backprop_ref.experiments.config import read_config
-from backprop_ref.experiments.gather import gather_cells
 from backprop_ref.experiments.schema import Config
 from backprop_ref.experiments.sweep import Sweep, grid_of, plan
 from backprop_ref.report.charts import images
 from backprop_ref.report.charts import sweeps as charts_sweep
-from backprop_ref.report.ends import counted, shown
-from backprop_ref.report.page import Section, table
+from backprop_ref.report.ends import counted
+from backprop_ref.report.sections import Section, table
 
 MOST_ROWS = 60
 WRONG_GRADIENTS = "wrong-gradients"
-SHOWN = (
-    *("state", "outcome", "epochs", "initial_loss", "final_loss", "train_accuracy", "test_accuracy", "train_r2"),
-    *("test_r2", "all_right_from_epoch", "diverged_in_epoch", "seconds"),
-)
-"""Columns that the terminal and the page show, behind those of the grid."""
-MEANINGS = {
-    "final_loss": "Initial and final loss are of the training rows, with the weights before and after training.",
-    "all_right_from_epoch": "All right from epoch: from there to the end, each sample was right as it was trained on.",
-}
-"""What columns mean, where their names do not say it."""
 
 
 def sweep(experiment, config_file, given, out, resume, workers, image_folder, flags):
@@ -136,7 +124,7 @@ def _wrong_gradients(out, image_folder, as_json):
     folder, rows = wrong_gradients.write(found, out), wrong_gradients.rows(found)
     names = ("network", "bug", "what is wrong", "all right from epoch", "one would wrongly conclude")
     meaning = MEANINGS["all_right_from_epoch"]
-    body = f"<p>{meaning}</p>\n" + table(names, [[_cell(row[name]) for name in names] for row in rows], "words")
+    body = f"<p>{meaning}</p>\n" + table(names, [[cell_text(row[name]) for name in names] for row in rows], "words")
     words = (
         "<p>The 8-3-8 encoder from the same initial weights, with gradients as they are and with bugs of the "
         "catalogue. Every one of them learns, and some look better than the right one: a loss that falls proves "
@@ -148,7 +136,7 @@ def _wrong_gradients(out, image_folder, as_json):
         show.as_json(rows)
     else:
         short = [name for name in names if name != "what is wrong"]
-        show.table(short, [[_cell(row[name]) for name in short] for row in rows])
+        show.table(short, [[cell_text(row[name]) for name in short] for row in rows])
         show.say(meaning)
         show.line(f"table: {folder / 'table.csv'}")
         show.line(f"report: {page}")
@@ -163,55 +151,14 @@ def _suited(classic, config_file):
 
 
 def _print(made, rows):
-    names = _columns(made, rows)
+    names = columns(made, rows)
     if rows:
-        cells = [[_cell(row.get(name)) for name in names] for row in rows[:MOST_ROWS]]
+        cells = [[cell_text(row.get(name)) for name in names] for row in rows[:MOST_ROWS]]
         show.table([name.replace("_", " ") for name in names], cells)
     if len(rows) > MOST_ROWS:
         show.say(f"… {len(rows) - MOST_ROWS} more rows in the table")
     diverged = counted([row["outcome"] for row in rows])
     show.say(f"{len(rows)} of {len(made.cells)} runs done{'; ' if diverged else ''}{diverged}")
-    for meaning in _meanings(names):
+    for meaning in meanings(names):
         show.say(meaning)
     show.line(f"table: {made.folder / 'table.csv'}")
-
-
-def _columns(made, rows):
-    """Those that say something of one row at least."""
-    return [name for name in (*made.about["grid"], *SHOWN) if any(row.get(name) is not None for row in rows)]
-
-
-def _meanings(names):
-    return [meaning for name, meaning in MEANINGS.items() if name in names]
-
-
-def _cell(value):
-    if value is None:
-        return ""
-    return shown(value) if isinstance(value, float) else str(value)
-
-
-def unfinished(made):
-    """What to do about the runs of a sweep that are missing."""
-    done = f"{len(made.rows())} of {len(made.cells)} runs of this sweep are done"
-    return f"{done}; if it no longer runs, go on with: backprop-ref sweep --resume {made.folder}"
-
-
-def sections_of_sweep(made):
-    """The page of a sweep, as far as it is done, and the traces of its runs."""
-    cells = gather_cells(made)
-    if not cells:
-        raise InvalidInput(f"{made.folder}: nothing to see yet: {unfinished(made)}")
-    experiment = CLASSICS.get(made.about["experiment"])
-    charts = experiment.charts(cells) if experiment else charts_sweep.general(cells, made.about["grid"])
-    rows = [cell.row for cell in cells]
-    names = _columns(made, rows)
-    body = "".join(f"<p>{meaning}</p>\n" for meaning in _meanings(names))
-    body += table(
-        [name.replace("_", " ") for name in names], [[_cell(row.get(name)) for name in names] for row in rows]
-    )
-    words = [experiment.words] if experiment else []
-    words += [unfinished(made)] if len(cells) < len(made.cells) else []
-    sections = [Section("What to see", "".join(f"<p>{escape(each)}</p>" for each in words), tuple(charts))]
-    sections.append(Section("Table", body))
-    return sections, [cell.run.trace for cell in cells if cell.run.trace is not None]

@@ -1,6 +1,5 @@
-"""backprop-ref train and demo."""
+"""backprop-ref train."""
 
-import time
 from pathlib import Path
 
 from backprop_ref.cli import show
@@ -28,7 +27,7 @@ def train(dataset, config_file, flags):
     if config.run.json_:
         show.as_json(results)
     else:
-        _report(results)
+        print_results(results)
     return 130 if results["stopped"] == "interrupted" else 0
 
 
@@ -61,7 +60,8 @@ def _resumed(folder, flags, config_file):
     return merge(flags, Path(folder) / CONFIG, environment=False)
 
 
-def _report(results):
+def print_results(results):
+    """What a training reached, in a few lines."""
     network = results["network"]
     sizes = "-".join(map(str, network["sizes"]))
     described = f"{', '.join(network['activations'])}, {network['loss']}"
@@ -84,24 +84,3 @@ def _report(results):
 
 def _short(scored):
     return f"R² {scored['r2']:.4f}" if "r2" in scored else f"accuracy {scored['accuracy']:.4f}"
-
-
-def demo():
-    """Digits, trained and checked; on one thread of NumPy's BLAS, since two wait for each other on a busy machine."""
-    from backprop_ref.cli import compare, report
-    from backprop_ref.cli.check import gradcheck
-
-    started = time.perf_counter()
-    show.say("1. Train a network on 1,797 handwritten digits: backprop-ref train digits --trace binary --threads 1", "")
-    results = run(merge({"--dataset": "digits", "--trace": ["binary"], "--trace-every": "4", "--threads": "1"}))
-    _report(results)
-    show.say("", f"2. Check its gradients: backprop-ref gradcheck {results['run_dir']} --entries 100", "")
-    status = gradcheck(results["run_dir"], 7, 100, 1, False, {})
-    show.say("", "3. Compare backends, to the last bit: backprop-ref compare iris --backends numpy,numba,python", "")
-    compared = compare.run("iris", "numpy,numba,python", "reproducible", None, 4, {})
-    compare.print_table(compared)
-    show.say("", f"4. Look at all of it in a browser: backprop-ref report {results['run_dir']}", "")
-    report.report([results["run_dir"]], None, [compared.to_dict()], None, ())
-    status = max(status, 0 if compared.ok else 1)
-    show.say("", f"Done in {time.perf_counter() - started:.1f} s. Next: the README, or backprop-ref --help")
-    return 130 if results["stopped"] == "interrupted" else status

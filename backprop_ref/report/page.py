@@ -4,37 +4,25 @@ import base64
 import gzip
 import hashlib
 import json
-import re
 from importlib import resources
 from string import Template
-from typing import NamedTuple
 
 from backprop_ref.report.charts import runs as charts
 from backprop_ref.report.charts import traces as charts_trace
-from backprop_ref.report.charts.runs import Chart
 from backprop_ref.report.ends import STATES
 from backprop_ref.report.explorer import explored
+from backprop_ref.report.sections import Section, table
 from backprop_ref.text import as_html
 
 SCRIPTS = ("records.js", "formulas.js", "explorer.js", "page.js")
 MOST_IN_DETAIL = 3
 MOST_BYTES, SPARE = 8_000_000, 200_000
 """Of a page, and what of these is left for its words."""
-MOST_COLUMNS = 12
-"""Of a table in letters of the usual size."""
 LOSSES = (
     "Loss and scores in the table are those of the final weights. In the charts and the explorer they are running "
     "ones: means over the batches of an epoch, each before its own update, so those of the last epoch belong to "
     "slightly earlier weights."
 )
-
-
-class Section(NamedTuple):
-    """A part of the page: a heading, HTML, and charts below it."""
-
-    title: str
-    body: str = ""
-    charts: tuple[Chart, ...] = ()
 
 
 def sections_of_runs(runs):
@@ -155,35 +143,6 @@ def _policy(*scripts):
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
         "base-uri 'none'; form-action 'none'"
     )
-
-
-_NUMBER = re.compile(r"([-+]?[\d,.]+(e[-+]?\d+)?( µs)?|nan|[-+]?inf)?")
-
-
-def table(header, rows, kind="numbers"):
-    """A table as HTML, of 'numbers' or of 'words', which may wrap; None and '' are empty cells.
-
-    A column that is empty in every row is left out. Numbers stand to the right, words to the left. On a narrow screen a
-    table of numbers scrolls in its own box; one of words shows each row as a list.
-    """
-    texts = [["" if cell is None else str(cell) for cell in row] for row in rows]
-    kept = [i for i in range(len(header)) if any(row[i] for row in texts)]
-    names = [as_html(str(name)) for name in header]
-    aligned = [' class="number"' if all(_NUMBER.fullmatch(row[i]) for row in texts) else "" for i in range(len(header))]
-    cells = "".join(f'<th scope="col"{aligned[i]}>{names[i]}</th>' for i in kept)
-    lines = "\n".join(
-        "<tr>" + "".join(f'<td data-label="{names[i]}"{aligned[i]}>{_breakable(row[i])}</td>' for i in kept) + "</tr>"
-        for row in texts
-    )
-    content = f"<thead><tr>{cells}</tr></thead>\n<tbody>{lines}</tbody>"
-    box = 'class="scroll" role="region" aria-label="Table" tabindex="0"'
-    wide = " many" if len(kept) > MOST_COLUMNS else ""
-    return f'<div {box}><table class="{kind}{wide}">{content}</table></div>\n'
-
-
-def _breakable(text):
-    """A cell, of which long names may break where they are joined, as in 16x16 and he_uniform."""
-    return re.sub(r"(_|(?<=\d)x(?=\d))", r"\1<wbr>", as_html(text))
 
 
 _RUN_COLUMNS = (

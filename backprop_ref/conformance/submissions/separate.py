@@ -7,10 +7,10 @@ import socket
 import subprocess
 import sys
 import weakref
+from pathlib import Path
 
 import numpy as np
 
-import backprop_ref
 from backprop_ref.conformance.submissions.calling import CircuitBreaker, NotJudged, Refusal, ending
 from backprop_ref.conformance.submissions.messages import Garbled, receive, send
 from backprop_ref.conformance.submissions.outline import Outline
@@ -20,6 +20,7 @@ from backprop_ref.errors import InvalidInput
 IMPORT_LIMIT = 60.0
 """Seconds to import a submission in, if its time limit is not longer."""
 
+_PACKAGE = str(Path(__file__).parents[2] / "__init__.py")
 _START = """
 import importlib.util, sys
 file, descriptor = sys.argv[1:]
@@ -135,7 +136,7 @@ class _Process:
         with theirs:
             descriptor = theirs.fileno()
             self.running = subprocess.Popen(
-                [sys.executable, "-P", "-c", _START, backprop_ref.__file__, str(descriptor)],
+                [sys.executable, "-P", "-c", _START, _PACKAGE, str(descriptor)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -3,8 +3,8 @@
 import html
 import math
 
-from backprop_ref.report.charts.runs import Chart, colour, layout, numbers
-from backprop_ref.report.page import Section, table
+from backprop_ref.report.charts.runs import colour, layout, numbers
+from backprop_ref.report.sections import Chart, Section, table
 
 NOT_A_STEP = ("limit",)
 SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "x", "star")

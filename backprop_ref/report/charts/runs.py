@@ -1,12 +1,12 @@
 """Charts of runs, as figures in plotly's own notation: plain dictionaries that a page or an export takes."""
 
 import html
-import re
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from backprop_ref.report.explorer import thinned
+from backprop_ref.report.sections import Chart
 from backprop_ref.text import printable
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C")
@@ -14,29 +14,6 @@ DASHES = ("solid", "dash", "dot", "dashdot")
 DIVERGING = [[0.0, "#b35806"], [0.25, "#f1a340"], [0.5, "#f2f2f2"], [0.75, "#67a9cf"], [1.0, "#1f66a8"]]
 SEQUENTIAL = "Cividis"
 MOST_POINTS = 400
-
-
-class Chart(NamedTuple):
-    """A chart with its words."""
-
-    title: str
-    figure: dict[str, Any]
-    caption: str = ""
-    wide: bool = False
-    choices: tuple[str, ...] = ()
-    """Of each line the choice under which it is drawn; a page shows one choice at a time."""
-    frames: tuple[str, ...] = ()
-    """Names of the figure's frames, between which a page has a slider; the figure itself is the last."""
-
-    @property
-    def name(self):
-        """A name for a file."""
-        return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
-
-    @property
-    def drawn(self):
-        """The figure as plotly is to have it, which shows each text as it is."""
-        return escaped(self.figure)
 
 
 def escaped(figure):

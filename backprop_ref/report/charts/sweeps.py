@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from backprop_ref.report.charts.runs import COLOURS, DASHES, Chart, Run, colour, layout, line, numbers
+from backprop_ref.report.charts.runs import COLOURS, DASHES, Run, colour, layout, line, numbers
 from backprop_ref.report.ends import FELL, GREW, NOT_FINITE, ROSE, SAME, counted
+from backprop_ref.report.sections import Chart
 
 MOST_CURVES = 60
 

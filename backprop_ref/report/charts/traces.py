@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from backprop_ref.report.charts.runs import DIVERGING, SEQUENTIAL, Chart, layout, line, numbers
+from backprop_ref.report.charts.runs import DIVERGING, SEQUENTIAL, layout, line, numbers
 from backprop_ref.report.explorer import thinned
+from backprop_ref.report.sections import Chart
 
 MOST_NEURONS, MOST_WEIGHTS = 32, 16
 MOST_FRAMES, MOST_RECORDS, MOST_BYTES = 60, 200, 2**26
