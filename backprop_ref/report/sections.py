@@ -1,13 +1,26 @@
 """What a page is made of: sections, charts and tables."""
 
+import html
 import re
 from typing import Any, NamedTuple
 
-from backprop_ref.text import as_html
+from backprop_ref.text import as_html, printable
 
 MOST_COLUMNS = 12
 """Of a table in letters of the usual size."""
 _NUMBER = re.compile(r"([-+]?[\d,.]+(e[-+]?\d+)?( µs)?|nan|[-+]?inf)?")
+
+
+def escaped(figure):
+    """A figure, or a part of it, for plotly to show each text as it is, and not to read HTML in it.
+
+    Templates stay as they are: nothing in them is from outside.
+    """
+    if isinstance(figure, dict):
+        return {key: part if key.endswith("template") else escaped(part) for key, part in figure.items()}
+    if isinstance(figure, list | tuple):
+        return [escaped(part) for part in figure]
+    return html.escape(printable(figure), quote=False) if isinstance(figure, str) else figure
 
 
 class Chart(NamedTuple):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import create, writing
-from backprop_ref.report.charts.runs import escaped
+from backprop_ref.report.sections import escaped
 
 FORMATS = ("png", "svg", "pdf")
 

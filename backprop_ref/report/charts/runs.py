@@ -1,31 +1,17 @@
 """Charts of runs, as figures in plotly's own notation: plain dictionaries that a page or an export takes."""
 
-import html
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from backprop_ref.report.explorer import thinned
 from backprop_ref.report.sections import Chart
-from backprop_ref.text import printable
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C")
 DASHES = ("solid", "dash", "dot", "dashdot")
 DIVERGING = [[0.0, "#b35806"], [0.25, "#f1a340"], [0.5, "#f2f2f2"], [0.75, "#67a9cf"], [1.0, "#1f66a8"]]
 SEQUENTIAL = "Cividis"
 MOST_POINTS = 400
-
-
-def escaped(figure):
-    """A figure, or a part of it, for plotly to show each text as it is, and not to read HTML in it.
-
-    Templates stay as they are: nothing in them is from outside.
-    """
-    if isinstance(figure, dict):
-        return {key: part if key.endswith("template") else escaped(part) for key, part in figure.items()}
-    if isinstance(figure, list | tuple):
-        return [escaped(part) for part in figure]
-    return html.escape(printable(figure), quote=False) if isinstance(figure, str) else figure
 
 
 class Run(NamedTuple):
