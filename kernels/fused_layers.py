@@ -13,11 +13,11 @@ from functools import cache
 
 import numpy as np
 
-from . import elementary_vectors, fused_panels, fused_sums, neuron_loops
+from . import elementary_vectors, fused_panels, fused_sums
 from .elementary_numba import FUSED, IN_ANY_ORDER, compiled, label_of
 from .fused_panels import part, product, view
 from .fused_sums import row_products
-from .neuron_loops import LEAKY_SLOPE
+from backprop_ref.formulas import LEAKY_SLOPE
 
 # From how many multiplications on a product is more than plain loops, and from how many on it is shared out among
 # threads; from how many weights on z and da are, and dW is, packed into panels.
@@ -554,7 +554,7 @@ PARTS = (
 CHOICES = (activation_forward, activation_backward, loss_forward, loss_backward, update, measure)
 _AFFINE = (affine_forward, affine_backward_one, affine_backward, affine_backward_input)
 
-SOURCES = (__file__, *elementary_vectors.SOURCES, fused_sums.__file__, neuron_loops.__file__)
+SOURCES = (__file__, *elementary_vectors.SOURCES, fused_sums.__file__)
 
 
 @cache

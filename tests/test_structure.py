@@ -15,7 +15,7 @@ KERNELS = Path(backprop_ref.kernels.__file__).parent
 # part -> parts it must never import; errors, settings, version, files, network, parameters, random, metrics and
 # optimizers lie below all of these, and know none of them
 FORBIDDEN = {
-    "kernels": {path.stem for path in PACKAGE.iterdir()} - {"kernels"},
+    "kernels": {path.stem for path in PACKAGE.iterdir()} - {"kernels", "formulas"},
     "backends": {"mlp", "api", "training", "checkpoint", "conformance", "experiments", "report", "cli", "data"},
     "mlp": {"backends", "api", "training", "conformance", "experiments", "report", "cli", "data", "numpy"},
     "data": {"mlp", "api", "backends", "training", "conformance", "experiments", "report", "cli"},

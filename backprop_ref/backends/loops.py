@@ -4,9 +4,10 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from backprop_ref.backends.array import CROSS_ENTROPY, divisor
+from backprop_ref.backends.array import check_pair, divisor
 from backprop_ref.errors import InvalidInput, unknown
-from backprop_ref.network import ACTIVATIONS
+from backprop_ref.formulas import ACTIVATIONS, LOSSES
+from backprop_ref.kernels.neuron_loops import name_of
 
 
 class LoopsBackend(ABC):
@@ -62,17 +63,17 @@ class LoopsBackend(ABC):
 
     def loss_forward(self, loss, activation, z, a, y, batch=None):
         value, n = np.empty((), y.dtype), y.dtype.type(divisor(loss, y, batch))
-        together = (loss, activation) in CROSS_ENTROPY
-        self.run(f"{activation}_{loss}_forward" if together else "squared_error_forward", y.size, z, a, y, n, value)
+        check_pair(loss, activation)
+        pair = LOSSES[loss].terms_with(activation)
+        self.run(f"{name_of(pair)}_forward", y.size, z, a, y, n, value)
         return value
 
     def loss_backward(self, loss, activation, z, a, y, batch=None):
-        made, n = np.empty_like(y), y.dtype.type(divisor(loss, y, batch))
-        if (loss, activation) in CROSS_ENTROPY:
-            self.run(f"{activation}_{loss}_backward", y.size, z, a, y, n, made)
-            return made
-        self.run("squared_error_backward", y.size, z, a, y, n, made)
-        return self.activation_backward(activation, z, a, made)
+        error, n = np.empty_like(y), y.dtype.type(divisor(loss, y, batch))
+        check_pair(loss, activation)
+        pair = LOSSES[loss].terms_with(activation)
+        self.run(f"{name_of(pair)}_backward", y.size, z, a, y, n, error)
+        return error if pair is not LOSSES[loss].alone else self.activation_backward(activation, z, a, error)
 
     def asarray(self, x, dtype, copy=False):
         """C-contiguous and writeable, so that compiled loops see one kind of array only."""

@@ -10,7 +10,7 @@ import numba
 import numpy as np
 
 from backprop_ref.backends.array import CROSS_ENTROPY, divisor
-from backprop_ref.backends.numba import FORKED, POOL
+from backprop_ref.backends.numba_threads import FORKED, POOL
 from backprop_ref.errors import unknown
 from backprop_ref.kernels import fused_epochs, fused_fixed, fused_layers, fused_rows
 from backprop_ref.optimizers import SGD, Adam
