@@ -57,8 +57,16 @@ def compiled(function: Callable[..., Any], cache: bool = True, **options: Any) -
 
 
 def inlined(function: Callable[..., Any], **options: Any) -> Any:
-    """A function that becomes a part of every compiled function that calls it."""
+    """A function that is compiled by itself, with its own rounding, and then into each function that calls it."""
     return compiled(function, forceinline=True, **options)
+
+
+def merged(function: Callable[..., Any]) -> Any:
+    """A function whose statements become those of each function that calls it, and round like them.
+
+    It compiles sooner: functions inside one another are optimised once for each that they are in.
+    """
+    return compiled(function, cache=False, inline="always")
 
 
 class _Files(CompileResultCacheImpl):

@@ -3,7 +3,7 @@
 Part of "reproducible arithmetic, version 1": every operation below is rounded once, to nearest even, in the
 order written; nothing is fused, reassociated or looked up. So each value is a function of its argument alone,
 not of a library, a processor or a vector width, and one source serves arrays of any array-API namespace,
-plain Python and NumPy scalars, scalars compiled by Numba (``fastmath=False``) and vectors of LLVM. What differs
+plain Python and NumPy scalars, and numbers and vectors of LLVM. What differs
 between those is injected as five `Primitives`; `build` writes the functions over them.
 
 | function | error below | largest seen (ulp): float64, float32 | method |
@@ -515,43 +515,8 @@ def _mended_sqrt(xp, name, scale, exponent):
 
 
 def scalar_primitives(dtype):
-    """The primitives for Python floats and NumPy scalars, with ``math.ldexp`` and ``math.frexp``.
-
-    Quick in plain Python. Numba compiles them as well, but to calls; `bit_primitives` is for it.
-    """
+    """The primitives for Python floats and NumPy scalars, with ``math.ldexp`` and ``math.frexp``."""
     real = _SCALAR[np.dtype(dtype).name]
-
-    def scale(x, n):
-        return x * real(math.ldexp(1.0, int(n)))
-
-    def exponent(x):
-        return real(math.frexp(x)[1] - 1)
-
-    return _scalar_primitives(real, scale, exponent)
-
-
-def bit_primitives(dtype):
-    """The primitives for scalars from their bits, free of branches and calls: compiled loops vectorise.
-
-    For Numba: ``Primitives(*map(njit, bit_primitives(dtype)))``. Uncompiled, they take NumPy scalars.
-    """
-    field, bias, integer = FORMAT[np.dtype(dtype).name]
-    real, integer = np.dtype(dtype).type, getattr(np, integer)
-    magic = real(3 * 2 ** (field - 1))
-    implicit_bits = integer((bias + field) << field)
-    implicit = real(2**field + bias)
-
-    def scale(x, n):
-        return x * integer((real(n + magic).view(integer) + bias) << field).view(real)
-
-    def exponent(x):
-        return integer((real(x).view(integer) >> field) | implicit_bits).view(real) - implicit
-
-    return _scalar_primitives(real, scale, exponent)
-
-
-def _scalar_primitives(real, scale, exponent):
-    """The five, with select, rint and sqrt as all scalars have them."""
     magic = real(3 * 2 ** (np.finfo(real).nmant - 1))
 
     def select(condition, a, b):
@@ -559,6 +524,12 @@ def _scalar_primitives(real, scale, exponent):
 
     def rint(x):
         return (x + magic) - magic
+
+    def scale(x, n):
+        return x * real(math.ldexp(1.0, int(n)))
+
+    def exponent(x):
+        return real(math.frexp(x)[1] - 1)
 
     def sqrt(x):
         return np.sqrt(x)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, register_jitable
 from numba.np.arrayobj import make_array
 
 from backprop_ref import formulas
@@ -29,6 +29,7 @@ def vector_of(dtype: str) -> int:
     return 64 // np.dtype(dtype).itemsize
 
 
+@register_jitable(forceinline=True)
 def whole_vectors(n: int, vector: int) -> int:
     """n, or the next larger number of numbers that fills vector registers."""
     return -(-n // vector) * vector

@@ -17,7 +17,7 @@ tile that is wider than `out` leaves alone what is beside it.
 Error: ``gamma(depth) |left|.T @ |right|``, and u |out| for each `DEPTH` terms.
 """
 
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numba
@@ -186,6 +186,7 @@ def product_for(dtype: str, shared: bool = False) -> Any:
                     a, a_apart = View(part(mine, 0, 1), tile_rows, 1), tile_rows * terms
                 tiles(a, a_apart, b, b_apart, corner(before, i, 0), corner(out, i, 0), terms, high, columns, width)
 
+    @partial(compiled, parallel=shared)
     def product(
         left: View, right: View, start: View, out: View, depth: int, rows: int, columns: int, panels: Any, workers: int
     ) -> None:
@@ -243,7 +244,7 @@ def product_for(dtype: str, shared: bool = False) -> Any:
                 product_piece(left_i, right_j, before, to, extent, width, packed, (common, per_term), mine)
                 first = next_piece(counter) * piece
 
-    return compiled(product, parallel=shared)
+    return product
 
 
 def panels_for(depth: int, rows: int, columns: int, workers: int) -> int:

@@ -8,7 +8,7 @@ them stays in vector registers while t goes through a block, and is put back in 
 de Geijn, Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34, 2008; the order of the sums is what differs).
 """
 
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numba
@@ -17,9 +17,12 @@ from llvmlite import ir
 from numba.core import cgutils
 from numba.core.registry import cpu_target
 
-from ..compiling import compiled, inlined
+from ..compiling import compiled, inlined, merged
 from ..registers import Registers, transpose_for, written
 from .views import View, corner, part, transposed, view
+
+# From how many multiplications on a product is shared out among threads.
+SHARED_FROM = 2**20
 
 # Entries of a block: terms of a sum, so that a panel of `right` stays in the first cache; rows of `left` in the second.
 DEPTH = 128
@@ -100,7 +103,52 @@ def packing(dtype: str, size: int) -> Any:
 
 @cache
 def product_for(dtype: str, shared: bool = False) -> Any:
-    """``product(left, right, out, depth, rows, columns, panels, workers)``, compiled; `shared`: with threads."""
+    """``product(left, right, out, depth, rows, columns, panels, workers)`` for compiled code.
+
+    `shared`: large products are divided among threads.
+    """
+    upright = upright_for(dtype)
+    upright_shared = upright_for(dtype, True) if shared else upright
+    tile_rows, _, _ = tile = tile_of(dtype)
+    tile_columns = tile.columns
+
+    @inlined
+    def turned(rows: int, columns: int) -> bool:
+        """Whether the tiles lie the other way, rows of `out` along the vectors: where fewer entries are wasted so."""
+        here = -(-rows // tile_rows) * tile_rows * (-(-columns // tile_columns) * tile_columns)
+        return -(-columns // tile_rows) * tile_rows * (-(-rows // tile_columns) * tile_columns) < here
+
+    @merged
+    def product(
+        left: View, right: View, out: View, depth: int, rows: int, columns: int, panels: Any, workers: int
+    ) -> None:
+        """out[i, j] <- (out[i, j] + left[0, i] right[0, j]) + left[1, i] right[1, j] + ..., t = 0 .. depth - 1
+
+        NumPy, but for the order: ``out += left.T @ right``
+
+        Parameters
+        ----------
+        left, right, out : View
+        depth, rows, columns : int
+            Number of t, i and j.
+        panels : 1-D array
+            To work in, of `panels_for` entries.
+        workers : int
+            Among how many the rows are divided; no sum depends on it.
+        """
+        if turned(rows, columns):
+            left, right, out, rows, columns = right, left, transposed(out), columns, rows
+        if depth * rows * columns >= SHARED_FROM:
+            upright_shared(left, right, out, depth, rows, columns, panels, workers)
+        else:
+            upright(left, right, out, depth, rows, columns, panels, 1)
+
+    return product
+
+
+@cache
+def upright_for(dtype: str, shared: bool = False) -> Any:
+    """The product with rows of `right` along the vectors, compiled; `shared`: with threads."""
     tile = tile_of(dtype)
     tile_rows, tile_columns = tile.rows, tile.columns
     tile_product, pack_transposed = tile_product_for(dtype), packing(dtype, tile.rows)
@@ -154,51 +202,32 @@ def product_for(dtype: str, shared: bool = False) -> Any:
                         to.array[r * out.row + c * out.column] = edge[r * tile_columns + c]
 
     @compiled
-    def rows_of_one(left: View, right: Any, out: View, depth: int, rows: int, columns: int, room: Any) -> None:
+    def rows_of_one(left: View, right: Any, out: View, depth: int, rows: int, columns: int, space: Any) -> None:
         """The rows of one worker: `right` is packed."""
-        edge = part(room, HEIGHT * DEPTH, tile_rows * tile_columns)
+        edge = part(space, HEIGHT * DEPTH, tile_rows * tile_columns)
         for top in range(0, rows, HEIGHT):
             height = min(HEIGHT, rows - top)
             for t in range(0, depth, DEPTH):
                 terms = min(DEPTH, depth - t)
-                pack(corner(left, t, top), terms, height, tile_rows, room)
+                pack(corner(left, t, top), terms, height, tile_rows, space)
                 right_t = part(right, t * tile_columns, 1)
-                add_block(room, right_t, depth * tile_columns, edge, terms, corner(out, top, 0), height, columns)
+                add_block(space, right_t, depth * tile_columns, edge, terms, corner(out, top, 0), height, columns)
 
-    @inlined
-    def turned(rows: int, columns: int) -> bool:
-        """Whether the tiles lie the other way, rows of `out` along the vectors: where fewer entries are wasted so."""
-        upright = -(-rows // tile_rows) * tile_rows * (-(-columns // tile_columns) * tile_columns)
-        return -(-columns // tile_rows) * tile_rows * (-(-rows // tile_columns) * tile_columns) < upright
-
-    def product(
+    @partial(compiled, parallel=shared)
+    def upright(
         left: View, right: View, out: View, depth: int, rows: int, columns: int, panels: Any, workers: int
     ) -> None:
-        """out[i, j] <- (out[i, j] + left[0, i] right[0, j]) + left[1, i] right[1, j] + ..., t = 0 .. depth - 1
-
-        NumPy, but for the order: ``out += left.T @ right``
-
-        Parameters
-        ----------
-        left, right, out : View
-        depth, rows, columns : int
-            Number of t, i and j.
-        panels : 1-D array
-            To work in, of `panels_for` entries.
-        workers : int
-            Among how many the rows are divided; no sum depends on it.
-        """
-        if turned(rows, columns):
-            left, right, out, rows, columns = right, left, transposed(out), columns, rows
+        """out[i, j] <- (out[i, j] + left[0, i] right[0, j]) + ...; the rows are divided among workers."""
         pack(right, depth, columns, tile_columns, panels)
         share = -(-rows // (workers * tile_rows)) * tile_rows
         begin, each = depth * (-(-columns // tile_columns) * tile_columns), HEIGHT * DEPTH + tile_rows * tile_columns
         for worker in prange(workers):
             first = np.int64(worker) * share
-            room, count = part(panels, begin + np.int64(worker) * each, each), min(share, rows - first)
-            rows_of_one(corner(left, 0, first), panels, corner(out, first, 0), depth, count, columns, room)
+            space, count = part(panels, begin + np.int64(worker) * each, each), min(share, rows - first)
+            rows_of_one(corner(left, 0, first), panels, corner(out, first, 0), depth, count, columns, space)
 
-    return compiled(product, parallel=shared)
+
+    return upright
 
 
 def panels_for(depth: int, rows: int, columns: int, workers: int, dtype: str) -> int:
