@@ -6,6 +6,7 @@ must not hold compiled functions. Here it looks by name alone: a name ends in a 
 options and everything in its closure. The linker, too, tells functions apart by names.
 """
 
+import contextlib
 import hashlib
 import types
 from collections.abc import Callable, Iterator
@@ -48,11 +49,9 @@ def compiled(function: Callable[..., Any], cache: bool = True, **options: Any) -
     named.__qualname__ = f"{function.__name__}_{_digest(function, options)}"
     named.__doc__, named.__module__ = function.__doc__, function.__module__
     dispatcher = numba.njit(**options)(named)
-    if cache and not numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
-        try:
+    if cache and not numba.config.DISABLE_JIT:
+        with contextlib.suppress(RuntimeError):  # there is no folder to write to
             dispatcher._cache = _CodeOnDisk(named)
-        except RuntimeError:  # there is no folder to write to
-            pass
     return dispatcher
 
 
@@ -69,11 +68,11 @@ def merged(function: Callable[..., Any]) -> Any:
     return compiled(function, cache=False, inline="always")
 
 
-class _Files(CompileResultCacheImpl):
-    _locator_classes = [UserProvidedCacheLocator, UserWideCacheLocator]
+class _Files(CompileResultCacheImpl):  # type: ignore[misc]
+    _locator_classes = (UserProvidedCacheLocator, UserWideCacheLocator)
 
 
-class _CodeOnDisk(FunctionCache):
+class _CodeOnDisk(FunctionCache):  # type: ignore[misc]
     """Machine code by types and processor; the file's name has the rest."""
 
     _impl_class = _Files

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .elementary import CONSTANTS, FORMAT
 from backprop_ref.formulas import LEAKY_SLOPE
+
+from .elementary import CONSTANTS, FORMAT
 
 OPTIONS = {True: (), False: ("--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true")}
 """For the compiler, by whether the kernels are the fast ones: else nothing is fused, nothing flushed to zero."""

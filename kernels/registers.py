@@ -30,7 +30,7 @@ def vector_of(dtype: str) -> int:
 
 
 @register_jitable(forceinline=True)
-def whole_vectors(n: int, vector: int) -> int:
+def padded(n: int, vector: int) -> int:
     """n, or the next larger number of numbers that fills vector registers."""
     return -(-n // vector) * vector
 
@@ -214,19 +214,19 @@ class Instructions(Registers, formulas.Arithmetic):
         builder, (field, bias, _) = self.builder, FORMAT[self.dtype]
         magic, implicit = 3 * 2.0 ** (field - 1), 2.0**field + bias
 
-        def whole(number: int) -> Any:
+        def integer(number: int) -> Any:
             return self.constant(number, self.bits)
 
         def rint(x: Number) -> Number:
             return (x + magic) - magic
 
-        def scale(x: Any, n: Number) -> Number:
-            exponent = builder.add(builder.bitcast((n + magic).value, self.bits), whole(bias))
-            return Number(builder.bitcast(builder.shl(exponent, whole(field)), self.kind), self) * x
+        def scale(x: Any, n: Number) -> Any:
+            exponent = builder.add(builder.bitcast((n + magic).value, self.bits), integer(bias))
+            return Number(builder.bitcast(builder.shl(exponent, integer(field)), self.kind), self) * x
 
         def exponent(x: Number) -> Number:
-            shifted = builder.ashr(builder.bitcast(x.value, self.bits), whole(field))
-            found = builder.or_(shifted, whole((bias + field) << field))
+            shifted = builder.ashr(builder.bitcast(x.value, self.bits), integer(field))
+            found = builder.or_(shifted, integer((bias + field) << field))
             return Number(builder.bitcast(found, self.kind), self) - implicit
 
         return Primitives(self.where, rint, scale, exponent, self.sqrt)
@@ -264,7 +264,7 @@ def _given(context: Any, builder: Any, kind: Any, value: Any) -> Any:
     """What `write` of `written` gets for an argument."""
     if isinstance(kind, types.Array):
         return make_array(kind)(context, builder, value).data
-    if isinstance(kind, types.BaseTuple):
+    if isinstance(kind, types.containers.BaseTuple):
         return tuple(
             _given(context, builder, item, builder.extract_value(value, place)) for place, item in enumerate(kind)
         )

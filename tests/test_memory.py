@@ -106,6 +106,6 @@ def test_data_are_not_copied(backend, numerics, metric):
 
 
 def test_panels_of_wide_layers_hold_a_batch_and_for_each_worker_a_block_of_limited_size():
-    batch, width, block = 100, 10**6, fused_tiles.DEPTH * fused_tiles.WIDTH
+    batch, width, block = 100, 10**6, fast_products.DEPTH * fast_products.WIDTH
     for extent in itertools.permutations((batch, width, width)):
-        assert fast_products.panels_for(*extent, 3) <= (batch + 64) * width + 3 * block + fused_tiles.LINE
+        assert fast_products.panels_for(*extent, 3) <= (batch + 64) * width + 3 * block + fast_products.LINE

@@ -43,7 +43,7 @@ class NumbaBackend(LoopsBackend):
 
     def trainer(self, network, optimizer, dtype, batch_size, shards, metric, steps_ahead=None, *, specialize="auto"):
         """Whole epochs, compiled; see `numba_trainer.create`. None where Numba is told not to compile."""
-        if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+        if numba.config.DISABLE_JIT:
             return None
         threads = 1 if FORKED.is_set() else self.threads
         made = numba_trainer.create(
@@ -101,12 +101,10 @@ def loops(dtype, shared=False, cache=True):
     cache : bool
         The compiled code is stored on disk.
     """
-    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+    if numba.config.DISABLE_JIT:
         return neuron_loops.plain(dtype)
     if shared:
-        return {
-            loop.__name__: compiled(loop, cache=cache, parallel=True) for loop in neuron_loops.affine(numba.prange)
-        }
+        return {loop.__name__: compiled(loop, cache=cache, parallel=True) for loop in neuron_loops.affine(numba.prange)}
     from backprop_ref.kernels import scalars
 
     return neuron_loops.loops(partial(scalars.function, dtype), partial(compiled, cache=cache))

@@ -6,7 +6,7 @@ import threading
 import numba
 
 # What Numba was started with; it cannot be raised later.
-MOST_THREADS: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+MOST_THREADS: int = numba.config.NUMBA_NUM_THREADS
 
 # Numba's own thread pool must not be entered from two threads at once: who comes second computes alone.
 POOL = threading.Lock()

@@ -31,6 +31,7 @@ SPECIALIZE = ("auto", "always", "never")
 # In fast numerics, layers up to that width have the samples of a batch side by side, wider ones those of a neuron.
 NARROW = 16
 
+
 def create(
     network,
     optimizer,
@@ -162,7 +163,8 @@ class Trainer:
         self.shared = plan.workers > 1 and kind != "fixed"
         self.compile_seconds = 0.0
         self._measures = 1 if plan.metric == layers.METRICS.index("accuracy") else int(plan.layers[-1, 1])
-        self.plan, self._sections, self._steps = *_placed(kind, plan, self.dtype.name, fused), 1
+        self.plan, self._sections = _placed(kind, plan, self.dtype.name, fused)
+        self._steps = 1
         self._shape = one_network.Shape.of(plan) if kind == "fixed" else None
         self._work = np.zeros(self._sections.end, self.dtype)
         self._program(self.shared)

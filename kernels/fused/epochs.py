@@ -15,7 +15,7 @@ from backprop_ref import formulas
 from backprop_ref.formulas import Settings
 
 from ..compiling import FUSED, compiled, inlined, merged
-from ..registers import vector_of, whole_vectors
+from ..registers import padded, vector_of
 from . import layers
 from .ordered_products import panels_for
 from .views import part, uncounted
@@ -131,7 +131,7 @@ def placed(plan: Plan, dtype: str, panels: int, zeros: int = 0, gradients: bool 
 
     def section(length: int) -> int:
         nonlocal end
-        begin, end = end, end + whole_vectors(length, vector_of(dtype))
+        begin, end = end, end + padded(length, vector_of(dtype))
         return begin
 
     n_y, some = rows[-1].n_out * m, n_flat * gradients
@@ -148,7 +148,7 @@ def placed(plan: Plan, dtype: str, panels: int, zeros: int = 0, gradients: bool 
 def placed_with_panels(plan: Plan, dtype: str, packed: bool = True) -> tuple[Plan, Sections]:
     """`placed` for `program`; `packed`: products may be packed."""
     m = plan.batch_size
-    extents = [extent for row in plan.layers for extent in _products(*map(int, row[:2]), m)]
+    extents = [extent for row in plan.layers for extent in _products(int(row[0]), int(row[1]), m)]
     panels = max(panels_for(*extent, plan.workers, dtype) for extent in extents)
     return placed(plan, dtype, panels * packed)
 
@@ -161,9 +161,7 @@ def _products(n_in: int, n_out: int, m: int) -> Sequence[tuple[int, int, int]]:
 @register_jitable(forceinline=True)
 def layer_of(table: Any, i: int) -> Layer:
     """Row i of the table."""
-    return Layer(
-        table[i, 0], table[i, 1], table[i, 2], table[i, 3], table[i, 4], table[i, 5], table[i, 6], table[i, 7]
-    )
+    return Layer(table[i, 0], table[i, 1], table[i, 2], table[i, 3], table[i, 4], table[i, 5], table[i, 6], table[i, 7])
 
 
 @register_jitable(forceinline=True)
@@ -267,7 +265,11 @@ def program(dtype: str, shared: bool = False, fused: bool = False) -> Any:
         for index in range(last + 1):
             layer = layer_of(plan.layers, index)
             n_in, n_out = layer.n_in, layer.n_out
-            z, a_in, a = part(work, layer.z, n_out * m), part(work, layer.a_in, n_in * m), part(work, layer.a, n_out * m)
+            z, a_in, a = (
+                part(work, layer.z, n_out * m),
+                part(work, layer.a_in, n_in * m),
+                part(work, layer.a, n_out * m),
+            )
             affine_forward(flat, layer.w, n_in, n_out, m, a_in, z, panels, plan.workers)
             forward(layer.activation, (n_out, m, z, a, top, total))
         layer = layer_of(plan.layers, last)
@@ -290,7 +292,15 @@ def program(dtype: str, shared: bool = False, fused: bool = False) -> Any:
 
     @merged
     def step(
-        plan: Plan, sections: Sections, data: Data, state: State, sums: Any, epoch: int, start: int, size: int, work: Any
+        plan: Plan,
+        sections: Sections,
+        data: Data,
+        state: State,
+        sums: Any,
+        epoch: int,
+        start: int,
+        size: int,
+        work: Any,
     ) -> Any:
         """One update from the samples `start` on; the batch's loss. `sums` gets what its outputs measure."""
         real = work.dtype.type

@@ -109,7 +109,7 @@ next_piece = written("counter", _next_piece, types.int64)
 def product_for(dtype: str, shared: bool = False) -> Any:
     """``product(left, right, start, out, depth, rows, columns, panels, workers)``, compiled; `shared`: with threads."""
     tile = tile_of(dtype)
-    tile_rows, tile_vectors, lanes = (np.int64(extent) for extent in tile)
+    tile_rows, tile_vectors, lanes = tile
     tile_1, tile_2, tile_3 = (tile_product_for(dtype, vectors) for vectors in (1, 2, 3))
     pack_transposed = packing(dtype, tile.rows)
     prange: Any = numba.prange if shared else range
@@ -118,7 +118,11 @@ def product_for(dtype: str, shared: bool = False) -> Any:
     def pack(source: View, depth: int, count: int, width: int, panels: Any) -> None:
         """Copies source[t, i], t < depth, i < count, into panels of `width` entries per term."""
         for first in range(0, count, width):
-            here, panel, at = min(width, count - first), part(panels, first * depth, depth * width), corner(source, 0, first)
+            here, panel, at = (
+                min(width, count - first),
+                part(panels, first * depth, depth * width),
+                corner(source, 0, first),
+            )
             if source.column == 1:
                 for t in range(depth):
                     row, to = part(at.array, t * source.row, here), part(panel, t * width, here)
@@ -134,8 +138,16 @@ def product_for(dtype: str, shared: bool = False) -> Any:
 
     @compiled
     def tiles(
-        left: View, left_apart: int, right: View, right_apart: int, start: View, out: View,
-        depth: int, rows: int, columns: int, width: int,
+        left: View,
+        left_apart: int,
+        right: View,
+        right_apart: int,
+        start: View,
+        out: View,
+        depth: int,
+        rows: int,
+        columns: int,
+        width: int,
     ) -> None:
         """A block of `out`, tile by tile; `left_apart` and `right_apart`: from one tile's operand to the next."""
         for j in range(0, columns, width):
@@ -217,7 +229,7 @@ def product_for(dtype: str, shared: bool = False) -> Any:
         packed_common = packed_right if by_rows else packed_left
         if packed_common:
             for worker in prange(workers):
-                first = np.int64(worker) * share
+                first: Any = np.int64(worker) * share
                 count = min(share, side - first)
                 for t in range(0, depth if count > 0 else 0, DEPTH):
                     terms = min(DEPTH, depth - t)
@@ -239,7 +251,12 @@ def product_for(dtype: str, shared: bool = False) -> Any:
                 count = min(piece, length - first)
                 i, j = (first, 0) if by_rows else (0, first)
                 extent = (depth, count, columns) if by_rows else (depth, rows, count)
-                left_i, right_j, before, to = corner(left, 0, i), corner(right, 0, j), corner(start, i, j), corner(out, i, j)
+                left_i, right_j, before, to = (
+                    corner(left, 0, i),
+                    corner(right, 0, j),
+                    corner(start, i, j),
+                    corner(out, i, j),
+                )
                 packed = packed_left, packed_right, by_rows
                 product_piece(left_i, right_j, before, to, extent, width, packed, (common, per_term), mine)
                 first = next_piece(counter) * piece

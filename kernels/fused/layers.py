@@ -45,11 +45,14 @@ def affine(dtype: str, shared: bool = False, fused: bool = False) -> tuple[Any, 
     fused : bool
         For fast numerics and narrow layers: fused multiply-add, sums in any order, no packed products.
     """
-    packed, compiled_in = not fused, partial(inlined, **IN_ANY_ORDER) if fused else merged
+    packed = not fused
+    compiled_in: Any = partial(inlined, **IN_ANY_ORDER) if fused else merged
     product, row_products = product_for(dtype, shared), row_products_for(dtype)
 
     @compiled_in
-    def affine_forward(flat: Any, w: int, n_in: int, n_out: int, m: int, a: Any, z: Any, panels: Any, workers: int):
+    def affine_forward(
+        flat: Any, w: int, n_in: int, n_out: int, m: int, a: Any, z: Any, panels: Any, workers: int
+    ) -> None:
         """z[j, s] = b[j] + a[0, s] W[0, j] + a[1, s] W[1, j] + ..."""
         W_kj, b = view(flat, w, n_in, n_out), part(flat, w + n_in * n_out, n_out)
         z_js, a_ks = view(z, 0, n_out, m), view(a, 0, n_in, m)
@@ -64,10 +67,9 @@ def affine(dtype: str, shared: bool = False, fused: bool = False) -> tuple[Any, 
         for j in range(n_out):
             for s in range(m):
                 z_js[j, s] = b[j]
-        if packed:
-            if n_in * n_out * m >= PACKED_FROM and n_in * n_out >= PANELS_FROM:
-                product(matrix(flat, w, n_out), matrix(a, 0, m), matrix(z, 0, m), n_in, n_out, m, panels, workers)
-                return
+        if packed and n_in * n_out * m >= PACKED_FROM and n_in * n_out >= PANELS_FROM:
+            product(matrix(flat, w, n_out), matrix(a, 0, m), matrix(z, 0, m), n_in, n_out, m, panels, workers)
+            return
         for j in range(n_out):
             for k in range(n_in):
                 W = W_kj[k, j]
@@ -75,7 +77,7 @@ def affine(dtype: str, shared: bool = False, fused: bool = False) -> tuple[Any, 
                     z_js[j, s] += a_ks[k, s] * W
 
     @compiled_in
-    def affine_backward_one(delta: Any, a: Any, n_in: int, n_out: int, dW: Any, db: Any):
+    def affine_backward_one(delta: Any, a: Any, n_in: int, n_out: int, dW: Any, db: Any) -> None:
         """dW[k, j] = a[k] delta[j], and db likewise, of one sample; -0 is +0, as in every sum."""
         zero = dW.dtype.type(0)
         for j in range(n_out):
@@ -88,7 +90,7 @@ def affine(dtype: str, shared: bool = False, fused: bool = False) -> tuple[Any, 
     @compiled_in
     def affine_backward(
         delta: Any, a: Any, w: int, n_in: int, n_out: int, m: int, grads: Any, panels: Any, workers: int
-    ):
+    ) -> None:
         """dW[k, j] = a[k, 0] delta[j, 0] + a[k, 1] delta[j, 1] + ..., and db likewise."""
         dW, db = part(grads, w, n_in * n_out), part(grads, w + n_in * n_out, n_out)
         delta_js, a_ks, zero = view(delta, 0, n_out, m), view(a, 0, n_in, m), grads.dtype.type(0)
@@ -96,22 +98,20 @@ def affine(dtype: str, shared: bool = False, fused: bool = False) -> tuple[Any, 
         if m == 1:
             affine_backward_one(delta, a, n_in, n_out, dW, db)
             return
-        if packed:
-            if work >= PACKED_FROM and n_in * n_out < DW_PANELS_FROM:
-                row_products(a, delta, n_in, n_out, m, dW, db, panels)
-                return
+        if packed and work >= PACKED_FROM and n_in * n_out < DW_PANELS_FROM:
+            row_products(a, delta, n_in, n_out, m, dW, db, panels)
+            return
         for j in range(n_out):
             total = zero
             for s in range(m):
                 total += delta_js[j, s]
             db[j] = total
-        if packed:
-            if work >= PACKED_FROM:
-                for i in range(n_in * n_out):
-                    dW[i] = zero
-                a_sk, delta_sj = transposed(matrix(a, 0, m)), transposed(matrix(delta, 0, m))
-                product(a_sk, delta_sj, matrix(dW, 0, n_out), m, n_in, n_out, panels, workers)
-                return
+        if packed and work >= PACKED_FROM:
+            for i in range(n_in * n_out):
+                dW[i] = zero
+            a_sk, delta_sj = transposed(matrix(a, 0, m)), transposed(matrix(delta, 0, m))
+            product(a_sk, delta_sj, matrix(dW, 0, n_out), m, n_in, n_out, panels, workers)
+            return
         dW_kj = view(dW, 0, n_in, n_out)
         for k in range(n_in):
             for j in range(n_out):
@@ -123,7 +123,7 @@ def affine(dtype: str, shared: bool = False, fused: bool = False) -> tuple[Any, 
     @compiled_in
     def affine_backward_input(
         delta: Any, flat: Any, w: int, n_in: int, n_out: int, m: int, da: Any, panels: Any, workers: int
-    ):
+    ) -> None:
         """da[k, s] = delta[0, s] W[k, 0] + delta[1, s] W[k, 1] + ..."""
         W_kj, delta_js, da_ks = view(flat, w, n_in, n_out), view(delta, 0, n_out, m), view(da, 0, n_in, m)
         zero, work = da.dtype.type(0), n_in * n_out * m
@@ -136,11 +136,10 @@ def affine(dtype: str, shared: bool = False, fused: bool = False) -> tuple[Any, 
             return
         for i in range(n_in * m):
             da[i] = zero
-        if packed:
-            if work >= PACKED_FROM and n_in * n_out >= PANELS_FROM:
-                W_jk = transposed(matrix(flat, w, n_out))
-                product(W_jk, matrix(delta, 0, m), matrix(da, 0, m), n_out, n_in, m, panels, workers)
-                return
+        if packed and work >= PACKED_FROM and n_in * n_out >= PANELS_FROM:
+            W_jk = transposed(matrix(flat, w, n_out))
+            product(W_jk, matrix(delta, 0, m), matrix(da, 0, m), n_out, n_in, m, panels, workers)
+            return
         for k in range(n_in):
             for j in range(n_out):
                 W = W_kj[k, j]
@@ -151,7 +150,8 @@ def affine(dtype: str, shared: bool = False, fused: bool = False) -> tuple[Any, 
 
 
 class Lines(SimpleNamespace):
-    """What a step is made of besides the affine map, as lists in the order of the table, and `choice` functions of them.
+    """What a step does besides the affine map: by kind in `each`, lists in the order of the table, or functions that
+    choose from them.
 
     forward(n_out, m, z, a, top, total): a from z; rows leave their largest z in `top`, the sum of exponentials in
     `total`. backward(n_out, m, z, a, delta, total): delta from da, which stands in delta before.
@@ -165,7 +165,7 @@ def lines(dtype: str, fused: bool, by_layout: Callable[..., dict[str, Any]]) -> 
     """The lines for a layout of the values of a layer; `fused`: for fast numerics."""
     options: dict[str, Any] = FUSED if fused else {}
     own = by_layout(dtype, **options)
-    compiled_in = partial(inlined, **options)
+    compiled_in: Any = partial(inlined, **options)
 
     def forward_of(name: str, activation: formulas.Activation) -> Any:
         if activation.by_rows:
@@ -173,7 +173,7 @@ def lines(dtype: str, fused: bool, by_layout: Callable[..., dict[str, Any]]) -> 
         loop = rules.forward(dtype, activation, **options)
 
         @compiled_in
-        def forward(n_out: int, m: int, z: Any, a: Any, top: Any, total: Any):
+        def forward(n_out: int, m: int, z: Any, a: Any, top: Any, total: Any) -> None:
             loop(n_out * m, z, a)
 
         return forward
@@ -184,7 +184,7 @@ def lines(dtype: str, fused: bool, by_layout: Callable[..., dict[str, Any]]) -> 
         loop = rules.backward(dtype, activation, **options)
 
         @compiled_in
-        def backward(n_out: int, m: int, z: Any, a: Any, delta: Any, total: Any):
+        def backward(n_out: int, m: int, z: Any, a: Any, delta: Any, total: Any) -> None:
             loop(n_out * m, z, a, delta)
 
         return backward
@@ -195,7 +195,9 @@ def lines(dtype: str, fused: bool, by_layout: Callable[..., dict[str, Any]]) -> 
         loop, running_sum = rules.loss(dtype, pair, **options), own["running_sum"]
 
         @compiled_in
-        def loss(n_out: int, m: int, z: Any, a: Any, y: Any, n: Any, terms: Any, delta: Any, top: Any, total: Any):
+        def loss(
+            n_out: int, m: int, z: Any, a: Any, y: Any, n: Any, terms: Any, delta: Any, top: Any, total: Any
+        ) -> Any:
             loop(n_out * m, z, a, y, n, terms, delta)
             return running_sum(n_out, m, terms)
 
@@ -205,7 +207,7 @@ def lines(dtype: str, fused: bool, by_layout: Callable[..., dict[str, Any]]) -> 
         loop = rules.update(dtype, rule, **options)
 
         @compiled_in
-        def update(n: int, flat: Any, grads: Any, first: Any, second: Any, settings: formulas.Settings):
+        def update(n: int, flat: Any, grads: Any, first: Any, second: Any, settings: formulas.Settings) -> None:
             loop(n, flat, grads, first, second, settings)
 
         return update
@@ -213,7 +215,7 @@ def lines(dtype: str, fused: bool, by_layout: Callable[..., dict[str, Any]]) -> 
     decay = rules.decay(dtype, **options)
 
     @compiled_in
-    def add_decay(strength: Any, flat: Any, grads: Any, start: int, size: int):
+    def add_decay(strength: Any, flat: Any, grads: Any, start: int, size: int) -> None:
         """dW <- dW + lambda W for one layer's weights."""
         decay(size, part(flat, start, size), part(grads, start, size), strength)
 
@@ -236,10 +238,10 @@ def chosen(found: Lines) -> Lines:
 def by_neurons(dtype: str, **options: Any) -> dict[str, Any]:
     """What reads rows, where the values of a layer are ``(n_out, m)``."""
     exp, log = rules.elementary(dtype, "exp", **options), rules.elementary(dtype, "log", **options)
-    compiled_in = partial(inlined, **options)
+    compiled_in: Any = partial(inlined, **options)
 
     @compiled_in
-    def softmax_forward(n_out: int, m: int, z: Any, a: Any, top: Any, total: Any):
+    def softmax_forward(n_out: int, m: int, z: Any, a: Any, top: Any, total: Any) -> None:
         """a[j, s] = e[j, s] / S[s] with e = exp(z - max), S = e[0, s] + e[1, s] + ..."""
         zero = z.dtype.type(0)
         z_js, a_js = view(z, 0, n_out, m), view(a, 0, n_out, m)
@@ -262,7 +264,7 @@ def by_neurons(dtype: str, **options: Any) -> dict[str, Any]:
                 a_js[j, s] = a_js[j, s] / total[s]
 
     @compiled_in
-    def softmax_backward(n_out: int, m: int, z: Any, a: Any, delta: Any, total: Any):
+    def softmax_backward(n_out: int, m: int, z: Any, a: Any, delta: Any, total: Any) -> None:
         """delta[j, s] = a[j, s] (da[j, s] - t[s]) with t = da[0, s] a[0, s] + da[1, s] a[1, s] + ..."""
         zero = a.dtype.type(0)
         a_js, delta_js = view(a, 0, n_out, m), view(delta, 0, n_out, m)
@@ -278,9 +280,14 @@ def by_neurons(dtype: str, **options: Any) -> dict[str, Any]:
     @compiled_in
     def softmax_cross_entropy(
         n_out: int, m: int, z: Any, a: Any, y: Any, n: Any, terms: Any, delta: Any, top: Any, total: Any
-    ):
+    ) -> Any:
         """The sum of y (log S - (z - max)); delta = (a Y - y) / n with Y = y[0, s] + y[1, s] + ..."""
-        z_js, a_js, y_js, delta_js = view(z, 0, n_out, m), view(a, 0, n_out, m), view(y, 0, n_out, m), view(delta, 0, n_out, m)
+        z_js, a_js, y_js, delta_js = (
+            view(z, 0, n_out, m),
+            view(a, 0, n_out, m),
+            view(y, 0, n_out, m),
+            view(delta, 0, n_out, m),
+        )
         zero = z.dtype.type(0)
         found = zero
         log(m, total, total)
@@ -298,7 +305,7 @@ def by_neurons(dtype: str, **options: Any) -> dict[str, Any]:
         return found
 
     @compiled_in
-    def running_sum(n_out: int, m: int, terms: Any):
+    def running_sum(n_out: int, m: int, terms: Any) -> Any:
         terms_js, found = view(terms, 0, n_out, m), terms.dtype.type(0)
         for s in range(m):
             for j in range(n_out):
@@ -306,7 +313,7 @@ def by_neurons(dtype: str, **options: Any) -> dict[str, Any]:
         return found
 
     @compiled_in
-    def largest(a: Any, s: int):
+    def largest(a: Any, s: int) -> int:
         """The first j with the largest a[j, s]; NaN is larger than any number."""
         best, here = a[0, s], 0
         for j in range(1, a.shape[0]):
@@ -315,7 +322,7 @@ def by_neurons(dtype: str, **options: Any) -> dict[str, Any]:
         return here
 
     @compiled_in
-    def count_correct(n_out: int, m: int, a: Any, y: Any, sums: Any):
+    def count_correct(n_out: int, m: int, a: Any, y: Any, sums: Any) -> None:
         """sums[0] += number of samples whose outputs are of the class that y says"""
         a_js, y_js, half, correct = view(a, 0, n_out, m), view(y, 0, n_out, m), a.dtype.type(0.5), 0
         for s in range(m):
@@ -325,7 +332,7 @@ def by_neurons(dtype: str, **options: Any) -> dict[str, Any]:
         sums[0] += correct
 
     @compiled_in
-    def squared_residuals(n_out: int, m: int, a: Any, y: Any, sums: Any):
+    def squared_residuals(n_out: int, m: int, a: Any, y: Any, sums: Any) -> None:
         """sums[j] += (a[j, 0] - y[j, 0])^2, then (a[j, 1] - y[j, 1])^2, ..."""
         a_js, y_js = view(a, 0, n_out, m), view(y, 0, n_out, m)
         for j in range(n_out):
@@ -336,7 +343,7 @@ def by_neurons(dtype: str, **options: Any) -> dict[str, Any]:
             sums[j] = total
 
     @compiled_in
-    def gather(orders: Any, row: int, start: int, source: Any, n: int, m: int, a: Any):
+    def gather(orders: Any, row: int, start: int, source: Any, n: int, m: int, a: Any) -> None:
         """a[k, s] = source[orders[row, start + s], k], a 1-D"""
         a_ks = view(a, 0, n, m)
         for s in range(m):

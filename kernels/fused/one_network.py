@@ -5,6 +5,7 @@ above it inside: forward, everything above, backward. All numbers of a run stand
 that begin at constants, so that the compiler knows what never overlaps and keeps what it can in registers.
 """
 
+from collections.abc import Callable
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ import numpy as np
 from backprop_ref import formulas
 
 from ..compiling import FUSED, IN_ANY_ORDER, compiled, inlined, merged
-from ..registers import vector_of, whole_vectors
+from ..registers import padded, vector_of
 from . import layers
 from .epochs import Data, History, Layer, Plan, State, settings_of, training, uncounted_all
 from .views import part, view
@@ -82,13 +83,14 @@ def sections_of(shape: Shape, dtype: str) -> Sections:
 
     def section(length: int) -> int:
         nonlocal end
-        begin, end = end, end + whole_vectors(length, vector_of(dtype))
+        begin, end = end, end + padded(length, vector_of(dtype))
         return begin
 
     lengths = (n.flat, n.flat, n.flat * (shape.shards > 1), n.first, n.second, sizes[-1] * m, sizes[-1] * m, m, m)
-    single = tuple(map(section, lengths))
+    single = map(section, lengths)
+    shared = dict(zip(Sections._fields, single, strict=False))
     a, z, delta = (tuple(section(size * m) for size in of) for of in ([shape.layers[0].n_in, *sizes], sizes, sizes))
-    return Sections(*single, a, z, delta, end)
+    return Sections(**shared, a=a, z=z, delta=delta, end=end)
 
 
 @cache
@@ -139,11 +141,9 @@ def program(dtype: str, shape: Shape, fused: bool = False) -> Any:
         for i in range(target.size):
             target[i] = source[i]
 
-    train_on = merged(training(step))
+    train_on: Callable[..., bool] = merged(training(step))
 
-    def train(
-        plan: Plan, sections: Any, data: Data, state: State, history: History, work: Any, steps: int
-    ) -> bool:
+    def train(plan: Plan, sections: Any, data: Data, state: State, history: History, work: Any, steps: int) -> bool:
         """`epochs.training`, with all that it changes in `work` meanwhile."""
         plan, data, state, history, work = uncounted_all(plan, data, state, history, work)
         flat, first, second = part(work, FLAT, N_FLAT), part(work, FIRST, N_FIRST), part(work, SECOND, N_SECOND)
@@ -162,10 +162,10 @@ def program(dtype: str, shape: Shape, fused: bool = False) -> Any:
 def passes(dtype: str, shape: Shape, fused: bool, lines: layers.Lines, inline: bool) -> Any:
     """``first_layer(work, grads, m, n)``: the loss of m samples, whose gradients go to `grads` in ``work``."""
     options: dict[str, Any] = FUSED if fused else {}
-    compiled_in = partial(inlined, cache=False, **options)
+    compiled_in: Any = partial(inlined, cache=False, **options)
     found, last = loss_above(shape, sections_of(shape, dtype), lines, compiled_in), len(shape.layers) - 1
     for index in reversed(range(last + 1)):
-        how = compiled_in if index > 0 or inline else partial(compiled, cache=False, **options)
+        how: Any = compiled_in if index > 0 or inline else partial(compiled, cache=False, **options)
         found = how(layer_below(found, index, shape, sections_of(shape, dtype), lines, fused))
     return found
 
@@ -180,7 +180,13 @@ def loss_above(shape: Shape, at: Sections, lines: layers.Lines, compiled_in: Any
     def above(work: Any, grads: int, m: int, n: Any) -> Any:
         """Leaves in DELTA da, or delta where loss and activation are differentiated as one."""
         size = N_OUT * m
-        z, a, y, terms, delta = part(work, Z, size), part(work, A, size), part(work, Y, size), part(work, TERMS, size), part(work, DELTA, size)
+        z, a, y, terms, delta = (
+            part(work, Z, size),
+            part(work, A, size),
+            part(work, Y, size),
+            part(work, TERMS, size),
+            part(work, DELTA, size),
+        )
         return loss_of(N_OUT, m, z, a, y, n, terms, delta, part(work, TOP, m), part(work, TOTAL, m)) / n
 
     return above
@@ -194,7 +200,7 @@ def layer_below(above: Any, index: int, shape: Shape, at: Sections, lines: layer
     Z_BACKWARD, DELTA_IN, TOP, TOTAL = A if by_a else Z, at.delta[max(index - 1, 0)], at.top, at.total
     W, WEIGHTS, FIRST_LAYER, BACKWARD = at.flat + w, w, index == 0, index < last or not shape.together
     forward, backward = lines.each["forward"][activation], lines.each["backward"][activation]
-    in_any_order = partial(inlined, cache=False, **(IN_ANY_ORDER if fused else {}))
+    in_any_order: Any = partial(inlined, cache=False, **(IN_ANY_ORDER if fused else {}))
 
     @in_any_order
     def affine_forward(work: Any, m: int) -> None:

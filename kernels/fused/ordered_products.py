@@ -57,7 +57,7 @@ def tile_product_for(dtype: str) -> Any:
     """The innermost loop, as a function that compiled code may call.
 
     ``tile_product(left, right, out, row, depth)``: packed entries of the first term stand first in `left` and `right`,
-    the tile's first in `out`, its rows `row` apart. Additions and multiplications carry no flags: LLVM keeps them apart.
+    the tile's first in `out`, its rows `row` apart. Without flags, LLVM keeps products and sums apart.
     """
     rows, vectors, lanes = tile_of(dtype)
 
@@ -179,9 +179,7 @@ def upright_for(dtype: str, shared: bool = False) -> Any:
                         panel[t, i] = at.array[t * source.row + i * source.column]
 
     @inlined
-    def add_block(
-        left: Any, right: Any, apart: int, edge: Any, depth: int, out: View, rows: int, columns: int
-    ) -> None:
+    def add_block(left: Any, right: Any, apart: int, edge: Any, depth: int, out: View, rows: int, columns: int) -> None:
         """Adds `depth` terms to a block of `out`.
 
         `left`: the packed block; `right`: the packed columns, a panel every `apart` entries; `edge`: for one tile.
@@ -225,7 +223,6 @@ def upright_for(dtype: str, shared: bool = False) -> Any:
             first = np.int64(worker) * share
             space, count = part(panels, begin + np.int64(worker) * each, each), min(share, rows - first)
             rows_of_one(corner(left, 0, first), panels, corner(out, first, 0), depth, count, columns, space)
-
 
     return upright
 

@@ -14,7 +14,7 @@ from numba.extending import intrinsic
 from backprop_ref import formulas
 
 from ..compiling import compiled, inlined
-from ..registers import Instructions, vector_of, whole_vectors, written
+from ..registers import Instructions, padded, vector_of, written
 from .ordered_products import tile_of
 
 
@@ -46,7 +46,7 @@ def loop(dtype: str, rule: Callable[..., Any], reads: Sequence[int], writes: Seq
     one_vector, several_vectors = (_step(dtype, rule, reads, writes, length) for length in (lanes, several))
 
     def vector_by_vector(n: int, *arguments: Any) -> None:
-        end = whole_vectors(n, vector)
+        end = padded(n, vector)
         together = end - end % several
         for i in range(0, together, several):
             several_vectors(i, arguments)

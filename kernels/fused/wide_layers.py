@@ -34,7 +34,7 @@ def affine(dtype: str, shared: bool = False) -> tuple[Any, Any, Any]:
     """The three of the affine map. W and b stand in `flat` from w on, dW and db likewise in `grads`."""
     product = product_for(dtype)
     product_shared = product_for(dtype, True) if shared else product
-    compiled_in = partial(compiled, **IN_ANY_ORDER)
+    compiled_in: Any = partial(compiled, **IN_ANY_ORDER)
 
     @compiled_in
     def add_product(
@@ -58,7 +58,7 @@ def affine(dtype: str, shared: bool = False) -> tuple[Any, Any, Any]:
     def affine_backward(
         delta: Any, a: Any, w: int, n_in: int, n_out: int, m: int, grads: Any, panels: Any, workers: int, one: Any
     ) -> None:
-        """dW[k, j] <- dW[k, j] + (a[0, k] delta[0, j] + a[1, k] delta[1, j] + ...), and db likewise; `one` is for a 1."""
+        """dW[k, j] <- dW[k, j] + (a[0, k] delta[0, j] + a[1, k] delta[1, j] + ...), and db likewise; `one`: for a 1."""
         dW_kj, db_j = matrix(grads, w, n_out), repeated(grads, w + n_in * n_out)
         a_sk, delta_sj = matrix(a, 0, n_in), matrix(delta, 0, n_out)
         one[0] = 1
@@ -79,7 +79,7 @@ def affine(dtype: str, shared: bool = False) -> tuple[Any, Any, Any]:
 def by_samples(dtype: str, **options: Any) -> dict[str, Any]:
     """What reads rows, where the values of a layer are ``(m, n_out)``."""
     exp, log = rules.elementary(dtype, "exp", **options), rules.elementary(dtype, "log", **options)
-    compiled_in = partial(inlined, **options)
+    compiled_in: Any = partial(inlined, **options)
 
     @compiled_in
     def softmax_forward(n_out: int, m: int, z: Any, a: Any, top: Any, total: Any) -> None:
@@ -187,7 +187,7 @@ def by_samples(dtype: str, **options: Any) -> dict[str, Any]:
 
 def placed_with_panels(plan: Plan, dtype: str) -> tuple[Plan, Sections]:
     """`epochs.placed` for `program`; no gradients unless they are `stored`."""
-    extents = [extent for row in plan.layers for extent in products_of(*map(int, row[:2]), plan.batch_size)]
+    extents = [extent for row in plan.layers for extent in products_of(int(row[0]), int(row[1]), plan.batch_size)]
     panels, zeros = max(panels_for(*extent, plan.workers) for extent in extents), int(plan.layers[:, 0].max())
     return placed(plan, dtype, panels, zeros, gradients=stored(plan))
 
@@ -256,7 +256,15 @@ def program(dtype: str, shared: bool = False) -> Any:
 
     @merged
     def step(
-        plan: Plan, sections: Sections, data: Data, state: State, sums: Any, epoch: int, start: int, size: int, work: Any
+        plan: Plan,
+        sections: Sections,
+        data: Data,
+        state: State,
+        sums: Any,
+        epoch: int,
+        start: int,
+        size: int,
+        work: Any,
     ) -> Any:
         """One update from the samples `start` on; the batch's loss. `sums` gets what its outputs measure."""
         real = work.dtype.type
