@@ -3,7 +3,7 @@
 import numba
 import numpy as np
 import pytest
-from backprop_ref.kernels import elementary, elementary_numba
+from backprop_ref.kernels import elementary, scalars
 
 from backprop_ref.conformance.rounding.elementary import LIMITS
 from backprop_ref.conformance.rounding.precision import LIBRARY_ULP
@@ -31,7 +31,7 @@ def bench_elementary(benchmark, timed, numbers, dtype, name, whose):
     x = np.abs(x) if name.startswith("log") else x
     ours = getattr(elementary.for_numpy(dtype), name)
     if whose == "ours compiled":
-        loop, out = over(getattr(elementary_numba.functions(dtype), name)), np.empty_like(x)
+        loop, out = over(getattr(scalars.functions(dtype), name)), np.empty_like(x)
         assert loop(x, out).tobytes() == ours(x).tobytes()
         function, arguments = loop, (x, out)
     else:

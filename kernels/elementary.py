@@ -3,7 +3,7 @@
 Part of "reproducible arithmetic, version 1": every operation below is rounded once, to nearest even, in the
 order written; nothing is fused, reassociated or looked up. So each value is a function of its argument alone,
 not of a library, a processor or a vector width, and one source serves arrays of any array-API namespace,
-plain Python and NumPy scalars, scalars compiled by Numba (``fastmath=False``) and vectors of LLVM. What differs
+plain Python and NumPy scalars, and numbers and vectors of LLVM. What differs
 between those is injected as five `Primitives`; `build` writes the functions over them.
 
 | function | error below | largest seen (ulp): float64, float32 | method |
@@ -26,9 +26,11 @@ import math
 from collections.abc import Callable
 from functools import cache
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+
+Compile: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 # Polynomials: minimax (Remez exchange in 160 bits), each coefficient then rounded to the precision. In
 # brackets: the relative error they alone cause, rounding included, in units of u = 2^-53 (2^-24 in float32).
@@ -142,7 +144,13 @@ class Elementary(NamedTuple):
     cospi: Callable[..., Any]
 
 
-def build(primitives, dtype, compile=lambda function: function, constant=float, passes=False):
+def build(
+    primitives: Primitives,
+    dtype: Any,
+    compile: Compile = lambda function: function,
+    constant: Callable[[float], Any] = float,
+    passes: bool = False,
+) -> Elementary:
     """Write the elementary functions over five primitives.
 
     Parameters
@@ -181,7 +189,7 @@ def build(primitives, dtype, compile=lambda function: function, constant=float, 
     return Elementary(exp, log, log1p, expm1, tanh, _cosine(primitives, c, compile))
 
 
-def _constants(dtype, compile, constant):
+def _constants(dtype: Any, compile: Compile, constant: Callable[[float], Any]) -> SimpleNamespace:
     """The constants of the dtype by name; of a polynomial, all its coefficients."""
     simple = {"zero": 0, "one": 1, "two": 2, "half": 0.5, "quarter": 0.25, "inf": math.inf, "nan": math.nan}
     c = SimpleNamespace(**{name: constant(value) for name, value in simple.items()})
@@ -191,12 +199,12 @@ def _constants(dtype, compile, constant):
     return c
 
 
-def _horner(coefficients, compile):
+def _horner(coefficients: Any, compile: Compile) -> Any:
     """The polynomial c[0] + c[1] x + c[2] x^2 + ..., evaluated as ((... c[2]) x + c[1]) x + c[0]."""
     last, *inner, first = coefficients[::-1]
     inner = tuple(inner)
 
-    def polynomial(x):
+    def polynomial(x: Any) -> Any:
         y = last * x
         for c in inner:
             y += c
@@ -207,22 +215,22 @@ def _horner(coefficients, compile):
     return compile(polynomial)
 
 
-def _either_of_values(these, those, select, compile):
+def _either_of_values(these: Any, those: Any, select: Any, compile: Compile) -> Any:
     """Of two polynomials the one with coefficients `these` where a condition holds, else that with `those`."""
     first, second = _horner(these, compile), _horner(those, compile)
 
-    def polynomial(condition, x):
+    def polynomial(condition: Any, x: Any) -> Any:
         return select(condition, first(x), second(x))
 
     return compile(polynomial)
 
 
-def _either_of_coefficients(these, those, select, compile):
+def _either_of_coefficients(these: Any, those: Any, select: Any, compile: Compile) -> Any:
     """The same of one degree, for little more than the price of one of them."""
-    last, *inner, first = list(zip(these, those, strict=True))[::-1]
-    inner = tuple(inner)
+    (first, *middle, last) = zip(these, those, strict=True)
+    inner = tuple(middle[::-1])
 
-    def polynomial(condition, x):
+    def polynomial(condition: Any, x: Any) -> Any:
         y = select(condition, last[0], last[1]) * x
         for c in inner:
             y += select(condition, c[0], c[1])
@@ -233,7 +241,7 @@ def _either_of_coefficients(these, those, select, compile):
     return compile(polynomial)
 
 
-def _exponentials(primitives, c, compile):
+def _exponentials(primitives: Primitives, c: SimpleNamespace, compile: Compile) -> Any:
     """exp, expm1, and the reduction they share with tanh."""
     select, rint, scale, _, _ = primitives
     zero, one, two, half, inf, tiny = c.zero, c.one, c.two, c.half, c.inf, c.tiny
@@ -242,7 +250,7 @@ def _exponentials(primitives, c, compile):
     many, floor, coarse = c.digits, -c.flat, c.coarse
 
     @compile
-    def reduce(x):
+    def reduce(x: Any) -> Any:
         """n, h, low with x = n ln 2 + h - low: h exact, |h| <= 0.35, low below 2^-33 (float32: 2^-12).
 
         n ln2_hi is exact (Cody & Waite, Software Manual for the Elementary Functions, 1980, ch. 6).
@@ -251,18 +259,18 @@ def _exponentials(primitives, c, compile):
         return n, x - n * ln2_hi, n * ln2_lo
 
     @compile
-    def near_one(h, low, r, p):
+    def near_one(h: Any, low: Any, r: Any, p: Any) -> Any:
         """e^r for r = h - low and p = P(r): 1 + (h + (r^2 (1/2 + r p) - low))."""
         return one + (h + ((r * r) * (half + r * p) - low))
 
     @compile
-    def grow(y, n):
+    def grow(y: Any, n: Any) -> Any:
         """y 2^n for y near 1, n from -1086 to 1024 (float32: -158 to 128): exact, then rounded once."""
         small = n < zero
         return scale(y, n + select(small, shift, -one)) * select(small, unshift, two)
 
     @compile
-    def exp(x):
+    def exp(x: Any) -> Any:
         """e^x. Error: < 1 ulp."""
         clamped = select(x < top, x, top)
         clamped = select(clamped > bottom, clamped, bottom)
@@ -272,7 +280,7 @@ def _exponentials(primitives, c, compile):
         return select(x <= top, y, select(x > top, inf, x))
 
     @compile
-    def expm1(x):
+    def expm1(x: Any) -> Any:
         """e^x - 1 = 2^n ((1 - 2^-n) + h + g^2/2 + s), with g the leading bits of r, so that g^2 is exact.
 
         What a sum loses is kept: (a - (a + b)) + b, if |a| >= |b| or a = 0 (Dekker, Numer. Math. 18, 1971).
@@ -297,7 +305,7 @@ def _exponentials(primitives, c, compile):
     return reduce, near_one, exp, expm1
 
 
-def _logarithms(primitives, c, compile):
+def _logarithms(primitives: Primitives, c: SimpleNamespace, compile: Compile) -> Any:
     """log and log1p."""
     select, _, scale, exponent, _ = primitives
     zero, one, two, half, inf, nan, tiny = c.zero, c.one, c.two, c.half, c.inf, c.nan, c.tiny
@@ -305,7 +313,7 @@ def _logarithms(primitives, c, compile):
     below, above, lift, middle, reach = c.below, c.above, c.lift, c.log1p_middle, c.log1p_reach
 
     @compile
-    def mantissa(x):
+    def mantissa(x: Any) -> Any:
         """k, m with x = 2^k m and sqrt(1/2) < m <= sqrt(2), for x positive and finite, subnormal or not."""
         small = x < one
         k = exponent(x * select(small, below, above))
@@ -314,7 +322,7 @@ def _logarithms(primitives, c, compile):
         return k + select(small, -lift, lift) + select(big, one, zero), m * select(big, half, one)
 
     @compile
-    def assemble(k, f, low):
+    def assemble(k: Any, f: Any, low: Any) -> Any:
         """k ln 2 + log(1 + f) + low for low tiny and |s| <= 0.1716, s = f/(2 + f).
 
         log(1 + f) = 2s + s^3 L(s^2) = f - (f^2/2 - s (f^2/2 + s^2 L)), whose first term is exact
@@ -326,7 +334,7 @@ def _logarithms(primitives, c, compile):
         return k * ln2_hi - ((square - (s * (square + z * series(z)) + (k * ln2_lo + low))) - f)
 
     @compile
-    def log(x):
+    def log(x: Any) -> Any:
         """The natural logarithm. Error: < 1 ulp."""
         inside = select(x > zero, x, one)
         inside = select(inside < inf, inside, one)
@@ -336,7 +344,7 @@ def _logarithms(primitives, c, compile):
         return select(x < inf, y, x)
 
     @compile
-    def log1p(x):
+    def log1p(x: Any) -> Any:
         """log(u) + (1 + x - u)/u with u = 1 + x rounded; near 0, log(1 + f) with f = x. Error: < 1 ulp."""
         inside = select(x > -one, x, zero)
         inside = select(inside < inf, inside, zero)
@@ -352,13 +360,15 @@ def _logarithms(primitives, c, compile):
     return log, log1p
 
 
-def _hyperbolic_tangent(primitives, c, compile, reduce, near_one):
+def _hyperbolic_tangent(
+    primitives: Primitives, c: SimpleNamespace, compile: Compile, reduce: Any, near_one: Any
+) -> Any:
     """tanh, over the reduction of the exponential."""
     select, _, scale, _, _ = primitives
     zero, one, tiny, flat, seam, series = c.zero, c.one, c.tiny, c.flat, c.tanh_seam, c.tanh_or_exp
 
     @compile
-    def tanh(x):
+    def tanh(x: Any) -> Any:
         """x + x^3 T(x^2) up to 0.55; 1 - 2e/(1 + e), e = exp(-2|x|), above. Error: < 2.5 ulp."""
         a = abs(x)
         small = a < seam
@@ -377,14 +387,14 @@ def _hyperbolic_tangent(primitives, c, compile, reduce, near_one):
     return tanh
 
 
-def _cosine(primitives, c, compile):
+def _cosine(primitives: Primitives, c: SimpleNamespace, compile: Compile) -> Any:
     """cospi."""
     select = primitives.select
     one, half, quarter = c.one, c.half, c.quarter
     pi_hi, pi_lo, cos_series, sin_series = c.pi_hi, c.pi_lo, c.cos, c.sin
 
     @compile
-    def cospi(t):
+    def cospi(t: Any) -> Any:
         """cos(pi t) for 0 <= t <= 1: folded to [0, 1/2], there from the cosine up to 1/4, the sine above.
 
         Error: < 2 ulp; exact at 0, 1/2 and 1.
@@ -402,7 +412,7 @@ def _cosine(primitives, c, compile):
     return cospi
 
 
-def array_primitives(xp, dtype):
+def array_primitives(xp: Any, dtype: Any) -> Primitives:
     """The primitives for arrays of the namespace xp, on whatever device they are.
 
     Scaling and exponents come from the bits where arrays have a ``view`` (NumPy, PyTorch, CuPy), else from
@@ -424,7 +434,7 @@ def array_primitives(xp, dtype):
     scale, exponent = (_bits if hasattr(xp.zeros(1), "view") else _ladders)(xp, name)
     sqrt = _mended_sqrt(xp, name, scale, exponent) if xp.__name__.endswith("torch") else xp.sqrt
 
-    def select(condition, a, b):
+    def select(condition: Any, a: Any, b: Any) -> Any:
         if isinstance(a, float) and isinstance(b, float):
             a = xp.asarray(a, dtype=real, device=condition.device)
         return xp.where(condition, a, b)
@@ -437,7 +447,7 @@ FORMAT = {"float64": (52, 1023, "int64"), "float32": (23, 127, "int32")}
 _SCALAR = {"float64": float, "float32": np.float32}
 
 
-def _bits(xp, name):
+def _bits(xp: Any, name: str) -> Any:
     """scale and exponent of arrays, from the exponent field of their bits."""
     field, bias, integer = FORMAT[name]
     real, integer = getattr(xp, name), getattr(xp, integer)
@@ -445,21 +455,21 @@ def _bits(xp, name):
     implicit = 2.0**field  # the last bits of 2^52 + k are k, for k >= 0
     implicit_bits = (bias + field) << field
 
-    def scale(x, n):
+    def scale(x: Any, n: Any) -> Any:
         return x * (((n + magic).view(integer) + bias) << field).view(real)
 
-    def exponent(x):
+    def exponent(x: Any) -> Any:
         return ((x.view(integer) >> field) | implicit_bits).view(real) - (implicit + bias)
 
     return scale, exponent
 
 
-def _ladders(xp, name):
+def _ladders(xp: Any, name: str) -> Any:
     """scale and exponent of arrays, by selections and exact multiplications with 2^512, 2^256, ..., 2."""
     _, bias, _ = FORMAT[name]
     rungs = [2**i for i in range(bias.bit_length() - 1, -1, -1)]
 
-    def scale(x, n):
+    def scale(x: Any, n: Any) -> Any:
         up, down = xp.ones_like(n), xp.ones_like(n)
         left = abs(n)
         for rung in rungs:
@@ -469,7 +479,7 @@ def _ladders(xp, name):
             down = xp.where(take, down * 2.0**-rung, down)
         return x * xp.where(n < 0.0, down, up)
 
-    def exponent(x):
+    def exponent(x: Any) -> Any:
         small = x < 1.0
         k = xp.where(small, xp.full_like(x, 1.0 - bias), 0.0)
         x = x * xp.where(small, xp.full_like(x, 2.0 ** (bias - 1)), 1.0)
@@ -482,7 +492,7 @@ def _ladders(xp, name):
     return scale, exponent
 
 
-def _mended_sqrt(xp, name, scale, exponent):
+def _mended_sqrt(xp: Any, name: str, scale: Any, exponent: Any) -> Any:
     """A correctly rounded square root from one within 1 ulp.
 
     x = 4^j m with 1 <= m < 4, s the square root of m to 1 ulp = d. The residual m - s^2 is computed exactly
@@ -493,7 +503,7 @@ def _mended_sqrt(xp, name, scale, exponent):
     d, cut = 2.0**-field, 2.0 ** ((field + 2) // 2) + 1.0
     lift = float.fromhex(CONSTANTS[name]["lift"])
 
-    def sqrt(x):
+    def sqrt(x: Any) -> Any:
         regular = (x > 0.0) & (x < math.inf)
         small = x < 1.0
         c = xp.where(regular, x, 1.0)
@@ -514,65 +524,36 @@ def _mended_sqrt(xp, name, scale, exponent):
     return sqrt
 
 
-def scalar_primitives(dtype):
-    """The primitives for Python floats and NumPy scalars, with ``math.ldexp`` and ``math.frexp``.
+def scalar_primitives(dtype: Any) -> Primitives:
+    """The primitives for Python floats and NumPy scalars, with ``math.ldexp`` and ``math.frexp``."""
+    real: Any = _SCALAR[np.dtype(dtype).name]
+    magic = real(3 * 2 ** (FORMAT[np.dtype(dtype).name][0] - 1))
 
-    Quick in plain Python. Numba compiles them as well, but to calls; `bit_primitives` is for it.
-    """
-    real = _SCALAR[np.dtype(dtype).name]
-
-    def scale(x, n):
-        return x * real(math.ldexp(1.0, int(n)))
-
-    def exponent(x):
-        return real(math.frexp(x)[1] - 1)
-
-    return _scalar_primitives(real, scale, exponent)
-
-
-def bit_primitives(dtype):
-    """The primitives for scalars from their bits, free of branches and calls: compiled loops vectorise.
-
-    For Numba: ``Primitives(*map(njit, bit_primitives(dtype)))``. Uncompiled, they take NumPy scalars.
-    """
-    field, bias, integer = FORMAT[np.dtype(dtype).name]
-    real, integer = np.dtype(dtype).type, getattr(np, integer)
-    magic = real(3 * 2 ** (field - 1))
-    implicit_bits = integer((bias + field) << field)
-    implicit = real(2**field + bias)
-
-    def scale(x, n):
-        return x * integer((real(n + magic).view(integer) + bias) << field).view(real)
-
-    def exponent(x):
-        return integer((real(x).view(integer) >> field) | implicit_bits).view(real) - implicit
-
-    return _scalar_primitives(real, scale, exponent)
-
-
-def _scalar_primitives(real, scale, exponent):
-    """The five, with select, rint and sqrt as all scalars have them."""
-    magic = real(3 * 2 ** (np.finfo(real).nmant - 1))
-
-    def select(condition, a, b):
+    def select(condition: Any, a: Any, b: Any) -> Any:
         return a if condition else b
 
-    def rint(x):
+    def rint(x: Any) -> Any:
         return (x + magic) - magic
 
-    def sqrt(x):
+    def scale(x: Any, n: Any) -> Any:
+        return x * real(math.ldexp(1.0, int(n)))
+
+    def exponent(x: Any) -> Any:
+        return real(math.frexp(x)[1] - 1)
+
+    def sqrt(x: Any) -> Any:
         return np.sqrt(x)
 
     return Primitives(select, rint, scale, exponent, sqrt)
 
 
 @cache
-def for_numpy(dtype):
+def for_numpy(dtype: Any) -> Elementary:
     """The functions for NumPy arrays of the dtype, "float64" or "float32"."""
     return build(array_primitives(np, dtype), dtype, passes=True)
 
 
 @cache
-def for_scalars(dtype):
+def for_scalars(dtype: Any) -> Elementary:
     """The functions for Python floats (float64) and NumPy scalars of the dtype, "float64" or "float32"."""
     return build(scalar_primitives(dtype), dtype, constant=_SCALAR[np.dtype(dtype).name])

@@ -11,6 +11,8 @@ read-only, have any strides and any size, 0 included. NaN and infinities go thro
 then warns as it does for any arithmetic, unless the caller sets ``np.errstate``.
 """
 
+from typing import Any
+
 import numpy as np
 
 # NumPy only, where small calls cost more than their arithmetic: how many products are held at once, and the
@@ -19,7 +21,7 @@ _BLOCK = 2**15
 _SMALL = 64
 
 
-def affine(xp, a, W, b):
+def affine(xp: Any, a: Any, W: Any, b: Any) -> Any:
     """``z = a @ W + b``, each z[s, j] starting at b[j], then k = 0, 1, ...: z + a[s, k] * W[k, j].
 
     Parameters
@@ -41,7 +43,7 @@ def affine(xp, a, W, b):
     return _outer_products(xp, b, a.T, W)
 
 
-def matmul_tn(xp, a, delta):
+def matmul_tn(xp: Any, a: Any, delta: Any) -> Any:
     """``dW = a.T @ delta``, each dW[k, j] starting at +0, then s = 0, 1, ...: dW + a[s, k] * delta[s, j].
 
     Parameters
@@ -61,7 +63,7 @@ def matmul_tn(xp, a, delta):
     return _outer_products(xp, _zero(xp, a), a, delta)
 
 
-def matmul_nt(xp, delta, W):
+def matmul_nt(xp: Any, delta: Any, W: Any) -> Any:
     """``da = delta @ W.T``, each da[s, k] starting at +0, then j = 0, 1, ...: da + delta[s, j] * W[k, j].
 
     Parameters
@@ -81,7 +83,7 @@ def matmul_nt(xp, delta, W):
     return _outer_products(xp, _zero(xp, delta), delta.T, W.T)
 
 
-def sum_rows(xp, x):
+def sum_rows(xp: Any, x: Any) -> Any:
     """``x.sum(axis=0)``: row after row, from +0.
 
     Parameters
@@ -101,7 +103,7 @@ def sum_rows(xp, x):
     return _sum(total, x)
 
 
-def sum_columns(xp, x):
+def sum_columns(xp: Any, x: Any) -> Any:
     """``x.sum(axis=1, keepdims=True)``: column after column, from +0.
 
     Parameters
@@ -120,7 +122,7 @@ def sum_columns(xp, x):
     return sum_rows(xp, x.T)[:, None]
 
 
-def running_sum(xp, x):
+def running_sum(xp: Any, x: Any) -> Any:
     """``x.sum()``: one running sum over all entries, row-major, from +0.
 
     Parameters
@@ -139,11 +141,11 @@ def running_sum(xp, x):
     return sum_rows(xp, xp.reshape(x, (-1,)))
 
 
-def _zero(xp, like):
+def _zero(xp: Any, like: Any) -> Any:
     return xp.zeros((), dtype=like.dtype, device=like.device)
 
 
-def _outer_products(xp, start, left, right):
+def _outer_products(xp: Any, start: Any, left: Any, right: Any) -> Any:
     """start + sum over t of left[t, i] * right[t, j], in the order of t."""
     shape = (left.shape[1], right.shape[1])
     if isinstance(left, np.ndarray):
@@ -154,7 +156,7 @@ def _outer_products(xp, start, left, right):
     return total if left.shape[0] else xp.asarray(total, copy=True)
 
 
-def _outer_products_numpy(start, left, right, shape):
+def _outer_products_numpy(start: Any, left: Any, right: Any, shape: Any) -> Any:
     """The same in blocks of products, in buffers that are used again."""
     total = np.empty(shape, left.dtype)
     total[...] = start
@@ -167,7 +169,7 @@ def _outer_products_numpy(start, left, right, shape):
     return total
 
 
-def _sum(total, terms):
+def _sum(total: Any, terms: Any) -> Any:
     """total + terms[0] + terms[1] + ..., in this order; total may be overwritten."""
     if isinstance(total, np.ndarray) and total.size <= _SMALL:
         return np.add.accumulate(np.concatenate([total[None], terms]))[-1]

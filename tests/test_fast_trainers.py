@@ -6,8 +6,10 @@ import sys
 
 import numpy as np
 import pytest
-from backprop_ref.kernels import elementary_vectors, fused_rows, fused_tiles
-from backprop_ref.kernels.vectors import vector_of
+from backprop_ref.kernels.compiling import FUSED
+from backprop_ref.kernels.fused import fast_products, rules, wide_layers
+from backprop_ref.kernels.fused.views import View
+from backprop_ref.kernels.registers import vector_of
 from helpers import label, networks, parameters, samples
 
 import backprop_ref as br
@@ -153,7 +155,7 @@ def test_odd_sizes(sizes, kind, dtype):
 @pytest.mark.parametrize("optimizer", [br.SGD(0.1), br.SGD(0.1, momentum=0.9)], ids=repr)
 def test_layers_wide_enough_for_panels_and_threads(optimizer, threads, dtype):
     network, batch_size = Network([70, 131, 157, 11], ["relu", "tanh", "softmax"], "ce"), 120
-    assert 131 * 157 * batch_size > fused_rows.SHARED_FROM
+    assert 131 * 157 * batch_size > wide_layers.SHARED_FROM
     check_steps("rows", network, optimizer, dtype, batch_size, rows=130, threads=threads)
     check_steps("numpy", network, optimizer, dtype, batch_size, rows=130)
 
@@ -303,14 +305,14 @@ def test_another_process_compiles_nothing():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", elementary_vectors.NAMES)
+@pytest.mark.parametrize("name", ["exp", "log", "log1p", "tanh"])
 def test_fused_elementary_functions_are_within_the_ulp_that_bounds_allow(name, dtype):
     real, wide = np.dtype(dtype).type, {"float64": np.longdouble, "float32": np.float64}[dtype]
     x = np.concatenate([np.linspace(-30.0, 30.0, 4001), np.logspace(-10, 1.5, 2001), -np.logspace(-10, -0.1, 501)])
     x = x[x > {"log": 0.0, "log1p": -1.0}.get(name, -np.inf)].astype(real)
     exact = getattr(np, name)(x.astype(wide))
     found = np.pad(x, (0, vector_of(dtype)), constant_values=1)
-    elementary_vectors.functions(dtype, fused=True)[f"{name}_all"](found, len(x))
+    rules.elementary(dtype, name, **FUSED)(len(x), found, found)
     found = found[: len(x)]
     assert np.all(np.abs(found - exact) <= LIBRARY_ULP * np.spacing(np.abs(exact).astype(real)))
 
@@ -318,27 +320,26 @@ def test_fused_elementary_functions_are_within_the_ulp_that_bounds_allow(name, d
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("threads, workers", [(1, 1), (1, 7), (2, 2), (2, 7)])
 def test_products_of_odd_sizes(threads, workers, dtype):
-    product, stream, u = fused_tiles.functions(dtype, threads > 1), Stream(1, "check"), np.finfo(dtype).eps / 2
-    one = np.int64(1)
+    product, stream, u = fast_products.product_for(dtype, threads > 1), Stream(1, "check"), np.finfo(dtype).eps / 2
     for depth, rows, columns in itertools.product((1, 7, 600), (1, 8, 13, 150, 1201), (1, 5, 24, 49, 1100)):
         left, right, start = (
             stream.normal(n * m).reshape(n, m).astype(dtype)
             for n, m in ((depth, rows), (depth, columns), (rows, columns))
         )
-        room = fused_tiles.room(depth, rows, columns, workers)
-        guarded = np.full(room + 4096, np.nan, dtype)
-        panels = guarded[:room]
+        size = fast_products.panels_for(depth, rows, columns, workers)
+        guarded = np.full(size + 4096, np.nan, dtype)
+        extent, panels = (depth, rows, columns), guarded[:size]
         a, b = left.astype(np.float64), right.astype(np.float64)
-        added, size = a.T @ b, np.abs(a).T @ np.abs(b)
+        added, magnitude = a.T @ b, np.abs(a).T @ np.abs(b)
         for turned_left, turned_right in itertools.product((False, True), repeat=2):
-            turned = (left.T.ravel(), one, np.int64(depth)) if turned_left else (left.ravel(), np.int64(rows), one)
-            r = (right.T.ravel(), one, np.int64(depth)) if turned_right else (right.ravel(), np.int64(columns), one)
-            out, sizes = start.ravel().copy(), (np.int64(columns), *map(np.int64, (depth, rows, columns)))
-            product(*turned, *r, out, np.int64(columns), out, *sizes, panels, np.int64(workers))
-            bound = 2 * (depth + 1) * u * (np.abs(start) + size)
-            assert_within(out.reshape(rows, columns), start + added, bound)
-            out[:], row = np.nan, start[0].copy()
-            product(*turned, *r, row, np.int64(0), out, *sizes, panels, np.int64(workers))
-            bound = 2 * (depth + 1) * u * (np.abs(row) + size)
-            assert_within(out.reshape(rows, columns), row + added, bound)
-        assert np.isnan(guarded[room:]).all(), "beyond the room it was given"
+            a_ti = View(left.T.ravel(), 1, depth) if turned_left else View(left.ravel(), rows, 1)
+            b_tj = View(right.T.ravel(), 1, depth) if turned_right else View(right.ravel(), columns, 1)
+            out = View(start.ravel().copy(), columns, 1)
+            product(a_ti, b_tj, out, out, *extent, panels, workers)
+            bound = 2 * (depth + 1) * u * (np.abs(start) + magnitude)
+            assert_within(out.array.reshape(rows, columns), start + added, bound)
+            out.array[:], row = np.nan, start[0].copy()
+            product(a_ti, b_tj, View(row, 0, 1), out, *extent, panels, workers)
+            bound = 2 * (depth + 1) * u * (np.abs(row) + magnitude)
+            assert_within(out.array.reshape(rows, columns), row + added, bound)
+        assert np.isnan(guarded[size:]).all(), "beyond the panels it was given"

@@ -5,7 +5,8 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from backprop_ref.kernels import fused_panels, fused_rows, fused_tiles, vectors
+from backprop_ref.kernels import registers
+from backprop_ref.kernels.fused import fast_products, ordered_products, wide_layers
 
 import backprop_ref as br
 from backprop_ref import Network, get_backend
@@ -47,14 +48,14 @@ def test_numba(network, batch_size, optimizer, numerics, dtype):
     pairs = list(zip(network.sizes, network.sizes[1:], strict=False))
     if numerics == "fast":
         panels = max(
-            fused_tiles.room(*extent, 1)
+            fast_products.panels_for(*extent, 1)
             for n_in, n_out in pairs
-            for extent in fused_rows.products_of(n_in, n_out, batch_size)
+            for extent in wide_layers.products_of(n_in, n_out, batch_size)
         )
     else:
         terms = max(*network.sizes, batch_size)
-        panels = fused_panels.room(terms, terms, terms, 1, dtype)
-    filling = len(made._sections) * vectors.vector_of(dtype)
+        panels = ordered_products.panels_for(terms, terms, terms, 1, dtype)
+    filling = (len(made._sections) + len(network.sizes)) * registers.vector_of(dtype)
     assert made._work.size <= allowed(network, batch_size) + panels + filling
 
 
@@ -105,6 +106,6 @@ def test_data_are_not_copied(backend, numerics, metric):
 
 
 def test_panels_of_wide_layers_hold_a_batch_and_for_each_worker_a_block_of_limited_size():
-    batch, width, block = 100, 10**6, fused_tiles.DEPTH * fused_tiles.WIDTH
+    batch, width, block = 100, 10**6, fast_products.DEPTH * fast_products.WIDTH
     for extent in itertools.permutations((batch, width, width)):
-        assert fused_tiles.room(*extent, 3) <= (batch + 64) * width + 3 * block + fused_tiles.LINE
+        assert fast_products.panels_for(*extent, 3) <= (batch + 64) * width + 3 * block + fast_products.LINE

@@ -1,6 +1,7 @@
 """The per-neuron loops: the order they promise, one source for Python and Numba, threads, and what is compiled."""
 
 import inspect
+import itertools
 import os
 import subprocess
 import sys
@@ -9,17 +10,14 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
-from backprop_ref.kernels import elementary, elementary_numba, neuron_loops
+from backprop_ref.kernels import elementary, neuron_loops, scalars
+from backprop_ref.kernels.compiling import compiled
 
 import backprop_ref as br
 from backprop_ref.backends.numba import loops
 
 each_dtype = pytest.mark.parametrize("dtype", ["float64", "float32"])
-LOOPS = {
-    name: function
-    for name, function in vars(neuron_loops).items()
-    if inspect.isfunction(function) and name.endswith(("_forward", "_backward", "_backward_input"))
-}
+LOOPS = neuron_loops.plain("float64")
 
 
 @pytest.fixture(params=["python", "numba"])
@@ -67,6 +65,7 @@ def test_products_are_rounded_before_they_are_added(backend, dtype):
 
 def test_numba_compiles_the_very_functions():
     compiled = loops("float64")
+    assert compiled.keys() == LOOPS.keys()
     for name, function in LOOPS.items():
         assert compiled[name].py_func.__code__ is function.__code__
     assert {f"{name}_{half}" for name in br.network.ACTIVATIONS for half in ("forward", "backward")} < set(LOOPS)
@@ -84,14 +83,14 @@ def test_compiled_code_stays_in_its_dtype_and_fuses_nothing(dtype):
     """No float64 in float32 code, no fast-math flag, no fused multiply-add: by type, by LLVM and by instruction."""
     other, word = {"float64": ("float32", " float "), "float32": ("float64", " double ")}[dtype]
     for name in LOOPS:
-        dispatcher = loops(dtype, keep=False)[name]
+        dispatcher = loops(dtype, cache=False)[name]
         dispatcher.compile(arguments(name, dtype))
         (made,) = dispatcher.overloads.values()
         types = {str(kind) for kind in made.type_annotation.typemap.values()}
         assert not [kind for kind in types if other in kind or "complex" in kind], name
         (text,) = dispatcher.inspect_llvm().values()
         text = "".join(part for part in text.split("\ndefine ") if "cpython" not in part.partition("(")[0])
-        assert f"_{name}" in text.replace("$", "")
+        assert dispatcher.py_func.__qualname__ in text
         assert word not in text, name
         assert not any(flag in text for flag in (" fast ", "reassoc", "contract", "llvm.fma", "llvm.fmuladd")), name
         (assembly,) = dispatcher.inspect_asm().values()
@@ -199,11 +198,11 @@ def test_several_threads_at_once_are_safe():
 STEP = """
 import backprop_ref as br, numpy as np
 from backprop_ref.backends.numba import loops
-from backprop_ref.kernels import elementary_numba
+from backprop_ref.kernels import scalars
 network = br.Network([2, 3, 1], ["tanh", "sigmoid"], "bce")
 params = network.init(seed=1)
 br.value_and_grad(network, params, np.ones((4, 2)), np.ones((4, 1)), backend="numba", numerics="reproducible")
-everything = [*loops("float64").values(), *elementary_numba.functions("float64")]
+everything = [*loops("float64").values(), *scalars.functions("float64")]
 count = lambda name: sum(sum(getattr(f.stats, name).values()) for f in everything if hasattr(f, "stats"))
 print(count("cache_hits"), count("cache_misses"), sum(len(f.overloads) for f in everything if hasattr(f, "overloads")))
 """
@@ -218,24 +217,54 @@ def test_a_second_process_compiles_nothing(tmp_path):
     assert hits == overloads > 5
 
 
-def test_where_nothing_can_be_kept_it_is_compiled_all_the_same():
+def test_where_nothing_can_be_stored_it_is_compiled_all_the_same():
     space = {}
     exec(compile("def double(x):\n    return x + x", "no such file", "exec"), space)
-    assert elementary_numba.compiled(space["double"], {}, "float64")(2.0) == 4.0
+    assert compiled(space["double"])(2.0) == 4.0
 
 
-def test_a_closure_is_refused():
-    number = 1.0
-    with pytest.raises(TypeError, match="has a closure"):
-        elementary_numba.compiled(lambda: number, {}, "float64")
+CLOSURE = """
+import sys
+from backprop_ref.kernels.compiling import compiled
+
+def adding(number):
+    inner = compiled(lambda x: x + number, forceinline=True)
+    return compiled(lambda x: inner(x) + 1)
+
+function = adding(float(sys.argv[1]))
+print(function(1.0), sum(function.stats.cache_hits.values()))
+"""
+
+
+def test_machine_code_is_found_by_what_is_in_a_closure(tmp_path):
+    """Another process finds it; with another number in a function that it calls it is other code."""
+    (tmp_path / "adding.py").write_text(CLOSURE)
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+
+    def run(number):
+        command = [sys.executable, str(tmp_path / "adding.py"), number]
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.split()
+
+    assert [run("1"), run("1"), run("2")] == [["3.0", "0"], ["3.0", "1"], ["4.0", "0"]]
+
+
+def test_no_machine_code_is_stored_among_the_sources(tmp_path):
+    """It would outlive an uninstalled package, and the folder left behind hides one that is installed as editable."""
+    fresh(STEP, HOME=str(tmp_path), XDG_CACHE_HOME=str(tmp_path))
+    assert list(tmp_path.rglob("*.nbc"))
+    sources = Path(neuron_loops.__file__).parent
+    started = max(path.stat().st_mtime for path in tmp_path.rglob("*.nbi")) - 60
+    assert not [path for path in sources.rglob("*.nb[ic]") if path.stat().st_mtime > started]
 
 
 def test_names_are_of_one_function_each():
     """Linked code is told apart by names: the same name must not stand for two functions, in whatever process."""
-    made = [f for dtype in ("float64", "float32") for f in (*elementary_numba.functions(dtype), *loops(dtype).values())]
-    made += list(loops("float64", shared=True).values())
-    names = {id(f.py_func): f.py_func.__qualname__ for f in made if hasattr(f, "py_func")}
-    assert len(set(names.values())) == len(names)
+    by_dtype = [[*scalars.functions(dtype), *loops(dtype).values()] for dtype in ("float64", "float32")]
+    for made in (*by_dtype, list(loops("float64", shared=True).values())):
+        assert len({f.py_func.__qualname__ for f in made}) == len(made)
+    codes = {}
+    for f in itertools.chain(*by_dtype):
+        assert codes.setdefault(f.py_func.__qualname__, f.py_func.__code__) is f.py_func.__code__
 
 
 @each_dtype
@@ -243,7 +272,7 @@ def test_names_are_of_one_function_each():
 def test_compiled_elementary_functions_have_the_bits_of_the_arrays(name, dtype):
     x = np.concatenate([np.linspace(-80.0, 80.0, 801), 2.0 ** np.arange(-140, 120), [0.0, -0.0, np.inf, -np.inf]])
     x = {"cospi": np.linspace(0, 1, 801), "log": abs(x), "log1p": abs(x)}.get(name, x).astype(dtype)
-    function = getattr(elementary_numba.functions(dtype), name)
+    function = getattr(scalars.functions(dtype), name)
     with np.errstate(all="ignore"):
         expected = getattr(elementary.for_numpy(dtype), name)(x)
     got = np.array([function(value) for value in x], dtype)

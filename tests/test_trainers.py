@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from backprop_ref.kernels import fused_layers
+from backprop_ref.kernels.fused import ordered_products
 from helpers import PAIRS, label, networks, parameters, samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -130,7 +130,7 @@ def test_chunks_change_nothing(chunk, dtype):
 @pytest.mark.parametrize("batch_size", [20, 67])
 def test_layers_wide_enough_for_panels_and_threads(batch_size, dtype):
     network = Network([70, 131, 157, 11], ["relu", "tanh", "softmax"], "ce")
-    assert fused_layers.SHARED_FROM < 131 * 157 * 67
+    assert ordered_products.SHARED_FROM < 131 * 157 * 67
     ways = [{"threads": threads} for threads in (1, 2)]
     check(
         *(network, br.SGD(0.1, momentum=0.9), dtype, batch_size, 1, "accuracy"),

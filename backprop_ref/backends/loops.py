@@ -67,10 +67,10 @@ class LoopsBackend(ABC):
         return value
 
     def loss_backward(self, loss, activation, z, a, y, batch=None):
-        made, n = np.empty_like(y), y.dtype.type(divisor(loss, y, batch))
+        error, n = np.empty_like(y), y.dtype.type(divisor(loss, y, batch))
         pair(loss, activation)
-        self.run(f"{terms_name(loss, activation)}_backward", y.size, z, a, y, n, made)
-        return made if together(loss, activation) else self.activation_backward(activation, z, a, made)
+        self.run(f"{terms_name(loss, activation)}_backward", y.size, z, a, y, n, error)
+        return error if together(loss, activation) else self.activation_backward(activation, z, a, error)
 
     def asarray(self, x, dtype, copy=False):
         """C-contiguous and writeable, so that compiled loops see one kind of array only."""

@@ -1,33 +1,22 @@
 """The per-neuron loops compiled by Numba, for the CPU."""
 
 import contextlib
-import inspect
-import os
-import threading
-from functools import cache
+from functools import cache, partial
 
 import numba
 import numpy as np
 
+from backprop_ref.backends import numba_trainer
 from backprop_ref.backends.loops import LoopsBackend, numerics_on_cpu
+from backprop_ref.backends.numba_threads import FORKED, MOST_THREADS, POOL
 from backprop_ref.errors import BackendUnavailable, InvalidInput
-from backprop_ref.kernels import elementary_numba, neuron_loops
-
-# What Numba was started with; it cannot be raised later.
-MOST_THREADS: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+from backprop_ref.kernels import neuron_loops
+from backprop_ref.kernels.compiling import compiled
 
 # From how many multiplications on a loop is shared out among threads: below, waking them costs more.
 SHARED_FROM = 2**18
 _SHARED = ("affine_forward", "affine_backward", "affine_backward_input")
 _DTYPES = {8: "float64", 4: "float32"}  # by size: NumPy takes longer to name a dtype than a small layer needs
-
-# Numba's own thread pool must not be entered from two threads at once: who comes second computes alone.
-POOL = threading.Lock()
-
-# Nor does the pool survive a fork: a child, whose parent may have started it, computes alone.
-FORKED = threading.Event()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=FORKED.set)
 
 
 class NumbaBackend(LoopsBackend):
@@ -54,9 +43,7 @@ class NumbaBackend(LoopsBackend):
 
     def trainer(self, network, optimizer, dtype, batch_size, shards, metric, steps_ahead=None, *, specialize="auto"):
         """Whole epochs, compiled; see `numba_trainer.create`. None where Numba is told not to compile."""
-        from backprop_ref.backends import numba_trainer
-
-        if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+        if numba.config.DISABLE_JIT:
             return None
         threads = 1 if FORKED.is_set() else self.threads
         made = numba_trainer.create(
@@ -103,7 +90,7 @@ def check_workers(dtype, threads):
 
 
 @cache
-def loops(dtype, shared=False, keep=True):
+def loops(dtype, shared=False, cache=True):
     """The functions of `kernels.neuron_loops` by name, compiled for a dtype.
 
     Parameters
@@ -111,17 +98,16 @@ def loops(dtype, shared=False, keep=True):
     dtype : "float64" or "float32"
     shared : bool
         The three of the affine map alone, whose outermost turns are shared out among threads.
-    keep : bool
-        The compiled code is kept on disk.
+    cache : bool
+        The compiled code is stored on disk.
     """
-    made = elementary_numba.functions(dtype)._asdict()
-    made |= {"prange": numba.prange if shared else range, "LEAKY_SLOPE": np.dtype(dtype).type(neuron_loops.LEAKY_SLOPE)}
-    label = f"{dtype}_shared" if shared else dtype
-    for name, function in vars(neuron_loops).items():  # in the order written: helpers come before their callers
-        own = inspect.isfunction(function) and function.__module__ == neuron_loops.__name__ and name not in made
-        if own and (name in _SHARED or not shared):
-            made[name] = elementary_numba.compiled(function, made, label, parallel=shared, cache=keep)
-    return made
+    if numba.config.DISABLE_JIT:
+        return neuron_loops.plain(dtype)
+    if shared:
+        return {loop.__name__: compiled(loop, cache=cache, parallel=True) for loop in neuron_loops.affine(numba.prange)}
+    from backprop_ref.kernels import scalars
+
+    return neuron_loops.loops(partial(scalars.function, dtype), partial(compiled, cache=cache))
 
 
 def create(arithmetic, device, threads):

@@ -9,11 +9,12 @@ from functools import cache
 import numba
 import numpy as np
 
-from backprop_ref import formulas
 from backprop_ref.backends.array import divisor
-from backprop_ref.backends.numba import FORKED, POOL
+from backprop_ref.backends.numba_threads import FORKED, POOL
 from backprop_ref.errors import unknown
-from backprop_ref.kernels import fused_epochs, fused_fixed, fused_layers, fused_rows
+from backprop_ref.formulas import ACTIVATIONS, LOSSES, TERMS, UPDATES, terms_name
+from backprop_ref.kernels.fused import epochs, layers, one_network, ordered_products, wide_layers
+from backprop_ref.kernels.fused.epochs import Data, History, Hyper, Layer, Plan, Sections, State
 from backprop_ref.optimizers import SGD, Adam
 
 CALL_SECONDS = 0.05  # between two looks at whether Ctrl-C was pressed
@@ -28,26 +29,6 @@ SPECIALIZE = ("auto", "always", "never")
 
 # In fast numerics, layers up to that width have the samples of a batch side by side, wider ones those of a neuron.
 NARROW = 16
-
-ACTIVATIONS = {
-    "sigmoid": fused_layers.SIGMOID,
-    "tanh": fused_layers.TANH,
-    "relu": fused_layers.RELU,
-    "leaky_relu": fused_layers.LEAKY_RELU,
-    "softmax": fused_layers.SOFTMAX,
-    "linear": fused_layers.LINEAR,
-}
-TOGETHER = {
-    ("cross_entropy", "softmax"): fused_layers.SOFTMAX_CROSS_ENTROPY,
-    ("cross_entropy", "sigmoid"): fused_layers.SIGMOID_CROSS_ENTROPY,
-    ("binary_cross_entropy", "sigmoid"): fused_layers.SIGMOID_BINARY_CROSS_ENTROPY,
-}
-SLOTS = {
-    fused_layers.SGD: (),
-    fused_layers.MOMENTUM: ("velocity",),
-    fused_layers.NESTEROV: ("velocity",),
-    fused_layers.ADAM: ("m", "v"),
-}
 
 
 def create(
@@ -96,7 +77,7 @@ def create(
 def _small(plan):
     """Whether every product is one that plain loops do."""
     rows = -(-plan.batch_size // plan.shards)
-    return all(n_in * n_out * rows < fused_layers.PACKED_FROM for n_in, n_out, _, _ in plan.layers)
+    return all(row[0] * row[1] * rows < layers.PACKED_FROM for row in plan.layers)
 
 
 def _narrow(plan):
@@ -111,44 +92,42 @@ def _repays(plan, steps_ahead):
 
 def _plan(network, optimizer, batch_size, shards, metric, threads, numerics):
     """The network and what is asked of it in numbers; None if there is something that has none."""
-    rule = _rule(optimizer)
-    together = (network.loss, network.activations[-1])
-    known = together in TOGETHER or not formulas.together(*together)
-    if rule is None or not known or not set(network.activations) <= set(ACTIVATIONS):
+    rule, output = _rule(optimizer), network.activations[-1]
+    if rule is None or network.loss not in LOSSES or not set(network.activations) <= set(ACTIVATIONS):
         return None
-    layers, w = [], 0
+    loss, rows, w = LOSSES[network.loss], [], 0
     for n_in, n_out, activation in zip(network.sizes, network.sizes[1:], network.activations, strict=False):
-        layers.append((n_in, n_out, ACTIVATIONS[activation], w))
+        rows.append(Layer(n_in, n_out, list(ACTIVATIONS).index(activation), w))
         w += (n_in + 1) * n_out
-    names = ("momentum", "beta1", "beta2", "epsilon", "weight_decay")
-    large = max(n_in * n_out for n_in, n_out, _, _ in layers) * batch_size >= _shared_from(numerics)
-    return fused_epochs.Plan(
-        layers=np.array(layers, np.int64),
-        loss=TOGETHER.get(together, fused_layers.SQUARED_ERROR),
-        rule=rule,
-        metric=fused_layers.ACCURACY if metric == "accuracy" else fused_layers.RESIDUALS,
+    large = max(row.n_in * row.n_out for row in rows) * batch_size >= _shared_from(numerics)
+    return Plan(
+        layers=np.array(rows, np.int64),
+        hyper=Hyper(*(float(getattr(optimizer, name, 0.0)) for name in Hyper._fields)),
+        loss=list(TERMS).index(terms_name(network.loss, output)),
+        together=output in loss.together,
+        rule=list(UPDATES).index(rule),
+        metric=layers.METRICS.index(metric),
         batch_size=batch_size,
         shards=shards,
         workers=(threads or numba.get_num_threads()) if large else 1,
         per_row=int(divisor(network.loss, np.empty((1, network.sizes[-1])))),
-        numbers=np.array([float(getattr(optimizer, name, 0.0)) for name in names]),
     )
 
 
 def _shared_from(numerics):
     """From how many multiplications on a product is divided among threads."""
-    return fused_layers.SHARED_FROM if numerics == "reproducible" else fused_rows.SHARED_FROM
+    return ordered_products.SHARED_FROM if numerics == "reproducible" else wide_layers.SHARED_FROM
 
 
 def _rule(optimizer):
-    """The code of an optimizer's update rule; None for one that is not ours."""
+    """The name of an optimizer's update rule; None for one that is not ours."""
     if type(optimizer) is Adam:
-        return fused_layers.ADAM
+        return "adam"
     if type(optimizer) is not SGD:
         return None
     if optimizer.momentum == 0.0:
-        return fused_layers.SGD
-    return fused_layers.NESTEROV if optimizer.nesterov else fused_layers.MOMENTUM
+        return "sgd"
+    return "nesterov" if optimizer.nesterov else "momentum"
 
 
 class Trainer:
@@ -156,7 +135,7 @@ class Trainer:
 
     Parameters
     ----------
-    plan : fused_epochs.Plan
+    plan : epochs.Plan
     dtype : 'float64' or 'float32'
     kind : 'epochs', 'rows' or 'fixed'
         The program: for every network, for wide layers, or with constants, made for this network.
@@ -179,14 +158,14 @@ class Trainer:
     """
 
     def __init__(self, plan, dtype, kind, fused=False):
-        self.plan, self.dtype, self.kind, self.fused = plan, np.dtype(dtype), kind, fused
+        self.dtype, self.kind, self.fused = np.dtype(dtype), kind, fused
         self.shared = plan.workers > 1 and kind != "fixed"
         self.compile_seconds = 0.0
-        self._measures = 1 if plan.metric == fused_layers.ACCURACY else int(plan.layers[-1, 1])
-        self._sections, self._steps = _sections_of(kind, plan, dtype, fused), 1
-        self._shape = fused_fixed.Shape.of(plan) if kind == "fixed" else None
-        size = self._sections.end if self._shape is None else fused_fixed.constants(dtype, self._shape)[1]
-        self._work = np.zeros(size, self.dtype)
+        self._measures = 1 if plan.metric == layers.METRICS.index("accuracy") else int(plan.layers[-1, 1])
+        self.plan, self._sections = _placed(kind, plan, self.dtype.name, fused)
+        self._steps = 1
+        self._shape = one_network.Shape.of(plan) if kind == "fixed" else None
+        self._work = np.zeros(self._sections.end, self.dtype)
         self._program(self.shared)
 
     def _program(self, shared):
@@ -200,7 +179,7 @@ class Trainer:
     def run(self, params, slots, x, y, orders, learning_rates, poll=lambda: None, kept=None):
         """Trains `params` and `slots` in place; see `training.pairs.PairsTrainer.run`."""
         flat = np.ascontiguousarray(params.flat)
-        data = fused_epochs.Data(
+        data = Data(
             *(_locked(x, self.dtype), _locked(y, self.dtype), _locked(orders, np.int64)),
             np.array(learning_rates, np.float64),
         )
@@ -215,9 +194,9 @@ class Trainer:
 
     def _check(self, flat, data):
         """Compiled code looks at no bounds, so everything that it is given has to fit."""
-        layers, epochs = self.plan.layers, len(data.rates)
-        samples, n_flat = len(data.x), int((layers[:, 0] * layers[:, 1] + layers[:, 1]).sum())
-        wanted = (n_flat,), (samples, layers[0, 0]), (samples, layers[-1, 1]), (epochs, samples)
+        table, n_epochs = self.plan.layers, len(data.rates)
+        samples, n_flat = len(data.x), int((table[:, 0] * table[:, 1] + table[:, 1]).sum())
+        wanted = (n_flat,), (samples, table[0, 0]), (samples, table[-1, 1]), (n_epochs, samples)
         found = flat.shape, data.x.shape, data.y.shape, data.orders.shape
         if found != wanted:
             raise ValueError(f"parameters, x, y and orders have shapes {found}; {wanted} are needed")
@@ -243,35 +222,37 @@ class Trainer:
 
     def _state(self, flat, slots):
         """The parameters and the optimizer's arrays, with empty ones for those that it does without."""
-        arrays = [slots[name] for name in SLOTS[self.plan.rule]]
+        arrays = [slots[name] for name in list(UPDATES.values())[self.plan.rule].state]
         arrays += [np.empty(0, self.dtype)] * (2 - len(arrays))
-        return fused_epochs.State(flat, *arrays, slots.get("powers", np.ones(2)))
+        return State(flat, *arrays, slots.get("powers", np.ones(2)))
 
-    def _history(self, flat, epochs, kept):
+    def _history(self, flat, n_epochs, kept):
         """Room for that many epochs' losses and measures, and for the parameters of those that are kept."""
-        shapes = epochs, (epochs, self._measures), int(self.plan.layers[-1, 1])
-        snapshots, rows = (np.empty((0, flat.size), self.dtype), np.full(epochs, -1)) if kept is None else kept
-        if rows.shape != (epochs,) or rows.max(initial=-1) >= len(snapshots) or snapshots.shape[1:] != flat.shape:
-            raise ValueError(f"{rows.shape} rows of {snapshots.shape} do not fit {epochs} epochs of {flat.size}")
-        return fused_epochs.History(*map(np.zeros, shapes), np.zeros(2, np.int64), snapshots, rows)
+        shapes = n_epochs, (n_epochs, self._measures), int(self.plan.layers[-1, 1])
+        snapshots, rows = (np.empty((0, flat.size), self.dtype), np.full(n_epochs, -1)) if kept is None else kept
+        if rows.shape != (n_epochs,) or rows.max(initial=-1) >= len(snapshots) or snapshots.shape[1:] != flat.shape:
+            raise ValueError(f"{rows.shape} rows of {snapshots.shape} do not fit {n_epochs} epochs of {flat.size}")
+        return History(*map(np.zeros, shapes), np.zeros(2, np.int64), snapshots, rows)
 
 
-def _sections_of(kind, plan, dtype, fused):
-    """Where in the work array of such a program stands what."""
+def _placed(kind, plan, dtype, fused):
+    """The plan for such a program, and the sections of its work array."""
     if kind == "rows":
-        return fused_rows.sections_of(plan, dtype)
-    return fused_epochs.sections_of(plan, dtype, packed=not fused)
+        return wide_layers.placed_with_panels(plan, dtype)
+    if kind == "fixed":
+        return plan, one_network.sections_of(one_network.Shape.of(plan), dtype)
+    return epochs.placed_with_panels(plan, dtype, packed=not fused)
 
 
 @cache
 def _ready(kind, dtype, shared, fused, shape):
     """The program for what `Trainer.run` gives it, compiled or loaded, and the seconds that compiling it took."""
     if kind == "rows":
-        made = fused_rows.program(dtype, shared)
+        made = wide_layers.program(dtype, shared)
     elif kind == "fixed":
-        made = fused_fixed.program(dtype, shape, fused)
+        made = one_network.program(dtype, shape, fused)
     else:
-        made = fused_epochs.program(dtype, shared, fused)
+        made = epochs.program(dtype, shared, fused)
     if shared:
         numba.get_num_threads()  # starts Numba's threads, which code that comes from disk does not do by itself
     started = time.perf_counter()
@@ -284,12 +265,12 @@ def _signature(dtype):
     """The types of a program's arguments."""
     real, whole, places = np.empty(0, dtype), np.empty((0, 0), np.int64), np.empty(0, np.int64)
     wide, matrix = np.empty(0), np.empty((0, 0))
-    data = fused_epochs.Data(_locked(matrix, dtype), _locked(matrix, dtype), _locked(whole, np.int64), wide)
+    data = Data(_locked(matrix, dtype), _locked(matrix, dtype), _locked(whole, np.int64), wide)
     arguments = (
-        fused_epochs.Plan(whole, wide, *[0] * 7),
-        fused_epochs.Sections(*[0] * len(fused_epochs.Sections._fields)),
-        *(data, fused_epochs.State(real, real, real, wide)),
-        *(fused_epochs.History(wide, matrix, wide, places, np.empty((0, 0), dtype), places), real, 0),
+        Plan(whole, Hyper(), 0, False, *[0] * 6),
+        Sections(*[0] * len(Sections._fields)),
+        *(data, State(real, real, real, wide)),
+        *(History(wide, matrix, wide, places, np.empty((0, 0), dtype), places), real, 0),
     )
     return tuple(map(numba.typeof, arguments))
 

@@ -15,7 +15,7 @@ class PythonBackend(LoopsBackend):
     version = platform.python_version()
 
     def run(self, loop, work, *arrays):
-        getattr(neuron_loops, loop)(*arrays)
+        neuron_loops.plain(arrays[0].dtype.name)[loop](*arrays)
 
     def scope(self):
         """Overflow and NaN are values here, not warnings."""

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from backprop_ref.kernels import fused_sums
-from backprop_ref.kernels.fused_panels import tile_of
+from backprop_ref.kernels.fused import narrow_products
+from backprop_ref.kernels.fused.ordered_products import tile_of
 
 DTYPES = ("float64", "float32")
 SIZES = [(1, 1, 1), (2, 5, 1600), (5, 1, 7), (8, 16, 33), (9, 17, 31), (3, 40, 2), (16, 3, 64)]  # rows of x, of y, m
@@ -20,9 +20,9 @@ def rows(count, m, dtype, seed):
 def by_fused(x, y):
     dtype = x.dtype.name
     out, y_sums = np.full((len(x), len(y)), 7, dtype), np.full(len(y), 7, dtype)
-    room = np.zeros((fused_sums.ROWS + 1) * tile_of(dtype).lanes, dtype)
+    sums = np.zeros((narrow_products.ROWS + 1) * tile_of(dtype).lanes, dtype)
     m = x.shape[1]
-    fused_sums.functions(dtype)(x.ravel(), y.ravel(), len(x), len(y), m, out.reshape(-1), y_sums, room)
+    narrow_products.row_products_for(dtype)(x.ravel(), y.ravel(), len(x), len(y), m, out.reshape(-1), y_sums, sums)
     return out, y_sums
 
 

@@ -1,0 +1,117 @@
+"""How a function of this folder is compiled, and how later processes find its machine code.
+
+What is written is what runs: kernels stand inside factories, and the compiled functions and constants that they use are
+plain names in their scope. Numba looks for machine code on disk by a function's bytecode and its pickled closure, which
+must not hold compiled functions. Here it looks by name alone: a name ends in a hash over all sources, the function, its
+options and everything in its closure. The linker, too, tells functions apart by names.
+"""
+
+import contextlib
+import hashlib
+import types
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, UserProvidedCacheLocator, UserWideCacheLocator
+
+from backprop_ref import formulas
+
+# No reassociation, no contraction, no exception for a division by zero; the interpreter's lock is given up.
+OPTIONS: dict[str, Any] = {"fastmath": False, "error_model": "numpy", "nogil": True}
+
+# For fast numerics: fused multiply-add; and where a function is sums and products alone, in any order as well.
+FUSED: dict[str, Any] = {"fastmath": {"contract"}}
+IN_ANY_ORDER: dict[str, Any] = {"fastmath": {"contract", "reassoc"}}
+
+
+def compiled(function: Callable[..., Any], cache: bool = True, **options: Any) -> Any:
+    """A function, compiled when first called with arguments of some types, or loaded from disk.
+
+    Parameters
+    ----------
+    function : function
+        What it refers to in its scope are constants, compiled functions and intrinsics.
+    cache : bool, optional
+        Whether its machine code goes to disk: to ``NUMBA_CACHE_DIR``, or the user's folder for caches, never to that
+        of the package, where it would outlive the package. Without a folder to write to it is compiled each time.
+    **options
+        For ``numba.njit``, besides `OPTIONS`. With `inline` or `forceinline`, compiled code alone can call it.
+    """
+    options = {**OPTIONS, **options}
+    if "inline" in options or "forceinline" in options:
+        options |= {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    named = types.FunctionType(
+        function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__
+    )
+    named.__qualname__ = f"{function.__name__}_{_digest(function, options)}"
+    named.__doc__, named.__module__ = function.__doc__, function.__module__
+    dispatcher = numba.njit(**options)(named)
+    if cache and not numba.config.DISABLE_JIT:
+        with contextlib.suppress(RuntimeError):  # there is no folder to write to
+            dispatcher._cache = _CodeOnDisk(named)
+    return dispatcher
+
+
+def inlined(function: Callable[..., Any], **options: Any) -> Any:
+    """A function that is compiled by itself, with its own rounding, and then into each function that calls it."""
+    return compiled(function, forceinline=True, **options)
+
+
+def merged(function: Callable[..., Any]) -> Any:
+    """A function whose statements become those of each function that calls it, and round like them.
+
+    It compiles sooner: functions inside one another are optimised once for each that they are in.
+    """
+    return compiled(function, cache=False, inline="always")
+
+
+class _Files(CompileResultCacheImpl):  # type: ignore[misc]
+    _locator_classes = (UserProvidedCacheLocator, UserWideCacheLocator)
+
+
+class _CodeOnDisk(FunctionCache):  # type: ignore[misc]
+    """Machine code by types and processor; the file's name has the rest."""
+
+    _impl_class = _Files
+
+    def _index_key(self, signature: Any, codegen: Any) -> Any:
+        return signature, codegen.magic_tuple()
+
+
+def _digest(function: Callable[..., Any], options: dict[str, Any]) -> str:
+    how = sorted((name, sorted(value) if isinstance(value, set) else value) for name, value in options.items())
+    return hashlib.sha256("\n".join((_sources(), repr(how), *_content(function))).encode()).hexdigest()[:16]
+
+
+@cache
+def _sources() -> str:
+    """A hash over all sources that compiled code is made from."""
+    files = sorted(Path(__file__).parent.rglob("*.py")) + [Path(formulas.__file__)]
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files if file.is_file())).hexdigest()
+
+
+def _content(value: Any) -> Iterator[str]:
+    """What tells a function or a value in a closure from others, the same in every process."""
+    if hasattr(value, "py_func"):  # a compiled function, whose name has a hash
+        yield value.py_func.__qualname__
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _content(item)
+    elif isinstance(function := getattr(value, "_defn", value), types.FunctionType):  # _defn: of an intrinsic
+        yield from _code(function.__code__)
+        for cell in function.__closure__ or ():
+            yield from _content(cell.cell_contents)
+    else:
+        yield repr(value)
+
+
+def _code(code: types.CodeType) -> Iterator[str]:
+    yield from (code.co_name, code.co_code.hex(), repr(code.co_names))
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _code(constant)
+        else:
+            yield repr(constant)

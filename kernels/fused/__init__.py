@@ -1,0 +1,1 @@
+"""Whole epochs of training in one compiled call, for the CPU."""

@@ -1,0 +1,333 @@
+"""Whole epochs in one compiled call, for every network: its shape is in a small table, so it is compiled once.
+
+A call goes on from a cursor and does some steps, whole epochs or part of one; where it is cut changes no bit. All
+numbers in between stand in one array, ``work``, in sections; nothing is allocated inside.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba.extending import register_jitable
+
+from backprop_ref import formulas
+from backprop_ref.formulas import Settings
+
+from ..compiling import FUSED, compiled, inlined, merged
+from ..registers import padded, vector_of
+from . import layers
+from .ordered_products import panels_for
+from .views import part, uncounted
+
+
+class Plan(NamedTuple):
+    """What is computed."""
+
+    layers: Any
+    """int64 array, a `Layer` in each row."""
+    hyper: "Hyper"
+    loss: int
+    """Which pair of `neuron_loops.losses`."""
+    together: bool
+    """Whether its error is of the last layer's z, not of a."""
+    rule: int
+    """Which of `formulas.UPDATES`."""
+    metric: int
+    """Which of `layers.METRICS`."""
+    batch_size: int
+    shards: int
+    workers: int
+    per_row: int
+    """What n of the loss has for each row: n_out for a mean over the outputs, else 1."""
+
+
+class Hyper(NamedTuple):
+    """What an optimizer is set to, each rounded once to the parameters' dtype where it is used."""
+
+    momentum: float = 0.0
+    beta1: float = 0.0
+    beta2: float = 0.0
+    epsilon: float = 0.0
+    weight_decay: float = 0.0
+
+
+class Layer(NamedTuple):
+    """One layer. W begins at `w` in the flat vector; in ``work`` begin `a_in`, the outputs `a`, `z`, and what the
+    activation's backward rule reads as z: z, or a where that gives the same."""
+
+    n_in: int
+    n_out: int
+    activation: int
+    """Which of `formulas.ACTIVATIONS`."""
+    w: int
+    a_in: int = 0
+    a: int = 0
+    z: int = 0
+    z_backward: int = 0
+
+
+class Sections(NamedTuple):
+    """Where in ``work`` stand what layers share: y; z, or da in its place; delta; the terms of the loss; two numbers of
+    the softmax for each sample; the gradients, and those of a shard; panels; zeros that stay; and where it ends."""
+
+    y: int
+    z: int
+    delta: int
+    terms: int
+    top: int
+    total: int
+    grads: int
+    shard: int
+    panels: int
+    zeros: int
+    end: int
+
+
+class Data(NamedTuple):
+    """x (samples, n_in), y (samples, n_out), orders (epochs, samples) int64, rates (epochs,) float64."""
+
+    x: Any
+    y: Any
+    orders: Any
+    rates: Any
+
+
+class State(NamedTuple):
+    """What training changes: the flat parameters, and the optimizer's velocity or m, v and powers (or empty arrays)."""
+
+    flat: Any
+    first: Any
+    second: Any
+    powers: Any
+
+
+class History(NamedTuple):
+    """losses (epochs,), measures (epochs, 1 or n_out), sums of a batch (n_out,), all float64; the cursor, int64: epoch,
+    first sample of the next batch; snapshots (any number, n_flat), and for each epoch, int64, which of them gets its
+    parameters, or -1."""
+
+    losses: Any
+    measures: Any
+    sums: Any
+    cursor: Any
+    snapshots: Any
+    rows: Any
+
+
+def placed(plan: Plan, dtype: str, panels: int, zeros: int = 0, gradients: bool = True) -> tuple[Plan, Sections]:
+    """The plan with a place in ``work`` for what each layer has, and the sections.
+
+    Parameters
+    ----------
+    panels, zeros : int
+        How many numbers products work in, and start from.
+    gradients : bool, optional
+        Whether they are stored.
+    """
+    activations = list(formulas.ACTIVATIONS.values())
+    rows, m, end = [Layer(*map(int, row)) for row in plan.layers], plan.batch_size, 0
+    widest, n_flat = max(row.n_out for row in rows) * m, sum((row.n_in + 1) * row.n_out for row in rows)
+
+    def section(length: int) -> int:
+        nonlocal end
+        begin, end = end, end + padded(length, vector_of(dtype))
+        return begin
+
+    n_y, some = rows[-1].n_out * m, n_flat * gradients
+    lengths = (n_y, widest, widest, n_y, m, m, some, some * (plan.shards > 1), panels, zeros)
+    shared = dict(zip(Sections._fields, map(section, lengths), strict=False))
+    a, table = section(rows[0].n_in * m), []
+    for row in rows:
+        a_in, a, by_a = a, section(row.n_out * m), activations[row.activation].z_for_a
+        z = shared["z"] if by_a else section(row.n_out * m)
+        table.append(row._replace(a_in=a_in, a=a, z=z, z_backward=a if by_a else z))
+    return plan._replace(layers=np.array(table, np.int64)), Sections(**shared, end=end)
+
+
+def placed_with_panels(plan: Plan, dtype: str, packed: bool = True) -> tuple[Plan, Sections]:
+    """`placed` for `program`; `packed`: products may be packed."""
+    m = plan.batch_size
+    extents = [extent for row in plan.layers for extent in _products(int(row[0]), int(row[1]), m)]
+    panels = max(panels_for(*extent, plan.workers, dtype) for extent in extents)
+    return placed(plan, dtype, panels * packed)
+
+
+def _products(n_in: int, n_out: int, m: int) -> Sequence[tuple[int, int, int]]:
+    """Terms, rows and columns of a layer's three products."""
+    return (n_in, n_out, m), (m, n_in, n_out), (n_out, n_in, m)
+
+
+@register_jitable(forceinline=True)
+def layer_of(table: Any, i: int) -> Layer:
+    """Row i of the table."""
+    return Layer(table[i, 0], table[i, 1], table[i, 2], table[i, 3], table[i, 4], table[i, 5], table[i, 6], table[i, 7])
+
+
+@register_jitable(forceinline=True)
+def settings_of(hyper: Hyper, powers: Any, rate: Any, real: Any) -> Settings:
+    """The numbers of an update rule for the next step, each rounded once; counts the step in `powers`."""
+    powers[0] *= hyper.beta1
+    powers[1] *= hyper.beta2
+    return Settings(
+        rate,
+        real(hyper.momentum),
+        real(hyper.beta1),
+        real(1.0 - hyper.beta1),
+        real(hyper.beta2),
+        real(1.0 - hyper.beta2),
+        real(1.0 - powers[0]),
+        real(1.0 - powers[1]),
+        real(hyper.epsilon),
+    )
+
+
+@merged
+def uncounted_all(plan: Plan, data: Data, state: State, history: History, work: Any) -> Any:
+    """The same arrays, whose references are not counted: that would cost as much as a step of a small network."""
+    table = uncounted(plan.layers)
+    plan = Plan(
+        table, plan.hyper, plan.loss, plan.together, plan.rule, plan.metric,
+        plan.batch_size, plan.shards, plan.workers, plan.per_row,
+    )  # fmt: skip
+    data = Data(uncounted(data.x), uncounted(data.y), uncounted(data.orders), uncounted(data.rates))
+    state = State(uncounted(state.flat), uncounted(state.first), uncounted(state.second), uncounted(state.powers))
+    losses, measures, sums = uncounted(history.losses), uncounted(history.measures), uncounted(history.sums)
+    cursor, snapshots, rows = uncounted(history.cursor), uncounted(history.snapshots), uncounted(history.rows)
+    return plan, data, state, History(losses, measures, sums, cursor, snapshots, rows), uncounted(work)
+
+
+@inlined
+def all_finite(x: Any) -> bool:
+    """Whether no entry is infinite or NaN."""
+    bad = 0
+    for i in range(x.size):
+        bad += 0 if abs(x[i]) < np.inf else 1
+    return bad == 0
+
+
+def training(step: Any) -> Callable[..., bool]:
+    """``train(plan, sections, data, state, history, work, steps)``, to be compiled, over a compiled step."""
+
+    def train(
+        plan: Plan, sections: Sections, data: Data, state: State, history: History, work: Any, steps: int
+    ) -> bool:
+        """Goes on from the cursor for at most `steps` steps.
+
+        Returns
+        -------
+        bool
+            Whether there is more to do: not all epochs are done, and every one so far has ended finite.
+        """
+        plan, data, state, history, work = uncounted_all(plan, data, state, history, work)
+        samples, epochs = data.x.shape[0], data.rates.shape[0]
+        epoch, start = history.cursor[0], history.cursor[1]
+        losses, measures = history.losses, history.measures
+        for _ in range(steps):
+            size = min(plan.batch_size, samples - start)
+            loss = step(plan, sections, data, state, history.sums, epoch, start, size, work)
+            losses[epoch] += np.float64(loss) * size
+            for i in range(measures.shape[1]):
+                measures[epoch, i] += history.sums[i]
+            start += size
+            if start == samples:
+                losses[epoch] /= samples
+                finite = abs(losses[epoch]) < np.inf and all_finite(state.flat)
+                if history.rows[epoch] >= 0:
+                    for i in range(state.flat.size):
+                        history.snapshots[history.rows[epoch], i] = state.flat[i]
+                epoch, start = epoch + 1, 0
+                if not finite or epoch == epochs:
+                    history.cursor[0], history.cursor[1] = epoch, start
+                    return False
+        history.cursor[0], history.cursor[1] = epoch, start
+        return True
+
+    return train
+
+
+@cache
+def program(dtype: str, shared: bool = False, fused: bool = False) -> Any:
+    """The program for a dtype; `shared`: large products with threads; `fused`: for fast numerics."""
+    options: dict[str, Any] = FUSED if fused else {}
+    affine_forward, affine_backward, affine_backward_input = layers.affine(dtype, shared, fused)
+    lines = layers.chosen(layers.lines(dtype, fused, layers.by_neurons))
+    forward, backward, loss_of, update = lines.forward, lines.backward, lines.loss, lines.update
+    gather, measure, add_decay = lines.gather, lines.measure, lines.add_decay
+
+    @merged
+    def value_and_grad(plan: Plan, sections: Sections, flat: Any, n: Any, m: int, work: Any, grads: int) -> Any:
+        """The loss of m gathered samples, n being that of the batch; their gradients go to `grads` in `work`."""
+        last, widest = plan.layers.shape[0] - 1, sections.delta - sections.z
+        panels, gradients = part(work, sections.panels, 1), part(work, grads, flat.size)
+        delta, da = part(work, sections.delta, widest), part(work, sections.z, widest)
+        top, total = part(work, sections.top, m), part(work, sections.total, m)
+        for index in range(last + 1):
+            layer = layer_of(plan.layers, index)
+            n_in, n_out = layer.n_in, layer.n_out
+            z, a_in, a = (
+                part(work, layer.z, n_out * m),
+                part(work, layer.a_in, n_in * m),
+                part(work, layer.a, n_out * m),
+            )
+            affine_forward(flat, layer.w, n_in, n_out, m, a_in, z, panels, plan.workers)
+            forward(layer.activation, (n_out, m, z, a, top, total))
+        layer = layer_of(plan.layers, last)
+        n_out = layer.n_out
+        z, a, y = part(work, layer.z, n_out * m), part(work, layer.a, n_out * m), part(work, sections.y, n_out * m)
+        terms = part(work, sections.terms, n_out * m)
+        loss = loss_of(plan.loss, (n_out, m, z, a, y, n, terms, delta, top, total)) / n
+        for index in range(last, -1, -1):
+            layer = layer_of(plan.layers, index)
+            n_in, n_out = layer.n_in, layer.n_out
+            if index < last or not plan.together:
+                z, a = part(work, layer.z_backward, n_out * m), part(work, layer.a, n_out * m)
+                backward(layer.activation, (n_out, m, z, a, delta, total))
+            a_in = part(work, layer.a_in, n_in * m)
+            affine_backward(delta, a_in, layer.w, n_in, n_out, m, gradients, panels, plan.workers)
+            if index > 0:
+                affine_backward_input(delta, flat, layer.w, n_in, n_out, m, da, panels, plan.workers)
+                delta, da = da, delta
+        return loss
+
+    @merged
+    def step(
+        plan: Plan,
+        sections: Sections,
+        data: Data,
+        state: State,
+        sums: Any,
+        epoch: int,
+        start: int,
+        size: int,
+        work: Any,
+    ) -> Any:
+        """One update from the samples `start` on; the batch's loss. `sums` gets what its outputs measure."""
+        real = work.dtype.type
+        n, loss, begin, flat = real(size * plan.per_row), real(0), start, state.flat
+        first, last = layer_of(plan.layers, 0), layer_of(plan.layers, plan.layers.shape[0] - 1)
+        n_x, n_y, small, larger = first.n_in, last.n_out, size // plan.shards, size % plan.shards
+        for i in range(sums.size):
+            sums[i] = 0.0
+        for shard in range(min(plan.shards, size)):
+            m = small + (1 if shard < larger else 0)
+            y = part(work, sections.y, n_y * m)
+            gather(data.orders, epoch, begin, data.x, n_x, m, part(work, first.a_in, n_x * m))
+            gather(data.orders, epoch, begin, data.y, n_y, m, y)
+            found = value_and_grad(plan, sections, flat, n, m, work, sections.grads if shard == 0 else sections.shard)
+            measure(plan.metric, (n_y, m, part(work, last.a, n_y * m), y, sums))
+            loss = found if shard == 0 else loss + found
+            if shard > 0:
+                for i in range(flat.size):
+                    work[sections.grads + i] += work[sections.shard + i]
+            begin += m
+        grads = part(work, sections.grads, flat.size)
+        if plan.hyper.weight_decay != 0.0:
+            for index in range(plan.layers.shape[0]):
+                layer = layer_of(plan.layers, index)
+                add_decay(real(plan.hyper.weight_decay), flat, grads, layer.w, layer.n_in * layer.n_out)
+        settings = settings_of(plan.hyper, state.powers, real(data.rates[epoch]), real)
+        update(plan.rule, (flat.size, flat, grads, state.first, state.second, settings))
+        return loss
+
+    return compiled(training(step), **options)

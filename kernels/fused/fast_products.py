@@ -1,0 +1,271 @@
+"""Matrix products in whatever order is quickest: tiles held in vector registers, fused multiply-add.
+
+    out[i, j] = start[i, j] + (left[0, i] right[0, j] + left[1, i] right[1, j] + ...),  t = 0 .. depth - 1
+
+The entries of `start` and `out` in a row stand side by side; `left` and `right` may be strided. A small operand is read
+where it stands; a large one is packed block by block first, so that what a tile reads lies side by side (Goto and van
+de Geijn, Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34, 2008). For fast numerics: `ordered_products`
+has the same product with every sum in order.
+
+`out` is cut into pieces along its longer side. The operand that all pieces read is packed once, before any of them is
+begun; each worker then takes the next piece when it is done with its last, so that none waits long for one that was
+held up.
+
+Where `out` has fewer rows than a tile, the tile's last rows repeat its last one, and write the same numbers again; a
+tile that is wider than `out` leaves alone what is beside it.
+
+Error: ``gamma(depth) |left|.T @ |right|``, and u |out| for each `DEPTH` terms.
+"""
+
+from functools import cache, partial
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+
+from ..compiling import compiled
+from ..registers import Registers, written
+from . import ordered_products
+from .ordered_products import Tile, packing
+from .views import View, corner, part
+
+# Terms that are summed at a time; rows of `left`, or columns of `right`, that a piece has at most; and entries of an
+# operand from which on it is packed.
+DEPTH, HEIGHT, WIDTH = 512, 32, 480
+PACKED_FROM = 2**15
+
+# About how many pieces each of several workers gets; entries of a line of the cache, which the counter has to itself.
+PIECES = 8
+LINE = 16
+
+
+@cache
+def tile_of(dtype: str) -> Tile:
+    """The tile for the registers of the processor that Numba compiles for, up to three vectors wide."""
+    return ordered_products.tile_of(dtype)._replace(vectors=3)
+
+
+@cache
+def tile_product_for(dtype: str, vectors: int) -> Any:
+    """The innermost loop, for tiles that many vectors wide, as a function that compiled code may call.
+
+    ``tile_product(left, right, start, out, depth, height, width)``: views that begin where the tile's operands do, and
+    how many terms, rows and columns there are.
+    """
+    rows, _, lanes = tile_of(dtype)
+    index = ir.IntType(64)
+
+    def write(builder: Any, left: Any, right: Any, start: Any, out: Any, depth: Any, height: Any, width: Any) -> None:
+        """Sums the outer products of `depth` terms and adds the sums to `start`, so that it is rounded once."""
+        r = Registers(builder, dtype, lanes)
+        (left, left_t, left_i), (right, right_t, _), (start, start_i, _), (out, out_i, _) = left, right, start, out
+        mask, last = r.first_lanes(builder.sub(width, index((vectors - 1) * lanes))), builder.sub(height, index(1))
+        inside = [builder.icmp_signed("<", index(row), last) for row in range(rows)]
+        here = [builder.select(condition, index(row), last) for row, condition in enumerate(inside)]
+        left_rows, start_rows, out_rows = (
+            [r.at(array, builder.mul(row, stride)) for row in here]
+            for array, stride in ((left, left_i), (start, start_i), (out, out_i))
+        )
+
+        def load(row: Any, column: int) -> Any:
+            """The last vector of a row may be wider than what is left of it."""
+            pointer = r.at(row, column * lanes)
+            return r.load(pointer) if column < vectors - 1 else r.masked_load(pointer, mask)
+
+        sums = [[cgutils.alloca_once_value(builder, r.zeros) for _ in range(vectors)] for _ in range(rows)]
+        with cgutils.for_range(builder, depth) as loop:
+            right_row = r.at(right, builder.mul(loop.index, right_t))
+            b = [load(right_row, column) for column in range(vectors)]
+            left_at = builder.mul(loop.index, left_t)
+            for row in range(rows):
+                a = r.broadcast(builder.load(r.at(left_rows[row], left_at)))
+                for column, total in enumerate(sums[row]):
+                    term = builder.fmul(a, b[column], flags=("contract",))
+                    builder.store(builder.fadd(builder.load(total), term, flags=("contract",)), total)
+        before = [[load(row, column) for column in range(vectors)] for row in start_rows]
+        for out_row, olds, totals in zip(out_rows, before, sums, strict=True):
+            for column, (old, total) in enumerate(zip(olds, totals, strict=True)):
+                value, pointer = builder.fadd(old, builder.load(total)), r.at(out_row, column * lanes)
+                if column < vectors - 1:
+                    r.store(value, pointer)
+                else:
+                    r.masked_store(value, pointer, mask)
+
+    return written("left right start out depth height width", write)
+
+
+def _next_piece(builder: Any, counter: Any) -> Any:
+    index = ir.IntType(64)
+    return builder.atomic_rmw("add", builder.bitcast(counter, index.as_pointer()), index(1), "monotonic")
+
+
+next_piece = written("counter", _next_piece, types.int64)
+"""The number in the first eight bytes of a 1-D array, which is one more from then on, whoever asks."""
+
+
+@cache
+def product_for(dtype: str, shared: bool = False) -> Any:
+    """``product(left, right, start, out, depth, rows, columns, panels, workers)``, compiled; `shared`: with threads."""
+    tile = tile_of(dtype)
+    tile_rows, tile_vectors, lanes = tile
+    tile_1, tile_2, tile_3 = (tile_product_for(dtype, vectors) for vectors in (1, 2, 3))
+    pack_transposed = packing(dtype, tile.rows)
+    prange: Any = numba.prange if shared else range
+
+    @compiled
+    def pack(source: View, depth: int, count: int, width: int, panels: Any) -> None:
+        """Copies source[t, i], t < depth, i < count, into panels of `width` entries per term."""
+        for first in range(0, count, width):
+            here, panel, at = (
+                min(width, count - first),
+                part(panels, first * depth, depth * width),
+                corner(source, 0, first),
+            )
+            if source.column == 1:
+                for t in range(depth):
+                    row, to = part(at.array, t * source.row, here), part(panel, t * width, here)
+                    for i in range(here):
+                        to[i] = row[i]
+                continue
+            if source.row == 1:
+                pack_transposed(at.array, source.column, depth, here, width, panel)
+                continue
+            for t in range(depth):
+                for i in range(here):
+                    panel[t * width + i] = at.array[t * source.row + i * source.column]
+
+    @compiled
+    def tiles(
+        left: View,
+        left_apart: int,
+        right: View,
+        right_apart: int,
+        start: View,
+        out: View,
+        depth: int,
+        rows: int,
+        columns: int,
+        width: int,
+    ) -> None:
+        """A block of `out`, tile by tile; `left_apart` and `right_apart`: from one tile's operand to the next."""
+        for j in range(0, columns, width):
+            here, b = min(width, columns - j), View(part(right.array, (j // width) * right_apart, 1), right.row, 1)
+            vectors = -(-here // lanes)
+            for i in range(0, rows, tile_rows):
+                height = min(tile_rows, rows - i)
+                a = View(part(left.array, (i // tile_rows) * left_apart, 1), left.row, left.column)
+                if vectors == 3:
+                    tile_3(a, b, corner(start, i, j), corner(out, i, j), depth, height, here)
+                elif vectors == 2:
+                    tile_2(a, b, corner(start, i, j), corner(out, i, j), depth, height, here)
+                else:
+                    tile_1(a, b, corner(start, i, j), corner(out, i, j), depth, height, here)
+
+    @compiled
+    def product_piece(
+        left: View, right: View, start: View, out: View, extent: Any, width: int, packed: Any, common: Any, mine: Any
+    ) -> None:
+        """A piece of `out`: every term of its rows and columns.
+
+        Parameters
+        ----------
+        packed : tuple
+            Whether `left`, and whether `right`, is to be read packed, and whether pieces are rows of `out`.
+        common : tuple
+            The packed operand that all pieces read, and how many entries it has for each term.
+        mine : 1-D array
+            The worker's, for the other one.
+        """
+        (packed_left, packed_right, by_rows), (depth, rows, columns) = packed, extent
+        for t in range(0, depth, DEPTH):
+            terms = min(DEPTH, depth - t)
+            b, b_apart = corner(right, t, 0), width * right.column
+            if packed_right and by_rows:
+                b, b_apart = View(part(common[0], t * common[1], 1), width, 1), width * terms
+            elif packed_right:
+                pack(b, terms, columns, width, mine)
+                b, b_apart = View(part(mine, 0, 1), width, 1), width * terms
+            before = start if t == 0 else out
+            for i in range(0, rows, HEIGHT):
+                high = min(HEIGHT, rows - i)
+                a, a_apart = corner(left, t, i), tile_rows * left.column
+                if packed_left and not by_rows:
+                    a, a_apart = View(part(common[0], t * common[1] + i * terms, 1), tile_rows, 1), tile_rows * terms
+                elif packed_left:
+                    pack(a, terms, high, tile_rows, mine)
+                    a, a_apart = View(part(mine, 0, 1), tile_rows, 1), tile_rows * terms
+                tiles(a, a_apart, b, b_apart, corner(before, i, 0), corner(out, i, 0), terms, high, columns, width)
+
+    @partial(compiled, parallel=shared)
+    def product(
+        left: View, right: View, start: View, out: View, depth: int, rows: int, columns: int, panels: Any, workers: int
+    ) -> None:
+        """out[i, j] = start[i, j] + (left[0, i] right[0, j] + left[1, i] right[1, j] + ...)
+
+        NumPy: ``out[...] = start + left.T @ right``
+
+        Parameters
+        ----------
+        left, right, start, out : View
+            `start` may be `out`, or one row, repeated.
+        depth, rows, columns : int
+            Number of t, i and j.
+        panels : 1-D array
+            To work in, of `panels_for` entries.
+        workers : int
+            Among how many the pieces are divided.
+        """
+        across = -(-columns // (tile_vectors * lanes))
+        width = -(-columns // (across * lanes)) * lanes
+        by_rows = rows > columns
+        packed_left, packed_right = depth * rows >= PACKED_FROM, right.column != 1 or depth * columns >= PACKED_FROM
+        # Pieces are cut along `length`; `side` is that of the operand which all of them read.
+        length, most, grain = (rows, HEIGHT, tile_rows) if by_rows else (columns, WIDTH, width)
+        side, step = (columns, width) if by_rows else (rows, tile_rows)
+        per_term, share = -(-side // step) * step, -(-side // (step * workers)) * step
+        common = part(panels, LINE, depth * per_term)
+        packed_common = packed_right if by_rows else packed_left
+        if packed_common:
+            for worker in prange(workers):
+                first: Any = np.int64(worker) * share
+                count = min(share, side - first)
+                for t in range(0, depth if count > 0 else 0, DEPTH):
+                    terms = min(DEPTH, depth - t)
+                    to = part(common, t * per_term + first * terms, 1)
+                    if by_rows:
+                        pack(corner(right, t, first), terms, count, width, to)
+                    else:
+                        pack(corner(left, t, first), terms, count, tile_rows, to)
+        wanted = -(-length // (PIECES * workers if workers > 1 else 1))
+        piece = min(-(-wanted // grain) * grain, most - most % grain)
+        begin, counter = LINE + depth * per_term, part(panels, 0, LINE)
+        apart = (panels.size - begin) // workers
+        for i in range(LINE):  # a slice would be a parallel loop of its own
+            counter[i] = 0
+        for worker in prange(workers):
+            mine = part(panels, begin + np.int64(worker) * apart, apart)
+            first = next_piece(counter) * piece
+            while first < length:
+                count = min(piece, length - first)
+                i, j = (first, 0) if by_rows else (0, first)
+                extent = (depth, count, columns) if by_rows else (depth, rows, count)
+                left_i, right_j, before, to = (
+                    corner(left, 0, i),
+                    corner(right, 0, j),
+                    corner(start, i, j),
+                    corner(out, i, j),
+                )
+                packed = packed_left, packed_right, by_rows
+                product_piece(left_i, right_j, before, to, extent, width, packed, (common, per_term), mine)
+                first = next_piece(counter) * piece
+
+    return product
+
+
+def panels_for(depth: int, rows: int, columns: int, workers: int) -> int:
+    """Entries that a product needs in `panels`, at most."""
+    tile = 64  # no tile is wider
+    common, columns_packed = depth * (min(rows, columns) + tile), min(columns + tile, WIDTH)
+    return LINE + common + workers * min(depth, DEPTH) * max(HEIGHT, columns_packed)

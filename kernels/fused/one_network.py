@@ -1,0 +1,261 @@
+"""Whole epochs for one network, whose sizes, activations, loss, update rule and batch are constants of the program.
+
+For small networks, where counting and choosing cost more than computing. Each layer is a function that has the layer
+above it inside: forward, everything above, backward. All numbers of a run stand in one array, ``work``, in sections
+that begin at constants, so that the compiler knows what never overlaps and keeps what it can in registers.
+"""
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from backprop_ref import formulas
+
+from ..compiling import FUSED, IN_ANY_ORDER, compiled, inlined, merged
+from ..registers import padded, vector_of
+from . import layers
+from .epochs import Data, History, Layer, Plan, State, settings_of, training, uncounted_all
+from .views import part, view
+
+
+class Shape(NamedTuple):
+    """What a program is made for: the constants of an `epochs.Plan`."""
+
+    layers: tuple[Layer, ...]
+    loss: int
+    together: bool
+    rule: int
+    metric: int
+    batch_size: int
+    shards: int
+    per_row: int
+
+    @classmethod
+    def of(cls, plan: Plan) -> "Shape":
+        """The shape of a plan."""
+        rows = tuple(Layer(*map(int, row[:4])) for row in plan.layers)
+        return cls(rows, *(getattr(plan, name) for name in cls._fields[1:]))
+
+    @property
+    def rows(self) -> int:
+        """Rows of the largest shard."""
+        return -(-self.batch_size // self.shards)
+
+
+class Sections(NamedTuple):
+    """Where in ``work`` stands what, layer by layer in tuples; x is the first of `a`."""
+
+    flat: int
+    grads: int
+    shard: int
+    first: int
+    second: int
+    y: int
+    terms: int
+    top: int
+    total: int
+    a: tuple[int, ...]
+    z: tuple[int, ...]
+    delta: tuple[int, ...]
+    end: int
+
+
+class Lengths(NamedTuple):
+    """Entries of the flat vector, and of the optimizer's arrays."""
+
+    flat: int
+    first: int
+    second: int
+
+
+def lengths_of(shape: Shape) -> Lengths:
+    n_flat = sum((layer.n_in + 1) * layer.n_out for layer in shape.layers)
+    states = len(list(formulas.UPDATES.values())[shape.rule].state)
+    return Lengths(n_flat, n_flat * (states > 0), n_flat * (states > 1))
+
+
+@cache
+def sections_of(shape: Shape, dtype: str) -> Sections:
+    """The sections for a shape."""
+    sizes, m, n, end = [layer.n_out for layer in shape.layers], shape.rows, lengths_of(shape), 0
+
+    def section(length: int) -> int:
+        nonlocal end
+        begin, end = end, end + padded(length, vector_of(dtype))
+        return begin
+
+    lengths = (n.flat, n.flat, n.flat * (shape.shards > 1), n.first, n.second, sizes[-1] * m, sizes[-1] * m, m, m)
+    single = map(section, lengths)
+    shared = dict(zip(Sections._fields, single, strict=False))
+    a, z, delta = (tuple(section(size * m) for size in of) for of in ([shape.layers[0].n_in, *sizes], sizes, sizes))
+    return Sections(**shared, a=a, z=z, delta=delta, end=end)
+
+
+@cache
+def program(dtype: str, shape: Shape, fused: bool = False) -> Any:
+    """The program for a shape, compiled for a dtype; `fused`: for fast numerics."""
+    lines, at, lengths = layers.lines(dtype, fused, layers.by_neurons), sections_of(shape, dtype), lengths_of(shape)
+    FLAT, GRADS, SHARD, FIRST, SECOND, Y = at.flat, at.grads, at.shard, at.first, at.second, at.y
+    N_FLAT, N_FIRST, N_SECOND = lengths
+    A_IN, A_LAST, N_X, N_Y = at.a[0], at.a[-1], shape.layers[0].n_in, shape.layers[-1].n_out
+    M, SHARDS, PER_ROW, WEIGHTS = shape.rows, shape.shards, shape.per_row, tuple(layer[:4] for layer in shape.layers)
+    update, measure = lines.each["update"][shape.rule], lines.each["measure"][shape.metric]
+    gather, add_decay = lines.gather, lines.add_decay
+    first_layer, rest_of_shard = (passes(dtype, shape, fused, lines, outermost) for outermost in (True, False))
+
+    @merged
+    def step(
+        plan: Plan, sections: Any, data: Data, state: State, sums: Any, epoch: int, start: int, size: int, work: Any
+    ) -> Any:
+        """One update from the samples `start` on; the batch's loss. `sums` gets what its outputs measure."""
+        real = work.dtype.type
+        n, loss, begin, small, larger = real(size * PER_ROW), real(0), start, size // SHARDS, size % SHARDS
+        for i in range(N_Y):
+            sums[i] = 0.0
+        for shard in range(min(SHARDS, size)):
+            m, grads = small + (1 if shard < larger else 0), np.int64(GRADS if shard == 0 else SHARD)
+            y = part(work, Y, N_Y * m)
+            gather(data.orders, epoch, begin, data.x, N_X, m, part(work, A_IN, N_X * m))
+            gather(data.orders, epoch, begin, data.y, N_Y, m, y)
+            found = first_layer(work, grads, M, n) if m == M else rest_of_shard(work, grads, m, n)
+            measure(N_Y, m, part(work, A_LAST, N_Y * m), y, sums)
+            loss = found if shard == 0 else loss + found
+            if shard > 0:
+                for i in range(N_FLAT):
+                    work[GRADS + i] += work[SHARD + i]
+            begin += m
+        flat, grads_of_all = part(work, FLAT, N_FLAT), part(work, GRADS, N_FLAT)
+        if plan.hyper.weight_decay != 0.0:
+            for n_in, n_out, _, w in WEIGHTS:
+                add_decay(real(plan.hyper.weight_decay), flat, grads_of_all, w, n_in * n_out)
+        first, second = part(work, FIRST, N_FIRST), part(work, SECOND, N_SECOND)
+        settings = settings_of(plan.hyper, state.powers, real(data.rates[epoch]), real)
+        update(N_FLAT, flat, grads_of_all, first, second, settings)
+        return loss
+
+    @merged
+    def copy(source: Any, target: Any) -> None:
+        """target <- source"""
+        for i in range(target.size):
+            target[i] = source[i]
+
+    train_on: Callable[..., bool] = merged(training(step))
+
+    def train(plan: Plan, sections: Any, data: Data, state: State, history: History, work: Any, steps: int) -> bool:
+        """`epochs.training`, with all that it changes in `work` meanwhile."""
+        plan, data, state, history, work = uncounted_all(plan, data, state, history, work)
+        flat, first, second = part(work, FLAT, N_FLAT), part(work, FIRST, N_FIRST), part(work, SECOND, N_SECOND)
+        copy(state.flat, flat)
+        copy(state.first, first)
+        copy(state.second, second)
+        more = train_on(plan, sections, data, State(flat, first, second, state.powers), history, work, steps)
+        copy(flat, state.flat)
+        copy(first, state.first)
+        copy(second, state.second)
+        return more
+
+    return compiled(train, **(FUSED if fused else {}))
+
+
+def passes(dtype: str, shape: Shape, fused: bool, lines: layers.Lines, inline: bool) -> Any:
+    """``first_layer(work, grads, m, n)``: the loss of m samples, whose gradients go to `grads` in ``work``."""
+    options: dict[str, Any] = FUSED if fused else {}
+    compiled_in: Any = partial(inlined, cache=False, **options)
+    found, last = loss_above(shape, sections_of(shape, dtype), lines, compiled_in), len(shape.layers) - 1
+    for index in reversed(range(last + 1)):
+        how: Any = compiled_in if index > 0 or inline else partial(compiled, cache=False, **options)
+        found = how(layer_below(found, index, shape, sections_of(shape, dtype), lines, fused))
+    return found
+
+
+def loss_above(shape: Shape, at: Sections, lines: layers.Lines, compiled_in: Any) -> Any:
+    """The loss, above the last layer."""
+    N_OUT, Z, A, Y, TERMS = shape.layers[-1].n_out, at.z[-1], at.a[-1], at.y, at.terms
+    DELTA, TOP, TOTAL = at.delta[-1], at.top, at.total
+    loss_of = lines.each["loss"][shape.loss]
+
+    @compiled_in
+    def above(work: Any, grads: int, m: int, n: Any) -> Any:
+        """Leaves in DELTA da, or delta where loss and activation are differentiated as one."""
+        size = N_OUT * m
+        z, a, y, terms, delta = (
+            part(work, Z, size),
+            part(work, A, size),
+            part(work, Y, size),
+            part(work, TERMS, size),
+            part(work, DELTA, size),
+        )
+        return loss_of(N_OUT, m, z, a, y, n, terms, delta, part(work, TOP, m), part(work, TOTAL, m)) / n
+
+    return above
+
+
+def layer_below(above: Any, index: int, shape: Shape, at: Sections, lines: layers.Lines, fused: bool) -> Any:
+    """The function of a layer, with that above it inside."""
+    (N_IN, N_OUT, activation, w, *_), last = shape.layers[index], len(shape.layers) - 1
+    by_a = list(formulas.ACTIVATIONS.values())[activation].z_for_a
+    A_IN, A, Z, DELTA = at.a[index], at.a[index + 1], at.z[index], at.delta[index]
+    Z_BACKWARD, DELTA_IN, TOP, TOTAL = A if by_a else Z, at.delta[max(index - 1, 0)], at.top, at.total
+    W, WEIGHTS, FIRST_LAYER, BACKWARD = at.flat + w, w, index == 0, index < last or not shape.together
+    forward, backward = lines.each["forward"][activation], lines.each["backward"][activation]
+    in_any_order: Any = partial(inlined, cache=False, **(IN_ANY_ORDER if fused else {}))
+
+    @in_any_order
+    def affine_forward(work: Any, m: int) -> None:
+        """z[j, s] = b[j] + a[0, s] W[0, j] + a[1, s] W[1, j] + ..."""
+        W_kj, b = view(work, W, N_IN, N_OUT), part(work, W + N_IN * N_OUT, N_OUT)
+        a, z = view(work, A_IN, N_IN, m), view(work, Z, N_OUT, m)
+        for j in range(N_OUT):
+            for s in range(m):
+                total = b[j]
+                for k in range(N_IN):
+                    total += a[k, s] * W_kj[k, j]
+                z[j, s] = total
+
+    @in_any_order
+    def affine_backward(work: Any, grads: int, m: int) -> None:
+        """dW[k, j] = a[k, 0] delta[j, 0] + a[k, 1] delta[j, 1] + ..., and db likewise."""
+        a, delta = view(work, A_IN, N_IN, m), view(work, DELTA, N_OUT, m)
+        dW, db = view(work, grads + WEIGHTS, N_IN, N_OUT), part(work, grads + WEIGHTS + N_IN * N_OUT, N_OUT)
+        zero = work.dtype.type(0)
+        for k in range(N_IN):
+            for j in range(N_OUT):
+                total = zero
+                for s in range(m):
+                    total += a[k, s] * delta[j, s]
+                dW[k, j] = total
+        for j in range(N_OUT):
+            total = zero
+            for s in range(m):
+                total += delta[j, s]
+            db[j] = total
+
+    @in_any_order
+    def affine_backward_input(work: Any, m: int) -> None:
+        """da[k, s] = delta[0, s] W[k, 0] + delta[1, s] W[k, 1] + ..., for the layer below."""
+        W_kj, delta, da = view(work, W, N_IN, N_OUT), view(work, DELTA, N_OUT, m), view(work, DELTA_IN, N_IN, m)
+        zero = work.dtype.type(0)
+        for k in range(N_IN):
+            for s in range(m):
+                total = zero
+                for j in range(N_OUT):
+                    total += delta[j, s] * W_kj[k, j]
+                da[k, s] = total
+
+    def layer(work: Any, grads: int, m: int, n: Any) -> Any:
+        """Forward, everything above, backward."""
+        size = N_OUT * m
+        a, total = part(work, A, size), part(work, TOTAL, m)
+        affine_forward(work, m)
+        forward(N_OUT, m, part(work, Z, size), a, part(work, TOP, m), total)
+        loss = above(work, grads, m, n)
+        if BACKWARD:
+            backward(N_OUT, m, part(work, Z_BACKWARD, size), a, part(work, DELTA, size), total)
+        affine_backward(work, grads, m)
+        if not FIRST_LAYER:
+            affine_backward_input(work, m)
+        return loss
+
+    return layer

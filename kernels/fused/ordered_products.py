@@ -1,0 +1,234 @@
+"""Matrix products in index order at the speed of the processor: packed panels and a tile held in registers.
+
+    out[i, j] <- ((out[i, j] + left[0, i] right[0, j]) + left[1, i] right[1, j]) + ...
+
+Every product and every sum is rounded once and the terms are added in ascending t, so each entry has the bits of
+"reproducible arithmetic, version 1". What runs side by side are entries: a tile of ``rows`` x ``lanes * vectors`` of
+them stays in vector registers while t goes through a block, and is put back in between (the layout of Goto and van
+de Geijn, Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34, 2008; the order of the sums is what differs).
+"""
+
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils
+from numba.core.registry import cpu_target
+
+from ..compiling import compiled, inlined, merged
+from ..registers import Registers, transpose_for, written
+from .views import View, corner, part, transposed, view
+
+# From how many multiplications on a product is shared out among threads.
+SHARED_FROM = 2**20
+
+# Entries of a block: terms of a sum, so that a panel of `right` stays in the first cache; rows of `left` in the second.
+DEPTH = 128
+HEIGHT = 256
+
+
+class Tile(NamedTuple):
+    """Entries of `out` that are held in registers: ``rows`` x (``vectors`` of ``lanes`` each)."""
+
+    rows: int
+    vectors: int
+    lanes: int
+
+    @property
+    def columns(self) -> int:
+        """Width of the tile in entries."""
+        return self.vectors * self.lanes
+
+
+@cache
+def tile_of(dtype: str) -> Tile:
+    """The tile that fits the registers of the processor that Numba compiles for."""
+    _, _, features = cpu_target.target_context.codegen().magic_tuple()
+    size = np.dtype(dtype).itemsize
+    if "+avx512f" in features:
+        return Tile(rows=8, vectors=3, lanes=64 // size)
+    return Tile(rows=4, vectors=2, lanes=(32 if "+avx" in features.split(",") else 16) // size)
+
+
+@cache
+def tile_product_for(dtype: str) -> Any:
+    """The innermost loop, as a function that compiled code may call.
+
+    ``tile_product(left, right, out, row, depth)``: packed entries of the first term stand first in `left` and `right`,
+    the tile's first in `out`, its rows `row` apart. Without flags, LLVM keeps products and sums apart.
+    """
+    rows, vectors, lanes = tile_of(dtype)
+
+    def write(builder: Any, left: Any, right: Any, out: Any, row_stride: Any, depth: Any) -> None:
+        r, index = Registers(builder, dtype, lanes), ir.IntType(64)
+        row_at = [r.at(out, builder.mul(row_stride, index(row))) for row in range(rows)]
+        at = {(row, c): r.at(row_at[row], c * lanes) for row in range(rows) for c in range(vectors)}
+        sums = {entry: cgutils.alloca_once_value(builder, r.load(pointer)) for entry, pointer in at.items()}
+        with cgutils.for_range(builder, depth) as loop:
+            left_t = r.at(left, builder.mul(loop.index, index(rows)))
+            right_t = r.at(right, builder.mul(loop.index, index(vectors * lanes)))
+            b = [r.load(r.at(right_t, column * lanes)) for column in range(vectors)]
+            for row in range(rows):
+                a = r.broadcast(builder.load(r.at(left_t, row)))
+                for column in range(vectors):
+                    total = builder.load(sums[row, column])
+                    builder.store(builder.fadd(total, builder.fmul(a, b[column])), sums[row, column])
+        for entry, pointer in at.items():
+            r.store(builder.load(sums[entry]), pointer)
+
+    return written("left right out row depth", write)
+
+
+@cache
+def packing(dtype: str, size: int) -> Any:
+    """`pack_transposed`, compiled for a dtype and squares of so many rows."""
+    transpose = transpose_for(dtype, size)
+
+    @compiled
+    def pack_transposed(source: Any, row: int, depth: int, count: int, width: int, panel: Any) -> None:
+        """Copies source[t + i * row], t < depth, i < count, to panel[t * width + i], square by square."""
+        last_t, last_i = depth - depth % size, count - count % size
+        for i in range(0, last_i, size):
+            for t in range(0, last_t, size):
+                transpose(part(source, i * row + t, 1), row, part(panel, t * width + i, 1), width)
+        for i in range(count):
+            one = part(source, i * row, depth)
+            for t in range(last_t if i < last_i else 0, depth):
+                panel[t * width + i] = one[t]
+
+    return pack_transposed
+
+
+@cache
+def product_for(dtype: str, shared: bool = False) -> Any:
+    """``product(left, right, out, depth, rows, columns, panels, workers)`` for compiled code.
+
+    `shared`: large products are divided among threads.
+    """
+    upright = upright_for(dtype)
+    upright_shared = upright_for(dtype, True) if shared else upright
+    tile_rows, _, _ = tile = tile_of(dtype)
+    tile_columns = tile.columns
+
+    @inlined
+    def turned(rows: int, columns: int) -> bool:
+        """Whether the tiles lie the other way, rows of `out` along the vectors: where fewer entries are wasted so."""
+        here = -(-rows // tile_rows) * tile_rows * (-(-columns // tile_columns) * tile_columns)
+        return -(-columns // tile_rows) * tile_rows * (-(-rows // tile_columns) * tile_columns) < here
+
+    @merged
+    def product(
+        left: View, right: View, out: View, depth: int, rows: int, columns: int, panels: Any, workers: int
+    ) -> None:
+        """out[i, j] <- (out[i, j] + left[0, i] right[0, j]) + left[1, i] right[1, j] + ..., t = 0 .. depth - 1
+
+        NumPy, but for the order: ``out += left.T @ right``
+
+        Parameters
+        ----------
+        left, right, out : View
+        depth, rows, columns : int
+            Number of t, i and j.
+        panels : 1-D array
+            To work in, of `panels_for` entries.
+        workers : int
+            Among how many the rows are divided; no sum depends on it.
+        """
+        if turned(rows, columns):
+            left, right, out, rows, columns = right, left, transposed(out), columns, rows
+        if depth * rows * columns >= SHARED_FROM:
+            upright_shared(left, right, out, depth, rows, columns, panels, workers)
+        else:
+            upright(left, right, out, depth, rows, columns, panels, 1)
+
+    return product
+
+
+@cache
+def upright_for(dtype: str, shared: bool = False) -> Any:
+    """The product with rows of `right` along the vectors, compiled; `shared`: with threads."""
+    tile = tile_of(dtype)
+    tile_rows, tile_columns = tile.rows, tile.columns
+    tile_product, pack_transposed = tile_product_for(dtype), packing(dtype, tile.rows)
+    prange: Any = numba.prange if shared else range
+
+    @compiled
+    def pack(source: View, depth: int, count: int, width: int, panels: Any) -> None:
+        """Copies source[t, i], t < depth, i < count, into panels of `width` entries per term.
+
+        A panel holds the entries of one term after those of another, filled up with 0.
+        """
+        zero = panels.dtype.type(0)
+        for first in range(0, count, width):
+            here, at = min(width, count - first), corner(source, 0, first)
+            panel = view(panels, first * depth, depth, width)
+            if here < width:
+                panel[:, here:] = zero
+            if source.row == 1:
+                pack_transposed(at.array, source.column, depth, here, width, part(panels, first * depth, 1))
+            elif source.column == 1:
+                for t in range(depth):
+                    row = part(at.array, t * source.row, here)
+                    for i in range(here):
+                        panel[t, i] = row[i]
+            else:
+                for t in range(depth):
+                    for i in range(here):
+                        panel[t, i] = at.array[t * source.row + i * source.column]
+
+    @inlined
+    def add_block(left: Any, right: Any, apart: int, edge: Any, depth: int, out: View, rows: int, columns: int) -> None:
+        """Adds `depth` terms to a block of `out`.
+
+        `left`: the packed block; `right`: the packed columns, a panel every `apart` entries; `edge`: for one tile.
+        """
+        for j in range(0, columns, tile_columns):
+            width, right_panel = min(tile_columns, columns - j), part(right, (j // tile_columns) * apart, 1)
+            for i in range(0, rows, tile_rows):
+                height, left_panel, to = min(tile_rows, rows - i), part(left, i * depth, 1), corner(out, i, j)
+                if height == tile_rows and width == tile_columns and out.column == 1:
+                    tile_product(left_panel, right_panel, to.array, out.row, depth)
+                    continue
+                for r in range(height):
+                    for c in range(width):
+                        edge[r * tile_columns + c] = to.array[r * out.row + c * out.column]
+                tile_product(left_panel, right_panel, edge, tile_columns, depth)
+                for r in range(height):
+                    for c in range(width):
+                        to.array[r * out.row + c * out.column] = edge[r * tile_columns + c]
+
+    @compiled
+    def rows_of_one(left: View, right: Any, out: View, depth: int, rows: int, columns: int, space: Any) -> None:
+        """The rows of one worker: `right` is packed."""
+        edge = part(space, HEIGHT * DEPTH, tile_rows * tile_columns)
+        for top in range(0, rows, HEIGHT):
+            height = min(HEIGHT, rows - top)
+            for t in range(0, depth, DEPTH):
+                terms = min(DEPTH, depth - t)
+                pack(corner(left, t, top), terms, height, tile_rows, space)
+                right_t = part(right, t * tile_columns, 1)
+                add_block(space, right_t, depth * tile_columns, edge, terms, corner(out, top, 0), height, columns)
+
+    @partial(compiled, parallel=shared)
+    def upright(
+        left: View, right: View, out: View, depth: int, rows: int, columns: int, panels: Any, workers: int
+    ) -> None:
+        """out[i, j] <- (out[i, j] + left[0, i] right[0, j]) + ...; the rows are divided among workers."""
+        pack(right, depth, columns, tile_columns, panels)
+        share = -(-rows // (workers * tile_rows)) * tile_rows
+        begin, each = depth * (-(-columns // tile_columns) * tile_columns), HEIGHT * DEPTH + tile_rows * tile_columns
+        for worker in prange(workers):
+            first = np.int64(worker) * share
+            space, count = part(panels, begin + np.int64(worker) * each, each), min(share, rows - first)
+            rows_of_one(corner(left, 0, first), panels, corner(out, first, 0), depth, count, columns, space)
+
+    return upright
+
+
+def panels_for(depth: int, rows: int, columns: int, workers: int, dtype: str) -> int:
+    """Entries that a product needs in `panels`, at most."""
+    tile = tile_of(dtype)
+    widest = -(-max(rows, columns) // tile.columns) * tile.columns
+    return depth * widest + workers * (HEIGHT * DEPTH + tile.rows * tile.columns)

@@ -1,0 +1,167 @@
+"""Loops over all numbers of a layer, written from the rules of `formulas`, and a choice among functions by number.
+
+One value of exp, log or tanh is a chain of some fifty operations that wait for each other, more than a processor looks
+ahead; the chains of neighbouring vectors, operation by operation in turn, keep it busy. So loops over rules with such
+words are written in vectors, several at a time. LLVM makes vectors of all others by itself.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from backprop_ref import formulas
+
+from ..compiling import compiled, inlined
+from ..registers import Instructions, padded, vector_of, written
+from .ordered_products import tile_of
+
+
+def loop(dtype: str, rule: Callable[..., Any], reads: Sequence[int], writes: Sequence[int], **options: Any) -> Any:
+    """``loop(n, *arguments)``: a rule, entry by entry.
+
+    Parameters
+    ----------
+    rule : callable
+        ``rule(m, *numbers)`` gives a number, or a tuple of them.
+    reads : sequence of int
+        Which of the arguments the rule gets: arrays of n numbers, and numbers.
+    writes : sequence of int
+        Which of the arguments get its results. Arrays are 1-D and contiguous. Vectors are written as a whole: up to
+        `vector_of` numbers the arrays that are read and written have to go on.
+    **options
+        For `compiled`.
+    """
+    step = _step(dtype, rule, reads, writes, 0)
+    if not _is_long(rule, len(reads)):
+
+        def entry_by_entry(n: int, *arguments: Any) -> None:
+            for i in range(n):
+                step(i, arguments)
+
+        return inlined(entry_by_entry, **options)
+    tile, vector = tile_of(dtype), vector_of(dtype)
+    lanes, several = tile.lanes, tile.lanes * tile.rows // 2  # as many registers as that processor has to spare
+    one_vector, several_vectors = (_step(dtype, rule, reads, writes, length) for length in (lanes, several))
+
+    def vector_by_vector(n: int, *arguments: Any) -> None:
+        end = padded(n, vector)
+        together = end - end % several
+        for i in range(0, together, several):
+            several_vectors(i, arguments)
+        for i in range(together, end, lanes):
+            one_vector(i, arguments)
+
+    return compiled(vector_by_vector, **options)
+
+
+def _step(dtype: str, rule: Callable[..., Any], reads: Sequence[int], writes: Sequence[int], lanes: int) -> Any:
+    """``step(i, arguments)``: the rule at i, or for so many lanes from i on."""
+
+    def write(builder: Any, i: Any, arguments: Any) -> None:
+        m = Instructions(builder, dtype, lanes)
+        flat = [one for item in arguments for one in (item if isinstance(item, tuple) else (item,))]
+        read = [flat[place] for place in reads]
+        values = [m.load(m.at(one, i)) if one.type.is_pointer else m.broadcast(one) for one in read]
+        for place, result in zip(writes, m.evaluated(rule, values), strict=True):
+            m.store(result, m.at(arguments[place], i))
+
+    return written("i arguments", write)
+
+
+def _is_long(rule: Callable[..., Any], count: int) -> bool:
+    """Whether a rule uses exp, log, log1p or tanh."""
+    words = _Words()
+    rule(words, *[0.5] * count)
+    return words.used
+
+
+class _Words(formulas.Arithmetic):
+    """An arithmetic that notes whether a word is used."""
+
+    used = False
+
+    def _word(self, x: float) -> float:
+        self.used = True
+        return x
+
+    exp = log = log1p = tanh = _word
+
+    def sqrt(self, x: float) -> float:
+        return x
+
+    def where(self, condition: bool, yes: float, no: float) -> float:
+        return yes if condition else no
+
+
+def elementary(dtype: str, name: str, **options: Any) -> Any:
+    """``function(n, x, y)``: y <- exp(x), or another function of that name; y may be x."""
+    return loop(dtype, lambda m, x: getattr(m, name)(x), (0,), (1,), **options)
+
+
+def forward(dtype: str, activation: formulas.Activation, **options: Any) -> Any:
+    """``forward(n, z, a)``"""
+    return loop(dtype, activation.forward, (0,), (1,), **options)
+
+
+def backward(dtype: str, activation: formulas.Activation, **options: Any) -> Any:
+    """``backward(n, z, a, delta)``: delta from da, which stands in delta before."""
+    return loop(dtype, activation.backward, (0, 1, 2), (2,), **options)
+
+
+def loss(dtype: str, pair: formulas.Terms, **options: Any) -> Any:
+    """``loss(n, z, a, y, divisor, terms, delta)``: terms, and delta or da, in one pass."""
+
+    def rule(m: Any, z: Any, a: Any, y: Any, divisor: Any) -> Any:
+        return pair.terms(m, z, a, y), pair.error(m, z, a, y) / divisor
+
+    return loop(dtype, rule, (0, 1, 2, 3), (4, 5), **options)
+
+
+def update(dtype: str, rule: formulas.Update, **options: Any) -> Any:
+    """``update(n, flat, grads, first, second, settings)``, with as many arrays of state as the rule has."""
+    states = tuple(range(2, 2 + len(rule.state)))
+
+    def step(m: Any, W: Any, g: Any, *others: Any) -> Any:
+        state, settings = others[: len(states)], formulas.Settings(*others[len(states) :])
+        return rule.step(m, settings, W, g, *state)
+
+    settings = range(4, 4 + len(formulas.Settings._fields))
+    return loop(dtype, step, (0, 1, *states, *settings), (0, *states), **options)
+
+
+def decay(dtype: str, **options: Any) -> Any:
+    """``decay(n, flat, grads, strength)``"""
+    return loop(dtype, lambda m, W, g, strength: formulas.decay(W, g, strength), (0, 1, 2), (1,), **options)
+
+
+def choice(functions: Sequence[Any]) -> Any:
+    """``chosen(number, arguments)``: the compiled function of that number, called with the tuple of arguments."""
+
+    @intrinsic
+    def chosen(typingctx: Any, number: Any, arguments: Any) -> Any:
+        kinds = [types.Dispatcher(function) for function in functions]
+        signatures = [typingctx.resolve_function_type(kind, tuple(arguments), {}) for kind in kinds]
+        result = signatures[0].return_type
+
+        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            number, given = values[0], cgutils.unpack_tuple(builder, values[1])
+            blocks, end = [builder.append_basic_block() for _ in functions], builder.append_basic_block()
+            switch, results = builder.switch(number, blocks[-1]), []
+            for index, (block, kind, types_of_it) in enumerate(zip(blocks, kinds, signatures, strict=True)):
+                switch.add_case(number.type(index), block)
+                builder.position_at_end(block)
+                call = context.get_function(kind, types_of_it)
+                context.add_linking_libs(getattr(call, "libs", ()))
+                results.append((call(builder, given), builder.block))
+                builder.branch(end)
+            builder.position_at_end(end)
+            found = builder.phi(results[0][0].type)
+            for value, block in results:
+                found.add_incoming(value, block)
+            return found
+
+        return result(types.intp, arguments), codegen
+
+    return chosen

@@ -1,0 +1,299 @@
+"""Whole epochs in one compiled call for networks with wide layers, in fast numerics.
+
+Values of a layer stand sample after sample, as the data do: z, a and delta here are ``(m, n_out)``, m the rows of the
+batch or shard. So a sample is gathered in one piece, and of each layer's three products only that with W's transpose,
+which the first layer does without, has to transpose what it reads. Products are those of `fast_products`; they are
+added to the biases, and for plain gradient descent to the weights: W <- W - a^T (eta delta) is one product, and no
+gradient is ever stored; what comes out is another where eta delta leaves the range of the dtype. What does not depend
+on the layout is that of `layers`, with fused multiply-add.
+"""
+
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+from numba.extending import register_jitable
+
+from backprop_ref import formulas
+
+from ..compiling import FUSED, IN_ANY_ORDER, compiled, inlined, merged
+from . import layers, rules
+from .epochs import Data, Plan, Sections, State, layer_of, placed, settings_of, training
+from .fast_products import panels_for, product_for
+from .views import View, matrix, part, repeated, transposed, view
+
+# From how many multiplications on a product is shared out among threads; entries of an activation done at a time.
+SHARED_FROM = 2**21
+BLOCK = 2**12
+
+SGD = list(formulas.UPDATES).index("sgd")
+
+
+@cache
+def affine(dtype: str, shared: bool = False) -> tuple[Any, Any, Any]:
+    """The three of the affine map. W and b stand in `flat` from w on, dW and db likewise in `grads`."""
+    product = product_for(dtype)
+    product_shared = product_for(dtype, True) if shared else product
+    compiled_in: Any = partial(compiled, **IN_ANY_ORDER)
+
+    @compiled_in
+    def add_product(
+        left: View, right: View, start: View, out: View, depth: int, rows: int, columns: int, panels: Any, workers: int
+    ) -> None:
+        """out[i, j] = start[i, j] + (left[0, i] right[0, j] + left[1, i] right[1, j] + ...)"""
+        if depth * rows * columns >= SHARED_FROM:
+            product_shared(left, right, start, out, depth, rows, columns, panels, workers)
+        else:
+            product(left, right, start, out, depth, rows, columns, panels, 1)
+
+    @compiled_in
+    def affine_forward(
+        flat: Any, w: int, n_in: int, n_out: int, m: int, a: Any, z: Any, panels: Any, workers: int
+    ) -> None:
+        """z[s, j] = b[j] + a[s, 0] W[0, j] + a[s, 1] W[1, j] + ..."""
+        a_ks, W_kj, b_sj = transposed(matrix(a, 0, n_in)), matrix(flat, w, n_out), repeated(flat, w + n_in * n_out)
+        add_product(a_ks, W_kj, b_sj, matrix(z, 0, n_out), n_in, m, n_out, panels, workers)
+
+    @compiled_in
+    def affine_backward(
+        delta: Any, a: Any, w: int, n_in: int, n_out: int, m: int, grads: Any, panels: Any, workers: int, one: Any
+    ) -> None:
+        """dW[k, j] <- dW[k, j] + (a[0, k] delta[0, j] + a[1, k] delta[1, j] + ...), and db likewise; `one`: for a 1."""
+        dW_kj, db_j = matrix(grads, w, n_out), repeated(grads, w + n_in * n_out)
+        a_sk, delta_sj = matrix(a, 0, n_in), matrix(delta, 0, n_out)
+        one[0] = 1
+        add_product(View(part(one, 0, 1), 0, 0), delta_sj, db_j, db_j, m, 1, n_out, panels, workers)
+        add_product(a_sk, delta_sj, dW_kj, dW_kj, m, n_in, n_out, panels, workers)
+
+    @compiled_in
+    def affine_backward_input(
+        delta: Any, flat: Any, w: int, n_in: int, n_out: int, m: int, da: Any, panels: Any, workers: int, zeros: Any
+    ) -> None:
+        """da[s, k] = delta[s, 0] W[k, 0] + delta[s, 1] W[k, 1] + ...; `zeros`: n_in of them."""
+        delta_js, W_jk = transposed(matrix(delta, 0, n_out)), transposed(matrix(flat, w, n_out))
+        add_product(delta_js, W_jk, repeated(zeros, 0), matrix(da, 0, n_in), n_out, m, n_in, panels, workers)
+
+    return affine_forward, affine_backward, affine_backward_input
+
+
+def by_samples(dtype: str, **options: Any) -> dict[str, Any]:
+    """What reads rows, where the values of a layer are ``(m, n_out)``."""
+    exp, log = rules.elementary(dtype, "exp", **options), rules.elementary(dtype, "log", **options)
+    compiled_in: Any = partial(inlined, **options)
+
+    @compiled_in
+    def softmax_forward(n_out: int, m: int, z: Any, a: Any, top: Any, total: Any) -> None:
+        """a[s, j] = e[s, j] / S[s] with e = exp(z - max), S = e[s, 0] + e[s, 1] + ..."""
+        z_sj, a_sj = view(z, 0, m, n_out), view(a, 0, m, n_out)
+        for s in range(m):
+            highest = z_sj[s, 0]
+            for j in range(1, n_out):
+                z_j = z_sj[s, j]
+                highest = z_j if z_j > highest else highest
+            top[s] = highest
+            for j in range(n_out):
+                a_sj[s, j] = z_sj[s, j] - highest
+        exp(n_out * m, a, a)
+        for s in range(m):
+            sum_s = z.dtype.type(0)
+            for j in range(n_out):
+                sum_s += a_sj[s, j]
+            total[s] = sum_s
+            for j in range(n_out):
+                a_sj[s, j] = a_sj[s, j] / sum_s
+
+    @compiled_in
+    def softmax_backward(n_out: int, m: int, z: Any, a: Any, delta: Any, total: Any) -> None:
+        """delta[s, j] = a[s, j] (da[s, j] - t[s]) with t = da[s, 0] a[s, 0] + da[s, 1] a[s, 1] + ..."""
+        a_sj, delta_sj = view(a, 0, m, n_out), view(delta, 0, m, n_out)
+        for s in range(m):
+            t = a.dtype.type(0)
+            for j in range(n_out):
+                t += delta_sj[s, j] * a_sj[s, j]
+            for j in range(n_out):
+                delta_sj[s, j] = a_sj[s, j] * (delta_sj[s, j] - t)
+
+    @compiled_in
+    def softmax_cross_entropy(
+        n_out: int, m: int, z: Any, a: Any, y: Any, n: Any, terms: Any, delta: Any, top: Any, total: Any
+    ) -> Any:
+        """The sum of y (log S - (z - max)); delta = (a Y - y) / n with Y = y[s, 0] + y[s, 1] + ..."""
+        z_sj, y_sj, found = view(z, 0, m, n_out), view(y, 0, m, n_out), z.dtype.type(0)
+        a_sj, delta_sj = view(a, 0, m, n_out), view(delta, 0, m, n_out)
+        log(m, total, total)
+        for s in range(m):
+            loss_s, Y = z.dtype.type(0), z.dtype.type(0)
+            for j in range(n_out):
+                loss_s += y_sj[s, j] * (total[s] - (z_sj[s, j] - top[s]))
+            found += loss_s
+            for j in range(n_out):
+                Y += y_sj[s, j]
+            for j in range(n_out):
+                delta_sj[s, j] = (a_sj[s, j] * Y - y_sj[s, j]) / n
+        return found
+
+    @compiled_in
+    def running_sum(n_out: int, m: int, terms: Any) -> Any:
+        found = terms.dtype.type(0)
+        for i in range(m * n_out):
+            found += terms[i]
+        return found
+
+    @compiled_in
+    def largest(a: Any, s: int) -> int:
+        """The first j with the largest a[s, j]; NaN is larger than any number."""
+        best, here = a[s, 0], 0
+        for j in range(1, a.shape[1]):
+            if not (a[s, j] <= best or np.isnan(best)):
+                best, here = a[s, j], j
+        return here
+
+    @compiled_in
+    def count_correct(n_out: int, m: int, a: Any, y: Any, sums: Any) -> None:
+        """sums[0] += number of samples whose outputs are of the class that y says"""
+        a_sj, y_sj, half, correct = view(a, 0, m, n_out), view(y, 0, m, n_out), a.dtype.type(0.5), 0
+        for s in range(m):
+            a_class = largest(a_sj, s) if n_out > 1 else np.int64(a_sj[s, 0] > half)
+            y_class = largest(y_sj, s) if n_out > 1 else np.int64(y_sj[s, 0] > half)
+            correct += 1 if a_class == y_class else 0
+        sums[0] += correct
+
+    @compiled_in
+    def squared_residuals(n_out: int, m: int, a: Any, y: Any, sums: Any) -> None:
+        """sums[j] += (a[0, j] - y[0, j])^2, then (a[1, j] - y[1, j])^2, ..."""
+        a_sj, y_sj = view(a, 0, m, n_out), view(y, 0, m, n_out)
+        for s in range(m):
+            for j in range(n_out):
+                residual = np.float64(a_sj[s, j]) - np.float64(y_sj[s, j])
+                sums[j] += residual * residual
+
+    @compiled_in
+    def gather(orders: Any, row: int, start: int, source: Any, n: int, m: int, a: Any) -> None:
+        """a[s, k] = source[orders[row, start + s], k], a 1-D"""
+        a_sk = view(a, 0, m, n)
+        for s in range(m):
+            sample = orders[row, start + s]
+            for k in range(n):
+                a_sk[s, k] = source[sample, k]
+
+    return {
+        function.py_func.__name__: function
+        for function in (
+            *(softmax_forward, softmax_backward, softmax_cross_entropy, running_sum),
+            *(count_correct, squared_residuals, gather),
+        )
+    }
+
+
+def placed_with_panels(plan: Plan, dtype: str) -> tuple[Plan, Sections]:
+    """`epochs.placed` for `program`; no gradients unless they are `stored`."""
+    extents = [extent for row in plan.layers for extent in products_of(int(row[0]), int(row[1]), plan.batch_size)]
+    panels, zeros = max(panels_for(*extent, plan.workers) for extent in extents), int(plan.layers[:, 0].max())
+    return placed(plan, dtype, panels, zeros, gradients=stored(plan))
+
+
+def products_of(n_in: int, n_out: int, m: int) -> tuple[tuple[int, int, int], ...]:
+    """Terms, rows and columns of a layer's three large products."""
+    return (n_in, m, n_out), (m, n_in, n_out), (n_out, m, n_in)
+
+
+@register_jitable(forceinline=True)
+def stored(plan: Plan) -> bool:
+    """Whether gradients are stored; else they are added to the parameters as they are computed."""
+    return plan.rule != SGD or plan.hyper.weight_decay != 0.0 or plan.shards > 1
+
+
+@cache
+def program(dtype: str, shared: bool = False) -> Any:
+    """The program for a dtype; `shared`: large products with threads."""
+    affine_forward, affine_backward, affine_backward_input = affine(dtype, shared)
+    lines = layers.chosen(layers.lines(dtype, True, by_samples))
+    forward, backward, loss_of, update = lines.forward, lines.backward, lines.loss, lines.update
+    gather, measure, add_decay = lines.gather, lines.measure, lines.add_decay
+
+    @merged
+    def value_and_grad(
+        plan: Plan, sections: Sections, flat: Any, n: Any, m: int, work: Any, factor: Any, target: Any
+    ) -> Any:
+        """The loss of m gathered samples, n being that of the batch; adds `factor` times their gradients to `target`.
+
+        `target` may be `flat` itself: a layer's weights are used for the layer below before they change. `factor` is
+        one of the last layer's delta, and so of every other.
+        """
+        last, widest = plan.layers.shape[0] - 1, sections.delta - sections.z
+        panels = part(work, sections.panels, sections.end - sections.panels)
+        delta, da = part(work, sections.delta, widest), part(work, sections.z, widest)
+        top, total, zeros = part(work, sections.top, m), part(work, sections.total, m), part(work, sections.zeros, 1)
+        for index in range(last + 1):
+            layer = layer_of(plan.layers, index)
+            n_in, n_out = layer.n_in, layer.n_out
+            z, a_in = part(work, layer.z, n_out * m), part(work, layer.a_in, n_in * m)
+            affine_forward(flat, layer.w, n_in, n_out, m, a_in, z, panels, plan.workers)
+            rows = m if index == last else max(1, BLOCK // n_out)
+            for s in range(0, m, rows):
+                here, first = min(rows, m - s), s * n_out
+                z, a = part(work, layer.z + first, n_out * here), part(work, layer.a + first, n_out * here)
+                forward(layer.activation, (n_out, here, z, a, top, total))
+        layer = layer_of(plan.layers, last)
+        n_out = layer.n_out
+        z, a, y = part(work, layer.z, n_out * m), part(work, layer.a, n_out * m), part(work, sections.y, n_out * m)
+        terms = part(work, sections.terms, n_out * m)
+        loss = loss_of(plan.loss, (n_out, m, z, a, y, n, terms, delta, top, total)) / n
+        for i in range(n_out * m):
+            delta[i] *= factor
+        for index in range(last, -1, -1):
+            layer = layer_of(plan.layers, index)
+            n_in, n_out = layer.n_in, layer.n_out
+            if index < last or not plan.together:
+                z, a = part(work, layer.z_backward, n_out * m), part(work, layer.a, n_out * m)
+                backward(layer.activation, (n_out, m, z, a, delta, total))
+            a_in = part(work, layer.a_in, n_in * m)
+            if index > 0:
+                affine_backward_input(delta, flat, layer.w, n_in, n_out, m, da, panels, plan.workers, zeros)
+            affine_backward(delta, a_in, layer.w, n_in, n_out, m, target, panels, plan.workers, total)
+            delta, da = da, delta
+        return loss
+
+    @merged
+    def step(
+        plan: Plan,
+        sections: Sections,
+        data: Data,
+        state: State,
+        sums: Any,
+        epoch: int,
+        start: int,
+        size: int,
+        work: Any,
+    ) -> Any:
+        """One update from the samples `start` on; the batch's loss. `sums` gets what its outputs measure."""
+        real = work.dtype.type
+        flat, n, loss, begin, rate = state.flat, real(size * plan.per_row), real(0), start, real(data.rates[epoch])
+        first, last = layer_of(plan.layers, 0), layer_of(plan.layers, plan.layers.shape[0] - 1)
+        n_x, n_y, small, larger = first.n_in, last.n_out, size // plan.shards, size % plan.shards
+        into_grads = stored(plan)
+        for i in range(sums.size):
+            sums[i] = 0.0
+        grads = part(work, sections.grads, flat.size)
+        if into_grads:
+            for i in range(flat.size):
+                grads[i] = real(0)
+        for shard in range(min(plan.shards, size)):
+            m = small + (1 if shard < larger else 0)
+            y = part(work, sections.y, n_y * m)
+            gather(data.orders, epoch, begin, data.x, n_x, m, part(work, first.a_in, n_x * m))
+            gather(data.orders, epoch, begin, data.y, n_y, m, y)
+            factor, target = (real(1), grads) if into_grads else (-rate, flat)
+            loss += value_and_grad(plan, sections, flat, n, m, work, factor, target)
+            measure(plan.metric, (n_y, m, part(work, last.a, n_y * m), y, sums))
+            begin += m
+        if plan.hyper.weight_decay != 0.0:
+            for index in range(plan.layers.shape[0]):
+                layer = layer_of(plan.layers, index)
+                add_decay(real(plan.hyper.weight_decay), flat, grads, layer.w, layer.n_in * layer.n_out)
+        if into_grads:
+            settings = settings_of(plan.hyper, state.powers, rate, real)
+            update(plan.rule, (flat.size, flat, grads, state.first, state.second, settings))
+        return loss
+
+    return compiled(training(step), **FUSED)
