@@ -28,6 +28,7 @@ from backprop_ref.random import Stream
 from backprop_ref.report.recorder import MOST_SAMPLES, Recorder
 from backprop_ref.report.sinks import SINKS
 from backprop_ref.stored_checkpoint import load_checkpoint
+from backprop_ref.text import printable
 from backprop_ref.training import train
 from backprop_ref.version import __version__
 
@@ -317,13 +318,20 @@ def _new_folder(asked, name):
         ) from None
 
 
+class _OneLine(logging.Formatter):
+    """An entry of the log: one line, whatever names and messages are in it."""
+
+    def format(self, record):
+        return printable(super().format(record))
+
+
 @contextlib.contextmanager
 def _logged(folder, options):
     """A logger into the run folder's rotating file."""
     path = folder / options.file
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.handlers.RotatingFileHandler(path, maxBytes=1_000_000, backupCount=3, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s"))
     log = logging.Logger(f"backprop_ref.run.{folder.name}", options.level)
     log.addHandler(handler)
     try:
