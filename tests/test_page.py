@@ -1,6 +1,7 @@
 """The report page: what is in the file, and in a real browser without any network that it draws the trace's numbers."""
 
 import base64
+import csv
 import gzip
 import importlib.util
 import json
@@ -15,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from backprop_ref.traces.packing import DIGITS, codes, numbers_of, packed
 
 import backprop_ref as br
 from backprop_ref.cli import run as run_command
 from backprop_ref.network import ACTIVATIONS, LOSSES
 from backprop_ref.report.explorer import explored
-from backprop_ref.report.packing import DIGITS, codes, numbers_of, packed
 from backprop_ref.report.page import MOST_BYTES
 from backprop_ref.traces.file import open_trace
 from backprop_ref.traces.recorder import Recorder
@@ -409,6 +410,138 @@ def test_the_numbers_of_every_neuron_are_those_of_the_trace(tmp_path, opened, na
                     assert float(text) == as_shown(trace[f"{quantity}{layer}"][frame, k, j])
             for step in page.locator(".step").all():
                 check_arithmetic(step)
+
+
+ATTACKS = (
+    '<img src=x onerror="window.hacked=1">',
+    "<svg/onload=window.hacked=1>",
+    "</script><script>window.hacked=1</script>",
+    '<a href="javascript:window.hacked=1">link</a>',
+    "<b>bold</b>",
+    "&lt;i&gt; %{x} ${window.hacked=1}",
+)
+"""Names that a page must show as they are."""
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    """Two runs and a comparison of somebody else's, whose every text is an attack."""
+    folder = tmp_path_factory.mktemp("hostile")
+    rows = [[i + j / 7, i * j % 5, name] for i, name in enumerate(ATTACKS) for j in range(6)]
+    with (folder / "data.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([[ATTACKS[0], ATTACKS[4], "kind"], *rows])
+    runs = [folder / "run<img src=x onerror=window.hacked=1>", folder / "<b>run"]
+    options = ["--epochs", "4", "--hidden-size", "3", "--validation-size", "0.2", "--trace", "binary"]
+    for path in runs:
+        what = ["train", "--data-path", str(folder / "data.csv"), *options, "--run-dir", str(path)]
+        assert run_command(what) == 0
+        results = json.loads((path / "results.json").read_text())
+        of_machine = dict.fromkeys(("backend", "numerics", "dtype", "name", "run_dir", "sha256", "version"), ATTACKS[0])
+        (path / "results.json").write_text(json.dumps({**results, **of_machine}))
+        line, _, records = (path / "trace.bin").read_bytes().partition(b"\n")
+        header = json.dumps({**json.loads(line), "configuration": ATTACKS[0]})
+        (path / "trace.bin").write_bytes(header.encode() + b"\n" + records)
+    settings = (runs[1] / "config.yaml").read_text()
+    (runs[1] / "config.yaml").write_text(settings.replace("optimizer: sgd", f"optimizer: '{ATTACKS[0]}'"))
+    backend = {
+        **dict.fromkeys(("backend", "reason", "gradients", "weights"), ATTACKS[0]),
+        "usable": True,
+        "exact": {ATTACKS[0]: False},
+        "all_exact": False,
+        "largest_relative": 1.0,
+        "step_seconds": 1e-3,
+    }
+    compared = {"reference": ATTACKS[0], "numerics": ATTACKS[0], "backends": [backend, {**backend, "usable": False}]}
+    (folder / "compared.json").write_text(json.dumps(compared))
+    return runs, folder / "compared.json"
+
+
+def spaceless(text):
+    """A text without spaces, at which plotly breaks lines."""
+    return re.sub(r"\s", "", text)
+
+
+def shown_texts(page):
+    """Every text in a table or a chart."""
+    texts = "[...document.querySelectorAll('main td, main .main-svg text')].map(each => each.textContent)"
+    return set(map(spaceless, page.evaluate(texts)))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_foreign_run_whose_every_text_is_an_attack_is_shown_and_does_nothing(hostile, opened, tmp_path, count):
+    runs, compared = hostile
+    file = tmp_path / "page.html"
+    what = ["report", *map(str, runs[:count]), "--compare", str(compared), "--out", str(file)]
+    assert run_command(what) == 0
+    page = opened(file)
+    draw_all(page)
+    for unit in range(page.evaluate("backpropRef.explorer.units.length")):
+        page.locator(f'[data-unit="{unit}"]').click()
+    for choice in page.locator("[data-choose], [data-part=quantity], [data-part=sample]").all():
+        for i in range(min(3, choice.locator("option").count())):
+            choice.select_option(index=i)
+    for chart in page.locator("[data-chart]").all():
+        chart.hover()
+    page.get_by_role("button", name="Save as SVG").first.click()
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.hacked") is None
+    assert page.locator("main a:not(nav a), main img, main svg[onload]").count() == 0
+    assert page.locator("script").count() == 6  # with plotly
+    texts = shown_texts(page)
+    assert {spaceless(f"class {name}") for name in ATTACKS} <= texts  # of the decision boundary
+    assert set(map(spaceless, ATTACKS)) - texts <= set(map(spaceless, ATTACKS[1:3]))  # of axes, not all have room
+    assert page.locator("[data-part=run] option").first.inner_text() == ATTACKS[0]
+    if count == 2:
+        assert [text for text in texts if text.startswith("<b>run(optimizer<img")]
+
+
+def test_a_foreign_sweep_whose_texts_are_attacks_is_shown_and_does_nothing(opened, tmp_path):
+    grid = ["--dataset", "xor", "--epochs", "2", "--seeds", "1,2", "--activations", "tanh,relu", "--backend", "numpy"]
+    assert run_command(["sweep", *grid, "--out", str(tmp_path / "sweep")]) == 0
+    plan = json.loads((tmp_path / "sweep/sweep.json").read_text())
+    (tmp_path / "sweep/sweep.json").write_text(json.dumps({**plan, "title": ATTACKS[2]}))
+    for i, path in enumerate(sorted((tmp_path / "sweep/cells").glob("*/cell.json"))):
+        row = json.loads(path.read_text())
+        path.write_text(json.dumps({**row, "activation": ATTACKS[i], "sha256": ATTACKS[i], "seconds": ATTACKS[i]}))
+    assert run_command(["report", str(tmp_path / "sweep"), "--out", str(tmp_path / "page.html")]) == 0
+    page = opened(tmp_path / "page.html")
+    draw_all(page)
+    for chart in page.locator("[data-chart]").all():
+        chart.hover()
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.hacked") is None
+    assert page.locator("h1").inner_text() == ATTACKS[2]
+    assert {spaceless(f"activation {name}") for name in ATTACKS[:4]} <= shown_texts(page)
+
+
+@pytest.mark.parametrize("kind", ["report", "explain"])
+def test_a_page_lets_no_other_script_run(report, browser, tmp_path, kind):
+    """Whatever came into it."""
+    file = tmp_path / "explained.html"
+    if kind == "report":
+        file = report("xor")
+    else:
+        assert run_command(["explain", "xor", "--format", "html", "--output", str(file)]) == 0
+    context = browser.new_context(offline=True)
+    page = context.new_page()
+    page.goto(file.as_uri())
+    page.evaluate(
+        """() => {
+          window.refused = [];
+          addEventListener('securitypolicyviolation', (event) => refused.push(event.effectiveDirective));
+          const attack = '<img src="data:," onerror="hacked = 1"><p onclick="hacked = 2">';
+          document.body.insertAdjacentHTML('beforeend', attack);
+          document.body.lastChild.click();
+          const script = document.createElement('script');
+          script.textContent = 'hacked = 3';
+          document.body.append(script);
+          location.href = 'javascript:hacked = 4';
+        }"""
+    )
+    page.wait_for_function("refused.length >= 4")
+    assert page.evaluate("typeof hacked") == "undefined"
+    assert set(page.evaluate("refused")) <= {"script-src-attr", "script-src-elem", "img-src"}
+    context.close()
 
 
 def check_arithmetic(step):

@@ -1,6 +1,5 @@
 """backprop-ref report."""
 
-import json
 from pathlib import Path
 
 from backprop_ref.cli import show
@@ -8,8 +7,9 @@ from backprop_ref.cli.files import free_file, write_images, write_page
 from backprop_ref.cli.sweep_page import sections_of_sweep, unfinished
 from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.gather import gather
+from backprop_ref.experiments.reading import Compared
 from backprop_ref.experiments.sweep import PLAN, Sweep
-from backprop_ref.report.charts import images
+from backprop_ref.report.charts.runs import images
 from backprop_ref.report.page import section_of_backends, sections_of_runs
 
 
@@ -55,10 +55,8 @@ def report(folders, out, compared, image_folder, formats):
 def read_comparison(path):
     """A file with what ``backprop-ref compare --json`` printed."""
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-        content["reference"], content["backends"][0]["exact"]
-    except OSError as error:
-        raise InvalidInput(f"--compare {path}: cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError, IndexError):
-        raise InvalidInput(f"--compare {path}: not what 'backprop-ref compare --json' prints") from None
-    return content
+        return Compared.read(path, "what 'backprop-ref compare --json' prints")
+    except FileNotFoundError:
+        raise InvalidInput(f"--compare {path}: no such file") from None
+    except InvalidInput as error:
+        raise InvalidInput(f"--compare {error}") from None

@@ -43,15 +43,17 @@ def gather(folders):
 
 def gather_cells(sweep):
     """The finished cells of a `Sweep`, as its charts take them."""
-    found = []
+    found, places = [], {sweep.place(cell) for cell in sweep.cells}
     for row in sweep.rows():
-        folder = sweep.folder / row["folder"]  # the cell's own, which was checked
         try:
             Row.checked(row)
-            if any(not isinstance(row.get(axis), str) for axis in sweep.about["grid"]):
-                raise ValueError(f"a text for each of {', '.join(sweep.about['grid'])} is needed")
+            folder = sweep.folder / row["folder"]
+            if folder not in places or any(not isinstance(row.get(axis), str) for axis in sweep.about["grid"]):
+                raise ValueError("of another sweep")
         except ValueError as error:
-            raise InvalidInput(f"{folder}: the row of this cell is damaged, or of another version ({error})") from None
+            raise InvalidInput(
+                f"{sweep.folder}: the row of a cell is damaged, or of another version ({error})"
+            ) from None
         trace = open_trace(folder) if (folder / FILE).exists() else None
         found.append(Cell(row, Run(folder.name, _history(folder, trace), _results(folder), trace)))
     return found

@@ -23,6 +23,7 @@ from backprop_ref.network import Network
 from backprop_ref.optimizers import OPTIMIZERS, SGD, Adam
 from backprop_ref.random import Stream
 from backprop_ref.schedules import Constant, Cosine, Step
+from backprop_ref.text import printable
 from backprop_ref.traces.recorder import MOST_SAMPLES, Recorder
 from backprop_ref.traces.sinks import SINKS
 from backprop_ref.training.checkpoint import CHECKPOINT, fingerprint
@@ -289,13 +290,20 @@ class _LogFile(logging.handlers.RotatingFileHandler):
         raise  # noqa: PLE0704 (called where an error is being handled)
 
 
+class _OneLine(logging.Formatter):
+    """An entry of the log: one line, whatever names and messages are in it."""
+
+    def format(self, record):
+        return printable(super().format(record))
+
+
 @contextlib.contextmanager
 def _logged(folder, options):
     """A logger into the run folder's rotating file."""
     path = folder / options.file
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = _LogFile(path, maxBytes=1_000_000, backupCount=OLDER_LOGS, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s"))
     log = logging.Logger(f"backprop_ref.run.{folder.name}", options.level)
     log.addHandler(handler)
     try:

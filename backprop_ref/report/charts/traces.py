@@ -10,6 +10,7 @@ MOST_NEURONS, MOST_WEIGHTS = 32, 16
 MOST_FRAMES, MOST_RECORDS, MOST_BYTES = 60, 200, 2**26
 
 
+@np.errstate(all="ignore")
 def layers(trace):
     """Gradient norm, and size of the update beside that of the weights, for each layer."""
     kept = _kept(trace)
