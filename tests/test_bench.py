@@ -28,7 +28,7 @@ from backprop_ref.benchmarks.ladder import LADDER, Task, fitted_exponent
 from backprop_ref.benchmarks.machine import machine
 from backprop_ref.benchmarks.timing import in_turn, spread
 from backprop_ref.cli import run as command_line
-from backprop_ref.report.charts.runs import benchmarks as charts_bench
+from backprop_ref.report.charts import benchmarks as charts_bench
 from backprop_ref.report.page import page
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from backprop_ref.traces.packing import DIGITS, codes, numbers_of, packed
 
 import backprop_ref as br
 from backprop_ref.cli import run as run_command
 from backprop_ref.network import ACTIVATIONS, LOSSES
 from backprop_ref.report.explorer import explored
+from backprop_ref.report.packing import DIGITS, codes, numbers_of, packed
 from backprop_ref.report.page import MOST_BYTES
 from backprop_ref.traces.file import open_trace
 from backprop_ref.traces.recorder import Recorder

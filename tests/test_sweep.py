@@ -19,7 +19,7 @@ from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.classics import CLASSICS
 from backprop_ref.experiments.gather import gather_cells
 from backprop_ref.experiments.sweep import AXES, ROW, Sweep, grid_of, plan
-from backprop_ref.report.charts.runs import sweeps as charts_sweep
+from backprop_ref.report.charts import sweeps as charts_sweep
 from backprop_ref.report.ends import DIVERGED, FELL, GREW, NOT_FINITE, ROSE, SAME, counted, outcome, right_from
 from backprop_ref.training.checkpoint import locked
 

@@ -11,8 +11,8 @@ from backprop_ref.cli import show
 from backprop_ref.cli.files import write_images, write_page
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.files import create, json_text
-from backprop_ref.report.charts.runs import benchmarks as charts_bench
-from backprop_ref.report.charts.runs import images
+from backprop_ref.report.charts import benchmarks as charts_bench
+from backprop_ref.report.charts import images
 from backprop_ref.settings import CHOICES
 
 HEADER = ("rung", "batch", "dtype", "who", "gradient", "a step", "quartiles", "÷ products", "÷ update", "remark")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from backprop_ref.cli import show
 from backprop_ref.files import check_output, write_output
-from backprop_ref.report.charts.runs import images
+from backprop_ref.report.charts import images
 from backprop_ref.report.page import page
 
 IMAGE_FORMATS = ("png", "svg")

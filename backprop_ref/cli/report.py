@@ -9,7 +9,7 @@ from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.gather import gather
 from backprop_ref.experiments.reading import Compared
 from backprop_ref.experiments.sweep import PLAN, Sweep
-from backprop_ref.report.charts.runs import images
+from backprop_ref.report.charts import images
 from backprop_ref.report.page import section_of_backends, sections_of_runs
 
 

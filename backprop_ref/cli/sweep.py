@@ -11,8 +11,8 @@ from backprop_ref.experiments.classics import CLASSICS
 from backprop_ref.experiments.config import read_config
 from backprop_ref.experiments.schema import Config
 from backprop_ref.experiments.sweep import Sweep, grid_of, plan
-from backprop_ref.report.charts.runs import images
-from backprop_ref.report.charts.runs import sweeps as charts_sweep
+from backprop_ref.report.charts import images
+from backprop_ref.report.charts import sweeps as charts_sweep
 from backprop_ref.report.ends import counted
 from backprop_ref.report.sections import Section, table
 

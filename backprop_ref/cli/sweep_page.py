@@ -5,7 +5,7 @@ from html import escape
 from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.classics import CLASSICS
 from backprop_ref.experiments.gather import gather_cells
-from backprop_ref.report.charts.runs import sweeps as charts_sweep
+from backprop_ref.report.charts import sweeps as charts_sweep
 from backprop_ref.report.ends import shown
 from backprop_ref.report.sections import Section, table
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from backprop_ref.report.charts.runs import sweeps as charts_sweep
+from backprop_ref.report.charts import sweeps as charts_sweep
 
 ENCODER = {"--dataset": "encoder", "--epochs": "10000", "--batch-size": "1"}
 

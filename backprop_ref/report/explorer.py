@@ -9,8 +9,8 @@ from backprop_ref.backends.array import divisor
 from backprop_ref.formulas import ACTIVATIONS, LOSSES, together
 from backprop_ref.report.derivations import derivation
 from backprop_ref.report.derivations.trees import as_data
+from backprop_ref.report.packing import codes, numbers_of, packed
 from backprop_ref.text import printable
-from backprop_ref.traces.packing import codes, numbers_of, packed
 
 MOST_DRAWN = 128
 """Neurons of a layer that are all drawn; of a wider one, half as many."""

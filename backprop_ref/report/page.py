@@ -7,8 +7,8 @@ import json
 from importlib import resources
 from string import Template
 
-from backprop_ref.report.charts.runs import runs as charts
-from backprop_ref.report.charts.runs import traces as charts_trace
+from backprop_ref.report.charts import runs as charts
+from backprop_ref.report.charts import traces as charts_trace
 from backprop_ref.report.ends import STATES
 from backprop_ref.report.explorer import explored
 from backprop_ref.report.sections import Section, table
