@@ -12,8 +12,8 @@ import backprop_ref
 PACKAGE = Path(backprop_ref.__file__).parent
 KERNELS = Path(backprop_ref.kernels.__file__).parent
 
-# part -> parts it must never import; errors, settings, version, files, network, parameters, random, metrics and
-# optimizers lie below all of these, and know none of them
+# part -> parts it must never import; errors, settings, version, files, import_path, network, parameters, random,
+# metrics and optimizers lie below all of these, and know none of them
 FORBIDDEN = {
     "kernels": {path.stem for path in PACKAGE.iterdir()} - {"kernels"},
     "backends": {"mlp", "api", "training", "checkpoint", "conformance", "experiments", "report", "cli", "data"},
@@ -30,6 +30,7 @@ FORBIDDEN = {
             "errors",
             "settings",
             "files",
+            "import_path",
             "network",
             "parameters",
             "random",
