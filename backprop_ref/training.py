@@ -22,6 +22,8 @@ from backprop_ref.random import Stream
 
 CHUNK_SECONDS = 0.1
 CHECKPOINT_SECONDS = 1.0
+MOST = 2**53
+"""Epochs, and whatever else is counted: up to here floats hold every whole number."""
 
 
 @dataclass
@@ -130,7 +132,8 @@ def train(
         A bar on standard error; default: if that is a terminal and training takes over two seconds.
     run_dir : path, optional
         Folder for history.csv and checkpoint.safetensors; created. One that holds a run is refused unless `resume`,
-        which goes on from its checkpoint to the same bits as if it had never stopped.
+        which goes on from its checkpoint to the same bits as if it had never stopped. The checkpoint is written at the
+        start, about every `CHECKPOINT_SECONDS`, and at the end, whatever ends training.
     trace : Recorder, optional
         Writes every z, a, delta, gradient and parameter of some epochs to files; see `report.trace`.
     preprocessing, config : dict, optional
@@ -242,7 +245,7 @@ class _Plan:
 class _State(NamedTuple):
     """A run after a whole epoch: everything that goes on from there, and all that a checkpoint holds.
 
-    `columns` is the one part that states share. It only grows, and a state's history is its first `epoch` entries.
+    All states of a run share its `columns`, of which the first `epoch` entries are a state's history.
     """
 
     params: Parameters
@@ -262,7 +265,8 @@ class _State(NamedTuple):
 
     def last(self):
         """The history of the last epoch."""
-        return {name: column[self.epoch - 1] for name, column in self.columns.items() if self.epoch}
+        at = self.epoch - 1
+        return {name: column[at] for name, column in self.columns.items()} if self.epoch else {}
 
     def result(self, plan):
         """The `Result` as things stand."""
@@ -405,8 +409,10 @@ class _Run:
                             self._call(callback)
                     except (_Interrupted, KeyboardInterrupt):
                         self.stop("interrupted")
-                    shown = {name: value for name, value in self.state.last().items() if name != "learning_rate"}
-                    bar.update(self.state.epoch, **shown)
+                    if bar.enabled:
+                        shown = self.state.last()
+                        shown.pop("learning_rate", None)
+                        bar.update(self.state.epoch, **shown)
                     now = time.perf_counter()
                     count = max(1, min(2 * count, int(count * CHUNK_SECONDS / max(now - started, 1e-9))))
                     if now - saved > CHECKPOINT_SECONDS:
@@ -678,6 +684,6 @@ def _check_finite(name, array, remedy="remove or fill in that row"):
 
 
 def _whole(name, value, least):
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise InvalidInput(f"{name}={value!r}: a whole number, {least} or more, is needed")
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value <= MOST:
+        raise InvalidInput(f"{name}={value!r}: a whole number from {least} to {MOST:,} is needed")
     return int(value)

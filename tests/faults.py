@@ -295,7 +295,7 @@ def judged(name, run, at, place, wanted, seconds):
     if isinstance(disturbance, Disk):
         disturbance.mount(place, "remount")
     begun = (folder / checkpoint.CHECKPOINT).exists()
-    if not begun and ("kill" in name or status == 130 and name != "interrupt"):
+    if not begun and ("kill" in name or (status == 130 and name != "interrupt")):
         return False, "a history without a checkpoint" if (folder / checkpoint.HISTORY).exists() else None
     unfinished = begun and load_all(folder)[2]["progress"]["stopped"] != "epochs"
     status, said = forked(undisturbed(run, folder, begun))
