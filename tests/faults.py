@@ -31,7 +31,7 @@ from backprop_ref.training import checkpoint, fit, state, train
 
 KINDS = [kind for kind in sinks.SINKS if kind != "parquet" or find_spec("pyarrow")]
 NETWORK = br.Network([3, 4, 2], ["tanh", "softmax"], "ce")
-CHANGES = "open write fsync mkdir link rename replace unlink rmdir truncate chmod".split()
+CHANGES = ["open", "write", "fsync", "mkdir", "link", "rename", "replace", "unlink", "rmdir", "truncate", "chmod"]
 TAKE_SPACE = {"write", "open", "mkdir", "fsync"}
 MODULES = {module.__file__ for module in (train, fit, state, checkpoint, files, recorder, sinks)}
 MOMENTS, PAGES, PAGE = 40, 64, 4096
