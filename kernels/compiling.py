@@ -8,6 +8,7 @@ options and everything in its closure. The linker, too, tells functions apart by
 
 import contextlib
 import hashlib
+import sys
 import types
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -35,8 +36,8 @@ def compiled(function: Callable[..., Any], cache: bool = True, **options: Any) -
     function : function
         What it refers to in its scope are constants, compiled functions and intrinsics.
     cache : bool, optional
-        Whether its machine code goes to disk: to ``NUMBA_CACHE_DIR``, or the user's folder for caches, never to that
-        of the package, where it would outlive the package. Without a folder to write to it is compiled each time.
+        Whether its machine code goes to disk: to ``NUMBA_CACHE_DIR``, the virtual environment's folder, or the user's
+        for caches, never to that of the package, which it would outlive. Without such a folder it is compiled each time.
     **options
         For ``numba.njit``, besides `OPTIONS`. With `inline` or `forceinline`, compiled code alone can call it.
     """
@@ -68,8 +69,20 @@ def merged(function: Callable[..., Any]) -> Any:
     return compiled(function, cache=False, inline="always")
 
 
+class _OfEnvironment(UserWideCacheLocator):  # type: ignore[misc]
+    """A folder in the virtual environment, if this is one: it goes with it."""
+
+    def __init__(self, function: Any, file: str) -> None:
+        super().__init__(function, file)
+        self._cache_path = str(Path(sys.prefix, "var", "cache", "numba", self.get_suitable_cache_subpath(file)))
+
+    @classmethod
+    def from_function(cls, function: Any, file: str) -> Any:
+        return None if sys.prefix == sys.base_prefix else super().from_function(function, file)
+
+
 class _Files(CompileResultCacheImpl):  # type: ignore[misc]
-    _locator_classes = (UserProvidedCacheLocator, UserWideCacheLocator)
+    _locator_classes = (UserProvidedCacheLocator, _OfEnvironment, UserWideCacheLocator)
 
 
 class _CodeOnDisk(FunctionCache):  # type: ignore[misc]

@@ -41,6 +41,30 @@ def pytest_addoption(parser):
         metavar="NAME",
         help="fail, rather than skip, where this backend cannot be used; repeatable",
     )
+    parser.addoption(
+        "--all", action="store_true", help="all combinations of parameters, not only enough of them for each value"
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves out repetitions, unless ``--all`` is given or a test is asked for by its name.
+
+    A case repeats others if each value of each of its parameters has been in a case of the same test. So every backend,
+    formula, dtype and planted error is tried in every kind of check, and only their combinations are fewer.
+    """
+    if config.getoption("--all") or any("::" in argument for argument in config.args):
+        return
+    seen, kept, repetitions = set(), [], []
+    for item in items:
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        values = {(item.nodeid.split("[")[0], name, repr(value)) for name, value in parameters.items()}
+        if values and seen.issuperset(values):
+            repetitions.append(item)
+            continue
+        seen.update(values)
+        kept.append(item)
+    config.hook.pytest_deselected(items=repetitions)
+    items[:] = kept
 
 
 def pytest_configure(config):
