@@ -28,7 +28,7 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def importable(folder: str | os.PathLike) -> Iterator[None]:
+def importable(folder: str | os.PathLike[str]) -> Iterator[None]:
     """Inside the block, modules in `folder` can be imported, unless one of that name is installed.
 
     Of the code that is imported, that holds for what it imports at its top. What it imports later, in a call outside

@@ -28,6 +28,7 @@ Slots: TypeAlias = dict[str, Vector]
 class Optimizer(ABC):
     """What SGD and Adam share: they choose a rule of the table of formulas and give it its settings."""
 
+    learning_rate: float
     weight_decay: float
 
     @property

@@ -54,7 +54,8 @@ def blas_threads(threads: int | None) -> AbstractContextManager[object]:
         return contextlib.nullcontext()
     from threadpoolctl import threadpool_limits
 
-    return threadpool_limits(limits=threads, user_api="blas")
+    limits: AbstractContextManager[object] = threadpool_limits(limits=threads, user_api="blas")
+    return limits
 
 
 def create(arithmetic: type[Fast] | type[Reproducible], device: str | None, threads: int | None) -> NumpyBackend:

@@ -23,7 +23,8 @@ class TorchBackend(ArrayBackend):
         return self.xp.asarray(x, device=self._device, copy=copy or not x.flags.writeable)
 
     def to_numpy(self, a: Array) -> npt.NDArray[Any]:
-        return a.detach().cpu().numpy()
+        array: npt.NDArray[Any] = a.detach().cpu().numpy()
+        return array
 
     def synchronize(self) -> None:
         import torch
@@ -50,8 +51,9 @@ def create(arithmetic: type[Fast] | type[Reproducible], device: str | None, thre
     import array_api_compat.torch as xp
     import torch
 
+    device = device or "cpu"
     try:
-        chosen = torch.device(device or "cpu")
+        chosen = torch.device(device)
         torch.empty(1, dtype=torch.float64, device=chosen)
     except (RuntimeError, TypeError, AssertionError) as error:
         cause = str(error).splitlines()[0]

@@ -77,4 +77,4 @@ def one_hot(labels: npt.ArrayLike, n_classes: int | None = None) -> npt.NDArray[
         raise InvalidInput(
             f"label {labels[position]} at position {position} is out of range: 0 to {count - 1} for {count} classes"
         )
-    return (labels[:, None] == np.arange(count)).astype(np.float64)
+    return np.asarray(labels[:, None] == np.arange(count), np.float64)

@@ -7,12 +7,13 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from backprop_ref import metrics
 from backprop_ref.api import evaluate_on
-from backprop_ref.arrays import Batch, Matrix, Rows
+from backprop_ref.arrays import Batch, Matrix, Rows, Vector
 from backprop_ref.backends.base import Poll, Snapshots, Trainer
 from backprop_ref.errors import InvalidInput, TrainingDiverged
 from backprop_ref.optimizers import Optimizer
@@ -23,6 +24,9 @@ from backprop_ref.training.checkpoint import Folder
 from backprop_ref.training.divergence import first_bad_step
 from backprop_ref.training.pairs import PairsTrainer
 from backprop_ref.training.state import Chunk, Epoch, Plan, Result, State, out_of_patience
+
+if TYPE_CHECKING:
+    from backprop_ref.traces.recorder import Recorder
 
 CHUNK_SECONDS = 0.1
 CHECKPOINT_SECONDS = 1.0
@@ -58,7 +62,7 @@ class Run:
         trace = self.plan.trace
         try:
             if trace:
-                self._start_trace(resume)
+                self._start_trace(trace, resume)
             if not resume:
                 self.save()
         except BaseException:
@@ -171,6 +175,7 @@ class Run:
     def _record(self, chunk: Chunk, values: dict[str, float]) -> None:
         """Makes a chunk part of the run: of history, best, trace and state, or, if any of it fails, of none."""
         metric, y = self.pairs.metric, self.data[1]
+        scores: Sequence[float] | Vector
         if metric == "accuracy":
             scores = chunk.measures[:, 0] / len(y)
         else:
@@ -195,29 +200,31 @@ class Run:
         if callback(Epoch(state.epoch, state.last(), state.params)):
             self.stop("callback")
 
-    def _start_trace(self, resume: bool) -> None:
+    def _start_trace(self, trace: Recorder, resume: bool) -> None:
         """Opens the trace; that of a new run begins with the initial parameters and what they score."""
         plan, pairs, state = self.plan, self.pairs, self.state
         (x, y), backend, network = self.data, pairs.backend, pairs.network
-        about = {"numerics": backend.numerics, "metric": pairs.metric, "columns": list(state.columns)}
+        about: dict[str, Any] = {"numerics": backend.numerics, "metric": pairs.metric, "columns": list(state.columns)}
         about |= {"batches": -(-len(x) // plan.batch_size), "epochs": plan.epochs}
-        traced = plan.trace.start(network, x, y, done=state.epoch, resume=resume, **about)
+        traced = trace.start(network, x, y, done=state.epoch, resume=resume, **about)
         if state.epoch == 0:
             with backend.scope():
                 values = evaluate_on(backend, network, state.params, x, y) | {"learning_rate": 0.0}
                 scored = evaluate_on(backend, network, state.params, *self.validation) if self.validation else {}
             values |= {f"val_{name}": value for name, value in scored.items()}
             columns = {name: [values[name]] for name in state.columns}
-            traced = plan.trace.write([0], state.params.flat[None], columns, traced)
+            traced = trace.write([0], state.params.flat[None], columns, traced)
         self.state = state._replace(traced=traced)
 
     def _end_trace(self) -> None:
         """The last epoch is part of the trace, whichever it is."""
-        if self.plan.trace and self.state.epoch > 0:
+        if self.state.epoch > 0:
             self.state = self._traced(self.state, [self.state.epoch], self.state.params.flat[None])
 
     def _traced(self, state: State, epochs: Sequence[int], flats: Matrix) -> State:
-        """The state with the parameters after some epochs, and their history, in the trace."""
+        """The state with the parameters after some epochs, and their history, in the trace, if there is one."""
+        if self.plan.trace is None:
+            return state
         columns = {name: [column[epoch - 1] for epoch in epochs] for name, column in state.columns.items()}
         return state._replace(traced=self.plan.trace.write(epochs, flats, columns, state.traced))
 
