@@ -182,7 +182,8 @@ def _accepted(backend: Any, name: str, numerics: str | None) -> Backend:
         raise InvalidInput(f"backend {name}: {type(backend).__name__} lacks {', '.join(missing)}")
     if numerics is not None and backend.numerics != numerics:
         raise InvalidInput(f"backend {name} computes with {backend.numerics} numerics; {numerics} was asked for")
-    return backend
+    accepted: Backend = backend
+    return accepted
 
 
 def _status(name: str) -> BackendStatus:

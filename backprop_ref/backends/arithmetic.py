@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from backprop_ref import formulas
-from backprop_ref.backends.base import Array
 from backprop_ref.arrays import Vector
+from backprop_ref.backends.base import Array
 from backprop_ref.errors import BackendUnavailable
 from backprop_ref.kernels import elementary, ordered
 

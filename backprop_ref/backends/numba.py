@@ -9,7 +9,7 @@ import numpy as np
 
 from backprop_ref.backends import numba_trainer
 from backprop_ref.backends.arithmetic import Fast, Reproducible
-from backprop_ref.backends.base import Array
+from backprop_ref.backends.base import Array, Trainer
 from backprop_ref.backends.loops import LoopsBackend, numerics_on_cpu
 from backprop_ref.backends.numba_threads import FORKED, MOST_THREADS, POOL
 from backprop_ref.errors import BackendUnavailable, InvalidInput
@@ -57,7 +57,7 @@ class NumbaBackend(LoopsBackend):
         steps_ahead: int | None = None,
         *,
         specialize: str = "auto",
-    ) -> numba_trainer.Trainer | None:
+    ) -> Trainer | None:
         """Whole epochs, compiled; see `numba_trainer.create`. None where Numba is told not to compile."""
         if numba.config.DISABLE_JIT:
             return None

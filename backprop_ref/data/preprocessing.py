@@ -132,13 +132,15 @@ class Preprocessing:
         if columns.shape[1] != len(self.shift):
             n = len(self.shift)
             raise InvalidInput(f"{columns.shape[1]} feature columns; the network was trained on {n}")
-        return (columns - np.array(self.shift)) / np.array(self.scale)
+        x: npt.NDArray[np.float64] = (columns - np.array(self.shift)) / np.array(self.scale)
+        return x
 
     def y(self, target: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Class numbers or values (samples,) as the network's y (samples, n_outputs)."""
         if self.classes is None:
-            return np.asarray((target - self.target_shift) / self.target_scale, np.float64)[:, None]
-        return np.asarray(target[:, None], np.float64) if self.one_column else one_hot(target, len(self.classes))
+            y: npt.NDArray[np.float64] = (target - self.target_shift) / self.target_scale
+            return y[:, None]
+        return target[:, None].astype(np.float64) if self.one_column else one_hot(target, len(self.classes))
 
     def values(self, a: Batch) -> Vector:
         """For regression: outputs (samples, 1) in the target's own units, shape (samples,)."""

@@ -108,7 +108,11 @@ class About(NamedTuple):
 def record_dtype(network: Network, samples: int, columns: Sequence[str], dtype: npt.DTypeLike) -> RecordType:
     """A record: epoch, iteration, the history's columns, then each quantity of every layer."""
     real = np.dtype(dtype).newbyteorder("<").str
-    fields: list[tuple[str, str, tuple[int, ...]]] = [("epoch", "<i8", ()), ("iteration", "<i8", ()), *((name, "<f8", ()) for name in columns)]
+    fields: list[tuple[str, str, tuple[int, ...]]] = [
+        ("epoch", "<i8", ()),
+        ("iteration", "<i8", ()),
+        *((name, "<f8", ()) for name in columns),
+    ]
     for quantity in OF_SAMPLES + OF_PARAMETERS:
         for layer, (n_in, n_out) in enumerate(zip(network.sizes, network.sizes[1:], strict=False)):
             own = {"W": (n_in, n_out), "b": (n_out,)}.get(quantity.removeprefix("d"), (samples, n_out))
@@ -172,4 +176,4 @@ def open_trace(path: Name) -> Trace:
 
 def _described(dtype: RecordType) -> list[list[Any]]:
     """Name, type and shape of each field, as JSON has them."""
-    return [[name, dtype[name].base.str, list(dtype[name].shape)] for name in dtype.names]
+    return [[name, dtype[name].base.str, list(dtype[name].shape)] for name in dtype.names or ()]

@@ -8,7 +8,7 @@ numerics to the bit.
 
 import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ class Recorder:
     def __init__(
         self,
         folder: Name,
-        kinds: Sequence[str] = ("binary",),
+        kinds: Collection[str] = ("binary",),
         samples: Sequence[int] | None = None,
         every: int | None = None,
         digits: int | None = None,

@@ -123,9 +123,7 @@ class Binary(_Growing):
 
     name = FILE
 
-    def __init__(
-        self, folder: Path, dtype: RecordType, about: About, digits: int | None, done: int | None
-    ) -> None:
+    def __init__(self, folder: Path, dtype: RecordType, about: About, digits: int | None, done: int | None) -> None:
         self._dtype, self._about = dtype, about
         line = about.to_json(dtype).encode()
         super().__init__(folder / self.name, line + b" " * (-(len(line) + 1) % 64) + b"\n", done)
@@ -156,9 +154,7 @@ class Csv(_Growing):
         digits = digits or np.finfo(dtype).precision + 1
         return (FIRST_COLUMNS + count_numbers(network, "CSV")) * (digits + 4)
 
-    def __init__(
-        self, folder: Path, dtype: RecordType, about: About, digits: int | None, done: int | None
-    ) -> None:
+    def __init__(self, folder: Path, dtype: RecordType, about: About, digits: int | None, done: int | None) -> None:
         self._columns, self._every, self._digits = Columns(about, dtype, "CSV"), about.every, digits
         self._configuration = _csv_line([about.configuration])
         super().__init__(folder / self.name, (_csv_line(self._columns.names) + "\n").encode(), done)
@@ -211,9 +207,7 @@ class Parquet:
 
     name = "trace.parquet"
 
-    def __init__(
-        self, folder: Path, dtype: RecordType, about: About, digits: int | None, done: int | None
-    ) -> None:
+    def __init__(self, folder: Path, dtype: RecordType, about: About, digits: int | None, done: int | None) -> None:
         self._arrow = _pyarrow()
         self._path, self._about, self._columns = folder / self.name, about, Columns(about, dtype, "Parquet")
         self._new = done is None or not self._path.exists()
@@ -283,9 +277,9 @@ class Parquet:
         heads["sample"] = np.tile(samples, len(records))
         numbers = columns.of_samples(records).reshape(len(records) * len(samples), -1)
         shared = np.repeat(columns.shared(records), len(samples), axis=0)
-        numbers = [*numbers.T, *shared.T]
-        names = columns.names[: len(columns.names) - len(numbers)]
-        arrays = [heads[name] for name in names] + [np.ascontiguousarray(column) for column in numbers]
+        of_numbers = [*numbers.T, *shared.T]
+        names = columns.names[: len(columns.names) - len(of_numbers)]
+        arrays = [heads[name] for name in names] + [np.ascontiguousarray(column) for column in of_numbers]
         return self._arrow.table(dict(zip(columns.names, arrays, strict=True)))
 
     def _put(self, table: Any, path: Path) -> None:
@@ -312,7 +306,7 @@ class Columns:
     def __init__(self, about: About, dtype: RecordType, kind: str) -> None:
         sizes = about.network.sizes
         count_numbers(about.network, kind)
-        history = [name for name in dtype.names if dtype[name].shape == () and name not in {"epoch", "iteration"}]
+        history = [name for name in dtype.names or () if dtype[name].shape == () and name not in {"epoch", "iteration"}]
         self.before = ["epoch", *(name for name in history if name != "learning_rate")]
         self.behind, self.samples = ["iteration", "learning_rate"], about.samples
         self._layers = range(about.network.n_layers)

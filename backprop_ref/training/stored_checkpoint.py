@@ -84,9 +84,7 @@ def load_checkpoint(path: Path) -> tuple[Model, dict[str, npt.NDArray[Any]], dic
     return model, tensors, metadata
 
 
-def _check(
-    tensors: dict[str, npt.NDArray[Any]], name: str, shape: tuple[int, ...], dtype: npt.DTypeLike
-) -> None:
+def _check(tensors: dict[str, npt.NDArray[Any]], name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
     tensor = tensors[name]
     if (tensor.shape, tensor.dtype) != (shape, dtype):
         raise ValueError(f"{name} is {tensor.dtype} of shape {tensor.shape}, where {np.dtype(dtype)} {shape} is needed")

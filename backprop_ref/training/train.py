@@ -193,7 +193,9 @@ def _offered(pairs: PairsTrainer, dtype: str, plan: Plan, samples: int) -> Train
     return backend.trainer(*asked, plan.epochs * -(-samples // plan.batch_size))
 
 
-def _finite_data(network: Network, x: BatchLike, y: BatchLike, dtype: npt.DTypeLike, of: str = "") -> tuple[Batch, Batch]:
+def _finite_data(
+    network: Network, x: BatchLike, y: BatchLike, dtype: npt.DTypeLike, of: str = ""
+) -> tuple[Batch, Batch]:
     x, y = checked_data(network, x, y, dtype)
     _check_finite(f"{of}x", x)
     _check_finite(f"{of}y", y)
