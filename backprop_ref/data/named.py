@@ -7,17 +7,17 @@ are the same to the bit everywhere; moons, circles and spirals use the platform'
 import inspect
 import math
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from backprop_ref.data.dataset import Dataset
+from backprop_ref.data.dataset import Dataset, Target
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.kernels import ordered
 from backprop_ref.random import Stream
 
-Samples: TypeAlias = tuple[npt.NDArray[np.float64], npt.NDArray[Any]]
+Samples: TypeAlias = tuple[npt.NDArray[np.float64], Target]
 """Features (samples, features), and class numbers or values (samples,)."""
 
 
@@ -89,7 +89,7 @@ NAMES = (*GENERATORS, *BUNDLED)
 _LEAST = {"n_samples": 1, "n_features": 1, "n_classes": 2}
 
 
-def load_dataset(name: str, **options: Any) -> Dataset:
+def load_dataset(name: str, **options: float | None) -> Dataset:
     """The built-in `Dataset` of that name.
 
     Parameters
@@ -133,7 +133,7 @@ def load_dataset(name: str, **options: Any) -> Dataset:
     features = tuple(f"x{column}" for column in range(x.shape[1]))
     if kind == "regression":
         return Dataset(name, x, target, None, features)
-    count = given.get("n_classes", max(int(target.max()) + 1, 2))
+    count = int(given.get("n_classes", max(int(target.max()) + 1, 2)))
     if len(np.unique(target)) < count:
         raise InvalidInput(f"data set {name}: {len(x)} rows cannot show {count} classes; ask for more")
     return Dataset(name, x, target.astype(np.int64), tuple(str(label) for label in range(count)), features)

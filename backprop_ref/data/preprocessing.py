@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backprop_ref.arrays import Batch, Rows, Vector
-from backprop_ref.data.dataset import Dataset, one_hot
+from backprop_ref.data.dataset import Dataset, Target, one_hot
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.kernels import ordered
 from backprop_ref.random import Stream
@@ -17,7 +17,7 @@ from backprop_ref.random import Stream
 NORMALIZATIONS = ("standardize", "minmax", "none")
 
 
-def split(n: int, share: float, stream: Stream, labels: npt.NDArray[Any] | None = None) -> tuple[Rows, Rows]:
+def split(n: int, share: float, stream: Stream, labels: Target | None = None) -> tuple[Rows, Rows]:
     """Rows that stay, and a random share of rows taken out, both ascending.
 
     Parameters
@@ -135,11 +135,10 @@ class Preprocessing:
         x: npt.NDArray[np.float64] = (columns - np.array(self.shift)) / np.array(self.scale)
         return x
 
-    def y(self, target: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    def y(self, target: Target) -> npt.NDArray[np.float64]:
         """Class numbers or values (samples,) as the network's y (samples, n_outputs)."""
         if self.classes is None:
-            y: npt.NDArray[np.float64] = (target - self.target_shift) / self.target_scale
-            return y[:, None]
+            return np.asarray((target - self.target_shift) / self.target_scale, np.float64)[:, None]
         return target[:, None].astype(np.float64) if self.one_column else one_hot(target, len(self.classes))
 
     def values(self, a: Batch) -> Vector:
@@ -167,7 +166,7 @@ class Preprocessing:
 
 
 def _statistics(
-    columns: npt.NDArray[np.float64], normalize: str, names: Sequence[str]
+    columns: Target, normalize: str, names: Sequence[str]
 ) -> tuple[list[float], list[float]]:
     """Shift and scale of each column, as lists."""
     n, width = columns.shape

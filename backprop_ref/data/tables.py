@@ -8,12 +8,12 @@ import reprlib
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from backprop_ref.data.dataset import Dataset
+from backprop_ref.data.dataset import Dataset, Target
 from backprop_ref.data.preprocessing import Preprocessing
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import Name, write_output
@@ -76,7 +76,7 @@ def read_csv(
     table = read_table(path, choose, header, {label} if at is None else (), -1 if at is None else at, hint)
     assert table.label_name is not None, "`choose` chooses one"
     cells = list(zip(table.lines, table.labels, strict=True))
-    target: npt.NDArray[Any]
+    target: Target
     classes: tuple[str, ...] | None = None
     if task == "regression":
         target = np.array([_number(path, *cell, table.label_name) for cell in cells])
@@ -87,7 +87,7 @@ def read_csv(
 
 def read_features(
     path: Name, preprocessing: Preprocessing, header: bool | None = None
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[Any] | None]:
+) -> tuple[npt.NDArray[np.float64], Target | None]:
     """A CSV file for a trained network: its features, and the truth where the file has it.
 
     Columns are found by name if file and network have names, else by position.
