@@ -82,6 +82,15 @@ def beside_which(path: Name) -> Path | None:
     return None if match is None else Path(path).with_name(match[1])
 
 
+def remove_torn(folder: Name, *names: Name) -> None:
+    """Removes what was to become these files of a folder when something stopped it."""
+    targets = {Path(folder) / name for name in names}
+    for path in Path(folder).glob(".*"):
+        if beside_which(path) in targets:
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
 def _name(temporary: Path, path: Path) -> None:
     """Gives a file a further name, which must be free; the file system looks and names in one step."""
     try:

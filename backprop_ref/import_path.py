@@ -31,8 +31,8 @@ from pathlib import Path
 def importable(folder: str | os.PathLike[str]) -> Iterator[None]:
     """Inside the block, modules in `folder` can be imported, unless one of that name is installed.
 
-    Of the code that is imported, that holds for what it imports at its top. What it imports later, in a call outside
-    the block, it has to have imported before, or to find elsewhere: PYTHONPATH can name its folder for good.
+    Code that is imported inside, and called outside, finds what it has imported by then. What it imports later has to
+    be installed, or in a folder that PYTHONPATH names.
     """
     entry = str(Path(folder).absolute())
     sys.path.append(entry)

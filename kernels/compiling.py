@@ -97,13 +97,15 @@ def _content(value: Any) -> Iterator[str]:
     """What tells a function or a value in a closure from others, the same in every process."""
     if hasattr(value, "py_func"):  # a compiled function, whose name has a hash
         yield value.py_func.__qualname__
-    elif isinstance(value, tuple):
+    elif isinstance(value, tuple | list):
         for item in value:
             yield from _content(item)
     elif isinstance(function := getattr(value, "_defn", value), types.FunctionType):  # _defn: of an intrinsic
         yield from _code(function.__code__)
         for cell in function.__closure__ or ():
             yield from _content(cell.cell_contents)
+    elif " at 0x" in repr(value):
+        raise TypeError(f"no later process can tell what {value!r} is, which compiled code refers to")
     else:
         yield repr(value)
 

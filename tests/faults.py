@@ -23,15 +23,17 @@ from pathlib import Path
 import numpy as np
 
 import backprop_ref as br
-from backprop_ref import checkpoint, cli, files, training
+from backprop_ref import cli, files
 from backprop_ref.model_file import load_all
 from backprop_ref.traces import recorder, sinks
 from backprop_ref.traces.file import open_trace
+from backprop_ref.training import checkpoint, fit, state, train
 
 KINDS = [kind for kind in sinks.SINKS if kind != "parquet" or find_spec("pyarrow")]
 NETWORK = br.Network([3, 4, 2], ["tanh", "softmax"], "ce")
+CHANGES = ["open", "write", "fsync", "mkdir", "link", "rename", "replace", "unlink", "rmdir", "truncate", "chmod"]
 TAKE_SPACE = {"write", "open", "mkdir", "fsync"}
-MODULES = {module.__file__ for module in (training, checkpoint, files, recorder, sinks)}
+MODULES = {module.__file__ for module in (train, fit, state, checkpoint, files, recorder, sinks)}
 MOMENTS, PAGES, PAGE = 40, 64, 4096
 
 # --- the runs, which save after each chunk; the best epoch is neither the first nor the last ---
@@ -44,7 +46,7 @@ def looked_at(folder, resume):
     how = {"batch_size": 3, "optimizer": br.SGD(0.5, momentum=0.9), "progress": False}
     how |= {"validation": (x[7:], y[7:]), "patience": 3, "callback": lambda _: None}
     trace = recorder.Recorder(folder, KINDS, samples=[0, 4])
-    training.CHECKPOINT_SECONDS = 0.0
+    fit.CHECKPOINT_SECONDS = 0.0
     br.train(NETWORK, NETWORK.init(3), x[:7], y[:7], epochs=4, run_dir=folder, resume=resume, trace=trace, **how)
 
 
@@ -53,7 +55,7 @@ def by_command(folder, resume):
     new = "iris --optimizer sgd --learning-rate 0.5 --momentum 0.9 --validation-size 0.2 --hidden-size 3 --patience 3"
     new += f" --epochs 4 --backend numpy --trace {','.join(KINDS)} --trace-samples 0,4 --run-dir {folder}"
     arguments = ["--resume", str(folder)] if resume else new.split()
-    training.CHECKPOINT_SECONDS = 0.0
+    fit.CHECKPOINT_SECONDS = 0.0
     sys.exit(cli.run(["train", *arguments, "--log-level", "DEBUG", "--json"]))
 
 
@@ -62,7 +64,7 @@ def in_chunks(folder, resume):
     x = np.sin(np.arange(33.0)).reshape(11, 3)
     y = np.eye(2)[(np.arange(11) * 7 % 11) % 2]
     trace = recorder.Recorder(folder, KINDS, samples=[0, 4], every=3)
-    training.CHUNK_SECONDS = training.CHECKPOINT_SECONDS = 0.005
+    fit.CHUNK_SECONDS = fit.CHECKPOINT_SECONDS = 0.005
     how = {"batch_size": 5, "optimizer": br.Adam(0.01), "progress": False}
     br.train(NETWORK, NETWORK.init(3), x, y, epochs=500, run_dir=folder, resume=resume, trace=trace, **how)
 
@@ -119,7 +121,19 @@ class Operation:
             return operation
 
         builtins.open = io.open = opened
-        for name in ("open", "write", "fsync", "mkdir", "rename", "replace", "unlink", "rmdir", "truncate", "chmod"):
+        for name in (
+            "open",
+            "write",
+            "fsync",
+            "mkdir",
+            "link",
+            "rename",
+            "replace",
+            "unlink",
+            "rmdir",
+            "truncate",
+            "chmod",
+        ):
             setattr(os, name, counted(name, getattr(os, name)))
 
     def _met(self, name, half=lambda: None):

@@ -352,6 +352,15 @@ def test_rows_of_a_sweep_may_be_anything(tmp_path, capsys):
     assert 0 < sum(accepted) < len(accepted)
 
 
+def test_a_sweep_that_calls_itself_another(tmp_path, capsys):
+    options = ["--dataset", "xor", "--epochs", "2", "--seeds", "1,2", "--backend", "numpy"]
+    assert run(["sweep", *options, "--out", str(tmp_path / "sweep")]) == 0
+    path = tmp_path / "sweep/sweep.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "experiment": "vanishing-gradients"}))
+    capsys.readouterr()
+    assert "over another grid" in refused(capsys, ["report", tmp_path / "sweep"])
+
+
 # ---- the checkpoint ------------------------------------------------------------------------------------------------
 
 
@@ -447,6 +456,14 @@ def test_no_text_ends_a_script_of_the_page(traced, tmp_path):
     assert html.count("<script") == html.count("</script") == 5
     assert "<!--" not in html
     assert "\u2028" not in html
+
+
+def test_a_folder_whose_name_is_no_text_is_shown(foreign, capsys):
+    """With a byte that is not UTF-8, an escape sequence and a line break in it."""
+    named = foreign.rename(foreign.with_name(os.fsdecode(b"r\xff\x1b[2J<b>\nq")))
+    assert refused(capsys, ["report", named]) is None
+    html = (named / "report.html").read_text(encoding="utf-8")
+    assert r"<h1>r\udcff\x1b[2J&lt;b&gt;\nq</h1>" in html
 
 
 def test_nothing_makes_elements_of_text():

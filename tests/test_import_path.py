@@ -28,7 +28,8 @@ OPTIONAL = (
 NEEDED = ("joblib", "numba", "numpy", "plotly", "pydantic", "rich", "safetensors", "scipy", "sklearn", "typer", "yaml")
 STANDARD = ("csv", "difflib", "logging", "multiprocessing", "platform", "sitecustomize", "statistics", "usercustomize")
 
-TRAP = "from pathlib import Path\nPath(__file__).with_suffix('.ran').touch()\nraise ImportError('a trap')\n"
+MARK = "from pathlib import Path\nPath(__file__).with_suffix('.ran').touch()\n"
+TRAP = f"{MARK}raise ImportError('a trap')\n"
 
 MINE = """
 import helpers
@@ -53,8 +54,6 @@ def right(*arguments):
     return right(*arguments)
 """
 BACKEND = """
-from pathlib import Path
-Path(__file__).with_suffix(".ran").touch()
 import sys
 from functools import partial
 from os import abort
@@ -128,7 +127,8 @@ def trapped(request, tmp_path_factory):
     (folder / "theirs-1.0.dist-info").mkdir()
     (folder / "theirs-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
     (folder / "theirs-1.0.dist-info" / "entry_points.txt").write_text("[backprop_ref.backends]\ntheirs = torch:make\n")
-    for name, text in (("mine", MINE), ("program", PROGRAM), ("helpers", HELPERS), ("lately", "")):
+    theirs = {"mine": MINE, "program": PROGRAM, "helpers": HELPERS, "lately": "", "named": BACKEND, "beside": ""}
+    for name, text in theirs.items():
         (folder / f"{name}.py").write_text(text)
     (folder / "answers.json").write_text("[]")
 
@@ -161,10 +161,10 @@ def test_no_command_imports_from_the_current_folder(trapped):
     assert trapped("compare", "iris", "--steps", "1", "--backends", "numpy")[0] == 0
     status, said = trapped("backends")
     assert (status, "theirs" in said) == (0, False)
-    assert (
-        trapped("sweep", "--dataset", "iris", "--seeds", "1-2", "--epochs", "2", "--workers", "2", "--out", "s")[0] == 0
-    )
-    assert trapped("sweep", "--resume", "s")[0] == 0
+    named = ("--backend", "named:make")
+    grid = ("--dataset", "iris", "--seeds", "1-2", "--epochs", "2", "--workers", "2")
+    assert trapped("sweep", *grid, *named, "--out", "s")[0] == 0
+    assert trapped("sweep", "--resume", "s", *named)[0] == 0
     assert trapped("report", "s")[0] == 0
     assert trapped("verify", "mine.py:f", *few)[0] == 0
     assert trapped("verify", "mine:f", *few)[0] == 0
@@ -188,7 +188,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("ours", "beside", "later"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-        (tmp_path / f"{name}.py").write_text(BACKEND if name == "ours" else "")
+        (tmp_path / f"{name}.py").write_text(MARK + BACKEND if name == "ours" else "")
     made = sys.modules["backprop_ref.backends"]._made
     made.cache_clear()
     yield tmp_path
@@ -231,7 +231,7 @@ def test_only_while_it_is_imported_and_made(folder):
 
 def test_what_is_installed_comes_first(folder):
     (folder / "mpmath.py").write_text(TRAP)
-    (folder / "ours.py").write_text(f"import mpmath\n{BACKEND}")
+    (folder / "ours.py").write_text(f"{MARK}import mpmath\n{BACKEND}")
     assert br.get_backend("ours:make").name == "numpy"
     assert ran(folder) == ["ours.ran"]
 

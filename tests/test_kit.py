@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +21,8 @@ backend = Forgetful(np, Fast(np))
 
 
 def run(folder, *arguments):
-    kit = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "backprop_ref.conformance.plugin"]
+    pytest = str(Path(sys.executable).with_name("pytest"))  # python -m pytest would put the folder on the import path
+    kit = [pytest, "-q", "-p", "no:cacheprovider", "-p", "backprop_ref.conformance.plugin"]
     done = subprocess.run(
         [*kit, "--pyargs", "backprop_ref.conformance", *arguments],
         cwd=folder,

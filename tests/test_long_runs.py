@@ -68,6 +68,11 @@ def test_logged_epoch_by_epoch(tmp_path):
         assert f"epoch {EPOCHS}: " in (tmp_path / run / "logs" / "app.log").read_text()
 
 
+def test_more_epochs_than_can_be_counted_are_refused(capsys):
+    assert cli.run(["train", "xor", "--epochs", "1" + 400 * "0", "--trace", "csv"]) == 2
+    assert "--epochs" in capsys.readouterr().err
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 @pytest.mark.parametrize("look", LOOKS)

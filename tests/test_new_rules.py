@@ -25,7 +25,7 @@ formulas.ACTIVATIONS["silu"] = formulas.Activation(
 )
 network.ACTIVATIONS = tuple(formulas.ACTIVATIONS)
 from backprop_ref.backends import numba_trainer
-from backprop_ref.training import PairsTrainer
+from backprop_ref.training.pairs import PairsTrainer
 from helpers import parameters, samples
 
 kind, numerics, dtype = sys.argv[1:]

@@ -1,5 +1,6 @@
 """Tracing: a record is what `br.trace` gives, training stays the same to the bit, and files survive what happens."""
 
+import contextlib
 import csv
 import json
 import os
@@ -148,10 +149,12 @@ def test_a_run_that_diverges_is_traced_up_to_there(folder):
     network = br.Network([3, 5, 2], ["sigmoid", "linear"], "mse")
     with pytest.raises(br.TrainingDiverged) as caught:
         x, y = samples(network, 7)
-        br.train(network, parameters(network), x, y, epochs=500, optimizer=br.SGD(1e3), trace=Recorder(folder, every=3))
+        recorder = Recorder(folder, ["binary", "csv"], samples=[0], every=3)
+        br.train(network, parameters(network), x, y, epochs=500, optimizer=br.SGD(1e3), trace=recorder)
     trace = open_trace(folder)
     last = caught.value.result.epochs
     assert trace["epoch"].tolist() == [*range(0, last, 3), last]
+    assert [int(row["epoch"]) for row in rows_of(folder / "trace.csv")] == trace["epoch"].tolist()
     assert parameters_of(trace, -1).sha256() == caught.value.result.params.sha256()
 
 
@@ -448,19 +451,97 @@ def test_a_sweep_says_the_size_of_all_its_csv(capsys, monkeypatch):
     assert abs(about - size) <= size / 8 + 0.5
 
 
-def test_a_full_disk_ends_training_with_what_was_reached(folder, monkeypatch):
-    from backprop_ref.traces.sinks import Binary
+@contextlib.contextmanager
+def files_up_to(size):
+    """The system refuses to let a file grow beyond so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
-    def write(self, records, end, usual=Binary.write):
-        if records["epoch"][-1] >= 4:
-            raise br.InvalidInput("the disk is full")
-        return usual(self, records, end)
 
-    monkeypatch.setattr(Binary, "write", write)
-    with pytest.raises(br.InvalidInput, match="full") as caught:
-        train(folder / "t", run_dir=folder / "r", epochs=50)
-    assert caught.value.result.epochs >= 4
-    assert open_trace(folder / "t")["epoch"][-1] < 4
+def test_a_full_disk_ends_training_with_what_was_reached(folder):
+    said = r"trace.bin: cannot be written \(File too large\)"
+    with files_up_to(50_000), pytest.raises(br.InvalidInput, match=said) as caught:
+        train(folder / "t", run_dir=folder / "r", epochs=5000, trace_every=1)
+    epochs = open_trace(folder / "t")["epoch"].tolist()
+    assert 0 < caught.value.result.epochs == load_all(folder / "r")[2]["progress"]["epoch"] == epochs[-1]
+    train(folder / "t", run_dir=folder / "r", epochs=5000, trace_every=1, resume=True)
+    assert open_trace(folder / "t")["epoch"].tolist() == list(range(5001))
+
+
+def test_a_run_that_goes_on_for_more_epochs_and_fails_still_wants_them(folder):
+    """Its configuration is the one that its checkpoint was made with."""
+    assert run(["train", "xor", "--epochs", "100", "--trace", "csv", "--backend", "numpy", "--run-dir", "r"]) == 0
+    with files_up_to(2 * Path("r/trace.csv").stat().st_size):
+        assert run(["train", "--resume", "r", "--epochs", "400"]) == 2
+    assert 100 < load_all("r")[2]["progress"]["epoch"] < 400
+    assert run(["train", "--resume", "r"]) == 0
+    assert [row["epoch"] for row in rows_of("r/trace.csv")] == [str(e) for e in range(401) for _ in range(4)]
+
+
+def test_a_callback_sees_an_epoch_that_is_recorded(folder):
+    """Parameters, history and trace are of one epoch, the best among them."""
+    x, y = samples(NETWORK, 11)
+    validation, seen = (x[:3], y[:3]), []
+
+    def look(at):
+        trace = open_trace(folder)
+        assert trace["epoch"][-1] == at.epoch
+        assert parameters_of(trace, -1).sha256() == at.params.sha256()
+        assert {name: trace[name][-1] for name in at.values} == at.values
+        assert br.evaluate(NETWORK, at.params, *validation)["loss"] == at.values["val_loss"]
+        seen.append(at.params.sha256())
+
+    result = train(folder, validation=validation, patience=5, callback=look, optimizer=br.SGD(1.5))
+    assert len(seen) == result.epochs
+    assert seen[result.best_epoch - 1] == result.params.sha256()
+
+
+@pytest.mark.parametrize("epoch", range(1, 8))
+def test_a_callback_that_fails_leaves_a_run_to_resume(folder, epoch):
+    x, y = samples(NETWORK, 11)
+    how = {"validation": (x[:3], y[:3]), "patience": 5, "optimizer": br.SGD(0.3), "trace_kinds": ["binary", "csv"]}
+
+    def fail(at):
+        if at.epoch == epoch:
+            raise RuntimeError("mine")
+
+    whole = train(folder / "a/run", run_dir=folder / "a/run", **how)
+    with pytest.raises(RuntimeError, match="mine"):
+        train(folder / "b/run", run_dir=folder / "b/run", callback=fail, **how)
+    assert load_all(folder / "b/run")[2]["progress"]["epoch"] == epoch
+    resumed = train(folder / "b/run", run_dir=folder / "b/run", resume=True, **how)
+    assert (resumed.params.sha256(), resumed.best_epoch) == (whole.params.sha256(), 4)
+    for name in (FILE, "trace.csv", "history.csv"):
+        assert (folder / "a/run" / name).read_bytes() == (folder / "b/run" / name).read_bytes()
+
+
+def test_a_trace_that_would_get_a_gap_is_refused_and_stays(folder):
+    how = {"run_dir": folder, "trace_kinds": ["csv"]}
+    train(folder, **how)
+    before = (folder / "trace.csv").read_bytes()
+    with pytest.raises(br.InvalidInput, match=r"trace.csv: not each 2\. epoch up to 7 is in it; move it away"):
+        train(folder, epochs=9, resume=True, trace_every=2, **how)
+    (folder / "trace.csv").write_bytes(b"".join(before.splitlines(keepends=True)[:-8]))
+    with pytest.raises(br.InvalidInput, match=r"trace.csv: not each 1\. epoch up to 7"):
+        train(folder, epochs=9, resume=True, **how)
+
+
+def test_a_kind_that_is_added_holds_no_epoch_twice(folder):
+    """Neither the first nor the last, which are written by themselves."""
+    train(folder, epochs=0, run_dir=folder)
+    both = {"run_dir": folder, "resume": True, "trace_kinds": ["binary", "csv"], "trace_samples": [0]}
+    with pytest.raises(br.InvalidInput, match="the trace of another run"):
+        train(folder, epochs=3, **both)
+    (folder / FILE).unlink()
+    train(folder, epochs=3, **both)
+    (folder / "trace.csv").unlink()
+    train(folder, epochs=3, **both)
+    assert open_trace(folder)["epoch"].tolist() == [0, 1, 2, 3]
+    assert [row["epoch"] for row in rows_of(folder / "trace.csv")] == ["3"]
 
 
 def test_a_run_of_no_epochs_goes_on(folder):

@@ -264,6 +264,7 @@ def test_shards_change_the_sums_and_nothing_else():
     [
         ({"epochs": -1}, "epochs=-1"),
         ({"epochs": 1.5}, "epochs=1.5"),
+        ({"epochs": 10**400}, "epochs=10+: a whole number from 0 to 9,007,199,254,740,992 is needed"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"patience": 0}, "patience=0"),
         ({"shards": 0}, "shards=0"),
@@ -387,10 +388,15 @@ def test_numpy_scalars_are_plain_numbers(tmp_path, dtype):
     assert run.params.sha256() == plain.params.sha256()
 
 
-def test_an_infinite_validation_loss_stops():
+def test_an_infinite_validation_loss_stops(tmp_path):
+    """Before that epoch is recorded, so that a run that goes on stops there again."""
     x, y = hard(NUMBERS)
-    with pytest.raises(br.TrainingDiverged, match="the validation loss is inf after epoch 1"):
-        br.train(NUMBERS, parameters(NUMBERS), x, y, validation=(x, 1e200 * np.ones_like(y)))
+    how = {"validation": (x, 1e200 * np.ones_like(y)), "run_dir": tmp_path}
+    for resume in (False, True):
+        with pytest.raises(br.TrainingDiverged, match="the validation loss is inf after epoch 1") as caught:
+            br.train(NUMBERS, parameters(NUMBERS), x, y, **how, resume=resume)
+        assert (caught.value.epoch, caught.value.result.epochs) == (1, 0)
+        assert caught.value.result.params.sha256() == parameters(NUMBERS).sha256()
 
 
 def test_r2_of_a_constant_target_is_0_or_1():

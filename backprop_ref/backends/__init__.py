@@ -118,9 +118,10 @@ def _found(name: str, numerics: str, device: str | None, threads: int | None) ->
     points = [point for point in _entry_points() if point.name == name]
     if not points:
         raise unknown("backend", name, [*names(), "package.module:object"])
-    module, path = points[0].module, points[0].attr
+    value = points[0].value
+    module, _, path = value.partition("[")[0].replace(" ", "").partition(":")
     try:
-        found = _imported(f"backend {name} ({points[0].value}) does not load", module, path)
+        found = _imported(f"backend {name} ({value}) does not load", module, path)
     except InvalidInput as error:
         raise BackendUnavailable(str(error)) from error
     return _theirs(name, found, module, wanted)

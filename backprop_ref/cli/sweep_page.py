@@ -48,6 +48,8 @@ def sections_of_sweep(made):
     if not cells:
         raise InvalidInput(f"{made.folder}: nothing to see yet: {unfinished(made)}")
     experiment = CLASSICS.get(made.about["experiment"])
+    if experiment and not set(experiment.grid) <= set(made.about["grid"]):
+        raise InvalidInput(f"{made.folder}: a sweep called {made.about['experiment']}, but over another grid")
     charts = experiment.charts(cells) if experiment else charts_sweep.general(cells, made.about["grid"])
     rows = [cell.row for cell in cells]
     names = columns(made, rows)

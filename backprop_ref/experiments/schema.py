@@ -124,7 +124,7 @@ class NetworkSection(Section):
 
 
 class Training(Section):
-    epochs: Annotated[int, Field(ge=0)] | None = key(None, "--epochs", "Passes over the training rows.")
+    epochs: Annotated[int, Field(ge=0, le=2**53)] | None = key(None, "--epochs", "Passes over the training rows.")
     learning_rate: NotNegative | None = key(
         None, "--learning-rate", "Step size η; default: sgd 0.1, adam 0.001 (xor: 0.05)."
     )

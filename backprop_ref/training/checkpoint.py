@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backprop_ref.errors import InvalidInput
-from backprop_ref.files import create, refuse_links, replace
+from backprop_ref.files import create, refuse_links, remove_torn, replace
 from backprop_ref.model_file import model_bytes
 from backprop_ref.network import Network
 from backprop_ref.training.state import Plan, State
@@ -77,6 +77,7 @@ class Folder:
         if held and not resume:
             self.close()
             raise InvalidInput(f"{path}: already holds a run; resume it, or give another folder")
+        remove_torn(path, *self._written)
 
     def close(self) -> None:
         """Lets others use the folder."""
@@ -112,7 +113,18 @@ class Folder:
 
     def _put(self, name: str, content: str | bytes) -> None:
         """Writes a file for the first time, over nothing, or once more."""
-        (replace if name in self._written else create)(self.path / name, content)
+        path = self.path / name
+        if name in self._written:
+            replace(path, content)
+            return
+        try:
+            create(path, content)
+        except FileExistsError:
+            raise
+        except BaseException:  # Ctrl-C, after which the file may have its name already
+            if os.path.lexists(path):
+                self._written.add(name)
+            raise
         self._written.add(name)
 
     def restore(self, state: State, epochs: int) -> State:

@@ -87,8 +87,10 @@ class Run:
                             self._call(callback)
                     except (Interrupted, KeyboardInterrupt):
                         self.stop("interrupted")
-                    shown = {name: value for name, value in self.state.last().items() if name != "learning_rate"}
-                    bar.update(self.state.epoch, **shown)
+                    if bar.enabled:
+                        shown = self.state.last()
+                        shown.pop("learning_rate", None)
+                        bar.update(self.state.epoch, **shown)
                     now = time.perf_counter()
                     count = max(1, min(2 * count, int(count * CHUNK_SECONDS / max(now - started, 1e-9))))
                     if now - saved > CHECKPOINT_SECONDS:

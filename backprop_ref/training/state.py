@@ -74,7 +74,7 @@ class Plan:
 class State(NamedTuple):
     """A run after a whole epoch: everything that goes on from there, and all that a checkpoint holds.
 
-    `columns` is the one part that states share. It only grows, and a state's history is its first `epoch` entries.
+    All states of a run share its `columns`, of which the first `epoch` entries are a state's history.
     """
 
     params: Parameters
@@ -94,7 +94,8 @@ class State(NamedTuple):
 
     def last(self) -> dict[str, float]:
         """The history of the last epoch."""
-        return {name: column[self.epoch - 1] for name, column in self.columns.items() if self.epoch}
+        at = self.epoch - 1
+        return {name: column[at] for name, column in self.columns.items()} if self.epoch else {}
 
     def result(self, plan: Plan) -> Result:
         """The `Result` as things stand."""

@@ -31,6 +31,9 @@ from backprop_ref.training.state import Epoch, Plan, Result, State
 if TYPE_CHECKING:
     from backprop_ref.traces.recorder import Recorder
 
+MOST = 2**53
+"""Epochs, and whatever else is counted: up to here floats hold every whole number."""
+
 
 def train(
     network: Network,
@@ -87,7 +90,8 @@ def train(
         A bar on standard error; default: if that is a terminal and training takes over two seconds.
     run_dir : path, optional
         Folder for history.csv and checkpoint.safetensors; created. One that holds a run is refused unless `resume`,
-        which goes on from its checkpoint to the same bits as if it had never stopped.
+        which goes on from its checkpoint to the same bits as if it had never stopped. The checkpoint is written at the
+        start, about every `CHECKPOINT_SECONDS`, and at the end, whatever ends training.
     trace : Recorder, optional
         Writes every z, a, delta, gradient and parameter of some epochs to files; see `backprop_ref.traces`.
     preprocessing, config : dict, optional
@@ -217,6 +221,6 @@ def _check_finite(name: str, array: npt.NDArray[Any], remedy: str = "remove or f
 
 
 def _whole(name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise InvalidInput(f"{name}={value!r}: a whole number, {least} or more, is needed")
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value <= MOST:
+        raise InvalidInput(f"{name}={value!r}: a whole number from {least} to {MOST:,} is needed")
     return int(value)

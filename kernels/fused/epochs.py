@@ -28,7 +28,7 @@ class Plan(NamedTuple):
     """int64 array, a `Layer` in each row."""
     hyper: "Hyper"
     loss: int
-    """Which pair of `neuron_loops.losses`."""
+    """Which pair of `formulas.TERMS`."""
     together: bool
     """Whether its error is of the last layer's z, not of a."""
     rule: int
