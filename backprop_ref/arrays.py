@@ -1,4 +1,4 @@
-"""Names for arrays by their shape, in signatures; every one of them is of float64 or float32."""
+"""Names for NumPy arrays by their shape, in signatures; numbers are float64 or float32."""
 
 from typing import TypeAlias
 
@@ -14,3 +14,5 @@ Batch: TypeAlias = npt.NDArray[Float]
 """Shape (samples, width): a row for each sample."""
 BatchLike: TypeAlias = npt.ArrayLike
 """What becomes a `Batch`: arrays, nested lists, tables of numbers."""
+Rows: TypeAlias = npt.NDArray[np.int64]
+"""Shape (rows,): numbers of rows, from 0; or (epochs, samples): the order of the samples in each epoch."""

@@ -70,7 +70,7 @@ def blame(error: BaseException) -> str:
     return f"{text} ({Path(last.filename).name}, line {last.lineno}: {(last.line or '').strip()[:80]})"
 
 
-def _library(filename):
+def _library(filename: str) -> bool:
     examples = os.sep + "examples" + os.sep
     ours = str(Path(__file__).parent) + os.sep
     installed = "site-packages" in filename or filename.startswith(("<frozen", str(Path(os.__file__).parent)))

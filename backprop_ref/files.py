@@ -223,7 +223,7 @@ def json_text(value: Any) -> str:
     return json.dumps(_finite(value), indent=1, allow_nan=False)
 
 
-def _finite(value):
+def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

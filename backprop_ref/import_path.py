@@ -28,7 +28,7 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def importable(folder: str | os.PathLike) -> Iterator[None]:
+def importable(folder: str | os.PathLike[str]) -> Iterator[None]:
     """Inside the block, modules in `folder` can be imported, unless one of that name is installed.
 
     Code that is imported inside, and called outside, finds what it has imported by then. What it imports later has to

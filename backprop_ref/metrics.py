@@ -34,7 +34,8 @@ def count_correct(a: Batch, y: Batch) -> int:
 def squared_residuals(a: Batch, y: Batch) -> Vector:
     """Sum over rows, in order, of (a − y)², per output, in float64."""
     difference = np.asarray(a, dtype=np.float64) - y
-    return ordered.sum_rows(np, difference * difference)
+    sums: Vector = ordered.sum_rows(np, difference * difference)
+    return sums
 
 
 def r2_from(residuals: Vector, y: Batch) -> float:

@@ -10,20 +10,25 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from backprop_ref.arrays import Vector
 from backprop_ref.errors import InvalidInput
 from backprop_ref.formulas import UPDATES, Settings, decay
 
 if TYPE_CHECKING:
     from backprop_ref.parameters import Parameters
 
+Slots: TypeAlias = dict[str, Vector]
+"""An optimizer's state, by name."""
+
 
 class Optimizer(ABC):
     """What SGD and Adam share: they choose a rule of the table of formulas and give it its settings."""
 
+    learning_rate: float
     weight_decay: float
 
     @property
@@ -32,17 +37,17 @@ class Optimizer(ABC):
         """The name of its rule in `formulas.UPDATES`."""
 
     @abstractmethod
-    def settings(self, learning_rate: float, state: Mapping[str, np.ndarray]) -> Settings:
+    def settings(self, learning_rate: float, state: Mapping[str, Vector]) -> Settings:
         """The numbers of the rule in this step."""
 
-    def init(self, flat: np.ndarray) -> dict[str, np.ndarray]:
+    def init(self, flat: Vector) -> Slots:
         """State before the first step: zeros, shaped like the parameters."""
         return {name: np.zeros_like(flat) for name in UPDATES[self.rule].state}
 
-    def advance(self, state: dict[str, np.ndarray]) -> None:  # noqa: B027 (most rules count no steps)
+    def advance(self, state: Slots) -> None:  # noqa: B027 (most rules count no steps)
         """Counts a step, in what of the state is the same for all parameters."""
 
-    def step(self, params: Parameters, grads: Parameters, state: dict[str, np.ndarray], learning_rate: float) -> None:
+    def step(self, params: Parameters, grads: Parameters, state: Slots, learning_rate: float) -> None:
         """One update of `params` and `state`, in place; `grads` is used up."""
         self.advance(state)
         if self.weight_decay:
@@ -77,7 +82,7 @@ class SGD(Optimizer):
     def rule(self) -> str:
         return "nesterov" if self.nesterov else "momentum" if self.momentum else "sgd"
 
-    def settings(self, learning_rate: float, state: Mapping[str, np.ndarray]) -> Settings:
+    def settings(self, learning_rate: float, state: Mapping[str, Vector]) -> Settings:
         return Settings(learning_rate, momentum=self.momentum)
 
 
@@ -100,16 +105,16 @@ class Adam(Optimizer):
     def rule(self) -> str:
         return "adam"
 
-    def init(self, flat: np.ndarray) -> dict[str, np.ndarray]:
+    def init(self, flat: Vector) -> Slots:
         """State before the first step: m, v, and the powers β1^t and β2^t, made by repeated multiplication."""
         return {**super().init(flat), "powers": np.ones(2)}
 
-    def settings(self, learning_rate: float, state: Mapping[str, np.ndarray]) -> Settings:
+    def settings(self, learning_rate: float, state: Mapping[str, Vector]) -> Settings:
         c1, c2 = (1.0 - state["powers"]).tolist()
         rest1, rest2 = 1.0 - self.beta1, 1.0 - self.beta2
         return Settings(learning_rate, 0.0, self.beta1, rest1, self.beta2, rest2, c1, c2, self.epsilon)
 
-    def advance(self, state: dict[str, np.ndarray]) -> None:
+    def advance(self, state: Slots) -> None:
         state["powers"] *= (self.beta1, self.beta2)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from backprop_ref.arrays import Matrix, Vector
+from backprop_ref.arrays import Float, Matrix, Vector
 from backprop_ref.errors import InvalidInput
 
 DTYPES = ("float64", "float32")
@@ -94,7 +94,7 @@ class Parameters:
         return cls(flat.astype(check_dtype(dtype) if dtype else found.pop()), sizes)
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype[Float]:
         """The dtype of every entry, as a `numpy.dtype`."""
         return self.flat.dtype
 

@@ -2,6 +2,10 @@
 
 import sys
 import time
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 PATIENCE = 2.0
 
@@ -20,20 +24,20 @@ class Bar:
         Steps already done before now.
     """
 
-    def __init__(self, what, total, wanted=None, done=0):
+    def __init__(self, what: str, total: int, wanted: bool | None = None, done: int = 0) -> None:
         self.what, self.total, self.first = what, total, done
         self.enabled = sys.stderr.isatty() if wanted is None else bool(wanted)
         self.started = time.perf_counter()
-        self._bar = None
+        self._bar: Progress | None = None
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         if self._bar:
             self._bar.stop()
 
-    def update(self, done, **values):
+    def update(self, done: int, **values: float) -> None:
         """`done` of `total` steps are finished; `values` are shown behind the bar."""
         if not self.enabled:
             return
@@ -48,7 +52,7 @@ class Bar:
         self._bar.update(self._task, completed=done, text=text)
 
 
-def _rich_bar():
+def _rich_bar() -> "Progress":
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -83,12 +83,12 @@ class Stream:
 
     def integers_below(self, bounds: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """One integer in [0, bound) per bound, int64, unbiased: words beyond the last multiple are drawn again."""
-        bounds = np.asarray(bounds, dtype=np.uint64)
-        words = self.words(len(bounds))
-        for i in np.flatnonzero(_unfair(words, bounds)):
-            while _unfair(words[i], bounds[i]):
+        limits = np.asarray(bounds, dtype=np.uint64)
+        words = self.words(len(limits))
+        for i in np.flatnonzero(_unfair(words, limits)):
+            while _unfair(words[i], limits[i]):
                 words[i] = self.words(1)[0]
-        return (words % bounds).astype(np.int64)
+        return (words % limits).astype(np.int64)
 
     def permutation(self, n: int) -> npt.NDArray[np.int64]:
         """0 … n−1 in random order, shape (n,), int64, by Fisher and Yates: i = n−1 … 1 swaps with j ≤ i."""

@@ -53,7 +53,7 @@ class Cosine:
         """``minimum + (1 − minimum)·(1 + cos(π·epoch/epochs))/2``, with our own cosine."""
         from backprop_ref.kernels import elementary
 
-        cosine = elementary.for_scalars("float64").cospi(epoch / epochs)
+        cosine: float = elementary.for_scalars("float64").cospi(epoch / epochs)
         return self.minimum + (1.0 - self.minimum) * ((1.0 + cosine) / 2.0)
 
 

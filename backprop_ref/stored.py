@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from backprop_ref.errors import InvalidInput
+from backprop_ref.files import Name
 from backprop_ref.network import Network
 
 Count = Annotated[int, Field(ge=0, lt=2**53)]
@@ -20,7 +21,7 @@ class Stored(BaseModel):
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
     @classmethod
-    def checked(cls, content):
+    def checked(cls, content: object) -> Self:
         """What JSON held, as one of these.
 
         Raises
@@ -36,7 +37,7 @@ class Stored(BaseModel):
             raise ValueError(f"{where}: {problem['msg'][:1].lower()}{problem['msg'][1:]}") from None
 
     @classmethod
-    def read(cls, path, what) -> dict[str, Any]:
+    def read(cls, path: Name, what: str) -> dict[str, Any]:
         """The mapping in a JSON file, in the file's order.
 
         Raises
@@ -47,7 +48,7 @@ class Stored(BaseModel):
         """
         text = read_text(path)
         try:
-            content = parsed(text)
+            content: dict[str, Any] = parsed(text)
             cls.checked(content)
         except ValueError as error:
             raise InvalidInput(f"{path}: not {what}, or damaged ({error})") from None
@@ -62,16 +63,16 @@ class StoredNetwork(Stored):
     loss: str
 
     @model_validator(mode="after")
-    def _is_one(self):
+    def _is_one(self) -> Self:
         self.network()
         return self
 
-    def network(self):
+    def network(self) -> Network:
         """The network that it describes."""
         return Network(self.sizes, self.activations, self.loss)
 
 
-def parsed(text):
+def parsed(text: str | bytes) -> Any:
     """What a JSON text says.
 
     Raises
@@ -85,7 +86,7 @@ def parsed(text):
         raise ValueError("too deeply nested") from None
 
 
-def read_text(path):
+def read_text(path: Name) -> str:
     """The text of a regular file; another kind, such as a pipe, is refused, as reading it might never end.
 
     Raises

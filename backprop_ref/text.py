@@ -3,13 +3,14 @@
 import csv
 import html
 import unicodedata
+from collections.abc import Iterable
 
 HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode's categories of characters that act without being seen: controls, marks of writing direction, line
 separators, and halves of surrogate pairs."""
 
 
-def printable(text):
+def printable(text: str) -> str:
     """The text in one line, each hidden character as its escape, such as ``\\x1b``; everything else stays."""
     if text.isprintable():
         return text
@@ -19,12 +20,12 @@ def printable(text):
     )
 
 
-def as_html(text):
+def as_html(text: str) -> str:
     """The text as HTML that shows it as it is, in an element or in an attribute."""
     return html.escape(printable(text))
 
 
-def as_csv(rows):
+def as_csv(rows: Iterable[Iterable[object]]) -> str:
     """Rows as CSV that reads back as the same texts: what holds a line break of any kind is quoted."""
     writer = csv.writer(_Echo())  # it quotes what its own line ends are made of, which are \r\n
     return "".join(writer.writerow(row).removesuffix("\r\n") + "\n" for row in rows)
@@ -33,5 +34,5 @@ def as_csv(rows):
 class _Echo:
     """A file that hands back what is written."""
 
-    def write(self, text):
+    def write(self, text: str) -> str:
         return text

@@ -5,6 +5,7 @@ import hashlib
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,25 +36,25 @@ class Kernels:
         NVRTC refuses the kernels, is not there, or does not know the GPU.
     """
 
-    def __init__(self, cupy, dtype, fast):
+    def __init__(self, cupy: Any, dtype: str, fast: bool) -> None:
         text = source(dtype, fast)
-        self.real = np.dtype(dtype).type
+        self.real: type[np.floating] = np.dtype(dtype).type
         # CuPy's own RawModule appends -ftz=true to the options, which sets subnormal float32 numbers to 0.
         module = loaded(cupy, text, OPTIONS[fast])
         self._functions = {name: module.get_function(name) for name in kernels(text)}
 
-    def each(self, name, work, *arguments):
+    def each(self, name: str, work: int, *arguments: Any) -> None:
         """Launches a kernel in which each thread computes one of `work` entries or rows, or as many as a grid needs."""
         self._launch(name, -(-work // THREADS), arguments)
 
-    def tiles(self, name, rows, columns, *arguments):
+    def tiles(self, name: str, rows: int, columns: int, *arguments: Any) -> None:
         """Launches a product with so many rows and columns: version 1 entry by entry, version 2 tile by tile."""
         if VERSIONS[name] == 1:
             self.each(name, rows * columns, *arguments)
         else:
             self._launch(name, -(-rows // TILE) * -(-columns // TILE), arguments)
 
-    def _launch(self, name, blocks, arguments):
+    def _launch(self, name: str, blocks: int, arguments: tuple[Any, ...]) -> None:
         """Arguments are arrays, Python floats for real numbers and Python ints for whole ones."""
         if not blocks:
             return
@@ -65,7 +66,7 @@ class Kernels:
         function((min(blocks, MOST_BLOCKS), 1, 1), (THREADS, 1, 1), packed)
 
 
-def loaded(cupy, text, options):
+def loaded(cupy: Any, text: str, options: tuple[str, ...]) -> Any:
     """A source text as a module: compiled by NVRTC, or found where CuPy keeps what it has compiled."""
     version, capability = cupy.cuda.nvrtc.getVersion(), cupy.cuda.Device().compute_capability
     made_from = repr((text, options, capability, version, cupy.__version__))
@@ -90,21 +91,22 @@ def loaded(cupy, text, options):
     return module
 
 
-def _module(cupy, binary):
+def _module(cupy: Any, binary: bytes) -> Any:
     module = cupy.cuda.function.Module()
     module.load(binary)
     return module
 
 
-def _read(name):
+def _read(name: str) -> bytes | None:
     """The machine code kept under a name; None if there is none, or not the one that was kept."""
     with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: no home
         content = (cache_folder() / name).read_bytes()
         digest, binary = content[:DIGEST], content[DIGEST:]
         return binary if digest == hashlib.sha256(binary).digest() else None
+    return None
 
 
-def _keep(name, binary):
+def _keep(name: str, binary: bytes) -> None:
     """Keeps machine code behind its hash; where nothing can be kept, every process compiles for itself."""
     if not binary.startswith(b"\x7fELF"):  # but PTX, as CUPY_COMPILE_WITH_PTX asks for
         return
@@ -116,6 +118,6 @@ def _keep(name, binary):
         Path(file.name).replace(folder / name)
 
 
-def cache_folder():
+def cache_folder() -> Path:
     """CuPy's own folder for compiled kernels."""
     return Path(os.environ.get("CUPY_CACHE_DIR") or Path.home() / ".cupy" / "kernel_cache")

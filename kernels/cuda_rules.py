@@ -5,7 +5,7 @@ more than once gets a name, so the text reads as one would write it by hand; `so
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from backprop_ref.formulas import ACTIVATIONS, TERMS, UPDATES, Activation, Arithmetic, Settings, Terms, Update, decay
@@ -24,7 +24,7 @@ class Node:
 
     def __init__(self, operation: str, *parts: "Node", text: str = "", in_row: bool = False) -> None:
         self.operation, self.parts, self.text = operation, parts, text
-        self.in_row = in_row or (operation not in {"total", "largest"} and any(part.in_row for part in parts))
+        self.in_row: bool = in_row or (operation not in {"total", "largest"} and any(part.in_row for part in parts))
 
     def __add__(self, other: "Node | float") -> "Node":
         return Node("+", self, node(other))
@@ -87,7 +87,7 @@ def leaf(text: str, in_row: bool = False) -> Node:
 class _Words(Arithmetic):
     """The words of the formulas, as nodes."""
 
-    def __getattr__(self, name: str):  # type: ignore[no-untyped-def]
+    def __getattr__(self, name: str) -> Callable[[Node], Node]:
         if name not in {*FUNCTIONS, "largest", "total"}:
             raise AttributeError(name)
         return lambda x: Node(name, x)
@@ -201,7 +201,11 @@ def _function(head: str, loop: str, body: list[str]) -> str:
 
 
 def _arrays(by_rows: bool, *names: str) -> tuple[str, ...]:
-    return tuple(f"{name}_sj" if by_rows else f"{name}_i" for name in names)
+    return tuple(_array(by_rows, name) for name in names)
+
+
+def _array(by_rows: bool, name: str) -> str:
+    return f"{name}_sj" if by_rows else f"{name}_i"
 
 
 def _leaves(by_rows: bool, *names: str) -> list[Node]:
@@ -212,9 +216,9 @@ def activation(name: str, rule: Activation) -> Iterator[str]:
     """The two kernels of an activation; delta may take the place of da."""
     rows = rule.by_rows
     z, a, da = _leaves(rows, "z", "a", "da")
-    forward = Kernel(f"{name}_forward", _arrays(rows, "z"), (), *_arrays(rows, "a"), rows)
+    forward = Kernel(f"{name}_forward", _arrays(rows, "z"), (), _array(rows, "a"), rows)
     yield _kernel(forward, (rule.forward(WORDS, z),))
-    backward = Kernel(f"{name}_backward", _arrays(rows, "z", "a", "da"), (), *_arrays(rows, "delta"), rows)
+    backward = Kernel(f"{name}_backward", _arrays(rows, "z", "a", "da"), (), _array(rows, "delta"), rows)
     yield _kernel(backward, (rule.backward(WORDS, z, a, da),))
 
 
@@ -222,9 +226,9 @@ def loss(name: str, pair: Terms) -> Iterator[str]:
     """The two kernels of a loss: its terms, and its error over n."""
     rows = pair.by_rows
     z, a, y = _leaves(rows, "z", "a", "y")
-    terms = Kernel(f"{name}_terms", _arrays(rows, "z", "a", "y"), (), *_arrays(rows, "terms"), rows)
+    terms = Kernel(f"{name}_terms", _arrays(rows, "z", "a", "y"), (), _array(rows, "terms"), rows)
     yield _kernel(terms, (pair.terms(WORDS, z, a, y),))
-    error = Kernel(f"{name}_backward", _arrays(rows, "z", "a", "y"), ("n",), *_arrays(rows, "delta"), rows)
+    error = Kernel(f"{name}_backward", _arrays(rows, "z", "a", "y"), ("n",), _array(rows, "delta"), rows)
     yield _kernel(error, (pair.error(WORDS, z, a, y) / leaf("n"),))
 
 

@@ -6,6 +6,7 @@ in the tests) is to pass the `OPTIONS` or their like.
 """
 
 import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +16,10 @@ import numpy as np
 from . import cuda_rules
 from .elementary import CONSTANTS, FORMAT
 
-OPTIONS = {True: (), False: ("--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true")}
+OPTIONS: dict[bool, tuple[str, ...]] = {
+    True: (),
+    False: ("--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true"),
+}
 """For the compiler, by whether the kernels are the fast ones: else nothing is fused, nothing flushed to zero."""
 
 THREADS = 256
@@ -52,7 +56,7 @@ class Parameter(NamedTuple):
 
 
 @cache
-def source(dtype, fast=False):
+def source(dtype: str, fast: bool = False) -> str:
     """The kernels' text.
 
     Parameters
@@ -67,7 +71,7 @@ def source(dtype, fast=False):
     return "\n".join([constants(dtype), fast_or_not, real, *polynomials(dtype, fast), *files, rules])
 
 
-def constants(dtype):
+def constants(dtype: str) -> str:
     """Types, sizes, and the single constants of ``elementary.py``, as macros."""
     real, bits, prefix, to_bits, from_bits = _TYPES[dtype]
     field, bias, _ = FORMAT[dtype]
@@ -90,18 +94,18 @@ def constants(dtype):
     return "".join(f"#define {name} {value}\n" for name, value in macros.items())
 
 
-def polynomials(dtype, fast):
+def polynomials(dtype: str, fast: bool) -> Iterator[str]:
     """The polynomials of ``elementary.py`` as arrays, lowest power first; the library's functions need none."""
     for name in () if fast else _POLYNOMIALS:
         yield f"__constant__ real {name.upper()}[] = {{{', '.join(CONSTANTS[dtype][name].split())}}};"
 
 
-def kernels(text):
+def kernels(text: str) -> dict[str, list[Parameter]]:
     """The kernels of a source text: name -> its `Parameter` list."""
     return {name: [_parameter(each) for each in listed.split(",")] for name, listed in _KERNEL.findall(text)}
 
 
-def _parameter(text):
+def _parameter(text: str) -> Parameter:
     *qualifiers, name = text.replace("*", " * ").split()
     kind = "integer" if "integer" in qualifiers else "real"
     return Parameter(kind, "*" in qualifiers, "const" in qualifiers, name)

@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from backprop_ref import Network, Parameters, get_backend
 from backprop_ref.backends.arithmetic import Fast
+from backprop_ref.backends.base import Array
 from backprop_ref.backends.numpy import NumpyBackend
 from backprop_ref.network import ACTIVATIONS, OUTPUTS_OF
 from backprop_ref.random import Stream
@@ -61,7 +63,7 @@ class ReadOnlyBackend(NumpyBackend):
         assert numerics == "fast"
         super().__init__(np, Fast(np))
 
-    def asarray(self, x, dtype, copy=False):
+    def asarray(self, x: npt.ArrayLike, dtype: str, copy: bool = False) -> Array:
         return _locked(np.array(x, dtype=dtype))
 
     def __getattribute__(self, name):

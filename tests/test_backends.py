@@ -5,6 +5,9 @@ import inspect
 import itertools
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import get_args, get_origin
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ from helpers import PAIRS, parameters, samples
 
 import backprop_ref as br
 from backprop_ref import settings
-from backprop_ref.backends.base import Backend
+from backprop_ref.backends.base import Backend, OffersTrainer
 from backprop_ref.conformance.rounding.bounds import gradient_bounds
 from backprop_ref.network import ACTIVATIONS
 
@@ -20,13 +23,27 @@ backends = sys.modules["backprop_ref.backends"]  # the name in the package is th
 NETWORK = br.Network([3, 4, 2], ["tanh", "softmax"], "ce")
 
 
+def signature(function):
+    """Its parameters, with names, defaults and annotations, and the annotation of its result.
+
+    What `contextlib.contextmanager` makes of an iterator is a context.
+    """
+    found = inspect.signature(function, eval_str=True)
+    result = found.return_annotation
+    if hasattr(function, "__wrapped__") and get_origin(result) is Iterator:
+        result = AbstractContextManager[get_args(result)]
+    return list(found.parameters.values()), result
+
+
 def test_every_backend_has_the_same_signatures(backend):
-    for name, method in inspect.getmembers(Backend, inspect.isfunction):
-        if not name.startswith("_"):
-            asked = [p.name for p in list(inspect.signature(method).parameters.values())[1:]]
-            assert list(inspect.signature(getattr(backend, name)).parameters) == asked or "arguments" in str(
-                inspect.signature(getattr(backend, name))
-            ), name
+    for interface in (Backend, OffersTrainer):
+        for name, method in inspect.getmembers(interface, inspect.isfunction):
+            if not name.startswith("_") and isinstance(backend, interface):
+                (_, *asked), result = signature(method)
+                (_, *found), found_result = signature(getattr(type(backend), name))
+                assert found[: len(asked)] == asked, name
+                assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in found[len(asked) :]), name
+                assert found_result == result, name
     assert isinstance(backend, Backend)
     assert backend.numerics in {"fast", "reproducible"}
 

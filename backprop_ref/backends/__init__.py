@@ -5,13 +5,18 @@ import functools
 import importlib
 import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from backprop_ref import settings
 from backprop_ref.backends.arithmetic import Fast, Reproducible, check_rounding
 from backprop_ref.backends.base import Backend, BackendChoice, BackendStatus
 from backprop_ref.errors import BackendUnavailable, BackpropRefError, InvalidInput, blame, unknown
 from backprop_ref.import_path import importable
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
 
 CUDA_EXTRAS = "'backprop-ref[cuda12]' or 'backprop-ref[cuda13]', whichever CUDA version nvidia-smi shows"
 
@@ -77,14 +82,14 @@ def backends() -> list[BackendStatus]:
     return [_status(name) for name in names()]
 
 
-def _entry_points():
+def _entry_points() -> "EntryPoints":
     import importlib.metadata
 
     return importlib.metadata.entry_points(group=ENTRY_POINTS)
 
 
 @functools.lru_cache(maxsize=64)
-def _made(name, numerics, device, threads):
+def _made(name: str, numerics: str, device: str | None, threads: int | None) -> Backend:
     """A backend from its name; one with reproducible numerics only if its operations round as they have to."""
     backend = _found(name, numerics, device, threads)
     probe = getattr(getattr(backend, "arithmetic", None), "probe", None)
@@ -95,13 +100,14 @@ def _made(name, numerics, device, threads):
     return backend
 
 
-def _found(name, numerics, device, threads):
+def _found(name: str, numerics: str, device: str | None, threads: int | None) -> Backend:
     if name in BUILT_IN:
         module, needed, install = BUILT_IN[name]
         if importlib.util.find_spec(needed) is None:
             raise BackendUnavailable(f"backend {name}: not installed; install {install}")
         try:
-            return importlib.import_module(module).create(ARITHMETIC[numerics], device, threads)
+            made: Backend = importlib.import_module(module).create(ARITHMETIC[numerics], device, threads)
+            return made
         except (ImportError, OSError) as error:
             raise BackendUnavailable(f"backend {name}: installed, but it does not load: {error}") from error
     wanted = {"numerics": numerics, "device": device, "threads": threads}
@@ -121,7 +127,7 @@ def _found(name, numerics, device, threads):
     return _theirs(name, found, module, wanted)
 
 
-def _imported(what, module, path):
+def _imported(what: str, module: str, path: str) -> Any:
     """The object that a path of attributes leads to in somebody else's module."""
     if module.partition(".")[0] in {*sys.stdlib_module_names, "backprop_ref"}:
         raise InvalidInput(f"{what}: {module} has no backend to name so; known are {', '.join(BUILT_IN)}")
@@ -137,7 +143,7 @@ def _imported(what, module, path):
         raise InvalidInput(f"{what}: {error}") from None
 
 
-def _theirs(name, found, module, wanted):
+def _theirs(name: str, found: Any, module: str, wanted: dict[str, Any]) -> Backend:
     """The backend that an object of somebody else's module is or makes.
 
     Only what is defined in the module's own package is called: ``os.abort()`` would end the process.
@@ -155,7 +161,7 @@ def _theirs(name, found, module, wanted):
     return _accepted(_called(found, name, wanted), name, numerics)
 
 
-def _called(factory, name, wanted):
+def _called(factory: Callable[..., object], name: str, wanted: dict[str, Any]) -> object:
     """What a class or function makes, given those of the settings that it takes."""
     import inspect
 
@@ -169,7 +175,7 @@ def _called(factory, name, wanted):
         raise InvalidInput(f"backend {name}: cannot be made: {blame(error)}") from error
 
 
-def _accepted(backend, name, numerics):
+def _accepted(backend: Any, name: str, numerics: str | None) -> Backend:
     """`backend` itself, if it has the pairs and computes in the numerics asked for (None: any)."""
     parts = (part for part in (*Backend.__annotations__, *vars(Backend)) if not part.startswith("_"))
     missing = [part for part in parts if not hasattr(backend, part)]
@@ -177,10 +183,11 @@ def _accepted(backend, name, numerics):
         raise InvalidInput(f"backend {name}: {type(backend).__name__} lacks {', '.join(missing)}")
     if numerics is not None and backend.numerics != numerics:
         raise InvalidInput(f"backend {name} computes with {backend.numerics} numerics; {numerics} was asked for")
-    return backend
+    accepted: Backend = backend
+    return accepted
 
 
-def _status(name):
+def _status(name: str) -> BackendStatus:
     try:
         backend = _made(name, "fast", None, None)
     except BackpropRefError as error:
@@ -188,7 +195,7 @@ def _status(name):
     return BackendStatus(name, True, "", backend.device, backend.version)
 
 
-def _version(name):
+def _version(name: str) -> str | None:
     import importlib.metadata
 
     needed = BUILT_IN[name][1] if name in BUILT_IN else name

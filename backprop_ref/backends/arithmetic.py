@@ -5,8 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from backprop_ref import formulas
+from backprop_ref.arrays import Vector
+from backprop_ref.backends.base import Array
 from backprop_ref.errors import BackendUnavailable
 from backprop_ref.kernels import elementary, ordered
 
@@ -14,10 +17,10 @@ from backprop_ref.kernels import elementary, ordered
 class OfArrays(formulas.Arithmetic):
     """Words of the formulas that every namespace computes in the same way."""
 
-    def __init__(self, xp):
+    def __init__(self, xp: Any) -> None:
         self.xp = xp
 
-    def where(self, condition, yes, no):
+    def where(self, condition: Array, yes: Array, no: Array) -> Array:
         """One of the two, of which one may be a number."""
         if isinstance(yes, float):
             yes = self.xp.full_like(no, yes)
@@ -25,7 +28,7 @@ class OfArrays(formulas.Arithmetic):
             no = self.xp.full_like(yes, no)
         return self.xp.where(condition, yes, no)
 
-    def largest(self, x):
+    def largest(self, x: Array) -> Array:
         """The largest of each row, shape (batch, 1)."""
         return self.xp.max(x, axis=1, keepdims=True)
 
@@ -35,31 +38,31 @@ class Fast(OfArrays):
 
     numerics = "fast"
 
-    def __init__(self, xp):
+    def __init__(self, xp: Any) -> None:
         super().__init__(xp)
         self.exp, self.log1p, self.log, self.tanh = xp.exp, xp.log1p, xp.log, xp.tanh
 
-    def affine(self, a, W, b):
+    def affine(self, a: Array, W: Array, b: Array) -> Array:
         """``a @ W + b``."""
         return self.xp.matmul(a, W) + b
 
-    def matmul_tn(self, a, delta):
+    def matmul_tn(self, a: Array, delta: Array) -> Array:
         """``a.T @ delta``."""
         return self.xp.matmul(a.T, delta)
 
-    def matmul_nt(self, delta, W):
+    def matmul_nt(self, delta: Array, W: Array) -> Array:
         """``delta @ W.T``."""
         return self.xp.matmul(delta, W.T)
 
-    def sum_rows(self, x):
+    def sum_rows(self, x: Array) -> Array:
         """Sum over axis 0, shape (n_out,)."""
         return self.xp.sum(x, axis=0)
 
-    def total(self, x):
+    def total(self, x: Array) -> Array:
         """The sum of each row, shape (batch, 1)."""
         return self.xp.sum(x, axis=1, keepdims=True)
 
-    def sum_all(self, x):
+    def sum_all(self, x: Array) -> Array:
         """Sum over everything, 0-d."""
         return self.xp.sum(x)
 
@@ -69,14 +72,14 @@ class Reproducible(OfArrays):
 
     numerics = "reproducible"
 
-    def __init__(self, xp):
+    def __init__(self, xp: Any) -> None:
         super().__init__(xp)
         self._functions = {
             dtype: elementary.build(elementary.array_primitives(xp, dtype), dtype, passes=True)
             for dtype in ("float64", "float32")
         }
 
-    def probe(self, asarray, to_numpy):
+    def probe(self, asarray: Callable[..., Array], to_numpy: Callable[[Array], npt.NDArray[Any]]) -> None:
         """Compares every kind of operation with NumPy's scalars, on enough entries that a library would use threads.
 
         Parameters
@@ -94,7 +97,7 @@ class Reproducible(OfArrays):
             x, y, powers = (asarray(np.tile(row, (_PROBED_ROWS, 1)), dtype) for row in (u, v, n))
             column = asarray(np.full((_PROBED_ROWS, 1), v[0]), dtype)
             primitives = elementary.array_primitives(self.xp, dtype)
-            scalars = elementary.Primitives(None, None, math.ldexp, None, math.sqrt)
+            scalars = elementary.scalar_primitives(dtype)._replace(scale=math.ldexp, sqrt=math.sqrt)
             for operation, function in _PROBES.items():
                 got = to_numpy(function(x, y, column, powers, primitives))
                 one_by_one = [function(*row, v[0], int(k), scalars) for *row, k in zip(u, v, n, strict=True)]
@@ -104,42 +107,42 @@ class Reproducible(OfArrays):
                         "rounded once and to nearest; use fast numerics, or another backend"
                     )
 
-    def _of(self, x):
+    def _of(self, x: Array) -> elementary.Elementary:
         return self._functions["float32" if x.dtype == self.xp.float32 else "float64"]
 
-    def exp(self, x):
+    def exp(self, x: Array) -> Array:
         return self._of(x).exp(x)
 
-    def log(self, x):
+    def log(self, x: Array) -> Array:
         return self._of(x).log(x)
 
-    def log1p(self, x):
+    def log1p(self, x: Array) -> Array:
         return self._of(x).log1p(x)
 
-    def tanh(self, x):
+    def tanh(self, x: Array) -> Array:
         return self._of(x).tanh(x)
 
-    def affine(self, a, W, b):
+    def affine(self, a: Array, W: Array, b: Array) -> Array:
         """``a @ W + b``, from b, k in order."""
         return ordered.affine(self.xp, a, W, b)
 
-    def matmul_tn(self, a, delta):
+    def matmul_tn(self, a: Array, delta: Array) -> Array:
         """``a.T @ delta``, samples in order."""
         return ordered.matmul_tn(self.xp, a, delta)
 
-    def matmul_nt(self, delta, W):
+    def matmul_nt(self, delta: Array, W: Array) -> Array:
         """``delta @ W.T``, neurons in order."""
         return ordered.matmul_nt(self.xp, delta, W)
 
-    def sum_rows(self, x):
+    def sum_rows(self, x: Array) -> Array:
         """Sum over axis 0 in order, shape (n_out,)."""
         return ordered.sum_rows(self.xp, x)
 
-    def total(self, x):
+    def total(self, x: Array) -> Array:
         """The sum of each row in order, shape (batch, 1)."""
         return ordered.sum_columns(self.xp, x)
 
-    def sum_all(self, x):
+    def sum_all(self, x: Array) -> Array:
         """One running sum, row by row, 0-d."""
         return ordered.running_sum(self.xp, x)
 
@@ -159,7 +162,7 @@ _PROBES: dict[str, Callable[..., Any]] = {
 }
 
 
-def probing_values(dtype):
+def probing_values(dtype: str) -> tuple[Vector, Vector, npt.NDArray[np.float64]]:
     """Two rows of numbers, subnormal ones in the first, and a row of powers of 2 that make others subnormal."""
     least, lowest = np.finfo(dtype).smallest_normal, np.finfo(dtype).minexp
     fractions = (np.arange(30) * 0.6180339887498949) % 1.0
@@ -168,7 +171,7 @@ def probing_values(dtype):
     return u, v, np.where(np.arange(50) % 2, float(lowest), 30.0)
 
 
-def check_rounding():
+def check_rounding() -> None:
     """Whether this thread's arithmetic rounds to nearest and keeps subnormal numbers; each thread has its own setting.
 
     Raises

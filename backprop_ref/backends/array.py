@@ -1,9 +1,15 @@
 """One class for every array namespace (NumPy, PyTorch, JAX, array-api-strict)."""
 
 import contextlib
+from contextlib import AbstractContextManager
+from typing import Any
 
+import numpy.typing as npt
+
+from backprop_ref.backends.arithmetic import Fast, Reproducible
+from backprop_ref.backends.base import Array
 from backprop_ref.errors import InvalidInput, unknown
-from backprop_ref.formulas import ACTIVATIONS, LOSSES
+from backprop_ref.formulas import ACTIVATIONS, LOSSES, Activation, Terms
 
 
 class ArrayBackend:
@@ -22,59 +28,63 @@ class ArrayBackend:
 
     name = "array"
 
-    def __init__(self, xp, arithmetic, device=None, threads=None):
+    def __init__(
+        self, xp: Any, arithmetic: Fast | Reproducible, device: Any = None, threads: int | None = None
+    ) -> None:
         self.xp, self.arithmetic, self.threads = xp, arithmetic, threads
         self.numerics = arithmetic.numerics
         self._device = device
         self.device = "cpu" if device is None else str(device)
         self.version: str = getattr(xp, "__version__", "")
 
-    def affine_forward(self, a, W, b):
+    def affine_forward(self, a: Array, W: Array, b: Array) -> Array:
         return self.arithmetic.affine(a, W, b)
 
-    def affine_backward(self, delta, a):
+    def affine_backward(self, delta: Array, a: Array) -> tuple[Array, Array]:
         return self.arithmetic.matmul_tn(a, delta), self.arithmetic.sum_rows(delta)
 
-    def affine_backward_input(self, delta, W):
+    def affine_backward_input(self, delta: Array, W: Array) -> Array:
         return self.arithmetic.matmul_nt(delta, W)
 
-    def activation_forward(self, activation, z):
+    def activation_forward(self, activation: str, z: Array) -> Array:
         return known(activation).forward(self.arithmetic, z)
 
-    def activation_backward(self, activation, z, a, da):
+    def activation_backward(self, activation: str, z: Array, a: Array, da: Array) -> Array:
         return known(activation).backward(self.arithmetic, z, a, da)
 
-    def loss_forward(self, loss, activation, z, a, y, batch=None):
+    def loss_forward(self, loss: str, activation: str, z: Array, a: Array, y: Array, batch: int | None = None) -> Array:
         terms = pair(loss, activation).terms(self.arithmetic, z, a, y)
         return self.arithmetic.sum_all(terms) / divisor(loss, y, batch)
 
-    def loss_backward(self, loss, activation, z, a, y, batch=None):
+    def loss_backward(
+        self, loss: str, activation: str, z: Array, a: Array, y: Array, batch: int | None = None
+    ) -> Array:
         error = pair(loss, activation).error(self.arithmetic, z, a, y) / divisor(loss, y, batch)
         return error if activation in LOSSES[loss].together else self.activation_backward(activation, z, a, error)
 
-    def asarray(self, x, dtype, copy=False):
+    def asarray(self, x: npt.ArrayLike, dtype: str, copy: bool = False) -> Array:
         return self.xp.asarray(x, dtype=getattr(self.xp, dtype), device=self._device, copy=copy or None)
 
-    def to_numpy(self, a):
+    def to_numpy(self, a: Array) -> npt.NDArray[Any]:
         import numpy as np
 
         return np.asarray(a)
 
-    def synchronize(self):
+    def synchronize(self) -> None:
         pass
 
-    def scope(self):
+    def scope(self) -> AbstractContextManager[None]:
         return contextlib.nullcontext()
 
 
-def known(activation):
+def known(activation: str) -> Activation:
     """The activation of that name in the table of formulas."""
     if activation not in ACTIVATIONS:
         raise unknown("activation", activation, ACTIVATIONS)
     return ACTIVATIONS[activation]
 
 
-def pair(loss, activation):
+def pair(loss: str, activation: str) -> Terms:
     """The formulas of a loss, by its long name, with an output activation; refuses what does not go together."""
     if loss not in LOSSES:
         raise unknown("loss", loss, LOSSES)
@@ -83,7 +93,7 @@ def pair(loss, activation):
     return LOSSES[loss].with_output(activation)
 
 
-def divisor(loss, y, batch=None):
+def divisor(loss: str, y: Array, batch: int | None = None) -> float:
     """n of the loss, as a float: the rows of the whole batch, times the outputs where the loss is a mean over them."""
     rows, n_out = y.shape
     return LOSSES[loss].divisor(batch or rows, n_out)

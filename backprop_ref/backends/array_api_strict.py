@@ -1,6 +1,12 @@
 """array-api-strict, which allows only what the array API standard promises; its fake devices refuse silent copies."""
 
+from typing import Any
+
+import numpy.typing as npt
+
+from backprop_ref.backends.arithmetic import Fast, Reproducible
 from backprop_ref.backends.array import ArrayBackend
+from backprop_ref.backends.base import Array
 from backprop_ref.backends.numpy import NumpyBackend
 from backprop_ref.errors import InvalidInput
 
@@ -11,11 +17,11 @@ class StrictBackend(ArrayBackend):
     name = "array_api_strict"
     scope = NumpyBackend.scope
 
-    def to_numpy(self, a):
+    def to_numpy(self, a: Array) -> npt.NDArray[Any]:
         return super().to_numpy(self.xp.asarray(a, device=self.xp.Device("CPU_DEVICE")))
 
 
-def create(arithmetic, device, threads):
+def create(arithmetic: type[Fast] | type[Reproducible], device: str | None, threads: int | None) -> StrictBackend:
     import array_api_strict as xp
 
     names = {"cpu": "CPU_DEVICE", "CPU_DEVICE": "CPU_DEVICE", "device1": "device1", "device2": "device2"}

@@ -9,8 +9,16 @@ usual, proves them, evaluates them entry by entry, and adds underflow and the pr
 slope vanishes.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+import numpy.typing as npt
+
+from backprop_ref.arrays import Batch, Matrix, Rows, Vector
+from backprop_ref.network import Network
+from backprop_ref.optimizers import Optimizer, Slots
+from backprop_ref.parameters import Parameters
 
 Array: TypeAlias = Any
 """An array of a backend, wherever it lives."""
@@ -98,11 +106,11 @@ class Backend(Protocol):
         """
         ...
 
-    def asarray(self, x: Any, dtype: str, copy: bool = False) -> Array:
+    def asarray(self, x: npt.ArrayLike, dtype: str, copy: bool = False) -> Array:
         """A NumPy array as the backend's array of that dtype; may share memory unless `copy`."""
         ...
 
-    def to_numpy(self, a: Array) -> Any:
+    def to_numpy(self, a: Array) -> npt.NDArray[Any]:
         """A backend's array as a NumPy array; may share memory."""
         ...
 
@@ -110,10 +118,95 @@ class Backend(Protocol):
         """Waits until everything that was asked for is computed."""
         ...
 
-    def scope(self) -> AbstractContextManager[Any]:
+    def scope(self) -> AbstractContextManager[None]:
         """What computations run inside: number of threads, error states, precision flags; restored on leaving."""
         ...
 
 
 BackendChoice: TypeAlias = str | Backend | None
 """A backend by name or as an object; None for the one in force."""
+
+Poll: TypeAlias = Callable[[], None]
+"""Called now and then; raises if Ctrl-C was pressed."""
+
+
+class Snapshots(NamedTuple):
+    """The parameters after some of a trainer's epochs: those after epoch i, counted from 0, go to ``flats[rows[i]]``,
+    unless that row is -1."""
+
+    flats: Matrix
+    rows: Rows
+
+    def take(self, epoch: int, flat: Vector) -> None:
+        """Copies the parameters after that epoch, if they are asked for."""
+        if self.rows[epoch] >= 0:
+            self.flats[self.rows[epoch]] = flat
+
+
+class Trainer(Protocol):
+    """Trains whole epochs. `training.pairs.PairsTrainer` does it for every backend; others to the same bits, faster."""
+
+    def run(
+        self,
+        params: Parameters,
+        slots: Slots,
+        x: Batch,
+        y: Batch,
+        orders: Rows,
+        learning_rates: list[float],
+        poll: Poll = lambda: None,
+        snapshots: Snapshots | None = None,
+    ) -> tuple[Vector, Matrix]:
+        """Trains `params` and `slots` in place, one epoch per learning rate; stops after an epoch that is not finite.
+
+        Parameters
+        ----------
+        params : Parameters
+        slots : dict of str to array
+            The optimizer's state.
+        x, y : arrays of shape (samples, n_in) and (samples, n_out)
+        orders : int64 array of shape (epochs, samples)
+            The order of the samples in each epoch.
+        learning_rates : list of float
+        poll : callable
+            Called now and then; raises if Ctrl-C was pressed.
+        snapshots : Snapshots, optional
+            Gets the parameters after some of the epochs.
+
+        Returns
+        -------
+        losses : array of shape (epochs done,)
+            Mean of the batch losses, weighted by batch size.
+        measures : array of shape (epochs done, 1 or n_out)
+            Correct samples, or squared residuals per output.
+        """
+        ...
+
+
+@runtime_checkable
+class OffersTrainer(Protocol):
+    """What a backend with a trainer of its own has besides."""
+
+    def trainer(
+        self,
+        network: Network,
+        optimizer: Optimizer,
+        dtype: str,
+        batch_size: int,
+        shards: int,
+        metric: str,
+        steps_ahead: int | None = None,
+    ) -> Trainer | None:
+        """A trainer for a network and an optimizer; None for what it cannot do.
+
+        Parameters
+        ----------
+        network : Network
+        optimizer : Optimizer
+        dtype : 'float64' or 'float32'
+        batch_size, shards : int
+        metric : 'accuracy' or 'r2'
+        steps_ahead : int, optional
+            How many steps will be asked for, as far as known.
+        """
+        ...

@@ -1,16 +1,22 @@
 """CuPy: NVIDIA GPUs. Kernels of our own for all but the matrix products of `fast`, which are cuBLAS's."""
 
 import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
 
 import numpy as np
+import numpy.typing as npt
 
 from backprop_ref.backends import CUDA_EXTRAS
+from backprop_ref.backends.arithmetic import Fast, Reproducible
 from backprop_ref.backends.array import divisor, known
+from backprop_ref.backends.base import Array, Trainer
 from backprop_ref.backends.cupy_device import call_everything, check_bits, device_number, first_line, out_of_memory
 from backprop_ref.backends.cupy_pairs import FastPairs, ReproduciblePairs
 from backprop_ref.errors import BackendUnavailable, InvalidInput
 from backprop_ref.kernels.cuda_rules import identity
-from backprop_ref.optimizers import SGD, Adam
+from backprop_ref.network import Network
+from backprop_ref.optimizers import SGD, Adam, Optimizer
 
 PAIRS = {"fast": FastPairs, "reproducible": ReproduciblePairs}
 
@@ -34,32 +40,33 @@ class CupyBackend:
 
     name = "cupy"
 
-    def __init__(self, cupy, numerics, number):
-        self.xp, self.numerics, self.version = cupy, numerics, cupy.__version__
+    def __init__(self, cupy: Any, numerics: str, number: int) -> None:
+        self.xp, self.numerics = cupy, numerics
+        self.version: str = cupy.__version__
         self.device = f"cuda:{number} ({cupy.cuda.runtime.getDeviceProperties(number)['name'].decode()})"
         self._device = cupy.cuda.Device(number)
-        self._pairs = {}
+        self._pairs: dict[str, FastPairs] = {}
         self._empty = _adding_by_kernel(cupy, self) if numerics == "reproducible" else cupy.ndarray
 
-    def affine_forward(self, a, W, b):
+    def affine_forward(self, a: Array, W: Array, b: Array) -> Array:
         pairs = self.checked("affine_forward", a=(a, "sk"), W=(W, "kj"), b=(b, "j"))
         z = self._empty((a.shape[0], W.shape[1]), a.dtype)
         pairs.affine_forward(a, W, b, z)
         return z
 
-    def affine_backward(self, delta, a):
+    def affine_backward(self, delta: Array, a: Array) -> tuple[Array, Array]:
         pairs = self.checked("affine_backward", delta=(delta, "sj"), a=(a, "sk"))
         dW, db = self._empty((a.shape[1], delta.shape[1]), a.dtype), self._empty(delta.shape[1:], a.dtype)
         pairs.affine_backward(delta, a, dW, db)
         return dW, db
 
-    def affine_backward_input(self, delta, W):
+    def affine_backward_input(self, delta: Array, W: Array) -> Array:
         pairs = self.checked("affine_backward_input", delta=(delta, "sj"), W=(W, "kj"))
         da = self._empty((delta.shape[0], W.shape[0]), delta.dtype)
         pairs.affine_backward_input(delta, W, da)
         return da
 
-    def activation_forward(self, activation, z):
+    def activation_forward(self, activation: str, z: Array) -> Array:
         known(activation)
         pairs = self.checked("activation_forward", z=(z, "sj"))
         if identity(activation):
@@ -68,7 +75,7 @@ class CupyBackend:
         pairs.activation_forward(activation, z, a)
         return a
 
-    def activation_backward(self, activation, z, a, da):
+    def activation_backward(self, activation: str, z: Array, a: Array, da: Array) -> Array:
         known(activation)
         pairs = self.checked("activation_backward", z=(z, "sj"), a=(a, "sj"), da=(da, "sj"))
         if identity(activation):
@@ -77,35 +84,38 @@ class CupyBackend:
         pairs.activation_backward(activation, z, a, da, delta)
         return delta
 
-    def loss_forward(self, loss, activation, z, a, y, batch=None):
+    def loss_forward(self, loss: str, activation: str, z: Array, a: Array, y: Array, batch: int | None = None) -> Array:
         pairs = self.checked("loss_forward", z=(z, "sj"), a=(a, "sj"), y=(y, "sj"))
         terms, value = self._empty(y.shape, y.dtype), self._empty((), y.dtype)
         pairs.loss_forward(loss, activation, z, a, y, divisor(loss, y, batch), terms, value)
         return value
 
-    def loss_backward(self, loss, activation, z, a, y, batch=None):
+    def loss_backward(
+        self, loss: str, activation: str, z: Array, a: Array, y: Array, batch: int | None = None
+    ) -> Array:
         pairs = self.checked("loss_backward", z=(z, "sj"), a=(a, "sj"), y=(y, "sj"))
         delta = self._empty(y.shape, y.dtype)
         pairs.loss_backward(loss, activation, z, a, y, divisor(loss, y, batch), delta)
         return delta
 
-    def asarray(self, x, dtype, copy=False):
+    def asarray(self, x: npt.ArrayLike, dtype: str, copy: bool = False) -> Array:
         if isinstance(x, self.xp.ndarray):
             return self.xp.array(x, dtype=dtype, order="C")
         host = np.ascontiguousarray(x, dtype=dtype)
-        made = self.xp.empty(host.shape, dtype)
-        made.set(host)  # `cupy.array` would copy it to page-locked memory first, and keep as much of that for good
+        array = self.xp.empty(host.shape, dtype)
+        array.set(host)  # `cupy.array` would copy it to page-locked memory first, and keep as much of that for good
         self.synchronize()  # the copy may go on after `set`, and `host` be gone
-        return made
+        return array
 
-    def to_numpy(self, a):
-        return self.xp.asnumpy(a)
+    def to_numpy(self, a: Array) -> npt.NDArray[Any]:
+        array: npt.NDArray[Any] = self.xp.asnumpy(a)
+        return array
 
-    def synchronize(self):
+    def synchronize(self) -> None:
         self._device.synchronize()
 
     @contextlib.contextmanager
-    def scope(self):
+    def scope(self) -> Iterator[None]:
         """The GPU is the current one; what does not fit into its memory is told with its size."""
         with self._device:
             try:
@@ -116,25 +126,34 @@ class CupyBackend:
                     raise
                 raise BackendUnavailable(told) from None
 
-    def pairs(self, dtype):
+    def pairs(self, dtype: str) -> FastPairs:
         """The launches for one dtype, compiled when first asked for."""
         if dtype not in self._pairs:
             with self._device:
                 self._pairs[dtype] = PAIRS[self.numerics](self.xp, dtype)
         return self._pairs[dtype]
 
-    def trainer(self, network, optimizer, dtype, batch_size, shards, metric, steps_ahead=None):
+    def trainer(
+        self,
+        network: Network,
+        optimizer: Optimizer,
+        dtype: str,
+        batch_size: int,
+        shards: int,
+        metric: str,
+        steps_ahead: int | None = None,
+    ) -> Trainer | None:
         """Whole epochs with everything on the GPU; see `cupy_trainer.Trainer`.
 
         None for batches cut into shards, and for optimizers with a step of their own.
         """
-        from backprop_ref.backends.cupy_trainer import Trainer
+        from backprop_ref.backends import cupy_trainer
 
         if shards > 1 or type(optimizer) not in {SGD, Adam}:
             return None
-        return Trainer(self, network, optimizer, dtype, batch_size, metric)
+        return cupy_trainer.Trainer(self, network, optimizer, dtype, batch_size, metric)
 
-    def checked(self, pair, **arrays):
+    def checked(self, pair: str, **arrays: tuple[Array, str]) -> FastPairs:
         """The launches for these arrays, each with the names of its dimensions; refuses what a kernel would misread."""
         sizes: dict[str, int] = {}
         fit = True
@@ -156,16 +175,16 @@ class CupyBackend:
         return self.pairs(dtypes.pop())
 
 
-def _refuse(pair, problem, arrays, seen):
+def _refuse(pair: str, problem: str, arrays: dict[str, tuple[Array, str]], seen: Callable[[Array], object]) -> NoReturn:
     listed = ", ".join(f"{name} {seen(array)}" for name, (array, _) in arrays.items())
     raise InvalidInput(f"{pair}: {problem}: {listed}")
 
 
-def _adding_by_kernel(cupy, backend):
+def _adding_by_kernel(cupy: Any, backend: CupyBackend) -> Any:
     """CuPy's arrays with a + of our own: shards are added with it, and CuPy's sets subnormal float32 sums to 0."""
 
-    class ExactArray(cupy.ndarray):  # type: ignore[name-defined]
-        def __add__(self, other):
+    class ExactArray(cupy.ndarray):  # type: ignore[misc]
+        def __add__(self, other: Array) -> Array:
             pairs = backend.checked("a sum of shards", x=(self, "sj"[: self.ndim]), y=(other, "sj"[: self.ndim]))
             total = type(self)(self.shape, self.dtype)
             pairs.add(self, other, total)
@@ -174,7 +193,7 @@ def _adding_by_kernel(cupy, backend):
     return ExactArray
 
 
-def create(arithmetic, device, threads):
+def create(arithmetic: type[Fast] | type[Reproducible], device: str | None, threads: int | None) -> CupyBackend:
     """The backend for a device, cuda, cuda:0, cuda:1, …, after a first computation on it."""
     import cupy
 

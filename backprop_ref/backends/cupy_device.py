@@ -1,12 +1,14 @@
 """Whether CuPy can be used here: driver, device, libraries, memory, and the bits that the device computes."""
 
 import contextlib
+from typing import Any
 
 import numpy as np
 
 from backprop_ref.backends import CUDA_EXTRAS
 from backprop_ref.backends.arithmetic import Reproducible, probing_values
 from backprop_ref.backends.array import ArrayBackend
+from backprop_ref.backends.base import Backend
 from backprop_ref.errors import BackendUnavailable, InvalidInput
 from backprop_ref.network import ACTIVATIONS
 
@@ -17,9 +19,9 @@ FULL = (
 )
 
 
-def device_number(cupy, device):
+def device_number(cupy: Any, device: str | None) -> int:
     """The number of the device asked for, after a look at whether there is a driver and such a device."""
-    asked = "cuda:0" if device in {None, "cuda"} else device
+    asked = "cuda:0" if device is None or device == "cuda" else device
     number = asked.removeprefix("cuda:")
     if not number.isdecimal():
         raise InvalidInput(f"backend cupy has no device '{device}': its devices are cuda:0, cuda:1, …")
@@ -31,8 +33,9 @@ def device_number(cupy, device):
     return int(number)
 
 
-def _device_count(cupy):
+def _device_count(cupy: Any) -> int:
     """How many GPUs there are; says what is missing where there is none."""
+    count: int
     runtime = cupy.cuda.runtime
     try:
         count, cause = runtime.getDeviceCount(), "CUDA finds none"
@@ -57,17 +60,17 @@ def _device_count(cupy):
     )
 
 
-def _version(number):
+def _version(number: int) -> str:
     """12090 is CUDA 12.9."""
     return f"{number // 1000}.{number % 1000 // 10}"
 
 
-def first_line(error):
+def first_line(error: Exception) -> str:
     """What an error says, in one line."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
 
 
-def out_of_memory(cupy, error, device):
+def out_of_memory(cupy: Any, error: Exception, device: str) -> str | None:
     """What to tell of an error that comes from a full GPU; None of another."""
     if isinstance(error, BackendUnavailable) or not any(sign in str(error) for sign in FULL):
         return None
@@ -81,7 +84,7 @@ def out_of_memory(cupy, error, device):
     )
 
 
-def call_everything(backend):
+def call_everything(backend: Backend) -> None:
     """One call of whatever training needs: NVRTC, cuBLAS, and CuPy's own kernels, which take CUDA's headers."""
     a, W, b = (backend.asarray(np.ones(shape), "float64") for shape in ((3, 2), (2, 5), 5))
     z = backend.affine_forward(a, W, b)
@@ -91,7 +94,7 @@ def call_everything(backend):
     backend.synchronize()
 
 
-def check_bits(backend):
+def check_bits(backend: Backend) -> None:
     """Compares one call of each kind with NumPy, on numbers that show fusing, rounding and lost subnormals.
 
     Raises
@@ -103,7 +106,11 @@ def check_bits(backend):
     for dtype in ("float64", "float32"):
         u, v, _ = probing_values(dtype)
         z, y = u.reshape(5, 10), v.reshape(5, 10)
-        calls = [("affine_forward", z, y.T, 0 * v[:5]), ("affine_backward", z, y), ("affine_backward_input", y, z)]
+        calls: list[tuple[Any, ...]] = [
+            ("affine_forward", z, y.T, 0 * v[:5]),
+            ("affine_backward", z, y),
+            ("affine_backward_input", y, z),
+        ]
         calls += [("activation_forward", name, 3 * y - 5) for name in ACTIVATIONS]
         calls += [("activation_backward", name, z - 1, z, y) for name in ACTIVATIONS]
         calls += [(f"loss_{way}", "cross_entropy", "softmax", y, z, z) for way in ("forward", "backward")]
@@ -120,5 +127,5 @@ def check_bits(backend):
                     )
 
 
-def _on(backend, x, dtype):
+def _on(backend: Backend, x: Any, dtype: str) -> Any:
     return backend.asarray(x, dtype) if isinstance(x, np.ndarray) else x

@@ -1,17 +1,27 @@
 """Whole epochs on the GPU: data, parameters and the optimizer's state stay there from the first batch to the last."""
 
+from __future__ import annotations
+
 import contextlib
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from backprop_ref import metrics
+from backprop_ref.arrays import Batch, Matrix, Rows, Vector
 from backprop_ref.backends.array import divisor
+from backprop_ref.backends.base import Array, Poll, Snapshots
+from backprop_ref.backends.cupy_pairs import PairsBackend
 from backprop_ref.formulas import UPDATES
 from backprop_ref.kernels.cuda_rules import OF_STEP, identity, settings_of
+from backprop_ref.network import Network
+from backprop_ref.optimizers import Optimizer, Slots
+from backprop_ref.parameters import Parameters
 
 
 class Trainer:
-    """Training with the `run` of `training.pairs.PairsTrainer`; under reproducible numerics, to the bits of it.
+    """A `backends.base.Trainer`; under reproducible numerics, to the bits of `PairsTrainer`.
 
     A step is a fixed sequence of launches on fixed buffers. Its batch, its learning rate and where its loss goes to it
     finds in `position`, which its last launch moves on, so it can be played again as it is. Under reproducible
@@ -31,16 +41,19 @@ class Trainer:
     Capturing has been tried in an emulation alone. Where CUDA refuses it, steps are launched one by one.
     """
 
-    def __init__(self, backend, network, optimizer, dtype, batch_size, metric):
+    def __init__(
+        self, backend: PairsBackend, network: Network, optimizer: Optimizer, dtype: str, batch_size: int, metric: str
+    ) -> None:
         self.backend, self.network, self.optimizer, self.metric = backend, network, optimizer, metric
         self.dtype, self.batch_size, self.xp = dtype, batch_size, backend.xp
         self.pairs = backend.pairs(dtype)
-        self.graphs, self.capturing = {}, backend.numerics == "reproducible"
-        self.data = None
+        self.graphs: dict[int, Any] = {}
+        self.capturing = backend.numerics == "reproducible"
+        self.data: tuple[Batch, Batch] | None = None
         with backend.scope():
             self._allocate()
 
-    def _allocate(self):
+    def _allocate(self) -> None:
         """Everything a step reads and writes, apart from what depends on the number of samples."""
         empty, sizes = self._empty, self.network.sizes
         count = sum(n_in * n_out + n_out for n_in, n_out in zip(sizes, sizes[1:], strict=False))
@@ -56,11 +69,21 @@ class Trainer:
         self.loss = self.xp.empty((), self.dtype)
         self.position = self.xp.empty(2, "int64")
 
-    def _empty(self, *shape):
+    def _empty(self, *shape: int) -> Array:
         return self.xp.empty(shape, self.dtype)
 
-    def run(self, params, slots, x, y, orders, learning_rates, poll=lambda: None, kept=None):
-        """`training.pairs.PairsTrainer.run`."""
+    def run(
+        self,
+        params: Parameters,
+        slots: Slots,
+        x: Batch,
+        y: Batch,
+        orders: Rows,
+        learning_rates: list[float],
+        poll: Poll = lambda: None,
+        snapshots: Snapshots | None = None,
+    ) -> tuple[Vector, Matrix]:
+        """Trains `params` and `slots` in place; see `backends.base.Trainer.run`."""
         losses, measures = [], []
         with self.backend.scope():
             self._bring(x, y)
@@ -72,16 +95,16 @@ class Trainer:
                 losses.append(loss)
                 measures.append(self._measured(outputs, y[order]))
                 params.flat[:] = self.backend.to_numpy(self.flat)
-                if kept is not None:
-                    kept.keep(epoch, params.flat)
+                if snapshots is not None:
+                    snapshots.take(epoch, params.flat)
                 if not (np.isfinite(loss) and np.isfinite(params.flat).all()):
                     break
             for name, slot in self.slots.items():
                 slots[name][:] = self.backend.to_numpy(slot)
         return np.array(losses), np.array(measures)
 
-    def _bring(self, x, y):
-        """The samples to the GPU, unless they are there, and room for what an epoch leaves behind."""
+    def _bring(self, x: Batch, y: Batch) -> None:
+        """The samples to the GPU, unless they are there, and arrays for what an epoch leaves behind."""
         if self.data is not None and self.data[0] is x and self.data[1] is y:
             return
         self.data, self.graphs = None, {}
@@ -92,7 +115,7 @@ class Trainer:
         self.outputs = self._empty(len(x), self.network.sizes[-1])
         self.data = x, y
 
-    def _settings(self, slots, learning_rate):
+    def _settings(self, slots: Slots, learning_rate: float) -> Matrix:
         """Learning rate, c1 and c2 of each step of an epoch; the powers in `slots` are moved on."""
         rows = np.empty((self.steps, len(OF_STEP)))
         for row in rows:
@@ -101,7 +124,7 @@ class Trainer:
             row[:] = [getattr(settings, name) for name in OF_STEP]
         return rows.astype(self.dtype)
 
-    def _epoch(self, order, settings, poll):
+    def _epoch(self, order: Rows, settings: Matrix, poll: Poll) -> tuple[float, Batch]:
         """One epoch; its loss, and the outputs in the order of the samples."""
         # Copies may still go on after `set`, so what is copied has to stay.
         self.sent = np.ascontiguousarray(order), settings, np.zeros(2, np.int64)
@@ -116,7 +139,7 @@ class Trainer:
             total += loss * size
         return total / len(order), self.backend.to_numpy(self.outputs)
 
-    def _measured(self, outputs, y):
+    def _measured(self, outputs: Batch, y: Batch) -> Vector:
         """Correct samples, or squared residuals per output, added batch by batch."""
         total = np.zeros(1 if self.metric == "accuracy" else y.shape[1])
         for start in range(0, len(y), self.batch_size):
@@ -125,7 +148,7 @@ class Trainer:
             total += count(outputs[rows], y[rows])
         return total
 
-    def _play(self, size):
+    def _play(self, size: int) -> None:
         """A step of so many samples: the first as it is, which loads every kernel, later ones as a graph."""
         if not self.capturing or size not in self.graphs:
             self._step(size)
@@ -138,7 +161,7 @@ class Trainer:
         else:
             self.graphs[size].launch()
 
-    def _captured(self, size):
+    def _captured(self, size: int) -> Any:
         """The graph of a step, or None where CUDA refuses it; then no step is captured any more."""
         try:
             with self.xp.cuda.Stream(non_blocking=True) as stream:
@@ -154,7 +177,7 @@ class Trainer:
             self.capturing = False
             return None
 
-    def _step(self, size):
+    def _step(self, size: int) -> None:
         """One update: gather the batch, go forward, backward, update, keep loss and outputs, move on."""
         each, pairs, network = self.pairs.kernels.each, self.pairs, self.network
         x, y, terms = self.x[:size], self.y[:size], self.terms[:size]
@@ -178,7 +201,7 @@ class Trainer:
         each("keep_rows", a[-1].size, a[-1], self.position, self.outputs, *a[-1].shape)
         each("advance", 2, self.position, size)
 
-    def _update(self):
+    def _update(self) -> None:
         """The optimizer's step on the flat vector."""
         each, optimizer, count = self.pairs.kernels.each, self.optimizer, self.flat.size
         if optimizer.weight_decay:
@@ -190,7 +213,7 @@ class Trainer:
         each(optimizer.rule, count, *arrays, *settings, *numbers, count)
 
 
-def _views(flat, sizes):
+def _views(flat: Array, sizes: Sequence[int]) -> tuple[list[Array], list[Array]]:
     """W and b of every layer as views of a flat vector."""
     weights, biases, start = [], [], 0
     for n_in, n_out in zip(sizes, sizes[1:], strict=False):

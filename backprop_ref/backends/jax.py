@@ -1,10 +1,15 @@
 """JAX, one operation at a time; float64 is switched on inside our scope alone."""
 
 import contextlib
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from backprop_ref.backends.arithmetic import Fast, Reproducible
 from backprop_ref.backends.array import ArrayBackend
+from backprop_ref.backends.base import Array
 from backprop_ref.errors import BackendUnavailable, InvalidInput
 
 
@@ -13,23 +18,23 @@ class JaxBackend(ArrayBackend):
 
     name = "jax"
 
-    def asarray(self, x, dtype, copy=False):
+    def asarray(self, x: npt.ArrayLike, dtype: str, copy: bool = False) -> Array:
         import jax
 
         return jax.device_put(np.array(x, dtype=dtype), self._device)
 
-    def to_numpy(self, a):
+    def to_numpy(self, a: Array) -> npt.NDArray[Any]:
         return np.asarray(a)
 
     @contextlib.contextmanager
-    def scope(self):
+    def scope(self) -> Iterator[None]:
         import jax
 
         with jax.enable_x64(True), jax.default_device(self._device), jax.default_matmul_precision("highest"):
             yield
 
 
-def create(arithmetic, device, threads):
+def create(arithmetic: type[Fast] | type[Reproducible], device: str | None, threads: int | None) -> JaxBackend:
     if arithmetic.numerics == "reproducible":
         raise InvalidInput(
             "backend jax has fast numerics only: it turns some divisions into products with a reciprocal and flushes "

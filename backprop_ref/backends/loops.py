@@ -1,10 +1,15 @@
 """One class for the per-neuron loops, as plain Python or compiled: it makes arrays and lets the loops fill them."""
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from backprop_ref.backends.arithmetic import Fast, Reproducible
 from backprop_ref.backends.array import divisor, pair
+from backprop_ref.backends.base import Array
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.formulas import ACTIVATIONS, terms_name, together
 
@@ -24,74 +29,76 @@ class LoopsBackend(ABC):
     device = "cpu"
     version = ""
 
-    def __init__(self, numerics, threads=None):
+    def __init__(self, numerics: str, threads: int | None = None) -> None:
         self.numerics, self.threads = numerics, threads
 
     @abstractmethod
-    def run(self, loop, work, *arrays):
+    def run(self, loop: str, work: int, *arrays: Array) -> None:
         """Calls a function of `kernels.neuron_loops` by name; `work` is the number of its multiplications."""
 
     @abstractmethod
-    def scope(self):
+    def scope(self) -> AbstractContextManager[None]:
         """What the loops run inside."""
 
-    def affine_forward(self, a, W, b):
+    def affine_forward(self, a: Array, W: Array, b: Array) -> Array:
         z = np.empty((a.shape[0], W.shape[1]), a.dtype)
         self.run("affine_forward", a.shape[0] * W.size, a, W, b, z)
         return z
 
-    def affine_backward(self, delta, a):
+    def affine_backward(self, delta: Array, a: Array) -> tuple[Array, Array]:
         dW, db = np.empty((a.shape[1], delta.shape[1]), a.dtype), np.empty(delta.shape[1], a.dtype)
         self.run("affine_backward", a.shape[0] * dW.size, delta, a, dW, db)
         return dW, db
 
-    def affine_backward_input(self, delta, W):
+    def affine_backward_input(self, delta: Array, W: Array) -> Array:
         da = np.empty((delta.shape[0], W.shape[0]), delta.dtype)
         self.run("affine_backward_input", delta.shape[0] * W.size, delta, W, da)
         return da
 
-    def activation_forward(self, activation, z):
+    def activation_forward(self, activation: str, z: Array) -> Array:
         a = np.empty_like(z)
         self.run(_of(activation, "forward"), z.size, z, a)
         return a
 
-    def activation_backward(self, activation, z, a, da):
+    def activation_backward(self, activation: str, z: Array, a: Array, da: Array) -> Array:
         delta = np.empty_like(z)
         self.run(_of(activation, "backward"), z.size, z, a, da, delta)
         return delta
 
-    def loss_forward(self, loss, activation, z, a, y, batch=None):
+    def loss_forward(self, loss: str, activation: str, z: Array, a: Array, y: Array, batch: int | None = None) -> Array:
         value, n = np.empty((), y.dtype), y.dtype.type(divisor(loss, y, batch))
         pair(loss, activation)
         self.run(f"{terms_name(loss, activation)}_forward", y.size, z, a, y, n, value)
         return value
 
-    def loss_backward(self, loss, activation, z, a, y, batch=None):
+    def loss_backward(
+        self, loss: str, activation: str, z: Array, a: Array, y: Array, batch: int | None = None
+    ) -> Array:
         error, n = np.empty_like(y), y.dtype.type(divisor(loss, y, batch))
         pair(loss, activation)
         self.run(f"{terms_name(loss, activation)}_backward", y.size, z, a, y, n, error)
         return error if together(loss, activation) else self.activation_backward(activation, z, a, error)
 
-    def asarray(self, x, dtype, copy=False):
+    def asarray(self, x: npt.ArrayLike, dtype: str, copy: bool = False) -> Array:
         """C-contiguous and writeable, so that compiled loops see one kind of array only."""
         return np.array(x, dtype, order="C") if copy else np.require(np.asarray(x), dtype, ["C", "A", "W"])
 
-    def to_numpy(self, a):
+    def to_numpy(self, a: Array) -> npt.NDArray[Any]:
         return np.asarray(a)
 
-    def synchronize(self):
+    def synchronize(self) -> None:
         """Every loop has ended when it returns."""
         return
 
 
-def numerics_on_cpu(name, arithmetic, device):
+def numerics_on_cpu(name: str, arithmetic: type[Fast] | type[Reproducible], device: str | None) -> str:
     """The numerics asked for, after a look at the device."""
     if device not in {None, "cpu"}:
         raise InvalidInput(f"backend {name} has no device '{device}': its only device is cpu")
     return arithmetic.numerics
 
 
-def _of(activation, half):
+def _of(activation: str, half: str) -> str:
     if activation not in ACTIVATIONS:
         raise unknown("activation", activation, ACTIVATIONS)
     return f"{activation}_{half}"

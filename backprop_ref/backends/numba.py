@@ -1,17 +1,22 @@
 """The per-neuron loops compiled by Numba, for the CPU."""
 
 import contextlib
+from collections.abc import Iterator
 from functools import cache, partial
 
 import numba
 import numpy as np
 
 from backprop_ref.backends import numba_trainer
+from backprop_ref.backends.arithmetic import Fast, Reproducible
+from backprop_ref.backends.base import Array, Trainer
 from backprop_ref.backends.loops import LoopsBackend, numerics_on_cpu
 from backprop_ref.backends.numba_threads import FORKED, MOST_THREADS, POOL
 from backprop_ref.errors import BackendUnavailable, InvalidInput
 from backprop_ref.kernels import neuron_loops
 from backprop_ref.kernels.compiling import compiled
+from backprop_ref.network import Network
+from backprop_ref.optimizers import Optimizer
 
 # From how many multiplications on a loop is shared out among threads: below, waking them costs more.
 SHARED_FROM = 2**18
@@ -25,7 +30,7 @@ class NumbaBackend(LoopsBackend):
     name = "numba"
     version = numba.__version__
 
-    def run(self, loop, work, *arrays):
+    def run(self, loop: str, work: int, *arrays: Array) -> None:
         dtype = _DTYPES[arrays[0].itemsize]
         if loop in _SHARED and work >= SHARED_FROM and self._has_threads() and POOL.acquire(blocking=False):
             try:
@@ -37,11 +42,22 @@ class NumbaBackend(LoopsBackend):
         else:
             loops(dtype)[loop](*arrays)
 
-    def affine_backward_input(self, delta, W):
+    def affine_backward_input(self, delta: Array, W: Array) -> Array:
         """With W laid out column by column, as the innermost loop goes through it."""
         return super().affine_backward_input(delta, np.asfortranarray(W))
 
-    def trainer(self, network, optimizer, dtype, batch_size, shards, metric, steps_ahead=None, *, specialize="auto"):
+    def trainer(
+        self,
+        network: Network,
+        optimizer: Optimizer,
+        dtype: str,
+        batch_size: int,
+        shards: int,
+        metric: str,
+        steps_ahead: int | None = None,
+        *,
+        specialize: str = "auto",
+    ) -> Trainer | None:
         """Whole epochs, compiled; see `numba_trainer.create`. None where Numba is told not to compile."""
         if numba.config.DISABLE_JIT:
             return None
@@ -56,7 +72,7 @@ class NumbaBackend(LoopsBackend):
         return made
 
     @contextlib.contextmanager
-    def scope(self):
+    def scope(self) -> Iterator[None]:
         """Overflow and NaN are values here, not warnings; Numba has `threads` threads."""
         if self.threads in {None, 1}:
             with np.errstate(all="ignore"):
@@ -70,12 +86,12 @@ class NumbaBackend(LoopsBackend):
         finally:
             numba.set_num_threads(before)
 
-    def _has_threads(self):
+    def _has_threads(self) -> bool:
         return self.threads != 1 and MOST_THREADS > 1 and not FORKED.is_set() and numba.get_num_threads() > 1
 
 
 @cache
-def check_workers(dtype, threads):
+def check_workers(dtype: str, threads: int) -> None:
     """Whether Numba's threads round to nearest and keep subnormal numbers, as `check_rounding` asks of this one."""
     least, little = np.finfo(dtype).smallest_normal, np.finfo(dtype).eps / 8
     W, b = np.array([[least, little, -little]], dtype), np.array([0.0, 1.0, 1.0], dtype)
@@ -90,7 +106,7 @@ def check_workers(dtype, threads):
 
 
 @cache
-def loops(dtype, shared=False, cache=True):
+def loops(dtype: str, shared: bool = False, cache: bool = True) -> dict[str, neuron_loops.Loop]:
     """The functions of `kernels.neuron_loops` by name, compiled for a dtype.
 
     Parameters
@@ -110,7 +126,7 @@ def loops(dtype, shared=False, cache=True):
     return neuron_loops.loops(partial(scalars.function, dtype), partial(compiled, cache=cache))
 
 
-def create(arithmetic, device, threads):
+def create(arithmetic: type[Fast] | type[Reproducible], device: str | None, threads: int | None) -> NumbaBackend:
     numerics = numerics_on_cpu("numba", arithmetic, device)
     if threads is not None and threads > MOST_THREADS:
         raise InvalidInput(

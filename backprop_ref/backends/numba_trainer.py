@@ -4,18 +4,25 @@ import contextlib
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
 import numba
 import numpy as np
+import numpy.typing as npt
 
+from backprop_ref.arrays import Batch, Matrix, Rows, Vector
 from backprop_ref.backends.array import divisor
+from backprop_ref.backends.base import Poll, Snapshots
 from backprop_ref.backends.numba_threads import FORKED, POOL
 from backprop_ref.errors import unknown
 from backprop_ref.formulas import ACTIVATIONS, LOSSES, TERMS, UPDATES, terms_name
 from backprop_ref.kernels.fused import epochs, layers, one_network, ordered_products, wide_layers
 from backprop_ref.kernels.fused.epochs import Data, History, Hyper, Layer, Plan, Sections, State
-from backprop_ref.optimizers import SGD, Adam
+from backprop_ref.network import Network
+from backprop_ref.optimizers import SGD, Adam, Optimizer, Slots
+from backprop_ref.parameters import Parameters
 
 CALL_SECONDS = 0.05  # between two looks at whether Ctrl-C was pressed
 ANNOUNCED_AFTER_SECONDS = 1.0
@@ -32,18 +39,18 @@ NARROW = 16
 
 
 def create(
-    network,
-    optimizer,
-    dtype,
-    batch_size,
-    shards,
-    metric,
-    threads,
-    steps_ahead=None,
-    specialize="auto",
-    numerics="reproducible",
-):
-    """A trainer with the `run` of `training.pairs.PairsTrainer`, or None for what it cannot do.
+    network: Network,
+    optimizer: Optimizer,
+    dtype: str,
+    batch_size: int,
+    shards: int,
+    metric: str,
+    threads: int | None,
+    steps_ahead: int | None = None,
+    specialize: str = "auto",
+    numerics: str = "reproducible",
+) -> "Trainer | None":
+    """A trainer, or None for what it cannot do.
 
     Parameters
     ----------
@@ -74,23 +81,31 @@ def create(
     return Trainer(plan, dtype, "fixed" if fixed else "epochs" if _narrow(plan) else "rows", fused=True)
 
 
-def _small(plan):
+def _small(plan: Plan) -> bool:
     """Whether every product is one that plain loops do."""
     rows = -(-plan.batch_size // plan.shards)
     return all(row[0] * row[1] * rows < layers.PACKED_FROM for row in plan.layers)
 
 
-def _narrow(plan):
+def _narrow(plan: Plan) -> bool:
     """Whether a batch fills vector registers better than a layer."""
     return bool(plan.layers[:, :2].max() <= NARROW)
 
 
-def _repays(plan, steps_ahead):
+def _repays(plan: Plan, steps_ahead: int) -> bool:
     """Whether a program of its own saves more time in so many steps than compiling it takes, as estimated above."""
     return steps_ahead * SAVED_SECONDS > TIMES_OVER * COMPILE_SECONDS
 
 
-def _plan(network, optimizer, batch_size, shards, metric, threads, numerics):
+def _plan(
+    network: Network,
+    optimizer: Optimizer,
+    batch_size: int,
+    shards: int,
+    metric: str,
+    threads: int | None,
+    numerics: str,
+) -> Plan | None:
     """The network and what is asked of it in numbers; None if there is something that has none."""
     rule, output = _rule(optimizer), network.activations[-1]
     if rule is None or network.loss not in LOSSES or not set(network.activations) <= set(ACTIVATIONS):
@@ -114,24 +129,18 @@ def _plan(network, optimizer, batch_size, shards, metric, threads, numerics):
     )
 
 
-def _shared_from(numerics):
+def _shared_from(numerics: str) -> int:
     """From how many multiplications on a product is divided among threads."""
     return ordered_products.SHARED_FROM if numerics == "reproducible" else wide_layers.SHARED_FROM
 
 
-def _rule(optimizer):
+def _rule(optimizer: Optimizer) -> str | None:
     """The name of an optimizer's update rule; None for one that is not ours."""
-    if type(optimizer) is Adam:
-        return "adam"
-    if type(optimizer) is not SGD:
-        return None
-    if optimizer.momentum == 0.0:
-        return "sgd"
-    return "nesterov" if optimizer.nesterov else "momentum"
+    return optimizer.rule if type(optimizer) in {SGD, Adam} else None
 
 
 class Trainer:
-    """Whole epochs, compiled.
+    """A `backends.base.Trainer`, compiled.
 
     Parameters
     ----------
@@ -157,7 +166,7 @@ class Trainer:
         What compiling its program took; 0.0 or next to it if it was on disk, or compiled for another trainer.
     """
 
-    def __init__(self, plan, dtype, kind, fused=False):
+    def __init__(self, plan: Plan, dtype: str, kind: str, fused: bool = False) -> None:
         self.dtype, self.kind, self.fused = np.dtype(dtype), kind, fused
         self.shared = plan.workers > 1 and kind != "fixed"
         self.compile_seconds = 0.0
@@ -168,7 +177,7 @@ class Trainer:
         self._work = np.zeros(self._sections.end, self.dtype)
         self._program(self.shared)
 
-    def _program(self, shared):
+    def _program(self, shared: bool) -> Any:
         """The program that computes, compiled first if need be."""
         started = time.perf_counter()
         made, seconds = _ready(self.kind, self.dtype.name, shared, self.fused, self._shape)
@@ -176,15 +185,25 @@ class Trainer:
         self.compile_seconds = max(self.compile_seconds, min(seconds, spent))
         return made
 
-    def run(self, params, slots, x, y, orders, learning_rates, poll=lambda: None, kept=None):
-        """Trains `params` and `slots` in place; see `training.pairs.PairsTrainer.run`."""
+    def run(
+        self,
+        params: Parameters,
+        slots: Slots,
+        x: Batch,
+        y: Batch,
+        orders: Rows,
+        learning_rates: list[float],
+        poll: Poll = lambda: None,
+        snapshots: Snapshots | None = None,
+    ) -> tuple[Vector, Matrix]:
+        """Trains `params` and `slots` in place; see `backends.base.Trainer.run`."""
         flat = np.ascontiguousarray(params.flat)
         data = Data(
             *(_locked(x, self.dtype), _locked(y, self.dtype), _locked(orders, np.int64)),
             np.array(learning_rates, np.float64),
         )
         self._check(flat, data)
-        history = self._history(flat, len(learning_rates), kept)
+        history = self._history(flat, len(learning_rates), snapshots)
         if len(learning_rates) > 0:
             self._all_steps(data, self._state(flat, slots), history, poll)
         if flat is not params.flat:
@@ -192,7 +211,7 @@ class Trainer:
         done = history.cursor[0]
         return history.losses[:done], history.measures[:done]
 
-    def _check(self, flat, data):
+    def _check(self, flat: Vector, data: Data) -> None:
         """Compiled code looks at no bounds, so everything that it is given has to fit."""
         table, n_epochs = self.plan.layers, len(data.rates)
         samples, n_flat = len(data.x), int((table[:, 0] * table[:, 1] + table[:, 1]).sum())
@@ -203,7 +222,7 @@ class Trainer:
         if data.orders.size and not 0 <= data.orders.min() <= data.orders.max() < samples:
             raise IndexError(f"orders have to be of rows 0 to {samples - 1}")
 
-    def _all_steps(self, data, state, history, poll):
+    def _all_steps(self, data: Data, state: State, history: History, poll: Poll) -> None:
         """Calls the program, for a little while each time, until there is nothing more to do."""
         more = True
         while more:
@@ -220,22 +239,23 @@ class Trainer:
                 spent = max(time.perf_counter() - started, 1e-9)
                 self._steps = max(1, min(2 * steps, int(steps * CALL_SECONDS / spent)))
 
-    def _state(self, flat, slots):
+    def _state(self, flat: Vector, slots: Slots) -> State:
         """The parameters and the optimizer's arrays, with empty ones for those that it does without."""
-        arrays = [slots[name] for name in list(UPDATES.values())[self.plan.rule].state]
-        arrays += [np.empty(0, self.dtype)] * (2 - len(arrays))
-        return State(flat, *arrays, slots.get("powers", np.ones(2)))
+        empty = np.empty(0, self.dtype)
+        first, second, *_ = [*(slots[name] for name in list(UPDATES.values())[self.plan.rule].state), empty, empty]
+        return State(flat, first, second, slots.get("powers", np.ones(2)))
 
-    def _history(self, flat, n_epochs, kept):
-        """Room for that many epochs' losses and measures, and for the parameters of those that are kept."""
-        shapes = n_epochs, (n_epochs, self._measures), int(self.plan.layers[-1, 1])
-        snapshots, rows = (np.empty((0, flat.size), self.dtype), np.full(n_epochs, -1)) if kept is None else kept
-        if rows.shape != (n_epochs,) or rows.max(initial=-1) >= len(snapshots) or snapshots.shape[1:] != flat.shape:
-            raise ValueError(f"{rows.shape} rows of {snapshots.shape} do not fit {n_epochs} epochs of {flat.size}")
-        return History(*map(np.zeros, shapes), np.zeros(2, np.int64), snapshots, rows)
+    def _history(self, flat: Vector, n_epochs: int, snapshots: Snapshots | None) -> History:
+        """Arrays for that many epochs' losses and measures, and for the parameters after some of them."""
+        none = Snapshots(np.empty((0, flat.size), self.dtype), np.full(n_epochs, -1))
+        flats, rows = none if snapshots is None else snapshots
+        if rows.shape != (n_epochs,) or rows.max(initial=-1) >= len(flats) or flats.shape[1:] != flat.shape:
+            raise ValueError(f"{rows.shape} rows of {flats.shape} do not fit {n_epochs} epochs of {flat.size}")
+        losses, measures = np.zeros(n_epochs), np.zeros((n_epochs, self._measures))
+        return History(losses, measures, np.zeros(self.plan.layers[-1, 1]), np.zeros(2, np.int64), flats, rows)
 
 
-def _placed(kind, plan, dtype, fused):
+def _placed(kind: str, plan: Plan, dtype: str, fused: bool) -> tuple[Plan, Any]:
     """The plan for such a program, and the sections of its work array."""
     if kind == "rows":
         return wide_layers.placed_with_panels(plan, dtype)
@@ -245,11 +265,11 @@ def _placed(kind, plan, dtype, fused):
 
 
 @cache
-def _ready(kind, dtype, shared, fused, shape):
+def _ready(kind: str, dtype: str, shared: bool, fused: bool, shape: one_network.Shape | None) -> tuple[Any, float]:
     """The program for what `Trainer.run` gives it, compiled or loaded, and the seconds that compiling it took."""
     if kind == "rows":
         made = wide_layers.program(dtype, shared)
-    elif kind == "fixed":
+    elif shape is not None:
         made = one_network.program(dtype, shape, fused)
     else:
         made = epochs.program(dtype, shared, fused)
@@ -261,7 +281,7 @@ def _ready(kind, dtype, shared, fused, shape):
     return made, time.perf_counter() - started if made.stats.cache_misses else 0.0
 
 
-def _signature(dtype):
+def _signature(dtype: str) -> tuple[Any, ...]:
     """The types of a program's arguments."""
     real, whole, places = np.empty(0, dtype), np.empty((0, 0), np.int64), np.empty(0, np.int64)
     wide, matrix = np.empty(0), np.empty((0, 0))
@@ -276,10 +296,10 @@ def _signature(dtype):
 
 
 @contextlib.contextmanager
-def _announced(what):
+def _announced(what: str) -> Iterator[None]:
     """Says on standard error what is going on, if it takes over a second and standard error is a terminal."""
 
-    def say():
+    def say() -> None:
         if sys.stderr.isatty():
             print(f"backprop-ref: {what} (kept for the next time)", file=sys.stderr)
 
@@ -292,7 +312,7 @@ def _announced(what):
         timer.cancel()
 
 
-def _locked(array, dtype):
+def _locked(array: npt.ArrayLike, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """The array, C-contiguous, as a view that is read-only: one kind of array for compiled code, however it came."""
     array = np.ascontiguousarray(array, dtype).view()
     array.flags.writeable = False

@@ -1,11 +1,19 @@
 """NumPy, the default backend."""
 
 import contextlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from backprop_ref.backends.arithmetic import Fast, Reproducible
 from backprop_ref.backends.array import ArrayBackend
+from backprop_ref.backends.base import Array, Trainer
 from backprop_ref.errors import InvalidInput
+from backprop_ref.network import Network
+from backprop_ref.optimizers import Optimizer
 
 
 class NumpyBackend(ArrayBackend):
@@ -13,10 +21,19 @@ class NumpyBackend(ArrayBackend):
 
     name = "numpy"
 
-    def to_numpy(self, a):
+    def to_numpy(self, a: Array) -> npt.NDArray[Any]:
         return np.asarray(a)
 
-    def trainer(self, network, optimizer, dtype, batch_size, shards, metric, steps_ahead=None):
+    def trainer(
+        self,
+        network: Network,
+        optimizer: Optimizer,
+        dtype: str,
+        batch_size: int,
+        shards: int,
+        metric: str,
+        steps_ahead: int | None = None,
+    ) -> Trainer | None:
         """Whole epochs in buffers that are used again, for fast numerics; see `numpy_trainer`."""
         if self.numerics != "fast":
             return None
@@ -25,22 +42,23 @@ class NumpyBackend(ArrayBackend):
         return numpy_trainer.create(network, optimizer, dtype, batch_size, shards, metric)
 
     @contextlib.contextmanager
-    def scope(self):
+    def scope(self) -> Iterator[None]:
         """Overflow and NaN are values here, not warnings; the BLAS has `threads` threads."""
         with np.errstate(all="ignore"), blas_threads(self.threads):
             yield
 
 
-def blas_threads(threads):
+def blas_threads(threads: int | None) -> AbstractContextManager[object]:
     """A context in which the BLAS has that many threads; None leaves its own setting."""
     if threads is None:
         return contextlib.nullcontext()
     from threadpoolctl import threadpool_limits
 
-    return threadpool_limits(limits=threads, user_api="blas")
+    limits: AbstractContextManager[object] = threadpool_limits(limits=threads, user_api="blas")
+    return limits
 
 
-def create(arithmetic, device, threads):
+def create(arithmetic: type[Fast] | type[Reproducible], device: str | None, threads: int | None) -> NumpyBackend:
     if device not in {None, "cpu"}:
         raise InvalidInput(f"backend numpy has no device '{device}': its only device is cpu")
     return NumpyBackend(np, arithmetic(np), threads=threads)

@@ -20,7 +20,7 @@ def machine(threads=None):
     """A JSON-ready description of what computes."""
     from threadpoolctl import threadpool_info
 
-    from backprop_ref.backends.numba import MOST_THREADS
+    from backprop_ref.backends.numba_threads import MOST_THREADS
 
     blas = [
         {key: info.get(key) for key in ("internal_api", "version", "architecture", "num_threads", "prefix")}

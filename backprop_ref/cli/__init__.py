@@ -7,6 +7,7 @@ import io
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 
 from backprop_ref.errors import BackpropRefError, TrainingDiverged, blame
 from backprop_ref.text import printable
@@ -15,7 +16,7 @@ COMPILED_CODE = ("NUMBA_CACHE_DIR", "NUMBA_CACHE_LOCATOR_CLASSES")
 """Where Numba takes compiled code from, and unpickles it."""
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and ends the process with its exit status."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # not everyone's terminal has a Σ
@@ -25,7 +26,7 @@ def main(arguments=None):
     sys.exit(run(arguments))
 
 
-def run(arguments=None):
+def run(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; a user's mistake becomes one line on standard error. Returns the exit status."""
     message: object
     try:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from backprop_ref.network import Network
 from backprop_ref.optimizers import SGD, Adam
@@ -39,12 +40,12 @@ class Values(NamedTuple, Generic[Tensor]):
     b: list[Tensor] | None = None
 
     @classmethod
-    def of(cls, trace: Any) -> "Values":
+    def of(cls, trace: Any) -> "Values[Any]":
         """The quantities of a trace of `backprop_ref.mlp` or `backprop_ref.api`."""
         return cls(**{name: getattr(trace, name) for name in cls._fields if name not in STEPPED})
 
 
-def mapped(function: Callable, values: Values, *others: Values) -> Values:
+def mapped(function: Callable[..., Any], values: Values[Any], *others: Values[Any]) -> Values[Any]:
     """The function of each entry of values, and of the same entry of others; what is not given is not given then."""
     found: dict[str, Any] = {}
     for name, *parts in zip(Values._fields, values, *others, strict=True):
@@ -57,11 +58,11 @@ def mapped(function: Callable, values: Values, *others: Values) -> Values:
 class Expected(NamedTuple):
     """What is right: the bits of the reproducible arithmetic, the exact values, and how far rounding may lead."""
 
-    reference: Values
+    reference: Values[npt.NDArray[Any]]
     """In the precision of the case."""
-    truth: Values
+    truth: Values[npt.NDArray[Any]]
     """Exact values, rounded to float64."""
-    bound: Values
+    bound: Values[npt.NDArray[Any]]
     """In float64: ``|computed − truth| <= bound`` for every IEEE implementation, the rounding of truth included."""
 
 
@@ -111,7 +112,7 @@ class Case:
         return [(self.x[rows], self.y[rows]) for rows in (cut * 3)[:3]]
 
 
-def tensors(values: Values) -> dict[Key, Any]:
+def tensors(values: Values[Any]) -> dict[Key, Any]:
     """The quantities given, by name and layer, in the order in which a pass computes them."""
     found: dict[Key, Any] = {}
     for name in FORWARD:
@@ -141,4 +142,4 @@ def tensor_name(key: Key) -> str:
 def same_bits(first: Any, second: Any) -> bool:
     """Whether two arrays or numbers have the same shape, the same dtype, and the same bits: −0 is not +0."""
     first, second = np.asarray(first), np.asarray(second)
-    return first.shape == second.shape and first.dtype == second.dtype and first.tobytes() == second.tobytes()
+    return first.shape == second.shape and first.dtype == second.dtype and bool(first.tobytes() == second.tobytes())

@@ -1,12 +1,15 @@
 """What a data set is, and one-hot encoding."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from backprop_ref.errors import InvalidInput
+
+Target: TypeAlias = npt.NDArray[np.int64 | np.float64]
+"""Shape (samples,): class numbers, or values."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Dataset:
 
     name: str
     x: npt.NDArray[np.float64]
-    target: npt.NDArray[Any]
+    target: Target
     classes: tuple[str, ...] | None
     feature_names: tuple[str, ...]
     target_name: str = "target"
@@ -77,4 +80,4 @@ def one_hot(labels: npt.ArrayLike, n_classes: int | None = None) -> npt.NDArray[
         raise InvalidInput(
             f"label {labels[position]} at position {position} is out of range: 0 to {count - 1} for {count} classes"
         )
-    return (labels[:, None] == np.arange(count)).astype(np.float64)
+    return np.asarray(labels[:, None] == np.arange(count), np.float64)

@@ -6,27 +6,35 @@ are the same to the bit everywhere; moons, circles and spirals use the platform'
 
 import inspect
 import math
+from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-from backprop_ref.data.dataset import Dataset
+from backprop_ref.data.dataset import Dataset, Target
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.kernels import ordered
 from backprop_ref.random import Stream
 
+Samples: TypeAlias = tuple[npt.NDArray[np.float64], Target]
+"""Features (samples, features), and class numbers or values (samples,)."""
 
-def xor():
+
+def xor() -> Samples:
     """The four cases of exclusive or."""
     x = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     return x, np.array([0, 1, 1, 0])
 
 
-def encoder(n_features=8):
+def encoder(n_features: int = 8) -> Samples:
     """n one-hot patterns that are their own targets (Rumelhart, Hinton and Williams 1986)."""
     return np.eye(n_features), np.arange(n_features)
 
 
-def classification(n_samples=1000, n_features=20, n_classes=3, noise=1.0, seed=1):
+def classification(
+    n_samples: int = 1000, n_features: int = 20, n_classes: int = 3, noise: float = 1.0, seed: int = 1
+) -> Samples:
     """Normal clouds, two to a class, about centres drawn from a normal distribution of deviation 1."""
     stream = Stream(seed, "data")
     centres = stream.normal(2 * n_classes * n_features).reshape(2 * n_classes, n_features)
@@ -35,7 +43,7 @@ def classification(n_samples=1000, n_features=20, n_classes=3, noise=1.0, seed=1
     return x, cloud % n_classes
 
 
-def regression(n_samples=1000, n_features=10, noise=0.1, seed=1):
+def regression(n_samples: int = 1000, n_features: int = 10, noise: float = 0.1, seed: int = 1) -> Samples:
     """A random linear function of normal inputs, plus the product of first and last, plus normal noise."""
     stream = Stream(seed, "data")
     x = stream.normal(n_samples * n_features).reshape(n_samples, n_features)
@@ -44,7 +52,7 @@ def regression(n_samples=1000, n_features=10, noise=0.1, seed=1):
     return x, linear + x[:, 0] * x[:, -1] + noise * stream.normal(n_samples)
 
 
-def moons(n_samples=400, noise=0.1, seed=1):
+def moons(n_samples: int = 400, noise: float = 0.1, seed: int = 1) -> Samples:
     """Two interleaved half circles of radius 1."""
     stream = Stream(seed, "data")
     label = _shuffled(np.arange(n_samples) % 2, stream)
@@ -54,7 +62,7 @@ def moons(n_samples=400, noise=0.1, seed=1):
     return x + noise * stream.normal(2 * n_samples).reshape(-1, 2), label
 
 
-def circles(n_samples=400, noise=0.05, seed=1):
+def circles(n_samples: int = 400, noise: float = 0.05, seed: int = 1) -> Samples:
     """Two circles about the origin, of radius 1 and 0.5."""
     stream = Stream(seed, "data")
     label = _shuffled(np.arange(n_samples) % 2, stream)
@@ -63,7 +71,7 @@ def circles(n_samples=400, noise=0.05, seed=1):
     return x + noise * stream.normal(2 * n_samples).reshape(-1, 2), label
 
 
-def spirals(n_samples=600, n_classes=3, noise=0.02, seed=1):
+def spirals(n_samples: int = 600, n_classes: int = 3, noise: float = 0.02, seed: int = 1) -> Samples:
     """One spiral arm to a class, three quarters of a turn, radius up to 1."""
     stream = Stream(seed, "data")
     label = _shuffled(np.arange(n_samples) % n_classes, stream)
@@ -73,7 +81,7 @@ def spirals(n_samples=600, n_classes=3, noise=0.02, seed=1):
     return x + noise * stream.normal(2 * n_samples).reshape(-1, 2), label
 
 
-GENERATORS = {
+GENERATORS: dict[str, Callable[..., Samples]] = {
     function.__name__: function for function in (xor, encoder, classification, regression, moons, circles, spirals)
 }
 BUNDLED = ("digits", "iris", "wine", "breast_cancer", "diabetes")
@@ -81,7 +89,7 @@ NAMES = (*GENERATORS, *BUNDLED)
 _LEAST = {"n_samples": 1, "n_features": 1, "n_classes": 2}
 
 
-def load_dataset(name, **options):
+def load_dataset(name: str, **options: float | None) -> Dataset:
     """The built-in `Dataset` of that name.
 
     Parameters
@@ -111,7 +119,7 @@ def load_dataset(name, **options):
     kind = "encoder" if name.startswith("encoder-") else name
     if kind not in NAMES:
         raise unknown("data set", name, NAMES)
-    known = inspect.signature(GENERATORS[kind]).parameters if kind in GENERATORS else {}
+    known = list(inspect.signature(GENERATORS[kind]).parameters) if kind in GENERATORS else []
     for key, value in given.items():
         if key not in known and key != "seed":
             raise InvalidInput(f"data set {name} has no option {key}; it has {', '.join(known) or 'none'}")
@@ -125,13 +133,13 @@ def load_dataset(name, **options):
     features = tuple(f"x{column}" for column in range(x.shape[1]))
     if kind == "regression":
         return Dataset(name, x, target, None, features)
-    count = given.get("n_classes", max(int(target.max()) + 1, 2))
+    count = int(given.get("n_classes", max(int(target.max()) + 1, 2)))
     if len(np.unique(target)) < count:
         raise InvalidInput(f"data set {name}: {len(x)} rows cannot show {count} classes; ask for more")
     return Dataset(name, x, target.astype(np.int64), tuple(str(label) for label in range(count)), features)
 
 
-def _bundled(name):
+def _bundled(name: str) -> Dataset:
     import sklearn.datasets
 
     bunch = getattr(sklearn.datasets, f"load_{name}")()
@@ -143,5 +151,5 @@ def _bundled(name):
     return Dataset(name, x, np.asarray(bunch.target, dtype=np.int64), classes, features)
 
 
-def _shuffled(values, stream):
+def _shuffled(values: npt.NDArray[np.int64], stream: Stream) -> npt.NDArray[np.int64]:
     return values[stream.permutation(len(values))]

@@ -1,19 +1,23 @@
 """Splitting into parts, and what turns a data set's columns into a network's x and y and back."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 
-from backprop_ref.data.dataset import Dataset, one_hot
+from backprop_ref.arrays import Batch, Rows, Vector
+from backprop_ref.data.dataset import Dataset, Target, one_hot
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.kernels import ordered
+from backprop_ref.random import Stream
 
 NORMALIZATIONS = ("standardize", "minmax", "none")
 
 
-def split(n, share, stream, labels=None):
+def split(n: int, share: float, stream: Stream, labels: Target | None = None) -> tuple[Rows, Rows]:
     """Rows that stay, and a random share of rows taken out, both ascending.
 
     Parameters
@@ -95,7 +99,9 @@ class Preprocessing:
     normalize: str
 
     @classmethod
-    def fit(cls, dataset: Dataset, rows, normalize="standardize", one_column=False):
+    def fit(
+        cls, dataset: Dataset, rows: Sequence[int] | Rows, normalize: str = "standardize", one_column: bool = False
+    ) -> Self:
         """Statistics over `rows` of a data set, with sums in order; a constant column is only shifted."""
         if normalize not in NORMALIZATIONS:
             raise unknown("normalization", normalize, NORMALIZATIONS)
@@ -117,33 +123,34 @@ class Preprocessing:
         )
 
     @property
-    def n_outputs(self):
+    def n_outputs(self) -> int:
         """Width of y."""
         return 1 if self.classes is None or self.one_column else len(self.classes)
 
-    def x(self, columns):
+    def x(self, columns: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Feature columns (samples, features) as the network's x."""
         if columns.shape[1] != len(self.shift):
             n = len(self.shift)
             raise InvalidInput(f"{columns.shape[1]} feature columns; the network was trained on {n}")
-        return (columns - np.array(self.shift)) / np.array(self.scale)
+        x: npt.NDArray[np.float64] = (columns - np.array(self.shift)) / np.array(self.scale)
+        return x
 
-    def y(self, target):
+    def y(self, target: Target) -> npt.NDArray[np.float64]:
         """Class numbers or values (samples,) as the network's y (samples, n_outputs)."""
         if self.classes is None:
-            return ((target - self.target_shift) / self.target_scale)[:, None]
+            return np.asarray((target - self.target_shift) / self.target_scale, np.float64)[:, None]
         return target[:, None].astype(np.float64) if self.one_column else one_hot(target, len(self.classes))
 
-    def values(self, a):
+    def values(self, a: Batch) -> Vector:
         """For regression: outputs (samples, 1) in the target's own units, shape (samples,)."""
         return a[:, 0] * self.target_scale + self.target_shift
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """JSON-ready; `from_dict` reads it back."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values):
+    def from_dict(cls, values: object) -> Self:
         """What `to_dict` wrote and JSON has kept.
 
         Raises
@@ -158,7 +165,9 @@ class Preprocessing:
         return cls(**fields)
 
 
-def _statistics(columns, normalize, names):
+def _statistics(
+    columns: Target, normalize: str, names: Sequence[str]
+) -> tuple[list[float], list[float]]:
     """Shift and scale of each column, as lists."""
     n, width = columns.shape
     if normalize == "none":
@@ -174,7 +183,7 @@ def _statistics(columns, normalize, names):
     # the mean of equal numbers may be off by a rounding, and their deviation then just above 0
     constant = (least == most) | (scale == 0.0)
     shift, scale = np.where(constant, least, shift), np.where(constant, 1.0, scale)
-    for i in np.flatnonzero(~np.isfinite(shift + scale)):
+    for i in np.flatnonzero(~np.isfinite(shift + scale)).tolist():
         raise InvalidInput(
             f"column {names[i]}: from {least[i]:g} to {most[i]:g}, too large to {normalize}; "
             "divide it, or use --normalize none"

@@ -1,6 +1,6 @@
 """The preprocessing in a model file, as a type."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -21,7 +21,7 @@ class StoredPreprocessing(Stored):
     normalize: Literal["standardize", "minmax", "none"]
 
     @model_validator(mode="after")
-    def _goes_together(self):
+    def _goes_together(self) -> Self:
         n = len(self.feature_names)
         if len(self.shift) != n or len(self.scale) != n or 0.0 in self.scale:
             raise ValueError(f"a shift and a scale other than 0 is needed for each of {n} features")

@@ -6,14 +6,17 @@ import math
 import re
 import reprlib
 from array import array
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-from backprop_ref.data.dataset import Dataset
+from backprop_ref.data.dataset import Dataset, Target
+from backprop_ref.data.preprocessing import Preprocessing
 from backprop_ref.errors import InvalidInput
-from backprop_ref.files import write_output
+from backprop_ref.files import Name, write_output
 from backprop_ref.text import as_csv
 
 
@@ -21,13 +24,19 @@ class Table(NamedTuple):
     """Chosen columns of a CSV file: the features as numbers, and the label, if there is one, as text."""
 
     names: tuple[str, ...]
-    features: np.ndarray
+    features: npt.NDArray[np.float64]
     label_name: str | None
     labels: list[str]
     lines: list[int]
 
 
-def read_csv(path, label_column=None, task="classification", header=None):
+Choose: TypeAlias = Callable[[list[str] | None, int], tuple[int | None, list[int]]]
+"""``(names or None, number of columns) -> position of the label or None, positions of the features``"""
+
+
+def read_csv(
+    path: Name, label_column: str | int | None = None, task: str = "classification", header: bool | None = None
+) -> Dataset:
     """A CSV file as a `Dataset`.
 
     Parameters
@@ -49,7 +58,7 @@ def read_csv(path, label_column=None, task="classification", header=None):
     label = "-1" if label_column is None else str(label_column)
     at = int(label) if label.removeprefix("-").isdecimal() else None
 
-    def choose(names, width):
+    def choose(names: list[str] | None, width: int) -> tuple[int, list[int]]:
         if names and label in names:
             position = names.index(label)
         elif at is None:
@@ -65,15 +74,20 @@ def read_csv(path, label_column=None, task="classification", header=None):
 
     hint = ", or choose another label with --label-column"
     table = read_table(path, choose, header, {label} if at is None else (), -1 if at is None else at, hint)
+    assert table.label_name is not None, "`choose` chooses one"
     cells = list(zip(table.lines, table.labels, strict=True))
+    target: Target
+    classes: tuple[str, ...] | None = None
     if task == "regression":
-        target, classes = np.array([_number(path, *cell, table.label_name) for cell in cells]), None
+        target = np.array([_number(path, *cell, table.label_name) for cell in cells])
     else:
         target, classes = _numbered(path, cells, table.label_name)
     return Dataset(Path(path).stem, table.features, target, classes, table.names, table.label_name)
 
 
-def read_features(path, preprocessing, header=None):
+def read_features(
+    path: Name, preprocessing: Preprocessing, header: bool | None = None
+) -> tuple[npt.NDArray[np.float64], Target | None]:
     """A CSV file for a trained network: its features, and the truth where the file has it.
 
     Columns are found by name if file and network have names, else by position.
@@ -88,7 +102,7 @@ def read_features(path, preprocessing, header=None):
     n = len(wanted)
     positions = [f"x{i}" for i in range(n + 1) if f"x{i}" in wanted]
 
-    def choose(names, width):
+    def choose(names: list[str] | None, width: int) -> tuple[int | None, list[int]]:
         missing = [name for name in wanted if name not in (names or wanted)]
         if names and not missing:
             return names.index(target) if target in names else None, [names.index(name) for name in wanted]
@@ -121,13 +135,19 @@ def read_features(path, preprocessing, header=None):
     return table.features, np.array(truth, dtype=np.int64)
 
 
-def read_table(path, choose, header=None, known=(), label=-1, hint=""):
+def read_table(
+    path: Name,
+    choose: Choose,
+    header: bool | None = None,
+    known: Collection[str] = (),
+    label: int = -1,
+    hint: str = "",
+) -> Table:
     """The chosen columns of a CSV file, as a `Table`.
 
     Parameters
     ----------
-    choose : callable
-        ``(names or None, number of columns) -> position of the label or None, positions of the features``.
+    choose : `Choose`
     header : bool, optional
         As in `read_csv`.
     known : collection of str
@@ -181,7 +201,7 @@ def read_table(path, choose, header=None, known=(), label=-1, hint=""):
     return Table(tuple(titles[i] for i in chosen), features, label_name, labels, lines)
 
 
-def write_csv(path, names, rows, flag=""):
+def write_csv(path: Name, names: Iterable[object], rows: Iterable[Iterable[object]], flag: str = "") -> None:
     """A header and rows in a new file; numbers with as many digits as it takes to read them back.
 
     `flag` is what messages call the file.
@@ -190,7 +210,7 @@ def write_csv(path, names, rows, flag=""):
     write_output(flag, path, as_csv([names, *rows]), remedy)
 
 
-def _rows(path):
+def _rows(path: Name) -> Iterator[tuple[int, list[str]]]:
     """(line number, cells) of every line that is not blank."""
     end = 0
     try:
@@ -218,7 +238,9 @@ def _rows(path):
         raise InvalidInput(f"{path}: cannot be read ({reason}); give a CSV file that you may read") from None
 
 
-def _header(first, second, header, known, label):
+def _header(
+    first: list[str], second: list[str] | None, header: bool | None, known: Collection[str], label: int
+) -> list[str] | None:
     """The column names, if the first line holds names, as told or by its looks.
 
     Features are numbers, so a line without any number among them is a header. A line of numbers is one only
@@ -235,7 +257,7 @@ def _header(first, second, header, known, label):
     return cells if header else None
 
 
-def _check_names(path, line, names):
+def _check_names(path: Name, line: int, names: list[str]) -> None:
     for i, name in enumerate(names):
         if name in names[:i]:
             raise InvalidInput(f"{path}, line {line}: two columns are named '{name}'; rename one")
@@ -243,7 +265,7 @@ def _check_names(path, line, names):
         raise InvalidInput(f"{path}, line {line}: the last column has no name; name it, or end no line with a comma")
 
 
-def _is_number(cell):
+def _is_number(cell: str) -> bool:
     try:
         float(cell)
     except ValueError:
@@ -251,8 +273,9 @@ def _is_number(cell):
     return True
 
 
-def _number(path, line, cell, column, hint=""):
+def _number(path: Name, line: int, cell: str, column: str | int | None, hint: str = "") -> float:
     """A cell as a finite number."""
+    value: float | None
     try:
         value = float(cell)
     except ValueError:
@@ -264,12 +287,14 @@ def _number(path, line, cell, column, hint=""):
     return value
 
 
-def _whole(label):
+def _whole(label: str) -> str:
     """'3.0' as '3'; anything else as it is."""
     return re.sub(r"^([+-]?\d+)\.0*$", r"\1", label)
 
 
-def _numbered(path, cells, column):
+def _numbered(
+    path: Name, cells: Sequence[tuple[int, str]], column: str | None
+) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
     """Class numbers and class names, from (line, label); names sorted, as numbers where all are."""
     for line, label in cells:
         if _is_number(label) and not math.isfinite(float(label)):
@@ -293,5 +318,5 @@ def _numbered(path, cells, column):
     return np.array([number[name] for name in names], dtype=np.int64), classes
 
 
-def _listed(names):
+def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:12]) + (", …" if len(names) > 12 else "")

@@ -8,13 +8,17 @@ language reads it.
 import itertools
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import ConfigDict, Field
 
+from backprop_ref.arrays import Batch
 from backprop_ref.errors import InvalidInput
+from backprop_ref.files import Name
 from backprop_ref.network import Network
 from backprop_ref.stored import Count, Stored, StoredNetwork, parsed
 
@@ -23,6 +27,10 @@ OF_SAMPLES, OF_PARAMETERS = ("z", "a", "delta"), ("W", "b", "dW", "db")
 REALS = ("<f8", "<f4")
 VALIDATIONS: tuple[list[str], ...] = ([], ["val_loss", "val_accuracy"], ["val_loss", "val_r2"])
 """Columns of the history that are there or not."""
+
+RecordType: TypeAlias = np.dtype[np.void]
+Records: TypeAlias = npt.NDArray[np.void]
+"""Shape (records,): structured, with a field for each quantity of each layer."""
 
 
 class _Header(Stored):
@@ -42,7 +50,7 @@ class _Header(Stored):
     numerics: Literal["fast", "reproducible"]
     metric: Literal["accuracy", "r2"]
 
-    def dtype(self, network):
+    def dtype(self, network: Network) -> RecordType:
         """The dtype of a record: one of the few that a network has, never one that the file makes up."""
         for validation, real in itertools.product(VALIDATIONS, REALS):
             columns = ["loss", self.metric, "learning_rate", *validation]
@@ -52,7 +60,7 @@ class _Header(Stored):
                     return dtype
         raise ValueError("the fields of a record are not those of its network")
 
-    def array(self, name, width, dtype):
+    def array(self, name: str, width: int, dtype: npt.DTypeLike) -> Batch:
         """x or y."""
         rows = getattr(self, name)
         if len(rows) != len(self.samples) or any(len(row) != width for row in rows):
@@ -67,20 +75,20 @@ class About(NamedTuple):
     network: Network
     configuration: str
     samples: list[int]
-    x: np.ndarray
-    y: np.ndarray
+    x: Batch
+    y: Batch
     every: int
     numerics: str
     metric: str
 
-    def to_json(self, dtype):
+    def to_json(self, dtype: RecordType) -> str:
         """One line with everything, and the fields of a record."""
         arrays = {"network": self.network.to_dict(), "x": self.x.tolist(), "y": self.y.tolist()}
         fields = {"fields": _described(dtype), "record_bytes": dtype.itemsize}
         return json.dumps({"format": FORMAT, **fields, **self._asdict(), **arrays})
 
     @classmethod
-    def from_json(cls, line):
+    def from_json(cls, line: bytes) -> tuple[Self, RecordType]:
         """What `to_json` wrote: an `About` and the dtype of a record.
 
         Raises
@@ -97,10 +105,14 @@ class About(NamedTuple):
         return cls(network, header.configuration, header.samples, x, y, *rest), dtype
 
 
-def record_dtype(network, samples, columns, dtype):
+def record_dtype(network: Network, samples: int, columns: Sequence[str], dtype: npt.DTypeLike) -> RecordType:
     """A record: epoch, iteration, the history's columns, then each quantity of every layer."""
     real = np.dtype(dtype).newbyteorder("<").str
-    fields = [("epoch", "<i8", ()), ("iteration", "<i8", ()), *((name, "<f8", ()) for name in columns)]
+    fields: list[tuple[str, str, tuple[int, ...]]] = [
+        ("epoch", "<i8", ()),
+        ("iteration", "<i8", ()),
+        *((name, "<f8", ()) for name in columns),
+    ]
     for quantity in OF_SAMPLES + OF_PARAMETERS:
         for layer, (n_in, n_out) in enumerate(zip(network.sizes, network.sizes[1:], strict=False)):
             own = {"W": (n_in, n_out), "b": (n_out,)}.get(quantity.removeprefix("d"), (samples, n_out))
@@ -119,22 +131,22 @@ class Trace:
         The fields: epoch, iteration, loss and the rest of the history, z0, a0, delta0, W0, b0, dW0, db0, z1, …
     """
 
-    def __init__(self, about, records):
+    def __init__(self, about: About, records: Records) -> None:
         self.about, self.records, self.names = about, records, records.dtype.names
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         if name in About._fields:
             return getattr(self.about, name)
         raise AttributeError(name)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
         return self.records[name]
 
 
-def open_trace(path):
+def open_trace(path: Name) -> Trace:
     """The `Trace` in a run folder or file, as far as it is written: also while the run goes on, or after it was killed.
 
     Raises
@@ -162,6 +174,6 @@ def open_trace(path):
         raise InvalidInput(f"{file}: not a binary trace of ours, or its first line is damaged ({error})") from None
 
 
-def _described(dtype):
+def _described(dtype: RecordType) -> list[list[Any]]:
     """Name, type and shape of each field, as JSON has them."""
-    return [[name, dtype[name].base.str, list(dtype[name].shape)] for name in dtype.names]
+    return [[name, dtype[name].base.str, list(dtype[name].shape)] for name in dtype.names or ()]

@@ -5,24 +5,31 @@ epochs. Sums are made in index order, one term at a time; activations and the lo
 see each sample of each epoch as a row. So under reproducible numerics the bits are those of `mlp.trace`.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
+from backprop_ref.arrays import Batch, Matrix
+from backprop_ref.backends.base import Backend
+from backprop_ref.network import Network
 from backprop_ref.parameters import views
+
+PerEpoch: TypeAlias = npt.NDArray[Any]
+"""Shape (neurons, samples, epochs), (n_in, n_out, epochs) or (n_out, epochs)."""
 
 
 class Passes(NamedTuple):
     """What a pass computes for every layer; the last axis is the epoch."""
 
-    z: list[Any]
-    a: list[Any]
-    delta: list[Any]
-    dW: list[Any]
-    db: list[Any]
+    z: list[PerEpoch]
+    a: list[PerEpoch]
+    delta: list[PerEpoch]
+    dW: list[PerEpoch]
+    db: list[PerEpoch]
 
 
-def passes(backend, network, flats, x, y):
+def passes(backend: Backend, network: Network, flats: Matrix, x: Batch, y: Batch) -> Passes:
     """One pass over the samples for each row of `flats`.
 
     Parameters
@@ -39,7 +46,8 @@ def passes(backend, network, flats, x, y):
     """
     epochs, last = len(flats), network.n_layers - 1
     W, b = views(np.ascontiguousarray(flats.T), network.sizes)
-    z, a = [], [np.broadcast_to(x.T[:, :, None], (*x.T.shape, epochs))]
+    z: list[PerEpoch] = []
+    a: list[PerEpoch] = [np.broadcast_to(x.T[:, :, None], (*x.T.shape, epochs))]
     with backend.scope(), np.errstate(all="ignore"):
         for layer, activation in enumerate(network.activations):
             z.append(affine(a[-1], W[layer], b[layer]))
@@ -55,7 +63,7 @@ def passes(backend, network, flats, x, y):
     return Passes(z, a[1:], delta, [dW for dW, _ in gradients], [db for _, db in gradients])
 
 
-def affine(a, W, b):
+def affine(a: PerEpoch, W: PerEpoch, b: PerEpoch) -> PerEpoch:
     """z = b + a[0] W[0] + a[1] W[1] + ..."""
     z = np.repeat(b[:, None], a.shape[1], axis=1)
     for k in range(len(W)):
@@ -63,7 +71,7 @@ def affine(a, W, b):
     return z
 
 
-def affine_input(delta, W):
+def affine_input(delta: PerEpoch, W: PerEpoch) -> PerEpoch:
     """da = delta[0] W[:, 0] + delta[1] W[:, 1] + ..."""
     da = np.zeros((len(W), *delta.shape[1:]), delta.dtype)
     for j in range(len(delta)):
@@ -71,7 +79,7 @@ def affine_input(delta, W):
     return da
 
 
-def affine_parameters(delta, a):
+def affine_parameters(delta: PerEpoch, a: PerEpoch) -> tuple[PerEpoch, PerEpoch]:
     """dW = a[0] delta[0] + a[1] delta[1] + ... over the samples, and db likewise."""
     dW = np.zeros((len(a), len(delta), delta.shape[2]), delta.dtype)
     db = np.zeros((len(delta), delta.shape[2]), delta.dtype)
@@ -81,11 +89,11 @@ def affine_parameters(delta, a):
     return dW, db
 
 
-def _rows(array):
+def _rows(array: PerEpoch) -> Batch:
     """(neurons, samples, epochs) as a row of neurons for each sample of each epoch."""
     return array.reshape(len(array), -1).T
 
 
-def _unfold(rows, epochs):
+def _unfold(rows: Batch, epochs: int) -> PerEpoch:
     """What `_rows` folded."""
     return rows.T.reshape(rows.shape[1], -1, epochs)

@@ -8,17 +8,22 @@ numerics to the bit.
 
 import contextlib
 import math
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from backprop_ref.arrays import Batch, Matrix, Rows
 from backprop_ref.backends import get_backend
 from backprop_ref.errors import InvalidInput, unknown
+from backprop_ref.files import Name
+from backprop_ref.network import Network
 from backprop_ref.parameters import views
 from backprop_ref.text import printable
-from backprop_ref.traces.file import FILE, MOST_NAME, OF_SAMPLES, About, open_trace, record_dtype
+from backprop_ref.traces.file import FILE, MOST_NAME, OF_SAMPLES, About, Records, open_trace, record_dtype
 from backprop_ref.traces.passes import passes
-from backprop_ref.traces.sinks import SINKS, Written, writing
+from backprop_ref.traces.sinks import SINKS, Sink, Written, writing
 
 MOST_SAMPLES, MOST_RECORDS, MOST_BYTES = 8, 1000, 2**28  # of a trace that is not told how many
 SNAPSHOT_BYTES, BLOCK_BYTES = 2**22, 2**20
@@ -43,7 +48,15 @@ class Recorder:
         What the run is called in the trace; default: the folder's name.
     """
 
-    def __init__(self, folder, kinds=("binary",), samples=None, every=None, digits=None, configuration=None):
+    def __init__(
+        self,
+        folder: Name,
+        kinds: Collection[str] = ("binary",),
+        samples: Sequence[int] | None = None,
+        every: int | None = None,
+        digits: int | None = None,
+        configuration: str | None = None,
+    ) -> None:
         for kind in kinds:
             if kind not in SINKS:
                 raise unknown("kind of trace", kind, SINKS)
@@ -57,9 +70,23 @@ class Recorder:
         self.configuration = printable(self.folder.resolve().name if configuration is None else configuration)
         if len(self.configuration) > MOST_NAME:
             raise InvalidInput(f"trace: a configuration of more than {MOST_NAME} characters; give a shorter name")
-        self.digits, self._sinks = digits, []
+        self.digits = digits
+        self._sinks: list[Sink] = []
 
-    def start(self, network, x, y, *, numerics, metric, columns, batches, epochs, done, resume):
+    def start(
+        self,
+        network: Network,
+        x: Batch,
+        y: Batch,
+        *,
+        numerics: str,
+        metric: str,
+        columns: list[str],
+        batches: int,
+        epochs: int,
+        done: int,
+        resume: bool,
+    ) -> tuple[Written, ...]:
         """Opens the files; those of a run that is resumed lose what lies beyond the epochs that are done, at 0 all.
 
         Parameters
@@ -96,16 +123,22 @@ class Recorder:
         return tuple(sink.begun for sink in self._sinks)
 
     @property
-    def most_epochs(self):
+    def most_epochs(self) -> int:
         """Epochs of training whose snapshots are kept at a time."""
         return max(1, SNAPSHOT_BYTES // (self._network.n_parameters * self._x.itemsize)) * self._every
 
-    def rows(self, done, count):
+    def rows(self, done: int, count: int) -> Rows:
         """For each of the `count` epochs after `done`, the row that its snapshot gets, or -1."""
         traced = np.arange(done + 1, done + count + 1) % self._every == 0
         return np.where(traced, np.cumsum(traced) - 1, -1)
 
-    def write(self, epochs, flats, columns, written):
+    def write(
+        self,
+        epochs: Sequence[int],
+        flats: Matrix,
+        columns: Mapping[str, Sequence[float]],
+        written: tuple[Written, ...],
+    ) -> tuple[Written, ...]:
         """Computes and writes the records of some epochs, behind what is `written`; a sink that has them takes none.
 
         Parameters
@@ -133,37 +166,37 @@ class Recorder:
             )
         return written
 
-    def flush(self, written):
+    def flush(self, written: tuple[Written, ...]) -> tuple[Written, ...]:
         """Sees that what is written is on the disk; returns where it is then."""
         places = zip(self._sinks, written, strict=True)
         return tuple(place._replace(end=sink.flush(place.end)) for sink, place in places)
 
-    def close(self, written):
+    def close(self, written: tuple[Written, ...]) -> None:
         """Closes the files behind what is written."""
         with contextlib.ExitStack() as each:
             for sink, place in zip(self._sinks, written, strict=False):
                 each.callback(sink.close, place.end)
         self._sinks = []
 
-    def discard(self):
+    def discard(self) -> None:
         """Closes the files and removes those that `start` made."""
         while self._sinks:
             self._sinks.pop().discard()
 
-    def _records(self, epochs, flats, columns):
+    def _records(self, epochs: Sequence[int], flats: Matrix, columns: Mapping[str, Sequence[float]]) -> Records:
         records = np.empty(len(epochs), self._dtype)
         records["epoch"] = epochs
         records["iteration"] = records["epoch"] * self._batches
         for name, values in columns.items():
             records[name] = values
-        made = passes(self._backend, self._network, flats, self._x, self._y)._asdict()
+        made: dict[str, Any] = passes(self._backend, self._network, flats, self._x, self._y)._asdict()
         made["W"], made["b"] = views(flats.T, self._network.sizes)
         for quantity, layers in made.items():
             for layer, array in enumerate(layers):
                 records[f"{quantity}{layer}"] = array.T if quantity in OF_SAMPLES else np.moveaxis(array, -1, 0)
         return records
 
-    def _chosen(self, n):
+    def _chosen(self, n: int) -> list[int]:
         if self.samples is None:
             return list(range(min(n, MOST_SAMPLES)))
         for sample in self.samples:
@@ -171,10 +204,10 @@ class Recorder:
                 raise InvalidInput(f"trace: there is no sample {sample}; the rows to train on are 0 to {n - 1}")
         return [int(sample) for sample in self.samples]
 
-    def _each(self, epochs, resume):
+    def _each(self, epochs: int, resume: bool) -> int:
         if self.every is not None or set(self.kinds) != {"binary"}:
             return self.every or 1
         if resume and (self.folder / FILE).exists():
-            return open_trace(self.folder).every
+            return open_trace(self.folder).about.every
         records = max(2, min(MOST_RECORDS, MOST_BYTES // self._dtype.itemsize))
         return max(1, math.ceil(epochs / records))

@@ -13,20 +13,25 @@ import contextlib
 import csv
 import io
 import os
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import IO, Any, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from backprop_ref import files
 from backprop_ref.errors import InvalidInput
-from backprop_ref.traces.file import FILE, OF_PARAMETERS, OF_SAMPLES, open_trace
+from backprop_ref.network import Network
+from backprop_ref.traces.file import FILE, OF_PARAMETERS, OF_SAMPLES, About, Records, RecordType, open_trace
 
 PART_BYTES = 2**24  # of Parquet, before compression
 MOST_COLUMNS = 20_000
 FIRST_COLUMNS = 7  # epoch, loss, accuracy, configuration, iteration, learning_rate, sample
 
 
-def writing(path):
+def writing(path: Path) -> AbstractContextManager[None]:
     """A context that turns an error of the system's into a line about the file."""
     return files.writing(path, "free some space or give another folder")
 
@@ -38,15 +43,39 @@ class Written(NamedTuple):
     end: Any
 
 
+class Sink(Protocol):
+    """Where records go; see above."""
+
+    begun: Written
+
+    def write(self, records: Records, end: Any) -> Any:
+        """Appends records behind an end; the new end."""
+        ...
+
+    def flush(self, end: Any) -> Any:
+        """Sees that all before an end is on the disk; where that is then."""
+        ...
+
+    def close(self, end: Any) -> None:
+        """Closes the files, without what is behind an end."""
+        ...
+
+    def discard(self) -> None:
+        """Closes the files, and removes new ones."""
+        ...
+
+
 class _Growing:
     """A file of records behind a header; not buffered, so that an error belongs to the write that met it."""
 
-    def __init__(self, path, header, done):
+    begun: Written
+
+    def __init__(self, path: Path, header: bytes, done: int | None) -> None:
         files.refuse_links(path.parent, path.name)
         self._path, self._new = path, done is None or not path.exists()
         with writing(path):
-            if self._new:
-                self._file = path.open("xb", buffering=0)
+            if done is None or self._new:
+                self._file: IO[bytes] = path.open("xb", buffering=0)
             else:
                 self.begun = self._go_on(header, done)
                 self._file = files.open_in_place(path, "r+b", buffering=0)
@@ -58,11 +87,11 @@ class _Growing:
                 self.discard()
                 raise
 
-    def _go_on(self, header, done):
+    def _go_on(self, header: bytes, done: int) -> Written:
         """What of an earlier run's file counts."""
         raise NotImplementedError
 
-    def _append(self, data, end):
+    def _append(self, data: bytes, end: int) -> int:
         with writing(self._path):
             self._file.seek(end)
             left = memoryview(data)
@@ -70,18 +99,18 @@ class _Growing:
                 left = left[self._file.write(left) :]
         return end + len(data)
 
-    def flush(self, end):
+    def flush(self, end: int) -> int:
         """Waits until the disk has everything."""
         with writing(self._path):
             os.fsync(self._file.fileno())
         return end
 
-    def close(self, end):
+    def close(self, end: int) -> None:
         """Closes the file, without what does not count."""
         with writing(self._path), self._file:
             self._file.truncate(end)
 
-    def discard(self):
+    def discard(self) -> None:
         """Closes the file, and removes a new one."""
         with contextlib.suppress(OSError):
             self._file.close()
@@ -94,22 +123,22 @@ class Binary(_Growing):
 
     name = FILE
 
-    def __init__(self, folder, dtype, about, digits, done):
+    def __init__(self, folder: Path, dtype: RecordType, about: About, digits: int | None, done: int | None) -> None:
         self._dtype, self._about = dtype, about
         line = about.to_json(dtype).encode()
         super().__init__(folder / self.name, line + b" " * (-(len(line) + 1) % 64) + b"\n", done)
 
-    def _go_on(self, header, done):
+    def _go_on(self, header: bytes, done: int) -> Written:
         found = open_trace(self._path)
         about = self._about._replace(configuration=found.configuration)
         if found.about.to_json(found.records.dtype) != about.to_json(self._dtype):
             raise InvalidInput(f"{self._path}: the trace of another run; move it away")
         count = kept(found["epoch"], about.every, done)
-        last = _checked_last(self._path, found["epoch"][:count], about.every, done)
+        last = _checked_last(self._path, found["epoch"][:count].tolist(), about.every, done)
         with self._path.open("rb") as file:
             return Written(last, len(file.readline()) + count * self._dtype.itemsize)
 
-    def write(self, records, end):
+    def write(self, records: Records, end: int) -> int:
         """Appends them; they can be read from then on."""
         return self._append(records.tobytes(), end)
 
@@ -120,17 +149,17 @@ class Csv(_Growing):
     name = "trace.csv"
 
     @staticmethod
-    def line_bytes(network, dtype, digits):
+    def line_bytes(network: Network, dtype: npt.DTypeLike, digits: int | None) -> int:
         """About how long a line is: each number has its digits, a point, what is before it, and a comma."""
         digits = digits or np.finfo(dtype).precision + 1
         return (FIRST_COLUMNS + count_numbers(network, "CSV")) * (digits + 4)
 
-    def __init__(self, folder, dtype, about, digits, done):
+    def __init__(self, folder: Path, dtype: RecordType, about: About, digits: int | None, done: int | None) -> None:
         self._columns, self._every, self._digits = Columns(about, dtype, "CSV"), about.every, digits
         self._configuration = _csv_line([about.configuration])
         super().__init__(folder / self.name, (_csv_line(self._columns.names) + "\n").encode(), done)
 
-    def _go_on(self, header, done):
+    def _go_on(self, header: bytes, done: int) -> Written:
         last: list[int] = []
         with self._path.open("rb") as file:
             if file.readline() != header:
@@ -146,7 +175,7 @@ class Csv(_Growing):
                 last, end = [epoch], end + len(line)
         return Written(_checked_last(self._path, last, self._every, done), end)
 
-    def write(self, records, end):
+    def write(self, records: Records, end: int) -> int:
         """Appends them; they can be read from then on."""
         samples, columns = self._columns.samples, self._columns
         numbers = columns.of_samples(records).reshape(len(records) * len(samples), -1)
@@ -161,7 +190,7 @@ class Csv(_Growing):
                 lines.append(f"{start}{f',{sample}' if len(samples) > 1 else ''},{of_sample},{shared[i]}\n")
         return self._append("".join(lines).encode(), end)
 
-    def _text(self, value):
+    def _text(self, value: float) -> str:
         return f"%.{self._digits}g" % value if self._digits and isinstance(value, float) else repr(value)
 
 
@@ -178,21 +207,24 @@ class Parquet:
 
     name = "trace.parquet"
 
-    def __init__(self, folder, dtype, about, digits, done):
+    def __init__(self, folder: Path, dtype: RecordType, about: About, digits: int | None, done: int | None) -> None:
         self._arrow = _pyarrow()
         self._path, self._about, self._columns = folder / self.name, about, Columns(about, dtype, "Parquet")
-        self._blocks, self._new = [], done is None or not self._path.exists()
+        self._new = done is None or not self._path.exists()
+        self._blocks: list[Records] = []
         files.refuse_links(folder, self.name)
         with writing(self._path):
             if self._new:
                 self._path.mkdir()
-            self.begun = Written(-1, Held(0)) if self._new else self._go_on(done)
+            self.begun = Written(-1, Held(0)) if done is None or self._new else self._go_on(done)
 
-    def _go_on(self, done):
+    def _go_on(self, done: int) -> Written:
         for path in self._path.glob(".part-*"):
             if files.beside_which(path):
                 path.unlink()
-        counts, last, number = {}, [], 0
+        counts: dict[Path, tuple[int, int]] = {}
+        last: Sequence[int] = []
+        number = 0
         for path in sorted(self._path.glob("part-*.parquet")):
             files.refuse_links(self._path, path.name)
             if self._arrow.parquet.read_schema(path).names != self._columns.names:
@@ -202,7 +234,7 @@ class Parquet:
             counts[path] = kept(epochs, self._about.every, done), len(epochs)
             if counts[path][0]:
                 self._about = self._about._replace(configuration=table["configuration"][0].as_py())
-                last, number = epochs[: counts[path][0]], int(path.stem.partition("-")[2]) + 1
+                last, number = epochs[: counts[path][0]].tolist(), int(path.stem.partition("-")[2]) + 1
         begun = Written(_checked_last(self._path, last, self._about.every, done), Held(number))
         for path, (count, of) in reversed(counts.items()):
             if count == 0:
@@ -211,13 +243,13 @@ class Parquet:
                 self._put(self._arrow.parquet.read_table(path).slice(0, count), path)
         return begun
 
-    def write(self, records, end):
+    def write(self, records: Records, end: Held) -> Held:
         """Holds them until there are enough for a file."""
         self._blocks[end.blocks :] = [records]
         end = Held(end.part, end.blocks + 1, end.bytes + records.nbytes)
         return self.flush(end) if end.bytes >= PART_BYTES else end
 
-    def flush(self, end):
+    def flush(self, end: Held) -> Held:
         """Writes what is held into a file."""
         if end.blocks == 0:
             return end
@@ -225,10 +257,10 @@ class Parquet:
         self._put(self._table(records), self._path / f"part-{end.part:05d}.parquet")
         return Held(end.part + 1)
 
-    def close(self, end):
+    def close(self, end: Held) -> None:
         """Every file is closed."""
 
-    def discard(self):
+    def discard(self) -> None:
         """Removes a new folder and its files; with something else in it, it stays."""
         if self._new:
             with contextlib.suppress(OSError):
@@ -236,7 +268,7 @@ class Parquet:
                     path.unlink()
                 self._path.rmdir()
 
-    def _table(self, records):
+    def _table(self, records: Records) -> Any:
         columns, samples = self._columns, self._columns.samples
         heads: dict[str, Any] = {}
         for name in columns.before + columns.behind:
@@ -245,12 +277,12 @@ class Parquet:
         heads["sample"] = np.tile(samples, len(records))
         numbers = columns.of_samples(records).reshape(len(records) * len(samples), -1)
         shared = np.repeat(columns.shared(records), len(samples), axis=0)
-        numbers = [*numbers.T, *shared.T]
-        names = columns.names[: len(columns.names) - len(numbers)]
-        arrays = [heads[name] for name in names] + [np.ascontiguousarray(column) for column in numbers]
+        of_numbers = [*numbers.T, *shared.T]
+        names = columns.names[: len(columns.names) - len(of_numbers)]
+        arrays = [heads[name] for name in names] + [np.ascontiguousarray(column) for column in of_numbers]
         return self._arrow.table(dict(zip(columns.names, arrays, strict=True)))
 
-    def _put(self, table, path):
+    def _put(self, table: Any, path: Path) -> None:
         with writing(path), files.replacing(path) as file:
             self._arrow.parquet.write_table(table, file)
 
@@ -271,10 +303,10 @@ class Columns:
     samples : list of int
     """
 
-    def __init__(self, about, dtype, kind):
+    def __init__(self, about: About, dtype: RecordType, kind: str) -> None:
         sizes = about.network.sizes
         count_numbers(about.network, kind)
-        history = [name for name in dtype.names if dtype[name].shape == () and name not in {"epoch", "iteration"}]
+        history = [name for name in dtype.names or () if dtype[name].shape == () and name not in {"epoch", "iteration"}]
         self.before = ["epoch", *(name for name in history if name != "learning_rate")]
         self.behind, self.samples = ["iteration", "learning_rate"], about.samples
         self._layers = range(about.network.n_layers)
@@ -290,17 +322,17 @@ class Columns:
                 of_weights = [f"{stem}_{k}_{j}" for k in range(sizes[layer]) for j in into]
                 self.names += of_weights if "W" in quantity else [f"{stem}_{j}" for j in into]
 
-    def of_samples(self, records):
+    def of_samples(self, records: Records) -> npt.NDArray[Any]:
         """z, a and delta, of shape (records, samples, columns)."""
         return np.concatenate([records[f"{name}{layer}"] for name in OF_SAMPLES for layer in self._layers], axis=2)
 
-    def shared(self, records):
+    def shared(self, records: Records) -> npt.NDArray[Any]:
         """w, b, dw and db, of shape (records, columns)."""
         fields = [records[f"{name}{layer}"] for name in OF_PARAMETERS for layer in self._layers]
         return np.concatenate([field.reshape(len(records), -1) for field in fields], axis=1)
 
 
-def count_numbers(network, kind):
+def count_numbers(network: Network, kind: str) -> int:
     """Columns for z, a, delta, w, b, dw and db.
 
     Raises
@@ -317,13 +349,13 @@ def count_numbers(network, kind):
     return numbers
 
 
-def layer_names(network):
+def layer_names(network: Network) -> list[str]:
     """What the columns call each layer, the input first."""
     hidden = network.n_layers - 1
     return ["input", *(f"hidden{i}" if hidden > 1 else "hidden" for i in range(1, hidden + 1)), "output"]
 
 
-def formatted(table, digits):
+def formatted(table: npt.NDArray[Any], digits: int | None) -> list[str]:
     """Each row of a table of floats as text, with commas between."""
     if digits:
         line = ",".join([f"%.{digits}g"] * table.shape[1])
@@ -333,13 +365,13 @@ def formatted(table, digits):
     return [",".join(map(repr, row)) for row in table.tolist()]
 
 
-def kept(epochs, every, done):
+def kept(epochs: npt.ArrayLike, every: int, done: int) -> int:
     """How many of the epochs of a trace a resumed run keeps: those it has done, but for an odd one at the end."""
     stays = (np.asarray(epochs) <= done) & (np.asarray(epochs) % every == 0)
     return len(stays) if stays.all() else int(np.argmin(stays))
 
 
-def _checked_last(path, epochs, every, done):
+def _checked_last(path: Path, epochs: Sequence[int], every: int, done: int) -> int:
     """The last of the epochs that stay, -1 if there is none; a trace that would get a gap behind it is refused."""
     if not len(epochs):
         return -1
@@ -348,13 +380,13 @@ def _checked_last(path, epochs, every, done):
     return int(epochs[-1])
 
 
-def _csv_line(values):
+def _csv_line(values: Iterable[object]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow(values)
     return text.getvalue()
 
 
-def _pyarrow():
+def _pyarrow() -> Any:
     try:
         import pyarrow
         import pyarrow.parquet

@@ -4,17 +4,23 @@ import csv
 import io
 import json
 import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import create, refuse_links, remove_torn, replace
 from backprop_ref.model_file import model_bytes
+from backprop_ref.network import Network
+from backprop_ref.training.state import Plan, State
 
 CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.csv"
 
 
-def fingerprint(*arrays):
+def fingerprint(*arrays: npt.NDArray[Any]) -> str:
     """Hash of the values, shapes and dtypes of the arrays that a run trains on."""
     import hashlib
 
@@ -40,7 +46,15 @@ class Folder:
         Whether the folder has to hold a checkpoint, or must not.
     """
 
-    def __init__(self, path, network, preprocessing, config, identity, resume):
+    def __init__(
+        self,
+        path: Path,
+        network: Network,
+        preprocessing: dict[str, Any] | None,
+        config: dict[str, Any] | None,
+        identity: dict[str, Any],
+        resume: bool,
+    ) -> None:
         self.path, self.network, self.identity = path, network, identity
         self.preprocessing, self.config = preprocessing, config
         self._written = {CHECKPOINT, HISTORY} if resume else set()
@@ -65,15 +79,15 @@ class Folder:
             raise InvalidInput(f"{path}: already holds a run; resume it, or give another folder")
         remove_torn(path, *self._written)
 
-    def close(self):
+    def close(self) -> None:
         """Lets others use the folder."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
-    def write(self, state, plan):
+    def write(self, state: State, plan: Plan) -> None:
         """The checkpoint, and the history once there is an epoch or none to come; each file is replaced at once."""
-        tensors = {"resume.flat": state.params.flat}
+        tensors: dict[str, npt.NDArray[Any]] = {"resume.flat": state.params.flat}
         if state.best is not None:
             tensors["resume.best"] = state.best
         tensors |= {f"resume.slot.{name}": slot for name, slot in state.slots.items()}
@@ -97,7 +111,7 @@ class Folder:
                 f"{self.path}: cannot be written to ({error.strerror}); free some space or give another folder"
             ) from None
 
-    def _put(self, name, content):
+    def _put(self, name: str, content: str | bytes) -> None:
         """Writes a file for the first time, over nothing, or once more."""
         path = self.path / name
         if name in self._written:
@@ -113,7 +127,7 @@ class Folder:
             raise
         self._written.add(name)
 
-    def restore(self, state, epochs):
+    def restore(self, state: State, epochs: int) -> State:
         """A fresh `state` put where the checkpoint left off, on its way to so many epochs."""
         from backprop_ref.training.stored_checkpoint import load_checkpoint
 
@@ -148,7 +162,7 @@ class Folder:
         )
 
 
-def locked(path):
+def locked(path: Path) -> int | None:
     """A lock on a folder, as an open file; None on systems without such locks."""
     try:
         import fcntl
@@ -163,7 +177,7 @@ def locked(path):
     return handle
 
 
-def _history_csv(columns):
+def _history_csv(columns: Mapping[str, npt.NDArray[np.float64]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["epoch", *columns])

@@ -4,9 +4,14 @@ import numpy as np
 
 from backprop_ref import mlp
 from backprop_ref.api import on_backend
+from backprop_ref.arrays import Batch, Rows
+from backprop_ref.training.pairs import PairsTrainer
+from backprop_ref.training.state import State
 
 
-def first_bad_step(trainer, state, x, y, order, rate):
+def first_bad_step(
+    trainer: PairsTrainer, state: State, x: Batch, y: Batch, order: Rows, rate: float
+) -> tuple[int | None, str]:
     """Layer and name of the first quantity that is not finite in an epoch, in the order of computation."""
     backend, network, params = trainer.backend, trainer.network, state.params.copy()
     slots = {name: slot.copy() for name, slot in state.slots.items()}

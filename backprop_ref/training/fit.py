@@ -6,16 +6,27 @@ import contextlib
 import signal
 import threading
 import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from backprop_ref import metrics
 from backprop_ref.api import evaluate_on
+from backprop_ref.arrays import Batch, Matrix, Rows, Vector
+from backprop_ref.backends.base import Poll, Snapshots, Trainer
 from backprop_ref.errors import InvalidInput, TrainingDiverged
+from backprop_ref.optimizers import Optimizer
 from backprop_ref.progress import Bar
+from backprop_ref.random import Stream
 from backprop_ref.schedules import Constant
+from backprop_ref.training.checkpoint import Folder
 from backprop_ref.training.divergence import first_bad_step
-from backprop_ref.training.state import Chunk, Epoch, Snapshots, out_of_patience
+from backprop_ref.training.pairs import PairsTrainer
+from backprop_ref.training.state import Chunk, Epoch, Plan, Result, State, out_of_patience
+
+if TYPE_CHECKING:
+    from backprop_ref.traces.recorder import Recorder
 
 CHUNK_SECONDS = 0.1
 CHECKPOINT_SECONDS = 1.0
@@ -28,19 +39,30 @@ class Run:
     traced. Whatever fails before that, and Ctrl-C at any moment, leaves all of the run at the epoch before.
     """
 
-    def __init__(self, plan, pairs, data, validation, state, stream, folder):
+    trainer: Trainer
+
+    def __init__(
+        self,
+        plan: Plan,
+        pairs: PairsTrainer,
+        data: tuple[Batch, Batch],
+        validation: tuple[Batch, Batch] | None,
+        state: State,
+        stream: Stream,
+        folder: Folder | None,
+    ) -> None:
         self.plan, self.pairs, self.trainer, self.folder = plan, pairs, pairs, folder
         self.data, self.validation, self.state, self.stream = data, validation, state, stream
         stream.state = state.random
-        spare = state.params.copy(), {name: slot.copy() for name, slot in state.slots.items()}
-        self._memory = (state.params, state.slots), spare
+        copies = state.params.copy(), {name: slot.copy() for name, slot in state.slots.items()}
+        self._memory = (state.params, state.slots), copies
 
-    def begin(self, resume):
+    def begin(self, resume: bool) -> None:
         """Opens the trace and writes the first checkpoint: from then on the run can be resumed."""
         trace = self.plan.trace
         try:
             if trace:
-                self._start_trace(resume)
+                self._start_trace(trace, resume)
             if not resume:
                 self.save()
         except BaseException:
@@ -48,7 +70,7 @@ class Run:
                 trace.discard()
             raise
 
-    def fit(self, callback, progress):
+    def fit(self, callback: Callable[[Epoch], object] | None, progress: bool | None) -> Result:
         """Trains until something says stop, and saves what was reached, whatever ends it."""
         plan, diverged = self.plan, None
         bar = Bar("epoch", plan.epochs, progress, self.state.epoch)
@@ -85,11 +107,11 @@ class Run:
             raise diverged
         return self.state.result(plan)
 
-    def stop(self, reason):
+    def stop(self, reason: str) -> None:
         """Ends training after the epochs that are done."""
         self.state = self.state._replace(stopped=reason)
 
-    def save(self):
+    def save(self) -> None:
         """Writes what was reached to the disk: first the trace, then the checkpoint, which may only speak of epochs
         that the trace holds."""
         if self.plan.trace:
@@ -97,19 +119,19 @@ class Run:
         if self.folder:
             self.folder.write(self.state, self.plan)
 
-    def close_trace(self):
+    def close_trace(self) -> None:
         """Closes the trace where the run ends."""
         if self.plan.trace:
             self.plan.trace.close(self.state.traced)
 
-    def _at_most(self, count):
+    def _at_most(self, count: int) -> int:
         """How many of the next `count` epochs are trained before anything looks at them."""
         if self.plan.each_epoch:
             return 1
         most = self.plan.trace.most_epochs if self.plan.trace else count
         return min(count, most, self.plan.epochs - self.state.epoch)
 
-    def _advance(self, count, poll):
+    def _advance(self, count: int, poll: Poll) -> TrainingDiverged | None:
         """Trains `count` epochs and makes them part of the run.
 
         Returns
@@ -122,7 +144,7 @@ class Run:
         chunk = self._trained(rates, poll)
         if not chunk.is_finite:
             return self._diverged(rates)
-        values = {}
+        values: dict[str, float] = {}
         if self.validation is not None:
             values = evaluate_on(pairs.backend, pairs.network, chunk.params, *self.validation)
             if not np.isfinite(values["loss"]):
@@ -132,29 +154,30 @@ class Run:
         self._record(chunk, values)
         return None
 
-    def _trained(self, rates, poll):
+    def _trained(self, rates: list[float], poll: Poll = lambda: None) -> Chunk:
         """An epoch for each rate, in memory that the state does not use."""
         state, (x, y) = self.state, self.data
         params, slots = self._memory[1 if state.params is self._memory[0][0] else 0]
         params.flat[:] = state.params.flat
         for name, slot in state.slots.items():
             slots[name][...] = slot
-        kept = self._snapshots(len(rates))
-        traced = () if kept is None else (kept,)
+        snapshots = self._snapshots(len(rates))
+        asked = () if snapshots is None else (snapshots,)
         orders = _orders(self.plan, self.stream, len(rates), len(x))
-        losses, measures = self.trainer.run(params, slots, x, y, orders, rates, poll, *traced)
-        return Chunk(params, slots, orders, rates[: len(losses)], losses, measures, kept)
+        losses, measures = self.trainer.run(params, slots, x, y, orders, rates, poll, *asked)
+        return Chunk(params, slots, orders, rates[: len(losses)], losses, measures, snapshots)
 
-    def _snapshots(self, count):
+    def _snapshots(self, count: int) -> Snapshots | None:
         """Where the next `count` epochs leave the parameters that the trace asks for."""
         if not self.plan.trace:
             return None
         params, rows = self.state.params, self.plan.trace.rows(self.state.epoch, count)
         return Snapshots(np.empty((rows.max() + 1, params.flat.size), params.dtype), rows)
 
-    def _record(self, chunk, values):
+    def _record(self, chunk: Chunk, values: dict[str, float]) -> None:
         """Makes a chunk part of the run: of history, best, trace and state, or, if any of it fails, of none."""
         metric, y = self.pairs.metric, self.data[1]
+        scores: Sequence[float] | Vector
         if metric == "accuracy":
             scores = chunk.measures[:, 0] / len(y)
         else:
@@ -168,44 +191,46 @@ class Run:
             params=chunk.params, slots=chunk.slots, random=self.stream.state, epoch=done + len(chunk.losses)
         )
         state = _judged(self.plan, state)
-        if chunk.kept is not None:
-            epochs = done + 1 + np.flatnonzero(chunk.kept.rows >= 0)
-            state = self._traced(state, epochs, chunk.kept.snapshots)
+        if chunk.snapshots is not None:
+            epochs = done + 1 + np.flatnonzero(chunk.snapshots.rows >= 0)
+            state = self._traced(state, epochs.tolist(), chunk.snapshots.flats)
         self.state = state
 
-    def _call(self, callback):
+    def _call(self, callback: Callable[[Epoch], object]) -> None:
         """Shows the callback the last epoch."""
         state = self.state
         if callback(Epoch(state.epoch, state.last(), state.params)):
             self.stop("callback")
 
-    def _start_trace(self, resume):
+    def _start_trace(self, trace: Recorder, resume: bool) -> None:
         """Opens the trace; that of a new run begins with the initial parameters and what they score."""
         plan, pairs, state = self.plan, self.pairs, self.state
         (x, y), backend, network = self.data, pairs.backend, pairs.network
-        about = {"numerics": backend.numerics, "metric": pairs.metric, "columns": list(state.columns)}
+        about: dict[str, Any] = {"numerics": backend.numerics, "metric": pairs.metric, "columns": list(state.columns)}
         about |= {"batches": -(-len(x) // plan.batch_size), "epochs": plan.epochs}
-        traced = plan.trace.start(network, x, y, done=state.epoch, resume=resume, **about)
+        traced = trace.start(network, x, y, done=state.epoch, resume=resume, **about)
         if state.epoch == 0:
             with backend.scope():
                 values = evaluate_on(backend, network, state.params, x, y) | {"learning_rate": 0.0}
                 scored = evaluate_on(backend, network, state.params, *self.validation) if self.validation else {}
             values |= {f"val_{name}": value for name, value in scored.items()}
             columns = {name: [values[name]] for name in state.columns}
-            traced = plan.trace.write([0], state.params.flat[None], columns, traced)
+            traced = trace.write([0], state.params.flat[None], columns, traced)
         self.state = state._replace(traced=traced)
 
-    def _end_trace(self):
+    def _end_trace(self) -> None:
         """The last epoch is part of the trace, whichever it is."""
-        if self.plan.trace and self.state.epoch > 0:
+        if self.state.epoch > 0:
             self.state = self._traced(self.state, [self.state.epoch], self.state.params.flat[None])
 
-    def _traced(self, state, epochs, flats):
-        """The state with the parameters after some epochs, and their history, in the trace."""
+    def _traced(self, state: State, epochs: Sequence[int], flats: Matrix) -> State:
+        """The state with the parameters after some epochs, and their history, in the trace, if there is one."""
+        if self.plan.trace is None:
+            return state
         columns = {name: [column[epoch - 1] for epoch in epochs] for name, column in state.columns.items()}
         return state._replace(traced=self.plan.trace.write(epochs, flats, columns, state.traced))
 
-    def _diverged(self, rates):
+    def _diverged(self, rates: list[float]) -> TrainingDiverged:
         """Replays a chunk that did not stay finite, up to the step that broke, and says where it did.
 
         A compiled trainer may break, in fast numerics, at numbers that the pairs just get past: then no layer is named.
@@ -214,7 +239,7 @@ class Run:
         self.stream.state = self.state.random
         layer, where = None, "the loss or a weight"
         for rate in rates:
-            chunk = self._trained([rate], _nobody)
+            chunk = self._trained([rate])
             if not chunk.is_finite:
                 layer, where = first_bad_step(self.pairs, self.state, x, y, chunk.orders[0], rate)
                 break
@@ -229,7 +254,7 @@ class Run:
         return TrainingDiverged(message, None, epoch, layer)
 
 
-def _judged(plan, state):
+def _judged(plan: Plan, state: State) -> State:
     """The state with the best epoch so far; stopped, if that was too long ago."""
     if plan.patience is None:
         return state
@@ -239,7 +264,7 @@ def _judged(plan, state):
     return state._replace(stopped="patience") if out_of_patience(plan, state) else state
 
 
-def _rates(optimizer, plan, epoch, count):
+def _rates(optimizer: Optimizer, plan: Plan, epoch: int, count: int) -> list[float]:
     """The learning rates of `count` epochs from `epoch` on, counted from 0."""
     if isinstance(plan.schedule, Constant):
         return [optimizer.learning_rate] * count
@@ -250,7 +275,7 @@ def _rates(optimizer, plan, epoch, count):
     return [optimizer.learning_rate * float(factor) for factor in factors]
 
 
-def _orders(plan, stream, count, n):
+def _orders(plan: Plan, stream: Stream, count: int, n: int) -> Rows:
     """The order of the samples in each of `count` epochs, shape (count, n)."""
     return stream.permutations(count, n) if plan.shuffle else np.broadcast_to(np.arange(n), (count, n))
 
@@ -260,11 +285,11 @@ class Interrupted(Exception):
 
 
 @contextlib.contextmanager
-def ctrl_c():
+def ctrl_c() -> Iterator[Poll]:
     """Inside, the first Ctrl-C makes the yielded `poll` raise `Interrupted`; a second one acts as usual."""
     pressed = threading.Event()
 
-    def poll():
+    def poll() -> None:
         if pressed.is_set():
             raise Interrupted
 
@@ -274,7 +299,7 @@ def ctrl_c():
         yield poll
         return
 
-    def note(*_):
+    def note(*_: object) -> None:
         pressed.set()
         signal.signal(signal.SIGINT, usual)
 
@@ -283,7 +308,3 @@ def ctrl_c():
         yield poll
     finally:
         signal.signal(signal.SIGINT, usual)
-
-
-def _nobody():
-    """The `poll` of what is over soon."""

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from backprop_ref.arrays import Vector
+from backprop_ref.arrays import Matrix, Rows, Vector
+from backprop_ref.backends.base import Snapshots
+from backprop_ref.optimizers import Slots
 from backprop_ref.parameters import Parameters
 from backprop_ref.schedules import Schedule
 
@@ -38,7 +40,7 @@ class Result:
     """
 
     params: Parameters
-    history: dict[str, np.ndarray]
+    history: dict[str, npt.NDArray[np.float64]]
     stopped: str
     epochs: int
     best_epoch: int | None
@@ -56,6 +58,8 @@ class Epoch(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
+    """What `train` is asked for, checked."""
+
     epochs: int
     batch_size: int
     shuffle: bool
@@ -74,11 +78,11 @@ class State(NamedTuple):
     """
 
     params: Parameters
-    slots: dict[str, np.ndarray]
+    slots: Slots
     random: dict[str, Any]
     columns: dict[str, list[float]]
     epoch: int = 0
-    best: np.ndarray | None = None
+    best: Vector | None = None
     best_value: float = np.inf
     best_epoch: int | None = None
     stopped: str | None = None
@@ -101,29 +105,16 @@ class State(NamedTuple):
         return Result(params, self.history(), self.stopped or "epochs", self.epoch, self.best_epoch)
 
 
-class Snapshots(NamedTuple):
-    """Room for the parameters after some of a chunk's epochs: those after its i-th epoch, counted from 0, go to
-    ``snapshots[rows[i]]``, unless that row is -1."""
-
-    snapshots: np.ndarray
-    rows: np.ndarray
-
-    def keep(self, epoch: int, flat: Vector) -> None:
-        """Copies the parameters after the chunk's epoch of that number, if they are asked for."""
-        if self.rows[epoch] >= 0:
-            self.snapshots[self.rows[epoch]] = flat
-
-
 class Chunk(NamedTuple):
     """Epochs that are trained, and not yet part of the run."""
 
     params: Parameters
-    slots: dict[str, np.ndarray]
-    orders: np.ndarray
+    slots: Slots
+    orders: Rows
     rates: list[float]
-    losses: np.ndarray
-    measures: np.ndarray
-    kept: Snapshots | None
+    losses: Vector
+    measures: Matrix
+    snapshots: Snapshots | None
 
     @property
     def is_finite(self) -> bool:

@@ -1,12 +1,14 @@
 """A checkpoint as it is read from a file: every entry is checked before training goes on from it."""
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import ConfigDict, Field, field_validator
 
 from backprop_ref.errors import InvalidInput
-from backprop_ref.model_file import load_all
+from backprop_ref.model_file import Model, load_all
 from backprop_ref.parameters import Parameters
 from backprop_ref.stored import Count, Stored
 
@@ -36,7 +38,7 @@ class _Progress(Stored):
 
     @field_validator("best_value")
     @classmethod
-    def _is_a_number(cls, text):
+    def _is_a_number(cls, text: str) -> str:
         float.fromhex(text)
         return text
 
@@ -55,7 +57,7 @@ class _Metadata(Stored):
     history: list[str]
 
 
-def load_checkpoint(path):
+def load_checkpoint(path: Path) -> tuple[Model, dict[str, npt.NDArray[Any]], dict[str, Any]]:
     """`load_all` of a checkpoint.
 
     Raises
@@ -82,7 +84,7 @@ def load_checkpoint(path):
     return model, tensors, metadata
 
 
-def _check(tensors, name, shape, dtype):
+def _check(tensors: dict[str, npt.NDArray[Any]], name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
     tensor = tensors[name]
     if (tensor.shape, tensor.dtype) != (shape, dtype):
         raise ValueError(f"{name} is {tensor.dtype} of shape {tensor.shape}, where {np.dtype(dtype)} {shape} is needed")

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from backprop_ref import metrics
 from backprop_ref.api import check_fit, checked_data
 from backprop_ref.arrays import Batch, BatchLike
 from backprop_ref.backends import get_backend
-from backprop_ref.backends.base import BackendChoice
+from backprop_ref.backends.base import BackendChoice, OffersTrainer, Trainer
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import Name
 from backprop_ref.network import Network
@@ -187,30 +188,32 @@ def _described(schedule: Schedule, epochs: int) -> str:
     return f"{name} over {epochs}"
 
 
-def _offered(pairs: PairsTrainer, dtype: str, plan: Plan, samples: int) -> Any:
+def _offered(pairs: PairsTrainer, dtype: str, plan: Plan, samples: int) -> Trainer | None:
     """The trainer of the backend's own, if it has one for this network and optimizer."""
-    offer = getattr(pairs.backend, "trainer", None)
-    if offer is None:
+    backend: object = pairs.backend
+    if not isinstance(backend, OffersTrainer):
         return None
-    steps_ahead = plan.epochs * -(-samples // plan.batch_size)
-    return offer(pairs.network, pairs.optimizer, dtype, plan.batch_size, pairs.shards, pairs.metric, steps_ahead)
+    asked = pairs.network, pairs.optimizer, dtype, plan.batch_size, pairs.shards, pairs.metric
+    return backend.trainer(*asked, plan.epochs * -(-samples // plan.batch_size))
 
 
-def _finite_data(network: Network, x: BatchLike, y: BatchLike, dtype: Any, of: str = "") -> tuple[Batch, Batch]:
+def _finite_data(
+    network: Network, x: BatchLike, y: BatchLike, dtype: npt.DTypeLike, of: str = ""
+) -> tuple[Batch, Batch]:
     x, y = checked_data(network, x, y, dtype)
     _check_finite(f"{of}x", x)
     _check_finite(f"{of}y", y)
     return x, y
 
 
-def _validation_data(network: Network, validation: Any, dtype: Any) -> tuple[Batch, Batch]:
+def _validation_data(network: Network, validation: Any, dtype: npt.DTypeLike) -> tuple[Batch, Batch]:
     if not isinstance(validation, tuple | list) or len(validation) != 2:
         raise InvalidInput(f"validation is a {type(validation).__name__}: a pair (x, y) is needed")
     x, y = validation
     return _finite_data(network, x, y, dtype, "validation ")
 
 
-def _check_finite(name: str, array: np.ndarray, remedy: str = "remove or fill in that row") -> None:
+def _check_finite(name: str, array: npt.NDArray[Any], remedy: str = "remove or fill in that row") -> None:
     if not np.isfinite(array).all():
         entry = tuple(map(int, np.argwhere(~np.isfinite(array))[0]))
         where = ", ".join(map(str, entry))
