@@ -8,6 +8,7 @@ BIN := .venv/bin
 # The extras of pyproject.toml that the goals need, installed together before the first of them starts.
 extras_setup := test workers check
 extras_test  := test workers
+extras_test-all := test workers check
 extras_long  := test
 extras_verify-full := test
 extras_lint  := check
@@ -22,7 +23,7 @@ EXTRAS := $(sort $(foreach goal,$(MAKECMDGOALS),$(extras_$(goal))))
 
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help demo test long verify-full check lint types wheel cuda gpu bench bench-once setup clean
+.PHONY: help demo test test-all long verify-full check lint types wheel cuda gpu bench bench-once setup clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' Makefile
@@ -32,6 +33,9 @@ demo: setup ## train on handwritten digits, check the gradients, compare backend
 
 test: setup ## run the tests, in up to four processes
 	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal $(ARGS)
+
+test-all: setup ## the same with all combinations of parameters: what the continuous integration runs
+	@$(BIN)/python -m pytest --all --numprocesses=auto --maxprocesses=4 --dist=worksteal $(ARGS)
 
 long: setup ## run the classic experiments in full: some minutes
 	@$(BIN)/python -m pytest -m long $(ARGS)

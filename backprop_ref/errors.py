@@ -7,7 +7,17 @@ from typing import Any
 
 
 class BackpropRefError(Exception):
-    """Base of every error raised on purpose; the command line prints it in one line and exits with 2."""
+    """Base of every error raised on purpose; the command line prints it in one line and exits with 2.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> try:
+    ...     br.Network([2, 1], ["sigmoyd"], "bce")
+    ... except br.BackpropRefError as error:
+    ...     print(error)
+    unknown activation 'sigmoyd': did you mean 'sigmoid'? known are leaky_relu, linear, relu, sigmoid, softmax, tanh
+    """
 
 
 class InvalidInput(BackpropRefError, ValueError):
@@ -17,13 +27,27 @@ class InvalidInput(BackpropRefError, ValueError):
     ----------
     result : Result or None
         What training had reached, if it was under way.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> br.one_hot([0, 3], 3)
+    Traceback (most recent call last):
+    backprop_ref.errors.InvalidInput: label 3 at position 1 is out of range: 0 to 2 for 3 classes
     """
 
     result: Any = None
 
 
 class BackendUnavailable(BackpropRefError, RuntimeError):
-    """A known backend that cannot run here: not installed, or installed but without a device."""
+    """A known backend that cannot run here: not installed, or installed but without a device.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> issubclass(br.BackendUnavailable, RuntimeError)
+    True
+    """
 
 
 class TrainingDiverged(BackpropRefError, ArithmeticError):
@@ -37,6 +61,17 @@ class TrainingDiverged(BackpropRefError, ArithmeticError):
         The epoch, counted from 1, in which the first value that is not finite appeared.
     layer : int or None
         The layer, counted from 0, where it appeared; None if a replay of the epoch stayed finite.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> network = br.Network([1, 1], ["linear"], "mean_squared_error")
+    >>> params = br.Parameters.from_arrays([[[1.0]]], [[0.0]])
+    >>> try:
+    ...     br.train(network, params, [[1e200]], [[0.0]], epochs=3, optimizer=br.SGD(1e200))
+    ... except br.TrainingDiverged as error:
+    ...     print(error.epoch, error.result.epochs)
+    1 0
     """
 
     def __init__(self, message: str, result: Any, epoch: int, layer: int | None) -> None:

@@ -17,7 +17,15 @@ from backprop_ref.parameters import Parameters
 
 
 class Model(NamedTuple):
-    """What a model file holds."""
+    """What a model file holds.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> network = br.Network([2, 1], ["sigmoid"], "bce")
+    >>> br.Model(network, network.init(), None).params.W[0].shape
+    (2, 1)
+    """
 
     network: Network
     params: Parameters
@@ -37,6 +45,12 @@ def save(path: Name, network: Network, params: Parameters, preprocessing: dict[s
     network, params : Network, Parameters
     preprocessing : dict, optional
         JSON-ready; see `backprop_ref.data.preprocessing`.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> network = br.Network([2, 1], ["sigmoid"], "bce")
+    >>> br.save("model.safetensors", network, network.init(seed=1))
     """
     content = model_bytes(network, params, preprocessing)
     if not Path(path).absolute().parent.is_dir():
@@ -77,6 +91,15 @@ def load(path: Name) -> Model:
     ------
     InvalidInput
         The file is missing, truncated, not safetensors, or not one of ours.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> network = br.Network([2, 1], ["sigmoid"], "bce")
+    >>> params = network.init(seed=1)
+    >>> br.save("again.safetensors", network, params)
+    >>> br.load("again.safetensors").params.sha256() == params.sha256()
+    True
     """
     model, _, _ = load_all(path)
     return model

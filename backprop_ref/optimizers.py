@@ -66,6 +66,19 @@ class SGD(Optimizer):
 
     With momentum μ: ``v ← μ·v + g`` (v = 0 at first) and ``W ← W − η·v``; nesterov: ``W ← W − η·(g + μ·v)``
     (Sutskever et al. 2013, in the form common to today's libraries).
+
+    Parameters
+    ----------
+    learning_rate, momentum, weight_decay : float
+        η, μ below 1, λ; none below 0.
+    nesterov : bool
+        Needs momentum.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> br.SGD(0.1, momentum=0.9, nesterov=True).rule
+    'nesterov'
     """
 
     learning_rate: float = 0.1
@@ -90,6 +103,17 @@ class SGD(Optimizer):
 class Adam(Optimizer):
     """Adam (Kingma and Ba 2015): ``m ← β1·m + (1−β1)·g``, ``v ← β2·v + (1−β2)·g²``,
     ``W ← W − (η·(m/c1)) / (√(v/c2) + ε)`` with ``c1 = 1 − β1^t``, ``c2 = 1 − β2^t``.
+
+    Parameters
+    ----------
+    learning_rate, beta1, beta2, epsilon, weight_decay : float
+        η, β1 and β2 below 1, ε, λ; none below 0.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> br.Adam().learning_rate
+    0.001
     """
 
     learning_rate: float = 0.001

@@ -28,6 +28,13 @@ class Parameters:
     ----------
     W, b : tuple of arrays
         One of shape (n_in, n_out), one of shape (n_out,), per layer.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> params = br.Parameters.from_arrays([[[1.0, 2.0]], [[3.0], [4.0]]], [[0.5, 0.5], [0.0]])
+    >>> params.sizes, params.flat
+    ((1, 2, 1), array([1. , 2. , 0.5, 0.5, 3. , 4. , 0. ]))
     """
 
     flat: Vector

@@ -13,7 +13,14 @@ from backprop_ref.optimizers import make_plain
 
 @dataclass(frozen=True)
 class Constant:
-    """The learning rate as it is."""
+    """The learning rate as it is.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> br.Constant()(5, 100)
+    1.0
+    """
 
     def __call__(self, epoch: int, epochs: int) -> float:
         """The factor on the learning rate in `epoch`, counted from 0, of `epochs`."""
@@ -22,7 +29,14 @@ class Constant:
 
 @dataclass(frozen=True)
 class Step:
-    """The learning rate times `factor` after every `every` epochs."""
+    """The learning rate times `factor` after every `every` epochs.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> [br.Step(every=2, factor=0.5)(epoch, 6) for epoch in range(6)]
+    [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
+    """
 
     every: int = 30
     factor: float = 0.1
@@ -42,7 +56,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Cosine:
-    """From the learning rate down to `minimum` times it along half a cosine (Loshchilov and Hutter 2017)."""
+    """From the learning rate down to `minimum` times it along half a cosine (Loshchilov and Hutter 2017).
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> br.Cosine()(50, 100)
+    0.5
+    """
 
     minimum: float = 0.0
 

@@ -36,8 +36,8 @@ def compiled(function: Callable[..., Any], cache: bool = True, **options: Any) -
     function : function
         What it refers to in its scope are constants, compiled functions and intrinsics.
     cache : bool, optional
-        Whether its machine code goes to disk: to ``NUMBA_CACHE_DIR``, the virtual environment's folder, or the user's
-        for caches, never to that of the package, which it would outlive. Without such a folder it is compiled each time.
+        Whether its machine code goes to disk: to ``NUMBA_CACHE_DIR``, to the virtual environment's, or to the user's
+        folder for caches, never to the package's, which it would outlive. Without a folder it is compiled each time.
     **options
         For ``numba.njit``, besides `OPTIONS`. With `inline` or `forceinline`, compiled code alone can call it.
     """

@@ -10,29 +10,6 @@ import backprop_ref as br
 import backprop_ref.data
 import backprop_ref.random
 
-# public names whose docstrings have no example yet; an entry that has one is an error
-WITHOUT_AN_EXAMPLE = {
-    "Adam",
-    "BackendStatus",
-    "BackendUnavailable",
-    "BackpropRefError",
-    "Constant",
-    "Cosine",
-    "Epoch",
-    "InvalidInput",
-    "Model",
-    "Parameters",
-    "Result",
-    "SGD",
-    "Step",
-    "TrainingDiverged",
-    "backends",
-    "get_backend",
-    "load",
-    "save",
-    "train",
-}
-
 PUBLIC = {name: getattr(br, name) for name in br.__all__ if name != "__version__"}
 MODULES = sorted(
     {"backprop_ref", "backprop_ref.random", *(thing.__module__ for thing in PUBLIC.values())}
@@ -59,4 +36,4 @@ def test_examples_give_what_they_say(name, tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", PUBLIC)
 def test_every_public_name_has_an_example(name):
     thing = PUBLIC[name]
-    assert bool(examples(thing, sys.modules[thing.__module__])) == (name not in WITHOUT_AN_EXAMPLE)
+    assert examples(thing, sys.modules[thing.__module__])

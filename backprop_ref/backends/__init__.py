@@ -59,6 +59,12 @@ def get_backend(
     BackendUnavailable
         Known, but not installed, or installed without a device, or asked for reproducible numerics where arithmetic
         does not round as it has to.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> br.get_backend("numpy", numerics="reproducible").numerics
+    'reproducible'
     """
     chosen = settings.resolve("backend", backend)
     wanted = {"numerics": settings.resolve("numerics", numerics)}
@@ -78,7 +84,14 @@ def names() -> list[str]:
 
 
 def backends() -> list[BackendStatus]:
-    """A `BackendStatus` for every name: usable or not, and why not."""
+    """A `BackendStatus` for every name: usable or not, and why not.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> [status.name for status in br.backends() if status.usable][:2]
+    ['numpy', 'numba']
+    """
     return [_status(name) for name in names()]
 
 

@@ -25,7 +25,14 @@ Array: TypeAlias = Any
 
 
 class BackendStatus(NamedTuple):
-    """Whether a backend can be used here, and if not, why and what to do."""
+    """Whether a backend can be used here, and if not, why and what to do.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> br.backends()[0].device
+    'cpu'
+    """
 
     name: str
     usable: bool

@@ -37,6 +37,14 @@ class Result:
         With `patience`, the epoch, counted from 1, with the lowest monitored loss.
     compile_seconds : float
         What of the time went into compiling the backend's own trainer.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> network = br.Network([1, 1], ["linear"], "mean_squared_error")
+    >>> result = br.train(network, network.init(seed=1), [[1.0], [2.0]], [[2.0], [4.0]], epochs=3)
+    >>> result.epochs, result.stopped, len(result.history["loss"])
+    (3, 'epochs', 3)
     """
 
     params: Parameters
@@ -49,7 +57,17 @@ class Result:
 
 class Epoch(NamedTuple):
     """What a callback is given: the epoch, counted from 1, its history entries, and the parameters as they go on:
-    copy them to keep them, and leave them as they are."""
+    copy them to keep them, and leave them as they are.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> network = br.Network([1, 1], ["linear"], "mean_squared_error")
+    >>> seen = []
+    >>> _ = br.train(network, network.init(), [[1.0]], [[2.0]], epochs=2, callback=lambda at: seen.append(at.epoch))
+    >>> seen
+    [1, 2]
+    """
 
     epoch: int
     values: dict[str, float]

@@ -112,6 +112,15 @@ def train(
     InvalidInput
         Arguments that do not fit; or a run folder that cannot be written to any more: then `result` holds what was
         reached.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> x, y = [[0, 0], [0, 1], [1, 0], [1, 1]], [[0], [1], [1], [1]]
+    >>> network = br.Network([2, 1], ["sigmoid"], "binary_cross_entropy")
+    >>> result = br.train(network, network.init(seed=1), x, y, epochs=200, batch_size=None, optimizer=br.SGD(1.0))
+    >>> result.history["accuracy"][-1].item()
+    1.0
     """
     check_fit(network, params)
     _check_finite("params.flat", params.flat, "start from other ones")
