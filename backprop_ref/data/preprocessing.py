@@ -165,9 +165,7 @@ class Preprocessing:
         return cls(**fields)
 
 
-def _statistics(
-    columns: Target, normalize: str, names: Sequence[str]
-) -> tuple[list[float], list[float]]:
+def _statistics(columns: Target, normalize: str, names: Sequence[str]) -> tuple[list[float], list[float]]:
     """Shift and scale of each column, as lists."""
     n, width = columns.shape
     if normalize == "none":
