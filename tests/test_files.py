@@ -14,7 +14,7 @@ from helpers import PROGRAM, command, parameters, samples, tree
 
 import backprop_ref as br
 from backprop_ref import cli
-from backprop_ref.conformance import vectors
+from backprop_ref.conformance.vectors import files as vectors
 from backprop_ref.experiments.run_folder import new_folder
 from backprop_ref.files import create, open_in_place, replace
 from backprop_ref.model_file import load_all
@@ -198,7 +198,7 @@ STATUS = dict.fromkeys(OUTPUTS, 0) | {"verify": 1}
 def sources(run):
     """What these commands read."""
     assert cli.run(["data", "iris", "--out", "iris.csv"]) == 0
-    Path("mine.json").write_text(json.dumps([{"name": vectors.cases()[0].name, "loss": 0.5}]))
+    Path("mine.json").write_text(json.dumps([{"name": vectors.shipped_cases()[0].name, "loss": 0.5}]))
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "link", "link to a folder", "link that leads nowhere"])
@@ -284,10 +284,10 @@ def test_a_file_that_the_command_line_names_may_say_it(refused, capfd):
 
 
 def started_training(*arguments):
-    """A training without an end, and its folder, once it has a checkpoint."""
+    """A training without an end, once it has a checkpoint with an epoch."""
     forever = ["train", "iris", "--epochs", "100000000", "--backend", "numpy", "--run-dir", "run", *arguments]
     process = subprocess.Popen([*PROGRAM, *forever], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not Path("run/checkpoint.safetensors").exists():
+    while not Path("run/history.csv").exists():
         assert process.poll() is None
     return process
 
@@ -459,7 +459,7 @@ def test_vectors_go_over_nothing_that_comes_meanwhile(folder, outside, name):
 
 ELSEWHERE = {
     ("kernels/cuda_cupy.py", "NamedTemporaryFile"): "the cache of compiled kernels, beside CuPy's own",
-    ("conformance/calling.py", "open"): "os.devnull",
+    ("conformance/submissions/calling.py", "open"): "os.devnull",
 }
 WRITERS = {"write_text", "write_bytes", "rmtree", "NamedTemporaryFile", "mkstemp", "savez", "tofile", "move"}
 
