@@ -47,7 +47,7 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leaves out repetitions, unless ``--all`` is given or a test is asked for by its name.
+    """Leaves out repetitions, and tests marked `more`, unless ``--all`` is given or a test is asked for by its name.
 
     A case repeats others if each value of each of its parameters has been in a case of the same test. So every backend,
     formula, dtype and planted error is tried in every kind of check, and only their combinations are fewer.
@@ -58,7 +58,7 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
         values = {(item.nodeid.split("[")[0], name, repr(value)) for name, value in parameters.items()}
-        if values and seen.issuperset(values):
+        if item.get_closest_marker("more") or (values and seen.issuperset(values)):
             repetitions.append(item)
             continue
         seen.update(values)

@@ -91,7 +91,7 @@ def expected_of(bug, form, names):
     ("names", "dtype"),
     [
         pytest.param(GRADIENTS, "float64", id="gradients-float64"),
-        pytest.param(GRADIENTS, "float32", id="gradients-float32"),
+        pytest.param(GRADIENTS, "float32", id="gradients-float32", marks=pytest.mark.more),
         pytest.param(NAMES, "float32", id="traces-float32"),
         pytest.param(NAMES, "float64", id="traces-float64", marks=pytest.mark.long),
     ],
@@ -137,6 +137,7 @@ def test_a_number_is_worked_out(rate):
     assert f"learning rate = {rate:.6g}" in found[0].evidence
 
 
+@pytest.mark.more
 def test_random_pairs_are_both_named():
     draw, both, tried = random.Random(5), 0, 0
     fixed = [(bug, form) for bug, form in FORMS if form in bug.variants]

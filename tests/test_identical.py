@@ -369,6 +369,7 @@ SHORT = [("xor", 300), ("encoder", 50), ("digits", 1)]
 LONG = [("xor", 20_000), ("encoder", 10_000), ("digits", 5)]
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("name", ["numpy", "numba"])
 @pytest.mark.parametrize(("data", "epochs"), LONG)
 def test_full_runs_have_their_pinned_hash(name, data, epochs):
