@@ -4,6 +4,7 @@ PYTHON := $(or $(PYTHON),python3)
 ARGS :=
 CUDA := 12
 BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
 # The extras of pyproject.toml that the goals need, installed together before the first of them starts.
 extras_setup := test workers check
@@ -32,10 +33,11 @@ demo: setup ## train on handwritten digits, check the gradients, compare backend
 	@$(BIN)/backprop-ref demo $(ARGS)
 
 test: setup ## run the tests, in up to four processes
-	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal $(ARGS)
+	@$(PYTEST) $(ARGS)
 
-test-all: setup ## the same with all combinations of parameters: what the continuous integration runs
-	@$(BIN)/python -m pytest --all --numprocesses=auto --maxprocesses=4 --dist=worksteal $(ARGS)
+test-all: setup ## all combinations of parameters, too: what the continuous integration runs
+	@$(PYTEST) --repetitions $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 long: setup ## run the classic experiments in full: some minutes
 	@$(BIN)/python -m pytest -m long $(ARGS)

@@ -41,30 +41,29 @@ def pytest_addoption(parser):
         metavar="NAME",
         help="fail, rather than skip, where this backend cannot be used; repeatable",
     )
-    parser.addoption(
-        "--all", action="store_true", help="all combinations of parameters, not only enough of them for each value"
-    )
+    for name, what in (("--all", "everything"), ("--repetitions", "only what is left out by default")):
+        parser.addoption(name, action="store_true", help=f"{what}: see pytest_collection_modifyitems in conftest.py")
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leaves out repetitions, and tests marked `more`, unless ``--all`` is given or a test is asked for by its name.
+    """Leaves out repetitions and tests marked `more`, unless ``--all`` is given or a test is asked for by its name.
 
     A case repeats others if each value of each of its parameters has been in a case of the same test. So every backend,
     formula, dtype and planted error is tried in every kind of check, and only their combinations are fewer.
     """
     if config.getoption("--all") or any("::" in argument for argument in config.args):
         return
-    seen, kept, repetitions = set(), [], []
+    seen, first, repetitions = set(), [], []
     for item in items:
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
         values = {(item.nodeid.split("[")[0], name, repr(value)) for name, value in parameters.items()}
-        if item.get_closest_marker("more") or (values and seen.issuperset(values)):
-            repetitions.append(item)
-            continue
-        seen.update(values)
-        kept.append(item)
+        repeats = item.get_closest_marker("more") or (values and seen.issuperset(values))
+        (repetitions if repeats else first).append(item)
+        seen.update(() if repeats else values)
+    if config.getoption("--repetitions"):
+        first, repetitions = repetitions, first
     config.hook.pytest_deselected(items=repetitions)
-    items[:] = kept
+    items[:] = first
 
 
 def pytest_configure(config):
