@@ -285,6 +285,25 @@ class Interrupted(Exception):
 
 
 @contextlib.contextmanager
+def noting_ctrl_c() -> Iterator[threading.Event]:
+    """Inside, Ctrl-C acts as usual and sets the event: a compiler may lose its exception, or raise another."""
+    pressed, usual = threading.Event(), signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(usual):
+        yield pressed
+        return
+
+    def note(number: int, frame: Any) -> None:
+        pressed.set()
+        usual(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, usual)
+
+
+@contextlib.contextmanager
 def ctrl_c() -> Iterator[Poll]:
     """Inside, the first Ctrl-C makes the yielded `poll` raise `Interrupted`; a second one acts as usual."""
     pressed = threading.Event()

@@ -24,7 +24,7 @@ from backprop_ref.parameters import Parameters
 from backprop_ref.random import Stream
 from backprop_ref.schedules import Constant, Schedule, Step, get_schedule
 from backprop_ref.training import checkpoint
-from backprop_ref.training.fit import Run
+from backprop_ref.training.fit import Run, noting_ctrl_c
 from backprop_ref.training.pairs import PairsTrainer
 from backprop_ref.training.state import Epoch, Plan, Result, State
 
@@ -177,9 +177,14 @@ def train(
         run = Run(plan, pairs, data, held_out, state, stream, folder)
         opened.callback(run.close_trace)
         run.begin(resume)
-        try:
-            run.trainer = _offered(pairs, params.dtype.name, plan, samples) or pairs
-        except KeyboardInterrupt:  # while it was being compiled
+        with noting_ctrl_c() as pressed:
+            try:
+                run.trainer = _offered(pairs, params.dtype.name, plan, samples) or pairs
+            except BaseException as error:
+                if not pressed.is_set() and not isinstance(error, KeyboardInterrupt):
+                    raise
+                pressed.set()
+        if pressed.is_set():  # while it was being compiled
             run.stop("interrupted")
         try:
             result = run.fit(callback, progress)
