@@ -2,7 +2,9 @@
 
 import numpy as np
 
+from backprop_ref.backends.arithmetic import Fast
 from backprop_ref.conformance.cases import Values
+from backprop_ref.formulas import ACTIVATIONS
 from backprop_ref.optimizers import Adam
 
 CHOICES = {
@@ -75,7 +77,8 @@ class Naive:
             return e / self.sum(e, 1)
         if name in {"relu", "leaky_relu"}:
             return np.maximum(z, 0) if name == "relu" else np.where(z > 0, z, self.dtype(0.01) * z)
-        return {"sigmoid": self.sigmoid, "tanh": self.tanh, "linear": lambda z: z}[name](z)
+        usual = {"sigmoid": self.sigmoid, "tanh": self.tanh, "linear": lambda z: z}.get(name)
+        return usual(z) if usual else ACTIVATIONS[name].forward(Fast(np), z)
 
     def delta(self, name, z, a, da):
         if name == "softmax":
@@ -91,6 +94,8 @@ class Naive:
             return da * {"product": (1 - a) * (1 + a), "square": 1 - a * a, "from z": from_z}[self.form["slope"]]
         if name == "linear":
             return da
+        if name not in {"relu", "leaky_relu"}:
+            return ACTIVATIONS[name].backward(Fast(np), z, a, da)
         return np.where(z > 0, da, (self.dtype(0.01) if name == "leaky_relu" else self.dtype(0)) * da)
 
     def scaled(self, value, network, batch):

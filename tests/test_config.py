@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 import backprop_ref as br
+from backprop_ref import network
 from backprop_ref.cli import run
 from backprop_ref.cli.app import command as command_line
 from backprop_ref.experiments.config import dotenv, merge, suit
@@ -345,7 +346,7 @@ def test_files_that_cannot_be_read(folder):
         merge({}, "latin.yaml")
 
 
-ACTIVATIONS = "sigmoid, tanh, relu, leaky_relu, softmax or linear"
+ACTIVATIONS = " or ".join([", ".join(network.ACTIVATIONS[:-1]), network.ACTIVATIONS[-1]])
 
 
 @pytest.mark.parametrize(
