@@ -92,8 +92,6 @@ class Naive:
         if name == "tanh":
             from_z = 1 / np.cosh(z) ** 2
             return da * {"product": (1 - a) * (1 + a), "square": 1 - a * a, "from z": from_z}[self.form["slope"]]
-        if name == "linear":
-            return da
         if name not in {"relu", "leaky_relu"}:
             return ACTIVATIONS[name].backward(Fast(np), z, a, da)
         return np.where(z > 0, da, (self.dtype(0.01) if name == "leaky_relu" else self.dtype(0)) * da)
