@@ -47,7 +47,7 @@ class CtrlC:
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """Inside, the first Ctrl-C also acts as usual: for a compiler, which may lose the exception or raise another."""
+        """Inside, the first Ctrl-C also acts as usual: a compiler may lose its exception or raise another."""
         self._at_once = True
         try:
             self.poll()
