@@ -151,9 +151,7 @@ def test_odd_sizes(sizes, kind, dtype):
         check_steps(kind, network, br.SGD(0.05), dtype, batch_size, rows=8)
 
 
-@pytest.mark.parametrize(
-    ("threads", "dtype"), [(1, "float64"), (2, "float32"), more(1, "float32"), more(2, "float64")]
-)
+@pytest.mark.parametrize(("threads", "dtype"), [(1, "float64"), (2, "float32"), more(1, "float32"), more(2, "float64")])
 @pytest.mark.parametrize("optimizer", [br.SGD(0.1), br.SGD(0.1, momentum=0.9)], ids=repr)
 def test_layers_wide_enough_for_panels_and_threads(optimizer, threads, dtype):
     network, batch_size = Network([70, 131, 157, 11], ["relu", "tanh", "softmax"], "ce"), 120

@@ -127,9 +127,7 @@ def test_chunks_change_nothing(chunk, dtype):
 
 
 @pytest.mark.together("threads", "batch_size")
-@pytest.mark.parametrize(
-    ("threads", "dtype"), [(1, "float64"), (2, "float32"), more(1, "float32"), more(2, "float64")]
-)
+@pytest.mark.parametrize(("threads", "dtype"), [(1, "float64"), (2, "float32"), more(1, "float32"), more(2, "float64")])
 @pytest.mark.parametrize("batch_size", [20, 67])
 def test_layers_wide_enough_for_panels_and_threads(batch_size, threads, dtype):
     network = Network([70, 131, 157, 11], ["relu", "tanh", "softmax"], "ce")
