@@ -160,9 +160,15 @@ def test_layers_wide_enough_for_panels_and_threads(optimizer, threads, dtype):
     check_steps("numpy", network, optimizer, dtype, batch_size, rows=130)
 
 
-@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.long)])
-def test_sizes_as_constants(dtype):
-    network = Network([3, 5, 4, 2], ["relu", "softmax", "softmax"], "ce")
+@pytest.mark.parametrize(
+    ("network", "dtype"),
+    [
+        (Network([3, 4, 2], ["softmax", "softmax"], "ce"), "float64"),
+        more(Network([3, 5, 4, 2], ["relu", "softmax", "softmax"], "ce"), "float64"),
+        pytest.param(Network([3, 5, 4, 2], ["relu", "softmax", "softmax"], "ce"), "float32", marks=pytest.mark.long),
+    ],
+)
+def test_sizes_as_constants(network, dtype):
     check_steps("fixed", network, OPTIMIZERS[3], dtype, batch_size=5, rows=13, shards=2)
 
 
