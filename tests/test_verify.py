@@ -151,6 +151,7 @@ def test_code_for_one_depth_is_told_how_to_ask_for_it(as_json):
     assert [found["id"] for found in as_json("theirs.py:shallow_at_ascent")[1]["diagnosis"]] == ["sign"]
 
 
+@pytest.mark.more
 def test_code_for_one_depth_without_a_loss_is_told_too(as_json):
     status, report = as_json("theirs.py:shallow_without_loss")
     assert status == 1
