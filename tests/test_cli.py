@@ -270,6 +270,10 @@ def test_predict_stands_beside_the_truth(command, iris):
     evaluated = json.loads(command("evaluate", "run", "--data-path", "iris.csv", "--json"))
     assert evaluated["accuracy"] == right / 150
     assert evaluated["rows"] == np.sum(evaluated["confusion"]) == 150
+    both = [(row["target"], row["prediction"]) for row in rows]
+    names = evaluated["classes"]
+    assert evaluated["confusion"] == [[both.count((target, found)) for found in names] for target in names]
+    assert evaluated["confusion"] != np.transpose(evaluated["confusion"]).tolist()
 
 
 def test_predict_finds_columns_by_name(command, iris):
