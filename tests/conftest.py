@@ -1,7 +1,9 @@
 """The one list of backends, for tests, conformance and benchmarks alike."""
 
 import functools
+import itertools
 import signal
+import zlib
 
 import hypothesis
 import pytest
@@ -27,6 +29,7 @@ BACKENDS = [
     pytest.param(("host_cupy:make", "reproducible", None), marks=pytest.mark.cuda_host),
 ]
 
+MAY_BE_ABSENT = ["torch", "jax", "cupy", "host_cupy:make"]
 
 # The same examples each time, unless --hypothesis-profile=default asks for others.
 hypothesis.settings.register_profile("same", derandomize=True)
@@ -46,24 +49,69 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leaves out repetitions and tests marked `more`, unless ``--all`` is given or a test is asked for by its name.
+    """Leaves out repetitions and cases marked `more`, unless ``--all`` is given or a test is asked for by its name.
 
-    A case repeats others if each value of each of its parameters has been in a case of the same test. So every backend,
-    formula, dtype and planted error is tried in every kind of check, and only their combinations are fewer.
+    Of each test few cases are chosen in which each of `_values` is: so every backend, formula, dtype and planted error
+    is tried in every kind of check, and only their combinations are fewer.
     """
     if config.getoption("--all") or any("::" in argument for argument in config.args):
         return
-    seen, first, repetitions = set(), [], []
+    tests: dict = {}
     for item in items:
-        parameters = item.callspec.params if hasattr(item, "callspec") else {}
-        values = {(item.nodeid.split("[")[0], name, repr(value)) for name, value in parameters.items()}
-        repeats = item.get_closest_marker("more") or (values and seen.issuperset(values))
-        (repetitions if repeats else first).append(item)
-        seen.update(() if repeats else values)
+        if not _is_more(item):
+            tests.setdefault(item.nodeid.split("[")[0], []).append(item)
+    chosen = {item for cases in tests.values() for item in _covering(cases)}
     if config.getoption("--repetitions"):
-        first, repetitions = repetitions, first
-    config.hook.pytest_deselected(items=repetitions)
-    items[:] = first
+        chosen = set(items) - chosen
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = [item for item in items if item in chosen]
+
+
+def _parameters(item):
+    return item.callspec.params if hasattr(item, "callspec") else {}
+
+
+def _name(value):
+    """Of a backend, whatever its numerics."""
+    return value[0] if isinstance(value, tuple) and value else value
+
+
+def _is_more(item):
+    """Whether a case has every value that a mark `more` has."""
+    parameters = _parameters(item)
+    marks = [mark.kwargs for mark in item.iter_markers("more")]
+    return any(all(_name(parameters[name]) == value for name, value in mark.items()) for mark in marks)
+
+
+def _covering(cases):
+    """Few of a test's cases, in which each value is: one after the other the case with the most that are new."""
+    left = {item: _values(item) for item in sorted(cases, key=lambda item: zlib.crc32(item.nodeid.encode()))}
+    while left:
+        item = max(left, key=lambda item: len(left[item]))
+        yield item
+        seen = left.pop(item)
+        left = {other: values - seen for other, values in left.items() if values - seen}
+
+
+def _values(item):
+    """What a case tries: each value of each parameter, and pairs of those that are marked `together`.
+
+    Of a network these are the depth, each hidden activation, and the loss with the output. A case on a backend that may
+    be absent tries that backend, and stands for nothing else.
+    """
+    parameters = _parameters(item)
+    values = {name: {(name, part) for part in _parts(value)} for name, value in parameters.items()}
+    for name, value in parameters.items():
+        if isinstance(_name(value), str) and _name(value) in MAY_BE_ABSENT:
+            return values[name]
+    pairs = (itertools.product(*(values[name] for name in mark.args)) for mark in item.iter_markers("together"))
+    return set(itertools.chain([item.nodeid] if not values else [], *values.values(), *pairs))
+
+
+def _parts(value):
+    if not isinstance(value, br.Network):
+        return {repr(value)}
+    return {len(value.sizes), *value.activations[:-1], f"{value.loss} of {value.activations[-1]}"}
 
 
 def pytest_configure(config):

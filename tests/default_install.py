@@ -14,6 +14,8 @@ OURS = "backprop-ref"
 ROOT = Path(__file__).resolve().parent.parent
 PLACES = [place for place in sys.path if Path(place).resolve() != ROOT]  # a build leaves an egg-info in the checkout
 
+MACHINE_CODE = str(Path(sys.prefix, "var", "cache", "numba"))
+
 
 def distributions(name=OURS):
     """The distributions that a plain install of `name` brings, by name."""
@@ -52,13 +54,17 @@ class DefaultInstall:
         command.chmod(0o755)
 
     def run(self, command, cwd):
-        """Runs a line of shell, or a list of arguments, in `cwd`; everything printed is in its ``stdout``."""
+        """Runs a line of shell, or a list of arguments, in `cwd`; everything printed is in its ``stdout``.
+
+        Machine code is that of the environment that the tests run in.
+        """
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+        path = f"{self.bin}{os.pathsep}{kept.get('PATH', '')}"
         return subprocess.run(
             command,
             shell=isinstance(command, str),
             cwd=cwd,
-            env={**kept, "PATH": f"{self.bin}{os.pathsep}{kept.get('PATH', '')}", "PYTHONUTF8": "1"},
+            env={"NUMBA_CACHE_DIR": MACHINE_CODE, **kept, "PATH": path, "PYTHONUTF8": "1"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

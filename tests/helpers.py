@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 from backprop_ref import Network, Parameters, get_backend
 from backprop_ref.backends.arithmetic import Fast
@@ -19,6 +20,11 @@ PAIRS = [(loss, output) for loss, outputs in OUTPUTS_OF.items() for output in ou
 WIDTHS = {0: [3, 5], 1: [3, 5, 2], 2: [3, 5, 1, 4], 3: [2, 7, 3, 5, 3]}
 BATCHES = [1, 5, 7]
 PROGRAM = [sys.executable, "-c", "from backprop_ref.cli import main; main()"]
+
+
+def more(*values):
+    """Values of a test's parameters that repeat others, and more slowly."""
+    return pytest.param(*values, marks=pytest.mark.more)
 
 
 def networks():

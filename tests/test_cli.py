@@ -112,10 +112,10 @@ def test_run_folders_are_counted_up(train, folder):
 
 
 def test_two_at_once_get_a_folder_each(folder):
-    both = [start("train", "iris", "--epochs", "1", "--json") for _ in range(2)]
+    both = [start("train", "xor", "--epochs", "1", "--json") for _ in range(2)]
     results = [json.loads(process.communicate()[0]) for process in both]
     assert [process.returncode for process in both] == [0, 0]
-    assert {result["run_dir"] for result in results} == {"runs/iris-1", "runs/iris-2"}
+    assert {result["run_dir"] for result in results} == {"runs/xor-1", "runs/xor-2"}
     assert results[0]["sha256"] == results[1]["sha256"]
 
 
@@ -270,6 +270,10 @@ def test_predict_stands_beside_the_truth(command, iris):
     evaluated = json.loads(command("evaluate", "run", "--data-path", "iris.csv", "--json"))
     assert evaluated["accuracy"] == right / 150
     assert evaluated["rows"] == np.sum(evaluated["confusion"]) == 150
+    both = [(row["target"], row["prediction"]) for row in rows]
+    names = evaluated["classes"]
+    assert evaluated["confusion"] == [[both.count((target, found)) for found in names] for target in names]
+    assert evaluated["confusion"] != np.transpose(evaluated["confusion"]).tolist()
 
 
 def test_predict_finds_columns_by_name(command, iris):
@@ -407,20 +411,20 @@ def read_until(ours, wanted):
 
 def test_a_long_run_shows_its_progress_on_a_terminal():
     ours, theirs = terminal()
-    process = start("train", "iris", *FOREVER, stderr=theirs, env=os.environ | {"TERM": "xterm"})
+    process = start("train", "xor", *FOREVER, stderr=theirs, env=os.environ | {"TERM": "xterm"})
     os.close(theirs)
     seen = read_until(ours, b"accuracy")
     assert b"epoch" in seen
     assert b"loss" in seen
     process.send_signal(signal.SIGINT)
-    assert "interrupted; go on with: backprop-ref train --resume runs/iris-1" in process.communicate()[0]
+    assert "interrupted; go on with: backprop-ref train --resume runs/xor-1" in process.communicate()[0]
     assert process.returncode == 130
     os.close(ours)
 
 
 def test_a_short_run_shows_none():
     ours, theirs = terminal()
-    process = start("train", "iris", "--epochs", "2", stderr=theirs, env=os.environ | {"TERM": "xterm"})
+    process = start("train", "xor", "--epochs", "2", stderr=theirs, env=os.environ | {"TERM": "xterm"})
     os.close(theirs)
     assert "2 epochs" in process.communicate()[0]
     assert (process.returncode, read_until(ours, b"\0")) == (0, b"")

@@ -10,7 +10,7 @@ from backprop_ref.kernels.compiling import FUSED
 from backprop_ref.kernels.fused import fast_products, rules, wide_layers
 from backprop_ref.kernels.fused.views import View
 from backprop_ref.kernels.registers import vector_of
-from helpers import label, networks, parameters, samples
+from helpers import label, more, networks, parameters, samples
 
 import backprop_ref as br
 from backprop_ref import Network, get_backend
@@ -23,7 +23,9 @@ from backprop_ref.training.pairs import PairsTrainer
 
 DTYPES = ["float64", "float32"]
 NETWORKS = list(networks())
-KINDS = ["numpy", "epochs", "rows", "fixed"]
+PROGRAMS = [("numpy", "float64"), ("numpy", "float32"), ("epochs", "float64"), ("rows", "float64")]
+PROGRAMS += [more("epochs", "float32"), more("rows", "float32")]  # by default float32 is compiled with threads alone
+each_program = pytest.mark.parametrize(("kind", "dtype"), PROGRAMS)
 OPTIMIZERS = [
     br.SGD(0.1),
     br.SGD(0.1, weight_decay=0.01),
@@ -125,15 +127,15 @@ def check_history(kind, network, optimizer, dtype, batch_size, loss, x, y, rate)
     assert abs(loss - total / len(x)) <= bound / len(x)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("kind", ["numpy", "epochs", "rows"])
+@pytest.mark.together("kind", "network")
+@each_program
 @pytest.mark.parametrize("network", NETWORKS, ids=label)
 def test_every_network(network, kind, dtype):
     check_steps(kind, network, br.SGD(0.05), dtype, batch_size=5, rows=13)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("kind", ["numpy", "epochs", "rows"])
+@pytest.mark.together("kind", "optimizer")
+@each_program
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
 @pytest.mark.parametrize("batch_size, shards", [(1, 1), (4, 3), (7, 9), (13, 1), (13, 4)])
 def test_every_optimizer(optimizer, kind, dtype, batch_size, shards):
@@ -141,8 +143,7 @@ def test_every_optimizer(optimizer, kind, dtype, batch_size, shards):
     check_steps(kind, network, optimizer, dtype, batch_size, rows=14, shards=shards)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("kind", ["numpy", "epochs", "rows"])
+@each_program
 @pytest.mark.parametrize("sizes", [[2, 4, 1], [1, 1], [1, 1, 1], [3, 1, 4], [5, 3, 5], [4, 19, 1, 33]], ids=str)
 def test_odd_sizes(sizes, kind, dtype):
     network = Network(sizes, ["sigmoid"] * (len(sizes) - 1), "sse")
@@ -150,8 +151,7 @@ def test_odd_sizes(sizes, kind, dtype):
         check_steps(kind, network, br.SGD(0.05), dtype, batch_size, rows=8)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("threads", "dtype"), [(1, "float64"), (2, "float32"), more(1, "float32"), more(2, "float64")])
 @pytest.mark.parametrize("optimizer", [br.SGD(0.1), br.SGD(0.1, momentum=0.9)], ids=repr)
 def test_layers_wide_enough_for_panels_and_threads(optimizer, threads, dtype):
     network, batch_size = Network([70, 131, 157, 11], ["relu", "tanh", "softmax"], "ce"), 120
@@ -160,14 +160,19 @@ def test_layers_wide_enough_for_panels_and_threads(optimizer, threads, dtype):
     check_steps("numpy", network, optimizer, dtype, batch_size, rows=130)
 
 
-@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.long)])
-def test_sizes_as_constants(dtype):
-    network = Network([3, 5, 4, 2], ["relu", "softmax", "softmax"], "ce")
+@pytest.mark.parametrize(
+    ("network", "dtype"),
+    [
+        (Network([3, 4, 2], ["softmax", "softmax"], "ce"), "float64"),
+        more(Network([3, 5, 4, 2], ["relu", "softmax", "softmax"], "ce"), "float64"),
+        pytest.param(Network([3, 5, 4, 2], ["relu", "softmax", "softmax"], "ce"), "float32", marks=pytest.mark.long),
+    ],
+)
+def test_sizes_as_constants(network, dtype):
     check_steps("fixed", network, OPTIMIZERS[3], dtype, batch_size=5, rows=13, shards=2)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("kind", "dtype"), [*PROGRAMS, more("fixed", "float32"), more("fixed", "float64")])
 def test_chunks_change_no_bit(kind, dtype):
     network, optimizer = Network([3, 5, 2], ["sigmoid", "sigmoid"], "bce"), br.Adam()
     x, y = samples(network, 13, dtype=dtype)
@@ -181,8 +186,7 @@ def test_chunks_change_no_bit(kind, dtype):
     assert found[0] == found[1] == found[2]
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("kind", ["numpy", "epochs", "rows"])
+@each_program
 @pytest.mark.parametrize("metric", ["accuracy", "r2"])
 def test_measures_are_those_of_the_definition(metric, kind, dtype):
     network = Network([3, 5, 4], ["tanh", "softmax"], "ce")
@@ -201,8 +205,7 @@ def test_measures_are_those_of_the_definition(metric, kind, dtype):
         assert np.all(np.abs(found - wanted) <= 2 * len(x) * (4 * bounds.a[-1].max() + np.finfo(dtype).eps * len(x)))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("kind", ["numpy", "epochs", "rows"])
+@each_program
 def test_correct_rows_of_one_output_in_any_order(kind, dtype):
     network = Network([3, 5, 1], ["tanh", "sigmoid"], "bce")
     x, y = samples(network, 13, dtype=dtype)
@@ -292,11 +295,11 @@ def test_another_process_compiles_nothing():
         "import numpy as np\n"
         "from backprop_ref import SGD, Network\n"
         "from backprop_ref.backends.numba_trainer import create\n"
-        "for width, threads in ((3, 1), (40, 1), (1500, 2)):\n"
+        "for width, threads, dtype in ((3, 1, 'float64'), (40, 1, 'float64'), (1500, 2, 'float32')):\n"
         "    network = Network([width, width, 2], ['tanh', 'linear'], 'mse')\n"
         "    x, y = np.ones((2, width)), np.ones((2, 2))\n"
-        "    made = create(network, SGD(), 'float64', 2, 1, 'r2', threads, numerics='fast')\n"
-        "    losses, _ = made.run(network.init(1), {}, x, y, np.arange(2)[None], [0.1])\n"
+        "    made = create(network, SGD(), dtype, 2, 1, 'r2', threads, numerics='fast')\n"
+        "    losses, _ = made.run(network.init(1, dtype=dtype), {}, x, y, np.arange(2)[None], [0.1])\n"
         "    print(made.kind, made.shared, made.compile_seconds, len(losses))\n"
     )
     for _ in range(2):  # the first may have to compile

@@ -22,7 +22,7 @@ from backprop_ref.traces.recorder import Recorder
 
 PACKAGE = Path(br.__file__).parent
 NETWORK = br.Network([3, 4], ["softmax"], "ce")
-IRIS = ["train", "iris", "--epochs", "2", "--backend", "numpy"]
+TRAIN = ["train", "moons", "--epochs", "2", "--backend", "numpy"]
 TRACES = ["--trace", "binary,csv"]
 FILES = (
     "config.yaml",
@@ -46,7 +46,7 @@ def folder(tmp_path, monkeypatch):
 def finished(tmp_path_factory):
     """The folder of a run."""
     folder = tmp_path_factory.mktemp("finished") / "run"
-    done = command(*IRIS, *TRACES, "--run-dir", folder)
+    done = command(*TRAIN, *TRACES, "--run-dir", folder)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -184,9 +184,9 @@ def test_a_model_is_saved_through_no_link(folder, outside):
 # --- what a command line names ---
 
 OUTPUTS = {
-    "train": [*IRIS, "--output"],
-    "predict": ["predict", "run", "--data-path", "iris.csv", "--output"],
-    "data": ["data", "iris", "--out"],
+    "train": [*TRAIN, "--output"],
+    "predict": ["predict", "run", "--data-path", "moons.csv", "--output"],
+    "data": ["data", "moons", "--out"],
     "explain": ["explain", "xor", "--output"],
     "verify": ["verify", "--answers", "mine.json", "--html"],
     "report": ["report", "run", "--out"],
@@ -197,7 +197,7 @@ STATUS = dict.fromkeys(OUTPUTS, 0) | {"verify": 1}
 @pytest.fixture
 def sources(run):
     """What these commands read."""
-    assert cli.run(["data", "iris", "--out", "iris.csv"]) == 0
+    assert cli.run(["data", "moons", "--out", "moons.csv"]) == 0
     Path("mine.json").write_text(json.dumps([{"name": vectors.shipped_cases()[0].name, "loss": 0.5}]))
 
 
@@ -235,15 +235,15 @@ def test_standard_output_that_is_a_file_goes_on_where_it_was(folder):
             for _ in range(2):
                 subprocess.run([*PROGRAM, *OUTPUTS["data"], "/dev/stdout"], stdout=file, check=True)
     lines = Path("f").read_text().splitlines()
-    assert len(lines) == 1 + 4 * 151
+    assert len(lines) == 1 + 4 * 401
     assert lines[0] == "there"
-    assert lines.count("sepal length (cm),sepal width (cm),petal length (cm),petal width (cm),target") == 4
+    assert lines.count("x0,x1,target") == 4
 
 
 def test_a_process_refuses_what_is_there(folder):
     Path("out").write_text("mine")
     before = tree(folder)
-    done = command(*IRIS, "--output", "out")
+    done = command(*TRAIN, "--output", "out")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: --output out: exists already, and nothing is overwritten; give another name\n"
     assert tree(folder) == before
@@ -285,7 +285,7 @@ def test_a_file_that_the_command_line_names_may_say_it(refused, capfd):
 
 def started_training(*arguments):
     """A training without an end, once it has a checkpoint with an epoch."""
-    forever = ["train", "iris", "--epochs", "100000000", "--backend", "numpy", "--run-dir", "run", *arguments]
+    forever = ["train", "moons", "--epochs", "100000000", "--backend", "numpy", "--run-dir", "run", *arguments]
     process = subprocess.Popen([*PROGRAM, *forever], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not Path("run/history.csv").exists():
         assert process.poll() is None

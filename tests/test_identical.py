@@ -274,6 +274,8 @@ def some_networks(shift):
         yield br.Network(WIDTHS[depth], [hidden] * depth + [output], loss)
 
 
+@pytest.mark.more(other="numba", dtype="float32")
+@pytest.mark.more(other="numba_shared", dtype="float32")
 @each_dtype
 @each_optimizer
 def test_weights_after_50_steps_have_the_same_bits(other, optimizer, dtype):

@@ -146,23 +146,25 @@ def test_help_imports_nothing_from_the_current_folder(trapped, name):
     assert (status, "Usage: backprop-ref" in said) == (0, True)
 
 
+@pytest.mark.more(trapped="backprop-ref")  # python -m has the current folder on its path from the start
 def test_no_command_imports_from_the_current_folder(trapped):
     """One after the other, since some read what others wrote."""
     few = ("--only", "3-5-4-tanh-softmax-ce-b7-*")
-    assert trapped("data", "iris", "--out", "iris.csv")[0] == 0
-    assert trapped("train", "iris", "--epochs", "2", "--trace", "binary", "--run-dir", "run")[0] == 0
+    assert trapped("data", "iris", "--out", "iris.csv")[0] == 0  # which scikit-learn brings
+    assert trapped("data", "moons", "--out", "moons.csv")[0] == 0
+    assert trapped("train", "moons", "--epochs", "2", "--trace", "binary", "--run-dir", "run")[0] == 0
     assert trapped("train", "--resume", "run", "--epochs", "3")[0] == 0
-    assert trapped("predict", "run", "--data-path", "iris.csv")[0] == 0
+    assert trapped("predict", "run", "--data-path", "moons.csv")[0] == 0
     assert trapped("evaluate", "run")[0] == 0
     assert trapped("gradcheck", "run", "--entries", "2")[0] == 0
     assert trapped("explain", "run")[0] == 0
     assert trapped("report", "run")[0] == 0
     assert trapped("report", "run", "--out", "drawn.html", "--images", "images")[0] in {0, 2}  # 2: without kaleido
-    assert trapped("compare", "iris", "--steps", "1", "--backends", "numpy")[0] == 0
+    assert trapped("compare", "xor", "--steps", "1", "--backends", "numpy")[0] == 0
     status, said = trapped("backends")
     assert (status, "theirs" in said) == (0, False)
     named = ("--backend", "named:make")
-    grid = ("--dataset", "iris", "--seeds", "1-2", "--epochs", "2", "--workers", "2")
+    grid = ("--dataset", "xor", "--seeds", "1-2", "--epochs", "2", "--workers", "2")
     assert trapped("sweep", *grid, *named, "--out", "s")[0] == 0
     assert trapped("sweep", "--resume", "s", *named)[0] == 0
     assert trapped("report", "s")[0] == 0
@@ -171,7 +173,7 @@ def test_no_command_imports_from_the_current_folder(trapped):
     assert trapped("verify", "--command", f"{shlex.quote(sys.executable)} program.py", *few)[0] == 1
     assert trapped("verify", "--answers", "answers.json", *few)[0] == 1
     assert trapped("verify", "--elementary", "--points", "100")[0] == 0
-    assert trapped("train", "iris", "--epochs", "1", "--backend", "absent:make")[0] == 2
+    assert trapped("train", "xor", "--epochs", "1", "--backend", "absent:make")[0] == 2
 
 
 @pytest.mark.long
@@ -216,7 +218,7 @@ def test_a_backend_that_is_named_may_lie_in_the_current_folder(folder, name, how
     flags, variables = (
         (["--backend", "ours:make"], {}) if how == "flag" else ([], {"BACKPROP_REF_BACKEND": "ours:make"})
     )
-    arguments = ("train", "iris", "--epochs", "2", *flags)
+    arguments = ("train", "xor", "--epochs", "2", *flags)
     assert process(PROGRAMS[name], *arguments, folder=folder, **variables)[0] == 0
     assert ran(folder) == ["ours.ran"]
 
@@ -284,7 +286,7 @@ def test_what_is_no_backend_is_refused(folder, capsys, name, message):
 @pytest.mark.parametrize("name", ["os:abort", "sys:exit", "ours:abort", "ours:leave", "ours:leaves", "ours:Leaving"])
 def test_a_backend_does_not_end_the_process_as_if_all_were_well(folder, name):
     program = PROGRAMS["python -m backprop_ref"]
-    status, out, err = process(program, "gradcheck", "iris", "--entries", "1", "--backend", name, folder=folder)
+    status, out, err = process(program, "gradcheck", "xor", "--entries", "1", "--backend", name, folder=folder)
     assert (status, out, err.count("\n")) == (2, "", 1)
 
 

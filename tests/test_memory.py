@@ -37,6 +37,7 @@ def allocated_while(function):
         tracemalloc.stop()
 
 
+@pytest.mark.more(dtype="float32")
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("numerics", ["fast", "reproducible"])
 @pytest.mark.parametrize("optimizer", RULES, ids=repr)

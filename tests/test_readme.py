@@ -75,6 +75,7 @@ def test_a_default_install_has_no_extras(default_install, tmp_path):
         assert not status or f"No module named '{module}'" in done.stdout
 
 
+@pytest.mark.more(name="README.md")  # whose commands take the longest
 @pytest.mark.parametrize("name", PAGES)
 def test_what_a_page_shows_is_what_happens(name, default_install, tmp_path):
     """Programs and consoles of each page, and every command line of the README, in order in one folder."""

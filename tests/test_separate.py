@@ -211,11 +211,11 @@ def test_a_patched_library_is_the_submissions_own():
         ("evil", "RuntimeError: evil array"),
         ("closes_all", "its process"),
         ("writes_junk", "its process sent more than 64 MiB"),
-        ("hangs_once", "no answer within 0.3 s; killed"),
+        ("hangs_once", "no answer within 2 s; killed"),
     ],
 )
 def test_one_bad_case_does_not_spoil_the_others(name, said):
-    report = judged(name, 0.3 if name == "hangs_once" else 10.0)
+    report = judged(name, 2.0 if name == "hangs_once" else 10.0)
     assert report.exit == 1
     verdicts = [one.verdict for one in report.cases]
     assert verdicts.pop(CASES.index(next(case for case in CASES if case.network == BAD))) == "NO ANSWER"
@@ -224,16 +224,15 @@ def test_one_bad_case_does_not_spoil_the_others(name, said):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("always_hangs", "no answer within 0.3 s; killed"), ("always_leaves", "ended with status 3")]
+    ("name", "said", "time_limit"),
+    [("always_hangs", "no answer within 0.3 s; killed", 0.3), ("always_leaves", "ended with status 3", 10.0)],
 )
-def test_what_never_answers_costs_three_calls(name, said, folder):
-    start = time.monotonic()
-    report = judged(name, 0.3)
+def test_what_never_answers_costs_three_calls(name, said, time_limit, folder):
+    report = judged(name, time_limit)
     assert report.exit == 1
     assert {one.verdict for one in report.cases} == {"NO ANSWER"}
     assert all(said in one.reason for one in report.cases)
     assert all(one.reason.startswith("not asked: 3 calls before") for one in report.cases[3:])
-    assert time.monotonic() - start < 20
     children = (folder / "children").read_text().split() if name == "always_hangs" else []
     assert all(gone(int(pid)) for pid in children)
 

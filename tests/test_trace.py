@@ -350,8 +350,9 @@ def test_a_stopped_run_is_readable_and_goes_on_as_if_never_stopped(folder, stop)
         assert training.poll() is None
         time.sleep(0.05)
     growing = len(open_trace(path))
-    time.sleep(0.2)
-    assert len(open_trace(path)) > growing
+    while len(open_trace(path)) == growing:
+        assert training.poll() is None
+        time.sleep(0.05)
     training.send_signal(stop)
     training.communicate()
     trace = open_trace(path)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from backprop_ref.kernels.fused import ordered_products
-from helpers import PAIRS, label, networks, parameters, samples
+from helpers import PAIRS, label, more, networks, parameters, samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,7 +29,7 @@ OPTIMIZERS = [
     br.Adam(0.01, beta1=0.5, beta2=0.9, epsilon=1e-3, weight_decay=0.1),
 ]
 NETWORKS = list(networks())
-DTYPES = ["float64", "float32"]
+DTYPES = ["float64", more("float32")]  # by default float32 is compiled with threads alone
 
 
 class Run:
@@ -126,18 +126,18 @@ def test_chunks_change_nothing(chunk, dtype):
     check(*(network, br.Adam(), dtype, 4, 2, "accuracy"), orders=orders, rates=rates, how=[{"chunk": chunk}])
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.together("threads", "batch_size")
+@pytest.mark.parametrize(("threads", "dtype"), [(1, "float64"), (2, "float32"), more(1, "float32"), more(2, "float64")])
 @pytest.mark.parametrize("batch_size", [20, 67])
-def test_layers_wide_enough_for_panels_and_threads(batch_size, dtype):
+def test_layers_wide_enough_for_panels_and_threads(batch_size, threads, dtype):
     network = Network([70, 131, 157, 11], ["relu", "tanh", "softmax"], "ce")
     assert ordered_products.SHARED_FROM < 131 * 157 * 67
-    ways = [{"threads": threads} for threads in (1, 2)]
     check(
         *(network, br.SGD(0.1, momentum=0.9), dtype, batch_size, 1, "accuracy"),
         orders=orders_of(2, 70),
         rates=[0.1, 0.1],
         rows=70,
-        how=ways,
+        how=[{"threads": threads}],
     )
 
 
@@ -145,9 +145,9 @@ def test_layers_wide_enough_for_panels_and_threads(batch_size, dtype):
     "network, optimizer, dtype, batch_size, shards, metric",
     [
         (Network([2, 4, 1], ["sigmoid", "sigmoid"], "sse"), br.SGD(0.5), "float64", 4, 1, "accuracy"),
-        (Network([3, 5, 4, 2], ["relu", "softmax", "softmax"], "ce"), OPTIMIZERS[5], "float32", 5, 2, "accuracy"),
-        (Network([3, 1], ["sigmoid"], "bce"), OPTIMIZERS[3], "float64", 1, 1, "r2"),
-        (Network([3, 7, 3], ["leaky_relu", "sigmoid"], "ce"), OPTIMIZERS[2], "float64", 13, 3, "r2"),
+        (Network([3, 1], ["sigmoid"], "bce"), OPTIMIZERS[5], "float32", 1, 1, "r2"),
+        more(Network([3, 5, 4, 2], ["relu", "softmax", "softmax"], "ce"), OPTIMIZERS[3], "float64", 5, 2, "accuracy"),
+        more(Network([3, 7, 3], ["leaky_relu", "sigmoid"], "ce"), OPTIMIZERS[2], "float64", 13, 3, "r2"),
     ],
     ids=str,
 )
@@ -155,6 +155,14 @@ def test_sizes_as_constants(network, optimizer, dtype, batch_size, shards, metri
     rates = [optimizer.learning_rate] * 20
     ways = [{"specialize": "always"}, {"specialize": "always", "chunk": 3}]
     check(*(network, optimizer, dtype, batch_size, shards, metric), orders=orders_of(20, 13), rates=rates, how=ways)
+
+
+def test_what_is_compiled_for_constants_is_what_runs():
+    """When it is made, once; else the first run would compile it again."""
+    network = Network([1, 1], ["linear"], "mse")
+    made = numba_trainer.create(network, br.SGD(), "float64", 2, 1, "r2", 1, specialize="always")
+    made.run(network.init(1), {}, np.ones((2, 1)), np.ones((2, 1)), np.arange(2)[None], [0.1])
+    assert len(made._program(False).signatures) == 1
 
 
 def test_constants_have_to_repay():
@@ -168,8 +176,8 @@ def test_constants_have_to_repay():
 
 def test_two_trainings_at_once_with_threads():
     network, orders = Network([70, 131, 157, 11], ["relu", "tanh", "softmax"], "ce"), orders_of(2, 70)
-    wanted = Run(network, br.SGD(), "float64", 67, rows=70).by_pairs(orders, [0.1, 0.1])
-    runs = [Run(network, br.SGD(), "float64", 67, rows=70) for _ in range(4)]
+    wanted = Run(network, br.SGD(), "float32", 67, rows=70).by_pairs(orders, [0.1, 0.1])
+    runs = [Run(network, br.SGD(), "float32", 67, rows=70) for _ in range(4)]
     with ThreadPoolExecutor(len(runs)) as pool:
         for found in pool.map(lambda run: run.compiled(orders, [0.1, 0.1], threads=2), runs):
             assert_same_bits(found, wanted)
@@ -179,11 +187,11 @@ def test_another_process_compiles_nothing():
     code = (
         "from backprop_ref import SGD, Network\n"
         "from backprop_ref.backends.numba_trainer import create\n"
-        "for width, threads in ((3, 1), (1500, 2)):\n"
+        "for width, threads, dtype in ((3, 1, 'float64'), (1500, 2, 'float32')):\n"
         "    network = Network([width, width, 2], ['tanh', 'linear'], 'mse')\n"
         "    x, y = np.ones((2, width)), np.ones((2, 2))\n"
-        "    made = create(network, SGD(), 'float64', 2, 1, 'r2', threads)\n"
-        "    losses, _ = made.run(network.init(1), {}, x, y, np.arange(2)[None], [0.1])\n"
+        "    made = create(network, SGD(), dtype, 2, 1, 'r2', threads)\n"
+        "    losses, _ = made.run(network.init(1, dtype=dtype), {}, x, y, np.arange(2)[None], [0.1])\n"
         "    print(made.shared, made.compile_seconds, len(losses))\n"
     )
     for _ in range(2):  # the first may have to compile
@@ -260,7 +268,6 @@ def trainings(draw):
     return {
         "network": Network(sizes, [*hidden, output], loss),
         "optimizer": draw(st.sampled_from(OPTIMIZERS)),
-        "dtype": draw(st.sampled_from(DTYPES)),
         "batch_size": draw(st.integers(1, rows)),
         "shards": draw(st.integers(1, 5)),
         "metric": draw(st.sampled_from(["accuracy", "r2"])),
@@ -268,9 +275,11 @@ def trainings(draw):
     }
 
 
-@given(trainings(), st.integers(1, 6), st.integers(1, 6))
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(training=trainings(), epochs=st.integers(1, 6), chunk=st.integers(1, 6))
 @settings(deadline=None, max_examples=150)
-def test_any_training(training, epochs, chunk):
+def test_any_training(training, dtype, epochs, chunk):
+    training["dtype"] = dtype
     orders, rates = orders_of(epochs, training["rows"]), [training["optimizer"].learning_rate] * epochs
     wanted = Run(**training).by_pairs(orders, rates)
     assert_same_bits(Run(**training).compiled(orders, rates, chunk=chunk), wanted)

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -326,16 +325,26 @@ def test_ctrl_c_while_a_trainer_is_compiled(tmp_path):
     """A real signal to a real process that has nothing compiled yet: no epoch is done, and nothing is lost."""
     code = """
 import backprop_ref as br
+from numba.core import event
+
+class Begun(event.Listener):
+    said = False
+    def on_start(self, what):
+        if not Begun.said:
+            Begun.said = True
+            print("compiling", flush=True)
+    def on_end(self, what):
+        pass
+
+event.register("numba:compile", Begun())
 network = br.Network([2, 3, 1], ["tanh", "sigmoid"], "bce")
 backend = br.get_backend("numba")
-print("ready", flush=True)
 result = br.train(network, network.init(1), [[0.0, 1.0]], [[1.0]], backend=backend)
 print(result.stopped, result.epochs, result.params.sha256() == network.init(1).sha256())
 """
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
-    assert process.stdout.readline() == "ready\n"
-    time.sleep(1.0)
+    assert process.stdout.readline() == "compiling\n"
     process.send_signal(signal.SIGINT)
     assert process.communicate()[0] == "interrupted 0 True\n"
 

@@ -69,9 +69,9 @@ def test_differences_are_named(tmp_path):
 
 def test_loading_takes_well_under_a_second():
     vectors.shipped_cases.cache_clear()
-    started = time.perf_counter()
+    started = time.process_time()
     vectors.shipped_cases()
-    assert time.perf_counter() - started < 1.0
+    assert time.process_time() - started < 1.0
 
 
 def test_documents_hold_everything():

@@ -277,18 +277,19 @@ def _ready(kind: str, dtype: str, shared: bool, fused: bool, shape: one_network.
         numba.get_num_threads()  # starts Numba's threads, which code that comes from disk does not do by itself
     started = time.perf_counter()
     with _announced(f"compiling a training step for {dtype}"):
-        made.compile(_signature(dtype))
+        made.compile(_signature(dtype, shape))
     return made, time.perf_counter() - started if made.stats.cache_misses else 0.0
 
 
-def _signature(dtype: str) -> tuple[Any, ...]:
+def _signature(dtype: str, shape: one_network.Shape | None) -> tuple[Any, ...]:
     """The types of a program's arguments."""
+    sections = Sections(*[0] * len(Sections._fields)) if shape is None else one_network.sections_of(shape, dtype)
     real, whole, places = np.empty(0, dtype), np.empty((0, 0), np.int64), np.empty(0, np.int64)
     wide, matrix = np.empty(0), np.empty((0, 0))
     data = Data(_locked(matrix, dtype), _locked(matrix, dtype), _locked(whole, np.int64), wide)
     arguments = (
         Plan(whole, Hyper(), 0, False, *[0] * 6),
-        Sections(*[0] * len(Sections._fields)),
+        sections,
         *(data, State(real, real, real, wide)),
         *(History(wide, matrix, wide, places, np.empty((0, 0), dtype), places), real, 0),
     )

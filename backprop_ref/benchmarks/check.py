@@ -118,10 +118,13 @@ class Checks:
         """EXACT or WITHIN BOUND; raises `WrongGradient`, or `LeftOut` where a step takes too long."""
         numerics = getattr(contestant, "numerics", "fast")
         verdict = self.truth.of_step(contestant.first_step(CHECKED_RATE), CHECKED_RATE, numerics)
-        started = time.perf_counter()
-        contestant.first_step(CHECKED_RATE)
-        seconds = time.perf_counter() - started
-        if seconds * self.task.batches > LONGEST_EPOCH_SECONDS:
+        for _ in range(3):  # one step may have waited for the processor
+            started = time.perf_counter()
+            contestant.first_step(CHECKED_RATE)
+            seconds = time.perf_counter() - started
+            if seconds * self.task.batches <= LONGEST_EPOCH_SECONDS:
+                break
+        else:
             raise LeftOut(f"a step takes {seconds:.2g} s")
         with contestant.scope():
             contestant.restart(LEARNING_RATE)

@@ -29,7 +29,7 @@ class Ball:
     def exact(cls, array, precision):
         """An array without error."""
         mid = np.asarray(array, dtype=np.float64)
-        return cls(mid, np.zeros_like(mid), precision)
+        return cls(mid, np.zeros(mid.shape), precision)
 
     @property
     def shape(self):
@@ -121,7 +121,7 @@ class Ball:
         return Ball(self.mid.sum(axis, keepdims=keepdims), size.sum(axis, keepdims=keepdims), self.precision)
 
     def zeros_like(self):
-        return Ball(np.zeros_like(self.mid), np.zeros_like(self.rad), self.precision)
+        return Ball(np.zeros(self.mid.shape), np.zeros(self.rad.shape), self.precision)
 
     def masked(self, keep):
         """Zero, without error, wherever `keep` is False."""

@@ -1,6 +1,7 @@
 """What rounding can do in a floating-point format, alone and in sums."""
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,6 +79,7 @@ class Precision(NamedTuple):
     """The smallest subnormal: what underflow can do."""
 
     @classmethod
+    @cache
     def of(cls, dtype):
         """The precision of a NumPy dtype."""
         limits = np.finfo(dtype)
