@@ -16,7 +16,6 @@ from backprop_ref.report.derivations.trees import (
     Transposed,
     Where,
     elementwise,
-    matmul,
 )
 
 
@@ -128,10 +127,10 @@ def of_affine():
         _chain(partial(z, below), W),
         Words("so, by the chain rule, in components and as matrices, with a the layer's input:"),
         _chain(_symbol("dW", "k", "j"), below * DELTA),
-        _chain(_symbol("dW"), matmul(Transposed(_symbol("a")), _symbol("delta"))),
+        _chain(_symbol("dW"), Transposed(_symbol("a")) @ _symbol("delta")),
         _chain(_symbol("db", "j"), DELTA),
         _chain(_symbol("da", "k"), _over("j", DELTA * W)),
-        _chain(_symbol("da"), matmul(_symbol("delta"), Transposed(_symbol("W")))),
+        _chain(_symbol("da"), _symbol("delta") @ Transposed(_symbol("W"))),
     ]
 
 

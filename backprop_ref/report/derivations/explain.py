@@ -12,7 +12,7 @@ from backprop_ref.errors import InvalidInput
 from backprop_ref.formulas import ACTIVATIONS, together
 from backprop_ref.report.derivations import derivation
 from backprop_ref.report.derivations.documents import Equation, Heading, Matrix, Words
-from backprop_ref.report.derivations.trees import Entry, Number, Scalar, Symbol, Total, Transposed, elementwise, matmul
+from backprop_ref.report.derivations.trees import Entry, Number, Scalar, Symbol, Total, Transposed, elementwise
 
 MOST_NEURONS = 8  # of a layer, unless one is chosen
 
@@ -100,7 +100,7 @@ def _forward(step, layer, neuron, matrices):
     blocks += [_equal("z", z_tree, layer=layer), _equal("a", a_tree, layer=layer)]
     if matrices:
         before = Symbol("x") if layer == 0 else Symbol("a", layer - 1)
-        product = matmul(before, Symbol("W", layer)) + Symbol("b", layer)
+        product = before @ Symbol("W", layer) + Symbol("b", layer)
         return [
             *blocks,
             _equal("z", product, layer=layer, below=()),
@@ -212,7 +212,7 @@ def _backward_matrices(step, layer):
     before = Symbol("x") if layer == 0 else Symbol("a", layer - 1)
     blocks: list[Any] = []
     if layer < network.n_layers - 1:
-        product = matmul(Symbol("delta", layer + 1), Transposed(Symbol("W", layer + 1)))
+        product = Symbol("delta", layer + 1) @ Transposed(Symbol("W", layer + 1))
         blocks.append(_equal("da", product, layer=layer, below=()))
     if step.da[layer] is not None:
         blocks.append(Matrix(Symbol("da", layer), step.da[layer]))
@@ -220,7 +220,7 @@ def _backward_matrices(step, layer):
             slope = derivation.partial(Symbol("a"), Symbol("z"))
             blocks.append(_equal("delta", elementwise(Symbol("da", layer), slope), layer=layer, below=()))
     blocks.append(Matrix(Symbol("delta", layer), seen.delta[layer]))
-    blocks.append(_equal("dW", matmul(Transposed(before), Symbol("delta", layer)), layer=layer, below=()))
+    blocks.append(_equal("dW", Transposed(before) @ Symbol("delta", layer), layer=layer, below=()))
     blocks += [Matrix(Symbol("dW", layer), seen.dW[layer]), Matrix(Symbol("db", layer), seen.db[layer][None])]
     return blocks
 
