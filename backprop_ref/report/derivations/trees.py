@@ -197,7 +197,7 @@ class Condition:
     limit: float
 
     def show(self, page, at):
-        return page.compared(self.left.show(page, at)[1], self.operator, page.number(self.limit)[1])
+        return page.between(self.left.show(page, at)[1], self.operator, page.number(self.limit)[1])
 
     def other(self):
         """The comparison that holds where this one does not."""
