@@ -194,16 +194,11 @@ class Instructions(Registers, formulas.Arithmetic):
 
 
 def written(names: str, write: Callable[..., Any], result: Any = types.void) -> Any:
-    """An intrinsic: a function that compiled code may call, with arguments of the names given.
+    """An intrinsic: a function that compiled code may call, with arguments of these names, and a result of a Numba
+    type.
 
-    Parameters
-    ----------
-    names : str
-        Of the arguments.
-    write : callable
-        ``write(builder, *values)`` writes its instructions and gives its value. It gets arrays as pointers to their
-        first numbers, and tuples as tuples.
-    result : Numba type
+    ``write(builder, *values)`` writes its instructions and gives its value. It gets arrays as pointers to their first
+    numbers, and tuples as tuples.
     """
 
     def typed(typingctx: Any, *kinds: Any) -> Any:
