@@ -16,7 +16,7 @@ order. ``params`` is anything with ``W`` and ``b``, one array of each per layer.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from backprop_ref.backends.base import Array, Backend
 from backprop_ref.network import Network
@@ -38,18 +38,34 @@ class HasWeights(Protocol):
     def b(self) -> Sequence[Array]: ...
 
 
-class Trace(NamedTuple):
-    """Every intermediate of one forward and backward pass; index 0 is the first layer."""
+A = TypeVar("A")
+L = TypeVar("L")
 
-    x: Array
-    y: Array
-    z: list[Array]
-    a: list[Array]
-    delta: list[Array]
-    dW: list[Array]
-    db: list[Array]
-    dx: Array | None
-    loss: Array
+
+class Trace(NamedTuple, Generic[A, L]):
+    """Every intermediate of one forward and backward pass; index 0 is the first layer.
+
+    ``z[l]``, ``a[l]`` and ``delta[l]`` are (batch, n_out), ``dW[l]`` is (n_in, n_out), ``db[l]`` (n_out,) and ``dx``
+    (batch, n_in): NumPy's arrays in what `backprop_ref.trace` gives, and the loss a float; in here a backend's.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> network = br.Network([2, 3, 1], ["tanh", "linear"], "mean_squared_error")
+    >>> seen = br.trace(network, network.init(seed=1), x=[[0.0, 1.0]], y=[[1.0]])
+    >>> [z.shape for z in seen.z], [dW.shape for dW in seen.dW], seen.dx.shape
+    ([(1, 3), (1, 1)], [(2, 3), (3, 1)], (1, 2))
+    """
+
+    x: A
+    y: A
+    z: Sequence[A]
+    a: Sequence[A]
+    delta: Sequence[A]
+    dW: Sequence[A]
+    db: Sequence[A]
+    dx: A
+    loss: L
 
 
 def forward(backend: Backend, network: Network, params: HasWeights, x: Array) -> tuple[list[Array], list[Array]]:
@@ -94,7 +110,7 @@ def trace(
     y: Array,
     batch: int | None = None,
     with_dx: bool = True,
-) -> Trace:
+) -> Trace[Array, Array]:
     """One forward and backward pass with everything it computes.
 
     `batch` is the number of rows in the whole batch when x and y are one shard of it.
@@ -115,7 +131,7 @@ def value_and_grad(
         trace(backend, network, params, x[rows, :], y[rows, :], batch=x.shape[0], with_dx=False)
         for rows in cut(x.shape[0], shards)
     ]
-    loss, dW, db = parts[0].loss, parts[0].dW, parts[0].db
+    loss, dW, db = parts[0].loss, list(parts[0].dW), list(parts[0].db)
     for part in parts[1:]:
         loss = loss + part.loss
         dW = [total + more for total, more in zip(dW, part.dW, strict=True)]

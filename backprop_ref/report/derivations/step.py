@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from backprop_ref.api import Trace, trace
+from backprop_ref.api import trace
 from backprop_ref.backends import get_backend
 from backprop_ref.backends.array import divisor
 from backprop_ref.formulas import LOSSES, together
+from backprop_ref.mlp import Trace
 from backprop_ref.network import Network
 from backprop_ref.optimizers import SGD, Adam
 from backprop_ref.parameters import Parameters, views
@@ -19,22 +20,10 @@ OF_ADAM = ("beta1", "beta2", "epsilon")
 
 @dataclass
 class Step:
-    """One update by one sample, computed.
+    """One update by one sample, computed: number `t`, from the optimizer's state `slots` to `slots_after`.
 
-    Attributes
-    ----------
-    trace : Trace
-        Of a batch of one.
-    da : list of array
-        dLoss/da of each layer, None where it is not needed.
-    slots : dict of str to array
-        The optimizer's state before the update.
-    after, slots_after : Parameters, dict of str to array
-        What the update makes of both.
-    t : int
-        How many updates there are with this one.
-    total : float
-        The sum of exp(z − max) in the last layer, which the loss of a softmax needs.
+    `trace` is of a batch of one. `da` of a layer is None where it is not needed. `total` is the sum of exp(z − max) in
+    the last layer, which the loss of a softmax needs.
     """
 
     network: Network
