@@ -145,7 +145,7 @@ class CupyBackend:
     ) -> Trainer | None:
         """Whole epochs with everything on the GPU; see `cupy_trainer.Trainer`.
 
-        None for batches cut into shards, and for optimizers with a step of their own.
+        None for batches cut into shards, and for optimizers that define another step.
         """
         from backprop_ref.backends import cupy_trainer
 
