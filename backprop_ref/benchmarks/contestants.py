@@ -1,4 +1,4 @@
-"""Who is timed: backends, each by its own trainer or by the pairs, and beside them what no step can do without.
+"""Who is timed: backends, by their trainers or by the pairs, and the parts of a step that bound its time from below.
 
 A contestant has a `name`, `kind`, `steps` (in an epoch) and `scope()`; ``restart(learning_rate)`` goes back to the
 task's initial parameters, off the clock; ``run(epochs)`` trains, and returns when all is computed. One that trains has
@@ -36,7 +36,7 @@ class OnBackend:
     task : Task
     backend : Backend
     steps_ahead : int
-        What its trainer is told of the work to come; of much, and a small network gets a program of its own.
+        The number of steps that its trainer is told to expect; many, and a small network is compiled with constants.
     """
 
     kind = "backend"

@@ -12,17 +12,7 @@ SIZE = "multiplications in a step"
 
 
 def sections(result):
-    """What the page says of a run.
-
-    Parameters
-    ----------
-    result : dict
-        What `benchmarks.run.run` returns.
-
-    Returns
-    -------
-    list of Section
-    """
+    """What the page says of a run, which `benchmarks.run.run` returned, as a list of `Section`."""
     interrupted = "<p>The run was interrupted: not everything was measured.</p>" if result["interrupted"] else ""
     facts = table(("", ""), _machine(result["machine"]), "words")
     charts = tuple(by_size(result["cases"]))

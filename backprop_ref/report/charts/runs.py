@@ -169,14 +169,14 @@ def boundary(run):
     data: list[dict] = [area]
     groups = ["data"] if plane.classes is None else [f"class {name}" for name in plane.classes]
     for i, name in enumerate(groups):
-        own = plane.points if plane.classes is None else plane.points[plane.truth == i]
+        rows = plane.points if plane.classes is None else plane.points[plane.truth == i]
         marker = {
             "size": 7,
             "symbol": ["circle", "diamond", "square", "cross", "x"][i % 5],
             "color": COLOURS[(1, 0)[i] if len(groups) == 2 else i % len(COLOURS)],
             "line": {"width": 1, "color": "#ffffff"},
         }
-        x, y = numbers(own[:, 0]), numbers(own[:, 1])
+        x, y = numbers(rows[:, 0]), numbers(rows[:, 1])
         data.append({"type": "scatter", "mode": "markers", "x": x, "y": y, "name": name, "marker": marker})
     drawn = layout(*plane.names, legend={"orientation": "h", "y": 1.08})
     caption = "The network's output in the plane; points: data."

@@ -129,17 +129,17 @@ def ends(cells, axis):
     top = 3 * max(finite, default=1.0)
     data = []
     for kind, (symbol, shade) in kinds.items():
-        own = [cell for cell in cells if cell.row["outcome"] == kind]
-        if not own:
+        ended_so = [cell for cell in cells if cell.row["outcome"] == kind]
+        if not ended_so:
             continue
         data.append(
             {
                 "type": "scatter",
                 "mode": "markers",
-                "x": [_place(cell.row[axis]) for cell in own],
-                "y": [top if kind == NOT_FINITE else cell.row["final_loss"] for cell in own],
+                "x": [_place(cell.row[axis]) for cell in ended_so],
+                "y": [top if kind == NOT_FINITE else cell.row["final_loss"] for cell in ended_so],
                 "name": kind,
-                "text": [_hover(cell) for cell in own],
+                "text": [_hover(cell) for cell in ended_so],
                 "marker": {"symbol": symbol, "size": 10, "color": shade},
             }
         )

@@ -103,18 +103,22 @@ SQUARED = [
 def of_activation(activation, count):
     """How delta follows from da, for a layer of `count` neurons."""
     matrices = elementwise(_symbol("da"), partial(_symbol("a"), _symbol("z")))
-    made = _chain(DELTA, backward(activation, count, Z, A, DA))
-    last = [made] if activation == "softmax" else [made, Words("or as matrices,"), _chain(_symbol("delta"), matrices)]
+    computed = _chain(DELTA, backward(activation, count, Z, A, DA))
+    last = (
+        [computed]
+        if activation == "softmax"
+        else [computed, Words("or as matrices,"), _chain(_symbol("delta"), matrices)]
+    )
     steps = DERIVATIVE.get(activation, [_chain(A, forward(activation, count, Z))])
     return [*steps, Words("so, as the code has it,"), *last]
 
 
 def of_loss(loss, activation, count):
     """How delta of the last layer, or da, follows from the loss; n is its divisor."""
-    made = loss_backward(loss, activation, count, Z, A, Y, N)
+    computed = loss_backward(loss, activation, count, Z, A, Y, N)
     steps = TOGETHER.get((loss, activation), SQUARED)
     of = DELTA if together(loss, activation) else DA
-    return [*steps, Words("so, divided by n as the loss is,"), _chain(of, made)]
+    return [*steps, Words("so, divided by n as the loss is,"), _chain(of, computed)]
 
 
 def of_affine():
@@ -152,8 +156,8 @@ def loss(loss, activation, count, z, a, y, n, *, total):
     """The loss of one sample as the code computes it, and what its terms call S, whose number is `total`: a sum over
     the row, or None."""
     arithmetic = _Naming(count, total)
-    made = LOSSES[loss].with_output(activation).terms(arithmetic, z, a, y)
-    return Total(made, count, "j", "j") / n, arithmetic.named
+    computed = LOSSES[loss].with_output(activation).terms(arithmetic, z, a, y)
+    return Total(computed, count, "j", "j") / n, arithmetic.named
 
 
 class _Naming(Symbolic):

@@ -2,6 +2,7 @@
 
 import re
 import textwrap
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -50,24 +51,18 @@ class Matrix(NamedTuple):
 
 
 class Text:
-    """Plain text, at most `width` columns wide where it can be broken.
-
-    Parameters
-    ----------
-    digits : int
-        Significant digits of every number.
-    terms : int
-        Longer sums are cut.
+    """Plain text, at most `width` columns wide where it can be broken; numbers of so many digits, sums of so many
+    terms.
     """
 
-    parentheses = "({})".format
-    transposed = "{}.T".format
-    power = "{}^{}".format
-    negative = "-{}".format
-    total = "Σ_{} {}".format
-    more = "… {} more terms".format
-    cases = "{} if {} else {}".format
-    chosen = "({} if {})".format
+    parentheses: Callable[..., str] = "({})".format
+    transposed: Callable[..., str] = "{}.T".format
+    power: Callable[..., str] = "{}^{}".format
+    negative: Callable[..., str] = "-{}".format
+    total: Callable[..., str] = "Σ_{} {}".format
+    more: Callable[..., str] = "… {} more terms".format
+    cases: Callable[..., str] = "{} if {} else {}".format
+    chosen: Callable[..., str] = "({} if {})".format
 
     def __init__(self, digits, terms, width=79):
         self.digits, self.terms, self.width = digits, terms, width
@@ -190,6 +185,10 @@ class Html(Text):
     negative = f"{MINUS}{{}}".format
     total = "<munder><mo>∑</mo><mi>{}</mi></munder>{}".format
     more = "<mtext>… {} more terms</mtext>".format
+    cases = (
+        "<mrow><mo>{{</mo><mtable><mtr><mtd>{}</mtd><mtd>{}</mtd></mtr>"
+        "<mtr><mtd>{}</mtd><mtd><mtext>else</mtext></mtd></mtr></mtable></mrow>"
+    ).format
     chosen = "<mrow><mo>(</mo>{}<mtext>\u00a0if\u00a0</mtext>{}<mo>)</mo></mrow>".format
 
     def document(self, blocks):
@@ -252,11 +251,6 @@ class Html(Text):
         if name == "abs":
             return f"<mrow><mo>|</mo>{text}<mo>|</mo></mrow>"
         return f"<mi>{name}</mi>{self.parentheses(text)}"
-
-    def cases(self, yes, condition, no):
-        pairs = (yes, condition), (no, "<mtext>else</mtext>")
-        rows = "".join(f"<mtr><mtd>{value}</mtd><mtd>{when}</mtd></mtr>" for value, when in pairs)
-        return f"<mrow><mo>{{</mo><mtable>{rows}</mtable></mrow>"
 
 
 def as_markdown(text):

@@ -18,26 +18,10 @@ MOST_NEURONS = 8  # of a layer, unless one is chosen
 
 
 def explain(step, layer=None, neuron=None, matrices=False, with_derivation=True):
-    """A step as a document.
+    """A step as a document, a list of blocks for one of `documents.PAGES`.
 
-    Parameters
-    ----------
-    step : Step
-    layer, neuron : int, optional
-        Only these; a neuron needs its layer.
-    matrices : bool
-        Whole layers in place of neuron by neuron.
-    with_derivation : bool
-        Why the formulas of the backward pass are what they are.
-
-    Returns
-    -------
-    list of blocks for one of `documents.PAGES`
-
-    Raises
-    ------
-    InvalidInput
-        No such layer or neuron.
+    Of a single layer, or a neuron of it, if that is asked for; with `matrices`, whole layers in place of neuron by
+    neuron; and `with_derivation`, why the formulas of the backward pass are what they are.
     """
     layers = _chosen_layers(step.network, layer, neuron)
     blocks: list[Any] = [Heading(2, "Forward"), *_vectors(step)]
@@ -188,8 +172,8 @@ def _to_delta(step, layer):
         weights = Entry("W", layer + 1, step.params.W[layer + 1], ("j", "i"))
         first = Total(above * weights, network.sizes[layer + 2], "i", "i")
     da = Entry("da", layer, step.da[layer][0])
-    made = derivation.backward(network.activations[layer], network.sizes[layer + 1], z, a, da)
-    return [("da", first, step.da[layer]), ("delta", made, step.trace.delta[layer])]
+    delta = derivation.backward(network.activations[layer], network.sizes[layer + 1], z, a, da)
+    return [("da", first, step.da[layer]), ("delta", delta, step.trace.delta[layer])]
 
 
 def _why(network, layer, explained):
