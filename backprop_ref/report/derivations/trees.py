@@ -282,6 +282,14 @@ def as_data(tree: Node) -> Any:
     return found
 
 
+def replaced(tree: Any, by: Mapping[int, Node]) -> Any:
+    """The tree with others, by the identity of each, in the places of some of its parts."""
+    if id(tree) in by or not isinstance(tree, Node):
+        return by.get(id(tree), tree)
+    kind: Any = type(tree)
+    return kind(**{name: replaced(part, by) for name, part in vars(tree).items()})
+
+
 def elementwise(left, right):
     """The product of two matrices, entry by entry."""
     return Binary(left, "⊙", right)
