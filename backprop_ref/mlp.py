@@ -11,8 +11,7 @@ Nielsen, Neural Networks and Deep Learning, ch. 2, BP1 to BP4):
 
 where for softmax, whose outputs depend on every z of their row, the product with activation' is one with its Jacobian.
 
-Everything here is in the arrays of `backend`, which computes each line; this module only says which lines, in which
-order. ``params`` is anything with ``W`` and ``b``, one array of each per layer.
+Everything here is in the arrays of `backend`, which computes each line; this module says which lines, in which order.
 """
 
 from collections.abc import Sequence
@@ -45,8 +44,7 @@ L = TypeVar("L")
 class Trace(NamedTuple, Generic[A, L]):
     """Every intermediate of one forward and backward pass; index 0 is the first layer.
 
-    ``z[l]``, ``a[l]`` and ``delta[l]`` are (batch, n_out), ``dW[l]`` is (n_in, n_out), ``db[l]`` (n_out,) and ``dx``
-    (batch, n_in): NumPy's arrays in what `backprop_ref.trace` gives, and the loss a float; in here a backend's.
+    ``z[l]``, ``a[l]`` and ``delta[l]`` are (batch, n_out), ``dW[l]`` (n_in, n_out), ``db[l]`` (n_out,), ``dx`` like x.
 
     Examples
     --------
@@ -70,8 +68,7 @@ class Trace(NamedTuple, Generic[A, L]):
 
 def forward(backend: Backend, network: Network, params: HasWeights, x: Array) -> tuple[list[Array], list[Array]]:
     """Pre-activations z and activations a of every layer, each (batch, n_out)."""
-    z: list[Array] = []
-    a: list[Array] = []
+    z, a = list[Array](), list[Array]()
     for W, b, activation in zip(params.W, params.b, network.activations, strict=True):
         z.append(backend.affine_forward(a[-1] if a else x, W, b))
         a.append(backend.activation_forward(activation, z[-1]))
@@ -89,8 +86,7 @@ def backward(
     with_dx: bool = False,
 ) -> tuple[list[Array], list[Array], list[Array], Array | None]:
     """delta, dW and db of every layer from the last layer's delta, and dx if asked for (else None)."""
-    deltas: list[Array] = [None] * network.n_layers
-    dW, db = deltas.copy(), deltas.copy()
+    deltas, dW, db = (list[Array]([None] * network.n_layers) for _ in range(3))
     da = None
     for layer in reversed(range(network.n_layers)):
         if da is not None:
