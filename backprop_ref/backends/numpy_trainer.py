@@ -88,21 +88,12 @@ def softmax_backward(a: Batch, da: Batch, scratch: Batch) -> None:
     da *= a
 
 
-def linear(z: Batch, scratch: Batch) -> None:
-    pass
-
-
-def linear_backward(a: Batch, da: Batch, scratch: Batch) -> None:
-    pass
-
-
 ACTIVATION: dict[str, tuple[Forward, Backward]] = {
     "sigmoid": (sigmoid, sigmoid_backward),
     "tanh": (tanh, tanh_backward),
     "relu": (relu, relu_backward),
     "leaky_relu": (leaky_relu, leaky_relu_backward),
     "softmax": (softmax, softmax_backward),
-    "linear": (linear, linear_backward),
 }
 
 
@@ -111,10 +102,14 @@ def in_place(name: str) -> tuple[Forward, Backward]:
     rule, m = ACTIVATIONS[name], Fast(np)
 
     def forward(z: Batch, scratch: Batch) -> None:
-        z[...] = rule.forward(m, z)
+        a = rule.forward(m, z)
+        if a is not z:
+            z[...] = a
 
     def backward(a: Batch, da: Batch, scratch: Batch) -> None:
-        da[...] = rule.backward(m, a, a, da)
+        delta = rule.backward(m, a, a, da)
+        if delta is not da:
+            da[...] = delta
 
     return ACTIVATION.get(name, (forward, backward))
 
