@@ -8,9 +8,8 @@ import numpy.typing as npt
 from backprop_ref import metrics, mlp
 from backprop_ref.arrays import Batch, BatchLike
 from backprop_ref.backends import get_backend
-from backprop_ref.backends.base import Backend, BackendChoice
+from backprop_ref.backends.base import Backend, BackendChoice, Trace
 from backprop_ref.errors import InvalidInput
-from backprop_ref.mlp import Trace
 from backprop_ref.network import Network
 from backprop_ref.parameters import Parameters, as_float_dtype, check_dtype
 
@@ -134,7 +133,7 @@ def trace(
     numerics: str | None = None,
     device: str | None = None,
     threads: int | None = None,
-) -> Trace[Batch, float]:
+) -> Trace:
     """One forward and backward pass with every z, a, delta, dW and db, as a `Trace` of NumPy arrays.
 
     Parameters

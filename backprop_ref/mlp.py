@@ -15,9 +15,9 @@ Everything here is in the arrays of `backend`, which computes each line; this mo
 """
 
 from collections.abc import Sequence
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol
 
-from backprop_ref.backends.base import Array, Backend
+from backprop_ref.backends.base import Array, Backend, Trace
 from backprop_ref.network import Network
 
 
@@ -35,35 +35,6 @@ class HasWeights(Protocol):
     def W(self) -> Sequence[Array]: ...
     @property
     def b(self) -> Sequence[Array]: ...
-
-
-A = TypeVar("A")
-L = TypeVar("L")
-
-
-class Trace(NamedTuple, Generic[A, L]):
-    """Every intermediate of one forward and backward pass; index 0 is the first layer.
-
-    ``z[l]``, ``a[l]`` and ``delta[l]`` are (batch, n_out), ``dW[l]`` (n_in, n_out), ``db[l]`` (n_out,), ``dx`` like x.
-
-    Examples
-    --------
-    >>> import backprop_ref as br
-    >>> network = br.Network([2, 3, 1], ["tanh", "linear"], "mean_squared_error")
-    >>> seen = br.trace(network, network.init(seed=1), x=[[0.0, 1.0]], y=[[1.0]])
-    >>> [z.shape for z in seen.z], [dW.shape for dW in seen.dW], seen.dx.shape
-    ([(1, 3), (1, 1)], [(2, 3), (3, 1)], (1, 2))
-    """
-
-    x: A
-    y: A
-    z: Sequence[A]
-    a: Sequence[A]
-    delta: Sequence[A]
-    dW: Sequence[A]
-    db: Sequence[A]
-    dx: A
-    loss: L
 
 
 def forward(backend: Backend, network: Network, params: HasWeights, x: Array) -> tuple[list[Array], list[Array]]:
@@ -84,7 +55,7 @@ def backward(
     a: list[Array],
     delta: Array,
     with_dx: bool = False,
-) -> tuple[list[Array], list[Array], list[Array], Array | None]:
+) -> tuple[list[Array], list[Array], list[Array], Array]:
     """delta, dW and db of every layer from the last layer's delta, and dx if asked for (else None)."""
     deltas, dW, db = (list[Array]([None] * network.n_layers) for _ in range(3))
     da = None
@@ -106,7 +77,7 @@ def trace(
     y: Array,
     batch: int | None = None,
     with_dx: bool = True,
-) -> Trace[Array, Array]:
+) -> Trace:
     """One forward and backward pass with everything it computes.
 
     `batch` is the number of rows in the whole batch when x and y are one shard of it.

@@ -10,7 +10,7 @@ slope vanishes.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -41,6 +41,32 @@ class BackendStatus(NamedTuple):
     reason: str
     device: str | None
     version: str | None
+
+
+class Trace(NamedTuple):
+    """Every intermediate of one forward and backward pass; index 0 is the first layer.
+
+    ``z[l]``, ``a[l]`` and ``delta[l]`` are (batch, n_out), ``dW[l]`` (n_in, n_out), ``db[l]`` (n_out,), ``dx`` like x.
+    In `mlp` they are a backend's arrays, the loss too, and there may be no dx.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> network = br.Network([2, 3, 1], ["tanh", "linear"], "mean_squared_error")
+    >>> seen = br.trace(network, network.init(seed=1), x=[[0.0, 1.0]], y=[[1.0]])
+    >>> [z.shape for z in seen.z], [dW.shape for dW in seen.dW], seen.dx.shape
+    ([(1, 3), (1, 1)], [(2, 3), (3, 1)], (1, 2))
+    """
+
+    x: Batch
+    y: Batch
+    z: Sequence[Batch]
+    a: Sequence[Batch]
+    delta: Sequence[Batch]
+    dW: Sequence[Matrix]
+    db: Sequence[Vector]
+    dx: Batch
+    loss: float
 
 
 @runtime_checkable

@@ -8,8 +8,8 @@ import numpy as np
 from backprop_ref.api import trace
 from backprop_ref.backends import get_backend
 from backprop_ref.backends.array import divisor
+from backprop_ref.backends.base import Trace
 from backprop_ref.formulas import LOSSES, UPDATES, Settings, decay, together
-from backprop_ref.mlp import Trace
 from backprop_ref.network import Network
 from backprop_ref.optimizers import SGD, Adam
 from backprop_ref.parameters import Parameters, views
