@@ -58,14 +58,10 @@ def backend_makers(chosen=None, threads=None, steps_ahead=STEPS_AHEAD):
                 problem = error
                 continue
             usable += 1
-            makers[f"{name} {kind}"] = partial(_on, backend, steps_ahead)
+            makers[f"{name} {kind}"] = partial(OnBackend, backend=backend, steps_ahead=steps_ahead)
         if chosen and not usable:
             raise problem
     return makers
-
-
-def _on(backend, steps_ahead, task):
-    return OnBackend(task, backend, steps_ahead)
 
 
 def run(plan, progress=None):

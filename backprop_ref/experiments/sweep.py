@@ -78,12 +78,7 @@ class Cell(NamedTuple):
     @property
     def backend(self):
         """The name of its backend; None: the one in force."""
-        try:
-            return Config(**self.config).backend.name
-        except (ValidationError, TypeError):
-            raise InvalidInput(
-                f"{PLAN}: what it has for {self.name} is no configuration; make the sweep anew"
-            ) from None
+        return Config(**self.config).backend.name
 
 
 def _check_cell(cell, config, where):
@@ -128,7 +123,8 @@ def grid_of(given, section):
         values = given.get(axis) or section.get(axis)
         if values is None:
             continue
-        texts = values.split(",") if isinstance(values, str) else [_text(v) for v in _listed(values)]
+        listed = values if isinstance(values, list) else [values]
+        texts = values.split(",") if isinstance(values, str) else [_text(value) for value in listed]
         found = [each for text in texts for each in _ranged(axis, text.strip())]
         if not all(found):
             raise InvalidInput(f"{flag}: an empty value; give values with commas between")
@@ -139,10 +135,6 @@ def grid_of(given, section):
         flags = ", ".join(axis.flag for axis in AXES.values())
         raise InvalidInput(f"nothing to sweep over: give at least one of {flags}")
     return grid
-
-
-def _listed(values):
-    return values if isinstance(values, list) else [values]
 
 
 def _text(value):
@@ -356,7 +348,8 @@ def run_cell(folder, values, config):
         if results["stopped"] == "interrupted":
             raise KeyboardInterrupt
         row = _finished(results)
-    row = {**values, **_with_outcome(row, _initial_loss(folder, config)), **_all_right(folder)}
+    row = {**values, **_with_outcome(row, _initial_loss(folder, config))}
+    row["all_right_from_epoch"] = right_from(read_history(folder).get("accuracy", ()))
     row["folder"] = _relative(folder)
     create(folder / ROW, json_text(row) + "\n")
     return row
@@ -394,11 +387,6 @@ def _diverged(error):
     result = error.result
     row = {"state": "diverged", "final_loss": None, "epochs": result.epochs, "diverged_in_epoch": error.epoch}
     return row | {"compile_seconds": result.compile_seconds, "sha256": result.params.sha256()}
-
-
-def _all_right(folder):
-    """From which epoch on every sample is right."""
-    return {"all_right_from_epoch": right_from(read_history(folder).get("accuracy", ()))}
 
 
 def _initial_loss(folder, config):

@@ -3,7 +3,7 @@
 import html
 import math
 
-from backprop_ref.report.charts.runs import colour, layout, numbers
+from backprop_ref.report.charts.runs import LOG, colour, layout, numbers
 from backprop_ref.report.sections import Chart, Section, table
 
 NOT_A_STEP = ("limit",)
@@ -109,6 +109,6 @@ def _lines(points, title, caption, x, y, errors=None):
                 "marker": {"symbol": SYMBOLS[place % len(SYMBOLS)], "size": 8, "color": stroke},
             }
         )
-    power = {"type": "log", "exponentformat": "power", "dtick": 1}
+    power = {**LOG, "dtick": 1}
     of_x = power if x == SIZE else {"type": "log"}
     return Chart(title, {"data": data, "layout": layout(x, y, xaxis=of_x, yaxis=power)}, caption, wide=True)

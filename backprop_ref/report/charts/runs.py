@@ -11,6 +11,7 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8
 DASHES = ("solid", "dash", "dot", "dashdot")
 DIVERGING = [[0.0, "#b35806"], [0.25, "#f1a340"], [0.5, "#f2f2f2"], [0.75, "#67a9cf"], [1.0, "#1f66a8"]]
 SEQUENTIAL = "Cividis"
+LOG = {"type": "log", "exponentformat": "power"}
 MOST_POINTS = 400
 
 

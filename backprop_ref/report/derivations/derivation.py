@@ -125,7 +125,7 @@ def of_affine():
     """dW, db and da from delta, in components and as matrices."""
     z, W, b, below = _symbol("z", "j"), _symbol("W", "k", "j"), _symbol("b", "j"), _symbol("a", "k")
     return [
-        _chain(z, _over_from(b, below * W)),
+        _chain(z, Total(below * W, 0, "k", "k", b)),
         _chain(partial(z, W), below),
         _chain(partial(z, b), Symbol("1")),
         _chain(partial(z, below), W),
@@ -136,10 +136,6 @@ def of_affine():
         _chain(_symbol("da", "k"), _over("j", DELTA * W)),
         _chain(_symbol("da"), _symbol("delta") @ Transposed(_symbol("W"))),
     ]
-
-
-def _over_from(start, body):
-    return Total(body, 0, "k", "k", start)
 
 
 def forward(activation, count, z):
