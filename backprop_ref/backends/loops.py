@@ -17,12 +17,8 @@ from backprop_ref.formulas import terms_name, together
 class LoopsBackend(ABC):
     """The pairs as loops over samples, neurons and inputs, in NumPy arrays; `Backend` documents them.
 
-    Parameters
-    ----------
-    numerics : 'fast' or 'reproducible'
-        The loops keep the order of the reproducible arithmetic in both.
-    threads : int, optional
-        For loops that can share their work; None leaves the library's own setting.
+    The loops keep the order of the reproducible arithmetic under either numerics. `threads` are for loops that can
+    share their work; None leaves the library's own setting.
     """
 
     name = "loops"

@@ -107,15 +107,9 @@ def check_workers(dtype: str, threads: int) -> None:
 
 @cache
 def loops(dtype: str, shared: bool = False, cache: bool = True) -> dict[str, neuron_loops.Loop]:
-    """The functions of `kernels.neuron_loops` by name, compiled for a dtype.
+    """The functions of `kernels.neuron_loops` by name, compiled for a dtype; with `cache`, the code is stored on disk.
 
-    Parameters
-    ----------
-    dtype : "float64" or "float32"
-    shared : bool
-        The three of the affine map alone, whose outermost turns are shared out among threads.
-    cache : bool
-        The compiled code is stored on disk.
+    `shared`: the three of the affine map alone, whose outermost turns are shared out among threads.
     """
     if numba.config.DISABLE_JIT:
         return neuron_loops.plain(dtype)

@@ -95,28 +95,16 @@ def create(
 class Trainer:
     """A `backends.base.Trainer`, compiled.
 
-    Parameters
-    ----------
-    plan : epochs.Plan
-    dtype : 'float64' or 'float32'
-    kind : 'epochs', 'rows' or 'fixed'
-        The program: for every network, for wide layers, or with constants, made for this network.
-    fused : bool
-        Whether it is one for fast numerics; "rows" always is.
+    Its `kind` of program is 'epochs' for every network, 'rows' for wide layers, or 'fixed' with constants, for this
+    network alone; `fused` is one for fast numerics, as 'rows' always is.
 
-    Notes
-    -----
-    Beyond its caller's arrays it has one of parameters + batch x (sum of widths + 3 x widest + outputs + 2) numbers,
+    Beyond its caller's arrays it has one of parameters + batch x (sum of widths + 3 x widest + outputs + 4) numbers,
     those of a shard's gradient where there are several, and the packed operands of one product. Plain gradient descent
-    of wide layers in fast numerics does without the parameters. Parameters and data are not copied, but for data
-    of another dtype or layout; with "fixed" the parameters and the optimizer's arrays are, as it is for few.
+    of wide layers in fast numerics does without the parameters. Parameters and data are not copied, but for data of
+    another dtype or layout; with 'fixed' the parameters and the optimizer's arrays are, as it is for few.
 
-    Attributes
-    ----------
-    shared : bool
-        Whether large products are divided among Numba's threads.
-    compile_seconds : float
-        What compiling its program took; 0.0 or next to it if it was on disk, or compiled for another trainer.
+    `shared` says whether large products are divided among Numba's threads; `compile_seconds` what compiling its program
+    took, 0.0 or next to it if it was on disk, or compiled for another trainer.
     """
 
     def __init__(self, plan: Plan, dtype: str, kind: str, fused: bool = False) -> None:

@@ -29,14 +29,8 @@ class OnBackend:
     """Training on a backend, as `backprop_ref.train` does it between two looks at the clock.
 
     Timed: gathering each batch's rows, forward and backward pass, loss, accuracy or residuals, update; and on a device,
-    the transfers. Not timed: drawing the order of the samples, the history, early stopping.
-
-    Parameters
-    ----------
-    task : Task
-    backend : Backend
-    steps_ahead : int
-        The number of steps that its trainer is told to expect; many, and a small network is compiled with constants.
+    the transfers. Not timed: drawing the order of the samples, the history, early stopping. The trainer is told to
+    expect `steps_ahead` steps; of many, a small network is compiled with constants.
     """
 
     kind = "backend"

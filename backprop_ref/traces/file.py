@@ -137,12 +137,8 @@ class Trace:
 
 
 def open_trace(path: Name) -> Trace:
-    """The `Trace` in a run folder or file, as far as it is written: also while the run goes on, or after it was killed.
-
-    Raises
-    ------
-    InvalidInput
-        There is none, or the file is something else.
+    """The `Trace` in a run folder or file, as far as it is written: also while the run goes on, or after it was
+    killed.
     """
     path = Path(path)
     file = path / FILE if path.is_dir() else path

@@ -288,19 +288,13 @@ class Parquet:
 
 
 class Columns:
-    """The columns of a flat table, one number in each.
+    """The columns of a flat table, one number in each, by their `names`.
 
     First epoch, loss, accuracy or r2, val_… where there is validation, configuration, iteration and learning_rate; then
     sample, where there are several; then z, a and delta of each neuron, and w, b, dw and db of each connection. Layers
     are called input, hidden and output; two and more hidden ones hidden1, hidden2, … So z_hidden_0 is z of the first
-    hidden neuron, w_input_hidden_2_0 the weight to it from the third input, and b_input_hidden_0 its bias.
-
-    Attributes
-    ----------
-    names : list of str
-    before, behind : list of str
-        Fields of a record that stand before and behind the configuration.
-    samples : list of int
+    hidden neuron, w_input_hidden_2_0 the weight to it from the third input, and b_input_hidden_0 its bias. `before` and
+    `behind` are the fields of a record that stand before and behind the configuration.
     """
 
     def __init__(self, about: About, dtype: RecordType, kind: str) -> None:
