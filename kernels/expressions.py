@@ -40,12 +40,16 @@ def leaf(name: str, in_row: bool = False) -> Node:
     return Node("leaf", name=name, in_row=in_row)
 
 
-def leaves(expression: Node) -> Iterator[str]:
-    """The names of the variables in an expression."""
-    if expression.operation == "leaf":
-        yield expression.name
+def parts_of(expression: Node) -> Iterator[Node]:
+    """An expression, its parts, and theirs."""
+    yield expression
     for part in expression.parts:
-        yield from leaves(part)
+        yield from parts_of(part)
+
+
+def leaves(expression: Node) -> set[str]:
+    """The names of the variables in an expression."""
+    return {part.name for part in parts_of(expression) if part.operation == "leaf"}
 
 
 class _Words(Arithmetic):

@@ -98,7 +98,7 @@ class Trainer:
     Its `kind` of program is 'epochs' for every network, 'rows' for wide layers, or 'fixed' with constants, for this
     network alone; `fused` is one for fast numerics, as 'rows' always is.
 
-    Beyond its caller's arrays it has one of parameters + batch x (sum of widths + 3 x widest + outputs + 4) numbers,
+    Beyond its caller's arrays it has one of parameters + batch x (sum of widths + 3 x widest + outputs + 2) numbers,
     those of a shard's gradient where there are several, and the packed operands of one product. Plain gradient descent
     of wide layers in fast numerics does without the parameters. Parameters and data are not copied, but for data of
     another dtype or layout; with 'fixed' the parameters and the optimizer's arrays are, as it is for few.

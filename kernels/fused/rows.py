@@ -6,6 +6,7 @@ row, stand in slots: equal parts of an array, each with one for every sample.
 """
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -15,12 +16,12 @@ from numba.extending import register_jitable
 from backprop_ref import formulas
 
 from ..compiling import inlined, merged
-from ..expressions import OVER_ROWS, WORDS, Node, evaluated, leaf, leaves, node
+from ..expressions import OVER_ROWS, WORDS, Node, evaluated, leaf, leaves, node, parts_of
 from ..registers import Instructions, Number, padded, vector_of, written
 from . import rules
 from .views import part, view
 
-SLOTS = tuple(f"slot{i}" for i in range(4))
+SLOTS = tuple(f"slot{i}" for i in range(2))
 N_SLOTS = len(SLOTS)
 LONG = tuple(name for name in formulas.FUNCTIONS if name != "sqrt")
 
@@ -108,14 +109,13 @@ class Passes:
     def __init__(self) -> None:
         self.found: list[Pass] = []
         self._known: dict[str, Node] = {}
-        self._slots = iter(SLOTS)
-        self._free = True
 
     def put(self, value: Node, target: str) -> None:
         """Adds the passes that leave the value of an expression in an array."""
-        self._free = target not in leaves(value)
+        self._uses = Counter(map(repr, parts_of(value)))
+        self._known = {text: node for text, node in self._known.items() if text in self._uses and not node.in_row}
+        self._row_is_free = target not in leaves(value)
         self.found.append(Pass("entries", self._rest(value, target), target))
-        self._known = {text: node for text, node in self._known.items() if not node.in_row}
 
     def _rest(self, value: Node, row: str) -> Node:
         """The expression without what has passes of its own; a row of these stands where the result will."""
@@ -124,15 +124,26 @@ class Passes:
         parts = [self._rest(part, row) for part in value.parts]
         if value.operation not in {*LONG, *OVER_ROWS}:
             return Node(value.operation, *parts)
-        target = row if value.in_row else next(self._slots)
-        assert self._free or not value.in_row, f"{row} cannot hold {value}"
-        self._free &= not value.in_row
+        target = self._place_of(value, parts[0], row)
         if value.operation in LONG and parts[0].operation != "leaf":
             self.found.append(Pass("entries" if value.in_row else "samples", parts[0], target))
             parts = [leaf(target)]
         self.found.append(Pass(value.operation, parts[0], target))
+        self._known = {text: node for text, node in self._known.items() if node.name != target}
         self._known[repr(value)] = leaf(target, value.in_row)
         return self._known[repr(value)]
+
+    def _place_of(self, value: Node, part: Node, row: str) -> str:
+        """Where a value stands: in the row, which holds one, in the slot of what it alone reads, or in a free one."""
+        if value.in_row:
+            assert self._row_is_free, f"{row} cannot hold {value} too"
+            self._row_is_free = False
+            return row
+        if value.operation in LONG and part.name in SLOTS and self._uses[repr(value.parts[0])] == 1:
+            return part.name
+        free = set(SLOTS) - {node.name for node in self._known.values()}
+        assert free, f"{value} needs more than {N_SLOTS} slots"
+        return min(free)
 
 
 def _of_row(*names: str) -> list[Node]:
@@ -173,16 +184,17 @@ def over_arrays(dtype: str, compiled: Callable[..., Any]) -> tuple[Callable[[Cal
     vector = vector_of(dtype)
 
     def run_of(rule: Callable[..., Any], *names: str) -> Any:
-        """``run(n_out, m, *arrays)``: a new array of results, which is longer, as vectors are written as a whole."""
+        """``run(n_out, m, out, *arrays)``, over an array that is longer, as vectors are written as a whole."""
         passes = Passes()
         passes.put(rule(WORDS, *_of_row(*names)), "results")
         program = _program(dtype, passes.found, (*names, "results"), BY_SAMPLES)
 
-        def run(n_out: int, m: int, *arrays: Any) -> Any:
-            real = arrays[0].dtype
-            results, slots = np.empty(padded(n_out * m, vector), real), np.empty(N_SLOTS * padded(m, vector), real)
+        def run(n_out: int, m: int, out: Any, *arrays: Any) -> None:
+            results = np.empty(padded(n_out * m, vector), out.dtype)
+            slots = np.empty(N_SLOTS * padded(m, vector), out.dtype)
             program(n_out, m, *arrays, results, slots)
-            return results
+            for i in range(out.size):
+                out[i] = results[i]
 
         return inlined(run)
 
@@ -191,7 +203,7 @@ def over_arrays(dtype: str, compiled: Callable[..., Any]) -> tuple[Callable[[Cal
 
         def activation_forward(z: Any, a: Any) -> None:
             m, n_out = z.shape
-            a.ravel()[:] = run(n_out, m, z.ravel())[: z.size]
+            run(n_out, m, a.ravel(), z.ravel())
 
         return compiled(activation_forward)
 
@@ -200,7 +212,7 @@ def over_arrays(dtype: str, compiled: Callable[..., Any]) -> tuple[Callable[[Cal
 
         def activation_backward(z: Any, a: Any, da: Any, delta: Any) -> None:
             m, n_out = z.shape
-            delta.ravel()[:] = run(n_out, m, z.ravel(), a.ravel(), da.ravel())[: z.size]
+            run(n_out, m, delta.ravel(), z.ravel(), a.ravel(), da.ravel())
 
         return compiled(activation_backward)
 
@@ -208,8 +220,9 @@ def over_arrays(dtype: str, compiled: Callable[..., Any]) -> tuple[Callable[[Cal
         run = run_of(rule, "z", "a", "y")
 
         def loss_forward(z: Any, a: Any, y: Any, n: Any, loss: Any) -> None:
-            (m, n_out), total = y.shape, y.dtype.type(0)
-            for term in run(n_out, m, z.ravel(), a.ravel(), y.ravel())[: y.size]:
+            (m, n_out), terms, total = y.shape, np.empty(y.size, y.dtype), y.dtype.type(0)
+            run(n_out, m, terms, z.ravel(), a.ravel(), y.ravel())
+            for term in terms:
                 total += term
             loss[()] = total / n
 
@@ -219,8 +232,10 @@ def over_arrays(dtype: str, compiled: Callable[..., Any]) -> tuple[Callable[[Cal
         run = run_of(rule, "z", "a", "y")
 
         def loss_backward(z: Any, a: Any, y: Any, n: Any, delta: Any) -> None:
-            m, n_out = y.shape
-            delta.ravel()[:] = run(n_out, m, z.ravel(), a.ravel(), y.ravel())[: y.size] / n
+            (m, n_out), flat = y.shape, delta.ravel()
+            run(n_out, m, flat, z.ravel(), a.ravel(), y.ravel())
+            for i in range(flat.size):
+                flat[i] /= n
 
         return compiled(loss_backward)
 
@@ -292,7 +307,7 @@ def _of_entries(function: Any, source: int, target: int) -> Any:
 
 def _step(dtype: str, names: Sequence[str], value: Node, target: str) -> Any:
     """``step(i, s, arguments)``: puts a value into an array at entry i, or into a slot at sample s."""
-    read = sorted(set(leaves(value)))
+    read = sorted(leaves(value))
 
     def write(builder: Any, i: Any, s: Any, arguments: Any) -> None:
         m, (*_, slots, apart) = Instructions(builder, dtype), arguments
