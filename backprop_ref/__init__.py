@@ -11,9 +11,9 @@
 from backprop_ref import import_path  # noqa: F401 (before all others: it says why)
 
 # isort: split
-from backprop_ref.api import Trace, evaluate, predict, trace, value_and_grad, vjp
+from backprop_ref.api import evaluate, predict, trace, value_and_grad, vjp
 from backprop_ref.backends import backends, get_backend
-from backprop_ref.backends.base import BackendStatus
+from backprop_ref.backends.base import BackendStatus, Trace
 from backprop_ref.data.dataset import one_hot
 from backprop_ref.errors import BackendUnavailable, BackpropRefError, InvalidInput, TrainingDiverged
 from backprop_ref.model_file import Model, load, save

@@ -1,44 +1,17 @@
 """The functions of ``import backprop_ref as br``: they check and convert, and let `mlp` and a backend compute."""
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from backprop_ref import metrics, mlp
-from backprop_ref.arrays import Batch, BatchLike, Matrix, Vector
+from backprop_ref.arrays import Batch, BatchLike
 from backprop_ref.backends import get_backend
-from backprop_ref.backends.base import Backend, BackendChoice
+from backprop_ref.backends.base import Backend, BackendChoice, Trace
 from backprop_ref.errors import InvalidInput
 from backprop_ref.network import Network
 from backprop_ref.parameters import Parameters, as_float_dtype, check_dtype
-
-
-class Trace(NamedTuple):
-    """Every intermediate of one forward and backward pass, in NumPy arrays; index 0 is the first layer.
-
-    ``z[l]``, ``a[l]`` and ``delta[l]`` are (batch, n_out), ``dW[l]`` is (n_in, n_out), ``db[l]`` (n_out,) and ``dx``
-    (batch, n_in).
-
-    Examples
-    --------
-    >>> import backprop_ref as br
-    >>> network = br.Network([2, 3, 1], ["tanh", "linear"], "mean_squared_error")
-    >>> seen = br.trace(network, network.init(seed=1), x=[[0.0, 1.0]], y=[[1.0]])
-    >>> [z.shape for z in seen.z], [dW.shape for dW in seen.dW], seen.dx.shape
-    ([(1, 3), (1, 1)], [(2, 3), (3, 1)], (1, 2))
-    """
-
-    x: Batch
-    y: Batch
-    z: Sequence[Batch]
-    a: Sequence[Batch]
-    delta: Sequence[Batch]
-    dW: Sequence[Matrix]
-    db: Sequence[Vector]
-    dx: Batch
-    loss: float
 
 
 def value_and_grad(
@@ -195,11 +168,9 @@ def trace(
     backend = get_backend(backend, numerics, device, threads)
     with backend.scope():
         weights, x_, y_ = on_backend(backend, params, x, y)
-        made = mlp.trace(backend, network, weights, x_, y_)
-        lists = {
-            name: [backend.to_numpy(array) for array in getattr(made, name)] for name in ("z", "a", "delta", "dW", "db")
-        }
-        return Trace(x=x, y=y, **lists, dx=backend.to_numpy(made.dx), loss=float(backend.to_numpy(made.loss)))
+        _, _, *lists, dx, loss = mlp.trace(backend, network, weights, x_, y_)
+        z, a, delta, dW, db = ([backend.to_numpy(array) for array in arrays] for arrays in lists)
+        return Trace(x, y, z, a, delta, dW, db, backend.to_numpy(dx), float(backend.to_numpy(loss)))
 
 
 def predict(

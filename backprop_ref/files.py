@@ -1,17 +1,18 @@
 """Writing files so that nobody sees half of one and no file of somebody else's is lost; JSON that every reader takes.
 
-A new file is made by `create`; one that this program made before is exchanged by `replace`, or gone on with by
-`open_in_place`. None of them follows a link. `write_output` writes what a user names: a new file, or a stream such as
-/dev/stdout.
+`create` makes a new file; `replace` exchanges one that this program wrote before, and `open_in_place` continues it.
+None of them follows a link. `write_output` writes what a user names: a new file, or a stream such as /dev/stdout.
 """
 
 import contextlib
+import itertools
 import json
 import math
 import os
 import re
 import stat
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -24,24 +25,16 @@ STREAM = re.compile(r"/dev/(?:stdout|stderr|fd/(\d+))")
 
 
 def create(path: Name, content: str | bytes) -> None:
-    """Makes a new file of text or bytes.
-
-    Raises
-    ------
-    FileExistsError
-        Something has that name, be it a link that leads nowhere.
+    """Makes a new file of text or bytes; a FileExistsError where something has that name, be it a link that leads
+    nowhere.
     """
     with creating(path) as file:
         file.write(_bytes(content))
 
 
 def replace(path: Name, content: str | bytes) -> None:
-    """Writes text or bytes to a file of this program's, whether it is there yet or not.
-
-    Raises
-    ------
-    InvalidInput
-        What has that name is a link, or no file.
+    """Writes text or bytes to a file of this program's, whether it is there yet or not; a link, or no file, is
+    refused.
     """
     with replacing(path) as file:
         file.write(_bytes(content))
@@ -112,10 +105,7 @@ def _rename(temporary: Path, path: Path) -> None:
 def open_in_place(path: Name, mode: str, **options: Any) -> IO[Any]:
     """`open`, for going on in a file of this program's, in a mode that does not empty it.
 
-    Raises
-    ------
-    InvalidInput
-        It is a link, or no file, or has a second name, under which it would change too.
+    Refused are links, what is no file, and a file with a second name, under which it would change too.
     """
     path = Path(path)
     refuse_links(path.parent, path.name)
@@ -145,15 +135,35 @@ def refuse_links(folder: Name, *names: Name) -> None:
                 raise InvalidInput(f"{path}: {what}, and is neither followed nor replaced; put a file of its own there")
 
 
-def check_output(flag: str, path: Name | None) -> None:
-    """Refuses, before anything is computed, what `write_output` could not write.
+def make_folder(flag: str, asked: Name | None, default: Name, remedy: str = "give a new folder") -> Path:
+    """Makes the folder asked for, which has to hold nothing; None: the next free one of DEFAULT-1, DEFAULT-2, …
 
-    Parameters
-    ----------
-    flag : str
-        What messages call the output, such as ``--output``.
-    path : path-like or None
-        None is never refused.
+    `flag` is what messages call the folder, `remedy` what they say to do where it holds something.
+    """
+    try:
+        if asked is not None:
+            folder = Path(asked)
+            folder.mkdir(parents=True, exist_ok=True)
+            if any(folder.iterdir()):
+                raise InvalidInput(f"{flag} {asked}: not empty, and nothing is overwritten; {remedy}")
+            with tempfile.TemporaryFile(dir=folder):
+                return folder
+        Path(default).parent.mkdir(exist_ok=True)
+        for number in itertools.count(1):
+            folder = Path(f"{os.fspath(default)}-{number}")
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir()
+                break
+        return folder
+    except OSError as error:
+        where = f"{flag} {error.filename or asked}"
+        raise InvalidInput(f"{where}: cannot be made or written to ({error.strerror}); give another folder") from None
+
+
+def check_output(flag: str, path: Name | None) -> None:
+    """Refuses, before anything is computed, what `write_output` could not write; None is never refused.
+
+    `flag` is what messages call the output, such as ``--output``.
     """
     if path is None or is_stream(path):
         return
@@ -166,17 +176,7 @@ def check_output(flag: str, path: Name | None) -> None:
 def write_output(flag: str, path: Name, content: str | bytes, remedy: str = "give another file") -> None:
     """Writes text or bytes to a new file, or to a pipe, a terminal, or standard output by its name.
 
-    Parameters
-    ----------
-    flag : str
-        What messages call the output.
-    remedy : str
-        What they say to do, should it not be written.
-
-    Raises
-    ------
-    InvalidInput
-        It cannot be written; or something of that name has come into being.
+    `flag` is what messages call the output, `remedy` what they say to do should it not be written, or be there by now.
     """
     with writing(f"{flag} {path}".strip(), remedy):
         (send if is_stream(path) else create)(path, content)

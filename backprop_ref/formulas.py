@@ -19,6 +19,13 @@ Number: TypeAlias = Any
 """What an arithmetic computes with; it has + − × ÷, abs and comparisons, also with a Python float."""
 
 
+FUNCTIONS = ("exp", "log", "log1p", "tanh", "sqrt")
+"""The words of an arithmetic that are functions of one number."""
+SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
+COMPARISONS = {"less": "<", "less_equal": "<=", "greater": ">", "greater_equal": ">="}
+"""Python's operators by the names that NumPy gives them, for numbers that are an ``NDArrayOperatorsMixin``."""
+
+
 class Words(Protocol):
     """What an arithmetic has to bring along. A row is one sample: its entries are those of the layer's neurons."""
 

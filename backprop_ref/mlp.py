@@ -11,14 +11,13 @@ Nielsen, Neural Networks and Deep Learning, ch. 2, BP1 to BP4):
 
 where for softmax, whose outputs depend on every z of their row, the product with activation' is one with its Jacobian.
 
-Everything here is in the arrays of `backend`, which computes each line; this module only says which lines, in which
-order. ``params`` is anything with ``W`` and ``b``, one array of each per layer.
+Everything here is in the arrays of `backend`, which computes each line; this module says which lines, in which order.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from backprop_ref.backends.base import Array, Backend
+from backprop_ref.backends.base import Array, Backend, Trace
 from backprop_ref.network import Network
 
 
@@ -38,24 +37,9 @@ class HasWeights(Protocol):
     def b(self) -> Sequence[Array]: ...
 
 
-class Trace(NamedTuple):
-    """Every intermediate of one forward and backward pass; index 0 is the first layer."""
-
-    x: Array
-    y: Array
-    z: list[Array]
-    a: list[Array]
-    delta: list[Array]
-    dW: list[Array]
-    db: list[Array]
-    dx: Array | None
-    loss: Array
-
-
 def forward(backend: Backend, network: Network, params: HasWeights, x: Array) -> tuple[list[Array], list[Array]]:
     """Pre-activations z and activations a of every layer, each (batch, n_out)."""
-    z: list[Array] = []
-    a: list[Array] = []
+    z, a = list[Array](), list[Array]()
     for W, b, activation in zip(params.W, params.b, network.activations, strict=True):
         z.append(backend.affine_forward(a[-1] if a else x, W, b))
         a.append(backend.activation_forward(activation, z[-1]))
@@ -71,10 +55,9 @@ def backward(
     a: list[Array],
     delta: Array,
     with_dx: bool = False,
-) -> tuple[list[Array], list[Array], list[Array], Array | None]:
+) -> tuple[list[Array], list[Array], list[Array], Array]:
     """delta, dW and db of every layer from the last layer's delta, and dx if asked for (else None)."""
-    deltas: list[Array] = [None] * network.n_layers
-    dW, db = deltas.copy(), deltas.copy()
+    deltas, dW, db = (list[Array]([None] * network.n_layers) for _ in range(3))
     da = None
     for layer in reversed(range(network.n_layers)):
         if da is not None:
@@ -115,7 +98,7 @@ def value_and_grad(
         trace(backend, network, params, x[rows, :], y[rows, :], batch=x.shape[0], with_dx=False)
         for rows in cut(x.shape[0], shards)
     ]
-    loss, dW, db = parts[0].loss, parts[0].dW, parts[0].db
+    loss, dW, db = parts[0].loss, list(parts[0].dW), list(parts[0].db)
     for part in parts[1:]:
         loss = loss + part.loss
         dW = [total + more for total, more in zip(dW, part.dW, strict=True)]

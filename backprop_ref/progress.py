@@ -11,17 +11,11 @@ PATIENCE = 2.0
 
 
 class Bar:
-    """Shows up once `total` steps are expected to take more than `PATIENCE` seconds.
+    """A bar of `total` steps, of which some are done; it shows up once they are expected to take over `PATIENCE`
+    seconds.
 
-    Parameters
-    ----------
-    what : str
-        What one step is, such as 'epoch'.
-    total : int
-    wanted : bool or None
-        None: only where standard error is a terminal.
-    done : int
-        Steps already done before now.
+    `what` says what a step is, such as 'epoch'. Where nothing is `wanted`, it shows up only if standard error is a
+    terminal.
     """
 
     def __init__(self, what: str, total: int, wanted: bool | None = None, done: int = 0) -> None:

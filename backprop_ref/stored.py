@@ -22,12 +22,8 @@ class Stored(BaseModel):
 
     @classmethod
     def checked(cls, content: object) -> Self:
-        """What JSON held, as one of these.
-
-        Raises
-        ------
-        ValueError
-            An entry is missing, or of another type or range; the message names it.
+        """What JSON held, as one of these; a ValueError names the entry that is missing, or of another type or
+        range.
         """
         try:
             return cls.model_validate(content)
@@ -38,14 +34,7 @@ class Stored(BaseModel):
 
     @classmethod
     def read(cls, path: Name, what: str) -> dict[str, Any]:
-        """The mapping in a JSON file, in the file's order.
-
-        Raises
-        ------
-        FileNotFoundError
-        InvalidInput
-            It cannot be read, or is not `what` it should be.
-        """
+        """The mapping in a JSON file, in the file's order; refused if it is not `what` it should be."""
         text = read_text(path)
         try:
             content: dict[str, Any] = parsed(text)
@@ -73,13 +62,7 @@ class StoredNetwork(Stored):
 
 
 def parsed(text: str | bytes) -> Any:
-    """What a JSON text says.
-
-    Raises
-    ------
-    ValueError
-        It is no JSON, or too deeply nested.
-    """
+    """What a JSON text says; a ValueError where it is none, or too deeply nested."""
     try:
         return json.loads(text)
     except RecursionError:
@@ -87,13 +70,7 @@ def parsed(text: str | bytes) -> Any:
 
 
 def read_text(path: Name) -> str:
-    """The text of a regular file; another kind, such as a pipe, is refused, as reading it might never end.
-
-    Raises
-    ------
-    FileNotFoundError
-    InvalidInput
-    """
+    """The text of a regular file; another kind, such as a pipe, is refused, as reading it might never end."""
     path = Path(path)
     if path.exists() and not path.is_file():
         raise InvalidInput(f"{path}: not a regular file")

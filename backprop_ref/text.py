@@ -3,7 +3,7 @@
 import csv
 import html
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode's categories of characters that act without being seen: controls, marks of writing direction, line
@@ -29,6 +29,12 @@ def as_csv(rows: Iterable[Iterable[object]]) -> str:
     """Rows as CSV that reads back as the same texts: what holds a line break of any kind is quoted."""
     writer = csv.writer(_Echo())  # it quotes what its own line ends are made of, which are \r\n
     return "".join(writer.writerow(row).removesuffix("\r\n") + "\n" for row in rows)
+
+
+def as_table(rows: Sequence[Mapping[str, object]]) -> str:
+    """Mappings as CSV, a column for each key that any of them has."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return as_csv([names, *([row.get(name) for name in names] for row in rows)])
 
 
 class _Echo:

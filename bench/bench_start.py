@@ -25,7 +25,7 @@ from backprop_ref.optimizers import SGD
 backend = br.get_backend("numba", {numerics!r})
 network = br.Network({sizes}, {activations}, {loss!r})
 started = time.perf_counter()
-made = backend.trainer(network, SGD(), {dtype!r}, 4, 1, "r2", {steps_ahead})
+trainer = backend.trainer(network, SGD(), {dtype!r}, 4, 1, "r2", {steps_ahead})
 print(json.dumps(time.perf_counter() - started))
 """
 SMALL = {"sizes": [2, 4, 1], "activations": ["sigmoid"] * 2, "loss": "sse"}

@@ -12,7 +12,7 @@ from backprop_ref.benchmarks.ladder import LEARNING_RATE
 
 @pytest.fixture
 def steps_ahead(request):
-    """Programs of their own for small networks, as for a long training; none where nothing is timed."""
+    """Programs with constants for small networks, as for a long training; none where nothing is timed."""
     return 0 if request.config.getoption("benchmark_disable") else 10**9
 
 

@@ -59,19 +59,19 @@ def main():
     texts = [cuda_source.source(dtype, fast) for dtype, fast, _ in modes]
     options = [cuda_source.OPTIONS[fast] for _, fast, _ in modes]
     with ThreadPoolExecutor(2) as pool:
-        made = dict(zip(modes, pool.map(compiler, texts, options, (mode[2] for mode in modes)), strict=True))
+        compilations = dict(zip(modes, pool.map(compiler, texts, options, (mode[2] for mode in modes)), strict=True))
     problems = []
-    for (mode, compiled), text in zip(made.items(), texts, strict=True):
+    for (mode, compiled), text in zip(compilations.items(), texts, strict=True):
         where = f"{mode[0]}, {'fast' if mode[1] else 'reproducible'}, compute capability {mode[2]}"
         problems += [f"{where}: {problem}" for problem in wrong(compiled, *kernels(text, mode[1]))]
-    print(table(made))
+    print(table(compilations))
     for problem in problems:
         print(problem, file=sys.stderr)
     if problems:
         sys.exit(1)
     print(
-        f"{name}, compute capabilities {', '.join(capabilities)}: {len(made)} compilations without warnings, spills or "
-        "local memory; no operation in the PTX of reproducible kernels and of updates is or may be fused, is "
+        f"{name}, compute capabilities {', '.join(capabilities)}: {len(compilations)} compilations without warnings, "
+        "spills or local memory; no operation in the PTX of reproducible kernels and of updates is or may be fused, is "
         "approximated or flushed to zero"
     )
 
@@ -111,9 +111,9 @@ def registers(log):
     return found
 
 
-def table(made):
+def table(compilations):
     """Registers of the reproducible kernels, a column for each dtype and capability."""
-    columns = {mode: registers(compiled.log) for mode, compiled in made.items() if not mode[1]}
+    columns = {mode: registers(compiled.log) for mode, compiled in compilations.items() if not mode[1]}
     names = sorted({name for column in columns.values() for name in column})
     lines = [f"{'registers of reproducible kernels':42}" + "".join(f"{d[0]}{d[5:]}/{c:5}" for d, _, c in columns)]
     lines += [f"{name:42}" + "".join(f"{column.get(name, '?')!s:8}" for column in columns.values()) for name in names]

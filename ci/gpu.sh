@@ -39,7 +39,7 @@ everything() {
     run "$python" -m pytest -q -rA --require-backend cupy -k '[cupy' tests/test_cuda_device.py
     run "$python" -m pytest -q --require-backend cupy -m long tests/test_identical.py -k cupy
     run .venv/bin/backprop-ref compare digits --backends numpy,cupy
-    run "$python" bench/bench_gpu.py
+    run "$python" bench/ladder.py 64-128-10 784-2048-2048-10 --backends numpy,cupy
     return $status
 }
 

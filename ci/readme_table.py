@@ -6,6 +6,7 @@ the README's rows are taken from the page as it stands. ``--check`` only says wh
 
 import argparse
 import json
+import statistics
 import sys
 from pathlib import Path
 
@@ -101,9 +102,8 @@ def median(case):
 
 def ratio(ours, theirs):
     """The median over the rounds of the quotient of two times."""
-    quotients = sorted(mine / other for mine, other in zip(ours["rounds"], theirs["rounds"], strict=True))
-    middle = len(quotients) // 2
-    return f"{(quotients[middle] + quotients[-1 - middle]) / 2:.2f}"
+    pairs = zip(ours["rounds"], theirs["rounds"], strict=True)
+    return f"{statistics.median(mine / other for mine, other in pairs):.2f}"
 
 
 def time(seconds):

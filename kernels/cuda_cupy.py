@@ -21,19 +21,10 @@ DIGEST = hashlib.sha256().digest_size
 
 
 class Kernels:
-    """All kernels for one dtype and the device that is current when they are made.
+    """All kernels for one dtype and the device that is current when they are made; `fast` as in `cuda_source.source`.
 
-    Parameters
-    ----------
-    cupy : module
-    dtype : "float64" or "float32"
-    fast : bool
-        As in `cuda_source.source`.
-
-    Raises
-    ------
-    cupy.cuda.compiler.CompileException, RuntimeError
-        NVRTC refuses the kernels, is not there, or does not know the GPU.
+    Where NVRTC refuses the kernels, is not there, or does not know the GPU, it raises CuPy's CompileException or a
+    RuntimeError.
     """
 
     def __init__(self, cupy: Any, dtype: str, fast: bool) -> None:

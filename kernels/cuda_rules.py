@@ -1,102 +1,40 @@
 """CUDA C of every activation, loss and update rule, written by the rules of `backprop_ref.formulas` themselves.
 
-A rule is evaluated on `Node`, whose operators build an expression; `_Writer` turns it into statements. What is used
-more than once gets a name, so the text reads as one would write it by hand; `source` gives all of it.
+`_Writer` turns a rule's expression into statements. What is used more than once gets a name, so the text reads as one
+would write it by hand; `source` gives all of it.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from backprop_ref.formulas import ACTIVATIONS, TERMS, UPDATES, Activation, Arithmetic, Settings, Terms, Update, decay
+from backprop_ref.formulas import (
+    ACTIVATIONS,
+    COMPARISONS,
+    FUNCTIONS,
+    SIGNS,
+    TERMS,
+    UPDATES,
+    Activation,
+    Settings,
+    Terms,
+    Update,
+    decay,
+)
+
+from .expressions import OVER_ROWS, WORDS, Node, leaf
 
 CHOICE, COMPARISON, SUM, PRODUCT, SIGN, ATOM = range(6)
 """How tightly an expression holds together."""
-LEVELS = {"+": SUM, "-": SUM, "*": PRODUCT, "/": PRODUCT, "<": COMPARISON, "<=": COMPARISON, ">": COMPARISON}
-LEVELS[">="] = COMPARISON
-FUNCTIONS = ("exp", "log", "log1p", "tanh", "sqrt")
+LEVELS = {"+": SUM, "-": SUM, "*": PRODUCT, "/": PRODUCT, **dict.fromkeys(COMPARISONS.values(), COMPARISON)}
+OPERATORS = SIGNS | COMPARISONS
 OF_STEP = ("rate", "c1", "c2")
 """What of `Settings` changes from step to step, and stands in the row of `settings` of the step."""
-
-
-class Node:
-    """An expression: a leaf with its text, or an operation on others; `in_row` if it differs along a row."""
-
-    def __init__(self, operation: str, *parts: "Node", text: str = "", in_row: bool = False) -> None:
-        self.operation, self.parts, self.text = operation, parts, text
-        self.in_row: bool = in_row or (operation not in {"total", "largest"} and any(part.in_row for part in parts))
-
-    def __add__(self, other: "Node | float") -> "Node":
-        return Node("+", self, node(other))
-
-    def __radd__(self, other: float) -> "Node":
-        return Node("+", node(other), self)
-
-    def __sub__(self, other: "Node | float") -> "Node":
-        return Node("-", self, node(other))
-
-    def __rsub__(self, other: float) -> "Node":
-        return Node("-", node(other), self)
-
-    def __mul__(self, other: "Node | float") -> "Node":
-        return Node("*", self, node(other))
-
-    def __rmul__(self, other: float) -> "Node":
-        return Node("*", node(other), self)
-
-    def __truediv__(self, other: "Node | float") -> "Node":
-        return Node("/", self, node(other))
-
-    def __rtruediv__(self, other: float) -> "Node":
-        return Node("/", node(other), self)
-
-    def __neg__(self) -> "Node":
-        return Node("negative", self)
-
-    def __abs__(self) -> "Node":
-        return Node("abs_of", self)
-
-    def __lt__(self, other: "Node | float") -> "Node":
-        return Node("<", self, node(other))
-
-    def __le__(self, other: "Node | float") -> "Node":
-        return Node("<=", self, node(other))
-
-    def __gt__(self, other: "Node | float") -> "Node":
-        return Node(">", self, node(other))
-
-    def __ge__(self, other: "Node | float") -> "Node":
-        return Node(">=", self, node(other))
-
-
-def node(value: Node | float) -> Node:
-    """A number as a leaf."""
-    return value if isinstance(value, Node) else Node("number", text=_literal(value))
 
 
 def _literal(value: float) -> str:
     """Whole numbers as they are, others rounded once, from binary64."""
     return f"{int(value)}" if value == int(value) else f"(REAL){value.hex()}"
-
-
-def leaf(text: str, in_row: bool = False) -> Node:
-    """A variable."""
-    return Node("leaf", text=text, in_row=in_row)
-
-
-class _Words(Arithmetic):
-    """The words of the formulas, as nodes."""
-
-    def __getattr__(self, name: str) -> Callable[[Node], Node]:
-        if name not in {*FUNCTIONS, "largest", "total"}:
-            raise AttributeError(name)
-        return lambda x: Node(name, x)
-
-    def where(self, condition: Node, yes: Node | float, no: Node | float) -> Node:
-        return Node("where", condition, node(yes), node(no))
-
-
-WORDS = _Words()
 
 
 class _Writer:
@@ -126,21 +64,22 @@ class _Writer:
         """The expression, whether or not it has a name, and how tightly it holds together."""
         operation, parts = node.operation, node.parts
         if operation == "leaf":
-            return node.text, ATOM
+            return node.name, ATOM
         if operation == "number":
-            return f"{self.kind}{{{node.text}}}", ATOM
+            return f"{self.kind}{{{_literal(node.number)}}}", ATOM
         if operation == "negative":
             return f"-{self.text(parts[0], SIGN)}", SIGN
         if operation == "where":
             condition, yes, no = parts
             return f"{self.text(condition, COMPARISON)} ? {self.text(yes)} : {self.text(no)}", CHOICE
-        if operation in LEVELS:
-            level = LEVELS[operation]
-            return f"{self.text(parts[0], level)} {operation} {self.text(parts[1], level + 1)}", level
-        return f"{operation}({', '.join(map(self.text, parts))})", ATOM
+        if operation in OPERATORS:
+            sign = OPERATORS[operation]
+            level = LEVELS[sign]
+            return f"{self.text(parts[0], level)} {sign} {self.text(parts[1], level + 1)}", level
+        return f"{'abs_of' if operation == 'absolute' else operation}({', '.join(map(self.text, parts))})", ATOM
 
     def _deserves_name(self, node: Node) -> bool:
-        if node.operation in {"total", "largest"}:
+        if node.operation in OVER_ROWS:
             return True
         if node.in_row:
             return self.uses[node] > 1 and node.operation in FUNCTIONS
@@ -148,9 +87,10 @@ class _Writer:
 
     def _name(self, node: Node) -> None:
         """Writes the statement that computes a node; a row of them goes where the result will stand."""
-        over_row = node.operation in {"total", "largest"}
+        over_row = node.operation in OVER_ROWS
         shown = self.text(node.parts[0]) if over_row else self._spelled(node)[0]
-        name = f"{node.operation if node.operation.isalnum() else 'part'}_{len(self.names)}"
+        called = "part" if node.operation in {*OPERATORS, "absolute"} else node.operation
+        name = f"{called}_{len(self.names)}"
         loop = "for (integer j = 0; j < n_out; ++j)"
         if node.operation == "total":
             self.lines += [f"{self.kind} {name} = {{0}};", loop, f"    {name} = {name} + {shown};"]

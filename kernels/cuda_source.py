@@ -57,14 +57,7 @@ class Parameter(NamedTuple):
 
 @cache
 def source(dtype: str, fast: bool = False) -> str:
-    """The kernels' text.
-
-    Parameters
-    ----------
-    dtype : "float64" or "float32"
-    fast : bool
-        Products and sums may be fused, exp, log and tanh are the library's.
-    """
+    """The kernels' text; `fast`: products and sums may be fused, exp, log and tanh are the library's."""
     real, *files = (f'#line 1 "{name}"\n{(_FOLDER / name).read_text(encoding="utf-8")}' for name in _FILES)
     rules = f'#line 1 "rules.cu"\n{cuda_rules.source()}'
     fast_or_not = "#define FAST" if fast else ""

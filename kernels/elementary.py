@@ -151,31 +151,15 @@ def build(
     constant: Callable[[float], Any] = float,
     passes: bool = False,
 ) -> Elementary:
-    """Write the elementary functions over five primitives.
+    """Write the elementary functions over five primitives, for arguments of the dtype, as nothing is converted.
 
-    Parameters
-    ----------
-    primitives : Primitives
-        For the arrays or scalars the functions will be given; already compiled where a compiler needs that.
-    dtype : "float64" or "float32", or anything ``numpy.dtype`` takes for these
-        Selects constants and polynomials. Nothing is converted: arguments have to be of this dtype.
-    compile : callable, optional
-        Applied to every function, inner ones first: ``numba.njit(fastmath=False, error_model="numpy")``, or
-        nothing.
-    constant : callable, optional
-        The type of the constants: ``float`` for arrays, which it does not widen, and for float64 scalars;
-        ``numpy.float32`` for float32 scalars.
-    passes : bool, optional
-        Each operation is a pass over an array, and a selection no cheaper than a product: where a condition decides
-        between two polynomials both are evaluated. Else it selects their coefficients. The bits are the same.
+    `compile` is applied to every function, inner ones first: ``numba.njit(fastmath=False, error_model="numpy")``, or
+    nothing. `constant` is the type of the constants: ``float`` for arrays, which it does not widen, and for float64
+    scalars; ``numpy.float32`` for float32 scalars.
 
-    Returns
-    -------
-    Elementary
-        exp, log, log1p, expm1, tanh, cospi.
+    Where each operation `passes` over an array, a selection is no cheaper than a product: both polynomials are
+    evaluated between which a condition decides. Else it selects their coefficients. The bits are the same.
 
-    Notes
-    -----
     Error: exp, log, log1p, expm1 < 1 ulp; tanh < 2.5 ulp; cospi < 2 ulp.
     """
     c = _constants(dtype, compile, constant)
@@ -413,21 +397,11 @@ def _cosine(primitives: Primitives, c: SimpleNamespace, compile: Compile) -> Any
 
 
 def array_primitives(xp: Any, dtype: Any) -> Primitives:
-    """The primitives for arrays of the namespace xp, on whatever device they are.
+    """The primitives for arrays of the namespace xp, PyTorch and CuPy through ``array_api_compat``, on whatever device.
 
-    Scaling and exponents come from the bits where arrays have a ``view`` (NumPy, PyTorch, CuPy), else from
-    ladders of exact multiplications by 2^512, 2^256, ... (float32: 2^64, ...). Both are exact: the same bits.
-
-    Parameters
-    ----------
-    xp : array-API namespace
-        PyTorch and CuPy through ``array_api_compat``.
-    dtype : "float64" or "float32", or anything ``numpy.dtype`` takes for these
-
-    Returns
-    -------
-    Primitives
-        ``sqrt`` is the namespace's own, except for PyTorch, whose is off by 1 ulp at times and is mended.
+    Scaling and exponents come from the bits where arrays have a ``view`` (NumPy, PyTorch, CuPy), else from ladders of
+    exact multiplications by 2^512, 2^256, ... (float32: 2^64, ...). Both are exact: the same bits. ``sqrt`` is the
+    namespace's own, except for PyTorch, whose is off by 1 ulp at times and is mended.
     """
     name = np.dtype(dtype).name
     real = getattr(xp, name)

@@ -13,7 +13,8 @@ All arrays that a function takes have one dtype, float64 or float32, and every n
 argument or arguments are arrays for the results. Nothing else is written to, and nothing need be in them before.
 """
 
-from collections.abc import Callable, Iterable
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any, TypeAlias
 
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 
 from backprop_ref import formulas
 
-from .elementary import for_scalars
+from .elementary import for_numpy, for_scalars
 
 Array: TypeAlias = NDArray[Any]
 Loop: TypeAlias = Callable[..., None]
@@ -147,78 +148,57 @@ def error(rule: Callable[..., Any]) -> Loop:
     return loss_backward
 
 
-# What reads rows has loops of its own, as each sum is part of the loop that makes its terms.
+# The same for rules over rows, of which each is handed whole rows.
 
 
-def largest(z: Array, s: int) -> Any:
-    """max over j of z[s, j]"""
-    top = z[s, 0]
-    for j in range(1, z.shape[1]):
-        top = z[s, j] if z[s, j] > top else top
-    return top
+def forward_of_rows(rule: Callable[..., Any]) -> Loop:
+    """For an activation over rows."""
+
+    def activation_forward(z: Array, a: Array) -> None:
+        """a[s] = rule(z[s])"""
+        for s in range(len(z)):
+            a[s] = rule(z[s])
+
+    return activation_forward
 
 
-def softmax(exp: Callable[..., Any], largest: Callable[..., Any]) -> tuple[Loop, Loop]:
-    """The pair of the softmax."""
+def backward_of_rows(rule: Callable[..., Any]) -> Loop:
+    """For an activation over rows."""
 
-    def softmax_forward(z: Array, a: Array) -> None:
-        """a[s, j] = e[j] / (e[0] + e[1] + ...) with e[j] = exp(z[s, j] - max over j of z[s, j])"""
-        batch, n_out = z.shape
-        zero = z.dtype.type(0)
-        for s in range(batch):
-            top, total = largest(z, s), zero
-            for j in range(n_out):
-                a[s, j] = exp(z[s, j] - top)
-            for j in range(n_out):
-                total += a[s, j]
-            for j in range(n_out):
-                a[s, j] /= total
+    def activation_backward(z: Array, a: Array, da: Array, delta: Array) -> None:
+        """delta[s] = rule(z[s], a[s], da[s])"""
+        for s in range(len(z)):
+            delta[s] = rule(z[s], a[s], da[s])
 
-    def softmax_backward(z: Array, a: Array, da: Array, delta: Array) -> None:
-        """delta[s, j] = a[s, j] (da[s, j] - t) with t = da[s, 0] a[s, 0] + da[s, 1] a[s, 1] + ..."""
-        batch, n_out = z.shape
-        zero = z.dtype.type(0)
-        for s in range(batch):
-            t = zero
-            for j in range(n_out):
-                t += da[s, j] * a[s, j]
-            for j in range(n_out):
-                delta[s, j] = a[s, j] * (da[s, j] - t)
-
-    return softmax_forward, softmax_backward
+    return activation_backward
 
 
-def softmax_cross_entropy(
-    exp: Callable[..., Any], log: Callable[..., Any], largest: Callable[..., Any]
-) -> tuple[Loop, Loop]:
-    """The pair of the cross-entropy of a softmax."""
+def terms_of_rows(rule: Callable[..., Any]) -> Loop:
+    """For a loss whose terms are of rows."""
 
-    def softmax_cross_entropy_forward(z: Array, a: Array, y: Array, n: Any, loss: Array) -> None:
-        """loss = sum of y (log S - (z - max)), over n, with S = sum over j of exp(z - max)"""
-        batch, n_out = y.shape
-        zero = y.dtype.type(0)
-        total = zero
-        for s in range(batch):
-            top, S = largest(z, s), zero
-            for j in range(n_out):
-                S += exp(z[s, j] - top)
-            log_S = log(S)
-            for j in range(n_out):
-                total += y[s, j] * (log_S - (z[s, j] - top))
+    def loss_forward(z: Array, a: Array, y: Array, n: Any, loss: Array) -> None:
+        """loss = sum of rule(z[s], a[s], y[s])[j], over n"""
+        total = y.dtype.type(0)
+        for s in range(len(y)):
+            for term in rule(z[s], a[s], y[s]):
+                total += term
         loss[()] = total / n
 
-    def softmax_cross_entropy_backward(z: Array, a: Array, y: Array, n: Any, delta: Array) -> None:
-        """delta = (a Y - y) / n with Y = y[s, 0] + y[s, 1] + ..., 1 for probabilities"""
-        batch, n_out = y.shape
-        zero = y.dtype.type(0)
-        for s in range(batch):
-            Y = zero
-            for j in range(n_out):
-                Y += y[s, j]
-            for j in range(n_out):
-                delta[s, j] = (a[s, j] * Y - y[s, j]) / n
+    return loss_forward
 
-    return softmax_cross_entropy_forward, softmax_cross_entropy_backward
+
+def error_of_rows(rule: Callable[..., Any]) -> Loop:
+    """For a loss whose errors are of rows."""
+
+    def loss_backward(z: Array, a: Array, y: Array, n: Any, delta: Array) -> None:
+        """delta[s] = rule(z[s], a[s], y[s]) / n, or da"""
+        for s in range(len(y)):
+            delta[s] = rule(z[s], a[s], y[s]) / n
+
+    return loss_backward
+
+
+OVER_ROWS = forward_of_rows, backward_of_rows, terms_of_rows, error_of_rows
 
 
 # All of them.
@@ -249,36 +229,60 @@ class Numbers(formulas.Arithmetic):
         return self.real(yes if condition else no)
 
 
+class Rows(formulas.Arithmetic):
+    """The arithmetic of rows of NumPy numbers of a dtype; a sum or the largest is a row of one."""
+
+    def __init__(self, dtype: str):
+        functions = for_numpy(dtype)
+        self.exp, self.log, self.log1p, self.tanh = functions.exp, functions.log, functions.log1p, functions.tanh
+        self.sqrt = np.sqrt
+
+    def where(self, condition: Any, yes: Any, no: Any) -> Any:
+        return np.where(condition, yes, no)
+
+    def largest(self, x: Array) -> Array:
+        top = x[0]
+        for number in x[1:]:
+            top = number if number > top else top
+        return np.array([top])
+
+    def total(self, x: Array) -> Array:
+        found = x.dtype.type(0)
+        for number in x:
+            found += number
+        return np.array([found])
+
+
 def loops(
     function: Callable[[Callable[..., Any], str], Callable[..., Any]],
+    over_rows: Sequence[Callable[[Callable[..., Any]], Loop]],
     compiled: Callable[[Loop], Loop] = lambda loop: loop,
 ) -> dict[str, Loop]:
     """All loops by name: affine_forward, tanh_forward, tanh_backward, ...
 
-    Parameters
-    ----------
-    function : callable
-        ``function(rule, names)`` gives a rule of `formulas` as a function of numbers with these names.
-    compiled : callable, optional
-        Applied to every loop.
+    ``function(rule, names)`` gives a rule of `formulas` as a function of numbers with these names; `compiled` is
+    applied to every loop.
     """
-    exp, log = function(lambda m, x: m.exp(x), "x"), function(lambda m, x: m.log(x), "x")
-    top = compiled(largest)
-    pairs = {"softmax": softmax(exp, top), "softmax_cross_entropy": softmax_cross_entropy(exp, log, top)}
+    found = {loop.__name__: compiled(loop) for loop in affine()}
     for name, activation in formulas.ACTIVATIONS.items():
-        if not activation.by_rows:
-            pairs[name] = forward(function(activation.forward, "z")), backward(function(activation.backward, "z a da"))
-    for name, pair in formulas.TERMS.items():
-        if not pair.by_rows:
-            pairs[name] = terms(function(pair.terms, "z a y")), error(function(pair.error, "z a y"))
-    found = {loop.__name__: loop for loop in affine()}
-    for name, (above, beneath) in pairs.items():
-        found |= {f"{name}_forward": above, f"{name}_backward": beneath}
-    return {name: compiled(loop) for name, loop in found.items()}
+        ahead, back = activation.forward, activation.backward
+        if activation.by_rows:
+            pair = over_rows[0](ahead), over_rows[1](back)
+        else:
+            pair = compiled(forward(function(ahead, "z"))), compiled(backward(function(back, "z a da")))
+        found |= {f"{name}_forward": pair[0], f"{name}_backward": pair[1]}
+    for name, each in formulas.TERMS.items():
+        if each.by_rows:
+            pair = over_rows[2](each.terms), over_rows[3](each.error)
+        else:
+            pair = compiled(terms(function(each.terms, "z a y"))), compiled(error(function(each.error, "z a y")))
+        found |= {f"{name}_forward": pair[0], f"{name}_backward": pair[1]}
+    return found
 
 
 @cache
 def plain(dtype: str) -> dict[str, Loop]:
-    """The loops as they are written, over NumPy scalars of a dtype."""
-    m = Numbers(dtype)
-    return loops(lambda rule, names: lambda *numbers: rule(m, *numbers))
+    """The loops as they are written, over NumPy scalars of a dtype, and rows of them."""
+    m, rows = Numbers(dtype), Rows(dtype)
+    over_rows = [lambda rule, make=make: make(functools.partial(rule, rows)) for make in OVER_ROWS]
+    return loops(lambda rule, names: lambda *numbers: rule(m, *numbers), over_rows)

@@ -24,21 +24,8 @@ _SMALL = 64
 def affine(xp: Any, a: Any, W: Any, b: Any) -> Any:
     """``z = a @ W + b``, each z[s, j] starting at b[j], then k = 0, 1, ...: z + a[s, k] * W[k, j].
 
-    Parameters
-    ----------
-    xp : array-API namespace
-    a : array of shape (batch, n_in)
-    W : array of shape (n_in, n_out)
-    b : array of shape (n_out,)
-
-    Returns
-    -------
-    array of shape (batch, n_out)
-
-    Notes
-    -----
-    Error: ``gamma(n_in + 1) * (|a| @ |W| + |b|)``, with ``gamma(n) = n u / (1 - n u)`` (Higham, Accuracy and
-    Stability of Numerical Algorithms, ch. 3).
+    Error: ``gamma(n_in + 1) * (|a| @ |W| + |b|)``, with ``gamma(n) = n u / (1 - n u)`` (Higham, Accuracy and Stability
+    of Numerical Algorithms, ch. 3).
     """
     return _outer_products(xp, b, a.T, W)
 
@@ -46,18 +33,6 @@ def affine(xp: Any, a: Any, W: Any, b: Any) -> Any:
 def matmul_tn(xp: Any, a: Any, delta: Any) -> Any:
     """``dW = a.T @ delta``, each dW[k, j] starting at +0, then s = 0, 1, ...: dW + a[s, k] * delta[s, j].
 
-    Parameters
-    ----------
-    xp : array-API namespace
-    a : array of shape (batch, n_in)
-    delta : array of shape (batch, n_out)
-
-    Returns
-    -------
-    array of shape (n_in, n_out)
-
-    Notes
-    -----
     Error: ``gamma(batch) * (|a|.T @ |delta|)``.
     """
     return _outer_products(xp, _zero(xp, a), a, delta)
@@ -66,37 +41,14 @@ def matmul_tn(xp: Any, a: Any, delta: Any) -> Any:
 def matmul_nt(xp: Any, delta: Any, W: Any) -> Any:
     """``da = delta @ W.T``, each da[s, k] starting at +0, then j = 0, 1, ...: da + delta[s, j] * W[k, j].
 
-    Parameters
-    ----------
-    xp : array-API namespace
-    delta : array of shape (batch, n_out)
-    W : array of shape (n_in, n_out)
-
-    Returns
-    -------
-    array of shape (batch, n_in)
-
-    Notes
-    -----
     Error: ``gamma(n_out) * (|delta| @ |W|.T)``.
     """
     return _outer_products(xp, _zero(xp, delta), delta.T, W.T)
 
 
 def sum_rows(xp: Any, x: Any) -> Any:
-    """``x.sum(axis=0)``: row after row, from +0.
+    """``x.sum(axis=0)``: row after row, from +0; of a 1-D x, one number.
 
-    Parameters
-    ----------
-    xp : array-API namespace
-    x : array of shape (rows, columns), or (rows,)
-
-    Returns
-    -------
-    array of shape (columns,), or 0-d
-
-    Notes
-    -----
     Error: ``gamma(rows - 1) * |x|.sum(axis=0)``.
     """
     total = xp.zeros(x.shape[1:], dtype=x.dtype, device=x.device)
@@ -106,36 +58,14 @@ def sum_rows(xp: Any, x: Any) -> Any:
 def sum_columns(xp: Any, x: Any) -> Any:
     """``x.sum(axis=1, keepdims=True)``: column after column, from +0.
 
-    Parameters
-    ----------
-    xp : array-API namespace
-    x : array of shape (rows, columns)
-
-    Returns
-    -------
-    array of shape (rows, 1)
-
-    Notes
-    -----
     Error: ``gamma(columns - 1) * |x|.sum(axis=1)``.
     """
     return sum_rows(xp, x.T)[:, None]
 
 
 def running_sum(xp: Any, x: Any) -> Any:
-    """``x.sum()``: one running sum over all entries, row-major, from +0.
+    """``x.sum()``: one running sum over all entries, row-major, from +0; a 0-d array, of NumPy a scalar.
 
-    Parameters
-    ----------
-    xp : array-API namespace
-    x : array of any shape
-
-    Returns
-    -------
-    0-d array (NumPy: scalar)
-
-    Notes
-    -----
     Error: ``gamma(x.size - 1) * |x|.sum()``.
     """
     return sum_rows(xp, xp.reshape(x, (-1,)))

@@ -15,6 +15,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic, register_jitable
 from numba.np.arrayobj import make_array
+from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from backprop_ref import formulas
 
@@ -22,6 +23,7 @@ from .elementary import FORMAT, Elementary, Primitives, build
 
 _REAL = {"float64": ir.DoubleType(), "float32": ir.FloatType()}
 _INDEX = ir.IntType(64)
+ROUNDED = {"add": "fadd", "subtract": "fsub", "multiply": "fmul", "divide": "fdiv", "negative": "fneg"}
 
 
 def vector_of(dtype: str) -> int:
@@ -119,60 +121,19 @@ class Registers:
         return self.builder.shuffle_vector(one, other, ir.Constant(kind, places))
 
 
-class Number:
+class Number(NDArrayOperatorsMixin):
     """Numbers, or truth values that came out of a comparison, on which operators write instructions."""
 
     def __init__(self, value: Any, m: "Instructions"):
         self.value, self.m = value, m
 
-    def __add__(self, other: Any) -> "Number":
-        return self._rounded("fadd", self, other)
-
-    def __radd__(self, other: Any) -> "Number":
-        return self._rounded("fadd", other, self)
-
-    def __sub__(self, other: Any) -> "Number":
-        return self._rounded("fsub", self, other)
-
-    def __rsub__(self, other: Any) -> "Number":
-        return self._rounded("fsub", other, self)
-
-    def __mul__(self, other: Any) -> "Number":
-        return self._rounded("fmul", self, other)
-
-    def __rmul__(self, other: Any) -> "Number":
-        return self._rounded("fmul", other, self)
-
-    def __truediv__(self, other: Any) -> "Number":
-        return self._rounded("fdiv", self, other)
-
-    def __rtruediv__(self, other: Any) -> "Number":
-        return self._rounded("fdiv", other, self)
-
-    def __neg__(self) -> "Number":
-        return Number(self.m.builder.fneg(self.value), self.m)
-
-    def __abs__(self) -> "Number":
-        return Number(self.m.call("fabs", self.value), self.m)
-
-    def __lt__(self, other: Any) -> "Number":
-        return self._compared("<", other)
-
-    def __le__(self, other: Any) -> "Number":
-        return self._compared("<=", other)
-
-    def __gt__(self, other: Any) -> "Number":
-        return self._compared(">", other)
-
-    def __ge__(self, other: Any) -> "Number":
-        return self._compared(">=", other)
-
-    def _rounded(self, operation: str, one: Any, other: Any) -> "Number":
-        return Number(getattr(self.m.builder, operation)(self.m.value(one), self.m.value(other)), self.m)
-
-    def _compared(self, operation: str, other: Any) -> "Number":
-        """False where one of them is NaN."""
-        return Number(self.m.builder.fcmp_ordered(operation, self.value, self.m.value(other)), self.m)
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> "Number":
+        values, builder = [self.m.value(number) for number in inputs], self.m.builder
+        if ufunc.__name__ in formulas.COMPARISONS:  # false where one of them is NaN
+            return Number(builder.fcmp_ordered(formulas.COMPARISONS[ufunc.__name__], *values), self.m)
+        if ufunc.__name__ == "absolute":
+            return Number(self.m.call("fabs", *values), self.m)
+        return Number(getattr(builder, ROUNDED[ufunc.__name__])(*values), self.m)
 
 
 class Instructions(Registers, formulas.Arithmetic):
@@ -217,14 +178,14 @@ class Instructions(Registers, formulas.Arithmetic):
         def integer(number: int) -> Any:
             return self.constant(number, self.bits)
 
-        def rint(x: Number) -> Number:
+        def rint(x: Any) -> Any:
             return (x + magic) - magic
 
         def scale(x: Any, n: Number) -> Any:
             exponent = builder.add(builder.bitcast((n + magic).value, self.bits), integer(bias))
             return Number(builder.bitcast(builder.shl(exponent, integer(field)), self.kind), self) * x
 
-        def exponent(x: Number) -> Number:
+        def exponent(x: Any) -> Any:
             shifted = builder.ashr(builder.bitcast(x.value, self.bits), integer(field))
             found = builder.or_(shifted, integer((bias + field) << field))
             return Number(builder.bitcast(found, self.kind), self) - implicit
@@ -233,16 +194,11 @@ class Instructions(Registers, formulas.Arithmetic):
 
 
 def written(names: str, write: Callable[..., Any], result: Any = types.void) -> Any:
-    """An intrinsic: a function that compiled code may call, with arguments of the names given.
+    """An intrinsic: a function that compiled code may call, with arguments of these names, and a result of a Numba
+    type.
 
-    Parameters
-    ----------
-    names : str
-        Of the arguments.
-    write : callable
-        ``write(builder, *values)`` writes its instructions and gives its value. It gets arrays as pointers to their
-        first numbers, and tuples as tuples.
-    result : Numba type
+    ``write(builder, *values)`` writes its instructions and gives its value. It gets arrays as pointers to their first
+    numbers, and tuples as tuples.
     """
 
     def typed(typingctx: Any, *kinds: Any) -> Any:

@@ -25,8 +25,6 @@ def function(dtype: str, rule: Callable[..., Any], names: str = "x") -> Any:
 def functions(dtype: str) -> Elementary:
     """exp, log, log1p, expm1, tanh and cospi of one number, compiled; to be called from Python for a check.
 
-    Notes
-    -----
     Error: as in ``elementary.py``, and the same bits.
     """
 

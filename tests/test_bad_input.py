@@ -143,7 +143,7 @@ def test_a_run_folder_that_cannot_be_used(refused, where):
 
 def test_a_file_in_the_place_of_runs(refused):
     Path("runs").write_text("")
-    refused(IRIS, "run folder runs: cannot be made")
+    refused(IRIS, "--run-dir runs: cannot be made")
 
 
 def test_a_disk_without_room():

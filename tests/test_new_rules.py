@@ -24,13 +24,18 @@ formulas.ACTIVATIONS["silu"] = formulas.Activation(
     lambda m, z, a, da: da * (m.sigmoid(z) + a * (1.0 - m.sigmoid(z))),
     z_for_a=False,
 )
+formulas.ACTIVATIONS["softmin"] = formulas.Activation(
+    lambda m, z: formulas.softmax(m, -z),
+    lambda m, z, a, da: a * (m.total(da * a) - da),
+    by_rows=True,
+)
 network.ACTIVATIONS = tuple(formulas.ACTIVATIONS)
 from backprop_ref.backends import numba_trainer
 from backprop_ref.training.pairs import PairsTrainer
 from helpers import parameters, samples
 
 kind, numerics, dtype = sys.argv[1:]
-network = network.Network([3, 6, 5, 4, 2], ["silu", "softsign", "silu", "sigmoid"], "bce")
+network = network.Network([3, 6, 5, 4, 2], ["silu", "softsign", "softmin", "sigmoid"], "bce")
 adam, (x, y) = optimizers.Adam(0.01), samples(network, 13, dtype=dtype)
 orders = np.arange(13)[None].repeat(3, 0)
 

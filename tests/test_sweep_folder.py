@@ -163,10 +163,9 @@ def test_a_cell_twice(refused):
 def test_a_row_of_another_folder(folder, refused, where):
     row = folder / "s/cells" / CELL / "cell.json"
     row.write_text(json.dumps({**json.loads(row.read_text()), "folder": where}))
+    problem = "of another cell, whose folder is" if isinstance(where, str) else "folder: input should be"
     for arguments in (["sweep", "--resume", "s"], ["report", "s"]):
-        assert f"s/cells/{CELL}/cell.json: damaged, or of another version (of another cell, whose folder is" in refused(
-            *arguments
-        )
+        assert f"s/cells/{CELL}/cell.json: damaged, or of another version ({problem}" in refused(*arguments)
 
 
 # --- links ---

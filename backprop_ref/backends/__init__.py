@@ -70,12 +70,12 @@ def get_backend(
     wanted = {"numerics": settings.resolve("numerics", numerics)}
     wanted |= {"device": settings.resolve("device", device), "threads": settings.resolve("threads", threads)}
     if isinstance(chosen, str):
-        made = _made(chosen.strip(), **wanted)
+        found = _made(chosen.strip(), **wanted)
     else:
-        made = _accepted(chosen, type(chosen).__name__, numerics)
-    if made.numerics == "reproducible":
+        found = _accepted(chosen, type(chosen).__name__, numerics)
+    if found.numerics == "reproducible":
         check_rounding()
-    return made
+    return found
 
 
 def names() -> list[str]:
@@ -119,8 +119,8 @@ def _found(name: str, numerics: str, device: str | None, threads: int | None) ->
         if importlib.util.find_spec(needed) is None:
             raise BackendUnavailable(f"backend {name}: not installed; install {install}")
         try:
-            made: Backend = importlib.import_module(module).create(ARITHMETIC[numerics], device, threads)
-            return made
+            found: Backend = importlib.import_module(module).create(ARITHMETIC[numerics], device, threads)
+            return found
         except (ImportError, OSError) as error:
             raise BackendUnavailable(f"backend {name}: installed, but it does not load: {error}") from error
     wanted = {"numerics": numerics, "device": device, "threads": threads}

@@ -82,15 +82,8 @@ class Reproducible(OfArrays):
     def probe(self, asarray: Callable[..., Array], to_numpy: Callable[[Array], npt.NDArray[Any]]) -> None:
         """Compares every kind of operation with NumPy's scalars, on enough entries that a library would use threads.
 
-        Parameters
-        ----------
-        asarray, to_numpy : callable
-            The backend's: they put the entries on its device and fetch them.
-
-        Raises
-        ------
-        BackendUnavailable
-            An operation is not rounded once and to nearest, or loses subnormal numbers; the message names it.
+        `asarray` and `to_numpy` put the entries on the backend's device and fetch them. An operation that is not
+        rounded once and to nearest, or loses subnormal numbers, is a BackendUnavailable whose message names it.
         """
         for dtype in ("float64", "float32"):
             u, v, n = probing_values(dtype)
@@ -172,12 +165,8 @@ def probing_values(dtype: str) -> tuple[Vector, Vector, npt.NDArray[np.float64]]
 
 
 def check_rounding() -> None:
-    """Whether this thread's arithmetic rounds to nearest and keeps subnormal numbers; each thread has its own setting.
-
-    Raises
-    ------
-    BackendUnavailable
-        It does not.
+    """Refuses a thread whose arithmetic does not round to nearest or loses subnormals; each thread has its own
+    setting.
     """
     least, half, one, little = _SETTING
     if least * half == 0.0 or least * half * one == 0.0 or not least * half > 0.0:

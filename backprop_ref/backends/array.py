@@ -15,15 +15,8 @@ from backprop_ref.formulas import ACTIVATIONS, LOSSES, Activation, Terms
 class ArrayBackend:
     """The pairs over an array-API namespace; `Backend` documents them.
 
-    Parameters
-    ----------
-    xp : namespace
-        As the array API standard describes it; what a library does differently, its subclass overrides.
-    arithmetic : `backprop_ref.backends.arithmetic.Fast` or `Reproducible`
-    device : object, optional
-        The namespace's device; None is its default.
-    threads : int, optional
-        For the namespace's matrix products; None leaves its own setting.
+    What a library does differently from the standard, its subclass overrides. `device` is the namespace's, None its
+    default; `threads` are for its matrix products, None leaves its own setting.
     """
 
     name = "array"

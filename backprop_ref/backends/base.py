@@ -9,10 +9,12 @@ usual, proves them, evaluates them entry by entry, and adds underflow and the pr
 slope vanishes.
 """
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
+import numpy as np
 import numpy.typing as npt
 
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
@@ -39,6 +41,32 @@ class BackendStatus(NamedTuple):
     reason: str
     device: str | None
     version: str | None
+
+
+class Trace(NamedTuple):
+    """Every intermediate of one forward and backward pass; index 0 is the first layer.
+
+    ``z[l]``, ``a[l]`` and ``delta[l]`` are (batch, n_out), ``dW[l]`` (n_in, n_out), ``db[l]`` (n_out,), ``dx`` like x.
+    In `mlp` they are a backend's arrays, the loss too, and there may be no dx.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> network = br.Network([2, 3, 1], ["tanh", "linear"], "mean_squared_error")
+    >>> seen = br.trace(network, network.init(seed=1), x=[[0.0, 1.0]], y=[[1.0]])
+    >>> [z.shape for z in seen.z], [dW.shape for dW in seen.dW], seen.dx.shape
+    ([(1, 3), (1, 1)], [(2, 3), (3, 1)], (1, 2))
+    """
+
+    x: Batch
+    y: Batch
+    z: Sequence[Batch]
+    a: Sequence[Batch]
+    delta: Sequence[Batch]
+    dW: Sequence[Matrix]
+    db: Sequence[Vector]
+    dx: Batch
+    loss: float
 
 
 @runtime_checkable
@@ -190,9 +218,59 @@ class Trainer(Protocol):
         ...
 
 
+class EpochByEpoch(ABC):
+    """A `Trainer` that is told how one epoch is trained."""
+
+    measures: int
+    """How many numbers measure an epoch."""
+
+    @abstractmethod
+    def epoch(
+        self, params: Parameters, slots: Slots, data: Any, order: Rows, learning_rate: float, poll: Poll
+    ) -> tuple[float, npt.ArrayLike]:
+        """Trains in place; the epoch's loss and measures."""
+
+    def begin(self, params: Parameters, slots: Slots, x: Batch, y: Batch) -> Any:
+        """What is done before the first epoch; the data as `epoch` takes them."""
+        return x, y
+
+    def end(self, slots: Slots) -> None:
+        """What is done after the last epoch."""
+        return
+
+    def run(
+        self,
+        params: Parameters,
+        slots: Slots,
+        x: Batch,
+        y: Batch,
+        orders: Rows,
+        learning_rates: list[float],
+        poll: Poll = lambda: None,
+        snapshots: Snapshots | None = None,
+    ) -> tuple[Vector, Matrix]:
+        """Trains `params` and `slots` in place; see `Trainer.run`."""
+        data, losses, measures = self.begin(params, slots, x, y), [], []
+        for epoch, (order, learning_rate) in enumerate(zip(orders, learning_rates, strict=True)):
+            loss, measured = self.epoch(params, slots, data, order, learning_rate, poll)
+            losses.append(loss)
+            measures.append(measured)
+            if snapshots is not None:
+                snapshots.take(epoch, params.flat)
+            if not finite(loss, params):
+                break
+        self.end(slots)
+        return np.array(losses), np.array(measures, float).reshape(-1, self.measures)
+
+
+def finite(loss: float, params: Parameters) -> bool:
+    """Whether a loss is, and every parameter."""
+    return bool(np.isfinite(loss)) and bool(np.isfinite(params.flat).all())
+
+
 @runtime_checkable
 class OffersTrainer(Protocol):
-    """What a backend with a trainer of its own has besides."""
+    """What a backend has that offers a trainer."""
 
     def trainer(
         self,

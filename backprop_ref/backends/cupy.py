@@ -24,18 +24,8 @@ PAIRS = {"fast": FastPairs, "reproducible": ReproduciblePairs}
 class CupyBackend:
     """The pairs on CuPy arrays of one GPU, in the current stream; nothing but `to_numpy` waits for the GPU.
 
-    `Backend` documents them; the formulas stand in ``kernels/cuda``.
-
-    Parameters
-    ----------
-    cupy : module
-    numerics : 'fast' or 'reproducible'
-    number : int
-        Of the GPU, as CUDA counts.
-
-    Notes
-    -----
-    Arrays have to be C-contiguous and of one dtype; others are refused, not copied. `threads` means nothing to a GPU.
+    `Backend` documents them; the formulas stand in ``kernels/cuda``. Arrays have to be C-contiguous and of one dtype;
+    others are refused, not copied. `number` is the GPU's, as CUDA counts; `threads` mean nothing to a GPU.
     """
 
     name = "cupy"
@@ -145,7 +135,7 @@ class CupyBackend:
     ) -> Trainer | None:
         """Whole epochs with everything on the GPU; see `cupy_trainer.Trainer`.
 
-        None for batches cut into shards, and for optimizers with a step of their own.
+        None for batches cut into shards, and for optimizers that define another step.
         """
         from backprop_ref.backends import cupy_trainer
 

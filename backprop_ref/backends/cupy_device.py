@@ -43,7 +43,7 @@ def _device_count(cupy: Any) -> int:
         count, cause = 0, first_line(error)
     if count:
         return count
-    driver, own = runtime.driverGetVersion(), runtime.runtimeGetVersion()
+    driver, built_for = runtime.driverGetVersion(), runtime.runtimeGetVersion()
     if not driver:
         raise BackendUnavailable(
             f"backend cupy: installed, but no NVIDIA driver ({cause}); install the driver of your GPU, "
@@ -52,7 +52,7 @@ def _device_count(cupy: Any) -> int:
     if "cudaErrorInsufficientDriver" in cause:
         raise BackendUnavailable(
             f"backend cupy: installed, but no device that this CuPy can use ({cause}): the driver is for CUDA "
-            f"{_version(driver)}, CuPy for {_version(own)}; update the driver, or install {CUDA_EXTRAS}"
+            f"{_version(driver)}, CuPy for {_version(built_for)}; update the driver, or install {CUDA_EXTRAS}"
         )
     raise BackendUnavailable(
         f"backend cupy: installed, with a driver for CUDA {_version(driver)}, but no device ({cause}); look at "
@@ -75,7 +75,7 @@ def out_of_memory(cupy: Any, error: Exception, device: str) -> str | None:
     if isinstance(error, BackendUnavailable) or not any(sign in str(error) for sign in FULL):
         return None
     left = f"on {device}"
-    with contextlib.suppress(RuntimeError):  # where there is no room for CUDA itself, it tells nothing either
+    with contextlib.suppress(RuntimeError):  # where even CUDA itself does not fit, it tells nothing
         free, total = cupy.cuda.runtime.memGetInfo()
         left = f"{free / 1e9:.3g} of {total / 1e9:.3g} GB are free {left}"
     return (
@@ -97,10 +97,7 @@ def call_everything(backend: Backend) -> None:
 def check_bits(backend: Backend) -> None:
     """Compares one call of each kind with NumPy, on numbers that show fusing, rounding and lost subnormals.
 
-    Raises
-    ------
-    BackendUnavailable
-        The GPU or its compiler does not give the bits of the reproducible arithmetic.
+    A GPU or compiler that does not give the bits of the reproducible arithmetic is a BackendUnavailable.
     """
     numpy = ArrayBackend(np, Reproducible(np))
     for dtype in ("float64", "float32"):

@@ -19,11 +19,6 @@ class FastPairs:
     """Matrix products by cuBLAS, sums by CuPy; everything between them in one kernel each.
 
     Nothing here waits for the GPU. The last argument of each method is what it writes to.
-
-    Parameters
-    ----------
-    cupy : module
-    dtype : "float64" or "float32"
     """
 
     fast = True

@@ -11,7 +11,7 @@ import numpy as np
 from backprop_ref import metrics
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
 from backprop_ref.backends.array import divisor
-from backprop_ref.backends.base import Array, Poll, Snapshots
+from backprop_ref.backends.base import Array, EpochByEpoch, Poll
 from backprop_ref.backends.cupy_pairs import PairsBackend
 from backprop_ref.formulas import UPDATES
 from backprop_ref.kernels.cuda_rules import OF_STEP, identity, settings_of
@@ -20,25 +20,13 @@ from backprop_ref.optimizers import Optimizer, Slots
 from backprop_ref.parameters import Parameters
 
 
-class Trainer:
+class Trainer(EpochByEpoch):
     """A `backends.base.Trainer`; under reproducible numerics, to the bits of `PairsTrainer`.
 
     A step is a fixed sequence of launches on fixed buffers. Its batch, its learning rate and where its loss goes to it
-    finds in `position`, which its last launch moves on, so it can be played again as it is. Under reproducible
-    numerics it is captured in a CUDA graph, one for each size of a batch; CuPy does not capture calls of cuBLAS.
-
-    Parameters
-    ----------
-    backend : CupyBackend
-    network : Network
-    optimizer : SGD or Adam
-    dtype : 'float64' or 'float32'
-    batch_size : int
-    metric : 'accuracy' or 'r2'
-
-    Notes
-    -----
-    Capturing has been tried in an emulation alone. Where CUDA refuses it, steps are launched one by one.
+    finds in `position`, which its last launch moves on, so it can be played again as it is. Under reproducible numerics
+    it is captured in a CUDA graph, one for each size of a batch; CuPy does not capture calls of cuBLAS. Capturing has
+    been tried in an emulation alone: where CUDA refuses it, steps are launched one by one.
     """
 
     def __init__(
@@ -46,6 +34,7 @@ class Trainer:
     ) -> None:
         self.backend, self.network, self.optimizer, self.metric = backend, network, optimizer, metric
         self.dtype, self.batch_size, self.xp = dtype, batch_size, backend.xp
+        self.measures = 1 if metric == "accuracy" else network.sizes[-1]
         self.pairs = backend.pairs(dtype)
         self.graphs: dict[int, Any] = {}
         self.capturing = backend.numerics == "reproducible"
@@ -72,36 +61,29 @@ class Trainer:
     def _empty(self, *shape: int) -> Array:
         return self.xp.empty(shape, self.dtype)
 
-    def run(
-        self,
-        params: Parameters,
-        slots: Slots,
-        x: Batch,
-        y: Batch,
-        orders: Rows,
-        learning_rates: list[float],
-        poll: Poll = lambda: None,
-        snapshots: Snapshots | None = None,
-    ) -> tuple[Vector, Matrix]:
-        """Trains `params` and `slots` in place; see `backends.base.Trainer.run`."""
-        losses, measures = [], []
+    def begin(self, params: Parameters, slots: Slots, x: Batch, y: Batch) -> Batch:
+        """Everything to the GPU; the targets."""
         with self.backend.scope():
             self._bring(x, y)
             self.flat.set(params.flat)
             for name, slot in self.slots.items():
                 slot.set(slots[name])
-            for epoch, (order, learning_rate) in enumerate(zip(orders, learning_rates, strict=True)):
-                loss, outputs = self._epoch(order, self._settings(slots, learning_rate), poll)
-                losses.append(loss)
-                measures.append(self._measured(outputs, y[order]))
-                params.flat[:] = self.backend.to_numpy(self.flat)
-                if snapshots is not None:
-                    snapshots.take(epoch, params.flat)
-                if not (np.isfinite(loss) and np.isfinite(params.flat).all()):
-                    break
+        return y
+
+    def epoch(
+        self, params: Parameters, slots: Slots, data: Batch, order: Rows, learning_rate: float, poll: Poll
+    ) -> tuple[float, Vector]:
+        """One epoch on the GPU, after which the parameters are fetched."""
+        with self.backend.scope():
+            loss, outputs = self._epoch(order, self._settings(slots, learning_rate), poll)
+            params.flat[:] = self.backend.to_numpy(self.flat)
+        return loss, self._measured(outputs, data[order])
+
+    def end(self, slots: Slots) -> None:
+        """Fetches the optimizer's state."""
+        with self.backend.scope():
             for name, slot in self.slots.items():
                 slots[name][:] = self.backend.to_numpy(slot)
-        return np.array(losses), np.array(measures)
 
     def _bring(self, x: Batch, y: Batch) -> None:
         """The samples to the GPU, unless they are there, and arrays for what an epoch leaves behind."""
@@ -141,7 +123,7 @@ class Trainer:
 
     def _measured(self, outputs: Batch, y: Batch) -> Vector:
         """Correct samples, or squared residuals per output, added batch by batch."""
-        total = np.zeros(1 if self.metric == "accuracy" else y.shape[1])
+        total = np.zeros(self.measures)
         for start in range(0, len(y), self.batch_size):
             rows = slice(start, start + self.batch_size)
             count = metrics.count_correct if self.metric == "accuracy" else metrics.squared_residuals

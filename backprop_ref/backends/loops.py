@@ -8,21 +8,17 @@ import numpy as np
 import numpy.typing as npt
 
 from backprop_ref.backends.arithmetic import Fast, Reproducible
-from backprop_ref.backends.array import divisor, pair
+from backprop_ref.backends.array import divisor, known, pair
 from backprop_ref.backends.base import Array
-from backprop_ref.errors import InvalidInput, unknown
-from backprop_ref.formulas import ACTIVATIONS, terms_name, together
+from backprop_ref.errors import InvalidInput
+from backprop_ref.formulas import terms_name, together
 
 
 class LoopsBackend(ABC):
     """The pairs as loops over samples, neurons and inputs, in NumPy arrays; `Backend` documents them.
 
-    Parameters
-    ----------
-    numerics : 'fast' or 'reproducible'
-        The loops keep the order of the reproducible arithmetic in both.
-    threads : int, optional
-        For loops that can share their work; None leaves the library's own setting.
+    The loops keep the order of the reproducible arithmetic under either numerics. `threads` are for loops that can
+    share their work; None leaves the library's own setting.
     """
 
     name = "loops"
@@ -57,12 +53,14 @@ class LoopsBackend(ABC):
 
     def activation_forward(self, activation: str, z: Array) -> Array:
         a = np.empty_like(z)
-        self.run(_of(activation, "forward"), z.size, z, a)
+        known(activation)
+        self.run(f"{activation}_forward", z.size, z, a)
         return a
 
     def activation_backward(self, activation: str, z: Array, a: Array, da: Array) -> Array:
         delta = np.empty_like(z)
-        self.run(_of(activation, "backward"), z.size, z, a, da, delta)
+        known(activation)
+        self.run(f"{activation}_backward", z.size, z, a, da, delta)
         return delta
 
     def loss_forward(self, loss: str, activation: str, z: Array, a: Array, y: Array, batch: int | None = None) -> Array:
@@ -96,9 +94,3 @@ def numerics_on_cpu(name: str, arithmetic: type[Fast] | type[Reproducible], devi
     if device not in {None, "cpu"}:
         raise InvalidInput(f"backend {name} has no device '{device}': its only device is cpu")
     return arithmetic.numerics
-
-
-def _of(activation: str, half: str) -> str:
-    if activation not in ACTIVATIONS:
-        raise unknown("activation", activation, ACTIVATIONS)
-    return f"{activation}_{half}"

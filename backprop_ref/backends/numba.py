@@ -62,14 +62,14 @@ class NumbaBackend(LoopsBackend):
         if numba.config.DISABLE_JIT:
             return None
         threads = 1 if FORKED.is_set() else self.threads
-        made = numba_trainer.create(
+        trainer = numba_trainer.create(
             *(network, optimizer, dtype, batch_size, shards, metric, threads, steps_ahead, specialize),
             numerics=self.numerics,
         )
-        if made is not None and made.shared and self.numerics == "reproducible":
+        if trainer is not None and trainer.shared and self.numerics == "reproducible":
             with POOL:
-                check_workers(dtype, made.plan.workers)
-        return made
+                check_workers(dtype, trainer.plan.workers)
+        return trainer
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:
@@ -107,23 +107,19 @@ def check_workers(dtype: str, threads: int) -> None:
 
 @cache
 def loops(dtype: str, shared: bool = False, cache: bool = True) -> dict[str, neuron_loops.Loop]:
-    """The functions of `kernels.neuron_loops` by name, compiled for a dtype.
+    """The functions of `kernels.neuron_loops` by name, compiled for a dtype; with `cache`, the code is stored on disk.
 
-    Parameters
-    ----------
-    dtype : "float64" or "float32"
-    shared : bool
-        The three of the affine map alone, whose outermost turns are shared out among threads.
-    cache : bool
-        The compiled code is stored on disk.
+    `shared`: the three of the affine map alone, whose outermost turns are shared out among threads.
     """
     if numba.config.DISABLE_JIT:
         return neuron_loops.plain(dtype)
     if shared:
         return {loop.__name__: compiled(loop, cache=cache, parallel=True) for loop in neuron_loops.affine(numba.prange)}
     from backprop_ref.kernels import scalars
+    from backprop_ref.kernels.fused import rows
 
-    return neuron_loops.loops(partial(scalars.function, dtype), partial(compiled, cache=cache))
+    compiled_in = partial(compiled, cache=cache)
+    return neuron_loops.loops(partial(scalars.function, dtype), rows.over_arrays(dtype, compiled_in), compiled_in)
 
 
 def create(arithmetic: type[Fast] | type[Reproducible], device: str | None, threads: int | None) -> NumbaBackend:

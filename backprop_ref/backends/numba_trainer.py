@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
-from backprop_ref.backends.array import divisor
 from backprop_ref.backends.base import Poll, Snapshots
 from backprop_ref.backends.numba_threads import FORKED, POOL
 from backprop_ref.errors import unknown
@@ -54,116 +53,58 @@ def create(
 
     Parameters
     ----------
-    network : Network
-    optimizer : SGD or Adam
-    dtype : 'float64' or 'float32'
-    batch_size, shards : int
-    metric : 'accuracy' or 'r2'
     threads : int or None
         For large products; None is Numba's own setting.
-    steps_ahead : int, optional
-        How many steps will be asked for, as far as known.
     specialize : 'auto', 'always' or 'never'
-        Whether sizes and the rest become constants of a program of its own, which has to be compiled first.
+        Whether a program is compiled for this network alone, with its sizes and the rest as constants.
     numerics : 'reproducible' or 'fast'
         Reproducible: the bits of `PairsTrainer`, whatever the threads. Fast: fused multiply-add, and sums in an order
         that is the same for the same machine and threads.
     """
     if specialize not in SPECIALIZE:
         raise unknown("specialize", specialize, SPECIALIZE)
-    plan = _plan(network, optimizer, batch_size, shards, metric, threads, numerics)
-    if plan is None:
-        return None
-    worth_it = specialize == "auto" and _small(plan) and _repays(plan, steps_ahead or 0)
-    fixed = specialize == "always" or worth_it
-    if numerics == "reproducible":
-        return Trainer(plan, dtype, "fixed" if fixed else "epochs")
-    return Trainer(plan, dtype, "fixed" if fixed else "epochs" if _narrow(plan) else "rows", fused=True)
-
-
-def _small(plan: Plan) -> bool:
-    """Whether every product is one that plain loops do."""
-    rows = -(-plan.batch_size // plan.shards)
-    return all(row[0] * row[1] * rows < layers.PACKED_FROM for row in plan.layers)
-
-
-def _narrow(plan: Plan) -> bool:
-    """Whether a batch fills vector registers better than a layer."""
-    return bool(plan.layers[:, :2].max() <= NARROW)
-
-
-def _repays(plan: Plan, steps_ahead: int) -> bool:
-    """Whether a program of its own saves more time in so many steps than compiling it takes, as estimated above."""
-    return steps_ahead * SAVED_SECONDS > TIMES_OVER * COMPILE_SECONDS
-
-
-def _plan(
-    network: Network,
-    optimizer: Optimizer,
-    batch_size: int,
-    shards: int,
-    metric: str,
-    threads: int | None,
-    numerics: str,
-) -> Plan | None:
-    """The network and what is asked of it in numbers; None if there is something that has none."""
-    rule, output = _rule(optimizer), network.activations[-1]
-    if rule is None or network.loss not in LOSSES or not set(network.activations) <= set(ACTIVATIONS):
+    output, known = network.activations[-1], set(network.activations) <= set(ACTIVATIONS)
+    if type(optimizer) not in {SGD, Adam} or network.loss not in LOSSES or not known:
         return None
     loss, rows, w = LOSSES[network.loss], [], 0
     for n_in, n_out, activation in zip(network.sizes, network.sizes[1:], network.activations, strict=False):
         rows.append(Layer(n_in, n_out, list(ACTIVATIONS).index(activation), w))
         w += (n_in + 1) * n_out
-    large = max(row.n_in * row.n_out for row in rows) * batch_size >= _shared_from(numerics)
-    return Plan(
+    reproducible, most = numerics == "reproducible", max(row.n_in * row.n_out for row in rows)
+    shared_from = (ordered_products if reproducible else wide_layers).SHARED_FROM
+    plan = Plan(
         layers=np.array(rows, np.int64),
         hyper=Hyper(*(float(getattr(optimizer, name, 0.0)) for name in Hyper._fields)),
         loss=list(TERMS).index(terms_name(network.loss, output)),
         together=output in loss.together,
-        rule=list(UPDATES).index(rule),
+        rule=list(UPDATES).index(optimizer.rule),
         metric=layers.METRICS.index(metric),
         batch_size=batch_size,
         shards=shards,
-        workers=(threads or numba.get_num_threads()) if large else 1,
-        per_row=int(divisor(network.loss, np.empty((1, network.sizes[-1])))),
+        workers=(threads or numba.get_num_threads()) if most * batch_size >= shared_from else 1,
+        per_row=int(loss.divisor(1, network.sizes[-1])),
     )
-
-
-def _shared_from(numerics: str) -> int:
-    """From how many multiplications on a product is divided among threads."""
-    return ordered_products.SHARED_FROM if numerics == "reproducible" else wide_layers.SHARED_FROM
-
-
-def _rule(optimizer: Optimizer) -> str | None:
-    """The name of an optimizer's update rule; None for one that is not ours."""
-    return optimizer.rule if type(optimizer) in {SGD, Adam} else None
+    small = most * -(-batch_size // shards) < layers.PACKED_FROM  # plain loops do every product
+    repays = (steps_ahead or 0) * SAVED_SECONDS > TIMES_OVER * COMPILE_SECONDS
+    if specialize == "always" or (specialize == "auto" and small and repays):
+        return Trainer(plan, dtype, "fixed", fused=not reproducible)
+    narrow = max(network.sizes) <= NARROW  # a batch fills vector registers better than a layer
+    return Trainer(plan, dtype, "epochs" if reproducible or narrow else "rows", fused=not reproducible)
 
 
 class Trainer:
     """A `backends.base.Trainer`, compiled.
 
-    Parameters
-    ----------
-    plan : epochs.Plan
-    dtype : 'float64' or 'float32'
-    kind : 'epochs', 'rows' or 'fixed'
-        The program: for every network, for wide layers, or with constants, made for this network.
-    fused : bool
-        Whether it is one for fast numerics; "rows" always is.
+    Its `kind` of program is 'epochs' for every network, 'rows' for wide layers, or 'fixed' with constants, for this
+    network alone; `fused` is one for fast numerics, as 'rows' always is.
 
-    Notes
-    -----
     Beyond its caller's arrays it has one of parameters + batch x (sum of widths + 3 x widest + outputs + 2) numbers,
     those of a shard's gradient where there are several, and the packed operands of one product. Plain gradient descent
-    of wide layers in fast numerics does without the parameters. Parameters and data are not copied, but for data
-    of another dtype or layout; with "fixed" the parameters and the optimizer's arrays are, as it is for few.
+    of wide layers in fast numerics does without the parameters. Parameters and data are not copied, but for data of
+    another dtype or layout; with 'fixed' the parameters and the optimizer's arrays are, as it is for few.
 
-    Attributes
-    ----------
-    shared : bool
-        Whether large products are divided among Numba's threads.
-    compile_seconds : float
-        What compiling its program took; 0.0 or next to it if it was on disk, or compiled for another trainer.
+    `shared` says whether large products are divided among Numba's threads; `compile_seconds` what compiling its program
+    took, 0.0 or next to it if it was on disk, or compiled for another trainer.
     """
 
     def __init__(self, plan: Plan, dtype: str, kind: str, fused: bool = False) -> None:
@@ -180,10 +121,10 @@ class Trainer:
     def _program(self, shared: bool) -> Any:
         """The program that computes, compiled first if need be."""
         started = time.perf_counter()
-        made, seconds = _ready(self.kind, self.dtype.name, shared, self.fused, self._shape)
+        program, seconds = _ready(self.kind, self.dtype.name, shared, self.fused, self._shape)
         spent = time.perf_counter() - started  # next to nothing where another trainer has compiled it
         self.compile_seconds = max(self.compile_seconds, min(seconds, spent))
-        return made
+        return program
 
     def run(
         self,
@@ -268,17 +209,17 @@ def _placed(kind: str, plan: Plan, dtype: str, fused: bool) -> tuple[Plan, Any]:
 def _ready(kind: str, dtype: str, shared: bool, fused: bool, shape: one_network.Shape | None) -> tuple[Any, float]:
     """The program for what `Trainer.run` gives it, compiled or loaded, and the seconds that compiling it took."""
     if kind == "rows":
-        made = wide_layers.program(dtype, shared)
+        program = wide_layers.program(dtype, shared)
     elif shape is not None:
-        made = one_network.program(dtype, shape, fused)
+        program = one_network.program(dtype, shape, fused)
     else:
-        made = epochs.program(dtype, shared, fused)
+        program = epochs.program(dtype, shared, fused)
     if shared:
         numba.get_num_threads()  # starts Numba's threads, which code that comes from disk does not do by itself
     started = time.perf_counter()
     with _announced(f"compiling a training step for {dtype}"):
-        made.compile(_signature(dtype, shape))
-    return made, time.perf_counter() - started if made.stats.cache_misses else 0.0
+        program.compile(_signature(dtype, shape))
+    return program, time.perf_counter() - started if program.stats.cache_misses else 0.0
 
 
 def _signature(dtype: str, shape: one_network.Shape | None) -> tuple[Any, ...]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
 from backprop_ref.backends.arithmetic import Fast
 from backprop_ref.backends.array import divisor
-from backprop_ref.backends.base import Poll, Snapshots
+from backprop_ref.backends.base import EpochByEpoch, Poll
 from backprop_ref.formulas import ACTIVATIONS, LEAKY_SLOPE, LOSSES, SQUARED_ERROR
 from backprop_ref.metrics import predicted_class
 from backprop_ref.network import Network
@@ -88,21 +88,12 @@ def softmax_backward(a: Batch, da: Batch, scratch: Batch) -> None:
     da *= a
 
 
-def linear(z: Batch, scratch: Batch) -> None:
-    pass
-
-
-def linear_backward(a: Batch, da: Batch, scratch: Batch) -> None:
-    pass
-
-
 ACTIVATION: dict[str, tuple[Forward, Backward]] = {
     "sigmoid": (sigmoid, sigmoid_backward),
     "tanh": (tanh, tanh_backward),
     "relu": (relu, relu_backward),
     "leaky_relu": (leaky_relu, leaky_relu_backward),
     "softmax": (softmax, softmax_backward),
-    "linear": (linear, linear_backward),
 }
 
 
@@ -111,10 +102,14 @@ def in_place(name: str) -> tuple[Forward, Backward]:
     rule, m = ACTIVATIONS[name], Fast(np)
 
     def forward(z: Batch, scratch: Batch) -> None:
-        z[...] = rule.forward(m, z)
+        a = rule.forward(m, z)
+        if a is not z:
+            z[...] = a
 
     def backward(a: Batch, da: Batch, scratch: Batch) -> None:
-        da[...] = rule.backward(m, a, a, da)
+        delta = rule.backward(m, a, a, da)
+        if delta is not da:
+            da[...] = delta
 
     return ACTIVATION.get(name, (forward, backward))
 
@@ -194,15 +189,8 @@ def squared_error(b: Buffers, rule: tuple[Forward, Backward], scale: float) -> A
 
 
 class Data(NamedTuple):
-    """What is trained on.
-
-    Attributes
-    ----------
-    x, y : arrays of shape (n, n_in) and (n, n_out)
-    sums_of_y : array of shape (n,) or None
-        The sums over the outputs of y, for the cross entropy under softmax; None where all are 1.
-    classes : array of shape (n,) or None
-        What class y says, where the metric is accuracy.
+    """What is trained on; the sums over the outputs of y, for the cross entropy under softmax, None where all are 1;
+    and the class that y says, where the metric is accuracy.
     """
 
     x: Batch
@@ -214,16 +202,9 @@ class Data(NamedTuple):
 class Buffers:
     """The buffers of a trainer, cut to a batch or shard of m rows.
 
-    Attributes
-    ----------
-    a, a_T : lists of arrays of shape (m, width), and their transposes
-        x, and of each layer z, then a.
-    delta, scratch : lists of arrays of shape (m, n_out), one for each layer
-        Neighbouring layers have deltas in different memory; all scratch arrays are one.
-    y : array of shape (m, n_out)
-    ones, ones_out : arrays of m and of the last layer's n_out ones
-    firsts : array of shape (m,)
-        Where the rows of the last layer's arrays begin; it and `ones_out` are for the softmax under cross entropy.
+    a has x, and of each layer z, then a; `a_T` their transposes. Neighbouring layers have deltas in different memory;
+    all scratch arrays are one. `firsts` is where the rows of the last layer's arrays begin; it and `ones_out` are for
+    the softmax under cross entropy.
     """
 
     def __init__(self, trainer: Trainer, m: int) -> None:
@@ -271,7 +252,7 @@ class Residuals:
 MEASURE: dict[str, type[Correct] | type[Residuals]] = {"accuracy": Correct, "r2": Residuals}
 
 
-class Trainer:
+class Trainer(EpochByEpoch):
     """A `backends.base.Trainer` in NumPy.
 
     Beyond its caller's arrays it keeps gradients, those of a shard as well where there are several, and for each row
@@ -298,46 +279,28 @@ class Trainer:
         self.blocks = np.empty((2, min(BLOCK, n_flat)), dtype)
         self._buffers: dict[int, Buffers] = {}
 
-    def run(
-        self,
-        params: Parameters,
-        slots: Slots,
-        x: Batch,
-        y: Batch,
-        orders: Rows,
-        learning_rates: list[float],
-        poll: Poll = lambda: None,
-        snapshots: Snapshots | None = None,
-    ) -> tuple[Vector, Matrix]:
-        """Trains `params` and `slots` in place; see `backends.base.Trainer.run`."""
-        losses: list[float] = []
-        measures: list[list[int] | Vector] = []
-        data = self.data(x, y)
-        for epoch, (order, rate) in enumerate(zip(orders, learning_rates, strict=True)):
-            total, measured = 0.0, MEASURE[self.metric](data, order)
-            for start in range(0, len(order), self.batch_size):
-                poll()
-                rows = order[start : start + self.batch_size]
-                if self.plain:
-                    loss = self.gradients(params, data, rows, -rate, measured)
-                    params.flat += self.grads[0].flat
-                else:
-                    loss = self.gradients(params, data, rows, 1.0, measured)
-                    self.update(params, slots, rate)
-                total += loss * len(rows)
-            losses.append(total / len(order))
-            measures.append(measured.sums())
-            if snapshots is not None:
-                snapshots.take(epoch, params.flat)
-            if not (np.isfinite(losses[-1]) and np.isfinite(params.flat).all()):
-                break
-        return np.array(losses), np.array(measures, float).reshape(-1, self.measures)
-
-    def data(self, x: Batch, y: Batch) -> Data:
+    def begin(self, params: Parameters, slots: Slots, x: Batch, y: Batch) -> Data:
         """x and y, with what of them is used again and again."""
         sums_of_y = y.sum(axis=1) if self.together is softmax_cross_entropy else None
         classes = predicted_class(y) if self.metric == "accuracy" else None
         return Data(x, y, None if sums_of_y is None or (sums_of_y == 1).all() else sums_of_y, classes)
+
+    def epoch(
+        self, params: Parameters, slots: Slots, data: Data, order: Rows, learning_rate: float, poll: Poll
+    ) -> tuple[float, list[int] | Vector]:
+        """Each batch's gradients and update; plain gradient descent has the learning rate in the gradients."""
+        total, measured = 0.0, MEASURE[self.metric](data, order)
+        for start in range(0, len(order), self.batch_size):
+            poll()
+            rows = order[start : start + self.batch_size]
+            if self.plain:
+                loss = self.gradients(params, data, rows, -learning_rate, measured)
+                params.flat += self.grads[0].flat
+            else:
+                loss = self.gradients(params, data, rows, 1.0, measured)
+                self.update(params, slots, learning_rate)
+            total += loss * len(rows)
+        return total / len(order), measured.sums()
 
     def gradients(
         self, params: Parameters, data: Data, rows: Rows, factor: float, measured: Correct | Residuals

@@ -31,13 +31,7 @@ class LeftOut(Exception):
 
 
 class Truth:
-    """The gradient of one batch in three forms: the bits, a value in float64, and how far rounding may lead from it.
-
-    Parameters
-    ----------
-    network, params, x, y
-        As for `backprop_ref.value_and_grad`.
-    """
+    """The gradient of one batch in three forms: the bits, a value in float64, and how far rounding may lead from it."""
 
     def __init__(self, network, params, x, y):
         self.network, self.params, self.x, self.y = network, params, x, y

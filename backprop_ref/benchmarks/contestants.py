@@ -1,4 +1,4 @@
-"""Who is timed: backends, each by its own trainer or by the pairs, and beside them what no step can do without.
+"""Who is timed: backends, by their trainers or by the pairs, and the parts of a step that bound its time from below.
 
 A contestant has a `name`, `kind`, `steps` (in an epoch) and `scope()`; ``restart(learning_rate)`` goes back to the
 task's initial parameters, off the clock; ``run(epochs)`` trains, and returns when all is computed. One that trains has
@@ -29,14 +29,8 @@ class OnBackend:
     """Training on a backend, as `backprop_ref.train` does it between two looks at the clock.
 
     Timed: gathering each batch's rows, forward and backward pass, loss, accuracy or residuals, update; and on a device,
-    the transfers. Not timed: drawing the order of the samples, the history, early stopping.
-
-    Parameters
-    ----------
-    task : Task
-    backend : Backend
-    steps_ahead : int
-        What its trainer is told of the work to come; of much, and a small network gets a program of its own.
+    the transfers. Not timed: drawing the order of the samples, the history, early stopping. The trainer is told to
+    expect `steps_ahead` steps; of many, a small network is compiled with constants.
     """
 
     kind = "backend"

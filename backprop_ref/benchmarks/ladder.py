@@ -67,14 +67,8 @@ class Task:
     """What everybody who is timed is given: initial parameters, an epoch of batches, plain gradient descent.
 
     Targets are random, so that no network can learn them: deltas stay far from the subnormal numbers, which some
-    processors are slow with, and as training starts anew in each round, so do the parameters.
-
-    Attributes
-    ----------
-    rung : Rung
-    dtype : str
-    threads : int or None
-        None leaves each library's own setting.
+    processors are slow with, and as training starts anew in each round, so do the parameters. No number of threads
+    leaves each library's own setting.
     """
 
     rung: Rung

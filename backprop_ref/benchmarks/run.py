@@ -22,21 +22,10 @@ NUMERICS = ("fast", "reproducible")
 
 @dataclass
 class Plan:
-    """What to run.
+    """What to run: rungs of the `LADDER`, each in each dtype, for so many rounds of so many seconds.
 
-    Attributes
-    ----------
-    rungs : list of str
-        Names from the `LADDER`.
-    dtypes : list of str
-    makers : dict of str to callable
-        By name, what makes a contestant of a `Task`; it raises `LeftOut` or a `BackpropRefError` if it cannot.
-    rounds : int
-    round_seconds : float
-        How long each contestant runs in a round.
-    threads : int or None
-    scaling : list of str
-        Names from `makers` whose time is taken against width, batch and depth as well.
+    `makers` have, by name, what makes a contestant of a `Task`, or raises `LeftOut` or a `BackpropRefError` if it
+    cannot; `scaling` names those whose time is taken against width, batch and depth as well.
     """
 
     makers: dict
@@ -55,12 +44,8 @@ class Plan:
 
 
 def backend_makers(chosen=None, threads=None, steps_ahead=STEPS_AHEAD):
-    """Makers of contestants for backends, under either numerics.
-
-    Parameters
-    ----------
-    chosen : list of str, optional
-        Backends by name; a name that is unknown or cannot be used is then an error. Default: all.
+    """Makers of contestants for backends, under either numerics: all, or those `chosen`, which then have to be
+    usable.
     """
     makers = {}
     for name in chosen or names():
@@ -73,24 +58,14 @@ def backend_makers(chosen=None, threads=None, steps_ahead=STEPS_AHEAD):
                 problem = error
                 continue
             usable += 1
-            makers[f"{name} {kind}"] = partial(_on, backend, steps_ahead)
+            makers[f"{name} {kind}"] = partial(OnBackend, backend=backend, steps_ahead=steps_ahead)
         if chosen and not usable:
             raise problem
     return makers
 
 
-def _on(backend, steps_ahead, task):
-    return OnBackend(task, backend, steps_ahead)
-
-
 def run(plan, progress=None):
-    """Carries out a `Plan`; Ctrl-C ends it with what was measured so far.
-
-    Returns
-    -------
-    dict
-        JSON-ready: format, machine, settings, interrupted, memory_bandwidth, cases, scaling.
-    """
+    """Carries out a `Plan`; Ctrl-C ends it with what was measured so far. The result is JSON-ready."""
     result = {
         "format": FORMAT,
         "machine": machine(plan.threads),

@@ -54,14 +54,7 @@ def warmed_up(contestant, round_seconds):
 def in_turn(contestants, epochs, rounds, done, seed=1):
     """Appends to `done`, for each round, a dict of name to seconds per step; each round in an order of its own.
 
-    Parameters
-    ----------
-    contestants : dict of name to contestant
-    epochs : dict of name to int
-        How many each runs in a round.
-    rounds : int
-    done : list
-        Keeps the rounds that are complete should Ctrl-C come.
+    `epochs` says how many each contestant runs in a round; `done` keeps the complete rounds should Ctrl-C come.
     """
     stream, names = Stream(seed, "check"), list(contestants)
     for _ in range(rounds):

@@ -55,24 +55,11 @@ class Comparison(NamedTuple):
 
 
 def compare(network, params, x, y, names, numerics="reproducible", *, batch_size, progress=None, **training):
-    """Runs one model on each backend and holds it against NumPy under reproducible numerics.
+    """Runs one model on each backend and holds it against NumPy under reproducible numerics: a `Comparison` for each
+    name.
 
-    Parameters
-    ----------
-    network, params : Network, Parameters
-    x, y : arrays
-        The first `batch_size` rows serve for the gradients, one epoch over all of them for the trained weights.
-    names : list of str
-        Backends; those that cannot be used come back with the reason.
-    numerics : str
-        reproducible, where any difference is a fault, or fast.
-    training
-        What else `backprop_ref.train` is to be told: optimizer, shards, shuffle, seed.
-
-    Returns
-    -------
-    list of Comparison
-        One for each name.
+    The first `batch_size` rows serve for the gradients, one epoch over all of them for the trained weights; `training`
+    is what else `backprop_ref.train` is told. Under reproducible numerics any difference is a fault.
     """
     how = {"epochs": 1, "batch_size": batch_size, "progress": False, **training}
     shards = training.get("shards", 1)

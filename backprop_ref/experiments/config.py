@@ -105,20 +105,8 @@ def dotenv(folder="."):
 def check_backend(name, source, given=None):
     """Refuses a backend ``module:object`` that a file names: it is code, and whoever wrote the file is not asked.
 
-    Parameters
-    ----------
-    name : str or None
-        What the file says.
-    source : str
-        The file, for the message.
-    given : str, optional
-        The backend of this command line. The same name there allows the file's, as the settings in force do: `use` and
-        the environment.
-
-    Raises
-    ------
-    InvalidInput
-        With the flag that allows it. Built-in and installed backends are never refused.
+    The same name on the command line (`given`), by `use` or in the environment allows it; built-in and installed
+    backends are never refused.
     """
     if name and ":" in name and name not in (given, settings.resolve("backend")):
         raise InvalidInput(
@@ -130,21 +118,9 @@ def check_backend(name, source, given=None):
 def merge(given, path=None, environment=True, besides=(), given_as=None, computing=True):
     """The `Config` from flags given (flag -> value), the environment, a ``.env``, and a file.
 
-    Parameters
-    ----------
-    environment : bool
-        False: flags and the file alone, as for a run that goes on by its own configuration.
-    besides : sequence of str
-        Sections of the file that are left to others.
-    given_as : dict of str to str, optional
-        What messages call a flag, where it was given by another name.
-    computing : bool
-        False: nothing is computed on the backend, and its name is left out.
-
-    Raises
-    ------
-    InvalidInput
-        A value or key that is not allowed, with its flag or its place in the file, and what is allowed.
+    `environment` is False for a run that goes on by its own configuration: flags and the file alone. `besides` are
+    sections of the file that are left to others, `given_as` what messages call a flag that was given by another name.
+    Where nothing is computed on the backend (`computing`), its name is left out.
     """
     content, table = {} if path is None else _content(path, besides, environment), flags()
     sources = {(section, key): f"{path}: {section}.{key}" for section, values in content.items() for key in values}

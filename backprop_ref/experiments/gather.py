@@ -10,7 +10,7 @@ import numpy as np
 from backprop_ref.api import predict
 from backprop_ref.errors import BackpropRefError, InvalidInput
 from backprop_ref.experiments.config import merge, read_config
-from backprop_ref.experiments.reading import Results, Row
+from backprop_ref.experiments.reading import Results
 from backprop_ref.experiments.run_folder import CONFIG, RESULTS
 from backprop_ref.experiments.runner import load_run, prepare
 from backprop_ref.metrics import predicted_class
@@ -27,13 +27,7 @@ OF_HISTORY = ("epoch", "loss", "accuracy", "r2", "learning_rate", "val_loss", "v
 
 
 def gather(folders):
-    """A `Run` for each folder; several are named by what tells their configurations apart.
-
-    Raises
-    ------
-    InvalidInput
-        A folder that is none of a run, or of one that has not finished an epoch yet.
-    """
+    """A `Run` for each folder; several are named by what tells their configurations apart."""
     folders = [Path(folder) for folder in folders]
     for folder in folders:
         _check(folder)
@@ -43,17 +37,9 @@ def gather(folders):
 
 def gather_cells(sweep):
     """The finished cells of a `Sweep`, as its charts take them."""
-    found, places = [], {sweep.place(cell) for cell in sweep.cells}
+    found = []
     for row in sweep.rows():
-        try:
-            Row.checked(row)
-            folder = sweep.folder / row["folder"]
-            if folder not in places or any(not isinstance(row.get(axis), str) for axis in sweep.about["grid"]):
-                raise ValueError("of another sweep")
-        except ValueError as error:
-            raise InvalidInput(
-                f"{sweep.folder}: the row of a cell is damaged, or of another version ({error})"
-            ) from None
+        folder = sweep.folder / row["folder"]
         trace = open_trace(folder) if (folder / FILE).exists() else None
         found.append(Cell(row, Run(folder.name, _history(folder, trace), _results(folder), trace)))
     return found

@@ -1,13 +1,11 @@
 """The folder of a run: what is in it, making it, going on in it, and removing one that got nowhere."""
 
 import contextlib
-import itertools
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 
 from backprop_ref.errors import InvalidInput
-from backprop_ref.files import Name, beside_which, create, refuse_links, replace
+from backprop_ref.files import Name, beside_which, create, make_folder, refuse_links, replace
 from backprop_ref.traces.sinks import SINKS
 from backprop_ref.training.checkpoint import CHECKPOINT, HISTORY
 
@@ -21,15 +19,11 @@ PARTS = SINKS["parquet"].name
 def new_folder(asked: Name | None, name: str, config: str, log: str) -> Iterator[Path]:
     """A run folder with a configuration; both go again should an error come before there is a checkpoint or a trace.
 
-    Parameters
-    ----------
-    asked : path-like or None
-        A folder that holds nothing, made if needed; None: the next free ./runs/NAME-N.
-    name, config, log : str
-        The data set's name, the text of the configuration, the log inside the folder.
+    Of the folder `asked` for, or the next free ./runs/NAME-N; `log` is the log inside it.
     """
     given = asked is not None and Path(asked).exists()
-    folder = _make(asked, name)
+    remedy = f"give a new folder, or --resume {asked}"
+    folder = make_folder("--run-dir", asked, Path("runs", name), remedy)
     created = [] if given else [folder]
     try:
         create(folder / CONFIG, config)
@@ -65,31 +59,6 @@ def _version(path):
         return None
 
 
-def _make(asked, name):
-    """The folder asked for, or the next free one."""
-    try:
-        if asked is not None:
-            folder = Path(asked)
-            folder.mkdir(parents=True, exist_ok=True)
-            if any(folder.iterdir()):
-                raise InvalidInput(
-                    f"--run-dir {asked}: not empty, and nothing is overwritten; give a new folder, or --resume {asked}"
-                )
-            with tempfile.TemporaryFile(dir=folder):
-                return folder
-        Path("runs").mkdir(exist_ok=True)
-        for number in itertools.count(1):
-            folder = Path("runs") / f"{name}-{number}"
-            with contextlib.suppress(FileExistsError):
-                folder.mkdir()
-                return folder
-    except OSError as error:
-        raise InvalidInput(
-            f"run folder {error.filename or asked}: cannot be made or written to ({error.strerror}); "
-            "give another --run-dir"
-        ) from None
-
-
 def check_log(file: str) -> None:
     """Refuses a log that would not be a file of its own in the run folder."""
     log = Path(file)
@@ -111,10 +80,7 @@ def check_links(folder: Name, log: Name) -> None:
 def before_checkpoint(folder: Name, log: Name) -> list[Path]:
     """What a run has made before its first checkpoint, the innermost first, and the folder itself last.
 
-    Raises
-    ------
-    InvalidInput
-        Something else is there, which is then named.
+    Whatever else is there is refused by name.
     """
     folder, log = Path(folder), PurePath(log)
     files, folders = {CONFIG, CHECKPOINT, *TRACES, *logs(log)}, {PARTS, *map(str, log.parents)}

@@ -104,13 +104,8 @@ def csv_bytes(experiment):
 def run(config, progress=None):
     """Trains as configured and writes the run folder; returns the results, JSON-ready.
 
-    Raises
-    ------
-    InvalidInput
-        If no checkpoint was written, everything is as it was before, but for a resumed run's log; otherwise the run
-        can be resumed.
-    TrainingDiverged
-        The folder then holds what was reached.
+    After an InvalidInput without a checkpoint, everything is as it was before, but for a resumed run's log; with one,
+    the run can be resumed. After a TrainingDiverged the folder holds what was reached.
     """
     experiment, chosen = prepare(config), config.backend
     backend = get_backend(chosen.name, chosen.numerics, chosen.device, chosen.threads)

@@ -1,8 +1,5 @@
 """A grid of runs: workers, resuming, and one table with a row for each."""
 
-import contextlib
-import csv
-import io
 import itertools
 import json
 import os
@@ -18,21 +15,21 @@ from backprop_ref.api import evaluate
 from backprop_ref.errors import InvalidInput, TrainingDiverged, unknown
 from backprop_ref.experiments.config import check_backend, merge
 from backprop_ref.experiments.gather import read_history
+from backprop_ref.experiments.reading import Row
 from backprop_ref.experiments.run_folder import before_checkpoint, check_links, check_log, remove
 from backprop_ref.experiments.runner import prepare, run
 from backprop_ref.experiments.schema import Config
 from backprop_ref.experiments.workers import await_workers, in_processes
-from backprop_ref.files import create, json_text, refuse_links, replace
+from backprop_ref.files import create, json_text, make_folder, refuse_links, replace
 from backprop_ref.progress import Bar
 from backprop_ref.report.ends import STATES, outcome, right_from
+from backprop_ref.text import as_table
 from backprop_ref.traces.file import FILE, open_trace
 from backprop_ref.training.checkpoint import CHECKPOINT, locked
 
 PLAN, ROW, CELLS, TABLES = "sweep.json", "cell.json", "cells", ("table.csv", "table.json")
 ELSEWHERE = ("dir", "resume", "output")
 """What a run's configuration may say of where it goes, and a sweep's may not."""
-NEEDED = ("state", "outcome", "epochs", "initial_loss", "final_loss", "folder")
-"""What a finished cell's row has, whatever else is in it."""
 WORTH_WORKERS_SECONDS = 10.0
 """What is left has to take longer than this before processes are started for it, each of which has to import first."""
 
@@ -81,12 +78,7 @@ class Cell(NamedTuple):
     @property
     def backend(self):
         """The name of its backend; None: the one in force."""
-        try:
-            return Config(**self.config).backend.name
-        except (ValidationError, TypeError):
-            raise InvalidInput(
-                f"{PLAN}: what it has for {self.name} is no configuration; make the sweep anew"
-            ) from None
+        return Config(**self.config).backend.name
 
 
 def _check_cell(cell, config, where):
@@ -122,13 +114,7 @@ class _Content(BaseModel):
 
 
 def grid_of(given, section):
-    """The grid, axis -> values as text, from flags (axis -> text) over the section `sweep` of a file.
-
-    Raises
-    ------
-    InvalidInput
-        An axis that there is not, no value, or one twice.
-    """
+    """The grid, axis -> values as text, from flags (axis -> text) over the section `sweep` of a file."""
     grid = {}
     for axis in section:
         if axis not in AXES:
@@ -137,7 +123,8 @@ def grid_of(given, section):
         values = given.get(axis) or section.get(axis)
         if values is None:
             continue
-        texts = values.split(",") if isinstance(values, str) else [_text(v) for v in _listed(values)]
+        listed = values if isinstance(values, list) else [values]
+        texts = values.split(",") if isinstance(values, str) else [_text(value) for value in listed]
         found = [each for text in texts for each in _ranged(axis, text.strip())]
         if not all(found):
             raise InvalidInput(f"{flag}: an empty value; give values with commas between")
@@ -148,10 +135,6 @@ def grid_of(given, section):
         flags = ", ".join(axis.flag for axis in AXES.values())
         raise InvalidInput(f"nothing to sweep over: give at least one of {flags}")
     return grid
-
-
-def _listed(values):
-    return values if isinstance(values, list) else [values]
 
 
 def _text(value):
@@ -170,26 +153,20 @@ def _ranged(axis, text):
 
 
 def plan(grid, flags, path=None):
-    """The cells of a grid over what `flags` (flag -> value) and a file say, all of them checked.
-
-    Raises
-    ------
-    InvalidInput
-        A value that is not allowed, or a flag that says the same as an axis.
-    """
+    """The cells of a grid over what `flags` (flag -> value) and a file say, all of them checked."""
     cells = []
     checked = set()
     for values in itertools.product(*grid.values()):
         named = dict(zip(grid, values, strict=True))
-        own: dict[str, Any] = {}
+        implied: dict[str, Any] = {}
         given_as: dict[str, str] = {}
         for axis, value in named.items():
             meant = AXES[axis].flags_of(value)
-            own |= meant
+            implied |= meant
             given_as |= dict.fromkeys(meant, AXES[axis].flag)
-        for flag in sorted(set(own) & set(flags)):
+        for flag in sorted(set(implied) & set(flags)):
             raise InvalidInput(f"both {flag} and a sweep over it: give one of them")
-        config = merge({**flags, **own}, path, besides=("sweep",), given_as=given_as)
+        config = merge({**flags, **implied}, path, besides=("sweep",), given_as=given_as)
         cell = Cell(named, config.model_dump(by_alias=True))
         _check_cell(cell, config, path or "sweep")
         rest = tuple(value for axis, value in named.items() if axis != "seed")
@@ -210,15 +187,7 @@ def _check(config, values):
 
 
 class Sweep:
-    """The folder of a sweep: its plan, its cells, its table.
-
-    Attributes
-    ----------
-    folder : Path
-    about : dict
-        Name and title, JSON-ready.
-    cells : list of Cell
-    """
+    """The folder of a sweep: its plan, its cells, its table. `about` has name and title, JSON-ready."""
 
     def __init__(self, folder, about, cells):
         self.folder, self.about, self.cells = Path(folder), about, cells
@@ -226,23 +195,17 @@ class Sweep:
     @classmethod
     def create(cls, folder, about, cells):
         """A new one; with no folder given, the next free ./sweeps/NAME-N."""
-        made = cls(new_folder(folder, about["name"]), about, cells)
+        sweep = cls(make_folder("--out", folder, Path("sweeps", about["name"])), about, cells)
         content = {**about, "cells": [cell._asdict() for cell in cells]}
         try:
-            create(made.folder / PLAN, json_text(content) + "\n")
+            create(sweep.folder / PLAN, json_text(content) + "\n")
         except OSError as error:
-            raise InvalidInput(f"--out {made.folder}: cannot be written to ({error.strerror})") from None
-        return made
+            raise InvalidInput(f"--out {sweep.folder}: cannot be written to ({error.strerror})") from None
+        return sweep
 
     @classmethod
     def open(cls, folder):
-        """The one in a folder.
-
-        Raises
-        ------
-        InvalidInput
-            There is none; or what its plan says, or a link in it, leads out of the folder.
-        """
+        """The one in a folder; what its plan says, and any link in it, has to stay inside the folder."""
         path = Path(folder) / PLAN
         try:
             content = _Content(**json.loads(path.read_text(encoding="utf-8"))).model_dump()
@@ -288,19 +251,9 @@ class Sweep:
     def run(self, workers=None, progress=None, backend=None):
         """Runs what is not finished yet, and writes the table; also after Ctrl-C, which goes on to the caller.
 
-        Parameters
-        ----------
-        workers : int, optional
-            Processes; default: as many as processors, where there is enough to do for them.
-        progress : bool, optional
-            A bar on standard error; default: if that is a terminal.
-        backend : str, optional
-            The one of this command line, which allows the plan's; see `check_backend`.
-
-        Raises
-        ------
-        InvalidInput
-            Something could not be written, and the message says how to go on; or this sweep runs already.
+        `workers` are processes (default: as many as processors, where there is enough to do for them); `progress` shows
+        a bar (default: if standard error is a terminal); `backend`, of this command line, allows the plan's: see
+        `check_backend`.
         """
         for cell in self.cells:
             check_backend(cell.backend, self.folder / PLAN, backend)
@@ -335,52 +288,21 @@ class Sweep:
     def write_table(self):
         """table.csv and table.json: the finished cells."""
         rows = self.rows()
-        names = list(dict.fromkeys(name for row in rows for name in row))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        for name, content in zip(TABLES, (text.getvalue(), json_text(rows) + "\n"), strict=True):
+        for name, content in zip(TABLES, (as_table(rows), json_text(rows) + "\n"), strict=True):
             replace(self.folder / name, content)
-
-
-def new_folder(asked, name):
-    """Makes the folder asked for, if it holds nothing; with None, the next free ./sweeps/NAME-N."""
-    try:
-        if asked is None:
-            return _next_free(name)
-        folder = Path(asked)
-        if folder.exists() and any(folder.iterdir()):
-            raise InvalidInput(f"--out {folder}: not empty, and nothing is overwritten; give a new folder")
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-    except OSError as error:
-        raise InvalidInput(f"--out {error.filename}: cannot be made ({error.strerror})") from None
-
-
-def _next_free(name):
-    Path("sweeps").mkdir(exist_ok=True)
-    for number in itertools.count(1):
-        folder = Path("sweeps") / f"{name}-{number}"
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir()
-            break
-    return folder
 
 
 def _read_row(cell, folder):
     """The row of a finished cell, or None."""
     try:
-        row = json.loads((folder / ROW).read_text(encoding="utf-8"))
-        missing = [name for name in NEEDED if name not in row]
-        if missing:
-            raise ValueError(f"no {missing[0]} in it")
+        row: dict[str, Any] = json.loads((folder / ROW).read_text(encoding="utf-8"))
+        Row.checked(row)
         for name, value in {**cell.values, "folder": _relative(folder)}.items():
             if row.get(name) != value:
                 raise ValueError(f"of another cell, whose {name} is {row.get(name)!r}")
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         again = f"remove it, and the cell is run again by: backprop-ref sweep --resume {folder.parent.parent}"
         raise InvalidInput(f"{folder / ROW}: damaged, or of another version ({error}); {again}") from None
     return row
@@ -426,7 +348,8 @@ def run_cell(folder, values, config):
         if results["stopped"] == "interrupted":
             raise KeyboardInterrupt
         row = _finished(results)
-    row = {**values, **_with_outcome(row, _initial_loss(folder, config)), **_all_right(folder)}
+    row = {**values, **_with_outcome(row, _initial_loss(folder, config))}
+    row["all_right_from_epoch"] = right_from(read_history(folder).get("accuracy", ()))
     row["folder"] = _relative(folder)
     create(folder / ROW, json_text(row) + "\n")
     return row
@@ -435,10 +358,7 @@ def run_cell(folder, values, config):
 def _begun(folder, config):
     """What has to go before a cell begins anew; none of it where there is a checkpoint, from which it goes on.
 
-    Raises
-    ------
-    InvalidInput
-        A link, or something that no run makes, is in a folder to go on in, or to begin anew.
+    A link, or something that no run makes, is refused.
     """
     if (folder / CHECKPOINT).exists():
         check_links(folder, config.logging.file)
@@ -467,11 +387,6 @@ def _diverged(error):
     result = error.result
     row = {"state": "diverged", "final_loss": None, "epochs": result.epochs, "diverged_in_epoch": error.epoch}
     return row | {"compile_seconds": result.compile_seconds, "sha256": result.params.sha256()}
-
-
-def _all_right(folder):
-    """From which epoch on every sample is right."""
-    return {"all_right_from_epoch": right_from(read_history(folder).get("accuracy", ()))}
 
 
 def _initial_loss(folder, config):

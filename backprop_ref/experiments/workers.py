@@ -17,17 +17,9 @@ LEFT_TO_THE_PARENT = [getattr(signal, name) for name in ("SIGINT", "SIGHUP") if 
 
 
 def in_processes(function: Callable, tasks: Sequence[tuple], workers: int, threads: int, file: str) -> Iterator[Any]:
-    """Yields what `function` gives for each of the tasks, as they end.
+    """Yields what `function` gives for each of the tasks, tuples of arguments, as they end.
 
-    Parameters
-    ----------
-    function : callable
-    tasks : sequence of tuple
-        Its arguments.
-    workers, threads : int
-        Processes, and threads of each.
-    file : str
-        What each worker locks as long as it lives, for `await_workers`.
+    Each worker has so many threads, and locks `file` as long as it lives, for `await_workers`.
     """
     from joblib import Parallel, delayed, parallel_config
     from joblib.externals.loky import get_reusable_executor

@@ -1,19 +1,17 @@
 """What a wrong gradient does: the 8-3-8 encoder trained with bugs of the catalogue, beside the right one."""
 
-import csv
-import io
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from backprop_ref.conformance.cases import Case
 from backprop_ref.conformance.catalogue.known import CATALOGUE
 from backprop_ref.conformance.catalogue.textbook import RULES, predict, replaced
-from backprop_ref.experiments.sweep import new_folder
-from backprop_ref.files import create, json_text
+from backprop_ref.files import create, json_text, make_folder
 from backprop_ref.network import Network
 from backprop_ref.progress import Bar
 from backprop_ref.report.ends import right_from
+from backprop_ref.text import as_table
 
 PATTERNS, EPOCHS, LEARNING_RATE = np.eye(8), 1500, 1.0
 NETWORKS = {
@@ -39,21 +37,7 @@ CONCLUDED = {
 
 
 class Curve(NamedTuple):
-    """One training.
-
-    Attributes
-    ----------
-    network : str
-        A key of `NETWORKS`.
-    bug : str
-        Its id, or 'right'.
-    text, right, wrong : str
-        The bug in words, and its formulas; empty for the right one.
-    concluded : str
-    distance : array of shape (epochs,)
-        Σ (a − y)² of a sample, mean over the patterns, before each update; the same measure whatever the loss.
-    accuracy : array of shape (epochs,)
-    """
+    """One training; its network is a key of `NETWORKS`, its bug an id, or 'right', for which the words are empty."""
 
     network: str
     bug: str
@@ -129,11 +113,7 @@ def rows(found):
 
 def write(found, folder):
     """table.csv and table.json in a new folder; gives the folder."""
-    folder, table = new_folder(folder, "wrong-gradients"), rows(found)
-    text = io.StringIO()
-    writer: Any = csv.DictWriter(text, list(table[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(table)
-    create(folder / "table.csv", text.getvalue())
+    folder, table = make_folder("--out", folder, "sweeps/wrong-gradients"), rows(found)
+    create(folder / "table.csv", as_table(table))
     create(folder / "table.json", json_text(table) + "\n")
     return folder

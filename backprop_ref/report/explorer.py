@@ -21,23 +21,12 @@ LEAST_BYTES = 0.5
 
 
 def explored(trace, budget):
-    """The numbers of one trace as the page's script reads them.
+    """The numbers of one trace as the page's script reads them, in at most `budget` bytes.
 
-    Parameters
-    ----------
-    trace : Trace
-    budget : int
-        Bytes that may be used.
-
-    Returns
-    -------
-    about : dict
-        JSON-ready: the network, the samples, and name, shape and chosen neurons of each field.
-    data : bytes
-        Of each field the codes of its numbers, see `packing`: of each entry the first, then differences from frame to
-        frame. Of dW instead the differences from what the page itself makes of a and delta.
-
-    None where the trace is empty, or two of its records take more than the budget.
+    Gives what is there, JSON-ready: the network, the samples, and name, shape and chosen neurons of each field; and the
+    data: of each field the codes of its numbers, see `packing`, of each entry the first, then differences from frame to
+    frame. Of dW instead the differences from what the page itself makes of a and delta. None where the trace is empty,
+    or two of its records take more than the budget.
     """
     for most in (MOST_DRAWN, MOST_DRAWN // 2, MOST_DRAWN // 4):
         shown = [drawn(size, most) for size in trace.network.sizes]
@@ -116,13 +105,13 @@ def _data(trace, fields, kept):
     decoded, parts = {}, []
     for field, _, pick, _, _, columns in fields:
         values = _da(trace, int(field[2:]), kept) if field.startswith("da") else trace[field][kept]
-        own = codes(values[pick])
+        digits = codes(values[pick])
         if field.startswith(("a", "delta")):
-            decoded[field] = numbers_of(own)
+            decoded[field] = numbers_of(digits)
         if field.startswith("dW"):
-            steps = own - codes(_products(trace, decoded, int(field[2:]), own.shape[2], columns), exact=False)
+            steps = digits - codes(_products(trace, decoded, int(field[2:]), digits.shape[2], columns), exact=False)
         else:
-            steps = np.diff(own, axis=0, prepend=0)
+            steps = np.diff(digits, axis=0, prepend=0)
         parts.append(np.moveaxis(steps, 0, -1))
     return packed(parts)
 
@@ -162,23 +151,23 @@ def _fields(trace, shown):
     for name in ("loss", trace.metric):
         yield name, [], (slice(None),), name, None, None
     for layer in range(last + 1):
-        n_in, n_out, own = sizes[layer], sizes[layer + 1], shown[layer + 1]
-        some, all_of_it = own if len(own) < n_out else None, len(own) == n_out
-        columns = slice(None) if all_of_it else own
+        n_in, n_out, drawn_here = sizes[layer], sizes[layer + 1], shown[layer + 1]
+        some, all_of_it = drawn_here if len(drawn_here) < n_out else None, len(drawn_here) == n_out
+        columns = slice(None) if all_of_it else drawn_here
         by_rows = ACTIVATIONS[network.activations[layer]].by_rows
         needed = {"z": by_rows, "a": True, "delta": layer > 0, "da": by_rows}
         if layer == last and together(network.loss, network.activations[layer]):
             del needed["da"]
         for name, whole in needed.items():
             full = whole or all_of_it
-            shape = [samples, n_out if full else len(own)]
+            shape = [samples, n_out if full else len(drawn_here)]
             pick = (slice(None), slice(None), slice(None) if full else columns)
             yield f"{name}{layer}", shape, pick, f"{name}{layer}", None, None if full else some
         for name in ("b", "db"):
-            yield f"{name}{layer}", [1, len(own)], (slice(None), columns), f"{name}{layer}", None, some
+            yield f"{name}{layer}", [1, len(drawn_here)], (slice(None), columns), f"{name}{layer}", None, some
         for name in ("W", "dW"):
             pick = (slice(None), slice(None), columns)
-            yield f"{name}{layer}", [n_in, len(own)], pick, f"{name}{layer}", None, some
+            yield f"{name}{layer}", [n_in, len(drawn_here)], pick, f"{name}{layer}", None, some
         if layer > 0 and not all_of_it:
             rows = shown[layer]
             part = rows if len(rows) < n_in else None

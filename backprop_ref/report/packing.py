@@ -20,17 +20,9 @@ HALFWAY = 300  # powers of ten beyond this are taken in two steps, as 1e309 is i
 
 
 def codes(values, exact=True):
-    """Numbers as integers that rise with them: 0 for 0, and for each decade `SPAN` of them.
+    """Numbers as int64 that rise with them: 0 for 0, and for each decade `SPAN` of them.
 
-    Parameters
-    ----------
-    values : array of float
-    exact : bool
-        Whether ties and what is close to one are rounded as Python formats them, from all bits of the number.
-
-    Returns
-    -------
-    array of int64
+    With `exact`, ties and what is close to one are rounded as Python formats them, from all bits of the number.
     """
     values = np.asarray(values, np.float64)
     size = np.where(np.isfinite(values), np.abs(values), 0.0)
@@ -56,17 +48,10 @@ def numbers_of(codes):
 
 
 def packed(parts):
-    """Integers, compressed.
+    """Arrays of integers, compressed: gzip of the lowest byte of every number, then the next one of every number, and
+    so on.
 
-    Parameters
-    ----------
-    parts : list of int arrays
-
-    Returns
-    -------
-    bytes
-        gzip of the lowest byte of every number, then the next one of every number, and so on: the sign is the lowest
-        bit, so that small numbers have only zeros in their higher bytes.
+    The sign is the lowest bit, so that small numbers have only zeros in their higher bytes.
     """
     numbers = np.concatenate([part.ravel() for part in parts]).astype(np.int32)
     folded = ((numbers << 1) ^ (numbers >> 31)).astype("<u4")

@@ -26,16 +26,7 @@ LOSSES = (
 
 
 def sections_of_runs(runs):
-    """What a report says of runs: a table, training, and for the first few every detail.
-
-    Parameters
-    ----------
-    runs : list of charts.Run
-
-    Returns
-    -------
-    list of Section
-    """
+    """What a report says of runs: a table, training, and for the first few every detail; a list of `Section`."""
     rows = [_run_row(run) for run in runs]
     found = [Section("Runs", table(_RUN_COLUMNS, rows, "words") + f'<p class="quiet">{LOSSES}</p>')]
     found.append(Section("Training", "", tuple(charts.training(runs))))
@@ -87,26 +78,13 @@ def section_of_backends(compared):
 
 
 def page(title, sections, traces=()):
-    """The whole file.
-
-    Parameters
-    ----------
-    title : str
-    sections : list of Section
-    traces : list of Trace
-        For the explorer, the first `MOST_IN_DETAIL` of which it holds.
-
-    Returns
-    -------
-    str
-        HTML.
-    """
+    """The whole file as HTML; of the traces, the explorer holds the first `MOST_IN_DETAIL`."""
     traces = [trace for trace in traces if len(trace)][:MOST_IN_DETAIL]
     figures: list[dict] = []
     parts = [(section.title, section.body + _charts(section.charts, figures)) for section in sections]
     plotly, drawn = _packed(_plotly()), _packed(_json(figures))
-    room = (MOST_BYTES - SPARE - len(plotly) - len(drawn) - sum(len(body) for _, body in parts)) * 3 // 4
-    found = [explored(trace, room // len(traces)) for trace in traces]
+    budget = (MOST_BYTES - SPARE - len(plotly) - len(drawn) - sum(len(body) for _, body in parts)) * 3 // 4
+    found = [explored(trace, budget // len(traces)) for trace in traces]
     explorers = [each for each in found if each is not None]
     if explorers:
         parts.insert(0, ("Explorer", _static("explorer.html")))

@@ -89,13 +89,7 @@ class About(NamedTuple):
 
     @classmethod
     def from_json(cls, line: bytes) -> tuple[Self, RecordType]:
-        """What `to_json` wrote: an `About` and the dtype of a record.
-
-        Raises
-        ------
-        ValueError
-            It is something else.
-        """
+        """What `to_json` wrote: an `About` and the dtype of a record; a ValueError says what else it is."""
         header = _Header.checked(parsed(line))
         network = header.network.network()
         dtype = header.dtype(network)
@@ -115,20 +109,16 @@ def record_dtype(network: Network, samples: int, columns: Sequence[str], dtype: 
     ]
     for quantity in OF_SAMPLES + OF_PARAMETERS:
         for layer, (n_in, n_out) in enumerate(zip(network.sizes, network.sizes[1:], strict=False)):
-            own = {"W": (n_in, n_out), "b": (n_out,)}.get(quantity.removeprefix("d"), (samples, n_out))
-            fields.append((f"{quantity}{layer}", real, own))
+            shape = {"W": (n_in, n_out), "b": (n_out,)}.get(quantity.removeprefix("d"), (samples, n_out))
+            fields.append((f"{quantity}{layer}", real, shape))
     return np.dtype(fields)
 
 
 class Trace:
     """The records of a binary trace, mapped from the file; ``trace["W0"]`` is W of the first layer in each of them.
 
-    Attributes
-    ----------
-    network, configuration, samples, x, y, every, numerics, metric
-        See `About`.
-    names : tuple of str
-        The fields: epoch, iteration, loss and the rest of the history, z0, a0, delta0, W0, b0, dW0, db0, z1, …
+    It has all of `About`, and `names`: epoch, iteration, loss and the rest of the history, z0, a0, delta0, W0, b0, dW0,
+    …
     """
 
     def __init__(self, about: About, records: Records) -> None:
@@ -147,12 +137,8 @@ class Trace:
 
 
 def open_trace(path: Name) -> Trace:
-    """The `Trace` in a run folder or file, as far as it is written: also while the run goes on, or after it was killed.
-
-    Raises
-    ------
-    InvalidInput
-        There is none, or the file is something else.
+    """The `Trace` in a run folder or file, as far as it is written: also while the run goes on, or after it was
+    killed.
     """
     path = Path(path)
     file = path / FILE if path.is_dir() else path

@@ -5,7 +5,8 @@ epochs. Sums are made in index order, one term at a time; activations and the lo
 see each sample of each epoch as a row. So under reproducible numerics the bits are those of `mlp.trace`.
 """
 
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,31 +20,8 @@ PerEpoch: TypeAlias = npt.NDArray[Any]
 """Shape (neurons, samples, epochs), (n_in, n_out, epochs) or (n_out, epochs)."""
 
 
-class Passes(NamedTuple):
-    """What a pass computes for every layer; the last axis is the epoch."""
-
-    z: list[PerEpoch]
-    a: list[PerEpoch]
-    delta: list[PerEpoch]
-    dW: list[PerEpoch]
-    db: list[PerEpoch]
-
-
-def passes(backend: Backend, network: Network, flats: Matrix, x: Batch, y: Batch) -> Passes:
-    """One pass over the samples for each row of `flats`.
-
-    Parameters
-    ----------
-    backend : NumPy's backend
-    network : Network
-    flats : array of shape (epochs, n_parameters)
-    x, y : arrays of shape (samples, n_in) and (samples, n_out)
-        One batch.
-
-    Returns
-    -------
-    Passes
-    """
+def passes(backend: Backend, network: Network, flats: Matrix, x: Batch, y: Batch) -> dict[str, Sequence[PerEpoch]]:
+    """One pass of NumPy's backend over the samples, which are one batch, for each row of `flats`."""
     epochs, last = len(flats), network.n_layers - 1
     W, b = views(np.ascontiguousarray(flats.T), network.sizes)
     z: list[PerEpoch] = []
@@ -60,7 +38,8 @@ def passes(backend: Backend, network: Network, flats: Matrix, x: Batch, y: Batch
             seen = (_rows(array) for array in (z[layer], a[layer + 1], da))
             delta.insert(0, _unfold(backend.activation_backward(network.activations[layer], *seen), epochs))
         gradients = [affine_parameters(*pair) for pair in zip(delta, a, strict=False)]
-    return Passes(z, a[1:], delta, [dW for dW, _ in gradients], [db for _, db in gradients])
+    dW, db = map(list, zip(*gradients, strict=True))
+    return {"z": z, "a": a[1:], "delta": delta, "dW": dW, "db": db}
 
 
 def affine(a: PerEpoch, W: PerEpoch, b: PerEpoch) -> PerEpoch:

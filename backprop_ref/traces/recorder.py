@@ -10,7 +10,6 @@ import contextlib
 import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -89,23 +88,8 @@ class Recorder:
     ) -> tuple[Written, ...]:
         """Opens the files; those of a run that is resumed lose what lies beyond the epochs that are done, at 0 all.
 
-        Parameters
-        ----------
-        x, y : arrays
-            All training data.
-        numerics : 'fast' or 'reproducible'
-        metric : 'accuracy' or 'r2'
-        columns : list of str
-            The history's.
-        batches, epochs, done : int
-            Updates an epoch; epochs asked for, and done.
-        resume : bool
-            Whether files may be there already.
-
-        Returns
-        -------
-        tuple of Written
-            What the files hold; it goes into `write`, which returns what they hold then.
+        x and y are all training data, `columns` the history's, `batches` the updates of an epoch. What comes back says
+        what the files hold; it goes into `write`, which returns what they hold then.
         """
         chosen = self._chosen(len(x))
         self._network, self._x, self._y, self._batches = network, x[chosen], y[chosen], batches
@@ -139,20 +123,11 @@ class Recorder:
         columns: Mapping[str, Sequence[float]],
         written: tuple[Written, ...],
     ) -> tuple[Written, ...]:
-        """Computes and writes the records of some epochs, behind what is `written`; a sink that has them takes none.
+        """Computes and writes the records of some epochs, rising, behind what is `written`; a sink that has them takes
+        none.
 
-        Parameters
-        ----------
-        epochs : sequence of int, rising
-        flats : array of shape (len(epochs), n_parameters)
-        columns : dict of str to list
-            The history of these epochs.
-        written : tuple of Written
-            What counts of the files: anything else in them, left by a write that failed, is written over.
-
-        Returns
-        -------
-        tuple of Written
+        `columns` are the history of these epochs, and `flats` their parameters. `written` is what counts of the files:
+        anything else in them, left by a write that failed, is written over.
         """
         for start in range(0, len(epochs), self._block):
             part = slice(start, start + self._block)
@@ -189,9 +164,9 @@ class Recorder:
         records["iteration"] = records["epoch"] * self._batches
         for name, values in columns.items():
             records[name] = values
-        made: dict[str, Any] = passes(self._backend, self._network, flats, self._x, self._y)._asdict()
-        made["W"], made["b"] = views(flats.T, self._network.sizes)
-        for quantity, layers in made.items():
+        found = passes(self._backend, self._network, flats, self._x, self._y)
+        found["W"], found["b"] = views(flats.T, self._network.sizes)
+        for quantity, layers in found.items():
             for layer, array in enumerate(layers):
                 records[f"{quantity}{layer}"] = array.T if quantity in OF_SAMPLES else np.moveaxis(array, -1, 0)
         return records

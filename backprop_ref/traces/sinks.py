@@ -11,7 +11,6 @@ and those that a failed write left behind are written over.
 
 import contextlib
 import csv
-import io
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -24,6 +23,7 @@ import numpy.typing as npt
 from backprop_ref import files
 from backprop_ref.errors import InvalidInput
 from backprop_ref.network import Network
+from backprop_ref.text import as_csv
 from backprop_ref.traces.file import FILE, OF_PARAMETERS, OF_SAMPLES, About, Records, RecordType, open_trace
 
 PART_BYTES = 2**24  # of Parquet, before compression
@@ -288,19 +288,13 @@ class Parquet:
 
 
 class Columns:
-    """The columns of a flat table, one number in each.
+    """The columns of a flat table, one number in each, by their `names`.
 
     First epoch, loss, accuracy or r2, val_… where there is validation, configuration, iteration and learning_rate; then
     sample, where there are several; then z, a and delta of each neuron, and w, b, dw and db of each connection. Layers
     are called input, hidden and output; two and more hidden ones hidden1, hidden2, … So z_hidden_0 is z of the first
-    hidden neuron, w_input_hidden_2_0 the weight to it from the third input, and b_input_hidden_0 its bias.
-
-    Attributes
-    ----------
-    names : list of str
-    before, behind : list of str
-        Fields of a record that stand before and behind the configuration.
-    samples : list of int
+    hidden neuron, w_input_hidden_2_0 the weight to it from the third input, and b_input_hidden_0 its bias. `before` and
+    `behind` are the fields of a record that stand before and behind the configuration.
     """
 
     def __init__(self, about: About, dtype: RecordType, kind: str) -> None:
@@ -333,13 +327,7 @@ class Columns:
 
 
 def count_numbers(network: Network, kind: str) -> int:
-    """Columns for z, a, delta, w, b, dw and db.
-
-    Raises
-    ------
-    InvalidInput
-        There would be too many.
-    """
+    """Columns for z, a, delta, w, b, dw and db; too many are refused."""
     numbers = 2 * network.n_parameters + 3 * sum(network.sizes[1:])
     if numbers > MOST_COLUMNS:
         raise InvalidInput(
@@ -381,9 +369,7 @@ def _checked_last(path: Path, epochs: Sequence[int], every: int, done: int) -> i
 
 
 def _csv_line(values: Iterable[object]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(values)
-    return text.getvalue()
+    return as_csv([values]).removesuffix("\n")
 
 
 def _pyarrow() -> Any:

@@ -1,7 +1,5 @@
 """The files of a training run: checkpoint.safetensors, from which it goes on to the same bits, and history.csv."""
 
-import csv
-import io
 import json
 import os
 from collections.abc import Mapping
@@ -15,6 +13,7 @@ from backprop_ref.errors import InvalidInput
 from backprop_ref.files import create, refuse_links, remove_torn, replace
 from backprop_ref.model_file import model_bytes
 from backprop_ref.network import Network
+from backprop_ref.text import as_csv
 from backprop_ref.training.state import Plan, State
 
 CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.csv"
@@ -32,18 +31,10 @@ def fingerprint(*arrays: npt.NDArray[Any]) -> str:
 
 
 class Folder:
-    """A run's folder.
+    """A run's folder, created if needed.
 
-    Parameters
-    ----------
-    path : Path
-        Created if needed.
-    network, preprocessing, config : Network, dict or None, dict or None
-        Kept in the checkpoint.
-    identity : dict
-        Whatever has to be the same for a resumed run to give the same bits.
-    resume : bool
-        Whether the folder has to hold a checkpoint, or must not.
+    Network, preprocessing and configuration are kept in the checkpoint. `identity` is whatever has to be the same for a
+    resumed run to give the same bits; `resume` says whether the folder has to hold a checkpoint, or must not.
     """
 
     def __init__(
@@ -178,9 +169,5 @@ def locked(path: Path) -> int | None:
 
 
 def _history_csv(columns: Mapping[str, npt.NDArray[np.float64]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["epoch", *columns])
     rows = zip(*(column.tolist() for column in columns.values()), strict=True)
-    writer.writerows((epoch, *row) for epoch, row in enumerate(rows, 1))
-    return text.getvalue()
+    return as_csv([["epoch", *columns], *((epoch, *row) for epoch, row in enumerate(rows, 1))])

@@ -132,10 +132,8 @@ class Run:
     def _advance(self, count: int, poll: Poll) -> TrainingDiverged | None:
         """Trains `count` epochs and makes them part of the run.
 
-        Returns
-        -------
-        TrainingDiverged or None
-            If an epoch did not stay finite: then training has stopped, and those before it are part of the run.
+        Where one does not stay finite, training has stopped, those before it are part of the run, and what happened is
+        given back.
         """
         plan, pairs, epoch = self.plan, self.pairs, self.state.epoch
         rates = _rates(pairs.optimizer, plan, epoch, count)

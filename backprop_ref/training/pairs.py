@@ -6,15 +6,14 @@ import numpy as np
 
 from backprop_ref import metrics, mlp
 from backprop_ref.api import as_parameters, on_backend
-from backprop_ref.arrays import Batch, Matrix, Rows, Vector
-from backprop_ref.backends.base import Array, Backend, Poll, Snapshots
+from backprop_ref.arrays import Batch, Rows, Vector
+from backprop_ref.backends.base import Array, Backend, EpochByEpoch, Poll
 from backprop_ref.network import Network
 from backprop_ref.optimizers import Optimizer, Slots
 from backprop_ref.parameters import Parameters
-from backprop_ref.training.state import finite
 
 
-class PairsTrainer:
+class PairsTrainer(EpochByEpoch):
     """Whole epochs over a backend's pairs; what compiled trainers do faster, and to the same bits."""
 
     def __init__(
@@ -24,36 +23,20 @@ class PairsTrainer:
         self.batch_size, self.shards, self.metric = batch_size, shards, metric
         self.measures = 1 if metric == "accuracy" else network.sizes[-1]
 
-    def run(
-        self,
-        params: Parameters,
-        slots: Slots,
-        x: Batch,
-        y: Batch,
-        orders: Rows,
-        learning_rates: list[float],
-        poll: Poll = lambda: None,
-        snapshots: Snapshots | None = None,
-    ) -> tuple[Vector, Matrix]:
-        """Trains `params` and `slots` in place; see `backends.base.Trainer.run`."""
-        losses, measures = [], []
-        for epoch, (order, learning_rate) in enumerate(zip(orders, learning_rates, strict=True)):
-            batch_losses, measure = [], np.zeros(self.measures)
-            for rows in self.batches(order):
-                poll()
-                batch_loss, outputs = self.step(params, slots, x[rows], y[rows], learning_rate)
-                batch_losses.append((batch_loss, len(rows)))
-                measure += self.measured(outputs, y[rows])
-            total = 0.0
-            for batch_loss, size in batch_losses:
-                total += float(self.backend.to_numpy(batch_loss)) * size
-            losses.append(total / len(order))
-            measures.append(measure)
-            if snapshots is not None:
-                snapshots.take(epoch, params.flat)
-            if not finite(losses[-1], params):
-                break
-        return np.array(losses), np.array(measures)
+    def epoch(
+        self, params: Parameters, slots: Slots, data: tuple[Batch, Batch], order: Rows, learning_rate: float, poll: Poll
+    ) -> tuple[float, Vector]:
+        """Each batch's update, and only then a look at what they left on the device."""
+        (x, y), losses, measure = data, [], np.zeros(self.measures)
+        for rows in self.batches(order):
+            poll()
+            loss, outputs = self.step(params, slots, x[rows], y[rows], learning_rate)
+            losses.append((loss, len(rows)))
+            measure += self.measured(outputs, y[rows])
+        total = 0.0
+        for loss, size in losses:
+            total += float(self.backend.to_numpy(loss)) * size
+        return total / len(order), measure
 
     def batches(self, order: Rows) -> list[Rows]:
         """The rows of each batch of an epoch."""

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backprop_ref.arrays import Matrix, Rows, Vector
-from backprop_ref.backends.base import Snapshots
+from backprop_ref.backends.base import Snapshots, finite
 from backprop_ref.optimizers import Slots
 from backprop_ref.parameters import Parameters
 from backprop_ref.schedules import Schedule
@@ -36,7 +36,7 @@ class Result:
     best_epoch : int or None
         With `patience`, the epoch, counted from 1, with the lowest monitored loss.
     compile_seconds : float
-        What of the time went into compiling the backend's own trainer.
+        Of the time, the seconds spent on compiling the backend's trainer.
 
     Examples
     --------
@@ -138,11 +138,6 @@ class Chunk(NamedTuple):
     def is_finite(self) -> bool:
         """Whether the last epoch's loss is, and every parameter."""
         return finite(self.losses[-1], self.params)
-
-
-def finite(loss: float, params: Parameters) -> bool:
-    """Whether a loss is, and every parameter."""
-    return bool(np.isfinite(loss)) and bool(np.isfinite(params.flat).all())
 
 
 def out_of_patience(plan: Plan, state: State) -> bool:

@@ -58,13 +58,7 @@ class _Metadata(Stored):
 
 
 def load_checkpoint(path: Path) -> tuple[Model, dict[str, npt.NDArray[Any]], dict[str, Any]]:
-    """`load_all` of a checkpoint.
-
-    Raises
-    ------
-    InvalidInput
-        It cannot be read, is only a model, or something in it has another type, range or shape.
-    """
+    """`load_all` of a checkpoint, all of whose entries have the type, range and shape that they should."""
     model, tensors, metadata = load_all(path)
     if "progress" not in metadata:
         raise InvalidInput(f"{path}: a model, but not a checkpoint to resume from")

@@ -205,7 +205,7 @@ def _described(schedule: Schedule, epochs: int) -> str:
 
 
 def _offered(pairs: PairsTrainer, dtype: str, plan: Plan, samples: int) -> Trainer | None:
-    """The trainer of the backend's own, if it has one for this network and optimizer."""
+    """The backend's trainer, if it offers one for this network and optimizer."""
     backend: object = pairs.backend
     if not isinstance(backend, OffersTrainer):
         return None

@@ -16,7 +16,7 @@ from backprop_ref.formulas import Settings
 
 from ..compiling import FUSED, compiled, inlined, merged
 from ..registers import padded, vector_of
-from . import layers
+from . import layers, rows
 from .ordered_products import panels_for
 from .views import part, uncounted
 
@@ -68,15 +68,14 @@ class Layer(NamedTuple):
 
 
 class Sections(NamedTuple):
-    """Where in ``work`` stand what layers share: y; z, or da in its place; delta; the terms of the loss; two numbers of
-    the softmax for each sample; the gradients, and those of a shard; panels; zeros that stay; and where it ends."""
+    """Where in ``work`` stand what layers share: y; z, or da in its place; delta; the terms of the loss; the slots of
+    rules over rows; the gradients, and those of a shard; panels; zeros that stay; and where it ends."""
 
     y: int
     z: int
     delta: int
     terms: int
-    top: int
-    total: int
+    slots: int
     grads: int
     shard: int
     panels: int
@@ -118,30 +117,26 @@ class History(NamedTuple):
 def placed(plan: Plan, dtype: str, panels: int, zeros: int = 0, gradients: bool = True) -> tuple[Plan, Sections]:
     """The plan with a place in ``work`` for what each layer has, and the sections.
 
-    Parameters
-    ----------
-    panels, zeros : int
-        How many numbers products work in, and start from.
-    gradients : bool, optional
-        Whether they are stored.
+    Products work in so many numbers, `panels`, and start from so many `zeros`; gradients are stored or not.
     """
     activations = list(formulas.ACTIVATIONS.values())
-    rows, m, end = [Layer(*map(int, row)) for row in plan.layers], plan.batch_size, 0
-    widest, n_flat = max(row.n_out for row in rows) * m, sum((row.n_in + 1) * row.n_out for row in rows)
+    table, m, end = [Layer(*map(int, row)) for row in plan.layers], plan.batch_size, 0
+    widest, n_flat = max(row.n_out for row in table) * m, sum((row.n_in + 1) * row.n_out for row in table)
 
     def section(length: int) -> int:
         nonlocal end
         begin, end = end, end + padded(length, vector_of(dtype))
         return begin
 
-    n_y, some = rows[-1].n_out * m, n_flat * gradients
-    lengths = (n_y, widest, widest, n_y, m, m, some, some * (plan.shards > 1), panels, zeros)
+    n_y, some = table[-1].n_out * m, n_flat * gradients
+    slots = rows.N_SLOTS * padded(m, vector_of(dtype))
+    lengths = (n_y, widest, widest, n_y, slots, some, some * (plan.shards > 1), panels, zeros)
     shared = dict(zip(Sections._fields, map(section, lengths), strict=False))
-    a, table = section(rows[0].n_in * m), []
-    for row in rows:
+    a = section(table[0].n_in * m)
+    for i, row in enumerate(table):
         a_in, a, by_a = a, section(row.n_out * m), activations[row.activation].z_for_a
         z = shared["z"] if by_a else section(row.n_out * m)
-        table.append(row._replace(a_in=a_in, a=a, z=z, z_backward=a if by_a else z))
+        table[i] = row._replace(a_in=a_in, a=a, z=z, z_backward=a if by_a else z)
     return plan._replace(layers=np.array(table, np.int64)), Sections(**shared, end=end)
 
 
@@ -214,10 +209,7 @@ def training(step: Any) -> Callable[..., bool]:
     ) -> bool:
         """Goes on from the cursor for at most `steps` steps.
 
-        Returns
-        -------
-        bool
-            Whether there is more to do: not all epochs are done, and every one so far has ended finite.
+        Gives whether there is more to do: not all epochs are done, and every one so far has ended finite.
         """
         plan, data, state, history, work = uncounted_all(plan, data, state, history, work)
         samples, epochs = data.x.shape[0], data.rates.shape[0]
@@ -251,7 +243,7 @@ def program(dtype: str, shared: bool = False, fused: bool = False) -> Any:
     """The program for a dtype; `shared`: large products with threads; `fused`: for fast numerics."""
     options: dict[str, Any] = FUSED if fused else {}
     affine_forward, affine_backward, affine_backward_input = layers.affine(dtype, shared, fused)
-    lines = layers.chosen(layers.lines(dtype, fused, layers.by_neurons))
+    lines = layers.chosen(layers.lines(dtype, fused, rows.BY_NEURONS))
     forward, backward, loss_of, update = lines.forward, lines.backward, lines.loss, lines.update
     gather, measure, add_decay = lines.gather, lines.measure, lines.add_decay
 
@@ -261,7 +253,7 @@ def program(dtype: str, shared: bool = False, fused: bool = False) -> Any:
         last, widest = plan.layers.shape[0] - 1, sections.delta - sections.z
         panels, gradients = part(work, sections.panels, 1), part(work, grads, flat.size)
         delta, da = part(work, sections.delta, widest), part(work, sections.z, widest)
-        top, total = part(work, sections.top, m), part(work, sections.total, m)
+        slots = part(work, sections.slots, sections.grads - sections.slots)
         for index in range(last + 1):
             layer = layer_of(plan.layers, index)
             n_in, n_out = layer.n_in, layer.n_out
@@ -271,18 +263,18 @@ def program(dtype: str, shared: bool = False, fused: bool = False) -> Any:
                 part(work, layer.a, n_out * m),
             )
             affine_forward(flat, layer.w, n_in, n_out, m, a_in, z, panels, plan.workers)
-            forward(layer.activation, (n_out, m, z, a, top, total))
+            forward(layer.activation, (n_out, m, z, a, slots))
         layer = layer_of(plan.layers, last)
         n_out = layer.n_out
         z, a, y = part(work, layer.z, n_out * m), part(work, layer.a, n_out * m), part(work, sections.y, n_out * m)
         terms = part(work, sections.terms, n_out * m)
-        loss = loss_of(plan.loss, (n_out, m, z, a, y, n, terms, delta, top, total)) / n
+        loss = loss_of(plan.loss, (n_out, m, z, a, y, n, terms, delta, slots)) / n
         for index in range(last, -1, -1):
             layer = layer_of(plan.layers, index)
             n_in, n_out = layer.n_in, layer.n_out
             if index < last or not plan.together:
                 z, a = part(work, layer.z_backward, n_out * m), part(work, layer.a, n_out * m)
-                backward(layer.activation, (n_out, m, z, a, delta, total))
+                backward(layer.activation, (n_out, m, z, a, delta, slots))
             a_in = part(work, layer.a_in, n_in * m)
             affine_backward(delta, a_in, layer.w, n_in, n_out, m, gradients, panels, plan.workers)
             if index > 0:

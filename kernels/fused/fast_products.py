@@ -169,14 +169,9 @@ def product_for(dtype: str, shared: bool = False) -> Any:
     ) -> None:
         """A piece of `out`: every term of its rows and columns.
 
-        Parameters
-        ----------
-        packed : tuple
-            Whether `left`, and whether `right`, is to be read packed, and whether pieces are rows of `out`.
-        common : tuple
-            The packed operand that all pieces read, and how many entries it has for each term.
-        mine : 1-D array
-            The worker's, for the other one.
+        `packed` says whether `left`, and whether `right`, is to be read packed, and whether pieces are rows of `out`;
+        `common` is the packed operand that all pieces read, and how many entries it has for each term; `mine` is the
+        worker's, for the other one.
         """
         (packed_left, packed_right, by_rows), (depth, rows, columns) = packed, extent
         for t in range(0, depth, DEPTH):
@@ -204,18 +199,8 @@ def product_for(dtype: str, shared: bool = False) -> Any:
     ) -> None:
         """out[i, j] = start[i, j] + (left[0, i] right[0, j] + left[1, i] right[1, j] + ...)
 
-        NumPy: ``out[...] = start + left.T @ right``
-
-        Parameters
-        ----------
-        left, right, start, out : View
-            `start` may be `out`, or one row, repeated.
-        depth, rows, columns : int
-            Number of t, i and j.
-        panels : 1-D array
-            To work in, of `panels_for` entries.
-        workers : int
-            Among how many the pieces are divided.
+        NumPy: ``out[...] = start + left.T @ right``. `start` may be `out`, or one row, repeated. `panels` are
+        `panels_for` entries to work in; the pieces are divided among `workers`.
         """
         across = -(-columns // (tile_vectors * lanes))
         width = -(-columns // (across * lanes)) * lanes

@@ -8,7 +8,6 @@ of "reproducible arithmetic, version 1", of which ``neuron_loops.py`` is the pla
 Arrays are 1-D, C-contiguous, of one dtype; so are numbers, if nothing else is said.
 """
 
-from collections.abc import Callable
 from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +17,7 @@ import numpy as np
 from backprop_ref import formulas
 
 from ..compiling import FUSED, IN_ANY_ORDER, inlined, merged
-from . import rules
+from . import rows, rules
 from .narrow_products import row_products_for
 from .ordered_products import product_for
 from .views import matrix, part, transposed, view
@@ -36,13 +35,8 @@ METRICS = ("accuracy", "r2")
 def affine(dtype: str, shared: bool = False, fused: bool = False) -> tuple[Any, Any, Any]:
     """The three of the affine map. W and b stand in `flat` from w on, dW and db likewise in `grads`.
 
-    Parameters
-    ----------
-    dtype : "float64" or "float32"
-    shared : bool
-        Large products are divided among threads.
-    fused : bool
-        For fast numerics and narrow layers: fused multiply-add, sums in any order, no packed products.
+    `shared`: large products are divided among threads. `fused`, for fast numerics and narrow layers: fused
+    multiply-add, sums in any order, no packed products.
     """
     packed = not fused
     compiled_in: Any = partial(inlined, **IN_ANY_ORDER) if fused else merged
@@ -152,52 +146,58 @@ class Lines(SimpleNamespace):
     """What a step does besides the affine map: by kind in `each`, lists in the order of the table, or functions that
     choose from them.
 
-    forward(n_out, m, z, a, top, total): a from z; rows leave their largest z in `top`, the sum of exponentials in
-    `total`. backward(n_out, m, z, a, delta, total): delta from da, which stands in delta before.
-    loss(n_out, m, z, a, y, n, terms, delta, top, total): the sum of the terms, s outer, j inner, and delta or da; it
+    forward(n_out, m, z, a, slots): a from z; rules over rows leave numbers of each sample in the slots.
+    backward(n_out, m, z, a, delta, slots): delta from da, which stands in delta before.
+    loss(n_out, m, z, a, y, n, terms, delta, slots): the sum of the terms, s outer, j inner, and delta or da; it
     follows the last layer's forward. update(n, flat, grads, first, second, settings), in place.
     measure(n_out, m, a, y, sums). gather(orders, row, start, source, n, m, a).
     """
 
 
-def lines(dtype: str, fused: bool, by_layout: Callable[..., dict[str, Any]]) -> Lines:
+def lines(dtype: str, fused: bool, layout: rows.Layout) -> Lines:
     """The lines for a layout of the values of a layer; `fused`: for fast numerics."""
     options: dict[str, Any] = FUSED if fused else {}
-    own = by_layout(dtype, **options)
+    over = reading_rows(layout.rows, **options)
     compiled_in: Any = partial(inlined, **options)
 
-    def forward_of(name: str, activation: formulas.Activation) -> Any:
-        if activation.by_rows:
-            return own[f"{name}_forward"]
-        loop = rules.forward(dtype, activation, **options)
+    def forward_of(activation: formulas.Activation) -> Any:
+        by_rows = activation.by_rows
+        given = (dtype, activation, layout) if by_rows else (dtype, activation)
+        loop = (rows if by_rows else rules).forward(*given, **options)
 
         @compiled_in
-        def forward(n_out: int, m: int, z: Any, a: Any, top: Any, total: Any) -> None:
-            loop(n_out * m, z, a)
+        def forward(n_out: int, m: int, z: Any, a: Any, slots: Any) -> None:
+            if by_rows:
+                loop(n_out, m, z, a, slots)
+            else:
+                loop(n_out * m, z, a)
 
         return forward
 
-    def backward_of(name: str, activation: formulas.Activation) -> Any:
-        if activation.by_rows:
-            return own[f"{name}_backward"]
-        loop = rules.backward(dtype, activation, **options)
+    def backward_of(activation: formulas.Activation) -> Any:
+        by_rows = activation.by_rows
+        given = (dtype, activation, layout) if by_rows else (dtype, activation)
+        loop = (rows if by_rows else rules).backward(*given, **options)
 
         @compiled_in
-        def backward(n_out: int, m: int, z: Any, a: Any, delta: Any, total: Any) -> None:
-            loop(n_out * m, z, a, delta)
+        def backward(n_out: int, m: int, z: Any, a: Any, delta: Any, slots: Any) -> None:
+            if by_rows:
+                loop(n_out, m, z, a, delta, slots)
+            else:
+                loop(n_out * m, z, a, delta)
 
         return backward
 
-    def loss_of(name: str, pair: formulas.Terms) -> Any:
-        if pair.by_rows:
-            return own[name]
-        loop, running_sum = rules.loss(dtype, pair, **options), own["running_sum"]
+    def loss_of(pair: formulas.Terms) -> Any:
+        by_rows, running_sum = pair.by_rows, over["running_sum"]
+        loop = rows.loss(dtype, pair, layout, **options) if by_rows else rules.loss(dtype, pair, **options)
 
         @compiled_in
-        def loss(
-            n_out: int, m: int, z: Any, a: Any, y: Any, n: Any, terms: Any, delta: Any, top: Any, total: Any
-        ) -> Any:
-            loop(n_out * m, z, a, y, n, terms, delta)
+        def loss(n_out: int, m: int, z: Any, a: Any, y: Any, n: Any, terms: Any, delta: Any, slots: Any) -> Any:
+            if by_rows:
+                loop(n_out, m, z, a, y, n, terms, delta, slots)
+            else:
+                loop(n_out * m, z, a, y, n, terms, delta)
             return running_sum(n_out, m, terms)
 
         return loss
@@ -219,13 +219,13 @@ def lines(dtype: str, fused: bool, by_layout: Callable[..., dict[str, Any]]) -> 
         decay(size, part(flat, start, size), part(grads, start, size), strength)
 
     each = {
-        "forward": [forward_of(*item) for item in formulas.ACTIVATIONS.items()],
-        "backward": [backward_of(*item) for item in formulas.ACTIVATIONS.items()],
-        "loss": [loss_of(*item) for item in formulas.TERMS.items()],
+        "forward": [forward_of(activation) for activation in formulas.ACTIVATIONS.values()],
+        "backward": [backward_of(activation) for activation in formulas.ACTIVATIONS.values()],
+        "loss": [loss_of(pair) for pair in formulas.TERMS.values()],
         "update": [update_of(rule) for rule in formulas.UPDATES.values()],
-        "measure": [own["count_correct"], own["squared_residuals"]],
+        "measure": [over["count_correct"], over["squared_residuals"]],
     }
-    return Lines(each=each, gather=own["gather"], add_decay=add_decay)
+    return Lines(each=each, gather=over["gather"], add_decay=add_decay)
 
 
 def chosen(found: Lines) -> Lines:
@@ -234,126 +234,57 @@ def chosen(found: Lines) -> Lines:
     return Lines(**kinds, gather=found.gather, add_decay=found.add_decay)
 
 
-def by_neurons(dtype: str, **options: Any) -> dict[str, Any]:
-    """What reads rows, where the values of a layer are ``(n_out, m)``."""
-    exp, log = rules.elementary(dtype, "exp", **options), rules.elementary(dtype, "log", **options)
+def reading_rows(rows_of: Any, **options: Any) -> dict[str, Any]:
+    """Sums, counts and copies in the order of the samples; ``rows_of(array, n_out, m)`` has a row for each."""
     compiled_in: Any = partial(inlined, **options)
+    sum_in: Any = partial(inlined, **(IN_ANY_ORDER if options else {}))
 
-    @compiled_in
-    def softmax_forward(n_out: int, m: int, z: Any, a: Any, top: Any, total: Any) -> None:
-        """a[j, s] = e[j, s] / S[s] with e = exp(z - max), S = e[0, s] + e[1, s] + ..."""
-        zero = z.dtype.type(0)
-        z_js, a_js = view(z, 0, n_out, m), view(a, 0, n_out, m)
-        for s in range(m):
-            top[s] = z_js[0, s]
-            total[s] = zero
-        for j in range(1, n_out):
-            for s in range(m):
-                z_s, top_s = z_js[j, s], top[s]
-                top[s] = z_s if z_s > top_s else top_s
-        for j in range(n_out):
-            for s in range(m):
-                a_js[j, s] = z_js[j, s] - top[s]
-        exp(n_out * m, a, a)
-        for j in range(n_out):
-            for s in range(m):
-                total[s] += a_js[j, s]
-        for j in range(n_out):
-            for s in range(m):
-                a_js[j, s] = a_js[j, s] / total[s]
-
-    @compiled_in
-    def softmax_backward(n_out: int, m: int, z: Any, a: Any, delta: Any, total: Any) -> None:
-        """delta[j, s] = a[j, s] (da[j, s] - t[s]) with t = da[0, s] a[0, s] + da[1, s] a[1, s] + ..."""
-        zero = a.dtype.type(0)
-        a_js, delta_js = view(a, 0, n_out, m), view(delta, 0, n_out, m)
-        for s in range(m):
-            total[s] = zero
-        for j in range(n_out):
-            for s in range(m):
-                total[s] += delta_js[j, s] * a_js[j, s]
-        for j in range(n_out):
-            for s in range(m):
-                delta_js[j, s] = a_js[j, s] * (delta_js[j, s] - total[s])
-
-    @compiled_in
-    def softmax_cross_entropy(
-        n_out: int, m: int, z: Any, a: Any, y: Any, n: Any, terms: Any, delta: Any, top: Any, total: Any
-    ) -> Any:
-        """The sum of y (log S - (z - max)); delta = (a Y - y) / n with Y = y[0, s] + y[1, s] + ..."""
-        z_js, a_js, y_js, delta_js = (
-            view(z, 0, n_out, m),
-            view(a, 0, n_out, m),
-            view(y, 0, n_out, m),
-            view(delta, 0, n_out, m),
-        )
-        zero = z.dtype.type(0)
-        found = zero
-        log(m, total, total)
-        for s in range(m):
-            for j in range(n_out):
-                found += y_js[j, s] * (total[s] - (z_js[j, s] - top[s]))
-        for s in range(m):
-            total[s] = zero
-        for j in range(n_out):
-            for s in range(m):
-                total[s] += y_js[j, s]
-        for j in range(n_out):
-            for s in range(m):
-                delta_js[j, s] = (a_js[j, s] * total[s] - y_js[j, s]) / n
-        return found
-
-    @compiled_in
+    @sum_in
     def running_sum(n_out: int, m: int, terms: Any) -> Any:
-        terms_js, found = view(terms, 0, n_out, m), terms.dtype.type(0)
+        terms_sj, found = rows_of(terms, n_out, m), terms.dtype.type(0)
         for s in range(m):
             for j in range(n_out):
-                found += terms_js[j, s]
+                found += terms_sj[s, j]
         return found
 
     @compiled_in
-    def largest(a: Any, s: int) -> int:
-        """The first j with the largest a[j, s]; NaN is larger than any number."""
-        best, here = a[0, s], 0
-        for j in range(1, a.shape[0]):
-            if not (a[j, s] <= best or np.isnan(best)):
-                best, here = a[j, s], j
+    def largest(a_sj: Any, s: int) -> int:
+        """The first j with the largest a[s, j]; NaN is larger than any number."""
+        best, here = a_sj[s, 0], 0
+        for j in range(1, a_sj.shape[1]):
+            if not (a_sj[s, j] <= best or np.isnan(best)):
+                best, here = a_sj[s, j], j
         return here
 
     @compiled_in
     def count_correct(n_out: int, m: int, a: Any, y: Any, sums: Any) -> None:
         """sums[0] += number of samples whose outputs are of the class that y says"""
-        a_js, y_js, half, correct = view(a, 0, n_out, m), view(y, 0, n_out, m), a.dtype.type(0.5), 0
+        a_sj, y_sj, half, correct = rows_of(a, n_out, m), rows_of(y, n_out, m), a.dtype.type(0.5), 0
         for s in range(m):
-            a_class = largest(a_js, s) if n_out > 1 else np.int64(a_js[0, s] > half)
-            y_class = largest(y_js, s) if n_out > 1 else np.int64(y_js[0, s] > half)
+            a_class = largest(a_sj, s) if n_out > 1 else np.int64(a_sj[s, 0] > half)
+            y_class = largest(y_sj, s) if n_out > 1 else np.int64(y_sj[s, 0] > half)
             correct += 1 if a_class == y_class else 0
         sums[0] += correct
 
     @compiled_in
     def squared_residuals(n_out: int, m: int, a: Any, y: Any, sums: Any) -> None:
-        """sums[j] += (a[j, 0] - y[j, 0])^2, then (a[j, 1] - y[j, 1])^2, ..."""
-        a_js, y_js = view(a, 0, n_out, m), view(y, 0, n_out, m)
+        """sums[j] += (a[0, j] - y[0, j])^2, then (a[1, j] - y[1, j])^2, ..."""
+        a_sj, y_sj = rows_of(a, n_out, m), rows_of(y, n_out, m)
         for j in range(n_out):
             total = sums[j]
             for s in range(m):
-                residual = np.float64(a_js[j, s]) - np.float64(y_js[j, s])
+                residual = np.float64(a_sj[s, j]) - np.float64(y_sj[s, j])
                 total += residual * residual
             sums[j] = total
 
     @compiled_in
     def gather(orders: Any, row: int, start: int, source: Any, n: int, m: int, a: Any) -> None:
-        """a[k, s] = source[orders[row, start + s], k], a 1-D"""
-        a_ks = view(a, 0, n, m)
+        """a[s, k] = source[orders[row, start + s], k], a 1-D"""
+        a_sk = rows_of(a, n, m)
         for s in range(m):
             sample = orders[row, start + s]
             for k in range(n):
-                a_ks[k, s] = source[sample, k]
+                a_sk[s, k] = source[sample, k]
 
-    return {
-        function.py_func.__name__: function
-        for function in (
-            *(softmax_forward, softmax_backward, softmax_cross_entropy, running_sum),
-            *(count_correct, squared_residuals, gather),
-        )
-    }
+    found = running_sum, count_correct, squared_residuals, gather
+    return {function.py_func.__name__: function for function in found}

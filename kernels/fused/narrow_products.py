@@ -82,15 +82,8 @@ def row_products_for(dtype: str) -> Any:
     def row_products(x: Any, y: Any, x_rows: int, y_rows: int, m: int, out: Any, y_sums: Any, sums: Any) -> None:
         """out[i, j] = x[i, 0] y[j, 0] + x[i, 1] y[j, 1] + ..., and y_sums[j] = y[j, 0] + y[j, 1] + ...
 
-        NumPy, but for the order: ``out[...] = x @ y.T`` and ``y_sums[...] = y.sum(1)``
-
-        Parameters
-        ----------
-        x, y, out : 1-D arrays, C-contiguous
-            Of shapes (x_rows, m), (y_rows, m) and (x_rows, y_rows).
-        y_sums : 1-D array of y_rows entries
-        sums : 1-D array
-            To work in, of (`ROWS` + 1) x 64 bytes at least.
+        NumPy, but for the order: ``out[...] = x @ y.T`` and ``y_sums[...] = y.sum(1)``, on 1-D arrays of shapes
+        (x_rows, m), (y_rows, m) and (x_rows, y_rows). `sums` is for work, (`ROWS` + 1) x 64 bytes at least.
         """
         for j in range(0, y_rows, lanes):
             wide, y_here = min(lanes, y_rows - j), part(y, j * m, 1)

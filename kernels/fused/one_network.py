@@ -15,7 +15,7 @@ from backprop_ref import formulas
 
 from ..compiling import FUSED, IN_ANY_ORDER, compiled, inlined, merged
 from ..registers import padded, vector_of
-from . import layers
+from . import layers, rows
 from .epochs import Data, History, Layer, Plan, State, settings_of, training, uncounted_all
 from .views import part, view
 
@@ -54,8 +54,7 @@ class Sections(NamedTuple):
     second: int
     y: int
     terms: int
-    top: int
-    total: int
+    slots: int
     a: tuple[int, ...]
     z: tuple[int, ...]
     delta: tuple[int, ...]
@@ -86,7 +85,8 @@ def sections_of(shape: Shape, dtype: str) -> Sections:
         begin, end = end, end + padded(length, vector_of(dtype))
         return begin
 
-    lengths = (n.flat, n.flat, n.flat * (shape.shards > 1), n.first, n.second, sizes[-1] * m, sizes[-1] * m, m, m)
+    slots = rows.N_SLOTS * padded(m, vector_of(dtype))
+    lengths = (n.flat, n.flat, n.flat * (shape.shards > 1), n.first, n.second, sizes[-1] * m, sizes[-1] * m, slots)
     single = map(section, lengths)
     shared = dict(zip(Sections._fields, single, strict=False))
     a, z, delta = (tuple(section(size * m) for size in of) for of in ([shape.layers[0].n_in, *sizes], sizes, sizes))
@@ -96,7 +96,7 @@ def sections_of(shape: Shape, dtype: str) -> Sections:
 @cache
 def program(dtype: str, shape: Shape, fused: bool = False) -> Any:
     """The program for a shape, compiled for a dtype; `fused`: for fast numerics."""
-    lines, at, lengths = layers.lines(dtype, fused, layers.by_neurons), sections_of(shape, dtype), lengths_of(shape)
+    lines, at, lengths = layers.lines(dtype, fused, rows.BY_NEURONS), sections_of(shape, dtype), lengths_of(shape)
     FLAT, GRADS, SHARD, FIRST, SECOND, Y = at.flat, at.grads, at.shard, at.first, at.second, at.y
     N_FLAT, N_FIRST, N_SECOND = lengths
     A_IN, A_LAST, N_X, N_Y = at.a[0], at.a[-1], shape.layers[0].n_in, shape.layers[-1].n_out
@@ -173,7 +173,7 @@ def passes(dtype: str, shape: Shape, fused: bool, lines: layers.Lines, inline: b
 def loss_above(shape: Shape, at: Sections, lines: layers.Lines, compiled_in: Any) -> Any:
     """The loss, above the last layer."""
     N_OUT, Z, A, Y, TERMS = shape.layers[-1].n_out, at.z[-1], at.a[-1], at.y, at.terms
-    DELTA, TOP, TOTAL = at.delta[-1], at.top, at.total
+    DELTA, SLOTS, N_SLOTS = at.delta[-1], at.slots, at.a[0] - at.slots
     loss_of = lines.each["loss"][shape.loss]
 
     @compiled_in
@@ -187,7 +187,7 @@ def loss_above(shape: Shape, at: Sections, lines: layers.Lines, compiled_in: Any
             part(work, TERMS, size),
             part(work, DELTA, size),
         )
-        return loss_of(N_OUT, m, z, a, y, n, terms, delta, part(work, TOP, m), part(work, TOTAL, m)) / n
+        return loss_of(N_OUT, m, z, a, y, n, terms, delta, part(work, SLOTS, N_SLOTS)) / n
 
     return above
 
@@ -197,7 +197,7 @@ def layer_below(above: Any, index: int, shape: Shape, at: Sections, lines: layer
     (N_IN, N_OUT, activation, w, *_), last = shape.layers[index], len(shape.layers) - 1
     by_a = list(formulas.ACTIVATIONS.values())[activation].z_for_a
     A_IN, A, Z, DELTA = at.a[index], at.a[index + 1], at.z[index], at.delta[index]
-    Z_BACKWARD, DELTA_IN, TOP, TOTAL = A if by_a else Z, at.delta[max(index - 1, 0)], at.top, at.total
+    Z_BACKWARD, DELTA_IN, SLOTS, N_SLOTS = A if by_a else Z, at.delta[max(index - 1, 0)], at.slots, at.a[0] - at.slots
     W, WEIGHTS, FIRST_LAYER, BACKWARD = at.flat + w, w, index == 0, index < last or not shape.together
     forward, backward = lines.each["forward"][activation], lines.each["backward"][activation]
     in_any_order: Any = partial(inlined, cache=False, **(IN_ANY_ORDER if fused else {}))
@@ -247,12 +247,12 @@ def layer_below(above: Any, index: int, shape: Shape, at: Sections, lines: layer
     def layer(work: Any, grads: int, m: int, n: Any) -> Any:
         """Forward, everything above, backward."""
         size = N_OUT * m
-        a, total = part(work, A, size), part(work, TOTAL, m)
+        a, slots = part(work, A, size), part(work, SLOTS, N_SLOTS)
         affine_forward(work, m)
-        forward(N_OUT, m, part(work, Z, size), a, part(work, TOP, m), total)
+        forward(N_OUT, m, part(work, Z, size), a, slots)
         loss = above(work, grads, m, n)
         if BACKWARD:
-            backward(N_OUT, m, part(work, Z_BACKWARD, size), a, part(work, DELTA, size), total)
+            backward(N_OUT, m, part(work, Z_BACKWARD, size), a, part(work, DELTA, size), slots)
         affine_backward(work, grads, m)
         if not FIRST_LAYER:
             affine_backward_input(work, m)

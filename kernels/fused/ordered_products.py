@@ -124,17 +124,8 @@ def product_for(dtype: str, shared: bool = False) -> Any:
     ) -> None:
         """out[i, j] <- (out[i, j] + left[0, i] right[0, j]) + left[1, i] right[1, j] + ..., t = 0 .. depth - 1
 
-        NumPy, but for the order: ``out += left.T @ right``
-
-        Parameters
-        ----------
-        left, right, out : View
-        depth, rows, columns : int
-            Number of t, i and j.
-        panels : 1-D array
-            To work in, of `panels_for` entries.
-        workers : int
-            Among how many the rows are divided; no sum depends on it.
+        NumPy, but for the order: ``out += left.T @ right``. `panels` are `panels_for` entries to work in; among
+        `workers` the rows are divided, and no sum depends on how many there are.
         """
         if turned(rows, columns):
             left, right, out, rows, columns = right, left, transposed(out), columns, rows

@@ -19,19 +19,11 @@ from .ordered_products import tile_of
 
 
 def loop(dtype: str, rule: Callable[..., Any], reads: Sequence[int], writes: Sequence[int], **options: Any) -> Any:
-    """``loop(n, *arguments)``: a rule, entry by entry.
+    """``loop(n, *arguments)``: a rule, entry by entry; ``rule(m, *numbers)`` gives a number, or a tuple of them.
 
-    Parameters
-    ----------
-    rule : callable
-        ``rule(m, *numbers)`` gives a number, or a tuple of them.
-    reads : sequence of int
-        Which of the arguments the rule gets: arrays of n numbers, and numbers.
-    writes : sequence of int
-        Which of the arguments get its results. Arrays are 1-D and contiguous. Vectors are written as a whole: up to
-        `vector_of` numbers the arrays that are read and written have to go on.
-    **options
-        For `compiled`.
+    `reads` are the places of the arguments that the rule gets: arrays of n numbers, and numbers; `writes` those of the
+    arrays that get its results. Arrays are 1-D and contiguous. Vectors are written as a whole: up to `vector_of`
+    numbers the arrays that are read and written have to go on. The options are for `compiled`.
     """
     step = _step(dtype, rule, reads, writes, 0)
     if not _is_long(rule, len(reads)):

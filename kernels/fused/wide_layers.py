@@ -11,16 +11,15 @@ on the layout is that of `layers`, with fused multiply-add.
 from functools import cache, partial
 from typing import Any
 
-import numpy as np
 from numba.extending import register_jitable
 
 from backprop_ref import formulas
 
-from ..compiling import FUSED, IN_ANY_ORDER, compiled, inlined, merged
-from . import layers, rules
+from ..compiling import FUSED, IN_ANY_ORDER, compiled, merged
+from . import layers, rows
 from .epochs import Data, Plan, Sections, State, layer_of, placed, settings_of, training
 from .fast_products import panels_for, product_for
-from .views import View, matrix, part, repeated, transposed, view
+from .views import View, matrix, part, repeated, transposed
 
 # From how many multiplications on a product is shared out among threads; entries of an activation done at a time.
 SHARED_FROM = 2**21
@@ -76,115 +75,6 @@ def affine(dtype: str, shared: bool = False) -> tuple[Any, Any, Any]:
     return affine_forward, affine_backward, affine_backward_input
 
 
-def by_samples(dtype: str, **options: Any) -> dict[str, Any]:
-    """What reads rows, where the values of a layer are ``(m, n_out)``."""
-    exp, log = rules.elementary(dtype, "exp", **options), rules.elementary(dtype, "log", **options)
-    compiled_in: Any = partial(inlined, **options)
-
-    @compiled_in
-    def softmax_forward(n_out: int, m: int, z: Any, a: Any, top: Any, total: Any) -> None:
-        """a[s, j] = e[s, j] / S[s] with e = exp(z - max), S = e[s, 0] + e[s, 1] + ..."""
-        z_sj, a_sj = view(z, 0, m, n_out), view(a, 0, m, n_out)
-        for s in range(m):
-            highest = z_sj[s, 0]
-            for j in range(1, n_out):
-                z_j = z_sj[s, j]
-                highest = z_j if z_j > highest else highest
-            top[s] = highest
-            for j in range(n_out):
-                a_sj[s, j] = z_sj[s, j] - highest
-        exp(n_out * m, a, a)
-        for s in range(m):
-            sum_s = z.dtype.type(0)
-            for j in range(n_out):
-                sum_s += a_sj[s, j]
-            total[s] = sum_s
-            for j in range(n_out):
-                a_sj[s, j] = a_sj[s, j] / sum_s
-
-    @compiled_in
-    def softmax_backward(n_out: int, m: int, z: Any, a: Any, delta: Any, total: Any) -> None:
-        """delta[s, j] = a[s, j] (da[s, j] - t[s]) with t = da[s, 0] a[s, 0] + da[s, 1] a[s, 1] + ..."""
-        a_sj, delta_sj = view(a, 0, m, n_out), view(delta, 0, m, n_out)
-        for s in range(m):
-            t = a.dtype.type(0)
-            for j in range(n_out):
-                t += delta_sj[s, j] * a_sj[s, j]
-            for j in range(n_out):
-                delta_sj[s, j] = a_sj[s, j] * (delta_sj[s, j] - t)
-
-    @compiled_in
-    def softmax_cross_entropy(
-        n_out: int, m: int, z: Any, a: Any, y: Any, n: Any, terms: Any, delta: Any, top: Any, total: Any
-    ) -> Any:
-        """The sum of y (log S - (z - max)); delta = (a Y - y) / n with Y = y[s, 0] + y[s, 1] + ..."""
-        z_sj, y_sj, found = view(z, 0, m, n_out), view(y, 0, m, n_out), z.dtype.type(0)
-        a_sj, delta_sj = view(a, 0, m, n_out), view(delta, 0, m, n_out)
-        log(m, total, total)
-        for s in range(m):
-            loss_s, Y = z.dtype.type(0), z.dtype.type(0)
-            for j in range(n_out):
-                loss_s += y_sj[s, j] * (total[s] - (z_sj[s, j] - top[s]))
-            found += loss_s
-            for j in range(n_out):
-                Y += y_sj[s, j]
-            for j in range(n_out):
-                delta_sj[s, j] = (a_sj[s, j] * Y - y_sj[s, j]) / n
-        return found
-
-    @compiled_in
-    def running_sum(n_out: int, m: int, terms: Any) -> Any:
-        found = terms.dtype.type(0)
-        for i in range(m * n_out):
-            found += terms[i]
-        return found
-
-    @compiled_in
-    def largest(a: Any, s: int) -> int:
-        """The first j with the largest a[s, j]; NaN is larger than any number."""
-        best, here = a[s, 0], 0
-        for j in range(1, a.shape[1]):
-            if not (a[s, j] <= best or np.isnan(best)):
-                best, here = a[s, j], j
-        return here
-
-    @compiled_in
-    def count_correct(n_out: int, m: int, a: Any, y: Any, sums: Any) -> None:
-        """sums[0] += number of samples whose outputs are of the class that y says"""
-        a_sj, y_sj, half, correct = view(a, 0, m, n_out), view(y, 0, m, n_out), a.dtype.type(0.5), 0
-        for s in range(m):
-            a_class = largest(a_sj, s) if n_out > 1 else np.int64(a_sj[s, 0] > half)
-            y_class = largest(y_sj, s) if n_out > 1 else np.int64(y_sj[s, 0] > half)
-            correct += 1 if a_class == y_class else 0
-        sums[0] += correct
-
-    @compiled_in
-    def squared_residuals(n_out: int, m: int, a: Any, y: Any, sums: Any) -> None:
-        """sums[j] += (a[0, j] - y[0, j])^2, then (a[1, j] - y[1, j])^2, ..."""
-        a_sj, y_sj = view(a, 0, m, n_out), view(y, 0, m, n_out)
-        for s in range(m):
-            for j in range(n_out):
-                residual = np.float64(a_sj[s, j]) - np.float64(y_sj[s, j])
-                sums[j] += residual * residual
-
-    @compiled_in
-    def gather(orders: Any, row: int, start: int, source: Any, n: int, m: int, a: Any) -> None:
-        """a[s, k] = source[orders[row, start + s], k], a 1-D"""
-        a_sk = view(a, 0, m, n)
-        for s in range(m):
-            sample = orders[row, start + s]
-            for k in range(n):
-                a_sk[s, k] = source[sample, k]
-
-    return {
-        function.py_func.__name__: function
-        for function in (
-            *(softmax_forward, softmax_backward, softmax_cross_entropy, running_sum),
-            *(count_correct, squared_residuals, gather),
-        )
-    }
-
-
 def placed_with_panels(plan: Plan, dtype: str) -> tuple[Plan, Sections]:
     """`epochs.placed` for `program`; no gradients unless they are `stored`."""
     extents = [extent for row in plan.layers for extent in products_of(int(row[0]), int(row[1]), plan.batch_size)]
@@ -207,7 +97,7 @@ def stored(plan: Plan) -> bool:
 def program(dtype: str, shared: bool = False) -> Any:
     """The program for a dtype; `shared`: large products with threads."""
     affine_forward, affine_backward, affine_backward_input = affine(dtype, shared)
-    lines = layers.chosen(layers.lines(dtype, True, by_samples))
+    lines = layers.chosen(layers.lines(dtype, True, rows.BY_SAMPLES))
     forward, backward, loss_of, update = lines.forward, lines.backward, lines.loss, lines.update
     gather, measure, add_decay = lines.gather, lines.measure, lines.add_decay
 
@@ -223,22 +113,22 @@ def program(dtype: str, shared: bool = False) -> Any:
         last, widest = plan.layers.shape[0] - 1, sections.delta - sections.z
         panels = part(work, sections.panels, sections.end - sections.panels)
         delta, da = part(work, sections.delta, widest), part(work, sections.z, widest)
-        top, total, zeros = part(work, sections.top, m), part(work, sections.total, m), part(work, sections.zeros, 1)
+        slots, zeros = part(work, sections.slots, sections.grads - sections.slots), part(work, sections.zeros, 1)
         for index in range(last + 1):
             layer = layer_of(plan.layers, index)
             n_in, n_out = layer.n_in, layer.n_out
             z, a_in = part(work, layer.z, n_out * m), part(work, layer.a_in, n_in * m)
             affine_forward(flat, layer.w, n_in, n_out, m, a_in, z, panels, plan.workers)
-            rows = m if index == last else max(1, BLOCK // n_out)
-            for s in range(0, m, rows):
-                here, first = min(rows, m - s), s * n_out
+            block = m if index == last else max(1, BLOCK // n_out)
+            for s in range(0, m, block):
+                here, first = min(block, m - s), s * n_out
                 z, a = part(work, layer.z + first, n_out * here), part(work, layer.a + first, n_out * here)
-                forward(layer.activation, (n_out, here, z, a, top, total))
+                forward(layer.activation, (n_out, here, z, a, slots))
         layer = layer_of(plan.layers, last)
         n_out = layer.n_out
         z, a, y = part(work, layer.z, n_out * m), part(work, layer.a, n_out * m), part(work, sections.y, n_out * m)
         terms = part(work, sections.terms, n_out * m)
-        loss = loss_of(plan.loss, (n_out, m, z, a, y, n, terms, delta, top, total)) / n
+        loss = loss_of(plan.loss, (n_out, m, z, a, y, n, terms, delta, slots)) / n
         for i in range(n_out * m):
             delta[i] *= factor
         for index in range(last, -1, -1):
@@ -246,11 +136,11 @@ def program(dtype: str, shared: bool = False) -> Any:
             n_in, n_out = layer.n_in, layer.n_out
             if index < last or not plan.together:
                 z, a = part(work, layer.z_backward, n_out * m), part(work, layer.a, n_out * m)
-                backward(layer.activation, (n_out, m, z, a, delta, total))
+                backward(layer.activation, (n_out, m, z, a, delta, slots))
             a_in = part(work, layer.a_in, n_in * m)
             if index > 0:
                 affine_backward_input(delta, flat, layer.w, n_in, n_out, m, da, panels, plan.workers, zeros)
-            affine_backward(delta, a_in, layer.w, n_in, n_out, m, target, panels, plan.workers, total)
+            affine_backward(delta, a_in, layer.w, n_in, n_out, m, target, panels, plan.workers, slots)
             delta, da = da, delta
         return loss
 

@@ -3,7 +3,7 @@
 import html
 import math
 
-from backprop_ref.report.charts.runs import colour, layout, numbers
+from backprop_ref.report.charts.runs import LOG, colour, layout, numbers
 from backprop_ref.report.sections import Chart, Section, table
 
 NOT_A_STEP = ("limit",)
@@ -12,17 +12,7 @@ SIZE = "multiplications in a step"
 
 
 def sections(result):
-    """What the page says of a run.
-
-    Parameters
-    ----------
-    result : dict
-        What `benchmarks.run.run` returns.
-
-    Returns
-    -------
-    list of Section
-    """
+    """What the page says of a run, which `benchmarks.run.run` returned, as a list of `Section`."""
     interrupted = "<p>The run was interrupted: not everything was measured.</p>" if result["interrupted"] else ""
     facts = table(("", ""), _machine(result["machine"]), "words")
     charts = tuple(by_size(result["cases"]))
@@ -119,6 +109,6 @@ def _lines(points, title, caption, x, y, errors=None):
                 "marker": {"symbol": SYMBOLS[place % len(SYMBOLS)], "size": 8, "color": stroke},
             }
         )
-    power = {"type": "log", "exponentformat": "power", "dtick": 1}
+    power = {**LOG, "dtick": 1}
     of_x = power if x == SIZE else {"type": "log"}
     return Chart(title, {"data": data, "layout": layout(x, y, xaxis=of_x, yaxis=power)}, caption, wide=True)

@@ -28,12 +28,7 @@ def check(folder):
 
 
 def write(charts, folder, formats):
-    """Each chart in each format, in a new folder.
-
-    Returns
-    -------
-    list of Path
-    """
+    """Draws each chart in each format, in a new folder; the paths."""
     import plotly.io
 
     check(folder)

@@ -11,6 +11,7 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8
 DASHES = ("solid", "dash", "dot", "dashdot")
 DIVERGING = [[0.0, "#b35806"], [0.25, "#f1a340"], [0.5, "#f2f2f2"], [0.75, "#67a9cf"], [1.0, "#1f66a8"]]
 SEQUENTIAL = "Cividis"
+LOG = {"type": "log", "exponentformat": "power"}
 MOST_POINTS = 400
 
 
@@ -169,14 +170,14 @@ def boundary(run):
     data: list[dict] = [area]
     groups = ["data"] if plane.classes is None else [f"class {name}" for name in plane.classes]
     for i, name in enumerate(groups):
-        own = plane.points if plane.classes is None else plane.points[plane.truth == i]
+        rows = plane.points if plane.classes is None else plane.points[plane.truth == i]
         marker = {
             "size": 7,
             "symbol": ["circle", "diamond", "square", "cross", "x"][i % 5],
             "color": COLOURS[(1, 0)[i] if len(groups) == 2 else i % len(COLOURS)],
             "line": {"width": 1, "color": "#ffffff"},
         }
-        x, y = numbers(own[:, 0]), numbers(own[:, 1])
+        x, y = numbers(rows[:, 0]), numbers(rows[:, 1])
         data.append({"type": "scatter", "mode": "markers", "x": x, "y": y, "name": name, "marker": marker})
     drawn = layout(*plane.names, legend={"orientation": "h", "y": 1.08})
     caption = "The network's output in the plane; points: data."

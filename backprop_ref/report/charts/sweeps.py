@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from backprop_ref.report.charts.runs import COLOURS, DASHES, Run, colour, layout, line, numbers
+from backprop_ref.report.charts.runs import COLOURS, DASHES, LOG, Run, colour, layout, line, numbers
 from backprop_ref.report.ends import FELL, GREW, NOT_FINITE, ROSE, SAME, counted
 from backprop_ref.report.sections import Chart
 
@@ -48,18 +48,17 @@ def vanishing_gradients(cells):
         depths = sorted({_depth(cell) for cell in group})
         first = [_mean([_norms(cell)[:1] for cell in group if _depth(cell) == depth])[0] for depth in depths]
         by_depth.append(_marked(depths, first, activation, i))
-    scale = {"type": "log", "exponentformat": "power"}
     whole = {"dtick": 1}
     caption = "At the initial weights, of the traced samples; geometric mean over seeds."
     return [
         Chart(
             f"Gradient norm by layer, {deepest} layers",
-            {"data": by_layer, "layout": layout("layer, 0 is next to the input", "‖dW‖", xaxis=whole, yaxis=scale)},
+            {"data": by_layer, "layout": layout("layer, 0 is next to the input", "‖dW‖", xaxis=whole, yaxis=LOG)},
             caption,
         ),
         Chart(
             "Gradient norm of the first layer by depth",
-            {"data": by_depth, "layout": layout("layers with weights", "‖dW‖ of layer 0", xaxis=whole, yaxis=scale)},
+            {"data": by_depth, "layout": layout("layers with weights", "‖dW‖ of layer 0", xaxis=whole, yaxis=LOG)},
             caption,
         ),
         curves(cells, "activation", "loss"),
@@ -77,8 +76,7 @@ def wrong_gradients(found):
         epochs = np.arange(1, len(curve.distance) + 1)
         group = {"legendgroup": curve.network, "legendgrouptitle": {"text": curve.network}}
         lines.append(line(epochs, curve.distance, curve.bug, log=True, line=style, **group))
-    scale = {"type": "log", "exponentformat": "power"}
-    drawn = layout("epoch", "Σ (a − y)², mean over samples", xaxis=scale, yaxis=scale)
+    drawn = layout("epoch", "Σ (a − y)², mean over samples", xaxis=LOG, yaxis=LOG)
     caption = "Solid: softmax with cross-entropy; dashed: sigmoid with squared error. Wide: the right gradient."
     return Chart("Right and wrong gradients", {"data": lines, "layout": drawn}, caption, wide=True)
 
@@ -108,9 +106,7 @@ def curves(cells, axis, quantity):
             style = {"legendgroup": name, "showlegend": first, "line": {"width": 1.5}, "hovertext": _hover(cell)}
             lines.append(line(epochs, column, name, i, len(groups), log=True, **style))
     positive = quantity == "loss" and all(value is None or value > 0 for each in lines for value in each["y"])
-    vertical = {"type": "log", "exponentformat": "power"} if positive else {}
-    horizontal = {"type": "log", "exponentformat": "power"}
-    figure = {"data": lines, "layout": layout("epoch", quantity, xaxis=horizontal, yaxis=vertical)}
+    figure = {"data": lines, "layout": layout("epoch", quantity, xaxis=LOG, yaxis=LOG if positive else {})}
     cut = f" The first {MOST_CURVES} of {len(cells)} runs." if len(cells) > MOST_CURVES else ""
     caption = f"Training, epoch by epoch; epochs on a log scale.{cut}"
     return Chart(f"{quantity.capitalize()} by {_named(axis)}", figure, caption)
@@ -129,23 +125,22 @@ def ends(cells, axis):
     top = 3 * max(finite, default=1.0)
     data = []
     for kind, (symbol, shade) in kinds.items():
-        own = [cell for cell in cells if cell.row["outcome"] == kind]
-        if not own:
+        ended_so = [cell for cell in cells if cell.row["outcome"] == kind]
+        if not ended_so:
             continue
         data.append(
             {
                 "type": "scatter",
                 "mode": "markers",
-                "x": [_place(cell.row[axis]) for cell in own],
-                "y": [top if kind == NOT_FINITE else cell.row["final_loss"] for cell in own],
+                "x": [_place(cell.row[axis]) for cell in ended_so],
+                "y": [top if kind == NOT_FINITE else cell.row["final_loss"] for cell in ended_so],
                 "name": kind,
-                "text": [_hover(cell) for cell in own],
+                "text": [_hover(cell) for cell in ended_so],
                 "marker": {"symbol": symbol, "size": 10, "color": shade},
             }
         )
     horizontal = {"type": "log"} if axis == "learning_rate" else {"type": "category"}
-    vertical = {"type": "log", "exponentformat": "power"}
-    drawn = layout(_named(axis), "final loss of the training rows", xaxis=horizontal, yaxis=vertical)
+    drawn = layout(_named(axis), "final loss of the training rows", xaxis=horizontal, yaxis=LOG)
     drawn["legend"] = {"orientation": "h", "y": 1.12}
     diverged = counted([cell.row["outcome"] for cell in cells]) or f"None of {len(cells)} runs diverged"
     caption = f"{diverged}. Not finite is drawn at the top."

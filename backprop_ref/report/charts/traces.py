@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from backprop_ref.report.charts.runs import DIVERGING, SEQUENTIAL, layout, line, numbers
+from backprop_ref.report.charts.runs import DIVERGING, LOG, SEQUENTIAL, layout, line, numbers
 from backprop_ref.report.explorer import thinned
 from backprop_ref.report.sections import Chart
 
@@ -23,9 +23,8 @@ def layers(trace):
         gradients.append(line(epochs, _norms(dW), f"layer {layer}", layer))
         W = np.asarray(trace[f"W{layer}"][kept], dtype=np.float64)
         ratios.append(line(epochs[1:], _ratios(W, epochs), f"layer {layer}", layer))
-    scale = {"type": "log", "exponentformat": "power"}
-    gradient = {"data": gradients, "layout": layout("epoch", "‖dW‖", yaxis=scale)}
-    ratio = {"data": ratios, "layout": layout("epoch", "‖ΔW‖ / ‖W‖", yaxis=scale)}
+    gradient = {"data": gradients, "layout": layout("epoch", "‖dW‖", yaxis=LOG)}
+    ratio = {"data": ratios, "layout": layout("epoch", "‖ΔW‖ / ‖W‖", yaxis=LOG)}
     of_samples = f"Of the {len(trace.samples)} traced samples as one batch."
     between = "How far W moved since the epoch drawn before, per epoch, beside its own size."
     return [Chart("Gradient norm by layer", gradient, of_samples), Chart("Update to weight by layer", ratio, between)]

@@ -16,7 +16,6 @@ from backprop_ref.report.derivations.trees import (
     Transposed,
     Where,
     elementwise,
-    matmul,
 )
 
 
@@ -104,39 +103,39 @@ SQUARED = [
 def of_activation(activation, count):
     """How delta follows from da, for a layer of `count` neurons."""
     matrices = elementwise(_symbol("da"), partial(_symbol("a"), _symbol("z")))
-    made = _chain(DELTA, backward(activation, count, Z, A, DA))
-    last = [made] if activation == "softmax" else [made, Words("or as matrices,"), _chain(_symbol("delta"), matrices)]
+    computed = _chain(DELTA, backward(activation, count, Z, A, DA))
+    last = (
+        [computed]
+        if activation == "softmax"
+        else [computed, Words("or as matrices,"), _chain(_symbol("delta"), matrices)]
+    )
     steps = DERIVATIVE.get(activation, [_chain(A, forward(activation, count, Z))])
     return [*steps, Words("so, as the code has it,"), *last]
 
 
 def of_loss(loss, activation, count):
     """How delta of the last layer, or da, follows from the loss; n is its divisor."""
-    made = loss_backward(loss, activation, count, Z, A, Y, N)
+    computed = loss_backward(loss, activation, count, Z, A, Y, N)
     steps = TOGETHER.get((loss, activation), SQUARED)
     of = DELTA if together(loss, activation) else DA
-    return [*steps, Words("so, divided by n as the loss is,"), _chain(of, made)]
+    return [*steps, Words("so, divided by n as the loss is,"), _chain(of, computed)]
 
 
 def of_affine():
     """dW, db and da from delta, in components and as matrices."""
     z, W, b, below = _symbol("z", "j"), _symbol("W", "k", "j"), _symbol("b", "j"), _symbol("a", "k")
     return [
-        _chain(z, _over_from(b, below * W)),
+        _chain(z, Total(below * W, 0, "k", "k", b)),
         _chain(partial(z, W), below),
         _chain(partial(z, b), Symbol("1")),
         _chain(partial(z, below), W),
         Words("so, by the chain rule, in components and as matrices, with a the layer's input:"),
         _chain(_symbol("dW", "k", "j"), below * DELTA),
-        _chain(_symbol("dW"), matmul(Transposed(_symbol("a")), _symbol("delta"))),
+        _chain(_symbol("dW"), Transposed(_symbol("a")) @ _symbol("delta")),
         _chain(_symbol("db", "j"), DELTA),
         _chain(_symbol("da", "k"), _over("j", DELTA * W)),
-        _chain(_symbol("da"), matmul(_symbol("delta"), Transposed(_symbol("W")))),
+        _chain(_symbol("da"), _symbol("delta") @ Transposed(_symbol("W"))),
     ]
-
-
-def _over_from(start, body):
-    return Total(body, 0, "k", "k", start)
 
 
 def forward(activation, count, z):
@@ -153,8 +152,8 @@ def loss(loss, activation, count, z, a, y, n, *, total):
     """The loss of one sample as the code computes it, and what its terms call S, whose number is `total`: a sum over
     the row, or None."""
     arithmetic = _Naming(count, total)
-    made = LOSSES[loss].with_output(activation).terms(arithmetic, z, a, y)
-    return Total(made, count, "j", "j") / n, arithmetic.named
+    computed = LOSSES[loss].with_output(activation).terms(arithmetic, z, a, y)
+    return Total(computed, count, "j", "j") / n, arithmetic.named
 
 
 class _Naming(Symbolic):

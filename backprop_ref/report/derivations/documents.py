@@ -2,6 +2,7 @@
 
 import re
 import textwrap
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ GREEK = {"delta": "δ", "eta": "η", "mu": "μ", "lambda": "λ", "beta1": "β1",
 LATEX = {name: rf"\{name}" for name in ("delta", "eta", "mu", "lambda", "epsilon")}
 LATEX |= {"beta1": r"\beta_1", "beta2": r"\beta_2", "[i=j]": "[i=j]", "…": r"\ldots"}
 LATEX_OPERATORS = {"*": r"\cdot", "@": "", "⊙": r"\odot", "≥": r"\geq", "≤": r"\leq"}
-HTML_OPERATORS = {"*": "·", "-": "−", "@": "\u2062"}
+HTML_OPERATORS = {"*": "·", "-": "−", "@": "\u2062", "<": "&lt;", ">": "&gt;"}
 LINES = {1: "=", 2: "-"}
 """What stands below headings."""
 MINUS = '<mo form="prefix">−</mo>'
@@ -50,15 +51,18 @@ class Matrix(NamedTuple):
 
 
 class Text:
-    """Plain text, at most `width` columns wide where it can be broken.
-
-    Parameters
-    ----------
-    digits : int
-        Significant digits of every number.
-    terms : int
-        Longer sums are cut.
+    """Plain text, at most `width` columns wide where it can be broken; numbers of so many digits, sums of so many
+    terms.
     """
+
+    parentheses: Callable[..., str] = "({})".format
+    transposed: Callable[..., str] = "{}.T".format
+    power: Callable[..., str] = "{}^{}".format
+    negative: Callable[..., str] = "-{}".format
+    total: Callable[..., str] = "Σ_{} {}".format
+    more: Callable[..., str] = "… {} more terms".format
+    cases: Callable[..., str] = "{} if {} else {}".format
+    chosen: Callable[..., str] = "({} if {})".format
 
     def __init__(self, digits, terms, width=79):
         self.digits, self.terms, self.width = digits, terms, width
@@ -110,12 +114,6 @@ class Text:
         indices = ("," if any(len(index) > 1 for index in below) else "").join(below)
         return name + (f"[{layer}]" if layer is not None else "") + (f"_{indices}" if below else "")
 
-    def parentheses(self, text):
-        return f"({text})"
-
-    def transposed(self, text):
-        return f"{text}.T"
-
     def between(self, left, operator, right):
         return f"{left}·{right}" if operator == "*" else f"{left} {operator} {right}"
 
@@ -123,33 +121,20 @@ class Text:
         top = above[1] if above[0] >= PRODUCT else self.parentheses(above[1])
         return PRODUCT, f"{top}/{below[1] if below[0] == ATOM else self.parentheses(below[1])}"
 
-    def power(self, base, exponent):
-        return f"{base}^{exponent}"
-
-    def negative(self, text):
-        return f"-{text}"
-
     def call(self, name, text):
         return f"|{text}|" if name == "abs" else f"{name}({text})"
-
-    def total(self, letter, text):
-        return f"Σ_{letter} {text}"
-
-    def more(self, count):
-        return f"… {count} more terms"
-
-    def compared(self, left, operator, right):
-        return self.between(left, operator, right)
-
-    def cases(self, yes, condition, no):
-        return f"{yes} if {condition} else {no}"
-
-    def chosen(self, text, condition):
-        return f"({text} if {condition})"
 
 
 class Latex(Text):
     """Markdown with formulas in LaTeX."""
+
+    parentheses = r"\left({}\right)".format
+    transposed = r"{}^\top".format
+    power = "{{{}}}^{{{}}}".format
+    total = r"\sum_{{{}}} {}".format
+    more = r"\ldots\ \text{{{} more terms}}".format
+    cases = r"\begin{{cases}} {} & {} \\ {} & \text{{else}} \end{{cases}}".format
+    chosen = r"\left({}\ \text{{if}}\ {}\right)".format
 
     def document(self, blocks):
         return "\n\n".join(self._block(block) for block in blocks) + "\n"
@@ -178,20 +163,11 @@ class Latex(Text):
         above = f"^{{[{layer}]}}" if layer is not None else ""
         return known + above + (f"_{{{','.join(below)}}}" if below else "")
 
-    def parentheses(self, text):
-        return rf"\left({text}\right)"
-
-    def transposed(self, text):
-        return rf"{text}^\top"
-
     def between(self, left, operator, right):
         return f"{left} {LATEX_OPERATORS.get(operator, operator)} {right}"
 
     def quotient(self, above, below):
         return PRODUCT, rf"\frac{{{above[1]}}}{{{below[1]}}}"
-
-    def power(self, base, exponent):
-        return f"{{{base}}}^{{{exponent}}}"
 
     def call(self, name, text):
         if name in {"abs", "sqrt"}:
@@ -199,21 +175,21 @@ class Latex(Text):
         known = rf"\{name}" if name != "log1p" else r"\operatorname{log1p}"
         return rf"{known}\left({text}\right)"
 
-    def total(self, letter, text):
-        return rf"\sum_{{{letter}}} {text}"
-
-    def more(self, count):
-        return rf"\ldots\ \text{{{count} more terms}}"
-
-    def cases(self, yes, condition, no):
-        return rf"\begin{{cases}} {yes} & {condition} \\ {no} & \text{{else}} \end{{cases}}"
-
-    def chosen(self, text, condition):
-        return rf"\left({text}\ \text{{if}}\ {condition}\right)"
-
 
 class Html(Text):
     """One HTML file, whose formulas are MathML; it needs no network."""
+
+    parentheses = "<mrow><mo>(</mo>{}<mo>)</mo></mrow>".format
+    transposed = "<msup>{}<mo>⊤</mo></msup>".format
+    power = "<msup><mrow>{}</mrow><mrow>{}</mrow></msup>".format
+    negative = f"{MINUS}{{}}".format
+    total = "<munder><mo>∑</mo><mi>{}</mi></munder>{}".format
+    more = "<mtext>… {} more terms</mtext>".format
+    cases = (
+        "<mrow><mo>{{</mo><mtable><mtr><mtd>{}</mtd><mtd>{}</mtd></mtr>"
+        "<mtr><mtd>{}</mtd><mtd><mtext>else</mtext></mtd></mtr></mtable></mrow>"
+    ).format
+    chosen = "<mrow><mo>(</mo>{}<mtext>\u00a0if\u00a0</mtext>{}<mo>)</mo></mrow>".format
 
     def document(self, blocks):
         title = next((block.text for block in blocks if isinstance(block, Heading)), "")
@@ -261,12 +237,6 @@ class Html(Text):
             return f"<msub>{known}{under}</msub>"
         return known if layer is None else f"<msup>{known}{above}</msup>"
 
-    def parentheses(self, text):
-        return f"<mrow><mo>(</mo>{text}<mo>)</mo></mrow>"
-
-    def transposed(self, text):
-        return f"<msup>{text}<mo>⊤</mo></msup>"
-
     def between(self, left, operator, right):
         if operator == "+":
             return f"{left}{PLUS}{right}"
@@ -275,35 +245,12 @@ class Html(Text):
     def quotient(self, above, below):
         return PRODUCT, f"<mfrac><mrow>{above[1]}</mrow><mrow>{below[1]}</mrow></mfrac>"
 
-    def power(self, base, exponent):
-        return f"<msup><mrow>{base}</mrow><mrow>{exponent}</mrow></msup>"
-
-    def negative(self, text):
-        return f"{MINUS}{text}"
-
     def call(self, name, text):
         if name == "sqrt":
             return f"<msqrt>{text}</msqrt>"
         if name == "abs":
             return f"<mrow><mo>|</mo>{text}<mo>|</mo></mrow>"
         return f"<mi>{name}</mi>{self.parentheses(text)}"
-
-    def total(self, letter, text):
-        return f"<munder><mo>∑</mo><mi>{letter}</mi></munder>{text}"
-
-    def more(self, count):
-        return f"<mtext>… {count} more terms</mtext>"
-
-    def compared(self, left, operator, right):
-        return self.between(left, as_html(operator), right)
-
-    def cases(self, yes, condition, no):
-        pairs = (yes, condition), (no, "<mtext>else</mtext>")
-        rows = "".join(f"<mtr><mtd>{value}</mtd><mtd>{when}</mtd></mtr>" for value, when in pairs)
-        return f"<mrow><mo>{{</mo><mtable>{rows}</mtable></mrow>"
-
-    def chosen(self, text, condition):
-        return self.parentheses(f"{text}<mtext>\u00a0if\u00a0</mtext>{condition}")
 
 
 def as_markdown(text):

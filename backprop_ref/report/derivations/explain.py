@@ -12,32 +12,16 @@ from backprop_ref.errors import InvalidInput
 from backprop_ref.formulas import ACTIVATIONS, together
 from backprop_ref.report.derivations import derivation
 from backprop_ref.report.derivations.documents import Equation, Heading, Matrix, Words
-from backprop_ref.report.derivations.trees import Entry, Number, Scalar, Symbol, Total, Transposed, elementwise, matmul
+from backprop_ref.report.derivations.trees import Entry, Number, Scalar, Symbol, Total, Transposed, elementwise
 
 MOST_NEURONS = 8  # of a layer, unless one is chosen
 
 
 def explain(step, layer=None, neuron=None, matrices=False, with_derivation=True):
-    """A step as a document.
+    """A step as a document, a list of blocks for one of `documents.PAGES`.
 
-    Parameters
-    ----------
-    step : Step
-    layer, neuron : int, optional
-        Only these; a neuron needs its layer.
-    matrices : bool
-        Whole layers in place of neuron by neuron.
-    with_derivation : bool
-        Why the formulas of the backward pass are what they are.
-
-    Returns
-    -------
-    list of blocks for one of `documents.PAGES`
-
-    Raises
-    ------
-    InvalidInput
-        No such layer or neuron.
+    Of a single layer, or a neuron of it, if that is asked for; with `matrices`, whole layers in place of neuron by
+    neuron; and `with_derivation`, why the formulas of the backward pass are what they are.
     """
     layers = _chosen_layers(step.network, layer, neuron)
     blocks: list[Any] = [Heading(2, "Forward"), *_vectors(step)]
@@ -100,7 +84,7 @@ def _forward(step, layer, neuron, matrices):
     blocks += [_equal("z", z_tree, layer=layer), _equal("a", a_tree, layer=layer)]
     if matrices:
         before = Symbol("x") if layer == 0 else Symbol("a", layer - 1)
-        product = matmul(before, Symbol("W", layer)) + Symbol("b", layer)
+        product = before @ Symbol("W", layer) + Symbol("b", layer)
         return [
             *blocks,
             _equal("z", product, layer=layer, below=()),
@@ -188,8 +172,8 @@ def _to_delta(step, layer):
         weights = Entry("W", layer + 1, step.params.W[layer + 1], ("j", "i"))
         first = Total(above * weights, network.sizes[layer + 2], "i", "i")
     da = Entry("da", layer, step.da[layer][0])
-    made = derivation.backward(network.activations[layer], network.sizes[layer + 1], z, a, da)
-    return [("da", first, step.da[layer]), ("delta", made, step.trace.delta[layer])]
+    delta = derivation.backward(network.activations[layer], network.sizes[layer + 1], z, a, da)
+    return [("da", first, step.da[layer]), ("delta", delta, step.trace.delta[layer])]
 
 
 def _why(network, layer, explained):
@@ -212,7 +196,7 @@ def _backward_matrices(step, layer):
     before = Symbol("x") if layer == 0 else Symbol("a", layer - 1)
     blocks: list[Any] = []
     if layer < network.n_layers - 1:
-        product = matmul(Symbol("delta", layer + 1), Transposed(Symbol("W", layer + 1)))
+        product = Symbol("delta", layer + 1) @ Transposed(Symbol("W", layer + 1))
         blocks.append(_equal("da", product, layer=layer, below=()))
     if step.da[layer] is not None:
         blocks.append(Matrix(Symbol("da", layer), step.da[layer]))
@@ -220,7 +204,7 @@ def _backward_matrices(step, layer):
             slope = derivation.partial(Symbol("a"), Symbol("z"))
             blocks.append(_equal("delta", elementwise(Symbol("da", layer), slope), layer=layer, below=()))
     blocks.append(Matrix(Symbol("delta", layer), seen.delta[layer]))
-    blocks.append(_equal("dW", matmul(Transposed(before), Symbol("delta", layer)), layer=layer, below=()))
+    blocks.append(_equal("dW", Transposed(before) @ Symbol("delta", layer), layer=layer, below=()))
     blocks += [Matrix(Symbol("dW", layer), seen.dW[layer]), Matrix(Symbol("db", layer), seen.db[layer][None])]
     return blocks
 

@@ -5,36 +5,25 @@ from typing import Any
 
 import numpy as np
 
-from backprop_ref.api import Trace, trace
+from backprop_ref.api import trace
 from backprop_ref.backends import get_backend
 from backprop_ref.backends.array import divisor
-from backprop_ref.formulas import LOSSES, together
+from backprop_ref.backends.base import Trace
+from backprop_ref.formulas import LOSSES, UPDATES, Settings, decay, together
 from backprop_ref.network import Network
 from backprop_ref.optimizers import SGD, Adam
 from backprop_ref.parameters import Parameters, views
-from backprop_ref.report.derivations.trees import Call, Entry, Node, Power, Scalar
+from backprop_ref.report.derivations.trees import Entry, Power, Scalar, Symbolic, replaced
 
 OF_ADAM = ("beta1", "beta2", "epsilon")
 
 
 @dataclass
 class Step:
-    """One update by one sample, computed.
+    """One update by one sample, computed: number `t`, from the optimizer's state `slots` to `slots_after`.
 
-    Attributes
-    ----------
-    trace : Trace
-        Of a batch of one.
-    da : list of array
-        dLoss/da of each layer, None where it is not needed.
-    slots : dict of str to array
-        The optimizer's state before the update.
-    after, slots_after : Parameters, dict of str to array
-        What the update makes of both.
-    t : int
-        How many updates there are with this one.
-    total : float
-        The sum of exp(z − max) in the last layer, which the loss of a softmax needs.
+    `trace` is of a batch of one. `da` of a layer is None where it is not needed. `total` is the sum of exp(z − max) in
+    the last layer, which the loss of a softmax needs.
     """
 
     network: Network
@@ -97,31 +86,22 @@ class Step:
 
         A dash marks what is new.
         """
-        indices = ("k", "j") if quantity == "W" else ("j",)
+        indices, rule = ("k", "j") if quantity == "W" else ("j",), UPDATES[self.optimizer.rule]
         w, g = self.entry(quantity, layer, indices), self.entry(f"d{quantity}", layer, indices)
-        numbers = {name: Scalar(name, getattr(self.optimizer, name, 0.0)) for name in OF_ADAM}
-        eta = Scalar("eta", self.learning_rate)
         if quantity == "W" and self.optimizer.weight_decay:
-            g = g + Scalar("lambda", self.optimizer.weight_decay) * w
+            g = decay(w, g, Scalar("lambda", self.optimizer.weight_decay))
 
-        def slot(name, called, of):
-            values = views(of[name], self.params.sizes)[0 if quantity == "W" else 1][layer]
-            return Entry(called, layer, values, indices)
+        def slots(of, mark=""):
+            for name in rule.state:
+                values = views(of[name], self.params.sizes)[0 if quantity == "W" else 1][layer]
+                yield Entry(f"{name[0]}{mark}", layer, values, indices)
 
-        lines: list[tuple[str, Node, Any]] = []
-        if isinstance(self.optimizer, Adam):
-            beta1, beta2 = numbers["beta1"], numbers["beta2"]
-            m, m_new = slot("m", "m", self.slots), slot("m", "m'", self.slots_after)
-            v, v_new = slot("v", "v", self.slots), slot("v", "v'", self.slots_after)
-            c1, c2 = (Scalar(name, value) for name, _, value in self.corrections())
-            lines += [("m'", beta1 * m + (1.0 - beta1) * g, m_new.values)]
-            lines += [("v'", beta2 * v + (1.0 - beta2) * (g * g), v_new.values)]
-            change = (eta * (m_new / c1)) / (Call("sqrt", v_new / c2) + numbers["epsilon"])
-        elif self.optimizer.momentum:
-            mu = Scalar("mu", self.optimizer.momentum)
-            v, v_new = slot("velocity", "v", self.slots), slot("velocity", "v'", self.slots_after)
-            lines += [("v'", mu * v + g, v_new.values)]
-            change = eta * ((g + mu * v_new) if self.optimizer.nesterov else v_new)
-        else:
-            change = eta * g
-        return [*lines, (f"{quantity}'", w - change, getattr(self.after, quantity)[layer])]
+        eta, mu = Scalar("eta", self.learning_rate), Scalar("mu", getattr(self.optimizer, "momentum", 0.0))
+        beta1, beta2, epsilon = (Scalar(name, getattr(self.optimizer, name, 0.0)) for name in OF_ADAM)
+        c1, c2 = [Scalar(name, value) for name, _, value in self.corrections()] or (None, None)
+        settings = Settings(eta, mu, beta1, 1.0 - beta1, beta2, 1.0 - beta2, c1, c2, epsilon)
+        changed, *trees = rule.step(Symbolic(1), settings, w, g, *slots(self.slots))
+        new = list(slots(self.slots_after, "'"))
+        lines = [(each.name, tree, each.values) for each, tree in zip(new, trees, strict=True)]
+        named = {id(tree): each for each, tree in zip(new, trees, strict=True)}
+        return [*lines, (f"{quantity}'", replaced(changed, named), getattr(self.after, quantity)[layer])]

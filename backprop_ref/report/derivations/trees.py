@@ -7,17 +7,22 @@ j; ``show`` is told where each index stands, and where it is told nothing, lette
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from backprop_ref.formulas import Arithmetic
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from backprop_ref.formulas import FUNCTIONS, SIGNS, Arithmetic
 
 CASES, SUM, PRODUCT, ATOM = range(4)  # how tightly what is shown holds together
+OPERATORS = SIGNS | {"matmul": "@"}
+COMPARISONS = {"less": "<", "less_equal": "≤", "greater": ">", "greater_equal": "≥"}
 
 Places = Mapping[str, int | str]
 """Where each index stands: at a number, or as another letter."""
 
 
-class Node:
+class Node(NDArrayOperatorsMixin):
     """What can be shown; arithmetic on it makes larger ones."""
 
     def show(self, page: Any, at: Places) -> tuple[int, str]:
@@ -28,47 +33,13 @@ class Node:
         """The number at a place of the index j, of what can be compared with a number."""
         raise NotImplementedError
 
-    def __add__(self, other):
-        return Binary(self, "+", node(other))
-
-    def __radd__(self, other):
-        return Binary(node(other), "+", self)
-
-    def __sub__(self, other):
-        return Binary(self, "-", node(other))
-
-    def __rsub__(self, other):
-        return Binary(node(other), "-", self)
-
-    def __mul__(self, other):
-        return Binary(self, "*", node(other))
-
-    def __rmul__(self, other):
-        return Binary(node(other), "*", self)
-
-    def __truediv__(self, other):
-        return Binary(self, "/", node(other))
-
-    def __rtruediv__(self, other):
-        return Binary(node(other), "/", self)
-
-    def __neg__(self):
-        return Negative(self)
-
-    def __abs__(self):
-        return Call("abs", self)
-
-    def __ge__(self, other):
-        return Condition(self, "≥", other)
-
-    def __gt__(self, other):
-        return Condition(self, ">", other)
-
-    def __le__(self, other):
-        return Condition(self, "≤", other)
-
-    def __lt__(self, other):
-        return Condition(self, "<", other)
+    def __array_ufunc__(self, ufunc, method, *inputs, **options):
+        name = ufunc.__name__
+        if name in COMPARISONS:
+            return Condition(inputs[0], COMPARISONS[name], inputs[1])
+        if name == "negative":
+            return Negative(self)
+        return Call("abs", self) if name == "absolute" else Binary(node(inputs[0]), OPERATORS[name], node(inputs[1]))
 
 
 def node(value):
@@ -226,7 +197,7 @@ class Condition:
     limit: float
 
     def show(self, page, at):
-        return page.compared(self.left.show(page, at)[1], self.operator, page.number(self.limit)[1])
+        return page.between(self.left.show(page, at)[1], self.operator, page.number(self.limit)[1])
 
     def other(self):
         """The comparison that holds where this one does not."""
@@ -262,20 +233,10 @@ class Symbolic(Arithmetic):
     def __init__(self, count):
         self.count = count
 
-    def exp(self, x):
-        return Call("exp", x)
-
-    def log(self, x):
-        return Call("log", x)
-
-    def log1p(self, x):
-        return Call("log1p", x)
-
-    def tanh(self, x):
-        return Call("tanh", x)
-
-    def sqrt(self, x):
-        return Call("sqrt", x)
+    def __getattr__(self, name):
+        if name not in FUNCTIONS:
+            raise AttributeError(name)
+        return partial(Call, name)
 
     def total(self, x):
         return Total(x, self.count)
@@ -321,9 +282,12 @@ def as_data(tree: Node) -> Any:
     return found
 
 
-def matmul(left, right):
-    """The product of two matrices."""
-    return Binary(left, "@", right)
+def replaced(tree: Any, by: Mapping[int, Node]) -> Any:
+    """The tree with others, by the identity of each, in the places of some of its parts."""
+    if id(tree) in by or not isinstance(tree, Node):
+        return by.get(id(tree), tree)
+    kind: Any = type(tree)
+    return kind(**{name: replaced(part, by) for name, part in vars(tree).items()})
 
 
 def elementwise(left, right):
