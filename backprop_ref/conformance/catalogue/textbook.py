@@ -34,7 +34,7 @@ class Pass:
     in_steps : bool
         Whether this is a step of training, and `states` what the optimizer keeps for each tensor.
     is_part : bool
-        Whether this is a pass over some rows of another.
+        Whether this is a pass over some rows of another, and `summed` what such passes give together.
     """
 
     def __init__(self, case, rules, precision, values, x, y, nominal, given=None):
@@ -46,7 +46,8 @@ class Pass:
         self.W, self.b = [self.exact(W) for W in case.params.W], [self.exact(b) for b in case.params.b]
         self.z, self.a, self.delta, self.dW, self.db = {}, {}, {}, {}, {}
         self.loss = None
-        self.in_steps, self.states, self.is_part = False, {}, False
+        self.in_steps, self.states = False, {}
+        self.is_part, self.summed = False, {}
 
     def part(self, rows, W, b):
         """A pass over some of the rows with weights of its own, of which nothing is computed yet."""
