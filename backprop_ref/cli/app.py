@@ -329,6 +329,22 @@ def verify(
     return verify(target, command, answers, chosen, conventions, **options)
 
 
+@app.command(epilog=example("bugs", "bugs updated-weights", "bugs --exercise --seed 7 --out mine.py"))
+def bugs(
+    id: Annotated[str | None, typer.Argument(help="Of one bug; default: all.", metavar="ID")] = None,
+    exercise: Annotated[
+        bool, typer.Option("--exercise", help="Write a program with that bug, and beside it FILE-solution.")
+    ] = False,
+    out: Annotated[str | None, typer.Option(help="The program to write; never over a file.", metavar="FILE")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Draws the bug where no ID is given; default: 1.")] = None,
+    json: Json = False,
+):
+    """The catalogue of known bugs: right and wrong formula, how it shows, the remedy; and exercises for a class."""
+    from backprop_ref.cli.bugs import bugs
+
+    return bugs(id, exercise, out, seed, json)
+
+
 @app.command(epilog=example("vectors --out vectors", "vectors --out vectors --check"))
 def vectors(
     out: Annotated[str, typer.Option(help="Folder to write, or to check.", metavar="DIR")],
