@@ -282,6 +282,17 @@ def verify(
     learning_rate: Annotated[
         float | None, typer.Option(help="That of the update.", metavar="NUMBER", rich_help_panel=_YOURS)
     ] = None,
+    numbers: Annotated[
+        str | None,
+        typer.Option(
+            help="With --command: decimal, as JSON has them, or hex, as text. Both are exact. Default: decimal.",
+            metavar="NAME",
+        ),
+    ] = None,
+    many: Annotated[
+        bool,
+        typer.Option("--many", help="With --command: started once; a case a line in, an answer a line out."),
+    ] = False,
     time_limit: Annotated[float, typer.Option(min=0.01, help="Seconds for each case.", metavar="SECONDS")] = 10.0,
     strict: Annotated[
         bool, typer.Option("--strict", help="Let extreme values decide too, and labels that do not sum to 1.")
@@ -325,7 +336,14 @@ def verify(
         "learning_rate": learning_rate,
     }
     chosen = {"only": only, "hidden": hidden, "outputs": outputs, "losses": losses, "layers": layers}
-    options = {"time_limit": time_limit, "strict": strict, "html": html, "as_json": json}
+    options = {
+        "numbers": numbers,
+        "many": many,
+        "time_limit": time_limit,
+        "strict": strict,
+        "html": html,
+        "as_json": json,
+    }
     return verify(target, command, answers, chosen, conventions, **options)
 
 
