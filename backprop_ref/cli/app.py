@@ -179,6 +179,7 @@ def compare(
         "verify package.module:Network --learning-rate 0.1 --losses ce",
         "verify --command './mine' --time-limit 2",
         "verify --answers answers.json --html report.html",
+        "verify --template rust --out mine.rs",
         "verify --elementary",
         "verify --bounds",
     )
@@ -300,6 +301,15 @@ def verify(
     html: Annotated[
         str | None, typer.Option(help="Write the report as a page; never over a file.", metavar="FILE")
     ] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead: a program to begin with: python, class, c, javascript, java or rust.", metavar="LANGUAGE"
+        ),
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(help="With --template: the file to write; default: standard output.", metavar="FILE")
+    ] = None,
     json: Json = False,
 ):
     """Prove a backprop right, or name its bug; exit status 1 if it is wrong or a convention is undeclared.
@@ -312,6 +322,10 @@ def verify(
 
     The cases as files: backprop-ref vectors --out DIR.
     """
+    if template is not None or out is not None:
+        from backprop_ref.cli.templates import template as write_template
+
+        return write_template(template, out)
     if elementary:
         from backprop_ref.cli.check import verify_elementary
 

@@ -18,7 +18,7 @@ def explaining_pairs(wrong, right, precision):
     What only one of two bugs changes it has to explain alone, and together they have to change all that is wrong: that
     leaves few pairs to be tried. Those whose members come nearest by themselves are tried first.
     """
-    probe, found = wrong[0], {}
+    probe, found = wrong[0], dict[tuple[str, str], tuple]()
     usual = probe.right(precision)
     wrong_keys = frozenset(key for key in probe.given if not probe.agrees(key, usual[key]))
     candidates = [

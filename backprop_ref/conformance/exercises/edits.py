@@ -23,7 +23,7 @@ ENTROPY = "-y * sigmoid(-z)\n"
 SIGMOID, TANH, RELU = "da * a * (1 - a)\n", "da * (1 - a**2)\n", "da * (z > 0)\n"
 LEAKY, FULL = "da * np.where(z > 0, 1, 0.01)\n", "a * (da - (da * a).sum(axis=1, keepdims=True))\n"
 SHORT = "        for i, g in enumerate(grads):\n"
-VELOCITY = 'momentum * state.get("v", 0) + g\n'
+VELOCITY = 'momentum * state["v"] + g\n'
 CORRECTED = "m, v = m / (1 - beta1**t), v / (1 - beta2**t)\n"
 ROOT = "(np.sqrt(v) + epsilon)\n"
 STARTS = "list(range(0, len(x), batch_size))\n"
@@ -328,9 +328,9 @@ def gradients(network, weights, biases, x, y, weight_decay=0.0):
         ("step + 1)\n", "step)\n"),
     ),
     "bias-not-updated": (("grads = [*dW, *db]\n", "grads = dW\n"),),
-    "momentum-sign": ((VELOCITY, 'g - momentum * state.get("v", 0)\n'),),
+    "momentum-sign": ((VELOCITY, 'g - momentum * state["v"]\n'),),
     "momentum-missing": ((VELOCITY, "momentum * 0 + g\n"),),
-    "momentum-averaged": ((VELOCITY, 'momentum * state.get("v", 0) + (1 - momentum) * g\n'),),
+    "momentum-averaged": ((VELOCITY, 'momentum * state["v"] + (1 - momentum) * g\n'),),
     "nesterov-missing": ((' * (g + momentum * v if optimizer["nesterov"] else v)\n', " * v\n"),),
     "adam-no-bias-correction": (("    " + CORRECTED, ""),),
     "adam-epsilon-inside": ((ROOT, "np.sqrt(v + epsilon)\n"),),

@@ -81,7 +81,7 @@ def gradients(network, weights, biases, x, y, weight_decay=0.0, steps=0, optimiz
 def train(network, weights, biases, x, y, steps, optimizer, batch_size):
     """Weights and biases after some steps, each on the next batch."""
     params = [*weights, *biases]
-    states = [{} for _ in params]
+    states = [{"m": 0.0, "v": 0.0} for _ in params]
     starts = list(range(0, len(x), batch_size))
     for step in range(steps):
         start = starts[step % len(starts)]
@@ -100,10 +100,10 @@ def change(optimizer, g, state, t):
     rate = optimizer["learning_rate"]
     if optimizer["name"] == "sgd":
         momentum = optimizer["momentum"]
-        v = state["v"] = momentum * state.get("v", 0) + g
+        v = state["v"] = momentum * state["v"] + g
         return rate * (g + momentum * v if optimizer["nesterov"] else v)
     beta1, beta2, epsilon = optimizer["beta1"], optimizer["beta2"], optimizer["epsilon"]
-    m = state["m"] = beta1 * state.get("m", 0) + (1 - beta1) * g
-    v = state["v"] = beta2 * state.get("v", 0) + (1 - beta2) * g**2
+    m = state["m"] = beta1 * state["m"] + (1 - beta1) * g
+    v = state["v"] = beta2 * state["v"] + (1 - beta2) * g**2
     m, v = m / (1 - beta1**t), v / (1 - beta2**t)
     return rate * m / (np.sqrt(v) + epsilon)

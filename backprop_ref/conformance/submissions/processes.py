@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 import weakref
+from typing import Any
 
 from backprop_ref.conformance.submissions.calling import Late, Refusal, ending
 from backprop_ref.errors import InvalidInput
@@ -38,9 +39,10 @@ class Process:
             )
         except OSError as error:
             raise InvalidInput(f"--command: cannot run {words[0]}: {error.strerror or error}") from None
-        self._pipes = {self.process.stdout: self._out, self.process.stderr: self._err}
-        for pipe in (self.process.stdin, *self._pipes):
-            assert pipe is not None
+        stdin, stdout, stderr = self.process.stdin, self.process.stdout, self.process.stderr
+        assert stdin is not None and stdout is not None and stderr is not None
+        self._stdin, self._pipes = stdin, {stdout: self._out, stderr: self._err}
+        for pipe in (stdin, stdout, stderr):
             os.set_blocking(pipe.fileno(), False)
         self.close = weakref.finalize(self, _end, self.process)
 
@@ -60,17 +62,17 @@ class Process:
         with selectors.DefaultSelector() as selector:
             for pipe in self._pipes:
                 selector.register(pipe, selectors.EVENT_READ)
-            selector.register(self.process.stdin, selectors.EVENT_WRITE)
+            selector.register(self._stdin, selectors.EVENT_WRITE)
             while True:
                 ended = self.process.poll() is not None
-                events = [key.fileobj for key, _ in selector.select(0.0 if ended else 0.02)]
-                if self.process.stdin in events:
-                    events.remove(self.process.stdin)
+                events: list[Any] = [key.fileobj for key, _ in selector.select(0.0 if ended else 0.02)]
+                if self._stdin in events:
+                    events.remove(self._stdin)
                     left = self._tell(left)
                     if not left:
-                        selector.unregister(self.process.stdin)
+                        selector.unregister(self._stdin)
                         if not by_line:
-                            self.process.stdin.close()
+                            self._stdin.close()
                 for pipe in events:
                     if not self._hear(pipe):
                         selector.unregister(pipe)
@@ -99,7 +101,7 @@ class Process:
     def _tell(self, left):
         """Writes what the pipe takes; what is left. A program need not read what it is given."""
         try:
-            return left[os.write(self.process.stdin.fileno(), left[: 2**16]) :]
+            return left[os.write(self._stdin.fileno(), left[: 2**16]) :]
         except BlockingIOError:
             return left
         except BrokenPipeError:

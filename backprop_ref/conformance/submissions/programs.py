@@ -179,9 +179,8 @@ def _of_a_step(content, case, layout):
     if not rate > 0.0:
         raise Unreadable(f"learning_rate is {rate}, and not above 0")
     then, now = (_weights(content.get(name), name, case, layout) for name in ("before", "after"))
-    given = Values(W=list(case.params.W), b=list(case.params.b))
-    for name, theirs, ours in zip("Wb", (then.W, then.b), (given.W, given.b), strict=True):
-        if not all(np.array_equal(one, other) for one, other in zip(theirs, ours, strict=True)):
+    for name, ours in (("W", case.params.W), ("b", case.params.b)):
+        if not all(map(np.array_equal, getattr(then, name), ours)):
             raise Unreadable(f"{name} in before is not {name} of the case; begin with those of the case")
     u = float(np.finfo(case.params.dtype).eps) / 2
     moves = {f"d{name}": _pairwise(lambda old, new: (old - new) / rate, name, then, now) for name in "Wb"}
