@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +18,7 @@ from backprop_ref.progress import Bar
 from backprop_ref.random import Stream
 from backprop_ref.schedules import Constant
 from backprop_ref.training.checkpoint import Folder
+from backprop_ref.training.ctrl_c import CtrlC, Interrupted
 from backprop_ref.training.divergence import first_bad_step
 from backprop_ref.training.pairs import PairsTrainer
 from backprop_ref.training.state import Chunk, Epoch, Plan, Result, State, out_of_patience
@@ -70,19 +68,19 @@ class Run:
                 trace.discard()
             raise
 
-    def fit(self, callback: Callable[[Epoch], object] | None, progress: bool | None) -> Result:
+    def fit(self, callback: Callable[[Epoch], object] | None, progress: bool | None, ctrl_c: CtrlC) -> Result:
         """Trains until something says stop, and saves what was reached, whatever ends it."""
         plan, diverged = self.plan, None
         bar = Bar("epoch", plan.epochs, progress, self.state.epoch)
         saved, count = time.perf_counter(), 1
         if self.state.stopped is None and out_of_patience(plan, self.state):
             self.stop("patience")
-        with self.pairs.backend.scope(), ctrl_c() as poll, bar:
+        with self.pairs.backend.scope(), bar:
             try:
                 while self.state.stopped is None and self.state.epoch < plan.epochs:
                     started, count = time.perf_counter(), self._at_most(count)
                     try:
-                        diverged = self._advance(count, poll)
+                        diverged = self._advance(count, ctrl_c.poll)
                         if diverged is None and callback is not None:
                             self._call(callback)
                     except (Interrupted, KeyboardInterrupt):
@@ -278,52 +276,3 @@ def _rates(optimizer: Optimizer, plan: Plan, epoch: int, count: int) -> list[flo
 def _orders(plan: Plan, stream: Stream, count: int, n: int) -> Rows:
     """The order of the samples in each of `count` epochs, shape (count, n)."""
     return stream.permutations(count, n) if plan.shuffle else np.broadcast_to(np.arange(n), (count, n))
-
-
-class Interrupted(Exception):
-    """Ctrl-C was pressed; raised where stopping is safe."""
-
-
-@contextlib.contextmanager
-def noting_ctrl_c() -> Iterator[threading.Event]:
-    """Inside, Ctrl-C acts as usual and sets the event: a compiler may lose its exception, or raise another."""
-    pressed, usual = threading.Event(), signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(usual):
-        yield pressed
-        return
-
-    def note(number: int, frame: Any) -> None:
-        pressed.set()
-        usual(number, frame)
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield pressed
-    finally:
-        signal.signal(signal.SIGINT, usual)
-
-
-@contextlib.contextmanager
-def ctrl_c() -> Iterator[Poll]:
-    """Inside, the first Ctrl-C makes the yielded `poll` raise `Interrupted`; a second one acts as usual."""
-    pressed = threading.Event()
-
-    def poll() -> None:
-        if pressed.is_set():
-            raise Interrupted
-
-    usual = signal.getsignal(signal.SIGINT)
-    ours = threading.current_thread() is threading.main_thread()
-    if not ours or usual in {None, signal.SIG_IGN}:
-        yield poll
-        return
-
-    def note(*_: object) -> None:
-        pressed.set()
-        signal.signal(signal.SIGINT, usual)
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield poll
-    finally:
-        signal.signal(signal.SIGINT, usual)

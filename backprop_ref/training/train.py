@@ -24,7 +24,8 @@ from backprop_ref.parameters import Parameters
 from backprop_ref.random import Stream
 from backprop_ref.schedules import Constant, Schedule, Step, get_schedule
 from backprop_ref.training import checkpoint
-from backprop_ref.training.fit import Run, noting_ctrl_c
+from backprop_ref.training.ctrl_c import CtrlC
+from backprop_ref.training.fit import Run
 from backprop_ref.training.pairs import PairsTrainer
 from backprop_ref.training.state import Epoch, Plan, Result, State
 
@@ -176,18 +177,19 @@ def train(
             raise InvalidInput("resume=True needs run_dir, the folder of the run to go on with")
         run = Run(plan, pairs, data, held_out, state, stream, folder)
         opened.callback(run.close_trace)
+        ctrl_c = opened.enter_context(CtrlC())  # from the first checkpoint on, Ctrl-C ends the run as a whole one
         run.begin(resume)
-        with noting_ctrl_c() as pressed:
-            try:
+        try:
+            with ctrl_c.at_once():
                 run.trainer = _offered(pairs, params.dtype.name, plan, samples) or pairs
-            except BaseException as error:
-                if not pressed.is_set() and not isinstance(error, KeyboardInterrupt):
-                    raise
-                pressed.set()
-        if pressed.is_set():  # while it was being compiled
+        except BaseException as error:
+            if not ctrl_c.pressed and not isinstance(error, KeyboardInterrupt):
+                raise
+            run.stop("interrupted")
+        if ctrl_c.pressed:
             run.stop("interrupted")
         try:
-            result = run.fit(callback, progress)
+            result = run.fit(callback, progress, ctrl_c)
         except InvalidInput as error:
             error.result = error.result or run.state.result(plan)
             raise
