@@ -9,10 +9,11 @@ from backprop_ref.conformance.cases import Case, Values
 from backprop_ref.conformance.submissions.answer import Answer
 from backprop_ref.conformance.submissions.calling import TIME_LIMIT, NotJudged, Refusal, run
 from backprop_ref.conformance.submissions.conventions import Declared, Layout
-from backprop_ref.conformance.submissions.functions import OUR_RATE, RATES, hidden
+from backprop_ref.conformance.submissions.functions import hidden
 from backprop_ref.conformance.submissions.outline import STEPS
 from backprop_ref.conformance.submissions.reading import BIASES, WEIGHTS, Unreadable, array, arrays, depth, number
 from backprop_ref.conformance.submissions.separate import Separate, outline
+from backprop_ref.conformance.submissions.settings import OUR_RATE, RATES
 from backprop_ref.errors import InvalidInput
 
 SIZES = ("sizes", "layer_sizes", "layers", "layer_dims", "dims", "shape", "architecture", "topology", "structure")
