@@ -262,3 +262,23 @@ def sum_for_bias(X, y, W1, b1, W2, b2):
     """One output, whose db is one number."""
     loss, dW, db, _ = _two(W1, b1, W2, b2, X, y)
     return loss, dW[0], db[0], dW[1], db[1].sum()
+
+
+def adds_to_a_list(kept=[]):  # noqa: B006
+    return kept
+
+
+def unknown_words(x, y, weights, biases, colour):
+    return lists(weights, biases, x, y)
+
+
+def needs_a_cache(parameters, cache, X, Y):
+    return cache["A1"]
+
+
+def forward_only(x, weights):
+    return x @ weights[0]
+
+
+def nothing_comes(x, y, weights, biases):
+    """Neither a result nor a change."""

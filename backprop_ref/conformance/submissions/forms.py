@@ -14,7 +14,7 @@ from backprop_ref.conformance.submissions.calling import NotJudged
 from backprop_ref.conformance.submissions.conventions import Layout
 from backprop_ref.conformance.submissions.outline import Argument
 from backprop_ref.conformance.submissions.reading import Shapes
-from backprop_ref.conformance.submissions.settings import RATES, SETTINGS, known, role
+from backprop_ref.conformance.submissions.settings import RATES, known, role, setting
 
 ORDERS = (
     "network weights biases x y",
@@ -142,7 +142,7 @@ class Form(NamedTuple):
 
         def made(one):
             if one.startswith("="):
-                return settings[one[1:]]
+                return settings[setting(one[1:])]
             if one[:-1] in {"W", "b"} and one[-1].isdigit():
                 return (W if one[0] == "W" else b)[int(one[-1])]
             if one == "params":
@@ -268,7 +268,7 @@ _GIVEN = ("x", "y", "weights", "biases", "params", "theta", "W", "b", "network")
 def _wanted(argument):
     """Whether an argument with a default is given: what is asked about, and the rate; alpha may be a slope."""
     found = role(argument.name)
-    return found in _GIVEN or (found == "rate" and argument.name != "alpha")
+    return found in _GIVEN or (found == "rate" and setting(argument.name) != "alpha")
 
 
 def _bound(roles):
@@ -278,7 +278,7 @@ def _bound(roles):
 def _setting(argument):
     """A role, or ``=name`` for a setting."""
     found = role(argument.name)
-    if found == "rate" or (not found and argument.name in SETTINGS):
+    if found == "rate" or (not found and setting(argument.name)):
         return f"={argument.name}"
     return "params" if found == "theta" else found
 

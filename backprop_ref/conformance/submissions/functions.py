@@ -12,11 +12,11 @@ from backprop_ref.conformance.submissions.conventions import Declared, Layout
 from backprop_ref.conformance.submissions.forms import Form, forms, layers_of
 from backprop_ref.conformance.submissions.reading import Unreadable, array, from_mapping, number
 from backprop_ref.conformance.submissions.separate import Separate, outline
-from backprop_ref.conformance.submissions.settings import OUR_RATE, RATES, TOLD, role
+from backprop_ref.conformance.submissions.settings import OUR_RATE, TOLD, role, setting
 from backprop_ref.optimizers import describe
 
 NEAR = 0.5
-"""What is returned is the updated weights, and no gradient, if it is nearer to the weights than so much of their norm."""
+"""What is returned are updated weights, and no gradient, if they differ from the weights by less of their norm."""
 
 
 class Function:
@@ -53,9 +53,13 @@ class Function:
         self.in_place = self.declared.in_place
         self.arguments = outline(function).arguments
         self.names = frozenset(one.name for one in self.arguments or [])
-        self.takes_network = any(role(name) == "network" or name in TOLD for name in self.names) or not self.named
+        self.takes_network = (
+            any(role(name) == "network" or setting(name) in TOLD for name in self.names) or not self.named
+        )
         self.n_layers = layers_of(self.arguments)
-        rates = [one for one in self.arguments or [] if one.name in RATES and (one.needed or one.name != "alpha")]
+        rates = [
+            one for one in self.arguments or [] if role(one.name) == "rate" and (one.needed or one.name != "alpha")
+        ]
         if rates and self.learning_rate is None:
             self.learning_rate = OUR_RATE
         self.forms: dict[Layout, Form] = {}
@@ -150,7 +154,7 @@ class Function:
             return self._call(form, case, layout, keywords, slice(None))
         rows = [slice(s, s + 1) for s in range(len(case.x))]
         parts = [self._call(form, case, layout, _row(keywords, s), row) for s, row in enumerate(rows)]
-        return *_mean(parts, case), parts[0][2]
+        return *mean(parts, case), parts[0][2]
 
     def _keywords(self, case):
         keywords: dict[str, Any] = {}
@@ -265,7 +269,7 @@ def _row(keywords, s):
     return {name: value[s : s + 1] if name == "da" else value for name, value in keywords.items()}
 
 
-def _mean(parts, case):
+def mean(parts, case):
     """The mean over samples of their losses and gradients, and the rounding of that mean."""
     n = len(parts)
     values = [part[0] for part in parts]

@@ -85,6 +85,8 @@ class Shapes(NamedTuple):
 
     def fit(self, dW, db, turned=False) -> bool:
         """Whether gradients have these shapes; ``turned``: or W the other way round."""
+        if len(dW) != len(self.W) or (db is not None and len(db) != len(self.b)):
+            return False
         biases = db is None or all(
             part.shape == shape or _long(part.shape) == _long(shape) for part, shape in zip(db, self.b, strict=True)
         )

@@ -78,8 +78,12 @@ class Separate:
         return self._ask({"call": {"arguments": arguments, "keywords": keywords, "shapes": shapes}})
 
     def step(self, **keywords):
-        """What `models.one_step` gives for the class."""
+        """What `steps.one_step` gives for the class."""
         return self._ask({"step": keywords})
+
+    def sizes(self, **keywords):
+        """What `steps.own_sizes` gives for the class."""
+        return self._ask({"sizes": keywords})
 
     def _ask(self, question):
         self.breaker.check()

@@ -1,7 +1,8 @@
 """The process in which a submission runs: it imports the target, and answers the judge's calls until it is killed.
 
 `backprop_ref.conformance.submissions.separate` starts it. The judge asks one thing at a time: ``{"call": arguments of
-one_call}`` of a function, ``{"step": keywords of one_step}`` of a class.
+one_call}`` of a function, ``{"step": …}`` or ``{"sizes": …}`` of a class, with keywords
+of one_step or own_sizes.
 
 What lies beside the target can be imported by it, at any time, and by nothing else.
 """
@@ -14,9 +15,9 @@ import sys
 from backprop_ref.conformance.submissions.calling import NotJudged, Refusal, folder_of, load, run
 from backprop_ref.conformance.submissions.calls import one_call
 from backprop_ref.conformance.submissions.messages import receive, send
-from backprop_ref.conformance.submissions.models import one_step
 from backprop_ref.conformance.submissions.outline import Outline
 from backprop_ref.conformance.submissions.reading import Shapes, Unreadable
+from backprop_ref.conformance.submissions.steps import one_step, own_sizes
 from backprop_ref.errors import InvalidInput, blame
 from backprop_ref.import_path import importable
 
@@ -70,6 +71,8 @@ def _answer(found, question):
             asked = question["call"]
             shapes = Shapes(*([tuple(shape) for shape in part] for part in asked["shapes"]))
             return run(one_call, found, asked["arguments"], asked["keywords"], shapes, limit=None)
+        if "sizes" in question:
+            return run(own_sizes, found, **question["sizes"], limit=None)
         return run(one_step, found, **question["step"], limit=None)._asdict()
     except (Refusal, NotJudged, Unreadable) as error:
         return {type(error).__name__: str(error)}
