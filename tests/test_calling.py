@@ -1,5 +1,8 @@
 """Code as people write it is called, and what it returns is read, without being told how."""
 
+from dataclasses import replace
+from functools import partial, wraps
+
 import numpy as np
 import pytest
 import stranger_models
@@ -208,7 +211,7 @@ def test_signatures_of_wrappers():
     for function in (
         wrapped,
         partial(settled, scale=1.0),
-        lambda w, b, x, t: strangers.lists(w, b, x, t),
+        lambda w, b, x, t: strangers.lists(biases=b, weights=w, x=x, y=t),
         staticmethod(strangers.lists).__func__,
     ):
         fitting(Function(function), TWO)
@@ -235,7 +238,7 @@ def test_what_is_told_the_network():
     [
         ("unknown_words", "cannot be told apart"),
         ("needs_a_cache", "'cache'"),
-        ("forward_only", "cannot be told apart"),
+        ("forward_only", "its arguments x, weights cannot be told apart"),
         ("nothing_comes", "returned None, and neither a loss nor gradients, and changed no weights"),
     ],
 )

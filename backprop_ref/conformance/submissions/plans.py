@@ -95,9 +95,10 @@ def _bound(name, arguments, wanted) -> Call | None:
     taken = [one for one in arguments if not one.kind.startswith("VAR")]
     for one in taken:
         found = _role(one.name)
-        if found in left or (found == "x" and left == ["pairs"]):
-            left.remove(found if found in left else "pairs")
-            roles[one.name] = found if found in wanted else "pairs"
+        found = "x" if found == "pairs" and "x" in left else found
+        if found in left:
+            left.remove(found)
+            roles[one.name] = found
         elif found in {"grads"} and not wanted:
             roles[one.name] = found
         elif found == "=":

@@ -33,15 +33,18 @@ SETTINGS = {*SIZES, *HIDDEN, *ONE_HIDDEN, *INPUTS, *OUTPUTS, *ONCE, *NOTHING, *Q
 SETTINGS |= {"n_layers", "seed", "random_state", "solver", "optimizer"}
 """Names of the arguments that `known` has a value for, but for numbered hidden layers."""
 
+INTERMEDIATE = {"cache", "caches", "activations", "zs", "memory", "a1", "z1", "a2", "z2", "al", "y_hat", "y_pred"}
+"""Names of what a forward pass hands to a backward pass."""
+
 _NAMES = {
     "network": "network net nn spec mlp",
-    "x": "x xs input inputs data datax feature features sample samples a0 in inp img image images xi example examples",
+    "x": "x xs input inputs datax feature features sample samples a0 in inp img image images xi example examples",
     "y": "y ys t ts target targets label labels ytrue truth expected desired d output outputs groundtruth yi answer",
     "weights": "weights weight w ws weightlist weightmatrices coefs kernels wlist weightss matrices wmat",
     "biases": "biases bias b bs biaslist biasvectors intercepts blist offsets",
     "params": "params parameters param parameter p state variables model weightsandbiases layers",
     "theta": "theta thetas flat vec vector nnparams unrolled thetavec flatparams parametervector wvec",
-    "pairs": "trainingdata minibatch batch pairs dataset trainset trainingset",
+    "pairs": "data traindata trainingdata minibatch batch pairs dataset trainset trainingset",
 }
 _ROLES = {name: role for role, names in _NAMES.items() for name in names.split()}
 _BESIDE = {
