@@ -278,3 +278,16 @@ def forward_only(x, weights):
 
 def nothing_comes(x, y, weights, biases):
     """Neither a result nor a change."""
+
+
+def unrolled_with_bias_columns(nn_params, input_layer_size, hidden_layer_size, num_labels, X, y, Lambda):
+    """As in the course by Ng, labels from 0 on."""
+    cut = hidden_layer_size * (input_layer_size + 1)
+    Theta1 = nn_params[:cut].reshape(hidden_layer_size, input_layer_size + 1)
+    Theta2 = nn_params[cut:].reshape(num_labels, hidden_layer_size + 1)
+    class_y = np.zeros((len(X), num_labels))
+    for i in range(num_labels):
+        class_y[:, i] = np.int32(y == i).reshape(1, -1)
+    J, grad1, grad2 = bias_row_first(Theta1, Theta2, X, class_y)
+    assert Lambda == 0
+    return J, np.concatenate([grad1.ravel(), grad2.ravel()])

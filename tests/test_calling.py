@@ -135,6 +135,10 @@ WITH_BIASES = [
     "Classes",
     "Pure",
     "Alpha",
+    "BiasRow",
+    "BiasColumnReturned",
+    "LongNames",
+    "DataAndDepth",
 ]
 
 
@@ -197,6 +201,10 @@ def test_labels_that_have_to_be_indices_or_a_vector(sizes):
 
 def test_a_gradient_that_is_one_number():
     fitting(Function(strangers.sum_for_bias), case_of((3, 5, 1)))
+
+
+def test_several_conventions_at_once():
+    fitting(Function(strangers.unrolled_with_bias_columns), case_of((3, 5, 4), labels="classes"))
 
 
 def test_signatures_of_wrappers():

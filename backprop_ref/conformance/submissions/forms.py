@@ -197,7 +197,8 @@ class Form(NamedTuple):
         order = [("dW", s) for s in shapes.W] + [("db", s) for s in shapes.b]
         if self.params == FLAT[0] and shapes.b:
             order = [part for pair in zip(order[: len(shapes.W)], order[len(shapes.W) :], strict=True) for part in pair]
-        vector, found = values.dW[0].reshape(-1), {"dW": [], "db": []}
+        found: dict[str, list[np.ndarray]] = {"dW": [], "db": []}
+        vector = values.dW[0].reshape(-1)
         for name, shape in order:
             size = int(np.prod(shape))
             found[name].append(vector[:size].reshape(shape))
