@@ -291,3 +291,12 @@ def unrolled_with_bias_columns(nn_params, input_layer_size, hidden_layer_size, n
     J, grad1, grad2 = bias_row_first(Theta1, Theta2, X, class_y)
     assert Lambda == 0
     return J, np.concatenate([grad1.ravel(), grad2.ravel()])
+
+
+def logistic(w, b, X, Y):
+    """One layer, one output, columns; b and its gradient are numbers."""
+    m = X.shape[1]
+    A = sigmoid(w.T @ X + b)
+    dZ = (A - Y) * A * (1 - A) / m
+    grads = {"dw": X @ dZ.T, "db": np.sum(dZ)}
+    return grads, np.squeeze(np.sum((A - Y) ** 2) / (2 * m))

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial, wraps
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -290,3 +291,13 @@ def test_sizes_elsewhere():
     made = Separate(f"{stranger_models.__file__}:FixedInside", 10.0)
     assert Model(made).sizes() == [(2, 3, 1)]
     made.afresh()
+
+
+def test_a_single_neuron():
+    fitting(Function(strangers.logistic), case_of((3, 1)))
+
+
+def test_drawings_and_progress_bars_are_in_nobodys_way():
+    function = Separate(f"{Path(__file__).parent}/strangers_drawing.py:backprop", 10.0)
+    fitting(Function(function), TWO)
+    function.afresh()

@@ -75,6 +75,8 @@ LOSS = (
     "loss_fn",
     "objective",
 )
+QUESTIONS = ("score", "evaluate", "accuracy", "test", "check_gradients", "gradient_check", "plot", "compute_accuracy")
+"""Methods that take x and y, and neither train nor give a gradient."""
 
 _OUTPUT = "output out o yhat ypred pred preds prediction predictions predicted probs a2 al a3 a aout yp outputs yout"
 _CACHE = "cache caches memory activations acts forwardcache"
@@ -138,14 +140,22 @@ def plans(methods: dict[str, list[Argument]], takes_data: bool) -> Iterator[Plan
                 yield Plan((forward, backward), update, loss)
     for backward in _calls(methods, BACKWARD, ("x", "y")):
         yield Plan((backward,), update, loss)
+    known = {*STEPS, *BY_PAIRS, *FORWARD, *BACKWARD, *LOSS, *QUESTIONS}
+    for call in _calls(methods, [name for name in methods if name not in known], ("x", "y")):
+        yield Plan((call,), update, loss)
     if takes_data:
-        forward = next((Call(name) for name in FORWARD if name in methods and not _needed(methods[name])), None)
-        for name in BACKWARD:
-            if name in methods and not _needed(methods[name]):
-                yield Plan((*([forward] if forward else []), Call(name)), update)
-        for name in STEPS:
-            if name in methods and all(setting(one.name) for one in _needed(methods[name])):
-                yield Plan((Call(name, tuple((one.name, "=") for one in methods[name] if setting(one.name))),))
+        yield from _without_arguments(methods, update)
+
+
+def _without_arguments(methods, update):
+    """Plans for a class that was given its data at the start."""
+    forward = next((Call(name) for name in FORWARD if name in methods and not _needed(methods[name])), None)
+    for name in BACKWARD:
+        if name in methods and not _needed(methods[name]):
+            yield Plan((*([forward] if forward else []), Call(name)), update)
+    for name in STEPS:
+        if name in methods and all(setting(one.name) for one in _needed(methods[name])):
+            yield Plan((Call(name, tuple((one.name, "=") for one in methods[name] if setting(one.name))),))
 
 
 def _calls(methods, names, *choices):

@@ -162,12 +162,17 @@ def returned(value: Any, shapes: Any) -> Values:
 def _of_mapping(value, shapes):
     mapping = value if isinstance(value, dict) else named(value)
     n = len(shapes.W)
+    found, failure = Values(), None
     try:
         found = as_gradients(from_mapping(mapping, n))
     except Unreadable as error:
+        failure = error
+    if failure or not (found.dW is None or shapes.fit(found.dW, found.db, turned=True)):
         by_shape = _by_shapes(list(mapping.values()), shapes)
+        if by_shape is None and failure:
+            raise failure
         if by_shape is None:
-            raise error from None
+            return found
         losses = [mapping[name] for name in LOSS if depth(mapping.get(name)) == 0]
         return by_shape._replace(loss=number(losses[0], "the loss") if losses else None)
     if found.dW is not None:
