@@ -301,3 +301,18 @@ def test_drawings_and_progress_bars_are_in_nobodys_way():
     function = Separate(f"{Path(__file__).parent}/strangers_drawing.py:backprop", 10.0)
     fitting(Function(function), TWO)
     function.afresh()
+
+
+def test_torch():
+    pytest.importorskip("torch")
+    import strangers_torch
+
+    fitting(Function(strangers_torch.gradients), TWO)
+    case = case_of((3, 5, 4))
+    submission = Model(strangers_torch.Net)
+    answer = submission.answer(case)
+    loss, dW, db = right(case)
+    assert abs(answer.values.loss - 2 * loss) < 1e-12, answer.problem
+    assert close(answer.values.dW, [2 * g for g in dW])
+    assert close(answer.values.db, [2 * g for g in db])
+    assert submission.in_place is False

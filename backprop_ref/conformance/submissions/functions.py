@@ -72,7 +72,7 @@ class Function:
 
     @property
     def takes_network(self) -> bool:
-        """Whether it is told activations and loss: by its arguments' names; if they say nothing, by how it was called."""
+        """Whether it is told activations and loss: by its arguments' names; if they say nothing, by what it got."""
         if any(map(role, self.names)) or not self.forms:
             return any(role(name) == "network" or setting(name) in TOLD for name in self.names)
         return any("network" in form.roles for form in self.forms.values())

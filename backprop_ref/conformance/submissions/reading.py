@@ -162,7 +162,8 @@ def returned(value: Any, shapes: Any) -> Values:
 def _of_mapping(value, shapes):
     mapping = value if isinstance(value, dict) else named(value)
     n = len(shapes.W)
-    found, failure = Values(), None
+    found: Values[Any] = Values()
+    failure = None
     try:
         found = as_gradients(from_mapping(mapping, n))
     except Unreadable as error:
