@@ -10,47 +10,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from backprop_ref.conformance.cases import Values
+from backprop_ref.conformance.submissions.settings import words
 
 LOSS = ("loss", "cost", "L", "J", "l", "error")
-WEIGHT_GRADIENTS = (
-    "dW",
-    "dw",
-    "grad_W",
-    "grads_W",
-    "weight_grads",
-    "grad_weights",
-    "dweights",
-    "coef_grads",
-    "nabla_w",
-    "nabla_W",
-    "gW",
-    "dWs",
-    "dJdW",
-    "dLdW",
-    "dL_dW",
-    "dC_dW",
-    "W_grad",
-    "weights_grad",
+WEIGHT_GRADIENTS = words(
+    """
+    dW dw grad_W grads_W weight_grads grad_weights dweights coef_grads nabla_w nabla_W gW dWs dJdW dLdW dL_dW dC_dW
+    W_grad weights_grad
+    """
 )
-BIAS_GRADIENTS = (
-    "db",
-    "dB",
-    "grad_b",
-    "grads_b",
-    "bias_grads",
-    "grad_biases",
-    "dbiases",
-    "intercept_grads",
-    "nabla_b",
-    "nabla_B",
-    "gb",
-    "dbs",
-    "dJdb",
-    "dLdb",
-    "dL_db",
-    "dC_db",
-    "b_grad",
-    "biases_grad",
+BIAS_GRADIENTS = words(
+    """
+    db dB grad_b grads_b bias_grads grad_biases dbiases intercept_grads nabla_b nabla_B gb dbs dJdb dLdb dL_db dC_db
+    b_grad biases_grad
+    """
 )
 WEIGHTS = ("W", "w", "weights", "coefs_", "Ws")
 BIASES = ("b", "biases", "bias", "intercepts_", "bs")

@@ -41,8 +41,8 @@ class Slots:
         if self.weights is None:
             there = [name for name in _entries(model) if not name.startswith("__")]
             raise Unreadable(
-                f"no weights of shapes {self.shapes} among the attributes {', '.join(sorted(there)[:12])}; found are "
-                "any arrays of those shapes in attributes, lists and dictionaries; or pass a function"
+                f"no weights of shapes {self.shapes} among the attributes {', '.join(sorted(there)[:12])}; keep "
+                "them as arrays in attributes, lists or dictionaries, or pass a function"
             )
         layer = next((layer for layer, (n_in, n_out) in enumerate(self.shapes) if n_in != n_out), None)
         if layer is None:
