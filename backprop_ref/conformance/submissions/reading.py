@@ -284,7 +284,7 @@ def split(parts: list[Any], shapes: Any) -> tuple[list[np.ndarray], list[np.ndar
 def _two_lists(parts, n):
     if len(parts) != 2 or not all(_is_list(part) for part in parts):
         return None
-    return (parts[0], parts[1] or None) if len(parts[0]) == n and len(parts[1]) in {0, n} else None
+    return (parts[0], parts[1] if len(parts[1]) else None) if len(parts[0]) == n and len(parts[1]) in {0, n} else None
 
 
 def _biases_first(parts, n):

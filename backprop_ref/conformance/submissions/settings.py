@@ -70,7 +70,7 @@ _NAMES = {
     "x": "x xs input inputs datax feature features sample samples a0 in inp img image images xi example examples",
     "y": "y ys t ts target targets label labels ytrue truth expected desired d output outputs groundtruth yi classes",
     "weights": "weights weight w ws weightlist weightmatrices coefs kernels wlist weightss matrices wmat",
-    "biases": "biases bias b bs biaslist biasvectors intercepts blist offsets",
+    "biases": "biases bias b bs biaslist biasvectors intercept intercepts blist offset offsets",
     "params": "params parameters param parameter p state variables model weightsandbiases layers",
     "theta": "theta thetas flat vec vector nnparams unrolled thetavec flatparams parametervector wvec",
     "pairs": "data traindata trainingdata minibatch batch pairs dataset trainset trainingset",
