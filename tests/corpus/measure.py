@@ -1,0 +1,313 @@
+"""Lets verify judge the corpus, and prints what it got right: ``python -m tests.corpus.measure --sample 50``.
+
+Programs come from seeds; those from 0 on are for whoever builds the checker, and others show whether it generalises.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import multiprocessing
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from . import functions
+from .program import Planted, Program
+
+ACCEPTED = ("RIGHT", "RIGHT IN ITS OWN TERMS", "CONVENTION")
+NEEDS_FLAG, NOT_JUDGED, WRONG, CRASHED = "NEEDS A FLAG", "NOT JUDGED", "WRONG", "CRASHED"
+SHOWN_IN = {
+    "factor": {"factor", "delta", "dW", "db", "loss", "output"},
+    "loss": {"loss"},
+    "forward": {"z", "a", "forward", "loss", "output"},
+    "output": {"output", "delta", "labels", "loss"},
+    "slope": {"slope", "delta"},
+    "carry": {"carry", "delta", "da"},
+    "dW": {"dW"},
+    "batch": {"dW", "db", "batch", "delta"},
+    "db": {"db"},
+    "decay": {"decay", "dW", "db", "loss", "penalty"},
+    "state": {"state"},
+    "update": {"update", "W", "b", "state"},
+}
+"""Quantities of a finding that show a rule."""
+
+
+class Finding(NamedTuple):
+    """What the checker says of one rule."""
+
+    id: str
+    layer: Any = None
+    quantity: str = ""
+    text: str = ""
+
+
+class Judgement(NamedTuple):
+    """What the checker says of one program."""
+
+    verdict: str
+    exit: int
+    findings: tuple[Finding, ...] = ()
+    reason: str = ""
+    seconds: float = 0.0
+
+
+# ---- the checker ---------------------------------------------------------------------------------------------------
+
+
+def judge(target: str) -> Judgement:
+    """The checker's word on ``file.py:name``: the only place that knows how it is asked and how it answers."""
+    from backprop_ref.cli import run
+
+    out, err = io.StringIO(), io.StringIO()
+    begun = time.perf_counter()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = run(["verify", target, "--json"])
+    seconds = time.perf_counter() - begun
+    if not out.getvalue().strip():
+        return Judgement(NOT_JUDGED if status == 2 else CRASHED, status, (), err.getvalue().strip()[-300:], seconds)
+    report = json.loads(out.getvalue())
+    found = report.get("findings", report.get("diagnosis", []))
+    findings = tuple(
+        Finding(one["id"], one.get("layer"), one.get("quantity", one.get("where", "")), one.get("text", ""))
+        for one in found
+        if one["id"] != "unknown" or one.get("quantity")
+    )
+    verdict = report["verdict"]
+    if verdict in {"EXACT", "WITHIN BOUND", "ACCEPTABLE"}:  # of the checker that compares with vectors
+        verdict = "CONVENTION" if verdict == "ACCEPTABLE" else "RIGHT"
+    elif verdict == "UNDECLARED":
+        verdict = NEEDS_FLAG
+    elif verdict == "NO ANSWER" or (
+        verdict == WRONG and set(report.get("counts", {})) <= {"NO ANSWER", NOT_JUDGED} and report.get("counts")
+    ):
+        verdict = NOT_JUDGED
+    reason = str(
+        report.get("reason") or next((case["reason"] for case in report.get("cases", []) if case.get("reason")), "")
+    )
+    return Judgement(verdict, report.get("exit", status), findings, reason, seconds)
+
+
+def _judge_in(connection, target):
+    try:
+        connection.send(judge(target))
+    except BaseException as error:
+        connection.send(Judgement(CRASHED, -1, (), f"{type(error).__name__}: {error}"[:300]))
+
+
+def judge_all(targets: list[str], jobs: int, limit: float) -> Iterator[tuple[int, Judgement]]:
+    """The judgement on each, as they come, each in a process of its own that ends at the time limit."""
+    context = multiprocessing.get_context("fork")
+    waiting, running = list(enumerate(targets))[::-1], {}
+    while waiting or running:
+        while waiting and len(running) < jobs:
+            number, target = waiting.pop()
+            receiver, sender = context.Pipe(duplex=False)
+            process = context.Process(target=_judge_in, args=(sender, target))
+            process.start()
+            sender.close()
+            running[receiver] = (number, process, time.monotonic())
+        for receiver in wait(list(running), timeout=0.2):
+            number, process, begun = running.pop(receiver)
+            try:
+                yield number, receiver.recv()
+            except EOFError:
+                yield number, Judgement(CRASHED, -1, (), "the process ended", time.monotonic() - begun)
+            process.join()
+        for receiver, (number, process, begun) in list(running.items()):
+            if time.monotonic() - begun > limit:
+                process.kill()
+                process.join()
+                del running[receiver]
+                yield number, Judgement(CRASHED, -1, (), f"no verdict within {limit:g} s", limit)
+
+
+# ---- what it is worth ----------------------------------------------------------------------------------------------
+
+
+def names(finding: Finding, bug: Planted, program: Program) -> bool:
+    """Whether a finding is the bug by name, or by the name of a kind that gives the same numbers."""
+    if finding.id in {bug.id, *bug.also}:
+        return True
+    return len(program.planted) == 1 and functions.same_numbers(program, finding.id)
+
+
+def shows(finding: Finding, bug: Planted, last: int) -> bool:
+    """Whether a finding is about the rule and a layer of the bug."""
+    words = {finding.quantity, *finding.quantity.replace("hidden ", "").split(" of ")[:1]}
+    right_rule = bool(words & SHOWN_IN[bug.rule])
+    layers = {*bug.layers, *(layer - 1 for layer in bug.layers if bug.rule == "carry")}
+    return right_rule and (finding.layer is None or finding.layer in layers or len(bug.layers) == last + 1)
+
+
+class Result(NamedTuple):
+    """A program with its judgement."""
+
+    program: Program
+    judgement: Judgement
+    file: Path
+
+    @property
+    def named(self) -> list[bool]:
+        """For each bug, whether any finding is it."""
+        return [any(names(f, bug, self.program) for f in self.judgement.findings) for bug in self.program.planted]
+
+    @property
+    def shown(self) -> list[bool]:
+        """For each bug, whether any finding names it or is about its rule and layer."""
+        last = self.program.spec.net.last if self.program.spec else 99
+        return [
+            named or any(shows(f, bug, last) for f in self.judgement.findings)
+            for named, bug in zip(self.named, self.program.planted, strict=True)
+        ]
+
+    @property
+    def failed(self) -> str:
+        """What is to be held against the checker; empty: nothing."""
+        verdict = self.judgement.verdict
+        if verdict == CRASHED:
+            return "crashed"
+        if self.program.expect == "wrong":
+            if verdict in ACCEPTED:
+                return "passed"
+            if verdict != WRONG:
+                return "not judged" if verdict == NOT_JUDGED else "not called wrong"
+            first = self.judgement.findings[:1]
+            if len(self.program.planted) == 1 and not (
+                first and names(first[0], self.program.planted[0], self.program)
+            ):
+                return "not named first"
+            return "" if all(self.named) else "not all named"
+        if verdict == WRONG:
+            return "called wrong"
+        return {NEEDS_FLAG: "needs a flag", NOT_JUDGED: "not judged"}.get(verdict, "")
+
+    def line(self) -> str:
+        """For the list of failures."""
+        planted = "; ".join(f"{bug.id} ({bug.rule}, layers {list(bug.layers)})" for bug in self.program.planted)
+        found = "; ".join(f"{f.id} ({f.quantity}, layer {f.layer})" for f in self.judgement.findings[:5])
+        said = f"{self.judgement.verdict}{': ' + found if found else ''}"
+        reason = f" – {self.judgement.reason}" if self.judgement.reason else ""
+        return f"{self.failed}: {self.file}:{self.program.name}\n    {self.program.about}\n    truth: {planted or 'right'}\n    said:  {said}{reason}"
+
+
+def share(part: int, whole: int) -> str:
+    return f"{part} of {whole} ({100 * part / whole:.1f} %)" if whole else "–"
+
+
+def table(results: list[Result]) -> list[tuple[str, str]]:
+    """The figures that issue 14 asks for."""
+    rows = []
+
+    def count(group, condition: Callable[[Result], bool]):
+        members = [result for result in results if result.program.group == group]
+        return share(sum(map(condition, members)), len(members))
+
+    for group in ("right", "class-right", "unknown-right"):
+        if not any(result.program.group == group for result in results):
+            continue
+        rows += [
+            (f"{group}: accepted", count(group, lambda r: r.judgement.verdict in ACCEPTED)),
+            *((f"{group}: {what}", count(group, lambda r, what=what: r.failed == what))
+              for what in ("called wrong", "needs a flag", "not judged", "crashed")),
+        ]  # fmt: skip
+        said = Counter(r.judgement.verdict for r in results if r.program.group == group)
+        rows.append((f"{group}: verdicts", ", ".join(f"{verdict} {n}" for verdict, n in said.most_common())))
+        only32 = [r for r in results if r.program.group == group and r.program.spec and r.program.spec.float32]
+        if only32:
+            rows.append(
+                (f"{group}: of these float32 inside, accepted", share(sum(not r.failed for r in only32), len(only32)))
+            )
+    for group in ("single", "pair", "triple", "unknown-wrong", "class-wrong", "update"):
+        if not any(result.program.group == group for result in results):
+            continue
+        rows += [
+            (f"{group}: passed (exit 0)", count(group, lambda r: r.judgement.exit == 0)),
+            (f"{group}: called wrong", count(group, lambda r: r.judgement.verdict == WRONG)),
+            (f"{group}: not judged", count(group, lambda r: r.judgement.verdict in {NOT_JUDGED, CRASHED})),
+        ]
+        if group in {"single", "update", "class-wrong"}:
+            rows.append((f"{group}: named first", count(group, lambda r: r.failed == "")))
+        rows += [
+            (f"{group}: all named", count(group, lambda r: all(r.named))),
+            (f"{group}: all named or shown (rule and layer)", count(group, lambda r: all(r.shown))),
+        ]
+    seconds = sorted(result.judgement.seconds for result in results)
+    if seconds:
+        late = seconds[int(0.95 * (len(seconds) - 1))]
+        rows.append(
+            (
+                "time for a program",
+                f"median {statistics.median(seconds):.2f} s, 95 % {late:.2f} s, longest {seconds[-1]:.2f} s",
+            )
+        )
+    return rows
+
+
+GROUPS: dict[str, tuple[int, Callable[[int], Program]]] = {
+    "right": (200, functions.right),
+    "single": (2 * len(functions.KINDS), functions.single),
+    "pair": (300, functions.pair),
+    "triple": (500, functions.triple),
+    "unknown-right": (100, lambda seed: functions.unknown(seed, bug=False)),
+    "unknown-wrong": (100, lambda seed: functions.unknown(seed, bug=True)),
+}
+"""How many programs there are of each group, and how one is made from a seed."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--groups", default=",".join(GROUPS), help="which, with commas between")
+    parser.add_argument("--sample", type=int, help="at most so many programs of each group, spread over it")
+    parser.add_argument("--seed", type=int, default=0, help="where the seeds begin")
+    parser.add_argument("--out", type=Path, default=Path("corpus-out"), help="folder for the programs and failures.txt")
+    parser.add_argument("-j", "--jobs", type=int, default=1)
+    parser.add_argument("--limit", type=float, default=120.0, help="seconds for a program")
+    parser.add_argument("--write-only", action="store_true", help="write the programs and their truth, and judge none")
+    options = parser.parse_args()
+    if unknown := set(options.groups.split(",")) - set(GROUPS):
+        parser.error(f"no group {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
+    options.out.mkdir(parents=True, exist_ok=True)
+    programs, files = [], []
+    for group in options.groups.split(","):
+        size, make = GROUPS[group]
+        number = min(size, options.sample or size)
+        for i in range(number):
+            program = make(options.seed + i * size // number)
+            file = options.out / f"{program.key.replace('-', '_')}.py"
+            file.write_text(program.source)
+            programs.append(program)
+            files.append(file)
+    truths = [
+        {"file": file.name, "name": program.name, "group": program.group, "expect": program.expect, "about": program.about,
+         "planted": [bug._asdict() for bug in program.planted]}
+        for program, file in zip(programs, files, strict=True)
+    ]  # fmt: skip
+    (options.out / "truth.json").write_text(json.dumps(truths, indent=1, ensure_ascii=False))
+    if options.write_only:
+        return 0
+    results = []
+    targets = [f"{file}:{program.name}" for program, file in zip(programs, files, strict=True)]
+    for done, (number, judgement) in enumerate(judge_all(targets, options.jobs, options.limit), start=1):
+        results.append(Result(programs[number], judgement, files[number]))
+        if sys.stderr.isatty():
+            print(f"\r{done} of {len(targets)}", end="", file=sys.stderr)
+    results.sort(key=lambda result: files.index(result.file))
+    failures = [result.line() for result in results if result.failed]
+    (options.out / "failures.txt").write_text("\n".join(failures) + "\n")
+    rows = table(results)
+    width = max(len(name) for name, _ in rows)
+    for name, figure in rows:
+        print(f"{name:<{width}}  {figure}")
+    print(f"{len(failures)} to look at: {options.out / 'failures.txt'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
