@@ -112,8 +112,11 @@ def planted(rng, kinds, spec: Spec, key: str, group: str) -> Program:
         fewer = [one for number, one in enumerate(placed) if number != left_out]
         if not differs(spec, source, text(spec, fewer), [placed[left_out]], keywords):
             raise Unfit
+    witness = text(spec.plain(), placed)
+    if not keywords and all(kind.rule != "state" for kind in kinds) and right_in_its_own_terms(spec, witness):
+        raise Unfit
     truths = tuple(Planted(kind.id, kind.rule, layers, kind.also) for kind, layers, _ in placed)
-    return Program(key, group, source, spec.name, "wrong", truths, about(spec), spec)
+    return Program(key, group, source, spec.name, "wrong", truths, about(spec), spec, witness)
 
 
 def text(spec, placed) -> str:
@@ -134,6 +137,11 @@ def differs(spec, source, other, placed, keywords) -> bool:
         return not truth.harmless(spec, first, second)
     except (ValueError, IndexError) as error:  # shapes that do not fit
         raise Unfit from error
+
+
+def right_in_its_own_terms(spec, witness) -> bool:
+    """Whether the bugs make up another right program, such as one that never uses b and has no gradient for it."""
+    return truth.is_own_gradient(spec.plain(), truth.load(witness, spec.name), seeds=(21, 22, 23))
 
 
 def without_undeclared_penalty(spec):

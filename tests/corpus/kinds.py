@@ -1,6 +1,7 @@
 """The kinds of bug, each as a change to a plan's text: those of the catalogue, and more that were met in the wild."""
 
 import dataclasses
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -278,7 +279,7 @@ def rate_of(spec):
 
 
 def raw_error(right, n):
-    return right.replace(n.delta, n.da)
+    return re.sub(rf"\b{re.escape(n.delta)}", lambda _: n.da, right)
 
 
 def samples_only(which, start):
@@ -372,7 +373,11 @@ def epsilon_error(epsilon):
 
 
 def neighbour(shift):
-    return lambda right, n: right.replace(n.z, n.at(shift).z).replace(n.a, n.at(shift).a)
+    def wrong(right, n):
+        other = n.at(shift)
+        return f"{n.da} * {derivative(n.activation, n, other.z, other.a)}"
+
+    return wrong
 
 
 def same_width(shift):

@@ -17,7 +17,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import functions
+from . import classes, functions, loops, updates
 from .program import Planted, Program
 
 ACCEPTED = ("RIGHT", "RIGHT IN ITS OWN TERMS", "CONVENTION")
@@ -250,13 +250,19 @@ def table(results: list[Result]) -> list[tuple[str, str]]:
     return rows
 
 
+_CLASSES = classes.sources()
+_RIGHT_CLASSES = [program for program in _CLASSES if program.expect == "right"]
+_WRONG_CLASSES = [program for program in _CLASSES if program.expect == "wrong"]
 GROUPS: dict[str, tuple[int, Callable[[int], Program]]] = {
-    "right": (200, functions.right),
-    "single": (2 * len(functions.KINDS), functions.single),
+    "right": (200, loops.right),
+    "class-right": (len(_RIGHT_CLASSES), lambda seed: _RIGHT_CLASSES[seed % len(_RIGHT_CLASSES)]),
+    "unknown-right": (100, lambda seed: functions.unknown(seed, bug=False)),
+    "single": (2 * (len(functions.KINDS) + len(loops.NESTED_BUGS)), loops.single),
     "pair": (300, functions.pair),
     "triple": (500, functions.triple),
-    "unknown-right": (100, lambda seed: functions.unknown(seed, bug=False)),
+    "update": (2 * len(updates.BUGS), lambda seed: updates.made(seed, bug=True)),
     "unknown-wrong": (100, lambda seed: functions.unknown(seed, bug=True)),
+    "class-wrong": (len(_WRONG_CLASSES), lambda seed: _WRONG_CLASSES[seed % len(_WRONG_CLASSES)]),
 }
 """How many programs there are of each group, and how one is made from a seed."""
 

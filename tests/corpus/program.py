@@ -33,4 +33,5 @@ class Program:
     planted: tuple[Planted, ...] = ()
     about: str = ""
     spec: Any = field(default=None, repr=False)
-    plan: Any = field(default=None, repr=False)
+    witness: str = field(default="", repr=False)
+    """The same computation as a function that also returns its loss, for `Spec.plain`."""

@@ -65,17 +65,24 @@ def answer(spec, function, batch, seed, soft=False, **keywords):
     return loss, dW, db
 
 
-def is_own_gradient(spec, function, batch=4, seed=5) -> bool:
-    """Whether the gradient is that of the program's own loss; tried again where that has a kink nearby."""
+def is_own_gradient(spec, function, seeds=(5,)) -> bool:
+    """Whether the gradient is that of the program's own loss, on each of the inputs; kinks are gone round."""
+    batch = 1 if spec.layout.samples == "flat" else 4
+    return all(_is_own_gradient(spec, function, batch, seed) for seed in seeds)
+
+
+def _is_own_gradient(spec, function, batch, seed):
     for attempt in range(6):
-        W, b, x, y = spec.net.inputs(batch, seed + 100 * attempt)
-        _, dW, db = answer(spec, function, batch, seed + 100 * attempt)
+        W, b, x, y = spec.net.inputs(batch, seed + 100 * attempt, soft=True)
+        _, dW, db = answer(spec, function, batch, seed + 100 * attempt, soft=True)
+        got = flat(dW, db)
         numeric, error = gradient_of_own_loss(spec, function, W, b, x, y)
+        if got.shape != numeric.shape:
+            return False
         size = np.max(np.abs(numeric)) + 1e-3
         if error < 1e-7 * size:
-            got = flat(dW, db)
-            return got.shape == numeric.shape and bool(np.max(np.abs(got - numeric)) <= 1e-6 * size)
-    raise ValueError("no inputs without a kink were found")
+            return bool(np.max(np.abs(got - numeric)) <= 1e-6 * size)
+    return False
 
 
 def conventional(factors, sizes) -> bool:

@@ -1,0 +1,100 @@
+"""The corpus: what it calls right is the gradient of its own loss, and what it calls wrong is not."""
+
+import dataclasses
+import functools
+
+import numpy as np
+import pytest
+
+from corpus import classes, functions, loops, measure, truth, updates
+from corpus.kinds import KINDS
+from corpus.measure import ACCEPTED, NOT_JUDGED, WRONG, Finding, Judgement, Result
+from corpus.plan import Plan
+from corpus.program import Planted
+
+SEEDS = range(0, 200, 8)
+
+
+@functools.cache
+def singles():
+    """A program with each kind of bug."""
+    return [functions.single(seed) for seed in range(len(KINDS))]
+
+
+def answered(program, spec=None, source=None):
+    """The gradient of a program on seeded inputs, as one vector."""
+    spec, batch = spec or program.spec, 1 if program.spec.layout.samples == "flat" else 7
+    function = truth.load(source or program.source, program.name)
+    return truth.flat(*truth.answer(spec, function, batch, 3)[1:])
+
+
+@pytest.mark.parametrize("make", [loops.right, lambda seed: functions.unknown(seed, bug=False)])
+def test_right_programs_are_the_gradient_of_their_own_loss(make):
+    for program in map(make, SEEDS):
+        spec, source = program.spec, program.source
+        if not spec.has_loss or spec.update or spec.float32 or spec.epsilon:  # say the same with all returned
+            spec = spec.plain()
+            source = Plan(spec).source()
+            worst = 1e-4 if program.spec.float32 else 1e-9
+            assert np.max(np.abs(answered(program) - answered(program, spec, source))) < worst, program.key
+        assert truth.is_own_gradient(spec, truth.load(source, program.name)), program.key
+
+
+def test_wrong_programs_are_not():
+    several = [make(seed) for make in (functions.pair, functions.triple) for seed in range(8)]
+    for program in [*singles()[::4], *several]:
+        if program.planted[0].rule != "state" and not program.spec.decay_keyword:
+            witness = truth.load(program.witness, program.name)
+            assert not truth.is_own_gradient(program.spec.plain(), witness, seeds=(21, 22, 23)), program.key
+
+
+def test_every_kind_can_be_planted():
+    assert {program.planted[0].id for program in singles()} == {kind.id for kind in KINDS}
+
+
+def test_bugs_in_nested_lists_show():
+    for bug in loops.NESTED_BUGS:
+        program = loops.nested(1, bug)
+        plain = dataclasses.replace(program.spec, inner="")
+        assert not np.allclose(answered(program), answered(program, plain, Plan(plain).source())), bug[0]
+
+
+@pytest.mark.parametrize("program", classes.sources(), ids=lambda program: program.key)
+def test_classes_make_the_step_they_should(program):
+    tutorial = next(one for one in classes.TUTORIALS if program.key.startswith(f"class-{one.key}"))
+    step, right = classes.taken_step(tutorial, program.source)
+    assert (np.max(np.abs(step - right)) < 1e-12) == (program.expect == "right")
+
+
+def test_bugs_of_steps_show():
+    for seed in range(len(updates.BUGS)):
+        wrong = updates.made(seed, bug=True)
+        spec = dataclasses.replace(wrong.spec, signature="lists", name="loss_and_gradients")
+        right = dataclasses.replace(wrong, source=Plan(spec).source() + updates.STEPS)
+        pairs = zip(updates.stepped(wrong), updates.stepped(right), strict=True)
+        assert any(np.max(np.abs(one - other)) > 1e-6 for one, other in pairs), wrong.planted
+
+
+def judged(program, verdict, *findings):
+    """What the harness holds against such a verdict."""
+    return Result(program, Judgement(verdict, int(verdict not in ACCEPTED), findings), measure.Path("a.py"))
+
+
+def test_what_the_harness_counts():
+    right, wrong = functions.right(1), functions.single(0)
+    bug = wrong.planted[0]
+    assert [judged(right, verdict).failed for verdict in (*ACCEPTED, WRONG, NOT_JUDGED)] == ["", "", "", "called wrong", "not judged"]
+    assert judged(wrong, "RIGHT").failed == "passed"
+    assert judged(wrong, WRONG, Finding("nonsense"), Finding(bug.id)).failed == "not named first"
+    assert judged(wrong, WRONG, Finding(bug.id)).failed == ""
+    two = functions.pair(0)
+    assert judged(two, WRONG, Finding(two.planted[0].id)).failed == "not all named"
+    assert judged(two, WRONG, *(Finding(one.id) for one in two.planted)).failed == ""
+
+
+def test_another_name_for_the_same_numbers_counts():
+    nested = Planted("derivative-missing", "slope", (0,))
+    program = next(p for p in singles() if p.planted[0].id == "relu-mask-missing")
+    assert functions.same_numbers(program, "relu-mask-missing")
+    assert not functions.same_numbers(program, "sign")
+    assert not measure.names(Finding("sign"), nested, program)
