@@ -39,7 +39,7 @@ def _moved(before, after, rate):
 
 # ---- 1: data in the constructor, no biases, the step is added ------------------------------------------------------
 
-DATA_IN_CONSTRUCTOR = '''
+DATA_IN_CONSTRUCTOR = """
 import numpy as np
 
 
@@ -80,7 +80,7 @@ if __name__ == "__main__":
         nn.feedforward()
         nn.backprop()
     print(nn.output)
-'''
+"""
 
 
 def _data_in_constructor(made, W, b, x, y):
@@ -187,8 +187,9 @@ class DeepNet:
         self.learning_rate = learning_rate
         self.parameters = {}
         for l in range(1, self.L + 1):
-            self.parameters["W" + str(l)] = np.random.randn(layer_dims[l], layer_dims[l - 1]) / np.sqrt(layer_dims[l - 1])
-            self.parameters["b" + str(l)] = np.zeros((layer_dims[l], 1))
+            n, k = layer_dims[l], layer_dims[l - 1]
+            self.parameters["W" + str(l)] = np.random.randn(n, k) / np.sqrt(k)
+            self.parameters["b" + str(l)] = np.zeros((n, 1))
 
     def forward(self, X):
         A = X
@@ -249,7 +250,7 @@ def _parameters_in_columns(made, W, b, x, y):
 
 # ---- 4: layer objects, one sample after the other ------------------------------------------------------------------
 
-LAYER_OBJECTS = '''
+LAYER_OBJECTS = """
 import numpy as np
 
 
@@ -335,7 +336,7 @@ class Network:
                     error = layer.backward(error, learning_rate)
             err /= len(x_train)
         return err
-'''
+"""
 
 
 def _layer_objects(made, W, b, x, y):
@@ -413,7 +414,7 @@ def _loss_method(made, W, b, x, y):
 
 # ---- 6: names of their own, the error the other way round ----------------------------------------------------------
 
-HIDDEN_AND_OUT = '''
+HIDDEN_AND_OUT = """
 import numpy as np
 
 
@@ -448,7 +449,7 @@ class MLP:
             self.wh += X.T.dot(d_hiddenlayer) * self.lr
             self.bh += np.sum(d_hiddenlayer, axis=0, keepdims=True) * self.lr
         return output
-'''
+"""
 
 
 def _hidden_and_out(made, W, b, x, y):
@@ -461,7 +462,7 @@ def _hidden_and_out(made, W, b, x, y):
 
 # ---- 7: backward(X, y, output) after forward(X), sizes and rate in the class ---------------------------------------
 
-BACKWARD_OF_OUTPUT = '''
+BACKWARD_OF_OUTPUT = """
 import numpy as np
 
 
@@ -497,7 +498,7 @@ class Neural_Network(object):
     def train(self, X, y):
         o = self.forward(X)
         self.backward(X, y, o)
-'''
+"""
 
 
 def _backward_of_output(made, W, b, x, y):
@@ -509,7 +510,7 @@ def _backward_of_output(made, W, b, x, y):
 
 # ---- 8: three numbers of nodes, one sample as a list ---------------------------------------------------------------
 
-NODES = '''
+NODES = """
 import numpy
 
 
@@ -533,13 +534,14 @@ class neuralNetwork:
         output_deltas = output_errors * final_outputs * (1.0 - final_outputs)
         hidden_errors = numpy.dot(self.who.T, output_deltas)
         self.who += self.lr * numpy.dot(output_deltas, numpy.transpose(hidden_outputs))
-        self.wih += self.lr * numpy.dot(hidden_errors * hidden_outputs * (1.0 - hidden_outputs), numpy.transpose(inputs))
+        hidden_deltas = hidden_errors * hidden_outputs * (1.0 - hidden_outputs)
+        self.wih += self.lr * numpy.dot(hidden_deltas, numpy.transpose(inputs))
 
     def query(self, inputs_list):
         inputs = numpy.array(inputs_list, ndmin=2).T
         hidden_outputs = self.activation_function(numpy.dot(self.wih, inputs))
         return self.activation_function(numpy.dot(self.who, hidden_outputs))
-'''
+"""
 
 
 def _nodes(made, W, b, x, y):
@@ -551,7 +553,7 @@ def _nodes(made, W, b, x, y):
 
 # ---- 9: a classifier with everything in the constructor ------------------------------------------------------------
 
-CLASSIFIER = '''
+CLASSIFIER = """
 import numpy as np
 
 
@@ -608,7 +610,7 @@ class MLPClassifier:
 
     def predict(self, X):
         return self._forward(X)[0][-1].argmax(axis=1)
-'''
+"""
 
 
 def _classifier(made, W, b, x, y):
@@ -701,7 +703,7 @@ def _neurons(made, W, b, x, y):
 
 # ---- 11: one class, forward and backward in a loop over samples, gradients summed ----------------------------------
 
-SAMPLE_LOOP = '''
+SAMPLE_LOOP = """
 import numpy as np
 
 
@@ -737,7 +739,7 @@ class Regressor:
         self.W2 -= self.RATE * total[2] / n
         self.b2 -= self.RATE * total[3] / n
         return loss / n
-'''
+"""
 
 
 def _sample_loop(made, W, b, x, y):
@@ -753,48 +755,104 @@ def _net(sizes, activations, loss="squared"):
 
 TUTORIALS = (
     Tutorial(
-        "data-in-constructor", "NeuralNetwork", _net((3, 4, 1), ("sigmoid", "sigmoid")), "sum", DATA_IN_CONSTRUCTOR,
+        "data-in-constructor",
+        "NeuralNetwork",
+        _net((3, 4, 1), ("sigmoid", "sigmoid")),
+        "sum",
+        DATA_IN_CONSTRUCTOR,
         _data_in_constructor,
         (
-            ("derivative-missing", "slope", (0,), "np.dot(error, self.weights2.T) * sigmoid_derivative(self.layer1)",
-             "np.dot(error, self.weights2.T)"),
-            ("derivative-at-activation", "slope", (0, 1), "return x * (1.0 - x)", "return sigmoid(x) * (1.0 - sigmoid(x))"),
+            (
+                "derivative-missing",
+                "slope",
+                (0,),
+                "np.dot(error, self.weights2.T) * sigmoid_derivative(self.layer1)",
+                "np.dot(error, self.weights2.T)",
+            ),
+            (
+                "derivative-at-activation",
+                "slope",
+                (0, 1),
+                "return x * (1.0 - x)",
+                "return sigmoid(x) * (1.0 - sigmoid(x))",
+            ),
             ("sign", "factor", (0, 1), "2 * (self.y - self.output)", "2 * (self.output - self.y)"),
-        ), biases=False,
+        ),
+        biases=False,
     ),
     Tutorial(
-        "mini-batches", "Network", _net((3, 4, 4, 2), ("sigmoid",) * 3), "half-mean", MINI_BATCHES, _mini_batches,
+        "mini-batches",
+        "Network",
+        _net((3, 4, 4, 2), ("sigmoid",) * 3),
+        "half-mean",
+        MINI_BATCHES,
+        _mini_batches,
         (
             ("derivative-fed-z", "slope", (0, 1), "* sigmoid_prime(zs[-l])", "* zs[-l] * (1 - zs[-l])"),
-            ("output-derivative-missing", "output", (2,), "self.cost_derivative(activations[-1], y) * sigmoid_prime(zs[-1])",
-             "self.cost_derivative(activations[-1], y)"),
+            (
+                "output-derivative-missing",
+                "output",
+                (2,),
+                "self.cost_derivative(activations[-1], y) * sigmoid_prime(zs[-1])",
+                "self.cost_derivative(activations[-1], y)",
+            ),
             ("bias-mean", "db", (0, 1, 2), "[b - (eta / len(mini_batch)) * g", "[b - (eta / len(mini_batch) ** 2) * g"),
-            ("weights-missing-back", "carry", (1, 2), "np.dot(self.weights[-l + 1].T, delta)",
-             "np.dot(np.ones_like(self.weights[-l + 1]).T, delta)"),
+            (
+                "weights-missing-back",
+                "carry",
+                (1, 2),
+                "np.dot(self.weights[-l + 1].T, delta)",
+                "np.dot(np.ones_like(self.weights[-l + 1]).T, delta)",
+            ),
         ),
     ),
     Tutorial(
-        "parameters-in-columns", "DeepNet", _net((4, 5, 3, 1), ("relu", "relu", "sigmoid"), "bce"), "mean",
-        PARAMETERS_IN_COLUMNS, _parameters_in_columns,
+        "parameters-in-columns",
+        "DeepNet",
+        _net((4, 5, 3, 1), ("relu", "relu", "sigmoid"), "bce"),
+        "mean",
+        PARAMETERS_IN_COLUMNS,
+        _parameters_in_columns,
         (
             ("relu-mask-missing", "slope", (0, 1), "                dZ[self.caches[l - 2][1] <= 0] = 0\n", ""),
             ("weights-missing-mean", "dW", (0, 1, 2), "np.dot(dZ, A_prev.T) / m", "np.dot(dZ, A_prev.T)"),
             ("cross-entropy-da-as-delta", "output", (2,), "dZ = dAL * AL * (1 - AL)", "dZ = dAL"),
-            ("mean-each-layer", "carry", (1, 2), '.T, dZ)\n', '.T, dZ) / m\n'),
+            ("mean-each-layer", "carry", (1, 2), ".T, dZ)\n", ".T, dZ) / m\n"),
         ),
     ),
     Tutorial(
-        "layer-objects", "Network", _net((2, 3, 1), ("tanh", "tanh")), "element", LAYER_OBJECTS, _layer_objects,
+        "layer-objects",
+        "Network",
+        _net((2, 3, 1), ("tanh", "tanh")),
+        "element",
+        LAYER_OBJECTS,
+        _layer_objects,
         (
-            ("updated-weights", "carry", (1,), "        input_error = np.dot(output_error, self.weights.T)\n        weights_error",
-             "        weights_error"),
+            (
+                "updated-weights",
+                "carry",
+                (1,),
+                "        input_error = np.dot(output_error, self.weights.T)\n        weights_error",
+                "        weights_error",
+            ),
             ("tanh-slope-linear", "slope", (0, 1), "return 1 - np.tanh(x) ** 2", "return 1 - np.tanh(x)"),
-            ("derivative-missing", "slope", (0,), "FCLayer(2, 3), ActivationLayer(tanh, tanh_prime)",
-             "FCLayer(2, 3), ActivationLayer(tanh, lambda x: np.ones_like(x))"),
-        ), batch=1,
+            (
+                "derivative-missing",
+                "slope",
+                (0,),
+                "FCLayer(2, 3), ActivationLayer(tanh, tanh_prime)",
+                "FCLayer(2, 3), ActivationLayer(tanh, lambda x: np.ones_like(x))",
+            ),
+        ),
+        batch=1,
     ),
     Tutorial(
-        "loss-method", "TwoLayerNet", _net((4, 5, 3), ("relu", "softmax"), "ce"), "mean", LOSS_METHOD, _loss_method,
+        "loss-method",
+        "TwoLayerNet",
+        _net((4, 5, 3), ("relu", "softmax"), "ce"),
+        "mean",
+        LOSS_METHOD,
+        _loss_method,
         (
             ("missing-mean", "factor", (0, 1), "        dscores /= N\n", ""),
             ("relu-mask-missing", "slope", (0,), "        dh[h <= 0] = 0\n", ""),
@@ -802,57 +860,146 @@ TUTORIALS = (
         ),
     ),
     Tutorial(
-        "hidden-and-out", "MLP", _net((3, 4, 1), ("sigmoid", "sigmoid")), "half", HIDDEN_AND_OUT, _hidden_and_out,
+        "hidden-and-out",
+        "MLP",
+        _net((3, 4, 1), ("sigmoid", "sigmoid")),
+        "half",
+        HIDDEN_AND_OUT,
+        _hidden_and_out,
         (
-            ("error-before-derivative", "carry", (1,), "Error_at_hidden_layer = d_output.dot(self.wout.T)",
-             "Error_at_hidden_layer = E.dot(self.wout.T)"),
+            (
+                "error-before-derivative",
+                "carry",
+                (1,),
+                "Error_at_hidden_layer = d_output.dot(self.wout.T)",
+                "Error_at_hidden_layer = E.dot(self.wout.T)",
+            ),
             ("bias-all-equal", "db", (0,), "np.sum(d_hiddenlayer, axis=0, keepdims=True)", "np.sum(d_hiddenlayer)"),
-            ("derivative-missing", "slope", (0,), "d_hiddenlayer = Error_at_hidden_layer * slope_hidden_layer",
-             "d_hiddenlayer = Error_at_hidden_layer"),
+            (
+                "derivative-missing",
+                "slope",
+                (0,),
+                "d_hiddenlayer = Error_at_hidden_layer * slope_hidden_layer",
+                "d_hiddenlayer = Error_at_hidden_layer",
+            ),
         ),
     ),
     Tutorial(
-        "backward-of-output", "Neural_Network", _net((2, 3, 1), ("sigmoid", "sigmoid")), "half", BACKWARD_OF_OUTPUT,
+        "backward-of-output",
+        "Neural_Network",
+        _net((2, 3, 1), ("sigmoid", "sigmoid")),
+        "half",
+        BACKWARD_OF_OUTPUT,
         _backward_of_output,
         (
-            ("derivative-fed-z", "slope", (0,), "self.z2_error * self.sigmoidPrime(self.z2)", "self.z2_error * self.sigmoidPrime(self.z)"),
+            (
+                "derivative-fed-z",
+                "slope",
+                (0,),
+                "self.z2_error * self.sigmoidPrime(self.z2)",
+                "self.z2_error * self.sigmoidPrime(self.z)",
+            ),
             ("error-before-derivative", "carry", (1,), "self.o_delta.dot(self.W2.T)", "self.o_error.dot(self.W2.T)"),
-        ), biases=False,
+        ),
+        biases=False,
     ),
     Tutorial(
-        "nodes", "neuralNetwork", _net((3, 4, 2), ("sigmoid", "sigmoid")), "half", NODES, _nodes,
+        "nodes",
+        "neuralNetwork",
+        _net((3, 4, 2), ("sigmoid", "sigmoid")),
+        "half",
+        NODES,
+        _nodes,
         (
-            ("error-before-derivative", "carry", (1,), "numpy.dot(self.who.T, output_deltas)", "numpy.dot(self.who.T, output_errors)"),
-            ("derivative-twice", "slope", (0,), "hidden_errors * hidden_outputs * (1.0 - hidden_outputs)",
-             "hidden_errors * (hidden_outputs * (1.0 - hidden_outputs)) ** 2"),
-        ), batch=1, biases=False,
+            (
+                "error-before-derivative",
+                "carry",
+                (1,),
+                "numpy.dot(self.who.T, output_deltas)",
+                "numpy.dot(self.who.T, output_errors)",
+            ),
+            (
+                "derivative-twice",
+                "slope",
+                (0,),
+                "hidden_errors * hidden_outputs * (1.0 - hidden_outputs)",
+                "hidden_errors * (hidden_outputs * (1.0 - hidden_outputs)) ** 2",
+            ),
+        ),
+        batch=1,
+        biases=False,
     ),
     Tutorial(
-        "classifier", "MLPClassifier", _net((4, 5, 4, 3), ("tanh", "tanh", "softmax"), "ce"), "mean", CLASSIFIER, _classifier,
+        "classifier",
+        "MLPClassifier",
+        _net((4, 5, 4, 3), ("tanh", "tanh", "softmax"), "ce"),
+        "mean",
+        CLASSIFIER,
+        _classifier,
         (
-            ("mean-twice", "factor", (0, 1, 2), "self.learning_rate * grads_W[i]\n                    self.biases[i] -= self.learning_rate * grads_b[i]",
-             "self.learning_rate / len(xb) * grads_W[i]\n                    self.biases[i] -= self.learning_rate / len(xb) * grads_b[i]"),
+            (
+                "mean-twice",
+                "factor",
+                (0, 1, 2),
+                "-= self.learning_rate * grads_",
+                "-= self.learning_rate / len(xb) * grads_",
+            ),
             ("derivative-at-activation", "slope", (0, 1), "np.tanh(pre[i - 1]) ** 2", "np.tanh(activations[i]) ** 2"),
-            ("bias-zero", "db", (0, 1, 2), "grads_b.insert(0, delta.sum(axis=0))", "grads_b.insert(0, np.zeros_like(self.biases[i]))"),
+            (
+                "bias-zero",
+                "db",
+                (0, 1, 2),
+                "grads_b.insert(0, delta.sum(axis=0))",
+                "grads_b.insert(0, np.zeros_like(self.biases[i]))",
+            ),
         ),
     ),
     Tutorial(
-        "neurons", "Net", _net((2, 3, 2), ("sigmoid", "sigmoid")), "half", NEURONS, _neurons,
+        "neurons",
+        "Net",
+        _net((2, 3, 2), ("sigmoid", "sigmoid")),
+        "half",
+        NEURONS,
+        _neurons,
         (
-            ("bias-in-weight-loop", "db", (0, 1), '                neuron["weights"][-1] -=', '                    neuron["weights"][-1] -='),
+            (
+                "bias-in-weight-loop",
+                "db",
+                (0, 1),
+                '                neuron["weights"][-1] -=',
+                '                    neuron["weights"][-1] -=',
+            ),
             ("overwritten-sum", "carry", (1,), 'error += neuron["weights"][j]', 'error = neuron["weights"][j]'),
-            ("derivative-missing", "slope", (0, 1), "errors[j] * self.transfer_derivative(layer[j][\"output\"])", "errors[j]"),
-        ), batch=1,
+            (
+                "derivative-missing",
+                "slope",
+                (0, 1),
+                'errors[j] * self.transfer_derivative(layer[j]["output"])',
+                "errors[j]",
+            ),
+        ),
+        batch=1,
     ),
     Tutorial(
-        "sample-loop", "Regressor", _net((3, 4, 2), ("tanh", "identity")), "half-mean", SAMPLE_LOOP, _sample_loop,
+        "sample-loop",
+        "Regressor",
+        _net((3, 4, 2), ("tanh", "identity")),
+        "half-mean",
+        SAMPLE_LOOP,
+        _sample_loop,
         (
             ("last-sample-only", "batch", (0, 1), "                t += g\n", "                t[...] = g\n"),
             ("z-for-activation", "dW", (1,), "np.outer(d_out, self.h)", "np.outer(d_out, self.W1 @ self.x + self.b1)"),
-            ("factor-of-one-tensor", "dW", (0,), "self.W1 -= self.RATE * total[0] / n", "self.W1 -= self.RATE * total[0]"),
+            (
+                "factor-of-one-tensor",
+                "dW",
+                (0,),
+                "self.W1 -= self.RATE * total[0] / n",
+                "self.W1 -= self.RATE * total[0]",
+            ),
         ),
     ),
-)  # fmt: skip
+)
 
 
 def reference(tutorial: Tutorial, W, b, x, y):
@@ -883,7 +1030,11 @@ def sources() -> list[Program]:
                 raise ValueError(f"{tutorial.key} has no '{old}'")
             wrong = right.replace(old, new)
             if kind == "updated-weights":
-                wrong = wrong.replace("        return input_error\n", "        return np.dot(output_error, self.weights.T)\n")
+                wrong = wrong.replace(
+                    "        return input_error\n", "        return np.dot(output_error, self.weights.T)\n"
+                )
             truths = (Planted(kind, rule, layers),)
-            made.append(Program(f"class-{tutorial.key}-{number}", "class-wrong", wrong, tutorial.name, "wrong", truths, about))
+            made.append(
+                Program(f"class-{tutorial.key}-{number}", "class-wrong", wrong, tutorial.name, "wrong", truths, about)
+            )
     return made

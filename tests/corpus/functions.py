@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import random
 
 import numpy as np
@@ -53,8 +54,24 @@ def single(seed: int) -> Program:
 
 
 def pair(seed: int) -> Program:
-    """A function with two bugs that act on different rules."""
+    """A function with two bugs that act on different rules, drawn."""
     return wrong(f"pair-{seed}", "pair", lambda rng: several(rng, 2))
+
+
+def every_pair(seed: int) -> Program:
+    """The pairs in turn; raises `Unfit` for those that no network shows, such as a softmax's with a sigmoid's."""
+    pairs = compatible_pairs()
+    kinds = pairs[seed % len(pairs)]
+    return wrong(f"pair-{kinds[0].id}-{kinds[1].id}-{seed // len(pairs)}", "pair", lambda rng: kinds)
+
+
+@functools.cache
+def compatible_pairs() -> list[tuple[Kind, ...]]:
+    """Pairs of kinds that act on different rules, in an order that spreads them."""
+    kinds = [kind for kind in KINDS if not kind.alone]
+    pairs: list[tuple[Kind, ...]] = [pair for pair in itertools.combinations(kinds, 2) if apart(pair)]
+    random.Random("pairs").shuffle(pairs)
+    return pairs
 
 
 def triple(seed: int) -> Program:
@@ -63,19 +80,32 @@ def triple(seed: int) -> Program:
 
 
 def several(rng: random.Random, number: int) -> tuple[Kind, ...]:
-    """Kinds of different rules, of which at most one acts by a factor on everything or on the loss."""
+    """Kinds that act on different rules."""
     while True:
         kinds = tuple(rng.sample([kind for kind in KINDS if not kind.alone], number))
-        rules = {"dW" if kind.rule == "batch" else kind.rule for kind in kinds}
-        if len(rules) == number and len(FACTORS & rules) < 2 and not _cancel(kinds):
+        if apart(kinds):
             return kinds
+
+
+def apart(kinds: tuple[Kind, ...]) -> bool:
+    """Whether they act on different rules, at most one of them by a factor on everything or on the loss."""
+    rules = {"dW" if kind.rule == "batch" else kind.rule for kind in kinds}
+    return len(rules) == len(kinds) and len(FACTORS & rules) < 2 and not _cancel(kinds)
 
 
 def _cancel(kinds):
     """Whether two of them may make one factor of a third kind."""
     ids = {kind.id for kind in kinds}
-    scaled = {"bias-mean", "bias-sum", "weights-mean-twice", "weights-missing-mean", "mean-each-layer",
-              "factor-of-one-tensor", "decay-of-gradient", "bias-in-weight-loop"}  # fmt: skip
+    scaled = {
+        "bias-mean",
+        "bias-sum",
+        "weights-mean-twice",
+        "weights-missing-mean",
+        "mean-each-layer",
+        "factor-of-one-tensor",
+        "decay-of-gradient",
+        "bias-in-weight-loop",
+    }
     return len(ids & scaled) > 1 or (ids & scaled and any(kind.rule in FACTORS for kind in kinds))
 
 
@@ -90,7 +120,7 @@ def wrong(key: str, group: str, choose) -> Program:
             return planted(rng, kinds, spec, key, group)
         except Unfit:
             continue
-    raise RuntimeError(f"nothing was found for {key}")
+    raise Unfit(f"nothing was found for {key}")
 
 
 def planted(rng, kinds, spec: Spec, key: str, group: str) -> Program:
@@ -98,6 +128,8 @@ def planted(rng, kinds, spec: Spec, key: str, group: str) -> Program:
     for kind in kinds:
         spec = kind.prepare(returning_loss(spec) if kind.needs_loss else spec)
     spec = without_undeclared_penalty(spec)
+    if any(kind.prepare(spec) != spec for kind in kinds):  # one undid what another needs
+        raise Unfit
     placed = []
     for kind in kinds:
         choices = kind.choices(spec)
@@ -154,12 +186,32 @@ def about(spec) -> str:
     o = spec.layout
     return " ".join(
         [
-            spec.net.describe(), f"loss={spec.reduction}", f"W={o.weights}", f"samples={o.samples}", f"b={o.biases}",
-            f"f={spec.signature}", f"returns={spec.returns}", f"biases={spec.biased}",
-            *(name for name in ("folded", "looped", "inner", "logits", "late", "update", "hard", "float32", "epsilon", "penalty")
-              if getattr(spec, name)),
+            spec.net.describe(),
+            f"loss={spec.reduction}",
+            f"W={o.weights}",
+            f"samples={o.samples}",
+            f"b={o.biases}",
+            f"f={spec.signature}",
+            f"returns={spec.returns}",
+            f"biases={spec.biased}",
+            *(
+                name
+                for name in (
+                    "folded",
+                    "looped",
+                    "inner",
+                    "logits",
+                    "late",
+                    "update",
+                    "hard",
+                    "float32",
+                    "epsilon",
+                    "penalty",
+                )
+                if getattr(spec, name)
+            ),
         ]
-    )  # fmt: skip
+    )
 
 
 def same_numbers(program: Program, kind_id: str) -> bool:

@@ -124,10 +124,6 @@ def squared(spec):
     return spec.net.loss == "squared"
 
 
-def with_loss(spec):
-    return spec.has_loss
-
-
 def outputs(spec):
     return spec.net.sizes[-1]
 
@@ -137,11 +133,7 @@ def outputs(spec):
 
 def put(slot, wrong):
     """``wrong(right text, names)`` in the place of a rule."""
-    return lambda plan, layers, form: plan.replace(slot, layers, lambda right, n: wrong(right, n))
-
-
-def put_forms(slot, *wrongs):
-    return lambda plan, layers, form: plan.replace(slot, layers, wrongs[form])
+    return lambda plan, layers, form: plan.replace(slot, layers, wrong)
 
 
 def slope(formula):
@@ -309,8 +301,15 @@ def mean_first(right, n):
     return n.o.outer(f"np.mean({left}, axis={axis}, keepdims=True)", f"np.sum({n.delta}, axis={axis}, keepdims=True)")
 
 
-def assigned(plan, layers, form):
-    plan.assign_samples = True
+def last_sample(plan, layers, form):
+    if plan.spec.inner:
+        plan.assign_samples = True
+    else:
+        only_sample(-1)(plan, layers, form)
+
+
+def updating_within(plan, layers, form):
+    plan.update_within = True
 
 
 def set_state(add):
@@ -475,15 +474,15 @@ def no_penalty(spec):
 
 
 def loss_form(spec):
-    return dataclasses.replace(spec, penalty=0.0, epsilon=0.0)
+    return dataclasses.replace(spec, epsilon=0.0)
 
 
 def loop_over_samples(spec):
-    """One that adds up the gradients of single samples."""
+    """One that adds up the gradients of single samples, each layer with names of its own."""
     if spec.layout.samples == "flat":
         return spec
-    layout = spec.layout._replace(biases="flat")
-    return dataclasses.replace(spec, inner="flat", layout=layout, folded=False, hard="")
+    spec = dataclasses.replace(spec, layout=spec.layout._replace(biases="flat"), inner="flat", folded=False)
+    return dataclasses.replace(unrolled(spec), hard="", update="")
 
 
 def in_place(spec):
@@ -494,11 +493,8 @@ def going_back(plan, layers, form):
     plan.update_going_back = True
 
 
-def penalty_of(value):
-    def apply(plan, layers, form):
-        plan.penalty = value
-
-    return apply
+def other_penalty(plan, layers, form):
+    plan.penalty = (1.0, 0.25)[form]
 
 
 def no_decay(right, n):
@@ -536,20 +532,34 @@ def forward_bias(text):
     return put("z", wrong)
 
 
-def per_sample_alias(spec):
-    return spec.inner and not spec.looped
+def _fits(spec, layers, shift):
+    return all(0 <= l + shift <= spec.net.last and n_out(spec, l) == n_out(spec, l + shift) for l in layers)
 
 
+def _first(n):
+    """The network's input."""
+    return f"{n.words['a']}[0]" if n.looped else n.x
+
+
+def row_sum(right, n):
+    axis = 0 if n.o.in_out else 1
+    shape = {"flat": "-1", "row": "1, -1", "column": "-1, 1"}[n.o.biases]
+    text = f"np.sum({n.dW}, axis={axis})"
+    return text if n.o.biases == "flat" else f"{text}.reshape({shape})"
+
+
+_EACH = layers_where(lambda spec, layer: True)
 _BIASED = layers_where(biased)
-_MANY = layers_where(lambda spec, layer: batched(spec))
+_MANY = when(batched, _EACH)
+_MANY_ABOVE = when(batched, carries())
 _BIASED_MANY = layers_where(lambda spec, layer: batched(spec) and biased(spec, layer))
-_DEEP = when(lambda spec: spec.net.last > 0)
 
 KINDS: tuple[Kind, ...] = (
     # every tensor
     Kind("missing-mean", "factor", when(m_in), drop("m", {" / m": "", " / (m * k)": " / k"}), needs_loss=True),
     Kind("mean-twice", "factor", when(batched), factor(" / m"), 2, needs_loss=True, prepare=no_hard),
-    Kind("mean-over-outputs", "factor", when(lambda s: not k_in(s) and outputs(s) > 2), factor(" / k"), 2, True, no_hard),
+    Kind("mean-over-outputs", "factor", when(lambda s: not k_in(s) and outputs(s) > 2), factor(" / k"), 2, True,
+         no_hard),
     Kind("sum-over-outputs", "factor", when(lambda s: k_in(s) and outputs(s) > 2),
          drop("k", {" / (m * k)": " / m", " / k": ""}), needs_loss=True),
     Kind("missing-two", "factor", when(lambda s: squared(s) and not s.reduction.startswith("half")),
@@ -572,33 +582,41 @@ KINDS: tuple[Kind, ...] = (
     Kind("loss-one-sided", "loss", when(lambda s: s.net.loss == "bce"),
          on_terms(lambda right, n: f"-{n.y} * np.log({n.p})"), needs_loss=True, prepare=loss_form),
     # forward
-    Kind("bias-in-forward-loop", "forward", layers_where(lambda s, l: biased(s, l) and n_in(s, l) > 1), forward_bias(" + {n} * {b}")),
+    Kind("bias-in-forward-loop", "forward", layers_where(lambda s, l: biased(s, l) and n_in(s, l) > 1),
+         forward_bias(" + {n} * {b}")),
     Kind("bias-not-added", "forward", _BIASED, forward_bias("")),
     Kind("hidden-activation-missing", "forward", hidden("sigmoid", "tanh", "relu"), put("act", lambda right, n: n.z)),
     Kind("output-activation-missing", "forward",
-         when(lambda s: s.net.activations[-1] in {"sigmoid", "tanh"} and squared(s), output), put("act", lambda right, n: n.z)),
+         when(lambda s: s.net.activations[-1] in {"sigmoid", "tanh"} and squared(s), output),
+         put("act", lambda right, n: n.z)),
     Kind("softmax-over-batch", "forward", when(lambda s: batched(s) and s.net.loss == "ce", output),
          put("act", over_batch), prepare=lambda s: dataclasses.replace(s, logits=False)),
     # the output rule
-    Kind("softmax-extra-derivative", "output", when(together_with("ce"), output), on_error(lambda r, n: f"{r} * {p_slope(n)}")),
-    Kind("softmax-jacobian-on-top", "output", when(together_with("ce"), output), on_error(lambda r, n: f"({jacobian(n, r, n.p)})")),
+    Kind("softmax-extra-derivative", "output", when(together_with("ce"), output),
+         on_error(lambda r, n: f"{r} * {p_slope(n)}")),
+    Kind("softmax-jacobian-on-top", "output", when(together_with("ce"), output),
+         on_error(lambda r, n: f"({jacobian(n, r, n.p)})")),
     Kind("softmax-diagonal", "output",
          when(lambda s: s.net.activations[-1] == "softmax" and has_output_slope(s), output),
-         put("slope", lambda right, n: f"{n.da} * {p_slope(n)}"), prepare=lambda s: two_stage(s) if s.net.loss == "ce" else s),
+         put("slope", lambda right, n: f"{n.da} * {p_slope(n)}"),
+         prepare=lambda s: two_stage(s) if s.net.loss == "ce" else s),
     Kind("softmax-twice", "output", when(together_with("ce"), output),
          on_error(lambda r, n: f"({jacobian(n, f'softmax({n.p}) - {n.target}', n.p)})")),
     Kind("sigmoid-twice", "output", when(together_with("bce"), output),
          on_error(lambda r, n: f"(1 / (1 + np.exp(-{n.p})) - {n.target}) * {p_slope(n)}")),
-    Kind("sigmoid-extra-derivative", "output", when(together_with("bce"), output), on_error(lambda r, n: f"{r} * {p_slope(n)}")),
+    Kind("sigmoid-extra-derivative", "output", when(together_with("bce"), output),
+         on_error(lambda r, n: f"{r} * {p_slope(n)}")),
     Kind("output-derivative-missing", "output",
          when(lambda s: squared(s) and s.net.activations[-1] in {"sigmoid", "tanh", "softmax"}, output),
          put("slope", lambda right, n: n.da)),
     Kind("cross-entropy-da-as-delta", "output", when(lambda s: entropy(s) and has_output_slope(s), output),
          put("slope", lambda right, n: n.da), prepare=two_stage, also=("output-derivative-missing",)),
-    Kind("label-broadcast", "output", when(lambda s: outputs(s) == 1 and batched(s), output), on_target(lambda r, n: f"np.mean({r})")),
+    Kind("label-broadcast", "output", when(lambda s: outputs(s) == 1 and batched(s), output),
+         on_target(lambda r, n: f"np.mean({r})")),
     Kind("labels-rolled", "output", when(batched, output),
          on_target(rolled(1, "samples"), rolled(-1, "samples"), lambda r, n: n.o.sample(r, "::-1")), 3),
-    Kind("labels-shifted", "output", when(lambda s: outputs(s) > 2, output), on_target(rolled(1, "units"), rolled(-1, "units")), 2),
+    Kind("labels-shifted", "output", when(lambda s: outputs(s) > 2, output),
+         on_target(rolled(1, "units"), rolled(-1, "units")), 2),
     Kind("labels-not-one-hot", "output", when(together_with("ce"), output), on_target(class_number)),
     Kind("labels-hardened", "output", when(together_with("ce"), output), on_target(hardened)),
     Kind("log-epsilon", "output", when(lambda s: entropy(s) and has_output_slope(s), output),
@@ -619,98 +637,103 @@ KINDS: tuple[Kind, ...] = (
     Kind("derivative-of-output-activation", "slope",
          when(lambda s: s.net.activations[-1] != "softmax" and s.net.activations[0] != s.net.activations[-1]
               and s.net.activations[0] in KNOWN, hidden()), put("slope", of_output)),
-    Kind("relu-mask-missing", "slope", hidden("relu"), put("slope", lambda right, n: n.da), also=("derivative-missing",)),
+    Kind("relu-mask-missing", "slope", hidden("relu"), put("slope", lambda right, n: n.da),
+         also=("derivative-missing",)),
     Kind("relu-mask-on-delta", "slope", hidden("relu"), put("slope", lambda right, n: f"{n.da} * ({n.da} > 0)")),
     Kind("relu-guided", "slope", hidden("relu"), put("slope", lambda right, n: f"{right} * ({n.da} > 0)")),
     Kind("leaky-slope-forgotten", "slope", hidden_and_output("leaky_relu"), slope(lambda n: f"{n.z} > 0")),
-    Kind("leaky-slope-other", "slope", hidden_and_output("leaky_relu"), slope(lambda n: f"np.where({n.z} > 0, 1.0, 0.1)")),
-    Kind("slope-alone", "slope", hidden("sigmoid", "tanh"), put("slope", lambda right, n: f"{derivative(n.activation, n)} * np.ones_like({n.z})")),
+    Kind("leaky-slope-other", "slope", hidden_and_output("leaky_relu"),
+         slope(lambda n: f"np.where({n.z} > 0, 1.0, 0.1)")),
+    Kind("slope-alone", "slope", hidden("sigmoid", "tanh"),
+         put("slope", lambda right, n: f"{derivative(n.activation, n)} * np.ones_like({n.z})")),
     # the carry
     Kind("transposed-weights", "carry", carries(lambda s, l: square(s, l) and n_in(s, l) > 1),
          put("back", lambda right, n: n.o.back(n.delta, n.W, transposed=False))),
     Kind("reshaped-weights", "carry", carries(lambda s, l: min(n_in(s, l), n_out(s, l)) > 1),
          put("back", lambda right, n: n.o.back(n.delta, f"{n.W}.reshape({n.W}.shape[::-1])", transposed=False))),
-    Kind("weights-missing-back", "carry", carries(), put("back", lambda right, n: n.o.back(n.delta, f"np.ones_like({n.W})"))),
+    Kind("weights-missing-back", "carry", carries(),
+         put("back", lambda right, n: n.o.back(n.delta, f"np.ones_like({n.W})"))),
     Kind("updated-weights", "carry", carries(),
          put("back", lambda right, n: n.o.back(n.delta, f"{n.W} - {rate_of(n.spec)} * {n.dW}")),
          prepare=lambda s: dataclasses.replace(s, inner="", folded=False)),
-    Kind("mean-each-layer", "carry", carries(lambda s, l: batched(s)), put("back", lambda right, n: f"{bracketed(right)} / m")),
+    Kind("mean-each-layer", "carry", _MANY_ABOVE,
+         put("back", lambda right, n: f"{bracketed(right)} / m")),
     Kind("overwritten-sum", "carry", carries(lambda s, l: n_out(s, l) > 1),
          put("back", lambda right, n: n.o.back(n.o.units(n.delta, "-1:"), n.o.outputs_of(n.W, "-1:")))),
-    Kind("error-before-derivative", "carry", carries(lambda s, l: l < s.net.last or has_output_slope(s)), put("back", raw_error)),
+    Kind("error-before-derivative", "carry", carries(lambda s, l: l < s.net.last or has_output_slope(s)),
+         put("back", raw_error)),
     # dW
     Kind("transposed-gradient", "dW", layers_where(lambda s, l: min(n_in(s, l), n_out(s, l)) > 1),
          put("dW", lambda right, n: f"{bracketed(right)}.T.reshape({n.W}.shape)")),
     Kind("input-for-activation", "dW", layers_where(lambda s, l: l > 0 and n_in(s, l) == s.net.sizes[0]),
          lambda plan, layers, form: plan.replace("dW", layers, lambda right, n: n.o.outer(_first(n), n.delta))),
-    Kind("own-activation", "dW", layers_where(lambda s, l: square(s, l)), put("dW", lambda right, n: n.o.outer(n.a, n.delta))),
-    Kind("z-for-activation", "dW", layers_where(lambda s, l: l > 0), put("dW", lambda right, n: n.o.outer(n.at(-1).z, n.delta))),
+    Kind("own-activation", "dW", layers_where(square),
+         put("dW", lambda right, n: n.o.outer(n.a, n.delta))),
+    Kind("z-for-activation", "dW", layers_where(lambda s, l: l > 0),
+         put("dW", lambda right, n: n.o.outer(n.at(-1).z, n.delta))),
     Kind("weights-mean-twice", "dW", _MANY, put("dW", lambda right, n: f"{bracketed(right)} / m")),
-    Kind("weights-missing-mean", "dW", layers_where(lambda s, l: batched(s)), put("dW", lambda right, n: f"{bracketed(right)} * m")),
+    Kind("weights-missing-mean", "dW", _MANY,
+         put("dW", lambda right, n: f"{bracketed(right)} * m")),
     Kind("first-weight-skipped", "dW", layers_where(lambda s, l: n_in(s, l) > 1), cut("inputs_of", "0")),
     Kind("last-weight-skipped", "dW", layers_where(lambda s, l: n_in(s, l) > 1), cut("inputs_of", "-1")),
     Kind("first-unit-skipped", "dW", layers_where(lambda s, l: wide(s, l, 2)), cut("outputs_of", "0"), 2),
     Kind("last-unit-skipped", "dW", layers_where(lambda s, l: wide(s, l, 2)), cut("outputs_of", "-1"), 2),
     Kind("loop-of-other-layer", "dW", layers_where(lambda s, l: n_in(s, l) < n_out(s, l)), loop_of_other(-1)),
-    Kind("factor-of-one-tensor", "dW", lambda s: [(layer,) for layer in n_of(s)], put("dW", lambda right, n: f"3 * {bracketed(right)}")),
+    Kind("factor-of-one-tensor", "dW", lambda s: [(layer,) for layer in n_of(s)],
+         put("dW", lambda right, n: f"3 * {bracketed(right)}")),
     # the batch
     Kind("mean-before-outer", "batch", _MANY, put("dW", mean_first)),
-    Kind("last-sample-only", "batch", layers_where(lambda s, l: bool(s.inner) or batched(s)),
-         lambda plan, layers, form: assigned(plan, layers, form) if plan.spec.inner else only_sample(-1)(plan, layers, form), 2),
+    Kind("last-sample-only", "batch", both(when(batched, _EACH), when(lambda s: bool(s.inner))),
+         last_sample, 2),
+    Kind("updated-within-batch", "batch", when(lambda s: bool(s.inner)), updating_within,
+         prepare=loop_over_samples, also=("one-sample-steps",)),
     Kind("first-sample-only", "batch", when(batched, whole), only_sample(0), 2),
-    Kind("updated-going-back", "carry", when(lambda s: s.net.last > 0), going_back, prepare=in_place, also=("updated-weights",)),
+    Kind("updated-going-back", "carry", when(lambda s: s.net.last > 0), going_back, prepare=in_place,
+         also=("updated-weights",)),
     # db
     Kind("bias-mean", "db", _BIASED_MANY, put("db", lambda right, n: f"{bracketed(right)} / m")),
     Kind("bias-sum", "db", _BIASED_MANY, put("db", lambda right, n: f"{bracketed(right)} * m")),
     Kind("bias-in-weight-loop", "db", layers_where(lambda s, l: biased(s, l) and n_in(s, l) > 1),
          put("db", lambda right, n: f"{n.spec.net.sizes[n.layer]} * {bracketed(right)}")),
     Kind("bias-zero", "db", _BIASED, put("db", lambda right, n: f"np.zeros_like({n.b})")),
-    Kind("bias-not-summed", "db", _BIASED_MANY, put("db", lambda right, n: n.delta), prepare=lambda s: dataclasses.replace(s, update="")),
+    Kind("bias-not-summed", "db", _BIASED_MANY, put("db", lambda right, n: n.delta),
+         prepare=lambda s: dataclasses.replace(s, update="")),
     Kind("bias-wrong-axis", "db", layers_where(lambda s, l: batched(s) and biased(s, l) and wide(s, l, 2)),
-         put("db", lambda right, n: f"np.sum({n.delta}, axis={1 - n.o.axis})"), prepare=lambda s: dataclasses.replace(s, update="")),
+         put("db", lambda right, n: f"np.sum({n.delta}, axis={1 - n.o.axis})"),
+         prepare=lambda s: dataclasses.replace(s, update="")),
     Kind("bias-all-equal", "db", layers_where(lambda s, l: biased(s, l) and wide(s, l, 2)),
          put("db", lambda right, n: f"np.sum({n.delta}) * np.ones_like({n.b})")),
-    Kind("bias-row-sum", "db", _BIASED_MANY, put("db", lambda right, n: _row_sum(n))),
+    Kind("bias-row-sum", "db", _BIASED_MANY, put("db", row_sum)),
     Kind("bias-mean-over-neurons", "db", layers_where(lambda s, l: batched(s) and biased(s, l) and wide(s, l, 2)),
          put("db", lambda right, n: f"np.mean({n.delta}) * np.ones_like({n.b})"), also=("bias-all-equal",)),
     Kind("bias-of-other-layer", "db", layers_where(
         lambda s, l: biased(s, l) and l < s.net.last and n_out(s, l) == n_out(s, l + 1) and not s.inner),
         put("db", lambda right, n: n.o.over_samples(n.up.delta))),
     # weight decay
-    Kind("penalty-disagrees", "decay", whole, lambda plan, layers, form: penalty_of((1.0, 0.25)[form])(plan, layers, form), 2, True,
-         penalised, also=("decay-doubled", "decay-halved")),
-    Kind("penalty-without-gradient", "decay", layers_where(lambda s, l: True), put("decay", no_decay), 1, True, penalised,
-         also=("penalty-disagrees", "decay-missing")),
+    Kind("penalty-disagrees", "decay", whole, other_penalty, 2, True, penalised,
+         also=("decay-doubled", "decay-halved")),
+    Kind("penalty-without-gradient", "decay", _EACH, put("decay", no_decay), 1, True,
+         penalised, also=("penalty-disagrees", "decay-missing")),
     Kind("decay-missing", "decay", whole, put("decay", no_decay), prepare=keyword),
-    Kind("decay-doubled", "decay", layers_where(lambda s, l: True), changed_decay(" + 2 * {c} * {W}"), prepare=keyword),
-    Kind("decay-halved", "decay", layers_where(lambda s, l: True), changed_decay(" + 0.5 * {c} * {W}"), prepare=keyword),
-    Kind("decay-sign", "decay", layers_where(lambda s, l: True), changed_decay(" - {c} * {W}"), prepare=keyword),
+    Kind("decay-doubled", "decay", _EACH, changed_decay(" + 2 * {c} * {W}"), prepare=keyword),
+    Kind("decay-halved", "decay", _EACH, changed_decay(" + 0.5 * {c} * {W}"),
+         prepare=keyword),
+    Kind("decay-sign", "decay", _EACH, changed_decay(" - {c} * {W}"), prepare=keyword),
     Kind("decay-over-batch", "decay", when(batched), changed_decay(" + {c} / m * {W}"), prepare=keyword),
-    Kind("decay-absolute", "decay", layers_where(lambda s, l: True), changed_decay(" + {c} * np.sign({W})"), prepare=keyword),
+    Kind("decay-absolute", "decay", _EACH, changed_decay(" + {c} * np.sign({W})"),
+         prepare=keyword),
     Kind("decay-on-bias", "decay", whole, decay_on_bias, 1, True, penalised),
-    Kind("decay-undeclared", "decay", layers_where(lambda s, l: True), changed_decay(" + 0.01 * {W}", " + 0.5 * {W}"), 2, True, no_penalty),
-    Kind("decay-absolute-undeclared", "decay", layers_where(lambda s, l: True), changed_decay(" + 0.01 * np.sign({W})"), 1, True, no_penalty),
-    Kind("decay-of-gradient", "decay", layers_where(lambda s, l: True), changed_decay(" + 0.1 * {g}"), 1, True,
+    Kind("decay-undeclared", "decay", _EACH,
+         changed_decay(" + 0.01 * {W}", " + 0.5 * {W}"), 2, True, no_penalty),
+    Kind("decay-absolute-undeclared", "decay", _EACH,
+         changed_decay(" + 0.01 * np.sign({W})"), 1, True, no_penalty),
+    Kind("decay-of-gradient", "decay", _EACH, changed_decay(" + 0.1 * {g}"), 1, True,
          lambda s: dataclasses.replace(no_penalty(s), inner="", late=False), also=("factor-of-one-tensor",)),
     # state
     Kind("inputs-changed", "state", when(lambda s: s.layout.samples != "flat"), changed_inputs, 2, alone=True),
-    Kind("second-call-differs", "state", whole, set_state(0.9), prepare=unrolled, also=("gradients-not-zeroed",), alone=True),
-    Kind("gradients-not-zeroed", "state", whole, set_state(1), prepare=unrolled, also=("second-call-differs",), alone=True),
+    Kind("second-call-differs", "state", whole, set_state(0.9), prepare=unrolled, also=("gradients-not-zeroed",),
+         alone=True),
+    Kind("gradients-not-zeroed", "state", whole, set_state(1), prepare=unrolled, also=("second-call-differs",),
+         alone=True),
 )  # fmt: skip
 BY_ID = {kind.id: kind for kind in KINDS}
-
-
-def _fits(spec, layers, shift):
-    return all(0 <= l + shift <= spec.net.last and n_out(spec, l) == n_out(spec, l + shift) for l in layers)
-
-
-def _first(n):
-    """The network's input."""
-    return f"{n.words['a']}[0]" if n.looped else n.x
-
-
-def _row_sum(n):
-    axis = 0 if n.o.in_out else 1
-    shape = {"flat": "-1", "row": "1, -1", "column": "-1, 1"}[n.o.biases]
-    text = f"np.sum({n.dW}, axis={axis})"
-    return text if n.o.biases == "flat" else f"{text}.reshape({shape})"

@@ -5,7 +5,7 @@ import random
 from . import functions, truth
 from .layout import Layout
 from .program import Planted, Program
-from .spec import Net, Spec
+from .spec import Net, Spec, draw_net
 
 FORWARD = {
     "sigmoid": "1.0 / (1.0 + math.exp(-v))",
@@ -15,7 +15,7 @@ FORWARD = {
 }
 SLOPE = {"sigmoid": "{a} * (1 - {a})", "tanh": "1 - {a} ** 2", "relu": "(1.0 if {z} > 0 else 0.0)", "identity": "1.0"}
 
-NESTED = '''
+NESTED = """
 import math
 
 
@@ -62,13 +62,13 @@ def backprop({arguments}):
                     error.append(total)
                 delta = [error[k] * {hidden_slope} for k in range(len(error))]
 {mean}    return {returns}
-'''
+"""
 MEAN = """    loss /= m
     dW = [[[g / m for g in row] for row in part] for part in dW]
     db = [[g / m for g in part] for part in db]
 """
 
-BY_NUMBERS = '''
+BY_NUMBERS = """
 import math
 
 
@@ -101,25 +101,120 @@ def gradients({arguments}):
         gb1 += d_h1
         gb2 += d_h2
     return {returns}
-'''
+"""
+
+ANY_NETWORK = """
+import numpy as np
+
+PHI = {
+    "sigmoid": (lambda z: 1 / (1 + np.exp(-z)), lambda z, a, da: da * a * (1 - a)),
+    "tanh": (np.tanh, lambda z, a, da: da * (1 - a * a)),
+    "relu": (lambda z: np.maximum(z, 0), lambda z, a, da: da * (z > 0)),
+    "leaky_relu": (lambda z: np.where(z > 0, z, 0.01 * z), lambda z, a, da: da * np.where(z > 0, 1, 0.01)),
+    "linear": (lambda z: z, lambda z, a, da: da),
+    "softmax": (
+        lambda z: np.exp(z - z.max(1, keepdims=True)) / np.exp(z - z.max(1, keepdims=True)).sum(1, keepdims=True),
+        lambda z, a, da: a * (da - (da * a).sum(1, keepdims=True)),
+    ),
+}
+
+
+def gradients(network, weights, biases, x, y):
+    a, z = [x], []
+    for W, b, name in zip(weights, biases, network.activations):
+        z.append(a[-1] @ W + b)
+        a.append(PHI[name][0](z[-1]))
+    p, {size}
+    if network.loss in ("mean_squared_error", "sum_squared_error"):
+        n = {both} if network.loss == "mean_squared_error" else {batch}
+        loss, da = ((p - y) ** 2).sum() / n, 2 * (p - y) / n
+    elif network.loss == "binary_cross_entropy":
+        n = {both}
+        loss, da = -(y * np.log(p) + (1 - y) * np.log(1 - p)).sum() / n, (p - y) / (p * (1 - p)) / n
+    elif network.loss == "cross_entropy":
+        n = {batch}
+        loss, da = -(y * np.log(p)).sum() / n, -y / p / n
+    else:
+        raise NotImplementedError(network.loss)
+    dW, db = [], []
+    for l in range(len(weights) - 1, -1, -1):
+        delta = PHI[network.activations[l]][1](z[l], a[l + 1], da)
+        dW.insert(0, a[l].T @ delta)
+        db.insert(0, delta.sum(axis=0))
+        da = delta @ weights[l].T
+    return {returns}
+"""
+NAMES = {"identity": "linear"}
+LOSSES = {
+    "squared": ("sum_squared_error", "mean_squared_error"),
+    "bce": ("binary_cross_entropy",),
+    "ce": ("cross_entropy",),
+}
 
 NESTED_BUGS = (
-    ("bias-in-weight-loop", "db", "every", "                db[l][j] += delta[j]\n", "                    db[l][j] += delta[j]\n"),
+    (
+        "bias-in-weight-loop",
+        "db",
+        "every",
+        "                db[l][j] += delta[j]\n",
+        "                    db[l][j] += delta[j]\n",
+    ),
     ("bias-zero", "db", "every", "                db[l][j] += delta[j]\n", ""),
     ("bias-not-added", "forward", "every", "                total += b[j]\n", ""),
-    ("bias-in-forward-loop", "forward", "every", "                total += b[j]\n                z", "                z"),
-    ("overwritten-sum", "carry", "carries", "                        total += delta[j] *", "                        total = delta[j] *"),
+    (
+        "bias-in-forward-loop",
+        "forward",
+        "every",
+        "                total += b[j]\n                z",
+        "                z",
+    ),
+    (
+        "overwritten-sum",
+        "carry",
+        "carries",
+        "                        total += delta[j] *",
+        "                        total = delta[j] *",
+    ),
     ("weights-missing-back", "carry", "carries", "total += delta[j] * {W_kj}", "total += delta[j]"),
     ("error-before-derivative", "carry", "carries", "total += delta[j] * {W_kj}", "total += before[j] * {W_kj}"),
-    ("derivative-missing", "slope", "hidden", "delta = [error[k] * {hidden_slope} for k in range(len(error))]", "delta = error"),
-    ("output-derivative-missing", "output", "output", "delta = [error[j] * {output_slope} for j in range(len(error))]", "delta = error"),
+    (
+        "derivative-missing",
+        "slope",
+        "hidden",
+        "delta = [error[k] * {hidden_slope} for k in range(len(error))]",
+        "delta = error",
+    ),
+    (
+        "output-derivative-missing",
+        "output",
+        "output",
+        "delta = [error[j] * {output_slope} for j in range(len(error))]",
+        "delta = error",
+    ),
     ("last-sample-only", "batch", "every", "{dW_kj} += a[l][k]", "{dW_kj} = a[l][k]"),
-    ("first-weight-skipped", "dW", "every", "                for k in range(len(a[l])):\n                    {dW_kj}",
-     "                for k in range(1, len(a[l])):\n                    {dW_kj}"),
+    (
+        "first-weight-skipped",
+        "dW",
+        "every",
+        "                for k in range(len(a[l])):\n                    {dW_kj}",
+        "                for k in range(1, len(a[l])):\n                    {dW_kj}",
+    ),
     ("sign", "factor", "every", "(a[-1][j] - y[s][j]) for", "(y[s][j] - a[-1][j]) for"),
-    ("z-for-activation", "dW", "carries", "{dW_kj} += a[l][k] * delta[j]", "{dW_kj} += (z[l - 1][k] if l > 0 else a[0][k]) * delta[j]"),
-    ("bias-mean", "db", "every", "db = [[g / m for g in part] for part in db]", "db = [[g / m / m for g in part] for part in db]"),
-)  # fmt: skip
+    (
+        "z-for-activation",
+        "dW",
+        "carries",
+        "{dW_kj} += a[l][k] * delta[j]",
+        "{dW_kj} += (z[l - 1][k] if l > 0 else a[0][k]) * delta[j]",
+    ),
+    (
+        "bias-mean",
+        "db",
+        "every",
+        "db = [[g / m for g in part] for part in db]",
+        "db = [[g / m / m for g in part] for part in db]",
+    ),
+)
 
 
 def nested(seed: int, bug=None) -> Program:
@@ -133,10 +228,24 @@ def nested(seed: int, bug=None) -> Program:
         half, mean = rng.random() < 0.5, rng.random() < 0.5
         layout = Layout(rng.choice(["in-out", "out-in"]), "rows", "flat")
         reduction = ("half" if half else "sum") if not mean else ("half-mean" if half else "mean")
-        signature, returns = rng.choice(["network", "lists", "lists-last"]), rng.choice(["loss-lists", "loss-lists", "lists"])
-        spec = Spec(Net(sizes, (*[hidden] * depth, output), "squared"), layout, reduction, signature, returns,
-                    (True,) * (depth + 1), name="backprop")  # fmt: skip
-        arguments = {"network": "network, weights, biases, x, y", "lists": "weights, biases, x, y", "lists-last": "x, y, weights, biases"}
+        signature, returns = (
+            rng.choice(["network", "lists", "lists-last"]),
+            rng.choice(["loss-lists", "loss-lists", "lists"]),
+        )
+        spec = Spec(
+            Net(sizes, (*[hidden] * depth, output), "squared"),
+            layout,
+            reduction,
+            signature,
+            returns,
+            (True,) * (depth + 1),
+            name="backprop",
+        )
+        arguments = {
+            "network": "network, weights, biases, x, y",
+            "lists": "weights, biases, x, y",
+            "lists-last": "x, y, weights, biases",
+        }
         in_out = layout.in_out
         pieces = {
             "hidden": FORWARD[hidden],
@@ -170,9 +279,11 @@ def nested(seed: int, bug=None) -> Program:
         if truth.harmless(spec, truth.load(wrong, "backprop"), truth.load(right, "backprop")):
             continue
         layers = {
-            "every": tuple(range(depth + 1)), "carries": tuple(range(1, depth + 1)), "hidden": tuple(range(depth)),
+            "every": tuple(range(depth + 1)),
+            "carries": tuple(range(1, depth + 1)),
+            "hidden": tuple(range(depth)),
             "output": (depth,),
-        }[bug[2]]  # fmt: skip
+        }[bug[2]]
         truths = (Planted(bug[0], bug[1], layers, ("relu-mask-missing",) if bug[0] == "derivative-missing" else ()),)
         return Program(key, group, wrong, "backprop", "wrong", truths, functions.about(spec), spec)
     raise RuntimeError(f"nothing was found for {seed} {bug}")
@@ -189,24 +300,62 @@ def by_numbers(seed: int) -> Program:
     spec = Spec(Net((2, 2, 1), ("sigmoid", "sigmoid"), "squared"), Layout(), "half", signature, returns, (True, True))
     dW, db = "[[g1, g3], [g2, g4]], [[g5], [g6]]", "[gb1, gb2], [gb3]"
     names = {
-        "lists": {"arguments": "weights, biases, x, y", "W0": "weights[0]", "W1": "weights[1]", "b0": "biases[0]", "b1": "biases[1]"},
-        "network": {"arguments": "network, weights, biases, x, y", "W0": "weights[0]", "W1": "weights[1]", "b0": "biases[0]",
-                    "b1": "biases[1]"},
+        "lists": {
+            "arguments": "weights, biases, x, y",
+            "W0": "weights[0]",
+            "W1": "weights[1]",
+            "b0": "biases[0]",
+            "b1": "biases[1]",
+        },
+        "network": {
+            "arguments": "network, weights, biases, x, y",
+            "W0": "weights[0]",
+            "W1": "weights[1]",
+            "b0": "biases[0]",
+            "b1": "biases[1]",
+        },
         "spread": {"arguments": "x, y, W1, b1, W2, b2", "W0": "W1", "W1": "W2", "b0": "b1", "b1": "b2"},
-    }[signature]  # fmt: skip
+    }[signature]
     form = {
         "loss-lists": f"cost, [{dW}], [{db}]",
         "lists": f"[{dW}], [{db}]",
         "spread": "[[g1, g3], [g2, g4]], [gb1, gb2], [[g5], [g6]], [gb3]",
     }[returns]
     source = BY_NUMBERS.format(**names, returns=form).lstrip()
-    return Program(f"right-numbers-{seed}", "right", source, "gradients", "right", about=functions.about(spec), spec=spec)
+    return Program(
+        f"right-numbers-{seed}", "right", source, "gradients", "right", about=functions.about(spec), spec=spec
+    )
+
+
+def any_network(seed: int) -> Program:
+    """One function for every network, which it is told."""
+    rng = random.Random(f"any {seed}")
+    net = draw_net(rng)
+    loss = rng.choice(LOSSES[net.loss])
+    net = Net(net.sizes, tuple(NAMES.get(name, name) for name in net.activations), loss)
+    returns = rng.choice(["loss-lists", "lists"])
+    spec = Spec(net, Layout(), "mean", "network", returns, (True,) * (net.last + 1))
+    source = _filled(returns, rng.random() < 0.3)
+    return Program(f"right-any-{seed}", "right", source, "gradients", "right", about=functions.about(spec), spec=spec)
+
+
+def _filled(returns, summed):
+    pieces = {
+        "{size}": "k = a[-1], y.shape[1]" if summed else "(m, k) = a[-1], y.shape",
+        "{both}": "k" if summed else "m * k",
+        "{batch}": "1" if summed else "m",
+        "{returns}": "loss, dW, db" if returns == "loss-lists" else "dW, db",
+    }
+    source = ANY_NETWORK.lstrip()
+    for name, piece in pieces.items():
+        source = source.replace(name, piece)
+    return source
 
 
 def right(seed: int) -> Program:
-    """Every tenth is of plain lists, every fortieth number by number, the others are arrays."""
-    if seed % 40 == 19:
-        return by_numbers(seed)
+    """Every tenth is of plain lists, some are number by number or for any network, the others are arrays."""
+    if seed % 40 in {19, 39}:
+        return by_numbers(seed) if seed % 40 == 19 else any_network(seed)
     return nested(seed) if seed % 10 == 9 else functions.right(seed)
 
 

@@ -138,12 +138,12 @@ def names(finding: Finding, bug: Planted, program: Program) -> bool:
     return len(program.planted) == 1 and functions.same_numbers(program, finding.id)
 
 
-def shows(finding: Finding, bug: Planted, last: int) -> bool:
+def shows(finding: Finding, bug: Planted) -> bool:
     """Whether a finding is about the rule and a layer of the bug."""
     words = {finding.quantity, *finding.quantity.replace("hidden ", "").split(" of ")[:1]}
     right_rule = bool(words & SHOWN_IN[bug.rule])
     layers = {*bug.layers, *(layer - 1 for layer in bug.layers if bug.rule == "carry")}
-    return right_rule and (finding.layer is None or finding.layer in layers or len(bug.layers) == last + 1)
+    return right_rule and (finding.layer is None or finding.layer in layers)
 
 
 class Result(NamedTuple):
@@ -161,40 +161,39 @@ class Result(NamedTuple):
     @property
     def shown(self) -> list[bool]:
         """For each bug, whether any finding names it or is about its rule and layer."""
-        last = self.program.spec.net.last if self.program.spec else 99
         return [
-            named or any(shows(f, bug, last) for f in self.judgement.findings)
+            named or any(shows(f, bug) for f in self.judgement.findings)
             for named, bug in zip(self.named, self.program.planted, strict=True)
         ]
+
+    @property
+    def named_first(self) -> bool:
+        """Whether the first finding is a bug that is there."""
+        return any(names(f, bug, self.program) for f in self.judgement.findings[:1] for bug in self.program.planted)
 
     @property
     def failed(self) -> str:
         """What is to be held against the checker; empty: nothing."""
         verdict = self.judgement.verdict
-        if verdict == CRASHED:
-            return "crashed"
-        if self.program.expect == "wrong":
-            if verdict in ACCEPTED:
-                return "passed"
-            if verdict != WRONG:
-                return "not judged" if verdict == NOT_JUDGED else "not called wrong"
-            first = self.judgement.findings[:1]
-            if len(self.program.planted) == 1 and not (
-                first and names(first[0], self.program.planted[0], self.program)
-            ):
-                return "not named first"
-            return "" if all(self.named) else "not all named"
-        if verdict == WRONG:
-            return "called wrong"
-        return {NEEDS_FLAG: "needs a flag", NOT_JUDGED: "not judged"}.get(verdict, "")
+        if verdict in {CRASHED, NOT_JUDGED, NEEDS_FLAG}:
+            return verdict.lower()
+        if self.program.expect != "wrong":
+            return "called wrong" if verdict == WRONG else ""
+        if verdict in ACCEPTED:
+            return "passed"
+        if len(self.program.planted) == 1 and not self.named_first:
+            return "not named first"
+        return "" if all(self.named) else "not all named"
 
     def line(self) -> str:
         """For the list of failures."""
         planted = "; ".join(f"{bug.id} ({bug.rule}, layers {list(bug.layers)})" for bug in self.program.planted)
         found = "; ".join(f"{f.id} ({f.quantity}, layer {f.layer})" for f in self.judgement.findings[:5])
-        said = f"{self.judgement.verdict}{': ' + found if found else ''}"
-        reason = f" – {self.judgement.reason}" if self.judgement.reason else ""
-        return f"{self.failed}: {self.file}:{self.program.name}\n    {self.program.about}\n    truth: {planted or 'right'}\n    said:  {said}{reason}"
+        said = ": ".join(filter(None, (self.judgement.verdict, found, self.judgement.reason)))
+        return (
+            f"{self.failed}: {self.file}:{self.program.name}\n    {self.program.about}\n"
+            f"    truth: {planted or 'right'}\n    said:  {said}"
+        )
 
 
 def share(part: int, whole: int) -> str:
@@ -214,9 +213,11 @@ def table(results: list[Result]) -> list[tuple[str, str]]:
             continue
         rows += [
             (f"{group}: accepted", count(group, lambda r: r.judgement.verdict in ACCEPTED)),
-            *((f"{group}: {what}", count(group, lambda r, what=what: r.failed == what))
-              for what in ("called wrong", "needs a flag", "not judged", "crashed")),
-        ]  # fmt: skip
+            *(
+                (f"{group}: {what}", count(group, lambda r, what=what: r.failed == what))
+                for what in ("called wrong", "needs a flag", "not judged", "crashed")
+            ),
+        ]
         said = Counter(r.judgement.verdict for r in results if r.program.group == group)
         rows.append((f"{group}: verdicts", ", ".join(f"{verdict} {n}" for verdict, n in said.most_common())))
         only32 = [r for r in results if r.program.group == group and r.program.spec and r.program.spec.float32]
@@ -233,7 +234,9 @@ def table(results: list[Result]) -> list[tuple[str, str]]:
             (f"{group}: not judged", count(group, lambda r: r.judgement.verdict in {NOT_JUDGED, CRASHED})),
         ]
         if group in {"single", "update", "class-wrong"}:
-            rows.append((f"{group}: named first", count(group, lambda r: r.failed == "")))
+            rows.append(
+                (f"{group}: named first", count(group, lambda r: r.judgement.verdict == WRONG and r.named_first))
+            )
         rows += [
             (f"{group}: all named", count(group, lambda r: all(r.named))),
             (f"{group}: all named or shown (rule and layer)", count(group, lambda r: all(r.shown))),
@@ -260,6 +263,7 @@ GROUPS: dict[str, tuple[int, Callable[[int], Program]]] = {
     "single": (2 * (len(functions.KINDS) + len(loops.NESTED_BUGS)), loops.single),
     "pair": (300, functions.pair),
     "triple": (500, functions.triple),
+    "every-pair": (len(functions.compatible_pairs()), functions.every_pair),
     "update": (2 * len(updates.BUGS), lambda seed: updates.made(seed, bug=True)),
     "unknown-wrong": (100, lambda seed: functions.unknown(seed, bug=True)),
     "class-wrong": (len(_WRONG_CLASSES), lambda seed: _WRONG_CLASSES[seed % len(_WRONG_CLASSES)]),
@@ -269,7 +273,8 @@ GROUPS: dict[str, tuple[int, Callable[[int], Program]]] = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--groups", default=",".join(GROUPS), help="which, with commas between")
+    usual = ",".join(group for group in GROUPS if group != "every-pair")
+    parser.add_argument("--groups", default=usual, help=f"which of {', '.join(GROUPS)}, with commas between")
     parser.add_argument("--sample", type=int, help="at most so many programs of each group, spread over it")
     parser.add_argument("--seed", type=int, default=0, help="where the seeds begin")
     parser.add_argument("--out", type=Path, default=Path("corpus-out"), help="folder for the programs and failures.txt")
@@ -280,21 +285,31 @@ def main() -> int:
     if unknown := set(options.groups.split(",")) - set(GROUPS):
         parser.error(f"no group {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
     options.out.mkdir(parents=True, exist_ok=True)
-    programs, files = [], []
+    programs, files, unfit = [], [], 0
     for group in options.groups.split(","):
         size, make = GROUPS[group]
         number = min(size, options.sample or size)
         for i in range(number):
-            program = make(options.seed + i * size // number)
+            try:
+                program = make(options.seed + i * size // number)
+            except functions.Unfit:
+                unfit += 1
+                continue
             file = options.out / f"{program.key.replace('-', '_')}.py"
             file.write_text(program.source)
             programs.append(program)
             files.append(file)
     truths = [
-        {"file": file.name, "name": program.name, "group": program.group, "expect": program.expect, "about": program.about,
-         "planted": [bug._asdict() for bug in program.planted]}
+        {
+            "file": file.name,
+            "name": program.name,
+            "group": program.group,
+            "expect": program.expect,
+            "about": program.about,
+            "planted": [bug._asdict() for bug in program.planted],
+        }
         for program, file in zip(programs, files, strict=True)
-    ]  # fmt: skip
+    ]
     (options.out / "truth.json").write_text(json.dumps(truths, indent=1, ensure_ascii=False))
     if options.write_only:
         return 0
@@ -311,6 +326,8 @@ def main() -> int:
     width = max(len(name) for name, _ in rows)
     for name, figure in rows:
         print(f"{name:<{width}}  {figure}")
+    if unfit:
+        print(f"{unfit} pairs that no network shows were left out")
     print(f"{len(failures)} to look at: {options.out / 'failures.txt'}")
     return 0
 

@@ -118,7 +118,8 @@ class Plan:
         self.assign_samples = False
         """In a loop over the samples, each sample's gradient replaces the last."""
         self.update_going_back = False
-        self.carry_state = ""
+        self.update_within = False
+        """In a loop over the samples, each moves the weights."""
         self.together = spec.together and net.loss in {"bce", "ce"} and net.activations[-1] in {"sigmoid", "softmax"}
         self.output_slope = not self.together
 
@@ -289,7 +290,7 @@ class _Writer:
             self.put(line)
         if spec.inner:
             self.accumulators()
-            self.put(self.sample_loop())
+            self.put("for i in range(m):")
             self.indent += 1
             axis = "[:, i]" if spec.layout.samples == "columns" else "[i]"
             column = ".reshape(-1, 1)" if spec.inner == "column" else ""
@@ -301,6 +302,8 @@ class _Writer:
             self.put(f"loss += np.sum({plan.terms(self.end)})")
         self.backward()
         if spec.inner:
+            if plan.update_within:
+                self.put(*(f"{n.W} = {n.W} - RATE * {plan.text('dW', n)}" for n in self.layers))
             self.indent -= 1
             self.finish_samples()
             if spec.has_loss:
@@ -313,10 +316,11 @@ class _Writer:
     # ---- arguments
 
     def unpack(self):
-        spec, n = self.spec, self.n
+        spec = self.spec
         x, y = self.plan.outer_x, self.plan.outer_y
         lists = "weights, biases" if spec.biases else "weights"
-        named = ", ".join(f"{w}{i + 1}" for i in range(n) for w in ("Wb" if spec.biased[i] else "W"))
+        names = [f"{w}{i + 1}" for i in range(self.n) for w in ("Wb" if spec.biased[i] else "W")]
+        named = ", ".join(names)
         self.arguments = {
             "network": f"network, {lists}, {x}, {y}",
             "lists": f"{lists}, {x}, {y}",
@@ -329,41 +333,48 @@ class _Writer:
         }[spec.signature]
         if spec.decay_keyword:
             self.arguments += ", weight_decay=0.0"
-        if spec.update == "in-place":
+        if spec.update in {"in-place", "returned"}:
             self.arguments += f", {('lr', 'learning_rate', 'eta', 'lr')[spec.words]}={RATE}"
-        listed = spec.signature in {"network", "lists", "lists-last"}
         if self.looped:
-            if spec.signature == "pairs":
-                self.put("weights = [W for W, _ in params]", "biases = [b for _, b in params]")
-            elif spec.signature == "dict":
-                count = "len(params) // 2" if spec.biases else "len(params)"
-                self.put(f'weights = [params[f"W{{i + 1}}"] for i in range({count})]')
-                if spec.biases:
-                    self.put(f'biases = [params[f"b{{i + 1}}"] for i in range({count})]')
-        elif listed:
-            comma = "," if n == 1 else ""
-            self.put(", ".join(f"W{i + 1}" for i in range(n)) + f"{comma} = weights")
-            if spec.biases:
-                self.put(", ".join(f"b{i + 1}" for i in range(n)) + f"{comma} = biases")
-        elif spec.signature == "pairs":
-            comma = "," if n == 1 else ""
-            self.put(", ".join(f"(W{i + 1}, b{i + 1})" for i in range(n)) + f"{comma} = params")
-        elif spec.signature in {"dict", "dict-last"}:
-            self.put(*(f'{name} = params["{name}"]' for name in named.split(", ")))
+            self.unpack_lists()
+        else:
+            self.unpack_names(names)
         if spec.float32:
             self.put(f"{x}, {y} = {x}.astype(np.float32), {y}.astype(np.float32)")
-            if self.looped:
-                self.put("weights = [W.astype(np.float32) for W in weights]")
-                if spec.biases:
-                    self.put("biases = [b.astype(np.float32) for b in biases]")
-            else:
-                self.put(*(f"{name} = {name}.astype(np.float32)" for name in named.split(", ")))
+            lists = [
+                "weights = [W.astype(np.float32) for W in weights]",
+                "biases = [b.astype(np.float32) for b in biases]",
+            ]
+            single = [f"{name} = {name}.astype(np.float32)" for name in names]
+            self.put(*(lists[: 1 + spec.biases] if self.looped else single))
         if spec.hard == "reshape":
-            self.put(*(f"W{i + 1} = W{i + 1}.reshape({', '.join(map(str, self.shape(i)))})" for i in range(n)))
+            self.put(*(f"W{i + 1} = W{i + 1}.reshape({', '.join(map(str, self.shape(i)))})" for i in range(self.n)))
         if spec.layout.samples != "flat":
             self.put(f"m = {x}.shape[{spec.layout.axis}]", f"k = {y}.shape[{1 - spec.layout.axis}]")
         else:
             self.put(f"k = len({y})")
+
+    def unpack_lists(self):
+        spec = self.spec
+        if spec.signature == "pairs":
+            self.put("weights = [W for W, _ in params]", "biases = [b for _, b in params]")
+        elif spec.signature == "dict":
+            count = "len(params) // 2" if spec.biases else "len(params)"
+            self.put(f'weights = [params[f"W{{i + 1}}"] for i in range({count})]')
+            if spec.biases:
+                self.put(f'biases = [params[f"b{{i + 1}}"] for i in range({count})]')
+
+    def unpack_names(self, names):
+        spec, layers = self.spec, range(1, self.n + 1)
+        comma = "," if self.n == 1 else ""
+        if spec.signature in {"network", "lists", "lists-last"}:
+            self.put(", ".join(f"W{i}" for i in layers) + f"{comma} = weights")
+            if spec.biases:
+                self.put(", ".join(f"b{i}" for i in layers) + f"{comma} = biases")
+        elif spec.signature == "pairs":
+            self.put(", ".join(f"(W{i}, b{i})" for i in layers) + f"{comma} = params")
+        elif spec.signature in {"dict", "dict-last"}:
+            self.put(*(f'{name} = params["{name}"]' for name in names))
 
     def shape(self, layer):
         n_in, n_out = self.spec.net.sizes[layer : layer + 2]
@@ -483,9 +494,6 @@ class _Writer:
         if self.spec.has_loss:
             self.put("loss = 0.0")
 
-    def sample_loop(self):
-        return "for i in range(m):"
-
     def finish_samples(self):
         plan, late = self.plan, "".join(self.plan.lates)
         if self.looped:
@@ -511,7 +519,8 @@ class _Writer:
     # ---- results
 
     def step(self, n):
-        rate = ("lr", "learning_rate", "eta", "lr")[self.spec.words] if self.spec.update == "in-place" else "RATE"
+        named = self.spec.update in {"in-place", "returned"}
+        rate = ("lr", "learning_rate", "eta", "lr")[self.spec.words] if named else "RATE"
         self.put(f"{n.W} -= {rate} * {n.dW}")
         if self.spec.biased[n.layer]:
             self.put(f"{n.b} -= {rate} * {n.db}")
@@ -527,7 +536,11 @@ class _Writer:
         if spec.update == "difference":
             self.each_layer(self.difference)
         self.put(*plan.tail)
-        self.put(self.returned())
+        if spec.update == "returned":
+            self.each_layer(self.replaced)
+            self.put(re.sub(r"\bd([Wb]\d)", r"\1", self.returned()))
+        else:
+            self.put(self.returned())
 
     def each_layer(self, do):
         if not self.looped:
@@ -538,6 +551,12 @@ class _Writer:
         self.indent += 1
         do(Names(self.plan, self.n - 1, True, 0))
         self.indent -= 1
+
+    def replaced(self, n):
+        rate = ("lr", "learning_rate", "eta", "lr")[self.spec.words]
+        self.put(f"{n.W} = {n.W} - {rate} * {n.dW}")
+        if self.spec.biased[n.layer]:
+            self.put(f"{n.b} = {n.b} - {rate} * {n.db}")
 
     def difference(self, n):
         self.put(f"new = {n.W} - RATE * {n.dW}", f"{n.dW} = ({n.W} - new) / RATE")

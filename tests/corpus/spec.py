@@ -29,7 +29,7 @@ class Net(NamedTuple):
     def inputs(self, batch: int, seed: int, soft: bool = False):
         """Weights, biases, x and y that suit the loss."""
         rng = np.random.default_rng([seed, batch])
-        W = [rng.normal(size=pair) for pair in zip(self.sizes, self.sizes[1:])]
+        W = [rng.normal(size=pair) for pair in zip(self.sizes, self.sizes[1:], strict=False)]
         b = [0.5 * rng.normal(size=n) for n in self.sizes[1:]]
         x, k = rng.normal(size=(batch, self.sizes[0])), self.sizes[-1]
         if self.loss in {"bce", "hinge", "focal"}:
@@ -74,7 +74,7 @@ class Spec:
     late: bool = False
     """The gradients are divided by the batch, instead of delta."""
     update: str = ""
-    """``in-place``; ``difference``: the gradient is (before − after)/rate."""
+    """``in-place``; ``returned``: new weights; ``difference``: the gradient is (before − after)/rate."""
     hard: str = ""
     """Made for these widths only: ``reshape`` raises for others, ``ranges`` is wrong for them."""
     float32: bool = False
@@ -105,13 +105,13 @@ class Spec:
         """In the order and layout of the signature."""
         layout = self.layout
         if self.folded:
-            W = [np.vstack([part, bias]) for part, bias in zip(W, b)]
+            W = [np.vstack([part, bias]) for part, bias in zip(W, b, strict=False)]
         weights = [layout.give_W(part) for part in W]
-        biases = [layout.give_b(part) if has else None for part, has in zip(b, self.biased)]
+        biases = [layout.give_b(part) if has else None for part, has in zip(b, self.biased, strict=False)]
         samples = [layout.give_x(x), layout.give_x(y)]
         lists = [weights, biases] if self.biases else [weights]
         named = {}
-        for layer, (part, bias) in enumerate(zip(weights, biases), start=1):
+        for layer, (part, bias) in enumerate(zip(weights, biases, strict=False), start=1):
             named[f"W{layer}"] = part
             if bias is not None:
                 named[f"b{layer}"] = bias
@@ -123,7 +123,7 @@ class Spec:
             "dict-last": [*samples, named],
             "spread": [*samples, *named.values()],
             "spread-first": [*named.values(), *samples],
-            "pairs": [list(zip(weights, biases)), *samples],
+            "pairs": [list(zip(weights, biases, strict=False)), *samples],
         }[self.signature]
 
     def taken(self, arguments):
@@ -138,11 +138,11 @@ class Spec:
         if self.signature in {"dict", "dict-last"}:
             return next(one for one in arguments if isinstance(one, dict))
         if self.signature == "pairs":
-            weights, biases = zip(*arguments[0])
+            weights, biases = zip(*arguments[0], strict=False)
         elif self.signature in {"spread", "spread-first"}:
             flat = arguments[2:] if self.signature == "spread" else arguments[:-2]
             names = [f"{w}{i + 1}" for i in range(n) for w in ("Wb" if self.biased[i] else "W")]
-            return dict(zip(names, flat))
+            return dict(zip(names, flat, strict=False))
         else:
             start = {"network": 1, "lists": 0, "lists-last": 2}[self.signature]
             weights = arguments[start]
@@ -158,9 +158,14 @@ class Spec:
         result = function(*arguments, **keywords)
         if self.update == "in-place":
             (W0, b0), (W1, b1) = self.taken(before), self.taken(arguments)
-            dW = [(old - new) / RATE for old, new in zip(W0, W1)]
-            db = [None if old is None else (old - new) / RATE for old, new in zip(b0, b1)]
+            dW = [(old - new) / RATE for old, new in zip(W0, W1, strict=False)]
+            db = [None if old is None else (old - new) / RATE for old, new in zip(b0, b1, strict=False)]
             return self.ours(result if self.has_loss else None, dW, db)
+        if self.update == "returned":
+            (W0, b0), (loss, W1, b1) = self.taken(before), self.read(result)
+            dW = [(old - new) / RATE for old, new in zip(W0, W1, strict=True)]
+            db = [None if old is None else (old - new) / RATE for old, new in zip(b0, b1, strict=True)]
+            return self.ours(loss, dW, db)
         return self.ours(*self.read(result))
 
     def ours(self, loss, dW, db):
@@ -190,10 +195,10 @@ class Spec:
         if form == "lists":
             dW, db = result if self.biases else (result, [None] * n)
         elif form == "pairs":
-            dW, db = zip(*result)
+            dW, db = zip(*result, strict=False)
         elif form == "spread":
             names = [f"{w}{i + 1}" for i in range(n) for w in ("Wb" if self.biased[i] else "W")]
-            named = dict(zip(names, result if isinstance(result, (tuple, list)) else [result]))
+            named = dict(zip(names, result if isinstance(result, (tuple, list)) else [result], strict=False))
             dW, db = [named[f"W{i + 1}"] for i in range(n)], [named.get(f"b{i + 1}") for i in range(n)]
         else:
             prefix = "" if form == "params" else "d"
@@ -288,15 +293,19 @@ def draw(rng: random.Random, net: Net, columns=None, simple: bool = False) -> Sp
     logits = net.loss in {"bce", "ce"} and together and rng.random() < 0.25
     update = ""
     if not simple and rng.random() < 0.15:
-        update = rng.choice(["in-place", "difference"])
+        update = rng.choice(["in-place", "difference", "returned"])
+        looped = looped and update != "returned"
     hard = "" if looped or folded or rng.random() > 0.35 else rng.choice(["reshape", "ranges"])
     name = rng.choice(["gradients", "backprop", "backward", "compute_gradients", "grad", "loss_and_gradients", "bp"])
+    form = rng.choice(returns)
+    if update == "returned":  # new weights, in the form in which they came
+        form = {"dict": "params", "loss-dict": "loss-params", "loss-in-dict": "loss-params"}.get(form, form)
     return Spec(
         net,
         Layout(weights, samples, shape, dot),
         reduction,
         signature,
-        rng.choice(returns),
+        form,
         biased,
         folded,
         looped,

@@ -50,9 +50,9 @@ def gradient_of_own_loss(spec, function, W, b, x, y):
     """The gradient of the program's own loss, and its error, as vectors like those of its answer."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        own_b = [part if has or spec.folded else np.zeros_like(part) for part, has in zip(b, spec.biased)]
+        own_b = [part if has or spec.folded else np.zeros_like(part) for part, has in zip(b, spec.biased, strict=False)]
         dW, db, error = differences(lambda W, b: float(spec.call(function, W, b, x, y)[0]), W, own_b)
-    db = [part if has or spec.folded else None for part, has in zip(db, spec.biased)]
+    db = [part if has or spec.folded else None for part, has in zip(db, spec.biased, strict=False)]
     return flat(dW, db), error
 
 
@@ -89,7 +89,7 @@ def conventional(factors, sizes) -> bool:
     """Whether factors, one for each batch, are m^i·k^j·2^n with the same powers."""
     k, batches = sizes
     for i, j, n in itertools.product((-1, 0, 1), (-1, 0, 1), (-2, -1, 0, 1, 2)):
-        if all(abs(f / (m**i * float(k) ** j * 2.0**n) - 1) < 1e-9 for f, m in zip(factors, batches)):
+        if all(abs(f / (m**i * float(k) ** j * 2.0**n) - 1) < 1e-9 for f, m in zip(factors, batches, strict=False)):
             return True
     return False
 

@@ -11,7 +11,7 @@ from .plan import Plan
 from .program import Planted, Program
 from .spec import Spec, draw_net
 
-STEPS = '''
+STEPS = """
 
 def gradients(network, weights, biases, x, y, steps=None, optimizer=None, batch_size=None):
     if steps is None:
@@ -41,30 +41,76 @@ def gradients(network, weights, biases, x, y, steps=None, optimizer=None, batch_
                 v_hat = second[i] / (1 - beta2 ** t)
                 params[i] = params[i] - rate * m_hat / (np.sqrt(v_hat) + eps)
     return params[::2], params[1::2]
-'''
+"""
 
 _BATCHES = "        rows = batches[(t - 1) % len(batches)]\n"
 BUGS = (
-    ("gradients-not-zeroed", [("        grads = [g for pair in zip(dW, db) for g in pair]\n",
-      "        grads = [g for pair in zip(dW, db) for g in pair]\n        if t > 1:\n            grads = [old + g for old, g in zip(previous, grads)]\n        previous = grads\n")]),
-    ("short-batch-nominal", [("        grads = [g for pair in zip(dW, db) for g in pair]\n",
-      "        grads = [g * len(x[rows]) / batch_size for pair in zip(dW, db) for g in pair]\n")]),
-    ("short-batch-dropped", [("for i in range(0, len(x), batch_size)]", "for i in range(0, len(x) - batch_size + 1, batch_size)]")]),
+    (
+        "gradients-not-zeroed",
+        [
+            (
+                "        grads = [g for pair in zip(dW, db) for g in pair]\n",
+                "        grads = [g for pair in zip(dW, db) for g in pair]\n"
+                "        grads = [old + g for old, g in zip(previous, grads)] if t > 1 else grads\n"
+                "        previous = grads\n",
+            )
+        ],
+    ),
+    (
+        "short-batch-nominal",
+        [
+            (
+                "        grads = [g for pair in zip(dW, db) for g in pair]\n",
+                "        grads = [g * len(x[rows]) / batch_size for pair in zip(dW, db) for g in pair]\n",
+            )
+        ],
+    ),
+    (
+        "short-batch-dropped",
+        [("for i in range(0, len(x), batch_size)]", "for i in range(0, len(x) - batch_size + 1, batch_size)]")],
+    ),
     ("first-batch-only", [(_BATCHES, "        rows = batches[0]\n")]),
     ("one-step-less", [("range(1, steps + 1)", "range(1, steps)")]),
-    ("bias-not-updated", [("        for i, g in enumerate(grads):\n", "        for i, g in enumerate(grads):\n            if i % 2 == 1:\n                continue\n")]),
+    (
+        "bias-not-updated",
+        [
+            (
+                "        for i, g in enumerate(grads):\n",
+                "        for i, g in enumerate(grads):\n            if i % 2 == 1:\n                continue\n",
+            )
+        ],
+    ),
     ("momentum-sign", [("first[i] = mu * first[i] + g", "first[i] = g - mu * first[i]")]),
     ("momentum-missing", [("first[i] = mu * first[i] + g", "first[i] = g")]),
     ("momentum-averaged", [("first[i] = mu * first[i] + g", "first[i] = mu * first[i] + (1 - mu) * g")]),
     ("nesterov-missing", [('step = g + mu * first[i] if optimizer.get("nesterov") else first[i]', "step = first[i]")]),
-    ("adam-no-bias-correction", [("m_hat = first[i] / (1 - beta1 ** t)", "m_hat = first[i]"), ("v_hat = second[i] / (1 - beta2 ** t)", "v_hat = second[i]")]),
+    (
+        "adam-no-bias-correction",
+        [
+            ("m_hat = first[i] / (1 - beta1 ** t)", "m_hat = first[i]"),
+            ("v_hat = second[i] / (1 - beta2 ** t)", "v_hat = second[i]"),
+        ],
+    ),
     ("adam-epsilon-inside", [("(np.sqrt(v_hat) + eps)", "np.sqrt(v_hat + eps)")]),
     ("adam-step-frozen", [("beta1 ** t)", "beta1)"), ("beta2 ** t)", "beta2)")]),
-    ("adam-betas-swapped", [('beta1, beta2, eps = optimizer["beta1"], optimizer["beta2"]', 'beta2, beta1, eps = optimizer["beta1"], optimizer["beta2"]')]),
+    (
+        "adam-betas-swapped",
+        [
+            (
+                'beta1, beta2, eps = optimizer["beta1"], optimizer["beta2"]',
+                'beta2, beta1, eps = optimizer["beta1"], optimizer["beta2"]',
+            )
+        ],
+    ),
     ("adam-root-missing", [("(np.sqrt(v_hat) + eps)", "(v_hat + eps)")]),
-    ("one-sample-steps", [("i + batch_size) for i in range(0, len(x), batch_size)]", "i + 1) for i in range(len(x))]"),
-                          ("range(1, steps + 1)", "range(1, min(steps * batch_size, len(x)) + 1)")]),
-)  # fmt: skip
+    (
+        "one-sample-steps",
+        [
+            ("i + batch_size) for i in range(0, len(x), batch_size)]", "i + 1) for i in range(len(x))]"),
+            ("range(1, steps + 1)", "range(1, min(steps * batch_size, len(x)) + 1)"),
+        ],
+    ),
+)
 OPTIMIZERS = (
     {"name": "sgd", "learning_rate": 0.1, "momentum": 0.9, "nesterov": False, "weight_decay": 0.0},
     {"name": "sgd", "learning_rate": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.0},
@@ -78,12 +124,23 @@ def made(seed: int, bug: bool) -> Program:
     net = draw_net(rng, depth=rng.choice([1, 1, 2]))
     n = net.last + 1
     reduction = "mean"
-    spec = Spec(net, Layout(), reduction, "lists", "loss-lists", (True,) * n, looped=rng.random() < 0.5,
-                from_z=rng.random() < 0.5, name="loss_and_gradients")  # fmt: skip
+    spec = Spec(
+        net,
+        Layout(),
+        reduction,
+        "lists",
+        "loss-lists",
+        (True,) * n,
+        looped=rng.random() < 0.5,
+        from_z=rng.random() < 0.5,
+        name="loss_and_gradients",
+    )
     right = Plan(spec).source() + STEPS
     spec = dataclasses.replace(spec, signature="network", name="gradients")
     if not bug:
-        return Program(f"right-steps-{seed}", "right", right, "gradients", "right", about=functions.about(spec), spec=spec)
+        return Program(
+            f"right-steps-{seed}", "right", right, "gradients", "right", about=functions.about(spec), spec=spec
+        )
     kind, edits = BUGS[seed % len(BUGS)]
     wrong = right
     for old, new in edits:
