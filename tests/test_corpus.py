@@ -31,7 +31,7 @@ def answered(program, spec=None, source=None):
 def test_right_programs_are_the_gradient_of_their_own_loss(make):
     for program in map(make, SEEDS):
         spec, source = program.spec, program.source
-        if "-any-" in program.key or "-numbers-" in program.key:
+        if program.key.startswith(("right-any", "right-numbers", "right-steps")):
             continue
         if not spec.has_loss or spec.update or spec.float32 or spec.epsilon:  # say the same with all returned
             spec = spec.plain()
@@ -54,7 +54,7 @@ def test_wrong_programs_are_not():
     for program in [*singles()[::4], *several]:
         if program.planted[0].rule != "state" and not program.spec.decay_keyword:
             witness = truth.load(program.witness, program.name)
-            assert not truth.is_own_gradient(program.spec.plain(), witness, seeds=(21, 22, 23)), program.key
+            assert not truth.is_own_gradient(program.spec.plain(), witness, seeds=(31, 32)), program.key
 
 
 def test_every_kind_can_be_planted():

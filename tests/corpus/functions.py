@@ -25,7 +25,12 @@ def right(seed: int) -> Program:
     """A right function."""
     rng = random.Random(f"right {seed}")
     spec = without_undeclared_penalty(draw(rng, draw_net(rng)))
-    return Program(f"right-{seed}", "right", Plan(spec).source(), spec.name, "right", about=about(spec), spec=spec)
+    if spec.signature == "network" and not spec.penalty and rng.random() < 0.2:
+        spec = dataclasses.replace(spec, decay_keyword=True)
+    source = Plan(spec).source()
+    if rng.random() < 0.3:  # relu'(0) = 1 is a convention
+        source = source.replace("return (z > 0).astype", "return (z >= 0).astype")
+    return Program(f"right-{seed}", "right", source, spec.name, "right", about=about(spec), spec=spec)
 
 
 def unknown(seed: int, bug: bool) -> Program:

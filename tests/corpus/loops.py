@@ -2,7 +2,7 @@
 
 import random
 
-from . import functions, truth
+from . import functions, truth, updates
 from .layout import Layout
 from .program import Planted, Program
 from .spec import Net, Spec, draw_net
@@ -353,9 +353,10 @@ def _filled(returns, summed):
 
 
 def right(seed: int) -> Program:
-    """Every tenth is of plain lists, some are number by number or for any network, the others are arrays."""
-    if seed % 40 in {19, 39}:
-        return by_numbers(seed) if seed % 40 == 19 else any_network(seed)
+    """Every tenth is written out by hand or makes steps, the others are drawn."""
+    other = {19: by_numbers, 29: lambda seed: updates.made(seed, bug=False), 39: any_network}
+    if seed % 40 in other:
+        return other[seed % 40](seed)
     return nested(seed) if seed % 10 == 9 else functions.right(seed)
 
 
