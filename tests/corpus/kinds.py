@@ -688,7 +688,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("updated-within-batch", "batch", when(lambda s: bool(s.inner)), updating_within,
          prepare=loop_over_samples, also=("one-sample-steps",)),
     Kind("first-sample-only", "batch", when(batched, whole), only_sample(0), 2),
-    Kind("updated-going-back", "carry", when(lambda s: s.net.last > 0), going_back, prepare=in_place,
+    Kind("updated-going-back", "carry", lambda s: carries()(s)[:1], going_back, prepare=in_place,
          also=("updated-weights",)),
     # db
     Kind("bias-mean", "db", _BIASED_MANY, put("db", lambda right, n: f"{bracketed(right)} / m")),

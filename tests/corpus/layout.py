@@ -1,5 +1,6 @@
 """The products of a backward pass as text, for each way of laying out arrays; and the arrays themselves in that way."""
 
+import itertools
 import re
 from typing import NamedTuple
 
@@ -7,9 +8,12 @@ import numpy as np
 
 
 def bracketed(text: str) -> str:
-    """In brackets, unless it is a name, a call or an entry."""
-    simple = re.fullmatch(r"[\w.]+((\[[^\[\]()]*\])*|\([^()]*\))(\.T)?", text)
-    return text if simple else f"({text})"
+    """In brackets, unless it is a name, an entry or one call."""
+    if re.fullmatch(r"[\w.]+(\[[^\[\]()]*\])*(\.T)?", text):
+        return text
+    depths = list(itertools.accumulate({"(": 1, ")": -1}.get(character, 0) for character in text))
+    is_call = re.match(r"[\w.]+\(", text) and text.endswith(")") and 0 not in depths[text.index("(") : -1]
+    return text if is_call else f"({text})"
 
 
 class Layout(NamedTuple):

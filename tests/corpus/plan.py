@@ -261,7 +261,7 @@ def _error(n):
     if loss == "squared":
         return f"({p} - {y})" if n.spec.reduction.startswith("half") else f"2 * ({p} - {y})"
     if loss in LOSSES:
-        return f"({_of(LOSSES[loss][1], p, y)})"
+        return bracketed(_of(LOSSES[loss][1], p, y))
     if n.plan.together:
         return f"({p} - {y})"
     return f"({p} - {y}) / ({p} * (1 - {p}))" if loss == "bce" else f"-{y} / {p}"
@@ -609,8 +609,8 @@ class _Writer:
         parts = []
         module = "\n".join(plan.module)
         for name, activation in known.items():
-            prime = bool(re.search(rf"\b{name}_prime\(", body + module))
-            if re.search(rf"\b{name}\(", body + module) or (prime and f"{name}(" in activation.prime):
+            prime = bool(re.search(rf"(?<![\w.]){name}_prime\(", body + module))
+            if re.search(rf"(?<![\w.]){name}\(", body + module) or (prime and f"{name}(" in activation.prime):
                 parts.append(f"def {name}(z):\n    {activation.forward}")
             if prime:
                 parts.append(f"def {name}_prime(z):\n    {activation.prime}")
