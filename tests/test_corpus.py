@@ -75,6 +75,11 @@ def test_classes_make_the_step_they_should(program):
     assert (np.max(np.abs(step - right)) < 1e-12) == (program.expect == "right")
 
 
+def test_classes_with_other_names_are_the_same_programs():
+    for program in classes.programs(others=True):
+        assert truth.load(program.source, program.name), program.key
+
+
 def test_bugs_of_steps_show():
     for seed in range(len(updates.BUGS)):
         wrong = updates.made(seed, bug=True)

@@ -1,5 +1,7 @@
 """Classes as well-known tutorials write them, right and with one bug each; and how a step of each is taken."""
 
+import dataclasses
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -1002,6 +1004,54 @@ TUTORIALS = (
 )
 
 
+OTHER_NAMES: dict[str, dict[str, str]] = {
+    "data-in-constructor": {"weights1": "syn0", "weights2": "syn1", "feedforward": "forward", "backprop": "backward"},
+    "mini-batches": {
+        "weights": "w_list",
+        "biases": "b_list",
+        "update_mini_batch": "train_batch",
+        "backprop": "gradient",
+    },
+    "parameters-in-columns": {
+        "parameters": "theta",
+        "fit": "train",
+        "num_iterations": "n_epochs",
+        "learning_rate": "alpha",
+    },
+    "layer-objects": {"FCLayer": "Dense", "weights": "kernel", "bias": "offset", "fit": "train", "epochs": "n_epochs"},
+    "loss-method": {"params": "store", "num_iters": "iterations", "learning_rate": "lr"},
+    "hidden-and-out": {
+        "wh": "w_ih",
+        "wout": "w_ho",
+        "bh": "bias_hidden",
+        "bout": "bias_out",
+        "train": "fit",
+        "lr": "eta",
+    },
+    "backward-of-output": {"W1": "theta1", "W2": "theta2", "forward": "feed_forward", "train": "train_once"},
+    "nodes": {"wih": "weights_ih", "who": "weights_ho", "lr": "rate", "neuralNetwork": "Perceptron"},
+    "classifier": {
+        "weights": "coefs",
+        "biases": "intercepts",
+        "fit": "train",
+        "layer_sizes": "dims",
+        "epochs": "n_iter",
+    },
+    "neurons": {"network": "layers", "l_rate": "eta", "n_epoch": "n_epochs", "train": "fit"},
+    "sample-loop": {"W1": "U", "W2": "V", "b1": "c", "b2": "d", "train_step": "partial_fit", "RATE": "ETA"},
+}
+"""What else people call the same things."""
+
+
+def renamed(text: str, names: dict[str, str]) -> str:
+    """The same program with other names, none of which it had."""
+    for old, new in names.items():
+        if re.search(rf"\b{new}\b", text):
+            raise ValueError(f"'{new}' has a meaning already")
+        text = re.sub(rf"\b{old}\b", new, text)
+    return text
+
+
 def reference(tutorial: Tutorial, W, b, x, y):
     """The right gradient as one vector, by a function that is checked against differences of its loss."""
     n = tutorial.net.last + 1
@@ -1018,8 +1068,21 @@ def taken_step(tutorial: Tutorial, source: str, seed=3):
     return truth.flat(*tutorial.step(made, W, b, x, y)), reference(tutorial, W, b, x, y)
 
 
+def programs(others: bool = False) -> list[Program]:
+    """Every class, right, then each of its bugs; ``others``: with other names for its methods and attributes."""
+    if not others:
+        return sources()
+    found = []
+    for program in sources():
+        key = next(tutorial.key for tutorial in TUTORIALS if program.key.startswith(f"class-{tutorial.key}"))
+        names = OTHER_NAMES[key]
+        source, name = renamed(program.source, names), names.get(program.name, program.name)
+        found.append(dataclasses.replace(program, key=f"{program.key}-renamed", source=source, name=name))
+    return found
+
+
 def sources() -> list[Program]:
-    """Every class, right, then each of its bugs."""
+    """Every class as its tutorial names things."""
     made = []
     for tutorial in TUTORIALS:
         about = f"{tutorial.net.describe()} loss={tutorial.reduction}"

@@ -253,12 +253,17 @@ def table(results: list[Result]) -> list[tuple[str, str]]:
     return rows
 
 
-_CLASSES = classes.sources()
-_RIGHT_CLASSES = [program for program in _CLASSES if program.expect == "right"]
-_WRONG_CLASSES = [program for program in _CLASSES if program.expect == "wrong"]
+def the_class(seed: int, expect: str) -> Program:
+    """A class; from some seed on, with other names for its methods and attributes."""
+    programs = [program for program in classes.programs(others=False) if program.expect == expect]
+    others = [program for program in classes.programs(others=True) if program.expect == expect]
+    return (others if seed >= len(programs) else programs)[seed % len(programs)]
+
+
+_BUGS = sum(len(tutorial.bugs) for tutorial in classes.TUTORIALS)
 GROUPS: dict[str, tuple[int, Callable[[int], Program]]] = {
     "right": (200, loops.right),
-    "class-right": (len(_RIGHT_CLASSES), lambda seed: _RIGHT_CLASSES[seed % len(_RIGHT_CLASSES)]),
+    "class-right": (len(classes.TUTORIALS), lambda seed: the_class(seed, "right")),
     "unknown-right": (100, lambda seed: functions.unknown(seed, bug=False)),
     "single": (2 * (len(functions.KINDS) + len(loops.NESTED_BUGS)), loops.single),
     "pair": (300, functions.pair),
@@ -266,7 +271,7 @@ GROUPS: dict[str, tuple[int, Callable[[int], Program]]] = {
     "every-pair": (len(functions.compatible_pairs()), functions.every_pair),
     "update": (2 * len(updates.BUGS), lambda seed: updates.made(seed, bug=True)),
     "unknown-wrong": (100, lambda seed: functions.unknown(seed, bug=True)),
-    "class-wrong": (len(_WRONG_CLASSES), lambda seed: _WRONG_CLASSES[seed % len(_WRONG_CLASSES)]),
+    "class-wrong": (_BUGS, lambda seed: the_class(seed, "wrong")),
 }
 """How many programs there are of each group, and how one is made from a seed."""
 
