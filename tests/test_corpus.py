@@ -57,6 +57,32 @@ def test_wrong_programs_are_not():
             assert not truth.is_own_gradient(program.spec.plain(), witness, seeds=(31, 32)), program.key
 
 
+def test_bugs_lie_in_the_layers_that_are_said():
+    """A bug of dW or db touches its layers only; one of the slope or the carry leaves those above as they are."""
+    seen = 0
+    for program in singles():
+        (bug,), spec = program.planted, program.spec
+        if bug.rule not in {"dW", "db", "slope", "carry"}:
+            continue
+        batch = 1 if spec.layout.samples == "flat" else 7
+        wrong, right = (
+            truth.answer(spec, truth.load(source, spec.name), batch, 3)[1:]
+            for source in (program.source, functions.text(spec, []))
+        )
+        touched = {
+            layer
+            for one, other in zip(wrong, right, strict=True)
+            for layer in range(spec.net.last + 1)
+            if one[layer] is not None
+            and (one[layer].shape != other[layer].shape or not np.allclose(one[layer], other[layer], atol=1e-12))
+        }
+        above = max(bug.layers) - (bug.rule == "carry")
+        allowed = set(bug.layers) if bug.rule in {"dW", "db"} else set(range(above + 1))
+        assert touched <= allowed, program.key
+        seen += bool(touched)
+    assert seen > 40
+
+
 def test_every_kind_can_be_planted():
     assert {program.planted[0].id for program in singles()} == {kind.id for kind in KINDS}
 

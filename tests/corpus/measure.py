@@ -1,10 +1,16 @@
-"""Lets verify judge the corpus, and prints what it got right: ``python -m tests.corpus.measure --sample 50``.
+"""Lets verify judge the corpus, and prints what it got right.
 
-Programs come from seeds; those from 0 on are for whoever builds the checker, and others show whether it generalises.
+    python -m tests.corpus.measure --sample 20                    # 20 programs of each group
+    python -m tests.corpus.measure --groups single,pair -j 2      # all of two groups
+    python -m tests.corpus.measure --seed 10000 --sample 20       # programs that the checker has not met
+
+Programs come from seeds: those below 10000 are for whoever builds the checker, others show whether it generalises.
+In the folder: the programs, truth.json, results.jsonl, and failures.txt with what is to be held against the checker.
 """
 
 import argparse
 import contextlib
+import importlib
 import io
 import json
 import multiprocessing
@@ -103,6 +109,7 @@ def _judge_in(connection, target):
 
 def judge_all(targets: list[str], jobs: int, limit: float) -> Iterator[tuple[int, Judgement]]:
     """The judgement on each, as they come, each in a process of its own that ends at the time limit."""
+    importlib.import_module("backprop_ref.cli")  # once, before the processes part
     context = multiprocessing.get_context("fork")
     waiting, running = list(enumerate(targets))[::-1], {}
     while waiting or running:
@@ -196,61 +203,59 @@ class Result(NamedTuple):
         )
 
 
-def share(part: int, whole: int) -> str:
-    return f"{part} of {whole} ({100 * part / whole:.1f} %)" if whole else "–"
+def share(some: int, whole: int) -> str:
+    return f"{some} of {whole} ({100 * some / whole:.1f} %)"
 
 
 def table(results: list[Result]) -> list[tuple[str, str]]:
     """The figures that issue 14 asks for."""
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        groups.setdefault(result.program.group, []).append(result)
     rows = []
-
-    def count(group, condition: Callable[[Result], bool]):
-        members = [result for result in results if result.program.group == group]
-        return share(sum(map(condition, members)), len(members))
-
-    for group in ("right", "class-right", "unknown-right"):
-        if not any(result.program.group == group for result in results):
-            continue
-        rows += [
-            (f"{group}: accepted", count(group, lambda r: r.judgement.verdict in ACCEPTED)),
-            *(
-                (f"{group}: {what}", count(group, lambda r, what=what: r.failed == what))
-                for what in ("called wrong", "needs a flag", "not judged", "crashed")
-            ),
-        ]
-        said = Counter(r.judgement.verdict for r in results if r.program.group == group)
-        rows.append((f"{group}: verdicts", ", ".join(f"{verdict} {n}" for verdict, n in said.most_common())))
-        only32 = [r for r in results if r.program.group == group and r.program.spec and r.program.spec.float32]
-        if only32:
-            rows.append(
-                (f"{group}: of these float32 inside, accepted", share(sum(not r.failed for r in only32), len(only32)))
-            )
-    for group in ("single", "pair", "triple", "unknown-wrong", "class-wrong", "update"):
-        if not any(result.program.group == group for result in results):
-            continue
-        rows += [
-            (f"{group}: passed (exit 0)", count(group, lambda r: r.judgement.exit == 0)),
-            (f"{group}: called wrong", count(group, lambda r: r.judgement.verdict == WRONG)),
-            (f"{group}: not judged", count(group, lambda r: r.judgement.verdict in {NOT_JUDGED, CRASHED})),
-        ]
-        if group in {"single", "update", "class-wrong"}:
-            rows.append(
-                (f"{group}: named first", count(group, lambda r: r.judgement.verdict == WRONG and r.named_first))
-            )
-        rows += [
-            (f"{group}: all named", count(group, lambda r: all(r.named))),
-            (f"{group}: all named or shown (rule and layer)", count(group, lambda r: all(r.shown))),
-        ]
+    for group, members in groups.items():
+        figures = right_figures(members) if members[0].program.expect != "wrong" else wrong_figures(members)
+        rows += [(f"{group}: {what}", figure) for what, figure in figures]
     seconds = sorted(result.judgement.seconds for result in results)
-    if seconds:
-        late = seconds[int(0.95 * (len(seconds) - 1))]
-        rows.append(
-            (
-                "time for a program",
-                f"median {statistics.median(seconds):.2f} s, 95 % {late:.2f} s, longest {seconds[-1]:.2f} s",
-            )
-        )
+    late, longest = seconds[int(0.95 * (len(seconds) - 1))], seconds[-1]
+    rows.append(
+        ("time for a program", f"median {statistics.median(seconds):.2f} s, 95 % {late:.2f} s, longest {longest:.2f} s")
+    )
     return rows
+
+
+def part(members: list[Result], condition: Callable[[Result], bool]) -> str:
+    return share(sum(map(condition, members)), len(members))
+
+
+def right_figures(members: list[Result]) -> Iterator[tuple[str, str]]:
+    """What became of right programs."""
+    yield "accepted", part(members, lambda r: r.judgement.verdict in ACCEPTED)
+    for what in ("called wrong", "needs a flag", "not judged", "crashed"):
+        yield what, part(members, lambda r, what=what: r.failed == what)
+    said = Counter(r.judgement.verdict for r in members)
+    yield "verdicts", ", ".join(f"{verdict} {n}" for verdict, n in said.most_common())
+    with_spec = [r for r in members if r.program.spec]
+    for what, some in (
+        ("of those f(network, weights, biases, x, y), accepted", [r for r in with_spec if r.program.spec.documented]),
+        ("of those with float32 inside, accepted", [r for r in with_spec if r.program.spec.float32]),
+    ):
+        if some:
+            yield what, part(some, lambda r: not r.failed)
+
+
+def wrong_figures(members: list[Result]) -> Iterator[tuple[str, str]]:
+    """What became of wrong programs."""
+    yield "passed (exit 0)", part(members, lambda r: r.judgement.exit == 0)
+    yield "called wrong", part(members, lambda r: r.judgement.verdict == WRONG)
+    yield "not judged", part(members, lambda r: r.judgement.verdict in {NOT_JUDGED, CRASHED})
+    if all(len(r.program.planted) == 1 for r in members):
+        yield "named first", part(members, lambda r: r.judgement.verdict == WRONG and r.named_first)
+    yield "all named", part(members, lambda r: all(r.named))
+    yield "all named or shown (rule and layer)", part(members, lambda r: all(r.shown))
+    documented = [r for r in members if r.program.spec and r.program.spec.documented]
+    if documented:
+        yield "of those f(network, weights, biases, x, y), all named", part(documented, lambda r: all(r.named))
 
 
 def the_class(seed: int, expect: str) -> Program:
@@ -276,63 +281,69 @@ GROUPS: dict[str, tuple[int, Callable[[int], Program]]] = {
 """How many programs there are of each group, and how one is made from a seed."""
 
 
+def drawn(groups: list[str], sample: int | None, seed: int) -> tuple[list[Program], int]:
+    """The programs asked for, and how many pairs no network shows."""
+    programs, unfit = [], 0
+    for group in groups:
+        size, make = GROUPS[group]
+        number = min(size, sample or size)
+        for i in range(number):
+            try:
+                programs.append(make(seed + i * size // number))
+            except functions.Unfit:
+                unfit += 1
+    return programs, unfit
+
+
+def written(programs: list[Program], folder: Path) -> list[Path]:
+    """A file for each program, and truth.json beside them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"{program.key.replace('-', '_')}.py" for program in programs]
+    truths = []
+    for program, file in zip(programs, files, strict=True):
+        file.write_text(program.source)
+        planted = [bug._asdict() for bug in program.planted]
+        told = {name: getattr(program, name) for name in ("name", "group", "expect", "about")}
+        truths.append({"file": file.name, **told, "planted": planted})
+    (folder / "truth.json").write_text(json.dumps(truths, indent=1, ensure_ascii=False))
+    return files
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     usual = ",".join(group for group in GROUPS if group != "every-pair")
     parser.add_argument("--groups", default=usual, help=f"which of {', '.join(GROUPS)}, with commas between")
     parser.add_argument("--sample", type=int, help="at most so many programs of each group, spread over it")
     parser.add_argument("--seed", type=int, default=0, help="where the seeds begin")
-    parser.add_argument("--out", type=Path, default=Path("corpus-out"), help="folder for the programs and failures.txt")
-    parser.add_argument("-j", "--jobs", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("runs/corpus"), help="folder for what is written")
+    parser.add_argument("-j", "--jobs", type=int, default=1, help="programs judged at the same time")
     parser.add_argument("--limit", type=float, default=120.0, help="seconds for a program")
     parser.add_argument("--write-only", action="store_true", help="write the programs and their truth, and judge none")
     options = parser.parse_args()
     if unknown := set(options.groups.split(",")) - set(GROUPS):
         parser.error(f"no group {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
-    options.out.mkdir(parents=True, exist_ok=True)
-    programs, files, unfit = [], [], 0
-    for group in options.groups.split(","):
-        size, make = GROUPS[group]
-        number = min(size, options.sample or size)
-        for i in range(number):
-            try:
-                program = make(options.seed + i * size // number)
-            except functions.Unfit:
-                unfit += 1
-                continue
-            file = options.out / f"{program.key.replace('-', '_')}.py"
-            file.write_text(program.source)
-            programs.append(program)
-            files.append(file)
-    truths = [
-        {
-            "file": file.name,
-            "name": program.name,
-            "group": program.group,
-            "expect": program.expect,
-            "about": program.about,
-            "planted": [bug._asdict() for bug in program.planted],
-        }
-        for program, file in zip(programs, files, strict=True)
-    ]
-    (options.out / "truth.json").write_text(json.dumps(truths, indent=1, ensure_ascii=False))
+    programs, unfit = drawn(options.groups.split(","), options.sample, options.seed)
+    files = written(programs, options.out)
+    if unfit:
+        print(f"{unfit} pairs that no network shows are left out")
     if options.write_only:
         return 0
-    results = []
+    results: dict[int, Result] = {}
     targets = [f"{file}:{program.name}" for program, file in zip(programs, files, strict=True)]
-    for done, (number, judgement) in enumerate(judge_all(targets, options.jobs, options.limit), start=1):
-        results.append(Result(programs[number], judgement, files[number]))
-        if sys.stderr.isatty():
-            print(f"\r{done} of {len(targets)}", end="", file=sys.stderr)
-    results.sort(key=lambda result: files.index(result.file))
-    failures = [result.line() for result in results if result.failed]
-    (options.out / "failures.txt").write_text("\n".join(failures) + "\n")
-    rows = table(results)
+    with (options.out / "results.jsonl").open("w") as record:
+        for number, judgement in judge_all(targets, options.jobs, options.limit):
+            result = results[number] = Result(programs[number], judgement, files[number])
+            said = {"file": files[number].name, "failed": result.failed, **judgement._asdict()}
+            print(json.dumps(said, ensure_ascii=False), file=record, flush=True)
+            if sys.stderr.isatty():
+                print(f"\r{len(results)} of {len(targets)}", end="", file=sys.stderr)
+    ordered = [results[number] for number in sorted(results)]
+    failures = [result.line() for result in ordered if result.failed]
+    (options.out / "failures.txt").write_text("\n".join([*failures, ""]))
+    rows = table(ordered)
     width = max(len(name) for name, _ in rows)
     for name, figure in rows:
         print(f"{name:<{width}}  {figure}")
-    if unfit:
-        print(f"{unfit} pairs that no network shows were left out")
     print(f"{len(failures)} to look at: {options.out / 'failures.txt'}")
     return 0
 

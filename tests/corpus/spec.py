@@ -94,6 +94,11 @@ class Spec:
     def biases(self) -> bool:
         return any(self.biased)
 
+    @property
+    def documented(self) -> bool:
+        """Whether it is called and answers as the documentation says: f(network, weights, biases, x, y)."""
+        return self.signature == "network" and all(self.biased) and self.returns in {"loss-lists", "lists"}
+
     def plain(self) -> "Spec":
         """The same computation, with everything returned."""
         returns = self.returns if self.has_loss and not self.update else "loss-dict"
