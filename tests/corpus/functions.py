@@ -49,7 +49,7 @@ def unknown(seed: int, bug: bool) -> Program:
             return planted(rng, (kind,), spec, f"{group}-{seed}", group)
         except Unfit:
             continue
-    raise RuntimeError(f"nothing was found for {group}-{seed}")
+    raise Unfit(f"nothing was found for {group}-{seed}")
 
 
 def single(seed: int) -> Program:
@@ -152,7 +152,7 @@ def planted(rng, kinds, spec: Spec, key: str, group: str) -> Program:
     witness = text(spec.plain(), placed)
     if not keywords and all(kind.rule != "state" for kind in kinds) and right_in_its_own_terms(spec, witness):
         raise Unfit
-    truths = tuple(Planted(kind.id, kind.rule, layers, kind.also) for kind, layers, _ in placed)
+    truths = tuple(Planted(kind.id, kind.rule, layers, kind.also, form) for kind, layers, form in placed)
     return Program(key, group, source, spec.name, "wrong", truths, about(spec), spec, witness)
 
 
@@ -201,24 +201,24 @@ def about(spec) -> str:
     )
 
 
-def same_numbers(program: Program, kind_id: str) -> bool:
-    """Whether a kind, in some form and place, gives this very program's numbers: another name for the same thing."""
+def same_numbers(program: Program, bug: Planted, kind_id: str) -> bool:
+    """Whether a kind, in some form and place, in the place of that bug gives the program's very numbers."""
     spec, kind = program.spec, BY_ID.get(kind_id)
-    if spec is None or kind is None:
+    if spec is None or kind is None or any(one.id not in BY_ID for one in program.planted):
         return False
     keywords = {"weight_decay": 0.3} if spec.decay_keyword else {}
     mine = functools.partial(truth.load(program.source, spec.name), **keywords)
-    for layers in set(kind.choices(spec)):
-        for form in range(kind.forms):
-            try:
-                other = functools.partial(truth.load(text(spec, [(kind, layers, form)]), spec.name), **keywords)
-                if all(
-                    _same(spec, mine, other, batch)
-                    for batch in (truth.BATCHES if spec.layout.samples != "flat" else (1,))
-                ):
-                    return True
-            except Exception:
-                continue
+    batches = truth.BATCHES if spec.layout.samples != "flat" else (1,)
+    placed = [(BY_ID[one.id], one.layers, one.form) for one in program.planted]
+    place = program.planted.index(bug)
+    for layers, form in itertools.product(sorted(set(kind.choices(spec))), range(kind.forms)):
+        try:
+            source = text(spec, [*placed[:place], (kind, layers, form), *placed[place + 1 :]])
+            other = functools.partial(truth.load(source, spec.name), **keywords)
+            if all(_same(spec, mine, other, batch) for batch in batches):
+                return True
+        except Exception:  # it does not fit this program
+            continue
     return False
 
 

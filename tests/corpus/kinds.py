@@ -584,6 +584,7 @@ KINDS: tuple[Kind, ...] = (
     # forward
     Kind("bias-in-forward-loop", "forward", layers_where(lambda s, l: biased(s, l) and n_in(s, l) > 1),
          forward_bias(" + {n} * {b}")),
+    Kind("bias-added-twice", "forward", _BIASED, forward_bias(" + {b} + {b}"), also=("bias-in-forward-loop",)),
     Kind("bias-not-added", "forward", _BIASED, forward_bias("")),
     Kind("hidden-activation-missing", "forward", hidden("sigmoid", "tanh", "relu"), put("act", lambda right, n: n.z)),
     Kind("output-activation-missing", "forward",

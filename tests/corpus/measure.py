@@ -141,9 +141,7 @@ def judge_all(targets: list[str], jobs: int, limit: float) -> Iterator[tuple[int
 
 def names(finding: Finding, bug: Planted, program: Program) -> bool:
     """Whether a finding is the bug by name, or by the name of a kind that gives the same numbers."""
-    if finding.id in {bug.id, *bug.also}:
-        return True
-    return len(program.planted) == 1 and functions.same_numbers(program, finding.id)
+    return finding.id in {bug.id, *bug.also} or functions.same_numbers(program, bug, finding.id)
 
 
 def shows(finding: Finding, bug: Planted) -> bool:
