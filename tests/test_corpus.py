@@ -6,7 +6,7 @@ import functools
 import numpy as np
 import pytest
 from corpus import classes, functions, loops, measure, truth, updates
-from corpus.kinds import KINDS
+from corpus.kinds import BY_ID, KINDS
 from corpus.measure import ACCEPTED, NOT_JUDGED, WRONG, Finding, Judgement, Result
 from corpus.plan import Plan
 
@@ -147,3 +147,9 @@ def test_another_name_for_the_same_numbers_counts():
     two = functions.pair(0)
     assert all(functions.same_numbers(two, bug, bug.id) for bug in two.planted)
     assert not functions.same_numbers(two, two.planted[0], two.planted[1].id)
+
+
+def test_a_factor_of_db_alone_is_one_of_dw_where_no_loss_is_returned():
+    programs = (functions.wrong(f"sum {seed}", "single", lambda rng: (BY_ID["bias-sum"],)) for seed in range(40))
+    program = next(p for p in programs if not p.spec.has_loss and len(p.planted[0].layers) == p.spec.net.last + 1)
+    assert functions.same_numbers(program, program.planted[0], "weights-mean-twice")

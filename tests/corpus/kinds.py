@@ -465,6 +465,11 @@ def returning_loss(spec):
     return dataclasses.replace(spec, returns=form.get(spec.returns, spec.returns))
 
 
+def returning_no_loss(spec):
+    form = {"loss-in-dict": "dict", "lists-loss": "lists"}.get(spec.returns, spec.returns.removeprefix("loss-"))
+    return dataclasses.replace(spec, returns=form, penalty=0.0)
+
+
 def two_stage(spec):
     return dataclasses.replace(spec, together=False, logits=False, epsilon=0.0)
 

@@ -331,6 +331,8 @@ def main() -> int:
     if unknown := set(options.groups.split(",")) - set(GROUPS):
         parser.error(f"no group {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
     programs, unfit = drawn(options.groups.split(","), options.sample, options.seed, options.documented)
+    if not programs:
+        parser.error("no program is left: take another group, or leave out --documented")
     files = written(programs, options.out)
     if unfit:
         print(f"{unfit} pairs that no network shows are left out")
