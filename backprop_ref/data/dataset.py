@@ -1,15 +1,18 @@
 """What a data set is, and one-hot encoding."""
 
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from backprop_ref.errors import InvalidInput
 
+if TYPE_CHECKING:
+    from backprop_ref.data.columns import Column
+
 Target: TypeAlias = npt.NDArray[np.int64 | np.float64]
-"""Shape (samples,): class numbers, or values."""
+"""Shape (samples,): class numbers, or values; with several targets (samples, targets)."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,16 @@ class Dataset:
         Name of each class number; None for regression.
     feature_names : tuple of str
     target_name : str
+    rules : tuple of Column, or None
+        Of a table: what became of each of its columns.
+    missing : str
+        What is done where `x` is NaN.
+    notes : tuple of str
+        What was decided about a table, to be said.
+    target_names : tuple of str
+        Of several targets, each.
+    named : bool
+        Whether the table has a header.
     """
 
     name: str
@@ -34,6 +47,14 @@ class Dataset:
     classes: tuple[str, ...] | None
     feature_names: tuple[str, ...]
     target_name: str = "target"
+    rules: "tuple[Column, ...] | None" = None
+    missing: str = "error"
+    notes: tuple[str, ...] = ()
+    target_names: tuple[str, ...] = ()
+    named: bool = True
+
+    def _replace_notes(self, notes: tuple[str, ...]) -> Self:
+        return replace(self, notes=notes)
 
     @property
     def task(self) -> str:

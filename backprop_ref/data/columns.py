@@ -1,0 +1,448 @@
+"""What becomes of each column of a table: stated rules, found on the training file and applied to any other."""
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from backprop_ref.data import cells
+from backprop_ref.data.cells import Readings, Writing
+from backprop_ref.data.raw import Numbers, Text, shown
+from backprop_ref.errors import InvalidInput
+
+KINDS = ("number", "boolean", "category", "hashed", "date", "id", "left out")
+MISSING = ("error", "drop", "mean", "median", "most-frequent")
+MOST_CATEGORIES = 50
+BUCKETS = 32
+"""Features of a column that is hashed."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table, and how its cells become features.
+
+    Attributes
+    ----------
+    name : str
+    kind : str
+        number; boolean (0 or 1); category (one-hot); hashed (one-hot by a checksum, several texts may share a
+        feature); date (days since 1970, a time of day in hours); id (kept beside predictions); or left out.
+    decimal, groups, prefix, suffix : str
+        How its numbers are written.
+    values : tuple of str
+        The categories; or the words for 0 and 1.
+    form : str
+        Of dates: day-first, month-first, year-first, iso, time, or as `strptime` has it.
+    nothing : tuple of str
+        What stands for a missing value besides the usual.
+    why : str
+        Why it is left out.
+    """
+
+    name: str
+    kind: str
+    decimal: str = "."
+    groups: str = ""
+    prefix: str = ""
+    suffix: str = ""
+    values: tuple[str, ...] = ()
+    form: str = ""
+    nothing: tuple[str, ...] = ()
+    why: str = ""
+
+    @property
+    def features(self) -> list[str]:
+        """The names of what becomes of it; none where it is no feature."""
+        if self.kind == "category":
+            return [f"{self.name}={value}" for value in self.values]
+        if self.kind == "hashed":
+            return [f"{self.name}#{bucket}" for bucket in range(BUCKETS)]
+        return [] if self.kind in {"id", "left out"} else [self.name]
+
+    def transform(self, raw: Text | Numbers) -> "Transformed":
+        """Its features, NaN where the cell is missing, and what could not be read."""
+        if isinstance(raw, Numbers) and raw.kind != "date" and self.kind in {"number", "boolean"}:
+            wrong = np.isinf(raw.numbers) if self.kind == "number" else ~np.isin(raw.numbers, [0.0, 1.0, np.nan])
+            wrong &= ~np.isnan(raw.numbers)
+            bad = {row: f"{raw.numbers[row]} is not a finite number" for row in np.flatnonzero(wrong).tolist()}
+            return Transformed(np.where(wrong, np.nan, raw.numbers)[:, None], bad)
+        if isinstance(raw, Numbers) and raw.kind == self.kind == "date":
+            return Transformed(raw.numbers[:, None], {})
+        if isinstance(raw, Numbers):
+            distinct, codes = np.unique(raw.numbers, return_inverse=True)
+            raw = Text(codes.astype(np.int32), [shown(float(value), raw.kind) for value in distinct])
+        table, bad_values = self._table(raw.values)
+        bad_codes = {code: why for code, why in bad_values.items()}
+        rows = np.flatnonzero(np.isin(raw.codes, list(bad_codes))).tolist() if bad_codes else []
+        return Transformed(table[raw.codes], {row: bad_codes[int(raw.codes[row])] for row in rows})
+
+    def _table(self, values: list[str]) -> tuple[npt.NDArray[np.float64], dict[int, str]]:
+        """A row of features for each distinct cell, and what could not be read."""
+        if self.kind in {"number", "boolean"}:
+            found = _plain(values) if self.kind == "number" and self._writing == Writing() else None
+            if found is not None:
+                return found[:, None], {}
+        width = len(self.features)
+        table, bad = np.full((len(values), width), np.nan), {}
+        also, among_numbers = frozenset(self.nothing), self.kind in {"number", "date", "boolean"}
+        for code, value in enumerate(values):
+            if cells.is_missing(value, also, among_numbers):
+                continue
+            feature = self._feature(value)
+            if isinstance(feature, str):
+                bad[code] = feature
+            elif self.kind in {"category", "hashed"}:
+                table[code] = 0.0
+                table[code, int(feature)] = 1.0
+            else:
+                table[code] = feature
+        return table, bad
+
+    def _feature(self, value: str) -> float | str:
+        """A cell's number, or the number of the feature that is 1; or what is wrong with it."""
+        if self.kind == "number":
+            number = cells.number(value, self._writing)
+            return f"{value[:30]!r} is not a finite number" if number is None or not cells.finite(number) else number
+        if self.kind == "boolean":
+            small = value.lower()
+            same = [pair for pair in (self.values, ("false", "true"), ("0", "1")) if small in pair]
+            return float(same[0].index(small)) if same else f"{value[:30]!r} is neither {' nor '.join(self.values)}"
+        if self.kind == "date":
+            days = cells.date(value, self.form)
+            return f"{value[:30]!r} is no date of the form {self.form}" if days is None else days
+        if self.kind == "hashed":
+            return float(zlib.crc32(value.encode()) % BUCKETS)
+        known = value if value in self.values else cells.label(value)
+        if known not in self.values:
+            return f"{value[:30]!r} is none of the values that the network knows ({listed(self.values)})"
+        return float(self.values.index(known))
+
+    @property
+    def _writing(self) -> Writing:
+        return Writing(self.decimal, self.groups, self.prefix, self.suffix)
+
+    def described(self) -> str:
+        """The rule in words."""
+        if self.kind == "number":
+            marks = {(".", ","): "thousands by commas", (",", ""): "decimal comma", (",", "."): "decimal comma"}
+            said = [marks.get((self.decimal, self.groups), ""), f"in {self.prefix or self.suffix}"]
+            return ", ".join(["a number", *filter(None, said if self.prefix or self.suffix else said[:1])])
+        if self.kind == "boolean":
+            return f"{self.values[0]} 0, {self.values[1]} 1"
+        if self.kind == "category":
+            return f"one-hot: {listed(self.values)}"
+        if self.kind == "hashed":
+            return f"hashed to {BUCKETS} features"
+        if self.kind == "date":
+            unit = "hours" if self.form == cells.TIME else "days since 1970"
+            return f"a date as {unit}" + (f", {self.form}" if self.form else "")
+        return "kept in predictions" if self.kind == "id" else f"left out: {self.why}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, without what is as usual."""
+        usual = {field.name: field.default for field in fields(self)}
+        return {key: value for key, value in asdict(self).items() if value != usual[key]}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """What `to_dict` gave, from JSON."""
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+
+
+class Transformed(NamedTuple):
+    """Features of one column, and what is wrong in which row."""
+
+    features: npt.NDArray[np.float64]
+    bad: dict[int, str]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user says about columns.
+
+    Attributes
+    ----------
+    drop, ids : tuple of str
+    kinds : dict of str to str
+        What a column is, instead of what it looks like.
+    missing : str
+        One of `MISSING`.
+    nothing : tuple of str
+        More texts that stand for a missing value.
+    decimal, dates : str or None
+        '.' or ','; 'day-first' or 'month-first'.
+    """
+
+    drop: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
+    kinds: dict[str, str] | None = None
+    missing: str = "error"
+    nothing: tuple[str, ...] = ()
+    decimal: str | None = None
+    dates: str | None = None
+
+
+class Problems:
+    """What stands in the way, over all columns, so that one message names every flag."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.flags: dict[str, list[str]] = {}
+
+    def add(self, said: str, flag: str = "", *values: str) -> None:
+        """One more, and the flag that helps."""
+        self.said.append(said)
+        if flag:
+            listed_values = self.flags.setdefault(flag, [])
+            listed_values += [value for value in values if value not in listed_values]
+
+    def raise_any(self, where: str) -> None:
+        """All of them in one line, if there are any."""
+        if self.said:
+            flags = " ".join(f"{flag} {_quoted(values)}" for flag, values in self.flags.items())
+            said = "; ".join(self.said[:6]) + (f"; and {len(self.said) - 6} more" if len(self.said) > 6 else "")
+            raise InvalidInput(f"{where}{said}" + (f"; give {flags}" if flags else ""))
+
+
+def _quoted(values: Sequence[str]) -> str:
+    import shlex
+
+    return shlex.quote(",".join(values))
+
+
+def decide(
+    names: Sequence[str], raws: Sequence[Text | Numbers], asked: Asked, where: Callable[[int], str], by_commas: bool
+) -> tuple[list[Column], list[str], Problems]:
+    """The rule of each column, what is to be said about them, and what stands in the way.
+
+    Parameters
+    ----------
+    by_commas : bool
+        Whether commas separate the cells, so that one in a number separates thousands.
+    """
+    kinds = dict(asked.kinds or {})
+    problems, notes = Problems(), []
+    looked = [_Look.at(raw, asked) for raw in raws]
+    decimal = asked.decimal or _decimal(looked)
+    found = []
+    for i, (name, raw, look) in enumerate(zip(names, raws, looked, strict=True)):
+        kind = "left out" if name in asked.drop else "id" if name in asked.ids else kinds.get(name)
+        if kind == "left out":
+            found.append(Column(name, "left out", why="as asked"))
+        elif kind == "id":
+            found.append(Column(name, "id"))
+        else:
+            column = _decided(i, name, raw, look, kind, decimal, asked, where, by_commas, problems)
+            if look.n_missing and column.kind != "left out" and asked.missing == "error":
+                problems.add(f"{where(look.first_missing)}, column {name}: empty ({look.n_missing} missing)", "--missing", "median")
+            if column.kind == "left out" and column.why:
+                notes.append(f"{name or 'the first column'} is left out: {column.why}")
+            found.append(column)
+    return found, notes, problems
+
+
+class _Look(NamedTuple):
+    """What is in a column."""
+
+    present: list[str]
+    """Distinct texts that are not missing; of numbers, none."""
+    counts: npt.NDArray[np.int64]
+    readings: Readings | None
+    numeric: float
+    """Share of the rows with a value that hold a number."""
+    n_missing: int
+    first_missing: int
+    distinct: int
+    n_present: int
+
+    @classmethod
+    def at(cls, raw: Text | Numbers, asked: Asked) -> Self:
+        also = frozenset(asked.nothing)
+        if isinstance(raw, Numbers):
+            nan = np.isnan(raw.numbers)
+            numbers = raw.numbers[~nan]
+            distinct = 0 if not len(numbers) else 1 if (numbers == numbers[0]).all() else 2
+            missing = int(nan.sum())
+            first = int(np.argmax(nan)) if missing else 0
+            return cls([], np.zeros(0, np.int64), None, 1.0, missing, first, distinct, len(numbers))
+        counts = np.bincount(raw.codes, minlength=len(raw.values))
+        for among_numbers in (True, False):
+            gone = np.array([cells.is_missing(value, also, among_numbers) for value in raw.values], bool)
+            present = [value for value, out in zip(raw.values, gone, strict=True) if not out]
+            kept = counts[~gone]
+            plain = _plain(present)
+            read = Readings((Writing(),), (), True) if plain is not None else cells.readings(present)
+            others = set(read.others)
+            total = int(kept.sum())
+            bad = sum(int(count) for value, count in zip(present, kept, strict=True) if value in others) if others else 0
+            numeric = 1.0 - bad / total if total else 0.0
+            if numeric >= 0.5 or cells.date_forms(present):
+                break
+        rows_gone = gone[raw.codes]
+        first = int(np.argmax(rows_gone)) if rows_gone.any() else 0
+        return cls(present, kept, read, numeric, int(rows_gone.sum()), first, len(present), total)
+
+
+def _plain(values: Sequence[str]) -> npt.NDArray[np.float64] | None:
+    """Numbers as Python writes them; NaN for nothing; None if there is anything else."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        texts = pa.array([None if value in cells.NOTHING else value for value in values], pa.string())
+        numbers: npt.NDArray[np.float64] = pc.cast(texts, pa.float64()).to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid:
+        return None
+    return None if np.isinf(numbers).any() else numbers
+
+
+def _decimal(looked: Sequence[_Look]) -> str | None:
+    """The decimal mark that columns show in which it can be only one; None if none does, or several do."""
+    marks = set()
+    for look in looked:
+        if look.readings is not None and look.readings.marked and not look.readings.others:
+            usable = {writing.decimal for writing in look.readings.writings}
+            if _plain_marked(look) or len(usable) == 1:
+                marks |= {"."} if _plain_marked(look) else usable
+    return marks.pop() if len(marks) == 1 else None
+
+
+def _plain_marked(look: _Look) -> bool:
+    """Whether its cells have a point that can only be a decimal one."""
+    return any("." in cell and not cells.DOT_GROUPS.fullmatch(cell) for cell in look.present[:1000]) and (
+        Writing() in [writing._replace(prefix="", suffix="") for writing in look.readings.writings]
+        if look.readings
+        else False
+    )
+
+
+def _decided(
+    i: int,
+    name: str,
+    raw: Text | Numbers,
+    look: _Look,
+    kind: str | None,
+    decimal: str | None,
+    asked: Asked,
+    where: Callable[[int], str],
+    by_commas: bool,
+    problems: Problems,
+) -> Column:
+    """The rule of one column."""
+    nothing, rows = asked.nothing, len(raw)
+    if kind is None and look.n_present == 0:
+        return Column(name, "left out", why="it is empty")
+    if kind is None and i == 0 and (not name or name.lower() in {"unnamed: 0", "index"}) and _is_index(raw, look):
+        return Column(name, "left out", why="it counts or names the rows")
+    if kind is None and look.distinct == 1 and rows > 1 and not look.n_missing:
+        return Column(name, "left out", why=f"it is always {raw.text(0)[:30]}")
+    if isinstance(raw, Numbers):
+        if kind in {"category", "hashed"}:
+            values = tuple(shown(float(value), raw.kind) for value in np.unique(raw.numbers[~np.isnan(raw.numbers)]))
+            return Column(name, kind, values=values if kind == "category" else ())
+        words = ("false", "true") if raw.kind == "boolean" else ()
+        return Column(name, raw.kind, values=words)
+    assert look.readings is not None
+    words = cells.pair(look.present) or ()
+    if kind in {None, "boolean"} and words:
+        return Column(name, "boolean", values=words, nothing=nothing)
+    if kind is None and look.numeric >= 0.5 or kind == "number":
+        return _number(name, raw, look, decimal, asked, where, by_commas, problems)
+    forms = cells.date_forms(look.present) if kind in {None, "date"} else ()
+    if asked.dates in forms:
+        forms = (asked.dates,)
+    if len(forms) > 1:
+        problems.add(f"column {name}: {look.present[0]!r} is two dates, day first or month first", "--dates", "day-first")
+    if forms:
+        return Column(name, "date", form=forms[0], nothing=nothing)
+    if kind in {"date", "boolean"}:
+        problems.add(f"column {name}: {look.present[0]!r} is no {kind} that is known")
+        return Column(name, "left out")
+    if kind == "hashed":
+        return Column(name, "hashed", nothing=nothing)
+    if kind is None and look.distinct >= max(10, 0.9 * look.n_present) and not _has_numbers(look):
+        return Column(name, "left out", why=f"{look.distinct:,} different texts in {look.n_present:,} rows")
+    if kind is None and look.distinct > MOST_CATEGORIES:
+        problems.add(f"column {name} is text with {look.distinct:,} different values (or: --as {name}=hashed)", "--drop", name)
+        return Column(name, "left out")
+    return Column(name, "category", values=tuple(sorted(look.present, key=_in_order)), nothing=nothing)
+
+
+def _has_numbers(look: _Look) -> bool:
+    """Whether many of its texts begin with a number, as measures with different units do."""
+    begins = sum(value[0].isdigit() or value[0] in "$€£¥₹+-(" for value in look.present)
+    return 2 * begins > look.distinct and any(not value.isalnum() for value in look.present)
+
+
+def _number(
+    name: str,
+    raw: Text,
+    look: _Look,
+    decimal: str | None,
+    asked: Asked,
+    where: Callable[[int], str],
+    by_commas: bool,
+    problems: Problems,
+) -> Column:
+    """The rule of a column of numbers: how they are written, or which cell is none."""
+    assert look.readings is not None
+    writings = look.readings.writings
+    usable = [writing for writing in writings if writing.decimal == decimal] or list(writings)
+    if decimal is None and len(writings) > 1 and look.readings.marked and _differ(look.present, writings):
+        plain = Writing() == writings[0]._replace(prefix="", suffix="")
+        if plain:  # 1.234, in a file that shows nothing to the contrary
+            usable = [writings[0]]
+        elif by_commas:  # "1,234" in quotes, where commas separate cells
+            usable = [writing for writing in writings if writing[:2] == (".", ",")] or usable
+        else:
+            example = next(value for value in look.present if "," in value or "." in value)
+            problems.add(f"column {name}: {example!r} may have a decimal comma or separate thousands", "--decimal", ",")
+    chosen = usable[0]
+    column = Column(name, "number", *chosen, nothing=asked.nothing)
+    bad = [value for value in look.present if (number := cells.number(value, chosen)) is None or not cells.finite(number)] if (
+        look.readings.others or _plain(look.present) is None
+    ) else []
+    if bad:
+        row = int(np.argmax(np.isin(raw.codes, [raw.values.index(value) for value in bad])))
+        cell = raw.text(row)
+        count = int(sum(look.counts[look.present.index(value)] for value in bad))
+        more = f" ({count} such cells)" if count > 1 else ""
+        said = f"{where(row)}, column {name}: {cell[:30]!r} is not a finite number{more}; mend the cell or remove that line"
+        said += f", or say what it is: --missing-value {_quoted([cell[:30]])}" if len(set(bad)) == 1 else ""
+        problems.add(f"{said} or --as {_quoted([f'{name}=category'])}" if look.distinct <= MOST_CATEGORIES else said + f" or --drop {_quoted([name])}")
+    return column
+
+
+def _differ(texts: Sequence[str], writings: Sequence[Writing]) -> bool:
+    """Whether some cell is another number in another of these ways of writing."""
+    for text in texts:
+        if "." in text or "," in text:
+            numbers = {cells.number(text, writing) for writing in writings}
+            if len(numbers - {None}) > 1:
+                return True
+    return False
+
+
+def _is_index(raw: Text | Numbers, look: _Look) -> bool:
+    """Whether a column counts rows, or names each differently."""
+    if isinstance(raw, Text):
+        numbers = _plain(raw.values)
+        if numbers is None:
+            return look.distinct == len(raw)
+        numbers = numbers[raw.codes]
+    else:
+        numbers = raw.numbers
+    return bool(len(numbers)) and numbers[0] in {0.0, 1.0} and bool((np.diff(numbers) == 1.0).all())
+
+
+def _in_order(text: str) -> tuple[int, float, str]:
+    """Numbers by size, before texts."""
+    return (0, float(text), text) if cells.PLAIN.fullmatch(text) else (1, 0.0, text)
+
+
+def listed(names: Sequence[str], most: int = 12) -> str:
+    """Names with commas between, and … where there are many."""
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
