@@ -20,7 +20,9 @@ app = typer.Typer(
 )
 
 Run = Annotated[str, typer.Argument(help="Run folder or model file.", metavar="RUN")]
-Csv = Annotated[str, typer.Option(help="CSV file with the features; and the truth, where it has that column.")]
+Csv = Annotated[
+    str, typer.Option(help="Table with the features, in any order; and the truth, where it has that column.")
+]
 Header = Annotated[
     bool | None,
     typer.Option("--header/--no-header", help="Whether the first line names the columns; default: looked at."),
@@ -34,6 +36,17 @@ Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")
 def command():
     """The whole command line as one callable."""
     return typer.main.get_command(app)
+
+
+def as_now(arguments):
+    """The command line in the words of this version: flags by their names of today, and ``train c.yaml`` by its flag."""
+    from backprop_ref.experiments.config import EARLIER_FLAGS
+
+    made = []
+    for argument in arguments:
+        name, equals, value = str(argument).partition("=")
+        made.append(EARLIER_FLAGS.get(name, name) + equals + value)
+    return made
 
 
 def example(*lines):
@@ -52,7 +65,7 @@ def top(
         typer.echo(context.get_help())
 
 
-@app.command(epilog=example("train digits", "train --data-path iris.csv --hidden-size 16,8 --epochs 50"))
+@app.command(epilog=example("train digits", "train --data-path iris.csv --hidden 16,8 --epochs 50"))
 @with_flags()
 def train(
     dataset: Annotated[
@@ -74,11 +87,17 @@ def predict(
     output: Annotated[str | None, typer.Option(help="CSV file to write; default: standard output.")] = None,
     proba: Annotated[bool, typer.Option("--proba", help="A column for each class with the network's output.")] = False,
     header: Header = None,
+    id: Annotated[
+        list[str] | None, typer.Option(help="Columns to keep beside the predictions.", metavar="COLUMNS")
+    ] = None,
 ):
-    """Predict for each row of a CSV file; the truth stands beside it where the file has it."""
+    """Predict for each row of a table; the truth stands beside it where the table has it.
+
+    Rows for which nothing can be predicted are named, and their prediction is left blank.
+    """
     from backprop_ref.cli.use import predict
 
-    predict(run, data_path, output, proba, header)
+    predict(run, data_path, output, proba, header, [name for text in id or () for name in text.split(",")])
 
 
 @app.command(epilog=example("evaluate runs/digits-1", "evaluate runs/iris-1 --data-path more.csv"))
@@ -96,6 +115,24 @@ def evaluate(
     evaluate(run, data_path, header, json)
 
 
+@app.command(epilog=example("columns houses.csv --target price", "columns runs/houses-1"))
+@with_flags(
+    only=(
+        *("--target", "--header", "--task", "--drop", "--id", "--missing", "--as", "--missing-value", "--decimal"),
+        *("--dates", "--encoding"),
+    )
+)
+def columns(
+    table: Annotated[str, typer.Argument(help="A table, or the folder of a run.", metavar="FILE|RUN")],
+    json: Json = False,
+    **flags,
+):
+    """Show what training would make of each column of a table, or has made of it."""
+    from backprop_ref.cli.use import columns
+
+    columns(table, json, flags)
+
+
 @app.command(epilog=example("data moons --n-samples 500 --out moons.csv"))
 @with_flags(only=("--n-samples", "--n-features", "--n-classes", "--noise", "--seed"))
 def data(
@@ -111,7 +148,7 @@ def data(
     data(name, out, flags)
 
 
-@app.command(epilog=example("gradcheck iris --activation tanh --hidden-size 5,4", "gradcheck runs/digits-1"))
+@app.command(epilog=example("gradcheck iris --activation tanh --hidden 5,4", "gradcheck runs/digits-1"))
 @with_flags(sections=("data", "network", "backend"), exclude=("--dataset", "--dtype", "--validation-size"))
 def gradcheck(
     target: Annotated[

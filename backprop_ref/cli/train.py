@@ -23,7 +23,7 @@ def train(dataset, config_file, flags):
     if config.run.resume is not None:
         config = _resumed(config.run.resume, flags, config_file)
     warn_of_csv([config])
-    results = run(config)
+    results = run(config, announce=lambda note: show.say(note, err=config.run.json_))
     if config.run.json_:
         show.as_json(results)
     else:

@@ -12,7 +12,7 @@ import numpy as np
 from backprop_ref import metrics, settings
 from backprop_ref.api import evaluate, predict
 from backprop_ref.backends import get_backend
-from backprop_ref.data import Dataset, Preprocessing, load_dataset, read_csv, split
+from backprop_ref.data import Dataset, Preprocessing, load_dataset, read_table, split
 from backprop_ref.errors import BackpropRefError, InvalidInput, TrainingDiverged
 from backprop_ref.experiments.config import OF_GENERATORS, dump, suit
 from backprop_ref.experiments.run_folder import OLDER_LOGS, RESULTS, check_log, new_folder, resumed_folder
@@ -62,7 +62,7 @@ def prepare(config):
     parts = {"train": rest[kept], "validation": rest[validation], "test": test}
     one_column = network.output_activation == "sigmoid" and network.loss not in {"cross_entropy", "ce"}
     preprocessing = Preprocessing.fit(dataset, parts["train"], data.normalize, one_column)
-    sizes = [dataset.x.shape[1], *network.hidden_layers, preprocessing.n_outputs]
+    sizes = [preprocessing.n_inputs, *network.hidden_layers, preprocessing.n_outputs]
     described = Network(sizes, [*network.hidden_activations, network.output_activation], network.loss)
     network.loss = described.loss
     optimizer, schedule = _optimizer(config.training), _schedule(config.training)
@@ -77,7 +77,7 @@ def load_data(data):
         )
     if data.path is not None:
         data.path = str(Path(data.path).absolute())
-        return read_csv(data.path, data.label_column, data.task or "classification", data.header)
+        return read_table(data.path, data.target, task=data.task, **table_options(data))
     options = {key: getattr(data, key) for key in OF_GENERATORS}
     try:
         dataset = load_dataset(data.dataset, **options, seed=data.random_seed)
@@ -88,6 +88,27 @@ def load_data(data):
     if data.task is not None and data.task != dataset.task:
         raise InvalidInput(f"data set {data.dataset} is for {dataset.task}, not {data.task}; leave out --task")
     return dataset
+
+
+def table_options(data):
+    """What the section `data` of a configuration says about reading a table, for `read_table`."""
+    kinds = {}
+    for text in data.kinds or ():
+        name, equals, kind = text.rpartition("=")
+        if not equals or not name:
+            raise InvalidInput(f"--as {text}: COLUMN=KIND is needed, such as --as zip=category")
+        kinds[name] = kind
+    return {
+        "header": data.header,
+        "drop": data.drop or (),
+        "id": data.id or (),
+        "kinds": kinds,
+        "missing": data.missing or "error",
+        "missing_values": data.missing_values or (),
+        "decimal": data.decimal,
+        "dates": data.dates,
+        "encoding": data.encoding,
+    }
 
 
 def csv_bytes(experiment):
@@ -101,8 +122,10 @@ def csv_bytes(experiment):
     return records * samples * SINKS["csv"].line_bytes(experiment.network, dtype, trace.digits)
 
 
-def run(config, progress=None):
+def run(config, progress=None, announce=lambda note: None):
     """Trains as configured and writes the run folder; returns the results, JSON-ready.
+
+    What was decided about a table is given to `announce` beforehand.
 
     Raises
     ------
@@ -113,6 +136,8 @@ def run(config, progress=None):
         The folder then holds what was reached.
     """
     experiment, chosen = prepare(config), config.backend
+    for note in experiment.dataset.notes:
+        announce(note)
     backend = get_backend(chosen.name, chosen.numerics, chosen.device, chosen.threads)
     chosen.name, chosen.numerics = chosen.name or settings.resolve("backend"), backend.numerics
     for key in ("dtype", "device", "threads"):
@@ -191,6 +216,7 @@ def _results(experiment, result, backend, folder, seconds):
     }
     return {
         "name": experiment.dataset.name,
+        **({"notes": list(experiment.dataset.notes)} if experiment.dataset.notes else {}),
         "task": experiment.dataset.task,
         "network": experiment.network.to_dict(),
         "n_parameters": experiment.network.n_parameters,
