@@ -1,7 +1,7 @@
 """What becomes of each column of a table: stated rules, found on the training file and applied to any other."""
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple, Self
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from backprop_ref.data import cells
 from backprop_ref.data.cells import Readings, Writing
-from backprop_ref.data.raw import Numbers, Text, shown
+from backprop_ref.data.raw import Numbers, Raw, Text, shown
 from backprop_ref.errors import InvalidInput
 
 KINDS = ("number", "boolean", "category", "hashed", "date", "id", "left out")
@@ -82,7 +82,7 @@ class Column:
     def _table(self, values: list[str]) -> tuple[npt.NDArray[np.float64], dict[int, str]]:
         """A row of features for each distinct cell, and what could not be read."""
         if self.kind in {"number", "boolean"}:
-            found = _plain(values) if self.kind == "number" and self._writing == Writing() else None
+            found = _plain(values, self.nothing) if self.kind == "number" and self._writing == Writing() else None
             if found is not None:
                 return found[:, None], {}
         width = len(self.features)
@@ -214,15 +214,9 @@ def _quoted(values: Sequence[str]) -> str:
 
 
 def decide(
-    names: Sequence[str], raws: Sequence[Text | Numbers], asked: Asked, where: Callable[[int], str], by_commas: bool
+    names: Sequence[str], raws: Sequence[Text | Numbers], asked: Asked, table: Raw
 ) -> tuple[list[Column], list[str], Problems]:
-    """The rule of each column, what is to be said about them, and what stands in the way.
-
-    Parameters
-    ----------
-    by_commas : bool
-        Whether commas separate the cells, so that one in a number separates thousands.
-    """
+    """The rule of each of some columns of a table, what is to be said about them, and what stands in the way."""
     kinds = dict(asked.kinds or {})
     problems, notes = Problems(), []
     looked = [_Look.at(raw, asked) for raw in raws]
@@ -235,9 +229,13 @@ def decide(
         elif kind == "id":
             found.append(Column(name, "id"))
         else:
-            column = _decided(i, name, raw, look, kind, decimal, asked, where, by_commas, problems)
+            column = _decided(i, name, raw, look, kind, decimal, asked, table, problems)
             if look.n_missing and column.kind != "left out" and asked.missing == "error":
-                problems.add(f"{where(look.first_missing)}, column {name}: empty ({look.n_missing} missing)", "--missing", "median")
+                cell = raw.text(look.first_missing)
+                what = f"{cell!r} stands for a missing value" if cell else "empty"
+                count = f" ({look.n_missing} of {len(raw)} rows)" if look.n_missing > 1 else ""
+                said = f"{table.where(look.first_missing)}, column {name}: {what}{count}; mend the cell or remove that line"
+                problems.add(said, "--missing", "median")
             if column.kind == "left out" and column.why:
                 notes.append(f"{name or 'the first column'} is left out: {column.why}")
             found.append(column)
@@ -274,7 +272,8 @@ class _Look(NamedTuple):
             present = [value for value, out in zip(raw.values, gone, strict=True) if not out]
             kept = counts[~gone]
             plain = _plain(present)
-            read = Readings((Writing(),), (), True) if plain is not None else cells.readings(present)
+            certain = plain is not None and not _could_be_groups(present)
+            read = Readings((Writing(),), (), True) if certain else cells.readings(present)
             others = set(read.others)
             total = int(kept.sum())
             bad = sum(int(count) for value, count in zip(present, kept, strict=True) if value in others) if others else 0
@@ -286,13 +285,13 @@ class _Look(NamedTuple):
         return cls(present, kept, read, numeric, int(rows_gone.sum()), first, len(present), total)
 
 
-def _plain(values: Sequence[str]) -> npt.NDArray[np.float64] | None:
+def _plain(values: Sequence[str], also: Collection[str] = ()) -> npt.NDArray[np.float64] | None:
     """Numbers as Python writes them; NaN for nothing; None if there is anything else."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     try:
-        texts = pa.array([None if value in cells.NOTHING else value for value in values], pa.string())
+        texts = pa.array([None if value in cells.NOTHING or value in also else value for value in values], pa.string())
         numbers: npt.NDArray[np.float64] = pc.cast(texts, pa.float64()).to_numpy(zero_copy_only=False)
     except pa.ArrowInvalid:
         return None
@@ -308,6 +307,12 @@ def _decimal(looked: Sequence[_Look]) -> str | None:
             if _plain_marked(look) or len(usable) == 1:
                 marks |= {"."} if _plain_marked(look) else usable
     return marks.pop() if len(marks) == 1 else None
+
+
+def _could_be_groups(texts: Sequence[str]) -> bool:
+    """Whether every point in these numbers could separate thousands."""
+    pointed = [text for text in texts if "." in text]
+    return bool(pointed) and all(map(cells.DOT_GROUPS.fullmatch, pointed))
 
 
 def _plain_marked(look: _Look) -> bool:
@@ -327,8 +332,7 @@ def _decided(
     kind: str | None,
     decimal: str | None,
     asked: Asked,
-    where: Callable[[int], str],
-    by_commas: bool,
+    table: Raw,
     problems: Problems,
 ) -> Column:
     """The rule of one column."""
@@ -350,7 +354,7 @@ def _decided(
     if kind in {None, "boolean"} and words:
         return Column(name, "boolean", values=words, nothing=nothing)
     if kind is None and look.numeric >= 0.5 or kind == "number":
-        return _number(name, raw, look, decimal, asked, where, by_commas, problems)
+        return _number(name, raw, look, decimal, asked, table, problems)
     forms = cells.date_forms(look.present) if kind in {None, "date"} else ()
     if asked.dates in forms:
         forms = (asked.dates,)
@@ -383,8 +387,7 @@ def _number(
     look: _Look,
     decimal: str | None,
     asked: Asked,
-    where: Callable[[int], str],
-    by_commas: bool,
+    table: Raw,
     problems: Problems,
 ) -> Column:
     """The rule of a column of numbers: how they are written, or which cell is none."""
@@ -395,7 +398,7 @@ def _number(
         plain = Writing() == writings[0]._replace(prefix="", suffix="")
         if plain:  # 1.234, in a file that shows nothing to the contrary
             usable = [writings[0]]
-        elif by_commas:  # "1,234" in quotes, where commas separate cells
+        elif table.by_commas:  # "1,234" in quotes, where commas separate cells
             usable = [writing for writing in writings if writing[:2] == (".", ",")] or usable
         else:
             example = next(value for value in look.present if "," in value or "." in value)
@@ -410,8 +413,10 @@ def _number(
         cell = raw.text(row)
         count = int(sum(look.counts[look.present.index(value)] for value in bad))
         more = f" ({count} such cells)" if count > 1 else ""
-        said = f"{where(row)}, column {name}: {cell[:30]!r} is not a finite number{more}; mend the cell or remove that line"
+        said = f"{table.where(row)}, column {name}: {cell[:30]!r} is not a finite number{more}; mend the cell or remove that line"
         said += f", or say what it is: --missing-value {_quoted([cell[:30]])}" if len(set(bad)) == 1 else ""
+        if row == 0 and table.names is None:
+            said += "; if this line names the columns, say --header"
         problems.add(f"{said} or --as {_quoted([f'{name}=category'])}" if look.distinct <= MOST_CATEGORIES else said + f" or --drop {_quoted([name])}")
     return column
 

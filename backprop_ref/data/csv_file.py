@@ -89,12 +89,19 @@ class Layout(NamedTuple):
     width: int
 
 
-def read(path: Name, data: Bytes, header: bool | None, encoding: str | None, known: Collection[str]) -> Raw:
+def read(
+    path: Name,
+    data: Bytes,
+    header: bool | None,
+    encoding: str | None,
+    known: Collection[str] = (),
+    counted: bool = True,
+) -> Raw:
     """The table in the bytes of a text file; see `sources.read`."""
     notes: list[str] = []
     data = _utf8(path, data, encoding, notes)
     data = _plain_delimiters(path, data)
-    layout = _layout(path, data, header, known, notes)
+    layout = _layout(path, data, header, known, counted, notes)
     if data.find(b'"') >= 0:
         _check_quotes(path, data, layout)
     columns = _columns(path, data, layout)
@@ -108,7 +115,7 @@ def read(path: Name, data: Bytes, header: bool | None, encoding: str | None, kno
         names = names and names[:-1]
     if names is not None:
         _check_names(path, layout.first_line, names)
-    return Raw(names, columns, rows, _line_of(data, layout), notes + left_out)
+    return Raw(names, columns, rows, _line_of(data, layout), notes + left_out, layout.delimiter == ",")
 
 
 def _check_names(path: Name, line: int, names: Sequence[str]) -> None:
@@ -222,7 +229,9 @@ def _delimiter(lines: Sequence[str]) -> str:
     return max(DELIMITERS, key=judged)
 
 
-def _layout(path: Name, data: Bytes, header: bool | None, known: Collection[str], notes: list[str]) -> Layout:
+def _layout(
+    path: Name, data: Bytes, header: bool | None, known: Collection[str], counted: bool, notes: list[str]
+) -> Layout:
     lines = _lines(data)
     skipped, delimiter = 0, None
     while skipped < len(lines) and not lines[skipped].strip():
@@ -252,7 +261,7 @@ def _layout(path: Name, data: Bytes, header: bool | None, known: Collection[str]
     width = len(rows[first][1])
     body = [row for _, row in rows[first:]]
     others = {len(row) for row in body[1:]}
-    if others == {width + 1} and not known:  # as R writes them: no name above the names of rows
+    if others == {width + 1} and len(body) > 2 and not known:  # as R writes them: no name above the names of rows
         body[0], width = ["", *body[0]], width + 1
         header = True if header is None else header
     if width == 1:
@@ -261,7 +270,8 @@ def _layout(path: Name, data: Bytes, header: bool | None, known: Collection[str]
         )
     if header is None and known:
         header = True if set(known) <= set(body[0]) else None
-    named = is_header(body[0], [row for row in body[1:] if len(row) == width]) if header is None else header
+    rest = [row for row in body[1:] if len(row) == width]
+    named = is_header(body[0], rest, counted) if header is None else header
     if not named:
         return Layout(delimiter, _bytes(lines[:before]), before, None, width)
     end = comments + rows[first][0]

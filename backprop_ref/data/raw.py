@@ -90,6 +90,8 @@ class Raw(NamedTuple):
     """What messages call a row, given its number from 0."""
     notes: list[str]
     """What was decided on the way, to be said."""
+    by_commas: bool = False
+    """Whether commas separate cells, so that one inside a number separates thousands."""
 
 
 def shown(value: float, kind: str = "number") -> str:

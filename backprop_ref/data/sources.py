@@ -19,7 +19,11 @@ _FEATURES, _TARGETS = ("x", "X", "data", "features", "x_train", "X_train"), ("y"
 
 
 def read(
-    source: Any, header: bool | None = None, encoding: str | None = None, known: Collection[str] = ()
+    source: Any,
+    header: bool | None = None,
+    encoding: str | None = None,
+    known: Collection[str] = (),
+    counted: bool = True,
 ) -> Raw:
     """A table, as it stands in a file or in memory.
 
@@ -34,6 +38,8 @@ def read(
         Of text; default: UTF-8, or what the file looks like.
     known : collection of str
         Names that a header would have.
+    counted : bool
+        Whether a first row of 0, 1, 2, … or of years may be a header.
     """
     if not isinstance(source, str | Path) and not hasattr(source, "__fspath__"):
         return _table(source)
@@ -44,14 +50,14 @@ def read(
     if head.startswith(b"PK") and b"xl/" not in data[:4096] and not _is_office(data):
         data = csv_file.unzipped(source, data)
     elif head.startswith((b"PK", b"\xd0\xcf\x11\xe0")):
-        return _sheet(source, data, header, known)
+        return _sheet(source, data, header, known, counted)
     if head.startswith((b"PAR1", b"ARROW1", b"FEA1")):
         return _arrow_file(source, data, head)
     if head.startswith(b"\x93NUMPY"):
         return _arrays(source, data)
     if Path(source).suffix.lower() in {".json", ".jsonl", ".ndjson"}:
         return _json(source, data)
-    return csv_file.read(source, data, header, encoding, known)
+    return csv_file.read(source, data, header, encoding, known, counted)
 
 
 def _is_office(data: Any) -> bool:
@@ -61,7 +67,7 @@ def _is_office(data: Any) -> bool:
 # --- spreadsheets ---
 
 
-def _sheet(path: Name, data: Any, header: bool | None, known: Collection[str]) -> Raw:
+def _sheet(path: Name, data: Any, header: bool | None, known: Collection[str], counted: bool) -> Raw:
     """The first sheet that is not empty."""
     from python_calamine import CalamineError, CalamineWorkbook
 
@@ -85,7 +91,7 @@ def _sheet(path: Name, data: Any, header: bool | None, known: Collection[str]) -
     body = [[row[i] for i in kept] for row in body]
     if header is None and known and set(known) <= set(body[0]):
         header = True
-    named = is_header(body[0], body[1:]) if header is None else header
+    named = is_header(body[0], body[1:], counted) if header is None else header
     names, body = (body[0], body[1:]) if named else (None, body)
     if not body:
         raise InvalidInput(f"{path}: only a header; at least one row of data is needed")

@@ -20,7 +20,7 @@ from backprop_ref.text import as_csv
 FEW_NUMBERS = 20
 """Up to so many different whole numbers in a target are classes."""
 MOST_CLASSES = 100
-"""Up to so many different texts may all be classes, though most of them are of one row."""
+"""Up to so many different values may all be classes, though most of them are of one row."""
 
 
 def read_csv(
@@ -105,7 +105,7 @@ def read_table(
     known_names = {str(name) for name in wanted if name is not None and not _is_position(name)} | set(drop) | set(id)
     raw = sources.read(source, header, encoding, known_names)
     asked = Asked(drop, id, dict(kinds or {}), missing, tuple(missing_values), decimal, dates)
-    return _dataset(where, raw, wanted, task, asked, given=target is not None)
+    return _dataset(where, raw, wanted, task, asked)
 
 
 def _listed(names: Sequence[str]) -> tuple[str, ...]:
@@ -116,7 +116,7 @@ def _is_position(name: object) -> bool:
     return str(name).removeprefix("-").isdecimal()
 
 
-def _dataset(where: str, raw: Raw, wanted: Sequence[str | int | None], task: str | None, asked: Asked, given: bool) -> Dataset:
+def _dataset(where: str, raw: Raw, wanted: Sequence[str | int | None], task: str | None, asked: Asked) -> Dataset:
     width = len(raw.columns)
     names = raw.names or [f"x{i}" for i in range(width)]
     targets = list(dict.fromkeys(_position(where, raw, -1 if one is None else one) for one in wanted))
@@ -129,16 +129,10 @@ def _dataset(where: str, raw: Raw, wanted: Sequence[str | int | None], task: str
     if not places:
         raise InvalidInput(f"{where}: one column only; features and a target are needed")
 
-    def cell(row: int) -> str:
-        return raw.where(row)
-
-    prefix = f"{where}, "
-    columns, notes, problems = decide(
-        [names[i] for i in places], [raw.columns[i] for i in places], asked, cell, by_commas=True
-    )
+    columns, notes, problems = decide([names[i] for i in places], [raw.columns[i] for i in places], asked, raw)
     label_names = [names[i] if raw.names else ("target" if len(targets) == 1 else f"target{k}") for k, i in enumerate(targets)]
-    learnt = _targets(where, [raw.columns[i] for i in targets], label_names, task, asked, raw.where, problems, given)
-    problems.raise_any(prefix)
+    learnt = _targets(where, raw, [raw.columns[i] for i in targets], label_names, task, asked, problems)
+    problems.raise_any(f"{where}, ")
     used = [(column, raw.columns[i]) for column, i in zip(columns, places, strict=True) if column.features]
     if not used:
         said = "; ".join(notes) or "all columns are left out"
@@ -213,25 +207,24 @@ class _Learnt(NamedTuple):
 
 def _targets(
     where: str,
+    table: Raw,
     raws: Sequence[Text | Numbers],
     names: Sequence[str],
     task: str | None,
     asked: Asked,
-    line: Callable[[int], str],
     problems: Problems,
-    given: bool,
 ) -> _Learnt:
     if len(raws) > 1:
         if task == "classification":
             raise InvalidInput(f"{where}: several targets are quantities, not classes; give one --target")
-        several = [_quantities(raw, name, asked, line, problems) for raw, name in zip(raws, names, strict=True)]
+        several = [_quantities(raw, name, asked, table, problems) for raw, name in zip(raws, names, strict=True)]
         target = np.stack([one.target for one in several], axis=1)
         return _Learnt(target, None, np.isnan(target).any(axis=1), [one.rules[0] for one in several])
     raw, name = raws[0], names[0]
     found = task or _task(raw, asked)
     if found == "regression":
-        return _quantities(raw, name, asked, line, problems)
-    return _labels(where, raw, name, asked, line, problems, task is not None)
+        return _quantities(raw, name, asked, table, problems)
+    return _labels(where, raw, name, asked, table, problems)
 
 
 def _present(raw: Text | Numbers, asked: Asked) -> tuple[list[str], npt.NDArray[np.bool_]]:
@@ -268,13 +261,13 @@ def _task(raw: Text | Numbers, asked: Asked) -> str:
     return "classification" if few else "regression"
 
 
-def _quantities(raw: Text | Numbers, name: str, asked: Asked, line: Callable[[int], str], problems: Problems) -> _Learnt:
+def _quantities(raw: Text | Numbers, name: str, asked: Asked, table: Raw, problems: Problems) -> _Learnt:
     kinds = {**(asked.kinds or {}), name: "number"}
     if isinstance(raw, Numbers):
         column = Column(name, "number")
     else:
         said = Asked(kinds=kinds, missing="median", nothing=asked.nothing, decimal=asked.decimal)
-        decided, _, found = decide([name], [raw], said, line, by_commas=True)
+        decided, _, found = decide([name], [raw], said, table)
         column = decided[0]
         for problem in found.said:
             problems.add(re.sub(r" or --(as|drop) .*$", "", problem))
@@ -285,12 +278,12 @@ def _quantities(raw: Text | Numbers, name: str, asked: Asked, line: Callable[[in
     values = column.transform(raw).features[:, 0]
     gone = np.isnan(values)
     if asked.missing == "error" and gone.any() and not problems.said:
-        problems.add(f"{line(int(np.argmax(gone)))}, column {name}: no label; fill it in or remove that line", "--missing", "drop")
+        problems.add(f"{table.where(int(np.argmax(gone)))}, column {name}: no label; fill it in or remove that line", "--missing", "drop")
     return _Learnt(values, None, gone, [column])
 
 
 def _labels(
-    where: str, raw: Text | Numbers, name: str, asked: Asked, line: Callable[[int], str], problems: Problems, told: bool
+    where: str, raw: Text | Numbers, name: str, asked: Asked, table: Raw, problems: Problems
 ) -> _Learnt:
     if isinstance(raw, Numbers):
         distinct, codes = np.unique(raw.numbers, return_inverse=True)
@@ -299,10 +292,11 @@ def _labels(
     for value in present:
         if value.lower().lstrip("+-") in {"inf", "infinity", "1e400"}:
             row = int(np.argmax(raw.codes == raw.values.index(value)))
-            raise InvalidInput(f"{where}, {line(row)}, column {name}: '{value}' is no class; mend the cell or remove that line")
+            raise InvalidInput(f"{where}, {table.where(row)}, column {name}: '{value}' is no class; mend the cell or remove that line")
     if gone.any() and asked.missing == "error":
         row = int(np.argmax(gone))
-        problems.add(f"{line(row)}, column {name}: no label; fill it in or remove that line", "--missing", "drop")
+        problems.add(f"{table.where(row)}, column {name}: no label; fill it in or remove that line", "--missing", "drop")
+        return _Learnt(np.zeros(len(raw), np.int64), ("", ""), gone, [Column(name, "category")])
     canonical = {value: cells.label(value) for value in present}
     numeric = all(cells.PLAIN.fullmatch(value) for value in canonical.values())
     classes = tuple(sorted(set(canonical.values()), key=lambda value: (float(value) if numeric else 0.0, value)))
@@ -312,7 +306,7 @@ def _labels(
         raise InvalidInput(
             f"{where}: {said} in column '{name}'; at least two are needed, or use --task regression, or another --target"
         )
-    if len(classes) > max(20 if numeric else MOST_CLASSES, rows // 2):
+    if len(classes) > max(MOST_CLASSES, rows // 2):
         quantities = "if they are quantities, use --task regression" if numeric else "name another column by --target"
         raise InvalidInput(f"{where}: {len(classes)} different values in column '{name}' for {rows} rows; {quantities}")
     number = {value: i for i, value in enumerate(classes)}
@@ -384,7 +378,10 @@ def read_features(source: Any, preprocessing: Preprocessing, header: bool | None
     rules = preprocessing.rules or _old_rules(preprocessing)
     targets = preprocessing.target_names
     features = [rule for rule in rules if rule.features and rule.name not in targets]
-    raw = sources.read(source, header, None, {rule.name for rule in features} if preprocessing.named else set())
+    known = {rule.name for rule in features} if preprocessing.named else set()
+    raw = sources.read(source, header, None, known, counted=False)
+    if header is None and raw.names and not preprocessing.named and _fits(raw.names, rules, features, targets):
+        raw = sources.read(source, False, counted=False)
     places = _places(where, raw, rules, features, targets, preprocessing)
     kept = {rule.name for rule in rules if rule.kind == "id"} | set(ids)
     for name in ids:
@@ -408,6 +405,16 @@ def read_features(source: Any, preprocessing: Preprocessing, header: bool | None
     columns = {name: raw.columns[names.index(name)] for name in names if name in kept and names.index(name) < len(raw.columns)}
     texts = {name: [column.text(row) for row in range(raw.rows)] for name, column in columns.items()}
     return Features(x, truth, dict(sorted(bad.items())), texts, raw.where, told)
+
+
+def _fits(
+    cells_: Sequence[str], rules: Sequence[Column], features: Sequence[Column], targets: Sequence[str]
+) -> bool:
+    """Whether what looks like a header is a row that a network without names of columns can use."""
+    without = [rule for rule in rules if rule.name not in targets]
+    order = next((order for order in (rules, without, features) if len(order) == len(cells_)), ())
+    pairs = [(rule, cell) for rule, cell in zip(order, cells_, strict=False) if rule.features]
+    return bool(pairs) and not any(rule.transform(Text.of([cell])).bad for rule, cell in pairs)
 
 
 def _old_rules(preprocessing: Preprocessing) -> tuple[Column, ...]:
