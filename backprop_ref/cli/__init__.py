@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and ends the process with its exit status."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # not everyone's terminal has a Σ
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="spelt")
     for variable in COMPILED_CODE:  # or else a file .numba_config.yaml in the current folder could say it
         os.environ.setdefault(variable, "")
     sys.exit(run(arguments))

@@ -1,23 +1,29 @@
 """The commands and what each is given; what they do is in the modules they call."""
 
 import shutil
+from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from backprop_ref.cli.flags import with_flags
+from backprop_ref.cli.flags import Command, Group, with_flags
 from backprop_ref.version import __version__
 
 NARROW = 80
 """Columns below which help is plain text: in less, tables of flags would cut words off."""
 
 app = typer.Typer(
+    cls=Group,
     help="Multi-layer perceptrons whose gradients are the gradients: train them, and check them.",
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich" if shutil.get_terminal_size().columns >= NARROW else None,
     epilog="Example: backprop-ref train digits",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+registered = partial(app.command, cls=Command)
 
 Run = Annotated[str, typer.Argument(help="Run folder or model file.", metavar="RUN")]
 Csv = Annotated[
@@ -43,9 +49,12 @@ def as_now(arguments):
     from backprop_ref.experiments.config import EARLIER_FLAGS
 
     made = []
-    for argument in arguments:
-        name, equals, value = str(argument).partition("=")
+    for argument in map(str, arguments):
+        name, equals, value = argument.partition("=")
         made.append(EARLIER_FLAGS.get(name, name) + equals + value)
+    place = 1
+    if made[:1] == ["train"] and made[place:] and made[place].endswith((".yaml", ".yml")) and Path(made[place]).is_file():
+        made.insert(place, "--config")
     return made
 
 
@@ -65,7 +74,7 @@ def top(
         typer.echo(context.get_help())
 
 
-@app.command(epilog=example("train digits", "train --data-path iris.csv --hidden 16,8 --epochs 50"))
+@registered(epilog=example("train digits", "train --data-path iris.csv --hidden 16,8 --epochs 50"))
 @with_flags()
 def train(
     dataset: Annotated[
@@ -80,7 +89,7 @@ def train(
     return train(dataset, config, flags)
 
 
-@app.command(epilog=example("predict runs/iris-1 --data-path new.csv --output predicted.csv --proba"))
+@registered(epilog=example("predict runs/iris-1 --data-path new.csv --output predicted.csv --proba"))
 def predict(
     run: Run,
     data_path: Csv,
@@ -100,7 +109,7 @@ def predict(
     predict(run, data_path, output, proba, header, [name for text in id or () for name in text.split(",")])
 
 
-@app.command(epilog=example("evaluate runs/digits-1", "evaluate runs/iris-1 --data-path more.csv"))
+@registered(epilog=example("evaluate runs/digits-1", "evaluate runs/iris-1 --data-path more.csv"))
 def evaluate(
     run: Run,
     data_path: Annotated[
@@ -115,7 +124,7 @@ def evaluate(
     evaluate(run, data_path, header, json)
 
 
-@app.command(epilog=example("columns houses.csv --target price", "columns runs/houses-1"))
+@registered(epilog=example("columns houses.csv --target price", "columns runs/houses-1"))
 @with_flags(
     only=(
         *("--target", "--header", "--task", "--drop", "--id", "--missing", "--as", "--missing-value", "--decimal"),
@@ -133,7 +142,7 @@ def columns(
     columns(table, json, flags)
 
 
-@app.command(epilog=example("data moons --n-samples 500 --out moons.csv"))
+@registered(epilog=example("data moons --n-samples 500 --out moons.csv"))
 @with_flags(only=("--n-samples", "--n-features", "--n-classes", "--noise", "--seed"))
 def data(
     name: Annotated[
@@ -148,7 +157,7 @@ def data(
     data(name, out, flags)
 
 
-@app.command(epilog=example("gradcheck iris --activation tanh --hidden 5,4", "gradcheck runs/digits-1"))
+@registered(epilog=example("gradcheck iris --activation tanh --hidden 5,4", "gradcheck runs/digits-1"))
 @with_flags(sections=("data", "network", "backend"), exclude=("--dataset", "--dtype", "--validation-size"))
 def gradcheck(
     target: Annotated[
@@ -166,7 +175,7 @@ def gradcheck(
     return gradcheck(target, batch_size, entries, seed, json, flags)
 
 
-@app.command(epilog=example("explain xor --sample 2", "explain runs/iris-1 --layer 1 --neuron 0 --format markdown"))
+@registered(epilog=example("explain xor --sample 2", "explain runs/iris-1 --layer 1 --neuron 0 --format markdown"))
 @with_flags(sections=("data", "network", "training", "backend"), exclude=("--dataset",))
 def explain(
     target: Annotated[
@@ -191,7 +200,7 @@ def explain(
     explain(target, sample, layer, neuron, matrices, derivation, format, output, digits, terms, flags)
 
 
-@app.command(epilog=example("compare", "compare iris --backends numpy,numba --numerics fast"))
+@registered(epilog=example("compare", "compare iris --backends numpy,numba --numerics fast"))
 @with_flags(
     sections=("data", "network", "training"), exclude=("--dataset", "--epochs", "--validation-size", *OVER_EPOCHS)
 )
@@ -210,7 +219,7 @@ def compare(
     return compare(dataset, backends, numerics, dtype, steps, json, flags)
 
 
-@app.command(
+@registered(
     epilog=example(
         "verify mine.py:gradients",
         "verify package.module:Network --learning-rate 0.1 --losses ce",
@@ -366,7 +375,7 @@ def verify(
     return verify(target, command, answers, chosen, conventions, **options)
 
 
-@app.command(epilog=example("vectors --out vectors", "vectors --out vectors --check"))
+@registered(epilog=example("vectors --out vectors", "vectors --out vectors --check"))
 def vectors(
     out: Annotated[str, typer.Option(help="Folder to write, or to check.", metavar="DIR")],
     check: Annotated[bool, typer.Option("--check", help="Write nothing; status 1 if a file differs.")] = False,
@@ -381,7 +390,7 @@ def vectors(
     return vectors(out, check, json)
 
 
-@app.command(epilog=example("bench --quick", "bench --backends numpy,numba --dtype float32 --out figures"))
+@registered(epilog=example("bench --quick", "bench --backends numpy,numba --dtype float32 --out figures"))
 def bench(
     quick: Annotated[bool, typer.Option("--quick", help="A few small networks, float64, a few short rounds.")] = False,
     backends: Annotated[str | None, typer.Option(help="Names, comma between; default: all.", metavar="NAMES")] = None,
@@ -404,7 +413,7 @@ def bench(
     return bench(quick, backends, dtype, threads, scaling, out, images, json)
 
 
-@app.command(epilog=example("backends --json"))
+@registered(epilog=example("backends --json"))
 def backends(as_json: Json = False):
     """List the backends: usable or not, and why not."""
     from backprop_ref.backends import backends
@@ -421,7 +430,7 @@ def backends(as_json: Json = False):
     show.table(("backend", "usable", "version", "device", "why not"), rows)
 
 
-@app.command(epilog=example("report runs/digits-1", "report runs/xor-1 runs/xor-2 --out xor.html --images charts"))
+@registered(epilog=example("report runs/digits-1", "report runs/xor-1 runs/xor-2 --out xor.html --images charts"))
 def report(
     runs: Annotated[list[str], typer.Argument(help="Run folders, also of runs that still go on.", metavar="RUN…")],
     out: Annotated[
@@ -442,7 +451,7 @@ def report(
     report(runs, out, [read_comparison(path) for path in compare or []], images, _formats(image_format))
 
 
-@app.command(epilog=example("sweep learning-rates", "sweep --dataset iris --seeds 1-5 --learning-rates 0.01,0.1"))
+@registered(epilog=example("sweep learning-rates", "sweep --dataset iris --seeds 1-5 --learning-rates 0.01,0.1"))
 @with_flags(exclude=("--run-dir", "--resume", "--output"))
 def sweep(
     experiment: Annotated[
@@ -500,7 +509,7 @@ def _formats(text):
     return formats
 
 
-@app.command(epilog=example("demo"))
+@registered(epilog=example("demo"))
 def demo():
     """Train on handwritten digits, check the gradients, compare three backends, draw it all.
 

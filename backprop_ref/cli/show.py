@@ -44,8 +44,7 @@ def table(header, rows, title=None, too_wide=None):
     """Prints a table, as wide as it needs to be; where there is less room, `too_wide`, or a block for each row."""
     header, rows = [printable(str(name)) for name in header], [[printable(str(cell)) for cell in row] for row in rows]
     console, room = Console(), width()
-    heading = None if title is None else Text(printable(title))
-    made = Table(box=box.SIMPLE_HEAD, title=heading, title_justify="left", pad_edge=False, title_style="bold")
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in header:
         made.add_column(Text(name))
     for row in rows:
@@ -54,6 +53,8 @@ def table(header, rows, title=None, too_wide=None):
     if room is None or needed <= room:
         # with its height, or else rich takes a terminal that it calls dumb for one of 80 columns
         console.size = (max(80, needed) if room is None else room, console.height)
+        if title is not None:
+            console.print(Text(printable(title), "bold"))
         console.print(made)
         return
     if too_wide is not None:
