@@ -28,7 +28,7 @@ from backprop_ref.traces.recorder import MOST_SAMPLES, Recorder
 from backprop_ref.traces.sinks import SINKS
 from backprop_ref.training.checkpoint import CHECKPOINT, fingerprint
 from backprop_ref.training.stored_checkpoint import load_checkpoint
-from backprop_ref.training.train import train
+from backprop_ref.training.train import suited, train
 from backprop_ref.version import __version__
 
 
@@ -139,6 +139,8 @@ def run(config, progress=None, announce=lambda note: None):
     for note in experiment.dataset.notes:
         announce(note)
     backend = get_backend(chosen.name, chosen.numerics, chosen.device, chosen.threads)
+    batch = config.training.batch_size
+    backend = suited(backend, experiment.network, len(experiment.parts["train"]) if batch == "full" else batch)
     chosen.name, chosen.numerics = chosen.name or settings.resolve("backend"), backend.numerics
     for key in ("dtype", "device", "threads"):
         setattr(chosen, key, settings.resolve(key, getattr(chosen, key)))
@@ -250,10 +252,8 @@ def score(network, params, preprocessing, dataset, rows, backend=None):
     a = predict(network, params, x, backend=backend)
     if dataset.task == "regression":
         return {**scored, "r2": metrics.score("r2", a, y)}
-    from sklearn.metrics import confusion_matrix
-
-    labels = range(len(preprocessing.classes))
-    confusion = confusion_matrix(dataset.target[rows], metrics.predicted_class(a), labels=labels)
+    n = len(preprocessing.classes)
+    confusion = np.bincount(dataset.target[rows] * n + metrics.predicted_class(a), minlength=n * n).reshape(n, n)
     return {
         **scored,
         "accuracy": metrics.score("accuracy", a, y),
