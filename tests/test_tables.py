@@ -152,7 +152,7 @@ def test_regression_takes_the_label_as_numbers(file):
         ("a,b,c\n1,2,x\n1,2\n", "line 3: 2 cells, but the header has 3; mend or remove"),
         ("a,b,c\n1,2,x\n\n1,2,y,4\n", "line 4: 4 cells, but the header has 3"),
         ("a,b\n1,2,x\n", "line 2: 3 cells, but the header has 2"),
-        ("a,b,,c\n1,2,3,x\n3,4,5,y\n", "line 1: column 3 has no name"),
+        ("a,b,,c\n1,2,3,x\n3,4,5,y\n", "column 3 has no name"),
         ("1,2,x,\n3,4,y,3\n", "line 1, column target: no label"),
         ("a\n1\n2\n", "one column only"),
         ("a-b\n1-2\n", "one column only"),

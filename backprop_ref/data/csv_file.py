@@ -120,10 +120,8 @@ def read(
 
 def _check_names(path: Name, line: int, names: Sequence[str]) -> None:
     for i, name in enumerate(names):
-        if name in names[:i]:
+        if name and name in names[:i]:
             raise InvalidInput(f"{path}, line {line}: two columns are named '{name}'; rename one")
-        if not name and i:
-            raise InvalidInput(f"{path}, line {line}: column {i + 1} has no name; name it")
 
 
 # --- encoding ---

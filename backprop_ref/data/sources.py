@@ -115,7 +115,7 @@ def _cell(value: object) -> str:
 
 def _unique(path: Name, names: Sequence[str] | None) -> None:
     for i, name in enumerate(names or ()):
-        if name in (names or ())[:i]:
+        if name and name in (names or ())[:i]:
             raise InvalidInput(f"{path}: two columns are named '{name}'; rename one")
 
 

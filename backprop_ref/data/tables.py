@@ -119,6 +119,9 @@ def _is_position(name: object) -> bool:
 def _dataset(where: str, raw: Raw, wanted: Sequence[str | int | None], task: str | None, asked: Asked) -> Dataset:
     width = len(raw.columns)
     names = raw.names or [f"x{i}" for i in range(width)]
+    for i, name in enumerate(names):
+        if not name and i:
+            raise InvalidInput(f"{where}: column {i + 1} has no name; name it in the header")
     targets = list(dict.fromkeys(_position(where, raw, -1 if one is None else one) for one in wanted))
     for name in (*asked.drop, *asked.ids, *(asked.kinds or {})):
         if name not in names:
