@@ -32,9 +32,19 @@ class Writing(NamedTuple):
     suffix: str = ""
 
 
+ACCOUNTED = re.compile(r"\((.*\d.*)\)|(.*\d)\s*-")
+
+
+def _signed(text: str) -> str:
+    """With its minus in front, where it is another character, after the number, or parentheses."""
+    text = text.replace("\u2212", "-")
+    found = ACCOUNTED.fullmatch(text)
+    return text if found is None or text[0] == "-" else f"-{(found[1] or found[2]).strip()}"
+
+
 def number(text: str, writing: Writing) -> float | None:
     """The number that a cell says, or None; it may be infinite, where it is too large."""
-    text = text.replace("\u2212", "-")
+    text = _signed(text)
     if writing.prefix or writing.suffix:
         split = _without_unit(text)
         if split is None or split[:2] != (writing.prefix, writing.suffix):
@@ -72,8 +82,8 @@ class Readings(NamedTuple):
 
 def readings(texts: Sequence[str]) -> Readings:
     """How the numbers among distinct cells, none of them missing, are written."""
-    texts = [text.replace("\u2212", "-") for text in texts]
-    prefix, suffix, bare = _common_unit(texts)
+    signed = list(map(_signed, texts))
+    prefix, suffix, bare = _common_unit(signed)
     stripped = [SPACES.sub("", text) if text and SPACED.fullmatch(text) else text for text in bare]
     tried = [Writing(decimal, groups, prefix, suffix) for decimal, groups in ((".", ""), (",", ""), (".", ","), (",", "."))]
     left = {
@@ -116,6 +126,8 @@ DAY_FIRST, MONTH_FIRST, YEAR_FIRST, ISO, TIME = "day-first", "month-first", "yea
 _DATE = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2(\d{4}|\d{2})(?:,?[ T]+(\S.*))?", re.ASCII)
 _YEAR = re.compile(r"(\d{4})([./-])(\d{1,2})\2(\d{1,2})(?:[ T]+(\S.*))?", re.ASCII)
 _ISO = re.compile(r"\d{4}-\d{2}(-\d{2})?([ T]\S.*)?", re.ASCII)
+COMPACT = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])", re.ASCII)
+"""A date in digits alone."""
 _TIME = re.compile(r"([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d(?:[.,]\d+)?))?(?:\s*([AaPp])\.?[Mm]\.?)?", re.ASCII)
 WITH_NAMES = ("%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y", "%d-%b-%Y", "%d-%b-%y", "%b-%Y", "%b %Y", "%B %Y")
 WITH_NAMES += tuple(f"{form} %H:%M{seconds}" for form in WITH_NAMES[:7] for seconds in ("", ":%S"))
@@ -186,6 +198,16 @@ def date_forms(texts: Sequence[str]) -> tuple[str, ...]:
             fitting = [DAY_FIRST]
     zones = {_has_zone(text) for text in texts} if fitting == [ISO] else set()
     return () if len(zones) > 1 else tuple(fitting)
+
+
+def nearly_dates(texts: Sequence[str]) -> str | None:
+    """The first cell that is no date, where at least half of the others are, of one form."""
+    some = texts[:200]
+    for form in (ISO, YEAR_FIRST, DAY_FIRST, MONTH_FIRST, *WITH_NAMES) if len(some) > 2 else ():
+        fit = [date(text, form) is not None for text in some]
+        if 2 * sum(fit) >= len(fit) and not all(fit):
+            return some[fit.index(False)]
+    return None
 
 
 def _has_zone(text: str) -> bool:

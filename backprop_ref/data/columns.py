@@ -1,5 +1,6 @@
 """What becomes of each column of a table: stated rules, found on the training file and applied to any other."""
 
+import re
 import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -16,6 +17,7 @@ from backprop_ref.errors import InvalidInput
 KINDS = ("number", "boolean", "category", "hashed", "date", "id", "left out")
 MISSING = ("error", "drop", "mean", "median", "most-frequent")
 MOST_CATEGORIES = 50
+_LONG = re.compile(r"[+-]?\d{16,40}")
 BUCKETS = 32
 """Features of a column that is hashed."""
 
@@ -236,10 +238,18 @@ def decide(
                 count = f" ({look.n_missing} of {len(raw)} rows)" if look.n_missing > 1 else ""
                 said = f"{table.where(look.first_missing)}, column {name}: {what}{count}; mend the cell or remove that line"
                 problems.add(said, "--missing", "median")
+            notes += alike(column)
             if column.kind == "left out" and column.why:
                 notes.append(f"{name or 'the first column'} is left out: {column.why}")
             found.append(column)
     return found, notes, problems
+
+
+def alike(column: Column) -> list[str]:
+    """Categories that differ in large and small letters alone, to be said."""
+    first: dict[str, str] = {}
+    twice = [(first.setdefault(value.lower(), value), value) for value in column.values if column.kind == "category"]
+    return [f"{column.name}: {a!r} and {b!r} are two values" for a, b in twice if a != b]
 
 
 class _Look(NamedTuple):
@@ -273,7 +283,8 @@ class _Look(NamedTuple):
             kept = counts[~gone]
             plain = _plain(present)
             certain = plain is not None and not _could_be_groups(present)
-            read = Readings((Writing(),), (), True) if certain else cells.readings(present)
+            pointed = any("." in value for value in present)
+            read = Readings((Writing(),), (), pointed) if certain else cells.readings(present)
             others = set(read.others)
             total = int(kept.sum())
             bad = sum(int(count) for value, count in zip(present, kept, strict=True) if value in others) if others else 0
@@ -350,12 +361,21 @@ def _decided(
         words = ("false", "true") if raw.kind == "boolean" else ()
         return Column(name, raw.kind, values=words)
     assert look.readings is not None
+    if kind is None and look.numeric == 1.0 and any(_LONG.fullmatch(value) for value in look.present):
+        return Column(name, "left out", why="numbers of 16 digits and more, such as identifiers, lose some of them")
+    if kind is None and look.present and all(map(cells.COMPACT.fullmatch, look.present)) and look.distinct > 1:
+        return Column(name, "date", form="%Y%m%d", nothing=nothing)
     words = cells.pair(look.present) or ()
     if kind in {None, "boolean"} and words:
         return Column(name, "boolean", values=words, nothing=nothing)
     if kind is None and look.numeric >= 0.5 or kind == "number":
         return _number(name, raw, look, decimal, asked, table, problems)
     forms = cells.date_forms(look.present) if kind in {None, "date"} else ()
+    if kind is None and not forms and (strange := cells.nearly_dates(look.present)):
+        row = int(np.argmax(raw.codes == raw.values.index(strange)))
+        said = f"{table.where(row)}, column {name}: {strange[:30]!r} is no date, as most others are; mend the cell or "
+        problems.add(f"{said}remove that line, or say what it is: --missing-value {_quoted([strange])}")
+        return Column(name, "left out")
     if asked.dates in forms:
         forms = (asked.dates,)
     if len(forms) > 1:

@@ -196,11 +196,14 @@ def _plain_delimiters(path: Name, data: Bytes) -> Bytes:
     if len(some) > 1 and not any(delimiter in line for line in some[1:] for delimiter in DELIMITERS[:2] + ("|",)):
         split = [_WORDS.findall(line) for line in some]
         widths = {len(row) for row in split[1:]}
-        tabbed = {len(row) for _, row in _parsed(some[1:], "\t")}
-        numbers = sum(cells.PLAIN.fullmatch(cell) is not None for row in split[1:] for cell in row)
-        if len(widths) == 1 and min(widths) > 1 and (len(tabbed) > 1 or tabbed == {1}) and 2 * numbers > len(split[1:]):
+        aligned = "\t" not in "".join(some) or sum("  " in line for line in some) > len(some) // 2
+        listed = [cell for row in split[1:] for cell in row]
+        numbers = sum(cells.PLAIN.fullmatch(cell) is not None for cell in listed)
+        if len(widths) == 1 and min(widths) > 1 and aligned and 2 * numbers >= len(listed):
             whole = bytes(data).decode()
             return "\n".join("\t".join(_WORDS.findall(line)) for line in whole.splitlines()).encode()
+    if some and all(re.fullmatch(r"\s*'.*'\s*", line) for line in some) and data.find(b'"') < 0:
+        return bytes(data).replace(b"'", b'"')
     if any(re.search(r'[,;\t|] +"', line) for line in lines) and not isinstance(data, mmap.mmap):
         return re.sub(rb'([,;\t|]) +"', rb'\1"', data)
     return data
@@ -259,7 +262,10 @@ def _layout(
     width = len(rows[first][1])
     body = [row for _, row in rows[first:]]
     others = {len(row) for row in body[1:]}
-    if others == {width + 1} and len(body) > 2 and not known:  # as R writes them: no name above the names of rows
+    longer = others == {width + 1} and len(body) > 2
+    if longer and not any(row[-1] for row in body[1:]):  # rows end with a delimiter
+        body[0], width = [*body[0], ""], width + 1
+    elif longer and not known:  # as R writes them: no name above the names of rows
         body[0], width = ["", *body[0]], width + 1
         header = True if header is None else header
     if width == 1:
@@ -331,12 +337,17 @@ def _columns_as_text(path: Name, data: Bytes, layout: Layout) -> list[Text | Num
 def _plain_columns(data: Bytes, layout: Layout) -> set[int]:
     """Columns whose cells in the file's head are all plain numbers without zeros in front."""
     rows = [row for _, row in _parsed(_lines(data)[layout.first_line :], layout.delimiter) if len(row) == layout.width]
-    leading = re.compile(r"[+-]?0\d")
+    # zeros in front, or so many digits that some are lost
+    not_plain = re.compile(r"[+-]?(0\d|\d{16})")
 
-    def plain(cell: str) -> bool:
-        return cell in cells.NOTHING or (cells.PLAIN.fullmatch(cell) is not None and not leading.match(cell))
+    def plain(column: Sequence[str]) -> bool:
+        present = [cell for cell in column if cell not in cells.NOTHING]
+        numbers = all(cells.PLAIN.fullmatch(cell) and not not_plain.match(cell) for cell in present)
+        pointed = [cell for cell in present if "." in cell]
+        thousands = bool(pointed) and all(map(cells.DOT_GROUPS.fullmatch, pointed))
+        return numbers and not thousands and not all(map(cells.COMPACT.fullmatch, present))
 
-    return {i for i in range(layout.width) if all(plain(row[i]) for row in rows)}
+    return {i for i in range(layout.width) if rows and plain([row[i] for row in rows])}
 
 
 def _read(data: Bytes, layout: Layout, plain: set[int]) -> list[Text | Numbers]:

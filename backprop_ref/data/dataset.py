@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from backprop_ref.arrays import plain_array
 from backprop_ref.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -84,15 +85,17 @@ def one_hot(labels: npt.ArrayLike, n_classes: int | None = None) -> npt.NDArray[
            [1., 0., 0.]])
     """
     try:
-        labels = np.asarray(labels)
-    except ValueError as error:
+        labels = plain_array(labels)
+    except (ValueError, TypeError) as error:
         raise InvalidInput(f"labels are not a list of class numbers: {error}") from None
     if n_classes is not None and (isinstance(n_classes, bool) or not isinstance(n_classes, int | np.integer)):
         raise InvalidInput(f"n_classes={n_classes!r}: a whole number is needed")
     if labels.ndim != 1:
         raise InvalidInput(f"labels have shape {labels.shape}; (samples,) is needed, one class number each")
     if labels.dtype.kind not in "iubf":
-        raise InvalidInput(f"labels have dtype {labels.dtype}; number the classes first, from 0")
+        raise InvalidInput(
+            f"labels have dtype {labels.dtype}; number the classes first: np.unique(labels, return_inverse=True)[1]"
+        )
     for position in np.flatnonzero((labels != np.floor(labels)) | np.isinf(labels)):
         raise InvalidInput(f"label {labels[position]} at position {position} is not a whole number")
     largest = int(labels.max()) if labels.size else -1

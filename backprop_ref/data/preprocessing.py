@@ -15,6 +15,8 @@ from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.kernels import ordered
 from backprop_ref.random import Stream
 
+REACHED = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, np.inf), "softmax": (0.0, 1.0)}
+"""What activations give that do not give every number."""
 NORMALIZATIONS = ("standardize", "minmax", "none")
 
 
@@ -113,9 +115,17 @@ class Preprocessing:
 
     @classmethod
     def fit(
-        cls, dataset: Dataset, rows: Sequence[int] | Rows, normalize: str = "standardize", one_column: bool = False
+        cls,
+        dataset: Dataset,
+        rows: Sequence[int] | Rows,
+        normalize: str = "standardize",
+        one_column: bool = False,
+        output: str = "linear",
     ) -> Self:
-        """Statistics over `rows` of a data set, with sums in order; a constant column is only shifted."""
+        """Statistics over `rows` of a data set, with sums in order; a constant column is only shifted.
+
+        Quantities are scaled to what the activation of the output reaches.
+        """
         if normalize not in NORMALIZATIONS:
             raise unknown("normalization", normalize, NORMALIZATIONS)
         fill, indicators, columns = _filling(dataset, rows)
@@ -125,6 +135,8 @@ class Preprocessing:
         if dataset.classes is None:
             column = dataset.target[rows] if targets else dataset.target[rows][:, None]
             target_shift, target_scale = _statistics(column, normalize, targets or [dataset.target_name])
+            if output in REACHED:
+                target_shift, target_scale = _within(column, output, normalize, target_scale)
         return cls(
             dataset.feature_names,
             dataset.target_name,
@@ -205,6 +217,33 @@ class Preprocessing:
         rules = tuple(Column.from_dict(rule) for rule in stored.pop("rules"))
         made: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in stored.items()}
         return cls(**made, rules=rules)
+
+
+def _within(
+    column: npt.NDArray[np.float64], output: str, normalize: str, scale: list[float]
+) -> tuple[list[float], list[float]]:
+    """Shift and scale that bring targets to what an output activation reaches.
+
+    Raises
+    ------
+    InvalidInput
+        They are not to be scaled, and out of reach; or the output is a softmax, whose shares sum to 1.
+    """
+    low, high = REACHED[output]
+    least, most = column.min(axis=0), column.max(axis=0)
+    if output == "softmax":
+        raise InvalidInput("output activation softmax gives shares that sum to 1, no quantities; use linear")
+    if normalize == "none":
+        if (least < low).any() or (most > high).any():
+            raise InvalidInput(
+                f"output activation {output} reaches {low:g} to {high:g}, and the target goes from {least.min():g} to "
+                f"{most.max():g}; use --output-activation linear, or another --normalize"
+            )
+        return [0.0] * len(least), [1.0] * len(least)
+    if not np.isfinite(high):
+        return (least - low).tolist(), scale
+    width = np.where(most > least, (most - least) / (high - low), 1.0)
+    return (least - low * width).tolist(), width.tolist()
 
 
 def _filling(

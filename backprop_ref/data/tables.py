@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from backprop_ref.data import cells, sources
-from backprop_ref.data.columns import KINDS, MISSING, Asked, Column, Problems, decide, listed
+from backprop_ref.data.cells import Writing
+from backprop_ref.data.columns import KINDS, MISSING, Asked, Column, Problems, alike, decide, listed
 from backprop_ref.data.dataset import Dataset, Target
 from backprop_ref.data.preprocessing import Preprocessing
 from backprop_ref.data.raw import Numbers, Raw, Text
@@ -134,7 +135,7 @@ def _dataset(where: str, raw: Raw, wanted: Sequence[str | int | None], task: str
 
     columns, notes, problems = decide([names[i] for i in places], [raw.columns[i] for i in places], asked, raw)
     label_names = [names[i] if raw.names else ("target" if len(targets) == 1 else f"target{k}") for k, i in enumerate(targets)]
-    learnt = _targets(where, raw, [raw.columns[i] for i in targets], label_names, task, asked, problems)
+    learnt = _targets(where, raw, [raw.columns[i] for i in targets], label_names, task, asked, problems, notes)
     problems.raise_any(f"{where}, ")
     used = [(column, raw.columns[i]) for column, i in zip(columns, places, strict=True) if column.features]
     if not used:
@@ -216,6 +217,7 @@ def _targets(
     task: str | None,
     asked: Asked,
     problems: Problems,
+    notes: list[str],
 ) -> _Learnt:
     if len(raws) > 1:
         if task == "classification":
@@ -227,7 +229,7 @@ def _targets(
     found = task or _task(raw, asked)
     if found == "regression":
         return _quantities(raw, name, asked, table, problems)
-    return _labels(where, raw, name, asked, table, problems)
+    return _labels(where, raw, name, asked, table, problems, notes)
 
 
 def _present(raw: Text | Numbers, asked: Asked) -> tuple[list[str], npt.NDArray[np.bool_]]:
@@ -255,6 +257,8 @@ def _task(raw: Text | Numbers, asked: Asked) -> str:
         counts = np.bincount(raw.codes, minlength=len(raw.values))
         kept = [count for value, count in zip(raw.values, counts, strict=True) if value in set(present)]
         numbers = np.repeat(numbers, [c for c, v in zip(kept, values, strict=True) if v is not None])
+        if len(read.others) == 0 and read.marked and Writing() not in read.writings:
+            return "regression"  # nobody writes a class with a decimal comma or a unit
     distinct, counts = np.unique(numbers, return_counts=True)
     if (distinct != np.floor(distinct)).any():
         return "regression"
@@ -286,7 +290,7 @@ def _quantities(raw: Text | Numbers, name: str, asked: Asked, table: Raw, proble
 
 
 def _labels(
-    where: str, raw: Text | Numbers, name: str, asked: Asked, table: Raw, problems: Problems
+    where: str, raw: Text | Numbers, name: str, asked: Asked, table: Raw, problems: Problems, notes: list[str]
 ) -> _Learnt:
     if isinstance(raw, Numbers):
         distinct, codes = np.unique(raw.numbers, return_inverse=True)
@@ -312,6 +316,7 @@ def _labels(
     if len(classes) > max(MOST_CLASSES, rows // 2):
         quantities = "if they are quantities, use --task regression" if numeric else "name another column by --target"
         raise InvalidInput(f"{where}: {len(classes)} different values in column '{name}' for {rows} rows; {quantities}")
+    notes.extend(alike(Column(name, "category", values=classes)))
     number = {value: i for i, value in enumerate(classes)}
     of_code = np.array([number[canonical[value]] if value in canonical else -1 for value in raw.values], np.int64)
     return _Learnt(of_code[raw.codes], classes, gone, [Column(name, "category", values=classes, nothing=asked.nothing)])

@@ -5,6 +5,7 @@ import logging
 import logging.handlers
 import time
 from dataclasses import dataclass, fields
+from dataclasses import replace as replace_fields
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from backprop_ref import metrics, settings
 from backprop_ref.api import evaluate, predict
 from backprop_ref.backends import get_backend
 from backprop_ref.data import Dataset, Preprocessing, load_dataset, read_table, split
+from backprop_ref.data.preprocessing import REACHED
 from backprop_ref.errors import BackpropRefError, InvalidInput, TrainingDiverged
 from backprop_ref.experiments.config import OF_GENERATORS, dump, suit
 from backprop_ref.experiments.run_folder import OLDER_LOGS, RESULTS, check_log, new_folder, resumed_folder
@@ -30,6 +32,10 @@ from backprop_ref.training.checkpoint import CHECKPOINT, fingerprint
 from backprop_ref.training.stored_checkpoint import load_checkpoint
 from backprop_ref.training.train import suited, train
 from backprop_ref.version import __version__
+
+
+GROWN = 1e3
+"""How much larger than that of the initial weights the loss of a training is that diverged."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,11 @@ def prepare(config):
     kept, validation = split(len(rest), data.validation_size, stream, None if labels is None else labels[rest])
     parts = {"train": rest[kept], "validation": rest[validation], "test": test}
     one_column = network.output_activation == "sigmoid" and network.loss not in {"cross_entropy", "ce"}
-    preprocessing = Preprocessing.fit(dataset, parts["train"], data.normalize, one_column)
+    preprocessing = Preprocessing.fit(dataset, parts["train"], data.normalize, one_column, network.output_activation)
+    if dataset.classes is None and network.output_activation in REACHED and data.normalize != "none":
+        low, high = REACHED[network.output_activation]
+        said = f"the target is scaled to {low:g} … {high:g}, which {network.output_activation} reaches"
+        dataset = replace_fields(dataset, notes=(*dataset.notes, said))
     sizes = [preprocessing.n_inputs, *network.hidden_layers, preprocessing.n_outputs]
     described = Network(sizes, [*network.hidden_activations, network.output_activation], network.loss)
     network.loss = described.loss
@@ -201,10 +211,29 @@ def _train(experiment, backend, params, folder, progress):
                 raise
             message = f"{error}; what was reached is in {folder}"
             raise TrainingDiverged(message, error.result, error.epoch, error.layer) from None
+        _check_fell(experiment, params, result, x, y, backend, folder)
         results = _results(experiment, result, backend, folder, time.perf_counter() - started)
         scored = results["test"] or results["train"]
         log.info("stopped: %s after %d epochs; %s", result.stopped, result.epochs, scored)
     return results
+
+
+def _check_fell(experiment, params, result, x, y, backend, folder):
+    """Refuses a training after which the loss is far above that of the initial weights: it diverged, if finitely."""
+    losses = result.history["loss"]
+    if not len(losses) or result.best_epoch:
+        return
+    before = evaluate(experiment.network, params, x, y, backend=backend)["loss"]
+    if losses[-1] > GROWN * max(before, 1e-30):
+        rate = experiment.config.training.learning_rate
+        raise TrainingDiverged(
+            f"training diverged: the loss grew from {before:.3g} to {losses[-1]:.3g}. Likely causes: a learning rate that "
+            f"is too large ({rate:g}; try {rate / 10:g}), inputs or targets that are not normalised (leave out "
+            f"--normalize none); what was reached is in {folder}",
+            result,
+            result.epochs,
+            None,
+        )
 
 
 def _results(experiment, result, backend, folder, seconds):
