@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ACTIVATIONS = tuple(formulas.ACTIVATIONS)
 LOSSES = {name: loss.short for name, loss in formulas.LOSSES.items()}
 _LONG = {short: name for name, short in LOSSES.items()}
-_ELSEWHERE = {"categorical_crossentropy": "cross_entropy", "binary_crossentropy": "binary_cross_entropy"}
+ELSEWHERE = {"categorical_crossentropy": "cross_entropy", "binary_crossentropy": "binary_cross_entropy"}
 """What other libraries call the same losses."""
 
 OUTPUTS_OF = {name: loss.outputs for name, loss in formulas.LOSSES.items()}
@@ -74,7 +74,7 @@ class Network:
                 raise InvalidInput(f"{name}: a list is needed, got {value!r}")
         object.__setattr__(self, "sizes", tuple(_positive(size) for size in sizes))
         object.__setattr__(self, "activations", tuple(map(str, activations)))
-        object.__setattr__(self, "loss", (_LONG | _ELSEWHERE).get(str(loss), str(loss)))
+        object.__setattr__(self, "loss", (_LONG | ELSEWHERE).get(str(loss), str(loss)))
         self._check()
 
     def _check(self) -> None:

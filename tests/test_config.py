@@ -36,6 +36,9 @@ VALUES = {
     "--n-features": ("4", 4),
     "--n-classes": ("5", 5),
     "--noise": ("0.5", 0.5),
+    "--folds": ("3", 3),
+    "--fold": ("1", 1),
+    "--from": ("earlier", "earlier"),
     "--data-seed": ("9", 9),
     "--test-size": (".25", 0.25),
     "--validation-size": ("0.125", 0.125),
@@ -131,7 +134,7 @@ def test_every_key_has_a_flag():
 
 def test_train_takes_every_flag_and_no_other():
     options = {name for parameter in command_line().commands["train"].params for name in parameter.opts}
-    assert {name for name in options if name.startswith("--")} - {"--config", "--help"} == set(flags())
+    assert {name for name in options if name.startswith("--")} - {"--config", "--help", "--help-all"} == set(flags())
     assert "dataset" in options
 
 
@@ -148,7 +151,7 @@ def test_a_flag_and_its_key_say_the_same(flag):
 
 
 def test_flags_and_file_train_the_same_network(trained):
-    left_out = {*OF_TABLES, "--data-path", "--task", "--run-dir", "--resume", "--output", "--json"}
+    left_out = {*OF_TABLES, "--from", "--folds", "--fold", "--data-path", "--task", "--run-dir", "--resume", "--output", "--json"}
     left_out |= {"--n-samples", "--n-features", "--n-classes", "--noise", "--momentum", "--nesterov"}
     content, arguments = {}, []
     for flag in set(VALUES) - left_out:

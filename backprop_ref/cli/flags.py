@@ -12,7 +12,7 @@ from backprop_ref.experiments.schema import flags as schema_flags
 
 BASIC = frozenset(
     "--data-path --target --task --drop --missing --test-size --validation-size --hidden --activation --loss --epochs "
-    "--learning-rate --batch-size --optimizer --seed --backend --numerics --run-dir --resume --json "
+    "--learning-rate --batch-size --optimizer --seed --folds --from --validation-path --backend --numerics --run-dir --resume --json "
     "--header --trace".split()
 )
 """Flags that ``--help`` lists; the rest are behind ``--help-all``."""

@@ -7,11 +7,9 @@ import numpy as np
 from backprop_ref import metrics
 from backprop_ref.api import predict as outputs_of
 from backprop_ref.cli import show
-from backprop_ref.data.cells import NOTHING
 from backprop_ref.data.columns import listed
-from backprop_ref.data.dataset import Dataset
 from backprop_ref.data.named import BUNDLED, GENERATORS
-from backprop_ref.data.tables import read_features, write_csv
+from backprop_ref.data.tables import not_done, read_features, read_known, write_csv
 from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.config import merge
 from backprop_ref.experiments.run_folder import CONFIG
@@ -28,7 +26,7 @@ def predict(run, data_path, output, proba, header, ids=()):
     table = read_features(data_path, preprocessing, header, ids)
     done = np.setdiff1d(np.arange(len(table.x)), list(table.bad))
     if not len(done):
-        raise InvalidInput(f"{data_path}: {_not_done(table)}")
+        raise InvalidInput(f"{data_path}: {not_done(table)}")
     a = outputs_of(model.network, model.params, preprocessing.x(table.x[done]))
     names, columns = [*table.ids], [*table.ids.values()]
     classes = preprocessing.classes
@@ -55,7 +53,7 @@ def predict(run, data_path, output, proba, header, ids=()):
         write_csv(output, names, rows, "--output")
         show.line(f"{len(a)} predictions: {output}", err=True)
     if table.bad:
-        show.line(_not_done(table), err=True)
+        show.line(not_done(table), err=True)
 
 
 def _predicted(preprocessing, a):
@@ -77,20 +75,13 @@ def _spread(values, rows, count):
     return column
 
 
-def _not_done(table):
-    """Which rows nothing is predicted for, and why."""
-    told = [f"{table.where(row)}, {why}" for row, why in list(table.bad.items())[:5]]
-    more = f"; and {len(table.bad) - 5} more" if len(table.bad) > 5 else ""
-    return f"no prediction for {len(table.bad)} of {len(table.x)} rows: {'; '.join(told)}{more}; mend these cells"
-
-
 def evaluate(run, data_path, header, as_json):
     """Prints the scores of a trained network."""
     model, preprocessing = load_run(run)
     if data_path is not None:
-        dataset, left_out = truth_known(data_path, preprocessing, header)
-        if left_out:
-            show.line(left_out, err=True)
+        dataset = read_known(data_path, preprocessing, header)
+        for note in dataset.notes:
+            show.line(note, err=True)
         part, rows = data_path, np.arange(len(dataset.x))
     else:
         if not (Path(run) / CONFIG).is_file():
@@ -104,29 +95,6 @@ def evaluate(run, data_path, header, as_json):
         show.as_json({"scored_on": part, "rows": len(rows), **scored})
     else:
         show.scores(part, scored)
-
-
-def truth_known(path, preprocessing, header=None):
-    """The rows of a table that can be predicted and have the truth, as a `Dataset`, and what is said of the others."""
-    table = read_features(path, preprocessing, header)
-    if table.truth is None:
-        raise InvalidInput(f"{path}: no column '{preprocessing.target_name}' with the truth; use predict")
-    strange = [] if table.told is None or preprocessing.classes is None else np.flatnonzero(table.truth == -1).tolist()
-    for row in strange:
-        if table.told[row] not in NOTHING:
-            raise InvalidInput(
-                f"{path}, {table.where(row)}: label {table.told[row][:30]!r} is out of range; "
-                f"the network knows {listed(preprocessing.classes)}"
-            )
-    unknown = np.isnan(table.truth) if preprocessing.classes is None else table.truth == -1
-    unknown = unknown.any(axis=1) if unknown.ndim == 2 else unknown
-    keep = ~unknown
-    keep[list(table.bad)] = False
-    if not keep.any():
-        raise InvalidInput(f"{path}: no row with the truth and every feature; {_not_done(table) if table.bad else ''}")
-    said = f"{int((~keep).sum())} of {len(keep)} rows are left out, as they lack a value" if not keep.all() else ""
-    known = preprocessing.classes, preprocessing.feature_names, preprocessing.target_name
-    return Dataset(Path(path).stem, table.x[keep], table.truth[keep], *known), said
 
 
 def columns(table, as_json, flags):

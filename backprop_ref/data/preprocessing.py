@@ -67,6 +67,23 @@ def split(n: int, share: float, stream: Stream, labels: Target | None = None) ->
     return np.flatnonzero(~out), np.flatnonzero(out)
 
 
+def fold(n: int, folds: int, number: int, stream: Stream, labels: Target | None = None) -> tuple[Rows, Rows]:
+    """Rows that stay, and those of one of several folds; every row is in one fold, every class spread over them.
+
+    Raises
+    ------
+    InvalidInput
+        There are fewer rows than folds, or fewer folds than the number says.
+    """
+    if n < folds or number >= folds:
+        raise InvalidInput(f"fold {number} of {folds} for {n} rows: fewer folds, and a number below theirs, are needed")
+    labels = np.zeros(n) if labels is None else labels
+    dealt = [rows[stream.permutation(len(rows))] for rows in (np.flatnonzero(labels == c) for c in np.unique(labels))]
+    out = np.zeros(n, dtype=bool)
+    out[np.concatenate(dealt)[number::folds]] = True
+    return np.flatnonzero(~out), np.flatnonzero(out)
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """Columns to x and y, by the training rows' statistics; kept beside a trained network.

@@ -476,6 +476,53 @@ def _truth(
     return np.array([number.get(text, number.get(cells.label(text), -1)) for text in texts], np.int64)
 
 
+def not_done(table: Features) -> str:
+    """Which rows nothing is predicted for, and why."""
+    told = [f"{table.where(row)}, {why}" for row, why in list(table.bad.items())[:5]]
+    more = f"; and {len(table.bad) - 5} more" if len(table.bad) > 5 else ""
+    return f"no prediction for {len(table.bad)} of {len(table.x)} rows: {'; '.join(told)}{more}; mend these cells"
+
+
+def read_known(source: Any, preprocessing: Preprocessing, header: bool | None = None) -> Dataset:
+    """The rows of a table, for a trained network, that have the truth and can be predicted; its notes say of others.
+
+    Raises
+    ------
+    InvalidInput
+        The table has no column with the truth, or a class in it that the network does not know.
+    """
+    table = read_features(source, preprocessing, header)
+    if table.truth is None:
+        raise InvalidInput(f"{source}: no column '{preprocessing.target_name}' with the truth; use predict")
+    unknown = np.isnan(table.truth) if preprocessing.classes is None else table.truth == -1
+    unknown = unknown.any(axis=1) if unknown.ndim == 2 else unknown
+    for row in np.flatnonzero(unknown).tolist() if table.told and preprocessing.classes else ():
+        if table.told[row] not in cells.NOTHING:
+            raise InvalidInput(
+                f"{source}, {table.where(row)}: label {table.told[row][:30]!r} is out of range; "
+                f"the network knows {listed(preprocessing.classes)}"
+            )
+    keep = ~unknown
+    keep[list(table.bad)] = False
+    if not keep.any():
+        why = not_done(table) if table.bad else "no row has the truth"
+        raise InvalidInput(f"{source}: {why}")
+    said = f"{source}: {int((~keep).sum())} of {len(keep)} rows are left out, as they lack a value"
+    return Dataset(
+        Path(str(source)).name.split(".")[0],
+        table.x[keep],
+        table.truth[keep],
+        preprocessing.classes,
+        preprocessing.feature_names,
+        preprocessing.target_name,
+        preprocessing.rules or None,
+        preprocessing.missing,
+        () if keep.all() else (said,),
+        preprocessing.target_names,
+        preprocessing.named,
+    )
+
+
 def write_csv(path: Name, names: Iterable[object], rows: Iterable[Iterable[object]], flag: str = "") -> None:
     """A header and rows in a new file; numbers with as many digits as it takes to read them back.
 

@@ -13,8 +13,9 @@ import numpy as np
 from backprop_ref import metrics, settings
 from backprop_ref.api import evaluate, predict
 from backprop_ref.backends import get_backend
-from backprop_ref.data import Dataset, Preprocessing, load_dataset, read_table, split
+from backprop_ref.data import Dataset, Preprocessing, fold, load_dataset, read_table, split
 from backprop_ref.data.preprocessing import REACHED
+from backprop_ref.data.tables import read_known
 from backprop_ref.errors import BackpropRefError, InvalidInput, TrainingDiverged
 from backprop_ref.experiments.config import OF_GENERATORS, dump, suit
 from backprop_ref.experiments.run_folder import OLDER_LOGS, RESULTS, check_log, new_folder, resumed_folder
@@ -23,6 +24,7 @@ from backprop_ref.files import check_output, create, json_text, open_in_place, r
 from backprop_ref.model_file import load
 from backprop_ref.network import Network
 from backprop_ref.optimizers import OPTIMIZERS, SGD, Adam
+from backprop_ref.parameters import Parameters
 from backprop_ref.random import Stream
 from backprop_ref.schedules import Constant, Cosine, Step
 from backprop_ref.text import printable
@@ -60,23 +62,73 @@ class Experiment:
 def prepare(config):
     """Loads, splits and normalises the data, and sizes the network; fills in what the configuration left open."""
     data, network = config.data, config.network
-    dataset = load_data(data)
+    before = None if config.training.start is None else _start(config)
+    dataset = load_data(data) if before is None else _data_of(data, before)
     suit(config, dataset.name if data.path is None else "", dataset.task)
     stream, labels = Stream(data.random_seed, "split"), dataset.target if dataset.task == "classification" else None
-    rest, test = split(len(dataset.x), data.test_size, stream, labels)
+    if data.folds is None:
+        rest, test = split(len(dataset.x), data.test_size, stream, labels)
+    else:
+        rest, test = fold(len(dataset.x), data.folds, data.fold or 0, stream, labels)
     kept, validation = split(len(rest), data.validation_size, stream, None if labels is None else labels[rest])
     parts = {"train": rest[kept], "validation": rest[validation], "test": test}
     one_column = network.output_activation == "sigmoid" and network.loss not in {"cross_entropy", "ce"}
-    preprocessing = Preprocessing.fit(dataset, parts["train"], data.normalize, one_column, network.output_activation)
+    preprocessing = before or Preprocessing.fit(dataset, parts["train"], data.normalize, one_column, network.output_activation)
     if dataset.classes is None and network.output_activation in REACHED and data.normalize != "none":
         low, high = REACHED[network.output_activation]
-        said = f"the target is scaled to {low:g} … {high:g}, which {network.output_activation} reaches"
+        reach = f"{low:g} to {high:g}" if np.isfinite(high) else f"{low:g} and above"
+        said = f"the target is scaled to {reach}, which is what {network.output_activation} gives"
         dataset = replace_fields(dataset, notes=(*dataset.notes, said))
+    if data.validation_path is not None:
+        dataset, parts = _with_validation(dataset, parts, data, preprocessing)
     sizes = [preprocessing.n_inputs, *network.hidden_layers, preprocessing.n_outputs]
     described = Network(sizes, [*network.hidden_activations, network.output_activation], network.loss)
     network.loss = described.loss
     optimizer, schedule = _optimizer(config.training), _schedule(config.training)
     return Experiment(config, dataset, parts, preprocessing, described, optimizer, schedule)
+
+
+def _start(config):
+    """The preprocessing of the run whose weights are the first, and its network for what was left open."""
+    model, preprocessing = load_run(config.training.start)
+    network = config.network
+    *hidden, output = model.network.activations
+    for key, value in (
+        ("hidden_layers", list(model.network.sizes[1:-1])),
+        ("hidden_activations", hidden),
+        ("output_activation", output),
+        ("loss", model.network.loss),
+    ):
+        if getattr(network, key) is None:
+            setattr(network, key, value)
+    return preprocessing
+
+
+def _data_of(data, preprocessing):
+    """Data with the columns and classes that a run had: a table by its rules, or the same built-in set."""
+    if data.path is not None:
+        data.path = str(Path(data.path).absolute())
+        return read_known(data.path, preprocessing, data.header)
+    dataset = load_data(data)
+    if (dataset.feature_names, dataset.classes) != (preprocessing.feature_names, preprocessing.classes):
+        raise InvalidInput("--from: that run has other columns or classes than these data; leave it out")
+    return dataset
+
+
+def _with_validation(dataset, parts, data, preprocessing):
+    """The data set with the rows of the validation file behind its own."""
+    if data.validation_size:
+        raise InvalidInput("both --validation-path and --validation-size: give one of them")
+    data.validation_path = str(Path(data.validation_path).absolute())
+    more = read_known(data.validation_path, preprocessing)
+    rows = np.arange(len(dataset.x), len(dataset.x) + len(more.x))
+    both = replace_fields(
+        dataset,
+        x=np.concatenate([dataset.x, more.x]),
+        target=np.concatenate([dataset.target, more.target]),
+        notes=(*dataset.notes, *more.notes),
+    )
+    return both, {**parts, "validation": rows}
 
 
 def load_data(data):
@@ -156,6 +208,12 @@ def run(config, progress=None, announce=lambda note: None):
         setattr(chosen, key, settings.resolve(key, getattr(chosen, key)))
     params = experiment.network.init(config.training.seed, config.network.weight_init, chosen.dtype)
     output, resume, log = config.run.output, config.run.resume, config.logging.file
+    if config.training.start is not None:
+        first = load(config.training.start)
+        if first.network.sizes != experiment.network.sizes:
+            sizes = list(first.network.sizes), list(experiment.network.sizes)
+            raise InvalidInput(f"--from {config.training.start}: its sizes are {sizes[0]}, not {sizes[1]}; leave out --hidden")
+        params = Parameters.from_arrays(first.params.W, first.params.b, chosen.dtype)
     check_log(log)
     check_output("--output", output)
     opened = new_folder(config.run.dir, experiment.dataset.name, dump(config), log)

@@ -14,7 +14,7 @@ from backprop_ref.data.columns import KINDS, MISSING
 from backprop_ref.data.named import NAMES
 from backprop_ref.data.preprocessing import NORMALIZATIONS
 from backprop_ref.initialisers import SCHEMES
-from backprop_ref.network import ACTIVATIONS, LOSSES
+from backprop_ref.network import ACTIVATIONS, ELSEWHERE, LOSSES
 from backprop_ref.optimizers import OPTIMIZERS
 from backprop_ref.parameters import DTYPES
 from backprop_ref.schedules import SCHEDULES
@@ -37,6 +37,11 @@ def one_of(names: Iterable[str]) -> BeforeValidator:
         return value
 
     return BeforeValidator(check)
+
+
+def loss_name(name):
+    """Our name of a loss that another library calls otherwise."""
+    return ELSEWHERE.get(name, name) if isinstance(name, str) else name
 
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -108,6 +113,10 @@ class Data(Section):
     n_features: Count | None = key(None, "--n-features", "Features of a generated set; patterns of the encoder.")
     n_classes: Annotated[int, Field(ge=2)] | None = key(None, "--n-classes", "Classes of a generated set.")
     noise: NotNegative | None = key(None, "--noise", "Noise of a generated set.")
+    folds: Annotated[int, Field(ge=2)] | None = key(
+        None, "--folds", "Train that many times, each time with another part of the rows kept for the test."
+    )
+    fold: Seed | None = key(None, "--fold", "Only this one of --folds, from 0.")
     random_seed: Seed | None = key(
         None, "--data-seed", "Seed of generated data and of the split; default: the seed of training."
     )
@@ -139,7 +148,7 @@ class NetworkSection(Section):
     weight_init: Annotated[str, one_of(SCHEMES)] | None = key(
         None, "--init", f"{', '.join(SCHEMES)}; default: he for relu, else xavier."
     )
-    loss: Annotated[str, one_of([*LOSSES, *LOSSES.values()])] | None = key(
+    loss: Annotated[str, one_of([*LOSSES, *LOSSES.values()]), BeforeValidator(loss_name)] | None = key(
         None,
         "--loss",
         f"{', '.join(f'{name} ({short})' for name, short in LOSSES.items())}; default: by the output.",
@@ -180,6 +189,9 @@ class Training(Section):
     )
     min_delta: NotNegative = key(0.0, "--min-delta", "What counts as better, for --patience.")
     shards: Count = key(1, "--shards", "Parts into which each batch is cut, for reproducible sums over workers.")
+    start: Text | None = key(
+        None, "--from", "Folder of a run from whose weights to start; a table is read by the rules of that run."
+    )
     seed: Seed | None = key(None, "--seed", "Seed of everything: data, split, initial weights, order. Default 1.")
 
 
