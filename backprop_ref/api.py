@@ -345,7 +345,11 @@ def checked_data(
 
 def _as_column(name: str, values: object) -> str:
     """How to make one column of values of this type."""
-    return f"np.reshape({name}, (-1, 1))" if isinstance(values, list | tuple) or hasattr(values, "to_numpy") else f"{name}[:, None]"
+    return (
+        f"np.reshape({name}, (-1, 1))"
+        if isinstance(values, list | tuple) or hasattr(values, "to_numpy")
+        else f"{name}[:, None]"
+    )
 
 
 def checked_rows(values: BatchLike, width: int, name: str, dtype: npt.DTypeLike) -> Batch:
@@ -361,7 +365,11 @@ def checked_rows(values: BatchLike, width: int, name: str, dtype: npt.DTypeLike)
     as_float_dtype(array.dtype)
     if array.ndim == 1:
         remedy = (
-            _as_column(name, values) if width == 1 else f"br.one_hot({name}, {width})" if name == "y" else f"{name}[None, :]"
+            _as_column(name, values)
+            if width == 1
+            else f"br.one_hot({name}, {width})"
+            if name == "y"
+            else f"{name}[None, :]"
         )
         raise InvalidInput(f"{name} has shape {array.shape}; (batch, {width}) is needed: pass {remedy}")
     if array.ndim != 2 or array.shape[1] != width:

@@ -13,8 +13,26 @@ separators, and halves of surrogate pairs."""
 
 SPELT = {
     **dict(zip("αβδελημσ", ("alpha", "beta", "delta", "epsilon", "lambda", "eta", "mu", "sigma"), strict=True)),
-    **{"Σ": "sum", "√": "sqrt", "²": "^2", "·": "*", "×": "x", "−": "-", "½": "1/2", "…": "...", "–": "-", "→": "->"},
-    **{"′": "'", "≤": "<=", "≥": ">=", "≠": "!=", "∂": "d", "⊙": "*", "ᵀ": "^T", "∞": "inf", "±": "+-", "°": " deg"},
+    "Σ": "sum",
+    "√": "sqrt",
+    "²": "^2",
+    "·": "*",
+    "×": "x",
+    "−": "-",
+    "½": "1/2",
+    "…": "...",
+    "–": "-",
+    "→": "->",
+    "′": "'",
+    "≤": "<=",
+    "≥": ">=",
+    "≠": "!=",
+    "∂": "d",
+    "⊙": "*",
+    "ᵀ": "^T",
+    "∞": "inf",
+    "±": "+-",
+    "°": " deg",
 }
 """How characters are written where an encoding lacks them; lines of tables as - and |, all others as escapes."""
 

@@ -163,7 +163,9 @@ def test_a_disk_without_room():
 
 def test_what_turns_out_bad_after_the_folder_was_made(refused):
     Path("f.csv").write_text("a,b,kind\n1e39,2,x\n-1e39,3,y\n")
-    refused([*CSV, "--dtype", "float32", "--normalize", "none", "--run-dir", "run"], "x[0, 0] is inf", printed="header read")
+    refused(
+        [*CSV, "--dtype", "float32", "--normalize", "none", "--run-dir", "run"], "x[0, 0] is inf", printed="header read"
+    )
     assert not Path("run").exists()
 
 
@@ -195,7 +197,10 @@ def test_resuming_what_is_another_run(refused, trained):
         ("1,2,3\n", ["f.csv: 3 columns; the network was trained on 4 features"]),
         ("1,2,3,4,5,6\n", ["f.csv: 6 columns"]),
         ("1,2,3,4\n1,2,3\n", ["f.csv, line 2: 3 cells, but line 1 has 4"]),
-        ("sepal length (cm),b,c,d\n1,2,3,4\n", ["no column 'sepal width (cm)' (and 2 more); the network was trained on"]),
+        (
+            "sepal length (cm),b,c,d\n1,2,3,4\n",
+            ["no column 'sepal width (cm)' (and 2 more); the network was trained on"],
+        ),
     ],
 )
 def test_data_for_a_trained_network(refused, trained, content, words):

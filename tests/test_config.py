@@ -151,7 +151,18 @@ def test_a_flag_and_its_key_say_the_same(flag):
 
 
 def test_flags_and_file_train_the_same_network(trained):
-    left_out = {*OF_TABLES, "--from", "--folds", "--fold", "--data-path", "--task", "--run-dir", "--resume", "--output", "--json"}
+    left_out = {
+        *OF_TABLES,
+        "--from",
+        "--folds",
+        "--fold",
+        "--data-path",
+        "--task",
+        "--run-dir",
+        "--resume",
+        "--output",
+        "--json",
+    }
     left_out |= {"--n-samples", "--n-features", "--n-classes", "--noise", "--momentum", "--nesterov"}
     content, arguments = {}, []
     for flag in set(VALUES) - left_out:

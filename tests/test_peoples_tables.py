@@ -26,7 +26,16 @@ def passengers(chance):
         sex, age = chance.choice(["male", "female"]), chance.choice(["", str(chance.randint(1, 80))])
         lived = int(chance.random() < (0.8 if sex == "female" else 0.2))
         name = f"Person {i}, Mr. {chance.random():.6f}"
-        yield [i, lived, chance.randint(1, 3), name, sex, age, f"{chance.random() * 90:.4f}", chance.choice(["S", "C", "Q", ""])]
+        yield [
+            i,
+            lived,
+            chance.randint(1, 3),
+            name,
+            sex,
+            age,
+            f"{chance.random() * 90:.4f}",
+            chance.choice(["S", "C", "Q", ""]),
+        ]
 
 
 def houses(chance):
@@ -46,7 +55,14 @@ def sensors(chance):
     for i in range(300):
         at, warmth = start + timedelta(minutes=17 * i), 20 + 5 * chance.random()
         humidity = "-" if i % 50 == 7 else f"{40 + chance.random() * 20:.1f}%"
-        yield [f"{at:%d/%m/%Y %H:%M}", f"s{i % 4}", f"{warmth:.2f}", humidity, "OK", f"{warmth * 3.5 + chance.random():.3f}"]
+        yield [
+            f"{at:%d/%m/%Y %H:%M}",
+            f"s{i % 4}",
+            f"{warmth:.2f}",
+            humidity,
+            "OK",
+            f"{warmth * 3.5 + chance.random():.3f}",
+        ]
 
 
 def survey(chance):
@@ -55,7 +71,13 @@ def survey(chance):
     for _ in range(300):
         smokes, moves = chance.choice(["Yes", "No"]), chance.choice(["yes", "no"])
         happy = "happy" if (moves == "yes") != (chance.random() < 0.1) else "unhappy"
-        yield [smokes, moves, chance.choice(["never", "often", "daily"]), chance.choice(["18-29", "30-49", "50+"]), happy]
+        yield [
+            smokes,
+            moves,
+            chance.choice(["never", "often", "daily"]),
+            chance.choice(["18-29", "30-49", "50+"]),
+            happy,
+        ]
 
 
 def wide(chance):

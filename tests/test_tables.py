@@ -163,7 +163,10 @@ def test_regression_takes_the_label_as_numbers(file):
         ("a,b,c\n1,2,x\n-inf,2,y\n", "line 3, column a: '-inf' is not a finite number"),
         ("a,b,c\n1,1e400,x\n1,2,y\n", "line 2, column b: '1e400' is not a finite number"),
         ("a,b,c\n1,2,x\n1,red,y\n", "line 3, column b: 'red' is not a finite number"),
-        ("a,b,c\n1,x,2\n2,1,3\n3,2,4\n", "line 2, column b: 'x' is not a finite number; mend the cell or remove that line, "),
+        (
+            "a,b,c\n1,x,2\n2,1,3\n3,2,4\n",
+            "line 2, column b: 'x' is not a finite number; mend the cell or remove that line, ",
+        ),
         ("1,2.o,x\n1,2,y\n", "line 1, column x1: '2.o' is not a finite number"),
         ("x,1,2,3\n1,2,3,4\n", "if this line names the columns, say --header"),
         ("a,c\n1,x\n2,nan\n", "line 3, column c: no label"),

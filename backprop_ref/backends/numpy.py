@@ -15,13 +15,12 @@ from backprop_ref.errors import InvalidInput
 from backprop_ref.network import Network
 from backprop_ref.optimizers import Optimizer
 
-
 SHARED_FROM = 2**25
 """From how many multiplications on a product is left to the BLAS's own threads.
 
 Below, one thread is as fast on an idle machine and much faster on a busy one, where threads spin while they wait for
-each other: 64-1024-10 at batch 64, beside two busy loops on two cores, took 36 s of computing with two threads and 3.6 s
-with one.
+each other: 64-1024-10 at batch 64, beside two busy loops on two cores, took 36 s of computing with two threads and
+3.6 s with one.
 """
 
 

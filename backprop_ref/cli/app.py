@@ -45,7 +45,7 @@ def command():
 
 
 def as_now(arguments):
-    """The command line in the words of this version: flags by their names of today, and ``train c.yaml`` by its flag."""
+    """The command line in the words of this version: flags by their names of today, ``train c.yaml`` by its flag."""
     from backprop_ref.experiments.config import EARLIER_FLAGS
 
     made = []
@@ -53,7 +53,12 @@ def as_now(arguments):
         name, equals, value = argument.partition("=")
         made.append(EARLIER_FLAGS.get(name, name) + equals + value)
     place = 1
-    if made[:1] == ["train"] and made[place:] and made[place].endswith((".yaml", ".yml")) and Path(made[place]).is_file():
+    if (
+        made[:1] == ["train"]
+        and made[place:]
+        and made[place].endswith((".yaml", ".yml"))
+        and Path(made[place]).is_file()
+    ):
         made.insert(place, "--config")
     return made
 

@@ -2,18 +2,41 @@
 
 import inspect
 import typing
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from backprop_ref.experiments.schema import flags as schema_flags
 
-
 BASIC = frozenset(
-    "--data-path --target --task --drop --missing --test-size --validation-size --hidden --activation --loss --epochs "
-    "--learning-rate --batch-size --optimizer --seed --folds --from --validation-path --backend --numerics --run-dir --resume --json "
-    "--header --trace".split()
+    {
+        "--data-path",
+        "--target",
+        "--task",
+        "--drop",
+        "--missing",
+        "--test-size",
+        "--validation-size",
+        "--hidden",
+        "--activation",
+        "--loss",
+        "--epochs",
+        "--learning-rate",
+        "--batch-size",
+        "--optimizer",
+        "--seed",
+        "--folds",
+        "--from",
+        "--validation-path",
+        "--backend",
+        "--numerics",
+        "--run-dir",
+        "--resume",
+        "--json",
+        "--header",
+        "--trace",
+    }
 )
 """Flags that ``--help`` lists; the rest are behind ``--help-all``."""
 
@@ -87,7 +110,7 @@ def with_flags(sections=None, only=None, exclude=()):
 
 def _parameter(name, flag, hide, section, key, info):
     kinds = set(_kinds(info.annotation))
-    rare = {"hidden": hide and flag not in BASIC, "show_default": False}
+    rare: dict[str, Any] = {"hidden": hide and flag not in BASIC, "show_default": False}
     panel, help = section.capitalize(), f"{info.description} ({section}.{key})"
     if bool in kinds:
         declared = flag if key == "json" else f"{flag}/--no-{flag.removeprefix('--')}"

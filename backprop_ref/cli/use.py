@@ -1,5 +1,6 @@
 """backprop-ref predict, evaluate and data: using what is trained, and what there is to train on."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -39,9 +40,11 @@ def predict(run, data_path, output, proba, header, ids=()):
         for name, truth in zip(preprocessing.target_names, truths, strict=True):
             names.append(name)
             if classes is None:
-                columns.append(["" if value != value else value for value in truth.tolist()])
+                columns.append(["" if math.isnan(value) else value for value in truth.tolist()])
             else:
-                columns.append([shown[k] if k >= 0 else told for k, told in zip(truth.tolist(), table.told, strict=True)])
+                columns.append(
+                    [shown[k] if k >= 0 else told for k, told in zip(truth.tolist(), table.told or (), strict=True)]
+                )
     if proba:
         names += [f"p_{label}" for label in classes]
         shares = np.concatenate([1.0 - a, a], axis=1) if a.shape[1] < len(classes) else a
@@ -101,7 +104,8 @@ def columns(table, as_json, flags):
     """Prints the rules of a run, or those that training would make."""
     if (Path(table) / CONFIG).is_file():
         _, preprocessing = load_run(table)
-        rules, notes, targets = preprocessing.rules, (), preprocessing.target_names
+        rules, targets = preprocessing.rules, preprocessing.target_names
+        notes: tuple[str, ...] = ()
         if not rules:
             raise InvalidInput(f"{table}: its data were no table, so it has no rules")
     else:

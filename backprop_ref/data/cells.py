@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 NOTHING = frozenset({"", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "?", "<NA>", "#N/A", "NaT"})
 """What stands for a missing value in any column."""
-NO_NUMBER = frozenset({"na", "none", "nil", "-", "--", "---", ".", "..", "n.a.", "missing", "#value!", "#div/0!", "#num!"})
+NO_NUMBER = frozenset(
+    {"na", "none", "nil", "-", "--", "---", ".", "..", "n.a.", "missing", "#value!", "#div/0!", "#num!"}
+)
 """What stands for one among numbers, in small letters; among texts these may be values."""
 PAIRS = (("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"), ("off", "on"))
 """Words for 0 and 1."""
@@ -20,7 +22,8 @@ DOT_GROUPS = re.compile(r"[+-]?(\d+|[1-9]\d{0,2}(\.\d{3})+)(,\d*)?", re.ASCII)
 COMMA_GROUPS = re.compile(r"[+-]?(\d+|[1-9]\d{0,2}(,\d{2,3})*,\d{3})(\.\d*)?", re.ASCII)
 SPACED = re.compile(r"[+-]?[1-9]\d{0,2}([ \u00a0\u202f'\u2019]\d{3})+([.,]\d*)?", re.ASCII)
 SPACES = re.compile("[ \u00a0\u202f'\u2019]")
-UNIT = re.compile(r"([+-]?)\s*([$€£¥₹]?)\s*([+-]?[\d.,\u00a0\u202f'\u2019 ]*\d[.,]?(?:[eE][+-]?\d+)?)\s*([^\W\d_]{1,6}[²³]?|[%°$€£¥₹‰][CF]?|[^\W\d_]+/[^\W\d_]+)?")
+_SIGNED = r"([+-]?)\s*([$€£¥₹]?)\s*([+-]?[\d.,\u00a0\u202f'\u2019 ]*\d[.,]?(?:[eE][+-]?\d+)?)\s*"
+UNIT = re.compile(_SIGNED + r"([^\W\d_]{1,6}[²³]?|[%°$€£¥₹‰][CF]?|[^\W\d_]+/[^\W\d_]+)?")
 
 
 class Writing(NamedTuple):
@@ -85,7 +88,9 @@ def readings(texts: Sequence[str]) -> Readings:
     signed = list(map(_signed, texts))
     prefix, suffix, bare = _common_unit(signed)
     stripped = [SPACES.sub("", text) if text and SPACED.fullmatch(text) else text for text in bare]
-    tried = [Writing(decimal, groups, prefix, suffix) for decimal, groups in ((".", ""), (",", ""), (".", ","), (",", "."))]
+    tried = [
+        Writing(decimal, groups, prefix, suffix) for decimal, groups in ((".", ""), (",", ""), (".", ","), (",", "."))
+    ]
     left = {
         writing: tuple(text for text, cell in zip(texts, stripped, strict=True) if not _shape(writing).fullmatch(cell))
         for writing in tried
@@ -129,7 +134,18 @@ _ISO = re.compile(r"\d{4}-\d{2}(-\d{2})?([ T]\S.*)?", re.ASCII)
 COMPACT = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])", re.ASCII)
 """A date in digits alone."""
 _TIME = re.compile(r"([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d(?:[.,]\d+)?))?(?:\s*([AaPp])\.?[Mm]\.?)?", re.ASCII)
-WITH_NAMES = ("%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y", "%d-%b-%Y", "%d-%b-%y", "%b-%Y", "%b %Y", "%B %Y")
+WITH_NAMES: tuple[str, ...] = (
+    "%d %b %Y",
+    "%d %B %Y",
+    "%b %d, %Y",
+    "%B %d, %Y",
+    "%b %d %Y",
+    "%d-%b-%Y",
+    "%d-%b-%y",
+    "%b-%Y",
+    "%b %Y",
+    "%B %Y",
+)
 WITH_NAMES += tuple(f"{form} %H:%M{seconds}" for form in WITH_NAMES[:7] for seconds in ("", ":%S"))
 _EPOCH = datetime(1970, 1, 1)
 
@@ -139,27 +155,30 @@ def date(text: str, form: str) -> float | None:
     try:
         if form == TIME:
             return _hours(text)
-        if form == ISO:
-            if not _ISO.fullmatch(text):
-                return None
-            return _days(datetime.fromisoformat(f"{text}-01" if len(text) == 7 else text.replace(",", ".")))
-        if form not in {DAY_FIRST, MONTH_FIRST, YEAR_FIRST}:
+        if form in {DAY_FIRST, MONTH_FIRST, YEAR_FIRST}:
+            return _by_numbers(text, form)
+        if form != ISO:
             return _days(datetime.strptime(text, form))
-        found = (_YEAR if form == YEAR_FIRST else _DATE).fullmatch(text)
-        if found is None:
-            return None
-        if form == YEAR_FIRST:
-            year, month, day, rest = found[1], found[3], found[4], found[5]
-        else:
-            day, month = (found[1], found[3]) if form == DAY_FIRST else (found[3], found[1])
-            year, rest = found[4], found[5]
-        hours = 0.0 if rest is None else _hours(rest)
-        if hours is None:
-            return None
-        century = 0 if len(year) == 4 else 2000 if int(year) < 69 else 1900
-        return _days(datetime(century + int(year), int(month), int(day))) + hours / 24.0
+        whole = f"{text}-01" if len(text) == 7 else text.replace(",", ".")
+        return _days(datetime.fromisoformat(whole)) if _ISO.fullmatch(text) else None
     except (ValueError, OverflowError):
         return None
+
+
+def _by_numbers(text: str, form: str) -> float | None:
+    """A date in numbers, by their order."""
+    found = (_YEAR if form == YEAR_FIRST else _DATE).fullmatch(text)
+    if found is None:
+        return None
+    first, second, third, rest = found[1], found[3], found[4], found[5]
+    year, month, day = {
+        YEAR_FIRST: (first, second, third),
+        MONTH_FIRST: (third, first, second),
+        DAY_FIRST: (third, second, first),
+    }[form]
+    hours = 0.0 if rest is None else _hours(rest)
+    century = 0 if len(year) == 4 else 2000 if int(year) < 69 else 1900
+    return None if hours is None else _days(datetime(century + int(year), int(month), int(day))) + hours / 24.0
 
 
 def _hours(text: str) -> float | None:

@@ -76,8 +76,7 @@ class Column:
         if isinstance(raw, Numbers):
             distinct, codes = np.unique(raw.numbers, return_inverse=True)
             raw = Text(codes.astype(np.int32), [shown(float(value), raw.kind) for value in distinct])
-        table, bad_values = self._table(raw.values)
-        bad_codes = {code: why for code, why in bad_values.items()}
+        table, bad_codes = self._table(raw.values)
         rows = np.flatnonzero(np.isin(raw.codes, list(bad_codes))).tolist() if bad_codes else []
         return Transformed(table[raw.codes], {row: bad_codes[int(raw.codes[row])] for row in rows})
 
@@ -151,7 +150,8 @@ class Column:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """What `to_dict` gave, from JSON."""
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        made: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        return cls(**made)
 
 
 class Transformed(NamedTuple):
@@ -231,13 +231,13 @@ def decide(
         elif kind == "id":
             found.append(Column(name, "id"))
         else:
-            column = _decided(i, name, raw, look, kind, decimal, asked, table, problems)
+            column = _decided(_Case(i, name, raw, look, kind, decimal, asked, table, problems))
             if look.n_missing and column.kind != "left out" and asked.missing == "error":
                 cell = raw.text(look.first_missing)
                 what = f"{cell!r} stands for a missing value" if cell else "empty"
                 count = f" ({look.n_missing} of {len(raw)} rows)" if look.n_missing > 1 else ""
-                said = f"{table.where(look.first_missing)}, column {name}: {what}{count}; mend the cell or remove that line"
-                problems.add(said, "--missing", "median")
+                said = f"{table.where(look.first_missing)}, column {name}: {what}{count}; mend the cell or remove "
+                problems.add(f"{said}that line", "--missing", "median")
             notes += alike(column)
             if column.kind == "left out" and column.why:
                 notes.append(f"{name or 'the first column'} is left out: {column.why}")
@@ -287,7 +287,9 @@ class _Look(NamedTuple):
             read = Readings((Writing(),), (), pointed) if certain else cells.readings(present)
             others = set(read.others)
             total = int(kept.sum())
-            bad = sum(int(count) for value, count in zip(present, kept, strict=True) if value in others) if others else 0
+            bad = (
+                sum(int(count) for value, count in zip(present, kept, strict=True) if value in others) if others else 0
+            )
             numeric = 1.0 - bad / total if total else 0.0
             if numeric >= 0.5 or cells.date_forms(present):
                 break
@@ -335,62 +337,100 @@ def _plain_marked(look: _Look) -> bool:
     )
 
 
-def _decided(
-    i: int,
-    name: str,
-    raw: Text | Numbers,
-    look: _Look,
-    kind: str | None,
-    decimal: str | None,
-    asked: Asked,
-    table: Raw,
-    problems: Problems,
-) -> Column:
-    """The rule of one column."""
-    nothing, rows = asked.nothing, len(raw)
-    if kind is None and look.n_present == 0:
-        return Column(name, "left out", why="it is empty")
-    if kind is None and i == 0 and (not name or name.lower() in {"unnamed: 0", "index"}) and _is_index(raw, look):
-        return Column(name, "left out", why="it counts or names the rows")
-    if kind is None and look.distinct == 1 and rows > 1 and not look.n_missing:
-        return Column(name, "left out", why=f"it is always {raw.text(0)[:30]}")
-    if isinstance(raw, Numbers):
-        if kind in {"category", "hashed"}:
-            values = tuple(shown(float(value), raw.kind) for value in np.unique(raw.numbers[~np.isnan(raw.numbers)]))
-            return Column(name, kind, values=values if kind == "category" else ())
-        words = ("false", "true") if raw.kind == "boolean" else ()
-        return Column(name, raw.kind, values=words)
-    assert look.readings is not None
-    if kind is None and look.numeric == 1.0 and any(_LONG.fullmatch(value) for value in look.present):
-        return Column(name, "left out", why="numbers of 16 digits and more, such as identifiers, lose some of them")
-    if kind is None and look.present and all(map(cells.COMPACT.fullmatch, look.present)) and look.distinct > 1:
-        return Column(name, "date", form="%Y%m%d", nothing=nothing)
+class _Case(NamedTuple):
+    """A column whose rule is to be found."""
+
+    place: int
+    name: str
+    raw: Text | Numbers
+    look: _Look
+    kind: str | None
+    """What it is said to be."""
+    decimal: str | None
+    asked: Asked
+    table: Raw
+    problems: Problems
+
+
+def _decided(case: _Case) -> Column:
+    """The rule of one column: the first that fits."""
+    useless = _useless(case) if case.kind is None else None
+    if useless is not None:
+        return Column(case.name, "left out", why=useless)
+    if isinstance(case.raw, Numbers):
+        return _typed(case, case.raw)
+    return _numeric(case, case.raw) or _dated(case, case.raw) or _worded(case)
+
+
+def _useless(case: _Case) -> str | None:
+    """Why nothing can be learnt from a column, if so."""
+    raw, look = case.raw, case.look
+    if look.n_present == 0:
+        return "it is empty"
+    unnamed = case.place == 0 and (not case.name or case.name.lower() in {"unnamed: 0", "index"})
+    if unnamed and _is_index(raw, look):
+        return "it counts or names the rows"
+    if look.distinct == 1 and len(raw) > 1 and not look.n_missing:
+        return f"it is always {raw.text(0)[:30]}"
+    if look.numeric == 1.0 and any(_LONG.fullmatch(value) for value in look.present):
+        return "numbers of 16 digits and more, such as identifiers, lose some of them"
+    return None
+
+
+def _typed(case: _Case, raw: Numbers) -> Column:
+    """The rule of a column that came as numbers."""
+    if case.kind in {"category", "hashed"}:
+        values = tuple(shown(float(value), raw.kind) for value in np.unique(raw.numbers[~np.isnan(raw.numbers)]))
+        return Column(case.name, case.kind, values=values if case.kind == "category" else ())
+    return Column(case.name, raw.kind, values=("false", "true") if raw.kind == "boolean" else ())
+
+
+def _numeric(case: _Case, raw: Text) -> Column | None:
+    """The rule of a column of numbers, of days in digits, or of words for 0 and 1."""
+    look, kind = case.look, case.kind
     words = cells.pair(look.present) or ()
     if kind in {None, "boolean"} and words:
-        return Column(name, "boolean", values=words, nothing=nothing)
-    if kind is None and look.numeric >= 0.5 or kind == "number":
-        return _number(name, raw, look, decimal, asked, table, problems)
-    forms = cells.date_forms(look.present) if kind in {None, "date"} else ()
-    if kind is None and not forms and (strange := cells.nearly_dates(look.present)):
+        return Column(case.name, "boolean", values=words, nothing=case.asked.nothing)
+    if kind is None and look.distinct > 1 and all(map(cells.COMPACT.fullmatch, look.present)):
+        return Column(case.name, "date", form="%Y%m%d", nothing=case.asked.nothing)
+    if (kind is None and look.numeric >= 0.5) or kind == "number":
+        return _number(case, raw)
+    return None
+
+
+def _dated(case: _Case, raw: Text) -> Column | None:
+    """The rule of a column of dates."""
+    look, name, problems = case.look, case.name, case.problems
+    forms = cells.date_forms(look.present) if case.kind in {None, "date"} else ()
+    strange = cells.nearly_dates(look.present) if case.kind is None and not forms else None
+    if strange is not None:
         row = int(np.argmax(raw.codes == raw.values.index(strange)))
-        said = f"{table.where(row)}, column {name}: {strange[:30]!r} is no date, as most others are; mend the cell or "
-        problems.add(f"{said}remove that line, or say what it is: --missing-value {_quoted([strange])}")
+        said = f"{case.table.where(row)}, column {name}: {strange[:30]!r} is no date, as most others are; mend the cell"
+        problems.add(f"{said} or remove that line, or say what it is: --missing-value {_quoted([strange])}")
         return Column(name, "left out")
-    if asked.dates in forms:
-        forms = (asked.dates,)
+    if case.asked.dates in forms:
+        forms = (case.asked.dates,)
     if len(forms) > 1:
-        problems.add(f"column {name}: {look.present[0]!r} is two dates, day first or month first", "--dates", "day-first")
+        said = f"column {name}: {look.present[0]!r} is two dates, day first or month first"
+        problems.add(said, "--dates", "day-first")
     if forms:
-        return Column(name, "date", form=forms[0], nothing=nothing)
-    if kind in {"date", "boolean"}:
-        problems.add(f"column {name}: {look.present[0]!r} is no {kind} that is known")
+        return Column(name, "date", form=forms[0], nothing=case.asked.nothing)
+    if case.kind in {"date", "boolean"}:
+        problems.add(f"column {name}: {look.present[0]!r} is no {case.kind} that is known")
         return Column(name, "left out")
-    if kind == "hashed":
+    return None
+
+
+def _worded(case: _Case) -> Column:
+    """The rule of a column of texts."""
+    look, name, nothing = case.look, case.name, case.asked.nothing
+    if case.kind == "hashed":
         return Column(name, "hashed", nothing=nothing)
-    if kind is None and look.distinct >= max(10, 0.9 * look.n_present) and not _has_numbers(look):
+    if case.kind is None and look.distinct >= max(10, 0.9 * look.n_present) and not _has_numbers(look):
         return Column(name, "left out", why=f"{look.distinct:,} different texts in {look.n_present:,} rows")
-    if kind is None and look.distinct > MOST_CATEGORIES:
-        problems.add(f"column {name} is text with {look.distinct:,} different values (or: --as {name}=hashed)", "--drop", name)
+    if case.kind is None and look.distinct > MOST_CATEGORIES:
+        said = f"column {name} is text with {look.distinct:,} different values"
+        case.problems.add(f"{said} (or: --as {_quoted([f'{name}=hashed'])})", "--drop", name)
         return Column(name, "left out")
     return Column(name, "category", values=tuple(sorted(look.present, key=_in_order)), nothing=nothing)
 
@@ -401,44 +441,44 @@ def _has_numbers(look: _Look) -> bool:
     return 2 * begins > look.distinct and any(not value.isalnum() for value in look.present)
 
 
-def _number(
-    name: str,
-    raw: Text,
-    look: _Look,
-    decimal: str | None,
-    asked: Asked,
-    table: Raw,
-    problems: Problems,
-) -> Column:
+def _number(case: _Case, raw: Text) -> Column:
     """The rule of a column of numbers: how they are written, or which cell is none."""
-    assert look.readings is not None
-    writings = look.readings.writings
-    usable = [writing for writing in writings if writing.decimal == decimal] or list(writings)
-    if decimal is None and len(writings) > 1 and look.readings.marked and _differ(look.present, writings):
-        plain = Writing() == writings[0]._replace(prefix="", suffix="")
-        if plain:  # 1.234, in a file that shows nothing to the contrary
-            usable = [writings[0]]
-        elif table.by_commas:  # "1,234" in quotes, where commas separate cells
-            usable = [writing for writing in writings if writing[:2] == (".", ",")] or usable
-        else:
-            example = next(value for value in look.present if "," in value or "." in value)
-            problems.add(f"column {name}: {example!r} may have a decimal comma or separate thousands", "--decimal", ",")
-    chosen = usable[0]
-    column = Column(name, "number", *chosen, nothing=asked.nothing)
-    bad = [value for value in look.present if (number := cells.number(value, chosen)) is None or not cells.finite(number)] if (
-        look.readings.others or _plain(look.present) is None
-    ) else []
+    look, name = case.look, case.name
+    assert look.readings is not None, "of text"
+    writing = _writing(case, look.readings)
+    column = Column(name, "number", *writing, nothing=case.asked.nothing)
+    bad = column.transform(raw).bad
     if bad:
-        row = int(np.argmax(np.isin(raw.codes, [raw.values.index(value) for value in bad])))
-        cell = raw.text(row)
-        count = int(sum(look.counts[look.present.index(value)] for value in bad))
-        more = f" ({count} such cells)" if count > 1 else ""
-        said = f"{table.where(row)}, column {name}: {cell[:30]!r} is not a finite number{more}; mend the cell or remove that line"
-        said += f", or say what it is: --missing-value {_quoted([cell[:30]])}" if len(set(bad)) == 1 else ""
-        if row == 0 and table.names is None:
+        row = min(bad)
+        cell, different = raw.text(row)[:30], {raw.text(each) for each in bad}
+        more = f" ({len(bad)} such cells)" if len(bad) > 1 else ""
+        said = (
+            f"{case.table.where(row)}, column {name}: {cell!r} is not a finite number{more}; mend the cell or remove "
+        )
+        said += "that line" + (f", or say what it is: --missing-value {_quoted([cell])}" if len(different) == 1 else "")
+        if row == 0 and case.table.names is None:
             said += "; if this line names the columns, say --header"
-        problems.add(f"{said} or --as {_quoted([f'{name}=category'])}" if look.distinct <= MOST_CATEGORIES else said + f" or --drop {_quoted([name])}")
+        few = look.distinct <= MOST_CATEGORIES
+        case.problems.add(
+            f"{said} or --as {_quoted([f'{name}=category'])}" if few else f"{said} or --drop {_quoted([name])}"
+        )
     return column
+
+
+def _writing(case: _Case, readings: Readings) -> Writing:
+    """How the numbers of a column are written, by the rest of the file where it could be either."""
+    writings, present = readings.writings, case.look.present
+    usable = [writing for writing in writings if writing.decimal == case.decimal] or list(writings)
+    if case.decimal is not None or not readings.marked or not _differ(present, writings):
+        return usable[0]
+    if Writing() == writings[0]._replace(prefix="", suffix=""):  # 1.234, in a file that shows nothing to the contrary
+        return writings[0]
+    if case.table.by_commas:  # "1,234" in quotes, where commas separate cells
+        return next((writing for writing in writings if writing[:2] == (".", ",")), usable[0])
+    example = next(value for value in present if "," in value or "." in value)
+    said = f"column {case.name}: {example!r} may have a decimal comma or separate thousands"
+    case.problems.add(said, "--decimal", ",")
+    return usable[0]
 
 
 def _differ(texts: Sequence[str], writings: Sequence[Writing]) -> bool:

@@ -6,6 +6,7 @@ what they say is decided in `columns`. Numbers of a large file come as numbers.
 
 import bz2
 import codecs
+import contextlib
 import csv
 import gzip
 import io
@@ -142,7 +143,9 @@ def _utf8(path: Name, data: Bytes, encoding: str | None, notes: list[str]) -> By
     except LookupError:
         raise InvalidInput(f"--encoding {name}: no such encoding; such as utf-8, cp1252, utf-16, shift_jis") from None
     except UnicodeError as error:
-        raise InvalidInput(f"{path}: not {name} text ({getattr(error, 'reason', error)}); give --encoding NAME") from None
+        raise InvalidInput(
+            f"{path}: not {name} text ({getattr(error, 'reason', error)}); give --encoding NAME"
+        ) from None
 
 
 def _is_utf8(data: Bytes) -> bool:
@@ -179,14 +182,11 @@ def _lines(data: Bytes) -> list[str]:
 
 def _parsed(lines: Sequence[str], delimiter: str) -> list[tuple[int, list[str]]]:
     """(lines up to its end, trimmed cells) of each row that is not blank, as far as it can be read."""
-    reader, rows = csv.reader(lines, delimiter=delimiter, skipinitialspace=True), []
-    try:
-        for row in reader:
-            if any(cell.strip() for cell in row) or len(row) > 1:
-                rows.append((reader.line_num, [cell.strip() for cell in row]))
-    except csv.Error:
-        pass
-    return rows
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
+    rows: list[tuple[int, list[str]]] = []
+    with contextlib.suppress(csv.Error):
+        rows.extend((reader.line_num, [cell.strip() for cell in row]) for row in reader if len(row) > 1 or any(row))
+    return [(line, row) for line, row in rows if len(row) > 1 or row[0]]
 
 
 def _plain_delimiters(path: Name, data: Bytes) -> Bytes:
@@ -225,7 +225,7 @@ def _delimiter(lines: Sequence[str]) -> str:
         listed = [cell for row in rows[:50] for cell in row]
         shapes = [cells.PLAIN] if delimiter == "," else [cells.PLAIN, cells.COMMA_DECIMAL]
         numbers = sum(any(shape.fullmatch(cell) for shape in shapes) for cell in listed) / max(len(listed), 1)
-        return (round(same, 1), round(numbers, 1), rows and usual)
+        return (round(same, 1), round(numbers, 1), usual)
 
     return max(DELIMITERS, key=judged)
 
@@ -234,15 +234,7 @@ def _layout(
     path: Name, data: Bytes, header: bool | None, known: Collection[str], counted: bool, notes: list[str]
 ) -> Layout:
     lines = _lines(data)
-    skipped, delimiter = 0, None
-    while skipped < len(lines) and not lines[skipped].strip():
-        skipped += 1
-    said = re.fullmatch(r'"?sep=(.|\\t)"?\s*', lines[skipped]) if skipped < len(lines) else None
-    if said:
-        skipped, delimiter = skipped + 1, said[1].replace("\\t", "\t")
-    comments = skipped
-    while comments < len(lines) and lines[comments].startswith("#"):
-        comments += 1
+    skipped, comments, delimiter = _preamble(lines)
     if comments == len(lines):
         raise InvalidInput(f"{path}: empty; a table with one row per sample is needed")
     delimiter = delimiter or _delimiter(lines[comments:])
@@ -250,8 +242,7 @@ def _layout(
     if not rows:
         raise InvalidInput(f"{path}: empty; a table with one row per sample is needed")
     if comments > skipped:
-        last = lines[comments - 1].lstrip("#").strip()
-        marked = next(iter(_parsed([last], delimiter)), (0, []))[1]
+        marked = _marked(lines[comments - 1], delimiter)
         if len(marked) == len(rows[0][1]) > 1 and not any(cells.PLAIN.fullmatch(cell) for cell in marked):
             return Layout(delimiter, _bytes(lines[:comments]), comments, marked, len(marked))
         notes.append(f"{comments - skipped} lines that begin with # are left out")
@@ -259,15 +250,10 @@ def _layout(
     before = comments + (rows[first - 1][0] if first else 0)
     if dropped:
         notes.append(f"lines above the table are left out: line {before} and before")
-    width = len(rows[first][1])
     body = [row for _, row in rows[first:]]
-    others = {len(row) for row in body[1:]}
-    longer = others == {width + 1} and len(body) > 2
-    if longer and not any(row[-1] for row in body[1:]):  # rows end with a delimiter
-        body[0], width = [*body[0], ""], width + 1
-    elif longer and not known:  # as R writes them: no name above the names of rows
-        body[0], width = ["", *body[0]], width + 1
-        header = True if header is None else header
+    body[0], names_rows = _widened(body, not known)
+    width = len(body[0])
+    header = True if names_rows and header is None else header
     if width == 1:
         raise InvalidInput(
             f"{path}: one column only; features and a target are needed, separated by , or ; or tab or |"
@@ -280,6 +266,35 @@ def _layout(
         return Layout(delimiter, _bytes(lines[:before]), before, None, width)
     end = comments + rows[first][0]
     return Layout(delimiter, _bytes(lines[:end]), end, body[0], width)
+
+
+def _marked(comment: str, delimiter: str) -> list[str]:
+    """The cells of a comment."""
+    return next(iter(_parsed([comment.lstrip("#").strip()], delimiter)), (0, []))[1]
+
+
+def _widened(body: Sequence[list[str]], may_name_rows: bool) -> tuple[list[str], bool]:
+    """The first row, as wide as the others if they are one cell wider, and whether their first cell names rows."""
+    first = body[0]
+    if len(body) < 3 or {len(row) for row in body[1:]} != {len(first) + 1}:
+        return first, False
+    if not any(row[-1] for row in body[1:]):  # rows end with a delimiter
+        return [*first, ""], False
+    return (["", *first], True) if may_name_rows else (first, False)  # as R writes them
+
+
+def _preamble(lines: Sequence[str]) -> tuple[int, int, str | None]:
+    """Lines before the comments, lines before the table, and the delimiter that a line ``sep=;`` names."""
+    skipped, delimiter = 0, None
+    while skipped < len(lines) and not lines[skipped].strip():
+        skipped += 1
+    said = re.fullmatch(r'"?sep=(.|\\t)"?\s*', lines[skipped]) if skipped < len(lines) else None
+    if said:
+        skipped, delimiter = skipped + 1, said[1].replace("\\t", "\t")
+    comments = skipped
+    while comments < len(lines) and lines[comments].startswith("#"):
+        comments += 1
+    return skipped, comments, delimiter
 
 
 def _first_row(rows: Sequence[tuple[int, list[str]]]) -> tuple[int, bool]:
@@ -376,10 +391,7 @@ def _read(data: Bytes, layout: Layout, plain: set[int]) -> list[Text | Numbers]:
             parts.append(batch.column(i).to_numpy(zero_copy_only=False))
         for i, column in texts.items():
             column.add(batch.column(i))
-    found: list[Text | Numbers] = []
-    for i in range(layout.width):
-        found.append(Numbers.joined(numbers.pop(i)) if i in plain else texts.pop(i).done())
-    return found
+    return [Numbers.joined(numbers.pop(i)) if i in plain else texts.pop(i).done() for i in range(layout.width)]
 
 
 def _rows(data: Bytes, layout: Layout) -> Iterator[tuple[int, list[str]]]:

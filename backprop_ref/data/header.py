@@ -11,8 +11,9 @@ YEARS = range(1800, 2201)
 def is_header(first: Sequence[str], body: Sequence[Sequence[str]], counted: bool = True) -> bool:
     """Whether `first` names the columns of which `body` holds the rows.
 
-    It does if its numbers are 0, 1, 2, … (from 1 on, if there are many) or years, none of which stands below, and each text in it is found nowhere
-    else in its column. A text above numbers, beside a number above numbers, is a cell that somebody has to mend. Unless `counted`, no number is a name.
+    It does if its numbers are 0, 1, 2, … (from 1 on, if there are many) or years, none of which stands below, and
+    each text in it is found nowhere else in its column. A text above numbers, beside a number above numbers, is a
+    cell that somebody has to mend. Unless `counted`, no number is a name.
     """
     columns = list(zip(*body, strict=True)) if body else [()] * len(first)
     numbers = [cell for cell in first if _is_number(cell)]
@@ -47,7 +48,9 @@ def _counts(numbers: Sequence[str], first: Sequence[str], columns: Sequence[Sequ
     steps = {after - before for before, after in pairwise(values)}
     counted = steps <= {1} and (values[0] == 0 or (values[0] == 1 and len(values) > 4))
     if counted and (len(values) >= 3 or len(values) < len(first)):
-        return not all(_same_as_counted(column, cell) for cell, column in zip(first, columns, strict=True) if cell in numbers)
+        return not all(
+            _same_as_counted(column, cell) for cell, column in zip(first, columns, strict=True) if cell in numbers
+        )
     if not all(value in YEARS for value in values) or 0 in steps or len(values) < 2:
         return False
     below = [cell for cell, column in zip(first, columns, strict=True) if cell in numbers for cell in column[:50]]

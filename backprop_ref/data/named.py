@@ -163,7 +163,13 @@ def _digits() -> Dataset:
     with gzip.open(Path((found.submodule_search_locations or [""])[0], "datasets/data/digits.csv.gz"), "rt") as file:
         table = np.loadtxt(file, delimiter=",")
     features = tuple(f"pixel_{row}_{column}" for row in range(8) for column in range(8))
-    return Dataset("digits", np.ascontiguousarray(table[:, :-1]), table[:, -1].astype(np.int64), tuple(map(str, range(10))), features)
+    return Dataset(
+        "digits",
+        np.ascontiguousarray(table[:, :-1]),
+        table[:, -1].astype(np.int64),
+        tuple(map(str, range(10))),
+        features,
+    )
 
 
 def _shuffled(values: npt.NDArray[np.int64], stream: Stream) -> npt.NDArray[np.int64]:

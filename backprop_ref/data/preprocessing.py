@@ -153,7 +153,7 @@ class Preprocessing:
             column = dataset.target[rows] if targets else dataset.target[rows][:, None]
             target_shift, target_scale = _statistics(column, normalize, targets or [dataset.target_name])
             if output in REACHED:
-                target_shift, target_scale = _within(column, output, normalize, target_scale)
+                target_shift, target_scale = _within(column.astype(np.float64), output, normalize, target_scale)
         return cls(
             dataset.feature_names,
             dataset.target_name,
@@ -209,8 +209,8 @@ class Preprocessing:
     def values(self, a: Batch) -> npt.NDArray[Any]:
         """For regression: outputs in the target's own units, shape (samples,); of several, (samples, targets)."""
         if self.targets:
-            return a * np.array(self.target_scale) + np.array(self.target_shift)
-        return a[:, 0] * self.target_scale + self.target_shift
+            return np.asarray(a * np.array(self.target_scale) + np.array(self.target_shift))
+        return np.asarray(a[:, 0] * self.target_scale + self.target_shift)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, without what is as usual; `from_dict` reads it back."""
@@ -272,7 +272,7 @@ def _filling(
     category is the one that most rows have.
     """
     columns = dataset.x[rows]
-    gaps = np.isnan(dataset.x).any(axis=0)
+    gaps = np.asarray(np.isnan(dataset.x).any(axis=0))
     if dataset.missing in {"error", "drop"} or not gaps.any():
         return (), (), columns
     owner = [i for i, rule in enumerate(_used(dataset)) for _ in rule.features]

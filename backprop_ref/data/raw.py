@@ -30,7 +30,7 @@ class Text(NamedTuple):
 
     def text(self, row: int) -> str:
         """The cell in a row."""
-        return self.values[self.codes[row]]
+        return self.values[int(self.codes[row])]
 
 
 class Numbers(NamedTuple):

@@ -15,6 +15,7 @@ from backprop_ref.data.raw import Numbers, Raw, Text, Texts, shown
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import Name
 
+JSON = {".json", ".jsonl", ".ndjson"}
 _FEATURES, _TARGETS = ("x", "X", "data", "features", "x_train", "X_train"), ("y", "Y", "target", "labels", "y_train")
 
 
@@ -44,20 +45,17 @@ def read(
     if not isinstance(source, str | Path) and not hasattr(source, "__fspath__"):
         return _table(source)
     data = csv_file.content(source)
-    head = bytes(data[:8])
-    if head.startswith(b"PK") and Path(source).suffix.lower() == ".npz":
-        return _arrays(source, data)
-    if head.startswith(b"PK") and b"xl/" not in data[:4096] and not _is_office(data):
+    head, suffix = bytes(data[:8]), Path(source).suffix.lower()
+    if head.startswith(b"PK") and suffix != ".npz" and not _is_office(data):
         data = csv_file.unzipped(source, data)
-    elif head.startswith((b"PK", b"\xd0\xcf\x11\xe0")):
-        return _sheet(source, data, header, known, counted)
+        head = bytes(data[:8])
     if head.startswith((b"PAR1", b"ARROW1", b"FEA1")):
-        return _arrow_file(source, data, head)
-    if head.startswith(b"\x93NUMPY"):
+        return _arrow_file(source, head)
+    if head.startswith(b"\x93NUMPY") or suffix == ".npz":
         return _arrays(source, data)
-    if Path(source).suffix.lower() in {".json", ".jsonl", ".ndjson"}:
-        return _json(source, data)
-    return csv_file.read(source, data, header, encoding, known, counted)
+    if head.startswith((b"PK", b"\xd0\xcf\x11\xe0")):
+        return _sheet(source, data, header, known, counted)
+    return _json(source, data) if suffix in JSON else csv_file.read(source, data, header, encoding, known, counted)
 
 
 def _is_office(data: Any) -> bool:
@@ -84,9 +82,11 @@ def _sheet(path: Name, data: Any, header: bool | None, known: Collection[str], c
     cells = [[row[i].strip() for i in range(len(row))] for row in cells]
     first = next((i for i, row in enumerate(cells) if sum(map(bool, row)) > 1), 0)
     last = max(i for i, row in enumerate(cells) if any(row))
-    body = [row for row in cells[first : last + 1]]
+    body = cells[first : last + 1]
     notes = [f"sheet {sheet}, the first of {len(full)}"] if len(full) > 1 else []
-    notes += [f"rows above the table are left out: row {first} and before"] if any(any(row) for row in cells[:first]) else []
+    notes += (
+        [f"rows above the table are left out: row {first} and before"] if any(any(row) for row in cells[:first]) else []
+    )
     kept = [i for i in range(len(body[0])) if any(row[i] for row in body)]
     body = [[row[i] for i in kept] for row in body]
     if header is None and known and set(known) <= set(body[0]):
@@ -122,7 +122,7 @@ def _unique(path: Name, names: Sequence[str] | None) -> None:
 # --- Arrow, and what hands it out ---
 
 
-def _arrow_file(path: Name, data: Any, head: bytes) -> Raw:
+def _arrow_file(path: Name, head: bytes) -> Raw:
     import pyarrow as pa
     import pyarrow.feather
     import pyarrow.parquet

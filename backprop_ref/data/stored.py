@@ -16,9 +16,9 @@ class StoredColumn(Stored):
     groups: Literal["", ".", ","] = ""
     prefix: str = ""
     suffix: str = ""
-    values: list[str] = []
+    values: list[str] = Field(default_factory=list)
     form: str = ""
-    nothing: list[str] = []
+    nothing: list[str] = Field(default_factory=list)
     why: str = ""
 
 
@@ -34,11 +34,11 @@ class StoredPreprocessing(Stored):
     target_scale: float | list[float]
     one_column: bool
     normalize: Literal["standardize", "minmax", "none"]
-    rules: list[StoredColumn] = []
+    rules: list[StoredColumn] = Field(default_factory=list)
     missing: Literal["error", "drop", "mean", "median", "most-frequent"] = "error"
-    fill: list[float] = []
-    indicators: list[Annotated[int, Field(ge=0)]] = []
-    targets: list[str] = []
+    fill: list[float] = Field(default_factory=list)
+    indicators: list[Annotated[int, Field(ge=0)]] = Field(default_factory=list)
+    targets: list[str] = Field(default_factory=list)
     named: bool = True
 
     @model_validator(mode="after")
@@ -50,7 +50,7 @@ class StoredPreprocessing(Stored):
             raise ValueError("one_column needs two classes")
         if self.fill and (len(self.fill) != len(self.feature_names) or max(self.indicators, default=0) >= n):
             raise ValueError("a value to fill in is needed for each feature")
-        several = isinstance(self.target_shift, list)
-        if several != bool(self.targets) or (several and len(self.target_shift) != len(self.targets)):
+        shift = self.target_shift
+        if (len(shift) if isinstance(shift, list) else 0) != len(self.targets):
             raise ValueError("a shift is needed for each target")
         return self

@@ -94,12 +94,15 @@ def read_table(
     >>> table.feature_names, table.classes
     (('size', 'colour=blue', 'colour=red'), ('a', 'b'))
     """
-    for name, value, known in (("missing", missing, MISSING), *(("kind", kind, KINDS[:5]) for kind in (kinds or {}).values())):
+    for name, value, known in (
+        ("missing", missing, MISSING),
+        *(("kind", kind, KINDS[:5]) for kind in (kinds or {}).values()),
+    ):
         if value not in known:
             raise unknown(name, value, known)
-    for name, value, allowed in (("decimal", decimal, (".", ",")), ("dates", dates, ("day-first", "month-first"))):
-        if value is not None and value not in allowed:
-            raise unknown(name, value, allowed)
+    for name, choice, allowed in (("decimal", decimal, (".", ",")), ("dates", dates, ("day-first", "month-first"))):
+        if choice is not None and choice not in allowed:
+            raise unknown(name, choice, allowed)
     where = str(source) if isinstance(source, str | Path) else "table"
     wanted = [target] if isinstance(target, str | int) or target is None else list(target)
     drop, id = _listed(drop), _listed(id)
@@ -134,7 +137,9 @@ def _dataset(where: str, raw: Raw, wanted: Sequence[str | int | None], task: str
         raise InvalidInput(f"{where}: one column only; features and a target are needed")
 
     columns, notes, problems = decide([names[i] for i in places], [raw.columns[i] for i in places], asked, raw)
-    label_names = [names[i] if raw.names else ("target" if len(targets) == 1 else f"target{k}") for k, i in enumerate(targets)]
+    label_names = [
+        names[i] if raw.names else ("target" if len(targets) == 1 else f"target{k}") for k, i in enumerate(targets)
+    ]
     learnt = _targets(where, raw, [raw.columns[i] for i in targets], label_names, task, asked, problems, notes)
     problems.raise_any(f"{where}, ")
     used = [(column, raw.columns[i]) for column, i in zip(columns, places, strict=True) if column.features]
@@ -155,7 +160,9 @@ def _dataset(where: str, raw: Raw, wanted: Sequence[str | int | None], task: str
     target = learnt.target if keep.all() else learnt.target[keep]
     if learnt.classes is not None:
         target, learnt = _classes_kept(target, learnt, where)
-    rules: list[Column] = [learnt.rules[targets.index(i)] if i in targets else columns[places.index(i)] for i in range(width)]
+    rules: list[Column] = [
+        learnt.rules[targets.index(i)] if i in targets else columns[places.index(i)] for i in range(width)
+    ]
     features = tuple(feature for column, _ in used for feature in column.features)
     dataset = Dataset(
         Path(where).name.split(".")[0] or "table",
@@ -195,7 +202,9 @@ def _position(where: str, raw: Raw, wanted: str | int) -> int:
             raise InvalidInput(f"{where}: no column '{label}'; line 1 holds no names (see --header)")
         raise InvalidInput(f"{where}: no column '{label}'; its columns are {listed(names)}")
     if not -width <= int(label) < width:
-        raise InvalidInput(f"{where}: label column {label} is out of range; there are {width} columns, 0 to {width - 1}")
+        raise InvalidInput(
+            f"{where}: label column {label} is out of range; there are {width} columns, 0 to {width - 1}"
+        )
     return int(label) % width
 
 
@@ -224,7 +233,7 @@ def _targets(
             raise InvalidInput(f"{where}: several targets are quantities, not classes; give one --target")
         several = [_quantities(raw, name, asked, table, problems) for raw, name in zip(raws, names, strict=True)]
         target = np.stack([one.target for one in several], axis=1)
-        return _Learnt(target, None, np.isnan(target).any(axis=1), [one.rules[0] for one in several])
+        return _Learnt(target, None, np.asarray(np.isnan(target).any(axis=1)), [one.rules[0] for one in several])
     raw, name = raws[0], names[0]
     found = task or _task(raw, asked)
     if found == "regression":
@@ -278,14 +287,18 @@ def _quantities(raw: Text | Numbers, name: str, asked: Asked, table: Raw, proble
         column = decided[0]
         for problem in found.said:
             problems.add(re.sub(r" or --(as|drop) .*$", "", problem))
-        for flag, values in found.flags.items():
-            problems.flags.setdefault(flag, []).extend(values)
+        for flag, named in found.flags.items():
+            problems.flags.setdefault(flag, []).extend(named)
         if found.said:
             column = Column(name, "number")
     values = column.transform(raw).features[:, 0]
     gone = np.isnan(values)
     if asked.missing == "error" and gone.any() and not problems.said:
-        problems.add(f"{table.where(int(np.argmax(gone)))}, column {name}: no label; fill it in or remove that line", "--missing", "drop")
+        problems.add(
+            f"{table.where(int(np.argmax(gone)))}, column {name}: no label; fill it in or remove that line",
+            "--missing",
+            "drop",
+        )
     return _Learnt(values, None, gone, [column])
 
 
@@ -299,10 +312,14 @@ def _labels(
     for value in present:
         if value.lower().lstrip("+-") in {"inf", "infinity", "1e400"}:
             row = int(np.argmax(raw.codes == raw.values.index(value)))
-            raise InvalidInput(f"{where}, {table.where(row)}, column {name}: '{value}' is no class; mend the cell or remove that line")
+            raise InvalidInput(
+                f"{where}, {table.where(row)}, column {name}: '{value}' is no class; mend the cell or remove that line"
+            )
     if gone.any() and asked.missing == "error":
         row = int(np.argmax(gone))
-        problems.add(f"{table.where(row)}, column {name}: no label; fill it in or remove that line", "--missing", "drop")
+        problems.add(
+            f"{table.where(row)}, column {name}: no label; fill it in or remove that line", "--missing", "drop"
+        )
         return _Learnt(np.zeros(len(raw), np.int64), ("", ""), gone, [Column(name, "category")])
     canonical = {value: cells.label(value) for value in present}
     numeric = all(cells.PLAIN.fullmatch(value) for value in canonical.values())
@@ -311,7 +328,7 @@ def _labels(
     if len(classes) < 2:
         said = f"only one class ('{classes[0][:30]}')" if classes else "no value at all"
         raise InvalidInput(
-            f"{where}: {said} in column '{name}'; at least two are needed, or use --task regression, or another --target"
+            f"{where}: {said} in column '{name}'; at least two are needed, use --task regression, or another --target"
         )
     if len(classes) > max(MOST_CLASSES, rows // 2):
         quantities = "if they are quantities, use --task regression" if numeric else "name another column by --target"
@@ -343,8 +360,13 @@ def _decisions(dataset: Dataset, raw: Raw, names: Sequence[str], targets: Sequen
     if dataset.classes is None:
         what = "numbers: regression (else: --task classification)"
     else:
-        what = f"{len(dataset.classes)} classes ({listed(dataset.classes, 6)}): classification (else: --task regression)"
-    return [f"{header}; target {', '.join(names)}{place} (else: --target NAME), {what}; {len(dataset.feature_names)} features"]
+        what = (
+            f"{len(dataset.classes)} classes ({listed(dataset.classes, 6)}): classification (else: --task regression)"
+        )
+    return [
+        f"{header}; target {', '.join(names)}{place} (else: --target NAME), {what}; "
+        f"{len(dataset.feature_names)} features"
+    ]
 
 
 # --- a table for a trained network ---
@@ -377,7 +399,9 @@ class Features(NamedTuple):
     told: list[str] | None
 
 
-def read_features(source: Any, preprocessing: Preprocessing, header: bool | None = None, ids: Sequence[str] = ()) -> Features:
+def read_features(
+    source: Any, preprocessing: Preprocessing, header: bool | None = None, ids: Sequence[str] = ()
+) -> Features:
     """A table for a trained network, by the rules of its training: its features, and the truth where the table has it.
 
     Columns are found by name if table and network have names, else by position.
@@ -410,14 +434,14 @@ def read_features(source: Any, preprocessing: Preprocessing, header: bool | None
     found = [raw.columns[places[name]] for name in targets if name in places]
     truth = _truth(found, rules, targets, preprocessing) if len(found) == len(targets) else None
     told = [found[0].text(row) for row in range(raw.rows)] if truth is not None and len(found) == 1 else None
-    columns = {name: raw.columns[names.index(name)] for name in names if name in kept and names.index(name) < len(raw.columns)}
+    columns = {
+        name: raw.columns[names.index(name)] for name in names if name in kept and names.index(name) < len(raw.columns)
+    }
     texts = {name: [column.text(row) for row in range(raw.rows)] for name, column in columns.items()}
     return Features(x, truth, dict(sorted(bad.items())), texts, raw.where, told)
 
 
-def _fits(
-    cells_: Sequence[str], rules: Sequence[Column], features: Sequence[Column], targets: Sequence[str]
-) -> bool:
+def _fits(cells_: Sequence[str], rules: Sequence[Column], features: Sequence[Column], targets: Sequence[str]) -> bool:
     """Whether what looks like a header is a row that a network without names of columns can use."""
     without = [rule for rule in rules if rule.name not in targets]
     order = next((order for order in (rules, without, features) if len(order) == len(cells_)), ())
@@ -452,7 +476,9 @@ def _places(
             return {name: raw.names.index(name) for name in (*trained_on, *targets) if name in raw.names}
         if preprocessing.named or len(missing) < len(trained_on):
             also = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-            raise InvalidInput(f"{where}: no column '{missing[0]}'{also}; the network was trained on {listed(trained_on)}")
+            raise InvalidInput(
+                f"{where}: no column '{missing[0]}'{also}; the network was trained on {listed(trained_on)}"
+            )
     without = [rule for rule in rules if rule.name not in targets]
     for order in (rules, without, features):
         if width == len(order):
@@ -496,13 +522,14 @@ def read_known(source: Any, preprocessing: Preprocessing, header: bool | None = 
         raise InvalidInput(f"{source}: no column '{preprocessing.target_name}' with the truth; use predict")
     unknown = np.isnan(table.truth) if preprocessing.classes is None else table.truth == -1
     unknown = unknown.any(axis=1) if unknown.ndim == 2 else unknown
-    for row in np.flatnonzero(unknown).tolist() if table.told and preprocessing.classes else ():
-        if table.told[row] not in cells.NOTHING:
+    told, classes = table.told or [], preprocessing.classes or ()
+    for row in np.flatnonzero(unknown).tolist() if told and classes else ():
+        if told[row] not in cells.NOTHING:
             raise InvalidInput(
-                f"{source}, {table.where(row)}: label {table.told[row][:30]!r} is out of range; "
-                f"the network knows {listed(preprocessing.classes)}"
+                f"{source}, {table.where(row)}: label {told[row][:30]!r} is out of range; "
+                f"the network knows {listed(classes)}"
             )
-    keep = ~unknown
+    keep = np.asarray(~unknown)
     keep[list(table.bad)] = False
     if not keep.any():
         why = not_done(table) if table.bad else "no row has the truth"

@@ -194,10 +194,8 @@ def merge(given, path=None, environment=True, besides=(), given_as=None, computi
             content.get("data", {}).pop(key, None)
     for flag, value in given.items():
         section, key, _ = table[flag]
-        if section == "data" and key in LISTS and isinstance(value, str | int):
-            value = [str(value)]
         called = (given_as or {}).get(flag, flag)
-        put(section, key, value, called)
+        put(section, key, [str(value)] if key in LISTS and isinstance(value, str | int) else value, called)
         if flag == "--seed" and "--data-seed" not in given:
             put("data", "random_seed", value, called)
     try:

@@ -35,7 +35,6 @@ from backprop_ref.training.stored_checkpoint import load_checkpoint
 from backprop_ref.training.train import suited, train
 from backprop_ref.version import __version__
 
-
 GROWN = 1e3
 """How much larger than that of the initial weights the loss of a training is that diverged."""
 
@@ -73,7 +72,9 @@ def prepare(config):
     kept, validation = split(len(rest), data.validation_size, stream, None if labels is None else labels[rest])
     parts = {"train": rest[kept], "validation": rest[validation], "test": test}
     one_column = network.output_activation == "sigmoid" and network.loss not in {"cross_entropy", "ce"}
-    preprocessing = before or Preprocessing.fit(dataset, parts["train"], data.normalize, one_column, network.output_activation)
+    preprocessing = before or Preprocessing.fit(
+        dataset, parts["train"], data.normalize, one_column, network.output_activation
+    )
     if dataset.classes is None and network.output_activation in REACHED and data.normalize != "none":
         low, high = REACHED[network.output_activation]
         reach = f"{low:g} to {high:g}" if np.isfinite(high) else f"{low:g} and above"
@@ -212,7 +213,9 @@ def run(config, progress=None, announce=lambda note: None):
         first = load(config.training.start)
         if first.network.sizes != experiment.network.sizes:
             sizes = list(first.network.sizes), list(experiment.network.sizes)
-            raise InvalidInput(f"--from {config.training.start}: its sizes are {sizes[0]}, not {sizes[1]}; leave out --hidden")
+            raise InvalidInput(
+                f"--from {config.training.start}: its sizes are {sizes[0]}, not {sizes[1]}; leave out --hidden"
+            )
         params = Parameters.from_arrays(first.params.W, first.params.b, chosen.dtype)
     check_log(log)
     check_output("--output", output)
@@ -285,8 +288,8 @@ def _check_fell(experiment, params, result, x, y, backend, folder):
     if losses[-1] > GROWN * max(before, 1e-30):
         rate = experiment.config.training.learning_rate
         raise TrainingDiverged(
-            f"training diverged: the loss grew from {before:.3g} to {losses[-1]:.3g}. Likely causes: a learning rate that "
-            f"is too large ({rate:g}; try {rate / 10:g}), inputs or targets that are not normalised (leave out "
+            f"training diverged: the loss grew from {before:.3g} to {losses[-1]:.3g}. Likely causes: a learning rate "
+            f"that is too large ({rate:g}; try {rate / 10:g}), inputs or targets that are not normalised (leave out "
             f"--normalize none); what was reached is in {folder}",
             result,
             result.epochs,

@@ -198,7 +198,7 @@ def suited(backend: Backend, network: Network, batch_size: int) -> Backend:
     """The backend with as many threads as its products can use, if it lets that be chosen."""
     choose = getattr(backend, "suited", None)
     largest = max(n_in * n_out for n_in, n_out in zip(network.sizes, network.sizes[1:], strict=False))
-    return backend if choose is None else choose(largest * batch_size)  # type: ignore[no-any-return]
+    return backend if choose is None else choose(largest * batch_size)
 
 
 def _described(schedule: Schedule, epochs: int) -> str:
