@@ -70,7 +70,7 @@ class Column:
             wrong = np.isinf(raw.numbers) if self.kind == "number" else ~np.isin(raw.numbers, [0.0, 1.0, np.nan])
             wrong &= ~np.isnan(raw.numbers)
             bad = {row: f"{raw.numbers[row]} is not a finite number" for row in np.flatnonzero(wrong).tolist()}
-            return Transformed(np.where(wrong, np.nan, raw.numbers)[:, None], bad)
+            return Transformed((np.where(wrong, np.nan, raw.numbers) if bad else raw.numbers)[:, None], bad)
         if isinstance(raw, Numbers) and raw.kind == self.kind == "date":
             return Transformed(raw.numbers[:, None], {})
         if isinstance(raw, Numbers):
@@ -271,7 +271,7 @@ class _Look(NamedTuple):
         also = frozenset(asked.nothing)
         if isinstance(raw, Numbers):
             nan = np.isnan(raw.numbers)
-            numbers = raw.numbers[~nan]
+            numbers = raw.numbers[~nan] if nan.any() else raw.numbers
             distinct = 0 if not len(numbers) else 1 if (numbers == numbers[0]).all() else 2
             missing = int(nan.sum())
             first = int(np.argmax(nan)) if missing else 0

@@ -16,13 +16,13 @@ import re
 import zipfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from backprop_ref.data import cells
 from backprop_ref.data.header import is_header
-from backprop_ref.data.raw import Numbers, Raw, Text, Texts
+from backprop_ref.data.raw import Growing, Numbers, Raw, Text, Texts
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import Name
 
@@ -333,7 +333,7 @@ def _columns(path: Name, data: Bytes, layout: Layout) -> list[Text | Numbers]:
     large = len(data) > LARGE_BYTES
     plain = _plain_columns(data, layout) if large else set()
     try:
-        return _read(data, layout, plain)
+        return _read(path, data, layout, plain)
     except pa.ArrowInvalid as error:
         if plain and "conversion" in str(error):
             return _columns_as_text(path, data, layout)
@@ -344,7 +344,7 @@ def _columns_as_text(path: Name, data: Bytes, layout: Layout) -> list[Text | Num
     import pyarrow as pa
 
     try:
-        return _read(data, layout, set())
+        return _read(path, data, layout, set())
     except pa.ArrowInvalid as error:
         raise _explained(path, data, layout, error) from None
 
@@ -365,33 +365,40 @@ def _plain_columns(data: Bytes, layout: Layout) -> set[int]:
     return {i for i in range(layout.width) if rows and plain([row[i] for row in rows])}
 
 
-def _read(data: Bytes, layout: Layout, plain: set[int]) -> list[Text | Numbers]:
+def _read(path: Name, data: Bytes, layout: Layout, plain: set[int]) -> list[Text | Numbers]:
     """Each column: numbers where `plain`, texts elsewhere."""
     import pyarrow as pa
     import pyarrow.csv as arrow_csv
 
     names = [str(i) for i in range(layout.width)]
-    buffer = pa.py_buffer(data).slice(layout.start)
-    if not buffer.size:
+    size = len(data) - layout.start
+    if not size:
         return [Text(np.zeros(0, np.int32), []) for _ in names]
+    head = _lines(data)
+    rows = int(1.05 * size * len(head) / max(_bytes(head), 1)) + 1
+    source = pa.OSFile(str(path)) if isinstance(data, mmap.mmap) else pa.BufferReader(pa.py_buffer(data))
+    source.seek(layout.start)
+    quoted = data.find(b'"') >= 0
+    if isinstance(data, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        data.madvise(mmap.MADV_DONTNEED)  # what was looked at takes no memory from here on
     reader = arrow_csv.open_csv(
-        pa.BufferReader(buffer),
-        read_options=arrow_csv.ReadOptions(column_names=names, block_size=min(BLOCK_BYTES, buffer.size + 1)),
-        parse_options=arrow_csv.ParseOptions(delimiter=layout.delimiter, newlines_in_values=data.find(b'"') >= 0),
+        source,
+        read_options=arrow_csv.ReadOptions(column_names=names, block_size=min(BLOCK_BYTES, size + 1)),
+        parse_options=arrow_csv.ParseOptions(delimiter=layout.delimiter, newlines_in_values=quoted),
         convert_options=arrow_csv.ConvertOptions(
             column_types={name: pa.float64() if int(name) in plain else pa.string() for name in names},
             null_values=sorted(cells.NOTHING),
             strings_can_be_null=False,
         ),
     )
-    numbers: dict[int, list[Any]] = {i: [] for i in sorted(plain)}
+    numbers = {i: Growing(rows) for i in sorted(plain)}
     texts = {i: Texts() for i in range(layout.width) if i not in plain}
     for batch in reader:
-        for i, parts in numbers.items():
-            parts.append(batch.column(i).to_numpy(zero_copy_only=False))
+        for i, growing in numbers.items():
+            growing.add(batch.column(i).to_numpy(zero_copy_only=False))
         for i, column in texts.items():
             column.add(batch.column(i))
-    return [Numbers.joined(numbers.pop(i)) if i in plain else texts.pop(i).done() for i in range(layout.width)]
+    return [numbers.pop(i).done() if i in plain else texts.pop(i).done() for i in range(layout.width)]
 
 
 def _rows(data: Bytes, layout: Layout) -> Iterator[tuple[int, list[str]]]:

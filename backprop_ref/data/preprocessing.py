@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from backprop_ref.arrays import Batch, Rows
+from backprop_ref.arrays import Batch, Float, Rows
 from backprop_ref.data.columns import Column
 from backprop_ref.data.dataset import Dataset, Target, one_hot
 from backprop_ref.errors import InvalidInput, unknown
@@ -206,7 +206,7 @@ class Preprocessing:
             return y if y.ndim == 2 else y[:, None]
         return target[:, None].astype(np.float64) if self.one_column else one_hot(target, len(self.classes))
 
-    def values(self, a: Batch) -> npt.NDArray[Any]:
+    def values(self, a: Batch) -> npt.NDArray[Float]:
         """For regression: outputs in the target's own units, shape (samples,); of several, (samples, targets)."""
         if self.targets:
             return np.asarray(a * np.array(self.target_scale) + np.array(self.target_shift))

@@ -43,11 +43,6 @@ class Numbers(NamedTuple):
     def __len__(self) -> int:
         return len(self.numbers)
 
-    @classmethod
-    def joined(cls, parts: list[npt.NDArray[np.float64]]) -> "Numbers":
-        """From its parts."""
-        return cls(np.concatenate(parts) if len(parts) != 1 else parts[0])
-
     def take(self, rows: Any) -> "Numbers":
         """Some rows."""
         return Numbers(self.numbers[rows], self.kind)
@@ -55,6 +50,25 @@ class Numbers(NamedTuple):
     def text(self, row: int) -> str:
         """The cell in a row, as text."""
         return shown(float(self.numbers[row]), self.kind)
+
+
+class Growing:
+    """`Numbers` in the making: room for about so many rows, and for more if it has to be."""
+
+    def __init__(self, rows: int) -> None:
+        self._room, self._rows = np.empty(rows), 0
+
+    def add(self, numbers: npt.NDArray[np.float64]) -> None:
+        """The next rows."""
+        end = self._rows + len(numbers)
+        if end > len(self._room):
+            self._room.resize(end + end // 4, refcheck=False)
+        self._room[self._rows : end] = numbers
+        self._rows = end
+
+    def done(self) -> Numbers:
+        """The column."""
+        return Numbers(self._room[: self._rows])
 
 
 class Texts:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +43,7 @@ def read_csv(
 
 
 def read_table(
-    source: Any,
+    source: object,
     target: str | int | Sequence[str | int] | None = None,
     *,
     task: str | None = None,
@@ -142,21 +142,20 @@ def _dataset(where: str, raw: Raw, wanted: Sequence[str | int | None], task: str
     ]
     learnt = _targets(where, raw, [raw.columns[i] for i in targets], label_names, task, asked, problems, notes)
     problems.raise_any(f"{where}, ")
-    used = [(column, raw.columns[i]) for column, i in zip(columns, places, strict=True) if column.features]
+    used = [(column, i) for column, i in zip(columns, places, strict=True) if column.features]
     if not used:
         said = "; ".join(notes) or "all columns are left out"
         raise InvalidInput(f"{where}: no column to learn from ({said}); leave out less")
-    parts = [column.transform(part) for column, part in used]
     keep = ~learnt.gone
     if asked.missing == "drop":
-        for part in parts:
-            keep &= ~np.isnan(part.features).any(axis=1)
+        for column, place in used:
+            keep &= ~np.isnan(column.transform(raw.columns[place]).features).any(axis=1)
     left_out = int((~keep).sum())
     if left_out:
         notes.append(f"{left_out} of {raw.rows} rows are left out, as they lack a value")
     if not keep.any():
         raise InvalidInput(f"{where}: every row lacks a value; use --drop COLUMN, or --missing median")
-    x = _side_by_side([part.features for part in parts], None if keep.all() else keep)
+    x = _side_by_side(used, raw, None if keep.all() else keep)
     target = learnt.target if keep.all() else learnt.target[keep]
     if learnt.classes is not None:
         target, learnt = _classes_kept(target, learnt, where)
@@ -180,16 +179,19 @@ def _dataset(where: str, raw: Raw, wanted: Sequence[str | int | None], task: str
     return dataset._replace_notes((*_decisions(dataset, raw, label_names, targets), *raw.notes, *notes))
 
 
-def _side_by_side(parts: list[npt.NDArray[np.float64]], keep: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.float64]:
-    """Features column by column, each let go once it is copied."""
-    rows = len(parts[0]) if keep is None else int(keep.sum())
-    x = np.empty((rows, sum(part.shape[1] for part in parts)), order="F")
+def _side_by_side(
+    used: Sequence[tuple[Column, int]], raw: Raw, keep: npt.NDArray[np.bool_] | None
+) -> npt.NDArray[np.float64]:
+    """Features column by column, each column of the table let go once it is used."""
+    rows = raw.rows if keep is None else int(keep.sum())
+    x = np.empty((rows, sum(len(column.features) for column, _ in used)), order="F")
     at = 0
-    while parts:
-        part = parts.pop(0)
+    for column, place in used:
+        part = column.transform(raw.columns[place]).features
+        raw.columns[place] = Text(np.zeros(0, np.int32), [])
         x[:, at : at + part.shape[1]] = part if keep is None else part[keep]
         at += part.shape[1]
-    return x if rows * x.shape[1] > 1 << 20 else np.ascontiguousarray(x)
+    return x if x.size > 1 << 20 else np.ascontiguousarray(x)
 
 
 def _position(where: str, raw: Raw, wanted: str | int) -> int:
@@ -400,7 +402,7 @@ class Features(NamedTuple):
 
 
 def read_features(
-    source: Any, preprocessing: Preprocessing, header: bool | None = None, ids: Sequence[str] = ()
+    source: object, preprocessing: Preprocessing, header: bool | None = None, ids: Sequence[str] = ()
 ) -> Features:
     """A table for a trained network, by the rules of its training: its features, and the truth where the table has it.
 
@@ -430,7 +432,7 @@ def read_features(
         if preprocessing.missing in {"error", "drop"}:
             for row in np.flatnonzero(np.isnan(made.features[:, 0])).tolist():
                 bad.setdefault(row, f"column {rule.name}: empty")
-    x = _side_by_side(parts, None)
+    x = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
     found = [raw.columns[places[name]] for name in targets if name in places]
     truth = _truth(found, rules, targets, preprocessing) if len(found) == len(targets) else None
     told = [found[0].text(row) for row in range(raw.rows)] if truth is not None and len(found) == 1 else None
@@ -509,7 +511,7 @@ def not_done(table: Features) -> str:
     return f"no prediction for {len(table.bad)} of {len(table.x)} rows: {'; '.join(told)}{more}; mend these cells"
 
 
-def read_known(source: Any, preprocessing: Preprocessing, header: bool | None = None) -> Dataset:
+def read_known(source: object, preprocessing: Preprocessing, header: bool | None = None) -> Dataset:
     """The rows of a table, for a trained network, that have the truth and can be predicted; its notes say of others.
 
     Raises
