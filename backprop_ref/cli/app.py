@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from backprop_ref.cli.flags import Command, Group, with_flags
+from backprop_ref.files import overwriting
 from backprop_ref.version import __version__
 
 NARROW = 80
@@ -23,6 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+Force = Annotated[bool, typer.Option("--force", help="Replace the file that is there.")]
 registered = partial(app.command, cls=Command)
 
 Run = Annotated[str, typer.Argument(help="Run folder or model file.", metavar="RUN")]
@@ -104,6 +106,7 @@ def predict(
     id: Annotated[
         list[str] | None, typer.Option(help="Columns to keep beside the predictions.", metavar="COLUMNS")
     ] = None,
+    force: Force = False,
 ):
     """Predict for each row of a table; the truth stands beside it where the table has it.
 
@@ -111,7 +114,8 @@ def predict(
     """
     from backprop_ref.cli.use import predict
 
-    predict(run, data_path, output, proba, header, [name for text in id or () for name in text.split(",")])
+    with overwriting(force):
+        predict(run, data_path, output, proba, header, [name for text in id or () for name in text.split(",")])
 
 
 @registered(epilog=example("evaluate runs/digits-1", "evaluate runs/iris-1 --data-path more.csv"))
@@ -153,13 +157,15 @@ def data(
     name: Annotated[
         str | None, typer.Argument(help="Built-in data set; without one, they are listed.", metavar="NAME")
     ] = None,
-    out: Annotated[str | None, typer.Option(help="CSV file to write; must not exist yet.", metavar="FILE")] = None,
+    out: Annotated[str | None, typer.Option(help="CSV file to write.", metavar="FILE")] = None,
+    force: Force = False,
     **flags,
 ):
     """List the built-in data sets, or write one as CSV."""
     from backprop_ref.cli.use import data
 
-    data(name, out, flags)
+    with overwriting(force):
+        data(name, out, flags)
 
 
 @registered(epilog=example("gradcheck iris --activation tanh --hidden 5,4", "gradcheck runs/digits-1"))
@@ -194,7 +200,8 @@ def explain(
     matrices: Annotated[bool, typer.Option("--matrices", help="As matrices, not neuron by neuron.")] = False,
     derivation: Annotated[bool, typer.Option(help="Why the formulas of the backward pass are what they are.")] = True,
     format: Annotated[str, typer.Option(help="terminal, markdown (with LaTeX) or html.", metavar="NAME")] = "terminal",
-    output: Annotated[str | None, typer.Option(help="File to write; must not exist yet.", metavar="FILE")] = None,
+    output: Annotated[str | None, typer.Option(help="File to write.", metavar="FILE")] = None,
+    force: Force = False,
     digits: Annotated[int, typer.Option(min=1, max=17, help="Significant digits of each number.")] = 5,
     terms: Annotated[int, typer.Option(min=2, help="Terms of a sum, and weights of a neuron, to show.")] = 8,
     **flags,
@@ -202,7 +209,8 @@ def explain(
     """Show one step in numbers: every z, a, loss, delta, dW, db and update, with its formula and why."""
     from backprop_ref.cli.explain import explain
 
-    explain(target, sample, layer, neuron, matrices, derivation, format, output, digits, terms, flags)
+    with overwriting(force):
+        explain(target, sample, layer, neuron, matrices, derivation, format, output, digits, terms, flags)
 
 
 @registered(epilog=example("compare", "compare iris --backends numpy,numba --numerics fast"))
@@ -230,8 +238,6 @@ def compare(
         "verify package.module:Network --learning-rate 0.1 --losses ce",
         "verify --command './mine' --time-limit 2",
         "verify --answers answers.json --html report.html",
-        "verify --elementary",
-        "verify --bounds",
     )
 )
 def verify(
@@ -259,12 +265,20 @@ def verify(
         ),
     ] = None,
     elementary: Annotated[
-        bool, typer.Option("--elementary", help="Instead: our own exp, log, log1p, expm1, tanh against mpmath, in ulp.")
+        bool,
+        typer.Option(
+            "--elementary", hidden=True, help="Instead: our own exp, log, log1p, expm1, tanh against mpmath, in ulp."
+        ),
     ] = False,
     bounds: Annotated[
-        bool, typer.Option("--bounds", help="Instead: how far the bounds on rounding are above errors, by size.")
+        bool,
+        typer.Option(
+            "--bounds", hidden=True, help="Instead: how far the bounds on rounding are above errors, by size."
+        ),
     ] = False,
-    points: Annotated[int, typer.Option(min=100, help="With --elementary: arguments per function and dtype.")] = 20_000,
+    points: Annotated[
+        int, typer.Option(min=100, hidden=True, help="With --elementary: arguments per function and dtype.")
+    ] = 20_000,
     only: Annotated[str | None, typer.Option(help="Cases by name, such as '3-5-4-*'.", metavar="PATTERN")] = None,
     hidden: Annotated[
         str | None, typer.Option(help="Only networks with these hidden activations, such as sigmoid.", metavar="NAMES")
@@ -380,7 +394,35 @@ def verify(
     return verify(target, command, answers, chosen, conventions, **options)
 
 
-@registered(epilog=example("vectors --out vectors", "vectors --out vectors --check"))
+developer = typer.Typer(
+    cls=Group,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=example("developer vectors --out vectors", "developer elementary", "developer bounds"),
+)
+app.add_typer(developer, name="developer", help="What the project itself is checked by: vectors, elementary, bounds.")
+
+
+@developer.command(cls=Command, epilog=example("developer elementary --points 1000"))
+def elementary(
+    points: Annotated[int, typer.Option(min=100, help="Arguments per function and dtype.")] = 20_000,
+    json: Json = False,
+):
+    """Our own exp, log, log1p, expm1 and tanh against mpmath, in ulp."""
+    from backprop_ref.cli.check import verify_elementary
+
+    return verify_elementary(points, json)
+
+
+@developer.command(cls=Command, epilog=example("developer bounds"))
+def bounds(json: Json = False):
+    """How far the bounds on rounding are above errors, by size."""
+    from backprop_ref.cli.check import verify_bounds
+
+    return verify_bounds(json)
+
+
+@developer.command(cls=Command, epilog=example("developer vectors --out vectors"))
+@registered(hidden=True, epilog=example("vectors --out vectors", "vectors --out vectors --check"))
 def vectors(
     out: Annotated[str, typer.Option(help="Folder to write, or to check.", metavar="DIR")],
     check: Annotated[bool, typer.Option("--check", help="Write nothing; status 1 if a file differs.")] = False,
@@ -449,11 +491,13 @@ def report(
         str | None, typer.Option(help="New folder for each chart as an image, by the extra image.", metavar="FOLDER")
     ] = None,
     image_format: Annotated[str, typer.Option(help="png, svg or pdf, or several.", metavar="NAMES")] = "png,svg",
+    force: Force = False,
 ):
     """One HTML file with charts of runs and the network to click through; it needs no network."""
     from backprop_ref.cli.report import read_comparison, report
 
-    report(runs, out, [read_comparison(path) for path in compare or []], images, _formats(image_format))
+    with overwriting(force):
+        report(runs, out, [read_comparison(path) for path in compare or []], images, _formats(image_format))
 
 
 @registered(epilog=example("sweep learning-rates", "sweep --dataset iris --seeds 1-5 --learning-rates 0.01,0.1"))

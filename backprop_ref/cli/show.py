@@ -9,7 +9,6 @@ import shutil
 import sys
 import textwrap
 
-import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -28,16 +27,23 @@ def width():
     return None
 
 
+def _echo(text, err=False, end="\n"):
+    """Writes as the stream is encoded; typer would take a stream of ASCII for one of UTF-8."""
+    stream = sys.stderr if err else sys.stdout
+    stream.write(text + end)
+    stream.flush()
+
+
 def line(text="", err=False):
     """Prints one line, however long, so that a path in it can be copied."""
-    typer.echo(printable(text), err=err)
+    _echo(printable(text), err)
 
 
 def say(*lines, err=False):
     """Prints lines, broken between words where they would not fit."""
     for each in lines:
         for part in _broken(printable(each), width()):
-            typer.echo(part, err=err)
+            _echo(part, err)
 
 
 def table(header, rows, title=None, too_wide=None):
@@ -66,7 +72,7 @@ def table(header, rows, title=None, too_wide=None):
     for row in rows:
         for name, cell in zip(header, row, strict=True):
             if cell:
-                typer.echo("\n".join(_broken(f"{name:<{indent}}{cell}", room, " " * indent)))
+                _echo("\n".join(_broken(f"{name:<{indent}}{cell}", room, " " * indent)))
         line()
 
 
@@ -79,12 +85,12 @@ def _broken(text, room, indent=""):
 
 def as_json(value):
     """Prints a JSON document, which is of visible ASCII."""
-    typer.echo(json_text(value))
+    _echo(json_text(value))
 
 
 def document(text):
     """Prints lines whose every part was made `printable` already."""
-    typer.echo(text, nl=False)
+    _echo(text, end="")
 
 
 def as_csv(names, rows):
