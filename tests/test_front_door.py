@@ -36,7 +36,7 @@ def train(capsys):
 
 def refused(capsys, *arguments, status=2):
     assert run(arguments) == status
-    out, err = capsys.readouterr()
+    err = capsys.readouterr().err
     assert err.count("\n") == 1
     return err
 
@@ -68,8 +68,8 @@ def test_no_command_dies_of_an_encoding(encoding):
         "print(codes); exit(0)"
     )
     environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
-    how = {"env": environment, "capture_output": True, "check": False}
-    done = subprocess.run([sys.executable, "-c", program], **how)
+    how = {"env": environment, "capture_output": True}
+    done = subprocess.run([sys.executable, "-c", program], check=False, **how)
     assert b"Traceback" not in done.stderr, done.stderr.decode(encoding)
     assert done.stdout.decode(encoding).splitlines()[-1] == "[0, 0, 0, 0, 0, 0, 1]"
 

@@ -364,7 +364,7 @@ def verify(
 
     The keyword steps, with optimizer and batch_size, asks for weights after three steps; see the README.
 
-    The cases as files: backprop-ref vectors --out DIR.
+    The cases as files: backprop-ref developer vectors --out DIR.
     """
     if elementary:
         from backprop_ref.cli.check import verify_elementary
@@ -397,7 +397,7 @@ def verify(
 developer = typer.Typer(
     cls=Group,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=example("developer vectors --out vectors", "developer elementary", "developer bounds"),
+    epilog=example("developer elementary", "developer bounds"),
 )
 app.add_typer(developer, name="developer", help="What the project itself is checked by: vectors, elementary, bounds.")
 

@@ -139,7 +139,7 @@ def _kinds(annotation):
 
 
 def _joined(value):
-    """``--hidden-size 64,32 --hidden-size 16`` as ['64', '32', '16']; 'none' as no item."""
+    """``--hidden 64,32 --hidden 16`` as ['64', '32', '16']; 'none' as no item."""
     if not isinstance(value, list | tuple):
         return value
     items = [item.strip() for text in value for item in text.split(",")]

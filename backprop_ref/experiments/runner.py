@@ -199,8 +199,6 @@ def run(config, progress=None, announce=lambda note: None):
         The folder then holds what was reached.
     """
     experiment, chosen = prepare(config), config.backend
-    for note in experiment.dataset.notes:
-        announce(note)
     backend = get_backend(chosen.name, chosen.numerics, chosen.device, chosen.threads)
     batch = config.training.batch_size
     backend = suited(backend, experiment.network, len(experiment.parts["train"]) if batch == "full" else batch)
@@ -224,7 +222,7 @@ def run(config, progress=None, announce=lambda note: None):
         opened = resumed_folder(resume, dump(config), log)
     with opened as folder:
         config.run.dir = str(folder)
-        results = _train(experiment, backend, params, folder, progress)
+        results = _train(experiment, backend, params, folder, progress, announce)
     text, file = json_text(results) + "\n", folder / RESULTS
     with writing(file, f"the network is in {folder / CHECKPOINT}"):
         (create if resume is None else replace)(file, text)
@@ -233,12 +231,15 @@ def run(config, progress=None, announce=lambda note: None):
     return results
 
 
-def _train(experiment, backend, params, folder, progress):
+def _train(experiment, backend, params, folder, progress, announce):
     config, training = experiment.config, experiment.config.training
     with _logged(folder, config.logging) as log:
         x, y = experiment.xy("train")
         log.info("backprop_ref %s, backend %s, %s, %s", __version__, backend.name, backend.numerics, params.dtype)
         log.info("%s: %s rows to train on; network %s", experiment.dataset.name, len(x), experiment.network.to_dict())
+        for note in experiment.dataset.notes:
+            announce(note)
+            log.info("%s", note)
         started = time.perf_counter()
         try:
             result = train(
