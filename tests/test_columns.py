@@ -86,6 +86,7 @@ def test_numbers_in_any_countrys_way(cells, sep, numbers):
         ("a;t\n1,234;1\n2,345;2\n", {"decimal": ","}, [1.234, 2.345]),
         ("a;t\n1,234;1\n2,345;2\n", {"decimal": "."}, [1234, 2345]),
         ("a;t\n1.234;1\n2.345;2\n", {"decimal": ","}, [1234, 2345]),
+        ("a;t\n1.234;1\n2.345;2\n", {"decimal": "."}, [1.234, 2.345]),
     ],
 )
 def test_a_mark_that_could_be_either_is_what_it_is_elsewhere_in_the_file(content, options, numbers):
@@ -106,19 +107,23 @@ def test_a_mark_that_could_be_either_is_what_it_is_elsewhere_in_the_file(content
         (["1", "2", "1_0"], ",", ["line 4, column a: '1_0' is not a finite number"]),
         (["1", "2", "0x1F"], ",", ["line 4, column a: '0x1F' is not a finite number"]),
         (["0", "1", "2", "3+", "3+"], ",", ["line 5, column a: '3+'", "(2 such cells)", "--as a=category"]),
-        (["12 kg", "13 kg", "500 g"], ",", ["column a"]),
+        (["12 kg", "13 kg", "500 g"], ",", ["column a: numbers with different units (g, kg)", "--as a=category"]),
+        (["20.5C", "70F"], ",", ["column a: numbers with different units (C, F)"]),
+        (["1.234", "2.345"], ";", ["'1.234' may have a decimal point or separate thousands", "--decimal ."]),
     ],
 )
 def test_cells_that_are_no_numbers_are_named(cells, sep, words):
-    if words == ["column a"]:  # a measure with two units is text
-        assert br.read_table(columns(*cells, sep=sep)).feature_names[0] == "a=12 kg"
-    else:
-        refused(words, br.read_table, columns(*cells, sep=sep))
+    name = write(f"a{sep}t\n" + "".join(f"{cell}{sep}{i}\n" for i, cell in enumerate(cells)))
+    refused(words, br.read_table, name, task="regression")
+
+
+def test_codes_are_no_measures():
+    assert br.read_table(columns("3A", "4B", "1st")).feature_names == ("a=1st", "a=3A", "a=4B")
 
 
 def test_a_unit_that_is_not_everywhere_is_no_identifier():
     cells = [f"{i} kg" for i in range(60)] + ["500 g"]
-    refused(["column a is text with 61 different values", "--drop a"], br.read_table, columns(*cells))
+    refused("column a: numbers with different units (g, kg)", br.read_table, columns(*cells))
 
 
 # --- words ---
@@ -187,6 +192,11 @@ def test_dates_are_numbers(cells, numbers):
     assert br.read_table(columns(*cells)).x[:, 0] == pytest.approx(numbers)
 
 
+@pytest.mark.parametrize("cells", [("31/12/2023", "1/13/2024"), ("2024-01-01", "2024-01-02", "Total")])
+def test_what_is_no_date_among_dates_is_named(cells):
+    refused([f"column a: '{cells[-1]}' is no date, as most others are"], br.read_table, columns(*cells))
+
+
 def test_dates_that_could_be_two():
     file = columns("01/02/1970", "03/04/1970")
     refused(["column a: '01/02/1970' is two dates", "--dates day-first"], br.read_table, file)
@@ -239,6 +249,10 @@ def test_texts_of_ones_own_for_a_missing_value():
     assert np.isnan(br.read_table(columns("1", "-999", "3"), missing="mean", missing_values=["-999"]).x[1, 0])
 
 
+def test_a_target_without_any_value():
+    refused("no value at all in column 'k'; name another by --target", br.read_table, write("a,k\n1,\n2,\n"))
+
+
 def test_a_label_that_is_missing():
     file = write("a,k\n1,x\n2,?\n3,y\n")
     refused(["line 3, column k: no label", "--missing drop"], br.read_table, file)
@@ -260,6 +274,7 @@ def test_all_that_is_in_the_way_stands_in_one_message():
         ("1 1.0 1e0 2", "classification", ("1", "2")),
         ("0.5 1 2 3", "regression", None),
         ("yes no yes no", "classification", ("no", "yes")),
+        ("yes NO Yes no", "classification", ("no", "yes")),
         ("True False True True", "classification", ("False", "True")),
         ("1,5 2,5 3 4", "regression", None),
         (" ".join(str(i * i) for i in range(25)), "regression", None),

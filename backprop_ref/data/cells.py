@@ -111,6 +111,15 @@ def _common_unit(texts: Sequence[str]) -> tuple[str, str, list[str]]:
     return prefix, suffix, [part[2] for part in split if part]
 
 
+def units(texts: Sequence[str]) -> tuple[str, ...]:
+    """The units of measures that have several; none for texts that look like codes, such as 3A."""
+    split = [_without_unit(text) for text in texts]
+    found = {part[0] or part[1] for part in split if part}
+    measures = [text for text, part in zip(texts, split, strict=True) if part]
+    measured = any(mark in text for text in measures for mark in " .,")
+    return tuple(sorted(found)) if measured and len(found) > 1 and None not in split else ()
+
+
 def pair(texts: Iterable[str]) -> tuple[str, str] | None:
     """The two words for 0 and 1 that the cells are, if they are nothing else."""
     small = {text.lower() for text in texts}
@@ -220,12 +229,16 @@ def date_forms(texts: Sequence[str]) -> tuple[str, ...]:
 
 
 def nearly_dates(texts: Sequence[str]) -> str | None:
-    """The first cell that is no date, where at least half of the others are, of one form."""
+    """The first cell that is no date, where at least half of the others are, of one form; or one of another form."""
     some = texts[:200]
-    for form in (ISO, YEAR_FIRST, DAY_FIRST, MONTH_FIRST, *WITH_NAMES) if len(some) > 2 else ():
-        fit = [date(text, form) is not None for text in some]
-        if 2 * sum(fit) >= len(fit) and not all(fit):
-            return some[fit.index(False)]
+    forms = (ISO, YEAR_FIRST, DAY_FIRST, MONTH_FIRST, *WITH_NAMES)
+    fits = [
+        [date(text, form) is not None for text in some] for form in forms if any(map(str.isdigit, "".join(some[:1])))
+    ]
+    most = max(fits, key=sum, default=[])
+    of_any = bool(most) and all(map(any, zip(*fits, strict=True)))
+    if most and not all(most) and (of_any or (len(some) > 2 and 2 * sum(most) >= len(most))):
+        return some[most.index(False)]
     return None
 
 

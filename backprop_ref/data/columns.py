@@ -428,6 +428,11 @@ def _worded(case: _Case) -> Column:
         return Column(name, "hashed", nothing=nothing)
     if case.kind is None and look.distinct >= max(10, 0.9 * look.n_present) and not _has_numbers(look):
         return Column(name, "left out", why=f"{look.distinct:,} different texts in {look.n_present:,} rows")
+    units = cells.units(look.present) if case.kind is None else ()
+    if units:
+        said = f"column {name}: numbers with different units ({listed(units)}); bring them to one"
+        case.problems.add(f"{said}, or --as {_quoted([f'{name}=category'])}")
+        return Column(name, "left out")
     if case.kind is None and look.distinct > MOST_CATEGORIES:
         said = f"column {name} is text with {look.distinct:,} different values"
         case.problems.add(f"{said} (or: --as {_quoted([f'{name}=hashed'])})", "--drop", name)
@@ -471,13 +476,15 @@ def _writing(case: _Case, readings: Readings) -> Writing:
     usable = [writing for writing in writings if writing.decimal == case.decimal] or list(writings)
     if case.decimal is not None or not readings.marked or not _differ(present, writings):
         return usable[0]
-    if Writing() == writings[0]._replace(prefix="", suffix=""):  # 1.234, in a file that shows nothing to the contrary
+    plain = Writing() == writings[0]._replace(prefix="", suffix="")
+    if plain and case.table.delimiter != ";":  # 1.234, in a file that shows nothing to the contrary
         return writings[0]
-    if case.table.by_commas:  # "1,234" in quotes, where commas separate cells
+    if case.table.delimiter == ",":  # "1,234" in quotes, where commas separate cells
         return next((writing for writing in writings if writing[:2] == (".", ",")), usable[0])
     example = next(value for value in present if "," in value or "." in value)
-    said = f"column {case.name}: {example!r} may have a decimal comma or separate thousands"
-    case.problems.add(said, "--decimal", ",")
+    mark = "." if plain else ","
+    said = f"column {case.name}: {example!r} may have a decimal {'point' if plain else 'comma'} or separate thousands"
+    case.problems.add(said, "--decimal", mark)
     return usable[0]
 
 

@@ -116,7 +116,7 @@ def read(
         names = names and names[:-1]
     if names is not None:
         _check_names(path, layout.first_line, names)
-    return Raw(names, columns, rows, _line_of(data, layout), notes + left_out, layout.delimiter == ",")
+    return Raw(names, columns, rows, _line_of(data, layout), notes + left_out, layout.delimiter)
 
 
 def _check_names(path: Name, line: int, names: Sequence[str]) -> None:
@@ -130,6 +130,8 @@ def _check_names(path: Name, line: int, names: Sequence[str]) -> None:
 
 def _utf8(path: Name, data: Bytes, encoding: str | None, notes: list[str]) -> Bytes:
     """The text in UTF-8, without a byte order mark."""
+    if data[-1:] == b"\x1a":  # how DOS ended a file
+        data = bytes(data[:-1])
     head = bytes(data[:4])
     found = next((name for mark, name in _BOMS.items() if head.startswith(mark)), None)
     if encoding is None and found in {None, "utf-8"} and _is_utf8(data):

@@ -104,8 +104,8 @@ class Raw(NamedTuple):
     """What messages call a row, given its number from 0."""
     notes: list[str]
     """What was decided on the way, to be said."""
-    by_commas: bool = False
-    """Whether commas separate cells, so that one inside a number separates thousands."""
+    delimiter: str = ""
+    """What separates cells: a comma inside a number is no decimal one where commas do, a point may be where ; does."""
 
 
 def shown(value: float, kind: str = "number") -> str:

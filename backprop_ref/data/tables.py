@@ -317,18 +317,22 @@ def _labels(
             raise InvalidInput(
                 f"{where}, {table.where(row)}, column {name}: '{value}' is no class; mend the cell or remove that line"
             )
-    if gone.any() and asked.missing == "error":
+    if present and gone.any() and asked.missing == "error":
         row = int(np.argmax(gone))
         problems.add(
             f"{table.where(row)}, column {name}: no label; fill it in or remove that line", "--missing", "drop"
         )
         return _Learnt(np.zeros(len(raw), np.int64), ("", ""), gone, [Column(name, "category")])
+    if not present:
+        raise InvalidInput(f"{where}: no value at all in column '{name}'; name another by --target")
     canonical = {value: cells.label(value) for value in present}
+    if cells.pair(present) and len(present) > 2:  # Yes, yes and NO
+        canonical = {value: value.lower() for value in present}
     numeric = all(cells.PLAIN.fullmatch(value) for value in canonical.values())
     classes = tuple(sorted(set(canonical.values()), key=lambda value: (float(value) if numeric else 0.0, value)))
     rows = len(raw) - int(gone.sum())
     if len(classes) < 2:
-        said = f"only one class ('{classes[0][:30]}')" if classes else "no value at all"
+        said = f"only one class ('{classes[0][:30]}')"
         raise InvalidInput(
             f"{where}: {said} in column '{name}'; at least two are needed, use --task regression, or another --target"
         )
