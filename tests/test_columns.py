@@ -386,20 +386,56 @@ def test_parquet_feather_json_and_arrays():
     refused("holds a, b; arrays named x and y are needed", br.read_table, "g.npz")
 
 
-def test_a_spreadsheet():
-    openpyxl = pytest.importorskip("openpyxl")
-    import datetime
+SPREADSHEET = {
+    "[Content_Types].xml": '<Types xmlns="{package}/content-types"><Default Extension="rels" ContentType="{type}'
+    'package.relationships+xml"/><Default Extension="xml" ContentType="application/xml"/><Override '
+    'PartName="/xl/workbook.xml" ContentType="{type}officedocument.spreadsheetml.sheet.main+xml"/></Types>',
+    "_rels/.rels": '<Relationships xmlns="{package}/relationships"><Relationship Id="r" Type="{office}/officeDocument" '
+    'Target="xl/workbook.xml"/></Relationships>',
+    "xl/workbook.xml": '<workbook xmlns="{main}" xmlns:r="{office}"><sheets><sheet name="One" sheetId="1" r:id="r"/>'
+    "</sheets></workbook>",
+    "xl/_rels/workbook.xml.rels": '<Relationships xmlns="{package}/relationships"><Relationship Id="r" '
+    'Type="{office}/worksheet" Target="worksheets/sheet1.xml"/></Relationships>',
+}
+PLACES = {
+    "package": "http://schemas.openxmlformats.org/package/2006",
+    "office": "http://schemas.openxmlformats.org/officeDocument/2006/relationships",
+    "main": "http://schemas.openxmlformats.org/spreadsheetml/2006/main",
+    "type": "application/vnd.openxmlformats-",
+}
 
-    book = openpyxl.Workbook()
-    for row in (
-        ["a", "day", "ok", "kind"],
-        [1, datetime.date(1970, 1, 2), True, "x"],
-        [3.5, datetime.date(1970, 1, 3), False, "y"],
-    ):
-        book.active.append(row)
-    book.save("f.xlsx")
-    found = br.read_table("f.xlsx")
+
+def spreadsheet(rows, name="f.xlsx"):
+    """A workbook of one sheet: texts, numbers, True and False, None for an empty cell."""
+
+    def cell(value):
+        if value is None:
+            return "<c/>"
+        if isinstance(value, bool):
+            return f'<c t="b"><v>{int(value)}</v></c>'
+        if isinstance(value, str):
+            return f'<c t="inlineStr"><is><t>{value}</t></is></c>'
+        return f"<c><v>{value}</v></c>"
+
+    body = "".join(f"<row>{''.join(map(cell, row))}</row>" for row in rows)
+    with zipfile.ZipFile(name, "w") as archive:
+        for part, text in SPREADSHEET.items():
+            archive.writestr(part, re.sub(r"\{(\w+)\}", lambda found: PLACES[found[1]], text))
+        sheet = f'<worksheet xmlns="{PLACES["main"]}"><sheetData>{body}</sheetData></worksheet>'
+        archive.writestr("xl/worksheets/sheet1.xml", sheet)
+    return name
+
+
+def test_a_spreadsheet():
+    rows = [["a", "day", "ok", "kind"], [1, "1970-01-02", True, "x"], [3.5, "1970-01-03", False, "y"]]
+    found = br.read_table(spreadsheet(rows))
     assert (found.feature_names, found.x.tolist()) == (("a", "day", "ok"), [[1, 1, 1], [3.5, 2, 0]])
+    assert found.classes == ("x", "y")
+    titled = br.read_table(spreadsheet([["Report"], [None], *rows, [None, None, None, None]], "g.xlsx"))
+    assert titled.x.tolist() == found.x.tolist()
+    refused("row 3, column a: empty", br.read_table, spreadsheet([*rows[:2], [None, *rows[2][1:]]]))
+    write(b"PK\x03\x04xl/workbook", "bad.xlsx")
+    refused("no spreadsheet that can be read", br.read_table, "bad.xlsx")
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow", "dict"])

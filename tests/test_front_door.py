@@ -201,6 +201,20 @@ def test_missing_values_and_ids_from_training_to_prediction(train, capsys):
         assert run(command) == 0
 
 
+def test_names_and_texts_with_commas(train):
+    Path("f.csv").write_text('"size, in m",b,t\n' + "".join(f'"{i},5",{i % 3},{i}.25\n' for i in range(30)))
+    flags = ["--data-path", "f.csv", "--epochs", "1"]
+    assert train(*flags, "--drop", "size, in m")["network"]["sizes"][0] == 1
+    assert train(*flags, "--as", "size, in m=category")["network"]["sizes"][0] == 31
+    assert train(*flags, "--missing-value", "2,5", "--missing", "mean")["network"]["sizes"][0] == 3
+    Path("c.yaml").write_text("data: {path: f.csv, kinds: {b: category}, drop: 'size, in m'}")
+    assert train("c.yaml", "--epochs", "1")["network"]["sizes"][0] == 3
+
+
+def test_folds_are_for_training(capsys):
+    assert "say which one by --fold" in refused(capsys, "gradcheck", "iris", "--folds", "3")
+
+
 # --- what training ends with ---
 
 

@@ -87,7 +87,9 @@ def with_flags(sections=None, only=None, exclude=()):
         def command(**arguments):
             arguments.pop("help_all", None)
             given = {flag: arguments.pop(name) for name, flag in names.items()}
-            values = {flag: _joined(value) for flag, value in given.items() if value not in (None, [], ())}
+            whole = ("--missing-value",)  # in which a comma is part of the text
+            values = {flag: value for flag, value in given.items() if value not in (None, [], ())}
+            values = {flag: list(value) if flag in whole else _joined(value) for flag, value in values.items()}
             return function(**arguments, **values)
 
         parameters = [p for p in inspect.signature(function).parameters.values() if p.kind is not p.VAR_KEYWORD]

@@ -114,7 +114,7 @@ def columns(table, as_json, flags):
     if as_json:
         show.as_json({"columns": [rule.to_dict() for rule in rules], "target": list(targets), "notes": list(notes)})
         return
-    for note in notes[:1]:
+    for note in notes:
         show.say(note)
     rows = [(rule.name, _role(rule, targets), len(rule.features) if rule.name not in targets else "") for rule in rules]
     show.table(("column", "becomes", "features"), rows)

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -116,6 +117,17 @@ def _listed(names: Sequence[str]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
+def _rejoined(given: Sequence[Any], names: Sequence[str]) -> list[Any]:
+    """Names of columns, those put together again that were cut at a comma which is part of them."""
+    found, rest = [], list(given)
+    while rest:
+        fits = (k for k in range(1, len(rest) + 1) if ", ".join(map(str, rest[:k])) in names)
+        count = next(fits, 1)
+        found.append(rest[0] if count == 1 else ", ".join(rest[:count]))
+        rest = rest[count:]
+    return found
+
+
 def _is_position(name: object) -> bool:
     return str(name).removeprefix("-").isdecimal()
 
@@ -126,6 +138,8 @@ def _dataset(where: str, raw: Raw, wanted: Sequence[str | int | None], task: str
     for i, name in enumerate(names):
         if not name and i:
             raise InvalidInput(f"{where}: column {i + 1} has no name; name it in the header")
+    wanted = _rejoined(wanted, names)
+    asked = replace(asked, drop=tuple(_rejoined(asked.drop, names)), ids=tuple(_rejoined(asked.ids, names)))
     targets = list(dict.fromkeys(_position(where, raw, -1 if one is None else one) for one in wanted))
     for name in (*asked.drop, *asked.ids, *(asked.kinds or {})):
         if name not in names:

@@ -110,6 +110,8 @@ def _named(path, section, values):
             raise InvalidInput(f"{path}: {section}.{key} and {section}.{name} are the same; give one of them")
         if value is not None:
             found[name] = value
+    if isinstance(found.get("kinds"), dict):
+        found["kinds"] = [f"{column}={kind}" for column, kind in found["kinds"].items()]
     for key in LISTS if section == "data" else ():
         if isinstance(found.get(key), str | int) and not isinstance(found.get(key), bool):
             found[key] = [str(found[key])]

@@ -65,10 +65,12 @@ def prepare(config):
     dataset = load_data(data) if before is None else _data_of(data, before)
     suit(config, dataset.name if data.path is None else "", dataset.task)
     stream, labels = Stream(data.random_seed, "split"), dataset.target if dataset.task == "classification" else None
+    if data.folds is not None and data.fold is None:
+        raise InvalidInput("--folds: only train does all of them; say which one by --fold, from 0")
     if data.folds is None:
         rest, test = split(len(dataset.x), data.test_size, stream, labels)
     else:
-        rest, test = fold(len(dataset.x), data.folds, data.fold or 0, stream, labels)
+        rest, test = fold(len(dataset.x), data.folds, data.fold, stream, labels)
     kept, validation = split(len(rest), data.validation_size, stream, None if labels is None else labels[rest])
     parts = {"train": rest[kept], "validation": rest[validation], "test": test}
     one_column = network.output_activation == "sigmoid" and network.loss not in {"cross_entropy", "ce"}
@@ -155,12 +157,14 @@ def load_data(data):
 
 def table_options(data):
     """What the section `data` of a configuration says about reading a table, for `read_table`."""
-    kinds = {}
+    kinds, begun = {}, ""
     for text in data.kinds or ():
-        name, equals, kind = text.rpartition("=")
-        if not equals or not name:
-            raise InvalidInput(f"--as {text}: COLUMN=KIND is needed, such as --as zip=category")
-        kinds[name] = kind
+        name, equals, kind = f"{begun}{text}".rpartition("=")
+        begun = "" if equals else f"{text}, "  # of a name that has a comma
+        if equals:
+            kinds[name] = kind
+    if begun or "" in kinds:
+        raise InvalidInput(f"--as {','.join(data.kinds)}: COLUMN=KIND is needed, such as --as zip=category")
     return {
         "header": data.header,
         "drop": data.drop or (),
