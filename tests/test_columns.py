@@ -11,7 +11,7 @@ import pytest
 
 import backprop_ref as br
 from backprop_ref.cli import run
-from backprop_ref.data import Preprocessing
+from backprop_ref.data import Preprocessing, csv_file
 from backprop_ref.data.tables import read_features
 
 
@@ -449,6 +449,33 @@ def test_tables_of_other_libraries(library):
     found = br.read_table(content, missing="mean")
     assert found.feature_names == ("a", "c=u", "c=v")
     assert np.isnan(found.x[1, 0])
+
+
+@pytest.mark.parametrize("column", ["a", "t"])
+def test_infinity_in_a_typed_table_is_refused(column):
+    table = {"a": [1.0, 2.0, 3.0], "t": [1.5, 2.5, 3.5]}
+    table[column][1] = np.inf
+    refused(f"row 1, column {column}: inf is not a finite number", br.read_table, table)
+
+
+def test_numbers_of_a_large_file_are_read_at_once(monkeypatch):
+    monkeypatch.setattr(csv_file, "LARGE_BYTES", 100)
+    content = "a,b,c,t\n" + "".join(f"{i / 8},{i},{'' if i % 9 == 5 else i},{i}.5\n" for i in range(300))
+    whole = br.read_table(write(content), missing="mean")
+    assert whole.x[:3].tolist() == [[0, 0, 0], [0.125, 1, 1], [0.25, 2, 2]]
+    assert np.isnan(whole.x[:, 2]).sum() == 33
+    refused(
+        "line 302, column b: 'x' is not a finite number", br.read_table, write(content + "1,x,3,4.5\n"), missing="mean"
+    )
+    refused("line 302: 3 cells, but the header has 4", br.read_table, write(content + "1,3,4.5\n"), missing="mean")
+    refused(
+        "line 302, column a: 'inf' is not a finite number",
+        br.read_table,
+        write(content + "inf,1,3,4.5\n"),
+        missing="mean",
+    )
+    thousands = "a;t\n" + "".join(f"{i}.000;{i}.5\n" for i in range(100, 160))
+    assert br.read_table(write(thousands), decimal=",").x[0, 0] == 100000
 
 
 # --- for a trained network ---

@@ -169,7 +169,7 @@ def _dataset(where: str, raw: Raw, wanted: Sequence[str | int | None], task: str
         notes.append(f"{left_out} of {raw.rows} rows are left out, as they lack a value")
     if not keep.any():
         raise InvalidInput(f"{where}: every row lacks a value; use --drop COLUMN, or --missing median")
-    x = _side_by_side(used, raw, None if keep.all() else keep)
+    x = _side_by_side(where, used, raw, None if keep.all() else keep)
     target = learnt.target if keep.all() else learnt.target[keep]
     if learnt.classes is not None:
         target, learnt = _classes_kept(target, learnt, where)
@@ -194,14 +194,19 @@ def _dataset(where: str, raw: Raw, wanted: Sequence[str | int | None], task: str
 
 
 def _side_by_side(
-    used: Sequence[tuple[Column, int]], raw: Raw, keep: npt.NDArray[np.bool_] | None
+    where: str, used: Sequence[tuple[Column, int]], raw: Raw, keep: npt.NDArray[np.bool_] | None
 ) -> npt.NDArray[np.float64]:
     """Features column by column, each column of the table let go once it is used."""
     rows = raw.rows if keep is None else int(keep.sum())
     x = np.empty((rows, sum(len(column.features) for column, _ in used)), order="F")
     at = 0
     for column, place in used:
-        part = column.transform(raw.columns[place]).features
+        part, bad = column.transform(raw.columns[place])
+        if bad:
+            row = min(bad)
+            raise InvalidInput(
+                f"{where}, {raw.where(row)}, column {column.name}: {bad[row]}; mend the cell or drop the row"
+            )
         raw.columns[place] = Text(np.zeros(0, np.int32), [])
         x[:, at : at + part.shape[1]] = part if keep is None else part[keep]
         at += part.shape[1]
@@ -307,7 +312,11 @@ def _quantities(raw: Text | Numbers, name: str, asked: Asked, table: Raw, proble
             problems.flags.setdefault(flag, []).extend(named)
         if found.said:
             column = Column(name, "number")
-    values = column.transform(raw).features[:, 0]
+    features, bad = column.transform(raw)
+    if bad and not problems.said:
+        row = min(bad)
+        problems.add(f"{table.where(row)}, column {name}: {bad[row]}; mend the cell or drop the row")
+    values = features[:, 0]
     gone = np.isnan(values)
     if asked.missing == "error" and gone.any() and not problems.said:
         problems.add(
