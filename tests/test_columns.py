@@ -451,6 +451,28 @@ def test_tables_of_other_libraries(library):
     assert np.isnan(found.x[1, 0])
 
 
+def test_types_of_pandas():
+    pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    table = pandas.DataFrame(
+        {
+            "whole": pandas.array([1, None, 3], dtype="Int64"),
+            "kind": pandas.Categorical(["u", "v", "u"]),
+            "ok": pandas.array([True, False, None], dtype="boolean"),
+            "day": pandas.to_datetime(["1970-01-02", "1970-01-03", "1970-01-04"]),
+            "t": [1.5, 2.5, 3.5],
+        },
+        index=["x", "y", "z"],
+    )
+    for each in (table, polars.from_pandas(table)):
+        found = br.read_table(each, missing="mean")
+        assert found.feature_names == ("whole", "kind=u", "kind=v", "ok", "day")
+        assert found.x[0].tolist() == [1, 1, 0, 1, 1]
+        assert np.isnan(found.x).sum() == 2
+        assert found.notes[0].startswith("target t (else: ")
+    refused("column l is of type list", br.read_table, pandas.DataFrame({"l": [[1], [2]], "t": [1.5, 2.5]}))
+    refused("neither numbers nor text", br.read_table, pandas.DataFrame({"o": [1, "x"], "t": [1.5, 2.5]}))
+
+
 @pytest.mark.parametrize("column", ["a", "t"])
 def test_infinity_in_a_typed_table_is_refused(column):
     table = {"a": [1.0, 2.0, 3.0], "t": [1.5, 2.5, 3.5]}

@@ -116,7 +116,7 @@ def read(
         names = names and names[:-1]
     if names is not None:
         _check_names(path, layout.first_line, names)
-    return Raw(names, columns, rows, _line_of(data, layout), notes + left_out, layout.delimiter)
+    return Raw(names, columns, rows, _line_of(data, layout), notes + left_out, True, layout.delimiter)
 
 
 def _check_names(path: Name, line: int, names: Sequence[str]) -> None:
@@ -300,10 +300,14 @@ def _preamble(lines: Sequence[str]) -> tuple[int, int, str | None]:
 
 
 def _first_row(rows: Sequence[tuple[int, list[str]]]) -> tuple[int, bool]:
-    """Which row the table begins with: after lines of one cell above rows of more."""
-    widths = [sum(map(bool, row)) if i < 10 else len(row) for i, (_, row) in enumerate(rows)]
+    """Which row the table begins with: after lines of a single text above rows of more than two cells."""
+
+    def is_title(row: list[str]) -> bool:
+        full = [cell for cell in row if cell]
+        return len(full) == 1 and cells.PLAIN.fullmatch(full[0]) is None
+
     first = 0
-    while first < min(10, len(rows) - 2) and widths[first] == 1 and len(rows[-1][1]) > 2:
+    while first < min(10, len(rows) - 2) and len(rows[-1][1]) > 2 and is_title(rows[first][1]):
         first += 1
     return first, first > 0
 

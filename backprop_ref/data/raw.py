@@ -104,6 +104,8 @@ class Raw(NamedTuple):
     """What messages call a row, given its number from 0."""
     notes: list[str]
     """What was decided on the way, to be said."""
+    rows_only: bool = False
+    """Whether the file has nothing but rows, so that a header is found out."""
     delimiter: str = ""
     """What separates cells: a comma inside a number is no decimal one where commas do, a point may be where ; does."""
 

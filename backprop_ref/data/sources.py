@@ -98,7 +98,7 @@ def _sheet(path: Name, data: Any, header: bool | None, known: Collection[str], c
     numbered = [(number, row) for number, row in enumerate(body, first + (2 if named else 1)) if any(row)]
     columns: list[Text | Numbers] = [Text.of([row[i] for _, row in numbered]) for i in range(len(body[0]))]
     _unique(path, names)
-    return Raw(names, columns, len(numbered), lambda row: f"row {numbered[row][0]}", notes)
+    return Raw(names, columns, len(numbered), lambda row: f"row {numbered[row][0]}", notes, True)
 
 
 def _cell(value: object) -> str:
@@ -154,37 +154,57 @@ def _table(source: Any) -> Raw:
 
 
 def _arrow(table: Any) -> Raw:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    def column(name: str, chunked: Any) -> Text | Numbers:
-        kind = chunked.type
-        if pa.types.is_dictionary(kind):
-            chunked, kind = pc.cast(chunked, kind.value_type), kind.value_type
-        if pa.types.is_boolean(kind):
-            return Numbers(_floats(pc.cast(chunked, pa.uint8())), "boolean")
-        if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-            return Numbers(_floats(pc.cast(chunked, pa.float64(), safe=False)))
-        if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-            moments = pc.cast(pc.cast(chunked, pa.timestamp("us"), safe=False), pa.int64())
-            return Numbers(_floats(pc.cast(moments, pa.float64(), safe=False)) / 86_400e6, "date")
-        if pa.types.is_duration(kind) or pa.types.is_time(kind):
-            unit = pa.duration("us") if pa.types.is_duration(kind) else pa.time64("us")
-            return Numbers(_floats(pc.cast(pc.cast(pc.cast(chunked, unit), pa.int64()), pa.float64())) / 3600e6)
-        if pa.types.is_null(kind):
-            return Numbers(np.full(len(chunked), np.nan))
-        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
-            raise InvalidInput(f"column {name} is of type {kind}; numbers, texts and dates can be used, so drop it")
-        made = Texts()
-        for chunk in chunked.chunks:
-            made.add(pc.fill_null(pc.cast(chunk, pa.string()), ""))
-        return made.done()
-
     names = [str(name) for name in table.column_names]
     _unique("the table", names)
     if not names or not table.num_rows:
         raise InvalidInput("the table is empty; at least one row and a column for the target are needed")
-    return Raw(names, [column(*each) for each in zip(names, table.columns, strict=True)], table.num_rows, _row, [])
+    columns: list[Text | Numbers] = []
+    for name, chunked in zip(names, table.columns, strict=True):
+        found = _as_numbers(chunked)
+        columns.append(_as_text(name, chunked) if found is None else found)
+    return Raw(names, columns, table.num_rows, _row, [])
+
+
+def _as_numbers(chunked: Any) -> Numbers | None:
+    """A column of Arrow's as numbers; None if it is of another kind."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind, types = chunked.type, pa.types
+    if types.is_dictionary(kind) and not _is_text(kind.value_type):
+        chunked, kind = pc.cast(chunked, kind.value_type), kind.value_type
+    if types.is_boolean(kind):
+        return Numbers(_floats(pc.cast(chunked, pa.uint8())), "boolean")
+    if types.is_null(kind) or types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
+        return Numbers(_floats(chunked))
+    if types.is_timestamp(kind) or types.is_date(kind):
+        moments = pc.cast(pc.cast(chunked, pa.timestamp("us"), safe=False), pa.int64())
+        return Numbers(_floats(moments) / 86_400e6, "date")
+    if types.is_duration(kind) or types.is_time(kind):
+        unit = pa.duration("us") if types.is_duration(kind) else pa.time64("us")
+        return Numbers(_floats(pc.cast(pc.cast(chunked, unit), pa.int64())) / 3600e6)
+    return None
+
+
+def _as_text(name: str, chunked: Any) -> Text:
+    """A column of Arrow's as texts."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind, made = chunked.type, Texts()
+    if pa.types.is_dictionary(kind):  # some kinds of which pyarrow cannot look up
+        return Text.of(["" if value is None else value for value in chunked.to_pylist()])
+    if not _is_text(kind):
+        raise InvalidInput(f"column {name} is of type {kind}; numbers, texts and dates can be used, so drop it")
+    for chunk in chunked.chunks:
+        made.add(pc.fill_null(pc.cast(chunk, pa.string()), ""))
+    return made.done()
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return any(is_kind(kind) for is_kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
 
 
 def _row(row: int) -> str:

@@ -381,10 +381,10 @@ def _classes_kept(target: Target, learnt: _Learnt, where: str) -> tuple[Target, 
 
 def _decisions(dataset: Dataset, raw: Raw, names: Sequence[str], targets: Sequence[int]) -> list[str]:
     """What was taken for header, target, task and classes, and the flags that say otherwise."""
-    if raw.names is not None:
-        header = "header read (else: --no-header)"
-    else:
-        header = "no header, so columns are x0, x1, … (else: --header)"
+    header = ""
+    if raw.rows_only:
+        without = "no header, so columns are x0, x1, … (else: --header); "
+        header = without if raw.names is None else "header read (else: --no-header); "
     place = f" (column {targets[0]})" if raw.names is None else ""
     if dataset.classes is None:
         what = "numbers: regression (else: --task classification)"
@@ -393,8 +393,7 @@ def _decisions(dataset: Dataset, raw: Raw, names: Sequence[str], targets: Sequen
             f"{len(dataset.classes)} classes ({listed(dataset.classes, 6)}): classification (else: --task regression)"
         )
     return [
-        f"{header}; target {', '.join(names)}{place} (else: --target NAME), {what}; "
-        f"{len(dataset.feature_names)} features"
+        f"{header}target {', '.join(names)}{place} (else: --target NAME), {what}; {len(dataset.feature_names)} features"
     ]
 
 
