@@ -565,6 +565,14 @@ def test_rows_that_cannot_be_done_are_named(rules, cells, why):
     assert table.where(1) == "line 3"
 
 
+def test_a_gap_where_training_had_none():
+    table = br.read_table(write("a,b,c,t\n1,,x,1.5\n2,3,y,2.5\n4,5,x,3.5\n"), missing="median")
+    rules = Preprocessing.fit(table, [0, 1, 2], "none")
+    new = read_features(write("a,b,c\n1,,x\n,3,x\n2,3,\n"), rules)
+    assert new.bad == {1: "column a: empty", 2: "column c: empty"}
+    assert rules.x(new.x[:1]).tolist() == [[1, 4, 1, 0, 1]]
+
+
 def test_columns_that_are_not_there(rules):
     refused(["no column 'size' (and 2 more)"], read_features, write("ok,x\nyes,1\n"), rules)
 

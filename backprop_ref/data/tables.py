@@ -449,13 +449,14 @@ def read_features(
             raise InvalidInput(f"{where}: {unknown('column', name, raw.names or ())}")
     names = raw.names or [rule.name for rule in rules]
     bad: dict[int, str] = {}
-    parts = []
+    parts: list[npt.NDArray[np.float64]] = []
     for rule in features:
         made = rule.transform(raw.columns[places[rule.name]])
+        first = sum(part.shape[1] for part in parts)
         parts.append(made.features)
         for row, why in made.bad.items():
             bad.setdefault(row, f"column {rule.name}: {why}")
-        if preprocessing.missing in {"error", "drop"}:
+        if first not in preprocessing.indicators:  # training saw no gap there, so the network cannot tell
             for row in np.flatnonzero(np.isnan(made.features[:, 0])).tolist():
                 bad.setdefault(row, f"column {rule.name}: empty")
     x = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
