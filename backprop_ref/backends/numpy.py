@@ -1,6 +1,7 @@
 """NumPy, the default backend."""
 
 import contextlib
+import copy
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
@@ -33,7 +34,9 @@ class NumpyBackend(ArrayBackend):
         """The backend for products of that size: with one thread for small ones, unless a number was given."""
         if self.threads is not None or multiplications >= SHARED_FROM:
             return self
-        return NumpyBackend(self.xp, self.arithmetic, threads=1)
+        made = copy.copy(self)
+        made.threads = 1
+        return made
 
     def to_numpy(self, a: Array) -> npt.NDArray[Any]:
         return np.asarray(a)

@@ -27,7 +27,7 @@ def train(dataset, config_file, flags):
     if config.data.folds is not None and config.data.fold is None and config.run.resume is None:
         return _folds(config)
     warn_of_csv([config])
-    results = run(config, announce=lambda note: show.say(note, err=config.run.json_))
+    results = run(config, announce=lambda note: show.say(note, err=config.run.json_), may_grow=False)
     if config.run.json_:
         show.as_json(results)
     else:
@@ -45,7 +45,7 @@ def _folds(config):
         one.data.fold = number
         one.run.dir = None if folder is None else f"{folder}-{number}"
         told = [] if number else [lambda note: show.say(note, err=config.run.json_)]
-        results = run(one, announce=told[0] if told else lambda note: None)
+        results = run(one, announce=told[0] if told else lambda note: None, may_grow=False)
         all_results.append(results)
         if not config.run.json_:
             show.line(f"fold {number}: {_short(results['test'])}, {results['run_dir']}")

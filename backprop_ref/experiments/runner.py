@@ -189,10 +189,11 @@ def csv_bytes(experiment):
     return records * samples * SINKS["csv"].line_bytes(experiment.network, dtype, trace.digits)
 
 
-def run(config, progress=None, announce=lambda note: None):
+def run(config, progress=None, announce=lambda note: None, may_grow=True):
     """Trains as configured and writes the run folder; returns the results, JSON-ready.
 
-    What was decided about a table is given to `announce` beforehand.
+    What was decided about a table is given to `announce` beforehand. Unless it `may_grow`, a loss that did so a
+    thousandfold is a training that diverged.
 
     Raises
     ------
@@ -226,7 +227,7 @@ def run(config, progress=None, announce=lambda note: None):
         opened = resumed_folder(resume, dump(config), log)
     with opened as folder:
         config.run.dir = str(folder)
-        results = _train(experiment, backend, params, folder, progress, announce)
+        results = _train(experiment, backend, params, folder, progress, announce, may_grow)
     text, file = json_text(results) + "\n", folder / RESULTS
     with writing(file, f"the network is in {folder / CHECKPOINT}"):
         (create if resume is None else replace)(file, text)
@@ -235,7 +236,7 @@ def run(config, progress=None, announce=lambda note: None):
     return results
 
 
-def _train(experiment, backend, params, folder, progress, announce):
+def _train(experiment, backend, params, folder, progress, announce, may_grow):
     config, training = experiment.config, experiment.config.training
     with _logged(folder, config.logging) as log:
         x, y = experiment.xy("train")
@@ -277,7 +278,8 @@ def _train(experiment, backend, params, folder, progress, announce):
                 raise
             message = f"{error}; what was reached is in {folder}"
             raise TrainingDiverged(message, error.result, error.epoch, error.layer) from None
-        _check_fell(experiment, params, result, x, y, backend, folder)
+        if not may_grow:
+            _check_fell(experiment, params, result, x, y, backend, folder)
         results = _results(experiment, result, backend, folder, time.perf_counter() - started)
         scored = results["test"] or results["train"]
         log.info("stopped: %s after %d epochs; %s", result.stopped, result.epochs, scored)
