@@ -169,6 +169,14 @@ def test_what_is_left_out_is_said(content, kept, said):
     assert said in "; ".join(table.notes)
 
 
+def test_a_column_that_counts_rows_is_spoken_of():
+    table = br.read_table(write("id,a,t\n" + "".join(f"{i + 1},{i % 4},{i}.5\n" for i in range(12))))
+    assert (table.feature_names, table.notes[1]) == (
+        ("id", "a"),
+        "id counts the rows, and is learnt from (else: --id id)",
+    )
+
+
 # --- dates ---
 
 

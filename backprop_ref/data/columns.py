@@ -239,6 +239,8 @@ def decide(
                 said = f"{table.where(look.first_missing)}, column {name}: {what}{count}; mend the cell or remove "
                 problems.add(f"{said}that line", "--missing", "median")
             notes += alike(column)
+            if column.kind == "number" and kind is None and len(raw) >= 10 and _counts_rows(raw):
+                notes.append(f"{name} counts the rows, and is learnt from (else: --id {_quoted([name])})")
             if column.kind == "left out" and column.why:
                 notes.append(f"{name or 'the first column'} is left out: {column.why}")
             found.append(column)
@@ -500,14 +502,19 @@ def _differ(texts: Sequence[str], writings: Sequence[Writing]) -> bool:
 
 def _is_index(raw: Text | Numbers, look: _Look) -> bool:
     """Whether a column counts rows, or names each differently."""
+    return _counts_rows(raw) or (isinstance(raw, Text) and look.distinct == len(raw) and _plain(raw.values) is None)
+
+
+def _counts_rows(raw: Text | Numbers) -> bool:
+    """Whether a column is 0, 1, 2, … or 1, 2, 3, …"""
     if isinstance(raw, Text):
-        numbers = _plain(raw.values)
-        if numbers is None:
-            return look.distinct == len(raw)
-        numbers = numbers[raw.codes]
+        distinct = _plain(raw.values)
+        if distinct is None:
+            return False
+        numbers = distinct[raw.codes]
     else:
         numbers = raw.numbers
-    return bool(len(numbers)) and numbers[0] in {0.0, 1.0} and bool((np.diff(numbers) == 1.0).all())
+    return len(numbers) > 0 and numbers[0] in {0.0, 1.0} and bool((np.diff(numbers) == 1.0).all())
 
 
 def _in_order(text: str) -> tuple[int, float, str]:
