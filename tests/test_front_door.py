@@ -201,6 +201,16 @@ def test_missing_values_and_ids_from_training_to_prediction(train, capsys):
         assert run(command) == 0
 
 
+def test_an_encoding_for_training_and_prediction(train, capsys):
+    rows = "値,色\n" + "".join(f"{i},{'赤青'[i % 2]}\n" for i in range(20))
+    Path("f.csv").write_bytes(rows.encode("shift_jis"))
+    flags = ["--data-path", "f.csv", "--encoding", "shift_jis"]
+    assert train(*flags, "--epochs", "1", "--run-dir", "run")["test"]["classes"] == ["赤", "青"]
+    assert run(["predict", "run", *flags]) == 0
+    assert capsys.readouterr().out.startswith("prediction,色\n")
+    assert run(["evaluate", "run", *flags]) == 0
+
+
 def test_names_and_texts_with_commas(train):
     Path("f.csv").write_text('"size, in m",b,t\n' + "".join(f'"{i},5",{i % 3},{i}.25\n' for i in range(30)))
     flags = ["--data-path", "f.csv", "--epochs", "1"]

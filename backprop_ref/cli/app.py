@@ -38,6 +38,9 @@ Header = Annotated[
 # What makes no difference in a single epoch.
 OVER_EPOCHS = ("--schedule", "--step-epochs", "--step-factor", "--minimum-factor", "--patience", "--min-delta")
 _YOURS = "How yours is written"
+Encoding = Annotated[
+    str | None, typer.Option(help="Of a text file; default: UTF-8, or what it looks like.", metavar="NAME")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 
 
@@ -106,6 +109,7 @@ def predict(
     id: Annotated[
         list[str] | None, typer.Option(help="Columns to keep beside the predictions.", metavar="COLUMNS")
     ] = None,
+    encoding: Encoding = None,
     force: Force = False,
 ):
     """Predict for each row of a table; the truth stands beside it where the table has it.
@@ -115,7 +119,8 @@ def predict(
     from backprop_ref.cli.use import predict
 
     with overwriting(force):
-        predict(run, data_path, output, proba, header, [name for text in id or () for name in text.split(",")])
+        ids = [name for text in id or () for name in text.split(",")]
+        predict(run, data_path, output, proba, header, ids, encoding)
 
 
 @registered(epilog=example("evaluate runs/digits-1", "evaluate runs/iris-1 --data-path more.csv"))
@@ -125,12 +130,13 @@ def evaluate(
         str | None, typer.Option(help="CSV file with features and truth; default: the run's own test rows.")
     ] = None,
     header: Header = None,
+    encoding: Encoding = None,
     json: Json = False,
 ):
     """Loss, and accuracy with the confusion matrix or R², of a trained network."""
     from backprop_ref.cli.use import evaluate
 
-    evaluate(run, data_path, header, json)
+    evaluate(run, data_path, header, encoding, json)
 
 
 @registered(epilog=example("columns houses.csv --target price", "columns runs/houses-1"))

@@ -18,13 +18,13 @@ from backprop_ref.experiments.runner import check_same_data, load_data, load_run
 from backprop_ref.files import check_output
 
 
-def predict(run, data_path, output, proba, header, ids=()):
+def predict(run, data_path, output, proba, header, ids, encoding):
     """Writes one row per row of the table."""
     check_output("--output", output)
     model, preprocessing = load_run(run)
     if proba and preprocessing.classes is None:
         raise InvalidInput(f"--proba: {run} predicts numbers, not classes; leave it out")
-    table = read_features(data_path, preprocessing, header, ids)
+    table = read_features(data_path, preprocessing, header, ids, encoding)
     done = np.setdiff1d(np.arange(len(table.x)), list(table.bad))
     if not len(done):
         raise InvalidInput(f"{data_path}: {not_done(table)}")
@@ -78,11 +78,11 @@ def _spread(values, rows, count):
     return column
 
 
-def evaluate(run, data_path, header, as_json):
+def evaluate(run, data_path, header, encoding, as_json):
     """Prints the scores of a trained network."""
     model, preprocessing = load_run(run)
     if data_path is not None:
-        dataset = read_known(data_path, preprocessing, header)
+        dataset = read_known(data_path, preprocessing, header, encoding)
         for note in dataset.notes:
             show.line(note, err=True)
         part, rows = data_path, np.arange(len(dataset.x))

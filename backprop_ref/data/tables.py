@@ -428,7 +428,11 @@ class Features(NamedTuple):
 
 
 def read_features(
-    source: object, preprocessing: Preprocessing, header: bool | None = None, ids: Sequence[str] = ()
+    source: object,
+    preprocessing: Preprocessing,
+    header: bool | None = None,
+    ids: Sequence[str] = (),
+    encoding: str | None = None,
 ) -> Features:
     """A table for a trained network, by the rules of its training: its features, and the truth where the table has it.
 
@@ -439,9 +443,9 @@ def read_features(
     targets = preprocessing.target_names
     features = [rule for rule in rules if rule.features and rule.name not in targets]
     known = {rule.name for rule in features} if preprocessing.named else set()
-    raw = sources.read(source, header, None, known, counted=False)
+    raw = sources.read(source, header, encoding, known, counted=False)
     if header is None and raw.names and not preprocessing.named and _fits(raw.names, rules, features, targets):
-        raw = sources.read(source, False, counted=False)
+        raw = sources.read(source, False, encoding, counted=False)
     places = _places(where, raw, rules, features, targets, preprocessing)
     kept = {rule.name for rule in rules if rule.kind == "id"} | set(ids)
     for name in ids:
@@ -538,7 +542,9 @@ def not_done(table: Features) -> str:
     return f"no prediction for {len(table.bad)} of {len(table.x)} rows: {'; '.join(told)}{more}; mend these cells"
 
 
-def read_known(source: object, preprocessing: Preprocessing, header: bool | None = None) -> Dataset:
+def read_known(
+    source: object, preprocessing: Preprocessing, header: bool | None = None, encoding: str | None = None
+) -> Dataset:
     """The rows of a table, for a trained network, that have the truth and can be predicted; its notes say of others.
 
     Raises
@@ -546,7 +552,7 @@ def read_known(source: object, preprocessing: Preprocessing, header: bool | None
     InvalidInput
         The table has no column with the truth, or a class in it that the network does not know.
     """
-    table = read_features(source, preprocessing, header)
+    table = read_features(source, preprocessing, header, encoding=encoding)
     if table.truth is None:
         raise InvalidInput(f"{source}: no column '{preprocessing.target_name}' with the truth; use predict")
     unknown = np.isnan(table.truth) if preprocessing.classes is None else table.truth == -1

@@ -111,7 +111,7 @@ def _data_of(data, preprocessing):
     """Data with the columns and classes that a run had: a table by its rules, or the same built-in set."""
     if data.path is not None:
         data.path = str(Path(data.path).absolute())
-        return read_known(data.path, preprocessing, data.header)
+        return read_known(data.path, preprocessing, data.header, data.encoding)
     dataset = load_data(data)
     if (dataset.feature_names, dataset.classes) != (preprocessing.feature_names, preprocessing.classes):
         raise InvalidInput("--from: that run has other columns or classes than these data; leave it out")
@@ -123,7 +123,7 @@ def _with_validation(dataset, parts, data, preprocessing):
     if data.validation_size:
         raise InvalidInput("both --validation-path and --validation-size: give one of them")
     data.validation_path = str(Path(data.validation_path).absolute())
-    more = read_known(data.validation_path, preprocessing)
+    more = read_known(data.validation_path, preprocessing, encoding=data.encoding)
     rows = np.arange(len(dataset.x), len(dataset.x) + len(more.x))
     both = replace_fields(
         dataset,
