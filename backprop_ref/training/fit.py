@@ -77,7 +77,7 @@ class Run:
         saved, count = time.perf_counter(), 1
         if self.state.stopped is None and out_of_patience(plan, self.state):
             self.stop("patience")
-        with self.pairs.backend.scope(), ctrl_c() as poll, bar:
+        with ctrl_c() as poll, self.pairs.backend.scope(), bar:
             try:
                 while self.state.stopped is None and self.state.epoch < plan.epochs:
                     started, count = time.perf_counter(), self._at_most(count)
