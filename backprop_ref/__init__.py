@@ -15,6 +15,8 @@ from backprop_ref.api import evaluate, predict, trace, value_and_grad, vjp
 from backprop_ref.backends import backends, get_backend
 from backprop_ref.backends.base import BackendStatus, Trace
 from backprop_ref.data.dataset import one_hot
+from backprop_ref.data.named import load_dataset
+from backprop_ref.data.tables import read_table
 from backprop_ref.errors import BackendUnavailable, BackpropRefError, InvalidInput, TrainingDiverged
 from backprop_ref.model_file import Model, load, save
 from backprop_ref.network import Network
@@ -48,8 +50,10 @@ __all__ = [
     "evaluate",
     "get_backend",
     "load",
+    "load_dataset",
     "one_hot",
     "predict",
+    "read_table",
     "save",
     "trace",
     "train",

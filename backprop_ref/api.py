@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backprop_ref import metrics, mlp
-from backprop_ref.arrays import Batch, BatchLike
+from backprop_ref.arrays import Batch, BatchLike, plain_array
 from backprop_ref.backends import get_backend
 from backprop_ref.backends.base import Backend, BackendChoice, Trace
 from backprop_ref.errors import InvalidInput
@@ -314,12 +314,21 @@ def checked_data(
     return x, y
 
 
+def _as_column(name: str, values: object) -> str:
+    """How to make one column of values of this type."""
+    return (
+        f"np.reshape({name}, (-1, 1))"
+        if isinstance(values, list | tuple) or hasattr(values, "to_numpy")
+        else f"{name}[:, None]"
+    )
+
+
 def checked_rows(values: BatchLike, width: int, name: str, dtype: npt.DTypeLike) -> Batch:
     """`values` as an array of shape (batch, width), converted to `dtype` if needed."""
     if isinstance(values, np.ma.MaskedArray):
         raise InvalidInput(f"{name} is a masked array, and a mask means nothing here; pass rows without gaps")
     try:
-        array = np.asarray(values)
+        array = plain_array(values)
     except (ValueError, TypeError) as error:
         raise InvalidInput(f"{name} is not a table of numbers: {error}") from None
     if array.dtype.kind not in "biuf":
@@ -327,11 +336,16 @@ def checked_rows(values: BatchLike, width: int, name: str, dtype: npt.DTypeLike)
     as_float_dtype(array.dtype)
     if array.ndim == 1:
         remedy = (
-            f"{name}[:, None]" if width == 1 else f"br.one_hot({name}, {width})" if name == "y" else f"{name}[None, :]"
+            _as_column(name, values)
+            if width == 1
+            else f"br.one_hot({name}, {width})"
+            if name == "y"
+            else f"{name}[None, :]"
         )
         raise InvalidInput(f"{name} has shape {array.shape}; (batch, {width}) is needed: pass {remedy}")
     if array.ndim != 2 or array.shape[1] != width:
-        raise InvalidInput(f"{name} has shape {array.shape}; the network needs (batch, {width})")
+        remedy = f": pass br.one_hot(np.ravel({name}), {width})" if name == "y" and array.shape[1:] == (1,) else ""
+        raise InvalidInput(f"{name} has shape {array.shape}; the network needs (batch, {width}){remedy}")
     if not len(array):
         raise InvalidInput(f"{name} has no rows; at least one sample is needed")
     with np.errstate(over="ignore"):

@@ -1,6 +1,6 @@
 """Names for NumPy arrays by their shape, in signatures; numbers are float64 or float32."""
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,3 +16,30 @@ BatchLike: TypeAlias = npt.ArrayLike
 """What becomes a `Batch`: arrays, nested lists, tables of numbers."""
 Rows: TypeAlias = npt.NDArray[np.int64]
 """Shape (rows,): numbers of rows, from 0; or (epochs, samples): the order of the samples in each epoch."""
+
+
+def plain_array(values: Any) -> npt.NDArray[Any]:
+    """Values as a NumPy array: tensors without their gradients, sparse matrices in full, tables column by column.
+
+    Raises
+    ------
+    ValueError, TypeError
+        They are no array.
+    """
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+    if hasattr(values, "tocsr"):
+        values = values.toarray()
+    array = np.asarray(values)
+    if array.dtype.kind == "O" and hasattr(values, "columns"):
+        columns = [np.asarray(values[name]) for name in values.columns]
+        if all(column.dtype.kind in "biuf" or _holds_numbers(column) for column in columns):
+            array = np.stack([column.astype(np.float64) for column in columns], axis=1)
+    elif array.dtype.kind == "O" and hasattr(values, "to_numpy") and _holds_numbers(array):
+        array = array.astype(np.float64)
+    return array
+
+
+def _holds_numbers(column: npt.NDArray[Any]) -> bool:
+    """Whether a column of objects is one of numbers, as nullable columns of tables are."""
+    return all(isinstance(value, bool | int | float | np.number | np.bool_) for value in column.ravel().tolist())

@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
@@ -135,6 +136,24 @@ def refuse_links(folder: Name, *names: Name) -> None:
                 raise InvalidInput(f"{path}: {what}, and is neither followed nor replaced; put a file of its own there")
 
 
+_OVERWRITING: ContextVar[bool | None] = ContextVar("backprop_ref_overwriting", default=None)
+"""Whether outputs replace files; None where nobody was asked."""
+
+
+@contextlib.contextmanager
+def overwriting(asked: bool = True) -> Iterator[None]:
+    """Inside, outputs replace files that are there; folders, links and what runs keep are never replaced."""
+    token = _OVERWRITING.set(asked)
+    try:
+        yield
+    finally:
+        _OVERWRITING.reset(token)
+
+
+def _may_replace(path: Name) -> bool:
+    return bool(_OVERWRITING.get()) and Path(path).is_file() and not Path(path).is_symlink()
+
+
 def make_folder(flag: str, asked: Name | None, default: Name, remedy: str = "give a new folder") -> Path:
     """Makes the folder asked for, which has to hold nothing; None: the next free one of DEFAULT-1, DEFAULT-2, …
 
@@ -167,8 +186,9 @@ def check_output(flag: str, path: Name | None) -> None:
     """
     if path is None or is_stream(path):
         return
-    if os.path.lexists(path):
-        raise InvalidInput(f"{flag} {path}: exists already, and nothing is overwritten; give another name")
+    if os.path.lexists(path) and not _may_replace(path):
+        force = "" if _OVERWRITING.get() is None else ", or --force"
+        raise InvalidInput(f"{flag} {path}: exists already, and nothing is overwritten; give another name{force}")
     if not Path(path).absolute().parent.is_dir():
         raise InvalidInput(f"{flag} {path}: cannot be written; give a file in a folder that exists")
 
@@ -179,7 +199,7 @@ def write_output(flag: str, path: Name, content: str | bytes, remedy: str = "giv
     `flag` is what messages call the output, `remedy` what they say to do should it not be written, or be there by now.
     """
     with writing(f"{flag} {path}".strip(), remedy):
-        (send if is_stream(path) else create)(path, content)
+        (send if is_stream(path) else replace if _may_replace(path) else create)(path, content)
 
 
 @contextlib.contextmanager

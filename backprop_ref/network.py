@@ -16,9 +16,17 @@ if TYPE_CHECKING:
 ACTIVATIONS = tuple(formulas.ACTIVATIONS)
 LOSSES = {name: loss.short for name, loss in formulas.LOSSES.items()}
 _LONG = {short: name for name, short in LOSSES.items()}
+ELSEWHERE = {"categorical_crossentropy": "cross_entropy", "binary_crossentropy": "binary_cross_entropy"}
+"""What other libraries call the same losses."""
 
 OUTPUTS_OF = {name: loss.outputs for name, loss in formulas.LOSSES.items()}
 """The output activations each loss goes with."""
+
+
+class Summary(str):
+    """Text that a notebook shows in lines."""
+
+    __repr__ = str.__str__
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ class Network:
                 raise InvalidInput(f"{name}: a list is needed, got {value!r}")
         object.__setattr__(self, "sizes", tuple(_positive(size) for size in sizes))
         object.__setattr__(self, "activations", tuple(map(str, activations)))
-        object.__setattr__(self, "loss", _LONG.get(str(loss), str(loss)))
+        object.__setattr__(self, "loss", (_LONG | ELSEWHERE).get(str(loss), str(loss)))
         self._check()
 
     def _check(self) -> None:
@@ -115,7 +123,7 @@ class Network:
             (f"{layer:>{widths[0]}}", f"{shape:>{widths[1]}}", f"{name:<{widths[2]}}", f"{count:>{widths[3]}}")
             for layer, shape, name, count in rows
         )
-        return "\n".join("  ".join(row) for row in aligned)
+        return Summary("\n".join("  ".join(row) for row in aligned))
 
     def to_dict(self) -> dict[str, Any]:
         """The description as JSON-ready lists and text; `Network(**d)` reads it back."""

@@ -1,5 +1,6 @@
 """Text from outside, such as names, paths and messages, made fit for a terminal, a page or a table."""
 
+import codecs
 import csv
 import html
 import unicodedata
@@ -8,6 +9,49 @@ from collections.abc import Iterable, Mapping, Sequence
 HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode's categories of characters that act without being seen: controls, marks of writing direction, line
 separators, and halves of surrogate pairs."""
+
+
+SPELT = {
+    **dict(zip("αβδελημσ", ("alpha", "beta", "delta", "epsilon", "lambda", "eta", "mu", "sigma"), strict=True)),
+    "Σ": "sum",
+    "√": "sqrt",
+    "²": "^2",
+    "·": "*",
+    "×": "x",
+    "−": "-",
+    "½": "1/2",
+    "…": "...",
+    "–": "-",
+    "→": "->",
+    "′": "'",
+    "≤": "<=",
+    "≥": ">=",
+    "≠": "!=",
+    "∂": "d",
+    "⊙": "*",
+    "ᵀ": "^T",
+    "∞": "inf",
+    "±": "+-",
+    "°": " deg",
+}
+"""How characters are written where an encoding lacks them; lines of tables as - and |, all others as escapes."""
+
+
+def spelt(error: UnicodeError) -> tuple[str, int]:
+    """What stands in for characters that an encoding lacks: a handler of errors, as `codecs` has them."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(SPELT.get(character) or _spelt(character) for character in lacking), error.end
+
+
+def _spelt(character: str) -> str:
+    if "\u2500" <= character <= "\u259f":  # lines and blocks
+        return "|" if character in "│┃║" else "-"
+    return character.encode("ascii", "backslashreplace").decode()
+
+
+codecs.register_error("spelt", spelt)
 
 
 def printable(text: str) -> str:

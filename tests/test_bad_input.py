@@ -35,11 +35,11 @@ def folder(tmp_path, monkeypatch):
 def refused(capsys):
     """Runs a command line that has to be refused, with these words in the message."""
 
-    def refused(arguments, *words, status=2):
+    def refused(arguments, *words, status=2, printed=""):
         before = snapshot()
         assert cli.run([str(argument) for argument in arguments]) == status
         out, err = capsys.readouterr()
-        assert out == ""
+        assert out[: out.find(" (")] == printed if printed else out == ""
         assert err.startswith("error: ")
         assert err.count("\n") == 1
         assert "Traceback" not in err
@@ -66,9 +66,9 @@ def trained(capsys):
         ("", ["f.csv: empty"]),
         ("a,b,kind\n", ["f.csv: only a header"]),
         ("a,b,kind\n1,2,x\n3,4,x\n", ["f.csv: only one class ('x') in column 'kind'", "--task regression"]),
-        ("a,b,kind\n1,2,x\n3,nan,y\n", ["f.csv, line 3, column b: 'nan'", "remove that line"]),
+        ("a,b,kind\n1,2,x\n3,nan,y\n", ["f.csv, line 3, column b: 'nan'", "remove that line", "--missing median"]),
         ("a,b,kind\n1,2,x\n3,,y\n", ["f.csv, line 3, column b: empty"]),
-        ("a,b,kind\n1,2,x\n3,4\n", ["f.csv, line 3: 2 cells, but line 1 has 3"]),
+        ("a,b,kind\n1,2,x\n3,4\n", ["f.csv, line 3: 2 cells, but the header has 3"]),
         ("a,b,kind\n1e308,2,x\n-1e308,3,y\n", ["column a: from -1e+308 to 1e+308", "--normalize none"]),
     ],
 )
@@ -90,8 +90,8 @@ def test_training_data(refused, content, words):
         (["trian"], ["'trian'", "'train'"]),
         ([*IRIS, "--epoch", "3"], ["--epoch", "--epochs"]),
         ([*IRIS, "--batch-size", "abc"], ["--batch-size: 'abc' is not allowed; a whole number or full is needed"]),
-        ([*IRIS, "--hidden-size", "8,x"], ["--hidden-size: 'x'"]),
-        ([*IRIS, "--hidden-size", "0"], ["--hidden-size: '0'", "1 or more"]),
+        ([*IRIS, "--hidden-size", "8,x"], ["--hidden: 'x'"]),
+        ([*IRIS, "--hidden-size", "0"], ["--hidden: '0'", "1 or more"]),
         ([*IRIS, "--hidden-size", "8,8", "--activation", "relu,relu,relu"], ["3 for 2 hidden layers"]),
         ([*IRIS, "--activation", "foo"], ["--activation: 'foo'", "leaky_relu"]),
         ([*IRIS, "--output-activation", "relu", "--loss", "ce"], ["cross_entropy does not go with", "softmax"]),
@@ -163,7 +163,9 @@ def test_a_disk_without_room():
 
 def test_what_turns_out_bad_after_the_folder_was_made(refused):
     Path("f.csv").write_text("a,b,kind\n1e39,2,x\n-1e39,3,y\n")
-    refused([*CSV, "--dtype", "float32", "--normalize", "none", "--run-dir", "run"], "x[0, 0] is inf")
+    refused(
+        [*CSV, "--dtype", "float32", "--normalize", "none", "--run-dir", "run"], "x[0, 0] is inf", printed="header read"
+    )
     assert not Path("run").exists()
 
 
@@ -194,10 +196,11 @@ def test_resuming_what_is_another_run(refused, trained):
         ("", ["f.csv: empty"]),
         ("1,2,3\n", ["f.csv: 3 columns; the network was trained on 4 features"]),
         ("1,2,3,4,5,6\n", ["f.csv: 6 columns"]),
-        ("1,2,3,4\n1,2,nan,4\n", ["f.csv, line 2, column 3: 'nan'"]),
         ("1,2,3,4\n1,2,3\n", ["f.csv, line 2: 3 cells, but line 1 has 4"]),
-        ("1,2,3,4,sesota\n", ["f.csv, line 1: label 'sesota' is out of range; the network knows setosa"]),
-        ("sepal length (cm),b,c,d\n1,2,3,4\n", ["no column 'sepal width (cm)'; the network was trained on"]),
+        (
+            "sepal length (cm),b,c,d\n1,2,3,4\n",
+            ["no column 'sepal width (cm)' (and 2 more); the network was trained on"],
+        ),
     ],
 )
 def test_data_for_a_trained_network(refused, trained, content, words):
@@ -205,6 +208,24 @@ def test_data_for_a_trained_network(refused, trained, content, words):
         Path("f.csv").write_text(content)
     refused(["predict", "run", "--data-path", "f.csv"], *words)
     refused(["evaluate", "run", "--data-path", "f.csv"], *words)
+
+
+def test_a_class_that_the_network_does_not_know(refused, trained, capsys):
+    Path("f.csv").write_text("1,2,3,4,sesota\n")
+    words = "f.csv, line 1: label 'sesota' is out of range; the network knows setosa"
+    refused(["evaluate", "run", "--data-path", "f.csv"], words)
+    assert cli.run(["predict", "run", "--data-path", "f.csv"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].endswith(",sesota")
+
+
+def test_rows_without_a_prediction_are_named(trained, capsys):
+    capsys.readouterr()
+    Path("f.csv").write_text("1,2,3,4\n1,2,?,4\n1,2,x,4\n")
+    assert cli.run(["predict", "run", "--data-path", "f.csv"]) == 0
+    out, err = capsys.readouterr()
+    assert [bool(line.strip('"')) for line in out.splitlines()] == [True, True, False, False]
+    for words in ("2 of 3 rows", "line 2, column petal length (cm): empty", "line 3, column petal length (cm): 'x'"):
+        assert words in err
 
 
 @pytest.mark.parametrize(
@@ -217,7 +238,7 @@ def test_data_for_a_trained_network(refused, trained, content, words):
         (["predict", "iris.csv", "--data-path", "iris.csv"], ["not a safetensors file"]),
         (["evaluate", "run/checkpoint.safetensors"], ["not a run folder", "--data-path FILE.csv"]),
         (["data", "iris", "--out", "iris.csv"], ["iris.csv: exists already"]),
-        (["gradcheck", "run", "--hidden-size", "3"], ["run is a run folder", "leave out --hidden-size"]),
+        (["gradcheck", "run", "--hidden-size", "3"], ["run is a run folder", "leave out --hidden"]),
     ],
 )
 def test_using_what_is_trained(refused, trained, arguments, words):

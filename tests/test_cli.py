@@ -176,7 +176,7 @@ def test_patience_stops_early_and_keeps_the_best(train):
     assert results["validation"]["loss"] == min(losses)
 
 
-@pytest.mark.parametrize("name", ["iris", "digits"])
+@pytest.mark.parametrize("name", ["iris", "wine"])
 def test_the_csv_file_of_a_set_trains_the_same_network(command, train, folder, name):
     command("data", name, "--out", "f.csv")
     built_in = train(name, "--epochs", "2")

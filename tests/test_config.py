@@ -20,21 +20,33 @@ VALUES = {
     "--log-file": ("a/b.log", "a/b.log"),
     "--dataset": ("iris", "iris"),
     "--data-path": ("f.csv", "f.csv"),
-    "--label-column": ("kind", "kind"),
+    "--target": (["kind"], ["kind"]),
     "--header": (True, True),
     "--task": ("regression", "regression"),
+    "--drop": (["a", "b"], ["a", "b"]),
+    "--id": (["a"], ["a"]),
+    "--missing": ("mean", "mean"),
+    "--as": (["a=category"], ["a=category"]),
+    "--missing-value": (["-999"], ["-999"]),
+    "--decimal": (",", ","),
+    "--dates": ("day-first", "day-first"),
+    "--encoding": ("cp1252", "cp1252"),
+    "--validation-path": ("v.csv", "v.csv"),
     "--n-samples": ("50", 50),
     "--n-features": ("4", 4),
     "--n-classes": ("5", 5),
     "--noise": ("0.5", 0.5),
+    "--folds": ("3", 3),
+    "--fold": ("1", 1),
+    "--from": ("earlier", "earlier"),
     "--data-seed": ("9", 9),
     "--test-size": (".25", 0.25),
     "--validation-size": ("0.125", 0.125),
     "--normalize": ("minmax", "minmax"),
-    "--hidden-size": (["8", "4"], [8, 4]),
+    "--hidden": (["8", "4"], [8, 4]),
     "--activation": (["tanh", "relu"], ["tanh", "relu"]),
     "--output-activation": ("sigmoid", "sigmoid"),
-    "--weight-init": ("he_uniform", "he_uniform"),
+    "--init": ("he_uniform", "he_uniform"),
     "--loss": ("mse", "mse"),
     "--epochs": ("3", 3),
     "--learning-rate": ("1e-2", 0.01),
@@ -69,7 +81,9 @@ VALUES = {
     "--output": ("r.json", "r.json"),
     "--json": (True, True),
 }
-BESIDE = {"--label-column": {"--data-path": "f.csv"}, "--header": {"--data-path": "f.csv"}}
+OF_TABLES = ("--target", "--header", "--drop", "--id", "--missing", "--as", "--missing-value", "--decimal", "--dates")
+OF_TABLES += ("--encoding", "--validation-path")
+BESIDE = {flag: {"--data-path": "f.csv"} for flag in OF_TABLES}
 
 # the example of the project's description, with fewer epochs
 EXAMPLE = """
@@ -120,7 +134,7 @@ def test_every_key_has_a_flag():
 
 def test_train_takes_every_flag_and_no_other():
     options = {name for parameter in command_line().commands["train"].params for name in parameter.opts}
-    assert {name for name in options if name.startswith("--")} - {"--config", "--help"} == set(flags())
+    assert {name for name in options if name.startswith("--")} - {"--config", "--help", "--help-all"} == set(flags())
     assert "dataset" in options
 
 
@@ -137,7 +151,18 @@ def test_a_flag_and_its_key_say_the_same(flag):
 
 
 def test_flags_and_file_train_the_same_network(trained):
-    left_out = {"--data-path", "--label-column", "--header", "--task", "--run-dir", "--resume", "--output", "--json"}
+    left_out = {
+        *OF_TABLES,
+        "--from",
+        "--folds",
+        "--fold",
+        "--data-path",
+        "--task",
+        "--run-dir",
+        "--resume",
+        "--output",
+        "--json",
+    }
     left_out |= {"--n-samples", "--n-features", "--n-classes", "--noise", "--momentum", "--nesterov"}
     content, arguments = {}, []
     for flag in set(VALUES) - left_out:
@@ -377,7 +402,7 @@ ACTIVATIONS = " or ".join([", ".join(network.ACTIVATIONS[:-1]), network.ACTIVATI
             "'sqare' is not allowed; mean_squared_error, sum_squared_error, binary_cross_entropy, cross_entropy, "
             "mse, sse, bce or ce is needed",
         ),
-        ("data.label_column", 1.5, "1.5 is not allowed; text or a whole number is needed"),
+        ("data.target", {"a": 1}, "{'a': 1} is not allowed; a list such as [64, 32] is needed"),
         ("data.path", "", "'' is not allowed; text is needed"),
         ("data.test_size", 20, "20 is not allowed; less than 1 is needed"),
         ("logging.level", "loud", "'LOUD' is not allowed; DEBUG, INFO, WARNING or ERROR is needed"),

@@ -328,10 +328,12 @@ def test_training_in_a_folder_with_a_history_of_somebodys(folder):
     assert tree(folder) == before
 
 
-def test_a_failed_start_leaves_a_folder_as_it_was(refused):
+def test_a_failed_start_leaves_a_folder_as_it_was(folder):
     Path("f.csv").write_text("a,b,kind\n1e39,2,x\n-1e39,3,y\n")
     what = ["train", "--data-path", "f.csv", "--dtype", "float32", "--normalize", "none", "--log-file", "a/b/c.log"]
-    refused(*what, "--run-dir", "new")
+    before = tree(folder)
+    assert cli.run([*what, "--run-dir", "new"]) == 2
+    assert tree(folder) == before
     Path("there").mkdir(mode=0o750)
     assert cli.run([*what, "--run-dir", "there"]) == 2
     assert Path("there").stat().st_mode & 0o777 == 0o750

@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import operator
 import os
 import re
 import threading
@@ -74,9 +75,14 @@ def test_every_way_to_write_the_same_table(file, content):
         ("1,x\n2,y\n", None, ("x0",), 2),
         ("f,c\n1,x\n2,y\n", None, ("f",), 2),
         ("0,1,target\n1,2,3\n4,5,6\n", None, ("0", "1"), 2),
-        ("1990,1991,1992\n1,2,3\n4,5,6\n", None, ("x0", "x1"), 3),
+        ("1990,1991,1992\n1,2,3\n4,5,6\n", None, ("1990", "1991"), 2),
+        ("1990,1991,1992\n1,2,3\n4,5,6\n", False, ("x0", "x1"), 3),
+        ("1990,1991,1992\n1991,1992,1993\n", None, ("x0", "x1"), 2),
+        ("0,1,2\n1,2,3\n4,5,6\n", None, ("0", "1"), 2),
+        ("1,2,3,4,5\n4,5,6,7,8\n5,6,7,9,9\n", None, ("1", "2", "3", "4"), 2),
+        ("0,1\n1,0\n1,1\n", None, ("x0",), 3),
         ("1990,1991,1992\n1,2,3\n4,5,6\n", True, ("1990", "1991"), 2),
-        (",a,c\n0,1,x\n1,2,y\n", None, ("", "a"), 2),
+        (",a,c\n0,1,x\n1,2,y\n", None, ("a",), 2),
         ("1,2,a\n3,4,b\n", False, ("x0", "x1"), 2),
         ('"a\nb",c\n1,x\n2,y\n', None, ("a\nb",), 2),
     ],
@@ -113,7 +119,8 @@ def test_a_name_goes_before_a_position(file):
         ("b a b", ("a", "b"), [1, 0, 1]),
         ("10 9 10", ("9", "10"), [1, 0, 1]),
         ("3 3.0 4. 4", ("3", "4"), [0, 0, 1, 1]),
-        ("-1 1.50 1.5", ("-1", "1.5", "1.50"), [0, 2, 1]),
+        ("-1 1.50 1.5", ("-1", "1.5"), [0, 1, 1]),
+        ("1 1.0 1e0 2", ("1", "2"), [0, 0, 0, 1]),
         ("3 x 3.0", ("3", "x"), [0, 1, 0]),
         ("007 7 7", ("007", "7"), [0, 1, 1]),
         ("1_0 10 10", ("10", "1_0"), [1, 0, 0]),
@@ -122,7 +129,8 @@ def test_a_name_goes_before_a_position(file):
     ],
 )
 def test_classes_as_text_or_numbers(file, labels, classes, target):
-    dataset = read_csv(file("".join(f"{i},{label}\n" for i, label in enumerate(labels.split()))), header=False)
+    content = "".join(f"{i},{label}\n" for i, label in enumerate(labels.split()))
+    dataset = read_csv(file(content), header=False, task="classification")
     assert (dataset.classes, dataset.target.tolist()) == (classes, target)
 
 
@@ -134,41 +142,41 @@ def test_regression_takes_the_label_as_numbers(file):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "empty; a CSV file"),
-        ("\n \n", "empty; a CSV file"),
-        ("\ufeff", "empty; a CSV file"),
+        ("", "empty; a table"),
+        ("\n \n", "empty; a table"),
+        ("\ufeff", "empty; a table"),
         ("a,b,c\n", "only a header"),
         ("1,2,3\n", "only one class ('3')"),
         ("a,c\n1,x\n2,x\n", "only one class ('x') in column 'c'"),
-        ("a,c\n" + "".join(f"1,k{i}\n" for i in range(21)), "21 different values in column 'c' for 21 rows"),
-        ("a,b,c\n1,2,x\n1,2\n", "line 3: 2 cells, but line 1 has 3; mend or remove"),
-        ("a,b,c\n1,2,x\n\n1,2,y,4\n", "line 4: 4 cells, but line 1 has 3"),
-        ("a,b\n1,2,x\n", "line 2: 3 cells, but line 1 has 2"),
-        ("a,b,c,\n1,2,x,\n3,4,y,\n", "line 1: the last column has no name"),
-        ("1,2,x,\n3,4,y,\n", "line 1, column 4: no label"),
+        ("a,c\n" + "".join(f"{i},k{i}\n" for i in range(101)), "101 different values in column 'c' for 101 rows"),
+        ("a,b,c\n1,2,x\n1,2\n", "line 3: 2 cells, but the header has 3; mend or remove"),
+        ("a,b,c\n1,2,x\n\n1,2,y,4\n", "line 4: 4 cells, but the header has 3"),
+        ("a,b\n1,2,x\n", "line 2: 3 cells, but the header has 2"),
+        ("a,b,,c\n1,2,3,x\n3,4,5,y\n", "column 3 has no name"),
+        ("1,2,x,\n3,4,y,3\n", "line 1, column target: no label"),
         ("a\n1\n2\n", "one column only"),
-        ("a b c\n1 2 3\n", "one column only"),
+        ("a-b\n1-2\n", "one column only"),
         ("a,a,c\n1,2,x\n3,4,y\n", "line 1: two columns are named 'a'; rename one"),
         ("a,b,c\n1,2,x\n1,,y\n", "line 3, column b: empty; mend the cell"),
         ("a,b,c\n1,2,x\n1,2,\n", "line 3, column c: no label"),
-        ("a,b,c\n1,nan,x\n1,2,y\n", "line 2, column b: 'nan' is not a finite number"),
+        ("a,b,c\n1,nan,x\n1,2,y\n", "line 2, column b: 'nan' stands for a missing value"),
         ("a,b,c\n1,2,x\n-inf,2,y\n", "line 3, column a: '-inf' is not a finite number"),
         ("a,b,c\n1,1e400,x\n1,2,y\n", "line 2, column b: '1e400' is not a finite number"),
         ("a,b,c\n1,2,x\n1,red,y\n", "line 3, column b: 'red' is not a finite number"),
-        ("a,b,c\nx,1,2\ny,3,4\n", "line 2, column a: 'x' is not a finite number; mend the cell or remove that line, "),
-        ("a;b;c\n1,5;2;x\n1,6;2;y\n", "line 2, column a: '1,5' is not a finite number"),
-        ("1,2.o,x\n1,2,y\n", "line 1, column 2: '2.o' is not a finite number"),
+        (
+            "a,b,c\n1,x,2\n2,1,3\n3,2,4\n",
+            "line 2, column b: 'x' is not a finite number; mend the cell or remove that line, ",
+        ),
+        ("1,2.o,x\n1,2,y\n", "line 1, column x1: '2.o' is not a finite number"),
         ("x,1,2,3\n1,2,3,4\n", "if this line names the columns, say --header"),
-        ("a,c\n1,x\n2,nan\n", "line 3, column c: 'nan' is no class"),
+        ("a,c\n1,x\n2,nan\n", "line 3, column c: no label"),
+        ("a,c\n1,x\n2,inf\n", "line 3, column c: 'inf' is no class"),
         ("a,b,c\n" + "9" * 5000 + ",2,x\n1,2,y\n", "line 2, column a: '999"),
         ('a,b,c\n1,2,"x\ny"\n2,three,x\n', "line 4, column b: 'three'"),
         ('a,b,c\n1,2,x\n2,three,"x\ny"\n', "line 3, column b: 'three'"),
-        ('a,b,c\n1,2,"x\n2,3,y\n', "line 2: not CSV (unexpected end of data)"),
+        ('a,b,c\n1,2,"x\n2,3,y\n', "line 2: not CSV (a cell in quotes has no closing quote)"),
         ('a,b,c\n1,2,x\n1,2,"x"z\n', "line 3: not CSV"),
-        ("a,b,c\n1,2," + "x" * 200000 + "\n", "line 2: not CSV (field larger"),
         (b"a,b,c\n1\0,2,x\n1,2,y\n", r"line 2, column a: '1\x00' is not a finite number"),
-        (b"a,b,c\n1,2,\xe9\n1,2,y\n", "not UTF-8 text"),
-        ("a,b,c\n1,2,x\n".encode("utf-16"), "not UTF-8 text"),
     ],
 )
 def test_what_is_wrong_is_named(file, content, message):
@@ -209,10 +217,11 @@ def test_a_pipe_can_be_read(tmp_path):
 
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
+COLUMNS = tuple(map(operator.itemgetter, range(3)))
 
 
 @settings(deadline=None, derandomize=True, max_examples=50)
-@given(rows=st.lists(st.tuples(finite, finite, finite), min_size=1, max_size=5))
+@given(rows=st.lists(st.tuples(finite, finite, finite), min_size=2, max_size=5, unique_by=COLUMNS))
 def test_numbers_come_back_to_the_bit(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("csv") / "numbers.csv"
     write_csv(path, ["a", "b, and c", 't"'], rows)
@@ -262,28 +271,28 @@ UNNAMED = "1,2,3,x\n4,5,6,y\n"
     ],
 )
 def test_columns_are_found_by_name_else_by_position(trained, file, train, content, x, truth):
-    features, found = read_features(file(content), trained(train))
-    assert features.tolist() == x
-    assert (found is None and truth is None) or found.tolist() == truth
+    table = read_features(file(content), trained(train))
+    assert (table.x.tolist(), table.bad) == (x, {})
+    assert (table.truth is None and truth is None) or table.truth.tolist() == truth
 
 
 def test_numeric_names_are_recognised_as_the_networks_own(trained, file):
     preprocessing = trained("10,20,30\n1,2,x\n3,4,y\n", header=True)
-    features, truth = read_features(file("20,10\n2,1\n"), preprocessing)
-    assert (features.tolist(), truth) == ([[1.0, 2.0]], None)
+    table = read_features(file("20,10\n2,1\n"), preprocessing)
+    assert (table.x.tolist(), table.truth) == ([[1.0, 2.0]], None)
 
 
 def test_a_label_that_came_first_without_a_name_is_found_first(trained, file):
     preprocessing = trained("x,1,2\ny,3,4\n", label_column=0)
     assert preprocessing.feature_names == ("x1", "x2")
-    features, truth = read_features(file("y,5,6\n"), preprocessing)
-    assert (features.tolist(), truth.tolist()) == ([[5.0, 6.0]], [1])
-    assert read_features(file("5,6\n"), preprocessing)[0].tolist() == [[5.0, 6.0]]
+    table = read_features(file("y,5,6\n"), preprocessing)
+    assert (table.x.tolist(), table.truth.tolist()) == ([[5.0, 6.0]], [1])
+    assert read_features(file("5,6\n"), preprocessing).x.tolist() == [[5.0, 6.0]]
 
 
 def test_numbers_to_predict(trained, file):
     preprocessing = trained("a,t\n1,10\n2,20\n", task="regression")
-    assert read_features(file("t,a\n2.5,1\n"), preprocessing)[1].tolist() == [2.5]
+    assert read_features(file("t,a\n2.5,1\n"), preprocessing).truth.tolist() == [2.5]
 
 
 @pytest.mark.parametrize(
@@ -295,9 +304,6 @@ def test_numbers_to_predict(trained, file):
         (NAMED, "1,2\n", "2 columns; the network was trained on 3 features; 3 or 4 are needed"),
         (NAMED, "1,2,3,4,5\n", "5 columns"),
         (UNNAMED, "x0,x1,x3\n1,2,3\n", "no column 'x2'"),
-        (NAMED, "a,b,c,kind\n1,2,3,z\n", "line 2: label 'z' is out of range; the network knows x, y"),
-        (NAMED, "a,b,c,kind\n1,2,3,\n", "line 2, column kind: no label"),
-        (NAMED, "a,b,c\n1,2,nan\n", "line 2, column c: 'nan'"),
         (NAMED, "a,b,b,c\n1,2,2,3\n", "two columns are named 'b'"),
         (NAMED, "a,b,c\n", "only a header"),
         (NAMED, "", "empty"),

@@ -37,7 +37,7 @@ def test_help_is_whole(columns):
     said = subprocess.run(program, env={**os.environ, **plain}, capture_output=True, text=True, check=True).stdout
     assert "\x1b" not in said
     assert max(map(len, said.splitlines())) <= columns
-    assert "(data.label_column)" in said
+    assert "(data.target)" in said
     for line in said.splitlines():
         assert "…" not in line.replace("RUN…", "").replace("x, y, …", "").replace(" …)", ""), line
 

@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and ends the process with its exit status."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # not everyone's terminal has a Σ
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="spelt")
     for variable in COMPILED_CODE:  # or else a file .numba_config.yaml in the current folder could say it
         os.environ.setdefault(variable, "")
     sys.exit(run(arguments))
@@ -30,11 +30,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; a user's mistake becomes one line on standard error. Returns the exit status."""
     message: object
     try:
-        from backprop_ref.cli.app import command
+        from backprop_ref.cli.app import as_now, command
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            status = command()(args=arguments, prog_name="backprop-ref", standalone_mode=False)
+            given = as_now(sys.argv[1:] if arguments is None else arguments)
+            status = command()(args=given, prog_name="backprop-ref", standalone_mode=False)
             sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except SystemExit as error:

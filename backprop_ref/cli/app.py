@@ -1,26 +1,36 @@
 """The commands and what each is given; what they do is in the modules they call."""
 
 import shutil
+from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from backprop_ref.cli.flags import with_flags
+from backprop_ref.cli.flags import Command, Group, with_flags
+from backprop_ref.files import overwriting
 from backprop_ref.version import __version__
 
 NARROW = 80
 """Columns below which help is plain text: in less, tables of flags would cut words off."""
 
 app = typer.Typer(
+    cls=Group,
     help="Multi-layer perceptrons whose gradients are the gradients: train them, and check them.",
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich" if shutil.get_terminal_size().columns >= NARROW else None,
     epilog="Example: backprop-ref train digits",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+Force = Annotated[bool, typer.Option("--force", help="Replace the file that is there.")]
+registered = partial(app.command, cls=Command)
+
 Run = Annotated[str, typer.Argument(help="Run folder or model file.", metavar="RUN")]
-Csv = Annotated[str, typer.Option(help="CSV file with the features; and the truth, where it has that column.")]
+Csv = Annotated[
+    str, typer.Option(help="Table with the features, in any order; and the truth, where it has that column.")
+]
 Header = Annotated[
     bool | None,
     typer.Option("--header/--no-header", help="Whether the first line names the columns; default: looked at."),
@@ -28,12 +38,34 @@ Header = Annotated[
 # What makes no difference in a single epoch.
 OVER_EPOCHS = ("--schedule", "--step-epochs", "--step-factor", "--minimum-factor", "--patience", "--min-delta")
 _YOURS = "How yours is written"
+Encoding = Annotated[
+    str | None, typer.Option(help="Of a text file; default: UTF-8, or what it looks like.", metavar="NAME")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 
 
 def command():
     """The whole command line as one callable."""
     return typer.main.get_command(app)
+
+
+def as_now(arguments):
+    """The command line in the words of this version: flags by their names of today, ``train c.yaml`` by its flag."""
+    from backprop_ref.experiments.config import EARLIER_FLAGS
+
+    made = []
+    for argument in map(str, arguments):
+        name, equals, value = argument.partition("=")
+        made.append(EARLIER_FLAGS.get(name, name) + equals + value)
+    place = 1
+    if (
+        made[:1] == ["train"]
+        and made[place:]
+        and made[place].endswith((".yaml", ".yml"))
+        and Path(made[place]).is_file()
+    ):
+        made.insert(place, "--config")
+    return made
 
 
 def example(*lines):
@@ -52,7 +84,7 @@ def top(
         typer.echo(context.get_help())
 
 
-@app.command(epilog=example("train digits", "train --data-path iris.csv --hidden-size 16,8 --epochs 50"))
+@registered(epilog=example("train digits", "train --data-path iris.csv --hidden 16,8 --epochs 50"))
 @with_flags()
 def train(
     dataset: Annotated[
@@ -67,51 +99,82 @@ def train(
     return train(dataset, config, flags)
 
 
-@app.command(epilog=example("predict runs/iris-1 --data-path new.csv --output predicted.csv --proba"))
+@registered(epilog=example("predict runs/iris-1 --data-path new.csv --output predicted.csv --proba"))
 def predict(
     run: Run,
     data_path: Csv,
     output: Annotated[str | None, typer.Option(help="CSV file to write; default: standard output.")] = None,
     proba: Annotated[bool, typer.Option("--proba", help="A column for each class with the network's output.")] = False,
     header: Header = None,
+    id: Annotated[
+        list[str] | None, typer.Option(help="Columns to keep beside the predictions.", metavar="COLUMNS")
+    ] = None,
+    encoding: Encoding = None,
+    force: Force = False,
 ):
-    """Predict for each row of a CSV file; the truth stands beside it where the file has it."""
+    """Predict for each row of a table; the truth stands beside it where the table has it.
+
+    Rows for which nothing can be predicted are named, and their prediction is left blank.
+    """
     from backprop_ref.cli.use import predict
 
-    predict(run, data_path, output, proba, header)
+    with overwriting(force):
+        ids = [name for text in id or () for name in text.split(",")]
+        predict(run, data_path, output, proba, header, ids, encoding)
 
 
-@app.command(epilog=example("evaluate runs/digits-1", "evaluate runs/iris-1 --data-path more.csv"))
+@registered(epilog=example("evaluate runs/digits-1", "evaluate runs/iris-1 --data-path more.csv"))
 def evaluate(
     run: Run,
     data_path: Annotated[
         str | None, typer.Option(help="CSV file with features and truth; default: the run's own test rows.")
     ] = None,
     header: Header = None,
+    encoding: Encoding = None,
     json: Json = False,
 ):
     """Loss, and accuracy with the confusion matrix or R², of a trained network."""
     from backprop_ref.cli.use import evaluate
 
-    evaluate(run, data_path, header, json)
+    evaluate(run, data_path, header, encoding, json)
 
 
-@app.command(epilog=example("data moons --n-samples 500 --out moons.csv"))
+@registered(epilog=example("columns houses.csv --target price", "columns runs/houses-1"))
+@with_flags(
+    only=(
+        *("--target", "--header", "--task", "--drop", "--id", "--missing", "--as", "--missing-value", "--decimal"),
+        *("--dates", "--encoding"),
+    )
+)
+def columns(
+    table: Annotated[str, typer.Argument(help="A table, or the folder of a run.", metavar="FILE|RUN")],
+    json: Json = False,
+    **flags,
+):
+    """Show what training would make of each column of a table, or has made of it."""
+    from backprop_ref.cli.use import columns
+
+    columns(table, json, flags)
+
+
+@registered(epilog=example("data moons --n-samples 500 --out moons.csv"))
 @with_flags(only=("--n-samples", "--n-features", "--n-classes", "--noise", "--seed"))
 def data(
     name: Annotated[
         str | None, typer.Argument(help="Built-in data set; without one, they are listed.", metavar="NAME")
     ] = None,
-    out: Annotated[str | None, typer.Option(help="CSV file to write; must not exist yet.", metavar="FILE")] = None,
+    out: Annotated[str | None, typer.Option(help="CSV file to write.", metavar="FILE")] = None,
+    force: Force = False,
     **flags,
 ):
     """List the built-in data sets, or write one as CSV."""
     from backprop_ref.cli.use import data
 
-    data(name, out, flags)
+    with overwriting(force):
+        data(name, out, flags)
 
 
-@app.command(epilog=example("gradcheck iris --activation tanh --hidden-size 5,4", "gradcheck runs/digits-1"))
+@registered(epilog=example("gradcheck iris --activation tanh --hidden 5,4", "gradcheck runs/digits-1"))
 @with_flags(sections=("data", "network", "backend"), exclude=("--dataset", "--dtype", "--validation-size"))
 def gradcheck(
     target: Annotated[
@@ -129,7 +192,7 @@ def gradcheck(
     return gradcheck(target, batch_size, entries, seed, json, flags)
 
 
-@app.command(epilog=example("explain xor --sample 2", "explain runs/iris-1 --layer 1 --neuron 0 --format markdown"))
+@registered(epilog=example("explain xor --sample 2", "explain runs/iris-1 --layer 1 --neuron 0 --format markdown"))
 @with_flags(sections=("data", "network", "training", "backend"), exclude=("--dataset",))
 def explain(
     target: Annotated[
@@ -143,7 +206,8 @@ def explain(
     matrices: Annotated[bool, typer.Option("--matrices", help="As matrices, not neuron by neuron.")] = False,
     derivation: Annotated[bool, typer.Option(help="Why the formulas of the backward pass are what they are.")] = True,
     format: Annotated[str, typer.Option(help="terminal, markdown (with LaTeX) or html.", metavar="NAME")] = "terminal",
-    output: Annotated[str | None, typer.Option(help="File to write; must not exist yet.", metavar="FILE")] = None,
+    output: Annotated[str | None, typer.Option(help="File to write.", metavar="FILE")] = None,
+    force: Force = False,
     digits: Annotated[int, typer.Option(min=1, max=17, help="Significant digits of each number.")] = 5,
     terms: Annotated[int, typer.Option(min=2, help="Terms of a sum, and weights of a neuron, to show.")] = 8,
     **flags,
@@ -151,10 +215,11 @@ def explain(
     """Show one step in numbers: every z, a, loss, delta, dW, db and update, with its formula and why."""
     from backprop_ref.cli.explain import explain
 
-    explain(target, sample, layer, neuron, matrices, derivation, format, output, digits, terms, flags)
+    with overwriting(force):
+        explain(target, sample, layer, neuron, matrices, derivation, format, output, digits, terms, flags)
 
 
-@app.command(epilog=example("compare", "compare iris --backends numpy,numba --numerics fast"))
+@registered(epilog=example("compare", "compare iris --backends numpy,numba --numerics fast"))
 @with_flags(
     sections=("data", "network", "training"), exclude=("--dataset", "--epochs", "--validation-size", *OVER_EPOCHS)
 )
@@ -173,15 +238,13 @@ def compare(
     return compare(dataset, backends, numerics, dtype, steps, json, flags)
 
 
-@app.command(
+@registered(
     epilog=example(
         "verify mine.py:gradients",
         "verify package.module:Network --learning-rate 0.1 --losses ce",
         "verify --command './mine' --time-limit 2",
         "verify --answers answers.json --html report.html",
         "verify --template rust --out mine.rs",
-        "verify --elementary",
-        "verify --bounds",
     )
 )
 def verify(
@@ -209,12 +272,20 @@ def verify(
         ),
     ] = None,
     elementary: Annotated[
-        bool, typer.Option("--elementary", help="Instead: our own exp, log, log1p, expm1, tanh against mpmath, in ulp.")
+        bool,
+        typer.Option(
+            "--elementary", hidden=True, help="Instead: our own exp, log, log1p, expm1, tanh against mpmath, in ulp."
+        ),
     ] = False,
     bounds: Annotated[
-        bool, typer.Option("--bounds", help="Instead: how far the bounds on rounding are above errors, by size.")
+        bool,
+        typer.Option(
+            "--bounds", hidden=True, help="Instead: how far the bounds on rounding are above errors, by size."
+        ),
     ] = False,
-    points: Annotated[int, typer.Option(min=100, help="With --elementary: arguments per function and dtype.")] = 20_000,
+    points: Annotated[
+        int, typer.Option(min=100, hidden=True, help="With --elementary: arguments per function and dtype.")
+    ] = 20_000,
     only: Annotated[str | None, typer.Option(help="Cases by name, such as '3-5-4-*'.", metavar="PATTERN")] = None,
     hidden: Annotated[
         str | None, typer.Option(help="Only networks with these hidden activations, such as sigmoid.", metavar="NAMES")
@@ -320,7 +391,7 @@ def verify(
 
     The keyword steps, with optimizer and batch_size, asks for weights after three steps; see the README.
 
-    The cases as files: backprop-ref vectors --out DIR.
+    The cases as files: backprop-ref developer vectors --out DIR.
     """
     if template is not None or out is not None:
         from backprop_ref.cli.templates import template as write_template
@@ -361,7 +432,7 @@ def verify(
     return verify(target, command, answers, chosen, conventions, **options)
 
 
-@app.command(epilog=example("bugs", "bugs updated-weights", "bugs --exercise --seed 7 --out mine.py"))
+@registered(epilog=example("bugs", "bugs updated-weights", "bugs --exercise --seed 7 --out mine.py"))
 def bugs(
     id: Annotated[str | None, typer.Argument(help="Of one bug; default: all.", metavar="ID")] = None,
     exercise: Annotated[
@@ -377,7 +448,35 @@ def bugs(
     return bugs(id, exercise, out, seed, json)
 
 
-@app.command(epilog=example("vectors --out vectors", "vectors --out vectors --check"))
+developer = typer.Typer(
+    cls=Group,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=example("developer elementary", "developer bounds"),
+)
+app.add_typer(developer, name="developer", help="What the project itself is checked by: vectors, elementary, bounds.")
+
+
+@developer.command(cls=Command, epilog=example("developer elementary --points 1000"))
+def elementary(
+    points: Annotated[int, typer.Option(min=100, help="Arguments per function and dtype.")] = 20_000,
+    json: Json = False,
+):
+    """Our own exp, log, log1p, expm1 and tanh against mpmath, in ulp."""
+    from backprop_ref.cli.check import verify_elementary
+
+    return verify_elementary(points, json)
+
+
+@developer.command(cls=Command, epilog=example("developer bounds"))
+def bounds(json: Json = False):
+    """How far the bounds on rounding are above errors, by size."""
+    from backprop_ref.cli.check import verify_bounds
+
+    return verify_bounds(json)
+
+
+@developer.command(cls=Command, epilog=example("developer vectors --out vectors"))
+@registered(hidden=True, epilog=example("vectors --out vectors", "vectors --out vectors --check"))
 def vectors(
     out: Annotated[str, typer.Option(help="Folder to write, or to check.", metavar="DIR")],
     check: Annotated[bool, typer.Option("--check", help="Write nothing; status 1 if a file differs.")] = False,
@@ -392,7 +491,7 @@ def vectors(
     return vectors(out, check, json)
 
 
-@app.command(epilog=example("bench --quick", "bench --backends numpy,numba --dtype float32 --out figures"))
+@registered(epilog=example("bench --quick", "bench --backends numpy,numba --dtype float32 --out figures"))
 def bench(
     quick: Annotated[bool, typer.Option("--quick", help="A few small networks, float64, a few short rounds.")] = False,
     backends: Annotated[str | None, typer.Option(help="Names, comma between; default: all.", metavar="NAMES")] = None,
@@ -415,7 +514,7 @@ def bench(
     return bench(quick, backends, dtype, threads, scaling, out, images, json)
 
 
-@app.command(epilog=example("backends --json"))
+@registered(epilog=example("backends --json"))
 def backends(as_json: Json = False):
     """List the backends: usable or not, and why not."""
     from backprop_ref.backends import backends
@@ -432,7 +531,7 @@ def backends(as_json: Json = False):
     show.table(("backend", "usable", "version", "device", "why not"), rows)
 
 
-@app.command(epilog=example("report runs/digits-1", "report runs/xor-1 runs/xor-2 --out xor.html --images charts"))
+@registered(epilog=example("report runs/digits-1", "report runs/xor-1 runs/xor-2 --out xor.html --images charts"))
 def report(
     runs: Annotated[list[str], typer.Argument(help="Run folders, also of runs that still go on.", metavar="RUN…")],
     out: Annotated[
@@ -446,14 +545,16 @@ def report(
         str | None, typer.Option(help="New folder for each chart as an image, by the extra image.", metavar="FOLDER")
     ] = None,
     image_format: Annotated[str, typer.Option(help="png, svg or pdf, or several.", metavar="NAMES")] = "png,svg",
+    force: Force = False,
 ):
     """One HTML file with charts of runs and the network to click through; it needs no network."""
     from backprop_ref.cli.report import read_comparison, report
 
-    report(runs, out, [read_comparison(path) for path in compare or []], images, _formats(image_format))
+    with overwriting(force):
+        report(runs, out, [read_comparison(path) for path in compare or []], images, _formats(image_format))
 
 
-@app.command(epilog=example("sweep learning-rates", "sweep --dataset iris --seeds 1-5 --learning-rates 0.01,0.1"))
+@registered(epilog=example("sweep learning-rates", "sweep --dataset iris --seeds 1-5 --learning-rates 0.01,0.1"))
 @with_flags(exclude=("--run-dir", "--resume", "--output"))
 def sweep(
     experiment: Annotated[
@@ -511,7 +612,7 @@ def _formats(text):
     return formats
 
 
-@app.command(epilog=example("demo"))
+@registered(epilog=example("demo"))
 def demo():
     """Train on handwritten digits, check the gradients, compare three backends, draw it all.
 

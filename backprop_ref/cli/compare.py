@@ -53,7 +53,7 @@ def compare(dataset, backends, numerics, dtype, steps, as_json, flags):
 
 def run(dataset, backends, numerics, dtype, steps, flags):
     """Compares as told."""
-    flags = {"--hidden-size": ["32"], "--batch-size": "32", **flags}
+    flags = {"--hidden": ["32"], "--batch-size": "32", **flags}
     if "--data-path" not in flags:
         flags["--dataset"] = dataset or "digits"
     elif dataset is not None:

@@ -2,11 +2,72 @@
 
 import inspect
 import typing
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from backprop_ref.experiments.schema import flags as schema_flags
+
+BASIC = frozenset(
+    {
+        "--data-path",
+        "--target",
+        "--task",
+        "--drop",
+        "--missing",
+        "--test-size",
+        "--validation-size",
+        "--hidden",
+        "--activation",
+        "--loss",
+        "--epochs",
+        "--learning-rate",
+        "--batch-size",
+        "--optimizer",
+        "--seed",
+        "--folds",
+        "--from",
+        "--backend",
+        "--run-dir",
+        "--resume",
+        "--json",
+        "--header",
+        "--trace",
+    }
+)
+"""Flags that ``--help`` lists; the rest are behind ``--help-all``."""
+
+
+class _Plain:
+    """Help in which a flag that takes no value shows none."""
+
+    def get_params(self, ctx):
+        parameters = super().get_params(ctx)  # type: ignore[misc]
+        for parameter in parameters:
+            if getattr(parameter, "is_flag", False) and parameter.metavar is None:
+                parameter.metavar = ""
+        return parameters
+
+
+class Command(_Plain, TyperCommand):
+    """A command."""
+
+
+class Group(_Plain, TyperGroup):
+    """The command of commands."""
+
+
+def _show_all(context: typer.Context, asked: bool):
+    """Help with every flag."""
+    if asked:
+        for parameter in context.command.params:
+            parameter.hidden = False  # type: ignore[attr-defined]
+        typer.echo(context.get_help())
+        raise typer.Exit
+
+
+HELP_ALL = typer.Option("--help-all", help="Show every flag.", is_eager=True, callback=_show_all)
 
 
 def with_flags(sections=None, only=None, exclude=()):
@@ -24,12 +85,21 @@ def with_flags(sections=None, only=None, exclude=()):
         names = {flag.removeprefix("--").replace("-", "_") + "_": flag for flag in chosen}
 
         def command(**arguments):
+            arguments.pop("help_all", None)
             given = {flag: arguments.pop(name) for name, flag in names.items()}
-            values = {flag: _joined(value) for flag, value in given.items() if value not in (None, [], ())}
+            whole = ("--missing-value",)  # in which a comma is part of the text
+            values = {flag: value for flag, value in given.items() if value not in (None, [], ())}
+            values = {flag: list(value) if flag in whole else _joined(value) for flag, value in values.items()}
             return function(**arguments, **values)
 
         parameters = [p for p in inspect.signature(function).parameters.values() if p.kind is not p.VAR_KEYWORD]
-        parameters += [_parameter(name, flag, *chosen[flag]) for name, flag in names.items()]
+        parameters += [_parameter(name, flag, only is None, *chosen[flag]) for name, flag in names.items()]
+        if only is None:
+            parameters.append(
+                inspect.Parameter(
+                    "help_all", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, HELP_ALL]
+                )
+            )
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {p.name: p.annotation for p in parameters}
         command.__name__, command.__doc__ = function.__name__, function.__doc__
@@ -38,17 +108,18 @@ def with_flags(sections=None, only=None, exclude=()):
     return decorate
 
 
-def _parameter(name, flag, section, key, info):
+def _parameter(name, flag, hide, section, key, info):
     kinds = set(_kinds(info.annotation))
+    rare: dict[str, Any] = {"hidden": hide and flag not in BASIC, "show_default": False}
     panel, help = section.capitalize(), f"{info.description} ({section}.{key})"
     if bool in kinds:
         declared = flag if key == "json" else f"{flag}/--no-{flag.removeprefix('--')}"
-        option = typer.Option(declared, help=help, rich_help_panel=panel, show_default=False)
+        option = typer.Option(declared, help=help, rich_help_panel=panel, **rare)
         annotation: object = Annotated[bool | None, option]
     else:
         numeric = bool(kinds & {int, float})
         metavar = "VALUE" if numeric and str in kinds else "NUMBER" if numeric else "NAME"
-        option = typer.Option(flag, help=help, metavar=metavar, rich_help_panel=panel, show_default=False)
+        option = typer.Option(flag, help=help, metavar=metavar, rich_help_panel=panel, **rare)
         annotation = Annotated[list[str] | None if list in kinds else str | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
@@ -70,7 +141,7 @@ def _kinds(annotation):
 
 
 def _joined(value):
-    """``--hidden-size 64,32 --hidden-size 16`` as ['64', '32', '16']; 'none' as no item."""
+    """``--hidden 64,32 --hidden 16`` as ['64', '32', '16']; 'none' as no item."""
     if not isinstance(value, list | tuple):
         return value
     items = [item.strip() for text in value for item in text.split(",")]

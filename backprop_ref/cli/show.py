@@ -9,7 +9,6 @@ import shutil
 import sys
 import textwrap
 
-import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -28,24 +27,30 @@ def width():
     return None
 
 
+def _echo(text, err=False, end="\n"):
+    """Writes as the stream is encoded; typer would take a stream of ASCII for one of UTF-8."""
+    stream = sys.stderr if err else sys.stdout
+    stream.write(text + end)
+    stream.flush()
+
+
 def line(text="", err=False):
     """Prints one line, however long, so that a path in it can be copied."""
-    typer.echo(printable(text), err=err)
+    _echo(printable(text), err)
 
 
 def say(*lines, err=False):
     """Prints lines, broken between words where they would not fit."""
     for each in lines:
         for part in _broken(printable(each), width()):
-            typer.echo(part, err=err)
+            _echo(part, err)
 
 
 def table(header, rows, title=None, too_wide=None):
     """Prints a table, as wide as it needs to be; where there is less room, `too_wide`, or a block for each row."""
     header, rows = [printable(str(name)) for name in header], [[printable(str(cell)) for cell in row] for row in rows]
     console, room = Console(), width()
-    heading = None if title is None else Text(printable(title))
-    made = Table(box=box.SIMPLE_HEAD, title=heading, title_justify="left", pad_edge=False, title_style="bold")
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in header:
         made.add_column(Text(name))
     for row in rows:
@@ -54,6 +59,8 @@ def table(header, rows, title=None, too_wide=None):
     if room is None or needed <= room:
         # with its height, or else rich takes a terminal that it calls dumb for one of 80 columns
         console.size = (max(80, needed) if room is None else room, console.height)
+        if title is not None:
+            console.print(Text(printable(title), "bold"))
         console.print(made)
         return
     if too_wide is not None:
@@ -65,7 +72,7 @@ def table(header, rows, title=None, too_wide=None):
     for row in rows:
         for name, cell in zip(header, row, strict=True):
             if cell:
-                typer.echo("\n".join(_broken(f"{name:<{indent}}{cell}", room, " " * indent)))
+                _echo("\n".join(_broken(f"{name:<{indent}}{cell}", room, " " * indent)))
         line()
 
 
@@ -78,12 +85,12 @@ def _broken(text, room, indent=""):
 
 def as_json(value):
     """Prints a JSON document, which is of visible ASCII."""
-    typer.echo(json_text(value))
+    _echo(json_text(value))
 
 
 def document(text):
     """Prints lines whose every part was made `printable` already."""
-    typer.echo(text, nl=False)
+    _echo(text, end="")
 
 
 def as_csv(names, rows):

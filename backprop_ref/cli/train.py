@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from backprop_ref.cli import show
 from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.config import merge, read_config
@@ -22,13 +24,42 @@ def train(dataset, config_file, flags):
     config = merge(flags, config_file)
     if config.run.resume is not None:
         config = _resumed(config.run.resume, flags, config_file)
+    if config.data.folds is not None and config.data.fold is None and config.run.resume is None:
+        return _folds(config)
     warn_of_csv([config])
-    results = run(config)
+    results = run(config, announce=lambda note: show.say(note, err=config.run.json_), may_grow=False)
     if config.run.json_:
         show.as_json(results)
     else:
         print_results(results)
     return 130 if results["stopped"] == "interrupted" else 0
+
+
+def _folds(config):
+    """Trains once for each fold; the mean of the scores and their deviation."""
+    if config.run.output is not None:
+        raise InvalidInput("--output with --folds: each fold has results of its own; leave it out, and use --json")
+    folder, all_results = config.run.dir, []
+    for number in range(config.data.folds):
+        one = config.model_copy(deep=True)
+        one.data.fold = number
+        one.run.dir = None if folder is None else f"{folder}-{number}"
+        told = [] if number else [lambda note: show.say(note, err=config.run.json_)]
+        results = run(one, announce=told[0] if told else lambda note: None, may_grow=False)
+        all_results.append(results)
+        if not config.run.json_:
+            show.line(f"fold {number}: {_short(results['test'])}, {results['run_dir']}")
+        if results["stopped"] == "interrupted":
+            return 130
+    measure = "r2" if "r2" in all_results[0]["test"] else "accuracy"
+    scores = np.array([results["test"][measure] for results in all_results])
+    summary = {"measure": measure, "mean": scores.mean().item(), "deviation": scores.std(ddof=1).item()}
+    if config.run.json_:
+        show.as_json({**summary, "folds": all_results})
+    else:
+        name = "R²" if measure == "r2" else measure
+        show.line(f"{len(scores)} folds: {name} {summary['mean']:.4f}, deviation {summary['deviation']:.4f}")
+    return 0
 
 
 def warn_of_csv(configs):

@@ -1,5 +1,6 @@
 """backprop-ref predict, evaluate and data: using what is trained, and what there is to train on."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,9 @@ import numpy as np
 from backprop_ref import metrics
 from backprop_ref.api import predict as outputs_of
 from backprop_ref.cli import show
-from backprop_ref.data.dataset import Dataset
+from backprop_ref.data.columns import listed
 from backprop_ref.data.named import BUNDLED, GENERATORS
-from backprop_ref.data.tables import read_features, write_csv
+from backprop_ref.data.tables import not_done, read_features, read_known, write_csv
 from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.config import merge
 from backprop_ref.experiments.run_folder import CONFIG
@@ -17,52 +18,74 @@ from backprop_ref.experiments.runner import check_same_data, load_data, load_run
 from backprop_ref.files import check_output
 
 
-def predict(run, data_path, output, proba, header):
-    """Writes one row per row of the CSV file."""
+def predict(run, data_path, output, proba, header, ids, encoding):
+    """Writes one row per row of the table."""
     check_output("--output", output)
     model, preprocessing = load_run(run)
     if proba and preprocessing.classes is None:
         raise InvalidInput(f"--proba: {run} predicts numbers, not classes; leave it out")
-    features, truth = read_features(data_path, preprocessing, header)
-    a = outputs_of(model.network, model.params, preprocessing.x(features))
-    names, columns = ["prediction"], []
-    if preprocessing.classes is None:
-        columns.append(preprocessing.values(a).tolist())
-        named = None if truth is None else truth.tolist()
-    else:
-        classes = np.array(preprocessing.classes)
-        columns.append(classes[metrics.predicted_class(a)].tolist())
-        named = None if truth is None else classes[truth].tolist()
-    if named is not None:
-        names.append(preprocessing.target_name)
-        columns.append(named)
+    table = read_features(data_path, preprocessing, header, ids, encoding)
+    done = np.setdiff1d(np.arange(len(table.x)), list(table.bad))
+    if not len(done):
+        raise InvalidInput(f"{data_path}: {not_done(table)}")
+    a = outputs_of(model.network, model.params, preprocessing.x(table.x[done]))
+    names, columns = [*table.ids], [*table.ids.values()]
+    classes = preprocessing.classes
+    for name, values in _predicted(preprocessing, a):
+        names.append(name)
+        columns.append(_spread(values, done, len(table.x)))
+    if table.truth is not None:
+        shown = [""] if classes is None else [*classes, ""]
+        truths = table.truth.T if table.truth.ndim == 2 else [table.truth]
+        for name, truth in zip(preprocessing.target_names, truths, strict=True):
+            names.append(name)
+            if classes is None:
+                columns.append(["" if math.isnan(value) else value for value in truth.tolist()])
+            else:
+                columns.append(
+                    [shown[k] if k >= 0 else told for k, told in zip(truth.tolist(), table.told or (), strict=True)]
+                )
     if proba:
-        names += [f"p_{label}" for label in preprocessing.classes]
-        columns += (np.concatenate([1.0 - a, a], axis=1) if a.shape[1] < len(preprocessing.classes) else a).T.tolist()
+        names += [f"p_{label}" for label in classes]
+        shares = np.concatenate([1.0 - a, a], axis=1) if a.shape[1] < len(classes) else a
+        columns += [_spread(values, done, len(table.x)) for values in shares.T.tolist()]
     rows = zip(*columns, strict=True)
     if output is None:
         show.as_csv(names, rows)
     else:
         write_csv(output, names, rows, "--output")
         show.line(f"{len(a)} predictions: {output}", err=True)
+    if table.bad:
+        show.line(not_done(table), err=True)
 
 
-def evaluate(run, data_path, header, as_json):
+def _predicted(preprocessing, a):
+    """Name and values of each column of predictions."""
+    if preprocessing.classes is not None:
+        yield "prediction", np.array(preprocessing.classes)[metrics.predicted_class(a)].tolist()
+    elif len(preprocessing.target_names) == 1:
+        yield "prediction", preprocessing.values(a).tolist()
+    else:
+        for name, values in zip(preprocessing.target_names, preprocessing.values(a).T.tolist(), strict=True):
+            yield f"prediction {name}", values
+
+
+def _spread(values, rows, count):
+    """Values of some rows as a column of all of them, blank elsewhere."""
+    column = [""] * count
+    for row, value in zip(rows.tolist(), values, strict=True):
+        column[row] = value
+    return column
+
+
+def evaluate(run, data_path, header, encoding, as_json):
     """Prints the scores of a trained network."""
     model, preprocessing = load_run(run)
     if data_path is not None:
-        features, truth = read_features(data_path, preprocessing, header)
-        if truth is None:
-            raise InvalidInput(f"{data_path}: no column '{preprocessing.target_name}' with the truth; use predict")
-        dataset = Dataset(
-            Path(data_path).stem,
-            features,
-            truth,
-            preprocessing.classes,
-            preprocessing.feature_names,
-            preprocessing.target_name,
-        )
-        part, rows = data_path, np.arange(len(features))
+        dataset = read_known(data_path, preprocessing, header, encoding)
+        for note in dataset.notes:
+            show.line(note, err=True)
+        part, rows = data_path, np.arange(len(dataset.x))
     else:
         if not (Path(run) / CONFIG).is_file():
             raise InvalidInput(f"{run}: not a run folder, so it has no test rows of its own; give --data-path FILE.csv")
@@ -75,6 +98,32 @@ def evaluate(run, data_path, header, as_json):
         show.as_json({"scored_on": part, "rows": len(rows), **scored})
     else:
         show.scores(part, scored)
+
+
+def columns(table, as_json, flags):
+    """Prints the rules of a run, or those that training would make."""
+    if (Path(table) / CONFIG).is_file():
+        _, preprocessing = load_run(table)
+        rules, targets = preprocessing.rules, preprocessing.target_names
+        notes: tuple[str, ...] = ()
+        if not rules:
+            raise InvalidInput(f"{table}: its data were no table, so it has no rules")
+    else:
+        dataset = load_data(merge({"--data-path": table, **flags}).data)
+        rules, notes, targets = dataset.rules, dataset.notes, dataset.target_names
+    if as_json:
+        show.as_json({"columns": [rule.to_dict() for rule in rules], "target": list(targets), "notes": list(notes)})
+        return
+    for note in notes:
+        show.say(note)
+    rows = [(rule.name, _role(rule, targets), len(rule.features) if rule.name not in targets else "") for rule in rules]
+    show.table(("column", "becomes", "features"), rows)
+
+
+def _role(rule, targets):
+    if rule.name not in targets:
+        return rule.described()
+    return f"target: {f'classes {listed(rule.values)}' if rule.kind == 'category' else rule.described()}"
 
 
 def data(name, out, flags):

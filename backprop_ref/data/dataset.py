@@ -1,15 +1,19 @@
 """What a data set is, and one-hot encoding."""
 
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from backprop_ref.arrays import plain_array
 from backprop_ref.errors import InvalidInput
 
+if TYPE_CHECKING:
+    from backprop_ref.data.columns import Column
+
 Target: TypeAlias = npt.NDArray[np.int64 | np.float64]
-"""Shape (samples,): class numbers, or values."""
+"""Shape (samples,): class numbers, or values; with several targets (samples, targets)."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,16 @@ class Dataset:
         Name of each class number; None for regression.
     feature_names : tuple of str
     target_name : str
+    rules : tuple of Column, or None
+        Of a table: what became of each of its columns.
+    missing : str
+        What is done where `x` is NaN.
+    notes : tuple of str
+        What was decided about a table, to be said.
+    target_names : tuple of str
+        Of several targets, each.
+    named : bool
+        Whether the table has a header.
     """
 
     name: str
@@ -34,6 +48,14 @@ class Dataset:
     classes: tuple[str, ...] | None
     feature_names: tuple[str, ...]
     target_name: str = "target"
+    rules: "tuple[Column, ...] | None" = None
+    missing: str = "error"
+    notes: tuple[str, ...] = ()
+    target_names: tuple[str, ...] = ()
+    named: bool = True
+
+    def _replace_notes(self, notes: tuple[str, ...]) -> Self:
+        return replace(self, notes=notes)
 
     @property
     def task(self) -> str:
@@ -63,15 +85,17 @@ def one_hot(labels: npt.ArrayLike, n_classes: int | None = None) -> npt.NDArray[
            [1., 0., 0.]])
     """
     try:
-        labels = np.asarray(labels)
-    except ValueError as error:
+        labels = plain_array(labels)
+    except (ValueError, TypeError) as error:
         raise InvalidInput(f"labels are not a list of class numbers: {error}") from None
     if n_classes is not None and (isinstance(n_classes, bool) or not isinstance(n_classes, int | np.integer)):
         raise InvalidInput(f"n_classes={n_classes!r}: a whole number is needed")
     if labels.ndim != 1:
         raise InvalidInput(f"labels have shape {labels.shape}; (samples,) is needed, one class number each")
     if labels.dtype.kind not in "iubf":
-        raise InvalidInput(f"labels have dtype {labels.dtype}; number the classes first, from 0")
+        raise InvalidInput(
+            f"labels have dtype {labels.dtype}; number the classes first: np.unique(labels, return_inverse=True)[1]"
+        )
     for position in np.flatnonzero((labels != np.floor(labels)) | np.isinf(labels)):
         raise InvalidInput(f"label {labels[position]} at position {position} is not a whole number")
     largest = int(labels.max()) if labels.size else -1

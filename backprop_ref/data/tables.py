@@ -1,204 +1,588 @@
-"""CSV files: with or without header, classes as text or numbers; a bad cell is named by line and column."""
+"""Tables to train on and to predict for: which column is what, said in the open, and rules kept for later files."""
 
-import csv
-import itertools
-import math
 import re
-import reprlib
-from array import array
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from backprop_ref.data import cells, sources
+from backprop_ref.data.cells import Writing
+from backprop_ref.data.columns import KINDS, MISSING, Asked, Column, Problems, alike, decide, listed
 from backprop_ref.data.dataset import Dataset, Target
 from backprop_ref.data.preprocessing import Preprocessing
-from backprop_ref.errors import InvalidInput
+from backprop_ref.data.raw import Numbers, Raw, Text
+from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.files import Name, write_output
 from backprop_ref.text import as_csv
 
-
-class Table(NamedTuple):
-    """Chosen columns of a CSV file: the features as numbers, and the label, if there is one, as text."""
-
-    names: tuple[str, ...]
-    features: npt.NDArray[np.float64]
-    label_name: str | None
-    labels: list[str]
-    lines: list[int]
-
-
-Choose: TypeAlias = Callable[[list[str] | None, int], tuple[int | None, list[int]]]
-"""``(names or None, number of columns) -> position of the label or None, positions of the features``"""
+FEW_NUMBERS = 20
+"""Up to so many different whole numbers in a target are classes."""
+MOST_CLASSES = 100
+"""Up to so many different values may all be classes, though most of them are of one row."""
 
 
 def read_csv(
-    path: Name, label_column: str | int | None = None, task: str = "classification", header: bool | None = None
+    path: Name, label_column: str | int | None = None, task: str | None = None, header: bool | None = None
 ) -> Dataset:
-    """A CSV file as a `Dataset`.
+    """`read_table` for a file, with the names that arguments had before.
 
     Parameters
     ----------
     path : path-like
-        UTF-8; separated by commas, semicolons or tabs, whichever the first line has most of.
     label_column : str or int, optional
         Name, or position from 0 (negative: from the end); default: the last.
-    task : str
-        'classification' or 'regression'.
+    task : str, optional
+        'classification' or 'regression'; default: by the looks of the label.
     header : bool, optional
-        Whether the first line names the columns; default: if it holds text where numbers have to be.
+        Whether the first line names the columns; default: by its looks.
+    """
+    return read_table(path, label_column, task=task, header=header)
+
+
+def read_table(
+    source: object,
+    target: str | int | Sequence[str | int] | None = None,
+    *,
+    task: str | None = None,
+    header: bool | None = None,
+    drop: Sequence[str] = (),
+    id: Sequence[str] = (),
+    kinds: Mapping[str, str] | None = None,
+    missing: str = "error",
+    missing_values: Sequence[str] = (),
+    decimal: str | None = None,
+    dates: str | None = None,
+    encoding: str | None = None,
+) -> Dataset:
+    """A table as a `Dataset`: of a file, or of pandas, Polars, pyarrow or NumPy.
+
+    Parameters
+    ----------
+    source : path-like or table
+        See `sources.read`.
+    target : str, int, or several of them, optional
+        Name or position of what is to be learnt; default: the last column. Several are quantities.
+    task : str, optional
+        'classification' or 'regression'. Default: classification for texts, for two values and for few whole numbers.
+    header : bool, optional
+        Whether the first row names the columns; default: by its looks.
+    drop, id : sequence of str
+        Columns that are left out; that are left out, and kept beside predictions.
+    kinds : mapping of str to str, optional
+        What columns are: number, boolean, category, hashed or date; default: by their looks.
+    missing : str
+        error; drop: rows without a value are left out; mean, median, most-frequent: of the training rows, and a
+        feature that says where something was missing.
+    missing_values : sequence of str
+        Texts that stand for a missing value, besides the usual such as NA and ?.
+    decimal, dates : str, optional
+        '.' or ','; 'day-first' or 'month-first'; where cells leave it open.
+    encoding : str, optional
 
     Raises
     ------
     InvalidInput
-        Anything that cannot be used, with file, line and column.
+        Anything that cannot be used, with file, line and column, and what to do about it.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> table = br.read_table({"size": [1.5, 2.0, 3.5], "colour": ["red", "blue", "red"], "kind": ["a", "b", "a"]})
+    >>> table.feature_names, table.classes
+    (('size', 'colour=blue', 'colour=red'), ('a', 'b'))
     """
-    label = "-1" if label_column is None else str(label_column)
-    at = int(label) if label.removeprefix("-").isdecimal() else None
+    for name, value, known in (
+        ("missing", missing, MISSING),
+        *(("kind", kind, KINDS[:5]) for kind in (kinds or {}).values()),
+    ):
+        if value not in known:
+            raise unknown(name, value, known)
+    for name, choice, allowed in (("decimal", decimal, (".", ",")), ("dates", dates, ("day-first", "month-first"))):
+        if choice is not None and choice not in allowed:
+            raise unknown(name, choice, allowed)
+    where = str(source) if isinstance(source, str | Path) else "table"
+    wanted = [target] if isinstance(target, str | int) or target is None else list(target)
+    drop, id = _listed(drop), _listed(id)
+    known_names = {str(name) for name in wanted if name is not None and not _is_position(name)} | set(drop) | set(id)
+    raw = sources.read(source, header, encoding, known_names)
+    asked = Asked(drop, id, dict(kinds or {}), missing, tuple(missing_values), decimal, dates)
+    return _dataset(where, raw, wanted, task, asked)
 
-    def choose(names: list[str] | None, width: int) -> tuple[int, list[int]]:
-        if names and label in names:
-            position = names.index(label)
-        elif at is None:
-            listed = f"its columns are {_listed(names)}" if names else "line 1 holds no names (see --header)"
-            raise InvalidInput(f"{path}: no column '{label}'; {listed}")
-        elif not -width <= at < width:
+
+def _listed(names: Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _rejoined(given: Sequence[Any], names: Sequence[str]) -> list[Any]:
+    """Names of columns, those put together again that were cut at a comma which is part of them."""
+    found, rest = [], list(given)
+    while rest:
+        fits = (k for k in range(1, len(rest) + 1) if ", ".join(map(str, rest[:k])) in names)
+        count = next(fits, 1)
+        found.append(rest[0] if count == 1 else ", ".join(rest[:count]))
+        rest = rest[count:]
+    return found
+
+
+def _is_position(name: object) -> bool:
+    return str(name).removeprefix("-").isdecimal()
+
+
+def _dataset(where: str, raw: Raw, wanted: Sequence[str | int | None], task: str | None, asked: Asked) -> Dataset:
+    width = len(raw.columns)
+    names = raw.names or [f"x{i}" for i in range(width)]
+    for i, name in enumerate(names):
+        if not name and i:
+            raise InvalidInput(f"{where}: column {i + 1} has no name; name it in the header")
+    wanted = _rejoined(wanted, names)
+    asked = replace(asked, drop=tuple(_rejoined(asked.drop, names)), ids=tuple(_rejoined(asked.ids, names)))
+    targets = list(dict.fromkeys(_position(where, raw, -1 if one is None else one) for one in wanted))
+    for name in (*asked.drop, *asked.ids, *(asked.kinds or {})):
+        if name not in names:
+            raise InvalidInput(f"{where}: {unknown('column', name, names)}")
+        if name in [names[i] for i in targets] and name not in (asked.kinds or {}):
+            raise InvalidInput(f"{where}: column {name} is the target and cannot be left out; name another by --target")
+    places = [i for i in range(width) if i not in targets]
+    if not places:
+        raise InvalidInput(f"{where}: one column only; features and a target are needed")
+
+    columns, notes, problems = decide([names[i] for i in places], [raw.columns[i] for i in places], asked, raw)
+    label_names = [
+        names[i] if raw.names else ("target" if len(targets) == 1 else f"target{k}") for k, i in enumerate(targets)
+    ]
+    learnt = _targets(where, raw, [raw.columns[i] for i in targets], label_names, task, asked, problems, notes)
+    problems.raise_any(f"{where}, ")
+    used = [(column, i) for column, i in zip(columns, places, strict=True) if column.features]
+    if not used:
+        said = "; ".join(notes) or "all columns are left out"
+        raise InvalidInput(f"{where}: no column to learn from ({said}); leave out less")
+    keep = ~learnt.gone
+    if asked.missing == "drop":
+        for column, place in used:
+            keep &= ~np.isnan(column.transform(raw.columns[place]).features).any(axis=1)
+    left_out = int((~keep).sum())
+    if left_out:
+        notes.append(f"{left_out} of {raw.rows} rows are left out, as they lack a value")
+    if not keep.any():
+        raise InvalidInput(f"{where}: every row lacks a value; use --drop COLUMN, or --missing median")
+    x = _side_by_side(where, used, raw, None if keep.all() else keep)
+    target = learnt.target if keep.all() else learnt.target[keep]
+    if learnt.classes is not None:
+        target, learnt = _classes_kept(target, learnt, where)
+    rules: list[Column] = [
+        learnt.rules[targets.index(i)] if i in targets else columns[places.index(i)] for i in range(width)
+    ]
+    features = tuple(feature for column, _ in used for feature in column.features)
+    dataset = Dataset(
+        Path(where).name.split(".")[0] or "table",
+        x,
+        target,
+        learnt.classes,
+        features,
+        ", ".join(label_names),
+        tuple(rules),
+        asked.missing,
+        (),
+        tuple(label_names),
+        raw.names is not None,
+    )
+    return dataset._replace_notes((*_decisions(dataset, raw, label_names, targets), *raw.notes, *notes))
+
+
+def _side_by_side(
+    where: str, used: Sequence[tuple[Column, int]], raw: Raw, keep: npt.NDArray[np.bool_] | None
+) -> npt.NDArray[np.float64]:
+    """Features column by column, each column of the table let go once it is used."""
+    rows = raw.rows if keep is None else int(keep.sum())
+    x = np.empty((rows, sum(len(column.features) for column, _ in used)), order="F")
+    at = 0
+    for column, place in used:
+        part, bad = column.transform(raw.columns[place])
+        if bad:
+            row = min(bad)
             raise InvalidInput(
-                f"{path}: label column {at} is out of range; there are {width} columns, 0 to {width - 1}"
+                f"{where}, {raw.where(row)}, column {column.name}: {bad[row]}; mend the cell or drop the row"
             )
-        else:
-            position = at % width
-        return position, [i for i in range(width) if i != position]
+        raw.columns[place] = Text(np.zeros(0, np.int32), [])
+        x[:, at : at + part.shape[1]] = part if keep is None else part[keep]
+        at += part.shape[1]
+    return x if x.size > 1 << 20 else np.ascontiguousarray(x)
 
-    hint = ", or choose another label with --label-column"
-    table = read_table(path, choose, header, {label} if at is None else (), -1 if at is None else at, hint)
-    assert table.label_name is not None, "`choose` chooses one"
-    cells = list(zip(table.lines, table.labels, strict=True))
+
+def _position(where: str, raw: Raw, wanted: str | int) -> int:
+    """The number of the column that is meant."""
+    names, label, width = raw.names, str(wanted), len(raw.columns)
+    if names and label in names:
+        return names.index(label)
+    if not _is_position(label):
+        if names is None:
+            raise InvalidInput(f"{where}: no column '{label}'; line 1 holds no names (see --header)")
+        raise InvalidInput(f"{where}: no column '{label}'; its columns are {listed(names)}")
+    if not -width <= int(label) < width:
+        raise InvalidInput(
+            f"{where}: label column {label} is out of range; there are {width} columns, 0 to {width - 1}"
+        )
+    return int(label) % width
+
+
+class _Learnt(NamedTuple):
+    """What is to be learnt."""
+
     target: Target
-    classes: tuple[str, ...] | None = None
-    if task == "regression":
-        target = np.array([_number(path, *cell, table.label_name) for cell in cells])
+    classes: tuple[str, ...] | None
+    gone: npt.NDArray[np.bool_]
+    """Rows without it."""
+    rules: list[Column]
+
+
+def _targets(
+    where: str,
+    table: Raw,
+    raws: Sequence[Text | Numbers],
+    names: Sequence[str],
+    task: str | None,
+    asked: Asked,
+    problems: Problems,
+    notes: list[str],
+) -> _Learnt:
+    if len(raws) > 1:
+        if task == "classification":
+            raise InvalidInput(f"{where}: several targets are quantities, not classes; give one --target")
+        several = [_quantities(raw, name, asked, table, problems) for raw, name in zip(raws, names, strict=True)]
+        target = np.stack([one.target for one in several], axis=1)
+        return _Learnt(target, None, np.asarray(np.isnan(target).any(axis=1)), [one.rules[0] for one in several])
+    raw, name = raws[0], names[0]
+    found = task or _task(raw, asked)
+    if found == "regression":
+        return _quantities(raw, name, asked, table, problems)
+    return _labels(where, raw, name, asked, table, problems, notes)
+
+
+def _present(raw: Text | Numbers, asked: Asked) -> tuple[list[str], npt.NDArray[np.bool_]]:
+    """Distinct texts of a target that are values, and which rows have none."""
+    assert isinstance(raw, Text)
+    gone = np.array([cells.is_missing(value, frozenset(asked.nothing), False) for value in raw.values], bool)
+    return [value for value, out in zip(raw.values, gone, strict=True) if not out], gone[raw.codes]
+
+
+def _task(raw: Text | Numbers, asked: Asked) -> str:
+    """Whether a target holds classes or quantities, by its looks."""
+    if isinstance(raw, Numbers):
+        if raw.kind == "boolean":
+            return "classification"
+        numbers = raw.numbers[~np.isnan(raw.numbers)]
     else:
-        target, classes = _numbered(path, cells, table.label_name)
-    return Dataset(Path(path).stem, table.features, target, classes, table.names, table.label_name)
+        present, _ = _present(raw, asked)
+        if cells.pair(present):
+            return "classification"
+        read = cells.readings(present[:10000])
+        if len(read.others) > 0.5 * len(present[:10000]) or (read.others and len(present) <= FEW_NUMBERS):
+            return "classification"
+        values = [cells.number(text, read.writings[0]) for text in present]
+        numbers = np.array([values[code] for code in range(len(values)) if values[code] is not None])
+        counts = np.bincount(raw.codes, minlength=len(raw.values))
+        kept = [count for value, count in zip(raw.values, counts, strict=True) if value in set(present)]
+        numbers = np.repeat(numbers, [c for c, v in zip(kept, values, strict=True) if v is not None])
+        if len(read.others) == 0 and read.marked and Writing() not in read.writings:
+            return "regression"  # nobody writes a class with a decimal comma or a unit
+    distinct, counts = np.unique(numbers, return_counts=True)
+    if (distinct != np.floor(distinct)).any():
+        return "regression"
+    counted = len(distinct) and distinct[0] in {0, 1} and distinct[-1] - distinct[0] == len(distinct) - 1
+    even = len(counts) > 0 and counts.max() <= 3 * counts.min()
+    few = len(distinct) <= FEW_NUMBERS or (counted and even and len(distinct) <= MOST_CLASSES)
+    return "classification" if few else "regression"
+
+
+def _quantities(raw: Text | Numbers, name: str, asked: Asked, table: Raw, problems: Problems) -> _Learnt:
+    kinds = {**(asked.kinds or {}), name: "number"}
+    if isinstance(raw, Numbers):
+        column = Column(name, "number")
+    else:
+        said = Asked(kinds=kinds, missing="median", nothing=asked.nothing, decimal=asked.decimal)
+        decided, _, found = decide([name], [raw], said, table)
+        column = decided[0]
+        for problem in found.said:
+            problems.add(re.sub(r" or --(as|drop) .*$", "", problem))
+        for flag, named in found.flags.items():
+            problems.flags.setdefault(flag, []).extend(named)
+        if found.said:
+            column = Column(name, "number")
+    features, bad = column.transform(raw)
+    if bad and not problems.said:
+        row = min(bad)
+        problems.add(f"{table.where(row)}, column {name}: {bad[row]}; mend the cell or drop the row")
+    values = features[:, 0]
+    gone = np.isnan(values)
+    if asked.missing == "error" and gone.any() and not problems.said:
+        problems.add(
+            f"{table.where(int(np.argmax(gone)))}, column {name}: no label; fill it in or remove that line",
+            "--missing",
+            "drop",
+        )
+    return _Learnt(values, None, gone, [column])
+
+
+def _labels(
+    where: str, raw: Text | Numbers, name: str, asked: Asked, table: Raw, problems: Problems, notes: list[str]
+) -> _Learnt:
+    if isinstance(raw, Numbers):
+        distinct, codes = np.unique(raw.numbers, return_inverse=True)
+        raw = Text(codes.astype(np.int32), [Numbers(distinct, raw.kind).text(i) for i in range(len(distinct))])
+    present, gone = _present(raw, asked)
+    for value in present:
+        if value.lower().lstrip("+-") in {"inf", "infinity", "1e400"}:
+            row = int(np.argmax(raw.codes == raw.values.index(value)))
+            raise InvalidInput(
+                f"{where}, {table.where(row)}, column {name}: '{value}' is no class; mend the cell or remove that line"
+            )
+    if present and gone.any() and asked.missing == "error":
+        row = int(np.argmax(gone))
+        problems.add(
+            f"{table.where(row)}, column {name}: no label; fill it in or remove that line", "--missing", "drop"
+        )
+        return _Learnt(np.zeros(len(raw), np.int64), ("", ""), gone, [Column(name, "category")])
+    if not present:
+        raise InvalidInput(f"{where}: no value at all in column '{name}'; name another by --target")
+    canonical = {value: cells.label(value) for value in present}
+    if cells.pair(present) and len(present) > 2:  # Yes, yes and NO
+        canonical = {value: value.lower() for value in present}
+    numeric = all(cells.PLAIN.fullmatch(value) for value in canonical.values())
+    classes = tuple(sorted(set(canonical.values()), key=lambda value: (float(value) if numeric else 0.0, value)))
+    rows = len(raw) - int(gone.sum())
+    if len(classes) < 2:
+        said = f"only one class ('{classes[0][:30]}')"
+        raise InvalidInput(
+            f"{where}: {said} in column '{name}'; at least two are needed, use --task regression, or another --target"
+        )
+    if len(classes) > max(MOST_CLASSES, rows // 2):
+        quantities = "if they are quantities, use --task regression" if numeric else "name another column by --target"
+        raise InvalidInput(f"{where}: {len(classes)} different values in column '{name}' for {rows} rows; {quantities}")
+    notes.extend(alike(Column(name, "category", values=classes)))
+    number = {value: i for i, value in enumerate(classes)}
+    of_code = np.array([number[canonical[value]] if value in canonical else -1 for value in raw.values], np.int64)
+    return _Learnt(of_code[raw.codes], classes, gone, [Column(name, "category", values=classes, nothing=asked.nothing)])
+
+
+def _classes_kept(target: Target, learnt: _Learnt, where: str) -> tuple[Target, _Learnt]:
+    """Without the classes of which no row is left."""
+    used, codes = np.unique(target, return_inverse=True)
+    classes = tuple((learnt.classes or ())[i] for i in used)
+    if len(classes) < 2:
+        raise InvalidInput(f"{where}: only one class is left of the rows that have every value; see --missing")
+    rule = learnt.rules[0]
+    made = Column(rule.name, "category", values=classes, nothing=rule.nothing)
+    return codes.astype(np.int64), learnt._replace(classes=classes, rules=[made])
+
+
+def _decisions(dataset: Dataset, raw: Raw, names: Sequence[str], targets: Sequence[int]) -> list[str]:
+    """What was taken for header, target, task and classes, and the flags that say otherwise."""
+    header = ""
+    if raw.rows_only:
+        without = "no header, so columns are x0, x1, … (else: --header); "
+        header = without if raw.names is None else "header read (else: --no-header); "
+    place = f" (column {targets[0]})" if raw.names is None else ""
+    if dataset.classes is None:
+        what = "numbers: regression (else: --task classification)"
+    else:
+        what = (
+            f"{len(dataset.classes)} classes ({listed(dataset.classes, 6)}): classification (else: --task regression)"
+        )
+    return [
+        f"{header}target {', '.join(names)}{place} (else: --target NAME), {what}; {len(dataset.feature_names)} features"
+    ]
+
+
+# --- a table for a trained network ---
+
+
+class Features(NamedTuple):
+    """A table for a trained network.
+
+    Attributes
+    ----------
+    x : array of shape (rows, features)
+        NaN where a value is missing that the network can do without.
+    truth : array of shape (rows,), or None
+        Class numbers, -1 where there is none that the network knows; or values, NaN where there is none.
+    bad : dict of int to str
+        Rows for which nothing can be predicted, and why.
+    ids : dict of str to list of str
+        Columns to be kept.
+    where : callable
+        What messages call a row.
+    told : list of str or None
+        The truth as the file has it.
+    """
+
+    x: npt.NDArray[np.float64]
+    truth: Target | None
+    bad: dict[int, str]
+    ids: dict[str, list[str]]
+    where: Callable[[int], str]
+    told: list[str] | None
 
 
 def read_features(
-    path: Name, preprocessing: Preprocessing, header: bool | None = None
-) -> tuple[npt.NDArray[np.float64], Target | None]:
-    """A CSV file for a trained network: its features, and the truth where the file has it.
-
-    Columns are found by name if file and network have names, else by position.
-
-    Returns
-    -------
-    features : array of shape (rows, features)
-    truth : array of shape (rows,), or None
-        Class numbers or values.
-    """
-    wanted, target = preprocessing.feature_names, preprocessing.target_name
-    n = len(wanted)
-    positions = [f"x{i}" for i in range(n + 1) if f"x{i}" in wanted]
-
-    def choose(names: list[str] | None, width: int) -> tuple[int | None, list[int]]:
-        missing = [name for name in wanted if name not in (names or wanted)]
-        if names and not missing:
-            return names.index(target) if target in names else None, [names.index(name) for name in wanted]
-        if missing and (len(positions) < n or len(missing) < n):
-            raise InvalidInput(f"{path}: no column '{missing[0]}'; the network was trained on {_listed(wanted)}")
-        if width not in {n, n + 1}:
-            raise InvalidInput(
-                f"{path}: {width} columns; the network was trained on {n} features; {n} or {n + 1} are needed"
-            )
-        # where the label stood in the training file: at the gap in x0, x1, …, else last
-        at = next((i for i, name in enumerate(positions) if name != f"x{i}"), n) if width > n else None
-        return at, [i for i in range(width) if i != at]
-
-    table = read_table(path, choose, header, known=set(wanted))
-    if table.label_name is None:
-        return table.features, None
-    cells = zip(table.lines, table.labels, strict=True)
-    if preprocessing.classes is None:
-        return table.features, np.array([_number(path, *cell, target) for cell in cells])
-    number = {name: i for i, name in enumerate(preprocessing.classes)}
-    truth = []
-    for line, cell in cells:
-        name = cell if cell in number else _whole(cell)
-        if name not in number:
-            raise InvalidInput(
-                f"{path}, line {line}: label {reprlib.repr(cell)} is out of range; "
-                f"the network knows {_listed(preprocessing.classes)}"
-            )
-        truth.append(number[name])
-    return table.features, np.array(truth, dtype=np.int64)
-
-
-def read_table(
-    path: Name,
-    choose: Choose,
+    source: object,
+    preprocessing: Preprocessing,
     header: bool | None = None,
-    known: Collection[str] = (),
-    label: int = -1,
-    hint: str = "",
-) -> Table:
-    """The chosen columns of a CSV file, as a `Table`.
+    ids: Sequence[str] = (),
+    encoding: str | None = None,
+) -> Features:
+    """A table for a trained network, by the rules of its training: its features, and the truth where the table has it.
 
-    Parameters
-    ----------
-    choose : `Choose`
-    header : bool, optional
-        As in `read_csv`.
-    known : collection of str
-        Names that a header would have.
-    label : int
-        Position of a column that may hold text.
-    hint : str
-        What else to do about text among the features.
+    Columns are found by name if table and network have names, else by position.
     """
-    rows = _rows(path)
-    first_line, first = next(rows, (0, None))
-    if first is None:
-        raise InvalidInput(f"{path}: empty; a CSV file with one row per sample is needed")
-    second = next(rows, None)
-    names = _header(first, second[1] if second else None, header, known, label)
-    if names and second is None:
-        raise InvalidInput(f"{path}: only a header; at least one row of data is needed")
-    if names:
-        _check_names(path, first_line, names)
-    width = len(first)
-    at, chosen = choose(names, width)
-    if not chosen:
-        raise InvalidInput(f"{path}: one column only; features and a label are needed, separated by , or ; or tab")
-    titles = names or [f"x{i}" for i in range(width)]
-    body = ([] if names else [(first_line, first)]) + ([second] if second else [])
-    values, labels = array("d"), []
-    lines: list[int] = []
-    for line, cells in itertools.chain(body, rows):
-        if len(cells) != width:
+    where = str(source) if isinstance(source, str | Path) else "table"
+    rules = preprocessing.rules or _old_rules(preprocessing)
+    targets = preprocessing.target_names
+    features = [rule for rule in rules if rule.features and rule.name not in targets]
+    known = {rule.name for rule in features} if preprocessing.named else set()
+    raw = sources.read(source, header, encoding, known, counted=False)
+    if header is None and raw.names and not preprocessing.named and _fits(raw.names, rules, features, targets):
+        raw = sources.read(source, False, encoding, counted=False)
+    places = _places(where, raw, rules, features, targets, preprocessing)
+    kept = {rule.name for rule in rules if rule.kind == "id"} | set(ids)
+    for name in ids:
+        if name not in (raw.names or ()):
+            raise InvalidInput(f"{where}: {unknown('column', name, raw.names or ())}")
+    names = raw.names or [rule.name for rule in rules]
+    bad: dict[int, str] = {}
+    parts: list[npt.NDArray[np.float64]] = []
+    for rule in features:
+        made = rule.transform(raw.columns[places[rule.name]])
+        first = sum(part.shape[1] for part in parts)
+        parts.append(made.features)
+        for row, why in made.bad.items():
+            bad.setdefault(row, f"column {rule.name}: {why}")
+        if first not in preprocessing.indicators:  # training saw no gap there, so the network cannot tell
+            for row in np.flatnonzero(np.isnan(made.features[:, 0])).tolist():
+                bad.setdefault(row, f"column {rule.name}: empty")
+    x = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+    found = [raw.columns[places[name]] for name in targets if name in places]
+    truth = _truth(found, rules, targets, preprocessing) if len(found) == len(targets) else None
+    told = [found[0].text(row) for row in range(raw.rows)] if truth is not None and len(found) == 1 else None
+    columns = {
+        name: raw.columns[names.index(name)] for name in names if name in kept and names.index(name) < len(raw.columns)
+    }
+    texts = {name: [column.text(row) for row in range(raw.rows)] for name, column in columns.items()}
+    return Features(x, truth, dict(sorted(bad.items())), texts, raw.where, told)
+
+
+def _fits(cells_: Sequence[str], rules: Sequence[Column], features: Sequence[Column], targets: Sequence[str]) -> bool:
+    """Whether what looks like a header is a row that a network without names of columns can use."""
+    without = [rule for rule in rules if rule.name not in targets]
+    order = next((order for order in (rules, without, features) if len(order) == len(cells_)), ())
+    pairs = [(rule, cell) for rule, cell in zip(order, cells_, strict=False) if rule.features]
+    return bool(pairs) and not any(rule.transform(Text.of([cell])).bad for rule, cell in pairs)
+
+
+def _old_rules(preprocessing: Preprocessing) -> tuple[Column, ...]:
+    """Of a network that was saved before there were rules: every feature is a number."""
+    rules = [Column(name, "number") for name in preprocessing.feature_names]
+    kind = "number" if preprocessing.classes is None else "category"
+    target = Column(preprocessing.target_name, kind, values=preprocessing.classes or ())
+    # where the label stood in a file without names: at the gap in x0, x1, …, else last
+    gap = next((i for i, rule in enumerate(rules) if rule.name != f"x{i}"), len(rules))
+    at = gap if all(re.fullmatch(r"x\d+", rule.name) for rule in rules) else len(rules)
+    return (*rules[:at], target, *rules[at:])
+
+
+def _places(
+    where: str,
+    raw: Raw,
+    rules: Sequence[Column],
+    features: Sequence[Column],
+    targets: Sequence[str],
+    preprocessing: Preprocessing,
+) -> dict[str, int]:
+    """The number of each column that is needed, by name."""
+    width, trained_on = len(raw.columns), [rule.name for rule in features]
+    if raw.names is not None:
+        missing = [name for name in trained_on if name not in raw.names]
+        if not missing:
+            return {name: raw.names.index(name) for name in (*trained_on, *targets) if name in raw.names}
+        if preprocessing.named or len(missing) < len(trained_on):
+            also = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
             raise InvalidInput(
-                f"{path}, line {line}: {len(cells)} cells, but line {first_line} has {width}; mend or remove that line"
+                f"{where}: no column '{missing[0]}'{also}; the network was trained on {listed(trained_on)}"
             )
-        if at is not None:
-            labels.append(cells[at].strip())
-            if not labels[-1]:
-                column = names[at] if names else at + 1
-                raise InvalidInput(f"{path}, line {line}, column {column}: no label; fill it in or remove that line")
-        try:
-            row = [float(cells[i]) for i in chosen]
-        except ValueError:
-            row = [math.nan]
-        if not all(map(math.isfinite, row)):
-            if not lines and not names:
-                hint += "; if this line names the columns, say --header"
-            for i in chosen:
-                _number(path, line, cells[i], names[i] if names else i + 1, hint)
-        values.extend(row)
-        lines.append(line)
-    features = np.frombuffer(values, dtype=np.float64).reshape(len(lines), len(chosen))
-    label_name = None if at is None else names[at] if names else "target"
-    return Table(tuple(titles[i] for i in chosen), features, label_name, labels, lines)
+    without = [rule for rule in rules if rule.name not in targets]
+    for order in (rules, without, features):
+        if width == len(order):
+            return {rule.name: i for i, rule in enumerate(order) if rule.features or rule.name in targets}
+    needed = " or ".join(str(n) for n in sorted({len(features), len(without), len(rules)}))
+    raise InvalidInput(
+        f"{where}: {width} columns; the network was trained on {len(features)} features; {needed} are needed"
+    )
+
+
+def _truth(
+    found: Sequence[Text | Numbers], rules: Sequence[Column], targets: Sequence[str], preprocessing: Preprocessing
+) -> Target:
+    by_name = {rule.name: rule for rule in rules}
+    if preprocessing.classes is None:
+        columns = [by_name[name].transform(raw).features[:, 0] for name, raw in zip(targets, found, strict=True)]
+        return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
+    raw, number = found[0], {name: i for i, name in enumerate(preprocessing.classes)}
+    rows = range(len(raw))
+    texts = [raw.text(row) for row in rows]
+    return np.array([number.get(text, number.get(cells.label(text), -1)) for text in texts], np.int64)
+
+
+def not_done(table: Features) -> str:
+    """Which rows nothing is predicted for, and why."""
+    told = [f"{table.where(row)}, {why}" for row, why in list(table.bad.items())[:5]]
+    more = f"; and {len(table.bad) - 5} more" if len(table.bad) > 5 else ""
+    return f"no prediction for {len(table.bad)} of {len(table.x)} rows: {'; '.join(told)}{more}; mend these cells"
+
+
+def read_known(
+    source: object, preprocessing: Preprocessing, header: bool | None = None, encoding: str | None = None
+) -> Dataset:
+    """The rows of a table, for a trained network, that have the truth and can be predicted; its notes say of others.
+
+    Raises
+    ------
+    InvalidInput
+        The table has no column with the truth, or a class in it that the network does not know.
+    """
+    table = read_features(source, preprocessing, header, encoding=encoding)
+    if table.truth is None:
+        raise InvalidInput(f"{source}: no column '{preprocessing.target_name}' with the truth; use predict")
+    unknown = np.isnan(table.truth) if preprocessing.classes is None else table.truth == -1
+    unknown = unknown.any(axis=1) if unknown.ndim == 2 else unknown
+    told, classes = table.told or [], preprocessing.classes or ()
+    for row in np.flatnonzero(unknown).tolist() if told and classes else ():
+        if told[row] not in cells.NOTHING:
+            raise InvalidInput(
+                f"{source}, {table.where(row)}: label {told[row][:30]!r} is out of range; "
+                f"the network knows {listed(classes)}"
+            )
+    keep = np.asarray(~unknown)
+    keep[list(table.bad)] = False
+    if not keep.any():
+        why = not_done(table) if table.bad else "no row has the truth"
+        raise InvalidInput(f"{source}: {why}")
+    said = f"{source}: {int((~keep).sum())} of {len(keep)} rows are left out, as they lack a value"
+    return Dataset(
+        Path(str(source)).name.split(".")[0],
+        table.x[keep],
+        table.truth[keep],
+        preprocessing.classes,
+        preprocessing.feature_names,
+        preprocessing.target_name,
+        preprocessing.rules or None,
+        preprocessing.missing,
+        () if keep.all() else (said,),
+        preprocessing.target_names,
+        preprocessing.named,
+    )
 
 
 def write_csv(path: Name, names: Iterable[object], rows: Iterable[Iterable[object]], flag: str = "") -> None:
@@ -208,115 +592,3 @@ def write_csv(path: Name, names: Iterable[object], rows: Iterable[Iterable[objec
     """
     remedy = "give a new file in a folder that exists and that you may write to"
     write_output(flag, path, as_csv([names, *rows]), remedy)
-
-
-def _rows(path: Name) -> Iterator[tuple[int, list[str]]]:
-    """(line number, cells) of every line that is not blank."""
-    end = 0
-    try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as file:
-            head = []
-            for text in file:
-                head.append(text)
-                if text.strip():
-                    break
-            delimiter = max(",;\t", key="".join(head).count)
-            lines = itertools.chain(head, file)
-            reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
-            for cells in reader:
-                line, end = end + 1, reader.line_num
-                if any(cell.strip() for cell in cells):
-                    yield line, cells
-    except FileNotFoundError:
-        raise InvalidInput(f"{path}: no such file; check the path") from None
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"{path}: not UTF-8 text ({error.reason}); save it as UTF-8") from None
-    except csv.Error as error:
-        raise InvalidInput(f"{path}, line {end + 1}: not CSV ({error}); mend that line") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InvalidInput(f"{path}: cannot be read ({reason}); give a CSV file that you may read") from None
-
-
-def _header(
-    first: list[str], second: list[str] | None, header: bool | None, known: Collection[str], label: int
-) -> list[str] | None:
-    """The column names, if the first line holds names, as told or by its looks.
-
-    Features are numbers, so a line without any number among them is a header. A line of numbers is one only
-    if its label is text, and the label beneath a number.
-    """
-    cells = [cell.strip() for cell in first]
-    if header is None and known:
-        header = set(known) <= set(cells) or None
-    if header is None:
-        label %= len(cells)
-        numeric = [_is_number(cell) for i, cell in enumerate(cells) if i != label]
-        beneath = second[label] if second and label < len(second) else ""
-        header = not any(numeric) or (all(numeric) and not _is_number(cells[label]) and _is_number(beneath))
-    return cells if header else None
-
-
-def _check_names(path: Name, line: int, names: list[str]) -> None:
-    for i, name in enumerate(names):
-        if name in names[:i]:
-            raise InvalidInput(f"{path}, line {line}: two columns are named '{name}'; rename one")
-    if not names[-1]:
-        raise InvalidInput(f"{path}, line {line}: the last column has no name; name it, or end no line with a comma")
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _number(path: Name, line: int, cell: str, column: str | int | None, hint: str = "") -> float:
-    """A cell as a finite number."""
-    value: float | None
-    try:
-        value = float(cell)
-    except ValueError:
-        value = None
-    if value is None or not math.isfinite(value):
-        what = f"{reprlib.repr(cell.strip())} is not a finite number" if cell.strip() else "empty"
-        also = hint if value is None and cell.strip() else ""
-        raise InvalidInput(f"{path}, line {line}, column {column}: {what}; mend the cell or remove that line{also}")
-    return value
-
-
-def _whole(label: str) -> str:
-    """'3.0' as '3'; anything else as it is."""
-    return re.sub(r"^([+-]?\d+)\.0*$", r"\1", label)
-
-
-def _numbered(
-    path: Name, cells: Sequence[tuple[int, str]], column: str | None
-) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
-    """Class numbers and class names, from (line, label); names sorted, as numbers where all are."""
-    for line, label in cells:
-        if _is_number(label) and not math.isfinite(float(label)):
-            raise InvalidInput(
-                f"{path}, line {line}, column {column}: '{label}' is no class; mend the cell or remove that line"
-            )
-    names = [_whole(label) for _, label in cells]
-    numeric = all(map(_is_number, set(names)))
-    classes = tuple(sorted(set(names), key=lambda name: (float(name) if numeric else 0.0, name)))
-    if len(classes) < 2:
-        raise InvalidInput(
-            f"{path}: only one class ({reprlib.repr(classes[0])}) in column '{column}'; "
-            "at least two are needed, or use --task regression"
-        )
-    if len(classes) > max(20, len(names) // 2):
-        raise InvalidInput(
-            f"{path}: {len(classes)} different values in column '{column}' for {len(names)} rows; "
-            "if they are quantities, use --task regression"
-        )
-    number = {name: i for i, name in enumerate(classes)}
-    return np.array([number[name] for name in names], dtype=np.int64), classes
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:12]) + (", …" if len(names) > 12 else "")

@@ -48,7 +48,18 @@ ENVIRONMENT = {
     "LOG_LEVEL": [("logging", "level")],
     "RANDOM_SEED": [("training", "seed"), ("data", "random_seed")],
 }
-OF_GENERATORS, OF_CSV = ("n_samples", "n_features", "n_classes", "noise"), ("label_column", "header")
+OF_GENERATORS = ("n_samples", "n_features", "n_classes", "noise")
+OF_TABLES = (
+    *("target", "header", "drop", "id", "missing", "kinds", "missing_values", "decimal", "dates", "encoding"),
+    "validation_path",
+)
+EARLIER_FLAGS = {"--label-column": "--target", "--hidden-size": "--hidden", "--weight-init": "--init"}
+"""What flags were called before, which they still answer to."""
+EARLIER_KEYS = {
+    "data": {"label_column": "target"},
+    "network": {"hidden": "hidden_layers", "activation": "hidden_activations", "init": "weight_init"},
+}
+"""Other names for keys of a file: those of earlier versions, and those of the flags."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -87,10 +98,29 @@ def read_config(path, besides=()):
             raise InvalidInput(f"{path}: {unknown('section', section, Config.model_fields)}")
         if not isinstance(values, dict | None):
             raise InvalidInput(f"{path}: section {section} needs keys with values, found {reprlib.repr(values)}")
-    return {
-        section: {str(key): value for key, value in (values or {}).items() if value is not None}
-        for section, values in content.items()
-    }
+    return {section: _named(path, section, values or {}) for section, values in content.items()}
+
+
+def _named(path, section, values):
+    """The keys of a section by the names that they have now, with one value as a list where several are meant."""
+    other, found = EARLIER_KEYS.get(section, {}), {}
+    for key, value in values.items():
+        name = other.get(str(key), str(key))
+        if value is not None and name in found:
+            raise InvalidInput(f"{path}: {section}.{key} and {section}.{name} are the same; give one of them")
+        if value is not None:
+            found[name] = value
+    if isinstance(found.get("kinds"), dict):
+        found["kinds"] = [f"{column}={kind}" for column, kind in found["kinds"].items()]
+    for key in LISTS if section == "data" else ():
+        if isinstance(found.get(key), str | int) and not isinstance(found.get(key), bool):
+            found[key] = [str(found[key])]
+        elif isinstance(found.get(key), list):
+            found[key] = [str(each) for each in found[key]]
+    return found
+
+
+LISTS = ("target", "drop", "id", "kinds", "missing_values")
 
 
 def dotenv(folder="."):
@@ -123,6 +153,7 @@ def merge(given, path=None, environment=True, besides=(), given_as=None, computi
     Where nothing is computed on the backend (`computing`), its name is left out.
     """
     content, table = {} if path is None else _content(path, besides, environment), flags()
+    given = {EARLIER_FLAGS.get(flag, flag): value for flag, value in given.items()}
     sources = {(section, key): f"{path}: {section}.{key}" for section, values in content.items() for key in values}
 
     def put(section, key, value, source):
@@ -137,12 +168,12 @@ def merge(given, path=None, environment=True, besides=(), given_as=None, computi
             if settings.from_environment(key) is not None:
                 content.get("backend", {}).pop("name" if key == "backend" else key, None)
     if {"--dataset", "--data-path"} & set(given):
-        for key in ("dataset", "path", "task", *OF_GENERATORS, *OF_CSV):
+        for key in ("dataset", "path", "task", *OF_GENERATORS, *OF_TABLES):
             content.get("data", {}).pop(key, None)
     for flag, value in given.items():
         section, key, _ = table[flag]
         called = (given_as or {}).get(flag, flag)
-        put(section, key, value, called)
+        put(section, key, [str(value)] if key in LISTS and isinstance(value, str | int) else value, called)
         if flag == "--seed" and "--data-seed" not in given:
             put("data", "random_seed", value, called)
     try:
@@ -181,9 +212,12 @@ def _checked(config, sources):
     data.random_seed = next((seed for seed in reversed(seeds) if seed is not None), 1)
     if data.dataset and data.path:
         raise InvalidInput(f"both {sources['data', 'dataset']} and {sources['data', 'path']}: give one of them")
-    if data.dataset is None and data.path is None and any(getattr(data, key) is not None for key in OF_GENERATORS):
-        data.dataset = "classification"
-    for key in OF_GENERATORS if data.path else OF_CSV:
+    if data.dataset is None and data.path is None:
+        if data.task is not None:
+            data.dataset = data.task
+        elif any(getattr(data, key) is not None for key in OF_GENERATORS):
+            data.dataset = "classification"
+    for key in OF_GENERATORS if data.path else OF_TABLES if data.dataset else ():
         if getattr(data, key) is not None:
             kind = "a CSV file" if data.path else "a built-in data set"
             raise InvalidInput(f"{sources['data', key]}: nothing that {kind} has; leave it out")

@@ -129,7 +129,7 @@ def _boundary(folder):
     if not (folder / CHECKPOINT).exists():
         return None
     model, preprocessing = load_run(folder)
-    if model.network.sizes[0] != 2:
+    if len(preprocessing.feature_names) != 2 or preprocessing.n_inputs != 2 or preprocessing.targets:
         return None
     try:
         experiment = prepare(merge({}, folder / CONFIG, environment=False, computing=False))

@@ -5,6 +5,7 @@ import logging
 import logging.handlers
 import time
 from dataclasses import dataclass, fields
+from dataclasses import replace as replace_fields
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ import numpy as np
 from backprop_ref import metrics, settings
 from backprop_ref.api import evaluate, predict
 from backprop_ref.backends import get_backend
-from backprop_ref.data import Dataset, Preprocessing, load_dataset, read_csv, split
+from backprop_ref.data import Dataset, Preprocessing, fold, load_dataset, read_table, split
+from backprop_ref.data.preprocessing import REACHED
+from backprop_ref.data.tables import read_known
 from backprop_ref.errors import BackpropRefError, InvalidInput, TrainingDiverged
 from backprop_ref.experiments.config import OF_GENERATORS, dump, suit
 from backprop_ref.experiments.run_folder import OLDER_LOGS, RESULTS, check_log, new_folder, resumed_folder
@@ -21,6 +24,7 @@ from backprop_ref.files import check_output, create, json_text, open_in_place, r
 from backprop_ref.model_file import load
 from backprop_ref.network import Network
 from backprop_ref.optimizers import OPTIMIZERS, SGD, Adam
+from backprop_ref.parameters import Parameters
 from backprop_ref.random import Stream
 from backprop_ref.schedules import Constant, Cosine, Step
 from backprop_ref.text import printable
@@ -28,8 +32,11 @@ from backprop_ref.traces.recorder import MOST_SAMPLES, Recorder
 from backprop_ref.traces.sinks import SINKS
 from backprop_ref.training.checkpoint import CHECKPOINT, fingerprint
 from backprop_ref.training.stored_checkpoint import load_checkpoint
-from backprop_ref.training.train import train
+from backprop_ref.training.train import suited, train
 from backprop_ref.version import __version__
+
+GROWN = 1e3
+"""How much larger than that of the initial weights the loss of a training is that diverged."""
 
 
 @dataclass(frozen=True)
@@ -54,19 +61,77 @@ class Experiment:
 def prepare(config):
     """Loads, splits and normalises the data, and sizes the network; fills in what the configuration left open."""
     data, network = config.data, config.network
-    dataset = load_data(data)
+    before = None if config.training.start is None else _start(config)
+    dataset = load_data(data) if before is None else _data_of(data, before)
     suit(config, dataset.name if data.path is None else "", dataset.task)
     stream, labels = Stream(data.random_seed, "split"), dataset.target if dataset.task == "classification" else None
-    rest, test = split(len(dataset.x), data.test_size, stream, labels)
+    if data.folds is not None and data.fold is None:
+        raise InvalidInput("--folds: only train does all of them; say which one by --fold, from 0")
+    if data.folds is None:
+        rest, test = split(len(dataset.x), data.test_size, stream, labels)
+    else:
+        rest, test = fold(len(dataset.x), data.folds, data.fold, stream, labels)
     kept, validation = split(len(rest), data.validation_size, stream, None if labels is None else labels[rest])
     parts = {"train": rest[kept], "validation": rest[validation], "test": test}
     one_column = network.output_activation == "sigmoid" and network.loss not in {"cross_entropy", "ce"}
-    preprocessing = Preprocessing.fit(dataset, parts["train"], data.normalize, one_column)
-    sizes = [dataset.x.shape[1], *network.hidden_layers, preprocessing.n_outputs]
+    preprocessing = before or Preprocessing.fit(
+        dataset, parts["train"], data.normalize, one_column, network.output_activation
+    )
+    if dataset.classes is None and network.output_activation in REACHED and data.normalize != "none":
+        low, high = REACHED[network.output_activation]
+        reach = f"{low:g} to {high:g}" if np.isfinite(high) else f"{low:g} and above"
+        said = f"the target is scaled to {reach}, which is what {network.output_activation} gives"
+        dataset = replace_fields(dataset, notes=(*dataset.notes, said))
+    if data.validation_path is not None:
+        dataset, parts = _with_validation(dataset, parts, data, preprocessing)
+    sizes = [preprocessing.n_inputs, *network.hidden_layers, preprocessing.n_outputs]
     described = Network(sizes, [*network.hidden_activations, network.output_activation], network.loss)
     network.loss = described.loss
     optimizer, schedule = _optimizer(config.training), _schedule(config.training)
     return Experiment(config, dataset, parts, preprocessing, described, optimizer, schedule)
+
+
+def _start(config):
+    """The preprocessing of the run whose weights are the first, and its network for what was left open."""
+    model, preprocessing = load_run(config.training.start)
+    network = config.network
+    *hidden, output = model.network.activations
+    for key, value in (
+        ("hidden_layers", list(model.network.sizes[1:-1])),
+        ("hidden_activations", hidden),
+        ("output_activation", output),
+        ("loss", model.network.loss),
+    ):
+        if getattr(network, key) is None:
+            setattr(network, key, value)
+    return preprocessing
+
+
+def _data_of(data, preprocessing):
+    """Data with the columns and classes that a run had: a table by its rules, or the same built-in set."""
+    if data.path is not None:
+        data.path = str(Path(data.path).absolute())
+        return read_known(data.path, preprocessing, data.header, data.encoding)
+    dataset = load_data(data)
+    if (dataset.feature_names, dataset.classes) != (preprocessing.feature_names, preprocessing.classes):
+        raise InvalidInput("--from: that run has other columns or classes than these data; leave it out")
+    return dataset
+
+
+def _with_validation(dataset, parts, data, preprocessing):
+    """The data set with the rows of the validation file behind its own."""
+    if data.validation_size:
+        raise InvalidInput("both --validation-path and --validation-size: give one of them")
+    data.validation_path = str(Path(data.validation_path).absolute())
+    more = read_known(data.validation_path, preprocessing, encoding=data.encoding)
+    rows = np.arange(len(dataset.x), len(dataset.x) + len(more.x))
+    both = replace_fields(
+        dataset,
+        x=np.concatenate([dataset.x, more.x]),
+        target=np.concatenate([dataset.target, more.target]),
+        notes=(*dataset.notes, *more.notes),
+    )
+    return both, {**parts, "validation": rows}
 
 
 def load_data(data):
@@ -77,7 +142,7 @@ def load_data(data):
         )
     if data.path is not None:
         data.path = str(Path(data.path).absolute())
-        return read_csv(data.path, data.label_column, data.task or "classification", data.header)
+        return read_table(data.path, data.target, task=data.task, **table_options(data))
     options = {key: getattr(data, key) for key in OF_GENERATORS}
     try:
         dataset = load_dataset(data.dataset, **options, seed=data.random_seed)
@@ -88,6 +153,29 @@ def load_data(data):
     if data.task is not None and data.task != dataset.task:
         raise InvalidInput(f"data set {data.dataset} is for {dataset.task}, not {data.task}; leave out --task")
     return dataset
+
+
+def table_options(data):
+    """What the section `data` of a configuration says about reading a table, for `read_table`."""
+    kinds, begun = {}, ""
+    for text in data.kinds or ():
+        name, equals, kind = f"{begun}{text}".rpartition("=")
+        begun = "" if equals else f"{text}, "  # of a name that has a comma
+        if equals:
+            kinds[name] = kind
+    if begun or "" in kinds:
+        raise InvalidInput(f"--as {','.join(data.kinds)}: COLUMN=KIND is needed, such as --as zip=category")
+    return {
+        "header": data.header,
+        "drop": data.drop or (),
+        "id": data.id or (),
+        "kinds": kinds,
+        "missing": data.missing or "error",
+        "missing_values": data.missing_values or (),
+        "decimal": data.decimal,
+        "dates": data.dates,
+        "encoding": data.encoding,
+    }
 
 
 def csv_bytes(experiment):
@@ -101,19 +189,32 @@ def csv_bytes(experiment):
     return records * samples * SINKS["csv"].line_bytes(experiment.network, dtype, trace.digits)
 
 
-def run(config, progress=None):
+def run(config, progress=None, announce=lambda note: None, may_grow=True):
     """Trains as configured and writes the run folder; returns the results, JSON-ready.
+
+    What was decided about a table is given to `announce` beforehand. Unless it `may_grow`, a loss that did so a
+    thousandfold is a training that diverged.
 
     After an InvalidInput without a checkpoint, everything is as it was before, but for a resumed run's log; with one,
     the run can be resumed. After a TrainingDiverged the folder holds what was reached.
     """
     experiment, chosen = prepare(config), config.backend
     backend = get_backend(chosen.name, chosen.numerics, chosen.device, chosen.threads)
+    batch = config.training.batch_size
+    backend = suited(backend, experiment.network, len(experiment.parts["train"]) if batch == "full" else batch)
     chosen.name, chosen.numerics = chosen.name or settings.resolve("backend"), backend.numerics
     for key in ("dtype", "device", "threads"):
         setattr(chosen, key, settings.resolve(key, getattr(chosen, key)))
     params = experiment.network.init(config.training.seed, config.network.weight_init, chosen.dtype)
     output, resume, log = config.run.output, config.run.resume, config.logging.file
+    if config.training.start is not None:
+        first = load(config.training.start)
+        if first.network.sizes != experiment.network.sizes:
+            sizes = list(first.network.sizes), list(experiment.network.sizes)
+            raise InvalidInput(
+                f"--from {config.training.start}: its sizes are {sizes[0]}, not {sizes[1]}; leave out --hidden"
+            )
+        params = Parameters.from_arrays(first.params.W, first.params.b, chosen.dtype)
     check_log(log)
     check_output("--output", output)
     opened = new_folder(config.run.dir, experiment.dataset.name, dump(config), log)
@@ -121,7 +222,7 @@ def run(config, progress=None):
         opened = resumed_folder(resume, dump(config), log)
     with opened as folder:
         config.run.dir = str(folder)
-        results = _train(experiment, backend, params, folder, progress)
+        results = _train(experiment, backend, params, folder, progress, announce, may_grow)
     text, file = json_text(results) + "\n", folder / RESULTS
     with writing(file, f"the network is in {folder / CHECKPOINT}"):
         (create if resume is None else replace)(file, text)
@@ -130,12 +231,15 @@ def run(config, progress=None):
     return results
 
 
-def _train(experiment, backend, params, folder, progress):
+def _train(experiment, backend, params, folder, progress, announce, may_grow):
     config, training = experiment.config, experiment.config.training
     with _logged(folder, config.logging) as log:
         x, y = experiment.xy("train")
         log.info("backprop_ref %s, backend %s, %s, %s", __version__, backend.name, backend.numerics, params.dtype)
         log.info("%s: %s rows to train on; network %s", experiment.dataset.name, len(x), experiment.network.to_dict())
+        for note in experiment.dataset.notes:
+            announce(note)
+            log.info("%s", note)
         started = time.perf_counter()
         try:
             result = train(
@@ -169,10 +273,30 @@ def _train(experiment, backend, params, folder, progress):
                 raise
             message = f"{error}; what was reached is in {folder}"
             raise TrainingDiverged(message, error.result, error.epoch, error.layer) from None
+        if not may_grow:
+            _check_fell(experiment, params, result, x, y, backend, folder)
         results = _results(experiment, result, backend, folder, time.perf_counter() - started)
         scored = results["test"] or results["train"]
         log.info("stopped: %s after %d epochs; %s", result.stopped, result.epochs, scored)
     return results
+
+
+def _check_fell(experiment, params, result, x, y, backend, folder):
+    """Refuses a training after which the loss is far above that of the initial weights: it diverged, if finitely."""
+    losses = result.history["loss"]
+    if not len(losses) or result.best_epoch:
+        return
+    before = evaluate(experiment.network, params, x, y, backend=backend)["loss"]
+    if losses[-1] > GROWN * max(before, 1e-30):
+        rate = experiment.config.training.learning_rate
+        raise TrainingDiverged(
+            f"training diverged: the loss grew from {before:.3g} to {losses[-1]:.3g}. Likely causes: a learning rate "
+            f"that is too large ({rate:g}; try {rate / 10:g}), inputs or targets that are not normalised (leave out "
+            f"--normalize none); what was reached is in {folder}",
+            result,
+            result.epochs,
+            None,
+        )
 
 
 def _results(experiment, result, backend, folder, seconds):
@@ -186,6 +310,7 @@ def _results(experiment, result, backend, folder, seconds):
     }
     return {
         "name": experiment.dataset.name,
+        **({"notes": list(experiment.dataset.notes)} if experiment.dataset.notes else {}),
         "task": experiment.dataset.task,
         "network": experiment.network.to_dict(),
         "n_parameters": experiment.network.n_parameters,
@@ -219,8 +344,8 @@ def score(network, params, preprocessing, dataset, rows, backend=None):
     a = predict(network, params, x, backend=backend)
     if dataset.task == "regression":
         return {**scored, "r2": metrics.score("r2", a, y)}
-    confusion = np.zeros((len(preprocessing.classes),) * 2, np.intp)
-    np.add.at(confusion, (dataset.target[rows], metrics.predicted_class(a)), 1)
+    n = len(preprocessing.classes)
+    confusion = np.bincount(dataset.target[rows] * n + metrics.predicted_class(a), minlength=n * n).reshape(n, n)
     return {
         **scored,
         "accuracy": metrics.score("accuracy", a, y),

@@ -10,10 +10,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from pydantic_core import PydanticCustomError
 
 from backprop_ref.backends import names as backend_names
+from backprop_ref.data.columns import KINDS, MISSING
 from backprop_ref.data.named import NAMES
 from backprop_ref.data.preprocessing import NORMALIZATIONS
 from backprop_ref.initialisers import SCHEMES
-from backprop_ref.network import ACTIVATIONS, LOSSES
+from backprop_ref.network import ACTIVATIONS, ELSEWHERE, LOSSES
 from backprop_ref.optimizers import OPTIMIZERS
 from backprop_ref.parameters import DTYPES
 from backprop_ref.schedules import SCHEDULES
@@ -36,6 +37,11 @@ def one_of(names: Iterable[str]) -> BeforeValidator:
         return value
 
     return BeforeValidator(check)
+
+
+def loss_name(name):
+    """Our name of a loss that another library calls otherwise."""
+    return ELSEWHERE.get(name, name) if isinstance(name, str) else name
 
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -69,22 +75,48 @@ class Logging(Section):
 
 class Data(Section):
     dataset: Text | None = key(None, "--dataset", f"Built-in set: {', '.join(NAMES)}, encoder-N-M-N.")
-    path: Text | None = key(None, "--data-path", "CSV file in place of a built-in set.")
-    label_column: Text | int | None = key(
-        None, "--label-column", "Name or position (from 0) of the label in the CSV file; default: the last."
+    path: Text | None = key(
+        None, "--data-path", "A table of your own: CSV (also packed), Excel, Parquet, JSON, npy or npz."
     )
-    header: bool | None = key(
-        None, "--header", "Whether the CSV file's first line names the columns; default: looked at."
+    target: list[Text] | None = key(
+        None, "--target", "Name or position (from 0) of the column to learn; several are quantities. Default: the last."
     )
+    header: bool | None = key(None, "--header", "Whether the first line names the columns; default: by its looks.")
     task: Annotated[str, one_of(["classification", "regression"])] | None = key(
+        None, "--task", "classification or regression; default: by the looks of the target."
+    )
+    drop: list[Text] | None = key(None, "--drop", "Columns to leave out.")
+    id: list[Text] | None = key(None, "--id", "Columns to leave out, and to keep beside predictions.")
+    missing: Annotated[str, one_of(MISSING)] | None = key(
         None,
-        "--task",
-        "classification or regression; default: what the built-in set is, else classification.",
+        "--missing",
+        f"What to do where a value is missing: {', '.join(MISSING)}; default: error. With mean, median and "
+        "most-frequent, of the training rows, a further feature says that it was missing.",
+    )
+    kinds: list[Text] | None = key(
+        None, "--as", f"What a column is, as COLUMN=KIND: {', '.join(KINDS[:5])}; default: by its looks."
+    )
+    missing_values: list[Text] | None = key(
+        None, "--missing-value", "Texts that stand for a missing value, besides the usual such as NA and ?."
+    )
+    decimal: Annotated[str, one_of([".", ","])] | None = key(
+        None, "--decimal", "Decimal mark, . or , where the cells leave it open."
+    )
+    dates: Annotated[str, one_of(["day-first", "month-first"])] | None = key(
+        None, "--dates", "day-first or month-first, where the cells leave it open."
+    )
+    encoding: Text | None = key(None, "--encoding", "Of a text file; default: UTF-8, or what it looks like.")
+    validation_path: Text | None = key(
+        None, "--validation-path", "A table like that of --data-path, to look at after each epoch."
     )
     n_samples: Count | None = key(None, "--n-samples", "Size of a generated set.")
     n_features: Count | None = key(None, "--n-features", "Features of a generated set; patterns of the encoder.")
     n_classes: Annotated[int, Field(ge=2)] | None = key(None, "--n-classes", "Classes of a generated set.")
     noise: NotNegative | None = key(None, "--noise", "Noise of a generated set.")
+    folds: Annotated[int, Field(ge=2)] | None = key(
+        None, "--folds", "Train that many times, each time with another part of the rows kept for the test."
+    )
+    fold: Seed | None = key(None, "--fold", "Only this one of --folds, from 0.")
     random_seed: Seed | None = key(
         None, "--data-seed", "Seed of generated data and of the split; default: the seed of training."
     )
@@ -104,7 +136,7 @@ class Data(Section):
 class NetworkSection(Section):
     hidden_layers: list[Count] | None = key(
         None,
-        "--hidden-size",
+        "--hidden",
         "Widths of the hidden layers, as 64,32 or repeated; 'none' for no hidden layer.",
     )
     hidden_activations: list[Activation] | Activation | None = key(
@@ -114,9 +146,9 @@ class NetworkSection(Section):
         None, "--output-activation", "Default: softmax for classes, linear for regression."
     )
     weight_init: Annotated[str, one_of(SCHEMES)] | None = key(
-        None, "--weight-init", f"{', '.join(SCHEMES)}; default: he for relu, else xavier."
+        None, "--init", f"{', '.join(SCHEMES)}; default: he for relu, else xavier."
     )
-    loss: Annotated[str, one_of([*LOSSES, *LOSSES.values()])] | None = key(
+    loss: Annotated[str, one_of([*LOSSES, *LOSSES.values()]), BeforeValidator(loss_name)] | None = key(
         None,
         "--loss",
         f"{', '.join(f'{name} ({short})' for name, short in LOSSES.items())}; default: by the output.",
@@ -157,6 +189,9 @@ class Training(Section):
     )
     min_delta: NotNegative = key(0.0, "--min-delta", "What counts as better, for --patience.")
     shards: Count = key(1, "--shards", "Parts into which each batch is cut, for reproducible sums over workers.")
+    start: Text | None = key(
+        None, "--from", "Folder of a run from whose weights to start; a table is read by the rules of that run."
+    )
     seed: Seed | None = key(None, "--seed", "Seed of everything: data, split, initial weights, order. Default 1.")
 
 

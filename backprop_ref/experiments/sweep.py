@@ -50,14 +50,14 @@ def _loss(text):
 def _width(text):
     if not re.fullmatch(r"none|\d+(x\d+)*", text):
         raise InvalidInput(f"--widths: '{text}' is not allowed; whole numbers with x between, or none, are needed")
-    return {"--hidden-size": [] if text == "none" else text.split("x")}
+    return {"--hidden": [] if text == "none" else text.split("x")}
 
 
 AXES = {
     "learning_rate": Axis("--learning-rates", lambda text: {"--learning-rate": text}),
     "activation": Axis("--activations", lambda text: {"--activation": [text]}),
     "loss": Axis("--losses", _loss),
-    "weight_init": Axis("--weight-inits", lambda text: {"--weight-init": text}),
+    "weight_init": Axis("--weight-inits", lambda text: {"--init": text}),
     "width": Axis("--widths", _width),
     "optimizer": Axis("--optimizers", lambda text: {"--optimizer": text}),
     "seed": Axis("--seeds", lambda text: {"--seed": text}),

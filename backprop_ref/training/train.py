@@ -15,7 +15,7 @@ from backprop_ref import metrics
 from backprop_ref.api import check_fit, checked_data
 from backprop_ref.arrays import Batch, BatchLike
 from backprop_ref.backends import get_backend
-from backprop_ref.backends.base import BackendChoice, OffersTrainer, Trainer
+from backprop_ref.backends.base import Backend, BackendChoice, OffersTrainer, Trainer
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import Name
 from backprop_ref.network import Network
@@ -146,7 +146,7 @@ def train(
         each_epoch=validation is not None or patience is not None or callback is not None,
         trace=trace,
     )
-    computing = get_backend(backend, numerics, device, threads)
+    computing = suited(get_backend(backend, numerics, device, threads), network, plan.batch_size)
     metric = metrics.metric_name(network, data[1])
     pairs = PairsTrainer(computing, network, optimizer, plan.batch_size, _whole("shards", shards, 1), metric)
     stream = Stream(seed, "shuffle")
@@ -194,6 +194,13 @@ def train(
             error.result = error.result or run.state.result(plan)
             raise
     return replace(result, compile_seconds=getattr(run.trainer, "compile_seconds", 0.0))
+
+
+def suited(backend: Backend, network: Network, batch_size: int) -> Backend:
+    """The backend with as many threads as its products can use, if it lets that be chosen."""
+    choose = getattr(backend, "suited", None)
+    largest = max(n_in * n_out for n_in, n_out in zip(network.sizes, network.sizes[1:], strict=False))
+    return backend if choose is None else choose(largest * batch_size)
 
 
 def _described(schedule: Schedule, epochs: int) -> str:

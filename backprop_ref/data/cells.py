@@ -1,0 +1,256 @@
+"""What cells of text say: numbers in any country's way of writing, yes and no, dates, nothing."""
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+NOTHING = frozenset({"", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "?", "<NA>", "#N/A", "NaT"})
+"""What stands for a missing value in any column."""
+NO_NUMBER = frozenset(
+    {"na", "none", "nil", "-", "--", "---", ".", "..", "n.a.", "missing", "#value!", "#div/0!", "#num!"}
+)
+"""What stands for one among numbers, in small letters; among texts these may be values."""
+PAIRS = (("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"), ("off", "on"))
+"""Words for 0 and 1."""
+
+PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+COMMA_DECIMAL = re.compile(r"[+-]?(\d+,?\d*|,\d+)([eE][+-]?\d+)?", re.ASCII)
+# groups of three digits; in India the ones further left are of two
+DOT_GROUPS = re.compile(r"[+-]?(\d+|[1-9]\d{0,2}(\.\d{3})+)(,\d*)?", re.ASCII)
+COMMA_GROUPS = re.compile(r"[+-]?(\d+|[1-9]\d{0,2}(,\d{2,3})*,\d{3})(\.\d*)?", re.ASCII)
+SPACED = re.compile(r"[+-]?[1-9]\d{0,2}([ \u00a0\u202f'\u2019]\d{3})+([.,]\d*)?", re.ASCII)
+SPACES = re.compile("[ \u00a0\u202f'\u2019]")
+_SIGNED = r"([+-]?)\s*([$€£¥₹]?)\s*([+-]?[\d.,\u00a0\u202f'\u2019 ]*\d[.,]?(?:[eE][+-]?\d+)?)\s*"
+UNIT = re.compile(_SIGNED + r"([^\W\d_]{1,6}[²³]?|[%°$€£¥₹‰][CF]?|[^\W\d_]+/[^\W\d_]+)?")
+
+
+class Writing(NamedTuple):
+    """How numbers are written: the decimal mark, what separates groups of digits, and a unit that all of them have."""
+
+    decimal: str = "."
+    groups: str = ""
+    prefix: str = ""
+    suffix: str = ""
+
+
+ACCOUNTED = re.compile(r"\((.*\d.*)\)|(.*\d)\s*-")
+
+
+def _signed(text: str) -> str:
+    """With its minus in front, where it is another character, after the number, or parentheses."""
+    text = text.replace("\u2212", "-")
+    found = ACCOUNTED.fullmatch(text)
+    return text if found is None or text[0] == "-" else f"-{(found[1] or found[2]).strip()}"
+
+
+def number(text: str, writing: Writing) -> float | None:
+    """The number that a cell says, or None; it may be infinite, where it is too large."""
+    text = _signed(text)
+    if writing.prefix or writing.suffix:
+        split = _without_unit(text)
+        if split is None or split[:2] != (writing.prefix, writing.suffix):
+            return None
+        text = split[2]
+    if SPACED.fullmatch(text):
+        text = SPACES.sub("", text)
+    if not _shape(writing).fullmatch(text):
+        return None
+    if writing.groups:
+        text = text.replace(writing.groups, "")
+    return float(text.replace(",", ".") if writing.decimal == "," else text)
+
+
+def _shape(writing: Writing) -> re.Pattern[str]:
+    return {(".", ""): PLAIN, (",", ""): COMMA_DECIMAL, (",", "."): DOT_GROUPS, (".", ","): COMMA_GROUPS}[writing[:2]]
+
+
+def _without_unit(text: str) -> tuple[str, str, str] | None:
+    """Currency sign before, unit after, and the number between, if there is a unit."""
+    found = UNIT.fullmatch(text)
+    if found is None or not (found[2] or found[4]):
+        return None
+    return found[2] or "", found[4] or "", found[1] + found[3].strip()
+
+
+class Readings(NamedTuple):
+    """Which ways of writing numbers fit cells: all that fit the most of them, and what they leave over."""
+
+    writings: tuple[Writing, ...]
+    others: tuple[str, ...]
+    marked: bool
+    """Whether a cell has a point or comma, so that it matters which."""
+
+
+def readings(texts: Sequence[str]) -> Readings:
+    """How the numbers among distinct cells, none of them missing, are written."""
+    signed = list(map(_signed, texts))
+    prefix, suffix, bare = _common_unit(signed)
+    stripped = [SPACES.sub("", text) if text and SPACED.fullmatch(text) else text for text in bare]
+    tried = [
+        Writing(decimal, groups, prefix, suffix) for decimal, groups in ((".", ""), (",", ""), (".", ","), (",", "."))
+    ]
+    left = {
+        writing: tuple(text for text, cell in zip(texts, stripped, strict=True) if not _shape(writing).fullmatch(cell))
+        for writing in tried
+    }
+    fewest = min(map(len, left.values()))
+    fitting = tuple(writing for writing in tried if len(left[writing]) == fewest)
+    marked = any("." in cell or "," in cell for cell in stripped)
+    return Readings(fitting, left[fitting[0]], marked)
+
+
+def _common_unit(texts: Sequence[str]) -> tuple[str, str, list[str]]:
+    """The unit that all cells have, and the cells without it; ("", "", cells) if they have none or several."""
+    split = [_without_unit(text) for text in texts]
+    units = {part[:2] if part else None for part in split}
+    if len(units) != 1 or None in units:
+        return "", "", list(texts)
+    prefix, suffix = next(iter(units))  # type: ignore[misc]
+    return prefix, suffix, [part[2] for part in split if part]
+
+
+def units(texts: Sequence[str]) -> tuple[str, ...]:
+    """The units of measures that have several; none for texts that look like codes, such as 3A."""
+    split = [_without_unit(text) for text in texts]
+    found = {part[0] or part[1] for part in split if part}
+    measures = [text for text, part in zip(texts, split, strict=True) if part]
+    measured = any(mark in text for text in measures for mark in " .,")
+    return tuple(sorted(found)) if measured and len(found) > 1 and None not in split else ()
+
+
+def pair(texts: Iterable[str]) -> tuple[str, str] | None:
+    """The two words for 0 and 1 that the cells are, if they are nothing else."""
+    small = {text.lower() for text in texts}
+    return next((words for words in PAIRS if small and small <= set(words)), None)
+
+
+def label(text: str) -> str:
+    """A class's name: 1.0 and 1e0 are 1; what is no number, or has zeros in front, or too many digits, stays."""
+    if not PLAIN.fullmatch(text) or re.fullmatch(r"[+-]?(0\d+|\d{16,})", text):
+        return text
+    value = float(text)
+    return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
+
+
+# --- dates ---
+
+DAY_FIRST, MONTH_FIRST, YEAR_FIRST, ISO, TIME = "day-first", "month-first", "year-first", "iso", "time"
+_DATE = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2(\d{4}|\d{2})(?:,?[ T]+(\S.*))?", re.ASCII)
+_YEAR = re.compile(r"(\d{4})([./-])(\d{1,2})\2(\d{1,2})(?:[ T]+(\S.*))?", re.ASCII)
+_ISO = re.compile(r"\d{4}-\d{2}(-\d{2})?([ T]\S.*)?", re.ASCII)
+COMPACT = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])", re.ASCII)
+"""A date in digits alone."""
+_TIME = re.compile(r"([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d(?:[.,]\d+)?))?(?:\s*([AaPp])\.?[Mm]\.?)?", re.ASCII)
+WITH_NAMES: tuple[str, ...] = (
+    "%d %b %Y",
+    "%d %B %Y",
+    "%b %d, %Y",
+    "%B %d, %Y",
+    "%b %d %Y",
+    "%d-%b-%Y",
+    "%d-%b-%y",
+    "%b-%Y",
+    "%b %Y",
+    "%B %Y",
+)
+WITH_NAMES += tuple(f"{form} %H:%M{seconds}" for form in WITH_NAMES[:7] for seconds in ("", ":%S"))
+_EPOCH = datetime(1970, 1, 1)
+
+
+def date(text: str, form: str) -> float | None:
+    """Days since 1970 (or, of a time of the day, hours) that a cell says in a form; None if it is not of that form."""
+    try:
+        if form == TIME:
+            return _hours(text)
+        if form in {DAY_FIRST, MONTH_FIRST, YEAR_FIRST}:
+            return _by_numbers(text, form)
+        if form != ISO:
+            return _days(datetime.strptime(text, form))
+        whole = f"{text}-01" if len(text) == 7 else text.replace(",", ".")
+        return _days(datetime.fromisoformat(whole)) if _ISO.fullmatch(text) else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _by_numbers(text: str, form: str) -> float | None:
+    """A date in numbers, by their order."""
+    found = (_YEAR if form == YEAR_FIRST else _DATE).fullmatch(text)
+    if found is None:
+        return None
+    first, second, third, rest = found[1], found[3], found[4], found[5]
+    year, month, day = {
+        YEAR_FIRST: (first, second, third),
+        MONTH_FIRST: (third, first, second),
+        DAY_FIRST: (third, second, first),
+    }[form]
+    hours = 0.0 if rest is None else _hours(rest)
+    century = 0 if len(year) == 4 else 2000 if int(year) < 69 else 1900
+    return None if hours is None else _days(datetime(century + int(year), int(month), int(day))) + hours / 24.0
+
+
+def _hours(text: str) -> float | None:
+    found = _TIME.fullmatch(text.strip())
+    if found is None:
+        return None
+    hour = int(found[1])
+    if found[4]:
+        if not 1 <= hour <= 12:
+            return None
+        hour = hour % 12 + (12 if found[4].lower() == "p" else 0)
+    return hour + int(found[2]) / 60.0 + float((found[3] or "0").replace(",", ".")) / 3600.0
+
+
+def _days(moment: datetime) -> float:
+    if moment.tzinfo is not None:
+        moment = moment.astimezone(UTC).replace(tzinfo=None)
+    return (moment - _EPOCH).total_seconds() / 86400.0
+
+
+def date_forms(texts: Sequence[str]) -> tuple[str, ...]:
+    """The forms of dates that fit all of some distinct cells, none of them missing."""
+    first = texts[0] if texts else ""
+    if not 4 <= len(first) <= 40 or not any(character.isdigit() for character in first):
+        return ()
+    fitting: list[str] = []
+    for form in (ISO, YEAR_FIRST, DAY_FIRST, MONTH_FIRST, TIME, *WITH_NAMES):
+        if all(date(text, form) is not None for text in texts):
+            fitting.append(form)
+            if form in {ISO, YEAR_FIRST, TIME}:
+                break
+    if fitting == [DAY_FIRST, MONTH_FIRST]:
+        marks = {found[2] for text in texts if (found := _DATE.fullmatch(text))}
+        same = all(date(text, DAY_FIRST) == date(text, MONTH_FIRST) for text in texts)
+        if marks == {"."} or same:  # who writes points writes the day first
+            fitting = [DAY_FIRST]
+    zones = {_has_zone(text) for text in texts} if fitting == [ISO] else set()
+    return () if len(zones) > 1 else tuple(fitting)
+
+
+def nearly_dates(texts: Sequence[str]) -> str | None:
+    """The first cell that is no date, where at least half of the others are, of one form; or one of another form."""
+    some = texts[:200]
+    forms = (ISO, YEAR_FIRST, DAY_FIRST, MONTH_FIRST, *WITH_NAMES)
+    fits = [
+        [date(text, form) is not None for text in some] for form in forms if any(map(str.isdigit, "".join(some[:1])))
+    ]
+    most = max(fits, key=sum, default=[])
+    of_any = bool(most) and all(map(any, zip(*fits, strict=True)))
+    if most and not all(most) and (of_any or (len(some) > 2 and 2 * sum(most) >= len(most))):
+        return some[most.index(False)]
+    return None
+
+
+def _has_zone(text: str) -> bool:
+    return re.search(r"([Zz]|[+-]\d{2}:?\d{2})$", text[10:]) is not None
+
+
+def is_missing(text: str, also: frozenset[str], among_numbers: bool) -> bool:
+    """Whether a cell stands for no value."""
+    return text in NOTHING or text in also or (among_numbers and text.lower() in NO_NUMBER)
+
+
+def finite(value: float) -> bool:
+    """Whether a number is one to compute with."""
+    return math.isfinite(value)

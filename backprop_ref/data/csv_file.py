@@ -1,0 +1,446 @@
+"""CSV and its kin, read by pyarrow: what separates cells, in which encoding, and where the table begins.
+
+How the file is written is found out from its head and handed to pyarrow, which guesses nothing: cells come as text, and
+what they say is decided in `columns`. Numbers of a large file come as numbers.
+"""
+
+import bz2
+import codecs
+import contextlib
+import csv
+import gzip
+import io
+import lzma
+import mmap
+import re
+import zipfile
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from backprop_ref.data import cells
+from backprop_ref.data.header import is_header
+from backprop_ref.data.raw import Growing, Numbers, Raw, Text, Texts
+from backprop_ref.errors import InvalidInput
+from backprop_ref.files import Name
+
+HEAD_BYTES = 1 << 18
+"""How much of a file is looked at to find out how it is written."""
+LARGE_BYTES = 1 << 25
+"""From here on columns that begin as plain numbers are read as numbers at once."""
+BLOCK_BYTES = 1 << 23
+DELIMITERS = (",", ";", "\t", "|")
+_BOMS = {
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_OPENERS: dict[bytes, Callable[[bytes], bytes]] = {
+    b"\x1f\x8b": gzip.decompress,
+    b"BZh": bz2.decompress,
+    b"\xfd7zXZ": lzma.decompress,
+}
+Bytes = bytes | mmap.mmap
+
+
+def content(path: Name) -> Bytes:
+    """All of a file, unpacked if it is packed; a large one as a map of it."""
+    try:
+        with Path(path).open("rb") as file:
+            large = Path(path).is_file() and Path(path).stat().st_size > LARGE_BYTES
+            data: Bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if large else file.read()
+        for magic, unpack in _OPENERS.items():
+            if data[: len(magic)] == magic:
+                return unpack(bytes(data))
+    except FileNotFoundError:
+        raise InvalidInput(f"{path}: no such file; check the path") from None
+    except (EOFError, lzma.LZMAError, gzip.BadGzipFile) as error:
+        raise InvalidInput(f"{path}: packed, and damaged ({error}); restore it from a copy") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidInput(f"{path}: cannot be read ({reason}); give a table that you may read") from None
+    return data
+
+
+def unzipped(path: Name, data: Bytes) -> bytes:
+    """The only file in a zip archive."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            names = [name for name in archive.namelist() if not name.endswith("/") and "__MACOSX" not in name]
+            if len(names) != 1:
+                raise InvalidInput(f"{path}: an archive of {len(names)} files; unpack it and give one of them")
+            return archive.read(names[0])
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        raise InvalidInput(f"{path}: packed, and cannot be unpacked ({error}); unpack it first") from None
+
+
+class Layout(NamedTuple):
+    """How a file is written."""
+
+    delimiter: str
+    start: int
+    """Bytes before the first row of data."""
+    first_line: int
+    """Lines before it."""
+    names: list[str] | None
+    width: int
+
+
+def read(
+    path: Name,
+    data: Bytes,
+    header: bool | None,
+    encoding: str | None,
+    known: Collection[str] = (),
+    counted: bool = True,
+) -> Raw:
+    """The table in the bytes of a text file; see `sources.read`."""
+    notes: list[str] = []
+    data = _utf8(path, data, encoding, notes)
+    data = _plain_delimiters(path, data)
+    layout = _layout(path, data, header, known, counted, notes)
+    if data.find(b'"') >= 0:
+        _check_quotes(path, data, layout)
+    columns = _columns(path, data, layout)
+    rows = len(columns[0])
+    if not rows:
+        raise InvalidInput(f"{path}: only a header; at least one row of data is needed")
+    names, left_out = layout.names, []
+    last = columns[-1]
+    if layout.width > 1 and isinstance(last, Text) and last.values == [""] and not (names and names[-1]):
+        columns, left_out = columns[:-1], ["an empty last column is left out"]
+        names = names and names[:-1]
+    if names is not None:
+        _check_names(path, layout.first_line, names)
+    return Raw(names, columns, rows, _line_of(data, layout), notes + left_out, True, layout.delimiter)
+
+
+def _check_names(path: Name, line: int, names: Sequence[str]) -> None:
+    for i, name in enumerate(names):
+        if name and name in names[:i]:
+            raise InvalidInput(f"{path}, line {line}: two columns are named '{name}'; rename one")
+
+
+# --- encoding ---
+
+
+def _utf8(path: Name, data: Bytes, encoding: str | None, notes: list[str]) -> Bytes:
+    """The text in UTF-8, without a byte order mark."""
+    if data[-1:] == b"\x1a":  # how DOS ended a file
+        data = bytes(data[:-1])
+    head = bytes(data[:4])
+    found = next((name for mark, name in _BOMS.items() if head.startswith(mark)), None)
+    if encoding is None and found in {None, "utf-8"} and _is_utf8(data):
+        return bytes(data[3:]) if found and not isinstance(data, mmap.mmap) else data
+    if encoding is None and found is None:
+        found = _guessed(bytes(data[:4096]))
+        notes.append(f"not UTF-8: read as {found} (else: --encoding NAME)")
+    name = encoding or found or "utf-8"
+    try:
+        return bytes(data).decode(name).removeprefix("\ufeff").encode()
+    except LookupError:
+        raise InvalidInput(f"--encoding {name}: no such encoding; such as utf-8, cp1252, utf-16, shift_jis") from None
+    except UnicodeError as error:
+        raise InvalidInput(
+            f"{path}: not {name} text ({getattr(error, 'reason', error)}); give --encoding NAME"
+        ) from None
+
+
+def _is_utf8(data: Bytes) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    if bytes(data[: 1 << 16]).count(0) > len(data[: 1 << 16]) // 4:  # UTF-16 without its mark
+        return False
+    try:
+        for start in range(0, len(data), BLOCK_BYTES):
+            block = data[start : start + BLOCK_BYTES]
+            if not block.isascii():
+                decoder.decode(block)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _guessed(head: bytes) -> str:
+    if head.count(0) > len(head) // 4:
+        return "utf-16-le" if head[1::2].count(0) > head[::2].count(0) else "utf-16-be"
+    return "latin-1" if set(head) & {0x81, 0x8D, 0x8F, 0x90, 0x9D} else "cp1252"
+
+
+# --- what separates cells ---
+
+
+def _lines(data: Bytes) -> list[str]:
+    """The whole lines of a file's head."""
+    head = bytes(data[:HEAD_BYTES])
+    if len(data) > HEAD_BYTES:
+        head = head[: max(head.rfind(b"\n"), head.rfind(b"\r")) + 1] or head
+    return io.StringIO(head.decode(errors="ignore"), newline="").readlines()
+
+
+def _parsed(lines: Sequence[str], delimiter: str) -> list[tuple[int, list[str]]]:
+    """(lines up to its end, trimmed cells) of each row that is not blank, as far as it can be read."""
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
+    rows: list[tuple[int, list[str]]] = []
+    with contextlib.suppress(csv.Error):
+        rows.extend((reader.line_num, [cell.strip() for cell in row]) for row in reader if len(row) > 1 or any(row))
+    return [(line, row) for line, row in rows if len(row) > 1 or row[0]]
+
+
+def _plain_delimiters(path: Name, data: Bytes) -> Bytes:
+    """Cells between runs of spaces are put between tabs, and spaces between a delimiter and a quote taken away."""
+    lines = [line for line in _lines(data) if line.strip() and not line.startswith("#")]
+    some = lines[:200]
+    if len(some) > 1 and not any(delimiter in line for line in some[1:] for delimiter in DELIMITERS[:2] + ("|",)):
+        split = [_WORDS.findall(line) for line in some]
+        widths = {len(row) for row in split[1:]}
+        aligned = "\t" not in "".join(some) or sum("  " in line for line in some) > len(some) // 2
+        listed = [cell for row in split[1:] for cell in row]
+        numbers = sum(cells.PLAIN.fullmatch(cell) is not None for cell in listed)
+        if len(widths) == 1 and min(widths) > 1 and aligned and 2 * numbers >= len(listed):
+            whole = bytes(data).decode()
+            return "\n".join("\t".join(_WORDS.findall(line)) for line in whole.splitlines()).encode()
+    if some and all(re.fullmatch(r"\s*'.*'\s*", line) for line in some) and data.find(b'"') < 0:
+        return bytes(data).replace(b"'", b'"')
+    if any(re.search(r'[,;\t|] +"', line) for line in lines) and not isinstance(data, mmap.mmap):
+        return re.sub(rb'([,;\t|]) +"', rb'\1"', data)
+    return data
+
+
+_WORDS = re.compile(r'"[^"]*"|[^\s"]+')
+
+
+def _delimiter(lines: Sequence[str]) -> str:
+    """What separates cells: what cuts rows into the same number of cells, most of them numbers."""
+
+    def judged(delimiter: str) -> tuple[float, float, int]:
+        rows = [row for _, row in _parsed(lines[:500], delimiter)]
+        if not rows:
+            return (0.0, 0.0, 0)
+        widths = [len(row) for row in rows]
+        usual = max(set(widths), key=widths.count)
+        same = sum(width == usual for width in widths) / len(widths) if usual > 1 else 0.0
+        listed = [cell for row in rows[:50] for cell in row]
+        shapes = [cells.PLAIN] if delimiter == "," else [cells.PLAIN, cells.COMMA_DECIMAL]
+        numbers = sum(any(shape.fullmatch(cell) for shape in shapes) for cell in listed) / max(len(listed), 1)
+        return (round(same, 1), round(numbers, 1), usual)
+
+    return max(DELIMITERS, key=judged)
+
+
+def _layout(
+    path: Name, data: Bytes, header: bool | None, known: Collection[str], counted: bool, notes: list[str]
+) -> Layout:
+    lines = _lines(data)
+    skipped, comments, delimiter = _preamble(lines)
+    if comments == len(lines):
+        raise InvalidInput(f"{path}: empty; a table with one row per sample is needed")
+    delimiter = delimiter or _delimiter(lines[comments:])
+    rows = _parsed(lines[comments:], delimiter)
+    if not rows:
+        raise InvalidInput(f"{path}: empty; a table with one row per sample is needed")
+    if comments > skipped:
+        marked = _marked(lines[comments - 1], delimiter)
+        if len(marked) == len(rows[0][1]) > 1 and not any(cells.PLAIN.fullmatch(cell) for cell in marked):
+            return Layout(delimiter, _bytes(lines[:comments]), comments, marked, len(marked))
+        notes.append(f"{comments - skipped} lines that begin with # are left out")
+    first, dropped = _first_row(rows)
+    before = comments + (rows[first - 1][0] if first else 0)
+    if dropped:
+        notes.append(f"lines above the table are left out: line {before} and before")
+    body = [row for _, row in rows[first:]]
+    body[0], names_rows = _widened(body, not known)
+    width = len(body[0])
+    header = True if names_rows and header is None else header
+    if width == 1:
+        raise InvalidInput(
+            f"{path}: one column only; features and a target are needed, separated by , or ; or tab or |"
+        )
+    if header is None and known:
+        header = True if set(known) <= set(body[0]) else None
+    rest = [row for row in body[1:] if len(row) == width]
+    named = is_header(body[0], rest, counted) if header is None else header
+    if not named:
+        return Layout(delimiter, _bytes(lines[:before]), before, None, width)
+    end = comments + rows[first][0]
+    return Layout(delimiter, _bytes(lines[:end]), end, body[0], width)
+
+
+def _marked(comment: str, delimiter: str) -> list[str]:
+    """The cells of a comment."""
+    return next(iter(_parsed([comment.lstrip("#").strip()], delimiter)), (0, []))[1]
+
+
+def _widened(body: Sequence[list[str]], may_name_rows: bool) -> tuple[list[str], bool]:
+    """The first row, as wide as the others if they are one cell wider, and whether their first cell names rows."""
+    first = body[0]
+    if len(body) < 3 or {len(row) for row in body[1:]} != {len(first) + 1}:
+        return first, False
+    if not any(row[-1] for row in body[1:]):  # rows end with a delimiter
+        return [*first, ""], False
+    return (["", *first], True) if may_name_rows else (first, False)  # as R writes them
+
+
+def _preamble(lines: Sequence[str]) -> tuple[int, int, str | None]:
+    """Lines before the comments, lines before the table, and the delimiter that a line ``sep=;`` names."""
+    skipped, delimiter = 0, None
+    while skipped < len(lines) and not lines[skipped].strip():
+        skipped += 1
+    said = re.fullmatch(r'"?sep=(.|\\t)"?\s*', lines[skipped]) if skipped < len(lines) else None
+    if said:
+        skipped, delimiter = skipped + 1, said[1].replace("\\t", "\t")
+    comments = skipped
+    while comments < len(lines) and lines[comments].startswith("#"):
+        comments += 1
+    return skipped, comments, delimiter
+
+
+def _first_row(rows: Sequence[tuple[int, list[str]]]) -> tuple[int, bool]:
+    """Which row the table begins with: after lines of a single text above rows of more than two cells."""
+
+    def is_title(row: list[str]) -> bool:
+        full = [cell for cell in row if cell]
+        return len(full) == 1 and cells.PLAIN.fullmatch(full[0]) is None
+
+    first = 0
+    while first < min(10, len(rows) - 2) and len(rows[-1][1]) > 2 and is_title(rows[first][1]):
+        first += 1
+    return first, first > 0
+
+
+def _bytes(lines: Sequence[str]) -> int:
+    return sum(len(line.encode()) for line in lines)
+
+
+# --- what a quote may be ---
+
+
+def _check_quotes(path: Name, data: Bytes, layout: Layout) -> None:
+    """Refuses a cell that begins with a quote and does not end with one."""
+    mark = re.escape(layout.delimiter.encode())
+    cell = re.compile(rb'(?:\A|[\n\r]|%b)"(?:[^"]|"")*+(?:"[ ]*(?=%b|[\n\r]|\Z)|(?P<bad>"|\Z))' % (mark, mark))
+    for found in cell.finditer(data, layout.start):
+        if found["bad"] is not None:
+            line = bytes(data[: found.start() + 1]).replace(b"\r\n", b"\n").replace(b"\r", b"\n").count(b"\n") + 1
+            what = "goes on after its closing quote" if found["bad"] else "has no closing quote"
+            raise InvalidInput(f"{path}, line {line}: not CSV (a cell in quotes {what}); mend that line")
+
+
+# --- cells ---
+
+
+def _columns(path: Name, data: Bytes, layout: Layout) -> list[Text | Numbers]:
+    import pyarrow as pa
+
+    large = len(data) > LARGE_BYTES
+    plain = _plain_columns(data, layout) if large else set()
+    try:
+        return _read(path, data, layout, plain)
+    except pa.ArrowInvalid as error:
+        if plain and "conversion" in str(error):
+            return _columns_as_text(path, data, layout)
+        raise _explained(path, data, layout, error) from None
+
+
+def _columns_as_text(path: Name, data: Bytes, layout: Layout) -> list[Text | Numbers]:
+    import pyarrow as pa
+
+    try:
+        return _read(path, data, layout, set())
+    except pa.ArrowInvalid as error:
+        raise _explained(path, data, layout, error) from None
+
+
+def _plain_columns(data: Bytes, layout: Layout) -> set[int]:
+    """Columns whose cells in the file's head are all plain numbers without zeros in front."""
+    rows = [row for _, row in _parsed(_lines(data)[layout.first_line :], layout.delimiter) if len(row) == layout.width]
+    # zeros in front, or so many digits that some are lost
+    not_plain = re.compile(r"[+-]?(0\d|\d{16})")
+
+    def plain(column: Sequence[str]) -> bool:
+        present = [cell for cell in column if cell not in cells.NOTHING]
+        numbers = all(cells.PLAIN.fullmatch(cell) and not not_plain.match(cell) for cell in present)
+        pointed = [cell for cell in present if "." in cell]
+        thousands = bool(pointed) and all(map(cells.DOT_GROUPS.fullmatch, pointed))
+        return numbers and not thousands and not all(map(cells.COMPACT.fullmatch, present))
+
+    return {i for i in range(layout.width) if rows and plain([row[i] for row in rows])}
+
+
+def _read(path: Name, data: Bytes, layout: Layout, plain: set[int]) -> list[Text | Numbers]:
+    """Each column: numbers where `plain`, texts elsewhere."""
+    import pyarrow as pa
+    import pyarrow.csv as arrow_csv
+
+    names = [str(i) for i in range(layout.width)]
+    size = len(data) - layout.start
+    if not size:
+        return [Text(np.zeros(0, np.int32), []) for _ in names]
+    head = _lines(data)
+    rows = int(1.05 * size * len(head) / max(_bytes(head), 1)) + 1
+    source = pa.OSFile(str(path)) if isinstance(data, mmap.mmap) else pa.BufferReader(pa.py_buffer(data))
+    source.seek(layout.start)
+    quoted = data.find(b'"') >= 0
+    if isinstance(data, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        data.madvise(mmap.MADV_DONTNEED)  # what was looked at takes no memory from here on
+    reader = arrow_csv.open_csv(
+        source,
+        read_options=arrow_csv.ReadOptions(column_names=names, block_size=min(BLOCK_BYTES, size + 1)),
+        parse_options=arrow_csv.ParseOptions(delimiter=layout.delimiter, newlines_in_values=quoted),
+        convert_options=arrow_csv.ConvertOptions(
+            column_types={name: pa.float64() if int(name) in plain else pa.string() for name in names},
+            null_values=sorted(cells.NOTHING),
+            strings_can_be_null=False,
+        ),
+    )
+    numbers = {i: Growing(rows) for i in sorted(plain)}
+    texts = {i: Texts() for i in range(layout.width) if i not in plain}
+    for batch in reader:
+        for i, growing in numbers.items():
+            growing.add(batch.column(i).to_numpy(zero_copy_only=False))
+        for i, column in texts.items():
+            column.add(batch.column(i))
+    return [numbers.pop(i).done() if i in plain else texts.pop(i).done() for i in range(layout.width)]
+
+
+def _rows(data: Bytes, layout: Layout) -> Iterator[tuple[int, list[str]]]:
+    """(line, cells) of each row of data, slowly."""
+    text = io.TextIOWrapper(io.BytesIO(bytes(data[layout.start :])), encoding="utf-8", newline="")
+    reader, end = csv.reader(text, delimiter=layout.delimiter), 0
+    for row in reader:
+        line, end = layout.first_line + end + 1, reader.line_num
+        if row:
+            yield line, row
+
+
+def _line_of(data: Bytes, layout: Layout) -> Callable[[int], str]:
+    """What messages call a row, given its number from 0."""
+
+    def line_of(row: int) -> str:
+        try:
+            line = next(line for i, (line, _) in enumerate(_rows(data, layout)) if i == row)
+        except (csv.Error, StopIteration):
+            return f"row {row + 1}"
+        return f"line {line}"
+
+    return line_of
+
+
+def _explained(path: Name, data: Bytes, layout: Layout, error: Exception) -> InvalidInput:
+    """What pyarrow could not read, by its line."""
+    end = layout.first_line
+    try:
+        for line, row in _rows(data, layout):
+            end = line
+            if len(row) != layout.width:
+                first = "the header" if layout.names else f"line {layout.first_line + 1}"
+                return InvalidInput(
+                    f"{path}, line {line}: {len(row)} cells, but {first} has {layout.width}; mend or remove that line"
+                )
+    except csv.Error as problem:
+        return InvalidInput(f"{path}, line {end + 1}: not CSV ({problem}); mend that line")
+    return InvalidInput(f"{path}: not CSV ({error}); mend it")

@@ -1,0 +1,62 @@
+"""Whether the first row of a table names its columns."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from backprop_ref.data import cells
+
+YEARS = range(1800, 2201)
+
+
+def is_header(first: Sequence[str], body: Sequence[Sequence[str]], counted: bool = True) -> bool:
+    """Whether `first` names the columns of which `body` holds the rows.
+
+    It does if its numbers are 0, 1, 2, … (from 1 on, if there are many) or years, none of which stands below, and
+    each text in it is found nowhere else in its column. A text above numbers, beside a number above numbers, is a
+    cell that somebody has to mend. Unless `counted`, no number is a name.
+    """
+    columns = list(zip(*body, strict=True)) if body else [()] * len(first)
+    numbers = [cell for cell in first if _is_number(cell)]
+    texts = [(cell, column) for cell, column in zip(first, columns, strict=True) if cell and not _is_number(cell)]
+    if numbers and not (counted and _counts(numbers, first, columns)):
+        return False
+    if not texts:
+        return bool(numbers) and _counts(numbers, first, columns)
+    above = any(_is_value(column) for _, column in texts)
+    if numbers and not above and len(numbers) < 3:
+        return False
+    if any(_is_number(cell) or cells.date_forms([cell]) for cell, _ in texts):
+        return False
+    return all(cell not in column for cell, column in texts)
+
+
+def _is_number(cell: str) -> bool:
+    return cell not in cells.NOTHING and cells.readings([cell]).others == () and not any(c.isalpha() for c in cell)
+
+
+def _is_value(column: Sequence[str]) -> bool:
+    """Whether a column holds numbers or dates."""
+    some = [cell for cell in column[:50] if not cells.is_missing(cell, frozenset(), True)]
+    return bool(some) and (all(map(_is_number, some)) or bool(cells.date_forms(some)))
+
+
+def _counts(numbers: Sequence[str], first: Sequence[str], columns: Sequence[Sequence[str]]) -> bool:
+    """Whether the numbers in a row are names: they count from 0 or 1, or are years that are none below."""
+    if not all(cell.isascii() and cell.isdecimal() for cell in numbers):
+        return False
+    values = [int(cell) for cell in numbers]
+    steps = {after - before for before, after in pairwise(values)}
+    counted = steps <= {1} and (values[0] == 0 or (values[0] == 1 and len(values) > 4))
+    if counted and (len(values) >= 3 or len(values) < len(first)):
+        return not all(
+            _same_as_counted(column, cell) for cell, column in zip(first, columns, strict=True) if cell in numbers
+        )
+    if not all(value in YEARS for value in values) or 0 in steps or len(values) < 2:
+        return False
+    below = [cell for cell, column in zip(first, columns, strict=True) if cell in numbers for cell in column[:50]]
+    return not any(cell.isdecimal() and int(cell) in YEARS for cell in below)
+
+
+def _same_as_counted(column: Sequence[str], cell: str) -> bool:
+    """Whether a column holds nothing but the number above it, so that this may be one more row."""
+    return bool(column) and set(column) == {cell}

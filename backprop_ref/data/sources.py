@@ -1,0 +1,306 @@
+"""Tables from files of every kind and from other libraries, as a `Raw` table of columns."""
+
+import io
+import json
+from collections.abc import Collection, Iterable, Sequence
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backprop_ref.data import csv_file
+from backprop_ref.data.header import is_header
+from backprop_ref.data.raw import Numbers, Raw, Text, Texts, shown
+from backprop_ref.errors import InvalidInput
+from backprop_ref.files import Name
+
+JSON = {".json", ".jsonl", ".ndjson"}
+_FEATURES, _TARGETS = ("x", "X", "data", "features", "x_train", "X_train"), ("y", "Y", "target", "labels", "y_train")
+
+
+def read(
+    source: Any,
+    header: bool | None = None,
+    encoding: str | None = None,
+    known: Collection[str] = (),
+    counted: bool = True,
+) -> Raw:
+    """A table, as it stands in a file or in memory.
+
+    Parameters
+    ----------
+    source : path-like, or a table
+        CSV and its kin (packed or not), Excel and OpenDocument, Parquet, Feather, JSON, npy and npz; tables of pandas,
+        Polars, pyarrow and whatever else hands out Arrow; arrays and sparse matrices.
+    header : bool, optional
+        Whether the first row names the columns; default: by its looks.
+    encoding : str, optional
+        Of text; default: UTF-8, or what the file looks like.
+    known : collection of str
+        Names that a header would have.
+    counted : bool
+        Whether a first row of 0, 1, 2, … or of years may be a header.
+    """
+    if not isinstance(source, str | Path) and not hasattr(source, "__fspath__"):
+        return _table(source)
+    data = csv_file.content(source)
+    head, suffix = bytes(data[:8]), Path(source).suffix.lower()
+    if head.startswith(b"PK") and suffix != ".npz" and not _is_office(data):
+        data = csv_file.unzipped(source, data)
+        head = bytes(data[:8])
+    if head.startswith((b"PAR1", b"ARROW1", b"FEA1")):
+        return _arrow_file(source, head)
+    if head.startswith(b"\x93NUMPY") or suffix == ".npz":
+        return _arrays(source, data)
+    if head.startswith((b"PK", b"\xd0\xcf\x11\xe0")):
+        return _sheet(source, data, header, known, counted)
+    return _json(source, data) if suffix in JSON else csv_file.read(source, data, header, encoding, known, counted)
+
+
+def _is_office(data: Any) -> bool:
+    return any(mark in data[:] for mark in (b"xl/workbook", b"opendocument.spreadsheet"))
+
+
+# --- spreadsheets ---
+
+
+def _sheet(path: Name, data: Any, header: bool | None, known: Collection[str], counted: bool) -> Raw:
+    """The first sheet that is not empty."""
+    from python_calamine import CalamineError, CalamineWorkbook
+
+    try:
+        book = CalamineWorkbook.from_filelike(io.BytesIO(bytes(data)))
+        sheets = {name: book.get_sheet_by_name(name).to_python() for name in book.sheet_names}
+    except (CalamineError, OSError) as error:
+        raise InvalidInput(f"{path}: no spreadsheet that can be read ({error}); save it as CSV") from None
+    full = {name: rows for name, rows in sheets.items() if rows}
+    if not full:
+        raise InvalidInput(f"{path}: empty; a sheet with one row per sample is needed")
+    sheet, rows = next(iter(full.items()))
+    cells = [[_cell(value) for value in row] for row in rows]
+    cells = [[row[i].strip() for i in range(len(row))] for row in cells]
+    first = next((i for i, row in enumerate(cells) if sum(map(bool, row)) > 1), 0)
+    last = max(i for i, row in enumerate(cells) if any(row))
+    body = cells[first : last + 1]
+    notes = [f"sheet {sheet}, the first of {len(full)}"] if len(full) > 1 else []
+    notes += (
+        [f"rows above the table are left out: row {first} and before"] if any(any(row) for row in cells[:first]) else []
+    )
+    kept = [i for i in range(len(body[0])) if any(row[i] for row in body)]
+    body = [[row[i] for i in kept] for row in body]
+    if header is None and known and set(known) <= set(body[0]):
+        header = True
+    named = is_header(body[0], body[1:], counted) if header is None else header
+    names, body = (body[0], body[1:]) if named else (None, body)
+    if not body:
+        raise InvalidInput(f"{path}: only a header; at least one row of data is needed")
+    numbered = [(number, row) for number, row in enumerate(body, first + (2 if named else 1)) if any(row)]
+    columns: list[Text | Numbers] = [Text.of([row[i] for _, row in numbered]) for i in range(len(body[0]))]
+    _unique(path, names)
+    return Raw(names, columns, len(numbered), lambda row: f"row {numbered[row][0]}", notes, True)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value)
+    if isinstance(value, float):
+        return shown(value)
+    if isinstance(value, datetime):
+        return value.isoformat(" ") if value.time() != time() else value.date().isoformat()
+    if isinstance(value, date | time):
+        return value.isoformat()
+    return str(value.total_seconds() / 3600) if isinstance(value, timedelta) else str(value)
+
+
+def _unique(path: Name, names: Sequence[str] | None) -> None:
+    for i, name in enumerate(names or ()):
+        if name and name in (names or ())[:i]:
+            raise InvalidInput(f"{path}: two columns are named '{name}'; rename one")
+
+
+# --- Arrow, and what hands it out ---
+
+
+def _arrow_file(path: Name, head: bytes) -> Raw:
+    import pyarrow as pa
+    import pyarrow.feather
+    import pyarrow.parquet
+
+    try:
+        if head.startswith(b"PAR1"):
+            return _arrow(pyarrow.parquet.read_table(str(path)))
+        return _arrow(pyarrow.feather.read_table(str(path)))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InvalidInput(f"{path}: cannot be read ({error}); write it again") from None
+
+
+def _table(source: Any) -> Raw:
+    """A table in memory."""
+    import pyarrow as pa
+
+    if hasattr(source, "__arrow_c_stream__"):
+        try:
+            made = pa.table(source)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError) as error:
+            raise InvalidInput(f"the table has a column that is neither numbers nor text: {error}") from None
+        drop = [name for name in made.column_names if name == "__index_level_0__"]
+        return _arrow(made.drop_columns(drop) if drop else made)
+    if hasattr(source, "toarray") and hasattr(source, "tocsr"):
+        source = source.toarray()
+    if isinstance(source, dict):
+        return _arrow(pa.table({str(name): list(values) for name, values in source.items()}))
+    return _array(np.asarray(source))
+
+
+def _arrow(table: Any) -> Raw:
+    names = [str(name) for name in table.column_names]
+    _unique("the table", names)
+    if not names or not table.num_rows:
+        raise InvalidInput("the table is empty; at least one row and a column for the target are needed")
+    columns: list[Text | Numbers] = []
+    for name, chunked in zip(names, table.columns, strict=True):
+        found = _as_numbers(chunked)
+        columns.append(_as_text(name, chunked) if found is None else found)
+    return Raw(names, columns, table.num_rows, _row, [])
+
+
+def _as_numbers(chunked: Any) -> Numbers | None:
+    """A column of Arrow's as numbers; None if it is of another kind."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind, types = chunked.type, pa.types
+    if types.is_dictionary(kind) and not _is_text(kind.value_type):
+        chunked, kind = pc.cast(chunked, kind.value_type), kind.value_type
+    if types.is_boolean(kind):
+        return Numbers(_floats(pc.cast(chunked, pa.uint8())), "boolean")
+    if types.is_null(kind) or types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
+        return Numbers(_floats(chunked))
+    if types.is_timestamp(kind) or types.is_date(kind):
+        moments = pc.cast(pc.cast(chunked, pa.timestamp("us"), safe=False), pa.int64())
+        return Numbers(_floats(moments) / 86_400e6, "date")
+    if types.is_duration(kind) or types.is_time(kind):
+        unit = pa.duration("us") if types.is_duration(kind) else pa.time64("us")
+        return Numbers(_floats(pc.cast(pc.cast(chunked, unit), pa.int64())) / 3600e6)
+    return None
+
+
+def _as_text(name: str, chunked: Any) -> Text:
+    """A column of Arrow's as texts."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind, made = chunked.type, Texts()
+    if pa.types.is_dictionary(kind):  # some kinds of which pyarrow cannot look up
+        return Text.of(["" if value is None else value for value in chunked.to_pylist()])
+    if not _is_text(kind):
+        raise InvalidInput(f"column {name} is of type {kind}; numbers, texts and dates can be used, so drop it")
+    for chunk in chunked.chunks:
+        made.add(pc.fill_null(pc.cast(chunk, pa.string()), ""))
+    return made.done()
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return any(is_kind(kind) for is_kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
+
+
+def _row(row: int) -> str:
+    return f"row {row}"
+
+
+def _floats(chunked: Any) -> Any:
+    import pyarrow as pa
+
+    return np.asarray(chunked.cast(pa.float64(), safe=False).to_numpy(), np.float64)
+
+
+def _json(path: Name, data: Any) -> Raw:
+    """A list of records, or one in each line; or a record of lists."""
+    import pyarrow as pa
+
+    try:
+        text = bytes(data).decode("utf-8-sig")
+        try:
+            found = json.loads(text)
+        except json.JSONDecodeError:
+            found = [json.loads(line) for line in text.splitlines() if line.strip()]
+        found = [found] if isinstance(found, dict) and not any(isinstance(v, list) for v in found.values()) else found
+        made = pa.table(found) if isinstance(found, dict) else _from_records(found)
+        return _arrow(made)
+    except (ValueError, TypeError, AttributeError, pa.ArrowException) as error:
+        if isinstance(error, InvalidInput):
+            raise InvalidInput(f"{path}: {error}") from None
+        said = " ".join(str(error).split())[:120]
+        raise InvalidInput(f"{path}: no table in JSON ({said}); a list of records is needed") from None
+
+
+def _from_records(records: Iterable[dict[str, Any]]) -> Any:
+    import pyarrow as pa
+
+    records = list(records)
+    names = list(dict.fromkeys(name for record in records for name in record))
+
+    def value(cell: object) -> object:
+        return cell if cell is None or isinstance(cell, int | float | bool) else str(cell)
+
+    columns = {}
+    for name in names:
+        cells = [value(record.get(name)) for record in records]
+        mixed = any(isinstance(cell, str) for cell in cells)
+        columns[name] = [None if cell is None else str(cell) for cell in cells] if mixed else cells
+    return pa.table(columns)
+
+
+# --- arrays ---
+
+
+def _arrays(path: Name, data: Any) -> Raw:
+    try:
+        loaded = np.load(io.BytesIO(bytes(data)), allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return _array(loaded)
+        with loaded:
+            held = {name: loaded[name] for name in loaded.files}
+    except (ValueError, OSError, EOFError) as error:
+        raise InvalidInput(f"{path}: arrays that cannot be read ({error}); save plain numbers") from None
+    features = next((held[name] for name in _FEATURES if name in held), None)
+    target = next((held[name] for name in _TARGETS if name in held), None)
+    if features is None and len(held) == 1:
+        return _array(next(iter(held.values())))
+    if features is None:
+        raise InvalidInput(f"{path}: holds {', '.join(held)}; arrays named x and y are needed")
+    wide = features.reshape(len(features), -1)
+    if target is None:
+        return _named(_array(wide), [f"x{i}" for i in range(wide.shape[1])])
+    if len(target) != len(wide):
+        raise InvalidInput(f"{path}: {len(wide)} rows of features, {len(target)} of targets; as many are needed")
+    targets = target.reshape(len(target), -1)
+    if targets.shape[1] > 1 and np.isin(targets, [0, 1]).all() and (targets.sum(axis=1) == 1).all():
+        targets = targets.argmax(axis=1)[:, None]  # one-hot
+    names = ["target"] if targets.shape[1] == 1 else [f"target{i}" for i in range(targets.shape[1])]
+    first, second = _array(wide), _array(targets)
+    return Raw([f"x{i}" for i in range(wide.shape[1])] + names, first.columns + second.columns, len(wide), _row, [])
+
+
+def _named(raw: Raw, names: list[str]) -> Raw:
+    return raw._replace(names=names)
+
+
+def _array(array: Any) -> Raw:
+    """Rows of numbers or texts; a structured array has names."""
+    if array.dtype.names:
+        columns = [_array(array[name][:, None]).columns[0] for name in array.dtype.names]
+        return Raw(list(array.dtype.names), columns, len(array), _row, [])
+    if array.ndim != 2 or not array.size:
+        raise InvalidInput(f"an array of shape {array.shape}; a table with a row for each sample is needed")
+    if array.dtype.kind in "biuf":
+        kind = "boolean" if array.dtype.kind == "b" else "number"
+        made: list[Text | Numbers] = [Numbers(np.array(column, np.float64), kind) for column in array.T]
+    elif array.dtype.kind in "UO":
+        made = [Text.of(["" if cell is None else _cell(cell) for cell in column]) for column in array.T]
+    else:
+        raise InvalidInput(f"an array of {array.dtype}; numbers or texts are needed")
+    return Raw(None, made, len(array), _row, [])
