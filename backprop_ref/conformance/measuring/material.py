@@ -1,0 +1,67 @@
+"""Networks, weights and batches made on the spot, on which a submission is measured."""
+
+import itertools
+
+import numpy as np
+
+from backprop_ref.conformance.cases import Case
+from backprop_ref.formulas import ACTIVATIONS, LOSSES
+from backprop_ref.network import Network
+from backprop_ref.parameters import Parameters
+
+SAMPLES = 5
+"""Of the batch whose samples are also asked for one by one."""
+OTHER_BATCH = 7
+
+WIDTHS = {
+    1: ((3, 4), (3, 2), (3, 1), (2, 1), (2, 2), (4, 3), (5, 4)),
+    2: ((3, 5, 4), (4, 3, 2), (3, 4, 1), (2, 3, 1), (2, 2, 1), (2, 4, 1), (2, 5, 1), (3, 5, 1), (2, 3, 2), (3, 4, 3)),
+    3: ((3, 5, 4, 2), (4, 5, 3, 2), (3, 5, 4, 1), (2, 3, 2, 1), (2, 4, 4, 1), (3, 4, 4, 3), (2, 3, 3, 2)),
+    4: ((3, 5, 4, 6, 2), (3, 5, 4, 2, 1)),
+}
+"""By the number of layers, sizes that are tried: all distinct first, then those that code is often written for."""
+
+
+def every_width(n_layers: int):
+    """`WIDTHS`, then every other choice of small sizes."""
+    yield from WIDTHS.get(n_layers, ())
+    if n_layers <= 2:
+        limits = (6, 6, 5)[-(n_layers + 1) :]
+        known = set(WIDTHS[n_layers])
+        yield from (sizes for sizes in itertools.product(*(range(1, n) for n in limits)) if sizes not in known)
+
+
+def networks(sizes):
+    """Every kind of network of these sizes: one activation for all hidden layers, an output, and a loss for it."""
+    hidden = ACTIVATIONS if len(sizes) > 2 else ("linear",)
+    return [
+        Network(sizes, [inner] * (len(sizes) - 2) + [outer], loss)
+        for loss, rule in LOSSES.items()
+        for outer in rule.outputs
+        for inner in hidden
+    ]
+
+
+def parameters(sizes, seed=1, biases=True) -> Parameters:
+    """Weights and biases that make all neurons differ, and none of them saturate."""
+    rng = np.random.default_rng([seed, *sizes])
+    W = [rng.normal(0.0, 0.9, (n_in, n_out)) for n_in, n_out in itertools.pairwise(sizes)]
+    b = [rng.normal(0.0, 0.5, n) * biases for n in sizes[1:]]
+    return Parameters.from_arrays(W, b)
+
+
+def batch(sizes, size, seed=1, hard=False):
+    """x, and labels that suit every loss: each row sums to 1 and is soft, or, if `hard`, one-hot; alone, 0 to 1."""
+    rng = np.random.default_rng([seed, size, *sizes])
+    x, n_out = rng.normal(0.0, 1.0, (size, sizes[0])), sizes[-1]
+    if n_out == 1:
+        y = rng.uniform(0.1, 0.9, (size, 1))
+        return x, (y > 0.5) * 1.0 if hard else y
+    y = rng.uniform(0.1, 1.0, (size, n_out))
+    y = np.eye(n_out)[rng.permutation(size) % n_out] if hard else y / y.sum(axis=1, keepdims=True)
+    return x, y
+
+
+def case(network, params, x, y, name="made for it") -> Case:
+    """A case without expectations."""
+    return Case(name, network, params, x, y)

@@ -1,0 +1,608 @@
+"""Measures a submission: finds the networks it is made for, then holds each of its rules to the right one."""
+
+import contextlib
+from typing import NamedTuple
+
+import numpy as np
+
+from backprop_ref.conformance.catalogue.known import BY_ID
+from backprop_ref.conformance.catalogue.textbook import RULES, activate, replaced
+from backprop_ref.conformance.measuring import asking, material, naming, unknown
+from backprop_ref.conformance.measuring.asking import HALF_THE_DIGITS, Asked, Asker
+from backprop_ref.conformance.measuring.batches import together
+from backprop_ref.conformance.measuring.outcome import CONVENTION, NOT_JUDGED, OWN_TERMS, RIGHT, WRONG, Finding, Outcome
+from backprop_ref.conformance.measuring.rules import DOUBLE, Scene, forward_forms
+from backprop_ref.conformance.measuring.samples import Samples, constant_part, same, split
+from backprop_ref.conformance.rounding.balls import Ball
+from backprop_ref.conformance.submissions.conventions import SIMPLE, Factor
+from backprop_ref.formulas import LOSSES
+
+ORDER = (RIGHT, CONVENTION, OWN_TERMS, WRONG, NOT_JUDGED)
+COMMON = (("softmax", "cross_entropy"), ("sigmoid", "binary_cross_entropy"), ("sigmoid", "sum_squared_error"),
+          ("linear", "sum_squared_error"), ("tanh", "sum_squared_error"), ("softmax", "sum_squared_error"))  # fmt: skip
+"""The outputs with their losses that people write most: of several explanations, the first."""
+
+
+class Judgement(NamedTuple):
+    """What is said of one network, or of several that a submission does not tell apart."""
+
+    verdict: str
+    network: str
+    findings: tuple[Finding, ...] = ()
+    conventions: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    reason: str = ""
+
+
+class Batches(NamedTuple):
+    """The answers for a network: two batches, and the samples of the first one by one."""
+
+    params: object
+    five: Asked
+    seven: Asked | None
+    singles: list[Asked]
+    tolerance: float
+
+    @property
+    def all(self):
+        """Every answer."""
+        return [self.five, *([self.seven] if self.seven else []), *self.singles]
+
+
+def measure(submission, *, target="", network=None, reload=None) -> Outcome:
+    """What a submission's gradients are worth.
+
+    Parameters
+    ----------
+    submission : Function, Model or Program
+    target : str
+        What the outcome calls it.
+    network : Network, optional
+        The only network that it is asked for; default: it is found out.
+    reload : callable, optional
+        Imports the code again, since the calls that find its layout may have left something in it.
+    """
+    found, problem = asking.forms(submission, network)
+    if not found:
+        return Outcome(target, NOT_JUDGED, reason=problem or "it gives no answer")
+    if reload is not None:
+        submission.restart(reload())
+    best: Outcome | None = None
+    seen = []
+    for form in found[:6]:
+        submission.layout = form.layout
+        ask = Asker(submission)
+        plain = _plain_answer(ask, submission, form, network)
+        if plain is not None and any(_same_answer(plain, other) for other in seen):
+            continue
+        seen.append(plain)
+        outcome = _measured(ask, submission, form, target, network)
+        if best is None or ORDER.index(outcome.verdict) < ORDER.index(best.verdict):
+            best, layout = outcome, form.layout
+        if best.verdict in {RIGHT, CONVENTION}:
+            break
+    submission.layout = layout
+    assert best is not None
+    return best
+
+
+def _plain_answer(ask, submission, form, network):
+    kind = network or material.networks(form.sizes)[0]
+    params = material.parameters(form.sizes, biases=form.layout.biases != "none")
+    return ask(kind, params, *material.batch(form.sizes, material.SAMPLES))
+
+
+def _same_answer(one, two):
+    if one is None or two is None:
+        return one is two
+    lists = [(one.values.dW, two.values.dW), (one.values.db, two.values.db)]
+    return one.loss == two.loss and all(
+        (a is None) == (b is None) and (a is None or all(map(np.array_equal, a, b))) for a, b in lists
+    )
+
+
+def _measured(ask, submission, form, target, network):
+    groups, refused = _groups(ask, submission, form, network)
+    if not groups:
+        return Outcome(target, NOT_JUDGED, reason=ask.problem or "it gives no answer", calls=ask.calls)
+    told = submission.takes_network and (len(groups) > 1 or network is not None)
+    judged: list[tuple[Judgement, list]] = []
+    wrong = 0
+    for members in groups:
+        judgement = _group(ask, form, members, told or network is not None, search=2 if wrong < 8 else 0)
+        judged.append((judgement, members))
+        wrong += judgement.verdict == WRONG
+    return _merged(ask, form, judged, refused, target, told, submission)
+
+
+def _groups(ask, submission, form, network):
+    """Networks by the answer that the submission gives for them; and those for which it gives none."""
+    kinds = [network] if network else sorted(material.networks(form.sizes), key=_commonness)
+    if not submission.takes_network or network:
+        return [kinds], []
+    params = material.parameters(form.sizes, biases=form.layout.biases != "none")
+    x, y = material.batch(form.sizes, material.SAMPLES)
+    groups: list[tuple[Asked, list]] = []
+    refused = []
+    for kind in kinds:
+        answer = ask(kind, params, x, y)
+        if answer is None:
+            refused.append(kind)
+            continue
+        place = next((members for other, members in groups if _same_answer(other, answer)), None)
+        if place is None:
+            groups.append((answer, [kind]))
+        else:
+            place.append(kind)
+    return [members for _, members in groups], refused
+
+
+def _commonness(network):
+    pair = (network.activations[-1], network.loss)
+    place = COMMON.index(pair) if pair in COMMON else len(COMMON)
+    hidden = ("sigmoid", "tanh", "relu", "leaky_relu", "linear", "softmax").index(network.activations[0])
+    return place, hidden
+
+
+def name_of(network) -> str:
+    """A network as ``--network`` writes it: 2-3-1:sigmoid,sigmoid:sse."""
+    sizes = "-".join(map(str, network.sizes))
+    return f"{sizes}:{','.join(network.activations)}:{LOSSES[network.loss].short}"
+
+
+def _kind(network):
+    return f"{','.join(network.activations)}:{LOSSES[network.loss].short}"
+
+
+# ---- one group --------------------------------------------------------------------------------------------------------
+
+
+def _group(ask, form, members, told, search=2) -> Judgement:
+    """The judgement on the networks that give one answer."""
+    batches = _ask_all(ask, form, members[0])
+    if batches is None:
+        return Judgement(NOT_JUDGED, _kind(members[0]), reason=ask.problem)
+    state = _state(batches)
+    if not _finite(batches):
+        text = "its loss or gradients are not finite on plain numbers"
+        finding = Finding("not-finite", text, "dW", (), "finite numbers", "NaN or infinity",
+                          "look for a division by 0, the logarithm of 0, or an overflow of exp", "certain")  # fmt: skip
+        return Judgement(WRONG, _kind(members[0]), (finding,))
+    if batches.five.values.dW is None:
+        return Judgement(NOT_JUDGED, _kind(members[0]), reason="it returns a loss and no gradients")
+    if batches.five.loss is None:
+        judgement = _without_loss(ask, batches, members, told, search)
+    else:
+        judgement = _with_loss(ask, form, batches, members, told, search)
+    if state:
+        judgement = judgement._replace(verdict=WRONG, findings=(*state, *judgement.findings))
+    return judgement
+
+
+def _ask_all(ask, form, network, hard=False):
+    sizes = form.sizes
+    params = material.parameters(sizes, biases=form.layout.biases != "none")
+    x, y = material.batch(sizes, material.SAMPLES, hard=hard)
+    five = ask(network, params, x, y, twice=True)
+    singles = [ask(network, params, x[s : s + 1], y[s : s + 1]) for s in range(len(x))]
+    if five is None or any(one is None for one in singles):
+        return None
+    seven = ask(network, params, *material.batch(sizes, material.OTHER_BATCH, hard=hard))
+    tolerance = HALF_THE_DIGITS[asking.precision_of(five.values)]
+    for one in (five, *singles):  # differences of weights have lost some digits
+        if one.slack is not None and one.values.dW is not None:
+            for g, lost in zip(one.values.dW, one.slack.dW, strict=True):
+                size = np.abs(g).max()
+                tolerance = max(tolerance, 1e3 * float(np.max(lost)) / size if size else 0.0)
+    return Batches(params, five, seven, singles, min(tolerance, 1e-3))
+
+
+def _finite(batches):
+    return all(
+        np.all(np.isfinite(array))
+        for one in batches.all
+        for array in (*(one.values.dW or ()), *(one.values.db or ()), *([] if one.loss is None else [one.loss]))
+    )
+
+
+def _state(batches):
+    """Findings on a second, identical call."""
+    again = batches.five.again
+    if again is None:
+        return ()
+    first, second = batches.five.values, again
+    gradients = [(a, b) for name in ("dW", "db") if getattr(first, name) and getattr(second, name)
+                 for a, b in zip(getattr(first, name), getattr(second, name), strict=True)]  # fmt: skip
+    if all(same(b, a, batches.tolerance) for a, b in gradients):
+        return ()
+    twice = all(same(b, 2.0 * a, batches.tolerance) for a, b in gradients)
+    bug = BY_ID["gradients-not-zeroed" if twice else "second-call-differs"]
+    return (Finding(bug.id, bug.text, "state", (), bug.right, bug.wrong, bug.hint),)
+
+
+def scenes_of(batches, network, rules=RULES):
+    """A `Scene` for each sample, of the network with these rules."""
+    return [Scene(material.case(network, batches.params, one.case.x, one.case.y), {}, rules) for one in batches.singles]
+
+
+def _scene(asked, params, network, rules=RULES):
+    return Scene(material.case(network, params, asked.case.x, asked.case.y), {}, rules)
+
+
+def loss_factor(batches, network, rules=RULES) -> Factor | None:
+    """The usual factor that the losses of all batches have beside those of a network; None: there is none."""
+    asked = batches.all
+    ours: list[float] = []
+    for one in asked:
+        if len(ours) == 1 and not _usual_ratio(asked[0], ours[0], max(batches.tolerance, 1e-7)):
+            return None
+        loss = _scene(one, batches.params, network, rules).quantity(("loss", 0))
+        if loss is None:
+            return None
+        ours.append(float(loss))
+    theirs = np.array([one.loss for one in asked])
+    for factor in SIMPLE:
+        due = np.array([factor.of(one.case) for one in asked]) * ours
+        if same(theirs, due, max(batches.tolerance, 1e-7)):
+            return factor
+    return None
+
+
+def _usual_ratio(one, ours, tolerance):
+    """Whether some usual factor is between the first two losses: else there is no need to look at the others."""
+    return any(abs(one.loss - f.of(one.case) * ours) <= tolerance * abs(one.loss) for f in SIMPLE)
+
+
+def _of_that_hidden(batches, members):
+    """The networks whose first hidden layer gives what dW of the next is made with, with b as it should be or not."""
+    if members[0].n_layers == 1:
+        return members
+    params = batches.params
+    G = np.stack([one.values.dW[1] for one in batches.singles])
+    x = np.stack([one.case.x[0] for one in batches.singles])
+    fitting = set()
+    for name in {network.activations[0] for network in members}:
+        for times in (1.0, 0.0, 2.0, float(x.shape[1])):
+            v = activate(name, Ball.exact(x @ params.W[0] + times * params.b[0], DOUBLE)).mid
+            rest = split(G, v)[1]
+            if np.abs(rest).max() <= batches.tolerance * np.abs(G).max() or constant_part(G, v, batches.tolerance) is not None:
+                fitting.add(name)
+    return [network for network in members if network.activations[0] in fitting]
+
+
+def _with_loss(ask, form, batches, members, told, search):
+    fitting = [(network, factor) for network in members if (factor := loss_factor(batches, network)) is not None]
+    hard = False
+    if not fitting and form.sizes[-1] > 1:
+        again = _ask_all(ask, form, members[0], hard=True)
+        if again is not None and again.five.loss is not None:
+            fits = [(network, factor) for network in members if (factor := loss_factor(again, network)) is not None]
+            if fits:
+                fitting, batches, hard = fits, again, True
+    if fitting:
+        fitting.sort(key=lambda pair: SIMPLE.index(pair[1]))
+        found = []
+        for network, factor in fitting[:4]:
+            found.append(_known(batches, network, factor, search))
+            if found[-1].verdict != WRONG:
+                break
+        best = min(found, key=lambda one: (ORDER.index(one.verdict), _cost(one)))
+        return best._replace(notes=(*best.notes, *(("for one-hot labels",) if hard else ())))
+    near = _of_that_hidden(batches, members)
+    return (
+        _other_rules(batches, near, search)
+        or _in_its_own_terms(ask, form, batches, members, told, search)
+        or _without_loss(ask, batches, members, told, search)
+    )
+
+
+def _other_rules(batches, members, search):
+    """The judgement where the loss fits with a known bug of the forward pass, the labels or the loss."""
+    found = []
+    for form in forward_forms():
+        if form.fitted or form.bug.acceptable or "update" in form.bug.where:
+            continue
+        rules = replaced(form.change)
+        for network in members:
+            with contextlib.suppress(ValueError, IndexError):
+                factor = loss_factor(batches, network, rules)
+                if factor is None:
+                    continue
+                bug = form.bug
+                quantity = "loss" if bug.where == "loss" else "z"
+                first = Finding(bug.id, bug.text, quantity, (), bug.right, bug.wrong, bug.hint, network=_kind(network))
+                if not {"z", "a", "inputs"} & form.change.keys() and quantity == "loss":
+                    rules = RULES
+                found.append(_known(batches, network, factor, search, rules, (first,)))
+                if len(found[-1].findings) == 1:
+                    return found[-1]
+    return min(found, key=_cost) if found else None
+
+
+def _in_its_own_terms(ask, form, batches, members, told, search):
+    """The judgement by the derivative of the submission's own loss; None where that cannot be had."""
+    network, text = members[0], _kind(members[0])
+    five = batches.five
+    true = unknown.Derivatives(ask, network, batches.params, five.case.x, five.case.y)
+    if not true.ok:
+        return None
+    added = _penalty(batches, members)
+    if unknown.is_derivative(five.values, true, batches.tolerance):
+        name = text if told else "a loss or activation of its own"
+        if added and added[1]:
+            said = f"your loss holds the penalty {added[1]}, and your gradient its derivative"
+            return Judgement(CONVENTION, _kind(added[0]), conventions=(said,))
+        note = "the gradient is the derivative of your own loss, which is none of ours; checked by central differences"
+        return Judgement(OWN_TERMS, name, notes=(note,))
+    if added is not None:
+        scale = added[2].of(batches.singles[0].case)
+        samples = Samples(scenes_of(batches, added[0]), batches.singles, scale, batches.tolerance, search)
+        findings = _findings(samples, batches, added[0], added[2].batch - 1, RULES, scale)
+        findings = [finding for finding in findings if finding.id != "decay-undeclared"]
+        bug = BY_ID["penalty-disagrees"]
+        words = added[1] or f"{added[3]:.6g}, whatever the sample"
+        first = Finding(bug.id, bug.text, "loss", (), bug.right, f"in the loss: {words}", bug.hint, network=_kind(added[0]))
+        return Judgement(WRONG, _kind(added[0]), (*findings, first))
+    near = _of_that_hidden(batches, members)
+    guess = _without_loss(ask, batches, near or members, told, search and bool(near))
+    if _cost(guess) <= 2 and guess.verdict != WRONG:
+        bug = BY_ID["loss-sum"]
+        text = "the gradient is right for a usual loss, and the loss that is returned is another"
+        finding = Finding("loss-unknown", text, "loss", (), "the loss whose derivative the gradient is", "another number",
+                          "return the loss that is differentiated", "measured", network=guess.network)  # fmt: skip
+        return Judgement(WRONG, guess.network, (finding, *guess.findings))
+    pairs = unknown.measured_scenes(ask, network, batches)
+    if len(pairs) >= 3:
+        own = _measured_rules(batches, pairs, true, text, search)
+        if own is not None and (_cost(own) <= _cost(guess) or guess.verdict != WRONG):
+            return own
+    first = Finding("not-the-derivative", "the gradient is not the derivative of your own loss", "dW", (),
+                    "dW = dLoss/dW", "another", "compare with central differences of the loss", "measured")  # fmt: skip
+    return Judgement(WRONG, text, guess.findings if guess.verdict == WRONG else (first,))
+
+
+def _measured_rules(batches, pairs, true, text, search):
+    """Findings by activations, slopes and deltas taken from the loss itself."""
+    network = pairs[0][1].case.network
+    singles = [one for one, _ in pairs]
+    tolerance = max(batches.tolerance, 1e-5)
+    samples = Samples([scene for _, scene in pairs], singles, 1.0, tolerance, search, unknown.own_forms())
+    last, offs, findings = samples.last, [], []
+    for off in samples.offs:
+        if off.quantity == "delta" and off.layer == last and not off.named and not off.words:
+            findings.append(naming.scaled(off.factor, 1.0, network.sizes[-1], False, text))
+        else:
+            offs.append(off)
+    findings += naming.findings_of(offs, last, text)
+    if not findings:
+        whole = Samples([scene for _, scene in pairs], singles, 1.0, tolerance, 0)
+        if len(singles) == len(batches.singles):
+            joined = together(whole, _scene(batches.five, batches.params, network), batches.five)
+            size = float(len(batches.five.case.x))
+            total = whole.B[last].sum(axis=0) if whole.B[last] is not None else whole.G[last].sum(axis=0)
+            due = true.db[last] if whole.B[last] is not None else true.dW[last]
+            power = next((power for power in (-1, 0) if unknown.agree(size**power * total, due, 1e-5)), None)
+            if power is not None and joined.powers:
+                findings += naming.powered(joined.powers, power, text, True)
+            findings += naming.findings_of(joined.offs, last, text)
+    return Judgement(WRONG, text, tuple(findings)) if findings else None
+
+
+def _penalty(batches, members):
+    """The network, the words and the factor of a loss that is ours with something added whatever the samples."""
+    for network in members:
+        ours = np.array([float(_scene(one, batches.params, network).quantity(("loss", 0))) for one in batches.all])
+        found = unknown.constant_rest(batches, ours, SIMPLE[:9])
+        if found is not None:
+            factor, rest, _ = found
+            return network, unknown.penalty(rest, batches.params, True), factor, rest
+    return None
+
+
+def _cost(judgement):
+    """How much an explanation has to say: rules without a name weigh most."""
+    return sum(3 if finding.confidence == "measured" else 1 for finding in judgement.findings)
+
+
+def _known(batches, network, factor, search=2, rules=RULES, before=()) -> Judgement:
+    """The judgement on a network whose loss, but for a factor, is known."""
+    scenes = scenes_of(batches, network, rules)
+    c = factor.of(batches.singles[0].case)
+    samples = Samples(scenes, batches.singles, c, batches.tolerance, search)
+    findings = [*before, *_findings(samples, batches, network, factor.batch - 1, rules, c)]
+    text = _kind(network)
+    if findings:
+        wrong = any(not finding.acceptable for finding in findings)
+        return Judgement(WRONG if wrong else CONVENTION, text, tuple(findings))
+    if factor == Factor():
+        return Judgement(RIGHT, text, notes=_digits(batches, network, factor))
+    said = f"your loss is {factor.in_words(network.loss)}, ours {Factor().in_words(network.loss)}: the gradient has the "
+    said += "same factor, which a learning rate makes up for"
+    return Judgement(CONVENTION, text, conventions=(said,), notes=_digits(batches, network, factor))
+
+
+def _findings(samples, batches, network, power, rules, loss_scale):
+    """Findings of single samples and of batches.
+
+    Parameters
+    ----------
+    power : int or None
+        i where the batch's gradient should be size**i times the sum of its samples'; None: 0 or −1.
+    loss_scale : float or None
+        The factor of a sample's loss, where there is a loss.
+    """
+    last, text, offs, found = samples.last, _kind(network), [], []
+    squared, n_out = network.loss.endswith("squared_error"), network.sizes[-1]
+    for off in samples.offs:
+        if off.quantity == "delta" and off.layer == last and not off.named and not off.words:
+            found.append(naming.scaled(off.factor, loss_scale, n_out, squared, text))
+        else:
+            offs.append(off)
+    joined = together(samples, _scene(batches.five, batches.params, network, rules), batches.five)
+    whole = [off for off in joined.offs if off.layer == last and any("target" in form.change or "error" in form.change
+                                                                     for form, _ in off.named)]  # fmt: skip
+    offs += whole or joined.offs
+    found += naming.findings_of(offs, last, text)
+    if joined.powers and not joined.offs:
+        usual = _usual_power(joined.powers) if power is None else power
+        found += naming.powered(joined.powers, usual, text, power is not None)
+    return found
+
+
+def _usual_power(powers):
+    """−1 or 0, whichever more tensors have."""
+    values = list(powers.values())
+    return max((-1, 0), key=values.count)
+
+
+def _digits(batches, network, factor):
+    """A note where more digits are lost than rounding explains."""
+    scene = _scene(batches.five, batches.params, network)
+    seen, c = scene._right, factor.of(batches.five.case)
+    worst = 0.0
+    with np.errstate(all="ignore"):
+        for key, ball in seen.backward():
+            measured = getattr(batches.five.values, key[0], None)
+            if key[0] not in {"dW", "db"} or measured is None:
+                continue
+            gap = np.abs(measured[key[1]] - c * ball.mid)
+            allowed = 8.0 * abs(c) * ball.rad + 64.0 * np.finfo(float).eps * np.abs(measured[key[1]])
+            if np.any(gap > allowed):
+                worst = max(worst, float(gap.max() / np.abs(measured[key[1]]).max()))
+    if batches.tolerance > HALF_THE_DIGITS["float64"]:
+        return ("computed in float32, or worked out from differences of weights",) if worst else ()
+    return (f"right to {worst:.0e} of its size: more than rounding in float64 explains, such as an ε or a clip",) if worst else ()
+
+
+def _without_loss(ask, batches, members, told, search):
+    """The judgement on gradients without a loss: the network whose rules they fit best."""
+    ranked = []
+    for place, network in enumerate(members):
+        samples = Samples(scenes_of(batches, network), batches.singles, None, batches.tolerance, 0)
+        ranked.append((len(samples.offs), _oddity(samples, network), place, network, RULES, ()))
+    ranked.sort(key=lambda row: row[:3])
+    best = _best_of(ask, batches, ranked, search)
+    if search and best.verdict == WRONG and any(finding.confidence == "measured" for finding in best.findings):
+        others = sorted(_other_forwards(batches, _of_that_hidden(batches, members)[:15]), key=lambda row: row[:3])
+        if others and others[0][0] <= ranked[0][0]:
+            best = min((best, _best_of(ask, batches, others, search)), key=_cost)
+    return best
+
+
+def _best_of(ask, batches, ranked, search):
+    """The judgement that says least, of the networks whose rules fit best; pairs of bugs are tried last."""
+    best = None
+    rows = [row for row in ranked[:5] if row[0] <= ranked[0][0] + 2]
+    for level in (1, 2)[:search] or (0,):
+        for _, _, _, network, rules, before in rows[: 5 if level < 2 else 2]:
+            judgement = _by_its_rules(ask, batches, network, level, rules, before)
+            rank = (ORDER.index(judgement.verdict), _cost(judgement))
+            if best is None or rank < (ORDER.index(best.verdict), _cost(best)):
+                best = judgement
+            if best.verdict != WRONG or _cost(best) == 1:
+                return best
+        if all(finding.confidence != "measured" for finding in best.findings):
+            break
+    return best
+
+
+def _other_forwards(batches, members):
+    """Rows like those of `_without_loss`, for forward passes with a known bug."""
+    rows = []
+    for form in forward_forms():
+        if form.fitted or not {"z", "a", "inputs"} & form.change.keys() or form.bug.acceptable:
+            continue
+        rules = replaced(form.change)
+        for place, network in enumerate(members):
+            try:
+                samples = Samples(scenes_of(batches, network, rules), batches.singles, None, batches.tolerance, 0)
+            except (ValueError, IndexError):
+                continue
+            bug = form.bug
+            finding = Finding(bug.id, bug.text, "z", (), bug.right, bug.wrong, bug.hint, network=_kind(network))
+            rows.append((len(samples.offs) + 1, _oddity(samples, network) + 1, place, network, rules, (finding,)))
+    return rows
+
+
+def _oddity(samples, network):
+    """How unusual the factor of the gradient is: 0 if it has none."""
+    factor = _simple(samples.scale, network.sizes[-1])
+    return 9 if factor is None else SIMPLE.index(factor)
+
+
+def _simple(scale, n_out):
+    return next((f for f in SIMPLE if f.batch == 0 and np.isclose(float(n_out) ** f.outputs * 2.0**f.twos, scale, rtol=1e-7)), None)
+
+
+def _by_its_rules(ask, batches, network, search, rules, before):
+    samples = Samples(scenes_of(batches, network, rules), batches.singles, None, batches.tolerance, search)
+    findings = [*before, *_findings(samples, batches, network, None, rules, None)]
+    text, scale = _kind(network), samples.scale
+    factor = _simple(scale, network.sizes[-1])
+    free = ask.submission.in_place and ask.submission.learning_rate is None
+    squared = network.loss.endswith("squared_error")
+    if factor is None and not (free and scale > 0.0):
+        findings.append(naming.scaled(scale, None, network.sizes[-1], squared, text))
+    if findings:
+        decay = all(finding.id == "decay-undeclared" for finding in findings)
+        wrong = any(not finding.acceptable for finding in findings) and not decay
+        return Judgement(WRONG if wrong else CONVENTION, text, tuple(findings))
+    joined = together(samples, _scene(batches.five, batches.params, network, rules), batches.five)
+    power = _usual_power(joined.powers)
+    if free:
+        said = f"weights are updated in place; gradients fit with a learning rate of {scale:.6g}"
+        return Judgement(RIGHT, text, conventions=(said,))
+    whole = Factor(power + 1, factor.outputs, factor.twos)
+    if whole == Factor():
+        return Judgement(RIGHT, text, notes=(*_digits(batches, network, whole), "no loss is returned, so none is judged"))
+    said = f"the gradient is that of {whole.in_words(network.loss)}; ours of {Factor().in_words(network.loss)}"
+    said += "; no loss is returned that would say otherwise, and a learning rate makes up for it"
+    return Judgement(CONVENTION, text, conventions=(said,), notes=_digits(batches, network, whole))
+
+
+# ---- all groups -------------------------------------------------------------------------------------------------------
+
+
+def _merged(ask, form, judged, refused, target, told, submission):
+    """One outcome for all groups."""
+    sizes = "-".join(map(str, form.sizes))
+    made_for, others, wrong, unknown = [], [_kind(network) for network in refused], [], []
+    for judgement, members in judged:
+        kinds = [_kind(network) for network in members]
+        if judgement.verdict == NOT_JUDGED:
+            others += kinds
+            unknown.append(judgement)
+        elif told and judgement.verdict in {RIGHT, CONVENTION} and judgement.network not in kinds:
+            others += kinds
+        elif judgement.verdict == WRONG:
+            wrong.append(judgement)
+        else:
+            made_for.append(judgement)
+            others += [kind for kind in kinds if kind != judgement.network] if len(judged) > 1 else []
+    outcome = Outcome(target, RIGHT, calls=ask.calls, others=list(dict.fromkeys(others)))
+    shown = wrong or made_for
+    if not shown:
+        outcome.verdict, outcome.reason = NOT_JUDGED, unknown[0].reason if unknown else ask.problem
+        return outcome
+    outcome.verdict = WRONG if wrong else max((one.verdict for one in made_for), key=ORDER.index)
+    outcome.networks = [f"{sizes}:{one.network}" for one in shown]
+    outcome.findings = _joined([finding for one in shown for finding in one.findings])
+    outcome.conventions = list(dict.fromkeys(said for one in shown for said in one.conventions))
+    outcome.notes = list(dict.fromkeys(said for one in shown for said in one.notes))
+    changed = dict.fromkeys(name for one in shown for name in ())
+    if changed:
+        outcome.notes.append(f"it changes its {' and '.join(changed)} in place")
+    return outcome
+
+
+def _joined(findings):
+    """Each finding once, with every layer in which it was met; those with a name and most often met first."""
+    groups: dict[str, list[Finding]] = {}
+    for finding in findings:
+        key = finding.id if finding.id in BY_ID else f"{finding.id} {finding.quantity} {finding.layers}"
+        groups.setdefault(key, []).append(finding)
+    ordered = sorted(groups.values(), key=lambda group: (group[0].id not in BY_ID, -len(group)))
+    return [
+        Finding(**{**vars(group[0]), "layers": tuple(sorted({layer for one in group for layer in one.layers}))})
+        for group in ordered
+    ]
