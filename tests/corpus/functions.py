@@ -1,0 +1,248 @@
+"""Functions, right and wrong, written from seeds."""
+
+import dataclasses
+import functools
+import itertools
+import random
+
+import numpy as np
+
+from . import truth
+from .kinds import BY_ID, KINDS, Kind, returning_loss
+from .plan import Plan
+from .program import Planted, Program
+from .spec import Spec, draw, draw_net
+
+FACTORS = {"factor", "loss"}
+TRIES = 400
+
+
+class Unfit(Exception):
+    """A draw that shows nothing."""
+
+
+def right(seed: int) -> Program:
+    """A right function."""
+    rng = random.Random(f"right {seed}")
+    spec = without_undeclared_penalty(draw(rng, draw_net(rng)))
+    if spec.signature == "network" and not spec.penalty and rng.random() < 0.2:
+        spec = dataclasses.replace(spec, decay_keyword=True)
+    source = Plan(spec).source()
+    if rng.random() < 0.3:  # relu'(0) = 1 is a convention
+        source = source.replace("return (z > 0).astype", "return (z >= 0).astype")
+    return Program(f"right-{seed}", "right", source, spec.name, "right", about=about(spec), spec=spec)
+
+
+def unknown(seed: int, bug: bool) -> Program:
+    """A function with an activation or a loss that the project has not; each returns its own loss."""
+    rng = random.Random(f"unknown {seed} {bug}")
+    for _ in range(TRIES):
+        spec = draw(rng, draw_net(rng, unknown=True), simple=True)
+        spec = returning_loss(dataclasses.replace(spec, penalty=0.0))
+        group = "unknown-wrong" if bug else "unknown-right"
+        if not bug:
+            return Program(
+                f"{group}-{seed}", group, Plan(spec).source(), spec.name, "own", about=about(spec), spec=spec
+            )
+        kind = rng.choice([kind for kind in KINDS if kind.rule in {"slope", "carry", "dW", "db", "output"}])
+        try:
+            return planted(rng, (kind,), spec, f"{group}-{seed}", group)
+        except Unfit:
+            continue
+    raise RuntimeError(f"nothing was found for {group}-{seed}")
+
+
+def single(seed: int) -> Program:
+    """A function with one bug; the kinds take turns."""
+    kind = KINDS[seed % len(KINDS)]
+    return wrong(f"single-{seed}", "single", lambda rng: (kind,))
+
+
+def pair(seed: int) -> Program:
+    """A function with two bugs that act on different rules, drawn."""
+    return wrong(f"pair-{seed}", "pair", lambda rng: several(rng, 2))
+
+
+def every_pair(seed: int) -> Program:
+    """The pairs in turn; raises `Unfit` for those that no network shows, such as a softmax's with a sigmoid's."""
+    pairs = compatible_pairs()
+    kinds = pairs[seed % len(pairs)]
+    return wrong(f"pair-{kinds[0].id}-{kinds[1].id}-{seed // len(pairs)}", "pair", lambda rng: kinds)
+
+
+@functools.cache
+def compatible_pairs() -> list[tuple[Kind, ...]]:
+    """Pairs of kinds that act on different rules, in an order that spreads them."""
+    kinds = [kind for kind in KINDS if not kind.alone]
+    pairs: list[tuple[Kind, ...]] = [pair for pair in itertools.combinations(kinds, 2) if apart(pair)]
+    random.Random("pairs").shuffle(pairs)
+    return pairs
+
+
+def triple(seed: int) -> Program:
+    """A function with three."""
+    return wrong(f"triple-{seed}", "triple", lambda rng: several(rng, 3))
+
+
+def several(rng: random.Random, number: int) -> tuple[Kind, ...]:
+    """Kinds that act on different rules."""
+    while True:
+        kinds = tuple(rng.sample([kind for kind in KINDS if not kind.alone], number))
+        if apart(kinds):
+            return kinds
+
+
+def apart(kinds: tuple[Kind, ...]) -> bool:
+    """Whether they act on different rules, at most one of them by a factor on everything or on the loss."""
+    rules = {"dW" if kind.rule == "batch" else kind.rule for kind in kinds}
+    return len(rules) == len(kinds) and len(FACTORS & rules) < 2 and not _cancel(kinds)
+
+
+def _cancel(kinds):
+    """Whether two of them may make one factor of a third kind."""
+    ids = {kind.id for kind in kinds}
+    scaled = {
+        "bias-mean",
+        "bias-sum",
+        "weights-mean-twice",
+        "weights-missing-mean",
+        "mean-each-layer",
+        "factor-of-one-tensor",
+        "decay-of-gradient",
+        "bias-in-weight-loop",
+    }
+    return len(ids & scaled) > 1 or (ids & scaled and any(kind.rule in FACTORS for kind in kinds))
+
+
+def wrong(key: str, group: str, choose) -> Program:
+    """The first draw that shows all of its bugs."""
+    rng = random.Random(key)
+    for _ in range(TRIES):
+        kinds = choose(rng)
+        spec = draw(rng, draw_net(rng, depth=rng.choice([1, 1, 1, 2, 2, 3])), simple=rng.random() < 0.8)
+        spec = dataclasses.replace(spec, float32=False, update="" if spec.update == "difference" else spec.update)
+        try:
+            return planted(rng, kinds, spec, key, group)
+        except Unfit:
+            continue
+    raise Unfit(f"nothing was found for {key}")
+
+
+def planted(rng, kinds, spec: Spec, key: str, group: str) -> Program:
+    """That spec with those bugs, each of which makes a difference."""
+    for kind in kinds:
+        spec = kind.prepare(returning_loss(spec) if kind.needs_loss else spec)
+    spec = without_undeclared_penalty(spec)
+    if any(kind.prepare(spec) != spec for kind in kinds):  # one undid what another needs
+        raise Unfit
+    placed = []
+    for kind in kinds:
+        choices = kind.choices(spec)
+        if not choices or (kind.needs_loss and not spec.has_loss):
+            raise Unfit
+        placed.append((kind, rng.choice(choices), rng.randrange(kind.forms)))
+    source = text(spec, placed)
+    keywords = {"weight_decay": 0.3} if spec.decay_keyword else {}
+    if not differs(spec, source, text(spec, []), placed, keywords):
+        raise Unfit
+    for left_out in range(len(placed)) if len(placed) > 1 else ():
+        fewer = [one for number, one in enumerate(placed) if number != left_out]
+        if not differs(spec, source, text(spec, fewer), [placed[left_out]], keywords):
+            raise Unfit
+    witness = text(spec.plain(), placed)
+    if not keywords and all(kind.rule != "state" for kind in kinds) and right_in_its_own_terms(spec, witness):
+        raise Unfit
+    truths = tuple(Planted(kind.id, kind.rule, layers, kind.also) for kind, layers, _ in placed)
+    return Program(key, group, source, spec.name, "wrong", truths, about(spec), spec, witness)
+
+
+def text(spec, placed) -> str:
+    """The source with those bugs."""
+    plan = Plan(spec)
+    for kind, layers, form in placed:
+        kind.apply(plan, layers, form)
+    return plan.source()
+
+
+def differs(spec, source, other, placed, keywords) -> bool:
+    """Whether two sources differ by more than a convention and rounding."""
+    if any(kind.rule == "state" for kind, _, _ in placed):
+        return source != other
+    try:
+        first, second = (truth.load(one, spec.name) for one in (source, other))
+        first, second = (functools.partial(one, **keywords) for one in (first, second))
+        return not truth.harmless(spec, first, second)
+    except (ValueError, IndexError) as error:  # shapes that do not fit
+        raise Unfit from error
+
+
+def right_in_its_own_terms(spec, witness) -> bool:
+    """Whether the bugs make up another right program, such as one that never uses b and has no gradient for it."""
+    return truth.is_own_gradient(spec.plain(), truth.load(witness, spec.name), seeds=(21, 22, 23))
+
+
+def without_undeclared_penalty(spec):
+    """A penalty only where the loss shows it."""
+    return spec if spec.has_loss else dataclasses.replace(spec, penalty=0.0)
+
+
+def about(spec) -> str:
+    """The spec in one line."""
+    o = spec.layout
+    return " ".join(
+        [
+            spec.net.describe(),
+            f"loss={spec.reduction}",
+            f"W={o.weights}",
+            f"samples={o.samples}",
+            f"b={o.biases}",
+            f"f={spec.signature}",
+            f"returns={spec.returns}",
+            f"biases={spec.biased}",
+            *(
+                name
+                for name in (
+                    "folded",
+                    "looped",
+                    "inner",
+                    "logits",
+                    "late",
+                    "update",
+                    "hard",
+                    "float32",
+                    "epsilon",
+                    "penalty",
+                )
+                if getattr(spec, name)
+            ),
+        ]
+    )
+
+
+def same_numbers(program: Program, kind_id: str) -> bool:
+    """Whether a kind, in some form and place, gives this very program's numbers: another name for the same thing."""
+    spec, kind = program.spec, BY_ID.get(kind_id)
+    if spec is None or kind is None:
+        return False
+    keywords = {"weight_decay": 0.3} if spec.decay_keyword else {}
+    mine = functools.partial(truth.load(program.source, spec.name), **keywords)
+    for layers in set(kind.choices(spec)):
+        for form in range(kind.forms):
+            try:
+                other = functools.partial(truth.load(text(spec, [(kind, layers, form)]), spec.name), **keywords)
+                if all(
+                    _same(spec, mine, other, batch)
+                    for batch in (truth.BATCHES if spec.layout.samples != "flat" else (1,))
+                ):
+                    return True
+            except Exception:
+                continue
+    return False
+
+
+def _same(spec, mine, other, batch):
+    results = []
+    for function in (mine, other):
+        loss, dW, db = truth.answer(spec, function, batch, 11, soft=True)
+        results.append(np.append(truth.flat(dW, db), 0.0 if loss is None else loss))
+    return results[0].shape == results[1].shape and np.allclose(*results, rtol=1e-9, atol=1e-12)
