@@ -72,7 +72,7 @@ ORDER = {
     """,
     "backprop_ref.conformance": """
         __init__ cases
-        rounding running submissions examples
+        rounding running submissions examples exercises
         catalogue gradcheck
         vectors diagnosis
         judging

@@ -15,14 +15,13 @@ import pytest
 import submissions
 from submissions import ours, right, some_cases
 
-from backprop_ref.cli.verify import question
 from backprop_ref.conformance.judging.judge import judge
 from backprop_ref.conformance.submissions.calling import load
 from backprop_ref.conformance.submissions.conventions import Declared
 from backprop_ref.conformance.submissions.functions import Function
 from backprop_ref.conformance.submissions.models import Model
 from backprop_ref.conformance.submissions.programs import Answers, Program
-from backprop_ref.conformance.vectors.documents import to_document
+from backprop_ref.conformance.vectors.documents import question, to_document
 from backprop_ref.conformance.vectors.files import shipped_cases
 from backprop_ref.errors import InvalidInput
 

@@ -179,6 +179,7 @@ def compare(
         "verify package.module:Network --learning-rate 0.1 --losses ce",
         "verify --command './mine' --time-limit 2",
         "verify --answers answers.json --html report.html",
+        "verify --template rust --out mine.rs",
         "verify --elementary",
         "verify --bounds",
     )
@@ -282,12 +283,32 @@ def verify(
     learning_rate: Annotated[
         float | None, typer.Option(help="That of the update.", metavar="NUMBER", rich_help_panel=_YOURS)
     ] = None,
+    numbers: Annotated[
+        str | None,
+        typer.Option(
+            help="With --command: decimal, as JSON has them, or hex, as text. Both are exact. Default: decimal.",
+            metavar="NAME",
+        ),
+    ] = None,
+    many: Annotated[
+        bool,
+        typer.Option("--many", help="With --command: started once; a case a line in, an answer a line out."),
+    ] = False,
     time_limit: Annotated[float, typer.Option(min=0.01, help="Seconds for each case.", metavar="SECONDS")] = 10.0,
     strict: Annotated[
         bool, typer.Option("--strict", help="Let extreme values decide too, and labels that do not sum to 1.")
     ] = False,
     html: Annotated[
         str | None, typer.Option(help="Write the report as a page; never over a file.", metavar="FILE")
+    ] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead: a program to begin with: python, class, c, javascript, java or rust.", metavar="LANGUAGE"
+        ),
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(help="With --template: the file to write; default: standard output.", metavar="FILE")
     ] = None,
     json: Json = False,
 ):
@@ -301,6 +322,10 @@ def verify(
 
     The cases as files: backprop-ref vectors --out DIR.
     """
+    if template is not None or out is not None:
+        from backprop_ref.cli.templates import template as write_template
+
+        return write_template(template, out)
     if elementary:
         from backprop_ref.cli.check import verify_elementary
 
@@ -325,8 +350,31 @@ def verify(
         "learning_rate": learning_rate,
     }
     chosen = {"only": only, "hidden": hidden, "outputs": outputs, "losses": losses, "layers": layers}
-    options = {"time_limit": time_limit, "strict": strict, "html": html, "as_json": json}
+    options = {
+        "numbers": numbers,
+        "many": many,
+        "time_limit": time_limit,
+        "strict": strict,
+        "html": html,
+        "as_json": json,
+    }
     return verify(target, command, answers, chosen, conventions, **options)
+
+
+@app.command(epilog=example("bugs", "bugs updated-weights", "bugs --exercise --seed 7 --out mine.py"))
+def bugs(
+    id: Annotated[str | None, typer.Argument(help="Of one bug; default: all.", metavar="ID")] = None,
+    exercise: Annotated[
+        bool, typer.Option("--exercise", help="Write a program with that bug, and beside it FILE-solution.")
+    ] = False,
+    out: Annotated[str | None, typer.Option(help="The program to write; never over a file.", metavar="FILE")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Draws the bug where no ID is given; default: 1.")] = None,
+    json: Json = False,
+):
+    """The catalogue of known bugs: right and wrong formula, how it shows, the remedy; and exercises for a class."""
+    from backprop_ref.cli.bugs import bugs
+
+    return bugs(id, exercise, out, seed, json)
 
 
 @app.command(epilog=example("vectors --out vectors", "vectors --out vectors --check"))

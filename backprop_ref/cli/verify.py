@@ -1,7 +1,7 @@
 """backprop-ref verify: somebody's backprop against the golden vectors."""
 
 import fnmatch
-import json
+from functools import partial
 
 from backprop_ref.cli import show
 from backprop_ref.cli.terminal import print_report
@@ -13,14 +13,16 @@ from backprop_ref.conformance.submissions.functions import Function
 from backprop_ref.conformance.submissions.models import Model
 from backprop_ref.conformance.submissions.programs import Answers, Program
 from backprop_ref.conformance.submissions.separate import Separate
-from backprop_ref.conformance.vectors.documents import to_document
+from backprop_ref.conformance.vectors.documents import question
 from backprop_ref.conformance.vectors.files import shipped_cases
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.files import check_output, write_output
 from backprop_ref.network import ACTIVATIONS, LOSSES
 
+NUMBERS = ("decimal", "hex")
 
-def verify(target, command, answers, chosen, conventions, *, time_limit, strict, html, as_json):
+
+def verify(target, command, answers, chosen, conventions, *, numbers, many, time_limit, strict, html, as_json):
     """Judges one submission and prints the report; 1 unless it is right.
 
     Parameters
@@ -31,6 +33,8 @@ def verify(target, command, answers, chosen, conventions, *, time_limit, strict,
         ``only``, ``hidden``, ``outputs``, ``losses`` and ``layers``: texts that choose cases.
     conventions : dict
         What `Declared` takes.
+    numbers, many
+        How a program is asked: decimal or hex numbers, one case or several to a process.
     """
     given = [name for name, value in (("TARGET", target), ("--command", command), ("--answers", answers)) if value]
     if len(given) != 1:
@@ -38,12 +42,16 @@ def verify(target, command, answers, chosen, conventions, *, time_limit, strict,
         raise InvalidInput(
             f"{said}: give one of file.py:function, --command './mine', --answers FILE, --elementary, --bounds"
         )
+    if not command and (numbers or many):
+        raise InvalidInput(f"{'--numbers' if numbers else '--many'} goes with --command")
+    if numbers not in {None, *NUMBERS}:
+        raise unknown("--numbers", numbers, NUMBERS)
     check_output("--html", html)
     declared = Declared(**conventions)
     if declared.l2 is not None:
         Decay.parse(declared.l2)
     cases = _chosen(shipped_cases(), **chosen)
-    submission = _submission(target, command, answers, declared, time_limit)
+    submission = _submission(target, command, answers, declared, time_limit, numbers or NUMBERS[0], many)
     reload = submission.function.afresh if target else None
     report = judge(submission, cases, target=target or command or answers, strict=strict, reload=reload)
     if answers and (strangers := submission.unknown(shipped_cases())):
@@ -59,20 +67,13 @@ def verify(target, command, answers, chosen, conventions, *, time_limit, strict,
     return report.exit
 
 
-def _submission(target, command, answers, declared, time_limit):
+def _submission(target, command, answers, declared, time_limit, numbers, many):
     if command:
-        return Program(command, question, declared, time_limit)
+        return Program(command, partial(question, numbers=numbers), declared, time_limit, many=many)
     if answers:
         return Answers(answers, declared)
     found = Separate(target, time_limit)
     return (Model if found.outline.is_class else Function)(found, declared)
-
-
-def question(case) -> str:
-    """A case as a program reads it: the vector without what is expected of it."""
-    document = to_document(case)
-    del document["expected"]
-    return json.dumps(document)
 
 
 def _chosen(cases, only, hidden, outputs, losses, layers):

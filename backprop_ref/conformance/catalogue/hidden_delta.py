@@ -57,6 +57,11 @@ def twice(p, layer, da):
     return derived(name, z, a, derived(name, z, a, da))
 
 
+def slope_alone(p, layer, da):
+    """The derivative itself."""
+    return derived(p.network.activations[layer], p.z[layer], p.a[layer], da.zeros_like() + 1.0)
+
+
 def as_relu(p, layer, da):
     """The derivative of relu."""
     return where_positive(p.z[layer], da, 0.0)
@@ -107,6 +112,15 @@ BUGS: tuple[Bug, ...] = (
             *slopes(no_derivative, *SMOOTH, places=NOT_OUTPUT),
             *slopes(no_derivative, "softmax", places=NOT_OUTPUT),
         ),
+    ),
+    Bug(
+        "upstream-missing",
+        "delta is the derivative alone: the gradient from above is left out",
+        "hidden delta",
+        "delta = da·φ'(z)",
+        "delta = φ'(z)",
+        "multiply the derivative by da",
+        slopes(slope_alone, "sigmoid", "tanh", "relu", "leaky_relu"),
     ),
     Bug(
         "derivative-at-activation",

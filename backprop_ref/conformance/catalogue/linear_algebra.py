@@ -43,6 +43,63 @@ def updated_by_the_rate(right, p, layer):
     return updated_weights(right, p, layer) if p.in_steps else p.W[layer] - p.dW[layer] * rate
 
 
+def in_turn(forward, while_going_back):
+    """Gradients of single samples, after each of which the weights are updated, as their mean.
+
+    forward: a new forward pass with the updated weights, or that of the whole batch before them. while_going_back: each
+    layer is updated before delta is carried through it.
+    """
+
+    def gradients(p):
+        W, b, rate = list(p.W), list(p.b), p.values["learning rate"]
+        layers, seen = range(p.network.n_layers), []
+        for s in range(p.batch):
+            rows = slice(s, s + 1)
+            one = p.part(rows, W, b)
+            one.z, one.a = ({layer: part[layer][rows] for layer in layers} for part in (p.z, p.a))
+            for _ in one.forward() if forward else ():
+                pass
+            for layer in reversed(layers):
+                one.delta[layer] = one.rule("delta", layer)
+                one.dW[layer], one.db[layer] = one.rule("dW", layer), one.rule("db", layer)
+                if while_going_back:
+                    W[layer], b[layer] = W[layer] - one.dW[layer] * rate, b[layer] - one.db[layer] * rate
+            for layer in () if while_going_back else layers:
+                W[layer], b[layer] = W[layer] - one.dW[layer] * rate, b[layer] - one.db[layer] * rate
+            seen.append(one)
+        return {name: [sum(getattr(one, name)[layer] for one in seen) for layer in layers] for name in ("dW", "db")}
+
+    def wrong(name):
+        def rule(right, p, layer):
+            if p.in_steps or p.is_part:
+                return right(p, layer)
+            if layer == p.last and name == "dW":  # the first that a pass asks for
+                p.summed = gradients(p)
+            return p.summed[name][layer] / p.batch
+
+        return rule
+
+    return {"dW": wrong("dW"), "db": wrong("db")}
+
+
+def before_derivative(p, layer):
+    """dLoss/da of a layer, its derivative yet to come."""
+    if layer < p.last:
+        return p.rule("da", layer)
+    return p.rule("mean", p.rule("error")) if p.da is None else p.da
+
+
+def error_back(here):
+    """What comes before the derivative is carried back, from the layers with ``here(p, layer)``."""
+    return {
+        "da": lambda right, p, layer: (
+            before_derivative(p, layer + 1) @ p.rule("weights_back", layer + 1).T
+            if here(p, layer + 1)
+            else right(p, layer)
+        )
+    }
+
+
 def factor_from(other):
     """Another array in the place of what the layer read, where the widths allow it."""
 
@@ -159,6 +216,30 @@ BUGS: tuple[Bug, ...] = (
             {"weights_back": updated_by_the_rate},
         ),
         ({"weights_back": updated_weights},),
+        parameter="learning rate",
+        start=0.1,
+    ),
+    Bug(
+        "error-before-derivative",
+        "the error is carried back before it is multiplied by the layer's derivative",
+        "hidden delta",
+        "da[l] = delta[l+1]·W[l+1]ᵀ with delta[l+1] = da[l+1]·φ'(z[l+1])",
+        "da[l] = da[l+1]·W[l+1]ᵀ",
+        "carry delta back, not the error",
+        (
+            error_back(lambda p, layer: True),
+            error_back(lambda p, layer: layer == p.last),
+            error_back(lambda p, layer: layer < p.last),
+        ),
+    ),
+    Bug(
+        "samples-in-turn",
+        "the weights are updated after each sample of the batch, so that later samples meet other weights",
+        "dW",
+        "dW = Σₛ dW(s), all with the same W",
+        "dW = Σₛ dW(s) with W ← W − η·dW(s) in between",
+        "compute the gradients of the whole batch first, then update",
+        fitted=(in_turn(True, False), in_turn(True, True), in_turn(False, True)),
         parameter="learning rate",
         start=0.1,
     ),

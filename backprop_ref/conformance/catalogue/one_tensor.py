@@ -19,6 +19,39 @@ def not_in_steps(change):
     }
 
 
+def mean_over_neurons(sums):
+    """The mean of db in all of its entries."""
+    return sums.zeros_like() + sums.sum() / len(sums)
+
+
+def of_layer(shift):
+    """The sum of a neighbouring layer's delta, where the widths allow it."""
+
+    def wrong(right, p, layer):
+        other = layer + shift
+        if not 0 <= other <= p.last or p.network.sizes[other + 1] != p.network.sizes[layer + 1]:
+            return right(p, layer)
+        return (p.delta[other] if shift > 0 else p.rule("delta", other)).sum(axis=0)
+
+    return {"db": wrong}
+
+
+def factor(*rules, here=lambda p, layer: True):
+    """A number that has to be worked out, on the gradients of some layers."""
+    return {
+        rule: lambda right, p, layer: right(p, layer) * p.values["factor"] if here(p, layer) else right(p, layer)
+        for rule in rules
+    }
+
+
+def first(p, layer):
+    return layer == 0 < p.last
+
+
+def last(p, layer):
+    return layer == p.last > 0
+
+
 def forward_bias(factor):
     return {
         "z": lambda right, p, layer: (
@@ -146,5 +179,71 @@ BUGS: tuple[Bug, ...] = (
         "db[j] = Σₖ dW[k,j]",
         "sum delta, not dW",
         ({"db": lambda right, p, layer: p.rule("dW", layer).sum(axis=0)},),
+    ),
+    Bug(
+        "bias-mean-over-neurons",
+        "db is a mean over the neurons",
+        "db",
+        "db[j] = Σₛ delta[s,j]",
+        "db[j] = (1/n_out)·Σⱼ Σₛ delta[s,j], or a mean over s too, or (1/n_out)·Σⱼ delta[s,j] for each s",
+        "sum over the batch's axis only",
+        (
+            {"db": lambda right, p, layer: mean_over_neurons(right(p, layer))},
+            {"db": lambda right, p, layer: mean_over_neurons(right(p, layer)) / p.batch},
+            not_in_steps({"db": lambda right, p, layer: p.delta[layer].sum(axis=1) / p.delta[layer].shape[1]}),
+        ),
+    ),
+    Bug(
+        "bias-of-other-layer",
+        "db is that of a neighbouring layer",
+        "db",
+        "db[l] = Σₛ delta[l]",
+        "db[l] = Σₛ delta[l ± 1]",
+        "check the loop's index",
+        (of_layer(1), of_layer(-1)),
+    ),
+    Bug(
+        "weights-factor",
+        "dW has a constant factor that db does not have",
+        "dW",
+        "dW = aᵀ·delta",
+        "dW = c·aᵀ·delta",
+        "take the factor out, or give it to both",
+        fitted=(factor("dW"),),
+        parameter="factor",
+        start=0.3,
+    ),
+    Bug(
+        "bias-factor",
+        "db has a constant factor that dW does not have",
+        "db",
+        "db = Σₛ delta",
+        "db = c·Σₛ delta",
+        "take the factor out, or give it to both",
+        fitted=(factor("db"),),
+        parameter="factor",
+        start=0.3,
+    ),
+    Bug(
+        "layer-factor",
+        "the gradients of one layer have a constant factor",
+        "dW",
+        "dW[l] = a[l−1]ᵀ·delta[l]",
+        "dW[l] = c·a[l−1]ᵀ·delta[l] in the first or the last layer, or db[l], or both",
+        "treat every layer alike",
+        fitted=tuple(factor(*rules, here=here) for here in (first, last) for rules in (("dW", "db"), ("dW",), ("db",))),
+        parameter="factor",
+        start=0.3,
+    ),
+    Bug(
+        "carried-factor",
+        "da has a constant factor at each layer",
+        "hidden delta",
+        "da = delta·Wᵀ",
+        "da = c·delta·Wᵀ",
+        "take the factor out",
+        fitted=({"da": lambda right, p, layer: right(p, layer) * p.values["factor"]},),
+        parameter="factor",
+        start=0.3,
     ),
 )

@@ -79,6 +79,12 @@ def diagonal_error(right, p):
     return -(p.rule("target", "error") * (1.0 - p.a[p.last]))
 
 
+def error_at_activation(right, p):
+    """dLoss/da of a cross-entropy."""
+    a, y = p.a[p.last], p.rule("target", "error")
+    return (a - y) / (a * (1.0 - a)) if p.network.loss == "binary_cross_entropy" else -(y / a)
+
+
 def softmax_of_softmax(right, p):
     a, y = p.a[p.last], p.rule("target", "error")
     return jacobian(a, balls.softmax(a) * y.sum(axis=1, keepdims=True) - y)
@@ -199,6 +205,15 @@ BUGS: tuple[Bug, ...] = (
         "delta = (a − y)·a·(1 − a)/n",
         "a − y holds the derivative of the sigmoid already",
         (where(sigmoid_ce, {"error": lambda right, p: right(p) * (p.a[p.last] * (1.0 - p.a[p.last]))}),),
+    ),
+    Bug(
+        "cross-entropy-at-activation",
+        "dLoss/da of the cross-entropy is taken for dLoss/dz",
+        "delta of the output",
+        "delta = dLoss/da·φ'(z): p − y for softmax, a − y for sigmoid with binary cross-entropy",
+        "delta = dLoss/da: −y/p, (a − y)/(a·(1 − a))",
+        "go on through the output's activation, or use the short form p − y",
+        (where(cross_entropy, {"error": error_at_activation}),),
     ),
     Bug(
         "output-derivative-missing",

@@ -58,6 +58,23 @@ BUGS: tuple[Bug, ...] = (
         (times("decay", lambda p: -1.0),),
     ),
     Bug(
+        "decay-of-gradient",
+        "weight decay is made of the gradient",
+        "dW",
+        "dW = … + λ·W",
+        "dW = … + λ·dW",
+        "use λ·W: the penalty is one on the weights",
+        (
+            {
+                "decay": lambda right, p, W, strength: W.zeros_like(),
+                "regularised_dW": lambda right, p, layer: right(p, layer) * (1.0 + p.weight_decay),
+                "accumulated": lambda right, p, name, layer: (
+                    right(p, name, layer) * (1.0 + p.optimizer.weight_decay) if name == "W" else right(p, name, layer)
+                ),
+            },
+        ),
+    ),
+    Bug(
         "decay-over-batch",
         "weight decay is divided by the batch size",
         "dW",

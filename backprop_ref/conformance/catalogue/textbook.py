@@ -5,6 +5,7 @@ Every rule is a function of the pass so far and of the layer, and gives one quan
 Activations and losses are those of `backprop_ref.formulas`.
 """
 
+import copy
 import functools
 
 from backprop_ref.conformance.rounding import balls
@@ -32,6 +33,8 @@ class Pass:
         The numbers that a parametric bug needs, such as a learning rate.
     in_steps : bool
         Whether this is a step of training, and `states` what the optimizer keeps for each tensor.
+    is_part : bool
+        Whether this is a pass over some rows of another, and `summed` what such passes give together.
     """
 
     def __init__(self, case, rules, precision, values, x, y, nominal, given=None):
@@ -44,6 +47,15 @@ class Pass:
         self.z, self.a, self.delta, self.dW, self.db = {}, {}, {}, {}, {}
         self.loss = None
         self.in_steps, self.states = False, {}
+        self.is_part, self.summed = False, {}
+
+    def part(self, rows, W, b):
+        """A pass over some of the rows with weights of its own, of which nothing is computed yet."""
+        part = copy.copy(self)
+        part.W, part.b, part.is_part = W, b, True
+        part.x, part.y, part.da = self.x[rows], self.y[rows], None if self.da is None else self.da[rows]
+        part.z, part.a, part.delta, part.dW, part.db, part.loss = {}, {}, {}, {}, {}, None
+        return part
 
     def exact(self, array):
         """An array as a Ball without error."""

@@ -18,7 +18,7 @@ def explaining_pairs(wrong, right, precision):
     What only one of two bugs changes it has to explain alone, and together they have to change all that is wrong: that
     leaves few pairs to be tried. Those whose members come nearest by themselves are tried first.
     """
-    probe, found = wrong[0], {}
+    probe, found = wrong[0], dict[tuple[str, str], tuple]()
     usual = probe.right(precision)
     wrong_keys = frozenset(key for key in probe.given if not probe.agrees(key, usual[key]))
     candidates = [
@@ -29,7 +29,11 @@ def explaining_pairs(wrong, right, precision):
     near = {index: probe.distance((candidates[index],)) for index, effect in effects.items() if effect.changed}
     active = sorted(near, key=lambda index: near[index])
     trials = TRIALS // COST if probe.only_steps else TRIALS
-    for i, j in sorted(itertools.combinations(range(len(active)), 2), key=sum):
+    ranked = sorted(itertools.combinations(range(len(active)), 2), key=sum)
+    pairs = [(i, j, any(candidates[active[k]].bug.parameter for k in (i, j))) for i, j in ranked]
+    for i, j, opened in sorted(pairs, key=lambda pair: pair[2]):
+        if opened and found:
+            break  # as with single bugs, a number is worked out only where nothing explains all without
         one, two = candidates[active[i]], candidates[active[j]]
         if one.bug.id == two.bug.id or (one.bug.id, two.bug.id) in found:
             continue

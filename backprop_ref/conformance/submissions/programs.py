@@ -1,22 +1,19 @@
 """Programs and files as submissions: JSON in, JSON out, whatever language they are written in."""
 
-import contextlib
 import json
-import os
-import selectors
 import shlex
-import signal
-import subprocess
-import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-from backprop_ref.conformance.cases import Case
+import numpy as np
+
+from backprop_ref.conformance.cases import Case, Values
 from backprop_ref.conformance.submissions.answer import Answer
-from backprop_ref.conformance.submissions.calling import TIME_LIMIT, CircuitBreaker, Late, Refusal, ending
+from backprop_ref.conformance.submissions.calling import TIME_LIMIT, CircuitBreaker, Late, Refusal
 from backprop_ref.conformance.submissions.conventions import Declared, Layout
-from backprop_ref.conformance.submissions.reading import Unreadable, from_mapping, returned
+from backprop_ref.conformance.submissions.functions import hidden
+from backprop_ref.conformance.submissions.processes import Process
+from backprop_ref.conformance.submissions.reading import Unreadable, from_mapping, number, returned
 from backprop_ref.errors import InvalidInput
 
 OUTPUT_LIMIT = 16 * 2**20
@@ -24,22 +21,24 @@ OUTPUT_LIMIT = 16 * 2**20
 
 
 class Program:
-    """A command that reads one case as JSON on standard input, and writes its answer as JSON on standard output.
+    """A command that reads cases as JSON on standard input, and writes answers as JSON on standard output.
 
     Parameters
     ----------
     command : str
-        Split as a shell would; run once for each case, without a shell.
+        Split as a shell would, and run without one.
     document : callable
-        The JSON text of a case.
+        The JSON text of a case, in one line.
     time_limit : float
         Seconds for each case; then the program and all it has started are killed.
+    many : bool
+        Whether it is started once and gets a case a line, for an answer a line; else it is started for each case.
     """
 
     kind = "program"
     in_place = False
 
-    def __init__(self, command, document, declared=None, time_limit=TIME_LIMIT, output_limit=OUTPUT_LIMIT):
+    def __init__(self, command, document, declared=None, time_limit=TIME_LIMIT, output_limit=OUTPUT_LIMIT, many=False):
         try:
             self.words = shlex.split(command)
         except ValueError as error:
@@ -47,94 +46,41 @@ class Program:
         if not self.words:
             raise InvalidInput("--command: a command is needed, such as --command './mine'")
         self.document, self.declared, self.time_limit = document, declared or Declared(), time_limit
-        self.output_limit = output_limit
+        self.output_limit, self.many = output_limit, many
+        self.process: Process | None = None
         self.layout = _stated(self.declared)
         self.breaker = CircuitBreaker()
 
     def answer(self, case: Case) -> Answer:
-        """Runs the program for one case."""
+        """Asks the program for one case."""
+        answered, said = False, ""
         try:
             self.breaker.check()
-            output = self.run(self.document(case))
+            process = self.process = self.process or Process(self.words, self.output_limit)
+            output = process.ask(self.document(case) + "\n", self.time_limit, self.many)
             self.breaker.answered += 1
-            return _checked(_parse(output, "its answer"), case, self.layout)
-        except (Refusal, Unreadable) as reason:
+            said = process.said("; on standard error: ")
+            answer = _checked(_parse(output, "its answer"), case, self.layout)
+            answered = True
+            return answer
+        except Refusal as reason:
             if isinstance(reason, Late):
                 self.breaker.lose(str(reason))
             return Answer(problem=str(reason))
-
-    def run(self, text: str) -> bytes:
-        """The program's standard output for a text on its standard input.
-
-        Raises
-        ------
-        Refusal
-            It took too long, wrote too much, or ended with another status than 0.
-        """
-        with tempfile.TemporaryFile() as question:
-            question.write(text.encode())
-            question.seek(0)
-            try:
-                process = subprocess.Popen(
-                    self.words, stdin=question, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-                )
-            except OSError as error:
-                raise InvalidInput(f"--command: cannot run {self.words[0]}: {error.strerror or error}") from None
-        try:
-            out, err = self._listen(process)
+        except Unreadable as reason:
+            return Answer(problem=f"{reason}{said}")
         finally:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            for pipe in (process.stdout, process.stderr):
-                assert pipe is not None
-                pipe.close()
-        if process.returncode:
-            lines = err.decode(errors="replace").strip().splitlines()
-            said = f": {lines[-1].strip()[:160]}" if lines else ""
-            raise Refusal(f"{ending(process.returncode)}{said}")
-        return out
-
-    def _listen(self, process):
-        """Everything the process writes, until it ends."""
-        deadline = time.monotonic() + self.time_limit
-        written = {process.stdout: bytearray(), process.stderr: bytearray()}
-        with selectors.DefaultSelector() as selector:
-            for pipe in written:
-                os.set_blocking(pipe.fileno(), False)
-                selector.register(pipe, selectors.EVENT_READ)
-            while True:
-                ended = process.poll() is not None
-                events = selector.select(0.0 if ended else 0.02)
-                for key, _ in events:
-                    if not _drain(key.fileobj, written[key.fileobj]):
-                        selector.unregister(key.fileobj)
-                if len(written[process.stdout]) > self.output_limit:
-                    raise Refusal(f"it wrote more than {self.output_limit / 2**20:g} MiB")
-                del written[process.stderr][: -(2**16)]
-                if ended and not events:
-                    return bytes(written[process.stdout]), bytes(written[process.stderr])
-                if not selector.get_map():
-                    time.sleep(0.002)
-                if time.monotonic() > deadline:
-                    raise Late(f"no answer within {self.time_limit:g} s; killed")
-
-
-def _drain(pipe, into):
-    """Takes what a pipe holds; False at its end."""
-    try:
-        part = os.read(pipe.fileno(), 2**16)
-    except BlockingIOError:
-        return True
-    into += part
-    return bool(part)
+            if self.process is not None and not (self.many and answered):
+                self.process.close()
+                self.process = None
 
 
 class Answers:
     """A file of answers: a JSON object with a list ``answers``, a list, one object by case name, or JSON lines.
 
-    Each answer has the ``name`` of its case and any of loss, dW, db, z, a, delta, dx, W, b; what it does not have is
-    not judged, and neither are cases that are not in the file.
+    Each answer has the ``name`` of its case and any of loss, dW, db, z, a, delta, dx, W, b; or ``before`` and ``after``
+    one step, each with W and b, and its ``learning_rate``. What it does not have is not judged, and neither are cases
+    that are not in the file.
     """
 
     kind = "answers"
@@ -219,10 +165,43 @@ def _checked(content: Any, case: Case, layout: Layout) -> Answer:
         refusal = content.get("not_judged") or content.get("unsupported")
         if refusal:
             return Answer(left_out=str(refusal)[:160])
+        if isinstance(content.get("before"), dict) or isinstance(content.get("after"), dict):
+            return _of_a_step(content, case, layout)
         values = from_mapping(content.get("expected", content), n)
     else:
         values = returned(content, case.network.sizes)
     return Answer(layout.take(values))
+
+
+def _of_a_step(content, case, layout):
+    """The gradients in the weights before and after one step of gradient descent, and what rounding hides of them."""
+    rate = number(content.get("learning_rate"), "learning_rate, that of the step,")
+    if not rate > 0.0:
+        raise Unreadable(f"learning_rate is {rate}, and not above 0")
+    then, now = (_weights(content.get(name), name, case, layout) for name in ("before", "after"))
+    for name, ours in (("W", case.params.W), ("b", case.params.b)):
+        if not all(map(np.array_equal, getattr(then, name), ours)):
+            raise Unreadable(f"{name} in before is not {name} of the case; begin with those of the case")
+    u = float(np.finfo(case.params.dtype).eps) / 2
+    moves = {f"d{name}": _pairwise(lambda old, new: (old - new) / rate, name, then, now) for name in "Wb"}
+    slack = {f"d{name}": _pairwise(lambda old, new: hidden(old, new, u) / rate, name, then, now) for name in "Wb"}
+    loss = content.get("loss")
+    return Answer(Values(**moves, loss=None if loss is None else number(loss, "loss")), slack=Values(**slack))
+
+
+def _weights(mapping, name, case, layout):
+    if not isinstance(mapping, dict):
+        raise Unreadable(f"{name} is missing; before and after are objects with W and b, a list for each layer")
+    found = layout.take(from_mapping(mapping, case.network.n_layers))
+    for key, theirs, ours in zip("Wb", (found.W, found.b), (case.params.W, case.params.b), strict=True):
+        shapes = None if theirs is None else [np.shape(part) for part in theirs]
+        if shapes != [part.shape for part in ours]:
+            raise Unreadable(f"{key} in {name} has the shapes {shapes}, not {[part.shape for part in ours]}")
+    return found
+
+
+def _pairwise(function, name, then, now):
+    return [function(old, new) for old, new in zip(getattr(then, name), getattr(now, name), strict=True)]
 
 
 def _stated(declared: Declared) -> Layout:

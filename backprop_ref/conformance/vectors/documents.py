@@ -1,6 +1,7 @@
-"""A case with what is expected of it as a JSON document of hexadecimal floats, and back."""
+"""A case with what is expected of it as a JSON document, and back; every float is exact."""
 
 import json
+import re
 from dataclasses import asdict
 from typing import Any
 
@@ -13,6 +14,17 @@ from backprop_ref.parameters import Parameters
 
 FORMAT = "backprop_ref-vectors-1"
 ARITHMETIC = "reproducible-1"
+HEXADECIMAL = re.compile(r"-?0x[01]\.[0-9a-f]+p[+-]\d+$")
+
+
+def question(case, numbers="decimal"):
+    """A case as a program reads it, in one line of JSON: what `to_document` gives, without what is expected.
+
+    numbers: decimal, JSON's own, in as many digits as read back as the same float; or hex, text as in the vectors.
+    """
+    document = to_document(case)
+    del document["expected"]
+    return json.dumps(document if numbers == "hex" else _decimal(document))
 
 
 def to_document(case):
@@ -108,6 +120,15 @@ def _hex(value):
     if isinstance(value, np.ndarray):
         return _hex(value.tolist())
     return float(value).hex()
+
+
+def _decimal(value):
+    """The same with every hexadecimal float as a number."""
+    if isinstance(value, dict):
+        return {key: _decimal(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_decimal(part) for part in value]
+    return float.fromhex(value) if isinstance(value, str) and HEXADECIMAL.match(value) else value
 
 
 def _array(nested, dtype):

@@ -1,0 +1,1 @@
+"""The bugs of the catalogue as programs to be mended."""
