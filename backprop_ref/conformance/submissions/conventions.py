@@ -52,7 +52,7 @@ class Layout(NamedTuple):
 
     def take_bias(self, array):
         """A bias, or its gradient, in our layout, from any of the usual shapes."""
-        return array.reshape(-1) if array.ndim == 2 and 1 in array.shape else array
+        return array.reshape(-1) if array.ndim == 0 or (array.ndim == 2 and 1 in array.shape) else array
 
     def take_samples(self, array):
         """z, a, delta or dx in our layout."""

@@ -6,18 +6,23 @@ import numpy as np
 
 from backprop_ref.conformance.cases import Case, Values, same_bits, tensors
 from backprop_ref.conformance.submissions.answer import Answer
-from backprop_ref.conformance.submissions.calling import TIME_LIMIT, NotJudged, Refusal, run
+from backprop_ref.conformance.submissions.calling import TIME_LIMIT, Late, NotJudged, Refusal, run
+from backprop_ref.conformance.submissions.calls import after, one_call
 from backprop_ref.conformance.submissions.conventions import Declared, Layout
-from backprop_ref.conformance.submissions.reading import Unreadable, array, depth, number, returned
+from backprop_ref.conformance.submissions.forms import Form, forms, layers_of
+from backprop_ref.conformance.submissions.reading import Unreadable, array, from_mapping, number
 from backprop_ref.conformance.submissions.separate import Separate, outline
+from backprop_ref.conformance.submissions.settings import OUR_RATE, TOLD, role, setting
 from backprop_ref.optimizers import describe
 
-RATES = ("learning_rate", "lr", "eta", "alpha", "step_size")
-OUR_RATE = 0.5  # a power of two: dividing by it rounds nothing
+NEAR = 0.5
+"""What is returned are updated weights, and no gradient, if they differ from the weights by less of their norm."""
 
 
 class Function:
-    """A function ``f(network, weights, biases, x, y)`` that returns a loss and gradients.
+    """A function that returns a loss and gradients, or updates weights, such as ``f(network, weights, biases, x, y)``.
+
+    Which argument is which is told by their names and by trying: see `backprop_ref.conformance.submissions.forms`.
 
     Parameters
     ----------
@@ -26,6 +31,17 @@ class Function:
     declared : Declared
     time_limit : float
         Seconds for one call of a callable; a `Separate` has its own.
+
+    Attributes
+    ----------
+    takes_network : bool
+        Whether it is told activations and loss.
+    n_layers : int or None
+        The depth it is made for, where its signature says so.
+    in_place : bool
+        Whether it updates the weights, in place or in what it returns.
+    learning_rate : float or None
+        Of the update; None: not known.
     """
 
     kind = "function"
@@ -35,46 +51,110 @@ class Function:
         self.layout = Layout()
         self.learning_rate = self.declared.learning_rate
         self.in_place = self.declared.in_place
-        self.names, self.positions = _signature(outline(function).arguments)
-        self.rate_name = next((name for name in RATES if name in self.names), None)
-        if self.rate_name and self.learning_rate is None:
+        self.arguments = outline(function).arguments
+        self.names = frozenset(one.name for one in self.arguments or [])
+        self.takes_network = (
+            any(role(name) == "network" or setting(name) in TOLD for name in self.names) or not self.named
+        )
+        self.n_layers = layers_of(self.arguments)
+        rates = [
+            one for one in self.arguments or [] if role(one.name) == "rate" and (one.needed or one.name != "alpha")
+        ]
+        if rates and self.learning_rate is None:
             self.learning_rate = OUR_RATE
+        self.forms: dict[Layout, Form] = {}
 
     def restart(self, function):
         """Takes the function afresh, free of what earlier calls may have left in it; what was found out stays."""
         self.function = function
 
     @property
+    def named(self) -> bool:
+        """Whether the names of its arguments say what they are."""
+        return any(role(name) for name in self.names)
+
+    @property
     def takes_biases(self) -> bool:
-        """Whether biases are among its arguments."""
-        return self.positions != 4
+        """Whether it may have biases, in arguments of their own or beside the weights."""
+        roles = [role(one.name) for one in self.arguments or []]
+        return "W" not in roles or "b" in roles or "biases" in roles
+
+    def sizes(self) -> list[tuple[int, ...]] | None:
+        """A function takes whatever weights it is given."""
+        return None
 
     def layouts(self, known):
         """Those among the layouts that its signature leaves."""
-        return known if self.takes_biases else [layout for layout in known if layout.biases == "none"]
+        if self.takes_biases:
+            return known
+        return [layout for layout in known if layout.biases in {"none", "flat"}]
 
     def answer(self, case: Case, layout: Layout | None = None, twice: bool = True) -> Answer:
         """Asks for one case, twice with copies of the same arguments."""
         try:
             layout = layout or self.layout
-            values, slack, changed = self._ask(case, layout)
+            form = self._form(case, layout)
+            values, slack, changed = self._ask(form, case, layout)
             again = None
             if twice:
-                second, _, _ = self._ask(case, layout)
+                second, _, _ = self._ask(form, case, layout)
                 again = None if _same(values, second) else second
-            values = self._steps(case, layout, values)
+            values = self._steps(form, case, layout, values)
             return Answer(values, changed=() if self.in_place else tuple(changed), slack=slack, again=again)
         except NotJudged as reason:
             return Answer(left_out=str(reason))
         except (Refusal, Unreadable) as reason:
             return Answer(problem=str(reason))
 
-    def _ask(self, case, layout):
+    def _form(self, case, layout) -> Form:
+        """The form that fits in a layout: found by trying, once."""
+        if layout in self.forms:
+            return self.forms[layout]
+        ran, failure, tried = [], None, 0
+        for form in forms(self.arguments, case, layout):
+            tried += 1
+            try:
+                values, _, _ = self._ask(form, case, layout)
+            except (Late, NotJudged):
+                raise
+            except (Refusal, Unreadable) as reason:
+                failure = failure or reason
+                continue
+            fit = _fits(values, case, layout)
+            if fit and (not form.ambiguous or self._consistent(form, case, layout)):
+                self.forms[layout] = form
+                return form
+            ran.append((fit, form))
+        fitting = [form for fit, form in ran if fit]
+        if fitting:
+            self.forms[layout] = fitting[0]
+        if ran:
+            return fitting[0] if fitting else ran[0][1]
+        if failure is None:
+            raise Refusal(
+                f"its arguments {', '.join(sorted(self.names)) or '(none)'} cannot be told apart in a network of "
+                f"{case.network.n_layers} layers; call them weights, biases, x and y, or W1, b1, W2, b2, x and y"
+            )
+        raise failure if tried == 1 else type(failure)(f"{failure}; {tried - 1} other ways to call it failed too")
+
+    def _consistent(self, form, case, layout) -> bool:
+        """Whether for one sample dW[0] is x times db[0]; if not, weights and biases stand elsewhere."""
+        try:
+            values, _, _ = self._call(form, case, layout, self._keywords(case), slice(0, 1))
+        except (NotJudged, Refusal, Unreadable):
+            return False
+        if values.db is None:
+            return True
+        right = np.outer(case.x[0].astype(np.float64), values.db[0])
+        return bool(abs(values.dW[0] - right).max() <= 1e-3 * abs(right).max())
+
+    def _ask(self, form, case, layout):
         keywords = self._keywords(case)
         if not layout.one_sample:
-            return self._call(case, layout, keywords, slice(None))
-        parts = [self._call(case, layout, _row(keywords, s), slice(s, s + 1)) for s in range(len(case.x))]
-        return *_mean(parts, case), parts[0][2]
+            return self._call(form, case, layout, keywords, slice(None))
+        rows = [slice(s, s + 1) for s in range(len(case.x))]
+        parts = [self._call(form, case, layout, _row(keywords, s), row) for s, row in enumerate(rows)]
+        return *mean(parts, case), parts[0][2]
 
     def _keywords(self, case):
         keywords: dict[str, Any] = {}
@@ -86,70 +166,98 @@ class Function:
                 raise NotJudged(f"it takes no keyword {name}")
             if present:
                 keywords[name] = value
-        if self.rate_name:
-            keywords[self.rate_name] = self.learning_rate
         return keywords
 
-    def _arguments(self, case, layout, rows):
-        weights, biases = layout.give_weights(case.params.W), layout.give_biases(case.params.b)
-        if layout.biases == "none":
-            biases = [np.zeros_like(b) for b in case.params.b]
-        x, y = layout.give_samples(case.x[rows]), layout.give_samples(case.y[rows])
-        return weights, biases, x, y
-
-    def _call(self, case, layout, keywords, rows):
-        weights, biases, x, y = self._arguments(case, layout, rows)
-        if "da" in keywords:
-            keywords = {**keywords, "da": layout.give_samples(keywords["da"])}
-        before = self._arguments(case, layout, rows)
-        given = (weights, biases, x, y) if self.takes_biases else (weights, x, y)
-        result = self._run(case.network, *given, **keywords)
+    def _call(self, form, case, layout, extra, rows):
+        first, named = form.give(case, layout, rows, self.learning_rate)
+        before = [*first, *named.values()]
+        given, keywords = form.give(case, layout, rows, self.learning_rate)
+        if "da" in extra:
+            extra = {**extra, "da": layout.give_samples(extra["da"])}
+        result, arguments = self._run(given, {**keywords, **extra}, form.shapes(case, layout))
         changed = [
-            name
-            for name, now, then in zip(("weights", "biases", "x", "y"), (weights, biases, x, y), before, strict=True)
-            if not _unchanged(now, then)
+            {"params": "weights"}.get(one, one)
+            for one, now, then in zip(form.roles, arguments, before, strict=False)
+            if one != "network" and not _unchanged(now, after(then))
         ]
-        moved = "weights" in changed or "biases" in changed
-        if self.in_place or (moved and (result is None or depth(result) == 0)):
+        moved = any(one[0] in "Wwb" for one in changed)
+        bare = result is None or not isinstance(result, Values)
+        if bare and (self.in_place or moved):
             self.in_place = True
-            loss = number(result, "the loss") if depth(result) == 0 else None
-            values, slack = self._from_updates(case, before, (weights, biases), layout)
-            return layout.take(values._replace(loss=loss)), layout.take(slack), changed
-        values = layout.take(returned(result, case.network.sizes))
-        if layout.biases == "none":
-            values = values._replace(db=None)
-        return values, None, changed
+            loss = None if result is None else result
+            return *self._from_updates(form, case, layout, form.after(arguments, case, layout), loss), changed
+        values = Values(loss=result) if bare else result
+        if result is None:
+            raise Unreadable("it returned None, and neither a loss nor gradients, and changed no weights")
+        if values.dW is not None and self._updated(form, case, layout, values):
+            self.in_place = True
+            return *self._from_updates(form, case, layout, (values.dW, values.db or []), values.loss), changed
+        if self.declared.in_place and moved:
+            return *self._from_updates(form, case, layout, form.after(arguments, case, layout), values.loss), changed
+        return form.take(values, case, layout), None, changed
 
-    def _from_updates(self, case, before, after, layout):
+    def _updated(self, form, case, layout, values) -> bool:
+        """Whether what it returned are the weights after a step: by their values, near to those before it."""
+        before, _ = form.weights(case, layout)
+        if [w.shape for w in before] != [w.shape for w in values.dW]:
+            return False
+        moves = [now.astype(np.float64) - then for now, then in zip(values.dW, before, strict=True)]
+        distance, size = (
+            np.sqrt(sum(float((part.astype(np.float64) ** 2).sum()) for part in parts)) for parts in (moves, before)
+        )
+        return bool(distance < NEAR * size)
+
+    def _from_updates(self, form, case, layout, now, loss):
         """Gradients from ``W' = W − η·dW``, and what the rounding of W' hides of them."""
         rate = 1.0 if self.learning_rate is None else self.learning_rate
         u = float(np.finfo(case.params.dtype).eps) / 2
         moves, slacks = [], []
-        for then, now in zip(before[:2], after, strict=True):
-            now = [array(part, "an updated weight").astype(np.float64) for part in now]
+        for then, there in zip(form.weights(case, layout), now, strict=True):
+            there = [array(part, "an updated weight").astype(np.float64) for part in there]
             then = [part.astype(np.float64) for part in then]
-            if [part.shape for part in now] != [part.shape for part in then]:
+            if len(there) == len(then):  # a column may have become a row
+                there = [
+                    new.reshape(old.shape) if new.size == old.size and new.ndim != old.ndim else new
+                    for new, old in zip(there, then, strict=True)
+                ]
+            if [part.shape for part in there] != [part.shape for part in then]:
                 raise Refusal("the weights or biases have other shapes after the update")
-            moves.append([(old - new) / rate for old, new in zip(then, now, strict=True)])
-            slacks.append([hidden(old, new, u) / rate for old, new in zip(then, now, strict=True)])
-        no_biases = layout.biases == "none"
-        return (Values(dW=dW, db=None if no_biases else db) for dW, db in (moves, slacks))
+            moves.append([(old - new) / rate for old, new in zip(then, there, strict=True)])
+            slacks.append([hidden(old, new, u) / rate for old, new in zip(then, there, strict=True)])
+        found, slack = (form.take(Values(dW=dW, db=db or None), case, layout) for dW, db in (moves, slacks))
+        return found._replace(loss=loss), slack
 
-    def _steps(self, case, layout, values):
+    def _steps(self, form, case, layout, values):
         """Adds W and b after the case's three steps, for code that can make them."""
         if "steps" not in self.names or case.da is not None or layout.one_sample:
             return values
-        arguments = self._arguments(case, layout, slice(None))
+        given, keywords = form.give(case, layout, slice(None), self.learning_rate)
         extra = {"steps": 3, "optimizer": describe(case.optimizer), "batch_size": case.batch_size}
         extra = {name: value for name, value in extra.items() if name in self.names}
-        extra |= self._keywords(case)
-        made = returned(self._run(case.network, *arguments, **extra), case.network.sizes)
+        made, _ = self._run(given, {**keywords, **extra, **self._keywords(case)}, form.shapes(case, layout))
+        if not isinstance(made, Values):
+            raise Unreadable("it returned no weights after its steps; return (W, b), two lists")
         return values._replace(**dict(zip("Wb", layout.take(Values(W=made.dW, b=made.db))[-2:], strict=True)))
 
-    def _run(self, *arguments, **keywords):
+    def _run(self, arguments, keywords, shapes):
+        """None, a number or `Values`, and the arguments afterwards."""
         if isinstance(self.function, Separate):
-            return self.function.call(*arguments, **keywords)
-        return run(self.function, *arguments, limit=self.time_limit, **keywords)
+            reply = self.function.call(arguments, keywords, shapes)
+        else:
+            reply = run(one_call, self.function, arguments, keywords, shapes, limit=self.time_limit)
+        result = reply.get("result")
+        if isinstance(result, dict):
+            result = from_mapping(result, len(shapes.W))
+        elif result is not None:
+            result = number(result, "the loss")
+        return result, reply.get("arguments", [])
+
+
+def _fits(values, case, layout) -> bool:
+    """Whether gradients came out, in the shapes due."""
+    if values.dW is None or [w.shape for w in values.dW] != [w.shape for w in case.params.W]:
+        return False
+    return values.db is None or [b.shape for b in values.db] == [b.shape for b in case.params.b]
 
 
 def hidden(before, after, u):
@@ -157,22 +265,11 @@ def hidden(before, after, u):
     return u * (abs(before) + 2.0 * abs(after) + 3.0 * abs(before - after))
 
 
-def _signature(arguments):
-    """The names a function takes, and how many of them it needs by position; None if that is unknown."""
-    if arguments is None:
-        return frozenset(), None
-    names, kinds = frozenset(one.name for one in arguments), [one.kind for one in arguments]
-    if "VAR_POSITIONAL" in kinds:
-        return names, None
-    needed = [one for one in arguments if one.needed and one.kind.startswith("POSITIONAL")]
-    return names, len([one for one in needed if one.name not in RATES])
-
-
 def _row(keywords, s):
     return {name: value[s : s + 1] if name == "da" else value for name, value in keywords.items()}
 
 
-def _mean(parts, case):
+def mean(parts, case):
     """The mean over samples of their losses and gradients, and the rounding of that mean."""
     n = len(parts)
     values = [part[0] for part in parts]
@@ -197,8 +294,10 @@ def _mean(parts, case):
 
 
 def _unchanged(now, then):
+    if isinstance(then, dict):
+        return isinstance(now, dict) and all(name in now and _unchanged(now[name], part) for name, part in then.items())
     if isinstance(then, list):
-        return len(now) == len(then) and all(map(_unchanged, now, then))
+        return isinstance(now, list) and len(now) == len(then) and all(map(_unchanged, now, then))
     return isinstance(now, np.ndarray) and same_bits(now, then)
 
 

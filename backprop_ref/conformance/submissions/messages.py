@@ -16,7 +16,7 @@ from backprop_ref.network import Network
 SIZE_LIMIT = 64 * 2**20
 """Bytes of one message."""
 _LENGTHS = struct.Struct("<QQ")
-_DTYPES = {"<f8", "<f4"}
+_DTYPES = {"<f8", "<f4", "<i8"}
 
 
 class Garbled(ValueError):

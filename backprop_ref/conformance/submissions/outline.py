@@ -15,6 +15,15 @@ class Argument(NamedTuple):
     """``POSITIONAL_OR_KEYWORD`` and so on, as `inspect` names them."""
     needed: bool
     """Whether it has no default."""
+    default: str = ""
+    """The name of the default's type."""
+
+    def fits(self, value: Any) -> bool:
+        """Whether a value is of a kind with the default: no name is given where a function or an object is usual."""
+        if self.needed or self.default in {"NoneType", type(value).__name__}:
+            return True
+        kinds = ({"int", "float", "bool"}, {"list", "tuple"})
+        return any({self.default, type(value).__name__} <= kind for kind in kinds)
 
 
 class Outline(NamedTuple):
@@ -25,14 +34,17 @@ class Outline(NamedTuple):
     arguments: list[Argument] | None
     """None: not known."""
     methods: dict[str, list[Argument]]
-    """Of a class: those among `STEPS`, without self."""
+    """Of a class: those that can be called by others, without self."""
 
     @classmethod
     def of(cls, found: Any) -> "Outline":
         """That of anything that can be called."""
         is_class = inspect.isclass(found)
-        steps = [name for name in STEPS if is_class and callable(getattr(found, name, None))]
-        methods = {name: (_arguments(getattr(found, name)) or [])[1:] for name in steps}
+        methods = {}
+        for name in dir(found) if is_class else ():
+            if (not name.startswith("_") or name == "__call__") and callable(getattr(found, name, None)):
+                bound = isinstance(inspect.getattr_static(found, name), staticmethod | classmethod)
+                methods[name] = (_arguments(getattr(found, name)) or [])[0 if bound else 1 :]
         return cls(getattr(found, "__name__", type(found).__name__), is_class, _arguments(found), methods)
 
     def document(self) -> dict[str, Any]:
@@ -56,4 +68,4 @@ def _arguments(function):
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
         return None
-    return [Argument(p.name, p.kind.name, p.default is p.empty) for p in parameters]
+    return [Argument(p.name, p.kind.name, p.default is p.empty, type(p.default).__name__) for p in parameters]

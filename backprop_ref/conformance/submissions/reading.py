@@ -1,9 +1,11 @@
 """What somebody's code returned, as `Values`: from tuples, lists, dictionaries or objects of any array library."""
 
+import contextlib
+import itertools
 import math
 from decimal import Decimal
 from numbers import Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,7 +13,9 @@ from backprop_ref.conformance.cases import Values
 
 LOSS = ("loss", "cost", "L", "J", "l", "error")
 WEIGHT_GRADIENTS = ("dW", "dw", "grad_W", "grads_W", "weight_grads", "grad_weights", "dweights", "coef_grads")
+WEIGHT_GRADIENTS += ("nabla_w", "nabla_W", "gW", "dWs", "dJdW", "dLdW", "dL_dW", "dC_dW", "W_grad", "weights_grad")
 BIAS_GRADIENTS = ("db", "dB", "grad_b", "grads_b", "bias_grads", "grad_biases", "dbiases", "intercept_grads")
+BIAS_GRADIENTS += ("nabla_b", "nabla_B", "gb", "dbs", "dJdb", "dLdb", "dL_db", "dC_db", "b_grad", "biases_grad")
 WEIGHTS = ("W", "w", "weights", "coefs_", "Ws")
 BIASES = ("b", "biases", "bias", "intercepts_", "bs")
 LISTS = {"z": ("z", "Z"), "a": ("a", "A"), "delta": ("delta", "deltas", "dz", "dZ"), "dW": WEIGHT_GRADIENTS}
@@ -67,33 +71,89 @@ def arrays(value: Any, what: str) -> list[np.ndarray]:
     return [array(part, f"{what}[{layer}]") for layer, part in enumerate(value)]
 
 
-def returned(value: Any, sizes) -> Values:
+class Shapes(NamedTuple):
+    """Those of a submission's weights and biases, and so of its gradients."""
+
+    W: list[tuple[int, ...]]
+    b: list[tuple[int, ...]]
+    """Empty: it has no biases."""
+
+    @classmethod
+    def of(cls, sizes) -> "Shapes":
+        """In our layout."""
+        return cls(list(zip(sizes, sizes[1:], strict=False)), [(n,) for n in sizes[1:]])
+
+    def fit(self, dW, db, turned=False) -> bool:
+        """Whether gradients have these shapes; ``turned``: or W the other way round."""
+        if len(dW) != len(self.W) or (db is not None and len(db) != len(self.b)):
+            return False
+        biases = db is None or all(
+            part.shape == shape or _long(part.shape) == _long(shape) for part, shape in zip(db, self.b, strict=True)
+        )
+        return biases and all(
+            part.shape == shape or (turned and part.shape == shape[::-1]) or (len(shape) == 1 and part.size == shape[0])
+            for part, shape in zip(dW, self.W, strict=True)
+        )
+
+
+def returned(value: Any, shapes: Any) -> Values:
     """The loss and the gradients in whatever a callable returned.
 
     Parameters
     ----------
     value
         ``(loss, [dW…], [db…])``, ``(dW, db)``, a list of pairs, dW and db in turn, a dictionary, an object with
-        attributes, or the loss alone.
-    sizes : sequence of int
-        Of the network; they tell weights from biases.
+        attributes, or the loss alone; predictions and other arrays beside them are no gradients.
+    shapes : Shapes, or the sizes of the network
+        They tell weights from biases.
     """
+    shapes = shapes if isinstance(shapes, Shapes) else Shapes.of(shapes)
     if value is None:
         raise Unreadable("it returned None, and neither a loss nor gradients")
     if isinstance(value, str | bytes):
         raise Unreadable(f"it returned the text {_short(value)}")
-    if isinstance(value, dict):
-        return as_gradients(from_mapping(value, len(sizes) - 1))
     if depth(value) == 0:
         return Values(loss=number(value, "the loss"))
-    if named(value):
-        return as_gradients(from_mapping(named(value), len(sizes) - 1))
+    if isinstance(value, dict) or named(value):
+        return _of_mapping(value, shapes)
     if not _is_list(value):
         raise Unreadable(f"it returned {_kind(value)}, in which no gradients are recognised")
     if any(isinstance(part, str | bytes) for part in value):
         raise Unreadable("it returned text among its values, where numbers are due; make it a number with float()")
+    return _of_list(value, shapes)
+
+
+def _of_mapping(value, shapes):
+    mapping = value if isinstance(value, dict) else named(value)
+    n = len(shapes.W)
+    try:
+        found = as_gradients(from_mapping(mapping, n))
+    except Unreadable as error:
+        by_shape = _by_shapes(list(mapping.values()), shapes)
+        if by_shape is None:
+            raise error from None
+        losses = [mapping[name] for name in LOSS if depth(mapping.get(name)) == 0]
+        return by_shape._replace(loss=number(losses[0], "the loss") if losses else None)
+    if found.dW is not None:
+        extra = {name: None for name in ("z", "a", "delta") if len(getattr(found, name) or "") not in {0, n}}
+        found = found._replace(**extra)
+    return found
+
+
+def _of_list(value, shapes):
     scalars = [part for part in value if depth(part) == 0]
     rest = [part for part in value if depth(part) != 0]
+    if rest:
+        for part in rest:
+            with contextlib.suppress(Unreadable):
+                found = _of_mapping(part, shapes) if isinstance(part, dict) or named(part) else None
+                if found is not None and found.dW is not None:
+                    return found if len(scalars) != 1 else found._replace(loss=number(scalars[0], "the loss"))
+        gradients = list(rest[0] if len(rest) == 1 else rest)
+        if len(scalars) < 2 and (found := _split(gradients, shapes)) and shapes.fit(*found, turned=True):
+            return Values(loss=number(scalars[0], "the loss") if scalars else None, dW=found[0], db=found[1])
+        if (by_shape := _by_shapes(value, shapes)) is not None:
+            return by_shape
     if len(scalars) > 1:
         raise Unreadable(f"it returned {len(scalars)} numbers beside each other; the loss is one")
     loss = number(scalars[0], "the loss") if scalars else None
@@ -101,18 +161,88 @@ def returned(value: Any, sizes) -> Values:
         if loss is None:
             raise Unreadable("it returned an empty list")
         return Values(loss=loss)
-    gradients = rest[0] if len(rest) == 1 else rest
-    if isinstance(gradients, dict) or named(gradients):
-        found = from_mapping(gradients if isinstance(gradients, dict) else named(gradients), len(sizes) - 1)
-        found = as_gradients(found)
-        return found if loss is None else found._replace(loss=loss)
-    dW, db = split(list(gradients), sizes)
+    dW, db = split(gradients, shapes)
     return Values(loss=loss, dW=dW, db=db)
 
 
-def split(parts: list[Any], sizes) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
+def _by_shapes(value, shapes: Shapes) -> Values | None:
+    """Gradients among arrays of any nesting, by their shapes alone; None if they are not all there, in a usual order.
+
+    What has no such shape, as predictions have not, is passed over; the one number left over is the loss.
+    """
+    found = list(_leaves(value, {*shapes.W, *shapes.b}))
+    fitting = [part for part in found if part.size == 1 or _usual(part.shape, shapes)]
+    n = len(shapes.W)
+    counts = [2 * n, n] if shapes.b else [n]
+    for turned in (False, True):
+        for count in counts:
+            for start in range(len(fitting) - count + 1):
+                parts = fitting[start : start + count]
+                for dW, db in _orders(parts, n):
+                    if shapes.fit(dW, db, turned):
+                        left = [part for part in (*fitting[:start], *fitting[start + count :]) if part.size == 1]
+                        return Values(loss=number(left[0], "the loss") if len(left) == 1 else None, dW=dW, db=db)
+    return None
+
+
+def _orders(parts, n):
+    """dW and db in each order in which people return them, from the first layer on or from the last."""
+    if len(parts) == n:
+        yield parts, None
+        yield parts[::-1], None
+        return
+    halves, turns = (parts[:n], parts[n:]), (parts[::2], parts[1::2])
+    for dW, db in (halves, turns):
+        yield dW, db
+        yield dW[::-1], db[::-1]
+        yield db, dW
+        yield db[::-1], dW[::-1]
+
+
+def _leaves(value, shapes):
+    """The arrays of numbers in nested lists and dictionaries, in order."""
+    if isinstance(value, dict) or (type(value) not in {list, tuple} and named(value)):
+        value = list((value if isinstance(value, dict) else named(value)).values())
+    if isinstance(value, list | tuple):
+        plain = None
+        if not any(hasattr(part, "shape") and depth(part) > 0 for part in value):
+            with contextlib.suppress(Unreadable):
+                plain = array(value, "")
+        if plain is not None and plain.shape in shapes:
+            yield plain
+            return
+        for part in value:
+            yield from _leaves(part, shapes)
+        return
+    with contextlib.suppress(Unreadable):
+        found = array(value, "") if depth(value) >= 0 else np.zeros(0)
+        if found.ndim > 2 or (found.ndim and found.shape[0] and found.shape[1:] in shapes):
+            yield from found
+        elif found.size:
+            yield found
+
+
+def _usual(shape, shapes):
+    return shape in shapes.W or shape[::-1] in shapes.W or any(_long(shape) == _long(b) for b in shapes.b)
+
+
+def _long(shape):
+    """The length of what is a vector but for axes of one entry; the shape of anything else."""
+    lengths = [length for length in shape if length != 1]
+    return lengths[0] if len(lengths) == 1 else 1 if not lengths else shape
+
+
+def _split(parts, shapes):
+    try:
+        return split(parts, shapes)
+    except Unreadable:
+        return None
+
+
+def split(parts: list[Any], shapes: Any) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
     """dW and db from lists in one of the usual orders: the first whose shapes fit, else whose lengths do."""
-    n, failure, fallback = len(sizes) - 1, None, None
+    shapes = shapes if isinstance(shapes, Shapes) else Shapes.of(shapes)
+    n, failure, fallback = len(shapes.W), None, None
     if len(parts) > 1 and all(depth(part) == 0 for part in parts):
         raise Unreadable(
             f"it returned one vector of {len(parts)} numbers; cut it into a list of dW and a list of db, with the "
@@ -128,7 +258,7 @@ def split(parts: list[Any], sizes) -> tuple[list[np.ndarray], list[np.ndarray] |
         except Unreadable as error:
             failure = failure or error
             continue
-        if _fits(dW, db, sizes):
+        if shapes.b and shapes.fit(dW, db, turned=True):
             return dW, db
         fallback = fallback or (dW, db)
     if fallback:
@@ -162,13 +292,6 @@ def _weights_first(parts, n):
 
 def _weights_only(parts, n):
     return (parts, None) if len(parts) == n else None
-
-
-def _fits(dW, db, sizes) -> bool:
-    shapes = list(zip(sizes, sizes[1:], strict=False))
-    weights = all(part.shape in {shape, shape[::-1]} for part, shape in zip(dW, shapes, strict=True))
-    biases = db is None or all(part.shape in {(n,), (1, n), (n, 1)} for part, (_, n) in zip(db, shapes, strict=True))
-    return weights and biases
 
 
 def named(value: Any) -> dict[str, Any]:
@@ -213,8 +336,8 @@ def as_gradients(values: Values) -> Values:
 
 def _numbered(mapping, name, n_layers):
     """[dW1, dW2, …], or from dW0 on, if all of them are there."""
-    for start in (1, 0):
-        keys = [f"{name}{layer}" for layer in range(start, start + n_layers)]
+    for start, form in itertools.product((1, 0), ("{}{}", "{}_{}")):
+        keys = [form.format(name, layer) for layer in range(start, start + n_layers)]
         if all(key in mapping for key in keys):
             return [mapping[key] for key in keys]
     return None

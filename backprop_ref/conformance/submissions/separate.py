@@ -8,8 +8,7 @@ import subprocess
 import sys
 import weakref
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from backprop_ref.conformance.submissions.calling import CircuitBreaker, NotJudged, Refusal, ending
 from backprop_ref.conformance.submissions.messages import Garbled, receive, send
@@ -68,22 +67,23 @@ class Separate:
         self.breaker = CircuitBreaker()
         return self
 
-    def call(self, network, *arrays, **keywords):
-        """Calls the function; the arrays, and lists of arrays, are then as the function left them.
+    def call(self, arguments, keywords, shapes) -> dict[str, Any]:
+        """What `calls.one_call` gives for the function.
 
         Raises
         ------
         Refusal, NotJudged, Unreadable
             There is no answer, and why.
         """
-        reply = self._ask({"call": [[network, *arrays], keywords]})
-        for there, after in zip(arrays, reply.get("arguments", ()), strict=False):
-            _overwrite(there, after)
-        return reply.get("result")
+        return self._ask({"call": {"arguments": arguments, "keywords": keywords, "shapes": shapes}})
 
     def step(self, **keywords):
-        """What `models.one_step` gives for the class."""
+        """What `steps.one_step` gives for the class."""
         return self._ask({"step": keywords})
+
+    def sizes(self, **keywords):
+        """What `steps.own_sizes` gives for the class."""
+        return self._ask({"sizes": keywords})
 
     def _ask(self, question):
         self.breaker.check()
@@ -174,11 +174,3 @@ def _end(process, channel):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     channel.close()
-
-
-def _overwrite(there, after):
-    """Makes an array, or a list of them, what the process has in its place; NaN where that has another shape."""
-    if isinstance(there, list):
-        there[:] = after if isinstance(after, list) else []
-    else:
-        there[...] = after if isinstance(after, np.ndarray) and after.shape == there.shape else np.nan

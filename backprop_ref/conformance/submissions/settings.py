@@ -1,0 +1,132 @@
+"""What an argument of somebody's function or class means, by its name."""
+
+import re
+from typing import Any
+
+from backprop_ref.conformance.cases import Case
+
+OUR_RATE = 0.5  # a power of two: dividing by it rounds nothing
+RATES = ("learning_rate", "lr", "eta", "alpha", "step_size", "rate")
+INIT_RATE = "learning_rate_init"
+
+SIZES = ("sizes", "layer_sizes", "layers", "layer_dims", "dims", "shape", "architecture", "topology", "structure")
+SIZES += ("layers_dims", "layer_dimensions", "n_units", "units", "layers_sizes", "num_neurons", "nodes")
+HIDDEN = ("hidden_layer_sizes", "hidden_sizes", "hidden_layers", "hidden_dims")
+ONE_HIDDEN = ("hidden_size", "n_hidden", "hidden_dim", "num_hidden", "n_h", "hidden", "hidden_units", "nh", "hidden_n")
+ONE_HIDDEN += ("hidden_nodes", "num_hiddens", "hidden_neurons", "hidden_layer_size", "n_hid", "hid", "h")
+INPUTS = ("n_in", "n_inputs", "input_size", "input_dim", "num_inputs", "n_x", "inputs", "n_features", "input_nodes")
+INPUTS += ("n_input", "num_input", "ni", "input_n", "input_layer_size", "n_i", "in_dim", "in_features")
+OUTPUTS = ("n_out", "n_outputs", "output_size", "output_dim", "num_outputs", "n_y", "outputs", "n_classes", "no")
+OUTPUTS += ("output_nodes", "n_output", "num_output", "output_n", "num_labels", "num_classes", "n_o")
+OUTPUTS += ("out_dim", "out_features", "output_layer_size")
+ONCE = ("epochs", "n_epochs", "max_iter", "n_iter", "num_epochs", "iterations", "num_iterations", "steps")
+ONCE += ("epoch", "n_iterations", "iters", "num_iters", "n_iters", "max_epochs", "nb_epochs", "num_passes", "repeat")
+NOTHING = ("l2", "momentum", "weight_decay", "lambda", "lam", "reg", "regularization", "dropout", "decay", "lambd")
+NOTHING += ("lmbda", "reg_lambda", "l2_reg", "lambda1", "mu", "l1")
+QUIET = ("verbose", "shuffle", "early_stopping", "nesterovs_momentum", "warm_start", "print_cost", "plot", "debug")
+BATCH = ("batch_size", "mini_batch_size", "minibatch_size", "m", "n_samples", "n_examples")
+ACTIVATION = ("activation", "hidden_activation", "act", "nonlinearity", "activation_function")
+TOLD = ("network", "activations", "loss", *ACTIVATION, "output_activation", "out_activation", "loss_function")
+"""Names of arguments that tell a network apart from others of its sizes."""
+
+SETTINGS = {*SIZES, *HIDDEN, *ONE_HIDDEN, *INPUTS, *OUTPUTS, *ONCE, *NOTHING, *QUIET, *BATCH, *TOLD, *RATES, INIT_RATE}
+SETTINGS |= {"n_layers", "seed", "random_state", "solver", "optimizer"}
+"""Names of the arguments that `known` has a value for, but for numbered hidden layers."""
+
+_NAMES = {
+    "network": "network net nn spec mlp",
+    "x": "x xs input inputs data datax feature features sample samples a0 in inp img image images xi example examples",
+    "y": "y ys t ts target targets label labels ytrue truth expected desired d output outputs groundtruth yi answer",
+    "weights": "weights weight w ws weightlist weightmatrices coefs kernels wlist weightss matrices wmat",
+    "biases": "biases bias b bs biaslist biasvectors intercepts blist offsets",
+    "params": "params parameters param parameter p state variables model weightsandbiases layers",
+    "theta": "theta thetas flat vec vector nnparams unrolled thetavec flatparams parametervector wvec",
+    "pairs": "trainingdata minibatch batch pairs dataset trainset trainingset",
+}
+_ROLES = {name: role for role, names in _NAMES.items() for name in names.split()}
+_BESIDE = {
+    "train",
+    "training",
+    "set",
+    "batch",
+    "data",
+    "all",
+    "the",
+    "my",
+    "mini",
+    "list",
+    "i",
+    "in",
+    "number",
+    "of",
+    "total",
+}
+"""Parts of names that say nothing of what an argument is."""
+_LAYER = r"(?:_?(?:\d+|hidden|output|out|input|in|xh|hy|hh|ih|ho|io|h|o|i|y|x|l\d))+"
+_WEIGHT = re.compile(rf"^(?:w|weights?|theta|syn|wt|mat){_LAYER}$")
+_BIAS = re.compile(rf"^(?:b|bias|biases|beta){_LAYER}$")
+
+
+def role(name: str) -> str:
+    """What a function's argument is: a key of `_NAMES`, ``W`` or ``b`` of one layer, ``rate``; empty if unknown."""
+    if setting(name) in RATES:
+        return "rate"
+    for parts in _readings(name):
+        if "".join(parts) in _ROLES:
+            return _ROLES["".join(parts)]
+    plain = "_".join(_parts(name))
+    if _WEIGHT.match(plain):
+        return "W"
+    return "b" if _BIAS.match(plain) else ""
+
+
+def setting(name: str) -> str:
+    """The name under which `known` has a value for an argument; empty if it has none."""
+    for parts in _readings(name):
+        plain = "_".join(parts)
+        if plain in SETTINGS or re.sub(r"_?\d+$", "", plain) in ONE_HIDDEN:
+            return plain
+    return ""
+
+
+def _parts(name):
+    """The words of a name, whether it is written with underscores or with capitals."""
+    return [part for part in re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().split("_") if part]
+
+
+def _readings(name):
+    """The words of a name, and those that say something."""
+    parts = _parts(name)
+    said = [part for part in parts if part not in _BESIDE]
+    return [parts, said] if said else [parts]
+
+
+def known(case: Case, rate: float | None) -> dict[str, Any]:
+    """Values for settings, by what they are usually called."""
+    sizes, activations = list(case.network.sizes), list(case.network.activations)
+    found: dict[str, Any] = dict.fromkeys(SIZES, sizes)
+    found |= dict.fromkeys(HIDDEN, sizes[1:-1])
+    found |= dict.fromkeys(INPUTS, sizes[0]) | dict.fromkeys(OUTPUTS, sizes[-1])
+    if len(sizes) == 3:
+        found |= dict.fromkeys(ONE_HIDDEN, sizes[1])
+    found |= {f"{name}{layer}": size for layer, size in enumerate(sizes[1:-1], 1) for name in _numbered(ONE_HIDDEN)}
+    hidden = activations[0] if len(activations) > 1 else activations[-1]
+    found |= {"network": case.network, "activations": activations, "n_layers": len(activations)}
+    found |= dict.fromkeys(("loss", "loss_function"), case.network.loss)
+    found |= dict.fromkeys(ACTIVATION, hidden)
+    found |= dict.fromkeys(("output_activation", "out_activation"), activations[-1])
+    found |= dict.fromkeys(ONCE, 1) | dict.fromkeys((*NOTHING, "alpha"), 0.0) | dict.fromkeys(QUIET, False)
+    found |= dict.fromkeys(BATCH, len(case.x))
+    found |= dict.fromkeys(("seed", "random_state"), 1) | {"solver": "sgd", "optimizer": "sgd"}
+    rate = OUR_RATE if rate is None else rate
+    return found | {name: rate for name in (*RATES, INIT_RATE) if name != "alpha"}
+
+
+def hidden_layers(names) -> int | None:
+    """How many hidden layers a signature has an argument for, each its own; None if it has none such."""
+    hidden = [found for name in names if re.sub(r"_?\d+$", "", found := setting(name)) in ONE_HIDDEN]
+    return len([name for name in hidden if name[-1].isdigit()]) or len(hidden) or None
+
+
+def _numbered(names):
+    return [f"{name}{mark}" for name in names for mark in ("", "_")]

@@ -1,0 +1,261 @@
+"""Where a model keeps its weights and biases, whatever they are called."""
+
+import contextlib
+import itertools
+from typing import Any
+
+import numpy as np
+
+from backprop_ref.conformance.cases import Values
+from backprop_ref.conformance.submissions.calling import Refusal
+from backprop_ref.conformance.submissions.reading import BIASES, WEIGHTS, Unreadable, array
+from backprop_ref.conformance.submissions.settings import role
+
+DEEP = 5
+"""How many attributes, keys and positions lead to an array at most."""
+OTHERS = ("d", "grad", "delta", "nabla", "v", "m", "s", "prev", "old", "last", "velocity", "momentum", "cache", "best")
+"""How names begin, before a W or a b, of arrays that have the shapes of weights and are none."""
+
+
+class Slots:
+    """Where a model keeps its weights and biases, whatever they are called, and in which layout.
+
+    Each place is a path from the model: attributes, keys and positions, one after the other. It is gone through anew
+    each time, because a step may put new lists, dictionaries and arrays in the place of those it found.
+
+    Raises
+    ------
+    Unreadable
+        No attributes of the right shapes; the message lists those there are.
+    """
+
+    def __init__(self, model, sizes, transposed=False):
+        self.model = model
+        self.shapes = list(zip(sizes, sizes[1:], strict=False))
+        self.weights = self._find(WEIGHTS, lambda W, n_in, n_out: W.shape in {(n_in, n_out), (n_out, n_in)})
+        self.biases = self._find(BIASES, lambda part, _, n_out: part.size == n_out)
+        if self.weights is None or self.biases is None:
+            self._find_by_shapes(transposed)
+        if self.weights is None:
+            there = [name for name in _entries(model) if not name.startswith("__")]
+            raise Unreadable(
+                f"no weights of shapes {self.shapes} among the attributes {', '.join(sorted(there)[:12])}; found are "
+                "any arrays of those shapes in attributes, lists and dictionaries; or pass a function"
+            )
+        layer = next((layer for layer, (n_in, n_out) in enumerate(self.shapes) if n_in != n_out), None)
+        if layer is None:
+            self.transposed = transposed
+        else:
+            self.transposed = self._array(self.weights[layer]).shape != self.shapes[layer]
+
+    def set(self, W, b):
+        """Writes our weights and biases into the model."""
+        for path, value in zip(self.weights, W, strict=True):
+            self._write(path, value.T if self.transposed else value)
+        for path, value in zip(self.biases or [], b, strict=False):
+            self._write(path, value.reshape(self._array(path).shape))
+
+    def get(self):
+        """The model's weights and biases, as they are at the time, in our layout."""
+        W = [self._array(path) for path in self.weights]
+        W = [part.T if self.transposed else part for part in W]
+        b = None if self.biases is None else [self._array(path).reshape(-1) for path in self.biases]
+        return [part.copy() for part in W], None if b is None else [part.copy() for part in b]
+
+    def shapes_of(self, places):
+        """Of the arrays at some paths, as the model has them."""
+        return [self._array(path).shape for path in places]
+
+    def gradients(self, shapes, weight_names, bias_names) -> Values | None:
+        """Gradients among the attributes, under the names of the weights with a d before them or the like."""
+        dW = self._beside(self.weights, weight_names, shapes.W)
+        if dW is None or not any(part.any() for part in dW):
+            return None  # zeros are what they are before anything is worked out
+        return Values(dW=dW, db=self._beside(self.biases, bias_names, shapes.b) if self.biases else None)
+
+    def _beside(self, places, names, shapes):
+        for form in ("d{}", "d_{}", "grad_{}", "{}_grad", "grads_{}", "{}_grads", "dL_d{}", "delta_{}", "{}_gradient"):
+            with contextlib.suppress(LookupError, Unreadable, TypeError):
+                found = [self._array(_renamed(path, form)) for path in places]
+                if [part.shape for part in found] == shapes:
+                    return found
+        found = self._find(names, lambda part, n_in, n_out: part.size in {n_in * n_out, n_out})
+        parts = None if found is None else [self._array(path) for path in found]
+        return parts if parts is not None and [part.shape for part in parts] == shapes else None
+
+    def _find(self, names, fits):
+        """A path for each layer, or None."""
+        for paths in self._candidates(names):
+            if len(paths) == len(self.shapes) and all(
+                self._suits(path, shape, fits) for path, shape in zip(paths, self.shapes, strict=True)
+            ):
+                return paths
+        return None
+
+    def _find_by_shapes(self, transposed):
+        """Arrays in the order of their definition whose shapes are those of the layers, and such as may be biases."""
+        there = list(paths(self.model))
+        self.weights = self.weights or next(
+            (
+                found
+                for shapes in (self.shapes, [shape[::-1] for shape in self.shapes])[:: -1 if transposed else 1]
+                for kind in (lambda path: not is_bias(path), lambda path: True)
+                if (found := _in_order([(p, s) for p, s in there if kind(p)], [{shape} for shape in shapes]))
+            ),
+            None,
+        )
+        if self.biases is None and self.weights is not None:
+            left = [(path, shape) for path, shape in there if path not in self.weights]
+            due = [{(n,), (1, n), (n, 1)} for _, n in self.shapes]
+            self.biases = _in_order([one for one in left if is_bias(one[0])], due) or _in_order(left, due)
+
+    def _candidates(self, names):
+        """Lists of objects such as ``model.layers[0].W``, then lists of arrays, then one name for each layer."""
+        attributes = _entries(self.model)
+        for key, value in attributes.items():
+            if isinstance(value, list | tuple) and all(hasattr(part, "__dict__") for part in value):
+                for name in names:
+                    yield [(key, layer, name) for layer, part in enumerate(value) if name in vars(part)]
+        within = [(key,) for key, value in attributes.items() if isinstance(value, dict)]
+        for start in [(), *within]:
+            holder = _entries(self._at(start))
+            for name in names:
+                if isinstance(holder.get(name), list | tuple):
+                    yield [(*start, name, layer) for layer in range(len(holder[name]))]
+                if len(self.shapes) == 1 and name in holder:
+                    yield [(*start, name)]
+                for form, first in itertools.product(("{}{}", "{}_{}"), (1, 0)):
+                    keys = [form.format(name, first + layer) for layer in range(len(self.shapes))]
+                    yield [(*start, key) for key in keys if key in holder]
+
+    def _suits(self, path, shape, fits):
+        try:
+            return fits(self._array(path), *shape)
+        except Unreadable:
+            return False
+
+    def _at(self, path):
+        """What a path leads to."""
+        found = self.model
+        for key in path:
+            try:
+                found = _entries(found)[key]
+            except (LookupError, TypeError):
+                name = ".".join(map(str, path))
+                raise Unreadable(f"after the step there is no {name}, where its weights were before it") from None
+        return found
+
+    def _array(self, path):
+        return array(self._at(path), "a weight")
+
+    def _write(self, path, value):
+        holder, key = _entries(self._at(path[:-1])), path[-1]
+        if isinstance(holder, tuple):
+            holder = list(holder)
+            _entries(self._at(path[:-2]))[path[-2]] = holder
+        there = holder[key]
+        if isinstance(there, np.ndarray) and there.dtype == value.dtype and there.flags.writeable:
+            there[...] = value
+        elif isinstance(there, list):
+            holder[key] = value.tolist()
+        elif isinstance(there, np.ndarray):
+            holder[key] = value.copy()
+        else:
+            raise Refusal(f"its weights are {type(there).__name__}, which cannot be set; pass a function")
+
+
+def paths(model: Any) -> list[tuple[tuple[Any, ...], tuple[int, ...]]]:
+    """Paths and shapes of the arrays in a model, in the order of their definition, without gradients and the like."""
+    found = []
+
+    def walk(holder, path):
+        inner = enumerate(holder) if isinstance(holder, list | tuple) else holder.items()
+        for key, value in inner:
+            here = (*path, key)
+            if isinstance(value, np.ndarray):
+                if 0 < value.ndim < 3 and value.dtype.kind in "fiO" and not is_other(here):
+                    found.append((here, value.shape))
+            elif len(here) < DEEP and (isinstance(value, list | tuple | dict) or _is_object(value)):
+                rows = _nested(value)
+                if rows is not None and not is_other(here):
+                    found.append((here, rows.shape))
+                elif rows is None:
+                    walk(_entries(value), here)
+
+    walk(_entries(model), ())
+    return found
+
+
+def chain(model: Any) -> tuple[int, ...] | None:
+    """The sizes of a network, by matrices in the order of their definition of which each fits the one before it."""
+    matrices = [shape for path, shape in paths(model) if len(shape) == 2 and not is_bias(path)]
+    best: list[int] = []
+    for turned in (False, True):
+        shapes = [shape[::-1] if turned else shape for shape in matrices]
+        for start in range(len(shapes)):
+            sizes = list(shapes[start])
+            for shape in shapes[start + 1 :]:
+                if shape[0] == sizes[-1]:
+                    sizes.append(shape[1])
+            if len(sizes) > len(best):
+                best = sizes
+    return tuple(best) or None
+
+
+def _renamed(path, form):
+    """A path whose last name has something before or behind it."""
+    at = max(place for place, key in enumerate(path) if isinstance(key, str))
+    return (*path[:at], form.format(path[at]), *path[at + 1 :])
+
+
+def is_bias(path) -> bool:
+    """Whether a path leads to a bias, by a name in it."""
+    names = [key for key in path if isinstance(key, str)]
+    return any(role(name) in {"b", "biases"} or name.lower().startswith("bias") for name in names)
+
+
+def is_other(path) -> bool:
+    """Whether a path leads to a gradient, a velocity or the like, by its last name; or to data."""
+    names = [key for key in path if isinstance(key, str)]
+    if not names:
+        return False
+    name = names[-1].lower().strip("_")
+    begins = (name.removeprefix(start).strip("_") for start in OTHERS if name.startswith(start))
+    beside = any(role(rest) in {"W", "b", "weights", "biases"} for rest in begins if rest)
+    return beside or role(name) in {"x", "y"} or name in {"output", "outputs", "out", "a", "z", "grad", "gradient"}
+
+
+def _in_order(there, due):
+    """The first arrays, one after the other, with the shapes due; None if they are not all there."""
+    found, left = [], iter(there)
+    for shapes in due:
+        path = next((path for path, shape in left if shape in shapes), None)
+        if path is None:
+            return None
+        found.append(path)
+    return found
+
+
+def _nested(value):
+    """Lists of lists of numbers as an array."""
+    if not isinstance(value, list) or not value or not isinstance(value[0], list | float):
+        return None
+    try:
+        found = array(value, "")
+    except Unreadable:
+        return None
+    return found if 0 < found.ndim < 3 else None
+
+
+def _is_object(value):
+    return (
+        hasattr(value, "__dict__")
+        and not isinstance(value, type)
+        and not callable(getattr(value, "__code__", None))
+        and not hasattr(value, "__code__")
+    )
+
+
+def _entries(found):
+    """A list or dictionary as it is, and the attributes of anything else that has some."""
+    return found if isinstance(found, list | tuple | dict) or not hasattr(found, "__dict__") else vars(found)

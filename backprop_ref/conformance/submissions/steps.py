@@ -1,0 +1,209 @@
+"""One step or gradient of somebody's class: the same here as in a process of its own."""
+
+import contextlib
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from backprop_ref.conformance.submissions.calling import Refusal
+from backprop_ref.conformance.submissions.plans import Plan, from_document
+from backprop_ref.conformance.submissions.reading import (
+    BIAS_GRADIENTS,
+    WEIGHT_GRADIENTS,
+    Shapes,
+    Unreadable,
+    array,
+    arrays,
+    depth,
+    number,
+    returned,
+)
+from backprop_ref.conformance.submissions.slots import Slots, chain
+
+
+class Step(NamedTuple):
+    """What came of one step of a model."""
+
+    loss: Any = None
+    W: list[np.ndarray] | None = None
+    """The weights after it, where they have changed, in our layout."""
+    b: list[np.ndarray] | None = None
+    transposed: bool = False
+    """Whether the model keeps W as (n_out, n_in)."""
+    dW: list[np.ndarray] | None = None
+    """Gradients that it returned or kept, in our layout."""
+    db: list[np.ndarray] | None = None
+    has_biases: bool = True
+
+
+def checked(reply) -> Step:
+    """A step of another process, which may have sent anything."""
+    loss = reply.get("loss")
+    lists = {name: None if reply.get(name) is None else arrays(reply[name], name) for name in ("W", "b", "dW", "db")}
+    flags = {name: bool(reply.get(name)) for name in ("transposed", "has_biases")}
+    return Step(None if loss is None else number(loss, "the loss"), **lists, **flags)
+
+
+def one_step(made, *, plan, settings, sizes, before, samples, pairs, loss_name, keywords, transposed) -> Step:
+    """Makes a model, sets its weights, follows a plan, and looks at its weights and gradients."""
+    plan = plan if isinstance(plan, Plan) else from_document(plan)
+    model = made(*settings.get("*", ()), **{name: value for name, value in settings.items() if name != "*"})
+    if plan.autograd:
+        return _autograd(model, sizes, before, samples, loss_name)
+    given = _Given(samples, pairs, keywords, loss_name)
+    try:
+        slots = Slots(model, sizes, transposed)
+    except Unreadable:
+        with contextlib.suppress(Exception):
+            _follow(plan, model, given)  # some make their weights when they first see data
+        slots = Slots(model, sizes, transposed)
+    slots.set(*before)
+    known = [list(part) for part in slots.get() if part is not None]
+    loss = _loss(plan, model, given)
+    slots.set(*before)
+    result = _follow(plan, model, given)
+    step = _seen(model, slots, known, result, sizes)
+    if step.W is None and step.dW is None and plan.update is not None:
+        _call(model, plan.update, given, result)
+        step = _seen(model, slots, known, None, sizes)
+    if step.W is None and step.dW is None:
+        methods = ", ".join(call.method for call in plan.calls)
+        raise Refusal(f"after {methods} no weights had changed, and no gradients were returned or kept in attributes")
+    return step._replace(loss=loss if step.loss is None else step.loss)
+
+
+def own_sizes(made, *, settings) -> dict[str, Any]:
+    """The sizes of a network that a class makes by itself, if its weights are there at once."""
+    model = made(*settings.get("*", ()), **{name: value for name, value in settings.items() if name != "*"})
+    found = chain(model)
+    return {"sizes": None if found is None else list(found)}
+
+
+class _Given:
+    """What the arguments of methods can be."""
+
+    def __init__(self, samples, pairs, keywords, loss_name):
+        self.samples, self.pairs, self.keywords, self.loss_name = samples, pairs, keywords, loss_name
+        self.forward: Any = None
+
+    def output(self):
+        """The prediction in what the forward pass returned: the last array shaped as the targets."""
+        y = np.asarray(self.samples[1])
+        parts = self.forward if isinstance(self.forward, tuple | list) else [self.forward]
+        if isinstance(self.forward, tuple | list) and np.shape(self.forward) == y.shape:
+            return self.forward
+        fitting = [part for part in parts if getattr(part, "shape", None) == y.shape]
+        return fitting[-1] if fitting else parts[-1]
+
+    def cache(self):
+        """What the forward pass returned for the backward pass."""
+        if isinstance(self.forward, tuple):
+            return next((part for part in self.forward if isinstance(part, dict | list | tuple)), self.forward)
+        return self.forward
+
+    def upstream(self):
+        """dLoss/da of the usual loss."""
+        a, y = array(self.output(), "the output"), np.asarray(self.samples[1])
+        columns = y.ndim == 2 and a.shape != y.shape
+        n = a.size if self.loss_name in {"mean_squared_error", "binary_cross_entropy"} else len(np.atleast_2d(a))
+        if columns:
+            raise Refusal(f"the forward pass gives shape {a.shape} for targets of shape {y.shape}")
+        if self.loss_name.endswith("squared_error"):
+            return 2.0 * (a - y) / n
+        return (-y / a + ((1.0 - y) / (1.0 - a) if self.loss_name.startswith("binary") else 0.0)) / n
+
+    def value(self, name, role, result):
+        """Of one argument, copied, since it is somebody else's then."""
+        if role == "=":
+            return self.keywords[name]
+        if role in {"x", "y"}:
+            return _copy(self.samples["xy".index(role)])
+        if role == "pairs":
+            return [(_copy(x), _copy(y)) for x, y in self.pairs]
+        return result if role == "grads" else getattr(self, role)()
+
+
+def _copy(part):
+    return part.copy() if isinstance(part, np.ndarray) else part
+
+
+def _follow(plan, model, given):
+    """The result of the last of the calls."""
+    result = None
+    for call in plan.calls:
+        result = _call(model, call, given, result)
+        given.forward = result
+    return result
+
+
+def _call(model, call, given, result):
+    there = [(n, r) for n, r in call.arguments if r != "=" or n in given.keywords]
+    return getattr(model, call.method)(**{name: given.value(name, role, result) for name, role in there})
+
+
+def _loss(plan, model, given):
+    """That of a method for it, at the weights given; None if there is none that can be called."""
+    if plan.loss is None:
+        return None
+    with contextlib.suppress(Exception):
+        if any(role == "output" for _, role in plan.loss.arguments):
+            given.forward = _call(model, plan.calls[0], given, None)
+        return number(_call(model, plan.loss, given, None), "the loss")
+    return None
+
+
+def _seen(model, slots, known, result, sizes) -> Step:
+    """Weights if they have changed, else gradients in the result or in the attributes."""
+    W, b = slots.get()
+    loss = number(result, "the loss") if result is not None and depth(result) == 0 else None
+    now = [W] if b is None else [W, b]
+    step = Step(loss, None, None, slots.transposed, has_biases=b is not None)
+    if any(
+        not np.array_equal(new, old)
+        for news, olds in zip(now, known, strict=True)
+        for new, old in zip(news, olds, strict=True)
+    ):
+        return step._replace(W=W, b=b)
+    shapes = Shapes(slots.shapes_of(slots.weights), slots.shapes_of(slots.biases or []))
+    found = None
+    if result is not None and depth(result) != 0:
+        with contextlib.suppress(Unreadable):
+            found = returned(result, shapes)
+    if found is None or found.dW is None or not shapes.fit(found.dW, found.db):
+        found = slots.gradients(shapes, WEIGHT_GRADIENTS, BIAS_GRADIENTS)
+    if found is None:
+        return step
+    dW = [part.T for part in found.dW] if slots.transposed else found.dW
+    db = None if found.db is None else [part.reshape(-1) for part in found.db]
+    return step._replace(loss=step.loss if found.loss is None else found.loss, dW=dW, db=db)
+
+
+def _autograd(model, sizes, before, samples, loss_name) -> Step:
+    """The gradient of a torch module's own forward pass, by its own autograd, after the usual loss."""
+    import torch
+
+    n = len(sizes) - 1
+    parameters = [part for _, part in model.named_parameters()]
+    W, b = [part for part in parameters if part.ndim == 2], [part for part in parameters if part.ndim == 1]
+    if len(W) != n or len(b) not in {0, n}:
+        raise Refusal(f"its parameters are not those of {n} layers; linear layers alone are judged")
+    model.to(torch.float64 if before[0][0].dtype == np.float64 else torch.float32)
+    with torch.no_grad():
+        for there, value in zip([*W, *b], [*(w.T for w in before[0]), *before[1]], strict=False):
+            there.copy_(torch.from_numpy(np.ascontiguousarray(value)))
+    x, y = (torch.from_numpy(np.asarray(part)) for part in samples)
+    output = model(x)
+    if loss_name.endswith("squared_error"):
+        loss = ((output - y) ** 2).sum() / (len(y) * (y.shape[1] if loss_name.startswith("mean") else 1))
+    elif loss_name.startswith("binary"):
+        inside = bool(((output > 0) & (output < 1)).all())
+        functional = torch.nn.functional
+        loss = (functional.binary_cross_entropy if inside else functional.binary_cross_entropy_with_logits)(output, y)
+    else:
+        probabilities = torch.allclose(output.exp().sum(1), torch.ones(len(y), dtype=output.dtype))
+        logs = output if probabilities else torch.log_softmax(output, 1)
+        loss = -(y * logs).sum() / len(y)
+    model.zero_grad()
+    loss.backward()
+    gradients = [part.grad.numpy() for part in (*W, *b)]
+    return Step(loss.item(), None, None, True, [g.T.copy() for g in gradients[:n]], gradients[n:] or None, bool(b))
