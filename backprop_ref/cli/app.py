@@ -215,6 +215,10 @@ def verify(
         bool, typer.Option("--bounds", help="Instead: how far the bounds on rounding are above errors, by size.")
     ] = False,
     points: Annotated[int, typer.Option(min=100, help="With --elementary: arguments per function and dtype.")] = 20_000,
+    network: Annotated[
+        str | None,
+        typer.Option(help="The only network it is made for, such as 2-2-1:sigmoid,sigmoid:sse.", metavar="NETWORK"),
+    ] = None,
     only: Annotated[str | None, typer.Option(help="Cases by name, such as '3-5-4-*'.", metavar="PATTERN")] = None,
     hidden: Annotated[
         str | None, typer.Option(help="Only networks with these hidden activations, such as sigmoid.", metavar="NAMES")
@@ -357,6 +361,7 @@ def verify(
         "strict": strict,
         "html": html,
         "as_json": json,
+        "network": network,
     }
     return verify(target, command, answers, chosen, conventions, **options)
 

@@ -4,10 +4,11 @@ import fnmatch
 from functools import partial
 
 from backprop_ref.cli import show
-from backprop_ref.cli.terminal import print_report
+from backprop_ref.cli.terminal import print_outcome, print_report
 from backprop_ref.conformance.judging.decay import Decay
 from backprop_ref.conformance.judging.judge import judge
 from backprop_ref.conformance.judging.page import page
+from backprop_ref.conformance.measuring.verify import submission_of, verify_submission
 from backprop_ref.conformance.submissions.conventions import Declared
 from backprop_ref.conformance.submissions.functions import Function
 from backprop_ref.conformance.submissions.models import Model
@@ -22,7 +23,7 @@ from backprop_ref.network import ACTIVATIONS, LOSSES
 NUMBERS = ("decimal", "hex")
 
 
-def verify(target, command, answers, chosen, conventions, *, numbers, many, time_limit, strict, html, as_json):
+def verify(target, command, answers, chosen, conventions, *, numbers, many, time_limit, strict, html, as_json, network=None):
     """Judges one submission and prints the report; 1 unless it is right.
 
     Parameters
@@ -50,6 +51,8 @@ def verify(target, command, answers, chosen, conventions, *, numbers, many, time
     declared = Declared(**conventions)
     if declared.l2 is not None:
         Decay.parse(declared.l2)
+    if not answers and not any(chosen.values()) and not strict:
+        return _measured(target, command, declared, numbers or NUMBERS[0], many, time_limit, network, as_json)
     cases = _chosen(shipped_cases(), **chosen)
     submission = _submission(target, command, answers, declared, time_limit, numbers or NUMBERS[0], many)
     reload = submission.function.afresh if target else None
@@ -65,6 +68,17 @@ def verify(target, command, answers, chosen, conventions, *, numbers, many, time
         if not as_json:
             show.line(f"page: {html}")
     return report.exit
+
+
+def _measured(target, command, declared, numbers, many, time_limit, network, as_json):
+    """Judges a function, class or program by measuring its rules."""
+    submission = submission_of(target, command, declared, time_limit, numbers, many)
+    outcome = verify_submission(submission, target=target or command, network=network)
+    if as_json:
+        show.as_json(outcome.document())
+    else:
+        print_outcome(outcome)
+    return outcome.exit
 
 
 def _submission(target, command, answers, declared, time_limit, numbers, many):

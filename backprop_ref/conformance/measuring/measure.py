@@ -10,12 +10,12 @@ from backprop_ref.conformance.catalogue.textbook import RULES, activate, replace
 from backprop_ref.conformance.measuring import asking, material, naming, unknown
 from backprop_ref.conformance.measuring.asking import HALF_THE_DIGITS, Asked, Asker
 from backprop_ref.conformance.measuring.batches import together
+from backprop_ref.conformance.measuring.networks import kind_of
 from backprop_ref.conformance.measuring.outcome import CONVENTION, NOT_JUDGED, OWN_TERMS, RIGHT, WRONG, Finding, Outcome
 from backprop_ref.conformance.measuring.rules import DOUBLE, Scene, forward_forms
 from backprop_ref.conformance.measuring.samples import Samples, constant_part, same, split
 from backprop_ref.conformance.rounding.balls import Ball
 from backprop_ref.conformance.submissions.conventions import SIMPLE, Factor
-from backprop_ref.formulas import LOSSES
 
 ORDER = (RIGHT, CONVENTION, OWN_TERMS, WRONG, NOT_JUDGED)
 COMMON = (("softmax", "cross_entropy"), ("sigmoid", "binary_cross_entropy"), ("sigmoid", "sum_squared_error"),
@@ -124,7 +124,7 @@ def _groups(ask, submission, form, network):
     x, y = material.batch(form.sizes, material.SAMPLES)
     groups: list[tuple[Asked, list]] = []
     refused = []
-    for kind in kinds:
+    for kind in _each_pair(kinds) if ask.dear else kinds:
         answer = ask(kind, params, x, y)
         if answer is None:
             refused.append(kind)
@@ -137,21 +137,19 @@ def _groups(ask, submission, form, network):
     return [members for _, members in groups], refused
 
 
+def _each_pair(kinds):
+    """One network for each output with its loss, with another hidden activation each."""
+    pairs: dict[tuple[str, str], list] = {}
+    for kind in kinds:
+        pairs.setdefault((kind.activations[-1], kind.loss), []).append(kind)
+    return [group[place % 4 % len(group)] for place, group in enumerate(list(pairs.values())[:8])]
+
+
 def _commonness(network):
     pair = (network.activations[-1], network.loss)
     place = COMMON.index(pair) if pair in COMMON else len(COMMON)
     hidden = ("sigmoid", "tanh", "relu", "leaky_relu", "linear", "softmax").index(network.activations[0])
     return place, hidden
-
-
-def name_of(network) -> str:
-    """A network as ``--network`` writes it: 2-3-1:sigmoid,sigmoid:sse."""
-    sizes = "-".join(map(str, network.sizes))
-    return f"{sizes}:{','.join(network.activations)}:{LOSSES[network.loss].short}"
-
-
-def _kind(network):
-    return f"{','.join(network.activations)}:{LOSSES[network.loss].short}"
 
 
 # ---- one group --------------------------------------------------------------------------------------------------------
@@ -161,15 +159,15 @@ def _group(ask, form, members, told, search=2) -> Judgement:
     """The judgement on the networks that give one answer."""
     batches = _ask_all(ask, form, members[0])
     if batches is None:
-        return Judgement(NOT_JUDGED, _kind(members[0]), reason=ask.problem)
+        return Judgement(NOT_JUDGED, kind_of(members[0]), reason=ask.problem)
     state = _state(batches)
     if not _finite(batches):
         text = "its loss or gradients are not finite on plain numbers"
         finding = Finding("not-finite", text, "dW", (), "finite numbers", "NaN or infinity",
                           "look for a division by 0, the logarithm of 0, or an overflow of exp", "certain")  # fmt: skip
-        return Judgement(WRONG, _kind(members[0]), (finding,))
+        return Judgement(WRONG, kind_of(members[0]), (finding,))
     if batches.five.values.dW is None:
-        return Judgement(NOT_JUDGED, _kind(members[0]), reason="it returns a loss and no gradients")
+        return Judgement(NOT_JUDGED, kind_of(members[0]), reason="it returns a loss and no gradients")
     if batches.five.loss is None:
         judgement = _without_loss(ask, batches, members, told, search)
     else:
@@ -183,11 +181,11 @@ def _ask_all(ask, form, network, hard=False):
     sizes = form.sizes
     params = material.parameters(sizes, biases=form.layout.biases != "none")
     x, y = material.batch(sizes, material.SAMPLES, hard=hard)
-    five = ask(network, params, x, y, twice=True)
+    five = ask(network, params, x, y, twice=not ask.dear)
     singles = [ask(network, params, x[s : s + 1], y[s : s + 1]) for s in range(len(x))]
     if five is None or any(one is None for one in singles):
         return None
-    seven = ask(network, params, *material.batch(sizes, material.OTHER_BATCH, hard=hard))
+    seven = None if ask.dear else ask(network, params, *material.batch(sizes, material.OTHER_BATCH, hard=hard))
     tolerance = HALF_THE_DIGITS[asking.precision_of(five.values)]
     for one in (five, *singles):  # differences of weights have lost some digits
         if one.slack is not None and one.values.dW is not None:
@@ -310,7 +308,7 @@ def _other_rules(batches, members, search):
                     continue
                 bug = form.bug
                 quantity = "loss" if bug.where == "loss" else "z"
-                first = Finding(bug.id, bug.text, quantity, (), bug.right, bug.wrong, bug.hint, network=_kind(network))
+                first = Finding(bug.id, bug.text, quantity, (), bug.right, bug.wrong, bug.hint, network=kind_of(network))
                 if not {"z", "a", "inputs"} & form.change.keys() and quantity == "loss":
                     rules = RULES
                 found.append(_known(batches, network, factor, search, rules, (first,)))
@@ -321,7 +319,9 @@ def _other_rules(batches, members, search):
 
 def _in_its_own_terms(ask, form, batches, members, told, search):
     """The judgement by the derivative of the submission's own loss; None where that cannot be had."""
-    network, text = members[0], _kind(members[0])
+    if ask.dear:
+        return None  # it takes hundreds of calls
+    network, text = members[0], kind_of(members[0])
     five = batches.five
     true = unknown.Derivatives(ask, network, batches.params, five.case.x, five.case.y)
     if not true.ok:
@@ -331,7 +331,7 @@ def _in_its_own_terms(ask, form, batches, members, told, search):
         name = text if told else "a loss or activation of its own"
         if added and added[1]:
             said = f"your loss holds the penalty {added[1]}, and your gradient its derivative"
-            return Judgement(CONVENTION, _kind(added[0]), conventions=(said,))
+            return Judgement(CONVENTION, kind_of(added[0]), conventions=(said,))
         note = "the gradient is the derivative of your own loss, which is none of ours; checked by central differences"
         return Judgement(OWN_TERMS, name, notes=(note,))
     if added is not None:
@@ -341,8 +341,8 @@ def _in_its_own_terms(ask, form, batches, members, told, search):
         findings = [finding for finding in findings if finding.id != "decay-undeclared"]
         bug = BY_ID["penalty-disagrees"]
         words = added[1] or f"{added[3]:.6g}, whatever the sample"
-        first = Finding(bug.id, bug.text, "loss", (), bug.right, f"in the loss: {words}", bug.hint, network=_kind(added[0]))
-        return Judgement(WRONG, _kind(added[0]), (*findings, first))
+        first = Finding(bug.id, bug.text, "loss", (), bug.right, f"in the loss: {words}", bug.hint, network=kind_of(added[0]))
+        return Judgement(WRONG, kind_of(added[0]), (*findings, first))
     near = _of_that_hidden(batches, members)
     guess = _without_loss(ask, batches, near or members, told, search and bool(near))
     if _cost(guess) <= 2 and guess.verdict != WRONG:
@@ -410,7 +410,7 @@ def _known(batches, network, factor, search=2, rules=RULES, before=()) -> Judgem
     c = factor.of(batches.singles[0].case)
     samples = Samples(scenes, batches.singles, c, batches.tolerance, search)
     findings = [*before, *_findings(samples, batches, network, factor.batch - 1, rules, c)]
-    text = _kind(network)
+    text = kind_of(network)
     if findings:
         wrong = any(not finding.acceptable for finding in findings)
         return Judgement(WRONG if wrong else CONVENTION, text, tuple(findings))
@@ -431,7 +431,7 @@ def _findings(samples, batches, network, power, rules, loss_scale):
     loss_scale : float or None
         The factor of a sample's loss, where there is a loss.
     """
-    last, text, offs, found = samples.last, _kind(network), [], []
+    last, text, offs, found = samples.last, kind_of(network), [], []
     squared, n_out = network.loss.endswith("squared_error"), network.sizes[-1]
     for off in samples.offs:
         if off.quantity == "delta" and off.layer == last and not off.named and not off.words:
@@ -519,7 +519,7 @@ def _other_forwards(batches, members):
             except (ValueError, IndexError):
                 continue
             bug = form.bug
-            finding = Finding(bug.id, bug.text, "z", (), bug.right, bug.wrong, bug.hint, network=_kind(network))
+            finding = Finding(bug.id, bug.text, "z", (), bug.right, bug.wrong, bug.hint, network=kind_of(network))
             rows.append((len(samples.offs) + 1, _oddity(samples, network) + 1, place, network, rules, (finding,)))
     return rows
 
@@ -537,7 +537,7 @@ def _simple(scale, n_out):
 def _by_its_rules(ask, batches, network, search, rules, before):
     samples = Samples(scenes_of(batches, network, rules), batches.singles, None, batches.tolerance, search)
     findings = [*before, *_findings(samples, batches, network, None, rules, None)]
-    text, scale = _kind(network), samples.scale
+    text, scale = kind_of(network), samples.scale
     factor = _simple(scale, network.sizes[-1])
     free = ask.submission.in_place and ask.submission.learning_rate is None
     squared = network.loss.endswith("squared_error")
@@ -566,9 +566,9 @@ def _by_its_rules(ask, batches, network, search, rules, before):
 def _merged(ask, form, judged, refused, target, told, submission):
     """One outcome for all groups."""
     sizes = "-".join(map(str, form.sizes))
-    made_for, others, wrong, unknown = [], [_kind(network) for network in refused], [], []
+    made_for, others, wrong, unknown = [], [kind_of(network) for network in refused], [], []
     for judgement, members in judged:
-        kinds = [_kind(network) for network in members]
+        kinds = [kind_of(network) for network in members]
         if judgement.verdict == NOT_JUDGED:
             others += kinds
             unknown.append(judgement)

@@ -70,6 +70,9 @@ class Outcome:
     notes : list of str
     reason : str
         Why it is not judged.
+    vectors : dict of str to int
+        How many golden vectors were EXACT and WITHIN BOUND.
+    calls : int
     """
 
     target: str
@@ -80,6 +83,7 @@ class Outcome:
     conventions: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     reason: str = ""
+    vectors: dict[str, int] = field(default_factory=dict)
     calls: int = 0
 
     @property
@@ -89,4 +93,5 @@ class Outcome:
 
     def document(self) -> dict[str, Any]:
         """JSON-ready."""
-        return {**asdict(self), "exit": self.exit}
+        findings = [{**asdict(one), "layer": one.layer} for one in self.findings]
+        return {**asdict(self), "findings": findings, "exit": self.exit}

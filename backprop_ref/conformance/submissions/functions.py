@@ -98,7 +98,7 @@ class Function:
             again = None
             if twice:
                 second, _, _ = self._ask(form, case, layout)
-                again = None if _same(values, second) else second
+                again = None if same_answers(values, second) else second
             values = self._steps(form, case, layout, values)
             return Answer(values, changed=() if self.in_place else tuple(changed), slack=slack, again=again)
         except NotJudged as reason:
@@ -301,7 +301,7 @@ def _unchanged(now, then):
     return isinstance(now, np.ndarray) and same_bits(now, then)
 
 
-def _same(first: Values, second: Values) -> bool:
+def same_answers(first: Values, second: Values) -> bool:
     """The same bits in everything."""
     one, two = tensors(first), tensors(second)
     return one.keys() == two.keys() and all(same_bits(part, two[key]) for key, part in one.items())
