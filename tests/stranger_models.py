@@ -311,3 +311,83 @@ class Alpha(Fit):
 
     def __init__(self, sizes, alpha):
         super().__init__(sizes, alpha)
+
+
+class BiasRow:
+    """Biases are the first row of each W; the input gets its column of ones inside."""
+
+    def __init__(self, input_size, hidden_size, output_size, learning_rate=0.05):
+        self.W1 = np.random.normal(0, 0.5, (input_size + 1, hidden_size))
+        self.W2 = np.random.normal(0, 0.5, (hidden_size + 1, output_size))
+        self.learning_rate = learning_rate
+
+    def train(self, X, y, max_epochs=1000):
+        for _ in range(max_epochs):
+            _, dW, db, _ = plain([self.W1[1:], self.W2[1:]], [self.W1[0], self.W2[0]], X, y)
+            self.W1 = self.W1 - self.learning_rate * np.vstack([db[0], dW[0]])
+            self.W2 = self.W2 - self.learning_rate * np.vstack([db[1], dW[1]])
+
+
+class BiasColumnReturned(BiasRow):
+    """The last column, and the gradients are returned."""
+
+    def __init__(self, n_in, n_hidden, n_out):
+        self.theta1, self.theta2 = np.random.rand(n_hidden, n_in + 1), np.random.rand(n_out, n_hidden + 1)
+
+    train = None
+
+    def compute_gradients(self, X, y):
+        W, b = [self.theta1[:, :-1].T, self.theta2[:, :-1].T], [self.theta1[:, -1], self.theta2[:, -1]]
+        loss, dW, db, _ = plain(W, b, X, y)
+        return loss, [np.vstack([g, h]).T for g, h in zip(dW, db, strict=True)]
+
+
+class LongNames:
+    """Between its weights and its batches everything has a long name; activations are attributes too."""
+
+    def __init__(self, input_size, hidden_size, output_size, learning_rate=0.01, epochs=100):
+        self.input_size, self.hidden_size, self.output_size = input_size, hidden_size, output_size
+        self.weights_input_hidden = np.random.rand(input_size, hidden_size)
+        self.bias_hidden = np.zeros((1, hidden_size))
+        self.weights_hidden_output = np.random.rand(hidden_size, output_size)
+        self.bias_output = np.zeros((1, output_size))
+        self.learning_rate, self.epochs = learning_rate, epochs
+
+    def train(self, X, y):
+        for _ in range(self.epochs):
+            W, b = [self.weights_input_hidden, self.weights_hidden_output], [self.bias_hidden, self.bias_output]
+            loss, dW, db, (_, self.hidden_output, self.output) = plain(W, b, X, y)
+            self.weights_hidden_output += self.learning_rate * -dW[1]
+            self.bias_output += self.learning_rate * -db[1]
+            self.weights_input_hidden += self.learning_rate * -dW[0]
+            self.bias_hidden += self.learning_rate * -db[0]
+            print(loss)
+        return self.output
+
+
+class DataAndDepth:
+    """Data at the start, a dictionary, columns, activations handed on; the depth is a default."""
+
+    def __init__(self, X, y, hidden_layers=(5,)):
+        sizes = [X.shape[0], *hidden_layers, y.shape[0]]
+        self.parameters = {}
+        for layer, (n_in, n_out) in enumerate(zip(sizes, sizes[1:], strict=False), 1):
+            self.parameters[f"W{layer}"] = np.random.randn(n_out, n_in)
+            self.parameters[f"b{layer}"] = np.random.randn(n_out, 1)
+
+    def forward_propagation(self, X):
+        activations = {"A0": X}
+        for layer in range(1, len(self.parameters) // 2 + 1):
+            W, b = self.parameters[f"W{layer}"], self.parameters[f"b{layer}"]
+            activations[f"A{layer}"] = sigmoid(W @ activations[f"A{layer - 1}"] + b)
+        return activations
+
+    def back_propagation(self, y, activations):
+        n, m, gradients = len(self.parameters) // 2, y.shape[1], {}
+        dZ = (activations[f"A{n}"] - y) * activations[f"A{n}"] * (1 - activations[f"A{n}"]) / m
+        for layer in reversed(range(1, n + 1)):
+            before = activations[f"A{layer - 1}"]
+            gradients[f"dW{layer}"] = dZ @ before.T
+            gradients[f"db{layer}"] = np.sum(dZ, axis=1, keepdims=True)
+            dZ = self.parameters[f"W{layer}"].T @ dZ * before * (1 - before)
+        return gradients

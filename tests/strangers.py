@@ -264,11 +264,7 @@ def sum_for_bias(X, y, W1, b1, W2, b2):
     return loss, dW[0], db[0], dW[1], db[1].sum()
 
 
-def adds_to_a_list(kept=[]):  # noqa: B006
-    return kept
-
-
-def unknown_words(x, y, weights, biases, colour):
+def unknown_words(x, y, weights, biases, colour, size_of_it):
     return lists(weights, biases, x, y)
 
 
@@ -282,3 +278,25 @@ def forward_only(x, weights):
 
 def nothing_comes(x, y, weights, biases):
     """Neither a result nor a change."""
+
+
+def unrolled_with_bias_columns(nn_params, input_layer_size, hidden_layer_size, num_labels, X, y, Lambda):
+    """As in the course by Ng, labels from 0 on."""
+    cut = hidden_layer_size * (input_layer_size + 1)
+    Theta1 = nn_params[:cut].reshape(hidden_layer_size, input_layer_size + 1)
+    Theta2 = nn_params[cut:].reshape(num_labels, hidden_layer_size + 1)
+    class_y = np.zeros((len(X), num_labels))
+    for i in range(num_labels):
+        class_y[:, i] = np.int32(y == i).reshape(1, -1)
+    J, grad1, grad2 = bias_row_first(Theta1, Theta2, X, class_y)
+    assert Lambda == 0
+    return J, np.concatenate([grad1.ravel(), grad2.ravel()])
+
+
+def logistic(w, b, X, Y):
+    """One layer, one output, columns; b and its gradient are numbers."""
+    m = X.shape[1]
+    A = sigmoid(w.T @ X + b)
+    dZ = (A - Y) * A * (1 - A) / m
+    grads = {"dw": X @ dZ.T, "db": np.sum(dZ)}
+    return grads, np.squeeze(np.sum((A - Y) ** 2) / (2 * m))

@@ -1,5 +1,9 @@
 """Code as people write it is called, and what it returns is read, without being told how."""
 
+from dataclasses import replace
+from functools import partial, wraps
+from pathlib import Path
+
 import numpy as np
 import pytest
 import stranger_models
@@ -132,6 +136,10 @@ WITH_BIASES = [
     "Classes",
     "Pure",
     "Alpha",
+    "BiasRow",
+    "BiasColumnReturned",
+    "LongNames",
+    "DataAndDepth",
 ]
 
 
@@ -196,6 +204,10 @@ def test_a_gradient_that_is_one_number():
     fitting(Function(strangers.sum_for_bias), case_of((3, 5, 1)))
 
 
+def test_several_conventions_at_once():
+    fitting(Function(strangers.unrolled_with_bias_columns), case_of((3, 5, 4), labels="classes"))
+
+
 def test_signatures_of_wrappers():
     @wraps(strangers.lists)
     def wrapped(*arguments, **keywords):
@@ -208,7 +220,7 @@ def test_signatures_of_wrappers():
     for function in (
         wrapped,
         partial(settled, scale=1.0),
-        lambda w, b, x, t: strangers.lists(w, b, x, t),
+        lambda w, b, x, t: strangers.lists(biases=b, weights=w, x=x, y=t),
         staticmethod(strangers.lists).__func__,
     ):
         fitting(Function(function), TWO)
@@ -235,7 +247,7 @@ def test_what_is_told_the_network():
     [
         ("unknown_words", "cannot be told apart"),
         ("needs_a_cache", "'cache'"),
-        ("forward_only", "cannot be told apart"),
+        ("forward_only", "its arguments x, weights cannot be told apart"),
         ("nothing_comes", "returned None, and neither a loss nor gradients, and changed no weights"),
     ],
 )
@@ -279,3 +291,13 @@ def test_sizes_elsewhere():
     made = Separate(f"{stranger_models.__file__}:FixedInside", 10.0)
     assert Model(made).sizes() == [(2, 3, 1)]
     made.afresh()
+
+
+def test_a_single_neuron():
+    fitting(Function(strangers.logistic), case_of((3, 1)))
+
+
+def test_drawings_and_progress_bars_are_in_nobodys_way():
+    function = Separate(f"{Path(__file__).parent}/strangers_drawing.py:backprop", 10.0)
+    fitting(Function(function), TWO)
+    function.afresh()

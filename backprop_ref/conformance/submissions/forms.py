@@ -197,7 +197,8 @@ class Form(NamedTuple):
         order = [("dW", s) for s in shapes.W] + [("db", s) for s in shapes.b]
         if self.params == FLAT[0] and shapes.b:
             order = [part for pair in zip(order[: len(shapes.W)], order[len(shapes.W) :], strict=True) for part in pair]
-        vector, found = values.dW[0].reshape(-1), {"dW": [], "db": []}
+        found: dict[str, list[np.ndarray]] = {"dW": [], "db": []}
+        vector = values.dW[0].reshape(-1)
         for name, shape in order:
             size = int(np.prod(shape))
             found[name].append(vector[:size].reshape(shape))
@@ -257,7 +258,8 @@ def bindings(arguments: list[Argument] | None, n: int) -> list[tuple[tuple[str, 
     found = []
     for roles in _completed([*by_name, *by_keyword], n):
         layered = _layered(roles)
-        if layered is not None and (layered, names) not in found:
+        asked = {"x", "y"} <= set(layered or ()) or {"pairs", "batch"} & set(layered or ())
+        if layered is not None and asked and (layered, names) not in found:
             found.append((layered, names))
     return found
 
@@ -329,8 +331,6 @@ def _told_apart(by_name):
         roles = ["b" if one == "biases" else one for one in roles]
     if "b" in roles and "weights" in roles and "W" not in roles:
         roles = ["W" if one == "weights" else one for one in roles]
-    if "x" in roles and "y" not in roles and "" not in roles:
-        roles = ["pairs" if one == "x" else one for one in roles]
     if "pairs" in roles and "y" in roles and "x" not in roles:
         roles = ["x" if one == "pairs" else one for one in roles]
     return roles

@@ -12,7 +12,7 @@ from backprop_ref.conformance.submissions.conventions import Declared, Layout
 from backprop_ref.conformance.submissions.forms import Form, forms, layers_of
 from backprop_ref.conformance.submissions.reading import Unreadable, array, from_mapping, number
 from backprop_ref.conformance.submissions.separate import Separate, outline
-from backprop_ref.conformance.submissions.settings import OUR_RATE, TOLD, role, setting
+from backprop_ref.conformance.submissions.settings import INTERMEDIATE, OUR_RATE, TOLD, role, setting
 from backprop_ref.optimizers import describe
 
 NEAR = 0.5
@@ -110,6 +110,12 @@ class Function:
         """The form that fits in a layout: found by trying, once."""
         if layout in self.forms:
             return self.forms[layout]
+        handed = [one.name for one in self.arguments or [] if one.needed and one.name.lower() in INTERMEDIATE]
+        if handed:
+            raise Refusal(
+                f"its argument '{handed[0]}' comes from a forward pass; pass a function of weights, biases, x and y "
+                "that makes the forward pass and then calls this one"
+            )
         ran, failure, tried = [], None, 0
         for form in forms(self.arguments, case, layout):
             tried += 1
@@ -132,8 +138,9 @@ class Function:
             return fitting[0] if fitting else ran[0][1]
         if failure is None:
             raise Refusal(
-                f"its arguments {', '.join(sorted(self.names)) or '(none)'} cannot be told apart in a network of "
-                f"{case.network.n_layers} layers; call them weights, biases, x and y, or W1, b1, W2, b2, x and y"
+                f"its arguments {', '.join(one.name for one in self.arguments or []) or '(none)'} cannot be told apart "
+                f"in a network of {case.network.n_layers} layers; call them weights, biases, x and y, or W1, b1, W2, "
+                "b2, x and y"
             )
         raise failure if tried == 1 else type(failure)(f"{failure}; {tried - 1} other ways to call it failed too")
 
@@ -143,10 +150,7 @@ class Function:
             values, _, _ = self._call(form, case, layout, self._keywords(case), slice(0, 1))
         except (NotJudged, Refusal, Unreadable):
             return False
-        if values.db is None:
-            return True
-        right = np.outer(case.x[0].astype(np.float64), values.db[0])
-        return bool(abs(values.dW[0] - right).max() <= 1e-3 * abs(right).max())
+        return values.db is None or is_outer(case.x[0], values.db[0], values.dW[0])
 
     def _ask(self, form, case, layout):
         keywords = self._keywords(case)
@@ -258,6 +262,12 @@ def _fits(values, case, layout) -> bool:
     if values.dW is None or [w.shape for w in values.dW] != [w.shape for w in case.params.W]:
         return False
     return values.db is None or [b.shape for b in values.db] == [b.shape for b in case.params.b]
+
+
+def is_outer(x, db, dW) -> bool:
+    """Whether dW is the outer product of x and db, but for much more than rounding."""
+    right = np.outer(x.astype(np.float64), db)
+    return bool(abs(dW - right).max() <= 1e-3 * abs(right).max())
 
 
 def hidden(before, after, u):

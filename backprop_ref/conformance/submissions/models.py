@@ -1,7 +1,8 @@
 """Classes with weights as attributes: their gradient from before and after one step, or as they return or keep it."""
 
+import itertools
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from backprop_ref.conformance.submissions.answer import Answer
 from backprop_ref.conformance.submissions.calling import TIME_LIMIT, Late, NotJudged, Refusal, run
 from backprop_ref.conformance.submissions.conventions import Declared, Layout
 from backprop_ref.conformance.submissions.forms import one_hot, pairs
-from backprop_ref.conformance.submissions.functions import hidden, mean
+from backprop_ref.conformance.submissions.functions import hidden, is_outer, mean
 from backprop_ref.conformance.submissions.plans import Plan, as_document, plans
 from backprop_ref.conformance.submissions.reading import Unreadable
 from backprop_ref.conformance.submissions.separate import Separate, outline
@@ -29,6 +30,16 @@ from backprop_ref.conformance.submissions.settings import (
 from backprop_ref.conformance.submissions.steps import Step, checked, one_step, own_sizes
 from backprop_ref.errors import InvalidInput
 from backprop_ref.network import Network
+
+
+class Way(NamedTuple):
+    """How a class is asked."""
+
+    folded: str
+    """``first`` or ``last``: biases are that row of W."""
+    labels: str
+    """As in `forms.Form`."""
+    plan: Plan
 
 
 class Model:
@@ -82,7 +93,7 @@ class Model:
         self.layout, self.takes_biases = Layout(), True
         self.transposed = False  # in square networks, the layout of W is that seen in others
         self.alpha_is_rate = False
-        self.found: dict[Layout, tuple[Plan, str]] = {}
+        self.found: dict[Layout, Way] = {}
 
     def restart(self, made):
         """Takes the class afresh; what was found out stays."""
@@ -98,16 +109,20 @@ class Model:
         network = Network(asked, ["sigmoid"] * (len(asked) - 1), "sse")
         rng = np.random.default_rng(0)
         x, y = rng.random((8, asked[0])), rng.random((8, asked[-1]))
-        try:
-            settings = self._settings(Case("sizes", network, network.init(), x, y), x, y)
-            if isinstance(self.function, Separate):
-                reply = self.function.sizes(settings=settings)
-            else:
-                reply = run(own_sizes, self.function, settings=settings, limit=self.time_limit)
-        except (NotJudged, Refusal, Unreadable):
-            return None
-        found = tuple(int(size) for size in reply.get("sizes") or ())
-        return None if len(found) < 2 or found == asked else [found]
+        case = Case("sizes", network, network.init(), x, y)
+        for layout in (Layout(), Layout(samples="columns")) if self.takes_data else (Layout(),):
+            try:
+                settings = self._settings(case, layout.give_samples(x), layout.give_samples(y))
+                if isinstance(self.function, Separate):
+                    reply = self.function.sizes(settings=settings, asked=asked)
+                else:
+                    reply = run(own_sizes, self.function, settings=settings, asked=asked, limit=self.time_limit)
+            except (NotJudged, Refusal, Unreadable):
+                continue
+            found = tuple(int(size) for size in reply.get("sizes") or ())
+            if not self.takes_data or found[:1] in {(), asked[:1]}:  # in the other layout, samples are taken for inputs
+                return None if len(found) < 2 else [found]
+        return None
 
     def answer(self, case: Case, layout: Layout | None = None, twice: bool = False) -> Answer:
         """Makes the model, sets its weights, lets it make one step, and looks at its weights."""
@@ -115,16 +130,15 @@ class Model:
         try:
             if case.da is not None or case.weight_decay:
                 raise NotJudged("a class is asked for plain gradients only")
-            plan, labels = self._plan(case, layout)
-            values, slack = self._ask(plan, labels, case, layout)
+            values, slack = self._ask(self._way(case, layout), case, layout)
             return Answer(values, slack=slack)
         except NotJudged as reason:
             return Answer(left_out=str(reason))
         except (Refusal, Unreadable) as reason:
             return Answer(problem=str(reason))
 
-    def _plan(self, case, layout) -> tuple[Plan, str]:
-        """The first plan that makes a step or a gradient: found by trying, once for each layout."""
+    def _way(self, case, layout) -> Way:
+        """The first way that makes a step or a gradient: found by trying, once for each layout."""
         if layout in self.found:
             return self.found[layout]
         try:
@@ -135,31 +149,38 @@ class Model:
             self.alpha_is_rate = True  # and no strength of a penalty, where nothing moves without it
             return self._try(case, layout)
 
-    def _try(self, case, layout) -> tuple[Plan, str]:
+    def _try(self, case, layout) -> Way:
         failure, tried = None, 0
-        ways = ["indices"] if one_hot(case.y) else ["vector"] if case.y.shape[1] == 1 else []
-        for labels in ["", *ways]:
-            for plan in self.plans:
-                tried += 1
-                try:
-                    self._ask(plan, labels, case, layout)
-                except (Late, NotJudged):
-                    raise
-                except (Refusal, Unreadable) as reason:
-                    failure = failure or reason
+        labels = ["", *(["indices"] if one_hot(case.y) else ["vector"] if case.y.shape[1] == 1 else [])]
+        for way in itertools.starmap(Way, itertools.product(("", "last", "first"), labels, self.plans)):
+            tried += 1
+            try:
+                self._ask(way, case, layout)
+                if way.folded and not self._consistent(way, case, layout):
                     continue
-                self.found[layout] = plan, labels
-                return plan, labels
+            except (Late, NotJudged):
+                raise
+            except (Refusal, Unreadable) as reason:
+                failure = failure or reason
+                continue
+            self.found[layout] = way
+            return way
         assert failure is not None
         raise failure if tried == 1 else type(failure)(f"{failure}; {tried - 1} other ways to call it failed too")
 
-    def _ask(self, plan, labels, case, layout):
-        if not layout.one_sample:
-            return self._gradients(case, self._step(plan, labels, case, layout), plan)
-        rows = [replace(case, x=case.x[s : s + 1], y=case.y[s : s + 1]) for s in range(len(case.x))]
-        return mean([self._gradients(row, self._step(plan, labels, row, layout), plan) for row in rows], case)
+    def _consistent(self, way, case, layout) -> bool:
+        """Whether for one sample dW[0] is x times db[0], so that biases are that row of W."""
+        values, _ = self._ask(way, replace(case, x=case.x[:1], y=case.y[:1]), layout)
+        return values.db is not None and is_outer(case.x[0], values.db[0], values.dW[0])
 
-    def _step(self, plan, labels, case, layout) -> Step:
+    def _ask(self, way, case, layout):
+        if not layout.one_sample:
+            return self._gradients(case, self._step(way, case, layout), way.plan)
+        rows = [replace(case, x=case.x[s : s + 1], y=case.y[s : s + 1]) for s in range(len(case.x))]
+        return mean([self._gradients(row, self._step(way, row, layout), way.plan) for row in rows], case)
+
+    def _step(self, way, case, layout) -> Step:
+        plan, labels = way.plan, way.labels
         settings = self._known(case)
         x, y = layout.give_samples(case.x), layout.give_samples(case.y)
         if labels == "indices":
@@ -180,6 +201,7 @@ class Model:
             "loss_name": case.network.loss,
             "keywords": {name: settings[found] for name in names if (found := setting(name)) in settings},
             "transposed": self.transposed,
+            "folded": way.folded,
         }
         if isinstance(self.function, Separate):
             step = checked(self.function.step(**{**question, "plan": as_document(plan)}))

@@ -7,16 +7,76 @@ from backprop_ref.conformance.submissions.outline import STEPS, Argument
 from backprop_ref.conformance.submissions.settings import RATES, role, setting
 
 BY_PAIRS = ("update_mini_batch", "update_minibatch", "train_mini_batch", "train_batch", "SGD", "sgd")
-FORWARD = ("forward", "feedforward", "feed_forward", "forward_propagation", "forward_pass", "forward_prop")
-FORWARD += ("forwardprop", "forward_propagate", "propagate", "feedForward", "predict", "__call__")
-BACKWARD = ("backward", "backprop", "back_propagation", "backward_propagation", "backpropagation", "back_prop")
-BACKWARD += ("backpropagate", "back_propagate", "backward_pass", "backprop_step", "backPropagate", "backProp")
-BACKWARD += ("gradients", "gradient", "compute_gradients", "compute_gradient", "get_gradients", "grad", "grads")
-BACKWARD += ("loss_and_grad", "loss_and_gradients", "costFunctionPrime", "cost_function_prime", "loss_gradient")
-UPDATE = ("update", "update_parameters", "update_weights", "update_params", "step", "apply_gradients", "optimize")
-UPDATE += ("gradient_descent", "updateWeights", "update_weights_and_biases", "apply_gradient", "gradient_step")
-LOSS = ("loss", "compute_loss", "cost", "compute_cost", "calculate_loss", "costFunction", "cost_function", "get_loss")
-LOSS += ("calc_loss", "loss_function", "loss_fn", "objective")
+FORWARD = (
+    "forward",
+    "feedforward",
+    "feed_forward",
+    "forward_propagation",
+    "forward_pass",
+    "forward_prop",
+    "forwardprop",
+    "forward_propagate",
+    "propagate",
+    "feedForward",
+    "predict",
+    "__call__",
+)
+BACKWARD = (
+    "backward",
+    "backprop",
+    "back_propagation",
+    "backward_propagation",
+    "backpropagation",
+    "back_prop",
+    "backpropagate",
+    "back_propagate",
+    "backward_pass",
+    "backprop_step",
+    "backPropagate",
+    "backProp",
+    "gradients",
+    "gradient",
+    "compute_gradients",
+    "compute_gradient",
+    "get_gradients",
+    "grad",
+    "grads",
+    "loss_and_grad",
+    "loss_and_gradients",
+    "costFunctionPrime",
+    "cost_function_prime",
+    "loss_gradient",
+)
+UPDATE = (
+    "update",
+    "update_parameters",
+    "update_weights",
+    "update_params",
+    "step",
+    "apply_gradients",
+    "optimize",
+    "gradient_descent",
+    "updateWeights",
+    "update_weights_and_biases",
+    "apply_gradient",
+    "gradient_step",
+)
+LOSS = (
+    "loss",
+    "compute_loss",
+    "cost",
+    "compute_cost",
+    "calculate_loss",
+    "costFunction",
+    "cost_function",
+    "get_loss",
+    "calc_loss",
+    "loss_function",
+    "loss_fn",
+    "objective",
+)
+QUESTIONS = ("score", "evaluate", "accuracy", "test", "check_gradients", "gradient_check", "plot", "compute_accuracy")
+"""Methods that take x and y, and neither train nor give a gradient."""
 
 _OUTPUT = "output out o yhat ypred pred preds prediction predictions predicted probs a2 al a3 a aout yp outputs yout"
 _CACHE = "cache caches memory activations acts forwardcache"
@@ -67,19 +127,35 @@ def plans(methods: dict[str, list[Argument]], takes_data: bool) -> Iterator[Plan
     update = updates[0] if updates else None
     forwards = list(_calls(methods, FORWARD, ("x",)))
     for forward in forwards:
-        for wanted in (("x", "y", "output"), ("x", "y", "cache"), ("x", "y"), ("y", "output"), ("upstream",), ("y",)):
+        for wanted in (
+            ("x", "y", "output"),
+            ("x", "y", "cache"),
+            ("x", "y"),
+            ("y", "output"),
+            ("y", "cache"),
+            ("upstream",),
+            ("y",),
+        ):
             for backward in _calls(methods, BACKWARD, wanted):
                 yield Plan((forward, backward), update, loss)
     for backward in _calls(methods, BACKWARD, ("x", "y")):
         yield Plan((backward,), update, loss)
+    known = {*STEPS, *BY_PAIRS, *FORWARD, *BACKWARD, *LOSS, *QUESTIONS}
+    for call in _calls(methods, [name for name in methods if name not in known], ("x", "y")):
+        yield Plan((call,), update, loss)
     if takes_data:
-        forward = next((Call(name) for name in FORWARD if name in methods and not _needed(methods[name])), None)
-        for name in BACKWARD:
-            if name in methods and not _needed(methods[name]):
-                yield Plan((*([forward] if forward else []), Call(name)), update)
-        for name in STEPS:
-            if name in methods and all(setting(one.name) for one in _needed(methods[name])):
-                yield Plan((Call(name, tuple((one.name, "=") for one in methods[name] if setting(one.name))),))
+        yield from _without_arguments(methods, update)
+
+
+def _without_arguments(methods, update):
+    """Plans for a class that was given its data at the start."""
+    forward = next((Call(name) for name in FORWARD if name in methods and not _needed(methods[name])), None)
+    for name in BACKWARD:
+        if name in methods and not _needed(methods[name]):
+            yield Plan((*([forward] if forward else []), Call(name)), update)
+    for name in STEPS:
+        if name in methods and all(setting(one.name) for one in _needed(methods[name])):
+            yield Plan((Call(name, tuple((one.name, "=") for one in methods[name] if setting(one.name))),))
 
 
 def _calls(methods, names, *choices):
@@ -95,9 +171,10 @@ def _bound(name, arguments, wanted) -> Call | None:
     taken = [one for one in arguments if not one.kind.startswith("VAR")]
     for one in taken:
         found = _role(one.name)
-        if found in left or (found == "x" and left == ["pairs"]):
-            left.remove(found if found in left else "pairs")
-            roles[one.name] = found if found in wanted else "pairs"
+        found = "x" if found == "pairs" and "x" in left else found
+        if found in left:
+            left.remove(found)
+            roles[one.name] = found
         elif found in {"grads"} and not wanted:
             roles[one.name] = found
         elif found == "=":
@@ -113,12 +190,12 @@ def _bound(name, arguments, wanted) -> Call | None:
 
 def _role(name):
     plain = name.lower().strip("_").replace("_", "")
-    if setting(name) and role(name) not in {"x", "y"}:
-        return "="
+    if plain in _ROLES:
+        return _ROLES[plain]
     found = role(name)
-    if found in {"x", "y", "pairs"} and plain not in {"output", "outputs"}:
-        return found
-    return _ROLES.get(plain) or _GRADIENTS.get(plain, "")
+    if found not in {"x", "y", "pairs"} and setting(name):
+        return "="
+    return found if found in {"x", "y", "pairs"} else _GRADIENTS.get(plain, "")
 
 
 def _needed(arguments):

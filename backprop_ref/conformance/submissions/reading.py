@@ -12,10 +12,46 @@ import numpy as np
 from backprop_ref.conformance.cases import Values
 
 LOSS = ("loss", "cost", "L", "J", "l", "error")
-WEIGHT_GRADIENTS = ("dW", "dw", "grad_W", "grads_W", "weight_grads", "grad_weights", "dweights", "coef_grads")
-WEIGHT_GRADIENTS += ("nabla_w", "nabla_W", "gW", "dWs", "dJdW", "dLdW", "dL_dW", "dC_dW", "W_grad", "weights_grad")
-BIAS_GRADIENTS = ("db", "dB", "grad_b", "grads_b", "bias_grads", "grad_biases", "dbiases", "intercept_grads")
-BIAS_GRADIENTS += ("nabla_b", "nabla_B", "gb", "dbs", "dJdb", "dLdb", "dL_db", "dC_db", "b_grad", "biases_grad")
+WEIGHT_GRADIENTS = (
+    "dW",
+    "dw",
+    "grad_W",
+    "grads_W",
+    "weight_grads",
+    "grad_weights",
+    "dweights",
+    "coef_grads",
+    "nabla_w",
+    "nabla_W",
+    "gW",
+    "dWs",
+    "dJdW",
+    "dLdW",
+    "dL_dW",
+    "dC_dW",
+    "W_grad",
+    "weights_grad",
+)
+BIAS_GRADIENTS = (
+    "db",
+    "dB",
+    "grad_b",
+    "grads_b",
+    "bias_grads",
+    "grad_biases",
+    "dbiases",
+    "intercept_grads",
+    "nabla_b",
+    "nabla_B",
+    "gb",
+    "dbs",
+    "dJdb",
+    "dLdb",
+    "dL_db",
+    "dC_db",
+    "b_grad",
+    "biases_grad",
+)
 WEIGHTS = ("W", "w", "weights", "coefs_", "Ws")
 BIASES = ("b", "biases", "bias", "intercepts_", "bs")
 LISTS = {"z": ("z", "Z"), "a": ("a", "A"), "delta": ("delta", "deltas", "dz", "dZ"), "dW": WEIGHT_GRADIENTS}
@@ -126,12 +162,17 @@ def returned(value: Any, shapes: Any) -> Values:
 def _of_mapping(value, shapes):
     mapping = value if isinstance(value, dict) else named(value)
     n = len(shapes.W)
+    found, failure = Values(), None
     try:
         found = as_gradients(from_mapping(mapping, n))
     except Unreadable as error:
+        failure = error
+    if failure or not (found.dW is None or shapes.fit(found.dW, found.db, turned=True)):
         by_shape = _by_shapes(list(mapping.values()), shapes)
+        if by_shape is None and failure:
+            raise failure
         if by_shape is None:
-            raise error from None
+            return found
         losses = [mapping[name] for name in LOSS if depth(mapping.get(name)) == 0]
         return by_shape._replace(loss=number(losses[0], "the loss") if losses else None)
     if found.dW is not None:

@@ -29,13 +29,15 @@ class Slots:
         No attributes of the right shapes; the message lists those there are.
     """
 
-    def __init__(self, model, sizes, transposed=False):
-        self.model = model
-        self.shapes = list(zip(sizes, sizes[1:], strict=False))
+    def __init__(self, model, sizes, transposed=False, folded=""):
+        self.model, self.folded = model, folded
+        self.shapes = [(n_in + bool(folded), n_out) for n_in, n_out in zip(sizes, sizes[1:], strict=False)]
         self.weights = self._find(WEIGHTS, lambda W, n_in, n_out: W.shape in {(n_in, n_out), (n_out, n_in)})
         self.biases = self._find(BIASES, lambda part, _, n_out: part.size == n_out)
         if self.weights is None or self.biases is None:
             self._find_by_shapes(transposed)
+        if folded:
+            self.biases = None
         if self.weights is None:
             there = [name for name in _entries(model) if not name.startswith("__")]
             raise Unreadable(
@@ -50,6 +52,9 @@ class Slots:
 
     def set(self, W, b):
         """Writes our weights and biases into the model."""
+        if self.folded:
+            rows = zip(b, W, strict=True)
+            W = [np.vstack([v[None], w] if self.folded == "first" else [w, v[None]]) for v, w in rows]
         for path, value in zip(self.weights, W, strict=True):
             self._write(path, value.T if self.transposed else value)
         for path, value in zip(self.biases or [], b, strict=False):
@@ -57,10 +62,17 @@ class Slots:
 
     def get(self):
         """The model's weights and biases, as they are at the time, in our layout."""
-        W = [self._array(path) for path in self.weights]
+        b = None if self.biases is None else [self._array(path) for path in self.biases]
+        return self.ours([self._array(path) for path in self.weights], b)
+
+    def ours(self, W, b):
+        """Weights and biases as the model has them, or gradients, in our layout; biases taken out of W."""
         W = [part.T if self.transposed else part for part in W]
-        b = None if self.biases is None else [self._array(path).reshape(-1) for path in self.biases]
-        return [part.copy() for part in W], None if b is None else [part.copy() for part in b]
+        if self.folded:
+            first = self.folded == "first"
+            b = [part[0 if first else -1] for part in W]
+            W = [part[1:] if first else part[:-1] for part in W]
+        return [part.copy() for part in W], None if b is None else [part.reshape(-1).copy() for part in b]
 
     def shapes_of(self, places):
         """Of the arrays at some paths, as the model has them."""

@@ -39,12 +39,13 @@ class Step(NamedTuple):
 def checked(reply) -> Step:
     """A step of another process, which may have sent anything."""
     loss = reply.get("loss")
-    lists = {name: None if reply.get(name) is None else arrays(reply[name], name) for name in ("W", "b", "dW", "db")}
-    flags = {name: bool(reply.get(name)) for name in ("transposed", "has_biases")}
-    return Step(None if loss is None else number(loss, "the loss"), **lists, **flags)
+    found: dict[str, Any] = {"loss": None if loss is None else number(loss, "the loss")}
+    for name in ("W", "b", "dW", "db"):
+        found[name] = None if reply.get(name) is None else arrays(reply[name], name)
+    return Step(**found, transposed=bool(reply.get("transposed")), has_biases=bool(reply.get("has_biases")))
 
 
-def one_step(made, *, plan, settings, sizes, before, samples, pairs, loss_name, keywords, transposed) -> Step:
+def one_step(made, *, plan, settings, sizes, before, samples, pairs, loss_name, keywords, transposed, folded) -> Step:
     """Makes a model, sets its weights, follows a plan, and looks at its weights and gradients."""
     plan = plan if isinstance(plan, Plan) else from_document(plan)
     model = made(*settings.get("*", ()), **{name: value for name, value in settings.items() if name != "*"})
@@ -52,11 +53,11 @@ def one_step(made, *, plan, settings, sizes, before, samples, pairs, loss_name, 
         return _autograd(model, sizes, before, samples, loss_name)
     given = _Given(samples, pairs, keywords, loss_name)
     try:
-        slots = Slots(model, sizes, transposed)
+        slots = Slots(model, sizes, transposed, folded)
     except Unreadable:
         with contextlib.suppress(Exception):
             _follow(plan, model, given)  # some make their weights when they first see data
-        slots = Slots(model, sizes, transposed)
+        slots = Slots(model, sizes, transposed, folded)
     slots.set(*before)
     known = [list(part) for part in slots.get() if part is not None]
     loss = _loss(plan, model, given)
@@ -72,9 +73,13 @@ def one_step(made, *, plan, settings, sizes, before, samples, pairs, loss_name, 
     return step._replace(loss=loss if step.loss is None else step.loss)
 
 
-def own_sizes(made, *, settings) -> dict[str, Any]:
-    """The sizes of a network that a class makes by itself, if its weights are there at once."""
+def own_sizes(made, *, settings, asked) -> dict[str, Any]:
+    """The sizes of a network that a class makes by itself, if its weights are there at once and are not those asked."""
     model = made(*settings.get("*", ()), **{name: value for name, value in settings.items() if name != "*"})
+    for folded in ("", "last"):
+        with contextlib.suppress(Unreadable):
+            Slots(model, asked, folded=folded)
+            return {"sizes": None}
     found = chain(model)
     return {"sizes": None if found is None else list(found)}
 
@@ -89,9 +94,7 @@ class _Given:
     def output(self):
         """The prediction in what the forward pass returned: the last array shaped as the targets."""
         y = np.asarray(self.samples[1])
-        parts = self.forward if isinstance(self.forward, tuple | list) else [self.forward]
-        if isinstance(self.forward, tuple | list) and np.shape(self.forward) == y.shape:
-            return self.forward
+        parts: Any = self.forward if isinstance(self.forward, tuple | list) else [self.forward]
         fitting = [part for part in parts if getattr(part, "shape", None) == y.shape]
         return fitting[-1] if fitting else parts[-1]
 
@@ -173,8 +176,8 @@ def _seen(model, slots, known, result, sizes) -> Step:
         found = slots.gradients(shapes, WEIGHT_GRADIENTS, BIAS_GRADIENTS)
     if found is None:
         return step
-    dW = [part.T for part in found.dW] if slots.transposed else found.dW
-    db = None if found.db is None else [part.reshape(-1) for part in found.db]
+    assert found.dW is not None
+    dW, db = slots.ours(found.dW, found.db)
     return step._replace(loss=step.loss if found.loss is None else found.loss, dW=dW, db=db)
 
 
