@@ -24,7 +24,7 @@ EXTRAS := $(sort $(foreach goal,$(MAKECMDGOALS),$(extras_$(goal))))
 
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help demo test test-all long verify-full check lint types wheel cuda gpu bench bench-once setup clean
+.PHONY: help demo test test-all long verify-full check lint types wheel cuda gpu bench bench-once wild setup clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' Makefile
@@ -65,6 +65,9 @@ gpu: setup ## where there is a GPU: the tests with cupy required, then times, in
 
 bench: setup ## time whole steps of backends, peers and limits in turn, after comparing gradients: some minutes
 	@$(BIN)/python bench/ladder.py $(ARGS)
+
+wild: setup ## what the checker finds in releases of other libraries, measured again where they are installed
+	@$(BIN)/python ci/wild.py
 
 bench-once: setup ## run every benchmark once on small networks, without timing it
 	@$(BIN)/python -m pytest bench --benchmark-disable --quiet $(ARGS)
