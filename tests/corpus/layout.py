@@ -115,8 +115,11 @@ class Layout(NamedTuple):
     def take_W(self, W):
         return W if self.in_out else W.T
 
+    def bias_shape(self, n: int) -> tuple[int, ...]:
+        return {"flat": (n,), "row": (1, n), "column": (n, 1)}[self.biases]
+
     def give_b(self, b):
-        return b.reshape({"flat": (-1,), "row": (1, -1), "column": (-1, 1)}[self.biases]).copy()
+        return b.reshape(self.bias_shape(b.size)).copy()
 
     def give_x(self, x):
         if self.samples == "flat":

@@ -1,5 +1,6 @@
 """A backward pass as a plan: one piece of text for each rule of each layer, which bugs replace; and its source text."""
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -214,6 +215,8 @@ def slope_text(name):
     def text(n):
         if name == "softmax":
             return jacobian(n, n.da, n.a)
+        if name == "relu" and not n.spec.helpers and n.spec.words % 2:
+            return f"np.where({n.z} > 0, {n.da}, 0)"
         return n.da if name == "identity" else f"{n.da} * {derivative(name, n)}"
 
     return text
@@ -330,6 +333,7 @@ class _Writer:
             "spread": f"{x}, {y}, {named}",
             "spread-first": f"{named}, {x}, {y}",
             "pairs": f"params, {x}, {y}",
+            "vector": f"theta, {x}, {y}",
         }[spec.signature]
         if spec.decay_keyword:
             self.arguments += ", weight_decay=0.0"
@@ -349,6 +353,10 @@ class _Writer:
             self.put(*(lists[: 1 + spec.biases] if self.looped else single))
         if spec.hard == "reshape":
             self.put(*(f"W{i + 1} = W{i + 1}.reshape({', '.join(map(str, self.shape(i)))})" for i in range(self.n)))
+        if spec.labels == "numbers":
+            self.put(f"{y} = np.eye({spec.net.sizes[-1]})[{y}]" + (".T" if spec.layout.samples == "columns" else ""))
+        elif spec.labels == "vector":
+            self.put(f"{y} = {y}.reshape({'1, -1' if spec.layout.samples == 'columns' else '-1, 1'})")
         if spec.layout.samples != "flat":
             self.put(f"m = {x}.shape[{spec.layout.axis}]", f"k = {y}.shape[{1 - spec.layout.axis}]")
         else:
@@ -375,6 +383,15 @@ class _Writer:
             self.put(", ".join(f"(W{i}, b{i})" for i in layers) + f"{comma} = params")
         elif spec.signature in {"dict", "dict-last"}:
             self.put(*(f'{name} = params["{name}"]' for name in names))
+        elif spec.signature == "vector":
+            start = 0
+            for name in names:
+                shape = self.shape(int(name[1:]) - 1)
+                shape = shape if name[0] == "W" else spec.layout.bias_shape(spec.net.sizes[int(name[1:])])
+                end = start + math.prod(shape)
+                reshaped = f".reshape({', '.join(map(str, shape))})" if len(shape) > 1 else ""
+                self.put(f"{name} = theta[{start or ''}:{end}]{reshaped}")
+                start = end
 
     def shape(self, layer):
         n_in, n_out = self.spec.net.sizes[layer : layer + 2]
@@ -417,8 +434,14 @@ class _Writer:
         return f" + {c}LAMBDA * ({' + '.join(f'np.sum({n.W} ** 2)' for n in self.layers)})"
 
     def loss(self):
-        if self.spec.has_loss:
-            self.put(f"loss = {self.reduced(f'np.sum({self.plan.terms(self.end)})')}{self.penalty_text()}")
+        if not self.spec.has_loss:
+            return
+        terms, half = self.plan.terms(self.end), "0.5 * " if self.spec.reduction.startswith("half") else ""
+        if self.plan.divisor == "(m * k)" and self.spec.words % 2:
+            total = f"{half}np.mean({terms})" + "".join(self.plan.loss_factors)
+        else:
+            total = self.reduced(f"np.sum({terms})")
+        self.put(f"loss = {total}{self.penalty_text()}")
 
     def backward(self):
         plan, end = self.plan, self.end
@@ -579,12 +602,14 @@ class _Writer:
             pairs = "[" + ", ".join(f"(dW{i + 1}, db{i + 1})" for i in range(n)) + "]"
         entries = ", ".join(f'"{prefix}{w}{i + 1}": {item("d" + w, i)}' for w, i in keys)
         spread = ", ".join(item("d" + w, i) for w, i in keys)
+        raveled = ", ".join(f"{item('d' + w, i)}.ravel()" for w, i in keys)
         plain = {
             "lists": lists,
             "pairs": pairs,
             "dict": f"{{{entries}}}",
             "params": f"{{{entries}}}",
             "spread": spread,
+            "vector": f"np.concatenate([{raveled}])",
         }
         if form == "loss-in-dict":
             return f'return {{"loss": loss, {entries}}}'

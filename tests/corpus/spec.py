@@ -85,6 +85,8 @@ class Spec:
     penalty: float = 0.0
     """λ of an L2 penalty in the loss, written in the program."""
     decay_keyword: bool = False
+    labels: str = ""
+    """``numbers`` of the classes; a ``vector`` for a single output."""
 
     @property
     def has_loss(self) -> bool:
@@ -113,7 +115,8 @@ class Spec:
             W = [np.vstack([part, bias]) for part, bias in zip(W, b, strict=False)]
         weights = [layout.give_W(part) for part in W]
         biases = [layout.give_b(part) if has else None for part, has in zip(b, self.biased, strict=False)]
-        samples = [layout.give_x(x), layout.give_x(y)]
+        labels = {"numbers": y.argmax(axis=1), "vector": y[:, 0]}
+        samples = [layout.give_x(x), labels[self.labels] if self.labels else layout.give_x(y)]
         lists = [weights, biases] if self.biases else [weights]
         named = {}
         for layer, (part, bias) in enumerate(zip(weights, biases, strict=False), start=1):
@@ -129,6 +132,7 @@ class Spec:
             "spread": [*samples, *named.values()],
             "spread-first": [*named.values(), *samples],
             "pairs": [list(zip(weights, biases, strict=False)), *samples],
+            "vector": [np.concatenate([part.ravel() for part in named.values()]), *samples],
         }[self.signature]
 
     def taken(self, arguments):
@@ -205,11 +209,38 @@ class Spec:
             names = [f"{w}{i + 1}" for i in range(n) for w in ("Wb" if self.biased[i] else "W")]
             named = dict(zip(names, result if isinstance(result, (tuple, list)) else [result], strict=False))
             dW, db = [named[f"W{i + 1}"] for i in range(n)], [named.get(f"b{i + 1}") for i in range(n)]
+        elif form == "vector":
+            dW, db = self.cut(np.asarray(result))
         else:
             prefix = "" if form == "params" else "d"
             dW = [result[f"{prefix}W{i + 1}"] for i in range(n)]
             db = [result.get(f"{prefix}b{i + 1}") for i in range(n)]
         return loss, list(dW), list(db)
+
+    def cut(self, vector):
+        """Arrays for each layer out of one vector: W1, b1, W2, …"""
+        dW, db, start = [], [], 0
+        for layer, (n_in, n_out) in enumerate(zip(self.net.sizes, self.net.sizes[1:], strict=False)):
+            shape = (n_in + self.folded, n_out)
+            size = shape[0] * n_out
+            dW.append(vector[start : start + size].reshape(shape if self.layout.in_out else shape[::-1]))
+            start += size
+            db.append(vector[start : start + n_out] if self.biased[layer] else None)
+            start += n_out * self.biased[layer]
+        return dW, db
+
+
+def unusual(rng: random.Random, spec: Spec) -> Spec:
+    """Now and then: classes as numbers, labels as a vector, all parameters in one vector."""
+    if spec.layout.samples != "flat" and rng.random() < 0.2:
+        if spec.net.loss == "ce":
+            spec = dataclasses.replace(spec, labels="numbers")
+        elif spec.net.sizes[-1] == 1:
+            spec = dataclasses.replace(spec, labels="vector")
+    if rng.random() < 0.05 and not spec.update:
+        returns = rng.choice(["loss-vector", "loss-vector", "vector"])
+        spec = dataclasses.replace(spec, signature="vector", returns=returns, looped=False)
+    return spec
 
 
 def draw_net(rng: random.Random, depth=None, unknown=False) -> Net:
