@@ -87,8 +87,8 @@ class Form(NamedTuple):
 
     sizes: tuple[int, ...]
     layout: Layout
-    hard: bool
-    """Whether it answers for one-hot labels only."""
+    biases: bool
+    """Whether there are any: code that is given none, and returns no db, has none."""
 
 
 def forms(submission, network=None) -> tuple[list[Form], str]:
@@ -101,7 +101,7 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
         The only one that is asked for.
     """
     if not hasattr(submission, "layouts"):  # it reads the conventions with each case
-        return [Form(tuple(network.sizes if network else (3, 5, 4)), submission.layout, False)], ""
+        return [Form(tuple(network.sizes if network else (3, 5, 4)), submission.layout, True)], ""
     known = submission.layouts(layouts(submission.declared.layout()))
     problem = ""
     for sizes in _sizes(submission, network):
@@ -109,15 +109,19 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
         for kind in kinds if submission.takes_network else kinds[:1]:
             found = []
             for layout in known:
-                score, said = _score(submission, kind, layout)
-                problem = problem if problem and not said else said or problem
+                score, said, has_db = _score(submission, kind, layout)
+                problem = said or problem
                 if score:
-                    found.append((score, layout))
+                    found.append((score, layout, has_db))
             if found:
                 for usual in (lambda one: not one.one_sample, lambda one: one.biases != "none"):
                     found = [pair for pair in found if usual(pair[1])] or found  # what takes batches is asked for them
-                best = max(score for score, _ in found)
-                return [Form(tuple(sizes), layout, False) for score, layout in found if score == best], ""
+                best = max(score for score, _, _ in found)
+                return [
+                    Form(tuple(sizes), layout, layout.biases != "none" and (has_db or submission.explicit_biases))
+                    for score, layout, has_db in found
+                    if score == best
+                ], ""
     return [], problem
 
 
@@ -129,7 +133,8 @@ def _sizes(submission, network):
         return fixed
     depths = [submission.n_layers] if submission.n_layers else [2, 1, 3, 4]
     usual = [sizes for depth in depths for sizes in material.WIDTHS.get(depth, ())[:1]]
-    rest = [sizes for depth in depths for sizes in material.every_width(depth) if sizes not in usual]
+    numbers = submission.numbers
+    rest = [sizes for depth in depths for sizes in material.every_width(depth, numbers) if sizes not in usual]
     return usual + rest
 
 
@@ -141,19 +146,21 @@ def _first_kinds(sizes):
 
 
 def _score(submission, network, layout):
-    """How well a layout suits: 0 no answer, 1 gradients of fitting shapes, 2 those of the first layer are x times
-    something, sample by sample."""
+    """How well a layout suits, why there is no answer, and whether db is in it.
+
+    0: no answer; 1: gradients of fitting shapes; 2: those of the first layer are x times something, sample by sample.
+    """
     params = material.parameters(network.sizes, biases=layout.biases != "none")
     x, y = material.batch(network.sizes, material.SAMPLES)
     one = submission.answer(material.case(network, params, x, y), layout, twice=False)
     values = None if one.values is None else checked(one.values, network.sizes)
     if values is None:
-        return 0, one.problem or one.left_out or "its gradients have other shapes than its weights"
+        return 0, one.problem or one.left_out or "its gradients have other shapes than its weights", False
     single = submission.answer(material.case(network, params, x[:1], y[:1]), layout, twice=False)
     values = None if single.values is None else checked(single.values, network.sizes)
     if values is None or values.dW is None:
-        return 1, ""
+        return 1, "", True
     G, v = values.dW[0], x[0]
     along = np.outer(v, v @ G / (v @ v))
     near = np.abs(G - along).max() <= 1e-3 * np.abs(G).max()
-    return (2 if near and np.any(G) else 1), ""
+    return (2 if near and np.any(G) else 1), "", values.db is not None

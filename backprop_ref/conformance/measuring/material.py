@@ -13,6 +13,8 @@ SAMPLES = 5
 """Of the batch whose samples are also asked for one by one."""
 OTHER_BATCH = 7
 
+MOST_CHOICES = 3000
+"""Sizes tried for code that takes one choice of them only."""
 WIDTHS = {
     1: ((3, 4), (3, 2), (3, 1), (2, 1), (2, 2), (4, 3), (5, 4)),
     2: ((3, 5, 4), (4, 3, 2), (3, 4, 1), (2, 3, 1), (2, 2, 1), (2, 4, 1), (2, 5, 1), (3, 5, 1), (2, 3, 2), (3, 4, 3)),
@@ -22,12 +24,15 @@ WIDTHS = {
 """By the number of layers, sizes that are tried: all distinct first, then those that code is often written for."""
 
 
-def every_width(n_layers: int):
-    """`WIDTHS`, then every other choice of small sizes."""
+def every_width(n_layers: int, numbers=()):
+    """`WIDTHS`, then the sizes that can be made of numbers that stand in the code, then every other choice of small ones."""
+    known = set(WIDTHS.get(n_layers, ()))
     yield from WIDTHS.get(n_layers, ())
+    if numbers and len(numbers) ** (n_layers + 1) <= MOST_CHOICES:
+        yield from (sizes for sizes in itertools.product(numbers, repeat=n_layers + 1) if sizes not in known)
+        return
     if n_layers <= 2:
         limits = (6, 6, 5)[-(n_layers + 1) :]
-        known = set(WIDTHS[n_layers])
         yield from (sizes for sizes in itertools.product(*(range(1, n) for n in limits)) if sizes not in known)
 
 

@@ -17,6 +17,8 @@ from backprop_ref.conformance.measuring.samples import Samples, constant_part, s
 from backprop_ref.conformance.rounding.balls import Ball
 from backprop_ref.conformance.submissions.conventions import SIMPLE, Factor
 
+ALMOST = 1e-5
+"""A relative difference of losses that an ε in a logarithm makes."""
 ORDER = (RIGHT, CONVENTION, OWN_TERMS, WRONG, NOT_JUDGED)
 COMMON = (("softmax", "cross_entropy"), ("sigmoid", "binary_cross_entropy"), ("sigmoid", "sum_squared_error"),
           ("linear", "sum_squared_error"), ("tanh", "sum_squared_error"), ("softmax", "sum_squared_error"))  # fmt: skip
@@ -88,7 +90,7 @@ def measure(submission, *, target="", network=None, reload=None) -> Outcome:
 
 def _plain_answer(ask, submission, form, network):
     kind = network or material.networks(form.sizes)[0]
-    params = material.parameters(form.sizes, biases=form.layout.biases != "none")
+    params = material.parameters(form.sizes, biases=form.biases)
     return ask(kind, params, *material.batch(form.sizes, material.SAMPLES))
 
 
@@ -120,7 +122,7 @@ def _groups(ask, submission, form, network):
     kinds = [network] if network else sorted(material.networks(form.sizes), key=_commonness)
     if not submission.takes_network or network:
         return [kinds], []
-    params = material.parameters(form.sizes, biases=form.layout.biases != "none")
+    params = material.parameters(form.sizes, biases=form.biases)
     x, y = material.batch(form.sizes, material.SAMPLES)
     groups: list[tuple[Asked, list]] = []
     refused = []
@@ -179,7 +181,7 @@ def _group(ask, form, members, told, search=2) -> Judgement:
 
 def _ask_all(ask, form, network, hard=False):
     sizes = form.sizes
-    params = material.parameters(sizes, biases=form.layout.biases != "none")
+    params = material.parameters(sizes, biases=form.biases)
     x, y = material.batch(sizes, material.SAMPLES, hard=hard)
     five = ask(network, params, x, y, twice=not ask.dear)
     singles = [ask(network, params, x[s : s + 1], y[s : s + 1]) for s in range(len(x))]
@@ -227,12 +229,12 @@ def _scene(asked, params, network, rules=RULES):
     return Scene(material.case(network, params, asked.case.x, asked.case.y), {}, rules)
 
 
-def loss_factor(batches, network, rules=RULES) -> Factor | None:
+def loss_factor(batches, network, rules=RULES, tolerance=1e-7) -> Factor | None:
     """The usual factor that the losses of all batches have beside those of a network; None: there is none."""
     asked = batches.all
     ours: list[float] = []
     for one in asked:
-        if len(ours) == 1 and not _usual_ratio(asked[0], ours[0], max(batches.tolerance, 1e-7)):
+        if len(ours) == 1 and not _usual_ratio(asked[0], ours[0], max(batches.tolerance, tolerance)):
             return None
         loss = _scene(one, batches.params, network, rules).quantity(("loss", 0))
         if loss is None:
@@ -241,7 +243,7 @@ def loss_factor(batches, network, rules=RULES) -> Factor | None:
     theirs = np.array([one.loss for one in asked])
     for factor in SIMPLE:
         due = np.array([factor.of(one.case) for one in asked]) * ours
-        if same(theirs, due, max(batches.tolerance, 1e-7)):
+        if same(theirs, due, max(batches.tolerance, tolerance)):
             return factor
     return None
 
@@ -271,12 +273,14 @@ def _of_that_hidden(batches, members):
 def _with_loss(ask, form, batches, members, told, search):
     fitting = [(network, factor) for network in members if (factor := loss_factor(batches, network)) is not None]
     hard = False
-    if not fitting and form.sizes[-1] > 1:
+    if not fitting:
         again = _ask_all(ask, form, members[0], hard=True)
         if again is not None and again.five.loss is not None:
             fits = [(network, factor) for network in members if (factor := loss_factor(again, network)) is not None]
             if fits:
                 fitting, batches, hard = fits, again, True
+    if fitting and _free(ask):
+        return _without_loss(ask, batches, [network for network, _ in fitting], told, search)
     if fitting:
         fitting.sort(key=lambda pair: SIMPLE.index(pair[1]))
         found = []
@@ -287,6 +291,9 @@ def _with_loss(ask, form, batches, members, told, search):
         best = min(found, key=lambda one: (ORDER.index(one.verdict), _cost(one)))
         return best._replace(notes=(*best.notes, *(("for one-hot labels",) if hard else ())))
     near = _of_that_hidden(batches, members)
+    almost = _almost(batches, near)
+    if almost is not None:
+        return almost
     return (
         _other_rules(batches, near, search)
         or _in_its_own_terms(ask, form, batches, members, told, search)
@@ -397,6 +404,23 @@ def _penalty(batches, members):
             factor, rest, _ = found
             return network, unknown.penalty(rest, batches.params, True), factor, rest
     return None
+
+
+def _almost(batches, members):
+    """The judgement where the loss is that of a network but for its last digits, and the gradient is right."""
+    for network in members:
+        factor = loss_factor(batches, network, tolerance=ALMOST)
+        if factor is not None:
+            judgement = _known(batches, network, factor, 0)
+            if judgement.verdict != WRONG:
+                note = "your loss is right in its first digits only, as with an ε in its logarithm; its gradient is right"
+                return judgement._replace(notes=(*judgement.notes, note))
+    return None
+
+
+def _free(ask):
+    """Whether gradients are differences of weights with a learning rate that nobody knows."""
+    return ask.submission.in_place and ask.submission.learning_rate is None
 
 
 def _cost(judgement):
@@ -539,7 +563,7 @@ def _by_its_rules(ask, batches, network, search, rules, before):
     findings = [*before, *_findings(samples, batches, network, None, rules, None)]
     text, scale = kind_of(network), samples.scale
     factor = _simple(scale, network.sizes[-1])
-    free = ask.submission.in_place and ask.submission.learning_rate is None
+    free = _free(ask)
     squared = network.loss.endswith("squared_error")
     if factor is None and not (free and scale > 0.0):
         findings.append(naming.scaled(scale, None, network.sizes[-1], squared, text))

@@ -51,7 +51,10 @@ class Function:
         self.layout = Layout()
         self.learning_rate = self.declared.learning_rate
         self.in_place = self.declared.in_place
-        self.arguments = outline(function).arguments
+        found = outline(function)
+        self.arguments, self.numbers = found.arguments, found.numbers
+        roles = {role(one.name) for one in self.arguments or []}
+        self.explicit_biases = bool(roles & {"b", "biases"})
         self.names = frozenset(one.name for one in self.arguments or [])
         self.takes_network = (
             any(role(name) == "network" or setting(name) in TOLD for name in self.names) or not self.named

@@ -8,6 +8,10 @@ STEPS = (*STEPS, "learn", "gradient_descent", "optimize", "train_epoch", "train_
 """Methods that train, the smallest steps first."""
 
 
+LARGEST = 12
+"""A size that is written into code is at most so large, where it is looked for."""
+
+
 class Argument(NamedTuple):
     """One argument of a signature."""
 
@@ -36,6 +40,8 @@ class Outline(NamedTuple):
     """None: not known."""
     methods: dict[str, list[Argument]]
     """Of a class: those that can be called by others, without self."""
+    numbers: tuple[int, ...] = ()
+    """The small whole numbers that stand in its code: if it is for some sizes only, these are among them."""
 
     @classmethod
     def of(cls, found: Any) -> "Outline":
@@ -46,7 +52,7 @@ class Outline(NamedTuple):
             if (not name.startswith("_") or name == "__call__") and callable(getattr(found, name, None)):
                 bound = isinstance(inspect.getattr_static(found, name), staticmethod | classmethod)
                 methods[name] = (_arguments(getattr(found, name)) or [])[0 if bound else 1 :]
-        return cls(getattr(found, "__name__", type(found).__name__), is_class, _arguments(found), methods)
+        return cls(getattr(found, "__name__", type(found).__name__), is_class, _arguments(found), methods, _numbers(found))
 
     def document(self) -> dict[str, Any]:
         """JSON-ready; the other way round: `from_document`."""
@@ -61,7 +67,24 @@ class Outline(NamedTuple):
             bool(document["is_class"]),
             None if arguments is None else [Argument(*one) for one in arguments],
             {name: [Argument(*one) for one in found] for name, found in document["methods"].items()},
+            tuple(int(number) for number in document["numbers"]),
         )
+
+
+def _numbers(found) -> tuple[int, ...]:
+    parts = [part for part in vars(found).values() if inspect.isfunction(part)] if inspect.isclass(found) else [found]
+    codes = [part.__code__ for part in map(inspect.unwrap, parts) if inspect.isfunction(part)]
+    numbers: set[int] = set()
+    while codes:
+        code = codes.pop()
+        for constant in code.co_consts:
+            numbers |= {one for one in (constant if isinstance(constant, tuple) else (constant,)) if type(one) is int}
+            codes += [constant] if inspect.iscode(constant) else []
+    for part in parts:
+        there = getattr(part, "__globals__", {})
+        used = getattr(getattr(part, "__code__", None), "co_names", ())
+        numbers |= {there[name] for name in used if type(there.get(name)) is int}
+    return tuple(sorted(number for number in numbers if 1 <= number <= LARGEST))
 
 
 def _arguments(function):
