@@ -19,12 +19,13 @@ extras_cuda  := $(if $(shell command -v nvcc),,nvrtc)
 extras_check := test workers check $(extras_cuda)
 extras_bench := bench
 extras_gpu   := test cuda$(CUDA)
+extras_wild := test
 extras_bench-once := test
 EXTRAS := $(sort $(foreach goal,$(MAKECMDGOALS),$(extras_$(goal))))
 
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help demo test test-all long verify-full check lint types wheel cuda gpu bench bench-once wild setup clean
+.PHONY: help demo test test-all long verify-full check lint types wheel cuda gpu bench wild bench-once setup clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' Makefile

@@ -9,7 +9,7 @@ from backprop_ref.conformance.rounding.balls import Ball
 TRIALS = 4000
 """Pairs of bugs that are tried, at most."""
 COST = 20
-"""Of three steps of training, in trials of one gradient."""
+"""Of three steps of training, or of a number to be worked out, in trials of one gradient."""
 
 
 def explaining_pairs(wrong, right, precision):
@@ -42,8 +42,8 @@ def explaining_pairs(wrong, right, precision):
         group = _composed(one, two, wrong, right, precision)
         if group:
             found[one.bug.id, two.bug.id] = group
-        trials -= 1
-        if not trials:
+        trials -= COST if opened else 1
+        if trials <= 0:
             break
     return list(found.values()) or _pairs_apart(candidates, effects, wrong, right, precision)
 
