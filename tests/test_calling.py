@@ -105,6 +105,11 @@ def test_functions(name):
     fitting(submission, case_of((3, 5, 4), batch=1, seed=4))
 
 
+@pytest.mark.parametrize("name", WITH_LOSS)
+def test_functions_whose_first_layer_is_square(name):
+    fitting(Function(getattr(strangers, name)), case_of((2, 2, 1), batch=5, seed=9))
+
+
 @pytest.mark.parametrize("name", ["short_words", "one_sample"])
 def test_functions_without_a_loss(name):
     _, values = fitting(Function(getattr(strangers, name)), TWO)
@@ -150,6 +155,11 @@ def test_classes(name):
     fitting(submission, case)
     assert submission.sizes() is None
     assert submission.learning_rate in {None, 0.5}
+
+
+@pytest.mark.parametrize("name", [name for name in WITH_BIASES if name not in {"Classes", "DataAndDepth"}])
+def test_classes_whose_first_layer_is_square(name):
+    fitting(Model(getattr(stranger_models, name)), case_of((2, 2, 1), batch=5, seed=9))
 
 
 @pytest.mark.parametrize(
@@ -301,3 +311,18 @@ def test_drawings_and_progress_bars_are_in_nobodys_way():
     function = Separate(f"{Path(__file__).parent}/strangers_drawing.py:backprop", 10.0)
     fitting(Function(function), TWO)
     function.afresh()
+
+
+def test_torch():
+    pytest.importorskip("torch")
+    import strangers_torch
+
+    fitting(Function(strangers_torch.gradients), TWO)
+    case = case_of((3, 5, 4))
+    submission = Model(strangers_torch.Net)
+    answer = submission.answer(case)
+    loss, dW, db = right(case)
+    assert abs(answer.values.loss - 2 * loss) < 1e-12, answer.problem
+    assert close(answer.values.dW, [2 * g for g in dW])
+    assert close(answer.values.db, [2 * g for g in db])
+    assert submission.in_place is False

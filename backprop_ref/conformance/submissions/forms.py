@@ -174,7 +174,8 @@ class Form(NamedTuple):
         if "weights" in found:
             return found["weights"], found.get("biases", [])
         layers = range(case.network.n_layers)
-        return ([found[f"{name}{layer}"] for layer in layers if f"{name}{layer}" in found] for name in "Wb")  # type: ignore[return-value]
+        W, b = ([found[f"{name}{k}"] for k in layers if f"{name}{k}" in found] for name in "Wb")
+        return W, b
 
     def shapes(self, case: Case, layout: Layout) -> Shapes:
         """Those of the weights and biases given, which are those due of gradients."""

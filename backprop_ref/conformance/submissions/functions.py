@@ -18,6 +18,9 @@ from backprop_ref.optimizers import describe
 NEAR = 0.5
 """What is returned are updated weights, and no gradient, if they differ from the weights by less of their norm."""
 
+WRONG_KIND = ("KeyError", "TypeError", "AttributeError", "NameError", "ImportError", "IndexError: only integers")
+"""How reasons begin where a dictionary was due and a list was given, or the like."""
+
 
 class Function:
     """A function that returns a loss and gradients, or updates weights, such as ``f(network, weights, biases, x, y)``.
@@ -56,9 +59,6 @@ class Function:
         roles = {role(one.name) for one in self.arguments or []}
         self.explicit_biases = bool(roles & {"b", "biases"})
         self.names = frozenset(one.name for one in self.arguments or [])
-        self.takes_network = (
-            any(role(name) == "network" or setting(name) in TOLD for name in self.names) or not self.named
-        )
         self.n_layers = layers_of(self.arguments)
         rates = [
             one for one in self.arguments or [] if role(one.name) == "rate" and (one.needed or one.name != "alpha")
@@ -66,15 +66,19 @@ class Function:
         if rates and self.learning_rate is None:
             self.learning_rate = OUR_RATE
         self.forms: dict[Layout, Form] = {}
+        self.unfit: set[Form] = set()
+        self.failed: dict[tuple[Layout, int], Exception] = {}
 
     def restart(self, function):
         """Takes the function afresh, free of what earlier calls may have left in it; what was found out stays."""
         self.function = function
 
     @property
-    def named(self) -> bool:
-        """Whether the names of its arguments say what they are."""
-        return any(role(name) for name in self.names)
+    def takes_network(self) -> bool:
+        """Whether it is told activations and loss: by its arguments' names; if they say nothing, by what it got."""
+        if any(map(role, self.names)) or not self.forms:
+            return any(role(name) == "network" or setting(name) in TOLD for name in self.names)
+        return any("network" in form.roles for form in self.forms.values())
 
     @property
     def takes_biases(self) -> bool:
@@ -119,33 +123,47 @@ class Function:
                 f"its argument '{handed[0]}' comes from a forward pass; pass a function of weights, biases, x and y "
                 "that makes the forward pass and then calls this one"
             )
-        ran, failure, tried = [], None, 0
+        if (layout, case.network.n_layers) in self.failed:
+            raise self.failed[layout, case.network.n_layers]
+        ran: list[tuple[bool, Form]] = []
+        failures: list[Exception] = []
         for form in forms(self.arguments, case, layout):
-            tried += 1
+            if form in self.unfit:
+                continue
             try:
                 values, _, _ = self._ask(form, case, layout)
             except (Late, NotJudged):
                 raise
             except (Refusal, Unreadable) as reason:
-                failure = failure or reason
+                failures.append(reason)
+                if str(reason).startswith(WRONG_KIND) and not self.takes_network:
+                    self.unfit.add(form)  # in every layout: they differ in shapes, and not in kinds
                 continue
             fit = _fits(values, case, layout)
             if fit and (not form.ambiguous or self._consistent(form, case, layout)):
                 self.forms[layout] = form
                 return form
             ran.append((fit, form))
-        fitting = [form for fit, form in ran if fit]
-        if fitting:
-            self.forms[layout] = fitting[0]
-        if ran:
-            return fitting[0] if fitting else ran[0][1]
-        if failure is None:
-            raise Refusal(
-                f"its arguments {', '.join(one.name for one in self.arguments or []) or '(none)'} cannot be told apart "
-                f"in a network of {case.network.n_layers} layers; call them weights, biases, x and y, or W1, b1, W2, "
-                "b2, x and y"
-            )
-        raise failure if tried == 1 else type(failure)(f"{failure}; {tried - 1} other ways to call it failed too")
+        if not ran:
+            self._give_up(failures, case, layout)
+        fit, form = max(ran, key=lambda one: one[0])
+        if fit:
+            self.forms[layout] = form
+        return form
+
+    def _give_up(self, failures, case, layout):
+        """Raises the first of the failures, or says why nothing was tried; that of code for any network is final."""
+        names = ", ".join(one.name for one in self.arguments or []) or "(none)"
+        remedy = "call them weights, biases, x and y, or W1, b1, W2, b2, x and y"
+        failure = Refusal(f"its arguments {names} cannot be told apart in {case.network.n_layers} layers; {remedy}")
+        if self.unfit:
+            failure = Refusal(f"in none of {len(self.unfit)} forms could it be called with its {names}; {remedy}")
+        if failures:
+            others = f"; {len(failures) - 1} other ways to call it failed too" if len(failures) > 1 else ""
+            failure = type(failures[0])(f"{failures[0]}{others}")
+        if not self.takes_network:
+            self.failed[layout, case.network.n_layers] = failure
+        raise failure
 
     def _consistent(self, form, case, layout) -> bool:
         """Whether for one sample dW[0] is x times db[0]; if not, weights and biases stand elsewhere."""

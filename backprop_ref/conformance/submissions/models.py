@@ -151,7 +151,8 @@ class Model:
             return self._try(case, layout)
 
     def _try(self, case, layout) -> Way:
-        failure, tried = None, 0
+        failure: Exception | None = None
+        tried = 0
         labels = ["", *(["indices"] if one_hot(case.y) else ["vector"] if case.y.shape[1] == 1 else [])]
         for way in itertools.starmap(Way, itertools.product(("", "last", "first"), labels, self.plans)):
             tried += 1
@@ -159,15 +160,19 @@ class Model:
                 self._ask(way, case, layout)
                 if way.folded and not self._consistent(way, case, layout):
                     continue
-            except (Late, NotJudged):
+            except Late:
                 raise
-            except (Refusal, Unreadable) as reason:
+            except (Refusal, Unreadable, NotJudged) as reason:
                 failure = failure or reason
                 continue
             self.found[layout] = way
             return way
         assert failure is not None
-        raise failure if tried == 1 else type(failure)(f"{failure}; {tried - 1} other ways to call it failed too")
+        raise (
+            failure
+            if tried == 1 or isinstance(failure, NotJudged)
+            else type(failure)(f"{failure}; {tried - 1} other ways to call it failed too")
+        )
 
     def _consistent(self, way, case, layout) -> bool:
         """Whether for one sample dW[0] is x times db[0], so that biases are that row of W."""

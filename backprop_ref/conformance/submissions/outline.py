@@ -3,8 +3,10 @@
 import inspect
 from typing import Any, NamedTuple
 
-STEPS = ("partial_fit", "train_step", "train_on_batch", "train_batch", "step", "update", "fit", "train")
-STEPS = (*STEPS, "learn", "gradient_descent", "optimize", "train_epoch", "train_network", "train_model", "fit_model")
+STEPS = (
+    *("partial_fit", "train_step", "train_on_batch", "train_batch", "step", "update", "fit", "train"),
+    *("learn", "gradient_descent", "optimize", "train_epoch", "train_network", "train_model", "fit_model"),
+)
 """Methods that train, the smallest steps first."""
 
 

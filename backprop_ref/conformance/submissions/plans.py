@@ -4,78 +4,35 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from backprop_ref.conformance.submissions.outline import STEPS, Argument
-from backprop_ref.conformance.submissions.settings import RATES, role, setting
+from backprop_ref.conformance.submissions.settings import RATES, role, setting, words
 
-BY_PAIRS = ("update_mini_batch", "update_minibatch", "train_mini_batch", "train_batch", "SGD", "sgd")
-FORWARD = (
-    "forward",
-    "feedforward",
-    "feed_forward",
-    "forward_propagation",
-    "forward_pass",
-    "forward_prop",
-    "forwardprop",
-    "forward_propagate",
-    "propagate",
-    "feedForward",
-    "predict",
-    "__call__",
+BY_PAIRS = words("update_mini_batch update_minibatch train_mini_batch train_batch SGD sgd")
+FORWARD = words(
+    """
+    forward feedforward feed_forward forward_propagation forward_pass forward_prop forwardprop forward_propagate
+    propagate feedForward predict __call__
+    """
 )
-BACKWARD = (
-    "backward",
-    "backprop",
-    "back_propagation",
-    "backward_propagation",
-    "backpropagation",
-    "back_prop",
-    "backpropagate",
-    "back_propagate",
-    "backward_pass",
-    "backprop_step",
-    "backPropagate",
-    "backProp",
-    "gradients",
-    "gradient",
-    "compute_gradients",
-    "compute_gradient",
-    "get_gradients",
-    "grad",
-    "grads",
-    "loss_and_grad",
-    "loss_and_gradients",
-    "costFunctionPrime",
-    "cost_function_prime",
-    "loss_gradient",
+BACKWARD = words(
+    """
+    backward backprop back_propagation backward_propagation backpropagation back_prop backpropagate back_propagate
+    backward_pass backprop_step backPropagate backProp gradients gradient compute_gradients compute_gradient
+    get_gradients grad grads loss_and_grad loss_and_gradients costFunctionPrime cost_function_prime loss_gradient
+    """
 )
-UPDATE = (
-    "update",
-    "update_parameters",
-    "update_weights",
-    "update_params",
-    "step",
-    "apply_gradients",
-    "optimize",
-    "gradient_descent",
-    "updateWeights",
-    "update_weights_and_biases",
-    "apply_gradient",
-    "gradient_step",
+UPDATE = words(
+    """
+    update update_parameters update_weights update_params step apply_gradients optimize gradient_descent
+    updateWeights update_weights_and_biases apply_gradient gradient_step
+    """
 )
-LOSS = (
-    "loss",
-    "compute_loss",
-    "cost",
-    "compute_cost",
-    "calculate_loss",
-    "costFunction",
-    "cost_function",
-    "get_loss",
-    "calc_loss",
-    "loss_function",
-    "loss_fn",
-    "objective",
+LOSS = words(
+    """
+    loss compute_loss cost compute_cost calculate_loss costFunction cost_function get_loss calc_loss loss_function
+    loss_fn objective
+    """
 )
-QUESTIONS = ("score", "evaluate", "accuracy", "test", "check_gradients", "gradient_check", "plot", "compute_accuracy")
+QUESTIONS = words("score evaluate accuracy test check_gradients gradient_check plot compute_accuracy")
 """Methods that take x and y, and neither train nor give a gradient."""
 
 _OUTPUT = "output out o yhat ypred pred preds prediction predictions predicted probs a2 al a3 a aout yp outputs yout"

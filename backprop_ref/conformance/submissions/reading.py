@@ -10,47 +10,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from backprop_ref.conformance.cases import Values
+from backprop_ref.conformance.submissions.settings import words
 
 LOSS = ("loss", "cost", "L", "J", "l", "error")
-WEIGHT_GRADIENTS = (
-    "dW",
-    "dw",
-    "grad_W",
-    "grads_W",
-    "weight_grads",
-    "grad_weights",
-    "dweights",
-    "coef_grads",
-    "nabla_w",
-    "nabla_W",
-    "gW",
-    "dWs",
-    "dJdW",
-    "dLdW",
-    "dL_dW",
-    "dC_dW",
-    "W_grad",
-    "weights_grad",
+WEIGHT_GRADIENTS = words(
+    """
+    dW dw grad_W grads_W weight_grads grad_weights dweights coef_grads nabla_w nabla_W gW dWs dJdW dLdW dL_dW dC_dW
+    W_grad weights_grad
+    """
 )
-BIAS_GRADIENTS = (
-    "db",
-    "dB",
-    "grad_b",
-    "grads_b",
-    "bias_grads",
-    "grad_biases",
-    "dbiases",
-    "intercept_grads",
-    "nabla_b",
-    "nabla_B",
-    "gb",
-    "dbs",
-    "dJdb",
-    "dLdb",
-    "dL_db",
-    "dC_db",
-    "b_grad",
-    "biases_grad",
+BIAS_GRADIENTS = words(
+    """
+    db dB grad_b grads_b bias_grads grad_biases dbiases intercept_grads nabla_b nabla_B gb dbs dJdb dLdb dL_db dC_db
+    b_grad biases_grad
+    """
 )
 WEIGHTS = ("W", "w", "weights", "coefs_", "Ws")
 BIASES = ("b", "biases", "bias", "intercepts_", "bs")
@@ -162,7 +135,8 @@ def returned(value: Any, shapes: Any) -> Values:
 def _of_mapping(value, shapes):
     mapping = value if isinstance(value, dict) else named(value)
     n = len(shapes.W)
-    found, failure = Values(), None
+    found: Values[Any] = Values()
+    failure = None
     try:
         found = as_gradients(from_mapping(mapping, n))
     except Unreadable as error:
@@ -310,7 +284,7 @@ def split(parts: list[Any], shapes: Any) -> tuple[list[np.ndarray], list[np.ndar
 def _two_lists(parts, n):
     if len(parts) != 2 or not all(_is_list(part) for part in parts):
         return None
-    return (parts[0], parts[1] or None) if len(parts[0]) == n and len(parts[1]) in {0, n} else None
+    return (parts[0], parts[1] if len(parts[1]) else None) if len(parts[0]) == n and len(parts[1]) in {0, n} else None
 
 
 def _biases_first(parts, n):

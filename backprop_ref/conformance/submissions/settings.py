@@ -5,131 +5,56 @@ from typing import Any
 
 from backprop_ref.conformance.cases import Case
 
+
+def words(text: str) -> tuple[str, ...]:
+    """Names, written one after the other."""
+    return tuple(text.split())
+
+
 OUR_RATE = 0.5  # a power of two: dividing by it rounds nothing
 RATES = ("learning_rate", "lr", "eta", "alpha", "step_size", "rate")
 INIT_RATE = "learning_rate_init"
 
-SIZES = (
-    "sizes",
-    "layer_sizes",
-    "layers",
-    "layer_dims",
-    "dims",
-    "shape",
-    "architecture",
-    "topology",
-    "structure",
-    "layers_dims",
-    "layer_dimensions",
-    "n_units",
-    "units",
-    "layers_sizes",
-    "num_neurons",
-    "nodes",
+SIZES = words(
+    """
+    sizes layer_sizes layers layer_dims dims shape architecture topology structure layers_dims layer_dimensions
+    n_units units layers_sizes num_neurons nodes
+    """
 )
-HIDDEN = ("hidden_layer_sizes", "hidden_sizes", "hidden_layers", "hidden_dims")
-ONE_HIDDEN = (
-    "hidden_size",
-    "n_hidden",
-    "hidden_dim",
-    "num_hidden",
-    "n_h",
-    "hidden",
-    "hidden_units",
-    "nh",
-    "hidden_n",
-    "hidden_nodes",
-    "num_hiddens",
-    "hidden_neurons",
-    "hidden_layer_size",
-    "n_hid",
-    "hid",
-    "h",
+HIDDEN = words("hidden_layer_sizes hidden_sizes hidden_layers hidden_dims")
+ONE_HIDDEN = words(
+    """
+    hidden_size n_hidden hidden_dim num_hidden n_h hidden hidden_units nh hidden_n hidden_nodes num_hiddens
+    hidden_neurons hidden_layer_size n_hid hid h
+    """
 )
-INPUTS = (
-    "n_in",
-    "n_inputs",
-    "input_size",
-    "input_dim",
-    "num_inputs",
-    "n_x",
-    "inputs",
-    "n_features",
-    "input_nodes",
-    "n_input",
-    "num_input",
-    "ni",
-    "input_n",
-    "input_layer_size",
-    "n_i",
-    "in_dim",
-    "in_features",
+INPUTS = words(
+    """
+    n_in n_inputs input_size input_dim num_inputs n_x inputs n_features input_nodes n_input num_input ni input_n
+    input_layer_size n_i in_dim in_features
+    """
 )
-OUTPUTS = (
-    "n_out",
-    "n_outputs",
-    "output_size",
-    "output_dim",
-    "num_outputs",
-    "n_y",
-    "outputs",
-    "n_classes",
-    "no",
-    "output_nodes",
-    "n_output",
-    "num_output",
-    "output_n",
-    "num_labels",
-    "num_classes",
-    "n_o",
-    "out_dim",
-    "out_features",
-    "output_layer_size",
+OUTPUTS = words(
+    """
+    n_out n_outputs output_size output_dim num_outputs n_y outputs n_classes no output_nodes n_output num_output
+    output_n num_labels num_classes n_o out_dim out_features output_layer_size
+    """
 )
-ONCE = (
-    "epochs",
-    "n_epochs",
-    "max_iter",
-    "n_iter",
-    "num_epochs",
-    "iterations",
-    "num_iterations",
-    "steps",
-    "epoch",
-    "n_iterations",
-    "iters",
-    "num_iters",
-    "n_iters",
-    "max_epochs",
-    "nb_epochs",
-    "num_passes",
-    "repeat",
+ONCE = words(
+    """
+    epochs n_epochs max_iter n_iter num_epochs iterations num_iterations steps epoch n_iterations iters num_iters
+    n_iters max_epochs nb_epochs num_passes repeat
+    """
 )
-NOTHING = (
-    "l2",
-    "momentum",
-    "weight_decay",
-    "lambda",
-    "lam",
-    "reg",
-    "regularization",
-    "dropout",
-    "decay",
-    "lambd",
-    "lmbda",
-    "lamda",
-    "plambda",
-    "v_lambda",
-    "lamb",
-    "reg_lambda",
-    "l2_reg",
-    "lambda1",
-    "mu",
-    "l1",
+NOTHING = words(
+    """
+    l2 momentum weight_decay lambda lam reg regularization dropout decay lambd lmbda lamda plambda v_lambda lamb
+    reg_lambda l2_reg lambda1 mu l1
+    """
 )
-QUIET = ("verbose", "shuffle", "early_stopping", "nesterovs_momentum", "warm_start", "print_cost", "plot", "debug")
-BATCH = ("batch_size", "mini_batch_size", "minibatch_size", "m", "n_samples", "n_examples")
-ACTIVATION = ("activation", "hidden_activation", "act", "nonlinearity", "activation_function")
+QUIET = words("verbose shuffle early_stopping nesterovs_momentum warm_start print_cost plot debug")
+BATCH = words("batch_size mini_batch_size minibatch_size m n_samples n_examples")
+ACTIVATION = words("activation hidden_activation act nonlinearity activation_function")
 TOLD = ("network", "activations", "loss", *ACTIVATION, "output_activation", "out_activation", "loss_function")
 """Names of arguments that tell a network apart from others of its sizes."""
 
@@ -137,7 +62,7 @@ SETTINGS = {*SIZES, *HIDDEN, *ONE_HIDDEN, *INPUTS, *OUTPUTS, *ONCE, *NOTHING, *Q
 SETTINGS |= {"n_layers", "seed", "random_state", "solver", "optimizer"}
 """Names of the arguments that `known` has a value for, but for numbered hidden layers."""
 
-INTERMEDIATE = {"cache", "caches", "activations", "zs", "memory", "a1", "z1", "a2", "z2", "al", "y_hat", "y_pred"}
+INTERMEDIATE = words("cache caches zs memory a1 z1 a2 z2 al y_hat y_pred")
 """Names of what a forward pass hands to a backward pass."""
 
 _NAMES = {
@@ -145,29 +70,13 @@ _NAMES = {
     "x": "x xs input inputs datax feature features sample samples a0 in inp img image images xi example examples",
     "y": "y ys t ts target targets label labels ytrue truth expected desired d output outputs groundtruth yi classes",
     "weights": "weights weight w ws weightlist weightmatrices coefs kernels wlist weightss matrices wmat",
-    "biases": "biases bias b bs biaslist biasvectors intercepts blist offsets",
+    "biases": "biases bias b bs biaslist biasvectors intercept intercepts blist offset offsets",
     "params": "params parameters param parameter p state variables model weightsandbiases layers",
     "theta": "theta thetas flat vec vector nnparams unrolled thetavec flatparams parametervector wvec",
     "pairs": "data traindata trainingdata minibatch batch pairs dataset trainset trainingset",
 }
 _ROLES = {name: role for role, names in _NAMES.items() for name in names.split()}
-_BESIDE = {
-    "train",
-    "training",
-    "set",
-    "batch",
-    "data",
-    "all",
-    "the",
-    "my",
-    "mini",
-    "list",
-    "i",
-    "in",
-    "number",
-    "of",
-    "total",
-}
+_BESIDE = set(words("train training set batch data all the my mini list i in number of total"))
 """Parts of names that say nothing of what an argument is."""
 _LAYER = r"(?:_?(?:\d+|hidden|output|out|input|in|xh|hy|hh|ih|ho|io|h|o|i|y|x|l\d))+"
 _WEIGHT = re.compile(rf"^(?:w|weights?|theta|syn|wt|mat){_LAYER}$")

@@ -41,8 +41,8 @@ class Slots:
         if self.weights is None:
             there = [name for name in _entries(model) if not name.startswith("__")]
             raise Unreadable(
-                f"no weights of shapes {self.shapes} among the attributes {', '.join(sorted(there)[:12])}; found are "
-                "any arrays of those shapes in attributes, lists and dictionaries; or pass a function"
+                f"no weights of shapes {self.shapes} among the attributes {', '.join(sorted(there)[:12])}; keep "
+                "them as arrays in attributes, lists or dictionaries, or pass a function"
             )
         layer = next((layer for layer, (n_in, n_out) in enumerate(self.shapes) if n_in != n_out), None)
         if layer is None:
@@ -105,21 +105,25 @@ class Slots:
         return None
 
     def _find_by_shapes(self, transposed):
-        """Arrays in the order of their definition whose shapes are those of the layers, and such as may be biases."""
-        there = list(paths(self.model))
-        self.weights = self.weights or next(
-            (
-                found
-                for shapes in (self.shapes, [shape[::-1] for shape in self.shapes])[:: -1 if transposed else 1]
-                for kind in (lambda path: not is_bias(path), lambda path: True)
-                if (found := _in_order([(p, s) for p, s in there if kind(p)], [{shape} for shape in shapes]))
-            ),
-            None,
-        )
-        if self.biases is None and self.weights is not None:
-            left = [(path, shape) for path, shape in there if path not in self.weights]
-            due = [{(n,), (1, n), (n, 1)} for _, n in self.shapes]
-            self.biases = _in_order([one for one in left if is_bias(one[0])], due) or _in_order(left, due)
+        """Arrays in the order of their definition whose shapes are those of the layers, and such as may be biases.
+
+        A column of biases may look like a W; weights that leave biases over are preferred.
+        """
+        there = paths(self.model)
+        turned = [shape[::-1] for shape in self.shapes]
+        named = [one for one in there if not is_bias(one[0])]
+        orders = (turned, self.shapes) if transposed else (self.shapes, turned)
+        found = [self.weights] if self.weights else []
+        for among, shapes in () if found else itertools.product((named, there), orders):
+            found.append(_in_order(among, [{shape} for shape in shapes]))
+        pairs = [(weights, self.biases or self._biases_beside(weights, there)) for weights in found if weights]
+        if pairs:
+            self.weights, self.biases = next((pair for pair in pairs if pair[1]), pairs[0])
+
+    def _biases_beside(self, weights, there):
+        left = [(path, shape) for path, shape in there if path not in weights]
+        due = [{(n,), (1, n), (n, 1)} for _, n in self.shapes]
+        return _in_order([one for one in left if is_bias(one[0])], due) or _in_order(left, due)
 
     def _candidates(self, names):
         """Lists of objects such as ``model.layers[0].W``, then lists of arrays, then one name for each layer."""

@@ -203,8 +203,11 @@ def _autograd(model, sizes, before, samples, loss_name) -> Step:
         functional = torch.nn.functional
         loss = (functional.binary_cross_entropy if inside else functional.binary_cross_entropy_with_logits)(output, y)
     else:
-        probabilities = torch.allclose(output.exp().sum(1), torch.ones(len(y), dtype=output.dtype))
-        logs = output if probabilities else torch.log_softmax(output, 1)
+        one = torch.ones(len(y), dtype=output.dtype)
+        if torch.allclose(output.exp().sum(1), one):
+            logs = output
+        else:
+            logs = output.log() if torch.allclose(output.sum(1), one) else torch.log_softmax(output, 1)
         loss = -(y * logs).sum() / len(y)
     model.zero_grad()
     loss.backward()
