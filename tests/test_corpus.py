@@ -6,10 +6,9 @@ import functools
 import numpy as np
 import pytest
 from corpus import classes, functions, loops, measure, truth, updates
-from corpus.kinds import KINDS
+from corpus.kinds import BY_ID, KINDS
 from corpus.measure import ACCEPTED, NOT_JUDGED, WRONG, Finding, Judgement, Result
 from corpus.plan import Plan
-from corpus.program import Planted
 
 SEEDS = range(0, 200, 7)
 
@@ -139,8 +138,18 @@ def test_what_the_harness_counts():
 
 
 def test_another_name_for_the_same_numbers_counts():
-    nested = Planted("derivative-missing", "slope", (0,))
-    program = next(p for p in singles() if p.planted[0].id == "relu-mask-missing")
-    assert functions.same_numbers(program, "relu-mask-missing")
-    assert not functions.same_numbers(program, "sign")
-    assert not measure.names(Finding("sign"), nested, program)
+    program = next(p for p in singles() if p.planted[0].id == "sigmoid-extra-derivative")
+    (bug,) = program.planted
+    assert functions.same_numbers(program, bug, "sigmoid-extra-derivative")
+    assert not functions.same_numbers(program, bug, "sign")
+    assert measure.names(Finding(bug.id), bug, program)
+    assert not measure.names(Finding("sign"), bug, program)
+    two = functions.pair(0)
+    assert all(functions.same_numbers(two, bug, bug.id) for bug in two.planted)
+    assert not functions.same_numbers(two, two.planted[0], two.planted[1].id)
+
+
+def test_a_factor_of_db_alone_is_one_of_dw_where_no_loss_is_returned():
+    programs = (functions.wrong(f"sum {seed}", "single", lambda rng: (BY_ID["bias-sum"],)) for seed in range(40))
+    program = next(p for p in programs if not p.spec.has_loss and len(p.planted[0].layers) == p.spec.net.last + 1)
+    assert functions.same_numbers(program, program.planted[0], "weights-mean-twice")

@@ -465,6 +465,11 @@ def returning_loss(spec):
     return dataclasses.replace(spec, returns=form.get(spec.returns, spec.returns))
 
 
+def returning_no_loss(spec):
+    form = {"loss-in-dict": "dict", "lists-loss": "lists"}.get(spec.returns, spec.returns.removeprefix("loss-"))
+    return dataclasses.replace(spec, returns=form, penalty=0.0)
+
+
 def two_stage(spec):
     return dataclasses.replace(spec, together=False, logits=False, epsilon=0.0)
 
@@ -584,6 +589,7 @@ KINDS: tuple[Kind, ...] = (
     # forward
     Kind("bias-in-forward-loop", "forward", layers_where(lambda s, l: biased(s, l) and n_in(s, l) > 1),
          forward_bias(" + {n} * {b}")),
+    Kind("bias-added-twice", "forward", _BIASED, forward_bias(" + {b} + {b}"), also=("bias-in-forward-loop",)),
     Kind("bias-not-added", "forward", _BIASED, forward_bias("")),
     Kind("hidden-activation-missing", "forward", hidden("sigmoid", "tanh", "relu"), put("act", lambda right, n: n.z)),
     Kind("output-activation-missing", "forward",

@@ -126,6 +126,7 @@ def judge_all(targets: list[str], jobs: int, limit: float) -> Iterator[tuple[int
                 yield number, receiver.recv()
             except EOFError:
                 yield number, Judgement(CRASHED, -1, (), "the process ended", time.monotonic() - begun)
+            process.kill()  # it has said what it had to say
             process.join()
         for receiver, (number, process, begun) in list(running.items()):
             if time.monotonic() - begun > limit:
@@ -140,9 +141,7 @@ def judge_all(targets: list[str], jobs: int, limit: float) -> Iterator[tuple[int
 
 def names(finding: Finding, bug: Planted, program: Program) -> bool:
     """Whether a finding is the bug by name, or by the name of a kind that gives the same numbers."""
-    if finding.id in {bug.id, *bug.also}:
-        return True
-    return len(program.planted) == 1 and functions.same_numbers(program, finding.id)
+    return finding.id in {bug.id, *bug.also} or functions.same_numbers(program, bug, finding.id)
 
 
 def shows(finding: Finding, bug: Planted) -> bool:
@@ -281,17 +280,25 @@ GROUPS: dict[str, tuple[int, Callable[[int], Program]]] = {
 """How many programs there are of each group, and how one is made from a seed."""
 
 
-def drawn(groups: list[str], sample: int | None, seed: int) -> tuple[list[Program], int]:
+def drawn(groups: list[str], sample: int | None, seed: int, documented: bool) -> tuple[list[Program], int]:
     """The programs asked for, and how many pairs no network shows."""
     programs, unfit = [], 0
     for group in groups:
         size, make = GROUPS[group]
+        chosen: list[Program] = []
         number = min(size, sample or size)
-        for i in range(number):
+        order = sorted(range(size), key=lambda i: (i * number) % size)  # the first ones are spread over the group
+        for i in order:
+            if len(chosen) == number:
+                break
             try:
-                programs.append(make(seed + i * size // number))
+                program = make(seed + i)
             except functions.Unfit:
                 unfit += 1
+                continue
+            if not documented or (program.spec and program.spec.documented):
+                chosen.append(program)
+        programs += chosen
     return programs, unfit
 
 
@@ -315,6 +322,7 @@ def main() -> int:
     parser.add_argument("--groups", default=usual, help=f"which of {', '.join(GROUPS)}, with commas between")
     parser.add_argument("--sample", type=int, help="at most so many programs of each group, spread over it")
     parser.add_argument("--seed", type=int, default=0, help="where the seeds begin")
+    parser.add_argument("--documented", action="store_true", help="only functions f(network, weights, biases, x, y)")
     parser.add_argument("--out", type=Path, default=Path("runs/corpus"), help="folder for what is written")
     parser.add_argument("-j", "--jobs", type=int, default=1, help="programs judged at the same time")
     parser.add_argument("--limit", type=float, default=120.0, help="seconds for a program")
@@ -322,7 +330,9 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.groups.split(",")) - set(GROUPS):
         parser.error(f"no group {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
-    programs, unfit = drawn(options.groups.split(","), options.sample, options.seed)
+    programs, unfit = drawn(options.groups.split(","), options.sample, options.seed, options.documented)
+    if not programs:
+        parser.error("no program is left: take another group, or leave out --documented")
     files = written(programs, options.out)
     if unfit:
         print(f"{unfit} pairs that no network shows are left out")

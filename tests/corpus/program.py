@@ -11,6 +11,8 @@ class Planted(NamedTuple):
     rule: str
     layers: tuple[int, ...]
     also: tuple[str, ...] = ()
+    """Ids that name it as well."""
+    form: int = 0
 
 
 @dataclass(frozen=True)

@@ -74,11 +74,10 @@ def _is_own_gradient(spec, function, batch, seed, every_entry):
     return False
 
 
-def conventional(factors, sizes) -> bool:
-    """Whether factors, one for each batch, are m^i·k^j·2^n with the same powers."""
-    k, batches = sizes
+def conventional(factors, batches, k) -> bool:
+    """Whether factors, one for each batch of m, are m^i·k^j·2^n with the same powers."""
     for i, j, n in itertools.product((-1, 0, 1), (-1, 0, 1), (-2, -1, 0, 1, 2)):
-        if all(abs(f / (m**i * float(k) ** j * 2.0**n) - 1) < 1e-9 for f, m in zip(factors, batches, strict=False)):
+        if all(abs(f / (m**i * float(k) ** j * 2.0**n) - 1) < 1e-9 for f, m in zip(factors, batches, strict=True)):
             return True
     return False
 
@@ -103,4 +102,4 @@ def harmless(spec, wrong, right, batches=BATCHES) -> bool:
         factors.append((factor, batch))
     if all(abs(f - 1) < 1e-9 for f, _ in factors):
         return True
-    return conventional([f for f, _ in factors], (spec.net.sizes[-1], [m for _, m in factors]))
+    return conventional(*zip(*factors, strict=True), spec.net.sizes[-1])
