@@ -102,40 +102,54 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
     """
     if not hasattr(submission, "layouts"):  # it reads the conventions with each case
         return [Form(tuple(network.sizes if network else (3, 5, 4)), submission.layout, True)], ""
-    known = submission.layouts(layouts(submission.declared.layout()))
     problem = ""
-    for sizes in _sizes(submission, network):
-        kinds = [network] if network else _first_kinds(sizes)
-        for kind in kinds if submission.takes_network else kinds[:1]:
-            found = []
-            for layout in known:
-                score, said, has_db = _score(submission, kind, layout)
-                problem = said or problem
-                if score:
-                    found.append((score, layout, has_db))
-            if found:
-                for usual in (lambda one: not one.one_sample, lambda one: one.biases != "none"):
-                    found = [pair for pair in found if usual(pair[1])] or found  # what takes batches is asked for them
-                best = max(score for score, _, _ in found)
-                return [
-                    Form(tuple(sizes), layout, layout.biases != "none" and (has_db or submission.explicit_biases))
-                    for score, layout, has_db in found
-                    if score == best
-                ], ""
+    for sizes, kind, known in _tries(submission, network):
+        found = []
+        for layout in known:
+            score, said, has_db = _score(submission, kind, layout)
+            problem = said or problem
+            if score:
+                found.append((score, layout, has_db))
+        if found:
+            found = [one for one in found if one[1].biases != "none"] or found
+            best = max(score for score, _, _ in found)
+            return [
+                Form(tuple(sizes), layout, layout.biases != "none" and (has_db or submission.explicit_biases))
+                for score, layout, has_db in found
+                if score == best
+            ], ""
     return [], problem
 
 
+def _tries(submission, network):
+    """Sizes, network and layouts to be tried: usual sizes with several kinds of networks, then all sizes with one kind;
+    what takes batches is asked for them, so layouts of one sample at a time come last."""
+    known = submission.layouts(layouts(submission.declared.layout()))
+    batches, single = ([one for one in known if one.one_sample is alone] for alone in (False, True))
+    first, rest = _sizes(submission, network)
+    for sizes in first:
+        kinds = [network] if network else _first_kinds(sizes)
+        for kind in kinds if submission.takes_network else kinds[:1]:
+            yield sizes, kind, batches
+    for sizes in rest:
+        yield sizes, _first_kinds(sizes)[0], batches
+    for sizes in [*first, *rest] if single else ():
+        yield sizes, network or _first_kinds(sizes)[0], single
+
+
 def _sizes(submission, network):
+    """Sizes that most code takes, one of each depth; and those that code for one network only may be made for."""
     if network is not None:
-        return [network.sizes]
+        return [network.sizes], []
     fixed = submission.sizes()
     if fixed:
-        return fixed
-    depths = [submission.n_layers] if submission.n_layers else [2, 1, 3, 4]
-    usual = [sizes for depth in depths for sizes in material.WIDTHS.get(depth, ())[:1]]
-    numbers = submission.numbers
-    rest = [sizes for depth in depths for sizes in material.every_width(depth, numbers) if sizes not in usual]
-    return usual + rest
+        return fixed, []
+    depth = submission.n_layers or submission.depth
+    depths = [depth] if depth else [2, 1, 3, 4]
+    first = [material.WIDTHS[depth][0] for depth in depths if depth in material.WIDTHS]
+    return first, [
+        sizes for depth in depths for sizes in material.every_width(depth, submission.numbers) if sizes not in first
+    ]
 
 
 def _first_kinds(sizes):

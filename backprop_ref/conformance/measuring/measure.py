@@ -170,6 +170,10 @@ def _group(ask, form, members, told, search=2) -> Judgement:
         return Judgement(WRONG, kind_of(members[0]), (finding,))
     if batches.five.values.dW is None:
         return Judgement(NOT_JUDGED, kind_of(members[0]), reason="it returns a loss and no gradients")
+    if not any(np.any(array) for one in batches.all for array in one.values.dW):
+        bug = BY_ID["all-zero"]
+        finding = Finding(bug.id, bug.text, "dW", tuple(range(members[0].n_layers)), bug.right, bug.wrong, bug.hint)
+        return Judgement(WRONG, kind_of(members[0]), (finding,))
     if batches.five.loss is None:
         judgement = _without_loss(ask, batches, members, told, search)
     else:
@@ -289,6 +293,9 @@ def _with_loss(ask, form, batches, members, told, search):
             if found[-1].verdict != WRONG:
                 break
         best = min(found, key=lambda one: (ORDER.index(one.verdict), _cost(one)))
+        if best.verdict == WRONG and search and any(one.confidence == "measured" for one in best.findings):
+            other = _other_rules(batches, _of_that_hidden(batches, members), search)
+            best = min((best, other), key=_cost) if other is not None else best
         return best._replace(notes=(*best.notes, *(("for one-hot labels",) if hard else ())))
     near = _of_that_hidden(batches, members)
     almost = _almost(batches, near)
@@ -469,7 +476,7 @@ def _findings(samples, batches, network, power, rules, loss_scale):
     found += naming.findings_of(offs, last, text)
     if joined.powers and not joined.offs:
         usual = _usual_power(joined.powers) if power is None else power
-        found += naming.powered(joined.powers, usual, text, power is not None)
+        found += naming.powered(joined.powers, usual, text, power)
     return found
 
 

@@ -130,7 +130,7 @@ def scale_bug(factor: float, loss_factor: float | None, n_out: int, squared: boo
         **({"sum-over-outputs": float(n_out), "mean-over-outputs": 1.0 / n_out} if n_out > 1 else {}),
         **({"extra-two": 2.0, "missing-two": 0.5} if squared else {}),
     }
-    if squared and loss_factor is not None and loss_factor * factor == 1.0 and loss_factor == 0.5:
+    if squared and loss_factor is not None and np.isclose(factor, 2.0) and np.isclose(loss_factor, 0.5):
         return "loss-half"
     return next((name for name, value in near.items() if np.isclose(factor, value, rtol=1e-7)), "learning-rate-folded")
 
@@ -143,8 +143,12 @@ def scaled(factor, loss_factor, n_out, squared, network):
     return Finding(bug.id, bug.text, "delta", (), bug.right, measured, bug.hint, "certain", (), False, network)
 
 
-def powered(powers, due, network, with_loss) -> list[Finding]:
-    """Findings for tensors whose division by the batch size is another than that of the loss."""
+def powered(powers, usual, network, of_loss) -> list[Finding]:
+    """Findings for tensors whose division by the batch size is not the usual one, or not that of the loss.
+
+    `usual` is the power of the batch size that is due; `of_loss` that of the loss, or None where there is none.
+    """
+    due, with_loss = usual, of_loss is not None
     last = max(layer for _, layer in powers)
     off = {key: power - due for key, power in powers.items() if power != due}
     if not off:
@@ -152,7 +156,8 @@ def powered(powers, due, network, with_loss) -> list[Finding]:
     layers = tuple(sorted({layer for _, layer in off}))
     everything = len(off) == len(powers)
     if everything and len(set(off.values())) == 1:
-        name = "missing-mean" if next(iter(off.values())) > 0 else "mean-twice"
+        more = next(iter(off.values()))
+        name = "missing-mean" if more > 0 else "loss-sum" if (more, of_loss) == (-1, 0) else "mean-twice"
     elif all(power == layer - last for (_, layer), power in off.items()):
         name = "mean-each-layer"
     elif len({name for name, _ in off}) == 1 and len(set(off.values())) == 1:

@@ -55,7 +55,7 @@ class Function:
         self.learning_rate = self.declared.learning_rate
         self.in_place = self.declared.in_place
         found = outline(function)
-        self.arguments, self.numbers = found.arguments, found.numbers
+        self.arguments, self.numbers, self.depth = found.arguments, found.numbers, found.depth
         roles = {role(one.name) for one in self.arguments or []}
         self.explicit_biases = bool(roles & {"b", "biases"})
         self.names = frozenset(one.name for one in self.arguments or [])
@@ -67,7 +67,7 @@ class Function:
             self.learning_rate = OUR_RATE
         self.forms: dict[Layout, Form] = {}
         self.unfit: set[Form] = set()
-        self.failed: dict[tuple[Layout, int], Exception] = {}
+        self.failed: dict[tuple[Layout, tuple[int, ...]], Exception] = {}
 
     def restart(self, function):
         """Takes the function afresh, free of what earlier calls may have left in it; what was found out stays."""
@@ -123,12 +123,13 @@ class Function:
                 f"its argument '{handed[0]}' comes from a forward pass; pass a function of weights, biases, x and y "
                 "that makes the forward pass and then calls this one"
             )
-        if (layout, case.network.n_layers) in self.failed:
-            raise self.failed[layout, case.network.n_layers]
+        if (layout, case.network.sizes) in self.failed:
+            raise self.failed[layout, case.network.sizes]
         ran: list[tuple[bool, Form]] = []
         failures: list[Exception] = []
         for form in forms(self.arguments, case, layout):
-            if form in self.unfit:
+            kind = (form, case.network.n_layers, layout.one_sample, layout.samples, layout.biases == "none")
+            if kind in self.unfit:
                 continue
             try:
                 values, _, _ = self._ask(form, case, layout)
@@ -137,7 +138,7 @@ class Function:
             except (Refusal, Unreadable) as reason:
                 failures.append(reason)
                 if str(reason).startswith(WRONG_KIND) and not self.takes_network:
-                    self.unfit.add(form)  # in every layout: they differ in shapes, and not in kinds
+                    self.unfit.add(kind)  # whatever the shapes of weights and biases
                 continue
             fit = _fits(values, case, layout)
             if fit and (not form.ambiguous or self._consistent(form, case, layout)):
@@ -162,7 +163,7 @@ class Function:
             others = f"; {len(failures) - 1} other ways to call it failed too" if len(failures) > 1 else ""
             failure = type(failures[0])(f"{failures[0]}{others}")
         if not self.takes_network:
-            self.failed[layout, case.network.n_layers] = failure
+            self.failed[layout, case.network.sizes] = failure
         raise failure
 
     def _consistent(self, form, case, layout) -> bool:
