@@ -87,6 +87,8 @@ class Form(NamedTuple):
 
     sizes: tuple[int, ...]
     layout: Layout
+    hard: bool
+    """Whether it is asked with one-hot labels only."""
     biases: bool
     """Whether there are any: code that is given none, and returns no db, has none."""
 
@@ -101,12 +103,12 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
         The only one that is asked for.
     """
     if not hasattr(submission, "layouts"):  # it reads the conventions with each case
-        return [Form(tuple(network.sizes if network else (3, 5, 4)), submission.layout, True)], ""
+        return [Form(tuple(network.sizes if network else (3, 5, 4)), submission.layout, False, True)], ""
     problem = ""
-    for sizes, kind, known in _tries(submission, network):
+    for sizes, kind, known, hard in _tries(submission, network):
         found = []
         for layout in known:
-            score, said, has_db = _score(submission, kind, layout)
+            score, said, has_db = _score(submission, kind, layout, hard)
             problem = said or problem
             if score:
                 found.append((score, layout, has_db))
@@ -114,7 +116,7 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
             found = [one for one in found if one[1].biases != "none"] or found
             best = max(score for score, _, _ in found)
             return [
-                Form(tuple(sizes), layout, layout.biases != "none" and (has_db or submission.explicit_biases))
+                Form(tuple(sizes), layout, hard, layout.biases != "none" and (has_db or submission.explicit_biases))
                 for score, layout, has_db in found
                 if score == best
             ], ""
@@ -123,18 +125,21 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
 
 def _tries(submission, network):
     """Sizes, network and layouts to be tried: usual sizes with several kinds of networks, then all sizes with one kind;
-    what takes batches is asked for them, so layouts of one sample at a time come last."""
+    what takes batches is asked for them before it is asked for one sample at a time."""
     known = submission.layouts(layouts(submission.declared.layout()))
     batches, single = ([one for one in known if one.one_sample is alone] for alone in (False, True))
     first, rest = _sizes(submission, network)
     for sizes in first:
         kinds = [network] if network else _first_kinds(sizes)
         for kind in kinds if submission.takes_network else kinds[:1]:
-            yield sizes, kind, batches
-    for sizes in rest:
-        yield sizes, _first_kinds(sizes)[0], batches
-    for sizes in [*first, *rest] if single else ():
-        yield sizes, network or _first_kinds(sizes)[0], single
+            yield sizes, kind, batches, False
+    for sizes in first:
+        yield sizes, network or _first_kinds(sizes)[0], batches, True
+    for sizes in first if single else ():
+        yield sizes, network or _first_kinds(sizes)[0], single, True
+    for known in (batches, single):
+        for sizes in rest if known else ():
+            yield sizes, _first_kinds(sizes)[0], known, True
 
 
 def _sizes(submission, network):
@@ -159,13 +164,13 @@ def _first_kinds(sizes):
     return [Network(sizes, [inner] * (len(sizes) - 2) + [outer], loss) for outer, loss in last for inner in hidden]
 
 
-def _score(submission, network, layout):
+def _score(submission, network, layout, hard):
     """How well a layout suits, why there is no answer, and whether db is in it.
 
     0: no answer; 1: gradients of fitting shapes; 2: those of the first layer are x times something, sample by sample.
     """
     params = material.parameters(network.sizes, biases=layout.biases != "none")
-    x, y = material.batch(network.sizes, material.SAMPLES)
+    x, y = material.batch(network.sizes, material.SAMPLES, hard=hard)
     one = submission.answer(material.case(network, params, x, y), layout, twice=False)
     values = None if one.values is None else checked(one.values, network.sizes)
     if values is None:
@@ -173,7 +178,7 @@ def _score(submission, network, layout):
     single = submission.answer(material.case(network, params, x[:1], y[:1]), layout, twice=False)
     values = None if single.values is None else checked(single.values, network.sizes)
     if values is None or values.dW is None:
-        return 1, "", True
+        return (0, "it returns a loss and no gradients", False) if values is not None else (1, "", True)
     G, v = values.dW[0], x[0]
     along = np.outer(v, v @ G / (v @ v))
     near = np.abs(G - along).max() <= 1e-3 * np.abs(G).max()

@@ -9,11 +9,11 @@ from backprop_ref.formulas import ACTIVATIONS, LOSSES
 from backprop_ref.network import Network
 from backprop_ref.parameters import Parameters
 
-SAMPLES = 5
+SAMPLES = 7
 """Of the batch whose samples are also asked for one by one."""
-OTHER_BATCH = 7
+OTHER_BATCH = 9
 
-MOST_CHOICES = 3000
+MOST_CHOICES = 4000
 """Sizes tried for code that takes one choice of them only."""
 WIDTHS = {
     1: ((3, 4), (3, 2), (3, 1), (2, 1), (2, 2), (4, 3), (5, 4)),

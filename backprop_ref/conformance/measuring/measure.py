@@ -1,6 +1,7 @@
 """Measures a submission: finds the networks it is made for, then holds each of its rules to the right one."""
 
 import contextlib
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -65,6 +66,8 @@ def measure(submission, *, target="", network=None, reload=None) -> Outcome:
         Imports the code again, since the calls that find its layout may have left something in it.
     """
     found, problem = asking.forms(submission, network)
+    if found and network is None and (smaller := _written_for(submission, found[0])):
+        found = asking.forms(submission, smaller)[0] or found
     if not found:
         return Outcome(target, NOT_JUDGED, reason=problem or "it gives no answer")
     if reload is not None:
@@ -88,10 +91,24 @@ def measure(submission, *, target="", network=None, reload=None) -> Outcome:
     return best
 
 
+def _written_for(submission, form):
+    """A network of the sizes up to which gradients are filled in, where code runs over fixed ranges; else None."""
+    submission.layout = form.layout
+    answer = _plain_answer(Asker(submission), submission, form, None)
+    if answer is None or answer.values.dW is None:
+        return None
+    blocks = [[int(np.max(np.flatnonzero(np.any(W, axis=axis)), initial=-1)) + 1 for axis in (1, 0)] for W in answer.values.dW]
+    sizes = (blocks[0][0], *(block[1] for block in blocks))
+    chained = all(one[1] == two[0] for one, two in zip(blocks, blocks[1:], strict=False))
+    if sizes == tuple(form.sizes) or not chained or not set(sizes) <= set(submission.numbers):
+        return None
+    return material.networks(sizes)[0]
+
+
 def _plain_answer(ask, submission, form, network):
     kind = network or material.networks(form.sizes)[0]
     params = material.parameters(form.sizes, biases=form.biases)
-    return ask(kind, params, *material.batch(form.sizes, material.SAMPLES))
+    return ask(kind, params, *material.batch(form.sizes, material.SAMPLES, hard=form.hard))
 
 
 def _same_answer(one, two):
@@ -123,7 +140,7 @@ def _groups(ask, submission, form, network):
     if not submission.takes_network or network:
         return [kinds], []
     params = material.parameters(form.sizes, biases=form.biases)
-    x, y = material.batch(form.sizes, material.SAMPLES)
+    x, y = material.batch(form.sizes, material.SAMPLES, hard=form.hard)
     groups: list[tuple[Asked, list]] = []
     refused = []
     for kind in _each_pair(kinds) if ask.dear else kinds:
@@ -174,16 +191,19 @@ def _group(ask, form, members, told, search=2) -> Judgement:
         bug = BY_ID["all-zero"]
         finding = Finding(bug.id, bug.text, "dW", tuple(range(members[0].n_layers)), bug.right, bug.wrong, bug.hint)
         return Judgement(WRONG, kind_of(members[0]), (finding,))
-    if batches.five.loss is None:
-        judgement = _without_loss(ask, batches, members, told, search)
-    else:
-        judgement = _with_loss(ask, form, batches, members, told, search)
+    judge = partial(_without_loss, ask) if batches.five.loss is None else partial(_with_loss, ask, form)
+    judgement = judge(batches, members, told, search)
+    if judgement.verdict == WRONG and batches.tolerance < HALF_THE_DIGITS["float32"]:
+        rough = judge(batches._replace(tolerance=HALF_THE_DIGITS["float32"]), members, told, 0)
+        if rough.verdict in {RIGHT, CONVENTION}:
+            judgement = rough._replace(notes=(*rough.notes, "right to the digits of float32, in which some of it is computed"))
     if state:
         judgement = judgement._replace(verdict=WRONG, findings=(*state, *judgement.findings))
     return judgement
 
 
 def _ask_all(ask, form, network, hard=False):
+    hard = hard or form.hard
     sizes = form.sizes
     params = material.parameters(sizes, biases=form.biases)
     x, y = material.batch(sizes, material.SAMPLES, hard=hard)
@@ -192,7 +212,8 @@ def _ask_all(ask, form, network, hard=False):
     if five is None or any(one is None for one in singles):
         return None
     seven = None if ask.dear else ask(network, params, *material.batch(sizes, material.OTHER_BATCH, hard=hard))
-    tolerance = HALF_THE_DIGITS[asking.precision_of(five.values)]
+    single = "float32" in {asking.precision_of(one.values) for one in (five, *singles[:2])}
+    tolerance = HALF_THE_DIGITS["float32" if single else "float64"]
     for one in (five, *singles):  # differences of weights have lost some digits
         if one.slack is not None and one.values.dW is not None:
             for g, lost in zip(one.values.dW, one.slack.dW, strict=True):
@@ -277,7 +298,7 @@ def _of_that_hidden(batches, members):
 def _with_loss(ask, form, batches, members, told, search):
     fitting = [(network, factor) for network in members if (factor := loss_factor(batches, network)) is not None]
     hard = False
-    if not fitting:
+    if not fitting and not form.hard:
         again = _ask_all(ask, form, members[0], hard=True)
         if again is not None and again.five.loss is not None:
             fits = [(network, factor) for network in members if (factor := loss_factor(again, network)) is not None]
@@ -294,7 +315,7 @@ def _with_loss(ask, form, batches, members, told, search):
                 break
         best = min(found, key=lambda one: (ORDER.index(one.verdict), _cost(one)))
         if best.verdict == WRONG and search and any(one.confidence == "measured" for one in best.findings):
-            other = _other_rules(batches, _of_that_hidden(batches, members), search)
+            other = _other_rules(batches, _of_that_hidden(batches, members), members, search)
             best = min((best, other), key=_cost) if other is not None else best
         return best._replace(notes=(*best.notes, *(("for one-hot labels",) if hard else ())))
     near = _of_that_hidden(batches, members)
@@ -302,20 +323,20 @@ def _with_loss(ask, form, batches, members, told, search):
     if almost is not None:
         return almost
     return (
-        _other_rules(batches, near, search)
+        _other_rules(batches, near, members, search)
         or _in_its_own_terms(ask, form, batches, members, told, search)
         or _without_loss(ask, batches, members, told, search)
     )
 
 
-def _other_rules(batches, members, search):
+def _other_rules(batches, members, every, search):
     """The judgement where the loss fits with a known bug of the forward pass, the labels or the loss."""
     found = []
-    for form in forward_forms():
+    for form in forward_forms(members[0].n_layers) if members else ():
         if form.fitted or form.bug.acceptable or "update" in form.bug.where:
             continue
         rules = replaced(form.change)
-        for network in members:
+        for network in every if "a" in form.change else members:
             with contextlib.suppress(ValueError, IndexError):
                 factor = loss_factor(batches, network, rules)
                 if factor is None:
@@ -337,15 +358,20 @@ def _in_its_own_terms(ask, form, batches, members, told, search):
         return None  # it takes hundreds of calls
     network, text = members[0], kind_of(members[0])
     five = batches.five
+    near = _of_that_hidden(batches, members)
+    added = _penalty(batches, near)
+    if added and added[1]:
+        known = _with_penalty(batches, added)
+        if known is not None:
+            return known
+    if batches.tolerance >= HALF_THE_DIGITS["float32"]:
+        reason = "its loss is none of ours, and in float32 differences of it say nothing; compute in float64"
+        return Judgement(NOT_JUDGED, text, reason=reason)
     true = unknown.Derivatives(ask, network, batches.params, five.case.x, five.case.y)
     if not true.ok:
         return None
-    added = _penalty(batches, members)
     if unknown.is_derivative(five.values, true, batches.tolerance):
         name = text if told else "a loss or activation of its own"
-        if added and added[1]:
-            said = f"your loss holds the penalty {added[1]}, and your gradient its derivative"
-            return Judgement(CONVENTION, kind_of(added[0]), conventions=(said,))
         note = "the gradient is the derivative of your own loss, which is none of ours; checked by central differences"
         return Judgement(OWN_TERMS, name, notes=(note,))
     if added is not None:
@@ -357,7 +383,6 @@ def _in_its_own_terms(ask, form, batches, members, told, search):
         words = added[1] or f"{added[3]:.6g}, whatever the sample"
         first = Finding(bug.id, bug.text, "loss", (), bug.right, f"in the loss: {words}", bug.hint, network=kind_of(added[0]))
         return Judgement(WRONG, kind_of(added[0]), (*findings, first))
-    near = _of_that_hidden(batches, members)
     guess = _without_loss(ask, batches, near or members, told, search and bool(near))
     if _cost(guess) <= 2 and guess.verdict != WRONG:
         bug = BY_ID["loss-sum"]
@@ -373,6 +398,26 @@ def _in_its_own_terms(ask, form, batches, members, told, search):
     first = Finding("not-the-derivative", "the gradient is not the derivative of your own loss", "dW", (),
                     "dW = dLoss/dW", "another", "compare with central differences of the loss", "measured")  # fmt: skip
     return Judgement(WRONG, text, guess.findings if guess.verdict == WRONG else (first,))
+
+
+def _with_penalty(batches, added):
+    """The judgement where the gradient is right with the penalty that is in the loss; None if it is not."""
+    network, words, factor, _ = added
+    scale = factor.of(batches.singles[0].case)
+    samples = Samples(scenes_of(batches, network), batches.singles, scale, batches.tolerance, 0)
+    joined = together(samples, _scene(batches.five, batches.params, network), batches.five)
+    strength = float(words.rpartition("= ")[2])
+    sign = "|W|" in words
+    parts = [np.sign(W) if sign else W for W in batches.params.W]
+    right = all(same(samples.added.get(layer), strength * part, 1e-3) for layer, part in enumerate(parts))
+    others = [off for off in samples.offs if off.quantity != "dW" or off.layer not in samples.added]
+    biases = "b²" in words and all(
+        off.quantity == "db" and same(off.measured - off.due, np.broadcast_to(strength * batches.params.b[off.layer],
+        off.measured.shape), 1e-3) for off in others)  # fmt: skip
+    if not right or (others and not biases) or joined.offs or set(joined.powers.values()) != {factor.batch - 1}:
+        return None
+    said = f"your loss holds the penalty {words}, and your gradient its derivative"
+    return Judgement(CONVENTION, kind_of(network), conventions=(said,))
 
 
 def _measured_rules(batches, pairs, true, text, search):
@@ -540,7 +585,7 @@ def _best_of(ask, batches, ranked, search):
 def _other_forwards(batches, members):
     """Rows like those of `_without_loss`, for forward passes with a known bug."""
     rows = []
-    for form in forward_forms():
+    for form in forward_forms(members[0].n_layers) if members else ():
         if form.fitted or not {"z", "a", "inputs"} & form.change.keys() or form.bug.acceptable:
             continue
         rules = replaced(form.change)

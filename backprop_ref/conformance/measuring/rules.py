@@ -36,15 +36,26 @@ def forms() -> tuple[Form, ...]:
 
 
 @functools.cache
-def forward_forms() -> tuple[Form, ...]:
-    """Every form of every bug of the forward pass or of the loss alone."""
-    return tuple(
+def forward_forms(n_layers: int) -> tuple[Form, ...]:
+    """Every form of every bug of the forward pass or of the loss; those of the bias also in one layer alone."""
+    known = [
         Form(bug, change, fitted)
         for bug in CATALOGUE
         for fitted, changes in ((False, bug.variants), (True, bug.fitted))
         for change in changes
         if {"z", "a", "inputs", "terms", "loss"} & change.keys() or "target" in change
-    )
+    ]
+    alone = [
+        Form(form.bug, {"z": functools.partial(_in_layer, form.change["z"], layer)})
+        for form in known
+        if set(form.change) == {"z"}
+        for layer in range(n_layers if n_layers > 1 else 0)
+    ]
+    return (*known, *alone)
+
+
+def _in_layer(wrong, place, right, p, layer):
+    return wrong(right, p, layer) if layer == place else right(p, layer)
 
 
 class Scene:

@@ -18,6 +18,9 @@ from backprop_ref.optimizers import describe
 NEAR = 0.5
 """What is returned are updated weights, and no gradient, if they differ from the weights by less of their norm."""
 
+ALONG = 0.2
+"""They also hold the weights themselves about once: a gradient with weight decay in it holds λ times them."""
+
 WRONG_KIND = ("KeyError", "TypeError", "AttributeError", "NameError", "ImportError", "IndexError: only integers")
 """How reasons begin where a dictionary was due and a list was given, or the like."""
 
@@ -231,7 +234,8 @@ class Function:
         distance, size = (
             np.sqrt(sum(float((part.astype(np.float64) ** 2).sum()) for part in parts)) for parts in (moves, before)
         )
-        return bool(distance < NEAR * size)
+        along = sum(float((now * then).sum()) for now, then in zip(values.dW, before, strict=True)) / (size * size or 1.0)
+        return bool(distance < NEAR * size) and abs(along - 1.0) < ALONG
 
     def _from_updates(self, form, case, layout, now, loss):
         """Gradients from ``W' = W − η·dW``, and what the rounding of W' hides of them."""
