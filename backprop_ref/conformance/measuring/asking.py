@@ -1,17 +1,23 @@
 """Asking a submission for networks and batches made on the spot, and finding out in which form it is to be asked."""
 
+import time
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from backprop_ref.conformance.cases import Values
 from backprop_ref.conformance.measuring import material
+from backprop_ref.conformance.measuring.networks import EXAMPLE
 from backprop_ref.conformance.submissions.answer import Answer
 from backprop_ref.conformance.submissions.conventions import Layout, layouts
 from backprop_ref.network import Network
 
 HALF_THE_DIGITS = {"float64": 2.0**-26, "float32": 2.0**-12}
 """Two formulas are told apart by half the digits that a number has: right ones agree in more, wrong ones in fewer."""
+
+
+SECONDS = 20.0
+"""Sizes are looked for no longer."""
 
 
 class Asked(NamedTuple):
@@ -104,8 +110,10 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
     """
     if not hasattr(submission, "layouts"):  # it reads the conventions with each case
         return [Form(tuple(network.sizes if network else (3, 5, 4)), submission.layout, False, True)], ""
-    problem = ""
+    problem, begun = "", time.monotonic()
     for sizes, kind, known, hard in _tries(submission, network):
+        if time.monotonic() - begun > SECONDS:
+            return [], f"{problem}; if it is made for one network only, say which: --network {EXAMPLE}"
         found = []
         for layout in known:
             score, said, has_db = _score(submission, kind, layout, hard)

@@ -1,5 +1,6 @@
 """Networks, weights and batches made on the spot, on which a submission is measured."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -29,7 +30,8 @@ def every_width(n_layers: int, numbers=()):
     known = set(WIDTHS.get(n_layers, ()))
     yield from WIDTHS.get(n_layers, ())
     if numbers and len(numbers) ** (n_layers + 1) <= MOST_CHOICES:
-        yield from (sizes for sizes in itertools.product(numbers, repeat=n_layers + 1) if sizes not in known)
+        choices = [sizes for sizes in itertools.product(numbers, repeat=n_layers + 1) if sizes not in known]
+        yield from sorted(choices, key=lambda sizes: len({one for one in numbers if one > 2} - set(sizes)))
         return
     if n_layers <= 2:
         limits = (6, 6, 5)[-(n_layers + 1) :]
@@ -47,6 +49,7 @@ def networks(sizes):
     ]
 
 
+@functools.cache
 def parameters(sizes, seed=1, biases=True) -> Parameters:
     """Weights and biases that make all neurons differ, and none of them saturate."""
     rng = np.random.default_rng([seed, *sizes])
@@ -55,6 +58,7 @@ def parameters(sizes, seed=1, biases=True) -> Parameters:
     return Parameters.from_arrays(W, b)
 
 
+@functools.cache
 def batch(sizes, size, seed=1, hard=False):
     """x, and labels that suit every loss: each row sums to 1 and is soft, or, if `hard`, one-hot; alone, 0 to 1."""
     rng = np.random.default_rng([seed, size, *sizes])
