@@ -23,7 +23,9 @@ from backprop_ref.network import ACTIVATIONS, LOSSES
 NUMBERS = ("decimal", "hex")
 
 
-def verify(target, command, answers, chosen, conventions, *, numbers, many, time_limit, strict, html, as_json, network=None):
+def verify(
+    target, command, answers, chosen, conventions, *, numbers, many, time_limit, strict, html, as_json, network=None
+):
     """Judges one submission and prints the report; 1 unless it is right.
 
     Parameters

@@ -65,7 +65,7 @@ class Asker:
 
 
 def checked(values: Values, sizes) -> Values | None:
-    """The answer in float64 if its shapes are those of a network of these sizes; None if not, or if it holds nothing."""
+    """The answer in float64, if it holds something and its shapes are those of a network of these sizes; else None."""
     shapes = list(zip(sizes, sizes[1:], strict=False))
 
     def fits(arrays, due):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from backprop_ref.conformance.measuring.rules import Scene, forms
-from backprop_ref.conformance.measuring.samples import Off, Samples, ratio, same
+from backprop_ref.conformance.measuring.samples import Named, Off, Samples, ratio, same
 
 POWERS = (0, -1, 1, -2, 2, -3, 3)
 
@@ -33,8 +33,9 @@ def together(samples: Samples, scene: Scene, asked) -> Together:
     odd = []
     for layer in reversed(range(len(samples.G))):
         pairs = [("dW", samples.G[layer], asked.values.dW[layer])]
-        if samples.B[layer] is not None and asked.values.db is not None:
-            pairs.append(("db", samples.B[layer], asked.values.db[layer]))
+        B = samples.B[layer]
+        if B is not None and asked.values.db is not None:
+            pairs.append(("db", B, asked.values.db[layer]))
         for name, parts, measured in pairs:
             added = samples.added.get(layer) if name == "dW" else None
             power = _power(parts, measured, added, size, tolerance)
@@ -68,7 +69,7 @@ def _explained(samples, scene, odd, powers):
     scales = [size**usual] if usual is not None else [1.0 / size, 1.0]
     offs = []
     for name, layer, measured in odd:
-        found = []
+        found: Named = []
         for scale in scales:
             scene.given = {("delta", at): part * scale for at, part in samples.delta.items()}
             due = scene.quantity((name, layer))
@@ -76,7 +77,11 @@ def _explained(samples, scene, odd, powers):
                 if form.fitted or not {"left", "dW", "db", "target", "error", "mean"} & form.change.keys():
                     continue
                 part = _given(samples, scene, name, layer, form, scale)
-                if part is None or part.shape != measured.shape or (due is not None and same(part, due, samples.tolerance)):
+                if (
+                    part is None
+                    or part.shape != measured.shape
+                    or (due is not None and same(part, due, samples.tolerance))
+                ):
                     continue
                 c = ratio(measured, part, samples.tolerance)
                 if c is not None and any(np.isclose(c, size**power, rtol=1e-6) for power in (0, 1, -1)):

@@ -26,7 +26,7 @@ WIDTHS = {
 
 
 def every_width(n_layers: int, numbers=()):
-    """`WIDTHS`, then the sizes that can be made of numbers that stand in the code, then every other choice of small ones."""
+    """`WIDTHS`, then the sizes that can be made of numbers in the code or, without such, every choice of small ones."""
     known = set(WIDTHS.get(n_layers, ()))
     yield from WIDTHS.get(n_layers, ())
     if numbers and len(numbers) ** (n_layers + 1) <= MOST_CHOICES:

@@ -18,6 +18,8 @@ from backprop_ref.conformance.measuring.samples import Samples, constant_part, s
 from backprop_ref.conformance.rounding.balls import Ball
 from backprop_ref.conformance.submissions.conventions import SIMPLE, Factor
 
+LEAST_SAMPLES = 3
+"""So many samples have to show their rules."""
 ALMOST = 1e-5
 """A relative difference of losses that an ε in a logarithm makes."""
 ORDER = (RIGHT, CONVENTION, OWN_TERMS, WRONG, NOT_JUDGED)
@@ -73,7 +75,7 @@ def measure(submission, *, target="", network=None, reload=None) -> Outcome:
     if reload is not None:
         submission.restart(reload())
     best: Outcome | None = None
-    seen = []
+    seen: list[Asked | None] = []
     for form in found[:6]:
         submission.layout = form.layout
         ask = Asker(submission)
@@ -97,7 +99,9 @@ def _written_for(submission, form):
     answer = _plain_answer(Asker(submission), submission, form, None)
     if answer is None or answer.values.dW is None:
         return None
-    blocks = [[int(np.max(np.flatnonzero(np.any(W, axis=axis)), initial=-1)) + 1 for axis in (1, 0)] for W in answer.values.dW]
+    blocks = [
+        [int(np.max(np.flatnonzero(np.any(W, axis=axis)), initial=-1)) + 1 for axis in (1, 0)] for W in answer.values.dW
+    ]
     sizes = (blocks[0][0], *(block[1] for block in blocks))
     chained = all(one[1] == two[0] for one, two in zip(blocks, blocks[1:], strict=False))
     if sizes == tuple(form.sizes) or not chained or not set(sizes) <= set(submission.numbers):
@@ -171,7 +175,7 @@ def _commonness(network):
     return place, hidden
 
 
-# ---- one group --------------------------------------------------------------------------------------------------------
+# ---- one group -------------------------------------------------------------------------------------------------------
 
 
 def _group(ask, form, members, told, search=2) -> Judgement:
@@ -181,7 +185,9 @@ def _group(ask, form, members, told, search=2) -> Judgement:
         return Judgement(NOT_JUDGED, kind_of(members[0]), reason=ask.problem)
     if ask.submission.in_place and (turn := _in_turn(ask, batches, members[0])) is not None:
         batches = turn
-    if ask.submission.kind == "class" and any(one.loss is not None and not np.isfinite(one.loss) for one in batches.all):
+    if ask.submission.kind == "class" and any(
+        one.loss is not None and not np.isfinite(one.loss) for one in batches.all
+    ):
         batches = _without_losses(batches)  # what its methods say of a loss is not always of these weights
     state = _state(batches)
     if not _finite(batches):
@@ -200,7 +206,9 @@ def _group(ask, form, members, told, search=2) -> Judgement:
     if judgement.verdict == WRONG and batches.tolerance < HALF_THE_DIGITS["float32"]:
         rough = judge(batches._replace(tolerance=HALF_THE_DIGITS["float32"]), members, told, 0)
         if rough.verdict in {RIGHT, CONVENTION}:
-            judgement = rough._replace(notes=(*rough.notes, "right to the digits of float32, in which some of it is computed"))
+            judgement = rough._replace(
+                notes=(*rough.notes, "right to the digits of float32, in which some of it is computed")
+            )
     if state:
         judgement = judgement._replace(verdict=WRONG, findings=(*state, *judgement.findings))
     return judgement
@@ -240,7 +248,9 @@ def _without_losses(batches):
     def bare(one):
         return one and one._replace(values=one.values._replace(loss=None))
 
-    return batches._replace(five=bare(batches.five), seven=bare(batches.seven), singles=list(map(bare, batches.singles)))
+    return batches._replace(
+        five=bare(batches.five), seven=bare(batches.seven), singles=list(map(bare, batches.singles))
+    )
 
 
 def _in_turn(ask, batches, network):
@@ -341,7 +351,10 @@ def _of_that_hidden(batches, members):
         for times in (1.0, 0.0, 2.0, float(x.shape[1])):
             v = activate(name, Ball.exact(x @ params.W[0] + times * params.b[0], DOUBLE)).mid
             rest = split(G, v)[1]
-            if np.abs(rest).max() <= batches.tolerance * np.abs(G).max() or constant_part(G, v, batches.tolerance) is not None:
+            if (
+                np.abs(rest).max() <= batches.tolerance * np.abs(G).max()
+                or constant_part(G, v, batches.tolerance) is not None
+            ):
                 fitting.add(name)
     return [network for network in members if network.activations[0] in fitting]
 
@@ -375,7 +388,7 @@ def _with_loss(ask, form, batches, members, told, search):
         return almost
     return (
         _other_rules(batches, near, members, search)
-        or _in_its_own_terms(ask, form, batches, members, told, search)
+        or _in_its_own_terms(ask, batches, members, told, search)
         or _without_loss(ask, batches, members, told, search)
     )
 
@@ -394,7 +407,9 @@ def _other_rules(batches, members, every, search):
                     continue
                 bug = form.bug
                 quantity = "loss" if bug.where == "loss" else "z"
-                first = Finding(bug.id, bug.text, quantity, (), bug.right, bug.wrong, bug.hint, network=kind_of(network))
+                first = Finding(
+                    bug.id, bug.text, quantity, (), bug.right, bug.wrong, bug.hint, network=kind_of(network)
+                )
                 if not {"z", "a", "inputs"} & form.change.keys() and quantity == "loss":
                     rules = RULES
                 found.append(_known(batches, network, factor, search, rules, (first,)))
@@ -403,51 +418,73 @@ def _other_rules(batches, members, every, search):
     return min(found, key=_cost) if found else None
 
 
-def _in_its_own_terms(ask, form, batches, members, told, search):
+def _in_its_own_terms(ask, batches, members, told, search):
     """The judgement by the derivative of the submission's own loss; None where that cannot be had."""
     if ask.dear:
         return None  # it takes hundreds of calls
-    network, text = members[0], kind_of(members[0])
-    five = batches.five
+    network, five = members[0], batches.five
     near = _of_that_hidden(batches, members)
     added = _penalty(batches, near)
-    if added and added[1]:
-        known = _with_penalty(batches, added)
-        if known is not None:
-            return known
-    if batches.tolerance >= HALF_THE_DIGITS["float32"]:
+    known = _with_penalty(batches, added) if added and added[1] else None
+    if known is None and batches.tolerance >= HALF_THE_DIGITS["float32"]:
         reason = "its loss is none of ours, and in float32 differences of it say nothing; compute in float64"
-        return Judgement(NOT_JUDGED, text, reason=reason)
+        known = Judgement(NOT_JUDGED, kind_of(network), reason=reason)
+    if known is not None:
+        return known
     true = unknown.Derivatives(ask, network, batches.params, five.case.x, five.case.y)
     if not true.ok:
         return None
     if unknown.is_derivative(five.values, true, batches.tolerance):
-        name = text if told else "a loss or activation of its own"
+        name = kind_of(network) if told else "a loss or activation of its own"
         note = "the gradient is the derivative of your own loss, which is none of ours; checked by central differences"
         return Judgement(OWN_TERMS, name, notes=(note,))
     if added is not None:
-        scale = added[2].of(batches.singles[0].case)
-        samples = Samples(scenes_of(batches, added[0]), batches.singles, scale, batches.tolerance, search)
-        findings = _findings(samples, batches, added[0], added[2].batch - 1, RULES, scale)
-        findings = [finding for finding in findings if finding.id != "decay-undeclared"]
-        bug = BY_ID["penalty-disagrees"]
-        words = added[1] or f"{added[3]:.6g}, whatever the sample"
-        first = Finding(bug.id, bug.text, "loss", (), bug.right, f"in the loss: {words}", bug.hint, network=kind_of(added[0]))
-        return Judgement(WRONG, kind_of(added[0]), (*findings, first))
+        return _penalty_disagrees(batches, added, search)
+    return _not_the_derivative(ask, batches, near, members, true, told, search)
+
+
+def _penalty_disagrees(batches, added, search):
+    """The judgement where the loss holds a penalty, and the gradient not its derivative."""
+    network, words, factor, rest = added
+    scale = factor.of(batches.singles[0].case)
+    samples = Samples(scenes_of(batches, network), batches.singles, scale, batches.tolerance, search)
+    findings = _findings(samples, batches, network, factor.batch - 1, RULES, scale)
+    bug, where = BY_ID["penalty-disagrees"], kind_of(network)
+    measured = f"in the loss: {words or f'{rest:.6g}, whatever the sample'}"
+    first = Finding(bug.id, bug.text, "loss", (), bug.right, measured, bug.hint, network=where)
+    return Judgement(WRONG, where, (*(one for one in findings if one.id != "decay-undeclared"), first))
+
+
+def _not_the_derivative(ask, batches, near, members, true, told, search):
+    """Which rule is off: by the rules of a usual network, or by those measured on the loss itself."""
+    text = kind_of(members[0])
     guess = _without_loss(ask, batches, near or members, told, search and bool(near))
     if _cost(guess) <= 2 and guess.verdict != WRONG:
-        bug = BY_ID["loss-sum"]
-        text = "the gradient is right for a usual loss, and the loss that is returned is another"
-        finding = Finding("loss-unknown", text, "loss", (), "the loss whose derivative the gradient is", "another number",
-                          "return the loss that is differentiated", "measured", network=guess.network)  # fmt: skip
+        finding = Finding(
+            "loss-unknown",
+            "the gradient is right for a usual loss, and the loss that is returned is another",
+            "loss",
+            right="the loss whose derivative the gradient is",
+            measured="another number",
+            remedy="return the loss that is differentiated",
+            confidence="measured",
+            network=guess.network,
+        )
         return Judgement(WRONG, guess.network, (finding, *guess.findings))
-    pairs = unknown.measured_scenes(ask, network, batches)
-    if len(pairs) >= 3:
+    pairs = unknown.measured_scenes(ask, members[0], batches)
+    if len(pairs) >= LEAST_SAMPLES:
         own = _measured_rules(batches, pairs, true, text, search)
         if own is not None and (_cost(own) <= _cost(guess) or guess.verdict != WRONG):
             return own
-    first = Finding("not-the-derivative", "the gradient is not the derivative of your own loss", "dW", (),
-                    "dW = dLoss/dW", "another", "compare with central differences of the loss", "measured")  # fmt: skip
+    first = Finding(
+        "not-the-derivative",
+        "the gradient is not the derivative of your own loss",
+        "dW",
+        right="dW = dLoss/dW",
+        measured="another",
+        remedy="compare with central differences of the loss",
+        confidence="measured",
+    )
     return Judgement(WRONG, text, guess.findings if guess.verdict == WRONG else (first,))
 
 
@@ -516,7 +553,9 @@ def _almost(batches, members):
         if factor is not None:
             judgement = _known(batches, network, factor, 0)
             if judgement.verdict != WRONG:
-                note = "your loss is right in its first digits only, as with an ε in its logarithm; its gradient is right"
+                note = (
+                    "your loss is right in its first digits only, as with an ε in its logarithm; its gradient is right"
+                )
                 return judgement._replace(notes=(*judgement.notes, note))
     return None
 
@@ -543,7 +582,9 @@ def _known(batches, network, factor, search=2, rules=RULES, before=()) -> Judgem
         return Judgement(WRONG if wrong else CONVENTION, text, tuple(findings))
     if factor == Factor():
         return Judgement(RIGHT, text, notes=_digits(batches, network, factor))
-    said = f"your loss is {factor.in_words(network.loss)}, ours {Factor().in_words(network.loss)}: the gradient has the "
+    said = (
+        f"your loss is {factor.in_words(network.loss)}, ours {Factor().in_words(network.loss)}: the gradient has the "
+    )
     said += "same factor, which a learning rate makes up for"
     return Judgement(CONVENTION, text, conventions=(said,), notes=_digits(batches, network, factor))
 
@@ -585,10 +626,10 @@ def _usual_power(powers):
 def _digits(batches, network, factor):
     """A note where more digits are lost than rounding explains."""
     scene = _scene(batches.five, batches.params, network)
-    seen, c = scene._right, factor.of(batches.five.case)
+    c = factor.of(batches.five.case)
     worst = 0.0
     with np.errstate(all="ignore"):
-        for key, ball in seen.backward():
+        for key, ball in scene.right():
             measured = getattr(batches.five.values, key[0], None)
             if key[0] not in {"dW", "db"} or measured is None:
                 continue
@@ -600,7 +641,11 @@ def _digits(batches, network, factor):
         return ("computed in float32, or worked out from differences of weights",) if worst else ()
     if worst < 1e-12 or batches.five.slack is not None:
         return ()
-    return (f"right to {worst:.0e} of its size: more than rounding in float64 explains, such as an ε or a clip",) if worst else ()
+    return (
+        (f"right to {worst:.0e} of its size: more than rounding in float64 explains, such as an ε or a clip",)
+        if worst
+        else ()
+    )
 
 
 def _without_loss(ask, batches, members, told, search):
@@ -620,7 +665,7 @@ def _without_loss(ask, batches, members, told, search):
 
 def _best_of(ask, batches, ranked, search):
     """The judgement that says least, of the networks whose rules fit best; pairs of bugs are tried last."""
-    best = None
+    best: Judgement | None = None
     rows = [row for row in ranked[:5] if row[0] <= ranked[0][0] + 2]
     for level in (1, 2)[:search] or (0,):
         for _, _, _, network, rules, before in rows[: 5 if level < 2 else 2]:
@@ -630,8 +675,9 @@ def _best_of(ask, batches, ranked, search):
                 best = judgement
             if best.verdict != WRONG or _cost(best) == 1:
                 return best
-        if all(finding.confidence != "measured" for finding in best.findings):
+        if best is not None and all(finding.confidence != "measured" for finding in best.findings):
             break
+    assert best is not None
     return best
 
 
@@ -660,7 +706,10 @@ def _oddity(samples, network):
 
 
 def _simple(scale, n_out):
-    return next((f for f in SIMPLE if f.batch == 0 and np.isclose(float(n_out) ** f.outputs * 2.0**f.twos, scale, rtol=1e-7)), None)
+    return next(
+        (f for f in SIMPLE if f.batch == 0 and np.isclose(float(n_out) ** f.outputs * 2.0**f.twos, scale, rtol=1e-7)),
+        None,
+    )
 
 
 def _by_its_rules(ask, batches, network, search, rules, before):
@@ -683,13 +732,15 @@ def _by_its_rules(ask, batches, network, search, rules, before):
         return Judgement(RIGHT, text, conventions=(said,))
     whole = Factor(power + 1, factor.outputs, factor.twos)
     if whole == Factor():
-        return Judgement(RIGHT, text, notes=(*_digits(batches, network, whole), "no loss is returned, so none is judged"))
+        return Judgement(
+            RIGHT, text, notes=(*_digits(batches, network, whole), "no loss is returned, so none is judged")
+        )
     said = f"the gradient is that of {whole.in_words(network.loss)}; ours of {Factor().in_words(network.loss)}"
     said += "; no loss is returned that would say otherwise, and a learning rate makes up for it"
     return Judgement(CONVENTION, text, conventions=(said,), notes=_digits(batches, network, whole))
 
 
-# ---- all groups -------------------------------------------------------------------------------------------------------
+# ---- all groups ------------------------------------------------------------------------------------------------------
 
 
 def _merged(ask, form, judged, refused, target, told, submission):
@@ -718,9 +769,6 @@ def _merged(ask, form, judged, refused, target, told, submission):
     outcome.findings = _joined([finding for one in shown for finding in one.findings])
     outcome.conventions = list(dict.fromkeys(said for one in shown for said in one.conventions))
     outcome.notes = list(dict.fromkeys(said for one in shown for said in one.notes))
-    changed = dict.fromkeys(name for one in shown for name in ())
-    if changed:
-        outcome.notes.append(f"it changes its {' and '.join(changed)} in place")
     return outcome
 
 

@@ -80,7 +80,7 @@ def _known(bug, offs, number, others, network):
 def _unnamed(offs, last, network):
     """Findings for what is only a factor, or has no name."""
     found = []
-    groups: dict[tuple[str, float], list] = {}
+    groups: dict[tuple[str, float, str], list] = {}
     for off in offs:
         key = (off.quantity, 1.0 if off.words else round(off.factor, 9))
         groups.setdefault((*key, off.words), []).append(off)
@@ -165,7 +165,9 @@ def powered(powers, usual, network, of_loss) -> list[Finding]:
         name = {("db", True): "bias-sum", ("db", False): "bias-mean", ("dW", True): "weights-missing-mean",
                 ("dW", False): "weights-mean-twice"}[which, more]  # fmt: skip
     else:
-        words = ", ".join(f"{quantity}[{layer}] by batch^{power:+d}" for (quantity, layer), power in sorted(off.items()))
+        words = ", ".join(
+            f"{quantity}[{layer}] by batch^{power:+d}" for (quantity, layer), power in sorted(off.items())
+        )
         text = f"the division by the batch size differs from tensor to tensor: {words}"
         return [Finding("batch-powers", text, "dW", layers, "1/batch once", words, "divide once, in the output delta",
                         "measured", (), False, network)]  # fmt: skip

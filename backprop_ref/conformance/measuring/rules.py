@@ -70,14 +70,11 @@ class Scene:
 
     def __init__(self, case, given=None, rules=RULES):
         self.case, self.given, self.base = case, given or {}, rules
-        self._right: Pass | None = None
-        self._right = self._pass(rules)
+        self._right = Pass(case, rules, DOUBLE, {}, case.x, case.y, len(case.x))
         for _ in self._right.forward():
             pass
 
     def _pass(self, rules, values=None):
-        if self._right is None:
-            return Pass(self.case, rules, DOUBLE, values or {}, self.case.x, self.case.y, len(self.case.x))
         seen = copy.copy(self._right)
         seen.rules, seen.values = rules, values or {}
         seen.delta, seen.dW, seen.db = {}, {}, {}
@@ -101,6 +98,14 @@ class Scene:
         except (ValueError, IndexError, KeyError, TypeError):
             return None
 
+    def left(self, layer, change):
+        """What dW of a layer is made with, for a single sample."""
+        return self._pass(self._replaced(change)).rule("left", layer).mid[0]
+
+    def right(self):
+        """The quantities of the backward pass under the right rules, as pairs of (name, layer) and Ball."""
+        return self._pass(self.base).backward()
+
     def _replaced(self, change):
         if self.base is RULES:
             return replaced(change)
@@ -120,7 +125,7 @@ class Scene:
 
 
 def numbers_for(measure, start, goal):
-    """The number with which ``measure(number)`` comes nearest to `goal`, by the secant method; None if it does nothing."""
+    """The number that brings ``measure(number)`` nearest to `goal`, by the secant method; None if it does nothing."""
     theta, last = start, 2.0 * start
     now, before = measure(theta), measure(last)
     if now is None or before is None or now.shape != goal.shape:

@@ -3,8 +3,9 @@
 A rule is judged given what the submission itself computed before it, so that bugs add up without hiding each other.
 """
 
+import itertools
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -12,6 +13,10 @@ from backprop_ref.conformance.measuring.rules import Form, Scene, forms, numbers
 
 DELTA = {"error", "mean", "slope", "delta", "da", "weights_back", "target", "a", "z", "inputs"}
 """The rules that may change a delta."""
+
+
+Named: TypeAlias = list[tuple[Form, float | None]]
+"""Forms of bugs, each with the number that it needs."""
 
 
 @dataclass
@@ -36,7 +41,7 @@ class Off:
 
     quantity: str
     layer: int
-    named: list[tuple[Form, float | None]] = field(default_factory=list)
+    named: Named = field(default_factory=list)
     factor: float = 1.0
     measured: Any = None
     due: Any = None
@@ -127,10 +132,9 @@ class Samples:
         self.G = [np.stack([one.values.dW[layer] for one in asked]) for layer in range(network.n_layers)]
         has_b = all(one.values.db is not None for one in asked)
         self.B = [np.stack([one.values.db[layer] for one in asked]) if has_b else None for layer in range(len(self.G))]
-        inputs = [np.stack([scene.case.x[0] for scene in scenes])]
-        for layer in range(self.last):
-            inputs.append(np.stack([scene.forward()[1][layer][0] for scene in scenes]))
-        self.inputs = inputs
+        activations = [scene.forward()[1] for scene in scenes]
+        self.inputs = [np.stack([scene.case.x[0] for scene in scenes])]
+        self.inputs += [np.stack([a[layer][0] for a in activations]) for layer in range(self.last)]
         self.offs: list[Off] = []
         self.delta: dict[int, np.ndarray] = {}
         self.added: dict[int, np.ndarray] = {}
@@ -157,70 +161,53 @@ class Samples:
     def explained_by(self, key, measured, given, rules, extra=None, scale=1.0, due=None):
         """The forms of bugs that give what was measured, up to a factor: (Form, number, factor)."""
         exact, scaled = [], []
-        first = self.scenes[:1]
-        if not self.search:
-            return []
-        for form in self.forms:
+        for form in self.forms if self.search else ():
             if not rules & form.change.keys():
                 continue
-            number = None
-            if form.fitted:
-                every, self.scenes = self.scenes, self.scenes
-
-                def measure(value, form=form):
-                    part = self.predicted(key, form, value, given, extra)
-                    return None if part is None else part * scale
-
-                number = numbers_for(measure, form.bug.start, measured)
-                if number is None:
-                    continue
-            else:
-                every, self.scenes = self.scenes, first
-                quick = self.predicted(key, form, number, given, extra)
-                self.scenes = every
-                if quick is None or quick.shape[1:] != measured.shape[1:]:
-                    continue
-                if not np.any(quick) and np.any(measured[:1]):
-                    continue
-                if np.any(quick) and ratio(measured[:1], quick, self.tolerance) is None:
-                    continue
-            found = self.predicted(key, form, number, given, extra)
+            number = self._number(form, key, measured, given, extra, scale)
+            if not form.fitted and not self._likely(form, key, measured, given, extra):
+                continue
+            found = None if form.fitted and number is None else self.predicted(key, form, number, given, extra)
             if found is None or (due is not None and same(found * scale, due, self.tolerance)):
                 continue
             if same(measured, found * scale, self.tolerance):
                 exact.append((form, number, 1.0))
-            elif not form.fitted:
-                c = ratio(measured, found * scale, self.tolerance)
-                if c is not None:
-                    scaled.append((form, number, c))
+            elif not form.fitted and (c := ratio(measured, found * scale, self.tolerance)) is not None:
+                scaled.append((form, number, c))
         return exact or scaled
+
+    def _number(self, form, key, measured, given, extra=None, scale=1.0):
+        """The number with which a form comes nearest to what was measured; None if it needs none."""
+
+        def measure(value):
+            part = self.predicted(key, form, value, given, extra)
+            return None if part is None else part * scale
+
+        return numbers_for(measure, form.bug.start, measured) if form.fitted else None
+
+    def _likely(self, form, key, measured, given, extra):
+        """Whether a form gives the first sample's numbers, up to a factor."""
+        every, self.scenes = self.scenes, self.scenes[:1]
+        quick = self.predicted(key, form, None, given, extra)
+        self.scenes = every
+        if quick is None or quick.shape[1:] != measured.shape[1:]:
+            return False
+        return ratio(measured[:1], quick, self.tolerance) is not None if np.any(quick) else not np.any(measured[:1])
 
     def two_rules(self, key, measured, given, scale):
         """Two forms that act on different rules of one delta and together give what was measured."""
-        first, every = self.scenes[:1], self.scenes
         if self.search < 2:
             return []
-        usable = [form for form in self.forms if DELTA & form.change.keys() and not {"delta", "a", "z"} & form.change.keys()]
+        usable = [form for form in self.forms if not {"delta", "a", "z"} & form.change.keys()]
         carried = [form for form in usable if {"weights_back", "da", "error", "target", "mean"} & form.change.keys()]
-        slopes = [form for form in usable if set(form.change) == {"slope"}]
-        for one in carried:
-            for two in slopes:
-                if two.fitted:
-                    continue
-                both = Form(one.bug, {**one.change, **two.change}, one.fitted)
-                self.scenes = first
-                number = None
-                if one.fitted:
-
-                    def measure(value, both=both):
-                        part = self.predicted(key, both, value, given)
-                        return None if part is None else part * scale
-
-                    number = numbers_for(measure, one.bug.start, measured[:1])
-                quick = None if one.fitted and number is None else self.predicted(key, both, number, given)
-                self.scenes = every
-                if quick is None or not same(measured[:1], quick * scale, self.tolerance):
-                    continue
+        slopes = [form for form in usable if set(form.change) == {"slope"} and not form.fitted]
+        for one, two in itertools.product(carried, slopes):
+            both = Form(one.bug, {**one.change, **two.change}, one.fitted)
+            every, self.scenes = self.scenes, self.scenes[:1]
+            number = self._number(both, key, measured[:1], given, None, scale)
+            quick = None if one.fitted and number is None else self.predicted(key, both, number, given)
+            self.scenes = every
+            if quick is not None and same(measured[:1], quick * scale, self.tolerance):
                 found = self.predicted(key, both, number, given)
                 if found is not None and same(measured, found * scale, self.tolerance):
                     return [(one, number), (two, None)]
@@ -267,12 +254,7 @@ class Samples:
         for form in self.forms:
             if "left" not in form.change or form.fitted:
                 continue
-            found = []
-            for scene in self.scenes:
-                seen = scene._pass(scene._replaced(form.change))
-                seen.z, seen.a = scene._right.z, scene._right.a
-                found.append(seen.rule("left", layer).mid[0])
-            v = np.stack(found)
+            v = np.stack([scene.left(layer, form.change) for scene in self.scenes])
             if v.shape == self.inputs[layer].shape and not same(v, self.inputs[layer], self.tolerance):
                 delta, rest = split(G, v)
                 if np.abs(rest).max() <= self.tolerance * np.abs(G).max():
@@ -280,52 +262,72 @@ class Samples:
         return None
 
     def _delta(self, layer, options):
-        """The delta that the submission used, and what is off with it."""
-        key, scaled, named = ("delta", layer), None, None
-        for given in self.upstream:
-            due = self.predicted(key, None, None, given)
+        """The delta that the submission used, and what is off with it: the least that explains what was measured."""
+        found = self._by_the_rule(layer, options) or self._by_a_bug(layer, options) or self._by_two(layer, options)
+        found = found or self._by_what_is_made_of_it(layer)
+        if found is None:
+            due = self.predicted(("delta", layer), None, None, self.upstream[0])
+            off = Off("delta", layer, [], 1.0, options[0], due, "no known rule gives it")
+            found = self.upstream[0], options[0], off
+        given, measured, off = found
+        self.upstream = [given]
+        return measured, off
+
+    def _by_the_rule(self, layer, options):
+        """What was carried from above, a delta that the right rule gives, but for a factor, and that factor if any."""
+        scaled = None
+        for given, measured in itertools.product(self.upstream, options):
+            due = self.predicted(("delta", layer), None, None, given)
             if due is None:
                 continue
             due = due * self.scale if layer == self.last else due
-            for measured in options:
-                if layer == self.last and not self.known:
-                    c = ratio(measured, due, self.tolerance)
-                    if c is not None:
-                        self.scale, self.upstream = c, [given]
-                        return measured, None
-                if same(measured, due, self.tolerance):
-                    self.upstream = [given]
-                    return measured, None
-                c = ratio(measured, due, self.tolerance)
-                if c is not None and scaled is None:
-                    scaled = given, measured, Off("delta", layer, [], c, measured, due)
-        if scaled is not None:
-            self.upstream = [scaled[0]]
-            return scaled[1:]
-        for given in self.upstream:
+            c = ratio(measured, due, self.tolerance)
+            if layer == self.last and not self.known and c is not None:
+                self.scale = c
+                return given, measured, None
+            if same(measured, due, self.tolerance):
+                return given, measured, None
+            if c is not None and scaled is None:
+                scaled = given, measured, Off("delta", layer, [], c, measured, due)
+        return scaled
+
+    def _by_a_bug(self, layer, options):
+        """The same for a delta that a known bug gives; without a factor, if one does."""
+        key, scale, best = ("delta", layer), self.scale if layer == self.last else 1.0, None
+        for given, measured in itertools.product(self.upstream, options):
             due = self.predicted(key, None, None, given)
-            scale = self.scale if layer == self.last else 1.0
-            for measured in options:
-                found = self.explained_by(key, measured, given, DELTA, None, scale, None if due is None else due * scale)
-                if found and (named is None or (named[2].factor != 1.0 and found[0][2] == 1.0)):
-                    factor = found[0][2]
-                    off = Off("delta", layer, [(form, number) for form, number, _ in found], factor, measured)
-                    off.due = None if due is None else due * scale
-                    named = given, measured, off
-                    if factor == 1.0:
-                        break
-        if named is not None:
-            self.upstream = [named[0]]
-            return named[1:]
+            due = None if due is None else due * scale
+            found = self.explained_by(key, measured, given, DELTA, None, scale, due)
+            if found and (best is None or found[0][2] == 1.0):
+                named: Named = [(form, number) for form, number, _ in found]
+                best = given, measured, Off("delta", layer, named, found[0][2], measured, due)
+                if found[0][2] == 1.0:
+                    break
+        return best
+
+    def _by_two(self, layer, options):
+        """The same for two bugs at once."""
+        for given, measured in itertools.product(self.upstream, options):
+            both = self.two_rules(("delta", layer), measured, given, self.scale if layer == self.last else 1.0)
+            if both:
+                return given, measured, Off("delta", layer, both, 1.0, measured, both=True)
+        return None
+
+    def _by_what_is_made_of_it(self, layer):
+        """The right delta, where a known bug of dW and db, such as a loop that ends too soon, gives these from it."""
         for given in self.upstream:
-            for measured in options:
-                both = self.two_rules(key, measured, given, self.scale if layer == self.last else 1.0)
-                if both:
-                    self.upstream = [given]
-                    return measured, Off("delta", layer, both, 1.0, measured, both=True)
-        due = self.predicted(key, None, None, self.upstream[0])
-        self.upstream = self.upstream[:1]
-        return options[0], Off("delta", layer, [], 1.0, options[0], due, "no known rule gives it")
+            due = self.predicted(("delta", layer), None, None, given)
+            if due is None:
+                continue
+            due = due * self.scale if layer == self.last else due
+            parts = [("dW", self.G[layer]), *([] if self.B[layer] is None else [("db", self.B[layer])])]
+            if all(
+                same(part, self.predicted((name, layer), None, None, given, due), self.tolerance)
+                or self.explained_by((name, layer), part, given, {"left", "dW", "db", "decay"}, due)
+                for name, part in parts
+            ):
+                return given, due, None
+        return None
 
     def _weights(self, layer, G, from_W, other, base):
         if layer in self.added:
@@ -348,7 +350,7 @@ class Samples:
         if same(measured, due, self.tolerance):
             return
         if not np.any(measured):
-            zeros = [(form, None) for form in forms() if form.bug.id == "bias-zero"] if name == "db" else []
+            zeros: Named = [(form, None) for form in forms() if form.bug.id == "bias-zero"] if name == "db" else []
             self.offs.append(Off(name, layer, zeros, 0.0, measured, due, "it is 0"))
             return
         found = self.explained_by(key, measured, given, {"left", "dW", "db", "decay"}, base, 1.0, due)
@@ -367,7 +369,8 @@ class Samples:
         for name, part in (("decay-undeclared", W), ("decay-absolute-undeclared", np.sign(W))):
             c = ratio(D, part, 1e-4)
             if c is not None:
-                named = [(form, c) for form in forms() if form.bug.id == name][:1]
+                named: Named = []
+                named += [(form, c) for form in forms() if form.bug.id == name][:1]
                 self.offs.append(Off("dW", layer, named, 1.0, D, np.zeros_like(D), f"{c:.6g}"))
                 return
         self.offs.append(Off("dW", layer, [], 1.0, D, np.zeros_like(D), "the same is added to dW for every sample"))

@@ -67,7 +67,9 @@ def _certify(submission, outcome, reload):
         first = next(one for one in report.cases if one.verdict == NO_ANSWER)
         if submission.takes_network and answered:
             more = len(report.cases) - len(answered) - 1
-            outcome.notes.append(f"no answer for {first.case.name}{f' and {more} more' if more else ''}: {first.reason}")
+            outcome.notes.append(
+                f"no answer for {first.case.name}{f' and {more} more' if more else ''}: {first.reason}"
+            )
     wrong = [one for one in answered if one.case.deciding and one.verdict == WRONG_TENSOR]
     if any(_far(one) for one in wrong):
         outcome.verdict = WRONG
@@ -109,8 +111,8 @@ def _far(one):
 
 def _of_report(found) -> Finding:
     confidence = "certain" if found.confidence == "certain" else "likely"
-    return Finding(found.id, found.text, found.quantity, (found.layer,), found.right, found.wrong, found.hint, confidence,
-                   (), found.acceptable, found.case)  # fmt: skip
+    text = (found.id, found.text, found.quantity, (found.layer,), found.right, found.wrong, found.hint)
+    return Finding(*text, confidence, (), found.acceptable, found.case)
 
 
 def _first(report: Report) -> Finding:
