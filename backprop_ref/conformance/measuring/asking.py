@@ -1,6 +1,7 @@
 """Asking a submission for networks and batches made on the spot, and finding out in which form it is to be asked."""
 
 import time
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,9 +51,9 @@ class Asker:
         self.submission, self.problem, self.calls = submission, "", 0
         self.dear = submission.kind == "program" and not submission.many
 
-    def __call__(self, network, params, x, y, *, twice=False) -> Asked | None:
+    def __call__(self, network, params, x, y, *, twice=False, weight_decay=0.0) -> Asked | None:
         """The answer for a batch, in our layout and in float64; None if there is none that fits."""
-        case = material.case(network, params, x, y)
+        case = replace(material.case(network, params, x, y), weight_decay=weight_decay)
         self.calls += 1
         answer: Answer = self.submission.answer(case, twice=twice)
         values = None if answer.values is None else checked(answer.values, network.sizes)
@@ -123,6 +124,8 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
         if found:
             found = [one for one in found if one[1].biases != "none"] or found
             best = max(score for score, _, _ in found)
+            if hard:  # one-hot labels are asked for only where soft ones give no answer
+                hard = not all(_score(submission, kind, layout, False)[0] for _, layout, _ in found)
             return [
                 Form(tuple(sizes), layout, hard, layout.biases != "none" and (has_db or submission.explicit_biases))
                 for score, layout, has_db in found

@@ -14,7 +14,7 @@ from backprop_ref.conformance.measuring.batches import together
 from backprop_ref.conformance.measuring.networks import kind_of
 from backprop_ref.conformance.measuring.outcome import CONVENTION, NOT_JUDGED, OWN_TERMS, RIGHT, WRONG, Finding, Outcome
 from backprop_ref.conformance.measuring.rules import DOUBLE, Scene, forward_forms
-from backprop_ref.conformance.measuring.samples import Samples, constant_part, same, split
+from backprop_ref.conformance.measuring.samples import Samples, constant_part, ratio, same, split
 from backprop_ref.conformance.rounding.balls import Ball
 from backprop_ref.conformance.submissions.conventions import SIMPLE, Factor
 
@@ -209,9 +209,44 @@ def _group(ask, form, members, told, search=2) -> Judgement:
             judgement = rough._replace(
                 notes=(*rough.notes, "right to the digits of float32, in which some of it is computed")
             )
-    if state:
-        judgement = judgement._replace(verdict=WRONG, findings=(*state, *judgement.findings))
+    more = (*state, *_unsummed(batches), *_decay(ask, batches, members[0]))
+    if more:
+        judgement = judgement._replace(verdict=WRONG, findings=(*judgement.findings, *more))
     return judgement
+
+
+def _unsummed(batches):
+    """A finding where db has the right shape for one sample, and none for several."""
+    if batches.five.values.db is not None or any(one.values.db is None for one in batches.singles):
+        return ()
+    bug = BY_ID["bias-not-summed"]
+    return (Finding(bug.id, bug.text, "db", (), bug.right, bug.wrong, bug.hint),)
+
+
+def _decay(ask, batches, network):
+    """A finding where weight decay that is asked for is not λ·W in dW and nothing in db."""
+    if ask.dear or "weight_decay" not in getattr(ask.submission, "names", ()):
+        return ()
+    five, strength = batches.five, 0.25
+    answer = ask(network, batches.params, five.case.x, five.case.y, weight_decay=strength)
+    if answer is None or answer.values.dW is None:
+        return ()
+    size = float(len(five.case.x))
+    moved = np.concatenate([(a - b).ravel() for a, b in zip(answer.values.dW, five.values.dW, strict=True)])
+    W = strength * np.concatenate([part.ravel() for part in batches.params.W])
+    factors = {"decay-missing": 0.0, "decay-doubled": 2.0, "decay-halved": 0.5, "decay-sign": -1.0}
+    factors |= {"decay-over-batch": 1.0 / size}
+    found = []
+    if not same(moved, W, 1e-6):
+        usual = float(np.median(moved / W))  # whatever becomes of some entries otherwise
+        name = next((name for name, c in factors.items() if abs(usual - c) <= 1e-6), None)
+        sign = ratio(moved, strength * np.sign(W), 1e-6) is not None
+        found += ["decay-absolute"] if sign else [name] if name else []
+    pairs = zip(answer.values.db or (), five.values.db or (), strict=False)
+    if any(np.abs(a - b).max() > 1e-6 for a, b in pairs):
+        found.append("decay-on-bias")
+    bugs = [BY_ID[name] for name in found]
+    return tuple(Finding(bug.id, bug.text, "dW", (), bug.right, bug.wrong, bug.hint) for bug in bugs)
 
 
 def _ask_all(ask, form, network, hard=False):

@@ -15,6 +15,8 @@ DELTA = {"error", "mean", "slope", "delta", "da", "weights_back", "target", "a",
 """The rules that may change a delta."""
 
 
+NOTHING = 64.0 * float(np.finfo(float).eps)
+"""What is smaller than this part of the largest gradient is what rounding leaves of 0."""
 Named: TypeAlias = list[tuple[Form, float | None]]
 """Forms of bugs, each with the number that it needs."""
 
@@ -132,6 +134,10 @@ class Samples:
         self.G = [np.stack([one.values.dW[layer] for one in asked]) for layer in range(network.n_layers)]
         has_b = all(one.values.db is not None for one in asked)
         self.B = [np.stack([one.values.db[layer] for one in asked]) if has_b else None for layer in range(len(self.G))]
+        size = max(float(np.abs(part).max()) for part in (*self.G, *(part for part in self.B if part is not None)))
+        self.nothing = NOTHING * size
+        self.G = [np.where(np.abs(part) < self.nothing, 0.0, part) for part in self.G]
+        self.B = [None if part is None else np.where(np.abs(part) < self.nothing, 0.0, part) for part in self.B]
         activations = [scene.forward()[1] for scene in scenes]
         self.inputs = [np.stack([scene.case.x[0] for scene in scenes])]
         self.inputs += [np.stack([a[layer][0] for a in activations]) for layer in range(self.last)]
@@ -156,7 +162,10 @@ class Samples:
             if part is None:
                 return None
             found.append(part[0] if key[0] == "delta" and part.ndim == 2 and len(part) == 1 else part)
-        return np.stack(found) if len({part.shape for part in found}) == 1 else None
+        if len({part.shape for part in found}) > 1:
+            return None
+        stack = np.stack(found)
+        return np.where(np.abs(stack) < self.nothing, 0.0, stack)
 
     def explained_by(self, key, measured, given, rules, extra=None, scale=1.0, due=None):
         """The forms of bugs that give what was measured, up to a factor: (Form, number, factor)."""
