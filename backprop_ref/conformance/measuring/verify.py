@@ -63,17 +63,26 @@ def _certify(submission, outcome, reload):
         return
     report = judge(submission, cases, target=outcome.target, reload=reload, settled=True)
     answered = [one for one in report.cases if one.verdict != NO_ANSWER]
-    if len(answered) < len(report.cases):
-        first = next(one for one in report.cases if one.verdict == NO_ANSWER)
-        if submission.takes_network and answered:
-            more = len(report.cases) - len(answered) - 1
-            outcome.notes.append(f"no answer for {first.case.name}{f' and {more} more' if more else ''}: {first.reason}")
+    outcome.notes += _silent(report, answered)
     wrong = [one for one in answered if one.case.deciding and one.verdict == WRONG_TENSOR]
     if any(_far(one) for one in wrong):
         outcome.verdict = WRONG
         outcome.findings = [_of_report(finding) for finding in report.diagnosis] or [_first(report)]
         return
     outcome.vectors = _tally(answered)
+
+
+def _silent(report, answered):
+    """A note on golden vectors without an answer, where others have one."""
+    silent = [one for one in report.cases if one.verdict == NO_ANSWER]
+    depths = {one.case.network.n_layers for one in answered}
+    if not silent or not answered:
+        return
+    if depths.isdisjoint(one.case.network.n_layers for one in silent):
+        yield f"made for {' and '.join(map(str, sorted(depths)))} layers of weights: deeper and flatter networks get no answer"
+    else:
+        more = f" and {len(silent) - 1} more" if len(silent) > 1 else ""
+        yield f"no answer for {silent[0].case.name}{more}: {silent[0].reason}"
 
 
 def _suits(case, made_for, n_layers):
