@@ -26,7 +26,10 @@ def parse(text: str) -> Network:
     layers = len(sizes) - 1
     if len(names) == 2 and layers > 2:
         names = names[:1] * (layers - 1) + names[1:]
-    return Network(sizes, names, parts[2].strip())
+    network = Network(sizes, names, parts[2].strip())
+    if network.sizes[-1] == 1 and network.activations[-1] == "softmax":
+        raise InvalidInput(f"--network {text}: softmax of one output is always 1, and its gradient 0: two are needed")
+    return network
 
 
 def name_of(network: Network) -> str:

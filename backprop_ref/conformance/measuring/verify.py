@@ -10,9 +10,9 @@ from backprop_ref.conformance.judging.outcome import NO_ANSWER, Report
 from backprop_ref.conformance.judging.verdict import WRONG as WRONG_TENSOR
 from backprop_ref.conformance.measuring.measure import measure
 from backprop_ref.conformance.measuring.networks import parse
-from backprop_ref.conformance.measuring.outcome import CONVENTION, RIGHT, WRONG, Finding, Outcome
+from backprop_ref.conformance.measuring.outcome import CONVENTION, NOT_JUDGED, RIGHT, WRONG, Finding, Outcome
 from backprop_ref.conformance.submissions.calling import TIME_LIMIT
-from backprop_ref.conformance.submissions.conventions import Declared
+from backprop_ref.conformance.submissions.conventions import Declared, Layout
 from backprop_ref.conformance.submissions.functions import Function
 from backprop_ref.conformance.submissions.models import Model
 from backprop_ref.conformance.submissions.outline import Outline
@@ -52,7 +52,16 @@ def verify_submission(submission, *, target="", network=None) -> Outcome:
     outcome = measure(submission, target=target, network=chosen, reload=reload)
     if outcome.verdict in {RIGHT, CONVENTION} and chosen is None and submission.sizes() is None:
         _certify(submission, outcome, reload)
+    if outcome.verdict != NOT_JUDGED and (flags := _flags(submission.layout)):
+        outcome.conventions.append(f"layout: {', '.join(flags)}")
     return outcome
+
+
+def _flags(layout):
+    """The flags that say in what a layout differs from ours."""
+    ours = Layout().describe()
+    flags = [f"{flag} {value}" for flag, value in layout.describe().items() if value != ours[flag]]
+    return [*flags, *(["--one-sample"] if layout.one_sample and layout.samples != "flat" else [])]
 
 
 def _certify(submission, outcome, reload):
@@ -66,7 +75,7 @@ def _certify(submission, outcome, reload):
     outcome.notes += _silent(report, answered)
     wrong = [one for one in answered if one.case.deciding and one.verdict == WRONG_TENSOR]
     if any(_far(one) for one in wrong):
-        outcome.verdict = WRONG
+        outcome.verdict, outcome.conventions = WRONG, []
         outcome.findings = [_of_report(finding) for finding in report.diagnosis] or [_first(report)]
         return
     outcome.vectors = _tally(answered)
@@ -79,7 +88,7 @@ def _silent(report, answered):
     if not silent or not answered:
         return
     if depths.isdisjoint(one.case.network.n_layers for one in silent):
-        yield f"made for {' and '.join(map(str, sorted(depths)))} layers of weights: deeper and flatter networks get no answer"
+        yield f"made for {' and '.join(map(str, sorted(depths)))} layers of weights: other depths get no answer"
     else:
         more = f" and {len(silent) - 1} more" if len(silent) > 1 else ""
         yield f"no answer for {silent[0].case.name}{more}: {silent[0].reason}"
