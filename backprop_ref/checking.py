@@ -1,11 +1,27 @@
 """``br.verify``: somebody's backpropagation, judged from Python."""
 
 from collections.abc import Callable
-from dataclasses import fields
+from typing import TypedDict, Unpack
 
 from backprop_ref.conformance.measuring.outcome import Outcome
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.network import Network
+
+
+class Conventions(TypedDict, total=False):
+    """What is known of somebody's code, as ``backprop-ref verify --help`` explains its flags."""
+
+    weights: str
+    samples: str
+    biases: str
+    one_sample: bool
+    loss: str
+    factor: str
+    l2: str
+    l2_in: str
+    l2_on: str
+    in_place: bool
+    learning_rate: float
 
 
 def verify(
@@ -14,7 +30,7 @@ def verify(
     command: str | None = None,
     network: Network | str | None = None,
     time_limit: float = 10.0,
-    **conventions: str | float | bool | None,
+    **conventions: Unpack[Conventions],
 ) -> Outcome:
     """Whether a backward pass is right; if it is not, which rule is off.
 
@@ -55,12 +71,13 @@ def verify(
 
     if (f is None) == (command is None):
         raise InvalidInput(f"{'nothing' if f is None else 'both f and command'} to verify: give one of f and command")
-    if command is None and not isinstance(f, str) and not callable(f):
-        raise InvalidInput(f"f is {type(f).__name__}: a function, a class or a text such as 'mine.py:gradients' is needed")
-    known = [field.name for field in fields(Declared)]
+    if f is not None and not isinstance(f, str) and not callable(f):
+        raise InvalidInput(
+            f"f is {type(f).__name__}: a function, a class or text such as 'mine.py:gradients' is needed"
+        )
     for name in conventions:
-        if name not in known:
-            raise unknown("convention", name, known)
+        if name not in Conventions.__annotations__:
+            raise unknown("convention", name, list(Conventions.__annotations__))
     submission = submission_of(f, command, Declared(**conventions), time_limit)
     name = command or (f if isinstance(f, str) else getattr(f, "__qualname__", type(f).__name__))
-    return verify_submission(submission, target=name, network=network)
+    return verify_submission(submission, target=str(name), network=network)

@@ -1,8 +1,9 @@
 """For tests of somebody's own: ``from backprop_ref.testing import assert_gradients_right``."""
 
 from collections.abc import Callable
+from typing import Unpack
 
-from backprop_ref.checking import verify
+from backprop_ref.checking import Conventions, verify
 from backprop_ref.network import Network
 
 
@@ -12,7 +13,7 @@ def assert_gradients_right(
     command: str | None = None,
     network: Network | str | None = None,
     time_limit: float = 10.0,
-    **conventions: str | float | bool | None,
+    **conventions: Unpack[Conventions],
 ) -> None:
     """Fails, saying what is wrong, unless ``backprop_ref.verify`` calls the backward pass right.
 

@@ -224,7 +224,9 @@ def verify(
             metavar="NETWORK",
         ),
     ] = None,
-    only: Annotated[str | None, typer.Option(help="Golden vectors by name, such as '3-5-4-*'.", metavar="PATTERN")] = None,
+    only: Annotated[
+        str | None, typer.Option(help="Golden vectors by name, such as '3-5-4-*'.", metavar="PATTERN")
+    ] = None,
     hidden: Annotated[
         str | None, typer.Option(help="Only networks with these hidden activations, such as sigmoid.", metavar="NAMES")
     ] = None,
@@ -323,17 +325,16 @@ def verify(
 ):
     """Measure each rule of a backprop: prove it right, or name its bug.
 
-    Verdicts: RIGHT, RIGHT IN ITS OWN TERMS, CONVENTION, WRONG, NOT JUDGED. Exit status: 0 if it is right, in our terms or
-    its own, or but for a convention; 1 if it is wrong; 2 if it could not be judged or called.
+    Verdict and exit status: RIGHT, RIGHT IN ITS OWN TERMS, CONVENTION 0; WRONG 1; NOT JUDGED, or wrong usage, 2.
 
-    A function, class or program is asked for networks made on the spot. Network, layout, loss and learning rate are found
-    out where they are not given.
+    A function, class or program is asked for networks made on the spot. Network, layout, loss and learning rate are
+    found out where they are not given.
 
-    --answers, --only, --hidden, --outputs, --losses, --layers and --strict hold it to golden vectors instead, and exit
-    status 1 then also says that an answer is missing or a convention undeclared.
+    --answers, --only, --hidden, --outputs, --losses, --layers and --strict hold it to golden vectors instead; status 1
+    then also says that an answer is missing or a convention undeclared.
 
-    Some golden vectors need a function with a keyword: da, an upstream gradient; weight_decay, for λ·W in dW; steps, with
-    optimizer and batch_size, for weights after three steps. As files: backprop-ref vectors --out DIR.
+    Some golden vectors need a function with a keyword: da, an upstream gradient; weight_decay, for λ·W in dW; steps,
+    with optimizer and batch_size, for weights after three steps. As files: backprop-ref vectors --out DIR.
     """
     if template is not None or out is not None:
         from backprop_ref.cli.templates import template as write_template

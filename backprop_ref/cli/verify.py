@@ -24,7 +24,7 @@ from backprop_ref.network import ACTIVATIONS, LOSSES
 NUMBERS = ("decimal", "hex")
 
 
-def verify(target, command, answers, chosen, conventions, *, numbers, many, time_limit, strict, html, as_json, network=None):
+def verify(target, command, answers, chosen, conventions, *, numbers, many, time_limit, strict, html, as_json, network):
     """Judges one submission and prints what comes of it; gives the exit status.
 
     Parameters
@@ -35,6 +35,8 @@ def verify(target, command, answers, chosen, conventions, *, numbers, many, time
         ``only``, ``hidden``, ``outputs``, ``losses`` and ``layers``: texts that choose cases.
     conventions : dict
         What `Declared` takes.
+    network : str or None
+        The only one it is made for.
     numbers, many
         How a program is asked: decimal or hex numbers, one case or several to a process.
     """
@@ -57,7 +59,8 @@ def verify(target, command, answers, chosen, conventions, *, numbers, many, time
         outcome = verify_submission(submission, target=target or command, network=network)
         return _told(outcome, print_outcome, outcome_page, html, as_json)
     if network:
-        given = next(f"--{name}" for name, value in {"answers": answers, **chosen, "strict": strict}.items() if value)
+        flags = {"answers": answers, **chosen, "strict": strict}
+        given = next(f"--{name}" for name, value in flags.items() if value)
         raise InvalidInput(f"--network is measured, and {given} is about the golden vectors: give one of them")
     cases = _chosen(shipped_cases(), **chosen)
     submission = _submission(target, command, answers, declared, time_limit, numbers or NUMBERS[0], many)

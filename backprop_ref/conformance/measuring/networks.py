@@ -21,7 +21,8 @@ def parse(text: str) -> Network:
     try:
         sizes = [int(size) for size in parts[0].split("-")]
     except ValueError:
-        raise InvalidInput(f"--network {text}: the sizes {parts[0]} are not numbers with - between, as in {EXAMPLE}") from None
+        said = f"--network {text}: the sizes {parts[0]} are not numbers with - between, as in {EXAMPLE}"
+        raise InvalidInput(said) from None
     names = [name.strip() for name in parts[1].split(",")]
     layers = len(sizes) - 1
     if len(names) == 2 and layers > 2:

@@ -1,5 +1,6 @@
 """Everything that is asked of a submission: its rules measured, then, where it is right, the golden vectors."""
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -21,12 +22,20 @@ from backprop_ref.conformance.submissions.separate import Separate
 from backprop_ref.conformance.vectors.documents import question
 from backprop_ref.conformance.vectors.files import shipped_cases
 from backprop_ref.formulas import LOSSES
+from backprop_ref.network import Network
 
 SMALL = 1e-6
 """A relative deviation that is no other formula: an ε, a clip, lost digits."""
 
 
-def submission_of(target=None, command=None, declared=None, time_limit=TIME_LIMIT, numbers="decimal", many=False):
+def submission_of(
+    target: Callable[..., object] | str | None = None,
+    command: str | None = None,
+    declared: Declared | None = None,
+    time_limit: float = TIME_LIMIT,
+    numbers: str = "decimal",
+    many: bool = False,
+) -> Function | Model | Program:
     """The `Function`, `Model` or `Program` to be asked.
 
     Parameters
@@ -45,7 +54,9 @@ def submission_of(target=None, command=None, declared=None, time_limit=TIME_LIMI
     return kind(found, declared) if isinstance(found, Separate) else kind(found, declared, time_limit)
 
 
-def verify_submission(submission, *, target="", network=None) -> Outcome:
+def verify_submission(
+    submission: Function | Model | Program, *, target: str = "", network: Network | str | None = None
+) -> Outcome:
     """Measures a submission, and holds it to the golden vectors of the networks for which it is right."""
     chosen = parse(network) if isinstance(network, str) else network
     reload = submission.function.afresh if isinstance(getattr(submission, "function", None), Separate) else None
@@ -96,8 +107,8 @@ def _silent(report, answered):
 
 def _suits(case, made_for, n_layers):
     network, short = case.network, LOSSES[case.network.loss].short
-    kinds = [(",".join([name] * (network.n_layers - 1) + [network.activations[-1]]), short)
-             for name in dict.fromkeys(network.activations[:-1] or ["linear"])]  # fmt: skip
+    hidden = dict.fromkeys(network.activations[:-1] or ["linear"])
+    kinds = [(",".join([name] * (network.n_layers - 1) + [network.activations[-1]]), short) for name in hidden]
     depth = n_layers in {None, network.n_layers}
     return depth and all(_of_any_depth(kind, made_for) for kind in kinds)
 
@@ -127,15 +138,18 @@ def _far(one):
 
 def _of_report(found) -> Finding:
     confidence = "certain" if found.confidence == "certain" else "likely"
-    return Finding(found.id, found.text, found.quantity, (found.layer,), found.right, found.wrong, found.hint, confidence,
-                   (), found.acceptable, found.case)  # fmt: skip
+    return Finding(
+        *(found.id, found.text, found.quantity, (found.layer,), found.right, found.wrong, found.hint, confidence),
+        acceptable=found.acceptable,
+        network=found.case,
+    )
 
 
 def _first(report: Report) -> Finding:
     wrong = report.first_wrong
     words = "" if wrong is None else f"{wrong.quantity} of layer {wrong.layer} in case {wrong.case}: {wrong.words}"
-    return Finding("unknown", words or "a golden vector is wrong", "" if wrong is None else wrong.quantity,
-                   () if wrong is None else (wrong.layer,), confidence="measured")  # fmt: skip
+    quantity, layers = ("", ()) if wrong is None else (wrong.quantity, (wrong.layer,))
+    return Finding("unknown", words or "a golden vector is wrong", quantity, layers, confidence="measured")
 
 
 def _tally(answered):
