@@ -75,9 +75,10 @@ def verify(
         raise InvalidInput(
             f"f is {type(f).__name__}: a function, a class or text such as 'mine.py:gradients' is needed"
         )
-    for name in conventions:
-        if name not in Conventions.__annotations__:
-            raise unknown("convention", name, list(Conventions.__annotations__))
+    for keyword in conventions:
+        if keyword not in Conventions.__annotations__:
+            raise unknown("convention", keyword, list(Conventions.__annotations__))
     submission = submission_of(f, command, Declared(**conventions), time_limit)
-    name = command or (f if isinstance(f, str) else getattr(f, "__qualname__", type(f).__name__))
-    return verify_submission(submission, target=str(name), network=network)
+    target = command or f
+    name = target if isinstance(target, str) else getattr(f, "__qualname__", type(f).__name__)
+    return verify_submission(submission, target=name, network=network)

@@ -59,10 +59,12 @@ def test_the_c_program_says_what_is_wrong_with_its_input(compiled, text):
 
 
 def right(answered):
-    """Whether it is right on every network, and within the bounds of every golden vector."""
+    """Whether it is right, and within the bounds of the golden vectors of its networks."""
     status, report = answered
-    return (status, report["verdict"]) == (0, "RIGHT") and set(report["vectors"]) <= {
-        *("EXACT", "WITHIN BOUND", "NOT JUDGED")} and report["vectors"]["WITHIN BOUND"] > 50  # fmt: skip
+    assert set(report["vectors"]) <= {"EXACT", "WITHIN BOUND", "NOT JUDGED"}
+    return (status, report["verdict"]) == (0, "RIGHT") and report["vectors"]["WITHIN BOUND"] >= len(
+        report["networks"]
+    ) / 2
 
 
 def test_plain_lists_are_within_the_bounds(verify):

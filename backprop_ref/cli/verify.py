@@ -59,9 +59,9 @@ def verify(target, command, answers, chosen, conventions, *, numbers, many, time
         outcome = verify_submission(submission, target=target or command, network=network)
         return _told(outcome, print_outcome, outcome_page, html, as_json)
     if network:
-        flags = {"answers": answers, **chosen, "strict": strict}
-        given = next(f"--{name}" for name, value in flags.items() if value)
-        raise InvalidInput(f"--network is measured, and {given} is about the golden vectors: give one of them")
+        values = {"answers": answers, **chosen, "strict": strict}
+        flag = next(f"--{name}" for name, value in values.items() if value)
+        raise InvalidInput(f"--network is measured, and {flag} is about the golden vectors: give one of them")
     cases = _chosen(shipped_cases(), **chosen)
     submission = _submission(target, command, answers, declared, time_limit, numbers or NUMBERS[0], many)
     reload = submission.function.afresh if target else None

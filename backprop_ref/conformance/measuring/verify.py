@@ -59,7 +59,8 @@ def verify_submission(
 ) -> Outcome:
     """Measures a submission, and holds it to the golden vectors of the networks for which it is right."""
     chosen = parse(network) if isinstance(network, str) else network
-    reload = submission.function.afresh if isinstance(getattr(submission, "function", None), Separate) else None
+    function = None if isinstance(submission, Program) else submission.function
+    reload = function.afresh if isinstance(function, Separate) else None
     outcome = measure(submission, target=target, network=chosen, reload=reload)
     if outcome.verdict in {RIGHT, CONVENTION} and chosen is None and submission.sizes() is None:
         _certify(submission, outcome, reload)
