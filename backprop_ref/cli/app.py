@@ -327,14 +327,17 @@ def verify(
 
     Verdict and exit status: RIGHT, RIGHT IN ITS OWN TERMS, CONVENTION 0; WRONG 1; NOT JUDGED, or wrong usage, 2.
 
-    A function, class or program is asked for networks made on the spot. Network, layout, loss and learning rate are
-    found out where they are not given.
+    A function, class or program is asked for networks made on the spot; network, layout, loss and rate are found out.
 
-    --answers, --only, --hidden, --outputs, --losses, --layers and --strict hold it to golden vectors instead; status 1
-    then also says that an answer is missing or a convention undeclared.
+    --answers, --only, --hidden, --outputs, --losses, --layers and --strict hold it to golden vectors instead.
 
-    Some golden vectors need a function with a keyword: da, an upstream gradient; weight_decay, for λ·W in dW; steps,
-    with optimizer and batch_size, for weights after three steps. As files: backprop-ref vectors --out DIR.
+    Status 1 then also says that an answer is missing, or a convention undeclared.
+
+    Some vectors need a function with a keyword: da, an upstream gradient; weight_decay, for λ·W in dW.
+
+    The keyword steps, with optimizer and batch_size, asks for weights after three steps.
+
+    The vectors as files: backprop-ref vectors --out DIR.
     """
     if template is not None or out is not None:
         from backprop_ref.cli.templates import template as write_template
