@@ -10,6 +10,7 @@ from submissions import right
 
 import backprop_ref as br
 from backprop_ref.checking import Conventions
+from backprop_ref.conformance.measuring.outcome import Finding
 from backprop_ref.conformance.submissions.conventions import Declared
 from backprop_ref.testing import assert_gradients_right
 
@@ -104,6 +105,12 @@ def test_a_notebook_shows_it_without_markup_of_its_own():
     assert "<script>" not in shown
     assert "alert(1)" in shown
     assert "missing-mean" in br.verify(summed, network=XOR)._repr_html_()
+
+
+def test_nothing_in_its_text_acts_on_a_terminal():
+    finding = Finding("unknown", "\x1b[2J", right="\a", measured="\x9b2J", remedy="\r")
+    outcome = br.Outcome("f\x1b[31m", "WRONG", ["\x07"], findings=[finding], notes=["\x1b]0;x\x07"])
+    assert all(character.isprintable() or character == "\n" for character in str(outcome))
 
 
 def test_conventions_are_those_of_the_command():

@@ -11,7 +11,8 @@ VERDICT, HEADING, LINE = "verdict", "heading", "line"
 
 def lines(outcome, width=80):
     """Pairs of what a line is and its text, at most `width` wide where words allow it."""
-    yield VERDICT, f"{outcome.target}: {outcome.verdict}" if outcome.target else outcome.verdict
+    target = printable(outcome.target)
+    yield VERDICT, f"{target}: {outcome.verdict}" if target else outcome.verdict
     for text in facts(outcome):
         yield from _wrapped(text, width)
     if outcome.findings:

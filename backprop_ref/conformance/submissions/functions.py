@@ -69,7 +69,7 @@ class Function:
         if rates and self.learning_rate is None:
             self.learning_rate = OUR_RATE
         self.forms: dict[Layout, Form] = {}
-        self.unfit: set[Form] = set()
+        self.unfit: set[tuple[object, ...]] = set()
         self.failed: dict[tuple[Layout, tuple[int, ...]], Exception] = {}
 
     def restart(self, function):
@@ -234,7 +234,9 @@ class Function:
         distance, size = (
             np.sqrt(sum(float((part.astype(np.float64) ** 2).sum()) for part in parts)) for parts in (moves, before)
         )
-        along = sum(float((now * then).sum()) for now, then in zip(values.dW, before, strict=True)) / (size * size or 1.0)
+        along = sum(float((now * then).sum()) for now, then in zip(values.dW, before, strict=True)) / (
+            size * size or 1.0
+        )
         return bool(distance < NEAR * size) and abs(along - 1.0) < ALONG
 
     def _from_updates(self, form, case, layout, now, loss):

@@ -60,7 +60,9 @@ class Outline(NamedTuple):
             if (not name.startswith("_") or name == "__call__") and callable(getattr(found, name, None)):
                 bound = isinstance(inspect.getattr_static(found, name), staticmethod | classmethod)
                 methods[name] = (_arguments(getattr(found, name)) or [])[0 if bound else 1 :]
-        return cls(getattr(found, "__name__", type(found).__name__), is_class, _arguments(found), methods, *_code(found))
+        return cls(
+            getattr(found, "__name__", type(found).__name__), is_class, _arguments(found), methods, *_code(found)
+        )
 
     def document(self) -> dict[str, Any]:
         """JSON-ready; the other way round: `from_document`."""

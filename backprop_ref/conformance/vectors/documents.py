@@ -48,7 +48,9 @@ def to_document(case):
         "optimizer": {key: value.hex() if isinstance(value, float) else value for key, value in optimizer.items()},
         "steps": 3,
         "batch_size": case.batch_size,
-    } | ({} if case.expected is None else {"expected": {kind: _values(v) for kind, v in case.expected._asdict().items()}})
+    } | (
+        {} if case.expected is None else {"expected": {kind: _values(v) for kind, v in case.expected._asdict().items()}}
+    )
 
 
 def from_document(document):
