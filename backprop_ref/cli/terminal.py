@@ -10,8 +10,7 @@ from rich.text import Text
 from backprop_ref.conformance.judging.outcome import ACCEPTABLE, NO_ANSWER, NOT_JUDGED, UNDECLARED
 from backprop_ref.conformance.judging.summary import describe_wrong, largest_error, summary, tally
 from backprop_ref.conformance.judging.verdict import EXACT, WITHIN_BOUND, WRONG
-from backprop_ref.conformance.measuring.outcome import CONVENTION, OWN_TERMS, RIGHT
-from backprop_ref.conformance.measuring.outcome import WRONG as MEASURED_WRONG
+from backprop_ref.conformance.measuring.words import HEADING, VERDICT, lines
 from backprop_ref.text import printable
 
 COLOUR = {
@@ -50,9 +49,8 @@ def print_report(report):
             writer.line(note)
 
 
-VERDICTS = {RIGHT: "green", OWN_TERMS: "green", CONVENTION: "green", MEASURED_WRONG: "red", NOT_JUDGED: "yellow"}
-MANY = 4
-"""So many networks are listed; of more, the first."""
+OUTCOME = {0: "green", 1: "red", 2: "yellow"}
+"""The colour of a verdict, by its exit status."""
 
 
 def print_outcome(outcome):
@@ -81,32 +79,12 @@ class _Writer:
             self.line(line)
 
     def outcome(self, outcome):
-        self._print(f"{outcome.target}: ", end="")
-        self._print(outcome.verdict, f"bold {VERDICTS[outcome.verdict]}")
-        if outcome.reason:
-            self.line(outcome.reason)
-        if outcome.networks:
-            self.line(f"for {_some(outcome.networks)}")
-        if outcome.others:
-            self.line(f"not made for {_some(outcome.others)}")
-        if outcome.vectors:
-            said = ", ".join(f"{count} {verdict}" for verdict, count in outcome.vectors.items())
-            self.line(f"golden vectors: {said}")
-        if outcome.findings:
-            self.heading("what it is")
-        for found in outcome.findings:
-            where = f" in layer {', '.join(map(str, found.layers))}" if found.layers else ""
-            self.line(f"{found.id} ({found.confidence}){where}: {found.text}")
-            for name, said in (("right", found.right), ("yours", found.measured), ("hint", found.remedy)):
-                if said:
-                    self.pair(name, said)
-            if found.others:
-                self.pair("or", f"{', '.join(found.others)}, which give the same numbers here")
-        for title, lines in (("conventions", outcome.conventions), ("notes", outcome.notes)):
-            if lines:
-                self.heading(title)
-            for line in lines:
-                self.line(line)
+        for kind, text in lines(outcome, self.width):
+            if kind == VERDICT:
+                self._print(text.removesuffix(outcome.verdict), end="")
+                self._print(outcome.verdict, f"bold {OUTCOME[outcome.exit]}")
+            else:
+                self._print(text, "bold" if kind == HEADING else "")
 
     def _print(self, text, style="", end="\n"):
         self.console.print(Text(printable(text), style), end=end)
@@ -154,9 +132,3 @@ class _Writer:
             self.line(f"{name}{f' and {count - 1} more' if count > 1 else ''}: {reason}")
         if len(counts) > 6:
             self.line(f"… and {len(counts) - 6} other reasons: see --json")
-
-
-def _some(names):
-    """The first few of a list."""
-    more = f" and {len(names) - MANY} more" if len(names) > MANY else ""
-    return f"{', '.join(names[:MANY])}{more}"

@@ -14,6 +14,14 @@ SAMPLES = 7
 """Of the batch whose samples are also asked for one by one."""
 OTHER_BATCH = 9
 
+OTHER_WIDTHS = {
+    1: ((2, 5), (3, 3), (3, 1)),
+    2: ((4, 2, 5), (3, 3, 3), (3, 4, 1)),
+    3: ((5, 2, 4, 6), (3, 3, 3, 3), (3, 5, 4, 1)),
+}
+OTHER_WIDTHS |= {4: ((4, 2, 3, 5, 6), (3, 3, 3, 3, 3), (3, 5, 4, 2, 1))}
+"""What is right in the first of `WIDTHS` is also tried with growing widths, in a square, and with one output: some bugs
+show there alone."""
 MOST_CHOICES = 4000
 """Sizes tried for code that takes one choice of them only."""
 WIDTHS = {

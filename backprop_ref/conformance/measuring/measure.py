@@ -11,13 +11,15 @@ from backprop_ref.conformance.catalogue.textbook import RULES, activate, replace
 from backprop_ref.conformance.measuring import asking, material, naming, unknown
 from backprop_ref.conformance.measuring.asking import HALF_THE_DIGITS, Asked, Asker
 from backprop_ref.conformance.measuring.batches import together
-from backprop_ref.conformance.measuring.networks import kind_of
+from backprop_ref.conformance.measuring.networks import kind_of, parse
 from backprop_ref.conformance.measuring.outcome import CONVENTION, NOT_JUDGED, OWN_TERMS, RIGHT, WRONG, Finding, Outcome
 from backprop_ref.conformance.measuring.rules import DOUBLE, Scene, forward_forms
 from backprop_ref.conformance.measuring.samples import Samples, constant_part, ratio, same, split
 from backprop_ref.conformance.rounding.balls import Ball
 from backprop_ref.conformance.submissions.conventions import SIMPLE, Factor
 
+FEW = 8
+"""Kinds of network that are tried in other sizes."""
 LEAST_SAMPLES = 3
 """So many samples have to show their rules."""
 ALMOST = 1e-5
@@ -85,12 +87,42 @@ def measure(submission, *, target="", network=None, reload=None) -> Outcome:
         seen.append(plain)
         outcome = _measured(ask, submission, form, target, network)
         if best is None or ORDER.index(outcome.verdict) < ORDER.index(best.verdict):
-            best, layout = outcome, form.layout
+            best, layout, chosen = outcome, form.layout, form
         if best.verdict in {RIGHT, CONVENTION}:
             break
     submission.layout = layout
     assert best is not None
+    if best.verdict in {RIGHT, CONVENTION} and network is None and submission.sizes() is None:
+        _in_other_sizes(submission, best, chosen)
     return best
+
+
+def _in_other_sizes(submission, outcome, form):
+    """Makes an outcome WRONG if what is right in one network is wrong in another of the same kind."""
+    ask = Asker(submission)
+    for sizes in material.OTHER_WIDTHS[len(form.sizes) - 1]:
+        kinds = [
+            parse(text.replace(text.split(":")[0], "-".join(map(str, sizes)))) for text in _fitting(outcome, sizes)
+        ]
+        for kind in kinds[: 2 if ask.dear else FEW]:
+            judged = _group(ask, form._replace(sizes=sizes), [kind], told=True)
+            ask_again = judged.verdict == WRONG and not any(one.id == "not-finite" for one in judged.findings)
+            if ask_again and all(
+                finding.confidence != "measured" or finding.id in BY_ID for finding in judged.findings
+            ):
+                outcome.verdict, outcome.conventions = WRONG, []
+                outcome.networks = [f"{'-'.join(map(str, sizes))}:{judged.network}"]
+                outcome.findings = [*judged.findings]
+                outcome.calls += ask.calls
+                return
+    outcome.calls += ask.calls
+
+
+def _fitting(outcome, sizes):
+    """The networks of an outcome that there are with these sizes: softmax has more than one output."""
+    kinds = [text for text in outcome.networks if sizes[-1] > 1 or "softmax:" not in text]
+    last = {text.rpartition(",")[2]: text for text in reversed(kinds)}
+    return [*last.values(), *(text for text in kinds if text not in last.values())]
 
 
 def _written_for(submission, form):

@@ -21,14 +21,16 @@ def parse(text: str) -> Network:
     try:
         sizes = [int(size) for size in parts[0].split("-")]
     except ValueError:
-        raise InvalidInput(
-            f"--network {text}: the sizes {parts[0]} are not numbers with - between, as in {EXAMPLE}"
-        ) from None
+        said = f"--network {text}: the sizes {parts[0]} are not numbers with - between, as in {EXAMPLE}"
+        raise InvalidInput(said) from None
     names = [name.strip() for name in parts[1].split(",")]
     layers = len(sizes) - 1
     if len(names) == 2 and layers > 2:
         names = names[:1] * (layers - 1) + names[1:]
-    return Network(sizes, names, parts[2].strip())
+    network = Network(sizes, names, parts[2].strip())
+    if network.sizes[-1] == 1 and network.activations[-1] == "softmax":
+        raise InvalidInput(f"--network {text}: softmax of one output is always 1, and its gradient 0: two are needed")
+    return network
 
 
 def name_of(network: Network) -> str:

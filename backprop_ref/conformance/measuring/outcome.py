@@ -55,7 +55,7 @@ class Finding:
 
 @dataclass
 class Outcome:
-    """What is to be said of a submission.
+    """What is to be said of a submission; `print` shows it as text, and a notebook as a page.
 
     Attributes
     ----------
@@ -73,6 +73,13 @@ class Outcome:
     vectors : dict of str to int
         How many golden vectors were EXACT and WITHIN BOUND.
     calls : int
+
+    Examples
+    --------
+    >>> from backprop_ref import Outcome
+    >>> print(Outcome("mine.py:gradients", "RIGHT", networks=["2-2-1:sigmoid,sigmoid:sse"]))
+    mine.py:gradients: RIGHT
+      for 2-2-1:sigmoid,sigmoid:sse
     """
 
     target: str
@@ -95,3 +102,15 @@ class Outcome:
         """JSON-ready."""
         findings = [{**asdict(one), "layer": one.layer} for one in self.findings]
         return {**asdict(self), "findings": findings, "exit": self.exit}
+
+    def __str__(self) -> str:
+        """What the terminal shows."""
+        from backprop_ref.conformance.measuring.words import lines
+
+        return "\n".join(text for _, text in lines(self))
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from backprop_ref.conformance.measuring.page import fragment
+
+        return fragment(self)

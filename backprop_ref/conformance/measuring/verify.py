@@ -1,5 +1,6 @@
 """Everything that is asked of a submission: its rules measured, then, where it is right, the golden vectors."""
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -10,9 +11,9 @@ from backprop_ref.conformance.judging.outcome import NO_ANSWER, Report
 from backprop_ref.conformance.judging.verdict import WRONG as WRONG_TENSOR
 from backprop_ref.conformance.measuring.measure import measure
 from backprop_ref.conformance.measuring.networks import parse
-from backprop_ref.conformance.measuring.outcome import CONVENTION, RIGHT, WRONG, Finding, Outcome
+from backprop_ref.conformance.measuring.outcome import CONVENTION, NOT_JUDGED, RIGHT, WRONG, Finding, Outcome
 from backprop_ref.conformance.submissions.calling import TIME_LIMIT
-from backprop_ref.conformance.submissions.conventions import Declared
+from backprop_ref.conformance.submissions.conventions import Declared, Layout
 from backprop_ref.conformance.submissions.functions import Function
 from backprop_ref.conformance.submissions.models import Model
 from backprop_ref.conformance.submissions.outline import Outline
@@ -21,12 +22,20 @@ from backprop_ref.conformance.submissions.separate import Separate
 from backprop_ref.conformance.vectors.documents import question
 from backprop_ref.conformance.vectors.files import shipped_cases
 from backprop_ref.formulas import LOSSES
+from backprop_ref.network import Network
 
 SMALL = 1e-6
 """A relative deviation that is no other formula: an ε, a clip, lost digits."""
 
 
-def submission_of(target=None, command=None, declared=None, time_limit=TIME_LIMIT, numbers="decimal", many=False):
+def submission_of(
+    target: Callable[..., object] | str | None = None,
+    command: str | None = None,
+    declared: Declared | None = None,
+    time_limit: float = TIME_LIMIT,
+    numbers: str = "decimal",
+    many: bool = False,
+) -> Function | Model | Program:
     """The `Function`, `Model` or `Program` to be asked.
 
     Parameters
@@ -45,14 +54,26 @@ def submission_of(target=None, command=None, declared=None, time_limit=TIME_LIMI
     return kind(found, declared) if isinstance(found, Separate) else kind(found, declared, time_limit)
 
 
-def verify_submission(submission, *, target="", network=None) -> Outcome:
+def verify_submission(
+    submission: Function | Model | Program, *, target: str = "", network: Network | str | None = None
+) -> Outcome:
     """Measures a submission, and holds it to the golden vectors of the networks for which it is right."""
     chosen = parse(network) if isinstance(network, str) else network
-    reload = submission.function.afresh if isinstance(getattr(submission, "function", None), Separate) else None
+    function = None if isinstance(submission, Program) else submission.function
+    reload = function.afresh if isinstance(function, Separate) else None
     outcome = measure(submission, target=target, network=chosen, reload=reload)
     if outcome.verdict in {RIGHT, CONVENTION} and chosen is None and submission.sizes() is None:
         _certify(submission, outcome, reload)
+    if outcome.verdict != NOT_JUDGED and (flags := _flags(submission.layout)):
+        outcome.conventions.append(f"layout: {', '.join(flags)}")
     return outcome
+
+
+def _flags(layout):
+    """The flags that say in what a layout differs from ours."""
+    ours = Layout().describe()
+    flags = [f"{flag} {value}" for flag, value in layout.describe().items() if value != ours[flag]]
+    return [*flags, *(["--one-sample"] if layout.one_sample and layout.samples != "flat" else [])]
 
 
 def _certify(submission, outcome, reload):
@@ -63,25 +84,32 @@ def _certify(submission, outcome, reload):
         return
     report = judge(submission, cases, target=outcome.target, reload=reload, settled=True)
     answered = [one for one in report.cases if one.verdict != NO_ANSWER]
-    if len(answered) < len(report.cases):
-        first = next(one for one in report.cases if one.verdict == NO_ANSWER)
-        if submission.takes_network and answered:
-            more = len(report.cases) - len(answered) - 1
-            outcome.notes.append(
-                f"no answer for {first.case.name}{f' and {more} more' if more else ''}: {first.reason}"
-            )
+    outcome.notes += _silent(report, answered)
     wrong = [one for one in answered if one.case.deciding and one.verdict == WRONG_TENSOR]
     if any(_far(one) for one in wrong):
-        outcome.verdict = WRONG
+        outcome.verdict, outcome.conventions = WRONG, []
         outcome.findings = [_of_report(finding) for finding in report.diagnosis] or [_first(report)]
         return
     outcome.vectors = _tally(answered)
 
 
+def _silent(report, answered):
+    """A note on golden vectors without an answer, where others have one."""
+    silent = [one for one in report.cases if one.verdict == NO_ANSWER]
+    depths = {one.case.network.n_layers for one in answered}
+    if not silent or not answered:
+        return
+    if depths.isdisjoint(one.case.network.n_layers for one in silent):
+        yield f"made for {' and '.join(map(str, sorted(depths)))} layers of weights: other depths get no answer"
+    else:
+        more = f" and {len(silent) - 1} more" if len(silent) > 1 else ""
+        yield f"no answer for {silent[0].case.name}{more}: {silent[0].reason}"
+
+
 def _suits(case, made_for, n_layers):
     network, short = case.network, LOSSES[case.network.loss].short
-    kinds = [(",".join([name] * (network.n_layers - 1) + [network.activations[-1]]), short)
-             for name in dict.fromkeys(network.activations[:-1] or ["linear"])]  # fmt: skip
+    hidden = dict.fromkeys(network.activations[:-1] or ["linear"])
+    kinds = [(",".join([name] * (network.n_layers - 1) + [network.activations[-1]]), short) for name in hidden]
     depth = n_layers in {None, network.n_layers}
     return depth and all(_of_any_depth(kind, made_for) for kind in kinds)
 
@@ -111,15 +139,18 @@ def _far(one):
 
 def _of_report(found) -> Finding:
     confidence = "certain" if found.confidence == "certain" else "likely"
-    text = (found.id, found.text, found.quantity, (found.layer,), found.right, found.wrong, found.hint)
-    return Finding(*text, confidence, (), found.acceptable, found.case)
+    return Finding(
+        *(found.id, found.text, found.quantity, (found.layer,), found.right, found.wrong, found.hint, confidence),
+        acceptable=found.acceptable,
+        network=found.case,
+    )
 
 
 def _first(report: Report) -> Finding:
     wrong = report.first_wrong
     words = "" if wrong is None else f"{wrong.quantity} of layer {wrong.layer} in case {wrong.case}: {wrong.words}"
-    return Finding("unknown", words or "a golden vector is wrong", "" if wrong is None else wrong.quantity,
-                   () if wrong is None else (wrong.layer,), confidence="measured")  # fmt: skip
+    quantity, layers = ("", ()) if wrong is None else (wrong.quantity, (wrong.layer,))
+    return Finding("unknown", words or "a golden vector is wrong", quantity, layers, confidence="measured")
 
 
 def _tally(answered):
