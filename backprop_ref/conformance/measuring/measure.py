@@ -99,6 +99,8 @@ def measure(submission, *, target="", network=None, reload=None) -> Outcome:
 
 def _in_other_sizes(submission, outcome, form):
     """Makes an outcome WRONG if what is right in one network is wrong in another of the same kind."""
+    if form.sizes != material.WIDTHS[len(form.sizes) - 1][0]:
+        return  # it is made for these sizes
     ask = Asker(submission)
     for sizes in material.OTHER_WIDTHS[len(form.sizes) - 1]:
         kinds = [
@@ -106,10 +108,7 @@ def _in_other_sizes(submission, outcome, form):
         ]
         for kind in kinds[: 2 if ask.dear else FEW]:
             judged = _group(ask, form._replace(sizes=sizes), [kind], told=True)
-            ask_again = judged.verdict == WRONG and not any(one.id == "not-finite" for one in judged.findings)
-            if ask_again and all(
-                finding.confidence != "measured" or finding.id in BY_ID for finding in judged.findings
-            ):
+            if judged.verdict == WRONG:
                 outcome.verdict, outcome.conventions = WRONG, []
                 outcome.networks = [f"{'-'.join(map(str, sizes))}:{judged.network}"]
                 outcome.findings = [*judged.findings]

@@ -22,19 +22,8 @@ ALONG = 0.2
 """They also hold the weights themselves about once: a gradient with weight decay in it holds λ times them."""
 
 WRONG_KIND = (
-    "KeyError",
-    "AttributeError",
-    "NameError",
-    "ImportError",
-    "IndexError: only integers",
-    "TypeError: list ind",
-)
-WRONG_KIND = (
-    *WRONG_KIND,
-    "TypeError: tuple ind",
-    "TypeError: string ind",
-    "TypeError: unhashable",
-    "TypeError: 'NoneType'",
+    *("KeyError", "AttributeError", "NameError", "ImportError", "IndexError: only integers", "TypeError: list ind"),
+    *("TypeError: tuple ind", "TypeError: string ind", "TypeError: unhashable", "TypeError: 'NoneType'"),
 )
 """How reasons begin where a dictionary was due and a list was given, or the like."""
 
