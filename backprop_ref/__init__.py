@@ -14,6 +14,8 @@ from backprop_ref import import_path  # noqa: F401 (before all others: it says w
 from backprop_ref.api import evaluate, predict, trace, value_and_grad, vjp
 from backprop_ref.backends import backends, get_backend
 from backprop_ref.backends.base import BackendStatus, Trace
+from backprop_ref.checking import verify
+from backprop_ref.conformance.measuring.outcome import Outcome
 from backprop_ref.data.dataset import one_hot
 from backprop_ref.data.named import load_dataset
 from backprop_ref.data.tables import read_table
@@ -40,6 +42,7 @@ __all__ = [
     "InvalidInput",
     "Model",
     "Network",
+    "Outcome",
     "Parameters",
     "Result",
     "Step",
@@ -59,5 +62,6 @@ __all__ = [
     "train",
     "use",
     "value_and_grad",
+    "verify",
     "vjp",
 ]

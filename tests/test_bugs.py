@@ -57,7 +57,7 @@ def test_an_exercise_and_its_solution(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     assert run(["verify", "mine.py:gradients", "--json"]) == 1
     report = json.loads(capsys.readouterr().out)
-    assert report["diagnosis"][0]["id"] == "derivative-at-activation"
+    assert report["findings"][0]["id"] == "derivative-at-activation"
     assert run(["verify", "mine-solution.py:gradients"]) == 0
     assert run(["bugs", "sign", "--exercise", "--out", "mine.py"]) == 2
 

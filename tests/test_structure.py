@@ -65,8 +65,9 @@ ORDER = {
         api data
         traces
         training conformance report
+        checking
         __init__
-        benchmarks experiments
+        benchmarks experiments testing
         cli
         __main__
     """,
@@ -76,6 +77,7 @@ ORDER = {
         catalogue gradcheck
         vectors diagnosis
         judging
+        measuring
         test_backend plugin
     """,
 }

@@ -13,7 +13,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from helpers import more
+from helpers import command, more
 
 import backprop_ref
 from backprop_ref.cli import run
@@ -136,32 +136,52 @@ def as_json(verify, answered):
 
 
 FEW = ("--only", "3-5-4-*-b7-f64")
-
-
+GOLDEN = ("--only", "*")
+"""Holds to the golden vectors, all of them, instead of measuring."""
 ONE_HIDDEN = ("--hidden", "relu", "--outputs", "softmax", "--losses", "ce", "--layers", "2")
 
 
-def test_code_for_one_depth_is_told_how_to_ask_for_it(as_json):
+def test_code_for_one_depth_is_found_out(as_json):
     status, report = as_json("theirs.py:shallow")
+    assert (status, report["verdict"], report["networks"]) == (0, "RIGHT", ["3-5-4:relu,softmax:ce"])
+    assert report["notes"] == ["made for 2 layers of weights: other depths get no answer"]
+    assert report["findings"] == []
+    assert [found["id"] for found in as_json("theirs.py:shallow_at_ascent")[1]["findings"]] == ["sign"]
+
+
+def test_code_for_one_depth_held_to_golden_vectors_is_told_how_to_choose_them(as_json):
+    status, report = as_json("theirs.py:shallow", *GOLDEN)
     assert status == 1
     assert any(" ".join(ONE_HIDDEN) in note for note in report["notes"])
     assert not any("overflows" in note or "layout" in note for note in report["notes"])
     assert report["diagnosis"] == []
     assert as_json("theirs.py:shallow", *ONE_HIDDEN)[0] == 0
-    assert [found["id"] for found in as_json("theirs.py:shallow_at_ascent")[1]["diagnosis"]] == ["sign"]
 
 
 @pytest.mark.more
-def test_code_for_one_depth_without_a_loss_is_told_too(as_json):
+def test_code_for_one_depth_without_a_loss_is_found_out_too(as_json):
     status, report = as_json("theirs.py:shallow_without_loss")
-    assert status == 1
-    assert any(" ".join(ONE_HIDDEN) in note for note in report["notes"])
+    assert (status, report["verdict"], report["networks"]) == (0, "RIGHT", ["3-5-4:relu,softmax:ce"])
+    assert "no loss is returned, so none is judged" in report["notes"]
     assert as_json("theirs.py:shallow_without_loss", *ONE_HIDDEN)[1]["verdict"] == "UNDECLARED"
     assert as_json("theirs.py:shallow_without_loss", *ONE_HIDDEN, "--loss", "ours")[0] == 0
 
 
 def test_a_right_one(as_json):
     status, report = as_json("theirs.py:sound")
+    assert (status, report["exit"], report["verdict"]) == (0, 0, "RIGHT")
+    assert (report["findings"], report["conventions"], report["reason"]) == ([], [], "")
+    assert {network.partition(":")[0] for network in report["networks"]} == {"3-5-4"}
+    assert len(report["networks"]) > 50
+    assert set(report["vectors"]) <= {"EXACT", "WITHIN BOUND", "NOT JUDGED"}
+    assert sum(report["vectors"].values()) > 50
+    for name in ("theirs:sound", "package:sound"):
+        other = as_json(name)[1]
+        assert (other["networks"], other["vectors"]) == (report["networks"], report["vectors"])
+
+
+def test_a_right_one_is_within_the_bounds_of_each_golden_vector(as_json):
+    status, report = as_json("theirs.py:sound", *GOLDEN)
     assert (status, report["exit"], report["verdict"]) == (0, 0, "WITHIN BOUND")
     assert (report["first_wrong"], report["diagnosis"], report["conventions"]) == (None, [], [])
     assert {case["verdict"] for case in report["cases"] if case["deciding"]} <= {"EXACT", "WITHIN BOUND", "NOT JUDGED"}
@@ -172,25 +192,51 @@ def test_a_right_one(as_json):
 
 def test_a_wrong_one_is_named(as_json):
     status, report = as_json("theirs.py:summed")
+    assert (status, report["exit"], report["verdict"]) == (1, 1, "WRONG")
+    (found,) = report["findings"]
+    assert (found["id"], found["confidence"], found["layers"]) == ("missing-mean", "certain", [0, 1])
+    assert found["text"]
+    assert found["right"] != found["measured"]
+    assert found["remedy"]
+    assert as_json("theirs.py:ascending")[1]["findings"][0]["id"] == "sign"
+
+
+def test_where_golden_vectors_are_wrong(as_json):
+    status, report = as_json("theirs.py:summed", *GOLDEN)
     assert (status, report["verdict"]) == (1, "WRONG")
     assert [found["id"] for found in report["diagnosis"]] == ["missing-mean"]
-    assert {"id", "confidence", "text", "evidence"} <= set(report["diagnosis"][0])
     assert {"case", "layer", "quantity", "entry"} <= set(report["first_wrong"])
     assert report["first_wrong"]["quantity"] in {"dW", "db"}
-    assert as_json("theirs.py:ascending")[1]["diagnosis"][0]["id"] == "sign"
 
 
-def test_what_nobody_knows_is_unknown(as_json):
-    status, report = as_json("theirs.py:noisy")
+def test_what_nobody_knows_is_measured(as_json):
+    status, report = as_json("theirs.py:noisy", "--network", "3-5-4:tanh,softmax:ce")
+    assert status == 1
+    (found,) = report["findings"]
+    assert (found["quantity"], found["layers"], found["confidence"]) == ("dW", [0], "measured")
+    assert "0.01" in found["measured"]
+
+
+def test_what_nobody_knows_is_unknown_to_golden_vectors(as_json):
+    status, report = as_json("theirs.py:noisy", *GOLDEN)
     assert status == 1
     assert report["diagnosis"][-1]["id"] == "unknown"
-    assert report["first_wrong"]["quantity"] == "dW"
-    assert report["first_wrong"]["layer"] == 0
+    assert (report["first_wrong"]["quantity"], report["first_wrong"]["layer"]) == ("dW", 0)
     assert report["first_wrong"]["entry"] == [0, 0]
 
 
 def test_conventions_are_reported(as_json):
     status, report = as_json("theirs.py:columns")
+    assert (status, report["verdict"]) == (0, "CONVENTION")
+    *losses, layout = report["conventions"]
+    assert losses
+    assert all(said.startswith("your loss is the sum over the batch") for said in losses)
+    assert layout == "layout: --weights out-in, --samples columns, --biases column"
+    assert as_json("theirs.py:columns", *re.findall(r"[\w-]+", layout)[1:])[1]["conventions"] == report["conventions"]
+
+
+def test_conventions_are_reported_for_golden_vectors(as_json):
+    status, report = as_json("theirs.py:columns", *GOLDEN)
     assert status == 0
     found = {one["flag"]: one["how"] for one in report["conventions"]}
     expected = ("--weights out-in", "--samples columns", "--biases column", "--factor batch")
@@ -198,20 +244,31 @@ def test_conventions_are_reported(as_json):
     said = [one["text"] for one in report["conventions"]]
     assert "acceptable: your loss is the sum over the batch, ours the mean" in said
     flags = [word for flag in found for word in flag.split()]
-    status, report = as_json("theirs.py:columns", *flags)
+    status, report = as_json("theirs.py:columns", *GOLDEN, *flags)
     assert status == 0
     assert {one["how"] for one in report["conventions"]} == {"declared"}
 
 
-def test_undeclared_conventions_name_the_flag(verify):
-    status, out, _ = verify("theirs.py:without_loss")
+def test_a_factor_without_a_loss_is_a_convention(as_json, verify):
+    status, report = as_json("theirs.py:without_loss")
+    assert (status, report["verdict"]) == (0, "CONVENTION")
+    assert all("no loss is returned that would say otherwise" in said for said in report["conventions"])
+    status, out, _ = verify("theirs.py:without_loss", *GOLDEN)
     assert status == 1
     assert "UNDECLARED" in out
     assert "--factor batch" in out
-    assert verify("theirs.py:without_loss", "--factor", "batch")[0] == 0
+    assert verify("theirs.py:without_loss", *GOLDEN, "--factor", "batch")[0] == 0
+
+
+def test_a_loss_that_is_declared_is_held_against_the_gradient(as_json):
+    """In `theirs.py`, gradients are those of a sum, and the user says that they are of a mean."""
+    status, report = as_json("theirs.py:without_loss", "--loss", "ours")
+    assert (status, [found["id"] for found in report["findings"]]) == (1, ["missing-mean"])
 
 
 def test_numbers_that_are_none_make_valid_json(as_json):
+    status, report = as_json("theirs.py:no_number")
+    assert (status, [found["id"] for found in report["findings"]]) == (1, ["not-finite"])
     status, report = as_json("theirs.py:no_number", *FEW)
     assert status == 1
     assert report["first_wrong"]["yours"] in {"inf", "nan"}
@@ -226,8 +283,10 @@ def test_cases_can_be_chosen(as_json):
     assert all(case["name"].startswith("3-5-4-") for case in report["cases"])
 
 
-def test_who_does_one_kind_of_network_only_is_told_how_to_say_so(as_json):
+def test_who_does_one_kind_of_network_only(as_json):
     status, report = as_json("theirs.py:tanh_softmax")
+    assert (status, report["verdict"], report["networks"]) == (0, "RIGHT", ["3-5-4:tanh,softmax:ce"])
+    status, report = as_json("theirs.py:tanh_softmax", *GOLDEN)
     assert status == 1
     flags = "--hidden tanh --outputs softmax --losses ce"
     assert any(note.endswith(flags) for note in report["notes"])
@@ -236,7 +295,7 @@ def test_who_does_one_kind_of_network_only_is_told_how_to_say_so(as_json):
 
 
 def test_extreme_values_decide_under_strict_only(as_json):
-    status, report = as_json("theirs.py:sound")
+    status, report = as_json("theirs.py:sound", *GOLDEN)
     assert status == 0
     assert any("extreme values" in note and "|z| = " in note for note in report["notes"])
     status, report = as_json("theirs.py:sound", "--strict")
@@ -245,13 +304,13 @@ def test_extreme_values_decide_under_strict_only(as_json):
 
 
 def test_labels_that_do_not_sum_to_one_decide_nothing(as_json):
-    status, report = as_json("theirs.py:one_hot")
+    status, report = as_json("theirs.py:one_hot", *GOLDEN)
     assert (status, report["verdict"]) == (0, "WITHIN BOUND")
     assert any(note.startswith("right for labels that sum to 1 only") for note in report["notes"])
 
 
 def test_errors_larger_than_usual_are_told_and_fail_nothing(as_json, monkeypatch):
-    status, report = as_json("theirs.py:one_hot")
+    status, report = as_json("theirs.py:one_hot", *GOLDEN)
     assert not any("what rounding usually does" in note for note in report["notes"])
     monkeypatch.setattr(verdict, "UNUSUAL", 0.1)
     status, report = as_json("theirs.py:one_hot", *FEW)
@@ -260,7 +319,7 @@ def test_errors_larger_than_usual_are_told_and_fail_nothing(as_json, monkeypatch
 
 
 def test_each_tensor_comes_with_its_share_of_the_bound(as_json, verify):
-    case = next(case for case in as_json("theirs.py:noisy")[1]["cases"] if case["verdict"] == "WRONG")
+    case = next(case for case in as_json("theirs.py:noisy", *GOLDEN)[1]["cases"] if case["verdict"] == "WRONG")
     assert case["details"]["dW[0]"]["share_of_bound"] > 1.0
     assert case["details"]["dW[0]"]["entry"] == [0, 0]
     assert "largest error within a bound" in verify("theirs.py:one_hot", *FEW)[1]
@@ -297,6 +356,11 @@ def test_sharpness_of_the_bounds(verify, as_json, monkeypatch):
         (["theirs.py:sound", "--html", "theirs.py"], "exists already"),
         (["theirs.py:sound", "--html", "no/such/folder.html"], "folder"),
         (["theirs.py:sound", "--time-limit", "0"], "time-limit"),
+        (["theirs.py:sound", "--network", "2-2-1"], "as in 2-2-1:sigmoid,sigmoid:sse"),
+        (["theirs.py:sound", "--network", "2-x-1:tanh,linear:mse"], "sizes 2-x-1 are not numbers"),
+        (["theirs.py:sound", "--network", "2-2-1:sigmod,sigmoid:sse"], "did you mean 'sigmoid'"),
+        (["theirs.py:sound", "--network", "2-2-1:tanh,softmax:ce"], "softmax of one output is always 1"),
+        (["theirs.py:sound", "--network", "2-2-1:tanh,linear:mse", "--strict"], "--strict is about the golden vectors"),
     ],
 )
 def test_wrong_usage_is_one_line_and_status_2(verify, arguments, said):
@@ -323,28 +387,34 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
+@pytest.mark.parametrize("flags", [(), GOLDEN], ids=["measured", "golden"])
 @pytest.mark.parametrize("name", ["sound", "summed", "columns", more("noisy"), "no_number"])
-def test_the_page_is_whole_and_loads_nothing(verify, folder, name):
-    status, out, _ = verify(f"theirs.py:{name}", *FEW, "--html", "report.html")
+def test_the_page_is_whole_and_loads_nothing(verify, folder, name, flags):
+    status, out, _ = verify(f"theirs.py:{name}", *flags, "--html", "report.html")
     text = (folder / "report.html").read_text(encoding="utf-8")
     page = Page()
     page.feed(text)
     assert (page.open, page.loaded) == ([], [])
+    assert "default-src 'none'" in text
     assert "report.html" in out
     assert ("missing-mean" in text) == (name == "summed")
-    assert verify(f"theirs.py:{name}", "--html", "report.html")[0] == 2
+    assert ("out-in" in text) == (name == "columns")
+    assert verify(f"theirs.py:{name}", *flags, "--html", "report.html")[0] == 2
     assert (folder / "report.html").read_text(encoding="utf-8") == text
     assert status == (0 if name in {"sound", "columns"} else 1)
 
 
-def test_text_of_the_submission_is_no_markup(verify, folder):
+@pytest.mark.parametrize(("flags", "exit_status"), [((), 2), (GOLDEN, 1)], ids=["measured", "golden"])
+def test_text_of_the_submission_is_no_markup(verify, folder, flags, exit_status):
     (folder / "odd.py").write_text(
         "def f(network, weights, biases, x, y):\n    raise ValueError('<script>alert(1)</script> [red]:smile:[/red]')\n"
     )
-    status, out, _ = verify("odd.py:f", "--html", "odd.html")
-    assert status == 1
+    status, out, _ = verify("odd.py:f", *flags, "--html", "odd.html")
+    assert status == exit_status
     assert "[red]:smile:[/red]" in re.sub(r"\s+", " ", out)
-    assert "<script>" not in (folder / "odd.html").read_text(encoding="utf-8")
+    text = (folder / "odd.html").read_text(encoding="utf-8")
+    assert "<script>" not in text
+    assert "alert(1)" in text
 
 
 def test_a_pipe_gets_no_colour_and_80_columns(verify):
@@ -380,8 +450,9 @@ def _read(master):
         return b""
 
 
-def test_the_help_has_examples(capsys):
-    assert run(["verify", "--help"]) == 0
-    out = capsys.readouterr().out
+def test_the_help_has_examples():
+    out = " ".join(command("verify", "--help").stdout.split())
     for word in ("--weights", "--one-sample", "--command", "--answers", "mine.py:gradients", "--learning-rate"):
         assert word in out
+    assert "--network 2-2-1:sigmoid,sigmoid:sse" in out
+    assert "RIGHT, RIGHT IN ITS OWN TERMS, CONVENTION 0; WRONG 1; NOT JUDGED" in out

@@ -241,9 +241,10 @@ def compare(
 @registered(
     epilog=example(
         "verify mine.py:gradients",
-        "verify package.module:Network --learning-rate 0.1 --losses ce",
-        "verify --command './mine' --time-limit 2",
-        "verify --answers answers.json --html report.html",
+        "verify mine.py:gradients --network 2-2-1:sigmoid,sigmoid:sse",
+        "verify package.module:Network --learning-rate 0.1 --html report.html",
+        "verify --command './mine' --many --time-limit 2",
+        "verify --answers answers.json",
         "verify --template rust --out mine.rs",
     )
 )
@@ -286,7 +287,17 @@ def verify(
     points: Annotated[
         int, typer.Option(min=100, hidden=True, help="With --elementary: arguments per function and dtype.")
     ] = 20_000,
-    only: Annotated[str | None, typer.Option(help="Cases by name, such as '3-5-4-*'.", metavar="PATTERN")] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            help="The only network it is made for: sizes, activations and loss, such as 2-2-1:sigmoid,sigmoid:sse. "
+            "Default: found out.",
+            metavar="NETWORK",
+        ),
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option(help="Golden vectors by name, such as '3-5-4-*'.", metavar="PATTERN")
+    ] = None,
     hidden: Annotated[
         str | None, typer.Option(help="Only networks with these hidden activations, such as sigmoid.", metavar="NAMES")
     ] = None,
@@ -383,15 +394,21 @@ def verify(
     ] = None,
     json: Json = False,
 ):
-    """Prove a backprop right, or name its bug; exit status 1 if it is wrong or a convention is undeclared.
+    """Measure each rule of a backprop: prove it right, or name its bug.
 
-    Layout, loss and learning rate are found out where they are not given.
+    Verdict and exit status: RIGHT, RIGHT IN ITS OWN TERMS, CONVENTION 0; WRONG 1; NOT JUDGED, or wrong usage, 2.
 
-    Some cases need a function with a keyword: da, an upstream gradient; weight_decay, for λ·W in dW.
+    A function, class or program is asked for networks made on the spot; network, layout, loss and rate are found out.
 
-    The keyword steps, with optimizer and batch_size, asks for weights after three steps; see the README.
+    --answers, --only, --hidden, --outputs, --losses, --layers and --strict hold it to golden vectors instead.
 
-    The cases as files: backprop-ref developer vectors --out DIR.
+    Status 1 then also says that an answer is missing, or a convention undeclared.
+
+    Some vectors need a function with a keyword: da, an upstream gradient; weight_decay, for λ·W in dW.
+
+    The keyword steps, with optimizer and batch_size, asks for weights after three steps.
+
+    The vectors as files: backprop-ref developer vectors --out DIR.
     """
     if template is not None or out is not None:
         from backprop_ref.cli.templates import template as write_template
@@ -428,6 +445,7 @@ def verify(
         "strict": strict,
         "html": html,
         "as_json": json,
+        "network": network,
     }
     return verify(target, command, answers, chosen, conventions, **options)
 

@@ -10,6 +10,7 @@ from rich.text import Text
 from backprop_ref.conformance.judging.outcome import ACCEPTABLE, NO_ANSWER, NOT_JUDGED, UNDECLARED
 from backprop_ref.conformance.judging.summary import describe_wrong, largest_error, summary, tally
 from backprop_ref.conformance.judging.verdict import EXACT, WITHIN_BOUND, WRONG
+from backprop_ref.conformance.measuring.words import HEADING, VERDICT, lines
 from backprop_ref.text import printable
 
 COLOUR = {
@@ -48,6 +49,16 @@ def print_report(report):
             writer.line(note)
 
 
+OUTCOME = {0: "green", 1: "red", 2: "yellow"}
+"""The colour of a verdict, by its exit status."""
+
+
+def print_outcome(outcome):
+    """Prints what measuring a submission came to, the verdict first."""
+    writer = _Writer()
+    writer.outcome(outcome)
+
+
 class _Writer:
     def __init__(self):
         self.console = Console(highlight=False, soft_wrap=True, emoji=False)
@@ -66,6 +77,14 @@ class _Writer:
                 self._row(quantity, [str(counts.get(name, "")) for name in names])
         for line in largest_error(report):
             self.line(line)
+
+    def outcome(self, outcome):
+        for kind, text in lines(outcome, self.width):
+            if kind == VERDICT:
+                self._print(text.removesuffix(outcome.verdict), end="")
+                self._print(outcome.verdict, f"bold {OUTCOME[outcome.exit]}")
+            else:
+                self._print(text, "bold" if kind == HEADING else "")
 
     def _print(self, text, style="", end="\n"):
         self.console.print(Text(printable(text), style), end=end)

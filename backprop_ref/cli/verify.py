@@ -1,13 +1,15 @@
-"""backprop-ref verify: somebody's backprop against the golden vectors."""
+"""backprop-ref verify: somebody's backprop, measured rule by rule or held to the golden vectors."""
 
 import fnmatch
 from functools import partial
 
 from backprop_ref.cli import show
-from backprop_ref.cli.terminal import print_report
+from backprop_ref.cli.terminal import print_outcome, print_report
 from backprop_ref.conformance.judging.decay import Decay
 from backprop_ref.conformance.judging.judge import judge
 from backprop_ref.conformance.judging.page import page
+from backprop_ref.conformance.measuring.page import page as outcome_page
+from backprop_ref.conformance.measuring.verify import submission_of, verify_submission
 from backprop_ref.conformance.submissions.conventions import Declared
 from backprop_ref.conformance.submissions.functions import Function
 from backprop_ref.conformance.submissions.models import Model
@@ -22,8 +24,8 @@ from backprop_ref.network import ACTIVATIONS, LOSSES
 NUMBERS = ("decimal", "hex")
 
 
-def verify(target, command, answers, chosen, conventions, *, numbers, many, time_limit, strict, html, as_json):
-    """Judges one submission and prints the report; 1 unless it is right.
+def verify(target, command, answers, chosen, conventions, *, numbers, many, time_limit, strict, html, as_json, network):
+    """Judges one submission and prints what comes of it; gives the exit status.
 
     Parameters
     ----------
@@ -33,6 +35,8 @@ def verify(target, command, answers, chosen, conventions, *, numbers, many, time
         ``only``, ``hidden``, ``outputs``, ``losses`` and ``layers``: texts that choose cases.
     conventions : dict
         What `Declared` takes.
+    network : str or None
+        The only one it is made for.
     numbers, many
         How a program is asked: decimal or hex numbers, one case or several to a process.
     """
@@ -50,21 +54,34 @@ def verify(target, command, answers, chosen, conventions, *, numbers, many, time
     declared = Declared(**conventions)
     if declared.l2 is not None:
         Decay.parse(declared.l2)
+    if not answers and not any(chosen.values()) and not strict:
+        submission = submission_of(target, command, declared, time_limit, numbers or NUMBERS[0], many)
+        outcome = verify_submission(submission, target=target or command, network=network)
+        return _told(outcome, print_outcome, outcome_page, html, as_json)
+    if network:
+        values = {"answers": answers, **chosen, "strict": strict}
+        flag = next(f"--{name}" for name, value in values.items() if value)
+        raise InvalidInput(f"--network is measured, and {flag} is about the golden vectors: give one of them")
     cases = _chosen(shipped_cases(), **chosen)
     submission = _submission(target, command, answers, declared, time_limit, numbers or NUMBERS[0], many)
     reload = submission.function.afresh if target else None
     report = judge(submission, cases, target=target or command or answers, strict=strict, reload=reload)
     if answers and (strangers := submission.unknown(shipped_cases())):
         report.notes.append(f"no such cases: {', '.join(strangers[:5])}{' …' if len(strangers) > 5 else ''}")
+    return _told(report, print_report, page, html, as_json)
+
+
+def _told(said, printed, page, html, as_json):
+    """Prints a report or an outcome, writes its page, and gives its exit status."""
     if as_json:
-        show.as_json(report.document())
+        show.as_json(said.document())
     else:
-        print_report(report)
+        printed(said)
     if html is not None:
-        write_output("--html", html, page(report))
+        write_output("--html", html, page(said))
         if not as_json:
             show.line(f"page: {html}")
-    return report.exit
+    return said.exit
 
 
 def _submission(target, command, answers, declared, time_limit, numbers, many):

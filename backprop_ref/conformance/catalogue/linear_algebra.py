@@ -202,7 +202,7 @@ BUGS: tuple[Bug, ...] = (
         "dW = aᵀ·delta",
         "dW = deltaᵀ·a",
         "exchange the factors",
-        ({"dW": square_transposed}, {"dW": gradient_reshaped}),
+        ({"dW": square_transposed}, {"dW": gradient_reshaped}, {"dW": reshaped}),
     ),
     Bug(
         "updated-weights",

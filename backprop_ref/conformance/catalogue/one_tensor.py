@@ -118,6 +118,15 @@ BUGS: tuple[Bug, ...] = (
         (forward_bias(lambda p, layer: p.W[layer].shape[0]),),
     ),
     Bug(
+        "bias-added-twice",
+        "the forward pass adds the bias twice",
+        "z",
+        "z = a·W + b",
+        "z = a·W + 2·b",
+        "add b once",
+        (forward_bias(lambda p, layer: 2.0),),
+    ),
+    Bug(
         "bias-not-added",
         "the forward pass leaves out the bias",
         "z",

@@ -96,6 +96,7 @@ EDITS: dict[str, Edits] = {
     "weights-missing-mean": ((DW, "dW[layer] = a[layer].T @ delta * len(x)\n"),),
     "bias-in-weight-loop": ((DB, _lines("for _ in weights[layer]:", "    db[layer] += delta.sum(axis=0)")),),
     "bias-in-forward-loop": ((Z, "z.append(sum(a[-1][:, [k]] * W[k] + b for k in range(len(W))))\n"),),
+    "bias-added-twice": ((Z, "z.append(a[-1] @ W + b + b)\n"),),
     "bias-not-added": ((Z, "z.append(a[-1] @ W)\n"),),
     "mean-each-layer": ((DA, "da = delta @ weights[layer].T / len(x)\n"),),
     "bias-zero": ((DB, "db[layer] += 0 * delta.sum(axis=0)\n"),),

@@ -24,7 +24,7 @@ from backprop_ref.conformance.rounding.bounds import usual_errors
 from backprop_ref.progress import Bar
 
 
-def judge(submission, cases, *, target="", strict=False, reload=None, progress=None) -> Report:
+def judge(submission, cases, *, target="", strict=False, reload=None, settled=False, progress=None) -> Report:
     """Asks a submission for every case, and judges what it answers.
 
     Parameters
@@ -37,8 +37,10 @@ def judge(submission, cases, *, target="", strict=False, reload=None, progress=N
         Whether extreme cases decide too.
     reload : callable, optional
         Imports the function or class again, since the calls that find its layout may have left something in it.
+    settled : bool
+        Whether the layout is known already.
     """
-    conventions, notes = find_layout(submission, cases)
+    conventions, notes = ([], []) if settled else find_layout(submission, cases)
     if reload is not None:
         submission.restart(reload())
     cases = _suited(submission, cases)

@@ -1,13 +1,14 @@
 """A report as one self-contained HTML page."""
 
 import re
+from collections.abc import Iterable, Sequence
 
 from backprop_ref.conformance.cases import tensor_name
 from backprop_ref.conformance.judging.outcome import Report
 from backprop_ref.conformance.judging.summary import describe_wrong, largest_error, summary, tally
 from backprop_ref.text import as_html as escape
 
-_STYLE = """
+STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222;
        background: #fff; }
 h1 { font-size: 1.5rem; overflow-wrap: anywhere; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
@@ -33,19 +34,45 @@ def page(report: Report) -> str:
         f"<p>{escape(summary(report))}</p>",
         _tally(report),
         *(f"<p>{escape(line)}</p>" for line in largest_error(report)),
-        _list("First wrong", describe_wrong(report)),
+        bullets("First wrong", describe_wrong(report)),
         *_findings(report),
         _conventions(report),
-        _list("Notes", report.notes),
+        bullets("Notes", report.notes),
         _cases(report),
     ]
+    return document(f"{report.target}: {report.verdict}", parts)
+
+
+def document(title: str, parts: Iterable[str]) -> str:
+    """A page of these parts that loads nothing; empty parts are left out."""
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">"""
-        f"<title>{escape(report.target)}: {escape(report.verdict)}</title><style>{_STYLE}</style></head>\n<body>\n"
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body>\n"
         + "\n".join(part for part in parts if part)
         + "\n</body></html>\n"
+    )
+
+
+def badge(verdict: str, kind: str) -> str:
+    """A verdict in its colour: good, bad or open."""
+    return f'<span class="badge {kind}">{escape(verdict)}</span>'
+
+
+def bullets(title: str, lines: Sequence[str]) -> str:
+    """A heading and a list; nothing without lines."""
+    if not lines:
+        return ""
+    return f"<h2>{escape(title)}</h2><ul>{''.join(f'<li>{_text(line)}</li>' for line in lines)}</ul>"
+
+
+def finding(name: str, confidence: str, text: str, pairs: Iterable[tuple[str, object]], acceptable: bool) -> str:
+    """A finding in a box, with pairs such as ("right", formula) below it."""
+    listed = "".join(f"<dt>{key}</dt><dd><code>{_text(str(said))}</code></dd>" for key, said in pairs if said)
+    return (
+        f'<div class="{"finding accepted" if acceptable else "finding"}"><p><strong>{escape(name)}</strong> '
+        f"({escape(confidence)}): {_text(text)}</p><dl>{listed}</dl></div>"
     )
 
 
@@ -55,7 +82,7 @@ def _text(text):
 
 
 def _badge(verdict):
-    return f'<span class="badge {_CLASS.get(verdict, "open")}">{escape(verdict)}</span>'
+    return badge(verdict, _CLASS.get(verdict, "open"))
 
 
 def _table(header, rows):
@@ -72,23 +99,12 @@ def _tally(report):
     return _table(["quantity", *names], [[escape(name), *map(str, counts.values())] for name, counts in rows.items()])
 
 
-def _list(title, lines):
-    if not lines:
-        return ""
-    return f"<h2>{escape(title)}</h2><ul>{''.join(f'<li>{_text(line)}</li>' for line in lines)}</ul>"
-
-
 def _findings(report):
     if report.diagnosis:
         yield "<h2>What it is</h2>"
     for found in report.diagnosis:
-        pairs = (("right", found.right), ("yours", found.wrong), ("evidence", found.evidence), ("look at", found.hint))
-        listed = "".join(f"<dt>{name}</dt><dd><code>{_text(str(text))}</code></dd>" for name, text in pairs if text)
-        kind = "finding accepted" if found.acceptable else "finding"
-        yield (
-            f'<div class="{kind}"><p><strong>{escape(found.id)}</strong> ({escape(found.confidence)}): '
-            f"{_text(found.text)}</p><dl>{listed}</dl></div>"
-        )
+        pairs = (("right", found.right), ("yours", found.wrong), ("evidence", found.evidence), ("hint", found.hint))
+        yield finding(found.id, found.confidence, found.text, pairs, found.acceptable)
 
 
 def _conventions(report):

@@ -18,7 +18,13 @@ from backprop_ref.optimizers import describe
 NEAR = 0.5
 """What is returned are updated weights, and no gradient, if they differ from the weights by less of their norm."""
 
-WRONG_KIND = ("KeyError", "TypeError", "AttributeError", "NameError", "ImportError", "IndexError: only integers")
+ALONG = 0.2
+"""They also hold the weights themselves about once: a gradient with weight decay in it holds λ times them."""
+
+WRONG_KIND = (
+    *("KeyError", "AttributeError", "NameError", "ImportError", "IndexError: only integers", "TypeError: list ind"),
+    *("TypeError: tuple ind", "TypeError: string ind", "TypeError: unhashable", "TypeError: 'NoneType'"),
+)
 """How reasons begin where a dictionary was due and a list was given, or the like."""
 
 
@@ -54,7 +60,10 @@ class Function:
         self.layout = Layout()
         self.learning_rate = self.declared.learning_rate
         self.in_place = self.declared.in_place
-        self.arguments = outline(function).arguments
+        found = outline(function)
+        self.arguments, self.numbers, self.depth = found.arguments, found.numbers, found.depth
+        roles = {role(one.name) for one in self.arguments or []}
+        self.explicit_biases = bool(roles & {"b", "biases"})
         self.names = frozenset(one.name for one in self.arguments or [])
         self.n_layers = layers_of(self.arguments)
         rates = [
@@ -63,8 +72,8 @@ class Function:
         if rates and self.learning_rate is None:
             self.learning_rate = OUR_RATE
         self.forms: dict[Layout, Form] = {}
-        self.unfit: set[Form] = set()
-        self.failed: dict[tuple[Layout, int], Exception] = {}
+        self.unfit: set[tuple[Form, int, bool, str, bool]] = set()
+        self.failed: dict[tuple[Layout, tuple[int, ...]], Exception] = {}
 
     def restart(self, function):
         """Takes the function afresh, free of what earlier calls may have left in it; what was found out stays."""
@@ -102,7 +111,7 @@ class Function:
             again = None
             if twice:
                 second, _, _ = self._ask(form, case, layout)
-                again = None if _same(values, second) else second
+                again = None if same_answers(values, second) else second
             values = self._steps(form, case, layout, values)
             return Answer(values, changed=() if self.in_place else tuple(changed), slack=slack, again=again)
         except NotJudged as reason:
@@ -120,12 +129,13 @@ class Function:
                 f"its argument '{handed[0]}' comes from a forward pass; pass a function of weights, biases, x and y "
                 "that makes the forward pass and then calls this one"
             )
-        if (layout, case.network.n_layers) in self.failed:
-            raise self.failed[layout, case.network.n_layers]
+        if (layout, case.network.sizes) in self.failed:
+            raise self.failed[layout, case.network.sizes]
         ran: list[tuple[bool, Form]] = []
         failures: list[Exception] = []
         for form in forms(self.arguments, case, layout):
-            if form in self.unfit:
+            kind = (form, case.network.n_layers, layout.one_sample, layout.samples, layout.biases == "none")
+            if kind in self.unfit:
                 continue
             try:
                 values, _, _ = self._ask(form, case, layout)
@@ -134,7 +144,7 @@ class Function:
             except (Refusal, Unreadable) as reason:
                 failures.append(reason)
                 if str(reason).startswith(WRONG_KIND) and not self.takes_network:
-                    self.unfit.add(form)  # in every layout: they differ in shapes, and not in kinds
+                    self.unfit.add(kind)  # whatever the shapes of weights and biases
                 continue
             fit = _fits(values, case, layout)
             if fit and (not form.ambiguous or self._consistent(form, case, layout)):
@@ -159,7 +169,7 @@ class Function:
             others = f"; {len(failures) - 1} other ways to call it failed too" if len(failures) > 1 else ""
             failure = type(failures[0])(f"{failures[0]}{others}")
         if not self.takes_network:
-            self.failed[layout, case.network.n_layers] = failure
+            self.failed[layout, case.network.sizes] = failure
         raise failure
 
     def _consistent(self, form, case, layout) -> bool:
@@ -227,7 +237,10 @@ class Function:
         distance, size = (
             np.sqrt(sum(float((part.astype(np.float64) ** 2).sum()) for part in parts)) for parts in (moves, before)
         )
-        return bool(distance < NEAR * size)
+        along = sum(float((now * then).sum()) for now, then in zip(values.dW, before, strict=True)) / (
+            size * size or 1.0
+        )
+        return bool(distance < NEAR * size) and abs(along - 1.0) < ALONG
 
     def _from_updates(self, form, case, layout, now, loss):
         """Gradients from ``W' = W − η·dW``, and what the rounding of W' hides of them."""
@@ -329,7 +342,7 @@ def _unchanged(now, then):
     return isinstance(now, np.ndarray) and same_bits(now, then)
 
 
-def _same(first: Values, second: Values) -> bool:
+def same_answers(first: Values, second: Values) -> bool:
     """The same bits in everything."""
     one, two = tensors(first), tensors(second)
     return one.keys() == two.keys() and all(same_bits(part, two[key]) for key, part in one.items())

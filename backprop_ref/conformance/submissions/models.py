@@ -76,6 +76,7 @@ class Model:
         self.function, self.declared, self.time_limit = made, declared or Declared(), time_limit
         self.learning_rate, self.in_place = self.declared.learning_rate, True
         found = outline(made)
+        self.numbers, self.depth, self.explicit_biases = found.numbers, found.depth, False
         self.name, self.arguments = found.name, found.arguments or []
         self.takes = [one for one in self.arguments if not one.kind.startswith("VAR")]
         roles = [role(one.name) for one in self.takes if one.needed]

@@ -1,6 +1,7 @@
 """What has to be known of a function or class before it is called: its name, and the arguments it takes."""
 
 import inspect
+import re
 from typing import Any, NamedTuple
 
 STEPS = (
@@ -8,6 +9,13 @@ STEPS = (
     *("learn", "gradient_descent", "optimize", "train_epoch", "train_network", "train_model", "fit_model"),
 )
 """Methods that train, the smallest steps first."""
+
+
+LARGEST = 12
+"""A size that is written into code is at most so large, where it is looked for."""
+
+
+OF_A_LAYER = re.compile(r"(?:W|w|[Ww]eights?|[Tt]heta)_?(\d)")
 
 
 class Argument(NamedTuple):
@@ -38,6 +46,10 @@ class Outline(NamedTuple):
     """None: not known."""
     methods: dict[str, list[Argument]]
     """Of a class: those that can be called by others, without self."""
+    numbers: tuple[int, ...] = ()
+    """The small whole numbers that stand in its code: if it is for some sizes only, these are among them."""
+    depth: int = 0
+    """How many layers its names W1, W2, … speak of; 0: there are none."""
 
     @classmethod
     def of(cls, found: Any) -> "Outline":
@@ -48,7 +60,9 @@ class Outline(NamedTuple):
             if (not name.startswith("_") or name == "__call__") and callable(getattr(found, name, None)):
                 bound = isinstance(inspect.getattr_static(found, name), staticmethod | classmethod)
                 methods[name] = (_arguments(getattr(found, name)) or [])[0 if bound else 1 :]
-        return cls(getattr(found, "__name__", type(found).__name__), is_class, _arguments(found), methods)
+        return cls(
+            getattr(found, "__name__", type(found).__name__), is_class, _arguments(found), methods, *_code(found)
+        )
 
     def document(self) -> dict[str, Any]:
         """JSON-ready; the other way round: `from_document`."""
@@ -63,7 +77,32 @@ class Outline(NamedTuple):
             bool(document["is_class"]),
             None if arguments is None else [Argument(*one) for one in arguments],
             {name: [Argument(*one) for one in found] for name, found in document["methods"].items()},
+            tuple(int(number) for number in document["numbers"]),
+            int(document["depth"]),
         )
+
+
+def _code(found) -> tuple[tuple[int, ...], int]:
+    """The small numbers in somebody's code, and the number of layers that it has names for."""
+    parts = [part for part in vars(found).values() if inspect.isfunction(part)] if inspect.isclass(found) else [found]
+    codes = [part.__code__ for part in map(inspect.unwrap, parts) if inspect.isfunction(part)]
+    numbers: set[int] = set()
+    names: set[str] = set()
+    while codes:
+        code = codes.pop()
+        names |= {*code.co_varnames, *code.co_names}
+        for constant in code.co_consts:
+            for one in constant if isinstance(constant, tuple) else (constant,):
+                numbers |= {one} if type(one) is int else set()
+                names |= {one} if isinstance(one, str) else set()
+            codes += [constant] if inspect.iscode(constant) else []
+    for part in parts:
+        there = getattr(part, "__globals__", {})
+        used = getattr(getattr(part, "__code__", None), "co_names", ())
+        numbers |= {there[name] for name in used if type(there.get(name)) is int}
+    layers = {int(match[1]) for name in names if (match := OF_A_LAYER.fullmatch(name))}
+    small = tuple(sorted(number for number in numbers if 1 <= number <= LARGEST))
+    return small, len(layers) if layers == set(range(min(layers, default=0), max(layers, default=0) + 1)) else 0
 
 
 def _arguments(function):

@@ -11,7 +11,7 @@ from backprop_ref.conformance.cases import Case, Values
 from backprop_ref.conformance.submissions.answer import Answer
 from backprop_ref.conformance.submissions.calling import TIME_LIMIT, CircuitBreaker, Late, Refusal
 from backprop_ref.conformance.submissions.conventions import Declared, Layout
-from backprop_ref.conformance.submissions.functions import hidden
+from backprop_ref.conformance.submissions.functions import hidden, same_answers
 from backprop_ref.conformance.submissions.processes import Process
 from backprop_ref.conformance.submissions.reading import Unreadable, from_mapping, number, returned
 from backprop_ref.errors import InvalidInput
@@ -37,6 +37,8 @@ class Program:
 
     kind = "program"
     in_place = False
+    takes_network = True
+    n_layers = None
 
     def __init__(self, command, document, declared=None, time_limit=TIME_LIMIT, output_limit=OUTPUT_LIMIT, many=False):
         try:
@@ -51,8 +53,18 @@ class Program:
         self.layout = _stated(self.declared)
         self.breaker = CircuitBreaker()
 
-    def answer(self, case: Case) -> Answer:
-        """Asks the program for one case."""
+    def sizes(self) -> None:
+        """A program reads them with each case."""
+
+    def answer(self, case: Case, layout: Layout | None = None, twice: bool = False) -> Answer:
+        """Asks the program for one case; twice where it lives on for a second."""
+        first = self._answer(case)
+        if not (twice and self.many) or first.values is None:
+            return first
+        second = self._answer(case).values
+        return first._replace(again=None if second is None or same_answers(first.values, second) else second)
+
+    def _answer(self, case: Case) -> Answer:
         answered, said = False, ""
         try:
             self.breaker.check()

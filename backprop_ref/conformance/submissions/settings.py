@@ -11,7 +11,7 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-OUR_RATE = 0.5  # a power of two: dividing by it rounds nothing
+OUR_RATE = 2.0**-6  # a power of two: dividing by it rounds nothing
 RATES = ("learning_rate", "lr", "eta", "alpha", "step_size", "rate")
 INIT_RATE = "learning_rate_init"
 

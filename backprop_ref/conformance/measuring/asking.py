@@ -1,0 +1,196 @@
+"""Asking a submission for networks and batches made on the spot, and finding out in which form it is to be asked."""
+
+import time
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from backprop_ref.conformance.cases import Values
+from backprop_ref.conformance.measuring import material
+from backprop_ref.conformance.measuring.networks import EXAMPLE
+from backprop_ref.conformance.submissions.answer import Answer
+from backprop_ref.conformance.submissions.conventions import Layout, layouts
+from backprop_ref.network import Network
+
+HALF_THE_DIGITS = {"float64": 2.0**-26, "float32": 2.0**-12}
+"""Two formulas are told apart by half the digits that a number has: right ones agree in more, wrong ones in fewer."""
+
+
+SECONDS = 20.0
+"""Sizes are looked for no longer."""
+
+
+class Asked(NamedTuple):
+    """One answer, with what it was asked for."""
+
+    case: Any
+    values: Values
+    slack: Values | None
+    again: Values | None
+    changed: tuple[str, ...]
+
+    @property
+    def loss(self):
+        return None if self.values.loss is None else float(self.values.loss)
+
+
+class Asker:
+    """Asks a submission in its layout.
+
+    Attributes
+    ----------
+    problem : str
+        Why the last call gave no answer; empty if it did.
+    calls : int
+    dear : bool
+        Whether each call starts a program, so that there should be few.
+    """
+
+    def __init__(self, submission):
+        self.submission, self.problem, self.calls = submission, "", 0
+        self.dear = submission.kind == "program" and not submission.many
+
+    def __call__(self, network, params, x, y, *, twice=False, weight_decay=0.0) -> Asked | None:
+        """The answer for a batch, in our layout and in float64; None if there is none that fits."""
+        case = replace(material.case(network, params, x, y), weight_decay=weight_decay)
+        self.calls += 1
+        answer: Answer = self.submission.answer(case, twice=twice)
+        values = None if answer.values is None else checked(answer.values, network.sizes)
+        if values is None:
+            self.problem = answer.problem or answer.left_out or "its gradients have other shapes than its weights"
+            return None
+        self.problem = ""
+        again = None if answer.again is None else checked(answer.again, network.sizes)
+        return Asked(case, values, answer.slack, again, answer.changed)
+
+
+def checked(values: Values, sizes) -> Values | None:
+    """The answer in float64, if it holds something and its shapes are those of a network of these sizes; else None."""
+    shapes = list(zip(sizes, sizes[1:], strict=False))
+
+    def fits(arrays, due):
+        return arrays is None or [array.shape for array in arrays] == due
+
+    right = fits(values.dW, shapes) and fits(values.db, [(n,) for n in sizes[1:]])
+    if not right or (values.dW is None and values.loss is None):
+        return None
+    lists = {name: getattr(values, name) for name in ("z", "a", "delta", "dW", "db", "W", "b")}
+    double = {
+        name: [np.asarray(array, dtype=np.float64) for array in arrays] for name, arrays in lists.items() if arrays
+    }
+    return values._replace(**double)
+
+
+def precision_of(values: Values) -> str:
+    """The precision in which gradients were computed, as their bits show."""
+    arrays = [*(values.dW or ()), *(values.db or ())]
+    single = all(np.array_equal(array, array.astype(np.float32)) for array in arrays)
+    return "float32" if arrays and single and any(np.any(array) for array in arrays) else "float64"
+
+
+class Form(NamedTuple):
+    """In which sizes and layout a submission answers."""
+
+    sizes: tuple[int, ...]
+    layout: Layout
+    hard: bool
+    """Whether it is asked with one-hot labels only."""
+    biases: bool
+    """Whether there are any: code that is given none, and returns no db, has none."""
+
+
+def forms(submission, network=None) -> tuple[list[Form], str]:
+    """Sizes and layouts in which a submission answers, the best first; and why it does not, where it never does.
+
+    Parameters
+    ----------
+    submission
+    network : Network, optional
+        The only one that is asked for.
+    """
+    if not hasattr(submission, "layouts"):  # it reads the conventions with each case
+        return [Form(tuple(network.sizes if network else (3, 5, 4)), submission.layout, False, True)], ""
+    problem, begun = "", time.monotonic()
+    for sizes, kind, known, hard in _tries(submission, network):
+        if time.monotonic() - begun > SECONDS:
+            return [], f"{problem}; if it is made for one network only, say which: --network {EXAMPLE}"
+        found = []
+        for layout in known:
+            score, said, has_db = _score(submission, kind, layout, hard)
+            problem = said or problem
+            if score:
+                found.append((score, layout, has_db))
+        if found:
+            found = [one for one in found if one[1].biases != "none"] or found
+            best = max(score for score, _, _ in found)
+            if hard:  # one-hot labels are asked for only where soft ones give no answer
+                hard = not all(_score(submission, kind, layout, False)[0] for _, layout, _ in found)
+            return [
+                Form(tuple(sizes), layout, hard, layout.biases != "none" and (has_db or submission.explicit_biases))
+                for score, layout, has_db in found
+                if score == best
+            ], ""
+    return [], problem
+
+
+def _tries(submission, network):
+    """Sizes, network and layouts to be tried: usual sizes with several kinds of networks, then all sizes with one kind;
+    what takes batches is asked for them before it is asked for one sample at a time."""
+    known = submission.layouts(layouts(submission.declared.layout()))
+    batches, single = ([one for one in known if one.one_sample is alone] for alone in (False, True))
+    first, rest = _sizes(submission, network)
+    for sizes in first:
+        kinds = [network] if network else _first_kinds(sizes)
+        for kind in kinds if submission.takes_network else kinds[:1]:
+            yield sizes, kind, batches, False
+    for sizes in first:
+        yield sizes, network or _first_kinds(sizes)[0], batches, True
+    for sizes in first if single else ():
+        yield sizes, network or _first_kinds(sizes)[0], single, True
+    for known in (batches, single):
+        for sizes in rest if known else ():
+            yield sizes, _first_kinds(sizes)[0], known, True
+
+
+def _sizes(submission, network):
+    """Sizes that most code takes, one of each depth; and those that code for one network only may be made for."""
+    if network is not None:
+        return [network.sizes], []
+    fixed = submission.sizes()
+    if fixed:
+        return fixed, []
+    depth = submission.n_layers or submission.depth
+    depths = [depth] if depth else [2, 1, 3, 4]
+    first = [material.WIDTHS[depth][0] for depth in depths if depth in material.WIDTHS]
+    return first, [
+        sizes for depth in depths for sizes in material.every_width(depth, submission.numbers) if sizes not in first
+    ]
+
+
+def _first_kinds(sizes):
+    """A few networks of different kinds: code for some of them only answers one of these."""
+    hidden = ["sigmoid", "relu", "tanh"] if len(sizes) > 2 else ["linear"]
+    last = [("sigmoid", "sse"), ("softmax", "ce"), ("linear", "mse"), ("sigmoid", "bce")]
+    return [Network(sizes, [inner] * (len(sizes) - 2) + [outer], loss) for outer, loss in last for inner in hidden]
+
+
+def _score(submission, network, layout, hard):
+    """How well a layout suits, why there is no answer, and whether db is in it.
+
+    0: no answer; 1: gradients of fitting shapes; 2: those of the first layer are x times something, sample by sample.
+    """
+    params = material.parameters(network.sizes, biases=layout.biases != "none")
+    x, y = material.batch(network.sizes, material.SAMPLES, hard=hard)
+    one = submission.answer(material.case(network, params, x, y), layout, twice=False)
+    values = None if one.values is None else checked(one.values, network.sizes)
+    if values is None:
+        return 0, one.problem or one.left_out or "its gradients have other shapes than its weights", False
+    single = submission.answer(material.case(network, params, x[:1], y[:1]), layout, twice=False)
+    values = None if single.values is None else checked(single.values, network.sizes)
+    if values is None or values.dW is None:
+        return (0, "it returns a loss and no gradients", False) if values is not None else (1, "", True)
+    G, v = values.dW[0], x[0]
+    along = np.outer(v, v @ G / (v @ v))
+    near = np.abs(G - along).max() <= 1e-3 * np.abs(G).max()
+    return (2 if near and np.any(G) else 1), "", values.db is not None

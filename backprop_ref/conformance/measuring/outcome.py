@@ -1,0 +1,116 @@
+"""What measuring a submission came to: a verdict, and each rule that is off."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+RIGHT = "RIGHT"
+OWN_TERMS = "RIGHT IN ITS OWN TERMS"
+CONVENTION = "CONVENTION"
+WRONG = "WRONG"
+NOT_JUDGED = "NOT JUDGED"
+EXIT = {RIGHT: 0, OWN_TERMS: 0, CONVENTION: 0, WRONG: 1, NOT_JUDGED: 2}
+"""The exit status of each verdict."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A rule that is off, or, if `acceptable`, another convention.
+
+    Attributes
+    ----------
+    id : str
+        Stable; one of the catalogue's where the measured rule is a known bug.
+    text : str
+    quantity : str
+        delta, dW, db, loss, z or state.
+    layers : tuple of int
+        Where it was measured.
+    right, measured : str
+        The formula that is due, and the one that was found.
+    remedy : str
+    confidence : str
+        certain: nothing else that is known gives the same numbers; likely: others would as well, and are listed;
+        measured: the rule has no name.
+    others : tuple of str
+        Ids of these others.
+    """
+
+    id: str
+    text: str
+    quantity: str = ""
+    layers: tuple[int, ...] = ()
+    right: str = ""
+    measured: str = ""
+    remedy: str = ""
+    confidence: str = "certain"
+    others: tuple[str, ...] = ()
+    acceptable: bool = False
+    network: str = ""
+
+    @property
+    def layer(self) -> int | None:
+        """The layer nearest to the output where it was measured."""
+        return max(self.layers) if self.layers else None
+
+
+@dataclass
+class Outcome:
+    """What is to be said of a submission; `print` shows it as text, and a notebook as a page.
+
+    Attributes
+    ----------
+    verdict : str
+        RIGHT, RIGHT IN ITS OWN TERMS, CONVENTION, WRONG or NOT JUDGED.
+    networks : list of str
+        The networks for which the verdict holds.
+    others : list of str
+        Networks for which it was asked and is not made.
+    findings : list of Finding
+    conventions : list of str
+    notes : list of str
+    reason : str
+        Why it is not judged.
+    vectors : dict of str to int
+        How many golden vectors were EXACT and WITHIN BOUND.
+    calls : int
+
+    Examples
+    --------
+    >>> from backprop_ref import Outcome
+    >>> print(Outcome("mine.py:gradients", "RIGHT", networks=["2-2-1:sigmoid,sigmoid:sse"]))
+    mine.py:gradients: RIGHT
+      for 2-2-1:sigmoid,sigmoid:sse
+    """
+
+    target: str
+    verdict: str
+    networks: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    conventions: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    reason: str = ""
+    vectors: dict[str, int] = field(default_factory=dict)
+    calls: int = 0
+
+    @property
+    def exit(self) -> int:
+        """0 if it is right, in our convention or another; 1 if it is wrong; 2 if it could not be judged."""
+        return EXIT[self.verdict]
+
+    def document(self) -> dict[str, Any]:
+        """JSON-ready."""
+        findings = [{**asdict(one), "layer": one.layer} for one in self.findings]
+        return {**asdict(self), "findings": findings, "exit": self.exit}
+
+    def __str__(self) -> str:
+        """What the terminal shows."""
+        from backprop_ref.conformance.measuring.words import lines
+
+        return "\n".join(text for _, text in lines(self))
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from backprop_ref.conformance.measuring.page import fragment
+
+        return fragment(self)

@@ -1,0 +1,183 @@
+"""A loss that is none of ours: is the gradient its derivative? If not, which rule is off?"""
+
+import numpy as np
+
+from backprop_ref.conformance.catalogue.bug import Bug
+from backprop_ref.conformance.catalogue.known import BY_ID
+from backprop_ref.conformance.catalogue.textbook import RULES, activate, derived
+from backprop_ref.conformance.measuring import material
+from backprop_ref.conformance.measuring.own_loss import differences
+from backprop_ref.conformance.measuring.rules import Form, Scene
+from backprop_ref.conformance.measuring.samples import same
+from backprop_ref.conformance.rounding.balls import Ball
+from backprop_ref.network import Network
+from backprop_ref.parameters import Parameters
+
+SURE = 1e-5
+"""A central difference is used where its error is below this part of the tensor's largest entry."""
+
+
+class Derivatives:
+    """The derivative of a submission's own loss for one batch, tensor by tensor.
+
+    Attributes
+    ----------
+    dW, db : list of array
+        Entries whose error is too large, near a kink, are NaN.
+    """
+
+    def __init__(self, ask, network, params, x, y):
+        def loss_at(moved):
+            answer = ask(network, moved, x, y)
+            return None if answer is None else answer.loss
+
+        found = differences(loss_at, params)
+        self.ok = found is not None
+        if found is None:
+            return
+        values, errors = found
+        self.dW, self.db = (
+            [_sure(part, error) for part, error in zip(getattr(values, name), getattr(errors, name), strict=True)]
+            for name in ("dW", "db")
+        )
+
+
+def _sure(part, error):
+    return np.where(error <= SURE * max(np.abs(part).max(), 1e-3), part, np.nan)
+
+
+def agree(measured, true, tolerance) -> bool:
+    """Whether gradients are the derivative, wherever that is sure; at least half of the entries have to be."""
+    unsure = np.isnan(true)
+    if unsure.mean() > 0.5 or not np.all(np.isfinite(measured)):
+        return False
+    size = max(np.abs(measured).max(initial=0.0), np.nanmax(np.abs(true), initial=0.0))
+    return bool(np.all(np.abs(np.where(unsure, 0.0, measured - true)) <= max(tolerance, 10.0 * SURE) * size))
+
+
+def is_derivative(values, true: Derivatives, tolerance) -> bool:
+    """Whether dW and db are the derivative of the loss, up to the error of the differences."""
+    pairs = list(zip(values.dW, true.dW, strict=True))
+    if values.db is not None:
+        pairs += list(zip(values.db, true.db, strict=True))
+    return all(agree(measured, due, tolerance) for measured, due in pairs)
+
+
+def measured_scenes(ask, network, batches):
+    """A `Scene` for each sample whose rules are taken from the submission's own loss; None where that cannot be.
+
+    With dLoss/db = delta and dLoss/dW = outer(input, delta) of one sample, the derivative tells every delta and every
+    input, and so each slope: delta over what is carried back.
+    """
+    params, sizes = batches.params, network.sizes
+    last = len(sizes) - 2
+    stand_in = Network(sizes, ["tanh"] * (last + 1), "sse")
+    scenes = []
+    for one in batches.singles:
+        true = Derivatives(ask, network, params, one.case.x, one.case.y)
+        if not true.ok or any(np.isnan(part).any() for part in (*true.dW, *true.db)):
+            continue
+        inputs = [one.case.x[0], *(_input(true.dW[layer], true.db[layer]) for layer in range(1, last + 1))]
+        if any(part is None for part in inputs):
+            continue
+        slopes = []
+        for layer in range(last):
+            carried = true.db[layer + 1] @ params.W[layer + 1].T
+            slopes.append(true.db[layer] / np.where(carried == 0.0, np.nan, carried))
+        if any(np.isnan(part).any() for part in slopes):
+            continue
+        case = material.case(stand_in, params, one.case.x, one.case.y)
+        scenes.append((one, Scene(case, {}, _rules(inputs, slopes, true.db[last], last))))
+    return scenes
+
+
+def _input(dW, db):
+    """What a layer read, from the neuron with the largest delta."""
+    j = int(np.argmax(np.abs(db)))
+    return dW[:, j] / db[j] if db[j] else None
+
+
+def _rules(inputs, slopes, delta, last):
+    """The textbook's rules with measured activations, slopes and last delta."""
+
+    def exact(p, array):
+        return Ball.exact(array[None], p.precision)
+
+    def a(p, layer):
+        return exact(p, inputs[layer + 1]) if layer < last else activate("tanh", p.z[layer])
+
+    def slope(p, layer, da):
+        return da * slopes[layer][None] if layer < last else da
+
+    def at_layer(p, layer):
+        return exact(p, delta) if layer == last else p.rule("slope", layer, p.rule("da", layer))
+
+    return {**RULES, "a": a, "slope": slope, "delta": at_layer}
+
+
+def _hidden(change):
+    """A change of the slope in hidden layers."""
+    return {
+        "slope": lambda right, p, layer, da: right(p, layer, da) if layer == p.last else change(right, p, layer, da)
+    }
+
+
+def _output(factor):
+    """The last delta times ``factor(z)`` of an activation that the output may have."""
+
+    def delta(name):
+        def wrong(right, p, layer):
+            found = right(p, layer)
+            if layer != p.last:
+                return found
+            z = p.z[layer]
+            slope = derived(name, z, activate(name, z), Ball.exact(np.ones(z.shape), p.precision))
+            return factor(found, slope)
+
+        return {"delta": wrong}
+
+    return tuple(delta(name) for name in ("sigmoid", "tanh"))
+
+
+def own_forms() -> tuple[Form, ...]:
+    """What may be wrong with a slope, and with the output's, that has no name."""
+    missing, twice = BY_ID["derivative-missing"], BY_ID["derivative-twice"]
+    outer: Bug = BY_ID["output-derivative-missing"]
+    extra = BY_ID["sigmoid-extra-derivative"]
+    return (
+        Form(missing, _hidden(lambda right, p, layer, da: da)),
+        Form(twice, _hidden(lambda right, p, layer, da: right(p, layer, right(p, layer, da)))),
+        *(Form(outer, change) for change in _output(lambda delta, slope: delta / slope)),
+        *(Form(extra, change) for change in _output(lambda delta, slope: delta * slope)),
+    )
+
+
+def constant_rest(batches, ours, factors):
+    """The factor with which what a loss has beyond ours is the same for every batch, and that rest; None: none.
+
+    All batches are asked with the same weights: a penalty on these is such a rest.
+    """
+    theirs = np.array([one.loss for one in batches.all])
+    sizes = np.array([len(one.case.x) for one in batches.all], dtype=float)
+    for factor in factors:
+        rest = theirs - np.array([factor.of(one.case) for one in batches.all]) * ours
+        for by_batch in (False, True):
+            level = rest * sizes if by_batch else rest
+            if same(level, np.full_like(level, level[0]), 1e-7 * max(1.0, np.abs(theirs).max() / abs(level[0] or 1.0))):
+                return factor, float(rest[0]), by_batch
+    return None
+
+
+def penalty(rest: float, params: Parameters, biases: bool) -> str:
+    """A penalty on the weights in words, if its λ is a short number."""
+    sums = {
+        "½λ·ΣW²": 0.5 * sum(float((W * W).sum()) for W in params.W),
+        "λ·Σ|W|": sum(float(np.abs(W).sum()) for W in params.W),
+    }
+    if biases:
+        sums["½λ·Σ(W² + b²)"] = 0.5 * float((params.flat * params.flat).sum())
+    for words, size in sums.items():
+        value = rest / size
+        if value > 0.0 and abs(float(f"{value:.4g}") - value) <= 1e-7 * value:
+            return f"{words}, λ = {value:.4g}"
+    return ""

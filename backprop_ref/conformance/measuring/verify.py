@@ -1,0 +1,161 @@
+"""Everything that is asked of a submission: its rules measured, then, where it is right, the golden vectors."""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from backprop_ref.conformance.cases import tensors
+from backprop_ref.conformance.judging.judge import judge
+from backprop_ref.conformance.judging.outcome import NO_ANSWER, Report
+from backprop_ref.conformance.judging.verdict import WRONG as WRONG_TENSOR
+from backprop_ref.conformance.measuring.measure import measure
+from backprop_ref.conformance.measuring.networks import parse
+from backprop_ref.conformance.measuring.outcome import CONVENTION, NOT_JUDGED, RIGHT, WRONG, Finding, Outcome
+from backprop_ref.conformance.submissions.calling import TIME_LIMIT
+from backprop_ref.conformance.submissions.conventions import Declared, Layout
+from backprop_ref.conformance.submissions.functions import Function
+from backprop_ref.conformance.submissions.models import Model
+from backprop_ref.conformance.submissions.outline import Outline
+from backprop_ref.conformance.submissions.programs import Program
+from backprop_ref.conformance.submissions.separate import Separate
+from backprop_ref.conformance.vectors.documents import question
+from backprop_ref.conformance.vectors.files import shipped_cases
+from backprop_ref.formulas import LOSSES
+from backprop_ref.network import Network
+
+SMALL = 1e-6
+"""A relative deviation that is no other formula: an ε, a clip, lost digits."""
+
+
+def submission_of(
+    target: Callable[..., object] | str | None = None,
+    command: str | None = None,
+    declared: Declared | None = None,
+    time_limit: float = TIME_LIMIT,
+    numbers: str = "decimal",
+    many: bool = False,
+) -> Function | Model | Program:
+    """The `Function`, `Model` or `Program` to be asked.
+
+    Parameters
+    ----------
+    target : str or callable
+        ``file.py:name`` or ``package.module:name``, which runs in a process of its own; or a function or class.
+    command : str
+        A program.
+    """
+    declared = declared or Declared()
+    if command:
+        return Program(command, partial(question, numbers=numbers), declared, time_limit, many=many)
+    found = Separate(target, time_limit) if isinstance(target, str) else target
+    outline = found.outline if isinstance(found, Separate) else Outline.of(found)
+    kind = Model if outline.is_class else Function
+    return kind(found, declared) if isinstance(found, Separate) else kind(found, declared, time_limit)
+
+
+def verify_submission(
+    submission: Function | Model | Program, *, target: str = "", network: Network | str | None = None
+) -> Outcome:
+    """Measures a submission, and holds it to the golden vectors of the networks for which it is right."""
+    chosen = parse(network) if isinstance(network, str) else network
+    function = None if isinstance(submission, Program) else submission.function
+    reload = function.afresh if isinstance(function, Separate) else None
+    outcome = measure(submission, target=target, network=chosen, reload=reload)
+    if outcome.verdict in {RIGHT, CONVENTION} and chosen is None and submission.sizes() is None:
+        _certify(submission, outcome, reload)
+    if outcome.verdict != NOT_JUDGED and (flags := _flags(submission.layout)):
+        outcome.conventions.append(f"layout: {', '.join(flags)}")
+    return outcome
+
+
+def _flags(layout):
+    """The flags that say in what a layout differs from ours."""
+    ours = Layout().describe()
+    flags = [f"{flag} {value}" for flag, value in layout.describe().items() if value != ours[flag]]
+    return [*flags, *(["--one-sample"] if layout.one_sample and layout.samples != "flat" else [])]
+
+
+def _certify(submission, outcome, reload):
+    """Adds what the golden vectors say; a wrong one makes the outcome WRONG."""
+    made_for = {tuple(text.split(":")[1:]) for text in outcome.networks}
+    cases = [case for case in shipped_cases() if _suits(case, made_for, submission.n_layers)]
+    if not cases or any("one-hot" in note for note in outcome.notes) or outcome.findings:
+        return
+    report = judge(submission, cases, target=outcome.target, reload=reload, settled=True)
+    answered = [one for one in report.cases if one.verdict != NO_ANSWER]
+    outcome.notes += _silent(report, answered)
+    wrong = [one for one in answered if one.case.deciding and one.verdict == WRONG_TENSOR]
+    if any(_far(one) for one in wrong):
+        outcome.verdict, outcome.conventions = WRONG, []
+        outcome.findings = [_of_report(finding) for finding in report.diagnosis] or [_first(report)]
+        return
+    outcome.vectors = _tally(answered)
+
+
+def _silent(report, answered):
+    """A note on golden vectors without an answer, where others have one."""
+    silent = [one for one in report.cases if one.verdict == NO_ANSWER]
+    depths = {one.case.network.n_layers for one in answered}
+    if not silent or not answered:
+        return
+    if depths.isdisjoint(one.case.network.n_layers for one in silent):
+        yield f"made for {' and '.join(map(str, sorted(depths)))} layers of weights: other depths get no answer"
+    else:
+        more = f" and {len(silent) - 1} more" if len(silent) > 1 else ""
+        yield f"no answer for {silent[0].case.name}{more}: {silent[0].reason}"
+
+
+def _suits(case, made_for, n_layers):
+    network, short = case.network, LOSSES[case.network.loss].short
+    hidden = dict.fromkeys(network.activations[:-1] or ["linear"])
+    kinds = [(",".join([name] * (network.n_layers - 1) + [network.activations[-1]]), short) for name in hidden]
+    depth = n_layers in {None, network.n_layers}
+    return depth and all(_of_any_depth(kind, made_for) for kind in kinds)
+
+
+def _of_any_depth(kind, made_for):
+    """Whether the hidden activation and output, whatever the depth, are among those it is made for."""
+    activations, short = kind
+    names = activations.split(",")
+    for made, loss in made_for:
+        mine = made.split(",")
+        if loss == short and mine[-1] == names[-1] and (len(names) == 1 or len(mine) == 1 or mine[0] == names[0]):
+            return True
+    return False
+
+
+def _far(one):
+    """Whether a tensor of a case is wrong by more than a lost digit."""
+    truth = tensors(one.expected.truth)
+    for key, detail in one.details.items():
+        if detail.verdict == WRONG_TENSOR:
+            yours, due = np.asarray(tensors(one.values)[key], dtype=float), np.asarray(truth[key], dtype=float)
+            small = 1e-3 if one.case.params.dtype == np.float32 else SMALL
+            if yours.shape != due.shape or not np.abs(yours - due).max() <= small * max(np.abs(due).max(), 1e-300):
+                return True
+    return False
+
+
+def _of_report(found) -> Finding:
+    confidence = "certain" if found.confidence == "certain" else "likely"
+    return Finding(
+        *(found.id, found.text, found.quantity, (found.layer,), found.right, found.wrong, found.hint, confidence),
+        acceptable=found.acceptable,
+        network=found.case,
+    )
+
+
+def _first(report: Report) -> Finding:
+    wrong = report.first_wrong
+    words = "" if wrong is None else f"{wrong.quantity} of layer {wrong.layer} in case {wrong.case}: {wrong.words}"
+    quantity, layers = ("", ()) if wrong is None else (wrong.quantity, (wrong.layer,))
+    return Finding("unknown", words or "a golden vector is wrong", quantity, layers, confidence="measured")
+
+
+def _tally(answered):
+    counts: dict[str, int] = {}
+    for one in answered:
+        if one.case.deciding:
+            counts[one.verdict] = counts.get(one.verdict, 0) + 1
+    return counts
