@@ -15,11 +15,6 @@ class Conventions(TypedDict, total=False):
     samples: str
     biases: str
     one_sample: bool
-    loss: str
-    factor: str
-    l2: str
-    l2_in: str
-    l2_on: str
     in_place: bool
     learning_rate: float
 

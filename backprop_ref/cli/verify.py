@@ -54,12 +54,13 @@ def verify(target, command, answers, chosen, conventions, *, numbers, many, time
     declared = Declared(**conventions)
     if declared.l2 is not None:
         Decay.parse(declared.l2)
-    if not answers and not any(chosen.values()) and not strict:
+    of_loss = {name: getattr(declared, name) for name in ("loss", "factor", "l2")}  # the vectors are held to these
+    if not answers and not any((*chosen.values(), *of_loss.values(), strict)):
         submission = submission_of(target, command, declared, time_limit, numbers or NUMBERS[0], many)
         outcome = verify_submission(submission, target=target or command, network=network)
         return _told(outcome, print_outcome, outcome_page, html, as_json)
     if network:
-        values = {"answers": answers, **chosen, "strict": strict}
+        values = {"answers": answers, **chosen, **of_loss, "strict": strict}
         flag = next(f"--{name}" for name, value in values.items() if value)
         raise InvalidInput(f"--network is measured, and {flag} is about the golden vectors: give one of them")
     cases = _chosen(shipped_cases(), **chosen)

@@ -17,6 +17,8 @@ HALF_THE_DIGITS = {"float64": 2.0**-26, "float32": 2.0**-12}
 """Two formulas are told apart by half the digits that a number has: right ones agree in more, wrong ones in fewer."""
 
 
+HOPELESS = ("it returned None", "it returned the text")
+"""How reasons begin that have nothing to do with sizes or layouts."""
 SECONDS = 20.0
 """Sizes are looked for no longer."""
 
@@ -43,12 +45,15 @@ class Asker:
     problem : str
         Why the last call gave no answer; empty if it did.
     calls : int
+    changed : dict of str
+        Names of the arguments that some call changed in place.
     dear : bool
         Whether each call starts a program, so that there should be few.
     """
 
     def __init__(self, submission):
         self.submission, self.problem, self.calls = submission, "", 0
+        self.changed: dict[str, None] = {}
         self.dear = submission.kind == "program" and not submission.many
 
     def __call__(self, network, params, x, y, *, twice=False, weight_decay=0.0) -> Asked | None:
@@ -61,6 +66,7 @@ class Asker:
             self.problem = answer.problem or answer.left_out or "its gradients have other shapes than its weights"
             return None
         self.problem = ""
+        self.changed |= dict.fromkeys(answer.changed)
         again = None if answer.again is None else checked(answer.again, network.sizes)
         return Asked(case, values, answer.slack, again, answer.changed)
 
@@ -113,6 +119,8 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
         return [Form(tuple(network.sizes if network else (3, 5, 4)), submission.layout, False, True)], ""
     problem, begun = "", time.monotonic()
     for sizes, kind, known, hard in _tries(submission, network):
+        if problem.startswith(HOPELESS):
+            break
         if time.monotonic() - begun > SECONDS:
             return [], f"{problem}; if it is made for one network only, say which: --network {EXAMPLE}"
         found = []

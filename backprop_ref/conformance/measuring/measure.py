@@ -501,7 +501,7 @@ def _in_its_own_terms(ask, batches, members, told, search):
     if not true.ok:
         return None
     if unknown.is_derivative(five.values, true, batches.tolerance):
-        name = kind_of(network) if told else "a loss or activation of its own"
+        name = kind_of(network) if told else "with a loss or an activation of its own"
         note = "the gradient is the derivative of your own loss, which is none of ours; checked by central differences"
         return Judgement(OWN_TERMS, name, notes=(note,))
     if added is not None:
@@ -831,10 +831,12 @@ def _merged(ask, form, judged, refused, target, told, submission):
         outcome.verdict, outcome.reason = NOT_JUDGED, unknown[0].reason if unknown else ask.problem
         return outcome
     outcome.verdict = WRONG if wrong else max((one.verdict for one in made_for), key=ORDER.index)
-    outcome.networks = [f"{sizes}:{one.network}" for one in shown]
+    outcome.networks = [f"{sizes}:{one.network}" if ":" in one.network else f"{sizes} {one.network}" for one in shown]
     outcome.findings = _joined([finding for one in shown for finding in one.findings])
     outcome.conventions = list(dict.fromkeys(said for one in shown for said in one.conventions))
     outcome.notes = list(dict.fromkeys(said for one in shown for said in one.notes))
+    if ask.changed and not submission.in_place:
+        outcome.notes.append(f"it changes its {' and '.join(ask.changed)} in place")
     return outcome
 
 

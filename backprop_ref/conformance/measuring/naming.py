@@ -121,8 +121,8 @@ def _factor(quantity, factor, layers, last, network):
     )  # fmt: skip
 
 
-def scale_bug(factor: float, loss_factor: float | None, n_out: int, squared: bool) -> str:
-    """The id of the bug for a factor on every gradient, relative to that of the loss."""
+def scale_bugs(factor: float, loss_factor: float | None, n_out: int, squared: bool) -> list[str]:
+    """The ids of the bugs that give a factor on every gradient, relative to that of the loss."""
     near = {
         "sign": -1.0,
         "log-base-2": 1.0 / math.log(2.0),
@@ -130,17 +130,29 @@ def scale_bug(factor: float, loss_factor: float | None, n_out: int, squared: boo
         **({"sum-over-outputs": float(n_out), "mean-over-outputs": 1.0 / n_out} if n_out > 1 else {}),
         **({"extra-two": 2.0, "missing-two": 0.5} if squared else {}),
     }
+    found = [name for name, value in near.items() if np.isclose(factor, value, rtol=1e-7)]
     if squared and loss_factor is not None and np.isclose(factor, 2.0) and np.isclose(loss_factor, 0.5):
-        return "loss-half"
-    return next((name for name, value in near.items() if np.isclose(factor, value, rtol=1e-7)), "learning-rate-folded")
+        found.insert(0, "loss-half")
+    return found or ["learning-rate-folded"]
 
 
 def scaled(factor, loss_factor, n_out, squared, network):
     """The finding for a factor on every gradient."""
-    bug = BY_ID[scale_bug(factor, loss_factor, n_out, squared)]
+    first, *others = scale_bugs(factor, loss_factor, n_out, squared)
+    bug = BY_ID[first]
     beside = "the derivative of your loss" if loss_factor is not None else "any usual loss's gradient"
-    measured = f"every gradient is {_number(factor)} times {beside}"
-    return Finding(bug.id, bug.text, "delta", (), bug.right, measured, bug.hint, "certain", (), False, network)
+    return Finding(
+        bug.id,
+        bug.text,
+        "delta",
+        (),
+        bug.right,
+        f"every gradient is {_number(factor)} times {beside}",
+        bug.hint,
+        "likely" if others else "certain",
+        tuple(others),
+        network=network,
+    )
 
 
 def powered(powers, usual, network, of_loss) -> list[Finding]:
@@ -190,5 +202,6 @@ def _table(off):
     """Some of what was measured beside what is due."""
     if off.due is None or off.measured is None or off.due.shape != off.measured.shape:
         return ""
-    pairs = list(zip(off.measured.ravel(), off.due.ravel(), strict=True))[:3]
+    farthest = np.argsort(-np.abs(off.measured - off.due), axis=None, kind="stable")[:3]
+    pairs = zip(off.measured.ravel()[farthest], off.due.ravel()[farthest], strict=True)
     return "yours, right: " + "; ".join(f"{yours:.6g}, {due:.6g}" for yours, due in pairs)

@@ -140,7 +140,7 @@ def _far(one):
 def _of_report(found) -> Finding:
     confidence = "certain" if found.confidence == "certain" else "likely"
     return Finding(
-        *(found.id, found.text, found.quantity, (found.layer,), found.right, found.wrong, found.hint, confidence),
+        *(found.id, found.text, found.quantity, (), found.right, found.wrong, found.hint, confidence),
         acceptable=found.acceptable,
         network=found.case,
     )
