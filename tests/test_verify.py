@@ -263,7 +263,7 @@ def test_a_factor_without_a_loss_is_a_convention(as_json, verify):
 def test_a_loss_that_is_declared_is_held_against_the_gradient(as_json):
     """In `theirs.py`, gradients are those of a sum, and the user says that they are of a mean."""
     status, report = as_json("theirs.py:without_loss", "--loss", "ours")
-    assert (status, [found["id"] for found in report["findings"]]) == (1, ["missing-mean"])
+    assert (status, [found["id"] for found in report["diagnosis"]]) == (1, ["missing-mean"])
 
 
 def test_numbers_that_are_none_make_valid_json(as_json):
