@@ -15,6 +15,7 @@ from backprop_ref.conformance.submissions.conventions import layouts
 from backprop_ref.conformance.submissions.functions import Function
 from backprop_ref.conformance.submissions.models import Model
 from backprop_ref.conformance.submissions.separate import Separate
+from backprop_ref.conformance.submissions.settings import OUR_RATE
 
 
 def case_of(sizes, batch=7, seed=3, labels="soft", biases=True):
@@ -154,7 +155,7 @@ def test_classes(name):
     case = case_of((3, 5, 4), labels="classes" if name == "Classes" else "soft")
     fitting(submission, case)
     assert submission.sizes() is None
-    assert submission.learning_rate in {None, 0.5}
+    assert submission.learning_rate in {OUR_RATE, None}
 
 
 @pytest.mark.parametrize("name", [name for name in WITH_BIASES if name not in {"Classes", "DataAndDepth"}])
@@ -240,7 +241,7 @@ def test_updated_weights_are_told_from_gradients():
     for name in ("updates", "updates_dictionary", "updates_in_place"):
         submission = Function(getattr(strangers, name))
         fitting(submission, TWO)
-        assert (submission.in_place, submission.learning_rate) == (True, 0.5)
+        assert (submission.in_place, submission.learning_rate) == (True, OUR_RATE)
     submission = Function(lambda W1, b1, W2, b2, X, y: strangers.updates(W1, b1, W2, b2, X, y, 0.125))
     answer = submission.answer(TWO)
     assert (submission.in_place, submission.learning_rate) == (True, None)

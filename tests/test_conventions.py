@@ -20,6 +20,7 @@ from backprop_ref.conformance.submissions.conventions import (
 )
 from backprop_ref.conformance.submissions.functions import Function
 from backprop_ref.conformance.submissions.programs import Answers
+from backprop_ref.conformance.submissions.settings import OUR_RATE
 from backprop_ref.errors import InvalidInput
 
 LAYOUTS = [
@@ -187,7 +188,7 @@ def test_updates_in_place(gives_loss):
     loss = None if gives_loss else "ours"
     report = judged(function, loss=loss)
     assert report.exit == 0, report.first_wrong
-    assert "--learning-rate 0.5" in flags(report)
+    assert f"--learning-rate {OUR_RATE}" in flags(report)
 
     def fixed(network, weights, biases, x, y):
         return function(network, weights, biases, x, y)
