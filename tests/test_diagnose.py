@@ -395,8 +395,8 @@ def test_one_entry_off_is_unknown_and_located():
     given = evidence(matrices)
     given[3].values.dW[-1][1, 0] += 1e-3
     found = diagnose(given)
-    assert named(found) == [("unknown", "possible")]
-    assert (found[0].case, found[0].quantity, found[0].layer) == (
+    assert named(found) == [("unknown", "measured")]
+    assert (found[0].network, found[0].quantity, found[0].layer) == (
         given[3].case.name,
         "dW",
         given[3].case.network.n_layers - 1,

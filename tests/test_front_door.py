@@ -59,7 +59,7 @@ def test_no_command_dies_of_an_encoding(encoding):
     commands = [
         *(["-h"], ["train", "--help-all"], ["verify", "--help"], ["columns", "größe.csv"], ["explain", "xor"]),
         ["train", "diabetes", "--epochs", "2", "--hidden", "3"],
-        ["verify", "mine.py:gradients", "--only", "3-5-4-sigmoid-sigmoid*"],
+        ["verify", "mine.py:gradients", "--network", "3-5-4:sigmoid,sigmoid:sse"],
     ]
     program = (
         "import sys, json; from backprop_ref import cli; sys.stdout.reconfigure(errors='strict'); codes = []\n"

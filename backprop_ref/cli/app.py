@@ -295,22 +295,6 @@ def verify(
             metavar="NETWORK",
         ),
     ] = None,
-    only: Annotated[
-        str | None, typer.Option(help="Golden vectors by name, such as '3-5-4-*'.", metavar="PATTERN")
-    ] = None,
-    hidden: Annotated[
-        str | None, typer.Option(help="Only networks with these hidden activations, such as sigmoid.", metavar="NAMES")
-    ] = None,
-    outputs: Annotated[
-        str | None, typer.Option(help="Only these output activations, such as sigmoid,softmax.", metavar="NAMES")
-    ] = None,
-    losses: Annotated[str | None, typer.Option(help="Only these losses, such as sse,ce.", metavar="NAMES")] = None,
-    layers: Annotated[
-        str | None,
-        typer.Option(
-            help="Only networks with so many layers of weights, such as 2 for one hidden layer.", metavar="NUMBERS"
-        ),
-    ] = None,
     weights: Annotated[
         str | None, typer.Option(help="in-out or out-in: the shape of W.", metavar="LAYOUT", rich_help_panel=_YOURS)
     ] = None,
@@ -326,39 +310,6 @@ def verify(
         bool | None,
         typer.Option("--one-sample/--batch", help="Called with one sample at a time.", rich_help_panel=_YOURS),
     ] = None,
-    loss: Annotated[
-        str | None,
-        typer.Option(
-            help="What your losses are: ours, mean (over all), sum (over all), batch-mean (mean over the batch, sum "
-            "over the outputs); half-ours, half-mean, half-sum, half-batch-mean have ½ in the squared errors. Needed "
-            "where yours returns no loss.",
-            metavar="NAME",
-            rich_help_panel=_YOURS,
-        ),
-    ] = None,
-    factor: Annotated[
-        str | None,
-        typer.Option(help="Or your losses relative to ours, such as batch/2.", metavar="TEXT", rich_help_panel=_YOURS),
-    ] = None,
-    l2: Annotated[
-        str | None,
-        typer.Option(
-            "--l2", help="λ of λ·W in dW, such as 0.01 or 0.01/batch.", metavar="NUMBER", rich_help_panel=_YOURS
-        ),
-    ] = None,
-    l2_in: Annotated[
-        str,
-        typer.Option(
-            "--l2-in",
-            help="loss: ½λ·ΣW² is in the loss too; gradient: it is not.",
-            metavar="NAME",
-            rich_help_panel=_YOURS,
-        ),
-    ] = "loss",
-    l2_on: Annotated[
-        str,
-        typer.Option("--l2-on", help="weights, or all: the biases too.", metavar="NAME", rich_help_panel=_YOURS),
-    ] = "weights",
     in_place: Annotated[
         bool, typer.Option("--in-place", help="Weights are updated, not gradients returned.", rich_help_panel=_YOURS)
     ] = False,
@@ -377,9 +328,6 @@ def verify(
         typer.Option("--many", help="With --command: started once; a case a line in, an answer a line out."),
     ] = False,
     time_limit: Annotated[float, typer.Option(min=0.01, help="Seconds for each case.", metavar="SECONDS")] = 10.0,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Let extreme values decide too, and labels that do not sum to 1.")
-    ] = False,
     html: Annotated[
         str | None, typer.Option(help="Write the report as a page; never over a file.", metavar="FILE")
     ] = None,
@@ -400,9 +348,7 @@ def verify(
 
     A function, class or program is asked for networks made on the spot; network, layout, loss and rate are found out.
 
-    --answers, --only, --hidden, --outputs, --losses, --layers and --strict hold it to golden vectors instead.
-
-    Status 1 then also says that an answer is missing, or a convention undeclared.
+    What is right is held to the golden vectors of these too; --answers holds a file of answers to them.
 
     Some vectors need a function with a keyword: da, an upstream gradient; weight_decay, for λ·W in dW.
 
@@ -429,25 +375,18 @@ def verify(
         "samples": samples,
         "biases": biases,
         "one_sample": one_sample,
-        "loss": loss,
-        "factor": factor,
-        "l2": l2,
-        "l2_in": l2_in,
-        "l2_on": l2_on,
         "in_place": in_place,
         "learning_rate": learning_rate,
     }
-    chosen = {"only": only, "hidden": hidden, "outputs": outputs, "losses": losses, "layers": layers}
     options = {
         "numbers": numbers,
         "many": many,
         "time_limit": time_limit,
-        "strict": strict,
         "html": html,
         "as_json": json,
         "network": network,
     }
-    return verify(target, command, answers, chosen, conventions, **options)
+    return verify(target, command, answers, conventions, **options)
 
 
 @registered(epilog=example("bugs", "bugs updated-weights", "bugs --exercise --seed 7 --out mine.py"))

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from backprop_ref.conformance.diagnosis import not_finite
-from backprop_ref.conformance.diagnosis.evidence import Finding
 from backprop_ref.conformance.diagnosis.findings import finding_of, findings_of, typical_gap, unknown_finding
 from backprop_ref.conformance.diagnosis.observation import Observation, all_candidates
 from backprop_ref.conformance.diagnosis.pairs import explaining_pairs
 from backprop_ref.conformance.diagnosis.singles import explaining_singles
 from backprop_ref.conformance.diagnosis.state import state_findings
+from backprop_ref.conformance.outcome import Finding
 from backprop_ref.conformance.rounding.precision import Precision
 
 TRIES = 8
@@ -48,7 +48,7 @@ def diagnose(evidence: Iterable[Any]) -> list[Finding]:
     state = state_findings(usable)
     broken = not_finite.describe(usable)
     if broken is not None:
-        state.append(Finding(**broken))
+        state.append(broken)
         usable = [one for one in usable if not not_finite.missing_numbers(one)]
     with np.errstate(all="ignore"):
         observations = [Observation(one) for one in usable]

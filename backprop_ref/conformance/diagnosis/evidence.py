@@ -1,7 +1,6 @@
-"""What was submitted, and what is found in it."""
+"""What was submitted for a case."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from backprop_ref.conformance.cases import Case, Expected, Values
 
@@ -28,24 +27,3 @@ class Evidence:
     expected: Expected | None = None
     again: Values | None = None
     changed: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A bug, and why it is thought to be there; `case`, `quantity` and `layer` say where it first shows."""
-
-    id: str
-    confidence: str
-    text: str
-    evidence: str
-    right: str = ""
-    wrong: str = ""
-    hint: str = ""
-    case: str = ""
-    quantity: str = ""
-    layer: int = 0
-    acceptable: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        """As a JSON-ready dictionary."""
-        return asdict(self)

@@ -5,8 +5,8 @@ import numpy as np
 from backprop_ref.conformance.cases import WITHOUT_LAYERS
 from backprop_ref.conformance.catalogue.known import BY_ID
 from backprop_ref.conformance.diagnosis.estimate import shortest
-from backprop_ref.conformance.diagnosis.evidence import Finding
 from backprop_ref.conformance.diagnosis.observation import Candidate, all_candidates, effect_of
+from backprop_ref.conformance.outcome import Finding
 
 SCALES = ("missing-mean", "mean-twice", "mean-over-outputs", "sum-over-outputs", "missing-two", "extra-two")
 """The bugs that are a factor on the gradient, as a loss may have it too."""
@@ -89,16 +89,16 @@ def finding_of(candidate, confidence, evidence, observation):
     key = next((one for one in observation.wrong if one in effect), key)
     return Finding(
         id=bug.id,
-        confidence=confidence,
         text=bug.text,
-        evidence=evidence,
-        right=bug.right,
-        wrong=bug.wrong,
-        hint=bug.hint,
-        case=observation.name,
         quantity=key[0],
-        layer=key[1],
+        layers=(key[1],),
+        right=bug.right,
+        measured=bug.wrong,
+        remedy=bug.hint,
+        confidence=confidence,
         acceptable=bug.acceptable,
+        network=observation.name,
+        evidence=evidence,
     )
 
 
@@ -133,12 +133,12 @@ def unknown_finding(wrong, right):
     return [
         Finding(
             id="unknown",
-            confidence="possible",
             text=f"no known bug explains {cases}; first wrong: {_first_entry(observation, key)}",
-            evidence=f"distance from the right formula, relative to the largest entry: {usual:.1e}; nearer are: {near}",
-            case=observation.name,
             quantity=key[0],
-            layer=key[1],
+            layers=(key[1],),
+            confidence="measured",
+            network=observation.name,
+            evidence=f"distance from the right formula, relative to the largest entry: {usual:.1e}; nearer are: {near}",
         )
     ]
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from backprop_ref.conformance.cases import Key, tensor_name, tensors
+from backprop_ref.conformance.outcome import Finding
 
 HINT = (
     "NaN comes of 0/0, inf − inf and 0·log(0), infinity of exp(large z), log(0) and x/0; stop at the first one: "
@@ -26,8 +27,8 @@ def missing_numbers(one: Any) -> dict[Key, int]:
     return found
 
 
-def describe(evidence: Iterable[Any]) -> dict[str, Any] | None:
-    """What is to be said of all cases with NaN or infinity, as the fields of a finding; None if there is none."""
+def describe(evidence: Iterable[Any]) -> Finding | None:
+    """What is to be said of all cases with NaN or infinity; None if there is none."""
     evidence = list(evidence)
     having = [(one, found) for one in evidence if (found := missing_numbers(one))]
     if not having:
@@ -39,13 +40,12 @@ def describe(evidence: Iterable[Any]) -> dict[str, Any] | None:
     kind = "NaN and infinity" if nan and infinite else "NaN" if nan else "infinity"
     quantity, layer = next(iter(found))
     counts = ", ".join(f"{count} of {np.size(values[key])} in {tensor_name(key)}" for key, count in found.items())
-    return {
-        "id": "not-finite",
-        "confidence": "certain",
-        "text": f"{kind} where a number is due, in {len(having)} of {len(evidence)} cases",
-        "evidence": f"case {one.case.name}, in the order of computation: {counts}",
-        "hint": HINT,
-        "case": one.case.name,
-        "quantity": quantity,
-        "layer": layer,
-    }
+    return Finding(
+        "not-finite",
+        f"{kind} where a number is due, in {len(having)} of {len(evidence)} cases",
+        quantity,
+        (layer,),
+        remedy=HINT,
+        network=one.case.name,
+        evidence=f"in the order of computation: {counts}",
+    )

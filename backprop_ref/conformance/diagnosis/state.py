@@ -4,7 +4,7 @@ import numpy as np
 
 from backprop_ref.conformance.cases import tensors
 from backprop_ref.conformance.catalogue.known import BY_ID
-from backprop_ref.conformance.diagnosis.evidence import Finding
+from backprop_ref.conformance.outcome import Finding
 
 
 def state_findings(evidence):
@@ -41,4 +41,5 @@ def _doubled(values, again):
 
 def _of_state(id_, case, evidence):
     bug = BY_ID[id_]
-    return Finding(id_, "certain", bug.text, evidence, bug.right, bug.wrong, bug.hint, case=case, quantity="state")
+    said = {"right": bug.right, "measured": bug.wrong, "remedy": bug.hint, "evidence": evidence}
+    return Finding(id_, bug.text, "state", **said, network=case)

@@ -1,4 +1,4 @@
-"""Answers in our conventions: without the factor of their loss, its weight decay, and the rate of their update."""
+"""Answers in our conventions: without the factor of their loss, and the rate of their update."""
 
 import math
 from typing import Any
@@ -6,183 +6,103 @@ from typing import Any
 import numpy as np
 
 from backprop_ref.conformance.cases import Expected, Values
-from backprop_ref.conformance.judging.decay import Decay, find_decay
-from backprop_ref.conformance.judging.fitting import fit_factor, widened, within
-from backprop_ref.conformance.judging.outcome import UNDECLARED, Convention
-from backprop_ref.conformance.submissions.conventions import REDUCTIONS, SIMPLE, Factor, reduction
-
-READERS = {"program", "answers"}
-"""Kinds of submission that read the vectors, which state our conventions."""
+from backprop_ref.conformance.judging.fitting import fit_factor, widened
+from backprop_ref.conformance.submissions.conventions import Factor
 
 
-def normalise(submission, judged) -> list[Convention]:
-    """Brings every answer into our conventions, and says which it had."""
-    declared = submission.declared
+def normalise(submission, judged) -> list[str]:
+    """Brings every answer into our conventions, and says in which it was."""
     answered = [one for one in judged if one.answer.values is not None]
     for one in answered:
         one.values, one.again = one.answer.values, one.answer.again
         one.expected, one.slack = one.case.expected, one.answer.slack
-    found = _learning_rate(submission, answered)
-    decay = None
-    if declared.l2 is not None:
-        decay = Decay.parse(declared.l2, declared.l2_in == "loss", declared.l2_on == "all")
-        found.append(Convention(decay.flags, "declared", decay.text()))
-    losses = dict.fromkeys(one.case.network.loss for one in answered if one.case.da is None)
-    known = []
-    for loss in losses:
-        group = [one for one in answered if one.case.network.loss == loss and one.case.da is None]
-        factor, its_decay, how = _recognise(declared, loss, group, decay)
-        for one in group:
-            _divide(one, factor, its_decay)
-        if how == UNDECLARED.lower() and factor == Factor() and submission.kind in READERS:
-            how = "assumed"
-        known.append((loss, factor, how))
-        if its_decay is not None and decay is None:
-            how = "detected" if its_decay.in_loss else UNDECLARED.lower()
-            text = f"acceptable: {its_decay.text()}" if its_decay.in_loss else its_decay.text()
-            found.append(Convention(its_decay.flags, how, text))
+    _learning_rate(submission, answered)
+    groups: dict[str, list[Any]] = {}
     for one in answered:
-        if one.case.da is not None:
+        if one.case.da is None:
+            groups.setdefault(one.case.network.loss, []).append(one)
+        else:
             one.expected = _with_slack(one.expected, one.slack)
-    return list(dict.fromkeys([*found, *_factors(known)]))
+    losses: dict[tuple[str, str, bool], list[str]] = {}
+    for loss, group in groups.items():
+        factor, has_loss = _recognised(group)
+        for one in group:
+            _divide(one, factor)
+        if factor != Factor():
+            losses.setdefault((factor.in_words(loss), Factor().in_words(loss), has_loss), []).append(loss)
+    return [in_words(*words, names) for words, names in losses.items()]
 
 
-def _factors(known):
-    """One convention for each factor that is not 1 or that nobody told, over all losses that have it."""
-    groups: dict[tuple[str, str], list[tuple[str, Factor]]] = {}
-    common = {factor for _, factor, _ in known}
-    everywhere = next((name for name in REDUCTIONS if all(reduction(name, loss) == f for loss, f, _ in known)), "")
-    for loss, factor, how in known:
-        name = everywhere or (factor.name(loss) if len(common) > 1 else "")
-        flag = f"--loss {name}" if name else f"--factor {str(factor).replace(' ', '')}"
-        if factor != Factor() or how == UNDECLARED.lower():
-            groups.setdefault((flag, how), []).append((loss, factor))
-    for (flag, how), group in groups.items():
-        begin = {UNDECLARED.lower(): "no loss returned; the gradient is right if ", "detected": "acceptable: "}.get(
-            how, ""
+def in_words(yours: str, ours: str, has_loss: bool, losses: list[str]) -> str:
+    """What it means that a loss, or the gradient without one, has a factor beside ours."""
+    names = " and ".join(losses)
+    if has_loss:
+        return (
+            f"your loss ({names}) is {yours}, ours {ours}: the gradient has the same factor, which a learning rate "
+            "makes up for"
         )
-        if common == {Factor()}:
-            yield Convention(flag, how, "no loss returned; your gradients are those of our loss, if you say so")
-            continue
-        if len(common) == 1 and group[0][1].over_ours:
-            yield Convention(flag, how, f"{begin}your loss is {group[0][1].over_ours}")
-            continue
-        words: dict[tuple[str, str], list[str]] = {}
-        for loss, factor in group:
-            words.setdefault((factor.in_words(loss), Factor().in_words(loss)), []).append(loss)
-        texts = (
-            f"your {' and '.join(losses)} {'is' if len(losses) == 1 else 'are'} {yours}, ours {ours}"
-            for (yours, ours), losses in words.items()
-        )
-        yield Convention(flag, how, begin + "; ".join(texts))
+    return (
+        f"the gradient is that of {yours} ({names}); ours of {ours}; no loss is returned that would say otherwise, and "
+        "a learning rate makes up for it"
+    )
 
 
-def _recognise(declared, loss, group, decay):
-    """Factor, weight decay, and how they are known."""
-    told = declared.factor_of(loss)
+def _recognised(group):
+    """The factor of the losses, or of the gradients where there are none, and whether there are losses."""
     group = [one for one in group if one.case.deciding and not one.case.weight_decay]
     with_loss = [one for one in group if one.values.loss is not None]
     with_dW = [one for one in group if one.values.dW is not None]
-    known = UNDECLARED.lower() if not with_loss else "detected"
-    candidates = SIMPLE if told is None else [told]
-    if with_loss:
-        fit = fit_factor([_loss_measured(one, decay) for one in with_loss], candidates)
-    elif with_dW:
-        fit = fit_factor([_gradient_measured(one, decay) for one in with_dW], candidates)
-    else:
-        return told or Factor(), decay, "assumed" if told is None else "declared"
-    right = fit.all and all(_gradient_near(one, fit.factor) for one in with_dW)
-    how = known if told is None else "declared"
-    if decay is None and with_dW and not right:
-        # A loss that fits says which factor it has, and that it holds no penalty.
-        sure = with_loss and fit.all
-        found = find_decay(with_dW, [fit.factor] if sure else candidates, in_loss=bool(with_loss) and not fit.all)
-        if found is not None:
-            return found[0], found[1], how
-    if told is not None:
-        return told, decay, how
-    keep = decay is not None or fit.all or (with_loss and 2 * fit.hits > fit.of)
-    return (fit.factor if keep else Factor()), decay, how if keep else "detected"
+    if not with_loss and not with_dW:
+        return Factor(), False
+    measured = [_loss_measured(one) for one in with_loss] or [_gradient_measured(one) for one in with_dW]
+    fit = fit_factor(measured)
+    return fit.factor if fit.all or (with_loss and 2 * fit.hits > fit.of) else Factor(), bool(with_loss)
 
 
 def loss_fits(one) -> bool:
     """Whether the loss as answered is right but for a usual factor."""
-    exact = one.case.expected
-    return (
-        exact.truth.loss is not None
-        and fit_factor([(one.case, one.answer.values.loss, exact.truth.loss, exact.bound.loss, None)]).all
-    )
+    exact, loss = one.case.expected, one.answer.values.loss
+    return exact.truth.loss is not None and fit_factor([(one.case, loss, exact.truth.loss, exact.bound.loss, None)]).all
 
 
 def gradient_fits(one) -> bool:
     """Whether dW, where there is one to be judged, is right but for a usual factor."""
-    return one.values is not None and one.values.dW is not None and fit_factor([_gradient_measured(one, None)]).all
+    return one.values is not None and one.values.dW is not None and fit_factor([_gradient_measured(one)]).all
 
 
-def _loss_measured(one, decay):
-    truth = one.expected.truth.loss
-    value = one.values.loss if decay is None else one.values.loss - decay.loss(one.case)
-    slack = None if decay is None else widened(0.0, one.values.loss)
-    return one.case, value, truth, one.expected.bound.loss, slack
+def _loss_measured(one):
+    return one.case, one.values.loss, one.expected.truth.loss, one.expected.bound.loss, None
 
 
-def _gradient_near(one, factor):
-    _, value, truth, bound, slack = _gradient_measured(one, None)
-    return within(value, truth, bound, slack, factor.of(one.case))
-
-
-def _gradient_measured(one, decay):
-    value = one.values.dW
-    if decay is not None:
-        value = _without(value, decay.gradients(one.case)["dW"])
+def _gradient_measured(one):
     slack = None if one.slack is None else one.slack.dW
-    return one.case, value, one.expected.truth.dW, one.expected.bound.dW, slack
+    return one.case, one.values.dW, one.expected.truth.dW, one.expected.bound.dW, slack
 
 
-def _divide(one, factor, decay):
-    """Divides the values of an answer by the factor, after weight decay is subtracted; the bounds allow for both."""
+def _divide(one, factor):
+    """Divides the values of an answer by the factor; the bounds allow for that."""
     c, case = factor.of(one.case), one.case
     if c != 1.0 and case.weight_decay:
         one.values, one.reason = None, "weight decay beside a loss with another factor"
         return
-    slack = None if one.slack is None else _divided(one.slack, case, c, None)
-    one.expected = _with_slack(one.expected, slack)
-    if c == 1.0 and decay is None:
-        return
-    one.values = _divided(one.values, case, c, decay)
-    one.again = None if one.again is None else _divided(one.again, case, c, decay)
-    rounding = None
-    if decay is not None:
-        u, truth = float(np.finfo(case.params.dtype).eps), one.expected.truth._asdict()
-        parts: dict[str, Any] = {
-            name: [u * (abs(more / c) + abs(g)) for more, g in zip(added, truth[name], strict=True)]
-            for name, added in decay.gradients(case).items()
-            if truth[name] is not None
-        }
-        rounding = Values(loss=case.params.flat.size * u * decay.loss(case) / c, **parts)  # Σ of squares, in any order
-    one.expected = _with_slack(one.expected, rounding, inexact=decay is not None or not factor.exact(case))
+    slack = None if one.slack is None else _divided(one.slack, c)
+    one.expected = _with_slack(one.expected, slack, inexact=not factor.exact(case))
+    if c != 1.0:
+        one.values = _divided(one.values, c)
+        one.again = None if one.again is None else _divided(one.again, c)
 
 
-def _divided(values, case, c, decay):
+def _divided(values, c):
     changed: dict[str, Any] = {}
     if values.loss is not None:
-        changed["loss"] = (float(values.loss) - (0.0 if decay is None else decay.loss(case))) / c
-    added = {} if decay is None else decay.gradients(case)
+        changed["loss"] = float(values.loss) / c
     for name in ("delta", "dW", "db"):
         arrays = getattr(values, name)
         if arrays is not None:
-            changed[name] = [_scaled(array, c) for array in _without(arrays, added.get(name))]
+            changed[name] = [_scaled(array, c) for array in arrays]
     if values.dx is not None:
         changed["dx"] = _scaled(values.dx, c)
     return values._replace(**changed)
-
-
-def _without(arrays, added):
-    """Gradients without what weight decay adds to them."""
-    if added is None or len(arrays) != len(added):
-        return arrays
-    pairs = zip(arrays, added, strict=True)
-    return [g.astype(np.float64) - more if g.shape == more.shape else g for g, more in pairs]
 
 
 def _scaled(array, c):
@@ -210,13 +130,9 @@ def _with_slack(expected: Expected, slack: Values | None, inexact=False) -> Expe
 
 
 def _learning_rate(submission, answered):
-    """The rate of an update in place; where nobody says it, the one that fits the first answer."""
-    if not submission.in_place:
-        return []
-    text = "weights are updated in place; the gradient is (before − after) / learning rate"
-    if submission.learning_rate is not None:
-        how = "declared" if submission.declared.learning_rate is not None else "passed"
-        return [Convention(f"--learning-rate {submission.learning_rate:g}", how, text)]
+    """Where weights are updated in place at a rate that nobody says, the one that fits the first answer."""
+    if not submission.in_place or submission.learning_rate is not None:
+        return
     rates = [rate for one in answered if one.case.da is None and (rate := _rate(one)) is not None]
     rate = rates[0] if rates else 1.0
     for one in answered:
@@ -224,7 +140,6 @@ def _learning_rate(submission, answered):
         one.again = None if one.again is None else _at_rate(one.again, rate)
         one.slack = None if one.slack is None else _at_rate(one.slack, rate)
         one.expected = _with_slack(one.expected, None, inexact=True)
-    return [Convention(f"--learning-rate {rate:g}", UNDECLARED.lower(), text)]
 
 
 def _at_rate(values, rate):

@@ -1,30 +1,62 @@
-"""Notes on a submission: what decides nothing, and is worth knowing."""
+"""Notes on golden vectors: where they are wrong first, which have no answer, and what decides nothing."""
 
 import contextlib
+from collections import Counter
 
 import numpy as np
 
-from backprop_ref.conformance.cases import tensor_name, tensors
+from backprop_ref.conformance.cases import WITHOUT_LAYERS, tensor_name, tensors
+from backprop_ref.conformance.judging.judged import NO_ANSWER
 from backprop_ref.conformance.judging.normalising import gradient_fits, loss_fits
-from backprop_ref.conformance.judging.outcome import NO_ANSWER
 from backprop_ref.conformance.judging.verdict import WITHIN_BOUND, WRONG
 
 OVERFLOWS = ("OverflowError", "FloatingPointError", "ZeroDivisionError", "ValueError: math")
 """How reasons begin where a number could not be computed."""
+MANY = 4
+"""So many reasons why there is no answer are told."""
 
 
-def notes_on(submission, asked, verdict):
-    """What is worth saying of a submission beside its verdict."""
+def notes_on(held):
+    """What is worth saying beside the verdict, a line each."""
+    asked = held.cases
+    yield from first_wrong(held.deciding)
+    yield from _silent(asked)
     changed = dict.fromkeys(name for one in asked for name in one.changed)
-    notes = [f"it changes its {' and '.join(changed)} in place"] if changed else []
-    notes += _extremes(asked, digits_too=verdict != WRONG)
-    notes += _loose(asked) if verdict != WRONG else []
-    notes += _unusual(asked)
-    if submission.kind == "function" and asked and all(one.verdict == NO_ANSWER for one in asked):
-        notes.append("it is called as f(network, weights, biases, x, y), with lists of arrays for weights and biases")
-    elif submission.kind == "function" and not any(name == "W" for one in asked for name, _ in one.verdicts):
-        notes.append("weights after three steps are not judged: the function takes no keyword steps")
-    return notes
+    if changed:
+        yield f"it changes its {' and '.join(changed)} in place"
+    yield from decides_nothing(held)
+    if held.verdict != WRONG:
+        yield from _unusual(held.deciding)
+
+
+def decides_nothing(held):
+    """Where usual formulas fail: at extreme values, and for labels that do not sum to 1."""
+    yield from _extremes(held.cases, digits_too=held.verdict != WRONG)
+    if held.verdict != WRONG and any(
+        one.verdict == WRONG and not one.case.deciding and "extreme" not in one.case.flags for one in held.cases
+    ):
+        yield "right for labels that sum to 1 only, which decides nothing: the delta of softmax is (p·Σy − y)/batch"
+
+
+def first_wrong(judged):
+    """The first wrong quantity of the first case that has one."""
+    for one in judged:
+        if (key := one.first_wrong) is not None:
+            layer = "" if key[0] in WITHOUT_LAYERS else f" of layer {key[1]} (of 0 to {one.case.network.n_layers - 1})"
+            words = one.reason if one.at_second else one.details[key].words
+            yield f"first wrong: {key[0]}{layer} in case {one.case.name}: {words}"
+            return
+
+
+def _silent(asked):
+    """Why cases have no answer; one of each kind by name."""
+    ones = [one for one in asked if one.verdict == NO_ANSWER]
+    reasons = Counter(one.reason for one in ones)
+    for reason, count in reasons.most_common(MANY):
+        name = next(one.case.name for one in ones if one.reason == reason)
+        yield f"no answer for {name}{f' and {count - 1} more' if count > 1 else ''}: {reason}"
+    if len(reasons) > MANY:
+        yield f"no answer for {len(reasons) - MANY} other reasons: see --json"
 
 
 def _extremes(asked, digits_too):
@@ -64,19 +96,13 @@ def _sound(one):
     return values is not None and (loss_fits(one) if values.loss is not None else gradient_fits(one))
 
 
-def _loose(asked):
-    """What is right only for labels that sum to 1."""
-    if any(one.verdict == WRONG and not one.case.deciding and "extreme" not in one.case.flags for one in asked):
-        yield "right for labels that sum to 1 only, which decides nothing: the delta of softmax is (p·Σy − y)/batch"
-
-
-def _unusual(asked):
+def _unusual(judged):
     """The tensors within their bounds whose errors are larger than rounding usually makes them."""
     found = [
         (f"{tensor_name(key)} in case {one.case.name}", detail)
-        for one in asked
+        for one in judged
         for key, detail in one.details.items()
-        if one.case.deciding and detail.verdict == WITHIN_BOUND and detail.words
+        if detail.verdict == WITHIN_BOUND and detail.words
     ]
     if found:
         name, detail = max(found, key=lambda item: item[1].bounds)

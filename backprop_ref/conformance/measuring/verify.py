@@ -7,17 +7,19 @@ import numpy as np
 
 from backprop_ref.conformance.cases import tensors
 from backprop_ref.conformance.judging.judge import judge
-from backprop_ref.conformance.judging.outcome import NO_ANSWER, Report
+from backprop_ref.conformance.judging.judged import NO_ANSWER
+from backprop_ref.conformance.judging.notes import decides_nothing
+from backprop_ref.conformance.judging.said import bugs_in, outcome_of, tally
 from backprop_ref.conformance.judging.verdict import WRONG as WRONG_TENSOR
 from backprop_ref.conformance.measuring.measure import measure
 from backprop_ref.conformance.measuring.networks import parse
-from backprop_ref.conformance.measuring.outcome import CONVENTION, NOT_JUDGED, RIGHT, WRONG, Finding, Outcome
+from backprop_ref.conformance.outcome import CONVENTION, NOT_JUDGED, RIGHT, WRONG, Outcome
 from backprop_ref.conformance.submissions.calling import TIME_LIMIT
 from backprop_ref.conformance.submissions.conventions import Declared, Layout
 from backprop_ref.conformance.submissions.functions import Function
 from backprop_ref.conformance.submissions.models import Model
 from backprop_ref.conformance.submissions.outline import Outline
-from backprop_ref.conformance.submissions.programs import Program
+from backprop_ref.conformance.submissions.programs import Answers, Program
 from backprop_ref.conformance.submissions.separate import Separate
 from backprop_ref.conformance.vectors.documents import question
 from backprop_ref.conformance.vectors.files import shipped_cases
@@ -84,20 +86,37 @@ def _certify(submission, outcome, reload):
     cases = [case for case in shipped_cases() if _suits(case, made_for, submission.n_layers)]
     if not cases or any("one-hot" in note for note in outcome.notes) or outcome.findings:
         return
-    report = judge(submission, cases, target=outcome.target, reload=reload, settled=True)
-    answered = [one for one in report.cases if one.verdict != NO_ANSWER]
-    outcome.notes += _silent(report, answered)
-    wrong = [one for one in answered if one.case.deciding and one.verdict == WRONG_TENSOR]
-    if any(_far(one) for one in wrong):
+    if reload is not None:
+        submission.restart(reload())
+    held = judge(submission, cases)
+    answered = [one for one in held.cases if one.verdict != NO_ANSWER]
+    outcome.notes += _silent(held, answered)
+    if any(_far(one) for one in held.deciding if one.verdict == WRONG_TENSOR):
         outcome.verdict, outcome.conventions = WRONG, []
-        outcome.findings = [_of_report(finding) for finding in report.diagnosis] or [_first(report)]
+        outcome.findings = bugs_in(held)
         return
-    outcome.vectors = _tally(answered)
+    outcome.notes += decides_nothing(held)
+    outcome.vectors = {verdict: count for verdict, count in tally(held).items() if verdict != NO_ANSWER}
 
 
-def _silent(report, answered):
+def verify_answers(path: str, declared: Declared | None = None) -> Outcome:
+    """Holds a file of answers to the golden vectors that it names.
+
+    Raises
+    ------
+    InvalidInput
+        If it is no file of answers.
+    """
+    answers, cases = Answers(path, declared), shipped_cases()
+    outcome = outcome_of(judge(answers, [case for case in cases if case.name in answers.found]), str(path))
+    if strangers := answers.unknown(cases):
+        outcome.notes.append(f"no such cases: {', '.join(strangers[:5])}{' …' if len(strangers) > 5 else ''}")
+    return outcome
+
+
+def _silent(held, answered):
     """A note on golden vectors without an answer, where others have one."""
-    silent = [one for one in report.cases if one.verdict == NO_ANSWER]
+    silent = [one for one in held.cases if one.verdict == NO_ANSWER]
     depths = {one.case.network.n_layers for one in answered}
     if not silent or not answered:
         return
@@ -137,27 +156,3 @@ def _far(one):
             if yours.shape != due.shape or not np.abs(yours - due).max() <= small * max(np.abs(due).max(), 1e-300):
                 return True
     return False
-
-
-def _of_report(found) -> Finding:
-    confidence = "certain" if found.confidence == "certain" else "likely"
-    return Finding(
-        *(found.id, found.text, found.quantity, (), found.right, found.wrong, found.hint, confidence),
-        acceptable=found.acceptable,
-        network=found.case,
-    )
-
-
-def _first(report: Report) -> Finding:
-    wrong = report.first_wrong
-    words = "" if wrong is None else f"{wrong.quantity} of layer {wrong.layer} in case {wrong.case}: {wrong.words}"
-    quantity, layers = ("", ()) if wrong is None else (wrong.quantity, (wrong.layer,))
-    return Finding("unknown", words or "a golden vector is wrong", quantity, layers, confidence="measured")
-
-
-def _tally(answered):
-    counts: dict[str, int] = {}
-    for one in answered:
-        if one.case.deciding:
-            counts[one.verdict] = counts.get(one.verdict, 0) + 1
-    return counts

@@ -49,7 +49,13 @@ def where(found):
 def pairs(found):
     """What is due, what was measured, what to do, and which other bugs it may be."""
     others = f"{', '.join(found.others)}, which give the same numbers here" if found.others else ""
-    said = (("right", found.right), ("yours", found.measured), ("hint", found.remedy), ("or", others))
+    said = (
+        ("right", found.right),
+        ("yours", found.measured),
+        ("evidence", found.evidence),
+        ("hint", found.remedy),
+        ("or", others),
+    )
     return [(name, text) for name, text in said if text]
 
 

@@ -5,7 +5,6 @@ Ours: W is (n_in, n_out), samples are rows, b is (n_out,), and each loss is a me
 
 import itertools
 import math
-import re
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -93,14 +92,10 @@ class Factor(NamedTuple):
     batch: int = 0
     outputs: int = 0
     twos: int = 0
-    constant: float = 1.0
-    """Any other number, where it is declared."""
 
     def of(self, case: Case) -> float:
         """The number it is for a case."""
-        return (
-            self.constant * float(len(case.x)) ** self.batch * float(case.y.shape[1]) ** self.outputs * 2.0**self.twos
-        )
+        return float(len(case.x)) ** self.batch * float(case.y.shape[1]) ** self.outputs * 2.0**self.twos
 
     def exact(self, case: Case) -> bool:
         """Whether dividing by it rounds nothing."""
@@ -110,23 +105,12 @@ class Factor(NamedTuple):
         parts = (("batch", self.batch), ("n_out", self.outputs), ("2", self.twos))
         above = [name for name, power in parts for _ in range(power)]
         below = [name for name, power in parts for _ in range(-power)]
-        if self.constant != 1.0:
-            above.insert(0, f"{self.constant:g}")
         return " * ".join(above or ["1"]) + "".join(f" / {name}" for name in below)
-
-    def name(self, loss: str) -> str:
-        """The value of ``--loss`` that declares it; empty if there is none."""
-        return next((name for name in REDUCTIONS if reduction(name, loss) == self), "")
-
-    @property
-    def over_ours(self) -> str:
-        """What it is whatever the loss, where that can be said."""
-        return {Factor(1): "the sum over the batch, ours the mean", Factor(twos=-1): "half of ours"}.get(self, "")
 
     def in_words(self, loss: str) -> str:
         """What a loss with this factor is, such as 'half the sum over the batch and the outputs'."""
         batch, outputs = self.batch - 1, self.outputs - (loss in BOTH_MEAN)
-        if self.constant != 1.0 or not {batch, outputs} <= {-1, 0} or abs(self.twos) > 1:
+        if not {batch, outputs} <= {-1, 0} or abs(self.twos) > 1:
             return f"{self} times ours"
         size = {-1: "half the ", 0: "the ", 1: "twice the "}[self.twos]
         if batch == outputs:
@@ -139,44 +123,9 @@ class Factor(NamedTuple):
 
 SIMPLE = sorted(
     (Factor(*powers) for powers in itertools.product((0, 1, -1), (0, 1, -1), (0, -1, 1))),
-    key=lambda factor: sum(map(abs, factor[:3])),
+    key=lambda factor: sum(map(abs, factor)),
 )
 """Every usual factor, the simplest first."""
-
-_REDUCTIONS = {"mean": (-1, -1), "sum": (0, 0), "batch-mean": (-1, 0)}
-REDUCTIONS = ("ours", *_REDUCTIONS, "half-ours", *(f"half-{name}" for name in _REDUCTIONS))
-
-
-def reduction(name: str, loss: str) -> Factor:
-    """The factor of a declared ``--loss``; the ½ is that of squared errors only."""
-    if name not in REDUCTIONS:
-        raise unknown("--loss", name, REDUCTIONS)
-    if name == "ours":
-        return Factor()
-    twos = -1 if name.startswith("half-") and loss.endswith("squared_error") else 0
-    if name == "half-ours":
-        return Factor(twos=twos)
-    batch, outputs = _REDUCTIONS[name.removeprefix("half-")]
-    return Factor(batch + 1, outputs + (loss in BOTH_MEAN), twos)
-
-
-def parse_factor(text: str) -> Factor:
-    """A factor such as ``batch*n_out/2`` or ``0.5``."""
-    powers = {"batch": 0, "n_out": 0}
-    constant = 1.0
-    tokens = re.split(r"([*/])", text.replace(" ", ""))
-    for operator, token in zip(["*", *tokens[1::2]], tokens[::2], strict=True):
-        sign = 1 if operator == "*" else -1
-        if token in powers:
-            powers[token] += sign
-            continue
-        try:
-            constant *= float(token) ** sign
-        except (ValueError, ZeroDivisionError):
-            constant = math.nan
-        if not math.isfinite(constant) or constant == 0.0:
-            raise InvalidInput(f"--factor {text}: numbers, batch and n_out with * and / are needed, as in batch/2")
-    return Factor(powers["batch"], powers["n_out"], 0, constant)
 
 
 @dataclass(frozen=True)
@@ -187,29 +136,16 @@ class Declared:
     samples: str | None = None
     biases: str | None = None
     one_sample: bool | None = None
-    loss: str | None = None
-    factor: str | None = None
-    l2: str | None = None
-    l2_in: str = "loss"
-    l2_on: str = "weights"
     in_place: bool = False
     learning_rate: float | None = None
 
     def __post_init__(self):
-        for name, known in (("weights", WEIGHTS), ("samples", SAMPLES), ("biases", BIASES), ("loss", REDUCTIONS)):
+        for name, known in (("weights", WEIGHTS), ("samples", SAMPLES), ("biases", BIASES)):
             value = getattr(self, name)
             if value is not None and value not in known:
                 raise unknown(f"--{name}", value, known)
         if self.samples == "flat":
             object.__setattr__(self, "one_sample", True)
-        if self.loss is not None and self.factor is not None:
-            raise InvalidInput(f"both --loss {self.loss} and --factor {self.factor}: they say the same, give one")
-        if self.factor is not None:
-            parse_factor(self.factor)
-        if self.l2_in not in {"loss", "gradient"}:
-            raise unknown("--l2-in", self.l2_in, ("loss", "gradient"))
-        if self.l2_on not in {"weights", "all"}:
-            raise unknown("--l2-on", self.l2_on, ("weights", "all"))
         rate = self.learning_rate
         if rate is not None and not (math.isfinite(rate) and rate > 0.0):
             raise InvalidInput(f"--learning-rate {rate}: a number above 0 is needed, the rate of the update")
@@ -217,9 +153,3 @@ class Declared:
     def layout(self) -> dict[str, Any]:
         """What is declared of the layout."""
         return {name: getattr(self, name) for name in Layout._fields}
-
-    def factor_of(self, loss: str) -> Factor | None:
-        """The declared factor of a loss, if any is."""
-        if self.factor is not None:
-            return parse_factor(self.factor)
-        return None if self.loss is None else reduction(self.loss, loss)

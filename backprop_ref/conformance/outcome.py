@@ -1,4 +1,4 @@
-"""What measuring a submission came to: a verdict, and each rule that is off."""
+"""What is said of a submission: a verdict, and each rule that is off."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -29,10 +29,14 @@ class Finding:
         The formula that is due, and the one that was found.
     remedy : str
     confidence : str
-        certain: nothing else that is known gives the same numbers; likely: others would as well, and are listed;
-        measured: the rule has no name.
+        certain: nothing else that is known gives the same numbers; likely: others would as well, or it explains a
+        part; possible: it is one of several explanations; measured: the rule has no name.
     others : tuple of str
         Ids of these others.
+    network : str
+        The network, or the golden vector, in which it shows.
+    evidence : str
+        How closely it explains the numbers, if that is not to the last digit.
     """
 
     id: str
@@ -46,6 +50,7 @@ class Finding:
     others: tuple[str, ...] = ()
     acceptable: bool = False
     network: str = ""
+    evidence: str = ""
 
     @property
     def layer(self) -> int | None:
@@ -71,8 +76,10 @@ class Outcome:
     reason : str
         Why it is not judged.
     vectors : dict of str to int
-        How many golden vectors were EXACT and WITHIN BOUND.
+        How many golden vectors were EXACT, WITHIN BOUND, WRONG, or had no answer.
     calls : int
+    cases : list of dict
+        Of a file of answers, the verdict on each golden vector and each tensor.
 
     Examples
     --------
@@ -92,6 +99,7 @@ class Outcome:
     reason: str = ""
     vectors: dict[str, int] = field(default_factory=dict)
     calls: int = 0
+    cases: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def exit(self) -> int:
