@@ -27,7 +27,7 @@ from . import classes, functions, loops, updates
 from .program import Planted, Program
 
 ACCEPTED = ("RIGHT", "RIGHT IN ITS OWN TERMS", "CONVENTION")
-NEEDS_FLAG, NOT_JUDGED, WRONG, CRASHED = "NEEDS A FLAG", "NOT JUDGED", "WRONG", "CRASHED"
+NOT_JUDGED, WRONG, CRASHED = "NOT JUDGED", "WRONG", "CRASHED"
 SHOWN_IN = {
     "factor": {"factor", "delta", "dW", "db", "loss", "output"},
     "loss": {"loss"},
@@ -79,25 +79,12 @@ def judge(target: str) -> Judgement:
     if not out.getvalue().strip():
         return Judgement(NOT_JUDGED if status == 2 else CRASHED, status, (), err.getvalue().strip()[-300:], seconds)
     report = json.loads(out.getvalue())
-    found = report.get("findings", report.get("diagnosis", []))
     findings = tuple(
-        Finding(one["id"], one.get("layer"), one.get("quantity", one.get("where", "")), one.get("text", ""))
-        for one in found
-        if one["id"] != "unknown" or one.get("quantity")
+        Finding(one["id"], one["layer"], one["quantity"], one["text"])
+        for one in report["findings"]
+        if one["id"] != "unknown" or one["quantity"]
     )
-    verdict = report["verdict"]
-    if verdict in {"EXACT", "WITHIN BOUND", "ACCEPTABLE"}:  # of the checker that compares with vectors
-        verdict = "CONVENTION" if verdict == "ACCEPTABLE" else "RIGHT"
-    elif verdict == "UNDECLARED":
-        verdict = NEEDS_FLAG
-    elif verdict == "NO ANSWER" or (
-        verdict == WRONG and set(report.get("counts", {})) <= {"NO ANSWER", NOT_JUDGED} and report.get("counts")
-    ):
-        verdict = NOT_JUDGED
-    reason = str(
-        report.get("reason") or next((case["reason"] for case in report.get("cases", []) if case.get("reason")), "")
-    )
-    return Judgement(verdict, report.get("exit", status), findings, reason, seconds)
+    return Judgement(report["verdict"], report["exit"], findings, report["reason"], seconds)
 
 
 def _judge_in(connection, target):
@@ -181,7 +168,7 @@ class Result(NamedTuple):
     def failed(self) -> str:
         """What is to be held against the checker; empty: nothing."""
         verdict = self.judgement.verdict
-        if verdict in {CRASHED, NOT_JUDGED, NEEDS_FLAG}:
+        if verdict in {CRASHED, NOT_JUDGED}:
             return verdict.lower()
         if self.program.expect != "wrong":
             return "called wrong" if verdict == WRONG else ""

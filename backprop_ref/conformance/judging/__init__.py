@@ -1,1 +1,1 @@
-"""From a submission's answers to verdicts, conventions and a report."""
+"""Golden vectors: the verdict on each tensor of an answer, and what they say together."""
