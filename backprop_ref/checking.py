@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypedDict, Unpack
 
-from backprop_ref.conformance.outcome import Outcome
+from backprop_ref.conformance.outcomes.outcome import Outcome
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.network import Network
 

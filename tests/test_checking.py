@@ -10,7 +10,7 @@ from submissions import right
 
 import backprop_ref as br
 from backprop_ref.checking import Conventions
-from backprop_ref.conformance.outcome import Finding
+from backprop_ref.conformance.outcomes.outcome import Finding
 from backprop_ref.conformance.submissions.conventions import Declared
 from backprop_ref.testing import assert_gradients_right
 

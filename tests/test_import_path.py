@@ -170,8 +170,8 @@ def test_no_command_imports_from_the_current_folder(trapped):
     assert trapped("report", "s")[0] == 0
     assert trapped("verify", "mine.py:f", *few)[0] == 0
     assert trapped("verify", "mine:f", *few)[0] == 0
-    assert trapped("verify", "--command", f"{shlex.quote(sys.executable)} program.py", *few)[0] == 1
-    assert trapped("verify", "--answers", "answers.json")[0] == 1
+    assert trapped("verify", "--command", f"{shlex.quote(sys.executable)} program.py", *few)[0] == 2
+    assert trapped("verify", "--answers", "answers.json")[0] == 2
     assert trapped("verify", "--elementary", "--points", "100")[0] == 0
     assert trapped("train", "xor", "--epochs", "1", "--backend", "absent:make")[0] == 2
 

@@ -72,7 +72,7 @@ ORDER = {
         __main__
     """,
     "backprop_ref.conformance": """
-        __init__ cases
+        __init__ cases outcomes
         rounding running submissions examples exercises
         catalogue gradcheck
         vectors diagnosis

@@ -5,7 +5,7 @@ import shutil
 from rich.console import Console
 from rich.text import Text
 
-from backprop_ref.conformance.measuring.words import HEADING, VERDICT, lines
+from backprop_ref.conformance.outcomes.words import HEADING, VERDICT, lines
 from backprop_ref.text import printable
 
 COLOUR = {0: "green", 1: "red", 2: "yellow"}

@@ -2,8 +2,8 @@
 
 from backprop_ref.cli import show
 from backprop_ref.cli.terminal import print_outcome
-from backprop_ref.conformance.measuring.page import page
 from backprop_ref.conformance.measuring.verify import submission_of, verify_answers, verify_submission
+from backprop_ref.conformance.outcomes.page import page
 from backprop_ref.conformance.submissions.conventions import Declared
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.files import check_output, write_output

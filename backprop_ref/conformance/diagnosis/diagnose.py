@@ -22,7 +22,7 @@ from backprop_ref.conformance.diagnosis.observation import Observation, all_cand
 from backprop_ref.conformance.diagnosis.pairs import explaining_pairs
 from backprop_ref.conformance.diagnosis.singles import explaining_singles
 from backprop_ref.conformance.diagnosis.state import state_findings
-from backprop_ref.conformance.outcome import Finding
+from backprop_ref.conformance.outcomes.outcome import Finding
 from backprop_ref.conformance.rounding.precision import Precision
 
 TRIES = 8

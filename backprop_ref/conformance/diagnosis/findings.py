@@ -6,7 +6,7 @@ from backprop_ref.conformance.cases import WITHOUT_LAYERS
 from backprop_ref.conformance.catalogue.known import BY_ID
 from backprop_ref.conformance.diagnosis.estimate import shortest
 from backprop_ref.conformance.diagnosis.observation import Candidate, all_candidates, effect_of
-from backprop_ref.conformance.outcome import Finding
+from backprop_ref.conformance.outcomes.outcome import Finding
 
 SCALES = ("missing-mean", "mean-twice", "mean-over-outputs", "sum-over-outputs", "missing-two", "extra-two")
 """The bugs that are a factor on the gradient, as a loss may have it too."""

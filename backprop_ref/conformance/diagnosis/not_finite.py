@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from backprop_ref.conformance.cases import Key, tensor_name, tensors
-from backprop_ref.conformance.outcome import Finding
+from backprop_ref.conformance.outcomes.outcome import Finding
 
 HINT = (
     "NaN comes of 0/0, inf − inf and 0·log(0), infinity of exp(large z), log(0) and x/0; stop at the first one: "

@@ -4,7 +4,7 @@ import numpy as np
 
 from backprop_ref.conformance.cases import tensors
 from backprop_ref.conformance.catalogue.known import BY_ID
-from backprop_ref.conformance.outcome import Finding
+from backprop_ref.conformance.outcomes.outcome import Finding
 
 
 def state_findings(evidence):

@@ -9,7 +9,7 @@ from backprop_ref.conformance.judging.judge import Held
 from backprop_ref.conformance.judging.judged import NO_ANSWER, NOT_JUDGED
 from backprop_ref.conformance.judging.notes import first_wrong, notes_on
 from backprop_ref.conformance.judging.verdict import WRONG
-from backprop_ref.conformance.outcome import CONVENTION, RIGHT, Finding, Outcome
+from backprop_ref.conformance.outcomes.outcome import CONVENTION, RIGHT, Finding, Outcome
 
 
 def outcome_of(held: Held, target: str = "") -> Outcome:

@@ -14,7 +14,7 @@ from backprop_ref.conformance.measuring.batches import together
 from backprop_ref.conformance.measuring.networks import kind_of, parse
 from backprop_ref.conformance.measuring.rules import DOUBLE, Scene, forward_forms
 from backprop_ref.conformance.measuring.samples import Samples, constant_part, ratio, same, split
-from backprop_ref.conformance.outcome import CONVENTION, NOT_JUDGED, OWN_TERMS, RIGHT, WRONG, Finding, Outcome
+from backprop_ref.conformance.outcomes.outcome import CONVENTION, NOT_JUDGED, OWN_TERMS, RIGHT, WRONG, Finding, Outcome
 from backprop_ref.conformance.rounding.balls import Ball
 from backprop_ref.conformance.submissions.conventions import SIMPLE, Factor
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from backprop_ref.conformance.catalogue.known import BY_ID
-from backprop_ref.conformance.outcome import Finding
+from backprop_ref.conformance.outcomes.outcome import Finding
 
 PLACE = {"delta of the output": "delta", "hidden delta": "delta", "dW": "dW", "db": "db", "z": "z", "a": "z"}
 

@@ -2,7 +2,7 @@
 
 import re
 
-from backprop_ref.conformance.measuring.words import MANY, facts, pairs, where
+from backprop_ref.conformance.outcomes.words import MANY, facts, pairs, where
 from backprop_ref.text import as_html as escape
 
 STYLE = """

@@ -113,12 +113,12 @@ class Outcome:
 
     def __str__(self) -> str:
         """What the terminal shows."""
-        from backprop_ref.conformance.measuring.words import lines
+        from backprop_ref.conformance.outcomes.words import lines
 
         return "\n".join(text for _, text in lines(self))
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        from backprop_ref.conformance.measuring.page import fragment
+        from backprop_ref.conformance.outcomes.page import fragment
 
         return fragment(self)

@@ -1,0 +1,1 @@
+"""What is said of a submission: an outcome, as text and as a page."""
