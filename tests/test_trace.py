@@ -128,21 +128,22 @@ def test_compiled_training_leaves_the_parameters_of_each_epoch(specialize):
     from backprop_ref.backends.base import Snapshots
     from backprop_ref.training.pairs import PairsTrainer
 
-    x, y = samples(NETWORK, 11)
+    network = br.Network([3, 2], ["sigmoid"], "sse")
+    x, y = samples(network, 11)
     orders, rates, rows = np.arange(77).reshape(7, 11) % 11, [0.1] * 7, np.array([-1, 0, -1, -1, 1, -1, 2])
     found = []
     for maker in (
-        PairsTrainer(br.get_backend("numpy", "reproducible"), NETWORK, br.SGD(0.1), 5, 1, "accuracy"),
-        numba_trainer.create(NETWORK, br.SGD(0.1), "float64", 5, 1, "accuracy", 1, specialize=specialize),
+        PairsTrainer(br.get_backend("numpy", "reproducible"), network, br.SGD(0.1), 5, 1, "accuracy"),
+        numba_trainer.create(network, br.SGD(0.1), "float64", 5, 1, "accuracy", 1, specialize=specialize),
     ):
-        params, snapshots = parameters(NETWORK), Snapshots(np.zeros((3, NETWORK.n_parameters)), rows)
+        params, snapshots = parameters(network), Snapshots(np.zeros((3, network.n_parameters)), rows)
         maker.run(params, {}, x, y, orders, rates, snapshots=snapshots)
         found.append((params.sha256(), snapshots.flats))
     assert found[0][0] == found[1][0]
     assert same(found[0][1], found[1][1])
     assert same(found[0][1][2], params.flat)
     with pytest.raises(ValueError, match="do not fit"):
-        maker.run(params, {}, x, y, orders, rates, snapshots=Snapshots(np.zeros((2, NETWORK.n_parameters)), rows))
+        maker.run(params, {}, x, y, orders, rates, snapshots=Snapshots(np.zeros((2, network.n_parameters)), rows))
 
 
 def test_a_run_that_diverges_is_traced_up_to_there(folder):
