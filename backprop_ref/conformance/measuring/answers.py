@@ -1,0 +1,153 @@
+"""The answers of a submission for one network: two batches, one of them sample by sample; and what they show at once."""
+
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from backprop_ref.conformance.catalogue.known import BY_ID
+from backprop_ref.conformance.measuring import asking, material
+from backprop_ref.conformance.measuring.asking import HALF_THE_DIGITS, Asked
+from backprop_ref.conformance.measuring.comparing import ratio, same
+from backprop_ref.conformance.measuring.outcome import Finding
+
+
+class Batches(NamedTuple):
+    """The answers for a network: two batches, and the samples of the first one by one."""
+
+    params: object
+    five: Asked
+    seven: Asked | None
+    singles: list[Asked]
+    tolerance: float
+
+    @property
+    def all(self):
+        """Every answer."""
+        return [self.five, *([self.seven] if self.seven else []), *self.singles]
+
+
+def ask_all(ask, form, network, hard=False):
+    """The `Batches` of a network; with other weights where these leave every gradient 0, as a relu at its left may."""
+    found = None
+    for seed in (1, 2, 3):
+        found = _asked_with(ask, form, network, hard or form.hard, material.parameters(form.sizes, seed, form.biases))
+        if found is None or any(np.any(array) for array in found.five.values.dW or [np.ones(1)]):
+            break
+    return found
+
+
+def _asked_with(ask, form, network, hard, params):
+    sizes = form.sizes
+    x, y = material.batch(sizes, material.SAMPLES, hard=hard)
+    five = ask(network, params, x, y, twice=not ask.dear)
+    singles = [ask(network, params, x[s : s + 1], y[s : s + 1]) for s in range(len(x))]
+    if five is None or any(one is None for one in singles):
+        return None
+    seven = None if ask.dear else ask(network, params, *material.batch(sizes, material.OTHER_BATCH, hard=hard))
+    single = "float32" in {asking.precision_of(one.values) for one in (five, *singles[:2])}
+    tolerance = HALF_THE_DIGITS["float32" if single else "float64"]
+    for one in (five, *singles):  # differences of weights have lost some digits
+        if one.slack is not None and one.values.dW is not None:
+            for g, lost in zip(one.values.dW, one.slack.dW, strict=True):
+                size = np.abs(g).max()
+                tolerance = max(tolerance, 1e3 * float(np.max(lost)) / size if size else 0.0)
+    return Batches(params, five, seven, singles, min(tolerance, 1e-3))
+
+
+def without_losses(batches):
+    """The same batches, as if no loss were returned."""
+
+    def bare(one):
+        return one and one._replace(values=one.values._replace(loss=None))
+
+    return batches._replace(
+        five=bare(batches.five), seven=bare(batches.seven), singles=list(map(bare, batches.singles))
+    )
+
+
+def in_turn(ask, batches, network):
+    """The batches as they would be, where a class takes their samples one after the other and updates after each.
+
+    Then what a batch of several gives is no sum, and only single samples say anything; None: it is not so.
+    """
+    if ask.dear or len(batches.singles) < 2 or batches.five.values.dW is None:
+        return None
+    rate = ask.submission.learning_rate or 1.0
+    params = batches.params.copy()
+    for one in batches.singles:
+        answer = ask(network, params, one.case.x, one.case.y)
+        if answer is None or answer.values.dW is None:
+            return None
+        for W, g in zip(params.W, answer.values.dW, strict=True):
+            W -= rate * g
+        for b, g in zip(params.b, answer.values.db or (), strict=False):
+            b -= rate * g
+    moves = [(old - new) / rate for old, new in zip(batches.params.W, params.W, strict=True)]
+    plain = [np.sum([one.values.dW[layer] for one in batches.singles], axis=0) for layer in range(len(moves))]
+    five = batches.five.values.dW
+    if all(map(partial(same, tolerance=1e-6), five, plain)) or not all(map(partial(same, tolerance=1e-6), five, moves)):
+        return None
+    db = None
+    if batches.five.values.db is not None:
+        db = [np.sum([one.values.db[layer] for one in batches.singles], axis=0) for layer in range(len(moves))]
+    values = batches.five.values._replace(dW=plain, db=db, loss=None)
+    singles = [one._replace(values=one.values._replace(loss=None)) for one in batches.singles]
+    return batches._replace(five=batches.five._replace(values=values, again=None), seven=None, singles=singles)
+
+
+def finite(batches):
+    return all(
+        np.all(np.isfinite(array))
+        for one in batches.all
+        for array in (*(one.values.dW or ()), *(one.values.db or ()), *([] if one.loss is None else [one.loss]))
+    )
+
+
+def state(batches):
+    """Findings on a second, identical call."""
+    again = batches.five.again
+    if again is None:
+        return ()
+    first, second = batches.five.values, again
+    gradients = [(a, b) for name in ("dW", "db") if getattr(first, name) and getattr(second, name)
+                 for a, b in zip(getattr(first, name), getattr(second, name), strict=True)]  # fmt: skip
+    if all(same(b, a, batches.tolerance) for a, b in gradients):
+        return ()
+    twice = all(same(b, 2.0 * a, batches.tolerance) for a, b in gradients)
+    bug = BY_ID["gradients-not-zeroed" if twice else "second-call-differs"]
+    return (Finding(bug.id, bug.text, "state", (), bug.right, bug.wrong, bug.hint),)
+
+
+def unsummed(batches):
+    """A finding where db has the right shape for one sample, and none for several."""
+    if batches.five.values.db is not None or any(one.values.db is None for one in batches.singles):
+        return ()
+    bug = BY_ID["bias-not-summed"]
+    return (Finding(bug.id, bug.text, "db", (), bug.right, bug.wrong, bug.hint),)
+
+
+def decay(ask, batches, network):
+    """A finding where weight decay that is asked for is not λ·W in dW and nothing in db."""
+    if ask.dear or "weight_decay" not in getattr(ask.submission, "names", ()):
+        return ()
+    five, strength = batches.five, 0.25
+    answer = ask(network, batches.params, five.case.x, five.case.y, weight_decay=strength)
+    if answer is None or answer.values.dW is None:
+        return ()
+    size = float(len(five.case.x))
+    moved = np.concatenate([(a - b).ravel() for a, b in zip(answer.values.dW, five.values.dW, strict=True)])
+    W = strength * np.concatenate([part.ravel() for part in batches.params.W])
+    factors = {"decay-missing": 0.0, "decay-doubled": 2.0, "decay-halved": 0.5, "decay-sign": -1.0}
+    factors |= {"decay-over-batch": 1.0 / size}
+    found = []
+    if not same(moved, W, 1e-6):
+        usual = float(np.median(moved / W))  # whatever becomes of some entries otherwise
+        name = next((name for name, c in factors.items() if abs(usual - c) <= 1e-6), None)
+        sign = ratio(moved, strength * np.sign(W), 1e-6) is not None
+        found += ["decay-absolute"] if sign else [name] if name else []
+    pairs = zip(answer.values.db or (), five.values.db or (), strict=False)
+    if any(np.abs(a - b).max() > 1e-6 for a, b in pairs):
+        found.append("decay-on-bias")
+    bugs = [BY_ID[name] for name in found]
+    return tuple(Finding(bug.id, bug.text, "dW", (), bug.right, bug.wrong, bug.hint) for bug in bugs)
