@@ -1,15 +1,14 @@
-"""The answers of a submission for one network: two batches, one of them sample by sample; and what they show at once."""
+"""The answers of a submission for one network: two batches, one also sample by sample; and what they show at once."""
 
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from backprop_ref.conformance.catalogue.known import BY_ID
 from backprop_ref.conformance.measuring import asking, material
 from backprop_ref.conformance.measuring.asking import HALF_THE_DIGITS, Asked
 from backprop_ref.conformance.measuring.comparing import ratio, same
-from backprop_ref.conformance.measuring.outcome import Finding
+from backprop_ref.conformance.measuring.judgement import known_bug
 
 
 class Batches(NamedTuple):
@@ -115,16 +114,14 @@ def state(batches):
     if all(same(b, a, batches.tolerance) for a, b in gradients):
         return ()
     twice = all(same(b, 2.0 * a, batches.tolerance) for a, b in gradients)
-    bug = BY_ID["gradients-not-zeroed" if twice else "second-call-differs"]
-    return (Finding(bug.id, bug.text, "state", (), bug.right, bug.wrong, bug.hint),)
+    return (known_bug("gradients-not-zeroed" if twice else "second-call-differs", "state"),)
 
 
 def unsummed(batches):
     """A finding where db has the right shape for one sample, and none for several."""
     if batches.five.values.db is not None or any(one.values.db is None for one in batches.singles):
         return ()
-    bug = BY_ID["bias-not-summed"]
-    return (Finding(bug.id, bug.text, "db", (), bug.right, bug.wrong, bug.hint),)
+    return (known_bug("bias-not-summed", "db"),)
 
 
 def decay(ask, batches, network):
@@ -136,18 +133,21 @@ def decay(ask, batches, network):
     if answer is None or answer.values.dW is None:
         return ()
     size = float(len(five.case.x))
-    moved = np.concatenate([(a - b).ravel() for a, b in zip(answer.values.dW, five.values.dW, strict=True)])
-    W = strength * np.concatenate([part.ravel() for part in batches.params.W])
     factors = {"decay-missing": 0.0, "decay-doubled": 2.0, "decay-halved": 0.5, "decay-sign": -1.0}
     factors |= {"decay-over-batch": 1.0 / size}
-    found = []
-    if not same(moved, W, 1e-6):
+    found: dict[str, list[int]] = {}
+    for layer, W in enumerate(batches.params.W):
+        moved = (answer.values.dW[layer] - five.values.dW[layer]) / strength
+        if same(moved, W, 1e-6):
+            continue
         usual = float(np.median(moved / W))  # whatever becomes of some entries otherwise
         name = next((name for name, c in factors.items() if abs(usual - c) <= 1e-6), None)
-        sign = ratio(moved, strength * np.sign(W), 1e-6) is not None
-        found += ["decay-absolute"] if sign else [name] if name else []
+        if ratio(moved, np.sign(W), 1e-6) is not None:
+            name = "decay-absolute"
+        if name is not None:
+            found.setdefault(name, []).append(layer)
     pairs = zip(answer.values.db or (), five.values.db or (), strict=False)
-    if any(np.abs(a - b).max() > 1e-6 for a, b in pairs):
-        found.append("decay-on-bias")
-    bugs = [BY_ID[name] for name in found]
-    return tuple(Finding(bug.id, bug.text, "dW", (), bug.right, bug.wrong, bug.hint) for bug in bugs)
+    biases = [layer for layer, (a, b) in enumerate(pairs) if np.abs(a - b).max() > 1e-6]
+    if biases:
+        found["decay-on-bias"] = biases
+    return tuple(known_bug(name, "db" if name.endswith("bias") else "dW", tuple(at)) for name, at in found.items())

@@ -37,11 +37,14 @@ class _Batch:
         self.measured = {("dW", layer): dW for layer, dW in enumerate(values.dW)}
         if values.db is not None:
             self.measured |= {("db", layer): db for layer, db in enumerate(values.db)}
+        nothing = self.size * samples.nothing
+        self.measured = {key: np.where(np.abs(part) < nothing, 0.0, part) for key, part in self.measured.items()}
         self.powers: dict[tuple[str, int], int] = {}
 
     def power(self, key, total):
         """i with measured = size**i · total, beside what is added whatever the sample."""
-        measured, added = self.measured[key], self.samples.added.get(key[1]) if key[0] == "dW" else None
+        measured = self.measured[key]
+        added = (self.samples.added if key[0] == "dW" else self.samples.added_b).get(key[1])
         if total is None or total.shape != measured.shape:
             return None
         for power in POWERS:
@@ -66,7 +69,8 @@ class _Batch:
     def sums(self):
         """The sums of the single samples' gradients."""
         parts = {("dW", layer): G - self.samples.added.get(layer, 0.0) for layer, G in enumerate(self.samples.G)}
-        parts |= {("db", layer): B for layer, B in enumerate(self.samples.B) if B is not None}
+        biases = [(layer, B) for layer, B in enumerate(self.samples.B) if B is not None]
+        parts |= {("db", layer): B - self.samples.added_b.get(layer, 0.0) for layer, B in biases}
         return {key: part.sum(axis=0) for key, part in parts.items()}
 
     def ran(self, rules):
@@ -116,16 +120,16 @@ def _of_the_whole(batch, samples, rules):
             batch.settle(batch.ran(changed(rules, form.change)))
             if not batch.open:
                 return [Off("delta", samples.last, [(form, None)])]
-        elif form.bug.id == "samples-in-turn":
-            for power in (0, -1):
-                rate = _rate(batch, rules, form, power)
+        elif form.bug.id == "samples-in-turn" and all(off.named or not off.words for off in samples.offs):
+            for power, start in itertools.product((0, -1), (0.1, 0.01)):
+                rate = _rate(batch, rules, form, power, start)
                 if rate is not None:
                     return [Off("dW", 0, [(form, rate)])]
     batch.powers = before
     return []
 
 
-def _rate(batch, rules, form: Form, power):
+def _rate(batch, rules, form: Form, power, start):
     """The learning rate of weights that are updated within the batch; None if that is not it."""
     keys = [key for key, array in batch.measured.items() if np.any(array)]
     goal = np.concatenate([batch.measured[key].ravel() for key in keys])
@@ -136,7 +140,7 @@ def _rate(batch, rules, form: Form, power):
             return None
         return batch.size**power * np.concatenate([totals[key].ravel() for key in keys])
 
-    number = numbers_for(at, form.bug.start, goal)
+    number = numbers_for(at, start, goal)
     if number is None or not same(goal, at(number), 10 * batch.samples.tolerance):
         return None
     batch.powers = dict.fromkeys(keys, power)

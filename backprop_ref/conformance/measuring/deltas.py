@@ -126,9 +126,8 @@ def output_ways(rows: Rows, more=()) -> Iterator[Way]:
                     yield Way(value, (*parts, *_part(last, slope.forms)), error, rows.rules)
     if short and not rows.network.loss.endswith("squared_error"):
         two_steps = changed(rows.rules, TWO_STEPS)
-        for form in (None, *_targets(rows)):
-            change = {**TWO_STEPS, **({} if form is None else form.change)}
-            error = rows.attempt("error", change=change, alone=form is not None)
+        for form, change in [(None, {}), *_targets(rows)]:
+            error = rows.attempt("error", change={**TWO_STEPS, **change})
             if error is None:
                 continue
             parts = () if form is None else (Part(None, (form,)),)
@@ -143,10 +142,16 @@ def _part(layer, forms, number=None):
 
 
 def _targets(rows):
-    """The forms that change the labels of a single sample."""
-    first = rows.each[0]
-    every = [(form, form.change["target"](rows.rules["target"], first, "error").mid) for form in forms_of("target", "terms")]
-    return [form for form, y in every if not np.array_equal(y, first.y.mid)]
+    """The forms that change the labels of a single sample, each as a change to these labels."""
+    if "targets" not in rows.known:
+        found = []
+        for form in forms_of("target", "terms"):
+            wrong = form.change["target"]
+            y = rows.exact(np.concatenate([wrong(rows.rules["target"], one, "error").mid for one in rows.each]))
+            if not np.array_equal(y.mid, rows.case.y):
+                found.append((form, {"target": lambda right, p, use, y=y: y}))
+        rows.known["targets"] = found
+    return rows.known["targets"]
 
 
 def _errors(rows):
@@ -154,20 +159,20 @@ def _errors(rows):
     if "errors" in rows.known:
         return rows.known["errors"]
     found: list[tuple[Any, tuple[Part, ...]]] = []
-    targets, errors = _targets(rows), forms_of("error", "terms")
-    pairs = [(one, two) for one in targets for two in errors]
-    for chosen in ((), *((form,) for form in (*targets, *errors)), *pairs):
-        change = {name: wrong for form in chosen for name, wrong in form.change.items()}
-        value = rows.attempt("error", change=change or None, alone="target" in change)
+    targets = [(None, {}), *_targets(rows)]
+    errors = [(None, {}), *((form, form.change) for form in forms_of("error", "terms"))]
+    pairs = sorted(itertools.product(targets, errors), key=lambda pair: sum(form is not None for form, _ in pair))
+    for pair in pairs:
+        value = rows.attempt("error", change={**pair[0][1], **pair[1][1]} or None)
         if value is None or not np.any(value):
             continue
-        parts = tuple(Part(None, (form,)) for form in chosen)
+        parts = tuple(Part(None, (form,)) for form, _ in pair if form is not None)
         place = next((at for at, (other, _) in enumerate(found) if ratio(value, other, 1e-9) is not None), None)
         if place is None:
             found.append((value, parts))
-        elif len(chosen) == 1 and len(found[place][1]) == 1:
+        elif len(parts) == 1 and len(found[place][1]) == 1:
             part = found[place][1][0]
-            found[place] = found[place][0], (part._replace(forms=(*part.forms, *chosen)),)
+            found[place] = found[place][0], (part._replace(forms=(*part.forms, *parts[0].forms)),)
     mean = [(rows.attempt("mean", rows.exact(value)), parts) for value, parts in found]
     rows.known["errors"] = [(value, parts) for value, parts in mean if value is not None]
     return rows.known["errors"]

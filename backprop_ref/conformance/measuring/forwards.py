@@ -12,6 +12,7 @@ from backprop_ref.conformance.catalogue.known import CATALOGUE
 from backprop_ref.conformance.catalogue.textbook import RULES
 from backprop_ref.conformance.measuring import material
 from backprop_ref.conformance.measuring.comparing import constant_part, split
+from backprop_ref.conformance.measuring.judgement import known_bug
 from backprop_ref.conformance.measuring.networks import kind_of
 from backprop_ref.conformance.measuring.outcome import Finding
 from backprop_ref.conformance.measuring.rules import Form, Rows, changed
@@ -50,32 +51,84 @@ def right(members) -> list[Forward]:
     return [Forward(network, RULES) for network in members]
 
 
-def with_a_bug(members) -> Iterator[Forward]:
+def with_a_bug(members, batches) -> Iterator[Forward]:
     """The same with a known bug of the forward pass, in all layers or in one."""
     for number, (form, layer) in enumerate(_bugs(members[0].n_layers)):
         for network in members:
-            if not _acts(form, layer, network):
-                continue
-            bug, layers = form.bug, () if layer is None else (layer,)
-            finding = Finding(bug.id, bug.text, "z", layers, bug.right, bug.wrong, bug.hint, network=kind_of(network))
-            yield Forward(network, changed(RULES, form.change, layer), (finding,), 1, (number, layer))
+            if _acts(form, layer, network):
+                layers = () if layer is None else (layer,)
+                finding = known_bug(form.bug.id, "z", layers, network=kind_of(network))
+                yield Forward(network, changed(RULES, form.change, layer), (finding,), 1, (number, layer))
+    yield from _with_other_biases(members, batches)
 
 
 def _bugs(n_layers):
-    """Forms of the forward pass, and the layer that each acts in; None: in all."""
+    """Forms of the forward pass but for those of the bias, and the layer that each acts in; None: in all."""
     known = [
         Form(bug, change)
         for bug in CATALOGUE
         for change in bug.variants
-        if {"z", "a", "inputs"} & change.keys() and change.keys() <= {"z", "a", "inputs", "terms"} and not bug.acceptable
+        if not bug.acceptable and {"z", "a", "inputs"} & change.keys() and set(change) != {"z"}
+        if change.keys() <= {"z", "a", "inputs", "terms"}
     ]
-    found = [(form, None) for form in known]
-    if n_layers > 1:
-        found += [(form, layer) for layer in range(n_layers) for form in known if set(form.change) == {"z"}]
-    if n_layers > 2:
-        missing = [form for form in known if form.bug.id == "hidden-activation-missing"]
-        found += [(form, layer) for layer in range(n_layers - 1) for form in missing]
-    return found
+    missing = [form for form in known if form.bug.id == "hidden-activation-missing"]
+    alone = [(form, layer) for layer in range(n_layers - 1) for form in missing] if n_layers > 2 else []
+    return [*((form, None) for form in known), *alone]
+
+
+TIMES = (1, 0, 2, 3, 4, 5, 6)
+"""How often the bias may be added."""
+
+
+def _with_other_biases(members, batches) -> Iterator[Forward]:
+    """The same with biases added not at all or several times: in hidden layers as often as the next dW shows."""
+    hidden: dict[tuple, list[tuple[int, ...]]] = {}
+    for network in members:
+        inner, last = network.activations[:-1], network.n_layers - 1
+        if inner not in hidden:
+            hidden[inner] = _times_in_hidden(network, batches)
+        ends = dict.fromkeys((*TIMES, network.sizes[last]))
+        for before in hidden[inner]:
+            for times in [(*before, end) for end in ends]:
+                if any(n != 1 for n in times):
+                    yield _biased(network, times)
+
+
+def _times_in_hidden(network, batches) -> list[tuple[int, ...]]:
+    """How often the hidden layers add their bias, where that makes what dW of the next layer is made with; else every
+    layer the same, or one of them."""
+    last, found = network.n_layers - 1, ()
+    for layer in range(last):
+        fits = None
+        for n in dict.fromkeys((*TIMES, network.sizes[layer])):
+            times = (*found, n, *[1] * (last - layer))
+            if unread(rows_of(batches, _biased(network, times)), batches, layer + 1) == 0:
+                fits = n
+                break
+        if fits is None:
+            widths = network.sizes[:last]
+            same = [(0,) * last, (2,) * last, tuple(widths)]
+            return [(1,) * last, *same, *((*[1] * at, n, *[1] * (last - at - 1)) for at in range(last) for n in (0, 2))]
+        found = (*found, fits)
+    return [found]
+
+
+def _biased(network, times) -> Forward:
+    """A network whose layers add their bias so many times."""
+    names: dict[str, list[int]] = {}
+    for layer, n in enumerate(times):
+        name = {0: "bias-not-added", 1: "", 2: "bias-added-twice"}.get(n, "bias-in-forward-loop")
+        if n == 2 == network.sizes[layer] and any(m not in {1, 2} for m in times):
+            name = "bias-in-forward-loop"
+        if name:
+            names.setdefault(name, []).append(layer)
+
+    def z(right, p, layer):
+        product = p.rule("inputs", layer) @ p.W[layer]
+        return product + p.b[layer] * float(times[layer]) if times[layer] else product
+
+    findings = tuple(known_bug(name, "z", tuple(at), network=kind_of(network)) for name, at in names.items())
+    return Forward(network, changed(RULES, {"z": z}), findings, len(findings), ("times", times[:-1]))
 
 
 def _acts(form, layer, network):
@@ -89,11 +142,11 @@ def _acts(form, layer, network):
     return True
 
 
-def unread(rows: Rows, batches) -> int:
-    """How far dW is from being made with what the layers read: 1 for each layer where a known bug of dW has to help,
-    2 for each where none does."""
+def unread(rows: Rows, batches, only: int | None = None) -> int:
+    """How far dW is from being made with what the layers read, or one of them: 1 for each layer where a known bug of dW
+    has to help, 2 for each where none does."""
     count = 0
-    for layer in range(1, rows.network.n_layers):
+    for layer in range(1, rows.network.n_layers) if only is None else (only,):
         G = np.stack([one.values.dW[layer] for one in batches.singles])
         B = None
         if all(one.values.db is not None for one in batches.singles):
@@ -125,7 +178,7 @@ def _made_by_a_bug(G, v, rows, layer, tolerance):
 
 
 def fitting(forwards, batches, limit: int | None = None) -> list[Forward]:
-    """Those whose hidden layers are what dW is made with, or nearly; with how far it is from that in their cost.
+    """Those whose hidden layers are what dW is made with, or nearly; the simplest first.
 
     Parameters
     ----------
@@ -140,4 +193,4 @@ def fitting(forwards, batches, limit: int | None = None) -> list[Forward]:
             counts[key] = unread(rows_of(batches, forward), batches)
         found.append((forward.cost + counts[key], forward))
     most = limit if limit is not None else min((cost for cost, _ in found), default=0) + 1
-    return [forward for cost, forward in found if cost <= most]
+    return [forward for cost, forward in sorted(found, key=lambda one: one[0]) if cost <= most]

@@ -1,5 +1,6 @@
 """The loss that a submission returns beside those of networks: the same, a usual factor, a penalty, or none of ours."""
 
+import functools
 import math
 
 import numpy as np
@@ -34,25 +35,28 @@ def loss_factor(batches, forward: Forward, tolerance=1e-7) -> tuple[Factor, str]
     tolerance = max(batches.tolerance, tolerance)
     asked = batches.all
     first = loss_of(case_of(asked[0], batches, forward), forward.loss_rules or forward.rules)
-    usual = [
-        (factor, name)
-        for name in CONSTANTS
-        for factor in SIMPLE
-        if abs(asked[0].loss - _times(factor, name, asked[0]) * first) <= tolerance * abs(asked[0].loss)
-    ]
-    if not usual:
+    sizes = [(len(one.case.x), one.case.y.shape[1]) for one in asked]
+    usual = np.flatnonzero(np.abs(asked[0].loss - _factors(*sizes[0]) * first) <= tolerance * abs(asked[0].loss))
+    if not len(usual):
         return None
-    ours = np.array([first, *(loss_of(case_of(one, batches, forward), forward.loss_rules or forward.rules) for one in asked[1:])])
+    rest = (loss_of(case_of(one, batches, forward), forward.loss_rules or forward.rules) for one in asked[1:])
+    ours = np.array([first, *rest])
     theirs = np.array([one.loss for one in asked])
-    for factor, name in usual:
-        due = np.array([_times(factor, name, one) for one in asked]) * ours
-        if same(theirs, due, tolerance):
-            return factor, name
+    for place in usual:
+        if same(theirs, np.array([_factors(*size)[place] for size in sizes]) * ours, tolerance):
+            return _FACTORS[place]
     return None
 
 
-def _times(factor, name, asked):
-    return factor.of(asked.case) * CONSTANTS[name]
+_FACTORS = [(factor, name) for name in CONSTANTS for factor in SIMPLE]
+
+
+@functools.cache
+def _factors(batch, n_out):
+    """The numbers that these are for a batch of that size."""
+    return np.array(
+        [float(batch) ** f.batch * float(n_out) ** f.outputs * 2.0**f.twos * CONSTANTS[name] for f, name in _FACTORS]
+    )
 
 
 def simple(scale: float, n_out: int) -> Factor | None:

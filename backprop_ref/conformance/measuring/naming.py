@@ -109,6 +109,11 @@ def _unnamed(offs, last, network):
 def _factor(quantity, factor, layers, last, network):
     """A constant factor on a delta or a tensor."""
     name = "tensor-factor"
+    if quantity == "db" and factor == round(factor) > 1.0:
+        bug = BY_ID["bias-in-weight-loop"]
+        measured = f"db of layer {_listed(layers)} is {_number(factor)} times what the rule gives"
+        return Finding(bug.id, bug.text, quantity, layers, bug.right, measured, bug.hint, "likely", ("bias-factor",),
+                       False, network)  # fmt: skip
     text = f"{quantity} of layer {_listed(layers)} is {_number(factor)} times what the rule gives"
     if factor == -1.0:
         text = f"{quantity} of layer {_listed(layers)} has the wrong sign"

@@ -26,7 +26,7 @@ def in_its_own_terms(ask, batches, near, members, told, search):
     if ask.dear:
         return None  # it takes hundreds of calls
     network, five = members[0], batches.five
-    every = [*near, *(forwards.fitting(forwards.with_a_bug(members), batches) if search else ())]
+    every = [*near, *(forwards.fitting(forwards.with_a_bug(members, batches), batches) if search else ())]
     added = _penalty(batches, every)
     known = _with_penalty(batches, added) if added and added[1] else None
     if known is None and batches.tolerance >= HALF_THE_DIGITS["float32"]:
@@ -34,6 +34,8 @@ def in_its_own_terms(ask, batches, near, members, told, search):
         known = Judgement(NOT_JUDGED, kind_of(network), reason=reason)
     if known is not None:
         return known
+    if added is not None and added[1]:
+        return _penalty_disagrees(batches, added, search)
     true = unknown.Derivatives(ask, network, batches.params, five.case.x, five.case.y)
     if not true.ok:
         return None
@@ -69,14 +71,17 @@ def _with_penalty(batches, added):
     samples = Samples(rows_of(batches, forward), batches.singles, scale, batches.tolerance, False)
     joined = together(samples, case_of(batches.five, batches, forward), batches.five)
     strength = float(words.rpartition("= ")[2])
-    sign = "|W|" in words
-    parts = [np.sign(W) if sign else W for W in batches.params.W]
-    right = all(same(samples.added.get(layer), strength * part, 1e-3) for layer, part in enumerate(parts))
     others = [off for off in samples.offs if off.quantity != "dW" or off.layer not in samples.added]
     biases = "b²" in words and all(
-        off.quantity == "db" and same(off.measured - off.due, np.broadcast_to(strength * batches.params.b[off.layer],
-        off.measured.shape), 1e-3) for off in others)  # fmt: skip
-    if not right or (others and not biases) or joined.offs or set(joined.powers.values()) != {factor.batch - 1}:
+        off.quantity == "db" and same(samples.added_b.get(off.layer), strength * batches.params.b[off.layer], 1e-3)
+        for off in others
+    )
+    if (
+        not _derived(samples, words)
+        or (others and not biases)
+        or joined.offs
+        or set(joined.powers.values()) != {factor.batch - 1}
+    ):
         return None
     said = f"your loss holds the penalty {words}, and your gradient its derivative"
     return Judgement(CONVENTION, kind_of(forward.network), conventions=(said,))
@@ -88,10 +93,18 @@ def _penalty_disagrees(batches, added, search):
     scale, where = factor.of(batches.singles[0].case), kind_of(forward.network)
     samples = Samples(rows_of(batches, forward), batches.singles, scale, batches.tolerance, search)
     findings = findings_of(samples, batches, forward, factor.batch - 1, scale)
-    measured = f"in the loss: {words or f'{rest:.6g}, whatever the sample'}"
-    first = known_bug("penalty-disagrees", "loss", measured=measured, network=where)
     rest_of_it = [one for one in findings if one.id != "decay-undeclared"]
-    return Judgement(WRONG, where, (*forward.findings, *rest_of_it, first))
+    if not _derived(samples, words):
+        measured = f"in the loss: {words or f'{rest:.6g}, whatever the sample'}"
+        rest_of_it.append(known_bug("penalty-disagrees", "loss", measured=measured, network=where))
+    return Judgement(WRONG, where, (*forward.findings, *rest_of_it))
+
+
+def _derived(samples, words):
+    """Whether what is added to each dW is the derivative of the penalty."""
+    strength = float(words.rpartition("= ")[2] or "nan")
+    parts = [np.sign(W) if "|W|" in words else W for W in samples.rows.case.params.W]
+    return all(same(samples.added.get(layer), strength * part, 1e-3) for layer, part in enumerate(parts))
 
 
 # ---- a gradient that is not the derivative ---------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import numpy as np
 
 from backprop_ref.conformance.catalogue.bug import Bug, Change
 from backprop_ref.conformance.catalogue.known import BY_ID, CATALOGUE
-from backprop_ref.conformance.catalogue.linear_algebra import as_wide_as, error_back, gradient_reshaped
+from backprop_ref.conformance.catalogue.linear_algebra import as_wide_as, error_back, gradient_reshaped, in_turn
 from backprop_ref.conformance.catalogue.output_delta import error_at_activation, labels
 from backprop_ref.conformance.catalogue.textbook import RULES, Pass
 from backprop_ref.conformance.rounding.balls import Ball
@@ -43,17 +43,15 @@ def _more_forms():
     """Forms that only made-up networks show: of labels with several outputs, of loops with a fixed end."""
     yield Form(BY_ID["label-broadcast"], labels(lambda y: y.sum() / y.mid.size + y.zeros_like(), ("error",)))
     yield Form(BY_ID["reshaped-weights"], {"weights_back": gradient_reshaped})
+    yield Form(BY_ID["samples-in-turn"], in_turn(True, False, biases=False), True)
     for width in range(1, MOST_FIXED):
         yield Form(BY_ID["loop-of-other-layer"], as_wide_as(lambda p, layer, width=width: width))
 
 
 def forms_of(*rules: str, fitted: bool = False) -> list[Form]:
     """The forms that change these rules and no others, at least the first."""
-    return [
-        form
-        for form in forms()
-        if form.fitted == fitted and rules[0] in form.change and form.change.keys() <= {*rules}
-    ]
+    usable = (form for form in forms() if form.fitted == fitted and not form.bug.acceptable)
+    return [form for form in usable if rules[0] in form.change and form.change.keys() <= {*rules}]
 
 
 RAW_ERROR = Form(BY_ID["error-before-derivative"], error_back(lambda p, layer: True))

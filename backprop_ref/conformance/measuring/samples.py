@@ -80,8 +80,8 @@ class Samples:
     offs : list of Off
     delta : dict of int to array of shape (samples, n)
         What the submission carried back, as far as its gradients tell.
-    added : dict of int to array
-        What is in dW of a layer whatever the sample.
+    added, added_b : dict of int to array
+        What is in dW, or db, of a layer whatever the sample.
     scale : float
         The factor of the last delta; `factor` where that is known.
     parts, factors : list of Part, and of (quantity, layer, number)
@@ -109,6 +109,7 @@ class Samples:
         self.factors: list[tuple[str, int, float]] = []
         self.delta: dict[int, np.ndarray] = {}
         self.added: dict[int, np.ndarray] = {}
+        self.added_b: dict[int, np.ndarray] = {}
         self.above: list[Above] = []
         self.complete = True
         for layer in reversed(range(self.network.n_layers)):
@@ -119,9 +120,12 @@ class Samples:
 
     @property
     def cost(self):
-        return sum(3 if off.words and not off.named else len(off.named[:1]) or 1 for off in self.offs) + (
-            not self.known and self.usual is not None and not self.usual(self.scale)
-        )
+        """A bug of a name counts once, whatever the layers; a rule without a name three times."""
+        names = {off.named[0][0].bug.id for off in self.offs if off.named}
+        factors = {(off.quantity, round(off.factor, 9)) for off in self.offs if not off.named and not off.words}
+        nameless = sum(bool(off.words) and not off.named for off in self.offs)
+        odd = not self.known and self.usual is not None and not self.usual(self.scale)
+        return len(names) + len(factors) + 3 * nameless + odd
 
     # ---- one layer --------------------------------------------------------------------------------------------------
 
@@ -176,26 +180,40 @@ class Samples:
         return options
 
     def _undone(self, layer):
-        """The deltas that dW tells if it was made with a known bug: dW is linear in delta."""
-        G, n = self.G[layer], self.network.sizes[layer + 1]
+        """The deltas that dW tells if it was made with a known bug: with another array, rearranged, or in part only."""
+        G, limit = self.G[layer], self.tolerance * np.abs(self.G[layer]).max()
         for form in forms():
-            if form.fitted or not form.change.keys() <= {"dW", "db", "left"} or not {"dW", "left"} & form.change.keys():
+            if form.fitted or not form.change.keys() <= {"dW", "db", "left"}:
                 continue
-            columns = []
-            for j in range(n):
-                unit = np.zeros((len(G), n))
-                unit[:, j] = 1.0
-                columns.append(self._made("dW", layer, unit, form))
-            if any(part is None or part.shape != G.shape for part in columns):
-                continue
-            M = np.stack([part.reshape(len(G), -1) for part in columns], axis=2)
-            if M.shape[1] <= n:
-                continue
-            delta = np.stack([np.linalg.lstsq(m, g.ravel(), rcond=None)[0] for m, g in zip(M, G, strict=True)])
-            rest = np.einsum("sij,sj->si", M, delta) - G.reshape(len(G), -1)
-            if np.abs(rest).max() <= self.tolerance * np.abs(G).max():
-                mask = np.any(M, axis=(0, 1))
-                yield Option(delta, None if np.all(mask) else mask, form)
+            if "left" in form.change:
+                v = self.rows.attempt("left", layer, change=form.change)
+                if v is not None and v.shape == self.inputs[layer].shape:
+                    delta, rest = split(G, v)
+                    if np.abs(rest).max() <= limit:
+                        yield Option(delta, None, form)
+            elif "dW" in form.change and (places := self._rearranged(form, layer)) is not None:
+                right = np.full(G.shape, np.nan)
+                right.reshape(len(G), -1)[:, places[places > 0] - 1] = G[:, places > 0]
+                known = ~np.isnan(right[0])
+                v = self.inputs[layer][:, :, None] * known
+                size = (v * v).sum(axis=1)
+                delta = (v * np.where(known, right, 0.0)).sum(axis=1) / np.where(size == 0.0, 1.0, size)
+                rest = np.where(known, right, 0.0) - v * delta[:, None, :]
+                some = known.any(axis=0)
+                if np.abs(rest).max() <= limit and known.sum() > some.sum():
+                    yield Option(delta, None if np.all(some) else some, form)
+
+    def _rearranged(self, form, layer):
+        """For each entry of dW the place, from 1, where it belongs, 0: nowhere; None: it is no rearrangement."""
+        shape = self.G[layer].shape[1:]
+        places = self.rows.exact(np.arange(1.0, 1.0 + np.prod(shape)).reshape(shape))
+        try:
+            found = form.change["dW"](lambda p, at: places, self.rows, layer).mid
+        except (ValueError, IndexError, KeyError, TypeError):
+            return None
+        if found.shape != shape or not np.array_equal(found, np.round(found)) or np.array_equal(found, places.mid):
+            return None
+        return found.astype(int) if len(np.unique(found[found > 0])) == np.sum(found > 0) else None
 
     def _right(self, layer):
         """The right delta, given what is above; None where shapes do not fit."""
@@ -208,7 +226,7 @@ class Samples:
         """The fewest bugs that give a measured delta, and what would be right."""
         due, at_end = self._right(layer), layer == self.last
         pairs = [(one.delta, one.mask) for one in options]
-        scale = self.scale if self.known or not at_end else None
+        scale = 1.0 if not at_end else self.scale if self.known else None
         if due is not None:
             quick = deltas.Way(due / self.scale if at_end else due, (), None, self.base)
             found = deltas.best([quick], pairs, self.tolerance, scale, self.usual)
@@ -280,10 +298,12 @@ class Samples:
 
     def _made(self, name, layer, delta, form):
         """dW or db of each sample with that delta and a bug; None where shapes do not fit."""
+        if "left" in form.change:
+            v = self.rows.attempt("left", layer, change=form.change)
+            return None if v is None else np.einsum("si,sj->sij", v, delta)
         above = {at: part for at, part in enumerate(self.G) if at > layer}
         given = {**{at: part for at, part in self.delta.items() if at > layer}, layer: delta}
-        rule = f"regularised_{name}"
-        found = self.rows.attempt(rule, layer, change=form.change, alone=True, delta=given, above=above)
+        found = self.rows.attempt(name, layer, change=form.change, alone=True, delta=given, above=above)
         return None if found is None else np.where(np.abs(found) < self.nothing, 0.0, found)
 
     def _gradient(self, name, layer, measured, base):
@@ -291,14 +311,11 @@ class Samples:
         due = np.einsum("si,sj->sij", self.inputs[layer], base) if name == "dW" else base
         if same(measured, due, self.tolerance):
             return
-        if not np.any(measured):
-            zeros: Named = [(form, None) for form in forms() if form.bug.id == "bias-zero"] if name == "db" else []
-            self.offs.append(Off(name, layer, zeros, 0.0, measured, due, "it is 0"))
-            self.parts += [Part(layer, (zeros[0][0],))] if zeros else []
+        if name == "db" and self._decayed(layer, measured, due):
             return
         exact, scaled = [], []
         for form in forms() if self.search else ():
-            if not {"left", "dW", "db"} & form.change.keys() or "error" in form.change or form.fitted:
+            if not {"left", name} & form.change.keys() or "error" in form.change or form.fitted:
                 continue
             part = self._made(name, layer, base, form)
             if part is None or same(part, due, self.tolerance):
@@ -318,8 +335,19 @@ class Samples:
         else:
             if c is not None:
                 self.factors.append((name, layer, c))
-            words = "" if c is not None else "no known rule gives it"
+            words = "" if c is not None else "no known rule gives it" if np.any(measured) else "it is 0"
             self.offs.append(Off(name, layer, [], 1.0 if c is None else c, measured, due, words))
+
+    def _decayed(self, layer, measured, due):
+        """Whether db is right but for a multiple of b, whatever the sample."""
+        rest = measured - due
+        c = ratio(rest, np.broadcast_to(self.rows.case.params.b[layer], rest.shape), 1e-4)
+        if c is None:
+            return False
+        named: Named = [(form, c) for form in forms() if form.bug.id == "decay-on-bias" and form.fitted][:1]
+        self.offs.append(Off("db", layer, named, 1.0, measured, due))
+        self.added_b[layer] = c * self.rows.case.params.b[layer]
+        return True
 
     def _added(self, layer):
         """What is in dW whatever the sample: a multiple of W, of its sign, or something else."""

@@ -29,12 +29,18 @@ def with_loss(ask, batches, members, search, *, form, told) -> Judgement:
         best = _least(known(batches, *one, search) for one in fitting[:4])
         return best._replace(notes=(*best.notes, *(("for one-hot labels",) if hard else ())))
     near = forwards.fitting(forwards.right(members), batches)
-    almost = _almost(batches, near)
+    almost = _almost(batches, near, search)
     if almost is not None:
         return almost
     if search:
-        bugs = forwards.fitting([*near, *forwards.with_a_bug(members)], batches)
-        found = _of_that_loss(batches, bugs) or _of_that_loss(batches, _with_loss_bugs(bugs))
+        most = members[0].n_layers  # where hidden layers are none of ours, the loss is not either
+        plain = forwards.fitting(near, batches, most - 1)
+        bugs = forwards.fitting([*plain, *forwards.with_a_bug(members, batches)], batches, most)
+        found = (
+            _of_that_loss(batches, bugs)
+            or _of_that_loss(batches, _with_loss_bugs(plain))
+            or _of_that_loss(batches, _with_loss_bugs(bugs))
+        )
         if found:
             return _least(known(batches, *one, search) for one in found[:6])
     return in_its_own_terms(ask, batches, near, members, told, search) or without_loss(ask, batches, members, search)
@@ -78,15 +84,14 @@ def _with_loss_bugs(every):
                 yield found._replace(rules=rules)
 
 
-def _almost(batches, near):
-    """The judgement where the loss is that of a network but for its last digits, and the gradient is right."""
+def _almost(batches, near, search):
+    """The judgement where the loss is that of a network but for its last digits."""
     for forward in near:
         factor = loss_factor(batches, forward, tolerance=ALMOST)
         if factor is not None and not factor[1]:
-            judgement = known(batches, forward, *factor, search=False)
+            judgement = known(batches, forward, *factor, search=search)
+            note = "your loss is right in its first digits only, as with an ε in its logarithm"
             if judgement.verdict != WRONG:
-                note = (
-                    "your loss is right in its first digits only, as with an ε in its logarithm; its gradient is right"
-                )
-                return judgement._replace(notes=(*judgement.notes, note))
+                note += "; its gradient is right"
+            return judgement._replace(notes=(*judgement.notes, note))
     return None
