@@ -36,6 +36,4 @@ def _nameless(finding):
 def known_bug(name: str, quantity: str, layers: tuple[int, ...] = (), measured: str = "", network: str = "") -> Finding:
     """The finding of a known bug."""
     bug = BY_ID[name]
-    return Finding(
-        bug.id, bug.text, quantity, layers, bug.right, measured or bug.wrong, bug.hint, network=network
-    )
+    return Finding(bug.id, bug.text, quantity, layers, bug.right, measured or bug.wrong, bug.hint, network=network)

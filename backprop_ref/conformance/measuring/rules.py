@@ -57,11 +57,7 @@ def forms_of(*rules: str, fitted: bool = False) -> list[Form]:
 RAW_ERROR = Form(BY_ID["error-before-derivative"], error_back(lambda p, layer: True))
 RAW_ENTROPY = Form(
     RAW_ERROR.bug,
-    {
-        "da": lambda right, p, layer: (
-            p.rule("mean", error_at_activation(None, p)) @ p.rule("weights_back", layer + 1).T
-        )
-    },
+    {"da": lambda right, p, layer: p.rule("mean", error_at_activation(None, p)) @ p.rule("weights_back", layer + 1).T},
 )
 """dLoss/da of a cross-entropy is carried back."""
 UPDATED = next(form for form in forms() if form.bug.id == "updated-weights" and form.fitted)
