@@ -39,6 +39,8 @@ class Judgement(NamedTuple):
     conventions: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     reason: str = ""
+    plain: bool = True
+    """Whether golden vectors, which have soft labels and no penalty, can be answered like that, in their precision."""
 
 
 class Batches(NamedTuple):
@@ -238,7 +240,7 @@ def _group(ask, form, members, told, search=2) -> Judgement:
         rough = judge(batches._replace(tolerance=HALF_THE_DIGITS["float32"]), members, told, 0)
         if rough.verdict in {RIGHT, CONVENTION}:
             judgement = rough._replace(
-                notes=(*rough.notes, "right to the digits of float32, in which some of it is computed")
+                notes=(*rough.notes, "right to the digits of float32, in which some of it is computed"), plain=False
             )
     more = (*state, *_unsummed(batches), *_decay(ask, batches, members[0]))
     if more:
@@ -447,7 +449,8 @@ def _with_loss(ask, form, batches, members, told, search):
         if best.verdict == WRONG and search and any(one.confidence == "measured" for one in best.findings):
             other = _other_rules(batches, _of_that_hidden(batches, members), members, search)
             best = min((best, other), key=_cost) if other is not None else best
-        return best._replace(notes=(*best.notes, *(("for one-hot labels",) if hard else ())))
+        plain = best.plain and not hard and batches.tolerance < HALF_THE_DIGITS["float32"]
+        return best._replace(notes=(*best.notes, *(("for one-hot labels",) if hard else ())), plain=plain)
     near = _of_that_hidden(batches, members)
     almost = _almost(batches, near)
     if almost is not None:
@@ -571,7 +574,7 @@ def _with_penalty(batches, added):
     if not right or (others and not biases) or joined.offs or set(joined.powers.values()) != {factor.batch - 1}:
         return None
     said = f"your loss holds the penalty {words}, and your gradient its derivative"
-    return Judgement(CONVENTION, kind_of(network), conventions=(said,))
+    return Judgement(CONVENTION, kind_of(network), conventions=(said,), plain=False)
 
 
 def _measured_rules(batches, pairs, true, text, search):
@@ -835,6 +838,7 @@ def _merged(ask, form, judged, refused, target, told, submission):
     outcome.findings = _joined([finding for one in shown for finding in one.findings])
     outcome.conventions = list(dict.fromkeys(said for one in shown for said in one.conventions))
     outcome.notes = list(dict.fromkeys(said for one in shown for said in one.notes))
+    outcome.plain = form.biases and not form.hard and all(one.plain for one in shown)
     if ask.changed and not submission.in_place:
         outcome.notes.append(f"it changes its {' and '.join(ask.changed)} in place")
     return outcome
