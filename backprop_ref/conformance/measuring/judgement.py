@@ -17,6 +17,8 @@ class Judgement(NamedTuple):
     conventions: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     reason: str = ""
+    plain: bool = True
+    """Whether golden vectors, which have soft labels and no penalty, can be answered like that, in their precision."""
 
     @property
     def cost(self) -> int:

@@ -73,6 +73,8 @@ class Outcome:
     vectors : dict of str to int
         How many golden vectors were EXACT and WITHIN BOUND.
     calls : int
+    plain : bool
+        Whether golden vectors can be answered like the networks: they have biases, soft labels and no penalty.
 
     Examples
     --------
@@ -92,6 +94,7 @@ class Outcome:
     reason: str = ""
     vectors: dict[str, int] = field(default_factory=dict)
     calls: int = 0
+    plain: bool = True
 
     @property
     def exit(self) -> int:
@@ -101,7 +104,8 @@ class Outcome:
     def document(self) -> dict[str, Any]:
         """JSON-ready."""
         findings = [{**asdict(one), "layer": one.layer} for one in self.findings]
-        return {**asdict(self), "findings": findings, "exit": self.exit}
+        found = {name: part for name, part in asdict(self).items() if name != "plain"}
+        return {**found, "findings": findings, "exit": self.exit}
 
     def __str__(self) -> str:
         """What the terminal shows."""

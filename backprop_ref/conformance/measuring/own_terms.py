@@ -92,7 +92,7 @@ def _with_penalty(batches, added):
     ):
         return None
     said = f"your loss holds the penalty {words}, and your gradient its derivative"
-    return Judgement(CONVENTION, kind_of(forward.network), conventions=(said,))
+    return Judgement(CONVENTION, kind_of(forward.network), conventions=(said,), plain=False)
 
 
 def _penalty_disagrees(batches, added, search):

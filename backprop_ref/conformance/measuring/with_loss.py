@@ -3,6 +3,7 @@
 from backprop_ref.conformance.catalogue.known import CATALOGUE
 from backprop_ref.conformance.measuring import forwards
 from backprop_ref.conformance.measuring.answers import ask_all
+from backprop_ref.conformance.measuring.asking import HALF_THE_DIGITS
 from backprop_ref.conformance.measuring.by_rules import free, known, without_loss
 from backprop_ref.conformance.measuring.forwards import Forward
 from backprop_ref.conformance.measuring.judgement import ORDER, Judgement, known_bug
@@ -27,7 +28,8 @@ def with_loss(ask, batches, members, search, *, form, told) -> Judgement:
         return without_loss(ask, batches, [forward.network for forward, *_ in fitting], search)
     if fitting:
         best = _least(known(batches, *one, search) for one in fitting[:4])
-        return best._replace(notes=(*best.notes, *(("for one-hot labels",) if hard else ())))
+        plain = best.plain and not hard and batches.tolerance < HALF_THE_DIGITS["float32"]
+        return best._replace(notes=(*best.notes, *(("for one-hot labels",) if hard else ())), plain=plain)
     near = forwards.fitting(forwards.right(members), batches)
     almost = _almost(batches, near, search)
     if almost is not None:
