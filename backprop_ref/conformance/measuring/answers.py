@@ -7,8 +7,9 @@ import numpy as np
 
 from backprop_ref.conformance.measuring import asking, material
 from backprop_ref.conformance.measuring.asking import HALF_THE_DIGITS, Asked
-from backprop_ref.conformance.measuring.comparing import ratio, same
+from backprop_ref.conformance.measuring.comparing import same
 from backprop_ref.conformance.measuring.judgement import known_bug
+from backprop_ref.parameters import Parameters
 
 
 class Batches(NamedTuple):
@@ -27,23 +28,31 @@ class Batches(NamedTuple):
 
 
 def ask_all(ask, form, network, hard=False):
-    """The `Batches` of a network; with other weights where these leave every gradient 0, as a relu at its left may."""
+    """The `Batches` of a network; with other weights where these leave every gradient 0, as a relu at its left may, and
+    with smaller numbers where a batch gives none that are finite, as one does that is learnt from sample by sample."""
     found = None
-    for seed in (1, 2, 3):
-        found = _asked_with(ask, form, network, hard or form.hard, material.parameters(form.sizes, seed, form.biases))
-        if found is None or any(np.any(array) for array in found.five.values.dW or [np.ones(1)]):
+    for seed, size in ((1, 1.0), (2, 1.0), (3, 1.0), (1, 0.25)):
+        params = material.parameters(form.sizes, seed, form.biases)
+        if size != 1.0:
+            params = Parameters(size * params.flat, params.sizes)
+        found = _asked_with(ask, form, network, hard or form.hard, params, size)
+        if found is None or (finite(found) and any(np.any(array) for array in found.five.values.dW or [np.ones(1)])):
             break
     return found
 
 
-def _asked_with(ask, form, network, hard, params):
+def _asked_with(ask, form, network, hard, params, size):
     sizes = form.sizes
     x, y = material.batch(sizes, material.SAMPLES, hard=hard)
+    x = size * x
     five = ask(network, params, x, y, twice=not ask.dear)
     singles = [ask(network, params, x[s : s + 1], y[s : s + 1]) for s in range(len(x))]
     if five is None or any(one is None for one in singles):
         return None
-    seven = None if ask.dear else ask(network, params, *material.batch(sizes, material.OTHER_BATCH, hard=hard))
+    seven = None
+    if not ask.dear:
+        x, y = material.batch(sizes, material.OTHER_BATCH, hard=hard)
+        seven = ask(network, params, size * x, y)
     single = "float32" in {asking.precision_of(one.values) for one in (five, *singles[:2])}
     tolerance = HALF_THE_DIGITS["float32" if single else "float64"]
     for one in (five, *singles):  # differences of weights have lost some digits
@@ -62,6 +71,24 @@ def without_losses(batches):
 
     return batches._replace(
         five=bare(batches.five), seven=bare(batches.seven), singles=list(map(bare, batches.singles))
+    )
+
+
+def without_unused_biases(ask, batches, network):
+    """The same batches of a network without biases, where b stays as it is and moves nothing else."""
+    if not all(one.values.db is not None and not np.any(np.concatenate(one.values.db)) for one in batches.all):
+        return batches
+    five = batches.five
+    params = Parameters.from_arrays(batches.params.W, [0.0 * b for b in batches.params.b])
+    other = ask(network, params, five.case.x, five.case.y)
+    if other is None or not all(map(np.array_equal, other.values.dW, five.values.dW)):
+        return batches
+
+    def bare(one):
+        return one and one._replace(values=one.values._replace(db=None))
+
+    return batches._replace(
+        params=params, five=bare(five), seven=bare(batches.seven), singles=list(map(bare, batches.singles))
     )
 
 
@@ -140,11 +167,11 @@ def decay(ask, batches, network):
         moved = (answer.values.dW[layer] - five.values.dW[layer]) / strength
         if same(moved, W, 1e-6):
             continue
-        usual = float(np.median(moved / W))  # whatever becomes of some entries otherwise
-        name = next((name for name, c in factors.items() if abs(usual - c) <= 1e-6), None)
-        if ratio(moved, np.sign(W), 1e-6) is not None:
-            name = "decay-absolute"
-        if name is not None:
+        due = {name: c * W for name, c in factors.items()} | {"decay-absolute": np.sign(W)}
+        alike = {name: np.mean(np.abs(moved - part) <= 1e-6) for name, part in {"": W, **due}.items()}
+        name = max(alike, key=lambda name: alike[name])  # whatever becomes of some entries otherwise
+        name = name if alike[name] >= 0.5 else None
+        if name:
             found.setdefault(name, []).append(layer)
     pairs = zip(answer.values.db or (), five.values.db or (), strict=False)
     biases = [layer for layer, (a, b) in enumerate(pairs) if np.abs(a - b).max() > 1e-6]

@@ -167,7 +167,7 @@ def _errors(rows):
         if value is None or not np.any(value):
             continue
         parts = tuple(Part(None, (form,)) for form, _ in pair if form is not None)
-        place = next((at for at, (other, _) in enumerate(found) if ratio(value, other, 1e-9) is not None), None)
+        place = next((at for at, (other, _) in enumerate(found) if same(value, other, 1e-9)), None)
         if place is None:
             found.append((value, parts))
         elif len(parts) == 1 and len(found[place][1]) == 1:

@@ -56,10 +56,21 @@ def with_a_bug(members, batches) -> Iterator[Forward]:
     for number, (form, layer) in enumerate(_bugs(members[0].n_layers)):
         for network in members:
             if _acts(form, layer, network):
-                layers = () if layer is None else (layer,)
-                finding = known_bug(form.bug.id, "z", layers, network=kind_of(network))
-                yield Forward(network, changed(RULES, form.change, layer), (finding,), 1, (number, layer))
+                yield _with(form, layer, number, network)
     yield from _with_other_biases(members, batches)
+
+
+def with_missing_activations(members) -> Iterator[Forward]:
+    """The same without the hidden activation, in all layers or in one: like linear networks, but for the slopes."""
+    for number, (form, layer) in enumerate(_bugs(members[0].n_layers)):
+        for network in members:
+            if form.bug.id == "hidden-activation-missing" and _acts(form, layer, network):
+                yield _with(form, layer, number, network)
+
+
+def _with(form, layer, number, network):
+    finding = known_bug(form.bug.id, "z", () if layer is None else (layer,), network=kind_of(network))
+    return Forward(network, changed(RULES, form.change, layer), (finding,), 1, (number, layer))
 
 
 def _bugs(n_layers):

@@ -48,6 +48,7 @@ def networks(sizes):
         Network(sizes, [inner] * (len(sizes) - 2) + [outer], loss)
         for loss, rule in LOSSES.items()
         for outer in rule.outputs
+        if outer != "softmax" or sizes[-1] > 1  # else it is always 1
         for inner in hidden
     ]
 

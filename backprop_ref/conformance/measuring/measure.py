@@ -181,6 +181,8 @@ def _group(ask, form, members, told, search=True) -> Judgement:
         return Judgement(NOT_JUDGED, kind_of(members[0]), reason=ask.problem)
     if ask.submission.in_place and (turn := answers.in_turn(ask, batches, members[0])) is not None:
         batches = turn
+    if ask.submission.in_place and answers.finite(batches) and batches.five.values.dW is not None:
+        batches = answers.without_unused_biases(ask, batches, members[0])
     if ask.submission.kind == "class" and any(
         one.loss is not None and not np.isfinite(one.loss) for one in batches.all
     ):

@@ -28,6 +28,9 @@ def with_loss(ask, batches, members, search, *, form, told) -> Judgement:
         return without_loss(ask, batches, [forward.network for forward, *_ in fitting], search)
     if fitting:
         best = _least(known(batches, *one, search) for one in fitting[:4])
+        if best.cost > 1 and search and fitting[0][0].network.activations[0] == "linear":
+            found = _of_that_loss(batches, forwards.with_missing_activations(members))
+            best = _least([best, *(known(batches, *one, search) for one in found[:12])])
         plain = best.plain and not hard and batches.tolerance < HALF_THE_DIGITS["float32"]
         return best._replace(notes=(*best.notes, *(("for one-hot labels",) if hard else ())), plain=plain)
     near = forwards.fitting(forwards.right(members), batches)
@@ -60,7 +63,7 @@ def _least(judgements) -> Judgement:
     for one in judgements:
         if best is None or (ORDER.index(one.verdict), one.cost) < (ORDER.index(best.verdict), best.cost):
             best = one
-        if best.verdict != WRONG:
+        if best.verdict != WRONG or best.cost <= 1:
             break
     assert best is not None
     return best
