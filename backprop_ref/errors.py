@@ -1,5 +1,6 @@
 """What can go wrong by a user's doing. Every message says what was wrong, where, and what to do."""
 
+import functools
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -98,14 +99,16 @@ def blame(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__}: {error.msg} ({Path(error.filename or '?').name}, line {error.lineno})"
     frames = traceback.extract_tb(error.__traceback__)
-    theirs = [frame for frame in frames if not _library(frame.filename)]
+    theirs = [frame for frame in frames if not is_library(frame.filename)]
     if not theirs:
         return text
     last = theirs[-1]
     return f"{text} ({Path(last.filename).name}, line {last.lineno}: {(last.line or '').strip()[:80]})"
 
 
-def _library(filename: str) -> bool:
+@functools.cache
+def is_library(filename: str) -> bool:
+    """Whether code in that file is Python's, an installed package's or ours, and not a user's."""
     examples = os.sep + "examples" + os.sep
     ours = str(Path(__file__).parent) + os.sep
     installed = "site-packages" in filename or filename.startswith(("<frozen", str(Path(os.__file__).parent)))

@@ -1,5 +1,6 @@
 """Functions, right and wrong, written from seeds."""
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -151,6 +152,8 @@ def planted(rng, kinds, spec: Spec, key: str, group: str) -> Program:
         fewer = [one for number, one in enumerate(placed) if number != left_out]
         if not differs(spec, source, text(spec, fewer), [placed[left_out]], keywords):
             raise Unfit
+    if not spec.has_loss and _fewer_with_another_loss(spec, source, placed, keywords):
+        raise Unfit
     witness = text(spec.plain(), placed)
     if not keywords and all(kind.rule != "state" for kind in kinds) and right_in_its_own_terms(spec, witness):
         raise Unfit
@@ -164,6 +167,31 @@ def text(spec, placed) -> str:
     for kind, layers, form in placed:
         kind.apply(plan, layers, form)
     return plan.source()
+
+
+def _with_other_losses(spec):
+    """The same spec with each other loss that its output may have: where none is returned, nobody can tell."""
+    output = spec.net.activations[-1]
+    losses = {"sigmoid": ("squared", "bce"), "softmax": ("squared", "ce")}.get(output, ())
+    for loss in losses:
+        if loss != spec.net.loss:
+            for together in {True, loss == "squared"}:
+                reduction = "sum" if spec.reduction.startswith("half") else spec.reduction
+                net = spec.net._replace(loss=loss)
+                yield dataclasses.replace(spec, net=net, reduction=reduction, together=together, logits=False)
+
+
+def _fewer_with_another_loss(spec, source, placed, keywords) -> bool:
+    """Whether a program with fewer of these bugs, and with another loss that nobody sees, gives the same numbers."""
+    mine = functools.partial(truth.load(source, spec.name), **keywords)
+    for other in _with_other_losses(spec):
+        for left_out in range(len(placed)):
+            fewer = [one for number, one in enumerate(placed) if number != left_out]
+            with contextlib.suppress(ValueError, IndexError, TypeError, KeyError):
+                theirs = functools.partial(truth.load(text(other, fewer), spec.name), **keywords)
+                if truth.harmless(spec, mine, theirs):
+                    return True
+    return False
 
 
 def differs(spec, source, other, placed, keywords) -> bool:
@@ -204,7 +232,10 @@ def about(spec) -> str:
 
 
 def same_numbers(program: Program, bug: Planted, kind_id: str) -> bool:
-    """Whether a kind instead of that bug, in some form and layers, gives the same numbers but for a convention."""
+    """Whether a kind instead of that bug, in some form and layers, gives the same numbers but for a convention.
+
+    Where no loss is returned, that of the network may be another one.
+    """
     spec, kind = program.spec, BY_ID.get(kind_id)
     if spec is None or kind is None or any(one.id not in BY_ID for one in program.planted):
         return False
@@ -212,12 +243,13 @@ def same_numbers(program: Program, bug: Planted, kind_id: str) -> bool:
     mine = functools.partial(truth.load(program.source, spec.name), **keywords)
     placed = [(BY_ID[one.id], one.layers, one.form) for one in program.planted]
     place = program.planted.index(bug)
-    for layers, form in itertools.product(sorted(set(kind.choices(spec))), range(kind.forms)):
-        try:
-            source = text(spec, [*placed[:place], (kind, layers, form), *placed[place + 1 :]])
-            other = functools.partial(truth.load(source, spec.name), **keywords)
-            if truth.harmless(spec, mine, other):
-                return True
-        except Exception:  # it does not fit this program
-            continue
+    for said in [spec, *(_with_other_losses(spec) if not spec.has_loss else ())]:
+        for layers, form in itertools.product(sorted(set(kind.choices(said))), range(kind.forms)):
+            try:
+                source = text(said, [*placed[:place], (kind, layers, form), *placed[place + 1 :]])
+                other = functools.partial(truth.load(source, spec.name), **keywords)
+                if truth.harmless(spec, mine, other):
+                    return True
+            except Exception:  # it does not fit this program
+                continue
     return False

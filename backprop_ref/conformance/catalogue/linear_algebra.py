@@ -43,15 +43,16 @@ def updated_by_the_rate(right, p, layer):
     return updated_weights(right, p, layer) if p.in_steps else p.W[layer] - p.dW[layer] * rate
 
 
-def in_turn(forward, while_going_back):
+def in_turn(forward, while_going_back, biases=True):
     """Gradients of single samples, after each of which the weights are updated, as their mean.
 
     forward: a new forward pass with the updated weights, or that of the whole batch before them. while_going_back: each
-    layer is updated before delta is carried through it.
+    layer is updated before delta is carried through it. biases: these are updated as well.
     """
 
     def gradients(p):
         W, b, rate = list(p.W), list(p.b), p.values["learning rate"]
+        rate_b = rate if biases else 0.0
         layers, seen = range(p.network.n_layers), []
         for s in range(p.batch):
             rows = slice(s, s + 1)
@@ -63,9 +64,9 @@ def in_turn(forward, while_going_back):
                 one.delta[layer] = one.rule("delta", layer)
                 one.dW[layer], one.db[layer] = one.rule("dW", layer), one.rule("db", layer)
                 if while_going_back:
-                    W[layer], b[layer] = W[layer] - one.dW[layer] * rate, b[layer] - one.db[layer] * rate
+                    W[layer], b[layer] = W[layer] - one.dW[layer] * rate, b[layer] - one.db[layer] * rate_b
             for layer in () if while_going_back else layers:
-                W[layer], b[layer] = W[layer] - one.dW[layer] * rate, b[layer] - one.db[layer] * rate
+                W[layer], b[layer] = W[layer] - one.dW[layer] * rate, b[layer] - one.db[layer] * rate_b
             seen.append(one)
         return {name: [sum(getattr(one, name)[layer] for one in seen) for layer in layers] for name in ("dW", "db")}
 

@@ -1,6 +1,5 @@
 """Asking a submission for networks and batches made on the spot, and finding out in which form it is to be asked."""
 
-import time
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -9,6 +8,7 @@ import numpy as np
 from backprop_ref.conformance.cases import Values
 from backprop_ref.conformance.measuring import material
 from backprop_ref.conformance.measuring.networks import EXAMPLE
+from backprop_ref.conformance.submissions import widths
 from backprop_ref.conformance.submissions.answer import Answer
 from backprop_ref.conformance.submissions.conventions import Layout, layouts
 from backprop_ref.network import Network
@@ -19,8 +19,8 @@ HALF_THE_DIGITS = {"float64": 2.0**-26, "float32": 2.0**-12}
 
 HOPELESS = ("it returned None", "it returned the text")
 """How reasons begin that have nothing to do with sizes or layouts."""
-SECONDS = 20.0
-"""Sizes are looked for no longer."""
+SECONDS = 3.0
+"""Sizes that code is written for are looked for no longer."""
 
 
 class Asked(NamedTuple):
@@ -117,12 +117,10 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
     """
     if not hasattr(submission, "layouts"):  # it reads the conventions with each case
         return [Form(tuple(network.sizes if network else (3, 5, 4)), submission.layout, False, True)], ""
-    problem, begun = "", time.monotonic()
+    problem = ""
     for sizes, kind, known, hard in _tries(submission, network):
         if problem.startswith(HOPELESS):
             break
-        if time.monotonic() - begun > SECONDS:
-            return [], f"{problem}; if it is made for one network only, say which: --network {EXAMPLE}"
         found = []
         for layout in known:
             score, said, has_db = _score(submission, kind, layout, hard)
@@ -139,7 +137,8 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
                 for score, layout, has_db in found
                 if score == best
             ], ""
-    return [], problem
+    remedy = "" if network else f"; if it is made for one network only, say which: --network {EXAMPLE}"
+    return [], f"{problem}{remedy}"
 
 
 def _tries(submission, network):
@@ -147,7 +146,7 @@ def _tries(submission, network):
     what takes batches is asked for them before it is asked for one sample at a time."""
     known = submission.layouts(layouts(submission.declared.layout()))
     batches, single = ([one for one in known if one.one_sample is alone] for alone in (False, True))
-    first, rest = _sizes(submission, network)
+    first, depths = _sizes(submission, network)
     for sizes in first:
         kinds = [network] if network else _first_kinds(sizes)
         for kind in kinds if submission.takes_network else kinds[:1]:
@@ -156,13 +155,25 @@ def _tries(submission, network):
         yield sizes, network or _first_kinds(sizes)[0], batches, True
     for sizes in first if single else ():
         yield sizes, network or _first_kinds(sizes)[0], single, True
-    for known in (batches, single):
-        for sizes in rest if known else ():
-            yield sizes, _first_kinds(sizes)[0], known, True
+    if network is None and submission.kind == "function":
+        for sizes in widths.suiting(submission, depths, known, _labelled, SECONDS):
+            for some in (batches, single):
+                yield sizes, _first_kinds(sizes)[0], some, True
+    elif network is None:
+        for sizes in (sizes for depth in depths for sizes in material.WIDTHS.get(depth, ())[1:]):
+            for some in (batches, single):
+                yield sizes, _first_kinds(sizes)[0], some, True
+
+
+def _labelled(sizes, layout):
+    """A case with one-hot labels."""
+    params = material.parameters(sizes, biases=layout.biases != "none")
+    x, y = material.batch(sizes, material.SAMPLES, hard=True)
+    return material.case(_first_kinds(sizes)[0], params, x, y)
 
 
 def _sizes(submission, network):
-    """Sizes that most code takes, one of each depth; and those that code for one network only may be made for."""
+    """Sizes that most code takes, one of each depth; and the depths in which others are looked for."""
     if network is not None:
         return [network.sizes], []
     fixed = submission.sizes()
@@ -170,10 +181,7 @@ def _sizes(submission, network):
         return fixed, []
     depth = submission.n_layers or submission.depth
     depths = [depth] if depth else [2, 1, 3, 4]
-    first = [material.WIDTHS[depth][0] for depth in depths if depth in material.WIDTHS]
-    return first, [
-        sizes for depth in depths for sizes in material.every_width(depth, submission.numbers) if sizes not in first
-    ]
+    return [material.WIDTHS[depth][0] for depth in depths if depth in material.WIDTHS], depths
 
 
 def _first_kinds(sizes):

@@ -1,11 +1,13 @@
 """How a submission puts a batch together from its samples: sum or mean, tensor by tensor, or in another way."""
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 
-from backprop_ref.conformance.measuring.rules import Scene, forms
-from backprop_ref.conformance.measuring.samples import Named, Off, Samples, ratio, same
+from backprop_ref.conformance.measuring.comparing import same
+from backprop_ref.conformance.measuring.rules import Form, changed, forms, numbers_for, ran
+from backprop_ref.conformance.measuring.samples import Named, Off, Samples
 
 POWERS = (0, -1, 1, -2, 2, -3, 3)
 
@@ -26,84 +28,144 @@ class Together:
     offs: list[Off]
 
 
-def together(samples: Samples, scene: Scene, asked) -> Together:
-    """Compares the answer for a batch with those for its samples."""
-    size, tolerance = len(scene.case.x), samples.tolerance
-    powers: dict[tuple[str, int], int] = {}
-    odd = []
-    for layer in reversed(range(len(samples.G))):
-        pairs = [("dW", samples.G[layer], asked.values.dW[layer])]
-        B = samples.B[layer]
-        if B is not None and asked.values.db is not None:
-            pairs.append(("db", B, asked.values.db[layer]))
-        for name, parts, measured in pairs:
-            added = samples.added.get(layer) if name == "dW" else None
-            power = _power(parts, measured, added, size, tolerance)
-            if power is None:
-                odd.append((name, layer, measured))
-            else:
-                powers[name, layer] = power
-    offs = _explained(samples, scene, odd, powers) if odd else []
-    return Together(powers, offs)
+class _Batch:
+    """One batch: what was measured, tensor by tensor, and powers of its size."""
 
+    def __init__(self, samples: Samples, case, asked):
+        self.samples, self.case, self.size = samples, case, float(len(case.x))
+        values = asked.values
+        self.measured = {("dW", layer): dW for layer, dW in enumerate(values.dW)}
+        if values.db is not None:
+            self.measured |= {("db", layer): db for layer, db in enumerate(values.db)}
+        nothing = self.size * samples.nothing
+        self.measured = {key: np.where(np.abs(part) < nothing, 0.0, part) for key, part in self.measured.items()}
+        self.powers: dict[tuple[str, int], int] = {}
 
-def _power(parts, measured, added, size, tolerance):
-    """i with measured = size**i · (sum of the samples' parts), beside what is added whatever the sample."""
-    total = (parts - (0.0 if added is None else added)).sum(axis=0)
-    for power in POWERS:
-        rest = measured - float(size) ** power * total
-        if added is None:
-            if same(measured, measured - rest, tolerance):
-                return power
-        else:
-            times = float((rest * added).sum() / (added * added).sum())
-            if np.abs(rest - times * added).max() <= tolerance * np.abs(measured).max():
-                return power
-    return 0 if not np.any(total) and not np.any(measured) else None
-
-
-def _explained(samples, scene, odd, powers):
-    """What is off with the tensors that are no multiple of the samples' sum."""
-    size = float(len(scene.case.x))
-    usual = max(set(powers.values()), key=list(powers.values()).count) if powers else None
-    scales = [size**usual] if usual is not None else [1.0 / size, 1.0]
-    offs = []
-    for name, layer, measured in odd:
-        found: Named = []
-        for scale in scales:
-            scene.given = {("delta", at): part * scale for at, part in samples.delta.items()}
-            due = scene.quantity((name, layer))
-            for form in forms():
-                if form.fitted or not {"left", "dW", "db", "target", "error", "mean"} & form.change.keys():
-                    continue
-                part = _given(samples, scene, name, layer, form, scale)
-                if (
-                    part is None
-                    or part.shape != measured.shape
-                    or (due is not None and same(part, due, samples.tolerance))
-                ):
-                    continue
-                c = ratio(measured, part, samples.tolerance)
-                if c is not None and any(np.isclose(c, size**power, rtol=1e-6) for power in (0, 1, -1)):
-                    found.append((form, None))
-            if found:
-                break
-        words = "" if found else "it is no multiple of the sum of its samples' gradients"
-        offs.append(Off(name, layer, found, 1.0, measured, due, words))
-    return offs
-
-
-def _given(samples, scene, name, layer, form, scale):
-    """The tensor of a batch with a bug in it, given the samples' deltas, or the last delta with the bug in it."""
-    if {"target", "error", "mean"} & form.change.keys():
-        if layer != samples.last:
+    def power(self, key, total):
+        """i with measured = size**i · total, beside what is added whatever the sample."""
+        measured = self.measured[key]
+        added = (self.samples.added if key[0] == "dW" else self.samples.added_b).get(key[1])
+        if total is None or total.shape != measured.shape:
             return None
-        whole = Scene(scene.case, {}, scene.base)
-        delta = whole.quantity(("delta", layer), form.change)
-        if delta is None:
+        for power in POWERS:
+            due = self.size**power * total
+            if added is not None:
+                due = due + added * float(((measured - due) * added).sum() / (added * added).sum())
+            if same(measured, due, self.samples.tolerance):
+                return power
+        return None
+
+    def settle(self, totals) -> bool:
+        """Takes the powers of tensors that are such multiples; whether any is new."""
+        new = {key: power for key in self.open if (power := self.power(key, totals.get(key))) is not None}
+        self.powers |= new
+        return bool(new)
+
+    @property
+    def open(self):
+        """The tensors that are not explained yet, and not 0."""
+        return [key for key, array in self.measured.items() if key not in self.powers and np.any(array)]
+
+    def sums(self):
+        """The sums of the single samples' gradients."""
+        parts = {("dW", layer): G - self.samples.added.get(layer, 0.0) for layer, G in enumerate(self.samples.G)}
+        biases = [(layer, B) for layer, B in enumerate(self.samples.B) if B is not None]
+        parts |= {("db", layer): B - self.samples.added_b.get(layer, 0.0) for layer, B in biases}
+        return {key: part.sum(axis=0) for key, part in parts.items()}
+
+    def ran(self, rules):
+        """The sums of the batch under rules that take means."""
+        return {key: self.size * part for key, part in ran(self.case, rules).items()}
+
+
+def together(samples: Samples, case, asked) -> Together:
+    """Compares the answer for a batch with those for its samples, then with what the rules that were found give."""
+    batch = _Batch(samples, case, asked)
+    batch.settle(batch.sums())
+    if not batch.open or not samples.search:
+        return Together(batch.powers, [_unknown(key, batch) for key in batch.open])
+    found = samples.rules()
+    batch.settle(batch.ran(found))
+    if batch.open:
+        _other_variants(batch, samples)
+    offs = _of_the_whole(batch, samples, found) if batch.open else []
+    for key in batch.open:
+        offs.append(_of_one_tensor(batch, samples, key) or _unknown(key, batch))
+    return Together(batch.powers, offs)
+
+
+def _unknown(key, batch):
+    words = "it is no multiple of the sum of its samples' gradients"
+    return Off(*key, [], 1.0, batch.measured[key], None, words)
+
+
+def _other_variants(batch, samples):
+    """Other forms of the bugs that were found, which are the same for single samples only."""
+    parts = samples.parts
+    choices = [[part._replace(forms=(form,)) for form in part.forms] for part in parts]
+    for chosen in itertools.islice(itertools.product(*choices), 1, 32):
+        samples.parts = list(chosen)
+        batch.settle(batch.ran(samples.rules()))
+        if not batch.open:
+            return
+    samples.parts = parts
+
+
+def _of_the_whole(batch, samples, rules):
+    """A bug that acts on the whole batch: on its labels, or weights that are updated within it."""
+    before = dict(batch.powers)
+    for form in forms():
+        if form.change.keys() & {"target", "error"} and not form.fitted:
+            batch.powers = {}
+            batch.settle(batch.ran(changed(rules, form.change)))
+            if not batch.open:
+                return [Off("delta", samples.last, [(form, None)])]
+        elif form.bug.id == "samples-in-turn" and all(off.named or not off.words for off in samples.offs):
+            for power, start in itertools.product((0, -1), (0.1, 0.01)):
+                rate = _rate(batch, rules, form, power, start)
+                if rate is not None:
+                    return [Off("dW", 0, [(form, rate)])]
+    batch.powers = before
+    return []
+
+
+def _rate(batch, rules, form: Form, power, start):
+    """The learning rate of weights that are updated within the batch; None if that is not it."""
+    keys = [key for key, array in batch.measured.items() if np.any(array)]
+    goal = np.concatenate([batch.measured[key].ravel() for key in keys])
+
+    def at(rate):
+        totals = batch.ran(changed(rules, form.change, None, form.bug.parameter, rate))
+        if any(key not in totals or totals[key].shape != batch.measured[key].shape for key in keys):
             return None
-        scene.given["delta", layer] = delta * samples.scale
-        part = scene.quantity((name, layer))
-        scene.given["delta", layer] = samples.delta[layer] * scale
-        return part
-    return scene.quantity((name, layer), form.change)
+        return batch.size**power * np.concatenate([totals[key].ravel() for key in keys])
+
+    number = numbers_for(at, start, goal)
+    if number is None or not same(goal, at(number), 10 * batch.samples.tolerance):
+        return None
+    batch.powers = dict.fromkeys(keys, power)
+    return number
+
+
+def _of_one_tensor(batch, samples, key):
+    """A bug in how one tensor is put together, given the samples' deltas."""
+    name, layer = key
+    inputs, delta = samples.inputs[layer], samples.delta[layer]
+    left = {"dW": lambda rows: inputs[rows].T @ delta[rows], "db": lambda rows: delta[rows].sum(axis=0)}[name]
+    totals = {"last-sample-only": left(slice(-1, None)), "first-sample-only": left(slice(0, 1))}
+    if name == "dW":
+        totals["mean-before-outer"] = np.outer(inputs.mean(axis=0), delta.sum(axis=0))
+    usual = max(set(batch.powers.values()), key=list(batch.powers.values()).count, default=None)
+    for bug, total in totals.items():
+        power = batch.power(key, total)
+        if power is not None:
+            named: Named = [(form, None) for form in forms() if form.bug.id == bug][:1]
+            return Off(name, layer, named, 1.0, batch.measured[key], total)
+    rules = samples.rules()
+    for form in forms():
+        if form.fitted or not form.change.keys() & {"left", "dW", "db"} or "error" in form.change:
+            continue
+        power = batch.power(key, batch.ran(changed(rules, form.change, layer)).get(key))
+        if power is not None and (usual is None or power == usual):
+            return Off(name, layer, [(form, None)], 1.0, batch.measured[key])
+    return None

@@ -22,6 +22,14 @@ OTHER_WIDTHS = {
 OTHER_WIDTHS |= {4: ((4, 2, 3, 5, 6), (3, 3, 3, 3, 3), (3, 5, 4, 2, 1))}
 """What is right in the first of `WIDTHS` is also tried with growing widths, in a square, and with one output: some bugs
 show there alone."""
+WIDTHS = {
+    1: ((2, 5), (3, 3), (3, 1)),
+    2: ((4, 2, 5), (3, 3, 3), (3, 4, 1)),
+    3: ((5, 2, 4, 6), (3, 3, 3, 3), (3, 5, 4, 1)),
+}
+OTHER_WIDTHS |= {4: ((4, 2, 3, 5, 6), (3, 3, 3, 3, 3), (3, 5, 4, 2, 1))}
+"""What is right in the first of `WIDTHS` is also tried with growing widths, in a square, and with one output: some bugs
+show there alone."""
 MOST_CHOICES = 4000
 """Sizes tried for code that takes one choice of them only."""
 WIDTHS = {
@@ -33,19 +41,6 @@ WIDTHS = {
 """By the number of layers, sizes that are tried: all distinct first, then those that code is often written for."""
 
 
-def every_width(n_layers: int, numbers=()):
-    """`WIDTHS`, then the sizes that can be made of numbers in the code or, without such, every choice of small ones."""
-    known = set(WIDTHS.get(n_layers, ()))
-    yield from WIDTHS.get(n_layers, ())
-    if numbers and len(numbers) ** (n_layers + 1) <= MOST_CHOICES:
-        choices = [sizes for sizes in itertools.product(numbers, repeat=n_layers + 1) if sizes not in known]
-        yield from sorted(choices, key=lambda sizes: len({one for one in numbers if one > 2} - set(sizes)))
-        return
-    if n_layers <= 2:
-        limits = (6, 6, 5)[-(n_layers + 1) :]
-        yield from (sizes for sizes in itertools.product(*(range(1, n) for n in limits)) if sizes not in known)
-
-
 def networks(sizes):
     """Every kind of network of these sizes: one activation for all hidden layers, an output, and a loss for it."""
     hidden = ACTIVATIONS if len(sizes) > 2 else ("linear",)
@@ -53,6 +48,7 @@ def networks(sizes):
         Network(sizes, [inner] * (len(sizes) - 2) + [outer], loss)
         for loss, rule in LOSSES.items()
         for outer in rule.outputs
+        if outer != "softmax" or sizes[-1] > 1  # else it is always 1
         for inner in hidden
     ]
 

@@ -12,10 +12,7 @@ PLACE = {"delta of the output": "delta", "hidden delta": "delta", "dW": "dW", "d
 
 def findings_of(offs, last: int, network: str) -> list[Finding]:
     """The fewest known bugs that explain what is off, and a measured formula for the rest."""
-    open_offs, found = [off for off in offs if off.named and not off.both], []
-    for off in offs:
-        if off.both:
-            found += [_known(form.bug, [off], number, [], network) for form, number in off.named]
+    open_offs, found = [off for off in offs if off.named], []
     while open_offs:
         best = max(_ids(open_offs), key=lambda name: _rank(name, open_offs, last))
         covered = [off for off in open_offs if _named(off, best) is not False]
@@ -112,6 +109,11 @@ def _unnamed(offs, last, network):
 def _factor(quantity, factor, layers, last, network):
     """A constant factor on a delta or a tensor."""
     name = "tensor-factor"
+    if quantity == "db" and factor == round(factor) > 1.0:
+        bug = BY_ID["bias-in-weight-loop"]
+        measured = f"db of layer {_listed(layers)} is {_number(factor)} times what the rule gives"
+        return Finding(bug.id, bug.text, quantity, layers, bug.right, measured, bug.hint, "likely", ("bias-factor",),
+                       False, network)  # fmt: skip
     text = f"{quantity} of layer {_listed(layers)} is {_number(factor)} times what the rule gives"
     if factor == -1.0:
         text = f"{quantity} of layer {_listed(layers)} has the wrong sign"

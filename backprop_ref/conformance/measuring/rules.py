@@ -1,4 +1,4 @@
-"""The textbook pass, right or with a known bug, one quantity at a time, given what a submission did before it."""
+"""The textbook pass, right or with known bugs, given what a submission did before."""
 
 import copy
 import functools
@@ -7,12 +7,16 @@ from typing import NamedTuple
 import numpy as np
 
 from backprop_ref.conformance.catalogue.bug import Bug, Change
-from backprop_ref.conformance.catalogue.known import CATALOGUE
-from backprop_ref.conformance.catalogue.textbook import RULES, Pass, replaced
+from backprop_ref.conformance.catalogue.known import BY_ID, CATALOGUE
+from backprop_ref.conformance.catalogue.linear_algebra import as_wide_as, error_back, gradient_reshaped, in_turn
+from backprop_ref.conformance.catalogue.output_delta import error_at_activation, labels
+from backprop_ref.conformance.catalogue.textbook import RULES, Pass
 from backprop_ref.conformance.rounding.balls import Ball
 from backprop_ref.conformance.rounding.precision import Precision
 
 DOUBLE = Precision.of(np.float64)
+MOST_FIXED = 6
+"""Loops over neurons that end at a fixed number end below this one."""
 GRADIENT = {"error", "mean", "slope", "delta", "da", "weights_back", "left", "dW", "db", "target", "decay"}
 """The rules of the backward pass: a bug of other rules is measured otherwise."""
 
@@ -32,96 +36,178 @@ def forms() -> tuple[Form, ...]:
     for bug in CATALOGUE:
         for fitted, changes in ((False, bug.variants), (True, bug.fitted)):
             found += [Form(bug, change, fitted) for change in changes if GRADIENT & change.keys()]
-    return tuple(found)
+    return (*found, *_more_forms())
 
 
-@functools.cache
-def forward_forms(n_layers: int) -> tuple[Form, ...]:
-    """Every form of every bug of the forward pass or of the loss; those of the bias also in one layer alone."""
-    known = [
-        Form(bug, change, fitted)
-        for bug in CATALOGUE
-        for fitted, changes in ((False, bug.variants), (True, bug.fitted))
-        for change in changes
-        if {"z", "a", "inputs", "terms", "loss"} & change.keys() or "target" in change
-    ]
-    alone = [
-        Form(form.bug, {"z": functools.partial(_in_layer, form.change["z"], layer)})
-        for form in known
-        if set(form.change) == {"z"}
-        for layer in range(n_layers if n_layers > 1 else 0)
-    ]
-    return (*known, *alone)
+def _more_forms():
+    """Forms that only made-up networks show: of labels with several outputs, of loops with a fixed end."""
+    yield Form(BY_ID["label-broadcast"], labels(lambda y: y.sum() / y.mid.size + y.zeros_like(), ("error",)))
+    yield Form(BY_ID["reshaped-weights"], {"weights_back": gradient_reshaped})
+    yield Form(BY_ID["samples-in-turn"], in_turn(True, False, biases=False), True)
+    for width in range(1, MOST_FIXED):
+        yield Form(BY_ID["loop-of-other-layer"], as_wide_as(lambda p, layer, width=width: width))
 
 
-def _in_layer(wrong, place, right, p, layer):
-    return wrong(right, p, layer) if layer == place else right(p, layer)
+def forms_of(*rules: str, fitted: bool = False) -> list[Form]:
+    """The forms that change these rules and no others, at least the first."""
+    usable = (form for form in forms() if form.fitted == fitted and not form.bug.acceptable)
+    return [form for form in usable if rules[0] in form.change and form.change.keys() <= {*rules}]
 
 
-class Scene:
-    """One batch of a network, and what a submission was measured to make of it.
+RAW_ERROR = Form(BY_ID["error-before-derivative"], error_back(lambda p, layer: True))
+RAW_ENTROPY = Form(
+    RAW_ERROR.bug,
+    {"da": lambda right, p, layer: p.rule("mean", error_at_activation(None, p)) @ p.rule("weights_back", layer + 1).T},
+)
+"""dLoss/da of a cross-entropy is carried back."""
+UPDATED = next(form for form in forms() if form.bug.id == "updated-weights" and form.fitted)
+
+
+def _in_two_steps(right, p, layer):
+    if layer < p.last:
+        return right(p, layer)
+    return p.rule("slope", layer, p.rule("mean", p.rule("error")))
+
+
+TWO_STEPS: Change = {"error": error_at_activation, "delta": _in_two_steps}
+"""A cross-entropy's delta by way of dLoss/da and the activation's derivative: right, and slower."""
+
+
+class Part(NamedTuple):
+    """A rule that is off in a layer: the forms of known bugs that give the same there, and the number they need."""
+
+    layer: int | None
+    forms: tuple[Form, ...]
+    number: float | None = None
+
+
+def changed(rules, change: Change, layer: int | None = None, parameter: str = "", number: float | None = None):
+    """Rules with some replaced, in one layer only if it is given."""
+    return {**rules, **{name: _at(wrong, rules[name], layer, parameter, number) for name, wrong in change.items()}}
+
+
+def with_parts(rules, parts):
+    """Rules with the first form of every part."""
+    for part in parts:
+        form = part.forms[0]
+        layer = part.layer + 1 if part.layer is not None and "weights_back" in form.change else part.layer
+        rules = changed(rules, form.change, layer, form.bug.parameter, part.number)
+    return rules
+
+
+def _at(wrong, right, place, parameter, number):
+    def rule(p, *rest):
+        if place is not None and rest and isinstance(rest[0], int) and rest[0] != place:
+            return right(p, *rest)
+        if number is not None:
+            p.values = {**p.values, parameter: Ball.exact(number, DOUBLE)}
+        return wrong(right, p, *rest)
+
+    return rule
+
+
+def ran(case, rules) -> dict:
+    """dW and db of a whole pass by (name, layer); empty where shapes do not fit."""
+    try:
+        with np.errstate(all="ignore"):
+            return {key: ball.mid for key, ball in right_pass(case, rules) if key[0] in {"dW", "db"}}
+    except (ValueError, IndexError, KeyError, TypeError):
+        return {}
+
+
+def right_pass(case, rules):
+    """The quantities of a backward pass, as pairs of (name, layer) and Ball."""
+    seen = Pass(case, rules, DOUBLE, {}, case.x, case.y, len(case.x))
+    for _ in seen.forward():
+        pass
+    return seen.backward()
+
+
+def loss_of(case, rules) -> float:
+    """The loss of a whole pass; NaN where shapes do not fit."""
+    seen = Pass(case, rules, DOUBLE, {}, case.x, case.y, len(case.x))
+    try:
+        with np.errstate(all="ignore"):
+            for _ in seen.forward():
+                pass
+            return float(seen.rule("loss").mid)
+    except (ValueError, IndexError, KeyError, TypeError):
+        return float("nan")
+
+
+class Rows(Pass):
+    """Single samples side by side: the rows of one pass, each a batch of its own.
 
     Attributes
     ----------
-    case : Case
-    given : dict of (str, int) to array
-        Measured deltas and gradients, which take the place of computed ones in whatever follows.
+    each : list of Pass
+        The same for each sample alone, with z and a.
+    known : dict
+        What was worked out for it already.
     """
 
-    def __init__(self, case, given=None, rules=RULES):
-        self.case, self.given, self.base = case, given or {}, rules
-        self._right = Pass(case, rules, DOUBLE, {}, case.x, case.y, len(case.x))
-        for _ in self._right.forward():
+    def __init__(self, case, rules=RULES, apart=True):
+        super().__init__(case, rules, DOUBLE, {}, case.x, case.y, 1)
+        self.case = case
+        self.known: dict = {}
+        self.each = [Pass(case, rules, DOUBLE, {}, case.x[s : s + 1], case.y[s : s + 1], 1) for s in range(len(case.x))]
+        for _ in self.forward():
             pass
-
-    def _pass(self, rules, values=None):
-        seen = copy.copy(self._right)
-        seen.rules, seen.values = rules, values or {}
-        seen.delta, seen.dW, seen.db = {}, {}, {}
-        return seen
-
-    def forward(self):
-        """z and a by layer, under the right rules."""
-        return [z.mid for z in self._right.z.values()], [a.mid for a in self._right.a.values()]
-
-    def quantity(self, key, change=None, number=None, parameter=""):
-        """What the rules give for one quantity of the backward pass; None where shapes do not fit."""
-        rules = self.base if change is None else self._replaced(change)
-        values = {} if number is None else {parameter: Ball.exact(number, DOUBLE)}
-        seen = self._pass(rules, values)
-        try:
-            if change is not None and {"z", "a", "inputs"} & change.keys():
-                seen.z, seen.a = {}, {}
-                for _ in seen.forward():
+        if apart and not self._as_alone():  # some rule looks across the batch
+            for one in self.each:
+                for _ in one.forward():
                     pass
-            return self._one(seen, *key)
+            for name in ("z", "a"):
+                stacks = [np.concatenate([getattr(one, name)[layer].mid for one in self.each]) for layer in self.z]
+                setattr(self, name, {layer: self.exact(stack) for layer, stack in enumerate(stacks)})
+        for s, one in enumerate(self.each):
+            one.z, one.a = ({at: ball[s : s + 1] for at, ball in part.items()} for part in (self.z, self.a))
+
+    def _as_alone(self):
+        first = self.each[0]
+        for _ in first.forward():
+            pass
+        return np.allclose(first.a[self.last].mid, self.a[self.last].mid[:1], rtol=1e-9, atol=0.0, equal_nan=True)
+
+    @property
+    def batch(self):
+        return 1
+
+    def inputs(self, layer):
+        """What a layer reads, one row a sample."""
+        return self.case.x if layer == 0 else self.a[layer - 1].mid
+
+    def attempt(self, name, *arguments, change=None, parameter="", number=None, alone=False, delta=None, above=None):
+        """What a rule gives, row by row; None where shapes do not fit or the numbers are not finite.
+
+        Parameters
+        ----------
+        change, parameter, number
+            Of a known bug in it.
+        alone : bool
+            Ask for each sample alone, and stack the answers.
+        delta, above : dict of int to array
+            Deltas, and dW of the layers above, that take the place of computed ones.
+        """
+        rules = self.rules if change is None else changed(self.rules, change, None, parameter, number)
+        seen = [copy.copy(one) for one in (self.each if alone else [self])]
+        found = []
+        try:
+            with np.errstate(all="ignore"):
+                for s, one in enumerate(seen):
+                    rows = slice(s, s + 1) if alone else slice(None)
+                    one.rules, one.dW, one.db = rules, {}, {}
+                    one.delta = {at: self.exact(part[rows]) for at, part in (delta or {}).items()}
+                    one.dW = {at: self.exact(part[s]) for at, part in (above or {}).items()} if alone else {}
+                    found.append(one.rule(name, *arguments).mid)
         except (ValueError, IndexError, KeyError, TypeError):
             return None
-
-    def left(self, layer, change):
-        """What dW of a layer is made with, for a single sample."""
-        return self._pass(self._replaced(change)).rule("left", layer).mid[0]
-
-    def right(self):
-        """The quantities of the backward pass under the right rules, as pairs of (name, layer) and Ball."""
-        return self._pass(self.base).backward()
-
-    def _replaced(self, change):
-        if self.base is RULES:
-            return replaced(change)
-        return {**self.base, **{name: functools.partial(wrong, self.base[name]) for name, wrong in change.items()}}
-
-    def _one(self, seen, name, layer):
-        if name == "loss":
-            return np.asarray(seen.rule("loss").mid)
-        for above in range(seen.last, layer, -1):
-            for part in ("delta", "dW", "db"):
-                if (part, above) in self.given:
-                    getattr(seen, part)[above] = seen.exact(self.given[part, above])
-        if name == "delta":
-            return seen.rule("delta", layer).mid
-        seen.delta[layer] = seen.exact(self.given["delta", layer])
-        return seen.rule(f"regularised_{name}", layer).mid
+        if not alone:
+            return found[0] if np.all(np.isfinite(found[0])) else None
+        if len({part.shape for part in found}) > 1:
+            return None
+        stack = np.concatenate(found) if name in {"error", "mean"} else np.stack(found)
+        return stack if np.all(np.isfinite(stack)) else None
 
 
 def numbers_for(measure, start, goal):

@@ -6,9 +6,9 @@ from backprop_ref.conformance.catalogue.bug import Bug
 from backprop_ref.conformance.catalogue.known import BY_ID
 from backprop_ref.conformance.catalogue.textbook import RULES, activate, derived
 from backprop_ref.conformance.measuring import material
+from backprop_ref.conformance.measuring.comparing import same
 from backprop_ref.conformance.measuring.own_loss import differences
-from backprop_ref.conformance.measuring.rules import Form, Scene
-from backprop_ref.conformance.measuring.samples import same
+from backprop_ref.conformance.measuring.rules import Form, Rows
 from backprop_ref.conformance.rounding.balls import Ball
 from backprop_ref.network import Network
 from backprop_ref.parameters import Parameters
@@ -63,32 +63,35 @@ def is_derivative(values, true: Derivatives, tolerance) -> bool:
     return all(agree(measured, due, tolerance) for measured, due in pairs)
 
 
-def measured_scenes(ask, network, batches):
-    """A `Scene` for each sample whose rules are taken from the submission's own loss; None where that cannot be.
+def measured_samples(ask, network, batches):
+    """The samples whose rules can be taken from the submission's own loss, and their `Rows`; None where there is none.
 
     With dLoss/db = delta and dLoss/dW = outer(input, delta) of one sample, the derivative tells every delta and every
     input, and so each slope: delta over what is carried back.
     """
-    params, sizes = batches.params, network.sizes
-    last = len(sizes) - 2
-    stand_in = Network(sizes, ["tanh"] * (last + 1), "sse")
-    scenes = []
+    params, last = batches.params, network.n_layers - 1
+    singles, inputs, slopes, deltas = [], [], [], []
     for one in batches.singles:
         true = Derivatives(ask, network, params, one.case.x, one.case.y)
         if not true.ok or any(np.isnan(part).any() for part in (*true.dW, *true.db)):
             continue
-        inputs = [one.case.x[0], *(_input(true.dW[layer], true.db[layer]) for layer in range(1, last + 1))]
-        if any(part is None for part in inputs):
+        read = [one.case.x[0], *(_input(true.dW[layer], true.db[layer]) for layer in range(1, last + 1))]
+        if any(part is None for part in read):
             continue
-        slopes = []
-        for layer in range(last):
-            carried = true.db[layer + 1] @ params.W[layer + 1].T
-            slopes.append(true.db[layer] / np.where(carried == 0.0, np.nan, carried))
-        if any(np.isnan(part).any() for part in slopes):
+        carried = [true.db[layer + 1] @ params.W[layer + 1].T for layer in range(last)]
+        slope = [true.db[layer] / np.where(da == 0.0, np.nan, da) for layer, da in enumerate(carried)]
+        if any(np.isnan(part).any() for part in slope):
             continue
-        case = material.case(stand_in, params, one.case.x, one.case.y)
-        scenes.append((one, Scene(case, {}, _rules(inputs, slopes, true.db[last], last))))
-    return scenes
+        singles.append(one)
+        inputs.append(read)
+        slopes.append(slope)
+        deltas.append(true.db[last])
+    if not singles:
+        return None
+    x, y = (np.concatenate([getattr(one.case, name) for one in singles]) for name in "xy")
+    case = material.case(Network(network.sizes, ["tanh"] * (last + 1), "sse"), params, x, y)
+    stacked = [list(map(np.stack, zip(*parts, strict=True))) for parts in (inputs, slopes)]
+    return singles, Rows(case, _rules(*stacked, np.stack(deltas), last), apart=False)
 
 
 def _input(dW, db):
@@ -101,13 +104,13 @@ def _rules(inputs, slopes, delta, last):
     """The textbook's rules with measured activations, slopes and last delta."""
 
     def exact(p, array):
-        return Ball.exact(array[None], p.precision)
+        return Ball.exact(array, p.precision)
 
     def a(p, layer):
         return exact(p, inputs[layer + 1]) if layer < last else activate("tanh", p.z[layer])
 
     def slope(p, layer, da):
-        return da * slopes[layer][None] if layer < last else da
+        return da * slopes[layer] if layer < last else da
 
     def at_layer(p, layer):
         return exact(p, delta) if layer == last else p.rule("slope", layer, p.rule("da", layer))

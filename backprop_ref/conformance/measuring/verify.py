@@ -80,11 +80,11 @@ def _flags(layout):
 
 def _certify(submission, outcome, reload):
     """Adds what the golden vectors say; a wrong one makes the outcome WRONG."""
-    if submission.layout.biases == "none":
-        return  # the vectors have biases
+    if not outcome.plain:
+        return
     made_for = {tuple(text.split(":")[1:]) for text in outcome.networks}
     cases = [case for case in shipped_cases() if _suits(case, made_for, submission.n_layers)]
-    if not cases or any("one-hot" in note for note in outcome.notes) or outcome.findings:
+    if not cases or outcome.findings:
         return
     if reload is not None:
         submission.restart(reload())

@@ -80,6 +80,8 @@ class Outcome:
     calls : int
     cases : list of dict
         Of a file of answers, the verdict on each golden vector and each tensor.
+    plain : bool
+        Whether golden vectors can be answered like the networks: they have biases, soft labels and no penalty.
 
     Examples
     --------
@@ -100,6 +102,7 @@ class Outcome:
     vectors: dict[str, int] = field(default_factory=dict)
     calls: int = 0
     cases: list[dict[str, Any]] = field(default_factory=list)
+    plain: bool = True
 
     @property
     def exit(self) -> int:
@@ -109,7 +112,8 @@ class Outcome:
     def document(self) -> dict[str, Any]:
         """JSON-ready."""
         findings = [{**asdict(one), "layer": one.layer} for one in self.findings]
-        return {**asdict(self), "findings": findings, "exit": self.exit}
+        found = {name: part for name, part in asdict(self).items() if name != "plain"}
+        return {**found, "findings": findings, "exit": self.exit}
 
     def __str__(self) -> str:
         """What the terminal shows."""

@@ -1,13 +1,19 @@
 """One call of somebody's function, read as numbers: the same here as in a process of its own."""
 
-from typing import Any
+import itertools
+import sys
+from typing import Any, NamedTuple
 
-from backprop_ref.conformance.submissions.reading import Shapes, Unreadable, array, depth, number, returned
+from backprop_ref.conformance.submissions.reading import Shapes, Unreadable, array, depth, leaves, number, returned
+from backprop_ref.errors import blame, is_library
 
 
 def one_call(function, arguments: list[Any], keywords: dict[str, Any], shapes: Shapes) -> dict[str, Any]:
     """What a call gives, None or a number or values by name, and its arguments as they are afterwards."""
-    result = function(*arguments, **keywords)
+    return _reply(function(*arguments, **keywords), arguments, keywords, shapes)
+
+
+def _reply(result, arguments, keywords, shapes):
     if result is not None and depth(result) != 0:
         found = returned(result, shapes)._asdict()
         result = {name: value for name, value in found.items() if value is not None}
@@ -26,3 +32,68 @@ def after(argument: Any) -> Any:
         return array(argument, "")
     except Unreadable:
         return None
+
+
+class Attempt(NamedTuple):
+    """How far a call got."""
+
+    lines: int = 0
+    """Different lines of the submission that were reached."""
+    steps: int = 0
+    """Lines that were run, each as often as it was."""
+    failure: str = ""
+    """Why there is no answer; empty: there is one."""
+    shapes: list[Any] = []  # noqa: RUF012 (of a tuple)
+    """Those of the arrays that were returned."""
+    reply: dict[str, Any] = {}  # noqa: RUF012
+    """What `one_call` gives."""
+
+    @property
+    def far(self) -> tuple[bool, int, int]:
+        """More is further."""
+        return not self.failure, self.lines, self.steps
+
+
+def attempts(function, calls: list[tuple[list[Any], dict[str, Any], Shapes]]) -> dict[str, Any]:
+    """An `Attempt` for each set of arguments, keywords and shapes; a call that raises does not end the others."""
+    return {"attempts": [_attempt(function, *call) for call in calls]}
+
+
+def _attempt(function, arguments, keywords, shapes):
+    reached = _Reached()
+    before = sys.gettrace()
+    try:
+        sys.settrace(reached.enter)
+        result = function(*arguments, **keywords)
+    except (Exception, SystemExit) as error:
+        return Attempt(len(reached.lines), reached.steps, blame(error))
+    finally:
+        sys.settrace(before)
+    try:
+        return Attempt(len(reached.lines), reached.steps, "", [], _reply(result, arguments, keywords, shapes))
+    except Unreadable as reason:
+        found = [part.shape for part in itertools.islice(leaves(result, set()), MANY)]
+        return Attempt(len(reached.lines), reached.steps, str(reason), found)
+
+
+MANY = 64
+"""So many arrays in what is returned are looked at."""
+
+
+class _Reached:
+    """The lines of a submission that run."""
+
+    def __init__(self):
+        self.lines: set[tuple[Any, int]] = set()
+        self.steps = 0
+
+    def enter(self, frame, event, argument):
+        """Follows what is not a library's."""
+        return None if is_library(frame.f_code.co_filename) else self.line
+
+    def line(self, frame, event, argument):
+        """Counts a line."""
+        if event == "line":
+            self.steps += 1
+            self.lines.add((frame.f_code, frame.f_lineno))
+        return self.line

@@ -7,7 +7,7 @@ import numpy as np
 from backprop_ref.conformance.cases import Case, Values, same_bits, tensors
 from backprop_ref.conformance.submissions.answer import Answer
 from backprop_ref.conformance.submissions.calling import TIME_LIMIT, Late, NotJudged, Refusal, run
-from backprop_ref.conformance.submissions.calls import after, one_call
+from backprop_ref.conformance.submissions.calls import Attempt, after, attempts, one_call
 from backprop_ref.conformance.submissions.conventions import Declared, Layout
 from backprop_ref.conformance.submissions.forms import Form, forms, layers_of
 from backprop_ref.conformance.submissions.reading import Unreadable, array, from_mapping, number
@@ -20,6 +20,9 @@ NEAR = 0.5
 
 ALONG = 0.2
 """They also hold the weights themselves about once: a gradient with weight decay in it holds λ times them."""
+
+TOGETHER = 64
+"""So many calls are made at once where it is tried out how to call."""
 
 WRONG_KIND = (
     *("KeyError", "AttributeError", "NameError", "ImportError", "IndexError: only integers", "TypeError: list ind"),
@@ -132,19 +135,19 @@ class Function:
         if (layout, case.network.sizes) in self.failed:
             raise self.failed[layout, case.network.sizes]
         ran: list[tuple[bool, Form]] = []
-        failures: list[Exception] = []
-        for form in forms(self.arguments, case, layout):
-            kind = (form, case.network.n_layers, layout.one_sample, layout.samples, layout.biases == "none")
-            if kind in self.unfit:
-                continue
+        failures: list[tuple[int, Exception]] = []
+        among = [form for form in forms(self.arguments, case, layout) if self._kind(form, case, layout) not in self.unfit]
+        for form, tried in zip(among, self.attempts([(form, case, layout) for form in among]), strict=True):
             try:
+                if tried.failure and not tried.failure.startswith("NotImplementedError"):
+                    raise Refusal(tried.failure)
                 values, _, _ = self._ask(form, case, layout)
             except (Late, NotJudged):
                 raise
             except (Refusal, Unreadable) as reason:
-                failures.append(reason)
+                failures.append((tried.lines, reason))
                 if str(reason).startswith(WRONG_KIND) and not self.takes_network:
-                    self.unfit.add(kind)  # whatever the shapes of weights and biases
+                    self.unfit.add(self._kind(form, case, layout))  # whatever the shapes of weights and biases
                 continue
             fit = _fits(values, case, layout)
             if fit and (not form.ambiguous or self._consistent(form, case, layout)):
@@ -158,8 +161,55 @@ class Function:
             self.forms[layout] = form
         return form
 
+    @staticmethod
+    def _kind(form, case, layout):
+        return form, case.network.n_layers, layout.one_sample, layout.samples, layout.biases == "none"
+
+    def attempts(self, ways: list[tuple[Form, Case, Layout]]) -> list[Attempt]:
+        """How far the function gets with each form in a layout for a case, of which it gets all samples or the first.
+
+        An answer in other shapes than those due is a failure, too.
+        """
+        calls = []
+        for form, case, layout in ways:
+            given, keywords = form.give(case, layout, _samples_of(layout), self.learning_rate)
+            calls.append((given, keywords, form.shapes(case, layout)))
+        found: list[Attempt] = []
+        for start in range(0, len(calls), TOGETHER):
+            found += self._attempts(calls[start : start + TOGETHER])
+        return [self._fitting(one, *way) for one, way in zip(found, ways, strict=True)]
+
+    def _attempts(self, calls):
+        try:
+            if isinstance(self.function, Separate):
+                reply = self.function.attempts(calls)
+            else:
+                reply = run(attempts, self.function, calls, limit=self.time_limit)
+            return [Attempt(*one) for one in reply["attempts"]]
+        except (Refusal, Unreadable) as reason:
+            if len(calls) == 1 or isinstance(reason, Late):
+                return [Attempt(failure=str(reason))] * len(calls)
+            return [self._attempts([call])[0] for call in calls]  # one of them ended them all
+
+    def _fitting(self, attempt, form, case, layout):
+        """The attempt, with a failure if its answer does not fit the network."""
+        if attempt.failure:
+            return attempt
+        in_place = self.in_place
+        try:
+            first, named = form.give(case, layout, _samples_of(layout), self.learning_rate)
+            values, _, _ = self._read(attempt.reply, form, case, layout, [*first, *named.values()])
+        except (Refusal, Unreadable, NotJudged) as reason:
+            return attempt._replace(failure=str(reason))
+        finally:
+            self.in_place = in_place
+        if _fits(values, case, layout):
+            return attempt
+        shapes = [part.shape for part in (*(values.dW or ()), *(values.db or ()))]
+        return attempt._replace(failure="its gradients have other shapes than its weights", shapes=shapes)
+
     def _give_up(self, failures, case, layout):
-        """Raises the first of the failures, or says why nothing was tried; that of code for any network is final."""
+        """Raises the failure that came last in its code, or says why nothing was tried; code for any network is final."""
         names = ", ".join(one.name for one in self.arguments or []) or "(none)"
         remedy = "call them weights, biases, x and y, or W1, b1, W2, b2, x and y"
         failure = Refusal(f"its arguments {names} cannot be told apart in {case.network.n_layers} layers; {remedy}")
@@ -167,7 +217,8 @@ class Function:
             failure = Refusal(f"in none of {len(self.unfit)} forms could it be called with its {names}; {remedy}")
         if failures:
             others = f"; {len(failures) - 1} other ways to call it failed too" if len(failures) > 1 else ""
-            failure = type(failures[0])(f"{failures[0]}{others}")
+            _, furthest = max(failures, key=lambda one: one[0])
+            failure = type(furthest)(f"{furthest}{others}")
         if not self.takes_network:
             self.failed[layout, case.network.sizes] = failure
         raise failure
@@ -206,7 +257,12 @@ class Function:
         given, keywords = form.give(case, layout, rows, self.learning_rate)
         if "da" in extra:
             extra = {**extra, "da": layout.give_samples(extra["da"])}
-        result, arguments = self._run(given, {**keywords, **extra}, form.shapes(case, layout))
+        reply = self._run(given, {**keywords, **extra}, form.shapes(case, layout))
+        return self._read(reply, form, case, layout, before)
+
+    def _read(self, reply, form, case, layout, before):
+        """Values in our layout from a reply, what rounding hides of them, and the names of arguments that changed."""
+        result, arguments = _result(reply, case), reply.get("arguments", [])
         changed = [
             {"params": "weights"}.get(one, one)
             for one, now, then in zip(form.roles, arguments, before, strict=False)
@@ -269,23 +325,29 @@ class Function:
         given, keywords = form.give(case, layout, slice(None), self.learning_rate)
         extra = {"steps": 3, "optimizer": describe(case.optimizer), "batch_size": case.batch_size}
         extra = {name: value for name, value in extra.items() if name in self.names}
-        made, _ = self._run(given, {**keywords, **extra, **self._keywords(case)}, form.shapes(case, layout))
+        made = _result(self._run(given, {**keywords, **extra, **self._keywords(case)}, form.shapes(case, layout)), case)
         if not isinstance(made, Values):
             raise Unreadable("it returned no weights after its steps; return (W, b), two lists")
         return values._replace(**dict(zip("Wb", layout.take(Values(W=made.dW, b=made.db))[-2:], strict=True)))
 
     def _run(self, arguments, keywords, shapes):
-        """None, a number or `Values`, and the arguments afterwards."""
+        """What `calls.one_call` gives."""
         if isinstance(self.function, Separate):
-            reply = self.function.call(arguments, keywords, shapes)
-        else:
-            reply = run(one_call, self.function, arguments, keywords, shapes, limit=self.time_limit)
-        result = reply.get("result")
-        if isinstance(result, dict):
-            result = from_mapping(result, len(shapes.W))
-        elif result is not None:
-            result = number(result, "the loss")
-        return result, reply.get("arguments", [])
+            return self.function.call(arguments, keywords, shapes)
+        return run(one_call, self.function, arguments, keywords, shapes, limit=self.time_limit)
+
+
+def _result(reply, case):
+    """None, a number or `Values`."""
+    result = reply.get("result")
+    if isinstance(result, dict):
+        return from_mapping(result, case.network.n_layers)
+    return None if result is None else number(result, "the loss")
+
+
+def _samples_of(layout):
+    """All samples, or the first for code that takes one at a time."""
+    return slice(0, 1) if layout.one_sample else slice(None)
 
 
 def _fits(values, case, layout) -> bool:

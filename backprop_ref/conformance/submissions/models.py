@@ -195,7 +195,7 @@ class Model:
             y = case.y.argmax(axis=1).astype(np.int64)
         elif labels == "vector":
             y = case.y[:, 0].copy()
-        calls = [*plan.calls, *([plan.update] if plan.update else []), *([plan.loss] if plan.loss else [])]
+        calls = [*plan.calls, *([plan.update] if plan.update else []), *plan.loss]
         names = {name for call in calls for name, one in call.arguments if one == "="}
         question = {
             "plan": plan,

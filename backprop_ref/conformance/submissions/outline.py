@@ -11,9 +11,10 @@ STEPS = (
 """Methods that train, the smallest steps first."""
 
 
-LARGEST = 12
+LARGEST = 64
 """A size that is written into code is at most so large, where it is looked for."""
-
+MOST = 64
+"""So many functions are read that a function calls, and so many entries of a list."""
 
 OF_A_LAYER = re.compile(r"(?:W|w|[Ww]eights?|[Tt]heta)_?(\d)")
 
@@ -84,25 +85,40 @@ class Outline(NamedTuple):
 
 def _code(found) -> tuple[tuple[int, ...], int]:
     """The small numbers in somebody's code, and the number of layers that it has names for."""
-    parts = [part for part in vars(found).values() if inspect.isfunction(part)] if inspect.isclass(found) else [found]
-    codes = [part.__code__ for part in map(inspect.unwrap, parts) if inspect.isfunction(part)]
+    left = [part for part in vars(found).values() if inspect.isfunction(part)] if inspect.isclass(found) else [found]
     numbers: set[int] = set()
     names: set[str] = set()
-    while codes:
-        code = codes.pop()
-        names |= {*code.co_varnames, *code.co_names}
-        for constant in code.co_consts:
-            for one in constant if isinstance(constant, tuple) else (constant,):
-                numbers |= {one} if type(one) is int else set()
-                names |= {one} if isinstance(one, str) else set()
-            codes += [constant] if inspect.iscode(constant) else []
-    for part in parts:
-        there = getattr(part, "__globals__", {})
-        used = getattr(getattr(part, "__code__", None), "co_names", ())
-        numbers |= {there[name] for name in used if type(there.get(name)) is int}
+    seen = []
+    while left:
+        part = left.pop()
+        part = inspect.unwrap(part) if inspect.isfunction(part) else part
+        if inspect.isfunction(part):
+            numbers |= _numbers((part.__defaults__, list((part.__kwdefaults__ or {}).values())))
+            used = [part.__globals__.get(name) for name in _names(part.__code__)]
+            numbers |= _numbers(used)
+            nearby = [other for other in used if inspect.isfunction(other) and other.__module__ == part.__module__]
+            left += [other for other in nearby if other not in seen and len(seen) < MOST]
+            seen.append(part)
+            part = part.__code__
+        if inspect.iscode(part):
+            names |= {*part.co_varnames, *part.co_names, *(one for one in part.co_consts if isinstance(one, str))}
+            numbers |= _numbers(part.co_consts)
+            left += [one for one in part.co_consts if inspect.iscode(one)]
     layers = {int(match[1]) for name in names if (match := OF_A_LAYER.fullmatch(name))}
     small = tuple(sorted(number for number in numbers if 1 <= number <= LARGEST))
     return small, len(layers) if layers == set(range(min(layers, default=0), max(layers, default=0) + 1)) else 0
+
+
+def _names(code):
+    """The names that code reads, also in functions within it."""
+    return {*code.co_names, *(name for one in code.co_consts if inspect.iscode(one) for name in _names(one))}
+
+
+def _numbers(value) -> set[int]:
+    """The whole numbers in nested tuples and lists."""
+    if isinstance(value, tuple | list):
+        return {number for part in value[:MOST] for number in _numbers(part)}
+    return {value} if type(value) is int else set()
 
 
 def _arguments(function):

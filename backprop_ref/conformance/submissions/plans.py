@@ -57,7 +57,8 @@ class Plan(NamedTuple):
     calls: tuple[Call, ...]
     update: Call | None = None
     """For the case that there is neither after the calls."""
-    loss: Call | None = None
+    loss: tuple[Call, ...] = ()
+    """The method for it, with a forward pass before it where it takes the output."""
     autograd: bool = False
     """A torch module: its own gradient of the usual loss."""
 
@@ -72,7 +73,8 @@ class Plan(NamedTuple):
 
 def plans(methods: dict[str, list[Argument]], takes_data: bool) -> Iterator[Plan]:
     """Every plan that the methods of a class allow, whole steps first."""
-    loss = next((call for call in _calls(methods, LOSS, ("y", "output"), ("x", "y"))), None)
+    forwards = list(_calls(methods, FORWARD, ("x",)))
+    loss = _losses(methods, forwards)
     if {"named_parameters", "zero_grad", "forward"} <= methods.keys():
         yield Plan((), autograd=True)
     for call in _calls(methods, STEPS, ("x", "y"), ("pairs",)):
@@ -82,7 +84,6 @@ def plans(methods: dict[str, list[Argument]], takes_data: bool) -> Iterator[Plan
     updates = [_bound(name, methods[name], ()) for name in UPDATE if name in methods]
     updates = [call for call in updates if call is not None]
     update = updates[0] if updates else None
-    forwards = list(_calls(methods, FORWARD, ("x",)))
     for forward in forwards:
         for wanted in (
             ("x", "y", "output"),
@@ -102,6 +103,14 @@ def plans(methods: dict[str, list[Argument]], takes_data: bool) -> Iterator[Plan
         yield Plan((call,), update, loss)
     if takes_data:
         yield from _without_arguments(methods, update)
+
+
+def _losses(methods, forwards):
+    """The calls that give the loss; none where there is no method for it."""
+    if forwards and (call := next(_calls(methods, LOSS, ("y", "output")), None)):
+        return (forwards[0], call)
+    call = next(_calls(methods, LOSS, ("x", "y")), None)
+    return () if call is None else (call,)
 
 
 def _without_arguments(methods, update):
@@ -170,5 +179,5 @@ def from_document(document: dict[str, Any]) -> Plan:
     def call(found):
         return None if found is None else Call(str(found[0]), tuple((str(n), str(r)) for n, r in found[1]))
 
-    calls = tuple(call(one) for one in document["calls"])
-    return Plan(calls, call(document["update"]), call(document["loss"]), bool(document["autograd"]))
+    calls, loss = (tuple(call(one) for one in document[name]) for name in ("calls", "loss"))
+    return Plan(calls, call(document["update"]), loss, bool(document["autograd"]))

@@ -185,7 +185,7 @@ def _by_shapes(value, shapes: Shapes) -> Values | None:
 
     What has no such shape, as predictions have not, is passed over; the one number left over is the loss.
     """
-    found = list(_leaves(value, {*shapes.W, *shapes.b}))
+    found = list(leaves(value, {*shapes.W, *shapes.b}))
     fitting = [part for part in found if part.size == 1 or _usual(part.shape, shapes)]
     n = len(shapes.W)
     counts = [2 * n, n] if shapes.b else [n]
@@ -214,7 +214,7 @@ def _orders(parts, n):
         yield db[::-1], dW[::-1]
 
 
-def _leaves(value, shapes):
+def leaves(value, shapes):
     """The arrays of numbers in nested lists and dictionaries, in order."""
     if isinstance(value, dict) or (type(value) not in {list, tuple} and named(value)):
         value = list((value if isinstance(value, dict) else named(value)).values())
@@ -227,7 +227,7 @@ def _leaves(value, shapes):
             yield plain
             return
         for part in value:
-            yield from _leaves(part, shapes)
+            yield from leaves(part, shapes)
         return
     with contextlib.suppress(Unreadable):
         found = array(value, "") if depth(value) >= 0 else np.zeros(0)

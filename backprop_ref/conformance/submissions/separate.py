@@ -77,6 +77,10 @@ class Separate:
         """
         return self._ask({"call": {"arguments": arguments, "keywords": keywords, "shapes": shapes}})
 
+    def attempts(self, calls) -> dict[str, Any]:
+        """What `calls.attempts` gives for the function."""
+        return self._ask({"attempts": calls})
+
     def step(self, **keywords):
         """What `steps.one_step` gives for the class."""
         return self._ask({"step": keywords})

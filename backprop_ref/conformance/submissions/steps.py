@@ -146,12 +146,11 @@ def _call(model, call, given, result):
 
 def _loss(plan, model, given):
     """That of a method for it, at the weights given; None if there is none that can be called."""
-    if plan.loss is None:
-        return None
+    result = None
     with contextlib.suppress(Exception):
-        if any(role == "output" for _, role in plan.loss.arguments):
-            given.forward = _call(model, plan.calls[0], given, None)
-        return number(_call(model, plan.loss, given, None), "the loss")
+        for call in plan.loss:
+            given.forward = result = _call(model, call, given, None)
+        return None if result is None else number(result, "the loss")
     return None
 
 

@@ -1,7 +1,7 @@
 """The process in which a submission runs: it imports the target, and answers the judge's calls until it is killed.
 
 `backprop_ref.conformance.submissions.separate` starts it. The judge asks one thing at a time: ``{"call": arguments of
-one_call}`` of a function, ``{"step": …}`` or ``{"sizes": …}`` of a class, with keywords
+one_call}`` or ``{"attempts": [arguments of one_call, …]}`` of a function, ``{"step": …}`` or ``{"sizes": …}`` of a class, with keywords
 of one_step or own_sizes.
 
 What lies beside the target can be imported by it, at any time, and by nothing else.
@@ -13,7 +13,7 @@ import socket
 import sys
 
 from backprop_ref.conformance.submissions.calling import NotJudged, Refusal, folder_of, load, run, stand_in
-from backprop_ref.conformance.submissions.calls import one_call
+from backprop_ref.conformance.submissions.calls import attempts, one_call
 from backprop_ref.conformance.submissions.messages import receive, send
 from backprop_ref.conformance.submissions.outline import Outline
 from backprop_ref.conformance.submissions.reading import Shapes, Unreadable
@@ -66,12 +66,19 @@ def _end_after(seconds):
     signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
+def _shapes(lists):
+    return Shapes(*([tuple(shape) for shape in part] for part in lists))
+
+
 def _answer(found, question):
     try:
         if "call" in question:
             asked = question["call"]
-            shapes = Shapes(*([tuple(shape) for shape in part] for part in asked["shapes"]))
+            shapes = _shapes(asked["shapes"])
             return run(one_call, found, asked["arguments"], asked["keywords"], shapes, limit=None)
+        if "attempts" in question:
+            calls = [(arguments, keywords, _shapes(shapes)) for arguments, keywords, shapes in question["attempts"]]
+            return run(attempts, found, calls, limit=None)
         if "sizes" in question:
             return run(own_sizes, found, **question["sizes"], limit=None)
         return run(one_step, found, **question["step"], limit=None)._asdict()

@@ -1,0 +1,180 @@
+"""The answers of a submission for one network: two batches, one also sample by sample; and what they show at once."""
+
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from backprop_ref.conformance.measuring import asking, material
+from backprop_ref.conformance.measuring.asking import HALF_THE_DIGITS, Asked
+from backprop_ref.conformance.measuring.comparing import same
+from backprop_ref.conformance.measuring.judgement import known_bug
+from backprop_ref.parameters import Parameters
+
+
+class Batches(NamedTuple):
+    """The answers for a network: two batches, and the samples of the first one by one."""
+
+    params: object
+    five: Asked
+    seven: Asked | None
+    singles: list[Asked]
+    tolerance: float
+
+    @property
+    def all(self):
+        """Every answer."""
+        return [self.five, *([self.seven] if self.seven else []), *self.singles]
+
+
+def ask_all(ask, form, network, hard=False):
+    """The `Batches` of a network; with other weights where these leave every gradient 0, as a relu at its left may, and
+    with smaller numbers where a batch gives none that are finite, as one does that is learnt from sample by sample."""
+    found = None
+    for seed, size in ((1, 1.0), (2, 1.0), (3, 1.0), (1, 0.25)):
+        params = material.parameters(form.sizes, seed, form.biases)
+        if size != 1.0:
+            params = Parameters(size * params.flat, params.sizes)
+        found = _asked_with(ask, form, network, hard or form.hard, params, size)
+        if found is None or (finite(found) and any(np.any(array) for array in found.five.values.dW or [np.ones(1)])):
+            break
+    return found
+
+
+def _asked_with(ask, form, network, hard, params, size):
+    sizes = form.sizes
+    x, y = material.batch(sizes, material.SAMPLES, hard=hard)
+    x = size * x
+    five = ask(network, params, x, y, twice=not ask.dear)
+    singles = [ask(network, params, x[s : s + 1], y[s : s + 1]) for s in range(len(x))]
+    if five is None or any(one is None for one in singles):
+        return None
+    seven = None
+    if not ask.dear:
+        x, y = material.batch(sizes, material.OTHER_BATCH, hard=hard)
+        seven = ask(network, params, size * x, y)
+    single = "float32" in {asking.precision_of(one.values) for one in (five, *singles[:2])}
+    tolerance = HALF_THE_DIGITS["float32" if single else "float64"]
+    for one in (five, *singles):  # differences of weights have lost some digits
+        if one.slack is not None and one.values.dW is not None:
+            for g, lost in zip(one.values.dW, one.slack.dW, strict=True):
+                size = np.abs(g).max()
+                tolerance = max(tolerance, 1e3 * float(np.max(lost)) / size if size else 0.0)
+    return Batches(params, five, seven, singles, min(tolerance, 1e-3))
+
+
+def without_losses(batches):
+    """The same batches, as if no loss were returned."""
+
+    def bare(one):
+        return one and one._replace(values=one.values._replace(loss=None))
+
+    return batches._replace(
+        five=bare(batches.five), seven=bare(batches.seven), singles=list(map(bare, batches.singles))
+    )
+
+
+def without_unused_biases(ask, batches, network):
+    """The same batches of a network without biases, where b stays as it is and moves nothing else."""
+    if not all(one.values.db is not None and not np.any(np.concatenate(one.values.db)) for one in batches.all):
+        return batches
+    five = batches.five
+    params = Parameters.from_arrays(batches.params.W, [0.0 * b for b in batches.params.b])
+    other = ask(network, params, five.case.x, five.case.y)
+    if other is None or not all(map(np.array_equal, other.values.dW, five.values.dW)):
+        return batches
+
+    def bare(one):
+        return one and one._replace(values=one.values._replace(db=None))
+
+    return batches._replace(
+        params=params, five=bare(five), seven=bare(batches.seven), singles=list(map(bare, batches.singles))
+    )
+
+
+def in_turn(ask, batches, network):
+    """The batches as they would be, where a class takes their samples one after the other and updates after each.
+
+    Then what a batch of several gives is no sum, and only single samples say anything; None: it is not so.
+    """
+    if ask.dear or len(batches.singles) < 2 or batches.five.values.dW is None:
+        return None
+    rate = ask.submission.learning_rate or 1.0
+    params = batches.params.copy()
+    for one in batches.singles:
+        answer = ask(network, params, one.case.x, one.case.y)
+        if answer is None or answer.values.dW is None:
+            return None
+        for W, g in zip(params.W, answer.values.dW, strict=True):
+            W -= rate * g
+        for b, g in zip(params.b, answer.values.db or (), strict=False):
+            b -= rate * g
+    moves = [(old - new) / rate for old, new in zip(batches.params.W, params.W, strict=True)]
+    plain = [np.sum([one.values.dW[layer] for one in batches.singles], axis=0) for layer in range(len(moves))]
+    five = batches.five.values.dW
+    if all(map(partial(same, tolerance=1e-6), five, plain)) or not all(map(partial(same, tolerance=1e-6), five, moves)):
+        return None
+    db = None
+    if batches.five.values.db is not None:
+        db = [np.sum([one.values.db[layer] for one in batches.singles], axis=0) for layer in range(len(moves))]
+    values = batches.five.values._replace(dW=plain, db=db, loss=None)
+    singles = [one._replace(values=one.values._replace(loss=None)) for one in batches.singles]
+    return batches._replace(five=batches.five._replace(values=values, again=None), seven=None, singles=singles)
+
+
+def finite(batches):
+    return all(
+        np.all(np.isfinite(array))
+        for one in batches.all
+        for array in (*(one.values.dW or ()), *(one.values.db or ()), *([] if one.loss is None else [one.loss]))
+    )
+
+
+def state(batches):
+    """Findings on a second, identical call."""
+    again = batches.five.again
+    if again is None:
+        return ()
+    first, second = batches.five.values, again
+    gradients = [(a, b) for name in ("dW", "db") if getattr(first, name) and getattr(second, name)
+                 for a, b in zip(getattr(first, name), getattr(second, name), strict=True)]  # fmt: skip
+    if all(same(b, a, batches.tolerance) for a, b in gradients):
+        return ()
+    twice = all(same(b, 2.0 * a, batches.tolerance) for a, b in gradients)
+    return (known_bug("gradients-not-zeroed" if twice else "second-call-differs", "state"),)
+
+
+def unsummed(batches):
+    """A finding where db has the right shape for one sample, and none for several."""
+    if batches.five.values.db is not None or any(one.values.db is None for one in batches.singles):
+        return ()
+    return (known_bug("bias-not-summed", "db"),)
+
+
+def decay(ask, batches, network):
+    """A finding where weight decay that is asked for is not λ·W in dW and nothing in db."""
+    if ask.dear or "weight_decay" not in getattr(ask.submission, "names", ()):
+        return ()
+    five, strength = batches.five, 0.25
+    answer = ask(network, batches.params, five.case.x, five.case.y, weight_decay=strength)
+    if answer is None or answer.values.dW is None:
+        return ()
+    size = float(len(five.case.x))
+    factors = {"decay-missing": 0.0, "decay-doubled": 2.0, "decay-halved": 0.5, "decay-sign": -1.0}
+    factors |= {"decay-over-batch": 1.0 / size}
+    found: dict[str, list[int]] = {}
+    for layer, W in enumerate(batches.params.W):
+        moved = (answer.values.dW[layer] - five.values.dW[layer]) / strength
+        if same(moved, W, 1e-6):
+            continue
+        due = {name: c * W for name, c in factors.items()} | {"decay-absolute": np.sign(W)}
+        alike = {name: np.mean(np.abs(moved - part) <= 1e-6) for name, part in {"": W, **due}.items()}
+        name = max(alike, key=lambda name: alike[name])  # whatever becomes of some entries otherwise
+        name = name if alike[name] >= 0.5 else None
+        if name:
+            found.setdefault(name, []).append(layer)
+    pairs = zip(answer.values.db or (), five.values.db or (), strict=False)
+    biases = [layer for layer, (a, b) in enumerate(pairs) if np.abs(a - b).max() > 1e-6]
+    if biases:
+        found["decay-on-bias"] = biases
+    return tuple(known_bug(name, "db" if name.endswith("bias") else "dW", tuple(at)) for name, at in found.items())

@@ -1,0 +1,310 @@
+"""A delta taken to pieces: which error or what from above, carried by which weights, times which slope and factor.
+
+Every piece has a few forms, the right one and known bugs; a delta is looked for among all their combinations.
+"""
+
+import itertools
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from backprop_ref.conformance.catalogue.textbook import RULES
+from backprop_ref.conformance.measuring.comparing import ratio, same
+from backprop_ref.conformance.measuring.rules import (
+    RAW_ENTROPY,
+    RAW_ERROR,
+    TWO_STEPS,
+    UPDATED,
+    Form,
+    Part,
+    Rows,
+    changed,
+    forms_of,
+    numbers_for,
+)
+from backprop_ref.formulas import together
+
+
+class Way(NamedTuple):
+    """A delta that rules give.
+
+    Attributes
+    ----------
+    value : array of shape (samples, n)
+    parts : tuple of Part
+        The known bugs in it.
+    raw : array
+        What comes before the activation's derivative.
+    base : dict
+        The rules that it is made with beside the bugs.
+    """
+
+    value: Any
+    parts: tuple[Part, ...]
+    raw: Any
+    base: dict
+
+
+class Above(NamedTuple):
+    """What may be carried back: delta of the layer above, what stood before its derivative, and dW there."""
+
+    delta: Any
+    raws: tuple[tuple[Form, Any], ...]
+    dW: Any
+
+
+class Match(NamedTuple):
+    """A `Way` that gives what was measured, but for a factor."""
+
+    way: Way
+    option: int
+    factor: float
+    cost: int
+
+
+class Slope(NamedTuple):
+    """One derivative of an activation, and the forms of bugs that it stands for."""
+
+    of: Any
+    forms: tuple[Form, ...]
+
+
+def slopes(rows: Rows, layer: int, more=()) -> list[Slope]:
+    """The right derivative of a layer's activation and those of known bugs; such as are the same there are together."""
+    probe = np.random.default_rng(layer).normal(size=rows.z[layer].shape)
+
+    def of(form):
+        change = None if form is None else form.change
+        return lambda da: rows.attempt("slope", layer, rows.exact(da), change=change)
+
+    found: list[tuple[Any, Slope]] = []
+    free = _free_slopes(rows, layer)
+    for form in (None, *more, *forms_of("slope")):
+        slope = of(form)
+        value = slope(probe)
+        if value is None or value.shape != probe.shape:
+            continue
+        place = next((at for at, (other, _) in enumerate(found) if same(value, other, 1e-9)), None)
+        named = () if form is None or form.bug.acceptable else (form,)
+        if any(form is one for one in free):
+            named = ()
+        if place is None:
+            found.append((value, Slope(slope, named)))
+        elif found[place][1].forms:
+            found[place] = value, found[place][1]._replace(forms=(*found[place][1].forms, *named))
+    return [slope for _, slope in found]
+
+
+def _free_slopes(rows, layer):
+    """The slopes that are no bug of their own where the layer's activation is left out already."""
+    z, a = rows.z[layer].mid, rows.a[layer].mid
+    if rows.network.activations[layer] == "linear" or not np.array_equal(z, a):
+        return []
+    return [form for form in forms_of("slope") if form.bug.id in {"derivative-missing", "derivative-fed-z",
+            "output-derivative-missing", "relu-mask-missing", "derivative-at-activation"}]  # fmt: skip
+
+
+def output_ways(rows: Rows, more=()) -> Iterator[Way]:
+    """Every delta of the output: targets × errors × slopes."""
+    last = rows.last
+    if rows.rules["delta"] is not RULES["delta"]:  # measured, not computed
+        for form in (None, *(form for form in more if "delta" in form.change)):
+            value = rows.attempt("delta", last, change=None if form is None else form.change)
+            if value is not None:
+                yield Way(value, () if form is None else (Part(last, (form,)),), value, rows.rules)
+        return
+    short = together(rows.network.loss, rows.network.activations[last])
+    slope_list = slopes(rows, last, more)
+    for error, parts in _errors(rows):
+        if short:
+            yield Way(error, parts, error, rows.rules)
+        else:
+            for slope in slope_list:
+                value = slope.of(error)
+                if value is not None:
+                    yield Way(value, (*parts, *_part(last, slope.forms)), error, rows.rules)
+    if short and not rows.network.loss.endswith("squared_error"):
+        two_steps = changed(rows.rules, TWO_STEPS)
+        for form, change in [(None, {}), *_targets(rows)]:
+            error = rows.attempt("error", change={**TWO_STEPS, **change})
+            if error is None:
+                continue
+            parts = () if form is None else (Part(None, (form,)),)
+            for slope in slope_list:
+                value = slope.of(error)
+                if value is not None:
+                    yield Way(value, (*parts, *_part(last, slope.forms)), error, two_steps)
+
+
+def _part(layer, forms, number=None):
+    return (Part(layer, forms, number),) if forms else ()
+
+
+def _targets(rows):
+    """The forms that change the labels of a single sample, each as a change to these labels."""
+    if "targets" not in rows.known:
+        found = []
+        for form in forms_of("target", "terms"):
+            wrong = form.change["target"]
+            y = rows.exact(np.concatenate([wrong(rows.rules["target"], one, "error").mid for one in rows.each]))
+            if not np.array_equal(y.mid, rows.case.y):
+                found.append((form, {"target": lambda right, p, use, y=y: y}))
+        rows.known["targets"] = found
+    return rows.known["targets"]
+
+
+def _errors(rows):
+    """The error before the mean, with the bugs of labels and of the error in it, each once."""
+    if "errors" in rows.known:
+        return rows.known["errors"]
+    found: list[tuple[Any, tuple[Part, ...]]] = []
+    targets = [(None, {}), *_targets(rows)]
+    errors = [(None, {}), *((form, form.change) for form in forms_of("error", "terms"))]
+    pairs = sorted(itertools.product(targets, errors), key=lambda pair: sum(form is not None for form, _ in pair))
+    for pair in pairs:
+        value = rows.attempt("error", change={**pair[0][1], **pair[1][1]} or None)
+        if value is None or not np.any(value):
+            continue
+        parts = tuple(Part(None, (form,)) for form, _ in pair if form is not None)
+        place = next((at for at, (other, _) in enumerate(found) if same(value, other, 1e-9)), None)
+        if place is None:
+            found.append((value, parts))
+        elif len(parts) == 1 and len(found[place][1]) == 1:
+            part = found[place][1][0]
+            found[place] = found[place][0], (part._replace(forms=(*part.forms, *parts[0].forms)),)
+    mean = [(rows.attempt("mean", rows.exact(value)), parts) for value, parts in found]
+    rows.known["errors"] = [(value, parts) for value, parts in mean if value is not None]
+    return rows.known["errors"]
+
+
+def hidden_ways(rows: Rows, layer: int, above: list[Above], more=()) -> Iterator[Way]:
+    """Every delta of a hidden layer: what is carried × the weights that carry it × slopes."""
+    slope_list = slopes(rows, layer, more)
+    seen: list[Any] = []
+    for one in above:
+        for carried, parts in _carried(rows, layer, one):
+            if any(same(carried, other, 1e-9) for other in seen):
+                continue
+            seen.append(carried)
+            for slope in slope_list:
+                value = slope.of(carried)
+                if value is not None and value.shape == rows.z[layer].shape:
+                    yield Way(value, (*parts, *_part(layer, slope.forms)), carried, rows.rules)
+
+
+def _carried(rows, layer, above):
+    """da of a layer in every form."""
+    sums = [None, *(form for form in forms_of("da") if form.bug.id != RAW_ERROR.bug.id)]
+    weights = [None, *forms_of("weights_back")]
+    for (raw, delta), total, W in itertools.product([(None, above.delta), *above.raws], sums, weights):
+        if total is not None and W is not None:
+            continue
+        change = {**(total.change if total else {}), **(W.change if W else {})}
+        value = rows.attempt("da", layer, change=change or None, delta={layer + 1: delta})
+        if value is not None and value.shape == rows.a[layer].shape:
+            yield value, tuple(Part(layer, (form,)) for form in (raw, total, W) if form is not None)
+
+
+def by_updated_weights(rows: Rows, layer: int, above: list[Above], measured) -> Match | None:
+    """delta carried through W − η·dW of the layer above, with the η that fits; for slopes that are linear in da."""
+    for one, slope in itertools.product(above, slopes(rows, layer)):
+        for raw, delta in [(None, one.delta), *one.raws]:
+            plain = rows.attempt("da", layer, delta={layer + 1: delta})
+            if plain is None or one.dW is None:
+                continue
+            moved = np.einsum("sj,skj->sk", delta, one.dW)
+            A, B = slope.of(plain), slope.of(moved)
+            if A is None or B is None or A.shape != measured.shape:
+                continue
+            for free in (False, True):
+                columns = np.stack([A.ravel(), B.ravel()], axis=1)
+                if free and np.linalg.matrix_rank(columns, 1e-9) == 2 and columns.shape[0] > 2:
+                    c, d = np.linalg.lstsq(columns, measured.ravel(), rcond=None)[0]
+                    rate = -d / c if c else 0.0
+                else:
+                    size = float((B * B).sum())
+                    c, rate = 1.0, float((B * (A - measured)).sum()) / size if size else 0.0
+                if abs(rate) > 1e-6 and c:
+                    value = slope.of(plain - rate * moved)
+                    if value is not None and same(measured, c * value, 1e-7):
+                        parts = (Part(layer, (UPDATED,), rate), *_part(layer, slope.forms))
+                        parts = (*((Part(layer, (raw,)),) if raw else ()), *parts)
+                        way = Way(value, parts, plain - rate * moved, rows.rules)
+                        return Match(way, 0, c, len(parts) + (c != 1.0))
+    return None
+
+
+def by_a_number(rows: Rows, layer: int, above: list[Above], measured, scale, tolerance) -> Match | None:
+    """delta by a form that needs a number: ε in a logarithm, another leaky slope."""
+    if layer == rows.last:
+        starts = [*_errors(rows)[:1], (None, ())]
+    else:
+        starts = [one for up in above for one in _carried(rows, layer, up)]
+    for carried, parts in starts:
+        kinds = ("error", "terms") if carried is None else ("slope",)
+        for form in forms_of(*kinds, fitted=True):
+
+            def value(number, form=form, carried=carried):
+                given = {"change": form.change, "parameter": form.bug.parameter, "number": number}
+                if carried is not None:
+                    found = rows.attempt("slope", layer, rows.exact(carried), **given)
+                else:
+                    found = rows.attempt("error", **given)
+                    found = None if found is None else rows.attempt("mean", rows.exact(found))
+                return None if found is None else found * scale
+
+            number = numbers_for(value, form.bug.start, measured)
+            due = None if number is None else value(number)
+            if due is not None and same(measured, due, tolerance):
+                every = (*parts, Part(layer, (form,), number))
+                way = Way(due / scale, every, due / scale if carried is None else carried, rows.rules)
+                return Match(way, 0, scale, len(every))
+    return None
+
+
+def best(ways, options, tolerance, scale=None, usual=None) -> Match | None:
+    """The way with the fewest bugs that gives one of the measured deltas.
+
+    Parameters
+    ----------
+    ways : iterable of Way
+    options : list of (array, mask)
+        Measured deltas; the mask tells which columns say something.
+    scale : float, optional
+        The factor that is due; None: any.
+    usual : callable, optional
+        Whether a factor is usual, where none is due.
+    """
+    found: Match | None = None
+    for way in ways:
+        for number, (measured, mask) in enumerate(options):
+            some, due = (measured, way.value) if mask is None else (measured[:, mask], way.value[:, mask])
+            cost = len(way.parts)
+            if found is not None and cost >= found.cost:
+                continue
+            if scale is not None and same(some, scale * due, tolerance):
+                found = Match(way, number, scale, cost)
+                continue
+            c = ratio(some, due, tolerance)
+            if c is None:
+                continue
+            cost += 1 if scale is not None else 0 if usual is None or usual(c) else 1
+            if found is None or cost < found.cost:
+                found = Match(way, number, c, cost)
+        if found is not None and found.cost == 0:
+            break
+    return found
+
+
+def raws_of(rows: Rows, way: Way, layer: int, factor: float):
+    """What comes before the derivative, as forms of carrying it back: as it is, and times the factor of delta."""
+    found = [(RAW_ERROR, factor * way.raw)]
+    if layer == rows.last and not rows.network.loss.endswith("squared_error") and rows.rules["delta"] is RULES["delta"]:
+        error = rows.attempt("error", change=TWO_STEPS)
+        error = None if error is None else rows.attempt("mean", rows.exact(error))
+        if error is not None and way.base is rows.rules:
+            found.append((RAW_ENTROPY, factor * error))
+    if factor != 1.0:
+        found += [(form, value / factor) for form, value in found]
+    return tuple((form, value) for form, value in found if np.all(np.isfinite(value)))

@@ -1,0 +1,102 @@
+"""The judgement on gradients that come with a loss."""
+
+from backprop_ref.conformance.catalogue.known import CATALOGUE
+from backprop_ref.conformance.measuring import forwards
+from backprop_ref.conformance.measuring.answers import ask_all
+from backprop_ref.conformance.measuring.asking import HALF_THE_DIGITS
+from backprop_ref.conformance.measuring.by_rules import free, known, without_loss
+from backprop_ref.conformance.measuring.forwards import Forward
+from backprop_ref.conformance.measuring.judgement import ORDER, Judgement, known_bug
+from backprop_ref.conformance.measuring.losses import ALMOST, loss_factor
+from backprop_ref.conformance.measuring.networks import kind_of
+from backprop_ref.conformance.outcomes.outcome import WRONG
+from backprop_ref.conformance.measuring.own_terms import in_its_own_terms
+from backprop_ref.conformance.measuring.rules import Form, changed
+from backprop_ref.conformance.submissions.conventions import SIMPLE, Factor
+
+
+def with_loss(ask, batches, members, search, *, form, told) -> Judgement:
+    """The judgement on gradients with a loss."""
+    fitting, hard = _of_that_loss(batches, forwards.right(members)), False
+    if not fitting and not form.hard:
+        again = ask_all(ask, form, members[0], hard=True)
+        if again is not None and again.five.loss is not None:
+            fitting = _of_that_loss(again, forwards.right(members))
+            if fitting:
+                batches, hard = again, True
+    if fitting and free(ask):
+        return without_loss(ask, batches, [forward.network for forward, *_ in fitting], search)
+    if fitting:
+        best = _least(known(batches, *one, search) for one in fitting[:4])
+        if best.cost > 1 and search and fitting[0][0].network.activations[0] == "linear":
+            found = _of_that_loss(batches, forwards.with_missing_activations(members))
+            best = _least([best, *(known(batches, *one, search) for one in found[:12])])
+        plain = best.plain and not hard and batches.tolerance < HALF_THE_DIGITS["float32"]
+        return best._replace(notes=(*best.notes, *(("for one-hot labels",) if hard else ())), plain=plain)
+    near = forwards.fitting(forwards.right(members), batches)
+    almost = _almost(batches, near, search)
+    if almost is not None:
+        return almost
+    if search:
+        most = members[0].n_layers  # where hidden layers are none of ours, the loss is not either
+        plain = forwards.fitting(near, batches, most - 1)
+        bugs = forwards.fitting([*plain, *forwards.with_a_bug(members, batches)], batches, most)
+        found = (
+            _of_that_loss(batches, bugs)
+            or _of_that_loss(batches, _with_loss_bugs(plain))
+            or _of_that_loss(batches, _with_loss_bugs(bugs))
+        )
+        if found:
+            return _least(known(batches, *one, search) for one in found[:6])
+    return in_its_own_terms(ask, batches, near, members, told, search) or without_loss(ask, batches, members, search)
+
+
+def _of_that_loss(batches, every) -> list[tuple[Forward, Factor, str]]:
+    """Those whose loss is the submission's, but for a factor; the simplest first."""
+    found = [(forward, *factor) for forward in every if (factor := loss_factor(batches, forward)) is not None]
+    return sorted(found, key=lambda one: (one[0].cost, bool(one[2]), SIMPLE.index(one[1])))
+
+
+def _least(judgements) -> Judgement:
+    """The judgement that says least; the first that is not WRONG."""
+    best = None
+    for one in judgements:
+        if best is None or (ORDER.index(one.verdict), one.cost) < (ORDER.index(best.verdict), best.cost):
+            best = one
+        if best.verdict != WRONG or best.cost <= 1:
+            break
+    assert best is not None
+    return best
+
+
+def _with_loss_bugs(every):
+    """The same with a known bug of the loss's terms, and its gradient with it or without."""
+    known_forms = [
+        Form(bug, change)
+        for bug in CATALOGUE
+        for change in bug.variants
+        if {"terms", "target"} & change.keys() and not {"z", "a", "inputs"} & change.keys() and not bug.acceptable
+    ]
+    for forward in every:
+        for form in known_forms:
+            bug = form.bug
+            quantity = "loss" if bug.where == "loss" else "delta"
+            finding = known_bug(bug.id, quantity, network=kind_of(forward.network))
+            rules = changed(forward.rules, form.change)
+            found = forward._replace(findings=(*forward.findings, finding), cost=forward.cost + 1, loss_rules=rules)
+            yield found
+            if {"error", "target"} & form.change.keys():
+                yield found._replace(rules=rules)
+
+
+def _almost(batches, near, search):
+    """The judgement where the loss is that of a network but for its last digits."""
+    for forward in near:
+        factor = loss_factor(batches, forward, tolerance=ALMOST)
+        if factor is not None and not factor[1]:
+            judgement = known(batches, forward, *factor, search=search)
+            note = "your loss is right in its first digits only, as with an ε in its logarithm"
+            if judgement.verdict != WRONG:
+                note += "; its gradient is right"
+            return judgement._replace(notes=(*judgement.notes, note))
+    return None

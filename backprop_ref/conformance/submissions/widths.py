@@ -1,0 +1,171 @@
+"""The sizes that a function for one network only is written for, found layer by layer.
+
+Sizes that do not suit end a call early, with an error that often tells the right ones ("cannot reshape array of size 12
+into shape (5,4)"). So one or two of the sizes at a time are replaced by numbers from the code or from that error, and
+what gets the code further is kept.
+"""
+
+import heapq
+import itertools
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from backprop_ref.conformance.cases import Case
+from backprop_ref.conformance.submissions.calls import Attempt
+from backprop_ref.conformance.submissions.conventions import Layout
+from backprop_ref.conformance.submissions.forms import Form, forms
+
+LARGEST = 64
+"""Larger numbers in an error are taken for no size."""
+ALWAYS = (1, 2, 3)
+"""Sizes that are tried whatever numbers there are."""
+STYLES = 16
+"""So many forms are tried in every layout."""
+BRANCHES = 6
+"""So many of the moves that get further are followed up."""
+
+
+class Way(NamedTuple):
+    """A form and a layout, and how far the code gets with them for some sizes."""
+
+    form: Form
+    layout: Layout
+    sizes: tuple[int, ...]
+    attempt: Attempt
+
+
+def suiting(function, depths, layouts: list[Layout], make: Callable[..., Case], seconds: float) -> Iterator[tuple]:
+    """Sizes for which a `Function` gives gradients of their shapes, each once, the most promising first.
+
+    Parameters
+    ----------
+    function : Function
+    depths : list of int
+        Numbers of layers to be tried.
+    layouts : list of Layout
+    make : callable
+        A case, with one-hot labels, for sizes and a layout.
+    seconds : float
+        Nothing new is tried after so many.
+    """
+    until = time.monotonic() + seconds
+    numbers = tuple(dict.fromkeys([*function.numbers, *ALWAYS]))
+    starts = [(*range(3, 3 + depth), n_out) for depth in depths for n_out in (depth + 3, 1)]
+    plain = [layout for layout in (Layout(), Layout(biases="none")) if layout in layouts] or layouts[:1]
+    first = _tried(function, make, [(sizes, layout, None) for sizes in starts for layout in plain])
+    styles = list(dict.fromkeys((way.form, len(way.sizes), way.sizes[-1] == 1) for way in first))[:STYLES]
+    ways = _tried(
+        function,
+        make,
+        [
+            (sizes, layout, form)
+            for form, length, alone in styles
+            for sizes in starts
+            if (len(sizes), sizes[-1] == 1) == (length, alone)
+            for layout in layouts
+        ],
+    )
+    found: set[tuple[int, ...]] = set()
+    passed = {way[:3] for way in ways}
+    waiting: list[tuple] = []
+    count = itertools.count()
+
+    def wait(way, moves, stage=0):
+        answered, lines, steps = way.attempt.far
+        heapq.heappush(waiting, (not answered, -lines, -steps, stage, next(count), way, moves))
+
+    def results(moves):
+        asked = [(one.form, make(one.sizes, one.layout), one.layout) for one in moves]
+        return [one._replace(attempt=got) for one, got in zip(moves, function.attempts(asked), strict=True)]
+
+    for way in _spread(ways):
+        wait(way, _moves(way, [other for other in ways if _alike(other, way)], numbers))
+    while waiting and time.monotonic() < until:
+        *_, stage, _, way, moves = heapq.heappop(waiting)
+        if not way.attempt.failure:
+            if way.sizes not in found:
+                found.add(way.sizes)
+                yield way.sizes
+            continue
+        part = next(moves, None)
+        if part is None:
+            continue
+        wait(way, moves, stage + 1)
+        new = list({one[:3]: one for one in part if one[:3] not in passed}.values())
+        passed |= {one[:3] for one in new}
+        better = [one for one in results(new) if one.attempt.far > way.attempt.far]
+        for one in sorted(better, key=lambda one: one.attempt.far, reverse=True)[:BRANCHES]:
+            wait(one, _moves(one, [other for other in ways if _alike(other, one)], numbers))
+
+
+def _spread(ways):
+    """The same ways, the first of each kind of samples and of weights in turn."""
+    kinds: dict[tuple, list[Way]] = {}
+    for way in ways:
+        layout = way.layout
+        kinds.setdefault((layout.samples, layout.one_sample, layout.weights, layout.biases == "none"), []).append(way)
+    turns = itertools.zip_longest(*kinds.values())
+    return [way for turn in turns for way in turn if way is not None]
+
+
+def _alike(one, two):
+    """Whether two ways are for the same depth, and both for one output or not."""
+    return len(one.sizes) == len(two.sizes) and (one.sizes[-1] == 1) == (two.sizes[-1] == 1)
+
+
+def _tried(function, make, asked) -> list[Way]:
+    """Every form for sizes in a layout, or one, those that get the furthest first."""
+    ways = []
+    for sizes, layout, only in asked:
+        case = make(sizes, layout)
+        ways += [(form, case, layout) for form in forms(function.arguments, case, layout) if only in {None, form}]
+    found = [
+        Way(form, layout, tuple(case.network.sizes), one)
+        for (form, case, layout), one in zip(ways, function.attempts(ways), strict=True)
+    ]
+    return sorted(found, key=lambda way: way.attempt.far, reverse=True)
+
+
+def _moves(way, others, numbers) -> Iterator[list[Way]]:
+    """Ways to be tried after one: the sizes replaced by numbers that the error names, one size by any number, other
+    forms and layouts, and two sizes by any numbers."""
+    sizes, one_output = way.sizes, way.sizes[-1] == 1
+    said = re.sub(r" \(\S+, line \d+: .*", "", way.attempt.failure)
+    hints = [number for number in map(int, re.findall(r"(?<![\w.])\d+(?![\w.])", said)) if 1 <= number <= LARGEST]
+    numbers = list(dict.fromkeys([*hints, *numbers]))
+
+    def replaced(places, choices):
+        for chosen in choices:
+            other = list(sizes)
+            for place, number in zip(places, chosen, strict=True):
+                other[place] = number
+            if (other[-1] == 1) == one_output:
+                yield way._replace(sizes=tuple(other))
+
+    every = range(len(sizes))
+    neighbours = list(itertools.pairwise(every))
+    shown = list(dict.fromkeys(_chains(way.attempt.shapes, len(sizes))))
+    yield [other._replace(sizes=chain) for chain in shown for other in others if (chain[-1] == 1) == one_output]
+    named = [pair for pair in itertools.pairwise(hints) for pair in (pair, pair[::-1])]
+    yield [one for places in neighbours for one in replaced(places, named)]
+    yield [one for place in every for one in replaced((place,), zip(numbers, strict=True))]
+    yield [other._replace(sizes=sizes) for other in others]
+    for places in dict.fromkeys([*neighbours, *itertools.combinations(every, 2)]):
+        yield list(replaced(places, itertools.product(numbers, repeat=2)))
+
+
+def _chains(shapes, length) -> Iterator[tuple[int, ...]]:
+    """Sizes of a network whose gradients have these shapes, in either order and either layout."""
+    matrices = [tuple(shape) for shape in shapes if len(shape) == 2]
+    for ordered in (matrices, matrices[::-1]):
+        for turned in (False, True):
+            pairs = [shape[::-1] if turned else shape for shape in ordered]
+            for start in range(len(pairs)):
+                chain = list(pairs[start])
+                for n_in, n_out in pairs[start + 1 :]:
+                    if n_in == chain[-1] and len(chain) < length:
+                        chain.append(n_out)
+                if len(chain) == length:
+                    yield tuple(chain)
