@@ -11,9 +11,9 @@ from backprop_ref.conformance.measuring.forwards import rows_of
 from backprop_ref.conformance.measuring.judgement import ORDER, Judgement, known_bug
 from backprop_ref.conformance.measuring.losses import CONSTANTS, case_of, simple
 from backprop_ref.conformance.measuring.networks import kind_of
-from backprop_ref.conformance.outcomes.outcome import CONVENTION, RIGHT, WRONG
 from backprop_ref.conformance.measuring.rules import right_pass
 from backprop_ref.conformance.measuring.samples import Samples
+from backprop_ref.conformance.outcomes.outcome import CONVENTION, RIGHT, WRONG
 from backprop_ref.conformance.submissions.conventions import SIMPLE, Factor
 
 SECONDS = 2.0

@@ -10,8 +10,8 @@ from backprop_ref.conformance.measuring.asking import HALF_THE_DIGITS, Asked, As
 from backprop_ref.conformance.measuring.by_rules import without_loss
 from backprop_ref.conformance.measuring.judgement import ORDER, Judgement, known_bug
 from backprop_ref.conformance.measuring.networks import kind_of, parse
-from backprop_ref.conformance.outcomes.outcome import CONVENTION, NOT_JUDGED, RIGHT, WRONG, Finding, Outcome
 from backprop_ref.conformance.measuring.with_loss import with_loss
+from backprop_ref.conformance.outcomes.outcome import CONVENTION, NOT_JUDGED, RIGHT, WRONG, Finding, Outcome
 
 FEW = 8
 """Kinds of network that are tried in other sizes."""

@@ -12,9 +12,9 @@ from backprop_ref.conformance.measuring.forwards import rows_of
 from backprop_ref.conformance.measuring.judgement import Judgement, known_bug
 from backprop_ref.conformance.measuring.losses import case_of
 from backprop_ref.conformance.measuring.networks import kind_of
-from backprop_ref.conformance.outcomes.outcome import CONVENTION, NOT_JUDGED, OWN_TERMS, WRONG, Finding
 from backprop_ref.conformance.measuring.rules import loss_of
 from backprop_ref.conformance.measuring.samples import Samples
+from backprop_ref.conformance.outcomes.outcome import CONVENTION, NOT_JUDGED, OWN_TERMS, WRONG, Finding
 from backprop_ref.conformance.submissions.conventions import SIMPLE
 
 LEAST_SAMPLES = 3

@@ -9,9 +9,9 @@ from backprop_ref.conformance.measuring.forwards import Forward
 from backprop_ref.conformance.measuring.judgement import ORDER, Judgement, known_bug
 from backprop_ref.conformance.measuring.losses import ALMOST, loss_factor
 from backprop_ref.conformance.measuring.networks import kind_of
-from backprop_ref.conformance.outcomes.outcome import WRONG
 from backprop_ref.conformance.measuring.own_terms import in_its_own_terms
 from backprop_ref.conformance.measuring.rules import Form, changed
+from backprop_ref.conformance.outcomes.outcome import WRONG
 from backprop_ref.conformance.submissions.conventions import SIMPLE, Factor
 
 

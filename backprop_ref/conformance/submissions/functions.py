@@ -136,7 +136,9 @@ class Function:
             raise self.failed[layout, case.network.sizes]
         ran: list[tuple[bool, Form]] = []
         failures: list[tuple[int, Exception]] = []
-        among = [form for form in forms(self.arguments, case, layout) if self._kind(form, case, layout) not in self.unfit]
+        among = [
+            form for form in forms(self.arguments, case, layout) if self._kind(form, case, layout) not in self.unfit
+        ]
         for form, tried in zip(among, self.attempts([(form, case, layout) for form in among]), strict=True):
             try:
                 if tried.failure and not tried.failure.startswith("NotImplementedError"):
