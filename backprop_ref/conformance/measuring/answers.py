@@ -7,7 +7,7 @@ import numpy as np
 
 from backprop_ref.conformance.measuring import asking, material
 from backprop_ref.conformance.measuring.asking import HALF_THE_DIGITS, Asked
-from backprop_ref.conformance.measuring.comparing import same
+from backprop_ref.conformance.measuring.comparing import ratio, same
 from backprop_ref.conformance.measuring.judgement import known_bug
 from backprop_ref.parameters import Parameters
 
@@ -174,7 +174,8 @@ def decay(ask, batches, network):
         if name:
             found.setdefault(name, []).append(layer)
     pairs = zip(answer.values.db or (), five.values.db or (), strict=False)
-    biases = [layer for layer, (a, b) in enumerate(pairs) if np.abs(a - b).max() > 1e-6]
+    moves = [(a - b, b_there) for (a, b), b_there in zip(pairs, batches.params.b, strict=False)]
+    biases = [layer for layer, (move, b) in enumerate(moves) if ratio(move, b, 1e-6) is not None]
     if biases:
         found["decay-on-bias"] = biases
     return tuple(known_bug(name, "db" if name.endswith("bias") else "dW", tuple(at)) for name, at in found.items())

@@ -74,8 +74,8 @@ class _Batch:
         return {key: part.sum(axis=0) for key, part in parts.items()}
 
     def ran(self, rules):
-        """The sums of the batch under rules that take means."""
-        return {key: self.size * part for key, part in ran(self.case, rules).items()}
+        """The sums of the batch under rules that take means; weights are updated by what was measured."""
+        return {key: self.size * part for key, part in ran(self.case, rules, self.measured).items()}
 
 
 def together(samples: Samples, case, asked) -> Together:

@@ -77,8 +77,7 @@ def findings_of(samples, batches, forward, power, loss_scale):
     joined = together(samples, case_of(batches.five, batches, forward), batches.five)
     found = [*naming.findings_of([*offs, *joined.offs], last, text), *found]
     if joined.powers:
-        usual = usual_power(joined.powers) if power is None else power
-        found += naming.powered(joined.powers, usual, text, power)
+        found += naming.powered(joined.powers, power, text)
     return found
 
 

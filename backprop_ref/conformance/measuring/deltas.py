@@ -128,6 +128,7 @@ def output_ways(rows: Rows, more=()) -> Iterator[Way]:
         two_steps = changed(rows.rules, TWO_STEPS)
         for form, change in [(None, {}), *_targets(rows)]:
             error = rows.attempt("error", change={**TWO_STEPS, **change})
+            error = None if error is None else rows.attempt("mean", rows.exact(error))
             if error is None:
                 continue
             parts = () if form is None else (Part(None, (form,)),)
@@ -207,32 +208,43 @@ def _carried(rows, layer, above):
 
 
 def by_updated_weights(rows: Rows, layer: int, above: list[Above], measured) -> Match | None:
-    """delta carried through W − η·dW of the layer above, with the η that fits; for slopes that are linear in da."""
-    for one, slope in itertools.product(above, slopes(rows, layer)):
+    """delta carried through W − η·dW of the layer above, with the η that fits."""
+    slope_list = slopes(rows, layer)
+    for one in above:
         for raw, delta in [(None, one.delta), *one.raws]:
             plain = rows.attempt("da", layer, delta={layer + 1: delta})
             if plain is None or one.dW is None:
                 continue
             moved = np.einsum("sj,skj->sk", delta, one.dW)
-            A, B = slope.of(plain), slope.of(moved)
-            if A is None or B is None or A.shape != measured.shape:
-                continue
-            for free in (False, True):
-                columns = np.stack([A.ravel(), B.ravel()], axis=1)
-                if free and np.linalg.matrix_rank(columns, 1e-9) == 2 and columns.shape[0] > 2:
-                    c, d = np.linalg.lstsq(columns, measured.ravel(), rcond=None)[0]
-                    rate = -d / c if c else 0.0
-                else:
-                    size = float((B * B).sum())
-                    c, rate = 1.0, float((B * (A - measured)).sum()) / size if size else 0.0
-                if abs(rate) > 1e-6 and c:
+            for slope in slope_list:
+                for c, rate in _rates(slope.of, plain, moved, measured):
                     value = slope.of(plain - rate * moved)
-                    if value is not None and same(measured, c * value, 1e-7):
+                    if value is not None and abs(rate) > 1e-6 and same(measured, c * value, 1e-7):
                         parts = (Part(layer, (UPDATED,), rate), *_part(layer, slope.forms))
                         parts = (*((Part(layer, (raw,)),) if raw else ()), *parts)
                         way = Way(value, parts, plain - rate * moved, rows.rules)
                         return Match(way, 0, c, len(parts) + (c != 1.0))
     return None
+
+
+def _rates(slope, plain, moved, measured):
+    """Pairs of c and η with measured = c·slope(plain − η·moved), without a factor first."""
+    A, B = slope(plain), slope(moved)
+    if A is None or B is None or A.shape != measured.shape:
+        return
+    if not same(slope(plain - moved), A - B, 1e-9):  # a mask that looks at da passes what was measured
+        passed = slope(measured)
+        factor = np.divide(passed, measured, out=np.zeros_like(measured), where=measured != 0.0)
+        A, B = factor * plain, factor * moved
+        A, B, measured = (part[measured != 0.0] for part in (A, B, measured))
+    size = float((B * B).sum())
+    if size:
+        yield 1.0, float((B * (A - measured)).sum()) / size
+    columns = np.stack([A.ravel(), B.ravel()], axis=1)
+    if len(columns) > 2 and np.all(np.isfinite(columns)) and np.linalg.matrix_rank(columns, 1e-9) == 2:
+        c, d = np.linalg.lstsq(columns, measured.ravel(), rcond=None)[0]
+        if c:
+            yield float(c), float(-d / c)
 
 
 def by_a_number(rows: Rows, layer: int, above: list[Above], measured, scale, tolerance) -> Match | None:
@@ -263,7 +275,7 @@ def by_a_number(rows: Rows, layer: int, above: list[Above], measured, scale, tol
     return None
 
 
-def best(ways, options, tolerance, scale=None, usual=None) -> Match | None:
+def best(ways, options, tolerance, scale=None, usual=None, nothing=0.0) -> Match | None:
     """The way with the fewest bugs that gives one of the measured deltas.
 
     Parameters
@@ -275,6 +287,8 @@ def best(ways, options, tolerance, scale=None, usual=None) -> Match | None:
         The factor that is due; None: any.
     usual : callable, optional
         Whether a factor is usual, where none is due.
+    nothing : float
+        What is smaller is what rounding leaves of 0.
     """
     found: Match | None = None
     for way in ways:
@@ -283,7 +297,8 @@ def best(ways, options, tolerance, scale=None, usual=None) -> Match | None:
             cost = len(way.parts)
             if found is not None and cost >= found.cost:
                 continue
-            if scale is not None and same(some, scale * due, tolerance):
+            vanishes = not np.any(some) and np.abs(due).max(initial=0.0) <= nothing
+            if scale is not None and (vanishes or same(some, scale * due, tolerance)):
                 found = Match(way, number, scale, cost)
                 continue
             c = ratio(some, due, tolerance)

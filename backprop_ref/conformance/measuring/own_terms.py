@@ -112,7 +112,10 @@ def _derived(samples, words):
     """Whether what is added to each dW is the derivative of the penalty."""
     strength = float(words.rpartition("= ")[2] or "nan")
     parts = [np.sign(W) if "|W|" in words else W for W in samples.rows.case.params.W]
-    return all(same(samples.added.get(layer), strength * part, 1e-3) for layer, part in enumerate(parts))
+    return all(
+        layer in samples.added and same(samples.added[layer], strength * part * np.any(samples.G[layer], axis=0), 1e-3)
+        for layer, part in enumerate(parts)
+    )
 
 
 # ---- a gradient that is not the derivative ---------------------------------------------------------------------------
@@ -171,6 +174,6 @@ def _measured_rules(batches, singles, rows, true, text, search):
         due = (true.db if has_b else true.dW)[last]
         power = next((power for power in (-1, 0) if unknown.agree(size**power * total, due, 1e-5)), None)
         if power is not None and joined.powers:
-            findings += naming.powered(joined.powers, power, text, power)
+            findings += naming.powered(joined.powers, power, text)
         findings += naming.findings_of(joined.offs, last, text)
     return Judgement(WRONG, text, tuple(findings)) if findings else None

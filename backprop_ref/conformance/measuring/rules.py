@@ -106,18 +106,18 @@ def _at(wrong, right, place, parameter, number):
     return rule
 
 
-def ran(case, rules) -> dict:
-    """dW and db of a whole pass by (name, layer); empty where shapes do not fit."""
+def ran(case, rules, given=None) -> dict:
+    """dW and db of a whole pass by (name, layer), with given ones in what follows; empty where shapes do not fit."""
     try:
         with np.errstate(all="ignore"):
-            return {key: ball.mid for key, ball in right_pass(case, rules) if key[0] in {"dW", "db"}}
+            return {key: ball.mid for key, ball in right_pass(case, rules, given) if key[0] in {"dW", "db"}}
     except (ValueError, IndexError, KeyError, TypeError):
         return {}
 
 
-def right_pass(case, rules):
+def right_pass(case, rules, given=None):
     """The quantities of a backward pass, as pairs of (name, layer) and Ball."""
-    seen = Pass(case, rules, DOUBLE, {}, case.x, case.y, len(case.x))
+    seen = Pass(case, rules, DOUBLE, {}, case.x, case.y, len(case.x), given)
     for _ in seen.forward():
         pass
     return seen.backward()

@@ -165,10 +165,12 @@ class Samples:
         from_W, rest = split(G, v)
         outer = np.abs(rest).max() <= self.tolerance * np.abs(G).max()
         if not outer:
-            D = constant_part(G, v, self.tolerance, B)
+            some = np.any(G, axis=(0, 2))  # rows that are left out hold nothing that is added either
+            D = constant_part(G[:, some], v[:, some], self.tolerance, B)
             if D is not None:
-                self.added[layer] = D
-                from_W, outer = split(G - D, v)[0], True
+                self.added[layer] = np.zeros(G.shape[1:])
+                self.added[layer][some] = D
+                from_W, outer = split(G[:, some] - D, v[:, some])[0], True
         options = [Option(part) for part in (from_W if outer else None, B) if part is not None]
         if not outer and self.search:
             options += self._undone(layer)
@@ -229,7 +231,7 @@ class Samples:
         scale = 1.0 if not at_end else self.scale if self.known else None
         if due is not None:
             quick = deltas.Way(due / self.scale if at_end else due, (), None, self.base)
-            found = deltas.best([quick], pairs, self.tolerance, scale, self.usual)
+            found = deltas.best([quick], pairs, self.tolerance, scale, self.usual, self.nothing)
             if not self.search or (found is not None and found.cost == 0):
                 if found is not None and at_end and scale is None:
                     self.scale = found.factor
@@ -238,7 +240,7 @@ class Samples:
             return None, due
         ways = deltas.output_ways(self.rows, self.more) if at_end else deltas.hidden_ways(
             self.rows, layer, self.above, self.more)  # fmt: skip
-        found = deltas.best(ways, pairs, self.tolerance, scale, self.usual)
+        found = deltas.best(ways, pairs, self.tolerance, scale, self.usual, self.nothing)
         if found is None or found.cost > 1:
             other = self._by_numbers(layer, options)
             if other is not None and (found is None or other.cost < found.cost):
@@ -352,8 +354,9 @@ class Samples:
     def _added(self, layer):
         """What is in dW whatever the sample: a multiple of W, of its sign, or something else."""
         D, W = self.added[layer], self.rows.case.params.W[layer]
+        some = np.any(self.G[layer], axis=0)  # an entry that is left out holds nothing at all
         for name, part in (("decay-undeclared", W), ("decay-absolute-undeclared", np.sign(W))):
-            c = ratio(D, part, 1e-4)
+            c = ratio(D[some], part[some], 1e-4)
             if c is not None:
                 named: Named = [(form, c) for form in forms() if form.bug.id == name][:1]
                 self.offs.append(Off("dW", layer, named, 1.0, D, np.zeros_like(D), f"{c:.6g}"))
