@@ -145,10 +145,13 @@ def state(batches):
 
 
 def unsummed(batches):
-    """A finding where db has the right shape for one sample, and none for several."""
-    if batches.five.values.db is not None or any(one.values.db is None for one in batches.singles):
-        return ()
-    return (known_bug("bias-not-summed", "db"),)
+    """A finding where db has another shape than b: not summed over the batch, or over the neurons instead."""
+    layers: dict[str, list[int]] = {}
+    for layer, name in batches.five.odd.items():
+        layers.setdefault(name, []).append(layer)
+    if not layers and batches.five.values.db is None and all(one.values.db is not None for one in batches.singles):
+        layers = {"bias-not-summed": []}
+    return tuple(known_bug(name, "db", tuple(at)) for name, at in layers.items())
 
 
 def decay(ask, batches, network):

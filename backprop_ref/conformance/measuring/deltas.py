@@ -107,35 +107,36 @@ def _free_slopes(rows, layer):
 
 def output_ways(rows: Rows, more=()) -> Iterator[Way]:
     """Every delta of the output: targets × errors × slopes."""
-    last = rows.last
-    if rows.rules["delta"] is not RULES["delta"]:  # measured, not computed
-        for form in (None, *(form for form in more if "delta" in form.change)):
-            value = rows.attempt("delta", last, change=None if form is None else form.change)
-            if value is not None:
-                yield Way(value, () if form is None else (Part(last, (form,)),), value, rows.rules)
+    if rows.rules["delta"] is not RULES["delta"]:
+        yield from _measured_ways(rows, more)
         return
-    short = together(rows.network.loss, rows.network.activations[last])
-    slope_list = slopes(rows, last, more)
-    for error, parts in _errors(rows):
-        if short:
-            yield Way(error, parts, error, rows.rules)
-        else:
-            for slope in slope_list:
-                value = slope.of(error)
-                if value is not None:
-                    yield Way(value, (*parts, *_part(last, slope.forms)), error, rows.rules)
-    if short and not rows.network.loss.endswith("squared_error"):
-        two_steps = changed(rows.rules, TWO_STEPS)
-        for form, change in [(None, {}), *_targets(rows)]:
-            error = rows.attempt("error", change={**TWO_STEPS, **change})
-            error = None if error is None else rows.attempt("mean", rows.exact(error))
-            if error is None:
-                continue
-            parts = () if form is None else (Part(None, (form,)),)
-            for slope in slope_list:
-                value = slope.of(error)
-                if value is not None:
-                    yield Way(value, (*parts, *_part(last, slope.forms)), error, two_steps)
+    short = together(rows.network.loss, rows.network.activations[rows.last])
+    if short:
+        yield from (Way(error, parts, error, rows.rules) for error, parts in _errors(rows))
+        errors = [(_in_two_steps(rows, change), _part(None, forms)) for forms, change in [((), {}), *_targets(rows)]]
+    else:
+        errors = _errors(rows)
+    base = changed(rows.rules, TWO_STEPS) if short else rows.rules
+    for slope, (error, parts) in itertools.product(slopes(rows, rows.last, more), errors):
+        value = None if error is None else slope.of(error)
+        if value is not None:
+            yield Way(value, (*parts, *_part(rows.last, slope.forms)), error, base)
+
+
+def _measured_ways(rows, more):
+    """The last delta where it was measured, not computed, right and with the bugs of it."""
+    for form in (None, *(form for form in more if "delta" in form.change)):
+        value = rows.attempt("delta", rows.last, change=None if form is None else form.change)
+        if value is not None:
+            yield Way(value, () if form is None else (Part(rows.last, (form,)),), value, rows.rules)
+
+
+def _in_two_steps(rows, change=None):
+    """dLoss/da of a cross-entropy; None for other losses."""
+    if rows.network.loss.endswith("squared_error") or rows.rules["delta"] is not RULES["delta"]:
+        return None
+    error = rows.attempt("error", change={**TWO_STEPS, **(change or {})})
+    return None if error is None else rows.attempt("mean", rows.exact(error))
 
 
 def _part(layer, forms, number=None):
@@ -150,7 +151,7 @@ def _targets(rows):
             wrong = form.change["target"]
             y = rows.exact(np.concatenate([wrong(rows.rules["target"], one, "error").mid for one in rows.each]))
             if not np.array_equal(y.mid, rows.case.y):
-                found.append((form, {"target": lambda right, p, use, y=y: y}))
+                found.append(((form,), {"target": lambda right, p, use, y=y: y}))
         rows.known["targets"] = found
     return rows.known["targets"]
 
@@ -160,14 +161,14 @@ def _errors(rows):
     if "errors" in rows.known:
         return rows.known["errors"]
     found: list[tuple[Any, tuple[Part, ...]]] = []
-    targets = [(None, {}), *_targets(rows)]
-    errors = [(None, {}), *((form, form.change) for form in forms_of("error", "terms"))]
-    pairs = sorted(itertools.product(targets, errors), key=lambda pair: sum(form is not None for form, _ in pair))
+    targets = [((), {}), *_targets(rows)]
+    errors = [((), {}), *(((form,), form.change) for form in forms_of("error", "terms"))]
+    pairs = sorted(itertools.product(targets, errors), key=lambda pair: sum(len(forms) for forms, _ in pair))
     for pair in pairs:
         value = rows.attempt("error", change={**pair[0][1], **pair[1][1]} or None)
         if value is None or not np.any(value):
             continue
-        parts = tuple(Part(None, (form,)) for form, _ in pair if form is not None)
+        parts = tuple(Part(None, forms) for forms, _ in pair if forms)
         place = next((at for at, (other, _) in enumerate(found) if same(value, other, 1e-9)), None)
         if place is None:
             found.append((value, parts))
@@ -315,11 +316,9 @@ def best(ways, options, tolerance, scale=None, usual=None, nothing=0.0) -> Match
 def raws_of(rows: Rows, way: Way, layer: int, factor: float):
     """What comes before the derivative, as forms of carrying it back: as it is, and times the factor of delta."""
     found = [(RAW_ERROR, factor * way.raw)]
-    if layer == rows.last and not rows.network.loss.endswith("squared_error") and rows.rules["delta"] is RULES["delta"]:
-        error = rows.attempt("error", change=TWO_STEPS)
-        error = None if error is None else rows.attempt("mean", rows.exact(error))
-        if error is not None and way.base is rows.rules:
-            found.append((RAW_ENTROPY, factor * error))
+    error = _in_two_steps(rows) if layer == rows.last and way.base is rows.rules else None
+    if error is not None:
+        found.append((RAW_ENTROPY, factor * error))
     if factor != 1.0:
         found += [(form, value / factor) for form, value in found]
     return tuple((form, value) for form, value in found if np.all(np.isfinite(value)))

@@ -183,9 +183,8 @@ def _group(ask, form, members, told, search=True) -> Judgement:
         batches = turn
     if ask.submission.in_place and answers.finite(batches) and batches.five.values.dW is not None:
         batches = answers.without_unused_biases(ask, batches, members[0])
-    if ask.submission.kind == "class" and any(
-        one.loss is not None and not np.isfinite(one.loss) for one in batches.all
-    ):
+    losses = [one.loss for one in batches.all]
+    if None in losses or (ask.submission.kind == "class" and not np.all(np.isfinite(losses))):
         batches = answers.without_losses(batches)  # what its methods say of a loss is not always of these weights
     state = answers.state(batches)
     if not answers.finite(batches):

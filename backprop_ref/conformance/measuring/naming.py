@@ -180,7 +180,7 @@ def powered(powers, of_loss, network) -> list[Finding]:
 
 
 def _explanations(powers, of_loss):
-    """What may have made such powers: a division of everything, one at each layer or at some, others of dW and of db."""
+    """What may have made such powers: a division of everything, one at some layers, others of dW and of db."""
     last = max(layer for _, layer in powers)
     everywhere = {0} if of_loss is None else {-2, -1, 0, 1, 2}
     for due, whole in itertools.product((-1, 0) if of_loss is None else (of_loss,), sorted(everywhere, key=abs)):

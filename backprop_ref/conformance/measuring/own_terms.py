@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from backprop_ref.conformance.catalogue.textbook import RULES
 from backprop_ref.conformance.measuring import forwards, naming, unknown
 from backprop_ref.conformance.measuring.asking import HALF_THE_DIGITS
 from backprop_ref.conformance.measuring.batches import together
@@ -27,18 +26,13 @@ def in_its_own_terms(ask, batches, near, members, told, search):
         return None  # it takes hundreds of calls
     network, five = members[0], batches.five
     added = _penalty(batches, near)
-    known = _with_penalty(batches, added) if added and added[1] else None
-    if known is None and batches.tolerance >= HALF_THE_DIGITS["float32"]:
-        reason = "its loss is none of ours, and in float32 differences of it say nothing; compute in float64"
-        known = Judgement(NOT_JUDGED, kind_of(network), reason=reason)
-    if known is not None:
-        return known
     if added is not None and added[1]:
-        return _penalty_disagrees(batches, added, search)
+        return _by_penalty(batches, added, search)
+    if batches.tolerance >= HALF_THE_DIGITS["float32"]:
+        reason = "its loss is none of ours, and in float32 differences of it say nothing; compute in float64"
+        return Judgement(NOT_JUDGED, kind_of(network), reason=reason)
     true = unknown.Derivatives(ask, network, batches.params, five.case.x, five.case.y)
-    if not true.ok:
-        return None
-    if unknown.is_derivative(five.values, true, batches.tolerance):
+    if true.ok and unknown.is_derivative(five.values, true, batches.tolerance):
         name = kind_of(network) if told else "with a loss or an activation of its own"
         note = "the gradient is the derivative of your own loss, which is none of ours; checked by central differences"
         return Judgement(OWN_TERMS, name, notes=(note,))
@@ -46,8 +40,8 @@ def in_its_own_terms(ask, batches, near, members, told, search):
         bugs = forwards.with_a_bug(members, batches)
         added = _penalty(batches, forwards.fitting(bugs, batches, members[0].n_layers))
     if added is not None:
-        return _penalty_disagrees(batches, added, search)
-    return _not_the_derivative(ask, batches, near, members, true, search)
+        return _by_penalty(batches, added, search)
+    return _not_the_derivative(ask, batches, members, true, search) if true.ok else None
 
 
 # ---- a penalty in the loss -------------------------------------------------------------------------------------------
@@ -70,49 +64,32 @@ def _losses(batches, forward):
     return np.array([loss_of(case_of(one, batches, forward), forward.rules) for one in batches.all])
 
 
-def _with_penalty(batches, added):
-    """The judgement where the gradient is right with the penalty that is in the loss; None if it is not."""
-    forward, words, factor, _ = added
-    if forward.rules is not RULES:
-        return None
-    scale = factor.of(batches.singles[0].case)
-    samples = Samples(rows_of(batches, forward), batches.singles, scale, batches.tolerance, False)
-    joined = together(samples, case_of(batches.five, batches, forward), batches.five)
-    strength = float(words.rpartition("= ")[2])
-    others = [off for off in samples.offs if off.quantity != "dW" or off.layer not in samples.added]
-    biases = "b²" in words and all(
-        off.quantity == "db" and same(samples.added_b.get(off.layer), strength * batches.params.b[off.layer], 1e-3)
-        for off in others
-    )
-    if (
-        not _derived(samples, words)
-        or (others and not biases)
-        or joined.offs
-        or set(joined.powers.values()) != {factor.batch - 1}
-    ):
-        return None
-    said = f"your loss holds the penalty {words}, and your gradient its derivative"
-    return Judgement(CONVENTION, kind_of(forward.network), conventions=(said,), plain=False)
-
-
-def _penalty_disagrees(batches, added, search):
-    """The judgement where the loss holds a penalty, and the gradient not its derivative."""
+def _by_penalty(batches, added, search):
+    """The judgement where the loss holds a penalty, and the gradient its derivative or not."""
     forward, words, factor, rest = added
     scale, where = factor.of(batches.singles[0].case), kind_of(forward.network)
     samples = Samples(rows_of(batches, forward), batches.singles, scale, batches.tolerance, search)
-    findings = findings_of(samples, batches, forward, factor.batch - 1, scale)
-    rest_of_it = [one for one in findings if one.id != "decay-undeclared"]
+    found = findings_of(samples, batches, forward, factor.batch - 1, scale)
+    findings = [*forward.findings, *(one for one in found if one.id != "decay-undeclared")]
     if not _derived(samples, words):
         measured = f"in the loss: {words or f'{rest:.6g}, whatever the sample'}"
-        rest_of_it.append(known_bug("penalty-disagrees", "loss", measured=measured, network=where))
-    return Judgement(WRONG, where, (*forward.findings, *rest_of_it))
+        findings.append(known_bug("penalty-disagrees", "loss", measured=measured, network=where))
+    elif "b²" in words:
+        findings = [one for one in findings if one.id != "decay-on-bias"]
+    if findings:
+        return Judgement(WRONG, where, tuple(findings))
+    said = f"your loss holds the penalty {words}, and your gradient its derivative"
+    return Judgement(CONVENTION, where, conventions=(said,), plain=False)
 
 
 def _derived(samples, words):
-    """Whether what is added to each dW is the derivative of the penalty."""
-    strength = float(words.rpartition("= ")[2] or "nan")
-    parts = [np.sign(W) if "|W|" in words else W for W in samples.rows.case.params.W]
-    return all(
+    """Whether what is added to each dW, and to each db if the penalty holds b, is the derivative of the penalty."""
+    strength, params = float(words.rpartition("= ")[2] or "nan"), samples.rows.case.params
+    parts = [np.sign(W) if "|W|" in words else W for W in params.W]
+    biases = "b²" not in words or all(
+        same(samples.added_b.get(layer), strength * b, 1e-3) for layer, b in enumerate(params.b)
+    )
+    return biases and all(
         layer in samples.added and same(samples.added[layer], strength * part * np.any(samples.G[layer], axis=0), 1e-3)
         for layer, part in enumerate(parts)
     )
@@ -121,7 +98,7 @@ def _derived(samples, words):
 # ---- a gradient that is not the derivative ---------------------------------------------------------------------------
 
 
-def _not_the_derivative(ask, batches, near, members, true, search):
+def _not_the_derivative(ask, batches, members, true, search):
     """Which rule is off: by the rules of a usual network, or by those measured on the loss itself."""
     text = kind_of(members[0])
     guess = without_loss(ask, batches, members, search)
