@@ -37,8 +37,8 @@ class _Batch:
         self.measured = {("dW", layer): dW for layer, dW in enumerate(values.dW)}
         if values.db is not None:
             self.measured |= {("db", layer): db for layer, db in enumerate(values.db)}
-        nothing = self.size * samples.nothing
-        self.measured = {key: np.where(np.abs(part) < nothing, 0.0, part) for key, part in self.measured.items()}
+        for key, part in self.measured.items():
+            self.measured[key] = np.where(np.abs(part) < self.size * samples.nothing[key[1]], 0.0, part)
         self.powers: dict[tuple[str, int], int] = {}
 
     def power(self, key, total):

@@ -198,9 +198,11 @@ def _group(ask, form, members, told, search=True) -> Judgement:
         finding = known_bug("all-zero", "dW", tuple(range(members[0].n_layers)))
         return Judgement(WRONG, kind_of(members[0]), (finding,))
     judge = partial(with_loss, form=form, told=told) if batches.five.loss is not None else without_loss
-    judgement = judge(ask, batches, members, search and not state)
+    with np.errstate(all="ignore"):
+        judgement = judge(ask, batches, members, search and not state)
     if judgement.verdict == WRONG and batches.tolerance < HALF_THE_DIGITS["float32"]:
-        rough = judge(ask, batches._replace(tolerance=HALF_THE_DIGITS["float32"]), members, False)
+        with np.errstate(all="ignore"):
+            rough = judge(ask, batches._replace(tolerance=HALF_THE_DIGITS["float32"]), members, False)
         if rough.verdict in {RIGHT, CONVENTION}:
             judgement = rough._replace(
                 notes=(*rough.notes, "right to the digits of float32, in which some of it is computed"),

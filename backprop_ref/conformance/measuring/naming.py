@@ -169,7 +169,7 @@ def powered(powers, of_loss, network) -> list[Finding]:
     of_loss : int or None
         That of the loss; None: there is none, and 0 or −1 is due.
     """
-    best = min(_explanations(powers, of_loss), key=lambda names: (len(names), sum(map(len, names.values()))))
+    _, best = min(_explanations(powers, of_loss), key=lambda one: (len(one[1]), one[0], sum(map(len, one[1].values()))))
     found = []
     for name, layers in best.items():
         bug = BY_ID[name]
@@ -180,7 +180,10 @@ def powered(powers, of_loss, network) -> list[Finding]:
 
 
 def _explanations(powers, of_loss):
-    """What may have made such powers: a division of everything, one at some layers, others of dW and of db."""
+    """What may have made such powers: a division of everything, one at some layers, others of dW and of db.
+
+    Pairs of how many divisions of single tensors that takes, and names with their layers.
+    """
     last = max(layer for _, layer in powers)
     everywhere = {0} if of_loss is None else {-2, -1, 0, 1, 2}
     for due, whole in itertools.product((-1, 0) if of_loss is None else (of_loss,), sorted(everywhere, key=abs)):
@@ -188,6 +191,7 @@ def _explanations(powers, of_loss):
             itertools.combinations(range(1, last + 1), n) for n in range(last + 1)
         ):
             names: dict[str, set[int]] = {}
+            count = 0
             if whole:
                 once = "loss-sum" if (whole, of_loss) == (-1, 0) else "mean-twice"
                 names["missing-mean" if whole > 0 else once] = {layer for _, layer in powers}
@@ -195,11 +199,12 @@ def _explanations(powers, of_loss):
                 names["mean-each-layer"] = {layer - 1 for layer in passed}
             for (quantity, layer), power in powers.items():
                 rest = power - due - whole + sum(above > layer for above in passed)
+                count += abs(rest)
                 if rest:
                     name = {("db", True): "bias-sum", ("db", False): "bias-mean", ("dW", True): "weights-missing-mean",
                             ("dW", False): "weights-mean-twice"}[quantity, rest > 0]  # fmt: skip
                     names.setdefault(name, set()).add(layer)
-            yield names
+            yield count, names
 
 
 def _number(value):

@@ -20,14 +20,17 @@ LEAST_SAMPLES = 3
 """So many samples have to show their rules."""
 
 
-def in_its_own_terms(ask, batches, near, members, told, search):
+def by_penalty(batches, every, search, known=True) -> Judgement | None:
+    """The judgement where the loss is that of one of these with a penalty added, a known one or any; None: it is not."""
+    added = _penalty(batches, every, known)
+    return None if added is None else _by_penalty(batches, added, search)
+
+
+def in_its_own_terms(ask, batches, members, told, search):
     """The judgement by the derivative of the submission's own loss; None where that cannot be had."""
     if ask.dear:
         return None  # it takes hundreds of calls
     network, five = members[0], batches.five
-    added = _penalty(batches, near)
-    if added is not None and added[1]:
-        return _by_penalty(batches, added, search)
     if batches.tolerance >= HALF_THE_DIGITS["float32"]:
         reason = "its loss is none of ours, and in float32 differences of it say nothing; compute in float64"
         return Judgement(NOT_JUDGED, kind_of(network), reason=reason)
@@ -36,27 +39,27 @@ def in_its_own_terms(ask, batches, near, members, told, search):
         name = kind_of(network) if told else "with a loss or an activation of its own"
         note = "the gradient is the derivative of your own loss, which is none of ours; checked by central differences"
         return Judgement(OWN_TERMS, name, notes=(note,))
-    if added is None and search:
-        bugs = forwards.with_a_bug(members, batches)
-        added = _penalty(batches, forwards.fitting(bugs, batches, members[0].n_layers))
-    if added is not None:
-        return _by_penalty(batches, added, search)
+    if search:
+        bugs = forwards.fitting(forwards.with_a_bug(members, batches), batches, members[0].n_layers)
+        every = [*forwards.fitting(forwards.right(members), batches), *bugs]
+        if (found := by_penalty(batches, every, search, known=False)) is not None:
+            return found
     return _not_the_derivative(ask, batches, members, true, search) if true.ok else None
 
 
 # ---- a penalty in the loss -------------------------------------------------------------------------------------------
 
 
-def _penalty(batches, every):
+def _penalty(batches, every, known):
     """The forward pass, the words and the factor of a loss that is ours with something added whatever the samples."""
+    first = batches._replace(five=batches.singles[0], seven=None, singles=batches.singles[1:3])
     for forward in every:
-        first = batches._replace(five=batches.singles[0], seven=None, singles=batches.singles[1:3])
-        if unknown.constant_rest(first, _losses(first, forward), SIMPLE[:9]) is None:
+        if unknown.constant_rest(first, _losses(first, forward), SIMPLE) is None:
             continue
-        found = unknown.constant_rest(batches, _losses(batches, forward), SIMPLE[:9])
-        if found is not None:
-            factor, rest, _ = found
-            return forward, unknown.penalty(rest, batches.params, True), factor, rest
+        found = unknown.constant_rest(batches, _losses(batches, forward), SIMPLE)
+        words = "" if found is None else unknown.penalty(found[1], batches.params, True)
+        if found is not None and (words or not known):
+            return forward, words, found[0]
     return None
 
 
@@ -66,13 +69,16 @@ def _losses(batches, forward):
 
 def _by_penalty(batches, added, search):
     """The judgement where the loss holds a penalty, and the gradient its derivative or not."""
-    forward, words, factor, rest = added
+    forward, words, factor = added
     scale, where = factor.of(batches.singles[0].case), kind_of(forward.network)
     samples = Samples(rows_of(batches, forward), batches.singles, scale, batches.tolerance, search)
     found = findings_of(samples, batches, forward, factor.batch - 1, scale)
-    findings = [*forward.findings, *(one for one in found if one.id != "decay-undeclared")]
+    findings = [
+        *forward.findings,
+        *(one for one in found if one.id not in {"decay-undeclared", "decay-absolute-undeclared"}),
+    ]
     if not _derived(samples, words):
-        measured = f"in the loss: {words or f'{rest:.6g}, whatever the sample'}"
+        measured = f"in the loss: {words or 'something that is the same whatever the sample'}"
         findings.append(known_bug("penalty-disagrees", "loss", measured=measured, network=where))
     elif "b²" in words:
         findings = [one for one in findings if one.id != "decay-on-bias"]

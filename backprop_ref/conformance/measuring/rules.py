@@ -7,10 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 from backprop_ref.conformance.catalogue.bug import Bug, Change
+from backprop_ref.conformance.catalogue.changes import slope
 from backprop_ref.conformance.catalogue.known import BY_ID, CATALOGUE
 from backprop_ref.conformance.catalogue.linear_algebra import as_wide_as, error_back, gradient_reshaped, in_turn
 from backprop_ref.conformance.catalogue.output_delta import error_at_activation, labels
-from backprop_ref.conformance.catalogue.textbook import RULES, Pass
+from backprop_ref.conformance.catalogue.textbook import RULES, Pass, activate, derived
 from backprop_ref.conformance.rounding.balls import Ball
 from backprop_ref.conformance.rounding.precision import Precision
 
@@ -43,6 +44,9 @@ def _more_forms():
     """Forms that only made-up networks show: of labels with several outputs, of loops with a fixed end."""
     yield Form(BY_ID["label-broadcast"], labels(lambda y: y.sum() / y.mid.size + y.zeros_like(), ("error",)))
     yield Form(BY_ID["reshaped-weights"], {"weights_back": gradient_reshaped})
+    for name, activation, other in OTHER_SLOPES:
+        yield Form(BY_ID[name], slope(_at_z(other), activation))
+    yield Form(BY_ID["derivative-of-output-activation"], {"slope": _output_slope_at_z})
     yield Form(BY_ID["samples-in-turn"], in_turn(True, False, biases=False), True)
     for width in range(1, MOST_FIXED):
         yield Form(BY_ID["loop-of-other-layer"], as_wide_as(lambda p, layer, width=width: width))
@@ -52,6 +56,18 @@ def forms_of(*rules: str, fitted: bool = False) -> list[Form]:
     """The forms that change these rules and no others, at least the first."""
     usable = (form for form in forms() if form.fitted == fitted and not form.bug.acceptable)
     return [form for form in usable if rules[0] in form.change and form.change.keys() <= {*rules}]
+
+
+OTHER_SLOPES = (("tanh-slope-of-sigmoid", "tanh", "sigmoid"), ("sigmoid-slope-of-tanh", "sigmoid", "tanh"))
+
+
+def _at_z(name):
+    """The derivative of that activation at z, whatever a is."""
+    return lambda p, layer, da: derived(name, p.z[layer], activate(name, p.z[layer]), da)
+
+
+def _output_slope_at_z(right, p, layer, da):
+    return right(p, layer, da) if layer == p.last else _at_z(p.network.activations[p.last])(p, layer, da)
 
 
 RAW_ERROR = Form(BY_ID["error-before-derivative"], error_back(lambda p, layer: True))

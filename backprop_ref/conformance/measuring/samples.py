@@ -15,7 +15,9 @@ from backprop_ref.conformance.measuring.deltas import Above
 from backprop_ref.conformance.measuring.rules import Form, Part, Rows, changed, forms, with_parts
 
 NOTHING = 64.0 * float(np.finfo(float).eps)
-"""What is smaller than this part of the largest gradient is what rounding leaves of 0."""
+"""What is smaller than this part of a layer's largest gradient is what rounding leaves of 0."""
+LEAST = 1e-10
+"""A layer whose gradients are all smaller than this part of the others' may be nothing but rounding."""
 Named: TypeAlias = list[tuple[Form, float | None]]
 """Forms of bugs, each with the number that it needs."""
 
@@ -99,10 +101,13 @@ class Samples:
         self.G = [np.stack([one.values.dW[layer] for one in asked]) for layer in range(self.network.n_layers)]
         has_b = all(one.values.db is not None for one in asked)
         self.B = [np.stack([one.values.db[layer] for one in asked]) if has_b else None for layer in range(len(self.G))]
-        size = max(float(np.abs(part).max()) for part in (*self.G, *(part for part in self.B if part is not None)))
-        self.nothing = NOTHING * size
-        self.G = [np.where(np.abs(part) < self.nothing, 0.0, part) for part in self.G]
-        self.B = [None if part is None else np.where(np.abs(part) < self.nothing, 0.0, part) for part in self.B]
+        sizes = [
+            max(float(np.abs(part).max()) for part in pair if part is not None)
+            for pair in zip(self.G, self.B, strict=True)
+        ]
+        self.nothing = [NOTHING * (size if size > LEAST * max(sizes) else max(sizes)) for size in sizes]
+        self.G = [self._without_noise(part, layer) for layer, part in enumerate(self.G)]
+        self.B = [None if part is None else self._without_noise(part, layer) for layer, part in enumerate(self.B)]
         self.inputs = [rows.inputs(layer) for layer in range(len(self.G))]
         self.offs: list[Off] = []
         self.parts: list[Part] = []
@@ -117,6 +122,10 @@ class Samples:
             if limit is not None and self.cost >= limit:
                 self.complete = False
                 break
+
+    def _without_noise(self, part, layer):
+        """The same with 0 where there is nothing but rounding."""
+        return np.where(np.abs(part) < self.nothing[layer], 0.0, part)
 
     @property
     def cost(self):
@@ -167,7 +176,7 @@ class Samples:
         if not outer:
             some = np.any(G, axis=(0, 2))  # rows that are left out hold nothing that is added either
             D = constant_part(G[:, some], v[:, some], self.tolerance, B)
-            if D is not None:
+            if D is not None and np.abs(D).max() > self.tolerance * np.abs(G).max():
                 self.added[layer] = np.zeros(G.shape[1:])
                 self.added[layer][some] = D
                 from_W, outer = split(G[:, some] - D, v[:, some])[0], True
@@ -231,7 +240,7 @@ class Samples:
         scale = 1.0 if not at_end else self.scale if self.known else None
         if due is not None:
             quick = deltas.Way(due / self.scale if at_end else due, (), None, self.base)
-            found = deltas.best([quick], pairs, self.tolerance, scale, self.usual, self.nothing)
+            found = deltas.best([quick], pairs, self.tolerance, scale, self.usual, self.nothing[layer])
             if not self.search or (found is not None and found.cost == 0):
                 if found is not None and at_end and scale is None:
                     self.scale = found.factor
@@ -240,7 +249,7 @@ class Samples:
             return None, due
         ways = deltas.output_ways(self.rows, self.more) if at_end else deltas.hidden_ways(
             self.rows, layer, self.above, self.more)  # fmt: skip
-        found = deltas.best(ways, pairs, self.tolerance, scale, self.usual, self.nothing)
+        found = deltas.best(ways, pairs, self.tolerance, scale, self.usual, self.nothing[layer])
         if found is None or found.cost > 1:
             other = self._by_numbers(layer, options)
             if other is not None and (found is None or other.cost < found.cost):
@@ -306,7 +315,7 @@ class Samples:
         above = {at: part for at, part in enumerate(self.G) if at > layer}
         given = {**{at: part for at, part in self.delta.items() if at > layer}, layer: delta}
         found = self.rows.attempt(name, layer, change=form.change, alone=True, delta=given, above=above)
-        return None if found is None else np.where(np.abs(found) < self.nothing, 0.0, found)
+        return None if found is None else self._without_noise(found, layer)
 
     def _gradient(self, name, layer, measured, base):
         """What is off with dW or db, given the delta that was used."""
@@ -320,7 +329,7 @@ class Samples:
             if not {"left", name} & form.change.keys() or "error" in form.change or form.fitted:
                 continue
             part = self._made(name, layer, base, form)
-            if part is None or same(part, due, self.tolerance):
+            if part is None or same(part, due, 100.0 * self.tolerance):
                 continue
             if same(measured, part, self.tolerance):
                 exact.append(form)

@@ -10,7 +10,7 @@ from backprop_ref.conformance.measuring.judgement import ORDER, Judgement, known
 from backprop_ref.conformance.measuring.losses import ALMOST, loss_factor
 from backprop_ref.conformance.measuring.networks import kind_of
 from backprop_ref.conformance.measuring.outcome import WRONG
-from backprop_ref.conformance.measuring.own_terms import in_its_own_terms
+from backprop_ref.conformance.measuring.own_terms import by_penalty, in_its_own_terms
 from backprop_ref.conformance.measuring.rules import Form, changed
 from backprop_ref.conformance.submissions.conventions import SIMPLE, Factor
 
@@ -37,6 +37,9 @@ def with_loss(ask, batches, members, search, *, form, told) -> Judgement:
     almost = _almost(batches, near, search)
     if almost is not None:
         return almost
+    penalised = by_penalty(batches, near, search)
+    if penalised is not None:
+        return penalised
     if search:
         most = members[0].n_layers  # where hidden layers are none of ours, the loss is not either
         plain = forwards.fitting(near, batches, most - 1)
@@ -44,11 +47,11 @@ def with_loss(ask, batches, members, search, *, form, told) -> Judgement:
         found = (
             _of_that_loss(batches, bugs)
             or _of_that_loss(batches, _with_loss_bugs(plain))
-            or _of_that_loss(batches, _with_loss_bugs(bugs))
+            or _of_that_loss(batches, _with_loss_bugs(bugs, alone=True))
         )
         if found:
             return _least(known(batches, *one, search) for one in found[:6])
-    return in_its_own_terms(ask, batches, near, members, told, search) or without_loss(ask, batches, members, search)
+    return in_its_own_terms(ask, batches, members, told, search) or without_loss(ask, batches, members, search)
 
 
 def _of_that_loss(batches, every) -> list[tuple[Forward, Factor, str]]:
@@ -69,13 +72,14 @@ def _least(judgements) -> Judgement:
     return best
 
 
-def _with_loss_bugs(every):
-    """The same with a known bug of the loss's terms, and its gradient with it or without."""
+def _with_loss_bugs(every, alone=False):
+    """The same with a known bug of the loss's terms, and its gradient with it or without; or of these `alone`."""
     known_forms = [
         Form(bug, change)
         for bug in CATALOGUE
         for change in bug.variants
         if {"terms", "target"} & change.keys() and not {"z", "a", "inputs"} & change.keys() and not bug.acceptable
+        if set(change) == {"terms"} or not alone
     ]
     for forward in every:
         for form in known_forms:
