@@ -58,6 +58,9 @@ class _Batch:
     def settle(self, totals) -> bool:
         """Takes the powers of tensors that are such multiples; whether any is new."""
         new = {key: power for key in self.open if (power := self.power(key, totals.get(key))) is not None}
+        for key in [key for key in new if not np.any(totals[key])]:  # of 0 there is no power
+            self.measured[key] = totals[key]
+            del new[key]
         self.powers |= new
         return bool(new)
 
@@ -71,7 +74,7 @@ class _Batch:
         parts = {("dW", layer): G - self.samples.added.get(layer, 0.0) for layer, G in enumerate(self.samples.G)}
         biases = [(layer, B) for layer, B in enumerate(self.samples.B) if B is not None]
         parts |= {("db", layer): B - self.samples.added_b.get(layer, 0.0) for layer, B in biases}
-        return {key: part.sum(axis=0) for key, part in parts.items()}
+        return {key: self.samples.without_noise(part, key[1]).sum(axis=0) for key, part in parts.items()}
 
     def ran(self, rules):
         """The sums of the batch under rules that take means; weights are updated by what was measured."""

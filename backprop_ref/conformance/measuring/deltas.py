@@ -3,6 +3,7 @@
 Every piece has a few forms, the right one and known bugs; a delta is looked for among all their combinations.
 """
 
+import functools
 import itertools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ import numpy as np
 from backprop_ref.conformance.catalogue.textbook import RULES
 from backprop_ref.conformance.measuring.comparing import ratio, same
 from backprop_ref.conformance.measuring.rules import (
+    CLIPPED,
     RAW_ENTROPY,
     RAW_ERROR,
     TWO_STEPS,
@@ -248,32 +250,55 @@ def _rates(slope, plain, moved, measured):
             yield float(c), float(-d / c)
 
 
-def by_a_number(rows: Rows, layer: int, above: list[Above], measured, scale, tolerance) -> Match | None:
-    """delta by a form that needs a number: ε in a logarithm, another leaky slope."""
-    if layer == rows.last:
-        starts = [*_errors(rows)[:1], (None, ())]
-    else:
-        starts = [one for up in above for one in _carried(rows, layer, up)]
-    for carried, parts in starts:
-        kinds = ("error", "terms") if carried is None else ("slope",)
-        for form in forms_of(*kinds, fitted=True):
-
-            def value(number, form=form, carried=carried):
-                given = {"change": form.change, "parameter": form.bug.parameter, "number": number}
-                if carried is not None:
-                    found = rows.attempt("slope", layer, rows.exact(carried), **given)
-                else:
-                    found = rows.attempt("error", **given)
-                    found = None if found is None else rows.attempt("mean", rows.exact(found))
-                return None if found is None else found * scale
-
-            number = numbers_for(value, form.bug.start, measured)
-            due = None if number is None else value(number)
-            if due is not None and same(measured, due, tolerance):
-                every = (*parts, Part(layer, (form,), number))
-                way = Way(due / scale, every, due / scale if carried is None else carried, rows.rules)
-                return Match(way, 0, scale, len(every))
+def by_a_number(rows: Rows, layer: int, above: list[Above], measured, scales, tolerance) -> Match | None:
+    """delta by a form that needs a number: ε in a logarithm, another leaky slope; with one of these factors."""
+    last = layer == rows.last
+    ways: list[tuple[Any, ...]] = _epsilon_ways(rows) if last else []
+    carried = _errors(rows)[:1] if last else [one for up in above for one in _carried(rows, layer, up)]
+    for da, parts in carried:
+        for form in forms_of("slope", fitted=True):
+            given = {"change": form.change, "parameter": form.bug.parameter}
+            ways.append(
+                (
+                    lambda number, da=da, given=given: rows.attempt(
+                        "slope", layer, rows.exact(da), number=number, **given
+                    ),
+                    lambda number, form=form, parts=parts: (*parts, Part(layer, (form,), number)),
+                    form.bug.start,
+                    rows.rules,
+                )
+            )
+    for (value, parts, start, base), scale in itertools.product(ways, scales):
+        number = numbers_for(lambda n, value=value, scale=scale: _times(value(n), scale), start, measured)
+        due = None if number is None else value(number)
+        if due is not None and same(measured, scale * due, tolerance):
+            return Match(Way(due, parts(number), due, base), 0, scale, len(parts(number)))
     return None
+
+
+def _times(array, scale):
+    return None if array is None else array * scale
+
+
+def _epsilon_ways(rows):
+    """The last delta of a cross-entropy with a small number in its logarithm, times a derivative, right or not."""
+    if rows.network.loss.endswith("squared_error") or rows.rules["delta"] is not RULES["delta"]:
+        return []
+    base = changed(rows.rules, TWO_STEPS)
+
+    def value(number, slope):
+        given = {"change": CLIPPED.change, "parameter": CLIPPED.bug.parameter}
+        error = rows.attempt("error", number=number, **given)
+        error = None if error is None else rows.attempt("mean", rows.exact(error))
+        return None if error is None else slope.of(error)
+
+    def parts(number, slope):
+        return (Part(None, (CLIPPED,), number), *_part(rows.last, slope.forms))
+
+    return [
+        (functools.partial(value, slope=slope), functools.partial(parts, slope=slope), CLIPPED.bug.start, base)
+        for slope in slopes(rows, rows.last)
+    ]
 
 
 def best(ways, options, tolerance, scale=None, usual=None, nothing=0.0) -> Match | None:

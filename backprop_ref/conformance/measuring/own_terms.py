@@ -21,7 +21,7 @@ LEAST_SAMPLES = 3
 
 
 def by_penalty(batches, every, search, known=True) -> Judgement | None:
-    """The judgement where the loss is that of one of these with a penalty added, a known one or any; None: it is not."""
+    """The judgement where the loss is that of one of these with a penalty added, known or not; None: it is not."""
     added = _penalty(batches, every, known)
     return None if added is None else _by_penalty(batches, added, search)
 

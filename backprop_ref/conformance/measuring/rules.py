@@ -76,7 +76,6 @@ RAW_ENTROPY = Form(
     {"da": lambda right, p, layer: p.rule("mean", error_at_activation(None, p)) @ p.rule("weights_back", layer + 1).T},
 )
 """dLoss/da of a cross-entropy is carried back."""
-UPDATED = next(form for form in forms() if form.bug.id == "updated-weights" and form.fitted)
 
 
 def _in_two_steps(right, p, layer):
@@ -87,6 +86,17 @@ def _in_two_steps(right, p, layer):
 
 TWO_STEPS: Change = {"error": error_at_activation, "delta": _in_two_steps}
 """A cross-entropy's delta by way of dLoss/da and the activation's derivative: right, and slower."""
+
+
+def _clipped(right, p):
+    a, y, epsilon = p.a[p.last], p.rule("target", "error"), p.values["epsilon"]
+    e = -(y / (a + epsilon))
+    return e + (1.0 - y) / ((1.0 - a) + epsilon) if p.network.loss == "binary_cross_entropy" else e
+
+
+CLIPPED = Form(BY_ID["log-epsilon"], {**TWO_STEPS, "error": _clipped}, True)
+"""The same with a small number in the logarithm."""
+UPDATED = next(form for form in forms() if form.bug.id == "updated-weights" and form.fitted)
 
 
 class Part(NamedTuple):
@@ -232,11 +242,11 @@ def numbers_for(measure, start, goal):
     now, before = measure(theta), measure(last)
     if now is None or before is None or now.shape != goal.shape:
         return None
-    for _ in range(8):
+    for turn in range(8):
         change = (before - now) / (last - theta)
         size = float((change * change).sum())
         if not np.isfinite(size) or size == 0.0:
-            return None
+            return theta if turn else None  # it is as near as it can be, or the number does nothing
         step = float((change * (goal - now)).sum()) / size
         last, before, theta = theta, now, theta + step
         now = measure(theta)

@@ -18,6 +18,8 @@ NOTHING = 64.0 * float(np.finfo(float).eps)
 """What is smaller than this part of a layer's largest gradient is what rounding leaves of 0."""
 LEAST = 1e-10
 """A layer whose gradients are all smaller than this part of the others' may be nothing but rounding."""
+NAMELESS = 4
+"""So many bugs with names are as much to say as one rule without."""
 Named: TypeAlias = list[tuple[Form, float | None]]
 """Forms of bugs, each with the number that it needs."""
 
@@ -106,8 +108,8 @@ class Samples:
             for pair in zip(self.G, self.B, strict=True)
         ]
         self.nothing = [NOTHING * (size if size > LEAST * max(sizes) else max(sizes)) for size in sizes]
-        self.G = [self._without_noise(part, layer) for layer, part in enumerate(self.G)]
-        self.B = [None if part is None else self._without_noise(part, layer) for layer, part in enumerate(self.B)]
+        self.G = [self.without_noise(part, layer) for layer, part in enumerate(self.G)]
+        self.B = [None if part is None else self.without_noise(part, layer) for layer, part in enumerate(self.B)]
         self.inputs = [rows.inputs(layer) for layer in range(len(self.G))]
         self.offs: list[Off] = []
         self.parts: list[Part] = []
@@ -123,18 +125,18 @@ class Samples:
                 self.complete = False
                 break
 
-    def _without_noise(self, part, layer):
+    def without_noise(self, part, layer):
         """The same with 0 where there is nothing but rounding."""
         return np.where(np.abs(part) < self.nothing[layer], 0.0, part)
 
     @property
     def cost(self):
-        """A bug of a name counts once, whatever the layers; a rule without a name three times."""
+        """A bug of a name counts once, whatever the layers; a rule without a name more than a few of these."""
         names = {off.named[0][0].bug.id for off in self.offs if off.named}
         factors = {(off.quantity, round(off.factor, 9)) for off in self.offs if not off.named and not off.words}
         nameless = sum(bool(off.words) and not off.named for off in self.offs)
         odd = not self.known and self.usual is not None and not self.usual(self.scale)
-        return len(names) + len(factors) + 3 * nameless + odd
+        return len(names) + len(factors) + NAMELESS * nameless + odd
 
     # ---- one layer --------------------------------------------------------------------------------------------------
 
@@ -277,20 +279,23 @@ class Samples:
             if not at_end:
                 match = deltas.by_updated_weights(self.rows, layer, self.above, option.delta)
             if match is None:
-                scale = 1.0 if not at_end else self.scale if self.known else self._usual_scale(option.delta)
-                match = deltas.by_a_number(self.rows, layer, self.above, option.delta, scale, self.tolerance)
+                match = deltas.by_a_number(
+                    self.rows, layer, self.above, option.delta, self._scales(layer, option.delta), self.tolerance
+                )
             if match is not None:
                 return match._replace(option=number)
         return None
 
-    def _usual_scale(self, measured):
-        """The usual factor nearest to that of a last delta which is right but for some digits."""
-        due = self._right(self.last)
-        if due is None or due.shape != measured.shape or not np.any(due):
-            return 1.0
-        near = float((due * measured).sum() / (due * due).sum())
-        n_out = float(self.network.sizes[-1])
-        return min((n_out**i * 2.0**j for i in (0, 1, -1) for j in (0, 1, -1)), key=lambda c: abs(c - near))
+    def _scales(self, layer, measured):
+        """The factors that a delta may have: where none is known, usual ones, the nearest to the measured first."""
+        if layer < self.last or self.known:
+            return [1.0 if layer < self.last else self.scale]
+        due, n_out = self._right(self.last), float(self.network.sizes[-1])
+        near = 1.0
+        if due is not None and due.shape == measured.shape and np.any(due):
+            near = float((due * measured).sum() / (due * due).sum())
+        usual = {n_out**i * 2.0**j for i in (0, 1, -1) for j in (0, 1, -1)}
+        return sorted(usual, key=lambda c: abs(c - near))
 
     def _say(self, layer, match, measured, due):
         """An `Off` for each bug of a delta, and for a factor that it should not have."""
@@ -315,26 +320,33 @@ class Samples:
         above = {at: part for at, part in enumerate(self.G) if at > layer}
         given = {**{at: part for at, part in self.delta.items() if at > layer}, layer: delta}
         found = self.rows.attempt(name, layer, change=form.change, alone=True, delta=given, above=above)
-        return None if found is None else self._without_noise(found, layer)
+        return None if found is None else self.without_noise(found, layer)
 
     def _gradient(self, name, layer, measured, base):
         """What is off with dW or db, given the delta that was used."""
         due = np.einsum("si,sj->sij", self.inputs[layer], base) if name == "dW" else base
         if same(measured, due, self.tolerance):
             return
+        some = np.any(self.G[layer], axis=(0, 1))  # the neurons that are not left out
         if name == "db" and self._decayed(layer, measured, due):
             return
+        rules = {"dW": {"left", "dW"}, "db": {"db"}}[name]
         exact, scaled = [], []
         for form in forms() if self.search else ():
-            if not {"left", name} & form.change.keys() or "error" in form.change or form.fitted:
+            if not rules & form.change.keys() or "error" in form.change or form.fitted:
                 continue
             part = self._made(name, layer, base, form)
             if part is None or same(part, due, 100.0 * self.tolerance):
                 continue
-            if same(measured, part, self.tolerance):
+            if same(measured, part, self.tolerance) or (
+                part.shape == measured.shape and name == "db" and same(measured, part * some, self.tolerance)
+            ):
                 exact.append(form)
             elif (c := ratio(measured, part, self.tolerance)) is not None:
                 scaled.append((form, c))
+            elif name == "db" and self._decayed(layer, measured, part):
+                self.offs.append(Off(name, layer, [(form, None)], 1.0, measured, due))
+                return
         c = ratio(measured, due, self.tolerance)
         if exact or (scaled and c is None):
             found = exact or [form for form, factor in scaled if np.isclose(factor, scaled[0][1])]
