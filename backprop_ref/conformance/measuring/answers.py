@@ -188,8 +188,7 @@ def decay(ask, batches, network):
         due = {name: c * W for name, c in factors.items()} | {"decay-absolute": np.sign(W)}
         alike = {name: np.mean(np.abs(moved - part) <= 1e-6) for name, part in {"": W, **due}.items()}
         name = max(alike, key=lambda name: alike[name])  # whatever becomes of some entries otherwise
-        name = name if alike[name] >= 0.5 else None
-        if name:
+        if name and alike[name] >= 0.5:
             found.setdefault(name, []).append(layer)
     pairs = zip(answer.values.db or (), five.values.db or (), strict=False)
     moves = [(a - b, b_there) for (a, b), b_there in zip(pairs, batches.params.b, strict=False)]

@@ -70,7 +70,8 @@ class Asker:
         self.problem = ""
         self.changed |= dict.fromkeys(answer.changed)
         again = None if answer.again is None else checked(answer.again, network.sizes)
-        return Asked(case, values, answer.slack, again, answer.changed, _odd(answer.values.db, network.sizes, len(x)))
+        odd = _odd(answer.values and answer.values.db, network.sizes, len(x))
+        return Asked(case, values, answer.slack, again, answer.changed, odd)
 
 
 def checked(values: Values, sizes) -> Values | None:

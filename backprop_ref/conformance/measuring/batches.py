@@ -99,7 +99,7 @@ def together(samples: Samples, case, asked) -> Together:
 
 def _unknown(key, batch):
     words = "it is no multiple of the sum of its samples' gradients"
-    return Off(*key, [], 1.0, batch.measured[key], None, words)
+    return Off(key[0], key[1], [], 1.0, batch.measured[key], None, words)
 
 
 def _other_variants(batch, samples):
@@ -162,7 +162,8 @@ def _of_one_tensor(batch, samples, key):
     for bug, total in totals.items():
         power = batch.power(key, total)
         if power is not None:
-            named: Named = [(form, None) for form in forms() if form.bug.id == bug][:1]
+            named: Named = []
+            named += [(form, None) for form in forms() if form.bug.id == bug][:1]
             return Off(name, layer, named, 1.0, batch.measured[key], total)
     rules = samples.rules()
     for form in forms():

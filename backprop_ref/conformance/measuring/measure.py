@@ -91,13 +91,13 @@ def _fitting(outcome, sizes):
 def _written_for(submission, form):
     """A network of the sizes up to which gradients are filled in, where code runs over fixed ranges; else None."""
     submission.layout = form.layout
-    filled = None
+    filled: list[np.ndarray] = []
     for seed in range(1, 9):  # in some weights or others, each relu lets something through
         answer = _plain_answer(Asker(submission), submission, form, None, seed)
         if answer is None or answer.values.dW is None:
             return None
-        nonzero = [W != 0.0 for W in answer.values.dW]
-        filled = nonzero if filled is None else list(map(np.logical_or, filled, nonzero))
+        nonzero = [dW != 0.0 for dW in answer.values.dW or ()]
+        filled = nonzero if not filled else list(map(np.logical_or, filled, nonzero))
         if all(map(np.all, filled)):
             return None
     blocks = [[int(np.max(np.flatnonzero(np.any(W, axis=axis)), initial=-1)) + 1 for axis in (1, 0)] for W in filled]

@@ -120,9 +120,9 @@ def _not_the_derivative(ask, batches, members, true, search):
             network=guess.network,
         )
         return Judgement(WRONG, guess.network, (finding, *guess.findings))
-    pairs = unknown.measured_samples(ask, members[0], batches)
-    if pairs is not None and len(pairs[0]) >= LEAST_SAMPLES:
-        own = _measured_rules(batches, *pairs, true, text, search)
+    singles, rows = unknown.measured_samples(ask, members[0], batches)
+    if len(singles) >= LEAST_SAMPLES:
+        own = _measured_rules(batches, singles, rows, true, text, search)
         if own is not None and (own.cost <= guess.cost or guess.verdict != WRONG):
             return own
     first = Finding(

@@ -367,7 +367,8 @@ class Samples:
         c = ratio(rest, np.broadcast_to(self.rows.case.params.b[layer], rest.shape), 1e-4)
         if c is None:
             return False
-        named: Named = [(form, c) for form in forms() if form.bug.id == "decay-on-bias" and form.fitted][:1]
+        named: Named = []
+        named += [(form, c) for form in forms() if form.bug.id == "decay-on-bias" and form.fitted][:1]
         self.offs.append(Off("db", layer, named, 1.0, measured, due))
         self.added_b[layer] = c * self.rows.case.params.b[layer]
         return True
@@ -379,7 +380,8 @@ class Samples:
         for name, part in (("decay-undeclared", W), ("decay-absolute-undeclared", np.sign(W))):
             c = ratio(D[some], part[some], 1e-4)
             if c is not None:
-                named: Named = [(form, c) for form in forms() if form.bug.id == name][:1]
+                named: Named = []
+                named += [(form, c) for form in forms() if form.bug.id == name][:1]
                 self.offs.append(Off("dW", layer, named, 1.0, D, np.zeros_like(D), f"{c:.6g}"))
                 return
         self.offs.append(Off("dW", layer, [], 1.0, D, np.zeros_like(D), "the same is added to dW for every sample"))
