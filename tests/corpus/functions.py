@@ -175,10 +175,11 @@ def _with_other_losses(spec):
     losses = {"sigmoid": ("squared", "bce"), "softmax": ("squared", "ce")}.get(output, ())
     for loss in losses:
         if loss != spec.net.loss:
-            for together in {True, loss == "squared"}:
-                reduction = "sum" if spec.reduction.startswith("half") else spec.reduction
+            plain = spec.reduction.removeprefix("half-").replace("half", "sum")
+            halved = ["half" if plain == "sum" else f"half-{plain}"] if loss == "squared" else []
+            for reduction in (*halved, plain):
                 net = spec.net._replace(loss=loss)
-                yield dataclasses.replace(spec, net=net, reduction=reduction, together=together, logits=False)
+                yield dataclasses.replace(spec, net=net, reduction=reduction, together=True, logits=False)
 
 
 def _fewer_with_another_loss(spec, source, placed, keywords) -> bool:

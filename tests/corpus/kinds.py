@@ -569,7 +569,8 @@ KINDS: tuple[Kind, ...] = (
          drop("k", {" / (m * k)": " / m", " / k": ""}), needs_loss=True),
     Kind("missing-two", "factor", when(lambda s: squared(s) and not s.reduction.startswith("half")),
          on_error(lambda right, n: right.removeprefix("2 * ")), needs_loss=True),
-    Kind("extra-two", "factor", when(squared), on_error(lambda right, n: f"2 * {right}"), needs_loss=True),
+    Kind("extra-two", "factor", when(squared), on_error(lambda right, n: f"2 * {right}"), needs_loss=True,
+         also=("loss-half",)),  # that is, a loss with a ½ or a gradient with a 2 too many
     Kind("sign", "factor", whole, on_error(lambda right, n: f"-{bracketed(right)}")),
     Kind("learning-rate-folded", "factor", whole, factor(" * 0.1", " * 0.01", " * 0.3"), 6, True, no_hard),
     Kind("log-base-2", "factor", when(entropy), factor(" / np.log(2)"), needs_loss=True),

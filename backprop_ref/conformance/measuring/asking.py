@@ -31,6 +31,8 @@ class Asked(NamedTuple):
     slack: Values | None
     again: Values | None
     changed: tuple[str, ...]
+    odd: dict[int, str]
+    """The known bug that gives db its shape, in layers where that is not the shape of b."""
 
     @property
     def loss(self):
@@ -68,7 +70,8 @@ class Asker:
         self.problem = ""
         self.changed |= dict.fromkeys(answer.changed)
         again = None if answer.again is None else checked(answer.again, network.sizes)
-        return Asked(case, values, answer.slack, again, answer.changed)
+        odd = _odd(answer.values and answer.values.db, network.sizes, len(x))
+        return Asked(case, values, answer.slack, again, answer.changed, odd)
 
 
 def checked(values: Values, sizes) -> Values | None:
@@ -78,6 +81,9 @@ def checked(values: Values, sizes) -> Values | None:
     def fits(arrays, due):
         return arrays is None or [array.shape for array in arrays] == due
 
+    misfits = [db.shape != (n,) for db, n in zip(values.db or (), sizes[1:], strict=False)]
+    if any(misfits) and not all(misfits):  # some layers sum over the batch, others do not
+        values = values._replace(db=None)
     right = fits(values.dW, shapes) and fits(values.db, [(n,) for n in sizes[1:]])
     if not right or (values.dW is None and values.loss is None):
         return None
@@ -86,6 +92,17 @@ def checked(values: Values, sizes) -> Values | None:
         name: [np.asarray(array, dtype=np.float64) for array in arrays] for name, arrays in lists.items() if arrays
     }
     return values._replace(**double)
+
+
+def _odd(biases, sizes, batch):
+    """The layers whose db has another shape than b, and the known bug that gives it that."""
+    found = {}
+    for layer, (db, n) in enumerate(zip(biases or (), sizes[1:], strict=False)):
+        if db.shape in {(batch, n), (n, batch)}:
+            found[layer] = "bias-not-summed"
+        elif db.shape == (batch,) != (n,):
+            found[layer] = "bias-wrong-axis"
+    return found
 
 
 def precision_of(values: Values) -> str:

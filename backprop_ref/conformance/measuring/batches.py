@@ -37,8 +37,8 @@ class _Batch:
         self.measured = {("dW", layer): dW for layer, dW in enumerate(values.dW)}
         if values.db is not None:
             self.measured |= {("db", layer): db for layer, db in enumerate(values.db)}
-        nothing = self.size * samples.nothing
-        self.measured = {key: np.where(np.abs(part) < nothing, 0.0, part) for key, part in self.measured.items()}
+        for key, part in self.measured.items():
+            self.measured[key] = np.where(np.abs(part) < self.size * samples.nothing[key[1]], 0.0, part)
         self.powers: dict[tuple[str, int], int] = {}
 
     def power(self, key, total):
@@ -58,6 +58,9 @@ class _Batch:
     def settle(self, totals) -> bool:
         """Takes the powers of tensors that are such multiples; whether any is new."""
         new = {key: power for key in self.open if (power := self.power(key, totals.get(key))) is not None}
+        for key in [key for key in new if not np.any(totals[key])]:  # of 0 there is no power
+            self.measured[key] = totals[key]
+            del new[key]
         self.powers |= new
         return bool(new)
 
@@ -71,11 +74,11 @@ class _Batch:
         parts = {("dW", layer): G - self.samples.added.get(layer, 0.0) for layer, G in enumerate(self.samples.G)}
         biases = [(layer, B) for layer, B in enumerate(self.samples.B) if B is not None]
         parts |= {("db", layer): B - self.samples.added_b.get(layer, 0.0) for layer, B in biases}
-        return {key: part.sum(axis=0) for key, part in parts.items()}
+        return {key: self.samples.without_noise(part, key[1]).sum(axis=0) for key, part in parts.items()}
 
     def ran(self, rules):
-        """The sums of the batch under rules that take means."""
-        return {key: self.size * part for key, part in ran(self.case, rules).items()}
+        """The sums of the batch under rules that take means; weights are updated by what was measured."""
+        return {key: self.size * part for key, part in ran(self.case, rules, self.measured).items()}
 
 
 def together(samples: Samples, case, asked) -> Together:
@@ -96,7 +99,7 @@ def together(samples: Samples, case, asked) -> Together:
 
 def _unknown(key, batch):
     words = "it is no multiple of the sum of its samples' gradients"
-    return Off(*key, [], 1.0, batch.measured[key], None, words)
+    return Off(key[0], key[1], [], 1.0, batch.measured[key], None, words)
 
 
 def _other_variants(batch, samples):
@@ -159,7 +162,8 @@ def _of_one_tensor(batch, samples, key):
     for bug, total in totals.items():
         power = batch.power(key, total)
         if power is not None:
-            named: Named = [(form, None) for form in forms() if form.bug.id == bug][:1]
+            named: Named = []
+            named += [(form, None) for form in forms() if form.bug.id == bug][:1]
             return Off(name, layer, named, 1.0, batch.measured[key], total)
     rules = samples.rules()
     for form in forms():

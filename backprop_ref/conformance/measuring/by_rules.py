@@ -15,6 +15,7 @@ from backprop_ref.conformance.measuring.rules import right_pass
 from backprop_ref.conformance.measuring.samples import Samples
 from backprop_ref.conformance.outcomes.outcome import CONVENTION, RIGHT, WRONG
 from backprop_ref.conformance.submissions.conventions import SIMPLE, Factor
+from backprop_ref.network import Network
 
 SECONDS = 2.0
 """Simpler explanations are looked for no longer once there is one, and twice as long where there is none."""
@@ -77,8 +78,7 @@ def findings_of(samples, batches, forward, power, loss_scale):
     joined = together(samples, case_of(batches.five, batches, forward), batches.five)
     found = [*naming.findings_of([*offs, *joined.offs], last, text), *found]
     if joined.powers:
-        usual = usual_power(joined.powers) if power is None else power
-        found += naming.powered(joined.powers, usual, text, power)
+        found += naming.powered(joined.powers, power, text)
     return found
 
 
@@ -122,9 +122,10 @@ def without_loss(ask, batches, members, search) -> Judgement:
         samples = Samples(rows_of(batches, forward), batches.singles, None, batches.tolerance, False)
         ranked.append((samples.cost, _oddity(samples, forward.network), place, forward))
     ranked.sort(key=lambda row: row[:3])
-    best = None
+    best: Judgement | None = None
     for _, _, _, forward in ranked[:5] if not ranked[0][0] else ranked[:1]:
         judgement = _by_its_rules(ask, batches, forward, search=False)
+        assert judgement is not None
         if best is None or (ORDER.index(judgement.verdict), judgement.cost) < (ORDER.index(best.verdict), best.cost):
             best = judgement
         if best.verdict != WRONG:
@@ -153,7 +154,7 @@ def _simplest(ask, batches, members, best):
 
 def _families(members):
     """Networks whose gradients differ by more than a factor: one of the two squared errors."""
-    found = {}
+    found: dict[tuple, Network] = {}
     for network in members:
         found.setdefault((network.activations, network.loss.removeprefix("mean_").removeprefix("sum_")), network)
     return list(found.values())
@@ -189,7 +190,7 @@ def _by_its_rules(ask, batches, forward, search, limit=None) -> Judgement | None
         said = f"weights are updated in place; gradients fit with a learning rate of {samples.scale:.6g}"
         return Judgement(RIGHT, text, conventions=(said,))
     joined = together(samples, case_of(batches.five, batches, forward), batches.five)
-    factor = simple(samples.scale, n_out)
+    factor = simple(samples.scale, n_out) or Factor()
     whole = Factor(usual_power(joined.powers) + 1, factor.outputs, factor.twos)
     if whole == Factor():
         notes = (*_digits(batches, forward, whole), "no loss is returned, so none is judged")

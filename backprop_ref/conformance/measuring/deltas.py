@@ -3,6 +3,7 @@
 Every piece has a few forms, the right one and known bugs; a delta is looked for among all their combinations.
 """
 
+import functools
 import itertools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ import numpy as np
 from backprop_ref.conformance.catalogue.textbook import RULES
 from backprop_ref.conformance.measuring.comparing import ratio, same
 from backprop_ref.conformance.measuring.rules import (
+    CLIPPED,
     RAW_ENTROPY,
     RAW_ERROR,
     TWO_STEPS,
@@ -107,34 +109,36 @@ def _free_slopes(rows, layer):
 
 def output_ways(rows: Rows, more=()) -> Iterator[Way]:
     """Every delta of the output: targets × errors × slopes."""
-    last = rows.last
-    if rows.rules["delta"] is not RULES["delta"]:  # measured, not computed
-        for form in (None, *(form for form in more if "delta" in form.change)):
-            value = rows.attempt("delta", last, change=None if form is None else form.change)
-            if value is not None:
-                yield Way(value, () if form is None else (Part(last, (form,)),), value, rows.rules)
+    if rows.rules["delta"] is not RULES["delta"]:
+        yield from _measured_ways(rows, more)
         return
-    short = together(rows.network.loss, rows.network.activations[last])
-    slope_list = slopes(rows, last, more)
-    for error, parts in _errors(rows):
-        if short:
-            yield Way(error, parts, error, rows.rules)
-        else:
-            for slope in slope_list:
-                value = slope.of(error)
-                if value is not None:
-                    yield Way(value, (*parts, *_part(last, slope.forms)), error, rows.rules)
-    if short and not rows.network.loss.endswith("squared_error"):
-        two_steps = changed(rows.rules, TWO_STEPS)
-        for form, change in [(None, {}), *_targets(rows)]:
-            error = rows.attempt("error", change={**TWO_STEPS, **change})
-            if error is None:
-                continue
-            parts = () if form is None else (Part(None, (form,)),)
-            for slope in slope_list:
-                value = slope.of(error)
-                if value is not None:
-                    yield Way(value, (*parts, *_part(last, slope.forms)), error, two_steps)
+    short = together(rows.network.loss, rows.network.activations[rows.last])
+    if short:
+        yield from (Way(error, parts, error, rows.rules) for error, parts in _errors(rows))
+        errors = [(_in_two_steps(rows, change), _part(None, forms)) for forms, change in [((), {}), *_targets(rows)]]
+    else:
+        errors = _errors(rows)
+    base = changed(rows.rules, TWO_STEPS) if short else rows.rules
+    for slope, (error, parts) in itertools.product(slopes(rows, rows.last, more), errors):
+        value = None if error is None else slope.of(error)
+        if value is not None:
+            yield Way(value, (*parts, *_part(rows.last, slope.forms)), error, base)
+
+
+def _measured_ways(rows, more):
+    """The last delta where it was measured, not computed, right and with the bugs of it."""
+    for form in (None, *(form for form in more if "delta" in form.change)):
+        value = rows.attempt("delta", rows.last, change=None if form is None else form.change)
+        if value is not None:
+            yield Way(value, () if form is None else (Part(rows.last, (form,)),), value, rows.rules)
+
+
+def _in_two_steps(rows, change=None):
+    """dLoss/da of a cross-entropy; None for other losses."""
+    if rows.network.loss.endswith("squared_error") or rows.rules["delta"] is not RULES["delta"]:
+        return None
+    error = rows.attempt("error", change={**TWO_STEPS, **(change or {})})
+    return None if error is None else rows.attempt("mean", rows.exact(error))
 
 
 def _part(layer, forms, number=None):
@@ -149,7 +153,7 @@ def _targets(rows):
             wrong = form.change["target"]
             y = rows.exact(np.concatenate([wrong(rows.rules["target"], one, "error").mid for one in rows.each]))
             if not np.array_equal(y.mid, rows.case.y):
-                found.append((form, {"target": lambda right, p, use, y=y: y}))
+                found.append(((form,), {"target": lambda right, p, use, y=y: y}))
         rows.known["targets"] = found
     return rows.known["targets"]
 
@@ -159,14 +163,14 @@ def _errors(rows):
     if "errors" in rows.known:
         return rows.known["errors"]
     found: list[tuple[Any, tuple[Part, ...]]] = []
-    targets = [(None, {}), *_targets(rows)]
-    errors = [(None, {}), *((form, form.change) for form in forms_of("error", "terms"))]
-    pairs = sorted(itertools.product(targets, errors), key=lambda pair: sum(form is not None for form, _ in pair))
+    targets = [((), {}), *_targets(rows)]
+    errors = [((), {}), *(((form,), form.change) for form in forms_of("error", "terms"))]
+    pairs = sorted(itertools.product(targets, errors), key=lambda pair: sum(len(forms) for forms, _ in pair))
     for pair in pairs:
         value = rows.attempt("error", change={**pair[0][1], **pair[1][1]} or None)
         if value is None or not np.any(value):
             continue
-        parts = tuple(Part(None, (form,)) for form, _ in pair if form is not None)
+        parts = tuple(Part(None, forms) for forms, _ in pair if forms)
         place = next((at for at, (other, _) in enumerate(found) if same(value, other, 1e-9)), None)
         if place is None:
             found.append((value, parts))
@@ -207,27 +211,18 @@ def _carried(rows, layer, above):
 
 
 def by_updated_weights(rows: Rows, layer: int, above: list[Above], measured) -> Match | None:
-    """delta carried through W − η·dW of the layer above, with the η that fits; for slopes that are linear in da."""
-    for one, slope in itertools.product(above, slopes(rows, layer)):
+    """delta carried through W − η·dW of the layer above, with the η that fits."""
+    slope_list = slopes(rows, layer)
+    for one in above:
         for raw, delta in [(None, one.delta), *one.raws]:
             plain = rows.attempt("da", layer, delta={layer + 1: delta})
             if plain is None or one.dW is None:
                 continue
             moved = np.einsum("sj,skj->sk", delta, one.dW)
-            A, B = slope.of(plain), slope.of(moved)
-            if A is None or B is None or A.shape != measured.shape:
-                continue
-            for free in (False, True):
-                columns = np.stack([A.ravel(), B.ravel()], axis=1)
-                if free and np.linalg.matrix_rank(columns, 1e-9) == 2 and columns.shape[0] > 2:
-                    c, d = np.linalg.lstsq(columns, measured.ravel(), rcond=None)[0]
-                    rate = -d / c if c else 0.0
-                else:
-                    size = float((B * B).sum())
-                    c, rate = 1.0, float((B * (A - measured)).sum()) / size if size else 0.0
-                if abs(rate) > 1e-6 and c:
+            for slope in slope_list:
+                for c, rate in _rates(slope.of, plain, moved, measured):
                     value = slope.of(plain - rate * moved)
-                    if value is not None and same(measured, c * value, 1e-7):
+                    if value is not None and abs(rate) > 1e-6 and same(measured, c * value, 1e-7):
                         parts = (Part(layer, (UPDATED,), rate), *_part(layer, slope.forms))
                         parts = (*((Part(layer, (raw,)),) if raw else ()), *parts)
                         way = Way(value, parts, plain - rate * moved, rows.rules)
@@ -235,35 +230,78 @@ def by_updated_weights(rows: Rows, layer: int, above: list[Above], measured) -> 
     return None
 
 
-def by_a_number(rows: Rows, layer: int, above: list[Above], measured, scale, tolerance) -> Match | None:
-    """delta by a form that needs a number: ε in a logarithm, another leaky slope."""
-    if layer == rows.last:
-        starts = [*_errors(rows)[:1], (None, ())]
-    else:
-        starts = [one for up in above for one in _carried(rows, layer, up)]
-    for carried, parts in starts:
-        kinds = ("error", "terms") if carried is None else ("slope",)
-        for form in forms_of(*kinds, fitted=True):
+def _rates(slope, plain, moved, measured):
+    """Pairs of c and η with measured = c·slope(plain − η·moved), without a factor first."""
+    A, B = slope(plain), slope(moved)
+    if A is None or B is None or A.shape != measured.shape:
+        return
+    if not same(slope(plain - moved), A - B, 1e-9):  # a mask that looks at da passes what was measured
+        passed = slope(measured)
+        factor = np.divide(passed, measured, out=np.zeros_like(measured), where=measured != 0.0)
+        A, B = factor * plain, factor * moved
+        A, B, measured = (part[measured != 0.0] for part in (A, B, measured))
+    size = float((B * B).sum())
+    if size:
+        yield 1.0, float((B * (A - measured)).sum()) / size
+    columns = np.stack([A.ravel(), B.ravel()], axis=1)
+    if len(columns) > 2 and np.all(np.isfinite(columns)) and np.linalg.matrix_rank(columns, 1e-9) == 2:
+        c, d = np.linalg.lstsq(columns, measured.ravel(), rcond=None)[0]
+        if c:
+            yield float(c), float(-d / c)
 
-            def value(number, form=form, carried=carried):
-                given = {"change": form.change, "parameter": form.bug.parameter, "number": number}
-                if carried is not None:
-                    found = rows.attempt("slope", layer, rows.exact(carried), **given)
-                else:
-                    found = rows.attempt("error", **given)
-                    found = None if found is None else rows.attempt("mean", rows.exact(found))
-                return None if found is None else found * scale
 
-            number = numbers_for(value, form.bug.start, measured)
-            due = None if number is None else value(number)
-            if due is not None and same(measured, due, tolerance):
-                every = (*parts, Part(layer, (form,), number))
-                way = Way(due / scale, every, due / scale if carried is None else carried, rows.rules)
-                return Match(way, 0, scale, len(every))
+def by_a_number(rows: Rows, layer: int, above: list[Above], measured, scales, tolerance) -> Match | None:
+    """delta by a form that needs a number: ε in a logarithm, another leaky slope; with one of these factors."""
+    last = layer == rows.last
+    ways: list[tuple[Any, ...]] = _epsilon_ways(rows) if last else []
+    carried = _errors(rows)[:1] if last else [one for up in above for one in _carried(rows, layer, up)]
+    for da, parts in carried:
+        for form in forms_of("slope", fitted=True):
+            given = {"change": form.change, "parameter": form.bug.parameter}
+            ways.append(
+                (
+                    lambda number, da=da, given=given: rows.attempt(
+                        "slope", layer, rows.exact(da), number=number, **given
+                    ),
+                    lambda number, form=form, parts=parts: (*parts, Part(layer, (form,), number)),
+                    form.bug.start,
+                    rows.rules,
+                )
+            )
+    for (value, parts, start, base), scale in itertools.product(ways, scales):
+        number = numbers_for(lambda n, value=value, scale=scale: _times(value(n), scale), start, measured)
+        due = None if number is None else value(number)
+        if due is not None and same(measured, scale * due, tolerance):
+            return Match(Way(due, parts(number), due, base), 0, scale, len(parts(number)))
     return None
 
 
-def best(ways, options, tolerance, scale=None, usual=None) -> Match | None:
+def _times(array, scale):
+    return None if array is None else array * scale
+
+
+def _epsilon_ways(rows):
+    """The last delta of a cross-entropy with a small number in its logarithm, times a derivative, right or not."""
+    if rows.network.loss.endswith("squared_error") or rows.rules["delta"] is not RULES["delta"]:
+        return []
+    base = changed(rows.rules, TWO_STEPS)
+
+    def value(number, slope):
+        given = {"change": CLIPPED.change, "parameter": CLIPPED.bug.parameter}
+        error = rows.attempt("error", number=number, **given)
+        error = None if error is None else rows.attempt("mean", rows.exact(error))
+        return None if error is None else slope.of(error)
+
+    def parts(number, slope):
+        return (Part(None, (CLIPPED,), number), *_part(rows.last, slope.forms))
+
+    return [
+        (functools.partial(value, slope=slope), functools.partial(parts, slope=slope), CLIPPED.bug.start, base)
+        for slope in slopes(rows, rows.last)
+    ]
+
+
+def best(ways, options, tolerance, scale=None, usual=None, nothing=0.0) -> Match | None:
     """The way with the fewest bugs that gives one of the measured deltas.
 
     Parameters
@@ -275,6 +313,8 @@ def best(ways, options, tolerance, scale=None, usual=None) -> Match | None:
         The factor that is due; None: any.
     usual : callable, optional
         Whether a factor is usual, where none is due.
+    nothing : float
+        What is smaller is what rounding leaves of 0.
     """
     found: Match | None = None
     for way in ways:
@@ -283,7 +323,8 @@ def best(ways, options, tolerance, scale=None, usual=None) -> Match | None:
             cost = len(way.parts)
             if found is not None and cost >= found.cost:
                 continue
-            if scale is not None and same(some, scale * due, tolerance):
+            vanishes = not np.any(some) and np.abs(due).max(initial=0.0) <= nothing
+            if scale is not None and (vanishes or same(some, scale * due, tolerance)):
                 found = Match(way, number, scale, cost)
                 continue
             c = ratio(some, due, tolerance)
@@ -300,11 +341,9 @@ def best(ways, options, tolerance, scale=None, usual=None) -> Match | None:
 def raws_of(rows: Rows, way: Way, layer: int, factor: float):
     """What comes before the derivative, as forms of carrying it back: as it is, and times the factor of delta."""
     found = [(RAW_ERROR, factor * way.raw)]
-    if layer == rows.last and not rows.network.loss.endswith("squared_error") and rows.rules["delta"] is RULES["delta"]:
-        error = rows.attempt("error", change=TWO_STEPS)
-        error = None if error is None else rows.attempt("mean", rows.exact(error))
-        if error is not None and way.base is rows.rules:
-            found.append((RAW_ENTROPY, factor * error))
+    error = _in_two_steps(rows) if layer == rows.last and way.base is rows.rules else None
+    if error is not None:
+        found.append((RAW_ENTROPY, factor * error))
     if factor != 1.0:
         found += [(form, value / factor) for form, value in found]
     return tuple((form, value) for form, value in found if np.all(np.isfinite(value)))

@@ -108,7 +108,7 @@ def _with_other_biases(members, batches) -> Iterator[Forward]:
 def _times_in_hidden(network, batches) -> list[tuple[int, ...]]:
     """How often the hidden layers add their bias, where that makes what dW of the next layer is made with; else every
     layer the same, or one of them."""
-    last, found = network.n_layers - 1, ()
+    last, found = network.n_layers - 1, tuple[int, ...]()
     for layer in range(last):
         fits = None
         for n in dict.fromkeys((*TIMES, network.sizes[layer])):

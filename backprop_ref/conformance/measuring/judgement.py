@@ -23,7 +23,7 @@ class Judgement(NamedTuple):
     @property
     def cost(self) -> int:
         """How much an explanation has to say: rules without a name weigh most."""
-        return sum(3 if _nameless(finding) else 1 for finding in self.findings)
+        return sum(4 * max(len(one.layers), 1) if _nameless(one) else 1 for one in self.findings)
 
     @property
     def named(self) -> bool:

@@ -91,13 +91,13 @@ def _fitting(outcome, sizes):
 def _written_for(submission, form):
     """A network of the sizes up to which gradients are filled in, where code runs over fixed ranges; else None."""
     submission.layout = form.layout
-    filled = None
+    filled: list[np.ndarray] = []
     for seed in range(1, 9):  # in some weights or others, each relu lets something through
         answer = _plain_answer(Asker(submission), submission, form, None, seed)
         if answer is None or answer.values.dW is None:
             return None
-        nonzero = [W != 0.0 for W in answer.values.dW]
-        filled = nonzero if filled is None else list(map(np.logical_or, filled, nonzero))
+        nonzero = [dW != 0.0 for dW in answer.values.dW or ()]
+        filled = nonzero if not filled else list(map(np.logical_or, filled, nonzero))
         if all(map(np.all, filled)):
             return None
     blocks = [[int(np.max(np.flatnonzero(np.any(W, axis=axis)), initial=-1)) + 1 for axis in (1, 0)] for W in filled]
@@ -183,9 +183,8 @@ def _group(ask, form, members, told, search=True) -> Judgement:
         batches = turn
     if ask.submission.in_place and answers.finite(batches) and batches.five.values.dW is not None:
         batches = answers.without_unused_biases(ask, batches, members[0])
-    if ask.submission.kind == "class" and any(
-        one.loss is not None and not np.isfinite(one.loss) for one in batches.all
-    ):
+    losses = [one.loss for one in batches.all]
+    if None in losses or (ask.submission.kind == "class" and not np.all(np.isfinite(losses))):
         batches = answers.without_losses(batches)  # what its methods say of a loss is not always of these weights
     state = answers.state(batches)
     if not answers.finite(batches):
@@ -199,9 +198,11 @@ def _group(ask, form, members, told, search=True) -> Judgement:
         finding = known_bug("all-zero", "dW", tuple(range(members[0].n_layers)))
         return Judgement(WRONG, kind_of(members[0]), (finding,))
     judge = partial(with_loss, form=form, told=told) if batches.five.loss is not None else without_loss
-    judgement = judge(ask, batches, members, search and not state)
+    with np.errstate(all="ignore"):
+        judgement = judge(ask, batches, members, search and not state)
     if judgement.verdict == WRONG and batches.tolerance < HALF_THE_DIGITS["float32"]:
-        rough = judge(ask, batches._replace(tolerance=HALF_THE_DIGITS["float32"]), members, False)
+        with np.errstate(all="ignore"):
+            rough = judge(ask, batches._replace(tolerance=HALF_THE_DIGITS["float32"]), members, False)
         if rough.verdict in {RIGHT, CONVENTION}:
             judgement = rough._replace(
                 notes=(*rough.notes, "right to the digits of float32, in which some of it is computed"),

@@ -1,10 +1,12 @@
 """From measured deviations to findings: which known bug each is, or its formula where it is none."""
 
+import itertools
 import math
 
 import numpy as np
 
 from backprop_ref.conformance.catalogue.known import BY_ID
+from backprop_ref.conformance.measuring.judgement import known_bug
 from backprop_ref.conformance.outcomes.outcome import Finding
 
 PLACE = {"delta of the output": "delta", "hidden delta": "delta", "dW": "dW", "db": "db", "z": "z", "a": "z"}
@@ -157,39 +159,52 @@ def scaled(factor, loss_factor, n_out, squared, network):
     )
 
 
-def powered(powers, usual, network, of_loss) -> list[Finding]:
-    """Findings for tensors whose division by the batch size is not the usual one, or not that of the loss.
+def powered(powers, of_loss, network) -> list[Finding]:
+    """Findings for tensors that are not divided by the batch size as is due.
 
-    `usual` is the power of the batch size that is due; `of_loss` that of the loss, or None where there is none.
+    Parameters
+    ----------
+    powers : dict of (str, int) to int
+        The power of the batch size that each tensor has, beside the sum of its samples.
+    of_loss : int or None
+        That of the loss; None: there is none, and 0 or −1 is due.
     """
-    due, with_loss = usual, of_loss is not None
+    _, best = min(_explanations(powers, of_loss), key=lambda one: (len(one[1]), one[0], sum(map(len, one[1].values()))))
+    found = []
+    for name, layers in best.items():
+        bug = BY_ID[name]
+        beside = "" if of_loss is not None else "; no loss says which is meant"
+        quantity = "db" if name.startswith("bias") else "dW" if name.startswith("weights") else "delta"
+        found.append(known_bug(name, quantity, tuple(sorted(layers)), bug.wrong + beside, network))
+    return found
+
+
+def _explanations(powers, of_loss):
+    """What may have made such powers: a division of everything, one at some layers, others of dW and of db.
+
+    Pairs of how many divisions of single tensors that takes, and names with their layers.
+    """
     last = max(layer for _, layer in powers)
-    off = {key: power - due for key, power in powers.items() if power != due}
-    if not off:
-        return []
-    layers = tuple(sorted({layer for _, layer in off}))
-    everything = len(off) == len(powers)
-    if everything and len(set(off.values())) == 1:
-        more = next(iter(off.values()))
-        name = "missing-mean" if more > 0 else "loss-sum" if (more, of_loss) == (-1, 0) else "mean-twice"
-    elif all(power == layer - last for (_, layer), power in off.items()):
-        name = "mean-each-layer"
-    elif len({name for name, _ in off}) == 1 and len(set(off.values())) == 1:
-        which, more = next(iter(off))[0], next(iter(off.values())) > 0
-        name = {("db", True): "bias-sum", ("db", False): "bias-mean", ("dW", True): "weights-missing-mean",
-                ("dW", False): "weights-mean-twice"}[which, more]  # fmt: skip
-    else:
-        words = ", ".join(
-            f"{quantity}[{layer}] by batch^{power:+d}" for (quantity, layer), power in sorted(off.items())
-        )
-        text = f"the division by the batch size differs from tensor to tensor: {words}"
-        return [Finding("batch-powers", text, "dW", layers, "1/batch once", words, "divide once, in the output delta",
-                        "measured", (), False, network)]  # fmt: skip
-    bug = BY_ID[name]
-    beside = "" if with_loss else "; no loss says which is meant"
-    quantity = "db" if name.startswith("bias") else "dW" if name.startswith("weights") else "delta"
-    return [Finding(bug.id, bug.text, quantity, layers, bug.right, bug.wrong + beside, bug.hint, "certain", (), False,
-                    network)]  # fmt: skip
+    everywhere = {0} if of_loss is None else {-2, -1, 0, 1, 2}
+    for due, whole in itertools.product((-1, 0) if of_loss is None else (of_loss,), sorted(everywhere, key=abs)):
+        for passed in itertools.chain.from_iterable(
+            itertools.combinations(range(1, last + 1), n) for n in range(last + 1)
+        ):
+            names: dict[str, set[int]] = {}
+            count = 0
+            if whole:
+                once = "loss-sum" if (whole, of_loss) == (-1, 0) else "mean-twice"
+                names["missing-mean" if whole > 0 else once] = {layer for _, layer in powers}
+            if passed:
+                names["mean-each-layer"] = {layer - 1 for layer in passed}
+            for (quantity, layer), power in powers.items():
+                rest = power - due - whole + sum(above > layer for above in passed)
+                count += abs(rest)
+                if rest:
+                    name = {("db", True): "bias-sum", ("db", False): "bias-mean", ("dW", True): "weights-missing-mean",
+                            ("dW", False): "weights-mean-twice"}[quantity, rest > 0]  # fmt: skip
+                    names.setdefault(name, set()).add(layer)
+            yield count, names
 
 
 def _number(value):

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from backprop_ref.conformance.catalogue.textbook import RULES
 from backprop_ref.conformance.measuring import forwards, naming, unknown
 from backprop_ref.conformance.measuring.asking import HALF_THE_DIGITS
 from backprop_ref.conformance.measuring.batches import together
@@ -21,48 +20,46 @@ LEAST_SAMPLES = 3
 """So many samples have to show their rules."""
 
 
-def in_its_own_terms(ask, batches, near, members, told, search):
+def by_penalty(batches, every, search, known=True) -> Judgement | None:
+    """The judgement where the loss is that of one of these with a penalty added, known or not; None: it is not."""
+    added = _penalty(batches, every, known)
+    return None if added is None else _by_penalty(batches, added, search)
+
+
+def in_its_own_terms(ask, batches, members, told, search):
     """The judgement by the derivative of the submission's own loss; None where that cannot be had."""
     if ask.dear:
         return None  # it takes hundreds of calls
     network, five = members[0], batches.five
-    added = _penalty(batches, near)
-    known = _with_penalty(batches, added) if added and added[1] else None
-    if known is None and batches.tolerance >= HALF_THE_DIGITS["float32"]:
+    if batches.tolerance >= HALF_THE_DIGITS["float32"]:
         reason = "its loss is none of ours, and in float32 differences of it say nothing; compute in float64"
-        known = Judgement(NOT_JUDGED, kind_of(network), reason=reason)
-    if known is not None:
-        return known
-    if added is not None and added[1]:
-        return _penalty_disagrees(batches, added, search)
+        return Judgement(NOT_JUDGED, kind_of(network), reason=reason)
     true = unknown.Derivatives(ask, network, batches.params, five.case.x, five.case.y)
-    if not true.ok:
-        return None
-    if unknown.is_derivative(five.values, true, batches.tolerance):
+    if true.ok and unknown.is_derivative(five.values, true, batches.tolerance):
         name = kind_of(network) if told else "with a loss or an activation of its own"
         note = "the gradient is the derivative of your own loss, which is none of ours; checked by central differences"
         return Judgement(OWN_TERMS, name, notes=(note,))
-    if added is None and search:
-        bugs = forwards.with_a_bug(members, batches)
-        added = _penalty(batches, forwards.fitting(bugs, batches, members[0].n_layers))
-    if added is not None:
-        return _penalty_disagrees(batches, added, search)
-    return _not_the_derivative(ask, batches, near, members, true, search)
+    if search:
+        bugs = forwards.fitting(forwards.with_a_bug(members, batches), batches, members[0].n_layers)
+        every = [*forwards.fitting(forwards.right(members), batches), *bugs]
+        if (found := by_penalty(batches, every, search, known=False)) is not None:
+            return found
+    return _not_the_derivative(ask, batches, members, true, search) if true.ok else None
 
 
 # ---- a penalty in the loss -------------------------------------------------------------------------------------------
 
 
-def _penalty(batches, every):
+def _penalty(batches, every, known):
     """The forward pass, the words and the factor of a loss that is ours with something added whatever the samples."""
+    first = batches._replace(five=batches.singles[0], seven=None, singles=batches.singles[1:3])
     for forward in every:
-        first = batches._replace(five=batches.singles[0], seven=None, singles=batches.singles[1:3])
-        if unknown.constant_rest(first, _losses(first, forward), SIMPLE[:9]) is None:
+        if unknown.constant_rest(first, _losses(first, forward), SIMPLE) is None:
             continue
-        found = unknown.constant_rest(batches, _losses(batches, forward), SIMPLE[:9])
-        if found is not None:
-            factor, rest, _ = found
-            return forward, unknown.penalty(rest, batches.params, True), factor, rest
+        found = unknown.constant_rest(batches, _losses(batches, forward), SIMPLE)
+        words = "" if found is None else unknown.penalty(found[1], batches.params, True)
+        if found is not None and (words or not known):
+            return forward, words, found[0]
     return None
 
 
@@ -70,55 +67,44 @@ def _losses(batches, forward):
     return np.array([loss_of(case_of(one, batches, forward), forward.rules) for one in batches.all])
 
 
-def _with_penalty(batches, added):
-    """The judgement where the gradient is right with the penalty that is in the loss; None if it is not."""
-    forward, words, factor, _ = added
-    if forward.rules is not RULES:
-        return None
-    scale = factor.of(batches.singles[0].case)
-    samples = Samples(rows_of(batches, forward), batches.singles, scale, batches.tolerance, False)
-    joined = together(samples, case_of(batches.five, batches, forward), batches.five)
-    strength = float(words.rpartition("= ")[2])
-    others = [off for off in samples.offs if off.quantity != "dW" or off.layer not in samples.added]
-    biases = "b²" in words and all(
-        off.quantity == "db" and same(samples.added_b.get(off.layer), strength * batches.params.b[off.layer], 1e-3)
-        for off in others
-    )
-    if (
-        not _derived(samples, words)
-        or (others and not biases)
-        or joined.offs
-        or set(joined.powers.values()) != {factor.batch - 1}
-    ):
-        return None
-    said = f"your loss holds the penalty {words}, and your gradient its derivative"
-    return Judgement(CONVENTION, kind_of(forward.network), conventions=(said,), plain=False)
-
-
-def _penalty_disagrees(batches, added, search):
-    """The judgement where the loss holds a penalty, and the gradient not its derivative."""
-    forward, words, factor, rest = added
+def _by_penalty(batches, added, search):
+    """The judgement where the loss holds a penalty, and the gradient its derivative or not."""
+    forward, words, factor = added
     scale, where = factor.of(batches.singles[0].case), kind_of(forward.network)
     samples = Samples(rows_of(batches, forward), batches.singles, scale, batches.tolerance, search)
-    findings = findings_of(samples, batches, forward, factor.batch - 1, scale)
-    rest_of_it = [one for one in findings if one.id != "decay-undeclared"]
+    found = findings_of(samples, batches, forward, factor.batch - 1, scale)
+    findings = [
+        *forward.findings,
+        *(one for one in found if one.id not in {"decay-undeclared", "decay-absolute-undeclared"}),
+    ]
     if not _derived(samples, words):
-        measured = f"in the loss: {words or f'{rest:.6g}, whatever the sample'}"
-        rest_of_it.append(known_bug("penalty-disagrees", "loss", measured=measured, network=where))
-    return Judgement(WRONG, where, (*forward.findings, *rest_of_it))
+        measured = f"in the loss: {words or 'something that is the same whatever the sample'}"
+        findings.append(known_bug("penalty-disagrees", "loss", measured=measured, network=where))
+    elif "b²" in words:
+        findings = [one for one in findings if one.id != "decay-on-bias"]
+    if findings:
+        return Judgement(WRONG, where, tuple(findings))
+    said = f"your loss holds the penalty {words}, and your gradient its derivative"
+    return Judgement(CONVENTION, where, conventions=(said,), plain=False)
 
 
 def _derived(samples, words):
-    """Whether what is added to each dW is the derivative of the penalty."""
-    strength = float(words.rpartition("= ")[2] or "nan")
-    parts = [np.sign(W) if "|W|" in words else W for W in samples.rows.case.params.W]
-    return all(same(samples.added.get(layer), strength * part, 1e-3) for layer, part in enumerate(parts))
+    """Whether what is added to each dW, and to each db if the penalty holds b, is the derivative of the penalty."""
+    strength, params = float(words.rpartition("= ")[2] or "nan"), samples.rows.case.params
+    parts = [np.sign(W) if "|W|" in words else W for W in params.W]
+    biases = "b²" not in words or all(
+        same(samples.added_b.get(layer), strength * b, 1e-3) for layer, b in enumerate(params.b)
+    )
+    return biases and all(
+        layer in samples.added and same(samples.added[layer], strength * part * np.any(samples.G[layer], axis=0), 1e-3)
+        for layer, part in enumerate(parts)
+    )
 
 
 # ---- a gradient that is not the derivative ---------------------------------------------------------------------------
 
 
-def _not_the_derivative(ask, batches, near, members, true, search):
+def _not_the_derivative(ask, batches, members, true, search):
     """Which rule is off: by the rules of a usual network, or by those measured on the loss itself."""
     text = kind_of(members[0])
     guess = without_loss(ask, batches, members, search)
@@ -134,9 +120,9 @@ def _not_the_derivative(ask, batches, near, members, true, search):
             network=guess.network,
         )
         return Judgement(WRONG, guess.network, (finding, *guess.findings))
-    pairs = unknown.measured_samples(ask, members[0], batches)
-    if pairs is not None and len(pairs[0]) >= LEAST_SAMPLES:
-        own = _measured_rules(batches, *pairs, true, text, search)
+    singles, rows = unknown.measured_samples(ask, members[0], batches)
+    if len(singles) >= LEAST_SAMPLES:
+        own = _measured_rules(batches, singles, rows, true, text, search)
         if own is not None and (own.cost <= guess.cost or guess.verdict != WRONG):
             return own
     first = Finding(
@@ -171,6 +157,6 @@ def _measured_rules(batches, singles, rows, true, text, search):
         due = (true.db if has_b else true.dW)[last]
         power = next((power for power in (-1, 0) if unknown.agree(size**power * total, due, 1e-5)), None)
         if power is not None and joined.powers:
-            findings += naming.powered(joined.powers, power, text, power)
+            findings += naming.powered(joined.powers, power, text)
         findings += naming.findings_of(joined.offs, last, text)
     return Judgement(WRONG, text, tuple(findings)) if findings else None

@@ -7,10 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 from backprop_ref.conformance.catalogue.bug import Bug, Change
+from backprop_ref.conformance.catalogue.changes import slope
 from backprop_ref.conformance.catalogue.known import BY_ID, CATALOGUE
 from backprop_ref.conformance.catalogue.linear_algebra import as_wide_as, error_back, gradient_reshaped, in_turn
 from backprop_ref.conformance.catalogue.output_delta import error_at_activation, labels
-from backprop_ref.conformance.catalogue.textbook import RULES, Pass
+from backprop_ref.conformance.catalogue.textbook import RULES, Pass, activate, derived
 from backprop_ref.conformance.rounding.balls import Ball
 from backprop_ref.conformance.rounding.precision import Precision
 
@@ -43,6 +44,9 @@ def _more_forms():
     """Forms that only made-up networks show: of labels with several outputs, of loops with a fixed end."""
     yield Form(BY_ID["label-broadcast"], labels(lambda y: y.sum() / y.mid.size + y.zeros_like(), ("error",)))
     yield Form(BY_ID["reshaped-weights"], {"weights_back": gradient_reshaped})
+    for name, activation, other in OTHER_SLOPES:
+        yield Form(BY_ID[name], slope(_at_z(other), activation))
+    yield Form(BY_ID["derivative-of-output-activation"], {"slope": _output_slope_at_z})
     yield Form(BY_ID["samples-in-turn"], in_turn(True, False, biases=False), True)
     for width in range(1, MOST_FIXED):
         yield Form(BY_ID["loop-of-other-layer"], as_wide_as(lambda p, layer, width=width: width))
@@ -54,13 +58,24 @@ def forms_of(*rules: str, fitted: bool = False) -> list[Form]:
     return [form for form in usable if rules[0] in form.change and form.change.keys() <= {*rules}]
 
 
+OTHER_SLOPES = (("tanh-slope-of-sigmoid", "tanh", "sigmoid"), ("sigmoid-slope-of-tanh", "sigmoid", "tanh"))
+
+
+def _at_z(name):
+    """The derivative of that activation at z, whatever a is."""
+    return lambda p, layer, da: derived(name, p.z[layer], activate(name, p.z[layer]), da)
+
+
+def _output_slope_at_z(right, p, layer, da):
+    return right(p, layer, da) if layer == p.last else _at_z(p.network.activations[p.last])(p, layer, da)
+
+
 RAW_ERROR = Form(BY_ID["error-before-derivative"], error_back(lambda p, layer: True))
 RAW_ENTROPY = Form(
     RAW_ERROR.bug,
     {"da": lambda right, p, layer: p.rule("mean", error_at_activation(None, p)) @ p.rule("weights_back", layer + 1).T},
 )
 """dLoss/da of a cross-entropy is carried back."""
-UPDATED = next(form for form in forms() if form.bug.id == "updated-weights" and form.fitted)
 
 
 def _in_two_steps(right, p, layer):
@@ -71,6 +86,17 @@ def _in_two_steps(right, p, layer):
 
 TWO_STEPS: Change = {"error": error_at_activation, "delta": _in_two_steps}
 """A cross-entropy's delta by way of dLoss/da and the activation's derivative: right, and slower."""
+
+
+def _clipped(right, p):
+    a, y, epsilon = p.a[p.last], p.rule("target", "error"), p.values["epsilon"]
+    e = -(y / (a + epsilon))
+    return e + (1.0 - y) / ((1.0 - a) + epsilon) if p.network.loss == "binary_cross_entropy" else e
+
+
+CLIPPED = Form(BY_ID["log-epsilon"], {**TWO_STEPS, "error": _clipped}, True)
+"""The same with a small number in the logarithm."""
+UPDATED = next(form for form in forms() if form.bug.id == "updated-weights" and form.fitted)
 
 
 class Part(NamedTuple):
@@ -106,18 +132,18 @@ def _at(wrong, right, place, parameter, number):
     return rule
 
 
-def ran(case, rules) -> dict:
-    """dW and db of a whole pass by (name, layer); empty where shapes do not fit."""
+def ran(case, rules, given=None) -> dict:
+    """dW and db of a whole pass by (name, layer), with given ones in what follows; empty where shapes do not fit."""
     try:
         with np.errstate(all="ignore"):
-            return {key: ball.mid for key, ball in right_pass(case, rules) if key[0] in {"dW", "db"}}
+            return {key: ball.mid for key, ball in right_pass(case, rules, given) if key[0] in {"dW", "db"}}
     except (ValueError, IndexError, KeyError, TypeError):
         return {}
 
 
-def right_pass(case, rules):
+def right_pass(case, rules, given=None):
     """The quantities of a backward pass, as pairs of (name, layer) and Ball."""
-    seen = Pass(case, rules, DOUBLE, {}, case.x, case.y, len(case.x))
+    seen = Pass(case, rules, DOUBLE, {}, case.x, case.y, len(case.x), given)
     for _ in seen.forward():
         pass
     return seen.backward()
@@ -216,11 +242,11 @@ def numbers_for(measure, start, goal):
     now, before = measure(theta), measure(last)
     if now is None or before is None or now.shape != goal.shape:
         return None
-    for _ in range(8):
+    for turn in range(8):
         change = (before - now) / (last - theta)
         size = float((change * change).sum())
         if not np.isfinite(size) or size == 0.0:
-            return None
+            return theta if turn else None  # it is as near as it can be, or the number does nothing
         step = float((change * (goal - now)).sum()) / size
         last, before, theta = theta, now, theta + step
         now = measure(theta)

@@ -15,7 +15,11 @@ from backprop_ref.conformance.measuring.deltas import Above
 from backprop_ref.conformance.measuring.rules import Form, Part, Rows, changed, forms, with_parts
 
 NOTHING = 64.0 * float(np.finfo(float).eps)
-"""What is smaller than this part of the largest gradient is what rounding leaves of 0."""
+"""What is smaller than this part of a layer's largest gradient is what rounding leaves of 0."""
+LEAST = 1e-10
+"""A layer whose gradients are all smaller than this part of the others' may be nothing but rounding."""
+NAMELESS = 4
+"""So many bugs with names are as much to say as one rule without."""
 Named: TypeAlias = list[tuple[Form, float | None]]
 """Forms of bugs, each with the number that it needs."""
 
@@ -99,10 +103,13 @@ class Samples:
         self.G = [np.stack([one.values.dW[layer] for one in asked]) for layer in range(self.network.n_layers)]
         has_b = all(one.values.db is not None for one in asked)
         self.B = [np.stack([one.values.db[layer] for one in asked]) if has_b else None for layer in range(len(self.G))]
-        size = max(float(np.abs(part).max()) for part in (*self.G, *(part for part in self.B if part is not None)))
-        self.nothing = NOTHING * size
-        self.G = [np.where(np.abs(part) < self.nothing, 0.0, part) for part in self.G]
-        self.B = [None if part is None else np.where(np.abs(part) < self.nothing, 0.0, part) for part in self.B]
+        sizes = [
+            max(float(np.abs(part).max()) for part in pair if part is not None)
+            for pair in zip(self.G, self.B, strict=True)
+        ]
+        self.nothing = [NOTHING * (size if size > LEAST * max(sizes) else max(sizes)) for size in sizes]
+        self.G = [self.without_noise(part, layer) for layer, part in enumerate(self.G)]
+        self.B = [None if part is None else self.without_noise(part, layer) for layer, part in enumerate(self.B)]
         self.inputs = [rows.inputs(layer) for layer in range(len(self.G))]
         self.offs: list[Off] = []
         self.parts: list[Part] = []
@@ -118,14 +125,18 @@ class Samples:
                 self.complete = False
                 break
 
+    def without_noise(self, part, layer):
+        """The same with 0 where there is nothing but rounding."""
+        return np.where(np.abs(part) < self.nothing[layer], 0.0, part)
+
     @property
     def cost(self):
-        """A bug of a name counts once, whatever the layers; a rule without a name three times."""
+        """A bug of a name counts once, whatever the layers; a rule without a name more than a few of these."""
         names = {off.named[0][0].bug.id for off in self.offs if off.named}
         factors = {(off.quantity, round(off.factor, 9)) for off in self.offs if not off.named and not off.words}
         nameless = sum(bool(off.words) and not off.named for off in self.offs)
         odd = not self.known and self.usual is not None and not self.usual(self.scale)
-        return len(names) + len(factors) + 3 * nameless + odd
+        return len(names) + len(factors) + NAMELESS * nameless + odd
 
     # ---- one layer --------------------------------------------------------------------------------------------------
 
@@ -165,10 +176,12 @@ class Samples:
         from_W, rest = split(G, v)
         outer = np.abs(rest).max() <= self.tolerance * np.abs(G).max()
         if not outer:
-            D = constant_part(G, v, self.tolerance, B)
-            if D is not None:
-                self.added[layer] = D
-                from_W, outer = split(G - D, v)[0], True
+            some = np.any(G, axis=(0, 2))  # rows that are left out hold nothing that is added either
+            D = constant_part(G[:, some], v[:, some], self.tolerance, B)
+            if D is not None and np.abs(D).max() > self.tolerance * np.abs(G).max():
+                self.added[layer] = np.zeros(G.shape[1:])
+                self.added[layer][some] = D
+                from_W, outer = split(G[:, some] - D, v[:, some])[0], True
         options = [Option(part) for part in (from_W if outer else None, B) if part is not None]
         if not outer and self.search:
             options += self._undone(layer)
@@ -229,7 +242,7 @@ class Samples:
         scale = 1.0 if not at_end else self.scale if self.known else None
         if due is not None:
             quick = deltas.Way(due / self.scale if at_end else due, (), None, self.base)
-            found = deltas.best([quick], pairs, self.tolerance, scale, self.usual)
+            found = deltas.best([quick], pairs, self.tolerance, scale, self.usual, self.nothing[layer])
             if not self.search or (found is not None and found.cost == 0):
                 if found is not None and at_end and scale is None:
                     self.scale = found.factor
@@ -238,7 +251,7 @@ class Samples:
             return None, due
         ways = deltas.output_ways(self.rows, self.more) if at_end else deltas.hidden_ways(
             self.rows, layer, self.above, self.more)  # fmt: skip
-        found = deltas.best(ways, pairs, self.tolerance, scale, self.usual)
+        found = deltas.best(ways, pairs, self.tolerance, scale, self.usual, self.nothing[layer])
         if found is None or found.cost > 1:
             other = self._by_numbers(layer, options)
             if other is not None and (found is None or other.cost < found.cost):
@@ -266,20 +279,23 @@ class Samples:
             if not at_end:
                 match = deltas.by_updated_weights(self.rows, layer, self.above, option.delta)
             if match is None:
-                scale = 1.0 if not at_end else self.scale if self.known else self._usual_scale(option.delta)
-                match = deltas.by_a_number(self.rows, layer, self.above, option.delta, scale, self.tolerance)
+                match = deltas.by_a_number(
+                    self.rows, layer, self.above, option.delta, self._scales(layer, option.delta), self.tolerance
+                )
             if match is not None:
                 return match._replace(option=number)
         return None
 
-    def _usual_scale(self, measured):
-        """The usual factor nearest to that of a last delta which is right but for some digits."""
-        due = self._right(self.last)
-        if due is None or due.shape != measured.shape or not np.any(due):
-            return 1.0
-        near = float((due * measured).sum() / (due * due).sum())
-        n_out = float(self.network.sizes[-1])
-        return min((n_out**i * 2.0**j for i in (0, 1, -1) for j in (0, 1, -1)), key=lambda c: abs(c - near))
+    def _scales(self, layer, measured):
+        """The factors that a delta may have: where none is known, usual ones, the nearest to the measured first."""
+        if layer < self.last or self.known:
+            return [1.0 if layer < self.last else self.scale]
+        due, n_out = self._right(self.last), float(self.network.sizes[-1])
+        near = 1.0
+        if due is not None and due.shape == measured.shape and np.any(due):
+            near = float((due * measured).sum() / (due * due).sum())
+        usual = {n_out**i * 2.0**j for i in (0, 1, -1) for j in (0, 1, -1)}
+        return sorted(usual, key=lambda c: abs(c - near))
 
     def _say(self, layer, match, measured, due):
         """An `Off` for each bug of a delta, and for a factor that it should not have."""
@@ -304,26 +320,33 @@ class Samples:
         above = {at: part for at, part in enumerate(self.G) if at > layer}
         given = {**{at: part for at, part in self.delta.items() if at > layer}, layer: delta}
         found = self.rows.attempt(name, layer, change=form.change, alone=True, delta=given, above=above)
-        return None if found is None else np.where(np.abs(found) < self.nothing, 0.0, found)
+        return None if found is None else self.without_noise(found, layer)
 
     def _gradient(self, name, layer, measured, base):
         """What is off with dW or db, given the delta that was used."""
         due = np.einsum("si,sj->sij", self.inputs[layer], base) if name == "dW" else base
         if same(measured, due, self.tolerance):
             return
+        some = np.any(self.G[layer], axis=(0, 1))  # the neurons that are not left out
         if name == "db" and self._decayed(layer, measured, due):
             return
+        rules = {"dW": {"left", "dW"}, "db": {"db"}}[name]
         exact, scaled = [], []
         for form in forms() if self.search else ():
-            if not {"left", name} & form.change.keys() or "error" in form.change or form.fitted:
+            if not rules & form.change.keys() or "error" in form.change or form.fitted:
                 continue
             part = self._made(name, layer, base, form)
-            if part is None or same(part, due, self.tolerance):
+            if part is None or same(part, due, 100.0 * self.tolerance):
                 continue
-            if same(measured, part, self.tolerance):
+            if same(measured, part, self.tolerance) or (
+                part.shape == measured.shape and name == "db" and same(measured, part * some, self.tolerance)
+            ):
                 exact.append(form)
             elif (c := ratio(measured, part, self.tolerance)) is not None:
                 scaled.append((form, c))
+            elif name == "db" and self._decayed(layer, measured, part):
+                self.offs.append(Off(name, layer, [(form, None)], 1.0, measured, due))
+                return
         c = ratio(measured, due, self.tolerance)
         if exact or (scaled and c is None):
             found = exact or [form for form, factor in scaled if np.isclose(factor, scaled[0][1])]
@@ -344,7 +367,8 @@ class Samples:
         c = ratio(rest, np.broadcast_to(self.rows.case.params.b[layer], rest.shape), 1e-4)
         if c is None:
             return False
-        named: Named = [(form, c) for form in forms() if form.bug.id == "decay-on-bias" and form.fitted][:1]
+        named: Named = []
+        named += [(form, c) for form in forms() if form.bug.id == "decay-on-bias" and form.fitted][:1]
         self.offs.append(Off("db", layer, named, 1.0, measured, due))
         self.added_b[layer] = c * self.rows.case.params.b[layer]
         return True
@@ -352,10 +376,12 @@ class Samples:
     def _added(self, layer):
         """What is in dW whatever the sample: a multiple of W, of its sign, or something else."""
         D, W = self.added[layer], self.rows.case.params.W[layer]
+        some = np.any(self.G[layer], axis=0)  # an entry that is left out holds nothing at all
         for name, part in (("decay-undeclared", W), ("decay-absolute-undeclared", np.sign(W))):
-            c = ratio(D, part, 1e-4)
+            c = ratio(D[some], part[some], 1e-4)
             if c is not None:
-                named: Named = [(form, c) for form in forms() if form.bug.id == name][:1]
+                named: Named = []
+                named += [(form, c) for form in forms() if form.bug.id == name][:1]
                 self.offs.append(Off("dW", layer, named, 1.0, D, np.zeros_like(D), f"{c:.6g}"))
                 return
         self.offs.append(Off("dW", layer, [], 1.0, D, np.zeros_like(D), "the same is added to dW for every sample"))

@@ -64,7 +64,7 @@ def is_derivative(values, true: Derivatives, tolerance) -> bool:
 
 
 def measured_samples(ask, network, batches):
-    """The samples whose rules can be taken from the submission's own loss, and their `Rows`; None where there is none.
+    """The samples whose rules can be taken from the submission's own loss, and their `Rows`; none where there are none.
 
     With dLoss/db = delta and dLoss/dW = outer(input, delta) of one sample, the derivative tells every delta and every
     input, and so each slope: delta over what is carried back.
@@ -87,11 +87,11 @@ def measured_samples(ask, network, batches):
         slopes.append(slope)
         deltas.append(true.db[last])
     if not singles:
-        return None
+        return [], None
     x, y = (np.concatenate([getattr(one.case, name) for one in singles]) for name in "xy")
     case = material.case(Network(network.sizes, ["tanh"] * (last + 1), "sse"), params, x, y)
-    stacked = [list(map(np.stack, zip(*parts, strict=True))) for parts in (inputs, slopes)]
-    return singles, Rows(case, _rules(*stacked, np.stack(deltas), last), apart=False)
+    read, slope = (list(map(np.stack, zip(*parts, strict=True))) for parts in (inputs, slopes))
+    return singles, Rows(case, _rules(read, slope, np.stack(deltas), last), apart=False)
 
 
 def _input(dW, db):

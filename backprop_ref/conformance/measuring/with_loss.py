@@ -9,7 +9,7 @@ from backprop_ref.conformance.measuring.forwards import Forward
 from backprop_ref.conformance.measuring.judgement import ORDER, Judgement, known_bug
 from backprop_ref.conformance.measuring.losses import ALMOST, loss_factor
 from backprop_ref.conformance.measuring.networks import kind_of
-from backprop_ref.conformance.measuring.own_terms import in_its_own_terms
+from backprop_ref.conformance.measuring.own_terms import by_penalty, in_its_own_terms
 from backprop_ref.conformance.measuring.rules import Form, changed
 from backprop_ref.conformance.outcomes.outcome import WRONG
 from backprop_ref.conformance.submissions.conventions import SIMPLE, Factor
@@ -27,34 +27,60 @@ def with_loss(ask, batches, members, search, *, form, told) -> Judgement:
     if fitting and free(ask):
         return without_loss(ask, batches, [forward.network for forward, *_ in fitting], search)
     if fitting:
-        best = _least(known(batches, *one, search) for one in fitting[:4])
-        if best.cost > 1 and search and fitting[0][0].network.activations[0] == "linear":
-            found = _of_that_loss(batches, forwards.with_missing_activations(members))
-            best = _least([best, *(known(batches, *one, search) for one in found[:12])])
+        best = _by_networks(batches, members, fitting, search)
         plain = best.plain and not hard and batches.tolerance < HALF_THE_DIGITS["float32"]
         return best._replace(notes=(*best.notes, *(("for one-hot labels",) if hard else ())), plain=plain)
     near = forwards.fitting(forwards.right(members), batches)
-    almost = _almost(batches, near, search)
-    if almost is not None:
-        return almost
-    if search:
-        most = members[0].n_layers  # where hidden layers are none of ours, the loss is not either
-        plain = forwards.fitting(near, batches, most - 1)
-        bugs = forwards.fitting([*plain, *forwards.with_a_bug(members, batches)], batches, most)
-        found = (
-            _of_that_loss(batches, bugs)
-            or _of_that_loss(batches, _with_loss_bugs(plain))
-            or _of_that_loss(batches, _with_loss_bugs(bugs))
-        )
-        if found:
-            return _least(known(batches, *one, search) for one in found[:6])
-    return in_its_own_terms(ask, batches, near, members, told, search) or without_loss(ask, batches, members, search)
+    return (
+        (_by_single_losses(batches, near) if search else None)
+        or _almost(batches, near, search)
+        or by_penalty(batches, near, search)
+        or (_by_bugs(batches, near, members) if search else None)
+        or in_its_own_terms(ask, batches, members, told, search)
+        or without_loss(ask, batches, members, search)
+    )
+
+
+def _by_networks(batches, members, fitting, search) -> Judgement:
+    """The judgement by the networks that have the loss."""
+    best = _least(known(batches, forward, factor, bug, search) for forward, factor, bug in fitting[:4])
+    if best.cost > 1 and search and fitting[0][0].network.activations[0] == "linear":
+        found = _of_that_loss(batches, forwards.with_missing_activations(members))
+        best = _least([best, *(known(batches, forward, factor, bug) for forward, factor, bug in found[:12])])
+    return best
+
+
+def _by_bugs(batches, near, members) -> Judgement | None:
+    """The judgement where the loss is a network's with a known bug of the forward pass or the loss; else None."""
+    most = members[0].n_layers  # where hidden layers are none of ours, the loss is not either
+    plain = forwards.fitting(near, batches, most - 1)
+    bugs = forwards.fitting([*plain, *forwards.with_a_bug(members, batches)], batches, most)
+    found = (
+        _of_that_loss(batches, bugs)
+        or _of_that_loss(batches, _with_loss_bugs(plain))
+        or _of_that_loss(batches, _with_loss_bugs(bugs, alone=True))
+    )
+    return _least(known(batches, *one) for one in found[:6]) if found else _by_single_losses(batches, bugs)
 
 
 def _of_that_loss(batches, every) -> list[tuple[Forward, Factor, str]]:
     """Those whose loss is the submission's, but for a factor; the simplest first."""
     found = [(forward, *factor) for forward in every if (factor := loss_factor(batches, forward)) is not None]
     return sorted(found, key=lambda one: (one[0].cost, bool(one[2]), SIMPLE.index(one[1])))
+
+
+def _by_single_losses(batches, every) -> Judgement | None:
+    """The judgement where only single samples' losses are a network's, as with weights that change within a batch.
+
+    None: there is no such network, or something is left without a name.
+    """
+    singles = batches._replace(five=batches.singles[0], seven=None, singles=batches.singles[1:])
+    for forward, factor, constant in _of_that_loss(singles, every):
+        for batch in (0, 1):
+            found = known(batches, forward, factor._replace(batch=batch), constant)
+            if found.verdict == WRONG and found.named and any(one.id == "samples-in-turn" for one in found.findings):
+                return found
+    return None
 
 
 def _least(judgements) -> Judgement:
@@ -69,13 +95,14 @@ def _least(judgements) -> Judgement:
     return best
 
 
-def _with_loss_bugs(every):
-    """The same with a known bug of the loss's terms, and its gradient with it or without."""
+def _with_loss_bugs(every, alone=False):
+    """The same with a known bug of the loss's terms, and its gradient with it or without; or of these `alone`."""
     known_forms = [
         Form(bug, change)
         for bug in CATALOGUE
         for change in bug.variants
         if {"terms", "target"} & change.keys() and not {"z", "a", "inputs"} & change.keys() and not bug.acceptable
+        if set(change) == {"terms"} or not alone
     ]
     for forward in every:
         for form in known_forms:
