@@ -12,6 +12,7 @@ import yaml
 
 import backprop_ref as br
 from backprop_ref.cli import run
+from backprop_ref.experiments.schema import Config
 from backprop_ref.text import spelt
 
 
@@ -104,14 +105,17 @@ def test_earlier_names_are_still_read(train):
     now = train("iris", "--hidden", "5", "--init", "zeros", "--epochs", "1")
     Path("c.yaml").write_text("{data: {dataset: iris}, network: {hidden: [5], init: zeros}, training: {epochs: 1}}")
     Path("d.yaml").write_text(
-        "{data: {dataset: iris}, network: {hidden_layers: [5], weight_init: zeros}, training: {epochs: 1}}"
+        "{data: {dataset: iris, random_seed: 1}, network: {hidden_layers: [5], weight_init: zeros}, training: {epochs: 1}}"
     )
+    assert Config(network={"hidden_layers": [5]}) == Config(network={"hidden": [5]})  # as in a plan of a sweep
+    written = yaml.safe_load(Path(now["run_dir"], "config.yaml").read_text())
+    assert (written["network"]["hidden"], written["network"]["init"], written["data"]["seed"]) == ([5], "zeros", 1)
     assert {now["sha256"], train("c.yaml")["sha256"], train("--config", "d.yaml")["sha256"]} == {earlier["sha256"]}
 
 
 def test_a_name_twice_is_refused(capsys):
     Path("c.yaml").write_text("network: {hidden: [5], hidden_layers: [6]}")
-    assert "network.hidden_layers and network.hidden_layers are the same" in refused(capsys, "train", "c.yaml")
+    assert "network.hidden and network.hidden_layers are the same" in refused(capsys, "train", "c.yaml")
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
