@@ -91,7 +91,7 @@ logging:  {level: INFO, file: logs/app.log}            # rotating file, inside t
 data:     {n_samples: 1000, n_features: 20, n_classes: 3, seed: 42}   # or dataset: NAME, or path: FILE.csv
 network:  {hidden: [128, 64, 32], activation: [relu, relu, relu], output_activation: softmax, init: he}
 training: {epochs: 2, learning_rate: 0.01, batch_size: 32}
-"""  # noqa: E501
+"""
 
 
 @pytest.fixture(autouse=True)

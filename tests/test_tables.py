@@ -168,7 +168,7 @@ def test_regression_takes_the_label_as_numbers(file):
             "line 2, column b: 'x' is not a finite number; mend the cell or remove that line, ",
         ),
         ("1,2.o,x\n1,2,y\n", "line 1, column x1: '2.o' is not a finite number"),
-        ("x,1,2,3\n1,2,3,4\n", "if this line names the columns, say --header"),
+        ("x,1,2,3\n1,2,3,4\n", "if this line names the columns, say header=True"),
         ("a,c\n1,x\n2,nan\n", "line 3, column c: no label"),
         ("a,c\n1,x\n2,inf\n", "line 3, column c: 'inf' is no class"),
         ("a,b,c\n" + "9" * 5000 + ",2,x\n1,2,y\n", "line 2, column a: '999"),
@@ -187,7 +187,7 @@ def test_what_is_wrong_is_named(file, content, message):
     ("options", "message"),
     [
         ({"label_column": "kin"}, "no column 'kin'; its columns are a, b, kind"),
-        ({"label_column": "a", "header": False}, "no column 'a'; line 1 holds no names (see --header)"),
+        ({"label_column": "a", "header": False}, "no column 'a'; the first line holds no names (else: header=True)"),
         ({"label_column": 3}, "label column 3 is out of range; there are 3 columns, 0 to 2"),
         ({"label_column": "-4"}, "label column -4 is out of range"),
         ({"task": "regression"}, "line 2, column kind: 'x' is not a finite number"),

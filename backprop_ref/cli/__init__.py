@@ -31,8 +31,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     message: object
     try:
         from backprop_ref.cli.app import as_now, command
+        from backprop_ref.data.asking import by_flags
 
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), by_flags():
             warnings.simplefilter("ignore")
             given = as_now(sys.argv[1:] if arguments is None else arguments)
             status = command()(args=given, prog_name="backprop-ref", standalone_mode=False)

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from backprop_ref.data import cells
+from backprop_ref.data import asking, cells
+from backprop_ref.data.asking import ask
 from backprop_ref.data.cells import Readings, Writing
 from backprop_ref.data.raw import Numbers, Raw, Text, shown
 from backprop_ref.errors import InvalidInput
@@ -204,15 +205,9 @@ class Problems:
     def raise_any(self, where: str) -> None:
         """All of them in one line, if there are any."""
         if self.said:
-            flags = " ".join(f"{flag} {_quoted(values)}" for flag, values in self.flags.items())
+            flags = asking.joined(self.flags)
             said = "; ".join(self.said[:6]) + (f"; and {len(self.said) - 6} more" if len(self.said) > 6 else "")
             raise InvalidInput(f"{where}{said}" + (f"; give {flags}" if flags else ""))
-
-
-def _quoted(values: Sequence[str]) -> str:
-    import shlex
-
-    return shlex.quote(",".join(values))
 
 
 def decide(
@@ -237,10 +232,10 @@ def decide(
                 what = f"{cell!r} stands for a missing value" if cell else "empty"
                 count = f" ({look.n_missing} of {len(raw)} rows)" if look.n_missing > 1 else ""
                 said = f"{table.where(look.first_missing)}, column {name}: {what}{count}; mend the cell or remove "
-                problems.add(f"{said}that line", "--missing", "median")
+                problems.add(f"{said}that {table.line}", "--missing", "median")
             notes += alike(column)
             if column.kind == "number" and kind is None and len(raw) >= 10 and _counts_rows(raw):
-                notes.append(f"{name} counts the rows, and is learnt from (else: --id {_quoted([name])})")
+                notes.append(f"{name} counts the rows, and is learnt from (else: {ask('--id', name)})")
             if column.kind == "left out" and column.why:
                 notes.append(f"{name or 'the first column'} is left out: {column.why}")
             found.append(column)
@@ -408,7 +403,7 @@ def _dated(case: _Case, raw: Text) -> Column | None:
     if strange is not None:
         row = int(np.argmax(raw.codes == raw.values.index(strange)))
         said = f"{case.table.where(row)}, column {name}: {strange[:30]!r} is no date, as most others are; mend the cell"
-        problems.add(f"{said} or remove that line, or say what it is: --missing-value {_quoted([strange])}")
+        problems.add(f"{said} or remove that {case.table.line}, or say what it is: {ask('--missing-value', strange)}")
         return Column(name, "left out")
     if case.asked.dates in forms:
         forms = (case.asked.dates,)
@@ -433,11 +428,11 @@ def _worded(case: _Case) -> Column:
     units = cells.units(look.present) if case.kind is None else ()
     if units:
         said = f"column {name}: numbers with different units ({listed(units)}); bring them to one"
-        case.problems.add(f"{said}, or --as {_quoted([f'{name}=category'])}")
+        case.problems.add(f"{said}, or {ask('--as', f'{name}=category')}")
         return Column(name, "left out")
     if case.kind is None and look.distinct > MOST_CATEGORIES:
         said = f"column {name} is text with {look.distinct:,} different values"
-        case.problems.add(f"{said} (or: --as {_quoted([f'{name}=hashed'])})", "--drop", name)
+        case.problems.add(f"{said} (or: {ask('--as', f'{name}=hashed')})", "--drop", name)
         return Column(name, "left out")
     return Column(name, "category", values=tuple(sorted(look.present, key=_in_order)), nothing=nothing)
 
@@ -462,13 +457,12 @@ def _number(case: _Case, raw: Text) -> Column:
         said = (
             f"{case.table.where(row)}, column {name}: {cell!r} is not a finite number{more}; mend the cell or remove "
         )
-        said += "that line" + (f", or say what it is: --missing-value {_quoted([cell])}" if len(different) == 1 else "")
+        said += f"that {case.table.line}"
+        said += f", or say what it is: {ask('--missing-value', cell)}" if len(different) == 1 else ""
         if row == 0 and case.table.names is None:
-            said += "; if this line names the columns, say --header"
+            said += f"; if this {case.table.line} names the columns, say {ask('--header')}"
         few = look.distinct <= MOST_CATEGORIES
-        case.problems.add(
-            f"{said} or --as {_quoted([f'{name}=category'])}" if few else f"{said} or --drop {_quoted([name])}"
-        )
+        case.problems.add(f"{said} or {ask('--as', f'{name}=category')}" if few else f"{said} or {ask('--drop', name)}")
     return column
 
 

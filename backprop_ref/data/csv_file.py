@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from backprop_ref.data import cells
+from backprop_ref.data.asking import ask
 from backprop_ref.data.header import is_header
 from backprop_ref.data.raw import Growing, Numbers, Raw, Text, Texts
 from backprop_ref.errors import InvalidInput
@@ -138,15 +139,17 @@ def _utf8(path: Name, data: Bytes, encoding: str | None, notes: list[str]) -> By
         return bytes(data[3:]) if found and not isinstance(data, mmap.mmap) else data
     if encoding is None and found is None:
         found = _guessed(bytes(data[:4096]))
-        notes.append(f"not UTF-8: read as {found} (else: --encoding NAME)")
+        notes.append(f"not UTF-8: read as {found} (else: {ask('--encoding', 'NAME')})")
     name = encoding or found or "utf-8"
     try:
         return bytes(data).decode(name).removeprefix("\ufeff").encode()
     except LookupError:
-        raise InvalidInput(f"--encoding {name}: no such encoding; such as utf-8, cp1252, utf-16, shift_jis") from None
+        raise InvalidInput(
+            f"{ask('--encoding', name)}: no such encoding; such as utf-8, cp1252, utf-16, shift_jis"
+        ) from None
     except UnicodeError as error:
         raise InvalidInput(
-            f"{path}: not {name} text ({getattr(error, 'reason', error)}); give --encoding NAME"
+            f"{path}: not {name} text ({getattr(error, 'reason', error)}); give {ask('--encoding', 'NAME')}"
         ) from None
 
 

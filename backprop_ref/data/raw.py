@@ -109,6 +109,11 @@ class Raw(NamedTuple):
     delimiter: str = ""
     """What separates cells: a comma inside a number is no decimal one where commas do, a point may be where ; does."""
 
+    @property
+    def line(self) -> str:
+        """What a row is called."""
+        return "line" if self.delimiter else "row"
+
 
 def shown(value: float, kind: str = "number") -> str:
     """A number as text: 3 for 3.0; True or False for a boolean; nothing for NaN."""

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from backprop_ref.data import csv_file
+from backprop_ref.data.asking import ask
 from backprop_ref.data.header import is_header
 from backprop_ref.data.raw import Numbers, Raw, Text, Texts, shown
 from backprop_ref.errors import InvalidInput
@@ -25,6 +26,7 @@ def read(
     encoding: str | None = None,
     known: Collection[str] = (),
     counted: bool = True,
+    left_out: Container[str] = (),
 ) -> Raw:
     """A table, as it stands in a file or in memory.
 
@@ -41,16 +43,18 @@ def read(
         Names that a header would have.
     counted : bool
         Whether a first row of 0, 1, 2, … or of years may be a header.
+    left_out : container of str
+        Names of columns that are not used, so that it does not matter what is in them.
     """
     if not isinstance(source, str | Path) and not hasattr(source, "__fspath__"):
-        return _table(source)
+        return _table(source, left_out)
     data = csv_file.content(source)
     head, suffix = bytes(data[:8]), Path(source).suffix.lower()
     if head.startswith(b"PK") and suffix != ".npz" and not _is_office(data):
         data = csv_file.unzipped(source, data)
         head = bytes(data[:8])
     if head.startswith((b"PAR1", b"ARROW1", b"FEA1")):
-        return _arrow_file(source, head)
+        return _arrow_file(source, head, left_out)
     if head.startswith(b"\x93NUMPY") or suffix == ".npz":
         return _arrays(source, data)
     if head.startswith((b"PK", b"\xd0\xcf\x11\xe0")):
@@ -122,20 +126,22 @@ def _unique(path: Name, names: Sequence[str] | None) -> None:
 # --- Arrow, and what hands it out ---
 
 
-def _arrow_file(path: Name, head: bytes) -> Raw:
+def _arrow_file(path: Name, head: bytes, left_out: Container[str]) -> Raw:
     import pyarrow as pa
     import pyarrow.feather
     import pyarrow.parquet
 
     try:
         if head.startswith(b"PAR1"):
-            return _arrow(pyarrow.parquet.read_table(str(path)))
-        return _arrow(pyarrow.feather.read_table(str(path)))
+            return _arrow(pyarrow.parquet.read_table(str(path)), left_out)
+        return _arrow(pyarrow.feather.read_table(str(path)), left_out)
+    except InvalidInput as error:
+        raise InvalidInput(f"{path}: {error}") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise InvalidInput(f"{path}: cannot be read ({error}); write it again") from None
 
 
-def _table(source: Any) -> Raw:
+def _table(source: Any, left_out: Container[str]) -> Raw:
     """A table in memory."""
     import pyarrow as pa
 
@@ -145,24 +151,42 @@ def _table(source: Any) -> Raw:
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError) as error:
             raise InvalidInput(f"the table has a column that is neither numbers nor text: {error}") from None
         drop = [name for name in made.column_names if name == "__index_level_0__"]
-        return _arrow(made.drop_columns(drop) if drop else made)
+        return _arrow(made.drop_columns(drop) if drop else made, left_out)
     if hasattr(source, "toarray") and hasattr(source, "tocsr"):
         source = source.toarray()
     if isinstance(source, dict):
-        return _arrow(pa.table({str(name): list(values) for name, values in source.items()}))
+        return _arrow(pa.table({str(name): list(values) for name, values in source.items()}), left_out)
     return _array(np.asarray(source))
 
 
-def _arrow(table: Any) -> Raw:
+def _arrow(table: Any, left_out: Container[str] = ()) -> Raw:
     names = [str(name) for name in table.column_names]
     _unique("the table", names)
     if not names or not table.num_rows:
         raise InvalidInput("the table is empty; at least one row and a column for the target are needed")
+    unusable = [name for name, column in zip(names, table.columns, strict=True) if not _is_flat(column.type)]
+    wanted = [name for name in unusable if name not in left_out]
+    if wanted:
+        said = f"column {wanted[0]} is of type {table.schema.field(names.index(wanted[0])).type}"
+        raise InvalidInput(f"{said}; numbers, texts and dates can be used, so give {ask('--drop', *wanted)}")
     columns: list[Text | Numbers] = []
     for name, chunked in zip(names, table.columns, strict=True):
-        found = _as_numbers(chunked)
-        columns.append(_as_text(name, chunked) if found is None else found)
+        found = _empty(table.num_rows) if name in unusable else _as_numbers(chunked)
+        columns.append(_as_text(chunked) if found is None else found)
     return Raw(names, columns, table.num_rows, _row, [])
+
+
+def _empty(rows: int) -> Text:
+    return Text(np.zeros(rows, np.int32), [""])
+
+
+def _is_flat(kind: Any) -> bool:
+    """Whether a column of Arrow's has a number, text or date in each row."""
+    import pyarrow as pa
+
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    known = "boolean null integer floating decimal timestamp date duration time"
+    return _is_text(kind) or any(getattr(pa.types, f"is_{name}")(kind) for name in known.split(" "))
 
 
 def _as_numbers(chunked: Any) -> Numbers | None:
@@ -186,7 +210,7 @@ def _as_numbers(chunked: Any) -> Numbers | None:
     return None
 
 
-def _as_text(name: str, chunked: Any) -> Text:
+def _as_text(chunked: Any) -> Text:
     """A column of Arrow's as texts."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -194,8 +218,6 @@ def _as_text(name: str, chunked: Any) -> Text:
     kind, made = chunked.type, Texts()
     if pa.types.is_dictionary(kind):  # some kinds of which pyarrow cannot look up
         return Text.of(["" if value is None else value for value in chunked.to_pylist()])
-    if not _is_text(kind):
-        raise InvalidInput(f"column {name} is of type {kind}; numbers, texts and dates can be used, so drop it")
     for chunk in chunked.chunks:
         made.add(pc.fill_null(pc.cast(chunk, pa.string()), ""))
     return made.done()

@@ -1,7 +1,7 @@
 """Tables to train on and to predict for: which column is what, said in the open, and rules kept for later files."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backprop_ref.data import cells, sources
+from backprop_ref.data.asking import ask
 from backprop_ref.data.cells import Writing
 from backprop_ref.data.columns import KINDS, MISSING, Asked, Column, Problems, alike, decide, listed
 from backprop_ref.data.dataset import Dataset, Target
@@ -108,7 +109,7 @@ def read_table(
     wanted = [target] if isinstance(target, str | int) or target is None else list(target)
     drop, id = _listed(drop), _listed(id)
     known_names = {str(name) for name in wanted if name is not None and not _is_position(name)} | set(drop) | set(id)
-    raw = sources.read(source, header, encoding, known_names)
+    raw = sources.read(source, header, encoding, known_names, left_out=drop)
     asked = Asked(drop, id, dict(kinds or {}), missing, tuple(missing_values), decimal, dates)
     return _dataset(where, raw, wanted, task, asked)
 
@@ -145,7 +146,9 @@ def _dataset(where: str, raw: Raw, wanted: Sequence[str | int | None], task: str
         if name not in names:
             raise InvalidInput(f"{where}: {unknown('column', name, names)}")
         if name in [names[i] for i in targets] and name not in (asked.kinds or {}):
-            raise InvalidInput(f"{where}: column {name} is the target and cannot be left out; name another by --target")
+            raise InvalidInput(
+                f"{where}: column {name} is the target and cannot be left out; name another by {ask('--target')}"
+            )
     places = [i for i in range(width) if i not in targets]
     if not places:
         raise InvalidInput(f"{where}: one column only; features and a target are needed")
@@ -168,7 +171,9 @@ def _dataset(where: str, raw: Raw, wanted: Sequence[str | int | None], task: str
     if left_out:
         notes.append(f"{left_out} of {raw.rows} rows are left out, as they lack a value")
     if not keep.any():
-        raise InvalidInput(f"{where}: every row lacks a value; use --drop COLUMN, or --missing median")
+        raise InvalidInput(
+            f"{where}: every row lacks a value; use {ask('--drop', 'COLUMN')}, or {ask('--missing', 'median')}"
+        )
     x = _side_by_side(where, used, raw, None if keep.all() else keep)
     target = learnt.target if keep.all() else learnt.target[keep]
     if learnt.classes is not None:
@@ -220,7 +225,9 @@ def _position(where: str, raw: Raw, wanted: str | int) -> int:
         return names.index(label)
     if not _is_position(label):
         if names is None:
-            raise InvalidInput(f"{where}: no column '{label}'; line 1 holds no names (see --header)")
+            raise InvalidInput(
+                f"{where}: no column '{label}'; the first {raw.line} holds no names (else: {ask('--header')})"
+            )
         raise InvalidInput(f"{where}: no column '{label}'; its columns are {listed(names)}")
     if not -width <= int(label) < width:
         raise InvalidInput(
@@ -251,7 +258,7 @@ def _targets(
 ) -> _Learnt:
     if len(raws) > 1:
         if task == "classification":
-            raise InvalidInput(f"{where}: several targets are quantities, not classes; give one --target")
+            raise InvalidInput(f"{where}: several targets are quantities, not classes; give one {ask('--target')}")
         several = [_quantities(raw, name, asked, table, problems) for raw, name in zip(raws, names, strict=True)]
         target = np.stack([one.target for one in several], axis=1)
         return _Learnt(target, None, np.asarray(np.isnan(target).any(axis=1)), [one.rules[0] for one in several])
@@ -307,7 +314,7 @@ def _quantities(raw: Text | Numbers, name: str, asked: Asked, table: Raw, proble
         decided, _, found = decide([name], [raw], said, table)
         column = decided[0]
         for problem in found.said:
-            problems.add(re.sub(r" or --(as|drop) .*$", "", problem))
+            problems.add(re.sub(r" or (--as |--drop |kinds=|drop=).*$", "", problem))
         for flag, named in found.flags.items():
             problems.flags.setdefault(flag, []).extend(named)
         if found.said:
@@ -320,7 +327,7 @@ def _quantities(raw: Text | Numbers, name: str, asked: Asked, table: Raw, proble
     gone = np.isnan(values)
     if asked.missing == "error" and gone.any() and not problems.said:
         problems.add(
-            f"{table.where(int(np.argmax(gone)))}, column {name}: no label; fill it in or remove that line",
+            f"{table.where(int(np.argmax(gone)))}, column {name}: no label; fill it in or remove that {table.line}",
             "--missing",
             "drop",
         )
@@ -338,16 +345,17 @@ def _labels(
         if value.lower().lstrip("+-") in {"inf", "infinity", "1e400"}:
             row = int(np.argmax(raw.codes == raw.values.index(value)))
             raise InvalidInput(
-                f"{where}, {table.where(row)}, column {name}: '{value}' is no class; mend the cell or remove that line"
+                f"{where}, {table.where(row)}, column {name}: '{value}' is no class; mend the cell or remove that "
+                f"{table.line}"
             )
     if present and gone.any() and asked.missing == "error":
         row = int(np.argmax(gone))
         problems.add(
-            f"{table.where(row)}, column {name}: no label; fill it in or remove that line", "--missing", "drop"
+            f"{table.where(row)}, column {name}: no label; fill it in or remove that {table.line}", "--missing", "drop"
         )
         return _Learnt(np.zeros(len(raw), np.int64), ("", ""), gone, [Column(name, "category")])
     if not present:
-        raise InvalidInput(f"{where}: no value at all in column '{name}'; name another by --target")
+        raise InvalidInput(f"{where}: no value at all in column '{name}'; name another by {ask('--target')}")
     canonical = {value: cells.label(value) for value in present}
     if cells.pair(present) and len(present) > 2:  # Yes, yes and NO
         canonical = {value: value.lower() for value in present}
@@ -357,10 +365,12 @@ def _labels(
     if len(classes) < 2:
         said = f"only one class ('{classes[0][:30]}')"
         raise InvalidInput(
-            f"{where}: {said} in column '{name}'; at least two are needed, use --task regression, or another --target"
+            f"{where}: {said} in column '{name}'; at least two are needed, use "
+            f"{ask('--task', 'regression')}, or another {ask('--target')}"
         )
     if len(classes) > max(MOST_CLASSES, rows // 2):
-        quantities = "if they are quantities, use --task regression" if numeric else "name another column by --target"
+        other = f"name another column by {ask('--target')}"
+        quantities = f"if they are quantities, use {ask('--task', 'regression')}" if numeric else other
         raise InvalidInput(f"{where}: {len(classes)} different values in column '{name}' for {rows} rows; {quantities}")
     notes.extend(alike(Column(name, "category", values=classes)))
     number = {value: i for i, value in enumerate(classes)}
@@ -373,7 +383,9 @@ def _classes_kept(target: Target, learnt: _Learnt, where: str) -> tuple[Target, 
     used, codes = np.unique(target, return_inverse=True)
     classes = tuple((learnt.classes or ())[i] for i in used)
     if len(classes) < 2:
-        raise InvalidInput(f"{where}: only one class is left of the rows that have every value; see --missing")
+        raise InvalidInput(
+            f"{where}: only one class is left of the rows that have every value; use {ask('--missing', 'median')}"
+        )
     rule = learnt.rules[0]
     made = Column(rule.name, "category", values=classes, nothing=rule.nothing)
     return codes.astype(np.int64), learnt._replace(classes=classes, rules=[made])
@@ -383,17 +395,19 @@ def _decisions(dataset: Dataset, raw: Raw, names: Sequence[str], targets: Sequen
     """What was taken for header, target, task and classes, and the flags that say otherwise."""
     header = ""
     if raw.rows_only:
-        without = "no header, so columns are x0, x1, … (else: --header); "
-        header = without if raw.names is None else "header read (else: --no-header); "
+        without = f"no header, so columns are x0, x1, … (else: {ask('--header')}); "
+        header = without if raw.names is None else f"header read (else: {ask('--no-header')}); "
     place = f" (column {targets[0]})" if raw.names is None else ""
     if dataset.classes is None:
-        what = "numbers: regression (else: --task classification)"
+        what = f"numbers: regression (else: {ask('--task', 'classification')})"
     else:
         what = (
-            f"{len(dataset.classes)} classes ({listed(dataset.classes, 6)}): classification (else: --task regression)"
+            f"{len(dataset.classes)} classes ({listed(dataset.classes, 6)}): classification "
+            f"(else: {ask('--task', 'regression')})"
         )
     return [
-        f"{header}target {', '.join(names)}{place} (else: --target NAME), {what}; {len(dataset.feature_names)} features"
+        f"{header}target {', '.join(names)}{place} (else: {ask('--target', 'NAME')}), {what}; "
+        f"{len(dataset.feature_names)} features"
     ]
 
 
@@ -443,7 +457,9 @@ def read_features(
     targets = preprocessing.target_names
     features = [rule for rule in rules if rule.features and rule.name not in targets]
     known = {rule.name for rule in features} if preprocessing.named else set()
-    raw = sources.read(source, header, encoding, known, counted=False)
+    used = {rule.name for rule in rules if rule.kind != "left out"} | set(ids) | set(targets)
+    left_out: Container[str] = _AllBut(used) if preprocessing.named else ()
+    raw = sources.read(source, header, encoding, known, counted=False, left_out=left_out)
     if header is None and raw.names and not preprocessing.named and _fits(raw.names, rules, features, targets):
         raw = sources.read(source, False, encoding, counted=False)
     places = _places(where, raw, rules, features, targets, preprocessing)
@@ -472,6 +488,16 @@ def read_features(
     }
     texts = {name: [column.text(row) for row in range(raw.rows)] for name, column in columns.items()}
     return Features(x, truth, dict(sorted(bad.items())), texts, raw.where, told)
+
+
+class _AllBut(Container[str]):
+    """All names but some."""
+
+    def __init__(self, used: Collection[str]) -> None:
+        self._used = used
+
+    def __contains__(self, name: object) -> bool:
+        return name not in self._used
 
 
 def _fits(cells_: Sequence[str], rules: Sequence[Column], features: Sequence[Column], targets: Sequence[str]) -> bool:

@@ -4,7 +4,7 @@ A flag is a key and a key is a flag: the command line is made from the fields be
 """
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -63,6 +63,12 @@ class Section(BaseModel):
     """A part of the file; keys that it does not have are refused."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    earlier: ClassVar[dict[str, str]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, values):
+        return {cls.earlier.get(key, key): value for key, value in values.items()}
 
     @field_validator("*", mode="before")
     @classmethod
@@ -70,16 +76,6 @@ class Section(BaseModel):
         annotation = cls.model_fields[info.field_name].annotation
         wanted = bool in (annotation, *get_args(annotation))
         return str(value) if isinstance(value, bool) and not wanted else value
-
-
-def earlier(section: str) -> Any:
-    """A validator that reads the earlier names of a section's keys, as plans of sweeps have them."""
-
-    def renamed(cls, values):
-        names = EARLIER_KEYS[section]
-        return {names.get(key, key): value for key, value in values.items()} if isinstance(values, dict) else values
-
-    return model_validator(mode="before")(classmethod(renamed))
 
 
 class Logging(Section):
@@ -90,7 +86,7 @@ class Logging(Section):
 
 
 class Data(Section):
-    _earlier = earlier("data")
+    earlier = EARLIER_KEYS["data"]
     dataset: Text | None = key(None, "--dataset", f"Built-in set: {', '.join(NAMES)}, encoder-N-M-N.")
     path: Text | None = key(
         None, "--data-path", "A table of your own: CSV (also packed), Excel, Parquet, JSON, npy or npz."
@@ -151,7 +147,7 @@ class Data(Section):
 
 
 class NetworkSection(Section):
-    _earlier = earlier("network")
+    earlier = EARLIER_KEYS["network"]
     hidden: list[Count] | None = key(
         None,
         "--hidden",

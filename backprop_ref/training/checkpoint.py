@@ -105,7 +105,8 @@ class Folder:
             other.append(f"it has {done} epochs, now {epochs}")
         if other and not force:
             raise InvalidInput(
-                f"{self.path}: already holds another run ({other[0]}); give another run_dir, or force=True to replace it"
+                f"{self.path}: already holds another run ({other[0]}); give another run_dir, or force=True to replace "
+                "it"
             )
 
     def close(self) -> None:
