@@ -65,7 +65,7 @@ def trained(capsys):
         (None, ["f.csv: no such file"]),
         ("", ["f.csv: empty"]),
         ("a,b,kind\n", ["f.csv: only a header"]),
-        ("a,b,kind\n1,2,x\n3,4,x\n", ["f.csv: only one class ('x') in column 'kind'", "--task regression"]),
+        ("a,b,kind\n1,2,x\n3,4,x\n", ["f.csv: only one class ('x') in column 'kind'", "another by --target"]),
         ("a,b,kind\n1,2,x\n3,nan,y\n", ["f.csv, line 3, column b: 'nan'", "remove that line", "--missing median"]),
         ("a,b,kind\n1,2,x\n3,,y\n", ["f.csv, line 3, column b: empty"]),
         ("a,b,kind\n1,2,x\n3,4\n", ["f.csv, line 3: 2 cells, but the header has 3"]),

@@ -26,6 +26,8 @@ def ask(flag: str, *values: str) -> str:
     >>> ask("--as", "zip=category"), ask("--task", "regression"), ask("--header"), ask("--drop", "a", "b")
     ("kinds={'zip': 'category'}", "task='regression'", 'header=True', "drop=['a', 'b']")
     """
+    if _FLAGS.get() and flag == "--missing-value":  # in which a comma is part of the text
+        return " ".join(f"{flag} {shlex.quote(value)}" for value in values) or flag
     if _FLAGS.get():
         return f"{flag} {shlex.quote(','.join(values))}" if values else flag
     if flag in _CALLED:

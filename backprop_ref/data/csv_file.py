@@ -22,7 +22,7 @@ import numpy as np
 
 from backprop_ref.data import cells
 from backprop_ref.data.asking import ask
-from backprop_ref.data.header import is_header
+from backprop_ref.data.header import is_header, one_line
 from backprop_ref.data.raw import Growing, Numbers, Raw, Text, Texts
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import Name
@@ -103,6 +103,7 @@ def read(
     notes: list[str] = []
     data = _utf8(path, data, encoding, notes)
     data = _plain_delimiters(path, data)
+    _check_nul(path, data)
     layout = _layout(path, data, header, known, counted, notes)
     if data.find(b'"') >= 0:
         _check_quotes(path, data, layout)
@@ -118,6 +119,19 @@ def read(
     if names is not None:
         _check_names(path, layout.first_line, names)
     return Raw(names, columns, rows, _line_of(data, layout), notes + left_out, True, layout.delimiter)
+
+
+def _check_nul(path: Name, data: Bytes) -> None:
+    at = data.find(b"\0")
+    if at >= 0:
+        raise InvalidInput(
+            f"{path}, {_line_at(data, at)}: a NUL byte, which is no text; remove it, or export the file anew"
+        )
+
+
+def _line_at(data: Bytes, at: int) -> str:
+    before = bytes(data[:at]).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return f"line {before.count(bytes([10])) + 1}"
 
 
 def _check_names(path: Name, line: int, names: Sequence[str]) -> None:
@@ -251,7 +265,7 @@ def _layout(
         if len(marked) == len(rows[0][1]) > 1 and not any(cells.PLAIN.fullmatch(cell) for cell in marked):
             return Layout(delimiter, _bytes(lines[:comments]), comments, marked, len(marked))
         notes.append(f"{comments - skipped} lines that begin with # are left out")
-    first, dropped = _first_row(rows)
+    first, dropped = _first_row(rows, counted)
     before = comments + (rows[first - 1][0] if first else 0)
     if dropped:
         notes.append(f"lines above the table are left out: line {before} and before")
@@ -270,7 +284,7 @@ def _layout(
     if not named:
         return Layout(delimiter, _bytes(lines[:before]), before, None, width)
     end = comments + rows[first][0]
-    return Layout(delimiter, _bytes(lines[:end]), end, body[0], width)
+    return Layout(delimiter, _bytes(lines[:end]), end, [one_line(name) for name in body[0]], width)
 
 
 def _marked(comment: str, delimiter: str) -> list[str]:
@@ -302,8 +316,10 @@ def _preamble(lines: Sequence[str]) -> tuple[int, int, str | None]:
     return skipped, comments, delimiter
 
 
-def _first_row(rows: Sequence[tuple[int, list[str]]]) -> tuple[int, bool]:
-    """Which row the table begins with: after lines of a single text above rows of more than two cells."""
+def _first_row(rows: Sequence[tuple[int, list[str]]], counted: bool) -> tuple[int, bool]:
+    """Which row the table begins with: after lines of a single text above rows of more than two cells, and after
+    narrower ones above a header as wide as all rows that follow.
+    """
 
     def is_title(row: list[str]) -> bool:
         full = [cell for cell in row if cell]
@@ -312,6 +328,15 @@ def _first_row(rows: Sequence[tuple[int, list[str]]]) -> tuple[int, bool]:
     first = 0
     while first < min(10, len(rows) - 2) and len(rows[-1][1]) > 2 and is_title(rows[first][1]):
         first += 1
+    width = len(rows[-1][1])
+    narrow = next((i for i, (_, row) in enumerate(rows[:20]) if len(row) == width), 0)
+    body = [row for _, row in rows[narrow:]]
+    if (
+        first < narrow < len(rows) - 2
+        and {len(row) for row in body} == {width}
+        and is_header(body[0], body[1:], counted)
+    ):
+        first = narrow
     return first, first > 0
 
 
@@ -328,9 +353,9 @@ def _check_quotes(path: Name, data: Bytes, layout: Layout) -> None:
     cell = re.compile(rb'(?:\A|[\n\r]|%b)"(?:[^"]|"")*+(?:"[ ]*(?=%b|[\n\r]|\Z)|(?P<bad>"|\Z))' % (mark, mark))
     for found in cell.finditer(data, layout.start):
         if found["bad"] is not None:
-            line = bytes(data[: found.start() + 1]).replace(b"\r\n", b"\n").replace(b"\r", b"\n").count(b"\n") + 1
+            line = _line_at(data, found.start() + 1)
             what = "goes on after its closing quote" if found["bad"] else "has no closing quote"
-            raise InvalidInput(f"{path}, line {line}: not CSV (a cell in quotes {what}); mend that line")
+            raise InvalidInput(f"{path}, {line}: not CSV (a cell in quotes {what}); mend that line")
 
 
 # --- cells ---

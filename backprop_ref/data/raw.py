@@ -109,6 +109,25 @@ class Raw(NamedTuple):
     delimiter: str = ""
     """What separates cells: a comma inside a number is no decimal one where commas do, a point may be where ; does."""
 
+    def without_blank_rows(self) -> "Raw":
+        """Without rows in which there is nothing, as spreadsheets leave them at the end."""
+        blank = np.ones(self.rows, bool)
+        for column in self.columns:
+            if isinstance(column, Numbers):
+                blank &= np.isnan(column.numbers)
+            else:
+                blank &= (column.codes == column.values.index("")) if "" in column.values else False
+            if not blank.any():
+                return self
+        kept = np.flatnonzero(~blank)
+        where, note = self.where, f"{int(blank.sum())} of {self.rows} rows are left out, as they are empty"
+        return self._replace(
+            columns=[column.take(kept) for column in self.columns],
+            rows=len(kept),
+            where=lambda row: where(int(kept[row])),
+            notes=[*self.notes, note],
+        )
+
     @property
     def line(self) -> str:
         """What a row is called."""

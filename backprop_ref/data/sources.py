@@ -11,7 +11,7 @@ import numpy as np
 
 from backprop_ref.data import csv_file
 from backprop_ref.data.asking import ask
-from backprop_ref.data.header import is_header
+from backprop_ref.data.header import is_header, one_line
 from backprop_ref.data.raw import Numbers, Raw, Text, Texts, shown
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import Name
@@ -70,24 +70,28 @@ def _is_office(data: Any) -> bool:
 
 
 def _sheet(path: Name, data: Any, header: bool | None, known: Collection[str], counted: bool) -> Raw:
-    """The first sheet that is not empty."""
+    """The largest sheet; for a trained network, the first that names its columns."""
     from python_calamine import CalamineError, CalamineWorkbook
 
     try:
         book = CalamineWorkbook.from_filelike(io.BytesIO(bytes(data)))
-        sheets = {name: book.get_sheet_by_name(name).to_python() for name in book.sheet_names}
+        sheets = {name: _rows_of(book.get_sheet_by_name(name)) for name in book.sheet_names}
     except (CalamineError, OSError) as error:
         raise InvalidInput(f"{path}: no spreadsheet that can be read ({error}); save it as CSV") from None
     full = {name: rows for name, rows in sheets.items() if rows}
     if not full:
         raise InvalidInput(f"{path}: empty; a sheet with one row per sample is needed")
-    sheet, rows = next(iter(full.items()))
+    names_all = (name for name, rows in full.items() if any(set(known) <= set(map(str, row)) for row in rows[:20]))
+    largest = max(full, key=lambda name: sum(value != "" for row in full[name] for value in row))
+    sheet = next(names_all, largest) if known else largest
+    rows = full[sheet]
     cells = [[_cell(value) for value in row] for row in rows]
     cells = [[row[i].strip() for i in range(len(row))] for row in cells]
     first = next((i for i, row in enumerate(cells) if sum(map(bool, row)) > 1), 0)
     last = max(i for i, row in enumerate(cells) if any(row))
     body = cells[first : last + 1]
-    notes = [f"sheet {sheet}, the first of {len(full)}"] if len(full) > 1 else []
+    others = ", ".join(name for name in full if name != sheet)
+    notes = [f"sheet {sheet} is read (else: save another as a file of its own: {others})"] if others else []
     notes += (
         [f"rows above the table are left out: row {first} and before"] if any(any(row) for row in cells[:first]) else []
     )
@@ -96,13 +100,23 @@ def _sheet(path: Name, data: Any, header: bool | None, known: Collection[str], c
     if header is None and known and set(known) <= set(body[0]):
         header = True
     named = is_header(body[0], body[1:], counted) if header is None else header
-    names, body = (body[0], body[1:]) if named else (None, body)
+    names, body = ([one_line(name) for name in body[0]], body[1:]) if named else (None, body)
     if not body:
         raise InvalidInput(f"{path}: only a header; at least one row of data is needed")
     numbered = [(number, row) for number, row in enumerate(body, first + (2 if named else 1)) if any(row)]
     columns: list[Text | Numbers] = [Text.of([row[i] for _, row in numbered]) for i in range(len(body[0]))]
     _unique(path, names)
     return Raw(names, columns, len(numbered), lambda row: f"row {numbered[row][0]}", notes, True)
+
+
+def _rows_of(sheet: Any) -> list[list[object]]:
+    """The cells of a sheet; those that are merged over several rows all have its value."""
+    rows: list[list[object]] = sheet.to_python(skip_empty_area=False)
+    for (top, left), (bottom, right) in getattr(sheet, "merged_cell_ranges", None) or ():
+        if left == right:
+            for row in range(top, min(bottom + 1, len(rows))):
+                rows[row][left] = rows[top][left]
+    return rows
 
 
 def _cell(value: object) -> str:
@@ -199,6 +213,8 @@ def _as_numbers(chunked: Any) -> Numbers | None:
         chunked, kind = pc.cast(chunked, kind.value_type), kind.value_type
     if types.is_boolean(kind):
         return Numbers(_floats(pc.cast(chunked, pa.uint8())), "boolean")
+    if types.is_integer(kind) and not _exact(chunked):
+        return None
     if types.is_null(kind) or types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
         return Numbers(_floats(chunked))
     if types.is_timestamp(kind) or types.is_date(kind):
@@ -208,6 +224,14 @@ def _as_numbers(chunked: Any) -> Numbers | None:
         unit = pa.duration("us") if types.is_duration(kind) else pa.time64("us")
         return Numbers(_floats(pc.cast(pc.cast(chunked, unit), pa.int64())) / 3600e6)
     return None
+
+
+def _exact(chunked: Any) -> bool:
+    """Whether floats hold these integers; identifiers may be larger."""
+    import pyarrow.compute as pc
+
+    least, most = pc.min_max(chunked).as_py().values()
+    return least is None or max(-least, most) <= 2**53
 
 
 def _as_text(chunked: Any) -> Text:
@@ -246,17 +270,38 @@ def _json(path: Name, data: Any) -> Raw:
     try:
         text = bytes(data).decode("utf-8-sig")
         try:
-            found = json.loads(text)
+            found = json.loads(text, object_pairs_hook=_unlike)
         except json.JSONDecodeError:
-            found = [json.loads(line) for line in text.splitlines() if line.strip()]
-        found = [found] if isinstance(found, dict) and not any(isinstance(v, list) for v in found.values()) else found
-        made = pa.table(found) if isinstance(found, dict) else _from_records(found)
-        return _arrow(made)
+            found = [json.loads(line, object_pairs_hook=_unlike) for line in text.splitlines() if line.strip()]
+        if isinstance(found, dict):
+            found = _records(found)
+        if found and all(isinstance(record, list) for record in found):
+            return _array(np.array([[_cell(cell) for cell in record] for record in found], object))
+        return _arrow(_from_records(found) if isinstance(found, list) else pa.table(found))
     except (ValueError, TypeError, AttributeError, pa.ArrowException) as error:
         if isinstance(error, InvalidInput):
             raise InvalidInput(f"{path}: {error}") from None
         said = " ".join(str(error).split())[:120]
         raise InvalidInput(f"{path}: no table in JSON ({said}); a list of records is needed") from None
+
+
+def _unlike(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A record, whose names must differ."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise InvalidInput(f"a record has '{max(names, key=names.count)}' twice; rename one")
+    return made
+
+
+def _records(found: dict[str, Any]) -> Any:
+    """A table in one JSON object: lists by column, as pandas writes it by row or split, or a single record."""
+    if {"columns", "data"} <= set(found) and isinstance(found["data"], list):
+        return [dict(zip(found["columns"], row, strict=True)) for row in found["data"]]
+    if found and all(isinstance(column, dict) for column in found.values()):
+        rows = list(dict.fromkeys(row for column in found.values() for row in column))
+        return [{name: column.get(row) for name, column in found.items()} for row in rows]
+    return found if any(isinstance(column, list) for column in found.values()) else [found]
 
 
 def _from_records(records: Iterable[dict[str, Any]]) -> Any:
@@ -286,6 +331,8 @@ def _arrays(path: Name, data: Any) -> Raw:
             return _array(loaded)
         with loaded:
             held = {name: loaded[name] for name in loaded.files}
+    except InvalidInput as error:
+        raise InvalidInput(f"{path}: {error}") from None
     except (ValueError, OSError, EOFError) as error:
         raise InvalidInput(f"{path}: arrays that cannot be read ({error}); save plain numbers") from None
     features = next((held[name] for name in _FEATURES if name in held), None)
@@ -304,7 +351,10 @@ def _arrays(path: Name, data: Any) -> Raw:
         targets = targets.argmax(axis=1)[:, None]  # one-hot
     names = ["target"] if targets.shape[1] == 1 else [f"target{i}" for i in range(targets.shape[1])]
     first, second = _array(wide), _array(targets)
-    return Raw([f"x{i}" for i in range(wide.shape[1])] + names, first.columns + second.columns, len(wide), _row, [])
+    used = [next(name for name in known if name in held) for known in (_FEATURES, _TARGETS)]
+    rest = ", ".join(name for name in held if name not in used)
+    notes = [f"{used[0]} and {used[1]} are read, and {rest} left out"] if rest else []
+    return Raw([f"x{i}" for i in range(wide.shape[1])] + names, first.columns + second.columns, len(wide), _row, notes)
 
 
 def _named(raw: Raw, names: list[str]) -> Raw:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from backprop_ref.data import cells, sources
 from backprop_ref.data.asking import ask
 from backprop_ref.data.cells import Writing
-from backprop_ref.data.columns import KINDS, MISSING, Asked, Column, Problems, alike, decide, listed
+from backprop_ref.data.columns import KINDS, MISSING, Asked, Column, Problems, alike, as_numbers, decide, listed
 from backprop_ref.data.dataset import Dataset, Target
 from backprop_ref.data.preprocessing import Preprocessing
 from backprop_ref.data.raw import Numbers, Raw, Text
@@ -22,6 +22,8 @@ from backprop_ref.text import as_csv
 
 FEW_NUMBERS = 20
 """Up to so many different whole numbers in a target are classes."""
+FEW_EACH = 10
+"""From so many on, numbers most of which are of one row are quantities."""
 MOST_CLASSES = 100
 """Up to so many different values may all be classes, though most of them are of one row."""
 
@@ -136,6 +138,8 @@ def _is_position(name: object) -> bool:
 def _dataset(where: str, raw: Raw, wanted: Sequence[str | int | None], task: str | None, asked: Asked) -> Dataset:
     width = len(raw.columns)
     names = raw.names or [f"x{i}" for i in range(width)]
+    raw = raw.without_blank_rows()
+    _check_total(where, raw)
     for i, name in enumerate(names):
         if not name and i:
             raise InvalidInput(f"{where}: column {i + 1} has no name; name it in the header")
@@ -158,11 +162,13 @@ def _dataset(where: str, raw: Raw, wanted: Sequence[str | int | None], task: str
         names[i] if raw.names else ("target" if len(targets) == 1 else f"target{k}") for k, i in enumerate(targets)
     ]
     learnt = _targets(where, raw, [raw.columns[i] for i in targets], label_names, task, asked, problems, notes)
-    problems.raise_any(f"{where}, ")
+    problems.raise_any(f"{where}, ", raw)
     used = [(column, i) for column, i in zip(columns, places, strict=True) if column.features]
     if not used:
         said = "; ".join(notes) or "all columns are left out"
-        raise InvalidInput(f"{where}: no column to learn from ({said}); leave out less")
+        texts = [f"{column.name}=hashed" for column in columns if "different texts" in column.why]
+        remedy = f"give {ask('--as', *texts)}" if texts else "leave out less"
+        raise InvalidInput(f"{where}: no column to learn from ({said}); {remedy}")
     keep = ~learnt.gone
     if asked.missing == "drop":
         for column, place in used:
@@ -196,6 +202,22 @@ def _dataset(where: str, raw: Raw, wanted: Sequence[str | int | None], task: str
         raw.names is not None,
     )
     return dataset._replace_notes((*_decisions(dataset, raw, label_names, targets), *raw.notes, *notes))
+
+
+TOTAL = re.compile(r"(grand |sub)?total|sum|average|avg|mean|summe|gesamt|insgesamt|durchschnitt", re.IGNORECASE)
+
+
+def _check_total(where: str, raw: Raw) -> None:
+    """Refuses a last row that says that it is a total, or the like, and is the sum or mean of a column above."""
+    last = raw.rows - 1
+    said = next((one.text(last) for one in raw.columns if TOTAL.fullmatch(one.text(last).strip(" :"))), None)
+    if said is None or last < 2:
+        return
+    for column in raw.columns:
+        numbers = column.numbers if isinstance(column, Numbers) else as_numbers(column)
+        above, end = numbers[:last], numbers[last]
+        if np.isfinite(end) and end != 0.0 and np.isclose([np.nansum(above), np.nanmean(above)], end, rtol=1e-4).any():
+            raise InvalidInput(f"{where}, {raw.where(last)}: {said!r} of the rows above; remove that {raw.line}")
 
 
 def _side_by_side(
@@ -263,10 +285,13 @@ def _targets(
         target = np.stack([one.target for one in several], axis=1)
         return _Learnt(target, None, np.asarray(np.isnan(target).any(axis=1)), [one.rules[0] for one in several])
     raw, name = raws[0], names[0]
+    if task is None and _is_dated(raw, asked):
+        said = f"target {name} holds dates, neither classes nor quantities; name another by {ask('--target')}"
+        raise InvalidInput(f"{where}: {said}, or say {ask('--task', 'classification')}")
     found = task or _task(raw, asked)
     if found == "regression":
         return _quantities(raw, name, asked, table, problems)
-    return _labels(where, raw, name, asked, table, problems, notes)
+    return _labels(where, raw, name, task, asked, table, problems, notes)
 
 
 def _present(raw: Text | Numbers, asked: Asked) -> tuple[list[str], npt.NDArray[np.bool_]]:
@@ -276,33 +301,45 @@ def _present(raw: Text | Numbers, asked: Asked) -> tuple[list[str], npt.NDArray[
     return [value for value, out in zip(raw.values, gone, strict=True) if not out], gone[raw.codes]
 
 
+def _is_dated(raw: Text | Numbers, asked: Asked) -> bool:
+    """Whether a target holds dates."""
+    if isinstance(raw, Numbers):
+        return raw.kind == "date"
+    present, _ = _present(raw, asked)
+    return len(present) > 1 and bool(cells.date_forms(present)) and not all(map(cells.PLAIN.fullmatch, present))
+
+
 def _task(raw: Text | Numbers, asked: Asked) -> str:
     """Whether a target holds classes or quantities, by its looks."""
     if isinstance(raw, Numbers):
-        if raw.kind == "boolean":
-            return "classification"
-        numbers = raw.numbers[~np.isnan(raw.numbers)]
+        numbers = raw.numbers[~np.isnan(raw.numbers)] if raw.kind != "boolean" else None
     else:
-        present, _ = _present(raw, asked)
-        if cells.pair(present):
-            return "classification"
-        read = cells.readings(present[:10000])
-        if len(read.others) > 0.5 * len(present[:10000]) or (read.others and len(present) <= FEW_NUMBERS):
-            return "classification"
-        values = [cells.number(text, read.writings[0]) for text in present]
-        numbers = np.array([values[code] for code in range(len(values)) if values[code] is not None])
-        counts = np.bincount(raw.codes, minlength=len(raw.values))
-        kept = [count for value, count in zip(raw.values, counts, strict=True) if value in set(present)]
-        numbers = np.repeat(numbers, [c for c, v in zip(kept, values, strict=True) if v is not None])
-        if len(read.others) == 0 and read.marked and Writing() not in read.writings:
-            return "regression"  # nobody writes a class with a decimal comma or a unit
+        numbers = _if_numbers(raw, asked)
+    if numbers is None:
+        return "classification"
     distinct, counts = np.unique(numbers, return_counts=True)
     if (distinct != np.floor(distinct)).any():
         return "regression"
     counted = len(distinct) and distinct[0] in {0, 1} and distinct[-1] - distinct[0] == len(distinct) - 1
     even = len(counts) > 0 and counts.max() <= 3 * counts.min()
-    few = len(distinct) <= FEW_NUMBERS or (counted and even and len(distinct) <= MOST_CLASSES)
-    return "classification" if few else "regression"
+    most = MOST_CLASSES if counted and even else FEW_NUMBERS if 2 * len(distinct) <= len(numbers) else FEW_EACH
+    return "classification" if len(distinct) <= most else "regression"
+
+
+def _if_numbers(raw: Text, asked: Asked) -> npt.NDArray[np.float64] | None:
+    """The numbers in a target of texts, if it is one of numbers; a fraction, if they are written as no class is."""
+    present, _ = _present(raw, asked)
+    some = present[:10000]
+    read = cells.readings(some)
+    numbers = {text: number for text in some if (number := cells.number(text, read.writings[0])) is not None}
+    broken = any(number != np.floor(number) for number in numbers.values())
+    odd = bool(read.others) and not (broken and 3 * len(read.others) <= len(some))
+    if cells.pair(present) or 2 * len(read.others) > len(some) or (odd and len(present) <= FEW_NUMBERS):
+        return None
+    if not read.others and read.marked and Writing() not in read.writings:  # a decimal comma, or a unit
+        return np.array([0.5])
+    found: npt.NDArray[np.float64] = np.array([numbers.get(value, np.nan) for value in raw.values])[raw.codes]
+    return np.asarray(found[~np.isnan(found)])
 
 
 def _quantities(raw: Text | Numbers, name: str, asked: Asked, table: Raw, problems: Problems) -> _Learnt:
@@ -314,7 +351,9 @@ def _quantities(raw: Text | Numbers, name: str, asked: Asked, table: Raw, proble
         decided, _, found = decide([name], [raw], said, table)
         column = decided[0]
         for problem in found.said:
-            problems.add(re.sub(r" or (--as |--drop |kinds=|drop=).*$", "", problem))
+            cell = re.sub(r",? or (--as |--drop |kinds=|drop=).*$", "", problem)
+            gap = asked.missing == "error" and ask("--missing-value") in cell
+            problems.add(f"{cell} with {ask('--missing', 'drop')}" if gap else cell)
         for flag, named in found.flags.items():
             problems.flags.setdefault(flag, []).extend(named)
         if found.said:
@@ -335,7 +374,14 @@ def _quantities(raw: Text | Numbers, name: str, asked: Asked, table: Raw, proble
 
 
 def _labels(
-    where: str, raw: Text | Numbers, name: str, asked: Asked, table: Raw, problems: Problems, notes: list[str]
+    where: str,
+    raw: Text | Numbers,
+    name: str,
+    task: str | None,
+    asked: Asked,
+    table: Raw,
+    problems: Problems,
+    notes: list[str],
 ) -> _Learnt:
     if isinstance(raw, Numbers):
         distinct, codes = np.unique(raw.numbers, return_inverse=True)
@@ -350,27 +396,31 @@ def _labels(
             )
     if present and gone.any() and asked.missing == "error":
         row = int(np.argmax(gone))
-        problems.add(
-            f"{table.where(row)}, column {name}: no label; fill it in or remove that {table.line}", "--missing", "drop"
-        )
+        said = f"{table.where(row)}, column {name}: no label"
+        if 2 * gone.sum() > len(gone):
+            problems.add(f"{said}, as in most rows; name another column by {ask('--target')}")
+        else:
+            problems.add(f"{said}; fill it in or remove that {table.line}", "--missing", "drop")
         return _Learnt(np.zeros(len(raw), np.int64), ("", ""), gone, [Column(name, "category")])
     if not present:
         raise InvalidInput(f"{where}: no value at all in column '{name}'; name another by {ask('--target')}")
     canonical = {value: cells.label(value) for value in present}
-    if cells.pair(present) and len(present) > 2:  # Yes, yes and NO
-        canonical = {value: value.lower() for value in present}
+    words = cells.pair(present)
+    if words and len(present) > 2:  # Yes, yes and NO
+        canonical = {value: words[cells.truth(value, words) or 0] for value in present}
     numeric = all(cells.PLAIN.fullmatch(value) for value in canonical.values())
     classes = tuple(sorted(set(canonical.values()), key=lambda value: (float(value) if numeric else 0.0, value)))
     rows = len(raw) - int(gone.sum())
     if len(classes) < 2:
-        said = f"only one class ('{classes[0][:30]}')"
-        raise InvalidInput(
-            f"{where}: {said} in column '{name}'; at least two are needed, use "
-            f"{ask('--task', 'regression')}, or another {ask('--target')}"
-        )
-    if len(classes) > max(MOST_CLASSES, rows // 2):
+        said = f"only one class ('{classes[0][:30]}') in column '{name}'; at least two are needed"
+        quantity = f"use {ask('--task', 'regression')}, or " if numeric else ""
+        raise InvalidInput(f"{where}: {said}; {quantity}name another by {ask('--target')}")
+    measures = 2 * len(cells.readings(classes).others) < len(classes)
+    counted = task is not None or classes == tuple(str(i) for i in range(len(classes)))
+    single = measures and not counted and len(classes) == rows > FEW_EACH
+    if single or len(classes) > max(MOST_CLASSES, rows // 2):
         other = f"name another column by {ask('--target')}"
-        quantities = f"if they are quantities, use {ask('--task', 'regression')}" if numeric else other
+        quantities = f"if they are quantities, use {ask('--task', 'regression')}" if measures else other
         raise InvalidInput(f"{where}: {len(classes)} different values in column '{name}' for {rows} rows; {quantities}")
     notes.extend(alike(Column(name, "category", values=classes)))
     number = {value: i for i, value in enumerate(classes)}
@@ -556,9 +606,14 @@ def _truth(
         columns = [by_name[name].transform(raw).features[:, 0] for name, raw in zip(targets, found, strict=True)]
         return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
     raw, number = found[0], {name: i for i, name in enumerate(preprocessing.classes)}
-    rows = range(len(raw))
-    texts = [raw.text(row) for row in rows]
-    return np.array([number.get(text, number.get(cells.label(text), -1)) for text in texts], np.int64)
+    words = cells.pair(preprocessing.classes) if len(preprocessing.classes) == 2 else None
+    places = {words.index(name.lower()): i for name, i in number.items()} if words else {}
+
+    def class_of(text: str) -> int:
+        other = places.get(cells.truth(text, words), -1) if words else -1  # type: ignore[arg-type]
+        return number.get(text, number.get(cells.label(text), other))
+
+    return np.array([class_of(raw.text(row)) for row in range(len(raw))], np.int64)
 
 
 def not_done(table: Features) -> str:
