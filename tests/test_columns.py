@@ -420,8 +420,8 @@ PLACES = {
 }
 
 
-def spreadsheet(rows, name="f.xlsx"):
-    """A workbook of one sheet: texts, numbers, True and False, None for an empty cell."""
+def spreadsheet(rows, name="f.xlsx", more=None, merged=""):
+    """A workbook of one sheet, or of `more`: texts, numbers, True and False, None for an empty cell."""
 
     def cell(value):
         if value is None:
@@ -432,13 +432,28 @@ def spreadsheet(rows, name="f.xlsx"):
             return f'<c t="inlineStr"><is><t>{value}</t></is></c>'
         return f"<c><v>{value}</v></c>"
 
-    body = "".join(f"<row>{''.join(map(cell, row))}</row>" for row in rows)
+    merged = merged and f'<mergeCells><mergeCell ref="{merged}"/></mergeCells>'
     with zipfile.ZipFile(name, "w") as archive:
         for part, text in SPREADSHEET.items():
+            if more:
+                text = text.replace("</sheets>", '<sheet name="Two" sheetId="2" r:id="s"/></sheets>').replace(
+                    '/sheet1.xml"/>',
+                    '/sheet1.xml"/><Relationship Id="s" Type="{office}/worksheet" Target="worksheets/sheet2.xml"/>',
+                )
             archive.writestr(part, re.sub(r"\{(\w+)\}", lambda found: PLACES[found[1]], text))
-        sheet = f'<worksheet xmlns="{PLACES["main"]}"><sheetData>{body}</sheetData></worksheet>'
-        archive.writestr("xl/worksheets/sheet1.xml", sheet)
+        for number, sheet in enumerate([rows, more] if more else [rows], 1):
+            body = "".join(f"<row>{''.join(map(cell, row))}</row>" for row in sheet)
+            content = f'<worksheet xmlns="{PLACES["main"]}"><sheetData>{body}</sheetData>{merged}</worksheet>'
+            archive.writestr(f"xl/worksheets/sheet{number}.xml", content)
     return name
+
+
+def test_the_largest_sheet_and_cells_that_are_merged():
+    rows = [["region", "a", "t"], ["north", 1, "u"], [None, 2, "v"], ["south", 3, "u"]]
+    found = br.read_table(spreadsheet([["About"], ["date", "2020-01-01"]], more=rows, merged="A2:A3"))
+    assert found.feature_names == ("region=north", "region=south", "a")
+    assert found.x[:, 0].tolist() == [1, 1, 0]
+    assert "sheet Two is read" in " ".join(found.notes)
 
 
 def test_a_spreadsheet():
