@@ -141,3 +141,15 @@ def test_arrays_that_are_left_out_are_said():
     x = np.arange(12.0).reshape(6, 2)
     np.savez("f.npz", x_train=x, y_train=np.arange(6) % 2, x_test=x)
     assert "x_train and y_train are read, and x_test left out" in br.read_table("f.npz").notes[1]
+
+
+def test_quotes_that_pair_are_those_of_a_well_written_file():
+    from backprop_ref.data.csv_file import Layout, _check_quotes, _quotes_pair
+
+    draw, layout, paired = np.random.default_rng(1), Layout(",", 0, 0, None, 2), 0
+    for _ in range(3000):
+        data = "".join(draw.choice(list('",a\n '), size=draw.integers(1, 9), p=[0.4, 0.2, 0.2, 0.15, 0.05])).encode()
+        if b'"' in data and _quotes_pair(data, layout):
+            _check_quotes("f.csv", data, layout)
+            paired += 1
+    assert paired > 100

@@ -105,7 +105,7 @@ def read(
     data = _plain_delimiters(path, data)
     _check_nul(path, data)
     layout = _layout(path, data, header, known, counted, notes)
-    if data.find(b'"') >= 0:
+    if not _quotes_pair(data, layout):
         _check_quotes(path, data, layout)
     columns = _columns(path, data, layout)
     rows = len(columns[0])
@@ -347,6 +347,25 @@ def _bytes(lines: Sequence[str]) -> int:
 # --- what a quote may be ---
 
 
+def _quotes_pair(data: Bytes, layout: Layout) -> bool:
+    """Whether each first quote begins a cell (or follows a quote), and each second one ends it: surely well written."""
+    first_quote = data.find(b'"', layout.start)
+    if first_quote < 0:
+        return True
+    beside = np.zeros(256, bool)
+    beside[[ord(layout.delimiter), *b'\n\r"']] = True
+    text, second = np.frombuffer(data, np.uint8), 0
+    for start in range(first_quote, len(data), BLOCK_BYTES):
+        places = start + np.flatnonzero(text[start : start + BLOCK_BYTES] == 34)
+        first, last = places[second::2], places[1 - second :: 2]
+        second = (second + len(places)) % 2
+        before = first[first > layout.start] - 1
+        after = last[last < len(data) - 1] + 1
+        if not (beside[text[before]].all() and beside[text[after]].all()):
+            return False
+    return second == 0
+
+
 def _check_quotes(path: Name, data: Bytes, layout: Layout) -> None:
     """Refuses a cell that begins with a quote and does not end with one."""
     mark = re.escape(layout.delimiter.encode())
@@ -412,7 +431,7 @@ def _read(path: Name, data: Bytes, layout: Layout, plain: set[int]) -> list[Text
     rows = int(1.05 * size * len(head) / max(_bytes(head), 1)) + 1
     source = pa.OSFile(str(path)) if isinstance(data, mmap.mmap) else pa.BufferReader(pa.py_buffer(data))
     source.seek(layout.start)
-    quoted = data.find(b'"') >= 0
+    quoted = data.find(b'"', layout.start) >= 0
     if isinstance(data, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         data.madvise(mmap.MADV_DONTNEED)  # what was looked at takes no memory from here on
     reader = arrow_csv.open_csv(

@@ -143,3 +143,23 @@ def shown(value: float, kind: str = "number") -> str:
     if kind == "date":
         return str((np.datetime64("1970-01-01") + np.timedelta64(round(value * 86400), "s")).astype("M8[s]"))
     return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
+
+
+class Distinct(NamedTuple):
+    """The different numbers of a column, rising; how often each comes; and which stands in each row."""
+
+    values: npt.NDArray[Any]
+    counts: npt.NDArray[np.int64]
+    codes: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, numbers: npt.NDArray[Any]) -> "Distinct":
+        """As `np.unique` has them; whole numbers that are close together are counted, not sorted."""
+        low, high = (numbers.min(), numbers.max()) if len(numbers) else (0, np.inf)
+        if not high - low < 1e6 or (numbers != np.floor(numbers)).any():
+            values, codes, counts = np.unique(numbers, return_inverse=True, return_counts=True)
+            return cls(values, counts, codes)
+        steps = (numbers - low).astype(np.int64)
+        counts = np.bincount(steps)
+        used = np.flatnonzero(counts)
+        return cls((used + low).astype(numbers.dtype), counts[used], (np.cumsum(counts > 0) - 1)[steps])

@@ -15,7 +15,7 @@ from backprop_ref.data.cells import Writing
 from backprop_ref.data.columns import KINDS, MISSING, Asked, Column, Problems, alike, as_numbers, decide, listed
 from backprop_ref.data.dataset import Dataset, Target
 from backprop_ref.data.preprocessing import Preprocessing
-from backprop_ref.data.raw import Numbers, Raw, Text
+from backprop_ref.data.raw import Distinct, Numbers, Raw, Text
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.files import Name, write_output
 from backprop_ref.text import as_csv
@@ -317,7 +317,7 @@ def _task(raw: Text | Numbers, asked: Asked) -> str:
         numbers = _if_numbers(raw, asked)
     if numbers is None:
         return "classification"
-    distinct, counts = np.unique(numbers, return_counts=True)
+    distinct, counts, _ = Distinct.of(numbers)
     if (distinct != np.floor(distinct)).any():
         return "regression"
     counted = len(distinct) and distinct[0] in {0, 1} and distinct[-1] - distinct[0] == len(distinct) - 1
@@ -384,7 +384,7 @@ def _labels(
     notes: list[str],
 ) -> _Learnt:
     if isinstance(raw, Numbers):
-        distinct, codes = np.unique(raw.numbers, return_inverse=True)
+        distinct, _, codes = Distinct.of(raw.numbers)
         raw = Text(codes.astype(np.int32), [Numbers(distinct, raw.kind).text(i) for i in range(len(distinct))])
     present, gone = _present(raw, asked)
     for value in present:
@@ -430,7 +430,7 @@ def _labels(
 
 def _classes_kept(target: Target, learnt: _Learnt, where: str) -> tuple[Target, _Learnt]:
     """Without the classes of which no row is left."""
-    used, codes = np.unique(target, return_inverse=True)
+    used, _, codes = Distinct.of(target)
     classes = tuple((learnt.classes or ())[i] for i in used)
     if len(classes) < 2:
         raise InvalidInput(
