@@ -287,11 +287,13 @@ def test_the_remedy_for_a_column_works(kind):
 def test_the_remedy_for_integer_labels_works():
     network = br.Network([3, 4], ["softmax"], "categorical_crossentropy")
     assert network.loss == "cross_entropy"
-    for y in (np.array([0, 3]), np.array([[0], [3]]), [0, 3]):
+    labels = (np.array([0, 3]), np.array([[0], [3]]), [0, 3])
+    for y in (*labels, [1, 4], ["a", "b"], np.array(["a", "b"], object)):
         with pytest.raises(br.InvalidInput) as caught:
             br.value_and_grad(network, network.init(seed=1), np.eye(3)[:2], y)
         remedy = str(caught.value).partition("pass ")[2]
-        assert eval(remedy, {"np": np, "br": br, "y": y}).tolist() == [[1, 0, 0, 0], [0, 0, 0, 1]]
+        second = 3 if any(y is one for one in labels) else 1  # others are numbered
+        assert eval(remedy, {"np": np, "br": br, "y": y}).argmax(axis=1).tolist() == [0, second]
 
 
 def test_frames_and_sparse_matrices():
@@ -303,7 +305,7 @@ def test_frames_and_sparse_matrices():
     mixed = pandas.DataFrame({"a": [1.0, 2.0], "b": [True, False], "c": pandas.array([1, 2], dtype="Int64")})
     assert np.array_equal(br.predict(NETWORK, params, dummies), br.predict(NETWORK, params, np.eye(3)))
     assert np.array_equal(br.predict(NETWORK, params, mixed), br.predict(NETWORK, params, [[1, 1, 1], [2, 0, 2]]))
-    with pytest.raises(br.InvalidInput, match="encode classes with br.one_hot"):
+    with pytest.raises(br.InvalidInput, match="column 'b' of x has dtype .*leave it out"):
         br.predict(NETWORK, params, pandas.DataFrame({"a": [1.0], "b": ["x"], "c": [1]}))
 
 
@@ -335,3 +337,11 @@ def test_digits_are_those_of_scikit_learn():
     assert np.array_equal(ours.x, theirs.data)
     assert np.array_equal(ours.target, theirs.target)
     assert ours.feature_names == tuple(theirs.feature_names)
+
+
+def test_a_shell_completes(capsys, monkeypatch):
+    monkeypatch.setenv("_BACKPROP_REF_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "backprop-ref tra")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    assert run([]) == 0
+    assert capsys.readouterr() == ("train\n", "")

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from backprop_ref.errors import BackpropRefError, TrainingDiverged, blame
 from backprop_ref.text import printable
 
+COMPLETION = "_BACKPROP_REF_COMPLETE"
 COMPILED_CODE = ("NUMBA_CACHE_DIR", "NUMBA_CACHE_LOCATOR_CLASSES")
 """Where Numba takes compiled code from, and unpickles it."""
 
@@ -40,6 +41,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except SystemExit as error:
+        if COMPLETION in os.environ:  # a shell asks, and typer ends by itself
+            return int(error.code or 0)
         if isinstance(error.__context__, BrokenPipeError):  # how typer ends when nobody reads its output any more
             return 0
         message, status = f"ended by code that was imported: {blame(error)}", 2
