@@ -500,7 +500,12 @@ def test_types_of_pandas():
         assert np.isnan(found.x).sum() == 2
         assert found.notes[0].startswith("target t (else: ")
     refused("column l is of type list", br.read_table, pandas.DataFrame({"l": [[1], [2]], "t": [1.5, 2.5]}))
-    refused("neither numbers nor text", br.read_table, pandas.DataFrame({"o": [1, "x"], "t": [1.5, 2.5]}))
+    mixed = pandas.DataFrame({"o": [1, "x", None], "t": [1.5, 2.5, 3.5]})
+    refused(["row 1, column o: 'x' is not a finite number", "missing_values=['x']"], br.read_table, mixed)
+    assert np.isnan(br.read_table(mixed, missing_values=["x"], missing="mean").x[:, 0]).tolist() == [False, True, True]
+    twice = pandas.DataFrame([[1, 2, 3.5]], columns=["a", "a", "t"])
+    refused("two columns are named 'a'; rename one", br.read_table, twice)
+    refused("pass its .collect()", br.read_table, polars.from_pandas(table).lazy())
 
 
 @pytest.mark.parametrize("column", ["a", "t"])
@@ -526,6 +531,8 @@ def test_numbers_of_a_large_file_are_read_at_once(monkeypatch):
         write(content + "inf,1,3,4.5\n"),
         missing="mean",
     )
+    without = br.read_table(write(content), missing="mean", missing_values=["2"])
+    assert np.isnan(without.x[:, 1]).nonzero()[0].tolist() == [2]
     thousands = "a;t\n" + "".join(f"{i}.000;{i}.5\n" for i in range(100, 160))
     assert br.read_table(write(thousands), decimal=",").x[0, 0] == 100000
 

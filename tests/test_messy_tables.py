@@ -153,3 +153,21 @@ def test_quotes_that_pair_are_those_of_a_well_written_file():
             _check_quotes("f.csv", data, layout)
             paired += 1
     assert paired > 100
+
+
+def test_nested_lists_and_records():
+    named = br.read_table([["a", "b", "t"], ["1", "2", "u"], ["3", "5", "v"]])
+    assert (named.feature_names, named.x.tolist()) == (("a", "b"), [[1, 2], [3, 5]])
+    assert br.read_table([{"a": 1, "t": "u"}, {"a": 2, "t": "v"}]).x.tolist() == [[1], [2]]
+    with pytest.raises(br.InvalidInput, match="all as long"):
+        br.read_table({"a": [1, 2], "t": ["u"]})
+
+
+@pytest.mark.parametrize("column", ["number", "text"])
+def test_numbers_that_stand_for_a_missing_value(column):
+    cells = [-999.0, 1.5, 2.0, 3.0] * 3
+    content = {"a": cells if column == "number" else list(map(str, cells)), "t": ["u", "v"] * 6}
+    note, cell = br.read_table(content).notes[-1], "-999" if column == "number" else "-999.0"
+    assert note == f"a: 3 cells are {cell}, far from all others (else: missing_values=['{cell}'], missing='median')"
+    read = br.read_table(content, missing_values=[cell], missing="median")
+    assert np.isnan(read.x[:, 0]).sum() == 3

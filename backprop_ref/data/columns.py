@@ -67,6 +67,8 @@ class Column:
 
     def transform(self, raw: Text | Numbers) -> "Transformed":
         """Its features, NaN where the cell is missing, and what could not be read."""
+        if isinstance(raw, Numbers) and self.nothing:
+            raw = raw.without(self.nothing)
         if isinstance(raw, Numbers) and raw.kind != "date" and self.kind in {"number", "boolean"}:
             wrong = np.isinf(raw.numbers) if self.kind == "number" else ~np.isin(raw.numbers, [0.0, 1.0, np.nan])
             wrong &= ~np.isnan(raw.numbers)
@@ -84,7 +86,7 @@ class Column:
     def _table(self, values: list[str]) -> tuple[npt.NDArray[np.float64], dict[int, str]]:
         """A row of features for each distinct cell, and what could not be read."""
         if self.kind in {"number", "boolean"}:
-            found = _plain(values, self.nothing) if self.kind == "number" and self._writing == Writing() else None
+            found = _plain(values, self.nothing) if self.kind == "number" and self.writing == Writing() else None
             if found is not None:
                 return found[:, None], {}
         width = len(self.features)
@@ -106,7 +108,7 @@ class Column:
     def _feature(self, value: str) -> float | str:
         """A cell's number, or the number of the feature that is 1; or what is wrong with it."""
         if self.kind == "number":
-            number = cells.number(value, self._writing)
+            number = cells.number(value, self.writing)
             return f"{value[:30]!r} is not a finite number" if number is None or not cells.finite(number) else number
         if self.kind == "boolean":
             truth = cells.truth(value, self.values)
@@ -122,7 +124,8 @@ class Column:
         return float(self.values.index(known))
 
     @property
-    def _writing(self) -> Writing:
+    def writing(self) -> Writing:
+        """How its numbers are written."""
         return Writing(self.decimal, self.groups, self.prefix, self.suffix)
 
     def described(self) -> str:
@@ -245,7 +248,7 @@ def decide(
         else:
             column = _decided(_Case(i, name, raw, look, kind, decimal, asked, table, problems))
             if look.n_missing and column.kind != "left out" and asked.missing == "error":
-                cell = raw.text(look.first_missing)
+                cell = "" if isinstance(raw, Numbers) else raw.text(look.first_missing)
                 what = f"{cell!r} stands for a missing value" if cell else "empty"
                 count = f" ({look.n_missing} of {len(raw)} rows)" if look.n_missing > 1 else ""
                 said = f"{table.where(look.first_missing)}, column {name}: {what}{count}; mend the cell or remove "
@@ -267,13 +270,16 @@ def _doubtful(column: Column, raw: Text | Numbers, look: "_Look") -> list[str]:
     zeros = next((value for value in look.present if re.fullmatch(r"0\d+", value)), None)
     if zeros is not None:
         said.append(f"{name}: {zeros!r} is learnt from as a number (else: {ask('--as', f'{name}=category')})")
-    numbers = raw.numbers if isinstance(raw, Numbers) else column.transform(raw).features[:, 0]
+    numbers = column.transform(raw).features[:, 0]
+    if not np.isfinite(numbers).any():
+        return said
     for extreme in {np.nanmin(numbers), np.nanmax(numbers)} & SENTINELS:
         others = numbers[(numbers != extreme) & ~np.isnan(numbers)]
         count = int((numbers == extreme).sum())
         if count > 1 and len(others) and np.abs(others - extreme).min() > 2.0 * (others.max() - others.min()):
-            cell = f"{extreme:g}"
-            said.append(f"{name}: {count} cells are {cell}, far from all others (else: {_as_nothing([cell], Asked())})")
+            texts = [text for text in look.present if cells.number(text, column.writing) == extreme] or [f"{extreme:g}"]
+            remedy = _as_nothing(texts, Asked())
+            said.append(f"{name}: {count} cells are {texts[0]}, far from all others (else: {remedy})")
     return said
 
 
@@ -306,6 +312,7 @@ class _Look(NamedTuple):
     def at(cls, raw: Text | Numbers, asked: Asked) -> Self:
         also = frozenset(asked.nothing)
         if isinstance(raw, Numbers):
+            raw = raw.without(also)
             nan = np.isnan(raw.numbers)
             numbers = raw.numbers[~nan] if nan.any() else raw.numbers
             distinct = 0 if not len(numbers) else 1 if (numbers == numbers[0]).all() else 2
@@ -422,10 +429,12 @@ def _useless(case: _Case) -> str | None:
 
 def _typed(case: _Case, raw: Numbers) -> Column:
     """The rule of a column that came as numbers."""
+    nothing = case.asked.nothing
     if case.kind in {"category", "hashed"}:
-        values = tuple(shown(float(value), raw.kind) for value in np.unique(raw.numbers[~np.isnan(raw.numbers)]))
-        return Column(case.name, case.kind, values=values if case.kind == "category" else ())
-    return Column(case.name, raw.kind, values=("false", "true") if raw.kind == "boolean" else ())
+        numbers = raw.without(nothing).numbers
+        values = tuple(shown(float(value), raw.kind) for value in np.unique(numbers[~np.isnan(numbers)]))
+        return Column(case.name, case.kind, values=values if case.kind == "category" else (), nothing=nothing)
+    return Column(case.name, raw.kind, values=("false", "true") if raw.kind == "boolean" else (), nothing=nothing)
 
 
 def _numeric(case: _Case, raw: Text) -> Column | None:

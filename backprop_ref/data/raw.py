@@ -1,10 +1,12 @@
 """A table before its columns become numbers: columns of text, or of numbers where the file has types."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from backprop_ref.data.cells import PLAIN
 
 
 class Text(NamedTuple):
@@ -46,6 +48,11 @@ class Numbers(NamedTuple):
     def take(self, rows: Any) -> "Numbers":
         """Some rows."""
         return Numbers(self.numbers[rows], self.kind)
+
+    def without(self, texts: Collection[str]) -> "Numbers":
+        """Those that are none of these, which stand for a missing value."""
+        gone = [float(text) for text in texts if PLAIN.fullmatch(text)]
+        return Numbers(np.where(np.isin(self.numbers, gone), np.nan, self.numbers), self.kind) if gone else self
 
     def text(self, row: int) -> str:
         """The cell in a row, as text."""

@@ -47,7 +47,7 @@ def read(
         Names of columns that are not used, so that it does not matter what is in them.
     """
     if not isinstance(source, str | Path) and not hasattr(source, "__fspath__"):
-        return _table(source, left_out)
+        return _table(source, header, counted, left_out)
     data = csv_file.content(source)
     head, suffix = bytes(data[:8]), Path(source).suffix.lower()
     if head.startswith(b"PK") and suffix != ".npz" and not _is_office(data):
@@ -155,22 +155,64 @@ def _arrow_file(path: Name, head: bytes, left_out: Container[str]) -> Raw:
         raise InvalidInput(f"{path}: cannot be read ({error}); write it again") from None
 
 
-def _table(source: Any, left_out: Container[str]) -> Raw:
+def _table(source: Any, header: bool | None, counted: bool, left_out: Container[str]) -> Raw:
     """A table in memory."""
     import pyarrow as pa
 
-    if hasattr(source, "__arrow_c_stream__"):
-        try:
-            made = pa.table(source)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError) as error:
-            raise InvalidInput(f"the table has a column that is neither numbers nor text: {error}") from None
-        drop = [name for name in made.column_names if name == "__index_level_0__"]
-        return _arrow(made.drop_columns(drop) if drop else made, left_out)
+    if hasattr(source, "collect") and not hasattr(source, "__arrow_c_stream__"):
+        raise InvalidInput(f"a {type(source).__name__} holds no rows yet; pass its .collect()")
+    try:
+        if hasattr(source, "iloc") and hasattr(source, "columns"):
+            return _arrow(_of_pandas(source, left_out), left_out)
+        if hasattr(source, "__arrow_c_stream__") and not hasattr(source, "iloc"):
+            return _arrow(pa.table(source), left_out)
+        if isinstance(source, dict):
+            return _arrow(pa.table({str(name): list(values) for name, values in source.items()}), left_out)
+        if isinstance(source, list | tuple) and source and all(isinstance(record, dict) for record in source):
+            return _arrow(_from_records(source), left_out)
+    except (pa.ArrowException, TypeError, OverflowError) as error:
+        said = " ".join(str(error).split())[:120]
+        raise InvalidInput(f"no table ({said}); columns of numbers, texts or dates are needed, all as long") from None
     if hasattr(source, "toarray") and hasattr(source, "tocsr"):
         source = source.toarray()
-    if isinstance(source, dict):
-        return _arrow(pa.table({str(name): list(values) for name, values in source.items()}), left_out)
-    return _array(np.asarray(source))
+    return _rows_of_cells(np.asarray(source), header, counted)
+
+
+def _of_pandas(frame: Any, left_out: Container[str]) -> Any:
+    """A frame of pandas as a table of Arrow's; columns of mixed objects as texts."""
+    import pyarrow as pa
+
+    columns: dict[str, Any] = {}
+    unusable: list[str] = []
+    _unique("the table", list(map(str, frame.columns)))
+    for name, column in zip(map(str, frame.columns), (frame.iloc[:, i] for i in range(frame.shape[1])), strict=True):
+        try:
+            columns[name] = pa.array(column, from_pandas=True)
+        except (pa.ArrowException, OverflowError):
+            mixed = column.dtype == object
+            columns[name] = pa.array(
+                [str(cell) if mixed and here else None for cell, here in zip(column, column.notna(), strict=True)]
+            )
+            unusable += [] if mixed or name in left_out else [name]
+    if unusable:
+        kind = frame[unusable[0]].dtype
+        said = f"column {unusable[0]} is of type {kind}; numbers, texts and dates can be used"
+        raise InvalidInput(f"{said}, so give {ask('--drop', *unusable)}")
+    return pa.table(columns)
+
+
+def _rows_of_cells(array: Any, header: bool | None, counted: bool) -> Raw:
+    """An array, or nested lists; the first row may hold names."""
+    if array.ndim != 2:
+        raise InvalidInput(f"an array of shape {array.shape}; a table with a row for each sample is needed")
+    raw = _array(array)
+    if array.dtype.names or (array.dtype.kind not in "UO" and not header):
+        return raw
+    rows = [[column.text(row) for column in raw.columns] for row in range(min(raw.rows, 500))]
+    if not (is_header(rows[0], rows[1:], counted) if header is None else header):
+        return raw
+    _unique("the table", rows[0])
+    return _named(_array(array[1:]), [one_line(name) for name in rows[0]])
 
 
 def _arrow(table: Any, left_out: Container[str] = ()) -> Raw:

@@ -312,7 +312,8 @@ def _is_dated(raw: Text | Numbers, asked: Asked) -> bool:
 def _task(raw: Text | Numbers, asked: Asked) -> str:
     """Whether a target holds classes or quantities, by its looks."""
     if isinstance(raw, Numbers):
-        numbers = raw.numbers[~np.isnan(raw.numbers)] if raw.kind != "boolean" else None
+        known = raw.without(asked.nothing).numbers
+        numbers = known[~np.isnan(known)] if raw.kind != "boolean" else None
     else:
         numbers = _if_numbers(raw, asked)
     if numbers is None:
@@ -345,7 +346,7 @@ def _if_numbers(raw: Text, asked: Asked) -> npt.NDArray[np.float64] | None:
 def _quantities(raw: Text | Numbers, name: str, asked: Asked, table: Raw, problems: Problems) -> _Learnt:
     kinds = {**(asked.kinds or {}), name: "number"}
     if isinstance(raw, Numbers):
-        column = Column(name, "number")
+        column = Column(name, "number", nothing=asked.nothing)
     else:
         said = Asked(kinds=kinds, missing="median", nothing=asked.nothing, decimal=asked.decimal)
         decided, _, found = decide([name], [raw], said, table)
@@ -384,6 +385,7 @@ def _labels(
     notes: list[str],
 ) -> _Learnt:
     if isinstance(raw, Numbers):
+        raw = raw.without(asked.nothing)
         distinct, _, codes = Distinct.of(raw.numbers)
         raw = Text(codes.astype(np.int32), [Numbers(distinct, raw.kind).text(i) for i in range(len(distinct))])
     present, gone = _present(raw, asked)
