@@ -70,15 +70,16 @@ REFUSED = {
     "target of dates": ("a,d\n" + "".join(f"{i % 7},2020-01-{i + 1:02d}\n" for i in range(16)), "target d holds dates"),
     "target with gaps": ("a,t\n" + "".join(f"{i % 7},{['u', 'v', ''][i % 3]}\n" for i in range(16)), "no label"),
     "gaps everywhere": ("a,b,t\n,2,u\n1,,v\n2,3,\n3,4,u\n4,5,v\n", "line 2, column a: empty"),
+    "target of texts": ("a,t\n1,u\n2,v\n3,u\n", "column t holds texts, no quantities", "--task", "regression"),
     "texts alone": ("a,t\n" + "".join(f"it is {i} o'clock,{'uv'[i % 2]}\n" for i in range(60)), "60 different texts"),
 }
 
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_refused_and_read_by_the_remedy(kind, capsys):
-    content, said = REFUSED[kind]
+    content, said, *flags = REFUSED[kind]
     Path("f.csv").write_text(content)
-    assert run(["columns", "f.csv"]) == 2
+    assert run(["columns", "f.csv", *flags]) == 2
     message = capsys.readouterr().err
     assert said in message
     assert message.count("\n") == 1

@@ -190,7 +190,7 @@ def test_what_is_wrong_is_named(file, content, message):
         ({"label_column": "a", "header": False}, "no column 'a'; the first line holds no names (else: header=True)"),
         ({"label_column": 3}, "label column 3 is out of range; there are 3 columns, 0 to 2"),
         ({"label_column": "-4"}, "label column -4 is out of range"),
-        ({"task": "regression"}, "line 2, column kind: 'x' is not a finite number"),
+        ({"task": "regression"}, "column kind holds texts, no quantities"),
     ],
 )
 def test_a_label_that_is_not_there(file, options, message):

@@ -250,7 +250,8 @@ def _within(
     low, high = REACHED[output]
     least, most = column.min(axis=0), column.max(axis=0)
     if output == "softmax":
-        raise InvalidInput("output activation softmax gives shares that sum to 1, no quantities; use linear")
+        remedy = ask("--output-activation", "linear")
+        raise InvalidInput(f"output activation softmax gives shares that sum to 1, no quantities; use {remedy}")
     if normalize == "none":
         if (least < low).any() or (most > high).any():
             raise InvalidInput(

@@ -348,6 +348,11 @@ def _quantities(raw: Text | Numbers, name: str, asked: Asked, table: Raw, proble
     if isinstance(raw, Numbers):
         column = Column(name, "number", nothing=asked.nothing)
     else:
+        present, gone = _present(raw, asked)
+        if present and len(cells.readings(present).others) == len(present):
+            remedy = f"use {ask('--task', 'classification')}, or name another by {ask('--target')}"
+            problems.add(f"column {name} holds texts, no quantities; {remedy}")
+            return _Learnt(np.zeros(len(raw)), None, gone, [Column(name, "number")])
         said = Asked(kinds=kinds, missing="median", nothing=asked.nothing, decimal=asked.decimal)
         decided, _, found = decide([name], [raw], said, table)
         column = decided[0]

@@ -219,6 +219,8 @@ def _checked(config, sources):
             data.dataset = data.task
         elif any(getattr(data, key) is not None for key in OF_GENERATORS):
             data.dataset = "classification"
+    if data.fold is not None and data.folds is None:
+        raise InvalidInput(f"{sources['data', 'fold']}: one of how many is needed; give --folds too, or leave it out")
     for key in OF_GENERATORS if data.path else OF_TABLES if data.dataset else ():
         if getattr(data, key) is not None:
             kind = "a CSV file" if data.path else "a built-in data set"
