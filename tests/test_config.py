@@ -83,7 +83,7 @@ VALUES = {
 }
 OF_TABLES = ("--target", "--header", "--drop", "--id", "--missing", "--as", "--missing-value", "--decimal", "--dates")
 OF_TABLES += ("--encoding", "--validation-path")
-BESIDE = {"--fold": {"--folds": "5"}, flag: {"--data-path": "f.csv"} for flag in OF_TABLES}
+BESIDE = {"--fold": {"--folds": "5"}} | {flag: {"--data-path": "f.csv"} for flag in OF_TABLES}
 
 # the example of the project's description, with fewer epochs
 EXAMPLE = """
