@@ -40,6 +40,8 @@ READ = {
     "header of 1, 2, 3": ("1,2,3\n4,5,u\n6,8,v\n", ["1", "2"], 6, "header read"),
     "header of years": ("2019,2020,t\n4,5,u\n6,8,v\n", ["2019", "2020"], 6, "header read"),
     "name in two lines": ('"a\nb",c,t\n1,2,u\n3,5,v\n', ["a b", "c"], 3, "header read"),
+    "euro": ("a;b;t\n" + "".join(f"{i},50 €;{i * i};{'uv'[i % 2]}\n" for i in range(24)), ["a", "b"], 23.5, "target t"),
+    "francs": (rows("a", lambda i: f"CHF {i}.50"), ["a", "b"], 23.5, "target t"),
     "identifier": (rows("a", lambda i: 90071992547409931 + i), ["b"], 529, "a is left out: numbers of 16 digits"),
     "quantities, each once": (
         rows("a", ["1.5", "2"], 12).replace("u", "7").replace(",v", ",9"),
@@ -94,6 +96,8 @@ def test_refused_and_read_by_the_remedy(kind, capsys):
     ("content", "said"),
     [
         ("region,n,y\nx,1,2.5\ny,2,3\nx,3,4.5\nTotal,6,10\n", "line 5: 'Total' of the rows above; remove that line"),
+        ("r,n,y\nu,1,2\nv,2,3\nTotal,3,5\nu,4,1\nv,2,8\nTotal,6,9\n", "line 4: 'Total' of the rows above"),
+        ("|a|t|\n|---|---|\n|1|u|\n|2|v|\n", "line 2: no row of data ('---')"),
         (rows("a", ["1", "2"]).replace("t\n", "t\n(m),(kg),u\n", 1), "line 2: no row of data ('(m)' in column a"),
         ("a,b,t\n1,2,u\n3,\0,v\n", "line 3: a NUL byte"),
         ("a,b,t\n1,2,u\n\n3,4,v\nSource: us\n", "line 5: 1 cells, but the header has 3"),

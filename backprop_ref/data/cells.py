@@ -24,7 +24,8 @@ DOT_GROUPS = re.compile(r"[+-]?(\d+|[1-9]\d{0,2}(\.\d{3})+)(,\d*)?", re.ASCII)
 COMMA_GROUPS = re.compile(r"[+-]?(\d+|[1-9]\d{0,2}(,\d{2,3})*,\d{3})(\.\d*)?", re.ASCII)
 SPACED = re.compile(r"[+-]?[1-9]\d{0,2}([ \u00a0\u202f'\u2019]\d{3})+([.,]\d*)?", re.ASCII)
 SPACES = re.compile("[ \u00a0\u202f'\u2019]")
-_SIGNED = r"([+-]?)\s*([$€£¥₹]?)\s*([+-]?[\d.,\u00a0\u202f'\u2019 ]*\d[.,]?(?:[eE][+-]?\d+)?)\s*"
+_CODES = "USD|EUR|GBP|CHF|JPY|CNY|INR|SEK|NOK|DKK|PLN|CZK|AUD|CAD|BRL"
+_SIGNED = rf"([+-]?)\s*([$€£¥₹]?|(?:{_CODES})(?= ))\s*([+-]?[\d.,\u00a0\u202f'\u2019 ]*\d[.,]?(?:[eE][+-]?\d+)?)\s*"
 UNIT = re.compile(_SIGNED + r"([^\W\d_]{1,6}[²³]?|[%°$€£¥₹‰][CF]?|[^\W\d_]+/[^\W\d_]+)?")
 
 

@@ -234,17 +234,17 @@ _WORDS = re.compile(r'"[^"]*"|[^\s"]+')
 def _delimiter(lines: Sequence[str]) -> str:
     """What separates cells: what cuts rows into the same number of cells, most of them numbers."""
 
-    def judged(delimiter: str) -> tuple[float, float, int]:
+    def judged(delimiter: str) -> tuple[float, bool, float, int]:
         rows = [row for _, row in _parsed(lines[:500], delimiter)]
         if not rows:
-            return (0.0, 0.0, 0)
+            return (0.0, False, 0.0, 0)
         widths = [len(row) for row in rows]
         usual = max(set(widths), key=widths.count)
         same = sum(width == usual for width in widths) / len(widths) if usual > 1 else 0.0
         listed = [cell for row in rows[:50] for cell in row]
         shapes = [cells.PLAIN] if delimiter == "," else [cells.PLAIN, cells.COMMA_DECIMAL]
         numbers = sum(any(shape.fullmatch(cell) for shape in shapes) for cell in listed) / max(len(listed), 1)
-        return (round(same, 1), round(numbers, 1), usual)
+        return (round(same, 1), widths[0] == usual, round(numbers, 1), usual)
 
     return max(DELIMITERS, key=judged)
 

@@ -139,7 +139,7 @@ def _dataset(where: str, raw: Raw, wanted: Sequence[str | int | None], task: str
     width = len(raw.columns)
     names = raw.names or [f"x{i}" for i in range(width)]
     raw = raw.without_blank_rows()
-    _check_total(where, raw)
+    _check_rows(where, raw)
     for i, name in enumerate(names):
         if not name and i:
             raise InvalidInput(f"{where}: column {i + 1} has no name; name it in the header")
@@ -207,17 +207,30 @@ def _dataset(where: str, raw: Raw, wanted: Sequence[str | int | None], task: str
 TOTAL = re.compile(r"(grand |sub)?total|sum|average|avg|mean|summe|gesamt|insgesamt|durchschnitt", re.IGNORECASE)
 
 
-def _check_total(where: str, raw: Raw) -> None:
-    """Refuses a last row that says that it is a total, or the like, and is the sum or mean of a column above."""
-    last = raw.rows - 1
-    said = next((one.text(last) for one in raw.columns if TOTAL.fullmatch(one.text(last).strip(" :"))), None)
-    if said is None or last < 2:
-        return
-    for column in raw.columns:
-        numbers = column.numbers if isinstance(column, Numbers) else as_numbers(column)
-        above, end = numbers[:last], numbers[last]
-        if np.isfinite(end) and end != 0.0 and np.isclose([np.nansum(above), np.nanmean(above)], end, rtol=1e-4).any():
-            raise InvalidInput(f"{where}, {raw.where(last)}: {said!r} of the rows above; remove that {raw.line}")
+def _check_rows(where: str, raw: Raw) -> None:
+    """Refuses what is no row of data: a rule below the header; what says that it is a total of rows above, and is."""
+    cells_ = [column.text(0) for column in raw.columns]
+    if any(cells_) and all(cell == "" or re.fullmatch(r"[-:=+ ]*[-=]{2,}[-:=+ ]*", cell) for cell in cells_):
+        cell = next(filter(None, cells_))
+        raise InvalidInput(f"{where}, {raw.where(0)}: no row of data ({cell!r}); remove that {raw.line}")
+    for labels in (column for column in raw.columns if isinstance(column, Text)):
+        words = [i for i, text in enumerate(labels.values) if TOTAL.fullmatch(text.strip(" :"))]
+        rows = np.flatnonzero(np.isin(labels.codes, words))[:20].tolist() if words else []
+        for start, row in zip([0, *(row + 1 for row in rows)], rows, strict=False):
+            found = [_adds_up(column, start, row) for column in raw.columns] if row - start > 1 else []
+            if 2 * found.count(True) > found.count(True) + found.count(False) > 0:
+                said = f"{labels.text(row)!r} of the rows above; remove that {raw.line}"
+                raise InvalidInput(f"{where}, {raw.where(row)}: {said}" + (", and others like it" if rows[1:] else ""))
+
+
+def _adds_up(column: Text | Numbers, start: int, end: int) -> bool | None:
+    """Whether a number is the sum or the mean of those above it, from a row on or from the first; None if it may be."""
+    numbers = column.numbers if isinstance(column, Numbers) else as_numbers(column)
+    if not np.isfinite(numbers[end]) or numbers[end] == 0.0 or (numbers == numbers[end]).all():
+        return None
+    above = [numbers[start:end], numbers[:end]]
+    found = [total for some in above if np.isfinite(some).any() for total in (np.nansum(some), np.nanmean(some))]
+    return bool(np.isclose(found, numbers[end], rtol=1e-4).any())
 
 
 def _side_by_side(
@@ -337,7 +350,8 @@ def _if_numbers(raw: Text, asked: Asked) -> npt.NDArray[np.float64] | None:
     odd = bool(read.others) and not (broken and 3 * len(read.others) <= len(some))
     if cells.pair(present) or 2 * len(read.others) > len(some) or (odd and len(present) <= FEW_NUMBERS):
         return None
-    if not read.others and read.marked and Writing() not in read.writings:  # a decimal comma, or a unit
+    unit = read.writings[0].prefix + read.writings[0].suffix
+    if not read.others and Writing() not in read.writings and (read.marked or not unit.isalpha()):  # no class is so
         return np.array([0.5])
     found: npt.NDArray[np.float64] = np.array([numbers.get(value, np.nan) for value in raw.values])[raw.codes]
     return np.asarray(found[~np.isnan(found)])
