@@ -99,7 +99,10 @@ def test_refused_and_read_by_the_remedy(kind, capsys):
         ("r,n,y\nu,1,2\nv,2,3\nTotal,3,5\nu,4,1\nv,2,8\nTotal,6,9\n", "line 4: 'Total' of the rows above"),
         ("|a|t|\n|---|---|\n|1|u|\n|2|v|\n", "line 2: no row of data ('---')"),
         (rows("a", ["1", "2"]).replace("t\n", "t\n(m),(kg),u\n", 1), "line 2: no row of data ('(m)' in column a"),
-        ("a,b,t\n1,2,u\n3,\0,v\n", "line 3: a NUL byte"),
+        (
+            "a,b,t\n1,2,u\n3,\0,v\n",
+            r"line 3, column b: '\x00' is not a finite number; mend the cell or remove that line",
+        ),
         ("a,b,t\n1,2,u\n\n3,4,v\nSource: us\n", "line 5: 1 cells, but the header has 3"),
         ("a,note\n" + "1,\n2,\n3,x\n4,y\n5,\n", "no label, as in most rows; name another column by target"),
     ],

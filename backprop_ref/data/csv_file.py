@@ -103,7 +103,6 @@ def read(
     notes: list[str] = []
     data = _utf8(path, data, encoding, notes)
     data = _plain_delimiters(path, data)
-    _check_nul(path, data)
     layout = _layout(path, data, header, known, counted, notes)
     if not _quotes_pair(data, layout):
         _check_quotes(path, data, layout)
@@ -119,14 +118,6 @@ def read(
     if names is not None:
         _check_names(path, layout.first_line, names)
     return Raw(names, columns, rows, _line_of(data, layout), notes + left_out, True, layout.delimiter)
-
-
-def _check_nul(path: Name, data: Bytes) -> None:
-    at = data.find(b"\0")
-    if at >= 0:
-        raise InvalidInput(
-            f"{path}, {_line_at(data, at)}: a NUL byte, which is no text; remove it, or export the file anew"
-        )
 
 
 def _line_at(data: Bytes, at: int) -> str:
