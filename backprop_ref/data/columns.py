@@ -532,11 +532,8 @@ def _number(case: _Case, raw: Text) -> Column:
             f"{case.table.where(row)}, column {name}: {cell!r} is not a finite number{more}; mend the cell or remove "
         )
         said += f"that {case.table.line}"
-        said += (
-            f", or say what it is: {_as_nothing(different, case.asked)}"
-            if len(different) <= 3 and nul not in cell
-            else ""
-        )
+        if len(different) <= 3 and "\0" not in cell:
+            said += f", or say what it is: {_as_nothing(different, case.asked)}"
         if row == 0 and case.table.names is None:
             said += f"; if this {case.table.line} names the columns, say {ask('--header')}"
         few = look.distinct <= MOST_CATEGORIES
