@@ -11,7 +11,7 @@ from backprop_ref.backends import get_backend
 from backprop_ref.backends.base import Backend, BackendChoice, Trace
 from backprop_ref.errors import InvalidInput
 from backprop_ref.network import Network
-from backprop_ref.parameters import Parameters, as_float_dtype, check_dtype
+from backprop_ref.parameters import DTYPES, Parameters, check_dtype
 
 
 def value_and_grad(
@@ -314,39 +314,59 @@ def checked_data(
     return x, y
 
 
-def _as_column(name: str, values: object) -> str:
-    """How to make one column of values of this type."""
-    return (
-        f"np.reshape({name}, (-1, 1))"
-        if isinstance(values, list | tuple) or hasattr(values, "to_numpy")
-        else f"{name}[:, None]"
-    )
-
-
 def checked_rows(values: BatchLike, width: int, name: str, dtype: npt.DTypeLike) -> Batch:
     """`values` as an array of shape (batch, width), converted to `dtype` if needed."""
     if isinstance(values, np.ma.MaskedArray):
-        raise InvalidInput(f"{name} is a masked array, and a mask means nothing here; pass rows without gaps")
+        raise InvalidInput(
+            f"{name} is a masked array, and a mask means nothing here; fill its gaps: {name}.filled(0.0)"
+        )
     try:
         array = plain_array(values)
     except (ValueError, TypeError) as error:
-        raise InvalidInput(f"{name} is not a table of numbers: {error}") from None
-    if array.dtype.kind not in "biuf":
-        raise InvalidInput(f"{name} has dtype {array.dtype}: real numbers are needed; encode classes with br.one_hot")
-    as_float_dtype(array.dtype)
-    if array.ndim == 1:
-        remedy = (
-            _as_column(name, values)
-            if width == 1
-            else f"br.one_hot({name}, {width})"
-            if name == "y"
-            else f"{name}[None, :]"
-        )
-        raise InvalidInput(f"{name} has shape {array.shape}; (batch, {width}) is needed: pass {remedy}")
-    if array.ndim != 2 or array.shape[1] != width:
-        remedy = f": pass br.one_hot(np.ravel({name}), {width})" if name == "y" and array.shape[1:] == (1,) else ""
-        raise InvalidInput(f"{name} has shape {array.shape}; the network needs (batch, {width}){remedy}")
+        remedy = f"; pass {name}.double()" if "BFloat16" in str(error) else ""
+        raise InvalidInput(f"{name} is not a table of numbers: {error}{remedy}") from None
+    if array.dtype.kind not in "biuf" and not (array.ndim == 1 and name == "y"):
+        raise InvalidInput(_no_numbers(values, array, name))
+    if array.dtype.kind == "f" and array.dtype.name not in DTYPES:
+        remedy = f"{name}.double()" if hasattr(values, "detach") else f"np.asarray({name}, 'float64')"
+        raise InvalidInput(f"{name} has dtype {array.dtype}: only {' and '.join(DTYPES)} are supported; pass {remedy}")
+    if array.dtype.kind not in "biuf" or array.ndim != 2 or array.shape[1] != width:
+        remedy = _remedy(values, array, width, name)
+        found = f"shape {array.shape}" if array.dtype.kind in "biuf" else f"dtype {array.dtype}"
+        raise InvalidInput(f"{name} has {found}; numbers of shape (batch, {width}) are needed{remedy}")
     if not len(array):
         raise InvalidInput(f"{name} has no rows; at least one sample is needed")
     with np.errstate(over="ignore"):
         return array.astype(dtype, copy=False)
+
+
+def _no_numbers(values: Any, array: npt.NDArray[Any], name: str) -> str:
+    """What to do about a table that is not all numbers."""
+    for column in getattr(values, "columns", ()):
+        kind = np.asarray(values[column]).dtype
+        if kind.kind not in "biuf":
+            return (
+                f"column {column!r} of {name} has dtype {kind}: real numbers are needed; leave it out, or let "
+                "br.read_table make numbers of the whole table"
+            )
+    return f"{name} has dtype {array.dtype}: real numbers are needed; number the classes by np.unique"
+
+
+def _remedy(values: Any, array: npt.NDArray[Any], width: int, name: str) -> str:
+    """How to make rows of `width` numbers of an array that has another shape, or of classes that are texts."""
+    numbers = array.dtype.kind in "biuf"
+    flat = name if array.ndim == 1 else f"np.ravel({name})"
+    if array.ndim == 1 and width == 1 and numbers:
+        plain = isinstance(values, list | tuple) or hasattr(values, "to_numpy")
+        column = f"np.asarray({name}, float)" if plain and np.asarray(values).dtype.kind == "O" else name
+        return f": pass np.reshape({column}, (-1, 1))" if plain else f": pass {name}[:, None]"
+    if name == "y" and (array.ndim == 1 or array.shape[1:] == (1,)):
+        counted = numbers and (np.isin(array, np.arange(width)).all() or not len(array))
+        labels = flat if counted else f"np.unique({name}, return_inverse=True)[1]"
+        if width == 1:
+            return f": pass {labels}[:, None]"
+        many = len({*array.ravel().tolist()})
+        return f": pass br.one_hot({labels}, {width})" if many <= width else f", one column for each of {many} values"
+    if array.ndim == 1:
+        return f": pass {name}[None, :]" if len(array) == width else ""
+    return f": pass {name}.T" if array.ndim == 2 and len(array) == width else ""

@@ -19,7 +19,7 @@ Rows: TypeAlias = npt.NDArray[np.int64]
 
 
 def plain_array(values: Any) -> npt.NDArray[Any]:
-    """Values as a NumPy array: tensors without their gradients, sparse matrices in full, tables column by column.
+    """Values as a NumPy array: tensors without their gradients, what is sparse in full, tables column by column.
 
     Raises
     ------
@@ -28,6 +28,7 @@ def plain_array(values: Any) -> npt.NDArray[Any]:
     """
     if hasattr(values, "detach"):
         values = values.detach().cpu()
+        values = values if str(values.layout) == "torch.strided" else values.to_dense()
     if hasattr(values, "tocsr"):
         values = values.toarray()
     array = np.asarray(values)

@@ -32,9 +32,9 @@ class InvalidInput(BackpropRefError, ValueError):
     Examples
     --------
     >>> import backprop_ref as br
-    >>> br.one_hot([0, 3], 3)
+    >>> br.one_hot([0, 1.5], 3)
     Traceback (most recent call last):
-    backprop_ref.errors.InvalidInput: label 3 at position 1 is out of range: 0 to 2 for 3 classes
+    backprop_ref.errors.InvalidInput: label 1.5 at position 1 is not a whole number
     """
 
     result: Any = None

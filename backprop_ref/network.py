@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 ACTIVATIONS = tuple(formulas.ACTIVATIONS)
 LOSSES = {name: loss.short for name, loss in formulas.LOSSES.items()}
 _LONG = {short: name for name, short in LOSSES.items()}
-ELSEWHERE = {"categorical_crossentropy": "cross_entropy", "binary_crossentropy": "binary_cross_entropy"}
+ELSEWHERE = {
+    "categorical_crossentropy": "cross_entropy",
+    "sparse_categorical_crossentropy": "cross_entropy",
+    "binary_crossentropy": "binary_cross_entropy",
+}
 """What other libraries call the same losses."""
 
 OUTPUTS_OF = {name: loss.outputs for name, loss in formulas.LOSSES.items()}

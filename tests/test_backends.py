@@ -303,7 +303,7 @@ def test_a_backend_that_fails_to_load_is_reported_not_skipped(tmp_path):
     [
         (np.ones((4, 3)), np.ones(4), r"y has shape \(4,\); .*br.one_hot\(y, 2\)"),
         (np.ones(3), np.ones((1, 2)), r"x has shape \(3,\); .*x\[None, :\]"),
-        (np.ones((4, 2)), np.ones((4, 2)), r"x has shape \(4, 2\); the network needs \(batch, 3\)"),
+        (np.ones((4, 2)), np.ones((4, 2)), r"x has shape \(4, 2\); numbers of shape \(batch, 3\) are needed"),
         (np.ones((4, 3)), np.ones((3, 2)), "x has 4 rows and y has 3"),
         (np.ones((0, 3)), np.ones((0, 2)), "x has no rows"),
         (np.ma.masked_equal(np.eye(4, 3), 1.0), np.ones((4, 2)), "x is a masked array"),

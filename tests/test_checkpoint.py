@@ -4,9 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from helpers import parameters, samples
+from helpers import parameters, samples, tree
 
 import backprop_ref as br
+from backprop_ref.traces.recorder import Recorder
 from backprop_ref.training.checkpoint import CHECKPOINT, HISTORY
 
 NETWORK = br.Network([3, 5, 4], ["tanh", "softmax"], "ce")
@@ -127,13 +128,49 @@ def test_a_checkpoint_holds_all_that_a_run_was(tmp_path):
     assert {"resume.slot.m", "resume.slot.v", "resume.slot.powers", "history.loss"} <= set(tensors)
 
 
-def test_a_run_is_never_overwritten(tmp_path):
+def test_a_call_may_be_made_again(tmp_path):
     x, y = samples(NETWORK, 23)
-    br.train(NETWORK, parameters(NETWORK), x, y, epochs=1, run_dir=tmp_path)
-    before = (tmp_path / CHECKPOINT).read_bytes()
-    with pytest.raises(br.InvalidInput, match="already holds a run"):
-        br.train(NETWORK, parameters(NETWORK), x, y, epochs=1, run_dir=tmp_path)
-    assert (tmp_path / CHECKPOINT).read_bytes() == before
+
+    def cell(**how):
+        trace = Recorder(tmp_path, ["binary"])
+        return br.train(NETWORK, parameters(NETWORK), x, y, **{"epochs": 3, **how}, run_dir=tmp_path, trace=trace)
+
+    first = cell()
+    before = {name: (tmp_path / name).read_bytes() for name in (HISTORY, "trace.bin")}
+    assert cell().params.sha256() == br.load(tmp_path).params.sha256() == first.params.sha256()
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+    assert cell(epochs=5).epochs == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epochs": 1}, "it has 2 epochs, now 1"),
+        ({"optimizer": br.SGD(0.2)}, "optimizer was"),
+        ({"patience": 1}, "patience was None, now 1"),
+        ({"params": NETWORK.init(seed=99)}, "params was"),
+        ({"preprocessing": {"shift": 1}}, "its preprocessing is another one"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_another_run_is_replaced_on_request_alone(tmp_path, change, message):
+    x, y = samples(NETWORK, 23)
+    how = {"params": parameters(NETWORK), "x": x, "y": y, "epochs": 2, "run_dir": tmp_path}
+    br.train(NETWORK, **how)
+    before = tree(tmp_path)
+    with pytest.raises(br.InvalidInput, match=rf"already holds another run \({message}.*force=True to replace it"):
+        br.train(NETWORK, **how | change)
+    assert tree(tmp_path) == before
+    result = br.train(NETWORK, **how | change, force=True)
+    assert br.load(tmp_path).params.sha256() == result.params.sha256()
+    assert len((tmp_path / HISTORY).read_text().splitlines()) == 1 + result.epochs
+
+
+def test_a_run_of_the_command_line_is_no_call_of_a_notebook(tmp_path):
+    x, y = samples(NETWORK, 23)
+    br.train(NETWORK, parameters(NETWORK), x, y, epochs=1, run_dir=tmp_path, config={"data": {}})
+    with pytest.raises(br.InvalidInput, match="already holds a run of backprop-ref train; give another run_dir"):
+        br.train(NETWORK, parameters(NETWORK), x, y, epochs=1, run_dir=tmp_path, force=True)
 
 
 @pytest.mark.parametrize(

@@ -96,20 +96,24 @@ def test_a_mark_that_could_be_either_is_what_it_is_elsewhere_in_the_file(content
 @pytest.mark.parametrize(
     ("cells", "sep", "words"),
     [
-        (["1,234", "2,345"], ";", ["column a: '1,234' may have a decimal comma or separate thousands", "--decimal ,"]),
+        (["1,234", "2,345"], ";", ["column a: '1,234' may have a decimal comma or separate thousands", "decimal=','"]),
         (
             ["1", "2", "3", "x7"],
             ",",
-            ["line 5, column a: 'x7' is not a finite number", "mend the cell", "--missing-value x7"],
+            ["line 5, column a: 'x7' is not a finite number", "mend the cell", "missing_values=['x7']"],
         ),
         (["1", "2", "3", "1e999"], ",", ["line 5, column a: '1e999' is not a finite number"]),
         (["1", "2", "inf"], ",", ["line 4, column a: 'inf' is not a finite number"]),
         (["1", "2", "1_0"], ",", ["line 4, column a: '1_0' is not a finite number"]),
         (["1", "2", "0x1F"], ",", ["line 4, column a: '0x1F' is not a finite number"]),
-        (["0", "1", "2", "3+", "3+"], ",", ["line 5, column a: '3+'", "(2 such cells)", "--as a=category"]),
-        (["12 kg", "13 kg", "500 g"], ",", ["column a: numbers with different units (g, kg)", "--as a=category"]),
+        (["0", "1", "2", "3+", "3+"], ",", ["line 5, column a: '3+'", "(2 such cells)", "kinds={'a': 'category'}"]),
+        (
+            ["12 kg", "13 kg", "500 g"],
+            ",",
+            ["column a: numbers with different units (g, kg)", "kinds={'a': 'category'}"],
+        ),
         (["20.5C", "70F"], ",", ["column a: numbers with different units (C, F)"]),
-        (["1.234", "2.345"], ";", ["'1.234' may have a decimal point or separate thousands", "--decimal ."]),
+        (["1.234", "2.345"], ";", ["'1.234' may have a decimal point or separate thousands", "decimal='.'"]),
     ],
 )
 def test_cells_that_are_no_numbers_are_named(cells, sep, words):
@@ -139,7 +143,9 @@ def test_categories_are_one_hot_and_hashed_on_request():
     table = br.read_table(columns("red", "green", "red"))
     assert (table.feature_names, table.x.tolist()) == (("a=green", "a=red"), [[0, 1], [1, 0], [0, 1]])
     many = columns(*(f"city {i % 60}" for i in range(120)))
-    refused("column a is text with 60 different values (or: --as a=hashed); give --drop a", br.read_table, many)
+    refused(
+        "column a is text with 60 different values (or: kinds={'a': 'hashed'}); give drop=['a']", br.read_table, many
+    )
     hashed = br.read_table(many, kinds={"a": "hashed"})
     assert (hashed.x.shape, hashed.x.sum()) == ((120, 32), 120)
     assert br.read_table(many, kinds={"a": "category"}).x.shape == (120, 60)
@@ -173,7 +179,7 @@ def test_a_column_that_counts_rows_is_spoken_of():
     table = br.read_table(write("id,a,t\n" + "".join(f"{i + 1},{i % 4},{i}.5\n" for i in range(12))))
     assert (table.feature_names, table.notes[1]) == (
         ("id", "a"),
-        "id counts the rows, and is learnt from (else: --id id)",
+        "id counts the rows, and is learnt from (else: id=['id'])",
     )
 
 
@@ -202,12 +208,13 @@ def test_dates_are_numbers(cells, numbers):
 
 @pytest.mark.parametrize("cells", [("31/12/2023", "1/13/2024"), ("2024-01-01", "2024-01-02", "Total")])
 def test_what_is_no_date_among_dates_is_named(cells):
-    refused([f"column a: '{cells[-1]}' is no date, as most others are"], br.read_table, columns(*cells))
+    why = "is no date, as most others are" if cells[-1] == "Total" else "is a date of another form than most others"
+    refused([f"column a: '{cells[-1]}' {why}"], br.read_table, columns(*cells))
 
 
 def test_dates_that_could_be_two():
     file = columns("01/02/1970", "03/04/1970")
-    refused(["column a: '01/02/1970' is two dates", "--dates day-first"], br.read_table, file)
+    refused(["column a: '01/02/1970' is two dates", "dates='day-first'"], br.read_table, file)
     assert br.read_table(file, dates="day-first").x[:, 0].tolist() == [31, 92]
     assert br.read_table(file, dates="month-first").x[:, 0].tolist() == [1, 62]
 
@@ -219,7 +226,7 @@ GAPS = "a,c,t\n1,x,1.5\n,y,2.5\n5,,3.5\n9,y,4.5\n"
 
 def test_missing_values_are_refused_by_the_flags_that_help():
     message = refused(["line 3, column a: empty", "line 4, column c: empty"], br.read_table, write(GAPS))
-    assert message.endswith("; give --missing median")
+    assert message.endswith("; give missing='median'")
 
 
 @pytest.mark.parametrize("token", ["", "NA", "N/A", "nan", "NaN", "null", "?", "-", "None", "#N/A", "."])
@@ -258,18 +265,18 @@ def test_texts_of_ones_own_for_a_missing_value():
 
 
 def test_a_target_without_any_value():
-    refused("no value at all in column 'k'; name another by --target", br.read_table, write("a,k\n1,\n2,\n"))
+    refused("no value at all in column 'k'; name another by target", br.read_table, write("a,k\n1,\n2,\n"))
 
 
 def test_a_label_that_is_missing():
     file = write("a,k\n1,x\n2,?\n3,y\n")
-    refused(["line 3, column k: no label", "--missing drop"], br.read_table, file)
+    refused(["line 3, column k: no label", "missing='drop'"], br.read_table, file)
     assert br.read_table(file, missing="drop").target.tolist() == [0, 1]
 
 
 def test_all_that_is_in_the_way_stands_in_one_message():
     rows = "".join(f"T {i % 70},{'' if i == 3 else i},{i}.5\n" for i in range(140))
-    refused(["--drop ticket --missing median", "line 5, column age"], br.read_table, write("ticket,age,t\n" + rows))
+    refused(["drop=['ticket'], missing='median'", "line 5, column age"], br.read_table, write("ticket,age,t\n" + rows))
 
 
 # --- header, target, task ---
@@ -298,7 +305,7 @@ def test_the_task_is_decided_in_the_open(target, task, classes):
     assert (table.task, table.classes) == (task, classes)
     other = "regression" if task == "classification" else "classification"
     assert re.search(
-        rf"header read \(else: --no-header\); target t \(else: --target NAME\).*else: --task {other}", table.notes[0]
+        rf"header read \(else: header=False\); target t \(else: target='NAME'\).*else: task='{other}'", table.notes[0]
     )
 
 
@@ -352,7 +359,7 @@ def test_how_files_are_written(content, names):
 
 
 def test_an_encoding_that_was_guessed_is_said():
-    assert "read as cp1252 (else: --encoding NAME)" in " ".join(
+    assert "read as cp1252 (else: encoding='NAME')" in " ".join(
         br.read_table(write("é,t\n1,2.5\n3,4.5\n".encode("cp1252"))).notes
     )
     japanese = write("値,t\n1,2.5\n3,4.5\n".encode("shift_jis"))
@@ -413,8 +420,8 @@ PLACES = {
 }
 
 
-def spreadsheet(rows, name="f.xlsx"):
-    """A workbook of one sheet: texts, numbers, True and False, None for an empty cell."""
+def spreadsheet(rows, name="f.xlsx", more=None, merged=""):
+    """A workbook of one sheet, or of `more`: texts, numbers, True and False, None for an empty cell."""
 
     def cell(value):
         if value is None:
@@ -425,13 +432,28 @@ def spreadsheet(rows, name="f.xlsx"):
             return f'<c t="inlineStr"><is><t>{value}</t></is></c>'
         return f"<c><v>{value}</v></c>"
 
-    body = "".join(f"<row>{''.join(map(cell, row))}</row>" for row in rows)
+    merged = merged and f'<mergeCells><mergeCell ref="{merged}"/></mergeCells>'
     with zipfile.ZipFile(name, "w") as archive:
         for part, text in SPREADSHEET.items():
+            if more:
+                text = text.replace("</sheets>", '<sheet name="Two" sheetId="2" r:id="s"/></sheets>').replace(
+                    '/sheet1.xml"/>',
+                    '/sheet1.xml"/><Relationship Id="s" Type="{office}/worksheet" Target="worksheets/sheet2.xml"/>',
+                )
             archive.writestr(part, re.sub(r"\{(\w+)\}", lambda found: PLACES[found[1]], text))
-        sheet = f'<worksheet xmlns="{PLACES["main"]}"><sheetData>{body}</sheetData></worksheet>'
-        archive.writestr("xl/worksheets/sheet1.xml", sheet)
+        for number, sheet in enumerate([rows, more] if more else [rows], 1):
+            body = "".join(f"<row>{''.join(map(cell, row))}</row>" for row in sheet)
+            content = f'<worksheet xmlns="{PLACES["main"]}"><sheetData>{body}</sheetData>{merged}</worksheet>'
+            archive.writestr(f"xl/worksheets/sheet{number}.xml", content)
     return name
+
+
+def test_the_largest_sheet_and_cells_that_are_merged():
+    rows = [["region", "a", "t"], ["north", 1, "u"], [None, 2, "v"], ["south", 3, "u"]]
+    found = br.read_table(spreadsheet([["About"], ["date", "2020-01-01"]], more=rows, merged="A2:A3"))
+    assert found.feature_names == ("region=north", "region=south", "a")
+    assert found.x[:, 0].tolist() == [1, 1, 0]
+    assert "sheet Two is read" in " ".join(found.notes)
 
 
 def test_a_spreadsheet():
@@ -478,7 +500,12 @@ def test_types_of_pandas():
         assert np.isnan(found.x).sum() == 2
         assert found.notes[0].startswith("target t (else: ")
     refused("column l is of type list", br.read_table, pandas.DataFrame({"l": [[1], [2]], "t": [1.5, 2.5]}))
-    refused("neither numbers nor text", br.read_table, pandas.DataFrame({"o": [1, "x"], "t": [1.5, 2.5]}))
+    mixed = pandas.DataFrame({"o": [1, "x", None], "t": [1.5, 2.5, 3.5]})
+    refused(["row 1, column o: 'x' is not a finite number", "missing_values=['x']"], br.read_table, mixed)
+    assert np.isnan(br.read_table(mixed, missing_values=["x"], missing="mean").x[:, 0]).tolist() == [False, True, True]
+    twice = pandas.DataFrame([[1, 2, 3.5]], columns=["a", "a", "t"])
+    refused("two columns are named 'a'; rename one", br.read_table, twice)
+    refused("pass its .collect()", br.read_table, polars.from_pandas(table).lazy())
 
 
 @pytest.mark.parametrize("column", ["a", "t"])
@@ -504,6 +531,8 @@ def test_numbers_of_a_large_file_are_read_at_once(monkeypatch):
         write(content + "inf,1,3,4.5\n"),
         missing="mean",
     )
+    without = br.read_table(write(content), missing="mean", missing_values=["2"])
+    assert np.isnan(without.x[:, 1]).nonzero()[0].tolist() == [2]
     thousands = "a;t\n" + "".join(f"{i}.000;{i}.5\n" for i in range(100, 160))
     assert br.read_table(write(thousands), decimal=",").x[0, 0] == 100000
 
@@ -589,3 +618,26 @@ def test_a_first_row_of_data_is_no_header_for_a_network_without_names():
     rules = Preprocessing.fit(br.read_table(write("u,1,x\nv,2,y\nu,3,y\n"), header=False), [0, 1, 2], "none")
     table = read_features(write("v,7\nu,8\n"), rules)
     assert table.x.tolist() == [[0, 1, 7], [1, 0, 8]]
+
+
+def test_messages_name_flags_on_the_command_line_and_arguments_in_python(capsys):
+    from backprop_ref.cli import run
+
+    content = {"a": ["1", None, "3", "4"], "who": ["?", "x", "y", "x"], "t": ["u", "v", "u", "v"]}
+    file = write(
+        "\n".join(",".join(cell or "" for cell in row) for row in [content, *zip(*content.values(), strict=True)])
+        + "\n"
+    )
+    said = refused(["missing='median'", "remove that row"], br.read_table, content)
+    assert "--" not in said
+    refused(["missing='median'", "remove that line"], br.read_table, file)
+    assert run(["columns", str(file)]) == 2
+    assert "--missing median" in capsys.readouterr().err
+
+
+def test_columns_of_lists_are_refused_unless_they_are_dropped():
+    pa = pytest.importorskip("pyarrow")
+    made = pa.table({"n": [[1], [2], [3]], "s": [{"k": 1}] * 3, "a": [1, 2, 3], "t": ["u", "v", "u"]})
+    message = refused("column n is of type list<item: int64>", br.read_table, made)
+    assert message.endswith("give drop=['n', 's']")
+    assert br.read_table(made, drop=["n", "s"]).feature_names == ("a",)

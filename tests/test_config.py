@@ -83,15 +83,15 @@ VALUES = {
 }
 OF_TABLES = ("--target", "--header", "--drop", "--id", "--missing", "--as", "--missing-value", "--decimal", "--dates")
 OF_TABLES += ("--encoding", "--validation-path")
-BESIDE = {flag: {"--data-path": "f.csv"} for flag in OF_TABLES}
+BESIDE = {"--fold": {"--folds": "5"}} | {flag: {"--data-path": "f.csv"} for flag in OF_TABLES}
 
 # the example of the project's description, with fewer epochs
 EXAMPLE = """
 logging:  {level: INFO, file: logs/app.log}            # rotating file, inside the run folder
-data:     {n_samples: 1000, n_features: 20, n_classes: 3, random_seed: 42}   # or dataset: NAME, or path: FILE.csv
-network:  {hidden_layers: [128, 64, 32], hidden_activations: [relu, relu, relu], output_activation: softmax, weight_init: he}
+data:     {n_samples: 1000, n_features: 20, n_classes: 3, seed: 42}   # or dataset: NAME, or path: FILE.csv
+network:  {hidden: [128, 64, 32], activation: [relu, relu, relu], output_activation: softmax, init: he}
 training: {epochs: 2, learning_rate: 0.01, batch_size: 32}
-"""  # noqa: E501
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -185,7 +185,7 @@ def test_the_example_works_as_it_is(trained):
     results, config = trained("--config", write(EXAMPLE))
     assert results["network"]["sizes"] == [20, 128, 64, 32, 3]
     assert results["rows"] == {"train": 800, "validation": 0, "test": 200}
-    assert (config["data"]["random_seed"], config["training"]["seed"]) == (42, 42)
+    assert (config["data"]["seed"], config["training"]["seed"]) == (42, 42)
 
 
 def test_the_resolved_configuration_gives_the_same_network_again(trained):
@@ -202,7 +202,7 @@ def test_the_resolved_configuration_gives_the_same_network_again(trained):
 def test_flag_environment_dotenv_file_default(given, monkeypatch):
     sources = ["flag", "environment", ".env", "file", "default"]
     present = sources[sources.index(given) :]
-    write("logging: {level: ERROR}\ntraining: {seed: 4}\ndata: {random_seed: 5}" if "file" in present else "")
+    write("logging: {level: ERROR}\ntraining: {seed: 4}\ndata: {seed: 5}" if "file" in present else "")
     if "environment" in present:
         monkeypatch.setenv("RANDOM_SEED", "2")
         monkeypatch.setenv("LOG_LEVEL", "warning")
@@ -217,7 +217,7 @@ def test_flag_environment_dotenv_file_default(given, monkeypatch):
         "file": ((4, 5), "ERROR"),
         "default": ((1, 1), "INFO"),
     }[given]
-    assert (config.training.seed, config.data.random_seed) == seeds
+    assert (config.training.seed, config.data.seed) == seeds
     assert config.logging.level == level
 
 
@@ -230,10 +230,10 @@ def test_empty_variables_are_not_set(monkeypatch):
 
 
 def test_one_seed_alone_stands_for_both():
-    assert merge({}, write("training: {seed: 4}")).data.random_seed == 4
-    assert merge({}, write("data: {random_seed: 4}")).training.seed == 4
-    both = merge({"--seed": "6", "--data-seed": "7"}, write("data: {random_seed: 4}"))
-    assert (both.training.seed, both.data.random_seed) == (6, 7)
+    assert merge({}, write("training: {seed: 4}")).data.seed == 4
+    assert merge({}, write("data: {seed: 4}")).training.seed == 4
+    both = merge({"--seed": "6", "--data-seed": "7"}, write("data: {seed: 4}"))
+    assert (both.training.seed, both.data.seed) == (6, 7)
 
 
 @pytest.mark.parametrize(
@@ -293,10 +293,10 @@ def test_a_dotenv_that_is_no_text_is_no_harm(folder):
 
 
 def test_data_named_by_a_flag_replace_the_files():
-    file = write("data: {n_samples: 9, n_classes: 4, random_seed: 3, test_size: 0.5}")
+    file = write("data: {n_samples: 9, n_classes: 4, seed: 3, test_size: 0.5}")
     assert merge({}, file).data.dataset == "classification"
     data = merge({"--dataset": "iris"}, file).data
-    assert (data.dataset, data.n_samples, data.random_seed, data.test_size) == ("iris", None, 3, 0.5)
+    assert (data.dataset, data.n_samples, data.seed, data.test_size) == ("iris", None, 3, 0.5)
     data = merge({"--data-path": "f.csv"}, write("data: {dataset: digits, task: classification}")).data
     assert (data.path, data.dataset, data.task) == ("f.csv", None, None)
 
@@ -389,12 +389,12 @@ ACTIVATIONS = " or ".join([", ".join(network.ACTIVATIONS[:-1]), network.ACTIVATI
         ("training.optimizer", ["sgd"], "['sgd'] is not allowed; sgd or adam is needed"),
         ("training.shuffle", "maybe", "'maybe' is not allowed; true or false is needed"),
         ("training.seed", "x" * 99, "'xxxxxxxxxxxx...xxxxxxxxxxxxx' is not allowed; a whole number is needed"),
-        ("network.hidden_layers", 64, "64 is not allowed; a list such as [64, 32] is needed"),
-        ("network.hidden_layers", [64, "x"], "'x' is not allowed; a whole number is needed"),
-        ("network.hidden_layers", [64, 0], "0 is not allowed; 1 or more is needed"),
-        ("network.hidden_activations", "foo", f"'foo' is not allowed; {ACTIVATIONS} is needed"),
-        ("network.hidden_activations", ["foo"], f"'foo' is not allowed; {ACTIVATIONS} is needed"),
-        ("network.hidden_activations", 3, f"3 is not allowed; {ACTIVATIONS} is needed"),
+        ("network.hidden", 64, "64 is not allowed; a list such as [64, 32] is needed"),
+        ("network.hidden", [64, "x"], "'x' is not allowed; a whole number is needed"),
+        ("network.hidden", [64, 0], "0 is not allowed; 1 or more is needed"),
+        ("network.activation", "foo", f"'foo' is not allowed; {ACTIVATIONS} is needed"),
+        ("network.activation", ["foo"], f"'foo' is not allowed; {ACTIVATIONS} is needed"),
+        ("network.activation", 3, f"3 is not allowed; {ACTIVATIONS} is needed"),
         ("network.output_activation", "Relu", f"'Relu' is not allowed; {ACTIVATIONS} is needed"),
         (
             "network.loss",

@@ -323,7 +323,7 @@ def test_training_in_a_folder_with_a_history_of_somebodys(folder):
     Path("history.csv").write_text("mine")
     x, y = samples(NETWORK, 9)
     before = tree(folder)
-    with pytest.raises(br.InvalidInput, match="already holds a run"):
+    with pytest.raises(br.InvalidInput, match="already holds a checkpoint.safetensors or history.csv that is no run"):
         br.train(NETWORK, parameters(NETWORK), x, y, epochs=1, run_dir=folder)
     assert tree(folder) == before
 

@@ -12,6 +12,7 @@ import yaml
 
 import backprop_ref as br
 from backprop_ref.cli import run
+from backprop_ref.experiments.schema import Config
 from backprop_ref.text import spelt
 
 
@@ -93,7 +94,8 @@ def test_help_has_the_basic_flags_and_help_all_the_rest(capsys):
     short = capsys.readouterr().out
     assert run(["train", "--help-all"]) == 0
     long = capsys.readouterr().out
-    assert len(short.splitlines()) < 100 < len(long.splitlines())
+    assert len(short.splitlines()) <= 45
+    assert len(long.splitlines()) > 100
     assert "--hidden " in short
     assert ("--beta1" in short, "--beta1" in long) == (False, True)
     assert "<bool>" not in short + long
@@ -104,14 +106,18 @@ def test_earlier_names_are_still_read(train):
     now = train("iris", "--hidden", "5", "--init", "zeros", "--epochs", "1")
     Path("c.yaml").write_text("{data: {dataset: iris}, network: {hidden: [5], init: zeros}, training: {epochs: 1}}")
     Path("d.yaml").write_text(
-        "{data: {dataset: iris}, network: {hidden_layers: [5], weight_init: zeros}, training: {epochs: 1}}"
+        "{data: {dataset: iris, random_seed: 1}, network: {hidden_layers: [5], weight_init: zeros},"
+        " training: {epochs: 1}}"
     )
+    assert Config(network={"hidden_layers": [5]}) == Config(network={"hidden": [5]})  # as in a plan of a sweep
+    written = yaml.safe_load(Path(now["run_dir"], "config.yaml").read_text())
+    assert (written["network"]["hidden"], written["network"]["init"], written["data"]["seed"]) == ([5], "zeros", 1)
     assert {now["sha256"], train("c.yaml")["sha256"], train("--config", "d.yaml")["sha256"]} == {earlier["sha256"]}
 
 
 def test_a_name_twice_is_refused(capsys):
     Path("c.yaml").write_text("network: {hidden: [5], hidden_layers: [6]}")
-    assert "network.hidden_layers and network.hidden_layers are the same" in refused(capsys, "train", "c.yaml")
+    assert "network.hidden and network.hidden_layers are the same" in refused(capsys, "train", "c.yaml")
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
@@ -281,11 +287,13 @@ def test_the_remedy_for_a_column_works(kind):
 def test_the_remedy_for_integer_labels_works():
     network = br.Network([3, 4], ["softmax"], "categorical_crossentropy")
     assert network.loss == "cross_entropy"
-    for y in (np.array([0, 3]), np.array([[0], [3]]), [0, 3]):
+    labels = (np.array([0, 3]), np.array([[0], [3]]), [0, 3])
+    for y in (*labels, [1, 4], ["a", "b"], np.array(["a", "b"], object)):
         with pytest.raises(br.InvalidInput) as caught:
             br.value_and_grad(network, network.init(seed=1), np.eye(3)[:2], y)
         remedy = str(caught.value).partition("pass ")[2]
-        assert eval(remedy, {"np": np, "br": br, "y": y}).tolist() == [[1, 0, 0, 0], [0, 0, 0, 1]]
+        second = 3 if any(y is one for one in labels) else 1  # others are numbered
+        assert eval(remedy, {"np": np, "br": br, "y": y}).argmax(axis=1).tolist() == [0, second]
 
 
 def test_frames_and_sparse_matrices():
@@ -297,7 +305,7 @@ def test_frames_and_sparse_matrices():
     mixed = pandas.DataFrame({"a": [1.0, 2.0], "b": [True, False], "c": pandas.array([1, 2], dtype="Int64")})
     assert np.array_equal(br.predict(NETWORK, params, dummies), br.predict(NETWORK, params, np.eye(3)))
     assert np.array_equal(br.predict(NETWORK, params, mixed), br.predict(NETWORK, params, [[1, 1, 1], [2, 0, 2]]))
-    with pytest.raises(br.InvalidInput, match="encode classes with br.one_hot"):
+    with pytest.raises(br.InvalidInput, match="column 'b' of x has dtype .*leave it out"):
         br.predict(NETWORK, params, pandas.DataFrame({"a": [1.0], "b": ["x"], "c": [1]}))
 
 
@@ -329,3 +337,11 @@ def test_digits_are_those_of_scikit_learn():
     assert np.array_equal(ours.x, theirs.data)
     assert np.array_equal(ours.target, theirs.target)
     assert ours.feature_names == tuple(theirs.feature_names)
+
+
+def test_a_shell_completes(capsys, monkeypatch):
+    monkeypatch.setenv("_BACKPROP_REF_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "backprop-ref tra")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    assert run([]) == 0
+    assert capsys.readouterr() == ("train\n", "")

@@ -49,7 +49,7 @@ def test_every_axis_reaches_the_run():
         "learning_rate": "0.1,0.5",
         "activation": "tanh",
         "loss": "sigmoid+sse,softmax+ce",
-        "weight_init": "he",
+        "init": "he",
         "width": "3x2,none",
         "optimizer": "adam",
     }
@@ -62,15 +62,15 @@ def test_every_axis_reaches_the_run():
         "learning_rate": "0.5",
         "activation": "tanh",
         "loss": "softmax+ce",
-        "weight_init": "he",
+        "init": "he",
         "width": "none",
         "optimizer": "adam",
         "seed": "2",
     }
     network, training = last.config["network"], last.config["training"]
-    assert (network["hidden_layers"], network["loss"], network["output_activation"]) == ([], "ce", "softmax")
+    assert (network["hidden"], network["loss"], network["output_activation"]) == ([], "ce", "softmax")
     assert (training["seed"], training["learning_rate"], training["optimizer"]) == (2, 0.5, "adam")
-    assert cells[0].config["network"]["hidden_layers"] == [3, 2]
+    assert cells[0].config["network"]["hidden"] == [3, 2]
 
 
 def test_a_section_of_a_file_and_flags_over_it(folder):

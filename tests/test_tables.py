@@ -84,7 +84,7 @@ def test_every_way_to_write_the_same_table(file, content):
         ("1990,1991,1992\n1,2,3\n4,5,6\n", True, ("1990", "1991"), 2),
         (",a,c\n0,1,x\n1,2,y\n", None, ("a",), 2),
         ("1,2,a\n3,4,b\n", False, ("x0", "x1"), 2),
-        ('"a\nb",c\n1,x\n2,y\n', None, ("a\nb",), 2),
+        ('"a\nb",c\n1,x\n2,y\n', None, ("a b",), 2),
     ],
 )
 def test_what_the_first_line_is(file, content, header, names, rows):
@@ -168,7 +168,7 @@ def test_regression_takes_the_label_as_numbers(file):
             "line 2, column b: 'x' is not a finite number; mend the cell or remove that line, ",
         ),
         ("1,2.o,x\n1,2,y\n", "line 1, column x1: '2.o' is not a finite number"),
-        ("x,1,2,3\n1,2,3,4\n", "if this line names the columns, say --header"),
+        ("x,1,2,3\n1,2,3,4\n", "if this line names the columns, say header=True"),
         ("a,c\n1,x\n2,nan\n", "line 3, column c: no label"),
         ("a,c\n1,x\n2,inf\n", "line 3, column c: 'inf' is no class"),
         ("a,b,c\n" + "9" * 5000 + ",2,x\n1,2,y\n", "line 2, column a: '999"),
@@ -176,7 +176,10 @@ def test_regression_takes_the_label_as_numbers(file):
         ('a,b,c\n1,2,x\n2,three,"x\ny"\n', "line 3, column b: 'three'"),
         ('a,b,c\n1,2,"x\n2,3,y\n', "line 2: not CSV (a cell in quotes has no closing quote)"),
         ('a,b,c\n1,2,x\n1,2,"x"z\n', "line 3: not CSV"),
-        (b"a,b,c\n1\0,2,x\n1,2,y\n", r"line 2, column a: '1\x00' is not a finite number"),
+        (
+            b"a,b,c\n1\0,2,x\n1,2,y\n",
+            r"line 2, column a: '1\x00' is not a finite number; mend the cell or remove that line or kinds=",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(file, content, message):
@@ -187,10 +190,10 @@ def test_what_is_wrong_is_named(file, content, message):
     ("options", "message"),
     [
         ({"label_column": "kin"}, "no column 'kin'; its columns are a, b, kind"),
-        ({"label_column": "a", "header": False}, "no column 'a'; line 1 holds no names (see --header)"),
+        ({"label_column": "a", "header": False}, "no column 'a'; the first line holds no names (else: header=True)"),
         ({"label_column": 3}, "label column 3 is out of range; there are 3 columns, 0 to 2"),
         ({"label_column": "-4"}, "label column -4 is out of range"),
-        ({"task": "regression"}, "line 2, column kind: 'x' is not a finite number"),
+        ({"task": "regression"}, "column kind holds texts, no quantities"),
     ],
 )
 def test_a_label_that_is_not_there(file, options, message):

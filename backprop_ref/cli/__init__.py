@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from backprop_ref.errors import BackpropRefError, TrainingDiverged, blame
 from backprop_ref.text import printable
 
+COMPLETION = "_BACKPROP_REF_COMPLETE"
 COMPILED_CODE = ("NUMBA_CACHE_DIR", "NUMBA_CACHE_LOCATOR_CLASSES")
 """Where Numba takes compiled code from, and unpickles it."""
 
@@ -31,14 +32,17 @@ def run(arguments: Sequence[str] | None = None) -> int:
     message: object
     try:
         from backprop_ref.cli.app import as_now, command
+        from backprop_ref.data.asking import by_flags
 
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), by_flags():
             warnings.simplefilter("ignore")
             given = as_now(sys.argv[1:] if arguments is None else arguments)
             status = command()(args=given, prog_name="backprop-ref", standalone_mode=False)
             sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except SystemExit as error:
+        if COMPLETION in os.environ:  # a shell asks, and typer ends by itself
+            return int(error.code or 0)
         if isinstance(error.__context__, BrokenPipeError):  # how typer ends when nobody reads its output any more
             return 0
         message, status = f"ended by code that was imported: {blame(error)}", 2

@@ -527,7 +527,7 @@ def sweep(
     losses: Annotated[
         str | None, typer.Option(help="Losses; with the output's activation as sigmoid+sse.", metavar="LIST")
     ] = None,
-    weight_inits: Annotated[str | None, typer.Option(help="Schemes of initial weights.", metavar="LIST")] = None,
+    inits: Annotated[str | None, typer.Option(help="Schemes of initial weights.", metavar="LIST")] = None,
     widths: Annotated[str | None, typer.Option(help="Hidden layers, as 16,32x16,none.", metavar="LIST")] = None,
     optimizers: Annotated[str | None, typer.Option(help="Update rules.", metavar="LIST")] = None,
     config: Annotated[
@@ -550,7 +550,7 @@ def sweep(
         "learning_rate": learning_rates,
         "activation": activations,
         "loss": losses,
-        "weight_init": weight_inits,
+        "init": inits,
         "width": widths,
         "optimizer": optimizers,
     }

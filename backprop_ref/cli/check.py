@@ -29,7 +29,7 @@ def gradcheck(target, batch_size, entries, seed, as_json, flags):
         data = {} if "--data-path" in flags else {"--dataset": target or "iris"}
         config = merge({**data, **flags, "--seed": seed})
     experiment = prepare(config)
-    fresh = experiment.network.init(seed, config.network.weight_init)
+    fresh = experiment.network.init(seed, config.network.init)
     params = load_run(target)[0].params if trained else fresh
     params = Parameters.from_arrays(params.W, params.b, "float64")
     x, y = (part[:batch_size] for part in experiment.xy("train"))

@@ -60,7 +60,7 @@ def run(dataset, backends, numerics, dtype, steps, flags):
         raise InvalidInput(f"both {dataset} and --data-path {flags['--data-path']}: give one of them")
     config = merge({**flags, "--numerics": numerics, **({"--dtype": dtype} if dtype else {})})
     experiment = prepare(config)
-    params = experiment.network.init(config.training.seed, config.network.weight_init, config.backend.dtype)
+    params = experiment.network.init(config.training.seed, config.network.init, config.backend.dtype)
     x, y = experiment.xy("train")
     batch_size = len(x) if config.training.batch_size == "full" else config.training.batch_size
     x, y = x[: steps * batch_size], y[: steps * batch_size]

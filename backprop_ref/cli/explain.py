@@ -69,9 +69,9 @@ def _fresh(target, flags):
         raise InvalidInput(f"{target}: no run folder; give the folder of a run, a data set's name, or --data-path FILE")
     experiment = prepare(merge({**data, **flags}))
     config = experiment.config
-    params = experiment.network.init(config.training.seed, config.network.weight_init, config.backend.dtype)
+    params = experiment.network.init(config.training.seed, config.network.init, config.backend.dtype)
     rate = config.training.learning_rate * experiment.schedule(0, config.training.epochs)
-    about = f"initial weights {config.network.weight_init}, seed {config.training.seed}"
+    about = f"initial weights {config.network.init}, seed {config.training.seed}"
     return experiment, (params, None, rate, 1, about)
 
 

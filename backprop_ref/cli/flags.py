@@ -9,34 +9,30 @@ from typer.core import TyperCommand, TyperGroup
 
 from backprop_ref.experiments.schema import flags as schema_flags
 
-BASIC = frozenset(
-    {
-        "--data-path",
-        "--target",
-        "--task",
-        "--drop",
-        "--missing",
-        "--test-size",
-        "--validation-size",
-        "--hidden",
-        "--activation",
-        "--loss",
-        "--epochs",
-        "--learning-rate",
-        "--batch-size",
-        "--optimizer",
-        "--seed",
-        "--folds",
-        "--from",
-        "--backend",
-        "--run-dir",
-        "--resume",
-        "--json",
-        "--header",
-        "--trace",
-    }
-)
-"""Flags that ``--help`` lists; the rest are behind ``--help-all``."""
+BASIC = {
+    "--data-path": "A table: CSV, Excel, Parquet, JSON, npz.",
+    "--target": "Column to learn; default: the last.",
+    "--task": "classification or regression.",
+    "--drop": "Columns to leave out.",
+    "--missing": "error, drop, mean, median, most-frequent.",
+    "--folds": "Train so often, each with other test rows.",
+    "--test-size": "Share of the rows for the test, as 0.2.",
+    "--validation-size": "Share of the others, for validation.",
+    "--hidden": "Widths of hidden layers, as 64,32 or none.",
+    "--activation": "Of the hidden layers, such as relu.",
+    "--loss": "Such as mse or cross_entropy.",
+    "--epochs": "Passes over the training rows.",
+    "--learning-rate": "Step size; default: sgd 0.1, adam 0.001.",
+    "--batch-size": "Rows per update, or full.",
+    "--optimizer": "sgd or adam.",
+    "--from": "Run from whose weights to start.",
+    "--seed": "Seed of everything; default: 1.",
+    "--backend": "numpy, numba, torch, jax or cupy.",
+    "--run-dir": "New folder; default: ./runs/NAME-N.",
+    "--resume": "Folder of a run to go on with.",
+    "--json": "Print the results as JSON.",
+}
+"""What ``--help`` lists, in a line each; ``--help-all`` lists every flag, and says all about it."""
 
 
 class _Plain:
@@ -63,6 +59,9 @@ def _show_all(context: typer.Context, asked: bool):
     if asked:
         for parameter in context.command.params:
             parameter.hidden = False  # type: ignore[attr-defined]
+            if parameter.opts[0] in (known := schema_flags()):
+                panel, help = _described(*known[parameter.opts[0]])
+                parameter.rich_help_panel, parameter.help = panel, help  # type: ignore[attr-defined]
         typer.echo(context.get_help())
         raise typer.Exit
 
@@ -108,10 +107,15 @@ def with_flags(sections=None, only=None, exclude=()):
     return decorate
 
 
-def _parameter(name, flag, hide, section, key, info):
+def _described(section, key, info):
+    """The panel of a flag, and all about it."""
+    return section.capitalize(), f"{info.description} ({section}.{key})"
+
+
+def _parameter(name, flag, brief, section, key, info):
     kinds = set(_kinds(info.annotation))
-    rare: dict[str, Any] = {"hidden": hide and flag not in BASIC, "show_default": False}
-    panel, help = section.capitalize(), f"{info.description} ({section}.{key})"
+    panel, help = (None, BASIC.get(flag)) if brief else _described(section, key, info)
+    rare: dict[str, Any] = {"hidden": help is None, "show_default": False}
     if bool in kinds:
         declared = flag if key == "json" else f"{flag}/--no-{flag.removeprefix('--')}"
         option = typer.Option(declared, help=help, rich_help_panel=panel, **rare)

@@ -106,7 +106,7 @@ def as_csv(names, rows):
     terminal = sys.stdout.isatty()
     text = csv_text(shown if terminal else data)
     try:
-        text.encode(sys.stdout.encoding)
+        text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError as error:
         character = error.object[error.start]
         raise InvalidInput(

@@ -14,6 +14,8 @@ NO_NUMBER = frozenset(
 """What stands for one among numbers, in small letters; among texts these may be values."""
 PAIRS = (("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"), ("off", "on"))
 """Words for 0 and 1."""
+FAMILIES = ((PAIRS[0], PAIRS[3]), (PAIRS[1], PAIRS[2]), (PAIRS[4],))
+"""Those that may stand in one column, beside 0 and 1."""
 
 PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 COMMA_DECIMAL = re.compile(r"[+-]?(\d+,?\d*|,\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -22,7 +24,8 @@ DOT_GROUPS = re.compile(r"[+-]?(\d+|[1-9]\d{0,2}(\.\d{3})+)(,\d*)?", re.ASCII)
 COMMA_GROUPS = re.compile(r"[+-]?(\d+|[1-9]\d{0,2}(,\d{2,3})*,\d{3})(\.\d*)?", re.ASCII)
 SPACED = re.compile(r"[+-]?[1-9]\d{0,2}([ \u00a0\u202f'\u2019]\d{3})+([.,]\d*)?", re.ASCII)
 SPACES = re.compile("[ \u00a0\u202f'\u2019]")
-_SIGNED = r"([+-]?)\s*([$€£¥₹]?)\s*([+-]?[\d.,\u00a0\u202f'\u2019 ]*\d[.,]?(?:[eE][+-]?\d+)?)\s*"
+_CODES = "USD|EUR|GBP|CHF|JPY|CNY|INR|SEK|NOK|DKK|PLN|CZK|AUD|CAD|BRL"
+_SIGNED = rf"([+-]?)\s*([$€£¥₹]?|(?:{_CODES})(?= ))\s*([+-]?[\d.,\u00a0\u202f'\u2019 ]*\d[.,]?(?:[eE][+-]?\d+)?)\s*"
 UNIT = re.compile(_SIGNED + r"([^\W\d_]{1,6}[²³]?|[%°$€£¥₹‰][CF]?|[^\W\d_]+/[^\W\d_]+)?")
 
 
@@ -112,18 +115,35 @@ def _common_unit(texts: Sequence[str]) -> tuple[str, str, list[str]]:
 
 
 def units(texts: Sequence[str]) -> tuple[str, ...]:
-    """The units of measures that have several; none for texts that look like codes, such as 3A."""
+    """The units of measures that have several, or some none; no units for texts that look like codes, such as 3A."""
     split = [_without_unit(text) for text in texts]
     found = {part[0] or part[1] for part in split if part}
     measures = [text for text, part in zip(texts, split, strict=True) if part]
-    measured = any(mark in text for text in measures for mark in " .,")
-    return tuple(sorted(found)) if measured and len(found) > 1 and None not in split else ()
+    bare = [text for text, part in zip(texts, split, strict=True) if not part]
+    measured = any(mark in text for text in measures for mark in " .,") or not any(map(str.isalpha, "".join(found)))
+    if not measures or not measured or not all(readings([text]).others == () for text in bare):
+        return ()
+    several = (*sorted(found), *(["none"] if bare else []))
+    return several if len(several) > 1 else ()
 
 
 def pair(texts: Iterable[str]) -> tuple[str, str] | None:
-    """The two words for 0 and 1 that the cells are, if they are nothing else."""
+    """The two words for 0 and 1 that the cells are, if they are nothing else but others for the same."""
     small = {text.lower() for text in texts}
-    return next((words for words in PAIRS if small and small <= set(words)), None)
+    for family in FAMILIES:
+        whole = [words for words in family if small >= set(words)]
+        words = next((words for words in family if small and small <= set(words)), whole[0] if whole else None)
+        known = {word for each in family for word in each} | ({"0", "1"} if family[0] in whole else set())
+        if words is not None and small <= known:
+            return words
+    return None
+
+
+def truth(text: str, words: tuple[str, ...]) -> int | None:
+    """0 or 1, where a cell is one of two words, or another for the same."""
+    small = text.lower()
+    family = next((family for family in FAMILIES if words in family), ())
+    return next((each.index(small) for each in (words, *family, PAIRS[0], ("0", "1")) if small in each), None)
 
 
 def label(text: str) -> str:
@@ -228,8 +248,8 @@ def date_forms(texts: Sequence[str]) -> tuple[str, ...]:
     return () if len(zones) > 1 else tuple(fitting)
 
 
-def nearly_dates(texts: Sequence[str]) -> str | None:
-    """The first cell that is no date, where at least half of the others are, of one form; or one of another form."""
+def nearly_dates(texts: Sequence[str]) -> list[str]:
+    """The cells that are no dates, where at least half of the others are, of one form; or those of another form."""
     some = texts[:200]
     forms = (ISO, YEAR_FIRST, DAY_FIRST, MONTH_FIRST, *WITH_NAMES)
     fits = [
@@ -238,8 +258,8 @@ def nearly_dates(texts: Sequence[str]) -> str | None:
     most = max(fits, key=sum, default=[])
     of_any = bool(most) and all(map(any, zip(*fits, strict=True)))
     if most and not all(most) and (of_any or (len(some) > 2 and 2 * sum(most) >= len(most))):
-        return some[most.index(False)]
-    return None
+        return [text for text, fits_most in zip(some, most, strict=True) if not fits_most]
+    return []
 
 
 def _has_zone(text: str) -> bool:

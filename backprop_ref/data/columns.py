@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from backprop_ref.data import cells
+from backprop_ref.data import asking, cells
+from backprop_ref.data.asking import ask
 from backprop_ref.data.cells import Readings, Writing
 from backprop_ref.data.raw import Numbers, Raw, Text, shown
 from backprop_ref.errors import InvalidInput
@@ -66,6 +67,8 @@ class Column:
 
     def transform(self, raw: Text | Numbers) -> "Transformed":
         """Its features, NaN where the cell is missing, and what could not be read."""
+        if isinstance(raw, Numbers) and self.nothing:
+            raw = raw.without(self.nothing)
         if isinstance(raw, Numbers) and raw.kind != "date" and self.kind in {"number", "boolean"}:
             wrong = np.isinf(raw.numbers) if self.kind == "number" else ~np.isin(raw.numbers, [0.0, 1.0, np.nan])
             wrong &= ~np.isnan(raw.numbers)
@@ -83,7 +86,7 @@ class Column:
     def _table(self, values: list[str]) -> tuple[npt.NDArray[np.float64], dict[int, str]]:
         """A row of features for each distinct cell, and what could not be read."""
         if self.kind in {"number", "boolean"}:
-            found = _plain(values, self.nothing) if self.kind == "number" and self._writing == Writing() else None
+            found = _plain(values, self.nothing) if self.kind == "number" and self.writing == Writing() else None
             if found is not None:
                 return found[:, None], {}
         width = len(self.features)
@@ -105,12 +108,11 @@ class Column:
     def _feature(self, value: str) -> float | str:
         """A cell's number, or the number of the feature that is 1; or what is wrong with it."""
         if self.kind == "number":
-            number = cells.number(value, self._writing)
+            number = cells.number(value, self.writing)
             return f"{value[:30]!r} is not a finite number" if number is None or not cells.finite(number) else number
         if self.kind == "boolean":
-            small = value.lower()
-            same = [pair for pair in (self.values, ("false", "true"), ("0", "1")) if small in pair]
-            return float(same[0].index(small)) if same else f"{value[:30]!r} is neither {' nor '.join(self.values)}"
+            truth = cells.truth(value, self.values)
+            return f"{value[:30]!r} is neither {' nor '.join(self.values)}" if truth is None else float(truth)
         if self.kind == "date":
             days = cells.date(value, self.form)
             return f"{value[:30]!r} is no date of the form {self.form}" if days is None else days
@@ -122,7 +124,8 @@ class Column:
         return float(self.values.index(known))
 
     @property
-    def _writing(self) -> Writing:
+    def writing(self) -> Writing:
+        """How its numbers are written."""
         return Writing(self.decimal, self.groups, self.prefix, self.suffix)
 
     def described(self) -> str:
@@ -187,32 +190,44 @@ class Asked:
     dates: str | None = None
 
 
+ONE_VALUE = {"--missing", "--decimal", "--dates"}
+"""Flags that are given a single value, the first that is asked for: each fills or drops rows without a label."""
+
+
 class Problems:
     """What stands in the way, over all columns, so that one message names every flag."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
         self.flags: dict[str, list[str]] = {}
+        self.strange: dict[int, dict[str, str]] = {}
 
     def add(self, said: str, flag: str = "", *values: str) -> None:
         """One more, and the flag that helps."""
         self.said.append(said)
         if flag:
             listed_values = self.flags.setdefault(flag, [])
-            listed_values += [value for value in values if value not in listed_values]
+            if flag not in ONE_VALUE or not listed_values:
+                listed_values += [value for value in values if value not in listed_values]
 
-    def raise_any(self, where: str) -> None:
-        """All of them in one line, if there are any."""
+    def no_number(self, row: int, cell: str, name: str) -> None:
+        """A cell of a row that is no number, where all others of its column are."""
+        self.strange.setdefault(row, {})[name] = cell
+
+    def raise_any(self, where: str, table: Raw) -> None:
+        """All of them in one line, if there are any; of a row of which several cells are none, that it is no data."""
+        for row, cells_ in self.strange.items():
+            if len(cells_) > 1:
+                named = ", ".join(f"{cell!r} in column {name}" for name, cell in list(cells_.items())[:3])
+                header = f"; if it names the columns, say {asking.ask('--header')}" if table.names is None else ""
+                header = "" if row else header
+                raise InvalidInput(
+                    f"{where}{table.where(row)}: no row of data ({named}); remove that {table.line}{header}"
+                )
         if self.said:
-            flags = " ".join(f"{flag} {_quoted(values)}" for flag, values in self.flags.items())
+            flags = asking.joined(self.flags)
             said = "; ".join(self.said[:6]) + (f"; and {len(self.said) - 6} more" if len(self.said) > 6 else "")
             raise InvalidInput(f"{where}{said}" + (f"; give {flags}" if flags else ""))
-
-
-def _quoted(values: Sequence[str]) -> str:
-    import shlex
-
-    return shlex.quote(",".join(values))
 
 
 def decide(
@@ -233,18 +248,43 @@ def decide(
         else:
             column = _decided(_Case(i, name, raw, look, kind, decimal, asked, table, problems))
             if look.n_missing and column.kind != "left out" and asked.missing == "error":
-                cell = raw.text(look.first_missing)
+                cell = "" if isinstance(raw, Numbers) else raw.text(look.first_missing)
                 what = f"{cell!r} stands for a missing value" if cell else "empty"
                 count = f" ({look.n_missing} of {len(raw)} rows)" if look.n_missing > 1 else ""
                 said = f"{table.where(look.first_missing)}, column {name}: {what}{count}; mend the cell or remove "
-                problems.add(f"{said}that line", "--missing", "median")
+                problems.add(f"{said}that {table.line}", "--missing", "median")
             notes += alike(column)
+            if column.kind == "number" and kind is None:
+                notes += _doubtful(column, raw, look)
             if column.kind == "number" and kind is None and len(raw) >= 10 and _counts_rows(raw):
-                notes.append(f"{name} counts the rows, and is learnt from (else: --id {_quoted([name])})")
+                notes.append(f"{name} counts the rows, and is learnt from (else: {ask('--id', name)})")
             if column.kind == "left out" and column.why:
                 notes.append(f"{name or 'the first column'} is left out: {column.why}")
             found.append(column)
     return found, notes, problems
+
+
+def _doubtful(column: Column, raw: Text | Numbers, look: "_Look") -> list[str]:
+    """What may be no quantities in a column of numbers: codes with zeros in front, and -999 for a missing value."""
+    name, said = column.name, []
+    zeros = next((value for value in look.present if re.fullmatch(r"0\d+", value)), None)
+    if zeros is not None:
+        said.append(f"{name}: {zeros!r} is learnt from as a number (else: {ask('--as', f'{name}=category')})")
+    numbers = column.transform(raw).features[:, 0]
+    if not np.isfinite(numbers).any():
+        return said
+    for extreme in {np.nanmin(numbers), np.nanmax(numbers)} & SENTINELS:
+        others = numbers[(numbers != extreme) & ~np.isnan(numbers)]
+        count = int((numbers == extreme).sum())
+        if count > 1 and len(others) and np.abs(others - extreme).min() > 2.0 * (others.max() - others.min()):
+            texts = [text for text in look.present if cells.number(text, column.writing) == extreme] or [f"{extreme:g}"]
+            remedy = _as_nothing(texts, Asked())
+            said.append(f"{name}: {count} cells are {texts[0]}, far from all others (else: {remedy})")
+    return said
+
+
+SENTINELS = {sign * float("9" * digits) for sign in (-1, 1) for digits in range(2, 6)}
+"""Numbers that often stand for a missing value."""
 
 
 def alike(column: Column) -> list[str]:
@@ -272,6 +312,7 @@ class _Look(NamedTuple):
     def at(cls, raw: Text | Numbers, asked: Asked) -> Self:
         also = frozenset(asked.nothing)
         if isinstance(raw, Numbers):
+            raw = raw.without(also)
             nan = np.isnan(raw.numbers)
             numbers = raw.numbers[~nan] if nan.any() else raw.numbers
             distinct = 0 if not len(numbers) else 1 if (numbers == numbers[0]).all() else 2
@@ -298,6 +339,13 @@ class _Look(NamedTuple):
         rows_gone = gone[raw.codes]
         first = int(np.argmax(rows_gone)) if rows_gone.any() else 0
         return cls(present, kept, read, numeric, int(rows_gone.sum()), first, len(present), total)
+
+
+def as_numbers(raw: Text) -> npt.NDArray[np.float64]:
+    """The cells of a column that are numbers as most are written; NaN elsewhere."""
+    writing = cells.readings(raw.values).writings[0]
+    found = [cells.number(value, writing) for value in raw.values]
+    return np.array([np.nan if number is None else number for number in found])[raw.codes]
 
 
 def _plain(values: Sequence[str], also: Collection[str] = ()) -> npt.NDArray[np.float64] | None:
@@ -381,10 +429,12 @@ def _useless(case: _Case) -> str | None:
 
 def _typed(case: _Case, raw: Numbers) -> Column:
     """The rule of a column that came as numbers."""
+    nothing = case.asked.nothing
     if case.kind in {"category", "hashed"}:
-        values = tuple(shown(float(value), raw.kind) for value in np.unique(raw.numbers[~np.isnan(raw.numbers)]))
-        return Column(case.name, case.kind, values=values if case.kind == "category" else ())
-    return Column(case.name, raw.kind, values=("false", "true") if raw.kind == "boolean" else ())
+        numbers = raw.without(nothing).numbers
+        values = tuple(shown(float(value), raw.kind) for value in np.unique(numbers[~np.isnan(numbers)]))
+        return Column(case.name, case.kind, values=values if case.kind == "category" else (), nothing=nothing)
+    return Column(case.name, raw.kind, values=("false", "true") if raw.kind == "boolean" else (), nothing=nothing)
 
 
 def _numeric(case: _Case, raw: Text) -> Column | None:
@@ -400,15 +450,27 @@ def _numeric(case: _Case, raw: Text) -> Column | None:
     return None
 
 
+def _as_nothing(texts: Collection[str], asked: Asked) -> str:
+    """How to say that cells stand for a missing value, and what to do about those."""
+    said = {"--missing-value": sorted(texts)} | ({"--missing": ["median"]} if asked.missing == "error" else {})
+    return asking.joined(said)
+
+
 def _dated(case: _Case, raw: Text) -> Column | None:
     """The rule of a column of dates."""
     look, name, problems = case.look, case.name, case.problems
     forms = cells.date_forms(look.present) if case.kind in {None, "date"} else ()
-    strange = cells.nearly_dates(look.present) if case.kind is None and not forms else None
-    if strange is not None:
+    strays = cells.nearly_dates(look.present) if case.kind is None and not forms else []
+    if strays:
+        strange = strays[0]
         row = int(np.argmax(raw.codes == raw.values.index(strange)))
-        said = f"{case.table.where(row)}, column {name}: {strange[:30]!r} is no date, as most others are; mend the cell"
-        problems.add(f"{said} or remove that line, or say what it is: --missing-value {_quoted([strange])}")
+        said = f"{case.table.where(row)}, column {name}: {strange[:30]!r} "
+        if cells.date_forms([strange]):
+            said += "is a date of another form than most others; bring them to one"
+            problems.add(f"{said}, or {ask('--as', f'{name}=category')}, or {ask('--drop', name)}")
+        else:
+            said += f"is no date, as most others are; mend the cell or remove that {case.table.line}"
+            problems.add(f"{said}, or say what it is: {_as_nothing(strays[:3], case.asked)}")
         return Column(name, "left out")
     if case.asked.dates in forms:
         forms = (case.asked.dates,)
@@ -428,16 +490,21 @@ def _worded(case: _Case) -> Column:
     look, name, nothing = case.look, case.name, case.asked.nothing
     if case.kind == "hashed":
         return Column(name, "hashed", nothing=nothing)
-    if case.kind is None and look.distinct >= max(10, 0.9 * look.n_present) and not _has_numbers(look):
+    unlike = case.kind is None and look.distinct >= max(10, 0.9 * look.n_present)
+    if unlike and not _has_numbers(look):
         return Column(name, "left out", why=f"{look.distinct:,} different texts in {look.n_present:,} rows")
     units = cells.units(look.present) if case.kind is None else ()
     if units:
         said = f"column {name}: numbers with different units ({listed(units)}); bring them to one"
-        case.problems.add(f"{said}, or --as {_quoted([f'{name}=category'])}")
+        case.problems.add(f"{said}, or {ask('--as', f'{name}=category')}")
+        return Column(name, "left out")
+    if unlike and look.distinct <= MOST_CATEGORIES:
+        said = f"column {name}: {look.present[0][:30]!r} and the like are no numbers or dates that can be read; rewrite"
+        case.problems.add(f"{said} them (or: {ask('--as', f'{name}=category')})", "--drop", name)
         return Column(name, "left out")
     if case.kind is None and look.distinct > MOST_CATEGORIES:
         said = f"column {name} is text with {look.distinct:,} different values"
-        case.problems.add(f"{said} (or: --as {_quoted([f'{name}=hashed'])})", "--drop", name)
+        case.problems.add(f"{said} (or: {ask('--as', f'{name}=hashed')})", "--drop", name)
         return Column(name, "left out")
     return Column(name, "category", values=tuple(sorted(look.present, key=_in_order)), nothing=nothing)
 
@@ -458,17 +525,19 @@ def _number(case: _Case, raw: Text) -> Column:
     if bad:
         row = min(bad)
         cell, different = raw.text(row)[:30], {raw.text(each) for each in bad}
+        for each in bad if len(bad) <= 3 else ():
+            case.problems.no_number(each, raw.text(each)[:30], name)
         more = f" ({len(bad)} such cells)" if len(bad) > 1 else ""
         said = (
             f"{case.table.where(row)}, column {name}: {cell!r} is not a finite number{more}; mend the cell or remove "
         )
-        said += "that line" + (f", or say what it is: --missing-value {_quoted([cell])}" if len(different) == 1 else "")
+        said += f"that {case.table.line}"
+        if len(different) <= 3 and "\0" not in cell:
+            said += f", or say what it is: {_as_nothing(different, case.asked)}"
         if row == 0 and case.table.names is None:
-            said += "; if this line names the columns, say --header"
+            said += f"; if this {case.table.line} names the columns, say {ask('--header')}"
         few = look.distinct <= MOST_CATEGORIES
-        case.problems.add(
-            f"{said} or --as {_quoted([f'{name}=category'])}" if few else f"{said} or --drop {_quoted([name])}"
-        )
+        case.problems.add(f"{said} or {ask('--as', f'{name}=category')}" if few else f"{said} or {ask('--drop', name)}")
     return column
 
 

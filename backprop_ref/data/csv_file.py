@@ -21,7 +21,8 @@ from typing import NamedTuple
 import numpy as np
 
 from backprop_ref.data import cells
-from backprop_ref.data.header import is_header
+from backprop_ref.data.asking import ask
+from backprop_ref.data.header import is_header, one_line
 from backprop_ref.data.raw import Growing, Numbers, Raw, Text, Texts
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import Name
@@ -103,7 +104,7 @@ def read(
     data = _utf8(path, data, encoding, notes)
     data = _plain_delimiters(path, data)
     layout = _layout(path, data, header, known, counted, notes)
-    if data.find(b'"') >= 0:
+    if not _quotes_pair(data, layout):
         _check_quotes(path, data, layout)
     columns = _columns(path, data, layout)
     rows = len(columns[0])
@@ -117,6 +118,11 @@ def read(
     if names is not None:
         _check_names(path, layout.first_line, names)
     return Raw(names, columns, rows, _line_of(data, layout), notes + left_out, True, layout.delimiter)
+
+
+def _line_at(data: Bytes, at: int) -> str:
+    before = bytes(data[:at]).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return f"line {before.count(bytes([10])) + 1}"
 
 
 def _check_names(path: Name, line: int, names: Sequence[str]) -> None:
@@ -138,15 +144,17 @@ def _utf8(path: Name, data: Bytes, encoding: str | None, notes: list[str]) -> By
         return bytes(data[3:]) if found and not isinstance(data, mmap.mmap) else data
     if encoding is None and found is None:
         found = _guessed(bytes(data[:4096]))
-        notes.append(f"not UTF-8: read as {found} (else: --encoding NAME)")
+        notes.append(f"not UTF-8: read as {found} (else: {ask('--encoding', 'NAME')})")
     name = encoding or found or "utf-8"
     try:
         return bytes(data).decode(name).removeprefix("\ufeff").encode()
     except LookupError:
-        raise InvalidInput(f"--encoding {name}: no such encoding; such as utf-8, cp1252, utf-16, shift_jis") from None
+        raise InvalidInput(
+            f"{ask('--encoding', name)}: no such encoding; such as utf-8, cp1252, utf-16, shift_jis"
+        ) from None
     except UnicodeError as error:
         raise InvalidInput(
-            f"{path}: not {name} text ({getattr(error, 'reason', error)}); give --encoding NAME"
+            f"{path}: not {name} text ({getattr(error, 'reason', error)}); give {ask('--encoding', 'NAME')}"
         ) from None
 
 
@@ -217,17 +225,17 @@ _WORDS = re.compile(r'"[^"]*"|[^\s"]+')
 def _delimiter(lines: Sequence[str]) -> str:
     """What separates cells: what cuts rows into the same number of cells, most of them numbers."""
 
-    def judged(delimiter: str) -> tuple[float, float, int]:
+    def judged(delimiter: str) -> tuple[float, bool, float, int]:
         rows = [row for _, row in _parsed(lines[:500], delimiter)]
         if not rows:
-            return (0.0, 0.0, 0)
+            return (0.0, False, 0.0, 0)
         widths = [len(row) for row in rows]
         usual = max(set(widths), key=widths.count)
         same = sum(width == usual for width in widths) / len(widths) if usual > 1 else 0.0
         listed = [cell for row in rows[:50] for cell in row]
         shapes = [cells.PLAIN] if delimiter == "," else [cells.PLAIN, cells.COMMA_DECIMAL]
         numbers = sum(any(shape.fullmatch(cell) for shape in shapes) for cell in listed) / max(len(listed), 1)
-        return (round(same, 1), round(numbers, 1), usual)
+        return (round(same, 1), widths[0] == usual, round(numbers, 1), usual)
 
     return max(DELIMITERS, key=judged)
 
@@ -248,7 +256,7 @@ def _layout(
         if len(marked) == len(rows[0][1]) > 1 and not any(cells.PLAIN.fullmatch(cell) for cell in marked):
             return Layout(delimiter, _bytes(lines[:comments]), comments, marked, len(marked))
         notes.append(f"{comments - skipped} lines that begin with # are left out")
-    first, dropped = _first_row(rows)
+    first, dropped = _first_row(rows, counted)
     before = comments + (rows[first - 1][0] if first else 0)
     if dropped:
         notes.append(f"lines above the table are left out: line {before} and before")
@@ -267,7 +275,7 @@ def _layout(
     if not named:
         return Layout(delimiter, _bytes(lines[:before]), before, None, width)
     end = comments + rows[first][0]
-    return Layout(delimiter, _bytes(lines[:end]), end, body[0], width)
+    return Layout(delimiter, _bytes(lines[:end]), end, [one_line(name) for name in body[0]], width)
 
 
 def _marked(comment: str, delimiter: str) -> list[str]:
@@ -299,8 +307,10 @@ def _preamble(lines: Sequence[str]) -> tuple[int, int, str | None]:
     return skipped, comments, delimiter
 
 
-def _first_row(rows: Sequence[tuple[int, list[str]]]) -> tuple[int, bool]:
-    """Which row the table begins with: after lines of a single text above rows of more than two cells."""
+def _first_row(rows: Sequence[tuple[int, list[str]]], counted: bool) -> tuple[int, bool]:
+    """Which row the table begins with: after lines of a single text above rows of more than two cells, and after
+    narrower ones above a header as wide as all rows that follow.
+    """
 
     def is_title(row: list[str]) -> bool:
         full = [cell for cell in row if cell]
@@ -309,6 +319,15 @@ def _first_row(rows: Sequence[tuple[int, list[str]]]) -> tuple[int, bool]:
     first = 0
     while first < min(10, len(rows) - 2) and len(rows[-1][1]) > 2 and is_title(rows[first][1]):
         first += 1
+    width = len(rows[-1][1])
+    narrow = next((i for i, (_, row) in enumerate(rows[:20]) if len(row) == width), 0)
+    body = [row for _, row in rows[narrow:]]
+    if (
+        first < narrow < len(rows) - 2
+        and {len(row) for row in body} == {width}
+        and is_header(body[0], body[1:], counted)
+    ):
+        first = narrow
     return first, first > 0
 
 
@@ -319,15 +338,34 @@ def _bytes(lines: Sequence[str]) -> int:
 # --- what a quote may be ---
 
 
+def _quotes_pair(data: Bytes, layout: Layout) -> bool:
+    """Whether each first quote begins a cell (or follows a quote), and each second one ends it: surely well written."""
+    first_quote = data.find(b'"', layout.start)
+    if first_quote < 0:
+        return True
+    beside = np.zeros(256, bool)
+    beside[[ord(layout.delimiter), *b'\n\r"']] = True
+    text, second = np.frombuffer(data, np.uint8), 0
+    for start in range(first_quote, len(data), BLOCK_BYTES):
+        places = start + np.flatnonzero(text[start : start + BLOCK_BYTES] == 34)
+        first, last = places[second::2], places[1 - second :: 2]
+        second = (second + len(places)) % 2
+        before = first[first > layout.start] - 1
+        after = last[last < len(data) - 1] + 1
+        if not (beside[text[before]].all() and beside[text[after]].all()):
+            return False
+    return second == 0
+
+
 def _check_quotes(path: Name, data: Bytes, layout: Layout) -> None:
     """Refuses a cell that begins with a quote and does not end with one."""
     mark = re.escape(layout.delimiter.encode())
     cell = re.compile(rb'(?:\A|[\n\r]|%b)"(?:[^"]|"")*+(?:"[ ]*(?=%b|[\n\r]|\Z)|(?P<bad>"|\Z))' % (mark, mark))
     for found in cell.finditer(data, layout.start):
         if found["bad"] is not None:
-            line = bytes(data[: found.start() + 1]).replace(b"\r\n", b"\n").replace(b"\r", b"\n").count(b"\n") + 1
+            line = _line_at(data, found.start() + 1)
             what = "goes on after its closing quote" if found["bad"] else "has no closing quote"
-            raise InvalidInput(f"{path}, line {line}: not CSV (a cell in quotes {what}); mend that line")
+            raise InvalidInput(f"{path}, {line}: not CSV (a cell in quotes {what}); mend that line")
 
 
 # --- cells ---
@@ -384,7 +422,7 @@ def _read(path: Name, data: Bytes, layout: Layout, plain: set[int]) -> list[Text
     rows = int(1.05 * size * len(head) / max(_bytes(head), 1)) + 1
     source = pa.OSFile(str(path)) if isinstance(data, mmap.mmap) else pa.BufferReader(pa.py_buffer(data))
     source.seek(layout.start)
-    quoted = data.find(b'"') >= 0
+    quoted = data.find(b'"', layout.start) >= 0
     if isinstance(data, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         data.madvise(mmap.MADV_DONTNEED)  # what was looked at takes no memory from here on
     reader = arrow_csv.open_csv(

@@ -102,6 +102,7 @@ def one_hot(labels: npt.ArrayLike, n_classes: int | None = None) -> npt.NDArray[
     count = largest + 1 if n_classes is None else int(n_classes)
     for position in np.flatnonzero((labels < 0) | (labels >= count)):
         raise InvalidInput(
-            f"label {labels[position]} at position {position} is out of range: 0 to {count - 1} for {count} classes"
+            f"label {labels[position]} at position {position} is out of range: 0 to {count - 1} for {count} classes; "
+            "more of these, or labels from 0 on, as np.unique(labels, return_inverse=True)[1], are needed"
         )
     return np.asarray(labels[:, None] == np.arange(count), np.float64)

@@ -11,9 +11,9 @@ YEARS = range(1800, 2201)
 def is_header(first: Sequence[str], body: Sequence[Sequence[str]], counted: bool = True) -> bool:
     """Whether `first` names the columns of which `body` holds the rows.
 
-    It does if its numbers are 0, 1, 2, … (from 1 on, if there are many) or years, none of which stands below, and
-    each text in it is found nowhere else in its column. A text above numbers, beside a number above numbers, is a
-    cell that somebody has to mend. Unless `counted`, no number is a name.
+    It does if its numbers are 0, 1, 2, … (from 1 on, if there are many, or texts below one) or years, none of which
+    stands below, and each text in it is found nowhere else in its column. A text above numbers, beside a number above
+    numbers, is a cell that somebody has to mend. Unless `counted`, no number is a name.
     """
     columns = list(zip(*body, strict=True)) if body else [()] * len(first)
     numbers = [cell for cell in first if _is_number(cell)]
@@ -23,11 +23,16 @@ def is_header(first: Sequence[str], body: Sequence[Sequence[str]], counted: bool
     if not texts:
         return bool(numbers) and _counts(numbers, first, columns)
     above = any(_is_value(column) for _, column in texts)
-    if numbers and not above and len(numbers) < 3:
+    if numbers and not above and len(numbers) < 3 and not _years(numbers):
         return False
     if any(_is_number(cell) or cells.date_forms([cell]) for cell, _ in texts):
         return False
     return all(cell not in column for cell, column in texts)
+
+
+def one_line(name: str) -> str:
+    """A name that goes over several lines, in one."""
+    return " ".join(name.split()) if "\n" in name or "\r" in name else name
 
 
 def _is_number(cell: str) -> bool:
@@ -46,15 +51,24 @@ def _counts(numbers: Sequence[str], first: Sequence[str], columns: Sequence[Sequ
         return False
     values = [int(cell) for cell in numbers]
     steps = {after - before for before, after in pairwise(values)}
-    counted = steps <= {1} and (values[0] == 0 or (values[0] == 1 and len(values) > 4))
+    texts = any(
+        cell in numbers and column and not any(map(_is_number, column))
+        for cell, column in zip(first, columns, strict=True)
+    )
+    counted = steps <= {1} and (values[0] == 0 or (values[0] == 1 and (len(values) > 4 or texts)))
     if counted and (len(values) >= 3 or len(values) < len(first)):
         return not all(
             _same_as_counted(column, cell) for cell, column in zip(first, columns, strict=True) if cell in numbers
         )
-    if not all(value in YEARS for value in values) or 0 in steps or len(values) < 2:
+    if 0 in steps or not _years(numbers):
         return False
     below = [cell for cell, column in zip(first, columns, strict=True) if cell in numbers for cell in column[:50]]
     return not any(cell.isdecimal() and int(cell) in YEARS for cell in below)
+
+
+def _years(numbers: Sequence[str]) -> bool:
+    """Whether these are several years."""
+    return len(numbers) > 1 and all(cell.isascii() and cell.isdecimal() and int(cell) in YEARS for cell in numbers)
 
 
 def _same_as_counted(column: Sequence[str], cell: str) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backprop_ref.arrays import Batch, Float, Rows
+from backprop_ref.data.asking import ask
 from backprop_ref.data.columns import Column
 from backprop_ref.data.dataset import Dataset, Target, one_hot
 from backprop_ref.errors import InvalidInput, unknown
@@ -249,12 +250,13 @@ def _within(
     low, high = REACHED[output]
     least, most = column.min(axis=0), column.max(axis=0)
     if output == "softmax":
-        raise InvalidInput("output activation softmax gives shares that sum to 1, no quantities; use linear")
+        remedy = ask("--output-activation", "linear")
+        raise InvalidInput(f"output activation softmax gives shares that sum to 1, no quantities; use {remedy}")
     if normalize == "none":
         if (least < low).any() or (most > high).any():
             raise InvalidInput(
                 f"output activation {output} reaches {low:g} to {high:g}, and the target goes from {least.min():g} to "
-                f"{most.max():g}; use --output-activation linear, or another --normalize"
+                f"{most.max():g}; use {ask('--output-activation', 'linear')}, or another {ask('--normalize')}"
             )
         return [0.0] * len(least), [1.0] * len(least)
     if not np.isfinite(high):
@@ -324,6 +326,6 @@ def _statistics(columns: Target, normalize: str, names: Sequence[str]) -> tuple[
     for i in np.flatnonzero(~np.isfinite(shift + scale)).tolist():
         raise InvalidInput(
             f"column {names[i]}: from {least[i]:g} to {most[i]:g}, too large to {normalize}; "
-            "divide it, or use --normalize none"
+            f"divide it, or use {ask('--normalize', 'none')}"
         )
     return shift.tolist(), scale.tolist()

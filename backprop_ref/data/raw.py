@@ -1,10 +1,12 @@
 """A table before its columns become numbers: columns of text, or of numbers where the file has types."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from backprop_ref.data.cells import PLAIN
 
 
 class Text(NamedTuple):
@@ -46,6 +48,11 @@ class Numbers(NamedTuple):
     def take(self, rows: Any) -> "Numbers":
         """Some rows."""
         return Numbers(self.numbers[rows], self.kind)
+
+    def without(self, texts: Collection[str]) -> "Numbers":
+        """Those that are none of these, which stand for a missing value."""
+        gone = [float(text) for text in texts if PLAIN.fullmatch(text)]
+        return Numbers(np.where(np.isin(self.numbers, gone), np.nan, self.numbers), self.kind) if gone else self
 
     def text(self, row: int) -> str:
         """The cell in a row, as text."""
@@ -109,6 +116,30 @@ class Raw(NamedTuple):
     delimiter: str = ""
     """What separates cells: a comma inside a number is no decimal one where commas do, a point may be where ; does."""
 
+    def without_blank_rows(self) -> "Raw":
+        """Without rows in which there is nothing, as spreadsheets leave them at the end."""
+        blank = np.ones(self.rows, bool)
+        for column in self.columns:
+            if isinstance(column, Numbers):
+                blank &= np.isnan(column.numbers)
+            else:
+                blank &= (column.codes == column.values.index("")) if "" in column.values else False
+            if not blank.any():
+                return self
+        kept = np.flatnonzero(~blank)
+        where, note = self.where, f"{int(blank.sum())} of {self.rows} rows are left out, as they are empty"
+        return self._replace(
+            columns=[column.take(kept) for column in self.columns],
+            rows=len(kept),
+            where=lambda row: where(int(kept[row])),
+            notes=[*self.notes, note],
+        )
+
+    @property
+    def line(self) -> str:
+        """What a row is called."""
+        return "line" if self.delimiter else "row"
+
 
 def shown(value: float, kind: str = "number") -> str:
     """A number as text: 3 for 3.0; True or False for a boolean; nothing for NaN."""
@@ -119,3 +150,23 @@ def shown(value: float, kind: str = "number") -> str:
     if kind == "date":
         return str((np.datetime64("1970-01-01") + np.timedelta64(round(value * 86400), "s")).astype("M8[s]"))
     return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
+
+
+class Distinct(NamedTuple):
+    """The different numbers of a column, rising; how often each comes; and which stands in each row."""
+
+    values: npt.NDArray[Any]
+    counts: npt.NDArray[np.int64]
+    codes: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, numbers: npt.NDArray[Any]) -> "Distinct":
+        """As `np.unique` has them; whole numbers that are close together are counted, not sorted."""
+        low, high = (numbers.min(), numbers.max()) if len(numbers) else (0, np.inf)
+        if not high - low < 1e6 or (numbers != np.floor(numbers)).any():
+            values, codes, counts = np.unique(numbers, return_inverse=True, return_counts=True)
+            return cls(values, counts, codes)
+        steps = (numbers - low).astype(np.int64)
+        counts = np.bincount(steps)
+        used = np.flatnonzero(counts)
+        return cls((used + low).astype(numbers.dtype), counts[used], (np.cumsum(counts > 0) - 1)[steps])

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from backprop_ref.data import csv_file
-from backprop_ref.data.header import is_header
+from backprop_ref.data.asking import ask
+from backprop_ref.data.header import is_header, one_line
 from backprop_ref.data.raw import Numbers, Raw, Text, Texts, shown
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import Name
@@ -25,6 +26,7 @@ def read(
     encoding: str | None = None,
     known: Collection[str] = (),
     counted: bool = True,
+    left_out: Container[str] = (),
 ) -> Raw:
     """A table, as it stands in a file or in memory.
 
@@ -41,16 +43,18 @@ def read(
         Names that a header would have.
     counted : bool
         Whether a first row of 0, 1, 2, … or of years may be a header.
+    left_out : container of str
+        Names of columns that are not used, so that it does not matter what is in them.
     """
     if not isinstance(source, str | Path) and not hasattr(source, "__fspath__"):
-        return _table(source)
+        return _table(source, header, counted, left_out)
     data = csv_file.content(source)
     head, suffix = bytes(data[:8]), Path(source).suffix.lower()
     if head.startswith(b"PK") and suffix != ".npz" and not _is_office(data):
         data = csv_file.unzipped(source, data)
         head = bytes(data[:8])
     if head.startswith((b"PAR1", b"ARROW1", b"FEA1")):
-        return _arrow_file(source, head)
+        return _arrow_file(source, head, left_out)
     if head.startswith(b"\x93NUMPY") or suffix == ".npz":
         return _arrays(source, data)
     if head.startswith((b"PK", b"\xd0\xcf\x11\xe0")):
@@ -66,24 +70,28 @@ def _is_office(data: Any) -> bool:
 
 
 def _sheet(path: Name, data: Any, header: bool | None, known: Collection[str], counted: bool) -> Raw:
-    """The first sheet that is not empty."""
+    """The largest sheet; for a trained network, the first that names its columns."""
     from python_calamine import CalamineError, CalamineWorkbook
 
     try:
         book = CalamineWorkbook.from_filelike(io.BytesIO(bytes(data)))
-        sheets = {name: book.get_sheet_by_name(name).to_python() for name in book.sheet_names}
+        sheets = {name: _rows_of(book.get_sheet_by_name(name)) for name in book.sheet_names}
     except (CalamineError, OSError) as error:
         raise InvalidInput(f"{path}: no spreadsheet that can be read ({error}); save it as CSV") from None
     full = {name: rows for name, rows in sheets.items() if rows}
     if not full:
         raise InvalidInput(f"{path}: empty; a sheet with one row per sample is needed")
-    sheet, rows = next(iter(full.items()))
+    names_all = (name for name, rows in full.items() if any(set(known) <= set(map(str, row)) for row in rows[:20]))
+    largest = max(full, key=lambda name: sum(value != "" for row in full[name] for value in row))
+    sheet = next(names_all, largest) if known else largest
+    rows = full[sheet]
     cells = [[_cell(value) for value in row] for row in rows]
     cells = [[row[i].strip() for i in range(len(row))] for row in cells]
     first = next((i for i, row in enumerate(cells) if sum(map(bool, row)) > 1), 0)
     last = max(i for i, row in enumerate(cells) if any(row))
     body = cells[first : last + 1]
-    notes = [f"sheet {sheet}, the first of {len(full)}"] if len(full) > 1 else []
+    others = ", ".join(name for name in full if name != sheet)
+    notes = [f"sheet {sheet} is read (else: save another as a file of its own: {others})"] if others else []
     notes += (
         [f"rows above the table are left out: row {first} and before"] if any(any(row) for row in cells[:first]) else []
     )
@@ -92,13 +100,23 @@ def _sheet(path: Name, data: Any, header: bool | None, known: Collection[str], c
     if header is None and known and set(known) <= set(body[0]):
         header = True
     named = is_header(body[0], body[1:], counted) if header is None else header
-    names, body = (body[0], body[1:]) if named else (None, body)
+    names, body = ([one_line(name) for name in body[0]], body[1:]) if named else (None, body)
     if not body:
         raise InvalidInput(f"{path}: only a header; at least one row of data is needed")
     numbered = [(number, row) for number, row in enumerate(body, first + (2 if named else 1)) if any(row)]
     columns: list[Text | Numbers] = [Text.of([row[i] for _, row in numbered]) for i in range(len(body[0]))]
     _unique(path, names)
     return Raw(names, columns, len(numbered), lambda row: f"row {numbered[row][0]}", notes, True)
+
+
+def _rows_of(sheet: Any) -> list[list[object]]:
+    """The cells of a sheet; those that are merged over several rows all have its value."""
+    rows: list[list[object]] = sheet.to_python(skip_empty_area=False)
+    for (top, left), (bottom, right) in getattr(sheet, "merged_cell_ranges", None) or ():
+        if left == right:
+            for row in range(top, min(bottom + 1, len(rows))):
+                rows[row][left] = rows[top][left]
+    return rows
 
 
 def _cell(value: object) -> str:
@@ -122,47 +140,109 @@ def _unique(path: Name, names: Sequence[str] | None) -> None:
 # --- Arrow, and what hands it out ---
 
 
-def _arrow_file(path: Name, head: bytes) -> Raw:
+def _arrow_file(path: Name, head: bytes, left_out: Container[str]) -> Raw:
     import pyarrow as pa
     import pyarrow.feather
     import pyarrow.parquet
 
     try:
         if head.startswith(b"PAR1"):
-            return _arrow(pyarrow.parquet.read_table(str(path)))
-        return _arrow(pyarrow.feather.read_table(str(path)))
+            return _arrow(pyarrow.parquet.read_table(str(path)), left_out)
+        return _arrow(pyarrow.feather.read_table(str(path)), left_out)
+    except InvalidInput as error:
+        raise InvalidInput(f"{path}: {error}") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise InvalidInput(f"{path}: cannot be read ({error}); write it again") from None
 
 
-def _table(source: Any) -> Raw:
+def _table(source: Any, header: bool | None, counted: bool, left_out: Container[str]) -> Raw:
     """A table in memory."""
     import pyarrow as pa
 
-    if hasattr(source, "__arrow_c_stream__"):
-        try:
-            made = pa.table(source)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError) as error:
-            raise InvalidInput(f"the table has a column that is neither numbers nor text: {error}") from None
-        drop = [name for name in made.column_names if name == "__index_level_0__"]
-        return _arrow(made.drop_columns(drop) if drop else made)
+    if hasattr(source, "collect") and not hasattr(source, "__arrow_c_stream__"):
+        raise InvalidInput(f"a {type(source).__name__} holds no rows yet; pass its .collect()")
+    try:
+        if hasattr(source, "iloc") and hasattr(source, "columns"):
+            return _arrow(_of_pandas(source, left_out), left_out)
+        if hasattr(source, "__arrow_c_stream__") and not hasattr(source, "iloc"):
+            return _arrow(pa.table(source), left_out)
+        if isinstance(source, dict):
+            return _arrow(pa.table({str(name): list(values) for name, values in source.items()}), left_out)
+        if isinstance(source, list | tuple) and source and all(isinstance(record, dict) for record in source):
+            return _arrow(_from_records(source), left_out)
+    except (pa.ArrowException, TypeError, OverflowError) as error:
+        said = " ".join(str(error).split())[:120]
+        raise InvalidInput(f"no table ({said}); columns of numbers, texts or dates are needed, all as long") from None
     if hasattr(source, "toarray") and hasattr(source, "tocsr"):
         source = source.toarray()
-    if isinstance(source, dict):
-        return _arrow(pa.table({str(name): list(values) for name, values in source.items()}))
-    return _array(np.asarray(source))
+    return _rows_of_cells(np.asarray(source), header, counted)
 
 
-def _arrow(table: Any) -> Raw:
+def _of_pandas(frame: Any, left_out: Container[str]) -> Any:
+    """A frame of pandas as a table of Arrow's; columns of mixed objects as texts."""
+    import pyarrow as pa
+
+    columns: dict[str, Any] = {}
+    unusable: list[str] = []
+    _unique("the table", list(map(str, frame.columns)))
+    for name, column in zip(map(str, frame.columns), (frame.iloc[:, i] for i in range(frame.shape[1])), strict=True):
+        try:
+            columns[name] = pa.array(column, from_pandas=True)
+        except (pa.ArrowException, OverflowError):
+            mixed = column.dtype == object
+            columns[name] = pa.array(
+                [str(cell) if mixed and here else None for cell, here in zip(column, column.notna(), strict=True)]
+            )
+            unusable += [] if mixed or name in left_out else [name]
+    if unusable:
+        kind = frame[unusable[0]].dtype
+        said = f"column {unusable[0]} is of type {kind}; numbers, texts and dates can be used"
+        raise InvalidInput(f"{said}, so give {ask('--drop', *unusable)}")
+    return pa.table(columns)
+
+
+def _rows_of_cells(array: Any, header: bool | None, counted: bool) -> Raw:
+    """An array, or nested lists; the first row may hold names."""
+    if array.ndim != 2:
+        raise InvalidInput(f"an array of shape {array.shape}; a table with a row for each sample is needed")
+    raw = _array(array)
+    if array.dtype.names or (array.dtype.kind not in "UO" and not header):
+        return raw
+    rows = [[column.text(row) for column in raw.columns] for row in range(min(raw.rows, 500))]
+    if not (is_header(rows[0], rows[1:], counted) if header is None else header):
+        return raw
+    _unique("the table", rows[0])
+    return _named(_array(array[1:]), [one_line(name) for name in rows[0]])
+
+
+def _arrow(table: Any, left_out: Container[str] = ()) -> Raw:
     names = [str(name) for name in table.column_names]
     _unique("the table", names)
     if not names or not table.num_rows:
         raise InvalidInput("the table is empty; at least one row and a column for the target are needed")
+    unusable = [name for name, column in zip(names, table.columns, strict=True) if not _is_flat(column.type)]
+    wanted = [name for name in unusable if name not in left_out]
+    if wanted:
+        said = f"column {wanted[0]} is of type {table.schema.field(names.index(wanted[0])).type}"
+        raise InvalidInput(f"{said}; numbers, texts and dates can be used, so give {ask('--drop', *wanted)}")
     columns: list[Text | Numbers] = []
     for name, chunked in zip(names, table.columns, strict=True):
-        found = _as_numbers(chunked)
-        columns.append(_as_text(name, chunked) if found is None else found)
+        found = _empty(table.num_rows) if name in unusable else _as_numbers(chunked)
+        columns.append(_as_text(chunked) if found is None else found)
     return Raw(names, columns, table.num_rows, _row, [])
+
+
+def _empty(rows: int) -> Text:
+    return Text(np.zeros(rows, np.int32), [""])
+
+
+def _is_flat(kind: Any) -> bool:
+    """Whether a column of Arrow's has a number, text or date in each row."""
+    import pyarrow as pa
+
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    known = "boolean null integer floating decimal timestamp date duration time"
+    return _is_text(kind) or any(getattr(pa.types, f"is_{name}")(kind) for name in known.split(" "))
 
 
 def _as_numbers(chunked: Any) -> Numbers | None:
@@ -175,6 +255,8 @@ def _as_numbers(chunked: Any) -> Numbers | None:
         chunked, kind = pc.cast(chunked, kind.value_type), kind.value_type
     if types.is_boolean(kind):
         return Numbers(_floats(pc.cast(chunked, pa.uint8())), "boolean")
+    if types.is_integer(kind) and not _exact(chunked):
+        return None
     if types.is_null(kind) or types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
         return Numbers(_floats(chunked))
     if types.is_timestamp(kind) or types.is_date(kind):
@@ -186,7 +268,15 @@ def _as_numbers(chunked: Any) -> Numbers | None:
     return None
 
 
-def _as_text(name: str, chunked: Any) -> Text:
+def _exact(chunked: Any) -> bool:
+    """Whether floats hold these integers; identifiers may be larger."""
+    import pyarrow.compute as pc
+
+    least, most = pc.min_max(chunked).as_py().values()
+    return least is None or max(-least, most) <= 2**53
+
+
+def _as_text(chunked: Any) -> Text:
     """A column of Arrow's as texts."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -194,8 +284,6 @@ def _as_text(name: str, chunked: Any) -> Text:
     kind, made = chunked.type, Texts()
     if pa.types.is_dictionary(kind):  # some kinds of which pyarrow cannot look up
         return Text.of(["" if value is None else value for value in chunked.to_pylist()])
-    if not _is_text(kind):
-        raise InvalidInput(f"column {name} is of type {kind}; numbers, texts and dates can be used, so drop it")
     for chunk in chunked.chunks:
         made.add(pc.fill_null(pc.cast(chunk, pa.string()), ""))
     return made.done()
@@ -224,17 +312,38 @@ def _json(path: Name, data: Any) -> Raw:
     try:
         text = bytes(data).decode("utf-8-sig")
         try:
-            found = json.loads(text)
+            found = json.loads(text, object_pairs_hook=_unlike)
         except json.JSONDecodeError:
-            found = [json.loads(line) for line in text.splitlines() if line.strip()]
-        found = [found] if isinstance(found, dict) and not any(isinstance(v, list) for v in found.values()) else found
-        made = pa.table(found) if isinstance(found, dict) else _from_records(found)
-        return _arrow(made)
+            found = [json.loads(line, object_pairs_hook=_unlike) for line in text.splitlines() if line.strip()]
+        if isinstance(found, dict):
+            found = _records(found)
+        if found and all(isinstance(record, list) for record in found):
+            return _array(np.array([[_cell(cell) for cell in record] for record in found], object))
+        return _arrow(_from_records(found) if isinstance(found, list) else pa.table(found))
     except (ValueError, TypeError, AttributeError, pa.ArrowException) as error:
         if isinstance(error, InvalidInput):
             raise InvalidInput(f"{path}: {error}") from None
         said = " ".join(str(error).split())[:120]
         raise InvalidInput(f"{path}: no table in JSON ({said}); a list of records is needed") from None
+
+
+def _unlike(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A record, whose names must differ."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise InvalidInput(f"a record has '{max(names, key=names.count)}' twice; rename one")
+    return made
+
+
+def _records(found: dict[str, Any]) -> Any:
+    """A table in one JSON object: lists by column, as pandas writes it by row or split, or a single record."""
+    if {"columns", "data"} <= set(found) and isinstance(found["data"], list):
+        return [dict(zip(found["columns"], row, strict=True)) for row in found["data"]]
+    if found and all(isinstance(column, dict) for column in found.values()):
+        rows = list(dict.fromkeys(row for column in found.values() for row in column))
+        return [{name: column.get(row) for name, column in found.items()} for row in rows]
+    return found if any(isinstance(column, list) for column in found.values()) else [found]
 
 
 def _from_records(records: Iterable[dict[str, Any]]) -> Any:
@@ -264,6 +373,8 @@ def _arrays(path: Name, data: Any) -> Raw:
             return _array(loaded)
         with loaded:
             held = {name: loaded[name] for name in loaded.files}
+    except InvalidInput as error:
+        raise InvalidInput(f"{path}: {error}") from None
     except (ValueError, OSError, EOFError) as error:
         raise InvalidInput(f"{path}: arrays that cannot be read ({error}); save plain numbers") from None
     features = next((held[name] for name in _FEATURES if name in held), None)
@@ -282,7 +393,10 @@ def _arrays(path: Name, data: Any) -> Raw:
         targets = targets.argmax(axis=1)[:, None]  # one-hot
     names = ["target"] if targets.shape[1] == 1 else [f"target{i}" for i in range(targets.shape[1])]
     first, second = _array(wide), _array(targets)
-    return Raw([f"x{i}" for i in range(wide.shape[1])] + names, first.columns + second.columns, len(wide), _row, [])
+    used = [next(name for name in known if name in held) for known in (_FEATURES, _TARGETS)]
+    rest = ", ".join(name for name in held if name not in used)
+    notes = [f"{used[0]} and {used[1]} are read, and {rest} left out"] if rest else []
+    return Raw([f"x{i}" for i in range(wide.shape[1])] + names, first.columns + second.columns, len(wide), _row, notes)
 
 
 def _named(raw: Raw, names: list[str]) -> Raw:

@@ -1,7 +1,7 @@
 """Tables to train on and to predict for: which column is what, said in the open, and rules kept for later files."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,17 +10,20 @@ import numpy as np
 import numpy.typing as npt
 
 from backprop_ref.data import cells, sources
+from backprop_ref.data.asking import ask
 from backprop_ref.data.cells import Writing
-from backprop_ref.data.columns import KINDS, MISSING, Asked, Column, Problems, alike, decide, listed
+from backprop_ref.data.columns import KINDS, MISSING, Asked, Column, Problems, alike, as_numbers, decide, listed
 from backprop_ref.data.dataset import Dataset, Target
 from backprop_ref.data.preprocessing import Preprocessing
-from backprop_ref.data.raw import Numbers, Raw, Text
+from backprop_ref.data.raw import Distinct, Numbers, Raw, Text
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.files import Name, write_output
 from backprop_ref.text import as_csv
 
 FEW_NUMBERS = 20
 """Up to so many different whole numbers in a target are classes."""
+FEW_EACH = 10
+"""From so many on, numbers most of which are of one row are quantities."""
 MOST_CLASSES = 100
 """Up to so many different values may all be classes, though most of them are of one row."""
 
@@ -108,7 +111,7 @@ def read_table(
     wanted = [target] if isinstance(target, str | int) or target is None else list(target)
     drop, id = _listed(drop), _listed(id)
     known_names = {str(name) for name in wanted if name is not None and not _is_position(name)} | set(drop) | set(id)
-    raw = sources.read(source, header, encoding, known_names)
+    raw = sources.read(source, header, encoding, known_names, left_out=drop)
     asked = Asked(drop, id, dict(kinds or {}), missing, tuple(missing_values), decimal, dates)
     return _dataset(where, raw, wanted, task, asked)
 
@@ -135,6 +138,8 @@ def _is_position(name: object) -> bool:
 def _dataset(where: str, raw: Raw, wanted: Sequence[str | int | None], task: str | None, asked: Asked) -> Dataset:
     width = len(raw.columns)
     names = raw.names or [f"x{i}" for i in range(width)]
+    raw = raw.without_blank_rows()
+    _check_rows(where, raw)
     for i, name in enumerate(names):
         if not name and i:
             raise InvalidInput(f"{where}: column {i + 1} has no name; name it in the header")
@@ -145,7 +150,9 @@ def _dataset(where: str, raw: Raw, wanted: Sequence[str | int | None], task: str
         if name not in names:
             raise InvalidInput(f"{where}: {unknown('column', name, names)}")
         if name in [names[i] for i in targets] and name not in (asked.kinds or {}):
-            raise InvalidInput(f"{where}: column {name} is the target and cannot be left out; name another by --target")
+            raise InvalidInput(
+                f"{where}: column {name} is the target and cannot be left out; name another by {ask('--target')}"
+            )
     places = [i for i in range(width) if i not in targets]
     if not places:
         raise InvalidInput(f"{where}: one column only; features and a target are needed")
@@ -155,11 +162,13 @@ def _dataset(where: str, raw: Raw, wanted: Sequence[str | int | None], task: str
         names[i] if raw.names else ("target" if len(targets) == 1 else f"target{k}") for k, i in enumerate(targets)
     ]
     learnt = _targets(where, raw, [raw.columns[i] for i in targets], label_names, task, asked, problems, notes)
-    problems.raise_any(f"{where}, ")
+    problems.raise_any(f"{where}, ", raw)
     used = [(column, i) for column, i in zip(columns, places, strict=True) if column.features]
     if not used:
         said = "; ".join(notes) or "all columns are left out"
-        raise InvalidInput(f"{where}: no column to learn from ({said}); leave out less")
+        texts = [f"{column.name}=hashed" for column in columns if "different texts" in column.why]
+        remedy = f"give {ask('--as', *texts)}" if texts else "leave out less"
+        raise InvalidInput(f"{where}: no column to learn from ({said}); {remedy}")
     keep = ~learnt.gone
     if asked.missing == "drop":
         for column, place in used:
@@ -168,7 +177,9 @@ def _dataset(where: str, raw: Raw, wanted: Sequence[str | int | None], task: str
     if left_out:
         notes.append(f"{left_out} of {raw.rows} rows are left out, as they lack a value")
     if not keep.any():
-        raise InvalidInput(f"{where}: every row lacks a value; use --drop COLUMN, or --missing median")
+        raise InvalidInput(
+            f"{where}: every row lacks a value; use {ask('--drop', 'COLUMN')}, or {ask('--missing', 'median')}"
+        )
     x = _side_by_side(where, used, raw, None if keep.all() else keep)
     target = learnt.target if keep.all() else learnt.target[keep]
     if learnt.classes is not None:
@@ -191,6 +202,35 @@ def _dataset(where: str, raw: Raw, wanted: Sequence[str | int | None], task: str
         raw.names is not None,
     )
     return dataset._replace_notes((*_decisions(dataset, raw, label_names, targets), *raw.notes, *notes))
+
+
+TOTAL = re.compile(r"(grand |sub)?total|sum|average|avg|mean|summe|gesamt|insgesamt|durchschnitt", re.IGNORECASE)
+
+
+def _check_rows(where: str, raw: Raw) -> None:
+    """Refuses what is no row of data: a rule below the header; what says that it is a total of rows above, and is."""
+    cells_ = [column.text(0) for column in raw.columns]
+    if any(cells_) and all(cell == "" or re.fullmatch(r"[-:=+ ]*[-=]{2,}[-:=+ ]*", cell) for cell in cells_):
+        cell = next(filter(None, cells_))
+        raise InvalidInput(f"{where}, {raw.where(0)}: no row of data ({cell!r}); remove that {raw.line}")
+    for labels in (column for column in raw.columns if isinstance(column, Text)):
+        words = [i for i, text in enumerate(labels.values) if TOTAL.fullmatch(text.strip(" :"))]
+        rows = np.flatnonzero(np.isin(labels.codes, words))[:20].tolist() if words else []
+        for start, row in zip([0, *(row + 1 for row in rows)], rows, strict=False):
+            found = [_adds_up(column, start, row) for column in raw.columns] if row - start > 1 else []
+            if 2 * found.count(True) > found.count(True) + found.count(False) > 0:
+                said = f"{labels.text(row)!r} of the rows above; remove that {raw.line}"
+                raise InvalidInput(f"{where}, {raw.where(row)}: {said}" + (", and others like it" if rows[1:] else ""))
+
+
+def _adds_up(column: Text | Numbers, start: int, end: int) -> bool | None:
+    """Whether a number is the sum or the mean of those above it, from a row on or from the first; None if it may be."""
+    numbers = column.numbers if isinstance(column, Numbers) else as_numbers(column)
+    if not np.isfinite(numbers[end]) or numbers[end] == 0.0 or (numbers == numbers[end]).all():
+        return None
+    above = [numbers[start:end], numbers[:end]]
+    found = [total for some in above if np.isfinite(some).any() for total in (np.nansum(some), np.nanmean(some))]
+    return bool(np.isclose(found, numbers[end], rtol=1e-4).any())
 
 
 def _side_by_side(
@@ -220,7 +260,9 @@ def _position(where: str, raw: Raw, wanted: str | int) -> int:
         return names.index(label)
     if not _is_position(label):
         if names is None:
-            raise InvalidInput(f"{where}: no column '{label}'; line 1 holds no names (see --header)")
+            raise InvalidInput(
+                f"{where}: no column '{label}'; the first {raw.line} holds no names (else: {ask('--header')})"
+            )
         raise InvalidInput(f"{where}: no column '{label}'; its columns are {listed(names)}")
     if not -width <= int(label) < width:
         raise InvalidInput(
@@ -251,15 +293,18 @@ def _targets(
 ) -> _Learnt:
     if len(raws) > 1:
         if task == "classification":
-            raise InvalidInput(f"{where}: several targets are quantities, not classes; give one --target")
+            raise InvalidInput(f"{where}: several targets are quantities, not classes; give one {ask('--target')}")
         several = [_quantities(raw, name, asked, table, problems) for raw, name in zip(raws, names, strict=True)]
         target = np.stack([one.target for one in several], axis=1)
         return _Learnt(target, None, np.asarray(np.isnan(target).any(axis=1)), [one.rules[0] for one in several])
     raw, name = raws[0], names[0]
+    if task is None and _is_dated(raw, asked):
+        said = f"target {name} holds dates, neither classes nor quantities; name another by {ask('--target')}"
+        raise InvalidInput(f"{where}: {said}, or say {ask('--task', 'classification')}")
     found = task or _task(raw, asked)
     if found == "regression":
         return _quantities(raw, name, asked, table, problems)
-    return _labels(where, raw, name, asked, table, problems, notes)
+    return _labels(where, raw, name, task, asked, table, problems, notes)
 
 
 def _present(raw: Text | Numbers, asked: Asked) -> tuple[list[str], npt.NDArray[np.bool_]]:
@@ -269,45 +314,66 @@ def _present(raw: Text | Numbers, asked: Asked) -> tuple[list[str], npt.NDArray[
     return [value for value, out in zip(raw.values, gone, strict=True) if not out], gone[raw.codes]
 
 
+def _is_dated(raw: Text | Numbers, asked: Asked) -> bool:
+    """Whether a target holds dates."""
+    if isinstance(raw, Numbers):
+        return raw.kind == "date"
+    present, _ = _present(raw, asked)
+    return len(present) > 1 and bool(cells.date_forms(present)) and not all(map(cells.PLAIN.fullmatch, present))
+
+
 def _task(raw: Text | Numbers, asked: Asked) -> str:
     """Whether a target holds classes or quantities, by its looks."""
     if isinstance(raw, Numbers):
-        if raw.kind == "boolean":
-            return "classification"
-        numbers = raw.numbers[~np.isnan(raw.numbers)]
+        known = raw.without(asked.nothing).numbers
+        numbers = known[~np.isnan(known)] if raw.kind != "boolean" else None
     else:
-        present, _ = _present(raw, asked)
-        if cells.pair(present):
-            return "classification"
-        read = cells.readings(present[:10000])
-        if len(read.others) > 0.5 * len(present[:10000]) or (read.others and len(present) <= FEW_NUMBERS):
-            return "classification"
-        values = [cells.number(text, read.writings[0]) for text in present]
-        numbers = np.array([values[code] for code in range(len(values)) if values[code] is not None])
-        counts = np.bincount(raw.codes, minlength=len(raw.values))
-        kept = [count for value, count in zip(raw.values, counts, strict=True) if value in set(present)]
-        numbers = np.repeat(numbers, [c for c, v in zip(kept, values, strict=True) if v is not None])
-        if len(read.others) == 0 and read.marked and Writing() not in read.writings:
-            return "regression"  # nobody writes a class with a decimal comma or a unit
-    distinct, counts = np.unique(numbers, return_counts=True)
+        numbers = _if_numbers(raw, asked)
+    if numbers is None:
+        return "classification"
+    distinct, counts, _ = Distinct.of(numbers)
     if (distinct != np.floor(distinct)).any():
         return "regression"
     counted = len(distinct) and distinct[0] in {0, 1} and distinct[-1] - distinct[0] == len(distinct) - 1
     even = len(counts) > 0 and counts.max() <= 3 * counts.min()
-    few = len(distinct) <= FEW_NUMBERS or (counted and even and len(distinct) <= MOST_CLASSES)
-    return "classification" if few else "regression"
+    most = MOST_CLASSES if counted and even else FEW_NUMBERS if 2 * len(distinct) <= len(numbers) else FEW_EACH
+    return "classification" if len(distinct) <= most else "regression"
+
+
+def _if_numbers(raw: Text, asked: Asked) -> npt.NDArray[np.float64] | None:
+    """The numbers in a target of texts, if it is one of numbers; a fraction, if they are written as no class is."""
+    present, _ = _present(raw, asked)
+    some = present[:10000]
+    read = cells.readings(some)
+    numbers = {text: number for text in some if (number := cells.number(text, read.writings[0])) is not None}
+    broken = any(number != np.floor(number) for number in numbers.values())
+    odd = bool(read.others) and not (broken and 3 * len(read.others) <= len(some))
+    if cells.pair(present) or 2 * len(read.others) > len(some) or (odd and len(present) <= FEW_NUMBERS):
+        return None
+    unit = read.writings[0].prefix + read.writings[0].suffix
+    if not read.others and Writing() not in read.writings and (read.marked or not unit.isalpha()):  # no class is so
+        return np.array([0.5])
+    found: npt.NDArray[np.float64] = np.array([numbers.get(value, np.nan) for value in raw.values])[raw.codes]
+    return np.asarray(found[~np.isnan(found)])
 
 
 def _quantities(raw: Text | Numbers, name: str, asked: Asked, table: Raw, problems: Problems) -> _Learnt:
     kinds = {**(asked.kinds or {}), name: "number"}
     if isinstance(raw, Numbers):
-        column = Column(name, "number")
+        column = Column(name, "number", nothing=asked.nothing)
     else:
+        present, gone = _present(raw, asked)
+        if present and len(cells.readings(present).others) == len(present):
+            remedy = f"use {ask('--task', 'classification')}, or name another by {ask('--target')}"
+            problems.add(f"column {name} holds texts, no quantities; {remedy}")
+            return _Learnt(np.zeros(len(raw)), None, gone, [Column(name, "number")])
         said = Asked(kinds=kinds, missing="median", nothing=asked.nothing, decimal=asked.decimal)
         decided, _, found = decide([name], [raw], said, table)
         column = decided[0]
         for problem in found.said:
-            problems.add(re.sub(r" or --(as|drop) .*$", "", problem))
+            cell = re.sub(r",? or (--as |--drop |kinds=|drop=).*$", "", problem)
+            gap = asked.missing == "error" and ask("--missing-value") in cell
+            problems.add(f"{cell} with {ask('--missing', 'drop')}" if gap else cell)
         for flag, named in found.flags.items():
             problems.flags.setdefault(flag, []).extend(named)
         if found.said:
@@ -320,7 +386,7 @@ def _quantities(raw: Text | Numbers, name: str, asked: Asked, table: Raw, proble
     gone = np.isnan(values)
     if asked.missing == "error" and gone.any() and not problems.said:
         problems.add(
-            f"{table.where(int(np.argmax(gone)))}, column {name}: no label; fill it in or remove that line",
+            f"{table.where(int(np.argmax(gone)))}, column {name}: no label; fill it in or remove that {table.line}",
             "--missing",
             "drop",
         )
@@ -328,39 +394,54 @@ def _quantities(raw: Text | Numbers, name: str, asked: Asked, table: Raw, proble
 
 
 def _labels(
-    where: str, raw: Text | Numbers, name: str, asked: Asked, table: Raw, problems: Problems, notes: list[str]
+    where: str,
+    raw: Text | Numbers,
+    name: str,
+    task: str | None,
+    asked: Asked,
+    table: Raw,
+    problems: Problems,
+    notes: list[str],
 ) -> _Learnt:
     if isinstance(raw, Numbers):
-        distinct, codes = np.unique(raw.numbers, return_inverse=True)
+        raw = raw.without(asked.nothing)
+        distinct, _, codes = Distinct.of(raw.numbers)
         raw = Text(codes.astype(np.int32), [Numbers(distinct, raw.kind).text(i) for i in range(len(distinct))])
     present, gone = _present(raw, asked)
     for value in present:
         if value.lower().lstrip("+-") in {"inf", "infinity", "1e400"}:
             row = int(np.argmax(raw.codes == raw.values.index(value)))
             raise InvalidInput(
-                f"{where}, {table.where(row)}, column {name}: '{value}' is no class; mend the cell or remove that line"
+                f"{where}, {table.where(row)}, column {name}: '{value}' is no class; mend the cell or remove that "
+                f"{table.line}"
             )
     if present and gone.any() and asked.missing == "error":
         row = int(np.argmax(gone))
-        problems.add(
-            f"{table.where(row)}, column {name}: no label; fill it in or remove that line", "--missing", "drop"
-        )
+        said = f"{table.where(row)}, column {name}: no label"
+        if 2 * gone.sum() > len(gone):
+            problems.add(f"{said}, as in most rows; name another column by {ask('--target')}")
+        else:
+            problems.add(f"{said}; fill it in or remove that {table.line}", "--missing", "drop")
         return _Learnt(np.zeros(len(raw), np.int64), ("", ""), gone, [Column(name, "category")])
     if not present:
-        raise InvalidInput(f"{where}: no value at all in column '{name}'; name another by --target")
+        raise InvalidInput(f"{where}: no value at all in column '{name}'; name another by {ask('--target')}")
     canonical = {value: cells.label(value) for value in present}
-    if cells.pair(present) and len(present) > 2:  # Yes, yes and NO
-        canonical = {value: value.lower() for value in present}
+    words = cells.pair(present)
+    if words and len(present) > 2:  # Yes, yes and NO
+        canonical = {value: words[cells.truth(value, words) or 0] for value in present}
     numeric = all(cells.PLAIN.fullmatch(value) for value in canonical.values())
     classes = tuple(sorted(set(canonical.values()), key=lambda value: (float(value) if numeric else 0.0, value)))
     rows = len(raw) - int(gone.sum())
     if len(classes) < 2:
-        said = f"only one class ('{classes[0][:30]}')"
-        raise InvalidInput(
-            f"{where}: {said} in column '{name}'; at least two are needed, use --task regression, or another --target"
-        )
-    if len(classes) > max(MOST_CLASSES, rows // 2):
-        quantities = "if they are quantities, use --task regression" if numeric else "name another column by --target"
+        said = f"only one class ('{classes[0][:30]}') in column '{name}'; at least two are needed"
+        quantity = f"use {ask('--task', 'regression')}, or " if numeric else ""
+        raise InvalidInput(f"{where}: {said}; {quantity}name another by {ask('--target')}")
+    measures = 2 * len(cells.readings(classes).others) < len(classes)
+    counted = task is not None or classes == tuple(str(i) for i in range(len(classes)))
+    single = measures and not counted and len(classes) == rows > FEW_EACH
+    if single or len(classes) > max(MOST_CLASSES, rows // 2):
+        other = f"name another column by {ask('--target')}"
+        quantities = f"if they are quantities, use {ask('--task', 'regression')}" if measures else other
         raise InvalidInput(f"{where}: {len(classes)} different values in column '{name}' for {rows} rows; {quantities}")
     notes.extend(alike(Column(name, "category", values=classes)))
     number = {value: i for i, value in enumerate(classes)}
@@ -370,10 +451,12 @@ def _labels(
 
 def _classes_kept(target: Target, learnt: _Learnt, where: str) -> tuple[Target, _Learnt]:
     """Without the classes of which no row is left."""
-    used, codes = np.unique(target, return_inverse=True)
+    used, _, codes = Distinct.of(target)
     classes = tuple((learnt.classes or ())[i] for i in used)
     if len(classes) < 2:
-        raise InvalidInput(f"{where}: only one class is left of the rows that have every value; see --missing")
+        raise InvalidInput(
+            f"{where}: only one class is left of the rows that have every value; use {ask('--missing', 'median')}"
+        )
     rule = learnt.rules[0]
     made = Column(rule.name, "category", values=classes, nothing=rule.nothing)
     return codes.astype(np.int64), learnt._replace(classes=classes, rules=[made])
@@ -383,17 +466,19 @@ def _decisions(dataset: Dataset, raw: Raw, names: Sequence[str], targets: Sequen
     """What was taken for header, target, task and classes, and the flags that say otherwise."""
     header = ""
     if raw.rows_only:
-        without = "no header, so columns are x0, x1, … (else: --header); "
-        header = without if raw.names is None else "header read (else: --no-header); "
+        without = f"no header, so columns are x0, x1, … (else: {ask('--header')}); "
+        header = without if raw.names is None else f"header read (else: {ask('--no-header')}); "
     place = f" (column {targets[0]})" if raw.names is None else ""
     if dataset.classes is None:
-        what = "numbers: regression (else: --task classification)"
+        what = f"numbers: regression (else: {ask('--task', 'classification')})"
     else:
         what = (
-            f"{len(dataset.classes)} classes ({listed(dataset.classes, 6)}): classification (else: --task regression)"
+            f"{len(dataset.classes)} classes ({listed(dataset.classes, 6)}): classification "
+            f"(else: {ask('--task', 'regression')})"
         )
     return [
-        f"{header}target {', '.join(names)}{place} (else: --target NAME), {what}; {len(dataset.feature_names)} features"
+        f"{header}target {', '.join(names)}{place} (else: {ask('--target', 'NAME')}), {what}; "
+        f"{len(dataset.feature_names)} features"
     ]
 
 
@@ -443,7 +528,9 @@ def read_features(
     targets = preprocessing.target_names
     features = [rule for rule in rules if rule.features and rule.name not in targets]
     known = {rule.name for rule in features} if preprocessing.named else set()
-    raw = sources.read(source, header, encoding, known, counted=False)
+    used = {rule.name for rule in rules if rule.kind != "left out"} | set(ids) | set(targets)
+    left_out: Container[str] = _AllBut(used) if preprocessing.named else ()
+    raw = sources.read(source, header, encoding, known, counted=False, left_out=left_out)
     if header is None and raw.names and not preprocessing.named and _fits(raw.names, rules, features, targets):
         raw = sources.read(source, False, encoding, counted=False)
     places = _places(where, raw, rules, features, targets, preprocessing)
@@ -472,6 +559,16 @@ def read_features(
     }
     texts = {name: [column.text(row) for row in range(raw.rows)] for name, column in columns.items()}
     return Features(x, truth, dict(sorted(bad.items())), texts, raw.where, told)
+
+
+class _AllBut(Container[str]):
+    """All names but some."""
+
+    def __init__(self, used: Collection[str]) -> None:
+        self._used = used
+
+    def __contains__(self, name: object) -> bool:
+        return name not in self._used
 
 
 def _fits(cells_: Sequence[str], rules: Sequence[Column], features: Sequence[Column], targets: Sequence[str]) -> bool:
@@ -530,9 +627,14 @@ def _truth(
         columns = [by_name[name].transform(raw).features[:, 0] for name, raw in zip(targets, found, strict=True)]
         return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
     raw, number = found[0], {name: i for i, name in enumerate(preprocessing.classes)}
-    rows = range(len(raw))
-    texts = [raw.text(row) for row in rows]
-    return np.array([number.get(text, number.get(cells.label(text), -1)) for text in texts], np.int64)
+    words = cells.pair(preprocessing.classes) if len(preprocessing.classes) == 2 else None
+    places = {words.index(name.lower()): i for name, i in number.items()} if words else {}
+
+    def class_of(text: str) -> int:
+        other = places.get(cells.truth(text, words), -1) if words else -1  # type: ignore[arg-type]
+        return number.get(text, number.get(cells.label(text), other))
+
+    return np.array([class_of(raw.text(row)) for row in range(len(raw))], np.int64)
 
 
 def not_done(table: Features) -> str:

@@ -12,21 +12,21 @@ from pydantic import ValidationError
 
 from backprop_ref import settings
 from backprop_ref.errors import InvalidInput, unknown
-from backprop_ref.experiments.schema import Config, flags
+from backprop_ref.experiments.schema import OTHER_KEYS, Config, flags
 
 # What a run does where nothing else is said: on most data, on numbers to predict, and on some of the built-in sets.
 SUITED: dict[str, dict[str, dict[str, Any]]] = {
     "any": {
         "data": {"test_size": 0.2, "normalize": "standardize"},
-        "network": {"hidden_layers": [128], "hidden_activations": "relu"},
+        "network": {"hidden": [128], "activation": "relu"},
         "training": {"epochs": 100, "batch_size": 32, "optimizer": "sgd", "schedule": "constant"},
     },
     "regression": {"training": {"optimizer": "adam"}},
     "xor": {
         "data": {"test_size": 0.0, "normalize": "none"},
         "network": {
-            "hidden_layers": [4],
-            "hidden_activations": "sigmoid",
+            "hidden": [4],
+            "activation": "sigmoid",
             "output_activation": "sigmoid",
             "loss": "sse",
         },
@@ -34,32 +34,32 @@ SUITED: dict[str, dict[str, dict[str, Any]]] = {
     },
     "encoder": {
         "data": {"test_size": 0.0, "normalize": "none"},
-        "network": {"hidden_layers": [3], "hidden_activations": "sigmoid"},
+        "network": {"hidden": [3], "activation": "sigmoid"},
         "training": {"epochs": 2000, "batch_size": 1},
     },
     "digits": {
         "data": {"normalize": "minmax"},
-        "network": {"hidden_layers": [1024]},
+        "network": {"hidden": [1024]},
         "training": {"epochs": 40, "batch_size": 64, "optimizer": "adam", "schedule": "cosine"},
     },
 }
 LEARNING_RATES = {"sgd": 0.1, "adam": 0.001, ("xor", "sgd"): 0.05, ("digits", "adam"): 0.004}
 ENVIRONMENT = {
     "LOG_LEVEL": [("logging", "level")],
-    "RANDOM_SEED": [("training", "seed"), ("data", "random_seed")],
+    "RANDOM_SEED": [("training", "seed"), ("data", "seed")],
 }
 OF_GENERATORS = ("n_samples", "n_features", "n_classes", "noise")
 OF_TABLES = (
     *("target", "header", "drop", "id", "missing", "kinds", "missing_values", "decimal", "dates", "encoding"),
     "validation_path",
 )
-EARLIER_FLAGS = {"--label-column": "--target", "--hidden-size": "--hidden", "--weight-init": "--init"}
-"""What flags were called before, which they still answer to."""
-EARLIER_KEYS = {
-    "data": {"label_column": "target"},
-    "network": {"hidden": "hidden_layers", "activation": "hidden_activations", "init": "weight_init"},
+EARLIER_FLAGS = {
+    "--label-column": "--target",
+    "--hidden-size": "--hidden",
+    "--weight-init": "--init",
+    "--weight-inits": "--inits",
 }
-"""Other names for keys of a file: those of earlier versions, and those of the flags."""
+"""What flags were called before, which they still answer to."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -103,11 +103,13 @@ def read_config(path, besides=()):
 
 def _named(path, section, values):
     """The keys of a section by the names that they have now, with one value as a list where several are meant."""
-    other, found = EARLIER_KEYS.get(section, {}), {}
+    other, found = OTHER_KEYS.get(section, {}), {}
+    called: dict[str, str] = {}
     for key, value in values.items():
         name = other.get(str(key), str(key))
         if value is not None and name in found:
-            raise InvalidInput(f"{path}: {section}.{key} and {section}.{name} are the same; give one of them")
+            raise InvalidInput(f"{path}: {section}.{called[name]} and {section}.{key} are the same; give one of them")
+        called[name] = str(key)
         if value is not None:
             found[name] = value
     if isinstance(found.get("kinds"), dict):
@@ -175,7 +177,7 @@ def merge(given, path=None, environment=True, besides=(), given_as=None, computi
         called = (given_as or {}).get(flag, flag)
         put(section, key, [str(value)] if key in LISTS and isinstance(value, str | int) else value, called)
         if flag == "--seed" and "--data-seed" not in given:
-            put("data", "random_seed", value, called)
+            put("data", "seed", value, called)
     try:
         config = Config(**content)
     except ValidationError as error:
@@ -207,9 +209,9 @@ def _variables():
 
 def _checked(config, sources):
     """What a single field cannot say."""
-    data, seeds = config.data, (config.training.seed, config.data.random_seed)
+    data, seeds = config.data, (config.training.seed, config.data.seed)
     config.training.seed = next((seed for seed in seeds if seed is not None), 1)
-    data.random_seed = next((seed for seed in reversed(seeds) if seed is not None), 1)
+    data.seed = next((seed for seed in reversed(seeds) if seed is not None), 1)
     if data.dataset and data.path:
         raise InvalidInput(f"both {sources['data', 'dataset']} and {sources['data', 'path']}: give one of them")
     if data.dataset is None and data.path is None:
@@ -217,6 +219,8 @@ def _checked(config, sources):
             data.dataset = data.task
         elif any(getattr(data, key) is not None for key in OF_GENERATORS):
             data.dataset = "classification"
+    if data.fold is not None and data.folds is None:
+        raise InvalidInput(f"{sources['data', 'fold']}: one of how many is needed; give --folds too, or leave it out")
     for key in OF_GENERATORS if data.path else OF_TABLES if data.dataset else ():
         if getattr(data, key) is not None:
             kind = "a CSV file" if data.path else "a built-in data set"
@@ -227,20 +231,20 @@ def _checked(config, sources):
 def suit(config, name, task):
     """Fills in what was left open, for a data set of this name ('' for a file's) and task."""
     kind, *sizes = name.split("-")
-    if sizes and config.network.hidden_layers is None:
-        config.network.hidden_layers = [int(sizes[1])]
+    if sizes and config.network.hidden is None:
+        config.network.hidden = [int(sizes[1])]
     for suited in (SUITED.get(kind, {}), SUITED.get(task, {}), SUITED["any"]):
         for section, values in suited.items():
             for key, value in values.items():
                 if getattr(getattr(config, section), key) is None:
                     setattr(getattr(config, section), key, value)
     network, training = config.network, config.training
-    hidden = network.hidden_activations
+    hidden = network.activation
     hidden = [hidden] if isinstance(hidden, str) else hidden
-    network.hidden_activations = hidden * len(network.hidden_layers) if len(hidden) == 1 else hidden
-    if len(network.hidden_activations) != len(network.hidden_layers):
+    network.activation = hidden * len(network.hidden) if len(hidden) == 1 else hidden
+    if len(network.activation) != len(network.hidden):
         raise InvalidInput(
-            f"network.hidden_activations (--activation): {len(hidden)} for {len(network.hidden_layers)} "
+            f"network.activation (--activation): {len(hidden)} for {len(network.hidden)} "
             "hidden layers; give one for all, or one for each"
         )
     if network.output_activation is None:
@@ -249,9 +253,9 @@ def suit(config, name, task):
     if network.loss is None:
         by_output = {"softmax": "cross_entropy", "sigmoid": "binary_cross_entropy"} if task == "classification" else {}
         network.loss = by_output.get(network.output_activation, "mean_squared_error")
-    if network.weight_init is None:
-        relu = any(name.endswith("relu") for name in network.hidden_activations)
-        network.weight_init = "he" if relu else "xavier"
+    if network.init is None:
+        relu = any(name.endswith("relu") for name in network.activation)
+        network.init = "he" if relu else "xavier"
     if training.learning_rate is None:
         optimizer = training.optimizer
         training.learning_rate = LEARNING_RATES.get((kind, optimizer), LEARNING_RATES[optimizer])

@@ -77,12 +77,14 @@ def _differences(folders):
 def _settings(folder):
     """What was configured, key -> text, without what only says where things go."""
     content = read_config(folder / CONFIG)
-    told = {key: value for section in TOLD_APART_BY for key, value in content.get(section, {}).items()}
+    told = {key: value for section in TOLD_APART_BY for key, value in content.get(section, {}).items() if key != "seed"}
+    seeds = [content.get(section, {}).get("seed") for section in ("training", "data")]
+    told |= {name: seed for name, seed in zip(("seed", "data_seed"), seeds, strict=True) if seed is not None}
     for key, value in told.items():
         if not all(map(_is_plain, value if isinstance(value, list) else [value])):
             raise InvalidInput(f"{folder / CONFIG}: {key} is neither a text or number nor a list of these")
-    if told.get("random_seed") == told.get("seed"):
-        told.pop("random_seed", None)
+    if told.get("data_seed") == told.get("seed"):
+        told.pop("data_seed", None)
     return {key.replace("_", " "): str(value) for key, value in told.items()}
 
 

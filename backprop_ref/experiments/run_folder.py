@@ -22,7 +22,8 @@ def new_folder(asked: Name | None, name: str, config: str, log: str) -> Iterator
     Of the folder `asked` for, or the next free ./runs/NAME-N; `log` is the log inside it.
     """
     given = asked is not None and Path(asked).exists()
-    remedy = f"give a new folder, or --resume {asked}"
+    resumable = given and (Path(asked or "") / CONFIG).is_file()
+    remedy = f"give a new folder, or --resume {asked}" if resumable else "give a new folder"
     folder = make_folder("--run-dir", asked, Path("runs", name), remedy)
     created = [] if given else [folder]
     try:

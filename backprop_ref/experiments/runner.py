@@ -64,7 +64,7 @@ def prepare(config):
     before = None if config.training.start is None else _start(config)
     dataset = load_data(data) if before is None else _data_of(data, before)
     suit(config, dataset.name if data.path is None else "", dataset.task)
-    stream, labels = Stream(data.random_seed, "split"), dataset.target if dataset.task == "classification" else None
+    stream, labels = Stream(data.seed, "split"), dataset.target if dataset.task == "classification" else None
     if data.folds is not None and data.fold is None:
         raise InvalidInput("--folds: only train does all of them; say which one by --fold, from 0")
     if data.folds is None:
@@ -84,8 +84,8 @@ def prepare(config):
         dataset = replace_fields(dataset, notes=(*dataset.notes, said))
     if data.validation_path is not None:
         dataset, parts = _with_validation(dataset, parts, data, preprocessing)
-    sizes = [preprocessing.n_inputs, *network.hidden_layers, preprocessing.n_outputs]
-    described = Network(sizes, [*network.hidden_activations, network.output_activation], network.loss)
+    sizes = [preprocessing.n_inputs, *network.hidden, preprocessing.n_outputs]
+    described = Network(sizes, [*network.activation, network.output_activation], network.loss)
     network.loss = described.loss
     optimizer, schedule = _optimizer(config.training), _schedule(config.training)
     return Experiment(config, dataset, parts, preprocessing, described, optimizer, schedule)
@@ -97,8 +97,8 @@ def _start(config):
     network = config.network
     *hidden, output = model.network.activations
     for key, value in (
-        ("hidden_layers", list(model.network.sizes[1:-1])),
-        ("hidden_activations", hidden),
+        ("hidden", list(model.network.sizes[1:-1])),
+        ("activation", hidden),
         ("output_activation", output),
         ("loss", model.network.loss),
     ):
@@ -145,7 +145,7 @@ def load_data(data):
         return read_table(data.path, data.target, task=data.task, **table_options(data))
     options = {key: getattr(data, key) for key in OF_GENERATORS}
     try:
-        dataset = load_dataset(data.dataset, **options, seed=data.random_seed)
+        dataset = load_dataset(data.dataset, **options, seed=data.seed)
     except InvalidInput:
         if Path(data.dataset).is_file():
             raise InvalidInput(f"{data.dataset} is a file, no data set: give --data-path {data.dataset}") from None
@@ -205,7 +205,7 @@ def run(config, progress=None, announce=lambda note: None, may_grow=True):
     chosen.name, chosen.numerics = chosen.name or settings.resolve("backend"), backend.numerics
     for key in ("dtype", "device", "threads"):
         setattr(chosen, key, settings.resolve(key, getattr(chosen, key)))
-    params = experiment.network.init(config.training.seed, config.network.weight_init, chosen.dtype)
+    params = experiment.network.init(config.training.seed, config.network.init, chosen.dtype)
     output, resume, log = config.run.output, config.run.resume, config.logging.file
     if config.training.start is not None:
         first = load(config.training.start)

@@ -4,9 +4,9 @@ A flag is a key and a key is a flag: the command line is made from the fields be
 """
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from backprop_ref.backends import names as backend_names
@@ -44,6 +44,12 @@ def loss_name(name):
     return ELSEWHERE.get(name, name) if isinstance(name, str) else name
 
 
+EARLIER_KEYS = {
+    "data": {"label_column": "target", "random_seed": "seed"},
+    "network": {"hidden_layers": "hidden", "hidden_activations": "activation", "weight_init": "init"},
+}
+"""What keys were called before, which are still read."""
+
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 Count = Annotated[int, Field(ge=1)]
@@ -57,6 +63,12 @@ class Section(BaseModel):
     """A part of the file; keys that it does not have are refused."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    earlier: ClassVar[dict[str, str]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, values):
+        return {cls.earlier.get(key, key): value for key, value in values.items()}
 
     @field_validator("*", mode="before")
     @classmethod
@@ -74,6 +86,7 @@ class Logging(Section):
 
 
 class Data(Section):
+    earlier = EARLIER_KEYS["data"]
     dataset: Text | None = key(None, "--dataset", f"Built-in set: {', '.join(NAMES)}, encoder-N-M-N.")
     path: Text | None = key(
         None, "--data-path", "A table of your own: CSV (also packed), Excel, Parquet, JSON, npy or npz."
@@ -117,7 +130,7 @@ class Data(Section):
         None, "--folds", "Train that many times, each time with another part of the rows kept for the test."
     )
     fold: Seed | None = key(None, "--fold", "Only this one of --folds, from 0.")
-    random_seed: Seed | None = key(
+    seed: Seed | None = key(
         None, "--data-seed", "Seed of generated data and of the split; default: the seed of training."
     )
     test_size: Share | None = key(
@@ -134,18 +147,19 @@ class Data(Section):
 
 
 class NetworkSection(Section):
-    hidden_layers: list[Count] | None = key(
+    earlier = EARLIER_KEYS["network"]
+    hidden: list[Count] | None = key(
         None,
         "--hidden",
         "Widths of the hidden layers, as 64,32 or repeated; 'none' for no hidden layer.",
     )
-    hidden_activations: list[Activation] | Activation | None = key(
+    activation: list[Activation] | Activation | None = key(
         None, "--activation", f"Of the hidden layers, one for all or one each: {', '.join(ACTIVATIONS)}."
     )
     output_activation: Activation | None = key(
         None, "--output-activation", "Default: softmax for classes, linear for regression."
     )
-    weight_init: Annotated[str, one_of(SCHEMES)] | None = key(
+    init: Annotated[str, one_of(SCHEMES)] | None = key(
         None, "--init", f"{', '.join(SCHEMES)}; default: he for relu, else xavier."
     )
     loss: Annotated[str, one_of([*LOSSES, *LOSSES.values()]), BeforeValidator(loss_name)] | None = key(
@@ -248,3 +262,17 @@ def flags():
         for name, info in type(part).model_fields.items():
             found[info.json_schema_extra["flag"]] = (section, info.alias or name, info)
     return found
+
+
+OTHER_KEYS = {
+    section: {
+        **EARLIER_KEYS.get(section, {}),
+        **{
+            name: key
+            for flag, (of, key, _) in flags().items()
+            if of == section and (name := flag.removeprefix("--").replace("-", "_")) != key
+        },
+    }
+    for section in Config.model_fields
+}
+"""What a key of a file may be called besides its name: as it was before, and as its flag is."""

@@ -57,11 +57,15 @@ AXES = {
     "learning_rate": Axis("--learning-rates", lambda text: {"--learning-rate": text}),
     "activation": Axis("--activations", lambda text: {"--activation": [text]}),
     "loss": Axis("--losses", _loss),
-    "weight_init": Axis("--weight-inits", lambda text: {"--init": text}),
+    "init": Axis("--inits", lambda text: {"--init": text}),
     "width": Axis("--widths", _width),
     "optimizer": Axis("--optimizers", lambda text: {"--optimizer": text}),
     "seed": Axis("--seeds", lambda text: {"--seed": text}),
 }
+
+
+EARLIER_AXES = {"weight_init": "init"}
+"""What axes were called before; plans of then keep the names, as folders have them."""
 
 
 class Cell(NamedTuple):
@@ -84,7 +88,7 @@ class Cell(NamedTuple):
 def _check_cell(cell, config, where):
     """Refuses values of which no folder's name can be made, and a configuration that leads out of that folder."""
     for axis, value in cell.values.items():
-        if axis not in AXES:
+        if axis not in {*AXES, *EARLIER_AXES}:
             raise unknown(f"axis in {where}", axis, AXES)
         if not re.fullmatch(r"[\w.+-]+", value, re.ASCII):
             raise InvalidInput(
@@ -116,6 +120,7 @@ class _Content(BaseModel):
 def grid_of(given, section):
     """The grid, axis -> values as text, from flags (axis -> text) over the section `sweep` of a file."""
     grid = {}
+    section = {EARLIER_AXES.get(axis, axis): values for axis, values in section.items()}
     for axis in section:
         if axis not in AXES:
             raise unknown("axis in section sweep", axis, AXES)
@@ -394,5 +399,5 @@ def _initial_loss(folder, config):
     if (folder / FILE).exists():
         return float(open_trace(folder)["loss"][0])
     experiment = prepare(config)
-    params = experiment.network.init(config.training.seed, config.network.weight_init, config.backend.dtype)
+    params = experiment.network.init(config.training.seed, config.network.init, config.backend.dtype)
     return evaluate(experiment.network, params, *experiment.xy("train"))["loss"]

@@ -34,7 +34,9 @@ class Folder:
     """A run's folder, created if needed.
 
     Network, preprocessing and configuration are kept in the checkpoint. `identity` is whatever has to be the same for a
-    resumed run to give the same bits; `resume` says whether the folder has to hold a checkpoint, or must not.
+    resumed run to give the same bits, `call` what else makes a run another one. `resume` says whether the folder has to
+    hold a checkpoint. Otherwise, one that it holds has to be of the same call, up to `epochs`, which gives it again; or
+    `force` replaces it.
     """
 
     def __init__(
@@ -44,16 +46,20 @@ class Folder:
         preprocessing: dict[str, Any] | None,
         config: dict[str, Any] | None,
         identity: dict[str, Any],
+        call: dict[str, Any],
+        epochs: int,
         resume: bool,
+        force: bool = False,
     ) -> None:
-        self.path, self.network, self.identity = path, network, identity
+        self.path, self.network, self.identity, self.call = path, network, identity, call
         self.preprocessing, self.config = preprocessing, config
-        self._written = {CHECKPOINT, HISTORY} if resume else set()
-        if resume:
+        self.again = not resume and any(os.path.lexists(path / name) for name in (CHECKPOINT, HISTORY))
+        """Whether what the folder holds is trained anew."""
+        self._written = {CHECKPOINT, HISTORY} if resume or self.again else set()
+        if self._written:
             refuse_links(path, CHECKPOINT, HISTORY)
         if resume and not (path / CHECKPOINT).exists():
             raise InvalidInput(f"{path}: no {CHECKPOINT} to resume from; give the folder of an earlier run")
-        held = any(os.path.lexists(path / name) for name in (CHECKPOINT, HISTORY))
         try:
             json.dumps([preprocessing, config])
         except (TypeError, ValueError) as error:
@@ -65,10 +71,43 @@ class Folder:
             raise InvalidInput(
                 f"{path}: cannot be created ({error.strerror}); give a folder you may write to"
             ) from None
-        if held and not resume:
-            self.close()
-            raise InvalidInput(f"{path}: already holds a run; resume it, or give another folder")
+        if self.again:
+            try:
+                self._check_replaceable(epochs, force)
+            except BaseException:
+                self.close()
+                raise
         remove_torn(path, *self._written)
+
+    def _check_replaceable(self, epochs: int, force: bool) -> None:
+        """Refuses to train anew in a folder that holds something else than the same call gives again."""
+        from backprop_ref.training.stored_checkpoint import load_checkpoint
+
+        try:
+            model, _, metadata = load_checkpoint(self.path / CHECKPOINT)
+        except InvalidInput:
+            raise InvalidInput(
+                f"{self.path}: already holds a {CHECKPOINT} or {HISTORY} that is no run which could be made again; "
+                "move it away, or give another run_dir"
+            ) from None
+        if metadata.get("config") != self.config and metadata.get("config") is not None:
+            raise InvalidInput(f"{self.path}: already holds a run of backprop-ref train; give another run_dir")
+        before, done = metadata["identity"] | metadata.get("call", {}), metadata["progress"]["epoch"]
+        now = self.identity | self.call
+        other = [
+            f"{key} was {str(before.get(key))[:40]}, now {str(value)[:40]}"
+            for key, value in now.items()
+            if before.get(key) != value
+        ]
+        if model.preprocessing != self.preprocessing:
+            other.append("its preprocessing is another one")
+        if done > epochs:
+            other.append(f"it has {done} epochs, now {epochs}")
+        if other and not force:
+            raise InvalidInput(
+                f"{self.path}: already holds another run ({other[0]}); give another run_dir, or force=True to replace "
+                "it"
+            )
 
     def close(self) -> None:
         """Lets others use the folder."""
@@ -92,11 +131,14 @@ class Folder:
             "stopped": state.stopped,
         }
         metadata = {"progress": progress, "identity": self.identity, "config": self.config, "history": list(history)}
+        metadata["call"] = self.call
         try:
             params = state.result(plan).params
             self._put(CHECKPOINT, model_bytes(self.network, params, self.preprocessing, tensors, metadata))
             if state.epoch > 0 or state.stopped is not None:
                 self._put(HISTORY, _history_csv(history))
+            elif self.again:
+                (self.path / HISTORY).unlink(missing_ok=True)
         except OSError as error:
             raise InvalidInput(
                 f"{self.path}: cannot be written to ({error.strerror}); free some space or give another folder"
@@ -140,6 +182,7 @@ class Folder:
             raise InvalidInput(f"{file}: damaged, as its tensors are of another run; start a new run instead")
         if progress["epoch"] > epochs:
             raise InvalidInput(f"epochs={epochs}: the run in {self.path} has {progress['epoch']} already; ask for more")
+        self.call = metadata.get("call", self.call)
         state.params.flat[:] = tensors["resume.flat"]
         for name, slot in state.slots.items():
             slot[...] = tensors[f"resume.slot.{name}"]

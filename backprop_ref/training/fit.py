@@ -60,7 +60,7 @@ class Run:
         trace = self.plan.trace
         try:
             if trace:
-                self._start_trace(trace, resume)
+                self._start_trace(trace, resume or (self.folder is not None and self.folder.again))
             if not resume:
                 self.save()
         except BaseException:

@@ -57,6 +57,7 @@ def train(
     progress: bool | None = None,
     run_dir: Name | None = None,
     resume: bool = False,
+    force: bool = False,
     trace: Recorder | None = None,
     preprocessing: dict[str, Any] | None = None,
     config: dict[str, Any] | None = None,
@@ -90,9 +91,13 @@ def train(
     progress : bool, optional
         A bar on standard error; default: if that is a terminal and training takes over two seconds.
     run_dir : path, optional
-        Folder for history.csv and checkpoint.safetensors; created. One that holds a run is refused unless `resume`,
-        which goes on from its checkpoint to the same bits as if it had never stopped. The checkpoint is written at the
-        start, about every `CHECKPOINT_SECONDS`, and at the end, whatever ends training.
+        Folder for history.csv and checkpoint.safetensors; created. The checkpoint is written at the start, about every
+        `CHECKPOINT_SECONDS`, and at the end, whatever ends training. The same call may be made again, as a notebook's
+        cell is, and trains anew; a folder that holds another run is refused.
+    resume : bool
+        Go on from the checkpoint in `run_dir`, to the same bits as if training had never stopped.
+    force : bool
+        Replace the run that `run_dir` holds, whichever it is.
     trace : Recorder, optional
         Writes every z, a, delta, gradient and parameter of some epochs to files; see `backprop_ref.traces`.
     preprocessing, config : dict, optional
@@ -170,7 +175,15 @@ def train(
                 "backend": None if computing.numerics == "reproducible" else computing.name,
                 "data": checkpoint.fingerprint(*data, *(held_out or ())),
             }
-            folder = checkpoint.Folder(Path(run_dir), network, preprocessing, config, identity, resume)
+            call = {
+                "params": params.sha256(),
+                "patience": patience,
+                "min_delta": min_delta,
+                "restore_best": restore_best,
+            }
+            folder = checkpoint.Folder(
+                Path(run_dir), network, preprocessing, config, identity, call, plan.epochs, resume, force
+            )
             opened.callback(folder.close)
             state = folder.restore(state, plan.epochs) if resume else state
         elif resume:

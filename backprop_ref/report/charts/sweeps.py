@@ -21,7 +21,7 @@ class Cell(NamedTuple):
 
 def initial_weights(cells):
     """Curves by seed, and how long each took."""
-    axis = "weight_init" if _several(cells, "weight_init") else "seed"
+    axis = next((name for name in ("init", "weight_init") if _several(cells, name)), "seed")
     return [curves(cells, axis, "loss"), curves(cells, axis, "accuracy"), until_right(cells, axis)]
 
 

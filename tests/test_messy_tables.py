@@ -1,0 +1,181 @@
+"""Tables as people have them: read right, with what was decided said, or refused in one line whose remedy works."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import backprop_ref as br
+from backprop_ref.cli import run
+
+pa = pytest.importorskip("pyarrow")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def rows(header, cells, n=24):
+    """A table: cells in turn, or made of the number of the row; a number; a label."""
+    made = [cells(i) if callable(cells) else cells[i % len(cells)] for i in range(n)]
+    return f"{header},b,t\n" + "".join(f"{cell},{i * i},{'uv'[i % 2]}\n" for i, cell in enumerate(made))
+
+
+READ = {
+    "percent": (rows("a", lambda i: f"{i}%"), ["a", "b"], 23, "target t"),
+    "preamble": (
+        "Sales\nMade,2020-01-01\n\n" + rows("a", lambda i: f"{i}.5"),
+        ["a", "b"],
+        23.5,
+        "lines above the table",
+    ),
+    "yes, Y": (rows("a", ["yes", "no", "Y", "N"]), ["a", "b"], 0, "target t"),
+    "TRUE, 1": (rows("a", ["TRUE", "0", "1", "FALSE"]), ["a", "b"], 0, "target t"),
+    "zip code": (rows("a", lambda i: f"0{2100 + i}"), ["a", "b"], 2123, "a: '02100' is learnt from as a number"),
+    "-999": (rows("a", ["-999", "4", "5.5", "6"]), ["a", "b"], 6, "a: 6 cells are -999, far from all others"),
+    "blank rows": (rows("a", ["1", "2"]) + ",,\n,,\n", ["a", "b"], 2, "2 of 26 rows are left out, as they are empty"),
+    "header of 1, 2, 3": ("1,2,3\n4,5,u\n6,8,v\n", ["1", "2"], 6, "header read"),
+    "header of years": ("2019,2020,t\n4,5,u\n6,8,v\n", ["2019", "2020"], 6, "header read"),
+    "name in two lines": ('"a\nb",c,t\n1,2,u\n3,5,v\n', ["a b", "c"], 3, "header read"),
+    "euro": ("a;b;t\n" + "".join(f"{i},50 €;{i * i};{'uv'[i % 2]}\n" for i in range(24)), ["a", "b"], 23.5, "target t"),
+    "francs": (rows("a", lambda i: f"CHF {i}.50"), ["a", "b"], 23.5, "target t"),
+    "identifier": (rows("a", lambda i: 90071992547409931 + i), ["b"], 529, "a is left out: numbers of 16 digits"),
+    "quantities, each once": (
+        rows("a", ["1.5", "2"], 12).replace("u", "7").replace(",v", ",9"),
+        ["a", "b"],
+        2,
+        "target t",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", READ)
+def test_read_and_said(kind):
+    content, names, last, said = READ[kind]
+    Path("f.csv").write_text(content)
+    table = br.read_table("f.csv")
+    assert (list(table.feature_names), table.x[-1, 0]) == (names, last)
+    assert said in " ".join(table.notes)
+
+
+REFUSED = {
+    "units": (rows("a", ["3%", "4%", "0.03"]), "numbers with different units (%, none)"),
+    "currencies": (rows("a", ["$3", "€4"]), "numbers with different units ($, €)"),
+    "forms of dates": (rows("a", ["2020-01-01", "13/02/2020", "2020-01-03"]), "is a date of another form than most"),
+    "no such days": (rows("a", lambda i: f"2020-02-{i + 8:02d}"), "'2020-02-30' is no date, as most others are"),
+    "fractions": (rows("a", lambda i: f"{i} 1/2"), "'0 1/2' and the like are no numbers or dates that can be read"),
+    "infinity": (rows("a", lambda i: "inf" if i == 4 else i), "line 6, column a: 'inf' is not a finite number"),
+    "target with a word": ("a,y\n" + "".join(f"{i},{'n/k' if i == 3 else i / 4}\n" for i in range(16)), "'n/k' is not"),
+    "target of dates": ("a,d\n" + "".join(f"{i % 7},2020-01-{i + 1:02d}\n" for i in range(16)), "target d holds dates"),
+    "target with gaps": ("a,t\n" + "".join(f"{i % 7},{['u', 'v', ''][i % 3]}\n" for i in range(16)), "no label"),
+    "gaps everywhere": ("a,b,t\n,2,u\n1,,v\n2,3,\n3,4,u\n4,5,v\n", "line 2, column a: empty"),
+    "target of texts": ("a,t\n1,u\n2,v\n3,u\n", "column t holds texts, no quantities", "--task", "regression"),
+    "texts alone": ("a,t\n" + "".join(f"it is {i} o'clock,{'uv'[i % 2]}\n" for i in range(60)), "60 different texts"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_refused_and_read_by_the_remedy(kind, capsys):
+    content, said, *flags = REFUSED[kind]
+    Path("f.csv").write_text(content)
+    assert run(["columns", "f.csv", *flags]) == 2
+    message = capsys.readouterr().err
+    assert said in message
+    assert message.count("\n") == 1
+    remedies = re.findall(r"(?:--(?!target)[a-z-]+ (?:'[^']*'|[^\s;),]+)(?: with)? ?)+", message)
+    assert remedies
+    for remedy in remedies:
+        assert run(["columns", "f.csv", *shlex.split(remedy.replace(" with", ""))]) == 0, remedy
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("region,n,y\nx,1,2.5\ny,2,3\nx,3,4.5\nTotal,6,10\n", "line 5: 'Total' of the rows above; remove that line"),
+        ("r,n,y\nu,1,2\nv,2,3\nTotal,3,5\nu,4,1\nv,2,8\nTotal,6,9\n", "line 4: 'Total' of the rows above"),
+        ("|a|t|\n|---|---|\n|1|u|\n|2|v|\n", "line 2: no row of data ('---')"),
+        (rows("a", ["1", "2"]).replace("t\n", "t\n(m),(kg),u\n", 1), "line 2: no row of data ('(m)' in column a"),
+        (
+            "a,b,t\n1,2,u\n3,\0,v\n",
+            r"line 3, column b: '\x00' is not a finite number; mend the cell or remove that line",
+        ),
+        ("a,b,t\n1,2,u\n\n3,4,v\nSource: us\n", "line 5: 1 cells, but the header has 3"),
+        ("a,note\n" + "1,\n2,\n3,x\n4,y\n5,\n", "no label, as in most rows; name another column by target"),
+    ],
+)
+def test_lines_to_be_removed_are_named(content, said):
+    Path("f.csv").write_text(content)
+    with pytest.raises(br.InvalidInput, match=re.escape(said)):
+        br.read_table("f.csv")
+
+
+def test_a_total_is_no_total_unless_it_adds_up():
+    Path("f.csv").write_text("brand,n,y\nx,1,2.5\ny,2,3\nx,3,4.5\nTotal,9,1.5\n")
+    assert len(br.read_table("f.csv").x) == 4
+
+
+def test_integers_that_floats_do_not_hold():
+    label = ["u", "v"] * 6
+    table = br.read_table(pa.table({"id": [2**53 + i for i in range(12)], "b": range(12), "t": label}))
+    assert table.feature_names == ("b",)
+    assert "id is left out: numbers of 16 digits" in " ".join(table.notes)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"a": {"0": 1, "1": 2}, "t": {"0": "u", "1": "v"}}',
+        '{"columns": ["a", "t"], "index": [0, 1], "data": [[1, "u"], [2, "v"]]}',
+        '{"a": [1, 2], "t": ["u", "v"]}',
+    ],
+)
+def test_json_as_pandas_writes_it(content):
+    Path("f.json").write_text(content)
+    table = br.read_table("f.json")
+    assert (table.feature_names, table.x.tolist(), table.classes) == (("a",), [[1], [2]], ("u", "v"))
+
+
+def test_json_with_a_name_twice():
+    Path("f.json").write_text('[{"a": 1, "a": 2, "t": "u"}]')
+    with pytest.raises(br.InvalidInput, match="a record has 'a' twice"):
+        br.read_table("f.json")
+
+
+def test_arrays_that_are_left_out_are_said():
+    x = np.arange(12.0).reshape(6, 2)
+    np.savez("f.npz", x_train=x, y_train=np.arange(6) % 2, x_test=x)
+    assert "x_train and y_train are read, and x_test left out" in br.read_table("f.npz").notes[1]
+
+
+def test_quotes_that_pair_are_those_of_a_well_written_file():
+    from backprop_ref.data.csv_file import Layout, _check_quotes, _quotes_pair
+
+    draw, layout, paired = np.random.default_rng(1), Layout(",", 0, 0, None, 2), 0
+    for _ in range(3000):
+        data = "".join(draw.choice(list('",a\n '), size=draw.integers(1, 9), p=[0.4, 0.2, 0.2, 0.15, 0.05])).encode()
+        if b'"' in data and _quotes_pair(data, layout):
+            _check_quotes("f.csv", data, layout)
+            paired += 1
+    assert paired > 100
+
+
+def test_nested_lists_and_records():
+    named = br.read_table([["a", "b", "t"], ["1", "2", "u"], ["3", "5", "v"]])
+    assert (named.feature_names, named.x.tolist()) == (("a", "b"), [[1, 2], [3, 5]])
+    assert br.read_table([{"a": 1, "t": "u"}, {"a": 2, "t": "v"}]).x.tolist() == [[1], [2]]
+    with pytest.raises(br.InvalidInput, match="all as long"):
+        br.read_table({"a": [1, 2], "t": ["u"]})
+
+
+@pytest.mark.parametrize("column", ["number", "text"])
+def test_numbers_that_stand_for_a_missing_value(column):
+    cells = [-999.0, 1.5, 2.0, 3.0] * 3
+    content = {"a": cells if column == "number" else list(map(str, cells)), "t": ["u", "v"] * 6}
+    note, cell = br.read_table(content).notes[-1], "-999" if column == "number" else "-999.0"
+    assert note == f"a: 3 cells are {cell}, far from all others (else: missing_values=['{cell}'], missing='median')"
+    read = br.read_table(content, missing_values=[cell], missing="median")
+    assert np.isnan(read.x[:, 0]).sum() == 3
