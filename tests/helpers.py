@@ -13,10 +13,12 @@ from backprop_ref import Network, Parameters, get_backend
 from backprop_ref.backends.arithmetic import Fast
 from backprop_ref.backends.base import Array
 from backprop_ref.backends.numpy import NumpyBackend
-from backprop_ref.network import ACTIVATIONS, OUTPUTS_OF
+from backprop_ref.formulas import ACTIVATIONS, LOSSES, USUAL_ACTIVATIONS
 from backprop_ref.random import Stream
 
-PAIRS = [(loss, output) for loss, outputs in OUTPUTS_OF.items() for output in outputs]
+PAIRS = [(name, output) for name, loss in LOSSES.items() for output in loss.outputs if output in USUAL_ACTIVATIONS]
+RARE = [*(name for name in ACTIVATIONS if name not in USUAL_ACTIVATIONS), "leaky_relu(0.2)", "elu(0.5)"]
+"""Activations that few use, and some with a number of their own."""
 WIDTHS = {0: [3, 5], 1: [3, 5, 2], 2: [3, 5, 1, 4], 3: [2, 7, 3, 5, 3]}
 BATCHES = [1, 5, 7]
 PROGRAM = [sys.executable, "-c", "from backprop_ref.cli import main; main()"]
@@ -28,10 +30,21 @@ def more(*values):
 
 
 def networks():
-    """Every permitted output activation and loss, at every depth, with every hidden activation."""
+    """Every permitted usual output activation and loss, at every depth, with every usual hidden activation; then the
+    rare ones.
+    """
     for (loss, output), depth in itertools.product(PAIRS, WIDTHS):
-        for hidden in ACTIVATIONS if depth else ACTIVATIONS[:1]:
+        for hidden in USUAL_ACTIVATIONS if depth else USUAL_ACTIVATIONS[:1]:
             yield Network(WIDTHS[depth], [hidden] * depth + [output], loss)
+    yield from rare_networks()
+
+
+def rare_networks():
+    """Few networks, as each needs a program of its own, with every rare activation in a hidden layer and an output."""
+    widths = [3, *itertools.islice(itertools.cycle([5, 1, 4]), len(RARE)), 2]
+    yield Network(widths, [*RARE, RARE[0]], "mean_squared_error")
+    for output in RARE:
+        yield Network([3, 2], [output], "sum_squared_error")
 
 
 def label(network):

@@ -7,10 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from backprop_ref import get_backend
 from backprop_ref.cli import run
 from backprop_ref.conformance import examples
+from backprop_ref.conformance.running import answered
+from backprop_ref.conformance.vectors import recipes
+from backprop_ref.conformance.vectors.documents import question
+from backprop_ref.formulas import ACTIVATIONS
 
 FOLDER = Path(examples.__file__).parent
 
@@ -49,6 +55,23 @@ def test_the_c_program_is_exact_on_every_float64_vector(verify, compiled):
             assert deciding, case
         else:
             assert case["reason"] == "float64 only"
+
+
+@pytest.mark.parametrize("name", [*ACTIVATIONS, "elu(0.5)", "leaky_relu(0.2)"])
+def test_the_c_program_has_the_bits_of_every_activation(compiled, name):
+    """Hidden and at the output; three steps too."""
+    case = recipes.make("3-7-5", [name, name], "mse", gain=4.0)
+    done = subprocess.run([compiled], input=question(case, "hex"), capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    for kind, layers in answered(get_backend("numpy", "reproducible"), case)._asdict().items():
+        assert flat(found[kind]).tobytes() == flat(layers).tobytes(), kind
+
+
+def flat(nested):
+    """All numbers in lists and arrays; as text they are hexadecimal."""
+    if isinstance(nested, list | np.ndarray):
+        return np.concatenate([flat(part) for part in nested])
+    return np.array([float.fromhex(nested) if isinstance(nested, str) else nested])
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"dtype": "float64"}', "nonsense", '{"dtype": "float64'])

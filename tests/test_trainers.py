@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 import backprop_ref as br
 from backprop_ref import Network, get_backend
-from backprop_ref.network import ACTIVATIONS, OUTPUTS_OF
+from backprop_ref.formulas import USUAL_ACTIVATIONS as ACTIVATIONS
+from backprop_ref.network import OUTPUTS_OF
 from backprop_ref.random import Stream
 from backprop_ref.training.pairs import PairsTrainer
 
