@@ -54,8 +54,8 @@ class Network:
         Widths from the input to the output; at least two, each at least 1.
     activations : sequence of str
         One per layer, that is ``len(sizes) - 1`` of sigmoid, tanh, relu, leaky_relu, softmax, linear, softsign,
-        hard_sigmoid, softplus, silu, elu, selu, gelu, gelu_tanh, mish. Some take a number: ``leaky_relu(0.2)`` has that slope where z is
-        negative (default 0.01), ``elu(0.5)`` that α (default 1).
+        hard_sigmoid, softplus, silu, elu, selu, gelu, gelu_tanh, mish. Two may have a number: ``leaky_relu(0.2)`` its
+        slope where z is negative (else 0.01), ``elu(0.5)`` its α (else 1).
     loss : str
         mean_squared_error (mse), sum_squared_error (sse), binary_cross_entropy (bce) or cross_entropy (ce).
 

@@ -287,15 +287,16 @@ class Loops(dict[str, Loop]):
 
     def _make(self, name: str) -> None:
         """Adds the two loops of an activation, or of the terms of a loss."""
+        halves: tuple[tuple[Callable[..., Any], Callable[..., Loop], str], ...]
         if name in formulas.ACTIVATIONS:
             activation = formulas.ACTIVATIONS[name]
             over_rows = self._over_rows[:2] if activation.by_rows else None
-            ahead, back = (activation.forward, forward, "z"), (activation.backward, backward, "z a da")
+            halves = (activation.forward, forward, "z"), (activation.backward, backward, "z a da")
         else:
             pair = formulas.TERMS[name]
             over_rows = self._over_rows[2:] if pair.by_rows else None
-            ahead, back = (pair.terms, terms, "z a y"), (pair.error, error, "z a y")
-        for half, (rule, loop, names) in enumerate((ahead, back)):
+            halves = (pair.terms, terms, "z a y"), (pair.error, error, "z a y")
+        for half, (rule, loop, names) in enumerate(halves):
             made = over_rows[half](rule) if over_rows else self._compiled(loop(self._function(rule, names)))
             self[f"{name}_{HALVES[half]}"] = made
 

@@ -253,8 +253,8 @@ class Rules:
         return through + 0.5 * self.rounding.tangents * np.minimum(np.abs(u), 1.0) + self.rounding.in_entries(4) * s
 
     def gelu_tanh_slope(self, z, a):
-        """s + z·s(1 − s)·(2u)′ or with tanh, whose square is rounded: no derivative by s is larger than 1 + |z|·(2u)′, and
-        eight roundings.
+        """s + z·s(1 − s)·(2u)′ or with tanh, whose square is rounded: no derivative by s is larger than 1 + |z|·(2u)′,
+        and eight roundings.
         """
         near, of_s = self.of_bent(z, _gelu_tanh_slope(z.value), 0.8), self.formula_of_near_normal(z)
         s, _, slope = _near_normal(z.value)
