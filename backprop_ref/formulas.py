@@ -390,6 +390,9 @@ LOSSES: Mapping[str, Loss] = {
     "cross_entropy": Loss("ce", False, None, {"softmax": SOFTMAX_CROSS_ENTROPY, "sigmoid": SIGMOID_CROSS_ENTROPY}),
 }
 
+USUAL_LOSSES = tuple(LOSSES)[:4]
+"""As `USUAL_ACTIVATIONS`."""
+
 
 class Settings(NamedTuple):
     """The numbers of an update rule, each rounded once to the parameters' precision."""

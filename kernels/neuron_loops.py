@@ -296,8 +296,10 @@ class Loops(dict[str, Loop]):
             pair = formulas.TERMS[name]
             over_rows = self._over_rows[2:] if pair.by_rows else None
             halves = (pair.terms, terms, "z a y"), (pair.error, error, "z a y")
-        for half, (rule, loop, names) in enumerate(halves):
-            made = over_rows[half](rule) if over_rows else self._compiled(loop(self._function(rule, names)))
+        rule: Callable[..., Any]
+        of_rule: Callable[..., Loop]
+        for half, (rule, of_rule, names) in enumerate(halves):
+            made = over_rows[half](rule) if over_rows else self._compiled(of_rule(self._function(rule, names)))
             self[f"{name}_{HALVES[half]}"] = made
 
 
