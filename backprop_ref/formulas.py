@@ -318,44 +318,103 @@ class Terms(NamedTuple):
     by_rows: bool = False
 
 
+def sign(m: Any, x: Number) -> Number:
+    """1 above 0, −1 below, and 0."""
+    return m.where(x > 0.0, 1.0, m.where(x < 0.0, -1.0, x))
+
+
+def huber(delta: Number) -> Terms:
+    """½·(a − y)² as far as |a − y| ≤ δ, then δ·(|a − y| − ½·δ)."""
+    return Terms(
+        lambda m, z, a, y: m.where(abs(a - y) <= delta, 0.5 * ((a - y) * (a - y)), delta * (abs(a - y) - 0.5 * delta)),
+        lambda m, z, a, y: m.where(abs(a - y) <= delta, a - y, delta * sign(m, a - y)),
+    )
+
+
+def side(m: Any, y: Number) -> Number:
+    """t: 1 for a label above 0, else −1, so that 0 and −1 are the same label."""
+    return m.where(y > 0.0, 1.0, m.where(y <= 0.0, -1.0, y))
+
+
+POISSON_FAR = -40.0
+"""From there on log(softplus(z)) is z, and its derivative 1."""
+
+
+def log_softplus_slope(m: Any, z: Number, a: Number) -> Number:
+    """σ(z)/softplus(z)"""
+    return m.where(z < POISSON_FAR, 1.0, m.sigmoid(z) / a)
+
+
 # fmt: off
-SQUARED_ERROR = Terms(
-    lambda m, z, a, y: (a - y) * (a - y),
-    lambda m, z, a, y: 2.0 * (a - y),
-)
-SOFTMAX_CROSS_ENTROPY = Terms(
-    lambda m, z, a, y: y * minus_log_softmax(m, z),
-    lambda m, z, a, y: a * m.total(y) - y,
-    by_rows=True,
-)
-SIGMOID_CROSS_ENTROPY = Terms(
-    lambda m, z, a, y: y * m.softplus(-z),
-    lambda m, z, a, y: -(y * m.sigmoid(-z)),
-)
-SIGMOID_BINARY_CROSS_ENTROPY = Terms(
-    lambda m, z, a, y: m.softplus(z, less=z * y),
-    lambda m, z, a, y: a - y,
-)
+TERMS: Table[Terms] = Table({
+    "squared_error": Terms(
+        lambda m, z, a, y: (a - y) * (a - y),
+        lambda m, z, a, y: 2.0 * (a - y),
+    ),
+    "softmax_cross_entropy": Terms(
+        lambda m, z, a, y: y * minus_log_softmax(m, z),
+        lambda m, z, a, y: a * m.total(y) - y,
+        by_rows=True,
+    ),
+    "sigmoid_cross_entropy": Terms(
+        lambda m, z, a, y: y * m.softplus(-z),
+        lambda m, z, a, y: -(y * m.sigmoid(-z)),
+    ),
+    "sigmoid_binary_cross_entropy": Terms(
+        lambda m, z, a, y: m.softplus(z, less=z * y),
+        lambda m, z, a, y: a - y,
+    ),
+    "absolute_error": Terms(
+        lambda m, z, a, y: abs(a - y),
+        lambda m, z, a, y: sign(m, a - y),
+    ),
+    "huber": Family("δ", 1.0, huber),
+    "log_cosh": Terms(
+        lambda m, z, a, y: abs(a - y) + (m.log1p(m.exp(-2.0 * abs(a - y))) - math.log(2.0)),
+        lambda m, z, a, y: m.tanh(a - y),
+    ),
+    "hinge": Terms(
+        lambda m, z, a, y: m.where(side(m, y) * a < 1.0, 1.0 - side(m, y) * a, 0.0),
+        lambda m, z, a, y: m.where(side(m, y) * a < 1.0, -side(m, y), 0.0),
+    ),
+    "poisson_of_log": Terms(
+        lambda m, z, a, y: m.exp(z) - y * z,
+        lambda m, z, a, y: m.exp(z) - y,
+    ),
+    "poisson_of_softplus": Terms(
+        lambda m, z, a, y: a - y * m.where(z < POISSON_FAR, z, m.log(a)),
+        lambda m, z, a, y: m.sigmoid(z) - y * log_softplus_slope(m, z, a),
+    ),
+})
 # fmt: on
+"""Every pair by name, so that one kernel serves the losses that share it."""
+USUAL_TERMS = tuple(TERMS)[:4]
+"""As `USUAL_ACTIVATIONS`."""
 
 
 class Loss(NamedTuple):
-    """A loss, and how it is differentiated."""
+    """A loss, and how it is differentiated; its pairs are named as in `TERMS`."""
 
     short: str
     """Its short name."""
     over_outputs: bool
     """Whether n counts the outputs too: a mean over them, not a sum."""
-    alone: Terms | None
-    """The pair whose error is of a, for any output activation."""
-    together: Mapping[str, Terms]
+    alone: str | None
+    """The pair whose error is of a."""
+    together: Mapping[str, str]
     """By output activation, the pairs whose error is of z."""
+    only: tuple[str, ...] = ()
+    """The output activations that go with the pair alone; every one where none is named."""
+
+    def terms(self, output: str) -> str:
+        """The name of the pair for an output activation that it goes with."""
+        name = self.together.get(output, self.alone)
+        assert name is not None, f"no rule for {output}"
+        return name
 
     def with_output(self, output: str) -> Terms:
         """The pair for an output activation that it goes with."""
-        pair = self.together.get(output, self.alone)
-        assert pair is not None, f"no rule for {output}"
-        return pair
+        return TERMS[self.terms(output)]
 
     def divisor(self, rows: int, n_out: int) -> float:
         """n for so many samples of so many outputs."""
@@ -364,32 +423,34 @@ class Loss(NamedTuple):
     @property
     def outputs(self) -> tuple[str, ...]:
         """The output activations it goes with."""
-        return tuple(self.together) if self.alone is None else tuple(ACTIVATIONS)
+        alone = () if self.alone is None else self.only or tuple(ACTIVATIONS)
+        return (*self.together, *(name for name in alone if name not in self.together))
 
     def goes_with(self, output: str) -> bool:
         """Whether it goes with an output activation, `outputs` or another of their families."""
         return ACTIVATIONS.parts(output)[0] in self.outputs and output in ACTIVATIONS
 
 
-TERMS: Table[Terms] = Table(
+def huber_loss(delta: float) -> Loss:
+    name = TERMS.spelled(f"huber({delta!r})")
+    return Loss(name, True, name, {})
+
+
+LOSSES: Table[Loss] = Table(
     {
-        "squared_error": SQUARED_ERROR,
-        "softmax_cross_entropy": SOFTMAX_CROSS_ENTROPY,
-        "sigmoid_cross_entropy": SIGMOID_CROSS_ENTROPY,
-        "sigmoid_binary_cross_entropy": SIGMOID_BINARY_CROSS_ENTROPY,
+        "mean_squared_error": Loss("mse", True, "squared_error", {}),
+        "sum_squared_error": Loss("sse", False, "squared_error", {}),
+        "binary_cross_entropy": Loss("bce", True, None, {"sigmoid": "sigmoid_binary_cross_entropy"}),
+        "cross_entropy": Loss(
+            "ce", False, None, {"softmax": "softmax_cross_entropy", "sigmoid": "sigmoid_cross_entropy"}
+        ),
+        "mean_absolute_error": Loss("mae", True, "absolute_error", {}),
+        "huber": Family("δ", 1.0, huber_loss),
+        "log_cosh": Loss("logcosh", True, "log_cosh", {}),
+        "hinge": Loss("hinge", True, "hinge", {}, only=("linear", "tanh")),
+        "poisson": Loss("poisson", True, None, {"linear": "poisson_of_log", "softplus": "poisson_of_softplus"}),
     }
 )
-"""Every pair by name, so that one kernel serves the losses that share it."""
-USUAL_TERMS = tuple(TERMS)
-"""As `USUAL_ACTIVATIONS`."""
-
-LOSSES: Mapping[str, Loss] = {
-    "mean_squared_error": Loss("mse", True, SQUARED_ERROR, {}),
-    "sum_squared_error": Loss("sse", False, SQUARED_ERROR, {}),
-    "binary_cross_entropy": Loss("bce", True, None, {"sigmoid": SIGMOID_BINARY_CROSS_ENTROPY}),
-    "cross_entropy": Loss("ce", False, None, {"softmax": SOFTMAX_CROSS_ENTROPY, "sigmoid": SIGMOID_CROSS_ENTROPY}),
-}
-
 USUAL_LOSSES = tuple(LOSSES)[:4]
 """As `USUAL_ACTIVATIONS`."""
 
@@ -465,5 +526,4 @@ def together(loss: str, output: str) -> bool:
 
 def terms_name(loss: str, output: str) -> str:
     """The name in `TERMS` of the pair of a loss with an output activation."""
-    pair = LOSSES[loss].with_output(output)
-    return next(name for name, each in TERMS.items() if each is pair)
+    return LOSSES[loss].terms(output)

@@ -13,10 +13,15 @@ from backprop_ref import Network, Parameters, get_backend
 from backprop_ref.backends.arithmetic import Fast
 from backprop_ref.backends.base import Array
 from backprop_ref.backends.numpy import NumpyBackend
-from backprop_ref.formulas import ACTIVATIONS, LOSSES, USUAL_ACTIVATIONS
+from backprop_ref.formulas import ACTIVATIONS, LOSSES, USUAL_ACTIVATIONS, USUAL_LOSSES
 from backprop_ref.random import Stream
 
-PAIRS = [(name, output) for name, loss in LOSSES.items() for output in loss.outputs if output in USUAL_ACTIVATIONS]
+PAIRS = [(name, output) for name in USUAL_LOSSES for output in LOSSES[name].outputs if output in USUAL_ACTIVATIONS]
+RARE_PAIRS = [
+    *(("mean_absolute_error", "sigmoid"), ("huber", "softmax"), ("huber(0.5)", "linear"), ("log_cosh", "tanh")),
+    *(("hinge", "linear"), ("hinge", "tanh"), ("poisson", "linear"), ("poisson", "softplus")),
+]
+"""Losses that few use, each with some output activations."""
 RARE = [*(name for name in ACTIVATIONS if name not in USUAL_ACTIVATIONS), "leaky_relu(0.2)", "elu(0.5)"]
 """Activations that few use, and some with a number of their own."""
 WIDTHS = {0: [3, 5], 1: [3, 5, 2], 2: [3, 5, 1, 4], 3: [2, 7, 3, 5, 3]}
@@ -45,6 +50,9 @@ def rare_network():
     return Network(widths, [*RARE, RARE[0]], "mean_squared_error")
 
 
+OF_RARE_LOSSES = [Network([3, 5, 2], ["tanh", output], loss) for loss, output in RARE_PAIRS]
+
+
 def label(network):
     """A network as a test's name."""
     return "-".join(map(str, network.sizes)) + "-" + "-".join(network.activations) + f"-{network.loss}"
@@ -63,7 +71,9 @@ def samples(network, batch, seed=2, dtype="float64"):
     stream = Stream(seed, "check")
     n_in, n_out = network.sizes[0], network.sizes[-1]
     x = stream.normal(batch * n_in).reshape(batch, n_in)
-    if network.loss.endswith("squared_error"):
+    if network.loss == "poisson":
+        y = np.floor(4.0 * stream.uniform(batch * n_out)).reshape(batch, n_out)
+    elif network.loss.endswith("error") or network.loss.startswith(("huber", "log_cosh")):
         y = stream.normal(batch * n_out).reshape(batch, n_out)
     else:
         y = np.eye(n_out)[np.minimum(stream.integers_below([2 * n_out] * batch), n_out - 1)]

@@ -9,14 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import OF_RARE_LOSSES, label, parameters, samples
 
 from backprop_ref import get_backend
 from backprop_ref.cli import run
 from backprop_ref.conformance import examples
+from backprop_ref.conformance.cases import Case
 from backprop_ref.conformance.running import answered
 from backprop_ref.conformance.vectors import recipes
 from backprop_ref.conformance.vectors.documents import question
 from backprop_ref.formulas import ACTIVATIONS
+from backprop_ref.optimizers import Adam
 
 FOLDER = Path(examples.__file__).parent
 
@@ -60,7 +63,16 @@ def test_the_c_program_is_exact_on_every_float64_vector(verify, compiled):
 @pytest.mark.parametrize("name", [*ACTIVATIONS, "elu(0.5)", "leaky_relu(0.2)"])
 def test_the_c_program_has_the_bits_of_every_activation(compiled, name):
     """Hidden and at the output; three steps too."""
-    case = recipes.make("3-7-5", [name, name], "mse", gain=4.0)
+    assert_bits(compiled, recipes.make("3-7-5", [name, name], "mse", gain=4.0))
+
+
+@pytest.mark.parametrize("network", OF_RARE_LOSSES, ids=label)
+def test_the_c_program_has_the_bits_of_every_loss(compiled, network):
+    x, y = samples(network, 7)
+    assert_bits(compiled, Case("made", network, parameters(network), x, y, optimizer=Adam(0.01)))
+
+
+def assert_bits(compiled, case):
     done = subprocess.run([compiled], input=question(case, "hex"), capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
     for kind, layers in answered(get_backend("numpy", "reproducible"), case)._asdict().items():

@@ -16,7 +16,7 @@ from backprop_ref.arrays import Batch, Matrix, Rows, Vector
 from backprop_ref.backends.arithmetic import Fast
 from backprop_ref.backends.array import divisor
 from backprop_ref.backends.base import EpochByEpoch, Poll
-from backprop_ref.formulas import ACTIVATIONS, LOSSES, SQUARED_ERROR
+from backprop_ref.formulas import ACTIVATIONS, LOSSES, TERMS, Terms
 from backprop_ref.metrics import predicted_class
 from backprop_ref.network import Network
 from backprop_ref.optimizers import SGD, Adam, Optimizer, Slots
@@ -180,6 +180,21 @@ TOGETHER: dict[tuple[str, str], Together] = {
 }
 
 
+def by_rules(pair: Terms) -> Callable[[Buffers, tuple[Forward, Backward], float], Any]:
+    """The same for any other loss of a by itself."""
+    m = Fast(np)
+
+    def loss(b: Buffers, rule: tuple[Forward, Backward], scale: float) -> Any:
+        (forward, backward), a, delta = rule, b.a[-1], b.delta[-1]
+        forward(a, b.scratch[-1])
+        total = pair.terms(m, a, a, b.y).sum()
+        np.multiply(pair.error(m, a, a, b.y), scale, out=delta)
+        backward(a, delta, b.scratch[-1])
+        return total
+
+    return loss
+
+
 def squared_error(b: Buffers, rule: tuple[Forward, Backward], scale: float) -> Any:
     """The same for the squared error and any activation; `rule` is its pair."""
     (forward, backward), z, delta = rule, b.a[-1], b.delta[-1]
@@ -274,7 +289,8 @@ class Trainer(EpochByEpoch):
         self.plain = optimizer == SGD(optimizer.learning_rate)
         self.measures = 1 if metric == "accuracy" else network.sizes[-1]
         self.rules = [in_place(name) for name in network.activations]
-        self.together = TOGETHER.get((network.loss, network.activations[-1]))
+        self.together, pair = TOGETHER.get((network.loss, network.activations[-1])), LOSSES[network.loss].alone
+        self.alone = squared_error if pair in {None, "squared_error"} else by_rules(TERMS[pair])
         m, n_flat = -(-batch_size // shards), network.n_parameters
         self.a = [np.empty(m * width, dtype) for width in network.sizes]
         self.y, self.ones = np.empty(m * network.sizes[-1], dtype), np.ones(max(m, network.sizes[-1]), dtype)
@@ -339,7 +355,7 @@ class Trainer(EpochByEpoch):
             z += params.b[layer]
             if layer < last:
                 self.rules[layer][0](z, b.scratch[layer])
-        loss = self.together(b, sums_of_y, scale) if self.together else squared_error(b, self.rules[last], scale)
+        loss = self.together(b, sums_of_y, scale) if self.together else self.alone(b, self.rules[last], scale)
         for layer in range(last, -1, -1):
             delta = b.delta[layer]
             if layer < last:
@@ -405,7 +421,7 @@ def create(
 ) -> Trainer | None:
     """A `Trainer` for fast numerics, or None for what it cannot do."""
     loss, output = network.loss, network.activations[-1]
-    known = (loss, output) in TOGETHER or LOSSES[loss].with_output(output) is SQUARED_ERROR
+    known = (loss, output) in TOGETHER or LOSSES[loss].alone is not None
     if not known or type(optimizer) not in UPDATE:
         return None
     return Trainer(network, optimizer, dtype, batch_size, shards, metric)

@@ -14,7 +14,7 @@ import numpy as np
 from backprop_ref.api import check_fit, checked_data, value_and_grad
 from backprop_ref.conformance.rounding.bounds import gradient_bounds
 from backprop_ref.errors import InvalidInput
-from backprop_ref.formulas import ACTIVATIONS
+from backprop_ref.formulas import ACTIVATIONS, LOSSES
 from backprop_ref.parameters import views
 from backprop_ref.progress import Bar
 from backprop_ref.random import Stream
@@ -201,8 +201,16 @@ def complex_loss(network, params, x, y):
         sides += [np.sign(z.real - kink) for kink in KINKS.get(plain, ())]
         a = COMPLEX[plain](z) if number is None else COMPLEX[plain](z, np.longdouble(number))
     total = np.sum(_terms(network.loss, network.activations[-1], z, a, y))
-    means = {"mean_squared_error": y.size, "binary_cross_entropy": y.size}
-    return total / means.get(network.loss, len(y)), np.concatenate(sides, axis=1) if sides else np.empty(0)
+    n = len(y) if network.loss in {"sum_squared_error", "cross_entropy"} else y.size
+    sides += [np.sign(edge.real) for edge in _edges(network.loss, a - y, a, y)]
+    return total / n, np.concatenate(sides, axis=1) if sides else np.empty(0)
+
+
+def _edges(loss, r, a, y):
+    """What changes its sign where the derivative of a loss jumps, or bends sharply."""
+    plain, number = LOSSES.parts(loss)
+    edges = {"mean_absolute_error": [r], "hinge": [1 - np.where(y > 0, a, -a)]}
+    return [r - number, r + number] if plain == "huber" else edges.get(plain, [])
 
 
 def _sigmoid(z):
@@ -260,9 +268,28 @@ COMPLEX: dict[str, Callable[..., Any]] = {
 """Each activation of complex numbers, those of a family with its number; what is compared is the real part."""
 
 
+def _size(r):
+    return np.where(r.real > 0, r, -r)
+
+
+ALONE: dict[str, Callable[..., Any]] = {
+    "mean_absolute_error": lambda r, a, y: _size(r),
+    "huber": lambda r, a, y, d: np.where(np.abs(r.real) <= d, r * r / 2, d * _size(r) - d * d / 2),
+    "log_cosh": lambda r, a, y: np.log((np.exp(r) + np.exp(-r)) / 2),
+    "hinge": lambda r, a, y: np.where(np.where(y > 0, a, -a).real < 1, 1 - np.where(y > 0, a, -a), 0),
+}
+"""Losses of the output alone, from a − y, a and y."""
+
+
 def _terms(loss, output, z, a, y):
     if loss.endswith("squared_error"):
         return (a - y) ** 2
+    plain, number = LOSSES.parts(loss)
+    if plain in ALONE:
+        return ALONE[plain](a - y, a, y) if number is None else ALONE[plain](a - y, a, y, np.longdouble(number))
+    if loss == "poisson":
+        log = z if output == "linear" else np.log(a)
+        return np.exp(log) - y * log
     if output == "softmax":
         z = z - z.real.max(axis=1, keepdims=True)
         return -y * (z - np.log(np.exp(z).sum(axis=1, keepdims=True)))

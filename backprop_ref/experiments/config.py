@@ -245,7 +245,7 @@ def suit(config, name, task):
             "hidden layers; give one for all, or one for each"
         )
     if network.output_activation is None:
-        by_loss = {"bce": "sigmoid", "binary_cross_entropy": "sigmoid"}.get(network.loss, "softmax")
+        by_loss = {"bce": "sigmoid", "binary_cross_entropy": "sigmoid", "hinge": "linear"}.get(network.loss, "softmax")
         network.output_activation = by_loss if task == "classification" else "linear"
     if network.loss is None:
         by_output = {"softmax": "cross_entropy", "sigmoid": "binary_cross_entropy"} if task == "classification" else {}

@@ -16,7 +16,7 @@ from backprop_ref.data.named import NAMES
 from backprop_ref.data.preprocessing import NORMALIZATIONS
 from backprop_ref.errors import InvalidInput
 from backprop_ref.initialisers import SCHEMES
-from backprop_ref.network import ACTIVATIONS, ELSEWHERE, LOSSES
+from backprop_ref.network import ACTIVATIONS, LOSSES
 from backprop_ref.optimizers import OPTIMIZERS
 from backprop_ref.parameters import DTYPES
 from backprop_ref.schedules import SCHEDULES
@@ -43,16 +43,20 @@ def one_of(names: Iterable[str], known: Container[str] = ()) -> BeforeValidator:
 
 def activation_name(name):
     """Our name of an activation that another library calls otherwise, and the one spelling of its number."""
-    try:
-        return network.activation_name(name) if isinstance(name, str) else name
-    except InvalidInput as error:
-        expected = str(error).partition(": ")[2].removesuffix(" is needed")
-        raise PydanticCustomError("literal_error", "another number", {"expected": expected}) from None
+    return _named(network.activation_name, name)
 
 
 def loss_name(name):
-    """Our name of a loss that another library calls otherwise."""
-    return ELSEWHERE.get(name, name) if isinstance(name, str) else name
+    """The same of a loss."""
+    return _named(network.loss_name, name)
+
+
+def _named(name_of, name):
+    try:
+        return name_of(name) if isinstance(name, str) else name
+    except InvalidInput as error:
+        expected = str(error).partition(": ")[2].removesuffix(" is needed")
+        raise PydanticCustomError("literal_error", "another number", {"expected": expected}) from None
 
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -61,6 +65,7 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
+LOSS_NAMES = tuple(dict.fromkeys([*LOSSES, *LOSSES.values()]))
 Activation = Annotated[str, one_of(ACTIVATIONS, formulas.ACTIVATIONS), BeforeValidator(activation_name)]
 
 
@@ -159,7 +164,7 @@ class NetworkSection(Section):
     weight_init: Annotated[str, one_of(SCHEMES)] | None = key(
         None, "--init", f"{', '.join(SCHEMES)}; default: he for relu, else xavier."
     )
-    loss: Annotated[str, one_of([*LOSSES, *LOSSES.values()]), BeforeValidator(loss_name)] | None = key(
+    loss: Annotated[str, one_of(LOSS_NAMES, formulas.LOSSES), BeforeValidator(loss_name)] | None = key(
         None,
         "--loss",
         f"{', '.join(f'{name} ({short})' for name, short in LOSSES.items())}; default: by the output.",

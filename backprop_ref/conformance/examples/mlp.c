@@ -394,19 +394,43 @@ static void forward(Mlp *net) {
     }
 }
 
+static double sign(double x) {
+    return x > 0.0 ? 1.0 : x < 0.0 ? -1.0 : x;
+}
+
+/* A loss of the output alone: one term, and its derivative by a; 0 where it is another loss. */
+static int alone(Node *loss, double a, double y, double *term, double *da) {
+    double r = a - y, far = fabs(r), d = given(loss, "huber", 1.0), t = y > 0.0 ? 1.0 : -1.0;
+    if (is(loss, "mean_squared_error") || is(loss, "sum_squared_error")) *term = r * r, *da = 2.0 * r;
+    else if (is(loss, "mean_absolute_error")) *term = far, *da = sign(r);
+    else if (!isnan(d)) *term = far <= d ? 0.5 * (r * r) : d * (far - 0.5 * d), *da = far <= d ? r : d * sign(r);
+    else if (is(loss, "log_cosh")) *term = far + (log1p_(exp_(-2.0 * far)) - 0x1.62e42fefa39efp-1), *da = tanh_(r);
+    else if (is(loss, "hinge")) *term = t * a < 1.0 ? 1.0 - t * a : 0.0, *da = t * a < 1.0 ? -t : 0.0;
+    else return 0;
+    return 1;
+}
+
 /* One sample's terms of the loss are added to *sum; delta of the last layer is written. */
 static void output(Mlp *net, int s, double n, double *sum) {
     int last = net->layers - 1, n_out = net->size[last + 1];
     const double *z = net->z[last] + s * n_out, *a = net->a[last] + s * n_out, *y = net->y + s * n_out;
-    double *delta = net->delta[last] + s * n_out, da[n_out];
+    double *delta = net->delta[last] + s * n_out, da[n_out], term;
     if (net->upstream) {
         activate_backward(net->activation[last], z, a, net->upstream + s * n_out, delta, n_out);
-    } else if (is(net->loss, "mean_squared_error") || is(net->loss, "sum_squared_error")) {
+    } else if (alone(net->loss, a[0], y[0], &term, da)) {
         for (int j = 0; j < n_out; j++) {
-            *sum = *sum + (a[j] - y[j]) * (a[j] - y[j]);
-            da[j] = (2.0 * (a[j] - y[j])) / n;
+            alone(net->loss, a[j], y[j], &term, da + j);
+            *sum = *sum + term;
+            da[j] = da[j] / n;
         }
         activate_backward(net->activation[last], z, a, da, delta, n_out);
+    } else if (is(net->loss, "poisson")) {
+        for (int j = 0; j < n_out; j++) {
+            int rate = is(net->activation[last], "softplus"), far = z[j] < -40.0;
+            double log = rate && !far ? log_(a[j]) : z[j], slope = far ? 1.0 : sigmoid(z[j]) / a[j];
+            *sum = *sum + ((rate ? a[j] : exp_(z[j])) - y[j] * log);
+            delta[j] = (rate ? sigmoid(z[j]) - y[j] * slope : exp_(z[j]) - y[j]) / n;
+        }
     } else if (is(net->activation[last], "softmax")) {
         double max = z[0], total = 0.0, labels = 0.0;
         for (int j = 1; j < n_out; j++) max = z[j] > max ? z[j] : max;
@@ -431,7 +455,7 @@ static void output(Mlp *net, int s, double n, double *sum) {
 
 static void backward(Mlp *net) {
     int last = net->layers - 1, n_out = net->size[net->layers];
-    int over_outputs = is(net->loss, "mean_squared_error") || is(net->loss, "binary_cross_entropy");
+    int over_outputs = !is(net->loss, "sum_squared_error") && !is(net->loss, "cross_entropy");
     double sum = 0.0, n = (double)net->batch * (over_outputs ? n_out : 1);
     for (int s = 0; s < net->batch; s++) output(net, s, n, &sum);
     net->value = sum / n;

@@ -47,7 +47,7 @@ def every_width(n_layers: int, numbers=()):
 
 
 def networks(sizes):
-    """Every usual kind of network of these sizes: one activation for all hidden layers, an output, and a loss for it."""
+    """Every usual kind of network of these sizes: an activation for all hidden layers, an output, and a loss for it."""
     return _networks(sizes, USUAL_ACTIVATIONS, USUAL_ACTIVATIONS, USUAL_LOSSES)
 
 

@@ -28,13 +28,17 @@ from backprop_ref.backends.arithmetic import Reproducible
 from backprop_ref.backends.array import divisor
 from backprop_ref.backends.numpy import NumpyBackend
 from backprop_ref.conformance.rounding.near import Near, Upstream
-from backprop_ref.formulas import ACTIVATIONS, SELU_ALPHA, SELU_SCALE, together
+from backprop_ref.formulas import ACTIVATIONS, LOSSES, SELU_ALPHA, SELU_SCALE, together
 
 _arithmetic = Reproducible(np)
 _backend = NumpyBackend(np, _arithmetic)
 _exp, _expm1, _log, _erf = _arithmetic.exp, _arithmetic.expm1, _arithmetic.log, _arithmetic.erf
 _affine, _tn, _nt = _arithmetic.affine, _arithmetic.matmul_tn, _arithmetic.matmul_nt
 _rows, _columns, _all = _arithmetic.sum_rows, _arithmetic.total, _arithmetic.sum_all
+
+
+LOSSES_ALONE = ("mean_absolute_error", "huber", "log_cosh", "hinge")
+"""The losses of a by itself, but for the squared errors."""
 
 
 class Rules:
@@ -421,9 +425,14 @@ class Rules:
         """The loss: the errors of the terms, and the roundings of their sum and of the mean."""
         n, output = divisor(network.loss, y), network.activations[-1]
         value = _backend.loss_forward(network.loss, output, z.value, a.value, y)
-        if not together(network.loss, output):
+        plain, number = _parts(network.loss, LOSSES)
+        if network.loss.endswith("squared_error"):
             far = np.abs(a.value - y)
             error, size = a.error * (2.0 * far + 3.0 * a.error), (far + 2.0 * a.error) ** 2
+        elif plain in LOSSES_ALONE:
+            error, size = getattr(self, f"{plain}_terms")(a, y, *number)
+        elif network.loss == "poisson":
+            error, size = self.poisson_terms(z, a, y, output)
         elif output == "softmax":
             error, size = self.softmax_cross_entropy(z, a, y)
         else:
@@ -467,6 +476,13 @@ class Rules:
     def loss_delta(self, network, z, a, y):
         """The last layer's delta; two of its roundings are the mean's."""
         n, output, gamma = divisor(network.loss, y), network.activations[-1], self.rounding.in_entries
+        plain, number = _parts(network.loss, LOSSES)
+        if plain in LOSSES_ALONE:
+            error = getattr(self, f"{plain}_error")(a, y, *number)
+            pair = LOSSES[network.loss].with_output(output)
+            value = pair.error(_arithmetic, z.value, a.value, y) / n
+            error = error / n + gamma(3) * (np.abs(value) + error / n) + self.tiny
+            return self.activation_delta(output, z, a, Upstream.alone(Near(value, error)))
         if not together(network.loss, output):
             far = 2.0 * (np.abs(a.value - y) + 2.0 * a.error)
             rounded = gamma(3) * far / n + self.tiny
@@ -476,13 +492,79 @@ class Rules:
                 return Near(value, self.softmax_squared_error_delta(z, a, da, rounded, n))
             return self.activation_delta(output, z, a, Upstream.alone(da))
         value = _backend.loss_backward(network.loss, output, z.value, a.value, y)
-        if output == "softmax":
+        if network.loss == "poisson":
+            error = self.poisson_delta(z, a, y, output)
+        elif output == "softmax":
             error = self.softmax_cross_entropy_delta(z, a, y)
         elif network.loss == "binary_cross_entropy":
             error = a.error + gamma(8) * (np.abs(y) * self.complement(z, a) + np.abs(1.0 - y) * a.computed)
         else:
             error = np.abs(y) * (a.error + gamma(7) * self.complement(z, a))
         return Near(value, error / n + 4.0 * self.tiny)
+
+    def mean_absolute_error_terms(self, a, y):
+        """|a − y|: a rounding."""
+        return a.error, np.abs(a.value - y) + 2.0 * a.error
+
+    def mean_absolute_error_error(self, a, y):
+        """1 or −1; both where rounding may decide."""
+        return np.where((np.abs(a.value - y) <= 2.0 * a.error) & (a.error > 0.0), 2.0, 0.0)
+
+    def huber_terms(self, a, y, delta):
+        """Its derivative is at most δ, and |a − y|; four roundings of δ, of a quadratic term or of a linear one."""
+        far = np.abs(a.value - y) + 2.0 * a.error
+        return a.error * np.minimum(far, delta), np.where(far <= delta, far**2 / 2.0, 2.0 * delta * far)
+
+    def huber_error(self, a, y, delta):
+        """a − y as far as δ, whose derivative is at most 1: a rounding of either."""
+        far = np.abs(a.value - y)
+        inside = far - 2.0 * a.error <= delta * (1.0 + 4.0 * self.u)
+        return a.error * inside + self.rounding.in_entries(1) * np.minimum(far + 2.0 * a.error, delta)
+
+    def log_cosh_terms(self, a, y):
+        """|r| + log1p(exp(−2|r|)) − log 2, or the logarithm of cosh, for r = a − y, which is rounded: the derivative is
+        at most 1, and the exponential, the logarithm and three roundings err by parts of |r| and of 1.
+        """
+        far = np.abs(a.value - y) + 2.0 * a.error
+        own = self.exponent + self.rounding.logarithms * (far + 1.0) + self.rounding.in_entries(4) * (2.0 * far + 1.0)
+        return a.error * np.minimum(far, 1.0) + own, np.minimum(far, far**2 / 2.0) + own
+
+    def log_cosh_error(self, a, y):
+        """tanh(a − y), whose argument is rounded."""
+        r = Near(a.value - y, a.error + self.rounding.in_entries(1) * (np.abs(a.value - y) + 2.0 * a.error))
+        return self.tanh(r, _arithmetic.tanh(r.value))
+
+    def hinge_terms(self, a, y):
+        """1 − t·a where it is positive: a rounding, and none where it surely is not."""
+        margin = 1.0 - np.where(y > 0.0, a.value, -a.value)
+        near = margin + 2.0 * a.error + 4.0 * self.u > 0.0
+        return np.where(near, a.error + self.u, 0.0), np.where(near, np.abs(margin) + 2.0 * a.error, 0.0)
+
+    def hinge_error(self, a, y):
+        """−t or 0; both where rounding may decide."""
+        margin = 1.0 - np.where(y > 0.0, a.value, -a.value)
+        return np.where((np.abs(margin) <= 2.0 * a.error + 2.0 * self.u) & (a.error > 0.0), 1.0, 0.0)
+
+    def poisson_terms(self, z, a, y, output):
+        """exp(z) − y·z, or a − y·log a with a the softplus of z: a product and a sum."""
+        if output == "linear":
+            size = _exp(z.value + 2.0 * z.error)
+            return size * _expm1(z.error + self.exponent) + np.abs(y) * z.error, size + np.abs(y) * z.computed
+        log = np.abs(np.where(z.value < -40.0, z.value, _log(a.value))) + 2.0 * _ratio(a.error / a.value)
+        relative = _ratio(a.error / a.value) + self.rounding.logarithms * log
+        return a.error + np.abs(y) * relative, a.computed + np.abs(y) * log
+
+    def poisson_delta(self, z, a, y, output):
+        """exp(z) − y, or σ − y·σ/a; five roundings with the mean's."""
+        gamma = self.rounding.in_entries
+        if output == "linear":
+            size = _exp(z.value + 2.0 * z.error)
+            return size * _expm1(z.error + self.exponent) + gamma(4) * (size + np.abs(y))
+        slope = self.softplus_slope(z, a)
+        quotient = slope.value / a.value
+        relative = _with(_ratio(slope.error / slope.value), _ratio(a.error / a.value))
+        size = slope.value + slope.error + np.abs(y) * quotient * (1.0 + relative)
+        return slope.error + np.abs(y) * quotient * relative + gamma(6) * size
 
     def complement(self, z, a):
         """The largest computed 1 − a."""
@@ -502,9 +584,9 @@ class Rules:
         return (a.error + a.exact * through_log) * labels + roundings * (np.abs(y) + a.computed * labels)
 
 
-def _parts(name):
-    """The plain name of an activation, and the number of its family."""
-    plain, number = ACTIVATIONS.parts(name)
+def _parts(name, table=ACTIVATIONS):
+    """The plain name of a rule, and the number of its family."""
+    plain, number = table.parts(name)
     return plain, [] if number is None else [number]
 
 

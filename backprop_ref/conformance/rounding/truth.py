@@ -14,10 +14,12 @@ import numpy as np
 
 from backprop_ref.conformance.cases import Values
 from backprop_ref.errors import BackendUnavailable
-from backprop_ref.formulas import ACTIVATIONS
+from backprop_ref.formulas import ACTIVATIONS, LOSSES
 from backprop_ref.optimizers import Adam
 
 DIGITS = 50
+SUMS_OF_OUTPUTS = ("sum_squared_error", "cross_entropy")
+"""The losses that are sums over the outputs; all others are means over them too."""
 
 
 def high_precision():
@@ -34,7 +36,7 @@ def high_precision():
         raise BackendUnavailable("mpmath, the truth, is not installed; install 'backprop-ref[truth]'") from None
     context = mpmath.MPContext()
     context.dps = DIGITS
-    words = {name: getattr(context, name) for name in ("exp", "expm1", "log1p", "sqrt", "erfc", "pi")}
+    words = {name: getattr(context, name) for name in ("exp", "expm1", "log", "log1p", "sqrt", "erfc", "pi")}
     return SimpleNamespace(number=context.mpf, **words)
 
 
@@ -69,7 +71,7 @@ def exact_pass(network, W, b, x, y, numbers=None, da=None):
         a.append([_activation(numbers, activation, row) for row in z[-1]])
         inputs.append(a[-1])
     output, loss = network.activations[-1], None
-    n = len(x) * (network.sizes[-1] if network.loss in {"mean_squared_error", "binary_cross_entropy"} else 1)
+    n = len(x) * (1 if network.loss in SUMS_OF_OUTPUTS else network.sizes[-1])
     n = numbers.number(n)
     if da is None:
         terms = [_loss(numbers, network.loss, output, *rows) for rows in zip(z[-1], a[-1], y, strict=True)]
@@ -230,10 +232,39 @@ def _activation_delta(numbers, name, z, a, da):
     return [exact.slope(numbers, v, *number) * d for v, d in zip(z, da, strict=True)]
 
 
+def _sign(x):
+    return 1 if x > 0 else -1 if x < 0 else 0
+
+
+ALONE = {
+    "mean_absolute_error": Exact(lambda m, a, y: abs(a - y), lambda m, a, y: _sign(a - y)),
+    "huber": Exact(
+        lambda m, a, y, d: (a - y) ** 2 / 2 if abs(a - y) <= d else d * abs(a - y) - d**2 / 2,
+        lambda m, a, y, d: max(min(a - y, d), -d),
+    ),
+    "log_cosh": Exact(
+        lambda m, a, y: m.log1p((m.expm1(a - y) + m.expm1(y - a)) / 2),
+        lambda m, a, y: _sigmoid(m, 2 * (a - y)) - _sigmoid(m, 2 * (y - a)),
+    ),
+    "hinge": Exact(
+        lambda m, a, y: max(1 - (a if y > 0 else -a), m.number(0)),
+        lambda m, a, y: (-1 if a < 1 else 0) if y > 0 else (1 if a > -1 else 0),
+    ),
+}
+"""Losses of the output alone: of a and y, and the derivative by a."""
+
+
 def _loss(numbers, loss, output, z, a, y):
     """One sample's loss, summed over its outputs."""
     if loss.endswith("squared_error"):
         return sum((a_j - y_j) ** 2 for a_j, y_j in zip(a, y, strict=True))
+    plain, number = LOSSES.parts(loss)
+    if plain in ALONE:
+        given = () if number is None else (_decimal(numbers, number),)
+        return sum(ALONE[plain].value(numbers, a_j, y_j, *given) for a_j, y_j in zip(a, y, strict=True))
+    if loss == "poisson":
+        logs = z if output == "linear" else [numbers.log(numbers.log1p(numbers.exp(v))) for v in z]
+        return sum(numbers.exp(log) - y_j * log for log, y_j in zip(logs, y, strict=True))
     if output == "softmax":
         others = [sum(numbers.exp(other - z_j) for k, other in enumerate(z) if k != j) for j, z_j in enumerate(z)]
         return _dot(y, map(numbers.log1p, others))
@@ -247,6 +278,15 @@ def _loss_delta(numbers, loss, output, z, a, y):
     """dLoss/dz of one sample's loss."""
     if loss.endswith("squared_error"):
         return _activation_delta(numbers, output, z, a, [2 * (a_j - y_j) for a_j, y_j in zip(a, y, strict=True)])
+    plain, number = LOSSES.parts(loss)
+    if plain in ALONE:
+        given = () if number is None else (_decimal(numbers, number),)
+        da = [numbers.number(ALONE[plain].slope(numbers, a_j, y_j, *given)) for a_j, y_j in zip(a, y, strict=True)]
+        return _activation_delta(numbers, output, z, a, da)
+    if loss == "poisson":
+        if output == "linear":
+            return [numbers.exp(v) - y_j for v, y_j in zip(z, y, strict=True)]
+        return [(1 - y_j / numbers.log1p(numbers.exp(v))) * _sigmoid(numbers, v) for v, y_j in zip(z, y, strict=True)]
     if output == "softmax":
         pairs = list(zip(a, y, strict=True))
         return [

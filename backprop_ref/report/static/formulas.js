@@ -112,7 +112,7 @@ class Formula {
     const [operation, first, second, third] = tree;
     if (operation === "where") {
       const [sign, left, limit] = first;
-      return held(0, least, `${parts(second)} if ${parts(left)} ${sign} ${limit}, else ${parts(third)}`);
+      return held(0, least, `${parts(second)} if ${parts(left)} ${sign} ${number(limit)}, else ${parts(third)}`);
     }
     if (operation === "total") return held(1, least, `Σ_{j} ${this.symbols(first, 2, "j")}`);
     if (operation === "largest") return `max ${first}`;
@@ -144,7 +144,7 @@ class Formula {
   choice(j, condition, yes, no) {
     const [sign, left, limit] = condition;
     const holds = this.holds(j, condition);
-    const why = `${this.symbols(left)} ${holds ? sign : OPPOSITE[sign]} ${limit}`;
+    const why = `${this.symbols(left)} ${holds ? sign : OPPOSITE[sign]} ${number(limit)}`;
     return [...this.numbers(j, holds ? yes : no), `, as ${why}`];
   }
 }
