@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers import PAIRS, RARE, parameters, samples
+from helpers import PAIRS, RARE, RARE_PAIRS, parameters, samples
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from naive import CHOICES, Naive
@@ -138,7 +138,7 @@ def three_five_four(loss, hidden, output, seed):
     return Case("sharp", network, parameters(network, seed), x, distribution(network, y))
 
 
-RARE_HIDDEN = [("sum_squared_error", "tanh", name) for name in RARE]
+RARE_HIDDEN = [("sum_squared_error", "tanh", name) for name in RARE] + [(*pair, "tanh") for pair in RARE_PAIRS]
 
 
 @pytest.mark.parametrize(
