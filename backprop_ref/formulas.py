@@ -302,6 +302,9 @@ ACTIVATIONS: Table[Activation] = Table({
 USUAL_ACTIVATIONS = tuple(ACTIVATIONS)[:6]
 """What most code uses: programs that serve every network know these, and the checker tries them first."""
 
+OWN_ACTIVATIONS: set[str] = set()
+"""The names that `own_activations` has put into the table; no compiled kernel has them, and no witness."""
+
 
 def minus_log_softmax(m: Any, z: Number) -> Number:
     """log S − (z − max) with S the sum of exp(z − max) along the row."""

@@ -112,7 +112,7 @@ class Network:
             if name not in formulas.ACTIVATIONS:
                 raise unknown("activation", name, ACTIVATIONS)
         if self.loss not in formulas.LOSSES:
-            raise unknown("loss", self.loss, [*LOSSES, *_LONG])
+            raise unknown("loss", self.loss, {*LOSSES, *_LONG})
         if not formulas.LOSSES[self.loss].goes_with(self.activations[-1]):
             raise InvalidInput(
                 f"loss {self.loss} does not go with output activation {self.activations[-1]}: "

@@ -12,6 +12,7 @@ from backprop_ref.formulas import (
     ACTIVATIONS,
     COMPARISONS,
     FUNCTIONS,
+    OWN_ACTIVATIONS,
     SIGNS,
     TERMS,
     UPDATES,
@@ -230,7 +231,8 @@ def identity(name: str) -> bool:
 
 def source() -> str:
     """All of them, each name once; what changes nothing needs no kernel."""
-    texts = [text for name in ACTIVATIONS if not identity(name) for text in activation(name)]
+    names = [name for name in ACTIVATIONS if name not in OWN_ACTIVATIONS and not identity(name)]
+    texts = [text for name in names for text in activation(name)]
     texts += [text for name in TERMS for text in loss(name)]
     texts += [weight_decay(), *(update(name, rule) for name, rule in UPDATES.items())]
     return "\n".join(texts)

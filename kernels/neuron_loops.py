@@ -279,7 +279,8 @@ class Loops(dict[str, Loop]):
         super().__init__({loop.__name__: compiled(loop) for loop in affine()})
         self._function, self._over_rows, self._compiled = function, over_rows, compiled
         for name in (*formulas.ACTIVATIONS, *formulas.TERMS):
-            self._make(name)
+            if name not in formulas.OWN_ACTIVATIONS:
+                self._make(name)
 
     def __missing__(self, loop: str) -> Loop:
         self._make(loop.rpartition("_")[0])

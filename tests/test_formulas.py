@@ -210,6 +210,25 @@ def test_every_witness_knows_every_activation(name):
     assert missing(name) == []
 
 
+def missing_of_loss(name):
+    """The same of a loss: which of the witnesses does not have its name."""
+    files = {
+        "has no exact form": "rounding/truth.py",
+        "has no complex form": "gradcheck.py",
+        "has no bound": "rounding/rules.py",
+        "is not in the example in C": "examples/mlp.c",
+    }
+    conformance = Path(gradcheck.__file__).parent
+    texts = {what: (conformance / file).read_text("utf-8") for what, file in files.items()}
+    return [f"{name} {what}: conformance/{files[what]}" for what, text in texts.items() if f'"{name}"' not in text]
+
+
+@pytest.mark.parametrize("name", [name for name in LOSSES if name not in formulas.USUAL_LOSSES])
+def test_every_witness_knows_every_rare_loss(name):
+    assert missing_of_loss(name) == []
+    assert len(missing_of_loss(f"{name} that is none")) == 4
+
+
 def test_what_a_new_activation_lacks_is_said():
     assert missing("unheard_of") == [
         "unheard_of has no exact form: conformance/rounding/truth.py (ENTRYWISE)",

@@ -41,6 +41,7 @@ class Fast(OfArrays):
     def __init__(self, xp: Any) -> None:
         super().__init__(xp)
         self.exp, self.expm1, self.log1p, self.log, self.tanh = xp.exp, xp.expm1, xp.log1p, xp.log, xp.tanh
+        self.sqrt = xp.sqrt
         self._erf = getattr(xp, "erf", None) or Reproducible(xp).erf
 
     def erf(self, x: Array) -> Array:
@@ -126,6 +127,10 @@ class Reproducible(OfArrays):
 
     def erf(self, x: Array) -> Array:
         return self._of(x).erf(x)
+
+    def sqrt(self, x: Array) -> Array:
+        dtype = "float32" if x.dtype == self.xp.float32 else "float64"
+        return elementary.array_primitives(self.xp, dtype).sqrt(x)
 
     def affine(self, a: Array, W: Array, b: Array) -> Array:
         """``a @ W + b``, from b, k in order."""

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from backprop_ref.backends.arithmetic import Fast, Reproducible
 from backprop_ref.backends.base import Array
 from backprop_ref.errors import InvalidInput, unknown
-from backprop_ref.formulas import ACTIVATIONS, LOSSES, Activation, Terms
+from backprop_ref.formulas import ACTIVATIONS, LOSSES, OWN_ACTIVATIONS, Activation, Terms
 
 
 class ArrayBackend:
@@ -75,6 +75,14 @@ def known(activation: str) -> Activation:
     if activation not in ACTIVATIONS:
         raise unknown("activation", activation, ACTIVATIONS)
     return ACTIVATIONS[activation]
+
+
+def refuse_own(activation: str, backend: str) -> None:
+    """Refuses an activation of the user's own, for a backend whose kernels are compiled."""
+    if activation in OWN_ACTIVATIONS:
+        raise InvalidInput(
+            f"activation {activation} is your own, and backend {backend} has no kernel of it: use numpy or python"
+        )
 
 
 def pair(loss: str, activation: str) -> Terms:

@@ -2,7 +2,7 @@
 
 from typing import Any, Protocol
 
-from backprop_ref.backends.array import pair
+from backprop_ref.backends.array import pair, refuse_own
 from backprop_ref.backends.base import Array, Backend
 from backprop_ref.formulas import ACTIVATIONS, TERMS, Table, terms_name, together
 from backprop_ref.kernels.cuda_cupy import Kernels
@@ -50,6 +50,7 @@ class FastPairs:
         self.cupy.divide(loss, n, out=loss)
 
     def activation_forward(self, activation: str, z: Array, a: Array) -> None:
+        refuse_own(activation, "cupy")
         if not identity(activation):
             name, number = named(ACTIVATIONS, activation)
             self._each(name, "forward", z.shape, z, *number, a)

@@ -9,6 +9,7 @@ import numpy as np
 
 from backprop_ref.backends import numba_trainer
 from backprop_ref.backends.arithmetic import Fast, Reproducible
+from backprop_ref.backends.array import refuse_own
 from backprop_ref.backends.base import Array, Trainer
 from backprop_ref.backends.loops import LoopsBackend, numerics_on_cpu
 from backprop_ref.backends.numba_threads import FORKED, MOST_THREADS, POOL
@@ -41,6 +42,10 @@ class NumbaBackend(LoopsBackend):
                 POOL.release()
         else:
             loops(dtype)[loop](*arrays)
+
+    def _check(self, activation: str) -> None:
+        super()._check(activation)
+        refuse_own(activation, self.name)
 
     def affine_backward_input(self, delta: Array, W: Array) -> Array:
         """With W laid out column by column, as the innermost loop goes through it."""

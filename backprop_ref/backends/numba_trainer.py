@@ -16,7 +16,7 @@ from backprop_ref.arrays import Batch, Matrix, Rows, Vector
 from backprop_ref.backends.base import Poll, Snapshots
 from backprop_ref.backends.numba_threads import FORKED, POOL
 from backprop_ref.errors import unknown
-from backprop_ref.formulas import LOSSES, UPDATES, terms_name
+from backprop_ref.formulas import LOSSES, OWN_ACTIVATIONS, UPDATES, terms_name
 from backprop_ref.kernels.fused import epochs, layers, one_network, ordered_products, wide_layers
 from backprop_ref.kernels.fused.epochs import Data, History, Hyper, Layer, Plan, Sections, State
 from backprop_ref.network import Network
@@ -64,7 +64,7 @@ def create(
     if specialize not in SPECIALIZE:
         raise unknown("specialize", specialize, SPECIALIZE)
     output = network.activations[-1]
-    if type(optimizer) not in {SGD, Adam}:
+    if type(optimizer) not in {SGD, Adam} or OWN_ACTIVATIONS & {*network.activations}:
         return None
     loss, terms, rows, w = LOSSES[network.loss], terms_name(network.loss, output), list[Layer](), 0
     known = layers.Known.of(network.activations, terms)
