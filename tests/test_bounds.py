@@ -138,7 +138,11 @@ def three_five_four(loss, hidden, output, seed):
     return Case("sharp", network, parameters(network, seed), x, distribution(network, y))
 
 
-RARE_HIDDEN = [("sum_squared_error", "tanh", name) for name in RARE] + [(*pair, "tanh") for pair in RARE_PAIRS]
+# After softmax, errors of a are taken as if they did not sum to 0, so that bounds of these losses are wider.
+RARE_HIDDEN = [
+    *(("sum_squared_error", "tanh", name) for name in RARE),
+    *((loss, output, "tanh") for loss, output in RARE_PAIRS if output != "softmax"),
+]
 
 
 @pytest.mark.parametrize(
