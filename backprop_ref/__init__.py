@@ -23,6 +23,7 @@ from backprop_ref.errors import BackendUnavailable, BackpropRefError, InvalidInp
 from backprop_ref.model_file import Model, load, save
 from backprop_ref.network import Network
 from backprop_ref.optimizers import SGD, Adam
+from backprop_ref.own_activations import register_activation
 from backprop_ref.parameters import Parameters
 from backprop_ref.schedules import Constant, Cosine, Step
 from backprop_ref.settings import use
@@ -57,6 +58,7 @@ __all__ = [
     "one_hot",
     "predict",
     "read_table",
+    "register_activation",
     "save",
     "trace",
     "train",

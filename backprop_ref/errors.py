@@ -14,10 +14,10 @@ class BackpropRefError(Exception):
     --------
     >>> import backprop_ref as br
     >>> try:
-    ...     br.Network([2, 1], ["sigmoyd"], "bce")
+    ...     br.get_backend("numpy", "reproducable")
     ... except br.BackpropRefError as error:
     ...     print(error)
-    unknown activation 'sigmoyd': did you mean 'sigmoid'? known are leaky_relu, linear, relu, sigmoid, softmax, tanh
+    unknown numerics 'reproducable': did you mean 'reproducible'? known are fast, reproducible
     """
 
 

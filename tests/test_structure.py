@@ -58,7 +58,7 @@ ORDER = {
         random optimizers
         schedules
         initialisers
-        network
+        network own_activations
         model_file metrics stored
         backends
         mlp

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from backprop_ref.backends.arithmetic import Fast, Reproducible
 from backprop_ref.backends.base import Array
 from backprop_ref.errors import InvalidInput, unknown
-from backprop_ref.formulas import ACTIVATIONS, LOSSES, Activation, Terms
+from backprop_ref.formulas import ACTIVATIONS, LOSSES, OWN_ACTIVATIONS, Activation, Terms
 
 
 class ArrayBackend:
@@ -77,11 +77,19 @@ def known(activation: str) -> Activation:
     return ACTIVATIONS[activation]
 
 
+def refuse_own(activation: str, backend: str) -> None:
+    """Refuses an activation of the user's own, for a backend whose kernels are compiled."""
+    if activation in OWN_ACTIVATIONS:
+        raise InvalidInput(
+            f"activation {activation} is your own, and backend {backend} has no kernel of it: use numpy or python"
+        )
+
+
 def pair(loss: str, activation: str) -> Terms:
     """The formulas of a loss, by its long name, with an output activation; refuses what does not go together."""
     if loss not in LOSSES:
         raise unknown("loss", loss, LOSSES)
-    if activation not in LOSSES[loss].outputs:
+    if not LOSSES[loss].goes_with(activation):
         raise InvalidInput(f"loss {loss} does not go with output activation {activation}")
     return LOSSES[loss].with_output(activation)
 

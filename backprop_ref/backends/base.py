@@ -105,7 +105,8 @@ class Backend(Protocol):
 
         Error: sigmoid ``a·((1 − a)·(e(z) + λ) + 3u)``; tanh ``(1 − a²)·e(z) + λ·max(|a|, 1 − a²) + 3u·|a|``; linear,
         relu ``e(z)``; leaky_relu slope·``e(z) + 2u·|a|`` where z is below 0, else ``e(z)``; softmax
-        ``a_j·((1 − a_j)·r_j + Σ_{k≠j} a_k·r_k + γ(n_out))`` with ``r = λ + u·|z − max| + e(z)``.
+        ``a_j·((1 − a_j)·r_j + Σ_{k≠j} a_k·r_k + γ(n_out))`` with ``r = λ + u·|z − max| + e(z)``; the others as in
+        `backprop_ref.conformance.rounding.rules`.
         """
         ...
 

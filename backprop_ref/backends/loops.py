@@ -53,15 +53,19 @@ class LoopsBackend(ABC):
 
     def activation_forward(self, activation: str, z: Array) -> Array:
         a = np.empty_like(z)
-        known(activation)
+        self._check(activation)
         self.run(f"{activation}_forward", z.size, z, a)
         return a
 
     def activation_backward(self, activation: str, z: Array, a: Array, da: Array) -> Array:
         delta = np.empty_like(z)
-        known(activation)
+        self._check(activation)
         self.run(f"{activation}_backward", z.size, z, a, da, delta)
         return delta
+
+    def _check(self, activation: str) -> None:
+        """Refuses an activation that is not known."""
+        known(activation)
 
     def loss_forward(self, loss: str, activation: str, z: Array, a: Array, y: Array, batch: int | None = None) -> Array:
         value, n = np.empty((), y.dtype), y.dtype.type(divisor(loss, y, batch))

@@ -9,6 +9,7 @@ import numpy as np
 
 from backprop_ref.backends import numba_trainer
 from backprop_ref.backends.arithmetic import Fast, Reproducible
+from backprop_ref.backends.array import refuse_own
 from backprop_ref.backends.base import Array, Trainer
 from backprop_ref.backends.loops import LoopsBackend, numerics_on_cpu
 from backprop_ref.backends.numba_threads import FORKED, MOST_THREADS, POOL
@@ -41,6 +42,10 @@ class NumbaBackend(LoopsBackend):
                 POOL.release()
         else:
             loops(dtype)[loop](*arrays)
+
+    def _check(self, activation: str) -> None:
+        super()._check(activation)
+        refuse_own(activation, self.name)
 
     def affine_backward_input(self, delta: Array, W: Array) -> Array:
         """With W laid out column by column, as the innermost loop goes through it."""
@@ -119,7 +124,7 @@ def loops(dtype: str, shared: bool = False, cache: bool = True) -> dict[str, neu
     from backprop_ref.kernels.fused import rows
 
     compiled_in = partial(compiled, cache=cache)
-    return neuron_loops.loops(partial(scalars.function, dtype), rows.over_arrays(dtype, compiled_in), compiled_in)
+    return neuron_loops.Loops(partial(scalars.function, dtype), rows.over_arrays(dtype, compiled_in), compiled_in)
 
 
 def create(arithmetic: type[Fast] | type[Reproducible], device: str | None, threads: int | None) -> NumbaBackend:

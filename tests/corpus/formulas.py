@@ -33,9 +33,9 @@ KNOWN = {
     ),
     "identity": Activation("return z", "return np.ones_like(z)", "", "z"),
 }
-"""What the project has in its table."""
+"""What the project has in its table, and most code uses."""
 
-UNKNOWN = {
+RARE = {
     "softplus": Activation("return np.log1p(np.exp(z))", "return 1 / (1 + np.exp(-z))", "1 - np.exp(-a)"),
     "swish": Activation("return z / (1 + np.exp(-z))", "s = 1 / (1 + np.exp(-z))\n    return s + z * s * (1 - s)"),
     "elu": Activation(
@@ -53,21 +53,36 @@ UNKNOWN = {
         "return z * np.tanh(np.log1p(np.exp(z)))",
         "t = np.tanh(np.log1p(np.exp(z)))\n    return t + z * (1 - t ** 2) / (1 + np.exp(-z))",
     ),
+}
+"""What it has, and few use."""
+
+UNKNOWN = {
     "bent": Activation("return (np.sqrt(z ** 2 + 1) - 1) / 2 + z", "return z / (2 * np.sqrt(z ** 2 + 1)) + 1"),
     "wavy": Activation("return z + 0.5 * np.sin(z)", "return 1 + 0.5 * np.cos(z)"),
     "arctan": Activation("return np.arctan(z)", "return 1 / (1 + z ** 2)", "np.cos(a) ** 2"),
+    "bell": Activation("return np.exp(-z ** 2)", "return -2 * z * np.exp(-z ** 2)"),
+    "root": Activation("return z / np.sqrt(1 + z ** 2)", "return (1 + z ** 2) ** -1.5"),
 }
 """What it has not."""
 
-LOSSES = {
+RARE_LOSSES = {
     "l1": ("np.abs(p - y)", "np.sign(p - y)"),
     "huber": ("np.where(np.abs(p - y) <= 1, 0.5 * (p - y) ** 2, np.abs(p - y) - 0.5)", "np.clip(p - y, -1, 1)"),
     "hinge": ("np.maximum(0, 1 - (2 * y - 1) * p)", "np.where((2 * y - 1) * p < 1, 1 - 2 * y, 0.0)"),
     "log-cosh": ("np.log(np.cosh(p - y))", "np.tanh(p - y)"),
     "poisson": ("np.exp(p) - y * p", "np.exp(p) - y"),
+}
+"""Losses that the project has and few use: the terms and their derivative by p."""
+
+UNKNOWN_LOSSES = {
     "focal": (
         "-y * (1 - p) ** 2 * np.log(p) - (1 - y) * p ** 2 * np.log(1 - p)",
         "y * (2 * (1 - p) * np.log(p) - (1 - p) ** 2 / p) + (1 - y) * (p ** 2 / (1 - p) - 2 * p * np.log(1 - p))",
     ),
+    "quartic": ("(p - y) ** 4", "4 * (p - y) ** 3"),
+    "cauchy": ("np.log(1 + (p - y) ** 2)", "2 * (p - y) / (1 + (p - y) ** 2)"),
+    "lopsided": ("np.where(p > y, 2.0, 1.0) * (p - y) ** 2", "np.where(p > y, 4.0, 2.0) * (p - y)"),
 }
-"""Losses nobody has heard of: the terms and their derivative by p."""
+"""Losses nobody has heard of."""
+
+LOSSES = RARE_LOSSES | UNKNOWN_LOSSES

@@ -51,6 +51,16 @@ def unknown(seed: int, bug: bool) -> Program:
     raise Unfit(f"nothing was found for {group}-{seed}")
 
 
+def rare(seed: int) -> Program:
+    """A right function with an activation or a loss that few use."""
+    rng = random.Random(f"rare {seed}")
+    spec = draw(rng, draw_net(rng, rare=True), simple=True)
+    spec = returning_loss(dataclasses.replace(spec, penalty=0.0))
+    return Program(
+        f"rare-right-{seed}", "rare-right", Plan(spec).source(), spec.name, "right", about=about(spec), spec=spec
+    )
+
+
 def single(seed: int) -> Program:
     """A function with one bug; the kinds take turns."""
     kind = KINDS[seed % len(KINDS)]

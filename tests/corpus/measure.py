@@ -255,6 +255,7 @@ _BUGS = sum(len(tutorial.bugs) for tutorial in classes.TUTORIALS)
 GROUPS: dict[str, tuple[int, Callable[[int], Program]]] = {
     "right": (200, loops.right),
     "class-right": (len(classes.TUTORIALS), lambda seed: the_class(seed, "right")),
+    "rare-right": (100, functions.rare),
     "unknown-right": (100, lambda seed: functions.unknown(seed, bug=False)),
     "single": (2 * (len(functions.KINDS) + len(loops.NESTED_BUGS)), loops.single),
     "pair": (300, functions.pair),

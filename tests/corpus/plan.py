@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from .formulas import KNOWN, LOSSES, UNKNOWN
+from .formulas import KNOWN, LOSSES, RARE, UNKNOWN
 from .layout import bracketed
 from .spec import RATE, Spec
 
@@ -188,7 +188,7 @@ def activation_text(name):
             return softmax_text(n, n.z)
         if name == "identity":
             return n.z
-        known = (KNOWN | UNKNOWN)[name]
+        known = (KNOWN | RARE | UNKNOWN)[name]
         return f"{name}({n.z})" if n.spec.helpers or not known.inline else _filled(known.inline, n)
 
     return text
@@ -201,7 +201,7 @@ def _filled(text, n, z=None, a=None):
 
 def derivative(name, n, z=None, a=None):
     """φ' of that name as text, for use in a product; from z or from a."""
-    known = (KNOWN | UNKNOWN)[name]
+    known = (KNOWN | RARE | UNKNOWN)[name]
     if not known.from_a or n.spec.from_z:
         if n.spec.helpers or not known.inline_prime:
             return f"{name}_prime({z or n.z})"
@@ -227,8 +227,8 @@ def jacobian(n, da, p):
     return f"{p} * ({da} - {n.o.over_units(f'{bracketed(da)} * {p}')})"
 
 
-_ACT = {name: activation_text(name) for name in ("softmax", *KNOWN, *UNKNOWN)}
-_SLOPE = {name: slope_text(name) for name in ("softmax", *KNOWN, *UNKNOWN)}
+_ACT = {name: activation_text(name) for name in ("softmax", *KNOWN, *RARE, *UNKNOWN)}
+_SLOPE = {name: slope_text(name) for name in ("softmax", *KNOWN, *RARE, *UNKNOWN)}
 
 
 def _terms(n):
@@ -630,7 +630,7 @@ class _Writer:
             if not used:
                 body = re.sub(rf"^ +{name} = .*\n", "", body, flags=re.M)
         body = _without_unused_da(body, self.layers[0].words["da"])
-        known = KNOWN | UNKNOWN
+        known = KNOWN | RARE | UNKNOWN
         parts = []
         module = "\n".join(plan.module)
         for name, activation in known.items():

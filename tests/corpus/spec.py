@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .formulas import LOSSES, UNKNOWN
+from .formulas import RARE, RARE_LOSSES, UNKNOWN, UNKNOWN_LOSSES
 from .layout import Layout
 
 SQUARED = ("sum", "mean", "half", "half-mean", "element", "half-element")
@@ -243,20 +243,22 @@ def unusual(rng: random.Random, spec: Spec) -> Spec:
     return spec
 
 
-def draw_net(rng: random.Random, depth=None, unknown=False) -> Net:
-    """A network, small as in course work; ``unknown``: an activation or a loss that the project has not."""
+def draw_net(rng: random.Random, depth=None, unknown=False, rare=False) -> Net:
+    """A network, small as in course work; ``unknown``: an activation or a loss that the project has not; ``rare``: one
+    that it has, and few use."""
     depth = rng.choice([0, 1, 1, 1, 1, 2, 2, 3]) if depth is None else depth
-    if unknown:
+    if unknown or rare:
         depth = max(depth, 1)
     loss = rng.choice(["squared", "squared", "bce", "ce"])
     hidden = rng.choice(["sigmoid", "sigmoid", "tanh", "tanh", "relu", "relu", "leaky_relu", "identity"])
-    if unknown:
+    if unknown or rare:
+        activations, losses = (RARE, RARE_LOSSES) if rare else (UNKNOWN, UNKNOWN_LOSSES)
         what = rng.choice(["activation", "loss", "loss"])
         if what == "activation":
-            hidden = rng.choice(list(UNKNOWN))
+            hidden = rng.choice(list(activations))
         else:
-            loss = rng.choice(list(LOSSES))
-            hidden = rng.choice(["sigmoid", "tanh", "relu", *UNKNOWN])
+            loss = rng.choice(list(losses))
+            hidden = rng.choice(["sigmoid", "tanh", "relu", *activations])
     if loss == "squared":
         output = rng.choice(["sigmoid", "sigmoid", "identity", "identity", "tanh", "relu", "softmax"])
     else:
@@ -346,8 +348,8 @@ def draw(rng: random.Random, net: Net, columns=None, simple: bool = False) -> Sp
         folded,
         looped,
         inner,
-        from_z=rng.random() < 0.4 or net.activations[0] in {"swish", "gelu", "mish", "bent", "wavy"},
-        helpers=rng.random() < 0.7 or any(name in UNKNOWN for name in net.activations),
+        from_z=rng.random() < 0.4 or net.activations[0] in {"swish", "gelu", "mish", "bent", "wavy", "bell", "root"},
+        helpers=rng.random() < 0.7 or any(name in RARE or name in UNKNOWN for name in net.activations),
         together=together,
         logits=logits,
         late=rng.random() < 0.4,

@@ -115,8 +115,22 @@ def _digits(batches, forward, factor):
 # ---- without a loss --------------------------------------------------------------------------------------------------
 
 
-def without_loss(ask, batches, members, search) -> Judgement:
-    """The judgement on gradients without a loss: the network whose rules they fit with the fewest bugs."""
+def without_loss(ask, batches, members, search, *, told) -> Judgement:
+    """The judgement on gradients without a loss: the network whose rules they fit with the fewest bugs.
+
+    Less usual networks are tried where no usual one has its hidden layers, and after these where none is right.
+    """
+    if told:
+        return _of_fewest_bugs(ask, batches, members, search)
+    usual = bool(forwards.fitting(forwards.right(members), batches, 0))
+    best = _of_fewest_bugs(ask, batches, members, search) if usual else None
+    if (best is None or best.verdict == WRONG) and (others := forwards.rarer(members, batches)):
+        other = _of_fewest_bugs(ask, batches, others, search and best is None)
+        best = other if best is None or other.verdict != WRONG else best
+    return best or _of_fewest_bugs(ask, batches, members, search)
+
+
+def _of_fewest_bugs(ask, batches, members, search):
     ranked = []
     for place, forward in enumerate(forwards.right(members)):
         samples = Samples(rows_of(batches, forward), batches.singles, None, batches.tolerance, False)

@@ -16,6 +16,7 @@ from backprop_ref.conformance.measuring.judgement import known_bug
 from backprop_ref.conformance.measuring.networks import kind_of
 from backprop_ref.conformance.measuring.rules import Form, Rows, changed
 from backprop_ref.conformance.outcomes.outcome import Finding
+from backprop_ref.formulas import ACTIVATIONS
 from backprop_ref.network import Network
 
 
@@ -49,6 +50,16 @@ def rows_of(batches, forward: Forward) -> Rows:
 def right(members) -> list[Forward]:
     """The networks as they should be."""
     return [Forward(network, RULES) for network in members]
+
+
+def rarer(members, batches) -> list[Network]:
+    """The networks of less usual activations and losses whose hidden layers are what dW is made with."""
+    sizes = members[0].sizes
+    hidden = ("linear",) if len(sizes) == 2 else tuple(
+        name for name in ACTIVATIONS
+        if fitting(right([Network(sizes, [name] * (len(sizes) - 2) + ["linear"], "mse")]), batches, 0)
+    )  # fmt: skip
+    return material.rarer_networks(sizes, hidden)
 
 
 def with_a_bug(members, batches) -> Iterator[Forward]:

@@ -197,12 +197,12 @@ def _group(ask, form, members, told, search=True) -> Judgement:
     if not any(np.any(array) for one in batches.all for array in one.values.dW):
         finding = known_bug("all-zero", "dW", tuple(range(members[0].n_layers)))
         return Judgement(WRONG, kind_of(members[0]), (finding,))
-    judge = partial(with_loss, form=form, told=told) if batches.five.loss is not None else without_loss
+    judge = partial(with_loss, form=form) if batches.five.loss is not None else without_loss
     with np.errstate(all="ignore"):
-        judgement = judge(ask, batches, members, search and not state)
+        judgement = judge(ask, batches, members, search and not state, told=told)
     if judgement.verdict == WRONG and batches.tolerance < HALF_THE_DIGITS["float32"]:
         with np.errstate(all="ignore"):
-            rough = judge(ask, batches._replace(tolerance=HALF_THE_DIGITS["float32"]), members, False)
+            rough = judge(ask, batches._replace(tolerance=HALF_THE_DIGITS["float32"]), members, False, told=told)
         if rough.verdict in {RIGHT, CONVENTION}:
             judgement = rough._replace(
                 notes=(*rough.notes, "right to the digits of float32, in which some of it is computed"),

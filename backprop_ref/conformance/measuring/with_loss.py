@@ -18,6 +18,8 @@ from backprop_ref.conformance.submissions.conventions import SIMPLE, Factor
 def with_loss(ask, batches, members, search, *, form, told) -> Judgement:
     """The judgement on gradients with a loss."""
     fitting, hard = _of_that_loss(batches, forwards.right(members)), False
+    if not fitting and not told:
+        fitting = _of_that_loss(batches, forwards.right(forwards.rarer(members, batches)))
     if not fitting and not form.hard:
         again = ask_all(ask, form, members[0], hard=True)
         if again is not None and again.five.loss is not None:
@@ -25,7 +27,7 @@ def with_loss(ask, batches, members, search, *, form, told) -> Judgement:
             if fitting:
                 batches, hard = again, True
     if fitting and free(ask):
-        return without_loss(ask, batches, [forward.network for forward, *_ in fitting], search)
+        return without_loss(ask, batches, [forward.network for forward, *_ in fitting], search, told=True)
     if fitting:
         best = _by_networks(batches, members, fitting, search)
         plain = best.plain and not hard and batches.tolerance < HALF_THE_DIGITS["float32"]
@@ -37,7 +39,7 @@ def with_loss(ask, batches, members, search, *, form, told) -> Judgement:
         or by_penalty(batches, near, search)
         or (_by_bugs(batches, near, members) if search else None)
         or in_its_own_terms(ask, batches, members, told, search)
-        or without_loss(ask, batches, members, search)
+        or without_loss(ask, batches, members, search, told=told)
     )
 
 

@@ -7,6 +7,8 @@ from backprop_ref.conformance.cases import Values, mapped
 from backprop_ref.conformance.rounding.near import Upstream, bound, exactly
 from backprop_ref.conformance.rounding.precision import SOURCES, Rounding
 from backprop_ref.conformance.rounding.rules import Rules
+from backprop_ref.errors import InvalidInput
+from backprop_ref.formulas import OWN_ACTIVATIONS
 
 
 def gradient_bounds(network, params, x, y, dtype=None, from_z=True):
@@ -44,6 +46,11 @@ def shares(network, params, x, y):
 def near_pass(rounding, network, params, x, y, from_z=True, da=None):
     """One pass as `Values` of `Near`; from an upstream gradient, and without a loss, if `da` is given."""
     check_fit(network, params)
+    if own := OWN_ACTIVATIONS & {*network.activations}:
+        raise InvalidInput(
+            f"activation {min(own)} is your own: no bound on its rounding is proven. Its derivative was checked when "
+            "it was registered"
+        )
     x, y = checked_data(network, x, y, params.dtype)
     W, b = ([exactly(array) for array in arrays] for arrays in (params.W, params.b))
     return propagate(rounding, network, W, b, x, y, from_z, da)
