@@ -19,6 +19,15 @@ from backprop_ref.conformance.measuring.outcome import Outcome
 from backprop_ref.data.dataset import one_hot
 from backprop_ref.data.named import load_dataset
 from backprop_ref.data.tables import read_table
+from backprop_ref.derivatives import (
+    SampleGradients,
+    gauss_newton,
+    gradient_norms,
+    hvp,
+    input_gradients,
+    jvp,
+    per_sample_gradients,
+)
 from backprop_ref.errors import BackendUnavailable, BackpropRefError, InvalidInput, TrainingDiverged
 from backprop_ref.model_file import Model, load, save
 from backprop_ref.network import Network
@@ -45,16 +54,23 @@ __all__ = [
     "Outcome",
     "Parameters",
     "Result",
+    "SampleGradients",
     "Step",
     "Trace",
     "TrainingDiverged",
     "__version__",
     "backends",
     "evaluate",
+    "gauss_newton",
     "get_backend",
+    "gradient_norms",
+    "hvp",
+    "input_gradients",
+    "jvp",
     "load",
     "load_dataset",
     "one_hot",
+    "per_sample_gradients",
     "predict",
     "read_table",
     "save",

@@ -62,7 +62,9 @@ ORDER = {
         model_file metrics stored
         backends
         mlp
+        forward_mode
         api data
+        derivatives
         traces
         training conformance report
         checking
