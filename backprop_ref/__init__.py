@@ -35,7 +35,8 @@ from backprop_ref.optimizers import SGD, Adam
 from backprop_ref.parameters import Parameters
 from backprop_ref.schedules import Constant, Cosine, Step
 from backprop_ref.settings import use
-from backprop_ref.training.state import Epoch, Result
+from backprop_ref.training.checkpoint import load_state
+from backprop_ref.training.state import Epoch, Result, State
 from backprop_ref.training.train import train
 from backprop_ref.version import __version__
 
@@ -55,6 +56,7 @@ __all__ = [
     "Parameters",
     "Result",
     "SampleGradients",
+    "State",
     "Step",
     "Trace",
     "TrainingDiverged",
@@ -69,6 +71,7 @@ __all__ = [
     "jvp",
     "load",
     "load_dataset",
+    "load_state",
     "one_hot",
     "per_sample_gradients",
     "predict",
