@@ -60,6 +60,7 @@ ORDER = {
         initialisers
         network
         model_file metrics stored
+        scores
         backends
         mlp
         forward_mode

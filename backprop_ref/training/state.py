@@ -15,7 +15,7 @@ from backprop_ref.parameters import Parameters
 from backprop_ref.schedules import Schedule
 
 if TYPE_CHECKING:
-    from backprop_ref.traces.recorder import Recorder
+    from backprop_ref.traces.recorder import Recorder, Written
 
 
 @dataclass
@@ -28,6 +28,7 @@ class Result:
         After the last whole epoch, or the best ones if early stopping restored them.
     history : dict of str to 1-D array
         One entry an epoch: loss, accuracy or r2, learning_rate; with validation, val_loss and val_accuracy or val_r2.
+        Of several independent 0/1 outputs, accuracy is the share of outputs that are right.
         Those without val_ are over the epoch's batches, each before its own update.
     stopped : str
         'epochs' (all done), 'patience', 'callback', 'interrupted' or 'diverged'.
@@ -117,7 +118,7 @@ class State(NamedTuple):
     best_value: float = np.inf
     best_epoch: int | None = None
     stopped: str | None = None
-    traced: Any = ()
+    traced: tuple[Written, ...] = ()
 
     def history(self) -> dict[str, npt.NDArray[np.float64]]:
         """The columns, one entry an epoch."""

@@ -59,6 +59,7 @@ def train(
     run_dir: Name | None = None,
     resume: bool = False,
     state: State | None = None,
+    metric: str | None = None,
     trace: Recorder | None = None,
     preprocessing: dict[str, Any] | None = None,
     config: dict[str, Any] | None = None,
@@ -99,6 +100,9 @@ def train(
         ``result.state`` of an earlier training that goes on, with its ``result.params``: from its last epoch, with the
         optimizer's state, shuffling, place in the schedule and history of then, for `epochs` more. So fifty calls of
         one epoch give the bits of one call of fifty. `seed` is not used then.
+    metric : {'accuracy', 'labels', 'r2'}, optional
+        What the history has beside the loss: accuracy of rows, or of single outputs as it is of independent labels, or
+        R². Default: what targets and loss say, see `backprop_ref.metrics.metric_name`.
     trace : Recorder, optional
         Writes every z, a, delta, gradient and parameter of some epochs to files; see `backprop_ref.traces`.
     preprocessing, config : dict, optional
@@ -154,12 +158,10 @@ def train(
         trace=trace,
     )
     computing = suited(get_backend(backend, numerics, device, threads), network, plan.batch_size)
-    metric = metrics.metric_name(network, data[1])
+    metric = metrics.chosen(metric, network, data[1])
     pairs = PairsTrainer(computing, network, optimizer, plan.batch_size, _whole("shards", shards, 1), metric)
     stream = Stream(seed, "shuffle")
-    columns: dict[str, list[float]] = {name: [] for name in ("loss", metric, "learning_rate")}
-    if held_out is not None:
-        columns |= {"val_loss": [], f"val_{metrics.metric_name(network, held_out[1])}": []}
+    columns = _columns(metric, network, held_out)
     begun = gone_on(state, State(params.copy(), optimizer.init(params.flat), stream.state, columns), plan)
     with contextlib.ExitStack() as opened:
         folder = None
@@ -201,6 +203,14 @@ def train(
             error.result = error.result or run.state.result(plan)
             raise
     return replace(result, compile_seconds=getattr(run.trainer, "compile_seconds", 0.0))
+
+
+def _columns(metric: str, network: Network, held_out: tuple[Batch, Batch] | None) -> dict[str, list[float]]:
+    """A history without epochs."""
+    names = ["loss", metrics.column_name(metric), "learning_rate"]
+    if held_out is not None:
+        names += ["val_loss", f"val_{metrics.column_name(metrics.beside(metric, network, held_out[1]))}"]
+    return {name: [] for name in names}
 
 
 def suited(backend: Backend, network: Network, batch_size: int) -> Backend:
