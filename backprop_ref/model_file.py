@@ -38,7 +38,7 @@ FORMAT = "backprop_ref-1"
 class Packs(Protocol):
     """What can be kept beside a model: the `state` of a training's `Result`."""
 
-    def packed(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    def packed(self) -> tuple[Mapping[str, npt.NDArray[Any]], dict[str, Any]]:
         """Tensors by name, and JSON-ready metadata."""
         ...
 

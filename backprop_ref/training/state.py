@@ -15,7 +15,8 @@ from backprop_ref.parameters import Parameters
 from backprop_ref.schedules import Schedule
 
 if TYPE_CHECKING:
-    from backprop_ref.traces.recorder import Recorder, Written
+    from backprop_ref.traces.recorder import Recorder
+    from backprop_ref.traces.sinks import Written
 
 
 @dataclass
@@ -147,9 +148,9 @@ class State(NamedTuple):
             best=None if self.best is None else self.best.copy(),
         )
 
-    def packed(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    def packed(self) -> tuple[dict[str, Vector], dict[str, Any]]:
         """As tensors by name, and JSON-ready metadata; `stored_checkpoint.load_state` reads them back."""
-        tensors: dict[str, npt.NDArray[Any]] = {"resume.flat": self.params.flat}
+        tensors: dict[str, Vector] = {"resume.flat": self.params.flat}
         if self.best is not None:
             tensors["resume.best"] = self.best
         tensors |= {f"resume.slot.{name}": slot for name, slot in self.slots.items()}
