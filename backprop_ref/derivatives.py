@@ -375,20 +375,24 @@ def input_gradients(
     >>> br.input_gradients(network, params, [[3.0], [1.0]], [[5.0], [2.0]]).tolist()
     [[4.0], [0.0]]
     """
-    return _each_sample(network, params, x, y, get_backend(backend, numerics, device, threads))[2]
+    dx = _each_sample(network, params, x, y, get_backend(backend, numerics, device, threads), with_dx=True)[2]
+    assert dx is not None, "which was asked for"
+    return dx
 
 
 def _each_sample(
-    network: Network, params: Parameters, x: BatchLike, y: BatchLike, backend: Backend
-) -> tuple[list[Batch], list[Batch], Batch]:
-    """The input and the delta of every layer, and dx, where each row counts as a batch of its own."""
+    network: Network, params: Parameters, x: BatchLike, y: BatchLike, backend: Backend, with_dx: bool = False
+) -> tuple[list[Batch], list[Batch], Batch | None]:
+    """The input and the delta of every layer, and dx if asked for, where each row counts as a batch of its own."""
     check_fit(network, params)
     x, y = checked_data(network, x, y, params.dtype)
     with backend.scope():
         weights, x_, y_ = on_backend(backend, params, x, y)
-        seen = mlp.trace(backend, network, weights, x_, y_, batch=1)
-        inputs = [x, *(backend.to_numpy(a) for a in seen.a[:-1])]
-        return inputs, [backend.to_numpy(delta) for delta in seen.delta], backend.to_numpy(seen.dx)
+        z, a = mlp.forward(backend, network, weights, x_)
+        delta = backend.loss_backward(network.loss, network.activations[-1], z[-1], a[-1], y_, 1)
+        deltas, _, _, dx = mlp.backward(backend, network, weights, x_, z, a, delta, with_dx, with_weights=False)
+        inputs = [x, *(backend.to_numpy(a) for a in a[:-1])]
+        return inputs, [backend.to_numpy(delta) for delta in deltas], backend.to_numpy(dx) if with_dx else None
 
 
 def _lengths(rows: Batch) -> Matrix:
