@@ -4,12 +4,11 @@ A metric is 'accuracy', of rows; 'labels', the accuracy of outputs that are righ
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from backprop_ref.arrays import Batch, Vector
+from backprop_ref.arrays import Batch, Matrix, Vector
 from backprop_ref.errors import unknown
 from backprop_ref.kernels import ordered
 from backprop_ref.network import Network
@@ -18,17 +17,16 @@ from backprop_ref.network import Network
 def metric_name(network: Network, y: Batch) -> str:
     """'accuracy' where targets are classes, 'labels' where they are several independent ones, else 'r2'.
 
-    Softmax and cross-entropy are for classes. Sigmoids are compared with 0 and 1, if every target is one of them: with
-    binary cross-entropy each output for itself; with a squared error too, unless every row has one 1, which is its
-    class.
+    Softmax and cross-entropy are for classes. Sigmoids are compared with 0 and 1, if every target is one of them:
+    several of them each for itself with binary cross-entropy, and with other losses unless every row has one 1, which
+    is its class.
     """
     output = network.activations[-1]
-    if output == "softmax" or network.loss == "cross_entropy":
-        return "accuracy"
-    if output != "sigmoid" or not bool(np.all((y == 0) | (y == 1))):
-        return "r2"
-    by_itself = network.loss == "binary_cross_entropy" or not bool(np.all(y.sum(axis=1) == 1))
-    return "labels" if y.shape[1] > 1 and by_itself else "accuracy"
+    binary = output == "sigmoid" and bool(np.all((y == 0) | (y == 1)))
+    if binary and y.shape[1] > 1:
+        by_itself = network.loss == "binary_cross_entropy" or not bool(np.all(y.sum(axis=1) == 1))
+        return "labels" if by_itself else "accuracy"
+    return "accuracy" if binary or output == "softmax" or network.loss == "cross_entropy" else "r2"
 
 
 def chosen(metric: str | None, network: Network, y: Batch) -> str:
@@ -95,13 +93,14 @@ MEASURES: Mapping[str, Callable[[Batch, Batch], int | Vector]] = {
 """What is added up over the rows of an epoch."""
 
 
-def score_from(metric: str, measures: Any, y: Batch) -> float:
-    """A metric, from what was added up over all rows of y; shape (`width`,)."""
+def scores_from(metric: str, measures: Matrix, y: Batch) -> Vector:
+    """A metric after each of some epochs, from what was added up over all rows of y, shape (epochs, `width`)."""
     if metric == "r2":
-        return r2_from(measures, y)
-    return float(np.ravel(measures)[0]) / (y.size if metric == "labels" else len(y))
+        return np.array([r2_from(residuals, y) for residuals in measures])
+    return np.asarray(measures[:, 0] / (y.size if metric == "labels" else len(y)))
 
 
 def score(metric: str, a: Batch, y: Batch) -> float:
     """The metric for outputs a and targets y."""
-    return score_from(metric, MEASURES[metric](a, y), y)
+    measured = np.reshape(MEASURES[metric](a, y), (1, -1))
+    return float(scores_from(metric, measured, y)[0])

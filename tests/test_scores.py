@@ -53,7 +53,7 @@ def test_ties_count_half_in_roc_auc_and_one_class_has_none():
     assert math.isnan(scores.of_classes(network, a[:, None], np.zeros(6, int), 2)["roc_auc"])
 
 
-@pytest.mark.parametrize("loss", ["bce", "sse"])
+@pytest.mark.parametrize("loss", ["bce", "sse", "ce"])
 def test_labels_are_scored_one_by_one(loss):
     network = br.Network([3, 3], ["sigmoid"], loss)
     params, (x, _) = parameters(network), unbalanced(network)

@@ -174,7 +174,7 @@ class Run:
     def _record(self, chunk: Chunk, values: dict[str, float]) -> None:
         """Makes a chunk part of the run: of history, best, trace and state, or, if any of it fails, of none."""
         metric, y = self.pairs.metric, self.data[1]
-        scores = [metrics.score_from(metric, measured, y) for measured in chunk.measures]
+        scores = metrics.scores_from(metric, chunk.measures, y)
         columns = {"loss": chunk.losses, metrics.column_name(metric): scores, "learning_rate": chunk.rates}
         columns |= {f"val_{name}": [value] for name, value in values.items()}
         done = self.state.epoch

@@ -224,6 +224,8 @@ def _described(schedule: Schedule, epochs: int) -> str:
     """A schedule as text that is the same in another process; with the epochs where it depends on them."""
     if isinstance(schedule, Constant | Step) or (isinstance(schedule, Cosine) and schedule.over is not None):
         return repr(schedule)
+    if isinstance(schedule, Cosine):
+        return f"Cosine(minimum={schedule.minimum}) over {epochs}"
     name = schedule if is_dataclass(schedule) else getattr(schedule, "__qualname__", type(schedule).__qualname__)
     return f"{name} over {epochs}"
 
