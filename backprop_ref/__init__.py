@@ -19,6 +19,15 @@ from backprop_ref.conformance.outcomes.outcome import Outcome
 from backprop_ref.data.dataset import one_hot
 from backprop_ref.data.named import load_dataset
 from backprop_ref.data.tables import read_table
+from backprop_ref.derivatives import (
+    SampleGradients,
+    gauss_newton,
+    gradient_norms,
+    hvp,
+    input_gradients,
+    jvp,
+    per_sample_gradients,
+)
 from backprop_ref.errors import BackendUnavailable, BackpropRefError, InvalidInput, TrainingDiverged
 from backprop_ref.model_file import Model, load, save
 from backprop_ref.network import Network
@@ -27,7 +36,8 @@ from backprop_ref.own_activations import register_activation
 from backprop_ref.parameters import Parameters
 from backprop_ref.schedules import Constant, Cosine, Step
 from backprop_ref.settings import use
-from backprop_ref.training.state import Epoch, Result
+from backprop_ref.training.checkpoint import load_state
+from backprop_ref.training.state import Epoch, Result, State
 from backprop_ref.training.train import train
 from backprop_ref.version import __version__
 
@@ -46,16 +56,25 @@ __all__ = [
     "Outcome",
     "Parameters",
     "Result",
+    "SampleGradients",
+    "State",
     "Step",
     "Trace",
     "TrainingDiverged",
     "__version__",
     "backends",
     "evaluate",
+    "gauss_newton",
     "get_backend",
+    "gradient_norms",
+    "hvp",
+    "input_gradients",
+    "jvp",
     "load",
     "load_dataset",
+    "load_state",
     "one_hot",
+    "per_sample_gradients",
     "predict",
     "read_table",
     "register_activation",

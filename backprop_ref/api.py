@@ -5,13 +5,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from backprop_ref import metrics, mlp
+from backprop_ref import metrics, mlp, scores
 from backprop_ref.arrays import Batch, BatchLike, plain_array
 from backprop_ref.backends import get_backend
 from backprop_ref.backends.base import Backend, BackendChoice, Trace
 from backprop_ref.errors import InvalidInput
 from backprop_ref.network import Network
 from backprop_ref.parameters import DTYPES, Parameters, check_dtype
+from backprop_ref.scores import Scores
 
 
 def value_and_grad(
@@ -229,8 +230,9 @@ def evaluate(
     numerics: str | None = None,
     device: str | None = None,
     threads: int | None = None,
-) -> dict[str, float]:
-    """``{"loss": …, "accuracy": …}``, or ``"r2"`` in place of accuracy where targets are numbers.
+    metric: str | None = None,
+) -> Scores:
+    """``{"loss": …, "accuracy": …, …}``, or ``"r2"`` in place of accuracy where targets are numbers.
 
     Parameters
     ----------
@@ -241,10 +243,16 @@ def evaluate(
     backend, numerics, device, threads : optional
         See `get_backend`.
 
+    metric : {'accuracy', 'labels', 'r2'}, optional
+        What targets are: classes, several independent labels, or numbers; default: see
+        `backprop_ref.metrics.metric_name`.
+
     Returns
     -------
-    dict of str to float
-        The loss, and the share of right rows (the largest output; with one output, whether it is above 0.5), or R².
+    Scores
+        A dictionary: the loss, and of classes the share of right rows (the largest output; with one output, whether it
+        is above 0.5), of labels the share of right outputs, of numbers R²; and what goes with each, by the definitions
+        of scikit-learn. Of what is not defined, as ROC AUC without one of the classes, NaN.
 
     Raises
     ------
@@ -263,16 +271,26 @@ def evaluate(
     x, y = checked_data(network, x, y, params.dtype)
     backend = get_backend(backend, numerics, device, threads)
     with backend.scope():
-        return evaluate_on(backend, network, params, x, y)
+        loss, a = _loss_and_outputs(backend, network, params, x, y)
+    return {"loss": loss, **scores.of(metrics.chosen(metric, network, y), network, a, y)}
 
 
-def evaluate_on(backend: Backend, network: Network, params: Parameters, x: Batch, y: Batch) -> dict[str, float]:
-    """`evaluate` for checked arguments, inside the backend's scope."""
+def evaluate_on(
+    backend: Backend, network: Network, params: Parameters, x: Batch, y: Batch, metric: str | None = None
+) -> dict[str, float]:
+    """The loss and the metric, for checked arguments, inside the backend's scope."""
+    loss, a = _loss_and_outputs(backend, network, params, x, y)
+    metric = metric or metrics.metric_name(network, y)
+    return {"loss": loss, metrics.column_name(metric): metrics.score(metric, a, y)}
+
+
+def _loss_and_outputs(
+    backend: Backend, network: Network, params: Parameters, x: Batch, y: Batch
+) -> tuple[float, Batch]:
     weights, x_, y_ = on_backend(backend, params, x, y)
     z, a = mlp.forward(backend, network, weights, x_)
     loss = backend.loss_forward(network.loss, network.activations[-1], z[-1], a[-1], y_)
-    metric = metrics.metric_name(network, y)
-    return {"loss": float(backend.to_numpy(loss)), metric: metrics.score(metric, backend.to_numpy(a[-1]), y)}
+    return float(backend.to_numpy(loss)), backend.to_numpy(a[-1])
 
 
 def on_backend(backend: Backend, params: Parameters, *arrays: Batch) -> tuple[Any, ...]:

@@ -1,22 +1,55 @@
-"""How good predictions are: accuracy for classes, R² for numbers."""
+"""How good predictions are while a network is trained: accuracy for classes and for labels, R² for numbers.
+
+A metric is 'accuracy', of rows; 'labels', the accuracy of outputs that are right or wrong each for itself; or 'r2'.
+"""
+
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
 
-from backprop_ref.arrays import Batch, Vector
+from backprop_ref.arrays import Batch, Matrix, Vector
+from backprop_ref.errors import unknown
 from backprop_ref.kernels import ordered
 from backprop_ref.network import Network
 
 
 def metric_name(network: Network, y: Batch) -> str:
-    """'accuracy' where targets are classes, else 'r2'.
+    """'accuracy' where targets are classes, 'labels' where they are several independent ones, else 'r2'.
 
-    Classes are what a sigmoid or softmax output is compared with, if every target is 0 or 1; under softmax, always.
+    Softmax and cross-entropy are for classes. Sigmoids are compared with 0 and 1, if every target is one of them:
+    several of them each for itself with binary cross-entropy, and with other losses unless every row has one 1, which
+    is its class.
     """
     output = network.activations[-1]
-    if output == "softmax" or network.loss == "cross_entropy":
-        return "accuracy"
-    return "accuracy" if output == "sigmoid" and bool(np.all((y == 0) | (y == 1))) else "r2"
+    binary = output == "sigmoid" and bool(np.all((y == 0) | (y == 1)))
+    if binary and y.shape[1] > 1:
+        by_itself = network.loss == "binary_cross_entropy" or not bool(np.all(y.sum(axis=1) == 1))
+        return "labels" if by_itself else "accuracy"
+    return "accuracy" if binary or output == "softmax" or network.loss == "cross_entropy" else "r2"
+
+
+def chosen(metric: str | None, network: Network, y: Batch) -> str:
+    """The metric that is asked for, or that of the targets."""
+    if metric is not None and metric not in MEASURES:
+        raise unknown("metric", metric, MEASURES)
+    return metric or metric_name(network, y)
+
+
+def beside(metric: str, network: Network, y: Batch) -> str:
+    """The metric of other targets y of the same kind: that of their own only where one of the two is R²."""
+    own = metric_name(network, y)
+    return own if "r2" in {own, metric} else metric
+
+
+def column_name(metric: str) -> str:
+    """What a metric is called in a history."""
+    return "accuracy" if metric == "labels" else metric
+
+
+def width(metric: str, n_out: int) -> int:
+    """How many numbers measure an epoch."""
+    return n_out if metric == "r2" else 1
 
 
 def predicted_class(a: Batch, out: npt.NDArray[np.intp] | None = None) -> npt.NDArray[np.intp]:
@@ -29,6 +62,11 @@ def predicted_class(a: Batch, out: npt.NDArray[np.intp] | None = None) -> npt.ND
 def count_correct(a: Batch, y: Batch) -> int:
     """How many rows of outputs a, both (batch, n_out), are of the class that y says."""
     return int(np.count_nonzero(predicted_class(a) == predicted_class(y)))
+
+
+def count_labels(a: Batch, y: Batch) -> int:
+    """How many outputs a are on the side of 0.5 that y, of the same shape, says."""
+    return int(np.count_nonzero((a > 0.5) == (y > 0.5)))
 
 
 def squared_residuals(a: Batch, y: Batch) -> Vector:
@@ -47,6 +85,22 @@ def r2_from(residuals: Vector, y: Batch) -> float:
     return float(ordered.running_sum(np, 1.0 - share)) / len(share)
 
 
-def score(name: str, a: Batch, y: Batch) -> float:
-    """The metric of that name for outputs a and targets y."""
-    return count_correct(a, y) / len(y) if name == "accuracy" else r2_from(squared_residuals(a, y), y)
+MEASURES: Mapping[str, Callable[[Batch, Batch], int | Vector]] = {
+    "accuracy": count_correct,
+    "labels": count_labels,
+    "r2": squared_residuals,
+}
+"""What is added up over the rows of an epoch."""
+
+
+def scores_from(metric: str, measures: Matrix, y: Batch) -> Vector:
+    """A metric after each of some epochs, from what was added up over all rows of y, shape (epochs, `width`)."""
+    if metric == "r2":
+        return np.array([r2_from(residuals, y) for residuals in measures])
+    return np.asarray(measures[:, 0] / (y.size if metric == "labels" else len(y)))
+
+
+def score(metric: str, a: Batch, y: Batch) -> float:
+    """The metric for outputs a and targets y."""
+    measured = np.reshape(MEASURES[metric](a, y), (1, -1))
+    return float(scores_from(metric, measured, y)[0])

@@ -55,15 +55,17 @@ def backward(
     a: list[Array],
     delta: Array,
     with_dx: bool = False,
+    with_weights: bool = True,
 ) -> tuple[list[Array], list[Array], list[Array], Array]:
-    """delta, dW and db of every layer from the last layer's delta, and dx if asked for (else None)."""
+    """delta, dW and db of every layer from the last layer's delta, and dx; None for what is not asked for."""
     deltas, dW, db = (list[Array]([None] * network.n_layers) for _ in range(3))
     da = None
     for layer in reversed(range(network.n_layers)):
         if da is not None:
             delta = backend.activation_backward(network.activations[layer], z[layer], a[layer], da)
         deltas[layer] = delta
-        dW[layer], db[layer] = backend.affine_backward(delta, a[layer - 1] if layer > 0 else x)
+        if with_weights:
+            dW[layer], db[layer] = backend.affine_backward(delta, a[layer - 1] if layer > 0 else x)
         if layer > 0 or with_dx:
             da = backend.affine_backward_input(delta, params.W[layer])
     return deltas, dW, db, da if with_dx else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +35,21 @@ class Model(NamedTuple):
 FORMAT = "backprop_ref-1"
 
 
-def save(path: Name, network: Network, params: Parameters, preprocessing: dict[str, Any] | None = None) -> None:
+class Packs(Protocol):
+    """What can be kept beside a model: the `state` of a training's `Result`."""
+
+    def packed(self) -> tuple[Mapping[str, npt.NDArray[Any]], dict[str, Any]]:
+        """Tensors by name, and JSON-ready metadata."""
+        ...
+
+
+def save(
+    path: Name,
+    network: Network,
+    params: Parameters,
+    preprocessing: dict[str, Any] | None = None,
+    state: Packs | None = None,
+) -> None:
     """Writes a model as safetensors: tensors W0, b0, W1, …; the rest as JSON in the metadata. Atomic.
 
     Parameters
@@ -45,6 +59,8 @@ def save(path: Name, network: Network, params: Parameters, preprocessing: dict[s
     network, params : Network, Parameters
     preprocessing : dict, optional
         JSON-ready; see `backprop_ref.data.preprocessing`.
+    state : State, optional
+        ``result.state`` of a training, which `load_state` reads back.
 
     Examples
     --------
@@ -52,7 +68,9 @@ def save(path: Name, network: Network, params: Parameters, preprocessing: dict[s
     >>> network = br.Network([2, 1], ["sigmoid"], "bce")
     >>> br.save("model.safetensors", network, network.init(seed=1))
     """
-    content = model_bytes(network, params, preprocessing)
+    if state is not None and not hasattr(state, "packed"):
+        raise InvalidInput(f"state is a {type(state).__name__}: the state of a Result is needed, result.state")
+    content = model_bytes(network, params, preprocessing, *(() if state is None else state.packed()))
     if not Path(path).absolute().parent.is_dir():
         raise InvalidInput(f"{path}: cannot be written; give a file in a folder that exists")
     (send if is_stream(path) else replace)(path, content)

@@ -58,23 +58,28 @@ class Step:
 class Cosine:
     """From the learning rate down to `minimum` times it along half a cosine (Loshchilov and Hutter 2017).
 
+    `over` is the number of epochs that this takes, at `minimum` from then on; None: all epochs of the training.
+
     Examples
     --------
     >>> import backprop_ref as br
-    >>> br.Cosine()(50, 100)
-    0.5
+    >>> br.Cosine()(50, 100), br.Cosine(over=50)(25, 26)
+    (0.5, 0.5)
     """
 
     minimum: float = 0.0
+    over: int | None = None
 
     def __post_init__(self) -> None:
+        if self.over is not None and (isinstance(self.over, bool) or not isinstance(self.over, int) or self.over < 1):
+            raise InvalidInput(f"schedule cosine: over={self.over!r}: a whole number of epochs, 1 or more, is needed")
         make_plain(self, "schedule cosine: ", minimum=math.inf)
 
     def __call__(self, epoch: int, epochs: int) -> float:
         """``minimum + (1 − minimum)·(1 + cos(π·epoch/epochs))/2``, with our own cosine."""
         from backprop_ref.kernels import elementary
 
-        cosine: float = elementary.for_scalars("float64").cospi(epoch / epochs)
+        cosine: float = elementary.for_scalars("float64").cospi(min(epoch / (self.over or epochs), 1.0))
         return self.minimum + (1.0 - self.minimum) * ((1.0 + cosine) / 2.0)
 
 

@@ -154,7 +154,7 @@ def test_inputs_are_never_changed(backend):
 def test_gradcheck_passes_what_is_right(activation):
     network = br.Network([3, 5, 4], [activation, "softmax"], "ce")
     rows = gradcheck(network, parameters(network), *samples(network, 7))
-    assert [row.tensor for row in rows] == ["W0", "b0", "W1", "b1", "loss"]
+    assert [row.tensor for row in rows] == ["W0", "b0", "W1", "b1", "loss", "Jv"]
     assert all(row.ok for row in rows)
 
 
@@ -164,3 +164,17 @@ def test_gradcheck_sets_kinks_aside():
     rows = gradcheck(network, params, [[1e-9], [1.0]], [[0.0], [1.0]])
     assert rows[1].kinks == 1
     assert all(row.ok for row in rows)
+
+
+@pytest.mark.parametrize("planted", ["jvp", "vjp"])
+def test_gradcheck_sees_a_jacobian_that_is_not_the_transpose(planted, monkeypatch):
+    network = br.Network([3, 5, 4], ["tanh", "softmax"], "ce")
+    right = getattr(br, planted)
+
+    def wrong(*arguments, **backend):
+        found = right(*arguments, **backend)
+        return found * (1.0 + 1e-9) if planted == "jvp" else (found[0], found[1] * (1.0 + 1e-9))
+
+    monkeypatch.setattr(f"backprop_ref.conformance.gradcheck.{planted}", wrong)
+    rows = gradcheck(network, parameters(network), *samples(network, 7), entries=1)
+    assert [row.tensor for row in rows if not row.ok] == ["Jv"]

@@ -60,9 +60,12 @@ ORDER = {
         initialisers
         network own_activations
         model_file metrics stored
+        scores
         backends
         mlp
+        forward_mode
         api data
+        derivatives
         traces
         training conformance report
         checking

@@ -83,7 +83,8 @@ def test_a_confusion_matrix_is_a_table_or_a_line(capsys, monkeypatch, columns, s
     monkeypatch.setenv("COLUMNS", columns)
     classes = [str(digit) for digit in range(10)]
     confusion = [[36 if i == j else 0 for j in range(10)] for i in range(10)]
-    show.scores("test", {"accuracy": 1.0, "loss": 0.1, "classes": classes, "confusion": confusion})
+    found = {"recall": [1.0] * 10, "support": [36] * 10, "classes": classes, "confusion": confusion}
+    show.scores("test", {"accuracy": 1.0, "loss": 0.1, **found})
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= int(columns)
     assert len(lines) < 20

@@ -111,7 +111,7 @@ def test_every_optimizer_for_fifty_steps(optimizer, dtype, batch_size, shards):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("metric", ["accuracy", "r2"])
+@pytest.mark.parametrize("metric", ["accuracy", "labels", "r2"])
 @pytest.mark.parametrize("sizes", [[2, 4, 1], [1, 1], [1, 1, 1], [3, 1, 4], [5, 3, 5], [4, 9, 1, 3]], ids=str)
 def test_odd_sizes_and_either_metric(sizes, metric, dtype):
     network = Network(sizes, ["sigmoid"] * (len(sizes) - 1), "sse")
@@ -270,7 +270,7 @@ def trainings(draw):
         "optimizer": draw(st.sampled_from(OPTIMIZERS)),
         "batch_size": draw(st.integers(1, rows)),
         "shards": draw(st.integers(1, 5)),
-        "metric": draw(st.sampled_from(["accuracy", "r2"])),
+        "metric": draw(st.sampled_from(["accuracy", "labels", "r2"])),
         "rows": rows,
     }
 

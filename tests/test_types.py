@@ -27,6 +27,7 @@ NO_ANY = (
     (r"numpy\.ndarray\[tuple\[Any, \.\.\.\]", "the shape of any NumPy array"),
     (r"dict\[str, Any\]", "what JSON holds"),
     (r"tuple\[[^]]*fallback=backprop_ref\.formulas\.Settings\]", "numbers of whichever arithmetic"),
+    (r"tuple\[int, Any, fallback=backprop_ref\.traces\.sinks\.Written\]", "where a sink ends, in its own measure"),
 )
 """Where Any is no gap, and why."""
 

@@ -214,7 +214,7 @@ class Trainer(Protocol):
         losses : array of shape (epochs done,)
             Mean of the batch losses, weighted by batch size.
         measures : array of shape (epochs done, 1 or n_out)
-            Correct samples, or squared residuals per output.
+            Correct samples or labels, or squared residuals per output.
         """
         ...
 
@@ -291,7 +291,8 @@ class OffersTrainer(Protocol):
         optimizer : Optimizer
         dtype : 'float64' or 'float32'
         batch_size, shards : int
-        metric : 'accuracy' or 'r2'
+        metric : 'accuracy', 'labels' or 'r2'
+            See `backprop_ref.metrics`.
         steps_ahead : int, optional
             How many steps will be asked for, as far as known.
         """

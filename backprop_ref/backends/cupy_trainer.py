@@ -34,7 +34,7 @@ class Trainer(EpochByEpoch):
     ) -> None:
         self.backend, self.network, self.optimizer, self.metric = backend, network, optimizer, metric
         self.dtype, self.batch_size, self.xp = dtype, batch_size, backend.xp
-        self.measures = 1 if metric == "accuracy" else network.sizes[-1]
+        self.measures = metrics.width(metric, network.sizes[-1])
         self.pairs = backend.pairs(dtype)
         self.graphs: dict[int, Any] = {}
         self.capturing = backend.numerics == "reproducible"
@@ -126,8 +126,7 @@ class Trainer(EpochByEpoch):
         total = np.zeros(self.measures)
         for start in range(0, len(y), self.batch_size):
             rows = slice(start, start + self.batch_size)
-            count = metrics.count_correct if self.metric == "accuracy" else metrics.squared_residuals
-            total += count(outputs[rows], y[rows])
+            total += metrics.MEASURES[self.metric](outputs[rows], y[rows])
         return total
 
     def _play(self, size: int) -> None:

@@ -12,6 +12,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from backprop_ref import metrics
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
 from backprop_ref.backends.base import Poll, Snapshots
 from backprop_ref.backends.numba_threads import FORKED, POOL
@@ -112,7 +113,7 @@ class Trainer:
         self.known, self.dtype, self.kind, self.fused = known, np.dtype(dtype), kind, fused
         self.shared = plan.workers > 1 and kind != "fixed"
         self.compile_seconds = 0.0
-        self._measures = 1 if plan.metric == layers.METRICS.index("accuracy") else int(plan.layers[-1, 1])
+        self._measures = metrics.width(layers.METRICS[plan.metric], int(plan.layers[-1, 1]))
         self.plan, self._sections = _placed(kind, plan, known, self.dtype.name, fused)
         self._steps = 1
         self._shape = one_network.Shape.of(plan, known) if kind == "fixed" else None

@@ -17,7 +17,7 @@ from backprop_ref.backends.arithmetic import Fast
 from backprop_ref.backends.array import divisor
 from backprop_ref.backends.base import EpochByEpoch, Poll
 from backprop_ref.formulas import ACTIVATIONS, LOSSES, TERMS, Terms
-from backprop_ref.metrics import predicted_class
+from backprop_ref.metrics import count_labels, predicted_class, width
 from backprop_ref.network import Network
 from backprop_ref.optimizers import SGD, Adam, Optimizer, Slots
 from backprop_ref.parameters import Parameters
@@ -253,6 +253,19 @@ class Correct:
         return [int(np.count_nonzero(self.found == self.wanted))]
 
 
+class Labels:
+    """How many outputs of an epoch are on the side of 0.5 that y says."""
+
+    def __init__(self, data: Data, order: Rows) -> None:
+        self.total = 0
+
+    def add(self, b: Buffers) -> None:
+        self.total += count_labels(b.a[-1], b.y)
+
+    def sums(self) -> list[int]:
+        return [self.total]
+
+
 class Residuals:
     """The sum over the rows of an epoch of (a - y)^2, for each output."""
 
@@ -267,7 +280,7 @@ class Residuals:
         return self.total
 
 
-MEASURE: dict[str, type[Correct] | type[Residuals]] = {"accuracy": Correct, "r2": Residuals}
+MEASURE: dict[str, type[Correct | Labels | Residuals]] = {"accuracy": Correct, "labels": Labels, "r2": Residuals}
 
 
 class Trainer(EpochByEpoch):
@@ -287,7 +300,7 @@ class Trainer(EpochByEpoch):
         self.network, self.optimizer, self.dtype, self.metric = network, optimizer, np.dtype(dtype), metric
         self.batch_size, self.shards = batch_size, shards
         self.plain = optimizer == SGD(optimizer.learning_rate)
-        self.measures = 1 if metric == "accuracy" else network.sizes[-1]
+        self.measures = width(metric, network.sizes[-1])
         self.rules = [in_place(name) for name in network.activations]
         self.together, pair = TOGETHER.get((network.loss, network.activations[-1])), LOSSES[network.loss].alone
         self.alone = squared_error if pair in {None, "squared_error"} else by_rules(TERMS[pair])
@@ -327,7 +340,7 @@ class Trainer(EpochByEpoch):
         return total / len(order), measured.sums()
 
     def gradients(
-        self, params: Parameters, data: Data, rows: Rows, factor: float, measured: Correct | Residuals
+        self, params: Parameters, data: Data, rows: Rows, factor: float, measured: Correct | Labels | Residuals
     ) -> float:
         """The loss of a batch; leaves `factor` times its gradients in ``grads[0]``, and adds to `measured`."""
         small, larger = divmod(len(rows), self.shards)

@@ -133,7 +133,7 @@ def evaluate(
     encoding: Encoding = None,
     json: Json = False,
 ):
-    """Loss, and accuracy with the confusion matrix or R², of a trained network."""
+    """Loss, and accuracy with the confusion matrix or R², of a trained network; all scores with --json."""
     from backprop_ref.cli.use import evaluate
 
     evaluate(run, data_path, header, encoding, json)

@@ -48,7 +48,7 @@ def gradcheck(target, batch_size, entries, seed, as_json, flags):
 HEADER = "tensor, checked, max |g|, complex step, of the bound, central diff., kinks, Taylor slope, verdict"
 WORDS = (
     "Differences are relative to the tensor's largest entry. The bound is what rounding may do; a right gradient's "
-    "Taylor slope is 2."
+    "Taylor slope is 2. Jv: the Jacobian times a vector, by forward mode and as the transpose of backward mode."
 )
 
 

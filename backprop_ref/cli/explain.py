@@ -11,7 +11,6 @@ from backprop_ref.experiments.config import merge
 from backprop_ref.experiments.run_folder import CONFIG
 from backprop_ref.experiments.runner import check_same_data, prepare
 from backprop_ref.files import check_output, write_output
-from backprop_ref.parameters import Parameters
 from backprop_ref.report.derivations.documents import PAGES, Heading, Words
 from backprop_ref.report.derivations.explain import check_range, shortened
 from backprop_ref.report.derivations.explain import explain as explained
@@ -86,16 +85,13 @@ def _trained(folder, flags):
             f"{folder}: no {CHECKPOINT} yet; one is written after a second of training, so try again in a moment"
         )
     experiment = prepare(merge(flags, Path(folder) / CONFIG, environment=False, computing=False))
-    model, tensors, metadata = load_checkpoint(Path(folder) / CHECKPOINT)
-    flat = tensors["resume.flat"]
-    check_same_data(folder, experiment, flat.dtype)
-    slots = {name.removeprefix("resume.slot."): slot for name, slot in tensors.items() if "resume.slot." in name}
-    if model.network != experiment.network or set(slots) != set(experiment.optimizer.init(flat)):
+    model, state, _ = load_checkpoint(Path(folder) / CHECKPOINT)
+    check_same_data(folder, experiment, state.params.dtype)
+    if model.network != experiment.network or set(state.slots) != set(experiment.optimizer.init(state.params.flat)):
         raise InvalidInput(f"{folder}: {CHECKPOINT} is of another run than {CONFIG}")
-    done, epochs = metadata["progress"]["epoch"], experiment.config.training.epochs
+    done, epochs = state.epoch, experiment.config.training.epochs
     rate = experiment.optimizer.learning_rate * experiment.schedule(min(done, max(epochs - 1, 0)), epochs)
-    stopped = metadata["progress"]["stopped"]
-    about = f"{folder} after epoch {done}" + ("" if stopped else f" of {epochs}, going on or interrupted")
+    about = f"{folder} after epoch {done}" + ("" if state.stopped else f" of {epochs}, going on or interrupted")
     batch, n = experiment.config.training.batch_size, len(experiment.parts["train"])
     t = done * (1 if batch == "full" else -(-n // batch)) + 1
-    return experiment, (Parameters(flat, experiment.network.sizes), slots or None, rate, t, about)
+    return experiment, (state.params, state.slots or None, rate, t, about)

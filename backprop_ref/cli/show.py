@@ -9,15 +9,20 @@ import shutil
 import sys
 import textwrap
 
+import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from backprop_ref import scores as scores_of
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import json_text
 from backprop_ref.text import as_csv as csv_text
 from backprop_ref.text import printable
+
+MOST_MISSED = 3
+"""How many classes that are never found are named."""
 
 
 def width():
@@ -120,13 +125,52 @@ def as_csv(names, rows):
 
 def scores(name, scored):
     """Prints what `experiments.runner.score` found."""
+    if "exact_match" in scored:
+        say(f"{name}: {_of_labels(scored)}, loss {scored['loss']:.4g}")
+        never_found(scored)
+        return
     if "r2" in scored:
-        say(f"{name}: R² {scored['r2']:.4f}, loss {scored['loss']:.4g} (of the normalised target)")
+        say(f"{name}: R² {scored['r2']:.4f}, {_errors(scored)}, loss {scored['loss']:.4g} (of the normalised target)")
         return
     say(f"{name}: accuracy {scored['accuracy']:.4f}, loss {scored['loss']:.4g}")
     classes = scored["classes"]
+    never_found(scored)
     if len(classes) <= 20:
         rows = [(label, *row) for label, row in zip(classes, scored["confusion"], strict=True)]
         title = "confusion matrix: rows are the truth, columns what was predicted"
         too_wide = f"the confusion matrix is too wide for {width()} columns; see it with --json"
         table(("", *classes), rows, title, too_wide)
+
+
+def never_found(scored, where="", but=()):
+    """Says of which classes or labels there are rows and none was found, which a high accuracy may hide."""
+    missed = [j for j in scores_of.never_found(scored["recall"], scored["support"]) if j not in but]
+    kind, names = ("label", scored["targets"]) if "exact_match" in scored else ("class", scored["classes"])
+    for j in missed[:MOST_MISSED]:
+        say(f"{kind} {names[j]} is never found{where}: none of its {scored['support'][j]:,} rows")
+    if len(missed) > MOST_MISSED:
+        say(f"{len(missed) - MOST_MISSED} more are never found{where} either: see recall with --json")
+
+
+def never_found_but_in(test, train):
+    """The same of the training rows, for classes of which the test has no rows."""
+    if "recall" in test and train:
+        never_found(train, " in the training rows", np.flatnonzero(test["support"]))
+
+
+def short(scored):
+    """The one score that says most."""
+    if "exact_match" in scored:
+        return _of_labels(scored)
+    return f"R² {scored['r2']:.4f}" if "r2" in scored else f"accuracy {scored['accuracy']:.4f}"
+
+
+def _of_labels(scored):
+    return f"accuracy of labels {scored['accuracy']:.4f}, all of a row right {scored['exact_match']:.4f}"
+
+
+def _errors(scored):
+    """RMSE and mean absolute error in the target's own units; of several targets, RMSE of each."""
+    if isinstance(scored["rmse"], list):
+        return "RMSE " + ", ".join(map("{:.4g} of {}".format, scored["rmse"], scored["targets"]))
+    return f"RMSE {scored['rmse']:.4g}, MAE {scored['mae']:.4g}"

@@ -48,10 +48,10 @@ def _folds(config):
         results = run(one, announce=told[0] if told else lambda note: None, may_grow=False)
         all_results.append(results)
         if not config.run.json_:
-            show.line(f"fold {number}: {_short(results['test'])}, {results['run_dir']}")
+            show.line(f"fold {number}: {show.short(results['test'])}, {results['run_dir']}")
         if results["stopped"] == "interrupted":
             return 130
-    measure = "r2" if "r2" in all_results[0]["test"] else "accuracy"
+    measure = "accuracy" if "accuracy" in all_results[0]["test"] else "r2"
     scores = np.array([results["test"][measure] for results in all_results])
     summary = {"measure": measure, "mean": scores.mean().item(), "deviation": scores.std(ddof=1).item()}
     if config.run.json_:
@@ -106,12 +106,9 @@ def print_results(results):
     elif results["stopped"] == "patience":
         show.say("stopped early: the validation loss no longer improved")
     if results["test"]:
-        show.say(f"training rows: {_short(results['train'])}")
+        show.say(f"training rows: {show.short(results['train'])}")
         show.scores("test", results["test"])
+        show.never_found_but_in(results["test"], results["train"])
     elif results["train"]:
         show.scores("training rows (none kept for a test)", results["train"])
     show.line(f"run folder: {results['run_dir']}")
-
-
-def _short(scored):
-    return f"R² {scored['r2']:.4f}" if "r2" in scored else f"accuracy {scored['accuracy']:.4f}"

@@ -4,22 +4,30 @@
 - Central differences at two steps, whose difference says how far to trust them; entries whose ±step crosses a kink
   of an activation are set aside.
 - Taylor remainder: ``|L(p + εd) − L(p) − ε·g·d|`` falls as ε² for a right gradient g, and as ε for a wrong one.
+
+And one of forward and backward mode: ``⟨Jv, u⟩ = ⟨v, Jᵀu⟩``, J the Jacobian of the network, both the complex step's.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from backprop_ref.api import check_fit, checked_data, value_and_grad
-from backprop_ref.conformance.rounding.bounds import gradient_bounds
+from backprop_ref.api import check_fit, checked_data, value_and_grad, vjp
+from backprop_ref.conformance.rounding.bounds import gradient_bounds, jvp_bounds, near_pass
+from backprop_ref.conformance.rounding.near import bound
+from backprop_ref.conformance.rounding.precision import Rounding
+from backprop_ref.derivatives import jvp
 from backprop_ref.errors import InvalidInput
 from backprop_ref.formulas import ACTIVATIONS, LOSSES
-from backprop_ref.parameters import views
+from backprop_ref.parameters import Parameters, views
 from backprop_ref.progress import Bar
 from backprop_ref.random import Stream
 
 STEP = 2.0**-332
+SHORT_STEP = np.longdouble(2.0) ** (np.finfo(np.longdouble).minexp // 2 - 60)
+"""Its square vanishes, so that where all moves at once no product of two steps decides the side of a kink."""
 KINKS = {"relu": [0], "leaky_relu": [0], "softsign": [0], "hard_sigmoid": [-3, 3], "elu": [0], "selu": [0]}
 """Where a derivative jumps, or bends sharply."""
 NEARER_TO_TWO = 1.5  # a wrong gradient's slope goes to 1
@@ -62,7 +70,7 @@ def gradcheck(network, params, x, y, *, grads=None, entries=None, seed=1, progre
     Returns
     -------
     list of Row
-        W0, b0, W1, b1, …, and the loss where it was computed here; `ok` says all checks passed.
+        W0, b0, W1, b1, …, and where they are computed here the loss and Jv; `ok` says all checks passed.
     """
     if params.dtype != np.float64:
         raise InvalidInput(
@@ -93,6 +101,7 @@ def gradcheck(network, params, x, y, *, grads=None, entries=None, seed=1, progre
             rows.append(_row(name, tensor.shape, g, step, central, trust, kinked.astype(bool), tolerance, slope))
         if loss is not None:
             rows.append(_loss_row(loss, float(complex_loss(network, params, x, y)[0]), 2.0 * bounds.loss))
+            rows.append(_transposes_row(network, params, x, Stream(seed, "check"), backend))
     return rows
 
 
@@ -125,6 +134,34 @@ def _loss_row(loss, expected, tolerance):
     difference = abs(loss - expected)
     share = _largest(np.array([difference / max(tolerance, np.finfo(np.float64).smallest_subnormal)]))
     return Row("loss", (), abs(loss), difference / (abs(loss) or 1.0), share, 0.0, 0.0, 0, None, 1, share <= 1.0)
+
+
+def _transposes_row(network, params, x, stream, backend):
+    """⟨Jv, u⟩ by forward mode and ⟨v, Jᵀu⟩ by backward mode, each against the complex step: v moves W, b and x."""
+    u = stream.normal(len(x) * network.sizes[-1]).reshape(len(x), -1)
+    v, dx = Parameters(stream.normal(params.flat.size), params.sizes), stream.normal(x.size).reshape(x.shape)
+    moved = _Point.at(params.flat + SHORT_STEP * 1j * v.flat, params.sizes)
+    a = complex_pass(network, moved, x + SHORT_STEP * 1j * dx)[1]
+    exact = np.sum(u * a.imag) / SHORT_STEP
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # at kinks all three take the same side
+        a_dot = jvp(network, params, x, v, dx, **backend)
+    grads, back = vjp(network, params, x, u, **backend)
+    near = near_pass(Rounding.of(params.dtype), network, params, x, u, da=u)
+    allowed = [bound(part).ravel() for pair in zip(near.dW, near.db, strict=True) for part in pair]
+    forward, backward = np.ravel(u), np.concatenate([v.flat, np.ravel(dx)])
+    shares = []
+    for found, along, errors in (
+        (np.ravel(a_dot), forward, jvp_bounds(network, params, x, v, dx).ravel()),
+        (np.concatenate([grads.flat, np.ravel(back)]), backward, np.concatenate([*allowed, bound(near.dx).ravel()])),
+    ):
+        difference = float(abs(np.sum(found * along.astype(np.longdouble)) - exact))
+        summed = len(found) * np.finfo(np.longdouble).eps * np.sum(np.abs(found * along))
+        tolerance = 2.0 * float(np.sum(np.abs(along) * errors) + summed)
+        shares.append((difference, difference / max(tolerance, np.finfo(np.float64).smallest_subnormal)))
+    difference, share = (_largest(np.array(column)) for column in zip(*shares, strict=True))
+    size = float(abs(exact))
+    return Row("Jv", (), size, difference / (size or 1.0), share, 0.0, 0.0, 0, None, 1, share <= 1.0)
 
 
 def _largest(values):
@@ -194,16 +231,22 @@ def complex_loss(network, params, x, y):
 
     Only real parts are compared, so that the function stays analytic between kinks.
     """
-    a, sides = x.astype(params.flat.dtype), []
+    z, a, sides = complex_pass(network, params, x)
+    total = np.sum(_terms(network.loss, network.activations[-1], z, a, y))
+    n = len(y) if network.loss in {"sum_squared_error", "cross_entropy"} else y.size
+    edges = [np.sign(edge.real) for edge in _edges(network.loss, a - y, a, y)]
+    return total / n, np.concatenate([sides, *edges], axis=1)
+
+
+def complex_pass(network, params, x):
+    """z and a of the last layer, and on which side of each kink every unit is."""
+    a, sides = x.astype(np.result_type(x, params.flat)), []
     for W, b, activation in zip(params.W, params.b, network.activations, strict=True):
         z = np.einsum("sk,kj->sj", a, W) + b
         plain, number = ACTIVATIONS.parts(activation)
         sides += [np.sign(z.real - kink) for kink in KINKS.get(plain, ())]
         a = COMPLEX[plain](z) if number is None else COMPLEX[plain](z, np.longdouble(number))
-    total = np.sum(_terms(network.loss, network.activations[-1], z, a, y))
-    n = len(y) if network.loss in {"sum_squared_error", "cross_entropy"} else y.size
-    sides += [np.sign(edge.real) for edge in _edges(network.loss, a - y, a, y)]
-    return total / n, np.concatenate(sides, axis=1) if sides else np.empty(0)
+    return z, a, np.concatenate(sides, axis=1) if sides else np.empty((len(x), 0))
 
 
 def _edges(loss, r, a, y):

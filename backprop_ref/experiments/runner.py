@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from backprop_ref import metrics, settings
+from backprop_ref import metrics, scores, settings
 from backprop_ref.api import evaluate, predict
 from backprop_ref.backends import get_backend
 from backprop_ref.data import Dataset, Preprocessing, fold, load_dataset, read_table, split
@@ -261,6 +261,7 @@ def _train(experiment, backend, params, folder, progress, announce, may_grow):
                 progress=progress,
                 run_dir=folder,
                 resume=config.run.resume is not None,
+                metric=_metric(experiment, y),
                 trace=_recorder(config.trace, folder),
                 preprocessing=experiment.preprocessing.to_dict(),
                 config=config.model_dump(by_alias=True, exclude={"run"}),
@@ -279,6 +280,12 @@ def _train(experiment, backend, params, folder, progress, announce, may_grow):
         scored = results["test"] or results["train"]
         log.info("stopped: %s after %d epochs; %s", result.stopped, result.epochs, scored)
     return results
+
+
+def _metric(experiment, y):
+    """What the history measures, where the data know better than targets and loss: of one-hot classes no labels."""
+    of_labels = metrics.metric_name(experiment.network, y) == "labels"
+    return "accuracy" if of_labels and experiment.dataset.task == "classification" else None
 
 
 def _check_fell(experiment, params, result, x, y, backend, folder):
@@ -336,21 +343,31 @@ def _results(experiment, result, backend, folder, seconds):
 
 
 def score(network, params, preprocessing, dataset, rows, backend=None):
-    """Loss, and accuracy with the confusion matrix or R², on some rows of a data set; None without rows."""
+    """Loss, and the scores of classes with the confusion matrix, or of numbers, on some rows of a data set; None
+    without rows. Errors of numbers are in the target's own units, a list where there are several targets.
+    """
     if not len(rows):
         return None
     x, y = preprocessing.x(dataset.x[rows]), preprocessing.y(dataset.target[rows])
     scored = {"loss": evaluate(network, params, x, y, backend=backend)["loss"]}
-    a = predict(network, params, x, backend=backend)
+    a, truth = predict(network, params, x, backend=backend), dataset.target[rows]
     if dataset.task == "regression":
-        return {**scored, "r2": metrics.score("r2", a, y)}
+        labels = scores.of_labels(a, y) if metrics.metric_name(network, y) == "labels" else {}
+        root, absolute = scores.residuals(*(values.reshape(a.shape) for values in (preprocessing.values(a), truth)))
+        errors = {"rmse": root, "mae": absolute} if len(root) > 1 else {"rmse": root[0], "mae": absolute[0]}
+        return {
+            **scored,
+            "r2": metrics.score("r2", a, y),
+            **errors,
+            "targets": list(preprocessing.target_names),
+            **labels,
+        }
     n = len(preprocessing.classes)
-    confusion = np.bincount(dataset.target[rows] * n + metrics.predicted_class(a), minlength=n * n).reshape(n, n)
     return {
         **scored,
-        "accuracy": metrics.score("accuracy", a, y),
+        **scores.of_classes(network, a, truth, n),
         "classes": list(preprocessing.classes),
-        "confusion": confusion.tolist(),
+        "confusion": scores.confusion(a, truth, n).tolist(),
     }
 
 

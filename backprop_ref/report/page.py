@@ -157,7 +157,7 @@ def _network(described):
 def _score(scored):
     if not scored:
         return ""
-    name, called = ("r2", "R²") if "r2" in scored else ("accuracy", "accuracy")
+    name, called = ("accuracy", "accuracy") if "accuracy" in scored else ("r2", "R²")
     return f"{called} {_shown(scored[name], '.4f')}"
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backprop_ref.errors import InvalidInput
-from backprop_ref.files import create, refuse_links, remove_torn, replace
+from backprop_ref.files import Name, create, refuse_links, remove_torn, replace
 from backprop_ref.model_file import model_bytes
 from backprop_ref.network import Network
 from backprop_ref.text import as_csv
@@ -84,7 +84,7 @@ class Folder:
         from backprop_ref.training.stored_checkpoint import load_checkpoint
 
         try:
-            model, _, metadata = load_checkpoint(self.path / CHECKPOINT)
+            model, earlier, metadata = load_checkpoint(self.path / CHECKPOINT)
         except InvalidInput:
             raise InvalidInput(
                 f"{self.path}: already holds a {CHECKPOINT} or {HISTORY} that is no run which could be made again; "
@@ -92,7 +92,7 @@ class Folder:
             ) from None
         if metadata.get("config") != self.config and metadata.get("config") is not None:
             raise InvalidInput(f"{self.path}: already holds a run of backprop-ref train; give another run_dir")
-        before, done = metadata["identity"] | metadata.get("call", {}), metadata["progress"]["epoch"]
+        before, done = metadata["identity"] | metadata.get("call", {}), earlier.epoch
         now = self.identity | self.call
         other = [
             f"{key} was {str(before.get(key))[:40]}, now {str(value)[:40]}"
@@ -117,26 +117,13 @@ class Folder:
 
     def write(self, state: State, plan: Plan) -> None:
         """The checkpoint, and the history once there is an epoch or none to come; each file is replaced at once."""
-        tensors: dict[str, npt.NDArray[Any]] = {"resume.flat": state.params.flat}
-        if state.best is not None:
-            tensors["resume.best"] = state.best
-        tensors |= {f"resume.slot.{name}": slot for name, slot in state.slots.items()}
-        history = state.history()
-        tensors |= {f"history.{name}": column for name, column in history.items()}
-        progress = {
-            "epoch": state.epoch,
-            "random": state.random,
-            "best_value": float(state.best_value).hex(),
-            "best_epoch": state.best_epoch,
-            "stopped": state.stopped,
-        }
-        metadata = {"progress": progress, "identity": self.identity, "config": self.config, "history": list(history)}
-        metadata["call"] = self.call
+        tensors, metadata = state.packed()
+        metadata |= {"identity": self.identity, "config": self.config, "call": self.call}
         try:
             params = state.result(plan).params
             self._put(CHECKPOINT, model_bytes(self.network, params, self.preprocessing, tensors, metadata))
             if state.epoch > 0 or state.stopped is not None:
-                self._put(HISTORY, _history_csv(history))
+                self._put(HISTORY, _history_csv(state.history()))
             elif self.again:
                 (self.path / HISTORY).unlink(missing_ok=True)
         except OSError as error:
@@ -165,9 +152,8 @@ class Folder:
         from backprop_ref.training.stored_checkpoint import load_checkpoint
 
         file = self.path / CHECKPOINT
-        model, tensors, metadata = load_checkpoint(file)
-        identity, progress = metadata["identity"], metadata["progress"]
-        columns = {name: tensors[f"history.{name}"].tolist() for name in metadata["history"]}
+        model, earlier, metadata = load_checkpoint(file)
+        identity = metadata["identity"]
         different = [key for key in self.identity if identity.get(key) != self.identity[key]]
         if different:
             key = different[0]
@@ -176,24 +162,35 @@ class Folder:
                 f"{file}: cannot be resumed with another {', '.join(different)} "
                 f"({key} was {identity.get(key)}, now {self.identity[key]}); {instead}start a new run instead"
             )
-        slots = {name.removeprefix("resume.slot.") for name in tensors if name.startswith("resume.slot.")}
-        found = model.network, tensors["resume.flat"].dtype, list(columns), slots
+        found = model.network, earlier.params.dtype, list(earlier.columns), set(earlier.slots)
         if found != (self.network, state.params.dtype, list(state.columns), set(state.slots)):
             raise InvalidInput(f"{file}: damaged, as its tensors are of another run; start a new run instead")
-        if progress["epoch"] > epochs:
-            raise InvalidInput(f"epochs={epochs}: the run in {self.path} has {progress['epoch']} already; ask for more")
+        if earlier.epoch > epochs:
+            raise InvalidInput(f"epochs={epochs}: the run in {self.path} has {earlier.epoch} already; ask for more")
         self.call = metadata.get("call", self.call)
-        state.params.flat[:] = tensors["resume.flat"]
-        for name, slot in state.slots.items():
-            slot[...] = tensors[f"resume.slot.{name}"]
-        return state._replace(
-            random=progress["random"],
-            columns=columns,
-            epoch=progress["epoch"],
-            best=tensors.get("resume.best"),
-            best_value=float.fromhex(progress["best_value"]),
-            best_epoch=progress["best_epoch"],
-        )
+        return earlier._replace(stopped=None)
+
+
+def load_state(path: Name) -> State:
+    """The state of a training from a run folder, a checkpoint, or a file that ``br.save(…, state=…)`` wrote.
+
+    Raises
+    ------
+    InvalidInput
+        The file is missing, damaged, or holds a model without a state.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> network = br.Network([1, 1], ["linear"], "mean_squared_error")
+    >>> result = br.train(network, network.init(), [[1.0]], [[2.0]], epochs=2)
+    >>> br.save("reached.safetensors", network, result.params, state=result.state)
+    >>> br.load_state("reached.safetensors").epoch
+    2
+    """
+    from backprop_ref.training.stored_checkpoint import load_with_state
+
+    return load_with_state(path)[1]
 
 
 def locked(path: Path) -> int | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from backprop_ref import metrics
 from backprop_ref.api import evaluate_on
-from backprop_ref.arrays import Batch, Matrix, Rows, Vector
+from backprop_ref.arrays import Batch, Matrix, Rows
 from backprop_ref.backends.base import Poll, Snapshots, Trainer
 from backprop_ref.errors import InvalidInput, TrainingDiverged
 from backprop_ref.optimizers import Optimizer
@@ -51,6 +51,7 @@ class Run:
     ) -> None:
         self.plan, self.pairs, self.trainer, self.folder = plan, pairs, pairs, folder
         self.data, self.validation, self.state, self.stream = data, validation, state, stream
+        self.validated = None if validation is None else metrics.beside(pairs.metric, pairs.network, validation[1])
         stream.state = state.random
         copies = state.params.copy(), {name: slot.copy() for name, slot in state.slots.items()}
         self._memory = (state.params, state.slots), copies
@@ -142,7 +143,7 @@ class Run:
             return self._diverged(rates)
         values: dict[str, float] = {}
         if self.validation is not None:
-            values = evaluate_on(pairs.backend, pairs.network, chunk.params, *self.validation)
+            values = evaluate_on(pairs.backend, pairs.network, chunk.params, *self.validation, self.validated)
             if not np.isfinite(values["loss"]):
                 self.stop("diverged")
                 message = f"training diverged: the validation loss is {values['loss']} after epoch {epoch + 1}"
@@ -173,12 +174,8 @@ class Run:
     def _record(self, chunk: Chunk, values: dict[str, float]) -> None:
         """Makes a chunk part of the run: of history, best, trace and state, or, if any of it fails, of none."""
         metric, y = self.pairs.metric, self.data[1]
-        scores: Sequence[float] | Vector
-        if metric == "accuracy":
-            scores = chunk.measures[:, 0] / len(y)
-        else:
-            scores = [metrics.r2_from(residuals, y) for residuals in chunk.measures]
-        columns = {"loss": chunk.losses, metric: scores, "learning_rate": chunk.rates}
+        scores = metrics.scores_from(metric, chunk.measures, y)
+        columns = {"loss": chunk.losses, metrics.column_name(metric): scores, "learning_rate": chunk.rates}
         columns |= {f"val_{name}": [value] for name, value in values.items()}
         done = self.state.epoch
         for name, column in columns.items():
@@ -202,13 +199,16 @@ class Run:
         """Opens the trace; that of a new run begins with the initial parameters and what they score."""
         plan, pairs, state = self.plan, self.pairs, self.state
         (x, y), backend, network = self.data, pairs.backend, pairs.network
-        about: dict[str, Any] = {"numerics": backend.numerics, "metric": pairs.metric, "columns": list(state.columns)}
+        metric = metrics.column_name(pairs.metric)
+        about: dict[str, Any] = {"numerics": backend.numerics, "metric": metric, "columns": list(state.columns)}
         about |= {"batches": -(-len(x) // plan.batch_size), "epochs": plan.epochs}
         traced = trace.start(network, x, y, done=state.epoch, resume=resume, **about)
         if state.epoch == 0:
             with backend.scope():
-                values = evaluate_on(backend, network, state.params, x, y) | {"learning_rate": 0.0}
-                scored = evaluate_on(backend, network, state.params, *self.validation) if self.validation else {}
+                values = evaluate_on(backend, network, state.params, x, y, pairs.metric) | {"learning_rate": 0.0}
+                scored = {}
+                if self.validation:
+                    scored = evaluate_on(backend, network, state.params, *self.validation, self.validated)
             values |= {f"val_{name}": value for name, value in scored.items()}
             columns = {name: [values[name]] for name in state.columns}
             traced = trace.write([0], state.params.flat[None], columns, traced)

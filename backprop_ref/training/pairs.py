@@ -21,7 +21,7 @@ class PairsTrainer(EpochByEpoch):
     ) -> None:
         self.backend, self.network, self.optimizer = backend, network, optimizer
         self.batch_size, self.shards, self.metric = batch_size, shards, metric
-        self.measures = 1 if metric == "accuracy" else network.sizes[-1]
+        self.measures = metrics.width(metric, network.sizes[-1])
 
     def epoch(
         self, params: Parameters, slots: Slots, data: tuple[Batch, Batch], order: Rows, learning_rate: float, poll: Poll
@@ -52,6 +52,6 @@ class PairsTrainer(EpochByEpoch):
         return loss, outputs
 
     def measured(self, outputs: list[Array], y: Batch) -> int | Vector:
-        """Correct samples, or squared residuals per output, of a batch."""
+        """Correct samples or labels, or squared residuals per output, of a batch."""
         a = np.concatenate([self.backend.to_numpy(part) for part in outputs])
-        return metrics.count_correct(a, y) if self.metric == "accuracy" else metrics.squared_residuals(a, y)
+        return metrics.MEASURES[self.metric](a, y)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from backprop_ref.schedules import Schedule
 
 if TYPE_CHECKING:
     from backprop_ref.traces.recorder import Recorder
+    from backprop_ref.traces.sinks import Written
 
 
 @dataclass
@@ -28,15 +29,18 @@ class Result:
         After the last whole epoch, or the best ones if early stopping restored them.
     history : dict of str to 1-D array
         One entry an epoch: loss, accuracy or r2, learning_rate; with validation, val_loss and val_accuracy or val_r2.
+        Of several independent 0/1 outputs, accuracy is the share of outputs that are right.
         Those without val_ are over the epoch's batches, each before its own update.
     stopped : str
         'epochs' (all done), 'patience', 'callback', 'interrupted' or 'diverged'.
     epochs : int
-        Whole epochs done.
+        Whole epochs done, with those of an earlier training that this one went on from.
     best_epoch : int or None
         With `patience`, the epoch, counted from 1, with the lowest monitored loss.
     compile_seconds : float
         Of the time, the seconds spent on compiling the backend's trainer.
+    state : State
+        What training goes on from: ``br.train(…, state=result.state)``.
 
     Examples
     --------
@@ -53,6 +57,7 @@ class Result:
     epochs: int
     best_epoch: int | None
     compile_seconds: float = 0.0
+    state: State | None = field(default=None, repr=False)
 
 
 class Epoch(NamedTuple):
@@ -92,7 +97,17 @@ class Plan:
 class State(NamedTuple):
     """A run after a whole epoch: everything that goes on from there, and all that a checkpoint holds.
 
-    All states of a run share its `columns`, of which the first `epoch` entries are a state's history.
+    The parameters after that epoch, the optimizer's state, where the stream of random numbers stands, the history, how
+    many epochs are done, and the best of them. All states of a run share its `columns`, of which the first `epoch`
+    entries are a state's history.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> network = br.Network([1, 1], ["linear"], "mean_squared_error")
+    >>> result = br.train(network, network.init(), [[1.0]], [[2.0]], epochs=2, optimizer=br.Adam())
+    >>> result.state.epoch, sorted(result.state.slots)
+    (2, ['m', 'powers', 'v'])
     """
 
     params: Parameters
@@ -104,7 +119,7 @@ class State(NamedTuple):
     best_value: float = np.inf
     best_epoch: int | None = None
     stopped: str | None = None
-    traced: Any = ()
+    traced: tuple[Written, ...] = ()
 
     def history(self) -> dict[str, npt.NDArray[np.float64]]:
         """The columns, one entry an epoch."""
@@ -120,7 +135,34 @@ class State(NamedTuple):
         params = self.params.copy()
         if plan.patience is not None and plan.restore_best and self.best is not None:
             params.flat[:] = self.best
-        return Result(params, self.history(), self.stopped or "epochs", self.epoch, self.best_epoch)
+        stopped = self.stopped or "epochs"
+        state = self._replace(traced=())
+        return Result(params, self.history(), stopped, self.epoch, self.best_epoch, state=state)
+
+    def copy(self) -> State:
+        """The same in memory of its own."""
+        return self._replace(
+            params=self.params.copy(),
+            slots={name: slot.copy() for name, slot in self.slots.items()},
+            columns={name: column[: self.epoch] for name, column in self.columns.items()},
+            best=None if self.best is None else self.best.copy(),
+        )
+
+    def packed(self) -> tuple[dict[str, Vector], dict[str, Any]]:
+        """As tensors by name, and JSON-ready metadata; `stored_checkpoint.load_state` reads them back."""
+        tensors: dict[str, Vector] = {"resume.flat": self.params.flat}
+        if self.best is not None:
+            tensors["resume.best"] = self.best
+        tensors |= {f"resume.slot.{name}": slot for name, slot in self.slots.items()}
+        tensors |= {f"history.{name}": column for name, column in self.history().items()}
+        progress = {
+            "epoch": self.epoch,
+            "random": self.random,
+            "best_value": float(self.best_value).hex(),
+            "best_epoch": self.best_epoch,
+            "stopped": self.stopped,
+        }
+        return tensors, {"progress": progress, "history": list(self.columns)}
 
 
 class Chunk(NamedTuple):

@@ -8,9 +8,13 @@ import numpy.typing as npt
 from pydantic import ConfigDict, Field, field_validator
 
 from backprop_ref.errors import InvalidInput
+from backprop_ref.files import Name
 from backprop_ref.model_file import Model, load_all
 from backprop_ref.parameters import Parameters
 from backprop_ref.stored import Count, Stored
+from backprop_ref.training.state import State
+
+SLOT = "resume.slot."
 
 Word = Annotated[int, Field(ge=0, lt=2**128)]
 
@@ -53,15 +57,33 @@ class _Identity(Stored):
 
 class _Metadata(Stored):
     progress: _Progress
-    identity: _Identity
     history: list[str]
 
 
-def load_checkpoint(path: Path) -> tuple[Model, dict[str, npt.NDArray[Any]], dict[str, Any]]:
-    """`load_all` of a checkpoint, all of whose entries have the type, range and shape that they should."""
+class _Checkpoint(Stored):
+    identity: _Identity
+
+
+def load_checkpoint(path: Path) -> tuple[Model, State, dict[str, Any]]:
+    """`load_with_state` of a run folder's checkpoint, which says what the run was."""
+    model, state, metadata = load_with_state(path)
+    try:
+        _Checkpoint.checked(metadata)
+    except ValueError as error:
+        raise InvalidInput(f"{path}: not a checkpoint to resume from, or damaged ({error})") from None
+    return model, state, metadata
+
+
+def load_with_state(path: Name) -> tuple[Model, State, dict[str, Any]]:
+    """A model, the state of its training, all of whose entries have the type, range and shape that they should, and
+    what else is told of it.
+    """
     model, tensors, metadata = load_all(path)
     if "progress" not in metadata:
-        raise InvalidInput(f"{path}: a model, but not a checkpoint to resume from")
+        raise InvalidInput(
+            f"{path}: a model, but not a checkpoint, and no state of a training is kept in it; give a run folder, or "
+            "what br.save(…, state=result.state) wrote"
+        )
     try:
         progress = _Metadata.checked(metadata).progress
         flat = Parameters(tensors["resume.flat"], model.network.sizes).flat
@@ -71,11 +93,22 @@ def load_checkpoint(path: Path) -> tuple[Model, dict[str, npt.NDArray[Any]], dic
             if name.startswith("resume."):
                 powers = name == "resume.slot.powers"
                 _check(tensors, name, (2,) if powers else flat.shape, np.float64 if powers else flat.dtype)
+        state = State(
+            Parameters(flat.copy(), model.network.sizes),
+            {name.removeprefix(SLOT): slot.copy() for name, slot in tensors.items() if name.startswith(SLOT)},
+            metadata["progress"]["random"],
+            {name: tensors[f"history.{name}"].tolist() for name in metadata["history"]},
+            progress.epoch,
+            tensors.get("resume.best"),
+            float.fromhex(progress.best_value),
+            progress.best_epoch,
+            progress.stopped,
+        )
     except KeyError as error:
         raise InvalidInput(f"{path}: not a checkpoint to resume from, or damaged (no {error})") from None
     except (ValueError, OverflowError) as error:
         raise InvalidInput(f"{path}: not a checkpoint to resume from, or damaged ({error})") from None
-    return model, tensors, metadata
+    return model, state, metadata
 
 
 def _check(tensors: dict[str, npt.NDArray[Any]], name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:

@@ -22,10 +22,11 @@ from backprop_ref.network import Network
 from backprop_ref.optimizers import SGD, Adam, describe
 from backprop_ref.parameters import Parameters
 from backprop_ref.random import Stream
-from backprop_ref.schedules import Constant, Schedule, Step, get_schedule
+from backprop_ref.schedules import Constant, Cosine, Schedule, Step, get_schedule
 from backprop_ref.training import checkpoint
 from backprop_ref.training.ctrl_c import CtrlC
 from backprop_ref.training.fit import Run
+from backprop_ref.training.going_on import check_goes_on, gone_on
 from backprop_ref.training.pairs import PairsTrainer
 from backprop_ref.training.state import Epoch, Plan, Result, State
 
@@ -58,6 +59,8 @@ def train(
     run_dir: Name | None = None,
     resume: bool = False,
     force: bool = False,
+    state: State | None = None,
+    metric: str | None = None,
     trace: Recorder | None = None,
     preprocessing: dict[str, Any] | None = None,
     config: dict[str, Any] | None = None,
@@ -98,6 +101,13 @@ def train(
         Go on from the checkpoint in `run_dir`, to the same bits as if training had never stopped.
     force : bool
         Replace the run that `run_dir` holds, whichever it is.
+    state : State, optional
+        ``result.state`` of an earlier training that goes on, with its ``result.params``: from its last epoch, with the
+        optimizer's state, shuffling, place in the schedule and history of then, for `epochs` more. So fifty calls of
+        one epoch give the bits of one call of fifty. `seed` is not used then.
+    metric : {'accuracy', 'labels', 'r2'}, optional
+        What the history has beside the loss: accuracy of rows, or of single outputs as it is of independent labels, or
+        R². Default: what targets and loss say, see `backprop_ref.metrics.metric_name`.
     trace : Recorder, optional
         Writes every z, a, delta, gradient and parameter of some epochs to files; see `backprop_ref.traces`.
     preprocessing, config : dict, optional
@@ -139,12 +149,13 @@ def train(
         raise InvalidInput(f"callback={callback!r}: a callable that takes an Epoch is needed")
     if not isinstance(min_delta, int | float) or not min_delta >= 0.0:
         raise InvalidInput(f"min_delta={min_delta!r}: a number not below 0 is needed")
-    samples = len(data[0])
+    samples, schedule = len(data[0]), get_schedule(schedule)
+    done = check_goes_on(state, params, schedule, resume, trace)
     plan = Plan(
-        epochs=_whole("epochs", epochs, 0),
+        epochs=done + _whole("epochs", epochs, 0),
         batch_size=samples if batch_size is None else min(_whole("batch_size", batch_size, 1), samples),
         shuffle=bool(shuffle) and batch_size is not None,
-        schedule=get_schedule(schedule),
+        schedule=schedule,
         patience=None if patience is None else _whole("patience", patience, 1),
         min_delta=min_delta,
         restore_best=restore_best,
@@ -152,13 +163,11 @@ def train(
         trace=trace,
     )
     computing = suited(get_backend(backend, numerics, device, threads), network, plan.batch_size)
-    metric = metrics.metric_name(network, data[1])
+    metric = metrics.chosen(metric, network, data[1])
     pairs = PairsTrainer(computing, network, optimizer, plan.batch_size, _whole("shards", shards, 1), metric)
     stream = Stream(seed, "shuffle")
-    columns: dict[str, list[float]] = {name: [] for name in ("loss", metric, "learning_rate")}
-    if held_out is not None:
-        columns |= {"val_loss": [], f"val_{metrics.metric_name(network, held_out[1])}": []}
-    state = State(params.copy(), optimizer.init(params.flat), stream.state, columns)
+    columns = _columns(metric, network, held_out)
+    begun = gone_on(state, State(params.copy(), optimizer.init(params.flat), stream.state, columns), plan)
     with contextlib.ExitStack() as opened:
         folder = None
         if run_dir is not None:
@@ -185,16 +194,16 @@ def train(
                 Path(run_dir), network, preprocessing, config, identity, call, plan.epochs, resume, force
             )
             opened.callback(folder.close)
-            state = folder.restore(state, plan.epochs) if resume else state
+            begun = folder.restore(begun, plan.epochs) if resume else begun
         elif resume:
             raise InvalidInput("resume=True needs run_dir, the folder of the run to go on with")
-        run = Run(plan, pairs, data, held_out, state, stream, folder)
+        run = Run(plan, pairs, data, held_out, begun, stream, folder)
         opened.callback(run.close_trace)
         ctrl_c = opened.enter_context(CtrlC())  # from the first checkpoint on, Ctrl-C ends the run as a whole one
         run.begin(resume)
         try:
             with ctrl_c.at_once():
-                run.trainer = _offered(pairs, params.dtype.name, plan, samples) or pairs
+                run.trainer = _offered(pairs, params.dtype.name, plan.epochs - begun.epoch, samples) or pairs
         except BaseException as error:
             if not ctrl_c.pressed and not isinstance(error, KeyboardInterrupt):
                 raise
@@ -209,6 +218,14 @@ def train(
     return replace(result, compile_seconds=getattr(run.trainer, "compile_seconds", 0.0))
 
 
+def _columns(metric: str, network: Network, held_out: tuple[Batch, Batch] | None) -> dict[str, list[float]]:
+    """A history without epochs."""
+    names = ["loss", metrics.column_name(metric), "learning_rate"]
+    if held_out is not None:
+        names += ["val_loss", f"val_{metrics.column_name(metrics.beside(metric, network, held_out[1]))}"]
+    return {name: [] for name in names}
+
+
 def suited(backend: Backend, network: Network, batch_size: int) -> Backend:
     """The backend with as many threads as its products can use, if it lets that be chosen."""
     choose = getattr(backend, "suited", None)
@@ -218,19 +235,21 @@ def suited(backend: Backend, network: Network, batch_size: int) -> Backend:
 
 def _described(schedule: Schedule, epochs: int) -> str:
     """A schedule as text that is the same in another process; with the epochs where it depends on them."""
-    if isinstance(schedule, Constant | Step):
+    if isinstance(schedule, Constant | Step) or (isinstance(schedule, Cosine) and schedule.over is not None):
         return repr(schedule)
+    if isinstance(schedule, Cosine):
+        return f"Cosine(minimum={schedule.minimum}) over {epochs}"
     name = schedule if is_dataclass(schedule) else getattr(schedule, "__qualname__", type(schedule).__qualname__)
     return f"{name} over {epochs}"
 
 
-def _offered(pairs: PairsTrainer, dtype: str, plan: Plan, samples: int) -> Trainer | None:
-    """The backend's trainer, if it offers one for this network and optimizer."""
+def _offered(pairs: PairsTrainer, dtype: str, epochs: int, samples: int) -> Trainer | None:
+    """The backend's trainer, if it offers one for this network and optimizer, for so many epochs to come."""
     backend: object = pairs.backend
     if not isinstance(backend, OffersTrainer):
         return None
-    asked = pairs.network, pairs.optimizer, dtype, plan.batch_size, pairs.shards, pairs.metric
-    return backend.trainer(*asked, plan.epochs * -(-samples // plan.batch_size))
+    asked = pairs.network, pairs.optimizer, dtype, pairs.batch_size, pairs.shards, pairs.metric
+    return backend.trainer(*asked, epochs * -(-samples // pairs.batch_size))
 
 
 def _finite_data(

@@ -29,7 +29,7 @@ PACKED_FROM = 2**12
 PANELS_FROM = 2**7
 DW_PANELS_FROM = 2**11
 
-METRICS = ("accuracy", "r2")
+METRICS = ("accuracy", "labels", "r2")
 
 
 @cache
@@ -239,7 +239,7 @@ def lines(dtype: str, fused: bool, layout: rows.Layout, known: Known = Known()) 
         "backward": [backward_of(formulas.ACTIVATIONS[name]) for name in known.activations],
         "loss": [loss_of(formulas.TERMS[name]) for name in known.terms],
         "update": [update_of(rule) for rule in formulas.UPDATES.values()],
-        "measure": [over["count_correct"], over["squared_residuals"]],
+        "measure": [over["count_correct"], over["count_labels"], over["squared_residuals"]],
     }
     return Lines(each=each, gather=over["gather"], add_decay=add_decay)
 
@@ -283,6 +283,15 @@ def reading_rows(rows_of: Any, **options: Any) -> dict[str, Any]:
         sums[0] += correct
 
     @compiled_in
+    def count_labels(n_out: int, m: int, a: Any, y: Any, sums: Any) -> None:
+        """sums[0] += number of outputs on the side of 0.5 that y says"""
+        a_sj, y_sj, half, right = rows_of(a, n_out, m), rows_of(y, n_out, m), a.dtype.type(0.5), 0
+        for s in range(m):
+            for j in range(n_out):
+                right += 1 if (a_sj[s, j] > half) == (y_sj[s, j] > half) else 0
+        sums[0] += right
+
+    @compiled_in
     def squared_residuals(n_out: int, m: int, a: Any, y: Any, sums: Any) -> None:
         """sums[j] += (a[0, j] - y[0, j])^2, then (a[1, j] - y[1, j])^2, ..."""
         a_sj, y_sj = rows_of(a, n_out, m), rows_of(y, n_out, m)
@@ -302,5 +311,5 @@ def reading_rows(rows_of: Any, **options: Any) -> dict[str, Any]:
             for k in range(n):
                 a_sk[s, k] = source[sample, k]
 
-    found = running_sum, count_correct, squared_residuals, gather
+    found = running_sum, count_correct, count_labels, squared_residuals, gather
     return {function.py_func.__name__: function for function in found}

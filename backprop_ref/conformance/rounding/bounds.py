@@ -4,7 +4,7 @@ import numpy as np
 
 from backprop_ref.api import check_fit, checked_data
 from backprop_ref.conformance.cases import Values, mapped
-from backprop_ref.conformance.rounding.near import Upstream, bound, exactly
+from backprop_ref.conformance.rounding.near import Near, Upstream, bound, exactly
 from backprop_ref.conformance.rounding.precision import SOURCES, Rounding
 from backprop_ref.conformance.rounding.rules import Rules
 from backprop_ref.errors import InvalidInput
@@ -76,3 +76,21 @@ def propagate(rounding, network, W, b, x, y, from_z=True, da=None):
                 delta[layer] = rules.activation_delta(network.activations[layer], z[layer], a[layer], back)
             dW[layer], db[layer], back = rules.affine_delta(inputs[layer], W[layer], delta[layer])
     return Values(z, a, delta, dW, db, back, loss)
+
+
+def jvp_bounds(network, params, x, tangent, dx):
+    """How far from exact each entry of `backprop_ref.jvp` may be, float64 of shape (batch, n_out): forward mode is made
+    of the pairs, and a sum of two.
+    """
+    rules = Rules(Rounding.of(params.dtype))
+    a, a_dot = exactly(x), exactly(dx)
+    with np.errstate(all="ignore"):
+        layers = zip(network.activations, params.W, params.b, tangent.W, tangent.b, strict=True)
+        for activation, *arrays in layers:
+            W, b, W_dot, b_dot = map(exactly, arrays)
+            one, other = rules.affine(a, W_dot, b_dot), rules.affine(a_dot, W, exactly(0.0 * b.value))
+            rounded = rules.u * (one.computed + other.computed)
+            z, z_dot = rules.affine(a, W, b), Near(one.value + other.value, one.error + other.error + rounded)
+            a = rules.activation(activation, z)
+            a_dot = rules.activation_delta(activation, z, a, Upstream.alone(z_dot))
+        return bound(a_dot)
