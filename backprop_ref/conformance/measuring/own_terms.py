@@ -107,7 +107,7 @@ def _derived(samples, words):
 def _not_the_derivative(ask, batches, members, true, search):
     """Which rule is off: by the rules of a usual network, or by those measured on the loss itself."""
     text = kind_of(members[0])
-    guess = without_loss(ask, batches, members, search)
+    guess = without_loss(ask, batches, members, search, told=True)
     if guess.cost <= 2 and guess.verdict != WRONG:
         finding = Finding(
             "loss-unknown",
