@@ -158,11 +158,11 @@ class Samples:
             self._say(layer, match, base, due)
             raws = deltas.raws_of(self.rows, match.way, layer, match.factor)
         self.delta[layer] = base
-        self._gradient("dW", layer, G - self.added.get(layer, 0.0), base)
+        self._gradient("dW", layer, G - self.added.get(layer, 0.0), base, match is not None)
         if layer in self.added:
             self._added(layer)
         if B is not None:
-            self._gradient("db", layer, B, base)
+            self._gradient("db", layer, B, base, match is not None)
         ways = [base, *(option.delta for option in options if option.mask is None), *([] if due is None else [due])]
         unique: list[np.ndarray] = []
         for way in ways:
@@ -279,23 +279,11 @@ class Samples:
             if not at_end:
                 match = deltas.by_updated_weights(self.rows, layer, self.above, option.delta)
             if match is None:
-                match = deltas.by_a_number(
-                    self.rows, layer, self.above, option.delta, self._scales(layer, option.delta), self.tolerance
-                )
+                scale = 1.0 if not at_end else self.scale if self.known else None
+                match = deltas.by_a_number(self.rows, layer, self.above, option.delta, scale, self.tolerance)
             if match is not None:
                 return match._replace(option=number)
         return None
-
-    def _scales(self, layer, measured):
-        """The factors that a delta may have: where none is known, usual ones, the nearest to the measured first."""
-        if layer < self.last or self.known:
-            return [1.0 if layer < self.last else self.scale]
-        due, n_out = self._right(self.last), float(self.network.sizes[-1])
-        near = 1.0
-        if due is not None and due.shape == measured.shape and np.any(due):
-            near = float((due * measured).sum() / (due * due).sum())
-        usual = {n_out**i * 2.0**j for i in (0, 1, -1) for j in (0, 1, -1)}
-        return sorted(usual, key=lambda c: abs(c - near))
 
     def _say(self, layer, match, measured, due):
         """An `Off` for each bug of a delta, and for a factor that it should not have."""
@@ -322,8 +310,8 @@ class Samples:
         found = self.rows.attempt(name, layer, change=form.change, alone=True, delta=given, above=above)
         return None if found is None else self.without_noise(found, layer)
 
-    def _gradient(self, name, layer, measured, base):
-        """What is off with dW or db, given the delta that was used."""
+    def _gradient(self, name, layer, measured, base, known):
+        """What is off with dW or db, given the delta that was used; if that is `known`, a bug with a name."""
         due = np.einsum("si,sj->sij", self.inputs[layer], base) if name == "dW" else base
         if same(measured, due, self.tolerance):
             return
@@ -332,7 +320,7 @@ class Samples:
             return
         rules = {"dW": {"left", "dW"}, "db": {"db"}}[name]
         exact, scaled = [], []
-        for form in forms() if self.search else ():
+        for form in forms() if self.search and known else ():
             if not rules & form.change.keys() or "error" in form.change or form.fitted:
                 continue
             part = self._made(name, layer, base, form)
