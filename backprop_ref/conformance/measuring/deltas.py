@@ -310,7 +310,7 @@ def best(ways, options, tolerance, scale=None, usual=None, nothing=0.0) -> Match
     ----------
     ways : iterable of Way
     options : list of (array, mask)
-        Measured deltas; the mask tells which columns say something.
+        Measured deltas; the mask tells which entries say something.
     scale : float, optional
         The factor that is due; None: any.
     usual : callable, optional
@@ -321,7 +321,9 @@ def best(ways, options, tolerance, scale=None, usual=None, nothing=0.0) -> Match
     found: Match | None = None
     for way in ways:
         for number, (measured, mask) in enumerate(options):
-            some, due = (measured, way.value) if mask is None else (measured[:, mask], way.value[:, mask])
+            if way.value.shape != measured.shape:
+                continue
+            some, due = (measured, way.value) if mask is None else (measured[mask], way.value[mask])
             cost = len(way.parts)
             if found is not None and cost >= found.cost:
                 continue

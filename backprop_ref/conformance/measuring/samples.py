@@ -52,7 +52,7 @@ class Off:
 
 
 class Option(NamedTuple):
-    """A delta as dW or db tells it; `mask`: the columns of which they tell; `form`: the bug of dW that it takes."""
+    """A delta as dW or db tells it; `mask`: the entries of which they tell; `form`: the bug of dW that it takes."""
 
     delta: Any
     mask: Any = None
@@ -182,14 +182,19 @@ class Samples:
                 self.added[layer] = np.zeros(G.shape[1:])
                 self.added[layer][some] = D
                 from_W, outer = split(G[:, some] - D, v[:, some])[0], True
-        options = [Option(part) for part in (from_W if outer else None, B) if part is not None]
+        told = np.any(v, axis=1)  # a layer that reads nothing but 0 tells nothing of delta
+        options = (
+            [] if not outer else [Option(from_W, None if np.all(told) else told[:, None] & np.ones_like(from_W, bool))]
+        )
+        options += [] if B is None else [Option(B)]
         if not outer and self.search:
             options += self._undone(layer)
         options = [one for one in options if np.any(one.delta)] or options or [Option(from_W)]
         for one in list(options):  # a neuron without any gradient may be one that was left out
-            mask = np.any(one.delta, axis=0)
-            if one.mask is None and self.search and np.any(mask) and not np.all(mask):
-                options.append(Option(one.delta, mask, one.form))
+            some = np.any(one.delta, axis=0)
+            if self.search and np.any(some) and not np.all(some):
+                mask = np.broadcast_to(some, one.delta.shape)
+                options.append(Option(one.delta, mask if one.mask is None else mask & one.mask, one.form))
         return options
 
     def _undone(self, layer):
@@ -203,7 +208,8 @@ class Samples:
                 if v is not None and v.shape == self.inputs[layer].shape:
                     delta, rest = split(G, v)
                     if np.abs(rest).max() <= limit:
-                        yield Option(delta, None, form)
+                        told = np.broadcast_to(np.any(v, axis=1)[:, None], delta.shape)
+                        yield Option(delta, None if np.all(told) else told, form)
             elif "dW" in form.change and (places := self._rearranged(form, layer)) is not None:
                 right = np.full(G.shape, np.nan)
                 right.reshape(len(G), -1)[:, places[places > 0] - 1] = G[:, places > 0]
@@ -212,9 +218,9 @@ class Samples:
                 size = (v * v).sum(axis=1)
                 delta = (v * np.where(known, right, 0.0)).sum(axis=1) / np.where(size == 0.0, 1.0, size)
                 rest = np.where(known, right, 0.0) - v * delta[:, None, :]
-                some = known.any(axis=0)
-                if np.abs(rest).max() <= limit and known.sum() > some.sum():
-                    yield Option(delta, None if np.all(some) else some, form)
+                told = size > 0.0
+                if np.abs(rest).max() <= limit and known.sum() > known.any(axis=0).sum():
+                    yield Option(delta, None if np.all(told) else told, form)
 
     def _rearranged(self, form, layer):
         """For each entry of dW the place, from 1, where it belongs, 0: nowhere; None: it is no rearrangement."""

@@ -98,7 +98,7 @@ def _certify(submission, outcome, reload):
 
 def _answers(one, depths):
     """Whether there is a gradient for each W: code for some depths may ignore what other weights there are."""
-    dW = tensors(one.values)
+    dW = {} if one.values is None else tensors(one.values)
     shapes = {("dW", layer): W.shape for layer, W in enumerate(one.case.params.W)}
     return one.case.network.n_layers in depths or all(
         key in dW and dW[key].shape == shape for key, shape in shapes.items()
