@@ -1,18 +1,39 @@
 """Several bugs in one program: each is found and named, whatever the others are."""
 
+import contextlib
+import dataclasses
+import random
+
 import numpy as np
 import pytest
 from corpus import functions, truth
 from corpus.kinds import BY_ID
+from corpus.layout import Layout
+from corpus.spec import draw, draw_net
 
 import backprop_ref as br
 from backprop_ref.conformance.measuring.naming import powered
 
 
 def judged(*kinds):
-    """A program with these kinds of bug, and what is said of it."""
-    program = functions.wrong(f"naming-{'-'.join(kinds)}", "several", lambda rng: tuple(BY_ID[kind] for kind in kinds))
-    return program, br.verify(truth.load(program.source, program.name))
+    """A function f(weights, biases, x, y) with these kinds of bug, and what is said of it."""
+    rng = random.Random("-".join(kinds))
+    for _ in range(functions.TRIES):
+        net = draw_net(rng, depth=rng.choice([1, 2]))
+        spec = dataclasses.replace(
+            draw(rng, net, columns="rows", simple=True),
+            layout=Layout("in-out", "rows", "flat"),
+            signature="lists",
+            returns="lists",
+            hard="",
+            inner="",
+            update="",
+            float32=False,
+        )
+        with contextlib.suppress(functions.Unfit):
+            program = functions.planted(rng, [BY_ID[kind] for kind in kinds], spec, "several", "several")
+            return program, br.verify(truth.load(program.source, program.name))
+    raise AssertionError(f"no program has {kinds}")
 
 
 @pytest.mark.parametrize(

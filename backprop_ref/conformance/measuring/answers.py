@@ -193,6 +193,7 @@ def decay(ask, batches, network):
     pairs = zip(answer.values.db or (), five.values.db or (), strict=False)
     moves = [(a - b, b_there) for (a, b), b_there in zip(pairs, batches.params.b, strict=False)]
     biases = [layer for layer, (move, b) in enumerate(moves) if ratio(move, b, 1e-6) is not None]
-    if biases:
+    form = getattr(ask.submission, "forms", {}).get(ask.submission.layout)
+    if biases and not getattr(form, "folded", ""):  # b as a row of W decays with it
         found["decay-on-bias"] = biases
     return tuple(known_bug(name, "db" if name.endswith("bias") else "dW", tuple(at)) for name, at in found.items())

@@ -51,10 +51,12 @@ class Asker:
         Names of the arguments that some call changed in place.
     dear : bool
         Whether each call starts a program, so that there should be few.
+    ways : int
+        In so many layouts the submission is looked at.
     """
 
-    def __init__(self, submission):
-        self.submission, self.problem, self.calls = submission, "", 0
+    def __init__(self, submission, ways=1):
+        self.submission, self.problem, self.calls, self.ways = submission, "", 0, ways
         self.changed: dict[str, None] = {}
         self.dear = submission.kind == "program" and not submission.many
 

@@ -156,7 +156,7 @@ def _simplest(ask, batches, members, best):
     begun = time.process_time()
     every = [*forwards.right(_families(members)), *forwards.with_a_bug(_families(members), batches)]
     for forward in forwards.fitting(every, batches):
-        if time.process_time() - begun > (SECONDS if best.named else 2.0 * SECONDS):
+        if time.process_time() - begun > (SECONDS if best.named else 2.0 * SECONDS) / ask.ways:
             break
         if forward.cost >= best.cost:
             continue

@@ -250,8 +250,8 @@ def _rates(slope, plain, moved, measured):
             yield float(c), float(-d / c)
 
 
-def by_a_number(rows: Rows, layer: int, above: list[Above], measured, scales, tolerance) -> Match | None:
-    """delta by a form that needs a number: ε in a logarithm, another leaky slope; with one of these factors."""
+def by_a_number(rows: Rows, layer: int, above: list[Above], measured, scale, tolerance) -> Match | None:
+    """delta by a form that needs a number: ε in a logarithm, another leaky slope; with that factor, or with any."""
     last = layer == rows.last
     ways: list[tuple[Any, ...]] = _epsilon_ways(rows) if last else []
     carried = _errors(rows)[:1] if last else [one for up in above for one in _carried(rows, layer, up)]
@@ -268,16 +268,18 @@ def by_a_number(rows: Rows, layer: int, above: list[Above], measured, scales, to
                     rows.rules,
                 )
             )
-    for (value, parts, start, base), scale in itertools.product(ways, scales):
-        number = numbers_for(lambda n, value=value, scale=scale: _times(value(n), scale), start, measured)
+    for value, parts, start, base in ways:
+        number = numbers_for(lambda n, value=value: _scaled(value(n), scale), start, _scaled(measured, scale and 1.0))
         due = None if number is None else value(number)
-        if due is not None and same(measured, scale * due, tolerance):
-            return Match(Way(due, parts(number), due, base), 0, scale, len(parts(number)))
+        c = None if due is None else ratio(measured, due, tolerance)
+        if c is not None and (scale is None or abs(c - scale) <= tolerance * abs(scale)):
+            return Match(Way(due, parts(number), due, base), 0, c, len(parts(number)))
     return None
 
 
-def _times(array, scale):
-    return None if array is None else array * scale
+def _scaled(array, scale):
+    """An array times a factor; without one, of length 1."""
+    return None if array is None else array * scale if scale else array / max(float(np.linalg.norm(array)), 1e-300)
 
 
 def _epsilon_ways(rows):
@@ -308,7 +310,7 @@ def best(ways, options, tolerance, scale=None, usual=None, nothing=0.0) -> Match
     ----------
     ways : iterable of Way
     options : list of (array, mask)
-        Measured deltas; the mask tells which columns say something.
+        Measured deltas; the mask tells which entries say something.
     scale : float, optional
         The factor that is due; None: any.
     usual : callable, optional
@@ -319,7 +321,9 @@ def best(ways, options, tolerance, scale=None, usual=None, nothing=0.0) -> Match
     found: Match | None = None
     for way in ways:
         for number, (measured, mask) in enumerate(options):
-            some, due = (measured, way.value) if mask is None else (measured[:, mask], way.value[:, mask])
+            if way.value.shape != measured.shape:
+                continue
+            some, due = (measured, way.value) if mask is None else (measured[mask], way.value[mask])
             cost = len(way.parts)
             if found is not None and cost >= found.cost:
                 continue

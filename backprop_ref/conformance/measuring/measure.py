@@ -44,13 +44,13 @@ def measure(submission, *, target="", network=None, reload=None) -> Outcome:
     seen: list[Asked | None] = []
     for form in found[:6]:
         submission.layout = form.layout
-        ask = Asker(submission)
+        ask = Asker(submission, len(found[:6]))
         plain = _plain_answer(ask, submission, form, network)
         if plain is not None and any(_same_answer(plain, other) for other in seen):
             continue
         seen.append(plain)
         outcome = _measured(ask, submission, form, target, network)
-        if best is None or ORDER.index(outcome.verdict) < ORDER.index(best.verdict):
+        if best is None or _rank(outcome) < _rank(best):
             best, layout, chosen = outcome, form.layout, form
         if best.verdict in {RIGHT, CONVENTION}:
             break
@@ -59,6 +59,12 @@ def measure(submission, *, target="", network=None, reload=None) -> Outcome:
     if best.verdict in {RIGHT, CONVENTION} and network is None and submission.sizes() is None:
         _in_other_sizes(submission, best, chosen)
     return best
+
+
+def _rank(outcome):
+    """How good a verdict is, and how much there is to say beside it: of several layouts, the one that explains most."""
+    said = Judgement(outcome.verdict, "", tuple(outcome.findings))
+    return ORDER.index(outcome.verdict), said.cost
 
 
 def _in_other_sizes(submission, outcome, form):

@@ -52,7 +52,7 @@ class Off:
 
 
 class Option(NamedTuple):
-    """A delta as dW or db tells it; `mask`: the columns of which they tell; `form`: the bug of dW that it takes."""
+    """A delta as dW or db tells it; `mask`: the entries of which they tell; `form`: the bug of dW that it takes."""
 
     delta: Any
     mask: Any = None
@@ -158,11 +158,11 @@ class Samples:
             self._say(layer, match, base, due)
             raws = deltas.raws_of(self.rows, match.way, layer, match.factor)
         self.delta[layer] = base
-        self._gradient("dW", layer, G - self.added.get(layer, 0.0), base)
+        self._gradient("dW", layer, G - self.added.get(layer, 0.0), base, match is not None)
         if layer in self.added:
             self._added(layer)
         if B is not None:
-            self._gradient("db", layer, B, base)
+            self._gradient("db", layer, B, base, match is not None)
         ways = [base, *(option.delta for option in options if option.mask is None), *([] if due is None else [due])]
         unique: list[np.ndarray] = []
         for way in ways:
@@ -182,14 +182,19 @@ class Samples:
                 self.added[layer] = np.zeros(G.shape[1:])
                 self.added[layer][some] = D
                 from_W, outer = split(G[:, some] - D, v[:, some])[0], True
-        options = [Option(part) for part in (from_W if outer else None, B) if part is not None]
+        told = np.any(v, axis=1)  # a layer that reads nothing but 0 tells nothing of delta
+        options = (
+            [] if not outer else [Option(from_W, None if np.all(told) else told[:, None] & np.ones_like(from_W, bool))]
+        )
+        options += [] if B is None else [Option(B)]
         if not outer and self.search:
             options += self._undone(layer)
         options = [one for one in options if np.any(one.delta)] or options or [Option(from_W)]
         for one in list(options):  # a neuron without any gradient may be one that was left out
-            mask = np.any(one.delta, axis=0)
-            if one.mask is None and self.search and np.any(mask) and not np.all(mask):
-                options.append(Option(one.delta, mask, one.form))
+            some = np.any(one.delta, axis=0)
+            if self.search and np.any(some) and not np.all(some):
+                mask = np.broadcast_to(some, one.delta.shape)
+                options.append(Option(one.delta, mask if one.mask is None else mask & one.mask, one.form))
         return options
 
     def _undone(self, layer):
@@ -203,7 +208,8 @@ class Samples:
                 if v is not None and v.shape == self.inputs[layer].shape:
                     delta, rest = split(G, v)
                     if np.abs(rest).max() <= limit:
-                        yield Option(delta, None, form)
+                        told = np.broadcast_to(np.any(v, axis=1)[:, None], delta.shape)
+                        yield Option(delta, None if np.all(told) else told, form)
             elif "dW" in form.change and (places := self._rearranged(form, layer)) is not None:
                 right = np.full(G.shape, np.nan)
                 right.reshape(len(G), -1)[:, places[places > 0] - 1] = G[:, places > 0]
@@ -212,9 +218,9 @@ class Samples:
                 size = (v * v).sum(axis=1)
                 delta = (v * np.where(known, right, 0.0)).sum(axis=1) / np.where(size == 0.0, 1.0, size)
                 rest = np.where(known, right, 0.0) - v * delta[:, None, :]
-                some = known.any(axis=0)
-                if np.abs(rest).max() <= limit and known.sum() > some.sum():
-                    yield Option(delta, None if np.all(some) else some, form)
+                told = size > 0.0
+                if np.abs(rest).max() <= limit and known.sum() > known.any(axis=0).sum():
+                    yield Option(delta, None if np.all(told) else told, form)
 
     def _rearranged(self, form, layer):
         """For each entry of dW the place, from 1, where it belongs, 0: nowhere; None: it is no rearrangement."""
@@ -279,23 +285,11 @@ class Samples:
             if not at_end:
                 match = deltas.by_updated_weights(self.rows, layer, self.above, option.delta)
             if match is None:
-                match = deltas.by_a_number(
-                    self.rows, layer, self.above, option.delta, self._scales(layer, option.delta), self.tolerance
-                )
+                scale = 1.0 if not at_end else self.scale if self.known else None
+                match = deltas.by_a_number(self.rows, layer, self.above, option.delta, scale, self.tolerance)
             if match is not None:
                 return match._replace(option=number)
         return None
-
-    def _scales(self, layer, measured):
-        """The factors that a delta may have: where none is known, usual ones, the nearest to the measured first."""
-        if layer < self.last or self.known:
-            return [1.0 if layer < self.last else self.scale]
-        due, n_out = self._right(self.last), float(self.network.sizes[-1])
-        near = 1.0
-        if due is not None and due.shape == measured.shape and np.any(due):
-            near = float((due * measured).sum() / (due * due).sum())
-        usual = {n_out**i * 2.0**j for i in (0, 1, -1) for j in (0, 1, -1)}
-        return sorted(usual, key=lambda c: abs(c - near))
 
     def _say(self, layer, match, measured, due):
         """An `Off` for each bug of a delta, and for a factor that it should not have."""
@@ -322,8 +316,8 @@ class Samples:
         found = self.rows.attempt(name, layer, change=form.change, alone=True, delta=given, above=above)
         return None if found is None else self.without_noise(found, layer)
 
-    def _gradient(self, name, layer, measured, base):
-        """What is off with dW or db, given the delta that was used."""
+    def _gradient(self, name, layer, measured, base, known):
+        """What is off with dW or db, given the delta that was used; if that is `known`, a bug with a name."""
         due = np.einsum("si,sj->sij", self.inputs[layer], base) if name == "dW" else base
         if same(measured, due, self.tolerance):
             return
@@ -332,7 +326,7 @@ class Samples:
             return
         rules = {"dW": {"left", "dW"}, "db": {"db"}}[name]
         exact, scaled = [], []
-        for form in forms() if self.search else ():
+        for form in forms() if self.search and known else ():
             if not rules & form.change.keys() or "error" in form.change or form.fitted:
                 continue
             part = self._made(name, layer, base, form)
