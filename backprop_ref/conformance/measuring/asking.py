@@ -11,6 +11,7 @@ from backprop_ref.conformance.measuring.networks import EXAMPLE
 from backprop_ref.conformance.submissions import widths
 from backprop_ref.conformance.submissions.answer import Answer
 from backprop_ref.conformance.submissions.conventions import Layout, layouts
+from backprop_ref.conformance.submissions.functions import is_outer
 from backprop_ref.network import Network
 
 HALF_THE_DIGITS = {"float64": 2.0**-26, "float32": 2.0**-12}
@@ -19,6 +20,8 @@ HALF_THE_DIGITS = {"float64": 2.0**-26, "float32": 2.0**-12}
 
 HOPELESS = ("it returned None", "it returned the text")
 """How reasons begin that have nothing to do with sizes or layouts."""
+BEST = 3
+"""The score of a layout that suits."""
 SECONDS = 3.0
 """Sizes that code is written for are looked for no longer."""
 
@@ -117,7 +120,7 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
     """
     if not hasattr(submission, "layouts"):  # it reads the conventions with each case
         return [Form(tuple(network.sizes if network else (3, 5, 4)), submission.layout, False, True)], ""
-    problem = ""
+    problem, doubtful = "", []
     for sizes, kind, known, hard in _tries(submission, network):
         if problem.startswith(HOPELESS):
             break
@@ -132,13 +135,23 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
             best = max(score for score, _, _ in found)
             if hard:  # one-hot labels are asked for only where soft ones give no answer
                 hard = not all(_score(submission, kind, layout, False)[0] for _, layout, _ in found)
-            return [
+            chosen = [
                 Form(tuple(sizes), layout, hard, layout.biases != "none" and (has_db or submission.explicit_biases))
                 for score, layout, has_db in found
                 if score == best
-            ], ""
+            ]
+            if best == BEST or not _is_searched(submission, sizes):
+                return chosen, ""
+            doubtful = doubtful or chosen
+    if doubtful:
+        return doubtful, ""
     remedy = "" if network else f"; if it is made for one network only, say which: --network {EXAMPLE}"
     return [], f"{problem}{remedy}"
+
+
+def _is_searched(submission, sizes):
+    """Whether others than the usual sizes had to be looked for, which a wrong guess of the layout may fit too."""
+    return submission.kind == "function" and sizes not in [widths[0] for widths in material.WIDTHS.values()]
 
 
 def _tries(submission, network):
@@ -194,7 +207,8 @@ def _first_kinds(sizes):
 def _score(submission, network, layout, hard):
     """How well a layout suits, why there is no answer, and whether db is in it.
 
-    0: no answer; 1: gradients of fitting shapes; 2: those of the first layer are x times something, sample by sample.
+    0: no answer; 1: gradients of fitting shapes; 2: those of the first layer are x times something, sample by sample;
+    `BEST`: and those of every layer something times db.
     """
     params = material.parameters(network.sizes, biases=layout.biases != "none")
     x, y = material.batch(network.sizes, material.SAMPLES, hard=hard)
@@ -206,7 +220,8 @@ def _score(submission, network, layout, hard):
     values = None if single.values is None else checked(single.values, network.sizes)
     if values is None or values.dW is None:
         return (0, "it returns a loss and no gradients", False) if values is not None else (1, "", True)
-    G, v = values.dW[0], x[0]
-    along = np.outer(v, v @ G / (v @ v))
-    near = np.abs(G - along).max() <= 1e-3 * np.abs(G).max()
-    return (2 if near and np.any(G) else 1), "", values.db is not None
+    db = values.db or [None] * len(values.dW)
+    if not np.any(values.dW[0]) or not is_outer(x[0], None, values.dW[0]):
+        return 1, "", values.db is not None
+    whole = all(is_outer(None, *pair) for pair in zip(db, values.dW, strict=True))
+    return BEST if whole else 2, "", values.db is not None

@@ -129,12 +129,16 @@ def _fitting(outcome, sizes):
 def _written_for(submission, form):
     """A network of the sizes up to which gradients are filled in, where code runs over fixed ranges; else None."""
     submission.layout = form.layout
-    answer = _plain_answer(Asker(submission), submission, form, None)
-    if answer is None or answer.values.dW is None:
-        return None
-    blocks = [
-        [int(np.max(np.flatnonzero(np.any(W, axis=axis)), initial=-1)) + 1 for axis in (1, 0)] for W in answer.values.dW
-    ]
+    filled = None
+    for seed in range(1, 9):  # in some weights or others, each relu lets something through
+        answer = _plain_answer(Asker(submission), submission, form, None, seed)
+        if answer is None or answer.values.dW is None:
+            return None
+        nonzero = [W != 0.0 for W in answer.values.dW]
+        filled = nonzero if filled is None else list(map(np.logical_or, filled, nonzero))
+        if all(map(np.all, filled)):
+            return None
+    blocks = [[int(np.max(np.flatnonzero(np.any(W, axis=axis)), initial=-1)) + 1 for axis in (1, 0)] for W in filled]
     sizes = (blocks[0][0], *(block[1] for block in blocks))
     chained = all(one[1] == two[0] for one, two in zip(blocks, blocks[1:], strict=False))
     if sizes == tuple(form.sizes) or not chained or not set(sizes) <= set(submission.numbers):
@@ -142,9 +146,9 @@ def _written_for(submission, form):
     return material.networks(sizes)[0]
 
 
-def _plain_answer(ask, submission, form, network):
+def _plain_answer(ask, submission, form, network, seed=1):
     kind = network or material.networks(form.sizes)[0]
-    params = material.parameters(form.sizes, biases=form.biases)
+    params = material.parameters(form.sizes, seed, form.biases)
     return ask(kind, params, *material.batch(form.sizes, material.SAMPLES, hard=form.hard))
 
 
@@ -838,7 +842,8 @@ def _merged(ask, form, judged, refused, target, told, submission):
     outcome.findings = _joined([finding for one in shown for finding in one.findings])
     outcome.conventions = list(dict.fromkeys(said for one in shown for said in one.conventions))
     outcome.notes = list(dict.fromkeys(said for one in shown for said in one.notes))
-    outcome.plain = form.biases and not form.hard and all(one.plain for one in shown)
+    usual = form.sizes == material.WIDTHS[len(form.sizes) - 1][0]
+    outcome.plain = form.biases and not form.hard and usual and all(one.plain for one in shown)
     if ask.changed and not submission.in_place:
         outcome.notes.append(f"it changes its {' and '.join(ask.changed)} in place")
     return outcome

@@ -109,6 +109,8 @@ class Form(NamedTuple):
     """``first`` or ``last``: biases are that row of W, its inputs being 1."""
     ones: bool = False
     """Whether x has that column of ones already."""
+    reading: int = 0
+    """In which order gradients are returned, where several fit; see `reading.readings`."""
 
     @property
     def ambiguous(self) -> bool:

@@ -134,10 +134,9 @@ class Function:
             )
         if (layout, case.network.sizes) in self.failed:
             raise self.failed[layout, case.network.sizes]
-        ran: list[tuple[bool, Form]] = []
+        ran: list[tuple[int, Form]] = []
         failures: list[tuple[int, Exception]] = []
-        among = [form for form in forms(self.arguments, case, layout) if self._kind(form, case, layout) not in self.unfit]
-        for form, tried in zip(among, self.attempts([(form, case, layout) for form in among]), strict=True):
+        for form, tried in self._readings(case, layout):
             try:
                 if tried.failure and not tried.failure.startswith("NotImplementedError"):
                     raise Refusal(tried.failure)
@@ -149,8 +148,10 @@ class Function:
                 if str(reason).startswith(WRONG_KIND) and not self.takes_network:
                     self.unfit.add(self._kind(form, case, layout))  # whatever the shapes of weights and biases
                 continue
-            fit = _fits(values, case, layout)
-            if fit and (not form.ambiguous or self._consistent(form, case, layout)):
+            several = form.ambiguous or len(tried.reply.get("readings", ())) > 1
+            fit = int(_fits(values, case, layout))
+            fit += self._consistency(form, case, layout) if fit and several else 0
+            if fit > (case.network.n_layers if several else 0):
                 self.forms[layout] = form
                 return form
             ran.append((fit, form))
@@ -160,6 +161,13 @@ class Function:
         if fit:
             self.forms[layout] = form
         return form
+
+    def _readings(self, case, layout):
+        """Forms not known to be unfit, each for every order in which its answer may be read, with an `Attempt`."""
+        among = [form for form in forms(self.arguments, case, layout) if self._kind(form, case, layout) not in self.unfit]
+        for form, tried in zip(among, self.attempts([(form, case, layout) for form in among]), strict=True):
+            for reading, _ in tried.reply.get("readings", [(0, None)]):
+                yield form._replace(reading=reading), tried
 
     @staticmethod
     def _kind(form, case, layout):
@@ -223,13 +231,16 @@ class Function:
             self.failed[layout, case.network.sizes] = failure
         raise failure
 
-    def _consistent(self, form, case, layout) -> bool:
-        """Whether for one sample dW[0] is x times db[0]; if not, weights and biases stand elsewhere."""
+    def _consistency(self, form, case, layout) -> int:
+        """In how many layers dW of one sample is the input, or something, times db: else weights and biases stand
+        elsewhere, or W otherwise."""
         try:
             values, _, _ = self._call(form, case, layout, self._keywords(case), slice(0, 1))
         except (NotJudged, Refusal, Unreadable):
-            return False
-        return values.db is None or is_outer(case.x[0], values.db[0], values.dW[0])
+            return 0
+        dW = values.dW or []
+        db = values.db or [None] * len(dW)
+        return sum(is_outer(None if layer else case.x[0], *pair) for layer, pair in enumerate(zip(db, dW, strict=True)))
 
     def _ask(self, form, case, layout):
         keywords = self._keywords(case)
@@ -262,7 +273,7 @@ class Function:
 
     def _read(self, reply, form, case, layout, before):
         """Values in our layout from a reply, what rounding hides of them, and the names of arguments that changed."""
-        result, arguments = _result(reply, case), reply.get("arguments", [])
+        result, arguments = _result(reply, case, form.reading), reply.get("arguments", [])
         changed = [
             {"params": "weights"}.get(one, one)
             for one, now, then in zip(form.roles, arguments, before, strict=False)
@@ -337,9 +348,10 @@ class Function:
         return run(one_call, self.function, arguments, keywords, shapes, limit=self.time_limit)
 
 
-def _result(reply, case):
+def _result(reply, case, reading=0):
     """None, a number or `Values`."""
-    result = reply.get("result")
+    readings = dict(reply["readings"])
+    result = readings.get(reading, next(iter(readings.values())))
     if isinstance(result, dict):
         return from_mapping(result, case.network.n_layers)
     return None if result is None else number(result, "the loss")
@@ -358,8 +370,14 @@ def _fits(values, case, layout) -> bool:
 
 
 def is_outer(x, db, dW) -> bool:
-    """Whether dW is the outer product of x and db, but for much more than rounding."""
-    right = np.outer(x.astype(np.float64), db)
+    """Whether dW of one sample is x times db, but for much more than rounding; None stands for any vector."""
+    if not np.all(np.isfinite(dW)):
+        return False
+    if x is None and db is None:
+        strengths = np.linalg.svd(dW, compute_uv=False)
+        return bool(strengths[1:].max(initial=0.0) <= 1e-3 * strengths[0])
+    left = dW @ db / (db @ db or 1.0) if x is None else x
+    right = np.outer(left, left @ dW / (left @ left or 1.0) if db is None else db)
     return bool(abs(dW - right).max() <= 1e-3 * abs(right).max())
 
 

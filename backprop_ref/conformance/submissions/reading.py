@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import math
+from collections.abc import Iterator
 from decimal import Decimal
 from numbers import Real
 from typing import Any, NamedTuple
@@ -106,7 +107,14 @@ class Shapes(NamedTuple):
 
 
 def returned(value: Any, shapes: Any) -> Values:
-    """The loss and the gradients in whatever a callable returned.
+    """The first of the `readings`: what somebody most likely means."""
+    return next(iter(readings(value, shapes).values()))
+
+
+def readings(value: Any, shapes: Any) -> dict[int, Values]:
+    """The loss and the gradients in whatever a callable returned, by the number of the order in which they stand.
+
+    There are several where the shapes suit more than one of `ORDERS`; 0 is what stands in none.
 
     Parameters
     ----------
@@ -122,9 +130,9 @@ def returned(value: Any, shapes: Any) -> Values:
     if isinstance(value, str | bytes):
         raise Unreadable(f"it returned the text {_short(value)}")
     if depth(value) == 0:
-        return Values(loss=number(value, "the loss"))
+        return {0: Values(loss=number(value, "the loss"))}
     if isinstance(value, dict) or named(value):
-        return _of_mapping(value, shapes)
+        return {0: _of_mapping(value, shapes)}
     if not _is_list(value):
         raise Unreadable(f"it returned {_kind(value)}, in which no gradients are recognised")
     if any(isinstance(part, str | bytes) for part in value):
@@ -163,21 +171,22 @@ def _of_list(value, shapes):
             with contextlib.suppress(Unreadable):
                 found = _of_mapping(part, shapes) if isinstance(part, dict) or named(part) else None
                 if found is not None and found.dW is not None:
-                    return found if len(scalars) != 1 else found._replace(loss=number(scalars[0], "the loss"))
+                    return {0: found if len(scalars) != 1 else found._replace(loss=number(scalars[0], "the loss"))}
         gradients = list(rest[0] if len(rest) == 1 else rest)
-        if len(scalars) < 2 and (found := _split(gradients, shapes)) and shapes.fit(*found, turned=True):
-            return Values(loss=number(scalars[0], "the loss") if scalars else None, dW=found[0], db=found[1])
+        if len(scalars) < 2 and (fitting := dict(_fitting(gradients, shapes))):
+            loss = number(scalars[0], "the loss") if scalars else None
+            return {place: Values(loss=loss, dW=dW, db=db) for place, (dW, db) in fitting.items()}
         if (by_shape := _by_shapes(value, shapes)) is not None:
-            return by_shape
+            return {0: by_shape}
     if len(scalars) > 1:
         raise Unreadable(f"it returned {len(scalars)} numbers beside each other; the loss is one")
     loss = number(scalars[0], "the loss") if scalars else None
     if not rest:
         if loss is None:
             raise Unreadable("it returned an empty list")
-        return Values(loss=loss)
+        return {0: Values(loss=loss)}
     dW, db = split(gradients, shapes)
-    return Values(loss=loss, dW=dW, db=db)
+    return {0: Values(loss=loss, dW=dW, db=db)}
 
 
 def _by_shapes(value, shapes: Shapes) -> Values | None:
@@ -247,11 +256,19 @@ def _long(shape):
     return lengths[0] if len(lengths) == 1 else 1 if not lengths else shape
 
 
-def _split(parts, shapes):
-    try:
-        return split(parts, shapes)
-    except Unreadable:
-        return None
+def _fitting(parts, shapes) -> Iterator[tuple[int, tuple[list[np.ndarray], list[np.ndarray] | None]]]:
+    """dW and db in each of the usual orders in which they have the shapes due, with its number."""
+    seen: list[Any] = []
+    for place, order in enumerate(ORDERS, 1):
+        with contextlib.suppress(Unreadable):
+            chosen = order(parts, len(shapes.W))
+            if chosen is None:
+                continue
+            dW, db = arrays(chosen[0], "dW"), None if chosen[1] is None else arrays(chosen[1], "db")
+            same = any(all(map(np.array_equal, [*dW, *(db or ())], other)) for other in seen)
+            if not same and shapes.fit(dW, db, turned=True):
+                seen.append([*dW, *(db or ())])
+                yield place, (dW, db)
 
 
 def split(parts: list[Any], shapes: Any) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
@@ -263,7 +280,7 @@ def split(parts: list[Any], shapes: Any) -> tuple[list[np.ndarray], list[np.ndar
             f"it returned one vector of {len(parts)} numbers; cut it into a list of dW and a list of db, with the "
             "shapes of the weights and biases it was given"
         )
-    for order in (_two_lists, _pairs, _in_turn, _weights_first, _weights_only, _biases_first):
+    for order in ORDERS:
         chosen = order(parts, n)
         if chosen is None:
             continue
@@ -307,6 +324,10 @@ def _weights_first(parts, n):
 
 def _weights_only(parts, n):
     return (parts, None) if len(parts) == n else None
+
+
+ORDERS = (_two_lists, _pairs, _in_turn, _weights_first, _weights_only, _biases_first)
+"""In which gradients are returned, the usual ones first."""
 
 
 def named(value: Any) -> dict[str, Any]:

@@ -15,8 +15,10 @@ from typing import NamedTuple
 from backprop_ref.conformance.cases import Case
 from backprop_ref.conformance.submissions.calls import Attempt
 from backprop_ref.conformance.submissions.conventions import Layout
-from backprop_ref.conformance.submissions.forms import Form, forms
+from backprop_ref.conformance.submissions.forms import FLAT, Form, forms
 
+STARTS = (3, 11)
+"""The first size of networks that are tried first; a vector that is cut at fixed places has to be long enough."""
 LARGEST = 64
 """Larger numbers in an error are taken for no size."""
 ALWAYS = (1, 2, 3)
@@ -52,7 +54,7 @@ def suiting(function, depths, layouts: list[Layout], make: Callable[..., Case], 
     """
     until = time.monotonic() + seconds
     numbers = tuple(dict.fromkeys([*function.numbers, *ALWAYS]))
-    starts = [(*range(3, 3 + depth), n_out) for depth in depths for n_out in (depth + 3, 1)]
+    starts = [(*range(n, n + depth), n_out) for n in STARTS for depth in depths for n_out in (depth + n, 1)]
     plain = [layout for layout in (Layout(), Layout(biases="none")) if layout in layouts] or layouts[:1]
     first = _tried(function, make, [(sizes, layout, None) for sizes in starts for layout in plain])
     styles = list(dict.fromkeys((way.form, len(way.sizes), way.sizes[-1] == 1) for way in first))[:STYLES]
@@ -72,18 +74,22 @@ def suiting(function, depths, layouts: list[Layout], make: Callable[..., Case], 
     waiting: list[tuple] = []
     count = itertools.count()
 
-    def wait(way, moves, stage=0):
-        answered, lines, steps = way.attempt.far
-        heapq.heappush(waiting, (not answered, -lines, -steps, stage, next(count), way, moves))
+    def wait(way, later=False, moves=None, stage=0):
+        moves = moves or _moves(way, [other for other in ways if _alike(other, way)], numbers)
+        far = [-int(part) for part in way.attempt.far]
+        heapq.heappush(waiting, (later, far, stage, next(count), way, moves))
 
     def results(moves):
         asked = [(one.form, make(one.sizes, one.layout), one.layout) for one in moves]
         return [one._replace(attempt=got) for one, got in zip(moves, function.attempts(asked), strict=True)]
 
+    failures = set()
     for way in _spread(ways):
-        wait(way, _moves(way, [other for other in ways if _alike(other, way)], numbers))
+        failure = (re.sub(r"\d+", "", way.attempt.failure), way.attempt.steps, len(way.sizes), way.sizes[-1] == 1)
+        wait(way, later=failure in failures)  # ways that fail alike stand for each other at first
+        failures.add(failure)
     while waiting and time.monotonic() < until:
-        *_, stage, _, way, moves = heapq.heappop(waiting)
+        later, _, stage, _, way, moves = heapq.heappop(waiting)
         if not way.attempt.failure:
             if way.sizes not in found:
                 found.add(way.sizes)
@@ -92,12 +98,12 @@ def suiting(function, depths, layouts: list[Layout], make: Callable[..., Case], 
         part = next(moves, None)
         if part is None:
             continue
-        wait(way, moves, stage + 1)
+        wait(way, later, moves, stage + 1)
         new = list({one[:3]: one for one in part if one[:3] not in passed}.values())
         passed |= {one[:3] for one in new}
         better = [one for one in results(new) if one.attempt.far > way.attempt.far]
         for one in sorted(better, key=lambda one: one.attempt.far, reverse=True)[:BRANCHES]:
-            wait(one, _moves(one, [other for other in ways if _alike(other, one)], numbers))
+            wait(one)
 
 
 def _spread(ways):
@@ -116,11 +122,12 @@ def _alike(one, two):
 
 
 def _tried(function, make, asked) -> list[Way]:
-    """Every form for sizes in a layout, or one, those that get the furthest first."""
+    """Every form for sizes in a layout, or one, those that get the furthest first; large sizes for vectors only."""
     ways = []
     for sizes, layout, only in asked:
-        case = make(sizes, layout)
-        ways += [(form, case, layout) for form in forms(function.arguments, case, layout) if only in {None, form}]
+        case, large = make(sizes, layout), sizes[0] != STARTS[0]
+        known = [form for form in forms(function.arguments, case, layout) if form.params in FLAT or not large]
+        ways += [(form, case, layout) for form in known if only in {None, form}]
     found = [
         Way(form, layout, tuple(case.network.sizes), one)
         for (form, case, layout), one in zip(ways, function.attempts(ways), strict=True)
@@ -146,8 +153,9 @@ def _moves(way, others, numbers) -> Iterator[list[Way]]:
 
     every = range(len(sizes))
     neighbours = list(itertools.pairwise(every))
-    shown = list(dict.fromkeys(_chains(way.attempt.shapes, len(sizes))))
-    yield [other._replace(sizes=chain) for chain in shown for other in others if (chain[-1] == 1) == one_output]
+    shown = [*_chains(way.attempt.shapes, len(sizes)), *_lengths(way, numbers)]
+    shown = [chain for chain in dict.fromkeys(shown) if (chain[-1] == 1) == one_output]
+    yield [other._replace(sizes=chain) for chain in shown for other in others]
     named = [pair for pair in itertools.pairwise(hints) for pair in (pair, pair[::-1])]
     yield [one for places in neighbours for one in replaced(places, named)]
     yield [one for place in every for one in replaced((place,), zip(numbers, strict=True))]
@@ -169,3 +177,17 @@ def _chains(shapes, length) -> Iterator[tuple[int, ...]]:
                         chain.append(n_out)
                 if len(chain) == length:
                     yield tuple(chain)
+
+
+def _lengths(way, numbers) -> Iterator[tuple[int, ...]]:
+    """Sizes made of these numbers whose weights and biases fill the vector that was returned."""
+    lengths = {shape[0] for shape in way.attempt.shapes if len(shape) == 1}
+    if way.form.params not in FLAT or len(lengths) != 1 or len(numbers) ** len(way.sizes) > MOST:
+        return
+    for sizes in itertools.product(numbers, repeat=len(way.sizes)):
+        if sum((n_in + (way.layout.biases != "none")) * n_out for n_in, n_out in itertools.pairwise(sizes)) in lengths:
+            yield sizes
+
+
+MOST = 50000
+"""So many sizes are looked at for those that fill a vector."""
