@@ -79,21 +79,26 @@ def checked(values: Values, sizes) -> Values | None:
     shapes = list(zip(sizes, sizes[1:], strict=False))
 
     def fits(arrays, due):
-        return arrays is None or [array.shape for array in arrays] == due
+        return arrays is None or (
+            len(arrays) == len(due)
+            and all(array is None or array.shape == shape for array, shape in zip(arrays, due, strict=True))
+        )
 
     right = fits(values.dW, shapes) and fits(values.db, [(n,) for n in sizes[1:]])
     if not right or (values.dW is None and values.loss is None):
         return None
     lists = {name: getattr(values, name) for name in ("z", "a", "delta", "dW", "db", "W", "b")}
     double = {
-        name: [np.asarray(array, dtype=np.float64) for array in arrays] for name, arrays in lists.items() if arrays
+        name: [None if array is None else np.asarray(array, dtype=np.float64) for array in arrays]
+        for name, arrays in lists.items()
+        if arrays
     }
     return values._replace(**double)
 
 
 def precision_of(values: Values) -> str:
     """The precision in which gradients were computed, as their bits show."""
-    arrays = [*(values.dW or ()), *(values.db or ())]
+    arrays = [array for array in (*(values.dW or ()), *(values.db or ())) if array is not None]
     single = all(np.array_equal(array, array.astype(np.float32)) for array in arrays)
     return "float32" if arrays and single and any(np.any(array) for array in arrays) else "float64"
 
@@ -105,8 +110,8 @@ class Form(NamedTuple):
     layout: Layout
     hard: bool
     """Whether it is asked with one-hot labels only."""
-    biases: bool
-    """Whether there are any: code that is given none, and returns no db, has none."""
+    biases: tuple[bool, ...]
+    """Which layers have one: where code is given none, or returns no db, there is none."""
 
 
 def forms(submission, network=None) -> tuple[list[Form], str]:
@@ -119,25 +124,28 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
         The only one that is asked for.
     """
     if not hasattr(submission, "layouts"):  # it reads the conventions with each case
-        return [Form(tuple(network.sizes if network else (3, 5, 4)), submission.layout, False, True)], ""
+        sizes = tuple(network.sizes if network else (3, 5, 4))
+        return [Form(sizes, submission.layout, False, (True,) * (len(sizes) - 1))], ""
     problem, doubtful = "", []
     for sizes, kind, known, hard in _tries(submission, network):
         if problem.startswith(HOPELESS):
             break
         found = []
         for layout in known:
-            score, said, has_db = _score(submission, kind, layout, hard)
+            score, said, biased = _score(submission, kind, layout, hard)
             problem = said or problem
             if score:
-                found.append((score, layout, has_db))
+                if layout.biases == "none" or (submission.explicit_biases and not any(biased)):
+                    biased = _all(layout, len(biased))
+                found.append((score, layout, biased))
         if found:
             found = [one for one in found if one[1].biases != "none"] or found
             best = max(score for score, _, _ in found)
             if hard:  # one-hot labels are asked for only where soft ones give no answer
                 hard = not all(_score(submission, kind, layout, False)[0] for _, layout, _ in found)
             chosen = [
-                Form(tuple(sizes), layout, hard, layout.biases != "none" and (has_db or submission.explicit_biases))
-                for score, layout, has_db in found
+                Form(tuple(sizes), layout, hard, biased)
+                for score, layout, biased in found
                 if score == best
             ]
             if best == BEST or not _is_searched(submission, sizes):
@@ -180,7 +188,7 @@ def _tries(submission, network):
 
 def _labelled(sizes, layout):
     """A case with one-hot labels."""
-    params = material.parameters(sizes, biases=layout.biases != "none")
+    params = material.parameters(sizes, biases=_all(layout, len(sizes) - 1))
     x, y = material.batch(sizes, material.SAMPLES, hard=True)
     return material.case(_first_kinds(sizes)[0], params, x, y)
 
@@ -205,23 +213,30 @@ def _first_kinds(sizes):
 
 
 def _score(submission, network, layout, hard):
-    """How well a layout suits, why there is no answer, and whether db is in it.
+    """How well a layout suits, why there is no answer, and which layers have a bias by it.
 
     0: no answer; 1: gradients of fitting shapes; 2: those of the first layer are x times something, sample by sample;
     `BEST`: and those of every layer something times db.
     """
-    params = material.parameters(network.sizes, biases=layout.biases != "none")
+    every = _all(layout, network.n_layers)
+    params = material.parameters(network.sizes, biases=every)
     x, y = material.batch(network.sizes, material.SAMPLES, hard=hard)
     one = submission.answer(material.case(network, params, x, y), layout, twice=False)
     values = None if one.values is None else checked(one.values, network.sizes)
     if values is None:
-        return 0, one.problem or one.left_out or "its gradients have other shapes than its weights", False
+        return 0, one.problem or one.left_out or "its gradients have other shapes than its weights", every
     single = submission.answer(material.case(network, params, x[:1], y[:1]), layout, twice=False)
     values = None if single.values is None else checked(single.values, network.sizes)
     if values is None or values.dW is None:
-        return (0, "it returns a loss and no gradients", False) if values is not None else (1, "", True)
+        return (0, "it returns a loss and no gradients", every) if values is not None else (1, "", every)
     db = values.db or [None] * len(values.dW)
+    biased = tuple(part is not None for part in db)
     if not np.any(values.dW[0]) or not is_outer(x[0], None, values.dW[0]):
-        return 1, "", values.db is not None
+        return 1, "", biased
     whole = all(is_outer(None, *pair) for pair in zip(db, values.dW, strict=True))
-    return BEST if whole else 2, "", values.db is not None
+    return BEST if whole else 2, "", biased
+
+
+def _all(layout, n_layers):
+    """Biases in every layer, or in none."""
+    return (layout.biases != "none",) * n_layers

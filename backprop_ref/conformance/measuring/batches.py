@@ -34,7 +34,7 @@ def together(samples: Samples, scene: Scene, asked) -> Together:
     for layer in reversed(range(len(samples.G))):
         pairs = [("dW", samples.G[layer], asked.values.dW[layer])]
         B = samples.B[layer]
-        if B is not None and asked.values.db is not None:
+        if B is not None and asked.values.db is not None and asked.values.db[layer] is not None:
             pairs.append(("db", B, asked.values.db[layer]))
         for name, parts, measured in pairs:
             added = samples.added.get(layer) if name == "dW" else None

@@ -53,11 +53,11 @@ def networks(sizes):
 
 
 @functools.cache
-def parameters(sizes, seed=1, biases=True) -> Parameters:
-    """Weights and biases that make all neurons differ, and none of them saturate."""
+def parameters(sizes, seed=1, biases=()) -> Parameters:
+    """Weights and biases that make all neurons differ, and none of them saturate; 0 in layers that have no biases."""
     rng = np.random.default_rng([seed, *sizes])
     W = [rng.normal(0.0, 0.9, (n_in, n_out)) for n_in, n_out in itertools.pairwise(sizes)]
-    b = [rng.normal(0.0, 0.5, n) * biases for n in sizes[1:]]
+    b = [rng.normal(0.0, 0.5, n) * has for n, has in itertools.zip_longest(sizes[1:], biases, fillvalue=True)]
     return Parameters.from_arrays(W, b)
 
 

@@ -280,7 +280,7 @@ def _decay(ask, batches, network):
         sign = ratio(moved, strength * np.sign(W), 1e-6) is not None
         found += ["decay-absolute"] if sign else [name] if name else []
     pairs = zip(answer.values.db or (), five.values.db or (), strict=False)
-    if any(np.abs(a - b).max() > 1e-6 for a, b in pairs):
+    if any(a is not None and np.abs(a - b).max() > 1e-6 for a, b in pairs):
         found.append("decay-on-bias")
     bugs = [BY_ID[name] for name in found]
     return tuple(Finding(bug.id, bug.text, "dW", (), bug.right, bug.wrong, bug.hint) for bug in bugs)
@@ -341,7 +341,7 @@ def _in_turn(ask, batches, network):
         for W, g in zip(params.W, answer.values.dW, strict=True):
             W -= rate * g
         for b, g in zip(params.b, answer.values.db or (), strict=False):
-            b -= rate * g
+            b -= 0.0 if g is None else rate * g
     moves = [(old - new) / rate for old, new in zip(batches.params.W, params.W, strict=True)]
     plain = [np.sum([one.values.dW[layer] for one in batches.singles], axis=0) for layer in range(len(moves))]
     five = batches.five.values.dW
@@ -349,7 +349,8 @@ def _in_turn(ask, batches, network):
         return None
     db = None
     if batches.five.values.db is not None:
-        db = [np.sum([one.values.db[layer] for one in batches.singles], axis=0) for layer in range(len(moves))]
+        db = [None if part is None else np.sum([one.values.db[layer] for one in batches.singles], axis=0)
+              for layer, part in enumerate(batches.five.values.db)]  # fmt: skip
     values = batches.five.values._replace(dW=plain, db=db, loss=None)
     singles = [one._replace(values=one.values._replace(loss=None)) for one in batches.singles]
     return batches._replace(five=batches.five._replace(values=values, again=None), seven=None, singles=singles)
@@ -357,9 +358,9 @@ def _in_turn(ask, batches, network):
 
 def _finite(batches):
     return all(
-        np.all(np.isfinite(array))
+        array is None or np.all(np.isfinite(array))
         for one in batches.all
-        for array in (*(one.values.dW or ()), *(one.values.db or ()), *([] if one.loss is None else [one.loss]))
+        for array in (*(one.values.dW or ()), *(one.values.db or ()), one.loss)
     )
 
 
@@ -370,7 +371,7 @@ def _state(batches):
         return ()
     first, second = batches.five.values, again
     gradients = [(a, b) for name in ("dW", "db") if getattr(first, name) and getattr(second, name)
-                 for a, b in zip(getattr(first, name), getattr(second, name), strict=True)]  # fmt: skip
+                 for a, b in zip(getattr(first, name), getattr(second, name), strict=True) if a is not None]  # fmt: skip
     if all(same(b, a, batches.tolerance) for a, b in gradients):
         return ()
     twice = all(same(b, 2.0 * a, batches.tolerance) for a, b in gradients)
@@ -704,7 +705,7 @@ def _digits(batches, network, factor):
     with np.errstate(all="ignore"):
         for key, ball in scene.right():
             measured = getattr(batches.five.values, key[0], None)
-            if key[0] not in {"dW", "db"} or measured is None:
+            if key[0] not in {"dW", "db"} or measured is None or measured[key[1]] is None:
                 continue
             gap = np.abs(measured[key[1]] - c * ball.mid)
             allowed = 8.0 * abs(c) * ball.rad + 64.0 * np.finfo(float).eps * np.abs(measured[key[1]])
@@ -843,7 +844,7 @@ def _merged(ask, form, judged, refused, target, told, submission):
     outcome.conventions = list(dict.fromkeys(said for one in shown for said in one.conventions))
     outcome.notes = list(dict.fromkeys(said for one in shown for said in one.notes))
     usual = form.sizes == material.WIDTHS[len(form.sizes) - 1][0]
-    outcome.plain = form.biases and not form.hard and usual and all(one.plain for one in shown)
+    outcome.plain = all(form.biases) and not form.hard and usual and all(one.plain for one in shown)
     if ask.changed and not submission.in_place:
         outcome.notes.append(f"it changes its {' and '.join(ask.changed)} in place")
     return outcome

@@ -132,8 +132,8 @@ class Samples:
         network = scenes[0].case.network
         self.network, self.last = network, network.n_layers - 1
         self.G = [np.stack([one.values.dW[layer] for one in asked]) for layer in range(network.n_layers)]
-        has_b = all(one.values.db is not None for one in asked)
-        self.B = [np.stack([one.values.db[layer] for one in asked]) if has_b else None for layer in range(len(self.G))]
+        db = [one.values.db or [None] * len(self.G) for one in asked]
+        self.B = [None if any(part is None for part in parts) else np.stack(parts) for parts in zip(*db, strict=True)]
         size = max(float(np.abs(part).max()) for part in (*self.G, *(part for part in self.B if part is not None)))
         self.nothing = NOTHING * size
         self.G = [np.where(np.abs(part) < self.nothing, 0.0, part) for part in self.G]

@@ -9,7 +9,7 @@ from backprop_ref.conformance.submissions.answer import Answer
 from backprop_ref.conformance.submissions.calling import TIME_LIMIT, Late, NotJudged, Refusal, run
 from backprop_ref.conformance.submissions.calls import Attempt, after, attempts, one_call
 from backprop_ref.conformance.submissions.conventions import Declared, Layout
-from backprop_ref.conformance.submissions.forms import Form, forms, layers_of
+from backprop_ref.conformance.submissions.forms import Form, forms, layers_of, partly_biased
 from backprop_ref.conformance.submissions.reading import Unreadable, array, from_mapping, number
 from backprop_ref.conformance.submissions.separate import Separate, outline
 from backprop_ref.conformance.submissions.settings import INTERMEDIATE, OUR_RATE, TOLD, role, setting
@@ -150,17 +150,34 @@ class Function:
                 continue
             several = form.ambiguous or len(tried.reply.get("readings", ())) > 1
             fit = int(_fits(values, case, layout))
-            fit += self._consistency(form, case, layout) if fit and several else 0
+            fit += self.consistency(form, case, layout) if fit and several else 0
             if fit > (case.network.n_layers if several else 0):
-                self.forms[layout] = form
+                self.forms[layout] = form = self._without_unused(form, values, case, layout)
                 return form
             ran.append((fit, form))
+        if not ran and (partly := self._partly_biased(case, layout)):
+            self.forms[layout] = partly
+            return partly
         if not ran:
             self._give_up(failures, case, layout)
         fit, form = max(ran, key=lambda one: one[0])
         if fit:
             self.forms[layout] = form
         return form
+
+    def _without_unused(self, form, values, case, layout) -> Form:
+        """The form without the biases that have no gradient, if the code does without them; else as it is."""
+        used = tuple(part is not None and bool(np.any(part)) for part in values.db or ())
+        return (self._first_fitting(partly_biased(form, len(used), used), case, layout) if len(set(used)) == 2 else None) or form
+
+    def _partly_biased(self, case, layout) -> Form | None:
+        """The first form with biases in some layers only that fits."""
+        n, plain = case.network.n_layers, list(forms(self.arguments, case, layout))
+        return self._first_fitting([one for form in plain for one in partly_biased(form, n)], case, layout)
+
+    def _first_fitting(self, among, case, layout) -> Form | None:
+        tried = self.attempts([(form, case, layout) for form in among])
+        return next((form for form, one in zip(among, tried, strict=True) if not one.failure), None)
 
     def _readings(self, case, layout):
         """Forms not known to be unfit, each for every order in which its answer may be read, with an `Attempt`."""
@@ -231,7 +248,7 @@ class Function:
             self.failed[layout, case.network.sizes] = failure
         raise failure
 
-    def _consistency(self, form, case, layout) -> int:
+    def consistency(self, form, case, layout) -> int:
         """In how many layers dW of one sample is the input, or something, times db: else weights and biases stand
         elsewhere, or W otherwise."""
         try:
@@ -366,7 +383,11 @@ def _fits(values, case, layout) -> bool:
     """Whether gradients came out, in the shapes due."""
     if values.dW is None or [w.shape for w in values.dW] != [w.shape for w in case.params.W]:
         return False
-    return values.db is None or [b.shape for b in values.db] == [b.shape for b in case.params.b]
+    due = [b.shape for b in case.params.b]
+    return values.db is None or (
+        len(values.db) == len(due)
+        and all(b is None or b.shape == shape for b, shape in zip(values.db, due, strict=True))
+    )
 
 
 def is_outer(x, db, dW) -> bool:
@@ -402,15 +423,16 @@ def mean(parts, case):
         lists = [getattr(part, name) for part in values]
         if any(arrays is None for arrays in lists):
             continue
-        if any([a.shape for a in arrays] != [a.shape for a in lists[0]] for arrays in lists):
+        if any([np.shape(a) for a in arrays] != [np.shape(a) for a in lists[0]] for arrays in lists):
             raise Refusal(f"{name} has other shapes for other samples")
-        stacked = [np.stack(layer).astype(np.float64) for layer in zip(*lists, strict=True)]
-        means[name] = [layer.sum(axis=0) / n for layer in stacked]
-        eps = float(np.finfo(np.float64).eps)
-        slack[name] = [len(parts) * eps * abs(layer).sum(axis=0) / n for layer in stacked]
-        hidden = [part[1] for part in parts if part[1] is not None]
-        for more in hidden:
-            slack[name] = [a + b / n for a, b in zip(slack[name], getattr(more, name), strict=True)]
+        layers = [None if part[0] is None else np.stack(part).astype(np.float64) for part in zip(*lists, strict=True)]
+        means[name] = [None if layer is None else layer.sum(axis=0) / n for layer in layers]
+        unit = len(parts) * float(np.finfo(np.float64).eps) / n
+        slack[name] = [None if layer is None else unit * abs(layer).sum(axis=0) for layer in layers]
+        for _, more, *_ in parts:
+            if more is not None:
+                pairs = zip(slack[name], getattr(more, name), strict=True)
+                slack[name] = [None if a is None else a + b / n for a, b in pairs]
     return Values(**means), Values(**slack)
 
 
@@ -419,7 +441,7 @@ def _unchanged(now, then):
         return isinstance(now, dict) and all(name in now and _unchanged(now[name], part) for name, part in then.items())
     if isinstance(then, list):
         return isinstance(now, list) and len(now) == len(then) and all(map(_unchanged, now, then))
-    return isinstance(now, np.ndarray) and same_bits(now, then)
+    return now is None if then is None else isinstance(now, np.ndarray) and same_bits(now, then)
 
 
 def same_answers(first: Values, second: Values) -> bool:

@@ -75,10 +75,11 @@ def number(value: Any, what: str) -> Any:
 
 
 def arrays(value: Any, what: str) -> list[np.ndarray]:
-    """One array for each entry of a list."""
+    """One array for each entry of a list; of biases, some may be None, where a layer has none."""
     if not _is_list(value):
         raise Unreadable(f"{what} is {_kind(value)}, and not a list with an array for each layer")
-    return [array(part, f"{what}[{layer}]") for layer, part in enumerate(value)]
+    some = what in {*BIASES, *BIAS_GRADIENTS} and any(part is not None for part in value)
+    return [None if some and part is None else array(part, f"{what}[{layer}]") for layer, part in enumerate(value)]
 
 
 class Shapes(NamedTuple):
@@ -94,11 +95,14 @@ class Shapes(NamedTuple):
         return cls(list(zip(sizes, sizes[1:], strict=False)), [(n,) for n in sizes[1:]])
 
     def fit(self, dW, db, turned=False) -> bool:
-        """Whether gradients have these shapes; ``turned``: or W the other way round."""
+        """Whether gradients have these shapes, biases that are None aside; ``turned``: or W the other way round."""
+        if db is not None and len(db) > len(self.b):
+            db = [part for part in db if part is not None]
         if len(dW) != len(self.W) or (db is not None and len(db) != len(self.b)):
             return False
         biases = db is None or all(
-            part.shape == shape or _long(part.shape) == _long(shape) for part, shape in zip(db, self.b, strict=True)
+            part is None or part.shape == shape or _long(part.shape) == _long(shape)
+            for part, shape in zip(db, self.b, strict=True)
         )
         return biases and all(
             part.shape == shape or (turned and part.shape == shape[::-1]) or (len(shape) == 1 and part.size == shape[0])
@@ -197,7 +201,7 @@ def _by_shapes(value, shapes: Shapes) -> Values | None:
     found = list(leaves(value, {*shapes.W, *shapes.b}))
     fitting = [part for part in found if part.size == 1 or _usual(part.shape, shapes)]
     n = len(shapes.W)
-    counts = [2 * n, n] if shapes.b else [n]
+    counts = [n + len(shapes.b), n] if shapes.b else [n]
     for turned in (False, True):
         for count in counts:
             for start in range(len(fitting) - count + 1):
@@ -214,6 +218,10 @@ def _orders(parts, n):
     if len(parts) == n:
         yield parts, None
         yield parts[::-1], None
+        return
+    if len(parts) < 2 * n:  # some layers have no bias
+        for places in itertools.combinations(range(len(parts)), n):
+            yield [parts[k] for k in places], [part for k, part in enumerate(parts) if k not in places]
         return
     halves, turns = (parts[:n], parts[n:]), (parts[::2], parts[1::2])
     for dW, db in (halves, turns):
@@ -265,9 +273,10 @@ def _fitting(parts, shapes) -> Iterator[tuple[int, tuple[list[np.ndarray], list[
             if chosen is None:
                 continue
             dW, db = arrays(chosen[0], "dW"), None if chosen[1] is None else arrays(chosen[1], "db")
-            same = any(all(map(np.array_equal, [*dW, *(db or ())], other)) for other in seen)
+            parts_read = [*dW, *(db or ())]
+            same = any(len(other) == len(parts_read) and all(map(np.array_equal, parts_read, other)) for other in seen)
             if not same and shapes.fit(dW, db, turned=True):
-                seen.append([*dW, *(db or ())])
+                seen.append(parts_read)
                 yield place, (dW, db)
 
 
@@ -370,12 +379,13 @@ def as_gradients(values: Values) -> Values:
     return values._replace(dW=values.W, db=values.b, W=None, b=None)
 
 
-def _numbered(mapping, name, n_layers):
-    """[dW1, dW2, …], or from dW0 on, if all of them are there."""
+def _numbered(mapping, name, n_layers, some=False):
+    """[dW1, dW2, …], or from dW0 on, if all of them are there; or, with `some`, any: else None in its place."""
     for start, form in itertools.product((1, 0), ("{}{}", "{}_{}")):
         keys = [form.format(name, layer) for layer in range(start, start + n_layers)]
-        if all(key in mapping for key in keys):
-            return [mapping[key] for key in keys]
+        found = [mapping.get(key) for key in keys]
+        if all(part is not None for part in found) or (some and any(part is not None for part in found)):
+            return found
     return None
 
 

@@ -91,7 +91,9 @@ def suiting(function, depths, layouts: list[Layout], make: Callable[..., Case], 
     while waiting and time.monotonic() < until:
         later, _, stage, _, way, moves = heapq.heappop(waiting)
         if not way.attempt.failure:
-            if way.sizes not in found:
+            case = make(way.sizes, way.layout)
+            odd = way.form.ambiguous and function.consistency(way.form, case, way.layout) < case.network.n_layers
+            if not odd and way.sizes not in found:
                 found.add(way.sizes)
                 yield way.sizes
             continue
@@ -153,9 +155,11 @@ def _moves(way, others, numbers) -> Iterator[list[Way]]:
 
     every = range(len(sizes))
     neighbours = list(itertools.pairwise(every))
-    shown = [*_chains(way.attempt.shapes, len(sizes)), *_lengths(way, numbers)]
+    shown, filling = _chains(way.attempt.shapes, len(sizes)), dict.fromkeys(_lengths(way, numbers))
     shown = [chain for chain in dict.fromkeys(shown) if (chain[-1] == 1) == one_output]
     yield [other._replace(sizes=chain) for chain in shown for other in others]
+    vectors = [other for other in others if other.form == way.form]
+    yield [other._replace(sizes=chain) for chain in filling if (chain[-1] == 1) == one_output for other in vectors]
     named = [pair for pair in itertools.pairwise(hints) for pair in (pair, pair[::-1])]
     yield [one for places in neighbours for one in replaced(places, named)]
     yield [one for place in every for one in replaced((place,), zip(numbers, strict=True))]
