@@ -126,8 +126,9 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
     if not hasattr(submission, "layouts"):  # it reads the conventions with each case
         sizes = tuple(network.sizes if network else (3, 5, 4))
         return [Form(sizes, submission.layout, False, (True,) * (len(sizes) - 1))], ""
-    problem, doubtful = "", []
-    for sizes, kind, known, hard in _tries(submission, network):
+    problem: str = ""
+    doubtful: list[tuple[int, list[Form]]] = []
+    for sizes, kind, known, hard in _tries(submission, network, doubtful):
         if problem.startswith(HOPELESS):
             break
         found = []
@@ -148,23 +149,19 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
                 for score, layout, biased in found
                 if score == best
             ]
-            if best == BEST or not _is_searched(submission, sizes):
+            if best == BEST:
                 return chosen, ""
-            doubtful = doubtful or chosen
+            doubtful.append((best, chosen))
     if doubtful:
-        return doubtful, ""
+        return max(doubtful, key=lambda one: one[0])[1], ""
     remedy = "" if network else f"; if it is made for one network only, say which: --network {EXAMPLE}"
     return [], f"{problem}{remedy}"
 
 
-def _is_searched(submission, sizes):
-    """Whether others than the usual sizes had to be looked for, which a wrong guess of the layout may fit too."""
-    return submission.kind == "function" and sizes not in [widths[0] for widths in material.WIDTHS.values()]
-
-
-def _tries(submission, network):
-    """Sizes, network and layouts to be tried: usual sizes with several kinds of networks, then all sizes with one kind;
-    what takes batches is asked for them before it is asked for one sample at a time."""
+def _tries(submission, network, doubtful):
+    """Sizes, network and layouts to be tried: usual sizes with several kinds of networks, then with one output, then
+    those that are looked for, unless there are `doubtful` answers; what takes batches is asked for them before it is
+    asked for one sample at a time."""
     known = submission.layouts(layouts(submission.declared.layout()))
     batches, single = ([one for one in known if one.one_sample is alone] for alone in (False, True))
     first, depths = _sizes(submission, network)
@@ -176,14 +173,20 @@ def _tries(submission, network):
         yield sizes, network or _first_kinds(sizes)[0], batches, True
     for sizes in first if single else ():
         yield sizes, network or _first_kinds(sizes)[0], single, True
-    if network is None and submission.kind == "function":
-        for sizes in widths.suiting(submission, depths, known, _labelled, SECONDS):
-            for some in (batches, single):
-                yield sizes, _first_kinds(sizes)[0], some, True
-    elif network is None:
-        for sizes in (sizes for depth in depths for sizes in material.WIDTHS.get(depth, ())[1:]):
-            for some in (batches, single):
-                yield sizes, _first_kinds(sizes)[0], some, True
+    if network is not None:
+        return
+    for sizes in [material.ONE_OUTPUT[depth] for depth in depths if depth in material.ONE_OUTPUT]:
+        for some in (batches, single):
+            yield sizes, _first_kinds(sizes)[0], some, True
+    if doubtful:
+        return
+    if submission.kind == "function":
+        searched = widths.suiting(submission, depths, known, _labelled, SECONDS)
+    else:
+        searched = (sizes for depth in depths for sizes in material.WIDTHS.get(depth, ())[1:])
+    for sizes in searched:
+        for some in (batches, single):
+            yield sizes, _first_kinds(sizes)[0], some, True
 
 
 def _labelled(sizes, layout):

@@ -39,6 +39,8 @@ WIDTHS = {
     4: ((3, 5, 4, 6, 2), (3, 5, 4, 2, 1)),
 }
 """By the number of layers, sizes that are tried: all distinct first, then those that code is often written for."""
+ONE_OUTPUT = {1: (3, 1), 2: (3, 4, 1), 3: (3, 5, 4, 1), 4: (3, 5, 4, 2, 1)}
+"""Sizes for code that is written for one output, whose labels may be a vector."""
 
 
 def networks(sizes):

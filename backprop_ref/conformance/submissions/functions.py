@@ -1,5 +1,6 @@
 """Somebody's function, asked for its gradients case by case; whatever it does, each case gets an answer or a reason."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -148,6 +149,9 @@ class Function:
                 if str(reason).startswith(WRONG_KIND) and not self.takes_network:
                     self.unfit.add(self._kind(form, case, layout))  # whatever the shapes of weights and biases
                 continue
+            if form.labels == "indices" and self._takes_numbers(form, case, layout):
+                failures.append((tried.lines, Refusal("it takes labels for numbers, and not for indices of classes")))
+                continue
             several = form.ambiguous or len(tried.reply.get("readings", ())) > 1
             fit = int(_fits(values, case, layout))
             fit += self.consistency(form, case, layout) if fit and several else 0
@@ -230,7 +234,7 @@ class Function:
             self.in_place = in_place
         if _fits(values, case, layout):
             return attempt
-        shapes = [part.shape for part in (*(values.dW or ()), *(values.db or ()))]
+        shapes = [part.shape for part in (*(values.dW or ()), *(values.db or ())) if part is not None]
         return attempt._replace(failure="its gradients have other shapes than its weights", shapes=shapes)
 
     def _give_up(self, failures, case, layout):
@@ -247,6 +251,19 @@ class Function:
         if not self.takes_network:
             self.failed[layout, case.network.sizes] = failure
         raise failure
+
+    def _takes_numbers(self, form, case, layout) -> bool:
+        """Whether between class 0 and 1 every output moves the same way: labels are then numbers, and no indices."""
+        try:
+            zero, one = (
+                self._call(form, replace(case, x=case.x[:1], y=y[None]), layout, {}, slice(0, 1))[0].dW[-1]
+                for y in np.eye(case.y.shape[1])[:2]
+            )
+        except (NotJudged, Refusal, Unreadable, TypeError):
+            return False
+        moved = one - zero
+        row = moved[np.argmax(abs(moved).max(axis=1))]
+        return bool(np.all(row > 0.0) or np.all(row < 0.0))
 
     def consistency(self, form, case, layout) -> int:
         """In how many layers dW of one sample is the input, or something, times db: else weights and biases stand
@@ -332,17 +349,21 @@ class Function:
         u = float(np.finfo(case.params.dtype).eps) / 2
         moves, slacks = [], []
         for then, there in zip(form.weights(case, layout), now, strict=True):
-            there = [array(part, "an updated weight").astype(np.float64) for part in there]
+            there = [None if part is None else array(part, "an updated weight").astype(np.float64) for part in there]
             then = [part.astype(np.float64) for part in then]
-            if len(there) == len(then):  # a column may have become a row
-                there = [
-                    new.reshape(old.shape) if new.size == old.size and new.ndim != old.ndim else new
-                    for new, old in zip(there, then, strict=True)
-                ]
-            if [part.shape for part in there] != [part.shape for part in then]:
+            if len(there) > len(then):
+                there = [part for part in there if part is not None]
+            if len(there) != len(then):
+                raise Refusal("there are more or fewer weights or biases after the update")
+            there = [  # a column may have become a row
+                new.reshape(old.shape) if new is not None and new.size == old.size and new.ndim != old.ndim else new
+                for new, old in zip(there, then, strict=True)
+            ]
+            if any(new is not None and new.shape != old.shape for new, old in zip(there, then, strict=True)):
                 raise Refusal("the weights or biases have other shapes after the update")
-            moves.append([(old - new) / rate for old, new in zip(then, there, strict=True)])
-            slacks.append([hidden(old, new, u) / rate for old, new in zip(then, there, strict=True)])
+            pairs = list(zip(then, there, strict=True))
+            moves.append([None if new is None else (old - new) / rate for old, new in pairs])
+            slacks.append([None if new is None else hidden(old, new, u) / rate for old, new in pairs])
         found, slack = (form.take(Values(dW=dW, db=db or None), case, layout) for dW, db in (moves, slacks))
         return found._replace(loss=loss), slack
 

@@ -201,27 +201,31 @@ def _by_shapes(value, shapes: Shapes) -> Values | None:
     found = list(leaves(value, {*shapes.W, *shapes.b}))
     fitting = [part for part in found if part.size == 1 or _usual(part.shape, shapes)]
     n = len(shapes.W)
-    counts = [n + len(shapes.b), n] if shapes.b else [n]
+    counts = range(n + len(shapes.b), n - 1, -1)
     for turned in (False, True):
         for count in counts:
             for start in range(len(fitting) - count + 1):
                 parts = fitting[start : start + count]
-                for dW, db in _orders(parts, n):
+                for dW, db in _orders(parts, n, shapes):
                     if shapes.fit(dW, db, turned):
                         left = [part for part in (*fitting[:start], *fitting[start + count :]) if part.size == 1]
                         return Values(loss=number(left[0], "the loss") if len(left) == 1 else None, dW=dW, db=db)
     return None
 
 
-def _orders(parts, n):
+def _orders(parts, n, shapes):
     """dW and db in each order in which people return them, from the first layer on or from the last."""
     if len(parts) == n:
         yield parts, None
         yield parts[::-1], None
         return
     if len(parts) < 2 * n:  # some layers have no bias
+        layers = range(len(shapes.b))
         for places in itertools.combinations(range(len(parts)), n):
-            yield [parts[k] for k in places], [part for k, part in enumerate(parts) if k not in places]
+            left = [part for k, part in enumerate(parts) if k not in places]
+            for chosen in itertools.combinations(layers, len(left)):
+                there = dict(zip(chosen, left, strict=True))
+                yield [parts[k] for k in places], [there.get(layer) for layer in layers]
         return
     halves, turns = (parts[:n], parts[n:]), (parts[::2], parts[1::2])
     for dW, db in (halves, turns):
@@ -357,7 +361,8 @@ def from_mapping(mapping: dict[str, Any], n_layers: int) -> Values:
             found["loss"] = number(mapping[name], name)
     for quantity, names in LISTS.items():
         for name in names:
-            parts = mapping[name] if mapping.get(name) is not None else _numbered(mapping, name, n_layers)
+            some = quantity in {"b", "db"}
+            parts = mapping[name] if mapping.get(name) is not None else _numbered(mapping, name, n_layers, some)
             if parts is not None and quantity not in found:
                 found[quantity] = arrays(parts, name)
     if mapping.get("dx") is not None:
