@@ -149,7 +149,7 @@ class Function:
                 if str(reason).startswith(WRONG_KIND) and not self.takes_network:
                     self.unfit.add(self._kind(form, case, layout))  # whatever the shapes of weights and biases
                 continue
-            if form.labels == "indices" and self._takes_numbers(form, case, layout):
+            if self._takes_numbers(form, case, layout):
                 failures.append((tried.lines, Refusal("it takes labels for numbers, and not for indices of classes")))
                 continue
             several = form.ambiguous or len(tried.reply.get("readings", ())) > 1
@@ -181,7 +181,8 @@ class Function:
 
     def _first_fitting(self, among, case, layout) -> Form | None:
         tried = self.attempts([(form, case, layout) for form in among])
-        return next((form for form, one in zip(among, tried, strict=True) if not one.failure), None)
+        fitting = (form for form, one in zip(among, tried, strict=True) if not one.failure)
+        return next((form for form in fitting if not self._takes_numbers(form, case, layout)), None)
 
     def _readings(self, case, layout):
         """Forms not known to be unfit, each for every order in which its answer may be read, with an `Attempt`."""
@@ -253,7 +254,9 @@ class Function:
         raise failure
 
     def _takes_numbers(self, form, case, layout) -> bool:
-        """Whether between class 0 and 1 every output moves the same way: labels are then numbers, and no indices."""
+        """Whether indices of classes are given for numbers: every output then moves the same way between 0 and 1."""
+        if form.labels != "indices":
+            return False
         try:
             zero, one = (
                 self._call(form, replace(case, x=case.x[:1], y=y[None]), layout, {}, slice(0, 1))[0].dW[-1]
