@@ -220,7 +220,8 @@ def _group(ask, form, members, told, search=2) -> Judgement:
     batches = _ask_all(ask, form, members[0])
     if batches is None:
         return Judgement(NOT_JUDGED, kind_of(members[0]), reason=ask.problem)
-    if ask.submission.in_place and (turn := _in_turn(ask, batches, members[0])) is not None:
+    turn = _in_turn(ask, batches, members[0]) if ask.submission.in_place else None
+    if turn is not None:
         batches = turn
     if ask.submission.kind == "class" and any(
         one.loss is not None and not np.isfinite(one.loss) for one in batches.all
@@ -246,6 +247,9 @@ def _group(ask, form, members, told, search=2) -> Judgement:
             judgement = rough._replace(
                 notes=(*rough.notes, "right to the digits of float32, in which some of it is computed"), plain=False
             )
+    if turn is not None:
+        said = "it updates its weights after each sample, so that each is judged by itself"
+        judgement = judgement._replace(notes=(*judgement.notes, said), plain=False)
     more = (*state, *_unsummed(batches), *_decay(ask, batches, members[0]))
     if more:
         judgement = judgement._replace(verdict=WRONG, findings=(*judgement.findings, *more))

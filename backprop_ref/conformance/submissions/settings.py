@@ -54,7 +54,9 @@ NOTHING = words(
 )
 QUIET = words("verbose shuffle early_stopping nesterovs_momentum warm_start print_cost plot debug")
 BATCH = words("batch_size mini_batch_size minibatch_size m n_samples n_examples")
-ACTIVATION = words("activation hidden_activation act nonlinearity activation_function")
+ACTIVATION = words(
+    "activation hidden_activation act nonlinearity activation_function activation_fn activation_func act_fn"
+)
 TOLD = ("network", "activations", "loss", *ACTIVATION, "output_activation", "out_activation", "loss_function")
 """Names of arguments that tell a network apart from others of its sizes."""
 
@@ -102,7 +104,34 @@ def setting(name: str) -> str:
         plain = "_".join(parts)
         if plain in SETTINGS or re.sub(r"_?\d+$", "", plain) in ONE_HIDDEN:
             return plain
+    joined = "".join(_parts(name))
+    return _JOINED[joined] if len(joined) > SHORT and joined in _JOINED else _width(name)
+
+
+_JOINED = {name.replace("_", ""): name for name in sorted(SETTINGS)}
+SHORT = 4
+"""Names so short that are written together, such as nin, say little."""
+_COUNTS = set(words("n num number of nb size sizes dim dims dimension nodes neurons units count layer width"))
+_ENDS = {"n_in": words("input inputs in features visible"), "n_hidden": words("hidden middle")}
+_ENDS |= {"n_out": words("output outputs out classes labels targets")}
+
+
+def _width(name):
+    """Of a name such as ``number_of_input_neurons``, the setting: a word for a layer and one for its size."""
+    parts = {part for word in _parts(name) for part in _apart(word)}
+    for found, ends in _ENDS.items():
+        if parts & set(ends) and parts & (_COUNTS - {"layer", "of"}) and parts <= {*ends, *_COUNTS}:
+            return found
     return ""
+
+
+def _apart(word):
+    """``inputnodes`` as two words."""
+    for ends in _ENDS.values():
+        for end in ends:
+            if len(end) > 2 and word.startswith(end) and word[len(end) :] in _COUNTS:
+                return end, word[len(end) :]
+    return (word,)
 
 
 def _parts(name):
