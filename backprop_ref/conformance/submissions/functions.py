@@ -10,7 +10,7 @@ from backprop_ref.conformance.submissions.answer import Answer
 from backprop_ref.conformance.submissions.calling import TIME_LIMIT, Late, NotJudged, Refusal, run
 from backprop_ref.conformance.submissions.calls import Attempt, after, attempts, one_call
 from backprop_ref.conformance.submissions.conventions import Declared, Layout
-from backprop_ref.conformance.submissions.forms import Form, forms, layers_of, partly_biased
+from backprop_ref.conformance.submissions.forms import Form, forms, layers_of, one_hot, partly_biased
 from backprop_ref.conformance.submissions.reading import Unreadable, array, from_mapping, number
 from backprop_ref.conformance.submissions.separate import Separate, outline
 from backprop_ref.conformance.submissions.settings import INTERMEDIATE, OUR_RATE, TOLD, role, setting
@@ -77,7 +77,7 @@ class Function:
             self.learning_rate = OUR_RATE
         self.forms: dict[Layout, Form] = {}
         self.unfit: set[tuple[Form, int, bool, str, bool]] = set()
-        self.failed: dict[tuple[Layout, tuple[int, ...]], Exception] = {}
+        self.failed: dict[tuple[Layout, tuple[int, ...], bool], Exception] = {}
 
     def restart(self, function):
         """Takes the function afresh, free of what earlier calls may have left in it; what was found out stays."""
@@ -133,8 +133,9 @@ class Function:
                 f"its argument '{handed[0]}' comes from a forward pass; pass a function of weights, biases, x and y "
                 "that makes the forward pass and then calls this one"
             )
-        if (layout, case.network.sizes) in self.failed:
-            raise self.failed[layout, case.network.sizes]
+        question = (layout, tuple(case.network.sizes), one_hot(case.y))
+        if question in self.failed:
+            raise self.failed[question]
         ran: list[tuple[int, Form]] = []
         failures: list[tuple[int, Exception]] = []
         for form, tried in self._readings(case, layout):
@@ -250,7 +251,7 @@ class Function:
             _, furthest = max(failures, key=lambda one: one[0])
             failure = type(furthest)(f"{furthest}{others}")
         if not self.takes_network:
-            self.failed[layout, case.network.sizes] = failure
+            self.failed[layout, tuple(case.network.sizes), one_hot(case.y)] = failure
         raise failure
 
     def _takes_numbers(self, form, case, layout) -> bool:
@@ -314,7 +315,7 @@ class Function:
         changed = [
             {"params": "weights"}.get(one, one)
             for one, now, then in zip(form.roles, arguments, before, strict=False)
-            if one != "network" and not _unchanged(now, after(then))
+            if one != "network" and one[0] != "=" and not _unchanged(now, after(then))
         ]
         moved = any(one[0] in "Wwb" for one in changed)
         bare = result is None or not isinstance(result, Values)

@@ -135,8 +135,9 @@ class Slots:
         rows = _grouped([one for one in there if len(one[1]) == 1 and not is_bias(one[0])], self.shapes)
         if rows:
             self.weights = rows
-            scalars = [(path, ()) for path, shape in there if np.prod(shape) == 1 and is_bias(path)]
-            self.biases = _grouped(scalars, [((), n_out) for _, n_out in self.shapes])
+            beside = {path[:-1]: path for path, shape in there if np.prod(shape) == 1 and is_bias(path)}
+            biases = [Rows(beside[path[:-1]] for path in row if path[:-1] in beside) for row in rows]
+            self.biases = biases if list(map(len, biases)) == list(map(len, rows)) else None
 
     def _biases_beside(self, weights, there):
         left = [(path, shape) for path, shape in there if path not in weights]
