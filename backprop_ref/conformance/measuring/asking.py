@@ -144,11 +144,7 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
             best = max(score for score, _, _ in found)
             if hard:  # one-hot labels are asked for only where soft ones give no answer
                 hard = not all(_score(submission, kind, layout, False)[0] for _, layout, _ in found)
-            chosen = [
-                Form(tuple(sizes), layout, hard, biased)
-                for score, layout, biased in found
-                if score == best
-            ]
+            chosen = [Form(tuple(sizes), layout, hard, biased) for score, layout, biased in found if score == best]
             if best == BEST:
                 return chosen, ""
             doubtful.append((best, chosen))
@@ -175,7 +171,7 @@ def _tries(submission, network, doubtful):
         yield sizes, network or _first_kinds(sizes)[0], single, True
     if network is not None:
         return
-    for sizes in [material.ONE_OUTPUT[depth] for depth in depths if depth in material.ONE_OUTPUT]:
+    for sizes in [material.OTHER_WIDTHS[depth][-1] for depth in depths if depth in material.OTHER_WIDTHS]:
         for some in (batches, single):
             yield sizes, _first_kinds(sizes)[0], some, True
     if doubtful:
@@ -212,6 +208,7 @@ def _first_kinds(sizes):
     """A few networks of different kinds: code for some of them only answers one of these."""
     hidden = ["sigmoid", "relu", "tanh"] if len(sizes) > 2 else ["linear"]
     last = [("sigmoid", "sse"), ("softmax", "ce"), ("linear", "mse"), ("sigmoid", "bce")]
+    last = [pair for pair in last if sizes[-1] > 1 or pair[0] != "softmax"]
     return [Network(sizes, [inner] * (len(sizes) - 2) + [outer], loss) for outer, loss in last for inner in hidden]
 
 

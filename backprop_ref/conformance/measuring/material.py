@@ -23,33 +23,25 @@ OTHER_WIDTHS |= {4: ((4, 2, 3, 5, 6), (3, 3, 3, 3, 3), (3, 5, 4, 2, 1))}
 """What is right in the first of `WIDTHS` is also tried with growing widths, in a square, and with one output: some bugs
 show there alone."""
 WIDTHS = {
-    1: ((2, 5), (3, 3), (3, 1)),
-    2: ((4, 2, 5), (3, 3, 3), (3, 4, 1)),
-    3: ((5, 2, 4, 6), (3, 3, 3, 3), (3, 5, 4, 1)),
-}
-OTHER_WIDTHS |= {4: ((4, 2, 3, 5, 6), (3, 3, 3, 3, 3), (3, 5, 4, 2, 1))}
-"""What is right in the first of `WIDTHS` is also tried with growing widths, in a square, and with one output: some bugs
-show there alone."""
-MOST_CHOICES = 4000
-"""Sizes tried for code that takes one choice of them only."""
-WIDTHS = {
     1: ((3, 4), (3, 2), (3, 1), (2, 1), (2, 2), (4, 3), (5, 4)),
     2: ((3, 5, 4), (4, 3, 2), (3, 4, 1), (2, 3, 1), (2, 2, 1), (2, 4, 1), (2, 5, 1), (3, 5, 1), (2, 3, 2), (3, 4, 3)),
     3: ((3, 5, 4, 2), (4, 5, 3, 2), (3, 5, 4, 1), (2, 3, 2, 1), (2, 4, 4, 1), (3, 4, 4, 3), (2, 3, 3, 2)),
     4: ((3, 5, 4, 6, 2), (3, 5, 4, 2, 1)),
 }
 """By the number of layers, sizes that are tried: all distinct first, then those that code is often written for."""
-ONE_OUTPUT = {1: (3, 1), 2: (3, 4, 1), 3: (3, 5, 4, 1), 4: (3, 5, 4, 2, 1)}
-"""Sizes for code that is written for one output, whose labels may be a vector."""
 
 
 def networks(sizes):
-    """Every kind of network of these sizes: one activation for all hidden layers, an output, and a loss for it."""
+    """Every kind of network of these sizes: one activation for all hidden layers, an output, and a loss for it.
+
+    Softmax of one output is always 1, and left out.
+    """
     hidden = ACTIVATIONS if len(sizes) > 2 else ("linear",)
     return [
         Network(sizes, [inner] * (len(sizes) - 2) + [outer], loss)
         for loss, rule in LOSSES.items()
         for outer in rule.outputs
+        if outer != "softmax" or sizes[-1] > 1
         for inner in hidden
     ]
 

@@ -129,13 +129,13 @@ def _fitting(outcome, sizes):
 def _written_for(submission, form):
     """A network of the sizes up to which gradients are filled in, where code runs over fixed ranges; else None."""
     submission.layout = form.layout
-    filled = None
+    filled: list[np.ndarray] = []
     for seed in range(1, 9):  # in some weights or others, each relu lets something through
         answer = _plain_answer(Asker(submission), submission, form, None, seed)
         if answer is None or answer.values.dW is None:
             return None
         nonzero = [W != 0.0 for W in answer.values.dW]
-        filled = nonzero if filled is None else list(map(np.logical_or, filled, nonzero))
+        filled = list(map(np.logical_or, filled, nonzero)) if filled else nonzero
         if all(map(np.all, filled)):
             return None
     blocks = [[int(np.max(np.flatnonzero(np.any(W, axis=axis)), initial=-1)) + 1 for axis in (1, 0)] for W in filled]
@@ -375,7 +375,8 @@ def _state(batches):
         return ()
     first, second = batches.five.values, again
     gradients = [(a, b) for name in ("dW", "db") if getattr(first, name) and getattr(second, name)
-                 for a, b in zip(getattr(first, name), getattr(second, name), strict=True) if a is not None]  # fmt: skip
+                 for a, b in zip(getattr(first, name), getattr(second, name), strict=True)]  # fmt: skip
+    gradients = [pair for pair in gradients if pair[0] is not None]
     if all(same(b, a, batches.tolerance) for a, b in gradients):
         return ()
     twice = all(same(b, 2.0 * a, batches.tolerance) for a, b in gradients)

@@ -1,7 +1,7 @@
 """Somebody's function, asked for its gradients case by case; whatever it does, each case gets an answer or a reason."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -136,7 +136,7 @@ class Function:
         question = (layout, tuple(case.network.sizes), one_hot(case.y))
         if question in self.failed:
             raise self.failed[question]
-        ran: list[tuple[int, Form]] = []
+        ran: list[tuple[int, Form | None]] = []
         failures: list[tuple[int, Exception]] = []
         for form, tried in self._readings(case, layout):
             try:
@@ -160,12 +160,9 @@ class Function:
                 self.forms[layout] = form = self._without_unused(form, values, case, layout)
                 return form
             ran.append((fit, form))
-        if not ran and (partly := self._partly_biased(case, layout)):
-            self.forms[layout] = partly
-            return partly
-        if not ran:
+        fit, form = max(ran, key=lambda one: one[0], default=(1, self._partly_biased(case, layout)))
+        if form is None:
             self._give_up(failures, case, layout)
-        fit, form = max(ran, key=lambda one: one[0])
         if fit:
             self.forms[layout] = form
         return form
@@ -173,7 +170,9 @@ class Function:
     def _without_unused(self, form, values, case, layout) -> Form:
         """The form without the biases that have no gradient, if the code does without them; else as it is."""
         used = tuple(part is not None and bool(np.any(part)) for part in values.db or ())
-        return (self._first_fitting(partly_biased(form, len(used), used), case, layout) if len(set(used)) == 2 else None) or form
+        if len(set(used)) < 2:
+            return form
+        return self._first_fitting(partly_biased(form, len(used), used), case, layout) or form
 
     def _partly_biased(self, case, layout) -> Form | None:
         """The first form with biases in some layers only that fits."""
@@ -187,7 +186,8 @@ class Function:
 
     def _readings(self, case, layout):
         """Forms not known to be unfit, each for every order in which its answer may be read, with an `Attempt`."""
-        among = [form for form in forms(self.arguments, case, layout) if self._kind(form, case, layout) not in self.unfit]
+        every = forms(self.arguments, case, layout)
+        among = [form for form in every if self._kind(form, case, layout) not in self.unfit]
         for form, tried in zip(among, self.attempts([(form, case, layout) for form in among]), strict=True):
             for reading, _ in tried.reply.get("readings", [(0, None)]):
                 yield form._replace(reading=reading), tried
@@ -239,8 +239,8 @@ class Function:
         shapes = [part.shape for part in (*(values.dW or ()), *(values.db or ())) if part is not None]
         return attempt._replace(failure="its gradients have other shapes than its weights", shapes=shapes)
 
-    def _give_up(self, failures, case, layout):
-        """Raises the failure that came last in its code, or says why nothing was tried; code for any network is final."""
+    def _give_up(self, failures, case, layout) -> NoReturn:
+        """Raises the failure that came last in its code, or says why nothing was tried; one for any network is final."""
         names = ", ".join(one.name for one in self.arguments or []) or "(none)"
         remedy = "call them weights, biases, x and y, or W1, b1, W2, b2, x and y"
         failure = Refusal(f"its arguments {names} cannot be told apart in {case.network.n_layers} layers; {remedy}")

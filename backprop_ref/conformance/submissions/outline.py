@@ -88,7 +88,7 @@ def _code(found) -> tuple[tuple[int, ...], int]:
     left = [part for part in vars(found).values() if inspect.isfunction(part)] if inspect.isclass(found) else [found]
     numbers: set[int] = set()
     names: set[str] = set()
-    seen = []
+    seen: list[Any] = []
     while left:
         part = left.pop()
         part = inspect.unwrap(part) if inspect.isfunction(part) else part

@@ -74,7 +74,7 @@ def number(value: Any, what: str) -> Any:
     return float(found.reshape(())) if found.dtype == np.float64 else found.reshape(())[()]
 
 
-def arrays(value: Any, what: str) -> list[np.ndarray]:
+def arrays(value: Any, what: str) -> list[Any]:
     """One array for each entry of a list; of biases, some may be None, where a layer has none."""
     if not _is_list(value):
         raise Unreadable(f"{what} is {_kind(value)}, and not a list with an array for each layer")

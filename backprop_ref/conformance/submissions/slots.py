@@ -290,12 +290,11 @@ def _in_order(there, due):
 
 
 def _grouped(there, shapes):
-    """`Rows` for each layer: one after the other, as many of length n_in as it has neurons; None if not all are there."""
+    """`Rows` for each layer: one after the other, of length n_in, as many as it has neurons; None: not all are there."""
     left, found = list(there), []
     for n_in, n_out in shapes:
-        due = () if n_in == () else (n_in,)
         group, left = left[:n_out], left[n_out:]
-        if len(group) < n_out or any(shape != due for _, shape in group):
+        if len(group) < n_out or any(shape != (n_in,) for _, shape in group):
             return None
         found.append(Rows(path for path, _ in group))
     return found or None

@@ -155,8 +155,9 @@ def _moves(way, others, numbers) -> Iterator[list[Way]]:
 
     every = range(len(sizes))
     neighbours = list(itertools.pairwise(every))
-    shown, filling = _chains(way.attempt.shapes, len(sizes)), dict.fromkeys(_lengths(way, numbers))
-    shown = [chain for chain in dict.fromkeys(shown) if (chain[-1] == 1) == one_output]
+    filling = dict.fromkeys(_lengths(way, numbers))
+    chains = dict.fromkeys(_chains(way.attempt.shapes, len(sizes)))
+    shown = [chain for chain in chains if (chain[-1] == 1) == one_output]
     yield [other._replace(sizes=chain) for chain in shown for other in others]
     vectors = [other for other in others if other.form == way.form]
     yield [other._replace(sizes=chain) for chain in filling if (chain[-1] == 1) == one_output for other in vectors]
