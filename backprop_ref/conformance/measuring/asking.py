@@ -11,7 +11,7 @@ from backprop_ref.conformance.measuring.networks import EXAMPLE
 from backprop_ref.conformance.submissions import widths
 from backprop_ref.conformance.submissions.answer import Answer
 from backprop_ref.conformance.submissions.conventions import Layout, layouts
-from backprop_ref.conformance.submissions.functions import is_outer
+from backprop_ref.conformance.submissions.functions import outer_layers, two_labels
 from backprop_ref.network import Network
 
 HALF_THE_DIGITS = {"float64": 2.0**-26, "float32": 2.0**-12}
@@ -225,16 +225,24 @@ def _score(submission, network, layout, hard):
     values = None if one.values is None else checked(one.values, network.sizes)
     if values is None:
         return 0, one.problem or one.left_out or "its gradients have other shapes than its weights", every
-    single = submission.answer(material.case(network, params, x[:1], y[:1]), layout, twice=False)
-    values = None if single.values is None else checked(single.values, network.sizes)
+    both = []
+    for label in two_labels(y):
+        single = submission.answer(material.case(network, params, x[:1], label), layout, twice=False)
+        both.append(None if single.values is None else checked(single.values, network.sizes))
+    values = both[0]
     if values is None or values.dW is None:
         return (0, "it returns a loss and no gradients", every) if values is not None else (1, "", every)
-    db = values.db or [None] * len(values.dW)
-    biased = tuple(part is not None for part in db)
-    if not np.any(values.dW[0]) or not is_outer(x[0], None, values.dW[0]):
+    biased = tuple(part is not None for part in values.db or [None] * len(values.dW))
+    if both[1] is None or not np.any(values.dW[0]):
         return 1, "", biased
-    whole = all(is_outer(None, *pair) for pair in zip(db, values.dW, strict=True))
-    return BEST if whole else 2, "", biased
+    return (1, 2, BEST)[_suiting(x[0], *both)], "", biased
+
+
+def _suiting(x, one, two):
+    """0: no outer product in the first layer; 1: one there; 2: in every layer."""
+    if not outer_layers(x, *(part._replace(dW=part.dW[:1], db=part.db and part.db[:1]) for part in (one, two))):
+        return 0
+    return 2 if outer_layers(x, one, two) == len(one.dW) else 1
 
 
 def _all(layout, n_layers):

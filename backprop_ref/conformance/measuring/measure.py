@@ -265,8 +265,10 @@ def _unsummed(batches):
 
 
 def _decay(ask, batches, network):
-    """A finding where weight decay that is asked for is not λ·W in dW and nothing in db."""
-    if ask.dear or "weight_decay" not in getattr(ask.submission, "names", ()):
+    """A finding where weight decay that is asked for is not λ·W in dW and nothing in db; under other names than
+    weight_decay, any usual multiple of λ, that in the loss where there is one."""
+    decay = getattr(ask.submission, "decay", "")
+    if ask.dear or not decay:
         return ()
     five, strength = batches.five, 0.25
     answer = ask(network, batches.params, five.case.x, five.case.y, weight_decay=strength)
@@ -278,6 +280,8 @@ def _decay(ask, batches, network):
     factors = {"decay-missing": 0.0, "decay-doubled": 2.0, "decay-halved": 0.5, "decay-sign": -1.0}
     factors |= {"decay-over-batch": 1.0 / size}
     found = []
+    if decay != "weight_decay":
+        W = W * _penalty_factor(answer, five, batches.params, strength, size, moved / W)
     if not same(moved, W, 1e-6):
         usual = float(np.median(moved / W))  # whatever becomes of some entries otherwise
         name = next((name for name, c in factors.items() if abs(usual - c) <= 1e-6), None)
@@ -288,6 +292,14 @@ def _decay(ask, batches, network):
         found.append("decay-on-bias")
     bugs = [BY_ID[name] for name in found]
     return tuple(Finding(bug.id, bug.text, "dW", (), bug.right, bug.wrong, bug.hint) for bug in bugs)
+
+
+def _penalty_factor(answer, five, params, strength, size, ratios):
+    """What a penalty is beside ½λ·ΣW², by the loss; without a loss, or if that stays, by the gradient, if it is usual."""
+    if answer.loss is not None and not np.isclose(answer.loss, five.loss, rtol=1e-12):
+        return (answer.loss - five.loss) / (0.5 * strength * sum(float((W * W).sum()) for W in params.W))
+    usual = float(np.median(ratios))
+    return usual if any(np.isclose(usual, c, rtol=1e-6) for c in (2.0, 1.0 / size, 2.0 / size)) else 1.0
 
 
 def _ask_all(ask, form, network, hard=False):

@@ -15,7 +15,7 @@ from backprop_ref.conformance.submissions.calling import NotJudged
 from backprop_ref.conformance.submissions.conventions import Layout
 from backprop_ref.conformance.submissions.outline import Argument
 from backprop_ref.conformance.submissions.reading import Shapes
-from backprop_ref.conformance.submissions.settings import RATES, known, role, setting
+from backprop_ref.conformance.submissions.settings import DECAY, RATES, known, role, setting
 
 ORDERS = (
     "network weights biases x y",
@@ -303,8 +303,10 @@ _GIVEN = ("x", "y", "weights", "biases", "params", "theta", "W", "b", "network")
 
 
 def _wanted(argument):
-    """Whether an argument with a default is given: what is asked about, and the rate; alpha may be a slope."""
+    """Whether an argument with a default is given: what is asked about, the rate, λ; alpha may be a slope."""
     found = role(argument.name)
+    if setting(argument.name) in DECAY:
+        return argument.name != "weight_decay" and argument.default in {"int", "float"}
     return found in _GIVEN or (found == "rate" and setting(argument.name) != "alpha")
 
 

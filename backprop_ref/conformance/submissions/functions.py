@@ -13,7 +13,7 @@ from backprop_ref.conformance.submissions.conventions import Declared, Layout
 from backprop_ref.conformance.submissions.forms import Form, forms, layers_of, one_hot, partly_biased
 from backprop_ref.conformance.submissions.reading import Unreadable, array, from_mapping, number
 from backprop_ref.conformance.submissions.separate import Separate, outline
-from backprop_ref.conformance.submissions.settings import INTERMEDIATE, OUR_RATE, TOLD, role, setting
+from backprop_ref.conformance.submissions.settings import DECAY, INTERMEDIATE, OUR_RATE, TOLD, role, setting
 from backprop_ref.optimizers import describe
 
 NEAR = 0.5
@@ -51,6 +51,8 @@ class Function:
         Whether it is told activations and loss.
     n_layers : int or None
         The depth it is made for, where its signature says so.
+    decay : str
+        The name of its argument for the λ of a penalty; empty: it has none.
     in_place : bool
         Whether it updates the weights, in place or in what it returns.
     learning_rate : float or None
@@ -69,6 +71,7 @@ class Function:
         roles = {role(one.name) for one in self.arguments or []}
         self.explicit_biases = bool(roles & {"b", "biases"})
         self.names = frozenset(one.name for one in self.arguments or [])
+        self.decay = next((name for name in sorted(self.names) if setting(name) in DECAY), "")
         self.n_layers = layers_of(self.arguments)
         rates = [
             one for one in self.arguments or [] if role(one.name) == "rate" and (one.needed or one.name != "alpha")
@@ -240,7 +243,7 @@ class Function:
         return attempt._replace(failure="its gradients have other shapes than its weights", shapes=shapes)
 
     def _give_up(self, failures, case, layout) -> NoReturn:
-        """Raises the failure that came last in its code, or says why nothing was tried; one for any network is final."""
+        """Raises the failure that came last in its code, or says why nothing was tried; final if for any network."""
         names = ", ".join(one.name for one in self.arguments or []) or "(none)"
         remedy = "call them weights, biases, x and y, or W1, b1, W2, b2, x and y"
         failure = Refusal(f"its arguments {names} cannot be told apart in {case.network.n_layers} layers; {remedy}")
@@ -270,15 +273,16 @@ class Function:
         return bool(np.all(row > 0.0) or np.all(row < 0.0))
 
     def consistency(self, form, case, layout) -> int:
-        """In how many layers dW of one sample is the input, or something, times db: else weights and biases stand
-        elsewhere, or W otherwise."""
+        """In how many layers what another label changes in dW of a sample is an outer product with what it changes in
+        db: else weights and biases stand elsewhere, or W otherwise."""
         try:
-            values, _, _ = self._call(form, case, layout, self._keywords(case), slice(0, 1))
+            one, two = (
+                self._call(form, replace(case, x=case.x[:1], y=y), layout, self._keywords(case), slice(0, 1))[0]
+                for y in two_labels(case.y)
+            )
         except (NotJudged, Refusal, Unreadable):
             return 0
-        dW = values.dW or []
-        db = values.db or [None] * len(dW)
-        return sum(is_outer(None if layer else case.x[0], *pair) for layer, pair in enumerate(zip(db, dW, strict=True)))
+        return outer_layers(case.x[0], one, two)
 
     def _ask(self, form, case, layout):
         keywords = self._keywords(case)
@@ -290,14 +294,14 @@ class Function:
 
     def _keywords(self, case):
         keywords: dict[str, Any] = {}
-        for name, value, present in (
-            ("weight_decay", case.weight_decay, case.weight_decay != 0.0),
-            ("da", case.da, case.da is not None),
-        ):
-            if present and name not in self.names:
-                raise NotJudged(f"it takes no keyword {name}")
-            if present:
-                keywords[name] = value
+        if case.weight_decay != 0.0 and not self.decay:
+            raise NotJudged("it takes no keyword weight_decay")
+        if case.weight_decay != 0.0 and self.decay == "weight_decay":
+            keywords["weight_decay"] = case.weight_decay  # another name is given with every call
+        if case.da is not None:
+            if "da" not in self.names:
+                raise NotJudged("it takes no keyword da")
+            keywords["da"] = case.da
         return keywords
 
     def _call(self, form, case, layout, extra, rows):
@@ -425,6 +429,23 @@ def is_outer(x, db, dW) -> bool:
     left = dW @ db / (db @ db or 1.0) if x is None else x
     right = np.outer(left, left @ dW / (left @ left or 1.0) if db is None else db)
     return bool(abs(dW - right).max() <= 1e-3 * abs(right).max())
+
+
+def two_labels(y) -> tuple[np.ndarray, np.ndarray]:
+    """The first label, and another one."""
+    other = next((row for row in y if not np.array_equal(row, y[0])), 1.0 - y[0])
+    return y[:1], other[None]
+
+
+def outer_layers(x, one: Values, two: Values) -> int:
+    """In how many layers the difference of two gradients for one x is an outer product; what is added, whatever the
+    label, as a penalty adds it, makes none."""
+    if one.dW is None or two.dW is None:
+        return 0
+    none = [None] * len(one.dW)
+    db = [None if a is None or b is None else b - a for a, b in zip(one.db or none, two.db or none, strict=True)]
+    dW = [b - a for a, b in zip(one.dW, two.dW, strict=True)]
+    return sum(is_outer(None if layer else x, *pair) for layer, pair in enumerate(zip(db, dW, strict=True)))
 
 
 def hidden(before, after, u):

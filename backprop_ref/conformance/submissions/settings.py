@@ -46,12 +46,14 @@ ONCE = words(
     n_iters max_epochs nb_epochs num_passes repeat
     """
 )
-NOTHING = words(
+DECAY = words(
     """
-    l2 momentum weight_decay lambda lam reg regularization dropout decay lambd lmbda lamda plambda v_lambda lamb
-    reg_lambda l2_reg lambda1 mu l1
+    weight_decay l2 lam reg regularization lambda lambd lmbda lamda lambda_ plambda v_lambda lamb reg_lambda l2_reg
+    l2_lambda lambda1 wd reg_strength regularization_strength
     """
 )
+"""Names of an argument for the λ of a penalty on the weights."""
+NOTHING = (*DECAY, *words("momentum dropout decay mu l1"))
 QUIET = words("verbose shuffle early_stopping nesterovs_momentum warm_start print_cost plot debug")
 BATCH = words("batch_size mini_batch_size minibatch_size m n_samples n_examples")
 ACTIVATION = words(
@@ -161,6 +163,7 @@ def known(case: Case, rate: float | None) -> dict[str, Any]:
     found |= dict.fromkeys(ACTIVATION, hidden)
     found |= dict.fromkeys(("output_activation", "out_activation"), activations[-1])
     found |= dict.fromkeys(ONCE, 1) | dict.fromkeys((*NOTHING, "alpha"), 0.0) | dict.fromkeys(QUIET, False)
+    found |= dict.fromkeys(DECAY, case.weight_decay)
     found |= dict.fromkeys(BATCH, len(case.x))
     found |= dict.fromkeys(("seed", "random_state"), 1) | {"solver": "sgd", "optimizer": "sgd"}
     rate = OUR_RATE if rate is None else rate

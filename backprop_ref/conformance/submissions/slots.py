@@ -290,7 +290,7 @@ def _in_order(there, due):
 
 
 def _grouped(there, shapes):
-    """`Rows` for each layer: one after the other, of length n_in, as many as it has neurons; None: not all are there."""
+    """`Rows` for each layer: one after the other, of length n_in, one for each neuron; None: not all are there."""
     left, found = list(there), []
     for n_in, n_out in shapes:
         group, left = left[:n_out], left[n_out:]
