@@ -295,7 +295,7 @@ def _decay(ask, batches, network):
 
 
 def _penalty_factor(answer, five, params, strength, size, ratios):
-    """What a penalty is beside ½λ·ΣW², by the loss; without a loss, or if that stays, by the gradient, if it is usual."""
+    """What a penalty is beside ½λ·ΣW², by the loss; if that says nothing, by the gradient, where it is usual."""
     if answer.loss is not None and not np.isclose(answer.loss, five.loss, rtol=1e-12):
         return (answer.loss - five.loss) / (0.5 * strength * sum(float((W * W).sum()) for W in params.W))
     usual = float(np.median(ratios))

@@ -55,6 +55,8 @@ class Function:
         The name of its argument for the λ of a penalty; empty: it has none.
     in_place : bool
         Whether it updates the weights, in place or in what it returns.
+    gives_gradients : bool
+        Whether it has once returned gradients, so that what is returned is no longer held against the weights.
     learning_rate : float or None
         Of the update; None: not known.
     """
@@ -65,7 +67,7 @@ class Function:
         self.function, self.declared, self.time_limit = function, declared or Declared(), time_limit
         self.layout = Layout()
         self.learning_rate = self.declared.learning_rate
-        self.in_place = self.declared.in_place
+        self.in_place, self.gives_gradients = self.declared.in_place, False
         found = outline(function)
         self.arguments, self.numbers, self.depth = found.arguments, found.numbers, found.depth
         roles = {role(one.name) for one in self.arguments or []}
@@ -119,6 +121,7 @@ class Function:
             if twice:
                 second, _, _ = self._ask(form, case, layout)
                 again = None if same_answers(values, second) else second
+            self.gives_gradients = self.gives_gradients or (values.dW is not None and not self.in_place)
             values = self._steps(form, case, layout, values)
             return Answer(values, changed=() if self.in_place else tuple(changed), slack=slack, again=again)
         except NotJudged as reason:
@@ -330,7 +333,7 @@ class Function:
         values = Values(loss=result) if bare else result
         if result is None:
             raise Unreadable("it returned None, and neither a loss nor gradients, and changed no weights")
-        if values.dW is not None and self._updated(form, case, layout, values):
+        if values.dW is not None and not self.gives_gradients and self._updated(form, case, layout, values):
             self.in_place = True
             return *self._from_updates(form, case, layout, (values.dW, values.db or []), values.loss), changed
         if self.declared.in_place and moved:

@@ -11,8 +11,8 @@ STEPS = (
 """Methods that train, the smallest steps first."""
 
 
-LARGEST = 64
-"""A size that is written into code is at most so large, where it is looked for."""
+LARGEST = 999
+"""Numbers in code that are larger are no sizes of networks, nor of all their weights."""
 MOST = 64
 """So many functions are read that a function calls, and so many entries of a list."""
 

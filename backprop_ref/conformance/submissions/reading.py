@@ -135,6 +135,8 @@ def readings(value: Any, shapes: Any) -> dict[int, Values]:
         raise Unreadable(f"it returned the text {_short(value)}")
     if depth(value) == 0:
         return {0: Values(loss=number(value, "the loss"))}
+    if len(shapes.W) == 1 and getattr(value, "shape", None) == shapes.W[0] and len(shapes.W[0]) == 1:
+        return {0: Values(dW=[array(value, "dW")])}
     if isinstance(value, dict) or named(value):
         return {0: _of_mapping(value, shapes)}
     if not _is_list(value):

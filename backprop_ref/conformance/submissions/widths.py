@@ -20,7 +20,7 @@ from backprop_ref.conformance.submissions.forms import FLAT, Form, forms
 STARTS = (3, 11)
 """The first size of networks that are tried first; a vector that is cut at fixed places has to be long enough."""
 LARGEST = 64
-"""Larger numbers in an error are taken for no size."""
+"""Larger numbers in code or in an error are taken for no size."""
 ALWAYS = (1, 2, 3)
 """Sizes that are tried whatever numbers there are."""
 STYLES = 16
@@ -53,7 +53,7 @@ def suiting(function, depths, layouts: list[Layout], make: Callable[..., Case], 
         Nothing new is tried after so many.
     """
     until = time.monotonic() + seconds
-    numbers = tuple(dict.fromkeys([*function.numbers, *ALWAYS]))
+    numbers = tuple(dict.fromkeys([*(number for number in function.numbers if number <= LARGEST), *ALWAYS]))
     starts = [(*range(n, n + depth), n_out) for n in STARTS for depth in depths for n_out in (depth + n, 1)]
     plain = [layout for layout in (Layout(), Layout(biases="none")) if layout in layouts] or layouts[:1]
     first = _tried(function, make, [(sizes, layout, None) for sizes in starts for layout in plain])
@@ -83,6 +83,10 @@ def suiting(function, depths, layouts: list[Layout], make: Callable[..., Case], 
         asked = [(one.form, make(one.sizes, one.layout), one.layout) for one in moves]
         return [one._replace(attempt=got) for one, got in zip(moves, function.attempts(asked), strict=True)]
 
+    for sizes in _cut(function, make, ways, numbers, until):
+        if sizes not in found:
+            found.add(sizes)
+            yield sizes
     failures = set()
     for way in _spread(ways):
         failure = (re.sub(r"\d+", "", way.attempt.failure), way.attempt.steps, len(way.sizes), way.sizes[-1] == 1)
@@ -91,9 +95,7 @@ def suiting(function, depths, layouts: list[Layout], make: Callable[..., Case], 
     while waiting and time.monotonic() < until:
         later, _, stage, _, way, moves = heapq.heappop(waiting)
         if not way.attempt.failure:
-            case = make(way.sizes, way.layout)
-            odd = way.form.ambiguous and function.consistency(way.form, case, way.layout) < case.network.n_layers
-            if not odd and way.sizes not in found:
+            if way.sizes not in found and (not way.form.ambiguous or _consistent(function, make, way)):
                 found.add(way.sizes)
                 yield way.sizes
             continue
@@ -106,6 +108,38 @@ def suiting(function, depths, layouts: list[Layout], make: Callable[..., Case], 
         better = [one for one in results(new) if one.attempt.far > way.attempt.far]
         for one in sorted(better, key=lambda one: one.attempt.far, reverse=True)[:BRANCHES]:
             wait(one)
+
+
+def _cut(function, make, ways, numbers, until) -> Iterator[tuple[int, ...]]:
+    """Sizes for a vector that is cut at fixed places, the last of which is most often the largest number in the code.
+
+    Forms and layouts that differ in what stands where in the vector run alike, and are told apart by their gradients.
+    """
+    groups: dict[tuple, list[Way]] = {}
+    for way in ways:
+        if way.form.params in FLAT and way.sizes[0] == STARTS[0]:
+            layout = way.layout
+            kind = (layout.samples, layout.one_sample, layout.biases == "none", way.form.ones, way.form.labels)
+            groups.setdefault((*kind, len(way.sizes), way.sizes[-1] == 1), []).append(way)
+    for first, *others in groups.values():
+        chains = [
+            sizes
+            for sizes in _filling(first, {max(function.numbers, default=0)}, numbers)
+            if _alike(first, first._replace(sizes=sizes))
+        ]
+        asked = [(first.form, make(sizes, first.layout), first.layout) for sizes in chains]
+        for sizes, one in zip(chains, function.attempts(asked), strict=True):
+            if time.monotonic() > until:
+                return
+            if not one.failure or one.shapes:
+                same = [way._replace(sizes=sizes) for way in (first, *others)]
+                if any(_consistent(function, make, way) for way in same):
+                    yield sizes
+
+
+def _consistent(function, make, way):
+    """Whether gradients are those of its layout, in every layer."""
+    return function.consistency(way.form, make(way.sizes, way.layout), way.layout) == len(way.sizes) - 1
 
 
 def _spread(ways):
@@ -187,10 +221,15 @@ def _chains(shapes, length) -> Iterator[tuple[int, ...]]:
 def _lengths(way, numbers) -> Iterator[tuple[int, ...]]:
     """Sizes made of these numbers whose weights and biases fill the vector that was returned."""
     lengths = {shape[0] for shape in way.attempt.shapes if len(shape) == 1}
-    if way.form.params not in FLAT or len(lengths) != 1 or len(numbers) ** len(way.sizes) > MOST:
-        return
+    return _filling(way, lengths, numbers) if way.form.params in FLAT and len(lengths) == 1 else iter(())
+
+
+def _filling(way, lengths, numbers) -> Iterator[tuple[int, ...]]:
+    """Sizes made of these numbers whose weights and biases fill a vector of such a length."""
+    numbers = sorted(numbers)[: int(MOST ** (1 / len(way.sizes)))]
+    biased = way.layout.biases != "none"
     for sizes in itertools.product(numbers, repeat=len(way.sizes)):
-        if sum((n_in + (way.layout.biases != "none")) * n_out for n_in, n_out in itertools.pairwise(sizes)) in lengths:
+        if sum((n_in + biased) * n_out for n_in, n_out in itertools.pairwise(sizes)) in lengths:
             yield sizes
 
 
