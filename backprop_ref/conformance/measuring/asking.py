@@ -11,7 +11,7 @@ from backprop_ref.conformance.measuring.networks import EXAMPLE
 from backprop_ref.conformance.submissions import widths
 from backprop_ref.conformance.submissions.answer import Answer
 from backprop_ref.conformance.submissions.conventions import Layout, layouts
-from backprop_ref.conformance.submissions.functions import outer_layers, two_labels
+from backprop_ref.conformance.submissions.functions import Function, outer_layers, two_labels
 from backprop_ref.network import Network
 
 HALF_THE_DIGITS = {"float64": 2.0**-26, "float32": 2.0**-12}
@@ -72,6 +72,15 @@ class Asker:
         self.changed |= dict.fromkeys(answer.changed)
         again = None if answer.again is None else checked(answer.again, network.sizes)
         return Asked(case, values, answer.slack, again, answer.changed)
+
+    def losses(self, network, every, x, y) -> list[float | None]:
+        """The losses for one batch and each of several `Parameters`; None for those where there is none."""
+        cases = [material.case(network, params, x, y) for params in every]
+        self.calls += len(cases)
+        if isinstance(self.submission, Function):
+            return self.submission.losses(cases, self.submission.layout)
+        answers = (self.submission.answer(case, twice=False).values for case in cases)
+        return [None if values is None or values.loss is None else float(values.loss) for values in answers]
 
 
 def checked(values: Values, sizes) -> Values | None:

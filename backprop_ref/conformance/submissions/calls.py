@@ -65,16 +65,19 @@ class Attempt(NamedTuple):
         return not self.failure, self.lines, not self.failure.startswith(WRONG_KIND), self.steps
 
 
-def attempts(function, calls: list[tuple[list[Any], dict[str, Any], Shapes]]) -> dict[str, Any]:
-    """An `Attempt` for each set of arguments, keywords and shapes; a call that raises does not end the others."""
-    return {"attempts": [_attempt(function, *call) for call in calls]}
+def attempts(function, calls: list[tuple[list[Any], dict[str, Any], Shapes]], traced=True) -> dict[str, Any]:
+    """An `Attempt` for each set of arguments, keywords and shapes; a call that raises does not end the others.
+
+    Lines are counted where it is `traced`.
+    """
+    return {"attempts": [_attempt(function, *call, traced) for call in calls]}
 
 
-def _attempt(function, arguments, keywords, shapes):
+def _attempt(function, arguments, keywords, shapes, traced):
     reached = _Reached()
     before = sys.gettrace()
     try:
-        sys.settrace(reached.enter)
+        sys.settrace(reached.enter if traced else before)
         result = function(*arguments, **keywords)
     except (Exception, SystemExit) as error:
         return Attempt(len(reached.lines), reached.steps, blame(error))

@@ -11,7 +11,7 @@ from backprop_ref.conformance.submissions.calling import TIME_LIMIT, Late, NotJu
 from backprop_ref.conformance.submissions.calls import Attempt, after, attempts, one_call
 from backprop_ref.conformance.submissions.conventions import Declared, Layout
 from backprop_ref.conformance.submissions.forms import Form, forms, layers_of, one_hot, partly_biased
-from backprop_ref.conformance.submissions.reading import Unreadable, array, from_mapping, number
+from backprop_ref.conformance.submissions.reading import Unreadable, array, from_fields, number
 from backprop_ref.conformance.submissions.separate import Separate, outline
 from backprop_ref.conformance.submissions.settings import DECAY, INTERMEDIATE, OUR_RATE, TOLD, role, setting
 from backprop_ref.optimizers import describe
@@ -211,22 +211,43 @@ class Function:
         for form, case, layout in ways:
             given, keywords = form.give(case, layout, _samples_of(layout), self.learning_rate)
             calls.append((given, keywords, form.shapes(case, layout)))
-        found: list[Attempt] = []
-        for start in range(0, len(calls), TOGETHER):
-            found += self._attempts(calls[start : start + TOGETHER])
-        return [self._fitting(one, *way) for one, way in zip(found, ways, strict=True)]
+        return [self._fitting(one, *way) for one, way in zip(self._attempts(calls), ways, strict=True)]
 
-    def _attempts(self, calls):
+    def losses(self, cases: list[Case], layout: Layout) -> list[float | None]:
+        """The losses for cases that differ in their weights alone, all asked for at once; None where there is none."""
+        form = self._form(cases[0], layout)
+        rows = [slice(s, s + 1) for s in range(len(cases[0].x))] if layout.one_sample else [slice(None)]
+        calls = []
+        for case in cases:
+            for row in rows:
+                given, keywords = form.give(case, layout, row, self.learning_rate)
+                calls.append((given, keywords, form.shapes(case, layout)))
+        found = [self._loss_of(one, cases[0], form) for one in self._attempts(calls, traced=False)]
+        parts = [found[start : start + len(rows)] for start in range(0, len(found), len(rows))]
+        return [None if None in part else sum(part) / len(rows) for part in parts]
+
+    @staticmethod
+    def _loss_of(attempt, case, form):
+        if attempt.failure:
+            return None
+        result = _result(attempt.reply, form.reading)
+        loss = result.loss if isinstance(result, Values) else result
+        return None if loss is None else float(loss)
+
+    def _attempts(self, calls, traced=True):
+        if len(calls) > TOGETHER:
+            parts = (calls[start : start + TOGETHER] for start in range(0, len(calls), TOGETHER))
+            return [one for part in parts for one in self._attempts(part, traced)]
         try:
             if isinstance(self.function, Separate):
-                reply = self.function.attempts(calls)
+                reply = self.function.attempts(calls, traced)
             else:
-                reply = run(attempts, self.function, calls, limit=self.time_limit)
+                reply = run(attempts, self.function, calls, traced, limit=self.time_limit)
             return [Attempt(*one) for one in reply["attempts"]]
         except (Refusal, Unreadable) as reason:
-            if len(calls) == 1 or isinstance(reason, Late):
+            if len(calls) < 2 or isinstance(reason, Late):
                 return [Attempt(failure=str(reason))] * len(calls)
-            return [self._attempts([call])[0] for call in calls]  # one of them ended them all
+            return [self._attempts([call], traced)[0] for call in calls]  # one of them ended them all
 
     def _fitting(self, attempt, form, case, layout):
         """The attempt, with a failure if its answer does not fit the network."""
@@ -292,7 +313,17 @@ class Function:
         if not layout.one_sample:
             return self._call(form, case, layout, keywords, slice(None))
         rows = [slice(s, s + 1) for s in range(len(case.x))]
-        parts = [self._call(form, case, layout, _row(keywords, s), row) for s, row in enumerate(rows)]
+        if self.in_place or keywords:
+            parts = [self._call(form, case, layout, _row(keywords, s), row) for s, row in enumerate(rows)]
+            return *mean(parts, case), parts[0][2]
+        given = [form.give(case, layout, row, self.learning_rate) for row in rows]
+        calls = [(*one, form.shapes(case, layout)) for one in given]
+        parts = []
+        for one, row in zip(self._attempts(calls, traced=False), rows, strict=True):
+            if one.failure:
+                return self._call(form, case, layout, {}, row)  # which raises as the function does
+            first, named = form.give(case, layout, row, self.learning_rate)
+            parts.append(self._read(one.reply, form, case, layout, [*first, *named.values()]))
         return *mean(parts, case), parts[0][2]
 
     def _keywords(self, case):
@@ -318,7 +349,7 @@ class Function:
 
     def _read(self, reply, form, case, layout, before):
         """Values in our layout from a reply, what rounding hides of them, and the names of arguments that changed."""
-        result, arguments = _result(reply, case, form.reading), reply.get("arguments", [])
+        result, arguments = _result(reply, form.reading), reply.get("arguments", [])
         changed = [
             {"params": "weights"}.get(one, one)
             for one, now, then in zip(form.roles, arguments, before, strict=False)
@@ -385,7 +416,7 @@ class Function:
         given, keywords = form.give(case, layout, slice(None), self.learning_rate)
         extra = {"steps": 3, "optimizer": describe(case.optimizer), "batch_size": case.batch_size}
         extra = {name: value for name, value in extra.items() if name in self.names}
-        made = _result(self._run(given, {**keywords, **extra, **self._keywords(case)}, form.shapes(case, layout)), case)
+        made = _result(self._run(given, {**keywords, **extra, **self._keywords(case)}, form.shapes(case, layout)))
         if not isinstance(made, Values):
             raise Unreadable("it returned no weights after its steps; return (W, b), two lists")
         return values._replace(**dict(zip("Wb", layout.take(Values(W=made.dW, b=made.db))[-2:], strict=True)))
@@ -397,12 +428,12 @@ class Function:
         return run(one_call, self.function, arguments, keywords, shapes, limit=self.time_limit)
 
 
-def _result(reply, case, reading=0):
+def _result(reply, reading=0):
     """None, a number or `Values`."""
     readings = dict(reply["readings"])
     result = readings.get(reading, next(iter(readings.values())))
     if isinstance(result, dict):
-        return from_mapping(result, case.network.n_layers)
+        return from_fields(result)
     return None if result is None else number(result, "the loss")
 
 

@@ -379,6 +379,16 @@ def from_mapping(mapping: dict[str, Any], n_layers: int) -> Values:
     return Values(**found)
 
 
+def from_fields(mapping: dict[str, Any]) -> Values:
+    """Values by the names of their fields, as another process sends them."""
+    found: dict[str, Any] = {name: arrays(mapping[name], name) for name in LISTS if mapping.get(name) is not None}
+    if mapping.get("loss") is not None:
+        found["loss"] = number(mapping["loss"], "loss")
+    if mapping.get("dx") is not None:
+        found["dx"] = array(mapping["dx"], "dx")
+    return Values(**found)
+
+
 def as_gradients(values: Values) -> Values:
     """Of what stands beside a loss or is called grads, W and b mean dW and db."""
     if values.dW is not None or values.db is not None:
