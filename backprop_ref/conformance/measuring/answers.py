@@ -91,7 +91,8 @@ def without_losses(batches):
 
 def without_unused_biases(ask, batches, network):
     """The same batches of a network without biases, where b stays as it is and moves nothing else."""
-    if not all(one.values.db is not None and not np.any(np.concatenate(one.values.db)) for one in batches.all):
+    biases = [db for one in batches.all for db in one.values.db or [None]]
+    if any(db is None or np.any(db) for db in biases):
         return batches
     five = batches.five
     params = Parameters.from_arrays(batches.params.W, [0.0 * b for b in batches.params.b])
@@ -123,7 +124,7 @@ def in_turn(ask, batches, network):
         for W, g in zip(params.W, answer.values.dW, strict=True):
             W -= rate * g
         for b, g in zip(params.b, answer.values.db or (), strict=False):
-            b -= rate * g
+            b -= 0.0 if g is None else rate * g
     moves = [(old - new) / rate for old, new in zip(batches.params.W, params.W, strict=True)]
     plain = [np.sum([one.values.dW[layer] for one in batches.singles], axis=0) for layer in range(len(moves))]
     five = batches.five.values.dW
@@ -131,7 +132,8 @@ def in_turn(ask, batches, network):
         return None
     db = None
     if batches.five.values.db is not None:
-        db = [np.sum([one.values.db[layer] for one in batches.singles], axis=0) for layer in range(len(moves))]
+        db = [None if part is None else np.sum([one.values.db[layer] for one in batches.singles], axis=0)
+              for layer, part in enumerate(batches.five.values.db)]  # fmt: skip
     values = batches.five.values._replace(dW=plain, db=db, loss=None)
     singles = [one._replace(values=one.values._replace(loss=None)) for one in batches.singles]
     return batches._replace(five=batches.five._replace(values=values, again=None), seven=None, singles=singles)
@@ -139,9 +141,9 @@ def in_turn(ask, batches, network):
 
 def finite(batches):
     return all(
-        np.all(np.isfinite(array))
+        array is None or np.all(np.isfinite(array))
         for one in batches.all
-        for array in (*(one.values.dW or ()), *(one.values.db or ()), *([] if one.loss is None else [one.loss]))
+        for array in (*(one.values.dW or ()), *(one.values.db or ()), one.loss)
     )
 
 
@@ -153,6 +155,7 @@ def state(batches):
     first, second = batches.five.values, again
     gradients = [(a, b) for name in ("dW", "db") if getattr(first, name) and getattr(second, name)
                  for a, b in zip(getattr(first, name), getattr(second, name), strict=True)]  # fmt: skip
+    gradients = [pair for pair in gradients if pair[0] is not None]
     if all(same(b, a, batches.tolerance) for a, b in gradients):
         return ()
     twice = all(same(b, 2.0 * a, batches.tolerance) for a, b in gradients)
@@ -170,8 +173,10 @@ def unsummed(batches):
 
 
 def decay(ask, batches, network):
-    """A finding where weight decay that is asked for is not λ·W in dW and nothing in db."""
-    if ask.dear or "weight_decay" not in getattr(ask.submission, "names", ()):
+    """A finding where weight decay that is asked for is not λ·W in dW and nothing in db; under other names than
+    weight_decay, any usual multiple of λ, that in the loss where there is one."""
+    keyword = getattr(ask.submission, "decay", "")
+    if ask.dear or not keyword:
         return ()
     five, strength = batches.five, 0.25
     answer = ask(network, batches.params, five.case.x, five.case.y, weight_decay=strength)
@@ -181,8 +186,9 @@ def decay(ask, batches, network):
     factors = {"decay-missing": 0.0, "decay-doubled": 2.0, "decay-halved": 0.5, "decay-sign": -1.0}
     factors |= {"decay-over-batch": 1.0 / size}
     found: dict[str, list[int]] = {}
+    times = 1.0 if keyword == "weight_decay" else _penalty_factor(answer, five, batches.params, strength, size)
     for layer, W in enumerate(batches.params.W):
-        moved = (answer.values.dW[layer] - five.values.dW[layer]) / strength
+        moved = (answer.values.dW[layer] - five.values.dW[layer]) / (strength * times)
         if same(moved, W, 1e-6):
             continue
         due = {name: c * W for name, c in factors.items()} | {"decay-absolute": np.sign(W)}
@@ -191,9 +197,18 @@ def decay(ask, batches, network):
         if name and alike[name] >= 0.5:
             found.setdefault(name, []).append(layer)
     pairs = zip(answer.values.db or (), five.values.db or (), strict=False)
-    moves = [(a - b, b_there) for (a, b), b_there in zip(pairs, batches.params.b, strict=False)]
+    moves = [(None if a is None else a - b, there) for (a, b), there in zip(pairs, batches.params.b, strict=False)]
     biases = [layer for layer, (move, b) in enumerate(moves) if ratio(move, b, 1e-6) is not None]
     form = getattr(ask.submission, "forms", {}).get(ask.submission.layout)
     if biases and not getattr(form, "folded", ""):  # b as a row of W decays with it
         found["decay-on-bias"] = biases
     return tuple(known_bug(name, "db" if name.endswith("bias") else "dW", tuple(at)) for name, at in found.items())
+
+
+def _penalty_factor(answer, five, params, strength, size):
+    """What a penalty is beside ½λ·ΣW², by the loss; if that says nothing, by the gradient, where it is usual."""
+    if answer.loss is not None and not np.isclose(answer.loss, five.loss, rtol=1e-12):
+        return (answer.loss - five.loss) / (0.5 * strength * sum(float((W * W).sum()) for W in params.W))
+    pairs = zip(answer.values.dW, five.values.dW, params.W, strict=True)
+    usual = float(np.median(np.concatenate([((a - b) / (strength * W)).ravel() for a, b, W in pairs])))
+    return usual if any(np.isclose(usual, c, rtol=1e-6) for c in (2.0, 1.0 / size, 2.0 / size)) else 1.0

@@ -23,16 +23,6 @@ OTHER_WIDTHS |= {4: ((4, 2, 3, 5, 6), (3, 3, 3, 3, 3), (3, 5, 4, 2, 1))}
 """What is right in the first of `WIDTHS` is also tried with growing widths, in a square, and with one output: some bugs
 show there alone."""
 WIDTHS = {
-    1: ((2, 5), (3, 3), (3, 1)),
-    2: ((4, 2, 5), (3, 3, 3), (3, 4, 1)),
-    3: ((5, 2, 4, 6), (3, 3, 3, 3), (3, 5, 4, 1)),
-}
-OTHER_WIDTHS |= {4: ((4, 2, 3, 5, 6), (3, 3, 3, 3, 3), (3, 5, 4, 2, 1))}
-"""What is right in the first of `WIDTHS` is also tried with growing widths, in a square, and with one output: some bugs
-show there alone."""
-MOST_CHOICES = 4000
-"""Sizes tried for code that takes one choice of them only."""
-WIDTHS = {
     1: ((3, 4), (3, 2), (3, 1), (2, 1), (2, 2), (4, 3), (5, 4)),
     2: ((3, 5, 4), (4, 3, 2), (3, 4, 1), (2, 3, 1), (2, 2, 1), (2, 4, 1), (2, 5, 1), (3, 5, 1), (2, 3, 2), (3, 4, 3)),
     3: ((3, 5, 4, 2), (4, 5, 3, 2), (3, 5, 4, 1), (2, 3, 2, 1), (2, 4, 4, 1), (3, 4, 4, 3), (2, 3, 3, 2)),
@@ -63,11 +53,11 @@ def _networks(sizes, hidden, outputs, losses):
 
 
 @functools.cache
-def parameters(sizes, seed=1, biases=True) -> Parameters:
-    """Weights and biases that make all neurons differ, and none of them saturate."""
+def parameters(sizes, seed=1, biases=()) -> Parameters:
+    """Weights and biases that make all neurons differ, and none of them saturate; 0 in layers that have no biases."""
     rng = np.random.default_rng([seed, *sizes])
     W = [rng.normal(0.0, 0.9, (n_in, n_out)) for n_in, n_out in itertools.pairwise(sizes)]
-    b = [rng.normal(0.0, 0.5, n) * biases for n in sizes[1:]]
+    b = [rng.normal(0.0, 0.5, n) * has for n, has in itertools.zip_longest(sizes[1:], biases, fillvalue=True)]
     return Parameters.from_arrays(W, b)
 
 
