@@ -117,9 +117,10 @@ def _odd(biases, sizes, batch):
     """The layers whose db has another shape than b, and the known bug that gives it that."""
     found = {}
     for layer, (db, n) in enumerate(zip(biases or (), sizes[1:], strict=False)):
-        if db.shape in {(batch, n), (n, batch)}:
+        shape = np.shape(db) if db is not None else None
+        if shape in {(batch, n), (n, batch)}:
             found[layer] = "bias-not-summed"
-        elif db.shape == (batch,) != (n,):
+        elif shape == (batch,) != (n,):
             found[layer] = "bias-wrong-axis"
     return found
 
