@@ -22,10 +22,10 @@ PROGRAMS = {
 }
 OPTIONAL = (
     *("IPython", "array_api_strict", "attr", "bottleneck", "cffi", "charset_normalizer", "colorama", "cuda", "cupy"),
-    *("dask", "email_validator", "ipywidgets", "jax", "kaleido", "lz4", "matplotlib", "mpmath", "numexpr", "orjson"),
+    *("dask", "email_validator", "ipywidgets", "jax", "kaleido", "lz4", "matplotlib", "numexpr", "orjson"),
     *("pandas", "polars", "psutil", "pyarrow", "tbb", "torch", "tqdm", "xarray"),
 )
-NEEDED = ("joblib", "numba", "numpy", "plotly", "pydantic", "rich", "safetensors", "scipy", "sklearn", "typer", "yaml")
+NEEDED = ("joblib", "mpmath", "numba", "numpy", "plotly", "pydantic", "rich", "safetensors", "scipy", "sklearn", "typer", "yaml")
 STANDARD = ("csv", "difflib", "logging", "multiprocessing", "platform", "sitecustomize", "statistics", "usercustomize")
 
 MARK = "from pathlib import Path\nPath(__file__).with_suffix('.ran').touch()\n"

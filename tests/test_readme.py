@@ -67,7 +67,7 @@ def test_a_default_install_has_no_extras(default_install, tmp_path):
         "numba": 0,
         "sklearn": 0,
         "pytest": 1,
-        "mpmath": 1,
+        "mpmath": 0,
         "hypothesis": 1,
     }.items():
         done = default_install.run(["python", "-c", f"import {module}"], tmp_path)

@@ -91,7 +91,7 @@ def without_losses(batches):
 
 def without_unused_biases(ask, batches, network):
     """The same batches of a network without biases, where b stays as it is and moves nothing else."""
-    if not all(one.values.db is not None and not np.any(np.concatenate(one.values.db)) for one in batches.all):
+    if any(np.any(db) for one in batches.all for db in one.values.db or [np.ones(1)] if db is not None):
         return batches
     five = batches.five
     params = Parameters.from_arrays(batches.params.W, [0.0 * b for b in batches.params.b])
@@ -123,7 +123,7 @@ def in_turn(ask, batches, network):
         for W, g in zip(params.W, answer.values.dW, strict=True):
             W -= rate * g
         for b, g in zip(params.b, answer.values.db or (), strict=False):
-            b -= rate * g
+            b -= 0.0 if g is None else rate * g
     moves = [(old - new) / rate for old, new in zip(batches.params.W, params.W, strict=True)]
     plain = [np.sum([one.values.dW[layer] for one in batches.singles], axis=0) for layer in range(len(moves))]
     five = batches.five.values.dW
@@ -131,7 +131,10 @@ def in_turn(ask, batches, network):
         return None
     db = None
     if batches.five.values.db is not None:
-        db = [np.sum([one.values.db[layer] for one in batches.singles], axis=0) for layer in range(len(moves))]
+        db = [
+            None if part is None else np.sum([one.values.db[layer] for one in batches.singles], axis=0)
+            for layer, part in enumerate(batches.five.values.db)
+        ]
     values = batches.five.values._replace(dW=plain, db=db, loss=None)
     singles = [one._replace(values=one.values._replace(loss=None)) for one in batches.singles]
     return batches._replace(five=batches.five._replace(values=values, again=None), seven=None, singles=singles)
@@ -139,9 +142,9 @@ def in_turn(ask, batches, network):
 
 def finite(batches):
     return all(
-        np.all(np.isfinite(array))
+        array is None or np.all(np.isfinite(array))
         for one in batches.all
-        for array in (*(one.values.dW or ()), *(one.values.db or ()), *([] if one.loss is None else [one.loss]))
+        for array in (*(one.values.dW or ()), *(one.values.db or ()), one.loss)
     )
 
 
@@ -153,6 +156,7 @@ def state(batches):
     first, second = batches.five.values, again
     gradients = [(a, b) for name in ("dW", "db") if getattr(first, name) and getattr(second, name)
                  for a, b in zip(getattr(first, name), getattr(second, name), strict=True)]  # fmt: skip
+    gradients = [pair for pair in gradients if pair[0] is not None]
     if all(same(b, a, batches.tolerance) for a, b in gradients):
         return ()
     twice = all(same(b, 2.0 * a, batches.tolerance) for a, b in gradients)
@@ -170,8 +174,10 @@ def unsummed(batches):
 
 
 def decay(ask, batches, network):
-    """A finding where weight decay that is asked for is not λ·W in dW and nothing in db."""
-    if ask.dear or "weight_decay" not in getattr(ask.submission, "names", ()):
+    """A finding where weight decay that is asked for is not λ·W in dW and nothing in db; under other names than
+    weight_decay, any usual multiple of λ, that in the loss where there is one."""
+    named = getattr(ask.submission, "decay", "")
+    if ask.dear or not named:
         return ()
     five, strength = batches.five, 0.25
     answer = ask(network, batches.params, five.case.x, five.case.y, weight_decay=strength)
@@ -181,8 +187,13 @@ def decay(ask, batches, network):
     factors = {"decay-missing": 0.0, "decay-doubled": 2.0, "decay-halved": 0.5, "decay-sign": -1.0}
     factors |= {"decay-over-batch": 1.0 / size}
     found: dict[str, list[int]] = {}
-    for layer, W in enumerate(batches.params.W):
-        moved = (answer.values.dW[layer] - five.values.dW[layer]) / strength
+    moves = [(a - b) / strength for a, b in zip(answer.values.dW, five.values.dW, strict=True)]
+    factor = 1.0
+    if named != "weight_decay":
+        ratios = np.concatenate([(move / W).ravel() for move, W in zip(moves, batches.params.W, strict=True)])
+        factor = _penalty_factor(answer, five, batches.params, strength, size, ratios)
+    for layer, (moved, weights) in enumerate(zip(moves, batches.params.W, strict=True)):
+        W = factor * weights
         if same(moved, W, 1e-6):
             continue
         due = {name: c * W for name, c in factors.items()} | {"decay-absolute": np.sign(W)}
@@ -191,9 +202,17 @@ def decay(ask, batches, network):
         if name and alike[name] >= 0.5:
             found.setdefault(name, []).append(layer)
     pairs = zip(answer.values.db or (), five.values.db or (), strict=False)
-    moves = [(a - b, b_there) for (a, b), b_there in zip(pairs, batches.params.b, strict=False)]
-    biases = [layer for layer, (move, b) in enumerate(moves) if ratio(move, b, 1e-6) is not None]
+    moved_b = [(layer, a - b) for layer, (a, b) in enumerate(pairs) if a is not None]
+    biases = [layer for layer, move in moved_b if ratio(move, batches.params.b[layer], 1e-6) is not None]
     form = getattr(ask.submission, "forms", {}).get(ask.submission.layout)
     if biases and not getattr(form, "folded", ""):  # b as a row of W decays with it
         found["decay-on-bias"] = biases
     return tuple(known_bug(name, "db" if name.endswith("bias") else "dW", tuple(at)) for name, at in found.items())
+
+
+def _penalty_factor(answer, five, params, strength, size, ratios):
+    """What a penalty is beside ½λ·ΣW², by the loss; if that says nothing, by the gradient, where it is usual."""
+    if answer.loss is not None and not np.isclose(answer.loss, five.loss, rtol=1e-12):
+        return (answer.loss - five.loss) / (0.5 * strength * sum(float((W * W).sum()) for W in params.W))
+    usual = float(np.median(ratios))
+    return usual if any(np.isclose(usual, c, rtol=1e-6) for c in (2.0, 1.0 / size, 2.0 / size)) else 1.0

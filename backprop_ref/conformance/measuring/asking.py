@@ -11,6 +11,7 @@ from backprop_ref.conformance.measuring.networks import EXAMPLE
 from backprop_ref.conformance.submissions import widths
 from backprop_ref.conformance.submissions.answer import Answer
 from backprop_ref.conformance.submissions.conventions import Layout, layouts
+from backprop_ref.conformance.submissions.functions import Function, outer_layers, two_labels
 from backprop_ref.network import Network
 
 HALF_THE_DIGITS = {"float64": 2.0**-26, "float32": 2.0**-12}
@@ -19,6 +20,8 @@ HALF_THE_DIGITS = {"float64": 2.0**-26, "float32": 2.0**-12}
 
 HOPELESS = ("it returned None", "it returned the text")
 """How reasons begin that have nothing to do with sizes or layouts."""
+BEST = 3
+"""The score of a layout that suits."""
 SECONDS = 3.0
 """Sizes that code is written for are looked for no longer."""
 
@@ -75,15 +78,27 @@ class Asker:
         odd = _odd(answer.values and answer.values.db, network.sizes, len(x))
         return Asked(case, values, answer.slack, again, answer.changed, odd)
 
+    def losses(self, network, every, x, y) -> list[float | None]:
+        """The losses for one batch and each of several `Parameters`; None for those where there is none."""
+        cases = [material.case(network, params, x, y) for params in every]
+        self.calls += len(cases)
+        if isinstance(self.submission, Function):
+            return self.submission.losses(cases, self.submission.layout)
+        answers = (self.submission.answer(case, twice=False).values for case in cases)
+        return [None if values is None or values.loss is None else float(values.loss) for values in answers]
+
 
 def checked(values: Values, sizes) -> Values | None:
     """The answer in float64, if it holds something and its shapes are those of a network of these sizes; else None."""
     shapes = list(zip(sizes, sizes[1:], strict=False))
 
     def fits(arrays, due):
-        return arrays is None or [array.shape for array in arrays] == due
+        return arrays is None or (
+            len(arrays) == len(due)
+            and all(array is None or array.shape == shape for array, shape in zip(arrays, due, strict=True))
+        )
 
-    misfits = [db.shape != (n,) for db, n in zip(values.db or (), sizes[1:], strict=False)]
+    misfits = [db is not None and db.shape != (n,) for db, n in zip(values.db or (), sizes[1:], strict=False)]
     if any(misfits) and not all(misfits):  # some layers sum over the batch, others do not
         values = values._replace(db=None)
     right = fits(values.dW, shapes) and fits(values.db, [(n,) for n in sizes[1:]])
@@ -91,7 +106,9 @@ def checked(values: Values, sizes) -> Values | None:
         return None
     lists = {name: getattr(values, name) for name in ("z", "a", "delta", "dW", "db", "W", "b")}
     double = {
-        name: [np.asarray(array, dtype=np.float64) for array in arrays] for name, arrays in lists.items() if arrays
+        name: [None if array is None else np.asarray(array, dtype=np.float64) for array in arrays]
+        for name, arrays in lists.items()
+        if arrays
     }
     return values._replace(**double)
 
@@ -100,6 +117,8 @@ def _odd(biases, sizes, batch):
     """The layers whose db has another shape than b, and the known bug that gives it that."""
     found = {}
     for layer, (db, n) in enumerate(zip(biases or (), sizes[1:], strict=False)):
+        if db is None:
+            continue
         if db.shape in {(batch, n), (n, batch)}:
             found[layer] = "bias-not-summed"
         elif db.shape == (batch,) != (n,):
@@ -109,7 +128,7 @@ def _odd(biases, sizes, batch):
 
 def precision_of(values: Values) -> str:
     """The precision in which gradients were computed, as their bits show."""
-    arrays = [*(values.dW or ()), *(values.db or ())]
+    arrays = [array for array in (*(values.dW or ()), *(values.db or ())) if array is not None]
     single = all(np.array_equal(array, array.astype(np.float32)) for array in arrays)
     return "float32" if arrays and single and any(np.any(array) for array in arrays) else "float64"
 
@@ -121,8 +140,8 @@ class Form(NamedTuple):
     layout: Layout
     hard: bool
     """Whether it is asked with one-hot labels only."""
-    biases: bool
-    """Whether there are any: code that is given none, and returns no db, has none."""
+    biases: tuple[bool, ...]
+    """Which layers have one: where code is given none, or returns no db, there is none."""
 
 
 def forms(submission, network=None) -> tuple[list[Form], str]:
@@ -135,34 +154,40 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
         The only one that is asked for.
     """
     if not hasattr(submission, "layouts"):  # it reads the conventions with each case
-        return [Form(tuple(network.sizes if network else (3, 5, 4)), submission.layout, False, True)], ""
-    problem = ""
-    for sizes, kind, known, hard in _tries(submission, network):
+        sizes = tuple(network.sizes if network else (3, 5, 4))
+        return [Form(sizes, submission.layout, False, (True,) * (len(sizes) - 1))], ""
+    problem: str = ""
+    doubtful: list[tuple[int, list[Form]]] = []
+    for sizes, kind, known, hard in _tries(submission, network, doubtful):
         if problem.startswith(HOPELESS):
             break
         found = []
         for layout in known:
-            score, said, has_db = _score(submission, kind, layout, hard)
+            score, said, biased = _score(submission, kind, layout, hard)
             problem = said or problem
             if score:
-                found.append((score, layout, has_db))
+                if layout.biases == "none" or (submission.explicit_biases and not any(biased)):
+                    biased = _all(layout, len(biased))
+                found.append((score, layout, biased))
         if found:
             found = [one for one in found if one[1].biases != "none"] or found
             best = max(score for score, _, _ in found)
             if hard:  # one-hot labels are asked for only where soft ones give no answer
                 hard = not all(_score(submission, kind, layout, False)[0] for _, layout, _ in found)
-            return [
-                Form(tuple(sizes), layout, hard, layout.biases != "none" and (has_db or submission.explicit_biases))
-                for score, layout, has_db in found
-                if score == best
-            ], ""
+            chosen = [Form(tuple(sizes), layout, hard, biased) for score, layout, biased in found if score == best]
+            if best == BEST:
+                return chosen, ""
+            doubtful.append((best, chosen))
+    if doubtful:
+        return max(doubtful, key=lambda one: one[0])[1], ""
     remedy = "" if network else f"; if it is made for one network only, say which: --network {EXAMPLE}"
     return [], f"{problem}{remedy}"
 
 
-def _tries(submission, network):
-    """Sizes, network and layouts to be tried: usual sizes with several kinds of networks, then all sizes with one kind;
-    what takes batches is asked for them before it is asked for one sample at a time."""
+def _tries(submission, network, doubtful):
+    """Sizes, network and layouts to be tried: usual sizes with several kinds of networks, then with one output, then
+    those that are looked for, unless there are `doubtful` answers; what takes batches is asked for them before it is
+    asked for one sample at a time."""
     known = submission.layouts(layouts(submission.declared.layout()))
     batches, single = ([one for one in known if one.one_sample is alone] for alone in (False, True))
     first, depths = _sizes(submission, network)
@@ -174,19 +199,25 @@ def _tries(submission, network):
         yield sizes, network or _first_kinds(sizes)[0], batches, True
     for sizes in first if single else ():
         yield sizes, network or _first_kinds(sizes)[0], single, True
-    if network is None and submission.kind == "function":
-        for sizes in widths.suiting(submission, depths, known, _labelled, SECONDS):
-            for some in (batches, single):
-                yield sizes, _first_kinds(sizes)[0], some, True
-    elif network is None:
-        for sizes in (sizes for depth in depths for sizes in material.WIDTHS.get(depth, ())[1:]):
-            for some in (batches, single):
-                yield sizes, _first_kinds(sizes)[0], some, True
+    if network is not None:
+        return
+    for sizes in [material.OTHER_WIDTHS[depth][-1] for depth in depths if depth in material.OTHER_WIDTHS]:
+        for some in (batches, single):
+            yield sizes, _first_kinds(sizes)[0], some, True
+    if doubtful:
+        return
+    if submission.kind == "function":
+        searched = widths.suiting(submission, depths, known, _labelled, SECONDS)
+    else:
+        searched = (sizes for depth in depths for sizes in material.WIDTHS.get(depth, ())[1:])
+    for sizes in searched:
+        for some in (batches, single):
+            yield sizes, _first_kinds(sizes)[0], some, True
 
 
 def _labelled(sizes, layout):
     """A case with one-hot labels."""
-    params = material.parameters(sizes, biases=layout.biases != "none")
+    params = material.parameters(sizes, biases=_all(layout, len(sizes) - 1))
     x, y = material.batch(sizes, material.SAMPLES, hard=True)
     return material.case(_first_kinds(sizes)[0], params, x, y)
 
@@ -207,25 +238,43 @@ def _first_kinds(sizes):
     """A few networks of different kinds: code for some of them only answers one of these."""
     hidden = ["sigmoid", "relu", "tanh"] if len(sizes) > 2 else ["linear"]
     last = [("sigmoid", "sse"), ("softmax", "ce"), ("linear", "mse"), ("sigmoid", "bce")]
+    last = [pair for pair in last if sizes[-1] > 1 or pair[0] != "softmax"]
     return [Network(sizes, [inner] * (len(sizes) - 2) + [outer], loss) for outer, loss in last for inner in hidden]
 
 
 def _score(submission, network, layout, hard):
-    """How well a layout suits, why there is no answer, and whether db is in it.
+    """How well a layout suits, why there is no answer, and which layers have a bias by it.
 
-    0: no answer; 1: gradients of fitting shapes; 2: those of the first layer are x times something, sample by sample.
+    0: no answer; 1: gradients of fitting shapes; 2: those of the first layer are x times something, sample by sample;
+    `BEST`: and those of every layer something times db.
     """
-    params = material.parameters(network.sizes, biases=layout.biases != "none")
+    every = _all(layout, network.n_layers)
+    params = material.parameters(network.sizes, biases=every)
     x, y = material.batch(network.sizes, material.SAMPLES, hard=hard)
     one = submission.answer(material.case(network, params, x, y), layout, twice=False)
     values = None if one.values is None else checked(one.values, network.sizes)
     if values is None:
-        return 0, one.problem or one.left_out or "its gradients have other shapes than its weights", False
-    single = submission.answer(material.case(network, params, x[:1], y[:1]), layout, twice=False)
-    values = None if single.values is None else checked(single.values, network.sizes)
+        return 0, one.problem or one.left_out or "its gradients have other shapes than its weights", every
+    both = []
+    for label in two_labels(y):
+        single = submission.answer(material.case(network, params, x[:1], label), layout, twice=False)
+        both.append(None if single.values is None else checked(single.values, network.sizes))
+    values = both[0]
     if values is None or values.dW is None:
-        return (0, "it returns a loss and no gradients", False) if values is not None else (1, "", True)
-    G, v = values.dW[0], x[0]
-    along = np.outer(v, v @ G / (v @ v))
-    near = np.abs(G - along).max() <= 1e-3 * np.abs(G).max()
-    return (2 if near and np.any(G) else 1), "", values.db is not None
+        return (0, "it returns a loss and no gradients", every) if values is not None else (1, "", every)
+    biased = tuple(part is not None for part in values.db or [None] * len(values.dW))
+    if both[1] is None or not np.any(values.dW[0]):
+        return 1, "", biased
+    return (1, 2, BEST)[_suiting(x[0], *both)], "", biased
+
+
+def _suiting(x, one, two):
+    """0: no outer product in the first layer; 1: one there; 2: in every layer."""
+    if not outer_layers(x, *(part._replace(dW=part.dW[:1], db=part.db and part.db[:1]) for part in (one, two))):
+        return 0
+    return 2 if outer_layers(x, one, two) == len(one.dW) else 1
+
+
+def _all(layout, n_layers):
+    """Biases in every layer, or in none."""
+    return (layout.biases != "none",) * n_layers

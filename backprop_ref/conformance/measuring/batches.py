@@ -36,7 +36,7 @@ class _Batch:
         values = asked.values
         self.measured = {("dW", layer): dW for layer, dW in enumerate(values.dW)}
         if values.db is not None:
-            self.measured |= {("db", layer): db for layer, db in enumerate(values.db)}
+            self.measured |= {("db", layer): db for layer, db in enumerate(values.db) if db is not None}
         for key, part in self.measured.items():
             self.measured[key] = np.where(np.abs(part) < self.size * samples.nothing[key[1]], 0.0, part)
         self.powers: dict[tuple[str, int], int] = {}

@@ -95,7 +95,7 @@ def _digits(batches, forward, factor):
     with np.errstate(all="ignore"):
         for key, ball in right_pass(case_of(batches.five, batches, forward), forward.rules):
             measured = getattr(batches.five.values, key[0], None)
-            if key[0] not in {"dW", "db"} or measured is None:
+            if key[0] not in {"dW", "db"} or measured is None or measured[key[1]] is None:
                 continue
             gap = np.abs(measured[key[1]] - c * ball.mid)
             allowed = 8.0 * abs(c) * ball.rad + 64.0 * np.finfo(float).eps * np.abs(measured[key[1]])

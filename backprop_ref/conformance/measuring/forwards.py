@@ -159,9 +159,8 @@ def unread(rows: Rows, batches, only: int | None = None) -> int:
     count = 0
     for layer in range(1, rows.network.n_layers) if only is None else (only,):
         G = np.stack([one.values.dW[layer] for one in batches.singles])
-        B = None
-        if all(one.values.db is not None for one in batches.singles):
-            B = np.stack([one.values.db[layer] for one in batches.singles])
+        db = [one.values.db and one.values.db[layer] for one in batches.singles]
+        B = None if any(part is None for part in db) else np.stack(db)
         v = rows.inputs(layer)
         if not np.all(np.isfinite(v)):
             return 2 * rows.network.n_layers

@@ -23,16 +23,6 @@ OTHER_WIDTHS |= {4: ((4, 2, 3, 5, 6), (3, 3, 3, 3, 3), (3, 5, 4, 2, 1))}
 """What is right in the first of `WIDTHS` is also tried with growing widths, in a square, and with one output: some bugs
 show there alone."""
 WIDTHS = {
-    1: ((2, 5), (3, 3), (3, 1)),
-    2: ((4, 2, 5), (3, 3, 3), (3, 4, 1)),
-    3: ((5, 2, 4, 6), (3, 3, 3, 3), (3, 5, 4, 1)),
-}
-OTHER_WIDTHS |= {4: ((4, 2, 3, 5, 6), (3, 3, 3, 3, 3), (3, 5, 4, 2, 1))}
-"""What is right in the first of `WIDTHS` is also tried with growing widths, in a square, and with one output: some bugs
-show there alone."""
-MOST_CHOICES = 4000
-"""Sizes tried for code that takes one choice of them only."""
-WIDTHS = {
     1: ((3, 4), (3, 2), (3, 1), (2, 1), (2, 2), (4, 3), (5, 4)),
     2: ((3, 5, 4), (4, 3, 2), (3, 4, 1), (2, 3, 1), (2, 2, 1), (2, 4, 1), (2, 5, 1), (3, 5, 1), (2, 3, 2), (3, 4, 3)),
     3: ((3, 5, 4, 2), (4, 5, 3, 2), (3, 5, 4, 1), (2, 3, 2, 1), (2, 4, 4, 1), (3, 4, 4, 3), (2, 3, 3, 2)),
@@ -42,23 +32,26 @@ WIDTHS = {
 
 
 def networks(sizes):
-    """Every kind of network of these sizes: one activation for all hidden layers, an output, and a loss for it."""
+    """Every kind of network of these sizes: one activation for all hidden layers, an output, and a loss for it.
+
+    Softmax of one output is always 1, and left out.
+    """
     hidden = ACTIVATIONS if len(sizes) > 2 else ("linear",)
     return [
         Network(sizes, [inner] * (len(sizes) - 2) + [outer], loss)
         for loss, rule in LOSSES.items()
         for outer in rule.outputs
-        if outer != "softmax" or sizes[-1] > 1  # else it is always 1
+        if outer != "softmax" or sizes[-1] > 1
         for inner in hidden
     ]
 
 
 @functools.cache
-def parameters(sizes, seed=1, biases=True) -> Parameters:
-    """Weights and biases that make all neurons differ, and none of them saturate."""
+def parameters(sizes, seed=1, biases=()) -> Parameters:
+    """Weights and biases that make all neurons differ, and none of them saturate; 0 in layers that have no biases."""
     rng = np.random.default_rng([seed, *sizes])
     W = [rng.normal(0.0, 0.9, (n_in, n_out)) for n_in, n_out in itertools.pairwise(sizes)]
-    b = [rng.normal(0.0, 0.5, n) * biases for n in sizes[1:]]
+    b = [rng.normal(0.0, 0.5, n) * has for n, has in itertools.zip_longest(sizes[1:], biases, fillvalue=True)]
     return Parameters.from_arrays(W, b)
 
 

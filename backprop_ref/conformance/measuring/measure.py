@@ -185,7 +185,8 @@ def _group(ask, form, members, told, search=True) -> Judgement:
     batches = answers.ask_all(ask, form, members[0])
     if batches is None:
         return Judgement(NOT_JUDGED, kind_of(members[0]), reason=ask.problem)
-    if ask.submission.in_place and (turn := answers.in_turn(ask, batches, members[0])) is not None:
+    turn = answers.in_turn(ask, batches, members[0]) if ask.submission.in_place else None
+    if turn is not None:
         batches = turn
     if ask.submission.in_place and answers.finite(batches) and batches.five.values.dW is not None:
         batches = answers.without_unused_biases(ask, batches, members[0])
@@ -214,6 +215,9 @@ def _group(ask, form, members, told, search=True) -> Judgement:
                 notes=(*rough.notes, "right to the digits of float32, in which some of it is computed"),
                 plain=False,
             )
+    if turn is not None:
+        said = "it updates its weights after each sample, so that each is judged by itself"
+        judgement = judgement._replace(notes=(*judgement.notes, said), plain=False)
     more = (*state, *answers.unsummed(batches), *answers.decay(ask, batches, members[0]))
     if more:
         judgement = judgement._replace(verdict=WRONG, findings=(*judgement.findings, *more))
@@ -247,7 +251,7 @@ def _merged(ask, form, judged, refused, target, told, submission):
     outcome.conventions = list(dict.fromkeys(said for one in shown for said in one.conventions))
     outcome.notes = list(dict.fromkeys(said for one in shown for said in one.notes))
     usual = form.sizes == material.WIDTHS[len(form.sizes) - 1][0]
-    outcome.plain = form.biases and not form.hard and usual and all(one.plain for one in shown)
+    outcome.plain = all(form.biases) and not form.hard and usual and all(one.plain for one in shown)
     if ask.changed and not submission.in_place:
         outcome.notes.append(f"it changes its {' and '.join(ask.changed)} in place")
     return outcome

@@ -8,13 +8,13 @@ from backprop_ref.parameters import Parameters
 STEPS = (2.0**-8, 2.0**-9, 2.0**-10)
 
 
-def differences(loss_at, params: Parameters) -> tuple[Values, Values] | None:
+def differences(losses_at, params: Parameters) -> tuple[Values, Values] | None:
     """dLoss/dW and dLoss/db, and how far each entry may be from right; None where a loss is missing.
 
     Parameters
     ----------
-    loss_at : callable
-        The loss for given `Parameters`.
+    losses_at : callable
+        The losses for a list of `Parameters`, None for one where there is none.
     params : Parameters
 
     Notes
@@ -23,23 +23,22 @@ def differences(loss_at, params: Parameters) -> tuple[Values, Values] | None:
     its table, and by the rounding of the losses. Where a kink lies within the steps the two disagree, and the estimate
     is large.
     """
-    flat = params.flat
-    found, errors = np.empty(flat.size), np.empty(flat.size)
-    for index in range(flat.size):
-        row, size = [], 0.0
+    size = params.flat.size
+    ends = []
+    for index in range(size):
         for step in STEPS:
-            ends = []
             for sign in (1.0, -1.0):
                 moved = params.copy()
                 moved.flat[index] += sign * step
-                value = loss_at(moved)
-                if value is None:
-                    return None
-                ends.append(value)
-                size = max(size, abs(value))
-            row.append((ends[0] - ends[1]) / (2.0 * step))
-        found[index], errors[index] = _extrapolated(row)
-        errors[index] += 16.0 * np.finfo(float).eps * size / STEPS[-1]
+                ends.append(moved)
+    losses = losses_at(ends)
+    if any(loss is None for loss in losses):
+        return None
+    table = np.reshape(np.asarray(losses, dtype=np.float64), (size, len(STEPS), 2))
+    found, errors = np.empty(size), np.empty(size)
+    for index, row in enumerate(table):
+        found[index], errors[index] = _extrapolated(list((row[:, 0] - row[:, 1]) / (2.0 * np.asarray(STEPS))))
+        errors[index] += 16.0 * np.finfo(float).eps * np.abs(row).max() / STEPS[-1]
     gradient, error = Parameters(found, params.sizes), Parameters(errors, params.sizes)
     return (Values(dW=list(part.W), db=list(part.b)) for part in (gradient, error))  # type: ignore[return-value]
 

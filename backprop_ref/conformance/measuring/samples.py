@@ -101,8 +101,8 @@ class Samples:
         self.search, self.more, self.usual, self.known = search, more, usual, factor is not None
         self.network, self.last, self.base = rows.network, rows.last, rows.rules
         self.G = [np.stack([one.values.dW[layer] for one in asked]) for layer in range(self.network.n_layers)]
-        has_b = all(one.values.db is not None for one in asked)
-        self.B = [np.stack([one.values.db[layer] for one in asked]) if has_b else None for layer in range(len(self.G))]
+        db = [one.values.db or [None] * len(self.G) for one in asked]
+        self.B = [None if any(part is None for part in parts) else np.stack(parts) for parts in zip(*db, strict=True)]
         sizes = [
             max(float(np.abs(part).max()) for part in pair if part is not None)
             for pair in zip(self.G, self.B, strict=True)

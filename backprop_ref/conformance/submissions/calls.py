@@ -4,22 +4,29 @@ import itertools
 import sys
 from typing import Any, NamedTuple
 
-from backprop_ref.conformance.submissions.reading import Shapes, Unreadable, array, depth, leaves, number, returned
+from backprop_ref.conformance.submissions.reading import Shapes, Unreadable, array, depth, leaves, number, readings
 from backprop_ref.errors import blame, is_library
 
 
 def one_call(function, arguments: list[Any], keywords: dict[str, Any], shapes: Shapes) -> dict[str, Any]:
-    """What a call gives, None or a number or values by name, and its arguments as they are afterwards."""
+    """What a call gives, and its arguments as they are afterwards.
+
+    The former are `reading.readings` as pairs: of a number, and None, a number or values by name.
+    """
     return _reply(function(*arguments, **keywords), arguments, keywords, shapes)
 
 
 def _reply(result, arguments, keywords, shapes):
-    if result is not None and depth(result) != 0:
-        found = returned(result, shapes)._asdict()
-        result = {name: value for name, value in found.items() if value is not None}
+    found: dict[int, Any] = {0: None}
+    if result is not None and depth(result) == 0:
+        found = {0: number(result, "the loss")}
     elif result is not None:
-        result = number(result, "the loss")
-    return {"result": result, "arguments": [after(one) for one in (*arguments, *keywords.values())]}
+        found = {
+            place: {name: part for name, part in values._asdict().items() if part is not None}
+            for place, values in readings(result, shapes).items()
+        }
+    given = [after(one) for one in (*arguments, *keywords.values())]
+    return {"readings": list(found.items()), "arguments": given}
 
 
 def after(argument: Any) -> Any:
@@ -32,6 +39,10 @@ def after(argument: Any) -> Any:
         return array(argument, "")
     except Unreadable:
         return None
+
+
+WRONG_KIND = ("KeyError", "AttributeError", "NameError", "TypeError", "UnboundLocalError")
+"""How an error begins that other sizes do not mend."""
 
 
 class Attempt(NamedTuple):
@@ -49,21 +60,24 @@ class Attempt(NamedTuple):
     """What `one_call` gives."""
 
     @property
-    def far(self) -> tuple[bool, int, int]:
-        """More is further."""
-        return not self.failure, self.lines, self.steps
+    def far(self) -> tuple[bool, int, bool, int]:
+        """More is further; in the same line, an error about sizes is further than one about kinds of arguments."""
+        return not self.failure, self.lines, not self.failure.startswith(WRONG_KIND), self.steps
 
 
-def attempts(function, calls: list[tuple[list[Any], dict[str, Any], Shapes]]) -> dict[str, Any]:
-    """An `Attempt` for each set of arguments, keywords and shapes; a call that raises does not end the others."""
-    return {"attempts": [_attempt(function, *call) for call in calls]}
+def attempts(function, calls: list[tuple[list[Any], dict[str, Any], Shapes]], traced=True) -> dict[str, Any]:
+    """An `Attempt` for each set of arguments, keywords and shapes; a call that raises does not end the others.
+
+    Lines are counted where it is `traced`.
+    """
+    return {"attempts": [_attempt(function, *call, traced) for call in calls]}
 
 
-def _attempt(function, arguments, keywords, shapes):
+def _attempt(function, arguments, keywords, shapes, traced):
     reached = _Reached()
     before = sys.gettrace()
     try:
-        sys.settrace(reached.enter)
+        sys.settrace(reached.enter if traced else before)
         result = function(*arguments, **keywords)
     except (Exception, SystemExit) as error:
         return Attempt(len(reached.lines), reached.steps, blame(error))

@@ -67,7 +67,7 @@ class Layout(NamedTuple):
         for name in ("z", "a", "delta", "dW", "db", "W", "b"):
             arrays = getattr(values, name)
             way = ways.get(name, self.take_samples)
-            taken[name] = None if arrays is None else [way(array) for array in arrays]
+            taken[name] = None if arrays is None else [None if array is None else way(array) for array in arrays]
         taken["dx"] = None if values.dx is None else self.take_samples(values.dx)
         return Values(**taken)
 

@@ -4,6 +4,7 @@ A form is found out by trying: the first that runs, and gives gradients of the s
 """
 
 import itertools
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from backprop_ref.conformance.submissions.calling import NotJudged
 from backprop_ref.conformance.submissions.conventions import Layout
 from backprop_ref.conformance.submissions.outline import Argument
 from backprop_ref.conformance.submissions.reading import Shapes
-from backprop_ref.conformance.submissions.settings import RATES, known, role, setting
+from backprop_ref.conformance.submissions.settings import DECAY, RATES, known, role, setting
 
 ORDERS = (
     "network weights biases x y",
@@ -43,7 +44,7 @@ class Style(NamedTuple):
 def _keyed(weight, bias, first):
     def pack(W, b):
         found = {weight.format(layer): part for layer, part in enumerate(W, first)}
-        return found | {bias.format(layer): part for layer, part in enumerate(b, first)}
+        return found | {bias.format(layer): part for layer, part in enumerate(b, first) if part is not None}
 
     def unpack(params, n):
         layers = range(first, first + n)
@@ -89,6 +90,8 @@ STYLES = {
     "the one W": Style(lambda W, b: W[0], lambda params, n: ([params], [])),
 }
 ONLY_W = ("a list of W", "the one W")
+KEYED = tuple(name for name in STYLES if re.match(r"a dictionary \w+[01], ", name))
+"""Styles in which a bias can be left out."""
 BARE = ("a list of W", "a dictionary W1, b1, …", "a dictionary w1, b1, …", "the one W")
 """Styles that serve without biases."""
 FLAT = ("a vector W, b, W, b, …", "a vector W, W, …, b, b, …")
@@ -109,6 +112,12 @@ class Form(NamedTuple):
     """``first`` or ``last``: biases are that row of W, its inputs being 1."""
     ones: bool = False
     """Whether x has that column of ones already."""
+    reading: int = 0
+    """In which order gradients are returned, where several fit; see `reading.readings`."""
+    biased: tuple[bool, ...] = ()
+    """Which layers have a bias; empty: all or none."""
+    short: bool = False
+    """Whether a list of biases holds those alone that there are; else None for the others."""
 
     @property
     def ambiguous(self) -> bool:
@@ -118,6 +127,8 @@ class Form(NamedTuple):
     def weights(self, case: Case, layout: Layout) -> tuple[list, list]:
         """W and b as they stand in the arguments, packed or not."""
         W, b = list(case.params.W), layout.give_biases(case.params.b)
+        if self.biased and b:
+            b = [part for part, has in zip(b, self.biased, strict=True) if has]
         if self.folded:
             at = {"first": 0, "last": -1}[self.folded]
             W = [np.vstack([v[None], w][:: 1 if at == 0 else -1]) for w, v in zip(W, case.params.b, strict=True)]
@@ -139,6 +150,9 @@ class Form(NamedTuple):
             column = np.ones((len(x), 1), x.dtype)
             x = np.hstack([column, x] if self.folded == "first" else [x, column])
         x, y = layout.give_samples(x), self._labels(case, layout, rows)
+        if self.biased and b:
+            there = iter(b)
+            b = [next(there) if has else None for has in self.biased]
 
         def made(one):
             if one.startswith("="):
@@ -149,7 +163,9 @@ class Form(NamedTuple):
                 return W[0] if self.params in FLAT else STYLES[self.params].pack(W, b)
             if one == "pairs":
                 return pairs(x, y, layout)
-            return {"network": case.network, "x": x, "y": y, "weights": W, "biases": b, "batch": [x, y]}[one]
+            if one == "biases":
+                return [part for part in b if part is not None] if self.short else b
+            return {"network": case.network, "x": x, "y": y, "weights": W, "batch": [x, y]}[one]
 
         n = len(self.roles) - len(self.names)
         keywords = zip(self.names, map(made, self.roles[n:]), strict=True)
@@ -172,7 +188,7 @@ class Form(NamedTuple):
                 return [found["params"]], []
             return STYLES[self.params].unpack(found["params"], case.network.n_layers)
         if "weights" in found:
-            return found["weights"], found.get("biases", [])
+            return found["weights"], [part for part in found.get("biases", []) if part is not None]
         layers = range(case.network.n_layers)
         W, b = ([found[f"{name}{k}"] for k in layers if f"{name}{k}" in found] for name in "Wb")
         return W, b
@@ -191,6 +207,9 @@ class Form(NamedTuple):
             rows = slice(1, None) if self.folded == "first" else slice(None, -1)
             at = 0 if self.folded == "first" else -1
             values = values._replace(dW=[w[rows] for w in values.dW], db=[w[at].copy() for w in values.dW])
+        if self.biased and values.db is not None and len(values.db) == sum(self.biased):
+            there = iter(values.db)
+            values = values._replace(db=[next(there) if has else None for has in self.biased])
         return values._replace(db=None) if layout.biases == "none" else values
 
     def _unrolled(self, values, case, layout):
@@ -219,13 +238,28 @@ def forms(arguments: list[Argument] | None, case: Case, layout: Layout) -> Itera
     for label in labels:
         for roles, names in found:
             for params, folded, ones in _kinds(arguments, roles, layout, n):
-                yield Form(roles, names, params, label, folded, ones)
+                yield Form(roles, names, params, label, folded, ones, biased=_biased(roles, n))
+
+
+def partly_biased(form: Form, n: int, biased=None) -> list[Form]:
+    """The same form with biases in some of n layers only, in each way that it allows: by default in any of them."""
+    if form.folded or form.biased or not (form.params in KEYED or "biases" in form.roles):
+        return []
+    some = [biased] if biased else [one for one in itertools.product((True, False), repeat=n) if len(set(one)) == 2]
+    found = [form._replace(biased=one) for one in some]
+    return [*found, *(one._replace(short=True) for one in found if "biases" in form.roles)]
+
+
+def _biased(roles, n):
+    """The layers that have an argument for b, where some have none; empty: all or no layers."""
+    has = tuple(f"b{layer}" in roles for layer in range(n))
+    return has if len(set(has)) == 2 else ()
 
 
 def _kinds(arguments, roles, layout, n):
     """Style of the argument for all weights, whether biases are folded into W, and whether x has ones."""
     bare = layout.biases == "none"
-    if "biases" in roles or "b0" in roles:
+    if "biases" in roles or any(one[0] == "b" and one[1:].isdigit() for one in roles):
         return [("", "", False)] if "biases" in roles or not bare else []
     folds = [] if bare or layout.biases != "flat" else list(itertools.product(("last", "first"), (False, True)))
     if "params" not in roles:
@@ -258,7 +292,7 @@ def bindings(arguments: list[Argument] | None, n: int) -> list[tuple[tuple[str, 
         return [((*order, *by_keyword), names) for order in _orders(n) if not there or order[: len(there)] == there]
     found = []
     for roles in _completed([*by_name, *by_keyword], n):
-        layered = _layered(roles)
+        layered = _layered(roles, [one.name for one in (*positional[: last + 1], *optional)])
         asked = {"x", "y"} <= set(layered or ()) or {"pairs", "batch"} & set(layered or ())
         if layered is not None and asked and (layered, names) not in found:
             found.append((layered, names))
@@ -269,8 +303,10 @@ _GIVEN = ("x", "y", "weights", "biases", "params", "theta", "W", "b", "network")
 
 
 def _wanted(argument):
-    """Whether an argument with a default is given: what is asked about, and the rate; alpha may be a slope."""
+    """Whether an argument with a default is given: what is asked about, the rate, λ; alpha may be a slope."""
     found = role(argument.name)
+    if setting(argument.name) in DECAY:
+        return argument.name != "weight_decay" and argument.default in {"int", "float"}
     return found in _GIVEN or (found == "rate" and setting(argument.name) != "alpha")
 
 
@@ -337,10 +373,15 @@ def _told_apart(by_name):
     return roles
 
 
-def _layered(roles):
-    """W and b with the number of their layer; None if something is there twice."""
+def _layered(roles, names):
+    """W and b with the number of their layer, by their order or as their names have it; None if something is there
+    twice."""
     counts = {"W": itertools.count(), "b": itertools.count()}
     numbered = [f"{one}{next(counts[one])}" if one in counts else one for one in roles]
+    if 0 < roles.count("b") < roles.count("W"):
+        digits = [re.sub(r"\D", "", name) if one in counts else "" for one, name in zip(roles, names, strict=True)]
+        first = min((int(digit) for one, digit in zip(roles, digits, strict=True) if one == "W" and digit), default=0)
+        numbered = [f"{one}{int(digit) - first}" if digit else one for one, digit in zip(roles, digits, strict=True)]
     plain = [one for one in numbered if not one.startswith("=")]
     if len(set(plain)) < len(plain) or "" in plain:
         return None

@@ -1,6 +1,7 @@
 """Somebody's function, asked for its gradients case by case; whatever it does, each case gets an answer or a reason."""
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -9,10 +10,10 @@ from backprop_ref.conformance.submissions.answer import Answer
 from backprop_ref.conformance.submissions.calling import TIME_LIMIT, Late, NotJudged, Refusal, run
 from backprop_ref.conformance.submissions.calls import Attempt, after, attempts, one_call
 from backprop_ref.conformance.submissions.conventions import Declared, Layout
-from backprop_ref.conformance.submissions.forms import Form, forms, layers_of
-from backprop_ref.conformance.submissions.reading import Unreadable, array, from_mapping, number
+from backprop_ref.conformance.submissions.forms import Form, forms, layers_of, one_hot, partly_biased
+from backprop_ref.conformance.submissions.reading import Unreadable, array, from_fields, number
 from backprop_ref.conformance.submissions.separate import Separate, outline
-from backprop_ref.conformance.submissions.settings import INTERMEDIATE, OUR_RATE, TOLD, role, setting
+from backprop_ref.conformance.submissions.settings import DECAY, INTERMEDIATE, OUR_RATE, TOLD, role, setting
 from backprop_ref.optimizers import describe
 
 NEAR = 0.5
@@ -50,8 +51,12 @@ class Function:
         Whether it is told activations and loss.
     n_layers : int or None
         The depth it is made for, where its signature says so.
+    decay : str
+        The name of its argument for the λ of a penalty; empty: it has none.
     in_place : bool
         Whether it updates the weights, in place or in what it returns.
+    gives_gradients : bool
+        Whether it has once returned gradients, so that what is returned is no longer held against the weights.
     learning_rate : float or None
         Of the update; None: not known.
     """
@@ -62,12 +67,13 @@ class Function:
         self.function, self.declared, self.time_limit = function, declared or Declared(), time_limit
         self.layout = Layout()
         self.learning_rate = self.declared.learning_rate
-        self.in_place = self.declared.in_place
+        self.in_place, self.gives_gradients = self.declared.in_place, False
         found = outline(function)
         self.arguments, self.numbers, self.depth = found.arguments, found.numbers, found.depth
         roles = {role(one.name) for one in self.arguments or []}
         self.explicit_biases = bool(roles & {"b", "biases"})
         self.names = frozenset(one.name for one in self.arguments or [])
+        self.decay = next((name for name in sorted(self.names) if setting(name) in DECAY), "")
         self.n_layers = layers_of(self.arguments)
         rates = [
             one for one in self.arguments or [] if role(one.name) == "rate" and (one.needed or one.name != "alpha")
@@ -76,7 +82,7 @@ class Function:
             self.learning_rate = OUR_RATE
         self.forms: dict[Layout, Form] = {}
         self.unfit: set[tuple[Form, int, bool, str, bool]] = set()
-        self.failed: dict[tuple[Layout, tuple[int, ...]], Exception] = {}
+        self.failed: dict[tuple[Layout, tuple[int, ...], bool], Exception] = {}
 
     def restart(self, function):
         """Takes the function afresh, free of what earlier calls may have left in it; what was found out stays."""
@@ -115,6 +121,7 @@ class Function:
             if twice:
                 second, _, _ = self._ask(form, case, layout)
                 again = None if same_answers(values, second) else second
+            self.gives_gradients = self.gives_gradients or (values.dW is not None and not self.in_place)
             values = self._steps(form, case, layout, values)
             return Answer(values, changed=() if self.in_place else tuple(changed), slack=slack, again=again)
         except NotJudged as reason:
@@ -132,12 +139,12 @@ class Function:
                 f"its argument '{handed[0]}' comes from a forward pass; pass a function of weights, biases, x and y "
                 "that makes the forward pass and then calls this one"
             )
-        if (layout, case.network.sizes) in self.failed:
-            raise self.failed[layout, case.network.sizes]
-        ran: list[tuple[bool, Form]] = []
+        question = (layout, tuple(case.network.sizes), one_hot(case.y))
+        if question in self.failed:
+            raise self.failed[question]
+        ran: list[tuple[int, Form | None]] = []
         failures: list[tuple[int, Exception]] = []
-        among = [form for form in forms(self.arguments, case, layout) if self._kind(form, case, layout) not in self.unfit]
-        for form, tried in zip(among, self.attempts([(form, case, layout) for form in among]), strict=True):
+        for form, tried in self._readings(case, layout):
             try:
                 if tried.failure and not tried.failure.startswith("NotImplementedError"):
                     raise Refusal(tried.failure)
@@ -149,17 +156,47 @@ class Function:
                 if str(reason).startswith(WRONG_KIND) and not self.takes_network:
                     self.unfit.add(self._kind(form, case, layout))  # whatever the shapes of weights and biases
                 continue
-            fit = _fits(values, case, layout)
-            if fit and (not form.ambiguous or self._consistent(form, case, layout)):
-                self.forms[layout] = form
+            if self._takes_numbers(form, case, layout):
+                failures.append((tried.lines, Refusal("it takes labels for numbers, and not for indices of classes")))
+                continue
+            several = form.ambiguous or len(tried.reply.get("readings", ())) > 1
+            fit = int(_fits(values, case, layout))
+            fit += self.consistency(form, case, layout) if fit and several else 0
+            if fit > (case.network.n_layers if several else 0):
+                self.forms[layout] = form = self._without_unused(form, values, case, layout)
                 return form
             ran.append((fit, form))
-        if not ran:
+        fit, form = max(ran, key=lambda one: one[0], default=(1, self._partly_biased(case, layout)))
+        if form is None:
             self._give_up(failures, case, layout)
-        fit, form = max(ran, key=lambda one: one[0])
         if fit:
             self.forms[layout] = form
         return form
+
+    def _without_unused(self, form, values, case, layout) -> Form:
+        """The form without the biases that have no gradient, if the code does without them; else as it is."""
+        used = tuple(part is not None and bool(np.any(part)) for part in values.db or ())
+        if len(set(used)) < 2:
+            return form
+        return self._first_fitting(partly_biased(form, len(used), used), case, layout) or form
+
+    def _partly_biased(self, case, layout) -> Form | None:
+        """The first form with biases in some layers only that fits."""
+        n, plain = case.network.n_layers, list(forms(self.arguments, case, layout))
+        return self._first_fitting([one for form in plain for one in partly_biased(form, n)], case, layout)
+
+    def _first_fitting(self, among, case, layout) -> Form | None:
+        tried = self.attempts([(form, case, layout) for form in among])
+        fitting = (form for form, one in zip(among, tried, strict=True) if not one.failure)
+        return next((form for form in fitting if not self._takes_numbers(form, case, layout)), None)
+
+    def _readings(self, case, layout):
+        """Forms not known to be unfit, each for every order in which its answer may be read, with an `Attempt`."""
+        every = forms(self.arguments, case, layout)
+        among = [form for form in every if self._kind(form, case, layout) not in self.unfit]
+        for form, tried in zip(among, self.attempts([(form, case, layout) for form in among]), strict=True):
+            for reading, _ in tried.reply.get("readings", [(0, None)]):
+                yield form._replace(reading=reading), tried
 
     @staticmethod
     def _kind(form, case, layout):
@@ -174,22 +211,43 @@ class Function:
         for form, case, layout in ways:
             given, keywords = form.give(case, layout, _samples_of(layout), self.learning_rate)
             calls.append((given, keywords, form.shapes(case, layout)))
-        found: list[Attempt] = []
-        for start in range(0, len(calls), TOGETHER):
-            found += self._attempts(calls[start : start + TOGETHER])
-        return [self._fitting(one, *way) for one, way in zip(found, ways, strict=True)]
+        return [self._fitting(one, *way) for one, way in zip(self._attempts(calls), ways, strict=True)]
 
-    def _attempts(self, calls):
+    def losses(self, cases: list[Case], layout: Layout) -> list[float | None]:
+        """The losses for cases that differ in their weights alone, all asked for at once; None where there is none."""
+        form = self._form(cases[0], layout)
+        rows = [slice(s, s + 1) for s in range(len(cases[0].x))] if layout.one_sample else [slice(None)]
+        calls = []
+        for case in cases:
+            for row in rows:
+                given, keywords = form.give(case, layout, row, self.learning_rate)
+                calls.append((given, keywords, form.shapes(case, layout)))
+        found = [self._loss_of(one, cases[0], form) for one in self._attempts(calls, traced=False)]
+        parts = [found[start : start + len(rows)] for start in range(0, len(found), len(rows))]
+        return [None if None in part else sum(part) / len(rows) for part in parts]
+
+    @staticmethod
+    def _loss_of(attempt, case, form):
+        if attempt.failure:
+            return None
+        result = _result(attempt.reply, form.reading)
+        loss = result.loss if isinstance(result, Values) else result
+        return None if loss is None else float(loss)
+
+    def _attempts(self, calls, traced=True):
+        if len(calls) > TOGETHER:
+            parts = (calls[start : start + TOGETHER] for start in range(0, len(calls), TOGETHER))
+            return [one for part in parts for one in self._attempts(part, traced)]
         try:
             if isinstance(self.function, Separate):
-                reply = self.function.attempts(calls)
+                reply = self.function.attempts(calls, traced)
             else:
-                reply = run(attempts, self.function, calls, limit=self.time_limit)
+                reply = run(attempts, self.function, calls, traced, limit=self.time_limit)
             return [Attempt(*one) for one in reply["attempts"]]
         except (Refusal, Unreadable) as reason:
-            if len(calls) == 1 or isinstance(reason, Late):
+            if len(calls) < 2 or isinstance(reason, Late):
                 return [Attempt(failure=str(reason))] * len(calls)
-            return [self._attempts([call])[0] for call in calls]  # one of them ended them all
+            return [self._attempts([call], traced)[0] for call in calls]  # one of them ended them all
 
     def _fitting(self, attempt, form, case, layout):
         """The attempt, with a failure if its answer does not fit the network."""
@@ -205,11 +263,11 @@ class Function:
             self.in_place = in_place
         if _fits(values, case, layout):
             return attempt
-        shapes = [part.shape for part in (*(values.dW or ()), *(values.db or ()))]
+        shapes = [part.shape for part in (*(values.dW or ()), *(values.db or ())) if part is not None]
         return attempt._replace(failure="its gradients have other shapes than its weights", shapes=shapes)
 
-    def _give_up(self, failures, case, layout):
-        """Raises the failure that came last in its code, or says why nothing was tried; code for any network is final."""
+    def _give_up(self, failures, case, layout) -> NoReturn:
+        """Raises the failure that came last in its code, or says why nothing was tried; final if for any network."""
         names = ", ".join(one.name for one in self.arguments or []) or "(none)"
         remedy = "call them weights, biases, x and y, or W1, b1, W2, b2, x and y"
         failure = Refusal(f"its arguments {names} cannot be told apart in {case.network.n_layers} layers; {remedy}")
@@ -220,35 +278,64 @@ class Function:
             _, furthest = max(failures, key=lambda one: one[0])
             failure = type(furthest)(f"{furthest}{others}")
         if not self.takes_network:
-            self.failed[layout, case.network.sizes] = failure
+            self.failed[layout, tuple(case.network.sizes), one_hot(case.y)] = failure
         raise failure
 
-    def _consistent(self, form, case, layout) -> bool:
-        """Whether for one sample dW[0] is x times db[0]; if not, weights and biases stand elsewhere."""
-        try:
-            values, _, _ = self._call(form, case, layout, self._keywords(case), slice(0, 1))
-        except (NotJudged, Refusal, Unreadable):
+    def _takes_numbers(self, form, case, layout) -> bool:
+        """Whether indices of classes are given for numbers: every output then moves the same way between 0 and 1."""
+        if form.labels != "indices":
             return False
-        return values.db is None or is_outer(case.x[0], values.db[0], values.dW[0])
+        try:
+            zero, one = (
+                self._call(form, replace(case, x=case.x[:1], y=y[None]), layout, {}, slice(0, 1))[0].dW[-1]
+                for y in np.eye(case.y.shape[1])[:2]
+            )
+        except (NotJudged, Refusal, Unreadable, TypeError):
+            return False
+        moved = one - zero
+        row = moved[np.argmax(abs(moved).max(axis=1))]
+        return bool(np.all(row > 0.0) or np.all(row < 0.0))
+
+    def consistency(self, form, case, layout) -> int:
+        """In how many layers what another label changes in dW of a sample is an outer product with what it changes in
+        db: else weights and biases stand elsewhere, or W otherwise."""
+        try:
+            one, two = (
+                self._call(form, replace(case, x=case.x[:1], y=y), layout, self._keywords(case), slice(0, 1))[0]
+                for y in two_labels(case.y)
+            )
+        except (NotJudged, Refusal, Unreadable):
+            return 0
+        return outer_layers(case.x[0], one, two)
 
     def _ask(self, form, case, layout):
         keywords = self._keywords(case)
         if not layout.one_sample:
             return self._call(form, case, layout, keywords, slice(None))
         rows = [slice(s, s + 1) for s in range(len(case.x))]
-        parts = [self._call(form, case, layout, _row(keywords, s), row) for s, row in enumerate(rows)]
+        if self.in_place or keywords:
+            parts = [self._call(form, case, layout, _row(keywords, s), row) for s, row in enumerate(rows)]
+            return *mean(parts, case), parts[0][2]
+        given = [form.give(case, layout, row, self.learning_rate) for row in rows]
+        calls = [(*one, form.shapes(case, layout)) for one in given]
+        parts = []
+        for one, row in zip(self._attempts(calls, traced=False), rows, strict=True):
+            if one.failure:
+                return self._call(form, case, layout, {}, row)  # which raises as the function does
+            first, named = form.give(case, layout, row, self.learning_rate)
+            parts.append(self._read(one.reply, form, case, layout, [*first, *named.values()]))
         return *mean(parts, case), parts[0][2]
 
     def _keywords(self, case):
         keywords: dict[str, Any] = {}
-        for name, value, present in (
-            ("weight_decay", case.weight_decay, case.weight_decay != 0.0),
-            ("da", case.da, case.da is not None),
-        ):
-            if present and name not in self.names:
-                raise NotJudged(f"it takes no keyword {name}")
-            if present:
-                keywords[name] = value
+        if case.weight_decay != 0.0 and not self.decay:
+            raise NotJudged("it takes no keyword weight_decay")
+        if case.weight_decay != 0.0 and self.decay == "weight_decay":
+            keywords["weight_decay"] = case.weight_decay  # another name is given with every call
+        if case.da is not None:
+            if "da" not in self.names:
+                raise NotJudged("it takes no keyword da")
+            keywords["da"] = case.da
         return keywords
 
     def _call(self, form, case, layout, extra, rows):
@@ -262,11 +349,11 @@ class Function:
 
     def _read(self, reply, form, case, layout, before):
         """Values in our layout from a reply, what rounding hides of them, and the names of arguments that changed."""
-        result, arguments = _result(reply, case), reply.get("arguments", [])
+        result, arguments = _result(reply, form.reading), reply.get("arguments", [])
         changed = [
             {"params": "weights"}.get(one, one)
             for one, now, then in zip(form.roles, arguments, before, strict=False)
-            if one != "network" and not _unchanged(now, after(then))
+            if one != "network" and one[0] != "=" and not _unchanged(now, after(then))
         ]
         moved = any(one[0] in "Wwb" for one in changed)
         bare = result is None or not isinstance(result, Values)
@@ -277,7 +364,7 @@ class Function:
         values = Values(loss=result) if bare else result
         if result is None:
             raise Unreadable("it returned None, and neither a loss nor gradients, and changed no weights")
-        if values.dW is not None and self._updated(form, case, layout, values):
+        if values.dW is not None and not self.gives_gradients and self._updated(form, case, layout, values):
             self.in_place = True
             return *self._from_updates(form, case, layout, (values.dW, values.db or []), values.loss), changed
         if self.declared.in_place and moved:
@@ -304,17 +391,21 @@ class Function:
         u = float(np.finfo(case.params.dtype).eps) / 2
         moves, slacks = [], []
         for then, there in zip(form.weights(case, layout), now, strict=True):
-            there = [array(part, "an updated weight").astype(np.float64) for part in there]
+            there = [None if part is None else array(part, "an updated weight").astype(np.float64) for part in there]
             then = [part.astype(np.float64) for part in then]
-            if len(there) == len(then):  # a column may have become a row
-                there = [
-                    new.reshape(old.shape) if new.size == old.size and new.ndim != old.ndim else new
-                    for new, old in zip(there, then, strict=True)
-                ]
-            if [part.shape for part in there] != [part.shape for part in then]:
+            if len(there) > len(then):
+                there = [part for part in there if part is not None]
+            if len(there) != len(then):
+                raise Refusal("there are more or fewer weights or biases after the update")
+            there = [  # a column may have become a row
+                new.reshape(old.shape) if new is not None and new.size == old.size and new.ndim != old.ndim else new
+                for new, old in zip(there, then, strict=True)
+            ]
+            if any(new is not None and new.shape != old.shape for new, old in zip(there, then, strict=True)):
                 raise Refusal("the weights or biases have other shapes after the update")
-            moves.append([(old - new) / rate for old, new in zip(then, there, strict=True)])
-            slacks.append([hidden(old, new, u) / rate for old, new in zip(then, there, strict=True)])
+            pairs = list(zip(then, there, strict=True))
+            moves.append([None if new is None else (old - new) / rate for old, new in pairs])
+            slacks.append([None if new is None else hidden(old, new, u) / rate for old, new in pairs])
         found, slack = (form.take(Values(dW=dW, db=db or None), case, layout) for dW, db in (moves, slacks))
         return found._replace(loss=loss), slack
 
@@ -325,7 +416,7 @@ class Function:
         given, keywords = form.give(case, layout, slice(None), self.learning_rate)
         extra = {"steps": 3, "optimizer": describe(case.optimizer), "batch_size": case.batch_size}
         extra = {name: value for name, value in extra.items() if name in self.names}
-        made = _result(self._run(given, {**keywords, **extra, **self._keywords(case)}, form.shapes(case, layout)), case)
+        made = _result(self._run(given, {**keywords, **extra, **self._keywords(case)}, form.shapes(case, layout)))
         if not isinstance(made, Values):
             raise Unreadable("it returned no weights after its steps; return (W, b), two lists")
         return values._replace(**dict(zip("Wb", layout.take(Values(W=made.dW, b=made.db))[-2:], strict=True)))
@@ -337,11 +428,12 @@ class Function:
         return run(one_call, self.function, arguments, keywords, shapes, limit=self.time_limit)
 
 
-def _result(reply, case):
+def _result(reply, reading=0):
     """None, a number or `Values`."""
-    result = reply.get("result")
+    readings = dict(reply["readings"])
+    result = readings.get(reading, next(iter(readings.values())))
     if isinstance(result, dict):
-        return from_mapping(result, case.network.n_layers)
+        return from_fields(result)
     return None if result is None else number(result, "the loss")
 
 
@@ -354,13 +446,40 @@ def _fits(values, case, layout) -> bool:
     """Whether gradients came out, in the shapes due."""
     if values.dW is None or [w.shape for w in values.dW] != [w.shape for w in case.params.W]:
         return False
-    return values.db is None or [b.shape for b in values.db] == [b.shape for b in case.params.b]
+    due = [b.shape for b in case.params.b]
+    return values.db is None or (
+        len(values.db) == len(due)
+        and all(b is None or b.shape == shape for b, shape in zip(values.db, due, strict=True))
+    )
 
 
 def is_outer(x, db, dW) -> bool:
-    """Whether dW is the outer product of x and db, but for much more than rounding."""
-    right = np.outer(x.astype(np.float64), db)
+    """Whether dW of one sample is x times db, but for much more than rounding; None stands for any vector."""
+    if not np.all(np.isfinite(dW)):
+        return False
+    if x is None and db is None:
+        strengths = np.linalg.svd(dW, compute_uv=False)
+        return bool(strengths[1:].max(initial=0.0) <= 1e-3 * strengths[0])
+    left = dW @ db / (db @ db or 1.0) if x is None else x
+    right = np.outer(left, left @ dW / (left @ left or 1.0) if db is None else db)
     return bool(abs(dW - right).max() <= 1e-3 * abs(right).max())
+
+
+def two_labels(y) -> tuple[np.ndarray, np.ndarray]:
+    """The first label, and another one."""
+    other = next((row for row in y if not np.array_equal(row, y[0])), 1.0 - y[0])
+    return y[:1], other[None]
+
+
+def outer_layers(x, one: Values, two: Values) -> int:
+    """In how many layers the difference of two gradients for one x is an outer product; what is added, whatever the
+    label, as a penalty adds it, makes none."""
+    if one.dW is None or two.dW is None:
+        return 0
+    none = [None] * len(one.dW)
+    db = [None if a is None or b is None else b - a for a, b in zip(one.db or none, two.db or none, strict=True)]
+    dW = [b - a for a, b in zip(one.dW, two.dW, strict=True)]
+    return sum(is_outer(None if layer else x, *pair) for layer, pair in enumerate(zip(db, dW, strict=True)))
 
 
 def hidden(before, after, u):
@@ -384,15 +503,16 @@ def mean(parts, case):
         lists = [getattr(part, name) for part in values]
         if any(arrays is None for arrays in lists):
             continue
-        if any([a.shape for a in arrays] != [a.shape for a in lists[0]] for arrays in lists):
+        if any([np.shape(a) for a in arrays] != [np.shape(a) for a in lists[0]] for arrays in lists):
             raise Refusal(f"{name} has other shapes for other samples")
-        stacked = [np.stack(layer).astype(np.float64) for layer in zip(*lists, strict=True)]
-        means[name] = [layer.sum(axis=0) / n for layer in stacked]
-        eps = float(np.finfo(np.float64).eps)
-        slack[name] = [len(parts) * eps * abs(layer).sum(axis=0) / n for layer in stacked]
-        hidden = [part[1] for part in parts if part[1] is not None]
-        for more in hidden:
-            slack[name] = [a + b / n for a, b in zip(slack[name], getattr(more, name), strict=True)]
+        layers = [None if part[0] is None else np.stack(part).astype(np.float64) for part in zip(*lists, strict=True)]
+        means[name] = [None if layer is None else layer.sum(axis=0) / n for layer in layers]
+        unit = len(parts) * float(np.finfo(np.float64).eps) / n
+        slack[name] = [None if layer is None else unit * abs(layer).sum(axis=0) for layer in layers]
+        for _, more, *_ in parts:
+            if more is not None:
+                pairs = zip(slack[name], getattr(more, name), strict=True)
+                slack[name] = [None if a is None else a + b / n for a, b in pairs]
     return Values(**means), Values(**slack)
 
 
@@ -401,7 +521,7 @@ def _unchanged(now, then):
         return isinstance(now, dict) and all(name in now and _unchanged(now[name], part) for name, part in then.items())
     if isinstance(then, list):
         return isinstance(now, list) and len(now) == len(then) and all(map(_unchanged, now, then))
-    return isinstance(now, np.ndarray) and same_bits(now, then)
+    return now is None if then is None else isinstance(now, np.ndarray) and same_bits(now, then)
 
 
 def same_answers(first: Values, second: Values) -> bool:

@@ -61,7 +61,7 @@ class Model:
     takes_biases : bool
         Whether biases were found in it, once it has been asked for a case.
     takes_network : bool
-        Whether its constructor is told activations or the loss.
+        Whether its constructor is told activations or the loss, or a torch module is followed by it.
     n_layers : int or None
         The depth it is made for, where its constructor says so.
     in_place : bool
@@ -88,7 +88,7 @@ class Model:
                 f"backprop(x, y) or the like; pass a function f(network, weights, biases, x, y) that returns "
                 "(loss, dW, db)"
             )
-        self.takes_network = any(setting(one.name) in TOLD for one in self.takes)
+        self.takes_network = any(setting(one.name) in TOLD for one in self.takes) or self.plans[0].autograd
         hidden = hidden_layers([one.name for one in self.takes])
         self.n_layers = None if hidden is None else hidden + 1
         self.layout, self.takes_biases = Layout(), True

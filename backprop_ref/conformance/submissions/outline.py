@@ -11,8 +11,8 @@ STEPS = (
 """Methods that train, the smallest steps first."""
 
 
-LARGEST = 64
-"""A size that is written into code is at most so large, where it is looked for."""
+LARGEST = 999
+"""Numbers in code that are larger are no sizes of networks, nor of all their weights."""
 MOST = 64
 """So many functions are read that a function calls, and so many entries of a list."""
 
@@ -88,7 +88,7 @@ def _code(found) -> tuple[tuple[int, ...], int]:
     left = [part for part in vars(found).values() if inspect.isfunction(part)] if inspect.isclass(found) else [found]
     numbers: set[int] = set()
     names: set[str] = set()
-    seen = []
+    seen: list[Any] = []
     while left:
         part = left.pop()
         part = inspect.unwrap(part) if inspect.isfunction(part) else part

@@ -98,6 +98,8 @@ def plans(methods: dict[str, list[Argument]], takes_data: bool) -> Iterator[Plan
                 yield Plan((forward, backward), update, loss)
     for backward in _calls(methods, BACKWARD, ("x", "y")):
         yield Plan((backward,), update, loss)
+    for call in _calls(methods, LOSS, ("x", "y")):
+        yield Plan((call,), update)
     known = {*STEPS, *BY_PAIRS, *FORWARD, *BACKWARD, *LOSS, *QUESTIONS}
     for call in _calls(methods, [name for name in methods if name not in known], ("x", "y")):
         yield Plan((call,), update, loss)

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import math
+from collections.abc import Iterator
 from decimal import Decimal
 from numbers import Real
 from typing import Any, NamedTuple
@@ -73,11 +74,12 @@ def number(value: Any, what: str) -> Any:
     return float(found.reshape(())) if found.dtype == np.float64 else found.reshape(())[()]
 
 
-def arrays(value: Any, what: str) -> list[np.ndarray]:
-    """One array for each entry of a list."""
+def arrays(value: Any, what: str) -> list[Any]:
+    """One array for each entry of a list; of biases, some may be None, where a layer has none."""
     if not _is_list(value):
         raise Unreadable(f"{what} is {_kind(value)}, and not a list with an array for each layer")
-    return [array(part, f"{what}[{layer}]") for layer, part in enumerate(value)]
+    some = what in {*BIASES, *BIAS_GRADIENTS} and any(part is not None for part in value)
+    return [None if some and part is None else array(part, f"{what}[{layer}]") for layer, part in enumerate(value)]
 
 
 class Shapes(NamedTuple):
@@ -93,11 +95,14 @@ class Shapes(NamedTuple):
         return cls(list(zip(sizes, sizes[1:], strict=False)), [(n,) for n in sizes[1:]])
 
     def fit(self, dW, db, turned=False) -> bool:
-        """Whether gradients have these shapes; ``turned``: or W the other way round."""
+        """Whether gradients have these shapes, biases that are None aside; ``turned``: or W the other way round."""
+        if db is not None and len(db) > len(self.b):
+            db = [part for part in db if part is not None]
         if len(dW) != len(self.W) or (db is not None and len(db) != len(self.b)):
             return False
         biases = db is None or all(
-            part.shape == shape or _long(part.shape) == _long(shape) for part, shape in zip(db, self.b, strict=True)
+            part is None or part.shape == shape or _long(part.shape) == _long(shape)
+            for part, shape in zip(db, self.b, strict=True)
         )
         return biases and all(
             part.shape == shape or (turned and part.shape == shape[::-1]) or (len(shape) == 1 and part.size == shape[0])
@@ -106,7 +111,14 @@ class Shapes(NamedTuple):
 
 
 def returned(value: Any, shapes: Any) -> Values:
-    """The loss and the gradients in whatever a callable returned.
+    """The first of the `readings`: what somebody most likely means."""
+    return next(iter(readings(value, shapes).values()))
+
+
+def readings(value: Any, shapes: Any) -> dict[int, Values]:
+    """The loss and the gradients in whatever a callable returned, by the number of the order in which they stand.
+
+    There are several where the shapes suit more than one of `ORDERS`; 0 is what stands in none.
 
     Parameters
     ----------
@@ -122,9 +134,11 @@ def returned(value: Any, shapes: Any) -> Values:
     if isinstance(value, str | bytes):
         raise Unreadable(f"it returned the text {_short(value)}")
     if depth(value) == 0:
-        return Values(loss=number(value, "the loss"))
+        return {0: Values(loss=number(value, "the loss"))}
+    if len(shapes.W) == 1 and getattr(value, "shape", None) == shapes.W[0] and len(shapes.W[0]) == 1:
+        return {0: Values(dW=[array(value, "dW")])}
     if isinstance(value, dict) or named(value):
-        return _of_mapping(value, shapes)
+        return {0: _of_mapping(value, shapes)}
     if not _is_list(value):
         raise Unreadable(f"it returned {_kind(value)}, in which no gradients are recognised")
     if any(isinstance(part, str | bytes) for part in value):
@@ -163,21 +177,22 @@ def _of_list(value, shapes):
             with contextlib.suppress(Unreadable):
                 found = _of_mapping(part, shapes) if isinstance(part, dict) or named(part) else None
                 if found is not None and found.dW is not None:
-                    return found if len(scalars) != 1 else found._replace(loss=number(scalars[0], "the loss"))
+                    return {0: found if len(scalars) != 1 else found._replace(loss=number(scalars[0], "the loss"))}
         gradients = list(rest[0] if len(rest) == 1 else rest)
-        if len(scalars) < 2 and (found := _split(gradients, shapes)) and shapes.fit(*found, turned=True):
-            return Values(loss=number(scalars[0], "the loss") if scalars else None, dW=found[0], db=found[1])
+        if len(scalars) < 2 and (fitting := dict(_fitting(gradients, shapes))):
+            loss = number(scalars[0], "the loss") if scalars else None
+            return {place: Values(loss=loss, dW=dW, db=db) for place, (dW, db) in fitting.items()}
         if (by_shape := _by_shapes(value, shapes)) is not None:
-            return by_shape
+            return {0: by_shape}
     if len(scalars) > 1:
         raise Unreadable(f"it returned {len(scalars)} numbers beside each other; the loss is one")
     loss = number(scalars[0], "the loss") if scalars else None
     if not rest:
         if loss is None:
             raise Unreadable("it returned an empty list")
-        return Values(loss=loss)
+        return {0: Values(loss=loss)}
     dW, db = split(gradients, shapes)
-    return Values(loss=loss, dW=dW, db=db)
+    return {0: Values(loss=loss, dW=dW, db=db)}
 
 
 def _by_shapes(value, shapes: Shapes) -> Values | None:
@@ -188,23 +203,31 @@ def _by_shapes(value, shapes: Shapes) -> Values | None:
     found = list(leaves(value, {*shapes.W, *shapes.b}))
     fitting = [part for part in found if part.size == 1 or _usual(part.shape, shapes)]
     n = len(shapes.W)
-    counts = [2 * n, n] if shapes.b else [n]
+    counts = range(n + len(shapes.b), n - 1, -1)
     for turned in (False, True):
         for count in counts:
             for start in range(len(fitting) - count + 1):
                 parts = fitting[start : start + count]
-                for dW, db in _orders(parts, n):
+                for dW, db in _orders(parts, n, shapes):
                     if shapes.fit(dW, db, turned):
                         left = [part for part in (*fitting[:start], *fitting[start + count :]) if part.size == 1]
                         return Values(loss=number(left[0], "the loss") if len(left) == 1 else None, dW=dW, db=db)
     return None
 
 
-def _orders(parts, n):
+def _orders(parts, n, shapes):
     """dW and db in each order in which people return them, from the first layer on or from the last."""
     if len(parts) == n:
         yield parts, None
         yield parts[::-1], None
+        return
+    if len(parts) < 2 * n:  # some layers have no bias
+        layers = range(len(shapes.b))
+        for places in itertools.combinations(range(len(parts)), n):
+            left = [part for k, part in enumerate(parts) if k not in places]
+            for chosen in itertools.combinations(layers, len(left)):
+                there = dict(zip(chosen, left, strict=True))
+                yield [parts[k] for k in places], [there.get(layer) for layer in layers]
         return
     halves, turns = (parts[:n], parts[n:]), (parts[::2], parts[1::2])
     for dW, db in (halves, turns):
@@ -247,11 +270,20 @@ def _long(shape):
     return lengths[0] if len(lengths) == 1 else 1 if not lengths else shape
 
 
-def _split(parts, shapes):
-    try:
-        return split(parts, shapes)
-    except Unreadable:
-        return None
+def _fitting(parts, shapes) -> Iterator[tuple[int, tuple[list[np.ndarray], list[np.ndarray] | None]]]:
+    """dW and db in each of the usual orders in which they have the shapes due, with its number."""
+    seen: list[Any] = []
+    for place, order in enumerate(ORDERS, 1):
+        with contextlib.suppress(Unreadable):
+            chosen = order(parts, len(shapes.W))
+            if chosen is None:
+                continue
+            dW, db = arrays(chosen[0], "dW"), None if chosen[1] is None else arrays(chosen[1], "db")
+            parts_read = [*dW, *(db or ())]
+            same = any(len(other) == len(parts_read) and all(map(np.array_equal, parts_read, other)) for other in seen)
+            if not same and shapes.fit(dW, db, turned=True):
+                seen.append(parts_read)
+                yield place, (dW, db)
 
 
 def split(parts: list[Any], shapes: Any) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
@@ -263,7 +295,7 @@ def split(parts: list[Any], shapes: Any) -> tuple[list[np.ndarray], list[np.ndar
             f"it returned one vector of {len(parts)} numbers; cut it into a list of dW and a list of db, with the "
             "shapes of the weights and biases it was given"
         )
-    for order in (_two_lists, _pairs, _in_turn, _weights_first, _weights_only, _biases_first):
+    for order in ORDERS:
         chosen = order(parts, n)
         if chosen is None:
             continue
@@ -309,6 +341,10 @@ def _weights_only(parts, n):
     return (parts, None) if len(parts) == n else None
 
 
+ORDERS = (_two_lists, _pairs, _in_turn, _weights_first, _weights_only, _biases_first)
+"""In which gradients are returned, the usual ones first."""
+
+
 def named(value: Any) -> dict[str, Any]:
     """The attributes of an object that are called as what we look for."""
     names = [*LOSS, *(name for alternatives in LISTS.values() for name in alternatives), "dx"]
@@ -327,7 +363,8 @@ def from_mapping(mapping: dict[str, Any], n_layers: int) -> Values:
             found["loss"] = number(mapping[name], name)
     for quantity, names in LISTS.items():
         for name in names:
-            parts = mapping[name] if mapping.get(name) is not None else _numbered(mapping, name, n_layers)
+            some = quantity in {"b", "db"}
+            parts = mapping[name] if mapping.get(name) is not None else _numbered(mapping, name, n_layers, some)
             if parts is not None and quantity not in found:
                 found[quantity] = arrays(parts, name)
     if mapping.get("dx") is not None:
@@ -342,6 +379,16 @@ def from_mapping(mapping: dict[str, Any], n_layers: int) -> Values:
     return Values(**found)
 
 
+def from_fields(mapping: dict[str, Any]) -> Values:
+    """Values by the names of their fields, as another process sends them."""
+    found: dict[str, Any] = {name: arrays(mapping[name], name) for name in LISTS if mapping.get(name) is not None}
+    if mapping.get("loss") is not None:
+        found["loss"] = number(mapping["loss"], "loss")
+    if mapping.get("dx") is not None:
+        found["dx"] = array(mapping["dx"], "dx")
+    return Values(**found)
+
+
 def as_gradients(values: Values) -> Values:
     """Of what stands beside a loss or is called grads, W and b mean dW and db."""
     if values.dW is not None or values.db is not None:
@@ -349,12 +396,13 @@ def as_gradients(values: Values) -> Values:
     return values._replace(dW=values.W, db=values.b, W=None, b=None)
 
 
-def _numbered(mapping, name, n_layers):
-    """[dW1, dW2, …], or from dW0 on, if all of them are there."""
+def _numbered(mapping, name, n_layers, some=False):
+    """[dW1, dW2, …], or from dW0 on, if all of them are there; or, with `some`, any: else None in its place."""
     for start, form in itertools.product((1, 0), ("{}{}", "{}_{}")):
         keys = [form.format(name, layer) for layer in range(start, start + n_layers)]
-        if all(key in mapping for key in keys):
-            return [mapping[key] for key in keys]
+        found = [mapping.get(key) for key in keys]
+        if all(part is not None for part in found) or (some and any(part is not None for part in found)):
+            return found
     return None
 
 

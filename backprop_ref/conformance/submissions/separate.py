@@ -77,9 +77,9 @@ class Separate:
         """
         return self._ask({"call": {"arguments": arguments, "keywords": keywords, "shapes": shapes}})
 
-    def attempts(self, calls) -> dict[str, Any]:
+    def attempts(self, calls, traced) -> dict[str, Any]:
         """What `calls.attempts` gives for the function."""
-        return self._ask({"attempts": calls})
+        return self._ask({"attempts": calls, "traced": traced})
 
     def step(self, **keywords):
         """What `steps.one_step` gives for the class."""

@@ -46,15 +46,19 @@ ONCE = words(
     n_iters max_epochs nb_epochs num_passes repeat
     """
 )
-NOTHING = words(
+DECAY = words(
     """
-    l2 momentum weight_decay lambda lam reg regularization dropout decay lambd lmbda lamda plambda v_lambda lamb
-    reg_lambda l2_reg lambda1 mu l1
+    weight_decay l2 lam reg regularization lambda lambd lmbda lamda lambda_ plambda v_lambda lamb reg_lambda l2_reg
+    l2_lambda lambda1 wd reg_strength regularization_strength
     """
 )
+"""Names of an argument for the λ of a penalty on the weights."""
+NOTHING = (*DECAY, *words("momentum dropout decay mu l1"))
 QUIET = words("verbose shuffle early_stopping nesterovs_momentum warm_start print_cost plot debug")
 BATCH = words("batch_size mini_batch_size minibatch_size m n_samples n_examples")
-ACTIVATION = words("activation hidden_activation act nonlinearity activation_function")
+ACTIVATION = words(
+    "activation hidden_activation act nonlinearity activation_function activation_fn activation_func act_fn"
+)
 TOLD = ("network", "activations", "loss", *ACTIVATION, "output_activation", "out_activation", "loss_function")
 """Names of arguments that tell a network apart from others of its sizes."""
 
@@ -102,7 +106,34 @@ def setting(name: str) -> str:
         plain = "_".join(parts)
         if plain in SETTINGS or re.sub(r"_?\d+$", "", plain) in ONE_HIDDEN:
             return plain
+    joined = "".join(_parts(name))
+    return _JOINED[joined] if len(joined) > SHORT and joined in _JOINED else _width(name)
+
+
+_JOINED = {name.replace("_", ""): name for name in sorted(SETTINGS)}
+SHORT = 4
+"""Names so short that are written together, such as nin, say little."""
+_COUNTS = set(words("n num number of nb size sizes dim dims dimension nodes neurons units count layer width"))
+_ENDS = {"n_in": words("input inputs in features visible"), "n_hidden": words("hidden middle")}
+_ENDS |= {"n_out": words("output outputs out classes labels targets")}
+
+
+def _width(name):
+    """Of a name such as ``number_of_input_neurons``, the setting: a word for a layer and one for its size."""
+    parts = {part for word in _parts(name) for part in _apart(word)}
+    for found, ends in _ENDS.items():
+        if parts & set(ends) and parts & (_COUNTS - {"layer", "of"}) and parts <= {*ends, *_COUNTS}:
+            return found
     return ""
+
+
+def _apart(word):
+    """``inputnodes`` as two words."""
+    for ends in _ENDS.values():
+        for end in ends:
+            if len(end) > 2 and word.startswith(end) and word[len(end) :] in _COUNTS:
+                return end, word[len(end) :]
+    return (word,)
 
 
 def _parts(name):
@@ -132,6 +163,7 @@ def known(case: Case, rate: float | None) -> dict[str, Any]:
     found |= dict.fromkeys(ACTIVATION, hidden)
     found |= dict.fromkeys(("output_activation", "out_activation"), activations[-1])
     found |= dict.fromkeys(ONCE, 1) | dict.fromkeys((*NOTHING, "alpha"), 0.0) | dict.fromkeys(QUIET, False)
+    found |= dict.fromkeys(DECAY, case.weight_decay)
     found |= dict.fromkeys(BATCH, len(case.x))
     found |= dict.fromkeys(("seed", "random_state"), 1) | {"solver": "sgd", "optimizer": "sgd"}
     rate = OUR_RATE if rate is None else rate

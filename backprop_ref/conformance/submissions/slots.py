@@ -17,6 +17,10 @@ OTHERS = ("d", "grad", "delta", "nabla", "v", "m", "s", "prev", "old", "last", "
 """How names begin, before a W or a b, of arrays that have the shapes of weights and are none."""
 
 
+class Rows(tuple):
+    """Paths to what belongs to one neuron each: a row of weights, or a bias."""
+
+
 class Slots:
     """Where a model keeps its weights and biases, whatever they are called, and in which layout.
 
@@ -36,6 +40,8 @@ class Slots:
         self.biases = self._find(BIASES, lambda part, _, n_out: part.size == n_out)
         if self.weights is None or self.biases is None:
             self._find_by_shapes(transposed)
+        if self.weights is None:
+            self._find_by_neurons()
         if folded:
             self.biases = None
         if self.weights is None:
@@ -44,9 +50,10 @@ class Slots:
                 f"no weights of shapes {self.shapes} among the attributes {', '.join(sorted(there)[:12])}; keep "
                 "them as arrays in attributes, lists or dictionaries, or pass a function"
             )
+        self.unused = [] if self.biases else [path for path, _ in paths(model, scalars=True) if is_bias(path)]
         layer = next((layer for layer, (n_in, n_out) in enumerate(self.shapes) if n_in != n_out), None)
         if layer is None:
-            self.transposed = transposed
+            self.transposed = transposed or isinstance(self.weights[0], Rows)
         else:
             self.transposed = self._array(self.weights[layer]).shape != self.shapes[layer]
 
@@ -59,6 +66,8 @@ class Slots:
             self._write(path, value.T if self.transposed else value)
         for path, value in zip(self.biases or [], b, strict=False):
             self._write(path, value.reshape(self._array(path).shape))
+        for path in self.unused:  # biases that stay as they are
+            self._write(path, np.zeros_like(self._array(path)))
 
     def get(self):
         """The model's weights and biases, as they are at the time, in our layout."""
@@ -120,6 +129,16 @@ class Slots:
         if pairs:
             self.weights, self.biases = next((pair for pair in pairs if pair[1]), pairs[0])
 
+    def _find_by_neurons(self):
+        """The weights of each neuron in a list or vector of its own, and its bias beside them."""
+        there = paths(self.model, scalars=True)
+        rows = _grouped([one for one in there if len(one[1]) == 1 and not is_bias(one[0])], self.shapes)
+        if rows:
+            self.weights = rows
+            beside = {path[:-1]: path for path, shape in there if np.prod(shape) == 1 and is_bias(path)}
+            biases = [Rows(beside[path[:-1]] for path in row if path[:-1] in beside) for row in rows]
+            self.biases = biases if list(map(len, biases)) == list(map(len, rows)) else None
+
     def _biases_beside(self, weights, there):
         left = [(path, shape) for path, shape in there if path not in weights]
         due = [{(n,), (1, n), (n, 1)} for _, n in self.shapes]
@@ -162,9 +181,19 @@ class Slots:
         return found
 
     def _array(self, path):
+        if isinstance(path, Rows):
+            return np.stack([self._array(row).reshape(-1) for row in path]).squeeze(1 if self._are_biases(path) else ())
         return array(self._at(path), "a weight")
 
+    @staticmethod
+    def _are_biases(rows):
+        return all(map(is_bias, rows))
+
     def _write(self, path, value):
+        if isinstance(path, Rows):
+            for row, part in zip(path, value, strict=True):
+                self._write(row, part.reshape(self._array(row).shape))
+            return
         holder, key = _entries(self._at(path[:-1])), path[-1]
         if isinstance(holder, tuple):
             holder = list(holder)
@@ -174,14 +203,19 @@ class Slots:
             there[...] = value
         elif isinstance(there, list):
             holder[key] = value.tolist()
+        elif isinstance(there, float | int):
+            holder[key] = float(value)
         elif isinstance(there, np.ndarray):
             holder[key] = value.copy()
         else:
             raise Refusal(f"its weights are {type(there).__name__}, which cannot be set; pass a function")
 
 
-def paths(model: Any) -> list[tuple[tuple[Any, ...], tuple[int, ...]]]:
-    """Paths and shapes of the arrays in a model, in the order of their definition, without gradients and the like."""
+def paths(model: Any, scalars=False) -> list[tuple[tuple[Any, ...], tuple[int, ...]]]:
+    """Paths and shapes of the arrays in a model, in the order of their definition, without gradients and the like.
+
+    With `scalars` those of numbers too.
+    """
     found = []
 
     def walk(holder, path):
@@ -191,6 +225,9 @@ def paths(model: Any) -> list[tuple[tuple[Any, ...], tuple[int, ...]]]:
             if isinstance(value, np.ndarray):
                 if 0 < value.ndim < 3 and value.dtype.kind in "fiO" and not is_other(here):
                     found.append((here, value.shape))
+            elif isinstance(value, float | int | np.number) and not isinstance(value, bool):
+                if scalars and not is_other(here):
+                    found.append((here, ()))
             elif len(here) < DEEP and (isinstance(value, list | tuple | dict) or _is_object(value)):
                 rows = _nested(value)
                 if rows is not None and not is_other(here):
@@ -250,6 +287,17 @@ def _in_order(there, due):
             return None
         found.append(path)
     return found
+
+
+def _grouped(there, shapes):
+    """`Rows` for each layer: one after the other, of length n_in, one for each neuron; None: not all are there."""
+    left, found = list(there), []
+    for n_in, n_out in shapes:
+        group, left = left[:n_out], left[n_out:]
+        if len(group) < n_out or any(shape != (n_in,) for _, shape in group):
+            return None
+        found.append(Rows(path for path, _ in group))
+    return found or None
 
 
 def _nested(value):

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from backprop_ref.conformance.submissions.calling import Refusal
+from backprop_ref.conformance.submissions.calling import NotJudged, Refusal
 from backprop_ref.conformance.submissions.plans import Plan, from_document
 from backprop_ref.conformance.submissions.reading import (
     BIAS_GRADIENTS,
@@ -81,6 +81,10 @@ def own_sizes(made, *, settings, asked) -> dict[str, Any]:
             Slots(model, asked, folded=folded)
             return {"sizes": None}
     found = chain(model)
+    if hasattr(model, "named_parameters"):
+        shapes = [tuple(part.shape)[::-1] for _, part in model.named_parameters() if part.ndim == 2]
+        found = (*shapes[0], *(n_out for _, n_out in shapes[1:])) if shapes else None
+        found = None if found is None or tuple(found) == tuple(asked) else found
     return {"sizes": None if found is None else list(found)}
 
 
@@ -195,20 +199,27 @@ def _autograd(model, sizes, before, samples, loss_name) -> Step:
             there.copy_(torch.from_numpy(np.ascontiguousarray(value)))
     x, y = (torch.from_numpy(np.asarray(part)) for part in samples)
     output = model(x)
-    if loss_name.endswith("squared_error"):
-        loss = ((output - y) ** 2).sum() / (len(y) * (y.shape[1] if loss_name.startswith("mean") else 1))
-    elif loss_name.startswith("binary"):
-        inside = bool(((output > 0) & (output < 1)).all())
-        functional = torch.nn.functional
-        loss = (functional.binary_cross_entropy if inside else functional.binary_cross_entropy_with_logits)(output, y)
-    else:
-        one = torch.ones(len(y), dtype=output.dtype)
-        if torch.allclose(output.exp().sum(1), one):
-            logs = output
-        else:
-            logs = output.log() if torch.allclose(output.sum(1), one) else torch.log_softmax(output, 1)
-        loss = -(y * logs).sum() / len(y)
+    with torch.no_grad():
+        far = model(torch.linspace(-40.0, 40.0, 24 * x.shape[1], dtype=x.dtype).reshape(24, -1))
+    loss = _usual_loss(torch, output, y, loss_name, far)
     model.zero_grad()
     loss.backward()
     gradients = [part.grad.numpy() for part in (*W, *b)]
     return Step(loss.item(), None, None, True, [g.T.copy() for g in gradients[:n]], gradients[n:] or None, bool(b))
+
+
+def _usual_loss(torch, output, y, loss_name, far):
+    """The loss of that name, as it suits a module's output: probabilities, their logarithms, or neither; which, its
+    output for inputs `far` from 0 tells."""
+    sums = [bool(torch.allclose(part.sum(1), torch.ones_like(part[:, 0]))) for part in (far, far.exp())]
+    shares, logs = (found and output.shape[1] > 1 for found in sums)
+    inside = bool(((far >= 0) & (far <= 1)).all())
+    if loss_name.endswith("squared_error") and not logs:
+        return ((output - y) ** 2).sum() / (len(y) * (y.shape[1] if loss_name.startswith("mean") else 1))
+    functional = torch.nn.functional
+    if loss_name.startswith("binary") and not (shares or logs):
+        return (functional.binary_cross_entropy if inside else functional.binary_cross_entropy_with_logits)(output, y)
+    if loss_name == "cross_entropy" and (shares or logs or not inside):
+        chosen = output if logs else output.log() if shares else torch.log_softmax(output, 1)
+        return -(y * chosen).sum() / len(y)
+    raise NotJudged(f"{loss_name} does not go with its output")

@@ -15,10 +15,12 @@ from typing import NamedTuple
 from backprop_ref.conformance.cases import Case
 from backprop_ref.conformance.submissions.calls import Attempt
 from backprop_ref.conformance.submissions.conventions import Layout
-from backprop_ref.conformance.submissions.forms import Form, forms
+from backprop_ref.conformance.submissions.forms import FLAT, Form, forms
 
+STARTS = (3, 11)
+"""The first size of networks that are tried first; a vector that is cut at fixed places has to be long enough."""
 LARGEST = 64
-"""Larger numbers in an error are taken for no size."""
+"""Larger numbers in code or in an error are taken for no size."""
 ALWAYS = (1, 2, 3)
 """Sizes that are tried whatever numbers there are."""
 STYLES = 16
@@ -51,8 +53,8 @@ def suiting(function, depths, layouts: list[Layout], make: Callable[..., Case], 
         Nothing new is tried after so many.
     """
     until = time.monotonic() + seconds
-    numbers = tuple(dict.fromkeys([*function.numbers, *ALWAYS]))
-    starts = [(*range(3, 3 + depth), n_out) for depth in depths for n_out in (depth + 3, 1)]
+    numbers = tuple(dict.fromkeys([*(number for number in function.numbers if number <= LARGEST), *ALWAYS]))
+    starts = [(*range(n, n + depth), n_out) for n in STARTS for depth in depths for n_out in (depth + n, 1)]
     plain = [layout for layout in (Layout(), Layout(biases="none")) if layout in layouts] or layouts[:1]
     first = _tried(function, make, [(sizes, layout, None) for sizes in starts for layout in plain])
     styles = list(dict.fromkeys((way.form, len(way.sizes), way.sizes[-1] == 1) for way in first))[:STYLES]
@@ -72,32 +74,72 @@ def suiting(function, depths, layouts: list[Layout], make: Callable[..., Case], 
     waiting: list[tuple] = []
     count = itertools.count()
 
-    def wait(way, moves, stage=0):
-        answered, lines, steps = way.attempt.far
-        heapq.heappush(waiting, (not answered, -lines, -steps, stage, next(count), way, moves))
+    def wait(way, later=False, moves=None, stage=0):
+        moves = moves or _moves(way, [other for other in ways if _alike(other, way)], numbers)
+        far = [-int(part) for part in way.attempt.far]
+        heapq.heappush(waiting, (later, far, stage, next(count), way, moves))
 
     def results(moves):
         asked = [(one.form, make(one.sizes, one.layout), one.layout) for one in moves]
         return [one._replace(attempt=got) for one, got in zip(moves, function.attempts(asked), strict=True)]
 
+    for sizes in _cut(function, make, ways, numbers, until):
+        if sizes not in found:
+            found.add(sizes)
+            yield sizes
+    failures = set()
     for way in _spread(ways):
-        wait(way, _moves(way, [other for other in ways if _alike(other, way)], numbers))
+        failure = (re.sub(r"\d+", "", way.attempt.failure), way.attempt.steps, len(way.sizes), way.sizes[-1] == 1)
+        wait(way, later=failure in failures)  # ways that fail alike stand for each other at first
+        failures.add(failure)
     while waiting and time.monotonic() < until:
-        *_, stage, _, way, moves = heapq.heappop(waiting)
+        later, _, stage, _, way, moves = heapq.heappop(waiting)
         if not way.attempt.failure:
-            if way.sizes not in found:
+            if way.sizes not in found and (not way.form.ambiguous or _consistent(function, make, way)):
                 found.add(way.sizes)
                 yield way.sizes
             continue
         part = next(moves, None)
         if part is None:
             continue
-        wait(way, moves, stage + 1)
+        wait(way, later, moves, stage + 1)
         new = list({one[:3]: one for one in part if one[:3] not in passed}.values())
         passed |= {one[:3] for one in new}
         better = [one for one in results(new) if one.attempt.far > way.attempt.far]
         for one in sorted(better, key=lambda one: one.attempt.far, reverse=True)[:BRANCHES]:
-            wait(one, _moves(one, [other for other in ways if _alike(other, one)], numbers))
+            wait(one)
+
+
+def _cut(function, make, ways, numbers, until) -> Iterator[tuple[int, ...]]:
+    """Sizes for a vector that is cut at fixed places, the last of which is most often the largest number in the code.
+
+    Forms and layouts that differ in what stands where in the vector run alike, and are told apart by their gradients.
+    """
+    groups: dict[tuple, list[Way]] = {}
+    for way in ways:
+        if way.form.params in FLAT and way.sizes[0] == STARTS[0]:
+            layout = way.layout
+            kind = (layout.samples, layout.one_sample, layout.biases == "none", way.form.ones, way.form.labels)
+            groups.setdefault((*kind, len(way.sizes), way.sizes[-1] == 1), []).append(way)
+    for first, *others in groups.values():
+        chains = [
+            sizes
+            for sizes in _filling(first, {max(function.numbers, default=0)}, numbers)
+            if _alike(first, first._replace(sizes=sizes))
+        ]
+        asked = [(first.form, make(sizes, first.layout), first.layout) for sizes in chains]
+        for sizes, one in zip(chains, function.attempts(asked), strict=True):
+            if time.monotonic() > until:
+                return
+            if not one.failure or one.shapes:
+                same = [way._replace(sizes=sizes) for way in (first, *others)]
+                if any(_consistent(function, make, way) for way in same):
+                    yield sizes
+
+
+def _consistent(function, make, way):
+    """Whether gradients are those of its layout, in every layer."""
+    return function.consistency(way.form, make(way.sizes, way.layout), way.layout) == len(way.sizes) - 1
 
 
 def _spread(ways):
@@ -116,11 +158,12 @@ def _alike(one, two):
 
 
 def _tried(function, make, asked) -> list[Way]:
-    """Every form for sizes in a layout, or one, those that get the furthest first."""
+    """Every form for sizes in a layout, or one, those that get the furthest first; large sizes for vectors only."""
     ways = []
     for sizes, layout, only in asked:
-        case = make(sizes, layout)
-        ways += [(form, case, layout) for form in forms(function.arguments, case, layout) if only in {None, form}]
+        case, large = make(sizes, layout), sizes[0] != STARTS[0]
+        known = [form for form in forms(function.arguments, case, layout) if form.params in FLAT or not large]
+        ways += [(form, case, layout) for form in known if only in {None, form}]
     found = [
         Way(form, layout, tuple(case.network.sizes), one)
         for (form, case, layout), one in zip(ways, function.attempts(ways), strict=True)
@@ -146,8 +189,12 @@ def _moves(way, others, numbers) -> Iterator[list[Way]]:
 
     every = range(len(sizes))
     neighbours = list(itertools.pairwise(every))
-    shown = list(dict.fromkeys(_chains(way.attempt.shapes, len(sizes))))
-    yield [other._replace(sizes=chain) for chain in shown for other in others if (chain[-1] == 1) == one_output]
+    filling = dict.fromkeys(_lengths(way, numbers))
+    chains = dict.fromkeys(_chains(way.attempt.shapes, len(sizes)))
+    shown = [chain for chain in chains if (chain[-1] == 1) == one_output]
+    yield [other._replace(sizes=chain) for chain in shown for other in others]
+    vectors = [other for other in others if other.form == way.form]
+    yield [other._replace(sizes=chain) for chain in filling if (chain[-1] == 1) == one_output for other in vectors]
     named = [pair for pair in itertools.pairwise(hints) for pair in (pair, pair[::-1])]
     yield [one for places in neighbours for one in replaced(places, named)]
     yield [one for place in every for one in replaced((place,), zip(numbers, strict=True))]
@@ -169,3 +216,22 @@ def _chains(shapes, length) -> Iterator[tuple[int, ...]]:
                         chain.append(n_out)
                 if len(chain) == length:
                     yield tuple(chain)
+
+
+def _lengths(way, numbers) -> Iterator[tuple[int, ...]]:
+    """Sizes made of these numbers whose weights and biases fill the vector that was returned."""
+    lengths = {shape[0] for shape in way.attempt.shapes if len(shape) == 1}
+    return _filling(way, lengths, numbers) if way.form.params in FLAT and len(lengths) == 1 else iter(())
+
+
+def _filling(way, lengths, numbers) -> Iterator[tuple[int, ...]]:
+    """Sizes made of these numbers whose weights and biases fill a vector of such a length."""
+    numbers = sorted(numbers)[: int(MOST ** (1 / len(way.sizes)))]
+    biased = way.layout.biases != "none"
+    for sizes in itertools.product(numbers, repeat=len(way.sizes)):
+        if sum((n_in + biased) * n_out for n_in, n_out in itertools.pairwise(sizes)) in lengths:
+            yield sizes
+
+
+MOST = 50000
+"""So many sizes are looked at for those that fill a vector."""

@@ -1,8 +1,8 @@
 """The process in which a submission runs: it imports the target, and answers the judge's calls until it is killed.
 
 `backprop_ref.conformance.submissions.separate` starts it. The judge asks one thing at a time: ``{"call": arguments of
-one_call}`` or ``{"attempts": [arguments of one_call, …]}`` of a function, ``{"step": …}`` or ``{"sizes": …}`` of a class, with keywords
-of one_step or own_sizes.
+one_call}`` or ``{"attempts": [arguments of one_call, …]}`` of a function, ``{"step": …}`` or ``{"sizes": …}`` of a
+class, with keywords of one_step or own_sizes.
 
 What lies beside the target can be imported by it, at any time, and by nothing else.
 """
@@ -78,7 +78,7 @@ def _answer(found, question):
             return run(one_call, found, asked["arguments"], asked["keywords"], shapes, limit=None)
         if "attempts" in question:
             calls = [(arguments, keywords, _shapes(shapes)) for arguments, keywords, shapes in question["attempts"]]
-            return run(attempts, found, calls, limit=None)
+            return run(attempts, found, calls, question["traced"], limit=None)
         if "sizes" in question:
             return run(own_sizes, found, **question["sizes"], limit=None)
         return run(one_step, found, **question["step"], limit=None)._asdict()
