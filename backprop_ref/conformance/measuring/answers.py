@@ -91,8 +91,7 @@ def without_losses(batches):
 
 def without_unused_biases(ask, batches, network):
     """The same batches of a network without biases, where b stays as it is and moves nothing else."""
-    biases = [db for one in batches.all for db in one.values.db or [None]]
-    if any(db is None or np.any(db) for db in biases):
+    if any(np.any(db) for one in batches.all for db in one.values.db or [np.ones(1)] if db is not None):
         return batches
     five = batches.five
     params = Parameters.from_arrays(batches.params.W, [0.0 * b for b in batches.params.b])
@@ -132,8 +131,10 @@ def in_turn(ask, batches, network):
         return None
     db = None
     if batches.five.values.db is not None:
-        db = [None if part is None else np.sum([one.values.db[layer] for one in batches.singles], axis=0)
-              for layer, part in enumerate(batches.five.values.db)]  # fmt: skip
+        db = [
+            None if part is None else np.sum([one.values.db[layer] for one in batches.singles], axis=0)
+            for layer, part in enumerate(batches.five.values.db)
+        ]
     values = batches.five.values._replace(dW=plain, db=db, loss=None)
     singles = [one._replace(values=one.values._replace(loss=None)) for one in batches.singles]
     return batches._replace(five=batches.five._replace(values=values, again=None), seven=None, singles=singles)
@@ -175,8 +176,8 @@ def unsummed(batches):
 def decay(ask, batches, network):
     """A finding where weight decay that is asked for is not λ·W in dW and nothing in db; under other names than
     weight_decay, any usual multiple of λ, that in the loss where there is one."""
-    keyword = getattr(ask.submission, "decay", "")
-    if ask.dear or not keyword:
+    named = getattr(ask.submission, "decay", "")
+    if ask.dear or not named:
         return ()
     five, strength = batches.five, 0.25
     answer = ask(network, batches.params, five.case.x, five.case.y, weight_decay=strength)
@@ -186,9 +187,13 @@ def decay(ask, batches, network):
     factors = {"decay-missing": 0.0, "decay-doubled": 2.0, "decay-halved": 0.5, "decay-sign": -1.0}
     factors |= {"decay-over-batch": 1.0 / size}
     found: dict[str, list[int]] = {}
-    times = 1.0 if keyword == "weight_decay" else _penalty_factor(answer, five, batches.params, strength, size)
-    for layer, W in enumerate(batches.params.W):
-        moved = (answer.values.dW[layer] - five.values.dW[layer]) / (strength * times)
+    moves = [(a - b) / strength for a, b in zip(answer.values.dW, five.values.dW, strict=True)]
+    factor = 1.0
+    if named != "weight_decay":
+        ratios = np.concatenate([(move / W).ravel() for move, W in zip(moves, batches.params.W, strict=True)])
+        factor = _penalty_factor(answer, five, batches.params, strength, size, ratios)
+    for layer, (moved, weights) in enumerate(zip(moves, batches.params.W, strict=True)):
+        W = factor * weights
         if same(moved, W, 1e-6):
             continue
         due = {name: c * W for name, c in factors.items()} | {"decay-absolute": np.sign(W)}
@@ -197,18 +202,17 @@ def decay(ask, batches, network):
         if name and alike[name] >= 0.5:
             found.setdefault(name, []).append(layer)
     pairs = zip(answer.values.db or (), five.values.db or (), strict=False)
-    moves = [(None if a is None else a - b, there) for (a, b), there in zip(pairs, batches.params.b, strict=False)]
-    biases = [layer for layer, (move, b) in enumerate(moves) if ratio(move, b, 1e-6) is not None]
+    moved_b = [(layer, a - b) for layer, (a, b) in enumerate(pairs) if a is not None]
+    biases = [layer for layer, move in moved_b if ratio(move, batches.params.b[layer], 1e-6) is not None]
     form = getattr(ask.submission, "forms", {}).get(ask.submission.layout)
     if biases and not getattr(form, "folded", ""):  # b as a row of W decays with it
         found["decay-on-bias"] = biases
     return tuple(known_bug(name, "db" if name.endswith("bias") else "dW", tuple(at)) for name, at in found.items())
 
 
-def _penalty_factor(answer, five, params, strength, size):
+def _penalty_factor(answer, five, params, strength, size, ratios):
     """What a penalty is beside ½λ·ΣW², by the loss; if that says nothing, by the gradient, where it is usual."""
     if answer.loss is not None and not np.isclose(answer.loss, five.loss, rtol=1e-12):
         return (answer.loss - five.loss) / (0.5 * strength * sum(float((W * W).sum()) for W in params.W))
-    pairs = zip(answer.values.dW, five.values.dW, params.W, strict=True)
-    usual = float(np.median(np.concatenate([((a - b) / (strength * W)).ravel() for a, b, W in pairs])))
+    usual = float(np.median(ratios))
     return usual if any(np.isclose(usual, c, rtol=1e-6) for c in (2.0, 1.0 / size, 2.0 / size)) else 1.0

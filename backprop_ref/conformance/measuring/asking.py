@@ -98,7 +98,7 @@ def checked(values: Values, sizes) -> Values | None:
             and all(array is None or array.shape == shape for array, shape in zip(arrays, due, strict=True))
         )
 
-    misfits = [db.shape != (n,) for db, n in zip(values.db or (), sizes[1:], strict=False) if db is not None]
+    misfits = [db is not None and db.shape != (n,) for db, n in zip(values.db or (), sizes[1:], strict=False)]
     if any(misfits) and not all(misfits):  # some layers sum over the batch, others do not
         values = values._replace(db=None)
     right = fits(values.dW, shapes) and fits(values.db, [(n,) for n in sizes[1:]])
@@ -117,10 +117,11 @@ def _odd(biases, sizes, batch):
     """The layers whose db has another shape than b, and the known bug that gives it that."""
     found = {}
     for layer, (db, n) in enumerate(zip(biases or (), sizes[1:], strict=False)):
-        shape = np.shape(db) if db is not None else None
-        if shape in {(batch, n), (n, batch)}:
+        if db is None:
+            continue
+        if db.shape in {(batch, n), (n, batch)}:
             found[layer] = "bias-not-summed"
-        elif shape == (batch,) != (n,):
+        elif db.shape == (batch,) != (n,):
             found[layer] = "bias-wrong-axis"
     return found
 

@@ -31,8 +31,8 @@ class Together:
 class _Batch:
     """One batch: what was measured, tensor by tensor, and powers of its size."""
 
-    def __init__(self, samples: Samples, case, asked):
-        self.samples, self.case, self.size = samples, case, float(len(case.x))
+    def __init__(self, samples: Samples, case, asked, singles):
+        self.samples, self.case, self.size, self.singles = samples, case, float(len(case.x)), singles
         values = asked.values
         self.measured = {("dW", layer): dW for layer, dW in enumerate(values.dW)}
         if values.db is not None:
@@ -71,9 +71,13 @@ class _Batch:
 
     def sums(self):
         """The sums of the single samples' gradients."""
-        parts = {("dW", layer): G - self.samples.added.get(layer, 0.0) for layer, G in enumerate(self.samples.G)}
-        biases = [(layer, B) for layer, B in enumerate(self.samples.B) if B is not None]
-        parts |= {("db", layer): B - self.samples.added_b.get(layer, 0.0) for layer, B in biases}
+        samples, parts = self.samples, {}
+        for layer in range(len(samples.G)):
+            stack = np.stack([one.values.dW[layer] for one in self.singles])
+            parts["dW", layer] = stack - samples.added.get(layer, 0.0)
+            if samples.B[layer] is not None:
+                stack = np.stack([one.values.db[layer] for one in self.singles])
+                parts["db", layer] = stack - samples.added_b.get(layer, 0.0)
         return {key: self.samples.without_noise(part, key[1]).sum(axis=0) for key, part in parts.items()}
 
     def ran(self, rules):
@@ -81,9 +85,9 @@ class _Batch:
         return {key: self.size * part for key, part in ran(self.case, rules, self.measured).items()}
 
 
-def together(samples: Samples, case, asked) -> Together:
+def together(samples: Samples, case, asked, singles) -> Together:
     """Compares the answer for a batch with those for its samples, then with what the rules that were found give."""
-    batch = _Batch(samples, case, asked)
+    batch = _Batch(samples, case, asked, singles)
     batch.settle(batch.sums())
     if not batch.open or not samples.search:
         return Together(batch.powers, [_unknown(key, batch) for key in batch.open])

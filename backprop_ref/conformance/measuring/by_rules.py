@@ -75,7 +75,7 @@ def findings_of(samples, batches, forward, power, loss_scale):
             found.append(naming.scaled(off.factor, loss_scale, n_out, squared, text))
         else:
             offs.append(off)
-    joined = together(samples, case_of(batches.five, batches, forward), batches.five)
+    joined = together(samples, case_of(batches.five, batches, forward), batches.five, batches.singles)
     found = [*naming.findings_of([*offs, *joined.offs], last, text), *found]
     if joined.powers:
         found += naming.powered(joined.powers, power, text)
@@ -203,7 +203,7 @@ def _by_its_rules(ask, batches, forward, search, limit=None) -> Judgement | None
     if free(ask):
         said = f"weights are updated in place; gradients fit with a learning rate of {samples.scale:.6g}"
         return Judgement(RIGHT, text, conventions=(said,))
-    joined = together(samples, case_of(batches.five, batches, forward), batches.five)
+    joined = together(samples, case_of(batches.five, batches, forward), batches.five, batches.singles)
     factor = simple(samples.scale, n_out) or Factor()
     whole = Factor(usual_power(joined.powers) + 1, factor.outputs, factor.twos)
     if whole == Factor():

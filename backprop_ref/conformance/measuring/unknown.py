@@ -2,17 +2,19 @@
 
 import numpy as np
 
-from backprop_ref.conformance.catalogue.bug import Bug
 from backprop_ref.conformance.catalogue.known import BY_ID
 from backprop_ref.conformance.catalogue.textbook import RULES, activate, derived
 from backprop_ref.conformance.measuring import material
 from backprop_ref.conformance.measuring.comparing import same
 from backprop_ref.conformance.measuring.own_loss import differences
-from backprop_ref.conformance.measuring.rules import Form, Rows
+from backprop_ref.conformance.measuring.rules import DOUBLE, Form, Rows
 from backprop_ref.conformance.rounding.balls import Ball
 from backprop_ref.network import Network
 from backprop_ref.parameters import Parameters
 
+ENOUGH = 4
+"""Samples of which the derivative is taken: each takes hundreds of calls."""
+SCALAR = ("linear", "sigmoid", "tanh", "relu", "leaky_relu")
 SURE = 1e-5
 """A central difference is used where its error is below this part of the tensor's largest entry."""
 
@@ -66,8 +68,13 @@ def measured_samples(ask, network, batches):
     input, and so each slope: delta over what is carried back.
     """
     params, last = batches.params, network.n_layers - 1
-    singles, inputs, slopes, deltas = [], [], [], []
+    singles: list = []
+    inputs: list = []
+    slopes: list = []
+    deltas: list = []
     for one in batches.singles:
+        if len(singles) == ENOUGH:
+            break
         true = Derivatives(ask, network, params, one.case.x, one.case.y)
         if not true.ok or any(np.isnan(part).any() for part in (*true.dW, *true.db)):
             continue
@@ -85,9 +92,16 @@ def measured_samples(ask, network, batches):
     if not singles:
         return [], None
     x, y = (np.concatenate([getattr(one.case, name) for one in singles]) for name in "xy")
-    case = material.case(Network(network.sizes, ["tanh"] * (last + 1), "sse"), params, x, y)
     read, slope = (list(map(np.stack, zip(*parts, strict=True))) for parts in (inputs, slopes))
+    names = [_activation(read[layer] @ params.W[layer] + params.b[layer], read[layer + 1]) for layer in range(last)]
+    case = material.case(Network(network.sizes, [*names, "tanh"], "sse"), params, x, y)
     return singles, Rows(case, _rules(read, slope, np.stack(deltas), last), apart=False)
+
+
+def _activation(z, a):
+    """The activation of ours that gives a; "tanh" stands for one that is none of ours."""
+    known = (name for name in SCALAR if same(activate(name, Ball.exact(z, DOUBLE)).mid, a, 1e-4))
+    return next(known, "tanh")
 
 
 def _input(dW, db):
@@ -121,33 +135,45 @@ def _hidden(change):
     }
 
 
-def _output(factor):
-    """The last delta times ``factor(z)`` of an activation that the output may have."""
+def _output(name, formula):
+    """The last delta with another function of z in the place of the derivative of an activation of that name."""
 
-    def delta(name):
-        def wrong(right, p, layer):
-            found = right(p, layer)
-            if layer != p.last:
-                return found
-            z = p.z[layer]
-            slope = derived(name, z, activate(name, z), Ball.exact(np.ones(z.shape), p.precision))
-            return factor(found, slope)
+    def wrong(right, p, layer):
+        found = right(p, layer)
+        if layer != p.last:
+            return found
+        z = p.z[layer]
+        a = activate(name, z)
+        one = Ball.exact(np.ones(z.shape), p.precision)
+        return found / derived(name, z, a, one) * formula(name, z, a, one)
 
-        return {"delta": wrong}
+    return {"delta": wrong}
 
-    return tuple(delta(name) for name in ("sigmoid", "tanh"))
+
+OUTPUT_SLOPES = {
+    "output-derivative-missing": lambda name, z, a, one: one,
+    "derivative-twice": lambda name, z, a, one: derived(name, z, a, derived(name, z, a, one)),
+    "derivative-at-activation": lambda name, z, a, one: derived(name, a, activate(name, a), one),
+    "derivative-fed-z": lambda name, z, a, one: derived(name, z, z, one),
+    "activation-for-derivative": lambda name, z, a, one: a,
+    "tanh-slope-linear": lambda name, z, a, one: one - a,
+    "tanh-slope-of-sigmoid": lambda name, z, a, one: a * (one - a),
+    "sigmoid-slope-of-tanh": lambda name, z, a, one: one - a * a,
+}
+"""What may stand in the place of the output's derivative."""
 
 
 def own_forms() -> tuple[Form, ...]:
-    """What may be wrong with a slope, and with the output's, that has no name."""
+    """What may be wrong with the slope of an activation that is none of ours, and with the output's."""
     missing, twice = BY_ID["derivative-missing"], BY_ID["derivative-twice"]
-    outer: Bug = BY_ID["output-derivative-missing"]
-    extra = BY_ID["sigmoid-extra-derivative"]
     return (
         Form(missing, _hidden(lambda right, p, layer, da: da)),
         Form(twice, _hidden(lambda right, p, layer, da: right(p, layer, right(p, layer, da)))),
-        *(Form(outer, change) for change in _output(lambda delta, slope: delta / slope)),
-        *(Form(extra, change) for change in _output(lambda delta, slope: delta * slope)),
+        *(
+            Form(BY_ID[bug], _output(name, formula))
+            for bug, formula in OUTPUT_SLOPES.items()
+            for name in ("sigmoid", "tanh")
+        ),
     )
 
 
