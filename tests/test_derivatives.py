@@ -9,6 +9,7 @@ from helpers import PAIRS, label, parameters, samples
 
 import backprop_ref as br
 from backprop_ref.conformance.rounding import truth
+from backprop_ref.conformance.rounding.bounds import jvp_bounds
 from backprop_ref.network import ACTIVATIONS
 
 pytest.importorskip("mpmath", reason="mpmath, the truth, is not installed: pip install 'backprop-ref[truth]'")
@@ -130,6 +131,17 @@ def test_backends_agree(backend, dtype):
                 assert not (np.signbit(got) != np.signbit(true[name])).any(), name
             else:
                 assert off(got, true[name]) < 1000 * np.finfo(dtype).eps, name
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_jvp_stays_within_its_bound(backend, dtype):
+    for network in (NETWORKS[1], NETWORKS[3], NETWORKS[4], NETWORKS[-2]):
+        params, x = parameters(network, dtype=dtype), samples(network, 7, dtype=dtype)[0]
+        more = parameters(network, 7, dtype), samples(network, 7, 8, dtype)[0]
+        got = br.jvp(network, params, x, *more, backend=backend)
+        wide, tangent = (br.Parameters(each.flat.astype(float), each.sizes) for each in (params, more[0]))
+        apart = np.abs(got - br.jvp(network, wide, x, tangent, more[1]))
+        assert np.all(apart <= 2.0 * jvp_bounds(network, params, x, *more)), label(network)
 
 
 def test_samples_alone_give_what_they_give_together():
