@@ -264,7 +264,8 @@ def per_sample_gradients(
     array([[6., 2.],
            [0., 0.]])
     """
-    inputs, deltas, _ = _each_sample(network, params, x, y, get_backend(backend, numerics, device, threads))
+    computing = get_backend(backend, numerics, device, threads)
+    inputs, deltas, _ = _each_sample(network, params, x, y, computing)
     batch, width = len(inputs[0]), params.flat.size
     try:
         flat = np.empty((batch, width), params.dtype)
@@ -281,7 +282,8 @@ def per_sample_gradients(
         b.append(flat[:, middle : (start := middle + delta.shape[1])])
         np.multiply(a[:, :, None], delta[:, None, :], out=W[-1])
         b[-1][...] = delta
-    flat += 0.0  # sums of one term begin at +0
+    if computing.numerics == "reproducible":
+        flat += 0.0  # sums of one term begin at +0, so none is −0
     return SampleGradients(flat, tuple(W), tuple(b))
 
 
