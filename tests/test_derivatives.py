@@ -227,7 +227,7 @@ def test_what_does_not_fit_is_refused():
     params, x, y = network.init(), [[0.0, 1.0]], [[1.0]]
     for message, call in {
         "needs a direction": lambda: br.jvp(network, params, x),
-        "dx has 2": lambda: br.jvp(network, params, x, dx=[[0.0, 1.0]] * 2),
+        "x_tangent has 2": lambda: br.jvp(network, params, x, x_tangent=[[0.0, 1.0]] * 2),
         "tangent is ndarray": lambda: br.hvp(network, params, x, y, np.zeros(3)),
         "dtype float32": lambda: br.hvp(network, params, x, y, network.init(dtype="float32")),
         r"sizes \[2, 1\]": lambda: br.gauss_newton(network, params, x, y, br.Network([1, 1], ["linear"], "mse").init()),
