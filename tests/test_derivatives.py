@@ -8,6 +8,8 @@ import pytest
 from helpers import PAIRS, label, parameters, samples
 
 import backprop_ref as br
+from backprop_ref.backends.arithmetic import Fast
+from backprop_ref.backends.dual import DualArithmetic
 from backprop_ref.conformance.rounding import truth
 from backprop_ref.conformance.rounding.bounds import jvp_bounds
 from backprop_ref.network import ACTIVATIONS
@@ -189,6 +191,47 @@ def test_kinks_are_said(backend):
             warnings.simplefilter("error")
             product([[0.0]], along)
             product([[1.0]], away)
+
+
+RULES = {
+    "exp": lambda m, x: m.exp(x),
+    "log": lambda m, x: m.log(x + 3.0),
+    "log1p": lambda m, x: m.log1p(x / 3.0),
+    "tanh": lambda m, x: m.tanh(2.0 * x),
+    "sigmoid": lambda m, x: m.sigmoid(-x),
+    "softplus": lambda m, x: m.softplus(x, less=x * 0.25),
+    "quotient": lambda m, x: (x - 1.0) / (x * x + 1.0) + 1.0 / (2.0 - (1.0 - x) * x),
+    "abs": lambda m, x: x * abs(x) - abs(-x),
+    "where": lambda m, x: m.where(x > 0.25, 1.0, x) * m.where(x <= -1.0, x * x, 2.0),
+    "total": lambda m, x: m.total(x * x) * x,
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_dual_numbers_differentiate_every_word(rule):
+    """Against central differences of the same rule in 80-bit numbers, where there are such."""
+    x, dot, h = np.array([[-1.5, -0.5, 0.1, 0.75, 2.0]]), np.array([[1.0, -2.0, 0.5, 3.0, 1.0]]), 2.0**-14
+    words = DualArithmetic(Fast(np), np.count_nonzero)
+    got = RULES[rule](words, words.number(x, dot))
+    wide = (x.astype(np.longdouble) + step * dot for step in (-2 * h, -h, h, 2 * h))
+    f = [RULES[rule](Fast(np), each) for each in wide]
+    np.testing.assert_allclose(got.value, RULES[rule](Fast(np), x), rtol=1e-15)
+    np.testing.assert_allclose(got.dot, ((f[0] - f[3]) + 8.0 * (f[2] - f[1])) / (12.0 * h), rtol=1e-9, atol=1e-12)
+    assert words.kinks == 0
+
+
+def test_dual_numbers_tell_jumps_from_bends():
+    """An elu's slope bends at 0 and does not jump; what a formula says in a word of its own is refused."""
+    words = DualArithmetic(Fast(np), np.count_nonzero)
+    z = words.number(np.array([[0.0, 0.0, 1.0]]), np.array([[1.0, 0.0, 1.0]]))
+    words.where(z > 0.0, 3.0, 3.0 * (z + 1.0))
+    assert (words.jumps, words.kinks) == (0, 1)
+    abs(z)
+    assert (words.jumps, words.kinks) == (0, 2)
+    words.where(z > 0.0, 1.0, -1.0)
+    assert (words.jumps, words.kinks) == (1, 3)
+    with pytest.raises(br.InvalidInput, match="no second derivative is known of a formula with 'erf'"):
+        words.erf(z)
 
 
 @pytest.mark.parametrize("name", ["torch", "jax"])
