@@ -23,7 +23,7 @@ def jvp(
     params: Parameters,
     x: BatchLike,
     tangent: Parameters | None = None,
-    dx: BatchLike | None = None,
+    x_tangent: BatchLike | None = None,
     *,
     backend: BackendChoice = None,
     numerics: str | None = None,
@@ -32,7 +32,8 @@ def jvp(
 ) -> Batch:
     """How the outputs change along a direction: the Jacobian of the network times a vector, in one forward pass.
 
-    ``⟨jvp(tangent, dx), u⟩ = ⟨tangent, grads⟩ + ⟨dx, dx'⟩`` with ``grads, dx' = vjp(u)``. relu'(0) = 0 as everywhere.
+    ``⟨jvp(tangent, x_tangent), u⟩ = ⟨tangent, grads⟩ + ⟨x_tangent, dx⟩`` with ``grads, dx = vjp(u)``. relu'(0) = 0 as
+    everywhere.
 
     Parameters
     ----------
@@ -41,7 +42,7 @@ def jvp(
     x : array of shape (batch, n_in)
     tangent : Parameters, optional
         The direction in which W and b move, laid out like `params`; None: they stand still.
-    dx : array of shape (batch, n_in), optional
+    x_tangent : array of shape (batch, n_in), optional
         The direction in which x moves; None: it stands still.
     backend, numerics, device, threads : optional
         See `get_backend`.
@@ -49,12 +50,12 @@ def jvp(
     Returns
     -------
     a_dot : array of shape (batch, n_out)
-        d/dt of the last activation at ``params + t·tangent`` and ``x + t·dx``, at t = 0.
+        d/dt of the last activation at ``params + t·tangent`` and ``x + t·x_tangent``, at t = 0.
 
     Raises
     ------
     InvalidInput
-        Shapes or dtypes that do not fit; neither `tangent` nor `dx`.
+        Shapes or dtypes that do not fit; neither `tangent` nor `x_tangent`.
 
     Warns
     -----
@@ -67,22 +68,24 @@ def jvp(
     >>> network = br.Network([1, 1], ["linear"], "mean_squared_error")
     >>> params = br.Parameters.from_arrays([[[2.0]]], [[0.0]])
     >>> tangent = br.Parameters.from_arrays([[[1.0]]], [[0.5]])
-    >>> br.jvp(network, params, x=[[3.0]], tangent=tangent).item(), br.jvp(network, params, [[3.0]], dx=[[1.0]]).item()
+    >>> br.jvp(network, params, [[3.0]], tangent).item(), br.jvp(network, params, [[3.0]], x_tangent=[[1.0]]).item()
     (3.5, 2.0)
     """
     check_fit(network, params)
     x = checked_rows(x, network.sizes[0], "x", params.dtype)
-    if tangent is None and dx is None:
-        raise InvalidInput("jvp needs a direction: give tangent, a Parameters, or dx, an array like x")
+    if tangent is None and x_tangent is None:
+        raise InvalidInput("jvp needs a direction: give tangent, a Parameters, or x_tangent, an array like x")
     direction = Parameters.zeros(params.sizes, params.dtype) if tangent is None else _tangent(network, params, tangent)
-    if dx is not None:
-        dx = checked_rows(dx, network.sizes[0], "dx", params.dtype)
-        if len(dx) != len(x):
-            raise InvalidInput(f"x has {len(x)} rows and dx has {len(dx)}: one row per sample is needed in both")
+    if x_tangent is not None:
+        x_tangent = checked_rows(x_tangent, network.sizes[0], "x_tangent", params.dtype)
+        if len(x_tangent) != len(x):
+            raise InvalidInput(
+                f"x has {len(x)} rows and x_tangent has {len(x_tangent)}: one row per sample is needed in both"
+            )
     computing = get_backend(backend, numerics, device, threads)
     with computing.scope():
         weights, x_ = on_backend(computing, params, x)
-        moved, *x_dot = on_backend(computing, direction, *([] if dx is None else [dx]))
+        moved, *x_dot = on_backend(computing, direction, *([] if x_tangent is None else [x_tangent]))
         moving = forward_mode.forward(computing, network, weights, x_, moved, *x_dot)
         _tell_of_kinks("jvp", network, moving.kinks)
         return computing.to_numpy(moving.a_dot[-1])
@@ -264,7 +267,8 @@ def per_sample_gradients(
     array([[6., 2.],
            [0., 0.]])
     """
-    inputs, deltas, _ = _each_sample(network, params, x, y, get_backend(backend, numerics, device, threads))
+    computing = get_backend(backend, numerics, device, threads)
+    inputs, deltas, _ = _each_sample(network, params, x, y, computing)
     batch, width = len(inputs[0]), params.flat.size
     try:
         flat = np.empty((batch, width), params.dtype)
@@ -281,7 +285,8 @@ def per_sample_gradients(
         b.append(flat[:, middle : (start := middle + delta.shape[1])])
         np.multiply(a[:, :, None], delta[:, None, :], out=W[-1])
         b[-1][...] = delta
-    flat += 0.0  # sums of one term begin at +0
+    if computing.numerics == "reproducible":
+        flat += 0.0  # sums of one term begin at +0, so none is −0
     return SampleGradients(flat, tuple(W), tuple(b))
 
 

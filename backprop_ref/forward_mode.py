@@ -110,8 +110,7 @@ class Duals:
     def __init__(self, backend: Backend) -> None:
         own = getattr(backend, "arithmetic", None)
         self.backend, self.here = backend, isinstance(own, OfArrays)
-        over = own if self.here else {"fast": Fast, "reproducible": Reproducible}[backend.numerics](np)
-        self.words = DualArithmetic(over, self.count)
+        self.words = DualArithmetic(own if self.here else _of_numpy(backend.numerics), self.count)
 
     def jumps(self, activation: str, moving: Moving, layer: int) -> int:
         """At how many entries of a layer its activation has no derivative."""
@@ -157,9 +156,15 @@ class Duals:
 
 
 @functools.cache
+def _of_numpy(numerics: str) -> OfArrays:
+    """NumPy's arithmetic of arrays."""
+    return Fast(np) if numerics == "fast" else Reproducible(np)
+
+
+@functools.cache
 def _chooses(activation: str) -> bool:
     """Whether the rule of an activation's derivative chooses between sides, so that it may jump."""
-    words = DualArithmetic(Reproducible(np), np.count_nonzero)
+    words = DualArithmetic(_of_numpy("fast"), np.count_nonzero)
     one = words.number(np.ones((1, 1)), np.ones((1, 1)))
     with contextlib.suppress(InvalidInput):
         ACTIVATIONS[activation].backward(words, one, one, one)

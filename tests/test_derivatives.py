@@ -8,12 +8,17 @@ import pytest
 from helpers import PAIRS, label, parameters, samples
 
 import backprop_ref as br
+from backprop_ref.backends.arithmetic import Fast
+from backprop_ref.backends.dual import DualArithmetic
 from backprop_ref.conformance.rounding import truth
+from backprop_ref.conformance.rounding.bounds import jvp_bounds
 from backprop_ref.network import ACTIVATIONS
 
 pytest.importorskip("mpmath", reason="mpmath, the truth, is not installed: pip install 'backprop-ref[truth]'")
 
 NUMBERS = truth.high_precision()
+PROMISED = 1e-12
+"""The largest relative error that the project promises."""
 STEP = NUMBERS.number(10) ** -15
 NETWORKS = [
     *(br.Network([3, 2, 4], [hidden, "softmax"], "ce") for hidden in ACTIVATIONS),
@@ -68,10 +73,11 @@ def test_products_equal_differences_of_exact_passes(network):
     params, (x, y) = parameters(network), samples(network, 5)
     tangent, x_dot = parameters(network, 7), samples(network, 5, 8)[0]
     assert (
-        off(br.hvp(network, params, x, y, tangent).flat, difference(network, params, tangent, x, y, gradient)) < 1e-12
+        off(br.hvp(network, params, x, y, tangent).flat, difference(network, params, tangent, x, y, gradient))
+        < PROMISED
     )
     true = difference(network, params, tangent, x, y, outputs, x_dot.tolist())
-    assert off(br.jvp(network, params, x, tangent, x_dot).ravel(), true) < 1e-12
+    assert off(br.jvp(network, params, x, tangent, x_dot).ravel(), true) < PROMISED
 
 
 @pytest.mark.parametrize(("loss", "output"), PAIRS)
@@ -90,12 +96,13 @@ def test_gauss_newton_is_j_h_j(loss, output):
     }.get(output if together else "", lambda a, y: 2.0 * np.eye(3))
     G = sum(J[:, s] @ H(a[s], y[s]) @ J[:, s].T for s in range(4)) / n
     got = br.gauss_newton(network, params, x, y, tangent).flat
-    assert off(got, G @ tangent.flat) < 1e-12
+    assert off(got, G @ tangent.flat) < PROMISED
     if loss.endswith("squared_error") and output == "linear":
         straight = br.Network([2, 3], ["linear"], loss)
         first, along = parameters(straight), parameters(straight, 7)
         assert (
-            off(br.gauss_newton(straight, first, x, y, along).flat, br.hvp(straight, first, x, y, along).flat) < 1e-15
+            off(br.gauss_newton(straight, first, x, y, along).flat, br.hvp(straight, first, x, y, along).flat)
+            < PROMISED
         )
 
 
@@ -132,6 +139,17 @@ def test_backends_agree(backend, dtype):
                 assert off(got, true[name]) < 1000 * np.finfo(dtype).eps, name
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_jvp_stays_within_its_bound(backend, dtype):
+    for network in (NETWORKS[1], NETWORKS[3], NETWORKS[4], NETWORKS[-2]):
+        params, x = parameters(network, dtype=dtype), samples(network, 7, dtype=dtype)[0]
+        more = parameters(network, 7, dtype), samples(network, 7, 8, dtype)[0]
+        got = br.jvp(network, params, x, *more, backend=backend)
+        wide, tangent = (br.Parameters(each.flat.astype(float), each.sizes) for each in (params, more[0]))
+        apart = np.abs(got - br.jvp(network, wide, x, tangent, more[1]))
+        assert np.all(apart <= 2.0 * jvp_bounds(network, params, x, *more)), label(network)
+
+
 def test_samples_alone_give_what_they_give_together():
     network = br.Network([3, 4, 2], ["relu", "softmax"], "ce")
     params, (x, y) = parameters(network), samples(network, 5)
@@ -157,7 +175,7 @@ def test_the_jacobian_and_its_transpose_agree(backend):
     tangent, x_dot = parameters(network, 7), samples(network, 7, 8)[0]
     left = np.sum(br.jvp(network, params, x, tangent, x_dot, backend=backend) * u)
     grads, dx = br.vjp(network, params, x, u, backend=backend)
-    assert abs(left - grads.flat @ tangent.flat - np.sum(dx * x_dot)) < 1e-13
+    assert abs(left - grads.flat @ tangent.flat - np.sum(dx * x_dot)) < PROMISED * abs(left)
 
 
 def test_kinks_are_said(backend):
@@ -177,6 +195,48 @@ def test_kinks_are_said(backend):
             warnings.simplefilter("error")
             product([[0.0]], along)
             product([[1.0]], away)
+
+
+RULES = {
+    "exp": lambda m, x: m.exp(x),
+    "log": lambda m, x: m.log(x + 3.0),
+    "log1p": lambda m, x: m.log1p(x / 3.0),
+    "tanh": lambda m, x: m.tanh(2.0 * x),
+    "sigmoid": lambda m, x: m.sigmoid(-x),
+    "softplus": lambda m, x: m.softplus(x, less=x * 0.25),
+    "quotient": lambda m, x: (x - 1.0) / (x * x + 1.0) + 1.0 / (2.0 - (1.0 - x) * x),
+    "abs": lambda m, x: x * abs(x) - abs(-x),
+    "where": lambda m, x: m.where(x > 0.25, 1.0, x) * m.where(x <= -1.0, x * x, 2.0),
+    "total": lambda m, x: m.total(x * x) * x,
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_dual_numbers_differentiate_every_word(rule):
+    """Against central differences of the same rule in 80-bit numbers, where there are such."""
+    x, dot, h = np.array([[-1.5, -0.5, 0.1, 0.75, 2.0]]), np.array([[1.0, -2.0, 0.5, 3.0, 1.0]]), 2.0**-14
+    words = DualArithmetic(Fast(np), np.count_nonzero)
+    got = RULES[rule](words, words.number(x, dot))
+    wide = (x.astype(np.longdouble) + step * dot for step in (-2 * h, -h, h, 2 * h))
+    f = [RULES[rule](Fast(np), each) for each in wide]
+    np.testing.assert_allclose(got.value, RULES[rule](Fast(np), x), rtol=1e-15)
+    rounding = 64.0 * np.finfo(np.longdouble).eps / h
+    assert off(got.dot, ((f[0] - f[3]) + 8.0 * (f[2] - f[1])) / (12.0 * h)) < max(rounding, 16.0 * np.finfo(float).eps)
+    assert words.kinks == 0
+
+
+def test_dual_numbers_tell_jumps_from_bends():
+    """An elu's slope bends at 0 and does not jump; what a formula says in a word of its own is refused."""
+    words = DualArithmetic(Fast(np), np.count_nonzero)
+    z = words.number(np.array([[0.0, 0.0, 1.0]]), np.array([[1.0, 0.0, 1.0]]))
+    words.where(z > 0.0, 3.0, 3.0 * (z + 1.0))
+    assert (words.jumps, words.kinks) == (0, 1)
+    abs(z)
+    assert (words.jumps, words.kinks) == (0, 2)
+    words.where(z > 0.0, 1.0, -1.0)
+    assert (words.jumps, words.kinks) == (1, 3)
+    with pytest.raises(br.InvalidInput, match="no second derivative is known of a formula with 'erf'"):
+        words.erf(z)
 
 
 @pytest.mark.parametrize("name", ["torch", "jax"])
@@ -205,9 +265,9 @@ def test_products_agree_with_other_libraries(name):
     else:
         with other.enable_x64(True):
             forward, second = products(other.numpy.asarray, other.numpy.tanh, other.jvp, other.grad)
-    assert off(br.jvp(network, params, x, tangent), forward) < 1e-13
+    assert off(br.jvp(network, params, x, tangent), forward) < PROMISED
     true = np.concatenate([np.ravel(np.asarray(part)) for part in second])
-    assert off(br.hvp(network, params, x, y, tangent).flat, true) < 1e-13
+    assert off(br.hvp(network, params, x, y, tangent).flat, true) < PROMISED
 
 
 def test_what_does_not_fit_is_refused():
@@ -215,7 +275,7 @@ def test_what_does_not_fit_is_refused():
     params, x, y = network.init(), [[0.0, 1.0]], [[1.0]]
     for message, call in {
         "needs a direction": lambda: br.jvp(network, params, x),
-        "dx has 2": lambda: br.jvp(network, params, x, dx=[[0.0, 1.0]] * 2),
+        "x_tangent has 2": lambda: br.jvp(network, params, x, x_tangent=[[0.0, 1.0]] * 2),
         "tangent is ndarray": lambda: br.hvp(network, params, x, y, np.zeros(3)),
         "dtype float32": lambda: br.hvp(network, params, x, y, network.init(dtype="float32")),
         r"sizes \[2, 1\]": lambda: br.gauss_newton(network, params, x, y, br.Network([1, 1], ["linear"], "mse").init()),

@@ -118,7 +118,11 @@ def test_epoch_0_is_the_initial_state(folder):
     x, y = samples(NETWORK, 11)
     train(folder, validation=(x[:3], y[:3]))
     trace, whole = open_trace(folder), br.evaluate(NETWORK, parameters(NETWORK), x, y)
-    assert (trace["loss"][0], trace["accuracy"][0], trace["learning_rate"][0]) == (*whole.values(), 0.0)
+    assert (trace["loss"][0], trace["accuracy"][0], trace["learning_rate"][0]) == (
+        whole["loss"],
+        whole["accuracy"],
+        0.0,
+    )
     assert trace["val_loss"][0] == br.evaluate(NETWORK, parameters(NETWORK), x[:3], y[:3])["loss"]
 
 

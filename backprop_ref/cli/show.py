@@ -144,6 +144,8 @@ def scores(name, scored):
 
 def never_found(scored, where="", but=()):
     """Says of which classes or labels there are rows and none was found, which a high accuracy may hide."""
+    if "recall" not in scored:
+        return
     missed = [j for j in scores_of.never_found(scored["recall"], scored["support"]) if j not in but]
     kind, names = ("label", scored["targets"]) if "exact_match" in scored else ("class", scored["classes"])
     for j in missed[:MOST_MISSED]:

@@ -49,6 +49,7 @@ def _folds(config):
         all_results.append(results)
         if not config.run.json_:
             show.line(f"fold {number}: {show.short(results['test'])}, {results['run_dir']}")
+            show.never_found(results["test"])
         if results["stopped"] == "interrupted":
             return 130
     measure = "accuracy" if "accuracy" in all_results[0]["test"] else "r2"

@@ -139,20 +139,20 @@ def _loss_row(loss, expected, tolerance):
 def _transposes_row(network, params, x, stream, backend):
     """⟨Jv, u⟩ by forward mode and ⟨v, Jᵀu⟩ by backward mode, each against the complex step: v moves W, b and x."""
     u = stream.normal(len(x) * network.sizes[-1]).reshape(len(x), -1)
-    v, dx = Parameters(stream.normal(params.flat.size), params.sizes), stream.normal(x.size).reshape(x.shape)
+    v, x_tangent = Parameters(stream.normal(params.flat.size), params.sizes), stream.normal(x.size).reshape(x.shape)
     moved = _Point.at(params.flat + SHORT_STEP * 1j * v.flat, params.sizes)
-    a = complex_pass(network, moved, x + SHORT_STEP * 1j * dx)[1]
+    a = complex_pass(network, moved, x + SHORT_STEP * 1j * x_tangent)[1]
     exact = np.sum(u * a.imag) / SHORT_STEP
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # at kinks all three take the same side
-        a_dot = jvp(network, params, x, v, dx, **backend)
+        a_dot = jvp(network, params, x, v, x_tangent, **backend)
     grads, back = vjp(network, params, x, u, **backend)
     near = near_pass(Rounding.of(params.dtype), network, params, x, u, da=u)
     allowed = [bound(part).ravel() for pair in zip(near.dW, near.db, strict=True) for part in pair]
-    forward, backward = np.ravel(u), np.concatenate([v.flat, np.ravel(dx)])
+    forward, backward = np.ravel(u), np.concatenate([v.flat, np.ravel(x_tangent)])
     shares = []
     for found, along, errors in (
-        (np.ravel(a_dot), forward, jvp_bounds(network, params, x, v, dx).ravel()),
+        (np.ravel(a_dot), forward, jvp_bounds(network, params, x, v, x_tangent).ravel()),
         (np.concatenate([grads.flat, np.ravel(back)]), backward, np.concatenate([*allowed, bound(near.dx).ravel()])),
     ):
         difference = float(abs(np.sum(found * along.astype(np.longdouble)) - exact))

@@ -78,12 +78,12 @@ def propagate(rounding, network, W, b, x, y, from_z=True, da=None):
     return Values(z, a, delta, dW, db, back, loss)
 
 
-def jvp_bounds(network, params, x, tangent, dx):
+def jvp_bounds(network, params, x, tangent, x_tangent):
     """How far from exact each entry of `backprop_ref.jvp` may be, float64 of shape (batch, n_out): forward mode is made
     of the pairs, and a sum of two.
     """
     rules = Rules(Rounding.of(params.dtype))
-    a, a_dot = exactly(x), exactly(dx)
+    a, a_dot = exactly(x), exactly(x_tangent)
     with np.errstate(all="ignore"):
         layers = zip(network.activations, params.W, params.b, tangent.W, tangent.b, strict=True)
         for activation, *arrays in layers:
