@@ -26,17 +26,7 @@ OPTIONAL = (
     *("pandas", "polars", "psutil", "pyarrow", "tbb", "torch", "tqdm", "xarray"),
 )
 NEEDED = (
-    "joblib",
-    "mpmath",
-    "numba",
-    "numpy",
-    "plotly",
-    "pydantic",
-    "rich",
-    "safetensors",
-    "scipy",
-    "sklearn",
-    "typer",
+    *("joblib", "mpmath", "numba", "numpy", "plotly", "pydantic", "rich", "safetensors", "scipy", "sklearn", "typer"),
     "yaml",
 )
 STANDARD = ("csv", "difflib", "logging", "multiprocessing", "platform", "sitecustomize", "statistics", "usercustomize")

@@ -164,7 +164,7 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
         found = []
         for layout in known:
             score, said, biased = _score(submission, kind, layout, hard)
-            problem = said or problem
+            problem = problem or said
             if score:
                 if layout.biases == "none" or (submission.explicit_biases and not any(biased)):
                     biased = _all(layout, len(biased))
@@ -197,14 +197,11 @@ def _tries(submission, network, doubtful):
             yield sizes, kind, batches, False
     for sizes in first:
         yield sizes, network or _first_kinds(sizes)[0], batches, True
-    for sizes in first if single else ():
-        yield sizes, network or _first_kinds(sizes)[0], single, True
-    if network is not None:
-        return
-    for sizes in [material.OTHER_WIDTHS[depth][-1] for depth in depths if depth in material.OTHER_WIDTHS]:
-        for some in (batches, single):
-            yield sizes, _first_kinds(sizes)[0], some, True
-    if doubtful:
+    alone = [] if network else [material.OTHER_WIDTHS[depth][-1] for depth in depths if depth in material.OTHER_WIDTHS]
+    for sizes, some in (*((one, batches) for one in alone), *((one, single) for one in (*first, *alone))):
+        if some:
+            yield sizes, network or _first_kinds(sizes)[0], some, True
+    if network is not None or doubtful:
         return
     if submission.kind == "function":
         searched = widths.suiting(submission, depths, known, _labelled, SECONDS)
@@ -263,7 +260,7 @@ def _score(submission, network, layout, hard):
     if values is None or values.dW is None:
         return (0, "it returns a loss and no gradients", every) if values is not None else (1, "", every)
     biased = tuple(part is not None for part in values.db or [None] * len(values.dW))
-    if both[1] is None or not np.any(values.dW[0]):
+    if both[1] is None or both[1].dW is None or np.array_equal(both[1].dW[0], values.dW[0]):
         return 1, "", biased
     return (1, 2, BEST)[_suiting(x[0], *both)], "", biased
 

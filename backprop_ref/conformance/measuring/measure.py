@@ -136,33 +136,38 @@ def _measured(ask, submission, form, target, network):
     told = submission.takes_network and (len(groups) > 1 or network is not None)
     judged: list[tuple[Judgement, list]] = []
     wrong = 0
-    for members in groups:
-        judgement = _group(ask, form, members, told or network is not None, wrong < 8)
+    for members, hard in groups:
+        asked = form._replace(hard=hard)
+        judgement = _group(ask, asked, members, told or network is not None, wrong < 8)
+        if hard and not form.hard:
+            judgement = judgement._replace(notes=(*judgement.notes, "for one-hot labels"), plain=False)
         judged.append((judgement, members))
         wrong += judgement.verdict == WRONG
     return _merged(ask, form, judged, refused, target, told, submission)
 
 
 def _groups(ask, submission, form, network):
-    """Networks by the answer that the submission gives for them; and those for which it gives none."""
+    """Networks by the answer that the submission gives for them, each with whether for one-hot labels only; and those
+    for which it gives none."""
     kinds = [network] if network else sorted(material.networks(form.sizes), key=_commonness)
     if not submission.takes_network or network:
-        return [kinds], []
+        return [(kinds, form.hard)], []
     params = material.parameters(form.sizes, biases=form.biases)
-    x, y = material.batch(form.sizes, material.SAMPLES, hard=form.hard)
-    groups: list[tuple[Asked, list]] = []
-    refused = []
-    for kind in _each_pair(kinds) if ask.dear else kinds:
-        answer = ask(kind, params, x, y)
-        if answer is None:
-            refused.append(kind)
-            continue
-        place = next((members for other, members in groups if _same_answer(other, answer)), None)
-        if place is None:
-            groups.append((answer, [kind]))
-        else:
-            place.append(kind)
-    return [members for _, members in groups], refused
+    groups: list[tuple[Asked, list, bool]] = []
+    refused = _each_pair(kinds) if ask.dear else kinds
+    for hard in (False, True)[form.hard :]:
+        asked, refused = refused, []
+        for kind in asked:
+            answer = ask(kind, params, *material.batch(form.sizes, material.SAMPLES, hard=hard))
+            if answer is None:
+                refused.append(kind)
+                continue
+            place = next((one for other, one, its in groups if its == hard and _same_answer(other, answer)), None)
+            if place is None:
+                groups.append((answer, [kind], hard))
+            else:
+                place.append(kind)
+    return [(members, hard) for _, members, hard in groups], refused
 
 
 def _each_pair(kinds):

@@ -58,11 +58,13 @@ class Attempt(NamedTuple):
     """Those of the arrays that were returned."""
     reply: dict[str, Any] = {}  # noqa: RUF012
     """What `one_call` gives."""
+    place: int = 0
+    """Where in its line it failed, as the number of an instruction."""
 
     @property
-    def far(self) -> tuple[bool, int, bool, int]:
+    def far(self) -> tuple[bool, int, bool, int, int]:
         """More is further; in the same line, an error about sizes is further than one about kinds of arguments."""
-        return not self.failure, self.lines, not self.failure.startswith(WRONG_KIND), self.steps
+        return not self.failure, self.lines, not self.failure.startswith(WRONG_KIND), self.place, self.steps
 
 
 def attempts(function, calls: list[tuple[list[Any], dict[str, Any], Shapes]], traced=True) -> dict[str, Any]:
@@ -80,7 +82,7 @@ def _attempt(function, arguments, keywords, shapes, traced):
         sys.settrace(reached.enter if traced else before)
         result = function(*arguments, **keywords)
     except (Exception, SystemExit) as error:
-        return Attempt(len(reached.lines), reached.steps, blame(error))
+        return Attempt(len(reached.lines), reached.steps, blame(error), place=_place(error.__traceback__))
     finally:
         sys.settrace(before)
     try:
@@ -88,6 +90,15 @@ def _attempt(function, arguments, keywords, shapes, traced):
     except Unreadable as reason:
         found = [part.shape for part in itertools.islice(leaves(result, set()), MANY)]
         return Attempt(len(reached.lines), reached.steps, str(reason), found)
+
+
+def _place(frames):
+    """The instruction at which a submission's innermost frame failed."""
+    place = 0
+    while frames is not None:
+        place = place if is_library(frames.tb_frame.f_code.co_filename) else frames.tb_lasti
+        frames = frames.tb_next
+    return place
 
 
 MANY = 64

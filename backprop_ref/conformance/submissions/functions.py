@@ -1,5 +1,6 @@
 """Somebody's function, asked for its gradients case by case; whatever it does, each case gets an answer or a reason."""
 
+import itertools
 from dataclasses import replace
 from typing import Any, NoReturn
 
@@ -69,7 +70,8 @@ class Function:
         self.learning_rate = self.declared.learning_rate
         self.in_place, self.gives_gradients = self.declared.in_place, False
         found = outline(function)
-        self.arguments, self.numbers, self.depth = found.arguments, found.numbers, found.depth
+        self.arguments, self.depth = found.arguments, found.depth
+        self.numbers, self.pairs = found.numbers, found.pairs
         roles = {role(one.name) for one in self.arguments or []}
         self.explicit_biases = bool(roles & {"b", "biases"})
         self.names = frozenset(one.name for one in self.arguments or [])
@@ -282,19 +284,19 @@ class Function:
         raise failure
 
     def _takes_numbers(self, form, case, layout) -> bool:
-        """Whether indices of classes are given for numbers: every output then moves the same way between 0 and 1."""
+        """Whether indices of classes are given for numbers: from one class to the next, one output's weights move one
+        way and another's the other way, if they are taken for classes."""
         if form.labels != "indices":
             return False
         try:
-            zero, one = (
+            dW = [
                 self._call(form, replace(case, x=case.x[:1], y=y[None]), layout, {}, slice(0, 1))[0].dW[-1]
-                for y in np.eye(case.y.shape[1])[:2]
-            )
+                for y in np.eye(case.y.shape[1])[:3]
+            ]
         except (NotJudged, Refusal, Unreadable, TypeError):
             return False
-        moved = one - zero
-        row = moved[np.argmax(abs(moved).max(axis=1))]
-        return bool(np.all(row > 0.0) or np.all(row < 0.0))
+        moves = [two - one for one, two in itertools.pairwise(dW)]
+        return not any(np.any((moved > 0.0).any(axis=1) & (moved < 0.0).any(axis=1)) for moved in moves)
 
     def consistency(self, form, case, layout) -> int:
         """In how many layers what another label changes in dW of a sample is an outer product with what it changes in

@@ -1,6 +1,8 @@
 """What has to be known of a function or class before it is called: its name, and the arguments it takes."""
 
+import dis
 import inspect
+import itertools
 import re
 from typing import Any, NamedTuple
 
@@ -51,6 +53,8 @@ class Outline(NamedTuple):
     """The small whole numbers that stand in its code: if it is for some sizes only, these are among them."""
     depth: int = 0
     """How many layers its names W1, W2, … speak of; 0: there are none."""
+    pairs: tuple[tuple[int, int], ...] = ()
+    """Whole numbers that stand in its code one after the other, such as the shapes of matrices."""
 
     @classmethod
     def of(cls, found: Any) -> "Outline":
@@ -80,14 +84,16 @@ class Outline(NamedTuple):
             {name: [Argument(*one) for one in found] for name, found in document["methods"].items()},
             tuple(int(number) for number in document["numbers"]),
             int(document["depth"]),
+            tuple((int(one), int(two)) for one, two in document["pairs"]),
         )
 
 
-def _code(found) -> tuple[tuple[int, ...], int]:
-    """The small numbers in somebody's code, and the number of layers that it has names for."""
+def _code(found) -> tuple[tuple[int, ...], int, tuple[tuple[int, int], ...]]:
+    """The small numbers in somebody's code, the number of layers that it has names for, and neighbouring numbers."""
     left = [part for part in vars(found).values() if inspect.isfunction(part)] if inspect.isclass(found) else [found]
     numbers: set[int] = set()
     names: set[str] = set()
+    pairs: list[tuple[int, int]] = []
     seen: list[Any] = []
     while left:
         part = left.pop()
@@ -103,15 +109,25 @@ def _code(found) -> tuple[tuple[int, ...], int]:
         if inspect.iscode(part):
             names |= {*part.co_varnames, *part.co_names, *(one for one in part.co_consts if isinstance(one, str))}
             numbers |= _numbers(part.co_consts)
+            pairs += itertools.pairwise(_in_order(part))
             left += [one for one in part.co_consts if inspect.iscode(one)]
     layers = {int(match[1]) for name in names if (match := OF_A_LAYER.fullmatch(name))}
     small = tuple(sorted(number for number in numbers if 1 <= number <= LARGEST))
-    return small, len(layers) if layers == set(range(min(layers, default=0), max(layers, default=0) + 1)) else 0
+    depth = len(layers) if layers == set(range(min(layers, default=0), max(layers, default=0) + 1)) else 0
+    return small, depth, tuple(pair for pair in pairs if all(1 <= number <= LARGEST for number in pair))
 
 
 def _names(code):
     """The names that code reads, also in functions within it."""
     return {*code.co_names, *(name for one in code.co_consts if inspect.iscode(one) for name in _names(one))}
+
+
+def _in_order(code):
+    """The whole numbers that code loads, in the order in which they stand in it."""
+    for instruction in dis.get_instructions(code):
+        value = instruction.argval
+        if instruction.opname.startswith("LOAD") and isinstance(value, int | tuple) and value is not True:
+            yield from (one for one in (value if isinstance(value, tuple) else (value,)) if type(one) is int)
 
 
 def _numbers(value) -> set[int]:

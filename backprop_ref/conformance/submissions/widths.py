@@ -1,8 +1,9 @@
 """The sizes that a function for one network only is written for, found layer by layer.
 
-Sizes that do not suit end a call early, with an error that often tells the right ones ("cannot reshape array of size 12
-into shape (5,4)"). So one or two of the sizes at a time are replaced by numbers from the code or from that error, and
-what gets the code further is kept.
+Numbers that stand beside each other in the code, as in reshape(5, 4), tell most of them. Else, sizes that do not suit
+end a call early, with an error that often tells the right ones ("cannot reshape array of size 12 into shape (5,4)").
+So one or two of the sizes at a time are replaced by numbers from the code or from that error, and what gets the code
+further is kept.
 """
 
 import heapq
@@ -25,6 +26,8 @@ ALWAYS = (1, 2, 3)
 """Sizes that are tried whatever numbers there are."""
 STYLES = 16
 """So many forms are tried in every layout."""
+CHAINS = 8
+"""So many networks that neighbouring numbers in the code tell of are tried."""
 BRANCHES = 6
 """So many of the moves that get further are followed up."""
 
@@ -75,7 +78,7 @@ def suiting(function, depths, layouts: list[Layout], make: Callable[..., Case], 
     count = itertools.count()
 
     def wait(way, later=False, moves=None, stage=0):
-        moves = moves or _moves(way, [other for other in ways if _alike(other, way)], numbers)
+        moves = moves or _moves(way, [other for other in ways if _alike(other, way.sizes)], numbers)
         far = [-int(part) for part in way.attempt.far]
         heapq.heappush(waiting, (later, far, stage, next(count), way, moves))
 
@@ -83,6 +86,14 @@ def suiting(function, depths, layouts: list[Layout], make: Callable[..., Case], 
         asked = [(one.form, make(one.sizes, one.layout), one.layout) for one in moves]
         return [one._replace(attempt=got) for one, got in zip(moves, function.attempts(asked), strict=True)]
 
+    for sizes in _told(function.pairs, depths):
+        alike = {(way.form, way.layout): way._replace(sizes=sizes) for way in ways if _alike(way, sizes)}
+        tried = results(list(alike.values()))
+        if sizes not in found and any(_suits(function, make, way) for way in tried):
+            found.add(sizes)
+            yield sizes
+        for way in tried if time.monotonic() < until else ():
+            wait(way, later=True)
     for sizes in _cut(function, make, ways, numbers, until):
         if sizes not in found:
             found.add(sizes)
@@ -95,7 +106,7 @@ def suiting(function, depths, layouts: list[Layout], make: Callable[..., Case], 
     while waiting and time.monotonic() < until:
         later, _, stage, _, way, moves = heapq.heappop(waiting)
         if not way.attempt.failure:
-            if way.sizes not in found and (not way.form.ambiguous or _consistent(function, make, way)):
+            if way.sizes not in found and _suits(function, make, way):
                 found.add(way.sizes)
                 yield way.sizes
             continue
@@ -123,9 +134,7 @@ def _cut(function, make, ways, numbers, until) -> Iterator[tuple[int, ...]]:
             groups.setdefault((*kind, len(way.sizes), way.sizes[-1] == 1), []).append(way)
     for first, *others in groups.values():
         chains = [
-            sizes
-            for sizes in _filling(first, {max(function.numbers, default=0)}, numbers)
-            if _alike(first, first._replace(sizes=sizes))
+            sizes for sizes in _filling(first, {max(function.numbers, default=0)}, numbers) if _alike(first, sizes)
         ]
         asked = [(first.form, make(sizes, first.layout), first.layout) for sizes in chains]
         for sizes, one in zip(chains, function.attempts(asked), strict=True):
@@ -135,6 +144,11 @@ def _cut(function, make, ways, numbers, until) -> Iterator[tuple[int, ...]]:
                 same = [way._replace(sizes=sizes) for way in (first, *others)]
                 if any(_consistent(function, make, way) for way in same):
                     yield sizes
+
+
+def _suits(function, make, way):
+    """Whether there is an answer, and, where shapes do not tell, one in its layout."""
+    return not way.attempt.failure and (not way.form.ambiguous or _consistent(function, make, way))
 
 
 def _consistent(function, make, way):
@@ -152,9 +166,18 @@ def _spread(ways):
     return [way for turn in turns for way in turn if way is not None]
 
 
-def _alike(one, two):
-    """Whether two ways are for the same depth, and both for one output or not."""
-    return len(one.sizes) == len(two.sizes) and (one.sizes[-1] == 1) == (two.sizes[-1] == 1)
+def _alike(way, sizes):
+    """Whether a way is for networks of such a depth, and with one output or not."""
+    return len(way.sizes) == len(sizes) and (way.sizes[-1] == 1) == (sizes[-1] == 1)
+
+
+def _told(pairs, depths) -> list[tuple[int, ...]]:
+    """Sizes that shapes written in the code make up, each of two numbers that are neighbours."""
+    small = [pair if max(pair) <= LARGEST else () for pair in pairs]
+    series = (small[::2], small[1::2], small)
+    return list(dict.fromkeys(sizes for some in series for depth in depths for sizes in _chains(some, depth + 1)))[
+        :CHAINS
+    ]
 
 
 def _tried(function, make, asked) -> list[Way]:
