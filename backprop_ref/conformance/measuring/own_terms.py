@@ -126,7 +126,7 @@ def _not_the_derivative(ask, batches, members, true, search):
         own = _measured_rules(batches, singles, rows, true, text, search)
         if own is not None and own.named:
             return own
-    guess = without_loss(ask, batches, members, search)
+    guess = without_loss(ask, batches, members, search, told=True)
     return own if own is not None and own.cost <= guess.cost else guess
 
 
