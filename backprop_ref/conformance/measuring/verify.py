@@ -63,8 +63,6 @@ def verify_submission(
     reload = function.afresh if isinstance(function, Separate) else None
     outcome = measure(submission, target=target, network=chosen, reload=reload)
     if outcome.verdict in {RIGHT, CONVENTION} and chosen is None and submission.sizes() is None:
-        if isinstance(submission, Function):
-            submission.settle()
         _certify(submission, outcome, reload)
     if outcome.verdict != NOT_JUDGED and (flags := _flags(submission.layout)):
         outcome.conventions.append(f"layout: {', '.join(flags)}")
