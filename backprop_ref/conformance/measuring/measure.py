@@ -55,6 +55,8 @@ def measure(submission, *, target="", network=None, reload=None) -> Outcome:
         if best.verdict in {RIGHT, CONVENTION}:
             break
     submission.layout = layout
+    if submission.kind == "function":
+        submission.settle()
     assert best is not None
     if best.verdict in {RIGHT, CONVENTION} and network is None and submission.sizes() is None:
         _in_other_sizes(submission, best, chosen)

@@ -57,7 +57,7 @@ class Function:
     in_place : bool
         Whether it updates the weights, in place or in what it returns.
     gives_gradients : bool
-        Whether it has once returned gradients, so that what is returned is no longer held against the weights.
+        Whether it is known to return gradients, so that what is returned is no longer held against the weights.
     learning_rate : float or None
         Of the update; None: not known.
     """
@@ -89,6 +89,10 @@ class Function:
     def restart(self, function):
         """Takes the function afresh, free of what earlier calls may have left in it; what was found out stays."""
         self.function = function
+
+    def settle(self):
+        """Takes it for granted from now on that it returns gradients, or updates weights, as it did last."""
+        self.gives_gradients = not self.in_place
 
     @property
     def takes_network(self) -> bool:
@@ -123,7 +127,6 @@ class Function:
             if twice:
                 second, _, _ = self._ask(form, case, layout)
                 again = None if same_answers(values, second) else second
-            self.gives_gradients = self.gives_gradients or (values.dW is not None and not self.in_place)
             values = self._steps(form, case, layout, values)
             return Answer(values, changed=() if self.in_place else tuple(changed), slack=slack, again=again)
         except NotJudged as reason:
@@ -247,7 +250,8 @@ class Function:
                 reply = run(attempts, self.function, calls, traced, limit=self.time_limit)
             return [Attempt(*one) for one in reply["attempts"]]
         except (Refusal, Unreadable) as reason:
-            if len(calls) < 2 or isinstance(reason, Late):
+            never = isinstance(self.function, Separate) and not self.function.breaker.answered
+            if len(calls) < 2 or never or isinstance(reason, Late):
                 return [Attempt(failure=str(reason))] * len(calls)
             return [self._attempts([call], traced)[0] for call in calls]  # one of them ended them all
 

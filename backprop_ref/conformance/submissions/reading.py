@@ -254,7 +254,9 @@ def leaves(value, shapes):
         return
     with contextlib.suppress(Unreadable):
         found = array(value, "") if depth(value) >= 0 else np.zeros(0)
-        if found.ndim > 2 or (found.ndim and found.shape[0] and found.shape[1:] in shapes):
+        if found.ndim > 2 or (
+            found.shape not in shapes and found.ndim and found.shape[0] and found.shape[1:] in shapes
+        ):
             yield from found
         elif found.size:
             yield found

@@ -24,7 +24,7 @@ LARGEST = 64
 """Larger numbers in code or in an error are taken for no size."""
 ALWAYS = (1, 2, 3)
 """Sizes that are tried whatever numbers there are."""
-STYLES = 16
+STYLES = 24
 """So many forms are tried in every layout."""
 CHAINS = 8
 """So many networks that neighbouring numbers in the code tell of are tried."""
@@ -191,7 +191,7 @@ def _tried(function, make, asked) -> list[Way]:
         Way(form, layout, tuple(case.network.sizes), one)
         for (form, case, layout), one in zip(ways, function.attempts(ways), strict=True)
     ]
-    return sorted(found, key=lambda way: way.attempt.far, reverse=True)
+    return sorted(found, key=lambda way: (way.attempt.far, not way.form.ambiguous), reverse=True)
 
 
 def _moves(way, others, numbers) -> Iterator[list[Way]]:
