@@ -410,8 +410,8 @@ def _rarer(batches, members, told):
     """The networks to be tried where none of the usual ones fits; none where the submission was told which it is."""
     if told:
         return []
-    sizes = members[0].sizes
-    return material.rarer_networks(sizes, _hidden_that_fit(batches, ACTIVATIONS) if len(sizes) > 2 else ())
+    fitting = _hidden_that_fit(batches, ACTIVATIONS) if members[0].n_layers > 1 else ()
+    return material.rarer_networks(members[0].sizes, [name for name in ACTIVATIONS if name in fitting])
 
 
 def _of_that_hidden(batches, members):
