@@ -350,7 +350,7 @@ def test_sharpness_of_the_bounds(verify, as_json, monkeypatch):
         (["theirs.py:sound", "--factor", "batch-"], "--factor"),
         (["theirs.py:sound", "--l2", "much"], "--l2"),
         (["theirs.py:sound", "--losses", "mae"], "--losses"),
-        (["theirs.py:sound", "--hidden", "gelu"], "--hidden"),
+        (["theirs.py:sound", "--hidden", "gelloo"], "--hidden"),
         (["theirs.py:sound", "--only", "nothing"], "no case is left"),
         (["theirs.py:sound", "--learning-rate", "0"], "--learning-rate"),
         (["theirs.py:sound", "--html", "theirs.py"], "exists already"),
