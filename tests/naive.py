@@ -13,12 +13,12 @@ CHOICES = {
     "tanh": ("library", "exponentials", "of 2z", "by sigmoid"),
     "softmax": ("max", "plain"),
     "slope": ("product", "square", "from z"),
-    "entrywise": ("table", "plain"),
     "jacobian": (True, False),
     "order": ("library", "forward", "backward", "shuffled", "wide"),
     "mean": ("divide", "reciprocal", "twice", "end"),
     "gradient": ("difference", "quotient", "from log"),
     "update": ("textbook", "scaled velocity"),
+    "entrywise": ("table", "plain"),
 }
 
 

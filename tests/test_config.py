@@ -371,6 +371,7 @@ def test_files_that_cannot_be_read(folder):
         merge({}, "latin.yaml")
 
 
+LOSS_NAMES = list(dict.fromkeys([*network.LOSSES, *network.LOSSES.values()]))
 ACTIVATIONS = " or ".join([", ".join(network.ACTIVATIONS[:-1]), network.ACTIVATIONS[-1]])
 
 
@@ -394,13 +395,17 @@ ACTIVATIONS = " or ".join([", ".join(network.ACTIVATIONS[:-1]), network.ACTIVATI
         ("network.hidden", [64, 0], "0 is not allowed; 1 or more is needed"),
         ("network.activation", "foo", f"'foo' is not allowed; {ACTIVATIONS} is needed"),
         ("network.activation", ["foo"], f"'foo' is not allowed; {ACTIVATIONS} is needed"),
+        (
+            "network.activation",
+            ["elu(-1)"],
+            "'elu(-1)' is not allowed; elu(α) with a number α above 0, or elu alone for 1, is needed",
+        ),
         ("network.activation", 3, f"3 is not allowed; {ACTIVATIONS} is needed"),
         ("network.output_activation", "Relu", f"'Relu' is not allowed; {ACTIVATIONS} is needed"),
         (
             "network.loss",
             "sqare",
-            "'sqare' is not allowed; mean_squared_error, sum_squared_error, binary_cross_entropy, cross_entropy, "
-            "mse, sse, bce or ce is needed",
+            f"'sqare' is not allowed; {', '.join(LOSS_NAMES[:-1])} or {LOSS_NAMES[-1]} is needed",
         ),
         ("data.target", {"a": 1}, "{'a': 1} is not allowed; a list such as [64, 32] is needed"),
         ("data.path", "", "'' is not allowed; text is needed"),

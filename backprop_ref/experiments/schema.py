@@ -47,8 +47,8 @@ def activation_name(name):
 
 
 def loss_name(name):
-    """The same of a loss."""
-    return _named(network.loss_name, name)
+    """The same of a loss; a short name stays."""
+    return name if name in LOSSES.values() else _named(network.loss_name, name)
 
 
 def _named(name_of, name):
