@@ -6,20 +6,21 @@ registers, text of another language. The order of the operations is that of "rep
 
     z   pre-activation        a   activation        y   target        da   dLoss/da        delta   dLoss/dz
 
-A new entry is found by its name everywhere. Witnesses that share nothing with this table have to be told of it apart:
-the network in 50 digits, the complex step and the proven bounds; a test names what is missing.
+A new entry is found by its name everywhere. Some entries take a number, as in ``elu(0.5)``. Witnesses that share
+nothing with this table have to be told of it apart: the network in 50 digits, the complex step, the proven bounds and
+the example in C; a test names what is missing.
 """
 
+import math
+import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol, TypeAlias
-
-LEAKY_SLOPE = 0.01
+from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 Number: TypeAlias = Any
 """What an arithmetic computes with; it has + − × ÷, abs and comparisons, also with a Python float."""
 
 
-FUNCTIONS = ("exp", "log", "log1p", "tanh", "sqrt")
+FUNCTIONS = ("exp", "expm1", "log", "log1p", "tanh", "erf", "sqrt")
 """The words of an arithmetic that are functions of one number."""
 SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
 COMPARISONS = {"less": "<", "less_equal": "<=", "greater": ">", "greater_equal": ">="}
@@ -30,9 +31,11 @@ class Words(Protocol):
     """What an arithmetic has to bring along. A row is one sample: its entries are those of the layer's neurons."""
 
     def exp(self, x: Number) -> Number: ...
+    def expm1(self, x: Number) -> Number: ...
     def log(self, x: Number) -> Number: ...
     def log1p(self, x: Number) -> Number: ...
     def tanh(self, x: Number) -> Number: ...
+    def erf(self, x: Number) -> Number: ...
     def sqrt(self, x: Number) -> Number: ...
 
     def where(self, condition: Number, yes: Number, no: Number) -> Number:
@@ -62,6 +65,78 @@ class Arithmetic:
         return (above if less is None else above - less) + self.log1p(self.exp(-abs(z)))
 
 
+Rule = TypeVar("Rule")
+
+
+class Family(NamedTuple, Generic[Rule]):
+    """Rules that differ in a number."""
+
+    symbol: str
+    """How the number is called."""
+    default: float
+    """What it is where the name stands alone."""
+    of: Callable[[Number], Rule]
+    """The rule for a number."""
+    above: float = 0.0
+    """What the number has to be above."""
+
+
+class Table(dict[str, Rule]):
+    """Rules by name; those of a family by ``name(number)`` too, which are made when they are first asked for.
+
+    The names that it lists are the plain ones.
+    """
+
+    def __init__(self, rules: Mapping[str, Rule | Family[Rule]]) -> None:
+        self.families = {name: rule for name, rule in rules.items() if isinstance(rule, Family)}
+        super().__init__(
+            {name: rule.of(rule.default) if isinstance(rule, Family) else rule for name, rule in rules.items()}
+        )
+        self._made: dict[str, Rule] = {}
+
+    def __missing__(self, name: str) -> Rule:
+        if name not in self._made:
+            plain, number = self.parts(name)
+            if number is None:
+                raise KeyError(name)
+            self._made.setdefault(name, self.families[plain].of(number))
+        return self._made[name]
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or (isinstance(name, str) and self.parts(name)[1] is not None)
+
+    def parts(self, name: str) -> tuple[str, float | None]:
+        """The plain name, and the number: of a rule without one, and of what is no name at all, None."""
+        found = re.fullmatch(r"(\w+)\(([^()]+)\)", name)
+        family = self.families.get(found[1] if found else name)
+        if family is None or not found:
+            return name, family and family.default
+        try:
+            number = float(found[2])
+        except ValueError:
+            number = math.nan
+        return (found[1], number) if family.above < number < math.inf else (name, None)
+
+    def spelled(self, name: str) -> str:
+        """The one spelling of a name: ``elu(1.0)`` is elu. What is no name stays as it is.
+
+        Raises
+        ------
+        ValueError
+            The number is not what the family takes.
+        """
+        plain, number = self.parts(name)
+        if number is not None:
+            default = number == self.families[plain].default
+            return plain if default else f"{plain}({float(number)!r})".replace(".0)", ")")
+        family = self.families.get(name.partition("(")[0])
+        if family and name.endswith(")"):
+            known = name.partition("(")[0]
+            needed = f"{known}({family.symbol}) with a number {family.symbol} above {family.above:g}"
+            raise ValueError(f"'{name}': {needed}, or {known} alone for {family.default:g}, is needed")
+        return name
+
+
 class Activation(NamedTuple):
     """A pair: a from z, and beneath it delta from z, a and da."""
 
@@ -79,8 +154,86 @@ def softmax(m: Any, z: Number) -> Number:
     return e / m.total(e)
 
 
+def leaky_relu(slope: Number) -> Activation:
+    """z where it is positive, else slope·z."""
+    return Activation(
+        lambda m, z: m.where(z > 0.0, z, slope * z),
+        lambda m, z, a, da: m.where(z > 0.0, da, slope * da),
+    )
+
+
+def elu(alpha: Number) -> Activation:
+    """z where it is positive, else α·(exp(z) − 1), whose derivative is a + α."""
+    return Activation(
+        lambda m, z: m.where(z > 0.0, z, alpha * m.expm1(-abs(z))),
+        lambda m, z, a, da: m.where(z > 0.0, da, da * (a + alpha)),
+    )
+
+
+SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
+"""λ and α that keep mean 0 and variance 1 (Klambauer, Unterthiner, Mayr and Hochreiter, 2017)."""
+SELU_FLOOR = SELU_SCALE * SELU_ALPHA
+
+
+def silu_slope(m: Any, z: Number) -> Number:
+    """σ(z)·(1 + z·(1 − σ(z)))"""
+    s = m.sigmoid(z)
+    return s * (1.0 + z * (1.0 - s))
+
+
+def normal(m: Any, z: Number) -> Number:
+    """Φ(z) = ½(1 + erf(z/√2)), the distribution function of the standard normal."""
+    return 0.5 * (1.0 + m.erf(z * math.sqrt(0.5)))
+
+
+def normal_density(m: Any, z: Number) -> Number:
+    """φ(z) = exp(−z²/2)/√(2π)"""
+    return (1.0 / math.sqrt(2.0 * math.pi)) * m.exp(-0.5 * (z * z))
+
+
+GELU_CUBIC, GELU_SCALE, GELU_FLAT = 0.044715, 2.0 * math.sqrt(2.0 / math.pi), 22.0
+"""Of GELU's tanh form: u = √(2/π)·(z + 0.044715·z³); from `GELU_FLAT` on ½(1 + tanh(u)) is 0 or 1."""
+
+
+def near_normal(m: Any, z: Number) -> tuple[Number, Number]:
+    """½(1 + tanh(u)) = σ(2u), which is near Φ(z), and the derivative of 2u (Hendrycks and Gimpel, 2016)."""
+    square = m.where(abs(z) < GELU_FLAT, z * z, GELU_FLAT * GELU_FLAT)
+    slope = GELU_SCALE * (1.0 + (3.0 * GELU_CUBIC) * square)
+    return m.sigmoid(z * (GELU_SCALE * (1.0 + GELU_CUBIC * square))), slope
+
+
+def gelu_tanh_slope(m: Any, z: Number) -> Number:
+    """s + z·s(1 − s)·(2u)′ with s = σ(2u)"""
+    s, slope = near_normal(m, z)
+    return s + z * ((s * (1.0 - s)) * slope)
+
+
+def mish_gate(m: Any, z: Number) -> Number:
+    """tanh(log(1 + exp(z))) = ((1 + exp(z))² − 1)/((1 + exp(z))² + 1), without cancellation or overflow."""
+    e = m.exp(-abs(z))
+    right, left = 1.0 + 2.0 * e, e * (e + 2.0)
+    return m.where(z >= 0.0, right / (right + 2.0 * (e * e)), left / (left + 2.0))
+
+
+def mish_slope(m: Any, z: Number) -> Number:
+    """t + z·(1 − t²)·σ(z) with t the gate"""
+    t = mish_gate(m, z)
+    return t + z * ((1.0 - t * t) * m.sigmoid(z))
+
+
+def softsign_slope(z: Number) -> Number:
+    """1/(1 + |z|)²"""
+    r = 1.0 / (1.0 + abs(z))
+    return r * r
+
+
+def within(m: Any, z: Number, inside: Number, below: float, above: Number) -> Number:
+    """One of three, by where z is: between −3 and 3, below or above."""
+    return m.where(z <= -3.0, below, m.where(z >= 3.0, above, inside))
+
+
 # fmt: off
-ACTIVATIONS: Mapping[str, Activation] = {
+ACTIVATIONS: Table[Activation] = Table({
     "sigmoid": Activation(
         lambda m, z: m.sigmoid(z),
         lambda m, z, a, da: da * (a * (1.0 - a)),
@@ -93,10 +246,7 @@ ACTIVATIONS: Mapping[str, Activation] = {
         lambda m, z: m.where(z <= 0.0, 0.0, z),
         lambda m, z, a, da: m.where(z <= 0.0, 0.0, da),
     ),
-    "leaky_relu": Activation(
-        lambda m, z: m.where(z > 0.0, z, LEAKY_SLOPE * z),
-        lambda m, z, a, da: m.where(z > 0.0, da, LEAKY_SLOPE * da),
-    ),
+    "leaky_relu": Family("slope", 0.01, leaky_relu),
     "softmax": Activation(
         softmax,
         lambda m, z, a, da: a * (da - m.total(da * a)),
@@ -106,8 +256,51 @@ ACTIVATIONS: Mapping[str, Activation] = {
         lambda m, z: z,
         lambda m, z, a, da: da,
     ),
-}
+    "softsign": Activation(
+        lambda m, z: z / (1.0 + abs(z)),
+        lambda m, z, a, da: da * softsign_slope(z),
+        z_for_a=False,
+    ),
+    "hard_sigmoid": Activation(
+        lambda m, z: within(m, z, (z + 3.0) / 6.0, 0.0, 1.0),
+        lambda m, z, a, da: within(m, z, da / 6.0, 0.0, 0.0),
+        z_for_a=False,
+    ),
+    "softplus": Activation(
+        lambda m, z: m.softplus(z),
+        lambda m, z, a, da: da * m.sigmoid(z),
+        z_for_a=False,
+    ),
+    "silu": Activation(
+        lambda m, z: z * m.sigmoid(z),
+        lambda m, z, a, da: da * silu_slope(m, z),
+        z_for_a=False,
+    ),
+    "elu": Family("α", 1.0, elu),
+    "selu": Activation(
+        lambda m, z: m.where(z > 0.0, SELU_SCALE * z, SELU_FLOOR * m.expm1(-abs(z))),
+        lambda m, z, a, da: m.where(z > 0.0, SELU_SCALE * da, da * (a + SELU_FLOOR)),
+    ),
+    "gelu": Activation(
+        lambda m, z: z * normal(m, z),
+        lambda m, z, a, da: da * (normal(m, z) + z * normal_density(m, z)),
+        z_for_a=False,
+    ),
+    "gelu_tanh": Activation(
+        lambda m, z: z * near_normal(m, z)[0],
+        lambda m, z, a, da: da * gelu_tanh_slope(m, z),
+        z_for_a=False,
+    ),
+    "mish": Activation(
+        lambda m, z: z * mish_gate(m, z),
+        lambda m, z, a, da: da * mish_slope(m, z),
+        z_for_a=False,
+    ),
+})
 # fmt: on
+
+USUAL_ACTIVATIONS = tuple(ACTIVATIONS)[:6]
+"""What most code uses: programs that serve every network know these, and the checker tries them first."""
 
 
 def minus_log_softmax(m: Any, z: Number) -> Number:
@@ -125,44 +318,103 @@ class Terms(NamedTuple):
     by_rows: bool = False
 
 
+def sign(m: Any, x: Number) -> Number:
+    """1 above 0, −1 below, and 0."""
+    return m.where(x > 0.0, 1.0, m.where(x < 0.0, -1.0, x))
+
+
+def huber(delta: Number) -> Terms:
+    """½·(a − y)² as far as |a − y| ≤ δ, then δ·(|a − y| − ½·δ)."""
+    return Terms(
+        lambda m, z, a, y: m.where(abs(a - y) <= delta, 0.5 * ((a - y) * (a - y)), delta * (abs(a - y) - 0.5 * delta)),
+        lambda m, z, a, y: m.where(abs(a - y) <= delta, a - y, delta * sign(m, a - y)),
+    )
+
+
+def side(m: Any, y: Number) -> Number:
+    """t: 1 for a label above 0, else −1, so that 0 and −1 are the same label."""
+    return m.where(y > 0.0, 1.0, m.where(y <= 0.0, -1.0, y))
+
+
+POISSON_FAR = -40.0
+"""From there on log(softplus(z)) is z, and its derivative 1."""
+
+
+def log_softplus_slope(m: Any, z: Number, a: Number) -> Number:
+    """σ(z)/softplus(z)"""
+    return m.where(z < POISSON_FAR, 1.0, m.sigmoid(z) / a)
+
+
 # fmt: off
-SQUARED_ERROR = Terms(
-    lambda m, z, a, y: (a - y) * (a - y),
-    lambda m, z, a, y: 2.0 * (a - y),
-)
-SOFTMAX_CROSS_ENTROPY = Terms(
-    lambda m, z, a, y: y * minus_log_softmax(m, z),
-    lambda m, z, a, y: a * m.total(y) - y,
-    by_rows=True,
-)
-SIGMOID_CROSS_ENTROPY = Terms(
-    lambda m, z, a, y: y * m.softplus(-z),
-    lambda m, z, a, y: -(y * m.sigmoid(-z)),
-)
-SIGMOID_BINARY_CROSS_ENTROPY = Terms(
-    lambda m, z, a, y: m.softplus(z, less=z * y),
-    lambda m, z, a, y: a - y,
-)
+TERMS: Table[Terms] = Table({
+    "squared_error": Terms(
+        lambda m, z, a, y: (a - y) * (a - y),
+        lambda m, z, a, y: 2.0 * (a - y),
+    ),
+    "softmax_cross_entropy": Terms(
+        lambda m, z, a, y: y * minus_log_softmax(m, z),
+        lambda m, z, a, y: a * m.total(y) - y,
+        by_rows=True,
+    ),
+    "sigmoid_cross_entropy": Terms(
+        lambda m, z, a, y: y * m.softplus(-z),
+        lambda m, z, a, y: -(y * m.sigmoid(-z)),
+    ),
+    "sigmoid_binary_cross_entropy": Terms(
+        lambda m, z, a, y: m.softplus(z, less=z * y),
+        lambda m, z, a, y: a - y,
+    ),
+    "absolute_error": Terms(
+        lambda m, z, a, y: abs(a - y),
+        lambda m, z, a, y: sign(m, a - y),
+    ),
+    "huber": Family("δ", 1.0, huber),
+    "log_cosh": Terms(
+        lambda m, z, a, y: abs(a - y) + (m.log1p(m.exp(-2.0 * abs(a - y))) - math.log(2.0)),
+        lambda m, z, a, y: m.tanh(a - y),
+    ),
+    "hinge": Terms(
+        lambda m, z, a, y: m.where(side(m, y) * a < 1.0, 1.0 - side(m, y) * a, 0.0),
+        lambda m, z, a, y: m.where(side(m, y) * a < 1.0, -side(m, y), 0.0),
+    ),
+    "poisson_of_log": Terms(
+        lambda m, z, a, y: m.exp(z) - y * z,
+        lambda m, z, a, y: m.exp(z) - y,
+    ),
+    "poisson_of_softplus": Terms(
+        lambda m, z, a, y: a - y * m.where(z < POISSON_FAR, z, m.log(a)),
+        lambda m, z, a, y: m.sigmoid(z) - y * log_softplus_slope(m, z, a),
+    ),
+})
 # fmt: on
+"""Every pair by name, so that one kernel serves the losses that share it."""
+USUAL_TERMS = tuple(TERMS)[:4]
+"""As `USUAL_ACTIVATIONS`."""
 
 
 class Loss(NamedTuple):
-    """A loss, and how it is differentiated."""
+    """A loss, and how it is differentiated; its pairs are named as in `TERMS`."""
 
     short: str
     """Its short name."""
     over_outputs: bool
     """Whether n counts the outputs too: a mean over them, not a sum."""
-    alone: Terms | None
-    """The pair whose error is of a, for any output activation."""
-    together: Mapping[str, Terms]
+    alone: str | None
+    """The pair whose error is of a."""
+    together: Mapping[str, str]
     """By output activation, the pairs whose error is of z."""
+    only: tuple[str, ...] = ()
+    """The output activations that go with the pair alone; every one where none is named."""
+
+    def terms(self, output: str) -> str:
+        """The name of the pair for an output activation that it goes with."""
+        name = self.together.get(output, self.alone)
+        assert name is not None, f"no rule for {output}"
+        return name
 
     def with_output(self, output: str) -> Terms:
         """The pair for an output activation that it goes with."""
-        pair = self.together.get(output, self.alone)
-        assert pair is not None, f"no rule for {output}"
-        return pair
+        return TERMS[self.terms(output)]
 
     def divisor(self, rows: int, n_out: int) -> float:
         """n for so many samples of so many outputs."""
@@ -171,23 +423,36 @@ class Loss(NamedTuple):
     @property
     def outputs(self) -> tuple[str, ...]:
         """The output activations it goes with."""
-        return tuple(self.together) if self.alone is None else tuple(ACTIVATIONS)
+        alone = () if self.alone is None else self.only or tuple(ACTIVATIONS)
+        return (*self.together, *(name for name in alone if name not in self.together))
+
+    def goes_with(self, output: str) -> bool:
+        """Whether it goes with an output activation, `outputs` or another of their families."""
+        return ACTIVATIONS.parts(output)[0] in self.outputs and output in ACTIVATIONS
 
 
-TERMS: Mapping[str, Terms] = {
-    "squared_error": SQUARED_ERROR,
-    "softmax_cross_entropy": SOFTMAX_CROSS_ENTROPY,
-    "sigmoid_cross_entropy": SIGMOID_CROSS_ENTROPY,
-    "sigmoid_binary_cross_entropy": SIGMOID_BINARY_CROSS_ENTROPY,
-}
-"""Every pair by name, so that one kernel serves the losses that share it."""
+def huber_loss(delta: float) -> Loss:
+    name = TERMS.spelled(f"huber({delta!r})")
+    return Loss(name, True, name, {})
 
-LOSSES: Mapping[str, Loss] = {
-    "mean_squared_error": Loss("mse", True, SQUARED_ERROR, {}),
-    "sum_squared_error": Loss("sse", False, SQUARED_ERROR, {}),
-    "binary_cross_entropy": Loss("bce", True, None, {"sigmoid": SIGMOID_BINARY_CROSS_ENTROPY}),
-    "cross_entropy": Loss("ce", False, None, {"softmax": SOFTMAX_CROSS_ENTROPY, "sigmoid": SIGMOID_CROSS_ENTROPY}),
-}
+
+LOSSES: Table[Loss] = Table(
+    {
+        "mean_squared_error": Loss("mse", True, "squared_error", {}),
+        "sum_squared_error": Loss("sse", False, "squared_error", {}),
+        "binary_cross_entropy": Loss("bce", True, None, {"sigmoid": "sigmoid_binary_cross_entropy"}),
+        "cross_entropy": Loss(
+            "ce", False, None, {"softmax": "softmax_cross_entropy", "sigmoid": "sigmoid_cross_entropy"}
+        ),
+        "mean_absolute_error": Loss("mae", True, "absolute_error", {}),
+        "huber": Family("δ", 1.0, huber_loss),
+        "log_cosh": Loss("logcosh", True, "log_cosh", {}),
+        "hinge": Loss("hinge", True, "hinge", {}, only=("linear", "tanh")),
+        "poisson": Loss("poisson", True, None, {"linear": "poisson_of_log", "softplus": "poisson_of_softplus"}),
+    }
+)
+USUAL_LOSSES = tuple(LOSSES)[:4]
+"""As `USUAL_ACTIVATIONS`."""
 
 
 class Settings(NamedTuple):
@@ -261,5 +526,4 @@ def together(loss: str, output: str) -> bool:
 
 def terms_name(loss: str, output: str) -> str:
     """The name in `TERMS` of the pair of a loss with an output activation."""
-    pair = LOSSES[loss].with_output(output)
-    return next(name for name, each in TERMS.items() if each is pair)
+    return LOSSES[loss].terms(output)

@@ -19,6 +19,26 @@ _LONG = {short: name for name, short in LOSSES.items()}
 ELSEWHERE = {"categorical_crossentropy": "cross_entropy", "binary_crossentropy": "binary_cross_entropy"}
 """What other libraries call the same losses."""
 
+ACTIVATIONS_ELSEWHERE = {"swish": "silu"}
+
+
+def activation_name(name: str) -> str:
+    """Our name of an activation that another library calls otherwise, and the one spelling of its number."""
+    return _spelled("activation", formulas.ACTIVATIONS, ACTIVATIONS_ELSEWHERE.get(name, name))
+
+
+def loss_name(name: str) -> str:
+    """The long name of a loss, also of one that another library calls otherwise, and the one spelling of its number."""
+    return _spelled("loss", formulas.LOSSES, (_LONG | ELSEWHERE).get(name, name))
+
+
+def _spelled(what: str, table: formulas.Table[Any], name: str) -> str:
+    try:
+        return table.spelled(name)
+    except ValueError as error:
+        raise InvalidInput(f"{what} {error}") from None
+
+
 OUTPUTS_OF = {name: loss.outputs for name, loss in formulas.LOSSES.items()}
 """The output activations each loss goes with."""
 
@@ -38,9 +58,12 @@ class Network:
     sizes : sequence of int
         Widths from the input to the output; at least two, each at least 1.
     activations : sequence of str
-        One per layer, that is ``len(sizes) - 1`` of sigmoid, tanh, relu, leaky_relu, softmax, linear.
+        One per layer, that is ``len(sizes) - 1`` of sigmoid, tanh, relu, leaky_relu, softmax, linear, softsign,
+        hard_sigmoid, softplus, silu, elu, selu, gelu, gelu_tanh, mish. Two may have a number: ``leaky_relu(0.2)`` its
+        slope where z is negative (else 0.01), ``elu(0.5)`` its α (else 1).
     loss : str
-        mean_squared_error (mse), sum_squared_error (sse), binary_cross_entropy (bce) or cross_entropy (ce).
+        mean_squared_error (mse), sum_squared_error (sse), binary_cross_entropy (bce), cross_entropy (ce),
+        mean_absolute_error (mae), huber or huber(δ), log_cosh (logcosh), hinge, or poisson.
 
     Raises
     ------
@@ -73,8 +96,8 @@ class Network:
             if not hasattr(value, "__iter__"):
                 raise InvalidInput(f"{name}: a list is needed, got {value!r}")
         object.__setattr__(self, "sizes", tuple(_positive(size) for size in sizes))
-        object.__setattr__(self, "activations", tuple(map(str, activations)))
-        object.__setattr__(self, "loss", (_LONG | ELSEWHERE).get(str(loss), str(loss)))
+        object.__setattr__(self, "activations", tuple(activation_name(str(name)) for name in activations))
+        object.__setattr__(self, "loss", loss_name(str(loss)))
         self._check()
 
     def _check(self) -> None:
@@ -86,14 +109,14 @@ class Network:
                 f"sizes {list(self.sizes)} need one activation for each size after the first"
             )
         for name in self.activations:
-            if name not in ACTIVATIONS:
+            if name not in formulas.ACTIVATIONS:
                 raise unknown("activation", name, ACTIVATIONS)
-        if self.loss not in LOSSES:
+        if self.loss not in formulas.LOSSES:
             raise unknown("loss", self.loss, [*LOSSES, *_LONG])
-        if self.activations[-1] not in OUTPUTS_OF[self.loss]:
+        if not formulas.LOSSES[self.loss].goes_with(self.activations[-1]):
             raise InvalidInput(
                 f"loss {self.loss} does not go with output activation {self.activations[-1]}: "
-                f"use {' or '.join(OUTPUTS_OF[self.loss])}, or a squared error"
+                f"use {' or '.join(formulas.LOSSES[self.loss].outputs)}, or a squared error"
             )
 
     @property

@@ -6,7 +6,7 @@ would write it by hand; `source` gives all of it.
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from backprop_ref.formulas import (
     ACTIVATIONS,
@@ -15,9 +15,8 @@ from backprop_ref.formulas import (
     SIGNS,
     TERMS,
     UPDATES,
-    Activation,
     Settings,
-    Terms,
+    Table,
     Update,
     decay,
 )
@@ -28,6 +27,8 @@ CHOICE, COMPARISON, SUM, PRODUCT, SIGN, ATOM = range(6)
 """How tightly an expression holds together."""
 LEVELS = {"+": SUM, "-": SUM, "*": PRODUCT, "/": PRODUCT, **dict.fromkeys(COMPARISONS.values(), COMPARISON)}
 OPERATORS = SIGNS | COMPARISONS
+NUMBER = "number"
+"""What the kernels of a family call the number that tells its rules apart."""
 OF_STEP = ("rate", "c1", "c2")
 """What of `Settings` changes from step to step, and stands in the row of `settings` of the step."""
 
@@ -152,23 +153,31 @@ def _leaves(by_rows: bool, *names: str) -> list[Node]:
     return [leaf(f"{name}_j[j]", in_row=True) if by_rows else leaf(f"{name}_i[i]") for name in names]
 
 
-def activation(name: str, rule: Activation) -> Iterator[str]:
+def with_number(table: Table[Any], name: str) -> tuple[Any, tuple[str, ...]]:
+    """A rule of a table, and what its kernels are given besides arrays: those of a family its number."""
+    family = table.families.get(name)
+    return (table[name], ()) if family is None else (family.of(leaf(NUMBER)), (NUMBER,))
+
+
+def activation(name: str) -> Iterator[str]:
     """The two kernels of an activation; delta may take the place of da."""
+    rule, given = with_number(ACTIVATIONS, name)
     rows = rule.by_rows
     z, a, da = _leaves(rows, "z", "a", "da")
-    forward = Kernel(f"{name}_forward", _arrays(rows, "z"), (), _array(rows, "a"), rows)
+    forward = Kernel(f"{name}_forward", _arrays(rows, "z"), given, _array(rows, "a"), rows)
     yield _kernel(forward, (rule.forward(WORDS, z),))
-    backward = Kernel(f"{name}_backward", _arrays(rows, "z", "a", "da"), (), _array(rows, "delta"), rows)
+    backward = Kernel(f"{name}_backward", _arrays(rows, "z", "a", "da"), given, _array(rows, "delta"), rows)
     yield _kernel(backward, (rule.backward(WORDS, z, a, da),))
 
 
-def loss(name: str, pair: Terms) -> Iterator[str]:
+def loss(name: str) -> Iterator[str]:
     """The two kernels of a loss: its terms, and its error over n."""
+    pair, given = with_number(TERMS, name)
     rows = pair.by_rows
     z, a, y = _leaves(rows, "z", "a", "y")
-    terms = Kernel(f"{name}_terms", _arrays(rows, "z", "a", "y"), (), _array(rows, "terms"), rows)
+    terms = Kernel(f"{name}_terms", _arrays(rows, "z", "a", "y"), given, _array(rows, "terms"), rows)
     yield _kernel(terms, (pair.terms(WORDS, z, a, y),))
-    error = Kernel(f"{name}_backward", _arrays(rows, "z", "a", "y"), ("n",), _array(rows, "delta"), rows)
+    error = Kernel(f"{name}_backward", _arrays(rows, "z", "a", "y"), (*given, "n"), _array(rows, "delta"), rows)
     yield _kernel(error, (pair.error(WORDS, z, a, y) / leaf("n"),))
 
 
@@ -221,7 +230,7 @@ def identity(name: str) -> bool:
 
 def source() -> str:
     """All of them, each name once; what changes nothing needs no kernel."""
-    texts = [text for name, rule in ACTIVATIONS.items() if not identity(name) for text in activation(name, rule)]
-    texts += [text for name, pair in TERMS.items() for text in loss(name, pair)]
+    texts = [text for name in ACTIVATIONS if not identity(name) for text in activation(name)]
+    texts += [text for name in TERMS for text in loss(name)]
     texts += [weight_decay(), *(update(name, rule) for name, rule in UPDATES.items())]
     return "\n".join(texts)

@@ -37,8 +37,9 @@ _TYPES = {  # REAL, BITS, prefix of the intrinsics, and how to see a number's bi
 _SINGLE = (
     *("log2_e", "ln2_hi", "ln2_lo", "exp_top", "exp_bottom", "lift", "above"),
     *("sqrt2", "below", "log1p_middle", "log1p_reach", "flat", "tanh_seam", "tiny", "magic"),
+    *("digits", "coarse", "erf_seam", "erf_edge", "erf_m", "erf_hi", "erf_lo", "erf_top"),
 )
-_POLYNOMIALS = ("exp", "log", "tanh")
+_POLYNOMIALS = ("exp", "log", "tanh", "erf", "erf_middle", "erfc")
 _KERNEL = re.compile(r'extern "C" __global__ void (\w+)\(([^)]*)\)')
 
 
@@ -57,7 +58,7 @@ class Parameter(NamedTuple):
 
 @cache
 def source(dtype: str, fast: bool = False) -> str:
-    """The kernels' text; `fast`: products and sums may be fused, exp, log and tanh are the library's."""
+    """The kernels' text; `fast`: products and sums may be fused, exp, log and the like are the library's."""
     real, *files = (f'#line 1 "{name}"\n{(_FOLDER / name).read_text(encoding="utf-8")}' for name in _FILES)
     rules = f'#line 1 "rules.cu"\n{cuda_rules.source()}'
     fast_or_not = "#define FAST" if fast else ""

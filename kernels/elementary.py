@@ -1,4 +1,4 @@
-"""exp, log, log1p, expm1, tanh and cos(pi t) from + - * / and exact scaling: the same bits wherever they run.
+"""exp, log, log1p, expm1, tanh, erf and cos(pi t) from + - * / and exact scaling: the same bits wherever they run.
 
 Part of "reproducible arithmetic, version 1": every operation below is rounded once, to nearest even, in the
 order written; nothing is fused, reassociated or looked up. So each value is a function of its argument alone,
@@ -14,6 +14,7 @@ between those is injected as five `Primitives`; `build` writes the functions ove
 | log1p | 1 ulp | 0.81, 0.87 | the logarithm of 1 + x rounded, and what rounding lost |
 | tanh | 2.5 ulp | 1.48, 1.50 | odd polynomial up to 0.55, beyond from the exponential of -2 abs(x) |
 | sigmoid | 2.5 ulp | 2.26, 2.41 | (not here) 1/(1 + e) or e/(1 + e) with e = exp(-abs(z)) |
+| erf | 1 ulp | 0.83, 0.89 | odd polynomial up to 0.75, one about 1.03 up to 1.3125, beyond 1 less erfc |
 | cospi | 2 ulp | 1.62, 1.60 | for 0 <= t <= 1: cosine up to 1/4, sine up to 1/2, mirrored |
 
 Seen: of 10^6 arguments in float64, of all there are in float32. One ulp is the distance of neighbouring
@@ -54,6 +55,12 @@ CONSTANTS: dict[str, dict[str, str]] = {
         "log1p_reach": "0x1.6p-2",
         "digits": "0x1p+6",  # 64: beyond, 1 - 2^n and 2^n are the same to rounding
         "coarse": "0x1.8p+26",  # (x + coarse) - coarse: x to a multiple of 2^-26 (float32: 2^-12)
+        "erf_seam": "0x1.8p-1",
+        "erf_edge": "0x1.5p+0",
+        "erf_m": "0x1.08p+0",
+        "erf_hi": "0x1.b5e62fce16095p-1",  # with erf_lo, erf(erf_m)
+        "erf_lo": "0x1.bc3da0f1d0e78p-56",
+        "erf_top": "0x1.8p+2",  # 6: from there on erf(x) = 1
         "magic": "0x1.8p+52",  # (x + magic) - magic: x to an integer
         # (e^r - 1 - r - r^2/2) / r^3 for |r| <= ln(2)/2 (0.007 u of e^r - 1)
         "exp": "0x1.5555555555559p-3 0x1.5555555555559p-5 0x1.111111110f6e1p-7 0x1.6c16c16c14aadp-10 "
@@ -72,6 +79,19 @@ CONSTANTS: dict[str, dict[str, str]] = {
         # (sin(pi t) / t - pi) / t^2 in t^2, for |t| <= 1/4 (0.08 u of the sine)
         "sin": "-0x1.4abbce625be47p+2 0x1.466bc67758d85p+1 -0x1.32d2cce3333b9p-1 0x1.5078301b71a81p-4 "
         "-0x1.e300a6690e83ep-8 0x1.e403d5c685429p-12",
+        # erf(x) / x - 1 in x^2, for |x| <= 3/4; (erf(x) - erf(m)) / s in s = x - m, for |s| <= 0.28125; and
+        # exp(x^2) (1 - erf(x)) in 1/(2 + x), for 1.3125 <= x <= 6 (0.0001 u, 0.02 u and 0.01 u of erf)
+        "erf": "0x1.06eba8214db69p-3 -0x1.812746b0379e7p-2 0x1.ce2f21a042be2p-4 -0x1.b82ce31288b50p-6 "
+        "0x1.565bcd0e6a4e9p-8 -0x1.c02db4003e54ap-11 0x1.f9a326f908f91p-14 -0x1.f4d25c1bc7edcp-17 "
+        "0x1.b9e6c5320e43fp-20 -0x1.5f73bc00fe7d3p-23 0x1.fcb5ecf1a03adp-27 -0x1.511db5e52f5f6p-30 "
+        "0x1.92feff227b278p-34 -0x1.6bb61b65d33e3p-38",
+        "erf_middle": "0x1.8eed36b886d92p-2 -0x1.9b64a06e4b103p-2 0x1.2bb6e2c74dc0fp-3 0x1.dee322c065003p-5 "
+        "-0x1.169960d6231d9p-4 0x1.feab4a6f4dad9p-8 0x1.c76eba3063521p-7 -0x1.5842efc033622p-8 "
+        "-0x1.88e187490ae18p-10 0x1.45d679dbdab02p-10 0x1.a0263bc078038p-17 -0x1.8f3206466b08cp-13 "
+        "0x1.bf0052328907fp-16 0x1.55de139eca02dp-16",
+        "erfc": "0x1.3200af22d26a3p-17 0x1.20a7a7bea6f5fp-1 0x1.22f98961f2f96p+0 0x1.e0da834dba74ep+0 "
+        "0x1.c449b6d350e78p+1 -0x1.4c0048e42d096p-1 0x1.075ccdad6c561p+3 -0x1.04907e264ce63p+3 "
+        "-0x1.6023932440720p+6 0x1.ec49ece168241p+7 -0x1.046457d80fb7cp+8 0x1.a202d6ef9ba94p+6",
     },
     "float32": {
         "log2_e": "0x1.715476p+0",
@@ -92,12 +112,23 @@ CONSTANTS: dict[str, dict[str, str]] = {
         "log1p_reach": "0x1.6p-2",
         "digits": "0x1p+5",  # 32
         "coarse": "0x1.8p+11",
+        "erf_seam": "0x1.8p-1",
+        "erf_edge": "0x1.5p+0",
+        "erf_m": "0x1.08p+0",
+        "erf_hi": "0x1.b5e63p-1",
+        "erf_lo": "-0x1.8f4fb6p-28",
+        "erf_top": "0x1p+2",
         "magic": "0x1.8p+23",
         "exp": "0x1.555556p-3 0x1.5554f2p-5 0x1.1110a4p-7 0x1.6d40d4p-10 0x1.a188acp-13",  # 0.015 u
         "log": "0x1.55557ap-1 0x1.995ebap-2 0x1.31e2dep-2",  # 0.015 u
         "tanh": "-0x1.55554cp-2 0x1.110d3cp-3 -0x1.b92bc0p-5 0x1.5956bap-6 -0x1.9bbb8ep-8",  # 0.08 u
         "cos": "-0x1.3bd3ccp+2 0x1.03c1dep+2 -0x1.55c664p+0 0x1.d9f7c2p-3",  # 0.11 u
         "sin": "-0x1.4abbcep+2 0x1.466bbcp+1 -0x1.32cb24p-1 0x1.4be692p-4",  # 0.03 u
+        "erf": "0x1.06eba8p-3 -0x1.812746p-2 0x1.ce2efep-4 -0x1.b826e6p-6 0x1.55e18ap-8 -0x1.b60fdap-11 "
+        "0x1.8cd584p-14",  # 0.0004 u
+        "erf_middle": "0x1.8eed36p-2 -0x1.9b64cp-2 0x1.2bb6a6p-3 0x1.df2d1cp-5 -0x1.1685bep-4 0x1.cbbc6ap-8 "
+        "0x1.bdf56cp-7",  # 0.03 u
+        "erfc": "0x1.d76f5ep-10 0x1.0a3382p-1 0x1.9531dap+0 -0x1.fd5d62p-2 0x1.44cae6p+3 -0x1.d6c6fap+2",  # 0.0002 u
     },
 }
 
@@ -141,6 +172,7 @@ class Elementary(NamedTuple):
     log1p: Callable[..., Any]
     expm1: Callable[..., Any]
     tanh: Callable[..., Any]
+    erf: Callable[..., Any]
     cospi: Callable[..., Any]
 
 
@@ -160,17 +192,19 @@ def build(
     Where each operation `passes` over an array, a selection is no cheaper than a product: both polynomials are
     evaluated between which a condition decides. Else it selects their coefficients. The bits are the same.
 
-    Error: exp, log, log1p, expm1 < 1 ulp; tanh < 2.5 ulp; cospi < 2 ulp.
+    Error: exp, log, log1p, expm1, erf < 1 ulp; tanh < 2.5 ulp; cospi < 2 ulp.
     """
     c = _constants(dtype, compile, constant)
     either = _either_of_values if passes else _either_of_coefficients
     c.tanh_or_exp = either(c.tanh, c.exp, primitives.select, compile)
-    for name in ("exp", "log", "cos", "sin"):
+    c.erf_or_middle = either(c.erf, c.erf_middle, primitives.select, compile)
+    for name in ("exp", "log", "cos", "sin", "erfc"):
         setattr(c, name, _horner(getattr(c, name), compile))
     reduce, near_one, exp, expm1 = _exponentials(primitives, c, compile)
     log, log1p = _logarithms(primitives, c, compile)
     tanh = _hyperbolic_tangent(primitives, c, compile, reduce, near_one)
-    return Elementary(exp, log, log1p, expm1, tanh, _cosine(primitives, c, compile))
+    erf = _error_function(primitives, c, compile, exp)
+    return Elementary(exp, log, log1p, expm1, tanh, erf, _cosine(primitives, c, compile))
 
 
 def _constants(dtype: Any, compile: Compile, constant: Callable[[float], Any]) -> SimpleNamespace:
@@ -369,6 +403,32 @@ def _hyperbolic_tangent(
         return select(a > tiny, select(x < zero, -y, y), x)
 
     return tanh
+
+
+def _error_function(primitives: Primitives, c: SimpleNamespace, compile: Compile, exp: Any) -> Any:
+    """erf, over exp."""
+    select, zero, one, two = primitives.select, c.zero, c.one, c.two
+    seam, edge, top, middle, hi, lo = c.erf_seam, c.erf_edge, c.erf_top, c.erf_m, c.erf_hi, c.erf_lo
+    series, erfc = c.erf_or_middle, c.erfc
+
+    @compile
+    def erf(x: Any) -> Any:
+        """x + x E(x^2) up to 3/4; from there erf(m) + s M(s), s = x - m exact, up to 1.3125; then 1 - exp(-x^2) G(t),
+        t = 1/(2 + x). Error: < 1 ulp.
+        """
+        a = abs(x)
+        small, large = a < seam, a >= edge
+        b = select(large, edge, a)
+        s = b - middle
+        p = series(small, select(small, b * b, s))
+        near = b + b * p
+        between = hi + (lo + s * p)
+        d = select(a < top, a, top)
+        far = one - exp(-(d * d)) * erfc(one / (two + d))
+        y = select(small, near, select(large, far, between))
+        return select(a > zero, select(x < zero, -y, y), x)
+
+    return erf
 
 
 def _cosine(primitives: Primitives, c: SimpleNamespace, compile: Compile) -> Any:

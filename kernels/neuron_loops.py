@@ -213,6 +213,9 @@ class Numbers(formulas.Arithmetic):
     def exp(self, x: Any) -> Any:
         return self.real(self.functions.exp(x))
 
+    def expm1(self, x: Any) -> Any:
+        return self.real(self.functions.expm1(x))
+
     def log(self, x: Any) -> Any:
         return self.real(self.functions.log(x))
 
@@ -221,6 +224,9 @@ class Numbers(formulas.Arithmetic):
 
     def tanh(self, x: Any) -> Any:
         return self.real(self.functions.tanh(x))
+
+    def erf(self, x: Any) -> Any:
+        return self.real(self.functions.erf(x))
 
     def sqrt(self, x: Any) -> Any:
         return np.sqrt(x)
@@ -234,7 +240,8 @@ class Rows(formulas.Arithmetic):
 
     def __init__(self, dtype: str):
         functions = for_numpy(dtype)
-        self.exp, self.log, self.log1p, self.tanh = functions.exp, functions.log, functions.log1p, functions.tanh
+        self.exp, self.expm1, self.tanh, self.erf = functions.exp, functions.expm1, functions.tanh, functions.erf
+        self.log, self.log1p = functions.log, functions.log1p
         self.sqrt = np.sqrt
 
     def where(self, condition: Any, yes: Any, no: Any) -> Any:
@@ -253,36 +260,52 @@ class Rows(formulas.Arithmetic):
         return np.array([found])
 
 
-def loops(
-    function: Callable[[Callable[..., Any], str], Callable[..., Any]],
-    over_rows: Sequence[Callable[[Callable[..., Any]], Loop]],
-    compiled: Callable[[Loop], Loop] = lambda loop: loop,
-) -> dict[str, Loop]:
-    """All loops by name: affine_forward, tanh_forward, tanh_backward, ...
+HALVES = "forward", "backward"
+
+
+class Loops(dict[str, Loop]):
+    """All loops by name: affine_forward, tanh_forward, tanh_backward, elu(0.5)_forward, ...
 
     ``function(rule, names)`` gives a rule of `formulas` as a function of numbers with these names; `compiled` is
     applied to every loop.
     """
-    found = {loop.__name__: compiled(loop) for loop in affine()}
-    for name, activation in formulas.ACTIVATIONS.items():
-        ahead, back = activation.forward, activation.backward
-        if activation.by_rows:
-            pair = over_rows[0](ahead), over_rows[1](back)
+
+    def __init__(
+        self,
+        function: Callable[[Callable[..., Any], str], Callable[..., Any]],
+        over_rows: Sequence[Callable[[Callable[..., Any]], Loop]],
+        compiled: Callable[[Loop], Loop] = lambda loop: loop,
+    ) -> None:
+        super().__init__({loop.__name__: compiled(loop) for loop in affine()})
+        self._function, self._over_rows, self._compiled = function, over_rows, compiled
+        for name in (*formulas.ACTIVATIONS, *formulas.TERMS):
+            self._make(name)
+
+    def __missing__(self, loop: str) -> Loop:
+        self._make(loop.rpartition("_")[0])
+        return self[loop]
+
+    def _make(self, name: str) -> None:
+        """Adds the two loops of an activation, or of the terms of a loss."""
+        halves: tuple[tuple[Callable[..., Any], Callable[..., Loop], str], ...]
+        if name in formulas.ACTIVATIONS:
+            activation = formulas.ACTIVATIONS[name]
+            over_rows = self._over_rows[:2] if activation.by_rows else None
+            halves = (activation.forward, forward, "z"), (activation.backward, backward, "z a da")
         else:
-            pair = compiled(forward(function(ahead, "z"))), compiled(backward(function(back, "z a da")))
-        found |= {f"{name}_forward": pair[0], f"{name}_backward": pair[1]}
-    for name, each in formulas.TERMS.items():
-        if each.by_rows:
-            pair = over_rows[2](each.terms), over_rows[3](each.error)
-        else:
-            pair = compiled(terms(function(each.terms, "z a y"))), compiled(error(function(each.error, "z a y")))
-        found |= {f"{name}_forward": pair[0], f"{name}_backward": pair[1]}
-    return found
+            pair = formulas.TERMS[name]
+            over_rows = self._over_rows[2:] if pair.by_rows else None
+            halves = (pair.terms, terms, "z a y"), (pair.error, error, "z a y")
+        rule: Callable[..., Any]
+        of_rule: Callable[..., Loop]
+        for half, (rule, of_rule, names) in enumerate(halves):
+            made = over_rows[half](rule) if over_rows else self._compiled(of_rule(self._function(rule, names)))
+            self[f"{name}_{HALVES[half]}"] = made
 
 
 @cache
-def plain(dtype: str) -> dict[str, Loop]:
+def plain(dtype: str) -> Loops:
     """The loops as they are written, over NumPy scalars of a dtype, and rows of them."""
     m, rows = Numbers(dtype), Rows(dtype)
     over_rows = [lambda rule, make=make: make(functools.partial(rule, rows)) for make in OVER_ROWS]
-    return loops(lambda rule, names: lambda *numbers: rule(m, *numbers), over_rows)
+    return Loops(lambda rule, names: lambda *numbers: rule(m, *numbers), over_rows)

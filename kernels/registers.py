@@ -155,6 +155,9 @@ class Instructions(Registers, formulas.Arithmetic):
     def exp(self, x: Number) -> Any:
         return self.functions.exp(x)
 
+    def expm1(self, x: Number) -> Any:
+        return self.functions.expm1(x)
+
     def log(self, x: Number) -> Any:
         return self.functions.log(x)
 
@@ -163,6 +166,9 @@ class Instructions(Registers, formulas.Arithmetic):
 
     def tanh(self, x: Number) -> Any:
         return self.functions.tanh(x)
+
+    def erf(self, x: Number) -> Any:
+        return self.functions.erf(x)
 
     def sqrt(self, x: Number) -> Number:
         return Number(self.call("sqrt", x.value), self)

@@ -23,7 +23,7 @@ def function(dtype: str, rule: Callable[..., Any], names: str = "x") -> Any:
 
 @cache
 def functions(dtype: str) -> Elementary:
-    """exp, log, log1p, expm1, tanh and cospi of one number, compiled; to be called from Python for a check.
+    """exp, log, log1p, expm1, tanh, erf and cospi of one number, compiled; to be called from Python for a check.
 
     Error: as in ``elementary.py``, and the same bits.
     """

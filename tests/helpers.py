@@ -13,10 +13,17 @@ from backprop_ref import Network, Parameters, get_backend
 from backprop_ref.backends.arithmetic import Fast
 from backprop_ref.backends.base import Array
 from backprop_ref.backends.numpy import NumpyBackend
-from backprop_ref.network import ACTIVATIONS, OUTPUTS_OF
+from backprop_ref.formulas import ACTIVATIONS, LOSSES, USUAL_ACTIVATIONS, USUAL_LOSSES
 from backprop_ref.random import Stream
 
-PAIRS = [(loss, output) for loss, outputs in OUTPUTS_OF.items() for output in outputs]
+PAIRS = [(name, output) for name in USUAL_LOSSES for output in LOSSES[name].outputs if output in USUAL_ACTIVATIONS]
+RARE_PAIRS = [
+    *(("mean_absolute_error", "sigmoid"), ("huber", "softmax"), ("huber(0.5)", "linear"), ("log_cosh", "tanh")),
+    *(("hinge", "linear"), ("hinge", "tanh"), ("poisson", "linear"), ("poisson", "softplus")),
+]
+"""Losses that few use, each with some output activations."""
+RARE = [*(name for name in ACTIVATIONS if name not in USUAL_ACTIVATIONS), "leaky_relu(0.2)", "elu(0.5)"]
+"""Activations that few use, and some with a number of their own."""
 WIDTHS = {0: [3, 5], 1: [3, 5, 2], 2: [3, 5, 1, 4], 3: [2, 7, 3, 5, 3]}
 BATCHES = [1, 5, 7]
 PROGRAM = [sys.executable, "-c", "from backprop_ref.cli import main; main()"]
@@ -28,10 +35,22 @@ def more(*values):
 
 
 def networks():
-    """Every permitted output activation and loss, at every depth, with every hidden activation."""
+    """Every permitted usual output activation and loss, at every depth, with every usual hidden activation; then one
+    with the rare ones.
+    """
     for (loss, output), depth in itertools.product(PAIRS, WIDTHS):
-        for hidden in ACTIVATIONS if depth else ACTIVATIONS[:1]:
+        for hidden in USUAL_ACTIVATIONS if depth else USUAL_ACTIVATIONS[:1]:
             yield Network(WIDTHS[depth], [hidden] * depth + [output], loss)
+    yield rare_network()
+
+
+def rare_network():
+    """Every rare activation in a hidden layer; one network, as it needs a program of its own."""
+    widths = [3, *itertools.islice(itertools.cycle([5, 1, 4]), len(RARE)), 2]
+    return Network(widths, [*RARE, RARE[0]], "mean_squared_error")
+
+
+OF_RARE_LOSSES = [Network([3, 5, 2], ["tanh", output], loss) for loss, output in RARE_PAIRS]
 
 
 def label(network):
@@ -52,7 +71,9 @@ def samples(network, batch, seed=2, dtype="float64"):
     stream = Stream(seed, "check")
     n_in, n_out = network.sizes[0], network.sizes[-1]
     x = stream.normal(batch * n_in).reshape(batch, n_in)
-    if network.loss.endswith("squared_error"):
+    if network.loss == "poisson":
+        y = np.floor(4.0 * stream.uniform(batch * n_out)).reshape(batch, n_out)
+    elif network.loss.endswith("error") or network.loss.startswith(("huber", "log_cosh")):
         y = stream.normal(batch * n_out).reshape(batch, n_out)
     else:
         y = np.eye(n_out)[np.minimum(stream.integers_below([2 * n_out] * batch), n_out - 1)]

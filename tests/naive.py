@@ -1,10 +1,11 @@
 """Backpropagation as people write it: every usual formula, drawn by lot, and sums in any order."""
 
 import numpy as np
+from scipy.special import erf
 
 from backprop_ref.backends.arithmetic import Fast
 from backprop_ref.conformance.cases import Values
-from backprop_ref.formulas import ACTIVATIONS
+from backprop_ref.formulas import ACTIVATIONS, SELU_ALPHA, SELU_SCALE
 from backprop_ref.optimizers import Adam
 
 CHOICES = {
@@ -12,12 +13,51 @@ CHOICES = {
     "tanh": ("library", "exponentials", "of 2z", "by sigmoid"),
     "softmax": ("max", "plain"),
     "slope": ("product", "square", "from z"),
+    "entrywise": ("table", "plain"),
     "jacobian": (True, False),
     "order": ("library", "forward", "backward", "shuffled", "wide"),
     "mean": ("divide", "reciprocal", "twice", "end"),
     "gradient": ("difference", "quotient", "from log"),
     "update": ("textbook", "scaled velocity"),
 }
+
+
+def gelu_argument(m, z):
+    return m.dtype(np.sqrt(2 / np.pi)) * (z + m.dtype(0.044715) * z**3)
+
+
+def gelu_tanh_slope(m, z, a):
+    t = np.tanh(gelu_argument(m, z))
+    inner = m.dtype(np.sqrt(2 / np.pi)) * (1 + 3 * m.dtype(0.044715) * z**2)
+    return m.dtype(0.5) * (1 + t) + m.dtype(0.5) * z * (1 - t**2) * inner
+
+
+PLAIN = {
+    "softsign": (lambda m, z: z / (np.abs(z) + 1), lambda m, z, a: (1 - np.abs(a)) ** 2),
+    "hard_sigmoid": (
+        lambda m, z: np.clip(z * m.dtype(1 / 6) + m.dtype(0.5), 0, 1),
+        lambda m, z, a: np.where((a > 0) & (a < 1), m.dtype(1 / 6), m.dtype(0)),
+    ),
+    "softplus": (lambda m, z: np.log(1 + np.exp(z)), lambda m, z, a: 1 - np.exp(-a)),
+    "silu": (lambda m, z: z / (1 + np.exp(-z)), lambda m, z, a: a + m.sigmoid(z) * (1 - a)),
+    "elu": (lambda m, z: np.where(z > 0, z, np.exp(z) - 1), lambda m, z, a: np.where(z > 0, m.dtype(1), np.exp(z))),
+    "gelu": (
+        lambda m, z: m.dtype(0.5) * z * (1 + erf(z / m.dtype(np.sqrt(2)))),
+        lambda m, z, a: (1 + erf(z / m.dtype(np.sqrt(2)))) / 2 + z * np.exp(-z * z / 2) / m.dtype(np.sqrt(2 * np.pi)),
+    ),
+    "gelu_tanh": (lambda m, z: m.dtype(0.5) * z * (1 + np.tanh(gelu_argument(m, z))), gelu_tanh_slope),
+    "mish": (
+        lambda m, z: z * np.tanh(np.log1p(np.exp(z))),
+        lambda m, z, a: (
+            np.tanh(np.log(1 + np.exp(z))) + z * (1 - np.tanh(np.log(1 + np.exp(z))) ** 2) / (1 + np.exp(-z))
+        ),
+    ),
+    "selu": (
+        lambda m, z: m.dtype(SELU_SCALE) * np.where(z > 0, z, m.dtype(SELU_ALPHA) * (np.exp(z) - 1)),
+        lambda m, z, a: m.dtype(SELU_SCALE) * np.where(z > 0, m.dtype(1), m.dtype(SELU_ALPHA) * np.exp(z)),
+    ),
+}
+"""Other usual forms of an activation and its slope than the table's."""
 
 
 class Naive:
@@ -78,23 +118,30 @@ class Naive:
         if name in {"relu", "leaky_relu"}:
             return np.maximum(z, 0) if name == "relu" else np.where(z > 0, z, self.dtype(0.01) * z)
         usual = {"sigmoid": self.sigmoid, "tanh": self.tanh, "linear": lambda z: z}.get(name)
+        if usual is None and self.form["entrywise"] == "plain" and name in PLAIN:
+            return PLAIN[name][0](self, z)
         return usual(z) if usual else ACTIVATIONS[name].forward(Fast(np), z)
 
     def delta(self, name, z, a, da):
         if name == "softmax":
-            if not self.form["jacobian"]:
-                return a * (da - self.sum(da * a, 1))
-            rows = [(np.diag(row) - np.outer(row, row)) for row in a]
-            return np.concatenate([self.matmul(d[None, :], J) for d, J in zip(da, rows, strict=True)])
+            return self.softmax_delta(a, da)
         if name == "sigmoid":
             from_z = np.exp(-z) / (1 + np.exp(-z)) ** 2
             return da * {"product": a * (1 - a), "square": a - a * a, "from z": from_z}[self.form["slope"]]
         if name == "tanh":
             from_z = 1 / np.cosh(z) ** 2
             return da * {"product": (1 - a) * (1 + a), "square": 1 - a * a, "from z": from_z}[self.form["slope"]]
+        if self.form["entrywise"] == "plain" and name in PLAIN:
+            return da * PLAIN[name][1](self, z, a)
         if name not in {"relu", "leaky_relu"}:
             return ACTIVATIONS[name].backward(Fast(np), z, a, da)
         return np.where(z > 0, da, (self.dtype(0.01) if name == "leaky_relu" else self.dtype(0)) * da)
+
+    def softmax_delta(self, a, da):
+        if not self.form["jacobian"]:
+            return a * (da - self.sum(da * a, 1))
+        rows = [(np.diag(row) - np.outer(row, row)) for row in a]
+        return np.concatenate([self.matmul(d[None, :], J) for d, J in zip(da, rows, strict=True)])
 
     def scaled(self, value, network, batch):
         """A value times 1/n."""

@@ -14,7 +14,7 @@ import host_cupy
 import numpy as np
 import pytest
 from backprop_ref.kernels import cuda_cupy
-from helpers import BATCHES, PAIRS, label, networks, parameters, samples
+from helpers import BATCHES, OF_RARE_LOSSES, PAIRS, label, networks, parameters, samples
 from test_identical import OPTIMIZERS, REFERENCE, assert_identical, computed, once_trained, some_networks, trained
 from test_identical import weights as named_weights
 
@@ -62,7 +62,7 @@ def check_networks(backend, chosen, batch, dtype):
 @each_dtype
 def test_every_tensor_has_the_bits_of_numpy(gpu, dtype):
     """All activations and losses, depth 0 to 3, odd widths, 7 samples."""
-    check_networks(gpu, networks(), 7, dtype)
+    check_networks(gpu, [*networks(), *OF_RARE_LOSSES], 7, dtype)
 
 
 @each_dtype

@@ -37,6 +37,7 @@ EDGES = {
     "log1p": [(0.0, 0.0), (-0.0, -0.0), (-1.0, -math.inf), (-1.5, math.nan), (math.inf, math.inf),
               (-math.inf, math.nan)],
     "tanh": [(0.0, 0.0), (-0.0, -0.0), (math.inf, 1.0), (-math.inf, -1.0), (1e30, 1.0), (-1e30, -1.0)],
+    "erf": [(0.0, 0.0), (-0.0, -0.0), (math.inf, 1.0), (-math.inf, -1.0), (1e30, 1.0), (-1e30, -1.0)],
     "cospi": [(0.0, 1.0), (-0.0, 1.0), (0.5, 0.0), (1.0, -1.0)],
 }  # fmt: skip
 
@@ -87,6 +88,7 @@ def test_symmetries(dtype):
     ("log", [2.0**k * c for k in (-20, -1, 0, 1, 20) for c in (1.0, math.sqrt(2))]),
     ("log1p", [-0.28125, 0.40625, math.sqrt(2) - 1, math.sqrt(0.5) - 1, 1.0, 2 * math.sqrt(2) - 1]),
     ("tanh", [0.5498046875, 10.0]),
+    ("erf", [0.75, 1.3125, 6.0]),
     ("cospi", [-0.25, -0.5, -0.75]),
 ])  # fmt: skip
 def test_monotonic_at_seams(name, seams, dtype):
@@ -301,12 +303,14 @@ PINNED = {
     ("log1p", "float64"): "4f7d8176d37e21d51491b92a5d1bbe66b88632b6c04ada655c6a89480d39f596",
     ("expm1", "float64"): "c710ce3dbb182742cdac329c8126d149f52ded19dbd2400d870eae9a56b595ee",
     ("tanh", "float64"): "4891c571294f209222b78b030b2173d42e2791200b379d54d1991a89bf8094fd",
+    ("erf", "float64"): "48adc98ed18fcde1420f84b0d41ac6335ae37e70a52eac779749b64ac12e2722",
     ("cospi", "float64"): "d71e7f165e458808ac4b57349ae07ee6f552fc2c21dc8a9e3dfdd016f27b6a3a",
     ("exp", "float32"): "04ed6daeda5425b34f5663c41774497a836e39c95e9ddb2ec65420670e103af5",
     ("log", "float32"): "512996cf375b76c5a1178428c63870339bc40cce3d8287171c9232c56d0ff485",
     ("log1p", "float32"): "db2bcb69e8840583d1f601ef5595c04c23576bb42ed8241a42c2f43922cd247a",
     ("expm1", "float32"): "dbebff7077a62b43d7b316759dcc1dcfe372a0bb172733fe16b85569d6ea7ff5",
     ("tanh", "float32"): "2f0134159135436a83e22d84f459ea5d2532988e230aff9e52d57a03f3a1192b",
+    ("erf", "float32"): "271a6cea0727f4b499361aee45ffbeba04c9e59aa4d86ddc60c9ccd6e050319d",
     ("cospi", "float32"): "2a91ec7055d22a3b4ad9d7cfb57cf677bb1570df6d2684fa7d3ca8d3f06a3017",
 }
 

@@ -7,13 +7,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from helpers import OF_RARE_LOSSES, label, parameters, samples
 
+from backprop_ref import get_backend
 from backprop_ref.cli import run
 from backprop_ref.conformance import examples
+from backprop_ref.conformance.cases import Case
 from backprop_ref.conformance.judging.judge import judge
 from backprop_ref.conformance.measuring.verify import submission_of
+from backprop_ref.conformance.running import answered
+from backprop_ref.conformance.vectors import recipes
+from backprop_ref.conformance.vectors.documents import question
 from backprop_ref.conformance.vectors.files import shipped_cases
+from backprop_ref.formulas import ACTIVATIONS
+from backprop_ref.optimizers import Adam
 
 FOLDER = Path(examples.__file__).parent
 
@@ -51,6 +60,32 @@ def test_the_c_program_is_right_and_exact_on_every_float64_vector(verify, compil
             assert {"dW", "db", "dx", "z", "a", "delta"} <= {name for name, _ in one.verdicts}
         else:
             assert one.reason == "float64 only"
+
+
+@pytest.mark.parametrize("name", [*ACTIVATIONS, "elu(0.5)", "leaky_relu(0.2)"])
+def test_the_c_program_has_the_bits_of_every_activation(compiled, name):
+    """Hidden and at the output; three steps too."""
+    assert_bits(compiled, recipes.make("3-7-5", [name, name], "mse", gain=4.0))
+
+
+@pytest.mark.parametrize("network", OF_RARE_LOSSES, ids=label)
+def test_the_c_program_has_the_bits_of_every_loss(compiled, network):
+    x, y = samples(network, 7)
+    assert_bits(compiled, Case("made", network, parameters(network), x, y, optimizer=Adam(0.01)))
+
+
+def assert_bits(compiled, case):
+    done = subprocess.run([compiled], input=question(case, "hex"), capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    for kind, layers in answered(get_backend("numpy", "reproducible"), case)._asdict().items():
+        assert flat(found[kind]).tobytes() == flat(layers).tobytes(), kind
+
+
+def flat(nested):
+    """All numbers in lists and arrays; as text they are hexadecimal."""
+    if isinstance(nested, list | np.ndarray):
+        return np.concatenate([flat(part) for part in nested])
+    return np.array([float.fromhex(nested) if isinstance(nested, str) else nested])
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"dtype": "float64"}', "nonsense", '{"dtype": "float64'])

@@ -1,7 +1,7 @@
 """The table of formulas against a witness that shares nothing with it: SymPy differentiates each forward formula.
 
-A row has `WIDTH` entries. Each entry's sign is known to SymPy, so that every choice in a formula is made, and both
-sides of it are looked at.
+A row has `WIDTH` entries. Each entry's sign is known to SymPy, and a number that it stands near, so that every choice
+in a formula is made, and every side of it is looked at.
 """
 
 import itertools
@@ -13,11 +13,14 @@ import sympy
 from backprop_ref import formulas
 from backprop_ref.conformance import gradcheck
 from backprop_ref.conformance.rounding import rules, truth
-from backprop_ref.conformance.vectors.recipes import recipes
 from backprop_ref.formulas import ACTIVATIONS, LOSSES, TERMS
 
 WIDTH = 2
 SIGNS = list(itertools.product(("positive", "negative"), repeat=WIDTH))
+PLACES = {"positive": 1, "negative": -1, "far above": 15, "far below": -15}
+"""Where entries stand, in thirds."""
+FAR = [*SIGNS, ("far above", "far below"), ("far below", "positive")]
+NAMES = [*ACTIVATIONS, "elu(0.5)", "leaky_relu(0.25)"]
 
 
 class Row:
@@ -69,22 +72,30 @@ class Row:
         return self._with(other, lambda a, b: a <= b)
 
 
+IRRATIONAL = {float(exact): exact for exact in (sympy.sqrt(2) / 2, 1 / sympy.sqrt(2 * sympy.pi))}
+
+
 def _exact(number):
-    return sympy.nsimplify(number, rational=True) if isinstance(number, float) else number
+    if not isinstance(number, float):
+        return number
+    return IRRATIONAL.get(number) or sympy.nsimplify(number, rational=True)
 
 
 class Symbolic(formulas.Arithmetic):
     """The words of the formulas over rows; the largest of a row is a symbol of its own, as it has to cancel."""
 
     def __getattr__(self, name):
-        function = {"log1p": lambda x: sympy.log(1 + x)}.get(name) or getattr(sympy, name)
+        own = {"log1p": lambda x: sympy.log(1 + x), "expm1": lambda x: sympy.exp(x) - 1}
+        function = own.get(name) or getattr(sympy, name)
         return lambda x: Row(map(function, x.entries))
 
     def where(self, condition, yes, no):
         yes, no = (each if isinstance(each, Row) else Row([_exact(each)] * WIDTH) for each in (yes, no))
-        chosen = zip(condition.entries, yes.entries, no.entries, strict=True)
-        assert {*condition.entries} <= {sympy.true, sympy.false}, "a choice that the signs do not decide"
-        return Row(a if holds == sympy.true else b for holds, a, b in chosen)
+        decided = [sympy.sympify(one).subs(near) for one in condition.entries]
+        assert {*decided} <= {sympy.true, sympy.false}, "a choice that the numbers near do not decide"
+        return Row(
+            a if holds == sympy.true else b for holds, a, b in zip(decided, yes.entries, no.entries, strict=True)
+        )
 
     def largest(self, x):
         return Row([sympy.Symbol("largest", real=True)] * WIDTH)
@@ -96,9 +107,17 @@ class Symbolic(formulas.Arithmetic):
 M = Symbolic()
 
 
-def symbols(name, signs=None):
-    assumed = signs or ["real"] * WIDTH
-    return Row(sympy.Symbol(f"{name}{j}", **{sign: True}) for j, sign in enumerate(assumed))
+near = {}
+"""A number near each symbol."""
+
+
+def symbols(name, places=None):
+    found = []
+    for j in range(WIDTH):
+        place = PLACES[places[j]] if places else 0
+        found.append(sympy.Symbol(f"{name}{j}", **{"positive" if place > 0 else "negative" if place else "real": True}))
+        near[found[-1]] = sympy.Rational(place, 3)
+    return Row(found)
 
 
 def assert_equal(found, wanted):
@@ -106,8 +125,8 @@ def assert_equal(found, wanted):
         assert sympy.simplify((a - b).rewrite(sympy.exp)) == 0
 
 
-@pytest.mark.parametrize("signs", SIGNS, ids="-".join)
-@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("signs", FAR, ids="-".join)
+@pytest.mark.parametrize("name", NAMES)
 def test_each_backward_formula_is_the_derivative_of_its_forward_one(name, signs):
     rule, z, da = ACTIVATIONS[name], symbols("z", signs), symbols("da")
     a = rule.forward(M, z)
@@ -119,9 +138,7 @@ def test_each_backward_formula_is_the_derivative_of_its_forward_one(name, signs)
         sympy.simplify(sympy.diff(a_i, z_j)) != 0 for a_i, z_j in ((a.entries[0], z.entries[1]),)
     )
     if rule.z_for_a and not rule.by_rows:
-        numbers = dict(
-            zip(z.entries, (sympy.Integer(1 if sign == "positive" else -1) / 3 for sign in signs), strict=True)
-        )
+        numbers = {entry: near[entry] for entry in z.entries}
         values = Row(sympy.sympify(entry).subs(numbers) for entry in a.entries)
         without_z, with_z = rule.backward(M, values, values, da), rule.backward(M, Row(numbers.values()), values, da)
         assert_equal(without_z, with_z.entries)
@@ -138,13 +155,15 @@ def test_each_error_is_the_derivative_of_the_loss_and_the_output_activation_as_o
     assert_equal(pair.error(M, z, a, y), [sympy.diff(total, z_j) for z_j in z.entries])
 
 
-@pytest.mark.parametrize("loss", [name for name, loss in LOSSES.items() if loss.alone is not None])
-@pytest.mark.parametrize("signs", SIGNS, ids="-".join)
+@pytest.mark.parametrize("loss", [*(name for name, loss in LOSSES.items() if loss.alone is not None), "huber(0.5)"])
+@pytest.mark.parametrize("signs", FAR, ids="-".join)
 def test_each_error_of_a_loss_by_itself_is_its_derivative(loss, signs):
-    a, y = symbols("a", signs), symbols("y")
-    pair = LOSSES[loss].alone
+    """a − y has the sign of a, as y is near 0; labels of both signs."""
+    a, y = symbols("a", signs), symbols("y", signs[::-1] if loss == "hinge" else None)
+    pair = LOSSES[loss].with_output("linear")
     total = sympy.Add(*pair.terms(M, None, a, y).entries)
-    assert_equal(pair.error(M, None, a, y), [sympy.diff(total, a_j) for a_j in a.entries])
+    derivative = [sympy.diff(total, a_j) for a_j in a.entries]
+    assert_equal(settled(pair.error(M, None, a, y)), settled(Row(derivative)).entries)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -156,18 +175,28 @@ def test_a_wrong_backward_formula_is_noticed(name, wrong):
         assert_equal(planted, rule.backward(M, z, rule.forward(M, z), da).entries)
 
 
+def settled(row):
+    """The row with the sign of each a − y as it is near the numbers that a and y stand for."""
+
+    def sign(x):
+        return sympy.sign(x.subs(near))
+
+    return Row(
+        sympy.sympify(entry).replace(sympy.sign, sign).replace(sympy.Abs, lambda x: sign(x) * x)
+        for entry in row.entries
+    )
+
+
 def missing(name):
     """What has not been told of an activation, in words: which witness, and where."""
     conformance = Path(gradcheck.__file__).parent
-    known = {name for case in recipes() for name in case.network.activations}
     slope = name in WITHOUT_SLOPE or hasattr(rules.Rules, f"{name}_slope")
     witnesses = {
         "has no exact form: conformance/rounding/truth.py (ENTRYWISE)": name in truth.ENTRYWISE or name == "softmax",
         "has no complex form: conformance/gradcheck.py (COMPLEX)": name in gradcheck.COMPLEX,
         "has no bound: conformance/rounding/rules.py (Rules)": hasattr(rules.Rules, name) and slope,
-        "is in no golden vector: conformance/vectors/recipes.py": name in known,
         "is not in the example in C: conformance/examples/mlp.c": f'"{name}"'
-        in (conformance / "examples/mlp.c").read_text(),
+        in (conformance / "examples/mlp.c").read_text("utf-8"),
     }
     return [f"{name} {what}" for what, there in witnesses.items() if not there]
 
@@ -186,12 +215,10 @@ def test_what_a_new_activation_lacks_is_said():
         "unheard_of has no exact form: conformance/rounding/truth.py (ENTRYWISE)",
         "unheard_of has no complex form: conformance/gradcheck.py (COMPLEX)",
         "unheard_of has no bound: conformance/rounding/rules.py (Rules)",
-        "unheard_of is in no golden vector: conformance/vectors/recipes.py",
         "unheard_of is not in the example in C: conformance/examples/mlp.c",
     ]
 
 
 def test_every_pair_has_one_name():
-    pairs = [loss.with_output(output) for loss in LOSSES.values() for output in loss.outputs]
-    assert {id(pair) for pair in pairs} == {id(pair) for pair in TERMS.values()}
+    assert {loss.terms(output) for loss in LOSSES.values() for output in loss.outputs} == set(TERMS)
     assert len({loss.short for loss in LOSSES.values()}) == len(LOSSES)

@@ -12,15 +12,18 @@ import statistics
 import subprocess
 import sys
 import zlib
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import OF_RARE_LOSSES, label, parameters, rare_network, samples
 
 import backprop_ref as br
+from backprop_ref.backends.array import divisor
 from backprop_ref.cli import run as run_command
-from backprop_ref.network import ACTIVATIONS, LOSSES
-from backprop_ref.report.explorer import explored
+from backprop_ref.formulas import USUAL_ACTIVATIONS, USUAL_LOSSES
+from backprop_ref.report.explorer import explored, formulas
 from backprop_ref.report.packing import DIGITS, codes, numbers_of, packed
 from backprop_ref.report.page import MOST_BYTES
 from backprop_ref.traces.file import open_trace
@@ -137,9 +140,40 @@ def test_of_wide_layers_some_neurons_are_drawn_with_all_that_they_read(tmp_path)
     assert explored(trace, budget=1000) is None
 
 
-def test_the_networks_here_have_every_activation_and_loss():
-    assert {activation for network in NETWORKS.values() for activation in network.activations} == set(ACTIVATIONS)
-    assert {network.loss for network in NETWORKS.values()} == set(LOSSES)
+def test_the_networks_here_have_every_usual_activation_and_loss():
+    assert {activation for network in NETWORKS.values() for activation in network.activations} == {*USUAL_ACTIVATIONS}
+    assert {network.loss for network in NETWORKS.values()} == {*USUAL_LOSSES}
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+@pytest.mark.parametrize("network", [rare_network(), *OF_RARE_LOSSES], ids=label)
+def test_the_script_computes_what_rare_formulas_say(network):
+    """a and delta of each layer, to rounding."""
+    params, (x, y) = parameters(network), samples(network, 1)
+    seen, last, asked = br.trace(network, params, x, y), network.n_layers - 1, []
+    trees, n = formulas(network), divisor(network.loss, y)
+    for layer, tree in enumerate(trees["layers"]):
+        known = {"z": seen.z[layer][0], "a": seen.a[layer][0], "y": y[0], "n": [n] * len(y[0])}
+        asked.append([tree["a"], known, seen.a[layer][0]])
+        if layer < last:
+            known = known | {"da": (seen.delta[layer + 1] @ params.W[layer + 1].T)[0]}
+            asked.append([tree["delta"], known, seen.delta[layer][0]])
+    if trees["together"]:
+        asked.append([trees["loss"], known, seen.delta[last][0]])
+    script = (
+        resources.files("backprop_ref.report").joinpath("static", "formulas.js").read_text("utf-8")
+        + """
+    for (const [tree, known, wanted] of JSON.parse(require("fs").readFileSync(0)))
+      wanted.forEach((due, j) => {
+        const found = new Formula(tree, wanted.length, (name, i) => known[name][i]).value(j);
+        const near = Math.abs(found - due) <= 1e-12 * Math.max(1, Math.abs(due));
+        if (!near) console.log(JSON.stringify(tree), found, due);
+      });
+    """
+    )
+    text = json.dumps(asked, default=lambda array: array.tolist())
+    done = subprocess.run(["node", "-e", script], input=text, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 def test_charts_leave_gaps_for_what_is_not_finite(report):

@@ -40,7 +40,12 @@ class Fast(OfArrays):
 
     def __init__(self, xp: Any) -> None:
         super().__init__(xp)
-        self.exp, self.log1p, self.log, self.tanh = xp.exp, xp.log1p, xp.log, xp.tanh
+        self.exp, self.expm1, self.log1p, self.log, self.tanh = xp.exp, xp.expm1, xp.log1p, xp.log, xp.tanh
+        self._erf = getattr(xp, "erf", None) or Reproducible(xp).erf
+
+    def erf(self, x: Array) -> Array:
+        """The namespace's own, where it has one."""
+        return self._erf(x)
 
     def affine(self, a: Array, W: Array, b: Array) -> Array:
         """``a @ W + b``."""
@@ -68,16 +73,13 @@ class Fast(OfArrays):
 
 
 class Reproducible(OfArrays):
-    """Sums and products in index order, and our own exp, log, log1p and tanh: the same bits in every namespace."""
+    """Sums and products in index order, and our own exp, log, tanh and the like: the same bits in every namespace."""
 
     numerics = "reproducible"
 
     def __init__(self, xp: Any) -> None:
         super().__init__(xp)
-        self._functions = {
-            dtype: elementary.build(elementary.array_primitives(xp, dtype), dtype, passes=True)
-            for dtype in ("float64", "float32")
-        }
+        self._functions: dict[str, elementary.Elementary] = {}
 
     def probe(self, asarray: Callable[..., Array], to_numpy: Callable[[Array], npt.NDArray[Any]]) -> None:
         """Compares every kind of operation with NumPy's scalars, on enough entries that a library would use threads.
@@ -101,10 +103,17 @@ class Reproducible(OfArrays):
                     )
 
     def _of(self, x: Array) -> elementary.Elementary:
-        return self._functions["float32" if x.dtype == self.xp.float32 else "float64"]
+        dtype = "float32" if x.dtype == self.xp.float32 else "float64"
+        if dtype not in self._functions:
+            primitives = elementary.array_primitives(self.xp, dtype)
+            self._functions[dtype] = elementary.build(primitives, dtype, passes=True)
+        return self._functions[dtype]
 
     def exp(self, x: Array) -> Array:
         return self._of(x).exp(x)
+
+    def expm1(self, x: Array) -> Array:
+        return self._of(x).expm1(x)
 
     def log(self, x: Array) -> Array:
         return self._of(x).log(x)
@@ -114,6 +123,9 @@ class Reproducible(OfArrays):
 
     def tanh(self, x: Array) -> Array:
         return self._of(x).tanh(x)
+
+    def erf(self, x: Array) -> Array:
+        return self._of(x).erf(x)
 
     def affine(self, a: Array, W: Array, b: Array) -> Array:
         """``a @ W + b``, from b, k in order."""

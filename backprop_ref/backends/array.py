@@ -81,7 +81,7 @@ def pair(loss: str, activation: str) -> Terms:
     """The formulas of a loss, by its long name, with an output activation; refuses what does not go together."""
     if loss not in LOSSES:
         raise unknown("loss", loss, LOSSES)
-    if activation not in LOSSES[loss].outputs:
+    if not LOSSES[loss].goes_with(activation):
         raise InvalidInput(f"loss {loss} does not go with output activation {activation}")
     return LOSSES[loss].with_output(activation)
 

@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 from backprop_ref.backends.array import pair
 from backprop_ref.backends.base import Array, Backend
-from backprop_ref.formulas import ACTIVATIONS, TERMS, terms_name, together
+from backprop_ref.formulas import ACTIVATIONS, TERMS, Table, terms_name, together
 from backprop_ref.kernels.cuda_cupy import Kernels
 from backprop_ref.kernels.cuda_rules import identity
 
@@ -13,6 +13,12 @@ BY_ROWS = {
     *(name for name, terms in TERMS.items() if terms.by_rows),
 }
 """Whose kernels go row by row; all others take entries one by one."""
+
+
+def named(table: Table[Any], name: str) -> tuple[str, tuple[float, ...]]:
+    """The name of a rule's kernels, and what else they are given: of a family, the number."""
+    plain, number = table.parts(name)
+    return plain, () if number is None else (number,)
 
 
 class FastPairs:
@@ -45,23 +51,27 @@ class FastPairs:
 
     def activation_forward(self, activation: str, z: Array, a: Array) -> None:
         if not identity(activation):
-            self._each(activation, "forward", z.shape, z, a)
+            name, number = named(ACTIVATIONS, activation)
+            self._each(name, "forward", z.shape, z, *number, a)
 
     def activation_backward(self, activation: str, z: Array, a: Array, da: Array, delta: Array) -> None:
         """`delta` may be `da` itself."""
         if not identity(activation):
-            self._each(activation, "backward", z.shape, z, a, da, delta)
+            name, number = named(ACTIVATIONS, activation)
+            self._each(name, "backward", z.shape, z, a, da, *number, delta)
 
     def loss_forward(
         self, loss: str, activation: str, z: Array, a: Array, y: Array, n: float, terms: Array, value: Array
     ) -> None:
         pair(loss, activation)
-        self._each(terms_name(loss, activation), "terms", y.shape, z, a, y, terms)
+        name, number = named(TERMS, terms_name(loss, activation))
+        self._each(name, "terms", y.shape, z, a, y, *number, terms)
         self.mean(terms, n, value)
 
     def loss_backward(self, loss: str, activation: str, z: Array, a: Array, y: Array, n: float, delta: Array) -> None:
         pair(loss, activation)
-        self._each(terms_name(loss, activation), "backward", y.shape, z, a, y, n, delta)
+        name, number = named(TERMS, terms_name(loss, activation))
+        self._each(name, "backward", y.shape, z, a, y, *number, n, delta)
         if not together(loss, activation):
             self.activation_backward(activation, z, a, delta, delta)
 

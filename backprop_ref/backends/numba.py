@@ -119,7 +119,7 @@ def loops(dtype: str, shared: bool = False, cache: bool = True) -> dict[str, neu
     from backprop_ref.kernels.fused import rows
 
     compiled_in = partial(compiled, cache=cache)
-    return neuron_loops.loops(partial(scalars.function, dtype), rows.over_arrays(dtype, compiled_in), compiled_in)
+    return neuron_loops.Loops(partial(scalars.function, dtype), rows.over_arrays(dtype, compiled_in), compiled_in)
 
 
 def create(arithmetic: type[Fast] | type[Reproducible], device: str | None, threads: int | None) -> NumbaBackend:

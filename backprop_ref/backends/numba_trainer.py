@@ -16,7 +16,7 @@ from backprop_ref.arrays import Batch, Matrix, Rows, Vector
 from backprop_ref.backends.base import Poll, Snapshots
 from backprop_ref.backends.numba_threads import FORKED, POOL
 from backprop_ref.errors import unknown
-from backprop_ref.formulas import ACTIVATIONS, LOSSES, TERMS, UPDATES, terms_name
+from backprop_ref.formulas import LOSSES, UPDATES, terms_name
 from backprop_ref.kernels.fused import epochs, layers, one_network, ordered_products, wide_layers
 from backprop_ref.kernels.fused.epochs import Data, History, Hyper, Layer, Plan, Sections, State
 from backprop_ref.network import Network
@@ -63,19 +63,20 @@ def create(
     """
     if specialize not in SPECIALIZE:
         raise unknown("specialize", specialize, SPECIALIZE)
-    output, known = network.activations[-1], set(network.activations) <= set(ACTIVATIONS)
-    if type(optimizer) not in {SGD, Adam} or network.loss not in LOSSES or not known:
+    output = network.activations[-1]
+    if type(optimizer) not in {SGD, Adam}:
         return None
-    loss, rows, w = LOSSES[network.loss], [], 0
+    loss, terms, rows, w = LOSSES[network.loss], terms_name(network.loss, output), list[Layer](), 0
+    known = layers.Known.of(network.activations, terms)
     for n_in, n_out, activation in zip(network.sizes, network.sizes[1:], network.activations, strict=False):
-        rows.append(Layer(n_in, n_out, list(ACTIVATIONS).index(activation), w))
+        rows.append(Layer(n_in, n_out, known.activations.index(activation), w))
         w += (n_in + 1) * n_out
     reproducible, most = numerics == "reproducible", max(row.n_in * row.n_out for row in rows)
     shared_from = (ordered_products if reproducible else wide_layers).SHARED_FROM
     plan = Plan(
         layers=np.array(rows, np.int64),
         hyper=Hyper(*(float(getattr(optimizer, name, 0.0)) for name in Hyper._fields)),
-        loss=list(TERMS).index(terms_name(network.loss, output)),
+        loss=known.terms.index(terms),
         together=output in loss.together,
         rule=list(UPDATES).index(optimizer.rule),
         metric=layers.METRICS.index(metric),
@@ -87,9 +88,9 @@ def create(
     small = most * -(-batch_size // shards) < layers.PACKED_FROM  # plain loops do every product
     repays = (steps_ahead or 0) * SAVED_SECONDS > TIMES_OVER * COMPILE_SECONDS
     if specialize == "always" or (specialize == "auto" and small and repays):
-        return Trainer(plan, dtype, "fixed", fused=not reproducible)
+        return Trainer(plan, known, dtype, "fixed", fused=not reproducible)
     narrow = max(network.sizes) <= NARROW  # a batch fills vector registers better than a layer
-    return Trainer(plan, dtype, "epochs" if reproducible or narrow else "rows", fused=not reproducible)
+    return Trainer(plan, known, dtype, "epochs" if reproducible or narrow else "rows", fused=not reproducible)
 
 
 class Trainer:
@@ -107,21 +108,21 @@ class Trainer:
     took, 0.0 or next to it if it was on disk, or compiled for another trainer.
     """
 
-    def __init__(self, plan: Plan, dtype: str, kind: str, fused: bool = False) -> None:
-        self.dtype, self.kind, self.fused = np.dtype(dtype), kind, fused
+    def __init__(self, plan: Plan, known: layers.Known, dtype: str, kind: str, fused: bool = False) -> None:
+        self.known, self.dtype, self.kind, self.fused = known, np.dtype(dtype), kind, fused
         self.shared = plan.workers > 1 and kind != "fixed"
         self.compile_seconds = 0.0
         self._measures = 1 if plan.metric == layers.METRICS.index("accuracy") else int(plan.layers[-1, 1])
-        self.plan, self._sections = _placed(kind, plan, self.dtype.name, fused)
+        self.plan, self._sections = _placed(kind, plan, known, self.dtype.name, fused)
         self._steps = 1
-        self._shape = one_network.Shape.of(plan) if kind == "fixed" else None
+        self._shape = one_network.Shape.of(plan, known) if kind == "fixed" else None
         self._work = np.zeros(self._sections.end, self.dtype)
         self._program(self.shared)
 
     def _program(self, shared: bool) -> Any:
         """The program that computes, compiled first if need be."""
         started = time.perf_counter()
-        program, seconds = _ready(self.kind, self.dtype.name, shared, self.fused, self._shape)
+        program, seconds = _ready(self.kind, self.known, self.dtype.name, shared, self.fused, self._shape)
         spent = time.perf_counter() - started  # next to nothing where another trainer has compiled it
         self.compile_seconds = max(self.compile_seconds, min(seconds, spent))
         return program
@@ -196,24 +197,26 @@ class Trainer:
         return History(losses, measures, np.zeros(self.plan.layers[-1, 1]), np.zeros(2, np.int64), flats, rows)
 
 
-def _placed(kind: str, plan: Plan, dtype: str, fused: bool) -> tuple[Plan, Any]:
+def _placed(kind: str, plan: Plan, known: layers.Known, dtype: str, fused: bool) -> tuple[Plan, Any]:
     """The plan for such a program, and the sections of its work array."""
     if kind == "rows":
-        return wide_layers.placed_with_panels(plan, dtype)
+        return wide_layers.placed_with_panels(plan, dtype, known)
     if kind == "fixed":
-        return plan, one_network.sections_of(one_network.Shape.of(plan), dtype)
-    return epochs.placed_with_panels(plan, dtype, packed=not fused)
+        return plan, one_network.sections_of(one_network.Shape.of(plan, known), dtype)
+    return epochs.placed_with_panels(plan, dtype, known, packed=not fused)
 
 
 @cache
-def _ready(kind: str, dtype: str, shared: bool, fused: bool, shape: one_network.Shape | None) -> tuple[Any, float]:
+def _ready(
+    kind: str, known: layers.Known, dtype: str, shared: bool, fused: bool, shape: one_network.Shape | None
+) -> tuple[Any, float]:
     """The program for what `Trainer.run` gives it, compiled or loaded, and the seconds that compiling it took."""
     if kind == "rows":
-        program = wide_layers.program(dtype, shared)
+        program = wide_layers.program(dtype, known, shared)
     elif shape is not None:
         program = one_network.program(dtype, shape, fused)
     else:
-        program = epochs.program(dtype, shared, fused)
+        program = epochs.program(dtype, known, shared, fused)
     if shared:
         numba.get_num_threads()  # starts Numba's threads, which code that comes from disk does not do by itself
     started = time.perf_counter()

@@ -1,7 +1,7 @@
 """Whole epochs in NumPy with buffers that are used again: the accelerator that the numpy backend offers to training.
 
 The rules of `backprop_ref.formulas` in place, some of them in fewer passes over memory. z and a of a layer share an
-array, as every slope can be had from a; delta and da have one each, of the widest layer.
+array where its slope can be had from a; delta and da have one each, of the widest layer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from backprop_ref.arrays import Batch, Matrix, Rows, Vector
 from backprop_ref.backends.arithmetic import Fast
 from backprop_ref.backends.array import divisor
 from backprop_ref.backends.base import EpochByEpoch, Poll
-from backprop_ref.formulas import ACTIVATIONS, LEAKY_SLOPE, LOSSES, SQUARED_ERROR
+from backprop_ref.formulas import ACTIVATIONS, LOSSES, TERMS, Terms
 from backprop_ref.metrics import predicted_class
 from backprop_ref.network import Network
 from backprop_ref.optimizers import SGD, Adam, Optimizer, Slots
@@ -28,6 +28,7 @@ SATURATED = 40.0
 BLOCK = 2**14
 
 # Each activation is a pair: a from z, in place, and beneath it delta from da, in place. `scratch` is an array like z.
+# Where the slope needs z, it is left there by the first, and found there by the second.
 
 Forward: TypeAlias = Callable[[Batch, Batch], None]
 Backward: TypeAlias = Callable[[Batch, Batch, Batch], None]
@@ -68,12 +69,12 @@ def relu_backward(a: Batch, da: Batch, scratch: Batch) -> None:
 
 
 def leaky_relu(z: Batch, scratch: Batch) -> None:
-    np.multiply(z, LEAKY_SLOPE, out=scratch)
+    np.multiply(z, 0.01, out=scratch)
     np.maximum(z, scratch, out=z)
 
 
 def leaky_relu_backward(a: Batch, da: Batch, scratch: Batch) -> None:
-    np.multiply(da, LEAKY_SLOPE, out=da, where=np.less_equal(a, 0))
+    np.multiply(da, 0.01, out=da, where=np.less_equal(a, 0))
 
 
 def softmax(z: Batch, scratch: Batch) -> None:
@@ -103,11 +104,13 @@ def in_place(name: str) -> tuple[Forward, Backward]:
 
     def forward(z: Batch, scratch: Batch) -> None:
         a = rule.forward(m, z)
+        if not rule.z_for_a:
+            scratch[...] = z
         if a is not z:
             z[...] = a
 
     def backward(a: Batch, da: Batch, scratch: Batch) -> None:
-        delta = rule.backward(m, a, a, da)
+        delta = rule.backward(m, a if rule.z_for_a else scratch, a, da)
         if delta is not da:
             da[...] = delta
 
@@ -177,6 +180,21 @@ TOGETHER: dict[tuple[str, str], Together] = {
 }
 
 
+def by_rules(pair: Terms) -> Callable[[Buffers, tuple[Forward, Backward], float], Any]:
+    """The same for any other loss of a by itself."""
+    m = Fast(np)
+
+    def loss(b: Buffers, rule: tuple[Forward, Backward], scale: float) -> Any:
+        (forward, backward), a, delta = rule, b.a[-1], b.delta[-1]
+        forward(a, b.scratch[-1])
+        total = pair.terms(m, a, a, b.y).sum()
+        np.multiply(pair.error(m, a, a, b.y), scale, out=delta)
+        backward(a, delta, b.scratch[-1])
+        return total
+
+    return loss
+
+
 def squared_error(b: Buffers, rule: tuple[Forward, Backward], scale: float) -> Any:
     """The same for the squared error and any activation; `rule` is its pair."""
     (forward, backward), z, delta = rule, b.a[-1], b.delta[-1]
@@ -203,15 +221,15 @@ class Buffers:
     """The buffers of a trainer, cut to a batch or shard of m rows.
 
     a has x, and of each layer z, then a; `a_T` their transposes. Neighbouring layers have deltas in different memory;
-    all scratch arrays are one. `firsts` is where the rows of the last layer's arrays begin; it and `ones_out` are for
-    the softmax under cross entropy.
+    all scratch arrays are one, but those that hold the z of a layer. `firsts` is where the rows of the last layer's
+    arrays begin; it and `ones_out` are for the softmax under cross entropy.
     """
 
     def __init__(self, trainer: Trainer, m: int) -> None:
         widths = trainer.network.sizes
         self.a = [_cut(buffer, m, width) for buffer, width in zip(trainer.a, widths, strict=True)]
         self.a_T = [a.T for a in self.a]
-        self.scratch = [_cut(trainer.scratch, m, n_out) for n_out in widths[1:]]
+        self.scratch = [_cut(buffer, m, n_out) for buffer, n_out in zip(trainer.scratch, widths[1:], strict=True)]
         self.delta = [_cut(trainer.deltas[layer % 2], m, n_out) for layer, n_out in enumerate(widths[1:])]
         self.y, self.ones, self.ones_out = _cut(trainer.y, m, widths[-1]), trainer.ones[:m], trainer.ones[: widths[-1]]
         self.firsts = np.arange(m) * widths[-1]
@@ -256,7 +274,8 @@ class Trainer(EpochByEpoch):
     """A `backends.base.Trainer` in NumPy.
 
     Beyond its caller's arrays it keeps gradients, those of a shard as well where there are several, and for each row
-    of a batch or shard: x, y, a of each layer and three numbers for each neuron of the widest; and three whole numbers
+    of a batch or shard: x, y, a of each layer, z of those whose slope needs it, and three numbers for each neuron of
+    the widest; and three whole numbers
     for each row of the data where correct ones are counted. Parameters and data are not copied. For plain gradient
     descent the learning rate is a factor of the last layer's delta, and so of every other and of all dW: what comes out
     is another where eta delta leaves the range of the dtype.
@@ -270,11 +289,16 @@ class Trainer(EpochByEpoch):
         self.plain = optimizer == SGD(optimizer.learning_rate)
         self.measures = 1 if metric == "accuracy" else network.sizes[-1]
         self.rules = [in_place(name) for name in network.activations]
-        self.together = TOGETHER.get((network.loss, network.activations[-1]))
+        self.together, pair = TOGETHER.get((network.loss, network.activations[-1])), LOSSES[network.loss].alone
+        self.alone = squared_error if pair in {None, "squared_error"} else by_rules(TERMS[pair])
         m, n_flat = -(-batch_size // shards), network.n_parameters
         self.a = [np.empty(m * width, dtype) for width in network.sizes]
         self.y, self.ones = np.empty(m * network.sizes[-1], dtype), np.ones(max(m, network.sizes[-1]), dtype)
-        self.scratch, *self.deltas = (np.empty(m * max(network.sizes[1:]), dtype) for _ in range(3))
+        scratch, *self.deltas = (np.empty(m * max(network.sizes[1:]), dtype) for _ in range(3))
+        self.scratch = [
+            scratch if ACTIVATIONS[name].z_for_a else np.empty(m * n_out, dtype)
+            for name, n_out in zip(network.activations, network.sizes[1:], strict=True)
+        ]
         self.grads = [Parameters(np.empty(n_flat, dtype), network.sizes) for _ in range(2 if shards > 1 else 1)]
         self.blocks = np.empty((2, min(BLOCK, n_flat)), dtype)
         self._buffers: dict[int, Buffers] = {}
@@ -331,7 +355,7 @@ class Trainer(EpochByEpoch):
             z += params.b[layer]
             if layer < last:
                 self.rules[layer][0](z, b.scratch[layer])
-        loss = self.together(b, sums_of_y, scale) if self.together else squared_error(b, self.rules[last], scale)
+        loss = self.together(b, sums_of_y, scale) if self.together else self.alone(b, self.rules[last], scale)
         for layer in range(last, -1, -1):
             delta = b.delta[layer]
             if layer < last:
@@ -397,9 +421,8 @@ def create(
 ) -> Trainer | None:
     """A `Trainer` for fast numerics, or None for what it cannot do."""
     loss, output = network.loss, network.activations[-1]
-    known = (loss, output) in TOGETHER or LOSSES[loss].with_output(output) is SQUARED_ERROR
-    from_a = all(ACTIVATIONS[name].z_for_a for name in network.activations)
-    if not (known and from_a) or type(optimizer) not in UPDATE:
+    known = (loss, output) in TOGETHER or LOSSES[loss].alone is not None
+    if not known or type(optimizer) not in UPDATE:
         return None
     return Trainer(network, optimizer, dtype, batch_size, shards, metric)
 

@@ -2,7 +2,7 @@
 
 - Complex step: ``dL/dp = Im L(p + ih) / h``, without cancellation, so exact to rounding (Squire and Trapp 1998).
 - Central differences at two steps, whose difference says how far to trust them; entries whose ±step crosses a kink
-  of relu or leaky_relu are set aside.
+  of an activation are set aside.
 - Taylor remainder: ``|L(p + εd) − L(p) − ε·g·d|`` falls as ε² for a right gradient g, and as ε for a wrong one.
 """
 
@@ -14,12 +14,14 @@ import numpy as np
 from backprop_ref.api import check_fit, checked_data, value_and_grad
 from backprop_ref.conformance.rounding.bounds import gradient_bounds
 from backprop_ref.errors import InvalidInput
+from backprop_ref.formulas import ACTIVATIONS, LOSSES
 from backprop_ref.parameters import views
 from backprop_ref.progress import Bar
 from backprop_ref.random import Stream
 
 STEP = 2.0**-332
-KINKS = ("relu", "leaky_relu")
+KINKS = {"relu": [0], "leaky_relu": [0], "softsign": [0], "hard_sigmoid": [-3, 3], "elu": [0], "selu": [0]}
+"""Where a derivative jumps, or bends sharply."""
 NEARER_TO_TWO = 1.5  # a wrong gradient's slope goes to 1
 
 
@@ -195,12 +197,20 @@ def complex_loss(network, params, x, y):
     a, sides = x.astype(params.flat.dtype), []
     for W, b, activation in zip(params.W, params.b, network.activations, strict=True):
         z = np.einsum("sk,kj->sj", a, W) + b
-        if activation in KINKS:
-            sides.append(np.sign(z.real))
-        a = COMPLEX[activation](z)
+        plain, number = ACTIVATIONS.parts(activation)
+        sides += [np.sign(z.real - kink) for kink in KINKS.get(plain, ())]
+        a = COMPLEX[plain](z) if number is None else COMPLEX[plain](z, np.longdouble(number))
     total = np.sum(_terms(network.loss, network.activations[-1], z, a, y))
-    means = {"mean_squared_error": y.size, "binary_cross_entropy": y.size}
-    return total / means.get(network.loss, len(y)), np.concatenate(sides, axis=1) if sides else np.empty(0)
+    n = len(y) if network.loss in {"sum_squared_error", "cross_entropy"} else y.size
+    sides += [np.sign(edge.real) for edge in _edges(network.loss, a - y, a, y)]
+    return total / n, np.concatenate(sides, axis=1) if sides else np.empty(0)
+
+
+def _edges(loss, r, a, y):
+    """What changes its sign where the derivative of a loss jumps, or bends sharply."""
+    plain, number = LOSSES.parts(loss)
+    edges = {"mean_absolute_error": [r], "hinge": [1 - np.where(y > 0, a, -a)]}
+    return [r - number, r + number] if plain == "huber" else edges.get(plain, [])
 
 
 def _sigmoid(z):
@@ -213,28 +223,75 @@ def _softmax(z):
     return e / e.sum(axis=1, keepdims=True)
 
 
-COMPLEX: dict[str, Callable[[Any], Any]] = {
+def _softplus(z):
+    """log(1 + exp(z)) without overflow."""
+    positive = z.real > 0
+    return np.where(positive, z, 0) + np.log1p(np.exp(np.where(positive, -z, z)))
+
+
+def _erf(z):
+    """2/√π·exp(−z²)·(z + 2z³/3 + 4z⁵/15 + …), whose terms have one sign; beyond 6.5 it is ±1 to extended precision."""
+    far = np.abs(z.real) > 6.5
+    near = np.where(far, 0, z)
+    term = total = near
+    for k in range(1, 200):
+        term = term * near * near / (k + np.longdouble(0.5))
+        total = total + term
+    return np.where(far, np.sign(z.real), 2 / np.sqrt(PI) * np.exp(-near * near) * total)
+
+
+def _mish(z):
+    softplus = _softplus(z)
+    return z * np.tanh(softplus)
+
+
+PI = 4 * np.arctan(np.longdouble(1))
+SELU = 1.0507009873554805, 1.6732632423543772
+
+COMPLEX: dict[str, Callable[..., Any]] = {
     "linear": lambda z: z,
     "sigmoid": _sigmoid,
     "tanh": np.tanh,
     "relu": lambda z: np.where(z.real > 0, z, 0),
-    "leaky_relu": lambda z: np.where(z.real > 0, z, 0.01 * z),
+    "leaky_relu": lambda z, slope: np.where(z.real > 0, z, slope * z),
     "softmax": _softmax,
+    "softsign": lambda z: z / (1 + np.where(z.real > 0, z, -z)),
+    "hard_sigmoid": lambda z: np.where(z.real <= -3, 0, np.where(z.real >= 3, 1, z / 6 + 0.5)),
+    "softplus": _softplus,
+    "silu": lambda z: z * _sigmoid(z),
+    "elu": lambda z, alpha: np.where(z.real > 0, z, alpha * np.expm1(np.where(z.real > 0, 0, z))),
+    "gelu": lambda z: z * (1 + _erf(z / np.sqrt(np.longdouble(2)))) / 2,
+    "gelu_tanh": lambda z: z * (1 + np.tanh(np.sqrt(2 / PI) * (z + np.longdouble(44715) / 10**6 * z**3))) / 2,
+    "mish": _mish,
+    "selu": lambda z: SELU[0] * np.where(z.real > 0, z, SELU[1] * np.expm1(np.where(z.real > 0, 0, z))),
 }
-"""Each activation of complex numbers; what is compared is the real part."""
+"""Each activation of complex numbers, those of a family with its number; what is compared is the real part."""
+
+
+def _size(r):
+    return np.where(r.real > 0, r, -r)
+
+
+ALONE: dict[str, Callable[..., Any]] = {
+    "mean_absolute_error": lambda r, a, y: _size(r),
+    "huber": lambda r, a, y, d: np.where(np.abs(r.real) <= d, r * r / 2, d * _size(r) - d * d / 2),
+    "log_cosh": lambda r, a, y: np.log((np.exp(r) + np.exp(-r)) / 2),
+    "hinge": lambda r, a, y: np.where(np.where(y > 0, a, -a).real < 1, 1 - np.where(y > 0, a, -a), 0),
+}
+"""Losses of the output alone, from a − y, a and y."""
 
 
 def _terms(loss, output, z, a, y):
     if loss.endswith("squared_error"):
         return (a - y) ** 2
+    plain, number = LOSSES.parts(loss)
+    if plain in ALONE:
+        return ALONE[plain](a - y, a, y) if number is None else ALONE[plain](a - y, a, y, np.longdouble(number))
+    if loss == "poisson":
+        log = z if output == "linear" else np.log(a)
+        return np.exp(log) - y * log
     if output == "softmax":
         z = z - z.real.max(axis=1, keepdims=True)
         return -y * (z - np.log(np.exp(z).sum(axis=1, keepdims=True)))
     minus_log_a = _softplus(-z)
     return y * minus_log_a + (1 - y) * _softplus(z) if loss == "binary_cross_entropy" else y * minus_log_a
-
-
-def _softplus(z):
-    """log(1 + exp(z)) without overflow."""
-    positive = z.real > 0
-    return np.where(positive, z, 0) + np.log1p(np.exp(np.where(positive, -z, z)))

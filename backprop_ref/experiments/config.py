@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from backprop_ref import settings
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.experiments.schema import Config, flags
+from backprop_ref.formulas import ACTIVATIONS
 
 # What a run does where nothing else is said: on most data, on numbers to predict, and on some of the built-in sets.
 SUITED: dict[str, dict[str, dict[str, Any]]] = {
@@ -244,13 +245,13 @@ def suit(config, name, task):
             "hidden layers; give one for all, or one for each"
         )
     if network.output_activation is None:
-        by_loss = {"bce": "sigmoid", "binary_cross_entropy": "sigmoid"}.get(network.loss, "softmax")
+        by_loss = {"bce": "sigmoid", "binary_cross_entropy": "sigmoid", "hinge": "linear"}.get(network.loss, "softmax")
         network.output_activation = by_loss if task == "classification" else "linear"
     if network.loss is None:
         by_output = {"softmax": "cross_entropy", "sigmoid": "binary_cross_entropy"} if task == "classification" else {}
         network.loss = by_output.get(network.output_activation, "mean_squared_error")
     if network.weight_init is None:
-        relu = any(name.endswith("relu") for name in network.hidden_activations)
+        relu = any(ACTIVATIONS.parts(name)[0].endswith("relu") for name in network.hidden_activations)
         network.weight_init = "he" if relu else "xavier"
     if training.learning_rate is None:
         optimizer = training.optimizer

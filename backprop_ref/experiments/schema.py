@@ -3,18 +3,20 @@
 A flag is a key and a key is a flag: the command line is made from the fields below.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
+from backprop_ref import formulas, network
 from backprop_ref.backends import names as backend_names
 from backprop_ref.data.columns import KINDS, MISSING
 from backprop_ref.data.named import NAMES
 from backprop_ref.data.preprocessing import NORMALIZATIONS
+from backprop_ref.errors import InvalidInput
 from backprop_ref.initialisers import SCHEMES
-from backprop_ref.network import ACTIVATIONS, ELSEWHERE, LOSSES
+from backprop_ref.network import ACTIVATIONS, LOSSES
 from backprop_ref.optimizers import OPTIMIZERS
 from backprop_ref.parameters import DTYPES
 from backprop_ref.schedules import SCHEDULES
@@ -26,22 +28,35 @@ def key(default: Any, flag: str, help: str) -> Any:
     return Field(default, description=help, json_schema_extra={"flag": flag})
 
 
-def one_of(names: Iterable[str]) -> BeforeValidator:
-    """What a value has to be, for `Annotated`."""
+def one_of(names: Iterable[str], known: Container[str] = ()) -> BeforeValidator:
+    """What a value has to be, for `Annotated`; `known` holds what else it may be."""
     *others, last = names
     expected = f"{', '.join(others)} or {last}"
 
     def check(value):
-        if value not in (*others, last):
+        if value not in (*others, last) and not (isinstance(value, str) and value in known):
             raise PydanticCustomError("literal_error", "one of a few names", {"expected": expected})
         return value
 
     return BeforeValidator(check)
 
 
+def activation_name(name):
+    """Our name of an activation that another library calls otherwise, and the one spelling of its number."""
+    return _named(network.activation_name, name)
+
+
 def loss_name(name):
-    """Our name of a loss that another library calls otherwise."""
-    return ELSEWHERE.get(name, name) if isinstance(name, str) else name
+    """The same of a loss."""
+    return _named(network.loss_name, name)
+
+
+def _named(name_of, name):
+    try:
+        return name_of(name) if isinstance(name, str) else name
+    except InvalidInput as error:
+        expected = str(error).partition(": ")[2].removesuffix(" is needed")
+        raise PydanticCustomError("literal_error", "another number", {"expected": expected}) from None
 
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -50,7 +65,8 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
-Activation = Annotated[str, one_of(ACTIVATIONS)]
+LOSS_NAMES = tuple(dict.fromkeys([*LOSSES, *LOSSES.values()]))
+Activation = Annotated[str, one_of(ACTIVATIONS, formulas.ACTIVATIONS), BeforeValidator(activation_name)]
 
 
 class Section(BaseModel):
@@ -148,7 +164,7 @@ class NetworkSection(Section):
     weight_init: Annotated[str, one_of(SCHEMES)] | None = key(
         None, "--init", f"{', '.join(SCHEMES)}; default: he for relu, else xavier."
     )
-    loss: Annotated[str, one_of([*LOSSES, *LOSSES.values()]), BeforeValidator(loss_name)] | None = key(
+    loss: Annotated[str, one_of(LOSS_NAMES, formulas.LOSSES), BeforeValidator(loss_name)] | None = key(
         None,
         "--loss",
         f"{', '.join(f'{name} ({short})' for name, short in LOSSES.items())}; default: by the output.",

@@ -1,5 +1,5 @@
-// exp, log, log1p and tanh from + - * / and exact scaling: `elementary.py` operation for operation, where the reasons
-// and the errors stand; both of tanh's polynomials are evaluated. Under FAST the library's functions of the same names
+// exp, expm1, log, log1p, tanh and erf from + - * / and exact scaling: `elementary.py` operation for operation, where the reasons
+// and the errors stand; all polynomials of tanh and erf are evaluated. Under FAST the library's functions of the same names
 // take their place.
 
 #ifndef FAST
@@ -55,6 +55,26 @@ __device__ inline real exp(real x)
     Reduced r = reduce(clamped);
     real y = grow(near_one(r.h, r.low), r.n);
     return x <= EXP_TOP ? y : x > EXP_TOP ? from_bits(INFINITE) : x;
+}
+
+// 2^n ((1 - 2^-n) + h + g^2/2 + s), what each sum loses kept
+__device__ inline real expm1(real x)
+{
+    real clamped = x < EXP_TOP ? x : EXP_TOP;
+    clamped = clamped > -FLAT ? clamped : -FLAT;
+    Reduced c = reduce(clamped);
+    real r = c.h - c.low;
+    real g = (r + COARSE) - COARSE;
+    real square = real{0.5} * g * g;
+    real s = ((real{0.5} * (r - g)) * (r + g) + (r * r) * (r * horner(EXP, r))) - c.low;
+    real t = scale(real{1}, c.n < DIGITS ? -c.n : -DIGITS);
+    real a = real{1} - t;
+    real b = a + c.h;
+    real d = b + square;
+    real lost = (((real{1} - a) - t) + ((a - b) + c.h)) + ((b - d) + square);
+    real y = grow(d + (lost + s), c.n);
+    y = x > EXP_TOP ? from_bits(INFINITE) : y;
+    return abs_of(x) > TINY ? y : x;
 }
 
 // x = 2^k m, sqrt(1/2) < m <= sqrt(2)
@@ -117,6 +137,19 @@ __device__ inline real tanh(real x)
     real far = real{1} - (e + e) / (real{1} + e);
     real y = small ? near : far;
     return a > TINY ? (x < real{0} ? -y : y) : x;
+}
+
+__device__ inline real erf(real x)
+{
+    real a = abs_of(x);
+    real b = a >= ERF_EDGE ? ERF_EDGE : a;
+    real s = b - ERF_M;
+    real near = b + b * horner(ERF, b * b);
+    real between = ERF_HI + (ERF_LO + s * horner(ERF_MIDDLE, s));
+    real d = a < ERF_TOP ? a : ERF_TOP;
+    real far = real{1} - exp(-(d * d)) * horner(ERFC, real{1} / (real{2} + d));
+    real y = a < ERF_SEAM ? near : a >= ERF_EDGE ? far : between;
+    return a > real{0} ? (x < real{0} ? -y : y) : x;
 }
 
 #endif

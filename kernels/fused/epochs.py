@@ -1,4 +1,5 @@
-"""Whole epochs in one compiled call, for every network: its shape is in a small table, so it is compiled once.
+"""Whole epochs in one compiled call, for every network: its shape is in a small table, so it is compiled once for all
+that have no other rules than those it knows.
 
 A call goes on from a cursor and does some steps, whole epochs or part of one; where it is cut changes no bit. All
 numbers in between stand in one array, ``work``, in sections; nothing is allocated inside.
@@ -28,7 +29,7 @@ class Plan(NamedTuple):
     """int64 array, a `Layer` in each row."""
     hyper: "Hyper"
     loss: int
-    """Which pair of `formulas.TERMS`."""
+    """Which pair of `layers.Known`."""
     together: bool
     """Whether its error is of the last layer's z, not of a."""
     rule: int
@@ -59,7 +60,7 @@ class Layer(NamedTuple):
     n_in: int
     n_out: int
     activation: int
-    """Which of `formulas.ACTIVATIONS`."""
+    """Which of `layers.Known`."""
     w: int
     a_in: int = 0
     a: int = 0
@@ -114,12 +115,14 @@ class History(NamedTuple):
     rows: Any
 
 
-def placed(plan: Plan, dtype: str, panels: int, zeros: int = 0, gradients: bool = True) -> tuple[Plan, Sections]:
+def placed(
+    plan: Plan, dtype: str, known: layers.Known, panels: int, zeros: int = 0, gradients: bool = True
+) -> tuple[Plan, Sections]:
     """The plan with a place in ``work`` for what each layer has, and the sections.
 
     Products work in so many numbers, `panels`, and start from so many `zeros`; gradients are stored or not.
     """
-    activations = list(formulas.ACTIVATIONS.values())
+    activations = [formulas.ACTIVATIONS[name] for name in known.activations]
     table, m, end = [Layer(*map(int, row)) for row in plan.layers], plan.batch_size, 0
     widest, n_flat = max(row.n_out for row in table) * m, sum((row.n_in + 1) * row.n_out for row in table)
 
@@ -140,12 +143,12 @@ def placed(plan: Plan, dtype: str, panels: int, zeros: int = 0, gradients: bool 
     return plan._replace(layers=np.array(table, np.int64)), Sections(**shared, end=end)
 
 
-def placed_with_panels(plan: Plan, dtype: str, packed: bool = True) -> tuple[Plan, Sections]:
+def placed_with_panels(plan: Plan, dtype: str, known: layers.Known, packed: bool = True) -> tuple[Plan, Sections]:
     """`placed` for `program`; `packed`: products may be packed."""
     m = plan.batch_size
     extents = [extent for row in plan.layers for extent in _products(int(row[0]), int(row[1]), m)]
     panels = max(panels_for(*extent, plan.workers, dtype) for extent in extents)
-    return placed(plan, dtype, panels * packed)
+    return placed(plan, dtype, known, panels * packed)
 
 
 def _products(n_in: int, n_out: int, m: int) -> Sequence[tuple[int, int, int]]:
@@ -239,11 +242,11 @@ def training(step: Any) -> Callable[..., bool]:
 
 
 @cache
-def program(dtype: str, shared: bool = False, fused: bool = False) -> Any:
-    """The program for a dtype; `shared`: large products with threads; `fused`: for fast numerics."""
+def program(dtype: str, known: layers.Known, shared: bool = False, fused: bool = False) -> Any:
+    """The program for a dtype and some rules; `shared`: large products with threads; `fused`: for fast numerics."""
     options: dict[str, Any] = FUSED if fused else {}
     affine_forward, affine_backward, affine_backward_input = layers.affine(dtype, shared, fused)
-    lines = layers.chosen(layers.lines(dtype, fused, rows.BY_NEURONS))
+    lines = layers.chosen(layers.lines(dtype, fused, rows.BY_NEURONS, known))
     forward, backward, loss_of, update = lines.forward, lines.backward, lines.loss, lines.update
     gather, measure, add_decay = lines.gather, lines.measure, lines.add_decay
 

@@ -8,9 +8,10 @@ of "reproducible arithmetic, version 1", of which ``neuron_loops.py`` is the pla
 Arrays are 1-D, C-contiguous, of one dtype; so are numbers, if nothing else is said.
 """
 
+from collections.abc import Collection
 from functools import cache, partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -154,7 +155,22 @@ class Lines(SimpleNamespace):
     """
 
 
-def lines(dtype: str, fused: bool, layout: rows.Layout) -> Lines:
+class Known(NamedTuple):
+    """The rules that a program knows, by name: a plan says which by place."""
+
+    activations: tuple[str, ...] = formulas.USUAL_ACTIVATIONS
+    terms: tuple[str, ...] = formulas.USUAL_TERMS
+
+    @classmethod
+    def of(cls, activations: Collection[str], terms: str) -> "Known":
+        """Those of the program that serves every usual network, or else no more than one network has."""
+        usual = cls()
+        if {*activations} <= {*usual.activations} and terms in usual.terms:
+            return usual
+        return cls(tuple(sorted({*activations})), (terms,))
+
+
+def lines(dtype: str, fused: bool, layout: rows.Layout, known: Known = Known()) -> Lines:  # noqa: B008 (constant)
     """The lines for a layout of the values of a layer; `fused`: for fast numerics."""
     options: dict[str, Any] = FUSED if fused else {}
     over = reading_rows(layout.rows, **options)
@@ -219,9 +235,9 @@ def lines(dtype: str, fused: bool, layout: rows.Layout) -> Lines:
         decay(size, part(flat, start, size), part(grads, start, size), strength)
 
     each = {
-        "forward": [forward_of(activation) for activation in formulas.ACTIVATIONS.values()],
-        "backward": [backward_of(activation) for activation in formulas.ACTIVATIONS.values()],
-        "loss": [loss_of(pair) for pair in formulas.TERMS.values()],
+        "forward": [forward_of(formulas.ACTIVATIONS[name]) for name in known.activations],
+        "backward": [backward_of(formulas.ACTIVATIONS[name]) for name in known.activations],
+        "loss": [loss_of(formulas.TERMS[name]) for name in known.terms],
         "update": [update_of(rule) for rule in formulas.UPDATES.values()],
         "measure": [over["count_correct"], over["squared_residuals"]],
     }

@@ -17,12 +17,14 @@ from ..compiling import FUSED, IN_ANY_ORDER, compiled, inlined, merged
 from ..registers import padded, vector_of
 from . import layers, rows
 from .epochs import Data, History, Layer, Plan, State, settings_of, training, uncounted_all
+from .layers import Known
 from .views import part, view
 
 
 class Shape(NamedTuple):
     """What a program is made for: the constants of an `epochs.Plan`."""
 
+    known: Known
     layers: tuple[Layer, ...]
     loss: int
     together: bool
@@ -33,10 +35,10 @@ class Shape(NamedTuple):
     per_row: int
 
     @classmethod
-    def of(cls, plan: Plan) -> "Shape":
-        """The shape of a plan."""
+    def of(cls, plan: Plan, known: Known) -> "Shape":
+        """The shape of a plan over some rules."""
         rows = tuple(Layer(*map(int, row[:4])) for row in plan.layers)
-        return cls(rows, *(getattr(plan, name) for name in cls._fields[1:]))
+        return cls(known, rows, *(getattr(plan, name) for name in cls._fields[2:]))
 
     @property
     def rows(self) -> int:
@@ -96,7 +98,11 @@ def sections_of(shape: Shape, dtype: str) -> Sections:
 @cache
 def program(dtype: str, shape: Shape, fused: bool = False) -> Any:
     """The program for a shape, compiled for a dtype; `fused`: for fast numerics."""
-    lines, at, lengths = layers.lines(dtype, fused, rows.BY_NEURONS), sections_of(shape, dtype), lengths_of(shape)
+    lines, at, lengths = (
+        layers.lines(dtype, fused, rows.BY_NEURONS, shape.known),
+        sections_of(shape, dtype),
+        lengths_of(shape),
+    )
     FLAT, GRADS, SHARD, FIRST, SECOND, Y = at.flat, at.grads, at.shard, at.first, at.second, at.y
     N_FLAT, N_FIRST, N_SECOND = lengths
     A_IN, A_LAST, N_X, N_Y = at.a[0], at.a[-1], shape.layers[0].n_in, shape.layers[-1].n_out
@@ -195,7 +201,7 @@ def loss_above(shape: Shape, at: Sections, lines: layers.Lines, compiled_in: Any
 def layer_below(above: Any, index: int, shape: Shape, at: Sections, lines: layers.Lines, fused: bool) -> Any:
     """The function of a layer, with that above it inside."""
     (N_IN, N_OUT, activation, w, *_), last = shape.layers[index], len(shape.layers) - 1
-    by_a = list(formulas.ACTIVATIONS.values())[activation].z_for_a
+    by_a = formulas.ACTIVATIONS[shape.known.activations[activation]].z_for_a
     A_IN, A, Z, DELTA = at.a[index], at.a[index + 1], at.z[index], at.delta[index]
     Z_BACKWARD, DELTA_IN, SLOTS, N_SLOTS = A if by_a else Z, at.delta[max(index - 1, 0)], at.slots, at.a[0] - at.slots
     W, WEIGHTS, FIRST_LAYER, BACKWARD = at.flat + w, w, index == 0, index < last or not shape.together

@@ -171,7 +171,8 @@ def backward(dtype: str, activation: formulas.Activation, layout: Layout, **opti
 
 def loss(dtype: str, pair: formulas.Terms, layout: Layout, **options: Any) -> Any:
     """``loss(n_out, m, z, a, y, n, terms, delta, slots)``: terms, and delta or da, after the output's `forward`."""
-    (output,) = {name for each in formulas.LOSSES.values() for name, it in each.together.items() if it is pair}
+    every = formulas.LOSSES.values()
+    (output,) = {name for each in every for name in each.together if each.with_output(name) is pair}
     passes, arrays = forward_passes(formulas.ACTIVATIONS[output]), _of_row("z", "a", "y")
     done = len(passes.found)
     passes.put(pair.terms(WORDS, *arrays), "terms")

@@ -63,7 +63,7 @@ def _step(dtype: str, rule: Callable[..., Any], reads: Sequence[int], writes: Se
 
 
 def _is_long(rule: Callable[..., Any], count: int) -> bool:
-    """Whether a rule uses exp, log, log1p or tanh."""
+    """Whether a rule uses exp or the like."""
     words = _Words()
     rule(words, *[0.5] * count)
     return words.used
@@ -78,7 +78,7 @@ class _Words(formulas.Arithmetic):
         self.used = True
         return x
 
-    exp = log = log1p = tanh = _word
+    exp = expm1 = log = log1p = tanh = erf = _word
 
     def sqrt(self, x: float) -> float:
         return x

@@ -75,11 +75,11 @@ def affine(dtype: str, shared: bool = False) -> tuple[Any, Any, Any]:
     return affine_forward, affine_backward, affine_backward_input
 
 
-def placed_with_panels(plan: Plan, dtype: str) -> tuple[Plan, Sections]:
+def placed_with_panels(plan: Plan, dtype: str, known: layers.Known) -> tuple[Plan, Sections]:
     """`epochs.placed` for `program`; no gradients unless they are `stored`."""
     extents = [extent for row in plan.layers for extent in products_of(int(row[0]), int(row[1]), plan.batch_size)]
     panels, zeros = max(panels_for(*extent, plan.workers) for extent in extents), int(plan.layers[:, 0].max())
-    return placed(plan, dtype, panels, zeros, gradients=stored(plan))
+    return placed(plan, dtype, known, panels, zeros, gradients=stored(plan))
 
 
 def products_of(n_in: int, n_out: int, m: int) -> tuple[tuple[int, int, int], ...]:
@@ -94,10 +94,10 @@ def stored(plan: Plan) -> bool:
 
 
 @cache
-def program(dtype: str, shared: bool = False) -> Any:
-    """The program for a dtype; `shared`: large products with threads."""
+def program(dtype: str, known: layers.Known, shared: bool = False) -> Any:
+    """The program for a dtype and some rules; `shared`: large products with threads."""
     affine_forward, affine_backward, affine_backward_input = affine(dtype, shared)
-    lines = layers.chosen(layers.lines(dtype, True, rows.BY_SAMPLES))
+    lines = layers.chosen(layers.lines(dtype, True, rows.BY_SAMPLES, known))
     forward, backward, loss_of, update = lines.forward, lines.backward, lines.loss, lines.update
     gather, measure, add_decay = lines.gather, lines.measure, lines.add_decay
 

@@ -95,6 +95,19 @@ static double exp_(double x) {
     return grow(near_one(h, low), n);
 }
 
+/* e^x - 1, what each sum loses kept */
+static double expm1_(double x) {
+    double n, h, low;
+    if (!(x <= EXP_TOP)) return x > EXP_TOP ? INFINITY : x;
+    if (!(fabs(x) > TINY)) return x;
+    reduce(x > -FLAT ? x : -FLAT, &n, &h, &low);
+    double r = h - low, g = (r + 0x1.8p+26) - 0x1.8p+26, square = 0.5 * g * g;
+    double s = ((0.5 * (r - g)) * (r + g) + (r * r) * (r * horner(EXP, 10, r))) - low;
+    double t = scale(1.0, n < 64.0 ? -n : -64.0), a = 1.0 - t, b = a + h, d = b + square;
+    double lost = (((1.0 - a) - t) + ((a - b) + h)) + ((b - d) + square);
+    return grow(d + (lost + s), n);
+}
+
 /* k ln 2 + log(1 + f) + low */
 static double assemble(double k, double f, double low) {
     double s = f / (2.0 + f), z = s * s, square = 0.5 * f * f;
@@ -145,9 +158,38 @@ static double tanh_(double x) {
     return x < 0.0 ? -y : y;
 }
 
+static const double ERF[] = {
+    0x1.06eba8214db69p-3, -0x1.812746b0379e7p-2, 0x1.ce2f21a042be2p-4, -0x1.b82ce31288b50p-6, 0x1.565bcd0e6a4e9p-8,
+    -0x1.c02db4003e54ap-11, 0x1.f9a326f908f91p-14, -0x1.f4d25c1bc7edcp-17, 0x1.b9e6c5320e43fp-20, -0x1.5f73bc00fe7d3p-23,
+    0x1.fcb5ecf1a03adp-27, -0x1.511db5e52f5f6p-30, 0x1.92feff227b278p-34, -0x1.6bb61b65d33e3p-38};
+static const double ERF_MIDDLE[] = {
+    0x1.8eed36b886d92p-2, -0x1.9b64a06e4b103p-2, 0x1.2bb6e2c74dc0fp-3, 0x1.dee322c065003p-5, -0x1.169960d6231d9p-4,
+    0x1.feab4a6f4dad9p-8, 0x1.c76eba3063521p-7, -0x1.5842efc033622p-8, -0x1.88e187490ae18p-10, 0x1.45d679dbdab02p-10,
+    0x1.a0263bc078038p-17, -0x1.8f3206466b08cp-13, 0x1.bf0052328907fp-16, 0x1.55de139eca02dp-16};
+static const double ERFC[] = {
+    0x1.3200af22d26a3p-17, 0x1.20a7a7bea6f5fp-1, 0x1.22f98961f2f96p+0, 0x1.e0da834dba74ep+0, 0x1.c449b6d350e78p+1,
+    -0x1.4c0048e42d096p-1, 0x1.075ccdad6c561p+3, -0x1.04907e264ce63p+3, -0x1.6023932440720p+6, 0x1.ec49ece168241p+7,
+    -0x1.046457d80fb7cp+8, 0x1.a202d6ef9ba94p+6};
+
+static double erf_(double x) {
+    double a = fabs(x), y;
+    if (!(a > 0.0)) return x;
+    if (a < 0.75) y = a + a * horner(ERF, 14, a * a);
+    else if (a < 1.3125) y = 0x1.b5e62fce16095p-1 + (0x1.bc3da0f1d0e78p-56 + (a - 1.03125) * horner(ERF_MIDDLE, 14, a - 1.03125));
+    else {
+        double d = a < 6.0 ? a : 6.0;
+        y = 1.0 - exp_(-(d * d)) * horner(ERFC, 12, 1.0 / (2.0 + d));
+    }
+    return x < 0.0 ? -y : y;
+}
+
 static double sigmoid(double z) {
     double e = exp_(-fabs(z));
     return z >= 0.0 ? 1.0 / (1.0 + e) : e / (1.0 + e);
+}
+
+static double softplus(double z) {
+    return (z > 0.0 ? z : 0.0) + log1p_(exp_(-fabs(z)));
 }
 
 /* ---- JSON: a tree of objects, lists, texts and numbers; hexadecimal floats come as texts */
@@ -236,6 +278,33 @@ static int is(Node *node, const char *text) {
     return node->text && !strcmp(node->text, text);
 }
 
+static double normal(double z) {
+    return 0.5 * (1.0 + erf_(z * 0x1.6a09e667f3bcdp-1));
+}
+
+/* sigma(2u), which is near the normal distribution, and the derivative of 2u */
+static double near_normal(double z, double *slope) {
+    double square = fabs(z) < 22.0 ? z * z : 484.0, c = 2.0 * sqrt(2.0 / 3.141592653589793);
+    *slope = c * (1.0 + (3.0 * 0.044715) * square);
+    return sigmoid(z * (c * (1.0 + 0.044715 * square)));
+}
+
+/* tanh(log(1 + exp(z))) */
+static double gate(double z) {
+    double e = exp_(-fabs(z)), right = 1.0 + 2.0 * e, left = e * (e + 2.0);
+    return z >= 0.0 ? right / (right + 2.0 * (e * e)) : left / (left + 2.0);
+}
+
+/* The number in name(number), or the usual one where the name stands alone; NaN where it is another name. */
+static double given(Node *node, const char *name, double usual) {
+    size_t length = strlen(name);
+    if (!node->text || strncmp(node->text, name, length)) return NAN;
+    if (!node->text[length]) return usual;
+    return node->text[length] == '(' ? strtod(node->text + length + 1, NULL) : NAN;
+}
+
+static const double SELU = 1.0507009873554805, SELU_FLOOR = 1.0507009873554805 * 1.6732632423543772;
+
 /* ---- the network */
 
 typedef struct {
@@ -255,18 +324,30 @@ static void activate(Node *name, const double *z, double *a, int n) {
         for (int j = 0; j < n; j++) a[j] = a[j] / sum;
         return;
     }
+    double slope = given(name, "leaky_relu", 0.01), alpha = given(name, "elu", 1.0);
     for (int j = 0; j < n; j++) {
         if (is(name, "sigmoid")) a[j] = sigmoid(z[j]);
         else if (is(name, "tanh")) a[j] = tanh_(z[j]);
         else if (is(name, "relu")) a[j] = z[j] <= 0.0 ? 0.0 : z[j];
-        else if (is(name, "leaky_relu")) a[j] = z[j] > 0.0 ? z[j] : 0.01 * z[j];
+        else if (!isnan(slope)) a[j] = z[j] > 0.0 ? z[j] : slope * z[j];
         else if (is(name, "linear")) a[j] = z[j];
+        else if (is(name, "softsign")) a[j] = z[j] / (1.0 + fabs(z[j]));
+        else if (is(name, "hard_sigmoid")) a[j] = z[j] <= -3.0 ? 0.0 : z[j] >= 3.0 ? 1.0 : (z[j] + 3.0) / 6.0;
+        else if (is(name, "softplus")) a[j] = softplus(z[j]);
+        else if (is(name, "silu")) a[j] = z[j] * sigmoid(z[j]);
+        else if (!isnan(alpha)) a[j] = z[j] > 0.0 ? z[j] : alpha * expm1_(-fabs(z[j]));
+        else if (is(name, "gelu")) a[j] = z[j] * normal(z[j]);
+        else if (is(name, "gelu_tanh")) {
+            double inner;
+            a[j] = z[j] * near_normal(z[j], &inner);
+        } else if (is(name, "mish")) a[j] = z[j] * gate(z[j]);
+        else if (is(name, "selu")) a[j] = z[j] > 0.0 ? SELU * z[j] : SELU_FLOOR * expm1_(-fabs(z[j]));
         else fail("unknown activation");
     }
 }
 
 static void activate_backward(Node *name, const double *z, const double *a, const double *da, double *delta, int n) {
-    double t = 0.0;
+    double t = 0.0, slope = given(name, "leaky_relu", 0.01), alpha = given(name, "elu", 1.0);
     if (is(name, "softmax"))
         for (int j = 0; j < n; j++) t = t + da[j] * a[j];
     for (int j = 0; j < n; j++) {
@@ -274,7 +355,26 @@ static void activate_backward(Node *name, const double *z, const double *a, cons
         else if (is(name, "sigmoid")) delta[j] = da[j] * (a[j] * (1.0 - a[j]));
         else if (is(name, "tanh")) delta[j] = da[j] * (1.0 - a[j] * a[j]);
         else if (is(name, "relu")) delta[j] = z[j] <= 0.0 ? 0.0 : da[j];
-        else if (is(name, "leaky_relu")) delta[j] = z[j] > 0.0 ? da[j] : 0.01 * da[j];
+        else if (!isnan(slope)) delta[j] = z[j] > 0.0 ? da[j] : slope * da[j];
+        else if (is(name, "softsign")) {
+            double r = 1.0 / (1.0 + fabs(z[j]));
+            delta[j] = da[j] * (r * r);
+        } else if (is(name, "hard_sigmoid")) delta[j] = z[j] <= -3.0 || z[j] >= 3.0 ? 0.0 : da[j] / 6.0;
+        else if (is(name, "softplus")) delta[j] = da[j] * sigmoid(z[j]);
+        else if (is(name, "silu")) {
+            double s = sigmoid(z[j]);
+            delta[j] = da[j] * (s * (1.0 + z[j] * (1.0 - s)));
+        } else if (!isnan(alpha)) delta[j] = z[j] > 0.0 ? da[j] : da[j] * (a[j] + alpha);
+        else if (is(name, "gelu")) {
+            double density = (1.0 / sqrt(2.0 * 3.141592653589793)) * exp_(-0.5 * (z[j] * z[j]));
+            delta[j] = da[j] * (normal(z[j]) + z[j] * density);
+        } else if (is(name, "gelu_tanh")) {
+            double inner, s = near_normal(z[j], &inner);
+            delta[j] = da[j] * (s + z[j] * ((s * (1.0 - s)) * inner));
+        } else if (is(name, "mish")) {
+            double t = gate(z[j]);
+            delta[j] = da[j] * (t + z[j] * ((1.0 - t * t) * sigmoid(z[j])));
+        } else if (is(name, "selu")) delta[j] = z[j] > 0.0 ? SELU * da[j] : da[j] * (a[j] + SELU_FLOOR);
         else delta[j] = da[j];
     }
 }
@@ -294,19 +394,43 @@ static void forward(Mlp *net) {
     }
 }
 
+static double sign(double x) {
+    return x > 0.0 ? 1.0 : x < 0.0 ? -1.0 : x;
+}
+
+/* A loss of the output alone: one term, and its derivative by a; 0 where it is another loss. */
+static int alone(Node *loss, double a, double y, double *term, double *da) {
+    double r = a - y, far = fabs(r), d = given(loss, "huber", 1.0), t = y > 0.0 ? 1.0 : -1.0;
+    if (is(loss, "mean_squared_error") || is(loss, "sum_squared_error")) *term = r * r, *da = 2.0 * r;
+    else if (is(loss, "mean_absolute_error")) *term = far, *da = sign(r);
+    else if (!isnan(d)) *term = far <= d ? 0.5 * (r * r) : d * (far - 0.5 * d), *da = far <= d ? r : d * sign(r);
+    else if (is(loss, "log_cosh")) *term = far + (log1p_(exp_(-2.0 * far)) - 0x1.62e42fefa39efp-1), *da = tanh_(r);
+    else if (is(loss, "hinge")) *term = t * a < 1.0 ? 1.0 - t * a : 0.0, *da = t * a < 1.0 ? -t : 0.0;
+    else return 0;
+    return 1;
+}
+
 /* One sample's terms of the loss are added to *sum; delta of the last layer is written. */
 static void output(Mlp *net, int s, double n, double *sum) {
     int last = net->layers - 1, n_out = net->size[last + 1];
     const double *z = net->z[last] + s * n_out, *a = net->a[last] + s * n_out, *y = net->y + s * n_out;
-    double *delta = net->delta[last] + s * n_out, da[n_out];
+    double *delta = net->delta[last] + s * n_out, da[n_out], term;
     if (net->upstream) {
         activate_backward(net->activation[last], z, a, net->upstream + s * n_out, delta, n_out);
-    } else if (is(net->loss, "mean_squared_error") || is(net->loss, "sum_squared_error")) {
+    } else if (alone(net->loss, a[0], y[0], &term, da)) {
         for (int j = 0; j < n_out; j++) {
-            *sum = *sum + (a[j] - y[j]) * (a[j] - y[j]);
-            da[j] = (2.0 * (a[j] - y[j])) / n;
+            alone(net->loss, a[j], y[j], &term, da + j);
+            *sum = *sum + term;
+            da[j] = da[j] / n;
         }
         activate_backward(net->activation[last], z, a, da, delta, n_out);
+    } else if (is(net->loss, "poisson")) {
+        for (int j = 0; j < n_out; j++) {
+            int rate = is(net->activation[last], "softplus"), far = z[j] < -40.0;
+            double log = rate && !far ? log_(a[j]) : z[j], slope = far ? 1.0 : sigmoid(z[j]) / a[j];
+            *sum = *sum + ((rate ? a[j] : exp_(z[j])) - y[j] * log);
+            delta[j] = (rate ? sigmoid(z[j]) - y[j] * slope : exp_(z[j]) - y[j]) / n;
+        }
     } else if (is(net->activation[last], "softmax")) {
         double max = z[0], total = 0.0, labels = 0.0;
         for (int j = 1; j < n_out; j++) max = z[j] > max ? z[j] : max;
@@ -331,7 +455,7 @@ static void output(Mlp *net, int s, double n, double *sum) {
 
 static void backward(Mlp *net) {
     int last = net->layers - 1, n_out = net->size[net->layers];
-    int over_outputs = is(net->loss, "mean_squared_error") || is(net->loss, "binary_cross_entropy");
+    int over_outputs = !is(net->loss, "sum_squared_error") && !is(net->loss, "cross_entropy");
     double sum = 0.0, n = (double)net->batch * (over_outputs ? n_out : 1);
     for (int s = 0; s < net->batch; s++) output(net, s, n, &sum);
     net->value = sum / n;

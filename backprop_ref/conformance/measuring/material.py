@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 
 from backprop_ref.conformance.cases import Case
-from backprop_ref.formulas import ACTIVATIONS, LOSSES
+from backprop_ref.formulas import ACTIVATIONS, LOSSES, USUAL_ACTIVATIONS, USUAL_LOSSES
 from backprop_ref.network import Network
 from backprop_ref.parameters import Parameters
 
@@ -47,13 +47,23 @@ def every_width(n_layers: int, numbers=()):
 
 
 def networks(sizes):
-    """Every kind of network of these sizes: one activation for all hidden layers, an output, and a loss for it."""
-    hidden = ACTIVATIONS if len(sizes) > 2 else ("linear",)
+    """Every usual kind of network of these sizes: an activation for all hidden layers, an output, and a loss for it."""
+    return _networks(sizes, USUAL_ACTIVATIONS, USUAL_ACTIVATIONS, USUAL_LOSSES)
+
+
+def rarer_networks(sizes, hidden=tuple(ACTIVATIONS)):
+    """Every other kind, with one of these hidden activations: for code that no usual one fits."""
+    usual = set(networks(sizes))
+    return [one for one in _networks(sizes, hidden, tuple(ACTIVATIONS), tuple(LOSSES)) if one not in usual]
+
+
+def _networks(sizes, hidden, outputs, losses):
     return [
         Network(sizes, [inner] * (len(sizes) - 2) + [outer], loss)
-        for loss, rule in LOSSES.items()
-        for outer in rule.outputs
-        for inner in hidden
+        for loss in losses
+        for outer in LOSSES[loss].outputs
+        for inner in (hidden if len(sizes) > 2 else ("linear",))
+        if outer in outputs
     ]
 
 

@@ -17,6 +17,7 @@ from backprop_ref.conformance.measuring.samples import Samples, constant_part, r
 from backprop_ref.conformance.outcomes.outcome import CONVENTION, NOT_JUDGED, OWN_TERMS, RIGHT, WRONG, Finding, Outcome
 from backprop_ref.conformance.rounding.balls import Ball
 from backprop_ref.conformance.submissions.conventions import SIMPLE, Factor
+from backprop_ref.formulas import ACTIVATIONS
 
 FEW = 8
 """Kinds of network that are tried in other sizes."""
@@ -405,15 +406,29 @@ def _usual_ratio(one, ours, tolerance):
     return any(abs(one.loss - f.of(one.case) * ours) <= tolerance * abs(one.loss) for f in SIMPLE)
 
 
+def _rarer(batches, members, told):
+    """The networks to be tried where none of the usual ones fits; none where the submission was told which it is."""
+    if told:
+        return []
+    sizes = members[0].sizes
+    return material.rarer_networks(sizes, _hidden_that_fit(batches, ACTIVATIONS) if len(sizes) > 2 else ())
+
+
 def _of_that_hidden(batches, members):
     """The networks whose first hidden layer gives what dW of the next is made with, with b as it should be or not."""
     if members[0].n_layers == 1:
         return members
+    fitting = _hidden_that_fit(batches, {network.activations[0] for network in members})
+    return [network for network in members if network.activations[0] in fitting]
+
+
+def _hidden_that_fit(batches, names):
+    """Of these activations, those of `_of_that_hidden`."""
     params = batches.params
     G = np.stack([one.values.dW[1] for one in batches.singles])
     x = np.stack([one.case.x[0] for one in batches.singles])
     fitting = set()
-    for name in {network.activations[0] for network in members}:
+    for name in names:
         for times in (1.0, 0.0, 2.0, float(x.shape[1])):
             v = activate(name, Ball.exact(x @ params.W[0] + times * params.b[0], DOUBLE)).mid
             rest = split(G, v)[1]
@@ -422,16 +437,21 @@ def _of_that_hidden(batches, members):
                 or constant_part(G, v, batches.tolerance) is not None
             ):
                 fitting.add(name)
-    return [network for network in members if network.activations[0] in fitting]
+    return fitting
+
+
+def _of_that_loss(batches, networks):
+    """The networks whose loss is that of the submission, each with the factor between them."""
+    return [(network, factor) for network in networks if (factor := loss_factor(batches, network)) is not None]
 
 
 def _with_loss(ask, form, batches, members, told, search):
-    fitting = [(network, factor) for network in members if (factor := loss_factor(batches, network)) is not None]
+    fitting = _of_that_loss(batches, members) or _of_that_loss(batches, _rarer(batches, members, told))
     hard = False
     if not fitting and not form.hard:
         again = _ask_all(ask, form, members[0], hard=True)
         if again is not None and again.five.loss is not None:
-            fits = [(network, factor) for network in members if (factor := loss_factor(again, network)) is not None]
+            fits = _of_that_loss(again, members)
             if fits:
                 fitting, batches, hard = fits, again, True
     if fitting and _free(ask):
@@ -716,6 +736,17 @@ def _digits(batches, network, factor):
 
 def _without_loss(ask, batches, members, told, search):
     """The judgement on gradients without a loss: the network whose rules they fit best."""
+    rarer = _rarer(batches, members, told)
+    if rarer and not _of_that_hidden(batches, members):  # no usual activation gives what dW is made with
+        return _best_without_loss(ask, batches, rarer, search)
+    best = _best_without_loss(ask, batches, members, search)
+    if best.verdict == WRONG and rarer:
+        other = _best_without_loss(ask, batches, rarer, 0)
+        best = other if other.verdict != WRONG else best
+    return best
+
+
+def _best_without_loss(ask, batches, members, search):
     ranked = []
     for place, network in enumerate(members):
         samples = Samples(scenes_of(batches, network), batches.singles, None, batches.tolerance, 0)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from backprop_ref import formulas
+from backprop_ref.kernels.elementary import for_numpy
 
 
 class Ball:
@@ -133,12 +134,12 @@ class Ball:
 
 
 class Condition(NamedTuple):
-    """z compared with 0."""
+    """z compared with a number."""
 
     z: Ball
     limit: float
     at_zero: bool
-    """Whether z = 0 counts as above."""
+    """Whether z there counts as above."""
     holds_above: bool
 
 
@@ -157,6 +158,12 @@ def exp(z):
     return Ball(mid, mid * (np.expm1(z.rad) + z.precision.elementary) + z.precision.tiny, z.precision)
 
 
+def expm1(z):
+    mid = np.expm1(z.mid)
+    grown = (mid + 1.0) * np.expm1(z.rad)
+    return Ball(mid, grown + z.precision.elementary * np.abs(mid) + z.precision.tiny, z.precision)
+
+
 def log(z):
     mid = np.log(z.mid)
     return Ball(mid, z.rad / np.maximum(z.mid - z.rad, 0.0) + z.precision.elementary * np.abs(mid), z.precision)
@@ -166,6 +173,12 @@ def sqrt(z):
     mid = np.sqrt(z.mid)
     spread = np.sqrt(z.mid + z.rad) - np.sqrt(np.maximum(z.mid - z.rad, 0.0))
     return Ball(mid, spread + z.precision.u * mid, z.precision)
+
+
+def erf(z):
+    mid = for_numpy("float64").erf(z.mid)
+    slope = 2.0 / np.sqrt(np.pi) * np.exp(-(np.maximum(np.abs(z.mid) - z.rad, 0.0) ** 2))
+    return Ball(mid, slope * z.rad + z.precision.elementary * np.abs(mid) + z.precision.tiny, z.precision)
 
 
 def sigmoid(z):
@@ -190,7 +203,8 @@ def softplus(z):
 class OfBalls(formulas.Arithmetic):
     """The words of the formulas over balls; sigmoid and softplus err less than the operations they are made of."""
 
-    exp, log, sqrt, tanh, sigmoid = map(staticmethod, (exp, log, sqrt, tanh, sigmoid))
+    exp, expm1, log, sqrt = map(staticmethod, (exp, expm1, log, sqrt))
+    tanh, erf, sigmoid = map(staticmethod, (tanh, erf, sigmoid))
 
     def log1p(self, x):
         return log(1.0 + x)
@@ -200,7 +214,9 @@ class OfBalls(formulas.Arithmetic):
 
     def where(self, condition, yes, no):
         above, below = (yes, no) if condition.holds_above else (no, yes)
-        return where_positive(condition.z, above, below, condition.at_zero)
+        z = condition.z
+        beyond = Ball(z.mid - condition.limit, z.rad, z.precision)
+        return where_positive(beyond, above, below, condition.at_zero)
 
     def largest(self, x):
         """The largest centre of each row, taken as exact: what is subtracted from all of a row cancels."""

@@ -9,7 +9,7 @@ from backprop_ref.errors import BackendUnavailable
 from backprop_ref.kernels import elementary
 from backprop_ref.progress import Bar
 
-LIMITS = {"exp": 1.0, "log": 1.0, "log1p": 1.0, "expm1": 1.0, "tanh": 2.5, "sigmoid": 2.5, "cospi": 2.0}
+LIMITS = {"exp": 1.0, "log": 1.0, "log1p": 1.0, "expm1": 1.0, "tanh": 2.5, "erf": 1.0, "sigmoid": 2.5, "cospi": 2.0}
 """The largest error that each function may have, in ulp."""
 
 
@@ -63,6 +63,7 @@ def sweep(name, dtype, points):
         "log": [(0.25, 3.0), (0.875, 1.125), (0.625, 0.75)],
         "log1p": [(-1.0, 3.0), (-0.375, 0.5), (0.375, 0.4375)],
         "tanh": [(-25.0, 25.0), (-1.0, 1.0), (0.5, 0.625)],
+        "erf": [(-6.5, 6.5), (-1.0, 1.0), (1.25, 1.5)],
         "sigmoid": [(bottom, 40.0), (-4.0, 1.0), (-2.8125, -2.6875)],
         "cospi": [(0.0, 1.0), (0.1875, 0.3125), (0.375, 0.5)],
     }[name]

@@ -28,14 +28,17 @@ from backprop_ref.backends.arithmetic import Reproducible
 from backprop_ref.backends.array import divisor
 from backprop_ref.backends.numpy import NumpyBackend
 from backprop_ref.conformance.rounding.near import Near, Upstream
-from backprop_ref.formulas import LEAKY_SLOPE, together
-from backprop_ref.kernels import elementary
+from backprop_ref.formulas import ACTIVATIONS, LOSSES, SELU_ALPHA, SELU_SCALE, together
 
 _arithmetic = Reproducible(np)
 _backend = NumpyBackend(np, _arithmetic)
-_exp, _expm1, _log = _arithmetic.exp, elementary.for_numpy("float64").expm1, _arithmetic.log
+_exp, _expm1, _log, _erf = _arithmetic.exp, _arithmetic.expm1, _arithmetic.log, _arithmetic.erf
 _affine, _tn, _nt = _arithmetic.affine, _arithmetic.matmul_tn, _arithmetic.matmul_nt
 _rows, _columns, _all = _arithmetic.sum_rows, _arithmetic.total, _arithmetic.sum_all
+
+
+LOSSES_ALONE = ("mean_absolute_error", "huber", "log_cosh", "hinge")
+"""The losses of a by itself, but for the squared errors."""
 
 
 class Rules:
@@ -69,7 +72,8 @@ class Rules:
     def activation(self, name, z):
         """a from z."""
         value = _backend.activation_forward(name, z.value)
-        return Near(value, getattr(self, name)(z, value))
+        plain, number = _parts(name)
+        return Near(value, getattr(self, plain)(z, value, *number))
 
     def linear(self, z, a):
         return z.error
@@ -78,10 +82,11 @@ class Rules:
         """At most 1 times the error of z, and 0 where no z is positive."""
         return np.where(z.value + 2.0 * z.error > 0.0, z.error, 0.0)
 
-    def leaky_relu(self, z, a):
+    def leaky_relu(self, z, a, slope):
         """As relu, beside a slope that is rounded and a product."""
-        rounded = np.where(z.value - 2.0 * z.error > 0.0, 0.0, LEAKY_SLOPE * self.rounding.in_entries(2) * z.computed)
-        return np.where(z.value + 2.0 * z.error > 0.0, z.error, LEAKY_SLOPE * z.error) + rounded + self.tiny
+        rounded = np.where(z.value - 2.0 * z.error > 0.0, 0.0, slope * self.rounding.in_entries(2) * z.computed)
+        steepest = np.where(z.value - 2.0 * z.error > 0.0, 1.0, max(slope, 1.0))
+        return np.where(z.value + 2.0 * z.error > 0.0, steepest * z.error, slope * z.error) + rounded + self.tiny
 
     def sigmoid(self, z, a):
         """a(1 ± ρ), with ρ from `sigmoid_ratio`, and a at most σ(centre)·exp(e), as (log σ)' ≤ 1.
@@ -119,6 +124,176 @@ class Rules:
         added = np.maximum(self.rounding.tangents * size, np.maximum(quotient, by_sigmoid))
         return np.minimum(brought + added, 2.0 + 4.0 * self.u) + 4.0 * self.tiny
 
+    def bent(self, z, slope, bend):
+        """What the error of z brings to a function with this slope at the centre, whose second derivative is nowhere
+        larger than `bend`: between exact and computed z, at most 2e from the centre, no slope is larger by 2e·bend.
+        """
+        return (np.abs(slope) + 2.0 * bend * z.error) * z.error
+
+    def of_bent(self, z, slope, bend):
+        """Such a slope as a `Near`, its largest exact value and what the error of z makes of it."""
+        return Near(np.abs(slope) + bend * z.error, bend * z.error)
+
+    def softsign(self, z, a):
+        """z/(1 + |z|): two roundings; the second derivative is at most 2."""
+        brought = self.bent(z, _softsign_slope(z.value), 2.0)
+        return brought + self.rounding.in_entries(2) * (np.abs(a) + brought) + self.tiny
+
+    def softsign_slope(self, z, a):
+        """1/(1 + |z|)², or (1 − |a|)²: four roundings, or three and the error of 1 − |a|."""
+        near, gamma = self.of_bent(z, _softsign_slope(z.value), 2.0), self.rounding.in_entries
+        from_a = a.error * (2.0 * (1.0 - np.abs(a.value)) + 3.0 * a.error)
+        error = np.maximum(near.error + gamma(4) * near.value, from_a + gamma(3) * (near.value + from_a))
+        return Near(near.value, error)
+
+    def hard_sigmoid(self, z, a):
+        """(z + 3)/6, or z/6 + 1/2 with 1/6 rounded or not, between 0 and 1; from |z| = 3 on exact but for rounding."""
+        beyond = np.abs(z.value) - 2.0 * z.error > 3.0 * (1.0 + 8.0 * self.u)
+        rounded = self.rounding.in_entries(2) * (z.computed / 6.0 + 1.0)
+        return np.where(beyond, 0.0, z.error / 6.0 + rounded)
+
+    def hard_sigmoid_slope(self, z, a):
+        """1/6 or 0; both where rounding may decide. Two roundings."""
+        far = np.abs(z.value) - 3.0
+        doubtful = np.abs(far) <= 2.0 * z.error + 24.0 * self.u
+        value = np.where((far < 0.0) | doubtful, 1.0 / 6.0, 0.0)
+        return Near(value, np.where(doubtful, value, self.rounding.in_entries(2) * value))
+
+    def formula_of_sigmoid(self, z):
+        """What the usual formulas of σ(z) err by where z has no error."""
+        exact = Near(z.value, np.zeros(z.value.shape))
+        return self.sigmoid(exact, _logistic(z.value)) * _exp(2.0 * z.error)
+
+    def softplus(self, z, a):
+        """log(1 + exp(z)), or max(z, 0) + log1p(exp(−|z|)); the slope is σ, the second derivative at most 1/4.
+
+        The exponential's error enters by σ, the rounding of 1 + exp(z) as it is; then the logarithm, and two roundings.
+        """
+        slope = _logistic(z.value)
+        brought = self.bent(z, slope, 0.25)
+        added = self.exponent * slope * _exp(2.0 * z.error) + self.u
+        return brought + added + _with(self.rounding.logarithms, self.rounding.in_entries(2)) * (a + brought + added)
+
+    def softplus_slope(self, z, a):
+        """σ(z), or 1 − exp(−a), whose exponential is 1 − σ."""
+        slope, grown = _logistic(z.value), _exp(z.error)
+        from_a = (a.error + self.exponent) * _logistic(-z.value) * grown * _exp(2.0 * a.error) + self.u
+        from_a += self.rounding.in_entries(1) * (slope * grown + from_a)
+        return Near(slope * grown, np.maximum(self.sigmoid(z, slope), from_a))
+
+    def silu(self, z, a):
+        """z·σ(z), or z/(1 + exp(−z)): the error of σ, and a rounding; the second derivative is at most 1/2."""
+        brought, s = self.bent(z, _silu_slope(z.value), 0.5), _logistic(z.value)
+        own = z.computed * self.formula_of_sigmoid(z)
+        return brought + own + self.rounding.in_entries(2) * (np.abs(a) + brought + own + s * self.tiny) + self.tiny
+
+    def silu_slope(self, z, a):
+        """σ(1 + z(1 − σ)), σ + a(1 − σ), or a + σ(1 − a): no derivative by σ is larger than 1 + |z|, none by a than 1,
+        and five roundings are of no more than σ + 2|a|. What a has from z is in the first term.
+        """
+        slope, s = _silu_slope(z.value), _logistic(z.value)
+        near, of_s = self.of_bent(z, slope, 0.5), self.formula_of_sigmoid(z)
+        own = of_s * (1.0 + z.computed) + self.rounding.in_entries(5) * (s + of_s + 2.0 * a.computed)
+        return Near(near.value, near.error + own + (a.error - self.bent(z, slope, 0.5)))
+
+    def elu(self, z, a, alpha, scale=1.0):
+        """α·expm1(z) or α·(exp(z) − 1) where z is negative, times a scale: α and it are rounded, and three roundings.
+
+        The largest slope near times the error of z, and what the exponential errs by.
+        """
+        positive, below = z.value + 2.0 * z.error > 0.0, z.value - 2.0 * z.error <= 0.0
+        e = _exp(np.minimum(z.value + 2.0 * z.error, 0.0))
+        slope = scale * np.maximum(positive * 1.0, below * alpha * e)
+        brought = slope * z.error
+        rounded = self.rounding.in_entries(5 * below + 2 * (scale != 1.0)) * (np.abs(a) + brought)
+        return brought + rounded + below * scale * alpha * self.exponent * e + self.tiny
+
+    def elu_slope(self, z, a, alpha, scale=1.0):
+        """1, or a + α, or α·exp(z), times a scale; both where rounding may decide the sign of z."""
+        positive, below = z.value + 2.0 * z.error > 0.0, z.value - 2.0 * z.error <= 0.0
+        e, gamma = _exp(np.minimum(z.value + 2.0 * z.error, 0.0)), self.rounding.in_entries
+        value = scale * np.maximum(positive * 1.0, below * alpha * e)
+        from_a = a.error + gamma(2) * scale * alpha + gamma(1) * value
+        from_z = scale * alpha * e * _with(_expm1(z.error + self.exponent), gamma(4))
+        error = below * np.maximum(from_a, from_z) + gamma(2) * value * (scale != 1.0)
+        return Near(value, error + scale * abs(1.0 - alpha) * (positive & below & (z.error > 0.0)))
+
+    def selu(self, z, a):
+        return self.elu(z, a, SELU_ALPHA, SELU_SCALE)
+
+    def selu_slope(self, z, a):
+        return self.elu_slope(z, a, SELU_ALPHA, SELU_SCALE)
+
+    def gelu(self, z, a):
+        """z·½(1 + erf(z/√2)): the argument is rounded twice, the sum once; the second derivative is at most 0.8."""
+        brought, own = self.bent(z, _gelu_slope(z.value), 0.8), z.computed * self.formula_of_normal(z)
+        return brought + own + self.rounding.in_entries(3) * (np.abs(a) + brought + own) + self.tiny
+
+    def formula_of_normal(self, z):
+        """What ½(1 + erf(z/√2)) errs by where z has no error; x·erf′(x) is at most a half."""
+        erf = np.minimum(z.computed, 1.0)
+        return 0.5 * (self.rounding.tangents * erf + self.rounding.in_entries(2) * erf) + self.u * _normal(z.value)
+
+    def gelu_slope(self, z, a):
+        """Φ + z·φ, whose exponential errs by two roundings of its argument, and four of the product."""
+        near, of_normal = self.of_bent(z, _gelu_slope(z.value), 0.8), self.formula_of_normal(z)
+        density, gamma = z.computed * _density(z.value) * _exp(2.0 * z.computed * z.error), self.rounding.in_entries
+        own = density * (self.exponent + gamma(2) * z.computed**2 / 2.0 + gamma(5))
+        return Near(near.value, near.error + of_normal + own + gamma(1) * (_normal(z.value) + of_normal + own))
+
+    def gelu_tanh(self, z, a):
+        """z·½(1 + tanh(u)) or z·σ(2u); the second derivative is at most 0.8."""
+        brought, own = self.bent(z, _gelu_tanh_slope(z.value), 0.8), z.computed * self.formula_of_near_normal(z)
+        return brought + own + self.rounding.in_entries(3) * (np.abs(a) + brought + own) + self.tiny
+
+    def formula_of_near_normal(self, z):
+        """What σ(2u) errs by where z has no error: u is rounded four times, its cubic part as often before, and then
+        as σ or tanh.
+        """
+        s, u, slope = _near_normal(z.value)
+        grown = s * (1.0 - s) * _exp(2.0 * slope * z.error)
+        cubic = np.abs(u - np.sqrt(2.0 / np.pi) * z.value)
+        through = grown * (self.exponent + 2.0 * self.rounding.in_entries(4) * (np.abs(u) + cubic))
+        return through + 0.5 * self.rounding.tangents * np.minimum(np.abs(u), 1.0) + self.rounding.in_entries(4) * s
+
+    def gelu_tanh_slope(self, z, a):
+        """s + z·s(1 − s)·(2u)′ or with tanh, whose square is rounded: no derivative by s is larger than 1 + |z|·(2u)′,
+        and eight roundings.
+        """
+        near, of_s = self.of_bent(z, _gelu_tanh_slope(z.value), 0.8), self.formula_of_near_normal(z)
+        s, _, slope = _near_normal(z.value)
+        steep = z.computed * slope * _exp(2.0 * z.error)
+        own = of_s * (1.0 + steep * np.abs(1.0 - 2.0 * s) + 2.0 * steep * of_s)
+        own += self.rounding.in_entries(8) * (s + steep * s * (1.0 - s) + own) + self.u * steep / 4.0
+        return Near(near.value, near.error + own)
+
+    def mish(self, z, a):
+        """z·tanh(log(1 + exp(z))), or as a quotient; the second derivative is at most 0.65."""
+        brought, own = self.bent(z, _mish_slope(z.value), 0.65), z.computed * self.formula_of_gate(z)
+        return brought + own + self.rounding.in_entries(2) * (np.abs(a) + brought + own) + self.tiny
+
+    def formula_of_gate(self, z):
+        """What tanh(log(1 + exp(z))) errs by where z has no error: the softplus, at a slope of 1 − t², and tanh; or
+        ((1 + e)² − 1)/((1 + e)² + 1) in six roundings, of which the square and the 1 that is subtracted are absolute.
+        """
+        t, gamma = _gate(z.value), self.rounding.in_entries
+        softplus = _minus_log_sigmoid(-z.value)
+        of_softplus = self.exponent * _logistic(z.value) + self.u + _with(self.rounding.logarithms, gamma(2)) * softplus
+        through = (1.0 - t * t) * _exp(2.0 * z.error) * of_softplus
+        return np.maximum(through + self.rounding.tangents * t, through + gamma(3) * (1.0 - t * t)) + gamma(3) * t
+
+    def mish_slope(self, z, a):
+        """t + z·(1 − t²)·σ: no derivative by t is larger than 1 + 2|z|·σ·t, and five roundings."""
+        near, of_gate, of_s = (
+            self.of_bent(z, _mish_slope(z.value), 0.65),
+            self.formula_of_gate(z),
+            self.formula_of_sigmoid(z),
+        )
+        t, s, size, gamma = _gate(z.value), _logistic(z.value), z.computed, self.rounding.in_entries
+        rest = (1.0 - t * t) * _exp(2.0 * z.error)
+        own = of_gate * (1.0 + 2.0 * size * s * (t + of_gate)) + size * (rest * of_s + self.u * s)
+        return Near(near.value, near.error + own + gamma(5) * (t + size * rest * s + own))
+
     def softmax(self, z, a):
         """a(1 ± ρ), with ρ from `softmax_ratio`; then a sum and a division."""
         size = a * _exp(z.error + z.error.max(axis=1, keepdims=True))
@@ -148,9 +323,10 @@ class Rules:
             return Near(value, self.softmax_delta(a, da))
         if name == "linear":
             return Near(value, da.error)
-        if name in {"relu", "leaky_relu"}:
-            return Near(value, self.kinked_delta(LEAKY_SLOPE if name == "leaky_relu" else 0.0, z, da))
-        slope = getattr(self, f"{name}_slope")(z, a)
+        plain, number = _parts(name)
+        if plain in {"relu", "leaky_relu"}:
+            return Near(value, self.kinked_delta(number[0] if number else 0.0, z, da))
+        slope = getattr(self, f"{plain}_slope")(z, a, *number)
         error = da.computed * slope.error + da.error * slope.value
         error += self.rounding.in_entries(1) * da.computed * (slope.value + slope.error) + 4.0 * self.tiny
         return Near(value, error)
@@ -159,7 +335,7 @@ class Rules:
         """Where rounding may decide the sign of z, the height of the jump; a slope that is rounded, and a product."""
         positive, doubtful = z.value > 0.0, (np.abs(z.value) <= 2.0 * z.error) & (z.error > 0.0)
         below = slope * (da.error + self.rounding.in_entries(2) * da.computed) + self.tiny * (slope > 0.0)
-        return np.where(doubtful, da.computed + below, np.where(positive, da.error, below))
+        return np.where(doubtful, max(1.0, slope) * da.computed + below, np.where(positive, da.error, below))
 
     def sigmoid_slope(self, z, a):
         """a(1 − a), its largest exact value, and error: |1 − a − a'|·|a' − a|, a² rounded, and three roundings.
@@ -249,9 +425,14 @@ class Rules:
         """The loss: the errors of the terms, and the roundings of their sum and of the mean."""
         n, output = divisor(network.loss, y), network.activations[-1]
         value = _backend.loss_forward(network.loss, output, z.value, a.value, y)
-        if not together(network.loss, output):
+        plain, number = _parts(network.loss, LOSSES)
+        if network.loss.endswith("squared_error"):
             far = np.abs(a.value - y)
             error, size = a.error * (2.0 * far + 3.0 * a.error), (far + 2.0 * a.error) ** 2
+        elif plain in LOSSES_ALONE:
+            error, size = getattr(self, f"{plain}_terms")(a, y, *number)
+        elif network.loss == "poisson":
+            error, size = self.poisson_terms(z, a, y, output)
         elif output == "softmax":
             error, size = self.softmax_cross_entropy(z, a, y)
         else:
@@ -295,6 +476,13 @@ class Rules:
     def loss_delta(self, network, z, a, y):
         """The last layer's delta; two of its roundings are the mean's."""
         n, output, gamma = divisor(network.loss, y), network.activations[-1], self.rounding.in_entries
+        plain, number = _parts(network.loss, LOSSES)
+        if plain in LOSSES_ALONE:
+            error = getattr(self, f"{plain}_error")(a, y, *number)
+            pair = LOSSES[network.loss].with_output(output)
+            value = pair.error(_arithmetic, z.value, a.value, y) / n
+            error = error / n + gamma(3) * (np.abs(value) + error / n) + self.tiny
+            return self.activation_delta(output, z, a, Upstream.alone(Near(value, error)))
         if not together(network.loss, output):
             far = 2.0 * (np.abs(a.value - y) + 2.0 * a.error)
             rounded = gamma(3) * far / n + self.tiny
@@ -304,13 +492,79 @@ class Rules:
                 return Near(value, self.softmax_squared_error_delta(z, a, da, rounded, n))
             return self.activation_delta(output, z, a, Upstream.alone(da))
         value = _backend.loss_backward(network.loss, output, z.value, a.value, y)
-        if output == "softmax":
+        if network.loss == "poisson":
+            error = self.poisson_delta(z, a, y, output)
+        elif output == "softmax":
             error = self.softmax_cross_entropy_delta(z, a, y)
         elif network.loss == "binary_cross_entropy":
             error = a.error + gamma(8) * (np.abs(y) * self.complement(z, a) + np.abs(1.0 - y) * a.computed)
         else:
             error = np.abs(y) * (a.error + gamma(7) * self.complement(z, a))
         return Near(value, error / n + 4.0 * self.tiny)
+
+    def mean_absolute_error_terms(self, a, y):
+        """|a − y|: a rounding."""
+        return a.error, np.abs(a.value - y) + 2.0 * a.error
+
+    def mean_absolute_error_error(self, a, y):
+        """1 or −1; both where rounding may decide."""
+        return np.where((np.abs(a.value - y) <= 2.0 * a.error) & (a.error > 0.0), 2.0, 0.0)
+
+    def huber_terms(self, a, y, delta):
+        """Its derivative is at most δ, and |a − y|; four roundings of δ, of a quadratic term or of a linear one."""
+        far = np.abs(a.value - y) + 2.0 * a.error
+        return a.error * np.minimum(far, delta), np.where(far <= delta, far**2 / 2.0, 2.0 * delta * far)
+
+    def huber_error(self, a, y, delta):
+        """a − y as far as δ, whose derivative is at most 1: a rounding of either."""
+        far = np.abs(a.value - y)
+        inside = far - 2.0 * a.error <= delta * (1.0 + 4.0 * self.u)
+        return a.error * inside + self.rounding.in_entries(1) * np.minimum(far + 2.0 * a.error, delta)
+
+    def log_cosh_terms(self, a, y):
+        """|r| + log1p(exp(−2|r|)) − log 2, or the logarithm of cosh, for r = a − y, which is rounded: the derivative is
+        at most 1, and the exponential, the logarithm and three roundings err by parts of |r| and of 1.
+        """
+        far = np.abs(a.value - y) + 2.0 * a.error
+        own = self.exponent + self.rounding.logarithms * (far + 1.0) + self.rounding.in_entries(4) * (2.0 * far + 1.0)
+        return a.error * np.minimum(far, 1.0) + own, np.minimum(far, far**2 / 2.0) + own
+
+    def log_cosh_error(self, a, y):
+        """tanh(a − y), whose argument is rounded."""
+        r = Near(a.value - y, a.error + self.rounding.in_entries(1) * (np.abs(a.value - y) + 2.0 * a.error))
+        return self.tanh(r, _arithmetic.tanh(r.value))
+
+    def hinge_terms(self, a, y):
+        """1 − t·a where it is positive: a rounding, and none where it surely is not."""
+        margin = 1.0 - np.where(y > 0.0, a.value, -a.value)
+        near = margin + 2.0 * a.error + 4.0 * self.u > 0.0
+        return np.where(near, a.error + self.u, 0.0), np.where(near, np.abs(margin) + 2.0 * a.error, 0.0)
+
+    def hinge_error(self, a, y):
+        """−t or 0; both where rounding may decide."""
+        margin = 1.0 - np.where(y > 0.0, a.value, -a.value)
+        return np.where((np.abs(margin) <= 2.0 * a.error + 2.0 * self.u) & (a.error > 0.0), 1.0, 0.0)
+
+    def poisson_terms(self, z, a, y, output):
+        """exp(z) − y·z, or a − y·log a with a the softplus of z: a product and a sum."""
+        if output == "linear":
+            size = _exp(z.value + 2.0 * z.error)
+            return size * _expm1(z.error + self.exponent) + np.abs(y) * z.error, size + np.abs(y) * z.computed
+        log = np.abs(np.where(z.value < -40.0, z.value, _log(a.value))) + 2.0 * _ratio(a.error / a.value)
+        relative = _ratio(a.error / a.value) + self.rounding.logarithms * log
+        return a.error + np.abs(y) * relative, a.computed + np.abs(y) * log
+
+    def poisson_delta(self, z, a, y, output):
+        """exp(z) − y, or σ − y·σ/a; five roundings with the mean's."""
+        gamma = self.rounding.in_entries
+        if output == "linear":
+            size = _exp(z.value + 2.0 * z.error)
+            return size * _expm1(z.error + self.exponent) + gamma(4) * (size + np.abs(y))
+        slope = self.softplus_slope(z, a)
+        quotient = slope.value / a.value
+        relative = _with(_ratio(slope.error / slope.value), _ratio(a.error / a.value))
+        size = slope.value + slope.error + np.abs(y) * quotient * (1.0 + relative)
+        return slope.error + np.abs(y) * quotient * relative + gamma(6) * size
 
     def complement(self, z, a):
         """The largest computed 1 − a."""
@@ -328,6 +582,54 @@ class Rules:
         labels = _columns(np.abs(y))
         roundings = self.rounding.in_entries(_columns((y != 0.0).astype(float)) + 5.0)
         return (a.error + a.exact * through_log) * labels + roundings * (np.abs(y) + a.computed * labels)
+
+
+def _parts(name, table=ACTIVATIONS):
+    """The plain name of a rule, and the number of its family."""
+    plain, number = table.parts(name)
+    return plain, [] if number is None else [number]
+
+
+def _softsign_slope(z):
+    r = 1.0 / (1.0 + np.abs(z))
+    return r * r
+
+
+def _normal(z):
+    return 0.5 * (1.0 + _erf(z * np.sqrt(0.5)))
+
+
+def _density(z):
+    return _exp(-0.5 * z * z) / np.sqrt(2.0 * np.pi)
+
+
+def _gelu_slope(z):
+    return _normal(z) + z * _density(z)
+
+
+def _near_normal(z):
+    """σ(2u), u, and the derivative of 2u: GELU's tanh form."""
+    c, square = np.sqrt(2.0 / np.pi), np.minimum(z * z, 484.0)
+    u = c * z * (1.0 + 0.044715 * square)
+    return _logistic(2.0 * u), u, 2.0 * c * (1.0 + 3.0 * 0.044715 * square)
+
+
+def _gelu_tanh_slope(z):
+    s, _, slope = _near_normal(z)
+    return s + z * (s * (1.0 - s) * slope)
+
+
+def _gate(z):
+    return _arithmetic.tanh(_minus_log_sigmoid(-z))
+
+
+def _mish_slope(z):
+    t = _gate(z)
+    return t + z * (1.0 - t * t) * _logistic(z)
+
+
+def _silu_slope(z):
+    return _logistic(z) * (1.0 + z * _logistic(-z))
 
 
 def _pairs(p, q):

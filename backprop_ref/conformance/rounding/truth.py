@@ -14,9 +14,12 @@ import numpy as np
 
 from backprop_ref.conformance.cases import Values
 from backprop_ref.errors import BackendUnavailable
+from backprop_ref.formulas import ACTIVATIONS, LOSSES
 from backprop_ref.optimizers import Adam
 
 DIGITS = 50
+SUMS_OF_OUTPUTS = ("sum_squared_error", "cross_entropy")
+"""The losses that are sums over the outputs; all others are means over them too."""
 
 
 def high_precision():
@@ -33,7 +36,8 @@ def high_precision():
         raise BackendUnavailable("mpmath, the truth, is not installed; install 'backprop-ref[truth]'") from None
     context = mpmath.MPContext()
     context.dps = DIGITS
-    return SimpleNamespace(number=context.mpf, exp=context.exp, log1p=context.log1p, sqrt=context.sqrt)
+    words = {name: getattr(context, name) for name in ("exp", "expm1", "log", "log1p", "sqrt", "erfc", "pi")}
+    return SimpleNamespace(number=context.mpf, **words)
 
 
 def fractions():
@@ -67,7 +71,7 @@ def exact_pass(network, W, b, x, y, numbers=None, da=None):
         a.append([_activation(numbers, activation, row) for row in z[-1]])
         inputs.append(a[-1])
     output, loss = network.activations[-1], None
-    n = len(x) * (network.sizes[-1] if network.loss in {"mean_squared_error", "binary_cross_entropy"} else 1)
+    n = len(x) * (1 if network.loss in SUMS_OF_OUTPUTS else network.sizes[-1])
     n = numbers.number(n)
     if da is None:
         terms = [_loss(numbers, network.loss, output, *rows) for rows in zip(z[-1], a[-1], y, strict=True)]
@@ -129,8 +133,10 @@ def _affine(row, W, b):
     return [_dot(row, column) + b_j for column, b_j in zip(zip(*W, strict=True), b, strict=True)]
 
 
-def _leak(numbers):
-    return numbers.number(1) / 100
+def _decimal(numbers, number):
+    """A number of a formula as it is written: 0.01 is a hundredth."""
+    exact = Fraction(repr(number))
+    return numbers.number(exact.numerator) / exact.denominator
 
 
 def _sigmoid(numbers, z):
@@ -138,42 +144,127 @@ def _sigmoid(numbers, z):
 
 
 class Exact(NamedTuple):
-    """An activation of one number, and its derivative, in forms that share nothing with the formulas."""
+    """An activation of one number, and its derivative, in forms that share nothing with the formulas; those of a family
+    are given its number too."""
 
-    value: Callable[[Any, Any], Any]
-    slope: Callable[[Any, Any], Any]
+    value: Callable[..., Any]
+    slope: Callable[..., Any]
 
+
+def _near_normal(m, z):
+    """σ(2u), and the derivative of 2u: GELU's tanh form."""
+    twice, k = m.sqrt(8 / m.pi), _decimal(m, 0.044715)
+    return _sigmoid(m, twice * (z + k * z**3)), twice * (1 + 3 * k * z**2)
+
+
+def _gelu_tanh_slope(m, z):
+    s, slope = _near_normal(m, z)
+    return s + z * s * (1 - s) * slope
+
+
+def _gate(m, z):
+    """tanh(log(1 + exp(z))), and 1 less its square."""
+    q = m.expm1(2 * m.log1p(m.exp(z)))
+    return q / (q + 2), 4 * (q + 1) / (q + 2) ** 2
+
+
+def _mish_slope(m, z):
+    t, rest = _gate(m, z)
+    return t + z * rest * _sigmoid(m, z)
+
+
+SCALE, ALPHA = 1.0507009873554805, 1.6732632423543772
+"""Of selu."""
 
 ENTRYWISE = {
     "linear": Exact(lambda m, z: z, lambda m, z: m.number(1)),
     "relu": Exact(lambda m, z: max(z, 0 * z), lambda m, z: m.number(1 if z > 0 else 0)),
-    "leaky_relu": Exact(lambda m, z: z if z > 0 else _leak(m) * z, lambda m, z: m.number(1) if z > 0 else _leak(m)),
+    "leaky_relu": Exact(
+        lambda m, z, slope: z if z > 0 else slope * z, lambda m, z, slope: m.number(1) if z > 0 else slope
+    ),
     "sigmoid": Exact(_sigmoid, lambda m, z: _sigmoid(m, z) * _sigmoid(m, -z)),
     "tanh": Exact(
         lambda m, z: _sigmoid(m, 2 * z) - _sigmoid(m, -2 * z),
         lambda m, z: 4 * _sigmoid(m, 2 * z) * _sigmoid(m, -2 * z),
     ),
+    "softsign": Exact(lambda m, z: z / (1 + abs(z)), lambda m, z: 1 / (1 + abs(z)) ** 2),
+    "hard_sigmoid": Exact(
+        lambda m, z: max(min(z + 3, m.number(6)), m.number(0)) / 6, lambda m, z: m.number(1 if -3 < z < 3 else 0) / 6
+    ),
+    "softplus": Exact(lambda m, z: m.log1p(m.exp(z)), _sigmoid),
+    "silu": Exact(lambda m, z: z * _sigmoid(m, z), lambda m, z: _sigmoid(m, z) + z * _sigmoid(m, z) * _sigmoid(m, -z)),
+    "elu": Exact(
+        lambda m, z, alpha: z if z > 0 else alpha * m.expm1(z),
+        lambda m, z, alpha: m.number(1) if z > 0 else alpha * m.exp(z),
+    ),
+    "selu": Exact(
+        lambda m, z: _decimal(m, SCALE) * (z if z > 0 else _decimal(m, ALPHA) * m.expm1(z)),
+        lambda m, z: _decimal(m, SCALE) * (m.number(1) if z > 0 else _decimal(m, ALPHA) * m.exp(z)),
+    ),
+    "gelu": Exact(
+        lambda m, z: z * m.erfc(-z / m.sqrt(2)) / 2,
+        lambda m, z: m.erfc(-z / m.sqrt(2)) / 2 + z * m.exp(-(z**2) / 2) / m.sqrt(2 * m.pi),
+    ),
+    "gelu_tanh": Exact(lambda m, z: z * _near_normal(m, z)[0], _gelu_tanh_slope),
+    "mish": Exact(lambda m, z: z * _gate(m, z)[0], _mish_slope),
 }
 """Every activation but softmax, which looks at a whole row."""
+
+
+def _entrywise(numbers, name):
+    """The activation of that name, and the number of its family."""
+    plain, number = ACTIVATIONS.parts(name)
+    return ENTRYWISE[plain], () if number is None else (_decimal(numbers, number),)
 
 
 def _activation(numbers, name, z):
     if name == "softmax":
         return [1 / sum(numbers.exp(other - v) for other in z) for v in z]
-    return [ENTRYWISE[name].value(numbers, v) for v in z]
+    exact, number = _entrywise(numbers, name)
+    return [exact.value(numbers, v, *number) for v in z]
 
 
 def _activation_delta(numbers, name, z, a, da):
     if name == "softmax":
         pairs = list(zip(a, da, strict=True))
         return [a_j * sum(a_k * (da_j - da_k) for a_k, da_k in pairs) for a_j, da_j in pairs]
-    return [ENTRYWISE[name].slope(numbers, v) * d for v, d in zip(z, da, strict=True)]
+    exact, number = _entrywise(numbers, name)
+    return [exact.slope(numbers, v, *number) * d for v, d in zip(z, da, strict=True)]
+
+
+def _sign(x):
+    return 1 if x > 0 else -1 if x < 0 else 0
+
+
+ALONE = {
+    "mean_absolute_error": Exact(lambda m, a, y: abs(a - y), lambda m, a, y: _sign(a - y)),
+    "huber": Exact(
+        lambda m, a, y, d: (a - y) ** 2 / 2 if abs(a - y) <= d else d * abs(a - y) - d**2 / 2,
+        lambda m, a, y, d: max(min(a - y, d), -d),
+    ),
+    "log_cosh": Exact(
+        lambda m, a, y: m.log1p((m.expm1(a - y) + m.expm1(y - a)) / 2),
+        lambda m, a, y: _sigmoid(m, 2 * (a - y)) - _sigmoid(m, 2 * (y - a)),
+    ),
+    "hinge": Exact(
+        lambda m, a, y: max(1 - (a if y > 0 else -a), m.number(0)),
+        lambda m, a, y: (-1 if a < 1 else 0) if y > 0 else (1 if a > -1 else 0),
+    ),
+}
+"""Losses of the output alone: of a and y, and the derivative by a."""
 
 
 def _loss(numbers, loss, output, z, a, y):
     """One sample's loss, summed over its outputs."""
     if loss.endswith("squared_error"):
         return sum((a_j - y_j) ** 2 for a_j, y_j in zip(a, y, strict=True))
+    plain, number = LOSSES.parts(loss)
+    if plain in ALONE:
+        given = () if number is None else (_decimal(numbers, number),)
+        return sum(ALONE[plain].value(numbers, a_j, y_j, *given) for a_j, y_j in zip(a, y, strict=True))
+    if loss == "poisson":
+        logs = z if output == "linear" else [numbers.log(numbers.log1p(numbers.exp(v))) for v in z]
+        return sum(numbers.exp(log) - y_j * log for log, y_j in zip(logs, y, strict=True))
     if output == "softmax":
         others = [sum(numbers.exp(other - z_j) for k, other in enumerate(z) if k != j) for j, z_j in enumerate(z)]
         return _dot(y, map(numbers.log1p, others))
@@ -187,6 +278,15 @@ def _loss_delta(numbers, loss, output, z, a, y):
     """dLoss/dz of one sample's loss."""
     if loss.endswith("squared_error"):
         return _activation_delta(numbers, output, z, a, [2 * (a_j - y_j) for a_j, y_j in zip(a, y, strict=True)])
+    plain, number = LOSSES.parts(loss)
+    if plain in ALONE:
+        given = () if number is None else (_decimal(numbers, number),)
+        da = [numbers.number(ALONE[plain].slope(numbers, a_j, y_j, *given)) for a_j, y_j in zip(a, y, strict=True)]
+        return _activation_delta(numbers, output, z, a, da)
+    if loss == "poisson":
+        if output == "linear":
+            return [numbers.exp(v) - y_j for v, y_j in zip(z, y, strict=True)]
+        return [(1 - y_j / numbers.log1p(numbers.exp(v))) * _sigmoid(numbers, v) for v, y_j in zip(z, y, strict=True)]
     if output == "softmax":
         pairs = list(zip(a, y, strict=True))
         return [

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from backprop_ref.backends.arithmetic import Fast
+from backprop_ref.formulas import ACTIVATIONS
 from backprop_ref.report.charts.runs import DIVERGING, LOG, SEQUENTIAL, layout, line, numbers
 from backprop_ref.report.explorer import thinned
 from backprop_ref.report.sections import Chart
@@ -72,8 +74,8 @@ def activations(trace):
         neurons = thinned(trace.network.sizes[layer + 1], 4 * MOST_NEURONS)
         a = np.asarray(trace[f"a{layer}"][shown], dtype=np.float64)[:, :, neurons]
         largest = float(np.max(np.abs(a), initial=0.0, where=np.isfinite(a))) or 1.0
-        signed = activation in {"tanh", "linear", "leaky_relu"}
-        bounded = activation in {"sigmoid", "softmax"}
+        left, right = ACTIVATIONS[activation].forward(Fast(np), np.array([[-1e3, 1e3]]))[0]
+        signed, bounded = left < 0.0, left == 0.0 and right == 1.0
         surface = {
             "type": "heatmap",
             "x": [str(j) for j in neurons],

@@ -116,9 +116,10 @@ def of_activation(activation, count):
 def of_loss(loss, activation, count):
     """How delta of the last layer, or da, follows from the loss; n is its divisor."""
     computed = loss_backward(loss, activation, count, Z, A, Y, N)
-    steps = TOGETHER.get((loss, activation), SQUARED)
+    steps = TOGETHER.get((loss, activation), SQUARED if loss.endswith("squared_error") else [])
     of = DELTA if together(loss, activation) else DA
-    return [*steps, Words("so, divided by n as the loss is,"), _chain(of, computed)]
+    said = "so, divided by n as the loss is," if steps else "The derivative of the loss, divided by n as it is:"
+    return [*steps, Words(said), _chain(of, computed)]
 
 
 def of_affine():

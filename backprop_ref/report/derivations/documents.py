@@ -172,7 +172,7 @@ class Latex(Text):
     def call(self, name, text):
         if name in {"abs", "sqrt"}:
             return rf"\left|{text}\right|" if name == "abs" else rf"\sqrt{{{text}}}"
-        known = rf"\{name}" if name != "log1p" else r"\operatorname{log1p}"
+        known = rf"\operatorname{{{name}}}" if name in {"expm1", "log1p", "erf"} else rf"\{name}"
         return rf"{known}\left({text}\right)"
 
 

@@ -5,9 +5,11 @@ A tree is made by arithmetic on `Entry` and the like, or by giving them to the r
 j; ``show`` is told where each index stands, and where it is told nothing, letters remain.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from operator import add, mul, sub, truediv
 from typing import Any
 
 from numpy.lib.mixins import NDArrayOperatorsMixin
@@ -30,7 +32,7 @@ class Node(NDArrayOperatorsMixin):
         raise NotImplementedError
 
     def value(self, place: int) -> float:
-        """The number at a place of the index j, of what can be compared with a number."""
+        """The number at a place of the index j."""
         raise NotImplementedError
 
     def __array_ufunc__(self, ufunc, method, *inputs, **options):
@@ -55,6 +57,9 @@ class Number(Node):
 
     def show(self, page, at):
         return page.number(self.number)
+
+    def value(self, place):
+        return self.number
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,10 @@ class Binary(Node):
             return page.quotient(left, right)
         return holds, page.between(_held(page, left, holds), self.operator, _held(page, right, holds + 1))
 
+    def value(self, place):
+        left, right = self.left.value(place), self.right.value(place)
+        return {"+": add, "-": sub, "*": mul, "/": truediv}[self.operator](left, right)
+
 
 @dataclass(frozen=True)
 class Power(Node):
@@ -152,6 +161,10 @@ class Call(Node):
 
     def show(self, page, at):
         return ATOM, page.call(self.name, self.of.show(page, at)[1])
+
+    def value(self, place):
+        function = abs if self.name == "abs" else getattr(math, self.name)
+        return float(function(self.of.value(place)))
 
 
 @dataclass(frozen=True)
@@ -225,6 +238,9 @@ class Where(Node):
             return ATOM, page.chosen(chosen.show(page, at)[1], why.show(page, at))
         cases = (self.yes.show(page, at)[1], self.condition.show(page, at), self.no.show(page, at)[1])
         return CASES, page.cases(*cases)
+
+    def value(self, place):
+        return (self.yes if self.condition.holds(place) else self.no).value(place)
 
 
 class Symbolic(Arithmetic):

@@ -69,9 +69,17 @@ const OF_TWO = {
   "*": { holds: 2, sign: "·", of: (x, y) => x * y },
   "/": { holds: 2, sign: " / ", of: (x, y) => x / y },
 };
+// 2/√π·exp(−x²)·(x + 2x³/3 + 4x⁵/15 + …)
+function erf(x) {
+  if (Math.abs(x) > 6) return Math.sign(x);
+  let [term, total] = [x, x];
+  for (let k = 1; Math.abs(term) > 1e-17 * Math.abs(total); k++) total += term *= (x * x) / (k + 0.5);
+  return (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * total;
+}
+
 const OF_ONE = {
   ...{ negative: (x) => -x, abs: Math.abs, sqrt: Math.sqrt },
-  ...{ exp: Math.exp, log: Math.log, log1p: Math.log1p, tanh: Math.tanh },
+  ...{ exp: Math.exp, expm1: Math.expm1, log: Math.log, log1p: Math.log1p, tanh: Math.tanh, erf },
 };
 const COMPARED = { ">": (x, y) => x > y, "≥": (x, y) => x >= y, "<": (x, y) => x < y, "≤": (x, y) => x <= y };
 const OPPOSITE = { ">": "≤", "≥": "<", "<": "≥", "≤": ">" };
@@ -104,7 +112,7 @@ class Formula {
     const [operation, first, second, third] = tree;
     if (operation === "where") {
       const [sign, left, limit] = first;
-      return held(0, least, `${parts(second)} if ${parts(left)} ${sign} ${limit}, else ${parts(third)}`);
+      return held(0, least, `${parts(second)} if ${parts(left)} ${sign} ${number(limit)}, else ${parts(third)}`);
     }
     if (operation === "total") return held(1, least, `Σ_{j} ${this.symbols(first, 2, "j")}`);
     if (operation === "largest") return `max ${first}`;
@@ -136,7 +144,7 @@ class Formula {
   choice(j, condition, yes, no) {
     const [sign, left, limit] = condition;
     const holds = this.holds(j, condition);
-    const why = `${this.symbols(left)} ${holds ? sign : OPPOSITE[sign]} ${limit}`;
+    const why = `${this.symbols(left)} ${holds ? sign : OPPOSITE[sign]} ${number(limit)}`;
     return [...this.numbers(j, holds ? yes : no), `, as ${why}`];
   }
 }
