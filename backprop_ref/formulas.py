@@ -506,6 +506,18 @@ def adam(m: Any, s: Settings, W: Number, g: Number, first: Number, second: Numbe
     return W - (s.rate * (first / s.c1)) / (m.sqrt(second / s.c2) + s.epsilon), first, second
 
 
+def rmsprop(m: Any, s: Settings, W: Number, g: Number, v: Number) -> tuple[Number, ...]:
+    """v ← ρ·v + (1 − ρ)·g², ρ in the place of β2; W ← W − (η·g) / (√v + ε)"""
+    v = s.beta2 * v + s.rest2 * (g * g)
+    return W - (s.rate * g) / (m.sqrt(v) + s.epsilon), v
+
+
+def adagrad(m: Any, s: Settings, W: Number, g: Number, v: Number) -> tuple[Number, ...]:
+    """v ← v + g²; W ← W − (η·g) / (√v + ε)"""
+    v = v + g * g
+    return W - (s.rate * g) / (m.sqrt(v) + s.epsilon), v
+
+
 def decay(W: Number, g: Number, strength: Number) -> Number:
     """Weight decay: g ← g + λ·W, for W and not for b."""
     return g + strength * W
@@ -516,7 +528,12 @@ UPDATES: Mapping[str, Update] = {
     "momentum": Update(("velocity",), momentum),
     "nesterov": Update(("velocity",), nesterov),
     "adam": Update(("m", "v"), adam),
+    "rmsprop": Update(("v",), rmsprop),
+    "adagrad": Update(("v",), adagrad),
 }
+
+USUAL_UPDATES = tuple(UPDATES)[:4]
+"""As `USUAL_ACTIVATIONS`; plain gradient descent is the first."""
 
 
 def together(loss: str, output: str) -> bool:

@@ -26,7 +26,7 @@ Slots: TypeAlias = dict[str, Vector]
 
 
 class Optimizer(ABC):
-    """What SGD and Adam share: they choose a rule of the table of formulas and give it its settings."""
+    """What optimizers share: they choose a rule of the table of formulas and give it its settings."""
 
     learning_rate: float
     weight_decay: float
@@ -142,12 +142,88 @@ class Adam(Optimizer):
         state["powers"] *= (self.beta1, self.beta2)
 
 
-OPTIMIZERS: Mapping[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam}
+@dataclass(frozen=True)
+class RMSprop(Optimizer):
+    """RMSprop (Tieleman and Hinton 2012, lecture 6e): ``v ← ρ·v + (1−ρ)·g²`` (v = 0 at first),
+    ``W ← W − (η·g) / (√v + ε)``.
+
+    As torch has it, whose defaults are η = 0.01 and ρ = 0.99 (its ``alpha``). Keras has ε = 1e-7 inside the root:
+    ``√(v + ε)``.
+
+    Parameters
+    ----------
+    learning_rate, rho, epsilon, weight_decay : float
+        η, ρ below 1, ε, λ; none below 0.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> br.RMSprop().rho
+    0.9
+    """
+
+    learning_rate: float = 0.001
+    rho: float = 0.9
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        make_plain(self, learning_rate=math.inf, rho=1.0, epsilon=math.inf, weight_decay=math.inf)
+
+    @property
+    def rule(self) -> str:
+        return "rmsprop"
+
+    def settings(self, learning_rate: float, state: Mapping[str, Vector]) -> Settings:
+        return Settings(learning_rate, beta2=self.rho, rest2=1.0 - self.rho, epsilon=self.epsilon)
 
 
-def describe(optimizer: SGD | Adam) -> dict[str, Any]:
+@dataclass(frozen=True)
+class AdaGrad(Optimizer):
+    """AdaGrad (Duchi, Hazan and Singer 2011, with diagonal matrices): ``v ← v + g²`` (v = 0 at first),
+    ``W ← W − (η·g) / (√v + ε)``.
+
+    As torch has it, whose default ε is 1e-10. Keras begins with v = 0.1 and has ε = 1e-7 inside the root.
+
+    Parameters
+    ----------
+    learning_rate, epsilon, weight_decay : float
+        η, ε, λ; none below 0.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> br.AdaGrad(0.1).rule
+    'adagrad'
+    """
+
+    learning_rate: float = 0.01
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        make_plain(self, learning_rate=math.inf, epsilon=math.inf, weight_decay=math.inf)
+
+    @property
+    def rule(self) -> str:
+        return "adagrad"
+
+    def settings(self, learning_rate: float, state: Mapping[str, Vector]) -> Settings:
+        return Settings(learning_rate, epsilon=self.epsilon)
+
+
+OPTIMIZERS: Mapping[str, type[SGD | Adam | RMSprop | AdaGrad]] = {
+    "sgd": SGD,
+    "adam": Adam,
+    "rmsprop": RMSprop,
+    "adagrad": AdaGrad,
+}
+
+
+def describe(optimizer: Optimizer) -> dict[str, Any]:
     """An optimizer as a JSON-ready dictionary."""
-    return {"name": type(optimizer).__name__.lower(), **asdict(optimizer)}
+    settings: Any = optimizer
+    return {"name": type(optimizer).__name__.lower(), **asdict(settings)}
 
 
 def make_plain(settings: Any, prefix: str = "", **limits: float) -> None:

@@ -6,7 +6,7 @@ from scipy.special import erf
 from backprop_ref.backends.arithmetic import Fast
 from backprop_ref.conformance.cases import Values
 from backprop_ref.formulas import ACTIVATIONS, SELU_ALPHA, SELU_SCALE
-from backprop_ref.optimizers import Adam
+from backprop_ref.optimizers import AdaGrad, Adam, RMSprop
 
 CHOICES = {
     "sigmoid": ("naive", "quotient", "stable", "by tanh"),
@@ -234,6 +234,12 @@ class Naive:
             else:
                 m, v = m / self.dtype(1 - beta1**t), v / self.dtype(1 - beta2**t)
                 W -= rate * m / (np.sqrt(v) + self.dtype(optimizer.epsilon))
+            return
+        if isinstance(optimizer, RMSprop | AdaGrad):
+            old, new = (optimizer.rho, 1 - optimizer.rho) if isinstance(optimizer, RMSprop) else (1, 1)
+            v = state["v"] = self.dtype(old) * state.get("v", np.zeros_like(W)) + self.dtype(new) * g * g
+            root = np.sqrt(v) + self.dtype(optimizer.epsilon)
+            W -= rate / root * g if scaled else rate * (g / root)
             return
         mu = self.dtype(optimizer.momentum)
         if scaled:

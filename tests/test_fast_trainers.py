@@ -10,7 +10,7 @@ from backprop_ref.kernels.compiling import FUSED
 from backprop_ref.kernels.fused import fast_products, rules, wide_layers
 from backprop_ref.kernels.fused.views import View
 from backprop_ref.kernels.registers import vector_of
-from helpers import label, more, networks, parameters, samples
+from helpers import FEW_RULES, RARE_OPTIMIZERS, label, more, networks, parameters, samples
 
 import backprop_ref as br
 from backprop_ref import Network, get_backend
@@ -82,6 +82,14 @@ def check_step(network, optimizer, rate, before, after, x, y):
         c1, c2 = 1.0 - found["powers"]
         step = rate * (m / c1) / (np.sqrt(v / c2) + optimizer.epsilon)
         error = 16 * u * np.abs(step)
+    elif isinstance(optimizer, br.RMSprop | br.AdaGrad):
+        v, v_before = (each["v"].astype(np.float64) for each in (found, slots))
+        old, new = (optimizer.rho, 1 - optimizer.rho) if isinstance(optimizer, br.RMSprop) else (1, 1)
+        squares = (size + bound) ** 2 - size**2
+        assert_within(v, old * v_before + new * g * g, squares + 8 * u * (v_before + (size + bound) ** 2) + least)
+        below = np.sqrt(v) + optimizer.epsilon
+        step = rate * g / below
+        error = rate * bound / below + 16 * u * np.abs(step)
     else:
         mu, v_before = optimizer.momentum, np.zeros_like(g)
         if mu:
@@ -170,6 +178,12 @@ def test_layers_wide_enough_for_panels_and_threads(optimizer, threads, dtype):
 )
 def test_sizes_as_constants(network, dtype):
     check_steps("fixed", network, OPTIMIZERS[3], dtype, batch_size=5, rows=13, shards=2)
+
+
+@pytest.mark.parametrize("optimizer", RARE_OPTIMIZERS, ids=repr)
+@pytest.mark.parametrize(("kind", "dtype"), [*PROGRAMS, more("fixed", "float64")])
+def test_rare_optimizers(kind, optimizer, dtype):
+    check_steps(kind, FEW_RULES, optimizer, dtype, batch_size=5, rows=13, shards=2)
 
 
 @pytest.mark.parametrize(("kind", "dtype"), [*PROGRAMS, more("fixed", "float32"), more("fixed", "float64")])

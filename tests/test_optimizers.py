@@ -27,6 +27,10 @@ def by_formula(optimizer, W, gradients, is_weight):
             W = W - (optimizer.learning_rate * (m / (1.0 - power1))) / (
                 math.sqrt(v / (1.0 - power2)) + optimizer.epsilon
             )
+        elif isinstance(optimizer, br.RMSprop | br.AdaGrad):
+            rmsprop = isinstance(optimizer, br.RMSprop)
+            v = optimizer.rho * v + (1.0 - optimizer.rho) * (g * g) if rmsprop else v + g * g
+            W = W - (optimizer.learning_rate * g) / (math.sqrt(v) + optimizer.epsilon)
         elif optimizer.momentum:
             v = optimizer.momentum * v + g
             W = W - optimizer.learning_rate * (g + optimizer.momentum * v if optimizer.nesterov else v)
@@ -42,6 +46,8 @@ OPTIMIZERS = [
     br.SGD(0.1, momentum=0.7, nesterov=True, weight_decay=0.3),
     br.Adam(),
     br.Adam(0.1, beta1=0.5, beta2=0.25, epsilon=1e-3, weight_decay=0.1),
+    br.RMSprop(0.01, rho=0.7, epsilon=1e-3, weight_decay=0.1),
+    br.AdaGrad(0.3, epsilon=1e-6, weight_decay=0.2),
 ]
 
 
@@ -79,6 +85,8 @@ def test_float32_stays_float32(optimizer):
         (lambda: br.SGD(0.1, nesterov=True), "nesterov needs a momentum"),
         (lambda: br.SGD(0.1, weight_decay=-1), "weight_decay=-1"),
         (lambda: br.Adam(beta1=1.5), "beta1=1.5"),
+        (lambda: br.RMSprop(rho=1), "rho=1: a number not below 0 and below 1"),
+        (lambda: br.AdaGrad(epsilon=-1), "epsilon=-1"),
         (lambda: br.Step(every=0), "every=0"),
         (lambda: br.Cosine(minimum=-1), "minimum=-1"),
     ],

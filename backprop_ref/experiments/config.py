@@ -14,6 +14,7 @@ from backprop_ref import settings
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.experiments.schema import Config, flags
 from backprop_ref.formulas import ACTIVATIONS
+from backprop_ref.optimizers import OPTIMIZERS
 
 # What a run does where nothing else is said: on most data, on numbers to predict, and on some of the built-in sets.
 SUITED: dict[str, dict[str, dict[str, Any]]] = {
@@ -44,7 +45,8 @@ SUITED: dict[str, dict[str, dict[str, Any]]] = {
         "training": {"epochs": 40, "batch_size": 64, "optimizer": "adam", "schedule": "cosine"},
     },
 }
-LEARNING_RATES = {"sgd": 0.1, "adam": 0.001, ("xor", "sgd"): 0.05, ("digits", "adam"): 0.004}
+LEARNING_RATES: dict[Any, float] = {name: kind().learning_rate for name, kind in OPTIMIZERS.items()}
+LEARNING_RATES |= {("xor", "sgd"): 0.05, ("digits", "adam"): 0.004}
 ENVIRONMENT = {
     "LOG_LEVEL": [("logging", "level")],
     "RANDOM_SEED": [("training", "seed"), ("data", "random_seed")],

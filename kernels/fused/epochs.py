@@ -33,7 +33,7 @@ class Plan(NamedTuple):
     together: bool
     """Whether its error is of the last layer's z, not of a."""
     rule: int
-    """Which of `formulas.UPDATES`."""
+    """Which update of `layers.Known`."""
     metric: int
     """Which of `layers.METRICS`."""
     batch_size: int
@@ -44,7 +44,8 @@ class Plan(NamedTuple):
 
 
 class Hyper(NamedTuple):
-    """What an optimizer is set to, each rounded once to the parameters' dtype where it is used."""
+    """What an optimizer is set to, as in `formulas.Settings`; each is rounded once to the parameters' dtype where it is
+    used."""
 
     momentum: float = 0.0
     beta1: float = 0.0
@@ -94,7 +95,7 @@ class Data(NamedTuple):
 
 
 class State(NamedTuple):
-    """What training changes: the flat parameters, and the optimizer's velocity or m, v and powers (or empty arrays)."""
+    """What training changes: the flat parameters, and the optimizer's arrays and its powers (or empty arrays)."""
 
     flat: Any
     first: Any

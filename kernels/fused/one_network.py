@@ -73,7 +73,7 @@ class Lengths(NamedTuple):
 
 def lengths_of(shape: Shape) -> Lengths:
     n_flat = sum((layer.n_in + 1) * layer.n_out for layer in shape.layers)
-    states = len(list(formulas.UPDATES.values())[shape.rule].state)
+    states = len(formulas.UPDATES[shape.known.updates[shape.rule]].state)
     return Lengths(n_flat, n_flat * (states > 0), n_flat * (states > 1))
 
 

@@ -25,7 +25,7 @@ from .views import View, matrix, part, repeated, transposed
 SHARED_FROM = 2**21
 BLOCK = 2**12
 
-SGD = list(formulas.UPDATES).index("sgd")
+SGD = formulas.USUAL_UPDATES.index("sgd")
 
 
 @cache

@@ -15,7 +15,7 @@ import numpy as np
 from backprop_ref.conformance.cases import Values
 from backprop_ref.errors import BackendUnavailable
 from backprop_ref.formulas import ACTIVATIONS, LOSSES
-from backprop_ref.optimizers import Adam
+from backprop_ref.optimizers import AdaGrad, Adam, RMSprop
 
 DIGITS = 50
 SUMS_OF_OUTPUTS = ("sum_squared_error", "cross_entropy")
@@ -308,6 +308,10 @@ def _step(numbers, optimizer, state, g, t):
         m = state["m"] = beta1 * state.get("m", 0) + (1 - beta1) * g
         v = state["v"] = beta2 * state.get("v", 0) + (1 - beta2) * g * g
         return rate * m / (1 - beta1**t) / (numbers.sqrt(v / (1 - beta2**t)) + number(optimizer.epsilon))
+    if isinstance(optimizer, RMSprop | AdaGrad):
+        old, new = (number(optimizer.rho), 1 - number(optimizer.rho)) if isinstance(optimizer, RMSprop) else (1, 1)
+        v = state["v"] = old * state.get("v", 0) + new * g * g
+        return rate * g / (numbers.sqrt(v) + number(optimizer.epsilon))
     momentum = number(optimizer.momentum)
     velocity = state["velocity"] = momentum * state.get("velocity", 0) + g
     return rate * (g + momentum * velocity if optimizer.nesterov else velocity)

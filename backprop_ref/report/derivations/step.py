@@ -11,11 +11,12 @@ from backprop_ref.backends.array import divisor
 from backprop_ref.backends.base import Trace
 from backprop_ref.formulas import LOSSES, UPDATES, Settings, decay, together
 from backprop_ref.network import Network
-from backprop_ref.optimizers import SGD, Adam
+from backprop_ref.optimizers import Adam, Optimizer
 from backprop_ref.parameters import Parameters, views
 from backprop_ref.report.derivations.trees import Entry, Power, Scalar, Symbolic, replaced
 
-OF_ADAM = ("beta1", "beta2", "epsilon")
+CONSTANTS = {"momentum": "mu", "beta1": "beta1", "beta2": "beta2", "rho": "rho", "epsilon": "epsilon"}
+"""By field of an optimizer, what its formulas call it."""
 
 
 @dataclass
@@ -28,7 +29,7 @@ class Step:
 
     network: Network
     params: Parameters
-    optimizer: SGD | Adam
+    optimizer: Optimizer
     learning_rate: float
     trace: Trace
     da: list[Any]
@@ -66,11 +67,10 @@ class Step:
     def settings(self):
         """The numbers of the optimizer that its formulas name."""
         rule, found = self.optimizer, [Scalar("eta", self.learning_rate)]
+        named = [(name, getattr(rule, field)) for field, name in CONSTANTS.items() if hasattr(rule, field)]
+        found += [Scalar(name, number) for name, number in named if number or name != "mu"]
         if isinstance(rule, Adam):
-            found += [Scalar(name, getattr(rule, name)) for name in OF_ADAM]
             found.append(Scalar("t", self.t))
-        elif rule.momentum:
-            found.append(Scalar("mu", rule.momentum))
         return [*found, Scalar("lambda", rule.weight_decay)] if rule.weight_decay else found
 
     def corrections(self):
@@ -96,8 +96,9 @@ class Step:
                 values = views(of[name], self.params.sizes)[0 if quantity == "W" else 1][layer]
                 yield Entry(f"{name[0]}{mark}", layer, values, indices)
 
-        eta, mu = Scalar("eta", self.learning_rate), Scalar("mu", getattr(self.optimizer, "momentum", 0.0))
-        beta1, beta2, epsilon = (Scalar(name, getattr(self.optimizer, name, 0.0)) for name in OF_ADAM)
+        none, known = Scalar("", 0.0), {each.name: each for each in self.settings()}
+        eta, mu, beta1, epsilon = (known.get(name, none) for name in ("eta", "mu", "beta1", "epsilon"))
+        beta2 = known.get("rho", known.get("beta2", none))
         c1, c2 = [Scalar(name, value) for name, _, value in self.corrections()] or (None, None)
         settings = Settings(eta, mu, beta1, 1.0 - beta1, beta2, 1.0 - beta2, c1, c2, epsilon)
         changed, *trees = rule.step(Symbolic(1), settings, w, g, *slots(self.slots))
