@@ -22,7 +22,7 @@ from backprop_ref.data.tables import read_table
 from backprop_ref.errors import BackendUnavailable, BackpropRefError, InvalidInput, TrainingDiverged
 from backprop_ref.model_file import Model, load, save
 from backprop_ref.network import Network
-from backprop_ref.optimizers import SGD, AdaGrad, Adam, RMSprop
+from backprop_ref.optimizers import SGD, AdaGrad, Adam, AdamW, RMSprop
 from backprop_ref.parameters import Parameters
 from backprop_ref.schedules import Constant, Cosine, Step
 from backprop_ref.settings import use
@@ -34,6 +34,7 @@ __all__ = [
     "SGD",
     "AdaGrad",
     "Adam",
+    "AdamW",
     "BackendStatus",
     "BackendUnavailable",
     "BackpropRefError",

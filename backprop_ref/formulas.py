@@ -523,6 +523,14 @@ def decay(W: Number, g: Number, strength: Number) -> Number:
     return g + strength * W
 
 
+def decoupled_decay(W: Number, strength: Number) -> Number:
+    """Decoupled weight decay, before the step: W ← W − (η·λ)·W, for W and not for b.
+
+    The bits are those of ``decay(W, W, −η·λ)``, as which compiled code does it.
+    """
+    return W - strength * W
+
+
 UPDATES: Mapping[str, Update] = {
     "sgd": Update((), sgd),
     "momentum": Update(("velocity",), momentum),

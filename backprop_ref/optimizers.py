@@ -1,7 +1,8 @@
 """Update rules over all weights and biases at once, in + − × ÷ and √ alone, so that they too are the same everywhere.
 
 Parameters live on the host, so the rules are NumPy; scalars are binary64 and rounded once to the parameters' dtype by
-the product they enter. Weight decay λ adds λ·W to the gradient of W, not of b, and nothing to the loss.
+the product they enter. Weight decay λ adds λ·W to the gradient of W, not of b, and nothing to the loss; decoupled, it
+takes η·λ·W from W instead.
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 
 from backprop_ref.arrays import Vector
 from backprop_ref.errors import InvalidInput
-from backprop_ref.formulas import UPDATES, Settings, decay
+from backprop_ref.formulas import UPDATES, Settings, decay, decoupled_decay
 
 if TYPE_CHECKING:
     from backprop_ref.parameters import Parameters
@@ -30,6 +31,8 @@ class Optimizer(ABC):
 
     learning_rate: float
     weight_decay: float
+    decoupled: ClassVar[bool] = False
+    """Whether weight decay is taken from W, not added to its gradient."""
 
     @property
     @abstractmethod
@@ -52,7 +55,10 @@ class Optimizer(ABC):
         self.advance(state)
         if self.weight_decay:
             for dW, W in zip(grads.W, params.W, strict=True):
-                dW[...] = decay(W, dW, self.weight_decay)
+                if self.decoupled:
+                    W[...] = decoupled_decay(W, learning_rate * self.weight_decay)
+                else:
+                    dW[...] = decay(W, dW, self.weight_decay)
         update, settings = UPDATES[self.rule], self.settings(learning_rate, state)
         slots = [state[name] for name in update.state]
         new = update.step(np, settings, params.flat, grads.flat, *slots)
@@ -104,10 +110,15 @@ class Adam(Optimizer):
     """Adam (Kingma and Ba 2015): ``m ← β1·m + (1−β1)·g``, ``v ← β2·v + (1−β2)·g²``,
     ``W ← W − (η·(m/c1)) / (√(v/c2) + ε)`` with ``c1 = 1 − β1^t``, ``c2 = 1 − β2^t``.
 
+    So torch has it. Keras (where ε is 1e-7) and scikit-learn add ε before the bias correction, which is
+    ``W ← W − (η·√c2/c1)·m / (√v + ε)``, the paper's ε̂: `epsilon_hat`.
+
     Parameters
     ----------
     learning_rate, beta1, beta2, epsilon, weight_decay : float
         η, β1 and β2 below 1, ε, λ; none below 0.
+    epsilon_hat : bool
+        Whether ε is added before the bias correction: ``ε/√c2`` in the place of ε.
 
     Examples
     --------
@@ -121,6 +132,7 @@ class Adam(Optimizer):
     beta2: float = 0.999
     epsilon: float = 1e-8
     weight_decay: float = 0.0
+    epsilon_hat: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         make_plain(self, learning_rate=math.inf, beta1=1.0, beta2=1.0, epsilon=math.inf, weight_decay=math.inf)
@@ -136,10 +148,37 @@ class Adam(Optimizer):
     def settings(self, learning_rate: float, state: Mapping[str, Vector]) -> Settings:
         c1, c2 = (1.0 - state["powers"]).tolist()
         rest1, rest2 = 1.0 - self.beta1, 1.0 - self.beta2
-        return Settings(learning_rate, 0.0, self.beta1, rest1, self.beta2, rest2, c1, c2, self.epsilon)
+        epsilon = self.epsilon / math.sqrt(c2) if self.epsilon_hat else self.epsilon
+        return Settings(learning_rate, 0.0, self.beta1, rest1, self.beta2, rest2, c1, c2, epsilon)
 
     def advance(self, state: Slots) -> None:
         state["powers"] *= (self.beta1, self.beta2)
+
+
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019): ``W ← W − (η·λ)·W``, then `Adam`'s step with the
+    gradient of the loss alone.
+
+    η is that of the step, schedule and all, as in torch and Keras; the paper multiplies λ by the schedule's factor
+    alone. Biases do not decay; in torch they do, unless they are in a group of parameters with ``weight_decay=0``.
+
+    Parameters
+    ----------
+    learning_rate, beta1, beta2, epsilon, weight_decay : float
+        η, β1 and β2 below 1, ε, λ; none below 0.
+    epsilon_hat : bool
+        As of `Adam`.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> br.AdamW().weight_decay
+    0.01
+    """
+
+    weight_decay: float = 0.01
+    decoupled: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
@@ -212,18 +251,21 @@ class AdaGrad(Optimizer):
         return Settings(learning_rate, epsilon=self.epsilon)
 
 
-OPTIMIZERS: Mapping[str, type[SGD | Adam | RMSprop | AdaGrad]] = {
+OPTIMIZERS: Mapping[str, type[SGD | Adam | AdamW | RMSprop | AdaGrad]] = {
     "sgd": SGD,
     "adam": Adam,
+    "adamw": AdamW,
     "rmsprop": RMSprop,
     "adagrad": AdaGrad,
 }
 
 
 def describe(optimizer: Optimizer) -> dict[str, Any]:
-    """An optimizer as a JSON-ready dictionary."""
+    """An optimizer as a JSON-ready dictionary; settings that are given by name alone only where they are not usual."""
     settings: Any = optimizer
-    return {"name": type(optimizer).__name__.lower(), **asdict(settings)}
+    values = {each: getattr(optimizer, each.name) for each in fields(settings)}
+    told = {each.name: value for each, value in values.items() if not each.kw_only or value != each.default}
+    return {"name": type(optimizer).__name__.lower(), **told}
 
 
 def make_plain(settings: Any, prefix: str = "", **limits: float) -> None:

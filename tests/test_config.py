@@ -57,6 +57,7 @@ VALUES = {
     "--beta1": ("0.8", 0.8),
     "--beta2": ("0.99", 0.99),
     "--rho": ("0.99", 0.99),
+    "--epsilon-hat": (True, True),
     "--epsilon": ("1e-7", 1e-7),
     "--weight-decay": ("0.001", 0.001),
     "--schedule": ("cosine", "cosine"),
@@ -164,7 +165,7 @@ def test_flags_and_file_train_the_same_network(trained):
         "--output",
         "--json",
     }
-    left_out |= {"--n-samples", "--n-features", "--n-classes", "--noise", "--momentum", "--nesterov"}
+    left_out |= {"--n-samples", "--n-features", "--n-classes", "--noise", "--momentum", "--nesterov", "--rho"}
     content, arguments = {}, []
     for flag in set(VALUES) - left_out:
         text, value = VALUES[flag]
@@ -387,7 +388,7 @@ ACTIVATIONS = " or ".join([", ".join(network.ACTIVATIONS[:-1]), network.ACTIVATI
         ("training.learning_rate", float("nan"), "nan is not allowed; a finite number is needed"),
         ("training.learning_rate", {"a": 1}, "{'a': 1} is not allowed; a number is needed"),
         ("training.momentum", 1, "1 is not allowed; less than 1 is needed"),
-        ("training.optimizer", ["sgd"], "['sgd'] is not allowed; sgd, adam, rmsprop or adagrad is needed"),
+        ("training.optimizer", ["sgd"], "['sgd'] is not allowed; sgd, adam, adamw, rmsprop or adagrad is needed"),
         ("training.shuffle", "maybe", "'maybe' is not allowed; true or false is needed"),
         ("training.seed", "x" * 99, "'xxxxxxxxxxxx...xxxxxxxxxxxxx' is not allowed; a whole number is needed"),
         ("network.hidden_layers", 64, "64 is not allowed; a list such as [64, 32] is needed"),

@@ -18,15 +18,16 @@ def by_formula(optimizer, W, gradients, is_weight):
     v = m = 0.0
     power1 = power2 = 1.0
     for g in gradients:
-        if optimizer.weight_decay and is_weight:
+        if optimizer.decoupled and is_weight:
+            W = W - (optimizer.learning_rate * optimizer.weight_decay) * W
+        elif optimizer.weight_decay and is_weight:
             g = g + optimizer.weight_decay * W
         if isinstance(optimizer, br.Adam):
             power1, power2 = power1 * optimizer.beta1, power2 * optimizer.beta2
             m = optimizer.beta1 * m + (1.0 - optimizer.beta1) * g
             v = optimizer.beta2 * v + (1.0 - optimizer.beta2) * (g * g)
-            W = W - (optimizer.learning_rate * (m / (1.0 - power1))) / (
-                math.sqrt(v / (1.0 - power2)) + optimizer.epsilon
-            )
+            epsilon = optimizer.epsilon / (math.sqrt(1.0 - power2) if optimizer.epsilon_hat else 1.0)
+            W = W - (optimizer.learning_rate * (m / (1.0 - power1))) / (math.sqrt(v / (1.0 - power2)) + epsilon)
         elif isinstance(optimizer, br.RMSprop | br.AdaGrad):
             rmsprop = isinstance(optimizer, br.RMSprop)
             v = optimizer.rho * v + (1.0 - optimizer.rho) * (g * g) if rmsprop else v + g * g
@@ -46,6 +47,8 @@ OPTIMIZERS = [
     br.SGD(0.1, momentum=0.7, nesterov=True, weight_decay=0.3),
     br.Adam(),
     br.Adam(0.1, beta1=0.5, beta2=0.25, epsilon=1e-3, weight_decay=0.1),
+    br.AdamW(0.1, weight_decay=0.1),
+    br.Adam(0.1, epsilon=1e-3, epsilon_hat=True),
     br.RMSprop(0.01, rho=0.7, epsilon=1e-3, weight_decay=0.1),
     br.AdaGrad(0.3, epsilon=1e-6, weight_decay=0.2),
 ]

@@ -68,7 +68,6 @@ def create(
         return None
     loss, terms, rows, w = LOSSES[network.loss], terms_name(network.loss, output), list[Layer](), 0
     known = layers.Known.of(network.activations, terms, optimizer.rule)
-    settings = optimizer.settings(optimizer.learning_rate, optimizer.init(np.empty(0)))
     for n_in, n_out, activation in zip(network.sizes, network.sizes[1:], network.activations, strict=False):
         rows.append(Layer(n_in, n_out, known.activations.index(activation), w))
         w += (n_in + 1) * n_out
@@ -76,9 +75,7 @@ def create(
     shared_from = (ordered_products if reproducible else wide_layers).SHARED_FROM
     plan = Plan(
         layers=np.array(rows, np.int64),
-        hyper=Hyper(
-            settings.momentum, settings.beta1, settings.beta2, settings.epsilon, weight_decay=optimizer.weight_decay
-        ),
+        hyper=_hyper(optimizer),
         loss=known.terms.index(terms),
         together=output in loss.together,
         rule=known.updates.index(optimizer.rule),
@@ -94,6 +91,20 @@ def create(
         return Trainer(plan, known, dtype, "fixed", fused=not reproducible)
     narrow = max(network.sizes) <= NARROW  # a batch fills vector registers better than a layer
     return Trainer(plan, known, dtype, "epochs" if reproducible or narrow else "rows", fused=not reproducible)
+
+
+def _hyper(optimizer: Optimizer) -> Hyper:
+    """What an optimizer is set to."""
+    after_a_step = optimizer.init(np.empty(0))
+    optimizer.advance(after_a_step)
+    settings = optimizer.settings(optimizer.learning_rate, after_a_step)
+    epsilons, decay = (getattr(optimizer, "epsilon", 0.0), 0.0), optimizer.weight_decay
+    epsilon, epsilon_hat = reversed(epsilons) if getattr(optimizer, "epsilon_hat", False) else epsilons
+    return Hyper(
+        *(settings.momentum, settings.beta1, settings.beta2, epsilon, epsilon_hat),
+        weight_decay=0.0 if optimizer.decoupled else decay,
+        decoupled_decay=decay if optimizer.decoupled else 0.0,
+    )
 
 
 class Trainer:

@@ -371,7 +371,10 @@ class Trainer(EpochByEpoch):
         optimizer, grads = self.optimizer, self.grads[0]
         if optimizer.weight_decay:
             for dW, W in zip(grads.W, params.W, strict=True):
-                _add_product(dW, optimizer.weight_decay, W, self.blocks[0])
+                if optimizer.decoupled:
+                    _add_product(W, -rate * optimizer.weight_decay, W, self.blocks[0])
+                else:
+                    _add_product(dW, optimizer.weight_decay, W, self.blocks[0])
         optimizer.advance(slots)
         for start in range(0, len(grads.flat), BLOCK):
             part = slice(start, start + BLOCK)
@@ -397,7 +400,7 @@ def sgd(optimizer: SGD, flat: Vector, g: Vector, slots: Slots, rate: float, scra
 def adam(optimizer: Adam, flat: Vector, g: Vector, slots: Slots, rate: float, scratch: Vector, more: Vector) -> None:
     """W <- W - (eta (m/c1)) / (sqrt(v/c2) + epsilon), as `Adam` says."""
     m, v = slots["m"], slots["v"]
-    c1, c2 = (1.0 - slots["powers"]).tolist()
+    settings = optimizer.settings(rate, slots)
     m *= optimizer.beta1
     np.multiply(g, 1.0 - optimizer.beta1, out=scratch)
     m += scratch
@@ -405,10 +408,10 @@ def adam(optimizer: Adam, flat: Vector, g: Vector, slots: Slots, rate: float, sc
     np.multiply(g, g, out=scratch)
     scratch *= 1.0 - optimizer.beta2
     v += scratch
-    np.divide(v, c2, out=scratch)
+    np.divide(v, settings.c2, out=scratch)
     np.sqrt(scratch, out=scratch)
-    scratch += optimizer.epsilon
-    np.multiply(m, rate / c1, out=more)
+    scratch += settings.epsilon
+    np.multiply(m, rate / settings.c1, out=more)
     more /= scratch
     flat -= more
 

@@ -4,6 +4,7 @@ import os
 import re
 import reprlib
 import shlex
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -255,13 +256,24 @@ def suit(config, name, task):
     if network.weight_init is None:
         relu = any(ACTIVATIONS.parts(name)[0].endswith("relu") for name in network.hidden_activations)
         network.weight_init = "he" if relu else "xavier"
+    _suit_optimizer(training, kind)
+
+
+def _suit_optimizer(training, kind):
+    """Fills in what the optimizer was not told, and refuses what it does not have."""
+    optimizer = training.optimizer
     if training.learning_rate is None:
-        optimizer = training.optimizer
         training.learning_rate = LEARNING_RATES.get((kind, optimizer), LEARNING_RATES[optimizer])
-    for key in ("momentum", "nesterov") if training.optimizer != "sgd" else ():
-        if getattr(training, key):
+    if training.weight_decay is None:
+        training.weight_decay = OPTIMIZERS[optimizer]().weight_decay
+    names = {name: [each.name for each in fields(of)] for name, of in OPTIMIZERS.items()}
+    for key, field in type(training).model_fields.items():
+        owners = [name for name, of in names.items() if key in of]
+        if owners and optimizer not in owners and getattr(training, key) != field.default:
+            flag = field.json_schema_extra["flag"]
             raise InvalidInput(
-                f"training.{key} (--{key}) is sgd's; leave it out with {training.optimizer}, or use --optimizer sgd"
+                f"training.{key} ({flag}) is {owners[0]}'s; leave it out with {optimizer}, or use "
+                f"--optimizer {owners[0]}"
             )
 
 

@@ -187,11 +187,14 @@ class Training(Section):
     )
     momentum: Share = key(0.0, "--momentum", "μ of sgd.")
     nesterov: bool = key(False, "--nesterov", "Nesterov's form of momentum.")
-    beta1: Share = key(0.9, "--beta1", "β1 of adam.")
-    beta2: Share = key(0.999, "--beta2", "β2 of adam.")
+    beta1: Share = key(0.9, "--beta1", "β1 of adam and adamw.")
+    beta2: Share = key(0.999, "--beta2", "β2 of adam and adamw.")
     rho: Share = key(0.9, "--rho", "ρ of rmsprop.")
-    epsilon: NotNegative = key(1e-8, "--epsilon", "ε of adam, rmsprop and adagrad.")
-    weight_decay: NotNegative = key(0.0, "--weight-decay", "λ: adds λ·W to the gradient of W.")
+    epsilon: NotNegative = key(1e-8, "--epsilon", "ε of adam, adamw, rmsprop and adagrad.")
+    epsilon_hat: bool = key(False, "--epsilon-hat", "adam, adamw: ε before the bias correction.")
+    weight_decay: NotNegative | None = key(
+        None, "--weight-decay", "λ: adds λ·W to the gradient of W; adamw: takes η·λ·W from W. Default: 0, adamw 0.01."
+    )
     schedule: Annotated[str, one_of(SCHEDULES)] | None = key(
         None, "--schedule", f"Of the learning rate: {', '.join(SCHEDULES)}; default: what suits the set."
     )

@@ -74,7 +74,7 @@ def train(
     epochs : int
     batch_size : int or None
         None: full batch; 1: online. The last batch of an epoch may be short; it counts by its own size.
-    optimizer : SGD, Adam, RMSprop or AdaGrad
+    optimizer : SGD, Adam, AdamW, RMSprop or AdaGrad
         Default ``SGD(0.1)``.
     schedule : None, str or callable
         'constant', 'step', 'cosine', or ``(epoch, epochs) -> factor`` on the learning rate; epoch counts from 0.

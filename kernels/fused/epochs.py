@@ -51,7 +51,10 @@ class Hyper(NamedTuple):
     beta1: float = 0.0
     beta2: float = 0.0
     epsilon: float = 0.0
+    epsilon_hat: float = 0.0
+    """ε where it is added before the bias correction; one of the two is 0."""
     weight_decay: float = 0.0
+    decoupled_decay: float = 0.0
 
 
 class Layer(NamedTuple):
@@ -168,6 +171,7 @@ def settings_of(hyper: Hyper, powers: Any, rate: Any, real: Any) -> Settings:
     """The numbers of an update rule for the next step, each rounded once; counts the step in `powers`."""
     powers[0] *= hyper.beta1
     powers[1] *= hyper.beta2
+    c2 = 1.0 - powers[1]
     return Settings(
         rate,
         real(hyper.momentum),
@@ -176,8 +180,8 @@ def settings_of(hyper: Hyper, powers: Any, rate: Any, real: Any) -> Settings:
         real(hyper.beta2),
         real(1.0 - hyper.beta2),
         real(1.0 - powers[0]),
-        real(1.0 - powers[1]),
-        real(hyper.epsilon),
+        real(c2),
+        real(hyper.epsilon + hyper.epsilon_hat / np.sqrt(c2)),
     )
 
 
@@ -322,6 +326,11 @@ def program(dtype: str, known: layers.Known, shared: bool = False, fused: bool =
             for index in range(plan.layers.shape[0]):
                 layer = layer_of(plan.layers, index)
                 add_decay(real(plan.hyper.weight_decay), flat, grads, layer.w, layer.n_in * layer.n_out)
+        if plan.hyper.decoupled_decay != 0.0:
+            strength = real(-(data.rates[epoch] * plan.hyper.decoupled_decay))
+            for index in range(plan.layers.shape[0]):
+                layer = layer_of(plan.layers, index)
+                add_decay(strength, flat, flat, layer.w, layer.n_in * layer.n_out)
         settings = settings_of(plan.hyper, state.powers, real(data.rates[epoch]), real)
         update(plan.rule, (flat.size, flat, grads, state.first, state.second, settings))
         return loss

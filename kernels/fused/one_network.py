@@ -136,6 +136,9 @@ def program(dtype: str, shape: Shape, fused: bool = False) -> Any:
         if plan.hyper.weight_decay != 0.0:
             for n_in, n_out, _, w in WEIGHTS:
                 add_decay(real(plan.hyper.weight_decay), flat, grads_of_all, w, n_in * n_out)
+        if plan.hyper.decoupled_decay != 0.0:
+            for n_in, n_out, _, w in WEIGHTS:
+                add_decay(real(-(data.rates[epoch] * plan.hyper.decoupled_decay)), flat, flat, w, n_in * n_out)
         first, second = part(work, FIRST, N_FIRST), part(work, SECOND, N_SECOND)
         settings = settings_of(plan.hyper, state.powers, real(data.rates[epoch]), real)
         update(N_FLAT, flat, grads_of_all, first, second, settings)

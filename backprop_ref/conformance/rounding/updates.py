@@ -14,7 +14,7 @@ from backprop_ref.conformance.cases import mapped
 from backprop_ref.conformance.rounding.bounds import near_pass, propagate
 from backprop_ref.conformance.rounding.near import Near, bound, exactly
 from backprop_ref.conformance.rounding.precision import Rounding
-from backprop_ref.optimizers import SGD, AdaGrad, Adam, RMSprop
+from backprop_ref.optimizers import SGD, AdaGrad, Adam, AdamW, RMSprop
 
 HOST = float(np.finfo(np.float64).eps) / 2
 
@@ -44,8 +44,10 @@ def after(rounding, network, params, steps):
     with np.errstate(all="ignore"):
         for t, (optimizer, x, y) in enumerate(steps, start=1):
             seen = propagate(rounding, network, W, b, x, y)
-            decay = optimizer.weight_decay
+            decay = 0.0 if optimizer.decoupled else optimizer.weight_decay
             gradients = [decayed(rounding, decay, *pair) for pair in zip(W, seen.dW, strict=True)] + seen.db
+            if optimizer.decoupled:
+                W = [_shrunk(rounding, optimizer.learning_rate * optimizer.weight_decay, each) for each in W]
             moved = [
                 _moved(rounding, optimizer, state, tensor, g, t)
                 for state, tensor, g in zip(states, W + b, gradients, strict=True)
@@ -70,6 +72,12 @@ def _moved(rounding, optimizer, state, W, g, t):
     return Near(W.value - rate * d.value, error + gamma(3 if optimizer.weight_decay else 1) * W.computed)
 
 
+def _shrunk(rounding, strength, W):
+    """``W − η·λ·W`` or ``W·(1 − η·λ)``: two roundings of the factor, a product, a sum."""
+    error = (1.0 + strength) * W.error + rounding.in_entries(4) * (1.0 + strength) * W.computed
+    return Near(W.value - strength * W.value, error)
+
+
 def _sgd(rounding, optimizer, state, g, t):
     """The velocity, or ``g + μ·v``: μ rounded, a product, a sum."""
     if not optimizer.momentum:
@@ -92,7 +100,10 @@ def _adam(rounding, optimizer, state, g, t):
     m = state["m"] = _mixed(rounding, beta1, state.get("m"), 1.0 - beta1, g)
     v = state["v"] = _mixed(rounding, beta2, state.get("v"), 1.0 - beta2, _squared(rounding, g))
     m, v = _corrected(rounding, m, beta1, t), _corrected(rounding, v, beta2, t)
-    return _over_root(rounding, m, v, optimizer.epsilon)
+    if not optimizer.epsilon_hat:
+        return _over_root(rounding, m, v, optimizer.epsilon)
+    epsilon = _corrected(rounding, Near(optimizer.epsilon * np.sqrt(1.0 - beta2**t), 0.0), beta2, t)  # ε/√c₂
+    return _over_root(rounding, m, v, epsilon.value, epsilon.error)
 
 
 def _rmsprop(rounding, optimizer, state, g, t):
@@ -108,7 +119,7 @@ def _adagrad(rounding, optimizer, state, g, t):
     return _over_root(rounding, g, v, optimizer.epsilon)
 
 
-STEPS: dict[type, Any] = {SGD: _sgd, Adam: _adam, RMSprop: _rmsprop, AdaGrad: _adagrad}
+STEPS: dict[type, Any] = {SGD: _sgd, Adam: _adam, AdamW: _adam, RMSprop: _rmsprop, AdaGrad: _adagrad}
 """By optimizer, what of its step the learning rate multiplies."""
 
 
@@ -117,7 +128,7 @@ def _squared(rounding, g):
     return Near(g.value**2, error + rounding.in_entries(1) * g.computed**2)
 
 
-def _over_root(rounding, m, v, epsilon):
+def _over_root(rounding, m, v, epsilon, its_error=0.0):
     """``m / (√v + ε)``.
 
     With √v' − √v = (v' − v)/(√v' + √v) ≤ √|v' − v|, and p'/q' − p/q = (p' − p)/q' + p·(q − q')/(q·q').
@@ -126,7 +137,7 @@ def _over_root(rounding, m, v, epsilon):
     least = np.sqrt(np.maximum(v.value - 2.0 * v.error, 0.0))
     root_error = np.minimum(np.sqrt(v.error), v.error / (2.0 * np.maximum(least, np.finfo(float).tiny)))
     below = least + epsilon
-    error = root_error + gamma(4) * np.sqrt(v.computed) + gamma(2) * epsilon
+    error = root_error + gamma(4) * np.sqrt(v.computed) + gamma(2) * epsilon + its_error
     value = m.value / (np.sqrt(v.value) + epsilon)
     return Near(value, m.error / below + m.exact * error / below**2 + gamma(2) * m.computed / below)
 

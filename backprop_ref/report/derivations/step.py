@@ -9,7 +9,7 @@ from backprop_ref.api import trace
 from backprop_ref.backends import get_backend
 from backprop_ref.backends.array import divisor
 from backprop_ref.backends.base import Trace
-from backprop_ref.formulas import LOSSES, UPDATES, Settings, decay, together
+from backprop_ref.formulas import LOSSES, UPDATES, Settings, decay, decoupled_decay, together
 from backprop_ref.network import Network
 from backprop_ref.optimizers import Adam, Optimizer
 from backprop_ref.parameters import Parameters, views
@@ -89,7 +89,11 @@ class Step:
         indices, rule = ("k", "j") if quantity == "W" else ("j",), UPDATES[self.optimizer.rule]
         w, g = self.entry(quantity, layer, indices), self.entry(f"d{quantity}", layer, indices)
         if quantity == "W" and self.optimizer.weight_decay:
-            g = decay(w, g, Scalar("lambda", self.optimizer.weight_decay))
+            strength = Scalar("lambda", self.optimizer.weight_decay)
+            if self.optimizer.decoupled:
+                w = decoupled_decay(w, Scalar("eta", self.learning_rate) * strength)
+            else:
+                g = decay(w, g, strength)
 
         def slots(of, mark=""):
             for name in rule.state:
@@ -100,6 +104,8 @@ class Step:
         eta, mu, beta1, epsilon = (known.get(name, none) for name in ("eta", "mu", "beta1", "epsilon"))
         beta2 = known.get("rho", known.get("beta2", none))
         c1, c2 = [Scalar(name, value) for name, _, value in self.corrections()] or (None, None)
+        if getattr(self.optimizer, "epsilon_hat", False):
+            epsilon = epsilon / Symbolic(1).sqrt(c2)
         settings = Settings(eta, mu, beta1, 1.0 - beta1, beta2, 1.0 - beta2, c1, c2, epsilon)
         changed, *trees = rule.step(Symbolic(1), settings, w, g, *slots(self.slots))
         new = list(slots(self.slots_after, "'"))
