@@ -531,6 +531,16 @@ def decoupled_decay(W: Number, strength: Number) -> Number:
     return W - strength * W
 
 
+def lasso(m: Any, W: Number, g: Number, strength: Number) -> Number:
+    """The subgradient of λ₁·|W| with 0 at W = 0: g ← g + λ₁·sign(W), for W and not for b."""
+    return g + m.where(W > 0.0, strength, m.where(W < 0.0, -strength, 0.0))
+
+
+def clipped(m: Any, g: Number, limit: Number) -> Number:
+    """Each entry of a gradient, in the bounds −limit and limit; NaN passes."""
+    return m.where(g > limit, limit, m.where(g < -limit, -limit, g))
+
+
 UPDATES: Mapping[str, Update] = {
     "sgd": Update((), sgd),
     "momentum": Update(("velocity",), momentum),

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-from backprop_ref.arrays import Vector
+from backprop_ref.arrays import Matrix, Vector
 from backprop_ref.errors import InvalidInput
-from backprop_ref.formulas import UPDATES, Settings, decay, decoupled_decay
+from backprop_ref.formulas import UPDATES, Settings, clipped, decay, decoupled_decay, lasso
 
 if TYPE_CHECKING:
     from backprop_ref.parameters import Parameters
@@ -26,13 +27,64 @@ Slots: TypeAlias = dict[str, Vector]
 """An optimizer's state, by name."""
 
 
+@dataclass(frozen=True, repr=False)
 class Optimizer(ABC):
-    """What optimizers share: they choose a rule of the table of formulas and give it its settings."""
+    """What optimizers share: they choose a rule of the table of formulas and give it its settings.
 
-    learning_rate: float
-    weight_decay: float
+    Before the rule, the gradient is clipped, then regularised; after it, weights are constrained. Norms are roots of
+    ordered sums in binary64, of numbers scaled by a power of two so that none overflows.
+
+    Parameters
+    ----------
+    l1 : float
+        λ₁ of an L1 penalty: ``g ← g + λ₁·sign(W)``, for W and not for b; with weight decay an elastic net.
+    clip_value : float, optional
+        Each entry of the gradient is clipped to −clip_value … clip_value, as by torch's ``clip_grad_value_``.
+    clip_norm : float, optional
+        A gradient whose norm, over all weights and biases, is above it is scaled to it: ``g ← g·(clip_norm/‖g‖)``
+        (Pascanu, Mikolov and Bengio 2013). Keras calls it ``global_clipnorm``; torch's ``clip_grad_norm_`` divides by
+        ‖g‖ + 1e-6.
+    max_norm : float, optional
+        Weights into a neuron whose norm is above it after the step are scaled to it (Srivastava et al. 2014), as by
+        Keras's ``MaxNorm``, which divides by the norm + 1e-7.
+    """
+
+    l1: float = field(default=0.0, kw_only=True)
+    clip_value: float | None = field(default=None, kw_only=True)
+    clip_norm: float | None = field(default=None, kw_only=True)
+    max_norm: float | None = field(default=None, kw_only=True)
+
     decoupled: ClassVar[bool] = False
     """Whether weight decay is taken from W, not added to its gradient."""
+
+    @property
+    @abstractmethod
+    def learning_rate(self) -> float:
+        """η"""
+
+    @property
+    @abstractmethod
+    def weight_decay(self) -> float:
+        """λ"""
+
+    def __post_init__(self) -> None:
+        make_plain(self, l1=math.inf)
+        for name in ("clip_value", "clip_norm", "max_norm"):
+            if getattr(self, name) is not None:
+                make_plain(self, "", **{name: math.inf})
+                if getattr(self, name) == 0.0:
+                    raise InvalidInput(f"{name}=0: a number above 0 is needed")
+        if self.clip_value is not None and self.clip_norm is not None:
+            raise InvalidInput("clip_value and clip_norm: gradients are clipped by one of them; leave the other out")
+
+    def __repr__(self) -> str:
+        told = {name: value for name, value in describe(self).items() if name != "name"}
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in told.items())})"
+
+    @property
+    def simple(self) -> bool:
+        """Whether it neither clips nor constrains, and has no L1 penalty."""
+        return not self.l1 and self.clip_value is self.clip_norm is self.max_norm is None
 
     @property
     @abstractmethod
@@ -53,20 +105,44 @@ class Optimizer(ABC):
     def step(self, params: Parameters, grads: Parameters, state: Slots, learning_rate: float) -> None:
         """One update of `params` and `state`, in place; `grads` is used up."""
         self.advance(state)
-        if self.weight_decay:
-            for dW, W in zip(grads.W, params.W, strict=True):
-                if self.decoupled:
-                    W[...] = decoupled_decay(W, learning_rate * self.weight_decay)
-                else:
-                    dW[...] = decay(W, dW, self.weight_decay)
+        self.clip(grads)
+        self.regularise(params, grads, learning_rate)
         update, settings = UPDATES[self.rule], self.settings(learning_rate, state)
         slots = [state[name] for name in update.state]
         new = update.step(np, settings, params.flat, grads.flat, *slots)
         for slot, value in zip((params.flat, *slots), new, strict=True):
             slot[...] = value
+        self.constrain(params)
+
+    def clip(self, grads: Parameters) -> None:
+        """Clips the gradient, by value or by norm, in place."""
+        g = grads.flat
+        if self.clip_value is not None:
+            g[...] = clipped(np, g, self.clip_value)
+        elif self.clip_norm is not None and (size := float(norms(g))) > self.clip_norm:
+            g *= self.clip_norm / size
+
+    def regularise(self, params: Parameters, grads: Parameters, learning_rate: float) -> None:
+        """Adds the gradient of the penalties, in place, or takes decoupled decay from the weights."""
+        for dW, W in zip(grads.W, params.W, strict=True):
+            if self.l1:
+                dW[...] = lasso(np, W, dW, W.dtype.type(self.l1))
+            if self.weight_decay and self.decoupled:
+                W[...] = decoupled_decay(W, learning_rate * self.weight_decay)
+            elif self.weight_decay:
+                dW[...] = decay(W, dW, self.weight_decay)
+
+    def constrain(self, params: Parameters) -> None:
+        """Scales the weights into each neuron to the largest norm that is allowed, in place."""
+        if self.max_norm is None:
+            return
+        for W in params.W:
+            sizes = norms(W)
+            too_large = sizes > self.max_norm
+            W[:, too_large] *= (self.max_norm / sizes[too_large]).astype(W.dtype)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SGD(Optimizer):
     """Stochastic gradient descent: ``W ← W − η·g``.
 
@@ -93,6 +169,7 @@ class SGD(Optimizer):
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         make_plain(self, learning_rate=math.inf, momentum=1.0, weight_decay=math.inf)
         if self.nesterov and self.momentum == 0.0:
             raise InvalidInput("nesterov needs a momentum above 0, such as 0.9")
@@ -105,7 +182,7 @@ class SGD(Optimizer):
         return Settings(learning_rate, momentum=self.momentum)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Adam(Optimizer):
     """Adam (Kingma and Ba 2015): ``m ← β1·m + (1−β1)·g``, ``v ← β2·v + (1−β2)·g²``,
     ``W ← W − (η·(m/c1)) / (√(v/c2) + ε)`` with ``c1 = 1 − β1^t``, ``c2 = 1 − β2^t``.
@@ -135,6 +212,7 @@ class Adam(Optimizer):
     epsilon_hat: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         make_plain(self, learning_rate=math.inf, beta1=1.0, beta2=1.0, epsilon=math.inf, weight_decay=math.inf)
 
     @property
@@ -155,7 +233,7 @@ class Adam(Optimizer):
         state["powers"] *= (self.beta1, self.beta2)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019): ``W ← W − (η·λ)·W``, then `Adam`'s step with the
     gradient of the loss alone.
@@ -181,7 +259,7 @@ class AdamW(Adam):
     decoupled: ClassVar[bool] = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RMSprop(Optimizer):
     """RMSprop (Tieleman and Hinton 2012, lecture 6e): ``v ← ρ·v + (1−ρ)·g²`` (v = 0 at first),
     ``W ← W − (η·g) / (√v + ε)``.
@@ -207,6 +285,7 @@ class RMSprop(Optimizer):
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         make_plain(self, learning_rate=math.inf, rho=1.0, epsilon=math.inf, weight_decay=math.inf)
 
     @property
@@ -217,7 +296,7 @@ class RMSprop(Optimizer):
         return Settings(learning_rate, beta2=self.rho, rest2=1.0 - self.rho, epsilon=self.epsilon)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AdaGrad(Optimizer):
     """AdaGrad (Duchi, Hazan and Singer 2011, with diagonal matrices): ``v ← v + g²`` (v = 0 at first),
     ``W ← W − (η·g) / (√v + ε)``.
@@ -241,6 +320,7 @@ class AdaGrad(Optimizer):
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         make_plain(self, learning_rate=math.inf, epsilon=math.inf, weight_decay=math.inf)
 
     @property
@@ -266,6 +346,16 @@ def describe(optimizer: Optimizer) -> dict[str, Any]:
     values = {each: getattr(optimizer, each.name) for each in fields(settings)}
     told = {each.name: value for each, value in values.items() if not each.kw_only or value != each.default}
     return {"name": type(optimizer).__name__.lower(), **told}
+
+
+def norms(x: Vector | Matrix) -> npt.NDArray[np.float64]:
+    """The norm of each column: the root of the sum of squares, in order; not finite where an entry is not."""
+    x = x.astype(np.float64)
+    exponent = int(np.frexp(np.abs(x[np.isfinite(x)]).max(initial=0.0))[1])
+    x = np.ldexp(x, -exponent)
+    squares = np.add.accumulate(x * x, axis=0)
+    found: npt.NDArray[np.float64] = np.ldexp(np.sqrt(squares[-1]), exponent)
+    return found
 
 
 def make_plain(settings: Any, prefix: str = "", **limits: float) -> None:

@@ -59,6 +59,10 @@ VALUES = {
     "--rho": ("0.99", 0.99),
     "--epsilon-hat": (True, True),
     "--epsilon": ("1e-7", 1e-7),
+    "--l1": ("0.001", 0.001),
+    "--clip-value": ("0.5", 0.5),
+    "--clip-norm": ("2.5", 2.5),
+    "--max-norm": ("3", 3.0),
     "--weight-decay": ("0.001", 0.001),
     "--schedule": ("cosine", "cosine"),
     "--step-epochs": ("5", 5),
@@ -165,7 +169,16 @@ def test_flags_and_file_train_the_same_network(trained):
         "--output",
         "--json",
     }
-    left_out |= {"--n-samples", "--n-features", "--n-classes", "--noise", "--momentum", "--nesterov", "--rho"}
+    left_out |= {
+        "--n-samples",
+        "--n-features",
+        "--n-classes",
+        "--noise",
+        "--momentum",
+        "--nesterov",
+        "--rho",
+        "--clip-norm",
+    }
     content, arguments = {}, []
     for flag in set(VALUES) - left_out:
         text, value = VALUES[flag]

@@ -1,9 +1,11 @@
 """Update rules against the formulas written out with plain numbers, and schedules."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
+from helpers import parameters, samples
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +20,10 @@ def by_formula(optimizer, W, gradients, is_weight):
     v = m = 0.0
     power1 = power2 = 1.0
     for g in gradients:
+        if optimizer.clip_value is not None:
+            g = min(max(g, -optimizer.clip_value), optimizer.clip_value)
+        if optimizer.l1 and is_weight:
+            g = g + (optimizer.l1 if W > 0 else -optimizer.l1 if W < 0 else 0.0)
         if optimizer.decoupled and is_weight:
             W = W - (optimizer.learning_rate * optimizer.weight_decay) * W
         elif optimizer.weight_decay and is_weight:
@@ -49,6 +55,8 @@ OPTIMIZERS = [
     br.Adam(0.1, beta1=0.5, beta2=0.25, epsilon=1e-3, weight_decay=0.1),
     br.AdamW(0.1, weight_decay=0.1),
     br.Adam(0.1, epsilon=1e-3, epsilon_hat=True),
+    br.SGD(0.1, weight_decay=0.1, l1=0.3),
+    br.Adam(0.1, l1=0.2, clip_value=7.0),
     br.RMSprop(0.01, rho=0.7, epsilon=1e-3, weight_decay=0.1),
     br.AdaGrad(0.3, epsilon=1e-6, weight_decay=0.2),
 ]
@@ -77,9 +85,62 @@ def test_float32_stays_float32(optimizer):
     assert all(slot.dtype == np.float32 for name, slot in state.items() if name != "powers")
 
 
+def test_a_gradient_is_scaled_to_the_largest_norm():
+    """Over all weights and biases, even where squares overflow, or all is 0."""
+    for scale in (1.0, 1e-3, 1e200, 1e-200):
+        g = br.Parameters(np.linspace(-1.0, 2.0, 9) * scale, SIZES)
+        before = g.flat.copy()
+        br.SGD(clip_norm=2.0).clip(g)
+        wanted = before * min(1.0, 2.0 / scale / math.sqrt(sum(x * x for x in (before / scale).tolist())))
+        np.testing.assert_allclose(g.flat, wanted, rtol=1e-15)
+    nothing = br.Parameters(np.zeros(9), SIZES)
+    br.SGD(clip_norm=2.0).clip(nothing)
+    assert not nothing.flat.any()
+    br.SGD(clip_norm=2.0).clip(broken := br.Parameters(np.array([math.nan] + [1.0] * 8), SIZES))
+    assert math.isnan(broken.flat[0])
+
+
+def test_weights_into_a_neuron_have_a_largest_norm():
+    params = br.Parameters(np.array([3.0, 0.3, 0.0, 4.0, 0.4, -9.0, 7.0, 8.0, 9.0], "float32"), SIZES)
+    br.SGD(max_norm=2.0).constrain(params)
+    np.testing.assert_allclose(params.W[0], [[1.2, 0.3, 0.0], [1.6, 0.4, -2.0]], rtol=1e-7)
+    assert params.b[0].tolist() == [7.0, 8.0, 9.0]
+    assert params.W[0][:, 1].tolist() == [np.float32(0.3), np.float32(0.4)]
+
+
+CONSTRAINED = [br.SGD(0.5, l1=0.01, clip_norm=0.1), br.Adam(0.1, clip_value=0.01, max_norm=0.9, weight_decay=0.1)]
+
+
+@pytest.mark.parametrize("name", ["numba", "python", "array_api_strict", "host_cupy:make"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("optimizer", CONSTRAINED, ids=repr)
+def test_every_backend_trains_with_them_to_the_same_bits(name, optimizer, dtype):
+    network = br.Network([3, 5, 2], ["tanh", "softmax"], "ce")
+    x, y = samples(network, 13, dtype=dtype)
+    try:
+        other = br.get_backend(name, "reproducible")
+    except br.BackendUnavailable as error:
+        pytest.skip(str(error))
+
+    def trained(backend, optimizer):
+        how = {"epochs": 3, "batch_size": 5, "optimizer": optimizer, "backend": backend, "shards": 2}
+        return br.train(network, parameters(network, dtype=dtype), x, y, **how).params.sha256()
+
+    reference = br.get_backend("numpy", "reproducible")
+    assert trained(other, optimizer) == trained(reference, optimizer)
+    for field in ("l1", "clip_value", "clip_norm", "max_norm"):
+        if value := getattr(optimizer, field):
+            usual = dataclasses.replace(optimizer, **{field: None if field != "l1" else 0.0})
+            assert trained(reference, usual) != trained(reference, optimizer), f"{field}={value} does nothing"
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: br.SGD(clip_norm=0), "clip_norm=0: a number above 0"),
+        (lambda: br.SGD(clip_norm=1, clip_value=1), "by one of them"),
+        (lambda: br.Adam(max_norm="1"), "max_norm='1'"),
+        (lambda: br.Adam(l1=-1), "l1=-1"),
         (lambda: br.SGD(-0.1), "learning_rate=-0.1"),
         (lambda: br.SGD(math.nan), "learning_rate=nan"),
         (lambda: br.SGD(math.inf), "learning_rate=inf"),

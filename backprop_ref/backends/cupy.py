@@ -139,7 +139,7 @@ class CupyBackend:
         """
         from backprop_ref.backends import cupy_trainer
 
-        if shards > 1 or type(optimizer) not in OPTIMIZERS.values():
+        if shards > 1 or type(optimizer) not in OPTIMIZERS.values() or not optimizer.simple:
             return None
         return cupy_trainer.Trainer(self, network, optimizer, dtype, batch_size, metric)
 

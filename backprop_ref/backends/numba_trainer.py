@@ -64,7 +64,7 @@ def create(
     if specialize not in SPECIALIZE:
         raise unknown("specialize", specialize, SPECIALIZE)
     output = network.activations[-1]
-    if type(optimizer) not in OPTIMIZERS.values():
+    if type(optimizer) not in OPTIMIZERS.values() or not optimizer.simple:
         return None
     loss, terms, rows, w = LOSSES[network.loss], terms_name(network.loss, output), list[Layer](), 0
     known = layers.Known.of(network.activations, terms, optimizer.rule)

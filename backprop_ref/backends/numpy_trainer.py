@@ -436,7 +436,7 @@ def create(
     """A `Trainer` for fast numerics, or None for what it cannot do."""
     loss, output = network.loss, network.activations[-1]
     known = (loss, output) in TOGETHER or LOSSES[loss].alone is not None
-    if not known or type(optimizer) not in OPTIMIZERS.values():
+    if not known or type(optimizer) not in OPTIMIZERS.values() or not optimizer.simple:
         return None
     return Trainer(network, optimizer, dtype, batch_size, shards, metric)
 

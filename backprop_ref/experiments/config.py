@@ -291,6 +291,7 @@ NEEDED = {
     "list": "a list such as [64, 32]",
     "finite": "a finite number",
     "greater": "{ge:g} or more",
+    "greater_than": "more than {gt:g}",
     "less": "less than {lt:g}",
     "less_than_equal": "{le:g} or less",
     "literal": "{expected}",

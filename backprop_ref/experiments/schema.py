@@ -70,6 +70,7 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
+Positive = Annotated[float, Field(gt=0.0)]
 LOSS_NAMES = tuple(dict.fromkeys([*LOSSES, *LOSSES.values()]))
 Activation = Annotated[str, one_of(ACTIVATIONS, formulas.ACTIVATIONS), BeforeValidator(activation_name)]
 
@@ -195,6 +196,10 @@ class Training(Section):
     weight_decay: NotNegative | None = key(
         None, "--weight-decay", "λ: adds λ·W to the gradient of W; adamw: takes η·λ·W from W. Default: 0, adamw 0.01."
     )
+    l1: NotNegative = key(0.0, "--l1", "λ₁: adds λ₁·sign(W) to the gradient of W.")
+    clip_value: Positive | None = key(None, "--clip-value", "Clips each entry of the gradient to this size.")
+    clip_norm: Positive | None = key(None, "--clip-norm", "Scales a gradient with a larger norm to this one.")
+    max_norm: Positive | None = key(None, "--max-norm", "Scales weights into a neuron with a larger norm to this one.")
     schedule: Annotated[str, one_of(SCHEDULES)] | None = key(
         None, "--schedule", f"Of the learning rate: {', '.join(SCHEDULES)}; default: what suits the set."
     )

@@ -9,6 +9,7 @@ from backprop_ref.api import trace
 from backprop_ref.backends import get_backend
 from backprop_ref.backends.array import divisor
 from backprop_ref.backends.base import Trace
+from backprop_ref.errors import InvalidInput
 from backprop_ref.formulas import LOSSES, UPDATES, Settings, decay, decoupled_decay, together
 from backprop_ref.network import Network
 from backprop_ref.optimizers import Adam, Optimizer
@@ -42,6 +43,8 @@ class Step:
     @classmethod
     def of(cls, network, params, x, y, optimizer, learning_rate, slots=None, numerics=None, t=1):
         """Update number `t`, which `optimizer` makes from `params` and `slots` (None: new), for x and y of one row."""
+        if not optimizer.simple:
+            raise InvalidInput("explain shows no l1, clip_value, clip_norm or max_norm; leave them out")
         backend: Any = get_backend("numpy", numerics)
         seen = trace(network, params, x, y, backend=backend)
         with backend.scope():
