@@ -131,6 +131,18 @@ def value_of(config, flag):
     return config.model_dump(by_alias=True)[section][key]
 
 
+@pytest.mark.parametrize("flag", [["--rho", "0.5"], ["--momentum", "0.5"], ["--beta1", "0.5"], ["--epsilon-hat"]])
+def test_a_setting_of_another_optimizer_is_refused(capsys, flag):
+    assert run(["train", "iris", "--optimizer", "adagrad", *flag]) == 2
+    assert f"({flag[0]}) is " in capsys.readouterr().err
+
+
+def test_adamw_decays_by_default_and_others_do_not(trained):
+    for optimizer, usual in (("adamw", 0.01), ("adam", 0.0)):
+        config = trained("xor", "--optimizer", optimizer, "--epochs", "1")[1]
+        assert config["training"]["weight_decay"] == usual
+
+
 def test_every_key_has_a_flag():
     keys = {(section, key) for section, values in Config().model_dump(by_alias=True).items() for key in values}
     assert {(section, key) for section, key, _ in flags().values()} == keys

@@ -442,3 +442,8 @@ def test_a_run_that_is_going_on(folder):
         training.wait()
     assert re.search(r"run\s+after\s+epoch\s+\d+\s+of\s+100000000,\s+going\s+on", done.stdout)
     assert json.loads(Path("run/results.json").read_text())["stopped"] == "interrupted"
+
+
+def test_what_no_formula_of_the_page_shows_is_refused():
+    with pytest.raises(br.InvalidInput, match="explain shows no l1"):
+        step_of(br.Network([3, 2], ["softmax"], "ce"), br.SGD(l1=0.1))

@@ -23,6 +23,8 @@ TORCH = {
     "adamw": (br.AdamW(0.01, weight_decay=0.1), "AdamW", {"weight_decay": 0.1}),
     "rmsprop": (br.RMSprop(0.01, rho=0.8), "RMSprop", {"alpha": 0.8, "eps": 1e-8}),
     "rmsprop l2": (br.RMSprop(0.01, weight_decay=0.1), "RMSprop", {"alpha": 0.9, "weight_decay": 0.1}),
+    "elastic net": (br.SGD(0.1, 0.9, weight_decay=0.01, l1=0.02), "SGD", {"momentum": 0.9, "weight_decay": 0.01}),
+    "clip_value": (br.Adam(0.01, clip_value=0.02), "Adam", {}),
     "adagrad": (br.AdaGrad(0.1, epsilon=1e-10), "Adagrad", {"eps": 1e-10}),
 }
 SKLEARN = {
@@ -62,7 +64,12 @@ def test_torch_comes_to_the_same_weights(name):
             theirs.zero_grad()
             a = torch.tanh(torch.tensor(x[rows]) @ W[0] + b[0])
             terms = torch.tensor(y[rows]) * torch.log_softmax(a @ W[1] + b[1], dim=1)
-            (-terms.sum() / len(terms)).backward()
+            loss = -terms.sum() / len(terms)
+            for each in W:
+                loss = loss + optimizer.l1 * each.abs().sum()
+            loss.backward()
+            if optimizer.clip_value:
+                torch.nn.utils.clip_grad_value_([*W, *b], optimizer.clip_value)
             theirs.step()
     assert_close(ours(optimizer, x, y), [each.detach().numpy() for each in (*W, *b)])
 
