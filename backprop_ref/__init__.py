@@ -31,7 +31,7 @@ from backprop_ref.derivatives import (
 from backprop_ref.errors import BackendUnavailable, BackpropRefError, InvalidInput, TrainingDiverged
 from backprop_ref.model_file import Model, load, save
 from backprop_ref.network import Network
-from backprop_ref.optimizers import SGD, Adam
+from backprop_ref.optimizers import SGD, AdaGrad, Adam, AdamW, RMSprop
 from backprop_ref.own_activations import register_activation
 from backprop_ref.parameters import Parameters
 from backprop_ref.schedules import Constant, Cosine, Step
@@ -43,7 +43,9 @@ from backprop_ref.version import __version__
 
 __all__ = [
     "SGD",
+    "AdaGrad",
     "Adam",
+    "AdamW",
     "BackendStatus",
     "BackendUnavailable",
     "BackpropRefError",
@@ -55,6 +57,7 @@ __all__ = [
     "Network",
     "Outcome",
     "Parameters",
+    "RMSprop",
     "Result",
     "SampleGradients",
     "State",

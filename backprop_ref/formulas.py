@@ -509,9 +509,39 @@ def adam(m: Any, s: Settings, W: Number, g: Number, first: Number, second: Numbe
     return W - (s.rate * (first / s.c1)) / (m.sqrt(second / s.c2) + s.epsilon), first, second
 
 
+def rmsprop(m: Any, s: Settings, W: Number, g: Number, v: Number) -> tuple[Number, ...]:
+    """v ← ρ·v + (1 − ρ)·g², ρ in the place of β2; W ← W − (η·g) / (√v + ε)"""
+    v = s.beta2 * v + s.rest2 * (g * g)
+    return W - (s.rate * g) / (m.sqrt(v) + s.epsilon), v
+
+
+def adagrad(m: Any, s: Settings, W: Number, g: Number, v: Number) -> tuple[Number, ...]:
+    """v ← v + g²; W ← W − (η·g) / (√v + ε)"""
+    v = v + g * g
+    return W - (s.rate * g) / (m.sqrt(v) + s.epsilon), v
+
+
 def decay(W: Number, g: Number, strength: Number) -> Number:
     """Weight decay: g ← g + λ·W, for W and not for b."""
     return g + strength * W
+
+
+def decoupled_decay(W: Number, strength: Number) -> Number:
+    """Decoupled weight decay, before the step: W ← W − (η·λ)·W, for W and not for b.
+
+    The bits are those of ``decay(W, W, −η·λ)``, as which compiled code does it.
+    """
+    return W - strength * W
+
+
+def lasso(m: Any, W: Number, g: Number, strength: Number) -> Number:
+    """The subgradient of λ₁·|W| with 0 at W = 0: g ← g + λ₁·sign(W), for W and not for b."""
+    return g + m.where(W > 0.0, strength, m.where(W < 0.0, -strength, 0.0))
+
+
+def clipped(m: Any, g: Number, limit: Number) -> Number:
+    """Each entry of a gradient, in the bounds −limit and limit; NaN passes."""
+    return m.where(g > limit, limit, m.where(g < -limit, -limit, g))
 
 
 UPDATES: Mapping[str, Update] = {
@@ -519,7 +549,12 @@ UPDATES: Mapping[str, Update] = {
     "momentum": Update(("velocity",), momentum),
     "nesterov": Update(("velocity",), nesterov),
     "adam": Update(("m", "v"), adam),
+    "rmsprop": Update(("v",), rmsprop),
+    "adagrad": Update(("v",), adagrad),
 }
+
+USUAL_UPDATES = tuple(UPDATES)[:4]
+"""As `USUAL_ACTIVATIONS`; plain gradient descent is the first."""
 
 
 def together(loss: str, output: str) -> bool:

@@ -1,7 +1,8 @@
 """Update rules over all weights and biases at once, in + − × ÷ and √ alone, so that they too are the same everywhere.
 
 Parameters live on the host, so the rules are NumPy; scalars are binary64 and rounded once to the parameters' dtype by
-the product they enter. Weight decay λ adds λ·W to the gradient of W, not of b, and nothing to the loss.
+the product they enter. Weight decay λ adds λ·W to the gradient of W, not of b, and nothing to the loss; decoupled, it
+takes η·λ·W from W instead.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-from backprop_ref.arrays import Vector
+from backprop_ref.arrays import Matrix, Vector
 from backprop_ref.errors import InvalidInput
-from backprop_ref.formulas import UPDATES, Settings, decay
+from backprop_ref.formulas import UPDATES, Settings, clipped, decay, decoupled_decay, lasso
 
 if TYPE_CHECKING:
     from backprop_ref.parameters import Parameters
@@ -25,11 +27,64 @@ Slots: TypeAlias = dict[str, Vector]
 """An optimizer's state, by name."""
 
 
+@dataclass(frozen=True, repr=False)
 class Optimizer(ABC):
-    """What SGD and Adam share: they choose a rule of the table of formulas and give it its settings."""
+    """What optimizers share: they choose a rule of the table of formulas and give it its settings.
 
-    learning_rate: float
-    weight_decay: float
+    Before the rule, the gradient is clipped, then regularised; after it, weights are constrained. Norms are roots of
+    ordered sums in binary64, of numbers scaled by a power of two so that none overflows.
+
+    Parameters
+    ----------
+    l1 : float
+        λ₁ of an L1 penalty: ``g ← g + λ₁·sign(W)``, for W and not for b; with weight decay an elastic net.
+    clip_value : float, optional
+        Each entry of the gradient is clipped to −clip_value … clip_value, as by torch's ``clip_grad_value_``.
+    clip_norm : float, optional
+        A gradient whose norm, over all weights and biases, is above it is scaled to it: ``g ← g·(clip_norm/‖g‖)``
+        (Pascanu, Mikolov and Bengio 2013). Keras calls it ``global_clipnorm``; torch's ``clip_grad_norm_`` divides by
+        ‖g‖ + 1e-6.
+    max_norm : float, optional
+        Weights into a neuron whose norm is above it after the step are scaled to it (Srivastava et al. 2014), as by
+        Keras's ``MaxNorm``, which divides by the norm + 1e-7.
+    """
+
+    l1: float = field(default=0.0, kw_only=True)
+    clip_value: float | None = field(default=None, kw_only=True)
+    clip_norm: float | None = field(default=None, kw_only=True)
+    max_norm: float | None = field(default=None, kw_only=True)
+
+    decoupled: ClassVar[bool] = False
+    """Whether weight decay is taken from W, not added to its gradient."""
+
+    @property
+    @abstractmethod
+    def learning_rate(self) -> float:
+        """η"""
+
+    @property
+    @abstractmethod
+    def weight_decay(self) -> float:
+        """λ"""
+
+    def __post_init__(self) -> None:
+        make_plain(self, l1=math.inf)
+        for name in ("clip_value", "clip_norm", "max_norm"):
+            if getattr(self, name) is not None:
+                make_plain(self, "", **{name: math.inf})
+                if getattr(self, name) == 0.0:
+                    raise InvalidInput(f"{name}=0: a number above 0 is needed")
+        if self.clip_value is not None and self.clip_norm is not None:
+            raise InvalidInput("clip_value and clip_norm: gradients are clipped by one of them; leave the other out")
+
+    def __repr__(self) -> str:
+        told = {name: value for name, value in describe(self).items() if name != "name"}
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in told.items())})"
+
+    @property
+    def simple(self) -> bool:
+        """Whether it neither clips nor constrains, and has no L1 penalty."""
+        return not self.l1 and self.clip_value is self.clip_norm is self.max_norm is None
 
     @property
     @abstractmethod
@@ -50,17 +105,44 @@ class Optimizer(ABC):
     def step(self, params: Parameters, grads: Parameters, state: Slots, learning_rate: float) -> None:
         """One update of `params` and `state`, in place; `grads` is used up."""
         self.advance(state)
-        if self.weight_decay:
-            for dW, W in zip(grads.W, params.W, strict=True):
-                dW[...] = decay(W, dW, self.weight_decay)
+        self.clip(grads)
+        self.regularise(params, grads, learning_rate)
         update, settings = UPDATES[self.rule], self.settings(learning_rate, state)
         slots = [state[name] for name in update.state]
         new = update.step(np, settings, params.flat, grads.flat, *slots)
         for slot, value in zip((params.flat, *slots), new, strict=True):
             slot[...] = value
+        self.constrain(params)
+
+    def clip(self, grads: Parameters) -> None:
+        """Clips the gradient, by value or by norm, in place."""
+        g = grads.flat
+        if self.clip_value is not None:
+            g[...] = clipped(np, g, self.clip_value)
+        elif self.clip_norm is not None and (size := float(norms(g))) > self.clip_norm:
+            g *= self.clip_norm / size
+
+    def regularise(self, params: Parameters, grads: Parameters, learning_rate: float) -> None:
+        """Adds the gradient of the penalties, in place, or takes decoupled decay from the weights."""
+        for dW, W in zip(grads.W, params.W, strict=True):
+            if self.l1:
+                dW[...] = lasso(np, W, dW, W.dtype.type(self.l1))
+            if self.weight_decay and self.decoupled:
+                W[...] = decoupled_decay(W, learning_rate * self.weight_decay)
+            elif self.weight_decay:
+                dW[...] = decay(W, dW, self.weight_decay)
+
+    def constrain(self, params: Parameters) -> None:
+        """Scales the weights into each neuron to the largest norm that is allowed, in place."""
+        if self.max_norm is None:
+            return
+        for W in params.W:
+            sizes = norms(W)
+            too_large = sizes > self.max_norm
+            W[:, too_large] *= (self.max_norm / sizes[too_large]).astype(W.dtype)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SGD(Optimizer):
     """Stochastic gradient descent: ``W ← W − η·g``.
 
@@ -87,6 +169,7 @@ class SGD(Optimizer):
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         make_plain(self, learning_rate=math.inf, momentum=1.0, weight_decay=math.inf)
         if self.nesterov and self.momentum == 0.0:
             raise InvalidInput("nesterov needs a momentum above 0, such as 0.9")
@@ -99,15 +182,20 @@ class SGD(Optimizer):
         return Settings(learning_rate, momentum=self.momentum)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Adam(Optimizer):
     """Adam (Kingma and Ba 2015): ``m ← β1·m + (1−β1)·g``, ``v ← β2·v + (1−β2)·g²``,
     ``W ← W − (η·(m/c1)) / (√(v/c2) + ε)`` with ``c1 = 1 − β1^t``, ``c2 = 1 − β2^t``.
+
+    So torch has it. Keras (where ε is 1e-7) and scikit-learn add ε before the bias correction, which is
+    ``W ← W − (η·√c2/c1)·m / (√v + ε)``, the paper's ε̂: `epsilon_hat`.
 
     Parameters
     ----------
     learning_rate, beta1, beta2, epsilon, weight_decay : float
         η, β1 and β2 below 1, ε, λ; none below 0.
+    epsilon_hat : bool
+        Whether ε is added before the bias correction: ``ε/√c2`` in the place of ε.
 
     Examples
     --------
@@ -121,8 +209,10 @@ class Adam(Optimizer):
     beta2: float = 0.999
     epsilon: float = 1e-8
     weight_decay: float = 0.0
+    epsilon_hat: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         make_plain(self, learning_rate=math.inf, beta1=1.0, beta2=1.0, epsilon=math.inf, weight_decay=math.inf)
 
     @property
@@ -136,18 +226,136 @@ class Adam(Optimizer):
     def settings(self, learning_rate: float, state: Mapping[str, Vector]) -> Settings:
         c1, c2 = (1.0 - state["powers"]).tolist()
         rest1, rest2 = 1.0 - self.beta1, 1.0 - self.beta2
-        return Settings(learning_rate, 0.0, self.beta1, rest1, self.beta2, rest2, c1, c2, self.epsilon)
+        epsilon = self.epsilon / math.sqrt(c2) if self.epsilon_hat else self.epsilon
+        return Settings(learning_rate, 0.0, self.beta1, rest1, self.beta2, rest2, c1, c2, epsilon)
 
     def advance(self, state: Slots) -> None:
         state["powers"] *= (self.beta1, self.beta2)
 
 
-OPTIMIZERS: Mapping[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam}
+@dataclass(frozen=True, repr=False)
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019): ``W ← W − (η·λ)·W``, then `Adam`'s step with the
+    gradient of the loss alone.
+
+    η is that of the step, schedule and all, as in torch and Keras; the paper multiplies λ by the schedule's factor
+    alone. Biases do not decay; in torch they do, unless they are in a group of parameters with ``weight_decay=0``.
+
+    Parameters
+    ----------
+    learning_rate, beta1, beta2, epsilon, weight_decay : float
+        η, β1 and β2 below 1, ε, λ; none below 0.
+    epsilon_hat : bool
+        As of `Adam`.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> br.AdamW().weight_decay
+    0.01
+    """
+
+    weight_decay: float = 0.01
+    decoupled: ClassVar[bool] = True
 
 
-def describe(optimizer: SGD | Adam) -> dict[str, Any]:
-    """An optimizer as a JSON-ready dictionary."""
-    return {"name": type(optimizer).__name__.lower(), **asdict(optimizer)}
+@dataclass(frozen=True, repr=False)
+class RMSprop(Optimizer):
+    """RMSprop (Tieleman and Hinton 2012, lecture 6e): ``v ← ρ·v + (1−ρ)·g²`` (v = 0 at first),
+    ``W ← W − (η·g) / (√v + ε)``.
+
+    As torch has it, whose defaults are η = 0.01 and ρ = 0.99 (its ``alpha``). Keras has ε = 1e-7 inside the root:
+    ``√(v + ε)``.
+
+    Parameters
+    ----------
+    learning_rate, rho, epsilon, weight_decay : float
+        η, ρ below 1, ε, λ; none below 0.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> br.RMSprop().rho
+    0.9
+    """
+
+    learning_rate: float = 0.001
+    rho: float = 0.9
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        make_plain(self, learning_rate=math.inf, rho=1.0, epsilon=math.inf, weight_decay=math.inf)
+
+    @property
+    def rule(self) -> str:
+        return "rmsprop"
+
+    def settings(self, learning_rate: float, state: Mapping[str, Vector]) -> Settings:
+        return Settings(learning_rate, beta2=self.rho, rest2=1.0 - self.rho, epsilon=self.epsilon)
+
+
+@dataclass(frozen=True, repr=False)
+class AdaGrad(Optimizer):
+    """AdaGrad (Duchi, Hazan and Singer 2011, with diagonal matrices): ``v ← v + g²`` (v = 0 at first),
+    ``W ← W − (η·g) / (√v + ε)``.
+
+    As torch has it, whose default ε is 1e-10. Keras begins with v = 0.1 and has ε = 1e-7 inside the root.
+
+    Parameters
+    ----------
+    learning_rate, epsilon, weight_decay : float
+        η, ε, λ; none below 0.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> br.AdaGrad(0.1).rule
+    'adagrad'
+    """
+
+    learning_rate: float = 0.01
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        make_plain(self, learning_rate=math.inf, epsilon=math.inf, weight_decay=math.inf)
+
+    @property
+    def rule(self) -> str:
+        return "adagrad"
+
+    def settings(self, learning_rate: float, state: Mapping[str, Vector]) -> Settings:
+        return Settings(learning_rate, epsilon=self.epsilon)
+
+
+OPTIMIZERS: Mapping[str, type[SGD | Adam | AdamW | RMSprop | AdaGrad]] = {
+    "sgd": SGD,
+    "adam": Adam,
+    "adamw": AdamW,
+    "rmsprop": RMSprop,
+    "adagrad": AdaGrad,
+}
+
+
+def describe(optimizer: Optimizer) -> dict[str, Any]:
+    """An optimizer as a JSON-ready dictionary; settings that are given by name alone only where they are not usual."""
+    settings: Any = optimizer
+    values = {each: getattr(optimizer, each.name) for each in fields(settings)}
+    told = {each.name: value for each, value in values.items() if not each.kw_only or value != each.default}
+    return {"name": type(optimizer).__name__.lower(), **told}
+
+
+def norms(x: Vector | Matrix) -> npt.NDArray[np.float64]:
+    """The norm of each column: the root of the sum of squares, in order; not finite where an entry is not."""
+    x = x.astype(np.float64)
+    exponent = int(np.frexp(np.abs(x[np.isfinite(x)]).max(initial=0.0))[1])
+    x = np.ldexp(x, -exponent)
+    squares = np.add.accumulate(x * x, axis=0)
+    found: npt.NDArray[np.float64] = np.ldexp(np.sqrt(squares[-1]), exponent)
+    return found
 
 
 def make_plain(settings: Any, prefix: str = "", **limits: float) -> None:

@@ -30,8 +30,11 @@ LEVELS = {"+": SUM, "-": SUM, "*": PRODUCT, "/": PRODUCT, **dict.fromkeys(COMPAR
 OPERATORS = SIGNS | COMPARISONS
 NUMBER = "number"
 """What the kernels of a family call the number that tells its rules apart."""
-OF_STEP = ("rate", "c1", "c2")
-"""What of `Settings` changes from step to step, and stands in the row of `settings` of the step."""
+OF_STEP = ("rate", "c1", "c2", "epsilon")
+"""What of `Settings` changes from step to step, and stands in the row of `settings` of the step, before the strength of
+the weight decay."""
+ROW = len(OF_STEP) + 1
+"""Numbers in such a row."""
 
 
 def _literal(value: float) -> str:
@@ -192,7 +195,7 @@ def update(name: str, rule: Update) -> str:
     listed += ["const rounded* settings", "const integer* position"]
     listed += [f"rounded {each}" for each in settings_of(name)]
     of_step = [
-        f"rounded {each} = settings[{len(OF_STEP)} * position[1] + {place}];"
+        f"rounded {each} = settings[{ROW} * position[1] + {place}];"
         for place, each in enumerate(OF_STEP)
         if each in _used(name)
     ]
@@ -217,10 +220,12 @@ def _used(name: str) -> tuple[str, ...]:
 
 
 def weight_decay() -> str:
-    """The kernel that adds λ·W to the gradient of one layer's weights."""
+    """The kernel that adds λ·W to the gradient of one layer's weights, or −η·λ·W to the weights."""
     writer = _Writer((decay(leaf("W_i[i]"), leaf("g_i[i]"), leaf("strength")),), "rounded")
-    head = 'extern "C" __global__ void weight_decay_v1(const rounded* W_i, rounded* g_i, rounded strength, integer n)'
-    return _function(head, "for EACH (i, n) {", [f"g_i[i] = {writer.results[0]};"])
+    listed = "const rounded* W_i, rounded* g_i, const rounded* settings, const integer* position, integer n"
+    head = f'extern "C" __global__ void weight_decay_v1({listed})'
+    before = f"    rounded strength = settings[{ROW} * position[1] + {ROW - 1}];\n"
+    return _function(head, "for EACH (i, n) {", [f"g_i[i] = {writer.results[0]};"]).replace("{\n", "{\n" + before, 1)
 
 
 def identity(name: str) -> bool:

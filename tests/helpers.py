@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from backprop_ref import Network, Parameters, get_backend
+from backprop_ref import AdaGrad, AdamW, Network, Parameters, RMSprop, get_backend
 from backprop_ref.backends.arithmetic import Fast
 from backprop_ref.backends.base import Array
 from backprop_ref.backends.numpy import NumpyBackend
@@ -50,6 +50,13 @@ def rare_network():
     return Network(widths, [*RARE, RARE[0]], "mean_squared_error")
 
 
+FEW_RULES = Network([3, 5, 2], ["softsign", "sigmoid"], "bce")
+"""Its programs know two activations and one loss, and so are compiled quickly."""
+RARE_OPTIMIZERS = [
+    RMSprop(0.01, rho=0.7, weight_decay=0.1),
+    AdaGrad(0.1, epsilon=1e-3),
+    AdamW(0.01, beta2=0.9, weight_decay=0.1, epsilon=1e-3, epsilon_hat=True),
+]
 OF_RARE_LOSSES = [Network([3, 5, 2], ["tanh", output], loss) for loss, output in RARE_PAIRS]
 
 

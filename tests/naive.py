@@ -6,7 +6,7 @@ from scipy.special import erf
 from backprop_ref.backends.arithmetic import Fast
 from backprop_ref.conformance.cases import Values
 from backprop_ref.formulas import ACTIVATIONS, SELU_ALPHA, SELU_SCALE
-from backprop_ref.optimizers import Adam
+from backprop_ref.optimizers import AdaGrad, Adam, RMSprop
 
 CHOICES = {
     "sigmoid": ("naive", "quotient", "stable", "by tanh"),
@@ -218,7 +218,8 @@ class Naive:
 
     def update(self, optimizer, state, W, g, t, decayed):
         rate, scaled = self.dtype(optimizer.learning_rate), self.form["update"] == "scaled velocity"
-        if decayed and optimizer.weight_decay and scaled and not getattr(optimizer, "momentum", 1):
+        as_factor = optimizer.decoupled or (scaled and not getattr(optimizer, "momentum", 1))
+        if decayed and optimizer.weight_decay and as_factor:
             W *= 1 - rate * self.dtype(optimizer.weight_decay)
         elif decayed and optimizer.weight_decay:
             g = g + self.dtype(optimizer.weight_decay) * W
@@ -228,12 +229,21 @@ class Naive:
             m = m + self.dtype(1 - beta1) * (g - m) if scaled else self.dtype(beta1) * m + self.dtype(1 - beta1) * g
             v = self.dtype(beta2) * v + self.dtype(1 - beta2) * g * g
             state.update(m=m, v=v)
-            if scaled:
+            if optimizer.epsilon_hat:
+                c1, c2 = self.dtype(1 - beta1**t), self.dtype(np.sqrt(1 - beta2**t))
+                W -= rate * c2 / c1 * m / (np.sqrt(v) + self.dtype(optimizer.epsilon))
+            elif scaled:
                 c1, c2 = self.dtype(1 - beta1**t), self.dtype(np.sqrt(1 - beta2**t))
                 W -= rate / c1 * m / (np.sqrt(v) / c2 + self.dtype(optimizer.epsilon))
             else:
                 m, v = m / self.dtype(1 - beta1**t), v / self.dtype(1 - beta2**t)
                 W -= rate * m / (np.sqrt(v) + self.dtype(optimizer.epsilon))
+            return
+        if isinstance(optimizer, RMSprop | AdaGrad):
+            old, new = (optimizer.rho, 1 - optimizer.rho) if isinstance(optimizer, RMSprop) else (1, 1)
+            v = state["v"] = self.dtype(old) * state.get("v", np.zeros_like(W)) + self.dtype(new) * g * g
+            root = np.sqrt(v) + self.dtype(optimizer.epsilon)
+            W -= rate / root * g if scaled else rate * (g / root)
             return
         mu = self.dtype(optimizer.momentum)
         if scaled:

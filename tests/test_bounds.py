@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers import PAIRS, RARE, RARE_PAIRS, parameters, samples
+from helpers import PAIRS, RARE, RARE_OPTIMIZERS, RARE_PAIRS, parameters, samples
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from naive import CHOICES, Naive
@@ -64,7 +64,7 @@ def random_case(seed, dtype):
     params.W[-1][...] *= min(1.0, LARGEST_Z[dtype] / largest)
     params.b[-1][...] *= min(1.0, LARGEST_Z[dtype] / largest)
     params = br.Parameters.from_arrays(params.W, params.b, dtype)
-    optimizers = (br.SGD(0.3), br.SGD(0.1, 0.9, weight_decay=0.01), br.SGD(0.1, 0.9, True), br.Adam(0.01), br.SGD(0.3))
+    optimizers = (br.SGD(0.3), br.SGD(0.1, 0.9), br.SGD(0.1, 0.9, True), br.Adam(0.01), *RARE_OPTIMIZERS)
     optimizer = optimizers[rng.integers(len(optimizers))]
     if rng.integers(2):
         optimizer = replace(optimizer, weight_decay=0.1)

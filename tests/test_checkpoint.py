@@ -81,6 +81,7 @@ HOW = {
     "momentum and validation": {"optimizer": br.SGD(0.1, 0.9, True, 0.01), "batch_size": 7, "patience": 50},
     "adam": {"optimizer": br.Adam(0.01), "batch_size": 1},
     "full batch": {"optimizer": br.Adam(0.01), "batch_size": None},
+    "rmsprop": {"optimizer": br.RMSprop(0.01), "batch_size": 7},
     "shards": {"optimizer": br.SGD(0.1, 0.5), "batch_size": 6, "shards": 4},
 }
 

@@ -56,7 +56,13 @@ VALUES = {
     "--nesterov": (True, True),
     "--beta1": ("0.8", 0.8),
     "--beta2": ("0.99", 0.99),
+    "--rho": ("0.99", 0.99),
+    "--epsilon-hat": (True, True),
     "--epsilon": ("1e-7", 1e-7),
+    "--l1": ("0.001", 0.001),
+    "--clip-value": ("0.5", 0.5),
+    "--clip-norm": ("2.5", 2.5),
+    "--max-norm": ("3", 3.0),
     "--weight-decay": ("0.001", 0.001),
     "--schedule": ("cosine", "cosine"),
     "--step-epochs": ("5", 5),
@@ -125,6 +131,18 @@ def value_of(config, flag):
     return config.model_dump(by_alias=True)[section][key]
 
 
+@pytest.mark.parametrize("flag", [["--rho", "0.5"], ["--momentum", "0.5"], ["--beta1", "0.5"], ["--epsilon-hat"]])
+def test_a_setting_of_another_optimizer_is_refused(capsys, flag):
+    assert run(["train", "iris", "--optimizer", "adagrad", *flag]) == 2
+    assert f"({flag[0]}) is " in capsys.readouterr().err
+
+
+def test_adamw_decays_by_default_and_others_do_not(trained):
+    for optimizer, usual in (("adamw", 0.01), ("adam", 0.0)):
+        config = trained("xor", "--optimizer", optimizer, "--epochs", "1")[1]
+        assert config["training"]["weight_decay"] == usual
+
+
 def test_every_key_has_a_flag():
     keys = {(section, key) for section, values in Config().model_dump(by_alias=True).items() for key in values}
     assert {(section, key) for section, key, _ in flags().values()} == keys
@@ -163,7 +181,16 @@ def test_flags_and_file_train_the_same_network(trained):
         "--output",
         "--json",
     }
-    left_out |= {"--n-samples", "--n-features", "--n-classes", "--noise", "--momentum", "--nesterov"}
+    left_out |= {
+        "--n-samples",
+        "--n-features",
+        "--n-classes",
+        "--noise",
+        "--momentum",
+        "--nesterov",
+        "--rho",
+        "--clip-norm",
+    }
     content, arguments = {}, []
     for flag in set(VALUES) - left_out:
         text, value = VALUES[flag]
@@ -387,7 +414,7 @@ ACTIVATIONS = " or ".join([", ".join(network.ACTIVATIONS[:-1]), network.ACTIVATI
         ("training.learning_rate", float("nan"), "nan is not allowed; a finite number is needed"),
         ("training.learning_rate", {"a": 1}, "{'a': 1} is not allowed; a number is needed"),
         ("training.momentum", 1, "1 is not allowed; less than 1 is needed"),
-        ("training.optimizer", ["sgd"], "['sgd'] is not allowed; sgd or adam is needed"),
+        ("training.optimizer", ["sgd"], "['sgd'] is not allowed; sgd, adam, adamw, rmsprop or adagrad is needed"),
         ("training.shuffle", "maybe", "'maybe' is not allowed; true or false is needed"),
         ("training.seed", "x" * 99, "'xxxxxxxxxxxx...xxxxxxxxxxxxx' is not allowed; a whole number is needed"),
         ("network.hidden", 64, "64 is not allowed; a list such as [64, 32] is needed"),

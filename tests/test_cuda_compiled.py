@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from backprop_ref.kernels import cuda_source
 
+from backprop_ref.formulas import UPDATES
+
 ROOT = Path(__file__).resolve().parent.parent
 ADVANCE = "Compiling entry function 'advance_v1'\n 0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads\n"
 LOG = ADVANCE + "Used 20 registers, used 0 barriers"
@@ -56,7 +58,7 @@ def test_warnings_spills_and_silence_are_found(check):
 def test_updates_have_to_round_under_fast_numerics_too(check):
     text = cuda_source.source("float64", fast=True)
     names, exact = check.kernels(text, fast=True)
-    assert exact == {f"{rule}_v1" for rule in ("weight_decay", "sgd", "momentum", "nesterov", "adam")}
+    assert exact == {f"{rule}_v1" for rule in ("weight_decay", *UPDATES)}
     assert check.kernels(text, fast=False) == (names, names)
 
 

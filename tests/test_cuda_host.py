@@ -14,7 +14,7 @@ import host_cupy
 import numpy as np
 import pytest
 from backprop_ref.kernels import cuda_cupy
-from helpers import BATCHES, OF_RARE_LOSSES, PAIRS, label, networks, parameters, samples
+from helpers import BATCHES, FEW_RULES, OF_RARE_LOSSES, PAIRS, RARE_OPTIMIZERS, label, networks, parameters, samples
 from test_identical import OPTIMIZERS, REFERENCE, assert_identical, computed, once_trained, some_networks, trained
 from test_identical import weights as named_weights
 
@@ -103,6 +103,12 @@ def check_trained(backend, chosen, optimizer, dtype):
 def test_weights_after_50_steps_have_the_bits_of_numpy(gpu, optimizer, dtype):
     """With every pair of loss and output; steps are launched by the backend's own trainer."""
     check_trained(gpu, some_networks(OPTIMIZERS.index(optimizer) + DTYPES.index(dtype)), optimizer, dtype)
+
+
+@each_dtype
+@pytest.mark.parametrize("optimizer", RARE_OPTIMIZERS, ids=repr)
+def test_rare_optimizers_have_the_bits_of_numpy(gpu, optimizer, dtype):
+    check_trained(gpu, [FEW_RULES], optimizer, dtype)
 
 
 @pytest.mark.long

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from backprop_ref.kernels import elementary
-from helpers import OF_RARE_LOSSES, label, networks, parameters, samples
+from helpers import OF_RARE_LOSSES, RARE_OPTIMIZERS, label, networks, parameters, samples
 
 import backprop_ref as br
 from backprop_ref.cli import run
@@ -27,9 +27,16 @@ from backprop_ref.report.derivations.step import Step
 
 PROGRAM = [sys.executable, "-c", "from backprop_ref.cli import main; main()"]
 OURS = elementary.for_scalars("float64")._asdict() | {"sqrt": math.sqrt}
-RULES = [br.SGD(0.1), br.SGD(0.1, 0.9), br.SGD(0.1, 0.9, True, 0.01), br.Adam(0.01), br.Adam(0.01, weight_decay=0.5)]
+RULES = [
+    *RARE_OPTIMIZERS,
+    br.SGD(0.1),
+    br.SGD(0.1, 0.9),
+    br.SGD(0.1, 0.9, True, 0.01),
+    br.Adam(0.01),
+    br.Adam(0.01, weight_decay=0.5),
+]
 EVERYTHING = 10**6
-SETTINGS = {"eta", "mu", "lambda", "beta1", "beta2", "epsilon", "t"}
+SETTINGS = {"eta", "mu", "lambda", "beta1", "beta2", "rho", "epsilon", "t"}
 NUMBER = r"-?\d+(?:\.\d+)?(?:e[+-]\d+)?"
 
 
@@ -435,3 +442,8 @@ def test_a_run_that_is_going_on(folder):
         training.wait()
     assert re.search(r"run\s+after\s+epoch\s+\d+\s+of\s+100000000,\s+going\s+on", done.stdout)
     assert json.loads(Path("run/results.json").read_text())["stopped"] == "interrupted"
+
+
+def test_what_no_formula_of_the_page_shows_is_refused():
+    with pytest.raises(br.InvalidInput, match="explain shows no l1"):
+        step_of(br.Network([3, 2], ["softmax"], "ce"), br.SGD(l1=0.1))

@@ -10,7 +10,7 @@ from backprop_ref.kernels.compiling import FUSED
 from backprop_ref.kernels.fused import fast_products, rules, wide_layers
 from backprop_ref.kernels.fused.views import View
 from backprop_ref.kernels.registers import vector_of
-from helpers import label, more, networks, parameters, samples
+from helpers import FEW_RULES, RARE_OPTIMIZERS, label, more, networks, parameters, samples
 
 import backprop_ref as br
 from backprop_ref import Network, get_backend
@@ -68,7 +68,7 @@ def check_step(network, optimizer, rate, before, after, x, y):
     bound = sum(Parameters.from_arrays(each.dW, each.db, "float64").flat for each in limits)
     decay = Parameters(np.zeros_like(wide.flat), wide.sizes)
     for into, W in zip(decay.W, wide.W, strict=True):
-        into[:] = optimizer.weight_decay * W
+        into[:] = 0.0 if optimizer.decoupled else optimizer.weight_decay * W
     g, size = grads.flat + decay.flat, np.abs(grads.flat) + np.abs(decay.flat)
     bound = bound + 3 * (u + exact) * size
     least = float(np.finfo(params.dtype).smallest_subnormal)
@@ -80,8 +80,21 @@ def check_step(network, optimizer, rate, before, after, x, y):
         squares = (size + bound) ** 2 - size**2
         assert_within(v, two * v_before + (1 - two) * g * g, squares + 8 * u * (v_before + (size + bound) ** 2) + least)
         c1, c2 = 1.0 - found["powers"]
-        step = rate * (m / c1) / (np.sqrt(v / c2) + optimizer.epsilon)
+        epsilon = optimizer.epsilon / (np.sqrt(c2) if optimizer.epsilon_hat else 1.0)
+        step = rate * (m / c1) / (np.sqrt(v / c2) + epsilon)
         error = 16 * u * np.abs(step)
+        if optimizer.decoupled:
+            for of_W, W in zip(Parameters(step, wide.sizes).W, wide.W, strict=True):
+                of_W += rate * optimizer.weight_decay * W
+            error += 4 * u * rate * optimizer.weight_decay * np.abs(wide.flat)
+    elif isinstance(optimizer, br.RMSprop | br.AdaGrad):
+        v, v_before = (each["v"].astype(np.float64) for each in (found, slots))
+        old, new = (optimizer.rho, 1 - optimizer.rho) if isinstance(optimizer, br.RMSprop) else (1, 1)
+        squares = (size + bound) ** 2 - size**2
+        assert_within(v, old * v_before + new * g * g, squares + 8 * u * (v_before + (size + bound) ** 2) + least)
+        below = np.sqrt(v) + optimizer.epsilon
+        step = rate * g / below
+        error = rate * bound / below + 16 * u * np.abs(step)
     else:
         mu, v_before = optimizer.momentum, np.zeros_like(g)
         if mu:
@@ -170,6 +183,12 @@ def test_layers_wide_enough_for_panels_and_threads(optimizer, threads, dtype):
 )
 def test_sizes_as_constants(network, dtype):
     check_steps("fixed", network, OPTIMIZERS[3], dtype, batch_size=5, rows=13, shards=2)
+
+
+@pytest.mark.parametrize("optimizer", RARE_OPTIMIZERS, ids=repr)
+@pytest.mark.parametrize(("kind", "dtype"), [*PROGRAMS, more("fixed", "float64")])
+def test_rare_optimizers(kind, optimizer, dtype):
+    check_steps(kind, FEW_RULES, optimizer, dtype, batch_size=5, rows=13, shards=2)
 
 
 @pytest.mark.parametrize(("kind", "dtype"), [*PROGRAMS, more("fixed", "float32"), more("fixed", "float64")])

@@ -14,7 +14,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import BATCHES, OF_RARE_LOSSES, PAIRS, WIDTHS, gradients_of, label, networks, parameters, samples
+from helpers import (
+    BATCHES,
+    FEW_RULES,
+    OF_RARE_LOSSES,
+    PAIRS,
+    RARE_OPTIMIZERS,
+    WIDTHS,
+    gradients_of,
+    label,
+    networks,
+    parameters,
+    samples,
+)
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -284,6 +296,13 @@ def test_weights_after_50_steps_have_the_same_bits(other, optimizer, dtype):
     for network in itertools.islice(some_networks(shift), shift % 4, None, step):
         about = f"{other.name} {dtype} {label(network)} after training"
         assert_identical(trained(other, network, optimizer, dtype), once_trained(network, optimizer, dtype), about)
+
+
+@each_dtype
+@pytest.mark.parametrize("optimizer", RARE_OPTIMIZERS, ids=repr)
+def test_rare_optimizers_give_the_same_bits(other, optimizer, dtype):
+    if other.name != "numba":  # whose trainers are compared in test_trainers.py
+        assert_identical(trained(other, FEW_RULES, optimizer, dtype), once_trained(FEW_RULES, optimizer, dtype))
 
 
 @pytest.mark.long

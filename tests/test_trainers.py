@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from backprop_ref.kernels.fused import ordered_products
-from helpers import OF_RARE_LOSSES, PAIRS, label, more, networks, parameters, samples
+from helpers import FEW_RULES, OF_RARE_LOSSES, PAIRS, RARE_OPTIMIZERS, label, more, networks, parameters, samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -98,6 +98,16 @@ def test_every_network(network, dtype):
     metric = "accuracy" if network.loss == "cross_entropy" else "r2"
     wanted = check(*(network, br.SGD(), dtype, 5, 2, metric), orders=orders_of(4, 13), rates=[0.02, 0.01, 0.02, 0.04])
     assert np.isfinite(wanted["flat"]).all()
+
+
+@pytest.mark.more(specialize="never", dtype="float32")
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("specialize", ["never", "always"])
+@pytest.mark.parametrize("optimizer", RARE_OPTIMIZERS, ids=repr)
+def test_rare_optimizers(optimizer, specialize, dtype):
+    rates = [optimizer.learning_rate * (0.5 + (epoch % 3)) for epoch in range(9)]
+    given, ways = (FEW_RULES, optimizer, dtype, 4, 3, "accuracy"), [{"specialize": specialize, "chunk": 4}]
+    check(*given, orders=orders_of(9, 13), rates=rates, how=ways)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

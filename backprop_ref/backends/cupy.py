@@ -16,7 +16,7 @@ from backprop_ref.backends.cupy_pairs import FastPairs, ReproduciblePairs
 from backprop_ref.errors import BackendUnavailable, InvalidInput
 from backprop_ref.kernels.cuda_rules import identity
 from backprop_ref.network import Network
-from backprop_ref.optimizers import SGD, Adam, Optimizer
+from backprop_ref.optimizers import OPTIMIZERS, Optimizer
 
 PAIRS = {"fast": FastPairs, "reproducible": ReproduciblePairs}
 
@@ -139,7 +139,7 @@ class CupyBackend:
         """
         from backprop_ref.backends import cupy_trainer
 
-        if shards > 1 or type(optimizer) not in {SGD, Adam}:
+        if shards > 1 or type(optimizer) not in OPTIMIZERS.values() or not optimizer.simple:
             return None
         return cupy_trainer.Trainer(self, network, optimizer, dtype, batch_size, metric)
 

@@ -14,7 +14,7 @@ from backprop_ref.backends.array import divisor
 from backprop_ref.backends.base import Array, EpochByEpoch, Poll
 from backprop_ref.backends.cupy_pairs import PairsBackend
 from backprop_ref.formulas import UPDATES
-from backprop_ref.kernels.cuda_rules import OF_STEP, identity, settings_of
+from backprop_ref.kernels.cuda_rules import OF_STEP, ROW, identity, settings_of
 from backprop_ref.network import Network
 from backprop_ref.optimizers import Optimizer, Slots
 from backprop_ref.parameters import Parameters
@@ -93,17 +93,18 @@ class Trainer(EpochByEpoch):
         self.X, self.Y = (self.backend.asarray(array, self.dtype) for array in (x, y))
         self.steps = -(-len(x) // self.batch_size)
         self.order = self.xp.empty(len(x), "int64")
-        self.settings, self.losses = self._empty(self.steps, len(OF_STEP)), self._empty(self.steps)
+        self.settings, self.losses = self._empty(self.steps, ROW), self._empty(self.steps)
         self.outputs = self._empty(len(x), self.network.sizes[-1])
         self.data = x, y
 
     def _settings(self, slots: Slots, learning_rate: float) -> Matrix:
-        """Learning rate, c1 and c2 of each step of an epoch; the powers in `slots` are moved on."""
-        rows = np.empty((self.steps, len(OF_STEP)))
+        """What each step of an epoch is told, a row for each; the powers in `slots` are moved on."""
+        rows, optimizer = np.empty((self.steps, ROW)), self.optimizer
+        strength = -learning_rate * optimizer.weight_decay if optimizer.decoupled else optimizer.weight_decay
         for row in rows:
-            self.optimizer.advance(slots)
-            settings = self.optimizer.settings(learning_rate, slots)
-            row[:] = [getattr(settings, name) for name in OF_STEP]
+            optimizer.advance(slots)
+            settings = optimizer.settings(learning_rate, slots)
+            row[:] = [*(getattr(settings, name) for name in OF_STEP), strength]
         return rows.astype(self.dtype)
 
     def _epoch(self, order: Rows, settings: Matrix, poll: Poll) -> tuple[float, Batch]:
@@ -185,11 +186,13 @@ class Trainer(EpochByEpoch):
     def _update(self) -> None:
         """The optimizer's step on the flat vector."""
         each, optimizer, count = self.pairs.kernels.each, self.optimizer, self.flat.size
+        arrays, settings = (self.flat, self.gradient, *self.slots.values()), (self.settings, self.position)
         if optimizer.weight_decay:
             for W, dW in zip(self.W, self.dW, strict=True):
-                each("weight_decay", W.size, W, dW, optimizer.weight_decay, W.size)
-        arrays, settings = (self.flat, self.gradient, *self.slots.values()), (self.settings, self.position)
-        constant = optimizer.settings(optimizer.learning_rate, optimizer.init(np.empty(0)))
+                each("weight_decay", W.size, W, W if optimizer.decoupled else dW, *settings, W.size)
+        state = optimizer.init(np.empty(0))
+        optimizer.advance(state)
+        constant = optimizer.settings(optimizer.learning_rate, state)
         numbers = [getattr(constant, name) for name in settings_of(optimizer.rule)]
         each(optimizer.rule, count, *arrays, *settings, *numbers, count)
 

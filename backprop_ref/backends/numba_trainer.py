@@ -21,7 +21,7 @@ from backprop_ref.formulas import LOSSES, OWN_ACTIVATIONS, UPDATES, terms_name
 from backprop_ref.kernels.fused import epochs, layers, one_network, ordered_products, wide_layers
 from backprop_ref.kernels.fused.epochs import Data, History, Hyper, Layer, Plan, Sections, State
 from backprop_ref.network import Network
-from backprop_ref.optimizers import SGD, Adam, Optimizer, Slots
+from backprop_ref.optimizers import OPTIMIZERS, Optimizer, Slots
 from backprop_ref.parameters import Parameters
 
 CALL_SECONDS = 0.05  # between two looks at whether Ctrl-C was pressed
@@ -65,10 +65,11 @@ def create(
     if specialize not in SPECIALIZE:
         raise unknown("specialize", specialize, SPECIALIZE)
     output = network.activations[-1]
-    if type(optimizer) not in {SGD, Adam} or OWN_ACTIVATIONS & {*network.activations}:
+    own = OWN_ACTIVATIONS & {*network.activations}
+    if type(optimizer) not in OPTIMIZERS.values() or not optimizer.simple or own:
         return None
     loss, terms, rows, w = LOSSES[network.loss], terms_name(network.loss, output), list[Layer](), 0
-    known = layers.Known.of(network.activations, terms)
+    known = layers.Known.of(network.activations, terms, optimizer.rule)
     for n_in, n_out, activation in zip(network.sizes, network.sizes[1:], network.activations, strict=False):
         rows.append(Layer(n_in, n_out, known.activations.index(activation), w))
         w += (n_in + 1) * n_out
@@ -76,10 +77,10 @@ def create(
     shared_from = (ordered_products if reproducible else wide_layers).SHARED_FROM
     plan = Plan(
         layers=np.array(rows, np.int64),
-        hyper=Hyper(*(float(getattr(optimizer, name, 0.0)) for name in Hyper._fields)),
+        hyper=_hyper(optimizer),
         loss=known.terms.index(terms),
         together=output in loss.together,
-        rule=list(UPDATES).index(optimizer.rule),
+        rule=known.updates.index(optimizer.rule),
         metric=layers.METRICS.index(metric),
         batch_size=batch_size,
         shards=shards,
@@ -92,6 +93,20 @@ def create(
         return Trainer(plan, known, dtype, "fixed", fused=not reproducible)
     narrow = max(network.sizes) <= NARROW  # a batch fills vector registers better than a layer
     return Trainer(plan, known, dtype, "epochs" if reproducible or narrow else "rows", fused=not reproducible)
+
+
+def _hyper(optimizer: Optimizer) -> Hyper:
+    """What an optimizer is set to."""
+    after_a_step = optimizer.init(np.empty(0))
+    optimizer.advance(after_a_step)
+    settings = optimizer.settings(optimizer.learning_rate, after_a_step)
+    epsilons, decay = (getattr(optimizer, "epsilon", 0.0), 0.0), optimizer.weight_decay
+    epsilon, epsilon_hat = reversed(epsilons) if getattr(optimizer, "epsilon_hat", False) else epsilons
+    return Hyper(
+        *(settings.momentum, settings.beta1, settings.beta2, epsilon, epsilon_hat),
+        weight_decay=0.0 if optimizer.decoupled else decay,
+        decoupled_decay=decay if optimizer.decoupled else 0.0,
+    )
 
 
 class Trainer:
@@ -185,7 +200,8 @@ class Trainer:
     def _state(self, flat: Vector, slots: Slots) -> State:
         """The parameters and the optimizer's arrays, with empty ones for those that it does without."""
         empty = np.empty(0, self.dtype)
-        first, second, *_ = [*(slots[name] for name in list(UPDATES.values())[self.plan.rule].state), empty, empty]
+        state = UPDATES[self.known.updates[self.plan.rule]].state
+        first, second, *_ = [*(slots[name] for name in state), empty, empty]
         return State(flat, first, second, slots.get("powers", np.ones(2)))
 
     def _history(self, flat: Vector, n_epochs: int, snapshots: Snapshots | None) -> History:

@@ -16,10 +16,10 @@ from backprop_ref.arrays import Batch, Matrix, Rows, Vector
 from backprop_ref.backends.arithmetic import Fast
 from backprop_ref.backends.array import divisor
 from backprop_ref.backends.base import EpochByEpoch, Poll
-from backprop_ref.formulas import ACTIVATIONS, LOSSES, TERMS, Terms
+from backprop_ref.formulas import ACTIVATIONS, LOSSES, TERMS, UPDATES, Terms
 from backprop_ref.metrics import count_labels, predicted_class, width
 from backprop_ref.network import Network
-from backprop_ref.optimizers import SGD, Adam, Optimizer, Slots
+from backprop_ref.optimizers import OPTIMIZERS, SGD, Adam, Optimizer, Slots
 from backprop_ref.parameters import Parameters
 
 SATURATED = 40.0
@@ -384,14 +384,17 @@ class Trainer(EpochByEpoch):
         optimizer, grads = self.optimizer, self.grads[0]
         if optimizer.weight_decay:
             for dW, W in zip(grads.W, params.W, strict=True):
-                _add_product(dW, optimizer.weight_decay, W, self.blocks[0])
-        if isinstance(optimizer, Adam):
-            slots["powers"] *= (optimizer.beta1, optimizer.beta2)
+                if optimizer.decoupled:
+                    _add_product(W, -rate * optimizer.weight_decay, W, self.blocks[0])
+                else:
+                    _add_product(dW, optimizer.weight_decay, W, self.blocks[0])
+        optimizer.advance(slots)
         for start in range(0, len(grads.flat), BLOCK):
             part = slice(start, start + BLOCK)
             state = {name: slot if name == "powers" else slot[part] for name, slot in slots.items()}
             g = grads.flat[part]
-            UPDATE[type(optimizer)](optimizer, params.flat[part], g, state, rate, *self.blocks[:, : len(g)])
+            update = UPDATE.get(optimizer.rule, by_table)
+            update(optimizer, params.flat[part], g, state, rate, *self.blocks[:, : len(g)])
 
 
 def sgd(optimizer: SGD, flat: Vector, g: Vector, slots: Slots, rate: float, scratch: Vector, more: Vector) -> None:
@@ -410,7 +413,7 @@ def sgd(optimizer: SGD, flat: Vector, g: Vector, slots: Slots, rate: float, scra
 def adam(optimizer: Adam, flat: Vector, g: Vector, slots: Slots, rate: float, scratch: Vector, more: Vector) -> None:
     """W <- W - (eta (m/c1)) / (sqrt(v/c2) + epsilon), as `Adam` says."""
     m, v = slots["m"], slots["v"]
-    c1, c2 = (1.0 - slots["powers"]).tolist()
+    settings = optimizer.settings(rate, slots)
     m *= optimizer.beta1
     np.multiply(g, 1.0 - optimizer.beta1, out=scratch)
     m += scratch
@@ -418,15 +421,26 @@ def adam(optimizer: Adam, flat: Vector, g: Vector, slots: Slots, rate: float, sc
     np.multiply(g, g, out=scratch)
     scratch *= 1.0 - optimizer.beta2
     v += scratch
-    np.divide(v, c2, out=scratch)
+    np.divide(v, settings.c2, out=scratch)
     np.sqrt(scratch, out=scratch)
-    scratch += optimizer.epsilon
-    np.multiply(m, rate / c1, out=more)
+    scratch += settings.epsilon
+    np.multiply(m, rate / settings.c1, out=more)
     more /= scratch
     flat -= more
 
 
-UPDATE: dict[type[Optimizer], Callable[..., None]] = {SGD: sgd, Adam: adam}
+def by_table(
+    optimizer: Optimizer, flat: Vector, g: Vector, slots: Slots, rate: float, scratch: Vector, more: Vector
+) -> None:
+    """The rule of `backprop_ref.formulas`, with an array for each result."""
+    update = UPDATES[optimizer.rule]
+    state = [slots[name] for name in update.state]
+    new = update.step(np, optimizer.settings(rate, slots), flat, g, *state)
+    for array, value in zip((flat, *state), new, strict=True):
+        array[...] = value
+
+
+UPDATE: dict[str, Callable[..., None]] = {**dict.fromkeys(("sgd", "momentum", "nesterov"), sgd), "adam": adam}
 
 
 def create(
@@ -435,7 +449,7 @@ def create(
     """A `Trainer` for fast numerics, or None for what it cannot do."""
     loss, output = network.loss, network.activations[-1]
     known = (loss, output) in TOGETHER or LOSSES[loss].alone is not None
-    if not known or type(optimizer) not in UPDATE:
+    if not known or type(optimizer) not in OPTIMIZERS.values() or not optimizer.simple:
         return None
     return Trainer(network, optimizer, dtype, batch_size, shards, metric)
 

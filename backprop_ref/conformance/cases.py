@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backprop_ref.network import Network
-from backprop_ref.optimizers import SGD, Adam
+from backprop_ref.optimizers import SGD, Optimizer
 from backprop_ref.parameters import Parameters
 
 FORWARD, BACKWARD, STEPPED = ("z", "a"), ("delta", "dW", "db"), ("W", "b")
@@ -87,7 +87,7 @@ class Case:
         An upstream gradient: then dW, db and dx are those of `backprop_ref.vjp`, and there is no loss.
     weight_decay : float
         λ·W is added to each dW, nothing to the loss.
-    optimizer : SGD or Adam
+    optimizer : Optimizer
         Of the three steps after which W and b are expected.
     batch_size : int
         Of those steps: they go through x in order, batch after batch, the last one short, and around again.
@@ -102,7 +102,7 @@ class Case:
     deciding: bool = True
     da: np.ndarray | None = None
     weight_decay: float = 0.0
-    optimizer: SGD | Adam = field(default_factory=lambda: SGD(0.1))
+    optimizer: Optimizer = field(default_factory=lambda: SGD(0.1))
     batch_size: int = 3
     expected: Expected | None = None
 

@@ -4,6 +4,7 @@ import os
 import re
 import reprlib
 import shlex
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from backprop_ref import settings
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.experiments.schema import OTHER_KEYS, Config, flags
 from backprop_ref.formulas import ACTIVATIONS
+from backprop_ref.optimizers import OPTIMIZERS
 
 # What a run does where nothing else is said: on most data, on numbers to predict, and on some of the built-in sets.
 SUITED: dict[str, dict[str, dict[str, Any]]] = {
@@ -44,7 +46,8 @@ SUITED: dict[str, dict[str, dict[str, Any]]] = {
         "training": {"epochs": 40, "batch_size": 64, "optimizer": "adam", "schedule": "cosine"},
     },
 }
-LEARNING_RATES = {"sgd": 0.1, "adam": 0.001, ("xor", "sgd"): 0.05, ("digits", "adam"): 0.004}
+LEARNING_RATES: dict[Any, float] = {name: kind().learning_rate for name, kind in OPTIMIZERS.items()}
+LEARNING_RATES |= {("xor", "sgd"): 0.05, ("digits", "adam"): 0.004}
 ENVIRONMENT = {
     "LOG_LEVEL": [("logging", "level")],
     "RANDOM_SEED": [("training", "seed"), ("data", "seed")],
@@ -257,13 +260,24 @@ def suit(config, name, task):
     if network.init is None:
         relu = any(ACTIVATIONS.parts(name)[0].endswith("relu") for name in network.activation)
         network.init = "he" if relu else "xavier"
+    _suit_optimizer(training, kind)
+
+
+def _suit_optimizer(training, kind):
+    """Fills in what the optimizer was not told, and refuses what it does not have."""
+    optimizer = training.optimizer
     if training.learning_rate is None:
-        optimizer = training.optimizer
         training.learning_rate = LEARNING_RATES.get((kind, optimizer), LEARNING_RATES[optimizer])
-    for key in ("momentum", "nesterov") if training.optimizer != "sgd" else ():
-        if getattr(training, key):
+    if training.weight_decay is None:
+        training.weight_decay = OPTIMIZERS[optimizer]().weight_decay
+    names = {name: [each.name for each in fields(of)] for name, of in OPTIMIZERS.items()}
+    for key, field in type(training).model_fields.items():
+        owners = [name for name, of in names.items() if key in of]
+        if owners and optimizer not in owners and getattr(training, key) != field.default:
+            flag = field.json_schema_extra["flag"]
             raise InvalidInput(
-                f"training.{key} (--{key}) is sgd's; leave it out with {training.optimizer}, or use --optimizer sgd"
+                f"training.{key} ({flag}) is {owners[0]}'s; leave it out with {optimizer}, or use "
+                f"--optimizer {owners[0]}"
             )
 
 
@@ -281,6 +295,7 @@ NEEDED = {
     "list": "a list such as [64, 32]",
     "finite": "a finite number",
     "greater": "{ge:g} or more",
+    "greater_than": "more than {gt:g}",
     "less": "less than {lt:g}",
     "less_than_equal": "{le:g} or less",
     "literal": "{expected}",

@@ -23,7 +23,7 @@ from backprop_ref.experiments.schema import Config
 from backprop_ref.files import check_output, create, json_text, open_in_place, replace, write_output, writing
 from backprop_ref.model_file import load
 from backprop_ref.network import Network
-from backprop_ref.optimizers import OPTIMIZERS, SGD, Adam
+from backprop_ref.optimizers import OPTIMIZERS, Optimizer
 from backprop_ref.parameters import Parameters
 from backprop_ref.random import Stream
 from backprop_ref.schedules import Constant, Cosine, Step
@@ -49,7 +49,7 @@ class Experiment:
     """Rows of the data set: train, validation, test."""
     preprocessing: Preprocessing
     network: Network
-    optimizer: SGD | Adam
+    optimizer: Optimizer
     schedule: Constant | Step | Cosine
 
     def xy(self, part):

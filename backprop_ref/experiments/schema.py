@@ -41,6 +41,11 @@ def one_of(names: Iterable[str], known: Container[str] = ()) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+def _rates() -> str:
+    """What the learning rate of each optimizer is by default."""
+    return ", ".join(f"{name} {kind().learning_rate:g}" for name, kind in OPTIMIZERS.items())
+
+
 def activation_name(name):
     """Our name of an activation that another library calls otherwise, and the one spelling of its number."""
     return _named(network.activation_name, name)
@@ -71,6 +76,7 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
+Positive = Annotated[float, Field(gt=0.0)]
 LOSS_NAMES = tuple(dict.fromkeys([*LOSSES, *LOSSES.values()]))
 Activation = Annotated[str, one_of(ACTIVATIONS, formulas.ACTIVATIONS), BeforeValidator(activation_name)]
 
@@ -187,21 +193,27 @@ class NetworkSection(Section):
 
 class Training(Section):
     epochs: Annotated[int, Field(ge=0, le=2**53)] | None = key(None, "--epochs", "Passes over the training rows.")
-    learning_rate: NotNegative | None = key(
-        None, "--learning-rate", "Step size η; default: sgd 0.1, adam 0.001 (xor: 0.05)."
-    )
+    learning_rate: NotNegative | None = key(None, "--learning-rate", f"Step size η; default: {_rates()} (xor: 0.05).")
     batch_size: Count | Literal["full"] | None = key(
         None, "--batch-size", "Rows per update; 1 is online, 'full' the whole set."
     )
     optimizer: Annotated[str, one_of(OPTIMIZERS)] | None = key(
-        None, "--optimizer", f"{' or '.join(OPTIMIZERS)}; default: sgd, for regression adam."
+        None, "--optimizer", f"{', '.join(OPTIMIZERS)}; default: sgd, for regression adam."
     )
     momentum: Share = key(0.0, "--momentum", "μ of sgd.")
     nesterov: bool = key(False, "--nesterov", "Nesterov's form of momentum.")
-    beta1: Share = key(0.9, "--beta1", "β1 of adam.")
-    beta2: Share = key(0.999, "--beta2", "β2 of adam.")
-    epsilon: NotNegative = key(1e-8, "--epsilon", "ε of adam.")
-    weight_decay: NotNegative = key(0.0, "--weight-decay", "λ: adds λ·W to the gradient of W.")
+    beta1: Share = key(0.9, "--beta1", "β1 of adam and adamw.")
+    beta2: Share = key(0.999, "--beta2", "β2 of adam and adamw.")
+    rho: Share = key(0.9, "--rho", "ρ of rmsprop.")
+    epsilon: NotNegative = key(1e-8, "--epsilon", "ε of adam, adamw, rmsprop and adagrad.")
+    epsilon_hat: bool = key(False, "--epsilon-hat", "adam, adamw: ε before the bias correction.")
+    weight_decay: NotNegative | None = key(
+        None, "--weight-decay", "λ: adds λ·W to the gradient of W; adamw: takes η·λ·W from W. Default: 0, adamw 0.01."
+    )
+    l1: NotNegative = key(0.0, "--l1", "λ₁: adds λ₁·sign(W) to the gradient of W.")
+    clip_value: Positive | None = key(None, "--clip-value", "Clips each entry of the gradient to this size.")
+    clip_norm: Positive | None = key(None, "--clip-norm", "Scales a gradient with a larger norm to this one.")
+    max_norm: Positive | None = key(None, "--max-norm", "Scales weights into a neuron with a larger norm to this one.")
     schedule: Annotated[str, one_of(SCHEDULES)] | None = key(
         None, "--schedule", f"Of the learning rate: {', '.join(SCHEDULES)}; default: what suits the set."
     )

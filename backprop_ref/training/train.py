@@ -19,7 +19,7 @@ from backprop_ref.backends.base import Backend, BackendChoice, OffersTrainer, Tr
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import Name
 from backprop_ref.network import Network
-from backprop_ref.optimizers import SGD, Adam, describe
+from backprop_ref.optimizers import OPTIMIZERS, SGD, Optimizer, describe
 from backprop_ref.parameters import Parameters
 from backprop_ref.random import Stream
 from backprop_ref.schedules import Constant, Cosine, Schedule, Step, get_schedule
@@ -45,7 +45,7 @@ def train(
     *,
     epochs: int = 100,
     batch_size: int | None = 32,
-    optimizer: SGD | Adam | None = None,
+    optimizer: Optimizer | None = None,
     schedule: str | Schedule | None = None,
     shuffle: bool = True,
     seed: int = 1,
@@ -78,7 +78,7 @@ def train(
     epochs : int
     batch_size : int or None
         None: full batch; 1: online. The last batch of an epoch may be short; it counts by its own size.
-    optimizer : SGD or Adam
+    optimizer : SGD, Adam, AdamW, RMSprop or AdaGrad
         Default ``SGD(0.1)``.
     schedule : None, str or callable
         'constant', 'step', 'cosine', or ``(epoch, epochs) -> factor`` on the learning rate; epoch counts from 0.
@@ -143,7 +143,7 @@ def train(
     data = _finite_data(network, x, y, params.dtype)
     held_out = None if validation is None else _validation_data(network, validation, params.dtype)
     optimizer = SGD(0.1) if optimizer is None else optimizer
-    if not isinstance(optimizer, SGD | Adam):
+    if not isinstance(optimizer, tuple(OPTIMIZERS.values())):
         raise InvalidInput(f"optimizer={optimizer!r}: an optimizer such as br.SGD(0.1) or br.Adam() is needed")
     if callback is not None and not callable(callback):
         raise InvalidInput(f"callback={callback!r}: a callable that takes an Epoch is needed")

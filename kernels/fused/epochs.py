@@ -33,7 +33,7 @@ class Plan(NamedTuple):
     together: bool
     """Whether its error is of the last layer's z, not of a."""
     rule: int
-    """Which of `formulas.UPDATES`."""
+    """Which update of `layers.Known`."""
     metric: int
     """Which of `layers.METRICS`."""
     batch_size: int
@@ -44,13 +44,17 @@ class Plan(NamedTuple):
 
 
 class Hyper(NamedTuple):
-    """What an optimizer is set to, each rounded once to the parameters' dtype where it is used."""
+    """What an optimizer is set to, as in `formulas.Settings`; each is rounded once to the parameters' dtype where it is
+    used."""
 
     momentum: float = 0.0
     beta1: float = 0.0
     beta2: float = 0.0
     epsilon: float = 0.0
+    epsilon_hat: float = 0.0
+    """ε where it is added before the bias correction; one of the two is 0."""
     weight_decay: float = 0.0
+    decoupled_decay: float = 0.0
 
 
 class Layer(NamedTuple):
@@ -94,7 +98,7 @@ class Data(NamedTuple):
 
 
 class State(NamedTuple):
-    """What training changes: the flat parameters, and the optimizer's velocity or m, v and powers (or empty arrays)."""
+    """What training changes: the flat parameters, and the optimizer's arrays and its powers (or empty arrays)."""
 
     flat: Any
     first: Any
@@ -167,6 +171,7 @@ def settings_of(hyper: Hyper, powers: Any, rate: Any, real: Any) -> Settings:
     """The numbers of an update rule for the next step, each rounded once; counts the step in `powers`."""
     powers[0] *= hyper.beta1
     powers[1] *= hyper.beta2
+    c2 = 1.0 - powers[1]
     return Settings(
         rate,
         real(hyper.momentum),
@@ -175,8 +180,8 @@ def settings_of(hyper: Hyper, powers: Any, rate: Any, real: Any) -> Settings:
         real(hyper.beta2),
         real(1.0 - hyper.beta2),
         real(1.0 - powers[0]),
-        real(1.0 - powers[1]),
-        real(hyper.epsilon),
+        real(c2),
+        real(hyper.epsilon + hyper.epsilon_hat / np.sqrt(c2)),
     )
 
 
@@ -321,6 +326,11 @@ def program(dtype: str, known: layers.Known, shared: bool = False, fused: bool =
             for index in range(plan.layers.shape[0]):
                 layer = layer_of(plan.layers, index)
                 add_decay(real(plan.hyper.weight_decay), flat, grads, layer.w, layer.n_in * layer.n_out)
+        if plan.hyper.decoupled_decay != 0.0:
+            strength = real(-(data.rates[epoch] * plan.hyper.decoupled_decay))
+            for index in range(plan.layers.shape[0]):
+                layer = layer_of(plan.layers, index)
+                add_decay(strength, flat, flat, layer.w, layer.n_in * layer.n_out)
         settings = settings_of(plan.hyper, state.powers, real(data.rates[epoch]), real)
         update(plan.rule, (flat.size, flat, grads, state.first, state.second, settings))
         return loss

@@ -160,14 +160,18 @@ class Known(NamedTuple):
 
     activations: tuple[str, ...] = formulas.USUAL_ACTIVATIONS
     terms: tuple[str, ...] = formulas.USUAL_TERMS
+    updates: tuple[str, ...] = formulas.USUAL_UPDATES
+    """Plain gradient descent is the first."""
 
     @classmethod
-    def of(cls, activations: Collection[str], terms: str) -> "Known":
-        """Those of the program that serves every usual network, or else no more than one network has."""
+    def of(cls, activations: Collection[str], terms: str, update: str) -> "Known":
+        """Those of the program that serves every usual network, or else no more than one network has; and the usual
+        update rules, or else one more than plain gradient descent."""
         usual = cls()
+        updates = usual.updates if update in usual.updates else (usual.updates[0], update)
         if {*activations} <= {*usual.activations} and terms in usual.terms:
-            return usual
-        return cls(tuple(sorted({*activations})), (terms,))
+            return cls(updates=updates)
+        return cls(tuple(sorted({*activations})), (terms,), updates)
 
 
 def lines(dtype: str, fused: bool, layout: rows.Layout, known: Known = Known()) -> Lines:  # noqa: B008 (constant)
@@ -238,7 +242,7 @@ def lines(dtype: str, fused: bool, layout: rows.Layout, known: Known = Known()) 
         "forward": [forward_of(formulas.ACTIVATIONS[name]) for name in known.activations],
         "backward": [backward_of(formulas.ACTIVATIONS[name]) for name in known.activations],
         "loss": [loss_of(formulas.TERMS[name]) for name in known.terms],
-        "update": [update_of(rule) for rule in formulas.UPDATES.values()],
+        "update": [update_of(formulas.UPDATES[name]) for name in known.updates],
         "measure": [over["count_correct"], over["count_labels"], over["squared_residuals"]],
     }
     return Lines(each=each, gather=over["gather"], add_decay=add_decay)

@@ -73,7 +73,7 @@ class Lengths(NamedTuple):
 
 def lengths_of(shape: Shape) -> Lengths:
     n_flat = sum((layer.n_in + 1) * layer.n_out for layer in shape.layers)
-    states = len(list(formulas.UPDATES.values())[shape.rule].state)
+    states = len(formulas.UPDATES[shape.known.updates[shape.rule]].state)
     return Lengths(n_flat, n_flat * (states > 0), n_flat * (states > 1))
 
 
@@ -136,6 +136,9 @@ def program(dtype: str, shape: Shape, fused: bool = False) -> Any:
         if plan.hyper.weight_decay != 0.0:
             for n_in, n_out, _, w in WEIGHTS:
                 add_decay(real(plan.hyper.weight_decay), flat, grads_of_all, w, n_in * n_out)
+        if plan.hyper.decoupled_decay != 0.0:
+            for n_in, n_out, _, w in WEIGHTS:
+                add_decay(real(-(data.rates[epoch] * plan.hyper.decoupled_decay)), flat, flat, w, n_in * n_out)
         first, second = part(work, FIRST, N_FIRST), part(work, SECOND, N_SECOND)
         settings = settings_of(plan.hyper, state.powers, real(data.rates[epoch]), real)
         update(N_FLAT, flat, grads_of_all, first, second, settings)

@@ -25,7 +25,7 @@ from .views import View, matrix, part, repeated, transposed
 SHARED_FROM = 2**21
 BLOCK = 2**12
 
-SGD = list(formulas.UPDATES).index("sgd")
+SGD = formulas.USUAL_UPDATES.index("sgd")
 
 
 @cache
@@ -181,6 +181,11 @@ def program(dtype: str, known: layers.Known, shared: bool = False) -> Any:
             for index in range(plan.layers.shape[0]):
                 layer = layer_of(plan.layers, index)
                 add_decay(real(plan.hyper.weight_decay), flat, grads, layer.w, layer.n_in * layer.n_out)
+        if plan.hyper.decoupled_decay != 0.0:
+            strength = real(-(data.rates[epoch] * plan.hyper.decoupled_decay))
+            for index in range(plan.layers.shape[0]):
+                layer = layer_of(plan.layers, index)
+                add_decay(strength, flat, flat, layer.w, layer.n_in * layer.n_out)
         if into_grads:
             settings = settings_of(plan.hyper, state.powers, rate, real)
             update(plan.rule, (flat.size, flat, grads, state.first, state.second, settings))

@@ -15,7 +15,7 @@ import numpy as np
 from backprop_ref.conformance.cases import Values
 from backprop_ref.errors import BackendUnavailable
 from backprop_ref.formulas import ACTIVATIONS, LOSSES
-from backprop_ref.optimizers import Adam
+from backprop_ref.optimizers import AdaGrad, Adam, RMSprop
 
 DIGITS = 50
 SUMS_OF_OUTPUTS = ("sum_squared_error", "cross_entropy")
@@ -99,12 +99,14 @@ def exact_steps(network, W, b, batches, optimizer, numbers=None):
     states: dict[tuple[int, ...], dict] = {}
     for t, (x, y) in enumerate(batches, start=1):
         seen = exact_pass(network, W, b, x, y, numbers)
-        decay = numbers.number(optimizer.weight_decay)
+        decay, shrink = numbers.number(optimizer.weight_decay), numbers.number(1)
+        if optimizer.decoupled:
+            decay, shrink = numbers.number(0), 1 - numbers.number(optimizer.learning_rate) * decay
         for layer in range(network.n_layers):
             for k, row in enumerate(W[layer]):
                 for j, w in enumerate(row):
                     g = seen.dW[layer][k][j] + decay * w
-                    row[j] = w - _step(numbers, optimizer, states.setdefault((layer, k, j), {}), g, t)
+                    row[j] = shrink * w - _step(numbers, optimizer, states.setdefault((layer, k, j), {}), g, t)
             for j, g in enumerate(seen.db[layer]):
                 b[layer][j] -= _step(numbers, optimizer, states.setdefault((layer, j), {}), g, t)
     return W, b
@@ -307,7 +309,14 @@ def _step(numbers, optimizer, state, g, t):
         beta1, beta2 = number(optimizer.beta1), number(optimizer.beta2)
         m = state["m"] = beta1 * state.get("m", 0) + (1 - beta1) * g
         v = state["v"] = beta2 * state.get("v", 0) + (1 - beta2) * g * g
-        return rate * m / (1 - beta1**t) / (numbers.sqrt(v / (1 - beta2**t)) + number(optimizer.epsilon))
+        rate, c2, epsilon = rate / (1 - beta1**t), 1 - beta2**t, number(optimizer.epsilon)
+        if optimizer.epsilon_hat:
+            return rate * numbers.sqrt(c2) * m / (numbers.sqrt(v) + epsilon)
+        return rate * m / (numbers.sqrt(v / c2) + epsilon)
+    if isinstance(optimizer, RMSprop | AdaGrad):
+        old, new = (number(optimizer.rho), 1 - number(optimizer.rho)) if isinstance(optimizer, RMSprop) else (1, 1)
+        v = state["v"] = old * state.get("v", 0) + new * g * g
+        return rate * g / (numbers.sqrt(v) + number(optimizer.epsilon))
     momentum = number(optimizer.momentum)
     velocity = state["velocity"] = momentum * state.get("velocity", 0) + g
     return rate * (g + momentum * velocity if optimizer.nesterov else velocity)

@@ -6,13 +6,15 @@ meet an array, in any of the usual forms: the learning rate inside or outside th
 W·(1 − η·λ), ``m + (1 − β)(g − m)``, √v/√c in place of √(v/c), η/c₁ as one step size.
 """
 
+from typing import Any
+
 import numpy as np
 
 from backprop_ref.conformance.cases import mapped
 from backprop_ref.conformance.rounding.bounds import near_pass, propagate
 from backprop_ref.conformance.rounding.near import Near, bound, exactly
 from backprop_ref.conformance.rounding.precision import Rounding
-from backprop_ref.optimizers import Adam
+from backprop_ref.optimizers import SGD, AdaGrad, Adam, AdamW, RMSprop
 
 HOST = float(np.finfo(np.float64).eps) / 2
 
@@ -42,8 +44,10 @@ def after(rounding, network, params, steps):
     with np.errstate(all="ignore"):
         for t, (optimizer, x, y) in enumerate(steps, start=1):
             seen = propagate(rounding, network, W, b, x, y)
-            decay = optimizer.weight_decay
+            decay = 0.0 if optimizer.decoupled else optimizer.weight_decay
             gradients = [decayed(rounding, decay, *pair) for pair in zip(W, seen.dW, strict=True)] + seen.db
+            if optimizer.decoupled:
+                W = [_shrunk(rounding, optimizer.learning_rate * optimizer.weight_decay, each) for each in W]
             moved = [
                 _moved(rounding, optimizer, state, tensor, g, t)
                 for state, tensor, g in zip(states, W + b, gradients, strict=True)
@@ -62,10 +66,16 @@ def decayed(rounding, decay, W, g):
 
 def _moved(rounding, optimizer, state, W, g, t):
     """``W − η·d``: η rounded, a product, a sum; and three roundings of W where decay is a factor."""
-    d = (_adam if isinstance(optimizer, Adam) else _sgd)(rounding, optimizer, state, g, t)
+    d = STEPS[type(optimizer)](rounding, optimizer, state, g, t)
     rate, gamma = optimizer.learning_rate, rounding.in_entries
     error = W.error + rate * d.error + gamma(4) * rate * d.computed
     return Near(W.value - rate * d.value, error + gamma(3 if optimizer.weight_decay else 1) * W.computed)
+
+
+def _shrunk(rounding, strength, W):
+    """``W − η·λ·W`` or ``W·(1 − η·λ)``: two roundings of the factor, a product, a sum."""
+    error = (1.0 + strength) * W.error + rounding.in_entries(4) * (1.0 + strength) * W.computed
+    return Near(W.value - strength * W.value, error)
 
 
 def _sgd(rounding, optimizer, state, g, t):
@@ -85,20 +95,50 @@ def _mixed(rounding, p, first, q, second):
 
 
 def _adam(rounding, optimizer, state, g, t):
-    """``(m/c₁) / (√(v/c₂) + ε)``.
+    """``(m/c₁) / (√(v/c₂) + ε)``"""
+    beta1, beta2 = optimizer.beta1, optimizer.beta2
+    m = state["m"] = _mixed(rounding, beta1, state.get("m"), 1.0 - beta1, g)
+    v = state["v"] = _mixed(rounding, beta2, state.get("v"), 1.0 - beta2, _squared(rounding, g))
+    m, v = _corrected(rounding, m, beta1, t), _corrected(rounding, v, beta2, t)
+    if not optimizer.epsilon_hat:
+        return _over_root(rounding, m, v, optimizer.epsilon)
+    epsilon = _corrected(rounding, Near(optimizer.epsilon * np.sqrt(1.0 - beta2**t), 0.0), beta2, t)  # ε/√c₂
+    return _over_root(rounding, m, v, epsilon.value, epsilon.error)
+
+
+def _rmsprop(rounding, optimizer, state, g, t):
+    """``g / (√v + ε)``"""
+    rho = optimizer.rho
+    v = state["v"] = _mixed(rounding, rho, state.get("v"), 1.0 - rho, _squared(rounding, g))
+    return _over_root(rounding, g, v, optimizer.epsilon)
+
+
+def _adagrad(rounding, optimizer, state, g, t):
+    """``g / (√v + ε)``"""
+    v = state["v"] = _mixed(rounding, 1.0, state.get("v"), 1.0, _squared(rounding, g))
+    return _over_root(rounding, g, v, optimizer.epsilon)
+
+
+STEPS: dict[type, Any] = {SGD: _sgd, Adam: _adam, AdamW: _adam, RMSprop: _rmsprop, AdaGrad: _adagrad}
+"""By optimizer, what of its step the learning rate multiplies."""
+
+
+def _squared(rounding, g):
+    error = g.error * (2.0 * np.abs(g.value) + 3.0 * g.error)
+    return Near(g.value**2, error + rounding.in_entries(1) * g.computed**2)
+
+
+def _over_root(rounding, m, v, epsilon, its_error=0.0):
+    """``m / (√v + ε)``.
 
     With √v' − √v = (v' − v)/(√v' + √v) ≤ √|v' − v|, and p'/q' − p/q = (p' − p)/q' + p·(q − q')/(q·q').
     """
-    gamma, beta1, beta2 = rounding.in_entries, optimizer.beta1, optimizer.beta2
-    square = Near(g.value**2, g.error * (2.0 * np.abs(g.value) + 3.0 * g.error) + gamma(1) * g.computed**2)
-    m = state["m"] = _mixed(rounding, beta1, state.get("m"), 1.0 - beta1, g)
-    v = state["v"] = _mixed(rounding, beta2, state.get("v"), 1.0 - beta2, square)
-    m, v = _corrected(rounding, m, beta1, t), _corrected(rounding, v, beta2, t)
+    gamma = rounding.in_entries
     least = np.sqrt(np.maximum(v.value - 2.0 * v.error, 0.0))
     root_error = np.minimum(np.sqrt(v.error), v.error / (2.0 * np.maximum(least, np.finfo(float).tiny)))
-    below = least + optimizer.epsilon
-    error = root_error + gamma(4) * np.sqrt(v.computed) + gamma(2) * optimizer.epsilon
-    value = m.value / (np.sqrt(v.value) + optimizer.epsilon)
+    below = least + epsilon
+    error = root_error + gamma(4) * np.sqrt(v.computed) + gamma(2) * epsilon + its_error
+    value = m.value / (np.sqrt(v.value) + epsilon)
     return Near(value, m.error / below + m.exact * error / below**2 + gamma(2) * m.computed / below)
 
 

@@ -2,14 +2,13 @@
 
 import json
 import re
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from backprop_ref.conformance.cases import Case, Expected, Values
 from backprop_ref.network import Network
-from backprop_ref.optimizers import OPTIMIZERS
+from backprop_ref.optimizers import OPTIMIZERS, describe
 from backprop_ref.parameters import Parameters
 
 FORMAT = "backprop_ref-vectors-1"
@@ -30,7 +29,7 @@ def question(case, numbers="decimal"):
 def to_document(case):
     """A case as a JSON-ready dictionary; every float as hexadecimal text, nested as its array is."""
     network = case.network
-    optimizer = {"name": type(case.optimizer).__name__.lower(), **asdict(case.optimizer)}
+    optimizer = describe(case.optimizer)
     return {
         "format": FORMAT,
         "arithmetic": ARITHMETIC,

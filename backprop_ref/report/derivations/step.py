@@ -9,13 +9,15 @@ from backprop_ref.api import trace
 from backprop_ref.backends import get_backend
 from backprop_ref.backends.array import divisor
 from backprop_ref.backends.base import Trace
-from backprop_ref.formulas import LOSSES, UPDATES, Settings, decay, together
+from backprop_ref.errors import InvalidInput
+from backprop_ref.formulas import LOSSES, UPDATES, Settings, decay, decoupled_decay, together
 from backprop_ref.network import Network
-from backprop_ref.optimizers import SGD, Adam
+from backprop_ref.optimizers import Adam, Optimizer
 from backprop_ref.parameters import Parameters, views
 from backprop_ref.report.derivations.trees import Entry, Power, Scalar, Symbolic, replaced
 
-OF_ADAM = ("beta1", "beta2", "epsilon")
+CONSTANTS = {"momentum": "mu", "beta1": "beta1", "beta2": "beta2", "rho": "rho", "epsilon": "epsilon"}
+"""By field of an optimizer, what its formulas call it."""
 
 
 @dataclass
@@ -28,7 +30,7 @@ class Step:
 
     network: Network
     params: Parameters
-    optimizer: SGD | Adam
+    optimizer: Optimizer
     learning_rate: float
     trace: Trace
     da: list[Any]
@@ -41,6 +43,8 @@ class Step:
     @classmethod
     def of(cls, network, params, x, y, optimizer, learning_rate, slots=None, numerics=None, t=1):
         """Update number `t`, which `optimizer` makes from `params` and `slots` (None: new), for x and y of one row."""
+        if not optimizer.simple:
+            raise InvalidInput("explain shows no l1, clip_value, clip_norm or max_norm; leave them out")
         backend: Any = get_backend("numpy", numerics)
         seen = trace(network, params, x, y, backend=backend)
         with backend.scope():
@@ -66,11 +70,10 @@ class Step:
     def settings(self):
         """The numbers of the optimizer that its formulas name."""
         rule, found = self.optimizer, [Scalar("eta", self.learning_rate)]
+        named = [(name, getattr(rule, field)) for field, name in CONSTANTS.items() if hasattr(rule, field)]
+        found += [Scalar(name, number) for name, number in named if number or name != "mu"]
         if isinstance(rule, Adam):
-            found += [Scalar(name, getattr(rule, name)) for name in OF_ADAM]
             found.append(Scalar("t", self.t))
-        elif rule.momentum:
-            found.append(Scalar("mu", rule.momentum))
         return [*found, Scalar("lambda", rule.weight_decay)] if rule.weight_decay else found
 
     def corrections(self):
@@ -89,16 +92,23 @@ class Step:
         indices, rule = ("k", "j") if quantity == "W" else ("j",), UPDATES[self.optimizer.rule]
         w, g = self.entry(quantity, layer, indices), self.entry(f"d{quantity}", layer, indices)
         if quantity == "W" and self.optimizer.weight_decay:
-            g = decay(w, g, Scalar("lambda", self.optimizer.weight_decay))
+            strength = Scalar("lambda", self.optimizer.weight_decay)
+            if self.optimizer.decoupled:
+                w = decoupled_decay(w, Scalar("eta", self.learning_rate) * strength)
+            else:
+                g = decay(w, g, strength)
 
         def slots(of, mark=""):
             for name in rule.state:
                 values = views(of[name], self.params.sizes)[0 if quantity == "W" else 1][layer]
                 yield Entry(f"{name[0]}{mark}", layer, values, indices)
 
-        eta, mu = Scalar("eta", self.learning_rate), Scalar("mu", getattr(self.optimizer, "momentum", 0.0))
-        beta1, beta2, epsilon = (Scalar(name, getattr(self.optimizer, name, 0.0)) for name in OF_ADAM)
+        none, known = Scalar("", 0.0), {each.name: each for each in self.settings()}
+        eta, mu, beta1, epsilon = (known.get(name, none) for name in ("eta", "mu", "beta1", "epsilon"))
+        beta2 = known.get("rho", known.get("beta2", none))
         c1, c2 = [Scalar(name, value) for name, _, value in self.corrections()] or (None, None)
+        if getattr(self.optimizer, "epsilon_hat", False):
+            epsilon = epsilon / Symbolic(1).sqrt(c2)
         settings = Settings(eta, mu, beta1, 1.0 - beta1, beta2, 1.0 - beta2, c1, c2, epsilon)
         changed, *trees = rule.step(Symbolic(1), settings, w, g, *slots(self.slots))
         new = list(slots(self.slots_after, "'"))
