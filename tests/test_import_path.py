@@ -25,7 +25,10 @@ OPTIONAL = (
     *("dask", "email_validator", "ipywidgets", "jax", "kaleido", "lz4", "matplotlib", "numexpr", "orjson"),
     *("pandas", "polars", "psutil", "pyarrow", "tbb", "torch", "tqdm", "xarray"),
 )
-NEEDED = ("joblib", "mpmath", "numba", "numpy", "plotly", "pydantic", "rich", "safetensors", "scipy", "sklearn", "typer", "yaml")
+NEEDED = (
+    *("joblib", "mpmath", "numba", "numpy", "plotly", "pydantic", "rich", "safetensors", "scipy", "sklearn", "typer"),
+    "yaml",
+)
 STANDARD = ("csv", "difflib", "logging", "multiprocessing", "platform", "sitecustomize", "statistics", "usercustomize")
 
 MARK = "from pathlib import Path\nPath(__file__).with_suffix('.ran').touch()\n"
