@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from backprop_ref.conformance.dissecting.comparing import ratio, same
 from backprop_ref.conformance.measuring import asking, material
 from backprop_ref.conformance.measuring.asking import HALF_THE_DIGITS, Asked
-from backprop_ref.conformance.measuring.comparing import ratio, same
 from backprop_ref.conformance.measuring.judgement import known_bug
 from backprop_ref.parameters import Parameters
 

@@ -4,16 +4,16 @@ import time
 
 import numpy as np
 
+from backprop_ref.conformance.dissecting.batches import together
+from backprop_ref.conformance.dissecting.rules import right_pass
+from backprop_ref.conformance.dissecting.samples import Samples
 from backprop_ref.conformance.measuring import forwards, naming
 from backprop_ref.conformance.measuring.asking import HALF_THE_DIGITS
-from backprop_ref.conformance.measuring.batches import together
 from backprop_ref.conformance.measuring.forwards import rows_of
 from backprop_ref.conformance.measuring.judgement import ORDER, Judgement, known_bug
 from backprop_ref.conformance.measuring.losses import CONSTANTS, case_of, simple
 from backprop_ref.conformance.measuring.networks import kind_of
 from backprop_ref.conformance.measuring.outcome import CONVENTION, RIGHT, WRONG
-from backprop_ref.conformance.measuring.rules import right_pass
-from backprop_ref.conformance.measuring.samples import Samples
 from backprop_ref.conformance.submissions.conventions import SIMPLE, Factor
 from backprop_ref.network import Network
 

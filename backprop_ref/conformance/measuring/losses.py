@@ -5,10 +5,10 @@ import math
 
 import numpy as np
 
+from backprop_ref.conformance.dissecting.comparing import same
+from backprop_ref.conformance.dissecting.rules import loss_of
 from backprop_ref.conformance.measuring import material
-from backprop_ref.conformance.measuring.comparing import same
 from backprop_ref.conformance.measuring.forwards import Forward
-from backprop_ref.conformance.measuring.rules import loss_of
 from backprop_ref.conformance.submissions.conventions import SIMPLE, Factor
 
 ALMOST = 1e-5

@@ -1,6 +1,7 @@
 """The judgement on gradients that come with a loss."""
 
 from backprop_ref.conformance.catalogue.known import CATALOGUE
+from backprop_ref.conformance.dissecting.rules import Form, changed
 from backprop_ref.conformance.measuring import forwards
 from backprop_ref.conformance.measuring.answers import ask_all
 from backprop_ref.conformance.measuring.asking import HALF_THE_DIGITS
@@ -11,7 +12,6 @@ from backprop_ref.conformance.measuring.losses import ALMOST, loss_factor
 from backprop_ref.conformance.measuring.networks import kind_of
 from backprop_ref.conformance.measuring.outcome import WRONG
 from backprop_ref.conformance.measuring.own_terms import by_penalty, in_its_own_terms
-from backprop_ref.conformance.measuring.rules import Form, changed
 from backprop_ref.conformance.submissions.conventions import SIMPLE, Factor
 
 

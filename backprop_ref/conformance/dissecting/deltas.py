@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from backprop_ref.conformance.catalogue.textbook import RULES
-from backprop_ref.conformance.measuring.comparing import ratio, same
-from backprop_ref.conformance.measuring.rules import (
+from backprop_ref.conformance.dissecting.comparing import ratio, same
+from backprop_ref.conformance.dissecting.rules import (
     CLIPPED,
     RAW_ENTROPY,
     RAW_ERROR,

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from backprop_ref.conformance.catalogue.textbook import RULES
-from backprop_ref.conformance.measuring import deltas
-from backprop_ref.conformance.measuring.comparing import constant_part, ratio, same, split
-from backprop_ref.conformance.measuring.deltas import Above
-from backprop_ref.conformance.measuring.rules import Form, Part, Rows, changed, forms, with_parts
+from backprop_ref.conformance.dissecting import deltas
+from backprop_ref.conformance.dissecting.comparing import constant_part, ratio, same, split
+from backprop_ref.conformance.dissecting.deltas import Above
+from backprop_ref.conformance.dissecting.rules import Form, Part, Rows, changed, forms, with_parts
 
 NOTHING = 64.0 * float(np.finfo(float).eps)
 """What is smaller than this part of a layer's largest gradient is what rounding leaves of 0."""
