@@ -330,7 +330,7 @@ class Samples:
             if not rules & form.change.keys() or "error" in form.change or form.fitted:
                 continue
             part = self._made(name, layer, base, form)
-            if part is None or same(part, due, 100.0 * self.tolerance):
+            if part is None or part.shape != measured.shape or same(part, due, 100.0 * self.tolerance):
                 continue
             if same(measured, part, self.tolerance) or (
                 part.shape == measured.shape and name == "db" and same(measured, part * some, self.tolerance)
@@ -357,14 +357,15 @@ class Samples:
 
     def _decayed(self, layer, measured, due):
         """Whether db is right but for a multiple of b, whatever the sample."""
-        rest = measured - due
-        c = ratio(rest, np.broadcast_to(self.rows.case.params.b[layer], rest.shape), 1e-4)
+        some = np.any(measured, axis=0)  # an entry that is left out holds nothing at all
+        rest = (measured - due)[:, some]
+        c = ratio(rest, np.broadcast_to(self.rows.case.params.b[layer][some], rest.shape), 1e-4)
         if c is None:
             return False
         named: Named = []
         named += [(form, c) for form in forms() if form.bug.id == "decay-on-bias" and form.fitted][:1]
         self.offs.append(Off("db", layer, named, 1.0, measured, due))
-        self.added_b[layer] = c * self.rows.case.params.b[layer]
+        self.added_b[layer] = c * self.rows.case.params.b[layer] * some
         return True
 
     def _added(self, layer):
