@@ -267,7 +267,7 @@ def _score(submission, network, layout, hard):
         return 1, "", biased
     suits = _suiting(x[0], *both)
     if suits == 1 and len(set(network.sizes)) == len(network.sizes):  # no other layout has these shapes: it is db
-        suits = _suiting(x[0], *(part._replace(db=None) for part in both))
+        suits = _suiting(x[0], values._replace(db=None), both[1]._replace(db=None))
     return (1, 2, BEST)[suits], "", biased
 
 
