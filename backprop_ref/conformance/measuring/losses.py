@@ -49,7 +49,9 @@ def loss_factor(batches, forward: Forward, tolerance=1e-7) -> tuple[Factor, str]
     return None
 
 
-_FACTORS = [(factor, name) for name in CONSTANTS for factor in SIMPLE]
+_TWICE = [factor._replace(twos=2 * factor.twos) for factor in SIMPLE if factor.twos]
+"""Where a ½ or a 2 is there once more than it should be."""
+_FACTORS = [(factor, name) for name in CONSTANTS for factor in (*SIMPLE, *(_TWICE if not name else ()))]
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from backprop_ref.conformance.measuring.losses import ALMOST, loss_factor
 from backprop_ref.conformance.measuring.networks import kind_of
 from backprop_ref.conformance.measuring.outcome import WRONG
 from backprop_ref.conformance.measuring.own_terms import by_penalty, in_its_own_terms
-from backprop_ref.conformance.submissions.conventions import SIMPLE, Factor
+from backprop_ref.conformance.submissions.conventions import Factor
 
 
 def with_loss(ask, batches, members, search, *, form, told) -> Judgement:
@@ -70,7 +70,7 @@ def _by_bugs(batches, near, members) -> Judgement | None:
 def _of_that_loss(batches, every) -> list[tuple[Forward, Factor, str]]:
     """Those whose loss is the submission's, but for a factor; the simplest first."""
     found = [(forward, *factor) for forward in every if (factor := loss_factor(batches, forward)) is not None]
-    return sorted(found, key=lambda one: (one[0].cost, bool(one[2]), SIMPLE.index(one[1])))
+    return sorted(found, key=lambda one: (one[0].cost, bool(one[2]), sum(map(abs, one[1][:3]))))
 
 
 def _by_single_losses(batches, every) -> Judgement | None:
