@@ -79,7 +79,7 @@ ORDER = {
         rounding running submissions examples exercises
         catalogue gradcheck
         vectors diagnosis
-        judging
+        judging dissecting
         measuring
         test_backend plugin
     """,

@@ -10,7 +10,7 @@ from . import truth
 from .kinds import BY_ID, KINDS, Kind, returning_loss, returning_no_loss
 from .plan import Plan
 from .program import Planted, Program
-from .spec import Spec, draw, draw_net, unusual
+from .spec import ENTROPY, SQUARED, Spec, draw, draw_net, unusual
 
 FACTORS = {"factor", "loss"}
 TRIES = 400
@@ -245,7 +245,7 @@ def about(spec) -> str:
 def same_numbers(program: Program, bug: Planted, kind_id: str) -> bool:
     """Whether a kind instead of that bug, in some form and layers, gives the same numbers but for a convention.
 
-    Where no loss is returned, that of the network may be another one.
+    Where no loss is returned, that of the network may be another one; a factor may be that of another mean or sum.
     """
     spec, kind = program.spec, BY_ID.get(kind_id)
     if spec is None or kind is None or any(one.id not in BY_ID for one in program.planted):
@@ -254,7 +254,11 @@ def same_numbers(program: Program, bug: Planted, kind_id: str) -> bool:
     mine = functools.partial(truth.load(program.source, spec.name), **keywords)
     placed = [(BY_ID[one.id], one.layers, one.form) for one in program.planted]
     place = program.planted.index(bug)
-    for said in [spec, *(_with_other_losses(spec) if not spec.has_loss else ())]:
+    others = [] if spec.has_loss else list(_with_other_losses(spec))
+    if bug.rule in FACTORS:  # what a mean lacks, a sum has
+        reductions = SQUARED if spec.net.loss == "squared" else ENTROPY
+        others += [dataclasses.replace(spec, reduction=reduction) for reduction in reductions]
+    for said in [spec, *others]:
         for layers, form in itertools.product(sorted(set(kind.choices(said))), range(kind.forms)):
             try:
                 source = text(said, [*placed[:place], (kind, layers, form), *placed[place + 1 :]])

@@ -5,10 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from backprop_ref.conformance.dissecting.comparing import ratio, same
 from backprop_ref.conformance.measuring import asking, material
 from backprop_ref.conformance.measuring.asking import HALF_THE_DIGITS, Asked
-from backprop_ref.conformance.measuring.comparing import ratio, same
 from backprop_ref.conformance.measuring.judgement import known_bug
+from backprop_ref.conformance.measuring.networks import kind_of
+from backprop_ref.conformance.outcomes.outcome import Finding
 from backprop_ref.parameters import Parameters
 
 SEEDS = 12
@@ -163,14 +165,34 @@ def state(batches):
     return (known_bug("gradients-not-zeroed" if twice else "second-call-differs", "state"),)
 
 
-def unsummed(batches):
-    """A finding where db has another shape than b: not summed over the batch, or over the neurons instead."""
+def unsummed(ask, batches, network):
+    """Findings where db has another shape than b: not summed over the batch, or over the neurons; or where it is left
+    out, or of a shape that cannot be read, in some layers, whose b is used all the same."""
+    five = batches.five
     layers: dict[str, list[int]] = {}
-    for layer, name in batches.five.odd.items():
+    for layer, name in five.odd.items():
         layers.setdefault(name, []).append(layer)
-    if not layers and batches.five.values.db is None and all(one.values.db is not None for one in batches.singles):
+    if not layers and five.values.db is None and all(one.values.db is not None for one in batches.singles):
         layers = {"bias-not-summed": []}
-    return tuple(known_bug(name, "db", tuple(at)) for name, at in layers.items())
+    found = [known_bug(name, "db", tuple(at)) for name, at in layers.items()]
+    left_out = [layer for layer, db in enumerate(five.values.db or ()) if db is None]
+    if left_out and not found and _moves(ask, batches, network, left_out):
+        text = "db has another shape than b, or is left out, where the other layers have it"
+        found.append(
+            Finding("unknown-db", text, "db", tuple(left_out), "db = Σₛ delta, of the shape of b", "none of that shape",
+                    "sum delta over the batch's axis in every layer", "measured", network=kind_of(network))
+        )  # fmt: skip
+    return tuple(found)
+
+
+def _moves(ask, batches, network, layers):
+    """Whether the biases of these layers change the gradients."""
+    moved = [b + 0.5 * (layer in layers) for layer, b in enumerate(batches.params.b)]
+    params = Parameters.from_arrays(batches.params.W, moved)
+    answer = ask(network, params, batches.five.case.x, batches.five.case.y)
+    if answer is None or answer.values.dW is None:
+        return False
+    return not all(map(np.array_equal, answer.values.dW, batches.five.values.dW))
 
 
 def decay(ask, batches, network):

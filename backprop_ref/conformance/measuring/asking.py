@@ -243,7 +243,7 @@ def _score(submission, network, layout, hard):
     """How well a layout suits, why there is no answer, and which layers have a bias by it.
 
     0: no answer; 1: gradients of fitting shapes; 2: those of the first layer are x times something, sample by sample;
-    `BEST`: and those of every layer something times db.
+    `BEST`: and those of every layer something times db, or, in sizes that are all distinct, times anything.
     """
     every = _all(layout, network.n_layers)
     params = material.parameters(network.sizes, biases=every)
@@ -262,7 +262,10 @@ def _score(submission, network, layout, hard):
     biased = tuple(part is not None for part in values.db or [None] * len(values.dW))
     if both[1] is None or both[1].dW is None or np.array_equal(both[1].dW[0], values.dW[0]):
         return 1, "", biased
-    return (1, 2, BEST)[_suiting(x[0], *both)], "", biased
+    suits = _suiting(x[0], *both)
+    if suits == 1 and len(set(network.sizes)) == len(network.sizes):  # no other layout has these shapes: it is db
+        suits = _suiting(x[0], values._replace(db=None), both[1]._replace(db=None))
+    return (1, 2, BEST)[suits], "", biased
 
 
 def _suiting(x, one, two):

@@ -4,15 +4,15 @@ import time
 
 import numpy as np
 
+from backprop_ref.conformance.dissecting.batches import together
+from backprop_ref.conformance.dissecting.rules import right_pass
+from backprop_ref.conformance.dissecting.samples import Samples
 from backprop_ref.conformance.measuring import forwards, naming
 from backprop_ref.conformance.measuring.asking import HALF_THE_DIGITS
-from backprop_ref.conformance.measuring.batches import together
 from backprop_ref.conformance.measuring.forwards import rows_of
 from backprop_ref.conformance.measuring.judgement import ORDER, Judgement, known_bug
-from backprop_ref.conformance.measuring.losses import CONSTANTS, case_of, simple
+from backprop_ref.conformance.measuring.losses import CONSTANTS, case_of, is_usual, simple
 from backprop_ref.conformance.measuring.networks import kind_of
-from backprop_ref.conformance.measuring.rules import right_pass
-from backprop_ref.conformance.measuring.samples import Samples
 from backprop_ref.conformance.outcomes.outcome import CONVENTION, RIGHT, WRONG
 from backprop_ref.conformance.submissions.conventions import SIMPLE, Factor
 from backprop_ref.network import Network
@@ -72,7 +72,9 @@ def findings_of(samples, batches, forward, power, loss_scale):
     squared, n_out = network.loss.endswith("squared_error"), network.sizes[-1]
     for off in samples.offs:
         if off.quantity == "delta" and off.layer == last and not off.named and not off.words:
-            found.append(naming.scaled(off.factor, loss_scale, n_out, squared, text))
+            usual = loss_scale is not None and is_usual(loss_scale, network)
+            loss_is_off = loss_scale is not None and not usual and is_usual(loss_scale * off.factor, network)
+            found.append(naming.scaled(off.factor, loss_scale, n_out, squared, text, loss_is_off))
         else:
             offs.append(off)
     joined = together(samples, case_of(batches.five, batches, forward), batches.five, batches.singles)

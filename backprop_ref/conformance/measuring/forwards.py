@@ -10,11 +10,11 @@ import numpy as np
 
 from backprop_ref.conformance.catalogue.known import CATALOGUE
 from backprop_ref.conformance.catalogue.textbook import RULES
+from backprop_ref.conformance.dissecting.comparing import constant_part, split
+from backprop_ref.conformance.dissecting.rules import Form, Rows, changed
 from backprop_ref.conformance.measuring import material
-from backprop_ref.conformance.measuring.comparing import constant_part, split
 from backprop_ref.conformance.measuring.judgement import known_bug
 from backprop_ref.conformance.measuring.networks import kind_of
-from backprop_ref.conformance.measuring.rules import Form, Rows, changed
 from backprop_ref.conformance.outcomes.outcome import Finding
 from backprop_ref.formulas import ACTIVATIONS
 from backprop_ref.network import Network

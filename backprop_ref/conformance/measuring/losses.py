@@ -5,11 +5,12 @@ import math
 
 import numpy as np
 
+from backprop_ref.conformance.dissecting.comparing import same
+from backprop_ref.conformance.dissecting.rules import loss_of
 from backprop_ref.conformance.measuring import material
-from backprop_ref.conformance.measuring.comparing import same
 from backprop_ref.conformance.measuring.forwards import Forward
-from backprop_ref.conformance.measuring.rules import loss_of
 from backprop_ref.conformance.submissions.conventions import SIMPLE, Factor
+from backprop_ref.formulas import LOSSES
 
 ALMOST = 1e-5
 """A relative difference of losses that an ε in a logarithm makes."""
@@ -48,7 +49,9 @@ def loss_factor(batches, forward: Forward, tolerance=1e-7) -> tuple[Factor, str]
     return None
 
 
-_FACTORS = [(factor, name) for name in CONSTANTS for factor in SIMPLE]
+_TWICE = [factor._replace(twos=2 * factor.twos) for factor in SIMPLE if factor.twos]
+"""Where a ½ or a 2 is there once more than it should be."""
+_FACTORS = [(factor, name) for name in CONSTANTS for factor in (*SIMPLE, *(_TWICE if not name else ()))]
 
 
 @functools.cache
@@ -57,6 +60,14 @@ def _factors(batch, n_out):
     return np.array(
         [float(batch) ** f.batch * float(n_out) ** f.outputs * 2.0**f.twos * CONSTANTS[name] for f, name in _FACTORS]
     )
+
+
+def is_usual(scale: float, network) -> bool:
+    """Whether people reduce a loss like that: a sum or a mean over the outputs, a squared error with ½ or without."""
+    n_out, squared = float(network.sizes[-1]), network.loss.endswith("squared_error")
+    ours_is_mean = LOSSES[network.loss].divisor(1, network.sizes[-1]) != 1
+    outputs = (1.0, n_out) if ours_is_mean else (1.0, 1.0 / n_out)
+    return any(np.isclose(scale, o * t, rtol=1e-7) for o in outputs for t in ((1.0, 0.5) if squared else (1.0,)))
 
 
 def simple(scale: float, n_out: int) -> Factor | None:

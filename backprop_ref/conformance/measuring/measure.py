@@ -70,16 +70,18 @@ def _rank(outcome):
 
 
 def _in_other_sizes(submission, outcome, form):
-    """Makes an outcome WRONG if what is right in one network is wrong in another of the same kind."""
+    """Makes an outcome WRONG if what is right in one network is wrong in another of the same kind, wider or deeper."""
     if form.sizes != material.WIDTHS[len(form.sizes) - 1][0]:
         return  # it is made for these sizes
-    ask = Asker(submission)
-    for sizes in material.OTHER_WIDTHS[len(form.sizes) - 1]:
+    ask, depth = Asker(submission), len(form.sizes) - 1
+    deeper = [material.WIDTHS[3][0]] if depth == 2 and submission.n_layers is None else []
+    for sizes in (*material.OTHER_WIDTHS[depth], *deeper):
         kinds = [
             parse(text.replace(text.split(":")[0], "-".join(map(str, sizes)))) for text in _fitting(outcome, sizes)
         ]
-        for kind in kinds[: 2 if ask.dear else FEW]:
-            judged = _group(ask, form._replace(sizes=sizes), [kind], told=True)
+        for kind in kinds[: 2 if ask.dear or sizes in deeper else FEW]:
+            there = form._replace(sizes=sizes, biases=(any(form.biases),) * (len(sizes) - 1))
+            judged = _group(ask, there if sizes in deeper else form._replace(sizes=sizes), [kind], told=True)
             if judged.verdict == WRONG:
                 outcome.verdict, outcome.conventions = WRONG, []
                 outcome.networks = [f"{'-'.join(map(str, sizes))}:{judged.network}"]
@@ -225,7 +227,7 @@ def _group(ask, form, members, told, search=True) -> Judgement:
     if turn is not None:
         said = "it updates its weights after each sample, so that each is judged by itself"
         judgement = judgement._replace(notes=(*judgement.notes, said), plain=False)
-    more = (*state, *answers.unsummed(batches), *answers.decay(ask, batches, members[0]))
+    more = (*state, *answers.unsummed(ask, batches, members[0]), *answers.decay(ask, batches, members[0]))
     if more:
         judgement = judgement._replace(verdict=WRONG, findings=(*judgement.findings, *more))
     return judgement

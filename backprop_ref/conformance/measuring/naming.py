@@ -140,9 +140,13 @@ def scale_bugs(factor: float, loss_factor: float | None, n_out: int, squared: bo
     return found or ["learning-rate-folded"]
 
 
-def scaled(factor, loss_factor, n_out, squared, network):
-    """The finding for a factor on every gradient."""
+def scaled(factor, loss_factor, n_out, squared, network, loss_is_off=False):
+    """The finding for a factor on every gradient, or on the loss alone."""
     first, *others = scale_bugs(factor, loss_factor, n_out, squared)
+    if loss_is_off and first in {"sum-over-outputs", "mean-over-outputs"}:
+        first, others = "loss-outputs", [first, *others]
+    if loss_is_off and first == "extra-two":
+        first, others = "loss-half", [first, *others]
     bug = BY_ID[first]
     beside = "the derivative of your loss" if loss_factor is not None else "any usual loss's gradient"
     return Finding(

@@ -2,17 +2,17 @@
 
 import numpy as np
 
+from backprop_ref.conformance.dissecting.batches import together
+from backprop_ref.conformance.dissecting.comparing import same
+from backprop_ref.conformance.dissecting.rules import loss_of
+from backprop_ref.conformance.dissecting.samples import Samples
 from backprop_ref.conformance.measuring import forwards, naming, unknown
 from backprop_ref.conformance.measuring.asking import HALF_THE_DIGITS
-from backprop_ref.conformance.measuring.batches import together
 from backprop_ref.conformance.measuring.by_rules import findings_of, without_loss
-from backprop_ref.conformance.measuring.comparing import same
 from backprop_ref.conformance.measuring.forwards import rows_of
 from backprop_ref.conformance.measuring.judgement import Judgement, known_bug
 from backprop_ref.conformance.measuring.losses import case_of
 from backprop_ref.conformance.measuring.networks import kind_of
-from backprop_ref.conformance.measuring.rules import loss_of
-from backprop_ref.conformance.measuring.samples import Samples
 from backprop_ref.conformance.outcomes.outcome import CONVENTION, NOT_JUDGED, OWN_TERMS, WRONG, Finding
 from backprop_ref.conformance.submissions.conventions import SIMPLE
 

@@ -4,10 +4,10 @@ import numpy as np
 
 from backprop_ref.conformance.catalogue.known import BY_ID
 from backprop_ref.conformance.catalogue.textbook import RULES, activate, derived
+from backprop_ref.conformance.dissecting.comparing import same
+from backprop_ref.conformance.dissecting.rules import DOUBLE, Form, Rows
 from backprop_ref.conformance.measuring import material
-from backprop_ref.conformance.measuring.comparing import same
 from backprop_ref.conformance.measuring.own_loss import differences
-from backprop_ref.conformance.measuring.rules import DOUBLE, Form, Rows
 from backprop_ref.conformance.rounding.balls import Ball
 from backprop_ref.network import Network
 from backprop_ref.parameters import Parameters

@@ -1,6 +1,7 @@
 """The judgement on gradients that come with a loss."""
 
 from backprop_ref.conformance.catalogue.known import CATALOGUE
+from backprop_ref.conformance.dissecting.rules import Form, changed
 from backprop_ref.conformance.measuring import forwards
 from backprop_ref.conformance.measuring.answers import ask_all
 from backprop_ref.conformance.measuring.asking import HALF_THE_DIGITS
@@ -10,9 +11,8 @@ from backprop_ref.conformance.measuring.judgement import ORDER, Judgement, known
 from backprop_ref.conformance.measuring.losses import ALMOST, loss_factor
 from backprop_ref.conformance.measuring.networks import kind_of
 from backprop_ref.conformance.measuring.own_terms import by_penalty, in_its_own_terms
-from backprop_ref.conformance.measuring.rules import Form, changed
 from backprop_ref.conformance.outcomes.outcome import WRONG
-from backprop_ref.conformance.submissions.conventions import SIMPLE, Factor
+from backprop_ref.conformance.submissions.conventions import Factor
 
 
 def with_loss(ask, batches, members, search, *, form, told) -> Judgement:
@@ -49,6 +49,10 @@ def _by_networks(batches, members, fitting, search) -> Judgement:
     if best.cost > 1 and search and fitting[0][0].network.activations[0] == "linear":
         found = _of_that_loss(batches, forwards.with_missing_activations(members))
         best = _least([best, *(known(batches, forward, factor, bug) for forward, factor, bug in found[:12])])
+    if not best.named and search:  # what one loss is with a bug, another is without
+        alike = [one for one in members if one.activations == fitting[0][0].network.activations]
+        found = _of_that_loss(batches, _with_loss_bugs(forwards.right(alike)))
+        best = _least([best, *(known(batches, forward, factor, bug) for forward, factor, bug in found[:6])])
     return best
 
 
@@ -68,7 +72,7 @@ def _by_bugs(batches, near, members) -> Judgement | None:
 def _of_that_loss(batches, every) -> list[tuple[Forward, Factor, str]]:
     """Those whose loss is the submission's, but for a factor; the simplest first."""
     found = [(forward, *factor) for forward in every if (factor := loss_factor(batches, forward)) is not None]
-    return sorted(found, key=lambda one: (one[0].cost, bool(one[2]), SIMPLE.index(one[1])))
+    return sorted(found, key=lambda one: (one[0].cost, bool(one[2]), sum(map(abs, one[1][:3]))))
 
 
 def _by_single_losses(batches, every) -> Judgement | None:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backprop_ref.conformance.measuring.comparing import same
-from backprop_ref.conformance.measuring.rules import Form, changed, forms, numbers_for, ran
-from backprop_ref.conformance.measuring.samples import Named, Off, Samples
+from backprop_ref.conformance.dissecting.comparing import same
+from backprop_ref.conformance.dissecting.rules import Form, changed, forms, numbers_for, ran
+from backprop_ref.conformance.dissecting.samples import Named, Off, Samples
 
 POWERS = (0, -1, 1, -2, 2, -3, 3)
 

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from backprop_ref.conformance.catalogue.textbook import RULES
-from backprop_ref.conformance.measuring.comparing import ratio, same
-from backprop_ref.conformance.measuring.rules import (
+from backprop_ref.conformance.dissecting.comparing import ratio, same
+from backprop_ref.conformance.dissecting.rules import (
     CLIPPED,
     RAW_ENTROPY,
     RAW_ERROR,
@@ -250,8 +250,11 @@ def _rates(slope, plain, moved, measured):
             yield float(c), float(-d / c)
 
 
-def by_a_number(rows: Rows, layer: int, above: list[Above], measured, scale, tolerance) -> Match | None:
+def by_a_number(rows: Rows, layer: int, above: list[Above], measured, scale, tolerance, mask=None) -> Match | None:
     """delta by a form that needs a number: ε in a logarithm, another leaky slope; with that factor, or with any."""
+    if mask is None:
+        mask = np.ones(measured.shape, dtype=bool)
+    measured = measured[mask]
     last = layer == rows.last
     ways: list[tuple[Any, ...]] = _epsilon_ways(rows) if last else []
     carried = _errors(rows)[:1] if last else [one for up in above for one in _carried(rows, layer, up)]
@@ -269,16 +272,20 @@ def by_a_number(rows: Rows, layer: int, above: list[Above], measured, scale, tol
                 )
             )
     for value, parts, start, base in ways:
-        number = numbers_for(lambda n, value=value: _scaled(value(n), scale), start, _scaled(measured, scale and 1.0))
+        number = numbers_for(
+            lambda n, value=value: _scaled(value(n), scale, mask), start, _scaled(measured, scale and 1.0)
+        )
         due = None if number is None else value(number)
-        c = None if due is None else ratio(measured, due, tolerance)
+        c = None if due is None else ratio(measured, due[mask], tolerance)
         if c is not None and (scale is None or abs(c - scale) <= tolerance * abs(scale)):
             return Match(Way(due, parts(number), due, base), 0, c, len(parts(number)))
     return None
 
 
-def _scaled(array, scale):
-    """An array times a factor; without one, of length 1."""
+def _scaled(array, scale, mask=None):
+    """Some entries of an array times a factor; without one, of length 1."""
+    if mask is not None and array is not None:
+        array = array[mask] if array.shape == mask.shape else None
     return None if array is None else array * scale if scale else array / max(float(np.linalg.norm(array)), 1e-300)
 
 

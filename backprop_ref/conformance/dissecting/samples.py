@@ -9,10 +9,10 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from backprop_ref.conformance.catalogue.textbook import RULES
-from backprop_ref.conformance.measuring import deltas
-from backprop_ref.conformance.measuring.comparing import constant_part, ratio, same, split
-from backprop_ref.conformance.measuring.deltas import Above
-from backprop_ref.conformance.measuring.rules import Form, Part, Rows, changed, forms, with_parts
+from backprop_ref.conformance.dissecting import deltas
+from backprop_ref.conformance.dissecting.comparing import constant_part, ratio, same, split
+from backprop_ref.conformance.dissecting.deltas import Above
+from backprop_ref.conformance.dissecting.rules import Form, Part, Rows, changed, forms, with_parts
 
 NOTHING = 64.0 * float(np.finfo(float).eps)
 """What is smaller than this part of a layer's largest gradient is what rounding leaves of 0."""
@@ -187,6 +187,8 @@ class Samples:
             [] if not outer else [Option(from_W, None if np.all(told) else told[:, None] & np.ones_like(from_W, bool))]
         )
         options += [] if B is None else [Option(B)]
+        if B is not None and outer and self.search and (bare := self._without_b(layer, from_W, B)) is not None:
+            options.append(Option(bare))
         if not outer and self.search:
             options += self._undone(layer)
         options = [one for one in options if np.any(one.delta)] or options or [Option(from_W)]
@@ -196,6 +198,14 @@ class Samples:
                 mask = np.broadcast_to(some, one.delta.shape)
                 options.append(Option(one.delta, mask if one.mask is None else mask & one.mask, one.form))
         return options
+
+    def _without_b(self, layer, from_W, B):
+        """db without a multiple of b, where it is that beside a multiple of what dW tells; else None."""
+        b = np.broadcast_to(self.rows.case.params.b[layer], B.shape)
+        columns = np.stack([from_W.ravel(), b.ravel()], axis=1)
+        (_, c), *_ = np.linalg.lstsq(columns, B.ravel(), rcond=None)
+        rest = B - c * b
+        return rest if abs(c) > 1e-9 and ratio(rest, from_W, self.tolerance) is not None else None
 
     def _undone(self, layer):
         """The deltas that dW tells if it was made with a known bug: with another array, rearranged, or in part only."""
@@ -279,14 +289,14 @@ class Samples:
         """What needs a number: updated weights, a small number in a logarithm, another slope."""
         at_end = layer == self.last
         for number, option in enumerate(options):
-            if option.mask is not None:
-                continue
             match = None
-            if not at_end:
+            if not at_end and option.mask is None:
                 match = deltas.by_updated_weights(self.rows, layer, self.above, option.delta)
             if match is None:
                 scale = 1.0 if not at_end else self.scale if self.known else None
-                match = deltas.by_a_number(self.rows, layer, self.above, option.delta, scale, self.tolerance)
+                match = deltas.by_a_number(
+                    self.rows, layer, self.above, option.delta, scale, self.tolerance, option.mask
+                )
             if match is not None:
                 return match._replace(option=number)
         return None
@@ -330,7 +340,7 @@ class Samples:
             if not rules & form.change.keys() or "error" in form.change or form.fitted:
                 continue
             part = self._made(name, layer, base, form)
-            if part is None or same(part, due, 100.0 * self.tolerance):
+            if part is None or part.shape != measured.shape or same(part, due, 100.0 * self.tolerance):
                 continue
             if same(measured, part, self.tolerance) or (
                 part.shape == measured.shape and name == "db" and same(measured, part * some, self.tolerance)
@@ -357,14 +367,15 @@ class Samples:
 
     def _decayed(self, layer, measured, due):
         """Whether db is right but for a multiple of b, whatever the sample."""
-        rest = measured - due
-        c = ratio(rest, np.broadcast_to(self.rows.case.params.b[layer], rest.shape), 1e-4)
+        some = np.any(measured, axis=0)  # an entry that is left out holds nothing at all
+        rest = (measured - due)[:, some]
+        c = ratio(rest, np.broadcast_to(self.rows.case.params.b[layer][some], rest.shape), 1e-4)
         if c is None:
             return False
         named: Named = []
         named += [(form, c) for form in forms() if form.bug.id == "decay-on-bias" and form.fitted][:1]
         self.offs.append(Off("db", layer, named, 1.0, measured, due))
-        self.added_b[layer] = c * self.rows.case.params.b[layer]
+        self.added_b[layer] = c * self.rows.case.params.b[layer] * some
         return True
 
     def _added(self, layer):

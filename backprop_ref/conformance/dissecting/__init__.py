@@ -1,0 +1,1 @@
+"""A backward pass taken to pieces: which rule gives each of its numbers, right or with known bugs."""
