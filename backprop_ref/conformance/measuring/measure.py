@@ -58,8 +58,10 @@ def measure(submission, *, target="", network=None, reload=None) -> Outcome:
     if submission.kind == "function":
         submission.settle()
     assert best is not None
-    if best.verdict in {RIGHT, CONVENTION} and network is None and submission.sizes() is None:
-        _in_other_sizes(submission, best, chosen)
+    if network is None and submission.sizes() is None:
+        best = _in_wider_layers(submission, best, chosen) or best
+        if best.verdict in {RIGHT, CONVENTION}:
+            _in_other_sizes(submission, best, chosen)
     return best
 
 
@@ -67,6 +69,26 @@ def _rank(outcome):
     """How good a verdict is, and how much there is to say beside it: of several layouts, the one that explains most."""
     said = Judgement(outcome.verdict, "", tuple(outcome.findings))
     return ORDER.index(outcome.verdict), said.cost
+
+
+def _in_wider_layers(submission, outcome, form):
+    """The outcome where code that is right with layers of one neuron is wrong with more, which it takes too; else None.
+
+    In one neuron much is the same: a transposed W, a sum over neurons. That a mean over the outputs is no mean over the
+    batch says nothing of code for one output.
+    """
+    if outcome.exit or 1 not in form.sizes[1:]:
+        return None
+    hidden = tuple(2 if size == 1 else size for size in form.sizes[1:-1])
+    choices = [(form.sizes[0], *inner, last) for last in (form.sizes[-1], 2) for inner in (form.sizes[1:-1], hidden)]
+    for sizes in dict.fromkeys(choices[1:]):
+        if sizes == form.sizes:
+            continue
+        wider = _measured(Asker(submission), submission, form._replace(sizes=sizes), outcome.target, None)
+        ids = {found.id for found in wider.findings}
+        if wider.verdict == WRONG and ids <= BY_ID.keys() and ids - {"sum-over-outputs", "mean-over-outputs"}:
+            return wider
+    return None
 
 
 def _in_other_sizes(submission, outcome, form):
