@@ -59,7 +59,8 @@ def measure(submission, *, target="", network=None, reload=None) -> Outcome:
         submission.settle()
     assert best is not None
     if network is None and submission.sizes() is None:
-        best = _in_wider_layers(submission, best, chosen) or best
+        alike = [form for form in found if form.sizes == chosen.sizes]
+        best = _in_wider_layers(submission, best, alike) or best
         if best.verdict in {RIGHT, CONVENTION}:
             _in_other_sizes(submission, best, chosen)
     return best
@@ -71,23 +72,26 @@ def _rank(outcome):
     return ORDER.index(outcome.verdict), said.cost
 
 
-def _in_wider_layers(submission, outcome, form):
+def _in_wider_layers(submission, outcome, forms):
     """The outcome where code that is right with layers of one neuron is wrong with more, which it takes too; else None.
 
     In one neuron much is the same: a transposed W, a sum over neurons. That a mean over the outputs is no mean over the
     batch says nothing of code for one output.
     """
-    if outcome.exit or 1 not in form.sizes[1:]:
+    first, *inner, last = forms[0].sizes
+    if outcome.exit or 1 not in (*inner, last):
         return None
-    hidden = tuple(2 if size == 1 else size for size in form.sizes[1:-1])
-    choices = [(form.sizes[0], *inner, last) for last in (form.sizes[-1], 2) for inner in (form.sizes[1:-1], hidden)]
-    for sizes in dict.fromkeys(choices[1:]):
-        if sizes == form.sizes:
-            continue
-        wider = _measured(Asker(submission), submission, form._replace(sizes=sizes), outcome.target, None)
-        ids = {found.id for found in wider.findings}
-        if wider.verdict == WRONG and ids <= BY_ID.keys() and ids - {"sum-over-outputs", "mean-over-outputs"}:
-            return wider
+    layout, wide = submission.layout, [2 if size == 1 else size for size in inner]
+    for sizes in {(first, *wide, last): 0, (first, *inner, 2): 0, (first, *wide, 2): 0}:
+        for form in forms if sizes != forms[0].sizes else ():
+            submission.layout = form.layout
+            wider = _measured(Asker(submission), submission, form._replace(sizes=sizes), outcome.target, None)
+            ids = {found.id for found in wider.findings}
+            if wider.verdict == WRONG and ids <= BY_ID.keys() and ids - {"sum-over-outputs", "mean-over-outputs"}:
+                return wider
+            if wider.verdict != NOT_JUDGED:
+                break
+    submission.layout = layout
     return None
 
 
