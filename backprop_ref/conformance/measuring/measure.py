@@ -82,7 +82,7 @@ def _in_wider_layers(submission, outcome, forms):
     if outcome.exit or 1 not in (*inner, last):
         return None
     layout, wide = submission.layout, [2 if size == 1 else size for size in inner]
-    for sizes in {(first, *wide, last): 0, (first, *inner, 2): 0, (first, *wide, 2): 0}:
+    for sizes in dict.fromkeys([(first, *wide, last), (first, *inner, 2), (first, *wide, 2)]):
         for form in forms if sizes != forms[0].sizes else ():
             submission.layout = form.layout
             wider = _measured(Asker(submission), submission, form._replace(sizes=sizes), outcome.target, None)

@@ -154,6 +154,8 @@ def _loss(plan, model, given):
     with contextlib.suppress(Exception):
         for call in plan.loss:
             given.forward = result = _call(model, call, given, None)
+        if isinstance(result, tuple):  # beside gradients: the one that is a number
+            (result,) = [part for part in result if depth(part) == 0]
         return None if result is None else number(result, "the loss")
     return None
 
