@@ -69,8 +69,9 @@ def test_numba_compiles_the_very_functions():
     """All but the loops of rules over rows, which are cut into passes."""
     compiled, tables = loops("float64"), formulas.ACTIVATIONS | formulas.TERMS
     over_rows = {f"{name}_{half}" for name, rule in tables.items() if rule.by_rows for half in ("forward", "backward")}
-    assert compiled.keys() == LOOPS.keys()
-    for name, function in LOOPS.items():
+    plain = {name: function for name, function in LOOPS.items() if "(" not in name}
+    assert {*plain} == {name for name in compiled if "(" not in name}
+    for name, function in plain.items():
         assert (compiled[name].py_func.__code__ is function.__code__) == (name not in over_rows)
     assert {f"{name}_{half}" for name in br.network.ACTIVATIONS for half in ("forward", "backward")} < set(LOOPS)
 

@@ -100,7 +100,8 @@ def _in_other_sizes(submission, outcome, form):
     if form.sizes != material.WIDTHS[len(form.sizes) - 1][0]:
         return  # it is made for these sizes
     ask, depth = Asker(submission), len(form.sizes) - 1
-    deeper = [material.WIDTHS[3][0]] if depth == 2 and submission.n_layers is None else []
+    any_depth = depth == 2 and submission.n_layers is None and len(set(form.biases)) == 1
+    deeper = [material.WIDTHS[3][0]] if any_depth else []
     for sizes in (*material.OTHER_WIDTHS[depth], *deeper):
         kinds = [
             parse(text.replace(text.split(":")[0], "-".join(map(str, sizes)))) for text in _fitting(outcome, sizes)
