@@ -1,5 +1,6 @@
 """Asking a submission for networks and batches made on the spot, and finding out in which form it is to be asked."""
 
+import itertools
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -22,6 +23,8 @@ HOPELESS = ("it returned None", "it returned the text")
 """How reasons begin that have nothing to do with sizes or layouts."""
 BEST = 3
 """The score of a layout that suits."""
+CLASSIC = ((2, 2, 1), (2, 2, 2))
+"""Sizes of examples worked by hand, which much code is written for, neuron by neuron."""
 SECONDS = 3.0
 """Sizes that code is written for are looked for no longer."""
 
@@ -35,7 +38,7 @@ class Asked(NamedTuple):
     again: Values | None
     changed: tuple[str, ...]
     odd: dict[int, str]
-    """The known bug that gives db its shape, in layers where that is not the shape of b."""
+    """The known bug that gives db its shape, if one does, in layers where that is not the shape of b."""
 
     @property
     def loss(self):
@@ -114,7 +117,7 @@ def checked(values: Values, sizes) -> Values | None:
 
 
 def _odd(biases, sizes, batch):
-    """The layers whose db has another shape than b, and the known bug that gives it that."""
+    """The layers whose db has another shape than b, and the known bug that gives it that, if one does."""
     found = {}
     for layer, (db, n) in enumerate(zip(biases or (), sizes[1:], strict=False)):
         if db is None:
@@ -123,6 +126,8 @@ def _odd(biases, sizes, batch):
             found[layer] = "bias-not-summed"
         elif db.shape == (batch,) != (n,):
             found[layer] = "bias-wrong-axis"
+        elif db.shape != (n,):
+            found[layer] = ""
     return found
 
 
@@ -204,7 +209,8 @@ def _tries(submission, network, doubtful):
     if network is not None or doubtful:
         return
     if submission.kind == "function":
-        searched = widths.suiting(submission, depths, known, _labelled, SECONDS)
+        classic = [sizes for sizes in CLASSIC if len(sizes) - 1 in depths]
+        searched = itertools.chain(classic, widths.suiting(submission, depths, known, _labelled, SECONDS))
     else:
         searched = (sizes for depth in depths for sizes in material.WIDTHS.get(depth, ())[1:])
     for sizes in searched:

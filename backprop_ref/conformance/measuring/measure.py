@@ -34,7 +34,8 @@ def measure(submission, *, target="", network=None, reload=None) -> Outcome:
         Imports the code again, since the calls that find its layout may have left something in it.
     """
     found, problem = asking.forms(submission, network)
-    if found and network is None and (smaller := _written_for(submission, found[0])):
+    smaller = _written_for(submission, found[0]) if found and network is None else None
+    if smaller is not None:
         found = asking.forms(submission, smaller)[0] or found
     if not found:
         return Outcome(target, NOT_JUDGED, reason=problem or "it gives no answer")
@@ -58,7 +59,7 @@ def measure(submission, *, target="", network=None, reload=None) -> Outcome:
     if submission.kind == "function":
         submission.settle()
     assert best is not None
-    if network is None and submission.sizes() is None:
+    if network is None and smaller is None and submission.sizes() is None:
         alike = [form for form in found if form.sizes == chosen.sizes]
         best = _in_wider_layers(submission, best, alike) or best
         if best.verdict in {RIGHT, CONVENTION}:
