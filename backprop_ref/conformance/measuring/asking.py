@@ -1,6 +1,7 @@
 """Asking a submission for networks and batches made on the spot, and finding out in which form it is to be asked."""
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -208,6 +209,7 @@ def _tries(submission, network, doubtful):
             yield sizes, network or _first_kinds(sizes)[0], some, True
     if network is not None or doubtful:
         return
+    searched: Iterable[tuple[int, ...]]
     if submission.kind == "function":
         classic = [sizes for sizes in CLASSIC if len(sizes) - 1 in depths]
         searched = itertools.chain(classic, widths.suiting(submission, depths, known, _labelled, SECONDS))
@@ -232,7 +234,8 @@ def _sizes(submission, network):
     fixed = submission.sizes()
     if fixed:
         return fixed, []
-    depth = submission.n_layers or submission.depth
+    guess = submission.depth if submission.depth in material.WIDTHS else None  # numbers in names may mean neurons
+    depth = submission.n_layers or guess
     depths = [depth] if depth else [2, 1, 3, 4]
     return [material.WIDTHS[depth][0] for depth in depths if depth in material.WIDTHS], depths
 
