@@ -99,7 +99,7 @@ def _divided(values, c):
     for name in ("delta", "dW", "db"):
         arrays = getattr(values, name)
         if arrays is not None:
-            changed[name] = [_scaled(array, c) for array in arrays]
+            changed[name] = [None if array is None else _scaled(array, c) for array in arrays]
     if values.dx is not None:
         changed["dx"] = _scaled(values.dx, c)
     return values._replace(**changed)
@@ -144,7 +144,8 @@ def _learning_rate(submission, answered):
 
 def _at_rate(values, rate):
     lists = {name: getattr(values, name) for name in ("dW", "db") if getattr(values, name) is not None}
-    return values._replace(**{name: [array / rate for array in arrays] for name, arrays in lists.items()})
+    divided = {name: [None if one is None else one / rate for one in arrays] for name, arrays in lists.items()}
+    return values._replace(**divided)
 
 
 def _rate(one):

@@ -20,6 +20,16 @@ COMMON = (("softmax", "cross_entropy"), ("sigmoid", "binary_cross_entropy"), ("s
 """The outputs with their losses that people write most: of several explanations, the first."""
 
 
+OF_ITS_SIZES = {
+    "sum-over-outputs",
+    "mean-over-outputs",
+    "last-unit-skipped",
+    "last-weight-skipped",
+    "loop-of-other-layer",
+}
+"""Bugs that code for one network only seems to have in another."""
+
+
 def measure(submission, *, target="", network=None, reload=None) -> Outcome:
     """What a submission's gradients are worth.
 
@@ -77,7 +87,7 @@ def _in_wider_layers(submission, outcome, forms):
     """The outcome where code that is right with layers of one neuron is wrong with more, which it takes too; else None.
 
     In one neuron much is the same: a transposed W, a sum over neurons. That a mean over the outputs is no mean over the
-    batch says nothing of code for one output.
+    batch says nothing of code for one output, nor do neurons that loops over its own sizes leave out.
     """
     first, *inner, last = forms[0].sizes
     if outcome.exit or 1 not in (*inner, last):
@@ -88,7 +98,7 @@ def _in_wider_layers(submission, outcome, forms):
             submission.layout = form.layout
             wider = _measured(Asker(submission), submission, form._replace(sizes=sizes), outcome.target, None)
             ids = {found.id for found in wider.findings}
-            if wider.verdict == WRONG and ids <= BY_ID.keys() and ids - {"sum-over-outputs", "mean-over-outputs"}:
+            if wider.verdict == WRONG and ids <= BY_ID.keys() and ids - OF_ITS_SIZES:
                 return wider
             if wider.verdict != NOT_JUDGED:
                 break
