@@ -17,8 +17,11 @@ def outcome_of(held: Held, target: str = "") -> Outcome:
     verdict, findings = held.verdict, []
     if verdict in {WRONG, NO_ANSWER}:
         findings = bugs_in(held)
-        certain = [found for found in findings if found.confidence == "certain"]
-        harmless = bool(certain) and all(found.acceptable for found in certain) and verdict == WRONG
+        harmless = (
+            bool(findings)
+            and verdict == WRONG
+            and all(one.acceptable and one.confidence == "certain" for one in findings)
+        )
         verdict = CONVENTION if harmless else WRONG
     elif verdict != NOT_JUDGED:
         verdict = CONVENTION if held.conventions else RIGHT
