@@ -307,8 +307,8 @@ def accumulated(p, name, layer):
 
 def change(p, g, state):
     """What a step takes away."""
-    kinds = {SGD: "sgd", RMSprop: "rooted", AdaGrad: "rooted"}
-    return p.rule(kinds.get(type(p.optimizer), "adam"), g, state)
+    rooted = isinstance(p.optimizer, RMSprop | AdaGrad)
+    return p.rule("sgd" if isinstance(p.optimizer, SGD) else "rooted" if rooted else "adam", g, state)
 
 
 def rooted(p, g, state):
