@@ -77,29 +77,43 @@ def trace(
     params: HasWeights,
     x: Array,
     y: Array,
-    batch: int | None = None,
+    batch: float | None = None,
     with_dx: bool = True,
+    weights: Array = None,
 ) -> Trace:
     """One forward and backward pass with everything it computes.
 
-    `batch` is the number of rows in the whole batch when x and y are one shard of it.
+    `batch` is the number of rows in the whole batch when x and y are one shard of it; with `weights`, one for each row,
+    it is needed, and their sum over the whole batch.
     """
-    output = network.activations[-1]
+    last = network.loss, network.activations[-1]
     z, a = forward(backend, network, params, x)
-    loss = backend.loss_forward(network.loss, output, z[-1], a[-1], y, batch)
-    delta = backend.loss_backward(network.loss, output, z[-1], a[-1], y, batch)
+    weighted = () if weights is None else (weights,)
+    loss = backend.loss_forward(*last, z[-1], a[-1], y, batch, *weighted)
+    delta = backend.loss_backward(*last, z[-1], a[-1], y, batch, *weighted)
     deltas, dW, db, dx = backward(backend, network, params, x, z, a, delta, with_dx)
     return Trace(x, y, z, a, deltas, dW, db, dx, loss)
 
 
 def value_and_grad(
-    backend: Backend, network: Network, params: HasWeights, x: Array, y: Array, shards: int = 1
+    backend: Backend,
+    network: Network,
+    params: HasWeights,
+    x: Array,
+    y: Array,
+    shards: int = 1,
+    weights: Array = None,
+    batch: float | None = None,
 ) -> tuple[Array, Weights, list[Array]]:
-    """The loss and the gradients as `Weights`, added over `shards` parts of the batch in order; the parts' outputs."""
-    parts = [
-        trace(backend, network, params, x[rows, :], y[rows, :], batch=x.shape[0], with_dx=False)
-        for rows in cut(x.shape[0], shards)
-    ]
+    """The loss and the gradients as `Weights`, added over `shards` parts of the batch in order; the parts' outputs.
+
+    With `weights`, one for each row, `batch` is their sum.
+    """
+    parts = list[Trace]()
+    for rows in cut(x.shape[0], shards):
+        weighted = None if weights is None else weights[rows]
+        whole = x.shape[0] if batch is None else batch
+        parts.append(trace(backend, network, params, x[rows, :], y[rows, :], whole, False, weighted))
     loss, dW, db = parts[0].loss, list(parts[0].dW), list(parts[0].db)
     for part in parts[1:]:
         loss = loss + part.loss

@@ -60,7 +60,7 @@ ORDER = {
         initialisers
         network own_activations
         model_file metrics stored
-        scores
+        sample_weights scores
         backends
         mlp
         forward_mode

@@ -62,6 +62,7 @@ class NumbaBackend(LoopsBackend):
         steps_ahead: int | None = None,
         *,
         specialize: str = "auto",
+        weighted: bool = False,
     ) -> Trainer | None:
         """Whole epochs, compiled; see `numba_trainer.create`. None where Numba is told not to compile."""
         if numba.config.DISABLE_JIT:
@@ -70,6 +71,7 @@ class NumbaBackend(LoopsBackend):
         trainer = numba_trainer.create(
             *(network, optimizer, dtype, batch_size, shards, metric, threads, steps_ahead, specialize),
             numerics=self.numerics,
+            weighted=weighted,
         )
         if trainer is not None and trainer.shared and self.numerics == "reproducible":
             with POOL:

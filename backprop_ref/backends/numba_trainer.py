@@ -49,6 +49,7 @@ def create(
     steps_ahead: int | None = None,
     specialize: str = "auto",
     numerics: str = "reproducible",
+    weighted: bool = False,
 ) -> "Trainer | None":
     """A trainer, or None for what it cannot do.
 
@@ -61,6 +62,8 @@ def create(
     numerics : 'reproducible' or 'fast'
         Reproducible: the bits of `PairsTrainer`, whatever the threads. Fast: fused multiply-add, and sums in an order
         that is the same for the same machine and threads.
+    weighted : bool
+        Whether samples have weights: then the program is one of its own.
     """
     if specialize not in SPECIALIZE:
         raise unknown("specialize", specialize, SPECIALIZE)
@@ -69,7 +72,7 @@ def create(
     if type(optimizer) not in OPTIMIZERS.values() or not optimizer.simple or own:
         return None
     loss, terms, rows, w = LOSSES[network.loss], terms_name(network.loss, output), list[Layer](), 0
-    known = layers.Known.of(network.activations, terms, optimizer.rule)
+    known = layers.Known.of(network.activations, terms, optimizer.rule, weighted)
     for n_in, n_out, activation in zip(network.sizes, network.sizes[1:], network.activations, strict=False):
         rows.append(Layer(n_in, n_out, known.activations.index(activation), w))
         w += (n_in + 1) * n_out
@@ -153,11 +156,13 @@ class Trainer:
         learning_rates: list[float],
         poll: Poll = lambda: None,
         snapshots: Snapshots | None = None,
+        weights: Vector | None = None,
     ) -> tuple[Vector, Matrix]:
         """Trains `params` and `slots` in place; see `backends.base.Trainer.run`."""
         flat = np.ascontiguousarray(params.flat)
+        each = np.empty((0, 1)) if weights is None else weights[:, None]
         data = Data(
-            *(_locked(x, self.dtype), _locked(y, self.dtype), _locked(orders, np.int64)),
+            *(_locked(x, self.dtype), _locked(y, self.dtype), _locked(each, self.dtype), _locked(orders, np.int64)),
             np.array(learning_rates, np.float64),
         )
         self._check(flat, data)
@@ -173,10 +178,11 @@ class Trainer:
         """Compiled code looks at no bounds, so everything that it is given has to fit."""
         table, n_epochs = self.plan.layers, len(data.rates)
         samples, n_flat = len(data.x), int((table[:, 0] * table[:, 1] + table[:, 1]).sum())
-        wanted = (n_flat,), (samples, table[0, 0]), (samples, table[-1, 1]), (n_epochs, samples)
-        found = flat.shape, data.x.shape, data.y.shape, data.orders.shape
+        each = (samples * self.known.weighted, 1)
+        wanted = (n_flat,), (samples, table[0, 0]), (samples, table[-1, 1]), each, (n_epochs, samples)
+        found = flat.shape, data.x.shape, data.y.shape, data.weights.shape, data.orders.shape
         if found != wanted:
-            raise ValueError(f"parameters, x, y and orders have shapes {found}; {wanted} are needed")
+            raise ValueError(f"parameters, x, y, weights and orders have shapes {found}; {wanted} are needed")
         if data.orders.size and not 0 <= data.orders.min() <= data.orders.max() < samples:
             raise IndexError(f"orders have to be of rows 0 to {samples - 1}")
 
@@ -247,7 +253,8 @@ def _signature(dtype: str, shape: one_network.Shape | None) -> tuple[Any, ...]:
     sections = Sections(*[0] * len(Sections._fields)) if shape is None else one_network.sections_of(shape, dtype)
     real, whole, places = np.empty(0, dtype), np.empty((0, 0), np.int64), np.empty(0, np.int64)
     wide, matrix = np.empty(0), np.empty((0, 0))
-    data = Data(_locked(matrix, dtype), _locked(matrix, dtype), _locked(whole, np.int64), wide)
+    rows = _locked(matrix, dtype)
+    data = Data(rows, rows, rows, _locked(whole, np.int64), wide)
     arguments = (
         Plan(whole, Hyper(), 0, False, *[0] * 6),
         sections,

@@ -50,13 +50,15 @@ class NumpyBackend(ArrayBackend):
         shards: int,
         metric: str,
         steps_ahead: int | None = None,
+        *,
+        weighted: bool = False,
     ) -> Trainer | None:
         """Whole epochs in buffers that are used again, for fast numerics; see `numpy_trainer`."""
         if self.numerics != "fast":
             return None
         from backprop_ref.backends import numpy_trainer
 
-        return numpy_trainer.create(network, optimizer, dtype, batch_size, shards, metric)
+        return numpy_trainer.create(network, optimizer, dtype, batch_size, shards, metric, weighted)
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:

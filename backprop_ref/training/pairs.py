@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from backprop_ref import metrics, mlp
+from backprop_ref import metrics, mlp, sample_weights
 from backprop_ref.api import as_parameters, on_backend
 from backprop_ref.arrays import Batch, Rows, Vector
 from backprop_ref.backends.base import Array, Backend, EpochByEpoch, Poll
@@ -24,30 +24,46 @@ class PairsTrainer(EpochByEpoch):
         self.measures = metrics.width(metric, network.sizes[-1])
 
     def epoch(
-        self, params: Parameters, slots: Slots, data: tuple[Batch, Batch], order: Rows, learning_rate: float, poll: Poll
+        self,
+        params: Parameters,
+        slots: Slots,
+        data: tuple[Batch, Batch, Vector | None],
+        order: Rows,
+        learning_rate: float,
+        poll: Poll,
     ) -> tuple[float, Vector]:
         """Each batch's update, and only then a look at what they left on the device."""
-        (x, y), losses, measure = data, [], np.zeros(self.measures)
+        (x, y, each), losses, measure = data, [], np.zeros(self.measures)
         for rows in self.batches(order):
             poll()
-            loss, outputs = self.step(params, slots, x[rows], y[rows], learning_rate)
-            losses.append((loss, len(rows)))
+            weights = None if each is None else each[rows]
+            loss, outputs = self.step(params, slots, x[rows], y[rows], learning_rate, weights)
+            losses.append((loss, len(rows) if weights is None else sample_weights.total(weights)))
             measure += self.measured(outputs, y[rows])
-        total = 0.0
+        total = count = 0.0
         for loss, size in losses:
             total += float(self.backend.to_numpy(loss)) * size
-        return total / len(order), measure
+            count += size
+        return total / count, measure
 
     def batches(self, order: Rows) -> list[Rows]:
         """The rows of each batch of an epoch."""
         return [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
 
     def step(
-        self, params: Parameters, slots: Slots, x: Batch, y: Batch, learning_rate: float
+        self,
+        params: Parameters,
+        slots: Slots,
+        x: Batch,
+        y: Batch,
+        learning_rate: float,
+        weights: Vector | None = None,
     ) -> tuple[Array, list[Array]]:
         """One update; the batch's loss, still on the device, and its outputs."""
-        weights, x, y = on_backend(self.backend, params, x, y)
-        loss, grads, outputs = mlp.value_and_grad(self.backend, self.network, weights, x, y, self.shards)
+        given = [x, y] if weights is None else [x, y, weights]
+        W, x, y, *counted = on_backend(self.backend, params, *given)
+        batch = [] if weights is None else [sample_weights.total(weights)]
+        loss, grads, outputs = mlp.value_and_grad(self.backend, self.network, W, x, y, self.shards, *counted, *batch)
         self.optimizer.step(params, as_parameters(self.backend, grads, params), slots, learning_rate)
         return loss, outputs
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from backprop_ref import metrics
 from backprop_ref.api import check_fit, checked_data
-from backprop_ref.arrays import Batch, BatchLike
+from backprop_ref.arrays import Batch, BatchLike, Vector
 from backprop_ref.backends import get_backend
 from backprop_ref.backends.base import Backend, BackendChoice, OffersTrainer, Trainer
 from backprop_ref.errors import InvalidInput
@@ -22,6 +22,7 @@ from backprop_ref.network import Network
 from backprop_ref.optimizers import OPTIMIZERS, SGD, Optimizer, describe
 from backprop_ref.parameters import Parameters
 from backprop_ref.random import Stream
+from backprop_ref.sample_weights import ClassWeight, weighted
 from backprop_ref.schedules import Constant, Cosine, Schedule, Step, get_schedule
 from backprop_ref.training import checkpoint
 from backprop_ref.training.ctrl_c import CtrlC
@@ -50,7 +51,9 @@ def train(
     shuffle: bool = True,
     seed: int = 1,
     shards: int = 1,
-    validation: tuple[BatchLike, BatchLike] | None = None,
+    sample_weight: npt.ArrayLike | None = None,
+    class_weight: ClassWeight | None = None,
+    validation: tuple[BatchLike, BatchLike] | tuple[BatchLike, BatchLike, npt.ArrayLike] | None = None,
     patience: int | None = None,
     min_delta: float = 0.0,
     restore_best: bool = True,
@@ -84,8 +87,13 @@ def train(
         'constant', 'step', 'cosine', or ``(epoch, epochs) -> factor`` on the learning rate; epoch counts from 0.
     shuffle : bool
         A new order of the samples in each epoch, from `seed`. A full batch is never shuffled.
-    validation : (x, y), optional
-        Evaluated after each epoch.
+    sample_weight : array of shape (samples,), optional
+        What each row counts in the loss, which is Σ w·loss / Σ w over a batch. Rows of weight 0 are left out before
+        anything else, as if they were not there. Accuracy and R² count each row once.
+    class_weight : 'balanced', dict or array of shape (classes,), optional
+        The same for each class, times `sample_weight`; 'balanced': rows / (classes · rows of the class).
+    validation : (x, y) or (x, y, sample_weight), optional
+        Evaluated after each epoch; `class_weight` does not act there.
     patience : int, optional
         Stop after that many epochs without a validation loss (training loss, without validation) more than
         `min_delta` below the best; `restore_best` then returns the best parameters instead of the last.
@@ -140,8 +148,8 @@ def train(
     """
     check_fit(network, params)
     _check_finite("params.flat", params.flat, "start from other ones")
-    data = _finite_data(network, x, y, params.dtype)
-    held_out = None if validation is None else _validation_data(network, validation, params.dtype)
+    x, y, weights = weighted(*_finite_data(network, x, y, params.dtype), sample_weight, class_weight)
+    held_out, held_out_weights = _validation_data(network, validation, params.dtype)
     optimizer = SGD(0.1) if optimizer is None else optimizer
     if not isinstance(optimizer, tuple(OPTIMIZERS.values())):
         raise InvalidInput(f"optimizer={optimizer!r}: an optimizer such as br.SGD(0.1) or br.Adam() is needed")
@@ -149,7 +157,7 @@ def train(
         raise InvalidInput(f"callback={callback!r}: a callable that takes an Epoch is needed")
     if not isinstance(min_delta, int | float) or not min_delta >= 0.0:
         raise InvalidInput(f"min_delta={min_delta!r}: a number not below 0 is needed")
-    samples, schedule = len(data[0]), get_schedule(schedule)
+    samples, schedule = len(x), get_schedule(schedule)
     done = check_goes_on(state, params, schedule, resume, trace)
     plan = Plan(
         epochs=done + _whole("epochs", epochs, 0),
@@ -163,7 +171,7 @@ def train(
         trace=trace,
     )
     computing = suited(get_backend(backend, numerics, device, threads), network, plan.batch_size)
-    metric = metrics.chosen(metric, network, data[1])
+    metric = metrics.chosen(metric, network, y)
     pairs = PairsTrainer(computing, network, optimizer, plan.batch_size, _whole("shards", shards, 1), metric)
     stream = Stream(seed, "shuffle")
     columns = _columns(metric, network, held_out)
@@ -182,7 +190,7 @@ def train(
                 "schedule": _described(plan.schedule, plan.epochs),
                 "numerics": computing.numerics,
                 "backend": None if computing.numerics == "reproducible" else computing.name,
-                "data": checkpoint.fingerprint(*data, *(held_out or ())),
+                "data": checkpoint.fingerprint(x, y, *(held_out or ()), weights, held_out_weights),
             }
             call = {
                 "params": params.sha256(),
@@ -197,13 +205,13 @@ def train(
             begun = folder.restore(begun, plan.epochs) if resume else begun
         elif resume:
             raise InvalidInput("resume=True needs run_dir, the folder of the run to go on with")
-        run = Run(plan, pairs, data, held_out, begun, stream, folder)
+        run = Run(plan, pairs, (x, y), held_out, begun, stream, folder, (weights, held_out_weights))
         opened.callback(run.close_trace)
         ctrl_c = opened.enter_context(CtrlC())  # from the first checkpoint on, Ctrl-C ends the run as a whole one
         run.begin(resume)
         try:
             with ctrl_c.at_once():
-                run.trainer = _offered(pairs, params.dtype.name, plan.epochs - begun.epoch, samples) or pairs
+                run.trainer = _offered(pairs, params.dtype.name, plan.epochs - begun.epoch, samples, weights) or pairs
         except BaseException as error:
             if not ctrl_c.pressed and not isinstance(error, KeyboardInterrupt):
                 raise
@@ -243,13 +251,14 @@ def _described(schedule: Schedule, epochs: int) -> str:
     return f"{name} over {epochs}"
 
 
-def _offered(pairs: PairsTrainer, dtype: str, epochs: int, samples: int) -> Trainer | None:
+def _offered(pairs: PairsTrainer, dtype: str, epochs: int, samples: int, weights: Vector | None) -> Trainer | None:
     """The backend's trainer, if it offers one for this network and optimizer, for so many epochs to come."""
     backend: object = pairs.backend
     if not isinstance(backend, OffersTrainer):
         return None
-    asked = pairs.network, pairs.optimizer, dtype, pairs.batch_size, pairs.shards, pairs.metric
-    return backend.trainer(*asked, epochs * -(-samples // pairs.batch_size))
+    steps = epochs * -(-samples // pairs.batch_size)
+    asked = pairs.network, pairs.optimizer, dtype, pairs.batch_size, pairs.shards, pairs.metric, steps
+    return backend.trainer(*asked) if weights is None else backend.trainer(*asked, weighted=True)
 
 
 def _finite_data(
@@ -261,11 +270,19 @@ def _finite_data(
     return x, y
 
 
-def _validation_data(network: Network, validation: Any, dtype: npt.DTypeLike) -> tuple[Batch, Batch]:
-    if not isinstance(validation, tuple | list) or len(validation) != 2:
-        raise InvalidInput(f"validation is a {type(validation).__name__}: a pair (x, y) is needed")
-    x, y = validation
-    return _finite_data(network, x, y, dtype, "validation ")
+def _validation_data(
+    network: Network, validation: Any, dtype: npt.DTypeLike
+) -> tuple[tuple[Batch, Batch] | None, Vector | None]:
+    if validation is None:
+        return None, None
+    if not isinstance(validation, tuple | list) or len(validation) not in {2, 3}:
+        raise InvalidInput(
+            f"validation is a {type(validation).__name__}: a pair (x, y), or (x, y, sample_weight), is needed"
+        )
+    x, y, given = validation if len(validation) == 3 else (*validation, None)
+    x, y = _finite_data(network, x, y, dtype, "validation ")
+    x, y, weights = weighted(x, y, given, None, ("validation sample_weight", "class_weight"))
+    return (x, y), weights
 
 
 def _check_finite(name: str, array: npt.NDArray[Any], remedy: str = "remove or fill in that row") -> None:

@@ -99,7 +99,7 @@ def program(dtype: str, known: layers.Known, shared: bool = False) -> Any:
     affine_forward, affine_backward, affine_backward_input = affine(dtype, shared)
     lines = layers.chosen(layers.lines(dtype, True, rows.BY_SAMPLES, known))
     forward, backward, loss_of, update = lines.forward, lines.backward, lines.loss, lines.update
-    gather, measure, add_decay = lines.gather, lines.measure, lines.add_decay
+    gather, measure, add_decay, weighted = lines.gather, lines.measure, lines.add_decay, known.weighted
 
     @merged
     def value_and_grad(
@@ -127,8 +127,8 @@ def program(dtype: str, known: layers.Known, shared: bool = False) -> Any:
         layer = layer_of(plan.layers, last)
         n_out = layer.n_out
         z, a, y = part(work, layer.z, n_out * m), part(work, layer.a, n_out * m), part(work, sections.y, n_out * m)
-        terms = part(work, sections.terms, n_out * m)
-        loss = loss_of(plan.loss, (n_out, m, z, a, y, n, terms, delta, slots)) / n
+        terms, weights = part(work, sections.terms, n_out * m), part(work, sections.weights, m)
+        loss = loss_of(plan.loss, (n_out, m, z, a, y, weights, n, terms, delta, slots)) / n
         for i in range(n_out * m):
             delta[i] *= factor
         for index in range(last, -1, -1):
@@ -154,11 +154,12 @@ def program(dtype: str, known: layers.Known, shared: bool = False) -> Any:
         epoch: int,
         start: int,
         size: int,
+        weight: float,
         work: Any,
     ) -> Any:
         """One update from the samples `start` on; the batch's loss. `sums` gets what its outputs measure."""
         real = work.dtype.type
-        flat, n, loss, begin, rate = state.flat, real(size * plan.per_row), real(0), start, real(data.rates[epoch])
+        flat, n, loss, begin, rate = state.flat, real(weight * plan.per_row), real(0), start, real(data.rates[epoch])
         first, last = layer_of(plan.layers, 0), layer_of(plan.layers, plan.layers.shape[0] - 1)
         n_x, n_y, small, larger = first.n_in, last.n_out, size // plan.shards, size % plan.shards
         into_grads = stored(plan)
@@ -173,6 +174,8 @@ def program(dtype: str, known: layers.Known, shared: bool = False) -> Any:
             y = part(work, sections.y, n_y * m)
             gather(data.orders, epoch, begin, data.x, n_x, m, part(work, first.a_in, n_x * m))
             gather(data.orders, epoch, begin, data.y, n_y, m, y)
+            if weighted:
+                gather(data.orders, epoch, begin, data.weights, 1, m, part(work, sections.weights, m))
             factor, target = (real(1), grads) if into_grads else (-rate, flat)
             loss += value_and_grad(plan, sections, flat, n, m, work, factor, target)
             measure(plan.metric, (n_y, m, part(work, last.a, n_y * m), y, sums))
@@ -191,4 +194,4 @@ def program(dtype: str, known: layers.Known, shared: bool = False) -> Any:
             update(plan.rule, (flat.size, flat, grads, state.first, state.second, settings))
         return loss
 
-    return compiled(training(step), **FUSED)
+    return compiled(training(step, weighted), **FUSED)
