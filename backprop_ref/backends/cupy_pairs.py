@@ -80,6 +80,10 @@ class FastPairs:
         """x + y, entry by entry."""
         self.kernels.each("add", x.size, x, y, total, x.size)
 
+    def multiply(self, x: Array, y: Array, product: Array) -> None:
+        """x · y, entry by entry."""
+        self.kernels.each("multiply", x.size, x, y, product, x.size)
+
     def _each(self, rule: str, half: str, shape: tuple[int, int], *arguments: Any) -> None:
         rows, columns = shape
         if rule in BY_ROWS:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from backprop_ref import metrics, scores, settings
+from backprop_ref import dropout, metrics, scores, settings
 from backprop_ref.api import evaluate, predict
 from backprop_ref.backends import get_backend
 from backprop_ref.data import Dataset, Preprocessing, fold, load_dataset, read_table, split
@@ -87,6 +87,7 @@ def prepare(config):
     sizes = [preprocessing.n_inputs, *network.hidden, preprocessing.n_outputs]
     described = Network(sizes, [*network.activation, network.output_activation], network.loss)
     network.loss = described.loss
+    dropout.checked(config.training.dropout, described)
     optimizer, schedule = _optimizer(config.training), _schedule(config.training)
     return Experiment(config, dataset, parts, preprocessing, described, optimizer, schedule)
 
@@ -254,6 +255,7 @@ def _train(experiment, backend, params, folder, progress, announce, may_grow):
                 shuffle=training.shuffle,
                 seed=training.seed,
                 shards=training.shards,
+                dropout=training.dropout,
                 validation=experiment.xy("validation") if len(experiment.parts["validation"]) else None,
                 patience=training.patience,
                 min_delta=training.min_delta,

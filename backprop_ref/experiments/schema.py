@@ -214,6 +214,9 @@ class Training(Section):
     clip_value: Positive | None = key(None, "--clip-value", "Clips each entry of the gradient to this size.")
     clip_norm: Positive | None = key(None, "--clip-norm", "Scales a gradient with a larger norm to this one.")
     max_norm: Positive | None = key(None, "--max-norm", "Scales weights into a neuron with a larger norm to this one.")
+    dropout: list[Share] | Share | None = key(
+        None, "--dropout", "p with which hidden units are left out: one for all hidden layers, or one each."
+    )
     schedule: Annotated[str, one_of(SCHEDULES)] | None = key(
         None, "--schedule", f"Of the learning rate: {', '.join(SCHEDULES)}; default: what suits the set."
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backprop_ref import metrics
+from backprop_ref import dropout, metrics
 from backprop_ref.api import evaluate_on
 from backprop_ref.arrays import Batch, Matrix, Rows
 from backprop_ref.backends.base import Poll, Snapshots, Trainer
@@ -161,8 +161,12 @@ class Run:
         snapshots = self._snapshots(len(rates))
         asked = () if snapshots is None else (snapshots,)
         orders = _orders(self.plan, self.stream, len(rates), len(x))
-        losses, measures = self.trainer.run(params, slots, x, y, orders, rates, poll, *asked)
-        return Chunk(params, slots, orders, rates[: len(losses)], losses, measures, snapshots)
+        seeds, more = None, dict[str, Any]()
+        if self.pairs.rates and state.key is not None:
+            seeds = dropout.seeds(state.key, state.epoch, len(rates), len(self.pairs.rates))
+            more = {"seeds": seeds}
+        losses, measures = self.trainer.run(params, slots, x, y, orders, rates, poll, *asked, **more)
+        return Chunk(params, slots, orders, rates[: len(losses)], losses, measures, snapshots, seeds)
 
     def _snapshots(self, count: int) -> Snapshots | None:
         """Where the next `count` epochs leave the parameters that the trace asks for."""
@@ -237,7 +241,8 @@ class Run:
         for rate in rates:
             chunk = self._trained([rate])
             if not chunk.is_finite:
-                layer, where = first_bad_step(self.pairs, self.state, x, y, chunk.orders[0], rate)
+                seeds = None if chunk.seeds is None else chunk.seeds[0]
+                layer, where = first_bad_step(self.pairs, self.state, x, y, chunk.orders[0], rate, seeds)
                 break
             self._record(chunk, {})
         self.stop("diverged")

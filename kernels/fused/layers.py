@@ -162,16 +162,21 @@ class Known(NamedTuple):
     terms: tuple[str, ...] = formulas.USUAL_TERMS
     updates: tuple[str, ...] = formulas.USUAL_UPDATES
     """Plain gradient descent is the first."""
+    dropout: bool = False
+    limits: bool = False
+    """Whether it clips gradients, has an L1 penalty and constrains weights."""
 
     @classmethod
-    def of(cls, activations: Collection[str], terms: str, update: str) -> "Known":
+    def of(
+        cls, activations: Collection[str], terms: str, update: str, dropout: bool = False, limits: bool = False
+    ) -> "Known":
         """Those of the program that serves every usual network, or else no more than one network has; and the usual
         update rules, or else one more than plain gradient descent."""
         usual = cls()
         updates = usual.updates if update in usual.updates else (usual.updates[0], update)
         if {*activations} <= {*usual.activations} and terms in usual.terms:
-            return cls(updates=updates)
-        return cls(tuple(sorted({*activations})), (terms,), updates)
+            return cls(updates=updates, dropout=dropout, limits=limits)
+        return cls(tuple(sorted({*activations})), (terms,), updates, dropout, limits)
 
 
 def lines(dtype: str, fused: bool, layout: rows.Layout, known: Known = Known()) -> Lines:  # noqa: B008 (constant)
