@@ -182,11 +182,14 @@ def _chosen(params, entries, stream):
     return chosen
 
 
-def complex_step(network, params, x, y, index):
-    """dLoss/d flat[index] by a step along the imaginary axis, in extended precision where the machine has it."""
+def complex_step(network, params, x, y, index, masks=()):
+    """dLoss/d flat[index] by a step along the imaginary axis, in extended precision where the machine has it.
+
+    `masks` are those of dropout, as `value_and_grad` takes them.
+    """
     moved = _Point.at(params.flat.astype(np.clongdouble), params.sizes)
     moved.flat[index] += STEP * 1j
-    loss, _ = complex_loss(network, moved, x, y)
+    loss, _ = complex_loss(network, moved, x, y, masks)
     return float(loss.imag / np.longdouble(STEP))
 
 
@@ -226,22 +229,24 @@ def taylor_slope(network, params, x, y, grads, indices, seed, loss_error, grad_e
     return float(np.nanmedian(slopes)) if np.isfinite(slopes).sum() >= 3 else None
 
 
-def complex_loss(network, params, x, y):
+def complex_loss(network, params, x, y, masks=()):
     """The loss for parameters of any precision, real or complex, and on which side of each kink every unit is.
 
     Only real parts are compared, so that the function stays analytic between kinks.
     """
-    z, a, sides = complex_pass(network, params, x)
+    z, a, sides = complex_pass(network, params, x, masks)
     total = np.sum(_terms(network.loss, network.activations[-1], z, a, y))
     n = len(y) if network.loss in {"sum_squared_error", "cross_entropy"} else y.size
     edges = [np.sign(edge.real) for edge in _edges(network.loss, a - y, a, y)]
     return total / n, np.concatenate([sides, *edges], axis=1)
 
 
-def complex_pass(network, params, x):
+def complex_pass(network, params, x, masks=()):
     """z and a of the last layer, and on which side of each kink every unit is."""
     a, sides = x.astype(np.result_type(x, params.flat)), []
-    for W, b, activation in zip(params.W, params.b, network.activations, strict=True):
+    given = [None, *(masks or [None] * (network.n_layers - 1))]
+    for W, b, activation, mask in zip(params.W, params.b, network.activations, given, strict=True):
+        a = a if mask is None else a * mask
         z = np.einsum("sk,kj->sj", a, W) + b
         plain, number = ACTIVATIONS.parts(activation)
         sides += [np.sign(z.real - kink) for kink in KINKS.get(plain, ())]
