@@ -1,5 +1,6 @@
 """The functions of ``import backprop_ref as br``: they check and convert, and let `mlp` and a backend compute."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ def value_and_grad(
     *,
     sample_weight: npt.ArrayLike | None = None,
     class_weight: ClassWeight | None = None,
+    masks: Sequence[BatchLike | None] | None = None,
     backend: BackendChoice = None,
     numerics: str | None = None,
     shards: int = 1,
@@ -43,6 +45,8 @@ def value_and_grad(
         What each row counts in the loss, which is Σ w·loss / Σ w; rows of weight 0 are left out.
     class_weight : 'balanced', dict or array of shape (classes,), optional
         The same for each class, times `sample_weight`; 'balanced': rows / (classes · rows of the class).
+    masks : sequence of arrays of shape (batch, n_out) or None, optional
+        Of each hidden layer, what its activations are multiplied by, as under dropout: see `dropout_masks`.
     backend, numerics, device, threads : optional
         See `get_backend`.
     shards : int
@@ -69,14 +73,20 @@ def value_and_grad(
     (1.0, 6.0, 2.0)
     """
     check_fit(network, params)
-    x, y, each = weighted(*checked_data(network, x, y, params.dtype), sample_weight, class_weight)
+    x, y = checked_data(network, x, y, params.dtype)
+    given = _checked_masks(network, masks, x, params.dtype)
+    kept, y, each = weighted(np.arange(len(x))[:, None], y, sample_weight, class_weight)
+    if len(kept) < len(x):
+        x, given = x[kept[:, 0]], [None if mask is None else mask[kept[:, 0]] for mask in given]
     if isinstance(shards, bool) or not isinstance(shards, int | np.integer) or shards < 1:
         raise InvalidInput(f"shards={shards!r}: a whole number, 1 or more, is needed")
     backend = get_backend(backend, numerics, device, threads)
     with backend.scope():
         weights, x, y, *counted = on_backend(backend, params, x, y, *([] if each is None else [each]))
-        batch = [] if each is None else [total(each)]
-        loss, grads, _ = mlp.value_and_grad(backend, network, weights, x, y, shards, *counted, *batch)
+        batch = [None] if each is None else [total(each), *counted]
+        loss, grads, _ = mlp.value_and_grad(
+            backend, network, weights, x, y, shards, masks_on(backend, given, params), *batch
+        )
         return float(backend.to_numpy(loss)), as_parameters(backend, grads, params)
 
 
@@ -184,7 +194,7 @@ def trace(
     with backend.scope():
         weights, x_, y_, *counted = on_backend(backend, params, x, y, *([] if each is None else [each]))
         batch = None if each is None else total(each)
-        _, _, *lists, dx, loss = mlp.trace(backend, network, weights, x_, y_, batch, True, *counted)
+        _, _, *lists, dx, loss = mlp.trace(backend, network, weights, x_, y_, batch, True, (), *counted)
         z, a, delta, dW, db = ([backend.to_numpy(array) for array in arrays] for arrays in lists)
         return Trace(x, y, z, a, delta, dW, db, backend.to_numpy(dx), float(backend.to_numpy(loss)))
 
@@ -327,6 +337,27 @@ def on_backend(backend: Backend, params: Parameters, *arrays: Batch | Vector) ->
     dtype = params.dtype.name
     weights = mlp.Weights([backend.asarray(W, dtype) for W in params.W], [backend.asarray(b, dtype) for b in params.b])
     return weights, *(backend.asarray(array, dtype) for array in arrays)
+
+
+def masks_on(backend: Backend, masks: Sequence[Batch | None], params: Parameters) -> list[Any]:
+    """Masks in the backend's arrays of the dtype of `params`."""
+    return [None if mask is None else backend.asarray(mask, params.dtype.name) for mask in masks]
+
+
+def _checked_masks(
+    network: Network, masks: Sequence[BatchLike | None] | None, x: Batch, dtype: npt.DTypeLike
+) -> list[Batch | None]:
+    """Masks as arrays of `dtype`, of the widths of the hidden layers and the rows of x."""
+    if masks is None:
+        return []
+    hidden, found = network.sizes[1:-1], list[Batch | None]()
+    if len(masks) != len(hidden):
+        raise InvalidInput(f"{len(masks)} masks for {len(hidden)} hidden layers: one for each is needed, or None")
+    for layer, (mask, width) in enumerate(zip(masks, hidden, strict=True)):
+        found.append(None if mask is None else checked_rows(mask, width, name := f"masks[{layer}]", dtype))
+        if (checked := found[-1]) is not None and len(checked) != len(x):
+            raise InvalidInput(f"x has {len(x)} rows and {name} has {len(checked)}: one row per sample is needed")
+    return found
 
 
 def as_parameters(backend: Backend, gradients: mlp.Weights, params: Parameters) -> Parameters:

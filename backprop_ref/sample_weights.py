@@ -7,7 +7,7 @@ done; so no batch is without weight. Scores, such as accuracy, count every sampl
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,17 +17,19 @@ from backprop_ref.errors import InvalidInput
 from backprop_ref.kernels import ordered
 from backprop_ref.metrics import predicted_class
 
+Rows = TypeVar("Rows", bound=npt.NDArray[Any])
+
 ClassWeight: TypeAlias = str | Mapping[int, float] | npt.ArrayLike
 """'balanced', or a weight for each class: by its number, where classes that are not named have 1, or in their order."""
 
 
 def weighted(
-    x: Batch,
+    x: Rows,
     y: Batch,
     sample_weight: npt.ArrayLike | None,
     class_weight: ClassWeight | None,
     names: tuple[str, str] = ("sample_weight", "class_weight"),
-) -> tuple[Batch, Batch, Vector | None]:
+) -> tuple[Rows, Batch, Vector | None]:
     """x and y without the rows of weight 0, and the weights of the others in the dtype of y; None where all are 1.
 
     Parameters
@@ -61,7 +63,7 @@ def weighted(
         raise InvalidInput(f"{given}: no row has a weight above 0; at least one is needed")
     if not np.isfinite(sums).all():
         raise InvalidInput(f"{given}: the sum of the weights leaves the range of {y.dtype}; divide them by their mean")
-    return (x, y, weights) if kept.all() else (x[kept], y[kept], weights[kept])
+    return (x, y, weights) if kept.all() else (cast(Rows, x[kept]), y[kept], weights[kept])
 
 
 def total(weights: Vector) -> float:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
+from backprop_ref.dropout import Rates, Seeds
 from backprop_ref.network import Network
 from backprop_ref.optimizers import Optimizer, Slots
 from backprop_ref.parameters import Parameters
@@ -210,6 +211,7 @@ class Trainer(Protocol):
         learning_rates: list[float],
         poll: Poll = lambda: None,
         snapshots: Snapshots | None = None,
+        seeds: Seeds | None = None,
         weights: Vector | None = None,
     ) -> tuple[Vector, Matrix]:
         """Trains `params` and `slots` in place, one epoch per learning rate; stops after an epoch that is not finite.
@@ -227,6 +229,8 @@ class Trainer(Protocol):
             Called now and then; raises if Ctrl-C was pressed.
         snapshots : Snapshots, optional
             Gets the parameters after some of the epochs.
+        seeds : uint64 array of shape (epochs, hidden layers), optional
+            Of the masks of each epoch; a trainer with dropout needs them.
         weights : array of shape (samples,), optional
             What each sample counts in the loss; of a trainer that was asked for as `weighted`.
 
@@ -248,9 +252,16 @@ class EpochByEpoch(ABC):
 
     @abstractmethod
     def epoch(
-        self, params: Parameters, slots: Slots, data: Any, order: Rows, learning_rate: float, poll: Poll
+        self,
+        params: Parameters,
+        slots: Slots,
+        data: Any,
+        order: Rows,
+        learning_rate: float,
+        poll: Poll,
+        seeds: Seeds | None = None,
     ) -> tuple[float, npt.ArrayLike]:
-        """Trains in place; the epoch's loss and measures."""
+        """Trains in place; the epoch's loss and measures. `seeds` are those of the epoch's masks."""
 
     def begin(self, params: Parameters, slots: Slots, x: Batch, y: Batch, weights: Vector | None) -> Any:
         """What is done before the first epoch; the data as `epoch` takes them."""
@@ -270,12 +281,14 @@ class EpochByEpoch(ABC):
         learning_rates: list[float],
         poll: Poll = lambda: None,
         snapshots: Snapshots | None = None,
+        seeds: Seeds | None = None,
         weights: Vector | None = None,
     ) -> tuple[Vector, Matrix]:
         """Trains `params` and `slots` in place; see `Trainer.run`."""
         data, losses, measures = self.begin(params, slots, x, y, weights), [], []
         for epoch, (order, learning_rate) in enumerate(zip(orders, learning_rates, strict=True)):
-            loss, measured = self.epoch(params, slots, data, order, learning_rate, poll)
+            of_epoch = None if seeds is None else seeds[epoch]
+            loss, measured = self.epoch(params, slots, data, order, learning_rate, poll, of_epoch)
             losses.append(loss)
             measures.append(measured)
             if snapshots is not None:
@@ -304,6 +317,7 @@ class OffersTrainer(Protocol):
         shards: int,
         metric: str,
         steps_ahead: int | None = None,
+        dropout: Rates = (),
         *,
         weighted: bool = False,
     ) -> Trainer | None:
@@ -319,6 +333,8 @@ class OffersTrainer(Protocol):
             See `backprop_ref.metrics`.
         steps_ahead : int, optional
             How many steps will be asked for, as far as known.
+        dropout : tuple of float
+            The rate of each hidden layer; () without dropout.
         weighted : bool
             Whether samples have weights; left out where they have none.
         """

@@ -106,6 +106,10 @@ class FastPairs:
         if weights is not None:
             self.kernels.each("weigh", x.size, weights, x, *x.shape)
 
+    def multiply(self, x: Array, y: Array, product: Array) -> None:
+        """x · y, entry by entry."""
+        self.kernels.each("multiply", x.size, x, y, product, x.size)
+
     def _each(self, rule: str, half: str, shape: tuple[int, int], *arguments: Any) -> None:
         rows, columns = shape
         if rule in BY_ROWS:

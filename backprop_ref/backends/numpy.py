@@ -12,6 +12,7 @@ import numpy.typing as npt
 from backprop_ref.backends.arithmetic import Fast, Reproducible
 from backprop_ref.backends.array import ArrayBackend
 from backprop_ref.backends.base import Array, Trainer
+from backprop_ref.dropout import Rates
 from backprop_ref.errors import InvalidInput
 from backprop_ref.network import Network
 from backprop_ref.optimizers import Optimizer
@@ -50,6 +51,7 @@ class NumpyBackend(ArrayBackend):
         shards: int,
         metric: str,
         steps_ahead: int | None = None,
+        dropout: Rates = (),
         *,
         weighted: bool = False,
     ) -> Trainer | None:
@@ -58,7 +60,7 @@ class NumpyBackend(ArrayBackend):
             return None
         from backprop_ref.backends import numpy_trainer
 
-        return numpy_trainer.create(network, optimizer, dtype, batch_size, shards, metric, weighted)
+        return numpy_trainer.create(network, optimizer, dtype, batch_size, shards, metric, dropout, weighted)
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:

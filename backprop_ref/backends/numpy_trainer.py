@@ -17,7 +17,8 @@ from backprop_ref.arrays import Batch, Matrix, Rows, Vector
 from backprop_ref.backends.arithmetic import Fast
 from backprop_ref.backends.array import divisor
 from backprop_ref.backends.base import EpochByEpoch, Poll
-from backprop_ref.formulas import ACTIVATIONS, LOSSES, TERMS, UPDATES, Terms
+from backprop_ref.dropout import Rates, Seeds, mask
+from backprop_ref.formulas import ACTIVATIONS, LOSSES, TERMS, UPDATES, Terms, lasso
 from backprop_ref.metrics import count_labels, predicted_class, width
 from backprop_ref.network import Network
 from backprop_ref.optimizers import OPTIMIZERS, SGD, Adam, Optimizer, Slots
@@ -238,7 +239,8 @@ class Data(NamedTuple):
 class Buffers:
     """The buffers of a trainer, cut to a batch or shard of m rows.
 
-    a has x, and of each layer z, then a; `a_T` their transposes. Neighbouring layers have deltas in different memory;
+    a has x, and of each layer z, then a. `given` is what each layer is given, a of the layer before or, under dropout,
+    that times a mask in `masks`; `given_T` their transposes. Neighbouring layers have deltas in different memory;
     all scratch arrays are one, but those that hold the z of a layer. `firsts` is where the rows of the last layer's
     arrays begin; it and `ones_out` are for the softmax under cross entropy.
     """
@@ -246,11 +248,27 @@ class Buffers:
     def __init__(self, trainer: Trainer, m: int) -> None:
         widths = trainer.network.sizes
         self.a = [_cut(buffer, m, width) for buffer, width in zip(trainer.a, widths, strict=True)]
-        self.a_T = [a.T for a in self.a]
         self.scratch = [_cut(buffer, m, n_out) for buffer, n_out in zip(trainer.scratch, widths[1:], strict=True)]
+        self.given = [*self.a[:1], *(self.a[1:-1] if not trainer.rates else self._dropped(trainer, m))]
+        self.given_T = [a.T for a in self.given]
         self.delta = [_cut(trainer.deltas[layer % 2], m, n_out) for layer, n_out in enumerate(widths[1:])]
+        self.masks = list[Batch | None]()
         self.y, self.ones, self.ones_out = _cut(trainer.y, m, widths[-1]), trainer.ones[:m], trainer.ones[: widths[-1]]
         self.weights, self.firsts = trainer.weights[:m], np.arange(m) * widths[-1]
+
+    def _dropped(self, trainer: Trainer, m: int) -> list[Batch]:
+        """Arrays for what hidden layers hand on: their own a where nothing is dropped."""
+        return [
+            np.empty((m, a.shape[1]), a.dtype) if rate else a
+            for rate, a in zip(trainer.rates, self.a[1:], strict=False)
+        ]
+
+    def draw(self, rates: Rates, seeds: Seeds, rows: Rows) -> None:
+        """The masks of these rows."""
+        self.masks = [
+            mask(seed, rate, rows, a.shape[1], a.dtype) if rate else None
+            for seed, rate, a in zip(seeds, rates, self.a[1:], strict=False)
+        ]
 
 
 class Correct:
@@ -320,10 +338,11 @@ class Trainer(EpochByEpoch):
         batch_size: int,
         shards: int,
         metric: str,
+        rates: Rates = (),
         has_weights: bool = False,
     ) -> None:
         self.network, self.optimizer, self.dtype, self.metric = network, optimizer, np.dtype(dtype), metric
-        self.batch_size, self.shards = batch_size, shards
+        self.batch_size, self.shards, self.rates = batch_size, shards, rates
         self.plain = optimizer == SGD(optimizer.learning_rate)
         self.measures = width(metric, network.sizes[-1])
         self.rules = [in_place(name) for name in network.activations]
@@ -352,7 +371,14 @@ class Trainer(EpochByEpoch):
         return Data(x, y, None if sums_of_y is None or (sums_of_y == 1).all() else sums_of_y, classes, weights)
 
     def epoch(
-        self, params: Parameters, slots: Slots, data: Data, order: Rows, learning_rate: float, poll: Poll
+        self,
+        params: Parameters,
+        slots: Slots,
+        data: Data,
+        order: Rows,
+        learning_rate: float,
+        poll: Poll,
+        seeds: Seeds | None = None,
     ) -> tuple[float, list[int] | Vector]:
         """Each batch's gradients and update; plain gradient descent has the learning rate in the gradients."""
         total, count, measured = 0.0, 0.0, MEASURE[self.metric](data, order)
@@ -361,10 +387,10 @@ class Trainer(EpochByEpoch):
             rows = order[start : start + self.batch_size]
             size = len(rows) if data.weights is None else sample_weights.total(data.weights.take(rows))
             if self.plain:
-                loss = self.gradients(params, data, rows, size, -learning_rate, measured)
+                loss = self.gradients(params, data, rows, size, -learning_rate, measured, seeds)
                 params.flat += self.grads[0].flat
             else:
-                loss = self.gradients(params, data, rows, size, 1.0, measured)
+                loss = self.gradients(params, data, rows, size, 1.0, measured, seeds)
                 self.update(params, slots, learning_rate)
             total += loss * size
             count += size
@@ -378,6 +404,7 @@ class Trainer(EpochByEpoch):
         size: float,
         factor: float,
         measured: Correct | Labels | Residuals,
+        seeds: Seeds | None,
     ) -> float:
         """The loss of a batch of such a size, or such a sum of weights; leaves `factor` times its gradients in
         ``grads[0]``, and adds to `measured`.
@@ -392,6 +419,8 @@ class Trainer(EpochByEpoch):
             _gather(data.y, part, b.y)
             if data.weights is not None:
                 data.weights.take(part, out=b.weights)
+            if self.rates and seeds is not None:
+                b.draw(self.rates, seeds, part)
             sums_of_y = None if data.sums_of_y is None else data.sums_of_y.take(part)
             loss += float(self.value_and_grad(params, b, sums_of_y, factor / n, self.grads[shard > 0]))
             if shard > 0:
@@ -405,10 +434,11 @@ class Trainer(EpochByEpoch):
         """The sum of the loss's terms for gathered rows; fills `grads` with `scale` times its gradients."""
         last = self.network.n_layers - 1
         for layer in range(last + 1):
-            z = b.a[layer].dot(params.W[layer], b.a[layer + 1])
+            z = b.given[layer].dot(params.W[layer], b.a[layer + 1])
             z += params.b[layer]
             if layer < last:
                 self.rules[layer][0](z, b.scratch[layer])
+                _drop(z, b.masks, layer, b.given[layer + 1])
         loss = self.together(b, sums_of_y, scale) if self.together else self.alone(b, self.rules[last], scale)
         for layer in range(last, -1, -1):
             delta = b.delta[layer]
@@ -416,13 +446,18 @@ class Trainer(EpochByEpoch):
                 self.rules[layer][1](b.a[layer + 1], delta, b.scratch[layer])
             if layer > 0:
                 delta.dot(params.W[layer].T, b.delta[layer - 1])
-            b.a_T[layer].dot(delta, grads.W[layer])
+                _drop(b.delta[layer - 1], b.masks, layer - 1, b.delta[layer - 1])
+            b.given_T[layer].dot(delta, grads.W[layer])
             b.ones.dot(delta, grads.b[layer])
         return loss
 
     def update(self, params: Parameters, slots: Slots, rate: float) -> None:
         """One step of the optimizer, block by block; `grads` is used up."""
         optimizer, grads = self.optimizer, self.grads[0]
+        optimizer.clip(grads)
+        if optimizer.l1:
+            for dW, W in zip(grads.W, params.W, strict=True):
+                dW[...] = lasso(np, W, dW, W.dtype.type(optimizer.l1))
         if optimizer.weight_decay:
             for dW, W in zip(grads.W, params.W, strict=True):
                 if optimizer.decoupled:
@@ -436,6 +471,7 @@ class Trainer(EpochByEpoch):
             g = grads.flat[part]
             update = UPDATE.get(optimizer.rule, by_table)
             update(optimizer, params.flat[part], g, state, rate, *self.blocks[:, : len(g)])
+        optimizer.constrain(params)
 
 
 def sgd(optimizer: SGD, flat: Vector, g: Vector, slots: Slots, rate: float, scratch: Vector, more: Vector) -> None:
@@ -491,14 +527,21 @@ def create(
     batch_size: int,
     shards: int,
     metric: str,
+    rates: Rates = (),
     has_weights: bool = False,
 ) -> Trainer | None:
     """A `Trainer` for fast numerics, or None for what it cannot do."""
     loss, output = network.loss, network.activations[-1]
     known = (loss, output) in TOGETHER or LOSSES[loss].alone is not None
-    if not known or type(optimizer) not in OPTIMIZERS.values() or not optimizer.simple:
+    if not known or type(optimizer) not in OPTIMIZERS.values():
         return None
-    return Trainer(network, optimizer, dtype, batch_size, shards, metric, has_weights)
+    return Trainer(network, optimizer, dtype, batch_size, shards, metric, rates, has_weights)
+
+
+def _drop(values: Batch, masks: list[Batch | None], layer: int, out: Batch) -> None:
+    """out <- values times the mask of a layer, if it has one."""
+    if masks and (kept := masks[layer]) is not None:
+        np.multiply(values, kept, out=out)
 
 
 def _cut(buffer: Vector, m: int, width: int) -> Batch:

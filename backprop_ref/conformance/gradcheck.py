@@ -109,14 +109,16 @@ def gradcheck(
         for name, tensor, indices in chosen:
             step, central, trust, kinked = np.empty((4, len(indices)))
             for i, index in enumerate(indices):
-                step[i] = complex_step(network, params, x, y, index, weights)
+                step[i] = complex_step(network, params, x, y, index, weights=weights)
                 central[i], trust[i], kinked[i] = central_difference(network, params, x, y, index, loss_error, weights)
                 bar.update(done := done + 1)
             slope = taylor_slope(network, params, x, y, grads, indices, seed, loss_error, allowed, weights)
             g, tolerance = grads.flat[indices], 2.0 * allowed[indices]
             rows.append(_row(name, tensor.shape, g, step, central, trust, kinked.astype(bool), tolerance, slope))
         if loss is not None:
-            rows.append(_loss_row(loss, float(complex_loss(network, params, x, y, weights)[0]), 2.0 * bounds.loss))
+            rows.append(
+                _loss_row(loss, float(complex_loss(network, params, x, y, weights=weights)[0]), 2.0 * bounds.loss)
+            )
             rows.append(_transposes_row(network, params, x, Stream(seed, "check"), backend))
     return rows
 
@@ -198,11 +200,14 @@ def _chosen(params, entries, stream):
     return chosen
 
 
-def complex_step(network, params, x, y, index, weights=None):
-    """dLoss/d flat[index] by a step along the imaginary axis, in extended precision where the machine has it."""
+def complex_step(network, params, x, y, index, masks=(), weights=None):
+    """dLoss/d flat[index] by a step along the imaginary axis, in extended precision where the machine has it.
+
+    `masks` are those of dropout, as `value_and_grad` takes them.
+    """
     moved = _Point.at(params.flat.astype(np.clongdouble), params.sizes)
     moved.flat[index] += STEP * 1j
-    loss, _ = complex_loss(network, moved, x, y, weights)
+    loss, _ = complex_loss(network, moved, x, y, masks, weights)
     return float(loss.imag / np.longdouble(STEP))
 
 
@@ -213,7 +218,7 @@ def central_difference(network, params, x, y, index, loss_error, weights=None):
     losses, signs = [], []
     for step in (-2 * h, -h, h, 2 * h):
         moved.flat[index] = np.longdouble(params.flat[index]) + step
-        loss, sides = complex_loss(network, moved, x, y, weights)
+        loss, sides = complex_loss(network, moved, x, y, weights=weights)
         losses.append(loss)
         signs.append(sides)
     near, far = (losses[2] - losses[1]) / (2 * h), (losses[3] - losses[0]) / (4 * h)
@@ -230,11 +235,13 @@ def taylor_slope(network, params, x, y, grads, indices, seed, loss_error, grad_e
     direction[indices] = Stream(seed, "check").normal(len(indices))
     direction /= np.sqrt(np.sum(direction * direction))
     wide = _Point.at(params.flat.astype(np.longdouble), params.sizes)
-    start, sides = complex_loss(network, wide, x, y, weights)
+    start, sides = complex_loss(network, wide, x, y, weights=weights)
     along, along_error = np.sum(grads.flat * direction), np.sum(grad_error * np.abs(direction))
     remainders = []
     for step in 2.0 ** -np.arange(4, 27):
-        loss, other_sides = complex_loss(network, _Point.at(wide.flat + step * direction, params.sizes), x, y, weights)
+        loss, other_sides = complex_loss(
+            network, _Point.at(wide.flat + step * direction, params.sizes), x, y, weights=weights
+        )
         remainder = abs(loss - start - step * along)
         usable = np.array_equal(sides, other_sides) and remainder > 8.0 * (loss_error + step * along_error)
         remainders.append(remainder if usable else np.nan)
@@ -242,12 +249,12 @@ def taylor_slope(network, params, x, y, grads, indices, seed, loss_error, grad_e
     return float(np.nanmedian(slopes)) if np.isfinite(slopes).sum() >= 3 else None
 
 
-def complex_loss(network, params, x, y, weights=None):
+def complex_loss(network, params, x, y, masks=(), weights=None):
     """The loss for parameters of any precision, real or complex, and on which side of each kink every unit is.
 
     Only real parts are compared, so that the function stays analytic between kinks.
     """
-    z, a, sides = complex_pass(network, params, x)
+    z, a, sides = complex_pass(network, params, x, masks)
     weights = np.ones(len(y)) if weights is None else weights
     total = np.sum(weights[:, None] * _terms(network.loss, network.activations[-1], z, a, y))
     summed = network.loss in {"sum_squared_error", "cross_entropy"}
@@ -256,10 +263,12 @@ def complex_loss(network, params, x, y, weights=None):
     return total / n, np.concatenate([sides, *edges], axis=1)
 
 
-def complex_pass(network, params, x):
+def complex_pass(network, params, x, masks=()):
     """z and a of the last layer, and on which side of each kink every unit is."""
     a, sides = x.astype(np.result_type(x, params.flat)), []
-    for W, b, activation in zip(params.W, params.b, network.activations, strict=True):
+    given = [None, *(masks or [None] * (network.n_layers - 1))]
+    for W, b, activation, mask in zip(params.W, params.b, network.activations, given, strict=True):
+        a = a if mask is None else a * mask
         z = np.einsum("sk,kj->sj", a, W) + b
         plain, number = ACTIVATIONS.parts(activation)
         sides += [np.sign(z.real - kink) for kink in KINKS.get(plain, ())]

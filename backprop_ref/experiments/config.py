@@ -251,6 +251,8 @@ def suit(config, name, task):
             f"network.activation (--activation): {len(hidden)} for {len(network.hidden)} "
             "hidden layers; give one for all, or one for each"
         )
+    if isinstance(training.dropout, list) and len(training.dropout) == 1:
+        training.dropout = training.dropout[0]
     if network.output_activation is None:
         by_loss = {"bce": "sigmoid", "binary_cross_entropy": "sigmoid", "hinge": "linear"}.get(network.loss, "softmax")
         network.output_activation = by_loss if task == "classification" else "linear"

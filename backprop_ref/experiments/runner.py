@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from backprop_ref import metrics, scores, settings
+from backprop_ref import dropout, metrics, scores, settings
 from backprop_ref.api import evaluate, predict
 from backprop_ref.backends import get_backend
 from backprop_ref.data import Dataset, Preprocessing, fold, load_dataset, read_table, split
@@ -115,6 +115,7 @@ def prepare(config):
     sizes = [preprocessing.n_inputs, *network.hidden, preprocessing.n_outputs]
     described = Network(sizes, [*network.activation, network.output_activation], network.loss)
     network.loss = described.loss
+    dropout.checked(config.training.dropout, described)
     optimizer, schedule = _optimizer(config.training), _schedule(config.training)
     return Experiment(config, dataset, parts, preprocessing, described, optimizer, schedule)
 
@@ -287,6 +288,7 @@ def _train(experiment, backend, params, folder, progress, announce, may_grow):
                 shards=training.shards,
                 sample_weight=experiment.weights("train"),
                 class_weight=experiment.class_weight,
+                dropout=training.dropout,
                 validation=_validation(experiment),
                 patience=training.patience,
                 min_delta=training.min_delta,

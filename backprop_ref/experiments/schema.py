@@ -238,6 +238,9 @@ class Training(Section):
         "What rows of a class count in the loss of training: balanced (all classes the same), or JSON such as "
         "'{\"rare\": 10}', where others count 1.",
     )
+    dropout: list[Share] | Share | None = key(
+        None, "--dropout", "p with which hidden units are left out: one for all hidden layers, or one each."
+    )
     schedule: Annotated[str, one_of(SCHEDULES)] | None = key(
         None, "--schedule", f"Of the learning rate: {', '.join(SCHEDULES)}; default: what suits the set."
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backprop_ref import metrics
+from backprop_ref import dropout, metrics
 from backprop_ref.api import evaluate_on
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
 from backprop_ref.backends.base import Poll, Snapshots, Trainer
@@ -163,11 +163,15 @@ class Run:
         for name, slot in state.slots.items():
             slots[name][...] = slot
         snapshots = self._snapshots(len(rates))
-        asked = () if snapshots is None and self.weights is None else (snapshots,)
-        weighted = () if self.weights is None else (self.weights,)
+        asked = () if snapshots is None else (snapshots,)
         orders = _orders(self.plan, self.stream, len(rates), len(x))
-        losses, measures = self.trainer.run(params, slots, x, y, orders, rates, poll, *asked, *weighted)
-        return Chunk(params, slots, orders, rates[: len(losses)], losses, measures, snapshots)
+        seeds, more = None, dict[str, Any]()
+        if self.weights is not None:
+            more["weights"] = self.weights
+        if self.pairs.rates and state.key is not None:
+            more["seeds"] = seeds = dropout.seeds(state.key, state.epoch, len(rates), len(self.pairs.rates))
+        losses, measures = self.trainer.run(params, slots, x, y, orders, rates, poll, *asked, **more)
+        return Chunk(params, slots, orders, rates[: len(losses)], losses, measures, snapshots, seeds)
 
     def _snapshots(self, count: int) -> Snapshots | None:
         """Where the next `count` epochs leave the parameters that the trace asks for."""
@@ -243,7 +247,9 @@ class Run:
         for rate in rates:
             chunk = self._trained([rate])
             if not chunk.is_finite:
-                layer, where = first_bad_step(self.pairs, self.state, x, y, self.weights, chunk.orders[0], rate)
+                seeds = None if chunk.seeds is None else chunk.seeds[0]
+                data = x, y, self.weights
+                layer, where = first_bad_step(self.pairs, self.state, data, chunk.orders[0], rate, seeds)
                 break
             self._record(chunk, {})
         self.stop("diverged")

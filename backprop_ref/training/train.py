@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import numpy as np
 import numpy.typing as npt
 
+from backprop_ref import dropout as dropping
 from backprop_ref import metrics
 from backprop_ref.api import check_fit, checked_data
 from backprop_ref.arrays import Batch, BatchLike, Vector
@@ -51,6 +52,7 @@ def train(
     shuffle: bool = True,
     seed: int = 1,
     shards: int = 1,
+    dropout: SupportsFloat | Iterable[SupportsFloat] | None = None,
     sample_weight: npt.ArrayLike | None = None,
     class_weight: ClassWeight | None = None,
     validation: tuple[BatchLike, BatchLike] | tuple[BatchLike, BatchLike, npt.ArrayLike] | None = None,
@@ -87,6 +89,11 @@ def train(
         'constant', 'step', 'cosine', or ``(epoch, epochs) -> factor`` on the learning rate; epoch counts from 0.
     shuffle : bool
         A new order of the samples in each epoch, from `seed`. A full batch is never shuffled.
+    dropout : float or sequence of float, optional
+        The probability with which each unit of a hidden layer is left out, for each sample and epoch anew, one for all
+        hidden layers or one for each; kept ones are multiplied by 1/(1 − p). Masks come from `seed`, epoch and row
+        alone: see `dropout_masks`. The history's loss and metric are with it; validation, predictions and traces are
+        without.
     sample_weight : array of shape (samples,), optional
         What each row counts in the loss, which is Σ w·loss / Σ w over a batch. Rows of weight 0 are left out before
         anything else, as if they were not there. Accuracy and R² count each row once.
@@ -150,9 +157,7 @@ def train(
     _check_finite("params.flat", params.flat, "start from other ones")
     x, y, weights = weighted(*_finite_data(network, x, y, params.dtype), sample_weight, class_weight)
     held_out, held_out_weights = _validation_data(network, validation, params.dtype)
-    optimizer = SGD(0.1) if optimizer is None else optimizer
-    if not isinstance(optimizer, tuple(OPTIMIZERS.values())):
-        raise InvalidInput(f"optimizer={optimizer!r}: an optimizer such as br.SGD(0.1) or br.Adam() is needed")
+    optimizer = _checked_optimizer(optimizer)
     if callback is not None and not callable(callback):
         raise InvalidInput(f"callback={callback!r}: a callable that takes an Epoch is needed")
     if not isinstance(min_delta, int | float) or not min_delta >= 0.0:
@@ -172,10 +177,12 @@ def train(
     )
     computing = suited(get_backend(backend, numerics, device, threads), network, plan.batch_size)
     metric = metrics.chosen(metric, network, y)
-    pairs = PairsTrainer(computing, network, optimizer, plan.batch_size, _whole("shards", shards, 1), metric)
+    shards, dropped = _whole("shards", shards, 1), dropping.checked(dropout, network)
+    pairs = PairsTrainer(computing, network, optimizer, plan.batch_size, shards, metric, dropped)
     stream = Stream(seed, "shuffle")
     columns = _columns(metric, network, held_out)
-    begun = gone_on(state, State(params.copy(), optimizer.init(params.flat), stream.state, columns), plan)
+    key = dropping.key_of(seed) if dropped else None
+    begun = gone_on(state, State(params.copy(), optimizer.init(params.flat), stream.state, columns, key=key), plan)
     with contextlib.ExitStack() as opened:
         folder = None
         if run_dir is not None:
@@ -186,6 +193,7 @@ def train(
                 "batch_size": plan.batch_size,
                 "shuffle": plan.shuffle,
                 "shards": pairs.shards,
+                "dropout": list(dropped) or None,
                 "seed": int(seed),
                 "schedule": _described(plan.schedule, plan.epochs),
                 "numerics": computing.numerics,
@@ -226,6 +234,13 @@ def train(
     return replace(result, compile_seconds=getattr(run.trainer, "compile_seconds", 0.0))
 
 
+def _checked_optimizer(optimizer: Optimizer | None) -> Optimizer:
+    """The optimizer, or the default."""
+    if optimizer is not None and not isinstance(optimizer, tuple(OPTIMIZERS.values())):
+        raise InvalidInput(f"optimizer={optimizer!r}: an optimizer such as br.SGD(0.1) or br.Adam() is needed")
+    return SGD(0.1) if optimizer is None else optimizer
+
+
 def _columns(metric: str, network: Network, held_out: tuple[Batch, Batch] | None) -> dict[str, list[float]]:
     """A history without epochs."""
     names = ["loss", metrics.column_name(metric), "learning_rate"]
@@ -256,9 +271,11 @@ def _offered(pairs: PairsTrainer, dtype: str, epochs: int, samples: int, weights
     backend: object = pairs.backend
     if not isinstance(backend, OffersTrainer):
         return None
-    steps = epochs * -(-samples // pairs.batch_size)
-    asked = pairs.network, pairs.optimizer, dtype, pairs.batch_size, pairs.shards, pairs.metric, steps
-    return backend.trainer(*asked) if weights is None else backend.trainer(*asked, weighted=True)
+    asked = pairs.network, pairs.optimizer, dtype, pairs.batch_size, pairs.shards, pairs.metric
+    more: dict[str, Any] = {"dropout": pairs.rates} if pairs.rates else {}
+    if weights is not None:
+        more["weighted"] = True
+    return backend.trainer(*asked, epochs * -(-samples // pairs.batch_size), **more)
 
 
 def _finite_data(

@@ -1,4 +1,5 @@
-// Sums of a loss's terms, in order, what a sample counts in them, and sums of the gradients of a batch's parts.
+// Sums of a loss's terms, in order, what a sample counts in them, and sums of the gradients of a batch's parts; products
+// with a mask.
 
 // NumPy: loss = terms.sum() / n, one running sum over all terms: one thread
 extern "C" __global__ void ordered_mean_v1(const real* terms_i, real n, real* loss, integer n_terms)
@@ -41,4 +42,11 @@ extern "C" __global__ void add_v1(const real* x_i, const real* y_i, real* total_
 {
     for EACH (i, n)
         total_i[i] = x_i[i] + y_i[i];
+}
+
+// NumPy: product = x * y, under dropout
+extern "C" __global__ void multiply_v1(const real* x_i, const real* y_i, real* product_i, integer n)
+{
+    for EACH (i, n)
+        product_i[i] = x_i[i] * y_i[i];
 }

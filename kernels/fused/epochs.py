@@ -17,7 +17,7 @@ from backprop_ref.formulas import Settings
 
 from ..compiling import FUSED, compiled, inlined, merged
 from ..registers import padded, vector_of
-from . import layers, rows
+from . import dropping, layers, limiting, rows
 from .ordered_products import panels_for
 from .views import part, uncounted
 
@@ -41,6 +41,8 @@ class Plan(NamedTuple):
     workers: int
     per_row: int
     """What n of the loss has for each row: n_out for a mean over the outputs, else 1."""
+    dropout: Any
+    """float64 array, of each layer the probability with which its units are dropped."""
 
 
 class Hyper(NamedTuple):
@@ -55,11 +57,15 @@ class Hyper(NamedTuple):
     """ε where it is added before the bias correction; one of the two is 0."""
     weight_decay: float = 0.0
     decoupled_decay: float = 0.0
+    l1: float = 0.0
+    clip_value: float = 0.0
+    clip_norm: float = 0.0
+    max_norm: float = 0.0
 
 
 class Layer(NamedTuple):
-    """One layer. W begins at `w` in the flat vector; in ``work`` begin `a_in`, the outputs `a`, `z`, and what the
-    activation's backward rule reads as z: z, or a where that gives the same."""
+    """One layer. W begins at `w` in the flat vector; in ``work`` begin what it is given, `a_in`, the outputs `a`, `z`,
+    what the activation's backward rule reads as z: z, or a where that gives the same, and under dropout the mask."""
 
     n_in: int
     n_out: int
@@ -70,6 +76,7 @@ class Layer(NamedTuple):
     a: int = 0
     z: int = 0
     z_backward: int = 0
+    mask: int = 0
 
 
 class Sections(NamedTuple):
@@ -92,7 +99,7 @@ class Sections(NamedTuple):
 
 class Data(NamedTuple):
     """x (samples, n_in), y (samples, n_out), weights (samples, 1), or (0, 1) where there are none, orders (epochs,
-    samples) int64, rates (epochs,) float64.
+    samples) int64, rates (epochs,) float64, seeds of dropout (epochs, hidden layers or more) uint64.
     """
 
     x: Any
@@ -100,15 +107,18 @@ class Data(NamedTuple):
     weights: Any
     orders: Any
     rates: Any
+    seeds: Any
 
 
 class State(NamedTuple):
-    """What training changes: the flat parameters, and the optimizer's arrays and its powers (or empty arrays)."""
+    """What training changes: the flat parameters, the optimizer's arrays and its powers (or empty arrays), and room for
+    the norms of the widest layer, float64."""
 
     flat: Any
     first: Any
     second: Any
     powers: Any
+    norms: Any
 
 
 class History(NamedTuple):
@@ -149,6 +159,8 @@ def placed(
         a_in, a, by_a = a, section(row.n_out * m), activations[row.activation].z_for_a
         z = shared["z"] if by_a else section(row.n_out * m)
         table[i] = row._replace(a_in=a_in, a=a, z=z, z_backward=a if by_a else z)
+        if plan.dropout[i] > 0.0:
+            table[i], a = table[i]._replace(mask=section(row.n_out * m)), section(row.n_out * m)
     return plan._replace(layers=np.array(table, np.int64)), Sections(**shared, end=end)
 
 
@@ -168,7 +180,10 @@ def _products(n_in: int, n_out: int, m: int) -> Sequence[tuple[int, int, int]]:
 @register_jitable(forceinline=True)
 def layer_of(table: Any, i: int) -> Layer:
     """Row i of the table."""
-    return Layer(table[i, 0], table[i, 1], table[i, 2], table[i, 3], table[i, 4], table[i, 5], table[i, 6], table[i, 7])
+    return Layer(
+        table[i, 0], table[i, 1], table[i, 2], table[i, 3], table[i, 4], table[i, 5], table[i, 6], table[i, 7],
+        table[i, 8],
+    )  # fmt: skip
 
 
 @register_jitable(forceinline=True)
@@ -196,11 +211,12 @@ def uncounted_all(plan: Plan, data: Data, state: State, history: History, work: 
     table = uncounted(plan.layers)
     plan = Plan(
         table, plan.hyper, plan.loss, plan.together, plan.rule, plan.metric,
-        plan.batch_size, plan.shards, plan.workers, plan.per_row,
+        plan.batch_size, plan.shards, plan.workers, plan.per_row, uncounted(plan.dropout),
     )  # fmt: skip
-    weights, orders = uncounted(data.weights), uncounted(data.orders)
-    data = Data(uncounted(data.x), uncounted(data.y), weights, orders, uncounted(data.rates))
-    state = State(uncounted(state.flat), uncounted(state.first), uncounted(state.second), uncounted(state.powers))
+    orders, rates, seeds = uncounted(data.orders), uncounted(data.rates), uncounted(data.seeds)
+    data = Data(uncounted(data.x), uncounted(data.y), uncounted(data.weights), orders, rates, seeds)
+    powers, norms = uncounted(state.powers), uncounted(state.norms)
+    state = State(uncounted(state.flat), uncounted(state.first), uncounted(state.second), powers, norms)
     losses, measures, sums = uncounted(history.losses), uncounted(history.measures), uncounted(history.sums)
     cursor, snapshots, rows = uncounted(history.cursor), uncounted(history.snapshots), uncounted(history.rows)
     return plan, data, state, History(losses, measures, sums, cursor, snapshots, rows), uncounted(work)
@@ -272,6 +288,79 @@ def training(step: Any, weighted: bool) -> Callable[..., bool]:
     return train
 
 
+def handing(layout: rows.Layout, known: layers.Known, fused: bool) -> tuple[Any, Any]:
+    """``hand_on(plan, data, epoch, start, index, m, work)`` and ``hand_back(plan, index, m, work, da)``: what a hidden
+    layer hands to the next under dropout, and its da; without, both do nothing."""
+    draw, multiply = dropping.lines(layout, fused)
+
+    @merged
+    def hand_on(plan: Plan, data: Data, epoch: int, start: int, index: int, m: int, work: Any) -> None:
+        rate = plan.dropout[index]
+        if rate > 0.0:
+            layer, above = layer_of(plan.layers, index), layer_of(plan.layers, index + 1)
+            size = layer.n_out * m
+            mask = part(work, layer.mask, size)
+            draw(layer.n_out, m, data.seeds[epoch, index], rate, data.orders, epoch, start, mask)
+            multiply(part(work, layer.a, size), mask, part(work, above.a_in, size))
+
+    @merged
+    def hand_back(plan: Plan, index: int, m: int, work: Any, da: Any) -> None:
+        if plan.dropout[index] > 0.0:
+            layer = layer_of(plan.layers, index)
+            multiply(da, part(work, layer.mask, layer.n_out * m), da)
+
+    @merged
+    def nothing_on(plan: Plan, data: Data, epoch: int, start: int, index: int, m: int, work: Any) -> None:
+        pass
+
+    @merged
+    def nothing_back(plan: Plan, index: int, m: int, work: Any, da: Any) -> None:
+        pass
+
+    return (hand_on, hand_back) if known.dropout else (nothing_on, nothing_back)
+
+
+def limits(dtype: str, known: layers.Known, fused: bool) -> tuple[Any, Any]:
+    """``limit(plan, flat, grads)`` clips the gradients and adds that of an L1 penalty; ``constrain(plan, flat, norms)``
+    scales weights into each neuron; where the program knows none of it, both do nothing."""
+    clip, add_lasso, norm, scale_columns = limiting.lines(dtype, fused)
+
+    @merged
+    def limit(plan: Plan, flat: Any, grads: Any) -> None:
+        real = flat.dtype.type
+        if plan.hyper.clip_value != 0.0:
+            clip(grads.size, grads, real(plan.hyper.clip_value))
+        if plan.hyper.clip_norm != 0.0:
+            size = norm(grads)
+            if size > plan.hyper.clip_norm:
+                factor = real(plan.hyper.clip_norm / size)
+                for i in range(grads.size):
+                    grads[i] *= factor
+        if plan.hyper.l1 != 0.0:
+            for index in range(plan.layers.shape[0]):
+                layer = layer_of(plan.layers, index)
+                n = layer.n_in * layer.n_out
+                add_lasso(n, part(flat, layer.w, n), part(grads, layer.w, n), real(plan.hyper.l1))
+
+    @merged
+    def constrain(plan: Plan, flat: Any, norms: Any) -> None:
+        if plan.hyper.max_norm != 0.0:
+            for index in range(plan.layers.shape[0]):
+                layer = layer_of(plan.layers, index)
+                W = part(flat, layer.w, layer.n_in * layer.n_out)
+                scale_columns(W, layer.n_in, layer.n_out, plan.hyper.max_norm, norms)
+
+    @merged
+    def no_limit(plan: Plan, flat: Any, grads: Any) -> None:
+        pass
+
+    @merged
+    def no_constraint(plan: Plan, flat: Any, norms: Any) -> None:
+        pass
+
+    return (limit, constrain) if known.limits else (no_limit, no_constraint)
+
+
 @cache
 def program(dtype: str, known: layers.Known, shared: bool = False, fused: bool = False) -> Any:
     """The program for a dtype and some rules; `shared`: large products with threads; `fused`: for fast numerics."""
@@ -280,10 +369,24 @@ def program(dtype: str, known: layers.Known, shared: bool = False, fused: bool =
     lines = layers.chosen(layers.lines(dtype, fused, rows.BY_NEURONS, known))
     forward, backward, loss_of, update = lines.forward, lines.backward, lines.loss, lines.update
     gather, measure, add_decay, weighted = lines.gather, lines.measure, lines.add_decay, known.weighted
+    hand_on, hand_back = handing(rows.BY_NEURONS, known, fused)
+    limit, constrain = limits(dtype, known, fused)
 
     @merged
-    def value_and_grad(plan: Plan, sections: Sections, flat: Any, n: Any, m: int, work: Any, grads: int) -> Any:
-        """The loss of m gathered samples, n being that of the batch; their gradients go to `grads` in `work`."""
+    def value_and_grad(
+        plan: Plan,
+        sections: Sections,
+        data: Data,
+        epoch: int,
+        start: int,
+        flat: Any,
+        n: Any,
+        m: int,
+        work: Any,
+        grads: int,
+    ) -> Any:
+        """The loss of m samples, gathered from `start` on, n being that of the batch; their gradients go to `grads` in
+        `work`."""
         last, widest = plan.layers.shape[0] - 1, sections.delta - sections.z
         panels, gradients = part(work, sections.panels, 1), part(work, grads, flat.size)
         delta, da = part(work, sections.delta, widest), part(work, sections.z, widest)
@@ -298,6 +401,7 @@ def program(dtype: str, known: layers.Known, shared: bool = False, fused: bool =
             )
             affine_forward(flat, layer.w, n_in, n_out, m, a_in, z, panels, plan.workers)
             forward(layer.activation, (n_out, m, z, a, slots))
+            hand_on(plan, data, epoch, start, index, m, work)
         layer = layer_of(plan.layers, last)
         n_out = layer.n_out
         z, a, y = part(work, layer.z, n_out * m), part(work, layer.a, n_out * m), part(work, sections.y, n_out * m)
@@ -313,6 +417,7 @@ def program(dtype: str, known: layers.Known, shared: bool = False, fused: bool =
             affine_backward(delta, a_in, layer.w, n_in, n_out, m, gradients, panels, plan.workers)
             if index > 0:
                 affine_backward_input(delta, flat, layer.w, n_in, n_out, m, da, panels, plan.workers)
+                hand_back(plan, index - 1, m, work, da)
                 delta, da = da, delta
         return loss
 
@@ -343,7 +448,8 @@ def program(dtype: str, known: layers.Known, shared: bool = False, fused: bool =
             gather(data.orders, epoch, begin, data.y, n_y, m, y)
             if weighted:
                 gather(data.orders, epoch, begin, data.weights, 1, m, part(work, sections.weights, m))
-            found = value_and_grad(plan, sections, flat, n, m, work, sections.grads if shard == 0 else sections.shard)
+            target = sections.grads if shard == 0 else sections.shard
+            found = value_and_grad(plan, sections, data, epoch, begin, flat, n, m, work, target)
             measure(plan.metric, (n_y, m, part(work, last.a, n_y * m), y, sums))
             loss = found if shard == 0 else loss + found
             if shard > 0:
@@ -351,6 +457,7 @@ def program(dtype: str, known: layers.Known, shared: bool = False, fused: bool =
                     work[sections.grads + i] += work[sections.shard + i]
             begin += m
         grads = part(work, sections.grads, flat.size)
+        limit(plan, flat, grads)
         if plan.hyper.weight_decay != 0.0:
             for index in range(plan.layers.shape[0]):
                 layer = layer_of(plan.layers, index)
@@ -362,6 +469,7 @@ def program(dtype: str, known: layers.Known, shared: bool = False, fused: bool =
                 add_decay(strength, flat, flat, layer.w, layer.n_in * layer.n_out)
         settings = settings_of(plan.hyper, state.powers, real(data.rates[epoch]), real)
         update(plan.rule, (flat.size, flat, grads, state.first, state.second, settings))
+        constrain(plan, flat, state.norms)
         return loss
 
     return compiled(training(step, weighted), **options)

@@ -163,18 +163,29 @@ class Known(NamedTuple):
     terms: tuple[str, ...] = formulas.USUAL_TERMS
     updates: tuple[str, ...] = formulas.USUAL_UPDATES
     """Plain gradient descent is the first."""
+    dropout: bool = False
+    limits: bool = False
+    """Whether it clips gradients, has an L1 penalty and constrains weights."""
     weighted: bool = False
     """Whether samples have weights."""
 
     @classmethod
-    def of(cls, activations: Collection[str], terms: str, update: str, weighted: bool = False) -> "Known":
+    def of(
+        cls,
+        activations: Collection[str],
+        terms: str,
+        update: str,
+        dropout: bool = False,
+        limits: bool = False,
+        weighted: bool = False,
+    ) -> "Known":
         """Those of the program that serves every usual network, or else no more than one network has; and the usual
         update rules, or else one more than plain gradient descent."""
         usual = cls()
         updates = usual.updates if update in usual.updates else (usual.updates[0], update)
         if {*activations} <= {*usual.activations} and terms in usual.terms:
-            return cls(updates=updates, weighted=weighted)
-        return cls(tuple(sorted({*activations})), (terms,), updates, weighted)
+            return cls(updates=updates, dropout=dropout, limits=limits, weighted=weighted)
+        return cls(tuple(sorted({*activations})), (terms,), updates, dropout, limits, weighted)
 
 
 def lines(dtype: str, fused: bool, layout: rows.Layout, known: Known = Known()) -> Lines:  # noqa: B008 (constant)
@@ -216,9 +227,7 @@ def lines(dtype: str, fused: bool, layout: rows.Layout, known: Known = Known()) 
         loop = rows.loss(dtype, pair, layout, **options) if by_rows else rules.loss(dtype, pair, **options)
 
         @compiled_in
-        def loss(
-            n_out: int, m: int, z: Any, a: Any, y: Any, w: Any, n: Any, terms: Any, delta: Any, slots: Any
-        ) -> Any:
+        def loss(n_out: int, m: int, z: Any, a: Any, y: Any, w: Any, n: Any, terms: Any, delta: Any, slots: Any) -> Any:
             if by_rows:
                 loop(n_out, m, z, a, y, n, terms, delta, slots)
             else:

@@ -16,7 +16,7 @@ from backprop_ref import formulas
 from ..compiling import FUSED, IN_ANY_ORDER, compiled, inlined, merged
 from ..registers import padded, vector_of
 from . import layers, rows
-from .epochs import Data, History, Layer, Plan, State, settings_of, training, uncounted_all
+from .epochs import Data, History, Layer, Plan, State, limits, settings_of, training, uncounted_all
 from .layers import Known
 from .views import part, view
 
@@ -110,6 +110,7 @@ def program(dtype: str, shape: Shape, fused: bool = False) -> Any:
     M, SHARDS, PER_ROW, WEIGHTS = shape.rows, shape.shards, shape.per_row, tuple(layer[:4] for layer in shape.layers)
     update, measure = lines.each["update"][shape.rule], lines.each["measure"][shape.metric]
     gather, add_decay, WEIGHTS_AT, weighted = lines.gather, lines.add_decay, at.weights, shape.known.weighted
+    limit, constrain = limits(dtype, shape.known, fused)
     first_layer, rest_of_shard = (passes(dtype, shape, fused, lines, outermost) for outermost in (True, False))
 
     @merged
@@ -145,6 +146,7 @@ def program(dtype: str, shape: Shape, fused: bool = False) -> Any:
                     work[GRADS + i] += work[SHARD + i]
             begin += m
         flat, grads_of_all = part(work, FLAT, N_FLAT), part(work, GRADS, N_FLAT)
+        limit(plan, flat, grads_of_all)
         if plan.hyper.weight_decay != 0.0:
             for n_in, n_out, _, w in WEIGHTS:
                 add_decay(real(plan.hyper.weight_decay), flat, grads_of_all, w, n_in * n_out)
@@ -154,6 +156,7 @@ def program(dtype: str, shape: Shape, fused: bool = False) -> Any:
         first, second = part(work, FIRST, N_FIRST), part(work, SECOND, N_SECOND)
         settings = settings_of(plan.hyper, state.powers, real(data.rates[epoch]), real)
         update(N_FLAT, flat, grads_of_all, first, second, settings)
+        constrain(plan, flat, state.norms)
         return loss
 
     @merged
@@ -171,7 +174,9 @@ def program(dtype: str, shape: Shape, fused: bool = False) -> Any:
         copy(state.flat, flat)
         copy(state.first, first)
         copy(state.second, second)
-        more = train_on(plan, sections, data, State(flat, first, second, state.powers), history, work, steps)
+        more = train_on(
+            plan, sections, data, State(flat, first, second, state.powers, state.norms), history, work, steps
+        )
         copy(flat, state.flat)
         copy(first, state.first)
         copy(second, state.second)
