@@ -402,3 +402,64 @@ def test_scikit_learn_comes_to_the_same_weights():
         theirs.coefs_, theirs.intercepts_ = ([each.copy() for each in arrays] for arrays in (start.W, start.b))
         theirs.fit(x, labels, sample_weight=weights)
     assert_close(trained(x, br.one_hot(labels), sample_weight=weights), [*theirs.coefs_, *theirs.intercepts_])
+
+
+# On the command line.
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """A command line in a folder with a table; what it printed, and its errors."""
+    from backprop_ref.cli import run
+
+    monkeypatch.chdir(tmp_path)
+    stream = Stream(4, "check")
+    rows = zip(stream.normal(24).tolist(), stream.normal(24).tolist(), range(24), strict=True)
+    lines = [f"{a},{b},{(0, 1, 2.5)[i % 3]},{'rare' if i % 4 == 0 else 'common'}" for a, b, i in rows]
+    (tmp_path / "t.csv").write_text("\n".join(["a,b,often,kind", *lines]))
+
+    def called(*arguments, status=0):
+        assert run(list(map(str, arguments))) == status
+        return "\n".join(capsys.readouterr())
+
+    return called
+
+
+FILE, HOW = ("--data-path", "t.csv"), ("--test-size", "0", "--hidden", "3", "--numerics", "reproducible")
+
+
+def test_a_command_line_trains_with_weights(command, tmp_path):
+    (tmp_path / "c.yaml").write_text("data: {path: t.csv, sample_weight: often}\ntraining: {class_weight: {rare: 4}}\n")
+    for name, given in (
+        ("flags", (*FILE, "--sample-weight", "often", "--class-weight", '{"rare": 4}')),
+        ("yaml", ("--config", "c.yaml")),
+    ):
+        told = command("train", *HOW, *given, "--epochs", 3, "--run-dir", name)
+        assert "network 2-3-2" in told
+    models = [br.load(tmp_path / name) for name in ("flags", "yaml")]
+    table = br.read_table(tmp_path / "t.csv", "kind", sample_weight="often")
+    assert table.weights.tolist() == [0.0, 1.0, 2.5] * 8
+    assert models[0].params.sha256() == models[1].params.sha256()
+    plain = command("train", *FILE, *HOW, "--drop", "often", "--epochs", 3, "--run-dir", "plain")
+    assert plain and br.load(tmp_path / "plain").params.sha256() != models[0].params.sha256()
+    whole = command("train", *HOW, "--config", "c.yaml", "--epochs", 5, "--run-dir", "whole")
+    assert whole and command("train", "--resume", "flags", "--epochs", 5)
+    assert br.load(tmp_path / "flags").params.sha256() == br.load(tmp_path / "whole").params.sha256()
+    assert "w·" in command("explain", "flags")
+    assert "gradients ok" in command("gradcheck", "flags", "--entries", 2)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("--class-weight", '{"odd": 4}'), "--class-weight: unknown class 'odd': known are common, rare"),
+        (("--class-weight", "even"), "--class-weight: 'even' is not allowed; balanced, or a weight for each class"),
+        (("--class-weight", '{"rare": -1}'), "--class-weight: -1 is not allowed; 0 or more is needed"),
+        (("--sample-weight", "oft"), "unknown column 'oft': did you mean 'often'?"),
+        (("--sample-weight", "a"), "column a: '-.*' is no weight; a number, 0 or more, is needed"),
+    ],
+)
+def test_a_command_line_says_what_is_no_weight(command, given, said):
+    import re
+
+    assert re.search(said, command("train", *FILE, *HOW, *given, status=2))

@@ -66,7 +66,7 @@ def _named(name_of, name):
         raise PydanticCustomError("literal_error", "another number", {"expected": expected}) from None
 
 
-def class_weight(value):
+def weights_of_classes(value):
     """'balanced', or a mapping of class to weight, which a command line gives as JSON."""
     if isinstance(value, str) and value != "balanced":
         with contextlib.suppress(ValueError):
@@ -74,7 +74,7 @@ def class_weight(value):
     if isinstance(value, dict):
         return {str(name): weight for name, weight in value.items()}
     if value not in (None, "balanced"):
-        expected = "balanced, or a weight for each class such as {'setosa': 2.0},"
+        expected = 'balanced, or a weight for each class such as {"setosa": 2},'
         raise PydanticCustomError("literal_error", "balanced or weights", {"expected": expected})
     return value
 
@@ -232,7 +232,9 @@ class Training(Section):
     clip_value: Positive | None = key(None, "--clip-value", "Clips each entry of the gradient to this size.")
     clip_norm: Positive | None = key(None, "--clip-norm", "Scales a gradient with a larger norm to this one.")
     max_norm: Positive | None = key(None, "--max-norm", "Scales weights into a neuron with a larger norm to this one.")
-    class_weight: Annotated[Literal["balanced"] | dict[str, NotNegative] | None, BeforeValidator(class_weight)] = key(
+    class_weight: Annotated[
+        Literal["balanced"] | dict[str, NotNegative] | None, BeforeValidator(weights_of_classes)
+    ] = key(
         None,
         "--class-weight",
         "What rows of a class count in the loss of training: balanced (all classes the same), or JSON such as "
