@@ -214,7 +214,9 @@ def test_what_is_no_date_among_dates_is_named(cells):
 
 def test_dates_that_could_be_two():
     file = columns("01/02/1970", "03/04/1970")
-    refused(["column a: '01/02/1970' is two dates", "dates='day-first'"], br.read_table, file)
+    refused(
+        ["column a: '01/02/1970' is several dates (or: dates='month-first')", "dates='day-first'"], br.read_table, file
+    )
     assert br.read_table(file, dates="day-first").x[:, 0].tolist() == [31, 92]
     assert br.read_table(file, dates="month-first").x[:, 0].tolist() == [1, 62]
 

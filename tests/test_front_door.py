@@ -178,6 +178,9 @@ def test_going_on_from_another_runs_weights(train, capsys):
     assert "its sizes are [2, 7, 2], not [2, 3, 2]" in refused(capsys, *wrong)
     assert "no such file" in refused(capsys, "train", "--data-path", more, "--from", "absent")
     assert "other columns or classes" in refused(capsys, "train", "iris", "--from", "first")
+    for flags in (("--target", "a"), ("--normalize", "none"), ("--drop", "a"), ("--task", "regression")):
+        said = refused(capsys, "train", "--data-path", more, "--from", "first", *flags)
+        assert said.startswith(f"error: {flags[0]} with --from: the table is read by the rules of that run")
 
 
 def test_several_targets(train, capsys):

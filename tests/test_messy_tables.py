@@ -1,5 +1,6 @@
 """Tables as people have them: read right, with what was decided said, or refused in one line whose remedy works."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -194,3 +195,111 @@ def test_numbers_that_stand_for_a_missing_value(column):
     assert note == f"a: 3 cells are {cell}, far from all others (else: missing_values=['{cell}'], missing='median')"
     read = br.read_table(content, missing_values=[cell], missing="median")
     assert np.isnan(read.x[:, 0]).sum() == 3
+
+
+# --- what strangers tried ---
+
+
+def test_two_digit_years_are_spoken_of_and_may_stand_first():
+    table = br.read_table({"d": ["13/01/40", "14/02/68", "25/03/69"], "t": [1.5, 2.5, 3.5]})
+    assert table.x[:, 0].tolist() == [25579.0, 35838.0, -282.0]
+    assert "d: years of two digits, as in '13/01/40', are 1969 to 2068" in table.notes
+    dates = [f"24-01-{day:02}" for day in range(1, 25)]
+    with pytest.raises(br.InvalidInput, match=r"several dates \(or: dates='day-first'\); give dates='year-first'"):
+        br.read_table({"d": dates, "t": [i + 0.5 for i in range(24)]})
+    first = br.read_table({"d": dates, "t": [i + 0.5 for i in range(24)]}, dates="year-first")
+    assert np.diff(first.x[:, 0]).tolist() == [1.0] * 23
+
+
+def test_dates_are_ordered_as_the_rest_of_the_file_shows():
+    certain, open_ = [f"01/{day:02}/2024" for day in range(1, 25)], [f"{day % 12 + 1:02}/05/2024" for day in range(24)]
+    table = br.read_table({"a": certain, "b": open_, "t": [i + 0.5 for i in range(24)]})
+    assert {rule.form for rule in table.rules if rule.kind == "date"} == {"month-first"}
+
+
+def test_an_index_that_pandas_wrote_is_no_column():
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    frame = pandas.DataFrame({"a": [1.0, 2.0, 4.0], "t": ["u", "v", "u"]})
+    frame.iloc[::-1].to_parquet("f.parquet")
+    table = br.read_table("f.parquet")
+    assert (table.feature_names, table.target_name) == (("a",), "t")
+    frame.assign(pid=[7, 9, 8]).set_index("pid").to_parquet("g.parquet")
+    assert "pid is left out: it is the index" in " ".join(br.read_table("g.parquet").notes)
+
+
+def test_json_by_rows_of_numbers():
+    Path("f.json").write_text(json.dumps({str(i): {"a": i, "b": 2 * i, "t": i + 0.5} for i in range(24)}))
+    assert br.read_table("f.json").x.shape == (24, 2)
+
+
+def test_masked_values_are_missing():
+    masked = np.ma.masked_equal(np.array([[1, -99], [2, 3], [4, 5], [6, 8]]), -99)
+    with pytest.raises(br.InvalidInput, match="no label"):
+        br.read_table(masked)
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ({"task": "regresion"}, "did you mean 'regression'"),
+        ({"header": "yes"}, "True or False is needed"),
+        ({"kinds": ["a=category"]}, "a dict of columns is needed"),
+        ({"target": []}, "name or position of a column"),
+        ({"target": 1.0}, "name or position of a column"),
+    ],
+)
+def test_arguments_of_other_kinds_are_refused(named, said):
+    with pytest.raises(br.InvalidInput, match=said):
+        br.read_table({"a": [1, 2, 3], "t": [0, 1, 1]}, **named)
+
+
+def test_numbers_may_name_what_is_missing():
+    table = br.read_table({"a": [1, -999, 3, 5], "t": [0, 1, 1, 0]}, missing="drop", missing_values=[-999])
+    assert table.x[:, 0].tolist() == [1, 3, 5]
+
+
+def test_categories_of_numbers_are_categories():
+    pyarrow = pytest.importorskip("pyarrow")
+    codes = pyarrow.array([10115, 80331, 20095] * 3).dictionary_encode()
+    table = br.read_table(pyarrow.table({"zip": codes, "t": [0, 1, 1] * 3}))
+    assert table.feature_names == ("zip=10115", "zip=20095", "zip=80331")
+
+
+def test_true_beside_1_is_one_class():
+    assert br.read_table({"a": [1, 2, 3, 4], "t": ["TRUE", "true", "1", "0"]}).classes == ("false", "true")
+
+
+@pytest.mark.parametrize("record", ['{"a": {"b": 1}, "t": "u"}', '{"a": [1, 2], "t": "u"}'])
+def test_nested_records_are_refused_and_can_be_dropped(record):
+    Path("f.jsonl").write_text("".join(f'{record[:-2]}{i}", "c": {i}}}\n' for i in range(2)))
+    with pytest.raises(br.InvalidInput, match=r"drop=\['a'\]"):
+        br.read_table("f.jsonl")
+    assert br.read_table("f.jsonl", "t", drop=["a"]).feature_names == ("c",)
+
+
+def test_records_with_large_integers():
+    Path("f.jsonl").write_text("".join(f'{{"id": {10**19 + i}, "a": {i}, "t": "{"uv"[i % 2]}"}}\n' for i in range(4)))
+    assert br.read_table("f.jsonl").feature_names == ("a",)
+
+
+@pytest.mark.parametrize(
+    "text", [",,\na,b,t\n1,2,3.5\n2,4,5.5\n3,1,2.5\n", "a,b,t,,,\n1,2,3.5,,,\n2,4,5.5,,,\n3,1,2.5,,,\n"]
+)
+def test_empty_rows_above_and_columns_behind_are_left_out(text):
+    Path("f.csv").write_text(text)
+    assert br.read_table("f.csv").x.tolist() == [[1, 2], [2, 4], [3, 1]]
+
+
+def test_a_list_of_lists_in_json_may_have_a_header():
+    Path("f.json").write_text('[["a", "t"], [1, "u"], [2, "v"]]')
+    assert br.read_table("f.json", header=True).feature_names == ("a",)
+
+
+def test_rows_of_different_lengths_are_refused():
+    with pytest.raises(br.InvalidInput, match="all as long"):
+        br.read_table([["a", "b", "t"], [1, 2, "u"], [3, "v"]])
+
+
+def test_letters_that_look_alike_are_spoken_of():
+    table = br.read_table({"c": ["caf\u00e9", "cafe\u0301", "red", "red\u200b"] * 2, "t": [0, 1, 1, 0] * 2})
+    assert sum("are two values" in note for note in table.notes) == 2

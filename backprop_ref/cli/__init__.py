@@ -13,6 +13,7 @@ from backprop_ref.errors import BackpropRefError, TrainingDiverged, blame
 from backprop_ref.text import printable
 
 COMPLETION = "_BACKPROP_REF_COMPLETE"
+COMPLETES = {"--show-completion", "--install-completion"}
 COMPILED_CODE = ("NUMBA_CACHE_DIR", "NUMBA_CACHE_LOCATOR_CLASSES")
 """Where Numba takes compiled code from, and unpickles it."""
 
@@ -41,7 +42,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except SystemExit as error:
-        if COMPLETION in os.environ:  # a shell asks, and typer ends by itself
+        asked = sys.argv[1:] if arguments is None else arguments
+        if COMPLETION in os.environ or COMPLETES & set(asked):  # typer ends by itself
             return int(error.code or 0)
         if isinstance(error.__context__, BrokenPipeError):  # how typer ends when nobody reads its output any more
             return 0

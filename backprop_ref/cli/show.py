@@ -106,6 +106,8 @@ def as_csv(names, rows):
     InvalidInput
         Standard output has an encoding without one of the characters.
     """
+    if sys.stdout is None:
+        raise InvalidInput("standard output is closed; give --output FILE.csv")
     data = [names, *rows]
     shown = [[printable(cell) if isinstance(cell, str) else cell for cell in row] for row in data]
     terminal = sys.stdout.isatty()

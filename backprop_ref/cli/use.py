@@ -17,10 +17,13 @@ from backprop_ref.experiments.run_folder import CONFIG
 from backprop_ref.experiments.runner import check_same_data, load_data, load_run, prepare, score
 from backprop_ref.files import check_output
 
+NO_CSV = {".xlsx", ".xls", ".ods", ".parquet", ".feather", ".json", ".jsonl", ".npy", ".npz", ".gz", ".zip"}
+"""Endings of files of other kinds."""
+
 
 def predict(run, data_path, output, proba, header, ids, encoding):
     """Writes one row per row of the table."""
-    check_output("--output", output)
+    _check_output(output, data_path)
     model, preprocessing = load_run(run)
     if proba and preprocessing.classes is None:
         raise InvalidInput(f"--proba: {run} predicts numbers, not classes; leave it out")
@@ -57,6 +60,14 @@ def predict(run, data_path, output, proba, header, ids, encoding):
         show.line(f"{len(a)} predictions: {output}", err=True)
     if table.bad:
         show.line(not_done(table), err=True)
+
+
+def _check_output(output, data_path):
+    check_output("--output", output)
+    if output is not None and Path(output).suffix.lower() in NO_CSV:
+        raise InvalidInput(f"--output {output}: predictions are written as CSV; name it .csv")
+    if output is not None and Path(output).resolve() == Path(data_path).resolve():
+        raise InvalidInput(f"--output {output}: that is the table itself; name another file")
 
 
 def _predicted(preprocessing, a):

@@ -130,6 +130,8 @@ def units(texts: Sequence[str]) -> tuple[str, ...]:
 def pair(texts: Iterable[str]) -> tuple[str, str] | None:
     """The two words for 0 and 1 that the cells are, if they are nothing else but others for the same."""
     small = {text.lower() for text in texts}
+    if small & set(PAIRS[0]) and small & {"0", "1"} and small <= {*PAIRS[0], "0", "1"}:
+        return PAIRS[0]
     for family in FAMILIES:
         whole = [words for words in family if small >= set(words)]
         words = next((words for words in family if small and small <= set(words)), whole[0] if whole else None)
@@ -158,8 +160,10 @@ def label(text: str) -> str:
 
 DAY_FIRST, MONTH_FIRST, YEAR_FIRST, ISO, TIME = "day-first", "month-first", "year-first", "iso", "time"
 _DATE = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2(\d{4}|\d{2})(?:,?[ T]+(\S.*))?", re.ASCII)
-_YEAR = re.compile(r"(\d{4})([./-])(\d{1,2})\2(\d{1,2})(?:[ T]+(\S.*))?", re.ASCII)
+_YEAR = re.compile(r"(\d{4}|\d{2})([./-])(\d{1,2})\2(\d{1,2})(?:[ T]+(\S.*))?", re.ASCII)
 _ISO = re.compile(r"\d{4}-\d{2}(-\d{2})?([ T]\S.*)?", re.ASCII)
+PIVOT = 69
+"""Years of two digits are 1969 to 2068, as POSIX has it."""
 COMPACT = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])", re.ASCII)
 """A date in digits alone."""
 _TIME = re.compile(r"([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d(?:[.,]\d+)?))?(?:\s*([AaPp])\.?[Mm]\.?)?", re.ASCII)
@@ -206,7 +210,7 @@ def _by_numbers(text: str, form: str) -> float | None:
         DAY_FIRST: (third, second, first),
     }[form]
     hours = 0.0 if rest is None else _hours(rest)
-    century = 0 if len(year) == 4 else 2000 if int(year) < 69 else 1900
+    century = 0 if len(year) == 4 else 2000 if int(year) < PIVOT else 1900
     return None if hours is None else _days(datetime(century + int(year), int(month), int(day))) + hours / 24.0
 
 
@@ -237,8 +241,12 @@ def date_forms(texts: Sequence[str]) -> tuple[str, ...]:
     for form in (ISO, YEAR_FIRST, DAY_FIRST, MONTH_FIRST, TIME, *WITH_NAMES):
         if all(date(text, form) is not None for text in texts):
             fitting.append(form)
-            if form in {ISO, YEAR_FIRST, TIME}:
+            if form in {ISO, TIME} or (form == YEAR_FIRST and not short_year(first)):
                 break
+    if YEAR_FIRST in fitting and short_year(first):
+        parts = list(zip(*(re.findall(r"\d+", text)[:3] for text in texts), strict=True))
+        if len(set(parts[0])) >= len(set(parts[2])):  # days change more often than years
+            fitting.remove(YEAR_FIRST)
     if fitting == [DAY_FIRST, MONTH_FIRST]:
         marks = {found[2] for text in texts if (found := _DATE.fullmatch(text))}
         same = all(date(text, DAY_FIRST) == date(text, MONTH_FIRST) for text in texts)
@@ -246,6 +254,11 @@ def date_forms(texts: Sequence[str]) -> tuple[str, ...]:
             fitting = [DAY_FIRST]
     zones = {_has_zone(text) for text in texts} if fitting == [ISO] else set()
     return () if len(zones) > 1 else tuple(fitting)
+
+
+def short_year(text: str) -> bool:
+    """Whether a date in numbers has a year of two digits."""
+    return re.match(r"\d{1,2}([./-])\d{1,2}\1\d{1,2}(?!\d)", text) is not None
 
 
 def nearly_dates(texts: Sequence[str]) -> list[str]:

@@ -1,9 +1,10 @@
 """What becomes of each column of a table: stated rules, found on the training file and applied to any other."""
 
 import re
+import unicodedata
 import zlib
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -178,7 +179,7 @@ class Asked:
     nothing : tuple of str
         More texts that stand for a missing value.
     decimal, dates : str or None
-        '.' or ','; 'day-first' or 'month-first'.
+        '.' or ','; 'day-first', 'month-first' or 'year-first'.
     """
 
     drop: tuple[str, ...] = ()
@@ -238,6 +239,7 @@ def decide(
     problems, notes = Problems(), []
     looked = [_Look.at(raw, asked) for raw in raws]
     decimal = asked.decimal or _decimal(looked)
+    asked = replace(asked, dates=asked.dates or _order(looked))
     found = []
     for i, (name, raw, look) in enumerate(zip(names, raws, looked, strict=True)):
         kind = "left out" if name in asked.drop else "id" if name in asked.ids else kinds.get(name)
@@ -254,8 +256,12 @@ def decide(
                 said = f"{table.where(look.first_missing)}, column {name}: {what}{count}; mend the cell or remove "
                 problems.add(f"{said}that {table.line}", "--missing", "median")
             notes += alike(column)
+            short = next((text for text in look.present if column.kind == "date" and cells.short_year(text)), None)
+            if short is not None:
+                years = f"{1900 + cells.PIVOT} to {1999 + cells.PIVOT}"
+                notes.append(f"{name}: years of two digits, as in {short!r}, are {years}")
             if column.kind == "number" and kind is None:
-                notes += _doubtful(column, raw, look)
+                notes += doubtful(column, raw, look.present)
             if column.kind == "number" and kind is None and len(raw) >= 10 and _counts_rows(raw):
                 notes.append(f"{name} counts the rows, and is learnt from (else: {ask('--id', name)})")
             if column.kind == "left out" and column.why:
@@ -264,10 +270,10 @@ def decide(
     return found, notes, problems
 
 
-def _doubtful(column: Column, raw: Text | Numbers, look: "_Look") -> list[str]:
+def doubtful(column: Column, raw: Text | Numbers, present: Sequence[str]) -> list[str]:
     """What may be no quantities in a column of numbers: codes with zeros in front, and -999 for a missing value."""
     name, said = column.name, []
-    zeros = next((value for value in look.present if re.fullmatch(r"0\d+", value)), None)
+    zeros = next((value for value in present if re.match(r"0\d", value)), None)
     if zeros is not None:
         said.append(f"{name}: {zeros!r} is learnt from as a number (else: {ask('--as', f'{name}=category')})")
     numbers = column.transform(raw).features[:, 0]
@@ -277,7 +283,7 @@ def _doubtful(column: Column, raw: Text | Numbers, look: "_Look") -> list[str]:
         others = numbers[(numbers != extreme) & ~np.isnan(numbers)]
         count = int((numbers == extreme).sum())
         if count > 1 and len(others) and np.abs(others - extreme).min() > 2.0 * (others.max() - others.min()):
-            texts = [text for text in look.present if cells.number(text, column.writing) == extreme] or [f"{extreme:g}"]
+            texts = [text for text in present if cells.number(text, column.writing) == extreme] or [f"{extreme:g}"]
             remedy = _as_nothing(texts, Asked())
             said.append(f"{name}: {count} cells are {texts[0]}, far from all others (else: {remedy})")
     return said
@@ -288,10 +294,22 @@ SENTINELS = {sign * float("9" * digits) for sign in (-1, 1) for digits in range(
 
 
 def alike(column: Column) -> list[str]:
-    """Categories that differ in large and small letters alone, to be said."""
+    """Categories that look the same but for large and small letters, to be said."""
     first: dict[str, str] = {}
-    twice = [(first.setdefault(value.lower(), value), value) for value in column.values if column.kind == "category"]
-    return [f"{column.name}: {a!r} and {b!r} are two values" for a, b in twice if a != b]
+    values = column.values if column.kind == "category" else ()
+    twice = [(first.setdefault(_looks(value), value), value) for value in values]
+    return [
+        f"{column.name}: {ascii(a) if a.lower() != b.lower() else repr(a)} and "
+        f"{ascii(b) if a.lower() != b.lower() else repr(b)} are two values"
+        for a, b in twice
+        if a != b
+    ]
+
+
+def _looks(text: str) -> str:
+    """A text without what nobody sees: how accents are composed, characters of no width, large letters."""
+    seen = (character for character in unicodedata.normalize("NFKC", text) if unicodedata.category(character) != "Cf")
+    return "".join(seen).casefold()
 
 
 class _Look(NamedTuple):
@@ -370,6 +388,14 @@ def _decimal(looked: Sequence[_Look]) -> str | None:
             if _plain_marked(look) or len(usable) == 1:
                 marks |= {"."} if _plain_marked(look) else usable
     return marks.pop() if len(marks) == 1 else None
+
+
+def _order(looked: Sequence[_Look]) -> str | None:
+    """The order of dates in numbers that columns show in which it can be only one; None if none does, or several do."""
+    orders = {cells.DAY_FIRST, cells.MONTH_FIRST, cells.YEAR_FIRST}
+    found = [forms for look in looked if (forms := cells.date_forms(look.present)) and set(forms) <= orders]
+    certain = {forms[0] for forms in found if len(forms) == 1}
+    return certain.pop() if len(certain) == 1 and len(found) > 1 else None
 
 
 def _could_be_groups(texts: Sequence[str]) -> bool:
@@ -475,8 +501,8 @@ def _dated(case: _Case, raw: Text) -> Column | None:
     if case.asked.dates in forms:
         forms = (case.asked.dates,)
     if len(forms) > 1:
-        said = f"column {name}: {look.present[0]!r} is two dates, day first or month first"
-        problems.add(said, "--dates", "day-first")
+        others = " or ".join(ask("--dates", form) for form in forms[1:])
+        problems.add(f"column {name}: {look.present[0]!r} is several dates (or: {others})", "--dates", forms[0])
     if forms:
         return Column(name, "date", form=forms[0], nothing=case.asked.nothing)
     if case.kind in {"date", "boolean"}:
@@ -555,7 +581,7 @@ def _writing(case: _Case, readings: Readings) -> Writing:
     example = next(value for value in present if "," in value or "." in value)
     mark = "." if plain else ","
     said = f"column {case.name}: {example!r} may have a decimal {'point' if plain else 'comma'} or separate thousands"
-    case.problems.add(said, "--decimal", mark)
+    case.problems.add(f"{said} (or: {ask('--decimal', ',' if plain else '.')})", "--decimal", mark)
     return usable[0]
 
 

@@ -116,10 +116,13 @@ def read(
     if not rows:
         raise InvalidInput(f"{path}: only a header; at least one row of data is needed")
     names, left_out = layout.names, []
-    last = columns[-1]
-    if layout.width > 1 and isinstance(last, Text) and last.values == [""] and not (names and names[-1]):
-        columns, left_out = columns[:-1], ["an empty last column is left out"]
-        names = names and names[:-1]
+    while (
+        len(columns) > 1 and isinstance(columns[-1], Text) and columns[-1].values == [""] and not (names and names[-1])
+    ):
+        columns, names = columns[:-1], names and names[:-1]
+    if len(columns) < layout.width:
+        empty = layout.width - len(columns)
+        left_out = ["an empty last column is left out" if empty == 1 else f"{empty} empty last columns are left out"]
     if names is not None:
         _check_names(path, layout.first_line, names)
     return Raw(names, columns, rows, _line_of(data, layout), notes + left_out, True, layout.delimiter)
@@ -322,7 +325,7 @@ def _first_row(rows: Sequence[tuple[int, list[str]]], counted: bool) -> tuple[in
 
     def is_title(row: list[str]) -> bool:
         full = [cell for cell in row if cell]
-        return len(full) == 1 and cells.PLAIN.fullmatch(full[0]) is None
+        return len(full) < 2 and not any(map(cells.PLAIN.fullmatch, full))
 
     first = 0
     while first < min(10, len(rows) - 2) and len(rows[-1][1]) > 2 and is_title(rows[first][1]):

@@ -51,7 +51,9 @@ class Numbers(NamedTuple):
 
     def without(self, texts: Collection[str]) -> "Numbers":
         """Those that are none of these, which stand for a missing value."""
-        gone = [float(text) for text in texts if PLAIN.fullmatch(text)]
+        gone = [
+            float(text) for text in texts if PLAIN.fullmatch(text) or text.lstrip("+-").lower() in {"inf", "infinity"}
+        ]
         return Numbers(np.where(np.isin(self.numbers, gone), np.nan, self.numbers), self.kind) if gone else self
 
     def text(self, row: int) -> str:
@@ -115,6 +117,8 @@ class Raw(NamedTuple):
     """Whether the file has nothing but rows, so that a header is found out."""
     delimiter: str = ""
     """What separates cells: a comma inside a number is no decimal one where commas do, a point may be where ; does."""
+    categories: frozenset[str] = frozenset()
+    """The columns that the source calls categories."""
 
     def without_blank_rows(self) -> "Raw":
         """Without rows in which there is nothing, as spreadsheets leave them at the end."""

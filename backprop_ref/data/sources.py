@@ -59,7 +59,9 @@ def read(
         return _arrays(source, data)
     if head.startswith((b"PK", b"\xd0\xcf\x11\xe0")):
         return _sheet(source, data, header, known, counted)
-    return _json(source, data) if suffix in JSON else csv_file.read(source, data, header, encoding, known, counted)
+    if suffix in JSON:
+        return _json(source, data, header, counted, left_out)
+    return csv_file.read(source, data, header, encoding, known, counted)
 
 
 def _is_office(data: Any) -> bool:
@@ -146,13 +148,20 @@ def _arrow_file(path: Name, head: bytes, left_out: Container[str]) -> Raw:
     import pyarrow.parquet
 
     try:
-        if head.startswith(b"PAR1"):
-            return _arrow(pyarrow.parquet.read_table(str(path)), left_out)
-        return _arrow(pyarrow.feather.read_table(str(path)), left_out)
+        read = pyarrow.parquet.read_table if head.startswith(b"PAR1") else pyarrow.feather.read_table
+        return _without_index(read(str(path)), left_out)
     except InvalidInput as error:
         raise InvalidInput(f"{path}: {error}") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise InvalidInput(f"{path}: cannot be read ({error}); write it again") from None
+
+
+def _without_index(table: Any, left_out: Container[str]) -> Raw:
+    """A table that pandas may have written, without the index of its rows."""
+    described = (table.schema.pandas_metadata or {}).get("index_columns", ())
+    index = [name for name in described if isinstance(name, str) and name in table.column_names]
+    said = [f"{name} is left out: it is the index (else: reset the index before saving)" for name in index]
+    return _arrow(table.drop_columns(index), left_out)._replace(notes=said)
 
 
 def _table(source: Any, header: bool | None, counted: bool, left_out: Container[str]) -> Raw:
@@ -169,13 +178,20 @@ def _table(source: Any, header: bool | None, counted: bool, left_out: Container[
         if isinstance(source, dict):
             return _arrow(pa.table({str(name): list(values) for name, values in source.items()}), left_out)
         if isinstance(source, list | tuple) and source and all(isinstance(record, dict) for record in source):
-            return _arrow(_from_records(source), left_out)
+            return _arrow(_from_records(source, left_out), left_out)
     except (pa.ArrowException, TypeError, OverflowError) as error:
         said = " ".join(str(error).split())[:120]
         raise InvalidInput(f"no table ({said}); columns of numbers, texts or dates are needed, all as long") from None
     if hasattr(source, "toarray") and hasattr(source, "tocsr"):
         source = source.toarray()
-    return _rows_of_cells(np.asarray(source), header, counted)
+    if isinstance(source, np.ma.MaskedArray):
+        source = np.ma.filled(source.astype(object), "")
+    try:
+        array = np.asarray(source)
+    except Exception as error:
+        said = " ".join(str(error).split())[:120]
+        raise InvalidInput(f"no table ({said}); rows of numbers or texts are needed, all as long") from None
+    return _rows_of_cells(array, header, counted)
 
 
 def _of_pandas(frame: Any, left_out: Container[str]) -> Any:
@@ -216,6 +232,8 @@ def _rows_of_cells(array: Any, header: bool | None, counted: bool) -> Raw:
 
 
 def _arrow(table: Any, left_out: Container[str] = ()) -> Raw:
+    import pyarrow as pa
+
     names = [str(name) for name in table.column_names]
     _unique("the table", names)
     if not names or not table.num_rows:
@@ -229,7 +247,8 @@ def _arrow(table: Any, left_out: Container[str] = ()) -> Raw:
     for name, chunked in zip(names, table.columns, strict=True):
         found = _empty(table.num_rows) if name in unusable else _as_numbers(chunked)
         columns.append(_as_text(chunked) if found is None else found)
-    return Raw(names, columns, table.num_rows, _row, [])
+    described = {name for name, column in zip(names, table.columns, strict=True) if pa.types.is_dictionary(column.type)}
+    return Raw(names, columns, table.num_rows, _row, [], categories=frozenset(described))
 
 
 def _empty(rows: int) -> Text:
@@ -251,11 +270,9 @@ def _as_numbers(chunked: Any) -> Numbers | None:
     import pyarrow.compute as pc
 
     kind, types = chunked.type, pa.types
-    if types.is_dictionary(kind) and not _is_text(kind.value_type):
-        chunked, kind = pc.cast(chunked, kind.value_type), kind.value_type
     if types.is_boolean(kind):
         return Numbers(_floats(pc.cast(chunked, pa.uint8())), "boolean")
-    if types.is_integer(kind) and not _exact(chunked):
+    if types.is_dictionary(kind) or (types.is_integer(kind) and not _exact(chunked)):
         return None
     if types.is_null(kind) or types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
         return Numbers(_floats(chunked))
@@ -283,7 +300,7 @@ def _as_text(chunked: Any) -> Text:
 
     kind, made = chunked.type, Texts()
     if pa.types.is_dictionary(kind):  # some kinds of which pyarrow cannot look up
-        return Text.of(["" if value is None else value for value in chunked.to_pylist()])
+        return Text.of(["" if value is None else _cell(value) for value in chunked.to_pylist()])
     for chunk in chunked.chunks:
         made.add(pc.fill_null(pc.cast(chunk, pa.string()), ""))
     return made.done()
@@ -305,7 +322,7 @@ def _floats(chunked: Any) -> Any:
     return np.asarray(chunked.cast(pa.float64(), safe=False).to_numpy(), np.float64)
 
 
-def _json(path: Name, data: Any) -> Raw:
+def _json(path: Name, data: Any, header: bool | None, counted: bool, left_out: Container[str]) -> Raw:
     """A list of records, or one in each line; or a record of lists."""
     import pyarrow as pa
 
@@ -318,9 +335,9 @@ def _json(path: Name, data: Any) -> Raw:
         if isinstance(found, dict):
             found = _records(found)
         if found and all(isinstance(record, list) for record in found):
-            return _array(np.array([[_cell(cell) for cell in record] for record in found], object))
-        return _arrow(_from_records(found) if isinstance(found, list) else pa.table(found))
-    except (ValueError, TypeError, AttributeError, pa.ArrowException) as error:
+            return _rows_of_cells(np.array([[_cell(cell) for cell in record] for record in found]), header, counted)
+        return _arrow(_from_records(found, left_out) if isinstance(found, list) else pa.table(found), left_out)
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError, pa.ArrowException) as error:
         if isinstance(error, InvalidInput):
             raise InvalidInput(f"{path}: {error}") from None
         said = " ".join(str(error).split())[:120]
@@ -342,21 +359,30 @@ def _records(found: dict[str, Any]) -> Any:
         return [dict(zip(found["columns"], row, strict=True)) for row in found["data"]]
     if found and all(isinstance(column, dict) for column in found.values()):
         rows = list(dict.fromkeys(row for column in found.values() for row in column))
+        if all(name.isdecimal() for name in found) and not any(row.isdecimal() for row in rows):  # row by row
+            return list(found.values())
         return [{name: column.get(row) for name, column in found.items()} for row in rows]
     return found if any(isinstance(column, list) for column in found.values()) else [found]
 
 
-def _from_records(records: Iterable[dict[str, Any]]) -> Any:
+def _from_records(records: Iterable[dict[str, Any]], left_out: Container[str]) -> Any:
     import pyarrow as pa
 
     records = list(records)
     names = list(dict.fromkeys(name for record in records for name in record))
 
     def value(cell: object) -> object:
+        if isinstance(cell, int) and not -(2**63) <= cell < 2**63:
+            return str(cell)
         return cell if cell is None or isinstance(cell, int | float | bool) else str(cell)
 
     columns = {}
     for name in names:
+        nested = any(isinstance(record.get(name), dict | list) for record in records)
+        if nested and name not in left_out:
+            raise InvalidInput(
+                f"column {name} holds objects or lists; numbers and texts can be used, so give {ask('--drop', name)}"
+            )
         cells = [value(record.get(name)) for record in records]
         mixed = any(isinstance(cell, str) for cell in cells)
         columns[name] = [None if cell is None else str(cell) for cell in cells] if mixed else cells

@@ -12,14 +12,28 @@ import numpy.typing as npt
 from backprop_ref.data import cells, sources
 from backprop_ref.data.asking import ask
 from backprop_ref.data.cells import Writing
-from backprop_ref.data.columns import KINDS, MISSING, Asked, Column, Problems, alike, as_numbers, decide, listed
+from backprop_ref.data.columns import (
+    KINDS,
+    MISSING,
+    MOST_CATEGORIES,
+    Asked,
+    Column,
+    Problems,
+    alike,
+    as_numbers,
+    decide,
+    doubtful,
+    listed,
+)
 from backprop_ref.data.dataset import Dataset, Target
 from backprop_ref.data.preprocessing import Preprocessing
-from backprop_ref.data.raw import Distinct, Numbers, Raw, Text
+from backprop_ref.data.raw import Distinct, Numbers, Raw, Text, shown
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.files import Name, write_output
 from backprop_ref.text import as_csv
 
+TASKS = ("classification", "regression")
+ORDERS = ("day-first", "month-first", "year-first")
 FEW_NUMBERS = 20
 """Up to so many different whole numbers in a target are classes."""
 FEW_EACH = 10
@@ -56,7 +70,7 @@ def read_table(
     id: Sequence[str] = (),
     kinds: Mapping[str, str] | None = None,
     missing: str = "error",
-    missing_values: Sequence[str] = (),
+    missing_values: Sequence[str | float] = (),
     decimal: str | None = None,
     dates: str | None = None,
     encoding: str | None = None,
@@ -81,10 +95,10 @@ def read_table(
     missing : str
         error; drop: rows without a value are left out; mean, median, most-frequent: of the training rows, and a
         feature that says where something was missing.
-    missing_values : sequence of str
+    missing_values : sequence of str or numbers
         Texts that stand for a missing value, besides the usual such as NA and ?.
     decimal, dates : str, optional
-        '.' or ','; 'day-first' or 'month-first'; where cells leave it open.
+        '.' or ','; 'day-first', 'month-first' or 'year-first'; where cells leave it open.
     encoding : str, optional
     sample_weight : str, optional
         The column that says what each row counts in the loss; it is no feature.
@@ -101,23 +115,31 @@ def read_table(
     >>> table.feature_names, table.classes
     (('size', 'colour=blue', 'colour=red'), ('a', 'b'))
     """
+    if not isinstance(kinds or {}, Mapping):
+        raise InvalidInput(f"kinds={kinds!r}: a dict of columns is needed, such as kinds={{'zip': 'category'}}")
+    if header not in {None, True, False}:
+        raise InvalidInput(f"header={header!r}: True or False is needed, or None for what it looks like")
     for name, value, known in (
         ("missing", missing, MISSING),
+        *([("task", task, TASKS)] if task is not None else []),
         *(("kind", kind, KINDS[:5]) for kind in (kinds or {}).values()),
     ):
         if value not in known:
             raise unknown(name, value, known)
-    for name, choice, allowed in (("decimal", decimal, (".", ",")), ("dates", dates, ("day-first", "month-first"))):
+    for name, choice, allowed in (("decimal", decimal, (".", ",")), ("dates", dates, ORDERS)):
         if choice is not None and choice not in allowed:
             raise unknown(name, choice, allowed)
     where = str(source) if isinstance(source, str | Path) else "table"
-    wanted = [target] if isinstance(target, str | int) or target is None else list(target)
+    wanted = list(target) if isinstance(target, Sequence) and not isinstance(target, str) else [target]
+    if not wanted or not all(one is None or isinstance(one, str | int | np.integer) for one in wanted):
+        raise InvalidInput(f"target={target!r}: the name or position of a column is needed, or several")
     drop, id = _listed(drop), _listed(id)
     counted = () if sample_weight is None else (sample_weight,)
     known_names = {str(name) for name in wanted if name is not None and not _is_position(name)}
     known_names |= {*drop, *id, *counted}
     raw = sources.read(source, header, encoding, known_names, left_out=drop)
-    asked = Asked(drop, id, dict(kinds or {}), missing, tuple(missing_values), decimal, dates)
+    nothing = tuple(shown(float(one)) if isinstance(one, int | float | np.number) else one for one in missing_values)
+    asked = Asked(drop, id, dict(kinds or {}), missing, nothing, decimal, dates)
     return _dataset(where, raw, wanted, task, asked, sample_weight)
 
 
@@ -167,6 +189,9 @@ def _dataset(
             raise InvalidInput(
                 f"{where}: column {name} is the target and cannot be left out; name another by {ask('--target')}"
             )
+    asked = replace(asked, kinds=_with_categories(where, raw, names, asked))
+    kind = (asked.kinds or {}).get(names[targets[0]])
+    task = task or (None if kind is None else "regression" if kind == "number" else "classification")
     places = [i for i in range(width) if i not in targets]
     if not places:
         raise InvalidInput(f"{where}: one column only; features and a target are needed")
@@ -230,6 +255,19 @@ def _weights(where: str, raw: Raw, place: int, name: str) -> npt.NDArray[np.floa
             "needed: mend the cell"
         )
     return np.asarray(found, np.float64)
+
+
+def _with_categories(where: str, raw: Raw, names: Sequence[str], asked: Asked) -> dict[str, str]:
+    """What columns are said to be, by the user or by the source."""
+    kinds = dict(asked.kinds or {})
+    for name in raw.categories - {*kinds, *asked.drop, *asked.ids}:
+        column = raw.columns[names.index(name)]
+        if isinstance(column, Text) and len(column.values) > MOST_CATEGORIES:
+            said = f"column {name} is a category with {len(column.values)} values"
+            remedy = f"give {ask('--as', f'{name}=hashed')}, or {ask('--drop', name)}"
+            raise InvalidInput(f"{where}: {said}; {remedy}")
+        kinds[name] = "category"
+    return kinds
 
 
 TOTAL = re.compile(r"(grand |sub)?total|sum|average|avg|mean|summe|gesamt|insgesamt|durchschnitt", re.IGNORECASE)
@@ -322,7 +360,9 @@ def _targets(
     if len(raws) > 1:
         if task == "classification":
             raise InvalidInput(f"{where}: several targets are quantities, not classes; give one {ask('--target')}")
-        several = [_quantities(raw, name, asked, table, problems) for raw, name in zip(raws, names, strict=True)]
+        several = [
+            _quantities(raw, name, asked, table, problems, several=True) for raw, name in zip(raws, names, strict=True)
+        ]
         target = np.stack([one.target for one in several], axis=1)
         return _Learnt(target, None, np.asarray(np.isnan(target).any(axis=1)), [one.rules[0] for one in several])
     raw, name = raws[0], names[0]
@@ -331,7 +371,9 @@ def _targets(
         raise InvalidInput(f"{where}: {said}, or say {ask('--task', 'classification')}")
     found = task or _task(raw, asked)
     if found == "regression":
-        return _quantities(raw, name, asked, table, problems)
+        learnt = _quantities(raw, name, asked, table, problems)
+        notes += doubtful(learnt.rules[0], raw, raw.values if isinstance(raw, Text) else ())
+        return learnt
     return _labels(where, raw, name, task, asked, table, problems, notes)
 
 
@@ -385,14 +427,17 @@ def _if_numbers(raw: Text, asked: Asked) -> npt.NDArray[np.float64] | None:
     return np.asarray(found[~np.isnan(found)])
 
 
-def _quantities(raw: Text | Numbers, name: str, asked: Asked, table: Raw, problems: Problems) -> _Learnt:
+def _quantities(
+    raw: Text | Numbers, name: str, asked: Asked, table: Raw, problems: Problems, several: bool = False
+) -> _Learnt:
     kinds = {**(asked.kinds or {}), name: "number"}
     if isinstance(raw, Numbers):
         column = Column(name, "number", nothing=asked.nothing)
     else:
         present, gone = _present(raw, asked)
         if present and len(cells.readings(present).others) == len(present):
-            remedy = f"use {ask('--task', 'classification')}, or name another by {ask('--target')}"
+            remedy = f"name another by {ask('--target')}"
+            remedy = remedy if several else f"use {ask('--task', 'classification')}, or {remedy}"
             problems.add(f"column {name} holds texts, no quantities; {remedy}")
             return _Learnt(np.zeros(len(raw)), None, gone, [Column(name, "number")])
         said = Asked(kinds=kinds, missing="median", nothing=asked.nothing, decimal=asked.decimal)
@@ -498,7 +543,8 @@ def _decisions(dataset: Dataset, raw: Raw, names: Sequence[str], targets: Sequen
         header = without if raw.names is None else f"header read (else: {ask('--no-header')}); "
     place = f" (column {targets[0]})" if raw.names is None else ""
     if dataset.classes is None:
-        what = f"numbers: regression (else: {ask('--task', 'classification')})"
+        other = f" (else: {ask('--task', 'classification')})" if len(names) == 1 else ""
+        what = f"numbers: regression{other}"
     else:
         what = (
             f"{len(dataset.classes)} classes ({listed(dataset.classes, 6)}): classification "
@@ -699,7 +745,8 @@ def read_known(
     if not keep.any():
         why = not_done(table) if table.bad else "no row has the truth"
         raise InvalidInput(f"{source}: {why}")
-    said = f"{source}: {int((~keep).sum())} of {len(keep)} rows are left out, as they lack a value"
+    why = "; ".join(f"{table.where(row)}, {reason}" for row, reason in list(table.bad.items())[:3])
+    said = f"{source}: {int((~keep).sum())} of {len(keep)} rows are left out ({why or 'no truth'})"
     return Dataset(
         Path(str(source)).name.split(".")[0],
         table.x[keep],

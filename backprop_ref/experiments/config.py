@@ -57,6 +57,8 @@ OF_TABLES = (
     *("target", "header", "drop", "id", "missing", "kinds", "missing_values", "decimal", "dates", "encoding"),
     *("sample_weight", "validation_path"),
 )
+OF_RULES = ("task", "normalize", *(key for key in OF_TABLES if key not in {"header", "encoding", "validation_path"}))
+"""What a run has decided about its table."""
 EARLIER_FLAGS = {
     "--label-column": "--target",
     "--hidden-size": "--hidden",
@@ -229,6 +231,10 @@ def _checked(config, sources):
         if getattr(data, key) is not None:
             kind = "a CSV file" if data.path else "a built-in data set"
             raise InvalidInput(f"{sources['data', key]}: nothing that {kind} has; leave it out")
+    for key in OF_RULES if config.training.start and data.path else ():
+        source = sources.get(("data", key), "")
+        if getattr(data, key) is not None and (key != "normalize" or source.startswith("--")):
+            raise InvalidInput(f"{source} with --from: the table is read by the rules of that run; leave it out")
     return config
 
 

@@ -140,7 +140,9 @@ def _data_of(data, preprocessing):
     """Data with the columns and classes that a run had: a table by its rules, or the same built-in set."""
     if data.path is not None:
         data.path = str(Path(data.path).absolute())
-        return read_known(data.path, preprocessing, data.header, data.encoding)
+        dataset = read_known(data.path, preprocessing, data.header, data.encoding)
+        said = f"read by the rules of the run that --from names; target {preprocessing.target_name}"
+        return replace_fields(dataset, notes=(said, *dataset.notes))
     dataset = load_data(data)
     if (dataset.feature_names, dataset.classes) != (preprocessing.feature_names, preprocessing.classes):
         raise InvalidInput("--from: that run has other columns or classes than these data; leave it out")
