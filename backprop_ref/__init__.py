@@ -30,6 +30,7 @@ from backprop_ref.derivatives import (
 )
 from backprop_ref.dropout import dropout_masks
 from backprop_ref.errors import BackendUnavailable, BackpropRefError, InvalidInput, TrainingDiverged
+from backprop_ref.lbfgs import LBFGS
 from backprop_ref.model_file import Model, load, save
 from backprop_ref.network import Network
 from backprop_ref.optimizers import SGD, AdaGrad, Adam, AdamW, RMSprop
@@ -43,6 +44,7 @@ from backprop_ref.training.train import train
 from backprop_ref.version import __version__
 
 __all__ = [
+    "LBFGS",
     "SGD",
     "AdaGrad",
     "Adam",

@@ -65,6 +65,8 @@ VALUES = {
     "--max-norm": ("3", 3.0),
     "--weight-decay": ("0.001", 0.001),
     "--dropout": (["0.25", "0.5"], [0.25, 0.5]),
+    "--memory": ("5", 5),
+    "--evaluations": ("30", 30),
     "--schedule": ("cosine", "cosine"),
     "--step-epochs": ("5", 5),
     "--step-factor": ("0.3", 0.3),
@@ -190,6 +192,8 @@ def test_flags_and_file_train_the_same_network(trained):
         "--momentum",
         "--nesterov",
         "--rho",
+        "--memory",
+        "--evaluations",
         "--clip-norm",
     }
     content, arguments = {}, []

@@ -17,10 +17,12 @@ from backprop_ref.api import check_fit, checked_data
 from backprop_ref.arrays import Batch, BatchLike
 from backprop_ref.backends import get_backend
 from backprop_ref.backends.base import Backend, BackendChoice, OffersTrainer, Trainer
+from backprop_ref.dropout import Rates
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import Name
+from backprop_ref.lbfgs import LBFGS, METHODS, AnyOptimizer
 from backprop_ref.network import Network
-from backprop_ref.optimizers import OPTIMIZERS, SGD, Optimizer, describe
+from backprop_ref.optimizers import SGD, describe
 from backprop_ref.parameters import Parameters
 from backprop_ref.random import Stream
 from backprop_ref.schedules import Constant, Cosine, Schedule, Step, get_schedule
@@ -30,6 +32,7 @@ from backprop_ref.training.fit import Run
 from backprop_ref.training.going_on import check_goes_on, gone_on
 from backprop_ref.training.pairs import PairsTrainer
 from backprop_ref.training.state import Epoch, Plan, Result, State
+from backprop_ref.training.whole_data import LineSearches
 
 if TYPE_CHECKING:
     from backprop_ref.traces.recorder import Recorder
@@ -46,7 +49,7 @@ def train(
     *,
     epochs: int = 100,
     batch_size: int | None = 32,
-    optimizer: Optimizer | None = None,
+    optimizer: AnyOptimizer | None = None,
     schedule: str | Schedule | None = None,
     shuffle: bool = True,
     seed: int = 1,
@@ -80,8 +83,8 @@ def train(
     epochs : int
     batch_size : int or None
         None: full batch; 1: online. The last batch of an epoch may be short; it counts by its own size.
-    optimizer : SGD, Adam, AdamW, RMSprop or AdaGrad
-        Default ``SGD(0.1)``.
+    optimizer : SGD, Adam, AdamW, RMSprop, AdaGrad or LBFGS
+        Default ``SGD(0.1)``. LBFGS needs ``batch_size=None``, and no dropout.
     schedule : None, str or callable
         'constant', 'step', 'cosine', or ``(epoch, epochs) -> factor`` on the learning rate; epoch counts from 0.
     shuffle : bool
@@ -169,11 +172,11 @@ def train(
     )
     computing = suited(get_backend(backend, numerics, device, threads), network, plan.batch_size)
     metric = metrics.chosen(metric, network, data[1])
-    shards, dropped = _whole("shards", shards, 1), dropping.checked(dropout, network)
-    pairs = PairsTrainer(computing, network, optimizer, plan.batch_size, shards, metric, dropped)
+    given = computing, network, optimizer, plan.batch_size, _whole("shards", shards, 1), metric
+    pairs = _pairs(*given, dropping.checked(dropout, network), batch_size)
     stream = Stream(seed, "shuffle")
     columns = _columns(metric, network, held_out)
-    key = dropping.key_of(seed) if dropped else None
+    key = dropping.key_of(seed) if pairs.rates else None
     begun = gone_on(state, State(params.copy(), optimizer.init(params.flat), stream.state, columns, key=key), plan)
     with contextlib.ExitStack() as opened:
         folder = None
@@ -185,7 +188,7 @@ def train(
                 "batch_size": plan.batch_size,
                 "shuffle": plan.shuffle,
                 "shards": pairs.shards,
-                "dropout": list(dropped) or None,
+                "dropout": list(pairs.rates) or None,
                 "seed": int(seed),
                 "schedule": _described(plan.schedule, plan.epochs),
                 "numerics": computing.numerics,
@@ -226,9 +229,29 @@ def train(
     return replace(result, compile_seconds=getattr(run.trainer, "compile_seconds", 0.0))
 
 
-def _checked_optimizer(optimizer: Optimizer | None) -> Optimizer:
+def _pairs(
+    backend: Backend,
+    network: Network,
+    optimizer: AnyOptimizer,
+    rows: int,
+    shards: int,
+    metric: str,
+    dropped: Rates,
+    batch_size: int | None,
+) -> PairsTrainer:
+    """The trainer over a backend's pairs; refuses what makes the loss another one from step to step for L-BFGS."""
+    if not isinstance(optimizer, LBFGS):
+        return PairsTrainer(backend, network, optimizer, rows, shards, metric, dropped)
+    if batch_size is not None:
+        raise InvalidInput(f"batch_size={batch_size}: LBFGS takes all rows in each step; give batch_size=None")
+    if dropped:
+        raise InvalidInput("dropout makes the loss another one in each epoch, which LBFGS cannot do with; leave it out")
+    return LineSearches(backend, network, optimizer, rows, shards, metric)
+
+
+def _checked_optimizer(optimizer: AnyOptimizer | None) -> AnyOptimizer:
     """The optimizer, or the default."""
-    if optimizer is not None and not isinstance(optimizer, tuple(OPTIMIZERS.values())):
+    if optimizer is not None and not isinstance(optimizer, tuple(METHODS.values())):
         raise InvalidInput(f"optimizer={optimizer!r}: an optimizer such as br.SGD(0.1) or br.Adam() is needed")
     return SGD(0.1) if optimizer is None else optimizer
 
@@ -261,7 +284,7 @@ def _described(schedule: Schedule, epochs: int) -> str:
 def _offered(pairs: PairsTrainer, dtype: str, epochs: int, samples: int) -> Trainer | None:
     """The backend's trainer, if it offers one for this network and optimizer, for so many epochs to come."""
     backend: object = pairs.backend
-    if not isinstance(backend, OffersTrainer):
+    if not isinstance(backend, OffersTrainer) or isinstance(pairs.optimizer, LBFGS):
         return None
     asked = pairs.network, pairs.optimizer, dtype, pairs.batch_size, pairs.shards, pairs.metric
     more: dict[str, Any] = {"dropout": pairs.rates} if pairs.rates else {}
