@@ -39,6 +39,7 @@ from backprop_ref.parameters import Parameters
 from backprop_ref.schedules import Constant, Cosine, Step
 from backprop_ref.settings import use
 from backprop_ref.training.checkpoint import load_state
+from backprop_ref.training.rate_search import RateSearch, find_learning_rate
 from backprop_ref.training.state import Epoch, Result, State
 from backprop_ref.training.train import train
 from backprop_ref.version import __version__
@@ -61,6 +62,7 @@ __all__ = [
     "Outcome",
     "Parameters",
     "RMSprop",
+    "RateSearch",
     "Result",
     "SampleGradients",
     "State",
@@ -71,6 +73,7 @@ __all__ = [
     "backends",
     "dropout_masks",
     "evaluate",
+    "find_learning_rate",
     "gauss_newton",
     "get_backend",
     "gradient_norms",

@@ -150,7 +150,7 @@ def train(
     """
     check_fit(network, params)
     _check_finite("params.flat", params.flat, "start from other ones")
-    data = _finite_data(network, x, y, params.dtype)
+    data = finite_data(network, x, y, params.dtype)
     held_out = None if validation is None else _validation_data(network, validation, params.dtype)
     optimizer = _checked_optimizer(optimizer)
     if callback is not None and not callable(callback):
@@ -160,11 +160,11 @@ def train(
     samples, schedule = len(data[0]), get_schedule(schedule)
     done = check_goes_on(state, params, schedule, resume, trace)
     plan = Plan(
-        epochs=done + _whole("epochs", epochs, 0),
-        batch_size=samples if batch_size is None else min(_whole("batch_size", batch_size, 1), samples),
+        epochs=done + whole("epochs", epochs, 0),
+        batch_size=samples if batch_size is None else min(whole("batch_size", batch_size, 1), samples),
         shuffle=bool(shuffle) and batch_size is not None,
         schedule=schedule,
-        patience=None if patience is None else _whole("patience", patience, 1),
+        patience=None if patience is None else whole("patience", patience, 1),
         min_delta=min_delta,
         restore_best=restore_best,
         each_epoch=validation is not None or patience is not None or callback is not None,
@@ -172,7 +172,7 @@ def train(
     )
     computing = suited(get_backend(backend, numerics, device, threads), network, plan.batch_size)
     metric = metrics.chosen(metric, network, data[1])
-    given = computing, network, optimizer, plan.batch_size, _whole("shards", shards, 1), metric
+    given = computing, network, optimizer, plan.batch_size, whole("shards", shards, 1), metric
     pairs = _pairs(*given, dropping.checked(dropout, network), batch_size)
     stream = Stream(seed, "shuffle")
     columns = _columns(metric, network, held_out)
@@ -291,7 +291,7 @@ def _offered(pairs: PairsTrainer, dtype: str, epochs: int, samples: int) -> Trai
     return backend.trainer(*asked, epochs * -(-samples // pairs.batch_size), **more)
 
 
-def _finite_data(
+def finite_data(
     network: Network, x: BatchLike, y: BatchLike, dtype: npt.DTypeLike, of: str = ""
 ) -> tuple[Batch, Batch]:
     x, y = checked_data(network, x, y, dtype)
@@ -304,7 +304,7 @@ def _validation_data(network: Network, validation: Any, dtype: npt.DTypeLike) ->
     if not isinstance(validation, tuple | list) or len(validation) != 2:
         raise InvalidInput(f"validation is a {type(validation).__name__}: a pair (x, y) is needed")
     x, y = validation
-    return _finite_data(network, x, y, dtype, "validation ")
+    return finite_data(network, x, y, dtype, "validation ")
 
 
 def _check_finite(name: str, array: npt.NDArray[Any], remedy: str = "remove or fill in that row") -> None:
@@ -314,7 +314,7 @@ def _check_finite(name: str, array: npt.NDArray[Any], remedy: str = "remove or f
         raise InvalidInput(f"{name}[{where}] is {array[entry]}: training needs finite numbers; {remedy}")
 
 
-def _whole(name: str, value: Any, least: int) -> int:
+def whole(name: str, value: Any, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value <= MOST:
         raise InvalidInput(f"{name}={value!r}: a whole number from {least} to {MOST:,} is needed")
     return int(value)

@@ -73,11 +73,12 @@ def lines(dtype: str, fused: bool) -> tuple[Any, Any, Any, Any]:
     @compiled_in
     def scaled_safely(W: Any, n_in: int, n_out: int, limit: float, norms: Any) -> bool:
         """Whether sums of the numbers as they are say enough, and columns are scaled by them."""
-        least, good = limit * limit, True
+        least = limit * limit
+        good: bool = True
         if not TINY < least < HUGE:
             return False
         if n_in * n_out > SMALL:
-            good = sums_of_columns(W, n_in, n_out, 1.0, 1.0, norms)
+            good = good and sums_of_columns(W, n_in, n_out, 1.0, 1.0, norms)
             if good:
                 for j in range(n_out):
                     if norms[j] > least:
