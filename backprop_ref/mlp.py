@@ -94,18 +94,21 @@ def trace(
     params: HasWeights,
     x: Array,
     y: Array,
-    batch: int | None = None,
+    batch: float | None = None,
     with_dx: bool = True,
     masks: Masks = (),
+    weights: Array = None,
 ) -> Trace:
     """One forward and backward pass with everything it computes.
 
-    `batch` is the number of rows in the whole batch when x and y are one shard of it.
+    `batch` is the number of rows in the whole batch when x and y are one shard of it; with `weights`, one for each row,
+    it is needed, and their sum over the whole batch.
     """
-    output = network.activations[-1]
+    last = network.loss, network.activations[-1]
     z, a = forward(backend, network, params, x, masks)
-    loss = backend.loss_forward(network.loss, output, z[-1], a[-1], y, batch)
-    delta = backend.loss_backward(network.loss, output, z[-1], a[-1], y, batch)
+    weighted = () if weights is None else (weights,)
+    loss = backend.loss_forward(*last, z[-1], a[-1], y, batch, *weighted)
+    delta = backend.loss_backward(*last, z[-1], a[-1], y, batch, *weighted)
     deltas, dW, db, dx = backward(backend, network, params, x, z, a, delta, with_dx, masks=masks)
     return Trace(x, y, z, a, deltas, dW, db, dx, loss)
 
@@ -118,14 +121,20 @@ def value_and_grad(
     y: Array,
     shards: int = 1,
     masks: Masks = (),
+    batch: float | None = None,
+    weights: Array = None,
 ) -> tuple[Array, Weights, list[Array]]:
-    """The loss and the gradients as `Weights`, added over `shards` parts of the batch in order; the parts' outputs."""
+    """The loss and the gradients as `Weights`, added over `shards` parts of the batch in order; the parts' outputs.
+
+    With `weights`, one for each row, `batch` is their sum.
+    """
     parts = [
         trace(
             *(backend, network, params, x[rows, :], y[rows, :]),
-            batch=x.shape[0],
+            batch=x.shape[0] if batch is None else batch,
             with_dx=False,
             masks=[None if mask is None else mask[rows, :] for mask in masks],
+            weights=None if weights is None else weights[rows],
         )
         for rows in cut(x.shape[0], shards)
     ]

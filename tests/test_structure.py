@@ -61,7 +61,7 @@ ORDER = {
         initialisers
         network own_activations
         model_file metrics stored dropout
-        scores
+        sample_weights scores
         backends
         mlp
         forward_mode

@@ -75,18 +75,36 @@ class CupyBackend:
         pairs.activation_backward(activation, z, a, da, delta)
         return delta
 
-    def loss_forward(self, loss: str, activation: str, z: Array, a: Array, y: Array, batch: int | None = None) -> Array:
-        pairs = self.checked("loss_forward", z=(z, "sj"), a=(a, "sj"), y=(y, "sj"))
+    def loss_forward(
+        self,
+        loss: str,
+        activation: str,
+        z: Array,
+        a: Array,
+        y: Array,
+        batch: float | None = None,
+        weights: Array | None = None,
+    ) -> Array:
+        weighted = {} if weights is None else {"weights": (weights, "s")}
+        pairs = self.checked("loss_forward", z=(z, "sj"), a=(a, "sj"), y=(y, "sj"), **weighted)
         terms, value = self._empty(y.shape, y.dtype), self._empty((), y.dtype)
-        pairs.loss_forward(loss, activation, z, a, y, divisor(loss, y, batch), terms, value)
+        pairs.loss_forward(loss, activation, z, a, y, divisor(loss, y, batch), terms, value, weights)
         return value
 
     def loss_backward(
-        self, loss: str, activation: str, z: Array, a: Array, y: Array, batch: int | None = None
+        self,
+        loss: str,
+        activation: str,
+        z: Array,
+        a: Array,
+        y: Array,
+        batch: float | None = None,
+        weights: Array | None = None,
     ) -> Array:
-        pairs = self.checked("loss_backward", z=(z, "sj"), a=(a, "sj"), y=(y, "sj"))
+        weighted = {} if weights is None else {"weights": (weights, "s")}
+        pairs = self.checked("loss_backward", z=(z, "sj"), a=(a, "sj"), y=(y, "sj"), **weighted)
         delta = self._empty(y.shape, y.dtype)
-        pairs.loss_backward(loss, activation, z, a, y, divisor(loss, y, batch), delta)
+        pairs.loss_backward(loss, activation, z, a, y, divisor(loss, y, batch), delta, weights)
         return delta
 
     def asarray(self, x: npt.ArrayLike, dtype: str, copy: bool = False) -> Array:
@@ -134,14 +152,17 @@ class CupyBackend:
         metric: str,
         steps_ahead: int | None = None,
         dropout: Rates = (),
+        *,
+        weighted: bool = False,
     ) -> Trainer | None:
         """Whole epochs with everything on the GPU; see `cupy_trainer.Trainer`.
 
-        None for batches cut into shards, for dropout, and for optimizers that define another step.
+        None for batches cut into shards, dropout, samples with weights, and optimizers that define another step.
         """
         from backprop_ref.backends import cupy_trainer
 
-        if shards > 1 or dropout or type(optimizer) not in OPTIMIZERS.values() or not optimizer.simple:
+        known = type(optimizer) in OPTIMIZERS.values() and optimizer.simple
+        if weighted or shards > 1 or dropout or not known:
             return None
         return cupy_trainer.Trainer(self, network, optimizer, dtype, batch_size, metric)
 

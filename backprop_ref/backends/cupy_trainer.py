@@ -62,7 +62,7 @@ class Trainer(EpochByEpoch):
     def _empty(self, *shape: int) -> Array:
         return self.xp.empty(shape, self.dtype)
 
-    def begin(self, params: Parameters, slots: Slots, x: Batch, y: Batch) -> Batch:
+    def begin(self, params: Parameters, slots: Slots, x: Batch, y: Batch, weights: Vector | None) -> Batch:
         """Everything to the GPU; the targets."""
         with self.backend.scope():
             self._bring(x, y)

@@ -64,6 +64,7 @@ class NumbaBackend(LoopsBackend):
         dropout: Rates = (),
         *,
         specialize: str = "auto",
+        weighted: bool = False,
     ) -> Trainer | None:
         """Whole epochs, compiled; see `numba_trainer.create`. None where Numba is told not to compile."""
         if numba.config.DISABLE_JIT:
@@ -73,6 +74,7 @@ class NumbaBackend(LoopsBackend):
             *(network, optimizer, dtype, batch_size, shards, metric, threads, steps_ahead, specialize),
             numerics=self.numerics,
             dropout=dropout,
+            weighted=weighted,
         )
         if trainer is not None and trainer.shared and self.numerics == "reproducible":
             with POOL:

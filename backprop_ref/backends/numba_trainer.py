@@ -51,6 +51,7 @@ def create(
     specialize: str = "auto",
     numerics: str = "reproducible",
     dropout: Rates = (),
+    weighted: bool = False,
 ) -> "Trainer | None":
     """A trainer, or None for what it cannot do.
 
@@ -65,6 +66,8 @@ def create(
         that is the same for the same machine and threads.
     dropout : tuple of float
         The rate of each hidden layer. A program with constants knows none.
+    weighted : bool
+        Whether samples have weights: then the program is one of its own.
     """
     if specialize not in SPECIALIZE:
         raise unknown("specialize", specialize, SPECIALIZE)
@@ -73,7 +76,8 @@ def create(
     if type(optimizer) not in OPTIMIZERS.values() or own:
         return None
     loss, terms, rows, w = LOSSES[network.loss], terms_name(network.loss, output), list[Layer](), 0
-    known = layers.Known.of(network.activations, terms, optimizer.rule, bool(dropout), not optimizer.simple)
+    how = bool(dropout), not optimizer.simple, weighted
+    known = layers.Known.of(network.activations, terms, optimizer.rule, *how)
     for n_in, n_out, activation in zip(network.sizes, network.sizes[1:], network.activations, strict=False):
         rows.append(Layer(n_in, n_out, known.activations.index(activation), w))
         w += (n_in + 1) * n_out
@@ -125,9 +129,10 @@ class Trainer:
     network alone; `fused` is one for fast numerics, as 'rows' always is.
 
     Beyond its caller's arrays it has one of parameters + batch x (sum of widths + 3 x widest + outputs + 2) numbers,
-    those of a shard's gradient where there are several, and the packed operands of one product. Plain gradient descent
-    of wide layers in fast numerics does without the parameters. Parameters and data are not copied, but for data of
-    another dtype or layout; with 'fixed' the parameters and the optimizer's arrays are, as it is for few.
+    under dropout of batch x 2 widths more, those of a shard's gradient where there are several, and the packed operands
+    of one product. Plain gradient descent of wide layers in fast numerics does without the parameters. Parameters and
+    data are not copied, but for data of another dtype or layout; with 'fixed' the parameters and the optimizer's arrays
+    are, as it is for few.
 
     `shared` says whether large products are divided among Numba's threads; `compile_seconds` what compiling its program
     took, 0.0 or next to it if it was on disk, or compiled for another trainer.
@@ -163,11 +168,13 @@ class Trainer:
         poll: Poll = lambda: None,
         snapshots: Snapshots | None = None,
         seeds: Seeds | None = None,
+        weights: Vector | None = None,
     ) -> tuple[Vector, Matrix]:
         """Trains `params` and `slots` in place; see `backends.base.Trainer.run`."""
         flat = np.ascontiguousarray(params.flat)
+        each = np.empty((0, 1)) if weights is None else weights[:, None]
         data = Data(
-            *(_locked(x, self.dtype), _locked(y, self.dtype), _locked(orders, np.int64)),
+            *(_locked(x, self.dtype), _locked(y, self.dtype), _locked(each, self.dtype), _locked(orders, np.int64)),
             np.array(learning_rates, np.float64),
             np.zeros((len(learning_rates), len(self.plan.layers)), np.uint64) if seeds is None else seeds,
         )
@@ -184,12 +191,13 @@ class Trainer:
         """Compiled code looks at no bounds, so everything that it is given has to fit."""
         table, n_epochs = self.plan.layers, len(data.rates)
         samples, n_flat = len(data.x), int((table[:, 0] * table[:, 1] + table[:, 1]).sum())
-        wanted = (n_flat,), (samples, table[0, 0]), (samples, table[-1, 1]), (n_epochs, samples)
-        found = flat.shape, data.x.shape, data.y.shape, data.orders.shape
+        each = (samples * self.known.weighted, 1)
+        wanted = (n_flat,), (samples, table[0, 0]), (samples, table[-1, 1]), each, (n_epochs, samples)
+        found = flat.shape, data.x.shape, data.y.shape, data.weights.shape, data.orders.shape
         if data.seeds.shape[0] != n_epochs or data.seeds.shape[1] < len(table) - 1:
             raise ValueError(f"seeds have shape {data.seeds.shape}; {(n_epochs, len(table) - 1)} is needed")
         if found != wanted:
-            raise ValueError(f"parameters, x, y and orders have shapes {found}; {wanted} are needed")
+            raise ValueError(f"parameters, x, y, weights and orders have shapes {found}; {wanted} are needed")
         if data.orders.size and not 0 <= data.orders.min() <= data.orders.max() < samples:
             raise IndexError(f"orders have to be of rows 0 to {samples - 1}")
 
@@ -260,8 +268,8 @@ def _signature(dtype: str, shape: one_network.Shape | None) -> tuple[Any, ...]:
     sections = Sections(*[0] * len(Sections._fields)) if shape is None else one_network.sections_of(shape, dtype)
     real, whole, places = np.empty(0, dtype), np.empty((0, 0), np.int64), np.empty(0, np.int64)
     wide, matrix = np.empty(0), np.empty((0, 0))
-    seeds = np.empty((0, 0), np.uint64)
-    data = Data(_locked(matrix, dtype), _locked(matrix, dtype), _locked(whole, np.int64), wide, seeds)
+    rows, seeds = _locked(matrix, dtype), np.empty((0, 0), np.uint64)
+    data = Data(rows, rows, rows, _locked(whole, np.int64), wide, seeds)
     arguments = (
         Plan(whole, Hyper(), 0, False, 0, 0, 0, 0, 0, 0, wide),
         sections,

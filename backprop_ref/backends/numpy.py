@@ -52,13 +52,15 @@ class NumpyBackend(ArrayBackend):
         metric: str,
         steps_ahead: int | None = None,
         dropout: Rates = (),
+        *,
+        weighted: bool = False,
     ) -> Trainer | None:
         """Whole epochs in buffers that are used again, for fast numerics; see `numpy_trainer`."""
         if self.numerics != "fast":
             return None
         from backprop_ref.backends import numpy_trainer
 
-        return numpy_trainer.create(network, optimizer, dtype, batch_size, shards, metric, dropout)
+        return numpy_trainer.create(network, optimizer, dtype, batch_size, shards, metric, dropout, weighted)
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:

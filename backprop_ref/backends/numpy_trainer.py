@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from backprop_ref import sample_weights
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
 from backprop_ref.backends.arithmetic import Fast
 from backprop_ref.backends.array import divisor
@@ -196,6 +197,22 @@ def by_rules(pair: Terms) -> Callable[[Buffers, tuple[Forward, Backward], float]
     return loss
 
 
+def weighted(pair: Terms, together: bool) -> Callable[[Buffers, tuple[Forward, Backward], float], Any]:
+    """The same for any loss of samples that have weights."""
+    m = Fast(np)
+
+    def loss(b: Buffers, rule: tuple[Forward, Backward], scale: float) -> Any:
+        (forward, backward), z, a, delta = rule, b.a[-1].copy(), b.a[-1], b.delta[-1]
+        forward(a, b.scratch[-1])
+        total = b.weights.dot(pair.terms(m, z, a, b.y).sum(axis=1))
+        np.multiply(pair.error(m, z, a, b.y), (scale * b.weights)[:, None], out=delta)
+        if not together:
+            backward(a, delta, b.scratch[-1])
+        return total
+
+    return loss
+
+
 def squared_error(b: Buffers, rule: tuple[Forward, Backward], scale: float) -> Any:
     """The same for the squared error and any activation; `rule` is its pair."""
     (forward, backward), z, delta = rule, b.a[-1], b.delta[-1]
@@ -209,13 +226,14 @@ def squared_error(b: Buffers, rule: tuple[Forward, Backward], scale: float) -> A
 
 class Data(NamedTuple):
     """What is trained on; the sums over the outputs of y, for the cross entropy under softmax, None where all are 1;
-    and the class that y says, where the metric is accuracy.
+    the class that y says, where the metric is accuracy; and the weights of the samples, if they have any.
     """
 
     x: Batch
     y: Batch
     sums_of_y: Vector | None
     classes: npt.NDArray[np.intp] | None
+    weights: Vector | None
 
 
 class Buffers:
@@ -236,7 +254,7 @@ class Buffers:
         self.delta = [_cut(trainer.deltas[layer % 2], m, n_out) for layer, n_out in enumerate(widths[1:])]
         self.masks = list[Batch | None]()
         self.y, self.ones, self.ones_out = _cut(trainer.y, m, widths[-1]), trainer.ones[:m], trainer.ones[: widths[-1]]
-        self.firsts = np.arange(m) * widths[-1]
+        self.weights, self.firsts = trainer.weights[:m], np.arange(m) * widths[-1]
 
     def _dropped(self, trainer: Trainer, m: int) -> list[Batch]:
         """Arrays for what hidden layers hand on: their own a where nothing is dropped."""
@@ -305,9 +323,9 @@ class Trainer(EpochByEpoch):
     """A `backends.base.Trainer` in NumPy.
 
     Beyond its caller's arrays it keeps gradients, those of a shard as well where there are several, and for each row
-    of a batch or shard: x, y, a of each layer, z of those whose slope needs it, and three numbers for each neuron of
-    the widest; and three whole numbers
-    for each row of the data where correct ones are counted. Parameters and data are not copied. For plain gradient
+    of a batch or shard: x, y, a of each layer, z of those whose slope needs it, twice the width of a layer with
+    dropout, and three numbers for each neuron of the widest; and three whole numbers for each row of the data where
+    correct ones are counted. Parameters and data are not copied. For plain gradient
     descent the learning rate is a factor of the last layer's delta, and so of every other and of all dW: what comes out
     is another where eta delta leaves the range of the dtype.
     """
@@ -321,6 +339,7 @@ class Trainer(EpochByEpoch):
         shards: int,
         metric: str,
         rates: Rates = (),
+        has_weights: bool = False,
     ) -> None:
         self.network, self.optimizer, self.dtype, self.metric = network, optimizer, np.dtype(dtype), metric
         self.batch_size, self.shards, self.rates = batch_size, shards, rates
@@ -329,8 +348,12 @@ class Trainer(EpochByEpoch):
         self.rules = [in_place(name) for name in network.activations]
         self.together, pair = TOGETHER.get((network.loss, network.activations[-1])), LOSSES[network.loss].alone
         self.alone = squared_error if pair in {None, "squared_error"} else by_rules(TERMS[pair])
+        if has_weights:
+            loss, output = LOSSES[network.loss], network.activations[-1]
+            self.together, self.alone = None, weighted(loss.with_output(output), output in loss.together)
         m, n_flat = -(-batch_size // shards), network.n_parameters
         self.a = [np.empty(m * width, dtype) for width in network.sizes]
+        self.weights = np.empty(m * has_weights, dtype)
         self.y, self.ones = np.empty(m * network.sizes[-1], dtype), np.ones(max(m, network.sizes[-1]), dtype)
         scratch, *self.deltas = (np.empty(m * max(network.sizes[1:]), dtype) for _ in range(3))
         self.scratch = [
@@ -341,11 +364,11 @@ class Trainer(EpochByEpoch):
         self.blocks = np.empty((2, min(BLOCK, n_flat)), dtype)
         self._buffers: dict[int, Buffers] = {}
 
-    def begin(self, params: Parameters, slots: Slots, x: Batch, y: Batch) -> Data:
+    def begin(self, params: Parameters, slots: Slots, x: Batch, y: Batch, weights: Vector | None) -> Data:
         """x and y, with what of them is used again and again."""
         sums_of_y = y.sum(axis=1) if self.together is softmax_cross_entropy else None
         classes = predicted_class(y) if self.metric == "accuracy" else None
-        return Data(x, y, None if sums_of_y is None or (sums_of_y == 1).all() else sums_of_y, classes)
+        return Data(x, y, None if sums_of_y is None or (sums_of_y == 1).all() else sums_of_y, classes, weights)
 
     def epoch(
         self,
@@ -358,37 +381,44 @@ class Trainer(EpochByEpoch):
         seeds: Seeds | None = None,
     ) -> tuple[float, list[int] | Vector]:
         """Each batch's gradients and update; plain gradient descent has the learning rate in the gradients."""
-        total, measured = 0.0, MEASURE[self.metric](data, order)
+        total, count, measured = 0.0, 0.0, MEASURE[self.metric](data, order)
         for start in range(0, len(order), self.batch_size):
             poll()
             rows = order[start : start + self.batch_size]
+            size = len(rows) if data.weights is None else sample_weights.total(data.weights.take(rows))
             if self.plain:
-                loss = self.gradients(params, data, rows, -learning_rate, measured, seeds)
+                loss = self.gradients(params, data, rows, size, -learning_rate, measured, seeds)
                 params.flat += self.grads[0].flat
             else:
-                loss = self.gradients(params, data, rows, 1.0, measured, seeds)
+                loss = self.gradients(params, data, rows, size, 1.0, measured, seeds)
                 self.update(params, slots, learning_rate)
-            total += loss * len(rows)
-        return total / len(order), measured.sums()
+            total += loss * size
+            count += size
+        return total / count, measured.sums()
 
     def gradients(
         self,
         params: Parameters,
         data: Data,
         rows: Rows,
+        size: float,
         factor: float,
         measured: Correct | Labels | Residuals,
         seeds: Seeds | None,
     ) -> float:
-        """The loss of a batch; leaves `factor` times its gradients in ``grads[0]``, and adds to `measured`."""
+        """The loss of a batch of such a size, or such a sum of weights; leaves `factor` times its gradients in
+        ``grads[0]``, and adds to `measured`.
+        """
         small, larger = divmod(len(rows), self.shards)
-        n, start, loss = divisor(self.network.loss, data.y[:1], len(rows)), 0, 0.0
+        n, start, loss = divisor(self.network.loss, data.y[:1], size), 0, 0.0
         for shard in range(min(self.shards, len(rows))):
             part = rows[start : start + small + (shard < larger)]
             start += len(part)
             b = self._buffers.get(len(part)) or self._buffers.setdefault(len(part), Buffers(self, len(part)))
             _gather(data.x, part, b.a[0])
             _gather(data.y, part, b.y)
+            if data.weights is not None:
+                data.weights.take(part, out=b.weights)
             if self.rates and seeds is not None:
                 b.draw(self.rates, seeds, part)
             sums_of_y = None if data.sums_of_y is None else data.sums_of_y.take(part)
@@ -491,14 +521,21 @@ UPDATE: dict[str, Callable[..., None]] = {**dict.fromkeys(("sgd", "momentum", "n
 
 
 def create(
-    network: Network, optimizer: Optimizer, dtype: str, batch_size: int, shards: int, metric: str, rates: Rates = ()
+    network: Network,
+    optimizer: Optimizer,
+    dtype: str,
+    batch_size: int,
+    shards: int,
+    metric: str,
+    rates: Rates = (),
+    has_weights: bool = False,
 ) -> Trainer | None:
     """A `Trainer` for fast numerics, or None for what it cannot do."""
     loss, output = network.loss, network.activations[-1]
     known = (loss, output) in TOGETHER or LOSSES[loss].alone is not None
     if not known or type(optimizer) not in OPTIMIZERS.values():
         return None
-    return Trainer(network, optimizer, dtype, batch_size, shards, metric, rates)
+    return Trainer(network, optimizer, dtype, batch_size, shards, metric, rates, has_weights)
 
 
 def _drop(values: Batch, masks: list[Batch | None], layer: int, out: Batch) -> None:

@@ -33,6 +33,8 @@ def find_rate(dataset, config_file, flags):
         shuffle=training.shuffle,
         seed=training.seed,
         shards=training.shards,
+        sample_weight=experiment.weights("train"),
+        class_weight=experiment.class_weight,
         dropout=training.dropout,
         backend=chosen.name,
         numerics=chosen.numerics,

@@ -55,7 +55,7 @@ ENVIRONMENT = {
 OF_GENERATORS = ("n_samples", "n_features", "n_classes", "noise")
 OF_TABLES = (
     *("target", "header", "drop", "id", "missing", "kinds", "missing_values", "decimal", "dates", "encoding"),
-    "validation_path",
+    *("sample_weight", "validation_path"),
 )
 EARLIER_FLAGS = {
     "--label-column": "--target",

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from backprop_ref import dropout, metrics, mlp
+from backprop_ref import dropout, metrics, mlp, sample_weights
 from backprop_ref.api import as_parameters, masks_on, on_backend
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
 from backprop_ref.backends.base import Array, Backend, EpochByEpoch, Poll
@@ -40,24 +40,25 @@ class PairsTrainer(EpochByEpoch):
         self,
         params: Parameters,
         slots: Slots,
-        data: tuple[Batch, Batch],
+        data: tuple[Batch, Batch, Vector | None],
         order: Rows,
         learning_rate: float,
         poll: Poll,
         seeds: Seeds | None = None,
     ) -> tuple[float, Vector]:
         """Each batch's update, and only then a look at what they left on the device."""
-        (x, y), losses, measure = data, [], np.zeros(self.measures)
+        (x, y, each), losses, measure = data, [], np.zeros(self.measures)
         for rows in self.batches(order):
             poll()
-            masks = self.masks(seeds, rows, params)
-            loss, outputs = self.step(params, slots, x[rows], y[rows], learning_rate, masks)
-            losses.append((loss, len(rows)))
+            masks, weights = self.masks(seeds, rows, params), None if each is None else each[rows]
+            loss, outputs = self.step(params, slots, x[rows], y[rows], learning_rate, masks, weights)
+            losses.append((loss, len(rows) if weights is None else sample_weights.total(weights)))
             measure += self.measured(outputs, y[rows])
-        total = 0.0
+        total = count = 0.0
         for loss, size in losses:
             total += float(self.backend.to_numpy(loss)) * size
-        return total / len(order), measure
+            count += size
+        return total / count, measure
 
     def batches(self, order: Rows) -> list[Rows]:
         """The rows of each batch of an epoch."""
@@ -77,19 +78,27 @@ class PairsTrainer(EpochByEpoch):
         y: Batch,
         learning_rate: float,
         masks: Sequence[Matrix | None] = (),
+        weights: Vector | None = None,
     ) -> tuple[Array, list[Array]]:
         """One update; the batch's loss, still on the device, and its outputs."""
-        loss, grads, outputs = self.gradients(params, x, y, masks)
+        loss, grads, outputs = self.gradients(params, x, y, masks, weights)
         self.optimizer.step(params, grads, slots, learning_rate)
         return loss, outputs
 
     def gradients(
-        self, params: Parameters, x: Batch, y: Batch, masks: Sequence[Matrix | None] = ()
+        self,
+        params: Parameters,
+        x: Batch,
+        y: Batch,
+        masks: Sequence[Matrix | None] = (),
+        weights: Vector | None = None,
     ) -> tuple[Array, Parameters, list[Array]]:
         """A batch's loss and outputs, still on the device, and its gradients."""
-        backend, (weights, x, y) = self.backend, on_backend(self.backend, params, x, y)
-        given = masks_on(backend, masks, params)
-        loss, grads, outputs = mlp.value_and_grad(backend, self.network, weights, x, y, self.shards, masks=given)
+        backend, given = self.backend, [x, y] if weights is None else [x, y, weights]
+        W, x, y, *counted = on_backend(backend, params, *given)
+        batch = [None] if weights is None else [sample_weights.total(weights), *counted]
+        masks = masks_on(backend, masks, params)
+        loss, grads, outputs = mlp.value_and_grad(backend, self.network, W, x, y, self.shards, masks, *batch)
         return loss, as_parameters(backend, grads, params), outputs
 
     def measured(self, outputs: list[Array], y: Batch) -> int | Vector:

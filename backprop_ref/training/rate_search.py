@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from backprop_ref import dropout as dropping
 from backprop_ref.api import check_fit
-from backprop_ref.arrays import Batch, BatchLike, Rows
+from backprop_ref.arrays import Batch, BatchLike, Rows, Vector
 from backprop_ref.backends import get_backend
 from backprop_ref.backends.base import BackendChoice
 from backprop_ref.errors import InvalidInput
@@ -21,6 +21,7 @@ from backprop_ref.network import Network
 from backprop_ref.optimizers import SGD, Optimizer
 from backprop_ref.parameters import Parameters
 from backprop_ref.random import Stream
+from backprop_ref.sample_weights import ClassWeight, weighted
 from backprop_ref.training.pairs import PairsTrainer
 from backprop_ref.training.train import finite_data, suited, whole
 
@@ -44,6 +45,13 @@ class RateSearch:
         A tenth of the rate at which the smoothed loss was least; None where it never fell.
     reason : str
         Why, in a sentence.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> network = br.Network([1, 1], ["linear"], "mean_squared_error")
+    >>> br.find_learning_rate(network, network.init(), [[1.0], [2.0]], [[2.0], [4.0]], highest=1.0).reason
+    'the loss still fell at 1, the highest rate that was tried; a tenth of it is suggested'
     """
 
     rates: npt.NDArray[np.float64]
@@ -67,6 +75,8 @@ def find_learning_rate(
     shuffle: bool = True,
     seed: int = 1,
     shards: int = 1,
+    sample_weight: npt.ArrayLike | None = None,
+    class_weight: ClassWeight | None = None,
     dropout: SupportsFloat | Iterable[SupportsFloat] | None = None,
     backend: BackendChoice = None,
     numerics: str | None = None,
@@ -89,7 +99,7 @@ def find_learning_rate(
         The first and the last rate.
     steps : int
         Batches at most, 2 or more.
-    batch_size, optimizer, shuffle, seed, shards, dropout
+    batch_size, optimizer, shuffle, seed, shards, sample_weight, class_weight, dropout
         As of `train`; the optimizer's own learning rate is not used.
     backend, numerics, device, threads : optional
         See `get_backend`.
@@ -114,21 +124,22 @@ def find_learning_rate(
     True
     """
     check_fit(network, params)
-    data = finite_data(network, x, y, params.dtype)
+    x, y, weights = weighted(*finite_data(network, x, y, params.dtype), sample_weight, class_weight)
     optimizer = SGD() if optimizer is None else optimizer
     if not isinstance(optimizer, Optimizer):
         raise InvalidInput(f"optimizer={optimizer!r}: one of mini-batches such as br.SGD() or br.Adam() is needed")
     numbers = all(isinstance(each, int | float) and not isinstance(each, bool) for each in (lowest, highest))
     if not numbers or not 0.0 < lowest < highest < math.inf:
         raise InvalidInput(f"lowest={lowest!r}, highest={highest!r}: two numbers above 0 are needed, the first smaller")
-    rows, steps, seed = len(data[0]), whole("steps", steps, 2), whole("seed", seed, 0)
+    rows, steps, seed = len(x), whole("steps", steps, 2), whole("seed", seed, 0)
     size = rows if batch_size is None else min(whole("batch_size", batch_size, 1), rows)
     computing = suited(get_backend(backend, numerics, device, threads), network, size)
     rates_of_layers = dropping.checked(dropout, network)
     pairs = PairsTrainer(computing, network, optimizer, size, whole("shards", shards, 1), "r2", rates_of_layers)
     stream = Stream(seed, "shuffle")
     rates = _rates(float(lowest), float(highest), steps)
-    losses = _tried(pairs, params.copy(), data, rates, stream if shuffle and batch_size is not None else None, seed)
+    order = stream if shuffle and batch_size is not None else None
+    losses = _tried(pairs, params.copy(), (x, y), weights, rates, order, seed)
     return _judged(rates[: len(losses)], losses, whole=len(losses) == steps)
 
 
@@ -145,6 +156,7 @@ def _tried(
     pairs: PairsTrainer,
     params: Parameters,
     data: tuple[Batch, Batch],
+    weights: Vector | None,
     rates: npt.NDArray[np.float64],
     stream: Stream | None,
     seed: int,
@@ -160,7 +172,8 @@ def _tried(
                     seeds = dropping.seeds(dropping.key_of(seed), epoch, 1, len(pairs.rates))[0]
                 epoch += 1
             at = batches.pop(0)
-            loss, _ = pairs.step(params, slots, x[at], y[at], rate, pairs.masks(seeds, at, params))
+            masks, counted = pairs.masks(seeds, at, params), None if weights is None else weights[at]
+            loss, _ = pairs.step(params, slots, x[at], y[at], rate, masks, counted)
             losses.append(float(pairs.backend.to_numpy(loss)))
             if not watch.add(losses[-1]) < DIVERGED * watch.least:
                 break

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from backprop_ref import dropout as dropping
 from backprop_ref import metrics
 from backprop_ref.api import check_fit, checked_data
-from backprop_ref.arrays import Batch, BatchLike
+from backprop_ref.arrays import Batch, BatchLike, Vector
 from backprop_ref.backends import get_backend
 from backprop_ref.backends.base import Backend, BackendChoice, OffersTrainer, Trainer
 from backprop_ref.dropout import Rates
@@ -25,6 +25,7 @@ from backprop_ref.network import Network
 from backprop_ref.optimizers import SGD, describe
 from backprop_ref.parameters import Parameters
 from backprop_ref.random import Stream
+from backprop_ref.sample_weights import ClassWeight, weighted
 from backprop_ref.schedules import Constant, Cosine, Schedule, Step, get_schedule
 from backprop_ref.training import checkpoint
 from backprop_ref.training.ctrl_c import CtrlC
@@ -55,7 +56,9 @@ def train(
     seed: int = 1,
     shards: int = 1,
     dropout: SupportsFloat | Iterable[SupportsFloat] | None = None,
-    validation: tuple[BatchLike, BatchLike] | None = None,
+    sample_weight: npt.ArrayLike | None = None,
+    class_weight: ClassWeight | None = None,
+    validation: tuple[BatchLike, BatchLike] | tuple[BatchLike, BatchLike, npt.ArrayLike] | None = None,
     patience: int | None = None,
     min_delta: float = 0.0,
     restore_best: bool = True,
@@ -94,8 +97,13 @@ def train(
         hidden layers or one for each; kept ones are multiplied by 1/(1 − p). Masks come from `seed`, epoch and row
         alone: see `dropout_masks`. The history's loss and metric are with it; validation, predictions and traces are
         without.
-    validation : (x, y), optional
-        Evaluated after each epoch.
+    sample_weight : array of shape (samples,), optional
+        What each row counts in the loss, which is Σ w·loss / Σ w over a batch. Rows of weight 0 are left out before
+        anything else, as if they were not there. Accuracy and R² count each row once.
+    class_weight : 'balanced', dict or array of shape (classes,), optional
+        The same for each class, times `sample_weight`; 'balanced': rows / (classes · rows of the class).
+    validation : (x, y) or (x, y, sample_weight), optional
+        Evaluated after each epoch; `class_weight` does not act there.
     patience : int, optional
         Stop after that many epochs without a validation loss (training loss, without validation) more than
         `min_delta` below the best; `restore_best` then returns the best parameters instead of the last.
@@ -150,14 +158,14 @@ def train(
     """
     check_fit(network, params)
     _check_finite("params.flat", params.flat, "start from other ones")
-    data = finite_data(network, x, y, params.dtype)
-    held_out = None if validation is None else _validation_data(network, validation, params.dtype)
+    x, y, weights = weighted(*finite_data(network, x, y, params.dtype), sample_weight, class_weight)
+    held_out, held_out_weights = _validation_data(network, validation, params.dtype)
     optimizer = _checked_optimizer(optimizer)
     if callback is not None and not callable(callback):
         raise InvalidInput(f"callback={callback!r}: a callable that takes an Epoch is needed")
     if not isinstance(min_delta, int | float) or not min_delta >= 0.0:
         raise InvalidInput(f"min_delta={min_delta!r}: a number not below 0 is needed")
-    samples, schedule = len(data[0]), get_schedule(schedule)
+    samples, schedule = len(x), get_schedule(schedule)
     done = check_goes_on(state, params, schedule, resume, trace)
     plan = Plan(
         epochs=done + whole("epochs", epochs, 0),
@@ -171,7 +179,7 @@ def train(
         trace=trace,
     )
     computing = suited(get_backend(backend, numerics, device, threads), network, plan.batch_size)
-    metric = metrics.chosen(metric, network, data[1])
+    metric = metrics.chosen(metric, network, y)
     given = computing, network, optimizer, plan.batch_size, whole("shards", shards, 1), metric
     pairs = _pairs(*given, dropping.checked(dropout, network), batch_size)
     stream = Stream(seed, "shuffle")
@@ -193,7 +201,7 @@ def train(
                 "schedule": _described(plan.schedule, plan.epochs),
                 "numerics": computing.numerics,
                 "backend": None if computing.numerics == "reproducible" else computing.name,
-                "data": checkpoint.fingerprint(*data, *(held_out or ())),
+                "data": checkpoint.fingerprint(x, y, *(held_out or ()), weights, held_out_weights),
             }
             call = {
                 "params": params.sha256(),
@@ -208,13 +216,13 @@ def train(
             begun = folder.restore(begun, plan.epochs) if resume else begun
         elif resume:
             raise InvalidInput("resume=True needs run_dir, the folder of the run to go on with")
-        run = Run(plan, pairs, data, held_out, begun, stream, folder)
+        run = Run(plan, pairs, (x, y), held_out, begun, stream, folder, (weights, held_out_weights))
         opened.callback(run.close_trace)
         ctrl_c = opened.enter_context(CtrlC())  # from the first checkpoint on, Ctrl-C ends the run as a whole one
         run.begin(resume)
         try:
             with ctrl_c.at_once():
-                run.trainer = _offered(pairs, params.dtype.name, plan.epochs - begun.epoch, samples) or pairs
+                run.trainer = _offered(pairs, params.dtype.name, plan.epochs - begun.epoch, samples, weights) or pairs
         except BaseException as error:
             if not ctrl_c.pressed and not isinstance(error, KeyboardInterrupt):
                 raise
@@ -281,13 +289,15 @@ def _described(schedule: Schedule, epochs: int) -> str:
     return f"{name} over {epochs}"
 
 
-def _offered(pairs: PairsTrainer, dtype: str, epochs: int, samples: int) -> Trainer | None:
+def _offered(pairs: PairsTrainer, dtype: str, epochs: int, samples: int, weights: Vector | None) -> Trainer | None:
     """The backend's trainer, if it offers one for this network and optimizer, for so many epochs to come."""
     backend: object = pairs.backend
     if not isinstance(backend, OffersTrainer) or isinstance(pairs.optimizer, LBFGS):
         return None
     asked = pairs.network, pairs.optimizer, dtype, pairs.batch_size, pairs.shards, pairs.metric
     more: dict[str, Any] = {"dropout": pairs.rates} if pairs.rates else {}
+    if weights is not None:
+        more["weighted"] = True
     return backend.trainer(*asked, epochs * -(-samples // pairs.batch_size), **more)
 
 
@@ -300,11 +310,19 @@ def finite_data(
     return x, y
 
 
-def _validation_data(network: Network, validation: Any, dtype: npt.DTypeLike) -> tuple[Batch, Batch]:
-    if not isinstance(validation, tuple | list) or len(validation) != 2:
-        raise InvalidInput(f"validation is a {type(validation).__name__}: a pair (x, y) is needed")
-    x, y = validation
-    return finite_data(network, x, y, dtype, "validation ")
+def _validation_data(
+    network: Network, validation: Any, dtype: npt.DTypeLike
+) -> tuple[tuple[Batch, Batch] | None, Vector | None]:
+    if validation is None:
+        return None, None
+    if not isinstance(validation, tuple | list) or len(validation) not in {2, 3}:
+        raise InvalidInput(
+            f"validation is a {type(validation).__name__}: a pair (x, y), or (x, y, sample_weight), is needed"
+        )
+    x, y, given = validation if len(validation) == 3 else (*validation, None)
+    x, y = finite_data(network, x, y, dtype, "validation ")
+    x, y, weights = weighted(x, y, given, None, ("validation sample_weight", "class_weight"))
+    return (x, y), weights
 
 
 def _check_finite(name: str, array: npt.NDArray[Any], remedy: str = "remove or fill in that row") -> None:

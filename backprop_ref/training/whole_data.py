@@ -44,11 +44,12 @@ class LineSearches(PairsTrainer):
         y: Batch,
         learning_rate: float,
         masks: Sequence[Matrix | None] = (),
+        weights: Vector | None = None,
     ) -> tuple[Array, list[Array]]:
         """One direction and one step along it; the loss before it, and the outputs then."""
         start = self.reached
         if start is None or start.params.flat.tobytes() != params.flat.tobytes():
-            start = self.evaluated(params.copy(), x, y)
+            start = self.evaluated(params.copy(), x, y, weights)
         d = self.method.direction(slots, start.grads)
         slope = lbfgs.dot(start.grads, d)
         if not slope < 0.0:  # at a minimum, or what is remembered is of no use
@@ -62,7 +63,7 @@ class LineSearches(PairsTrainer):
 
         def at(t: float) -> Point:
             moved = Parameters(params.flat + d.dtype.type(t) * d, params.sizes)
-            found = self.evaluated(moved, x, y)
+            found = self.evaluated(moved, x, y, weights)
             return Point(t, found.value, lbfgs.dot(found.grads, d), found)
 
         point = lbfgs.line_search(at, Point(0.0, start.value, slope, start), first, self.method.evaluations)
@@ -74,9 +75,9 @@ class LineSearches(PairsTrainer):
         params.flat[:], self.reached = found.params.flat, found
         return start.loss, start.outputs
 
-    def evaluated(self, params: Parameters, x: Batch, y: Batch) -> Evaluated:
+    def evaluated(self, params: Parameters, x: Batch, y: Batch, weights: Vector | None) -> Evaluated:
         """Value and gradient of what is minimised."""
-        loss, grads, outputs = self.gradients(params, x, y)
+        loss, grads, outputs = self.gradients(params, x, y, weights=weights)
         value = float(self.backend.to_numpy(loss))
         value = lbfgs.objective(value, params, grads, self.method.weight_decay)
         return Evaluated(params, loss, value if math.isfinite(value) else math.inf, grads.flat, outputs)

@@ -80,10 +80,12 @@ class Layer(NamedTuple):
 
 
 class Sections(NamedTuple):
-    """Where in ``work`` stand what layers share: y; z, or da in its place; delta; the terms of the loss; the slots of
-    rules over rows; the gradients, and those of a shard; panels; zeros that stay; and where it ends."""
+    """Where in ``work`` stand what layers share: y; the weights of the samples; z, or da in its place; delta;
+    the terms of the loss; the slots of rules over rows; the gradients, and those of a shard; panels; zeros that stay;
+    and where it ends."""
 
     y: int
+    weights: int
     z: int
     delta: int
     terms: int
@@ -96,11 +98,13 @@ class Sections(NamedTuple):
 
 
 class Data(NamedTuple):
-    """x (samples, n_in), y (samples, n_out), orders (epochs, samples) int64, rates (epochs,) float64, seeds of dropout
-    (epochs, hidden layers or more) uint64."""
+    """x (samples, n_in), y (samples, n_out), weights (samples, 1), or (0, 1) where there are none, orders (epochs,
+    samples) int64, rates (epochs,) float64, seeds of dropout (epochs, hidden layers or more) uint64.
+    """
 
     x: Any
     y: Any
+    weights: Any
     orders: Any
     rates: Any
     seeds: Any
@@ -148,7 +152,7 @@ def placed(
 
     n_y, some = table[-1].n_out * m, n_flat * gradients
     slots = rows.N_SLOTS * padded(m, vector_of(dtype))
-    lengths = (n_y, widest, widest, n_y, slots, some, some * (plan.shards > 1), panels, zeros)
+    lengths = (n_y, m * known.weighted, widest, widest, n_y, slots, some, some * (plan.shards > 1), panels, zeros)
     shared = dict(zip(Sections._fields, map(section, lengths), strict=False))
     a = section(table[0].n_in * m)
     for i, row in enumerate(table):
@@ -210,7 +214,7 @@ def uncounted_all(plan: Plan, data: Data, state: State, history: History, work: 
         plan.batch_size, plan.shards, plan.workers, plan.per_row, uncounted(plan.dropout),
     )  # fmt: skip
     orders, rates, seeds = uncounted(data.orders), uncounted(data.rates), uncounted(data.seeds)
-    data = Data(uncounted(data.x), uncounted(data.y), orders, rates, seeds)
+    data = Data(uncounted(data.x), uncounted(data.y), uncounted(data.weights), orders, rates, seeds)
     powers, norms = uncounted(state.powers), uncounted(state.norms)
     state = State(uncounted(state.flat), uncounted(state.first), uncounted(state.second), powers, norms)
     losses, measures, sums = uncounted(history.losses), uncounted(history.measures), uncounted(history.sums)
@@ -227,8 +231,24 @@ def all_finite(x: Any) -> bool:
     return bad == 0
 
 
-def training(step: Any) -> Callable[..., bool]:
+@inlined
+def rows_counted(data: Data, epoch: int, start: int, size: int) -> float:
+    """What so many samples from `start` on count in a loss, without weights."""
+    return np.float64(size)
+
+
+@inlined
+def weights_added(data: Data, epoch: int, start: int, size: int) -> float:
+    """The sum of their weights, in order."""
+    total = np.float64(0)
+    for s in range(start, start + size):
+        total += np.float64(data.weights[data.orders[epoch, s], 0])
+    return total
+
+
+def training(step: Any, weighted: bool) -> Callable[..., bool]:
     """``train(plan, sections, data, state, history, work, steps)``, to be compiled, over a compiled step."""
+    weight_of = weights_added if weighted else rows_counted
 
     def train(
         plan: Plan, sections: Sections, data: Data, state: State, history: History, work: Any, steps: int
@@ -243,13 +263,17 @@ def training(step: Any) -> Callable[..., bool]:
         losses, measures = history.losses, history.measures
         for _ in range(steps):
             size = min(plan.batch_size, samples - start)
-            loss = step(plan, sections, data, state, history.sums, epoch, start, size, work)
-            losses[epoch] += np.float64(loss) * size
+            weight = weight_of(data, epoch, start, size)
+            loss = step(plan, sections, data, state, history.sums, epoch, start, size, weight, work)
+            losses[epoch] += np.float64(loss) * weight
             for i in range(measures.shape[1]):
                 measures[epoch, i] += history.sums[i]
             start += size
             if start == samples:
-                losses[epoch] /= samples
+                total = 0.0
+                for begin in range(0, samples, plan.batch_size):
+                    total += weight_of(data, epoch, begin, min(plan.batch_size, samples - begin))
+                losses[epoch] /= total
                 finite = abs(losses[epoch]) < np.inf and all_finite(state.flat)
                 if history.rows[epoch] >= 0:
                     for i in range(state.flat.size):
@@ -344,7 +368,7 @@ def program(dtype: str, known: layers.Known, shared: bool = False, fused: bool =
     affine_forward, affine_backward, affine_backward_input = layers.affine(dtype, shared, fused)
     lines = layers.chosen(layers.lines(dtype, fused, rows.BY_NEURONS, known))
     forward, backward, loss_of, update = lines.forward, lines.backward, lines.loss, lines.update
-    gather, measure, add_decay = lines.gather, lines.measure, lines.add_decay
+    gather, measure, add_decay, weighted = lines.gather, lines.measure, lines.add_decay, known.weighted
     hand_on, hand_back = handing(rows.BY_NEURONS, known, fused)
     limit, constrain = limits(dtype, known, fused)
 
@@ -381,8 +405,8 @@ def program(dtype: str, known: layers.Known, shared: bool = False, fused: bool =
         layer = layer_of(plan.layers, last)
         n_out = layer.n_out
         z, a, y = part(work, layer.z, n_out * m), part(work, layer.a, n_out * m), part(work, sections.y, n_out * m)
-        terms = part(work, sections.terms, n_out * m)
-        loss = loss_of(plan.loss, (n_out, m, z, a, y, n, terms, delta, slots)) / n
+        terms, weights = part(work, sections.terms, n_out * m), part(work, sections.weights, m)
+        loss = loss_of(plan.loss, (n_out, m, z, a, y, weights, n, terms, delta, slots)) / n
         for index in range(last, -1, -1):
             layer = layer_of(plan.layers, index)
             n_in, n_out = layer.n_in, layer.n_out
@@ -407,11 +431,12 @@ def program(dtype: str, known: layers.Known, shared: bool = False, fused: bool =
         epoch: int,
         start: int,
         size: int,
+        weight: float,
         work: Any,
     ) -> Any:
         """One update from the samples `start` on; the batch's loss. `sums` gets what its outputs measure."""
         real = work.dtype.type
-        n, loss, begin, flat = real(size * plan.per_row), real(0), start, state.flat
+        n, loss, begin, flat = real(weight * plan.per_row), real(0), start, state.flat
         first, last = layer_of(plan.layers, 0), layer_of(plan.layers, plan.layers.shape[0] - 1)
         n_x, n_y, small, larger = first.n_in, last.n_out, size // plan.shards, size % plan.shards
         for i in range(sums.size):
@@ -421,6 +446,8 @@ def program(dtype: str, known: layers.Known, shared: bool = False, fused: bool =
             y = part(work, sections.y, n_y * m)
             gather(data.orders, epoch, begin, data.x, n_x, m, part(work, first.a_in, n_x * m))
             gather(data.orders, epoch, begin, data.y, n_y, m, y)
+            if weighted:
+                gather(data.orders, epoch, begin, data.weights, 1, m, part(work, sections.weights, m))
             target = sections.grads if shard == 0 else sections.shard
             found = value_and_grad(plan, sections, data, epoch, begin, flat, n, m, work, target)
             measure(plan.metric, (n_y, m, part(work, last.a, n_y * m), y, sums))
@@ -445,4 +472,4 @@ def program(dtype: str, known: layers.Known, shared: bool = False, fused: bool =
         constrain(plan, flat, state.norms)
         return loss
 
-    return compiled(training(step), **options)
+    return compiled(training(step, weighted), **options)

@@ -101,7 +101,7 @@ def program(dtype: str, known: layers.Known, shared: bool = False) -> Any:
     affine_forward, affine_backward, affine_backward_input = affine(dtype, shared)
     lines = layers.chosen(layers.lines(dtype, True, rows.BY_SAMPLES, known))
     forward, backward, loss_of, update = lines.forward, lines.backward, lines.loss, lines.update
-    gather, measure, add_decay = lines.gather, lines.measure, lines.add_decay
+    gather, measure, add_decay, weighted = lines.gather, lines.measure, lines.add_decay, known.weighted
     hand_on, hand_back = handing(rows.BY_SAMPLES, known, True)
     limit, constrain = limits(dtype, known, True)
 
@@ -143,8 +143,8 @@ def program(dtype: str, known: layers.Known, shared: bool = False) -> Any:
         layer = layer_of(plan.layers, last)
         n_out = layer.n_out
         z, a, y = part(work, layer.z, n_out * m), part(work, layer.a, n_out * m), part(work, sections.y, n_out * m)
-        terms = part(work, sections.terms, n_out * m)
-        loss = loss_of(plan.loss, (n_out, m, z, a, y, n, terms, delta, slots)) / n
+        terms, weights = part(work, sections.terms, n_out * m), part(work, sections.weights, m)
+        loss = loss_of(plan.loss, (n_out, m, z, a, y, weights, n, terms, delta, slots)) / n
         for i in range(n_out * m):
             delta[i] *= factor
         for index in range(last, -1, -1):
@@ -171,11 +171,12 @@ def program(dtype: str, known: layers.Known, shared: bool = False) -> Any:
         epoch: int,
         start: int,
         size: int,
+        weight: float,
         work: Any,
     ) -> Any:
         """One update from the samples `start` on; the batch's loss. `sums` gets what its outputs measure."""
         real = work.dtype.type
-        flat, n, loss, begin, rate = state.flat, real(size * plan.per_row), real(0), start, real(data.rates[epoch])
+        flat, n, loss, begin, rate = state.flat, real(weight * plan.per_row), real(0), start, real(data.rates[epoch])
         first, last = layer_of(plan.layers, 0), layer_of(plan.layers, plan.layers.shape[0] - 1)
         n_x, n_y, small, larger = first.n_in, last.n_out, size // plan.shards, size % plan.shards
         into_grads = stored(plan)
@@ -190,6 +191,8 @@ def program(dtype: str, known: layers.Known, shared: bool = False) -> Any:
             y = part(work, sections.y, n_y * m)
             gather(data.orders, epoch, begin, data.x, n_x, m, part(work, first.a_in, n_x * m))
             gather(data.orders, epoch, begin, data.y, n_y, m, y)
+            if weighted:
+                gather(data.orders, epoch, begin, data.weights, 1, m, part(work, sections.weights, m))
             factor, target = (real(1), grads) if into_grads else (-rate, flat)
             loss += value_and_grad(plan, sections, data, epoch, begin, flat, n, m, work, factor, target)
             measure(plan.metric, (n_y, m, part(work, last.a, n_y * m), y, sums))
@@ -211,4 +214,4 @@ def program(dtype: str, known: layers.Known, shared: bool = False) -> Any:
         constrain(plan, flat, state.norms)
         return loss
 
-    return compiled(training(step), **FUSED)
+    return compiled(training(step, weighted), **FUSED)
