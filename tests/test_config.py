@@ -31,6 +31,7 @@ VALUES = {
     "--decimal": (",", ","),
     "--dates": ("day-first", "day-first"),
     "--encoding": ("cp1252", "cp1252"),
+    "--sample-weight": ("often", "often"),
     "--validation-path": ("v.csv", "v.csv"),
     "--n-samples": ("50", 50),
     "--n-features": ("4", 4),
@@ -67,6 +68,7 @@ VALUES = {
     "--dropout": (["0.25", "0.5"], [0.25, 0.5]),
     "--memory": ("5", 5),
     "--evaluations": ("30", 30),
+    "--class-weight": ("balanced", "balanced"),
     "--schedule": ("cosine", "cosine"),
     "--step-epochs": ("5", 5),
     "--step-factor": ("0.3", 0.3),
@@ -91,7 +93,7 @@ VALUES = {
     "--json": (True, True),
 }
 OF_TABLES = ("--target", "--header", "--drop", "--id", "--missing", "--as", "--missing-value", "--decimal", "--dates")
-OF_TABLES += ("--encoding", "--validation-path")
+OF_TABLES += ("--encoding", "--sample-weight", "--validation-path")
 BESIDE = {"--fold": {"--folds": "5"}} | {flag: {"--data-path": "f.csv"} for flag in OF_TABLES}
 
 # the example of the project's description, with fewer epochs

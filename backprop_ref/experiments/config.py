@@ -14,8 +14,9 @@ from pydantic import ValidationError
 from backprop_ref import settings
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.experiments.schema import OTHER_KEYS, Config, flags
-from backprop_ref.formulas import ACTIVATIONS
+from backprop_ref.formulas import ACTIVATIONS, LOSSES
 from backprop_ref.lbfgs import METHODS
+from backprop_ref.network import loss_name
 
 # What a run does where nothing else is said: on most data, on numbers to predict, and on some of the built-in sets.
 SUITED: dict[str, dict[str, dict[str, Any]]] = {
@@ -256,7 +257,8 @@ def suit(config, name, task):
     if isinstance(training.dropout, list) and len(training.dropout) == 1:
         training.dropout = training.dropout[0]
     if network.output_activation is None:
-        by_loss = {"bce": "sigmoid", "binary_cross_entropy": "sigmoid", "hinge": "linear"}.get(network.loss, "softmax")
+        outputs = () if network.loss is None else LOSSES[loss_name(network.loss)].outputs
+        by_loss = "softmax" if not outputs or "softmax" in outputs else outputs[0]
         network.output_activation = by_loss if task == "classification" else "linear"
     if network.loss is None:
         by_output = {"softmax": "cross_entropy", "sigmoid": "binary_cross_entropy"} if task == "classification" else {}

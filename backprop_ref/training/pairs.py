@@ -104,4 +104,4 @@ class PairsTrainer(EpochByEpoch):
     def measured(self, outputs: list[Array], y: Batch) -> int | Vector:
         """Correct samples or labels, or squared residuals per output, of a batch."""
         a = np.concatenate([self.backend.to_numpy(part) for part in outputs])
-        return metrics.MEASURES[self.metric](a, y)
+        return metrics.MEASURES[self.metric](a, y, metrics.threshold(self.network))
