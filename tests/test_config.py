@@ -67,6 +67,8 @@ VALUES = {
     "--weight-decay": ("0.001", 0.001),
     "--dropout": (["0.25", "0.5"], [0.25, 0.5]),
     "--class-weight": ("balanced", "balanced"),
+    "--memory": ("5", 5),
+    "--evaluations": ("30", 30),
     "--schedule": ("cosine", "cosine"),
     "--step-epochs": ("5", 5),
     "--step-factor": ("0.3", 0.3),
@@ -192,6 +194,8 @@ def test_flags_and_file_train_the_same_network(trained):
         "--momentum",
         "--nesterov",
         "--rho",
+        "--memory",
+        "--evaluations",
         "--clip-norm",
     }
     content, arguments = {}, []
