@@ -314,9 +314,9 @@ class Trainer(EpochByEpoch):
     """A `backends.base.Trainer` in NumPy.
 
     Beyond its caller's arrays it keeps gradients, those of a shard as well where there are several, and for each row
-    of a batch or shard: x, y, a of each layer, z of those whose slope needs it, and three numbers for each neuron of
-    the widest; and three whole numbers
-    for each row of the data where correct ones are counted. Parameters and data are not copied. For plain gradient
+    of a batch or shard: x, y, a of each layer, z of those whose slope needs it, twice the width of a layer with
+    dropout, and three numbers for each neuron of the widest; and three whole numbers for each row of the data where
+    correct ones are counted. Parameters and data are not copied. For plain gradient
     descent the learning rate is a factor of the last layer's delta, and so of every other and of all dW: what comes out
     is another where eta delta leaves the range of the dtype.
     """

@@ -45,6 +45,13 @@ class RateSearch:
         A tenth of the rate at which the smoothed loss was least; None where it never fell.
     reason : str
         Why, in a sentence.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> network = br.Network([1, 1], ["linear"], "mean_squared_error")
+    >>> br.find_learning_rate(network, network.init(), [[1.0], [2.0]], [[2.0], [4.0]], highest=1.0).reason
+    'the loss still fell at 1, the highest rate that was tried; a tenth of it is suggested'
     """
 
     rates: npt.NDArray[np.float64]
@@ -68,9 +75,9 @@ def find_learning_rate(
     shuffle: bool = True,
     seed: int = 1,
     shards: int = 1,
-    dropout: SupportsFloat | Iterable[SupportsFloat] | None = None,
     sample_weight: npt.ArrayLike | None = None,
     class_weight: ClassWeight | None = None,
+    dropout: SupportsFloat | Iterable[SupportsFloat] | None = None,
     backend: BackendChoice = None,
     numerics: str | None = None,
     device: str | None = None,
@@ -92,7 +99,7 @@ def find_learning_rate(
         The first and the last rate.
     steps : int
         Batches at most, 2 or more.
-    batch_size, optimizer, shuffle, seed, shards, dropout, sample_weight, class_weight
+    batch_size, optimizer, shuffle, seed, shards, sample_weight, class_weight, dropout
         As of `train`; the optimizer's own learning rate is not used.
     backend, numerics, device, threads : optional
         See `get_backend`.
@@ -117,21 +124,22 @@ def find_learning_rate(
     True
     """
     check_fit(network, params)
-    data = weighted(*finite_data(network, x, y, params.dtype), sample_weight, class_weight)
+    x, y, weights = weighted(*finite_data(network, x, y, params.dtype), sample_weight, class_weight)
     optimizer = SGD() if optimizer is None else optimizer
     if not isinstance(optimizer, Optimizer):
         raise InvalidInput(f"optimizer={optimizer!r}: one of mini-batches such as br.SGD() or br.Adam() is needed")
     numbers = all(isinstance(each, int | float) and not isinstance(each, bool) for each in (lowest, highest))
     if not numbers or not 0.0 < lowest < highest < math.inf:
         raise InvalidInput(f"lowest={lowest!r}, highest={highest!r}: two numbers above 0 are needed, the first smaller")
-    rows, steps, seed = len(data[0]), whole("steps", steps, 2), whole("seed", seed, 0)
+    rows, steps, seed = len(x), whole("steps", steps, 2), whole("seed", seed, 0)
     size = rows if batch_size is None else min(whole("batch_size", batch_size, 1), rows)
     computing = suited(get_backend(backend, numerics, device, threads), network, size)
     rates_of_layers = dropping.checked(dropout, network)
     pairs = PairsTrainer(computing, network, optimizer, size, whole("shards", shards, 1), "r2", rates_of_layers)
     stream = Stream(seed, "shuffle")
     rates = _rates(float(lowest), float(highest), steps)
-    losses = _tried(pairs, params.copy(), data, rates, stream if shuffle and batch_size is not None else None, seed)
+    order = stream if shuffle and batch_size is not None else None
+    losses = _tried(pairs, params.copy(), (x, y), weights, rates, order, seed)
     return _judged(rates[: len(losses)], losses, whole=len(losses) == steps)
 
 
@@ -147,13 +155,14 @@ def _rates(lowest: float, highest: float, steps: int) -> npt.NDArray[np.float64]
 def _tried(
     pairs: PairsTrainer,
     params: Parameters,
-    data: tuple[Batch, Batch, Vector | None],
+    data: tuple[Batch, Batch],
+    weights: Vector | None,
     rates: npt.NDArray[np.float64],
     stream: Stream | None,
     seed: int,
 ) -> npt.NDArray[np.float64]:
     """The loss of each batch, until it has diverged; without a stream rows stay in order."""
-    (x, y, weights), slots, losses, watch = data, pairs.optimizer.init(params.flat), list[float](), _Mean()
+    (x, y), slots, losses, watch = data, pairs.optimizer.init(params.flat), list[float](), _Mean()
     epoch, batches, seeds = 0, list[Rows](), None
     with pairs.backend.scope():
         for rate in rates.tolist():
@@ -163,8 +172,8 @@ def _tried(
                     seeds = dropping.seeds(dropping.key_of(seed), epoch, 1, len(pairs.rates))[0]
                 epoch += 1
             at = batches.pop(0)
-            each = None if weights is None else weights[at]
-            loss, _ = pairs.step(params, slots, x[at], y[at], rate, pairs.masks(seeds, at, params), each)
+            masks, counted = pairs.masks(seeds, at, params), None if weights is None else weights[at]
+            loss, _ = pairs.step(params, slots, x[at], y[at], rate, masks, counted)
             losses.append(float(pairs.backend.to_numpy(loss)))
             if not watch.add(losses[-1]) < DIVERGED * watch.least:
                 break

@@ -75,9 +75,9 @@ class LineSearches(PairsTrainer):
         params.flat[:], self.reached = found.params.flat, found
         return start.loss, start.outputs
 
-    def evaluated(self, params: Parameters, x: Batch, y: Batch, weights: Vector | None = None) -> Evaluated:
+    def evaluated(self, params: Parameters, x: Batch, y: Batch, weights: Vector | None) -> Evaluated:
         """Value and gradient of what is minimised."""
-        loss, grads, outputs = self.gradients(params, x, y, (), weights)
+        loss, grads, outputs = self.gradients(params, x, y, weights=weights)
         value = float(self.backend.to_numpy(loss))
         value = lbfgs.objective(value, params, grads, self.method.weight_decay)
         return Evaluated(params, loss, value if math.isfinite(value) else math.inf, grads.flat, outputs)
