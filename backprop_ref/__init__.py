@@ -30,6 +30,7 @@ from backprop_ref.derivatives import (
 )
 from backprop_ref.dropout import dropout_masks
 from backprop_ref.errors import BackendUnavailable, BackpropRefError, InvalidInput, TrainingDiverged
+from backprop_ref.lbfgs import LBFGS
 from backprop_ref.model_file import Model, load, save
 from backprop_ref.network import Network
 from backprop_ref.optimizers import SGD, AdaGrad, Adam, AdamW, RMSprop
@@ -38,11 +39,13 @@ from backprop_ref.parameters import Parameters
 from backprop_ref.schedules import Constant, Cosine, Step
 from backprop_ref.settings import use
 from backprop_ref.training.checkpoint import load_state
+from backprop_ref.training.rate_search import RateSearch, find_learning_rate
 from backprop_ref.training.state import Epoch, Result, State
 from backprop_ref.training.train import train
 from backprop_ref.version import __version__
 
 __all__ = [
+    "LBFGS",
     "SGD",
     "AdaGrad",
     "Adam",
@@ -59,6 +62,7 @@ __all__ = [
     "Outcome",
     "Parameters",
     "RMSprop",
+    "RateSearch",
     "Result",
     "SampleGradients",
     "State",
@@ -69,6 +73,7 @@ __all__ = [
     "backends",
     "dropout_masks",
     "evaluate",
+    "find_learning_rate",
     "gauss_newton",
     "get_backend",
     "gradient_norms",

@@ -11,6 +11,7 @@ from backprop_ref.arrays import Batch, BatchLike, Vector, plain_array
 from backprop_ref.backends import get_backend
 from backprop_ref.backends.base import Backend, BackendChoice, Trace
 from backprop_ref.errors import InvalidInput
+from backprop_ref.formulas import LOSSES
 from backprop_ref.network import Network
 from backprop_ref.parameters import DTYPES, Parameters, check_dtype
 from backprop_ref.sample_weights import ClassWeight, total, weighted
@@ -319,7 +320,7 @@ def evaluate_on(
     """The loss and the metric, for checked arguments, inside the backend's scope."""
     loss, a = _loss_and_outputs(backend, network, params, x, y, weights)
     metric = metric or metrics.metric_name(network, y)
-    return {"loss": loss, metrics.column_name(metric): metrics.score(metric, a, y)}
+    return {"loss": loss, metrics.column_name(metric): metrics.score(metric, a, y, metrics.threshold(network))}
 
 
 def _loss_and_outputs(
@@ -387,6 +388,12 @@ def checked_data(
     """x and y as 2-D NumPy arrays of `dtype`, of the network's widths and the same number of rows."""
     x = checked_rows(x, network.sizes[0], "x", dtype)
     y = checked_rows(y, network.sizes[-1], y_name, dtype)
+    if LOSSES[network.loss].one_class and y_name == "y":
+        for row in np.flatnonzero((y > 0.0).sum(axis=1) != 1):
+            labels = int((y[row] > 0.0).sum())
+            raise InvalidInput(
+                f"y[{row}] has {labels} labels above 0: {network.loss} needs one, that of the row's class"
+            )
     if len(x) != len(y):
         raise InvalidInput(f"x has {len(x)} rows and {y_name} has {len(y)}: one row per sample is needed in both")
     return x, y

@@ -125,7 +125,7 @@ def dropout_masks(
     >>> import backprop_ref as br
     >>> network = br.Network([2, 4, 1], ["tanh", "linear"], "mean_squared_error")
     >>> br.dropout_masks(network, 0.5, [0, 1])[0].tolist()
-    [[0.0, 2.0, 2.0, 2.0], [0.0, 0.0, 2.0, 0.0]]
+    [[2.0, 0.0, 2.0, 2.0], [2.0, 0.0, 0.0, 2.0]]
     """
     rates, places = checked(dropout, network), np.asarray(rows)
     if places.ndim != 1 or places.dtype.kind not in "iu" or (places < 0).any():

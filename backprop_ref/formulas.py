@@ -50,6 +50,10 @@ class Words(Protocol):
         """The sum of each row, in order."""
         ...
 
+    def width(self, x: Number) -> Number:
+        """How many entries each row has."""
+        ...
+
 
 class Arithmetic:
     """Words made of other words; a base for arithmetics, which may know a better way for their numbers."""
@@ -78,7 +82,8 @@ class Family(NamedTuple, Generic[Rule]):
     of: Callable[[Number], Rule]
     """The rule for a number."""
     above: float = 0.0
-    """What the number has to be above."""
+    below: float = math.inf
+    """Between what the number has to be, if it is not the default."""
 
 
 class Table(dict[str, Rule]):
@@ -115,7 +120,8 @@ class Table(dict[str, Rule]):
             number = float(found[2])
         except ValueError:
             number = math.nan
-        return (found[1], number) if family.above < number < math.inf else (name, None)
+        fits = family.above < number < family.below or number == family.default
+        return (found[1], number) if fits else (name, None)
 
     def spelled(self, name: str) -> str:
         """The one spelling of a name: ``elu(1.0)`` is elu. What is no name stays as it is.
@@ -132,7 +138,8 @@ class Table(dict[str, Rule]):
         family = self.families.get(name.partition("(")[0])
         if family and name.endswith(")"):
             known = name.partition("(")[0]
-            needed = f"{known}({family.symbol}) with a number {family.symbol} above {family.above:g}"
+            limit = "" if family.below == math.inf else f" and below {family.below:g}"
+            needed = f"{known}({family.symbol}) with a number {family.symbol} above {family.above:g}{limit}"
             raise ValueError(f"'{name}': {needed}, or {known} alone for {family.default:g}, is needed")
         return name
 
@@ -319,6 +326,10 @@ class Terms(NamedTuple):
     terms: Callable[[Any, Number, Number, Number], Number]
     error: Callable[[Any, Number, Number, Number], Number]
     by_rows: bool = False
+    output: str | None = None
+    """The activation over rows whose passes the terms go on from, where there is one."""
+    threshold: float = 0.5
+    """Above it an output says that a label is 1."""
 
 
 def sign(m: Any, x: Number) -> Number:
@@ -337,6 +348,43 @@ def huber(delta: Number) -> Terms:
 def side(m: Any, y: Number) -> Number:
     """t: 1 for a label above 0, else −1, so that 0 and −1 are the same label."""
     return m.where(y > 0.0, 1.0, m.where(y <= 0.0, -1.0, y))
+
+
+def smoothed(m: Any, y: Number, epsilon: Number) -> Number:
+    """Labels that are uncertain: (1 − ε)·y + ε/K for K classes (Szegedy and others 2016)."""
+    return y - epsilon * (y - 1.0 / m.width(y))
+
+
+def smoothed_cross_entropy(epsilon: Number) -> Terms:
+    """`softmax_cross_entropy` of smoothed labels."""
+    return Terms(
+        lambda m, z, a, y: smoothed(m, y, epsilon) * minus_log_softmax(m, z),
+        lambda m, z, a, y: a * m.total(smoothed(m, y, epsilon)) - smoothed(m, y, epsilon),
+        by_rows=True,
+        output="softmax",
+    )
+
+
+def of_others(m: Any, y: Number, x: Number) -> Number:
+    """x of the classes that are not the row's, whose label is above 0."""
+    return m.where(y > 0.0, 0.0, m.where(y <= 0.0, x, y))
+
+
+def margin(m: Any, a: Number, y: Number) -> Number:
+    """1 + a − a of the row's class."""
+    return 1.0 + (a - m.total(m.where(y > 0.0, a, 0.0)))
+
+
+def violated(m: Any, a: Number, y: Number) -> Number:
+    """1 for every other class whose margin is above 0."""
+    over = margin(m, a, y)
+    return of_others(m, y, m.where(over > 0.0, 1.0, m.where(over <= 0.0, 0.0, over)))
+
+
+def own_margin(m: Any, a: Number, y: Number) -> Number:
+    """The margin where it is above 0."""
+    over = margin(m, a, y)
+    return m.where(over <= 0.0, 0.0, over)
 
 
 POISSON_FAR = -40.0
@@ -358,6 +406,7 @@ TERMS: Table[Terms] = Table({
         lambda m, z, a, y: y * minus_log_softmax(m, z),
         lambda m, z, a, y: a * m.total(y) - y,
         by_rows=True,
+        output="softmax",
     ),
     "sigmoid_cross_entropy": Terms(
         lambda m, z, a, y: y * m.softplus(-z),
@@ -379,7 +428,14 @@ TERMS: Table[Terms] = Table({
     "hinge": Terms(
         lambda m, z, a, y: m.where(side(m, y) * a < 1.0, 1.0 - side(m, y) * a, 0.0),
         lambda m, z, a, y: m.where(side(m, y) * a < 1.0, -side(m, y), 0.0),
+        threshold=0.0,
     ),
+    "multi_class_hinge": Terms(
+        lambda m, z, a, y: of_others(m, y, own_margin(m, a, y)),
+        lambda m, z, a, y: m.where(y > 0.0, -m.total(violated(m, a, y)), violated(m, a, y)),
+        by_rows=True,
+    ),
+    "smoothed_cross_entropy": Family("ε", 0.1, smoothed_cross_entropy, below=1.0),
     "poisson_of_log": Terms(
         lambda m, z, a, y: m.exp(z) - y * z,
         lambda m, z, a, y: m.exp(z) - y,
@@ -408,6 +464,8 @@ class Loss(NamedTuple):
     """By output activation, the pairs whose error is of z."""
     only: tuple[str, ...] = ()
     """The output activations that go with the pair alone; every one where none is named."""
+    one_class: bool = False
+    """Whether every row has to have one label above 0, that of its class."""
 
     def terms(self, output: str) -> str:
         """The name of the pair for an output activation that it goes with."""
@@ -439,18 +497,25 @@ def huber_loss(delta: float) -> Loss:
     return Loss(name, True, name, {})
 
 
+def cross_entropy(epsilon: float) -> Loss:
+    if epsilon == 0.0:
+        pairs = {"softmax": "softmax_cross_entropy", "sigmoid": "sigmoid_cross_entropy"}
+    else:
+        pairs = {"softmax": TERMS.spelled(f"smoothed_cross_entropy({epsilon!r})")}
+    return Loss("ce", False, None, pairs)
+
+
 LOSSES: Table[Loss] = Table(
     {
         "mean_squared_error": Loss("mse", True, "squared_error", {}),
         "sum_squared_error": Loss("sse", False, "squared_error", {}),
         "binary_cross_entropy": Loss("bce", True, None, {"sigmoid": "sigmoid_binary_cross_entropy"}),
-        "cross_entropy": Loss(
-            "ce", False, None, {"softmax": "softmax_cross_entropy", "sigmoid": "sigmoid_cross_entropy"}
-        ),
+        "cross_entropy": Family("ε", 0.0, cross_entropy, below=1.0),
         "mean_absolute_error": Loss("mae", True, "absolute_error", {}),
         "huber": Family("δ", 1.0, huber_loss),
         "log_cosh": Loss("logcosh", True, "log_cosh", {}),
         "hinge": Loss("hinge", True, "hinge", {}, only=("linear", "tanh")),
+        "multi_class_hinge": Loss("multi_margin", True, "multi_class_hinge", {}, only=("linear",), one_class=True),
         "poisson": Loss("poisson", True, None, {"linear": "poisson_of_log", "softplus": "poisson_of_softplus"}),
     }
 )

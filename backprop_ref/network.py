@@ -33,7 +33,8 @@ def activation_name(name: str) -> str:
 
 def loss_name(name: str) -> str:
     """The long name of a loss, also of one that another library calls otherwise, and the one spelling of its number."""
-    return _spelled("loss", formulas.LOSSES, (_LONG | ELSEWHERE).get(name, name))
+    plain, bracket, number = name.partition("(")
+    return _spelled("loss", formulas.LOSSES, (_LONG | ELSEWHERE).get(plain, plain) + bracket + number)
 
 
 def _spelled(what: str, table: formulas.Table[Any], name: str) -> str:
@@ -67,7 +68,8 @@ class Network:
         slope where z is negative (else 0.01), ``elu(0.5)`` its α (else 1).
     loss : str
         mean_squared_error (mse), sum_squared_error (sse), binary_cross_entropy (bce), cross_entropy (ce),
-        mean_absolute_error (mae), huber or huber(δ), log_cosh (logcosh), hinge, or poisson.
+        mean_absolute_error (mae), huber or huber(δ), log_cosh (logcosh), hinge, multi_class_hinge (multi_margin), or
+        poisson. ``cross_entropy(0.1)`` smooths labels by ε = 0.1.
 
     Raises
     ------

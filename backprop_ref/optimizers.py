@@ -340,10 +340,9 @@ OPTIMIZERS: Mapping[str, type[SGD | Adam | AdamW | RMSprop | AdaGrad]] = {
 }
 
 
-def describe(optimizer: Optimizer) -> dict[str, Any]:
+def describe(optimizer: Any) -> dict[str, Any]:
     """An optimizer as a JSON-ready dictionary; settings that are given by name alone only where they are not usual."""
-    settings: Any = optimizer
-    values = {each: getattr(optimizer, each.name) for each in fields(settings)}
+    values = {each: getattr(optimizer, each.name) for each in fields(optimizer)}
     told = {each.name: value for each, value in values.items() if not each.kw_only or value != each.default}
     return {"name": type(optimizer).__name__.lower(), **told}
 

@@ -66,7 +66,7 @@ def of(metric: str, network: Network, a: Batch, y: Batch) -> Scores:
         root, absolute = residuals(a, y)
         return {"r2": metrics.score("r2", a, y), "rmse": _mean(root), "mae": _mean(absolute)}
     if metric == "labels":
-        return of_labels(a, y)
+        return of_labels(a, y, metrics.threshold(network))
     scores = of_classes(network, a, metrics.predicted_class(y), max(2, y.shape[1]))
     if not np.all((y == 0) | (y == 1)):  # shares of classes, which have no one true class
         scores.pop("log_loss", None)
@@ -75,7 +75,7 @@ def of(metric: str, network: Network, a: Batch, y: Batch) -> Scores:
 
 def of_classes(network: Network, a: Batch, truth: Classes, n: int) -> Scores:
     """The scores of outputs a, (batch, n) or (batch, 1) for two classes, where `truth` has each row's class."""
-    counts = confusion(a, truth, n)
+    counts = confusion(a, truth, n, metrics.threshold(network))
     found, support, taken = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
     shares = a if a.shape[1] == n else np.concatenate([1.0 - a, a], axis=1)
     recall = _ratios(found, support)
@@ -93,12 +93,12 @@ def of_classes(network: Network, a: Batch, truth: Classes, n: int) -> Scores:
     return scores
 
 
-def of_labels(a: Batch, y: Batch) -> Scores:
-    """The scores of independent labels, each 0 or 1; outputs above 0.5 say 1."""
-    wanted, said = y > 0.5, a > 0.5
+def of_labels(a: Batch, y: Batch, least: float = 0.5) -> Scores:
+    """The scores of independent labels, each 1 or not; outputs above `least` say 1."""
+    wanted, said = y > 0.5, a > least
     found, support, taken = (each.sum(axis=0) for each in (wanted & said, wanted, said))
     return {
-        "accuracy": metrics.score("labels", a, y),
+        "accuracy": metrics.score("labels", a, y, least),
         "exact_match": int(np.count_nonzero((wanted == said).all(axis=1))) / len(y),
         "roc_auc": _mean([_auc(*column) for column in zip(a.T, wanted.T, strict=True)]),
         "precision": _ratios(found, taken),
@@ -108,9 +108,9 @@ def of_labels(a: Batch, y: Batch) -> Scores:
     }
 
 
-def confusion(a: Batch, truth: Classes, n: int) -> npt.NDArray[np.intp]:
+def confusion(a: Batch, truth: Classes, n: int, least: float = 0.5) -> npt.NDArray[np.intp]:
     """How many rows of class i were taken for class j, shape (n, n)."""
-    return np.bincount(truth * n + metrics.predicted_class(a), minlength=n * n).reshape(n, n)
+    return np.bincount(truth * n + metrics.predicted_class(a, least=least), minlength=n * n).reshape(n, n)
 
 
 def residuals(a: Batch, y: Batch) -> tuple[list[float], list[float]]:

@@ -60,6 +60,9 @@ class _Words(Arithmetic):
             raise AttributeError(name)
         return lambda x: Node(name, x)
 
+    def width(self, x: Node) -> Node:
+        return Node("total", node(1.0))
+
     def where(self, condition: Node, yes: Node | float, no: Node | float) -> Node:
         return Node("where", condition, node(yes), node(no))
 

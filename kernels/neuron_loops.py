@@ -253,6 +253,9 @@ class Rows(formulas.Arithmetic):
             top = number if number > top else top
         return np.array([top])
 
+    def width(self, x: Array) -> Array:
+        return self.total(np.ones_like(x))
+
     def total(self, x: Array) -> Array:
         found = x.dtype.type(0)
         for number in x:

@@ -20,6 +20,7 @@ PAIRS = [(name, output) for name in USUAL_LOSSES for output in LOSSES[name].outp
 RARE_PAIRS = [
     *(("mean_absolute_error", "sigmoid"), ("huber", "softmax"), ("huber(0.5)", "linear"), ("log_cosh", "tanh")),
     *(("hinge", "linear"), ("hinge", "tanh"), ("poisson", "linear"), ("poisson", "softplus")),
+    *(("multi_class_hinge", "linear"), ("cross_entropy(0.1)", "softmax")),
 ]
 """Losses that few use, each with some output activations."""
 RARE = [*(name for name in ACTIVATIONS if name not in USUAL_ACTIVATIONS), "leaky_relu(0.2)", "elu(0.5)"]
@@ -84,7 +85,8 @@ def samples(network, batch, seed=2, dtype="float64"):
         y = stream.normal(batch * n_out).reshape(batch, n_out)
     else:
         y = np.eye(n_out)[np.minimum(stream.integers_below([2 * n_out] * batch), n_out - 1)]
-        y[0] = stream.uniform(n_out)
+        if network.loss != "multi_class_hinge":
+            y[0] = stream.uniform(n_out)
     return x.astype(dtype), y.astype(dtype)
 
 

@@ -24,9 +24,9 @@ from backprop_ref.backends import names
 from backprop_ref.cli import run
 from backprop_ref.cli.app import command as command_line
 from backprop_ref.data import load_dataset
+from backprop_ref.lbfgs import METHODS
 from backprop_ref.model_file import load_all
 from backprop_ref.network import ACTIVATIONS
-from backprop_ref.optimizers import OPTIMIZERS
 from backprop_ref.schedules import SCHEDULES
 
 PROGRAM = [sys.executable, "-c", "from backprop_ref.cli import main; main()"]
@@ -120,7 +120,7 @@ def test_two_at_once_get_a_folder_each(folder):
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", METHODS)
 def test_every_activation_optimizer_and_schedule(train, optimizer, schedule):
     for activation in ACTIVATIONS:
         rule = ["--activation", activation, "--optimizer", optimizer, "--schedule", schedule]

@@ -31,6 +31,7 @@ VALUES = {
     "--decimal": (",", ","),
     "--dates": ("day-first", "day-first"),
     "--encoding": ("cp1252", "cp1252"),
+    "--sample-weight": ("often", "often"),
     "--validation-path": ("v.csv", "v.csv"),
     "--n-samples": ("50", 50),
     "--n-features": ("4", 4),
@@ -65,6 +66,9 @@ VALUES = {
     "--max-norm": ("3", 3.0),
     "--weight-decay": ("0.001", 0.001),
     "--dropout": (["0.25", "0.5"], [0.25, 0.5]),
+    "--class-weight": ("balanced", "balanced"),
+    "--memory": ("5", 5),
+    "--evaluations": ("30", 30),
     "--schedule": ("cosine", "cosine"),
     "--step-epochs": ("5", 5),
     "--step-factor": ("0.3", 0.3),
@@ -89,7 +93,7 @@ VALUES = {
     "--json": (True, True),
 }
 OF_TABLES = ("--target", "--header", "--drop", "--id", "--missing", "--as", "--missing-value", "--decimal", "--dates")
-OF_TABLES += ("--encoding", "--validation-path")
+OF_TABLES += ("--encoding", "--sample-weight", "--validation-path")
 BESIDE = {"--fold": {"--folds": "5"}} | {flag: {"--data-path": "f.csv"} for flag in OF_TABLES}
 
 # the example of the project's description, with fewer epochs
@@ -151,9 +155,12 @@ def test_every_key_has_a_flag():
     assert set(VALUES) == set(flags())
 
 
+NOT_OF_A_FILE = {"--config", "--find-learning-rate", "--help", "--help-all"}
+
+
 def test_train_takes_every_flag_and_no_other():
     options = {name for parameter in command_line().commands["train"].params for name in parameter.opts}
-    assert {name for name in options if name.startswith("--")} - {"--config", "--help", "--help-all"} == set(flags())
+    assert {name for name in options if name.startswith("--")} - NOT_OF_A_FILE == set(flags())
     assert "dataset" in options
 
 
@@ -190,6 +197,8 @@ def test_flags_and_file_train_the_same_network(trained):
         "--momentum",
         "--nesterov",
         "--rho",
+        "--memory",
+        "--evaluations",
         "--clip-norm",
     }
     content, arguments = {}, []
@@ -415,7 +424,11 @@ ACTIVATIONS = " or ".join([", ".join(network.ACTIVATIONS[:-1]), network.ACTIVATI
         ("training.learning_rate", float("nan"), "nan is not allowed; a finite number is needed"),
         ("training.learning_rate", {"a": 1}, "{'a': 1} is not allowed; a number is needed"),
         ("training.momentum", 1, "1 is not allowed; less than 1 is needed"),
-        ("training.optimizer", ["sgd"], "['sgd'] is not allowed; sgd, adam, adamw, rmsprop or adagrad is needed"),
+        (
+            "training.optimizer",
+            ["sgd"],
+            "['sgd'] is not allowed; sgd, adam, adamw, rmsprop, adagrad or lbfgs is needed",
+        ),
         ("training.shuffle", "maybe", "'maybe' is not allowed; true or false is needed"),
         ("training.seed", "x" * 99, "'xxxxxxxxxxxx...xxxxxxxxxxxxx' is not allowed; a whole number is needed"),
         ("network.hidden", 64, "64 is not allowed; a list such as [64, 32] is needed"),

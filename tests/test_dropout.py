@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from helpers import FEW_RULES, label, more, parameters, samples
 from test_fast_trainers import trainer_of
-from test_trainers import assert_same_bits, orders_of
+from test_trainers import assert_same_bits, check, orders_of
 
 import backprop_ref as br
 from backprop_ref import Network
@@ -145,6 +145,13 @@ def test_fast_trainers_come_near_the_definition(kind, dtype):
 def test_the_compiled_trainer_has_the_bits_of_the_definition(shards, dtype):
     for chunk in (1, 5):
         assert_same_bits(trained(compiled, dtype, shards, chunk), trained(defined, dtype, shards))
+
+
+@pytest.mark.parametrize("specialize", [more("always")])
+def test_programs_for_one_network_have_the_bits_too(specialize):
+    """Without dropout, which they do not know; with what clips and constrains."""
+    given = FEW_RULES, LIMITED, "float64", 5, 2, "r2"
+    check(*given, orders=orders_of(5, 13), rates=[0.1] * 5, how=[{"specialize": specialize}])
 
 
 def test_numpys_trainer_comes_near_the_definition():

@@ -97,6 +97,9 @@ class Symbolic(formulas.Arithmetic):
             a if holds == sympy.true else b for holds, a, b in zip(decided, yes.entries, no.entries, strict=True)
         )
 
+    def width(self, x):
+        return Row([sympy.Integer(WIDTH)] * WIDTH)
+
     def largest(self, x):
         return Row([sympy.Symbol("largest", real=True)] * WIDTH)
 
@@ -146,7 +149,8 @@ def test_each_backward_formula_is_the_derivative_of_its_forward_one(name, signs)
 
 @pytest.mark.parametrize("signs", SIGNS, ids="-".join)
 @pytest.mark.parametrize(
-    ("loss", "output"), [(name, output) for name, loss in LOSSES.items() for output in loss.together]
+    ("loss", "output"),
+    [*((name, output) for name, loss in LOSSES.items() for output in loss.together), ("cross_entropy(0.1)", "softmax")],
 )
 def test_each_error_is_the_derivative_of_the_loss_and_the_output_activation_as_one(loss, output, signs):
     z, y = symbols("z", signs), symbols("y")
@@ -159,7 +163,7 @@ def test_each_error_is_the_derivative_of_the_loss_and_the_output_activation_as_o
 @pytest.mark.parametrize("signs", FAR, ids="-".join)
 def test_each_error_of_a_loss_by_itself_is_its_derivative(loss, signs):
     """a − y has the sign of a, as y is near 0; labels of both signs."""
-    a, y = symbols("a", signs), symbols("y", signs[::-1] if loss == "hinge" else None)
+    a, y = symbols("a", signs), symbols("y", signs[::-1] if loss.endswith("hinge") else None)
     pair = LOSSES[loss].with_output("linear")
     total = sympy.Add(*pair.terms(M, None, a, y).entries)
     derivative = [sympy.diff(total, a_j) for a_j in a.entries]
@@ -239,5 +243,6 @@ def test_what_a_new_activation_lacks_is_said():
 
 
 def test_every_pair_has_one_name():
-    assert {loss.terms(output) for loss in LOSSES.values() for output in loss.outputs} == set(TERMS)
+    every = [*LOSSES.values(), LOSSES["cross_entropy(0.1)"]]
+    assert {loss.terms(output) for loss in every for output in loss.outputs} == set(TERMS)
     assert len({loss.short for loss in LOSSES.values()}) == len(LOSSES)

@@ -13,6 +13,8 @@ HOW = {
     "adam, cosine": {"optimizer": br.Adam(0.01), "batch_size": 4, "schedule": br.Cosine(over=5)},
     "adam, full batch": {"optimizer": br.Adam(0.01), "batch_size": None},
     "momentum, shards": {"optimizer": br.SGD(0.1, 0.5), "batch_size": 6, "shards": 4},
+    "lbfgs": {"optimizer": br.LBFGS(memory=3, weight_decay=0.01), "batch_size": None},
+    "dropout": {"optimizer": br.SGD(0.1), "batch_size": 5, "dropout": 0.3},
     "patience": {"optimizer": br.SGD(2.0, 0.9), "batch_size": 5, "patience": 4},
 }
 

@@ -56,6 +56,7 @@ ORDER = {
         files
         kernels settings progress parameters
         random optimizers
+        lbfgs
         schedules
         initialisers
         network own_activations

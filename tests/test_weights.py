@@ -130,6 +130,12 @@ def test_a_whole_number_is_so_many_rows():
     wanted_loss, wanted = br.value_and_grad(CLASSES, parameters(CLASSES), x[rows], y[rows])
     assert loss == pytest.approx(wanted_loss, rel=1e-14)
     np.testing.assert_allclose(grads.flat, wanted.flat, rtol=1e-12, atol=1e-16)
+    how = {"epochs": 3, "batch_size": None, "optimizer": br.LBFGS()}
+    found = br.train(CLASSES, parameters(CLASSES), x, y, sample_weight=weights, **how).params.flat
+    again = br.train(CLASSES, parameters(CLASSES), x[rows], y[rows], **how).params.flat
+    np.testing.assert_allclose(found, again, rtol=1e-9)
+    tried = br.find_learning_rate(CLASSES, parameters(CLASSES), x, y, sample_weight=weights, steps=3, batch_size=None)
+    assert tried.losses[0] == pytest.approx(loss, rel=1e-14)
 
 
 @pytest.mark.parametrize(

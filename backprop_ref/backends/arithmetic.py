@@ -32,6 +32,10 @@ class OfArrays(formulas.Arithmetic):
         """The largest of each row, shape (batch, 1)."""
         return self.xp.max(x, axis=1, keepdims=True)
 
+    def width(self: Any, x: Array) -> Array:
+        """How many entries each row has, shape (batch, 1)."""
+        return self.total(self.xp.ones_like(x))
+
 
 class Fast(OfArrays):
     """Whatever is quickest in the namespace: its matrix product, sums, division and elementary functions."""

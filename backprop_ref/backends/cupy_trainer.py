@@ -135,7 +135,7 @@ class Trainer(EpochByEpoch):
         total = np.zeros(self.measures)
         for start in range(0, len(y), self.batch_size):
             rows = slice(start, start + self.batch_size)
-            total += metrics.MEASURES[self.metric](outputs[rows], y[rows])
+            total += metrics.MEASURES[self.metric](outputs[rows], y[rows], metrics.threshold(self.network))
         return total
 
     def _play(self, size: int) -> None:

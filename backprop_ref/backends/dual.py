@@ -71,6 +71,9 @@ class DualArithmetic(Arithmetic):
             return self.over.total(x)
         return self.number(self.over.total(x.value), self.over.total(x.dot))
 
+    def width(self, x: Any) -> Any:
+        return self.over.width(x.value if isinstance(x, Dual) else x)
+
     def where(self, condition: Any, yes: Any, no: Any) -> Dual:
         """The value and the dot of the side that is chosen."""
         self.chooses = True

@@ -129,9 +129,10 @@ class Trainer:
     network alone; `fused` is one for fast numerics, as 'rows' always is.
 
     Beyond its caller's arrays it has one of parameters + batch x (sum of widths + 3 x widest + outputs + 2) numbers,
-    those of a shard's gradient where there are several, and the packed operands of one product. Plain gradient descent
-    of wide layers in fast numerics does without the parameters. Parameters and data are not copied, but for data of
-    another dtype or layout; with 'fixed' the parameters and the optimizer's arrays are, as it is for few.
+    under dropout of batch x 2 widths more, those of a shard's gradient where there are several, and the packed operands
+    of one product. Plain gradient descent of wide layers in fast numerics does without the parameters. Parameters and
+    data are not copied, but for data of another dtype or layout; with 'fixed' the parameters and the optimizer's arrays
+    are, as it is for few.
 
     `shared` says whether large products are divided among Numba's threads; `compile_seconds` what compiling its program
     took, 0.0 or next to it if it was on disk, or compiled for another trainer.

@@ -19,7 +19,7 @@ from backprop_ref.backends.array import divisor
 from backprop_ref.backends.base import EpochByEpoch, Poll
 from backprop_ref.dropout import Rates, Seeds, mask
 from backprop_ref.formulas import ACTIVATIONS, LOSSES, TERMS, UPDATES, Terms, lasso
-from backprop_ref.metrics import count_labels, predicted_class, width
+from backprop_ref.metrics import count_labels, predicted_class, threshold, width
 from backprop_ref.network import Network
 from backprop_ref.optimizers import OPTIMIZERS, SGD, Adam, Optimizer, Slots
 from backprop_ref.parameters import Parameters
@@ -182,30 +182,20 @@ TOGETHER: dict[tuple[str, str], Together] = {
 }
 
 
-def by_rules(pair: Terms) -> Callable[[Buffers, tuple[Forward, Backward], float], Any]:
-    """The same for any other loss of a by itself."""
+def by_rules(pair: Terms, together: bool) -> Callable[[Buffers, tuple[Forward, Backward], float], Any]:
+    """The same for any other pair, and for samples that have weights; `rule` is the output activation's."""
     m = Fast(np)
 
     def loss(b: Buffers, rule: tuple[Forward, Backward], scale: float) -> Any:
-        (forward, backward), a, delta = rule, b.a[-1], b.delta[-1]
+        (forward, backward), z, a, delta = rule, b.a[-1].copy() if together else b.a[-1], b.a[-1], b.delta[-1]
         forward(a, b.scratch[-1])
-        total = pair.terms(m, a, a, b.y).sum()
-        np.multiply(pair.error(m, a, a, b.y), scale, out=delta)
-        backward(a, delta, b.scratch[-1])
-        return total
-
-    return loss
-
-
-def weighted(pair: Terms, together: bool) -> Callable[[Buffers, tuple[Forward, Backward], float], Any]:
-    """The same for any loss of samples that have weights."""
-    m = Fast(np)
-
-    def loss(b: Buffers, rule: tuple[Forward, Backward], scale: float) -> Any:
-        (forward, backward), z, a, delta = rule, b.a[-1].copy(), b.a[-1], b.delta[-1]
-        forward(a, b.scratch[-1])
-        total = b.weights.dot(pair.terms(m, z, a, b.y).sum(axis=1))
-        np.multiply(pair.error(m, z, a, b.y), (scale * b.weights)[:, None], out=delta)
+        terms, error = pair.terms(m, z, a, b.y), pair.error(m, z, a, b.y)
+        if b.weights.size:
+            total = b.weights.dot(terms.sum(axis=1))
+            np.multiply(error, (scale * b.weights)[:, None], out=delta)
+        else:
+            total = terms.sum()
+            np.multiply(error, scale, out=delta)
         if not together:
             backward(a, delta, b.scratch[-1])
         return total
@@ -255,6 +245,7 @@ class Buffers:
         self.masks = list[Batch | None]()
         self.y, self.ones, self.ones_out = _cut(trainer.y, m, widths[-1]), trainer.ones[:m], trainer.ones[: widths[-1]]
         self.weights, self.firsts = trainer.weights[:m], np.arange(m) * widths[-1]
+        self.least = threshold(trainer.network)
 
     def _dropped(self, trainer: Trainer, m: int) -> list[Batch]:
         """Arrays for what hidden layers hand on: their own a where nothing is dropped."""
@@ -283,7 +274,7 @@ class Correct:
         a = b.a[-1]
         here = self.found[self.done : self.done + len(a)]
         self.done += len(a)
-        predicted_class(a, here)
+        predicted_class(a, here, b.least)
 
     def sums(self) -> list[int]:
         return [int(np.count_nonzero(self.found == self.wanted))]
@@ -296,7 +287,7 @@ class Labels:
         self.total = 0
 
     def add(self, b: Buffers) -> None:
-        self.total += count_labels(b.a[-1], b.y)
+        self.total += count_labels(b.a[-1], b.y, b.least)
 
     def sums(self) -> list[int]:
         return [self.total]
@@ -323,9 +314,9 @@ class Trainer(EpochByEpoch):
     """A `backends.base.Trainer` in NumPy.
 
     Beyond its caller's arrays it keeps gradients, those of a shard as well where there are several, and for each row
-    of a batch or shard: x, y, a of each layer, z of those whose slope needs it, and three numbers for each neuron of
-    the widest; and three whole numbers
-    for each row of the data where correct ones are counted. Parameters and data are not copied. For plain gradient
+    of a batch or shard: x, y, a of each layer, z of those whose slope needs it, twice the width of a layer with
+    dropout, and three numbers for each neuron of the widest; and three whole numbers for each row of the data where
+    correct ones are counted. Parameters and data are not copied. For plain gradient
     descent the learning rate is a factor of the last layer's delta, and so of every other and of all dW: what comes out
     is another where eta delta leaves the range of the dtype.
     """
@@ -346,11 +337,11 @@ class Trainer(EpochByEpoch):
         self.plain = optimizer == SGD(optimizer.learning_rate)
         self.measures = width(metric, network.sizes[-1])
         self.rules = [in_place(name) for name in network.activations]
-        self.together, pair = TOGETHER.get((network.loss, network.activations[-1])), LOSSES[network.loss].alone
-        self.alone = squared_error if pair in {None, "squared_error"} else by_rules(TERMS[pair])
-        if has_weights:
-            loss, output = LOSSES[network.loss], network.activations[-1]
-            self.together, self.alone = None, weighted(loss.with_output(output), output in loss.together)
+        loss, output = LOSSES[network.loss], network.activations[-1]
+        together, pair = output in loss.together, loss.with_output(output)
+        self.together = None if has_weights else TOGETHER.get((network.loss, output))
+        squared = pair is TERMS["squared_error"] and not has_weights
+        self.alone = squared_error if squared else by_rules(pair, together)
         m, n_flat = -(-batch_size // shards), network.n_parameters
         self.a = [np.empty(m * width, dtype) for width in network.sizes]
         self.weights = np.empty(m * has_weights, dtype)
@@ -531,9 +522,7 @@ def create(
     has_weights: bool = False,
 ) -> Trainer | None:
     """A `Trainer` for fast numerics, or None for what it cannot do."""
-    loss, output = network.loss, network.activations[-1]
-    known = (loss, output) in TOGETHER or LOSSES[loss].alone is not None
-    if not known or type(optimizer) not in OPTIMIZERS.values():
+    if type(optimizer) not in OPTIMIZERS.values():
         return None
     return Trainer(network, optimizer, dtype, batch_size, shards, metric, rates, has_weights)
 

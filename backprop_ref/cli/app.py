@@ -84,19 +84,30 @@ def top(
         typer.echo(context.get_help())
 
 
-@registered(epilog=example("train digits", "train --data-path iris.csv --hidden 16,8 --epochs 50"))
+@registered(
+    epilog=example(
+        "train digits",
+        "train --data-path iris.csv --hidden 16,8 --epochs 50 --dropout 0.2",
+        "train digits --find-learning-rate",
+    )
+)
 @with_flags()
 def train(
     dataset: Annotated[
         str | None, typer.Argument(help="Built-in data set; see: backprop-ref data.", metavar="DATASET")
     ] = None,
     config: Annotated[str | None, typer.Option(help="YAML file; flags override it.", metavar="FILE")] = None,
+    find_learning_rate: Annotated[
+        bool, typer.Option("--find-learning-rate", help="Suggest one, and train nothing.")
+    ] = False,
     **flags,
 ):
     """Train a network, and keep everything about it in a run folder."""
-    from backprop_ref.cli.train import train
+    from backprop_ref.cli import train
 
-    return train(dataset, config, flags)
+    if find_learning_rate:
+        return train.find_rate(dataset, config, flags)
+    return train.train(dataset, config, flags)
 
 
 @registered(epilog=example("predict runs/iris-1 --data-path new.csv --output predicted.csv --proba"))

@@ -80,6 +80,7 @@ def run(dataset, backends, numerics, dtype, steps, flags):
         optimizer=experiment.optimizer,
         shuffle=config.training.shuffle,
         shards=config.training.shards,
+        dropout=config.training.dropout,
         seed=config.training.seed,
     )
     for row in found if backends else ():

@@ -36,9 +36,10 @@ def explain(target, sample, layer, neuron, matrices, derivation, form, output, d
     step = Step.of(experiment.network, params, x, y, experiment.optimizer, learning_rate, slots, numerics, t, weight)
     network = experiment.network
     sizes = "-".join(map(str, network.sizes))
+    without = ", without its dropout" if experiment.config.training.dropout else ""
     blocks = [
         Heading(1, f"One step of backpropagation: {experiment.dataset.name}, sample {sample}"),
-        Words(f"Network {sizes}, {', '.join(network.activations)}, {network.loss}; {about}."),
+        Words(f"Network {sizes}, {', '.join(network.activations)}, {network.loss}; {about}{without}."),
         Words(f"Numbers are rounded to {digits} significant digits, and computed unrounded; shorter ones are exact."),
         *shortened(explained(step, layer, neuron, matrices, derivation), terms),
     ]

@@ -11,17 +11,64 @@ from backprop_ref.experiments.config import merge, read_config
 from backprop_ref.experiments.run_folder import CONFIG
 from backprop_ref.experiments.runner import csv_bytes, prepare, run
 from backprop_ref.experiments.schema import flags as schema_flags
+from backprop_ref.training.rate_search import find_learning_rate
 
 MUCH_CSV_BYTES = 50e6
+CURVE, SHOWN = ("rates", "losses", "smoothed"), 20
 RESUMABLE = {"--resume", "--epochs", "--patience", "--json", "--output", "--log-level"}
+
+
+def find_rate(dataset, config_file, flags):
+    """Suggests a learning rate for what would be trained, and shows the losses it goes by."""
+    for flag in ("--resume", "--run-dir", "--output", "--folds", "--from", "--learning-rate", "--trace"):
+        if flag in flags:
+            raise InvalidInput(f"--find-learning-rate trains nothing to keep; leave out {flag}")
+    config = merge(_with_dataset(dataset, flags), config_file)
+    experiment, training, chosen = prepare(config), config.training, config.backend
+    found = find_learning_rate(
+        experiment.network,
+        experiment.network.init(training.seed, config.network.init, chosen.dtype),
+        *experiment.xy("train"),
+        batch_size=None if training.batch_size == "full" else training.batch_size,
+        optimizer=experiment.optimizer,
+        shuffle=training.shuffle,
+        seed=training.seed,
+        shards=training.shards,
+        sample_weight=experiment.weights("train"),
+        class_weight=experiment.class_weight,
+        dropout=training.dropout,
+        backend=chosen.name,
+        numerics=chosen.numerics,
+        device=chosen.device,
+        threads=chosen.threads,
+    )
+    if config.run.json_:
+        curve = {
+            name: [value if np.isfinite(value) else None for value in getattr(found, name).tolist()] for name in CURVE
+        }
+        show.as_json({"suggested": found.suggested, "reason": found.reason, **curve})
+        return 0
+    every = range(0, len(found.rates), max(1, len(found.rates) // SHOWN))
+    rows = [tuple(f"{getattr(found, name)[i]:.3g}" for name in CURVE) for i in every]
+    show.table(("rate", "loss", "smoothed"), rows)
+    if found.suggested is not None:
+        show.line(f"suggested: --learning-rate {found.suggested:.2g}")
+    show.say(found.reason)
+    return 0
+
+
+def _with_dataset(dataset, flags):
+    """The flags with the data set that stands by itself."""
+    if dataset is None:
+        return flags
+    if "--dataset" in flags:
+        raise InvalidInput(f"both {dataset} and --dataset {flags['--dataset']}: give one of them")
+    return {_meant(dataset): dataset, **flags}
 
 
 def train(dataset, config_file, flags):
     """Trains as told, prints the outcome; 130 after Ctrl-C."""
-    if dataset is not None:
-        if "--dataset" in flags:
-            raise InvalidInput(f"both {dataset} and --dataset {flags['--dataset']}: give one of them")
-        flags = {_meant(dataset): dataset, **flags}
+    flags = _with_dataset(dataset, flags)
     config = merge(flags, config_file)
     if config.run.resume is not None:
         config = _resumed(config.run.resume, flags, config_file)

@@ -257,7 +257,7 @@ def complex_loss(network, params, x, y, masks=(), weights=None):
     z, a, sides = complex_pass(network, params, x, masks)
     weights = np.ones(len(y)) if weights is None else weights
     total = np.sum(weights[:, None] * _terms(network.loss, network.activations[-1], z, a, y))
-    summed = network.loss in {"sum_squared_error", "cross_entropy"}
+    summed = LOSSES.parts(network.loss)[0] in {"sum_squared_error", "cross_entropy"}
     n = np.sum(weights, dtype=np.longdouble) * (1 if summed else y.shape[1])
     edges = [np.sign(edge.real) for edge in _edges(network.loss, a - y, a, y)]
     return total / n, np.concatenate([sides, *edges], axis=1)
@@ -276,9 +276,16 @@ def complex_pass(network, params, x, masks=()):
     return z, a, np.concatenate(sides, axis=1) if sides else np.empty((len(x), 0))
 
 
+def _margins(a, y):
+    """By how much each output comes too near to that of the row's class."""
+    return 1 + a - np.where(y > 0, a, 0).sum(axis=1, keepdims=True)
+
+
 def _edges(loss, r, a, y):
     """What changes its sign where the derivative of a loss jumps, or bends sharply."""
     plain, number = LOSSES.parts(loss)
+    if plain == "multi_class_hinge":
+        return [np.where(y > 0, 1, _margins(a, y))]
     edges = {"mean_absolute_error": [r], "hinge": [1 - np.where(y > 0, a, -a)]}
     return [r - number, r + number] if plain == "huber" else edges.get(plain, [])
 
@@ -360,7 +367,10 @@ def _terms(loss, output, z, a, y):
     if loss == "poisson":
         log = z if output == "linear" else np.log(a)
         return np.exp(log) - y * log
+    if plain == "multi_class_hinge":
+        return np.where((y > 0) | (_margins(a, y).real < 0), 0, _margins(a, y))
     if output == "softmax":
+        y = y if not number else (1 - np.longdouble(number)) * y + np.longdouble(number) / y.shape[1]
         z = z - z.real.max(axis=1, keepdims=True)
         return -y * (z - np.log(np.exp(z).sum(axis=1, keepdims=True)))
     minus_log_a = _softplus(-z)

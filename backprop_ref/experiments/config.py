@@ -14,8 +14,9 @@ from pydantic import ValidationError
 from backprop_ref import settings
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.experiments.schema import OTHER_KEYS, Config, flags
-from backprop_ref.formulas import ACTIVATIONS
-from backprop_ref.optimizers import OPTIMIZERS
+from backprop_ref.formulas import ACTIVATIONS, LOSSES
+from backprop_ref.lbfgs import METHODS
+from backprop_ref.network import loss_name
 
 # What a run does where nothing else is said: on most data, on numbers to predict, and on some of the built-in sets.
 SUITED: dict[str, dict[str, dict[str, Any]]] = {
@@ -46,7 +47,7 @@ SUITED: dict[str, dict[str, dict[str, Any]]] = {
         "training": {"epochs": 40, "batch_size": 64, "optimizer": "adam", "schedule": "cosine"},
     },
 }
-LEARNING_RATES: dict[Any, float] = {name: kind().learning_rate for name, kind in OPTIMIZERS.items()}
+LEARNING_RATES: dict[Any, float] = {name: kind().learning_rate for name, kind in METHODS.items()}
 LEARNING_RATES |= {("xor", "sgd"): 0.05, ("digits", "adam"): 0.004}
 ENVIRONMENT = {
     "LOG_LEVEL": [("logging", "level")],
@@ -243,6 +244,8 @@ def suit(config, name, task):
     kind, *sizes = name.split("-")
     if sizes and config.network.hidden is None:
         config.network.hidden = [int(sizes[1])]
+    if config.training.optimizer == "lbfgs":
+        _suit_lbfgs(config.training)
     for suited in (SUITED.get(kind, {}), SUITED.get(task, {}), SUITED["any"]):
         for section, values in suited.items():
             for key, value in values.items():
@@ -260,7 +263,8 @@ def suit(config, name, task):
     if isinstance(training.dropout, list) and len(training.dropout) == 1:
         training.dropout = training.dropout[0]
     if network.output_activation is None:
-        by_loss = {"bce": "sigmoid", "binary_cross_entropy": "sigmoid", "hinge": "linear"}.get(network.loss, "softmax")
+        outputs = () if network.loss is None else LOSSES[loss_name(network.loss)].outputs
+        by_loss = "softmax" if not outputs or "softmax" in outputs else outputs[0]
         network.output_activation = by_loss if task == "classification" else "linear"
     if network.loss is None:
         by_output = {"softmax": "cross_entropy", "sigmoid": "binary_cross_entropy"} if task == "classification" else {}
@@ -271,14 +275,21 @@ def suit(config, name, task):
     _suit_optimizer(training, kind)
 
 
+def _suit_lbfgs(training):
+    """Fills in what L-BFGS needs, and refuses what it cannot do with."""
+    training.batch_size, training.schedule = training.batch_size or "full", training.schedule or "constant"
+    if training.batch_size != "full":
+        raise InvalidInput("training.batch_size (--batch-size): lbfgs takes all rows in each step; leave it out")
+
+
 def _suit_optimizer(training, kind):
     """Fills in what the optimizer was not told, and refuses what it does not have."""
     optimizer = training.optimizer
     if training.learning_rate is None:
         training.learning_rate = LEARNING_RATES.get((kind, optimizer), LEARNING_RATES[optimizer])
     if training.weight_decay is None:
-        training.weight_decay = OPTIMIZERS[optimizer]().weight_decay
-    names = {name: [each.name for each in fields(of)] for name, of in OPTIMIZERS.items()}
+        training.weight_decay = METHODS[optimizer]().weight_decay
+    names = {name: [each.name for each in fields(of)] for name, of in METHODS.items()}
     for key, field in type(training).model_fields.items():
         owners = [name for name, of in names.items() if key in of]
         if owners and optimizer not in owners and getattr(training, key) != field.default:

@@ -21,9 +21,9 @@ from backprop_ref.experiments.config import OF_GENERATORS, dump, suit
 from backprop_ref.experiments.run_folder import OLDER_LOGS, RESULTS, check_log, new_folder, resumed_folder
 from backprop_ref.experiments.schema import Config
 from backprop_ref.files import check_output, create, json_text, open_in_place, replace, write_output, writing
+from backprop_ref.lbfgs import METHODS, AnyOptimizer
 from backprop_ref.model_file import load
 from backprop_ref.network import Network
-from backprop_ref.optimizers import OPTIMIZERS, Optimizer
 from backprop_ref.parameters import Parameters
 from backprop_ref.random import Stream
 from backprop_ref.sample_weights import weighted
@@ -50,7 +50,7 @@ class Experiment:
     """Rows of the data set: train, validation, test."""
     preprocessing: Preprocessing
     network: Network
-    optimizer: Optimizer
+    optimizer: AnyOptimizer
     schedule: Constant | Step | Cosine
 
     def xy(self, part):
@@ -441,7 +441,7 @@ def load_run(path):
 
 
 def _optimizer(training):
-    optimizer = OPTIMIZERS[training.optimizer]
+    optimizer = METHODS[training.optimizer]
     return optimizer(**{field.name: getattr(training, field.name) for field in fields(optimizer)})
 
 

@@ -18,8 +18,8 @@ from backprop_ref.data.named import NAMES
 from backprop_ref.data.preprocessing import NORMALIZATIONS
 from backprop_ref.errors import InvalidInput
 from backprop_ref.initialisers import SCHEMES
+from backprop_ref.lbfgs import METHODS
 from backprop_ref.network import ACTIVATIONS, LOSSES
-from backprop_ref.optimizers import OPTIMIZERS
 from backprop_ref.parameters import DTYPES
 from backprop_ref.schedules import SCHEDULES
 from backprop_ref.traces.sinks import SINKS
@@ -45,7 +45,7 @@ def one_of(names: Iterable[str], known: Container[str] = ()) -> BeforeValidator:
 
 def _rates() -> str:
     """What the learning rate of each optimizer is by default."""
-    return ", ".join(f"{name} {kind().learning_rate:g}" for name, kind in OPTIMIZERS.items())
+    return ", ".join(f"{name} {kind().learning_rate:g}" for name, kind in METHODS.items())
 
 
 def activation_name(name):
@@ -215,8 +215,8 @@ class Training(Section):
     batch_size: Count | Literal["full"] | None = key(
         None, "--batch-size", "Rows per update; 1 is online, 'full' the whole set."
     )
-    optimizer: Annotated[str, one_of(OPTIMIZERS)] | None = key(
-        None, "--optimizer", f"{', '.join(OPTIMIZERS)}; default: sgd, for regression adam."
+    optimizer: Annotated[str, one_of(METHODS)] | None = key(
+        None, "--optimizer", f"{', '.join(METHODS)}; default: sgd, for regression adam."
     )
     momentum: Share = key(0.0, "--momentum", "μ of sgd.")
     nesterov: bool = key(False, "--nesterov", "Nesterov's form of momentum.")
@@ -242,6 +242,10 @@ class Training(Section):
     )
     dropout: list[Share] | Share | None = key(
         None, "--dropout", "p with which hidden units are left out: one for all hidden layers, or one each."
+    )
+    memory: Annotated[int, Field(ge=1, le=1000)] = key(10, "--memory", "lbfgs: steps that the Hessian is guessed from.")
+    evaluations: Annotated[int, Field(ge=1, le=1000)] = key(
+        25, "--evaluations", "lbfgs: of a line search, at most, after the first."
     )
     schedule: Annotated[str, one_of(SCHEDULES)] | None = key(
         None, "--schedule", f"Of the learning rate: {', '.join(SCHEDULES)}; default: what suits the set."

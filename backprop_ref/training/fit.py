@@ -13,7 +13,7 @@ from backprop_ref.api import evaluate_on
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
 from backprop_ref.backends.base import Poll, Snapshots, Trainer
 from backprop_ref.errors import InvalidInput, TrainingDiverged
-from backprop_ref.optimizers import Optimizer
+from backprop_ref.lbfgs import AnyOptimizer
 from backprop_ref.progress import Bar
 from backprop_ref.random import Stream
 from backprop_ref.schedules import Constant
@@ -272,7 +272,7 @@ def _judged(plan: Plan, state: State) -> State:
     return state._replace(stopped="patience") if out_of_patience(plan, state) else state
 
 
-def _rates(optimizer: Optimizer, plan: Plan, epoch: int, count: int) -> list[float]:
+def _rates(optimizer: AnyOptimizer, plan: Plan, epoch: int, count: int) -> list[float]:
     """The learning rates of `count` epochs from `epoch` on, counted from 0."""
     if isinstance(plan.schedule, Constant):
         return [optimizer.learning_rate] * count

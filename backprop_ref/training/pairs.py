@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,8 +12,9 @@ from backprop_ref.api import as_parameters, masks_on, on_backend
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
 from backprop_ref.backends.base import Array, Backend, EpochByEpoch, Poll
 from backprop_ref.dropout import Rates, Seeds
+from backprop_ref.lbfgs import AnyOptimizer
 from backprop_ref.network import Network
-from backprop_ref.optimizers import Optimizer, Slots
+from backprop_ref.optimizers import Slots
 from backprop_ref.parameters import Parameters
 
 
@@ -23,13 +25,14 @@ class PairsTrainer(EpochByEpoch):
         self,
         backend: Backend,
         network: Network,
-        optimizer: Optimizer,
+        optimizer: AnyOptimizer,
         batch_size: int,
         shards: int,
         metric: str,
         rates: Rates = (),
     ) -> None:
-        self.backend, self.network, self.optimizer, self.rates = backend, network, optimizer, rates
+        self.backend, self.network, self.rates = backend, network, rates
+        self.optimizer: Any = optimizer
         self.batch_size, self.shards, self.metric = batch_size, shards, metric
         self.measures = metrics.width(metric, network.sizes[-1])
 
@@ -78,15 +81,27 @@ class PairsTrainer(EpochByEpoch):
         weights: Vector | None = None,
     ) -> tuple[Array, list[Array]]:
         """One update; the batch's loss, still on the device, and its outputs."""
+        loss, grads, outputs = self.gradients(params, x, y, masks, weights)
+        self.optimizer.step(params, grads, slots, learning_rate)
+        return loss, outputs
+
+    def gradients(
+        self,
+        params: Parameters,
+        x: Batch,
+        y: Batch,
+        masks: Sequence[Matrix | None] = (),
+        weights: Vector | None = None,
+    ) -> tuple[Array, Parameters, list[Array]]:
+        """A batch's loss and outputs, still on the device, and its gradients."""
         backend, given = self.backend, [x, y] if weights is None else [x, y, weights]
         W, x, y, *counted = on_backend(backend, params, *given)
         batch = [None] if weights is None else [sample_weights.total(weights), *counted]
         masks = masks_on(backend, masks, params)
         loss, grads, outputs = mlp.value_and_grad(backend, self.network, W, x, y, self.shards, masks, *batch)
-        self.optimizer.step(params, as_parameters(self.backend, grads, params), slots, learning_rate)
-        return loss, outputs
+        return loss, as_parameters(backend, grads, params), outputs
 
     def measured(self, outputs: list[Array], y: Batch) -> int | Vector:
         """Correct samples or labels, or squared residuals per output, of a batch."""
         a = np.concatenate([self.backend.to_numpy(part) for part in outputs])
-        return metrics.MEASURES[self.metric](a, y)
+        return metrics.MEASURES[self.metric](a, y, metrics.threshold(self.network))

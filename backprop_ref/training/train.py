@@ -17,10 +17,12 @@ from backprop_ref.api import check_fit, checked_data
 from backprop_ref.arrays import Batch, BatchLike, Vector
 from backprop_ref.backends import get_backend
 from backprop_ref.backends.base import Backend, BackendChoice, OffersTrainer, Trainer
+from backprop_ref.dropout import Rates
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import Name
+from backprop_ref.lbfgs import LBFGS, METHODS, AnyOptimizer
 from backprop_ref.network import Network
-from backprop_ref.optimizers import OPTIMIZERS, SGD, Optimizer, describe
+from backprop_ref.optimizers import SGD, describe
 from backprop_ref.parameters import Parameters
 from backprop_ref.random import Stream
 from backprop_ref.sample_weights import ClassWeight, weighted
@@ -31,6 +33,7 @@ from backprop_ref.training.fit import Run
 from backprop_ref.training.going_on import check_goes_on, gone_on
 from backprop_ref.training.pairs import PairsTrainer
 from backprop_ref.training.state import Epoch, Plan, Result, State
+from backprop_ref.training.whole_data import LineSearches
 
 if TYPE_CHECKING:
     from backprop_ref.traces.recorder import Recorder
@@ -47,7 +50,7 @@ def train(
     *,
     epochs: int = 100,
     batch_size: int | None = 32,
-    optimizer: Optimizer | None = None,
+    optimizer: AnyOptimizer | None = None,
     schedule: str | Schedule | None = None,
     shuffle: bool = True,
     seed: int = 1,
@@ -83,8 +86,8 @@ def train(
     epochs : int
     batch_size : int or None
         None: full batch; 1: online. The last batch of an epoch may be short; it counts by its own size.
-    optimizer : SGD, Adam, AdamW, RMSprop or AdaGrad
-        Default ``SGD(0.1)``.
+    optimizer : SGD, Adam, AdamW, RMSprop, AdaGrad or LBFGS
+        Default ``SGD(0.1)``. LBFGS needs ``batch_size=None``, and no dropout.
     schedule : None, str or callable
         'constant', 'step', 'cosine', or ``(epoch, epochs) -> factor`` on the learning rate; epoch counts from 0.
     shuffle : bool
@@ -155,7 +158,7 @@ def train(
     """
     check_fit(network, params)
     _check_finite("params.flat", params.flat, "start from other ones")
-    x, y, weights = weighted(*_finite_data(network, x, y, params.dtype), sample_weight, class_weight)
+    x, y, weights = weighted(*finite_data(network, x, y, params.dtype), sample_weight, class_weight)
     held_out, held_out_weights = _validation_data(network, validation, params.dtype)
     optimizer = _checked_optimizer(optimizer)
     if callback is not None and not callable(callback):
@@ -165,11 +168,11 @@ def train(
     samples, schedule = len(x), get_schedule(schedule)
     done = check_goes_on(state, params, schedule, resume, trace)
     plan = Plan(
-        epochs=done + _whole("epochs", epochs, 0),
-        batch_size=samples if batch_size is None else min(_whole("batch_size", batch_size, 1), samples),
+        epochs=done + whole("epochs", epochs, 0),
+        batch_size=samples if batch_size is None else min(whole("batch_size", batch_size, 1), samples),
         shuffle=bool(shuffle) and batch_size is not None,
         schedule=schedule,
-        patience=None if patience is None else _whole("patience", patience, 1),
+        patience=None if patience is None else whole("patience", patience, 1),
         min_delta=min_delta,
         restore_best=restore_best,
         each_epoch=validation is not None or patience is not None or callback is not None,
@@ -177,11 +180,11 @@ def train(
     )
     computing = suited(get_backend(backend, numerics, device, threads), network, plan.batch_size)
     metric = metrics.chosen(metric, network, y)
-    shards, dropped = _whole("shards", shards, 1), dropping.checked(dropout, network)
-    pairs = PairsTrainer(computing, network, optimizer, plan.batch_size, shards, metric, dropped)
+    given = computing, network, optimizer, plan.batch_size, whole("shards", shards, 1), metric
+    pairs = _pairs(*given, dropping.checked(dropout, network), batch_size)
     stream = Stream(seed, "shuffle")
     columns = _columns(metric, network, held_out)
-    key = dropping.key_of(seed) if dropped else None
+    key = dropping.key_of(seed) if pairs.rates else None
     begun = gone_on(state, State(params.copy(), optimizer.init(params.flat), stream.state, columns, key=key), plan)
     with contextlib.ExitStack() as opened:
         folder = None
@@ -193,7 +196,7 @@ def train(
                 "batch_size": plan.batch_size,
                 "shuffle": plan.shuffle,
                 "shards": pairs.shards,
-                "dropout": list(dropped) or None,
+                "dropout": list(pairs.rates) or None,
                 "seed": int(seed),
                 "schedule": _described(plan.schedule, plan.epochs),
                 "numerics": computing.numerics,
@@ -234,9 +237,29 @@ def train(
     return replace(result, compile_seconds=getattr(run.trainer, "compile_seconds", 0.0))
 
 
-def _checked_optimizer(optimizer: Optimizer | None) -> Optimizer:
+def _pairs(
+    backend: Backend,
+    network: Network,
+    optimizer: AnyOptimizer,
+    rows: int,
+    shards: int,
+    metric: str,
+    dropped: Rates,
+    batch_size: int | None,
+) -> PairsTrainer:
+    """The trainer over a backend's pairs; refuses what makes the loss another one from step to step for L-BFGS."""
+    if not isinstance(optimizer, LBFGS):
+        return PairsTrainer(backend, network, optimizer, rows, shards, metric, dropped)
+    if batch_size is not None:
+        raise InvalidInput(f"batch_size={batch_size}: LBFGS takes all rows in each step; give batch_size=None")
+    if dropped:
+        raise InvalidInput("dropout makes the loss another one in each epoch, which LBFGS cannot do with; leave it out")
+    return LineSearches(backend, network, optimizer, rows, shards, metric)
+
+
+def _checked_optimizer(optimizer: AnyOptimizer | None) -> AnyOptimizer:
     """The optimizer, or the default."""
-    if optimizer is not None and not isinstance(optimizer, tuple(OPTIMIZERS.values())):
+    if optimizer is not None and not isinstance(optimizer, tuple(METHODS.values())):
         raise InvalidInput(f"optimizer={optimizer!r}: an optimizer such as br.SGD(0.1) or br.Adam() is needed")
     return SGD(0.1) if optimizer is None else optimizer
 
@@ -269,7 +292,7 @@ def _described(schedule: Schedule, epochs: int) -> str:
 def _offered(pairs: PairsTrainer, dtype: str, epochs: int, samples: int, weights: Vector | None) -> Trainer | None:
     """The backend's trainer, if it offers one for this network and optimizer, for so many epochs to come."""
     backend: object = pairs.backend
-    if not isinstance(backend, OffersTrainer):
+    if not isinstance(backend, OffersTrainer) or isinstance(pairs.optimizer, LBFGS):
         return None
     asked = pairs.network, pairs.optimizer, dtype, pairs.batch_size, pairs.shards, pairs.metric
     more: dict[str, Any] = {"dropout": pairs.rates} if pairs.rates else {}
@@ -278,7 +301,7 @@ def _offered(pairs: PairsTrainer, dtype: str, epochs: int, samples: int, weights
     return backend.trainer(*asked, epochs * -(-samples // pairs.batch_size), **more)
 
 
-def _finite_data(
+def finite_data(
     network: Network, x: BatchLike, y: BatchLike, dtype: npt.DTypeLike, of: str = ""
 ) -> tuple[Batch, Batch]:
     x, y = checked_data(network, x, y, dtype)
@@ -297,7 +320,7 @@ def _validation_data(
             f"validation is a {type(validation).__name__}: a pair (x, y), or (x, y, sample_weight), is needed"
         )
     x, y, given = validation if len(validation) == 3 else (*validation, None)
-    x, y = _finite_data(network, x, y, dtype, "validation ")
+    x, y = finite_data(network, x, y, dtype, "validation ")
     x, y, weights = weighted(x, y, given, None, ("validation sample_weight", "class_weight"))
     return (x, y), weights
 
@@ -309,7 +332,7 @@ def _check_finite(name: str, array: npt.NDArray[Any], remedy: str = "remove or f
         raise InvalidInput(f"{name}[{where}] is {array[entry]}: training needs finite numbers; {remedy}")
 
 
-def _whole(name: str, value: Any, least: int) -> int:
+def whole(name: str, value: Any, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value <= MOST:
         raise InvalidInput(f"{name}={value!r}: a whole number from {least} to {MOST:,} is needed")
     return int(value)

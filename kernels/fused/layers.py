@@ -191,7 +191,7 @@ class Known(NamedTuple):
 def lines(dtype: str, fused: bool, layout: rows.Layout, known: Known = Known()) -> Lines:  # noqa: B008 (constant)
     """The lines for a layout of the values of a layer; `fused`: for fast numerics."""
     options: dict[str, Any] = FUSED if fused else {}
-    over = reading_rows(layout.rows, **options)
+    over = reading_rows(layout.rows, formulas.TERMS[known.terms[0]].threshold, **options)
     compiled_in: Any = partial(inlined, **options)
 
     def forward_of(activation: formulas.Activation) -> Any:
@@ -271,8 +271,10 @@ def chosen(found: Lines) -> Lines:
     return Lines(**kinds, gather=found.gather, add_decay=found.add_decay)
 
 
-def reading_rows(rows_of: Any, **options: Any) -> dict[str, Any]:
-    """Sums, counts and copies in the order of the samples; ``rows_of(array, n_out, m)`` has a row for each."""
+def reading_rows(rows_of: Any, threshold: float, **options: Any) -> dict[str, Any]:
+    """Sums, counts and copies in the order of the samples; ``rows_of(array, n_out, m)`` has a row for each. Above the
+    threshold an output says 1.
+    """
     compiled_in: Any = partial(inlined, **options)
     sum_in: Any = partial(inlined, **(IN_ANY_ORDER if options else {}))
 
@@ -304,20 +306,22 @@ def reading_rows(rows_of: Any, **options: Any) -> dict[str, Any]:
     @compiled_in
     def count_correct(n_out: int, m: int, a: Any, y: Any, sums: Any) -> None:
         """sums[0] += number of samples whose outputs are of the class that y says"""
-        a_sj, y_sj, half, correct = rows_of(a, n_out, m), rows_of(y, n_out, m), a.dtype.type(0.5), 0
+        a_sj, y_sj, correct = rows_of(a, n_out, m), rows_of(y, n_out, m), 0
+        half, least = a.dtype.type(0.5), a.dtype.type(threshold)
         for s in range(m):
-            a_class = largest(a_sj, s) if n_out > 1 else np.int64(a_sj[s, 0] > half)
+            a_class = largest(a_sj, s) if n_out > 1 else np.int64(a_sj[s, 0] > least)
             y_class = largest(y_sj, s) if n_out > 1 else np.int64(y_sj[s, 0] > half)
             correct += 1 if a_class == y_class else 0
         sums[0] += correct
 
     @compiled_in
     def count_labels(n_out: int, m: int, a: Any, y: Any, sums: Any) -> None:
-        """sums[0] += number of outputs on the side of 0.5 that y says"""
-        a_sj, y_sj, half, right = rows_of(a, n_out, m), rows_of(y, n_out, m), a.dtype.type(0.5), 0
+        """sums[0] += number of outputs on the side of the threshold that y says"""
+        a_sj, y_sj, right = rows_of(a, n_out, m), rows_of(y, n_out, m), 0
+        half, least = a.dtype.type(0.5), a.dtype.type(threshold)
         for s in range(m):
             for j in range(n_out):
-                right += 1 if (a_sj[s, j] > half) == (y_sj[s, j] > half) else 0
+                right += 1 if (a_sj[s, j] > least) == (y_sj[s, j] > half) else 0
         sums[0] += right
 
     @compiled_in

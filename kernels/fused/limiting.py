@@ -12,6 +12,8 @@ from . import rules
 TINY, HUGE = 1e-280, 1e280
 """Between them a sum of squares has lost nothing to underflow or overflow."""
 
+SMALL = 2**10  # weights up to which columns are summed one by one
+
 
 def lines(dtype: str, fused: bool) -> tuple[Any, Any, Any, Any]:
     """``clip(n, grads, limit)``, ``add_lasso(n, W, dW, strength)``, ``norm(x)`` and ``scale_columns(W, n_in, n_out,
@@ -63,17 +65,45 @@ def lines(dtype: str, fused: bool) -> tuple[Any, Any, Any, Any]:
         return bad == 0
 
     @compiled_in
+    def scale_column(W: Any, n_in: int, n_out: int, j: int, size: float, limit: float) -> None:
+        factor = W.dtype.type(limit / size)
+        for k in range(n_in):
+            W[k * n_out + j] *= factor
+
+    @compiled_in
+    def scaled_safely(W: Any, n_in: int, n_out: int, limit: float, norms: Any) -> bool:
+        """Whether sums of the numbers as they are say enough, and columns are scaled by them."""
+        least = limit * limit
+        good: bool = True
+        if not TINY < least < HUGE:
+            return False
+        if n_in * n_out > SMALL:
+            good = good and sums_of_columns(W, n_in, n_out, 1.0, 1.0, norms)
+            if good:
+                for j in range(n_out):
+                    if norms[j] > least:
+                        scale_column(W, n_in, n_out, j, math.sqrt(norms[j]), limit)
+            return good
+        for j in range(n_out):
+            total = 0.0
+            for k in range(n_in):
+                value = np.float64(W[k * n_out + j])
+                total += value * value
+            good = good and total < HUGE
+            if least < total < HUGE:
+                scale_column(W, n_in, n_out, j, math.sqrt(total), limit)
+        return good
+
+    @compiled_in
     def scale_columns(W: Any, n_in: int, n_out: int, limit: float, norms: Any) -> None:
-        exponent = 0
-        if not fused or not sums_of_columns(W, n_in, n_out, 1.0, 1.0, norms):
-            exponent = exponent_of(W)
-            half = exponent // 2
-            sums_of_columns(W, n_in, n_out, math.ldexp(1.0, -half), math.ldexp(1.0, half - exponent), norms)
+        if fused and scaled_safely(W, n_in, n_out, limit, norms):
+            return
+        exponent = exponent_of(W)
+        half = exponent // 2
+        sums_of_columns(W, n_in, n_out, math.ldexp(1.0, -half), math.ldexp(1.0, half - exponent), norms)
         for j in range(n_out):
             size = math.ldexp(math.sqrt(norms[j]), exponent)
             if size > limit:
-                factor = W.dtype.type(limit / size)
-                for k in range(n_in):
-                    W[k * n_out + j] *= factor
+                scale_column(W, n_in, n_out, j, size, limit)
 
     return rules.clip(dtype, **options), rules.lasso(dtype, **options), norm, scale_columns

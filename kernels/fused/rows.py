@@ -21,7 +21,7 @@ from ..registers import Instructions, Number, padded, vector_of, written
 from . import rules
 from .views import part, view
 
-SLOTS = tuple(f"slot{i}" for i in range(2))
+SLOTS = tuple(f"slot{i}" for i in range(3))
 N_SLOTS = len(SLOTS)
 LONG = tuple(name for name in formulas.FUNCTIONS if name != "sqrt")
 
@@ -171,9 +171,8 @@ def backward(dtype: str, activation: formulas.Activation, layout: Layout, **opti
 
 def loss(dtype: str, pair: formulas.Terms, layout: Layout, **options: Any) -> Any:
     """``loss(n_out, m, z, a, y, n, terms, delta, slots)``: terms, and delta or da, after the output's `forward`."""
-    every = formulas.LOSSES.values()
-    (output,) = {name for each in every for name in each.together if each.with_output(name) is pair}
-    passes, arrays = forward_passes(formulas.ACTIVATIONS[output]), _of_row("z", "a", "y")
+    passes = Passes() if pair.output is None else forward_passes(formulas.ACTIVATIONS[pair.output])
+    arrays = _of_row("z", "a", "y")
     done = len(passes.found)
     passes.put(pair.terms(WORDS, *arrays), "terms")
     passes.put(pair.error(WORDS, *arrays) / leaf("n"), "delta")

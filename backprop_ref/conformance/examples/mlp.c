@@ -424,6 +424,18 @@ static void output(Mlp *net, int s, double n, double *sum) {
             da[j] = da[j] / n;
         }
         activate_backward(net->activation[last], z, a, da, delta, n_out);
+    } else if (is(net->loss, "multi_class_hinge")) {
+        double own = 0.0, hits = 0.0;
+        for (int j = 0; j < n_out; j++) own = own + (y[j] > 0.0 ? a[j] : 0.0);
+        for (int j = 0; j < n_out; j++) {
+            double margin = 1.0 + (a[j] - own);
+            int hit = y[j] <= 0.0 && margin > 0.0;
+            *sum = *sum + (hit ? margin : 0.0);
+            hits = hits + (double)hit;
+            da[j] = (double)hit;
+        }
+        for (int j = 0; j < n_out; j++) da[j] = (y[j] > 0.0 ? -hits : da[j]) / n;
+        activate_backward(net->activation[last], z, a, da, delta, n_out);
     } else if (is(net->loss, "poisson")) {
         for (int j = 0; j < n_out; j++) {
             int rate = is(net->activation[last], "softplus"), far = z[j] < -40.0;
@@ -432,15 +444,16 @@ static void output(Mlp *net, int s, double n, double *sum) {
             delta[j] = (rate ? sigmoid(z[j]) - y[j] * slope : exp_(z[j]) - y[j]) / n;
         }
     } else if (is(net->activation[last], "softmax")) {
-        double max = z[0], total = 0.0, labels = 0.0;
+        double max = z[0], total = 0.0, labels = 0.0, epsilon = given(net->loss, "cross_entropy", 0.0), soft[n_out];
         for (int j = 1; j < n_out; j++) max = z[j] > max ? z[j] : max;
         for (int j = 0; j < n_out; j++) {
             total = total + exp_(z[j] - max);
-            labels = labels + y[j];
+            soft[j] = epsilon > 0.0 ? y[j] - epsilon * (y[j] - 1.0 / n_out) : y[j];
+            labels = labels + soft[j];
         }
         for (int j = 0; j < n_out; j++) {
-            *sum = *sum + y[j] * (log_(total) - (z[j] - max));
-            delta[j] = (a[j] * labels - y[j]) / n;
+            *sum = *sum + soft[j] * (log_(total) - (z[j] - max));
+            delta[j] = (a[j] * labels - soft[j]) / n;
         }
     } else {
         int binary = is(net->loss, "binary_cross_entropy");
@@ -455,7 +468,7 @@ static void output(Mlp *net, int s, double n, double *sum) {
 
 static void backward(Mlp *net) {
     int last = net->layers - 1, n_out = net->size[net->layers];
-    int over_outputs = !is(net->loss, "sum_squared_error") && !is(net->loss, "cross_entropy");
+    int over_outputs = !is(net->loss, "sum_squared_error") && isnan(given(net->loss, "cross_entropy", 0.0));
     double sum = 0.0, n = (double)net->batch * (over_outputs ? n_out : 1);
     for (int s = 0; s < net->batch; s++) output(net, s, n, &sum);
     net->value = sum / n;

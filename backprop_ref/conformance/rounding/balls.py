@@ -225,6 +225,9 @@ class OfBalls(formulas.Arithmetic):
     def total(self, x):
         return x.sum(axis=1, keepdims=True)
 
+    def width(self, x):
+        return float(x.mid.shape[1])
+
 
 ARITHMETIC = OfBalls()
 

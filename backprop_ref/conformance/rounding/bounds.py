@@ -52,7 +52,7 @@ def near_pass(rounding, network, params, x, y, from_z=True, da=None, weights=Non
             f"activation {min(own)} is your own: no bound on its rounding is proven. Its derivative was checked when "
             "it was registered"
         )
-    x, y = checked_data(network, x, y, params.dtype)
+    x, y = checked_data(network, x, y, params.dtype, "y" if da is None else "da")
     W, b = ([exactly(array) for array in arrays] for arrays in (params.W, params.b))
     return propagate(rounding, network, W, b, x, y, from_z, da, weights)
 

@@ -37,7 +37,7 @@ _affine, _tn, _nt = _arithmetic.affine, _arithmetic.matmul_tn, _arithmetic.matmu
 _rows, _columns, _all = _arithmetic.sum_rows, _arithmetic.total, _arithmetic.sum_all
 
 
-LOSSES_ALONE = ("mean_absolute_error", "huber", "log_cosh", "hinge")
+LOSSES_ALONE = ("mean_absolute_error", "huber", "log_cosh", "hinge", "multi_class_hinge")
 """The losses of a by itself, but for the squared errors."""
 
 
@@ -443,12 +443,23 @@ class Rules:
         elif network.loss == "poisson":
             error, size = self.poisson_terms(z, a, y, output)
         elif output == "softmax":
-            error, size = self.softmax_cross_entropy(z, a, y)
+            labels = self.labels(network, y)
+            error, size = self.softmax_cross_entropy(z, a, labels.value)
+            error += self.softmax_cross_entropy(z, a, labels.error)[1]
         else:
             error, size = self.sigmoid_cross_entropy(z, a, y, network.loss == "binary_cross_entropy", from_z)
         error, size = w * error, w * size
         total = _all(error) + self.rounding.in_sums(np.count_nonzero(size) + 5 + more) * _all(size)
         return Near(value, total / n + self.tiny * y.size * (1.0 + (more > 0) / n))
+
+    def labels(self, network, y):
+        """y − ε·(y − 1/K) where labels are smoothed: ε, the quotient, the product and two differences are rounded."""
+        _, (epsilon,) = _parts(network.loss, LOSSES)
+        if epsilon == 0.0:
+            return Near(y, np.zeros(y.shape))
+        share = 1.0 / y.shape[1]
+        rounded = self.rounding.in_entries(5) * (np.abs(y) + epsilon * (np.abs(y) + share)) + self.tiny
+        return Near(y - epsilon * (y - share), rounded)
 
     def softmax_cross_entropy(self, z, a, y):
         """−y·log a, or y·(log S − (z − max)), or by samples log Σ exp(z) − Σ y·z: error and size of each term.
@@ -507,7 +518,9 @@ class Rules:
         if network.loss == "poisson":
             error = self.poisson_delta(z, a, y, output)
         elif output == "softmax":
-            error = self.softmax_cross_entropy_delta(z, a, y)
+            labels = self.labels(network, y)
+            error = self.softmax_cross_entropy_delta(z, a, labels.value)
+            error += a.computed * _columns(labels.error) + labels.error
         elif network.loss == "binary_cross_entropy":
             error = a.error + gamma(8) * (np.abs(y) * self.complement(z, a) + np.abs(1.0 - y) * a.computed)
         else:
@@ -556,6 +569,24 @@ class Rules:
         """−t or 0; both where rounding may decide."""
         margin = 1.0 - np.where(y > 0.0, a.value, -a.value)
         return np.where((np.abs(margin) <= 2.0 * a.error + 2.0 * self.u) & (a.error > 0.0), 1.0, 0.0)
+
+    def margins(self, a, y):
+        """1 + a − a of the row's class, which is a sum with zeros: two roundings."""
+        own = Near(_columns(np.where(y > 0.0, a.value, 0.0)), _columns(np.where(y > 0.0, a.error, 0.0)))
+        far = np.abs(a.value - own.value) + a.error + own.error
+        return Near(1.0 + (a.value - own.value), a.error + own.error + self.rounding.in_entries(2) * (1.0 + far))
+
+    def multi_class_hinge_terms(self, a, y):
+        """The margin where it is positive, of the other classes."""
+        margin = self.margins(a, y)
+        near = (margin.value + 2.0 * margin.error > 0.0) & (y <= 0.0)
+        return np.where(near, margin.error, 0.0), np.where(near, np.abs(margin.value) + 2.0 * margin.error, 0.0)
+
+    def multi_class_hinge_error(self, a, y):
+        """1 or 0, both where rounding may decide, and of the row's class how many are 1."""
+        margin = self.margins(a, y)
+        doubtful = ((np.abs(margin.value) <= 2.0 * margin.error) & (y <= 0.0)).astype(float)
+        return np.where(y > 0.0, _columns(doubtful), doubtful)
 
     def poisson_terms(self, z, a, y, output):
         """exp(z) − y·z, or a − y·log a with a the softplus of z: a product and a sum."""

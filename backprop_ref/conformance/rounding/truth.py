@@ -74,7 +74,11 @@ def exact_pass(network, W, b, x, y, numbers=None, da=None, weights=None):
         a.append([_activation(numbers, activation, row) for row in z[-1]])
         inputs.append(a[-1])
     output, loss = network.activations[-1], None
-    n = sum(weights) * (1 if network.loss in SUMS_OF_OUTPUTS else network.sizes[-1])
+    plain, number = LOSSES.parts(network.loss)
+    n = sum(weights) * (1 if plain in SUMS_OF_OUTPUTS else network.sizes[-1])
+    if plain == "cross_entropy" and number and da is None:
+        epsilon = _decimal(numbers, number)
+        y = [[(1 - epsilon) * y_j + epsilon / len(row) for y_j in row] for row in y]
     n = numbers.number(n)
     if da is None:
         terms = [_loss(numbers, network.loss, output, *rows) for rows in zip(z[-1], a[-1], y, strict=True)]
@@ -268,6 +272,8 @@ def _loss(numbers, loss, output, z, a, y):
     if plain in ALONE:
         given = () if number is None else (_decimal(numbers, number),)
         return sum(ALONE[plain].value(numbers, a_j, y_j, *given) for a_j, y_j in zip(a, y, strict=True))
+    if plain == "multi_class_hinge":
+        return sum(_margins(numbers, a, y))
     if loss == "poisson":
         logs = z if output == "linear" else [numbers.log(numbers.log1p(numbers.exp(v))) for v in z]
         return sum(numbers.exp(log) - y_j * log for log, y_j in zip(logs, y, strict=True))
@@ -280,6 +286,12 @@ def _loss(numbers, loss, output, z, a, y):
     return total
 
 
+def _margins(numbers, a, y):
+    """By how much each other class comes too near to the row's own."""
+    own, none = _dot(a, [1 if y_j > 0 else 0 for y_j in y]), numbers.number(0)
+    return [none if y_j > 0 else max(1 + a_j - own, none) for a_j, y_j in zip(a, y, strict=True)]
+
+
 def _loss_delta(numbers, loss, output, z, a, y):
     """dLoss/dz of one sample's loss."""
     if loss.endswith("squared_error"):
@@ -289,10 +301,16 @@ def _loss_delta(numbers, loss, output, z, a, y):
         given = () if number is None else (_decimal(numbers, number),)
         da = [numbers.number(ALONE[plain].slope(numbers, a_j, y_j, *given)) for a_j, y_j in zip(a, y, strict=True)]
         return _activation_delta(numbers, output, z, a, da)
+    if plain == "multi_class_hinge":
+        hit = [numbers.number(1 if margin > 0 else 0) for margin in _margins(numbers, a, y)]
+        return [-sum(hit) if y_j > 0 else hit_j for hit_j, y_j in zip(hit, y, strict=True)]
     if loss == "poisson":
-        if output == "linear":
-            return [numbers.exp(v) - y_j for v, y_j in zip(z, y, strict=True)]
-        return [(1 - y_j / numbers.log1p(numbers.exp(v))) * _sigmoid(numbers, v) for v, y_j in zip(z, y, strict=True)]
+        exps = [numbers.exp(v) for v in z]
+        rates = [
+            (e, e) if output == "linear" else (numbers.log1p(e), _sigmoid(numbers, v))
+            for e, v in zip(exps, z, strict=True)
+        ]
+        return [slope * (1 - y_j / rate) for (rate, slope), y_j in zip(rates, y, strict=True)]
     if output == "softmax":
         pairs = list(zip(a, y, strict=True))
         return [

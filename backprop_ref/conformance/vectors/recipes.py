@@ -141,6 +141,8 @@ def _rarer():
         yield make("3-5-2", ["tanh", output], loss, batch=5)
     for output in ("linear", "softplus"):
         yield make("3-5-2", ["tanh", output], "poisson", batch=5)
+    yield make("3-5-4", ["tanh", "linear"], "multi_class_hinge", batch=5)
+    yield make("3-5-4", ["tanh", "softmax"], "cross_entropy(0.1)", batch=5)
     rules = {"adamw": AdamW(0.01, weight_decay=DECAY), "rmsprop": RMSprop(0.01), "adagrad": AdaGrad(0.1)}
     for rule, optimizer in rules.items():
         yield make("3-5-2", ["tanh", "linear"], "mse", batch=5, optimizer=optimizer, note=rule)
@@ -216,7 +218,7 @@ def _targets(stream, loss, shape, soft, loose):
     batch, n_out = shape
     if loss == "poisson":
         return stream.integers_below([4] * (batch * n_out)).reshape(shape) * 1.0
-    if loss not in {"ce", "bce", "hinge"}:
+    if not loss.startswith(("ce", "cross_entropy", "bce", "hinge", "multi_class_hinge")):
         return stream.normal(batch * n_out).reshape(shape)
     if soft and loss == "ce":
         return np.tile(np.array([0.25, 0.5, 0.25, 0.0])[:n_out], (batch, 1))

@@ -45,8 +45,8 @@ class Step:
     @classmethod
     def of(cls, network, params, x, y, optimizer, learning_rate, slots=None, numerics=None, t=1, weight=None):
         """Update number `t`, which `optimizer` makes from `params` and `slots` (None: new), for x and y of one row."""
-        if not optimizer.simple:
-            raise InvalidInput("explain shows no l1, clip_value, clip_norm or max_norm; leave them out")
+        if not isinstance(optimizer, Optimizer) or not optimizer.simple:
+            raise InvalidInput("explain shows no lbfgs, l1, clip_value, clip_norm or max_norm; leave them out")
         backend: Any = get_backend("numpy", numerics)
         seen = trace(network, params, x, y, sample_weight=None if weight is None else [weight], backend=backend)
         with backend.scope():

@@ -188,6 +188,10 @@ class Total(Node):
             terms.append((PRODUCT, page.more(self.count - shown)))
         return (SUM if len(terms) > 1 else terms[0][0]), _sum(page, terms)
 
+    def value(self, place):
+        begin = 0.0 if self.start is None else self.start.value(place)
+        return sum((self.of.value(index) for index in range(self.count)), begin)
+
 
 @dataclass(frozen=True)
 class Largest(Node):
@@ -256,6 +260,9 @@ class Symbolic(Arithmetic):
 
     def total(self, x):
         return Total(x, self.count)
+
+    def width(self, x):
+        return Number(float(self.count))
 
     def largest(self, x):
         return Largest(x)
