@@ -70,6 +70,9 @@ SLOPE = {
 }
 
 
+LOSSES = ("mean_squared_error", "sum_squared_error", "binary_cross_entropy", "cross_entropy")
+
+
 def derive(name, z, a, da):
     """One sample's delta from z, a and da."""
     if name == "softmax":
@@ -80,6 +83,8 @@ def derive(name, z, a, da):
 
 def loss_and_delta(loss, output, z, a, y, batch):
     """One sample's share of the loss, and its delta."""
+    if loss not in LOSSES:
+        raise NotImplementedError(loss)
     if loss.endswith("squared_error"):
         n = batch * len(y) if loss == "mean_squared_error" else batch
         da = [2.0 * (p - t) / n for p, t in zip(a, y, strict=True)]
