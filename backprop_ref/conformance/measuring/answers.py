@@ -176,7 +176,7 @@ def unsummed(ask, batches, network):
     if not layers and five.values.db is None and all(one.values.db is not None for one in batches.singles):
         layers = {"bias-not-summed": []}
     found = [known_bug(name, "db", tuple(at)) for name, at in layers.items()]
-    left_out = [layer for layer, db in enumerate(five.values.db or ()) if db is None]
+    left_out = [layer for layer, db in enumerate(five.values.db or ()) if db is None and layer not in five.odd]
     left_out += [layer for layer, name in five.odd.items() if not name]
     if left_out and not found and _moves(ask, batches, network, left_out):
         text = "db has another shape than b, or is left out, where the other layers have it"

@@ -157,7 +157,9 @@ def _simplest(ask, batches, members, best):
     """
     begun = time.process_time()
     every = [*forwards.right(_families(members)), *forwards.with_a_bug(_families(members), batches)]
-    for forward in forwards.fitting(every, batches):
+    fitting = forwards.fitting(every, batches)
+    ends = {id(one): forwards.ends_as_told(rows_of(batches, one), batches) for one in fitting}
+    for forward in sorted(fitting, key=lambda one: not ends[id(one)]):
         if time.process_time() - begun > (SECONDS if best.named else 2.0 * SECONDS) / ask.ways:
             break
         if forward.cost >= best.cost:

@@ -147,7 +147,7 @@ class Function:
         question = (layout, tuple(case.network.sizes), one_hot(case.y))
         if question in self.failed:
             raise self.failed[question]
-        ran: list[tuple[int, Form | None]] = []
+        ran: list[tuple[float, Form | None]] = []
         failures: list[tuple[int, Exception]] = []
         for form, tried in self._readings(case, layout):
             try:
@@ -165,12 +165,12 @@ class Function:
                 failures.append((tried.lines, Refusal("it takes labels for numbers, and not for indices of classes")))
                 continue
             several = form.ambiguous or len(tried.reply.get("readings", ())) > 1
-            fit = int(_fits(values, case, layout))
+            fit = float(_fits(values, case))
             fit += self.consistency(form, case, layout) if fit and several else 0
-            if fit > (case.network.n_layers if several else 0):
+            if fit > (case.network.n_layers if several else 0) and not _odd(values, case):
                 self.forms[layout] = form = self._without_unused(form, values, case, layout)
                 return form
-            ran.append((fit, form))
+            ran.append((fit - 0.5 * _odd(values, case), form))
         fit, form = max(ran, key=lambda one: one[0], default=(1, self._partly_biased(case, layout)))
         if form is None:
             self._give_up(failures, case, layout)
@@ -267,7 +267,7 @@ class Function:
             return attempt._replace(failure=str(reason))
         finally:
             self.in_place = in_place
-        if _fits(values, case, layout):
+        if _fits(values, case):
             return attempt
         shapes = [part.shape for part in (*(values.dW or ()), *(values.db or ())) if part is not None]
         return attempt._replace(failure="its gradients have other shapes than its weights", shapes=shapes)
@@ -448,15 +448,16 @@ def _samples_of(layout):
     return slice(0, 1) if layout.one_sample else slice(None)
 
 
-def _fits(values, case, layout) -> bool:
-    """Whether gradients came out, in the shapes due."""
+def _fits(values, case) -> bool:
+    """Whether gradients came out, those of the weights in the shapes due, and as many of biases as there are."""
     if values.dW is None or [w.shape for w in values.dW] != [w.shape for w in case.params.W]:
         return False
-    due = [b.shape for b in case.params.b]
-    return values.db is None or (
-        len(values.db) == len(due)
-        and all(b is None or b.shape == shape for b, shape in zip(values.db, due, strict=True))
-    )
+    return values.db is None or len(values.db) == len(case.params.b)
+
+
+def _odd(values, case) -> bool:
+    """Whether some db has another shape than b."""
+    return any(db is not None and db.shape != b.shape for db, b in zip(values.db or (), case.params.b, strict=False))
 
 
 def is_outer(x, db, dW) -> bool:
