@@ -1,12 +1,12 @@
 """How a submission puts a batch together from its samples: sum or mean, tensor by tensor, or in another way."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from backprop_ref.conformance.dissecting.comparing import same
-from backprop_ref.conformance.dissecting.rules import Form, changed, forms, numbers_for, ran
+from backprop_ref.conformance.dissecting.rules import Form, changed, deltas_of, forms, numbers_for, ran
 from backprop_ref.conformance.dissecting.samples import Named, Off, Samples
 
 POWERS = (0, -1, 1, -2, 2, -3, 3)
@@ -22,10 +22,13 @@ class Together:
         For each tensor, i where the batch's is size**i times the sum of the samples'.
     offs : list of Off
         Tensors for which there is no such power.
+    alone : dict of (str, int) to int
+        The same powers where the batch's gradient is that of one of its samples.
     """
 
     powers: dict[tuple[str, int], int]
     offs: list[Off]
+    alone: dict[tuple[str, int], int] = field(default_factory=dict)
 
 
 class _Batch:
@@ -40,6 +43,8 @@ class _Batch:
         for key, part in self.measured.items():
             self.measured[key] = np.where(np.abs(part) < self.size * samples.nothing[key[1]], 0.0, part)
         self.powers: dict[tuple[str, int], int] = {}
+        self.done: set[tuple[str, int]] = set()
+        self.alone: dict[tuple[str, int], int] = {}
 
     def power(self, key, total):
         """i with measured = size**i · total, beside what is added whatever the sample."""
@@ -67,7 +72,8 @@ class _Batch:
     @property
     def open(self):
         """The tensors that are not explained yet, and not 0."""
-        return [key for key, array in self.measured.items() if key not in self.powers and np.any(array)]
+        known = self.powers.keys() | self.done
+        return [key for key, array in self.measured.items() if key not in known and np.any(array)]
 
     def sums(self):
         """The sums of the single samples' gradients."""
@@ -96,9 +102,29 @@ def together(samples: Samples, case, asked, singles) -> Together:
     if batch.open:
         _other_variants(batch, samples)
     offs = _of_the_whole(batch, samples, found) if batch.open else []
-    for key in batch.open:
-        offs.append(_of_one_tensor(batch, samples, key) or _unknown(key, batch))
-    return Together(batch.powers, offs)
+    offs = offs or _by_tensors(batch, samples, found)
+    return Together(batch.powers, [*offs, *(_unknown(key, batch) for key in batch.open)], batch.alone)
+
+
+def _by_tensors(batch, samples, rules):
+    """A bug in how each tensor is put together, with the labels as they are or, if that explains more, with others."""
+    plain = {key: _of_one_tensor(batch, samples, key, rules, samples.delta) for key in batch.open}
+    before, alone = batch.powers, batch.alone
+    for form in forms() if not all(plain.values()) else ():
+        if form.fitted or not form.change.keys() & {"target", "error"}:
+            continue
+        wrong = changed(rules, form.change)
+        delta = deltas_of(batch.case, wrong)
+        if delta is None or any(part.shape != samples.delta[layer].shape for layer, part in enumerate(delta)):
+            continue
+        batch.powers, batch.alone = {}, {}
+        batch.settle(batch.ran(wrong))
+        offs = [_of_one_tensor(batch, samples, key, wrong, delta) for key in batch.open]
+        if all(offs):
+            batch.done = set(batch.open)
+            return [Off("delta", samples.last, [(form, None)]), *offs]
+    batch.powers, batch.alone, batch.done = before, alone, {key for key, off in plain.items() if off}
+    return [off for off in plain.values() if off]
 
 
 def _unknown(key, batch):
@@ -154,10 +180,10 @@ def _rate(batch, rules, form: Form, power, start):
     return number
 
 
-def _of_one_tensor(batch, samples, key):
-    """A bug in how one tensor is put together, given the samples' deltas."""
+def _of_one_tensor(batch, samples, key, rules, deltas):
+    """A bug in how one tensor is put together, given the samples' deltas and the rules that give them."""
     name, layer = key
-    inputs, delta = samples.inputs[layer], samples.delta[layer]
+    inputs, delta = samples.inputs[layer], deltas[layer]
     left = {"dW": lambda rows: inputs[rows].T @ delta[rows], "db": lambda rows: delta[rows].sum(axis=0)}[name]
     totals = {"last-sample-only": left(slice(-1, None)), "first-sample-only": left(slice(0, 1))}
     if name == "dW":
@@ -168,8 +194,9 @@ def _of_one_tensor(batch, samples, key):
         if power is not None:
             named: Named = []
             named += [(form, None) for form in forms() if form.bug.id == bug][:1]
+            if bug != "mean-before-outer":
+                batch.alone[key] = power
             return Off(name, layer, named, 1.0, batch.measured[key], total)
-    rules = samples.rules()
     for form in forms():
         if form.fitted or not form.change.keys() & {"left", "dW", "db"} or "error" in form.change:
             continue

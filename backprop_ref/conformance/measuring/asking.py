@@ -208,16 +208,15 @@ def _tries(submission, network, doubtful):
     for sizes in first:
         yield sizes, network or _first_kinds(sizes)[0], batches, True
     alone = [] if network else [material.OTHER_WIDTHS[depth][-1] for depth in depths if depth in material.OTHER_WIDTHS]
-    square = [] if network else [(3,) * (depth + 1) for depth in depths if depth in material.WIDTHS]
-    others = (*square, *alone)  # some bugs let no layer differ from the next
-    for sizes, some in (*((one, batches) for one in others), *((one, single) for one in (*first, *others))):
+    for sizes, some in (*((one, batches) for one in alone), *((one, single) for one in (*first, *alone))):
         if some:
             yield sizes, network or _first_kinds(sizes)[0], some, True
     if network is not None or doubtful:
         return
     searched: Iterable[tuple[int, ...]]
     if submission.kind == "function":
-        classic = [sizes for sizes in CLASSIC if len(sizes) - 1 in depths]
+        classic = [(3,) * (depth + 1) for depth in depths if depth in material.WIDTHS]  # as some bugs have it
+        classic += [sizes for sizes in CLASSIC if len(sizes) - 1 in depths]
         searched = itertools.chain(classic, widths.suiting(submission, depths, known, _labelled, SECONDS))
     else:
         searched = (sizes for depth in depths for sizes in material.WIDTHS.get(depth, ())[1:])

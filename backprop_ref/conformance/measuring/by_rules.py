@@ -79,9 +79,15 @@ def findings_of(samples, batches, forward, power, loss_scale):
             offs.append(off)
     joined = together(samples, case_of(batches.five, batches, forward), batches.five, batches.singles)
     found = [*naming.findings_of([*offs, *joined.offs], last, text), *found]
-    if joined.powers:
-        found += naming.powered(joined.powers, power, text)
-    return found
+    return [*found, *divided(joined, power, text)]
+
+
+def divided(joined, power, text):
+    """Findings for what is not divided by the batch size as is due; one sample may stand for the mean or for the sum."""
+    due = usual_power({**joined.powers, **joined.alone}) if power is None else power
+    alone = {} if set(joined.alone.values()) in ({due}, {due + 1}) else joined.alone
+    powers = {**joined.powers, **alone}
+    return naming.powered(powers, power, text) if powers else []
 
 
 def usual_power(powers):

@@ -8,7 +8,7 @@ from backprop_ref.conformance.dissecting.rules import loss_of
 from backprop_ref.conformance.dissecting.samples import Samples
 from backprop_ref.conformance.measuring import forwards, naming, unknown
 from backprop_ref.conformance.measuring.asking import HALF_THE_DIGITS
-from backprop_ref.conformance.measuring.by_rules import findings_of, without_loss
+from backprop_ref.conformance.measuring.by_rules import divided, findings_of, without_loss
 from backprop_ref.conformance.measuring.forwards import rows_of
 from backprop_ref.conformance.measuring.judgement import Judgement, known_bug
 from backprop_ref.conformance.measuring.losses import case_of
@@ -149,7 +149,7 @@ def _measured_rules(batches, singles, rows, true, text, search):
         total = np.sum([getattr(one.values, name)[last] for one in batches.singles], axis=0)
         due = getattr(true, name)[last]
         power = next((power for power in (-1, 0) if unknown.agree(size**power * total, due, 1e-5)), None)
-        if power is not None and joined.powers:
-            findings += naming.powered(joined.powers, power, text)
+        if power is not None:
+            findings += divided(joined, power, text)
         findings += naming.findings_of(joined.offs, last, text)
     return Judgement(WRONG, text, tuple(findings)) if findings else None
