@@ -101,8 +101,11 @@ def together(samples: Samples, case, asked, singles) -> Together:
     batch.settle(batch.ran(found))
     if batch.open:
         _other_variants(batch, samples)
-    offs = _of_the_whole(batch, samples, found) if batch.open else []
-    offs = offs or _by_tensors(batch, samples, found)
+    offs = _of_the_labels(batch, samples, found) if batch.open else []
+    if batch.open:
+        offs = _by_tensors(batch, samples, found)
+    if batch.open:
+        offs = _in_turn(batch, samples, found) or offs
     return Together(batch.powers, [*offs, *(_unknown(key, batch) for key in batch.open)], batch.alone)
 
 
@@ -114,8 +117,8 @@ def _by_tensors(batch, samples, rules):
         if form.fitted or not form.change.keys() & {"target", "error"}:
             continue
         wrong = changed(rules, form.change)
-        delta = deltas_of(batch.case, wrong)
-        if delta is None or any(part.shape != samples.delta[layer].shape for layer, part in enumerate(delta)):
+        delta = [batch.size * part for part in deltas_of(batch.case, wrong) or ()]
+        if not delta or any(part.shape != samples.delta[layer].shape for layer, part in enumerate(delta)):
             continue
         batch.powers, batch.alone = {}, {}
         batch.settle(batch.ran(wrong))
@@ -144,21 +147,30 @@ def _other_variants(batch, samples):
     samples.parts = parts
 
 
-def _of_the_whole(batch, samples, rules):
-    """A bug that acts on the whole batch: on its labels, or weights that are updated within it."""
-    before = dict(batch.powers)
+def _of_the_labels(batch, samples, rules):
+    """A bug that acts on the labels of the whole batch, if it explains everything."""
+    before = batch.powers
     for form in forms():
         if form.change.keys() & {"target", "error"} and not form.fitted:
             batch.powers = {}
             batch.settle(batch.ran(changed(rules, form.change)))
             if not batch.open:
                 return [Off("delta", samples.last, [(form, None)])]
-        elif form.bug.id == "samples-in-turn" and all(off.named or not off.words for off in samples.offs):
+    batch.powers = before
+    return []
+
+
+def _in_turn(batch, samples, rules):
+    """Weights that are updated within the batch, if that explains everything."""
+    if any(off.words and not off.named for off in samples.offs):
+        return []
+    for form in forms():
+        if form.bug.id == "samples-in-turn":
             for power, start in itertools.product((0, -1), (0.1, 0.01)):
                 rate = _rate(batch, rules, form, power, start)
                 if rate is not None:
+                    batch.alone = {}
                     return [Off("dW", 0, [(form, rate)])]
-    batch.powers = before
     return []
 
 

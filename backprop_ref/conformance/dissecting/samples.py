@@ -333,9 +333,12 @@ class Samples:
         if "left" in form.change:
             v = self.rows.attempt("left", layer, change=form.change)
             return None if v is None else np.einsum("si,sj->sij", v, delta)
-        above = {at: part for at, part in enumerate(self.G) if at > layer}
+        above = {at: part for at, part in enumerate(self.G) if at > layer or (name == "db" and at == layer)}
         given = {**{at: part for at, part in self.delta.items() if at > layer}, layer: delta}
-        found = self.rows.attempt(name, layer, change=form.change, alone=True, delta=given, above=above)
+        change = form.change
+        if name == "db":  # what db is made of is dW as it was
+            change = {"dW": lambda right, p, at: p.dW[at] if at in p.dW else right(p, at), **change}
+        found = self.rows.attempt(name, layer, change=change, alone=True, delta=given, above=above)
         return None if found is None else self.without_noise(found, layer)
 
     def _gradient(self, name, layer, measured, base, known):
@@ -365,6 +368,7 @@ class Samples:
                 return
         c = ratio(measured, due, self.tolerance)
         if exact or (scaled and c is None):
+            self._added_to_sums(name, layer, exact)
             found = exact or [form for form, factor in scaled if np.isclose(factor, scaled[0][1])]
             self.offs.append(Off(name, layer, [(form, None) for form in found], 1.0, measured, due))
             self.parts.append(Part(layer, tuple(found)))
@@ -376,6 +380,11 @@ class Samples:
                 self.factors.append((name, layer, c))
             words = "" if c is not None else "no known rule gives it" if np.any(measured) else "it is 0"
             self.offs.append(Off(name, layer, [], 1.0 if c is None else c, measured, due, words))
+
+    def _added_to_sums(self, name, layer, found):
+        """Takes what is added to dW for added to a db that is made of dW, too."""
+        if name == "db" and layer in self.added and any(form.bug.id == "bias-row-sum" for form in found):
+            self.added_b[layer] = self.added[layer].sum(axis=0)
 
     def _decayed(self, layer, measured, due):
         """Whether db is right but for a multiple of b, whatever the sample."""

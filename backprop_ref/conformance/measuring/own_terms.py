@@ -1,5 +1,7 @@
 """The judgement on a gradient whose loss is none of ours, by the derivative of that loss."""
 
+import itertools
+
 import numpy as np
 
 from backprop_ref.conformance.dissecting.batches import together
@@ -11,7 +13,7 @@ from backprop_ref.conformance.measuring.asking import HALF_THE_DIGITS
 from backprop_ref.conformance.measuring.by_rules import divided, findings_of, without_loss
 from backprop_ref.conformance.measuring.forwards import rows_of
 from backprop_ref.conformance.measuring.judgement import Judgement, known_bug
-from backprop_ref.conformance.measuring.losses import case_of
+from backprop_ref.conformance.measuring.losses import CONSTANTS, case_of
 from backprop_ref.conformance.measuring.networks import kind_of
 from backprop_ref.conformance.outcomes.outcome import CONVENTION, NOT_JUDGED, OWN_TERMS, WRONG, Finding
 from backprop_ref.conformance.submissions.conventions import SIMPLE
@@ -53,13 +55,14 @@ def in_its_own_terms(ask, batches, members, told, search):
 def _penalty(batches, every, known):
     """The forward pass, the words and the factor of a loss that is ours with something added whatever the samples."""
     first = batches._replace(five=batches.singles[0], seven=None, singles=batches.singles[1:3])
-    for forward in every:
-        if unknown.constant_rest(first, _losses(first, forward), SIMPLE) is None:
+    for forward, (name, constant) in itertools.product(every, list(CONSTANTS.items())[: 1 if known else None]):
+        if unknown.constant_rest(first, constant * _losses(first, forward), SIMPLE) is None:
             continue
-        found = unknown.constant_rest(batches, _losses(batches, forward), SIMPLE)
+        found = unknown.constant_rest(batches, constant * _losses(batches, forward), SIMPLE)
         words = "" if found is None else unknown.penalty(found[1], batches.params, True)
         if found is not None and (words or not known):
-            return forward, words, found[0]
+            said = (known_bug(name, "loss", network=kind_of(forward.network)),) if name else ()
+            return forward._replace(findings=(*forward.findings, *said)), words, found[0]
     return None
 
 

@@ -23,6 +23,9 @@ NEAR = 0.5
 ALONG = 0.2
 """They also hold the weights themselves about once: a gradient with weight decay in it holds λ times them."""
 
+ENOUGH = 3
+"""So many answers that are gradients settle that all are: with a penalty, one or another may look like a weight."""
+
 TOGETHER = 64
 """So many calls are made at once where it is tried out how to call."""
 
@@ -68,7 +71,7 @@ class Function:
         self.function, self.declared, self.time_limit = function, declared or Declared(), time_limit
         self.layout = Layout()
         self.learning_rate = self.declared.learning_rate
-        self.in_place, self.gives_gradients = self.declared.in_place, False
+        self.in_place, self.gives_gradients, self.gradients_seen = self.declared.in_place, False, 0
         found = outline(function)
         self.arguments, self.depth = found.arguments, found.depth
         self.numbers, self.pairs = found.numbers, found.pairs
@@ -389,7 +392,10 @@ class Function:
         along = sum(float((now * then).sum()) for now, then in zip(values.dW, before, strict=True)) / (
             size * size or 1.0
         )
-        return bool(distance < NEAR * size) and abs(along - 1.0) < ALONG
+        updated = bool(distance < NEAR * size) and abs(along - 1.0) < ALONG
+        self.gradients_seen += not updated
+        self.gives_gradients = not self.in_place and self.gradients_seen >= ENOUGH
+        return updated
 
     def _from_updates(self, form, case, layout, now, loss):
         """Gradients from ``W' = W − η·dW``, and what the rounding of W' hides of them."""
