@@ -111,9 +111,14 @@ def together(samples: Samples, case, asked, singles) -> Together:
 
 def _by_tensors(batch, samples, rules):
     """A bug in how each tensor is put together, with the labels as they are or, if that explains more, with others."""
-    plain = {key: _of_one_tensor(batch, samples, key, rules, samples.delta) for key in batch.open}
+    explained = all(off.named or not off.words for off in samples.offs)
+    plain = {
+        key: _of_one_sample(batch, samples, key, samples.delta)
+        or (_of_one_tensor(batch, samples, key, rules) if explained else None)
+        for key in batch.open
+    }
     before, alone = batch.powers, batch.alone
-    for form in forms() if not all(plain.values()) else ():
+    for form in forms() if explained and not all(plain.values()) else ():
         if form.fitted or not form.change.keys() & {"target", "error"}:
             continue
         wrong = changed(rules, form.change)
@@ -122,8 +127,12 @@ def _by_tensors(batch, samples, rules):
             continue
         batch.powers, batch.alone = {}, {}
         batch.settle(batch.ran(wrong))
-        offs = [_of_one_tensor(batch, samples, key, wrong, delta) for key in batch.open]
-        if all(offs):
+        offs: list[Off] = []
+        for key in batch.open:
+            if (off := _of_one_sample(batch, samples, key, delta)) is None:
+                break
+            offs.append(off)
+        if len(offs) == len(batch.open):
             batch.done = set(batch.open)
             return [Off("delta", samples.last, [(form, None)]), *offs]
     batch.powers, batch.alone, batch.done = before, alone, {key for key, off in plain.items() if off}
@@ -192,15 +201,14 @@ def _rate(batch, rules, form: Form, power, start):
     return number
 
 
-def _of_one_tensor(batch, samples, key, rules, deltas):
-    """A bug in how one tensor is put together, given the samples' deltas and the rules that give them."""
+def _of_one_sample(batch, samples, key, deltas):
+    """A bug by which one sample stands for all, or the means of inputs and deltas for them, given the deltas."""
     name, layer = key
     inputs, delta = samples.inputs[layer], deltas[layer]
     left = {"dW": lambda rows: inputs[rows].T @ delta[rows], "db": lambda rows: delta[rows].sum(axis=0)}[name]
     totals = {"last-sample-only": left(slice(-1, None)), "first-sample-only": left(slice(0, 1))}
     if name == "dW":
         totals["mean-before-outer"] = np.outer(inputs.mean(axis=0), delta.sum(axis=0))
-    usual = max(set(batch.powers.values()), key=list(batch.powers.values()).count, default=None)
     for bug, total in totals.items():
         power = batch.power(key, total)
         if power is not None:
@@ -209,6 +217,13 @@ def _of_one_tensor(batch, samples, key, rules, deltas):
             if bug != "mean-before-outer":
                 batch.alone[key] = power
             return Off(name, layer, named, 1.0, batch.measured[key], total)
+    return None
+
+
+def _of_one_tensor(batch, samples, key, rules):
+    """A known bug in how one tensor is put together, under the rules that were found."""
+    name, layer = key
+    usual = max(set(batch.powers.values()), key=list(batch.powers.values()).count, default=None)
     for form in forms():
         if form.fitted or not form.change.keys() & {"left", "dW", "db"} or "error" in form.change:
             continue

@@ -109,7 +109,6 @@ def _derived(samples, words):
 
 def _not_the_derivative(ask, batches, members, true, search):
     """Which rule is off: by the rules of a usual network, or by those measured on the loss itself."""
-    text = kind_of(members[0])
     guess = without_loss(ask, batches, members, False, told=True)
     if guess.verdict != WRONG:
         finding = Finding(
@@ -126,27 +125,34 @@ def _not_the_derivative(ask, batches, members, true, search):
     singles, rows = unknown.measured_samples(ask, members[0], batches)
     own = None
     if len(singles) >= LEAST_SAMPLES:
-        own = _measured_rules(batches, singles, rows, true, text, search)
+        own = _measured_rules(ask, batches, singles, rows, true, members[0], search)
         if own is not None and own.named:
             return own
     guess = without_loss(ask, batches, members, search, told=True)
     return own if own is not None and own.cost <= guess.cost else guess
 
 
-def _measured_rules(batches, singles, rows, true, text, search):
+def _measured_rules(ask, batches, singles, rows, true, network, search):
     """Findings by activations, slopes and deltas taken from the loss itself."""
-    tolerance = max(batches.tolerance, 1e-5)
+    tolerance, text = max(batches.tolerance, 1e-5), kind_of(network)
     samples = Samples(rows, singles, 1.0, tolerance, bool(search), more=unknown.own_forms())
-    last, offs, findings = samples.last, [], []
+    last = samples.last
+    if search and any(off.quantity == "delta" and off.layer < last and off.words for off in samples.offs):
+        at_a = unknown.slopes_at_a(ask, network, batches.params, singles, rows)
+        if at_a is not None:
+            samples = Samples(rows, singles, 1.0, tolerance, True, more=(*unknown.own_forms(), at_a))
+    offs, findings = [], []
     for off in samples.offs:
         if off.quantity == "delta" and off.layer == last and not off.named and not off.words:
             findings.append(naming.scaled(off.factor, 1.0, rows.network.sizes[-1], False, text))
         else:
             offs.append(off)
     findings = [*naming.findings_of(offs, last, text), *findings]
+    samples.search = False
+    joined = together(samples, batches.five.case, batches.five, batches.singles)
+    if joined.offs and search and (name := unknown.by_other_labels(ask, network, batches)):
+        return Judgement(WRONG, text, (known_bug(name, "delta", (last,), network=text), *findings))
     if not findings:
-        samples.search = False
-        joined = together(samples, batches.five.case, batches.five, batches.singles)
         size = float(len(batches.five.case.x))
         name = "db" if samples.B[last] is not None else "dW"
         total = np.sum([getattr(one.values, name)[last] for one in batches.singles], axis=0)
