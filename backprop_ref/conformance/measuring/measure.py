@@ -265,7 +265,11 @@ def _group(ask, form, members, told, search=True) -> Judgement:
     if turn is not None:
         said = "it updates its weights after each sample, so that each is judged by itself"
         judgement = judgement._replace(notes=(*judgement.notes, said), plain=False)
-    more = (*state, *answers.unsummed(ask, batches, members[0]), *answers.decay(ask, batches, members[0]))
+    more = (
+        *state,
+        *answers.unsummed(ask, batches, members[0]),
+        *answers.decay(ask, batches, members[0], alone=judgement.verdict != WRONG),
+    )
     if more:
         judgement = judgement._replace(verdict=WRONG, findings=(*judgement.findings, *more))
     return judgement
