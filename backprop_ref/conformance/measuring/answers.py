@@ -150,6 +150,14 @@ def finite(batches):
     )
 
 
+def without_data(batches) -> bool:
+    """Whether every gradient is 0, or nothing but what is the same whatever the samples, as a penalty's is."""
+    first, *others = (one.values.dW for one in batches.all)
+    constant = all(same(part, due, 1e-12) for dW in others for part, due in zip(dW, first, strict=True))
+    biased = any(np.any(db) for one in batches.all for db in one.values.db or () if db is not None)
+    return constant and not biased
+
+
 def state(batches):
     """Findings on a second, identical call."""
     again = batches.five.again
