@@ -85,3 +85,83 @@ def test_a_loss_that_nobody_sees_makes_no_bug():
         return [x.T @ delta], [delta.sum(axis=0)]
 
     assert br.verify(gradients).exit == 0
+
+
+def planted_in_lists(activation, slope, loss, error, weight_gradient=None, bias_gradient=None):
+    """f(weights, biases, x, y) of two layers, the last one linear, with these rules in its backward pass."""
+
+    def gradients(weights, biases, x, y):
+        z = x @ weights[0] + biases[0]
+        a = activation(z)
+        p = a @ weights[1] + biases[1]
+        deltas = [None, error(p, y) / len(x)]
+        deltas[0] = deltas[1] @ weights[1].T * slope(z, a)
+        dW = [
+            (weight_gradient or (lambda left, delta: left.T @ delta))(*pair)
+            for pair in zip((x, a), deltas, strict=True)
+        ]
+        return loss(p, y) / len(x), dW, [(bias_gradient or (lambda delta: delta.sum(axis=0)))(d) for d in deltas]
+
+    return gradients
+
+
+def wavy(z):
+    return z + 0.5 * np.sin(z)
+
+
+def wavy_slope(z, a):
+    return 1.0 + 0.5 * np.cos(z)
+
+
+def quartic(p, y):
+    return ((p - y) ** 4).sum()
+
+
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [
+        (
+            "bias-wrong-axis",
+            planted_in_lists(
+                np.tanh, lambda z, a: 1 - a**2, quartic, lambda p, y: 4 * (p - y) ** 3, None, lambda d: d.sum(axis=1)
+            ),
+        ),
+        (
+            "labels-rolled",
+            planted_in_lists(wavy, wavy_slope, quartic, lambda p, y: 4 * (p - np.roll(y, 1, axis=0)) ** 3),
+        ),
+        (
+            "derivative-at-activation",
+            planted_in_lists(wavy, lambda z, a: wavy_slope(a, a), quartic, lambda p, y: 4 * (p - y) ** 3),
+        ),
+        (
+            "last-sample-only",
+            planted_in_lists(
+                np.tanh,
+                lambda z, a: 1 - a**2,
+                lambda p, y: ((p - y) ** 2).sum(),
+                lambda p, y: 2 * (p - y),
+                lambda left, delta: np.outer(left[-1], delta[-1]),
+            ),
+        ),
+    ],
+    ids=lambda one: one if isinstance(one, str) else "",
+)
+def test_a_bug_beside_a_loss_or_an_activation_of_its_own_is_named(name, function):
+    outcome = br.verify(function)
+    assert outcome.verdict == "WRONG"
+    assert {finding.id for finding in outcome.findings} == {name}
+
+
+@pytest.mark.parametrize(("sign", "named"), [(1.0, set()), (-1.0, {"decay-sign"})])
+def test_a_penalty_of_absolute_values_is_held_against_its_own_loss(sign, named):
+    plain = planted_in_lists(
+        np.tanh, lambda z, a: 1 - a**2, lambda p, y: ((p - y) ** 2).sum(), lambda p, y: 2 * (p - y)
+    )
+
+    def penalised(weights, biases, x, y, lam=0.1):
+        loss, dW, db = plain(weights, biases, x, y)
+        loss += lam * sum(np.abs(W).sum() for W in weights)
+        return loss, [g + sign * lam * np.sign(W) for g, W in zip(dW, weights, strict=True)], db
+
+    assert {finding.id for finding in br.verify(penalised).findings} == named

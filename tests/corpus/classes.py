@@ -993,7 +993,7 @@ TUTORIALS = (
             ("last-sample-only", "batch", (0, 1), "                t += g\n", "                t[...] = g\n"),
             ("z-for-activation", "dW", (1,), "np.outer(d_out, self.h)", "np.outer(d_out, self.W1 @ self.x + self.b1)"),
             (
-                "factor-of-one-tensor",
+                "weights-missing-mean",
                 "dW",
                 (0,),
                 "self.W1 -= self.RATE * total[0] / n",

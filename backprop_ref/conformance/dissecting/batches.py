@@ -1,12 +1,12 @@
 """How a submission puts a batch together from its samples: sum or mean, tensor by tensor, or in another way."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from backprop_ref.conformance.dissecting.comparing import same
-from backprop_ref.conformance.dissecting.rules import Form, changed, forms, numbers_for, ran
+from backprop_ref.conformance.dissecting.rules import Form, changed, deltas_of, forms, numbers_for, ran
 from backprop_ref.conformance.dissecting.samples import Named, Off, Samples
 
 POWERS = (0, -1, 1, -2, 2, -3, 3)
@@ -22,10 +22,13 @@ class Together:
         For each tensor, i where the batch's is size**i times the sum of the samples'.
     offs : list of Off
         Tensors for which there is no such power.
+    alone : dict of (str, int) to int
+        The same powers where the batch's gradient is that of one of its samples.
     """
 
     powers: dict[tuple[str, int], int]
     offs: list[Off]
+    alone: dict[tuple[str, int], int] = field(default_factory=dict)
 
 
 class _Batch:
@@ -40,6 +43,8 @@ class _Batch:
         for key, part in self.measured.items():
             self.measured[key] = np.where(np.abs(part) < self.size * samples.nothing[key[1]], 0.0, part)
         self.powers: dict[tuple[str, int], int] = {}
+        self.done: set[tuple[str, int]] = set()
+        self.alone: dict[tuple[str, int], int] = {}
 
     def power(self, key, total):
         """i with measured = size**i · total, beside what is added whatever the sample."""
@@ -67,7 +72,8 @@ class _Batch:
     @property
     def open(self):
         """The tensors that are not explained yet, and not 0."""
-        return [key for key, array in self.measured.items() if key not in self.powers and np.any(array)]
+        known = self.powers.keys() | self.done
+        return [key for key, array in self.measured.items() if key not in known and np.any(array)]
 
     def sums(self):
         """The sums of the single samples' gradients."""
@@ -95,10 +101,42 @@ def together(samples: Samples, case, asked, singles) -> Together:
     batch.settle(batch.ran(found))
     if batch.open:
         _other_variants(batch, samples)
-    offs = _of_the_whole(batch, samples, found) if batch.open else []
-    for key in batch.open:
-        offs.append(_of_one_tensor(batch, samples, key) or _unknown(key, batch))
-    return Together(batch.powers, offs)
+    offs = _of_the_labels(batch, samples, found) if batch.open else []
+    if batch.open:
+        offs = _by_tensors(batch, samples, found)
+    if batch.open:
+        offs = _in_turn(batch, samples, found) or offs
+    return Together(batch.powers, [*offs, *(_unknown(key, batch) for key in batch.open)], batch.alone)
+
+
+def _by_tensors(batch, samples, rules):
+    """A bug in how each tensor is put together, with the labels as they are or, if that explains more, with others."""
+    explained = all(off.named or not off.words for off in samples.offs)
+    plain = {
+        key: _of_one_sample(batch, samples, key, samples.delta)
+        or (_of_one_tensor(batch, samples, key, rules) if explained else None)
+        for key in batch.open
+    }
+    before, alone = batch.powers, batch.alone
+    for form in forms() if explained and not all(plain.values()) else ():
+        if form.fitted or not form.change.keys() & {"target", "error"}:
+            continue
+        wrong = changed(rules, form.change)
+        delta = [batch.size * part for part in deltas_of(batch.case, wrong) or ()]
+        if not delta or any(part.shape != samples.delta[layer].shape for layer, part in enumerate(delta)):
+            continue
+        batch.powers, batch.alone = {}, {}
+        batch.settle(batch.ran(wrong))
+        offs: list[Off] = []
+        for key in batch.open:
+            if (off := _of_one_sample(batch, samples, key, delta)) is None:
+                break
+            offs.append(off)
+        if len(offs) == len(batch.open):
+            batch.done = set(batch.open)
+            return [Off("delta", samples.last, [(form, None)]), *offs]
+    batch.powers, batch.alone, batch.done = before, alone, {key for key, off in plain.items() if off}
+    return [off for off in plain.values() if off]
 
 
 def _unknown(key, batch):
@@ -118,21 +156,30 @@ def _other_variants(batch, samples):
     samples.parts = parts
 
 
-def _of_the_whole(batch, samples, rules):
-    """A bug that acts on the whole batch: on its labels, or weights that are updated within it."""
-    before = dict(batch.powers)
+def _of_the_labels(batch, samples, rules):
+    """A bug that acts on the labels of the whole batch, if it explains everything."""
+    before = batch.powers
     for form in forms():
         if form.change.keys() & {"target", "error"} and not form.fitted:
             batch.powers = {}
             batch.settle(batch.ran(changed(rules, form.change)))
             if not batch.open:
                 return [Off("delta", samples.last, [(form, None)])]
-        elif form.bug.id == "samples-in-turn" and all(off.named or not off.words for off in samples.offs):
+    batch.powers = before
+    return []
+
+
+def _in_turn(batch, samples, rules):
+    """Weights that are updated within the batch, if that explains everything."""
+    if any(off.words and not off.named for off in samples.offs):
+        return []
+    for form in forms():
+        if form.bug.id == "samples-in-turn":
             for power, start in itertools.product((0, -1), (0.1, 0.01)):
                 rate = _rate(batch, rules, form, power, start)
                 if rate is not None:
+                    batch.alone = {}
                     return [Off("dW", 0, [(form, rate)])]
-    batch.powers = before
     return []
 
 
@@ -154,22 +201,29 @@ def _rate(batch, rules, form: Form, power, start):
     return number
 
 
-def _of_one_tensor(batch, samples, key):
-    """A bug in how one tensor is put together, given the samples' deltas."""
+def _of_one_sample(batch, samples, key, deltas):
+    """A bug by which one sample stands for all, or the means of inputs and deltas for them, given the deltas."""
     name, layer = key
-    inputs, delta = samples.inputs[layer], samples.delta[layer]
+    inputs, delta = samples.inputs[layer], deltas[layer]
     left = {"dW": lambda rows: inputs[rows].T @ delta[rows], "db": lambda rows: delta[rows].sum(axis=0)}[name]
     totals = {"last-sample-only": left(slice(-1, None)), "first-sample-only": left(slice(0, 1))}
     if name == "dW":
         totals["mean-before-outer"] = np.outer(inputs.mean(axis=0), delta.sum(axis=0))
-    usual = max(set(batch.powers.values()), key=list(batch.powers.values()).count, default=None)
     for bug, total in totals.items():
         power = batch.power(key, total)
         if power is not None:
             named: Named = []
             named += [(form, None) for form in forms() if form.bug.id == bug][:1]
+            if bug != "mean-before-outer":
+                batch.alone[key] = power
             return Off(name, layer, named, 1.0, batch.measured[key], total)
-    rules = samples.rules()
+    return None
+
+
+def _of_one_tensor(batch, samples, key, rules):
+    """A known bug in how one tensor is put together, under the rules that were found."""
+    name, layer = key
+    usual = max(set(batch.powers.values()), key=list(batch.powers.values()).count, default=None)
     for form in forms():
         if form.fitted or not form.change.keys() & {"left", "dW", "db"} or "error" in form.change:
             continue

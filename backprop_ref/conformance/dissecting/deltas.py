@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from backprop_ref.conformance.catalogue.textbook import RULES
+from backprop_ref.conformance.catalogue.textbook import RULES, activate, derived
 from backprop_ref.conformance.dissecting.comparing import ratio, same
 from backprop_ref.conformance.dissecting.rules import (
     CLIPPED,
@@ -25,7 +25,7 @@ from backprop_ref.conformance.dissecting.rules import (
     forms_of,
     numbers_for,
 )
-from backprop_ref.formulas import together
+from backprop_ref.formulas import ACTIVATIONS, together
 
 
 class Way(NamedTuple):
@@ -349,9 +349,22 @@ def best(ways, options, tolerance, scale=None, usual=None, nothing=0.0) -> Match
     return found
 
 
+def _any_slope(rows: Rows) -> Iterator[Any]:
+    """The derivatives that activations have at the last z, where none is 0."""
+    z = rows.z[rows.last]
+    one = rows.exact(np.ones(z.shape))
+    for name in ACTIVATIONS:
+        if name not in {"softmax", "linear"}:
+            found = derived(name, z, activate(name, z), one).mid
+            if np.all(found != 0.0):
+                yield found
+
+
 def raws_of(rows: Rows, way: Way, layer: int, factor: float):
     """What comes before the derivative, as forms of carrying it back: as it is, and times the factor of delta."""
     found = [(RAW_ERROR, factor * way.raw)]
+    if layer == rows.last and rows.rules["delta"] is not RULES["delta"]:  # whatever its activation may be
+        found = [(RAW_ERROR, factor * way.value / slope) for slope in _any_slope(rows)]
     error = _in_two_steps(rows) if layer == rows.last and way.base is rows.rules else None
     if error is not None:
         found.append((RAW_ENTROPY, factor * error))

@@ -7,13 +7,15 @@ from typing import NamedTuple
 import numpy as np
 
 from backprop_ref.conformance.catalogue.bug import Bug, Change
-from backprop_ref.conformance.catalogue.changes import slope
+from backprop_ref.conformance.catalogue.changes import no_derivative, slope
+from backprop_ref.conformance.catalogue.hidden_delta import as_relu, at_activation, slope_alone, twice
 from backprop_ref.conformance.catalogue.known import BY_ID, CATALOGUE
 from backprop_ref.conformance.catalogue.linear_algebra import as_wide_as, error_back, gradient_reshaped, in_turn
 from backprop_ref.conformance.catalogue.output_delta import error_at_activation, labels
 from backprop_ref.conformance.catalogue.textbook import RULES, Pass, activate, derived
 from backprop_ref.conformance.rounding.balls import Ball
 from backprop_ref.conformance.rounding.precision import Precision
+from backprop_ref.formulas import ACTIVATIONS, USUAL_ACTIVATIONS
 
 DOUBLE = Precision.of(np.float64)
 MOST_FIXED = 6
@@ -46,6 +48,9 @@ def _more_forms():
     yield Form(BY_ID["reshaped-weights"], {"weights_back": gradient_reshaped})
     for name, activation, other in OTHER_SLOPES:
         yield Form(BY_ID[name], slope(_at_z(other), activation))
+    for name, formula in RARER_SLOPES.items():
+        yield Form(BY_ID[name], slope(formula, *RARER))
+    yield Form(BY_ID["leaky-slope-forgotten"], slope(as_relu, "elu", "selu"))
     yield Form(BY_ID["derivative-of-output-activation"], {"slope": _output_slope_at_z})
     yield Form(BY_ID["samples-in-turn"], in_turn(True, False, biases=False), True)
     for width in range(1, MOST_FIXED):
@@ -58,6 +63,15 @@ def forms_of(*rules: str, fitted: bool = False) -> list[Form]:
     return [form for form in usable if rules[0] in form.change and form.change.keys() <= {*rules}]
 
 
+RARER = tuple(name for name in ACTIVATIONS if name not in USUAL_ACTIVATIONS)
+RARER_SLOPES = {
+    "derivative-missing": no_derivative,
+    "derivative-twice": twice,
+    "derivative-at-activation": at_activation,
+    "activation-for-derivative": lambda p, layer, da: da * p.a[layer],
+    "upstream-missing": slope_alone,
+}
+"""What may stand in the place of a rarer activation's derivative."""
 OTHER_SLOPES = (("tanh-slope-of-sigmoid", "tanh", "sigmoid"), ("sigmoid-slope-of-tanh", "sigmoid", "tanh"))
 
 
@@ -139,6 +153,16 @@ def ran(case, rules, given=None) -> dict:
             return {key: ball.mid for key, ball in right_pass(case, rules, given) if key[0] in {"dW", "db"}}
     except (ValueError, IndexError, KeyError, TypeError):
         return {}
+
+
+def deltas_of(case, rules) -> list | None:
+    """delta of a whole pass, one array a layer; None where shapes do not fit."""
+    try:
+        with np.errstate(all="ignore"):
+            found = {key[1]: ball.mid for key, ball in right_pass(case, rules) if key[0] == "delta"}
+    except (ValueError, IndexError, KeyError, TypeError):
+        return None
+    return [found[layer] for layer in range(len(found))]
 
 
 def right_pass(case, rules, given=None):

@@ -52,11 +52,13 @@ class Off:
 
 
 class Option(NamedTuple):
-    """A delta as dW or db tells it; `mask`: the entries of which they tell; `form`: the bug of dW that it takes."""
+    """A delta as dW or db tells it; `mask`: the entries of which they tell; `form`: the bug of dW that it takes;
+    `added`: what is then in dW whatever the sample."""
 
     delta: Any
     mask: Any = None
     form: Form | None = None
+    added: Any = None
 
 
 class Samples:
@@ -155,6 +157,9 @@ class Samples:
             option = options[match.option]
             value = match.factor * match.way.value
             base = value if option.mask is not None else option.delta
+            told = (one.added for one in options if one.added is not None and same(one.delta, base, self.tolerance))
+            if (added := next(told, None)) is not None:
+                self.added[layer] = added
             self._say(layer, match, base, due)
             raws = deltas.raws_of(self.rows, match.way, layer, match.factor)
         self.delta[layer] = base
@@ -196,7 +201,7 @@ class Samples:
             some = np.any(one.delta, axis=0)
             if self.search and np.any(some) and not np.all(some):
                 mask = np.broadcast_to(some, one.delta.shape)
-                options.append(Option(one.delta, mask if one.mask is None else mask & one.mask, one.form))
+                options.append(one._replace(mask=mask if one.mask is None else mask & one.mask))
         return options
 
     def _without_b(self, layer, from_W, B):
@@ -209,7 +214,7 @@ class Samples:
 
     def _undone(self, layer):
         """The deltas that dW tells if it was made with a known bug: with another array, rearranged, or in part only."""
-        G, limit = self.G[layer], self.tolerance * np.abs(self.G[layer]).max()
+        G, B, limit = self.G[layer], self.B[layer], self.tolerance * np.abs(self.G[layer]).max()
         for form in forms():
             if form.fitted or not form.change.keys() <= {"dW", "db", "left"}:
                 continue
@@ -217,13 +222,20 @@ class Samples:
                 v = self.rows.attempt("left", layer, change=form.change)
                 if v is not None and v.shape == self.inputs[layer].shape:
                     delta, rest = split(G, v)
-                    if np.abs(rest).max() <= limit:
+                    if np.abs(rest).max() > limit and (D := constant_part(G, v, self.tolerance, B)) is not None:
+                        yield Option(split(G - D, v)[0], None, form, D)
+                    elif np.abs(rest).max() <= limit:
                         told = np.broadcast_to(np.any(v, axis=1)[:, None], delta.shape)
                         yield Option(delta, None if np.all(told) else told, form)
             elif "dW" in form.change and (places := self._rearranged(form, layer)) is not None:
                 right = np.full(G.shape, np.nan)
                 right.reshape(len(G), -1)[:, places[places > 0] - 1] = G[:, places > 0]
                 known = ~np.isnan(right[0])
+                if np.all(known) and (D := constant_part(right, self.inputs[layer], self.tolerance, B)) is not None:
+                    delta = split(right - D, self.inputs[layer])[0]
+                    if np.abs(D).max() > limit:
+                        yield Option(delta, None, form, D.reshape(-1)[places - 1].reshape(D.shape))
+                        continue
                 v = self.inputs[layer][:, :, None] * known
                 size = (v * v).sum(axis=1)
                 delta = (v * np.where(known, right, 0.0)).sum(axis=1) / np.where(size == 0.0, 1.0, size)
@@ -321,9 +333,12 @@ class Samples:
         if "left" in form.change:
             v = self.rows.attempt("left", layer, change=form.change)
             return None if v is None else np.einsum("si,sj->sij", v, delta)
-        above = {at: part for at, part in enumerate(self.G) if at > layer}
+        above = {at: part for at, part in enumerate(self.G) if at > layer or (name == "db" and at == layer)}
         given = {**{at: part for at, part in self.delta.items() if at > layer}, layer: delta}
-        found = self.rows.attempt(name, layer, change=form.change, alone=True, delta=given, above=above)
+        change = form.change
+        if name == "db":  # what db is made of is dW as it was
+            change = {"dW": lambda right, p, at: p.dW[at] if at in p.dW else right(p, at), **change}
+        found = self.rows.attempt(name, layer, change=change, alone=True, delta=given, above=above)
         return None if found is None else self.without_noise(found, layer)
 
     def _gradient(self, name, layer, measured, base, known):
@@ -353,6 +368,7 @@ class Samples:
                 return
         c = ratio(measured, due, self.tolerance)
         if exact or (scaled and c is None):
+            self._added_to_sums(name, layer, exact)
             found = exact or [form for form, factor in scaled if np.isclose(factor, scaled[0][1])]
             self.offs.append(Off(name, layer, [(form, None) for form in found], 1.0, measured, due))
             self.parts.append(Part(layer, tuple(found)))
@@ -364,6 +380,11 @@ class Samples:
                 self.factors.append((name, layer, c))
             words = "" if c is not None else "no known rule gives it" if np.any(measured) else "it is 0"
             self.offs.append(Off(name, layer, [], 1.0 if c is None else c, measured, due, words))
+
+    def _added_to_sums(self, name, layer, found):
+        """Takes what is added to dW for added to a db that is made of dW, too."""
+        if name == "db" and layer in self.added and any(form.bug.id == "bias-row-sum" for form in found):
+            self.added_b[layer] = self.added[layer].sum(axis=0)
 
     def _decayed(self, layer, measured, due):
         """Whether db is right but for a multiple of b, whatever the sample."""

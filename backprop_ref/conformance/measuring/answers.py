@@ -150,6 +150,16 @@ def finite(batches):
     )
 
 
+def without_data(batches) -> bool:
+    """Whether every dW is 0, or, like a penalty's, the same whatever the samples are, and every db 0."""
+    first, *others = (one.values.dW for one in batches.all)
+    if not any(np.any(part) for dW in (first, *others) for part in dW):
+        return True
+    constant = all(same(part, due, 1e-12) for dW in others for part, due in zip(dW, first, strict=True))
+    biased = any(np.any(db) for one in batches.all for db in one.values.db or () if db is not None)
+    return constant and not biased
+
+
 def state(batches):
     """Findings on a second, identical call."""
     again = batches.five.again
@@ -176,7 +186,7 @@ def unsummed(ask, batches, network):
     if not layers and five.values.db is None and all(one.values.db is not None for one in batches.singles):
         layers = {"bias-not-summed": []}
     found = [known_bug(name, "db", tuple(at)) for name, at in layers.items()]
-    left_out = [layer for layer, db in enumerate(five.values.db or ()) if db is None]
+    left_out = [layer for layer, db in enumerate(five.values.db or ()) if db is None and layer not in five.odd]
     left_out += [layer for layer, name in five.odd.items() if not name]
     if left_out and not found and _moves(ask, batches, network, left_out):
         text = "db has another shape than b, or is left out, where the other layers have it"
@@ -197,9 +207,9 @@ def _moves(ask, batches, network, layers):
     return not all(map(np.array_equal, answer.values.dW, batches.five.values.dW))
 
 
-def decay(ask, batches, network):
+def decay(ask, batches, network, alone):
     """A finding where weight decay that is asked for is not λ·W in dW and nothing in db; under other names than
-    weight_decay, any usual multiple of λ, that in the loss where there is one."""
+    weight_decay, any usual multiple of λ, that in the loss where there is one; `alone`: nothing else is off."""
     named = getattr(ask.submission, "decay", "")
     if ask.dear or not named:
         return ()
@@ -212,18 +222,22 @@ def decay(ask, batches, network):
     factors |= {"decay-over-batch": 1.0 / size}
     found: dict[str, list[int]] = {}
     moves = [(a - b) / strength for a, b in zip(answer.values.dW, five.values.dW, strict=True)]
-    factor = 1.0
+    factor, absolute = 1.0, _absolute(answer, five, batches.params, strength)
     if named != "weight_decay":
         ratios = np.concatenate([(move / W).ravel() for move, W in zip(moves, batches.params.W, strict=True)])
         factor = _penalty_factor(answer, five, batches.params, strength, size, ratios)
     for layer, (moved, weights) in enumerate(zip(moves, batches.params.W, strict=True)):
-        W = factor * weights
+        W = factor * weights if absolute is None else absolute * np.sign(weights)
         if same(moved, W, 1e-6):
             continue
         due = {name: c * W for name, c in factors.items()} | {"decay-absolute": np.sign(W)}
         alike = {name: np.mean(np.abs(moved - part) <= 1e-6) for name, part in {"": W, **due}.items()}
         name = max(alike, key=lambda name: alike[name])  # whatever becomes of some entries otherwise
-        if name and alike[name] >= 0.5:
+        if alike[name] < 0.5:
+            if not alone:  # another bug may have done that
+                continue
+            name = "penalty-disagrees" if five.loss is not None else "decay-undeclared"
+        if name:
             found.setdefault(name, []).append(layer)
     pairs = zip(answer.values.db or (), five.values.db or (), strict=False)
     moved_b = [(layer, a - b) for layer, (a, b) in enumerate(pairs) if a is not None]
@@ -232,6 +246,14 @@ def decay(ask, batches, network):
     if biases and not getattr(form, "folded", ""):  # b as a row of W decays with it
         found["decay-on-bias"] = biases
     return tuple(known_bug(name, "db" if name.endswith("bias") else "dW", tuple(at)) for name, at in found.items())
+
+
+def _absolute(answer, five, params, strength):
+    """The factor of Σ|W| in a loss that holds λ times that; None: it does not, or no loss tells."""
+    if answer.loss is None or np.isclose(answer.loss, five.loss, rtol=1e-12):
+        return None
+    c = (answer.loss - five.loss) / (strength * sum(float(np.abs(W).sum()) for W in params.W))
+    return next((usual for usual in (1.0, 0.5, 1.0 / len(five.case.x)) if np.isclose(c, usual, rtol=1e-6)), None)
 
 
 def _penalty_factor(answer, five, params, strength, size, ratios):

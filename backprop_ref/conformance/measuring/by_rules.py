@@ -15,6 +15,7 @@ from backprop_ref.conformance.measuring.losses import CONSTANTS, case_of, is_usu
 from backprop_ref.conformance.measuring.networks import kind_of
 from backprop_ref.conformance.outcomes.outcome import CONVENTION, RIGHT, WRONG
 from backprop_ref.conformance.submissions.conventions import SIMPLE, Factor
+from backprop_ref.formulas import together as short_form
 from backprop_ref.network import Network
 
 SECONDS = 2.0
@@ -79,9 +80,15 @@ def findings_of(samples, batches, forward, power, loss_scale):
             offs.append(off)
     joined = together(samples, case_of(batches.five, batches, forward), batches.five, batches.singles)
     found = [*naming.findings_of([*offs, *joined.offs], last, text), *found]
-    if joined.powers:
-        found += naming.powered(joined.powers, power, text)
-    return found
+    return [*found, *divided(joined, power, text)]
+
+
+def divided(joined, power, text):
+    """Findings for what is not divided by the batch size as is due; one sample may stand for the mean or the sum."""
+    due = usual_power({**joined.powers, **joined.alone}) if power is None else power
+    alone = {} if set(joined.alone.values()) in ({due}, {due + 1}) else joined.alone
+    powers = {**joined.powers, **alone}
+    return naming.powered(powers, power, text) if powers else []
 
 
 def usual_power(powers):
@@ -157,7 +164,9 @@ def _simplest(ask, batches, members, best):
     """
     begun = time.process_time()
     every = [*forwards.right(_families(members)), *forwards.with_a_bug(_families(members), batches)]
-    for forward in forwards.fitting(every, batches):
+    fitting = forwards.fitting(every, batches)
+    ends = {id(one): forwards.ends_as_told(rows_of(batches, one), batches) for one in fitting}
+    for forward in sorted(fitting, key=lambda one: not ends[id(one)]):
         if time.process_time() - begun > (SECONDS if best.named else 2.0 * SECONDS) / ask.ways:
             break
         if forward.cost >= best.cost:
@@ -208,9 +217,11 @@ def _by_its_rules(ask, batches, forward, search, limit=None) -> Judgement | None
     joined = together(samples, case_of(batches.five, batches, forward), batches.five, batches.singles)
     factor = simple(samples.scale, n_out) or Factor()
     whole = Factor(usual_power(joined.powers) + 1, factor.outputs, factor.twos)
+    notes = _digits(batches, forward, whole)
+    if short_form(network.loss, network.activations[-1]):
+        notes += (f"right for {kind_of(network)} alone: for a squared error the output's derivative would be missing",)
     if whole == Factor():
-        notes = (*_digits(batches, forward, whole), "no loss is returned, so none is judged")
-        return Judgement(RIGHT, text, notes=notes)
+        return Judgement(RIGHT, text, notes=(*notes, "no loss is returned, so none is judged"))
     said = f"the gradient is that of {whole.in_words(network.loss)}; ours of {Factor().in_words(network.loss)}"
     said += "; no loss is returned that would say otherwise, and a learning rate makes up for it"
-    return Judgement(CONVENTION, text, conventions=(said,), notes=_digits(batches, forward, whole))
+    return Judgement(CONVENTION, text, conventions=(said,), notes=notes)

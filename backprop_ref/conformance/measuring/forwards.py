@@ -10,7 +10,7 @@ import numpy as np
 
 from backprop_ref.conformance.catalogue.known import CATALOGUE
 from backprop_ref.conformance.catalogue.textbook import RULES
-from backprop_ref.conformance.dissecting.comparing import constant_part, split
+from backprop_ref.conformance.dissecting.comparing import constant_part, ratio, split
 from backprop_ref.conformance.dissecting.rules import Form, Rows, changed
 from backprop_ref.conformance.measuring import material
 from backprop_ref.conformance.measuring.judgement import known_bug
@@ -196,6 +196,20 @@ def _made_by_a_bug(G, v, rows, layer, tolerance):
         return True
     some = np.any(G, axis=(0, 2))
     return 1 < some.sum() < n_in and _made_with(G[:, some], v[:, some], tolerance)
+
+
+def ends_as_told(rows: Rows, batches, tolerance=1e-6) -> bool:
+    """Whether the last delta, as db or dW tell it, is a multiple of what the rules give."""
+    last = rows.last
+    due = rows.attempt("delta", last)
+    if due is None:
+        return False
+    db = [one.values.db and one.values.db[last] for one in batches.singles]
+    if all(part is not None for part in db) and ratio(np.stack(db), due, tolerance) is not None:
+        return True
+    G = np.stack([one.values.dW[last] for one in batches.singles])
+    some = np.any(G, axis=(0, 2))
+    return ratio(split(G[:, some], rows.inputs(last)[:, some])[0], due, tolerance) is not None
 
 
 def fitting(forwards, batches, limit: int | None = None) -> list[Forward]:

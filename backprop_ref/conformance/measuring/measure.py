@@ -248,7 +248,7 @@ def _group(ask, form, members, told, search=True) -> Judgement:
         return Judgement(WRONG, kind_of(members[0]), (finding,))
     if batches.five.values.dW is None:
         return Judgement(NOT_JUDGED, kind_of(members[0]), reason="it returns a loss and no gradients")
-    if not any(np.any(array) for one in batches.all for array in one.values.dW):
+    if answers.without_data(batches):
         finding = known_bug("all-zero", "dW", tuple(range(members[0].n_layers)))
         return Judgement(WRONG, kind_of(members[0]), (finding,))
     judge = partial(with_loss, form=form) if batches.five.loss is not None else without_loss
@@ -265,7 +265,11 @@ def _group(ask, form, members, told, search=True) -> Judgement:
     if turn is not None:
         said = "it updates its weights after each sample, so that each is judged by itself"
         judgement = judgement._replace(notes=(*judgement.notes, said), plain=False)
-    more = (*state, *answers.unsummed(ask, batches, members[0]), *answers.decay(ask, batches, members[0]))
+    more = (
+        *state,
+        *answers.unsummed(ask, batches, members[0]),
+        *answers.decay(ask, batches, members[0], alone=judgement.verdict != WRONG),
+    )
     if more:
         judgement = judgement._replace(verdict=WRONG, findings=(*judgement.findings, *more))
     return judgement

@@ -189,8 +189,8 @@ def _explanations(powers, of_loss):
     Pairs of how many divisions of single tensors that takes, and names with their layers.
     """
     last = max(layer for _, layer in powers)
-    everywhere = {0} if of_loss is None else {-2, -1, 0, 1, 2}
-    for due, whole in itertools.product((-1, 0) if of_loss is None else (of_loss,), sorted(everywhere, key=abs)):
+    everywhere = {-1: (0, -1), 0: (0, 1)} if of_loss is None else {of_loss: (0, -1, 1, -2, 2)}
+    for due, whole in ((due, whole) for due, some in everywhere.items() for whole in some):
         for passed in itertools.chain.from_iterable(
             itertools.combinations(range(1, last + 1), n) for n in range(last + 1)
         ):

@@ -1,5 +1,7 @@
 """The judgement on a gradient whose loss is none of ours, by the derivative of that loss."""
 
+import itertools
+
 import numpy as np
 
 from backprop_ref.conformance.dissecting.batches import together
@@ -8,10 +10,10 @@ from backprop_ref.conformance.dissecting.rules import loss_of
 from backprop_ref.conformance.dissecting.samples import Samples
 from backprop_ref.conformance.measuring import forwards, naming, unknown
 from backprop_ref.conformance.measuring.asking import HALF_THE_DIGITS
-from backprop_ref.conformance.measuring.by_rules import findings_of, without_loss
+from backprop_ref.conformance.measuring.by_rules import divided, findings_of, without_loss
 from backprop_ref.conformance.measuring.forwards import rows_of
 from backprop_ref.conformance.measuring.judgement import Judgement, known_bug
-from backprop_ref.conformance.measuring.losses import case_of
+from backprop_ref.conformance.measuring.losses import CONSTANTS, case_of
 from backprop_ref.conformance.measuring.networks import kind_of
 from backprop_ref.conformance.outcomes.outcome import CONVENTION, NOT_JUDGED, OWN_TERMS, WRONG, Finding
 from backprop_ref.conformance.submissions.conventions import SIMPLE
@@ -53,13 +55,14 @@ def in_its_own_terms(ask, batches, members, told, search):
 def _penalty(batches, every, known):
     """The forward pass, the words and the factor of a loss that is ours with something added whatever the samples."""
     first = batches._replace(five=batches.singles[0], seven=None, singles=batches.singles[1:3])
-    for forward in every:
-        if unknown.constant_rest(first, _losses(first, forward), SIMPLE) is None:
+    for forward, (name, constant) in itertools.product(every, list(CONSTANTS.items())[: 1 if known else None]):
+        if unknown.constant_rest(first, constant * _losses(first, forward), SIMPLE) is None:
             continue
-        found = unknown.constant_rest(batches, _losses(batches, forward), SIMPLE)
+        found = unknown.constant_rest(batches, constant * _losses(batches, forward), SIMPLE)
         words = "" if found is None else unknown.penalty(found[1], batches.params, True)
         if found is not None and (words or not known):
-            return forward, words, found[0]
+            said = (known_bug(name, "loss", network=kind_of(forward.network)),) if name else ()
+            return forward._replace(findings=(*forward.findings, *said)), words, found[0]
     return None
 
 
@@ -106,7 +109,6 @@ def _derived(samples, words):
 
 def _not_the_derivative(ask, batches, members, true, search):
     """Which rule is off: by the rules of a usual network, or by those measured on the loss itself."""
-    text = kind_of(members[0])
     guess = without_loss(ask, batches, members, False, told=True)
     if guess.verdict != WRONG:
         finding = Finding(
@@ -123,33 +125,40 @@ def _not_the_derivative(ask, batches, members, true, search):
     singles, rows = unknown.measured_samples(ask, members[0], batches)
     own = None
     if len(singles) >= LEAST_SAMPLES:
-        own = _measured_rules(batches, singles, rows, true, text, search)
+        own = _measured_rules(ask, batches, singles, rows, true, members[0], search)
         if own is not None and own.named:
             return own
     guess = without_loss(ask, batches, members, search, told=True)
     return own if own is not None and own.cost <= guess.cost else guess
 
 
-def _measured_rules(batches, singles, rows, true, text, search):
+def _measured_rules(ask, batches, singles, rows, true, network, search):
     """Findings by activations, slopes and deltas taken from the loss itself."""
-    tolerance = max(batches.tolerance, 1e-5)
+    tolerance, text = max(batches.tolerance, 1e-5), kind_of(network)
     samples = Samples(rows, singles, 1.0, tolerance, bool(search), more=unknown.own_forms())
-    last, offs, findings = samples.last, [], []
+    last = samples.last
+    if search and any(off.quantity == "delta" and off.layer < last and off.words for off in samples.offs):
+        at_a = unknown.slopes_at_a(ask, network, batches.params, singles, rows)
+        if at_a is not None:
+            samples = Samples(rows, singles, 1.0, tolerance, True, more=(*unknown.own_forms(), at_a))
+    offs, findings = [], []
     for off in samples.offs:
         if off.quantity == "delta" and off.layer == last and not off.named and not off.words:
             findings.append(naming.scaled(off.factor, 1.0, rows.network.sizes[-1], False, text))
         else:
             offs.append(off)
     findings = [*naming.findings_of(offs, last, text), *findings]
+    samples.search = False
+    joined = together(samples, batches.five.case, batches.five, batches.singles)
+    if joined.offs and search and (name := unknown.by_other_labels(ask, network, batches)):
+        return Judgement(WRONG, text, (known_bug(name, "delta", (last,), network=text), *findings))
     if not findings:
-        samples.search = False
-        joined = together(samples, batches.five.case, batches.five, batches.singles)
         size = float(len(batches.five.case.x))
         name = "db" if samples.B[last] is not None else "dW"
         total = np.sum([getattr(one.values, name)[last] for one in batches.singles], axis=0)
         due = getattr(true, name)[last]
         power = next((power for power in (-1, 0) if unknown.agree(size**power * total, due, 1e-5)), None)
-        if power is not None and joined.powers:
-            findings += naming.powered(joined.powers, power, text)
+        if power is not None:
+            findings += divided(joined, power, text)
         findings += naming.findings_of(joined.offs, last, text)
     return Judgement(WRONG, text, tuple(findings)) if findings else None

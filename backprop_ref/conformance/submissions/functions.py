@@ -23,6 +23,9 @@ NEAR = 0.5
 ALONG = 0.2
 """They also hold the weights themselves about once: a gradient with weight decay in it holds λ times them."""
 
+ENOUGH = 3
+"""So many answers that are gradients settle that all are: with a penalty, one or another may look like a weight."""
+
 TOGETHER = 64
 """So many calls are made at once where it is tried out how to call."""
 
@@ -68,7 +71,7 @@ class Function:
         self.function, self.declared, self.time_limit = function, declared or Declared(), time_limit
         self.layout = Layout()
         self.learning_rate = self.declared.learning_rate
-        self.in_place, self.gives_gradients = self.declared.in_place, False
+        self.in_place, self.gives_gradients, self.gradients_seen = self.declared.in_place, False, 0
         found = outline(function)
         self.arguments, self.depth = found.arguments, found.depth
         self.numbers, self.pairs = found.numbers, found.pairs
@@ -147,7 +150,7 @@ class Function:
         question = (layout, tuple(case.network.sizes), one_hot(case.y))
         if question in self.failed:
             raise self.failed[question]
-        ran: list[tuple[int, Form | None]] = []
+        ran: list[tuple[float, Form | None]] = []
         failures: list[tuple[int, Exception]] = []
         for form, tried in self._readings(case, layout):
             try:
@@ -165,12 +168,12 @@ class Function:
                 failures.append((tried.lines, Refusal("it takes labels for numbers, and not for indices of classes")))
                 continue
             several = form.ambiguous or len(tried.reply.get("readings", ())) > 1
-            fit = int(_fits(values, case, layout))
+            fit = float(_fits(values, case))
             fit += self.consistency(form, case, layout) if fit and several else 0
-            if fit > (case.network.n_layers if several else 0):
+            if fit > (case.network.n_layers if several else 0) and not _odd(values, case):
                 self.forms[layout] = form = self._without_unused(form, values, case, layout)
                 return form
-            ran.append((fit, form))
+            ran.append((fit - 0.5 * _odd(values, case), form))
         fit, form = max(ran, key=lambda one: one[0], default=(1, self._partly_biased(case, layout)))
         if form is None:
             self._give_up(failures, case, layout)
@@ -267,7 +270,7 @@ class Function:
             return attempt._replace(failure=str(reason))
         finally:
             self.in_place = in_place
-        if _fits(values, case, layout):
+        if _fits(values, case):
             return attempt
         shapes = [part.shape for part in (*(values.dW or ()), *(values.db or ())) if part is not None]
         return attempt._replace(failure="its gradients have other shapes than its weights", shapes=shapes)
@@ -389,7 +392,10 @@ class Function:
         along = sum(float((now * then).sum()) for now, then in zip(values.dW, before, strict=True)) / (
             size * size or 1.0
         )
-        return bool(distance < NEAR * size) and abs(along - 1.0) < ALONG
+        updated = bool(distance < NEAR * size) and abs(along - 1.0) < ALONG
+        self.gradients_seen += not updated
+        self.gives_gradients = not self.in_place and self.gradients_seen >= ENOUGH
+        return updated
 
     def _from_updates(self, form, case, layout, now, loss):
         """Gradients from ``W' = W − η·dW``, and what the rounding of W' hides of them."""
@@ -448,15 +454,16 @@ def _samples_of(layout):
     return slice(0, 1) if layout.one_sample else slice(None)
 
 
-def _fits(values, case, layout) -> bool:
-    """Whether gradients came out, in the shapes due."""
+def _fits(values, case) -> bool:
+    """Whether gradients came out, those of the weights in the shapes due, and as many of biases as there are."""
     if values.dW is None or [w.shape for w in values.dW] != [w.shape for w in case.params.W]:
         return False
-    due = [b.shape for b in case.params.b]
-    return values.db is None or (
-        len(values.db) == len(due)
-        and all(b is None or b.shape == shape for b, shape in zip(values.db, due, strict=True))
-    )
+    return values.db is None or len(values.db) == len(case.params.b)
+
+
+def _odd(values, case) -> bool:
+    """Whether some db has another shape than b."""
+    return any(db is not None and db.shape != b.shape for db, b in zip(values.db or (), case.params.b, strict=False))
 
 
 def is_outer(x, db, dW) -> bool:

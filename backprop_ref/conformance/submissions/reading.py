@@ -109,6 +109,15 @@ class Shapes(NamedTuple):
             for part, shape in zip(dW, self.W, strict=True)
         )
 
+    def fit_weights(self, dW, db) -> bool:
+        """Whether dW have these shapes, and there is a db of whatever shape for each b; but no other set of weights."""
+        return (
+            bool(self.b)
+            and self.fit(dW, None, turned=True)
+            and len(db or ()) == len(self.b)
+            and not all(part is not None and part.shape in self.W for part in db)
+        )
+
 
 def returned(value: Any, shapes: Any) -> Values:
     """The first of the `readings`: what somebody most likely means."""
@@ -155,7 +164,8 @@ def _of_mapping(value, shapes):
         found = as_gradients(from_mapping(mapping, n))
     except Unreadable as error:
         failure = error
-    if failure or not (found.dW is None or shapes.fit(found.dW, found.db, turned=True)):
+    fits = found.dW is None or shapes.fit(found.dW, found.db, turned=True) or shapes.fit_weights(found.dW, found.db)
+    if failure or not fits:
         by_shape = _by_shapes(list(mapping.values()), shapes)
         if by_shape is None and failure:
             raise failure
@@ -182,7 +192,13 @@ def _of_list(value, shapes):
         if len(scalars) < 2 and (fitting := dict(_fitting(gradients, shapes))):
             loss = number(scalars[0], "the loss") if scalars else None
             return {place: Values(loss=loss, dW=dW, db=db) for place, (dW, db) in fitting.items()}
-        if (by_shape := _by_shapes(value, shapes)) is not None:
+        by_shape = _by_shapes(value, shapes)
+        place, told = next(_fitting(gradients, shapes, odd=True), (0, (None, None)))
+        in_lists = place and ORDERS[place - 1] in {_two_lists, _pairs}
+        if place and len(scalars) < 2 and (in_lists or not _complete(by_shape)):
+            loss = number(scalars[0], "the loss") if scalars else None
+            return {0: Values(loss=loss, dW=told[0], db=told[1])}
+        if by_shape is not None:
             return {0: by_shape}
     if len(scalars) > 1:
         raise Unreadable(f"it returned {len(scalars)} numbers beside each other; the loss is one")
@@ -193,6 +209,11 @@ def _of_list(value, shapes):
         return {0: Values(loss=loss)}
     dW, db = split(gradients, shapes)
     return {0: Values(loss=loss, dW=dW, db=db)}
+
+
+def _complete(values):
+    """Whether there is a db wherever there may be one."""
+    return values is not None and values.db is not None and all(db is not None for db in values.db)
 
 
 def _by_shapes(value, shapes: Shapes) -> Values | None:
@@ -272,8 +293,8 @@ def _long(shape):
     return lengths[0] if len(lengths) == 1 else 1 if not lengths else shape
 
 
-def _fitting(parts, shapes) -> Iterator[tuple[int, tuple[list[np.ndarray], list[np.ndarray] | None]]]:
-    """dW and db in each of the usual orders in which they have the shapes due, with its number."""
+def _fitting(parts, shapes, odd=False) -> Iterator[tuple[int, tuple[list[np.ndarray], list[np.ndarray] | None]]]:
+    """dW and db in each of the usual orders in which they have the shapes due, with its number; `odd`: or dW alone."""
     seen: list[Any] = []
     for place, order in enumerate(ORDERS, 1):
         with contextlib.suppress(Unreadable):
@@ -283,7 +304,7 @@ def _fitting(parts, shapes) -> Iterator[tuple[int, tuple[list[np.ndarray], list[
             dW, db = arrays(chosen[0], "dW"), None if chosen[1] is None else arrays(chosen[1], "db")
             parts_read = [*dW, *(db or ())]
             same = any(len(other) == len(parts_read) and all(map(np.array_equal, parts_read, other)) for other in seen)
-            if not same and shapes.fit(dW, db, turned=True):
+            if not same and (shapes.fit_weights(dW, db) if odd else shapes.fit(dW, db, turned=True)):
                 seen.append(parts_read)
                 yield place, (dW, db)
 
