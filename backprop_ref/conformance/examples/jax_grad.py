@@ -61,6 +61,8 @@ def loss_of(network, output, y):
         return jnp.sum((a - y) ** 2) / len(y)
     if network.loss == "binary_cross_entropy":
         return jnp.mean(jax.nn.softplus(z) - z * y)
+    if network.loss != "cross_entropy":
+        raise NotImplementedError(network.loss)
     if network.activations[-1] == "softmax":
         return -jnp.sum(y * jax.nn.log_softmax(z, axis=1)) / len(y)
     return -jnp.sum(y * jax.nn.log_sigmoid(z)) / len(y)
