@@ -155,7 +155,7 @@ def test_every_key_has_a_flag():
     assert set(VALUES) == set(flags())
 
 
-NOT_OF_A_FILE = {"--config", "--find-learning-rate", "--help", "--help-all"}
+NOT_OF_A_FILE = {"--config", "--find-rate", "--help", "--help-all"}
 
 
 def test_train_takes_every_flag_and_no_other():

@@ -64,8 +64,8 @@ def test_what_does_not_fit_is_refused(wrong):
 
 
 def test_the_command_suggests_what_trains(tmp_path):
-    told = command("train", "iris", "--find-learning-rate", "--json", cwd=tmp_path)
+    told = command("train", "iris", "--find-rate", "--json", cwd=tmp_path)
     found = json.loads(told.stdout)
     assert told.returncode == 0 and 0.001 < found["suggested"] < 1.0 and not list(tmp_path.iterdir())
-    refused = command("train", "iris", "--find-learning-rate", "--run-dir", "here", cwd=tmp_path)
+    refused = command("train", "iris", "--find-rate", "--run-dir", "here", cwd=tmp_path)
     assert refused.returncode == 2 and "leave out --run-dir" in refused.stderr

@@ -86,9 +86,8 @@ def top(
 
 @registered(
     epilog=example(
-        "train digits",
-        "train --data-path iris.csv --hidden 16,8 --epochs 50 --dropout 0.2",
-        "train digits --find-learning-rate",
+        "train iris.csv --hidden 16,8 --dropout 0.2",
+        "train digits --find-rate",
     )
 )
 @with_flags()
@@ -97,9 +96,7 @@ def train(
         str | None, typer.Argument(help="Built-in data set; see: backprop-ref data.", metavar="DATASET")
     ] = None,
     config: Annotated[str | None, typer.Option(help="YAML file; flags override it.", metavar="FILE")] = None,
-    find_learning_rate: Annotated[
-        bool, typer.Option("--find-learning-rate", help="Suggest one, and train nothing.")
-    ] = False,
+    find_learning_rate: Annotated[bool, typer.Option("--find-rate", help="Suggest one, and train nothing.")] = False,
     **flags,
 ):
     """Train a network, and keep everything about it in a run folder."""

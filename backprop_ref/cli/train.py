@@ -22,7 +22,7 @@ def find_rate(dataset, config_file, flags):
     """Suggests a learning rate for what would be trained, and shows the losses it goes by."""
     for flag in ("--resume", "--run-dir", "--output", "--folds", "--from", "--learning-rate", "--trace"):
         if flag in flags:
-            raise InvalidInput(f"--find-learning-rate trains nothing to keep; leave out {flag}")
+            raise InvalidInput(f"--find-rate trains nothing to keep; leave out {flag}")
     config = merge(_with_dataset(dataset, flags), config_file)
     experiment, training, chosen = prepare(config), config.training, config.backend
     found = find_learning_rate(
