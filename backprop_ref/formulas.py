@@ -357,11 +357,13 @@ def smoothed(m: Any, y: Number, epsilon: Number) -> Number:
 
 def smoothed_cross_entropy(epsilon: Number) -> Terms:
     """`softmax_cross_entropy` of smoothed labels."""
+
+    def error(m: Any, z: Number, a: Number, y: Number) -> Number:
+        labels = smoothed(m, y, epsilon)
+        return a * m.total(labels) - labels
+
     return Terms(
-        lambda m, z, a, y: smoothed(m, y, epsilon) * minus_log_softmax(m, z),
-        lambda m, z, a, y: a * m.total(smoothed(m, y, epsilon)) - smoothed(m, y, epsilon),
-        by_rows=True,
-        output="softmax",
+        lambda m, z, a, y: smoothed(m, y, epsilon) * minus_log_softmax(m, z), error, by_rows=True, output="softmax"
     )
 
 
@@ -381,10 +383,16 @@ def violated(m: Any, a: Number, y: Number) -> Number:
     return of_others(m, y, m.where(over > 0.0, 1.0, m.where(over <= 0.0, 0.0, over)))
 
 
-def own_margin(m: Any, a: Number, y: Number) -> Number:
-    """The margin where it is above 0."""
+def multi_class_hinge_terms(m: Any, z: Number, a: Number, y: Number) -> Number:
+    """The margins of the other classes where they are above 0 (Weston and Watkins 1999)."""
     over = margin(m, a, y)
-    return m.where(over <= 0.0, 0.0, over)
+    return of_others(m, y, m.where(over <= 0.0, 0.0, over))
+
+
+def multi_class_hinge_error(m: Any, z: Number, a: Number, y: Number) -> Number:
+    """1 for each of them, and for the row's class −1 for all together."""
+    hits = violated(m, a, y)
+    return m.where(y > 0.0, -m.total(hits), hits)
 
 
 POISSON_FAR = -40.0
@@ -430,11 +438,7 @@ TERMS: Table[Terms] = Table({
         lambda m, z, a, y: m.where(side(m, y) * a < 1.0, -side(m, y), 0.0),
         threshold=0.0,
     ),
-    "multi_class_hinge": Terms(
-        lambda m, z, a, y: of_others(m, y, own_margin(m, a, y)),
-        lambda m, z, a, y: m.where(y > 0.0, -m.total(violated(m, a, y)), violated(m, a, y)),
-        by_rows=True,
-    ),
+    "multi_class_hinge": Terms(multi_class_hinge_terms, multi_class_hinge_error, by_rows=True),
     "smoothed_cross_entropy": Family("ε", 0.1, smoothed_cross_entropy, below=1.0),
     "poisson_of_log": Terms(
         lambda m, z, a, y: m.exp(z) - y * z,

@@ -93,7 +93,7 @@ class _Writer:
     def _name(self, node: Node) -> None:
         """Writes the statement that computes a node; a row of them goes where the result will stand."""
         over_row = node.operation in OVER_ROWS
-        shown = self.text(node.parts[0]) if over_row else self._spelled(node)[0]
+        shown = self.text(node.parts[0], PRODUCT) if over_row else self._spelled(node)[0]
         called = "part" if node.operation in {*OPERATORS, "absolute"} else node.operation
         name = f"{called}_{len(self.names)}"
         loop = "for (integer j = 0; j < n_out; ++j)"

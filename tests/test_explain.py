@@ -85,7 +85,7 @@ def evaluated(formula, functions=OURS):
 def truth(step):
     """Every number of a step by the name that it is printed with."""
     found, new = {"loss": step.trace.loss}, step.after
-    if "softmax" in step.network.activations[-1:] and step.network.loss == "cross_entropy":
+    if "softmax" in step.network.activations[-1:] and step.network.loss.startswith("cross_entropy"):
         found["S"] = step.total
     found |= {f"c{i}": 1.0 - power for i, power in enumerate(step.slots_after.get("powers", ()), 1)}
     slots = {name: br.Parameters(slot, new.sizes) for name, slot in step.slots_after.items() if name != "powers"}

@@ -158,13 +158,15 @@ def loss(loss, activation, count, z, a, y, n, w=None, *, total):
 
 
 class _Naming(Symbolic):
-    """`Symbolic`, but a sum over the row is called S and kept apart."""
+    """`Symbolic`, but the sum of a row's exponentials is called S and kept apart."""
 
     def __init__(self, count, number):
         super().__init__(count)
         self.named, self._number = None, number
 
     def total(self, x):
+        if not isinstance(x, Call) or x.name != "exp":
+            return super().total(x)
         self.named = super().total(x)
         return Scalar("S", self._number)
 
