@@ -71,6 +71,19 @@ def lines(dtype: str, fused: bool) -> tuple[Any, Any, Any, Any]:
             W[k * n_out + j] *= factor
 
     @compiled_in
+    def scale_all(W: Any, n_in: int, n_out: int, exponent: int, limit: float, norms: Any) -> None:
+        """Every column by its factor, which takes the place of its sum; row by row, as they stand in memory."""
+        some = False
+        for j in range(n_out):
+            size = math.ldexp(math.sqrt(norms[j]), exponent)
+            some = some or size > limit
+            norms[j] = limit / size if size > limit else 1.0
+        if some:
+            for k in range(n_in):
+                for j in range(n_out):
+                    W[k * n_out + j] *= W.dtype.type(norms[j])
+
+    @compiled_in
     def scaled_safely(W: Any, n_in: int, n_out: int, limit: float, norms: Any) -> bool:
         """Whether sums of the numbers as they are say enough, and columns are scaled by them."""
         least = limit * limit
@@ -80,9 +93,7 @@ def lines(dtype: str, fused: bool) -> tuple[Any, Any, Any, Any]:
         if n_in * n_out > SMALL:
             good = good and sums_of_columns(W, n_in, n_out, 1.0, 1.0, norms)
             if good:
-                for j in range(n_out):
-                    if norms[j] > least:
-                        scale_column(W, n_in, n_out, j, math.sqrt(norms[j]), limit)
+                scale_all(W, n_in, n_out, 0, limit, norms)
             return good
         for j in range(n_out):
             total = 0.0
@@ -101,9 +112,6 @@ def lines(dtype: str, fused: bool) -> tuple[Any, Any, Any, Any]:
         exponent = exponent_of(W)
         half = exponent // 2
         sums_of_columns(W, n_in, n_out, math.ldexp(1.0, -half), math.ldexp(1.0, half - exponent), norms)
-        for j in range(n_out):
-            size = math.ldexp(math.sqrt(norms[j]), exponent)
-            if size > limit:
-                scale_column(W, n_in, n_out, j, size, limit)
+        scale_all(W, n_in, n_out, exponent, limit, norms)
 
     return rules.clip(dtype, **options), rules.lasso(dtype, **options), norm, scale_columns
