@@ -13,7 +13,7 @@ from backprop_ref.conformance.measuring.networks import EXAMPLE
 from backprop_ref.conformance.submissions import widths
 from backprop_ref.conformance.submissions.answer import Answer
 from backprop_ref.conformance.submissions.conventions import Layout, layouts
-from backprop_ref.conformance.submissions.functions import Function, outer_layers, two_labels
+from backprop_ref.conformance.submissions.functions import Function, outer_layers, two_answers
 from backprop_ref.network import Network
 
 HALF_THE_DIGITS = {"float64": 2.0**-26, "float32": 2.0**-12}
@@ -261,10 +261,12 @@ def _score(submission, network, layout, hard):
     values = None if one.values is None else checked(one.values, network.sizes)
     if values is None:
         return 0, one.problem or one.left_out or "its gradients have other shapes than its weights", every
-    both = []
-    for label in two_labels(y):
+
+    def answer(label):
         single = submission.answer(material.case(network, params, x[:1], label), layout, twice=False)
-        both.append(None if single.values is None else checked(single.values, network.sizes))
+        return None if single.values is None else checked(single.values, network.sizes)
+
+    both = two_answers(answer, y)
     values = both[0]
     if values is None or values.dW is None:
         return (0, "it returns a loss and no gradients", every) if values is not None else (1, "", every)

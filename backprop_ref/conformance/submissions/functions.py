@@ -305,14 +305,16 @@ class Function:
     def consistency(self, form, case, layout) -> int:
         """In how many layers what another label changes in dW of a sample is an outer product with what it changes in
         db: else weights and biases stand elsewhere, or W otherwise."""
-        try:
-            one, two = (
-                self._call(form, replace(case, x=case.x[:1], y=y), layout, self._keywords(case), slice(0, 1))[0]
-                for y in two_labels(case.y)
-            )
-        except (NotJudged, Refusal, Unreadable):
-            return 0
-        return outer_layers(case.x[0], one, two)
+
+        def answer(y):
+            try:
+                case_of_one = replace(case, x=case.x[:1], y=y)
+                return self._call(form, case_of_one, layout, self._keywords(case), slice(0, 1))[0]
+            except (NotJudged, Refusal, Unreadable):
+                return None
+
+        one, two = two_answers(answer, case.y)
+        return 0 if one is None or two is None else outer_layers(case.x[0], one, two)
 
     def _ask(self, form, case, layout):
         keywords = self._keywords(case)
@@ -471,10 +473,19 @@ def is_outer(x, db, dW) -> bool:
     return bool(abs(dW - right).max() <= 1e-3 * abs(right).max())
 
 
-def two_labels(y) -> tuple[np.ndarray, np.ndarray]:
-    """The first label, and another one."""
-    other = next((row for row in y if not np.array_equal(row, y[0])), 1.0 - y[0])
-    return y[:1], other[None]
+def two_answers(answer, y) -> tuple[Values | None, Values | None]:
+    """What `answer` gives for the first label of y, and for the first other one that changes its dW.
+
+    Far ones are tried as well: the sign of an error, or a margin, changes with no other.
+    """
+    one, two = answer(y[:1]), None
+    near = next((row for row in y if not np.array_equal(row, y[0])), 1.0 - y[0])
+    for label in (near, 10.0 * (1.0 + y[0]), -10.0 * (1.0 + y[0])):
+        found = answer(label[None]) if one is not None else None
+        two = two if found is None else found
+        if found is None or found.dW is None or one.dW is None or not all(map(np.array_equal, one.dW, found.dW)):
+            break
+    return one, two
 
 
 def outer_layers(x, one: Values, two: Values) -> int:
