@@ -20,8 +20,16 @@ HALF_THE_DIGITS = {"float64": 2.0**-26, "float32": 2.0**-12}
 """Two formulas are told apart by half the digits that a number has: right ones agree in more, wrong ones in fewer."""
 
 
-HOPELESS = ("it returned None", "it returned the text")
-"""How reasons begin that have nothing to do with sizes or layouts."""
+REMEDIES = {
+    "it returned None": "",
+    "it returned the text": "",
+    "no answer within": "have it return after one step, or give it longer: --time-limit 60",
+    "not asked": "have it return after one step, or give it longer: --time-limit 60",
+    "EOFError": "nobody is there to type; take what it asks for as an argument",
+    "SystemExit": "have it return instead",
+    "its process": "",
+}
+"""How reasons begin that have nothing to do with sizes or layouts, and what helps."""
 BEST = 3
 """The score of a layout that suits."""
 CLASSIC = ((2, 2, 1), (2, 2, 2))
@@ -165,7 +173,7 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
     problem: str = ""
     doubtful: list[tuple[int, list[Form]]] = []
     for sizes, kind, known, hard in _tries(submission, network, doubtful):
-        if problem.startswith(HOPELESS):
+        if any(map(problem.startswith, REMEDIES)):
             break
         found = []
         for layout in known:
@@ -186,8 +194,9 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
             doubtful.append((best, chosen))
     if doubtful:
         return max(doubtful, key=lambda one: one[0])[1], ""
-    remedy = "" if network else f"; if it is made for one network only, say which: --network {EXAMPLE}"
-    return [], f"{problem}{remedy}"
+    remedy = "" if network else f"if it is made for one network only, say which: --network {EXAMPLE}"
+    remedy = next((said for start, said in REMEDIES.items() if problem.startswith(start)), remedy)
+    return [], f"{problem}; {remedy}" if remedy else problem
 
 
 def _tries(submission, network, doubtful):

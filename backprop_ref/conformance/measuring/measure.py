@@ -145,7 +145,7 @@ def _written_for(submission, form):
         one, two = (_plain_answer(ask, submission, form, None, seed, samples) for samples in (1, 2))
         if one is None or two is None or one.values.dW is None or two.values.dW is None:
             return None
-        moved = list(map(np.not_equal, one.values.dW, two.values.dW))  # a penalty fills in the same whatever the samples
+        moved = list(map(np.not_equal, one.values.dW, two.values.dW))  # what a penalty fills in is the same in both
         filled = moved if not filled else list(map(np.logical_or, filled, moved))
         if all(map(np.all, filled)):
             return None

@@ -49,8 +49,8 @@ def agree(measured, true, tolerance) -> bool:
 def is_derivative(ask, network, batches) -> bool | None:
     """Whether dW and db are the derivative of the loss along random directions; None where there is no loss.
 
-    Each tensor is tried in `DIRECTIONS`, all together in as many where calls are dear. Where a kink is too near, another
-    batch is tried. Code for one sample at a time is asked for single ones.
+    Each tensor is tried in `DIRECTIONS`, all together in as many where calls are dear; where a kink is too near, with
+    another batch. Code for one sample at a time is asked for single ones.
     """
     several = not ask.submission.layout.one_sample
     rng = np.random.default_rng(network.sizes)

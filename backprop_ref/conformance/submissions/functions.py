@@ -250,8 +250,7 @@ class Function:
                 reply = run(attempts, self.function, calls, traced, limit=self.time_limit)
             return [Attempt(*one) for one in reply["attempts"]]
         except (Refusal, Unreadable) as reason:
-            never = isinstance(self.function, Separate) and not self.function.breaker.answered
-            if len(calls) < 2 or never or isinstance(reason, Late):
+            if len(calls) < 2 or isinstance(reason, Late):
                 return [Attempt(failure=str(reason))] * len(calls)
             return [self._attempts([call], traced)[0] for call in calls]  # one of them ended them all
 
