@@ -28,6 +28,7 @@ REMEDIES = {
     "EOFError": "nobody is there to type; take what it asks for as an argument",
     "SystemExit": "have it return instead",
     "its process": "",
+    "its argument '": "",
 }
 """How reasons begin that have nothing to do with sizes or layouts, and what helps."""
 BEST = 3

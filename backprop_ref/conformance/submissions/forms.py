@@ -54,6 +54,19 @@ def _keyed(weight, bias, first):
     return Style(pack, unpack)
 
 
+def _neurons(W, b=None):
+    """A dictionary for each neuron of a layer, with its weights as a list."""
+    found: list[dict[str, Any]] = [{"weights": column.tolist()} for column in W.T]
+    if b is not None:
+        for neuron, part in zip(found, b.reshape(-1).tolist(), strict=True):
+            neuron["bias"] = part
+    return found
+
+
+def _by_neurons(layers, key):
+    return [np.array([np.reshape(neuron[key], -1) for neuron in layer], dtype=np.float64).T for layer in layers]
+
+
 def _two_keys(weight, bias):
     return Style(lambda W, b: {weight: W, bias: b}, lambda params, n: (params[weight], params[bias]))
 
@@ -86,10 +99,18 @@ STYLES = {
     "a list of dictionaries weights, bias": _each("weights", "bias"),
     "a dictionary weights1, bias1, …": _keyed("weights{}", "bias{}", 1),
     "a dictionary W_1, b_1, …": _keyed("W_{}", "b_{}", 1),
+    "layers of neurons weights, bias": Style(
+        lambda W, b: [_neurons(w, v) for w, v in zip(W, b, strict=True)],
+        lambda params, n: (_by_neurons(params, "weights"), [v[:, 0] for v in _by_neurons(params, "bias")]),
+    ),
+    "layers of neurons weights": Style(
+        lambda W, b: [_neurons(w) for w in W], lambda params, n: (_by_neurons(params, "weights"), [])
+    ),
     "a list of W": Style(lambda W, b: list(W), lambda params, n: (list(params), [])),
     "the one W": Style(lambda W, b: W[0], lambda params, n: ([params], [])),
 }
 ONLY_W = ("a list of W", "the one W")
+NEURONS = tuple(name for name in STYLES if "neurons" in name)
 KEYED = tuple(name for name in STYLES if re.match(r"a dictionary \w+[01], ", name))
 """Styles in which a bias can be left out."""
 BARE = ("a list of W", "a dictionary W1, b1, …", "a dictionary w1, b1, …", "the one W")
@@ -144,7 +165,7 @@ class Form(NamedTuple):
     def give(self, case: Case, layout: Layout, rows: slice, rate: float | None) -> tuple[list[Any], dict[str, Any]]:
         """The arguments, fresh ones each time."""
         W, b = self.weights(case, layout)
-        settings = known(case, rate) | dict.fromkeys(RATES, rate)
+        settings = known(case, rate) | dict.fromkeys(RATES, rate) if any(one[0] == "=" for one in self.roles) else {}
         x = case.x[rows]
         if self.ones:
             column = np.ones((len(x), 1), x.dtype)
@@ -264,13 +285,17 @@ def _kinds(arguments, roles, layout, n):
     folds = [] if bare or layout.biases != "flat" else list(itertools.product(("last", "first"), (False, True)))
     if "params" not in roles:
         return [("", "", False)] if bare else [("", *fold) for fold in folds]
-    styles = list(BARE) if bare else [name for name in STYLES if name not in ONLY_W]
+    styles = list(BARE) if bare else [name for name in STYLES if name not in (*ONLY_W, *NEURONS)]
+    if layout[:3] == ("in-out", "flat", "flat"):
+        styles.append(NEURONS[0])
     vectors = list(FLAT[:1] if bare else FLAT) if layout.biases in {"none", "flat"} else []
     if any(role(one.name) == "theta" for one in arguments or []):
         styles = vectors + styles
     else:
         styles += vectors
     found = [(style, "", False) for style in styles if style != "the one W" or n == 1]
+    if layout.samples == "flat" and layout.weights == "in-out" and folds:
+        found += [(NEURONS[1], "last", False)]
     return found + [(style, *fold) for fold in folds for style in (*BARE[:2], FLAT[0])]
 
 
@@ -362,6 +387,8 @@ def _completed(by_name, n):
 def _told_apart(by_name):
     """Names that mean one thing or another beside others: data beside y is x, without it pairs; weights alone, all."""
     roles = list(by_name)
+    if "" not in roles and not {"weights", "params", "W"} & set(roles):
+        roles = ["params" if one == "network" else one for one in roles]
     if "weights" in roles and "biases" not in roles:
         roles = ["params" if one == "weights" else one for one in roles]
     if "W" in roles and "biases" in roles and "b" not in roles:

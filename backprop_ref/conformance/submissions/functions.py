@@ -11,7 +11,7 @@ from backprop_ref.conformance.submissions.answer import Answer
 from backprop_ref.conformance.submissions.calling import TIME_LIMIT, Late, NotJudged, Refusal, run
 from backprop_ref.conformance.submissions.calls import Attempt, after, attempts, one_call
 from backprop_ref.conformance.submissions.conventions import Declared, Layout
-from backprop_ref.conformance.submissions.forms import Form, forms, layers_of, one_hot, partly_biased
+from backprop_ref.conformance.submissions.forms import Form, bindings, forms, layers_of, one_hot, partly_biased
 from backprop_ref.conformance.submissions.reading import Unreadable, array, from_fields, number
 from backprop_ref.conformance.submissions.separate import Separate, outline
 from backprop_ref.conformance.submissions.settings import DECAY, INTERMEDIATE, OUR_RATE, TOLD, role, setting
@@ -97,6 +97,8 @@ class Function:
     @property
     def takes_network(self) -> bool:
         """Whether it is told activations and loss: by its arguments' names; if they say nothing, by what it got."""
+        if self.arguments and not any("network" in roles for roles, _ in bindings(self.arguments, 2)):
+            return any(setting(name) in TOLD and role(name) != "network" for name in self.names)
         if any(map(role, self.names)) or not self.forms:
             return any(role(name) == "network" or setting(name) in TOLD for name in self.names)
         return any("network" in form.roles for form in self.forms.values())

@@ -12,7 +12,7 @@ def words(text: str) -> tuple[str, ...]:
 
 
 OUR_RATE = 2.0**-6  # a power of two: dividing by it rounds nothing
-RATES = ("learning_rate", "lr", "eta", "alpha", "step_size", "rate")
+RATES = ("learning_rate", "lr", "eta", "alpha", "step_size", "rate", "l_rate", "learn_rate")
 INIT_RATE = "learning_rate_init"
 
 SIZES = words(
@@ -55,7 +55,7 @@ DECAY = words(
 """Names of an argument for the λ of a penalty on the weights."""
 NOTHING = (*DECAY, *words("momentum dropout decay mu l1"))
 QUIET = words("verbose shuffle early_stopping nesterovs_momentum warm_start print_cost plot debug")
-BATCH = words("batch_size mini_batch_size minibatch_size m n_samples n_examples")
+BATCH = words("batch_size mini_batch_size minibatch_size m n n_samples n_examples")
 ACTIVATION = words(
     "activation hidden_activation act nonlinearity activation_function activation_fn activation_func act_fn"
 )
@@ -71,7 +71,8 @@ INTERMEDIATE = words("cache caches zs memory a1 z1 a2 z2 al y_hat y_pred")
 
 _NAMES = {
     "network": "network net nn spec mlp",
-    "x": "x xs input inputs datax feature features sample samples a0 in inp img image images xi example examples",
+    "x": """x xs input inputs datax feature features sample samples a0 in inp img image images xi example examples row
+    rows signal signals point points""",
     "y": "y ys t ts target targets label labels ytrue truth expected desired d output outputs groundtruth yi classes",
     "weights": "weights weight w ws weightlist weightmatrices coefs kernels wlist weightss matrices wmat",
     "biases": "biases bias b bs biaslist biasvectors intercept intercepts blist offset offsets",
