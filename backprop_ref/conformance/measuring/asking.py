@@ -1,6 +1,7 @@
 """Asking a submission for networks and batches made on the spot, and finding out in which form it is to be asked."""
 
 import itertools
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -37,6 +38,8 @@ CLASSIC = ((2, 2, 1), (2, 2, 2))
 """Sizes of examples worked by hand, which much code is written for, neuron by neuron."""
 SECONDS = 3.0
 """Sizes that code is written for are looked for no longer."""
+SEARCH = 3.0
+"""So many processor seconds are spent on forms, sizes and layouts where none gives an answer."""
 
 
 class Asked(NamedTuple):
@@ -173,8 +176,9 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
         return [Form(sizes, submission.layout, False, (True,) * (len(sizes) - 1))], ""
     problem: str = ""
     doubtful: list[tuple[int, list[Form]]] = []
+    begun = time.process_time()
     for sizes, kind, known, hard in _tries(submission, network, doubtful):
-        if any(map(problem.startswith, REMEDIES)):
+        if any(map(problem.startswith, REMEDIES)) or time.process_time() - begun > SEARCH:
             break
         found = []
         for layout in known:

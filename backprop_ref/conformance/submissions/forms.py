@@ -15,7 +15,7 @@ from backprop_ref.conformance.submissions.calling import NotJudged
 from backprop_ref.conformance.submissions.conventions import Layout
 from backprop_ref.conformance.submissions.outline import Argument
 from backprop_ref.conformance.submissions.reading import Shapes
-from backprop_ref.conformance.submissions.settings import DECAY, RATES, known, role, setting
+from backprop_ref.conformance.submissions.settings import DECAY, ONE_HIDDEN, RATES, WIDTHS, known, role, setting
 
 ORDERS = (
     "network weights biases x y",
@@ -99,6 +99,10 @@ STYLES = {
     "a list of dictionaries weights, bias": _each("weights", "bias"),
     "a dictionary weights1, bias1, …": _keyed("weights{}", "bias{}", 1),
     "a dictionary W_1, b_1, …": _keyed("W_{}", "b_{}", 1),
+    "a dictionary layer1, … of dictionaries W, b": Style(
+        lambda W, b: {f"layer{k}": {"W": w, "b": v} for k, (w, v) in enumerate(zip(W, b, strict=True), 1)},
+        lambda params, n: tuple([params[f"layer{k + 1}"][name] for k in range(n)] for name in "Wb"),  # type: ignore[return-value]
+    ),
     "layers of neurons weights, bias": Style(
         lambda W, b: [_neurons(w, v) for w, v in zip(W, b, strict=True)],
         lambda params, n: (_by_neurons(params, "weights"), [v[:, 0] for v in _by_neurons(params, "bias")]),
@@ -177,6 +181,8 @@ class Form(NamedTuple):
 
         def made(one):
             if one.startswith("="):
+                if setting(one[1:]) not in settings:
+                    raise NotJudged(f"it has one hidden layer, by its argument '{one[1:]}'")
                 return settings[setting(one[1:])]
             if one[:-1] in {"W", "b"} and one[-1].isdigit():
                 return (W if one[0] == "W" else b)[int(one[-1])]
@@ -306,17 +312,22 @@ def bindings(arguments: list[Argument] | None, n: int) -> list[tuple[tuple[str, 
     """
     arguments = arguments or [Argument("arguments", "VAR_POSITIONAL", True)]
     positional = [one for one in arguments if one.kind.startswith("POSITIONAL")]
-    last = max((place for place, one in enumerate(positional) if one.needed or role(one.name) in _GIVEN), default=-1)
+    last = max((place for place, one in enumerate(positional) if one.needed or _is_given(one)), default=-1)
     optional = [*positional[last + 1 :], *(one for one in arguments if one.kind == "KEYWORD_ONLY")]
     optional = [one for one in optional if one.needed or _wanted(one)]
     names = tuple(one.name for one in optional)
     by_name = [_setting(one) for one in positional[: last + 1]]
     by_keyword = [_setting(one) for one in optional]
+    if n != 2 and any(one.startswith("=") and setting(one[1:]) in ONE_HIDDEN for one in (*by_name, *by_keyword)):
+        return []
     if any(one.kind == "VAR_POSITIONAL" for one in arguments):
         there = _bound([*by_name, *by_keyword])
         return [((*order, *by_keyword), names) for order in _orders(n) if not there or order[: len(there)] == there]
     found = []
-    for roles in _completed([*by_name, *by_keyword], n):
+    completed = list(_completed([*by_name, *by_keyword], n))
+    if not completed and all(len(one.name) == 1 for one in positional[: last + 1]):  # they may mean something else
+        completed = list(_completed([""] * len(by_name) + by_keyword, n))
+    for roles in completed:
         layered = _layered(roles, [one.name for one in (*positional[: last + 1], *optional)])
         asked = {"x", "y"} <= set(layered or ()) or {"pairs", "batch"} & set(layered or ())
         if layered is not None and asked and (layered, names) not in found:
@@ -327,12 +338,18 @@ def bindings(arguments: list[Argument] | None, n: int) -> list[tuple[tuple[str, 
 _GIVEN = ("x", "y", "weights", "biases", "params", "theta", "W", "b", "network")
 
 
+def _is_given(argument):
+    """Whether an argument with a default may be what is asked about: one that is a number is none."""
+    return role(argument.name) in _GIVEN and argument.default not in {"int", "float", "bool", "str"}
+
+
 def _wanted(argument):
-    """Whether an argument with a default is given: what is asked about, the rate, λ; alpha may be a slope."""
+    """Whether an argument with a default is given: what is asked about, sizes, the rate, λ; alpha may be a slope."""
     found = role(argument.name)
     if setting(argument.name) in DECAY:
         return argument.name != "weight_decay" and argument.default in {"int", "float"}
-    return found in _GIVEN or (found == "rate" and setting(argument.name) != "alpha")
+    size = not found and setting(argument.name) in WIDTHS and argument.default in {"int", "NoneType"}
+    return size or _is_given(argument) or (found == "rate" and setting(argument.name) != "alpha")
 
 
 def _bound(roles):
@@ -371,6 +388,9 @@ def _completed(by_name, n):
         if "weights" in by_name and "biases" in by_name and n == 1:
             yield [{"weights": "W", "biases": "b"}.get(one, one) for one in by_name]
         return
+    missing = [one for one in "xy" if one not in by_name]
+    if "W" in by_name and len(missing) == len(places):
+        yield _filled(by_name, places, missing)
     bound = _bound(by_name)
     for order in _orders(n):
         left = list(order)
@@ -378,10 +398,15 @@ def _completed(by_name, n):
             if one in left:
                 left.remove(one)
         if len(left) == len(places) and set(bound) <= set(order):
-            filled = list(by_name)
-            for place, one in zip(places, left, strict=True):
-                filled[place] = one
-            yield filled
+            yield _filled(by_name, places, left)
+
+
+def _filled(by_name, places, left):
+    """The same with these at some places."""
+    filled = list(by_name)
+    for place, one in zip(places, left, strict=True):
+        filled[place] = one
+    return filled
 
 
 def _told_apart(by_name):
@@ -418,7 +443,10 @@ def _layered(roles, names):
 def layers_of(arguments: list[Argument] | None) -> int | None:
     """How many layers a function takes that has an argument for the W of each."""
     names = [role(one.name) for one in arguments or []]
-    return names.count("W") or None
+    one_hidden = any(
+        not found and setting(one.name) in ONE_HIDDEN for found, one in zip(names, arguments or [], strict=True)
+    )
+    return names.count("W") or (2 if one_hidden else None)
 
 
 def pairs(x, y, layout: Layout) -> list[list[Any]]:

@@ -173,7 +173,7 @@ class Function:
                 self.forms[layout] = form = self._without_unused(form, values, case, layout)
                 return form
             ran.append((fit, form))
-        fit, form = max(ran, key=lambda one: one[0], default=(1, self._partly_biased(case, layout)))
+        fit, form = max(ran, key=lambda one: one[0]) if ran else (1, self._partly_biased(failures, case, layout))
         if form is None:
             self._give_up(failures, case, layout)
         if fit:
@@ -187,8 +187,10 @@ class Function:
             return form
         return self._first_fitting(partly_biased(form, len(used), used), case, layout) or form
 
-    def _partly_biased(self, case, layout) -> Form | None:
-        """The first form with biases in some layers only that fits."""
+    def _partly_biased(self, failures, case, layout) -> Form | None:
+        """The first form with biases in some layers only that fits; None too where all failed for another reason."""
+        if failures and all(str(reason).startswith(WRONG_KIND) for _, reason in failures):
+            return None
         n, plain = case.network.n_layers, list(forms(self.arguments, case, layout))
         return self._first_fitting([one for form in plain for one in partly_biased(form, n)], case, layout)
 
