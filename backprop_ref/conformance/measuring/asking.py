@@ -36,6 +36,8 @@ BEST = 3
 """The score of a layout that suits."""
 CLASSIC = ((2, 2, 1), (2, 2, 2))
 """Sizes of examples worked by hand, which much code is written for, neuron by neuron."""
+LOOPED = 3
+"""So many networks that loops over fixed ranges tell of are tried at once."""
 SECONDS = 3.0
 """Sizes that code is written for are looked for no longer."""
 SEARCH = 3.0
@@ -215,6 +217,9 @@ def _tries(submission, network, doubtful):
         kinds = [network] if network else _first_kinds(sizes)
         for kind in kinds if submission.takes_network else kinds[:1]:
             yield sizes, kind, batches, False
+    for sizes in _looped(submission, depths):
+        for some in (batches, single):
+            yield sizes, _first_kinds(sizes)[0], some, True
     for sizes in first:
         yield sizes, network or _first_kinds(sizes)[0], batches, True
     alone = [] if network else [material.OTHER_WIDTHS[depth][-1] for depth in depths if depth in material.OTHER_WIDTHS]
@@ -232,6 +237,12 @@ def _tries(submission, network, doubtful):
     for sizes in searched:
         for some in (batches, single):
             yield sizes, _first_kinds(sizes)[0], some, True
+
+
+def _looped(submission, depths):
+    """Sizes over which the code loops, the deepest networks first."""
+    ranges = getattr(submission, "ranges", ())
+    return widths.told(ranges, sorted((depth for depth in depths if depth > 1), reverse=True))[:LOOPED]
 
 
 def _labelled(sizes, layout):

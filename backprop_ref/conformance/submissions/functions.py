@@ -71,7 +71,7 @@ class Function:
         self.in_place, self.gives_gradients = self.declared.in_place, False
         found = outline(function)
         self.arguments, self.depth = found.arguments, found.depth
-        self.numbers, self.pairs = found.numbers, found.pairs
+        self.numbers, self.pairs, self.ranges = found.numbers, found.pairs, found.ranges
         roles = {role(one.name) for one in self.arguments or []}
         self.explicit_biases = bool(roles & {"b", "biases"})
         self.names = frozenset(one.name for one in self.arguments or [])

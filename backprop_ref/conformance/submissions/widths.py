@@ -86,7 +86,7 @@ def suiting(function, depths, layouts: list[Layout], make: Callable[..., Case], 
         asked = [(one.form, make(one.sizes, one.layout), one.layout) for one in moves]
         return [one._replace(attempt=got) for one, got in zip(moves, function.attempts(asked), strict=True)]
 
-    for sizes in _told(function.pairs, depths):
+    for sizes in told(function.pairs, depths):
         alike = {(way.form, way.layout): way._replace(sizes=sizes) for way in ways if _alike(way, sizes)}
         tried = results(list(alike.values()))
         if sizes not in found and any(_suits(function, make, way) for way in tried):
@@ -171,8 +171,8 @@ def _alike(way, sizes):
     return len(way.sizes) == len(sizes) and (way.sizes[-1] == 1) == (sizes[-1] == 1)
 
 
-def _told(pairs, depths) -> list[tuple[int, ...]]:
-    """Sizes that shapes written in the code make up, each of two numbers that are neighbours."""
+def told(pairs, depths) -> list[tuple[int, ...]]:
+    """Sizes that shapes or loops written in the code make up, each of two numbers that are neighbours."""
     small = [pair if max(pair) <= LARGEST else () for pair in pairs]
     series = (small[::2], small[1::2], small)
     return list(dict.fromkeys(sizes for some in series for depth in depths for sizes in _chains(some, depth + 1)))[
