@@ -41,7 +41,7 @@ LOOPED = 3
 SECONDS = 3.0
 """Sizes that code is written for are looked for no longer."""
 SEARCH = 3.0
-"""So many processor seconds are spent on forms, sizes and layouts where none gives an answer."""
+"""So many processor seconds are spent on usual sizes and layouts where none gives an answer."""
 
 
 class Asked(NamedTuple):
@@ -178,9 +178,8 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
         return [Form(sizes, submission.layout, False, (True,) * (len(sizes) - 1))], ""
     problem: str = ""
     doubtful: list[tuple[int, list[Form]]] = []
-    begun = time.process_time()
     for sizes, kind, known, hard in _tries(submission, network, doubtful):
-        if any(map(problem.startswith, REMEDIES)) or time.process_time() - begun > SEARCH:
+        if any(map(problem.startswith, REMEDIES)):
             break
         found = []
         for layout in known:
@@ -213,6 +212,26 @@ def _tries(submission, network, doubtful):
     known = submission.layouts(layouts(submission.declared.layout()))
     batches, single = ([one for one in known if one.one_sample is alone] for alone in (False, True))
     first, depths = _sizes(submission, network)
+    begun = time.process_time()
+    for one in _usual_tries(submission, network, first, depths, batches, single):
+        if time.process_time() - begun > SEARCH:
+            break
+        yield one
+    if network is not None or doubtful:
+        return
+    searched: Iterable[tuple[int, ...]]
+    if submission.kind == "function":
+        classic = [sizes for sizes in CLASSIC if len(sizes) - 1 in depths]
+        searched = itertools.chain(classic, widths.suiting(submission, depths, known, _labelled, SECONDS))
+    else:
+        searched = (sizes for depth in depths for sizes in material.WIDTHS.get(depth, ())[1:])
+    for sizes in searched:
+        for some in (batches, single):
+            yield sizes, _first_kinds(sizes)[0], some, True
+
+
+def _usual_tries(submission, network, first, depths, batches, single):
+    """Those but for the sizes that are looked for."""
     for sizes in first:
         kinds = [network] if network else _first_kinds(sizes)
         for kind in kinds if submission.takes_network else kinds[:1]:
@@ -226,17 +245,6 @@ def _tries(submission, network, doubtful):
     for sizes, some in (*((one, batches) for one in alone), *((one, single) for one in (*first, *alone))):
         if some:
             yield sizes, network or _first_kinds(sizes)[0], some, True
-    if network is not None or doubtful:
-        return
-    searched: Iterable[tuple[int, ...]]
-    if submission.kind == "function":
-        classic = [sizes for sizes in CLASSIC if len(sizes) - 1 in depths]
-        searched = itertools.chain(classic, widths.suiting(submission, depths, known, _labelled, SECONDS))
-    else:
-        searched = (sizes for depth in depths for sizes in material.WIDTHS.get(depth, ())[1:])
-    for sizes in searched:
-        for some in (batches, single):
-            yield sizes, _first_kinds(sizes)[0], some, True
 
 
 def _looped(submission, depths):

@@ -67,6 +67,10 @@ def _by_neurons(layers, key):
     return [np.array([np.reshape(neuron[key], -1) for neuron in layer], dtype=np.float64).T for layer in layers]
 
 
+def _of_layers(layers):
+    return [layer["W"] for layer in layers], [layer["b"] for layer in layers]
+
+
 def _two_keys(weight, bias):
     return Style(lambda W, b: {weight: W, bias: b}, lambda params, n: (params[weight], params[bias]))
 
@@ -101,7 +105,7 @@ STYLES = {
     "a dictionary W_1, b_1, …": _keyed("W_{}", "b_{}", 1),
     "a dictionary layer1, … of dictionaries W, b": Style(
         lambda W, b: {f"layer{k}": {"W": w, "b": v} for k, (w, v) in enumerate(zip(W, b, strict=True), 1)},
-        lambda params, n: tuple([params[f"layer{k + 1}"][name] for k in range(n)] for name in "Wb"),  # type: ignore[return-value]
+        lambda params, n: _of_layers([params[f"layer{k}"] for k in range(1, n + 1)]),
     ),
     "layers of neurons weights, bias": Style(
         lambda W, b: [_neurons(w, v) for w, v in zip(W, b, strict=True)],

@@ -23,6 +23,8 @@ NEAR = 0.5
 ALONG = 0.2
 """They also hold the weights themselves about once: a gradient with weight decay in it holds λ times them."""
 
+FIRST = (2, 8)
+"""So many forms are tried at once at first, since one of them mostly fits."""
 TOGETHER = 64
 """So many calls are made at once where it is tried out how to call."""
 
@@ -203,9 +205,11 @@ class Function:
         """Forms not known to be unfit, each for every order in which its answer may be read, with an `Attempt`."""
         every = forms(self.arguments, case, layout)
         among = [form for form in every if self._kind(form, case, layout) not in self.unfit]
-        for form, tried in zip(among, self.attempts([(form, case, layout) for form in among]), strict=True):
-            for reading, _ in tried.reply.get("readings", [(0, None)]):
-                yield form._replace(reading=reading), tried
+        for start, end in itertools.pairwise((0, *FIRST, len(among))):
+            part = among[start:end]
+            for form, tried in zip(part, self.attempts([(form, case, layout) for form in part]), strict=True):
+                for reading, _ in tried.reply.get("readings", [(0, None)]):
+                    yield form._replace(reading=reading), tried
 
     @staticmethod
     def _kind(form, case, layout):
@@ -251,12 +255,14 @@ class Function:
             if isinstance(self.function, Separate):
                 reply = self.function.attempts(calls, traced)
             else:
-                reply = run(attempts, self.function, calls, traced, limit=self.time_limit)
-            return [Attempt(*one) for one in reply["attempts"]]
+                reply = run(attempts, self.function, calls, traced, self.time_limit / 2.0, limit=self.time_limit)
+            found = [Attempt(*one) for one in reply["attempts"]]
         except (Refusal, Unreadable) as reason:
             if len(calls) < 2 or isinstance(reason, Late):
                 return [Attempt(failure=str(reason))] * len(calls)
             return [self._attempts([call], traced)[0] for call in calls]  # one of them ended them all
+        left = calls[len(found) :] if found else []
+        return found + (self._attempts(left, traced) if left else [])
 
     def _fitting(self, attempt, form, case, layout):
         """The attempt, with a failure if its answer does not fit the network."""

@@ -119,8 +119,8 @@ def _code(found) -> tuple[tuple[int, ...], int, tuple[tuple[int, int], ...], tup
     layers = {int(match[1]) for name in names if (match := OF_A_LAYER.fullmatch(name))}
     small = tuple(sorted(number for number in numbers if 1 <= number <= LARGEST))
     depth = len(layers) if layers == set(range(min(layers, default=0), max(layers, default=0) + 1)) else 0
-    fitting = (tuple(pair for pair in some if all(1 <= n <= LARGEST for n in pair)) for some in (pairs, ranges))
-    return small, depth, *fitting
+    two, ends = (tuple(pair for pair in some if all(1 <= n <= LARGEST for n in pair)) for some in (pairs, ranges))
+    return small, depth, two, ends
 
 
 def _names(code):
