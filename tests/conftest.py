@@ -145,3 +145,9 @@ def _clean_environment(monkeypatch, tmp_path_factory):
         monkeypatch.delenv(f"BACKPROP_REF_{name}", raising=False)
     for name in ("LOG_LEVEL", "RANDOM_SEED", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _unexpected_errors(monkeypatch):
+    """What goes wrong in the checker itself fails a test, rather than end as NOT JUDGED."""
+    monkeypatch.setattr("backprop_ref.conformance.measuring.verify.UNEXPECTED", ())

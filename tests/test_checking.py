@@ -10,6 +10,7 @@ from submissions import right
 
 import backprop_ref as br
 from backprop_ref.checking import Conventions
+from backprop_ref.conformance.measuring import verify
 from backprop_ref.conformance.outcomes.outcome import Finding
 from backprop_ref.conformance.submissions.conventions import Declared
 from backprop_ref.testing import assert_gradients_right
@@ -73,6 +74,30 @@ def test_one_for_one_network():
     assert (outcome.verdict, outcome.exit) == ("NOT JUDGED", 2)
     with pytest.raises(AssertionError, match="NOT JUDGED"):
         assert_gradients_right(for_xor, network="3-2-1:sigmoid,sigmoid:sse")
+
+
+def test_what_goes_wrong_in_the_checker_is_not_held_against_the_code(monkeypatch):
+    def fails(*arguments, **keywords):
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(verify, "measure", fails)
+    with pytest.raises(ZeroDivisionError):
+        br.verify(sound)
+    monkeypatch.setattr(verify, "UNEXPECTED", (Exception,))
+    outcome = br.verify(sound)
+    assert (outcome.verdict, outcome.exit, len(outcome.reason.splitlines())) == ("NOT JUDGED", 2, 1)
+    assert "ZeroDivisionError: division by zero (test_checking.py, line" in outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("body", "said"), [("input('how many? ')", "take what it asks for as an argument"), ("exit(3)", "return instead")]
+)
+def test_what_does_not_return_is_told_what_helps(body, said, tmp_path):
+    (tmp_path / "theirs.py").write_text(f"def f(weights, biases, x, y):\n    {body}\n")
+    outcome = br.verify(f"{tmp_path}/theirs.py:f")
+    assert outcome.verdict == "NOT JUDGED"
+    assert said in outcome.reason
+    assert "--network" not in outcome.reason
 
 
 def test_one_in_a_file(tmp_path):

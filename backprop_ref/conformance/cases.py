@@ -123,7 +123,7 @@ def tensors(values: Values[Any]) -> dict[Key, Any]:
     backward = [getattr(values, name) for name in BACKWARD]
     for layer in reversed(range(max((len(part) for part in backward if part), default=0))):
         for name, part in zip(BACKWARD, backward, strict=True):
-            if part and part[layer] is not None:  # a layer may have no bias
+            if part and layer < len(part) and part[layer] is not None:  # a layer may have no bias
                 found[name, layer] = part[layer]
     if values.dx is not None:
         found["dx", 0] = values.dx

@@ -1,6 +1,7 @@
 """Asking a submission for networks and batches made on the spot, and finding out in which form it is to be asked."""
 
 import itertools
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -14,21 +15,34 @@ from backprop_ref.conformance.measuring.networks import EXAMPLE
 from backprop_ref.conformance.submissions import widths
 from backprop_ref.conformance.submissions.answer import Answer
 from backprop_ref.conformance.submissions.conventions import Layout, layouts
-from backprop_ref.conformance.submissions.functions import Function, outer_layers, two_labels
+from backprop_ref.conformance.submissions.functions import Function, outer_layers, two_answers
 from backprop_ref.network import Network
 
 HALF_THE_DIGITS = {"float64": 2.0**-26, "float32": 2.0**-12}
 """Two formulas are told apart by half the digits that a number has: right ones agree in more, wrong ones in fewer."""
 
 
-HOPELESS = ("it returned None", "it returned the text")
-"""How reasons begin that have nothing to do with sizes or layouts."""
+REMEDIES = {
+    "it returned None": "",
+    "it returned the text": "",
+    "no answer within": "have it return after one step, or give it longer: --time-limit 60",
+    "not asked": "have it return after one step, or give it longer: --time-limit 60",
+    "EOFError": "nobody is there to type; take what it asks for as an argument",
+    "SystemExit": "have it return instead",
+    "its process": "",
+    "its argument '": "",
+}
+"""How reasons begin that have nothing to do with sizes or layouts, and what helps."""
 BEST = 3
 """The score of a layout that suits."""
 CLASSIC = ((2, 2, 1), (2, 2, 2))
 """Sizes of examples worked by hand, which much code is written for, neuron by neuron."""
+LOOPED = 3
+"""So many networks that loops over fixed ranges tell of are tried at once."""
 SECONDS = 3.0
 """Sizes that code is written for are looked for no longer."""
+SEARCH = 3.0
+"""So many processor seconds are spent on usual sizes and layouts where none gives an answer."""
 
 
 class Asked(NamedTuple):
@@ -169,7 +183,7 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
     problem: str = ""
     doubtful: list[tuple[float, list[Form]]] = []
     for sizes, kind, known, hard in _tries(submission, network, doubtful):
-        if problem.startswith(HOPELESS):
+        if any(map(problem.startswith, REMEDIES)):
             break
         found = []
         for layout in known:
@@ -190,8 +204,9 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
             doubtful.append((best, chosen))
     if doubtful:
         return max(doubtful, key=lambda one: one[0])[1], ""
-    remedy = "" if network else f"; if it is made for one network only, say which: --network {EXAMPLE}"
-    return [], f"{problem}{remedy}"
+    remedy = "" if network else f"if it is made for one network only, say which: --network {EXAMPLE}"
+    remedy = next((said for start, said in REMEDIES.items() if problem.startswith(start)), remedy)
+    return [], f"{problem}; {remedy}" if remedy else problem
 
 
 def _tries(submission, network, doubtful):
@@ -203,16 +218,11 @@ def _tries(submission, network, doubtful):
     first, depths = _sizes(submission, network)
     if len(first) > 1 and network is None:  # where a bug lets no layer differ from the next, one layer hides it
         first = [first[0], (3,) * len(first[0]), *first[1:]]
-    for sizes in first:
-        kinds = [network] if network else _first_kinds(sizes)
-        for kind in kinds if submission.takes_network else kinds[:1]:
-            yield sizes, kind, batches, False
-    for sizes in first:
-        yield sizes, network or _first_kinds(sizes)[0], batches, True
-    alone = [] if network else [material.OTHER_WIDTHS[depth][-1] for depth in depths if depth in material.OTHER_WIDTHS]
-    for sizes, some in (*((one, batches) for one in alone), *((one, single) for one in (*first, *alone))):
-        if some:
-            yield sizes, network or _first_kinds(sizes)[0], some, True
+    begun = time.process_time()
+    for one in _usual_tries(submission, network, first, depths, batches, single):
+        if time.process_time() - begun > SEARCH:
+            break
+        yield one
     if network is not None or doubtful:
         return
     searched: Iterable[tuple[int, ...]]
@@ -225,6 +235,29 @@ def _tries(submission, network, doubtful):
     for sizes in searched:
         for some in (batches, single):
             yield sizes, _first_kinds(sizes)[0], some, True
+
+
+def _usual_tries(submission, network, first, depths, batches, single):
+    """Those but for the sizes that are looked for."""
+    for sizes in first:
+        kinds = [network] if network else _first_kinds(sizes)
+        for kind in kinds if submission.takes_network else kinds[:1]:
+            yield sizes, kind, batches, False
+    for sizes in _looped(submission, depths):
+        for some in (batches, single):
+            yield sizes, _first_kinds(sizes)[0], some, True
+    for sizes in first:
+        yield sizes, network or _first_kinds(sizes)[0], batches, True
+    alone = [] if network else [material.OTHER_WIDTHS[depth][-1] for depth in depths if depth in material.OTHER_WIDTHS]
+    for sizes, some in (*((one, batches) for one in alone), *((one, single) for one in (*first, *alone))):
+        if some:
+            yield sizes, network or _first_kinds(sizes)[0], some, True
+
+
+def _looped(submission, depths):
+    """Sizes over which the code loops, the deepest networks first."""
+    ranges = getattr(submission, "ranges", ())
+    return widths.told(ranges, sorted((depth for depth in depths if depth > 1), reverse=True))[:LOOPED]
 
 
 def _labelled(sizes, layout):
@@ -270,23 +303,15 @@ def _score(submission, network, layout, hard):
     if values is None:
         return 0, one.problem or one.left_out or "its gradients have other shapes than its weights", every
 
-    def single(label):
-        return submission.answer(material.case(network, params, x[:1], label), layout, twice=False).values
+    def answer(label):
+        single = submission.answer(material.case(network, params, x[:1], label), layout, twice=False)
+        return None if single.values is None else checked(single.values, network.sizes)
 
-    label, other = two_labels(y)
-    first = single(label)
-    values = None if first is None else checked(first, network.sizes)
+    biased = tuple(part is not None for part in one.values.db or [None] * len(values.dW or ()))
+    values, second = two_answers(answer, y)
     if values is None or values.dW is None:
         return (0, "it returns a loss and no gradients", every) if values is not None else (1, "", every)
-    biased = tuple(part is not None for part in first.db or [None] * len(values.dW))
-    for label in (other, *(() if hard else (0.5 * other,))):  # some bugs see no more than the sum of the labels
-        second = single(label)
-        second = None if second is None else checked(second, network.sizes)
-        if second is None or second.dW is None:
-            return 1, "", biased
-        if not same(second.dW[0], values.dW[0], 1e-9):
-            break
-    else:
+    if second is None or second.dW is None or same(second.dW[0], values.dW[0], 1e-9):
         return 1, "", biased
     suits = _suiting(x[0], values, second)
     if suits == 1 and len(set(network.sizes)) == len(network.sizes):  # no other layout has these shapes: it is db

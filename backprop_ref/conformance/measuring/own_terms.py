@@ -17,6 +17,7 @@ from backprop_ref.conformance.measuring.losses import CONSTANTS, case_of
 from backprop_ref.conformance.measuring.networks import kind_of
 from backprop_ref.conformance.outcomes.outcome import CONVENTION, NOT_JUDGED, OWN_TERMS, WRONG, Finding
 from backprop_ref.conformance.submissions.conventions import SIMPLE
+from backprop_ref.parameters import Parameters
 
 LEAST_SAMPLES = 3
 """So many samples have to show their rules."""
@@ -30,23 +31,22 @@ def by_penalty(batches, every, search, known=True) -> Judgement | None:
 
 def in_its_own_terms(ask, batches, members, told, search):
     """The judgement by the derivative of the submission's own loss; None where that cannot be had."""
-    if ask.dear:
-        return None  # it takes hundreds of calls
-    network, five = members[0], batches.five
+    network = members[0]
     if batches.tolerance >= HALF_THE_DIGITS["float32"]:
         reason = "its loss is none of ours, and in float32 differences of it say nothing; compute in float64"
         return Judgement(NOT_JUDGED, kind_of(network), reason=reason)
-    true = unknown.Derivatives(ask, network, batches.params, five.case.x, five.case.y)
-    if true.ok and unknown.is_derivative(five.values, true, batches.tolerance):
+    derived = unknown.is_derivative(ask, network, batches)
+    if derived:
         name = kind_of(network) if told else "with a loss or an activation of its own"
-        note = "the gradient is the derivative of your own loss, which is none of ours; checked by central differences"
+        note = "the gradient is the derivative of your own loss, which is none of ours; checked by central differences "
+        note += f"in {unknown.DIRECTIONS} random directions of {'all weights' if ask.dear else 'each W and b'}"
         return Judgement(OWN_TERMS, name, notes=(note,))
     if search:
         bugs = forwards.fitting(forwards.with_a_bug(members, batches), batches, members[0].n_layers)
         every = [*forwards.fitting(forwards.right(members), batches), *bugs]
         if (found := by_penalty(batches, every, search, known=False)) is not None:
             return found
-    return _not_the_derivative(ask, batches, members, true, search) if true.ok else None
+    return None if derived is None or ask.dear else _not_the_derivative(ask, batches, members, search)
 
 
 # ---- a penalty in the loss -------------------------------------------------------------------------------------------
@@ -107,7 +107,7 @@ def _derived(samples, words):
 # ---- a gradient that is not the derivative ---------------------------------------------------------------------------
 
 
-def _not_the_derivative(ask, batches, members, true, search):
+def _not_the_derivative(ask, batches, members, search):
     """Which rule is off: by the rules of a usual network, or by those measured on the loss itself."""
     guess = without_loss(ask, batches, members, False, told=True)
     if guess.verdict != WRONG:
@@ -125,14 +125,14 @@ def _not_the_derivative(ask, batches, members, true, search):
     singles, rows = unknown.measured_samples(ask, members[0], batches)
     own = None
     if len(singles) >= LEAST_SAMPLES:
-        own = _measured_rules(ask, batches, singles, rows, true, members[0], search)
+        own = _measured_rules(ask, batches, singles, rows, members[0], search)
         if own is not None and own.named:
             return own
     guess = without_loss(ask, batches, members, search, told=True)
     return own if own is not None and own.cost <= guess.cost else guess
 
 
-def _measured_rules(ask, batches, singles, rows, true, network, search):
+def _measured_rules(ask, batches, singles, rows, network, search):
     """Findings by activations, slopes and deltas taken from the loss itself."""
     tolerance, text = max(batches.tolerance, 1e-5), kind_of(network)
     samples = Samples(rows, singles, 1.0, tolerance, bool(search), more=unknown.own_forms())
@@ -156,9 +156,17 @@ def _measured_rules(ask, batches, singles, rows, true, network, search):
         size = float(len(batches.five.case.x))
         name = "db" if samples.B[last] is not None else "dW"
         total = np.sum([getattr(one.values, name)[last] for one in batches.singles], axis=0)
-        due = getattr(true, name)[last]
+        due = _last(ask, batches, name[1:])
         power = next((power for power in (-1, 0) if unknown.agree(size**power * total, due, 1e-5)), None)
         if power is not None:
             findings += divided(joined, power, text)
         findings += naming.findings_of(joined.offs, last, text)
     return Judgement(WRONG, text, tuple(findings)) if findings else None
+
+
+def _last(ask, batches, name):
+    """The derivative of the loss of a batch by the last W or b; NaN where there is none."""
+    wanted, five = Parameters.zeros(batches.params.sizes), batches.five.case
+    getattr(wanted, name)[-1][...] = 1.0
+    found = unknown.derivatives(ask, five.network, batches.params, five.x, five.y, wanted)
+    return np.array(np.nan) if found is None else getattr(found, name)[-1]

@@ -6,42 +6,35 @@ from backprop_ref.conformance.catalogue.known import BY_ID
 from backprop_ref.conformance.catalogue.textbook import RULES, activate, derived
 from backprop_ref.conformance.dissecting.comparing import same
 from backprop_ref.conformance.dissecting.rules import DOUBLE, Form, Rows
-from backprop_ref.conformance.measuring import material
-from backprop_ref.conformance.measuring.own_loss import differences
+from backprop_ref.conformance.measuring import material, own_loss
 from backprop_ref.conformance.rounding.balls import Ball
 from backprop_ref.network import Network
 from backprop_ref.parameters import Parameters
 
 ENOUGH = 4
-"""Samples of which the derivative is taken: each takes hundreds of calls."""
+"""Samples of which the rules are taken from the derivative: each takes a hundred calls."""
+DIRECTIONS = 3
+"""In so many a gradient is held against the differences of the loss: an entry that is off shows in nearly every one."""
 SCALAR = ("linear", "sigmoid", "tanh", "relu", "leaky_relu")
 SURE = 1e-5
 """A central difference is used where its error is below this part of the tensor's largest entry."""
 
 
-class Derivatives:
-    """The derivative of a submission's own loss for one batch, tensor by tensor.
+def derivatives(ask, network, params, x, y, chosen) -> Parameters | None:
+    """The derivative of a submission's own loss for one batch; None where there is no loss.
 
-    Attributes
-    ----------
-    dW, db : list of array
-        Entries whose error is too large, near a kink, are NaN.
+    NaN: entries that are not `chosen`, a `Parameters` of ones and zeros, and those whose error is too large, near a
+    kink.
     """
-
-    def __init__(self, ask, network, params, x, y):
-        found = differences(lambda moved: ask.losses(network, moved, x, y), params)
-        self.ok = found is not None
-        if found is None:
-            return
-        values, errors = found
-        self.dW, self.db = (
-            [_sure(part, error) for part, error in zip(getattr(values, name), getattr(errors, name), strict=True)]
-            for name in ("dW", "db")
-        )
-
-
-def _sure(part, error):
-    return np.where(error <= SURE * max(np.abs(part).max(), 1e-3), part, np.nan)
+    found = own_loss.entries(lambda moved: ask.losses(network, moved, x, y), params, chosen.flat)
+    if found is None:
+        return None
+    values, errors = found
+    for name in ("W", "b"):
+        for part, error in zip(getattr(values, name), getattr(errors, name), strict=True):
+            largest = np.abs(part[~np.isnan(part)]).max(initial=1e-3)
+            part[~(error <= SURE * largest)] = np.nan
+    return values
 
 
 def agree(measured, true, tolerance) -> bool:
@@ -53,19 +46,75 @@ def agree(measured, true, tolerance) -> bool:
     return bool(np.all(np.abs(np.where(unsure, 0.0, measured - true)) <= max(tolerance, 10.0 * SURE) * size))
 
 
-def is_derivative(values, true: Derivatives, tolerance) -> bool:
-    """Whether dW and db are the derivative of the loss, up to the error of the differences."""
-    pairs = list(zip(values.dW, true.dW, strict=True))
-    if values.db is not None:
-        pairs += [pair for pair in zip(values.db, true.db, strict=True) if pair[0] is not None]
-    return all(agree(measured, due, tolerance) for measured, due in pairs)
+def is_derivative(ask, network, batches) -> bool | None:
+    """Whether dW and db are the derivative of the loss along random directions; None where there is no loss.
+
+    Each tensor is tried in `DIRECTIONS`, all together in as many where calls are dear; where a kink is too near, with
+    another batch. Code for one sample at a time is asked for single ones.
+    """
+    several = not ask.submission.layout.one_sample
+    rng = np.random.default_rng(network.sizes)
+    asked = [batches.five, batches.seven, *batches.singles[:3]] if several else batches.singles[:3]
+    left: set[int] = set()
+    for number, one in enumerate(part for part in asked if part is not None):
+        groups = _groups(one.values, network.n_layers, ask.dear)
+        left = set(range(len(groups))) if not number or not several else left
+        for place in sorted(left):
+            found = _along(ask, network, batches, one, groups[place], rng)
+            if found is None or not found[1]:
+                return None if found is None else False
+            if found[0]:
+                left.discard(place)
+        if several and not left:
+            return True
+    return not left
+
+
+def _groups(values, n_layers, together):
+    """The tensors, by name and layer, that have a gradient: each alone, or all `together`."""
+    db = values.db or [None] * n_layers
+    every = [("W", layer) for layer in range(n_layers)]
+    every += [("b", layer) for layer in range(n_layers) if db[layer] is not None]
+    return [every] if together else [[one] for one in every]
+
+
+def _along(ask, network, batches, one, tensors, rng):
+    """Whether any direction in these tensors was sure, and whether the gradient agrees in those that were; or None.
+
+    Several tensors have as large a part in the slope each.
+    """
+    params = batches.params
+    gradient = Parameters.zeros(params.sizes)
+    directions, size = [], 0.0
+    for name, layer in tensors:
+        getattr(gradient, name)[layer][...] = getattr(one.values, f"d{name}")[layer]
+    if not np.all(np.isfinite(gradient.flat)):
+        return True, False
+    for _ in range(DIRECTIONS):
+        direction = Parameters.zeros(params.sizes)
+        for name, layer in tensors:
+            part = getattr(direction, name)[layer]
+            largest = float(np.abs(getattr(gradient, name)[layer]).max()) or 1.0
+            part[...] = rng.normal(size=part.shape) / (largest if len(tensors) > 1 else 1.0)
+        directions.append(direction.flat / np.linalg.norm(direction.flat))
+    found = own_loss.slopes(
+        lambda moved: ask.losses(network, moved, one.case.x, one.case.y), params, np.array(directions)
+    )
+    if found is None:
+        return None
+    slopes, errors = found
+    due = np.array(directions) @ gradient.flat
+    size = max(np.abs(slopes).max(), np.abs(due).max(), np.abs(gradient.flat).max() if len(tensors) == 1 else 0.0)
+    sure = errors <= SURE * max(size, 1e-3)
+    agrees = np.abs(slopes - due) <= max(batches.tolerance, 10.0 * SURE) * size
+    return bool(sure.any()), bool(np.all(agrees[sure]))
 
 
 def measured_samples(ask, network, batches):
     """The samples whose rules can be taken from the submission's own loss, and their `Rows`; none where there are none.
 
     With dLoss/db = delta and dLoss/dW = outer(input, delta) of one sample, the derivative tells every delta and every
-    input, and so each slope: delta over what is carried back.
+    input, and so each slope: delta over what is carried back. An input is read off the weights of one neuron.
     """
     params, last = batches.params, network.n_layers - 1
     singles: list = []
@@ -75,22 +124,32 @@ def measured_samples(ask, network, batches):
     for one in batches.singles:
         if len(singles) == ENOUGH:
             break
-        true = Derivatives(ask, network, params, one.case.x, one.case.y)
-        if not true.ok or any(np.isnan(part).any() for part in (*true.dW, *true.db)):
+        wanted = Parameters.zeros(params.sizes)
+        for b in wanted.b:
+            b[...] = 1.0
+        true = derivatives(ask, network, params, one.case.x, one.case.y, wanted)
+        if true is None:
+            return [], None
+        if any(np.isnan(b).any() for b in true.b):
             continue
-        read = [_input(true.dW[layer], true.db[layer]) for layer in range(last + 1)]
-        if any(part is None for part in read):
+        neurons = [int(np.argmax(np.abs(b))) for b in true.b]
+        wanted = Parameters.zeros(params.sizes)
+        for W, j in zip(wanted.W, neurons, strict=True):
+            W[:, j] = 1.0
+        weights = derivatives(ask, network, params, one.case.x, one.case.y, wanted)
+        if weights is None or any(b[j] == 0.0 for b, j in zip(true.b, neurons, strict=True)):
             continue
+        read = [weights.W[layer][:, j] / true.b[layer][j] for layer, j in enumerate(neurons)]
         if same(read[0], one.case.x[0], 1e-5):
             read[0] = one.case.x[0]  # else it reads something made of x
-        carried = [true.db[layer + 1] @ params.W[layer + 1].T for layer in range(last)]
-        slope = [true.db[layer] / np.where(da == 0.0, np.nan, da) for layer, da in enumerate(carried)]
-        if any(np.isnan(part).any() for part in slope):
+        carried = [true.b[layer + 1] @ params.W[layer + 1].T for layer in range(last)]
+        slope = [true.b[layer] / np.where(da == 0.0, np.nan, da) for layer, da in enumerate(carried)]
+        if any(np.isnan(part).any() for part in (*read, *slope)):
             continue
         singles.append(one)
         inputs.append(read)
         slopes.append(slope)
-        deltas.append(true.db[last])
+        deltas.append(true.b[last])
     if not singles:
         return [], None
     y = np.concatenate([one.case.y for one in singles])
@@ -104,12 +163,6 @@ def _activation(z, a):
     """The activation of ours that gives a; "tanh" stands for one that is none of ours."""
     known = (name for name in SCALAR if same(activate(name, Ball.exact(z, DOUBLE)).mid, a, 1e-4))
     return next(known, "tanh")
-
-
-def _input(dW, db):
-    """What a layer read, from the neuron with the largest delta."""
-    j = int(np.argmax(np.abs(db)))
-    return dW[:, j] / db[j] if db[j] else None
 
 
 def _rules(inputs, slopes, delta, last):
@@ -168,15 +221,18 @@ OUTPUT_SLOPES = {
 def slopes_at_a(ask, network, params, singles, rows: Rows) -> Form | None:
     """The derivatives of hidden activations at a instead of z, by moving each bias by a − z; None where that fails."""
     found = [np.ones_like(rows.z[layer].mid) for layer in range(rows.last)]
+    wanted = Parameters.zeros(params.sizes)
+    for b in wanted.b:
+        b[...] = 1.0
     for s, one in enumerate(singles):
         for layer in range(rows.last):
             moved = params.copy()
             moved.b[layer][:] += rows.a[layer].mid[s] - rows.z[layer].mid[s]
-            true = Derivatives(ask, network, moved, one.case.x, one.case.y)
-            if not true.ok:
+            true = derivatives(ask, network, moved, one.case.x, one.case.y, wanted)
+            if true is None:
                 return None
             with np.errstate(all="ignore"):
-                found[layer][s] = true.db[layer] / (true.db[layer + 1] @ params.W[layer + 1].T)
+                found[layer][s] = true.b[layer] / (true.b[layer + 1] @ params.W[layer + 1].T)
     if not all(np.all(np.isfinite(part)) for part in found):
         return None
     return Form(BY_ID["derivative-at-activation"], _hidden(lambda right, p, layer, da: da * found[layer]))

@@ -1,7 +1,10 @@
 """Everything that is asked of a submission: its rules measured, then, where it is right, the golden vectors."""
 
+import sys
+import traceback
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -23,9 +26,12 @@ from backprop_ref.conformance.submissions.programs import Answers, Program
 from backprop_ref.conformance.submissions.separate import Separate
 from backprop_ref.conformance.vectors.documents import question
 from backprop_ref.conformance.vectors.files import shipped_cases
+from backprop_ref.errors import BackpropRefError
 from backprop_ref.formulas import LOSSES
 from backprop_ref.network import Network
 
+UNEXPECTED: tuple[type[Exception], ...] = (Exception,)
+"""What ends as NOT JUDGED if the checker itself raises it."""
 SMALL = 1e-6
 """A relative deviation that is no other formula: an ε, a clip, lost digits."""
 
@@ -59,7 +65,31 @@ def submission_of(
 def verify_submission(
     submission: Function | Model | Program, *, target: str = "", network: Network | str | None = None
 ) -> Outcome:
-    """Measures a submission, and holds it to the golden vectors of the networks for which it is right."""
+    """Measures a submission, and holds it to the golden vectors of the networks for which it is right.
+
+    What goes wrong in here is nothing to be held against it: then it is NOT JUDGED, with what it was.
+    """
+    try:
+        return _verified(submission, target, network)
+    except BackpropRefError:
+        raise
+    except UNEXPECTED as error:
+        if sys.flags.dev_mode:
+            raise
+        return Outcome(target, NOT_JUDGED, reason=_unexpected(error))
+
+
+def _unexpected(error):
+    """What went wrong in the checker, in one line."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return (
+        f"the checker itself could not read what it gives: {said} ({Path(last.filename).name}, line {last.lineno}); "
+        "python -X dev -m backprop_ref verify … shows where; please report it with the code"
+    )
+
+
+def _verified(submission, target, network):
     chosen = parse(network) if isinstance(network, str) else network
     function = None if isinstance(submission, Program) else submission.function
     reload = function.afresh if isinstance(function, Separate) else None

@@ -82,7 +82,8 @@ def load(target: str) -> Any:
             raise InvalidInput(
                 f"no module '{error.name}' here or on Python's path; a file: {place}.py:{name}"
             ) from None
-        raise InvalidInput(f"importing {place} failed: {blame(error)}") from None
+        remedy = '; put what asks under if __name__ == "__main__":' if isinstance(error, EOFError) else ""
+        raise InvalidInput(f"importing {place} failed: {blame(error)}{remedy}") from None
     found = module
     for part in name.split("."):
         if not hasattr(found, part):

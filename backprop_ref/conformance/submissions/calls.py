@@ -2,6 +2,7 @@
 
 import itertools
 import sys
+import time
 from typing import Any, NamedTuple
 
 from backprop_ref.conformance.submissions.reading import Shapes, Unreadable, array, depth, leaves, number, readings
@@ -67,12 +68,19 @@ class Attempt(NamedTuple):
         return not self.failure, self.lines, not self.failure.startswith(WRONG_KIND), self.place, self.steps
 
 
-def attempts(function, calls: list[tuple[list[Any], dict[str, Any], Shapes]], traced=True) -> dict[str, Any]:
+def attempts(
+    function, calls: list[tuple[list[Any], dict[str, Any], Shapes]], traced: bool, seconds: float
+) -> dict[str, Any]:
     """An `Attempt` for each set of arguments, keywords and shapes; a call that raises does not end the others.
 
-    Lines are counted where it is `traced`.
+    Lines are counted where it is `traced`. No other call is begun after so many seconds: then there are fewer.
     """
-    return {"attempts": [_attempt(function, *call, traced) for call in calls]}
+    found, begun = [], time.monotonic()
+    for call in calls:
+        found.append(_attempt(function, *call, traced))
+        if time.monotonic() - begun > seconds:
+            break
+    return {"attempts": found}
 
 
 def _attempt(function, arguments, keywords, shapes, traced):

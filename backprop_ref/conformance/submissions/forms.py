@@ -15,7 +15,7 @@ from backprop_ref.conformance.submissions.calling import NotJudged
 from backprop_ref.conformance.submissions.conventions import Layout
 from backprop_ref.conformance.submissions.outline import Argument
 from backprop_ref.conformance.submissions.reading import Shapes
-from backprop_ref.conformance.submissions.settings import DECAY, RATES, known, role, setting
+from backprop_ref.conformance.submissions.settings import DECAY, ONE_HIDDEN, RATES, WIDTHS, known, role, setting
 
 ORDERS = (
     "network weights biases x y",
@@ -54,6 +54,23 @@ def _keyed(weight, bias, first):
     return Style(pack, unpack)
 
 
+def _neurons(W, b=None):
+    """A dictionary for each neuron of a layer, with its weights as a list."""
+    found: list[dict[str, Any]] = [{"weights": column.tolist()} for column in W.T]
+    if b is not None:
+        for neuron, part in zip(found, b.reshape(-1).tolist(), strict=True):
+            neuron["bias"] = part
+    return found
+
+
+def _by_neurons(layers, key):
+    return [np.array([np.reshape(neuron[key], -1) for neuron in layer], dtype=np.float64).T for layer in layers]
+
+
+def _of_layers(layers):
+    return [layer["W"] for layer in layers], [layer["b"] for layer in layers]
+
+
 def _two_keys(weight, bias):
     return Style(lambda W, b: {weight: W, bias: b}, lambda params, n: (params[weight], params[bias]))
 
@@ -86,10 +103,22 @@ STYLES = {
     "a list of dictionaries weights, bias": _each("weights", "bias"),
     "a dictionary weights1, bias1, …": _keyed("weights{}", "bias{}", 1),
     "a dictionary W_1, b_1, …": _keyed("W_{}", "b_{}", 1),
+    "a dictionary layer1, … of dictionaries W, b": Style(
+        lambda W, b: {f"layer{k}": {"W": w, "b": v} for k, (w, v) in enumerate(zip(W, b, strict=True), 1)},
+        lambda params, n: _of_layers([params[f"layer{k}"] for k in range(1, n + 1)]),
+    ),
+    "layers of neurons weights, bias": Style(
+        lambda W, b: [_neurons(w, v) for w, v in zip(W, b, strict=True)],
+        lambda params, n: (_by_neurons(params, "weights"), [v[:, 0] for v in _by_neurons(params, "bias")]),
+    ),
+    "layers of neurons weights": Style(
+        lambda W, b: [_neurons(w) for w in W], lambda params, n: (_by_neurons(params, "weights"), [])
+    ),
     "a list of W": Style(lambda W, b: list(W), lambda params, n: (list(params), [])),
     "the one W": Style(lambda W, b: W[0], lambda params, n: ([params], [])),
 }
 ONLY_W = ("a list of W", "the one W")
+NEURONS = tuple(name for name in STYLES if "neurons" in name)
 KEYED = tuple(name for name in STYLES if re.match(r"a dictionary \w+[01], ", name))
 """Styles in which a bias can be left out."""
 BARE = ("a list of W", "a dictionary W1, b1, …", "a dictionary w1, b1, …", "the one W")
@@ -144,7 +173,7 @@ class Form(NamedTuple):
     def give(self, case: Case, layout: Layout, rows: slice, rate: float | None) -> tuple[list[Any], dict[str, Any]]:
         """The arguments, fresh ones each time."""
         W, b = self.weights(case, layout)
-        settings = known(case, rate) | dict.fromkeys(RATES, rate)
+        settings = known(case, rate) | dict.fromkeys(RATES, rate) if any(one[0] == "=" for one in self.roles) else {}
         x = case.x[rows]
         if self.ones:
             column = np.ones((len(x), 1), x.dtype)
@@ -156,6 +185,8 @@ class Form(NamedTuple):
 
         def made(one):
             if one.startswith("="):
+                if setting(one[1:]) not in settings:
+                    raise NotJudged(f"it has one hidden layer, by its argument '{one[1:]}'")
                 return settings[setting(one[1:])]
             if one[:-1] in {"W", "b"} and one[-1].isdigit():
                 return (W if one[0] == "W" else b)[int(one[-1])]
@@ -264,13 +295,17 @@ def _kinds(arguments, roles, layout, n):
     folds = [] if bare or layout.biases != "flat" else list(itertools.product(("last", "first"), (False, True)))
     if "params" not in roles:
         return [("", "", False)] if bare else [("", *fold) for fold in folds]
-    styles = list(BARE) if bare else [name for name in STYLES if name not in ONLY_W]
+    styles = list(BARE) if bare else [name for name in STYLES if name not in (*ONLY_W, *NEURONS)]
+    if layout[:3] == ("in-out", "flat", "flat"):
+        styles.append(NEURONS[0])
     vectors = list(FLAT[:1] if bare else FLAT) if layout.biases in {"none", "flat"} else []
     if any(role(one.name) == "theta" for one in arguments or []):
         styles = vectors + styles
     else:
         styles += vectors
     found = [(style, "", False) for style in styles if style != "the one W" or n == 1]
+    if layout.samples == "flat" and layout.weights == "in-out" and folds:
+        found += [(NEURONS[1], "last", False)]
     return found + [(style, *fold) for fold in folds for style in (*BARE[:2], FLAT[0])]
 
 
@@ -281,17 +316,22 @@ def bindings(arguments: list[Argument] | None, n: int) -> list[tuple[tuple[str, 
     """
     arguments = arguments or [Argument("arguments", "VAR_POSITIONAL", True)]
     positional = [one for one in arguments if one.kind.startswith("POSITIONAL")]
-    last = max((place for place, one in enumerate(positional) if one.needed or role(one.name) in _GIVEN), default=-1)
+    last = max((place for place, one in enumerate(positional) if one.needed or _is_given(one)), default=-1)
     optional = [*positional[last + 1 :], *(one for one in arguments if one.kind == "KEYWORD_ONLY")]
     optional = [one for one in optional if one.needed or _wanted(one)]
     names = tuple(one.name for one in optional)
     by_name = [_setting(one) for one in positional[: last + 1]]
     by_keyword = [_setting(one) for one in optional]
+    if n != 2 and any(one.startswith("=") and setting(one[1:]) in ONE_HIDDEN for one in (*by_name, *by_keyword)):
+        return []
     if any(one.kind == "VAR_POSITIONAL" for one in arguments):
         there = _bound([*by_name, *by_keyword])
         return [((*order, *by_keyword), names) for order in _orders(n) if not there or order[: len(there)] == there]
     found = []
-    for roles in _completed([*by_name, *by_keyword], n):
+    completed = list(_completed([*by_name, *by_keyword], n))
+    if not completed and all(len(one.name) == 1 for one in positional[: last + 1]):  # they may mean something else
+        completed = list(_completed([""] * len(by_name) + by_keyword, n))
+    for roles in completed:
         layered = _layered(roles, [one.name for one in (*positional[: last + 1], *optional)])
         asked = {"x", "y"} <= set(layered or ()) or {"pairs", "batch"} & set(layered or ())
         if layered is not None and asked and (layered, names) not in found:
@@ -302,12 +342,18 @@ def bindings(arguments: list[Argument] | None, n: int) -> list[tuple[tuple[str, 
 _GIVEN = ("x", "y", "weights", "biases", "params", "theta", "W", "b", "network")
 
 
+def _is_given(argument):
+    """Whether an argument with a default may be what is asked about: one that is a number is none."""
+    return role(argument.name) in _GIVEN and argument.default not in {"int", "float", "bool", "str"}
+
+
 def _wanted(argument):
-    """Whether an argument with a default is given: what is asked about, the rate, λ; alpha may be a slope."""
+    """Whether an argument with a default is given: what is asked about, sizes, the rate, λ; alpha may be a slope."""
     found = role(argument.name)
     if setting(argument.name) in DECAY:
         return argument.name != "weight_decay" and argument.default in {"int", "float"}
-    return found in _GIVEN or (found == "rate" and setting(argument.name) != "alpha")
+    size = not found and setting(argument.name) in WIDTHS and argument.default in {"int", "NoneType"}
+    return size or _is_given(argument) or (found == "rate" and setting(argument.name) != "alpha")
 
 
 def _bound(roles):
@@ -346,6 +392,9 @@ def _completed(by_name, n):
         if "weights" in by_name and "biases" in by_name and n == 1:
             yield [{"weights": "W", "biases": "b"}.get(one, one) for one in by_name]
         return
+    missing = [one for one in "xy" if one not in by_name]
+    if "W" in by_name and len(missing) == len(places):
+        yield _filled(by_name, places, missing)
     bound = _bound(by_name)
     for order in _orders(n):
         left = list(order)
@@ -353,15 +402,22 @@ def _completed(by_name, n):
             if one in left:
                 left.remove(one)
         if len(left) == len(places) and set(bound) <= set(order):
-            filled = list(by_name)
-            for place, one in zip(places, left, strict=True):
-                filled[place] = one
-            yield filled
+            yield _filled(by_name, places, left)
+
+
+def _filled(by_name, places, left):
+    """The same with these at some places."""
+    filled = list(by_name)
+    for place, one in zip(places, left, strict=True):
+        filled[place] = one
+    return filled
 
 
 def _told_apart(by_name):
     """Names that mean one thing or another beside others: data beside y is x, without it pairs; weights alone, all."""
     roles = list(by_name)
+    if "" not in roles and not {"weights", "params", "W"} & set(roles):
+        roles = ["params" if one == "network" else one for one in roles]
     if "weights" in roles and "biases" not in roles:
         roles = ["params" if one == "weights" else one for one in roles]
     if "W" in roles and "biases" in roles and "b" not in roles:
@@ -391,7 +447,10 @@ def _layered(roles, names):
 def layers_of(arguments: list[Argument] | None) -> int | None:
     """How many layers a function takes that has an argument for the W of each."""
     names = [role(one.name) for one in arguments or []]
-    return names.count("W") or None
+    one_hidden = any(
+        not found and setting(one.name) in ONE_HIDDEN for found, one in zip(names, arguments or [], strict=True)
+    )
+    return names.count("W") or (2 if one_hidden else None)
 
 
 def pairs(x, y, layout: Layout) -> list[list[Any]]:

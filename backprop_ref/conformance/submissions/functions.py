@@ -11,7 +11,7 @@ from backprop_ref.conformance.submissions.answer import Answer
 from backprop_ref.conformance.submissions.calling import TIME_LIMIT, Late, NotJudged, Refusal, run
 from backprop_ref.conformance.submissions.calls import Attempt, after, attempts, one_call
 from backprop_ref.conformance.submissions.conventions import Declared, Layout
-from backprop_ref.conformance.submissions.forms import Form, forms, layers_of, one_hot, partly_biased
+from backprop_ref.conformance.submissions.forms import Form, bindings, forms, layers_of, one_hot, partly_biased
 from backprop_ref.conformance.submissions.reading import Unreadable, array, from_fields, number
 from backprop_ref.conformance.submissions.separate import Separate, outline
 from backprop_ref.conformance.submissions.settings import DECAY, INTERMEDIATE, OUR_RATE, TOLD, role, setting
@@ -26,6 +26,8 @@ ALONG = 0.2
 ENOUGH = 3
 """So many answers that are gradients settle that all are: with a penalty, one or another may look like a weight."""
 
+FIRST = (2, 8)
+"""So many forms are tried at once at first, since one of them mostly fits."""
 TOGETHER = 64
 """So many calls are made at once where it is tried out how to call."""
 
@@ -74,7 +76,7 @@ class Function:
         self.in_place, self.gives_gradients, self.gradients_seen = self.declared.in_place, False, 0
         found = outline(function)
         self.arguments, self.depth = found.arguments, found.depth
-        self.numbers, self.pairs = found.numbers, found.pairs
+        self.numbers, self.pairs, self.ranges = found.numbers, found.pairs, found.ranges
         roles = {role(one.name) for one in self.arguments or []}
         self.explicit_biases = bool(roles & {"b", "biases"})
         self.names = frozenset(one.name for one in self.arguments or [])
@@ -100,6 +102,8 @@ class Function:
     @property
     def takes_network(self) -> bool:
         """Whether it is told activations and loss: by its arguments' names; if they say nothing, by what it got."""
+        if self.arguments and not any("network" in roles for roles, _ in bindings(self.arguments, 2)):
+            return any(setting(name) in TOLD and role(name) != "network" for name in self.names)
         if any(map(role, self.names)) or not self.forms:
             return any(role(name) == "network" or setting(name) in TOLD for name in self.names)
         return any("network" in form.roles for form in self.forms.values())
@@ -174,7 +178,7 @@ class Function:
                 self.forms[layout] = form = self._without_unused(form, values, case, layout)
                 return form
             ran.append((fit - 0.5 * _odd(values, case), form))
-        fit, form = max(ran, key=lambda one: one[0], default=(1, self._partly_biased(case, layout)))
+        fit, form = max(ran, key=lambda one: one[0]) if ran else (1, self._partly_biased(failures, case, layout))
         if form is None:
             self._give_up(failures, case, layout)
         if fit:
@@ -188,8 +192,10 @@ class Function:
             return form
         return self._first_fitting(partly_biased(form, len(used), used), case, layout) or form
 
-    def _partly_biased(self, case, layout) -> Form | None:
-        """The first form with biases in some layers only that fits."""
+    def _partly_biased(self, failures, case, layout) -> Form | None:
+        """The first form with biases in some layers only that fits; None too where all failed for another reason."""
+        if failures and all(str(reason).startswith(WRONG_KIND) for _, reason in failures):
+            return None
         n, plain = case.network.n_layers, list(forms(self.arguments, case, layout))
         return self._first_fitting([one for form in plain for one in partly_biased(form, n)], case, layout)
 
@@ -202,9 +208,11 @@ class Function:
         """Forms not known to be unfit, each for every order in which its answer may be read, with an `Attempt`."""
         every = forms(self.arguments, case, layout)
         among = [form for form in every if self._kind(form, case, layout) not in self.unfit]
-        for form, tried in zip(among, self.attempts([(form, case, layout) for form in among]), strict=True):
-            for reading, _ in tried.reply.get("readings", [(0, None)]):
-                yield form._replace(reading=reading), tried
+        for start, end in itertools.pairwise((0, *FIRST, len(among))):
+            part = among[start:end]
+            for form, tried in zip(part, self.attempts([(form, case, layout) for form in part]), strict=True):
+                for reading, _ in tried.reply.get("readings", [(0, None)]):
+                    yield form._replace(reading=reading), tried
 
     @staticmethod
     def _kind(form, case, layout):
@@ -250,13 +258,14 @@ class Function:
             if isinstance(self.function, Separate):
                 reply = self.function.attempts(calls, traced)
             else:
-                reply = run(attempts, self.function, calls, traced, limit=self.time_limit)
-            return [Attempt(*one) for one in reply["attempts"]]
+                reply = run(attempts, self.function, calls, traced, self.time_limit / 2.0, limit=self.time_limit)
+            found = [Attempt(*one) for one in reply["attempts"]]
         except (Refusal, Unreadable) as reason:
-            never = isinstance(self.function, Separate) and not self.function.breaker.answered
-            if len(calls) < 2 or never or isinstance(reason, Late):
+            if len(calls) < 2 or isinstance(reason, Late):
                 return [Attempt(failure=str(reason))] * len(calls)
             return [self._attempts([call], traced)[0] for call in calls]  # one of them ended them all
+        left = calls[len(found) :] if found else []
+        return found + (self._attempts(left, traced) if left else [])
 
     def _fitting(self, attempt, form, case, layout):
         """The attempt, with a failure if its answer does not fit the network."""
@@ -308,14 +317,16 @@ class Function:
     def consistency(self, form, case, layout) -> int:
         """In how many layers what another label changes in dW of a sample is an outer product with what it changes in
         db: else weights and biases stand elsewhere, or W otherwise."""
-        try:
-            one, two = (
-                self._call(form, replace(case, x=case.x[:1], y=y), layout, self._keywords(case), slice(0, 1))[0]
-                for y in two_labels(case.y)
-            )
-        except (NotJudged, Refusal, Unreadable):
-            return 0
-        return outer_layers(case.x[0], one, two)
+
+        def answer(y):
+            try:
+                case_of_one = replace(case, x=case.x[:1], y=y)
+                return self._call(form, case_of_one, layout, self._keywords(case), slice(0, 1))[0]
+            except (NotJudged, Refusal, Unreadable):
+                return None
+
+        one, two = two_answers(answer, case.y)
+        return 0 if one is None or two is None else outer_layers(case.x[0], one, two)
 
     def _ask(self, form, case, layout):
         keywords = self._keywords(case)
@@ -478,10 +489,23 @@ def is_outer(x, db, dW) -> bool:
     return bool(abs(dW - right).max() <= 1e-3 * abs(right).max())
 
 
-def two_labels(y) -> tuple[np.ndarray, np.ndarray]:
-    """The first label, and another one."""
-    other = next((row for row in y if not np.array_equal(row, y[0])), 1.0 - y[0])
-    return y[:1], other[None]
+def two_answers(answer, y) -> tuple[Values | None, Values | None]:
+    """What `answer` gives for the first label of y, and for the first other one that changes its dW.
+
+    Far ones are tried as well: the sign of an error, or a margin, changes with no other.
+    """
+    one, two = answer(y[:1]), None
+    near = next((row for row in y if not np.array_equal(row, y[0])), 1.0 - y[0])
+    for label in (near, 10.0 * (1.0 + y[0]), -10.0 * (1.0 + y[0])):
+        found = answer(label[None]) if one is not None else None
+        two = two if found is None else found
+        if found is None or found.dW is None or one.dW is None or not all(map(_alike, one.dW, found.dW)):
+            break
+    return one, two
+
+
+def _alike(one, two):
+    return abs(one - two).max() <= 1e-9 * abs(one).max()
 
 
 def outer_layers(x, one: Values, two: Values) -> int:

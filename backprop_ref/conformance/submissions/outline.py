@@ -4,6 +4,7 @@ import dis
 import inspect
 import itertools
 import re
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 STEPS = (
@@ -55,6 +56,8 @@ class Outline(NamedTuple):
     """How many layers its names W1, W2, … speak of; 0: there are none."""
     pairs: tuple[tuple[int, int], ...] = ()
     """Whole numbers that stand in its code one after the other, such as the shapes of matrices."""
+    ranges: tuple[tuple[int, int], ...] = ()
+    """Ends of ranges, such as of a loop and the one within it."""
 
     @classmethod
     def of(cls, found: Any) -> "Outline":
@@ -84,16 +87,17 @@ class Outline(NamedTuple):
             {name: [Argument(*one) for one in found] for name, found in document["methods"].items()},
             tuple(int(number) for number in document["numbers"]),
             int(document["depth"]),
-            tuple((int(one), int(two)) for one, two in document["pairs"]),
+            *(tuple((int(one), int(two)) for one, two in document[name]) for name in ("pairs", "ranges")),
         )
 
 
-def _code(found) -> tuple[tuple[int, ...], int, tuple[tuple[int, int], ...]]:
-    """The small numbers in somebody's code, the number of layers that it has names for, and neighbouring numbers."""
+def _code(found) -> tuple[tuple[int, ...], int, tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]:
+    """Small numbers in the code, the number of layers that it has names for, neighbouring numbers, ranges."""
     left = [part for part in vars(found).values() if inspect.isfunction(part)] if inspect.isclass(found) else [found]
     numbers: set[int] = set()
     names: set[str] = set()
     pairs: list[tuple[int, int]] = []
+    ranges: list[tuple[int, int]] = []
     seen: list[Any] = []
     while left:
         part = left.pop()
@@ -110,11 +114,13 @@ def _code(found) -> tuple[tuple[int, ...], int, tuple[tuple[int, int], ...]]:
             names |= {*part.co_varnames, *part.co_names, *(one for one in part.co_consts if isinstance(one, str))}
             numbers |= _numbers(part.co_consts)
             pairs += itertools.pairwise(_in_order(part))
+            ranges += itertools.pairwise(_ends(part))
             left += [one for one in part.co_consts if inspect.iscode(one)]
     layers = {int(match[1]) for name in names if (match := OF_A_LAYER.fullmatch(name))}
     small = tuple(sorted(number for number in numbers if 1 <= number <= LARGEST))
     depth = len(layers) if layers == set(range(min(layers, default=0), max(layers, default=0) + 1)) else 0
-    return small, depth, tuple(pair for pair in pairs if all(1 <= number <= LARGEST for number in pair))
+    two, ends = (tuple(pair for pair in some if all(1 <= n <= LARGEST for n in pair)) for some in (pairs, ranges))
+    return small, depth, two, ends
 
 
 def _names(code):
@@ -128,6 +134,22 @@ def _in_order(code):
         value = instruction.argval
         if instruction.opname.startswith("LOAD") and isinstance(value, int | tuple) and value is not True:
             yield from (one for one in (value if isinstance(value, tuple) else (value,)) if type(one) is int)
+
+
+def _ends(code) -> Iterator[int]:
+    """The ends of ranges up to a number in the code, in the order in which they stand in it."""
+    asked, end = False, None
+    for instruction in dis.get_instructions(code):
+        value = instruction.argval
+        if value == "range":
+            asked, end = True, None
+        elif asked and instruction.opname.startswith("LOAD"):
+            end = value if type(value) is int else None
+            asked = end is not None
+        elif asked and instruction.opname == "CALL":
+            asked = False
+            if end is not None:
+                yield end
 
 
 def _numbers(value) -> set[int]:

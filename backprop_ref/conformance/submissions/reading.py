@@ -182,12 +182,17 @@ def _of_mapping(value, shapes):
 def _of_list(value, shapes):
     scalars = [part for part in value if depth(part) == 0]
     rest = [part for part in value if depth(part) != 0]
+    misfit = None
     if rest:
         for part in rest:
             with contextlib.suppress(Unreadable):
                 found = _of_mapping(part, shapes) if isinstance(part, dict) or named(part) else None
-                if found is not None and found.dW is not None:
-                    return {0: found if len(scalars) != 1 else found._replace(loss=number(scalars[0], "the loss"))}
+                if found is None or found.dW is None:
+                    continue
+                found = found if len(scalars) != 1 else found._replace(loss=number(scalars[0], "the loss"))
+                if len(rest) == 1 or shapes.fit(found.dW, found.db, turned=True):
+                    return {0: found}
+                misfit = misfit or found  # one layer of several, or of other shapes
         gradients = list(rest[0] if len(rest) == 1 else rest)
         if len(scalars) < 2 and (fitting := dict(_fitting(gradients, shapes))):
             loss = number(scalars[0], "the loss") if scalars else None
@@ -198,8 +203,8 @@ def _of_list(value, shapes):
         if place and len(scalars) < 2 and (in_lists or not _complete(by_shape)):
             loss = number(scalars[0], "the loss") if scalars else None
             return {0: Values(loss=loss, dW=told[0], db=told[1])}
-        if by_shape is not None:
-            return {0: by_shape}
+        if by_shape is not None or misfit is not None:
+            return {0: by_shape or misfit}
     if len(scalars) > 1:
         raise Unreadable(f"it returned {len(scalars)} numbers beside each other; the loss is one")
     loss = number(scalars[0], "the loss") if scalars else None
@@ -364,7 +369,18 @@ def _weights_only(parts, n):
     return (parts, None) if len(parts) == n else None
 
 
+def _from_the_last(order):
+    """The same, from the last layer to the first."""
+
+    def turned(parts, n):
+        chosen = order(parts, n) if n > 1 else None
+        return None if chosen is None else tuple(None if part is None else part[::-1] for part in chosen)
+
+    return turned
+
+
 ORDERS = (_two_lists, _pairs, _in_turn, _weights_first, _weights_only, _biases_first)
+ORDERS = (*ORDERS, *map(_from_the_last, ORDERS))
 """In which gradients are returned, the usual ones first."""
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from backprop_ref.conformance.submissions.calling import CircuitBreaker, NotJudged, Refusal, ending
+from backprop_ref.conformance.submissions.calls import Attempt
 from backprop_ref.conformance.submissions.messages import Garbled, receive, send
 from backprop_ref.conformance.submissions.outline import Outline
 from backprop_ref.conformance.submissions.reading import Unreadable
@@ -100,10 +101,11 @@ class Separate:
             self._kill()
             self.breaker.lose(str(reason))
             raise Refusal(str(reason)) from None
-        self.breaker.answered += 1
         for kind in (Refusal, NotJudged, Unreadable):
             if kind.__name__ in reply:
                 raise kind(str(reply[kind.__name__])[:500])
+        if not all(Attempt(*one).failure for one in reply.get("attempts", [()])):
+            self.breaker.answered += 1
         return reply
 
     def _start(self):

@@ -1,5 +1,6 @@
 """What an argument of somebody's function or class means, by its name."""
 
+import functools
 import re
 from typing import Any
 
@@ -12,7 +13,7 @@ def words(text: str) -> tuple[str, ...]:
 
 
 OUR_RATE = 2.0**-6  # a power of two: dividing by it rounds nothing
-RATES = ("learning_rate", "lr", "eta", "alpha", "step_size", "rate")
+RATES = ("learning_rate", "lr", "eta", "alpha", "step_size", "rate", "l_rate", "learn_rate")
 INIT_RATE = "learning_rate_init"
 
 SIZES = words(
@@ -37,9 +38,11 @@ INPUTS = words(
 OUTPUTS = words(
     """
     n_out n_outputs output_size output_dim num_outputs n_y outputs n_classes no output_nodes n_output num_output
-    output_n num_labels num_classes n_o out_dim out_features output_layer_size
+    output_n num_labels n_labels num_classes n_o out_dim out_features output_layer_size
     """
 )
+WIDTHS = (*INPUTS, *ONE_HIDDEN, *OUTPUTS)
+"""Names of arguments for the size of one layer."""
 ONCE = words(
     """
     epochs n_epochs max_iter n_iter num_epochs iterations num_iterations steps epoch n_iterations iters num_iters
@@ -55,7 +58,7 @@ DECAY = words(
 """Names of an argument for the λ of a penalty on the weights."""
 NOTHING = (*DECAY, *words("momentum dropout decay mu l1"))
 QUIET = words("verbose shuffle early_stopping nesterovs_momentum warm_start print_cost plot debug")
-BATCH = words("batch_size mini_batch_size minibatch_size m n_samples n_examples")
+BATCH = words("batch_size mini_batch_size minibatch_size m n n_samples n_examples")
 ACTIVATION = words(
     "activation hidden_activation act nonlinearity activation_function activation_fn activation_func act_fn"
 )
@@ -71,7 +74,8 @@ INTERMEDIATE = words("cache caches zs memory a1 z1 a2 z2 al y_hat y_pred")
 
 _NAMES = {
     "network": "network net nn spec mlp",
-    "x": "x xs input inputs datax feature features sample samples a0 in inp img image images xi example examples",
+    "x": """x xs input inputs datax feature features sample samples a0 in inp img image images xi example examples row
+    rows signal signals point points""",
     "y": "y ys t ts target targets label labels ytrue truth expected desired d output outputs groundtruth yi classes",
     "weights": "weights weight w ws weightlist weightmatrices coefs kernels wlist weightss matrices wmat",
     "biases": "biases bias b bs biaslist biasvectors intercept intercepts blist offset offsets",
@@ -150,7 +154,13 @@ def _readings(name):
 
 def known(case: Case, rate: float | None) -> dict[str, Any]:
     """Values for settings, by what they are usually called."""
-    sizes, activations = list(case.network.sizes), list(case.network.activations)
+    found = _known(case.network, len(case.x), float(case.weight_decay), rate)
+    return {name: list(value) if isinstance(value, list) else value for name, value in found.items()}
+
+
+@functools.lru_cache(64)
+def _known(network, samples, weight_decay, rate):
+    sizes, activations = list(network.sizes), list(network.activations)
     found: dict[str, Any] = dict.fromkeys(SIZES, sizes)
     found |= dict.fromkeys(HIDDEN, sizes[1:-1])
     found |= dict.fromkeys(INPUTS, sizes[0]) | dict.fromkeys(OUTPUTS, sizes[-1])
@@ -158,13 +168,13 @@ def known(case: Case, rate: float | None) -> dict[str, Any]:
         found |= dict.fromkeys(ONE_HIDDEN, sizes[1])
     found |= {f"{name}{layer}": size for layer, size in enumerate(sizes[1:-1], 1) for name in _numbered(ONE_HIDDEN)}
     hidden = activations[0] if len(activations) > 1 else activations[-1]
-    found |= {"network": case.network, "activations": activations, "n_layers": len(activations)}
-    found |= dict.fromkeys(("loss", "loss_function"), case.network.loss)
+    found |= {"network": network, "activations": activations, "n_layers": len(activations)}
+    found |= dict.fromkeys(("loss", "loss_function"), network.loss)
     found |= dict.fromkeys(ACTIVATION, hidden)
     found |= dict.fromkeys(("output_activation", "out_activation"), activations[-1])
     found |= dict.fromkeys(ONCE, 1) | dict.fromkeys((*NOTHING, "alpha"), 0.0) | dict.fromkeys(QUIET, False)
-    found |= dict.fromkeys(DECAY, case.weight_decay)
-    found |= dict.fromkeys(BATCH, len(case.x))
+    found |= dict.fromkeys(DECAY, weight_decay)
+    found |= dict.fromkeys(BATCH, samples)
     found |= dict.fromkeys(("seed", "random_state"), 1) | {"solver": "sgd", "optimizer": "sgd"}
     rate = OUR_RATE if rate is None else rate
     return found | {name: rate for name in (*RATES, INIT_RATE) if name != "alpha"}

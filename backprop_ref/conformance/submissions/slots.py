@@ -11,7 +11,7 @@ from backprop_ref.conformance.submissions.calling import Refusal
 from backprop_ref.conformance.submissions.reading import BIASES, WEIGHTS, Unreadable, array
 from backprop_ref.conformance.submissions.settings import role
 
-DEEP = 5
+DEEP = 6
 """How many attributes, keys and positions lead to an array at most."""
 OTHERS = ("d", "grad", "delta", "nabla", "v", "m", "s", "prev", "old", "last", "velocity", "momentum", "cache", "best")
 """How names begin, before a W or a b, of arrays that have the shapes of weights and are none."""
@@ -42,6 +42,8 @@ class Slots:
             self._find_by_shapes(transposed)
         if self.weights is None:
             self._find_by_neurons()
+        if self.weights is None:  # a layer may be called output, as what comes out of it often is
+            self._find_by_shapes(transposed, every=True)
         if folded:
             self.biases = None
         if self.weights is None:
@@ -113,12 +115,12 @@ class Slots:
                 return paths
         return None
 
-    def _find_by_shapes(self, transposed):
+    def _find_by_shapes(self, transposed, every=False):
         """Arrays in the order of their definition whose shapes are those of the layers, and such as may be biases.
 
         A column of biases may look like a W; weights that leave biases over are preferred.
         """
-        there = paths(self.model)
+        there = paths(self.model, every=every)
         turned = [shape[::-1] for shape in self.shapes]
         named = [one for one in there if not is_bias(one[0])]
         orders = (turned, self.shapes) if transposed else (self.shapes, turned)
@@ -211,26 +213,29 @@ class Slots:
             raise Refusal(f"its weights are {type(there).__name__}, which cannot be set; pass a function")
 
 
-def paths(model: Any, scalars=False) -> list[tuple[tuple[Any, ...], tuple[int, ...]]]:
+def paths(model: Any, scalars=False, every=False) -> list[tuple[tuple[Any, ...], tuple[int, ...]]]:
     """Paths and shapes of the arrays in a model, in the order of their definition, without gradients and the like.
 
-    With `scalars` those of numbers too.
+    With `scalars` those of numbers too; with `every` those that are called as gradients and outputs are.
     """
     found = []
+
+    def other(path):
+        return not every and is_other(path)
 
     def walk(holder, path):
         inner = enumerate(holder) if isinstance(holder, list | tuple) else holder.items()
         for key, value in inner:
             here = (*path, key)
             if isinstance(value, np.ndarray):
-                if 0 < value.ndim < 3 and value.dtype.kind in "fiO" and not is_other(here):
+                if 0 < value.ndim < 3 and value.dtype.kind in "fiO" and not other(here):
                     found.append((here, value.shape))
             elif isinstance(value, float | int | np.number) and not isinstance(value, bool):
-                if scalars and not is_other(here):
+                if scalars and not other(here):
                     found.append((here, ()))
             elif len(here) < DEEP and (isinstance(value, list | tuple | dict) or _is_object(value)):
                 rows = _nested(value)
-                if rows is not None and not is_other(here):
+                if rows is not None and not other(here):
                     found.append((here, rows.shape))
                 elif rows is None:
                     walk(_entries(value), here)

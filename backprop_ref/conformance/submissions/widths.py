@@ -28,6 +28,8 @@ STYLES = 24
 """So many forms are tried in every layout."""
 CHAINS = 8
 """So many networks that neighbouring numbers in the code tell of are tried."""
+WAITING = 4
+"""By the clock it may take so many times as long, as where other programs run beside it."""
 BRANCHES = 6
 """So many of the moves that get further are followed up."""
 
@@ -53,9 +55,13 @@ def suiting(function, depths, layouts: list[Layout], make: Callable[..., Case], 
     make : callable
         A case, with one-hot labels, for sizes and a layout.
     seconds : float
-        Nothing new is tried after so many.
+        Processor seconds; nothing new is tried after so many.
     """
-    until = time.monotonic() + seconds
+    begun, started = time.process_time(), time.monotonic()
+
+    def left():
+        return time.process_time() - begun < seconds and time.monotonic() - started < WAITING * seconds
+
     numbers = tuple(dict.fromkeys([*(number for number in function.numbers if number <= LARGEST), *ALWAYS]))
     starts = [(*range(n, n + depth), n_out) for n in STARTS for depth in depths for n_out in (depth + n, 1)]
     plain = [layout for layout in (Layout(), Layout(biases="none")) if layout in layouts] or layouts[:1]
@@ -86,15 +92,15 @@ def suiting(function, depths, layouts: list[Layout], make: Callable[..., Case], 
         asked = [(one.form, make(one.sizes, one.layout), one.layout) for one in moves]
         return [one._replace(attempt=got) for one, got in zip(moves, function.attempts(asked), strict=True)]
 
-    for sizes in _told(function.pairs, depths):
+    for sizes in told(function.pairs, depths):
         alike = {(way.form, way.layout): way._replace(sizes=sizes) for way in ways if _alike(way, sizes)}
         tried = results(list(alike.values()))
         if sizes not in found and any(_suits(function, make, way) for way in tried):
             found.add(sizes)
             yield sizes
-        for way in tried if time.monotonic() < until else ():
+        for way in tried if left() else ():
             wait(way, later=True)
-    for sizes in _cut(function, make, ways, numbers, until):
+    for sizes in _cut(function, make, ways, numbers, left):
         if sizes not in found:
             found.add(sizes)
             yield sizes
@@ -103,7 +109,7 @@ def suiting(function, depths, layouts: list[Layout], make: Callable[..., Case], 
         failure = (re.sub(r"\d+", "", way.attempt.failure), way.attempt.steps, len(way.sizes), way.sizes[-1] == 1)
         wait(way, later=failure in failures)  # ways that fail alike stand for each other at first
         failures.add(failure)
-    while waiting and time.monotonic() < until:
+    while waiting and left():
         later, _, stage, _, way, moves = heapq.heappop(waiting)
         if not way.attempt.failure:
             if way.sizes not in found and _suits(function, make, way):
@@ -121,7 +127,7 @@ def suiting(function, depths, layouts: list[Layout], make: Callable[..., Case], 
             wait(one)
 
 
-def _cut(function, make, ways, numbers, until) -> Iterator[tuple[int, ...]]:
+def _cut(function, make, ways, numbers, left) -> Iterator[tuple[int, ...]]:
     """Sizes for a vector that is cut at fixed places, the last of which is most often the largest number in the code.
 
     Forms and layouts that differ in what stands where in the vector run alike, and are told apart by their gradients.
@@ -138,7 +144,7 @@ def _cut(function, make, ways, numbers, until) -> Iterator[tuple[int, ...]]:
         ]
         asked = [(first.form, make(sizes, first.layout), first.layout) for sizes in chains]
         for sizes, one in zip(chains, function.attempts(asked), strict=True):
-            if time.monotonic() > until:
+            if not left():
                 return
             if not one.failure or one.shapes:
                 same = [way._replace(sizes=sizes) for way in (first, *others)]
@@ -171,8 +177,8 @@ def _alike(way, sizes):
     return len(way.sizes) == len(sizes) and (way.sizes[-1] == 1) == (sizes[-1] == 1)
 
 
-def _told(pairs, depths) -> list[tuple[int, ...]]:
-    """Sizes that shapes written in the code make up, each of two numbers that are neighbours."""
+def told(pairs, depths) -> list[tuple[int, ...]]:
+    """Sizes that shapes or loops written in the code make up, each of two numbers that are neighbours."""
     small = [pair if max(pair) <= LARGEST else () for pair in pairs]
     series = (small[::2], small[1::2], small)
     return list(dict.fromkeys(sizes for some in series for depth in depths for sizes in _chains(some, depth + 1)))[

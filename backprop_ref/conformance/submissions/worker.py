@@ -78,7 +78,7 @@ def _answer(found, question):
             return run(one_call, found, asked["arguments"], asked["keywords"], shapes, limit=None)
         if "attempts" in question:
             calls = [(arguments, keywords, _shapes(shapes)) for arguments, keywords, shapes in question["attempts"]]
-            return run(attempts, found, calls, question["traced"], limit=None)
+            return run(attempts, found, calls, question["traced"], question["seconds"] / 2.0, limit=None)
         if "sizes" in question:
             return run(own_sizes, found, **question["sizes"], limit=None)
         return run(one_step, found, **question["step"], limit=None)._asdict()
