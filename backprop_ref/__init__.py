@@ -28,6 +28,7 @@ from backprop_ref.derivatives import (
     jvp,
     per_sample_gradients,
 )
+from backprop_ref.dropout import dropout_masks
 from backprop_ref.errors import BackendUnavailable, BackpropRefError, InvalidInput, TrainingDiverged
 from backprop_ref.model_file import Model, load, save
 from backprop_ref.network import Network
@@ -66,6 +67,7 @@ __all__ = [
     "TrainingDiverged",
     "__version__",
     "backends",
+    "dropout_masks",
     "evaluate",
     "gauss_newton",
     "get_backend",

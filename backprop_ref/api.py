@@ -1,17 +1,19 @@
 """The functions of ``import backprop_ref as br``: they check and convert, and let `mlp` and a backend compute."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from backprop_ref import metrics, mlp, scores
-from backprop_ref.arrays import Batch, BatchLike, plain_array
+from backprop_ref.arrays import Batch, BatchLike, Vector, plain_array
 from backprop_ref.backends import get_backend
 from backprop_ref.backends.base import Backend, BackendChoice, Trace
 from backprop_ref.errors import InvalidInput
 from backprop_ref.network import Network
 from backprop_ref.parameters import DTYPES, Parameters, check_dtype
+from backprop_ref.sample_weights import ClassWeight, total, weighted
 from backprop_ref.scores import Scores
 
 
@@ -21,6 +23,9 @@ def value_and_grad(
     x: BatchLike,
     y: BatchLike,
     *,
+    sample_weight: npt.ArrayLike | None = None,
+    class_weight: ClassWeight | None = None,
+    masks: Sequence[BatchLike | None] | None = None,
     backend: BackendChoice = None,
     numerics: str | None = None,
     shards: int = 1,
@@ -36,6 +41,12 @@ def value_and_grad(
         Their dtype is the precision of everything.
     x : array of shape (batch, n_in)
     y : array of shape (batch, n_out)
+    sample_weight : array of shape (batch,), optional
+        What each row counts in the loss, which is Σ w·loss / Σ w; rows of weight 0 are left out.
+    class_weight : 'balanced', dict or array of shape (classes,), optional
+        The same for each class, times `sample_weight`; 'balanced': rows / (classes · rows of the class).
+    masks : sequence of arrays of shape (batch, n_out) or None, optional
+        Of each hidden layer, what its activations are multiplied by, as under dropout: see `dropout_masks`.
     backend, numerics, device, threads : optional
         See `get_backend`.
     shards : int
@@ -63,12 +74,19 @@ def value_and_grad(
     """
     check_fit(network, params)
     x, y = checked_data(network, x, y, params.dtype)
+    given = _checked_masks(network, masks, x, params.dtype)
+    kept, y, each = weighted(np.arange(len(x))[:, None], y, sample_weight, class_weight)
+    if len(kept) < len(x):
+        x, given = x[kept[:, 0]], [None if mask is None else mask[kept[:, 0]] for mask in given]
     if isinstance(shards, bool) or not isinstance(shards, int | np.integer) or shards < 1:
         raise InvalidInput(f"shards={shards!r}: a whole number, 1 or more, is needed")
     backend = get_backend(backend, numerics, device, threads)
     with backend.scope():
-        weights, x, y = on_backend(backend, params, x, y)
-        loss, grads, _ = mlp.value_and_grad(backend, network, weights, x, y, shards)
+        weights, x, y, *counted = on_backend(backend, params, x, y, *([] if each is None else [each]))
+        batch = [None] if each is None else [total(each), *counted]
+        loss, grads, _ = mlp.value_and_grad(
+            backend, network, weights, x, y, shards, masks_on(backend, given, params), *batch
+        )
         return float(backend.to_numpy(loss)), as_parameters(backend, grads, params)
 
 
@@ -130,6 +148,8 @@ def trace(
     x: BatchLike,
     y: BatchLike,
     *,
+    sample_weight: npt.ArrayLike | None = None,
+    class_weight: ClassWeight | None = None,
     backend: BackendChoice = None,
     numerics: str | None = None,
     device: str | None = None,
@@ -143,6 +163,10 @@ def trace(
     params : Parameters
     x : array of shape (batch, n_in)
     y : array of shape (batch, n_out)
+    sample_weight : array of shape (batch,), optional
+        What each row counts in the loss, which is Σ w·loss / Σ w; rows of weight 0 are left out.
+    class_weight : 'balanced', dict or array of shape (classes,), optional
+        The same for each class, times `sample_weight`; 'balanced': rows / (classes · rows of the class).
     backend, numerics, device, threads : optional
         See `get_backend`.
 
@@ -165,11 +189,12 @@ def trace(
     (6.0, 2.0, 4.0, 1.0)
     """
     check_fit(network, params)
-    x, y = checked_data(network, x, y, params.dtype)
+    x, y, each = weighted(*checked_data(network, x, y, params.dtype), sample_weight, class_weight)
     backend = get_backend(backend, numerics, device, threads)
     with backend.scope():
-        weights, x_, y_ = on_backend(backend, params, x, y)
-        _, _, *lists, dx, loss = mlp.trace(backend, network, weights, x_, y_)
+        weights, x_, y_, *counted = on_backend(backend, params, x, y, *([] if each is None else [each]))
+        batch = None if each is None else total(each)
+        _, _, *lists, dx, loss = mlp.trace(backend, network, weights, x_, y_, batch, True, (), *counted)
         z, a, delta, dW, db = ([backend.to_numpy(array) for array in arrays] for arrays in lists)
         return Trace(x, y, z, a, delta, dW, db, backend.to_numpy(dx), float(backend.to_numpy(loss)))
 
@@ -226,6 +251,8 @@ def evaluate(
     x: BatchLike,
     y: BatchLike,
     *,
+    sample_weight: npt.ArrayLike | None = None,
+    class_weight: ClassWeight | None = None,
     backend: BackendChoice = None,
     numerics: str | None = None,
     device: str | None = None,
@@ -240,6 +267,10 @@ def evaluate(
     params : Parameters
     x : array of shape (batch, n_in)
     y : array of shape (batch, n_out)
+    sample_weight : array of shape (batch,), optional
+        What each row counts in the loss, which is Σ w·loss / Σ w; rows of weight 0 are left out.
+    class_weight : 'balanced', dict or array of shape (classes,), optional
+        The same for each class, times `sample_weight`; 'balanced': rows / (classes · rows of the class).
     backend, numerics, device, threads : optional
         See `get_backend`.
 
@@ -250,9 +281,10 @@ def evaluate(
     Returns
     -------
     Scores
-        A dictionary: the loss, and of classes the share of right rows (the largest output; with one output, whether it
-        is above 0.5), of labels the share of right outputs, of numbers R²; and what goes with each, by the definitions
-        of scikit-learn. Of what is not defined, as ROC AUC without one of the classes, NaN.
+        A dictionary: the loss, weighted; and, counting every row once, of classes the share of right rows (the largest
+        output; with one output, whether it is above 0.5), of labels the share of right outputs, of numbers R²; and what
+        goes with each, by the definitions of scikit-learn. Of what is not defined, as ROC AUC without one of the
+        classes, NaN.
 
     Raises
     ------
@@ -268,36 +300,64 @@ def evaluate(
     0.5
     """
     check_fit(network, params)
-    x, y = checked_data(network, x, y, params.dtype)
+    x, y, each = weighted(*checked_data(network, x, y, params.dtype), sample_weight, class_weight)
     backend = get_backend(backend, numerics, device, threads)
     with backend.scope():
-        loss, a = _loss_and_outputs(backend, network, params, x, y)
+        loss, a = _loss_and_outputs(backend, network, params, x, y, each)
     return {"loss": loss, **scores.of(metrics.chosen(metric, network, y), network, a, y)}
 
 
 def evaluate_on(
-    backend: Backend, network: Network, params: Parameters, x: Batch, y: Batch, metric: str | None = None
+    backend: Backend,
+    network: Network,
+    params: Parameters,
+    x: Batch,
+    y: Batch,
+    metric: str | None = None,
+    weights: Vector | None = None,
 ) -> dict[str, float]:
     """The loss and the metric, for checked arguments, inside the backend's scope."""
-    loss, a = _loss_and_outputs(backend, network, params, x, y)
+    loss, a = _loss_and_outputs(backend, network, params, x, y, weights)
     metric = metric or metrics.metric_name(network, y)
     return {"loss": loss, metrics.column_name(metric): metrics.score(metric, a, y)}
 
 
 def _loss_and_outputs(
-    backend: Backend, network: Network, params: Parameters, x: Batch, y: Batch
+    backend: Backend, network: Network, params: Parameters, x: Batch, y: Batch, each: Vector | None
 ) -> tuple[float, Batch]:
-    weights, x_, y_ = on_backend(backend, params, x, y)
+    weights, x_, y_, *counted = on_backend(backend, params, x, y, *([] if each is None else [each]))
     z, a = mlp.forward(backend, network, weights, x_)
-    loss = backend.loss_forward(network.loss, network.activations[-1], z[-1], a[-1], y_)
+    batch = [] if each is None else [total(each)]
+    loss = backend.loss_forward(network.loss, network.activations[-1], z[-1], a[-1], y_, *batch, *counted)
     return float(backend.to_numpy(loss)), backend.to_numpy(a[-1])
 
 
-def on_backend(backend: Backend, params: Parameters, *arrays: Batch) -> tuple[Any, ...]:
+def on_backend(backend: Backend, params: Parameters, *arrays: Batch | Vector) -> tuple[Any, ...]:
     """`params` as `mlp.Weights`, and the arrays, in the backend's arrays of the dtype of `params`."""
     dtype = params.dtype.name
     weights = mlp.Weights([backend.asarray(W, dtype) for W in params.W], [backend.asarray(b, dtype) for b in params.b])
     return weights, *(backend.asarray(array, dtype) for array in arrays)
+
+
+def masks_on(backend: Backend, masks: Sequence[Batch | None], params: Parameters) -> list[Any]:
+    """Masks in the backend's arrays of the dtype of `params`."""
+    return [None if mask is None else backend.asarray(mask, params.dtype.name) for mask in masks]
+
+
+def _checked_masks(
+    network: Network, masks: Sequence[BatchLike | None] | None, x: Batch, dtype: npt.DTypeLike
+) -> list[Batch | None]:
+    """Masks as arrays of `dtype`, of the widths of the hidden layers and the rows of x."""
+    if masks is None:
+        return []
+    hidden, found = network.sizes[1:-1], list[Batch | None]()
+    if len(masks) != len(hidden):
+        raise InvalidInput(f"{len(masks)} masks for {len(hidden)} hidden layers: one for each is needed, or None")
+    for layer, (mask, width) in enumerate(zip(masks, hidden, strict=True)):
+        found.append(None if mask is None else checked_rows(mask, width, name := f"masks[{layer}]", dtype))
+        if (checked := found[-1]) is not None and len(checked) != len(x):
+            raise InvalidInput(f"x has {len(x)} rows and {name} has {len(checked)}: one row per sample is needed")
+    return found
 
 
 def as_parameters(backend: Backend, gradients: mlp.Weights, params: Parameters) -> Parameters:

@@ -6,6 +6,7 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from backprop_ref import forward_mode, mlp
 from backprop_ref.api import as_parameters, check_fit, checked_data, checked_rows, on_backend
@@ -16,6 +17,7 @@ from backprop_ref.errors import InvalidInput
 from backprop_ref.kernels import ordered
 from backprop_ref.network import Network
 from backprop_ref.parameters import Parameters
+from backprop_ref.sample_weights import ClassWeight, total, weighted
 
 
 def jvp(
@@ -98,6 +100,8 @@ def hvp(
     y: BatchLike,
     tangent: Parameters,
     *,
+    sample_weight: npt.ArrayLike | None = None,
+    class_weight: ClassWeight | None = None,
     backend: BackendChoice = None,
     numerics: str | None = None,
     device: str | None = None,
@@ -113,6 +117,8 @@ def hvp(
     y : array of shape (batch, n_out)
     tangent : Parameters
         The direction in which W and b move, laid out like `params`.
+    sample_weight, class_weight : optional
+        As for `value_and_grad`.
     backend, numerics, device, threads : optional
         See `get_backend`.
 
@@ -144,7 +150,8 @@ def hvp(
     >>> br.hvp(network, params, [[3.0]], [[5.0]], tangent).flat
     array([18.,  6.])
     """
-    return _curvature("hvp", network, params, x, y, tangent, get_backend(backend, numerics, device, threads))
+    computing = get_backend(backend, numerics, device, threads)
+    return _curvature("hvp", network, params, x, y, tangent, sample_weight, class_weight, computing)
 
 
 def gauss_newton(
@@ -154,6 +161,8 @@ def gauss_newton(
     y: BatchLike,
     tangent: Parameters,
     *,
+    sample_weight: npt.ArrayLike | None = None,
+    class_weight: ClassWeight | None = None,
     backend: BackendChoice = None,
     numerics: str | None = None,
     device: str | None = None,
@@ -173,6 +182,8 @@ def gauss_newton(
     y : array of shape (batch, n_out)
     tangent : Parameters
         The vector, laid out like `params`.
+    sample_weight, class_weight : optional
+        As for `value_and_grad`.
     backend, numerics, device, threads : optional
         See `get_backend`.
 
@@ -200,7 +211,8 @@ def gauss_newton(
     >>> br.gauss_newton(network, params, [[3.0]], [[5.0]], tangent).flat
     array([18.,  6.])
     """
-    return _curvature("gauss_newton", network, params, x, y, tangent, get_backend(backend, numerics, device, threads))
+    computing = get_backend(backend, numerics, device, threads)
+    return _curvature("gauss_newton", network, params, x, y, tangent, sample_weight, class_weight, computing)
 
 
 class SampleGradients(NamedTuple):
@@ -238,7 +250,8 @@ def per_sample_gradients(
     device: str | None = None,
     threads: int | None = None,
 ) -> SampleGradients:
-    """The gradient of each sample's own loss, as of a batch of that sample alone; their mean is the batch's gradient.
+    """The gradient of each sample's own loss, as of a batch of that sample alone; their mean, weighted where samples
+    have weights, is the batch's gradient.
 
     Parameters
     ----------
@@ -417,16 +430,19 @@ def _curvature(
     x: BatchLike,
     y: BatchLike,
     tangent: Parameters,
+    sample_weight: npt.ArrayLike | None,
+    class_weight: ClassWeight | None,
     backend: Backend,
 ) -> Parameters:
     check_fit(network, params)
-    x, y = checked_data(network, x, y, params.dtype)
+    x, y, each = weighted(*checked_data(network, x, y, params.dtype), sample_weight, class_weight)
     direction = _tangent(network, params, tangent)
     with backend.scope():
-        weights, x_, y_ = on_backend(backend, params, x, y)
+        weights, x_, y_, *counted = on_backend(backend, params, x, y, *([] if each is None else [each]))
+        batch = [] if each is None else [total(each)]
         (moved,) = on_backend(backend, direction)
         product = forward_mode.hvp if what == "hvp" else forward_mode.gauss_newton
-        found, kinks = product(backend, network, weights, x_, y_, moved)
+        found, kinks = product(backend, network, weights, x_, y_, moved, *batch, *counted)
         _tell_of_kinks(what, network, kinks)
         return as_parameters(backend, found, params)
 

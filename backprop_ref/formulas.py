@@ -419,8 +419,8 @@ class Loss(NamedTuple):
         """The pair for an output activation that it goes with."""
         return TERMS[self.terms(output)]
 
-    def divisor(self, rows: int, n_out: int) -> float:
-        """n for so many samples of so many outputs."""
+    def divisor(self, rows: float, n_out: int) -> float:
+        """n for so many samples, or for such a sum of their weights, of so many outputs."""
         return float(rows * (n_out if self.over_outputs else 1))
 
     @property

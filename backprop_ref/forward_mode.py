@@ -60,7 +60,14 @@ def forward(
 
 
 def gauss_newton(
-    backend: Backend, network: Network, params: HasWeights, x: Array, y: Array, tangent: HasWeights
+    backend: Backend,
+    network: Network,
+    params: HasWeights,
+    x: Array,
+    y: Array,
+    tangent: HasWeights,
+    batch: float | None = None,
+    weights: Array = None,
 ) -> tuple[Weights, list[int]]:
     """Jᵀ·H·J times `tangent`, and the kinks of each layer and of the loss.
 
@@ -68,7 +75,7 @@ def gauss_newton(
     a; H is the Hessian of the loss with respect to that.
     """
     moving, duals, output = forward(backend, network, params, x, tangent), Duals(backend), network.activations[-1]
-    _, delta_dot = duals.error(network, moving, y)
+    _, delta_dot = duals.error(network, moving, y, batch, weights)
     if not together(network.loss, output):
         delta_dot = backend.activation_backward(output, moving.z[-1], moving.a[-1], delta_dot)
     _, dW, db, _ = mlp.backward(backend, network, params, x, moving.z, moving.a, delta_dot)
@@ -76,12 +83,19 @@ def gauss_newton(
 
 
 def hvp(
-    backend: Backend, network: Network, params: HasWeights, x: Array, y: Array, tangent: HasWeights
+    backend: Backend,
+    network: Network,
+    params: HasWeights,
+    x: Array,
+    y: Array,
+    tangent: HasWeights,
+    batch: float | None = None,
+    weights: Array = None,
 ) -> tuple[Weights, list[int]]:
     """The Hessian of the loss times `tangent`, and the kinks of each layer and of the loss."""
     moving, duals = forward(backend, network, params, x, tangent), Duals(backend)
     dW, db = list[Array]([None] * network.n_layers), list[Array]([None] * network.n_layers)
-    delta, delta_dot = duals.error(network, moving, y)
+    delta, delta_dot = duals.error(network, moving, y, batch, weights)
     kinks = [*moving.kinks, duals.words.kinks]
     for layer in reversed(range(network.n_layers)):
         if layer < network.n_layers - 1:
@@ -126,13 +140,16 @@ class Duals:
         with np.errstate(all="ignore"):
             return self.arrays(ACTIVATIONS[activation].backward(self.words, z, a, self.dual(da, da_dot)), da)
 
-    def error(self, network: Network, moving: Moving, y: Array) -> tuple[Array, Array]:
+    def error(
+        self, network: Network, moving: Moving, y: Array, batch: float | None, weights: Array | None
+    ) -> tuple[Array, Array]:
         """The loss's error over n, and its derivative: delta of the last layer, or da where it is of a."""
         z = self.dual(moving.z[-1], moving.z_dot[-1])
         a = self.dual(moving.a[-1], moving.a_dot[-1])
         pair = LOSSES[network.loss].with_output(network.activations[-1])
         with np.errstate(all="ignore"):
-            return self.arrays(pair.error(self.words, z, a, self.array(y)) / divisor(network.loss, y), y)
+            error = pair.error(self.words, z, a, self.array(y)) / divisor(network.loss, y, batch)
+            return self.arrays(error if weights is None else error * self.array(weights)[:, None], y)
 
     def dual(self, value: Array, dot: Array) -> Dual:
         return self.words.number(self.array(value), self.array(dot))

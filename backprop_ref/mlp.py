@@ -11,11 +11,14 @@ Nielsen, Neural Networks and Deep Learning, ch. 2, BP1 to BP4):
 
 where for softmax, whose outputs depend on every z of their row, the product with activation' is one with its Jacobian.
 
+Under dropout, what a hidden layer hands on is its a times a mask of 0 and 1/(1 − p), and its da is multiplied by the
+same (`backprop_ref.dropout`): `masks`, one for each hidden layer, None where nothing is dropped.
+
 Everything here is in the arrays of `backend`, which computes each line; this module says which lines, in which order.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 from backprop_ref.backends.base import Array, Backend, Trace
 from backprop_ref.network import Network
@@ -37,11 +40,22 @@ class HasWeights(Protocol):
     def b(self) -> Sequence[Array]: ...
 
 
-def forward(backend: Backend, network: Network, params: HasWeights, x: Array) -> tuple[list[Array], list[Array]]:
+Masks: TypeAlias = Sequence[Array | None]
+"""Of each hidden layer, (batch, n_out); () without dropout."""
+
+
+def dropped(values: Array, masks: Masks, layer: int) -> Array:
+    """What a hidden layer hands on, up from its a or down from its da."""
+    return values if not masks or masks[layer] is None else values * masks[layer]
+
+
+def forward(
+    backend: Backend, network: Network, params: HasWeights, x: Array, masks: Masks = ()
+) -> tuple[list[Array], list[Array]]:
     """Pre-activations z and activations a of every layer, each (batch, n_out)."""
     z, a = list[Array](), list[Array]()
-    for W, b, activation in zip(params.W, params.b, network.activations, strict=True):
-        z.append(backend.affine_forward(a[-1] if a else x, W, b))
+    for layer, (W, b, activation) in enumerate(zip(params.W, params.b, network.activations, strict=True)):
+        z.append(backend.affine_forward(dropped(a[-1], masks, layer - 1) if a else x, W, b))
         a.append(backend.activation_forward(activation, z[-1]))
     return z, a
 
@@ -56,6 +70,7 @@ def backward(
     delta: Array,
     with_dx: bool = False,
     with_weights: bool = True,
+    masks: Masks = (),
 ) -> tuple[list[Array], list[Array], list[Array], Array]:
     """delta, dW and db of every layer from the last layer's delta, and dx; None for what is not asked for."""
     deltas, dW, db = (list[Array]([None] * network.n_layers) for _ in range(3))
@@ -65,9 +80,11 @@ def backward(
             delta = backend.activation_backward(network.activations[layer], z[layer], a[layer], da)
         deltas[layer] = delta
         if with_weights:
-            dW[layer], db[layer] = backend.affine_backward(delta, a[layer - 1] if layer > 0 else x)
+            below = dropped(a[layer - 1], masks, layer - 1) if layer > 0 else x
+            dW[layer], db[layer] = backend.affine_backward(delta, below)
         if layer > 0 or with_dx:
             da = backend.affine_backward_input(delta, params.W[layer])
+            da = dropped(da, masks, layer - 1) if layer > 0 else da
     return deltas, dW, db, da if with_dx else None
 
 
@@ -77,27 +94,48 @@ def trace(
     params: HasWeights,
     x: Array,
     y: Array,
-    batch: int | None = None,
+    batch: float | None = None,
     with_dx: bool = True,
+    masks: Masks = (),
+    weights: Array = None,
 ) -> Trace:
     """One forward and backward pass with everything it computes.
 
-    `batch` is the number of rows in the whole batch when x and y are one shard of it.
+    `batch` is the number of rows in the whole batch when x and y are one shard of it; with `weights`, one for each row,
+    it is needed, and their sum over the whole batch.
     """
-    output = network.activations[-1]
-    z, a = forward(backend, network, params, x)
-    loss = backend.loss_forward(network.loss, output, z[-1], a[-1], y, batch)
-    delta = backend.loss_backward(network.loss, output, z[-1], a[-1], y, batch)
-    deltas, dW, db, dx = backward(backend, network, params, x, z, a, delta, with_dx)
+    last = network.loss, network.activations[-1]
+    z, a = forward(backend, network, params, x, masks)
+    weighted = () if weights is None else (weights,)
+    loss = backend.loss_forward(*last, z[-1], a[-1], y, batch, *weighted)
+    delta = backend.loss_backward(*last, z[-1], a[-1], y, batch, *weighted)
+    deltas, dW, db, dx = backward(backend, network, params, x, z, a, delta, with_dx, masks=masks)
     return Trace(x, y, z, a, deltas, dW, db, dx, loss)
 
 
 def value_and_grad(
-    backend: Backend, network: Network, params: HasWeights, x: Array, y: Array, shards: int = 1
+    backend: Backend,
+    network: Network,
+    params: HasWeights,
+    x: Array,
+    y: Array,
+    shards: int = 1,
+    masks: Masks = (),
+    batch: float | None = None,
+    weights: Array = None,
 ) -> tuple[Array, Weights, list[Array]]:
-    """The loss and the gradients as `Weights`, added over `shards` parts of the batch in order; the parts' outputs."""
+    """The loss and the gradients as `Weights`, added over `shards` parts of the batch in order; the parts' outputs.
+
+    With `weights`, one for each row, `batch` is their sum.
+    """
     parts = [
-        trace(backend, network, params, x[rows, :], y[rows, :], batch=x.shape[0], with_dx=False)
+        trace(
+            *(backend, network, params, x[rows, :], y[rows, :]),
+            batch=x.shape[0] if batch is None else batch,
+            with_dx=False,
+            masks=[None if mask is None else mask[rows, :] for mask in masks],
+            weights=None if weights is None else weights[rows],
+        )
         for rows in cut(x.shape[0], shards)
     ]
     loss, dW, db = parts[0].loss, list(parts[0].dW), list(parts[0].db)

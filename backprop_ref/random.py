@@ -12,7 +12,7 @@ import numpy.typing as npt
 from backprop_ref.errors import InvalidInput
 from backprop_ref.kernels import elementary
 
-PURPOSES = ("init", "shuffle", "split", "data", "check")
+PURPOSES = ("init", "shuffle", "split", "data", "check", "dropout")
 
 
 class Stream:

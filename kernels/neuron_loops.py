@@ -116,20 +116,20 @@ def backward(rule: Callable[..., Any]) -> Loop:
 
 
 # Losses: one running sum of terms over s and j, divided by n once (`loss` is 0-d), and beneath it dLoss/da, or
-# delta where the loss and the activation before it are differentiated as one. n is batch, or batch n_out for
-# a mean over the outputs.
+# delta where the loss and the activation before it are differentiated as one. w (batch,) is what each sample counts,
+# 1 if nothing else is said; n is the sum of w over the whole batch, times n_out for a mean over the outputs.
 
 
 def terms(rule: Callable[..., Any]) -> Loop:
     """For a loss whose terms are of single numbers."""
 
-    def loss_forward(z: Array, a: Array, y: Array, n: Any, loss: Array) -> None:
-        """loss = sum of rule(z[s, j], a[s, j], y[s, j]), over n"""
+    def loss_forward(z: Array, a: Array, y: Array, w: Array, n: Any, loss: Array) -> None:
+        """loss = sum of w[s] rule(z[s, j], a[s, j], y[s, j]), over n"""
         batch, n_out = y.shape
         total = y.dtype.type(0)
         for s in range(batch):
             for j in range(n_out):
-                total += rule(z[s, j], a[s, j], y[s, j])
+                total += w[s] * rule(z[s, j], a[s, j], y[s, j])
         loss[()] = total / n
 
     return loss_forward
@@ -138,12 +138,12 @@ def terms(rule: Callable[..., Any]) -> Loop:
 def error(rule: Callable[..., Any]) -> Loop:
     """For a loss whose errors are of single numbers."""
 
-    def loss_backward(z: Array, a: Array, y: Array, n: Any, delta: Array) -> None:
-        """delta[s, j] = rule(z[s, j], a[s, j], y[s, j]) / n, or da"""
+    def loss_backward(z: Array, a: Array, y: Array, w: Array, n: Any, delta: Array) -> None:
+        """delta[s, j] = w[s] (rule(z[s, j], a[s, j], y[s, j]) / n), or da"""
         batch, n_out = y.shape
         for s in range(batch):
             for j in range(n_out):
-                delta[s, j] = rule(z[s, j], a[s, j], y[s, j]) / n
+                delta[s, j] = w[s] * (rule(z[s, j], a[s, j], y[s, j]) / n)
 
     return loss_backward
 
@@ -176,12 +176,12 @@ def backward_of_rows(rule: Callable[..., Any]) -> Loop:
 def terms_of_rows(rule: Callable[..., Any]) -> Loop:
     """For a loss whose terms are of rows."""
 
-    def loss_forward(z: Array, a: Array, y: Array, n: Any, loss: Array) -> None:
-        """loss = sum of rule(z[s], a[s], y[s])[j], over n"""
+    def loss_forward(z: Array, a: Array, y: Array, w: Array, n: Any, loss: Array) -> None:
+        """loss = sum of w[s] rule(z[s], a[s], y[s])[j], over n"""
         total = y.dtype.type(0)
         for s in range(len(y)):
             for term in rule(z[s], a[s], y[s]):
-                total += term
+                total += w[s] * term
         loss[()] = total / n
 
     return loss_forward
@@ -190,10 +190,10 @@ def terms_of_rows(rule: Callable[..., Any]) -> Loop:
 def error_of_rows(rule: Callable[..., Any]) -> Loop:
     """For a loss whose errors are of rows."""
 
-    def loss_backward(z: Array, a: Array, y: Array, n: Any, delta: Array) -> None:
-        """delta[s] = rule(z[s], a[s], y[s]) / n, or da"""
+    def loss_backward(z: Array, a: Array, y: Array, w: Array, n: Any, delta: Array) -> None:
+        """delta[s] = w[s] (rule(z[s], a[s], y[s]) / n), or da"""
         for s in range(len(y)):
-            delta[s] = rule(z[s], a[s], y[s]) / n
+            delta[s] = w[s] * (rule(z[s], a[s], y[s]) / n)
 
     return loss_backward
 

@@ -91,6 +91,9 @@ class ndarray:
     def __add__(self, other):
         return add(self, other)
 
+    def __mul__(self, other):
+        return _computed(np.multiply, self, other)
+
     def __array__(self, *_, **__):
         raise ImplicitConversion("Implicit conversion to a NumPy array is not allowed")
 

@@ -64,6 +64,7 @@ VALUES = {
     "--clip-norm": ("2.5", 2.5),
     "--max-norm": ("3", 3.0),
     "--weight-decay": ("0.001", 0.001),
+    "--dropout": (["0.25", "0.5"], [0.25, 0.5]),
     "--schedule": ("cosine", "cosine"),
     "--step-epochs": ("5", 5),
     "--step-factor": ("0.3", 0.3),

@@ -5,15 +5,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from submissions import usual_cases
 
 from backprop_ref.conformance.cases import Values
 from backprop_ref.conformance.diagnosis.diagnose import diagnose
 from backprop_ref.conformance.diagnosis.evidence import Evidence
-from backprop_ref.conformance.vectors.files import shipped_cases
 from backprop_ref.network import Network
 from backprop_ref.optimizers import SGD, Adam
 
-CASES = [case for case in shipped_cases() if case.deciding]
+CASES = [case for case in usual_cases() if case.deciding]
 PLAIN = [case for case in CASES if case.da is None and not case.weight_decay]
 DTYPES = ["float64", "float32"]
 

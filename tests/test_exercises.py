@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from submissions import usual_cases
 
 from backprop_ref.conformance.cases import Values, tensors
 from backprop_ref.conformance.catalogue.known import BY_ID, CATALOGUE
@@ -13,13 +14,12 @@ from backprop_ref.conformance.exercises.edits import EDITS, OF_STEPS
 from backprop_ref.conformance.exercises.exercise import exercise
 from backprop_ref.conformance.rounding.balls import Ball
 from backprop_ref.conformance.rounding.precision import Precision
-from backprop_ref.conformance.vectors.files import shipped_cases
 from backprop_ref.optimizers import describe
 
 CASES = sorted(
     (
         case
-        for case in shipped_cases()
+        for case in usual_cases()
         if "extreme" not in case.flags and case.da is None and case.params.dtype == "float64"
     ),
     key=lambda case: case.params.flat.size * len(case.x),

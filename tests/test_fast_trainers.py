@@ -37,16 +37,17 @@ OPTIMIZERS = [
 ]
 
 
-def trainer_of(kind, network, optimizer, dtype, batch_size, shards=1, metric="r2", threads=1):
+def trainer_of(kind, network, optimizer, dtype, batch_size, shards=1, metric="r2", threads=1, dropout=()):
     """A fast trainer of that kind, whatever the widths."""
     if kind == "numpy":
-        return numpy_trainer.create(network, optimizer, dtype, batch_size, shards, metric)
+        return numpy_trainer.create(network, optimizer, dtype, batch_size, shards, metric, dropout)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(numba_trainer, "NARROW", {"rows": 0}.get(kind, max(network.sizes)))
         made = numba_trainer.create(
             *(network, optimizer, dtype, batch_size, shards, metric, threads),
             specialize="always" if kind == "fixed" else "never",
             numerics="fast",
+            dropout=dropout,
         )
     assert made.kind == kind
     return made

@@ -163,6 +163,21 @@ def test_quotes_that_pair_are_those_of_a_well_written_file():
     assert paired > 100
 
 
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_a_table_read_in_parts_is_the_table(monkeypatch, newline):
+    from backprop_ref.data import csv_file
+
+    draw = np.random.default_rng(2)
+    for size in (1, 5, 17, 60, 1000):
+        texts = ["".join(draw.choice(list('a ",;\n'), size=5)) for _ in range(40)]
+        written = [f'"{text.replace(chr(34), 2 * chr(34))}"' if i % 3 else str(i) for i, text in enumerate(texts)]
+        rows = ["a,b", *(f"{i},{cell}" for i, cell in enumerate(written))]
+        monkeypatch.setattr(csv_file, "PART_BYTES", size)
+        raw = csv_file.read("f.csv", newline.join([*rows, ""]).encode(), True, None)
+        expected = [cell.strip() if i % 3 else str(i) for i, cell in enumerate(texts)]
+        assert [raw.columns[1].text(i) for i in range(raw.rows)] == expected
+
+
 def test_nested_lists_and_records():
     named = br.read_table([["a", "b", "t"], ["1", "2", "u"], ["3", "5", "v"]])
     assert (named.feature_names, named.x.tolist()) == (("a", "b"), [[1, 2], [3, 5]])

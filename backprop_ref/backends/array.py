@@ -45,14 +45,34 @@ class ArrayBackend:
     def activation_backward(self, activation: str, z: Array, a: Array, da: Array) -> Array:
         return known(activation).backward(self.arithmetic, z, a, da)
 
-    def loss_forward(self, loss: str, activation: str, z: Array, a: Array, y: Array, batch: int | None = None) -> Array:
+    def loss_forward(
+        self,
+        loss: str,
+        activation: str,
+        z: Array,
+        a: Array,
+        y: Array,
+        batch: float | None = None,
+        weights: Array | None = None,
+    ) -> Array:
         terms = pair(loss, activation).terms(self.arithmetic, z, a, y)
+        if weights is not None:
+            terms = weights[:, None] * terms
         return self.arithmetic.sum_all(terms) / divisor(loss, y, batch)
 
     def loss_backward(
-        self, loss: str, activation: str, z: Array, a: Array, y: Array, batch: int | None = None
+        self,
+        loss: str,
+        activation: str,
+        z: Array,
+        a: Array,
+        y: Array,
+        batch: float | None = None,
+        weights: Array | None = None,
     ) -> Array:
         error = pair(loss, activation).error(self.arithmetic, z, a, y) / divisor(loss, y, batch)
+        if weights is not None:
+            error = weights[:, None] * error
         return error if activation in LOSSES[loss].together else self.activation_backward(activation, z, a, error)
 
     def asarray(self, x: npt.ArrayLike, dtype: str, copy: bool = False) -> Array:
@@ -94,7 +114,9 @@ def pair(loss: str, activation: str) -> Terms:
     return LOSSES[loss].with_output(activation)
 
 
-def divisor(loss: str, y: Array, batch: int | None = None) -> float:
-    """n of the loss, as a float: the rows of the whole batch, times the outputs where the loss is a mean over them."""
+def divisor(loss: str, y: Array, batch: float | None = None) -> float:
+    """n of the loss, as a float: the rows of the whole batch, or the sum of their weights, times the outputs where the
+    loss is a mean over them.
+    """
     rows, n_out = y.shape
     return LOSSES[loss].divisor(batch or rows, n_out)

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
+from backprop_ref.dropout import Rates, Seeds
 from backprop_ref.network import Network
 from backprop_ref.optimizers import Optimizer, Slots
 from backprop_ref.parameters import Parameters
@@ -121,8 +122,19 @@ class Backend(Protocol):
         """
         ...
 
-    def loss_forward(self, loss: str, activation: str, z: Array, a: Array, y: Array, batch: int | None = None) -> Array:
+    def loss_forward(
+        self,
+        loss: str,
+        activation: str,
+        z: Array,
+        a: Array,
+        y: Array,
+        batch: float | None = None,
+        weights: Array | None = None,
+    ) -> Array:
         """The loss, 0-d, on the backend's device; the mean over `batch` rows (default: those of y).
+
+        With `weights`, (rows,), a row's terms are times its own, and `batch` is their sum over the whole batch.
 
         Error: ``γ(count + 5)·Σ|terms|/n + Σe(term)/n``, count the number of terms that are not 0; e(term) of a squared
         error ``2|a − y|·e(a)``; of −y·log a ``|y|·(e(a)/a + λ·|log a|)``, and of what the softmax's logarithm adds;
@@ -131,9 +143,16 @@ class Backend(Protocol):
         ...
 
     def loss_backward(
-        self, loss: str, activation: str, z: Array, a: Array, y: Array, batch: int | None = None
+        self,
+        loss: str,
+        activation: str,
+        z: Array,
+        a: Array,
+        y: Array,
+        batch: float | None = None,
+        weights: Array | None = None,
     ) -> Array:
-        """delta of the last layer, ``dLoss/dz``; here the 1/batch enters.
+        """delta of the last layer, ``dLoss/dz``; here the 1/batch enters, and `weights` as in `loss_forward`.
 
         Error: squared errors: `activation_backward` with ``e(da) = 2·e(a)/n + 3u·|da|``; softmax with cross-entropy
         ``((e(a) + λ·a·(2a + log S))·Σ|y| + γ(m + 5)·(|y| + a·Σ|y|))/n``, m labels of the row not 0; sigmoid with binary
@@ -192,6 +211,8 @@ class Trainer(Protocol):
         learning_rates: list[float],
         poll: Poll = lambda: None,
         snapshots: Snapshots | None = None,
+        seeds: Seeds | None = None,
+        weights: Vector | None = None,
     ) -> tuple[Vector, Matrix]:
         """Trains `params` and `slots` in place, one epoch per learning rate; stops after an epoch that is not finite.
 
@@ -208,11 +229,15 @@ class Trainer(Protocol):
             Called now and then; raises if Ctrl-C was pressed.
         snapshots : Snapshots, optional
             Gets the parameters after some of the epochs.
+        seeds : uint64 array of shape (epochs, hidden layers), optional
+            Of the masks of each epoch; a trainer with dropout needs them.
+        weights : array of shape (samples,), optional
+            What each sample counts in the loss; of a trainer that was asked for as `weighted`.
 
         Returns
         -------
         losses : array of shape (epochs done,)
-            Mean of the batch losses, weighted by batch size.
+            Mean of the batch losses, each times the size of its batch, or the sum of its weights.
         measures : array of shape (epochs done, 1 or n_out)
             Correct samples or labels, or squared residuals per output.
         """
@@ -227,13 +252,20 @@ class EpochByEpoch(ABC):
 
     @abstractmethod
     def epoch(
-        self, params: Parameters, slots: Slots, data: Any, order: Rows, learning_rate: float, poll: Poll
+        self,
+        params: Parameters,
+        slots: Slots,
+        data: Any,
+        order: Rows,
+        learning_rate: float,
+        poll: Poll,
+        seeds: Seeds | None = None,
     ) -> tuple[float, npt.ArrayLike]:
-        """Trains in place; the epoch's loss and measures."""
+        """Trains in place; the epoch's loss and measures. `seeds` are those of the epoch's masks."""
 
-    def begin(self, params: Parameters, slots: Slots, x: Batch, y: Batch) -> Any:
+    def begin(self, params: Parameters, slots: Slots, x: Batch, y: Batch, weights: Vector | None) -> Any:
         """What is done before the first epoch; the data as `epoch` takes them."""
-        return x, y
+        return x, y, weights
 
     def end(self, slots: Slots) -> None:
         """What is done after the last epoch."""
@@ -249,11 +281,14 @@ class EpochByEpoch(ABC):
         learning_rates: list[float],
         poll: Poll = lambda: None,
         snapshots: Snapshots | None = None,
+        seeds: Seeds | None = None,
+        weights: Vector | None = None,
     ) -> tuple[Vector, Matrix]:
         """Trains `params` and `slots` in place; see `Trainer.run`."""
-        data, losses, measures = self.begin(params, slots, x, y), [], []
+        data, losses, measures = self.begin(params, slots, x, y, weights), [], []
         for epoch, (order, learning_rate) in enumerate(zip(orders, learning_rates, strict=True)):
-            loss, measured = self.epoch(params, slots, data, order, learning_rate, poll)
+            of_epoch = None if seeds is None else seeds[epoch]
+            loss, measured = self.epoch(params, slots, data, order, learning_rate, poll, of_epoch)
             losses.append(loss)
             measures.append(measured)
             if snapshots is not None:
@@ -282,6 +317,9 @@ class OffersTrainer(Protocol):
         shards: int,
         metric: str,
         steps_ahead: int | None = None,
+        dropout: Rates = (),
+        *,
+        weighted: bool = False,
     ) -> Trainer | None:
         """A trainer for a network and an optimizer; None for what it cannot do.
 
@@ -295,5 +333,9 @@ class OffersTrainer(Protocol):
             See `backprop_ref.metrics`.
         steps_ahead : int, optional
             How many steps will be asked for, as far as known.
+        dropout : tuple of float
+            The rate of each hidden layer; () without dropout.
+        weighted : bool
+            Whether samples have weights; left out where they have none.
         """
         ...

@@ -13,6 +13,7 @@ from backprop_ref.backends.array import divisor, known
 from backprop_ref.backends.base import Array, Trainer
 from backprop_ref.backends.cupy_device import call_everything, check_bits, device_number, first_line, out_of_memory
 from backprop_ref.backends.cupy_pairs import FastPairs, ReproduciblePairs
+from backprop_ref.dropout import Rates
 from backprop_ref.errors import BackendUnavailable, InvalidInput
 from backprop_ref.kernels.cuda_rules import identity
 from backprop_ref.network import Network
@@ -74,18 +75,36 @@ class CupyBackend:
         pairs.activation_backward(activation, z, a, da, delta)
         return delta
 
-    def loss_forward(self, loss: str, activation: str, z: Array, a: Array, y: Array, batch: int | None = None) -> Array:
-        pairs = self.checked("loss_forward", z=(z, "sj"), a=(a, "sj"), y=(y, "sj"))
+    def loss_forward(
+        self,
+        loss: str,
+        activation: str,
+        z: Array,
+        a: Array,
+        y: Array,
+        batch: float | None = None,
+        weights: Array | None = None,
+    ) -> Array:
+        weighted = {} if weights is None else {"weights": (weights, "s")}
+        pairs = self.checked("loss_forward", z=(z, "sj"), a=(a, "sj"), y=(y, "sj"), **weighted)
         terms, value = self._empty(y.shape, y.dtype), self._empty((), y.dtype)
-        pairs.loss_forward(loss, activation, z, a, y, divisor(loss, y, batch), terms, value)
+        pairs.loss_forward(loss, activation, z, a, y, divisor(loss, y, batch), terms, value, weights)
         return value
 
     def loss_backward(
-        self, loss: str, activation: str, z: Array, a: Array, y: Array, batch: int | None = None
+        self,
+        loss: str,
+        activation: str,
+        z: Array,
+        a: Array,
+        y: Array,
+        batch: float | None = None,
+        weights: Array | None = None,
     ) -> Array:
-        pairs = self.checked("loss_backward", z=(z, "sj"), a=(a, "sj"), y=(y, "sj"))
+        weighted = {} if weights is None else {"weights": (weights, "s")}
+        pairs = self.checked("loss_backward", z=(z, "sj"), a=(a, "sj"), y=(y, "sj"), **weighted)
         delta = self._empty(y.shape, y.dtype)
-        pairs.loss_backward(loss, activation, z, a, y, divisor(loss, y, batch), delta)
+        pairs.loss_backward(loss, activation, z, a, y, divisor(loss, y, batch), delta, weights)
         return delta
 
     def asarray(self, x: npt.ArrayLike, dtype: str, copy: bool = False) -> Array:
@@ -132,14 +151,18 @@ class CupyBackend:
         shards: int,
         metric: str,
         steps_ahead: int | None = None,
+        dropout: Rates = (),
+        *,
+        weighted: bool = False,
     ) -> Trainer | None:
         """Whole epochs with everything on the GPU; see `cupy_trainer.Trainer`.
 
-        None for batches cut into shards, and for optimizers that define another step.
+        None for batches cut into shards, dropout, samples with weights, and optimizers that define another step.
         """
         from backprop_ref.backends import cupy_trainer
 
-        if shards > 1 or type(optimizer) not in OPTIMIZERS.values() or not optimizer.simple:
+        known = type(optimizer) in OPTIMIZERS.values() and optimizer.simple
+        if weighted or shards > 1 or dropout or not known:
             return None
         return cupy_trainer.Trainer(self, network, optimizer, dtype, batch_size, metric)
 
@@ -171,7 +194,7 @@ def _refuse(pair: str, problem: str, arrays: dict[str, tuple[Array, str]], seen:
 
 
 def _adding_by_kernel(cupy: Any, backend: CupyBackend) -> Any:
-    """CuPy's arrays with a + of our own: shards are added with it, and CuPy's sets subnormal float32 sums to 0."""
+    """CuPy's arrays with a + and a * of our own, for shards and masks: CuPy's set subnormal float32 results to 0."""
 
     class ExactArray(cupy.ndarray):  # type: ignore[misc]
         def __add__(self, other: Array) -> Array:
@@ -179,6 +202,12 @@ def _adding_by_kernel(cupy: Any, backend: CupyBackend) -> Any:
             total = type(self)(self.shape, self.dtype)
             pairs.add(self, other, total)
             return total
+
+        def __mul__(self, mask: Array) -> Array:
+            pairs = backend.checked("a product with a mask", x=(self, "sj"), mask=(mask, "sj"))
+            product = type(self)(self.shape, self.dtype)
+            pairs.multiply(self, mask, product)
+            return product
 
     return ExactArray
 

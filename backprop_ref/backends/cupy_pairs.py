@@ -62,23 +62,53 @@ class FastPairs:
             self._each(name, "backward", z.shape, z, a, da, *number, delta)
 
     def loss_forward(
-        self, loss: str, activation: str, z: Array, a: Array, y: Array, n: float, terms: Array, value: Array
+        self,
+        loss: str,
+        activation: str,
+        z: Array,
+        a: Array,
+        y: Array,
+        n: float,
+        terms: Array,
+        value: Array,
+        weights: Array | None = None,
     ) -> None:
         pair(loss, activation)
         name, number = named(TERMS, terms_name(loss, activation))
         self._each(name, "terms", y.shape, z, a, y, *number, terms)
+        self._weigh(terms, weights)
         self.mean(terms, n, value)
 
-    def loss_backward(self, loss: str, activation: str, z: Array, a: Array, y: Array, n: float, delta: Array) -> None:
+    def loss_backward(
+        self,
+        loss: str,
+        activation: str,
+        z: Array,
+        a: Array,
+        y: Array,
+        n: float,
+        delta: Array,
+        weights: Array | None = None,
+    ) -> None:
         pair(loss, activation)
         name, number = named(TERMS, terms_name(loss, activation))
         self._each(name, "backward", y.shape, z, a, y, *number, n, delta)
+        self._weigh(delta, weights)
         if not together(loss, activation):
             self.activation_backward(activation, z, a, delta, delta)
 
     def add(self, x: Array, y: Array, total: Array) -> None:
         """x + y, entry by entry."""
         self.kernels.each("add", x.size, x, y, total, x.size)
+
+    def _weigh(self, x: Array, weights: Array | None) -> None:
+        """Each row of x times its weight, in place."""
+        if weights is not None:
+            self.kernels.each("weigh", x.size, weights, x, *x.shape)
+
+    def multiply(self, x: Array, y: Array, product: Array) -> None:
+        """x · y, entry by entry."""
+        self.kernels.each("multiply", x.size, x, y, product, x.size)
 
     def _each(self, rule: str, half: str, shape: tuple[int, int], *arguments: Any) -> None:
         rows, columns = shape

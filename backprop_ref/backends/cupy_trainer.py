@@ -13,6 +13,7 @@ from backprop_ref.arrays import Batch, Matrix, Rows, Vector
 from backprop_ref.backends.array import divisor
 from backprop_ref.backends.base import Array, EpochByEpoch, Poll
 from backprop_ref.backends.cupy_pairs import PairsBackend
+from backprop_ref.dropout import Seeds
 from backprop_ref.formulas import UPDATES
 from backprop_ref.kernels.cuda_rules import OF_STEP, ROW, identity, settings_of
 from backprop_ref.network import Network
@@ -61,7 +62,7 @@ class Trainer(EpochByEpoch):
     def _empty(self, *shape: int) -> Array:
         return self.xp.empty(shape, self.dtype)
 
-    def begin(self, params: Parameters, slots: Slots, x: Batch, y: Batch) -> Batch:
+    def begin(self, params: Parameters, slots: Slots, x: Batch, y: Batch, weights: Vector | None) -> Batch:
         """Everything to the GPU; the targets."""
         with self.backend.scope():
             self._bring(x, y)
@@ -71,7 +72,14 @@ class Trainer(EpochByEpoch):
         return y
 
     def epoch(
-        self, params: Parameters, slots: Slots, data: Batch, order: Rows, learning_rate: float, poll: Poll
+        self,
+        params: Parameters,
+        slots: Slots,
+        data: Batch,
+        order: Rows,
+        learning_rate: float,
+        poll: Poll,
+        seeds: Seeds | None = None,
     ) -> tuple[float, Vector]:
         """One epoch on the GPU, after which the parameters are fetched."""
         with self.backend.scope():

@@ -67,18 +67,36 @@ class LoopsBackend(ABC):
         """Refuses an activation that is not known."""
         known(activation)
 
-    def loss_forward(self, loss: str, activation: str, z: Array, a: Array, y: Array, batch: int | None = None) -> Array:
+    def loss_forward(
+        self,
+        loss: str,
+        activation: str,
+        z: Array,
+        a: Array,
+        y: Array,
+        batch: float | None = None,
+        weights: Array | None = None,
+    ) -> Array:
         value, n = np.empty((), y.dtype), y.dtype.type(divisor(loss, y, batch))
         pair(loss, activation)
-        self.run(f"{terms_name(loss, activation)}_forward", y.size, z, a, y, n, value)
+        w = np.ones(len(y), y.dtype) if weights is None else weights
+        self.run(f"{terms_name(loss, activation)}_forward", y.size, z, a, y, w, n, value)
         return value
 
     def loss_backward(
-        self, loss: str, activation: str, z: Array, a: Array, y: Array, batch: int | None = None
+        self,
+        loss: str,
+        activation: str,
+        z: Array,
+        a: Array,
+        y: Array,
+        batch: float | None = None,
+        weights: Array | None = None,
     ) -> Array:
         error, n = np.empty_like(y), y.dtype.type(divisor(loss, y, batch))
         pair(loss, activation)
-        self.run(f"{terms_name(loss, activation)}_backward", y.size, z, a, y, n, error)
+        w = np.ones(len(y), y.dtype) if weights is None else weights
+        self.run(f"{terms_name(loss, activation)}_backward", y.size, z, a, y, w, n, error)
         return error if together(loss, activation) else self.activation_backward(activation, z, a, error)
 
     def asarray(self, x: npt.ArrayLike, dtype: str, copy: bool = False) -> Array:

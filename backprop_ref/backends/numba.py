@@ -13,6 +13,7 @@ from backprop_ref.backends.array import refuse_own
 from backprop_ref.backends.base import Array, Trainer
 from backprop_ref.backends.loops import LoopsBackend, numerics_on_cpu
 from backprop_ref.backends.numba_threads import FORKED, MOST_THREADS, POOL
+from backprop_ref.dropout import Rates
 from backprop_ref.errors import BackendUnavailable, InvalidInput
 from backprop_ref.kernels import neuron_loops
 from backprop_ref.kernels.compiling import compiled
@@ -60,8 +61,10 @@ class NumbaBackend(LoopsBackend):
         shards: int,
         metric: str,
         steps_ahead: int | None = None,
+        dropout: Rates = (),
         *,
         specialize: str = "auto",
+        weighted: bool = False,
     ) -> Trainer | None:
         """Whole epochs, compiled; see `numba_trainer.create`. None where Numba is told not to compile."""
         if numba.config.DISABLE_JIT:
@@ -70,6 +73,8 @@ class NumbaBackend(LoopsBackend):
         trainer = numba_trainer.create(
             *(network, optimizer, dtype, batch_size, shards, metric, threads, steps_ahead, specialize),
             numerics=self.numerics,
+            dropout=dropout,
+            weighted=weighted,
         )
         if trainer is not None and trainer.shared and self.numerics == "reproducible":
             with POOL:

@@ -16,6 +16,7 @@ from backprop_ref import metrics
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
 from backprop_ref.backends.base import Poll, Snapshots
 from backprop_ref.backends.numba_threads import FORKED, POOL
+from backprop_ref.dropout import Rates, Seeds
 from backprop_ref.errors import unknown
 from backprop_ref.formulas import LOSSES, OWN_ACTIVATIONS, UPDATES, terms_name
 from backprop_ref.kernels.fused import epochs, layers, one_network, ordered_products, wide_layers
@@ -49,6 +50,8 @@ def create(
     steps_ahead: int | None = None,
     specialize: str = "auto",
     numerics: str = "reproducible",
+    dropout: Rates = (),
+    weighted: bool = False,
 ) -> "Trainer | None":
     """A trainer, or None for what it cannot do.
 
@@ -61,15 +64,20 @@ def create(
     numerics : 'reproducible' or 'fast'
         Reproducible: the bits of `PairsTrainer`, whatever the threads. Fast: fused multiply-add, and sums in an order
         that is the same for the same machine and threads.
+    dropout : tuple of float
+        The rate of each hidden layer. A program with constants knows none.
+    weighted : bool
+        Whether samples have weights: then the program is one of its own.
     """
     if specialize not in SPECIALIZE:
         raise unknown("specialize", specialize, SPECIALIZE)
     output = network.activations[-1]
     own = OWN_ACTIVATIONS & {*network.activations}
-    if type(optimizer) not in OPTIMIZERS.values() or not optimizer.simple or own:
+    if type(optimizer) not in OPTIMIZERS.values() or own:
         return None
     loss, terms, rows, w = LOSSES[network.loss], terms_name(network.loss, output), list[Layer](), 0
-    known = layers.Known.of(network.activations, terms, optimizer.rule)
+    how = bool(dropout), not optimizer.simple, weighted
+    known = layers.Known.of(network.activations, terms, optimizer.rule, *how)
     for n_in, n_out, activation in zip(network.sizes, network.sizes[1:], network.activations, strict=False):
         rows.append(Layer(n_in, n_out, known.activations.index(activation), w))
         w += (n_in + 1) * n_out
@@ -86,10 +94,11 @@ def create(
         shards=shards,
         workers=(threads or numba.get_num_threads()) if most * batch_size >= shared_from else 1,
         per_row=int(loss.divisor(1, network.sizes[-1])),
+        dropout=np.array([*dropout, 0.0] if dropout else [0.0] * network.n_layers),
     )
     small = most * -(-batch_size // shards) < layers.PACKED_FROM  # plain loops do every product
     repays = (steps_ahead or 0) * SAVED_SECONDS > TIMES_OVER * COMPILE_SECONDS
-    if specialize == "always" or (specialize == "auto" and small and repays):
+    if not dropout and (specialize == "always" or (specialize == "auto" and small and repays)):
         return Trainer(plan, known, dtype, "fixed", fused=not reproducible)
     narrow = max(network.sizes) <= NARROW  # a batch fills vector registers better than a layer
     return Trainer(plan, known, dtype, "epochs" if reproducible or narrow else "rows", fused=not reproducible)
@@ -106,6 +115,10 @@ def _hyper(optimizer: Optimizer) -> Hyper:
         *(settings.momentum, settings.beta1, settings.beta2, epsilon, epsilon_hat),
         weight_decay=0.0 if optimizer.decoupled else decay,
         decoupled_decay=decay if optimizer.decoupled else 0.0,
+        l1=optimizer.l1,
+        clip_value=optimizer.clip_value or 0.0,
+        clip_norm=optimizer.clip_norm or 0.0,
+        max_norm=optimizer.max_norm or 0.0,
     )
 
 
@@ -153,12 +166,16 @@ class Trainer:
         learning_rates: list[float],
         poll: Poll = lambda: None,
         snapshots: Snapshots | None = None,
+        seeds: Seeds | None = None,
+        weights: Vector | None = None,
     ) -> tuple[Vector, Matrix]:
         """Trains `params` and `slots` in place; see `backends.base.Trainer.run`."""
         flat = np.ascontiguousarray(params.flat)
+        each = np.empty((0, 1)) if weights is None else weights[:, None]
         data = Data(
-            *(_locked(x, self.dtype), _locked(y, self.dtype), _locked(orders, np.int64)),
+            *(_locked(x, self.dtype), _locked(y, self.dtype), _locked(each, self.dtype), _locked(orders, np.int64)),
             np.array(learning_rates, np.float64),
+            np.zeros((len(learning_rates), len(self.plan.layers)), np.uint64) if seeds is None else seeds,
         )
         self._check(flat, data)
         history = self._history(flat, len(learning_rates), snapshots)
@@ -173,10 +190,13 @@ class Trainer:
         """Compiled code looks at no bounds, so everything that it is given has to fit."""
         table, n_epochs = self.plan.layers, len(data.rates)
         samples, n_flat = len(data.x), int((table[:, 0] * table[:, 1] + table[:, 1]).sum())
-        wanted = (n_flat,), (samples, table[0, 0]), (samples, table[-1, 1]), (n_epochs, samples)
-        found = flat.shape, data.x.shape, data.y.shape, data.orders.shape
+        each = (samples * self.known.weighted, 1)
+        wanted = (n_flat,), (samples, table[0, 0]), (samples, table[-1, 1]), each, (n_epochs, samples)
+        found = flat.shape, data.x.shape, data.y.shape, data.weights.shape, data.orders.shape
+        if data.seeds.shape[0] != n_epochs or data.seeds.shape[1] < len(table) - 1:
+            raise ValueError(f"seeds have shape {data.seeds.shape}; {(n_epochs, len(table) - 1)} is needed")
         if found != wanted:
-            raise ValueError(f"parameters, x, y and orders have shapes {found}; {wanted} are needed")
+            raise ValueError(f"parameters, x, y, weights and orders have shapes {found}; {wanted} are needed")
         if data.orders.size and not 0 <= data.orders.min() <= data.orders.max() < samples:
             raise IndexError(f"orders have to be of rows 0 to {samples - 1}")
 
@@ -202,7 +222,7 @@ class Trainer:
         empty = np.empty(0, self.dtype)
         state = UPDATES[self.known.updates[self.plan.rule]].state
         first, second, *_ = [*(slots[name] for name in state), empty, empty]
-        return State(flat, first, second, slots.get("powers", np.ones(2)))
+        return State(flat, first, second, slots.get("powers", np.ones(2)), np.empty(self.plan.layers[:, 1].max()))
 
     def _history(self, flat: Vector, n_epochs: int, snapshots: Snapshots | None) -> History:
         """Arrays for that many epochs' losses and measures, and for the parameters after some of them."""
@@ -247,11 +267,12 @@ def _signature(dtype: str, shape: one_network.Shape | None) -> tuple[Any, ...]:
     sections = Sections(*[0] * len(Sections._fields)) if shape is None else one_network.sections_of(shape, dtype)
     real, whole, places = np.empty(0, dtype), np.empty((0, 0), np.int64), np.empty(0, np.int64)
     wide, matrix = np.empty(0), np.empty((0, 0))
-    data = Data(_locked(matrix, dtype), _locked(matrix, dtype), _locked(whole, np.int64), wide)
+    rows, seeds = _locked(matrix, dtype), np.empty((0, 0), np.uint64)
+    data = Data(rows, rows, rows, _locked(whole, np.int64), wide, seeds)
     arguments = (
-        Plan(whole, Hyper(), 0, False, *[0] * 6),
+        Plan(whole, Hyper(), 0, False, 0, 0, 0, 0, 0, 0, wide),
         sections,
-        *(data, State(real, real, real, wide)),
+        *(data, State(real, real, real, wide, wide)),
         *(History(wide, matrix, wide, places, np.empty((0, 0), dtype), places), real, 0),
     )
     return tuple(map(numba.typeof, arguments))

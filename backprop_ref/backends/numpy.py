@@ -12,6 +12,7 @@ import numpy.typing as npt
 from backprop_ref.backends.arithmetic import Fast, Reproducible
 from backprop_ref.backends.array import ArrayBackend
 from backprop_ref.backends.base import Array, Trainer
+from backprop_ref.dropout import Rates
 from backprop_ref.errors import InvalidInput
 from backprop_ref.network import Network
 from backprop_ref.optimizers import Optimizer
@@ -50,13 +51,16 @@ class NumpyBackend(ArrayBackend):
         shards: int,
         metric: str,
         steps_ahead: int | None = None,
+        dropout: Rates = (),
+        *,
+        weighted: bool = False,
     ) -> Trainer | None:
         """Whole epochs in buffers that are used again, for fast numerics; see `numpy_trainer`."""
         if self.numerics != "fast":
             return None
         from backprop_ref.backends import numpy_trainer
 
-        return numpy_trainer.create(network, optimizer, dtype, batch_size, shards, metric)
+        return numpy_trainer.create(network, optimizer, dtype, batch_size, shards, metric, dropout, weighted)
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:

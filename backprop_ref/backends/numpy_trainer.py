@@ -12,11 +12,13 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from backprop_ref import sample_weights
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
 from backprop_ref.backends.arithmetic import Fast
 from backprop_ref.backends.array import divisor
 from backprop_ref.backends.base import EpochByEpoch, Poll
-from backprop_ref.formulas import ACTIVATIONS, LOSSES, TERMS, UPDATES, Terms
+from backprop_ref.dropout import Rates, Seeds, mask
+from backprop_ref.formulas import ACTIVATIONS, LOSSES, TERMS, UPDATES, Terms, lasso
 from backprop_ref.metrics import count_labels, predicted_class, width
 from backprop_ref.network import Network
 from backprop_ref.optimizers import OPTIMIZERS, SGD, Adam, Optimizer, Slots
@@ -195,6 +197,22 @@ def by_rules(pair: Terms) -> Callable[[Buffers, tuple[Forward, Backward], float]
     return loss
 
 
+def weighted(pair: Terms, together: bool) -> Callable[[Buffers, tuple[Forward, Backward], float], Any]:
+    """The same for any loss of samples that have weights."""
+    m = Fast(np)
+
+    def loss(b: Buffers, rule: tuple[Forward, Backward], scale: float) -> Any:
+        (forward, backward), z, a, delta = rule, b.a[-1].copy(), b.a[-1], b.delta[-1]
+        forward(a, b.scratch[-1])
+        total = b.weights.dot(pair.terms(m, z, a, b.y).sum(axis=1))
+        np.multiply(pair.error(m, z, a, b.y), (scale * b.weights)[:, None], out=delta)
+        if not together:
+            backward(a, delta, b.scratch[-1])
+        return total
+
+    return loss
+
+
 def squared_error(b: Buffers, rule: tuple[Forward, Backward], scale: float) -> Any:
     """The same for the squared error and any activation; `rule` is its pair."""
     (forward, backward), z, delta = rule, b.a[-1], b.delta[-1]
@@ -208,19 +226,21 @@ def squared_error(b: Buffers, rule: tuple[Forward, Backward], scale: float) -> A
 
 class Data(NamedTuple):
     """What is trained on; the sums over the outputs of y, for the cross entropy under softmax, None where all are 1;
-    and the class that y says, where the metric is accuracy.
+    the class that y says, where the metric is accuracy; and the weights of the samples, if they have any.
     """
 
     x: Batch
     y: Batch
     sums_of_y: Vector | None
     classes: npt.NDArray[np.intp] | None
+    weights: Vector | None
 
 
 class Buffers:
     """The buffers of a trainer, cut to a batch or shard of m rows.
 
-    a has x, and of each layer z, then a; `a_T` their transposes. Neighbouring layers have deltas in different memory;
+    a has x, and of each layer z, then a. `given` is what each layer is given, a of the layer before or, under dropout,
+    that times a mask in `masks`; `given_T` their transposes. Neighbouring layers have deltas in different memory;
     all scratch arrays are one, but those that hold the z of a layer. `firsts` is where the rows of the last layer's
     arrays begin; it and `ones_out` are for the softmax under cross entropy.
     """
@@ -228,11 +248,27 @@ class Buffers:
     def __init__(self, trainer: Trainer, m: int) -> None:
         widths = trainer.network.sizes
         self.a = [_cut(buffer, m, width) for buffer, width in zip(trainer.a, widths, strict=True)]
-        self.a_T = [a.T for a in self.a]
         self.scratch = [_cut(buffer, m, n_out) for buffer, n_out in zip(trainer.scratch, widths[1:], strict=True)]
+        self.given = [*self.a[:1], *(self.a[1:-1] if not trainer.rates else self._dropped(trainer, m))]
+        self.given_T = [a.T for a in self.given]
         self.delta = [_cut(trainer.deltas[layer % 2], m, n_out) for layer, n_out in enumerate(widths[1:])]
+        self.masks = list[Batch | None]()
         self.y, self.ones, self.ones_out = _cut(trainer.y, m, widths[-1]), trainer.ones[:m], trainer.ones[: widths[-1]]
-        self.firsts = np.arange(m) * widths[-1]
+        self.weights, self.firsts = trainer.weights[:m], np.arange(m) * widths[-1]
+
+    def _dropped(self, trainer: Trainer, m: int) -> list[Batch]:
+        """Arrays for what hidden layers hand on: their own a where nothing is dropped."""
+        return [
+            np.empty((m, a.shape[1]), a.dtype) if rate else a
+            for rate, a in zip(trainer.rates, self.a[1:], strict=False)
+        ]
+
+    def draw(self, rates: Rates, seeds: Seeds, rows: Rows) -> None:
+        """The masks of these rows."""
+        self.masks = [
+            mask(seed, rate, rows, a.shape[1], a.dtype) if rate else None
+            for seed, rate, a in zip(seeds, rates, self.a[1:], strict=False)
+        ]
 
 
 class Correct:
@@ -295,17 +331,29 @@ class Trainer(EpochByEpoch):
     """
 
     def __init__(
-        self, network: Network, optimizer: Optimizer, dtype: str, batch_size: int, shards: int, metric: str
+        self,
+        network: Network,
+        optimizer: Optimizer,
+        dtype: str,
+        batch_size: int,
+        shards: int,
+        metric: str,
+        rates: Rates = (),
+        has_weights: bool = False,
     ) -> None:
         self.network, self.optimizer, self.dtype, self.metric = network, optimizer, np.dtype(dtype), metric
-        self.batch_size, self.shards = batch_size, shards
+        self.batch_size, self.shards, self.rates = batch_size, shards, rates
         self.plain = optimizer == SGD(optimizer.learning_rate)
         self.measures = width(metric, network.sizes[-1])
         self.rules = [in_place(name) for name in network.activations]
         self.together, pair = TOGETHER.get((network.loss, network.activations[-1])), LOSSES[network.loss].alone
         self.alone = squared_error if pair in {None, "squared_error"} else by_rules(TERMS[pair])
+        if has_weights:
+            loss, output = LOSSES[network.loss], network.activations[-1]
+            self.together, self.alone = None, weighted(loss.with_output(output), output in loss.together)
         m, n_flat = -(-batch_size // shards), network.n_parameters
         self.a = [np.empty(m * width, dtype) for width in network.sizes]
+        self.weights = np.empty(m * has_weights, dtype)
         self.y, self.ones = np.empty(m * network.sizes[-1], dtype), np.ones(max(m, network.sizes[-1]), dtype)
         scratch, *self.deltas = (np.empty(m * max(network.sizes[1:]), dtype) for _ in range(3))
         self.scratch = [
@@ -316,41 +364,63 @@ class Trainer(EpochByEpoch):
         self.blocks = np.empty((2, min(BLOCK, n_flat)), dtype)
         self._buffers: dict[int, Buffers] = {}
 
-    def begin(self, params: Parameters, slots: Slots, x: Batch, y: Batch) -> Data:
+    def begin(self, params: Parameters, slots: Slots, x: Batch, y: Batch, weights: Vector | None) -> Data:
         """x and y, with what of them is used again and again."""
         sums_of_y = y.sum(axis=1) if self.together is softmax_cross_entropy else None
         classes = predicted_class(y) if self.metric == "accuracy" else None
-        return Data(x, y, None if sums_of_y is None or (sums_of_y == 1).all() else sums_of_y, classes)
+        return Data(x, y, None if sums_of_y is None or (sums_of_y == 1).all() else sums_of_y, classes, weights)
 
     def epoch(
-        self, params: Parameters, slots: Slots, data: Data, order: Rows, learning_rate: float, poll: Poll
+        self,
+        params: Parameters,
+        slots: Slots,
+        data: Data,
+        order: Rows,
+        learning_rate: float,
+        poll: Poll,
+        seeds: Seeds | None = None,
     ) -> tuple[float, list[int] | Vector]:
         """Each batch's gradients and update; plain gradient descent has the learning rate in the gradients."""
-        total, measured = 0.0, MEASURE[self.metric](data, order)
+        total, count, measured = 0.0, 0.0, MEASURE[self.metric](data, order)
         for start in range(0, len(order), self.batch_size):
             poll()
             rows = order[start : start + self.batch_size]
+            size = len(rows) if data.weights is None else sample_weights.total(data.weights.take(rows))
             if self.plain:
-                loss = self.gradients(params, data, rows, -learning_rate, measured)
+                loss = self.gradients(params, data, rows, size, -learning_rate, measured, seeds)
                 params.flat += self.grads[0].flat
             else:
-                loss = self.gradients(params, data, rows, 1.0, measured)
+                loss = self.gradients(params, data, rows, size, 1.0, measured, seeds)
                 self.update(params, slots, learning_rate)
-            total += loss * len(rows)
-        return total / len(order), measured.sums()
+            total += loss * size
+            count += size
+        return total / count, measured.sums()
 
     def gradients(
-        self, params: Parameters, data: Data, rows: Rows, factor: float, measured: Correct | Labels | Residuals
+        self,
+        params: Parameters,
+        data: Data,
+        rows: Rows,
+        size: float,
+        factor: float,
+        measured: Correct | Labels | Residuals,
+        seeds: Seeds | None,
     ) -> float:
-        """The loss of a batch; leaves `factor` times its gradients in ``grads[0]``, and adds to `measured`."""
+        """The loss of a batch of such a size, or such a sum of weights; leaves `factor` times its gradients in
+        ``grads[0]``, and adds to `measured`.
+        """
         small, larger = divmod(len(rows), self.shards)
-        n, start, loss = divisor(self.network.loss, data.y[:1], len(rows)), 0, 0.0
+        n, start, loss = divisor(self.network.loss, data.y[:1], size), 0, 0.0
         for shard in range(min(self.shards, len(rows))):
             part = rows[start : start + small + (shard < larger)]
             start += len(part)
             b = self._buffers.get(len(part)) or self._buffers.setdefault(len(part), Buffers(self, len(part)))
             _gather(data.x, part, b.a[0])
             _gather(data.y, part, b.y)
+            if data.weights is not None:
+                data.weights.take(part, out=b.weights)
+            if self.rates and seeds is not None:
+                b.draw(self.rates, seeds, part)
             sums_of_y = None if data.sums_of_y is None else data.sums_of_y.take(part)
             loss += float(self.value_and_grad(params, b, sums_of_y, factor / n, self.grads[shard > 0]))
             if shard > 0:
@@ -364,10 +434,11 @@ class Trainer(EpochByEpoch):
         """The sum of the loss's terms for gathered rows; fills `grads` with `scale` times its gradients."""
         last = self.network.n_layers - 1
         for layer in range(last + 1):
-            z = b.a[layer].dot(params.W[layer], b.a[layer + 1])
+            z = b.given[layer].dot(params.W[layer], b.a[layer + 1])
             z += params.b[layer]
             if layer < last:
                 self.rules[layer][0](z, b.scratch[layer])
+                _drop(z, b.masks, layer, b.given[layer + 1])
         loss = self.together(b, sums_of_y, scale) if self.together else self.alone(b, self.rules[last], scale)
         for layer in range(last, -1, -1):
             delta = b.delta[layer]
@@ -375,13 +446,18 @@ class Trainer(EpochByEpoch):
                 self.rules[layer][1](b.a[layer + 1], delta, b.scratch[layer])
             if layer > 0:
                 delta.dot(params.W[layer].T, b.delta[layer - 1])
-            b.a_T[layer].dot(delta, grads.W[layer])
+                _drop(b.delta[layer - 1], b.masks, layer - 1, b.delta[layer - 1])
+            b.given_T[layer].dot(delta, grads.W[layer])
             b.ones.dot(delta, grads.b[layer])
         return loss
 
     def update(self, params: Parameters, slots: Slots, rate: float) -> None:
         """One step of the optimizer, block by block; `grads` is used up."""
         optimizer, grads = self.optimizer, self.grads[0]
+        optimizer.clip(grads)
+        if optimizer.l1:
+            for dW, W in zip(grads.W, params.W, strict=True):
+                dW[...] = lasso(np, W, dW, W.dtype.type(optimizer.l1))
         if optimizer.weight_decay:
             for dW, W in zip(grads.W, params.W, strict=True):
                 if optimizer.decoupled:
@@ -395,6 +471,7 @@ class Trainer(EpochByEpoch):
             g = grads.flat[part]
             update = UPDATE.get(optimizer.rule, by_table)
             update(optimizer, params.flat[part], g, state, rate, *self.blocks[:, : len(g)])
+        optimizer.constrain(params)
 
 
 def sgd(optimizer: SGD, flat: Vector, g: Vector, slots: Slots, rate: float, scratch: Vector, more: Vector) -> None:
@@ -444,14 +521,27 @@ UPDATE: dict[str, Callable[..., None]] = {**dict.fromkeys(("sgd", "momentum", "n
 
 
 def create(
-    network: Network, optimizer: Optimizer, dtype: str, batch_size: int, shards: int, metric: str
+    network: Network,
+    optimizer: Optimizer,
+    dtype: str,
+    batch_size: int,
+    shards: int,
+    metric: str,
+    rates: Rates = (),
+    has_weights: bool = False,
 ) -> Trainer | None:
     """A `Trainer` for fast numerics, or None for what it cannot do."""
     loss, output = network.loss, network.activations[-1]
     known = (loss, output) in TOGETHER or LOSSES[loss].alone is not None
-    if not known or type(optimizer) not in OPTIMIZERS.values() or not optimizer.simple:
+    if not known or type(optimizer) not in OPTIMIZERS.values():
         return None
-    return Trainer(network, optimizer, dtype, batch_size, shards, metric)
+    return Trainer(network, optimizer, dtype, batch_size, shards, metric, rates, has_weights)
+
+
+def _drop(values: Batch, masks: list[Batch | None], layer: int, out: Batch) -> None:
+    """out <- values times the mask of a layer, if it has one."""
+    if masks and (kept := masks[layer]) is not None:
+        np.multiply(values, kept, out=out)
 
 
 def _cut(buffer: Vector, m: int, width: int) -> Batch:

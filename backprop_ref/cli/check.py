@@ -32,10 +32,11 @@ def gradcheck(target, batch_size, entries, seed, as_json, flags):
     fresh = experiment.network.init(seed, config.network.init)
     params = load_run(target)[0].params if trained else fresh
     params = Parameters.from_arrays(params.W, params.b, "float64")
-    x, y = (part[:batch_size] for part in experiment.xy("train"))
+    x, y, weights = experiment.counted("train", "float64")
+    x, y, weights = x[:batch_size], y[:batch_size], None if weights is None else weights[:batch_size]
     chosen = config.backend
     where = {"backend": chosen.name, "numerics": chosen.numerics, "device": chosen.device, "threads": chosen.threads}
-    rows = check(experiment.network, params, x, y, entries=entries, seed=seed, **where)
+    rows = check(experiment.network, params, x, y, entries=entries, seed=seed, sample_weight=weights, **where)
     ok = all(row.ok for row in rows)
     if as_json:
         tensors = [row._asdict() for row in rows]

@@ -61,7 +61,7 @@ def run(dataset, backends, numerics, dtype, steps, flags):
     config = merge({**flags, "--numerics": numerics, **({"--dtype": dtype} if dtype else {})})
     experiment = prepare(config)
     params = experiment.network.init(config.training.seed, config.network.init, config.backend.dtype)
-    x, y = experiment.xy("train")
+    x, y, weights = experiment.counted("train", params.dtype)
     batch_size = len(x) if config.training.batch_size == "full" else config.training.batch_size
     x, y = x[: steps * batch_size], y[: steps * batch_size]
     chosen = [name.strip() for name in backends.split(",")] if backends else names()
@@ -75,6 +75,7 @@ def run(dataset, backends, numerics, dtype, steps, flags):
         y,
         chosen,
         numerics,
+        sample_weight=None if weights is None else weights[: len(x)],
         batch_size=batch_size,
         optimizer=experiment.optimizer,
         shuffle=config.training.shuffle,

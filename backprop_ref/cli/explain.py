@@ -27,13 +27,13 @@ def explain(target, sample, layer, neuron, matrices, derivation, form, output, d
         raise unknown("--format", form, PAGES)
     check_output("--output", output)
     experiment, start = _trained(target, flags) if _is_folder(target) else _fresh(target, flags)
-    x, y = experiment.xy("train")
+    x, y, weights = experiment.counted("train", start[0].dtype)
     sample = _telling(x) if sample is None else sample
     check_range("sample", sample, len(x))
     params, slots, learning_rate, t, about = start
-    x, y = (part[sample : sample + 1].astype(params.dtype) for part in (x, y))
+    x, y, weight = x[sample : sample + 1], y[sample : sample + 1], None if weights is None else float(weights[sample])
     numerics = experiment.config.backend.numerics
-    step = Step.of(experiment.network, params, x, y, experiment.optimizer, learning_rate, slots, numerics, t)
+    step = Step.of(experiment.network, params, x, y, experiment.optimizer, learning_rate, slots, numerics, t, weight)
     network = experiment.network
     sizes = "-".join(map(str, network.sizes))
     blocks = [

@@ -24,6 +24,7 @@ from backprop_ref.formulas import ACTIVATIONS, LOSSES
 from backprop_ref.parameters import Parameters, views
 from backprop_ref.progress import Bar
 from backprop_ref.random import Stream
+from backprop_ref.sample_weights import weighted
 
 STEP = 2.0**-332
 SHORT_STEP = np.longdouble(2.0) ** (np.finfo(np.longdouble).minexp // 2 - 60)
@@ -55,7 +56,20 @@ class Row(NamedTuple):
     ok: bool
 
 
-def gradcheck(network, params, x, y, *, grads=None, entries=None, seed=1, progress=None, **backend):
+def gradcheck(
+    network,
+    params,
+    x,
+    y,
+    *,
+    grads=None,
+    entries=None,
+    seed=1,
+    progress=None,
+    sample_weight=None,
+    class_weight=None,
+    **backend,
+):
     """Checks a gradient, tensor by tensor.
 
     Parameters
@@ -66,6 +80,8 @@ def gradcheck(network, params, x, y, *, grads=None, entries=None, seed=1, progre
         The gradient to check; default: `value_and_grad` on the backend given by the remaining arguments.
     entries : int, optional
         Check at most so many entries of each tensor, drawn from `seed`; default: all.
+    sample_weight, class_weight : optional
+        As for `value_and_grad`.
 
     Returns
     -------
@@ -77,13 +93,13 @@ def gradcheck(network, params, x, y, *, grads=None, entries=None, seed=1, progre
             f"gradcheck needs float64 parameters, got {params.dtype}: differences leave too few digits of float32; "
             "convert them with br.Parameters.from_arrays(…, dtype='float64')"
         )
-    x, y = checked_data(network, x, y, params.dtype)
+    x, y, weights = weighted(*checked_data(network, x, y, params.dtype), sample_weight, class_weight)
     check_fit(network, params)
     loss = None
     if grads is None:
-        loss, grads = value_and_grad(network, params, x, y, **backend)
+        loss, grads = value_and_grad(network, params, x, y, sample_weight=weights, **backend)
     check_fit(network, grads)
-    bounds = gradient_bounds(network, params, x, y)
+    bounds = gradient_bounds(network, params, x, y, sample_weight=weights)
     allowed = np.concatenate([part.ravel() for pair in zip(bounds.dW, bounds.db, strict=True) for part in pair])
     loss_error = bounds.loss * float(np.finfo(np.longdouble).eps / np.finfo(np.float64).eps)
     chosen = _chosen(params, entries, Stream(seed, "check"))
@@ -93,14 +109,16 @@ def gradcheck(network, params, x, y, *, grads=None, entries=None, seed=1, progre
         for name, tensor, indices in chosen:
             step, central, trust, kinked = np.empty((4, len(indices)))
             for i, index in enumerate(indices):
-                step[i] = complex_step(network, params, x, y, index)
-                central[i], trust[i], kinked[i] = central_difference(network, params, x, y, index, loss_error)
+                step[i] = complex_step(network, params, x, y, index, weights=weights)
+                central[i], trust[i], kinked[i] = central_difference(network, params, x, y, index, loss_error, weights)
                 bar.update(done := done + 1)
-            slope = taylor_slope(network, params, x, y, grads, indices, seed, loss_error, allowed)
+            slope = taylor_slope(network, params, x, y, grads, indices, seed, loss_error, allowed, weights)
             g, tolerance = grads.flat[indices], 2.0 * allowed[indices]
             rows.append(_row(name, tensor.shape, g, step, central, trust, kinked.astype(bool), tolerance, slope))
         if loss is not None:
-            rows.append(_loss_row(loss, float(complex_loss(network, params, x, y)[0]), 2.0 * bounds.loss))
+            rows.append(
+                _loss_row(loss, float(complex_loss(network, params, x, y, weights=weights)[0]), 2.0 * bounds.loss)
+            )
             rows.append(_transposes_row(network, params, x, Stream(seed, "check"), backend))
     return rows
 
@@ -182,22 +200,25 @@ def _chosen(params, entries, stream):
     return chosen
 
 
-def complex_step(network, params, x, y, index):
-    """dLoss/d flat[index] by a step along the imaginary axis, in extended precision where the machine has it."""
+def complex_step(network, params, x, y, index, masks=(), weights=None):
+    """dLoss/d flat[index] by a step along the imaginary axis, in extended precision where the machine has it.
+
+    `masks` are those of dropout, as `value_and_grad` takes them.
+    """
     moved = _Point.at(params.flat.astype(np.clongdouble), params.sizes)
     moved.flat[index] += STEP * 1j
-    loss, _ = complex_loss(network, moved, x, y)
+    loss, _ = complex_loss(network, moved, x, y, masks, weights)
     return float(loss.imag / np.longdouble(STEP))
 
 
-def central_difference(network, params, x, y, index, loss_error):
+def central_difference(network, params, x, y, index, loss_error, weights=None):
     """dLoss/d flat[index], how far it can be trusted, and whether a step crosses a kink."""
     h = 2.0 ** round(np.log2(np.cbrt(np.finfo(np.float64).eps) * max(1.0, abs(params.flat[index]))))
     moved = _Point.at(params.flat.astype(np.longdouble), params.sizes)
     losses, signs = [], []
     for step in (-2 * h, -h, h, 2 * h):
         moved.flat[index] = np.longdouble(params.flat[index]) + step
-        loss, sides = complex_loss(network, moved, x, y)
+        loss, sides = complex_loss(network, moved, x, y, weights=weights)
         losses.append(loss)
         signs.append(sides)
     near, far = (losses[2] - losses[1]) / (2 * h), (losses[3] - losses[0]) / (4 * h)
@@ -205,7 +226,7 @@ def central_difference(network, params, x, y, index, loss_error):
     return float(near), float(trust), any(not np.array_equal(signs[0], other) for other in signs[1:])
 
 
-def taylor_slope(network, params, x, y, grads, indices, seed, loss_error, grad_error):
+def taylor_slope(network, params, x, y, grads, indices, seed, loss_error, grad_error, weights=None):
     """Median slope of log₂ remainder against log₂ ε along a random direction within `indices`, ε = 2⁻⁴ … 2⁻²⁶.
 
     Steps that cross a kink are left out, and remainders that the errors of the loss and of the gradient could explain.
@@ -214,11 +235,13 @@ def taylor_slope(network, params, x, y, grads, indices, seed, loss_error, grad_e
     direction[indices] = Stream(seed, "check").normal(len(indices))
     direction /= np.sqrt(np.sum(direction * direction))
     wide = _Point.at(params.flat.astype(np.longdouble), params.sizes)
-    start, sides = complex_loss(network, wide, x, y)
+    start, sides = complex_loss(network, wide, x, y, weights=weights)
     along, along_error = np.sum(grads.flat * direction), np.sum(grad_error * np.abs(direction))
     remainders = []
     for step in 2.0 ** -np.arange(4, 27):
-        loss, other_sides = complex_loss(network, _Point.at(wide.flat + step * direction, params.sizes), x, y)
+        loss, other_sides = complex_loss(
+            network, _Point.at(wide.flat + step * direction, params.sizes), x, y, weights=weights
+        )
         remainder = abs(loss - start - step * along)
         usable = np.array_equal(sides, other_sides) and remainder > 8.0 * (loss_error + step * along_error)
         remainders.append(remainder if usable else np.nan)
@@ -226,22 +249,26 @@ def taylor_slope(network, params, x, y, grads, indices, seed, loss_error, grad_e
     return float(np.nanmedian(slopes)) if np.isfinite(slopes).sum() >= 3 else None
 
 
-def complex_loss(network, params, x, y):
+def complex_loss(network, params, x, y, masks=(), weights=None):
     """The loss for parameters of any precision, real or complex, and on which side of each kink every unit is.
 
     Only real parts are compared, so that the function stays analytic between kinks.
     """
-    z, a, sides = complex_pass(network, params, x)
-    total = np.sum(_terms(network.loss, network.activations[-1], z, a, y))
-    n = len(y) if network.loss in {"sum_squared_error", "cross_entropy"} else y.size
+    z, a, sides = complex_pass(network, params, x, masks)
+    weights = np.ones(len(y)) if weights is None else weights
+    total = np.sum(weights[:, None] * _terms(network.loss, network.activations[-1], z, a, y))
+    summed = network.loss in {"sum_squared_error", "cross_entropy"}
+    n = np.sum(weights, dtype=np.longdouble) * (1 if summed else y.shape[1])
     edges = [np.sign(edge.real) for edge in _edges(network.loss, a - y, a, y)]
     return total / n, np.concatenate([sides, *edges], axis=1)
 
 
-def complex_pass(network, params, x):
+def complex_pass(network, params, x, masks=()):
     """z and a of the last layer, and on which side of each kink every unit is."""
     a, sides = x.astype(np.result_type(x, params.flat)), []
-    for W, b, activation in zip(params.W, params.b, network.activations, strict=True):
+    given = [None, *(masks or [None] * (network.n_layers - 1))]
+    for W, b, activation, mask in zip(params.W, params.b, network.activations, given, strict=True):
+        a = a if mask is None else a * mask
         z = np.einsum("sk,kj->sj", a, W) + b
         plain, number = ACTIVATIONS.parts(activation)
         sides += [np.sign(z.real - kink) for kink in KINKS.get(plain, ())]

@@ -16,7 +16,7 @@ import re
 import zipfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -31,7 +31,8 @@ HEAD_BYTES = 1 << 18
 """How much of a file is looked at to find out how it is written."""
 LARGE_BYTES = 1 << 25
 """From here on columns that begin as plain numbers are read as numbers at once."""
-BLOCK_BYTES = 1 << 23
+BLOCK_BYTES = 1 << 22
+PART_BYTES = 1 << 25
 DELIMITERS = (",", ";", "\t", "|")
 _BOMS = {
     codecs.BOM_UTF8: "utf-8",
@@ -89,6 +90,8 @@ class Layout(NamedTuple):
     """Lines before it."""
     names: list[str] | None
     width: int
+    quotes: Literal["none", "paired", "loose"] = "none"
+    """Whether there are any, and each first one begins a cell and each second one ends it."""
 
 
 def read(
@@ -104,7 +107,9 @@ def read(
     data = _utf8(path, data, encoding, notes)
     data = _plain_delimiters(path, data)
     layout = _layout(path, data, header, known, counted, notes)
-    if not _quotes_pair(data, layout):
+    if data.find(b'"', layout.start) >= 0:
+        layout = layout._replace(quotes="paired" if _quotes_pair(data, layout) else "loose")
+    if layout.quotes == "loose":
         _check_quotes(path, data, layout)
     columns = _columns(path, data, layout)
     rows = len(columns[0])
@@ -214,11 +219,14 @@ def _plain_delimiters(path: Name, data: Bytes) -> Bytes:
             return "\n".join("\t".join(_WORDS.findall(line)) for line in whole.splitlines()).encode()
     if some and all(re.fullmatch(r"\s*'.*'\s*", line) for line in some) and data.find(b'"') < 0:
         return bytes(data).replace(b"'", b'"')
-    if any(re.search(r'[,;\t|] +"', line) for line in lines) and not isinstance(data, mmap.mmap):
-        return re.sub(rb'([,;\t|]) +"', rb'\1"', data)
+    head = "".join(lines).encode()
+    if any(found[1] for found in _SPACE_BEFORE_QUOTE.finditer(head)) and not isinstance(data, mmap.mmap):
+        return _SPACE_BEFORE_QUOTE.sub(lambda found: found[1] or found[0], data)
     return data
 
 
+_SPACE_BEFORE_QUOTE = re.compile(rb'"(?:[^"]|"")*+"|([,;\t|]) +(?=")')
+"""A cell in quotes, or (with a delimiter as its group) spaces before one."""
 _WORDS = re.compile(r'"[^"]*"|[^\s"]+')
 
 
@@ -340,13 +348,10 @@ def _bytes(lines: Sequence[str]) -> int:
 
 def _quotes_pair(data: Bytes, layout: Layout) -> bool:
     """Whether each first quote begins a cell (or follows a quote), and each second one ends it: surely well written."""
-    first_quote = data.find(b'"', layout.start)
-    if first_quote < 0:
-        return True
     beside = np.zeros(256, bool)
     beside[[ord(layout.delimiter), *b'\n\r"']] = True
     text, second = np.frombuffer(data, np.uint8), 0
-    for start in range(first_quote, len(data), BLOCK_BYTES):
+    for start in range(layout.start, len(data), BLOCK_BYTES):
         places = start + np.flatnonzero(text[start : start + BLOCK_BYTES] == 34)
         first, last = places[second::2], places[1 - second :: 2]
         second = (second + len(places)) % 2
@@ -420,29 +425,42 @@ def _read(path: Name, data: Bytes, layout: Layout, plain: set[int]) -> list[Text
         return [Text(np.zeros(0, np.int32), []) for _ in names]
     head = _lines(data)
     rows = int(1.05 * size * len(head) / max(_bytes(head), 1)) + 1
-    source = pa.OSFile(str(path)) if isinstance(data, mmap.mmap) else pa.BufferReader(pa.py_buffer(data))
-    source.seek(layout.start)
-    quoted = data.find(b'"', layout.start) >= 0
-    if isinstance(data, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        data.madvise(mmap.MADV_DONTNEED)  # what was looked at takes no memory from here on
-    reader = arrow_csv.open_csv(
-        source,
-        read_options=arrow_csv.ReadOptions(column_names=names, block_size=min(BLOCK_BYTES, size + 1)),
-        parse_options=arrow_csv.ParseOptions(delimiter=layout.delimiter, newlines_in_values=quoted),
-        convert_options=arrow_csv.ConvertOptions(
-            column_types={name: pa.float64() if int(name) in plain else pa.string() for name in names},
-            null_values=sorted(cells.NOTHING),
-            strings_can_be_null=False,
-        ),
+    reading = arrow_csv.ReadOptions(column_names=names, block_size=BLOCK_BYTES)
+    parsing = arrow_csv.ParseOptions(delimiter=layout.delimiter, newlines_in_values=layout.quotes != "none")
+    converting = arrow_csv.ConvertOptions(
+        column_types={name: pa.float64() if int(name) in plain else pa.string() for name in names},
+        null_values=sorted(cells.NOTHING),
+        strings_can_be_null=False,
     )
     numbers = {i: Growing(rows) for i in sorted(plain)}
     texts = {i: Texts() for i in range(layout.width) if i not in plain}
-    for batch in reader:
+    buffer, start = pa.py_buffer(data), layout.start
+    while start < len(data):
+        end = _end_of_part(data, start, layout)
+        part = pa.BufferReader(buffer.slice(start, end - start))
+        table = arrow_csv.read_csv(part, reading, parsing, converting)
         for i, growing in numbers.items():
-            growing.add(batch.column(i).to_numpy(zero_copy_only=False))
+            for chunk in table.column(i).chunks:
+                growing.add(chunk.to_numpy(zero_copy_only=False))
         for i, column in texts.items():
-            column.add(batch.column(i))
+            for chunk in table.column(i).chunks:
+                column.add(chunk)
+        if isinstance(data, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            data.madvise(mmap.MADV_DONTNEED)  # what was read takes no memory from here on
+        start = end
     return [numbers.pop(i).done() if i in plain else texts.pop(i).done() for i in range(layout.width)]
+
+
+def _end_of_part(data: Bytes, start: int, layout: Layout) -> int:
+    """Where a part of whole rows ends, of `PART_BYTES` and what is left of its last row.
+
+    pyarrow reads a part on all cores, and only one part at a time takes memory.
+    """
+    if layout.quotes != "loose":
+        for newline in re.compile(rb"[\r\n]").finditer(data, start + PART_BYTES):
+            if layout.quotes == "none" or data[start : newline.start()].count(b'"') % 2 == 0:
+                return newline.end()
+    return len(data)
 
 
 def _rows(data: Bytes, layout: Layout) -> Iterator[tuple[int, list[str]]]:

@@ -40,6 +40,8 @@ class Dataset:
         Of several targets, each.
     named : bool
         Whether the table has a header.
+    weights : array of shape (samples,), or None
+        What each row counts in the loss, where a column of the table says so.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     target_names: tuple[str, ...] = ()
     named: bool = True
+    weights: npt.NDArray[np.float64] | None = None
 
     def _replace_notes(self, notes: tuple[str, ...]) -> Self:
         return replace(self, notes=notes)

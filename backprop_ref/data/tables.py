@@ -60,6 +60,7 @@ def read_table(
     decimal: str | None = None,
     dates: str | None = None,
     encoding: str | None = None,
+    sample_weight: str | None = None,
 ) -> Dataset:
     """A table as a `Dataset`: of a file, or of pandas, Polars, pyarrow or NumPy.
 
@@ -85,6 +86,8 @@ def read_table(
     decimal, dates : str, optional
         '.' or ','; 'day-first' or 'month-first'; where cells leave it open.
     encoding : str, optional
+    sample_weight : str, optional
+        The column that says what each row counts in the loss; it is no feature.
 
     Raises
     ------
@@ -110,10 +113,12 @@ def read_table(
     where = str(source) if isinstance(source, str | Path) else "table"
     wanted = [target] if isinstance(target, str | int) or target is None else list(target)
     drop, id = _listed(drop), _listed(id)
-    known_names = {str(name) for name in wanted if name is not None and not _is_position(name)} | set(drop) | set(id)
+    counted = () if sample_weight is None else (sample_weight,)
+    known_names = {str(name) for name in wanted if name is not None and not _is_position(name)}
+    known_names |= {*drop, *id, *counted}
     raw = sources.read(source, header, encoding, known_names, left_out=drop)
     asked = Asked(drop, id, dict(kinds or {}), missing, tuple(missing_values), decimal, dates)
-    return _dataset(where, raw, wanted, task, asked)
+    return _dataset(where, raw, wanted, task, asked, sample_weight)
 
 
 def _listed(names: Sequence[str]) -> tuple[str, ...]:
@@ -135,7 +140,14 @@ def _is_position(name: object) -> bool:
     return str(name).removeprefix("-").isdecimal()
 
 
-def _dataset(where: str, raw: Raw, wanted: Sequence[str | int | None], task: str | None, asked: Asked) -> Dataset:
+def _dataset(
+    where: str,
+    raw: Raw,
+    wanted: Sequence[str | int | None],
+    task: str | None,
+    asked: Asked,
+    sample_weight: str | None,
+) -> Dataset:
     width = len(raw.columns)
     names = raw.names or [f"x{i}" for i in range(width)]
     raw = raw.without_blank_rows()
@@ -144,7 +156,9 @@ def _dataset(where: str, raw: Raw, wanted: Sequence[str | int | None], task: str
         if not name and i:
             raise InvalidInput(f"{where}: column {i + 1} has no name; name it in the header")
     wanted = _rejoined(wanted, names)
-    asked = replace(asked, drop=tuple(_rejoined(asked.drop, names)), ids=tuple(_rejoined(asked.ids, names)))
+    counted = () if sample_weight is None else (sample_weight,)
+    drop, ids = _rejoined(asked.drop, names), tuple(_rejoined(asked.ids, names))
+    asked = replace(asked, drop=(*drop, *counted), ids=ids)
     targets = list(dict.fromkeys(_position(where, raw, -1 if one is None else one) for one in wanted))
     for name in (*asked.drop, *asked.ids, *(asked.kinds or {})):
         if name not in names:
@@ -180,6 +194,7 @@ def _dataset(where: str, raw: Raw, wanted: Sequence[str | int | None], task: str
         raise InvalidInput(
             f"{where}: every row lacks a value; use {ask('--drop', 'COLUMN')}, or {ask('--missing', 'median')}"
         )
+    weights = None if sample_weight is None else _weights(where, raw, names.index(sample_weight), sample_weight)[keep]
     x = _side_by_side(where, used, raw, None if keep.all() else keep)
     target = learnt.target if keep.all() else learnt.target[keep]
     if learnt.classes is not None:
@@ -200,8 +215,21 @@ def _dataset(where: str, raw: Raw, wanted: Sequence[str | int | None], task: str
         (),
         tuple(label_names),
         raw.names is not None,
+        weights,
     )
     return dataset._replace_notes((*_decisions(dataset, raw, label_names, targets), *raw.notes, *notes))
+
+
+def _weights(where: str, raw: Raw, place: int, name: str) -> npt.NDArray[np.float64]:
+    """What each row counts."""
+    column = raw.columns[place]
+    found = column.numbers if isinstance(column, Numbers) else as_numbers(column)
+    for row in np.flatnonzero(~((found >= 0.0) & np.isfinite(found))).tolist():
+        raise InvalidInput(
+            f"{where}, {raw.where(row)}, column {name}: {column.text(row)!r} is no weight; a number, 0 or more, is "
+            "needed: mend the cell"
+        )
+    return np.asarray(found, np.float64)
 
 
 TOTAL = re.compile(r"(grand |sub)?total|sum|average|avg|mean|summe|gesamt|insgesamt|durchschnitt", re.IGNORECASE)

@@ -64,7 +64,7 @@ def compare(network, params, x, y, names, numerics="reproducible", *, batch_size
     how = {"epochs": 1, "batch_size": batch_size, "progress": False, **training}
     shards = training.get("shards", 1)
     reference = get_backend("numpy", "reproducible", device="cpu")
-    expected = _quantities(network, params, x[:batch_size], y[:batch_size], shards, reference)
+    expected = _quantities(network, params, x[:batch_size], y[:batch_size], shards, reference, *_weights(how))
     weights = train(network, params, x, y, backend=reference, **how).params.sha256()
     found = []
     with Bar("backend", len(names), progress) as bar:
@@ -84,9 +84,9 @@ def compare(network, params, x, y, names, numerics="reproducible", *, batch_size
 def _one(name, backend, network, params, x, y, how, expected, weights):
     rows, shards = slice(how["batch_size"]), how.get("shards", 1)
     started = time.perf_counter()
-    got = _quantities(network, params, x[rows], y[rows], shards, backend)
+    got = _quantities(network, params, x[rows], y[rows], shards, backend, *_weights(how))
     first_pass = time.perf_counter() - started
-    _quantities(network, params, x[rows], y[rows], shards, backend)
+    _quantities(network, params, x[rows], y[rows], shards, backend, *_weights(how))
     first_pass -= time.perf_counter() - started - first_pass
     exact = {key: _same_bits(got[key], expected[key]) for key in expected}
     first = next((_difference(key, got[key], expected[key]) for key, same in exact.items() if not same), None)
@@ -108,7 +108,9 @@ def _one(name, backend, network, params, x, y, how, expected, weights):
         first,
         max(float(np.max(_ulp(got[key], expected[key]))) for key in expected),
         max(_relative(got[key], expected[key]) for key in expected),
-        value_and_grad(network, params, x[rows], y[rows], shards=shards, backend=backend)[1].sha256(),
+        value_and_grad(
+            network, params, x[rows], y[rows], shards=shards, backend=backend, sample_weight=next(_weights(how), None)
+        )[1].sha256(),
         trained,
         trained == weights,
         step_seconds,
@@ -129,11 +131,18 @@ def _step_seconds(network, params, x, y, backend, how):
         epochs = max(2 * epochs, int(epochs * TIMED_SECONDS / spent))
 
 
-def _quantities(network, params, x, y, shards, backend):
+def _weights(how):
+    """Those of the rows that serve for the gradients, if samples have weights."""
+    if how.get("sample_weight") is not None:
+        yield how["sample_weight"][: how["batch_size"]]
+
+
+def _quantities(network, params, x, y, shards, backend, sample_weight=None):
     """Every tensor of a pass in the order of computation: z0, a0, …, loss, delta of the last layer, dW, db, …"""
-    seen = trace(network, params, x, y, backend=backend)
+    how = {"backend": backend, "sample_weight": sample_weight}
+    seen = trace(network, params, x, y, **how)
     if shards > 1:  # which only sums over samples can tell
-        loss, grads = value_and_grad(network, params, x, y, shards=shards, backend=backend)
+        loss, grads = value_and_grad(network, params, x, y, shards=shards, **how)
         seen = seen._replace(loss=loss, dW=grads.W, db=grads.b)
     layers = range(network.n_layers)
     found = {f"{name}{layer}": getattr(seen, name)[layer] for layer in layers for name in ("z", "a")}

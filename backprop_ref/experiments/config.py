@@ -55,7 +55,7 @@ ENVIRONMENT = {
 OF_GENERATORS = ("n_samples", "n_features", "n_classes", "noise")
 OF_TABLES = (
     *("target", "header", "drop", "id", "missing", "kinds", "missing_values", "decimal", "dates", "encoding"),
-    "validation_path",
+    *("sample_weight", "validation_path"),
 )
 EARLIER_FLAGS = {
     "--label-column": "--target",
@@ -251,6 +251,8 @@ def suit(config, name, task):
             f"network.activation (--activation): {len(hidden)} for {len(network.hidden)} "
             "hidden layers; give one for all, or one for each"
         )
+    if isinstance(training.dropout, list) and len(training.dropout) == 1:
+        training.dropout = training.dropout[0]
     if network.output_activation is None:
         by_loss = {"bce": "sigmoid", "binary_cross_entropy": "sigmoid", "hinge": "linear"}.get(network.loss, "softmax")
         network.output_activation = by_loss if task == "classification" else "linear"

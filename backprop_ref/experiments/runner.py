@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from backprop_ref import metrics, scores, settings
+from backprop_ref import dropout, metrics, scores, settings
 from backprop_ref.api import evaluate, predict
 from backprop_ref.backends import get_backend
 from backprop_ref.data import Dataset, Preprocessing, fold, load_dataset, read_table, split
 from backprop_ref.data.preprocessing import REACHED
 from backprop_ref.data.tables import read_known
-from backprop_ref.errors import BackpropRefError, InvalidInput, TrainingDiverged
+from backprop_ref.errors import BackpropRefError, InvalidInput, TrainingDiverged, unknown
 from backprop_ref.experiments.config import OF_GENERATORS, dump, suit
 from backprop_ref.experiments.run_folder import OLDER_LOGS, RESULTS, check_log, new_folder, resumed_folder
 from backprop_ref.experiments.schema import Config
@@ -26,6 +26,7 @@ from backprop_ref.network import Network
 from backprop_ref.optimizers import OPTIMIZERS, Optimizer
 from backprop_ref.parameters import Parameters
 from backprop_ref.random import Stream
+from backprop_ref.sample_weights import weighted
 from backprop_ref.schedules import Constant, Cosine, Step
 from backprop_ref.text import printable
 from backprop_ref.traces.recorder import MOST_SAMPLES, Recorder
@@ -57,6 +58,30 @@ class Experiment:
         rows = self.parts[part]
         return self.preprocessing.x(self.dataset.x[rows]), self.preprocessing.y(self.dataset.target[rows])
 
+    def weights(self, part):
+        """What each row of a part counts in the loss, as its column says; None without one."""
+        return None if self.dataset.weights is None else self.dataset.weights[self.parts[part]]
+
+    @property
+    def class_weight(self):
+        """What training is told of classes: 'balanced', weights by their numbers, or None."""
+        given, classes = self.config.training.class_weight, self.dataset.classes
+        if given is None:
+            return None
+        if classes is None:
+            raise InvalidInput("--class-weight: the target is numbers, not classes; leave it out")
+        if not isinstance(given, dict):
+            return given
+        for name in given:
+            if name not in classes:
+                raise InvalidInput(f"--class-weight: {unknown('class', name, classes)}")
+        return {classes.index(name): weight for name, weight in given.items()}
+
+    def counted(self, part, dtype):
+        """x, y and weights of a part as `br.train` has them: without the rows of weight 0."""
+        x, y = (array.astype(dtype) for array in self.xy(part))
+        return weighted(x, y, self.weights(part), self.class_weight if part == "train" else None)
+
 
 def prepare(config):
     """Loads, splits and normalises the data, and sizes the network; fills in what the configuration left open."""
@@ -84,9 +109,13 @@ def prepare(config):
         dataset = replace_fields(dataset, notes=(*dataset.notes, said))
     if data.validation_path is not None:
         dataset, parts = _with_validation(dataset, parts, data, preprocessing)
+    for part, rows in parts.items():
+        if dataset.weights is not None and len(rows) and not dataset.weights[rows].any():
+            raise InvalidInput(f"--sample-weight: no row of the {part} rows has a weight above 0; give another --seed")
     sizes = [preprocessing.n_inputs, *network.hidden, preprocessing.n_outputs]
     described = Network(sizes, [*network.activation, network.output_activation], network.loss)
     network.loss = described.loss
+    dropout.checked(config.training.dropout, described)
     optimizer, schedule = _optimizer(config.training), _schedule(config.training)
     return Experiment(config, dataset, parts, preprocessing, described, optimizer, schedule)
 
@@ -120,6 +149,8 @@ def _data_of(data, preprocessing):
 
 def _with_validation(dataset, parts, data, preprocessing):
     """The data set with the rows of the validation file behind its own."""
+    if data.sample_weight is not None:
+        raise InvalidInput("both --validation-path and --sample-weight: give --validation-size in place of the first")
     if data.validation_size:
         raise InvalidInput("both --validation-path and --validation-size: give one of them")
     data.validation_path = str(Path(data.validation_path).absolute())
@@ -175,6 +206,7 @@ def table_options(data):
         "decimal": data.decimal,
         "dates": data.dates,
         "encoding": data.encoding,
+        "sample_weight": data.sample_weight,
     }
 
 
@@ -254,7 +286,10 @@ def _train(experiment, backend, params, folder, progress, announce, may_grow):
                 shuffle=training.shuffle,
                 seed=training.seed,
                 shards=training.shards,
-                validation=experiment.xy("validation") if len(experiment.parts["validation"]) else None,
+                sample_weight=experiment.weights("train"),
+                class_weight=experiment.class_weight,
+                dropout=training.dropout,
+                validation=_validation(experiment),
                 patience=training.patience,
                 min_delta=training.min_delta,
                 callback=_epoch_logger(log),
@@ -275,11 +310,19 @@ def _train(experiment, backend, params, folder, progress, announce, may_grow):
             message = f"{error}; what was reached is in {folder}"
             raise TrainingDiverged(message, error.result, error.epoch, error.layer) from None
         if not may_grow:
-            _check_fell(experiment, params, result, x, y, backend, folder)
+            _check_fell(experiment, params, result, backend, folder)
         results = _results(experiment, result, backend, folder, time.perf_counter() - started)
         scored = results["test"] or results["train"]
         log.info("stopped: %s after %d epochs; %s", result.stopped, result.epochs, scored)
     return results
+
+
+def _validation(experiment):
+    """What is looked at after each epoch."""
+    if not len(experiment.parts["validation"]):
+        return None
+    weights = experiment.weights("validation")
+    return experiment.xy("validation") if weights is None else (*experiment.xy("validation"), weights)
 
 
 def _metric(experiment, y):
@@ -288,12 +331,18 @@ def _metric(experiment, y):
     return "accuracy" if of_labels and experiment.dataset.task == "classification" else None
 
 
-def _check_fell(experiment, params, result, x, y, backend, folder):
+def initial_loss(experiment, params, backend=None):
+    """The loss of all training rows, as training weighs them."""
+    how = {"sample_weight": experiment.weights("train"), "class_weight": experiment.class_weight}
+    return evaluate(experiment.network, params, *experiment.xy("train"), backend=backend, **how)["loss"]
+
+
+def _check_fell(experiment, params, result, backend, folder):
     """Refuses a training after which the loss is far above that of the initial weights: it diverged, if finitely."""
     losses = result.history["loss"]
     if not len(losses) or result.best_epoch:
         return
-    before = evaluate(experiment.network, params, x, y, backend=backend)["loss"]
+    before = initial_loss(experiment, params, backend)
     if losses[-1] > GROWN * max(before, 1e-30):
         rate = experiment.config.training.learning_rate
         raise TrainingDiverged(
@@ -349,7 +398,8 @@ def score(network, params, preprocessing, dataset, rows, backend=None):
     if not len(rows):
         return None
     x, y = preprocessing.x(dataset.x[rows]), preprocessing.y(dataset.target[rows])
-    scored = {"loss": evaluate(network, params, x, y, backend=backend)["loss"]}
+    weights = None if dataset.weights is None else dataset.weights[rows]
+    scored = {"loss": evaluate(network, params, x, y, sample_weight=weights, backend=backend)["loss"]}
     a, truth = predict(network, params, x, backend=backend), dataset.target[rows]
     if dataset.task == "regression":
         labels = scores.of_labels(a, y) if metrics.metric_name(network, y) == "labels" else {}
@@ -396,8 +446,11 @@ def _optimizer(training):
 def check_same_data(run_dir, experiment, dtype):
     """Refuses data that are not those the run in `run_dir` was trained on."""
     _, _, metadata = load_checkpoint(Path(run_dir) / CHECKPOINT)
-    arrays = [*experiment.xy("train"), *(experiment.xy("validation") if len(experiment.parts["validation"]) else ())]
-    if metadata["identity"]["data"] != fingerprint(*(array.astype(dtype) for array in arrays)):
+    *data, weights = experiment.counted("train", dtype)
+    *held_out, held_out_weights = (
+        experiment.counted("validation", dtype) if len(experiment.parts["validation"]) else (None,)
+    )
+    if metadata["identity"]["data"] != fingerprint(*data, *held_out, weights, held_out_weights):
         raise InvalidInput(
             f"{run_dir}: its data have changed since, so its test rows are lost; give --data-path FILE.csv"
         )

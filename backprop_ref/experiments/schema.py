@@ -3,6 +3,8 @@
 A flag is a key and a key is a flag: the command line is made from the fields below.
 """
 
+import contextlib
+import json
 from collections.abc import Container, Iterable
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
@@ -62,6 +64,19 @@ def _named(name_of, name):
     except InvalidInput as error:
         expected = str(error).partition(": ")[2].removesuffix(" is needed")
         raise PydanticCustomError("literal_error", "another number", {"expected": expected}) from None
+
+
+def weights_of_classes(value):
+    """'balanced', or a mapping of class to weight, which a command line gives as JSON."""
+    if isinstance(value, str) and value != "balanced":
+        with contextlib.suppress(ValueError):
+            value = json.loads(value)
+    if isinstance(value, dict):
+        return {str(name): weight for name, weight in value.items()}
+    if value not in (None, "balanced"):
+        expected = 'balanced, or a weight for each class such as {"setosa": 2},'
+        raise PydanticCustomError("literal_error", "balanced or weights", {"expected": expected})
+    return value
 
 
 EARLIER_KEYS = {
@@ -141,6 +156,9 @@ class Data(Section):
         None, "--dates", "day-first or month-first, where the cells leave it open."
     )
     encoding: Text | None = key(None, "--encoding", "Of a text file; default: UTF-8, or what it looks like.")
+    sample_weight: Text | None = key(
+        None, "--sample-weight", "Column that says what each row counts in the loss, 0 or more; it is no input."
+    )
     validation_path: Text | None = key(
         None, "--validation-path", "A table like that of --data-path, to look at after each epoch."
     )
@@ -214,6 +232,17 @@ class Training(Section):
     clip_value: Positive | None = key(None, "--clip-value", "Clips each entry of the gradient to this size.")
     clip_norm: Positive | None = key(None, "--clip-norm", "Scales a gradient with a larger norm to this one.")
     max_norm: Positive | None = key(None, "--max-norm", "Scales weights into a neuron with a larger norm to this one.")
+    class_weight: Annotated[
+        Literal["balanced"] | dict[str, NotNegative] | None, BeforeValidator(weights_of_classes)
+    ] = key(
+        None,
+        "--class-weight",
+        "What rows of a class count in the loss of training: balanced (all classes the same), or JSON such as "
+        "'{\"rare\": 10}', where others count 1.",
+    )
+    dropout: list[Share] | Share | None = key(
+        None, "--dropout", "p with which hidden units are left out: one for all hidden layers, or one each."
+    )
     schedule: Annotated[str, one_of(SCHEDULES)] | None = key(
         None, "--schedule", f"Of the learning rate: {', '.join(SCHEDULES)}; default: what suits the set."
     )

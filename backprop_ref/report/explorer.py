@@ -10,6 +10,7 @@ from backprop_ref.formulas import ACTIVATIONS, LOSSES, together
 from backprop_ref.report.derivations import derivation
 from backprop_ref.report.derivations.trees import as_data
 from backprop_ref.report.packing import codes, numbers_of, packed
+from backprop_ref.sample_weights import total
 from backprop_ref.text import printable
 
 MOST_DRAWN = 128
@@ -38,8 +39,9 @@ def explored(trace, budget):
         return None
     about = {
         **trace.network.to_dict(),
-        "formulas": formulas(trace.network),
-        "divisor": divisor(trace.network.loss, trace.y),
+        "formulas": formulas(trace.network, trace.weights is not None),
+        "divisor": _divisor(trace),
+        "weights": None if trace.weights is None else trace.weights.tolist(),
         "configuration": printable(trace.configuration),
         "metric": trace.metric,
         "samples": trace.samples,
@@ -62,7 +64,7 @@ def numbers(rows):
     return [[value if math.isfinite(value) else None for value in row] for row in rows.tolist()]
 
 
-def formulas(network):
+def formulas(network, weighted=False):
     """What the page shows and evaluates: a and delta of each layer, and what the loss gives the last one."""
     loss, output = network.loss, network.activations[-1]
     layers = [
@@ -72,8 +74,13 @@ def formulas(network):
         }
         for activation, n_out in zip(network.activations, network.sizes[1:], strict=True)
     ]
-    found = derivation.loss_backward(loss, output, network.sizes[-1], *map(derivation.entry, ("z", "a", "y", "n")))
+    names = ("z", "a", "y", "n", "w") if weighted else ("z", "a", "y", "n")
+    found = derivation.loss_backward(loss, output, network.sizes[-1], *map(derivation.entry, names))
     return {"layers": layers, "loss": as_data(found), "together": together(loss, output)}
+
+
+def _divisor(trace):
+    return divisor(trace.network.loss, trace.y, None if trace.weights is None else total(trace.weights))
 
 
 def drawn(size, most):
@@ -136,7 +143,8 @@ def _da(trace, layer, kept):
         if layer == network.n_layers - 1:
             pair = LOSSES[network.loss].with_output(network.activations[layer])
             z, a = trace[f"z{layer}"][kept], trace[f"a{layer}"][kept]
-            return pair.error(Fast(np), z, a, trace.y) / divisor(network.loss, trace.y)
+            each = 1.0 if trace.weights is None else trace.weights[:, None]
+            return each * (pair.error(Fast(np), z, a, trace.y) / _divisor(trace))
         return trace[f"delta{layer + 1}"][kept] @ np.swapaxes(trace[f"W{layer + 1}"][kept], 1, 2)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ConfigDict, Field
 
-from backprop_ref.arrays import Batch
+from backprop_ref.arrays import Batch, Vector
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import Name
 from backprop_ref.network import Network
@@ -49,6 +49,7 @@ class _Header(Stored):
     every: Annotated[Count, Field(ge=1)]
     numerics: Literal["fast", "reproducible"]
     metric: Literal["accuracy", "r2"]
+    weights: list[float] | None = None
 
     def dtype(self, network: Network) -> RecordType:
         """The dtype of a record: one of the few that a network has, never one that the file makes up."""
@@ -80,12 +81,16 @@ class About(NamedTuple):
     every: int
     numerics: str
     metric: str
+    weights: Vector | None = None
+    """What each sample counts in the loss; None where all count the same."""
 
     def to_json(self, dtype: RecordType) -> str:
         """One line with everything, and the fields of a record."""
         arrays = {"network": self.network.to_dict(), "x": self.x.tolist(), "y": self.y.tolist()}
         fields = {"fields": _described(dtype), "record_bytes": dtype.itemsize}
-        return json.dumps({"format": FORMAT, **fields, **self._asdict(), **arrays})
+        content = {"format": FORMAT, **fields, **self._asdict(), **arrays}
+        weights = content.pop("weights")
+        return json.dumps(content if weights is None else {**content, "weights": weights.tolist()})
 
     @classmethod
     def from_json(cls, line: bytes) -> tuple[Self, RecordType]:
@@ -95,7 +100,12 @@ class About(NamedTuple):
         dtype = header.dtype(network)
         real = dtype["W0"].base
         x, y = (header.array(name, width, real) for name, width in (("x", network.sizes[0]), ("y", network.sizes[-1])))
-        rest = (header.every, header.numerics, header.metric)
+        weights = None if header.weights is None else np.array(header.weights, real)
+        if weights is not None and not (
+            weights.shape == x.shape[:1] and (weights > 0).all() and weights.sum() < np.inf
+        ):
+            raise ValueError("weights are not positive numbers, one for each sample")
+        rest = (header.every, header.numerics, header.metric, weights)
         return cls(network, header.configuration, header.samples, x, y, *rest), dtype
 
 

@@ -11,16 +11,19 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from backprop_ref.arrays import Batch, Matrix
+from backprop_ref.arrays import Batch, Matrix, Vector
 from backprop_ref.backends.base import Backend
 from backprop_ref.network import Network
 from backprop_ref.parameters import views
+from backprop_ref.sample_weights import total
 
 PerEpoch: TypeAlias = npt.NDArray[Any]
 """Shape (neurons, samples, epochs), (n_in, n_out, epochs) or (n_out, epochs)."""
 
 
-def passes(backend: Backend, network: Network, flats: Matrix, x: Batch, y: Batch) -> dict[str, Sequence[PerEpoch]]:
+def passes(
+    backend: Backend, network: Network, flats: Matrix, x: Batch, y: Batch, weights: Vector | None = None
+) -> dict[str, Sequence[PerEpoch]]:
     """One pass of NumPy's backend over the samples, which are one batch, for each row of `flats`."""
     epochs, last = len(flats), network.n_layers - 1
     W, b = views(np.ascontiguousarray(flats.T), network.sizes)
@@ -31,7 +34,8 @@ def passes(backend: Backend, network: Network, flats: Matrix, x: Batch, y: Batch
             z.append(affine(a[-1], W[layer], b[layer]))
             a.append(_unfold(backend.activation_forward(activation, _rows(z[-1])), epochs))
         targets, output = np.repeat(y, epochs, axis=0), network.activations[-1]
-        found = backend.loss_backward(network.loss, output, _rows(z[last]), _rows(a[-1]), targets, batch=len(x))
+        batch, each = (len(x), None) if weights is None else (total(weights), np.repeat(weights, epochs))
+        found = backend.loss_backward(network.loss, output, _rows(z[last]), _rows(a[-1]), targets, batch, each)
         delta = [_unfold(found, epochs)]
         for layer in reversed(range(last)):
             da = affine_input(delta[0], W[layer + 1])

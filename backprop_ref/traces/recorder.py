@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from backprop_ref.arrays import Batch, Matrix, Rows
+from backprop_ref.arrays import Batch, Matrix, Rows, Vector
 from backprop_ref.backends import get_backend
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.files import Name
@@ -85,19 +85,23 @@ class Recorder:
         epochs: int,
         done: int,
         resume: bool,
+        weights: Vector | None = None,
     ) -> tuple[Written, ...]:
         """Opens the files; those of a run that is resumed lose what lies beyond the epochs that are done, at 0 all.
 
-        x and y are all training data, `columns` the history's, `batches` the updates of an epoch. What comes back says
-        what the files hold; it goes into `write`, which returns what they hold then.
+        x, y and `weights` are all training data, `columns` the history's, `batches` the updates of an epoch. What comes
+        back says what the files hold; it goes into `write`, which returns what they hold then.
         """
         chosen = self._chosen(len(x))
         self._network, self._x, self._y, self._batches = network, x[chosen], y[chosen], batches
+        self._weights = None if weights is None else weights[chosen]
         self._backend = get_backend("numpy", numerics)
         self._dtype = record_dtype(network, len(chosen), columns, x.dtype)
         self._block = max(1, BLOCK_BYTES // self._dtype.itemsize)
         self._every = self._each(epochs, resume)
-        about = About(network, self.configuration, chosen, self._x, self._y, self._every, numerics, metric)
+        about = About(
+            network, self.configuration, chosen, self._x, self._y, self._every, numerics, metric, self._weights
+        )
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         beyond = (done or -1) if resume else None
@@ -164,7 +168,7 @@ class Recorder:
         records["iteration"] = records["epoch"] * self._batches
         for name, values in columns.items():
             records[name] = values
-        found = passes(self._backend, self._network, flats, self._x, self._y)
+        found = passes(self._backend, self._network, flats, self._x, self._y, self._weights)
         found["W"], found["b"] = views(flats.T, self._network.sizes)
         for quantity, layers in found.items():
             for layer, array in enumerate(layers):

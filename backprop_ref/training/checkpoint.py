@@ -19,12 +19,12 @@ from backprop_ref.training.state import Plan, State
 CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.csv"
 
 
-def fingerprint(*arrays: npt.NDArray[Any]) -> str:
-    """Hash of the values, shapes and dtypes of the arrays that a run trains on."""
+def fingerprint(*arrays: npt.NDArray[Any] | None) -> str:
+    """Hash of the values, shapes and dtypes of the arrays that a run trains on; None is none."""
     import hashlib
 
     digest = hashlib.sha256()
-    for array in arrays:
+    for array in (array for array in arrays if array is not None):
         digest.update(f"{array.dtype.str}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

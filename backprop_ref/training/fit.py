@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backprop_ref import metrics
+from backprop_ref import dropout, metrics
 from backprop_ref.api import evaluate_on
-from backprop_ref.arrays import Batch, Matrix, Rows
+from backprop_ref.arrays import Batch, Matrix, Rows, Vector
 from backprop_ref.backends.base import Poll, Snapshots, Trainer
 from backprop_ref.errors import InvalidInput, TrainingDiverged
 from backprop_ref.optimizers import Optimizer
@@ -48,9 +48,11 @@ class Run:
         state: State,
         stream: Stream,
         folder: Folder | None,
+        weights: tuple[Vector | None, Vector | None] = (None, None),
     ) -> None:
         self.plan, self.pairs, self.trainer, self.folder = plan, pairs, pairs, folder
         self.data, self.validation, self.state, self.stream = data, validation, state, stream
+        self.weights, self.validation_weights = weights
         self.validated = None if validation is None else metrics.beside(pairs.metric, pairs.network, validation[1])
         stream.state = state.random
         copies = state.params.copy(), {name: slot.copy() for name, slot in state.slots.items()}
@@ -143,7 +145,9 @@ class Run:
             return self._diverged(rates)
         values: dict[str, float] = {}
         if self.validation is not None:
-            values = evaluate_on(pairs.backend, pairs.network, chunk.params, *self.validation, self.validated)
+            values = evaluate_on(
+                pairs.backend, pairs.network, chunk.params, *self.validation, self.validated, self.validation_weights
+            )
             if not np.isfinite(values["loss"]):
                 self.stop("diverged")
                 message = f"training diverged: the validation loss is {values['loss']} after epoch {epoch + 1}"
@@ -161,8 +165,13 @@ class Run:
         snapshots = self._snapshots(len(rates))
         asked = () if snapshots is None else (snapshots,)
         orders = _orders(self.plan, self.stream, len(rates), len(x))
-        losses, measures = self.trainer.run(params, slots, x, y, orders, rates, poll, *asked)
-        return Chunk(params, slots, orders, rates[: len(losses)], losses, measures, snapshots)
+        seeds, more = None, dict[str, Any]()
+        if self.weights is not None:
+            more["weights"] = self.weights
+        if self.pairs.rates and state.key is not None:
+            more["seeds"] = seeds = dropout.seeds(state.key, state.epoch, len(rates), len(self.pairs.rates))
+        losses, measures = self.trainer.run(params, slots, x, y, orders, rates, poll, *asked, **more)
+        return Chunk(params, slots, orders, rates[: len(losses)], losses, measures, snapshots, seeds)
 
     def _snapshots(self, count: int) -> Snapshots | None:
         """Where the next `count` epochs leave the parameters that the trace asks for."""
@@ -202,13 +211,14 @@ class Run:
         metric = metrics.column_name(pairs.metric)
         about: dict[str, Any] = {"numerics": backend.numerics, "metric": metric, "columns": list(state.columns)}
         about |= {"batches": -(-len(x) // plan.batch_size), "epochs": plan.epochs}
-        traced = trace.start(network, x, y, done=state.epoch, resume=resume, **about)
+        traced = trace.start(network, x, y, done=state.epoch, resume=resume, weights=self.weights, **about)
         if state.epoch == 0:
             with backend.scope():
-                values = evaluate_on(backend, network, state.params, x, y, pairs.metric) | {"learning_rate": 0.0}
-                scored = {}
+                values = evaluate_on(backend, network, state.params, x, y, pairs.metric, self.weights)
+                values, scored = values | {"learning_rate": 0.0}, {}
                 if self.validation:
-                    scored = evaluate_on(backend, network, state.params, *self.validation, self.validated)
+                    validated = *self.validation, self.validated, self.validation_weights
+                    scored = evaluate_on(backend, network, state.params, *validated)
             values |= {f"val_{name}": value for name, value in scored.items()}
             columns = {name: [values[name]] for name in state.columns}
             traced = trace.write([0], state.params.flat[None], columns, traced)
@@ -237,7 +247,9 @@ class Run:
         for rate in rates:
             chunk = self._trained([rate])
             if not chunk.is_finite:
-                layer, where = first_bad_step(self.pairs, self.state, x, y, chunk.orders[0], rate)
+                seeds = None if chunk.seeds is None else chunk.seeds[0]
+                data = x, y, self.weights
+                layer, where = first_bad_step(self.pairs, self.state, data, chunk.orders[0], rate, seeds)
                 break
             self._record(chunk, {})
         self.stop("diverged")

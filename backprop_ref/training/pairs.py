@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from backprop_ref import metrics, mlp
-from backprop_ref.api import as_parameters, on_backend
-from backprop_ref.arrays import Batch, Rows, Vector
+from backprop_ref import dropout, metrics, mlp, sample_weights
+from backprop_ref.api import as_parameters, masks_on, on_backend
+from backprop_ref.arrays import Batch, Matrix, Rows, Vector
 from backprop_ref.backends.base import Array, Backend, EpochByEpoch, Poll
+from backprop_ref.dropout import Rates, Seeds
 from backprop_ref.network import Network
 from backprop_ref.optimizers import Optimizer, Slots
 from backprop_ref.parameters import Parameters
@@ -17,37 +20,69 @@ class PairsTrainer(EpochByEpoch):
     """Whole epochs over a backend's pairs; what compiled trainers do faster, and to the same bits."""
 
     def __init__(
-        self, backend: Backend, network: Network, optimizer: Optimizer, batch_size: int, shards: int, metric: str
+        self,
+        backend: Backend,
+        network: Network,
+        optimizer: Optimizer,
+        batch_size: int,
+        shards: int,
+        metric: str,
+        rates: Rates = (),
     ) -> None:
-        self.backend, self.network, self.optimizer = backend, network, optimizer
+        self.backend, self.network, self.optimizer, self.rates = backend, network, optimizer, rates
         self.batch_size, self.shards, self.metric = batch_size, shards, metric
         self.measures = metrics.width(metric, network.sizes[-1])
 
     def epoch(
-        self, params: Parameters, slots: Slots, data: tuple[Batch, Batch], order: Rows, learning_rate: float, poll: Poll
+        self,
+        params: Parameters,
+        slots: Slots,
+        data: tuple[Batch, Batch, Vector | None],
+        order: Rows,
+        learning_rate: float,
+        poll: Poll,
+        seeds: Seeds | None = None,
     ) -> tuple[float, Vector]:
         """Each batch's update, and only then a look at what they left on the device."""
-        (x, y), losses, measure = data, [], np.zeros(self.measures)
+        (x, y, each), losses, measure = data, [], np.zeros(self.measures)
         for rows in self.batches(order):
             poll()
-            loss, outputs = self.step(params, slots, x[rows], y[rows], learning_rate)
-            losses.append((loss, len(rows)))
+            masks, weights = self.masks(seeds, rows, params), None if each is None else each[rows]
+            loss, outputs = self.step(params, slots, x[rows], y[rows], learning_rate, masks, weights)
+            losses.append((loss, len(rows) if weights is None else sample_weights.total(weights)))
             measure += self.measured(outputs, y[rows])
-        total = 0.0
+        total = count = 0.0
         for loss, size in losses:
             total += float(self.backend.to_numpy(loss)) * size
-        return total / len(order), measure
+            count += size
+        return total / count, measure
 
     def batches(self, order: Rows) -> list[Rows]:
         """The rows of each batch of an epoch."""
         return [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
 
+    def masks(self, seeds: Seeds | None, rows: Rows, params: Parameters) -> list[Matrix | None]:
+        """The masks of some rows in an epoch with these seeds; none without dropout."""
+        if not self.rates or seeds is None:
+            return []
+        return dropout.masks(self.rates, seeds, rows, self.network.sizes[1:-1], params.dtype)
+
     def step(
-        self, params: Parameters, slots: Slots, x: Batch, y: Batch, learning_rate: float
+        self,
+        params: Parameters,
+        slots: Slots,
+        x: Batch,
+        y: Batch,
+        learning_rate: float,
+        masks: Sequence[Matrix | None] = (),
+        weights: Vector | None = None,
     ) -> tuple[Array, list[Array]]:
         """One update; the batch's loss, still on the device, and its outputs."""
-        weights, x, y = on_backend(self.backend, params, x, y)
-        loss, grads, outputs = mlp.value_and_grad(self.backend, self.network, weights, x, y, self.shards)
+        backend, given = self.backend, [x, y] if weights is None else [x, y, weights]
+        W, x, y, *counted = on_backend(backend, params, *given)
+        batch = [None] if weights is None else [sample_weights.total(weights), *counted]
+        masks = masks_on(backend, masks, params)
+        loss, grads, outputs = mlp.value_and_grad(backend, self.network, W, x, y, self.shards, masks, *batch)
         self.optimizer.step(params, as_parameters(self.backend, grads, params), slots, learning_rate)
         return loss, outputs
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from backprop_ref.arrays import Matrix, Rows, Vector
 from backprop_ref.backends.base import Snapshots, finite
+from backprop_ref.dropout import Seeds
 from backprop_ref.optimizers import Slots
 from backprop_ref.parameters import Parameters
 from backprop_ref.schedules import Schedule
@@ -120,6 +121,8 @@ class State(NamedTuple):
     best_epoch: int | None = None
     stopped: str | None = None
     traced: tuple[Written, ...] = ()
+    key: int | None = None
+    """That of dropout, once there is any."""
 
     def history(self) -> dict[str, npt.NDArray[np.float64]]:
         """The columns, one entry an epoch."""
@@ -161,6 +164,7 @@ class State(NamedTuple):
             "best_value": float(self.best_value).hex(),
             "best_epoch": self.best_epoch,
             "stopped": self.stopped,
+            **({} if self.key is None else {"key": self.key}),
         }
         return tensors, {"progress": progress, "history": list(self.columns)}
 
@@ -175,6 +179,7 @@ class Chunk(NamedTuple):
     losses: Vector
     measures: Matrix
     snapshots: Snapshots | None
+    seeds: Seeds | None
 
     @property
     def is_finite(self) -> bool:

@@ -39,6 +39,7 @@ class _Progress(Stored):
     best_value: str
     best_epoch: Count | None
     stopped: Literal["epochs", "patience", "callback", "interrupted", "diverged"] | None
+    key: Annotated[int, Field(ge=0, lt=2**64)] | None = None
 
     @field_validator("best_value")
     @classmethod
@@ -103,6 +104,7 @@ def load_with_state(path: Name) -> tuple[Model, State, dict[str, Any]]:
             float.fromhex(progress.best_value),
             progress.best_epoch,
             progress.stopped,
+            key=progress.key,
         )
     except KeyError as error:
         raise InvalidInput(f"{path}: not a checkpoint to resume from, or damaged (no {error})") from None

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import numpy as np
 import numpy.typing as npt
 
+from backprop_ref import dropout as dropping
 from backprop_ref import metrics
 from backprop_ref.api import check_fit, checked_data
-from backprop_ref.arrays import Batch, BatchLike
+from backprop_ref.arrays import Batch, BatchLike, Vector
 from backprop_ref.backends import get_backend
 from backprop_ref.backends.base import Backend, BackendChoice, OffersTrainer, Trainer
 from backprop_ref.errors import InvalidInput
@@ -22,6 +23,7 @@ from backprop_ref.network import Network
 from backprop_ref.optimizers import OPTIMIZERS, SGD, Optimizer, describe
 from backprop_ref.parameters import Parameters
 from backprop_ref.random import Stream
+from backprop_ref.sample_weights import ClassWeight, weighted
 from backprop_ref.schedules import Constant, Cosine, Schedule, Step, get_schedule
 from backprop_ref.training import checkpoint
 from backprop_ref.training.ctrl_c import CtrlC
@@ -50,7 +52,10 @@ def train(
     shuffle: bool = True,
     seed: int = 1,
     shards: int = 1,
-    validation: tuple[BatchLike, BatchLike] | None = None,
+    dropout: SupportsFloat | Iterable[SupportsFloat] | None = None,
+    sample_weight: npt.ArrayLike | None = None,
+    class_weight: ClassWeight | None = None,
+    validation: tuple[BatchLike, BatchLike] | tuple[BatchLike, BatchLike, npt.ArrayLike] | None = None,
     patience: int | None = None,
     min_delta: float = 0.0,
     restore_best: bool = True,
@@ -84,8 +89,18 @@ def train(
         'constant', 'step', 'cosine', or ``(epoch, epochs) -> factor`` on the learning rate; epoch counts from 0.
     shuffle : bool
         A new order of the samples in each epoch, from `seed`. A full batch is never shuffled.
-    validation : (x, y), optional
-        Evaluated after each epoch.
+    dropout : float or sequence of float, optional
+        The probability with which each unit of a hidden layer is left out, for each sample and epoch anew, one for all
+        hidden layers or one for each; kept ones are multiplied by 1/(1 − p). Masks come from `seed`, epoch and row
+        alone: see `dropout_masks`. The history's loss and metric are with it; validation, predictions and traces are
+        without.
+    sample_weight : array of shape (samples,), optional
+        What each row counts in the loss, which is Σ w·loss / Σ w over a batch. Rows of weight 0 are left out before
+        anything else, as if they were not there. Accuracy and R² count each row once.
+    class_weight : 'balanced', dict or array of shape (classes,), optional
+        The same for each class, times `sample_weight`; 'balanced': rows / (classes · rows of the class).
+    validation : (x, y) or (x, y, sample_weight), optional
+        Evaluated after each epoch; `class_weight` does not act there.
     patience : int, optional
         Stop after that many epochs without a validation loss (training loss, without validation) more than
         `min_delta` below the best; `restore_best` then returns the best parameters instead of the last.
@@ -140,16 +155,14 @@ def train(
     """
     check_fit(network, params)
     _check_finite("params.flat", params.flat, "start from other ones")
-    data = _finite_data(network, x, y, params.dtype)
-    held_out = None if validation is None else _validation_data(network, validation, params.dtype)
-    optimizer = SGD(0.1) if optimizer is None else optimizer
-    if not isinstance(optimizer, tuple(OPTIMIZERS.values())):
-        raise InvalidInput(f"optimizer={optimizer!r}: an optimizer such as br.SGD(0.1) or br.Adam() is needed")
+    x, y, weights = weighted(*_finite_data(network, x, y, params.dtype), sample_weight, class_weight)
+    held_out, held_out_weights = _validation_data(network, validation, params.dtype)
+    optimizer = _checked_optimizer(optimizer)
     if callback is not None and not callable(callback):
         raise InvalidInput(f"callback={callback!r}: a callable that takes an Epoch is needed")
     if not isinstance(min_delta, int | float) or not min_delta >= 0.0:
         raise InvalidInput(f"min_delta={min_delta!r}: a number not below 0 is needed")
-    samples, schedule = len(data[0]), get_schedule(schedule)
+    samples, schedule = len(x), get_schedule(schedule)
     done = check_goes_on(state, params, schedule, resume, trace)
     plan = Plan(
         epochs=done + _whole("epochs", epochs, 0),
@@ -163,11 +176,13 @@ def train(
         trace=trace,
     )
     computing = suited(get_backend(backend, numerics, device, threads), network, plan.batch_size)
-    metric = metrics.chosen(metric, network, data[1])
-    pairs = PairsTrainer(computing, network, optimizer, plan.batch_size, _whole("shards", shards, 1), metric)
+    metric = metrics.chosen(metric, network, y)
+    shards, dropped = _whole("shards", shards, 1), dropping.checked(dropout, network)
+    pairs = PairsTrainer(computing, network, optimizer, plan.batch_size, shards, metric, dropped)
     stream = Stream(seed, "shuffle")
     columns = _columns(metric, network, held_out)
-    begun = gone_on(state, State(params.copy(), optimizer.init(params.flat), stream.state, columns), plan)
+    key = dropping.key_of(seed) if dropped else None
+    begun = gone_on(state, State(params.copy(), optimizer.init(params.flat), stream.state, columns, key=key), plan)
     with contextlib.ExitStack() as opened:
         folder = None
         if run_dir is not None:
@@ -178,11 +193,12 @@ def train(
                 "batch_size": plan.batch_size,
                 "shuffle": plan.shuffle,
                 "shards": pairs.shards,
+                "dropout": list(dropped) or None,
                 "seed": int(seed),
                 "schedule": _described(plan.schedule, plan.epochs),
                 "numerics": computing.numerics,
                 "backend": None if computing.numerics == "reproducible" else computing.name,
-                "data": checkpoint.fingerprint(*data, *(held_out or ())),
+                "data": checkpoint.fingerprint(x, y, *(held_out or ()), weights, held_out_weights),
             }
             call = {
                 "params": params.sha256(),
@@ -197,13 +213,13 @@ def train(
             begun = folder.restore(begun, plan.epochs) if resume else begun
         elif resume:
             raise InvalidInput("resume=True needs run_dir, the folder of the run to go on with")
-        run = Run(plan, pairs, data, held_out, begun, stream, folder)
+        run = Run(plan, pairs, (x, y), held_out, begun, stream, folder, (weights, held_out_weights))
         opened.callback(run.close_trace)
         ctrl_c = opened.enter_context(CtrlC())  # from the first checkpoint on, Ctrl-C ends the run as a whole one
         run.begin(resume)
         try:
             with ctrl_c.at_once():
-                run.trainer = _offered(pairs, params.dtype.name, plan.epochs - begun.epoch, samples) or pairs
+                run.trainer = _offered(pairs, params.dtype.name, plan.epochs - begun.epoch, samples, weights) or pairs
         except BaseException as error:
             if not ctrl_c.pressed and not isinstance(error, KeyboardInterrupt):
                 raise
@@ -216,6 +232,13 @@ def train(
             error.result = error.result or run.state.result(plan)
             raise
     return replace(result, compile_seconds=getattr(run.trainer, "compile_seconds", 0.0))
+
+
+def _checked_optimizer(optimizer: Optimizer | None) -> Optimizer:
+    """The optimizer, or the default."""
+    if optimizer is not None and not isinstance(optimizer, tuple(OPTIMIZERS.values())):
+        raise InvalidInput(f"optimizer={optimizer!r}: an optimizer such as br.SGD(0.1) or br.Adam() is needed")
+    return SGD(0.1) if optimizer is None else optimizer
 
 
 def _columns(metric: str, network: Network, held_out: tuple[Batch, Batch] | None) -> dict[str, list[float]]:
@@ -243,13 +266,16 @@ def _described(schedule: Schedule, epochs: int) -> str:
     return f"{name} over {epochs}"
 
 
-def _offered(pairs: PairsTrainer, dtype: str, epochs: int, samples: int) -> Trainer | None:
+def _offered(pairs: PairsTrainer, dtype: str, epochs: int, samples: int, weights: Vector | None) -> Trainer | None:
     """The backend's trainer, if it offers one for this network and optimizer, for so many epochs to come."""
     backend: object = pairs.backend
     if not isinstance(backend, OffersTrainer):
         return None
     asked = pairs.network, pairs.optimizer, dtype, pairs.batch_size, pairs.shards, pairs.metric
-    return backend.trainer(*asked, epochs * -(-samples // pairs.batch_size))
+    more: dict[str, Any] = {"dropout": pairs.rates} if pairs.rates else {}
+    if weights is not None:
+        more["weighted"] = True
+    return backend.trainer(*asked, epochs * -(-samples // pairs.batch_size), **more)
 
 
 def _finite_data(
@@ -261,11 +287,19 @@ def _finite_data(
     return x, y
 
 
-def _validation_data(network: Network, validation: Any, dtype: npt.DTypeLike) -> tuple[Batch, Batch]:
-    if not isinstance(validation, tuple | list) or len(validation) != 2:
-        raise InvalidInput(f"validation is a {type(validation).__name__}: a pair (x, y) is needed")
-    x, y = validation
-    return _finite_data(network, x, y, dtype, "validation ")
+def _validation_data(
+    network: Network, validation: Any, dtype: npt.DTypeLike
+) -> tuple[tuple[Batch, Batch] | None, Vector | None]:
+    if validation is None:
+        return None, None
+    if not isinstance(validation, tuple | list) or len(validation) not in {2, 3}:
+        raise InvalidInput(
+            f"validation is a {type(validation).__name__}: a pair (x, y), or (x, y, sample_weight), is needed"
+        )
+    x, y, given = validation if len(validation) == 3 else (*validation, None)
+    x, y = _finite_data(network, x, y, dtype, "validation ")
+    x, y, weights = weighted(x, y, given, None, ("validation sample_weight", "class_weight"))
+    return (x, y), weights
 
 
 def _check_finite(name: str, array: npt.NDArray[Any], remedy: str = "remove or fill in that row") -> None:

@@ -17,7 +17,7 @@ from backprop_ref.formulas import Settings
 
 from ..compiling import FUSED, compiled, inlined, merged
 from ..registers import padded, vector_of
-from . import layers, rows
+from . import dropping, layers, limiting, rows
 from .ordered_products import panels_for
 from .views import part, uncounted
 
@@ -41,6 +41,8 @@ class Plan(NamedTuple):
     workers: int
     per_row: int
     """What n of the loss has for each row: n_out for a mean over the outputs, else 1."""
+    dropout: Any
+    """float64 array, of each layer the probability with which its units are dropped."""
 
 
 class Hyper(NamedTuple):
@@ -55,11 +57,15 @@ class Hyper(NamedTuple):
     """ε where it is added before the bias correction; one of the two is 0."""
     weight_decay: float = 0.0
     decoupled_decay: float = 0.0
+    l1: float = 0.0
+    clip_value: float = 0.0
+    clip_norm: float = 0.0
+    max_norm: float = 0.0
 
 
 class Layer(NamedTuple):
-    """One layer. W begins at `w` in the flat vector; in ``work`` begin `a_in`, the outputs `a`, `z`, and what the
-    activation's backward rule reads as z: z, or a where that gives the same."""
+    """One layer. W begins at `w` in the flat vector; in ``work`` begin what it is given, `a_in`, the outputs `a`, `z`,
+    what the activation's backward rule reads as z: z, or a where that gives the same, and under dropout the mask."""
 
     n_in: int
     n_out: int
@@ -70,13 +76,16 @@ class Layer(NamedTuple):
     a: int = 0
     z: int = 0
     z_backward: int = 0
+    mask: int = 0
 
 
 class Sections(NamedTuple):
-    """Where in ``work`` stand what layers share: y; z, or da in its place; delta; the terms of the loss; the slots of
-    rules over rows; the gradients, and those of a shard; panels; zeros that stay; and where it ends."""
+    """Where in ``work`` stand what layers share: y; the weights of the samples; z, or da in its place; delta;
+    the terms of the loss; the slots of rules over rows; the gradients, and those of a shard; panels; zeros that stay;
+    and where it ends."""
 
     y: int
+    weights: int
     z: int
     delta: int
     terms: int
@@ -89,21 +98,27 @@ class Sections(NamedTuple):
 
 
 class Data(NamedTuple):
-    """x (samples, n_in), y (samples, n_out), orders (epochs, samples) int64, rates (epochs,) float64."""
+    """x (samples, n_in), y (samples, n_out), weights (samples, 1), or (0, 1) where there are none, orders (epochs,
+    samples) int64, rates (epochs,) float64, seeds of dropout (epochs, hidden layers or more) uint64.
+    """
 
     x: Any
     y: Any
+    weights: Any
     orders: Any
     rates: Any
+    seeds: Any
 
 
 class State(NamedTuple):
-    """What training changes: the flat parameters, and the optimizer's arrays and its powers (or empty arrays)."""
+    """What training changes: the flat parameters, the optimizer's arrays and its powers (or empty arrays), and room for
+    the norms of the widest layer, float64."""
 
     flat: Any
     first: Any
     second: Any
     powers: Any
+    norms: Any
 
 
 class History(NamedTuple):
@@ -137,13 +152,15 @@ def placed(
 
     n_y, some = table[-1].n_out * m, n_flat * gradients
     slots = rows.N_SLOTS * padded(m, vector_of(dtype))
-    lengths = (n_y, widest, widest, n_y, slots, some, some * (plan.shards > 1), panels, zeros)
+    lengths = (n_y, m * known.weighted, widest, widest, n_y, slots, some, some * (plan.shards > 1), panels, zeros)
     shared = dict(zip(Sections._fields, map(section, lengths), strict=False))
     a = section(table[0].n_in * m)
     for i, row in enumerate(table):
         a_in, a, by_a = a, section(row.n_out * m), activations[row.activation].z_for_a
         z = shared["z"] if by_a else section(row.n_out * m)
         table[i] = row._replace(a_in=a_in, a=a, z=z, z_backward=a if by_a else z)
+        if plan.dropout[i] > 0.0:
+            table[i], a = table[i]._replace(mask=section(row.n_out * m)), section(row.n_out * m)
     return plan._replace(layers=np.array(table, np.int64)), Sections(**shared, end=end)
 
 
@@ -163,7 +180,10 @@ def _products(n_in: int, n_out: int, m: int) -> Sequence[tuple[int, int, int]]:
 @register_jitable(forceinline=True)
 def layer_of(table: Any, i: int) -> Layer:
     """Row i of the table."""
-    return Layer(table[i, 0], table[i, 1], table[i, 2], table[i, 3], table[i, 4], table[i, 5], table[i, 6], table[i, 7])
+    return Layer(
+        table[i, 0], table[i, 1], table[i, 2], table[i, 3], table[i, 4], table[i, 5], table[i, 6], table[i, 7],
+        table[i, 8],
+    )  # fmt: skip
 
 
 @register_jitable(forceinline=True)
@@ -191,10 +211,12 @@ def uncounted_all(plan: Plan, data: Data, state: State, history: History, work: 
     table = uncounted(plan.layers)
     plan = Plan(
         table, plan.hyper, plan.loss, plan.together, plan.rule, plan.metric,
-        plan.batch_size, plan.shards, plan.workers, plan.per_row,
+        plan.batch_size, plan.shards, plan.workers, plan.per_row, uncounted(plan.dropout),
     )  # fmt: skip
-    data = Data(uncounted(data.x), uncounted(data.y), uncounted(data.orders), uncounted(data.rates))
-    state = State(uncounted(state.flat), uncounted(state.first), uncounted(state.second), uncounted(state.powers))
+    orders, rates, seeds = uncounted(data.orders), uncounted(data.rates), uncounted(data.seeds)
+    data = Data(uncounted(data.x), uncounted(data.y), uncounted(data.weights), orders, rates, seeds)
+    powers, norms = uncounted(state.powers), uncounted(state.norms)
+    state = State(uncounted(state.flat), uncounted(state.first), uncounted(state.second), powers, norms)
     losses, measures, sums = uncounted(history.losses), uncounted(history.measures), uncounted(history.sums)
     cursor, snapshots, rows = uncounted(history.cursor), uncounted(history.snapshots), uncounted(history.rows)
     return plan, data, state, History(losses, measures, sums, cursor, snapshots, rows), uncounted(work)
@@ -209,8 +231,24 @@ def all_finite(x: Any) -> bool:
     return bad == 0
 
 
-def training(step: Any) -> Callable[..., bool]:
+@inlined
+def rows_counted(data: Data, epoch: int, start: int, size: int) -> float:
+    """What so many samples from `start` on count in a loss, without weights."""
+    return np.float64(size)
+
+
+@inlined
+def weights_added(data: Data, epoch: int, start: int, size: int) -> float:
+    """The sum of their weights, in order."""
+    total = np.float64(0)
+    for s in range(start, start + size):
+        total += np.float64(data.weights[data.orders[epoch, s], 0])
+    return total
+
+
+def training(step: Any, weighted: bool) -> Callable[..., bool]:
     """``train(plan, sections, data, state, history, work, steps)``, to be compiled, over a compiled step."""
+    weight_of = weights_added if weighted else rows_counted
 
     def train(
         plan: Plan, sections: Sections, data: Data, state: State, history: History, work: Any, steps: int
@@ -225,13 +263,17 @@ def training(step: Any) -> Callable[..., bool]:
         losses, measures = history.losses, history.measures
         for _ in range(steps):
             size = min(plan.batch_size, samples - start)
-            loss = step(plan, sections, data, state, history.sums, epoch, start, size, work)
-            losses[epoch] += np.float64(loss) * size
+            weight = weight_of(data, epoch, start, size)
+            loss = step(plan, sections, data, state, history.sums, epoch, start, size, weight, work)
+            losses[epoch] += np.float64(loss) * weight
             for i in range(measures.shape[1]):
                 measures[epoch, i] += history.sums[i]
             start += size
             if start == samples:
-                losses[epoch] /= samples
+                total = 0.0
+                for begin in range(0, samples, plan.batch_size):
+                    total += weight_of(data, epoch, begin, min(plan.batch_size, samples - begin))
+                losses[epoch] /= total
                 finite = abs(losses[epoch]) < np.inf and all_finite(state.flat)
                 if history.rows[epoch] >= 0:
                     for i in range(state.flat.size):
@@ -246,6 +288,79 @@ def training(step: Any) -> Callable[..., bool]:
     return train
 
 
+def handing(layout: rows.Layout, known: layers.Known, fused: bool) -> tuple[Any, Any]:
+    """``hand_on(plan, data, epoch, start, index, m, work)`` and ``hand_back(plan, index, m, work, da)``: what a hidden
+    layer hands to the next under dropout, and its da; without, both do nothing."""
+    draw, multiply = dropping.lines(layout, fused)
+
+    @merged
+    def hand_on(plan: Plan, data: Data, epoch: int, start: int, index: int, m: int, work: Any) -> None:
+        rate = plan.dropout[index]
+        if rate > 0.0:
+            layer, above = layer_of(plan.layers, index), layer_of(plan.layers, index + 1)
+            size = layer.n_out * m
+            mask = part(work, layer.mask, size)
+            draw(layer.n_out, m, data.seeds[epoch, index], rate, data.orders, epoch, start, mask)
+            multiply(part(work, layer.a, size), mask, part(work, above.a_in, size))
+
+    @merged
+    def hand_back(plan: Plan, index: int, m: int, work: Any, da: Any) -> None:
+        if plan.dropout[index] > 0.0:
+            layer = layer_of(plan.layers, index)
+            multiply(da, part(work, layer.mask, layer.n_out * m), da)
+
+    @merged
+    def nothing_on(plan: Plan, data: Data, epoch: int, start: int, index: int, m: int, work: Any) -> None:
+        pass
+
+    @merged
+    def nothing_back(plan: Plan, index: int, m: int, work: Any, da: Any) -> None:
+        pass
+
+    return (hand_on, hand_back) if known.dropout else (nothing_on, nothing_back)
+
+
+def limits(dtype: str, known: layers.Known, fused: bool) -> tuple[Any, Any]:
+    """``limit(plan, flat, grads)`` clips the gradients and adds that of an L1 penalty; ``constrain(plan, flat, norms)``
+    scales weights into each neuron; where the program knows none of it, both do nothing."""
+    clip, add_lasso, norm, scale_columns = limiting.lines(dtype, fused)
+
+    @merged
+    def limit(plan: Plan, flat: Any, grads: Any) -> None:
+        real = flat.dtype.type
+        if plan.hyper.clip_value != 0.0:
+            clip(grads.size, grads, real(plan.hyper.clip_value))
+        if plan.hyper.clip_norm != 0.0:
+            size = norm(grads)
+            if size > plan.hyper.clip_norm:
+                factor = real(plan.hyper.clip_norm / size)
+                for i in range(grads.size):
+                    grads[i] *= factor
+        if plan.hyper.l1 != 0.0:
+            for index in range(plan.layers.shape[0]):
+                layer = layer_of(plan.layers, index)
+                n = layer.n_in * layer.n_out
+                add_lasso(n, part(flat, layer.w, n), part(grads, layer.w, n), real(plan.hyper.l1))
+
+    @merged
+    def constrain(plan: Plan, flat: Any, norms: Any) -> None:
+        if plan.hyper.max_norm != 0.0:
+            for index in range(plan.layers.shape[0]):
+                layer = layer_of(plan.layers, index)
+                W = part(flat, layer.w, layer.n_in * layer.n_out)
+                scale_columns(W, layer.n_in, layer.n_out, plan.hyper.max_norm, norms)
+
+    @merged
+    def no_limit(plan: Plan, flat: Any, grads: Any) -> None:
+        pass
+
+    @merged
+    def no_constraint(plan: Plan, flat: Any, norms: Any) -> None:
+        pass
+
+    return (limit, constrain) if known.limits else (no_limit, no_constraint)
+
+
 @cache
 def program(dtype: str, known: layers.Known, shared: bool = False, fused: bool = False) -> Any:
     """The program for a dtype and some rules; `shared`: large products with threads; `fused`: for fast numerics."""
@@ -253,11 +368,25 @@ def program(dtype: str, known: layers.Known, shared: bool = False, fused: bool =
     affine_forward, affine_backward, affine_backward_input = layers.affine(dtype, shared, fused)
     lines = layers.chosen(layers.lines(dtype, fused, rows.BY_NEURONS, known))
     forward, backward, loss_of, update = lines.forward, lines.backward, lines.loss, lines.update
-    gather, measure, add_decay = lines.gather, lines.measure, lines.add_decay
+    gather, measure, add_decay, weighted = lines.gather, lines.measure, lines.add_decay, known.weighted
+    hand_on, hand_back = handing(rows.BY_NEURONS, known, fused)
+    limit, constrain = limits(dtype, known, fused)
 
     @merged
-    def value_and_grad(plan: Plan, sections: Sections, flat: Any, n: Any, m: int, work: Any, grads: int) -> Any:
-        """The loss of m gathered samples, n being that of the batch; their gradients go to `grads` in `work`."""
+    def value_and_grad(
+        plan: Plan,
+        sections: Sections,
+        data: Data,
+        epoch: int,
+        start: int,
+        flat: Any,
+        n: Any,
+        m: int,
+        work: Any,
+        grads: int,
+    ) -> Any:
+        """The loss of m samples, gathered from `start` on, n being that of the batch; their gradients go to `grads` in
+        `work`."""
         last, widest = plan.layers.shape[0] - 1, sections.delta - sections.z
         panels, gradients = part(work, sections.panels, 1), part(work, grads, flat.size)
         delta, da = part(work, sections.delta, widest), part(work, sections.z, widest)
@@ -272,11 +401,12 @@ def program(dtype: str, known: layers.Known, shared: bool = False, fused: bool =
             )
             affine_forward(flat, layer.w, n_in, n_out, m, a_in, z, panels, plan.workers)
             forward(layer.activation, (n_out, m, z, a, slots))
+            hand_on(plan, data, epoch, start, index, m, work)
         layer = layer_of(plan.layers, last)
         n_out = layer.n_out
         z, a, y = part(work, layer.z, n_out * m), part(work, layer.a, n_out * m), part(work, sections.y, n_out * m)
-        terms = part(work, sections.terms, n_out * m)
-        loss = loss_of(plan.loss, (n_out, m, z, a, y, n, terms, delta, slots)) / n
+        terms, weights = part(work, sections.terms, n_out * m), part(work, sections.weights, m)
+        loss = loss_of(plan.loss, (n_out, m, z, a, y, weights, n, terms, delta, slots)) / n
         for index in range(last, -1, -1):
             layer = layer_of(plan.layers, index)
             n_in, n_out = layer.n_in, layer.n_out
@@ -287,6 +417,7 @@ def program(dtype: str, known: layers.Known, shared: bool = False, fused: bool =
             affine_backward(delta, a_in, layer.w, n_in, n_out, m, gradients, panels, plan.workers)
             if index > 0:
                 affine_backward_input(delta, flat, layer.w, n_in, n_out, m, da, panels, plan.workers)
+                hand_back(plan, index - 1, m, work, da)
                 delta, da = da, delta
         return loss
 
@@ -300,11 +431,12 @@ def program(dtype: str, known: layers.Known, shared: bool = False, fused: bool =
         epoch: int,
         start: int,
         size: int,
+        weight: float,
         work: Any,
     ) -> Any:
         """One update from the samples `start` on; the batch's loss. `sums` gets what its outputs measure."""
         real = work.dtype.type
-        n, loss, begin, flat = real(size * plan.per_row), real(0), start, state.flat
+        n, loss, begin, flat = real(weight * plan.per_row), real(0), start, state.flat
         first, last = layer_of(plan.layers, 0), layer_of(plan.layers, plan.layers.shape[0] - 1)
         n_x, n_y, small, larger = first.n_in, last.n_out, size // plan.shards, size % plan.shards
         for i in range(sums.size):
@@ -314,7 +446,10 @@ def program(dtype: str, known: layers.Known, shared: bool = False, fused: bool =
             y = part(work, sections.y, n_y * m)
             gather(data.orders, epoch, begin, data.x, n_x, m, part(work, first.a_in, n_x * m))
             gather(data.orders, epoch, begin, data.y, n_y, m, y)
-            found = value_and_grad(plan, sections, flat, n, m, work, sections.grads if shard == 0 else sections.shard)
+            if weighted:
+                gather(data.orders, epoch, begin, data.weights, 1, m, part(work, sections.weights, m))
+            target = sections.grads if shard == 0 else sections.shard
+            found = value_and_grad(plan, sections, data, epoch, begin, flat, n, m, work, target)
             measure(plan.metric, (n_y, m, part(work, last.a, n_y * m), y, sums))
             loss = found if shard == 0 else loss + found
             if shard > 0:
@@ -322,6 +457,7 @@ def program(dtype: str, known: layers.Known, shared: bool = False, fused: bool =
                     work[sections.grads + i] += work[sections.shard + i]
             begin += m
         grads = part(work, sections.grads, flat.size)
+        limit(plan, flat, grads)
         if plan.hyper.weight_decay != 0.0:
             for index in range(plan.layers.shape[0]):
                 layer = layer_of(plan.layers, index)
@@ -333,6 +469,7 @@ def program(dtype: str, known: layers.Known, shared: bool = False, fused: bool =
                 add_decay(strength, flat, flat, layer.w, layer.n_in * layer.n_out)
         settings = settings_of(plan.hyper, state.powers, real(data.rates[epoch]), real)
         update(plan.rule, (flat.size, flat, grads, state.first, state.second, settings))
+        constrain(plan, flat, state.norms)
         return loss
 
-    return compiled(training(step), **options)
+    return compiled(training(step, weighted), **options)

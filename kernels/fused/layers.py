@@ -149,8 +149,9 @@ class Lines(SimpleNamespace):
 
     forward(n_out, m, z, a, slots): a from z; rules over rows leave numbers of each sample in the slots.
     backward(n_out, m, z, a, delta, slots): delta from da, which stands in delta before.
-    loss(n_out, m, z, a, y, n, terms, delta, slots): the sum of the terms, s outer, j inner, and delta or da; it
-    follows the last layer's forward. update(n, flat, grads, first, second, settings), in place.
+    loss(n_out, m, z, a, y, w, n, terms, delta, slots): the sum of the terms, s outer, j inner, and delta or da; it
+    follows the last layer's forward; w, what each sample counts, is read where samples have weights.
+    update(n, flat, grads, first, second, settings), in place.
     measure(n_out, m, a, y, sums). gather(orders, row, start, source, n, m, a).
     """
 
@@ -162,16 +163,29 @@ class Known(NamedTuple):
     terms: tuple[str, ...] = formulas.USUAL_TERMS
     updates: tuple[str, ...] = formulas.USUAL_UPDATES
     """Plain gradient descent is the first."""
+    dropout: bool = False
+    limits: bool = False
+    """Whether it clips gradients, has an L1 penalty and constrains weights."""
+    weighted: bool = False
+    """Whether samples have weights."""
 
     @classmethod
-    def of(cls, activations: Collection[str], terms: str, update: str) -> "Known":
+    def of(
+        cls,
+        activations: Collection[str],
+        terms: str,
+        update: str,
+        dropout: bool = False,
+        limits: bool = False,
+        weighted: bool = False,
+    ) -> "Known":
         """Those of the program that serves every usual network, or else no more than one network has; and the usual
         update rules, or else one more than plain gradient descent."""
         usual = cls()
         updates = usual.updates if update in usual.updates else (usual.updates[0], update)
         if {*activations} <= {*usual.activations} and terms in usual.terms:
-            return cls(updates=updates)
-        return cls(tuple(sorted({*activations})), (terms,), updates)
+            return cls(updates=updates, dropout=dropout, limits=limits, weighted=weighted)
+        return cls(tuple(sorted({*activations})), (terms,), updates, dropout, limits, weighted)
 
 
 @cache
@@ -210,15 +224,18 @@ def lines(dtype: str, fused: bool, layout: rows.Layout, known: Known = Known()) 
         return backward
 
     def loss_of(pair: formulas.Terms) -> Any:
-        by_rows, running_sum = pair.by_rows, over["running_sum"]
+        by_rows, running_sum, weigh, weighted = pair.by_rows, over["running_sum"], over["weigh"], known.weighted
         loop = rows.loss(dtype, pair, layout, **options) if by_rows else rules.loss(dtype, pair, **options)
 
         @compiled_in
-        def loss(n_out: int, m: int, z: Any, a: Any, y: Any, n: Any, terms: Any, delta: Any, slots: Any) -> Any:
+        def loss(n_out: int, m: int, z: Any, a: Any, y: Any, w: Any, n: Any, terms: Any, delta: Any, slots: Any) -> Any:
             if by_rows:
                 loop(n_out, m, z, a, y, n, terms, delta, slots)
             else:
                 loop(n_out * m, z, a, y, n, terms, delta)
+            if weighted:
+                weigh(n_out, m, w, terms)
+                weigh(n_out, m, w, delta)
             return running_sum(n_out, m, terms)
 
         return loss
@@ -269,6 +286,14 @@ def reading_rows(rows_of: Any, **options: Any) -> dict[str, Any]:
         return found
 
     @compiled_in
+    def weigh(n_out: int, m: int, w: Any, x: Any) -> None:
+        """x[s, j] <- w[s] x[s, j]"""
+        x_sj = rows_of(x, n_out, m)
+        for j in range(n_out):
+            for s in range(m):
+                x_sj[s, j] *= w[s]
+
+    @compiled_in
     def largest(a_sj: Any, s: int) -> int:
         """The first j with the largest a[s, j]; NaN is larger than any number."""
         best, here = a_sj[s, 0], 0
@@ -316,5 +341,5 @@ def reading_rows(rows_of: Any, **options: Any) -> dict[str, Any]:
             for k in range(n):
                 a_sk[s, k] = source[sample, k]
 
-    found = running_sum, count_correct, count_labels, squared_residuals, gather
+    found = running_sum, weigh, count_correct, count_labels, squared_residuals, gather
     return {function.py_func.__name__: function for function in found}

@@ -16,7 +16,7 @@ from backprop_ref import formulas
 from ..compiling import FUSED, IN_ANY_ORDER, compiled, inlined, linked, merged
 from ..registers import padded, vector_of
 from . import layers, rows
-from .epochs import Data, History, Layer, Plan, State, settings_of, training, uncounted_all
+from .epochs import Data, History, Layer, Plan, State, limits, settings_of, training, uncounted_all
 from .layers import Known
 from .views import part, view
 
@@ -55,6 +55,7 @@ class Sections(NamedTuple):
     first: int
     second: int
     y: int
+    weights: int
     terms: int
     slots: int
     a: tuple[int, ...]
@@ -88,8 +89,8 @@ def sections_of(shape: Shape, dtype: str) -> Sections:
         return begin
 
     slots = rows.N_SLOTS * padded(m, vector_of(dtype))
-    lengths = (n.flat, n.flat, n.flat * (shape.shards > 1), n.first, n.second, sizes[-1] * m, sizes[-1] * m, slots)
-    single = map(section, lengths)
+    lengths = (n.flat, n.flat, n.flat * (shape.shards > 1), n.first, n.second, sizes[-1] * m, m * shape.known.weighted)
+    single = map(section, (*lengths, sizes[-1] * m, slots))
     shared = dict(zip(Sections._fields, single, strict=False))
     a, z, delta = (tuple(section(size * m) for size in of) for of in ([shape.layers[0].n_in, *sizes], sizes, sizes))
     return Sections(**shared, a=a, z=z, delta=delta, end=end)
@@ -108,16 +109,26 @@ def program(dtype: str, shape: Shape, fused: bool = False) -> Any:
     A_IN, A_LAST, N_X, N_Y = at.a[0], at.a[-1], shape.layers[0].n_in, shape.layers[-1].n_out
     M, SHARDS, PER_ROW, WEIGHTS = shape.rows, shape.shards, shape.per_row, tuple(layer[:4] for layer in shape.layers)
     update, measure = lines.each["update"][shape.rule], lines.each["measure"][shape.metric]
-    gather, add_decay = lines.gather, lines.add_decay
+    gather, add_decay, WEIGHTS_AT, weighted = lines.gather, lines.add_decay, at.weights, shape.known.weighted
+    limit, constrain = limits(dtype, shape.known, fused)
     first_layer, rest_of_shard = (passes(dtype, shape, fused, lines, outermost) for outermost in (True, False))
 
     @merged
     def step(
-        plan: Plan, sections: Any, data: Data, state: State, sums: Any, epoch: int, start: int, size: int, work: Any
+        plan: Plan,
+        sections: Any,
+        data: Data,
+        state: State,
+        sums: Any,
+        epoch: int,
+        start: int,
+        size: int,
+        weight: float,
+        work: Any,
     ) -> Any:
         """One update from the samples `start` on; the batch's loss. `sums` gets what its outputs measure."""
         real = work.dtype.type
-        n, loss, begin, small, larger = real(size * PER_ROW), real(0), start, size // SHARDS, size % SHARDS
+        n, loss, begin, small, larger = real(weight * PER_ROW), real(0), start, size // SHARDS, size % SHARDS
         for i in range(N_Y):
             sums[i] = 0.0
         for shard in range(min(SHARDS, size)):
@@ -125,6 +136,8 @@ def program(dtype: str, shape: Shape, fused: bool = False) -> Any:
             y = part(work, Y, N_Y * m)
             gather(data.orders, epoch, begin, data.x, N_X, m, part(work, A_IN, N_X * m))
             gather(data.orders, epoch, begin, data.y, N_Y, m, y)
+            if weighted:
+                gather(data.orders, epoch, begin, data.weights, 1, m, part(work, WEIGHTS_AT, m))
             found = first_layer(work, grads, M, n) if m == M else rest_of_shard(work, grads, m, n)
             measure(N_Y, m, part(work, A_LAST, N_Y * m), y, sums)
             loss = found if shard == 0 else loss + found
@@ -133,6 +146,7 @@ def program(dtype: str, shape: Shape, fused: bool = False) -> Any:
                     work[GRADS + i] += work[SHARD + i]
             begin += m
         flat, grads_of_all = part(work, FLAT, N_FLAT), part(work, GRADS, N_FLAT)
+        limit(plan, flat, grads_of_all)
         if plan.hyper.weight_decay != 0.0:
             for n_in, n_out, _, w in WEIGHTS:
                 add_decay(real(plan.hyper.weight_decay), flat, grads_of_all, w, n_in * n_out)
@@ -142,6 +156,7 @@ def program(dtype: str, shape: Shape, fused: bool = False) -> Any:
         first, second = part(work, FIRST, N_FIRST), part(work, SECOND, N_SECOND)
         settings = settings_of(plan.hyper, state.powers, real(data.rates[epoch]), real)
         update(N_FLAT, flat, grads_of_all, first, second, settings)
+        constrain(plan, flat, state.norms)
         return loss
 
     @merged
@@ -150,7 +165,7 @@ def program(dtype: str, shape: Shape, fused: bool = False) -> Any:
         for i in range(target.size):
             target[i] = source[i]
 
-    train_on: Callable[..., bool] = merged(training(step))
+    train_on: Callable[..., bool] = merged(training(step, weighted))
 
     def train(plan: Plan, sections: Any, data: Data, state: State, history: History, work: Any, steps: int) -> bool:
         """`epochs.training`, with all that it changes in `work` meanwhile."""
@@ -159,7 +174,9 @@ def program(dtype: str, shape: Shape, fused: bool = False) -> Any:
         copy(state.flat, flat)
         copy(state.first, first)
         copy(state.second, second)
-        more = train_on(plan, sections, data, State(flat, first, second, state.powers), history, work, steps)
+        more = train_on(
+            plan, sections, data, State(flat, first, second, state.powers, state.norms), history, work, steps
+        )
         copy(flat, state.flat)
         copy(first, state.first)
         copy(second, state.second)
@@ -181,7 +198,7 @@ def passes(dtype: str, shape: Shape, fused: bool, lines: layers.Lines, inline: b
 
 def loss_above(shape: Shape, at: Sections, lines: layers.Lines, compiled_in: Any) -> Any:
     """The loss, above the last layer."""
-    N_OUT, Z, A, Y, TERMS = shape.layers[-1].n_out, at.z[-1], at.a[-1], at.y, at.terms
+    N_OUT, Z, A, Y, WEIGHTS, TERMS = shape.layers[-1].n_out, at.z[-1], at.a[-1], at.y, at.weights, at.terms
     DELTA, SLOTS, N_SLOTS = at.delta[-1], at.slots, at.a[0] - at.slots
     loss_of = lines.each["loss"][shape.loss]
 
@@ -196,7 +213,8 @@ def loss_above(shape: Shape, at: Sections, lines: layers.Lines, compiled_in: Any
             part(work, TERMS, size),
             part(work, DELTA, size),
         )
-        return loss_of(N_OUT, m, z, a, y, n, terms, delta, part(work, SLOTS, N_SLOTS)) / n
+        w, slots = part(work, WEIGHTS, m), part(work, SLOTS, N_SLOTS)
+        return loss_of(N_OUT, m, z, a, y, w, n, terms, delta, slots) / n
 
     return above
 

@@ -220,11 +220,11 @@ def over_arrays(dtype: str, compiled: Callable[..., Any]) -> tuple[Callable[[Cal
     def terms_of(rule: Callable[..., Any]) -> Any:
         run = run_of(rule, "z", "a", "y")
 
-        def loss_forward(z: Any, a: Any, y: Any, n: Any, loss: Any) -> None:
+        def loss_forward(z: Any, a: Any, y: Any, w: Any, n: Any, loss: Any) -> None:
             (m, n_out), terms, total = y.shape, np.empty(y.size, y.dtype), y.dtype.type(0)
             run(n_out, m, terms, z.ravel(), a.ravel(), y.ravel())
-            for term in terms:
-                total += term
+            for i in range(terms.size):
+                total += w[i // n_out] * terms[i]
             loss[()] = total / n
 
         return compiled(loss_forward)
@@ -232,11 +232,11 @@ def over_arrays(dtype: str, compiled: Callable[..., Any]) -> tuple[Callable[[Cal
     def error_of(rule: Callable[..., Any]) -> Any:
         run = run_of(rule, "z", "a", "y")
 
-        def loss_backward(z: Any, a: Any, y: Any, n: Any, delta: Any) -> None:
+        def loss_backward(z: Any, a: Any, y: Any, w: Any, n: Any, delta: Any) -> None:
             (m, n_out), flat = y.shape, delta.ravel()
             run(n_out, m, flat, z.ravel(), a.ravel(), y.ravel())
             for i in range(flat.size):
-                flat[i] /= n
+                flat[i] = w[i // n_out] * (flat[i] / n)
 
         return compiled(loss_backward)
 

@@ -128,6 +128,16 @@ def decay(dtype: str, **options: Any) -> Any:
     return loop(dtype, lambda m, W, g, strength: formulas.decay(W, g, strength), (0, 1, 2), (1,), **options)
 
 
+def clip(dtype: str, **options: Any) -> Any:
+    """``clip(n, grads, limit)``"""
+    return loop(dtype, formulas.clipped, (0, 1), (0,), **options)
+
+
+def lasso(dtype: str, **options: Any) -> Any:
+    """``lasso(n, flat, grads, strength)``"""
+    return loop(dtype, formulas.lasso, (0, 1, 2), (1,), **options)
+
+
 def choice(functions: Sequence[Any]) -> Any:
     """``chosen(number, arguments)``: the compiled function of that number, called with the tuple of arguments."""
 

@@ -17,7 +17,7 @@ from backprop_ref import formulas
 
 from ..compiling import FUSED, IN_ANY_ORDER, compiled, linked, merged
 from . import layers, rows
-from .epochs import Data, Plan, Sections, State, layer_of, placed, settings_of, training
+from .epochs import Data, Plan, Sections, State, handing, layer_of, limits, placed, settings_of, training
 from .fast_products import panels_for, product_for
 from .views import View, matrix, part, repeated, transposed
 
@@ -90,7 +90,9 @@ def products_of(n_in: int, n_out: int, m: int) -> tuple[tuple[int, int, int], ..
 @register_jitable(forceinline=True)
 def stored(plan: Plan) -> bool:
     """Whether gradients are stored; else they are added to the parameters as they are computed."""
-    return plan.rule != SGD or plan.hyper.weight_decay != 0.0 or plan.shards > 1
+    hyper = plan.hyper
+    limited = hyper.l1 != 0.0 or hyper.clip_value != 0.0 or hyper.clip_norm != 0.0
+    return plan.rule != SGD or hyper.weight_decay != 0.0 or plan.shards > 1 or limited
 
 
 @cache
@@ -99,13 +101,26 @@ def program(dtype: str, known: layers.Known, shared: bool = False) -> Any:
     affine_forward, affine_backward, affine_backward_input = affine(dtype, shared)
     lines = layers.chosen(layers.lines(dtype, True, rows.BY_SAMPLES, known))
     forward, backward, loss_of, update = lines.forward, lines.backward, lines.loss, lines.update
-    gather, measure, add_decay = lines.gather, lines.measure, lines.add_decay
+    gather, measure, add_decay, weighted = lines.gather, lines.measure, lines.add_decay, known.weighted
+    hand_on, hand_back = handing(rows.BY_SAMPLES, known, True)
+    limit, constrain = limits(dtype, known, True)
 
     @merged
     def value_and_grad(
-        plan: Plan, sections: Sections, flat: Any, n: Any, m: int, work: Any, factor: Any, target: Any
+        plan: Plan,
+        sections: Sections,
+        data: Data,
+        epoch: int,
+        start: int,
+        flat: Any,
+        n: Any,
+        m: int,
+        work: Any,
+        factor: Any,
+        target: Any,
     ) -> Any:
-        """The loss of m gathered samples, n being that of the batch; adds `factor` times their gradients to `target`.
+        """The loss of m samples, gathered from `start` on, n that of the batch; adds `factor` times their
+        gradients to `target`.
 
         `target` may be `flat` itself: a layer's weights are used for the layer below before they change. `factor` is
         one of the last layer's delta, and so of every other.
@@ -124,11 +139,12 @@ def program(dtype: str, known: layers.Known, shared: bool = False) -> Any:
                 here, first = min(block, m - s), s * n_out
                 z, a = part(work, layer.z + first, n_out * here), part(work, layer.a + first, n_out * here)
                 forward(layer.activation, (n_out, here, z, a, slots))
+            hand_on(plan, data, epoch, start, index, m, work)
         layer = layer_of(plan.layers, last)
         n_out = layer.n_out
         z, a, y = part(work, layer.z, n_out * m), part(work, layer.a, n_out * m), part(work, sections.y, n_out * m)
-        terms = part(work, sections.terms, n_out * m)
-        loss = loss_of(plan.loss, (n_out, m, z, a, y, n, terms, delta, slots)) / n
+        terms, weights = part(work, sections.terms, n_out * m), part(work, sections.weights, m)
+        loss = loss_of(plan.loss, (n_out, m, z, a, y, weights, n, terms, delta, slots)) / n
         for i in range(n_out * m):
             delta[i] *= factor
         for index in range(last, -1, -1):
@@ -140,6 +156,7 @@ def program(dtype: str, known: layers.Known, shared: bool = False) -> Any:
             a_in = part(work, layer.a_in, n_in * m)
             if index > 0:
                 affine_backward_input(delta, flat, layer.w, n_in, n_out, m, da, panels, plan.workers, zeros)
+                hand_back(plan, index - 1, m, work, da)
             affine_backward(delta, a_in, layer.w, n_in, n_out, m, target, panels, plan.workers, slots)
             delta, da = da, delta
         return loss
@@ -154,11 +171,12 @@ def program(dtype: str, known: layers.Known, shared: bool = False) -> Any:
         epoch: int,
         start: int,
         size: int,
+        weight: float,
         work: Any,
     ) -> Any:
         """One update from the samples `start` on; the batch's loss. `sums` gets what its outputs measure."""
         real = work.dtype.type
-        flat, n, loss, begin, rate = state.flat, real(size * plan.per_row), real(0), start, real(data.rates[epoch])
+        flat, n, loss, begin, rate = state.flat, real(weight * plan.per_row), real(0), start, real(data.rates[epoch])
         first, last = layer_of(plan.layers, 0), layer_of(plan.layers, plan.layers.shape[0] - 1)
         n_x, n_y, small, larger = first.n_in, last.n_out, size // plan.shards, size % plan.shards
         into_grads = stored(plan)
@@ -173,10 +191,14 @@ def program(dtype: str, known: layers.Known, shared: bool = False) -> Any:
             y = part(work, sections.y, n_y * m)
             gather(data.orders, epoch, begin, data.x, n_x, m, part(work, first.a_in, n_x * m))
             gather(data.orders, epoch, begin, data.y, n_y, m, y)
+            if weighted:
+                gather(data.orders, epoch, begin, data.weights, 1, m, part(work, sections.weights, m))
             factor, target = (real(1), grads) if into_grads else (-rate, flat)
-            loss += value_and_grad(plan, sections, flat, n, m, work, factor, target)
+            loss += value_and_grad(plan, sections, data, epoch, begin, flat, n, m, work, factor, target)
             measure(plan.metric, (n_y, m, part(work, last.a, n_y * m), y, sums))
             begin += m
+        if into_grads:
+            limit(plan, flat, grads)
         if plan.hyper.weight_decay != 0.0:
             for index in range(plan.layers.shape[0]):
                 layer = layer_of(plan.layers, index)
@@ -189,6 +211,7 @@ def program(dtype: str, known: layers.Known, shared: bool = False) -> Any:
         if into_grads:
             settings = settings_of(plan.hyper, state.powers, rate, real)
             update(plan.rule, (flat.size, flat, grads, state.first, state.second, settings))
+        constrain(plan, flat, state.norms)
         return loss
 
-    return compiled(training(step), **FUSED)
+    return compiled(training(step, weighted), **FUSED)

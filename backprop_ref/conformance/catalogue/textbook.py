@@ -12,7 +12,7 @@ from backprop_ref.conformance.rounding import balls
 from backprop_ref.conformance.rounding.balls import ARITHMETIC, Ball
 from backprop_ref.conformance.rounding.precision import Precision
 from backprop_ref.formulas import ACTIVATIONS, LOSSES, together
-from backprop_ref.optimizers import SGD
+from backprop_ref.optimizers import SGD, AdaGrad, RMSprop
 
 
 class Pass:
@@ -292,7 +292,9 @@ def updated(p, name, layer, state):
     """W or b of a layer after a step; `state` is that tensor's own and lives from step to step."""
     w = (p.W if name == "W" else p.b)[layer]
     g = p.rule("accumulated", name, layer)
-    if name == "W":
+    if name == "W" and p.optimizer.decoupled:
+        w = w - p.rule("decay", w, p.optimizer.learning_rate * p.optimizer.weight_decay)
+    elif name == "W":
         g = g + p.rule("decay", w, p.optimizer.weight_decay)
     state["t"] += 1
     return w - p.rule("change", g, state)
@@ -305,7 +307,15 @@ def accumulated(p, name, layer):
 
 def change(p, g, state):
     """What a step takes away."""
-    return p.rule("sgd" if isinstance(p.optimizer, SGD) else "adam", g, state)
+    rooted = isinstance(p.optimizer, RMSprop | AdaGrad)
+    return p.rule("sgd" if isinstance(p.optimizer, SGD) else "rooted" if rooted else "adam", g, state)
+
+
+def rooted(p, g, state):
+    """``η·g / (√v + ε)``, with ``v ← ρ·v + (1−ρ)·g²`` or ``v ← v + g²``."""
+    old, new = (p.optimizer.rho, 1.0 - p.optimizer.rho) if isinstance(p.optimizer, RMSprop) else (1.0, 1.0)
+    v = state["v"] = state.get("v", g.zeros_like()) * old + (g * g) * new
+    return (g * p.optimizer.learning_rate) / (balls.sqrt(v) + p.optimizer.epsilon)
 
 
 def sgd(p, g, state):
@@ -350,7 +360,7 @@ RULES = {
     for rule in (
         *(inputs, z, a, target, terms, loss, delta, error, mean, slope, da, weights_back, left, dW, db),
         *(regularised_dW, regularised_db, decay, scaled, batches, updated, accumulated, change, sgd, velocity),
-        *(adam, adam_step, corrected, adam_root),
+        *(adam, adam_step, corrected, adam_root, rooted),
     )
 }
 """The right rules by name."""

@@ -488,28 +488,32 @@ static void backward(Mlp *net) {
     }
 }
 
-static void decay(Mlp *net, double rate) {
+/* rate*W is added to dW, or to W itself */
+static void decay(Mlp *net, double rate, double **to) {
     if (rate != 0.0)
         for (int l = 0; l < net->layers; l++)
-            for (int i = 0; i < net->size[l] * net->size[l + 1]; i++)
-                net->dW[l][i] = net->dW[l][i] + rate * net->W[l][i];
+            for (int i = 0; i < net->size[l] * net->size[l + 1]; i++) to[l][i] = to[l][i] + rate * net->W[l][i];
 }
 
 /* ---- three steps of an optimizer */
 
 typedef struct {
     Node *name;
+    int adam, decoupled;
     double rate, momentum, nesterov, weight_decay, beta1, beta2, epsilon, power1, power2;
 } Optimizer;
 
 static Optimizer optimizer_of(Node *node) {
     Optimizer o = {.name = get(node, "name"), .rate = number(node, "learning_rate"), .power1 = 1.0, .power2 = 1.0};
     o.weight_decay = number(node, "weight_decay");
-    if (is(o.name, "adam")) {
+    o.decoupled = is(o.name, "adamw");
+    o.adam = o.decoupled || is(o.name, "adam");
+    if (!is(o.name, "sgd")) o.epsilon = number(node, "epsilon");
+    if (is(o.name, "rmsprop")) o.beta2 = number(node, "rho");
+    if (o.adam) {
         o.beta1 = number(node, "beta1");
         o.beta2 = number(node, "beta2");
-        o.epsilon = number(node, "epsilon");
-    } else {
+    } else if (is(o.name, "sgd")) {
         o.momentum = number(node, "momentum");
         o.nesterov = get(node, "nesterov")->kind == 't';
     }
@@ -519,11 +523,14 @@ static Optimizer optimizer_of(Node *node) {
 static void update(const Optimizer *o, double *p, const double *gradient, double *m, double *v, int n) {
     for (int i = 0; i < n; i++) {
         double g = gradient[i];
-        if (is(o->name, "adam")) {
+        if (o->adam) {
             m[i] = o->beta1 * m[i] + (1.0 - o->beta1) * g;
             v[i] = o->beta2 * v[i] + (1.0 - o->beta2) * (g * g);
             double c1 = 1.0 - o->power1, c2 = 1.0 - o->power2;
             p[i] = p[i] - (o->rate * (m[i] / c1)) / (sqrt(v[i] / c2) + o->epsilon);
+        } else if (!is(o->name, "sgd")) {
+            v[i] = is(o->name, "adagrad") ? v[i] + g * g : o->beta2 * v[i] + (1.0 - o->beta2) * (g * g);
+            p[i] = p[i] - (o->rate * g) / (sqrt(v[i]) + o->epsilon);
         } else {
             v[i] = o->momentum * v[i] + g;
             p[i] = p[i] - o->rate * (o->nesterov ? g + o->momentum * v[i] : v[i]);
@@ -545,7 +552,8 @@ static void steps(Mlp *net, Optimizer o, int rows, int count) {
         net->y = y + start * net->size[net->layers];
         forward(net);
         backward(net);
-        decay(net, o.weight_decay);
+        if (o.decoupled) decay(net, -(o.rate * o.weight_decay), net->W);
+        else decay(net, o.weight_decay, net->dW);
         o.power1 = o.power1 * o.beta1;
         o.power2 = o.power2 * o.beta2;
         for (int l = 0; l < net->layers; l++) {
@@ -631,7 +639,7 @@ int main(void) {
     Mlp net = network_of(document);
     forward(&net);
     backward(&net);
-    decay(&net, number(document, "weight_decay"));
+    decay(&net, number(document, "weight_decay"), net.dW);
     printf("{\"name\": \"%s\"", get(document, "name")->text);
     write_list(&net, "z", net.z, net.batch);
     write_list(&net, "a", net.a, net.batch);

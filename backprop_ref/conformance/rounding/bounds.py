@@ -11,20 +11,21 @@ from backprop_ref.errors import InvalidInput
 from backprop_ref.formulas import OWN_ACTIVATIONS
 
 
-def gradient_bounds(network, params, x, y, dtype=None, from_z=True):
+def gradient_bounds(network, params, x, y, dtype=None, from_z=True, sample_weight=None):
     """How far from exact each entry of a pass may be: `Values` of float64 arrays, without W and b.
 
     Parameters
     ----------
-    network, params, x, y
-        As for `backprop_ref.value_and_grad`.
+    network, params, x, y, sample_weight
+        As for `backprop_ref.value_and_grad`; but rows of weight 0 stay.
     dtype : str, optional
         The precision whose rounding is bounded; default: that of `params`.
     from_z : bool
         Whether the cross-entropies of sigmoid are known to be computed from z, as the backends do. From log a, with
         a = ½(1 + tanh(z/2)), they are worth little where a is near 0, and from log(1 − a) where it is near 1.
     """
-    return mapped(bound, near_pass(Rounding.of(dtype or params.dtype), network, params, x, y, from_z=from_z))
+    rounding = Rounding.of(dtype or params.dtype)
+    return mapped(bound, near_pass(rounding, network, params, x, y, from_z=from_z, weights=sample_weight))
 
 
 def usual_errors(network, params, x, y, dtype=None):
@@ -43,7 +44,7 @@ def shares(network, params, x, y):
     return {source: mapped(ratio, near_pass(rounding.only(source), network, params, x, y), total) for source in SOURCES}
 
 
-def near_pass(rounding, network, params, x, y, from_z=True, da=None):
+def near_pass(rounding, network, params, x, y, from_z=True, da=None, weights=None):
     """One pass as `Values` of `Near`; from an upstream gradient, and without a loss, if `da` is given."""
     check_fit(network, params)
     if own := OWN_ACTIVATIONS & {*network.activations}:
@@ -53,10 +54,10 @@ def near_pass(rounding, network, params, x, y, from_z=True, da=None):
         )
     x, y = checked_data(network, x, y, params.dtype)
     W, b = ([exactly(array) for array in arrays] for arrays in (params.W, params.b))
-    return propagate(rounding, network, W, b, x, y, from_z, da)
+    return propagate(rounding, network, W, b, x, y, from_z, da, weights)
 
 
-def propagate(rounding, network, W, b, x, y, from_z=True, da=None):
+def propagate(rounding, network, W, b, x, y, from_z=True, da=None, weights=None):
     """`near_pass` for weights and biases that are themselves `Near`."""
     rules, layers = Rules(rounding), range(network.n_layers)
     x, y = exactly(x), y.astype(np.float64)
@@ -66,12 +67,12 @@ def propagate(rounding, network, W, b, x, y, from_z=True, da=None):
             z.append(rules.affine(inputs[-1], W[layer], b[layer]))
             a.append(rules.activation(network.activations[layer], z[-1]))
             inputs.append(a[-1])
-        loss = None if da is not None else rules.loss(network, z[-1], a[-1], y, from_z)
+        loss = None if da is not None else rules.loss(network, z[-1], a[-1], y, from_z, weights)
         delta, dW, db = ([None] * network.n_layers for _ in range(3))
         back = None if da is None else Upstream.alone(exactly(da))
         for layer in reversed(layers):
             if back is None:
-                delta[layer] = rules.loss_delta(network, z[layer], a[layer], y)
+                delta[layer] = rules.loss_delta(network, z[layer], a[layer], y, weights)
             else:
                 delta[layer] = rules.activation_delta(network.activations[layer], z[layer], a[layer], back)
             dW[layer], db[layer], back = rules.affine_delta(inputs[layer], W[layer], delta[layer])

@@ -421,10 +421,19 @@ class Rules:
         error += computed * (rest * rounded + _others(a.value, computed * rounded))
         return error + self.softmax_roundings(a, e, np.abs(e.value - t) + f_near + v_near)
 
-    def loss(self, network, z, a, y, from_z):
+    def counted(self, y, weights):
+        """What each row counts, of shape (batch, 1), their sum, and the roundings of sum, its product with the outputs
+        and the product of a term; of rows without weights 1, their number, and none.
+        """
+        if weights is None:
+            return np.ones((len(y), 1)), float(len(y)), 0
+        return np.asarray(weights, np.float64)[:, None], float(np.sum(weights, dtype=np.float64)), len(y) + 1
+
+    def loss(self, network, z, a, y, from_z, weights=None):
         """The loss: the errors of the terms, and the roundings of their sum and of the mean."""
-        n, output = divisor(network.loss, y), network.activations[-1]
-        value = _backend.loss_forward(network.loss, output, z.value, a.value, y)
+        w, batch, more = self.counted(y, weights)
+        n, output = divisor(network.loss, y, batch), network.activations[-1]
+        value = _backend.loss_forward(network.loss, output, z.value, a.value, y, batch, w[:, 0])
         plain, number = _parts(network.loss, LOSSES)
         if network.loss.endswith("squared_error"):
             far = np.abs(a.value - y)
@@ -437,8 +446,9 @@ class Rules:
             error, size = self.softmax_cross_entropy(z, a, y)
         else:
             error, size = self.sigmoid_cross_entropy(z, a, y, network.loss == "binary_cross_entropy", from_z)
-        total = _all(error) + self.rounding.in_sums(np.count_nonzero(size) + 5) * _all(size)
-        return Near(value, total / n + self.tiny * y.size)
+        error, size = w * error, w * size
+        total = _all(error) + self.rounding.in_sums(np.count_nonzero(size) + 5 + more) * _all(size)
+        return Near(value, total / n + self.tiny * y.size * (1.0 + (more > 0) / n))
 
     def softmax_cross_entropy(self, z, a, y):
         """−y·log a, or y·(log S − (z − max)), or by samples log Σ exp(z) − Σ y·z: error and size of each term.
@@ -473,25 +483,27 @@ class Rules:
         size = size + np.abs(1.0 - y) * second
         return error + self.rounding.in_entries(3) * z.computed * (1.0 + np.abs(y)), size
 
-    def loss_delta(self, network, z, a, y):
-        """The last layer's delta; two of its roundings are the mean's."""
-        n, output, gamma = divisor(network.loss, y), network.activations[-1], self.rounding.in_entries
+    def loss_delta(self, network, z, a, y, weights=None):
+        """The last layer's delta; two of its roundings are the mean's. A row with a weight has its own n."""
+        w, batch, more = self.counted(y, weights)
+        n, output, gamma = divisor(network.loss, y, batch) / w, network.activations[-1], self.rounding.in_entries
+        tiny = self.tiny * (1.0 + (more > 0) * w)
         plain, number = _parts(network.loss, LOSSES)
         if plain in LOSSES_ALONE:
             error = getattr(self, f"{plain}_error")(a, y, *number)
             pair = LOSSES[network.loss].with_output(output)
             value = pair.error(_arithmetic, z.value, a.value, y) / n
-            error = error / n + gamma(3) * (np.abs(value) + error / n) + self.tiny
+            error = error / n + gamma(3 + more) * (np.abs(value) + error / n) + tiny
             return self.activation_delta(output, z, a, Upstream.alone(Near(value, error)))
         if not together(network.loss, output):
             far = 2.0 * (np.abs(a.value - y) + 2.0 * a.error)
-            rounded = gamma(3) * far / n + self.tiny
+            rounded = gamma(3 + more) * far / n + tiny
             da = Near((2.0 * (a.value - y)) / n, 2.0 * a.error / n + rounded)
             if output == "softmax":
                 value = _backend.activation_backward(output, z.value, a.value, da.value)
                 return Near(value, self.softmax_squared_error_delta(z, a, da, rounded, n))
             return self.activation_delta(output, z, a, Upstream.alone(da))
-        value = _backend.loss_backward(network.loss, output, z.value, a.value, y)
+        value = _backend.loss_backward(network.loss, output, z.value, a.value, y, batch, w[:, 0])
         if network.loss == "poisson":
             error = self.poisson_delta(z, a, y, output)
         elif output == "softmax":
@@ -500,7 +512,7 @@ class Rules:
             error = a.error + gamma(8) * (np.abs(y) * self.complement(z, a) + np.abs(1.0 - y) * a.computed)
         else:
             error = np.abs(y) * (a.error + gamma(7) * self.complement(z, a))
-        return Near(value, error / n + 4.0 * self.tiny)
+        return Near(value, error / n + gamma(more) * (np.abs(value) + error / n) + 4.0 * tiny)
 
     def mean_absolute_error_terms(self, a, y):
         """|a − y|: a rounding."""

@@ -45,7 +45,7 @@ def fractions():
     return SimpleNamespace(number=Fraction)
 
 
-def exact_pass(network, W, b, x, y, numbers=None, da=None):
+def exact_pass(network, W, b, x, y, numbers=None, da=None, weights=None):
     """One forward and backward pass, exactly.
 
     Parameters
@@ -57,6 +57,8 @@ def exact_pass(network, W, b, x, y, numbers=None, da=None):
         `high_precision()` (default) or `fractions()`.
     da : array of shape (batch, n_out), optional
         An upstream gradient in place of the loss's.
+    weights : array of shape (batch,), optional
+        What each sample counts in the loss.
 
     Returns
     -------
@@ -65,23 +67,25 @@ def exact_pass(network, W, b, x, y, numbers=None, da=None):
     """
     numbers = numbers or high_precision()
     W, b, x, y, da = (_exactly(numbers.number, nested) for nested in (W, b, x, y, da))
+    weights = _exactly(numbers.number, [1] * len(x) if weights is None else weights)
     inputs, z, a = [x], [], []
     for layer, activation in enumerate(network.activations):
         z.append([_affine(row, W[layer], b[layer]) for row in inputs[-1]])
         a.append([_activation(numbers, activation, row) for row in z[-1]])
         inputs.append(a[-1])
     output, loss = network.activations[-1], None
-    n = len(x) * (1 if network.loss in SUMS_OF_OUTPUTS else network.sizes[-1])
+    n = sum(weights) * (1 if network.loss in SUMS_OF_OUTPUTS else network.sizes[-1])
     n = numbers.number(n)
     if da is None:
         terms = [_loss(numbers, network.loss, output, *rows) for rows in zip(z[-1], a[-1], y, strict=True)]
-        loss = sum(terms, numbers.number(0)) / n
+        loss = _dot(weights, terms) / n
     nothing: list[Any] = [None] * network.n_layers
     delta, dW, db = nothing[:], nothing[:], nothing[:]
     for layer in reversed(range(network.n_layers)):
         if da is None:
             rows = zip(z[-1], a[-1], y, strict=True)
-            delta[layer] = [[d / n for d in _loss_delta(numbers, network.loss, output, *row)] for row in rows]
+            found = [_loss_delta(numbers, network.loss, output, *row) for row in rows]
+            delta[layer] = [[w * d / n for d in row] for w, row in zip(weights, found, strict=True)]
         else:
             rows = zip(z[layer], a[layer], da, strict=True)
             delta[layer] = [_activation_delta(numbers, network.activations[layer], *row) for row in rows]

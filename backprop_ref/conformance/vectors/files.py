@@ -26,7 +26,7 @@ CONVENTIONS = {
     "z": "z = a @ W + b, samples in rows; W has shape (n_in, n_out)",
     "delta": "dLoss/dz, the 1/batch included",
     "loss": "mean_squared_error and binary_cross_entropy: mean over batch and outputs; sum_squared_error and "
-    "cross_entropy: sum over outputs, mean over batch",
+    "cross_entropy: sum over outputs, mean over batch; the others: mean over both (arithmetic.md)",
     "kinks": "relu'(0) = 0, leaky_relu'(0) = 0.01",
     "weight_decay": "weight_decay·W is added to dW, nothing to db or to the loss",
     "da": "if not null, an upstream gradient: dW, db and dx are those of sum(da·a), and there is no loss",

@@ -5,13 +5,14 @@ inputs that do not sum to 1, some z exactly 0 and some beyond 6, depths 0 to 3, 
 and 7 whose steps end in a short batch, weight decay, and upstream gradients other than 1.
 """
 
+import re
 from dataclasses import replace
 
 import numpy as np
 
 from backprop_ref.conformance.cases import Case
 from backprop_ref.network import Network
-from backprop_ref.optimizers import SGD, Adam
+from backprop_ref.optimizers import SGD, AdaGrad, Adam, AdamW, RMSprop
 from backprop_ref.parameters import Parameters
 from backprop_ref.random import Stream
 
@@ -31,6 +32,7 @@ def recipes():
         *_float32(),
         *_extreme(),
         *_loose(),
+        *_rarer(),
     ]
 
 
@@ -128,6 +130,24 @@ def _loose():
     yield replace(make("3-5-4", ["tanh", "softmax"], "ce", loose=True), deciding=False)
 
 
+def _rarer():
+    """The activations, losses and update rules that fewer programs know, each once, on both sides of a kink."""
+    names = ("softsign", "hard_sigmoid", "softplus", "silu", "elu", "selu", "gelu", "gelu_tanh", "mish", "elu(0.5)")
+    for i, name in enumerate(names):
+        yield make("3-5-2", [name, names[i - 3]], "mse", batch=5, gain=3.0)
+    yield make("3-5-2", ["leaky_relu(0.2)", "linear"], "sse", batch=5, zero=True)
+    outputs = {"mae": "sigmoid", "huber": "softmax", "huber(0.5)": "linear", "logcosh": "tanh"}
+    for loss, output in [*outputs.items(), *(("hinge", name) for name in ("linear", "tanh"))]:
+        yield make("3-5-2", ["tanh", output], loss, batch=5)
+    for output in ("linear", "softplus"):
+        yield make("3-5-2", ["tanh", output], "poisson", batch=5)
+    rules = {"adamw": AdamW(0.01, weight_decay=DECAY), "rmsprop": RMSprop(0.01), "adagrad": AdaGrad(0.1)}
+    for rule, optimizer in rules.items():
+        yield make("3-5-2", ["tanh", "linear"], "mse", batch=5, optimizer=optimizer, note=rule)
+    yield make("3-5-2", ["gelu", "mish"], "huber", batch=5, dtype="float32")
+    yield make("3-5-2", ["selu", "softplus"], "poisson", batch=5, dtype="float32")
+
+
 def make(
     sizes,
     activations,
@@ -181,20 +201,22 @@ def make(
     marks += [note] if note else []
     name = [sizes, *activations, loss, *marks, f"b{batch}", "f64" if dtype == "float64" else "f32"]
     return Case(
-        name="-".join(name),
+        name=re.sub(r"[()]", "", "-".join(name)),
         network=network,
         params=Parameters.from_arrays(W, b, dtype),
         x=x.astype(dtype),
         y=y.astype(dtype),
         da=(2.0 * stream.normal(y.size)).reshape(shape).astype(dtype) if upstream else None,
-        weight_decay=optimizer.weight_decay,
+        weight_decay=0.0 if optimizer.decoupled else optimizer.weight_decay,
         optimizer=optimizer,
     )
 
 
 def _targets(stream, loss, shape, soft, loose):
     batch, n_out = shape
-    if loss in {"mse", "sse"}:
+    if loss == "poisson":
+        return stream.integers_below([4] * (batch * n_out)).reshape(shape) * 1.0
+    if loss not in {"ce", "bce", "hinge"}:
         return stream.normal(batch * n_out).reshape(shape)
     if soft and loss == "ce":
         return np.tile(np.array([0.25, 0.5, 0.25, 0.0])[:n_out], (batch, 1))

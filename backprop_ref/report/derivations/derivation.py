@@ -149,12 +149,12 @@ def backward(activation, count, z, a, da):
     return ACTIVATIONS[activation].backward(Symbolic(count), z, a, da)
 
 
-def loss(loss, activation, count, z, a, y, n, *, total):
-    """The loss of one sample as the code computes it, and what its terms call S, whose number is `total`: a sum over
-    the row, or None."""
+def loss(loss, activation, count, z, a, y, n, w=None, *, total):
+    """The loss of one sample as the code computes it, w its weight if it has one, and what its terms call S, whose
+    number is `total`: a sum over the row, or None."""
     arithmetic = _Naming(count, total)
     computed = LOSSES[loss].with_output(activation).terms(arithmetic, z, a, y)
-    return Total(computed, count, "j", "j") / n, arithmetic.named
+    return Total(computed if w is None else w * computed, count, "j", "j") / n, arithmetic.named
 
 
 class _Naming(Symbolic):
@@ -169,6 +169,7 @@ class _Naming(Symbolic):
         return Scalar("S", self._number)
 
 
-def loss_backward(loss, activation, count, z, a, y, n):
+def loss_backward(loss, activation, count, z, a, y, n, w=None):
     """What the loss gives the last layer: delta with a cross-entropy, else da."""
-    return LOSSES[loss].with_output(activation).error(Symbolic(count), z, a, y) / n
+    error = LOSSES[loss].with_output(activation).error(Symbolic(count), z, a, y) / n
+    return error if w is None else w * error

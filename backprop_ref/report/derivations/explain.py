@@ -106,6 +106,8 @@ def _loss(step):
     tree, inside = derivation.loss(*_of_output(step), total=step.total)
     lines = [("S", inside, step.total)] if inside else []
     blocks: list[Any] = [Heading(2, f"Loss: {step.network.loss}")]
+    if step.weight is not None:
+        blocks.append(Words("w is what the sample counts, and n has the sum of w over the batch, here of one sample."))
     for name, formula, number in [*lines, ("loss", tree, step.trace.loss)]:
         blocks += [_equal(name, formula, below=()), _equal(name, formula, number, {"j": 0}, below=())]
     return blocks
@@ -114,10 +116,11 @@ def _loss(step):
 def _of_output(step):
     """What the formulas of the loss are made from."""
     network, last = step.network, step.network.n_layers - 1
-    n = Scalar("n", divisor(network.loss, step.trace.y))
+    n = Scalar("n", divisor(network.loss, step.trace.y, step.weight))
+    w = None if step.weight is None else Scalar("w", step.weight)
     y = Entry("y", None, step.trace.y[0])
     z, a = step.entry("z", last), step.entry("a", last)
-    return network.loss, network.activations[-1], network.sizes[-1], z, a, y, n
+    return network.loss, network.activations[-1], network.sizes[-1], z, a, y, n, w
 
 
 def _backward(step, layer, neuron, matrices, explained):

@@ -39,26 +39,29 @@ class Step:
     slots_after: dict[str, np.ndarray]
     total: float
     t: int = 1
+    weight: float | None = None
+    """What the sample counts in the loss; None where samples have no weights."""
 
     @classmethod
-    def of(cls, network, params, x, y, optimizer, learning_rate, slots=None, numerics=None, t=1):
+    def of(cls, network, params, x, y, optimizer, learning_rate, slots=None, numerics=None, t=1, weight=None):
         """Update number `t`, which `optimizer` makes from `params` and `slots` (None: new), for x and y of one row."""
         if not optimizer.simple:
             raise InvalidInput("explain shows no l1, clip_value, clip_norm or max_norm; leave them out")
         backend: Any = get_backend("numpy", numerics)
-        seen = trace(network, params, x, y, backend=backend)
+        seen = trace(network, params, x, y, sample_weight=None if weight is None else [weight], backend=backend)
         with backend.scope():
             above = list(zip(seen.delta, params.W, strict=True))[1:]
             z, a, m = seen.z[-1], seen.a[-1], backend.arithmetic
             total = float(m.total(m.exp(z - m.largest(z)))[0, 0])
             da: list[Any] = [backend.affine_backward_input(delta, W) for delta, W in above]
             output = network.activations[-1]
-            error = LOSSES[network.loss].with_output(output).error(m, z, a, seen.y) / divisor(network.loss, seen.y)
+            error = LOSSES[network.loss].with_output(output).error(m, z, a, seen.y)
+            error = error / divisor(network.loss, seen.y, weight) * (1.0 if weight is None else weight)
         da.append(None if together(network.loss, output) else error)
         slots = slots or optimizer.init(params.flat)
         after, slots_after = params.copy(), {name: slot.copy() for name, slot in slots.items()}
         optimizer.step(after, Parameters.from_arrays(seen.dW, seen.db), slots_after, learning_rate)
-        return cls(network, params, optimizer, learning_rate, seen, da, slots, after, slots_after, total, t)
+        return cls(network, params, optimizer, learning_rate, seen, da, slots, after, slots_after, total, t, weight)
 
     def entry(self, quantity, layer, indices=("j",)):
         """An entry of a quantity of a layer; of layer -1, that is of x."""

@@ -108,7 +108,7 @@ class Formula {
   symbols(tree = this.tree, least = 0, letter = "") {
     const parts = (part, level = 0) => this.symbols(part, level, letter);
     if (typeof tree === "number") return number(tree);
-    if (typeof tree === "string") return letter && tree !== "n" ? sub(tree, letter) : tree;
+    if (typeof tree === "string") return letter && !["n", "w"].includes(tree) ? sub(tree, letter) : tree;
     const [operation, first, second, third] = tree;
     if (operation === "where") {
       const [sign, left, limit] = first;
@@ -214,6 +214,7 @@ class Worked {
 
   number(name, j) {
     if (name === "n") return this.records.divisor;
+    if (name === "w") return this.records.weights[this.sample];
     return name === "y" ? this.records.y[this.sample][j] : this.unit(name, this.layer, j);
   }
 
