@@ -313,21 +313,11 @@ def test_an_installed_backend_that_ends_the_process_is_listed_as_not_usable(fold
 # --- a backend that a file names ---
 
 
-@pytest.fixture(scope="module")
-def of_ours(tmp_path_factory):
-    """A folder with a run and a sweep."""
-    path = tmp_path_factory.mktemp("ours")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(path)
-        assert run(["train", "iris", "--epochs", "2", "--trace", "binary", "--run-dir", "run"]) == 0
-        assert run(["sweep", "--dataset", "iris", "--seeds", "1,2", "--epochs", "1", "--out", "sweep"]) == 0
-    return path
-
-
 @pytest.fixture
-def foreign(of_ours, folder):
+def foreign(folder):
     """A run, a configuration and a sweep that name a backend, whose module lies here and in the run's folder."""
-    shutil.copytree(of_ours, folder, dirs_exist_ok=True)
+    assert run(["train", "iris", "--epochs", "2", "--trace", "binary", "--run-dir", "run"]) == 0
+    assert run(["sweep", "--dataset", "iris", "--seeds", "1,2", "--epochs", "1", "--out", "sweep"]) == 0
     config = yaml.safe_load(Path("run/config.yaml").read_text())
     config["backend"]["name"] = "ours:make"
     Path("run/config.yaml").write_text(yaml.safe_dump(config))

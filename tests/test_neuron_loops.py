@@ -80,7 +80,7 @@ def test_numba_compiles_the_very_functions():
 def arguments(name, dtype):
     """Numba types for a loop's arguments, by their names."""
     real = getattr(numba.types, dtype)
-    kinds = {"n": real, "loss": numba.types.Array(real, 0, "C"), "b": real[::1], "db": real[::1]}
+    kinds = {"n": real, "loss": numba.types.Array(real, 0, "C"), "b": real[::1], "db": real[::1], "w": real[::1]}
     return tuple(kinds.get(argument, real[:, ::1]) for argument in inspect.signature(LOOPS[name]).parameters)
 
 
