@@ -17,6 +17,9 @@ from typing import Any
 
 import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, UserProvidedCacheLocator, UserWideCacheLocator
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
+from numba.core.compiler_lock import global_compiler_lock
 
 from backprop_ref import formulas
 
@@ -28,7 +31,9 @@ FUSED: dict[str, Any] = {"fastmath": {"contract"}}
 IN_ANY_ORDER: dict[str, Any] = {"fastmath": {"contract", "reassoc"}}
 
 
-def compiled(function: Callable[..., Any], cache: bool = True, **options: Any) -> Any:
+def compiled(
+    function: Callable[..., Any], cache: bool = True, pipeline: type[Compiler] = Compiler, **options: Any
+) -> Any:
     """A function, compiled when first called with arguments of some types, or loaded from disk.
 
     Parameters
@@ -38,6 +43,8 @@ def compiled(function: Callable[..., Any], cache: bool = True, **options: Any) -
     cache : bool, optional
         Whether its machine code goes to disk: to ``NUMBA_CACHE_DIR``, to the virtual environment's, or to the user's
         folder for caches, never to the package's, which it would outlive. Without a folder it is compiled each time.
+    pipeline : type, optional
+        Numba's compiler, or one that does something else.
     **options
         For ``numba.njit``, besides `OPTIONS`. With `inline` or `forceinline`, compiled code alone can call it.
     """
@@ -49,16 +56,29 @@ def compiled(function: Callable[..., Any], cache: bool = True, **options: Any) -
     )
     named.__qualname__ = f"{function.__name__}_{_digest(function, options)}"
     named.__doc__, named.__module__ = function.__doc__, function.__module__
-    dispatcher = numba.njit(**options)(named)
+    dispatcher = numba.njit(pipeline_class=pipeline, **options)(named)
     if cache and not numba.config.DISABLE_JIT:
         with contextlib.suppress(RuntimeError):  # there is no folder to write to
             dispatcher._cache = _CodeOnDisk(named)
+            compile_it = dispatcher.compile
+
+            def compile_alone(signature: Any) -> Any:
+                with _alone(named.__qualname__, dispatcher._cache.cache_path):
+                    return compile_it(signature)
+
+            dispatcher.compile = compile_alone
     return dispatcher
+
+
+def linked(function: Callable[..., Any], **options: Any) -> Any:
+    """A function that compiled code alone can call; it becomes machine code in those that call it, not by itself."""
+    options |= {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return compiled(function, cache=False, pipeline=_LinkedCompiler, **options)
 
 
 def inlined(function: Callable[..., Any], **options: Any) -> Any:
     """A function that is compiled by itself, with its own rounding, and then into each function that calls it."""
-    return compiled(function, forceinline=True, **options)
+    return linked(function, forceinline=True, **options)
 
 
 def merged(function: Callable[..., Any]) -> Any:
@@ -66,7 +86,48 @@ def merged(function: Callable[..., Any]) -> Any:
 
     It compiles sooner: functions inside one another are optimised once for each that they are in.
     """
-    return compiled(function, cache=False, inline="always")
+    return linked(function, inline="always")
+
+
+class _Linked(JITCodeLibrary):  # type: ignore[misc]
+    """LLVM's code of a function, to be linked into that of others."""
+
+    def _finalize_final_module(self) -> None:
+        """No machine code."""
+        self._finalized = True
+
+    def get_pointer_to_function(self, name: str) -> int:
+        return 0
+
+    @property
+    def codegen(self) -> "_Linked":
+        return self
+
+    def set_env(self, name: str, environment: Any) -> None:
+        """What only calls from Python need."""
+
+
+class _LinkedCompiler(Compiler):  # type: ignore[misc]
+    def compile_extra(self, function: Any) -> Any:
+        self.state.library = _Linked(self.state.targetctx.codegen(), function.__qualname__)
+        return super().compile_extra(function)
+
+
+@contextlib.contextmanager
+def _alone(name: str, folder: str) -> Iterator[None]:
+    """Of several processes that would compile a function at the same time one does; the others wait, and load it."""
+    with global_compiler_lock, contextlib.ExitStack() as stack:  # threads first, so that none waits for another
+        with contextlib.suppress(ImportError, OSError):  # nothing can be stored there, or nothing locked
+            import fcntl
+
+            lock = Path(folder, f"{name}.lock")
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                lock.open("x").close()
+            handle = stack.enter_context(lock.open())
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            stack.callback(fcntl.flock, handle, fcntl.LOCK_UN)  # a forked child, which has the file too, keeps no lock
+        yield
 
 
 class _OfEnvironment(UserWideCacheLocator):  # type: ignore[misc]

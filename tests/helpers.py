@@ -120,6 +120,13 @@ def _locked(array):
     return view
 
 
+def from_python(linked):
+    """A compiled function that Python can call, of one that compiled code alone can."""
+    from backprop_ref.kernels.compiling import compiled
+
+    return compiled(lambda *arguments: linked(*arguments))  # noqa: PLW0108 (it has no machine code of its own)
+
+
 def gradients_of(backend, network, params, x, y):
     """Every intermediate as NumPy arrays, by name: loss, z0, a0, delta0, dW0, db0, …, dx."""
     from backprop_ref import trace

@@ -87,6 +87,14 @@ def plan(makers, **options):
     return bench.Plan(makers, **{"rungs": SMALL, "rounds": 3, "round_seconds": 0.001, "threads": 1, **options})
 
 
+@pytest.fixture(autouse=True, scope="module")
+def little_memory():
+    """The bandwidth of memory is measured on few bytes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules[machine.__module__], "BANDWIDTH_BYTES", 2**20)
+        yield
+
+
 @pytest.fixture(scope="module")
 def result():
     """A short run on NumPy, with what was left out, and a scaling; nobody is too slow, however busy the machine is."""

@@ -88,7 +88,7 @@ def check_random(seed, dtype):
         assert not outside(values, exact, bounds), (case.network, way.form)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(seed=st.integers(0, 2**32), dtype=st.sampled_from(["float64", "float32"]))
 def test_naive_code_is_within_the_bounds(seed, dtype):
     check_random(seed, dtype)
@@ -101,7 +101,7 @@ def test_no_false_alarm_in_ten_thousand_networks(dtype):
         check_random(seed, dtype)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32), dtype=st.sampled_from(["float64", "float32"]))
 def test_naive_steps_are_within_the_bounds(seed, dtype):
     case, way = random_case(seed, dtype), Naive(seed, dtype)

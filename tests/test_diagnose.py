@@ -381,11 +381,14 @@ def update(g, kept, optimizer, t, bug):
     ],
 )
 def test_only_the_weights_after_the_steps(bug):
+    found = diagnose(evidence(training, bug, cases=[case for case in CASES if case.da is None]))
+    assert named(found) == [(bug, "certain")]
+
+
+def test_right_weights_after_the_steps_have_no_finding():
     cases = [case for case in CASES if case.da is None]
     assert any(isinstance(case.optimizer, Adam) for case in cases)
     assert diagnose(evidence(training, cases=cases)) == []
-    found = diagnose(evidence(training, bug, cases=cases))
-    assert named(found) == [(bug, "certain")]
 
 
 # ---- what is not in the catalogue ----------------------------------------------------------------------------------
@@ -405,7 +408,7 @@ def test_one_entry_off_is_unknown_and_located():
 
 
 def test_a_constant_added_to_the_last_dW_is_unknown():
-    given = evidence(matrices)
+    given = evidence(matrices, cases=PLAIN[::3])
     for one in given:
         one.values.dW[-1][...] += 0.125
     found = diagnose(given)
@@ -414,7 +417,7 @@ def test_a_constant_added_to_the_last_dW_is_unknown():
 
 
 def test_noise_in_all_gradients_is_unknown():
-    given, noise = evidence(matrices), np.random.default_rng(7)
+    given, noise = evidence(matrices, cases=PLAIN[::3]), np.random.default_rng(7)
     for one in given:
         for g in one.values.dW:
             g *= 1.0 + 0.1 * noise.normal(size=g.shape)

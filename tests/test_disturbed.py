@@ -30,10 +30,10 @@ def test_a_write_error_at_every_operation(tmp_path):
 
 
 OFTEN = [
-    *[(disturbance, "looked_at", 9) for disturbance in ("error", "full", "kill", "interrupt")],
-    *[(disturbance, "by_command", 29) for disturbance in ("error", "full", "kill", "interrupt")],
-    *[(disturbance, "looked_at", 157) for disturbance in ("line-once", "line-twice")],
-    *[(disturbance, "in_chunks", 8) for disturbance in ("moment-kill", "moment-interrupt")],
+    *[(disturbance, "looked_at", 17) for disturbance in ("error", "full", "kill", "interrupt")],
+    *[(disturbance, "by_command", 53) for disturbance in ("error", "full", "kill", "interrupt")],
+    *[(disturbance, "looked_at", 307) for disturbance in ("line-once", "line-twice")],
+    *[(disturbance, "in_chunks", 15) for disturbance in ("moment-kill", "moment-interrupt")],
 ]
 
 

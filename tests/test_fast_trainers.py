@@ -3,6 +3,7 @@
 import itertools
 import subprocess
 import sys
+from functools import cache
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from backprop_ref.kernels.compiling import FUSED
 from backprop_ref.kernels.fused import fast_products, rules, wide_layers
 from backprop_ref.kernels.fused.views import View
 from backprop_ref.kernels.registers import vector_of
-from helpers import FEW_RULES, RARE_OPTIMIZERS, label, more, networks, parameters, samples
+from helpers import FEW_RULES, RARE_OPTIMIZERS, from_python, label, more, networks, parameters, rare_network, samples
 
 import backprop_ref as br
 from backprop_ref import Network, get_backend
@@ -141,6 +142,8 @@ def check_history(kind, network, optimizer, dtype, batch_size, loss, x, y, rate)
     assert abs(loss - total / len(x)) <= bound / len(x)
 
 
+@pytest.mark.more(kind="epochs", network=rare_network())  # by default FEW_RULES is
+@pytest.mark.more(kind="rows", network=rare_network())
 @pytest.mark.together("kind", "network")
 @each_program
 @pytest.mark.parametrize("network", NETWORKS, ids=label)
@@ -186,6 +189,7 @@ def test_sizes_as_constants(network, dtype):
     check_steps("fixed", network, OPTIMIZERS[3], dtype, batch_size=5, rows=13, shards=2)
 
 
+@pytest.mark.more(kind="rows")
 @pytest.mark.parametrize("optimizer", RARE_OPTIMIZERS, ids=repr)
 @pytest.mark.parametrize(("kind", "dtype"), [*PROGRAMS, more("fixed", "float64")])
 def test_rare_optimizers(kind, optimizer, dtype):
@@ -312,7 +316,6 @@ def test_training_by_default_numerics_uses_them(backend, sizes):
 
 def test_another_process_compiles_nothing():
     code = (
-        "import numpy as np\n"
         "from backprop_ref import SGD, Network\n"
         "from backprop_ref.backends.numba_trainer import create\n"
         "for width, threads, dtype in ((3, 1, 'float64'), (40, 1, 'float64'), (1500, 2, 'float32')):\n"
@@ -322,8 +325,9 @@ def test_another_process_compiles_nothing():
         "    losses, _ = made.run(network.init(1, dtype=dtype), {}, x, y, np.arange(2)[None], [0.1])\n"
         "    print(made.kind, made.shared, made.compile_seconds, len(losses))\n"
     )
-    for _ in range(2):  # the first may have to compile
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    exec(code, {"np": np})  # compiles
+    command = [sys.executable, "-c", f"import numpy as np\n{code}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["epochs False 0.0 1", "rows False 0.0 1", "rows True 0.0 1"]
 
 
@@ -335,15 +339,22 @@ def test_fused_elementary_functions_are_within_the_ulp_that_bounds_allow(name, d
     x = x[x > {"log": 0.0, "log1p": -1.0}.get(name, -np.inf)].astype(real)
     exact = getattr(np, name)(x.astype(wide))
     found = np.pad(x, (0, vector_of(dtype)), constant_values=1)
-    rules.elementary(dtype, name, **FUSED)(len(x), found, found)
+    from_python(rules.elementary(dtype, name, **FUSED))(len(x), found, found)
     found = found[: len(x)]
     assert np.all(np.abs(found - exact) <= LIBRARY_ULP * np.spacing(np.abs(exact).astype(real)))
 
 
+@cache
+def product_for(dtype, shared):
+    return from_python(fast_products.product_for(dtype, shared))
+
+
+@pytest.mark.more(threads=1, dtype="float32")
+@pytest.mark.more(threads=2, dtype="float64")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("threads, workers", [(1, 1), (1, 7), (2, 2), (2, 7)])
 def test_products_of_odd_sizes(threads, workers, dtype):
-    product, stream, u = fast_products.product_for(dtype, threads > 1), Stream(1, "check"), np.finfo(dtype).eps / 2
+    product, stream, u = product_for(dtype, threads > 1), Stream(1, "check"), np.finfo(dtype).eps / 2
     many_rows, many_columns = (1, 8, 13, 150, 1201), (1, 5, 24, 49, 1100)
     for i, j in np.ndindex(5, 5):
         depth, rows, columns = (1, 7, 600)[(i + j) % 3], many_rows[i], many_columns[j]

@@ -1,9 +1,12 @@
 """Sums of products along rows against plain loops, to the bit."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 from backprop_ref.kernels.fused import narrow_products
 from backprop_ref.kernels.fused.ordered_products import tile_of
+from helpers import from_python
 
 DTYPES = ("float64", "float32")
 SIZES = [(1, 1, 1), (2, 5, 1600), (5, 1, 7), (8, 16, 33), (9, 17, 31), (3, 40, 2), (16, 3, 64)]  # rows of x, of y, m
@@ -17,12 +20,17 @@ def rows(count, m, dtype, seed):
     return found.astype(dtype)
 
 
+@cache
+def row_products(dtype):
+    return from_python(narrow_products.row_products_for(dtype))
+
+
 def by_fused(x, y):
     dtype = x.dtype.name
     out, y_sums = np.full((len(x), len(y)), 7, dtype), np.full(len(y), 7, dtype)
     sums = np.zeros((narrow_products.ROWS + 1) * tile_of(dtype).lanes, dtype)
     m = x.shape[1]
-    narrow_products.row_products_for(dtype)(x.ravel(), y.ravel(), len(x), len(y), m, out.reshape(-1), y_sums, sums)
+    row_products(dtype)(x.ravel(), y.ravel(), len(x), len(y), m, out.reshape(-1), y_sums, sums)
     return out, y_sums
 
 

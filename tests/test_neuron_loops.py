@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from backprop_ref.kernels import elementary, neuron_loops, scalars
 from backprop_ref.kernels.compiling import compiled
+from helpers import more
 
 import backprop_ref as br
 from backprop_ref import formulas
@@ -79,15 +80,18 @@ def test_numba_compiles_the_very_functions():
 def arguments(name, dtype):
     """Numba types for a loop's arguments, by their names."""
     real = getattr(numba.types, dtype)
-    kinds = {"n": real, "loss": numba.types.Array(real, 0, "C"), "b": real[::1], "db": real[::1]}
+    kinds = {"n": real, "loss": numba.types.Array(real, 0, "C"), "b": real[::1], "db": real[::1], "w": real[::1]}
     return tuple(kinds.get(argument, real[:, ::1]) for argument in inspect.signature(LOOPS[name]).parameters)
 
 
-@each_dtype
-def test_compiled_code_stays_in_its_dtype_and_fuses_nothing(dtype):
-    """No float64 in float32 code, no fast-math flag, no fused multiply-add: by type, by LLVM and by instruction."""
+@pytest.mark.parametrize(("dtype", "first"), [("float64", 0), ("float32", 1), more("float64", 1), more("float32", 0)])
+def test_compiled_code_stays_in_its_dtype_and_fuses_nothing(dtype, first):
+    """No float64 in float32 code, no fast-math flag, no fused multiply-add: by type, by LLVM and by instruction.
+
+    Of every second loop, from the first or the second on.
+    """
     other, word = {"float64": ("float32", " float "), "float32": ("float64", " double ")}[dtype]
-    for name in LOOPS:
+    for name in itertools.islice(LOOPS, first, None, 2):
         dispatcher = loops(dtype, cache=False)[name]
         dispatcher.compile(arguments(name, dtype))
         (made,) = dispatcher.overloads.values()

@@ -25,7 +25,7 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from ..compiling import compiled
+from ..compiling import linked
 from ..registers import Registers, written
 from . import ordered_products
 from .ordered_products import Tile, packing
@@ -106,15 +106,14 @@ next_piece = written("counter", _next_piece, types.int64)
 
 
 @cache
-def product_for(dtype: str, shared: bool = False) -> Any:
-    """``product(left, right, start, out, depth, rows, columns, panels, workers)``, compiled; `shared`: with threads."""
+def pieces_for(dtype: str) -> tuple[Any, Any]:
+    """`pack` and `product_piece`, for compiled code."""
     tile = tile_of(dtype)
-    tile_rows, tile_vectors, lanes = tile
+    tile_rows, _, lanes = tile
     tile_1, tile_2, tile_3 = (tile_product_for(dtype, vectors) for vectors in (1, 2, 3))
     pack_transposed = packing(dtype, tile.rows)
-    prange: Any = numba.prange if shared else range
 
-    @compiled
+    @linked
     def pack(source: View, depth: int, count: int, width: int, panels: Any) -> None:
         """Copies source[t, i], t < depth, i < count, into panels of `width` entries per term."""
         for first in range(0, count, width):
@@ -136,7 +135,7 @@ def product_for(dtype: str, shared: bool = False) -> Any:
                 for i in range(here):
                     panel[t * width + i] = at.array[t * source.row + i * source.column]
 
-    @compiled
+    @linked
     def tiles(
         left: View,
         left_apart: int,
@@ -163,7 +162,7 @@ def product_for(dtype: str, shared: bool = False) -> Any:
                 else:
                     tile_1(a, b, corner(start, i, j), corner(out, i, j), depth, height, here)
 
-    @compiled
+    @linked
     def product_piece(
         left: View, right: View, start: View, out: View, extent: Any, width: int, packed: Any, common: Any, mine: Any
     ) -> None:
@@ -193,7 +192,18 @@ def product_for(dtype: str, shared: bool = False) -> Any:
                     a, a_apart = View(part(mine, 0, 1), tile_rows, 1), tile_rows * terms
                 tiles(a, a_apart, b, b_apart, corner(before, i, 0), corner(out, i, 0), terms, high, columns, width)
 
-    @partial(compiled, parallel=shared)
+    return pack, product_piece
+
+
+@cache
+def product_for(dtype: str, shared: bool = False) -> Any:
+    """``product(left, right, start, out, depth, rows, columns, panels, workers)``, for compiled code; `shared`: with
+    threads."""
+    pack, product_piece = pieces_for(dtype)
+    tile_rows, tile_vectors, lanes = tile_of(dtype)
+    prange: Any = numba.prange if shared else range
+
+    @partial(linked, parallel=shared)
     def product(
         left: View, right: View, start: View, out: View, depth: int, rows: int, columns: int, panels: Any, workers: int
     ) -> None:

@@ -188,6 +188,7 @@ class Known(NamedTuple):
         return cls(tuple(sorted({*activations})), (terms,), updates, dropout, limits, weighted)
 
 
+@cache
 def lines(dtype: str, fused: bool, layout: rows.Layout, known: Known = Known()) -> Lines:  # noqa: B008 (constant)
     """The lines for a layout of the values of a layer; `fused`: for fast numerics."""
     options: dict[str, Any] = FUSED if fused else {}

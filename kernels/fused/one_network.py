@@ -13,7 +13,7 @@ import numpy as np
 
 from backprop_ref import formulas
 
-from ..compiling import FUSED, IN_ANY_ORDER, compiled, inlined, merged
+from ..compiling import FUSED, IN_ANY_ORDER, compiled, inlined, linked, merged
 from ..registers import padded, vector_of
 from . import layers, rows
 from .epochs import Data, History, Layer, Plan, State, limits, settings_of, training, uncounted_all
@@ -188,10 +188,10 @@ def program(dtype: str, shape: Shape, fused: bool = False) -> Any:
 def passes(dtype: str, shape: Shape, fused: bool, lines: layers.Lines, inline: bool) -> Any:
     """``first_layer(work, grads, m, n)``: the loss of m samples, whose gradients go to `grads` in ``work``."""
     options: dict[str, Any] = FUSED if fused else {}
-    compiled_in: Any = partial(inlined, cache=False, **options)
+    compiled_in: Any = partial(inlined, **options)
     found, last = loss_above(shape, sections_of(shape, dtype), lines, compiled_in), len(shape.layers) - 1
     for index in reversed(range(last + 1)):
-        how: Any = compiled_in if index > 0 or inline else partial(compiled, cache=False, **options)
+        how: Any = compiled_in if index > 0 or inline else partial(linked, **options)
         found = how(layer_below(found, index, shape, sections_of(shape, dtype), lines, fused))
     return found
 
@@ -227,7 +227,7 @@ def layer_below(above: Any, index: int, shape: Shape, at: Sections, lines: layer
     Z_BACKWARD, DELTA_IN, SLOTS, N_SLOTS = A if by_a else Z, at.delta[max(index - 1, 0)], at.slots, at.a[0] - at.slots
     W, WEIGHTS, FIRST_LAYER, BACKWARD = at.flat + w, w, index == 0, index < last or not shape.together
     forward, backward = lines.each["forward"][activation], lines.each["backward"][activation]
-    in_any_order: Any = partial(inlined, cache=False, **(IN_ANY_ORDER if fused else {}))
+    in_any_order: Any = partial(inlined, **(IN_ANY_ORDER if fused else {}))
 
     @in_any_order
     def affine_forward(work: Any, m: int) -> None:

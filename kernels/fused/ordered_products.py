@@ -17,7 +17,7 @@ from llvmlite import ir
 from numba.core import cgutils
 from numba.core.registry import cpu_target
 
-from ..compiling import compiled, inlined, merged
+from ..compiling import inlined, linked, merged
 from ..registers import Registers, transpose_for, written
 from .views import View, corner, part, transposed, view
 
@@ -83,10 +83,10 @@ def tile_product_for(dtype: str) -> Any:
 
 @cache
 def packing(dtype: str, size: int) -> Any:
-    """`pack_transposed`, compiled for a dtype and squares of so many rows."""
+    """`pack_transposed` for a dtype and squares of so many rows."""
     transpose = transpose_for(dtype, size)
 
-    @compiled
+    @linked
     def pack_transposed(source: Any, row: int, depth: int, count: int, width: int, panel: Any) -> None:
         """Copies source[t + i * row], t < depth, i < count, to panel[t * width + i], square by square."""
         last_t, last_i = depth - depth % size, count - count % size
@@ -138,14 +138,13 @@ def product_for(dtype: str, shared: bool = False) -> Any:
 
 
 @cache
-def upright_for(dtype: str, shared: bool = False) -> Any:
-    """The product with rows of `right` along the vectors, compiled; `shared`: with threads."""
+def parts_for(dtype: str) -> tuple[Any, Any]:
+    """`pack` and `rows_of_one`, for compiled code."""
     tile = tile_of(dtype)
     tile_rows, tile_columns = tile.rows, tile.columns
     tile_product, pack_transposed = tile_product_for(dtype), packing(dtype, tile.rows)
-    prange: Any = numba.prange if shared else range
 
-    @compiled
+    @linked
     def pack(source: View, depth: int, count: int, width: int, panels: Any) -> None:
         """Copies source[t, i], t < depth, i < count, into panels of `width` entries per term.
 
@@ -190,7 +189,7 @@ def upright_for(dtype: str, shared: bool = False) -> Any:
                     for c in range(width):
                         to.array[r * out.row + c * out.column] = edge[r * tile_columns + c]
 
-    @compiled
+    @linked
     def rows_of_one(left: View, right: Any, out: View, depth: int, rows: int, columns: int, space: Any) -> None:
         """The rows of one worker: `right` is packed."""
         edge = part(space, HEIGHT * DEPTH, tile_rows * tile_columns)
@@ -202,7 +201,18 @@ def upright_for(dtype: str, shared: bool = False) -> Any:
                 right_t = part(right, t * tile_columns, 1)
                 add_block(space, right_t, depth * tile_columns, edge, terms, corner(out, top, 0), height, columns)
 
-    @partial(compiled, parallel=shared)
+    return pack, rows_of_one
+
+
+@cache
+def upright_for(dtype: str, shared: bool = False) -> Any:
+    """The product with rows of `right` along the vectors, for compiled code; `shared`: with threads."""
+    pack, rows_of_one = parts_for(dtype)
+    tile = tile_of(dtype)
+    tile_rows, tile_columns = tile.rows, tile.columns
+    prange: Any = numba.prange if shared else range
+
+    @partial(linked, parallel=shared)
     def upright(
         left: View, right: View, out: View, depth: int, rows: int, columns: int, panels: Any, workers: int
     ) -> None:

@@ -13,7 +13,7 @@ from numba.extending import intrinsic
 
 from backprop_ref import formulas
 
-from ..compiling import compiled, inlined
+from ..compiling import inlined, linked
 from ..registers import Instructions, padded, vector_of, written
 from .ordered_products import tile_of
 
@@ -23,7 +23,7 @@ def loop(dtype: str, rule: Callable[..., Any], reads: Sequence[int], writes: Seq
 
     `reads` are the places of the arguments that the rule gets: arrays of n numbers, and numbers; `writes` those of the
     arrays that get its results. Arrays are 1-D and contiguous. Vectors are written as a whole: up to `vector_of`
-    numbers the arrays that are read and written have to go on. The options are for `compiled`.
+    numbers the arrays that are read and written have to go on. The options are for `linked`.
     """
     step = _step(dtype, rule, reads, writes, 0)
     if not _is_long(rule, len(reads)):
@@ -45,7 +45,7 @@ def loop(dtype: str, rule: Callable[..., Any], reads: Sequence[int], writes: Seq
         for i in range(together, end, lanes):
             one_vector(i, arguments)
 
-    return compiled(vector_by_vector, **options)
+    return linked(vector_by_vector, **options)
 
 
 def _step(dtype: str, rule: Callable[..., Any], reads: Sequence[int], writes: Sequence[int], lanes: int) -> Any:

@@ -15,7 +15,7 @@ from numba.extending import register_jitable
 
 from backprop_ref import formulas
 
-from ..compiling import FUSED, IN_ANY_ORDER, compiled, merged
+from ..compiling import FUSED, IN_ANY_ORDER, compiled, linked, merged
 from . import layers, rows
 from .epochs import Data, Plan, Sections, State, handing, layer_of, limits, placed, settings_of, training
 from .fast_products import panels_for, product_for
@@ -33,7 +33,7 @@ def affine(dtype: str, shared: bool = False) -> tuple[Any, Any, Any]:
     """The three of the affine map. W and b stand in `flat` from w on, dW and db likewise in `grads`."""
     product = product_for(dtype)
     product_shared = product_for(dtype, True) if shared else product
-    compiled_in: Any = partial(compiled, **IN_ANY_ORDER)
+    compiled_in: Any = partial(linked, **IN_ANY_ORDER)
 
     @compiled_in
     def add_product(
