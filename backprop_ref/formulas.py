@@ -506,7 +506,7 @@ def cross_entropy(epsilon: float) -> Loss:
         pairs = {"softmax": "softmax_cross_entropy", "sigmoid": "sigmoid_cross_entropy"}
     else:
         pairs = {"softmax": TERMS.spelled(f"smoothed_cross_entropy({epsilon!r})")}
-    return Loss("ce", False, None, pairs)
+    return Loss("ce" if epsilon == 0.0 else f"cross_entropy({epsilon!r})", False, None, pairs)
 
 
 LOSSES: Table[Loss] = Table(

@@ -95,7 +95,7 @@ def test_training_data(refused, content, words):
         ([*IRIS, "--hidden-size", "8,8", "--activation", "relu,relu,relu"], ["3 for 2 hidden layers"]),
         ([*IRIS, "--activation", "foo"], ["--activation: 'foo'", "leaky_relu"]),
         ([*IRIS, "--output-activation", "relu", "--loss", "ce"], ["cross_entropy does not go with", "softmax"]),
-        ([*IRIS, "--optimizer", "adma"], ["--optimizer: 'adma'", "sgd, adam, adamw, rmsprop or adagrad"]),
+        ([*IRIS, "--optimizer", "adma"], ["--optimizer: 'adma'", "sgd, adam, adamw, rmsprop, adagrad or lbfgs"]),
         ([*IRIS, "--nesterov"], ["nesterov needs a momentum"]),
         ([*IRIS, "--momentum", "0.9", "--optimizer", "adam"], ["--momentum", "--optimizer sgd"]),
         ([*IRIS, "--backend", "nump"], ["unknown backend 'nump': did you mean 'numpy'?"]),

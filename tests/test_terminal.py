@@ -93,14 +93,13 @@ def test_a_confusion_matrix_is_a_table_or_a_line(capsys, monkeypatch, columns, s
     assert shown or "too wide for 40 columns; see it with --json" in " ".join(lines)
 
 
-@pytest.mark.parametrize("name", ["train", "compare", "gradcheck", "explain", "sweep"])
-def test_a_file_where_a_data_set_was_meant(capsys, name):
-    Path("mine.csv").write_text("a,b\n1,x\n2,y\n")
-    target = ["--dataset", "mine.csv", "--seeds", "1"] if name == "sweep" else ["mine.csv"]
-    assert run([name, *target]) == 2
-    err = capsys.readouterr().err
-    assert "--data-path" in err
-    assert err.count("\n") == 1
+def test_a_file_stands_where_a_data_set_may(capsys):
+    Path("mine.csv").write_text("a,b\n1,x\n2,y\n3,x\n4,y\n")
+    assert run(["gradcheck", "mine.csv"]) == 0
+    assert run(["train", "mine.csv", "--target", "a", "--task", "classification", "--test-size", "0"]) == 0
+    assert "target a" in capsys.readouterr().out
+    assert run(["train", "other.csv"]) == 2
+    assert capsys.readouterr().err == "error: other.csv: no such file; check the path\n"
 
 
 # ---- names that act on a terminal ----------------------------------------------------------------------------------

@@ -63,8 +63,8 @@ class NumbaBackend(LoopsBackend):
         steps_ahead: int | None = None,
         dropout: Rates = (),
         *,
-        specialize: str = "auto",
         weighted: bool = False,
+        specialize: str = "auto",
     ) -> Trainer | None:
         """Whole epochs, compiled; see `numba_trainer.create`. None where Numba is told not to compile."""
         if numba.config.DISABLE_JIT:

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 
 from backprop_ref.cli import show
-from backprop_ref.data.named import NAMES
 from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.config import merge, read_config
 from backprop_ref.experiments.run_folder import CONFIG
@@ -63,7 +62,7 @@ def _with_dataset(dataset, flags):
         return flags
     if "--dataset" in flags:
         raise InvalidInput(f"both {dataset} and --dataset {flags['--dataset']}: give one of them")
-    return {_meant(dataset): dataset, **flags}
+    return {"--dataset": dataset, **flags}
 
 
 def train(dataset, config_file, flags):
@@ -81,15 +80,6 @@ def train(dataset, config_file, flags):
     else:
         print_results(results)
     return 130 if results["stopped"] == "interrupted" else 0
-
-
-def _meant(dataset):
-    """The flag for what stands alone on the command line: a built-in set, or a file."""
-    if dataset in NAMES or not (Path(dataset).suffix or Path(dataset).is_file()):
-        return "--dataset"
-    if not Path(dataset).exists():
-        raise InvalidInput(f"{dataset}: no such file; check the path")
-    return "--data-path"
 
 
 def _folds(config):

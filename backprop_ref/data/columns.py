@@ -18,6 +18,8 @@ from backprop_ref.errors import InvalidInput
 
 KINDS = ("number", "boolean", "category", "hashed", "date", "id", "left out")
 MISSING = ("error", "drop", "mean", "median", "most-frequent")
+ORDERS = (cells.DAY_FIRST, cells.MONTH_FIRST, cells.YEAR_FIRST)
+"""Of dates in numbers."""
 MOST_CATEGORIES = 50
 _LONG = re.compile(r"[+-]?\d{16,40}")
 BUCKETS = 32
@@ -392,8 +394,7 @@ def _decimal(looked: Sequence[_Look]) -> str | None:
 
 def _order(looked: Sequence[_Look]) -> str | None:
     """The order of dates in numbers that columns show in which it can be only one; None if none does, or several do."""
-    orders = {cells.DAY_FIRST, cells.MONTH_FIRST, cells.YEAR_FIRST}
-    found = [forms for look in looked if (forms := cells.date_forms(look.present)) and set(forms) <= orders]
+    found = [forms for look in looked if (forms := cells.date_forms(look.present)) and set(forms) <= set(ORDERS)]
     certain = {forms[0] for forms in found if len(forms) == 1}
     return certain.pop() if len(certain) == 1 and len(found) > 1 else None
 

@@ -16,6 +16,7 @@ from backprop_ref.data.columns import (
     KINDS,
     MISSING,
     MOST_CATEGORIES,
+    ORDERS,
     Asked,
     Column,
     Problems,
@@ -33,7 +34,6 @@ from backprop_ref.files import Name, write_output
 from backprop_ref.text import as_csv
 
 TASKS = ("classification", "regression")
-ORDERS = ("day-first", "month-first", "year-first")
 FEW_NUMBERS = 20
 """Up to so many different whole numbers in a target are classes."""
 FEW_EACH = 10

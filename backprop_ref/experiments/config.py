@@ -12,6 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from backprop_ref import settings
+from backprop_ref.data.named import NAMES
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.experiments.schema import OTHER_KEYS, Config, flags
 from backprop_ref.formulas import ACTIVATIONS, LOSSES
@@ -219,6 +220,12 @@ def _checked(config, sources):
     data, seeds = config.data, (config.training.seed, config.data.seed)
     config.training.seed = next((seed for seed in seeds if seed is not None), 1)
     data.seed = next((seed for seed in reversed(seeds) if seed is not None), 1)
+    if data.dataset and data.dataset not in NAMES and Path(data.dataset).suffix:
+        if not Path(data.dataset).exists():
+            raise InvalidInput(f"{data.dataset}: no such file; check the path")
+        if data.path is None:
+            data.path, data.dataset = data.dataset, None
+            sources["data", "path"] = sources["data", "dataset"]
     if data.dataset and data.path:
         raise InvalidInput(f"both {sources['data', 'dataset']} and {sources['data', 'path']}: give one of them")
     if data.dataset is None and data.path is None:

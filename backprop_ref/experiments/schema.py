@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from backprop_ref import formulas, network
 from backprop_ref.backends import names as backend_names
-from backprop_ref.data.columns import KINDS, MISSING
+from backprop_ref.data.columns import KINDS, MISSING, ORDERS
 from backprop_ref.data.named import NAMES
 from backprop_ref.data.preprocessing import NORMALIZATIONS
 from backprop_ref.errors import InvalidInput
@@ -152,8 +152,8 @@ class Data(Section):
     decimal: Annotated[str, one_of([".", ","])] | None = key(
         None, "--decimal", "Decimal mark, . or , where the cells leave it open."
     )
-    dates: Annotated[str, one_of(["day-first", "month-first"])] | None = key(
-        None, "--dates", "day-first or month-first, where the cells leave it open."
+    dates: Annotated[str, one_of(list(ORDERS))] | None = key(
+        None, "--dates", "day-first, month-first or year-first, where the cells leave it open."
     )
     encoding: Text | None = key(None, "--encoding", "Of a text file; default: UTF-8, or what it looks like.")
     sample_weight: Text | None = key(

@@ -219,7 +219,8 @@ def _by_its_rules(ask, batches, forward, search, limit=None) -> Judgement | None
     whole = Factor(usual_power(joined.powers) + 1, factor.outputs, factor.twos)
     notes = _digits(batches, forward, whole)
     if short_form(network.loss, network.activations[-1]):
-        notes += (f"right for {kind_of(network)} alone: for a squared error the output's derivative would be missing",)
+        pair = kind_of(network).rpartition(",")[2]
+        notes += (f"right for {pair} alone: for a squared error the output's derivative would be missing",)
     if whole == Factor():
         return Judgement(RIGHT, text, notes=(*notes, "no loss is returned, so none is judged"))
     said = f"the gradient is that of {whole.in_words(network.loss)}; ours of {Factor().in_words(network.loss)}"
