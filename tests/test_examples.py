@@ -107,7 +107,7 @@ def right(answered):
 def test_plain_lists_are_within_the_bounds(verify):
     target = "backprop_ref.conformance.examples.naive_lists:gradients"
     assert right(verify(target))
-    few = ("--network", "3-5-4:relu,softmax:ce")
+    few = ("--network", "3-5-4:tanh,softmax:ce")
     assert right(verify(f"{FOLDER}/naive_lists.py:gradients", *few))
     assert right(verify("--command", f"{sys.executable} {FOLDER}/naive_lists.py", *few))
 
