@@ -303,3 +303,11 @@ def test_rows_of_different_lengths_are_refused():
 def test_letters_that_look_alike_are_spoken_of():
     table = br.read_table({"c": ["caf\u00e9", "cafe\u0301", "red", "red\u200b"] * 2, "t": [0, 1, 1, 0] * 2})
     assert sum("are two values" in note for note in table.notes) == 2
+
+
+@pytest.mark.parametrize("total", ["55,110,165.5", ",110,165.5"])
+def test_a_last_row_of_sums_is_no_data(total):
+    rows = [f"{i},{2 * i},{3 * i + 0.05}" for i in range(1, 11)]
+    Path("f.csv").write_text("\n".join(["a,b,t", *rows, total]))
+    with pytest.raises(br.InvalidInput, match="line 12: the sums of the rows above; remove that line"):
+        br.read_table("f.csv", missing="median")

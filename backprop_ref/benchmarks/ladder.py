@@ -9,6 +9,7 @@ import numpy as np
 
 from backprop_ref import metrics
 from backprop_ref.errors import unknown
+from backprop_ref.formulas import LOSSES
 from backprop_ref.network import Network
 from backprop_ref.parameters import Parameters
 from backprop_ref.random import Stream
@@ -100,7 +101,7 @@ class Task:
         n, stream = self.batches * self.batch, Stream(1, "check")
         n_in, n_out = self.network.sizes[0], self.network.sizes[-1]
         x = stream.normal(n * n_in).reshape(n, n_in)
-        if self.network.loss == "cross_entropy":
+        if self.network.loss == "cross_entropy" or LOSSES[self.network.loss].one_class:
             y = np.eye(n_out)[stream.integers_below([n_out] * n)]
         else:
             y = stream.integers_below([2] * (n * n_out)).reshape(n, n_out).astype("float64")

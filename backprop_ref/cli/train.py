@@ -153,6 +153,8 @@ def print_results(results):
         show.line(f"interrupted; go on with: backprop-ref train --resume {results['run_dir']}")
     elif results["stopped"] == "patience":
         show.say("stopped early: the validation loss no longer improved")
+    if results["validation"]:
+        show.say(f"validation rows: {show.short(results['validation'])}")
     if results["test"]:
         show.say(f"training rows: {show.short(results['train'])}")
         show.scores("test", results["test"])

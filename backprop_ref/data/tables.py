@@ -279,6 +279,7 @@ def _check_rows(where: str, raw: Raw) -> None:
     if any(cells_) and all(cell == "" or re.fullmatch(r"[-:=+ ]*[-=]{2,}[-:=+ ]*", cell) for cell in cells_):
         cell = next(filter(None, cells_))
         raise InvalidInput(f"{where}, {raw.where(0)}: no row of data ({cell!r}); remove that {raw.line}")
+    _refuse_bare_total(where, raw)
     for labels in (column for column in raw.columns if isinstance(column, Text)):
         words = [i for i, text in enumerate(labels.values) if TOTAL.fullmatch(text.strip(" :"))]
         rows = np.flatnonzero(np.isin(labels.codes, words))[:20].tolist() if words else []
@@ -287,6 +288,19 @@ def _check_rows(where: str, raw: Raw) -> None:
             if 2 * found.count(True) > found.count(True) + found.count(False) > 0:
                 said = f"{labels.text(row)!r} of the rows above; remove that {raw.line}"
                 raise InvalidInput(f"{where}, {raw.where(row)}: {said}" + (", and others like it" if rows[1:] else ""))
+
+
+def _refuse_bare_total(where: str, raw: Raw) -> None:
+    """Refuses a last row without a label whose numbers are all the sums of those above."""
+    end = raw.rows - 1
+    last = [column.text(end) for column in raw.columns]
+    if end < 3 or sum(map(bool, last)) < 2 or any(cell and cells.readings([cell]).others for cell in last):
+        return
+    for column, cell in zip(raw.columns, last, strict=True):
+        numbers = column.numbers if isinstance(column, Numbers) else as_numbers(column) if cell else np.zeros(end + 1)
+        if cell and not (numbers[end] and np.isclose(np.nansum(numbers[:end]), numbers[end], rtol=1e-9)):
+            return
+    raise InvalidInput(f"{where}, {raw.where(end)}: the sums of the rows above; remove that {raw.line}")
 
 
 def _adds_up(column: Text | Numbers, start: int, end: int) -> bool | None:
