@@ -51,18 +51,19 @@ def pytest_addoption(parser):
 def pytest_collection_modifyitems(config, items):
     """Leaves out repetitions and cases marked `more`, unless ``--all`` is given or a test is asked for by its name.
 
-    Of each test few cases are chosen in which each of `_values` is: so every backend, formula, dtype and planted error
-    is tried in every kind of check, and only their combinations are fewer.
+    Those marked `seldom` run with ``--all`` alone. Of each test few cases are chosen in which each of `_values` is: so
+    every backend, formula, dtype and planted error is tried in every kind of check, and only their combinations are
+    fewer.
     """
     if config.getoption("--all") or any("::" in argument for argument in config.args):
         return
     tests: dict = {}
     for item in items:
-        if not _is_more(item):
+        if not _is(item, "more") and not _is(item, "seldom"):
             tests.setdefault(item.nodeid.split("[")[0], []).append(item)
     chosen = {item for cases in tests.values() for item in _covering(cases)}
     if config.getoption("--repetitions"):
-        chosen = set(items) - chosen
+        chosen = {item for item in items if item not in chosen and not _is(item, "seldom")}
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = [item for item in items if item in chosen]
 
@@ -76,10 +77,10 @@ def _name(value):
     return value[0] if isinstance(value, tuple) and value else value
 
 
-def _is_more(item):
-    """Whether a case has every value that a mark `more` has."""
+def _is(item, name):
+    """Whether a case has every value that a mark of this name has."""
     parameters = _parameters(item)
-    marks = [mark.kwargs for mark in item.iter_markers("more")]
+    marks = [mark.kwargs for mark in item.iter_markers(name)]
     return any(all(_name(parameters[name]) == value for name, value in mark.items()) for mark in marks)
 
 
