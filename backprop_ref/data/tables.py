@@ -298,7 +298,10 @@ def _refuse_bare_total(where: str, raw: Raw) -> None:
         return
     for column, cell in zip(raw.columns, last, strict=True):
         numbers = column.numbers if isinstance(column, Numbers) else as_numbers(column) if cell else np.zeros(end + 1)
-        if cell and not (numbers[end] and np.isclose(np.nansum(numbers[:end]), numbers[end], rtol=1e-9)):
+        above = numbers[:end][np.isfinite(numbers[:end])]
+        if cell and not (
+            len(above) and numbers[end] > above.max() and np.isclose(above.sum(), numbers[end], rtol=1e-9)
+        ):
             return
     raise InvalidInput(f"{where}, {raw.where(end)}: the sums of the rows above; remove that {raw.line}")
 
