@@ -35,6 +35,11 @@ def more(*values):
     return pytest.param(*values, marks=pytest.mark.more)
 
 
+def seldom(*values):
+    """The same, where each costs half a minute of compiling."""
+    return pytest.param(*values, marks=pytest.mark.seldom)
+
+
 def networks():
     """Every permitted usual output activation and loss, at every depth, with every usual hidden activation; then one
     with the rare ones.

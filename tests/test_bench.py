@@ -104,7 +104,7 @@ def result():
         return bench.run(plan(makers, dtypes=["float64", "float32"], scaling=["numpy fast"], quick=True))
 
 
-@pytest.mark.more(backend="numba", dtype="float32")
+@pytest.mark.seldom(backend="numba", dtype="float32")
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("rung", [*SMALL, pytest.param("20-128-64-32-3", marks=pytest.mark.long)])
 def test_every_backend_passes_its_checks(backend, rung, dtype):

@@ -19,6 +19,7 @@ from helpers import (
     parameters,
     rare_network,
     samples,
+    seldom,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -154,7 +155,9 @@ def test_chunks_change_nothing(chunk, dtype):
     check(*(network, br.Adam(), dtype, 4, 2, "accuracy"), orders=orders, rates=rates, how=[{"chunk": chunk}])
 
 
-@pytest.mark.parametrize(("threads", "dtype"), [(1, "float64"), (2, "float32"), more(1, "float32"), more(2, "float64")])
+@pytest.mark.parametrize(
+    ("threads", "dtype"), [(1, "float64"), (2, "float32"), seldom(1, "float32"), seldom(2, "float64")]
+)
 def test_layers_wide_enough_for_panels_and_threads(threads, dtype):
     network = Network([70, 131, 157, 11], ["relu", "tanh", "softmax"], "ce")
     assert ordered_products.SHARED_FROM < 131 * 157 * 67
