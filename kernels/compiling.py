@@ -109,7 +109,7 @@ class _Linked(JITCodeLibrary):  # type: ignore[misc]
 
 class _LinkedCompiler(Compiler):  # type: ignore[misc]
     def compile_extra(self, function: Any) -> Any:
-        self.state.library = _Linked(self.state.targetctx.codegen(), function.__qualname__)
+        self.state["library"] = _Linked(self.state.targetctx.codegen(), function.__qualname__)
         return super().compile_extra(function)
 
 
