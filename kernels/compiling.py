@@ -7,6 +7,7 @@ options and everything in its closure. The linker, too, tells functions apart by
 """
 
 import contextlib
+import ctypes
 import hashlib
 import sys
 import types
@@ -96,8 +97,9 @@ class _Linked(JITCodeLibrary):  # type: ignore[misc]
         """No machine code."""
         self._finalized = True
 
-    def get_pointer_to_function(self, name: str) -> int:
-        return 0
+    def get_pointer_to_function(self, name: str) -> int | None:
+        """What a call from Python gets to: a function that raises TypeError."""
+        return ctypes.cast(ctypes.pythonapi.PyErr_BadArgument, ctypes.c_void_p).value
 
     @property
     def codegen(self) -> "_Linked":

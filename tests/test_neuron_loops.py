@@ -12,7 +12,7 @@ import numba
 import numpy as np
 import pytest
 from backprop_ref.kernels import elementary, neuron_loops, scalars
-from backprop_ref.kernels.compiling import compiled
+from backprop_ref.kernels.compiling import compiled, linked
 from helpers import more
 
 import backprop_ref as br
@@ -82,6 +82,19 @@ def arguments(name, dtype):
     real = getattr(numba.types, dtype)
     kinds = {"n": real, "loss": numba.types.Array(real, 0, "C"), "b": real[::1], "db": real[::1], "w": real[::1]}
     return tuple(kinds.get(argument, real[:, ::1]) for argument in inspect.signature(LOOPS[name]).parameters)
+
+
+def test_what_is_linked_into_other_code_refuses_python():
+    @linked
+    def inner(x):
+        return x + 1.0
+
+    def outer(x):
+        return inner(x)
+
+    assert compiled(outer, cache=False)(2.0) == 3.0
+    with pytest.raises(TypeError):
+        inner(2.0)
 
 
 @pytest.mark.parametrize(("dtype", "first"), [("float64", 0), ("float32", 1), more("float64", 1), more("float32", 0)])
@@ -234,7 +247,7 @@ def test_where_nothing_can_be_stored_it_is_compiled_all_the_same():
 
 CLOSURE = """
 import sys
-from backprop_ref.kernels.compiling import compiled
+from backprop_ref.kernels.compiling import compiled, linked
 
 def adding(number):
     inner = compiled(lambda x: x + number, forceinline=True)
