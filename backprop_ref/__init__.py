@@ -30,13 +30,13 @@ from backprop_ref.derivatives import (
 )
 from backprop_ref.dropout import dropout_masks
 from backprop_ref.errors import BackendUnavailable, BackpropRefError, InvalidInput, TrainingDiverged
-from backprop_ref.lbfgs import LBFGS
-from backprop_ref.model_file import Model, load, save
 from backprop_ref.network import Network
+from backprop_ref.network.model_file import Model, load, save
+from backprop_ref.network.own_activations import register_activation
 from backprop_ref.optimizers import SGD, AdaGrad, Adam, AdamW, RMSprop
-from backprop_ref.own_activations import register_activation
+from backprop_ref.optimizers.lbfgs import LBFGS
+from backprop_ref.optimizers.schedules import Constant, Cosine, Step
 from backprop_ref.parameters import Parameters
-from backprop_ref.schedules import Constant, Cosine, Step
 from backprop_ref.settings import use
 from backprop_ref.training.checkpoint import load_state
 from backprop_ref.training.rate_search import RateSearch, find_learning_rate

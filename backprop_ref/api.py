@@ -6,16 +6,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from backprop_ref import metrics, mlp, scores
+from backprop_ref import metrics, mlp
 from backprop_ref.arrays import Batch, BatchLike, Vector, plain_array
 from backprop_ref.backends import get_backend
 from backprop_ref.backends.base import Backend, BackendChoice, Trace
 from backprop_ref.errors import InvalidInput
 from backprop_ref.formulas import LOSSES
+from backprop_ref.metrics import scores
+from backprop_ref.metrics.scores import Scores
 from backprop_ref.network import Network
 from backprop_ref.parameters import DTYPES, Parameters, check_dtype
 from backprop_ref.sample_weights import ClassWeight, total, weighted
-from backprop_ref.scores import Scores
 
 
 def value_and_grad(

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from backprop_ref.cli.bugs import described, grouped
+from backprop_ref.cli.conformance.bugs import described, grouped
 from backprop_ref.conformance.catalogue.known import CATALOGUE
 
 PAGE = Path(__file__).resolve().parent.parent / ".docs/bugs.md"

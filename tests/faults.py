@@ -24,7 +24,7 @@ import numpy as np
 
 import backprop_ref as br
 from backprop_ref import cli, files
-from backprop_ref.model_file import load_all
+from backprop_ref.network.model_file import load_all
 from backprop_ref.traces import recorder, sinks
 from backprop_ref.traces.file import open_trace
 from backprop_ref.training import checkpoint, fit, state, train

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from backprop_ref.cli import run
-from backprop_ref.cli.bugs import ORDER
+from backprop_ref.cli.conformance.bugs import ORDER
 from backprop_ref.conformance.catalogue.known import BY_ID, CATALOGUE
 
 ROOT = Path(__file__).resolve().parent.parent

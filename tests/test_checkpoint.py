@@ -119,7 +119,7 @@ def test_a_checkpoint_holds_all_that_a_run_was(tmp_path):
         preprocessing={"p": 1},
         config={"c": 2},
     )
-    from backprop_ref.model_file import load_all
+    from backprop_ref.network.model_file import load_all
 
     model, tensors, metadata = load_all(tmp_path / CHECKPOINT)
     assert model.preprocessing == {"p": 1}

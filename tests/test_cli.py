@@ -24,10 +24,10 @@ from backprop_ref.backends import names
 from backprop_ref.cli import run
 from backprop_ref.cli.app import command as command_line
 from backprop_ref.data import load_dataset
-from backprop_ref.lbfgs import METHODS
-from backprop_ref.model_file import load_all
 from backprop_ref.network import ACTIVATIONS
-from backprop_ref.schedules import SCHEDULES
+from backprop_ref.network.model_file import load_all
+from backprop_ref.optimizers.lbfgs import METHODS
+from backprop_ref.optimizers.schedules import SCHEDULES
 
 PROGRAM = [sys.executable, "-c", "from backprop_ref.cli import main; main()"]
 FILES = {"checkpoint.safetensors", "config.yaml", "history.csv", "logs", "results.json"}

@@ -10,9 +10,9 @@ from helpers import PAIRS, label, parameters, samples
 import backprop_ref as br
 from backprop_ref import formulas
 from backprop_ref.backends.arithmetic import Fast
-from backprop_ref.backends.dual import DualArithmetic
 from backprop_ref.conformance.rounding import truth
 from backprop_ref.conformance.rounding.bounds import jvp_bounds
+from backprop_ref.derivatives.dual import DualArithmetic
 from backprop_ref.network import ACTIVATIONS
 
 pytest.importorskip("mpmath", reason="mpmath, the truth, is not installed: pip install 'backprop-ref[truth]'")

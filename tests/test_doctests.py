@@ -8,8 +8,8 @@ import pytest
 
 import backprop_ref as br
 import backprop_ref.data
+import backprop_ref.metrics.scores
 import backprop_ref.random
-import backprop_ref.scores
 import backprop_ref.testing
 
 PUBLIC = {name: getattr(br, name) for name in br.__all__ if name != "__version__"}
@@ -17,7 +17,7 @@ MODULES = sorted(
     {
         "backprop_ref",
         "backprop_ref.random",
-        "backprop_ref.scores",
+        "backprop_ref.metrics.scores",
         "backprop_ref.testing",
         *(thing.__module__ for thing in PUBLIC.values()),
     }

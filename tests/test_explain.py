@@ -380,7 +380,7 @@ def test_a_trained_run_goes_on_where_it_is(capsys, folder):
     capsys.readouterr()
     out = explained(capsys, "b", "--digits", 17, "--terms", 100)
     model = br.load("b")
-    config = br.model_file.load_all("b")[1]
+    config = br.network.model_file.load_all("b")[1]
     x, y = np.eye(3)[:1], np.eye(3)[:1]
     slots = {name: config[f"resume.slot.{name}"] for name in ("m", "v", "powers")}
     _, grads = br.value_and_grad(model.network, model.params, x, y, numerics="reproducible")

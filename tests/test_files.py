@@ -17,7 +17,7 @@ from backprop_ref import cli
 from backprop_ref.conformance.vectors import files as vectors
 from backprop_ref.experiments.run_folder import new_folder
 from backprop_ref.files import create, open_in_place, replace
-from backprop_ref.model_file import load_all
+from backprop_ref.network.model_file import load_all
 from backprop_ref.traces.recorder import Recorder
 
 PACKAGE = Path(br.__file__).parent

@@ -8,7 +8,7 @@ from helpers import parameters, samples
 from scipy.optimize import minimize
 
 import backprop_ref as br
-from backprop_ref.lbfgs import CURVATURE, DECREASE, Point, line_search
+from backprop_ref.optimizers.lbfgs import CURVATURE, DECREASE, Point, line_search
 from backprop_ref.random import Stream
 
 NETWORK = br.Network([3, 5, 4], ["tanh", "softmax"], "ce")

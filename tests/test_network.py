@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import backprop_ref as br
-from backprop_ref.initialisers import SCHEMES
 from backprop_ref.network import ACTIVATIONS, LOSSES, OUTPUTS_OF
+from backprop_ref.network.initialisers import SCHEMES
 
 
 def test_every_pair_is_permitted_or_refused_by_name():

@@ -9,8 +9,8 @@ from helpers import parameters
 from sklearn import metrics as sklearn
 
 import backprop_ref as br
-from backprop_ref import scores
 from backprop_ref.cli import run
+from backprop_ref.metrics import scores
 from backprop_ref.random import Stream
 
 SAME = {"rtol": 1e-12, "atol": 0.0}

@@ -14,11 +14,11 @@ from submissions import some_cases
 
 from backprop_ref.cli import run
 from backprop_ref.conformance.judging.judge import judge
-from backprop_ref.conformance.submissions import calling, messages, separate
+from backprop_ref.conformance.submissions import calling, separate
 from backprop_ref.conformance.submissions.calling import load
 from backprop_ref.conformance.submissions.functions import Function
 from backprop_ref.conformance.submissions.models import Model
-from backprop_ref.conformance.submissions.separate import Separate
+from backprop_ref.conformance.submissions.separate import Separate, messages
 from backprop_ref.errors import InvalidInput
 from backprop_ref.network import Network
 

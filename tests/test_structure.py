@@ -31,8 +31,6 @@ FORBIDDEN = {
             "arrays",
             "errors",
             "formulas",
-            "initialisers",
-            "schedules",
             "settings",
             "files",
             "import_path",
@@ -56,15 +54,11 @@ ORDER = {
         files
         kernels settings progress parameters
         random optimizers
-        lbfgs
-        schedules
-        initialisers
-        network own_activations
-        model_file metrics stored dropout
-        sample_weights scores
+        network
+        metrics stored dropout
+        sample_weights
         backends
         mlp
-        forward_mode
         api data
         derivatives
         traces

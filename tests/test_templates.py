@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from backprop_ref.cli import run
-from backprop_ref.cli.templates import FOLDER, TEMPLATES
+from backprop_ref.cli.conformance.templates import FOLDER, TEMPLATES
 
 PYTHON = """
     a = [x]

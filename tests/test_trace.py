@@ -20,7 +20,7 @@ from helpers import label, networks, parameters, samples
 
 import backprop_ref as br
 from backprop_ref.cli import run
-from backprop_ref.model_file import load_all
+from backprop_ref.network.model_file import load_all
 from backprop_ref.traces.file import FILE, open_trace
 from backprop_ref.traces.passes import passes
 from backprop_ref.traces.recorder import MOST_BYTES, MOST_RECORDS, Recorder

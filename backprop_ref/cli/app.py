@@ -365,7 +365,7 @@ def verify(
     The vectors as files: backprop-ref developer vectors --out DIR.
     """
     if template is not None or out is not None:
-        from backprop_ref.cli.templates import template as write_template
+        from backprop_ref.cli.conformance.templates import template as write_template
 
         return write_template(template, out)
     if elementary:
@@ -376,7 +376,7 @@ def verify(
         from backprop_ref.cli.check import verify_bounds
 
         return verify_bounds(json)
-    from backprop_ref.cli.verify import verify
+    from backprop_ref.cli.conformance.verify import verify
 
     conventions = {
         "weights": weights,
@@ -408,7 +408,7 @@ def bugs(
     json: Json = False,
 ):
     """The catalogue of known bugs: right and wrong formula, how it shows, the remedy; and exercises for a class."""
-    from backprop_ref.cli.bugs import bugs
+    from backprop_ref.cli.conformance.bugs import bugs
 
     return bugs(id, exercise, out, seed, json)
 
@@ -451,7 +451,7 @@ def vectors(
 
     schema.json says what each key is, index.json what the flags mean, arithmetic.md how to get the same bits.
     """
-    from backprop_ref.cli.vectors import vectors
+    from backprop_ref.cli.conformance.vectors import vectors
 
     return vectors(out, check, json)
 

@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from backprop_ref import scores as scores_of
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import json_text
+from backprop_ref.metrics import scores as scores_of
 from backprop_ref.text import as_csv as csv_text
 from backprop_ref.text import printable
 

@@ -16,8 +16,8 @@ from backprop_ref.data.named import NAMES
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.experiments.schema import OTHER_KEYS, Config, flags
 from backprop_ref.formulas import ACTIVATIONS, LOSSES
-from backprop_ref.lbfgs import METHODS
 from backprop_ref.network import loss_name
+from backprop_ref.optimizers.lbfgs import METHODS
 
 # What a run does where nothing else is said: on most data, on numbers to predict, and on some of the built-in sets.
 SUITED: dict[str, dict[str, dict[str, Any]]] = {

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from backprop_ref import dropout, metrics, scores, settings
+from backprop_ref import dropout, metrics, settings
 from backprop_ref.api import evaluate, predict
 from backprop_ref.backends import get_backend
 from backprop_ref.data import Dataset, Preprocessing, fold, load_dataset, read_table, split
@@ -21,13 +21,14 @@ from backprop_ref.experiments.config import OF_GENERATORS, dump, suit
 from backprop_ref.experiments.run_folder import OLDER_LOGS, RESULTS, check_log, new_folder, resumed_folder
 from backprop_ref.experiments.schema import Config
 from backprop_ref.files import check_output, create, json_text, open_in_place, replace, write_output, writing
-from backprop_ref.lbfgs import METHODS, AnyOptimizer
-from backprop_ref.model_file import load
+from backprop_ref.metrics import scores
 from backprop_ref.network import Network
+from backprop_ref.network.model_file import load
+from backprop_ref.optimizers.lbfgs import METHODS, AnyOptimizer
+from backprop_ref.optimizers.schedules import Constant, Cosine, Step
 from backprop_ref.parameters import Parameters
 from backprop_ref.random import Stream
 from backprop_ref.sample_weights import weighted
-from backprop_ref.schedules import Constant, Cosine, Step
 from backprop_ref.text import printable
 from backprop_ref.traces.recorder import MOST_SAMPLES, Recorder
 from backprop_ref.traces.sinks import SINKS

@@ -17,11 +17,11 @@ from backprop_ref.data.columns import KINDS, MISSING, ORDERS
 from backprop_ref.data.named import NAMES
 from backprop_ref.data.preprocessing import NORMALIZATIONS
 from backprop_ref.errors import InvalidInput
-from backprop_ref.initialisers import SCHEMES
-from backprop_ref.lbfgs import METHODS
 from backprop_ref.network import ACTIVATIONS, LOSSES
+from backprop_ref.network.initialisers import SCHEMES
+from backprop_ref.optimizers.lbfgs import METHODS
+from backprop_ref.optimizers.schedules import SCHEDULES
 from backprop_ref.parameters import DTYPES
-from backprop_ref.schedules import SCHEDULES
 from backprop_ref.traces.sinks import SINKS
 
 

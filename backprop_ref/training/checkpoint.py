@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import Name, create, refuse_links, remove_torn, replace
-from backprop_ref.model_file import model_bytes
 from backprop_ref.network import Network
+from backprop_ref.network.model_file import model_bytes
 from backprop_ref.text import as_csv
 from backprop_ref.training.state import Plan, State
 

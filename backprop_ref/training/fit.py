@@ -13,10 +13,10 @@ from backprop_ref.api import evaluate_on
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
 from backprop_ref.backends.base import Poll, Snapshots, Trainer
 from backprop_ref.errors import InvalidInput, TrainingDiverged
-from backprop_ref.lbfgs import AnyOptimizer
+from backprop_ref.optimizers.lbfgs import AnyOptimizer
+from backprop_ref.optimizers.schedules import Constant
 from backprop_ref.progress import Bar
 from backprop_ref.random import Stream
-from backprop_ref.schedules import Constant
 from backprop_ref.training.checkpoint import Folder
 from backprop_ref.training.ctrl_c import CtrlC, Interrupted
 from backprop_ref.training.divergence import first_bad_step

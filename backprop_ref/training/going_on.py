@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from backprop_ref.arrays import Vector
 from backprop_ref.errors import InvalidInput
+from backprop_ref.optimizers.schedules import Cosine, Schedule
 from backprop_ref.parameters import Parameters
-from backprop_ref.schedules import Cosine, Schedule
 from backprop_ref.training.state import Plan, State
 
 if TYPE_CHECKING:

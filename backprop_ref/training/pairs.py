@@ -12,9 +12,9 @@ from backprop_ref.api import as_parameters, masks_on, on_backend
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
 from backprop_ref.backends.base import Array, Backend, EpochByEpoch, Poll
 from backprop_ref.dropout import Rates, Seeds
-from backprop_ref.lbfgs import AnyOptimizer
 from backprop_ref.network import Network
 from backprop_ref.optimizers import Slots
+from backprop_ref.optimizers.lbfgs import AnyOptimizer
 from backprop_ref.parameters import Parameters
 
 

@@ -12,8 +12,8 @@ from backprop_ref.arrays import Matrix, Rows, Vector
 from backprop_ref.backends.base import Snapshots, finite
 from backprop_ref.dropout import Seeds
 from backprop_ref.optimizers import Slots
+from backprop_ref.optimizers.schedules import Schedule
 from backprop_ref.parameters import Parameters
-from backprop_ref.schedules import Schedule
 
 if TYPE_CHECKING:
     from backprop_ref.traces.recorder import Recorder

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, field_validator
 
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import Name
-from backprop_ref.model_file import Model, load_all
+from backprop_ref.network.model_file import Model, load_all
 from backprop_ref.parameters import Parameters
 from backprop_ref.stored import Count, Stored
 from backprop_ref.training.state import State

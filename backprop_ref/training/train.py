@@ -20,13 +20,13 @@ from backprop_ref.backends.base import Backend, BackendChoice, OffersTrainer, Tr
 from backprop_ref.dropout import Rates
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import Name
-from backprop_ref.lbfgs import LBFGS, METHODS, AnyOptimizer
 from backprop_ref.network import Network
 from backprop_ref.optimizers import SGD, describe
+from backprop_ref.optimizers.lbfgs import LBFGS, METHODS, AnyOptimizer
+from backprop_ref.optimizers.schedules import Constant, Cosine, Schedule, Step, get_schedule
 from backprop_ref.parameters import Parameters
 from backprop_ref.random import Stream
 from backprop_ref.sample_weights import ClassWeight, weighted
-from backprop_ref.schedules import Constant, Cosine, Schedule, Step, get_schedule
 from backprop_ref.training import checkpoint
 from backprop_ref.training.ctrl_c import CtrlC
 from backprop_ref.training.fit import Run

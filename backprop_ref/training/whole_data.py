@@ -6,12 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from backprop_ref import lbfgs
 from backprop_ref.arrays import Batch, Matrix, Vector
 from backprop_ref.backends.base import Array, Backend
-from backprop_ref.lbfgs import LBFGS, Point
 from backprop_ref.network import Network
-from backprop_ref.optimizers import Slots
+from backprop_ref.optimizers import Slots, lbfgs
+from backprop_ref.optimizers.lbfgs import LBFGS, Point
 from backprop_ref.parameters import Parameters
 from backprop_ref.training.pairs import PairsTrainer
 

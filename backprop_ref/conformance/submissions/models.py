@@ -12,7 +12,6 @@ from backprop_ref.conformance.submissions.calling import TIME_LIMIT, Late, NotJu
 from backprop_ref.conformance.submissions.conventions import Declared, Layout
 from backprop_ref.conformance.submissions.forms import one_hot, pairs
 from backprop_ref.conformance.submissions.functions import hidden, is_outer, mean
-from backprop_ref.conformance.submissions.plans import Plan, as_document, plans
 from backprop_ref.conformance.submissions.reading import Unreadable
 from backprop_ref.conformance.submissions.separate import Separate, outline
 from backprop_ref.conformance.submissions.settings import (
@@ -28,6 +27,7 @@ from backprop_ref.conformance.submissions.settings import (
     setting,
 )
 from backprop_ref.conformance.submissions.steps import Step, checked, one_step, own_sizes
+from backprop_ref.conformance.submissions.steps.plans import Plan, as_document, plans
 from backprop_ref.errors import InvalidInput
 from backprop_ref.network import Network
 
@@ -45,7 +45,7 @@ class Way(NamedTuple):
 class Model:
     """A class such as ``Net(sizes, learning_rate)`` with ``fit(x, y)``, or with ``forward`` and ``backward``.
 
-    Which methods make a step is found out by trying: see `backprop_ref.conformance.submissions.plans`.
+    Which methods make a step is found out by trying: see `backprop_ref.conformance.submissions.steps.plans`.
 
     Parameters
     ----------

@@ -136,8 +136,8 @@ class Network:
         return sum((n_in + 1) * n_out for n_in, n_out in zip(self.sizes, self.sizes[1:], strict=False))
 
     def init(self, seed: int = 1, scheme: str = "xavier", dtype: str | None = None) -> Parameters:
-        """Random `Parameters`, the same on every machine; see `backprop_ref.initialisers.initialise`."""
-        from backprop_ref.initialisers import initialise
+        """Random `Parameters`, the same on every machine; see `backprop_ref.network.initialisers.initialise`."""
+        from backprop_ref.network.initialisers import initialise
 
         return initialise(self.sizes, seed, scheme, dtype)
 

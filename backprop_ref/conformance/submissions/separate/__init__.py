@@ -12,9 +12,9 @@ from typing import Any
 
 from backprop_ref.conformance.submissions.calling import CircuitBreaker, NotJudged, Refusal, ending
 from backprop_ref.conformance.submissions.calls import Attempt
-from backprop_ref.conformance.submissions.messages import Garbled, receive, send
 from backprop_ref.conformance.submissions.outline import Outline
 from backprop_ref.conformance.submissions.reading import Unreadable
+from backprop_ref.conformance.submissions.separate.messages import Garbled, receive, send
 from backprop_ref.errors import InvalidInput
 
 IMPORT_LIMIT = 60.0
@@ -27,7 +27,7 @@ file, descriptor = sys.argv[1:]
 spec = importlib.util.spec_from_file_location("backprop_ref", file)
 sys.modules["backprop_ref"] = package = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(package)
-from backprop_ref.conformance.submissions.worker import main
+from backprop_ref.conformance.submissions.separate.worker import main
 main(int(descriptor))
 """
 """The judge's own backprop_ref, wherever it was found; with -P, no folder is added to the import path for it."""

@@ -24,7 +24,7 @@ from backprop_ref import mlp
 from backprop_ref.backends.arithmetic import Fast, OfArrays, Reproducible
 from backprop_ref.backends.array import divisor
 from backprop_ref.backends.base import Array, Backend
-from backprop_ref.backends.dual import Dual, DualArithmetic
+from backprop_ref.derivatives.dual import Dual, DualArithmetic
 from backprop_ref.errors import InvalidInput
 from backprop_ref.formulas import ACTIVATIONS, LOSSES, together
 from backprop_ref.mlp import HasWeights, Weights

@@ -14,9 +14,9 @@ import sys
 
 from backprop_ref.conformance.submissions.calling import NotJudged, Refusal, folder_of, load, run, stand_in
 from backprop_ref.conformance.submissions.calls import attempts, one_call
-from backprop_ref.conformance.submissions.messages import receive, send
 from backprop_ref.conformance.submissions.outline import Outline
 from backprop_ref.conformance.submissions.reading import Shapes, Unreadable
+from backprop_ref.conformance.submissions.separate.messages import receive, send
 from backprop_ref.conformance.submissions.steps import one_step, own_sizes
 from backprop_ref.errors import InvalidInput, blame
 from backprop_ref.import_path import importable

@@ -1,7 +1,7 @@
 """backprop-ref verify: somebody's backprop, measured rule by rule or held to the golden vectors."""
 
 from backprop_ref.cli import show
-from backprop_ref.cli.terminal import print_outcome
+from backprop_ref.cli.conformance.terminal import print_outcome
 from backprop_ref.conformance.measuring.verify import submission_of, verify_answers, verify_submission
 from backprop_ref.conformance.outcomes.page import page
 from backprop_ref.conformance.submissions.conventions import Declared

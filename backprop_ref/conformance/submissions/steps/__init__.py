@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from backprop_ref.conformance.submissions.calling import NotJudged, Refusal
-from backprop_ref.conformance.submissions.plans import Plan, from_document
 from backprop_ref.conformance.submissions.reading import (
     BIAS_GRADIENTS,
     WEIGHT_GRADIENTS,
@@ -18,7 +17,8 @@ from backprop_ref.conformance.submissions.reading import (
     number,
     returned,
 )
-from backprop_ref.conformance.submissions.slots import Slots, chain
+from backprop_ref.conformance.submissions.steps.plans import Plan, from_document
+from backprop_ref.conformance.submissions.steps.slots import Slots, chain
 
 
 class Step(NamedTuple):

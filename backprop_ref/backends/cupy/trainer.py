@@ -12,7 +12,7 @@ from backprop_ref import metrics
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
 from backprop_ref.backends.array import divisor
 from backprop_ref.backends.base import Array, EpochByEpoch, Poll
-from backprop_ref.backends.cupy_pairs import PairsBackend
+from backprop_ref.backends.cupy.pairs import PairsBackend
 from backprop_ref.dropout import Seeds
 from backprop_ref.formulas import UPDATES
 from backprop_ref.kernels.cuda_rules import OF_STEP, ROW, identity, settings_of

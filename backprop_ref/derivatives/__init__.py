@@ -8,11 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from backprop_ref import forward_mode, mlp
+from backprop_ref import mlp
 from backprop_ref.api import as_parameters, check_fit, checked_data, checked_rows, on_backend
 from backprop_ref.arrays import Batch, BatchLike, Matrix, Vector
 from backprop_ref.backends import get_backend
 from backprop_ref.backends.base import Backend, BackendChoice
+from backprop_ref.derivatives import forward_mode
 from backprop_ref.errors import InvalidInput
 from backprop_ref.kernels import ordered
 from backprop_ref.network import Network

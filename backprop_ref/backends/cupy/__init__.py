@@ -11,8 +11,8 @@ from backprop_ref.backends import CUDA_EXTRAS
 from backprop_ref.backends.arithmetic import Fast, Reproducible
 from backprop_ref.backends.array import divisor, known
 from backprop_ref.backends.base import Array, Trainer
-from backprop_ref.backends.cupy_device import call_everything, check_bits, device_number, first_line, out_of_memory
-from backprop_ref.backends.cupy_pairs import FastPairs, ReproduciblePairs
+from backprop_ref.backends.cupy.device import call_everything, check_bits, device_number, first_line, out_of_memory
+from backprop_ref.backends.cupy.pairs import FastPairs, ReproduciblePairs
 from backprop_ref.dropout import Rates
 from backprop_ref.errors import BackendUnavailable, InvalidInput
 from backprop_ref.kernels.cuda_rules import identity
@@ -155,16 +155,16 @@ class CupyBackend:
         *,
         weighted: bool = False,
     ) -> Trainer | None:
-        """Whole epochs with everything on the GPU; see `cupy_trainer.Trainer`.
+        """Whole epochs with everything on the GPU; see `trainer.Trainer`.
 
         None for batches cut into shards, dropout, samples with weights, and optimizers that define another step.
         """
-        from backprop_ref.backends import cupy_trainer
+        from backprop_ref.backends.cupy import trainer
 
         known = type(optimizer) in OPTIMIZERS.values() and optimizer.simple
         if weighted or shards > 1 or dropout or not known:
             return None
-        return cupy_trainer.Trainer(self, network, optimizer, dtype, batch_size, metric)
+        return trainer.Trainer(self, network, optimizer, dtype, batch_size, metric)
 
     def checked(self, pair: str, **arrays: tuple[Array, str]) -> FastPairs:
         """The launches for these arrays, each with the names of its dimensions; refuses what a kernel would misread."""
