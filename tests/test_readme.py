@@ -177,3 +177,19 @@ def test_every_file_that_is_named_exists():
     named = re.findall(r"`((?:backprop_ref|kernels|tests|bench|ci)/[\w/.-]*)`", "".join(PAGES.values()))
     assert len(named) > 10
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_the_guided_tour_is_short_and_leads_through_files_that_exist():
+    tour = PAGES[".github/CONTRIBUTING.md"].partition("## Guided tour")[2].partition("\n## ")[0]
+    ways = [
+        (cells[1], re.findall(r"`([^`]*)`", cells[2]))
+        for cells in (row.split("|") for row in tour.splitlines())
+        if cells[2:]
+    ]
+    ways = {name.strip(): files for name, files in ways if files}
+    assert {name.split(",")[0] for name in ways} == {"NumPy", "Numba", "CUDA"}
+    for name, files in ways.items():
+        assert len(files) <= (4 if name == "NumPy" else 6)
+        assert [
+            file for file in files if not (ROOT / file).exists() and not (ROOT / "backprop_ref" / file).exists()
+        ] == []
