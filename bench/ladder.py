@@ -62,13 +62,14 @@ def compare(options, rungs):
     import peers
 
     from backprop_ref.benchmarks.run import LADDER, Plan, backend_makers, run
-    from backprop_ref.cli.bench import new_folder, show_cases, write
+    from backprop_ref.cli.bench import show_cases, write
     from backprop_ref.errors import unknown
+    from backprop_ref.files import make_folder
 
     for name in options.without:
         if name not in peers.PEERS:
             raise unknown("peer", name, peers.PEERS)
-    folder = new_folder(options.out) if options.out else None
+    folder = make_folder("--out", options.out, "runs/bench") if options.out else None
     plan = Plan(
         makers=backend_makers(options.backends.split(","), threads=options.threads)
         | peers.makers([name for name in peers.PEERS if name not in options.without]),

@@ -2,15 +2,14 @@
 
 import csv
 import io
-import itertools
 from pathlib import Path
 
 from backprop_ref.backends import names
 from backprop_ref.benchmarks.run import Plan, backend_makers, run
 from backprop_ref.cli import show
 from backprop_ref.cli.files import write_images, write_page
-from backprop_ref.errors import InvalidInput, unknown
-from backprop_ref.files import create, json_text
+from backprop_ref.errors import unknown
+from backprop_ref.files import create, json_text, make_folder
 from backprop_ref.report.charts import benchmarks as charts_bench
 from backprop_ref.report.charts import images
 from backprop_ref.settings import CHOICES
@@ -36,7 +35,7 @@ def bench(quick, backends, dtype, threads, scaling, out, image_folder, as_json):
     make = Plan.quickly if quick else Plan
     options = {"dtypes": dtypes[:1] if quick else dtypes, "threads": threads}
     plan = make(makers, **options, scaling=[name for name in makers if scaling and name.endswith("fast")])
-    folder = new_folder(out)
+    folder = make_folder("--out", out, "runs/bench")
     result = run(plan)
     sections = write(result, folder)
     if image_folder:
@@ -49,25 +48,6 @@ def bench(quick, backends, dtype, threads, scaling, out, image_folder, as_json):
     if result["interrupted"]:
         return 130
     return 1 if any(case["error"] == "WrongGradient" for case in result["cases"]) else 0
-
-
-def new_folder(asked=None):
-    """Makes the folder asked for, which must hold nothing, or the next free ./runs/bench-N."""
-    try:
-        if asked is not None:
-            folder = Path(asked)
-            folder.mkdir(parents=True, exist_ok=True)
-            if any(folder.iterdir()):
-                raise InvalidInput(f"--out {asked}: not empty, and nothing is overwritten; give a new folder")
-            return folder
-        Path("runs").mkdir(exist_ok=True)
-        for number in itertools.count(1):
-            folder = Path("runs") / f"bench-{number}"
-            if not folder.exists():
-                folder.mkdir()
-                return folder
-    except OSError as error:
-        raise InvalidInput(f"--out {error.filename or asked}: cannot be made ({error.strerror})") from None
 
 
 def write(result, folder):

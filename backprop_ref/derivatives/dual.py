@@ -9,6 +9,7 @@ not dual is constant.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -142,20 +143,19 @@ class Dual:
     __radd__, __rmul__ = __add__, __mul__
 
     def __lt__(self, other: Any) -> Comparison:
-        value, dot = _parts(other)
-        return Comparison(self.value < value, self.value, (self.value == value) & (self.dot != dot))
+        return self._compared(operator.lt, *_parts(other))
 
     def __le__(self, other: Any) -> Comparison:
-        value, dot = _parts(other)
-        return Comparison(self.value <= value, self.value, (self.value == value) & (self.dot != dot))
+        return self._compared(operator.le, *_parts(other))
 
     def __gt__(self, other: Any) -> Comparison:
-        value, dot = _parts(other)
-        return Comparison(self.value > value, self.value, (self.value == value) & (self.dot != dot))
+        return self._compared(operator.gt, *_parts(other))
 
     def __ge__(self, other: Any) -> Comparison:
-        value, dot = _parts(other)
-        return Comparison(self.value >= value, self.value, (self.value == value) & (self.dot != dot))
+        return self._compared(operator.ge, *_parts(other))
+
+    def _compared(self, holds: Callable[[Any, Any], Any], value: Any, dot: Any) -> Comparison:
+        return Comparison(holds(self.value, value), self.value, (self.value == value) & (self.dot != dot))
 
 
 def _parts(number: Any) -> tuple[Any, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from backprop_ref.api import trace, value_and_grad
 from backprop_ref.backends import get_backend
+from backprop_ref.conformance.cases import same_bits
 from backprop_ref.errors import BackpropRefError, TrainingDiverged
 from backprop_ref.progress import Bar
 from backprop_ref.training.train import train
@@ -88,7 +89,7 @@ def _one(name, backend, network, params, x, y, how, expected, weights):
     first_pass = time.perf_counter() - started
     _quantities(network, params, x[rows], y[rows], shards, backend, *_weights(how))
     first_pass -= time.perf_counter() - started - first_pass
-    exact = {key: _same_bits(got[key], expected[key]) for key in expected}
+    exact = {key: same_bits(got[key], expected[key]) for key in expected}
     first = next((_difference(key, got[key], expected[key]) for key, same in exact.items() if not same), None)
     started = time.perf_counter()
     trained = step_seconds = None
@@ -150,10 +151,6 @@ def _quantities(network, params, x, y, shards, backend, sample_weight=None):
     for layer in reversed(layers):
         found |= {f"{name}{layer}": getattr(seen, name)[layer] for name in ("delta", "dW", "db")}
     return {**found, "dx": seen.dx}
-
-
-def _same_bits(got, expected):
-    return got.dtype == expected.dtype and got.shape == expected.shape and got.tobytes() == expected.tobytes()
 
 
 def _ordered(array):

@@ -78,6 +78,18 @@ class Experiment:
                 raise InvalidInput(f"--class-weight: {unknown('class', name, classes)}")
         return {classes.index(name): weight for name, weight in given.items()}
 
+    @property
+    def of_steps(self):
+        """What each step of training goes by: arguments of `br.train` and `br.find_learning_rate`."""
+        training = self.config.training
+        return {
+            **{name: getattr(training, name) for name in ("shuffle", "seed", "shards", "dropout")},
+            "batch_size": None if training.batch_size == "full" else training.batch_size,
+            "optimizer": self.optimizer,
+            "sample_weight": self.weights("train"),
+            "class_weight": self.class_weight,
+        }
+
     def counted(self, part, dtype):
         """x, y and weights of a part as `br.train` has them: without the rows of weight 0."""
         x, y = (array.astype(dtype) for array in self.xy(part))
@@ -283,15 +295,8 @@ def _train(experiment, backend, params, folder, progress, announce, may_grow):
                 x,
                 y,
                 epochs=training.epochs,
-                batch_size=None if training.batch_size == "full" else training.batch_size,
-                optimizer=experiment.optimizer,
+                **experiment.of_steps,
                 schedule=experiment.schedule,
-                shuffle=training.shuffle,
-                seed=training.seed,
-                shards=training.shards,
-                sample_weight=experiment.weights("train"),
-                class_weight=experiment.class_weight,
-                dropout=training.dropout,
                 validation=_validation(experiment),
                 patience=training.patience,
                 min_delta=training.min_delta,

@@ -10,21 +10,16 @@ from backprop_ref.conformance.outcomes.outcome import Finding
 def state_findings(evidence):
     """What second calls and changed arguments show."""
     findings = []
-    changed = next((one for one in evidence if getattr(one, "changed", ())), None)
+    changed = next((one for one in evidence if one.changed), None)
     if changed is not None:
         findings.append(_of_state("inputs-changed", changed.case.name, f"changed: {', '.join(changed.changed)}"))
-    second = [(one, again) for one in evidence if (again := _again(one)) is not None]
+    second = [one for one in evidence if one.again is not None]
     if second:
-        doubled = all(_doubled(one.values, again) for one, again in second)
+        doubled = all(_doubled(one.values, one.again) for one in second)
         id_ = "gradients-not-zeroed" if doubled else "second-call-differs"
         what = "twice the first call's gradients" if doubled else "other values than the first"
-        findings.append(_of_state(id_, second[0][0].case.name, f"the second, identical call gives {what}"))
+        findings.append(_of_state(id_, second[0].case.name, f"the second, identical call gives {what}"))
     return findings
-
-
-def _again(one):
-    answer = getattr(one, "answer", None)
-    return getattr(answer, "again", None) if answer is not None else one.again
 
 
 def _doubled(values, again):
