@@ -10,7 +10,7 @@ from backprop_ref.conformance.measuring.forwards import Forward
 from backprop_ref.conformance.measuring.judgement import ORDER, Judgement, known_bug
 from backprop_ref.conformance.measuring.losses import ALMOST, loss_factor
 from backprop_ref.conformance.measuring.networks import kind_of
-from backprop_ref.conformance.measuring.own_terms import by_penalty, in_its_own_terms
+from backprop_ref.conformance.measuring.unknown_loss.own_terms import by_penalty, in_its_own_terms
 from backprop_ref.conformance.outcomes.outcome import WRONG
 from backprop_ref.conformance.submissions.conventions import Factor
 

@@ -6,7 +6,8 @@ from backprop_ref.conformance.catalogue.known import BY_ID
 from backprop_ref.conformance.catalogue.textbook import RULES, activate, derived
 from backprop_ref.conformance.dissecting.comparing import same
 from backprop_ref.conformance.dissecting.rules import DOUBLE, Form, Rows
-from backprop_ref.conformance.measuring import material, own_loss
+from backprop_ref.conformance.measuring import material
+from backprop_ref.conformance.measuring.unknown_loss import differences
 from backprop_ref.conformance.rounding.balls import Ball
 from backprop_ref.network import Network
 from backprop_ref.parameters import Parameters
@@ -26,7 +27,7 @@ def derivatives(ask, network, params, x, y, chosen) -> Parameters | None:
     NaN: entries that are not `chosen`, a `Parameters` of ones and zeros, and those whose error is too large, near a
     kink.
     """
-    found = own_loss.entries(lambda moved: ask.losses(network, moved, x, y), params, chosen.flat)
+    found = differences.entries(lambda moved: ask.losses(network, moved, x, y), params, chosen.flat)
     if found is None:
         return None
     values, errors = found
@@ -97,7 +98,7 @@ def _along(ask, network, batches, one, tensors, rng):
             largest = float(np.abs(getattr(gradient, name)[layer]).max()) or 1.0
             part[...] = rng.normal(size=part.shape) / (largest if len(tensors) > 1 else 1.0)
         directions.append(direction.flat / np.linalg.norm(direction.flat))
-    found = own_loss.slopes(
+    found = differences.slopes(
         lambda moved: ask.losses(network, moved, one.case.x, one.case.y), params, np.array(directions)
     )
     if found is None:

@@ -8,13 +8,14 @@ from backprop_ref.conformance.dissecting.batches import together
 from backprop_ref.conformance.dissecting.comparing import same
 from backprop_ref.conformance.dissecting.rules import loss_of
 from backprop_ref.conformance.dissecting.samples import Samples
-from backprop_ref.conformance.measuring import forwards, naming, unknown
+from backprop_ref.conformance.measuring import forwards, naming
 from backprop_ref.conformance.measuring.asking import HALF_THE_DIGITS
 from backprop_ref.conformance.measuring.by_rules import divided, findings_of, without_loss
 from backprop_ref.conformance.measuring.forwards import rows_of
 from backprop_ref.conformance.measuring.judgement import Judgement, known_bug
 from backprop_ref.conformance.measuring.losses import CONSTANTS, case_of
 from backprop_ref.conformance.measuring.networks import kind_of
+from backprop_ref.conformance.measuring.unknown_loss import dissection
 from backprop_ref.conformance.outcomes.outcome import CONVENTION, NOT_JUDGED, OWN_TERMS, WRONG, Finding
 from backprop_ref.conformance.submissions.conventions import SIMPLE
 from backprop_ref.parameters import Parameters
@@ -35,11 +36,11 @@ def in_its_own_terms(ask, batches, members, told, search):
     if batches.tolerance >= HALF_THE_DIGITS["float32"]:
         reason = "its loss is none of ours, and in float32 differences of it say nothing; compute in float64"
         return Judgement(NOT_JUDGED, kind_of(network), reason=reason)
-    derived = unknown.is_derivative(ask, network, batches)
+    derived = dissection.is_derivative(ask, network, batches)
     if derived:
         name = kind_of(network) if told else "with a loss or an activation of its own"
         note = "the gradient is the derivative of your own loss, which is none of ours; checked by central differences "
-        note += f"in {unknown.DIRECTIONS} random directions of {'all weights' if ask.dear else 'each W and b'}"
+        note += f"in {dissection.DIRECTIONS} random directions of {'all weights' if ask.dear else 'each W and b'}"
         return Judgement(OWN_TERMS, name, notes=(note,))
     if search:
         bugs = forwards.fitting(forwards.with_a_bug(members, batches), batches, members[0].n_layers)
@@ -56,10 +57,10 @@ def _penalty(batches, every, known):
     """The forward pass, the words and the factor of a loss that is ours with something added whatever the samples."""
     first = batches._replace(five=batches.singles[0], seven=None, singles=batches.singles[1:3])
     for forward, (name, constant) in itertools.product(every, list(CONSTANTS.items())[: 1 if known else None]):
-        if unknown.constant_rest(first, constant * _losses(first, forward), SIMPLE) is None:
+        if dissection.constant_rest(first, constant * _losses(first, forward), SIMPLE) is None:
             continue
-        found = unknown.constant_rest(batches, constant * _losses(batches, forward), SIMPLE)
-        words = "" if found is None else unknown.penalty(found[1], batches.params, True)
+        found = dissection.constant_rest(batches, constant * _losses(batches, forward), SIMPLE)
+        words = "" if found is None else dissection.penalty(found[1], batches.params, True)
         if found is not None and (words or not known):
             said = (known_bug(name, "loss", network=kind_of(forward.network)),) if name else ()
             return forward._replace(findings=(*forward.findings, *said)), words, found[0]
@@ -122,7 +123,7 @@ def _not_the_derivative(ask, batches, members, search):
             network=guess.network,
         )
         return Judgement(WRONG, guess.network, (finding, *guess.findings))
-    singles, rows = unknown.measured_samples(ask, members[0], batches)
+    singles, rows = dissection.measured_samples(ask, members[0], batches)
     own = None
     if len(singles) >= LEAST_SAMPLES:
         own = _measured_rules(ask, batches, singles, rows, members[0], search)
@@ -135,12 +136,12 @@ def _not_the_derivative(ask, batches, members, search):
 def _measured_rules(ask, batches, singles, rows, network, search):
     """Findings by activations, slopes and deltas taken from the loss itself."""
     tolerance, text = max(batches.tolerance, 1e-5), kind_of(network)
-    samples = Samples(rows, singles, 1.0, tolerance, bool(search), more=unknown.own_forms())
+    samples = Samples(rows, singles, 1.0, tolerance, bool(search), more=dissection.own_forms())
     last = samples.last
     if search and any(off.quantity == "delta" and off.layer < last and off.words for off in samples.offs):
-        at_a = unknown.slopes_at_a(ask, network, batches.params, singles, rows)
+        at_a = dissection.slopes_at_a(ask, network, batches.params, singles, rows)
         if at_a is not None:
-            samples = Samples(rows, singles, 1.0, tolerance, True, more=(*unknown.own_forms(), at_a))
+            samples = Samples(rows, singles, 1.0, tolerance, True, more=(*dissection.own_forms(), at_a))
     offs, findings = [], []
     for off in samples.offs:
         if off.quantity == "delta" and off.layer == last and not off.named and not off.words:
@@ -150,14 +151,14 @@ def _measured_rules(ask, batches, singles, rows, network, search):
     findings = [*naming.findings_of(offs, last, text), *findings]
     samples.search = False
     joined = together(samples, batches.five.case, batches.five, batches.singles)
-    if joined.offs and search and (name := unknown.by_other_labels(ask, network, batches)):
+    if joined.offs and search and (name := dissection.by_other_labels(ask, network, batches)):
         return Judgement(WRONG, text, (known_bug(name, "delta", (last,), network=text), *findings))
     if not findings:
         size = float(len(batches.five.case.x))
         name = "db" if samples.B[last] is not None else "dW"
         total = np.sum([getattr(one.values, name)[last] for one in batches.singles], axis=0)
         due = _last(ask, batches, name[1:])
-        power = next((power for power in (-1, 0) if unknown.agree(size**power * total, due, 1e-5)), None)
+        power = next((power for power in (-1, 0) if dissection.agree(size**power * total, due, 1e-5)), None)
         if power is not None:
             findings += divided(joined, power, text)
         findings += naming.findings_of(joined.offs, last, text)
@@ -168,5 +169,5 @@ def _last(ask, batches, name):
     """The derivative of the loss of a batch by the last W or b; NaN where there is none."""
     wanted, five = Parameters.zeros(batches.params.sizes), batches.five.case
     getattr(wanted, name)[-1][...] = 1.0
-    found = unknown.derivatives(ask, five.network, batches.params, five.x, five.y, wanted)
+    found = dissection.derivatives(ask, five.network, batches.params, five.x, five.y, wanted)
     return np.array(np.nan) if found is None else getattr(found, name)[-1]
