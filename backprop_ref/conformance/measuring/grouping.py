@@ -1,169 +1,32 @@
-"""Measures a submission: finds the networks it is made for, then holds each of its rules to the right one."""
+"""The networks of one size, grouped by what a submission answers: each group is judged, and all are one outcome."""
 
 from functools import partial
 
 import numpy as np
 
 from backprop_ref.conformance.catalogue.known import BY_ID
-from backprop_ref.conformance.measuring import answers, asking, material
-from backprop_ref.conformance.measuring.asking import HALF_THE_DIGITS, Asked, Asker
+from backprop_ref.conformance.measuring import answers, material
+from backprop_ref.conformance.measuring.asking import HALF_THE_DIGITS, Asked
 from backprop_ref.conformance.measuring.by_rules import without_loss
 from backprop_ref.conformance.measuring.judgement import ORDER, Judgement, known_bug
-from backprop_ref.conformance.measuring.networks import kind_of, parse
+from backprop_ref.conformance.measuring.networks import kind_of
 from backprop_ref.conformance.measuring.with_loss import with_loss
 from backprop_ref.conformance.outcomes.outcome import CONVENTION, NOT_JUDGED, RIGHT, WRONG, Finding, Outcome
 
-FEW = 8
-"""Kinds of network that are tried in other sizes."""
 COMMON = (("softmax", "cross_entropy"), ("sigmoid", "binary_cross_entropy"), ("sigmoid", "sum_squared_error"),
           ("linear", "sum_squared_error"), ("tanh", "sum_squared_error"), ("softmax", "sum_squared_error"))  # fmt: skip
 """The outputs with their losses that people write most: of several explanations, the first."""
 
 
-OF_ITS_SIZES = {
-    "sum-over-outputs",
-    "mean-over-outputs",
-    "last-unit-skipped",
-    "last-weight-skipped",
-    "loop-of-other-layer",
-}
-"""Bugs that code for one network only seems to have in another."""
-
-
-def measure(submission, *, target="", network=None, reload=None) -> Outcome:
-    """What a submission's gradients are worth.
-
-    Parameters
-    ----------
-    submission : Function, Model or Program
-    target : str
-        What the outcome calls it.
-    network : Network, optional
-        The only network that it is asked for; default: it is found out.
-    reload : callable, optional
-        Imports the code again, since the calls that find its layout may have left something in it.
-    """
-    found, problem = asking.forms(submission, network)
-    smaller = _written_for(submission, found[0]) if found and network is None else None
-    if smaller is not None:
-        found = asking.forms(submission, smaller)[0] or found
-    if not found:
-        return Outcome(target, NOT_JUDGED, reason=problem or "it gives no answer")
-    if reload is not None:
-        submission.restart(reload())
-    best: Outcome | None = None
-    seen: list[Asked | None] = []
-    for form in found[:6]:
-        submission.layout = form.layout
-        ask = Asker(submission, len(found[:6]))
-        plain = _plain_answer(ask, submission, form, network)
-        if plain is not None and any(_same_answer(plain, other) for other in seen):
-            continue
-        seen.append(plain)
-        outcome = _measured(ask, submission, form, target, network)
-        if best is None or _rank(outcome) < _rank(best):
-            best, layout, chosen = outcome, form.layout, form
-        if best.verdict in {RIGHT, CONVENTION}:
-            break
-    submission.layout = layout
-    if submission.kind == "function":
-        submission.settle()
-    assert best is not None
-    if network is None and smaller is None and submission.sizes() is None:
-        alike = [form for form in found if form.sizes == chosen.sizes]
-        best = _in_wider_layers(submission, best, alike) or best
-        if best.verdict in {RIGHT, CONVENTION}:
-            _in_other_sizes(submission, best, chosen)
-    return best
-
-
-def _rank(outcome):
-    """How good a verdict is, and how much there is to say beside it: of several layouts, the one that explains most."""
-    said = Judgement(outcome.verdict, "", tuple(outcome.findings))
-    return ORDER.index(outcome.verdict), said.cost
-
-
-def _in_wider_layers(submission, outcome, forms):
-    """The outcome where code that is right with layers of one neuron is wrong with more, which it takes too; else None.
-
-    In one neuron much is the same: a transposed W, a sum over neurons. That a mean over the outputs is no mean over the
-    batch says nothing of code for one output, nor do neurons that loops over its own sizes leave out.
-    """
-    first, *inner, last = forms[0].sizes
-    if outcome.exit or 1 not in (*inner, last):
-        return None
-    layout, wide = submission.layout, [2 if size == 1 else size for size in inner]
-    for sizes in dict.fromkeys([(first, *wide, last), (first, *inner, 2), (first, *wide, 2)]):
-        for form in forms if sizes != forms[0].sizes else ():
-            submission.layout = form.layout
-            wider = _measured(Asker(submission), submission, form._replace(sizes=sizes), outcome.target, None)
-            ids = {found.id for found in wider.findings}
-            if wider.verdict == WRONG and ids <= BY_ID.keys() and ids - OF_ITS_SIZES:
-                return wider
-            if wider.verdict != NOT_JUDGED:
-                break
-    submission.layout = layout
-    return None
-
-
-def _in_other_sizes(submission, outcome, form):
-    """Makes an outcome WRONG if what is right in one network is wrong in another of the same kind, wider or deeper."""
-    if form.sizes != material.WIDTHS[len(form.sizes) - 1][0]:
-        return  # it is made for these sizes
-    ask, depth = Asker(submission), len(form.sizes) - 1
-    any_depth = depth == 2 and submission.n_layers is None and len(set(form.biases)) == 1
-    deeper = [material.WIDTHS[3][0]] if any_depth else []
-    for sizes in (*material.OTHER_WIDTHS[depth], *deeper):
-        kinds = [
-            parse(text.replace(text.split(":")[0], "-".join(map(str, sizes)))) for text in _fitting(outcome, sizes)
-        ]
-        for kind in kinds[: 2 if ask.dear or sizes in deeper else FEW]:
-            there = form._replace(sizes=sizes, biases=(any(form.biases),) * (len(sizes) - 1))
-            judged = _group(ask, there if sizes in deeper else form._replace(sizes=sizes), [kind], told=True)
-            if judged.verdict == WRONG:
-                outcome.verdict, outcome.conventions = WRONG, []
-                outcome.networks = [f"{'-'.join(map(str, sizes))}:{judged.network}"]
-                outcome.findings = [*judged.findings]
-                outcome.calls += ask.calls
-                return
-    outcome.calls += ask.calls
-
-
-def _fitting(outcome, sizes):
-    """The networks of an outcome that there are with these sizes: softmax has more than one output."""
-    kinds = [text for text in outcome.networks if sizes[-1] > 1 or "softmax:" not in text]
-    last = {text.rpartition(",")[2]: text for text in reversed(kinds)}
-    return [*last.values(), *(text for text in kinds if text not in last.values())]
-
-
-def _written_for(submission, form):
-    """A network of the sizes up to which gradients are filled in, where code runs over fixed ranges; else None."""
-    submission.layout = form.layout
-    filled: list[np.ndarray] = []
-    for seed in range(1, 9):  # in some weights or others, each relu lets something through
-        ask = Asker(submission)
-        one, two = (_plain_answer(ask, submission, form, None, seed, samples) for samples in (1, 2))
-        if one is None or two is None or one.values.dW is None or two.values.dW is None:
-            return None
-        moved = list(map(np.not_equal, one.values.dW, two.values.dW))  # what a penalty fills in is the same in both
-        filled = moved if not filled else list(map(np.logical_or, filled, moved))
-        if all(map(np.all, filled)):
-            return None
-    blocks = [[int(np.max(np.flatnonzero(np.any(W, axis=axis)), initial=-1)) + 1 for axis in (1, 0)] for W in filled]
-    sizes = (blocks[0][0], *(block[1] for block in blocks))
-    chained = all(one[1] == two[0] for one, two in zip(blocks, blocks[1:], strict=False))
-    if sizes == tuple(form.sizes) or not chained or not set(sizes) <= set(submission.numbers):
-        return None
-    return material.networks(sizes)[0]
-
-
-def _plain_answer(ask, submission, form, network, seed=1, samples=1):
+def plain_answer(ask, submission, form, network, seed=1, samples=1):
+    """The answer for plain numbers: of the network, or the first of the form's sizes."""
     kind = network or material.networks(form.sizes)[0]
     params = material.parameters(form.sizes, seed, form.biases)
     return ask(kind, params, *material.batch(form.sizes, material.SAMPLES, samples, form.hard))
 
 
-def _same_answer(one, two):
+def same_answer(one, two):
+    """Whether two answers have the same loss and gradients."""
     if one is None or two is None:
         return one is two
     lists = [(one.values.dW, two.values.dW), (one.values.db, two.values.db)]
@@ -172,7 +35,8 @@ def _same_answer(one, two):
     )
 
 
-def _measured(ask, submission, form, target, network):
+def measured(ask, submission, form, target, network):
+    """The outcome for the networks of a form's sizes, or for the only one."""
     groups, refused = _groups(ask, submission, form, network)
     if not groups:
         return Outcome(target, NOT_JUDGED, reason=ask.problem or "it gives no answer", calls=ask.calls)
@@ -181,7 +45,7 @@ def _measured(ask, submission, form, target, network):
     wrong = 0
     for members, hard in groups:
         asked = form._replace(hard=hard)
-        judgement = _group(ask, asked, members, told or network is not None, wrong < 8)
+        judgement = judged_group(ask, asked, members, told or network is not None, wrong < 8)
         if hard and not form.hard:
             judgement = judgement._replace(notes=(*judgement.notes, "for one-hot labels"), plain=False)
         judged.append((judgement, members))
@@ -205,7 +69,7 @@ def _groups(ask, submission, form, network):
             if answer is None:
                 refused.append(kind)
                 continue
-            place = next((one for other, one, its in groups if its == hard and _same_answer(other, answer)), None)
+            place = next((one for other, one, its in groups if its == hard and same_answer(other, answer)), None)
             if place is None:
                 groups.append((answer, [kind], hard))
             else:
@@ -228,7 +92,7 @@ def _commonness(network):
     return place, hidden
 
 
-def _group(ask, form, members, told, search=True) -> Judgement:
+def judged_group(ask, form, members, told, search=True) -> Judgement:
     """The judgement on the networks that give one answer."""
     batches = answers.ask_all(ask, form, members[0])
     if batches is None:

@@ -14,8 +14,8 @@ from backprop_ref.conformance.judging.judged import NO_ANSWER
 from backprop_ref.conformance.judging.notes import decides_nothing
 from backprop_ref.conformance.judging.said import bugs_in, outcome_of, tally
 from backprop_ref.conformance.judging.verdict import WRONG as WRONG_TENSOR
-from backprop_ref.conformance.measuring.grouping import measure
 from backprop_ref.conformance.measuring.networks import parse
+from backprop_ref.conformance.measuring.submission import measure
 from backprop_ref.conformance.outcomes.outcome import CONVENTION, NOT_JUDGED, RIGHT, WRONG, Outcome
 from backprop_ref.conformance.submissions.calling import TIME_LIMIT
 from backprop_ref.conformance.submissions.conventions import Declared, Layout

@@ -1,0 +1,149 @@
+"""Measures a submission: finds the form and the sizes it is made for, then holds each of its rules to the right one."""
+
+import numpy as np
+
+from backprop_ref.conformance.catalogue.known import BY_ID
+from backprop_ref.conformance.measuring import asking, material
+from backprop_ref.conformance.measuring.asking import Asked, Asker
+from backprop_ref.conformance.measuring.grouping import judged_group, measured, plain_answer, same_answer
+from backprop_ref.conformance.measuring.judgement import ORDER, Judgement
+from backprop_ref.conformance.measuring.networks import parse
+from backprop_ref.conformance.outcomes.outcome import CONVENTION, NOT_JUDGED, RIGHT, WRONG, Outcome
+
+FEW = 8
+"""Kinds of network that are tried in other sizes."""
+OF_ITS_SIZES = {
+    "sum-over-outputs",
+    "mean-over-outputs",
+    "last-unit-skipped",
+    "last-weight-skipped",
+    "loop-of-other-layer",
+}
+"""Bugs that code for one network only seems to have in another."""
+
+
+def measure(submission, *, target="", network=None, reload=None) -> Outcome:
+    """What a submission's gradients are worth.
+
+    Parameters
+    ----------
+    submission : Function, Model or Program
+    target : str
+        What the outcome calls it.
+    network : Network, optional
+        The only network that it is asked for; default: it is found out.
+    reload : callable, optional
+        Imports the code again, since the calls that find its layout may have left something in it.
+    """
+    found, problem = asking.forms(submission, network)
+    smaller = _written_for(submission, found[0]) if found and network is None else None
+    if smaller is not None:
+        found = asking.forms(submission, smaller)[0] or found
+    if not found:
+        return Outcome(target, NOT_JUDGED, reason=problem or "it gives no answer")
+    if reload is not None:
+        submission.restart(reload())
+    best: Outcome | None = None
+    seen: list[Asked | None] = []
+    for form in found[:6]:
+        submission.layout = form.layout
+        ask = Asker(submission, len(found[:6]))
+        plain = plain_answer(ask, submission, form, network)
+        if plain is not None and any(same_answer(plain, other) for other in seen):
+            continue
+        seen.append(plain)
+        outcome = measured(ask, submission, form, target, network)
+        if best is None or _rank(outcome) < _rank(best):
+            best, layout, chosen = outcome, form.layout, form
+        if best.verdict in {RIGHT, CONVENTION}:
+            break
+    submission.layout = layout
+    if submission.kind == "function":
+        submission.settle()
+    assert best is not None
+    if network is None and smaller is None and submission.sizes() is None:
+        alike = [form for form in found if form.sizes == chosen.sizes]
+        best = _in_wider_layers(submission, best, alike) or best
+        if best.verdict in {RIGHT, CONVENTION}:
+            _in_other_sizes(submission, best, chosen)
+    return best
+
+
+def _rank(outcome):
+    """How good a verdict is, and how much there is to say beside it: of several layouts, the one that explains most."""
+    said = Judgement(outcome.verdict, "", tuple(outcome.findings))
+    return ORDER.index(outcome.verdict), said.cost
+
+
+def _in_wider_layers(submission, outcome, forms):
+    """The outcome where code that is right with layers of one neuron is wrong with more, which it takes too; else None.
+
+    In one neuron much is the same: a transposed W, a sum over neurons. That a mean over the outputs is no mean over the
+    batch says nothing of code for one output, nor do neurons that loops over its own sizes leave out.
+    """
+    first, *inner, last = forms[0].sizes
+    if outcome.exit or 1 not in (*inner, last):
+        return None
+    layout, wide = submission.layout, [2 if size == 1 else size for size in inner]
+    for sizes in dict.fromkeys([(first, *wide, last), (first, *inner, 2), (first, *wide, 2)]):
+        for form in forms if sizes != forms[0].sizes else ():
+            submission.layout = form.layout
+            wider = measured(Asker(submission), submission, form._replace(sizes=sizes), outcome.target, None)
+            ids = {found.id for found in wider.findings}
+            if wider.verdict == WRONG and ids <= BY_ID.keys() and ids - OF_ITS_SIZES:
+                return wider
+            if wider.verdict != NOT_JUDGED:
+                break
+    submission.layout = layout
+    return None
+
+
+def _in_other_sizes(submission, outcome, form):
+    """Makes an outcome WRONG if what is right in one network is wrong in another of the same kind, wider or deeper."""
+    if form.sizes != material.WIDTHS[len(form.sizes) - 1][0]:
+        return  # it is made for these sizes
+    ask, depth = Asker(submission), len(form.sizes) - 1
+    any_depth = depth == 2 and submission.n_layers is None and len(set(form.biases)) == 1
+    deeper = [material.WIDTHS[3][0]] if any_depth else []
+    for sizes in (*material.OTHER_WIDTHS[depth], *deeper):
+        kinds = [
+            parse(text.replace(text.split(":")[0], "-".join(map(str, sizes)))) for text in _fitting(outcome, sizes)
+        ]
+        for kind in kinds[: 2 if ask.dear or sizes in deeper else FEW]:
+            there = form._replace(sizes=sizes, biases=(any(form.biases),) * (len(sizes) - 1))
+            judged = judged_group(ask, there if sizes in deeper else form._replace(sizes=sizes), [kind], told=True)
+            if judged.verdict == WRONG:
+                outcome.verdict, outcome.conventions = WRONG, []
+                outcome.networks = [f"{'-'.join(map(str, sizes))}:{judged.network}"]
+                outcome.findings = [*judged.findings]
+                outcome.calls += ask.calls
+                return
+    outcome.calls += ask.calls
+
+
+def _fitting(outcome, sizes):
+    """The networks of an outcome that there are with these sizes: softmax has more than one output."""
+    kinds = [text for text in outcome.networks if sizes[-1] > 1 or "softmax:" not in text]
+    last = {text.rpartition(",")[2]: text for text in reversed(kinds)}
+    return [*last.values(), *(text for text in kinds if text not in last.values())]
+
+
+def _written_for(submission, form):
+    """A network of the sizes up to which gradients are filled in, where code runs over fixed ranges; else None."""
+    submission.layout = form.layout
+    filled: list[np.ndarray] = []
+    for seed in range(1, 9):  # in some weights or others, each relu lets something through
+        ask = Asker(submission)
+        one, two = (plain_answer(ask, submission, form, None, seed, samples) for samples in (1, 2))
+        if one is None or two is None or one.values.dW is None or two.values.dW is None:
+            return None
+        moved = list(map(np.not_equal, one.values.dW, two.values.dW))  # what a penalty fills in is the same in both
+        filled = moved if not filled else list(map(np.logical_or, filled, moved))
+        if all(map(np.all, filled)):
+            return None
+    blocks = [[int(np.max(np.flatnonzero(np.any(W, axis=axis)), initial=-1)) + 1 for axis in (1, 0)] for W in filled]
+    sizes = (blocks[0][0], *(block[1] for block in blocks))
+    chained = all(one[1] == two[0] for one, two in zip(blocks, blocks[1:], strict=False))
+    if sizes == tuple(form.sizes) or not chained or not set(sizes) <= set(submission.numbers):
+        return None
+    return material.networks(sizes)[0]
