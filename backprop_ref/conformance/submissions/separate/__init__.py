@@ -20,7 +20,7 @@ from backprop_ref.errors import InvalidInput
 IMPORT_LIMIT = 60.0
 """Seconds to import a submission in, if its time limit is not longer."""
 
-_PACKAGE = str(Path(__file__).parents[2] / "__init__.py")
+_PACKAGE = str(Path(__file__).parents[3] / "__init__.py")
 _START = """
 import importlib.util, sys
 file, descriptor = sys.argv[1:]
