@@ -56,14 +56,14 @@ def weighted(
         found = found * _of_classes(class_weight, classes, found > 0.0, max(2, y.shape[1]), names[1])[classes]
     with np.errstate(over="ignore", under="ignore", divide="ignore"):
         weights = found.astype(y.dtype)
-        kept = weights > 0.0
-        sums = np.array([total(weights), 1.0 / total(weights) if kept.any() else np.inf]).astype(y.dtype)
+        positive = weights > 0.0
+        sums = np.array([total(weights), 1.0 / total(weights) if positive.any() else np.inf]).astype(y.dtype)
     given = names[0] if sample_weight is not None else names[1]
     if not found.any():
         raise InvalidInput(f"{given}: no row has a weight above 0; at least one is needed")
     if not np.isfinite(sums).all():
         raise InvalidInput(f"{given}: the sum of the weights leaves the range of {y.dtype}; divide them by their mean")
-    return (x, y, weights) if kept.all() else (cast(Rows, x[kept]), y[kept], weights[kept])
+    return (x, y, weights) if positive.all() else (cast(Rows, x[positive]), y[positive], weights[positive])
 
 
 def total(weights: Vector) -> float:

@@ -1,4 +1,4 @@
-"""The kernels of ``cuda/`` compiled for CuPy's current device, kept on disk, and launched by name."""
+"""The kernels of ``cuda/`` compiled for CuPy's current device, cached on disk, and launched by name."""
 
 import contextlib
 import hashlib
@@ -58,15 +58,15 @@ class Kernels:
 
 
 def loaded(cupy: Any, text: str, options: tuple[str, ...]) -> Any:
-    """A source text as a module: compiled by NVRTC, or found where CuPy keeps what it has compiled."""
+    """A source text as a module: compiled by NVRTC, or found in CuPy's cache."""
     version, capability = cupy.cuda.nvrtc.getVersion(), cupy.cuda.Device().compute_capability
     made_from = repr((text, options, capability, version, cupy.__version__))
     name = f"backprop_ref-{hashlib.sha256(made_from.encode()).hexdigest()}.cubin"
     unloadable = cupy.cuda.driver.CUDADriverError
-    kept = _read(name)
-    if kept is not None:
+    cached = _read(name)
+    if cached is not None:
         with contextlib.suppress(unloadable):
-            return _module(cupy, kept)
+            return _module(cupy, cached)
     binary, _ = cupy.cuda.compiler.compile_using_nvrtc(text, options, None, "backprop_ref.cu")
     try:
         module = _module(cupy, binary)
@@ -78,7 +78,7 @@ def loaded(cupy: Any, text: str, options: tuple[str, ...]) -> Any:
             f"NVRTC {'.'.join(map(str, version))} does not know GPUs of compute capability {capability[:-1]}."
             f"{capability[-1]}; update it, and CuPy"
         ) from error
-    _keep(name, binary)
+    _cache(name, binary)
     return module
 
 
@@ -89,7 +89,7 @@ def _module(cupy: Any, binary: bytes) -> Any:
 
 
 def _read(name: str) -> bytes | None:
-    """The machine code kept under a name; None if there is none, or not the one that was kept."""
+    """The cached machine code; None if there is none, or it was damaged."""
     with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: no home
         content = (cache_folder() / name).read_bytes()
         digest, binary = content[:DIGEST], content[DIGEST:]
@@ -97,8 +97,8 @@ def _read(name: str) -> bytes | None:
     return None
 
 
-def _keep(name: str, binary: bytes) -> None:
-    """Keeps machine code behind its hash; where nothing can be kept, every process compiles for itself."""
+def _cache(name: str, binary: bytes) -> None:
+    """Caches machine code behind its hash; where nothing can be written, every process compiles for itself."""
     if not binary.startswith(b"\x7fELF"):  # but PTX, as CUPY_COMPILE_WITH_PTX asks for
         return
     with contextlib.suppress(OSError, RuntimeError):

@@ -303,8 +303,8 @@ class Loops(dict[str, Loop]):
         rule: Callable[..., Any]
         of_rule: Callable[..., Loop]
         for half, (rule, of_rule, names) in enumerate(halves):
-            made = over_rows[half](rule) if over_rows else self._compiled(of_rule(self._function(rule, names)))
-            self[f"{name}_{HALVES[half]}"] = made
+            loop = over_rows[half](rule) if over_rows else self._compiled(of_rule(self._function(rule, names)))
+            self[f"{name}_{HALVES[half]}"] = loop
 
 
 @cache

@@ -35,9 +35,9 @@ class NumpyBackend(ArrayBackend):
         """The backend for products of that size: with one thread for small ones, unless a number was given."""
         if self.threads is not None or multiplications >= SHARED_FROM:
             return self
-        made = copy.copy(self)
-        made.threads = 1
-        return made
+        limited = copy.copy(self)
+        limited.threads = 1
+        return limited
 
     def to_numpy(self, a: Array) -> npt.NDArray[Any]:
         return np.asarray(a)

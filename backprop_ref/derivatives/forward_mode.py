@@ -122,9 +122,9 @@ class Duals:
     """
 
     def __init__(self, backend: Backend) -> None:
-        own = getattr(backend, "arithmetic", None)
-        self.backend, self.here = backend, isinstance(own, OfArrays)
-        self.words = DualArithmetic(own if self.here else _of_numpy(backend.numerics), self.count)
+        arithmetic = getattr(backend, "arithmetic", None)
+        self.backend, self.here = backend, isinstance(arithmetic, OfArrays)
+        self.words = DualArithmetic(arithmetic if self.here else _of_numpy(backend.numerics), self.count)
 
     def jumps(self, activation: str, moving: Moving, layer: int) -> int:
         """At how many entries of a layer its activation has no derivative."""

@@ -109,8 +109,8 @@ def prepare(config):
         rest, test = split(len(dataset.x), data.test_size, stream, labels)
     else:
         rest, test = fold(len(dataset.x), data.folds, data.fold, stream, labels)
-    kept, validation = split(len(rest), data.validation_size, stream, None if labels is None else labels[rest])
-    parts = {"train": rest[kept], "validation": rest[validation], "test": test}
+    training, validation = split(len(rest), data.validation_size, stream, None if labels is None else labels[rest])
+    parts = {"train": rest[training], "validation": rest[validation], "test": test}
     one_column = network.output_activation == "sigmoid" and network.loss not in {"cross_entropy", "ce"}
     preprocessing = before or Preprocessing.fit(
         dataset, parts["train"], data.normalize, one_column, network.output_activation

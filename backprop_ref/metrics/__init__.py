@@ -49,8 +49,8 @@ def chosen(metric: str | None, network: Network, y: Batch) -> str:
 
 def beside(metric: str, network: Network, y: Batch) -> str:
     """The metric of other targets y of the same kind: that of their own only where one of the two is R²."""
-    own = metric_name(network, y)
-    return own if "r2" in {own, metric} else metric
+    usual = metric_name(network, y)
+    return usual if "r2" in {usual, metric} else metric
 
 
 def column_name(metric: str) -> str:

@@ -145,8 +145,8 @@ def _log_loss(shares: Batch, truth: Classes) -> float:
     return float(-ordered.running_sum(np, logarithms)) / len(truth)
 
 
-def _ratios(parts: npt.NDArray[np.intp], wholes: npt.NDArray[np.intp]) -> list[float]:
-    return [part / whole if whole else 0.0 for part, whole in zip(parts.tolist(), wholes.tolist(), strict=True)]
+def _ratios(counts: npt.NDArray[np.intp], totals: npt.NDArray[np.intp]) -> list[float]:
+    return [part / of if of else 0.0 for part, of in zip(counts.tolist(), totals.tolist(), strict=True)]
 
 
 def _mean(values: Sequence[float]) -> float:

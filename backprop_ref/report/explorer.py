@@ -32,10 +32,10 @@ def explored(trace, budget):
     for most in (MOST_DRAWN, MOST_DRAWN // 2, MOST_DRAWN // 4):
         shown = [drawn(size, most) for size in trace.network.sizes]
         fields = list(_fields(trace, shown))
-        kept, data = _fitting(trace, fields, budget)
-        if len(kept) >= min(len(trace), ENOUGH):
+        chosen, data = _fitting(trace, fields, budget)
+        if len(chosen) >= min(len(trace), ENOUGH):
             break
-    if len(kept) < min(2, len(trace)) or not kept:
+    if len(chosen) < min(2, len(trace)) or not chosen:
         return None
     about = {
         **trace.network.to_dict(),
@@ -49,7 +49,7 @@ def explored(trace, budget):
         "y": numbers(trace.y),
         "every": trace.every,
         "total": len(trace),
-        "epochs": trace["epoch"][kept].tolist(),
+        "epochs": trace["epoch"][chosen].tolist(),
         "shown": shown,
         "fields": [
             {"name": called, "shape": shape, "rows": rows, "columns": columns}
@@ -100,18 +100,18 @@ def _fitting(trace, fields, budget):
     numbers = sum(math.prod(shape) for _, shape, *_ in fields)
     frames = min(len(trace), int(budget / LEAST_BYTES) // numbers)
     while frames >= min(2, len(trace)) and frames > 0:
-        kept = thinned(len(trace), frames)
-        data = _data(trace, fields, kept)
+        chosen = thinned(len(trace), frames)
+        data = _data(trace, fields, chosen)
         if len(data) <= budget:
-            return kept, data
+            return chosen, data
         frames = min(frames - 1, int(frames * budget / len(data)))
     return [], b""
 
 
-def _data(trace, fields, kept):
+def _data(trace, fields, chosen):
     decoded, parts = {}, []
     for field, _, pick, _, _, columns in fields:
-        values = _da(trace, int(field[2:]), kept) if field.startswith("da") else trace[field][kept]
+        values = _da(trace, int(field[2:]), chosen) if field.startswith("da") else trace[field][chosen]
         digits = codes(values[pick])
         if field.startswith(("a", "delta")):
             decoded[field] = numbers_of(digits)
@@ -136,16 +136,16 @@ def _products(trace, decoded, layer, n_out, columns):
     return total
 
 
-def _da(trace, layer, kept):
+def _da(trace, layer, chosen):
     """dLoss/da, which no trace holds."""
     network = trace.network
     with np.errstate(all="ignore"):
         if layer == network.n_layers - 1:
             pair = LOSSES[network.loss].with_output(network.activations[layer])
-            z, a = trace[f"z{layer}"][kept], trace[f"a{layer}"][kept]
+            z, a = trace[f"z{layer}"][chosen], trace[f"a{layer}"][chosen]
             each = 1.0 if trace.weights is None else trace.weights[:, None]
             return each * (pair.error(Fast(np), z, a, trace.y) / _divisor(trace))
-        return trace[f"delta{layer + 1}"][kept] @ np.swapaxes(trace[f"W{layer + 1}"][kept], 1, 2)
+        return trace[f"delta{layer + 1}"][chosen] @ np.swapaxes(trace[f"W{layer + 1}"][chosen], 1, 2)
 
 
 def _fields(trace, shown):
@@ -166,8 +166,8 @@ def _fields(trace, shown):
         needed = {"z": by_rows, "a": True, "delta": layer > 0, "da": by_rows}
         if layer == last and together(network.loss, network.activations[layer]):
             del needed["da"]
-        for name, whole in needed.items():
-            full = whole or all_of_it
+        for name, everywhere in needed.items():
+            full = everywhere or all_of_it
             shape = [samples, n_out if full else len(drawn_here)]
             pick = (slice(None), slice(None), slice(None) if full else columns)
             yield f"{name}{layer}", shape, pick, f"{name}{layer}", None, None if full else some

@@ -61,17 +61,17 @@ def table(header, rows, kind="numbers"):
     table of numbers scrolls in its own box; one of words shows each row as a list.
     """
     texts = [["" if cell is None else str(cell) for cell in row] for row in rows]
-    kept = [i for i in range(len(header)) if any(row[i] for row in texts)]
+    filled = [i for i in range(len(header)) if any(row[i] for row in texts)]
     names = [as_html(str(name)) for name in header]
     aligned = [' class="number"' if all(_NUMBER.fullmatch(row[i]) for row in texts) else "" for i in range(len(header))]
-    cells = "".join(f'<th scope="col"{aligned[i]}>{names[i]}</th>' for i in kept)
+    cells = "".join(f'<th scope="col"{aligned[i]}>{names[i]}</th>' for i in filled)
     lines = "\n".join(
-        "<tr>" + "".join(f'<td data-label="{names[i]}"{aligned[i]}>{_breakable(row[i])}</td>' for i in kept) + "</tr>"
+        "<tr>" + "".join(f'<td data-label="{names[i]}"{aligned[i]}>{_breakable(row[i])}</td>' for i in filled) + "</tr>"
         for row in texts
     )
     content = f"<thead><tr>{cells}</tr></thead>\n<tbody>{lines}</tbody>"
     box = 'class="scroll" role="region" aria-label="Table" tabindex="0"'
-    wide = " many" if len(kept) > MOST_COLUMNS else ""
+    wide = " many" if len(filled) > MOST_COLUMNS else ""
     return f'<div {box}><table class="{kind}{wide}">{content}</table></div>\n'
 
 

@@ -158,10 +158,10 @@ def open_trace(path: Name) -> Trace:
         with file.open("rb") as opened:
             line = opened.readline(MOST_HEADER)
             about, dtype = About.from_json(line)
-            whole = (os.fstat(opened.fileno()).st_size - len(line)) // dtype.itemsize
-            if whole < 1:
+            count = (os.fstat(opened.fileno()).st_size - len(line)) // dtype.itemsize
+            if count < 1:
                 return Trace(about, np.empty(0, dtype))
-            return Trace(about, np.memmap(opened, dtype, "r", offset=len(line), shape=(whole,)))
+            return Trace(about, np.memmap(opened, dtype, "r", offset=len(line), shape=(count,)))
     except FileNotFoundError:
         raise InvalidInput(f"{path}: no binary trace ({FILE}) there; train with --trace binary") from None
     except OSError as error:

@@ -133,7 +133,7 @@ class Binary(_Growing):
         about = self._about._replace(configuration=found.configuration)
         if found.about.to_json(found.records.dtype) != about.to_json(self._dtype):
             raise InvalidInput(f"{self._path}: the trace of another run; move it away")
-        count = kept(found["epoch"], about.every, done)
+        count = of_done(found["epoch"], about.every, done)
         last = _checked_last(self._path, found["epoch"][:count].tolist(), about.every, done)
         with self._path.open("rb") as file:
             return Written(last, len(file.readline()) + count * self._dtype.itemsize)
@@ -167,7 +167,7 @@ class Csv(_Growing):
             end = file.tell()
             for line in file:
                 epoch = int(line.partition(b",")[0]) if line.endswith(b"\n") else done + 1
-                if not kept([epoch], self._every, done):
+                if not of_done([epoch], self._every, done):
                     break
                 if not last:  # the folder may have another name by now
                     fields = next(csv.reader([line.decode()]))
@@ -231,7 +231,7 @@ class Parquet:
                 raise InvalidInput(f"{path}: the trace of another run; move it away")
             table = self._arrow.parquet.read_table(path, columns=["epoch", "configuration"])
             epochs = table["epoch"].to_numpy()
-            counts[path] = kept(epochs, self._about.every, done), len(epochs)
+            counts[path] = of_done(epochs, self._about.every, done), len(epochs)
             if counts[path][0]:
                 self._about = self._about._replace(configuration=table["configuration"][0].as_py())
                 last, number = epochs[: counts[path][0]].tolist(), int(path.stem.partition("-")[2]) + 1
@@ -353,7 +353,7 @@ def formatted(table: npt.NDArray[Any], digits: int | None) -> list[str]:
     return [",".join(map(repr, row)) for row in table.tolist()]
 
 
-def kept(epochs: npt.ArrayLike, every: int, done: int) -> int:
+def of_done(epochs: npt.ArrayLike, every: int, done: int) -> int:
     """How many of the epochs of a trace a resumed run keeps: those it has done, but for an odd one at the end."""
     stays = (np.asarray(epochs) <= done) & (np.asarray(epochs) % every == 0)
     return len(stays) if stays.all() else int(np.argmin(stays))

@@ -23,7 +23,7 @@ from backprop_ref.parameters import Parameters
 from backprop_ref.random import Stream
 from backprop_ref.sample_weights import ClassWeight, weighted
 from backprop_ref.training.pairs import PairsTrainer
-from backprop_ref.training.train import finite_data, suited, whole
+from backprop_ref.training.train import finite_data, integer, suited
 
 SMOOTHING = 0.9
 DIVERGED = 4.0
@@ -131,16 +131,16 @@ def find_learning_rate(
     numbers = all(isinstance(each, int | float) and not isinstance(each, bool) for each in (lowest, highest))
     if not numbers or not 0.0 < lowest < highest < math.inf:
         raise InvalidInput(f"lowest={lowest!r}, highest={highest!r}: two numbers above 0 are needed, the first smaller")
-    rows, steps, seed = len(x), whole("steps", steps, 2), whole("seed", seed, 0)
-    size = rows if batch_size is None else min(whole("batch_size", batch_size, 1), rows)
+    rows, steps, seed = len(x), integer("steps", steps, 2), integer("seed", seed, 0)
+    size = rows if batch_size is None else min(integer("batch_size", batch_size, 1), rows)
     computing = suited(get_backend(backend, numerics, device, threads), network, size)
     rates_of_layers = dropping.checked(dropout, network)
-    pairs = PairsTrainer(computing, network, optimizer, size, whole("shards", shards, 1), "r2", rates_of_layers)
+    pairs = PairsTrainer(computing, network, optimizer, size, integer("shards", shards, 1), "r2", rates_of_layers)
     stream = Stream(seed, "shuffle")
     rates = _rates(float(lowest), float(highest), steps)
     order = stream if shuffle and batch_size is not None else None
     losses = _tried(pairs, params.copy(), (x, y), weights, rates, order, seed)
-    return _judged(rates[: len(losses)], losses, whole=len(losses) == steps)
+    return _judged(rates[: len(losses)], losses, complete=len(losses) == steps)
 
 
 def _rates(lowest: float, highest: float, steps: int) -> npt.NDArray[np.float64]:
@@ -194,7 +194,7 @@ class _Mean:
         return mean
 
 
-def _judged(rates: npt.NDArray[np.float64], losses: npt.NDArray[np.float64], whole: bool) -> RateSearch:
+def _judged(rates: npt.NDArray[np.float64], losses: npt.NDArray[np.float64], complete: bool) -> RateSearch:
     mean = _Mean()
     smoothed = np.array([mean.add(loss) for loss in losses.tolist()])
     at = int(np.nanargmin(smoothed)) if np.isfinite(smoothed).any() else 0
@@ -202,6 +202,6 @@ def _judged(rates: npt.NDArray[np.float64], losses: npt.NDArray[np.float64], who
     if at == 0:
         reason = f"the loss never fell, from {rates[0]:.3g} on: begin lower, or look at the data"
         return RateSearch(rates, losses, smoothed, None, reason)
-    if at == len(rates) - 1 and whole:
+    if at == len(rates) - 1 and complete:
         where = f"the loss still fell at {rates[at]:.3g}, the highest rate that was tried"
     return RateSearch(rates, losses, smoothed, float(rates[at]) / SHARE, f"{where}; a tenth of it is suggested")

@@ -168,11 +168,11 @@ def train(
     samples, schedule = len(x), get_schedule(schedule)
     done = check_goes_on(state, params, schedule, resume, trace)
     plan = Plan(
-        epochs=done + whole("epochs", epochs, 0),
-        batch_size=samples if batch_size is None else min(whole("batch_size", batch_size, 1), samples),
+        epochs=done + integer("epochs", epochs, 0),
+        batch_size=samples if batch_size is None else min(integer("batch_size", batch_size, 1), samples),
         shuffle=bool(shuffle) and batch_size is not None,
         schedule=schedule,
-        patience=None if patience is None else whole("patience", patience, 1),
+        patience=None if patience is None else integer("patience", patience, 1),
         min_delta=min_delta,
         restore_best=restore_best,
         each_epoch=validation is not None or patience is not None or callback is not None,
@@ -180,7 +180,7 @@ def train(
     )
     computing = suited(get_backend(backend, numerics, device, threads), network, plan.batch_size)
     metric = metrics.chosen(metric, network, y)
-    given = computing, network, optimizer, plan.batch_size, whole("shards", shards, 1), metric
+    given = computing, network, optimizer, plan.batch_size, integer("shards", shards, 1), metric
     pairs = _pairs(*given, dropping.checked(dropout, network), batch_size)
     stream = Stream(seed, "shuffle")
     columns = _columns(metric, network, held_out)
@@ -332,7 +332,7 @@ def _check_finite(name: str, array: npt.NDArray[Any], remedy: str = "remove or f
         raise InvalidInput(f"{name}[{where}] is {array[entry]}: training needs finite numbers; {remedy}")
 
 
-def whole(name: str, value: Any, least: int) -> int:
+def integer(name: str, value: Any, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value <= MOST:
         raise InvalidInput(f"{name}={value!r}: a whole number from {least} to {MOST:,} is needed")
     return int(value)

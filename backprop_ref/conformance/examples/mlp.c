@@ -22,7 +22,7 @@ static void fail(const char *message) {
     exit(1);
 }
 
-static void *room(size_t count, size_t size) {
+static void *allocate(size_t count, size_t size) {
     void *made = calloc(count ? count : 1, size);
     if (!made) fail("out of memory");
     return made;
@@ -217,7 +217,7 @@ static char *quoted(void) {
 }
 
 static Node *parse(void) {
-    Node *node = room(1, sizeof *node), **tail = &node->first;
+    Node *node = allocate(1, sizeof *node), **tail = &node->first;
     skip();
     node->kind = *at;
     if (*at == '{' || *at == '[') {
@@ -425,10 +425,10 @@ static void output(Mlp *net, int s, double n, double *sum) {
         }
         activate_backward(net->activation[last], z, a, da, delta, n_out);
     } else if (is(net->loss, "multi_class_hinge")) {
-        double own = 0.0, hits = 0.0;
-        for (int j = 0; j < n_out; j++) own = own + (y[j] > 0.0 ? a[j] : 0.0);
+        double of_class = 0.0, hits = 0.0;
+        for (int j = 0; j < n_out; j++) of_class = of_class + (y[j] > 0.0 ? a[j] : 0.0);
         for (int j = 0; j < n_out; j++) {
-            double margin = 1.0 + (a[j] - own);
+            double margin = 1.0 + (a[j] - of_class);
             int hit = y[j] <= 0.0 && margin > 0.0;
             *sum = *sum + (hit ? margin : 0.0);
             hits = hits + (double)hit;
@@ -556,8 +556,8 @@ static void steps(Mlp *net, Optimizer o, int rows, int count) {
     int total = net->batch, start = 0;
     for (int l = 0; l < net->layers; l++)
         for (int i = 0; i < 2; i++) {
-            m[2 * l + i] = room(net->size[l] * net->size[l + 1], sizeof(double));
-            v[2 * l + i] = room(net->size[l] * net->size[l + 1], sizeof(double));
+            m[2 * l + i] = allocate(net->size[l] * net->size[l + 1], sizeof(double));
+            v[2 * l + i] = allocate(net->size[l] * net->size[l + 1], sizeof(double));
         }
     for (int step = 0; step < count; step++) {
         net->batch = total - start < rows ? total - start : rows;
@@ -592,18 +592,18 @@ static Mlp network_of(Node *document) {
     for (int l = 0; l < net.layers; l++, name = name->next, W = W->next, b = b->next) {
         size_t n_in = net.size[l], n_out = net.size[l + 1], rows = net.batch;
         net.activation[l] = name;
-        fill(W, net.W[l] = room(n_in * n_out, sizeof(double)));
-        fill(b, net.b[l] = room(n_out, sizeof(double)));
-        net.z[l] = room(rows * n_out, sizeof(double));
-        net.a[l] = room(rows * n_out, sizeof(double));
-        net.delta[l] = room(rows * n_out, sizeof(double));
-        net.dW[l] = room(n_in * n_out, sizeof(double));
-        net.db[l] = room(n_out, sizeof(double));
+        fill(W, net.W[l] = allocate(n_in * n_out, sizeof(double)));
+        fill(b, net.b[l] = allocate(n_out, sizeof(double)));
+        net.z[l] = allocate(rows * n_out, sizeof(double));
+        net.a[l] = allocate(rows * n_out, sizeof(double));
+        net.delta[l] = allocate(rows * n_out, sizeof(double));
+        net.dW[l] = allocate(n_in * n_out, sizeof(double));
+        net.db[l] = allocate(n_out, sizeof(double));
     }
-    fill(get(document, "x"), net.x = room(net.batch * net.size[0], sizeof(double)));
-    fill(get(document, "y"), net.y = room(net.batch * net.size[net.layers], sizeof(double)));
-    net.dx = room(net.batch * net.size[0], sizeof(double));
-    if (upstream->kind == '[') fill(upstream, net.upstream = room(net.batch * net.size[net.layers], sizeof(double)));
+    fill(get(document, "x"), net.x = allocate(net.batch * net.size[0], sizeof(double)));
+    fill(get(document, "y"), net.y = allocate(net.batch * net.size[net.layers], sizeof(double)));
+    net.dx = allocate(net.batch * net.size[0], sizeof(double));
+    if (upstream->kind == '[') fill(upstream, net.upstream = allocate(net.batch * net.size[net.layers], sizeof(double)));
     return net;
 }
 
@@ -633,7 +633,7 @@ static void write_list(const Mlp *net, const char *name, double *const *arrays, 
 
 static char *standard_input(void) {
     size_t used = 0, size = 1 << 16;
-    char *text = room(size, 1);
+    char *text = allocate(size, 1);
     for (size_t got; (got = fread(text + used, 1, size - used - 1, stdin)) > 0;) {
         used += got;
         if (size - used < 2 && !(text = realloc(text, size *= 2))) fail("out of memory");

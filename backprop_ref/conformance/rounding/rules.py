@@ -117,12 +117,12 @@ class Rules:
         roundings. 2σ(2z) − 1: half of that, three roundings of 2σ = 1 + a, and one of a.
         """
         slope = _sech2(z.value) * _exp(4.0 * z.error)  # |(log sech²)'| <= 2, and both ends are within 2e
-        brought, gamma = slope * z.error, self.rounding.in_entries
-        size = np.abs(a) + 2.0 * brought
+        propagated, gamma = slope * z.error, self.rounding.in_entries
+        size = np.abs(a) + 2.0 * propagated
         quotient = slope * self.exponent + gamma(3) * size
         by_sigmoid = 0.5 * slope * self.exponent + gamma(3) * (1.0 + size) + gamma(1) * size
         added = np.maximum(self.rounding.tangents * size, np.maximum(quotient, by_sigmoid))
-        return np.minimum(brought + added, 2.0 + 4.0 * self.u) + 4.0 * self.tiny
+        return np.minimum(propagated + added, 2.0 + 4.0 * self.u) + 4.0 * self.tiny
 
     def bent(self, z, slope, bend):
         """What the error of z brings to a function with this slope at the centre, whose second derivative is nowhere
@@ -136,8 +136,8 @@ class Rules:
 
     def softsign(self, z, a):
         """z/(1 + |z|): two roundings; the second derivative is at most 2."""
-        brought = self.bent(z, _softsign_slope(z.value), 2.0)
-        return brought + self.rounding.in_entries(2) * (np.abs(a) + brought) + self.tiny
+        propagated = self.bent(z, _softsign_slope(z.value), 2.0)
+        return propagated + self.rounding.in_entries(2) * (np.abs(a) + propagated) + self.tiny
 
     def softsign_slope(self, z, a):
         """1/(1 + |z|)², or (1 − |a|)²: four roundings, or three and the error of 1 − |a|."""
@@ -170,9 +170,11 @@ class Rules:
         The exponential's error enters by σ, the rounding of 1 + exp(z) as it is; then the logarithm, and two roundings.
         """
         slope = _logistic(z.value)
-        brought = self.bent(z, slope, 0.25)
+        propagated = self.bent(z, slope, 0.25)
         added = self.exponent * slope * _exp(2.0 * z.error) + self.u
-        return brought + added + _with(self.rounding.logarithms, self.rounding.in_entries(2)) * (a + brought + added)
+        return (
+            propagated + added + _with(self.rounding.logarithms, self.rounding.in_entries(2)) * (a + propagated + added)
+        )
 
     def softplus_slope(self, z, a):
         """σ(z), or 1 − exp(−a), whose exponential is 1 − σ."""
@@ -183,9 +185,14 @@ class Rules:
 
     def silu(self, z, a):
         """z·σ(z), or z/(1 + exp(−z)): the error of σ, and a rounding; the second derivative is at most 1/2."""
-        brought, s = self.bent(z, _silu_slope(z.value), 0.5), _logistic(z.value)
-        own = z.computed * self.formula_of_sigmoid(z)
-        return brought + own + self.rounding.in_entries(2) * (np.abs(a) + brought + own + s * self.tiny) + self.tiny
+        propagated, s = self.bent(z, _silu_slope(z.value), 0.5), _logistic(z.value)
+        local = z.computed * self.formula_of_sigmoid(z)
+        return (
+            propagated
+            + local
+            + self.rounding.in_entries(2) * (np.abs(a) + propagated + local + s * self.tiny)
+            + self.tiny
+        )
 
     def silu_slope(self, z, a):
         """σ(1 + z(1 − σ)), σ + a(1 − σ), or a + σ(1 − a): no derivative by σ is larger than 1 + |z|, none by a than 1,
@@ -193,8 +200,8 @@ class Rules:
         """
         slope, s = _silu_slope(z.value), _logistic(z.value)
         near, of_s = self.of_bent(z, slope, 0.5), self.formula_of_sigmoid(z)
-        own = of_s * (1.0 + z.computed) + self.rounding.in_entries(5) * (s + of_s + 2.0 * a.computed)
-        return Near(near.value, near.error + own + (a.error - self.bent(z, slope, 0.5)))
+        local = of_s * (1.0 + z.computed) + self.rounding.in_entries(5) * (s + of_s + 2.0 * a.computed)
+        return Near(near.value, near.error + local + (a.error - self.bent(z, slope, 0.5)))
 
     def elu(self, z, a, alpha, scale=1.0):
         """α·expm1(z) or α·(exp(z) − 1) where z is negative, times a scale: α and it are rounded, and three roundings.
@@ -204,9 +211,9 @@ class Rules:
         positive, below = z.value + 2.0 * z.error > 0.0, z.value - 2.0 * z.error <= 0.0
         e = _exp(np.minimum(z.value + 2.0 * z.error, 0.0))
         slope = scale * np.maximum(positive * 1.0, below * alpha * e)
-        brought = slope * z.error
-        rounded = self.rounding.in_entries(5 * below + 2 * (scale != 1.0)) * (np.abs(a) + brought)
-        return brought + rounded + below * scale * alpha * self.exponent * e + self.tiny
+        propagated = slope * z.error
+        rounded = self.rounding.in_entries(5 * below + 2 * (scale != 1.0)) * (np.abs(a) + propagated)
+        return propagated + rounded + below * scale * alpha * self.exponent * e + self.tiny
 
     def elu_slope(self, z, a, alpha, scale=1.0):
         """1, or a + α, or α·exp(z), times a scale; both where rounding may decide the sign of z."""
@@ -226,8 +233,8 @@ class Rules:
 
     def gelu(self, z, a):
         """z·½(1 + erf(z/√2)): the argument is rounded twice, the sum once; the second derivative is at most 0.8."""
-        brought, own = self.bent(z, _gelu_slope(z.value), 0.8), z.computed * self.formula_of_normal(z)
-        return brought + own + self.rounding.in_entries(3) * (np.abs(a) + brought + own) + self.tiny
+        propagated, local = self.bent(z, _gelu_slope(z.value), 0.8), z.computed * self.formula_of_normal(z)
+        return propagated + local + self.rounding.in_entries(3) * (np.abs(a) + propagated + local) + self.tiny
 
     def formula_of_normal(self, z):
         """What ½(1 + erf(z/√2)) errs by where z has no error; x·erf′(x) is at most a half."""
@@ -238,13 +245,13 @@ class Rules:
         """Φ + z·φ, whose exponential errs by two roundings of its argument, and four of the product."""
         near, of_normal = self.of_bent(z, _gelu_slope(z.value), 0.8), self.formula_of_normal(z)
         density, gamma = z.computed * _density(z.value) * _exp(2.0 * z.computed * z.error), self.rounding.in_entries
-        own = density * (self.exponent + gamma(2) * z.computed**2 / 2.0 + gamma(5))
-        return Near(near.value, near.error + of_normal + own + gamma(1) * (_normal(z.value) + of_normal + own))
+        local = density * (self.exponent + gamma(2) * z.computed**2 / 2.0 + gamma(5))
+        return Near(near.value, near.error + of_normal + local + gamma(1) * (_normal(z.value) + of_normal + local))
 
     def gelu_tanh(self, z, a):
         """z·½(1 + tanh(u)) or z·σ(2u); the second derivative is at most 0.8."""
-        brought, own = self.bent(z, _gelu_tanh_slope(z.value), 0.8), z.computed * self.formula_of_near_normal(z)
-        return brought + own + self.rounding.in_entries(3) * (np.abs(a) + brought + own) + self.tiny
+        propagated, local = self.bent(z, _gelu_tanh_slope(z.value), 0.8), z.computed * self.formula_of_near_normal(z)
+        return propagated + local + self.rounding.in_entries(3) * (np.abs(a) + propagated + local) + self.tiny
 
     def formula_of_near_normal(self, z):
         """What σ(2u) errs by where z has no error: u is rounded four times, its cubic part as often before, and then
@@ -263,14 +270,14 @@ class Rules:
         near, of_s = self.of_bent(z, _gelu_tanh_slope(z.value), 0.8), self.formula_of_near_normal(z)
         s, _, slope = _near_normal(z.value)
         steep = z.computed * slope * _exp(2.0 * z.error)
-        own = of_s * (1.0 + steep * np.abs(1.0 - 2.0 * s) + 2.0 * steep * of_s)
-        own += self.rounding.in_entries(8) * (s + steep * s * (1.0 - s) + own) + self.u * steep / 4.0
-        return Near(near.value, near.error + own)
+        local = of_s * (1.0 + steep * np.abs(1.0 - 2.0 * s) + 2.0 * steep * of_s)
+        local += self.rounding.in_entries(8) * (s + steep * s * (1.0 - s) + local) + self.u * steep / 4.0
+        return Near(near.value, near.error + local)
 
     def mish(self, z, a):
         """z·tanh(log(1 + exp(z))), or as a quotient; the second derivative is at most 0.65."""
-        brought, own = self.bent(z, _mish_slope(z.value), 0.65), z.computed * self.formula_of_gate(z)
-        return brought + own + self.rounding.in_entries(2) * (np.abs(a) + brought + own) + self.tiny
+        propagated, local = self.bent(z, _mish_slope(z.value), 0.65), z.computed * self.formula_of_gate(z)
+        return propagated + local + self.rounding.in_entries(2) * (np.abs(a) + propagated + local) + self.tiny
 
     def formula_of_gate(self, z):
         """What tanh(log(1 + exp(z))) errs by where z has no error: the softplus, at a slope of 1 − t², and tanh; or
@@ -291,8 +298,8 @@ class Rules:
         )
         t, s, size, gamma = _gate(z.value), _logistic(z.value), z.computed, self.rounding.in_entries
         rest = (1.0 - t * t) * _exp(2.0 * z.error)
-        own = of_gate * (1.0 + 2.0 * size * s * (t + of_gate)) + size * (rest * of_s + self.u * s)
-        return Near(near.value, near.error + own + gamma(5) * (t + size * rest * s + own))
+        local = of_gate * (1.0 + 2.0 * size * s * (t + of_gate)) + size * (rest * of_s + self.u * s)
+        return Near(near.value, near.error + local + gamma(5) * (t + size * rest * s + local))
 
     def softmax(self, z, a):
         """a(1 ± ρ), with ρ from `softmax_ratio`; then a sum and a division."""
@@ -343,9 +350,9 @@ class Rules:
         Or e/(1 + e)², whose logarithm changes by at most the error of z and of e's; four roundings.
         """
         value = _logistic(z.value) * _logistic(-z.value) * _exp(z.error)
-        brought = a.error * (np.abs(1.0 - 2.0 * a.value) + 3.0 * a.error)
+        propagated = a.error * (np.abs(1.0 - 2.0 * a.value) + 3.0 * a.error)
         from_z = _expm1(np.abs(1.0 - 2.0 * a.value) * z.error + 2.0 * z.error**2 + self.exponent)
-        return Near(value, self.slope_error(a, value, brought, from_z))
+        return Near(value, self.slope_error(a, value, propagated, from_z))
 
     def tanh_slope(self, z, a):
         """1 − a², or (1 − a)(1 + a): |a + a'|·|a' − a|, a² rounded, and three roundings.
@@ -353,14 +360,14 @@ class Rules:
         Or 1/cosh², cosh the library's or a sum of exponentials: twice its error, and four roundings.
         """
         value = _sech2(z.value) * _exp(2.0 * z.error)
-        brought = a.error * (2.0 * np.abs(a.value) + 3.0 * a.error)
+        propagated = a.error * (2.0 * np.abs(a.value) + 3.0 * a.error)
         from_z = _expm1(2.0 * ((np.abs(a.value) + 2.0 * z.error) * z.error + self.exponent))
-        return Near(value, self.slope_error(a, value, brought, from_z))
+        return Near(value, self.slope_error(a, value, propagated, from_z))
 
-    def slope_error(self, a, value, brought, from_z):
+    def slope_error(self, a, value, propagated, from_z):
         """The larger error of a slope from a, and of one from z with relative error `from_z` and four roundings."""
         gamma = self.rounding.in_entries
-        from_a = brought + self.u * a.computed**2 + gamma(3) * (value + brought)
+        from_a = propagated + self.u * a.computed**2 + gamma(3) * (value + propagated)
         return np.maximum(from_a, value * _with(from_z, gamma(4)))
 
     def softmax_delta(self, a, da):
@@ -379,10 +386,10 @@ class Rules:
         apart, uneven = a.error * far, t.exact * r.in_sums(n_out)
         error = a.error * (rest * far + _columns(a.exact * da.error + apart) + uneven)
         error += a.exact * (rest * da.local + _others(a.value, a.exact * da.local + apart) + uneven)
-        for brought, *of_column in zip(da.delta.T[:, :, None], da.W.value.T, da.W.error.T, strict=True):
+        for delta, *of_column in zip(da.delta.T[:, :, None], da.W.value.T, da.W.error.T, strict=True):
             W = Near(*of_column)
             apart = np.abs(W.value - _columns(a.value * W.value)) + _columns(a.error * W.exact + a.exact * W.error)
-            error += a.exact * brought * (apart + W.error)
+            error += a.exact * delta * (apart + W.error)
         return error + self.softmax_roundings(a, da, far + t.error)
 
     def softmax_roundings(self, a, da, far):
@@ -551,8 +558,8 @@ class Rules:
         at most 1, and the exponential, the logarithm and three roundings err by parts of |r| and of 1.
         """
         far = np.abs(a.value - y) + 2.0 * a.error
-        own = self.exponent + self.rounding.logarithms * (far + 1.0) + self.rounding.in_entries(4) * (2.0 * far + 1.0)
-        return a.error * np.minimum(far, 1.0) + own, np.minimum(far, far**2 / 2.0) + own
+        local = self.exponent + self.rounding.logarithms * (far + 1.0) + self.rounding.in_entries(4) * (2.0 * far + 1.0)
+        return a.error * np.minimum(far, 1.0) + local, np.minimum(far, far**2 / 2.0) + local
 
     def log_cosh_error(self, a, y):
         """tanh(a − y), whose argument is rounded."""
@@ -572,9 +579,11 @@ class Rules:
 
     def margins(self, a, y):
         """1 + a − a of the row's class, which is a sum with zeros: two roundings."""
-        own = Near(_columns(np.where(y > 0.0, a.value, 0.0)), _columns(np.where(y > 0.0, a.error, 0.0)))
-        far = np.abs(a.value - own.value) + a.error + own.error
-        return Near(1.0 + (a.value - own.value), a.error + own.error + self.rounding.in_entries(2) * (1.0 + far))
+        of_class = Near(_columns(np.where(y > 0.0, a.value, 0.0)), _columns(np.where(y > 0.0, a.error, 0.0)))
+        far = np.abs(a.value - of_class.value) + a.error + of_class.error
+        return Near(
+            1.0 + (a.value - of_class.value), a.error + of_class.error + self.rounding.in_entries(2) * (1.0 + far)
+        )
 
     def multi_class_hinge_terms(self, a, y):
         """The margin where it is positive, of the other classes."""

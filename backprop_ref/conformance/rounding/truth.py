@@ -288,8 +288,8 @@ def _loss(numbers, loss, output, z, a, y):
 
 def _margins(numbers, a, y):
     """By how much each other class comes too near to the row's own."""
-    own, none = _dot(a, [1 if y_j > 0 else 0 for y_j in y]), numbers.number(0)
-    return [none if y_j > 0 else max(1 + a_j - own, none) for a_j, y_j in zip(a, y, strict=True)]
+    of_class, none = _dot(a, [1 if y_j > 0 else 0 for y_j in y]), numbers.number(0)
+    return [none if y_j > 0 else max(1 + a_j - of_class, none) for a_j, y_j in zip(a, y, strict=True)]
 
 
 def _loss_delta(numbers, loss, output, z, a, y):

@@ -64,14 +64,14 @@ def colour(i, n):
 
 def line(x, y, name, i=0, n=1, log=False, **more):
     """A line, thinned to `MOST_POINTS`; evenly on a log scale where x is drawn on one."""
-    kept = _thinned_log(len(x)) if log else thinned(len(x), MOST_POINTS)
+    drawn = _thinned_log(len(x)) if log else thinned(len(x), MOST_POINTS)
     stroke, dash = colour(i, n)
     style = {"color": stroke, "dash": dash, "width": 2, **more.pop("line", {})}
     return {
         "type": "scatter",
-        "mode": "lines" if len(kept) > 1 else "markers",
-        "x": numbers(np.asarray(x)[kept]),
-        "y": numbers(np.asarray(y)[kept]),
+        "mode": "lines" if len(drawn) > 1 else "markers",
+        "x": numbers(np.asarray(x)[drawn]),
+        "y": numbers(np.asarray(y)[drawn]),
         "name": name,
         "line": style,
         **more,

@@ -48,17 +48,17 @@ def vanishing_gradients(cells):
         depths = sorted({_depth(cell) for cell in group})
         first = [_mean([_norms(cell)[:1] for cell in group if _depth(cell) == depth])[0] for depth in depths]
         by_depth.append(_marked(depths, first, activation, i))
-    whole = {"dtick": 1}
+    integers = {"dtick": 1}
     caption = "At the initial weights, of the traced samples; geometric mean over seeds."
     return [
         Chart(
             f"Gradient norm by layer, {deepest} layers",
-            {"data": by_layer, "layout": layout("layer, 0 is next to the input", "‖dW‖", xaxis=whole, yaxis=LOG)},
+            {"data": by_layer, "layout": layout("layer, 0 is next to the input", "‖dW‖", xaxis=integers, yaxis=LOG)},
             caption,
         ),
         Chart(
             "Gradient norm of the first layer by depth",
-            {"data": by_depth, "layout": layout("layers with weights", "‖dW‖ of layer 0", xaxis=whole, yaxis=LOG)},
+            {"data": by_depth, "layout": layout("layers with weights", "‖dW‖ of layer 0", xaxis=integers, yaxis=LOG)},
             caption,
         ),
         curves(cells, "activation", "loss"),

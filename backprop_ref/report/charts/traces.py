@@ -15,15 +15,15 @@ MOST_FRAMES, MOST_RECORDS, MOST_BYTES = 60, 200, 2**26
 @np.errstate(all="ignore")
 def layers(trace):
     """Gradient norm, and size of the update beside that of the weights, for each layer."""
-    kept = _kept(trace)
-    if len(kept) < 2:
+    records = _records(trace)
+    if len(records) < 2:
         return []
-    epochs = trace["epoch"][kept]
+    epochs = trace["epoch"][records]
     gradients, ratios = [], []
     for layer in range(trace.network.n_layers):
-        dW = np.asarray(trace[f"dW{layer}"][kept], dtype=np.float64)
+        dW = np.asarray(trace[f"dW{layer}"][records], dtype=np.float64)
         gradients.append(line(epochs, _norms(dW), f"layer {layer}", layer))
-        W = np.asarray(trace[f"W{layer}"][kept], dtype=np.float64)
+        W = np.asarray(trace[f"W{layer}"][records], dtype=np.float64)
         ratios.append(line(epochs[1:], _ratios(W, epochs), f"layer {layer}", layer))
     gradient = {"data": gradients, "layout": layout("epoch", "‖dW‖", yaxis=LOG)}
     ratio = {"data": ratios, "layout": layout("epoch", "‖ΔW‖ / ‖W‖", yaxis=LOG)}
@@ -45,16 +45,16 @@ def _ratios(W, epochs):
 
 def parameters(trace):
     """Weights and bias of each neuron over epochs, a neuron at a time."""
-    kept = _kept(trace)
-    epochs, lines, owners = trace["epoch"][kept], [], []
+    records = _records(trace)
+    epochs, lines, owners = trace["epoch"][records], [], []
     neurons = [(layer, j) for layer, n in enumerate(trace.network.sizes[1:]) for j in range(n)]
     some = [neurons[i] for i in thinned(len(neurons), MOST_NEURONS)]
     for layer, j in some:
-        W = np.asarray(trace[f"W{layer}"][kept, :, j])
+        W = np.asarray(trace[f"W{layer}"][records, :, j])
         strongest = np.sort(np.argsort(-np.abs(W[-1]), kind="stable")[:MOST_WEIGHTS])
         for i, k in enumerate(strongest):
             lines.append(line(epochs, W[:, k], f"from {k}", i + 1, visible=(layer, j) == some[0]))
-        lines.append(line(epochs, trace[f"b{layer}"][kept, j], "bias", 0, visible=(layer, j) == some[0]))
+        lines.append(line(epochs, trace[f"b{layer}"][records, j], "bias", 0, visible=(layer, j) == some[0]))
         owners += [f"layer {layer}, neuron {j}"] * (len(strongest) + 1)
     caption = []
     if len(some) < len(neurons):
@@ -68,7 +68,7 @@ def parameters(trace):
 def activations(trace):
     """Activations of each layer for the traced samples, epoch by epoch."""
     found = []
-    shown = [int(i) for i in np.asarray(_kept(trace))[thinned(len(_kept(trace)), MOST_FRAMES)]]
+    shown = [int(i) for i in np.asarray(_records(trace))[thinned(len(_records(trace)), MOST_FRAMES)]]
     last = trace.network.n_layers - 1
     for layer, activation in enumerate(trace.network.activations):
         neurons = thinned(trace.network.sizes[layer + 1], 4 * MOST_NEURONS)
@@ -98,6 +98,6 @@ def activations(trace):
     return found
 
 
-def _kept(trace):
+def _records(trace):
     """Records that the charts read: evenly spaced, and few enough for memory."""
     return thinned(len(trace), max(2, min(MOST_RECORDS, MOST_BYTES // trace.records.dtype.itemsize)))

@@ -192,10 +192,10 @@ class Explorer {
     const edges = [];
     for (const layer of this.records.activations.keys()) {
       const [before, after] = [layer - 1, layer].map((place) => this.units.filter((unit) => unit.layer === place));
-      const own = after.flatMap((to) => before.map((from) => ({ from, to, value: this.edgeValue(from, to) })));
-      const largest = own.reduce((top, edge) => Math.max(top, Math.abs(edge.value)), 0) || 1;
-      for (const edge of own) edge.share = edge.value / largest;
-      edges.push(...this.strongest(own, MOST_EDGES * (own.length / this.edgeCount)));
+      const between = after.flatMap((to) => before.map((from) => ({ from, to, value: this.edgeValue(from, to) })));
+      const largest = between.reduce((top, edge) => Math.max(top, Math.abs(edge.value)), 0) || 1;
+      for (const edge of between) edge.share = edge.value / largest;
+      edges.push(...this.strongest(between, MOST_EDGES * (between.length / this.edgeCount)));
     }
     const others = this.edgeCount > MOST_EDGES ? 0.35 : 1;
     edges.sort((one, other) => Math.abs(one.share) - Math.abs(other.share));

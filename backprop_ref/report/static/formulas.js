@@ -28,10 +28,10 @@ function typeset(text) {
 
 // An element with some attributes, and in it texts that are typeset, and nodes.
 function element(name, attributes, ...parts) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...parts.map((part) => (typeof part === "string" ? typeset(part) : part)));
-  return made;
+  const node = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  node.append(...parts.map((part) => (typeof part === "string" ? typeset(part) : part)));
+  return node;
 }
 
 const result = (name, value) => element("b", { class: "result", "data-of": name }, number(value));

@@ -66,9 +66,9 @@ class Records {
         columns: columns && new Map(columns.map((neuron, place) => [neuron, place])),
         rows: rows && new Map(rows.map((neuron, place) => [neuron, place])),
       };
-      const own = steps.subarray(start, start + size);
-      if (name.startsWith("dW")) this.fillProducts(Number(name.slice(2)), shape, own);
-      else this.fill(this.fields[name].values, own);
+      const part = steps.subarray(start, start + size);
+      if (name.startsWith("dW")) this.fillProducts(Number(name.slice(2)), shape, part);
+      else this.fill(this.fields[name].values, part);
       start += size;
     }
   }

@@ -44,7 +44,7 @@ static void fail(const char *why) {
     exit(1);
 }
 
-static void *room(size_t n, size_t size) {
+static void *allocate(size_t n, size_t size) {
     void *found = calloc(n + 1, size);
     if (!found) fail("out of memory");
     return found;
@@ -63,7 +63,7 @@ static char *quoted(void) {
 }
 
 static Node *parse(void) {
-    Node *node = room(1, sizeof *node), **tail = &node->first;
+    Node *node = allocate(1, sizeof *node), **tail = &node->first;
     skip();
     node->kind = *at;
     if (*at == '{' || *at == '[') {
@@ -109,7 +109,7 @@ static double *fill(Node *node, double *to) {
 }
 
 static double *numbers(Node *node, int n) {
-    double *found = room((size_t)n, sizeof *found);
+    double *found = allocate((size_t)n, sizeof *found);
     fill(node, found);
     return found;
 }
@@ -143,8 +143,8 @@ static void answer(Node *asked) {
         net.activation[l] = activation->text;
         net.W[l] = numbers(W, n);
         net.b[l] = numbers(b, net.size[l + 1]);
-        net.dW[l] = room((size_t)n, sizeof(double));
-        net.db[l] = room((size_t)net.size[l + 1], sizeof(double));
+        net.dW[l] = allocate((size_t)n, sizeof(double));
+        net.db[l] = allocate((size_t)net.size[l + 1], sizeof(double));
     }
     net.x = numbers(get(asked, "x"), net.batch * net.size[0]);
     net.y = numbers(get(asked, "y"), net.batch * net.size[net.layers]);
