@@ -113,7 +113,14 @@ class Parameters:
         return Parameters(self.flat.copy(), self.sizes)
 
     def sha256(self) -> str:
-        """Hash of `flat` in little-endian IEEE bytes, and of nothing else; −0 and +0 differ."""
+        """Hash of `flat` in little-endian IEEE bytes, and of nothing else; −0 and +0 differ.
+
+        Examples
+        --------
+        >>> import backprop_ref as br
+        >>> br.Parameters.zeros([2, 1]).sha256() == br.Parameters.from_arrays([[[0.0], [0.0]]], [[-0.0]]).sha256()
+        False
+        """
         import hashlib
 
         return hashlib.sha256(self.flat.astype(self.dtype.newbyteorder("<")).tobytes()).hexdigest()

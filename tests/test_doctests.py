@@ -19,6 +19,8 @@ MODULES = sorted(
         "backprop_ref.random",
         "backprop_ref.metrics.scores",
         "backprop_ref.testing",
+        "backprop_ref.traces.recorder",
+        "backprop_ref.conformance.gradcheck",
         *(thing.__module__ for thing in PUBLIC.values()),
     }
     | {getattr(br.data, name).__module__ for name in br.data.__all__ if name != "NAMES"}

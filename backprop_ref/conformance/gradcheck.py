@@ -87,6 +87,14 @@ def gradcheck(
     -------
     list of Row
         W0, b0, W1, b1, …, and where they are computed here the loss and Jv; `ok` says all checks passed.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> network = br.Network([1, 1], ["tanh"], "mean_squared_error")
+    >>> rows = gradcheck(network, network.init(seed=1), [[0.5], [1.0]], [[0.0], [1.0]])
+    >>> [(row.tensor, row.ok) for row in rows]
+    [('W0', True), ('b0', True), ('loss', True), ('Jv', True)]
     """
     if params.dtype != np.float64:
         raise InvalidInput(

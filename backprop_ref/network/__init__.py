@@ -136,7 +136,15 @@ class Network:
         return sum((n_in + 1) * n_out for n_in, n_out in zip(self.sizes, self.sizes[1:], strict=False))
 
     def init(self, seed: int = 1, scheme: str = "xavier", dtype: str | None = None) -> Parameters:
-        """Random `Parameters`, the same on every machine; see `backprop_ref.network.initialisers.initialise`."""
+        """Random `Parameters`, the same on every machine; see `backprop_ref.network.initialisers.initialise`.
+
+        Examples
+        --------
+        >>> import backprop_ref as br
+        >>> params = br.Network([2, 3, 1], ["tanh", "linear"], "mse").init(seed=7, scheme="he", dtype="float32")
+        >>> [W.shape for W in params.W], params.dtype.name
+        ([(2, 3), (3, 1)], 'float32')
+        """
         from backprop_ref.network.initialisers import initialise
 
         return initialise(self.sizes, seed, scheme, dtype)

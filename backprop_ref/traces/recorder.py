@@ -45,6 +45,16 @@ class Recorder:
         Significant digits in CSV, 1 to 17; default: the fewest that read back as the same number.
     configuration : str, optional
         What the run is called in the trace; default: the folder's name.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> network = br.Network([1, 1], ["linear"], "mean_squared_error")
+    >>> recorder = Recorder("run", samples=[0], every=2)
+    >>> result = br.train(network, network.init(), [[1.0]], [[2.0]], epochs=4, trace=recorder)
+    >>> trace = open_trace("run")
+    >>> trace["epoch"].tolist(), trace["W0"].shape
+    ([0, 2, 4], (3, 1, 1))
     """
 
     def __init__(
