@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ class Parameters:
 
     def __init__(self, flat: Vector, sizes: Iterable[int]) -> None:
         self.flat, self.sizes = flat, tuple(sizes)
-        needed = sum((n_in + 1) * n_out for n_in, n_out in zip(self.sizes, self.sizes[1:], strict=False))
+        needed = count(self.sizes)
         if not isinstance(flat, np.ndarray) or flat.shape != (needed,):
             shape = getattr(flat, "shape", type(flat).__name__)
             raise InvalidInput(f"flat has shape {shape}; sizes {list(self.sizes)} need a NumPy array of ({needed},)")
@@ -60,8 +61,7 @@ class Parameters:
     def zeros(cls, sizes: Iterable[int], dtype: npt.DTypeLike = "float64") -> Parameters:
         """All of them 0."""
         sizes = tuple(sizes)
-        count = sum((n_in + 1) * n_out for n_in, n_out in zip(sizes, sizes[1:], strict=False))
-        return cls(np.zeros(count, dtype), sizes)
+        return cls(np.zeros(count(sizes), dtype), sizes)
 
     @classmethod
     def from_arrays(
@@ -129,10 +129,15 @@ class Parameters:
         return f"Parameters(sizes={list(self.sizes)}, dtype={self.dtype}, sha256={self.sha256()[:12]}…)"
 
 
+def count(sizes: Sequence[int]) -> int:
+    """Number of weights and biases of layers between widths."""
+    return sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))
+
+
 def views(flat: npt.NDArray[Any], sizes: Sequence[int]) -> tuple[tuple[Matrix, ...], tuple[Vector, ...]]:
     """W and b of each layer as views of a flat vector of any dtype: two tuples of arrays; further axes stay last."""
     W, b, start = [], [], 0
-    for n_in, n_out in zip(sizes, sizes[1:], strict=False):
+    for n_in, n_out in pairwise(sizes):
         middle, end = start + n_in * n_out, start + (n_in + 1) * n_out
         W.append(flat[start:middle].reshape(n_in, n_out, *flat.shape[1:]))
         b.append(flat[middle:end])

@@ -10,6 +10,8 @@ import statistics
 import sys
 from pathlib import Path
 
+from backprop_ref.cli.bench import in_words
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE, README = ROOT / ".docs/benchmarks.md", ROOT / "README.md"
 START, END = "<!-- benchmarks: ci/readme_table.py -->\n", "<!-- end of benchmarks -->\n"
@@ -81,9 +83,9 @@ def table(result):
         best = min(others, key=median, default=None)
         lines.append(
             [
-                *(rung, str(ours["batch"]), dtype, f"**{time(median(ours))}** {ours['name']}"),
-                *(next((time(median(case)) for case in measured(cases, peer)), "–") for peer in shown),
-                *(time(median(case)) for case in measured(cases, "products")),
+                *(rung, str(ours["batch"]), dtype, f"**{in_words(median(ours))}** {ours['name']}"),
+                *(next((in_words(median(case)) for case in measured(cases, peer)), "–") for peer in shown),
+                *(in_words(median(case)) for case in measured(cases, "products")),
                 f"{ratio(ours, best)} ({best['name']})" if best else "–",
                 f"{ours['of_limit']['products']['median']:.2f}",
             ]
@@ -104,14 +106,6 @@ def ratio(ours, theirs):
     """The median over the rounds of the quotient of two times."""
     pairs = zip(ours["rounds"], theirs["rounds"], strict=True)
     return f"{statistics.median(mine / other for mine, other in pairs):.2f}"
-
-
-def time(seconds):
-    """Three figures and a unit."""
-    for unit, scale in (("s", 1.0), ("ms", 1e3)):
-        if seconds * scale >= 1.0:
-            return f"{seconds * scale:.3g} {unit}"
-    return f"{seconds * 1e6:.3g} µs"
 
 
 def surroundings(result):

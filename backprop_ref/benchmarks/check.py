@@ -11,7 +11,7 @@ from backprop_ref.benchmarks.ladder import LEARNING_RATE
 from backprop_ref.conformance.rounding.bounds import gradient_bounds
 from backprop_ref.errors import BackpropRefError
 from backprop_ref.optimizers import SGD
-from backprop_ref.parameters import Parameters, views
+from backprop_ref.parameters import Parameters, count, views
 from backprop_ref.training.pairs import PairsTrainer
 
 EXACT, WITHIN_BOUND = "EXACT", "WITHIN BOUND"
@@ -135,7 +135,7 @@ def _flat(dW, db):
 
 def _where(sizes, entry):
     """The name of an entry of the flat vector, such as 'layer 1, W[0, 2]'."""
-    W, b = views(np.arange(sum((n_in + 1) * n_out for n_in, n_out in zip(sizes, sizes[1:], strict=False))), sizes)
+    W, b = views(np.arange(count(sizes)), sizes)
     for layer, (weights, biases) in enumerate(zip(W, b, strict=True)):
         for name, array in (("W", weights), ("b", biases)):
             if array.flat[0] <= entry <= array.flat[-1]:

@@ -7,6 +7,7 @@ them. `compile_seconds` is what compilation took, where that is known.
 """
 
 import time
+from itertools import pairwise
 
 import numpy as np
 
@@ -120,7 +121,7 @@ class Limit:
         sizes, stream = self.task.network.sizes, Stream(1, "check")
         operands = [
             (left, right, left @ right)
-            for layer, (n_in, n_out) in enumerate(zip(sizes, sizes[1:], strict=False))
+            for layer, (n_in, n_out) in enumerate(pairwise(sizes))
             for left, right in products(stream, self.task.batch, n_in, n_out, layer > 0, self.task.dtype)
         ]
 

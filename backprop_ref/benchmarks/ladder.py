@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -33,7 +34,7 @@ class Rung(NamedTuple):
     @property
     def multiplications(self):
         """How many a training step does in its products: z and dW of each layer, da of each but the first."""
-        layers = [n_in * n_out for n_in, n_out in zip(self.network.sizes, self.network.sizes[1:], strict=False)]
+        layers = [n_in * n_out for n_in, n_out in pairwise(self.network.sizes)]
         return self.batch * (3 * sum(layers) - layers[0])
 
 

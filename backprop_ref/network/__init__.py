@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from backprop_ref import formulas
@@ -133,7 +134,7 @@ class Network:
     @property
     def n_parameters(self) -> int:
         """Number of weights and biases."""
-        return sum((n_in + 1) * n_out for n_in, n_out in zip(self.sizes, self.sizes[1:], strict=False))
+        return sum((n_in + 1) * n_out for n_in, n_out in pairwise(self.sizes))
 
     def init(self, seed: int = 1, scheme: str = "xavier", dtype: str | None = None) -> Parameters:
         """Random `Parameters`, the same on every machine; see `backprop_ref.network.initialisers.initialise`.
@@ -152,7 +153,7 @@ class Network:
     def summary(self) -> str:
         """A table as text: layer, shape of W, activation, number of parameters."""
         rows = [("layer", "W", "activation", "parameters")]
-        for layer, (n_in, n_out) in enumerate(zip(self.sizes, self.sizes[1:], strict=False)):
+        for layer, (n_in, n_out) in enumerate(pairwise(self.sizes)):
             rows.append((str(layer), f"{n_in} x {n_out}", self.activations[layer], f"{(n_in + 1) * n_out:,}"))
         rows.append(("", "", self.loss, f"{self.n_parameters:,}"))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

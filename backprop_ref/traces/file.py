@@ -118,7 +118,7 @@ def record_dtype(network: Network, samples: int, columns: Sequence[str], dtype: 
         *((name, "<f8", ()) for name in columns),
     ]
     for quantity in OF_SAMPLES + OF_PARAMETERS:
-        for layer, (n_in, n_out) in enumerate(zip(network.sizes, network.sizes[1:], strict=False)):
+        for layer, (n_in, n_out) in enumerate(itertools.pairwise(network.sizes)):
             shape = {"W": (n_in, n_out), "b": (n_out,)}.get(quantity.removeprefix("d"), (samples, n_out))
             fields.append((f"{quantity}{layer}", real, shape))
     return np.dtype(fields)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import is_dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
@@ -275,7 +276,7 @@ def _columns(metric: str, network: Network, held_out: tuple[Batch, Batch] | None
 def suited(backend: Backend, network: Network, batch_size: int) -> Backend:
     """The backend with as many threads as its products can use, if it lets that be chosen."""
     choose = getattr(backend, "suited", None)
-    largest = max(n_in * n_out for n_in, n_out in zip(network.sizes, network.sizes[1:], strict=False))
+    largest = max(n_in * n_out for n_in, n_out in pairwise(network.sizes))
     return backend if choose is None else choose(largest * batch_size)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from backprop_ref.formulas import UPDATES
 from backprop_ref.kernels.cuda_rules import OF_STEP, ROW, identity, settings_of
 from backprop_ref.network import Network
 from backprop_ref.optimizers import Optimizer, Slots
-from backprop_ref.parameters import Parameters
+from backprop_ref.parameters import Parameters, views
 
 
 class Trainer(EpochByEpoch):
@@ -46,10 +45,10 @@ class Trainer(EpochByEpoch):
     def _allocate(self) -> None:
         """Everything a step reads and writes, apart from what depends on the number of samples."""
         empty, sizes = self._empty, self.network.sizes
-        count = sum(n_in * n_out + n_out for n_in, n_out in zip(sizes, sizes[1:], strict=False))
+        count = self.network.n_parameters
         self.flat, self.gradient = empty(count), empty(count)
-        self.W, self.b = _views(self.flat, sizes)
-        self.dW, self.db = _views(self.gradient, sizes)
+        self.W, self.b = views(self.flat, sizes)
+        self.dW, self.db = views(self.gradient, sizes)
         self.slots = {name: empty(count) for name in UPDATES[self.optimizer.rule].state}
         self.x, self.y, self.terms = (empty(self.batch_size, n) for n in (sizes[0], sizes[-1], sizes[-1]))
         self.z = [empty(self.batch_size, n) for n in sizes[1:]]
@@ -203,14 +202,3 @@ class Trainer(EpochByEpoch):
         constant = optimizer.settings(optimizer.learning_rate, state)
         numbers = [getattr(constant, name) for name in settings_of(optimizer.rule)]
         each(optimizer.rule, count, *arrays, *settings, *numbers, count)
-
-
-def _views(flat: Array, sizes: Sequence[int]) -> tuple[list[Array], list[Array]]:
-    """W and b of every layer as views of a flat vector."""
-    weights, biases, start = [], [], 0
-    for n_in, n_out in zip(sizes, sizes[1:], strict=False):
-        end = start + n_in * n_out
-        weights.append(flat[start:end].reshape(n_in, n_out))
-        biases.append(flat[end : end + n_out])
-        start = end + n_out
-    return weights, biases

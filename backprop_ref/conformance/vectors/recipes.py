@@ -7,6 +7,7 @@ and 7 whose steps end in a short batch, weight decay, and upstream gradients oth
 
 import re
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -184,7 +185,7 @@ def make(
     """
     network = Network(list(map(int, sizes.split("-"))), activations, loss)
     stream = Stream(seed, "check")
-    pairs = list(zip(network.sizes, network.sizes[1:], strict=False))
+    pairs = list(pairwise(network.sizes))
     W = [stream.normal(n_in * n_out).reshape(n_in, n_out) / np.sqrt(n_in) for n_in, n_out in pairs]
     b = [0.5 * stream.normal(n_out) for _, n_out in pairs]
     W[-1] *= gain
