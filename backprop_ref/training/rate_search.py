@@ -22,8 +22,9 @@ from backprop_ref.optimizers import SGD, Optimizer
 from backprop_ref.parameters import Parameters
 from backprop_ref.random import Stream
 from backprop_ref.sample_weights import ClassWeight, weighted
+from backprop_ref.training.arguments import finite_data, integer
 from backprop_ref.training.pairs import PairsTrainer
-from backprop_ref.training.train import finite_data, integer, suited
+from backprop_ref.training.train import suited
 
 SMOOTHING = 0.9
 DIVERGED = 4.0

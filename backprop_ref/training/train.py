@@ -9,12 +9,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
-import numpy as np
 import numpy.typing as npt
 
 from backprop_ref import dropout as dropping
 from backprop_ref import metrics
-from backprop_ref.api import check_fit, checked_data
+from backprop_ref.api import check_fit
 from backprop_ref.arrays import Batch, BatchLike, Vector
 from backprop_ref.backends import get_backend
 from backprop_ref.backends.base import Backend, BackendChoice, OffersTrainer, Trainer
@@ -22,13 +21,14 @@ from backprop_ref.dropout import Rates
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import Name
 from backprop_ref.network import Network
-from backprop_ref.optimizers import SGD, describe
-from backprop_ref.optimizers.lbfgs import LBFGS, METHODS, AnyOptimizer
+from backprop_ref.optimizers import describe
+from backprop_ref.optimizers.lbfgs import LBFGS, AnyOptimizer
 from backprop_ref.optimizers.schedules import Constant, Cosine, Schedule, Step, get_schedule
 from backprop_ref.parameters import Parameters
 from backprop_ref.random import Stream
 from backprop_ref.sample_weights import ClassWeight, weighted
 from backprop_ref.training import checkpoint
+from backprop_ref.training.arguments import check_finite, finite_data, integer, optimizer_or_default, validation_data
 from backprop_ref.training.ctrl_c import CtrlC
 from backprop_ref.training.fit import Run
 from backprop_ref.training.going_on import check_goes_on, gone_on
@@ -38,9 +38,6 @@ from backprop_ref.training.whole_data import LineSearches
 
 if TYPE_CHECKING:
     from backprop_ref.traces.recorder import Recorder
-
-MOST = 2**53
-"""Epochs, and whatever else is counted: up to here floats hold every whole number."""
 
 
 def train(
@@ -158,10 +155,10 @@ def train(
     1.0
     """
     check_fit(network, params)
-    _check_finite("params.flat", params.flat, "start from other ones")
+    check_finite("params.flat", params.flat, "start from other ones")
     x, y, weights = weighted(*finite_data(network, x, y, params.dtype), sample_weight, class_weight)
-    held_out, held_out_weights = _validation_data(network, validation, params.dtype)
-    optimizer = _checked_optimizer(optimizer)
+    held_out, held_out_weights = validation_data(network, validation, params.dtype)
+    optimizer = optimizer_or_default(optimizer)
     if callback is not None and not callable(callback):
         raise InvalidInput(f"callback={callback!r}: a callable that takes an Epoch is needed")
     if not isinstance(min_delta, int | float) or not min_delta >= 0.0:
@@ -258,13 +255,6 @@ def _pairs(
     return LineSearches(backend, network, optimizer, rows, shards, metric)
 
 
-def _checked_optimizer(optimizer: AnyOptimizer | None) -> AnyOptimizer:
-    """The optimizer, or the default."""
-    if optimizer is not None and not isinstance(optimizer, tuple(METHODS.values())):
-        raise InvalidInput(f"optimizer={optimizer!r}: an optimizer such as br.SGD(0.1) or br.Adam() is needed")
-    return SGD(0.1) if optimizer is None else optimizer
-
-
 def _columns(metric: str, network: Network, held_out: tuple[Batch, Batch] | None) -> dict[str, list[float]]:
     """A history without epochs."""
     names = ["loss", metrics.column_name(metric), "learning_rate"]
@@ -300,40 +290,3 @@ def _offered(pairs: PairsTrainer, dtype: str, epochs: int, samples: int, weights
     if weights is not None:
         more["weighted"] = True
     return backend.trainer(*asked, epochs * -(-samples // pairs.batch_size), **more)
-
-
-def finite_data(
-    network: Network, x: BatchLike, y: BatchLike, dtype: npt.DTypeLike, of: str = ""
-) -> tuple[Batch, Batch]:
-    x, y = checked_data(network, x, y, dtype)
-    _check_finite(f"{of}x", x)
-    _check_finite(f"{of}y", y)
-    return x, y
-
-
-def _validation_data(
-    network: Network, validation: Any, dtype: npt.DTypeLike
-) -> tuple[tuple[Batch, Batch] | None, Vector | None]:
-    if validation is None:
-        return None, None
-    if not isinstance(validation, tuple | list) or len(validation) not in {2, 3}:
-        raise InvalidInput(
-            f"validation is a {type(validation).__name__}: a pair (x, y), or (x, y, sample_weight), is needed"
-        )
-    x, y, given = validation if len(validation) == 3 else (*validation, None)
-    x, y = finite_data(network, x, y, dtype, "validation ")
-    x, y, weights = weighted(x, y, given, None, ("validation sample_weight", "class_weight"))
-    return (x, y), weights
-
-
-def _check_finite(name: str, array: npt.NDArray[Any], remedy: str = "remove or fill in that row") -> None:
-    if not np.isfinite(array).all():
-        entry = tuple(map(int, np.argwhere(~np.isfinite(array))[0]))
-        where = ", ".join(map(str, entry))
-        raise InvalidInput(f"{name}[{where}] is {array[entry]}: training needs finite numbers; {remedy}")
-
-
-def integer(name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value <= MOST:
-        raise InvalidInput(f"{name}={value!r}: a whole number from {least} to {MOST:,} is needed")
-    return int(value)
