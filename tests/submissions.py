@@ -3,6 +3,8 @@
 import numpy as np
 
 import backprop_ref as br
+from backprop_ref.conformance.judging.judged import Judged
+from backprop_ref.conformance.submissions.answer import Answer
 from backprop_ref.conformance.submissions.conventions import Layout
 from backprop_ref.conformance.vectors.files import shipped_cases
 from backprop_ref.formulas import USUAL_ACTIVATIONS, USUAL_LOSSES, USUAL_UPDATES
@@ -121,3 +123,8 @@ def ours(network, weights, biases, x, y, **backend):
     """The package's own gradient, by any backend."""
     loss, grads = br.value_and_grad(network, br.Parameters.from_arrays(weights, biases), x, y, **backend)
     return loss, grads.W, grads.b
+
+
+def evidence_of(case, values, again=None, changed=()):
+    """A case with what was answered, as the diagnosis is given it."""
+    return Judged(case, Answer(values, changed=changed), values=values, again=again)

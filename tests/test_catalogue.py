@@ -5,13 +5,12 @@ import random
 
 import numpy as np
 import pytest
-from submissions import usual_cases
+from submissions import evidence_of, usual_cases
 
 from backprop_ref.conformance.cases import Case, Values, tensors
 from backprop_ref.conformance.catalogue.known import BY_ID, CATALOGUE, shown_by
 from backprop_ref.conformance.catalogue.textbook import FORWARD, LOSS, RULES, predict, replaced
 from backprop_ref.conformance.diagnosis.diagnose import diagnose
-from backprop_ref.conformance.diagnosis.evidence import Evidence
 from backprop_ref.conformance.rounding.balls import Ball
 from backprop_ref.conformance.rounding.precision import Precision
 
@@ -45,7 +44,7 @@ def submitted(case: Case, changes, names, number=None) -> Values:
 
 
 def evidence(changes, names, dtype="float64", number=None):
-    return [Evidence(c, submitted(c, changes, names, number)) for c in CASES if c.params.dtype == dtype]
+    return [evidence_of(c, submitted(c, changes, names, number)) for c in CASES if c.params.dtype == dtype]
 
 
 def test_the_catalogue_is_large_and_plain():

@@ -5,11 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from submissions import usual_cases
+from submissions import evidence_of, usual_cases
 
 from backprop_ref.conformance.cases import Values
 from backprop_ref.conformance.diagnosis.diagnose import diagnose
-from backprop_ref.conformance.diagnosis.evidence import Evidence
 from backprop_ref.network import Network
 from backprop_ref.optimizers import SGD, Adam
 
@@ -21,7 +20,7 @@ DTYPES = ["float64", "float32"]
 def evidence(implementation, *bug, dtype="float64", cases=PLAIN):
     """What an implementation answers; cases for which it gives nothing are left out."""
     answers = [(case, implementation(case, *bug)) for case in cases if case.params.dtype == dtype]
-    return [Evidence(case, values) for case, values in answers if values is not None]
+    return [evidence_of(case, values) for case, values in answers if values is not None]
 
 
 def named(found):
@@ -434,7 +433,7 @@ def test_nan_is_not_right():
 
 def test_an_array_too_few_is_passed_over():
     given = evidence(matrices)
-    assert diagnose([Evidence(given[0].case, Values(dW=[]))]) == []
+    assert diagnose([evidence_of(given[0].case, Values(dW=[]))]) == []
 
 
 def test_two_bugs_at_once():
@@ -480,10 +479,10 @@ def test_float32_inside_is_told_apart():
 def test_state_shows_in_a_second_call():
     one = evidence(matrices)[0]
     again = one.values._replace(dW=[2.0 * g for g in one.values.dW], db=[2.0 * g for g in one.values.db])
-    assert named(diagnose([Evidence(one.case, one.values, again=again)])) == [("gradients-not-zeroed", "certain")]
+    assert named(diagnose([evidence_of(one.case, one.values, again=again)])) == [("gradients-not-zeroed", "certain")]
     other = one.values._replace(dW=[g + 1.0 for g in one.values.dW])
-    assert named(diagnose([Evidence(one.case, one.values, again=other)])) == [("second-call-differs", "certain")]
-    assert named(diagnose([Evidence(one.case, one.values, changed=("x",))])) == [("inputs-changed", "certain")]
+    assert named(diagnose([evidence_of(one.case, one.values, again=other)])) == [("second-call-differs", "certain")]
+    assert named(diagnose([evidence_of(one.case, one.values, changed=("x",))])) == [("inputs-changed", "certain")]
 
 
 # ---- penalties, shapes, precision ----------------------------------------------------------------------------------
@@ -491,7 +490,9 @@ def test_state_shows_in_a_second_call():
 
 def changed(change):
     """Evidence of the right numbers, changed by a function of the case."""
-    return [Evidence(case, change(case, case.expected.reference)) for case in PLAIN if case.params.dtype == "float64"]
+    return [
+        evidence_of(case, change(case, case.expected.reference)) for case in PLAIN if case.params.dtype == "float64"
+    ]
 
 
 def answered(dW, db, loss):

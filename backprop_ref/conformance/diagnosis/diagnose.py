@@ -36,7 +36,7 @@ def diagnose(evidence: Iterable[Any]) -> list[Finding]:
 
     Parameters
     ----------
-    evidence : iterable of Evidence
+    evidence : iterable of Judged
         Every judged case, right ones too: they rule candidates out. Cases without values are passed over.
 
     Returns

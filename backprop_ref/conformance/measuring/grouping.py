@@ -18,7 +18,7 @@ COMMON = (("softmax", "cross_entropy"), ("sigmoid", "binary_cross_entropy"), ("s
 """The outputs with their losses that people write most: of several explanations, the first."""
 
 
-def plain_answer(ask, submission, form, network, seed=1, samples=1):
+def plain_answer(ask, form, network, seed=1, samples=1):
     """The answer for plain numbers: of the network, or the first of the form's sizes."""
     kind = network or material.networks(form.sizes)[0]
     params = material.parameters(form.sizes, seed, form.biases)

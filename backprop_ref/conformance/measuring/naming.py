@@ -9,8 +9,6 @@ from backprop_ref.conformance.catalogue.known import BY_ID
 from backprop_ref.conformance.measuring.judgement import known_bug
 from backprop_ref.conformance.outcomes.outcome import Finding
 
-PLACE = {"delta of the output": "delta", "hidden delta": "delta", "dW": "dW", "db": "db", "z": "z", "a": "z"}
-
 
 def findings_of(offs, last: int, network: str) -> list[Finding]:
     """The fewest known bugs that explain what is off, and a measured formula for the rest."""

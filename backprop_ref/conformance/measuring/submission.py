@@ -48,7 +48,7 @@ def measure(submission, *, target="", network=None, reload=None) -> Outcome:
     for form in found[:6]:
         submission.layout = form.layout
         ask = Asker(submission, len(found[:6]))
-        plain = plain_answer(ask, submission, form, network)
+        plain = plain_answer(ask, form, network)
         if plain is not None and any(same_answer(plain, other) for other in seen):
             continue
         seen.append(plain)
@@ -134,7 +134,7 @@ def _written_for(submission, form):
     filled: list[np.ndarray] = []
     for seed in range(1, 9):  # in some weights or others, each relu lets something through
         ask = Asker(submission)
-        one, two = (plain_answer(ask, submission, form, None, seed, samples) for samples in (1, 2))
+        one, two = (plain_answer(ask, form, None, seed, samples) for samples in (1, 2))
         if one is None or two is None or one.values.dW is None or two.values.dW is None:
             return None
         moved = list(map(np.not_equal, one.values.dW, two.values.dW))  # what a penalty fills in is the same in both
