@@ -52,21 +52,21 @@ def say(*lines, err=False):
 
 
 def table(header, rows, title=None, too_wide=None):
-    """Prints a table, as wide as it needs to be; where that is too wide, `too_wide`, or a block for each row."""
+    """Prints a table, as wide as it needs to be; where there is less room, `too_wide`, or a block for each row."""
     header, rows = [printable(str(name)) for name in header], [[printable(str(cell)) for cell in row] for row in rows]
-    console, limit = Console(), width()
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    console, room = Console(), width()
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in header:
-        drawn.add_column(Text(name))
+        made.add_column(Text(name))
     for row in rows:
-        drawn.add_row(*map(Text, row))
-    needed = console.measure(drawn, options=console.options.update(width=10_000)).maximum
-    if limit is None or needed <= limit:
+        made.add_row(*map(Text, row))
+    needed = console.measure(made, options=console.options.update(width=10_000)).maximum
+    if room is None or needed <= room:
         # with its height, or else rich takes a terminal that it calls dumb for one of 80 columns
-        console.size = (max(80, needed) if limit is None else limit, console.height)
+        console.size = (max(80, needed) if room is None else room, console.height)
         if title is not None:
             console.print(Text(printable(title), "bold"))
-        console.print(drawn)
+        console.print(made)
         return
     if too_wide is not None:
         say(too_wide)
@@ -77,14 +77,14 @@ def table(header, rows, title=None, too_wide=None):
     for row in rows:
         for name, cell in zip(header, row, strict=True):
             if cell:
-                _echo("\n".join(_broken(f"{name:<{indent}}{cell}", limit, " " * indent)))
+                _echo("\n".join(_broken(f"{name:<{indent}}{cell}", room, " " * indent)))
         line()
 
 
-def _broken(text, limit, indent=""):
-    if limit is None or len(text) <= limit:
+def _broken(text, room, indent=""):
+    if room is None or len(text) <= room:
         return [text]
-    wide = max(limit, len(indent) + 20)
+    wide = max(room, len(indent) + 20)
     return textwrap.wrap(text, wide, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
