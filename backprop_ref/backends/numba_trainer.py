@@ -5,7 +5,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 import numba
@@ -19,8 +18,11 @@ from backprop_ref.backends.numba_threads import FORKED, POOL
 from backprop_ref.dropout import Rates, Seeds
 from backprop_ref.errors import unknown
 from backprop_ref.formulas import LOSSES, OWN_ACTIVATIONS, UPDATES, terms_name
-from backprop_ref.kernels.fused import epochs, layers, one_network, ordered_products, wide_layers
-from backprop_ref.kernels.fused.epochs import Data, History, Hyper, Layer, Plan, Sections, State
+from backprop_ref.kernels import compiling
+from backprop_ref.kernels.fused import epochs, layers, one_network, ordered_products, pieces, wide_layers
+from backprop_ref.kernels.fused.epochs import Data, History, Hyper, Layer, Pieces, Plan, Sections, State
+from backprop_ref.kernels.fused.layers import Rules
+from backprop_ref.kernels.fused.pieces import Kind
 from backprop_ref.network import Network
 from backprop_ref.optimizers import OPTIMIZERS, Optimizer, Slots
 from backprop_ref.parameters import Parameters
@@ -34,6 +36,8 @@ SAVED_SECONDS = 1e-7
 COMPILE_SECONDS = 3.0
 TIMES_OVER = 2.0
 SPECIALIZE = ("auto", "always", "never")
+
+NO_PIECES = Pieces(*[0] * len(Pieces._fields))
 
 # In fast numerics, layers up to that width have the samples of a batch side by side, wider ones those of a neuron.
 NARROW = 16
@@ -67,7 +71,7 @@ def create(
     dropout : tuple of float
         The rate of each hidden layer. A program with constants knows none.
     weighted : bool
-        Whether samples have weights: then the program is one of its own.
+        Whether samples have weights.
     """
     if specialize not in SPECIALIZE:
         raise unknown("specialize", specialize, SPECIALIZE)
@@ -75,33 +79,37 @@ def create(
     own = OWN_ACTIVATIONS & {*network.activations}
     if type(optimizer) not in OPTIMIZERS.values() or own:
         return None
-    loss, terms, rows, w = LOSSES[network.loss], terms_name(network.loss, output), list[Layer](), 0
-    how = bool(dropout), not optimizer.simple, weighted
-    known = layers.Known.of(network.activations, terms, optimizer.rule, *how)
-    for n_in, n_out, activation in zip(network.sizes, network.sizes[1:], network.activations, strict=False):
-        rows.append(Layer(n_in, n_out, known.activations.index(activation), w))
+    loss, table, w = LOSSES[network.loss], list[Layer](), 0
+    for n_in, n_out in zip(network.sizes, network.sizes[1:], strict=False):
+        table.append(Layer(n_in, n_out, w))
         w += (n_in + 1) * n_out
-    reproducible, most = numerics == "reproducible", max(row.n_in * row.n_out for row in rows)
-    shared_from = (ordered_products if reproducible else wide_layers).SHARED_FROM
+    terms, hyper = terms_name(network.loss, output), _hyper(optimizer)
+    rules = Rules(network.activations, terms, optimizer.rule, metric, weighted, not optimizer.simple)
+    fast, most = numerics == "fast", max(row.n_in * row.n_out for row in table)
+    small = most * -(-batch_size // shards) < layers.PACKED_FROM  # plain loops do every product
+    wide = fast and max(network.sizes) > NARROW  # else a batch fills vector registers better than a layer
+    direct = wide and rules.update == "sgd" and shards == 1 and not (hyper.weight_decay or _limits_gradients(hyper))
+    shared_from = (wide_layers if fast else ordered_products).SHARED_FROM
     plan = Plan(
-        layers=np.array(rows, np.int64),
-        hyper=_hyper(optimizer),
-        loss=known.terms.index(terms),
+        layers=np.array(table, np.int64),
+        hyper=hyper,
+        pieces=NO_PIECES,
         together=output in loss.together,
-        rule=known.updates.index(optimizer.rule),
-        metric=layers.METRICS.index(metric),
+        direct=direct,
         batch_size=batch_size,
         shards=shards,
         workers=(threads or numba.get_num_threads()) if most * batch_size >= shared_from else 1,
         per_row=int(loss.divisor(1, network.sizes[-1])),
         dropout=np.array([*dropout, 0.0] if dropout else [0.0] * network.n_layers),
     )
-    small = most * -(-batch_size // shards) < layers.PACKED_FROM  # plain loops do every product
     repays = (steps_ahead or 0) * SAVED_SECONDS > TIMES_OVER * COMPILE_SECONDS
-    if not dropout and (specialize == "always" or (specialize == "auto" and small and repays)):
-        return Trainer(plan, known, dtype, "fixed", fused=not reproducible)
-    narrow = max(network.sizes) <= NARROW  # a batch fills vector registers better than a layer
-    return Trainer(plan, known, dtype, "epochs" if reproducible or narrow else "rows", fused=not reproducible)
+    fixed = not dropout and (specialize == "always" or (specialize == "auto" and small and repays))
+    kind = Kind(dtype, fast, wide and not fixed, not (small or fast), plan.workers > 1 and not fixed, direct and not fixed)
+    return Trainer(plan, rules, kind, fixed)
+
+
+def _limits_gradients(hyper: Hyper) -> bool:
+    return bool(hyper.l1 or hyper.clip_value or hyper.clip_norm)
 
 
 def _hyper(optimizer: Optimizer) -> Hyper:
@@ -125,37 +133,49 @@ def _hyper(optimizer: Optimizer) -> Hyper:
 class Trainer:
     """A `backends.base.Trainer`, compiled.
 
-    Its `kind` of program is 'epochs' for every network, 'rows' for wide layers, or 'fixed' with constants, for this
-    network alone; `fused` is one for fast numerics, as 'rows' always is.
+    Its program is that for every network, with the pieces of a `kind`, or, `fixed`, one with constants for this network
+    alone.
 
     Beyond its caller's arrays it has one of parameters + batch x (sum of widths + 3 x widest + outputs + 2) numbers,
     under dropout of batch x 2 widths more, those of a shard's gradient where there are several, and the packed operands
     of one product. Plain gradient descent of wide layers in fast numerics does without the parameters. Parameters and
-    data are not copied, but for data of another dtype or layout; with 'fixed' the parameters and the optimizer's arrays
+    data are not copied, but for data of another dtype or layout; with `fixed` the parameters and the optimizer's arrays
     are, as it is for few.
 
     `shared` says whether large products are divided among Numba's threads; `compile_seconds` what compiling its program
     took, 0.0 or next to it if it was on disk, or compiled for another trainer.
     """
 
-    def __init__(self, plan: Plan, known: layers.Known, dtype: str, kind: str, fused: bool = False) -> None:
-        self.known, self.dtype, self.kind, self.fused = known, np.dtype(dtype), kind, fused
-        self.shared = plan.workers > 1 and kind != "fixed"
+    def __init__(self, plan: Plan, rules: Rules, kind: Kind, fixed: bool) -> None:
+        self.rules, self.kind, self.fixed = rules, kind, fixed
+        self.dtype, self.shared = np.dtype(kind.dtype), kind.shared
         self.compile_seconds = 0.0
-        self._measures = metrics.width(layers.METRICS[plan.metric], int(plan.layers[-1, 1]))
-        self.plan, self._sections = _placed(kind, plan, known, self.dtype.name, fused)
-        self._steps = 1
-        self._shape = one_network.Shape.of(plan, known) if kind == "fixed" else None
+        self._steps, self._plans = 1, dict[bool, Plan]()
+        self._shape = one_network.Shape.of(plan, rules) if fixed else None
+        if self._shape is None:
+            self.plan, self._sections = pieces.placed_with_panels(plan, kind, rules)
+        else:
+            self.plan, self._sections = plan._replace(direct=False), one_network.sections_of(self._shape, kind.dtype)
+        self._measures = metrics.width(rules.metric, int(plan.layers[-1, 1]))
         self._work = np.zeros(self._sections.end, self.dtype)
-        self._program(self.shared)
+        self._plan(self.shared)
 
-    def _program(self, shared: bool) -> Any:
-        """The program that computes, compiled first if need be."""
-        started = time.perf_counter()
-        program, seconds = _ready(self.kind, self.known, self.dtype.name, shared, self.fused, self._shape)
-        spent = time.perf_counter() - started  # next to nothing where another trainer has compiled it
-        self.compile_seconds = max(self.compile_seconds, min(seconds, spent))
-        return program
+    def _plan(self, shared: bool) -> Plan:
+        """The plan, with the addresses of its pieces; they, and the program, are compiled first if need be."""
+        if shared not in self._plans:
+            before = compiling.seconds()
+            if shared:
+                numba.get_num_threads()  # starts Numba's threads, which code that comes from disk does not do by itself
+            with _announced(f"compiling a training step for {self.dtype}"):
+                if self._shape is None:
+                    self._program = _compiled(epochs.program(self.dtype.name), self.dtype.name, self._sections)
+                    self._plans[shared] = pieces.with_pieces(self.plan, self.kind._replace(shared=shared), self.rules)
+                else:
+                    program = one_network.program(self.dtype.name, self._shape, self.kind.fused)
+                    self._program = _compiled(program, self.dtype.name, self._sections)
+                    self._plans[shared] = self.plan
+            self.compile_seconds += compiling.seconds() - before
+        return self._plans[shared]
 
     def run(
         self,
@@ -191,7 +211,7 @@ class Trainer:
         """Compiled code looks at no bounds, so everything that it is given has to fit."""
         table, n_epochs = self.plan.layers, len(data.rates)
         samples, n_flat = len(data.x), int((table[:, 0] * table[:, 1] + table[:, 1]).sum())
-        each = (samples * self.known.weighted, 1)
+        each = (samples * self.rules.weighted, 1)
         wanted = (n_flat,), (samples, table[0, 0]), (samples, table[-1, 1]), each, (n_epochs, samples)
         found = flat.shape, data.x.shape, data.y.shape, data.weights.shape, data.orders.shape
         if data.seeds.shape[0] != n_epochs or data.seeds.shape[1] < len(table) - 1:
@@ -210,7 +230,7 @@ class Trainer:
             # who comes second does not wait for Numba's threads, but computes alone, and to the same bits
             shared = self.shared and not FORKED.is_set() and POOL.acquire(blocking=False)
             try:
-                more = self._program(shared)(self.plan, self._sections, data, state, history, self._work, steps)
+                more = self._program(self._plan(shared), self._sections, data, state, history, self._work, steps)
             finally:
                 if shared:
                     POOL.release()
@@ -221,7 +241,7 @@ class Trainer:
     def _state(self, flat: Vector, slots: Slots) -> State:
         """The parameters and the optimizer's arrays, with empty ones for those that it does without."""
         empty = np.empty(0, self.dtype)
-        state = UPDATES[self.known.updates[self.plan.rule]].state
+        state = UPDATES[self.rules.update].state
         first, second, *_ = [*(slots[name] for name in state), empty, empty]
         return State(flat, first, second, slots.get("powers", np.ones(2)), np.empty(self.plan.layers[:, 1].max()))
 
@@ -235,48 +255,20 @@ class Trainer:
         return History(losses, measures, np.zeros(self.plan.layers[-1, 1]), np.zeros(2, np.int64), flats, rows)
 
 
-def _placed(kind: str, plan: Plan, known: layers.Known, dtype: str, fused: bool) -> tuple[Plan, Any]:
-    """The plan for such a program, and the sections of its work array."""
-    if kind == "rows":
-        return wide_layers.placed_with_panels(plan, dtype, known)
-    if kind == "fixed":
-        return plan, one_network.sections_of(one_network.Shape.of(plan, known), dtype)
-    return epochs.placed_with_panels(plan, dtype, known, packed=not fused)
-
-
-@cache
-def _ready(
-    kind: str, known: layers.Known, dtype: str, shared: bool, fused: bool, shape: one_network.Shape | None
-) -> tuple[Any, float]:
-    """The program for what `Trainer.run` gives it, compiled or loaded, and the seconds that compiling it took."""
-    if kind == "rows":
-        program = wide_layers.program(dtype, known, shared)
-    elif shape is not None:
-        program = one_network.program(dtype, shape, fused)
-    else:
-        program = epochs.program(dtype, known, shared, fused)
-    if shared:
-        numba.get_num_threads()  # starts Numba's threads, which code that comes from disk does not do by itself
-    started = time.perf_counter()
-    with _announced(f"compiling a training step for {dtype}"):
-        program.compile(_signature(dtype, shape))
-    return program, time.perf_counter() - started if program.stats.cache_misses else 0.0
-
-
-def _signature(dtype: str, shape: one_network.Shape | None) -> tuple[Any, ...]:
-    """The types of a program's arguments."""
-    sections = Sections(*[0] * len(Sections._fields)) if shape is None else one_network.sections_of(shape, dtype)
+def _compiled(program: Any, dtype: str, sections: Any) -> Any:
+    """A program, compiled for what `Trainer.run` gives it."""
     real, whole, places = np.empty(0, dtype), np.empty((0, 0), np.int64), np.empty(0, np.int64)
     wide, matrix = np.empty(0), np.empty((0, 0))
     rows, seeds = _locked(matrix, dtype), np.empty((0, 0), np.uint64)
-    data = Data(rows, rows, rows, _locked(whole, np.int64), wide, seeds)
     arguments = (
-        Plan(whole, Hyper(), 0, False, 0, 0, 0, 0, 0, 0, wide),
+        Plan(whole, Hyper(), NO_PIECES, False, False, 0, 0, 0, 0, wide),
         sections,
-        *(data, State(real, real, real, wide, wide)),
+        Data(rows, rows, rows, _locked(whole, np.int64), wide, seeds),
+        State(real, real, real, wide, wide),
         *(History(wide, matrix, wide, places, np.empty((0, 0), dtype), places), real, 0),
     )
-    return tuple(map(numba.typeof, arguments))
+    program.compile(tuple(map(numba.typeof, arguments)))
+    return program
 
 
 @contextlib.contextmanager

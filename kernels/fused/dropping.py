@@ -13,10 +13,9 @@ LOW, HALF = np.uint64(2**32 - 1), np.uint64(32)
 
 
 def lines(layout: rows.Layout, fused: bool) -> tuple[Any, Any]:
-    """``draw(n_out, m, seed, rate, orders, epoch, start, mask)`` and ``multiply(values, mask, out)``.
+    """``draw(n_out, m, seed, rate, order, mask)`` and ``multiply(n, values, mask, out)``.
 
-    A mask has, for each of m samples, those of the epoch's order from `start` on, 0 or 1/(1 - rate) for each of n_out
-    units.
+    A mask has, for each of the m samples of an order, 0 or 1/(1 - rate) for each of n_out units.
     """
     compiled_in: Any = partial(inlined, **(FUSED if fused else {}))
     word, rows_of = inlined(word_of), layout.rows
@@ -30,7 +29,7 @@ def lines(layout: rows.Layout, fused: bool) -> tuple[Any, Any]:
             mask_sj[s, j + 1] = kept if (drawn >> HALF) >= least else zero
 
     @compiled_in
-    def by_neurons(n_out: int, m: int, seed: Any, rate: float, orders: Any, epoch: int, start: int, mask: Any) -> None:
+    def by_neurons(n_out: int, m: int, seed: Any, rate: float, order: Any, mask: Any) -> None:
         mask_sj, kept, least = (
             rows_of(mask, n_out, m),
             mask.dtype.type(1.0 / (1.0 - rate)),
@@ -39,10 +38,10 @@ def lines(layout: rows.Layout, fused: bool) -> tuple[Any, Any]:
         pairs = np.uint64((n_out + 1) // 2)
         for j in range(0, n_out, 2):
             for s in range(m):
-                put(seed, np.uint64(orders[epoch, start + s]) * pairs + np.uint64(j // 2), least, kept, j, s, mask_sj)
+                put(seed, np.uint64(order[s]) * pairs + np.uint64(j // 2), least, kept, j, s, mask_sj)
 
     @compiled_in
-    def by_samples(n_out: int, m: int, seed: Any, rate: float, orders: Any, epoch: int, start: int, mask: Any) -> None:
+    def by_samples(n_out: int, m: int, seed: Any, rate: float, order: Any, mask: Any) -> None:
         mask_sj, kept, least = (
             rows_of(mask, n_out, m),
             mask.dtype.type(1.0 / (1.0 - rate)),
@@ -50,14 +49,14 @@ def lines(layout: rows.Layout, fused: bool) -> tuple[Any, Any]:
         )
         pairs = np.uint64((n_out + 1) // 2)
         for s in range(m):
-            first = np.uint64(orders[epoch, start + s]) * pairs
+            first = np.uint64(order[s]) * pairs
             for j in range(0, n_out, 2):
                 put(seed, first + np.uint64(j // 2), least, kept, j, s, mask_sj)
 
     @compiled_in
-    def multiply(values: Any, mask: Any, out: Any) -> None:
+    def multiply(n: int, values: Any, mask: Any, out: Any) -> None:
         """out <- values times mask"""
-        for i in range(mask.size):
+        for i in range(n):
             out[i] = values[i] * mask[i]
 
     return (by_samples if layout is rows.BY_SAMPLES else by_neurons), multiply

@@ -1,11 +1,11 @@
-"""Whole epochs in one compiled call, for every network: its shape is in a small table, so it is compiled once for all
-that have no other rules than those it knows.
+"""Whole epochs in one compiled call, for every network: its shape is in a small table, and its rules, its products and
+whatever else depends on more than the dtype are pieces that are compiled apart (`pieces`) and called at their addresses.
 
 A call goes on from a cursor and does some steps, whole epochs or part of one; where it is cut changes no bit. All
 numbers in between stand in one array, ``work``, in sections; nothing is allocated inside.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -15,10 +15,11 @@ from numba.extending import register_jitable
 from backprop_ref import formulas
 from backprop_ref.formulas import Settings
 
-from ..compiling import FUSED, compiled, inlined, merged
+from ..compiling import compiled, inlined, merged
 from ..registers import padded, vector_of
-from . import dropping, layers, limiting, rows
-from .ordered_products import panels_for
+from . import rows
+from .calls import calls_for
+from .layers import Rules
 from .views import part, uncounted
 
 
@@ -28,14 +29,11 @@ class Plan(NamedTuple):
     layers: Any
     """int64 array, a `Layer` in each row."""
     hyper: "Hyper"
-    loss: int
-    """Which pair of `layers.Known`."""
+    pieces: "Pieces"
     together: bool
-    """Whether its error is of the last layer's z, not of a."""
-    rule: int
-    """Which update of `layers.Known`."""
-    metric: int
-    """Which of `layers.METRICS`."""
+    """Whether the loss's error is of the last layer's z, not of a."""
+    direct: bool
+    """Whether gradients are added to the parameters as they are computed, times minus the rate, and never stored."""
     batch_size: int
     shards: int
     workers: int
@@ -43,6 +41,23 @@ class Plan(NamedTuple):
     """What n of the loss has for each row: n_out for a mean over the outputs, else 1."""
     dropout: Any
     """float64 array, of each layer the probability with which its units are dropped."""
+
+
+class Pieces(NamedTuple):
+    """Addresses of what all layers share, of the kinds that `calls` lists; 0 where the plan has no use for one."""
+
+    gather: int
+    affine_forward: int
+    affine_backward: int
+    affine_backward_input: int
+    loss: int
+    measure: int
+    update: int
+    add_decay: int = 0
+    limit: int = 0
+    constrain: int = 0
+    draw: int = 0
+    multiply: int = 0
 
 
 class Hyper(NamedTuple):
@@ -69,9 +84,10 @@ class Layer(NamedTuple):
 
     n_in: int
     n_out: int
-    activation: int
-    """Which of `layers.Known`."""
     w: int
+    forward: int = 0
+    """The address of its activation's piece, and of that one's backward rule."""
+    backward: int = 0
     a_in: int = 0
     a: int = 0
     z: int = 0
@@ -134,14 +150,11 @@ class History(NamedTuple):
     rows: Any
 
 
-def placed(
-    plan: Plan, dtype: str, known: layers.Known, panels: int, zeros: int = 0, gradients: bool = True
-) -> tuple[Plan, Sections]:
+def placed(plan: Plan, dtype: str, rules: Rules, panels: int, zeros: int = 0) -> tuple[Plan, Sections]:
     """The plan with a place in ``work`` for what each layer has, and the sections.
 
-    Products work in so many numbers, `panels`, and start from so many `zeros`; gradients are stored or not.
+    Products work in so many numbers, `panels`, and start from so many `zeros`.
     """
-    activations = [formulas.ACTIVATIONS[name] for name in known.activations]
     table, m, end = [Layer(*map(int, row)) for row in plan.layers], plan.batch_size, 0
     widest, n_flat = max(row.n_out for row in table) * m, sum((row.n_in + 1) * row.n_out for row in table)
 
@@ -150,13 +163,13 @@ def placed(
         begin, end = end, end + padded(length, vector_of(dtype))
         return begin
 
-    n_y, some = table[-1].n_out * m, n_flat * gradients
+    n_y, gradients = table[-1].n_out * m, 0 if plan.direct else n_flat
     slots = rows.N_SLOTS * padded(m, vector_of(dtype))
-    lengths = (n_y, m * known.weighted, widest, widest, n_y, slots, some, some * (plan.shards > 1), panels, zeros)
-    shared = dict(zip(Sections._fields, map(section, lengths), strict=False))
+    lengths = (n_y, m * rules.weighted, widest, widest, n_y, slots, gradients, gradients * (plan.shards > 1))
+    shared = dict(zip(Sections._fields, map(section, (*lengths, panels, zeros)), strict=False))
     a = section(table[0].n_in * m)
-    for i, row in enumerate(table):
-        a_in, a, by_a = a, section(row.n_out * m), activations[row.activation].z_for_a
+    for i, (row, activation) in enumerate(zip(table, rules.activations, strict=True)):
+        a_in, a, by_a = a, section(row.n_out * m), formulas.ACTIVATIONS[activation].z_for_a
         z = shared["z"] if by_a else section(row.n_out * m)
         table[i] = row._replace(a_in=a_in, a=a, z=z, z_backward=a if by_a else z)
         if plan.dropout[i] > 0.0:
@@ -164,25 +177,12 @@ def placed(
     return plan._replace(layers=np.array(table, np.int64)), Sections(**shared, end=end)
 
 
-def placed_with_panels(plan: Plan, dtype: str, known: layers.Known, packed: bool = True) -> tuple[Plan, Sections]:
-    """`placed` for `program`; `packed`: products may be packed."""
-    m = plan.batch_size
-    extents = [extent for row in plan.layers for extent in _products(int(row[0]), int(row[1]), m)]
-    panels = max(panels_for(*extent, plan.workers, dtype) for extent in extents)
-    return placed(plan, dtype, known, panels * packed)
-
-
-def _products(n_in: int, n_out: int, m: int) -> Sequence[tuple[int, int, int]]:
-    """Terms, rows and columns of a layer's three products."""
-    return (n_in, n_out, m), (m, n_in, n_out), (n_out, n_in, m)
-
-
 @register_jitable(forceinline=True)
 def layer_of(table: Any, i: int) -> Layer:
     """Row i of the table."""
     return Layer(
         table[i, 0], table[i, 1], table[i, 2], table[i, 3], table[i, 4], table[i, 5], table[i, 6], table[i, 7],
-        table[i, 8],
+        table[i, 8], table[i, 9],
     )  # fmt: skip
 
 
@@ -210,7 +210,7 @@ def uncounted_all(plan: Plan, data: Data, state: State, history: History, work: 
     """The same arrays, whose references are not counted: that would cost as much as a step of a small network."""
     table = uncounted(plan.layers)
     plan = Plan(
-        table, plan.hyper, plan.loss, plan.together, plan.rule, plan.metric,
+        table, plan.hyper, plan.pieces, plan.together, plan.direct,
         plan.batch_size, plan.shards, plan.workers, plan.per_row, uncounted(plan.dropout),
     )  # fmt: skip
     orders, rates, seeds = uncounted(data.orders), uncounted(data.rates), uncounted(data.seeds)
@@ -232,23 +232,18 @@ def all_finite(x: Any) -> bool:
 
 
 @inlined
-def rows_counted(data: Data, epoch: int, start: int, size: int) -> float:
-    """What so many samples from `start` on count in a loss, without weights."""
-    return np.float64(size)
-
-
-@inlined
-def weights_added(data: Data, epoch: int, start: int, size: int) -> float:
-    """The sum of their weights, in order."""
+def weight_of(data: Data, epoch: int, start: int, size: int) -> float:
+    """What so many samples from `start` on count in a loss: the sum of their weights, in order, or how many they are."""
+    if data.weights.shape[0] == 0:
+        return np.float64(size)
     total = np.float64(0)
     for s in range(start, start + size):
         total += np.float64(data.weights[data.orders[epoch, s], 0])
     return total
 
 
-def training(step: Any, weighted: bool) -> Callable[..., bool]:
+def training(step: Any) -> Callable[..., bool]:
     """``train(plan, sections, data, state, history, work, steps)``, to be compiled, over a compiled step."""
-    weight_of = weights_added if weighted else rows_counted
 
     def train(
         plan: Plan, sections: Sections, data: Data, state: State, history: History, work: Any, steps: int
@@ -288,89 +283,14 @@ def training(step: Any, weighted: bool) -> Callable[..., bool]:
     return train
 
 
-def handing(layout: rows.Layout, known: layers.Known, fused: bool) -> tuple[Any, Any]:
-    """``hand_on(plan, data, epoch, start, index, m, work)`` and ``hand_back(plan, index, m, work, da)``: what a hidden
-    layer hands to the next under dropout, and its da; without, both do nothing."""
-    draw, multiply = dropping.lines(layout, fused)
-
-    @merged
-    def hand_on(plan: Plan, data: Data, epoch: int, start: int, index: int, m: int, work: Any) -> None:
-        rate = plan.dropout[index]
-        if rate > 0.0:
-            layer, above = layer_of(plan.layers, index), layer_of(plan.layers, index + 1)
-            size = layer.n_out * m
-            mask = part(work, layer.mask, size)
-            draw(layer.n_out, m, data.seeds[epoch, index], rate, data.orders, epoch, start, mask)
-            multiply(part(work, layer.a, size), mask, part(work, above.a_in, size))
-
-    @merged
-    def hand_back(plan: Plan, index: int, m: int, work: Any, da: Any) -> None:
-        if plan.dropout[index] > 0.0:
-            layer = layer_of(plan.layers, index)
-            multiply(da, part(work, layer.mask, layer.n_out * m), da)
-
-    @merged
-    def nothing_on(plan: Plan, data: Data, epoch: int, start: int, index: int, m: int, work: Any) -> None:
-        pass
-
-    @merged
-    def nothing_back(plan: Plan, index: int, m: int, work: Any, da: Any) -> None:
-        pass
-
-    return (hand_on, hand_back) if known.dropout else (nothing_on, nothing_back)
-
-
-def limits(dtype: str, known: layers.Known, fused: bool) -> tuple[Any, Any]:
-    """``limit(plan, flat, grads)`` clips the gradients and adds that of an L1 penalty; ``constrain(plan, flat, norms)``
-    scales weights into each neuron; where the program knows none of it, both do nothing."""
-    clip, add_lasso, norm, scale_columns = limiting.lines(dtype, fused)
-
-    @merged
-    def limit(plan: Plan, flat: Any, grads: Any) -> None:
-        real = flat.dtype.type
-        if plan.hyper.clip_value != 0.0:
-            clip(grads.size, grads, real(plan.hyper.clip_value))
-        if plan.hyper.clip_norm != 0.0:
-            size = norm(grads)
-            if size > plan.hyper.clip_norm:
-                factor = real(plan.hyper.clip_norm / size)
-                for i in range(grads.size):
-                    grads[i] *= factor
-        if plan.hyper.l1 != 0.0:
-            for index in range(plan.layers.shape[0]):
-                layer = layer_of(plan.layers, index)
-                n = layer.n_in * layer.n_out
-                add_lasso(n, part(flat, layer.w, n), part(grads, layer.w, n), real(plan.hyper.l1))
-
-    @merged
-    def constrain(plan: Plan, flat: Any, norms: Any) -> None:
-        if plan.hyper.max_norm != 0.0:
-            for index in range(plan.layers.shape[0]):
-                layer = layer_of(plan.layers, index)
-                W = part(flat, layer.w, layer.n_in * layer.n_out)
-                scale_columns(W, layer.n_in, layer.n_out, plan.hyper.max_norm, norms)
-
-    @merged
-    def no_limit(plan: Plan, flat: Any, grads: Any) -> None:
-        pass
-
-    @merged
-    def no_constraint(plan: Plan, flat: Any, norms: Any) -> None:
-        pass
-
-    return (limit, constrain) if known.limits else (no_limit, no_constraint)
-
-
 @cache
-def program(dtype: str, known: layers.Known, shared: bool = False, fused: bool = False) -> Any:
-    """The program for a dtype and some rules; `shared`: large products with threads; `fused`: for fast numerics."""
-    options: dict[str, Any] = FUSED if fused else {}
-    affine_forward, affine_backward, affine_backward_input = layers.affine(dtype, shared, fused)
-    lines = layers.chosen(layers.lines(dtype, fused, rows.BY_NEURONS, known))
-    forward, backward, loss_of, update = lines.forward, lines.backward, lines.loss, lines.update
-    gather, measure, add_decay, weighted = lines.gather, lines.measure, lines.add_decay, known.weighted
-    hand_on, hand_back = handing(rows.BY_NEURONS, known, fused)
-    limit, constrain = limits(dtype, known, fused)
+def program(dtype: str) -> Any:
+    """The program for a dtype."""
+    (
+        call_gather, call_affine_forward, call_affine_backward, call_affine_backward_input, call_forward,
+        call_backward, call_loss, call_measure, call_update, call_add_decay, call_limit, call_constrain, call_draw,
+        call_multiply,
+    ) = calls_for(dtype)  # fmt: skip
 
     @merged
     def value_and_grad(
@@ -383,42 +303,54 @@ def program(dtype: str, known: layers.Known, shared: bool = False, fused: bool =
         n: Any,
         m: int,
         work: Any,
-        grads: int,
+        rate: Any,
+        target: Any,
     ) -> Any:
-        """The loss of m samples, gathered from `start` on, n being that of the batch; their gradients go to `grads` in
-        `work`."""
-        last, widest = plan.layers.shape[0] - 1, sections.delta - sections.z
-        panels, gradients = part(work, sections.panels, 1), part(work, grads, flat.size)
+        """The loss of m samples, gathered from `start` on, n being that of the batch; their gradients go to `target`,
+        or, `direct`, are added to it, times minus the rate.
+
+        `target` may be `flat` itself: a layer's weights are used for the layer below before they change.
+        """
+        piece, last, widest = plan.pieces, plan.layers.shape[0] - 1, sections.delta - sections.z
+        panels, n_panels = part(work, sections.panels, 1), sections.zeros - sections.panels
         delta, da = part(work, sections.delta, widest), part(work, sections.z, widest)
-        slots = part(work, sections.slots, sections.grads - sections.slots)
+        slots, zeros = part(work, sections.slots, 1), part(work, sections.zeros, 1)
         for index in range(last + 1):
             layer = layer_of(plan.layers, index)
-            n_in, n_out = layer.n_in, layer.n_out
-            z, a_in, a = (
-                part(work, layer.z, n_out * m),
-                part(work, layer.a_in, n_in * m),
-                part(work, layer.a, n_out * m),
-            )
-            affine_forward(flat, layer.w, n_in, n_out, m, a_in, z, panels, plan.workers)
-            forward(layer.activation, (n_out, m, z, a, slots))
-            hand_on(plan, data, epoch, start, index, m, work)
+            n_in, n_out, w = layer.n_in, layer.n_out, layer.w
+            z, a_in, a = part(work, layer.z, 1), part(work, layer.a_in, 1), part(work, layer.a, 1)
+            products = (panels, n_panels, plan.workers)
+            call_affine_forward(piece.affine_forward, (flat, w, n_in, n_out, m, a_in, z, *products))
+            call_forward(layer.forward, (n_out, m, z, a, slots))
+            drop = plan.dropout[index]
+            if drop > 0.0:
+                mask, order = part(work, layer.mask, 1), part(data.orders, epoch * data.orders.shape[1] + start, 1)
+                call_draw(piece.draw, (n_out, m, data.seeds[epoch, index], drop, order, mask))
+                above = layer_of(plan.layers, index + 1)
+                call_multiply(piece.multiply, (n_out * m, a, mask, part(work, above.a_in, 1)))
         layer = layer_of(plan.layers, last)
-        n_out = layer.n_out
-        z, a, y = part(work, layer.z, n_out * m), part(work, layer.a, n_out * m), part(work, sections.y, n_out * m)
-        terms, weights = part(work, sections.terms, n_out * m), part(work, sections.weights, m)
-        loss = loss_of(plan.loss, (n_out, m, z, a, y, weights, n, terms, delta, slots)) / n
+        n_out, z, a, y = layer.n_out, part(work, layer.z, 1), part(work, layer.a, 1), part(work, sections.y, 1)
+        terms, weights = part(work, sections.terms, 1), part(work, sections.weights, 1)
+        loss = call_loss(piece.loss, (n_out, m, z, a, y, weights, n, terms, delta, slots)) / n
+        if plan.direct:
+            for i in range(n_out * m):
+                delta[i] *= -rate
         for index in range(last, -1, -1):
             layer = layer_of(plan.layers, index)
-            n_in, n_out = layer.n_in, layer.n_out
+            n_in, n_out, w = layer.n_in, layer.n_out, layer.w
             if index < last or not plan.together:
-                z, a = part(work, layer.z_backward, n_out * m), part(work, layer.a, n_out * m)
-                backward(layer.activation, (n_out, m, z, a, delta, slots))
-            a_in = part(work, layer.a_in, n_in * m)
-            affine_backward(delta, a_in, layer.w, n_in, n_out, m, gradients, panels, plan.workers)
+                z, a = part(work, layer.z_backward, 1), part(work, layer.a, 1)
+                call_backward(layer.backward, (n_out, m, z, a, delta, slots))
+            a_in, products = part(work, layer.a_in, 1), (panels, n_panels, plan.workers, zeros)
             if index > 0:
-                affine_backward_input(delta, flat, layer.w, n_in, n_out, m, da, panels, plan.workers)
-                hand_back(plan, index - 1, m, work, da)
-                delta, da = da, delta
+                call_affine_backward_input(
+                    piece.affine_backward_input, (delta, flat, w, n_in, n_out, m, da, *products)
+                )
+                if plan.dropout[index - 1] > 0.0:
+                    mask = part(work, layer_of(plan.layers, index - 1).mask, 1)
+                    call_multiply(piece.multiply, (n_in * m, da, mask, da))
+            call_affine_backward(piece.affine_backward, (delta, a_in, w, n_in, n_out, m, target, *products, slots))
+            delta, da = da, delta
         return loss
 
     @merged
@@ -435,41 +367,46 @@ def program(dtype: str, known: layers.Known, shared: bool = False, fused: bool =
         work: Any,
     ) -> Any:
         """One update from the samples `start` on; the batch's loss. `sums` gets what its outputs measure."""
-        real = work.dtype.type
-        n, loss, begin, flat = real(weight * plan.per_row), real(0), start, state.flat
+        real, piece, hyper = work.dtype.type, plan.pieces, plan.hyper
+        flat, n, loss, begin, rate = state.flat, real(weight * plan.per_row), real(0), start, real(data.rates[epoch])
         first, last = layer_of(plan.layers, 0), layer_of(plan.layers, plan.layers.shape[0] - 1)
         n_x, n_y, small, larger = first.n_in, last.n_out, size // plan.shards, size % plan.shards
+        grads, y = part(work, sections.grads, flat.size), part(work, sections.y, 1)
         for i in range(sums.size):
             sums[i] = 0.0
         for shard in range(min(plan.shards, size)):
             m = small + (1 if shard < larger else 0)
-            y = part(work, sections.y, n_y * m)
-            gather(data.orders, epoch, begin, data.x, n_x, m, part(work, first.a_in, n_x * m))
-            gather(data.orders, epoch, begin, data.y, n_y, m, y)
-            if weighted:
-                gather(data.orders, epoch, begin, data.weights, 1, m, part(work, sections.weights, m))
-            target = sections.grads if shard == 0 else sections.shard
-            found = value_and_grad(plan, sections, data, epoch, begin, flat, n, m, work, target)
-            measure(plan.metric, (n_y, m, part(work, last.a, n_y * m), y, sums))
+            order = part(data.orders, epoch * data.orders.shape[1] + begin, 1)
+            call_gather(piece.gather, (order, data.x, n_x, m, part(work, first.a_in, 1)))
+            call_gather(piece.gather, (order, data.y, n_y, m, y))
+            if data.weights.shape[0] > 0:
+                call_gather(piece.gather, (order, data.weights, 1, m, part(work, sections.weights, 1)))
+            target = flat if plan.direct else grads if shard == 0 else part(work, sections.shard, flat.size)
+            found = value_and_grad(plan, sections, data, epoch, begin, flat, n, m, work, rate, target)
+            call_measure(piece.measure, (n_y, m, part(work, last.a, 1), y, sums))
             loss = found if shard == 0 else loss + found
             if shard > 0:
                 for i in range(flat.size):
-                    work[sections.grads + i] += work[sections.shard + i]
+                    grads[i] += target[i]
             begin += m
-        grads = part(work, sections.grads, flat.size)
-        limit(plan, flat, grads)
-        if plan.hyper.weight_decay != 0.0:
+        if piece.limit != 0:
+            table, n_layers = plan.layers, plan.layers.shape[0]
+            limits = (hyper.clip_value, hyper.clip_norm, hyper.l1)
+            call_limit(piece.limit, (table, n_layers, flat.size, flat, grads, *limits))
+        if piece.add_decay != 0:
+            decoupled = hyper.decoupled_decay != 0.0
+            strength = real(-(data.rates[epoch] * hyper.decoupled_decay) if decoupled else hyper.weight_decay)
+            into = flat if decoupled else grads
             for index in range(plan.layers.shape[0]):
                 layer = layer_of(plan.layers, index)
-                add_decay(real(plan.hyper.weight_decay), flat, grads, layer.w, layer.n_in * layer.n_out)
-        if plan.hyper.decoupled_decay != 0.0:
-            strength = real(-(data.rates[epoch] * plan.hyper.decoupled_decay))
-            for index in range(plan.layers.shape[0]):
-                layer = layer_of(plan.layers, index)
-                add_decay(strength, flat, flat, layer.w, layer.n_in * layer.n_out)
-        settings = settings_of(plan.hyper, state.powers, real(data.rates[epoch]), real)
-        update(plan.rule, (flat.size, flat, grads, state.first, state.second, settings))
-        constrain(plan, flat, state.norms)
+                size_of_W = layer.n_in * layer.n_out
+                W, dW = part(flat, layer.w, 1), part(into, layer.w, 1)
+                call_add_decay(piece.add_decay, (size_of_W, W, dW, strength))
+        if not plan.direct:
+            settings = settings_of(hyper, state.powers, rate, real)
+            call_update(piece.update, (flat.size, flat, grads, state.first, state.second, settings))
+        if piece.constrain != 0:
+            call_constrain(piece.constrain, (plan.layers, plan.layers.shape[0], flat, hyper.max_norm, state.norms))
         return loss
 
-    return compiled(training(step, weighted), **options)
+    return compiled(training(step))

@@ -8,9 +8,7 @@ of "reproducible arithmetic, version 1", of which ``neuron_loops.py`` is the pla
 Arrays are 1-D, C-contiguous, of one dtype; so are numbers, if nothing else is said.
 """
 
-from collections.abc import Collection
 from functools import cache, partial
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,13 +31,12 @@ METRICS = ("accuracy", "labels", "r2")
 
 
 @cache
-def affine(dtype: str, shared: bool = False, fused: bool = False) -> tuple[Any, Any, Any]:
+def affine(dtype: str, packed: bool = True, shared: bool = False, fused: bool = False) -> tuple[Any, Any, Any]:
     """The three of the affine map. W and b stand in `flat` from w on, dW and db likewise in `grads`.
 
-    `shared`: large products are divided among threads. `fused`, for fast numerics and narrow layers: fused
-    multiply-add, sums in any order, no packed products.
+    `packed`: there are large products, of packed operands; `shared`: they are divided among threads. `fused`, for fast
+    numerics and narrow layers: fused multiply-add, sums in any order.
     """
-    packed = not fused
     compiled_in: Any = partial(inlined, **IN_ANY_ORDER) if fused else merged
     product, row_products = product_for(dtype, shared), row_products_for(dtype)
 
@@ -143,91 +140,67 @@ def affine(dtype: str, shared: bool = False, fused: bool = False) -> tuple[Any, 
     return affine_forward, affine_backward, affine_backward_input
 
 
-class Lines(SimpleNamespace):
-    """What a step does besides the affine map: by kind in `each`, lists in the order of the table, or functions that
-    choose from them.
+class Rules(NamedTuple):
+    """What a network is trained with, by the names in `formulas`."""
 
-    forward(n_out, m, z, a, slots): a from z; rules over rows leave numbers of each sample in the slots.
-    backward(n_out, m, z, a, delta, slots): delta from da, which stands in delta before.
-    loss(n_out, m, z, a, y, w, n, terms, delta, slots): the sum of the terms, s outer, j inner, and delta or da; it
-    follows the last layer's forward; w, what each sample counts, is read where samples have weights.
-    update(n, flat, grads, first, second, settings), in place.
-    measure(n_out, m, a, y, sums). gather(orders, row, start, source, n, m, a).
-    """
-
-
-class Known(NamedTuple):
-    """The rules that a program knows, by name: a plan says which by place."""
-
-    activations: tuple[str, ...] = formulas.USUAL_ACTIVATIONS
-    terms: tuple[str, ...] = formulas.USUAL_TERMS
-    updates: tuple[str, ...] = formulas.USUAL_UPDATES
-    """Plain gradient descent is the first."""
-    dropout: bool = False
-    limits: bool = False
-    """Whether it clips gradients, has an L1 penalty and constrains weights."""
+    activations: tuple[str, ...]
+    """Of each layer."""
+    terms: str
+    update: str
+    metric: str
+    """One of `METRICS`."""
     weighted: bool = False
     """Whether samples have weights."""
-
-    @classmethod
-    def of(
-        cls,
-        activations: Collection[str],
-        terms: str,
-        update: str,
-        dropout: bool = False,
-        limits: bool = False,
-        weighted: bool = False,
-    ) -> "Known":
-        """Those of the program that serves every usual network, or else no more than one network has; and the usual
-        update rules, or else one more than plain gradient descent."""
-        usual = cls()
-        updates = usual.updates if update in usual.updates else (usual.updates[0], update)
-        if {*activations} <= {*usual.activations} and terms in usual.terms:
-            return cls(updates=updates, dropout=dropout, limits=limits, weighted=weighted)
-        return cls(tuple(sorted({*activations})), (terms,), updates, dropout, limits, weighted)
+    limits: bool = False
+    """Whether gradients are clipped, or weights penalised by L1 or constrained."""
 
 
-@cache
-def lines(dtype: str, fused: bool, layout: rows.Layout, known: Known = Known()) -> Lines:  # noqa: B008 (constant)
-    """The lines for a layout of the values of a layer; `fused`: for fast numerics."""
-    options: dict[str, Any] = FUSED if fused else {}
-    over = reading_rows(layout.rows, formulas.TERMS[known.terms[0]].threshold, **options)
-    compiled_in: Any = partial(inlined, **options)
+class Lines(NamedTuple):
+    """What a step does besides the affine map, for a layout of the values of a layer; `fused`: for fast numerics."""
 
-    def forward_of(activation: formulas.Activation) -> Any:
-        by_rows = activation.by_rows
-        given = (dtype, activation, layout) if by_rows else (dtype, activation)
-        loop = (rows if by_rows else rules).forward(*given, **options)
+    dtype: str
+    fused: bool
+    layout: rows.Layout
 
-        @compiled_in
+    @property
+    def options(self) -> dict[str, Any]:
+        return FUSED if self.fused else {}
+
+    @cache
+    def forward(self, name: str) -> Any:
+        """``forward(n_out, m, z, a, slots)``: a from z; rules over rows leave numbers of each sample in the slots."""
+        activation = formulas.ACTIVATIONS[name]
+        if activation.by_rows:
+            return rows.forward(self.dtype, activation, self.layout, **self.options)
+        loop = rules.forward(self.dtype, activation, **self.options)
+
         def forward(n_out: int, m: int, z: Any, a: Any, slots: Any) -> None:
-            if by_rows:
-                loop(n_out, m, z, a, slots)
-            else:
-                loop(n_out * m, z, a)
+            loop(n_out * m, z, a)
 
-        return forward
+        return inlined(forward, **self.options)
 
-    def backward_of(activation: formulas.Activation) -> Any:
-        by_rows = activation.by_rows
-        given = (dtype, activation, layout) if by_rows else (dtype, activation)
-        loop = (rows if by_rows else rules).backward(*given, **options)
+    @cache
+    def backward(self, name: str) -> Any:
+        """``backward(n_out, m, z, a, delta, slots)``: delta from da, which stands in delta before."""
+        activation = formulas.ACTIVATIONS[name]
+        if activation.by_rows:
+            return rows.backward(self.dtype, activation, self.layout, **self.options)
+        loop = rules.backward(self.dtype, activation, **self.options)
 
-        @compiled_in
         def backward(n_out: int, m: int, z: Any, a: Any, delta: Any, slots: Any) -> None:
-            if by_rows:
-                loop(n_out, m, z, a, delta, slots)
-            else:
-                loop(n_out * m, z, a, delta)
+            loop(n_out * m, z, a, delta)
 
-        return backward
+        return inlined(backward, **self.options)
 
-    def loss_of(pair: formulas.Terms) -> Any:
-        by_rows, running_sum, weigh, weighted = pair.by_rows, over["running_sum"], over["weigh"], known.weighted
-        loop = rows.loss(dtype, pair, layout, **options) if by_rows else rules.loss(dtype, pair, **options)
+    @cache
+    def loss(self, name: str, weighted: bool) -> Any:
+        """``loss(n_out, m, z, a, y, w, n, terms, delta, slots)``: the sum of the terms, s outer, j inner, and delta or
+        da; it follows the last layer's forward; w, what each sample counts, is read where samples have weights."""
+        pair = formulas.TERMS[name]
+        by_rows, over = pair.by_rows, self._reading_rows(pair.threshold)
+        running_sum, weigh = over["running_sum"], over["weigh"]
+        loop = (rows.loss if by_rows else rules.loss)(self.dtype, pair, *[self.layout] * by_rows, **self.options)
 
-        @compiled_in
         def loss(n_out: int, m: int, z: Any, a: Any, y: Any, w: Any, n: Any, terms: Any, delta: Any, slots: Any) -> Any:
             if by_rows:
                 loop(n_out, m, z, a, y, n, terms, delta, slots)
@@ -238,38 +211,30 @@ def lines(dtype: str, fused: bool, layout: rows.Layout, known: Known = Known()) 
                 weigh(n_out, m, w, delta)
             return running_sum(n_out, m, terms)
 
-        return loss
+        return inlined(loss, **self.options)
 
-    def update_of(rule: formulas.Update) -> Any:
-        loop = rules.update(dtype, rule, **options)
+    @cache
+    def update(self, name: str) -> Any:
+        """``update(n, flat, grads, first, second, settings)``, in place."""
+        return rules.update(self.dtype, formulas.UPDATES[name], **self.options)
 
-        @compiled_in
-        def update(n: int, flat: Any, grads: Any, first: Any, second: Any, settings: formulas.Settings) -> None:
-            loop(n, flat, grads, first, second, settings)
+    @cache
+    def add_decay(self) -> Any:
+        """``add_decay(n, W, dW, strength)``: dW <- dW + lambda W"""
+        return rules.decay(self.dtype, **self.options)
 
-        return update
+    def measure(self, metric: str, terms: str) -> Any:
+        """``measure(n_out, m, a, y, sums)``"""
+        over = self._reading_rows(formulas.TERMS[terms].threshold)
+        return over[{"accuracy": "count_correct", "labels": "count_labels", "r2": "squared_residuals"}[metric]]
 
-    decay = rules.decay(dtype, **options)
+    def gather(self) -> Any:
+        """``gather(order, source, n, m, a)``"""
+        return self._reading_rows(0.5)["gather"]
 
-    @compiled_in
-    def add_decay(strength: Any, flat: Any, grads: Any, start: int, size: int) -> None:
-        """dW <- dW + lambda W for one layer's weights."""
-        decay(size, part(flat, start, size), part(grads, start, size), strength)
-
-    each = {
-        "forward": [forward_of(formulas.ACTIVATIONS[name]) for name in known.activations],
-        "backward": [backward_of(formulas.ACTIVATIONS[name]) for name in known.activations],
-        "loss": [loss_of(formulas.TERMS[name]) for name in known.terms],
-        "update": [update_of(formulas.UPDATES[name]) for name in known.updates],
-        "measure": [over["count_correct"], over["count_labels"], over["squared_residuals"]],
-    }
-    return Lines(each=each, gather=over["gather"], add_decay=add_decay)
-
-
-def chosen(found: Lines) -> Lines:
-    """The lines with a function of each kind that chooses by number."""
-    kinds = {kind: rules.choice(functions) for kind, functions in found.each.items()}
-    return Lines(**kinds, gather=found.gather, add_decay=found.add_decay)
+    @cache
+    def _reading_rows(self, threshold: float) -> dict[str, Any]:
+        return reading_rows(self.layout.rows, threshold, **self.options)
 
 
 def reading_rows(rows_of: Any, threshold: float, **options: Any) -> dict[str, Any]:
@@ -337,13 +302,13 @@ def reading_rows(rows_of: Any, threshold: float, **options: Any) -> dict[str, An
             sums[j] = total
 
     @compiled_in
-    def gather(orders: Any, row: int, start: int, source: Any, n: int, m: int, a: Any) -> None:
-        """a[s, k] = source[orders[row, start + s], k], a 1-D"""
+    def gather(order: Any, source: Any, n: int, m: int, a: Any) -> None:
+        """a[s, k] = source[order[s] n + k], all of them 1-D"""
         a_sk = rows_of(a, n, m)
         for s in range(m):
-            sample = orders[row, start + s]
+            sample = order[s] * n
             for k in range(n):
-                a_sk[s, k] = source[sample, k]
+                a_sk[s, k] = source[sample + k]
 
     found = running_sum, weigh, count_correct, count_labels, squared_residuals, gather
     return {function.py_func.__name__: function for function in found}

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ..compiling import FUSED, IN_ANY_ORDER, inlined
+from ..compiling import FUSED, IN_ANY_ORDER, inlined, merged
 from . import rules
+from .epochs import layer_of
+from .views import part
 
 TINY, HUGE = 1e-280, 1e280
 """Between them a sum of squares has lost nothing to underflow or overflow."""
@@ -15,9 +17,11 @@ TINY, HUGE = 1e-280, 1e280
 SMALL = 2**10  # weights up to which columns are summed one by one
 
 
-def lines(dtype: str, fused: bool) -> tuple[Any, Any, Any, Any]:
-    """``clip(n, grads, limit)``, ``add_lasso(n, W, dW, strength)``, ``norm(x)`` and ``scale_columns(W, n_in, n_out,
-    limit, norms)``; `fused`: for fast numerics, in which sums are of numbers as they are, where that is safe."""
+def lines(dtype: str, fused: bool) -> tuple[Any, Any]:
+    """``limit(table, flat, grads, clip_value, clip_norm, l1)`` clips the gradients and adds that of an L1 penalty;
+    ``constrain(table, flat, max_norm, norms)`` scales the weights into each neuron. What is 0 is not done. `table` is
+    that of an `epochs.Plan`; `fused`: for fast numerics, in which sums are of numbers as they are, where that is safe.
+    """
     options: dict[str, Any] = FUSED if fused else {}
     compiled_in: Any = partial(inlined, **options)
     in_any_order: Any = partial(inlined, **(IN_ANY_ORDER if fused else {}))
@@ -114,4 +118,31 @@ def lines(dtype: str, fused: bool) -> tuple[Any, Any, Any, Any]:
         sums_of_columns(W, n_in, n_out, math.ldexp(1.0, -half), math.ldexp(1.0, half - exponent), norms)
         scale_all(W, n_in, n_out, exponent, limit, norms)
 
-    return rules.clip(dtype, **options), rules.lasso(dtype, **options), norm, scale_columns
+    clip, add_lasso = rules.clip(dtype, **options), rules.lasso(dtype, **options)
+
+    @merged
+    def limit(table: Any, flat: Any, grads: Any, clip_value: float, clip_norm: float, l1: float) -> None:
+        real = flat.dtype.type
+        if clip_value != 0.0:
+            clip(grads.size, grads, real(clip_value))
+        if clip_norm != 0.0:
+            size = norm(grads)
+            if size > clip_norm:
+                factor = real(clip_norm / size)
+                for i in range(grads.size):
+                    grads[i] *= factor
+        if l1 != 0.0:
+            for index in range(table.shape[0]):
+                layer = layer_of(table, index)
+                n = layer.n_in * layer.n_out
+                add_lasso(n, part(flat, layer.w, n), part(grads, layer.w, n), real(l1))
+
+    @merged
+    def constrain(table: Any, flat: Any, max_norm: float, norms: Any) -> None:
+        if max_norm != 0.0:
+            for index in range(table.shape[0]):
+                layer = layer_of(table, index)
+                W = part(flat, layer.w, layer.n_in * layer.n_out)
+                scale_columns(W, layer.n_in, layer.n_out, max_norm, norms)
+
+    return limit, constrain

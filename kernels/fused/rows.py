@@ -245,10 +245,10 @@ def over_arrays(dtype: str, compiled: Callable[..., Any]) -> tuple[Callable[[Cal
 def _program(dtype: str, passes: Sequence[Pass], names: Sequence[str], layout: Layout, **options: Any) -> Any:
     """``over_rows(n_out, m, *arguments)``: passes over arrays of these names; the last argument are the slots."""
     first, *others = (_loop(dtype, each, names, layout, **options) for each in passes)
-    body = functools.reduce(_both, others, first)
+    body, vector = functools.reduce(_both, others, first), vector_of(dtype)
 
     def over_rows(n_out: int, m: int, *arguments: Any) -> None:
-        body(n_out, m, arguments + (arguments[-1].size // N_SLOTS,))
+        body(n_out, m, (*arguments, padded(m, vector)))
 
     return inlined(over_rows, **options)
 

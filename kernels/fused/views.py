@@ -9,8 +9,8 @@ from numba.np.arrayobj import make_array, populate_array
 
 @intrinsic
 def part(typingctx: Any, buffer: Any, offset: Any, length: Any) -> Any:
-    """``buffer[offset : offset + length]`` of a contiguous 1-D array."""
-    array = types.Array(buffer.dtype, 1, "C", readonly=not buffer.mutable)
+    """``buffer[offset : offset + length]`` of a contiguous 1-D array, or of what a pointer points to."""
+    array = types.Array(buffer.dtype, 1, "C", readonly=not getattr(buffer, "mutable", True))
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return _on_memory(context, builder, array, signature.args[0], arguments[:2], [arguments[2]])
@@ -20,8 +20,8 @@ def part(typingctx: Any, buffer: Any, offset: Any, length: Any) -> Any:
 
 @intrinsic
 def view(typingctx: Any, buffer: Any, offset: Any, rows: Any, columns: Any) -> Any:
-    """``buffer[offset : offset + rows * columns].reshape(rows, columns)`` of a contiguous 1-D array."""
-    array = types.Array(buffer.dtype, 2, "C", readonly=not buffer.mutable)
+    """``buffer[offset : offset + rows * columns].reshape(rows, columns)``, as `part`."""
+    array = types.Array(buffer.dtype, 2, "C", readonly=not getattr(buffer, "mutable", True))
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return _on_memory(context, builder, array, signature.args[0], arguments[:2], list(arguments[2:]))
@@ -32,7 +32,8 @@ def view(typingctx: Any, buffer: Any, offset: Any, rows: Any, columns: Any) -> A
 def _on_memory(context: Any, builder: Any, kind: Any, source_kind: Any, source: Any, shape: list[Any]) -> Any:
     """An array of a shape on the memory of another, from an offset on; whoever called keeps it alive."""
     buffer, offset = source
-    data = builder.gep(make_array(source_kind)(context, builder, buffer).data, [offset])
+    is_array = isinstance(source_kind, types.Array)
+    data = builder.gep(make_array(source_kind)(context, builder, buffer).data if is_array else buffer, [offset])
     size = context.get_constant(types.intp, context.get_abi_sizeof(context.get_data_type(kind.dtype)))
     strides = [*(builder.mul(count, size) for count in shape[1:]), size]
     array = make_array(kind)(context, builder)
