@@ -10,6 +10,7 @@ from typing import Any
 import numba
 import numpy as np
 import numpy.typing as npt
+from numba.core import types
 
 from backprop_ref import metrics
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
@@ -19,8 +20,19 @@ from backprop_ref.dropout import Rates, Seeds
 from backprop_ref.errors import unknown
 from backprop_ref.formulas import LOSSES, OWN_ACTIVATIONS, UPDATES, terms_name
 from backprop_ref.kernels import compiling
-from backprop_ref.kernels.fused import epochs, layers, one_network, ordered_products, pieces, wide_layers
-from backprop_ref.kernels.fused.epochs import Data, History, Hyper, Layer, Pieces, Plan, Sections, State
+from backprop_ref.kernels.fused import epochs, layers, memory, one_network, ordered_products, pieces, wide_layers
+from backprop_ref.kernels.fused.epochs import (
+    Counts,
+    Data,
+    History,
+    Hyper,
+    Job,
+    Layer,
+    Pieces,
+    Plan,
+    Sections,
+    State,
+)  # fmt: skip
 from backprop_ref.kernels.fused.layers import Rules
 from backprop_ref.kernels.fused.pieces import Kind
 from backprop_ref.network import Network
@@ -104,7 +116,7 @@ def create(
     )
     repays = (steps_ahead or 0) * SAVED_SECONDS > TIMES_OVER * COMPILE_SECONDS
     fixed = not dropout and (specialize == "always" or (specialize == "auto" and small and repays))
-    kind = Kind(dtype, fast, wide and not fixed, not (small or fast), plan.workers > 1 and not fixed, direct and not fixed)
+    kind = Kind(dtype, fast, wide, packed=not (small or fast), shared=plan.workers > 1 and not fixed, direct=direct)
     return Trainer(plan, rules, kind, fixed)
 
 
@@ -154,26 +166,25 @@ class Trainer:
         self._shape = one_network.Shape.of(plan, rules) if fixed else None
         if self._shape is None:
             self.plan, self._sections = pieces.placed_with_panels(plan, kind, rules)
+            self._work = np.zeros(self._sections.end, self.dtype)
         else:
-            self.plan, self._sections = plan._replace(direct=False), one_network.sections_of(self._shape, kind.dtype)
+            self.plan, self._sections = plan, Sections(*[0] * len(Sections._fields))
+            self._work = np.zeros(one_network.sections_of(self._shape, kind.dtype).end, self.dtype)
         self._measures = metrics.width(rules.metric, int(plan.layers[-1, 1]))
-        self._work = np.zeros(self._sections.end, self.dtype)
         self._plan(self.shared)
 
     def _plan(self, shared: bool) -> Plan:
         """The plan, with the addresses of its pieces; they, and the program, are compiled first if need be."""
         if shared not in self._plans:
-            before = compiling.seconds()
+            before, dtype, shape = compiling.seconds(), self.dtype.name, self._shape
             if shared:
                 numba.get_num_threads()  # starts Numba's threads, which code that comes from disk does not do by itself
-            with _announced(f"compiling a training step for {self.dtype}"):
-                if self._shape is None:
-                    self._program = _compiled(epochs.program(self.dtype.name), self.dtype.name, self._sections)
-                    self._plans[shared] = pieces.with_pieces(self.plan, self.kind._replace(shared=shared), self.rules)
-                else:
-                    program = one_network.program(self.dtype.name, self._shape, self.kind.fused)
-                    self._program = _compiled(program, self.dtype.name, self._sections)
-                    self._plans[shared] = self.plan
+            with _announced(f"compiling a training step for {dtype}"):
+                fixed = None if shape is None else one_network.program(dtype, shape, self.kind.fused)
+                self._program = fixed or epochs.program(dtype)
+                self._program.compile((types.Array(types.int64, 1, "C"), types.int64))
+                kind = self.kind._replace(shared=shared)
+                self._plans[shared] = pieces.with_pieces(self.plan, kind, self.rules) if fixed is None else self.plan
             self.compile_seconds += compiling.seconds() - before
         return self._plans[shared]
 
@@ -201,7 +212,8 @@ class Trainer:
         self._check(flat, data)
         history = self._history(flat, len(learning_rates), snapshots)
         if len(learning_rates) > 0:
-            self._all_steps(data, self._state(flat, slots), history, poll)
+            with self._state(flat, slots) as state:
+                self._all_steps(data, state, history, poll)
         if flat is not params.flat:
             params.flat[:] = flat
         done = history.cursor[0]
@@ -223,14 +235,16 @@ class Trainer:
 
     def _all_steps(self, data: Data, state: State, history: History, poll: Poll) -> None:
         """Calls the program, for a little while each time, until there is nothing more to do."""
-        more = True
+        more, jobs = True, dict[bool, npt.NDArray[np.int64]]()
         while more:
             poll()
             started, steps = time.perf_counter(), self._steps
             # who comes second does not wait for Numba's threads, but computes alone, and to the same bits
             shared = self.shared and not FORKED.is_set() and POOL.acquire(blocking=False)
             try:
-                more = self._program(self._plan(shared), self._sections, data, state, history, self._work, steps)
+                if shared not in jobs:
+                    jobs[shared] = self._job(self._plan(shared), data, state, history)
+                more = self._program(jobs[shared], steps)
             finally:
                 if shared:
                     POOL.release()
@@ -238,12 +252,40 @@ class Trainer:
                 spent = max(time.perf_counter() - started, 1e-9)
                 self._steps = max(1, min(2 * steps, int(steps * CALL_SECONDS / spent)))
 
-    def _state(self, flat: Vector, slots: Slots) -> State:
-        """The parameters and the optimizer's arrays, with empty ones for those that it does without."""
+    def _job(self, plan: Plan, data: Data, state: State, history: History) -> npt.NDArray[np.int64]:
+        """All that the program gets, in memory."""
+        counts = Counts(
+            layers=len(plan.layers),
+            flat=state.flat.size,
+            samples=len(data.x),
+            epochs=len(data.rates),
+            measures=self._measures,
+            seeds=data.seeds.shape[1],
+            weighted=self.rules.weighted,
+        )
+        job = Job(plan, self._sections, data, state, history, counts, self._work)
+        return memory.words_of(epochs.kind_for(self.dtype.name), job)
+
+    @contextlib.contextmanager
+    def _state(self, flat: Vector, slots: Slots) -> Iterator[State]:
+        """The parameters and the optimizer's arrays, with empty ones for those that it does without; where the program
+        has them in its work array, they are there meanwhile."""
         empty = np.empty(0, self.dtype)
-        state = UPDATES[self.rules.update].state
-        first, second, *_ = [*(slots[name] for name in state), empty, empty]
-        return State(flat, first, second, slots.get("powers", np.ones(2)), np.empty(self.plan.layers[:, 1].max()))
+        arrays = [flat, *(slots[name] for name in UPDATES[self.rules.update].state)]
+        inside = arrays
+        if self._shape is not None:
+            begins = one_network.sections_of(self._shape, self.dtype.name)
+            starts = begins.flat, begins.first, begins.second
+            inside = [self._work[start : start + flat.size] for start, _ in zip(starts, arrays, strict=False)]
+            for into, array in zip(inside, arrays, strict=True):
+                into[:] = array
+        norms = np.empty(self.plan.layers[:, 1].max())
+        try:
+            yield State(*[*inside, empty, empty][:3], slots.get("powers", np.ones(2)), norms)
+        finally:
+            for into, array in zip(inside, arrays, strict=True):
+                if into is not array:
+                    array[:] = into
 
     def _history(self, flat: Vector, n_epochs: int, snapshots: Snapshots | None) -> History:
         """Arrays for that many epochs' losses and measures, and for the parameters after some of them."""
@@ -253,22 +295,6 @@ class Trainer:
             raise ValueError(f"{rows.shape} rows of {flats.shape} do not fit {n_epochs} epochs of {flat.size}")
         losses, measures = np.zeros(n_epochs), np.zeros((n_epochs, self._measures))
         return History(losses, measures, np.zeros(self.plan.layers[-1, 1]), np.zeros(2, np.int64), flats, rows)
-
-
-def _compiled(program: Any, dtype: str, sections: Any) -> Any:
-    """A program, compiled for what `Trainer.run` gives it."""
-    real, whole, places = np.empty(0, dtype), np.empty((0, 0), np.int64), np.empty(0, np.int64)
-    wide, matrix = np.empty(0), np.empty((0, 0))
-    rows, seeds = _locked(matrix, dtype), np.empty((0, 0), np.uint64)
-    arguments = (
-        Plan(whole, Hyper(), NO_PIECES, False, False, 0, 0, 0, 0, wide),
-        sections,
-        Data(rows, rows, rows, _locked(whole, np.int64), wide, seeds),
-        State(real, real, real, wide, wide),
-        *(History(wide, matrix, wide, places, np.empty((0, 0), dtype), places), real, 0),
-    )
-    program.compile(tuple(map(numba.typeof, arguments)))
-    return program
 
 
 @contextlib.contextmanager

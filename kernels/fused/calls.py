@@ -8,34 +8,28 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
-import numba
 from numba.core import cgutils, types
-from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
 from backprop_ref.formulas import Settings
 
 from ..compiling import compiled
+from .views import View
 
 
-class Calls(NamedTuple):
-    """``forward(address, arguments)`` and so on: each calls the piece at an address with a tuple of arguments."""
+class Products(NamedTuple):
+    """What matrix products need: room to pack operands, and the piece."""
 
-    gather: Any
-    affine_forward: Any
-    affine_backward: Any
-    affine_backward_input: Any
-    forward: Any
-    backward: Any
-    loss: Any
-    measure: Any
-    update: Any
-    add_decay: Any
-    limit: Any
-    constrain: Any
-    draw: Any
-    multiply: Any
+    panels: Any
+    """A pointer."""
+    length: int
+    """How many numbers `panels` has."""
+    workers: int
+    product: int
+    """The address of the piece "product"."""
+    zeros: Any
+    """A pointer to as many zeros as the widest layer has neurons; only wide layers need them."""
 
 
 @cache
@@ -43,31 +37,35 @@ def kinds_for(dtype: str) -> dict[str, tuple[Any, tuple[Any, ...]]]:
     """By name, what a piece gives and takes, in Numba's types."""
     number, whole, real, none = getattr(types, dtype), types.intp, types.float64, types.none
     numbers, reals, places = (types.CPointer(kind) for kind in (number, real, whole))
-    products = numbers, whole, whole  # panels, how many numbers they have, workers
     sizes = whole, whole, whole, whole  # where W begins, n_in, n_out, m
+    products = types.NamedTuple((numbers, whole, whole, whole, numbers), Products)
+    view = types.NamedTuple((numbers, whole, whole), View)
     settings = types.NamedUniTuple(number, len(Settings._fields), Settings)
-    kinds = {
+    return {
+        "step": (number, (places, whole, whole, whole, real)),
+        "value_and_grad": (number, (places, whole, places, whole, number, number, numbers)),
         "gather": (none, (places, numbers, whole, whole, numbers)),
-        "affine_forward": (none, (numbers, *sizes, numbers, numbers, *products)),
-        "affine_backward": (none, (numbers, numbers, *sizes, numbers, *products, numbers, numbers)),
-        "affine_backward_input": (none, (numbers, numbers, *sizes, numbers, *products, numbers)),
+        "affine_forward": (none, (numbers, *sizes, numbers, numbers, products)),
+        "affine_backward": (none, (numbers, numbers, *sizes, numbers, products, numbers)),
+        "affine_backward_input": (none, (numbers, numbers, *sizes, numbers, products)),
+        "product": (none, (view, view, view, view, whole, whole, whole, products)),
         "forward": (none, (whole, whole, *[numbers] * 3)),
         "backward": (none, (whole, whole, *[numbers] * 4)),
         "loss": (number, (whole, whole, *[numbers] * 4, number, *[numbers] * 3)),
         "measure": (none, (whole, whole, numbers, numbers, reals)),
-        "update": (none, (whole, *[numbers] * 4, settings)),
-        "add_decay": (none, (whole, numbers, numbers, number)),
+        "update": (none, (whole, whole, *[numbers] * 4, settings)),
+        "add_decay": (none, (whole, whole, numbers, numbers, number)),
         "limit": (none, (places, whole, whole, numbers, numbers, real, real, real)),
         "constrain": (none, (places, whole, numbers, real, reals)),
         "draw": (none, (whole, whole, types.uint64, real, places, numbers)),
         "multiply": (none, (whole, numbers, numbers, numbers)),
     }
-    return kinds
 
 
 @cache
-def calls_for(dtype: str) -> Calls:
-    return Calls(**{name: _call(*kind) for name, kind in kinds_for(dtype).items()})
+def calls_for(dtype: str) -> dict[str, Any]:
+    """By name, ``call(address, arguments)``: calls the piece at an address with a tuple of arguments."""
+    return {name: _call(*kind) for name, kind in kinds_for(dtype).items()}
 
 
 def _call(result: Any, wanted: tuple[Any, ...]) -> Any:
@@ -75,7 +73,7 @@ def _call(result: Any, wanted: tuple[Any, ...]) -> Any:
     def call(typingctx: Any, address: Any, arguments: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             items = zip(signature.args[1], cgutils.unpack_tuple(builder, values[1]), wanted, strict=True)
-            given = [_given(context, builder, *item) for item in items]
+            given = [_as_wanted(context, builder, *item) for item in items]
             kind = context.call_conv.get_function_type(result, wanted).as_pointer()
             callee = builder.inttoptr(values[0], kind)
             _, found = context.call_conv.call_function(builder, callee, result, wanted, given)
@@ -86,22 +84,29 @@ def _call(result: Any, wanted: tuple[Any, ...]) -> Any:
     return call
 
 
-def _given(context: Any, builder: Any, kind: Any, value: Any, wanted: Any) -> Any:
-    """An argument as the piece wants it."""
+def _as_wanted(context: Any, builder: Any, kind: Any, value: Any, wanted: Any) -> Any:
+    """An argument as the piece takes it: of arrays, pointers to their first numbers."""
+    if isinstance(kind, types.BaseTuple):
+        items = zip(kind, cgutils.unpack_tuple(builder, value), wanted, strict=True)
+        return context.make_tuple(builder, wanted, [_as_wanted(context, builder, *item) for item in items])
     if isinstance(kind, types.Array):
         return make_array(kind)(context, builder, value).data
     return value if isinstance(wanted, types.CPointer) else context.cast(builder, value, kind, wanted)
 
 
-def address_of(dtype: str, name: str, function: Callable[..., Any]) -> int:
-    """Where the machine code of a function starts, which is compiled first, or loaded, as a piece of that name."""
+def address_of(dtype: str, name: str, function: Callable[..., Any], **options: Any) -> int:
+    """Where the machine code of a piece of that name begins; it is compiled first, or loaded. The options are those of
+    `compiled`."""
     _, wanted = kinds_for(dtype)[name]
-    piece = compiled(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    piece = compiled(function, no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)
+    named = function.__code__.co_argcount
+    if named < len(wanted):  # the others are one argument, ``*arguments``
+        wanted = *wanted[:named], types.StarArgTuple.from_types(wanted[named:])
     piece.compile(wanted)
     (overload,) = piece.overloads.values()
-    _KEPT.append(piece)
+    _LOADED.append(piece)
     return int(overload.library.get_pointer_to_function(overload.fndesc.llvm_func_name))
 
 
-_KEPT: list[Any] = []
-"""Their machine code is there as long as they are."""
+_LOADED: list[Any] = []
+"""Pieces, whose machine code is there as long as they are."""

@@ -10,17 +10,19 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba.extending import register_jitable
+from numba.core import types
+from numba.extending import intrinsic, register_jitable
 
 from backprop_ref import formulas
 from backprop_ref.formulas import Settings
 
-from ..compiling import compiled, inlined, merged
+from ..compiling import compiled, inlined
 from ..registers import padded, vector_of
 from . import rows
-from .calls import calls_for
+from .calls import Products, calls_for
 from .layers import Rules
-from .views import part, uncounted
+from .memory import kind_of, reader
+from .views import at, start_of
 
 
 class Plan(NamedTuple):
@@ -30,9 +32,10 @@ class Plan(NamedTuple):
     """int64 array, a `Layer` in each row."""
     hyper: "Hyper"
     pieces: "Pieces"
-    together: bool
+    """Where the functions are that it calls."""
+    together: int
     """Whether the loss's error is of the last layer's z, not of a."""
-    direct: bool
+    direct: int
     """Whether gradients are added to the parameters as they are computed, times minus the rate, and never stored."""
     batch_size: int
     shards: int
@@ -46,10 +49,13 @@ class Plan(NamedTuple):
 class Pieces(NamedTuple):
     """Addresses of what all layers share, of the kinds that `calls` lists; 0 where the plan has no use for one."""
 
+    step: int
+    value_and_grad: int
     gather: int
     affine_forward: int
     affine_backward: int
     affine_backward_input: int
+    product: int
     loss: int
     measure: int
     update: int
@@ -115,8 +121,7 @@ class Sections(NamedTuple):
 
 class Data(NamedTuple):
     """x (samples, n_in), y (samples, n_out), weights (samples, 1), or (0, 1) where there are none, orders (epochs,
-    samples) int64, rates (epochs,) float64, seeds of dropout (epochs, hidden layers or more) uint64.
-    """
+    samples) int64, rates (epochs,) float64, seeds of dropout (epochs, any number from the hidden layers' on) uint64."""
 
     x: Any
     y: Any
@@ -150,6 +155,31 @@ class History(NamedTuple):
     rows: Any
 
 
+class Counts(NamedTuple):
+    """How long arrays are: layers, parameters, samples, epochs, what is measured, seeds of an epoch; and whether
+    samples have weights."""
+
+    layers: int
+    flat: int
+    samples: int
+    epochs: int
+    measures: int
+    seeds: int
+    weighted: int
+
+
+class Job(NamedTuple):
+    """All that compiled code gets."""
+
+    plan: Plan
+    sections: Sections
+    data: Data
+    state: State
+    history: History
+    counts: Counts
+    work: Any
+
+
 def placed(plan: Plan, dtype: str, rules: Rules, panels: int, zeros: int = 0) -> tuple[Plan, Sections]:
     """The plan with a place in ``work`` for what each layer has, and the sections.
 
@@ -177,13 +207,18 @@ def placed(plan: Plan, dtype: str, rules: Rules, panels: int, zeros: int = 0) ->
     return plan._replace(layers=np.array(table, np.int64)), Sections(**shared, end=end)
 
 
-@register_jitable(forceinline=True)
-def layer_of(table: Any, i: int) -> Layer:
+@intrinsic
+def layer_of(typingctx: Any, table: Any, i: Any) -> Any:
     """Row i of the table."""
-    return Layer(
-        table[i, 0], table[i, 1], table[i, 2], table[i, 3], table[i, 4], table[i, 5], table[i, 6], table[i, 7],
-        table[i, 8], table[i, 9],
-    )  # fmt: skip
+    layer = types.NamedUniTuple(types.int64, len(Layer._fields), Layer)
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        begin = builder.mul(arguments[1], arguments[1].type(layer.count))
+        first = builder.gep(start_of(context, builder, table, arguments[0]), [begin])
+        words = [builder.load(builder.gep(first, [begin.type(place)])) for place in range(layer.count)]
+        return context.make_tuple(builder, layer, words)
+
+    return layer(table, types.intp), codegen
 
 
 @register_jitable(forceinline=True)
@@ -205,76 +240,72 @@ def settings_of(hyper: Hyper, powers: Any, rate: Any, real: Any) -> Settings:
     )
 
 
-@merged
-def uncounted_all(plan: Plan, data: Data, state: State, history: History, work: Any) -> Any:
-    """The same arrays, whose references are not counted: that would cost as much as a step of a small network."""
-    table = uncounted(plan.layers)
-    plan = Plan(
-        table, plan.hyper, plan.pieces, plan.together, plan.direct,
-        plan.batch_size, plan.shards, plan.workers, plan.per_row, uncounted(plan.dropout),
-    )  # fmt: skip
-    orders, rates, seeds = uncounted(data.orders), uncounted(data.rates), uncounted(data.seeds)
-    data = Data(uncounted(data.x), uncounted(data.y), uncounted(data.weights), orders, rates, seeds)
-    powers, norms = uncounted(state.powers), uncounted(state.norms)
-    state = State(uncounted(state.flat), uncounted(state.first), uncounted(state.second), powers, norms)
-    losses, measures, sums = uncounted(history.losses), uncounted(history.measures), uncounted(history.sums)
-    cursor, snapshots, rows = uncounted(history.cursor), uncounted(history.snapshots), uncounted(history.rows)
-    return plan, data, state, History(losses, measures, sums, cursor, snapshots, rows), uncounted(work)
-
-
 @inlined
-def all_finite(x: Any) -> bool:
+def all_finite(n: int, x: Any) -> bool:
     """Whether no entry is infinite or NaN."""
     bad = 0
-    for i in range(x.size):
+    for i in range(n):
         bad += 0 if abs(x[i]) < np.inf else 1
     return bad == 0
 
 
 @inlined
-def weight_of(data: Data, epoch: int, start: int, size: int) -> float:
-    """What so many samples from `start` on count in a loss: the sum of their weights, in order, or how many they are."""
-    if data.weights.shape[0] == 0:
+def weight_of(weights: Any, weighted: int, order: Any, size: int) -> float:
+    """What so many samples count in a loss: the sum of their weights, in order, or how many they are."""
+    if not weighted:
         return np.float64(size)
     total = np.float64(0)
-    for s in range(start, start + size):
-        total += np.float64(data.weights[data.orders[epoch, s], 0])
+    for s in range(size):
+        total += np.float64(weights[order[s]])
     return total
 
 
-def training(step: Any) -> Callable[..., bool]:
-    """``train(plan, sections, data, state, history, work, steps)``, to be compiled, over a compiled step."""
+@cache
+def kind_for(dtype: str) -> Any:
+    """The type of a `Job`."""
+    real, wide = np.empty(0, dtype), np.empty(0)
+    whole, seeds = np.empty(0, np.int64), np.empty(0, np.uint64)
+    numbers = {t: t(*[0] * len(t._fields)) for t in (Pieces, Sections, Counts)}
+    plan = Plan(whole, Hyper(), numbers[Pieces], 0, 0, 0, 0, 0, 0, wide)
+    data, state = Data(real, real, real, whole, wide, seeds), State(real, real, real, wide, wide)
+    history = History(wide, wide, wide, whole, real, whole)
+    return kind_of(Job(plan, numbers[Sections], data, state, history, numbers[Counts], real))
 
-    def train(
-        plan: Plan, sections: Sections, data: Data, state: State, history: History, work: Any, steps: int
-    ) -> bool:
-        """Goes on from the cursor for at most `steps` steps.
+
+def training(dtype: str, step: Any) -> Callable[..., bool]:
+    """``train(memory, steps)``, yet to be compiled, over ``step(memory, job, epoch, start, size, weight)``."""
+    read = reader(kind_for(dtype))
+
+    def train(memory: Any, steps: int) -> bool:
+        """Goes on from the cursor for at most `steps` steps of the `Job` in memory.
 
         Gives whether there is more to do: not all epochs are done, and every one so far has ended finite.
         """
-        plan, data, state, history, work = uncounted_all(plan, data, state, history, work)
-        samples, epochs = data.x.shape[0], data.rates.shape[0]
+        job = read(memory)
+        batch_size, history, counts = job.plan.batch_size, job.history, job.counts
+        weights, orders, weighted, samples = job.data.weights, job.data.orders, counts.weighted, counts.samples
         epoch, start = history.cursor[0], history.cursor[1]
-        losses, measures = history.losses, history.measures
         for _ in range(steps):
-            size = min(plan.batch_size, samples - start)
-            weight = weight_of(data, epoch, start, size)
-            loss = step(plan, sections, data, state, history.sums, epoch, start, size, weight, work)
-            losses[epoch] += np.float64(loss) * weight
-            for i in range(measures.shape[1]):
-                measures[epoch, i] += history.sums[i]
+            size = min(batch_size, samples - start)
+            weight = weight_of(weights, weighted, at(orders, epoch * samples + start), size)
+            loss = step(memory, job, epoch, start, size, weight)
+            history.losses[epoch] += np.float64(loss) * weight
+            for i in range(counts.measures):
+                history.measures[epoch * counts.measures + i] += history.sums[i]
             start += size
             if start == samples:
                 total = 0.0
-                for begin in range(0, samples, plan.batch_size):
-                    total += weight_of(data, epoch, begin, min(plan.batch_size, samples - begin))
-                losses[epoch] /= total
-                finite = abs(losses[epoch]) < np.inf and all_finite(state.flat)
+                for begin in range(0, samples, batch_size):
+                    rest = min(batch_size, samples - begin)
+                    total += weight_of(weights, weighted, at(orders, epoch * samples + begin), rest)
+                history.losses[epoch] /= total
+                finite = abs(history.losses[epoch]) < np.inf and all_finite(counts.flat, job.state.flat)
                 if history.rows[epoch] >= 0:
-                    for i in range(state.flat.size):
-                        history.snapshots[history.rows[epoch], i] = state.flat[i]
+                    to = history.rows[epoch] * counts.flat
+                    for i in range(counts.flat):
+                        history.snapshots[to + i] = job.state.flat[i]
                 epoch, start = epoch + 1, 0
-                if not finite or epoch == epochs:
+                if not finite or epoch == counts.epochs:
                     history.cursor[0], history.cursor[1] = epoch, start
                     return False
         history.cursor[0], history.cursor[1] = epoch, start
@@ -285,128 +316,120 @@ def training(step: Any) -> Callable[..., bool]:
 
 @cache
 def program(dtype: str) -> Any:
-    """The program for a dtype."""
-    (
-        call_gather, call_affine_forward, call_affine_backward, call_affine_backward_input, call_forward,
-        call_backward, call_loss, call_measure, call_update, call_add_decay, call_limit, call_constrain, call_draw,
-        call_multiply,
-    ) = calls_for(dtype)  # fmt: skip
+    """``train(memory, steps)`` for a dtype, compiled; its steps are the piece "step"."""
+    call_step = calls_for(dtype)["step"]
 
-    @merged
-    def value_and_grad(
-        plan: Plan,
-        sections: Sections,
-        data: Data,
-        epoch: int,
-        start: int,
-        flat: Any,
-        n: Any,
-        m: int,
-        work: Any,
-        rate: Any,
-        target: Any,
-    ) -> Any:
-        """The loss of m samples, gathered from `start` on, n being that of the batch; their gradients go to `target`,
+    @register_jitable(forceinline=True)
+    def step(memory: Any, job: Job, epoch: int, start: int, size: int, weight: float) -> Any:
+        return call_step(job.plan.pieces.step, (memory, epoch, start, size, weight))
+
+    return compiled(training(dtype, step))
+
+
+def step_for(dtype: str) -> Callable[..., Any]:
+    """The piece "step", yet to be compiled."""
+    calls, read, real = calls_for(dtype), reader(kind_for(dtype)), np.dtype(dtype).type
+    call_value_and_grad, call_gather, call_measure = calls["value_and_grad"], calls["gather"], calls["measure"]
+    call_limit, call_add_decay, call_update = calls["limit"], calls["add_decay"], calls["update"]
+    call_constrain = calls["constrain"]
+
+    def step(memory: Any, epoch: int, start: int, size: int, weight: float) -> Any:
+        """One update from the samples `start` on; the batch's loss. `sums` gets what its outputs measure."""
+        plan, sections, data, state, history, counts, work = read(memory)
+        piece, hyper, table, flat, sums = plan.pieces, plan.hyper, plan.layers, state.flat, history.sums
+        first, last, n_layers, n_flat = (
+            layer_of(table, 0),
+            layer_of(table, counts.layers - 1),
+            counts.layers,
+            counts.flat,
+        )
+        n, loss, rate = real(weight * plan.per_row), real(0), real(data.rates[epoch])
+        grads, y, n_out = at(work, sections.grads), at(work, sections.y), last.n_out
+        small, larger, begin = size // plan.shards, size % plan.shards, epoch * counts.samples + start
+        for i in range(n_out):
+            sums[i] = 0.0
+        for shard in range(min(plan.shards, size)):
+            m, order = small + (1 if shard < larger else 0), at(data.orders, begin)
+            call_gather(piece.gather, (order, data.x, first.n_in, m, at(work, first.a_in)))
+            call_gather(piece.gather, (order, data.y, n_out, m, y))
+            if counts.weighted:
+                call_gather(piece.gather, (order, data.weights, 1, m, at(work, sections.weights)))
+            target = flat if plan.direct else grads if shard == 0 else at(work, sections.shard)
+            found = call_value_and_grad(piece.value_and_grad, (memory, epoch, order, m, n, rate, target))
+            call_measure(piece.measure, (n_out, m, at(work, last.a), y, sums))
+            loss = found if shard == 0 else loss + found
+            if shard > 0:
+                for i in range(n_flat):
+                    grads[i] += target[i]
+            begin += m
+        if piece.limit != 0:
+            limits = (hyper.clip_value, hyper.clip_norm, hyper.l1)
+            call_limit(piece.limit, (table, n_layers, n_flat, flat, grads, *limits))
+        if piece.add_decay != 0:
+            decoupled = hyper.decoupled_decay != 0.0
+            strength = real(-(data.rates[epoch] * hyper.decoupled_decay) if decoupled else hyper.weight_decay)
+            for index in range(n_layers):
+                layer = layer_of(table, index)
+                W, dW = at(flat, layer.w), at(flat if decoupled else grads, layer.w)
+                call_add_decay(piece.add_decay, (layer.n_in, layer.n_out, W, dW, strength))
+        if not plan.direct:
+            settings = settings_of(hyper, state.powers, rate, real)
+            call_update(piece.update, (n_flat, 1, flat, grads, state.first, state.second, settings))
+        if piece.constrain != 0:
+            call_constrain(piece.constrain, (table, n_layers, flat, hyper.max_norm, state.norms))
+        return loss
+
+    return step
+
+
+def value_and_grad_for(dtype: str) -> Callable[..., Any]:
+    """The piece "value_and_grad", yet to be compiled."""
+    calls, read = calls_for(dtype), reader(kind_for(dtype))
+    call_affine_forward, call_forward, call_draw = calls["affine_forward"], calls["forward"], calls["draw"]
+    call_loss, call_backward, call_multiply = calls["loss"], calls["backward"], calls["multiply"]
+    call_affine_backward, call_affine_backward_input = calls["affine_backward"], calls["affine_backward_input"]
+
+    def value_and_grad(memory: Any, epoch: int, order: Any, m: int, n: Any, rate: Any, target: Any) -> Any:
+        """The loss of m samples, gathered in that order, n being that of the batch; their gradients go to `target`,
         or, `direct`, are added to it, times minus the rate.
 
-        `target` may be `flat` itself: a layer's weights are used for the layer below before they change.
+        `target` may be the parameters: a layer's weights are used for the layer below before they change.
         """
-        piece, last, widest = plan.pieces, plan.layers.shape[0] - 1, sections.delta - sections.z
-        panels, n_panels = part(work, sections.panels, 1), sections.zeros - sections.panels
-        delta, da = part(work, sections.delta, widest), part(work, sections.z, widest)
-        slots, zeros = part(work, sections.slots, 1), part(work, sections.zeros, 1)
+        plan, sections, data, state, _, counts, work = read(memory)
+        piece, table, flat, last = plan.pieces, plan.layers, state.flat, counts.layers - 1
+        delta, da, slots = at(work, sections.delta), at(work, sections.z), at(work, sections.slots)
+        panels, length = at(work, sections.panels), sections.zeros - sections.panels
+        products = Products(panels, length, plan.workers, piece.product, at(work, sections.zeros))
         for index in range(last + 1):
-            layer = layer_of(plan.layers, index)
+            layer = layer_of(table, index)
             n_in, n_out, w = layer.n_in, layer.n_out, layer.w
-            z, a_in, a = part(work, layer.z, 1), part(work, layer.a_in, 1), part(work, layer.a, 1)
-            products = (panels, n_panels, plan.workers)
-            call_affine_forward(piece.affine_forward, (flat, w, n_in, n_out, m, a_in, z, *products))
+            z, a_in, a = at(work, layer.z), at(work, layer.a_in), at(work, layer.a)
+            call_affine_forward(piece.affine_forward, (flat, w, n_in, n_out, m, a_in, z, products))
             call_forward(layer.forward, (n_out, m, z, a, slots))
-            drop = plan.dropout[index]
-            if drop > 0.0:
-                mask, order = part(work, layer.mask, 1), part(data.orders, epoch * data.orders.shape[1] + start, 1)
-                call_draw(piece.draw, (n_out, m, data.seeds[epoch, index], drop, order, mask))
-                above = layer_of(plan.layers, index + 1)
-                call_multiply(piece.multiply, (n_out * m, a, mask, part(work, above.a_in, 1)))
-        layer = layer_of(plan.layers, last)
-        n_out, z, a, y = layer.n_out, part(work, layer.z, 1), part(work, layer.a, 1), part(work, sections.y, 1)
-        terms, weights = part(work, sections.terms, 1), part(work, sections.weights, 1)
+            if plan.dropout[index] > 0.0:
+                mask, seed = at(work, layer.mask), data.seeds[epoch * counts.seeds + index]
+                call_draw(piece.draw, (n_out, m, seed, plan.dropout[index], order, mask))
+                call_multiply(piece.multiply, (n_out * m, a, mask, at(work, layer_of(table, index + 1).a_in)))
+        layer = layer_of(table, last)
+        n_out, z, a = layer.n_out, at(work, layer.z), at(work, layer.a)
+        y, terms, weights = at(work, sections.y), at(work, sections.terms), at(work, sections.weights)
         loss = call_loss(piece.loss, (n_out, m, z, a, y, weights, n, terms, delta, slots)) / n
         if plan.direct:
             for i in range(n_out * m):
                 delta[i] *= -rate
         for index in range(last, -1, -1):
-            layer = layer_of(plan.layers, index)
+            layer = layer_of(table, index)
             n_in, n_out, w = layer.n_in, layer.n_out, layer.w
             if index < last or not plan.together:
-                z, a = part(work, layer.z_backward, 1), part(work, layer.a, 1)
-                call_backward(layer.backward, (n_out, m, z, a, delta, slots))
-            a_in, products = part(work, layer.a_in, 1), (panels, n_panels, plan.workers, zeros)
+                call_backward(layer.backward, (n_out, m, at(work, layer.z_backward), at(work, layer.a), delta, slots))
             if index > 0:
-                call_affine_backward_input(
-                    piece.affine_backward_input, (delta, flat, w, n_in, n_out, m, da, *products)
-                )
+                call_affine_backward_input(piece.affine_backward_input, (delta, flat, w, n_in, n_out, m, da, products))
                 if plan.dropout[index - 1] > 0.0:
-                    mask = part(work, layer_of(plan.layers, index - 1).mask, 1)
+                    mask = at(work, layer_of(table, index - 1).mask)
                     call_multiply(piece.multiply, (n_in * m, da, mask, da))
-            call_affine_backward(piece.affine_backward, (delta, a_in, w, n_in, n_out, m, target, *products, slots))
+            a_in = at(work, layer.a_in)
+            call_affine_backward(piece.affine_backward, (delta, a_in, w, n_in, n_out, m, target, products, slots))
             delta, da = da, delta
         return loss
 
-    @merged
-    def step(
-        plan: Plan,
-        sections: Sections,
-        data: Data,
-        state: State,
-        sums: Any,
-        epoch: int,
-        start: int,
-        size: int,
-        weight: float,
-        work: Any,
-    ) -> Any:
-        """One update from the samples `start` on; the batch's loss. `sums` gets what its outputs measure."""
-        real, piece, hyper = work.dtype.type, plan.pieces, plan.hyper
-        flat, n, loss, begin, rate = state.flat, real(weight * plan.per_row), real(0), start, real(data.rates[epoch])
-        first, last = layer_of(plan.layers, 0), layer_of(plan.layers, plan.layers.shape[0] - 1)
-        n_x, n_y, small, larger = first.n_in, last.n_out, size // plan.shards, size % plan.shards
-        grads, y = part(work, sections.grads, flat.size), part(work, sections.y, 1)
-        for i in range(sums.size):
-            sums[i] = 0.0
-        for shard in range(min(plan.shards, size)):
-            m = small + (1 if shard < larger else 0)
-            order = part(data.orders, epoch * data.orders.shape[1] + begin, 1)
-            call_gather(piece.gather, (order, data.x, n_x, m, part(work, first.a_in, 1)))
-            call_gather(piece.gather, (order, data.y, n_y, m, y))
-            if data.weights.shape[0] > 0:
-                call_gather(piece.gather, (order, data.weights, 1, m, part(work, sections.weights, 1)))
-            target = flat if plan.direct else grads if shard == 0 else part(work, sections.shard, flat.size)
-            found = value_and_grad(plan, sections, data, epoch, begin, flat, n, m, work, rate, target)
-            call_measure(piece.measure, (n_y, m, part(work, last.a, 1), y, sums))
-            loss = found if shard == 0 else loss + found
-            if shard > 0:
-                for i in range(flat.size):
-                    grads[i] += target[i]
-            begin += m
-        if piece.limit != 0:
-            table, n_layers = plan.layers, plan.layers.shape[0]
-            limits = (hyper.clip_value, hyper.clip_norm, hyper.l1)
-            call_limit(piece.limit, (table, n_layers, flat.size, flat, grads, *limits))
-        if piece.add_decay != 0:
-            decoupled = hyper.decoupled_decay != 0.0
-            strength = real(-(data.rates[epoch] * hyper.decoupled_decay) if decoupled else hyper.weight_decay)
-            into = flat if decoupled else grads
-            for index in range(plan.layers.shape[0]):
-                layer = layer_of(plan.layers, index)
-                size_of_W = layer.n_in * layer.n_out
-                W, dW = part(flat, layer.w, 1), part(into, layer.w, 1)
-                call_add_decay(piece.add_decay, (size_of_W, W, dW, strength))
-        if not plan.direct:
-            settings = settings_of(hyper, state.powers, rate, real)
-            call_update(piece.update, (flat.size, flat, grads, state.first, state.second, settings))
-        if piece.constrain != 0:
-            call_constrain(piece.constrain, (plan.layers, plan.layers.shape[0], flat, hyper.max_norm, state.norms))
-        return loss
-
-    return compiled(training(step))
+    return value_and_grad

@@ -8,6 +8,7 @@ of "reproducible arithmetic, version 1", of which ``neuron_loops.py`` is the pla
 Arrays are 1-D, C-contiguous, of one dtype; so are numbers, if nothing else is said.
 """
 
+from collections.abc import Callable
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -15,11 +16,11 @@ import numpy as np
 
 from backprop_ref import formulas
 
-from ..compiling import FUSED, IN_ANY_ORDER, inlined, merged
+from ..compiling import FUSED, IN_ANY_ORDER, inlined
 from . import rows, rules
+from .calls import Products, calls_for
 from .narrow_products import row_products_for
-from .ordered_products import product_for
-from .views import matrix, part, transposed, view
+from .views import at, matrix, transposed, view
 
 # From how many multiplications on a product is more than plain loops; from how many weights on z and da are, and dW is,
 # packed into panels.
@@ -31,21 +32,16 @@ METRICS = ("accuracy", "labels", "r2")
 
 
 @cache
-def affine(dtype: str, packed: bool = True, shared: bool = False, fused: bool = False) -> tuple[Any, Any, Any]:
-    """The three of the affine map. W and b stand in `flat` from w on, dW and db likewise in `grads`.
+def affine(dtype: str, packed: bool, fused: bool) -> dict[str, Callable[..., None]]:
+    """The three of the affine map, yet to be compiled. W and b stand in `flat` from w on, dW and db likewise in `grads`.
 
-    `packed`: there are large products, of packed operands; `shared`: they are divided among threads. `fused`, for fast
-    numerics and narrow layers: fused multiply-add, sums in any order.
+    `packed`: the plan has large products; `fused`: for fast numerics, in which it has none.
     """
-    compiled_in: Any = partial(inlined, **IN_ANY_ORDER) if fused else merged
-    product, row_products = product_for(dtype, shared), row_products_for(dtype)
+    row_products, call_product, zero = row_products_for(dtype), calls_for(dtype)["product"], np.dtype(dtype).type(0)
 
-    @compiled_in
-    def affine_forward(
-        flat: Any, w: int, n_in: int, n_out: int, m: int, a: Any, z: Any, panels: Any, workers: int
-    ) -> None:
+    def affine_forward(flat: Any, w: int, n_in: int, n_out: int, m: int, a: Any, z: Any, products: Products) -> None:
         """z[j, s] = b[j] + a[0, s] W[0, j] + a[1, s] W[1, j] + ..."""
-        W_kj, b = view(flat, w, n_in, n_out), part(flat, w + n_in * n_out, n_out)
+        W_kj, b = view(flat, w, n_in, n_out), at(flat, w + n_in * n_out)
         z_js, a_ks = view(z, 0, n_out, m), view(a, 0, n_in, m)
         if m == 1:
             for j in range(n_out):
@@ -59,7 +55,8 @@ def affine(dtype: str, packed: bool = True, shared: bool = False, fused: bool = 
             for s in range(m):
                 z_js[j, s] = b[j]
         if packed and n_in * n_out * m >= PACKED_FROM and n_in * n_out >= PANELS_FROM:
-            product(matrix(flat, w, n_out), matrix(a, 0, m), matrix(z, 0, m), n_in, n_out, m, panels, workers)
+            operands = matrix(flat, w, n_out), matrix(a, 0, m), matrix(z, 0, m), n_in, n_out, m
+            call_product(products.product, (*operands, products.panels, products.workers))
             return
         for j in range(n_out):
             for k in range(n_in):
@@ -67,30 +64,22 @@ def affine(dtype: str, packed: bool = True, shared: bool = False, fused: bool = 
                 for s in range(m):
                     z_js[j, s] += a_ks[k, s] * W
 
-    @compiled_in
-    def affine_backward_one(delta: Any, a: Any, n_in: int, n_out: int, dW: Any, db: Any) -> None:
-        """dW[k, j] = a[k] delta[j], and db likewise, of one sample; -0 is +0, as in every sum."""
-        zero = dW.dtype.type(0)
-        for j in range(n_out):
-            db[j] = zero + delta[j]
-        for k in range(n_in):
-            a_k = a[k]
-            for j in range(n_out):
-                dW[k * n_out + j] = zero + a_k * delta[j]
-
-    @compiled_in
     def affine_backward(
-        delta: Any, a: Any, w: int, n_in: int, n_out: int, m: int, grads: Any, panels: Any, workers: int
+        delta: Any, a: Any, w: int, n_in: int, n_out: int, m: int, grads: Any, products: Products, slots: Any
     ) -> None:
-        """dW[k, j] = a[k, 0] delta[j, 0] + a[k, 1] delta[j, 1] + ..., and db likewise."""
-        dW, db = part(grads, w, n_in * n_out), part(grads, w + n_in * n_out, n_out)
-        delta_js, a_ks, zero = view(delta, 0, n_out, m), view(a, 0, n_in, m), grads.dtype.type(0)
-        work = n_in * n_out * m
+        """dW[k, j] = a[k, 0] delta[j, 0] + a[k, 1] delta[j, 1] + ..., and db likewise; -0 is +0, as in every sum."""
+        dW, db, work = at(grads, w), at(grads, w + n_in * n_out), n_in * n_out * m
+        delta_js, a_ks, dW_kj = view(delta, 0, n_out, m), view(a, 0, n_in, m), view(grads, w, n_in, n_out)
         if m == 1:
-            affine_backward_one(delta, a, n_in, n_out, dW, db)
+            for j in range(n_out):
+                db[j] = zero + delta[j]
+            for k in range(n_in):
+                a_k = a[k]
+                for j in range(n_out):
+                    dW_kj[k, j] = zero + a_k * delta[j]
             return
         if packed and work >= PACKED_FROM and n_in * n_out < DW_PANELS_FROM:
-            row_products(a, delta, n_in, n_out, m, dW, db, panels)
+            row_products(a, delta, n_in, n_out, m, dW, db, products.panels)
             return
         for j in range(n_out):
             total = zero
@@ -101,9 +90,9 @@ def affine(dtype: str, packed: bool = True, shared: bool = False, fused: bool = 
             for i in range(n_in * n_out):
                 dW[i] = zero
             a_sk, delta_sj = transposed(matrix(a, 0, m)), transposed(matrix(delta, 0, m))
-            product(a_sk, delta_sj, matrix(dW, 0, n_out), m, n_in, n_out, panels, workers)
+            operands = a_sk, delta_sj, matrix(dW, 0, n_out), m, n_in, n_out
+            call_product(products.product, (*operands, products.panels, products.workers))
             return
-        dW_kj = view(dW, 0, n_in, n_out)
         for k in range(n_in):
             for j in range(n_out):
                 total = zero
@@ -111,13 +100,12 @@ def affine(dtype: str, packed: bool = True, shared: bool = False, fused: bool = 
                     total += a_ks[k, s] * delta_js[j, s]
                 dW_kj[k, j] = total
 
-    @compiled_in
     def affine_backward_input(
-        delta: Any, flat: Any, w: int, n_in: int, n_out: int, m: int, da: Any, panels: Any, workers: int
+        delta: Any, flat: Any, w: int, n_in: int, n_out: int, m: int, da: Any, products: Products
     ) -> None:
         """da[k, s] = delta[0, s] W[k, 0] + delta[1, s] W[k, 1] + ..."""
         W_kj, delta_js, da_ks = view(flat, w, n_in, n_out), view(delta, 0, n_out, m), view(da, 0, n_in, m)
-        zero, work = da.dtype.type(0), n_in * n_out * m
+        work = n_in * n_out * m
         if m == 1 and (work < PACKED_FROM or not packed):
             for k in range(n_in):
                 total = zero
@@ -129,7 +117,8 @@ def affine(dtype: str, packed: bool = True, shared: bool = False, fused: bool = 
             da[i] = zero
         if packed and work >= PACKED_FROM and n_in * n_out >= PANELS_FROM:
             W_jk = transposed(matrix(flat, w, n_out))
-            product(W_jk, matrix(delta, 0, m), matrix(da, 0, m), n_out, n_in, m, panels, workers)
+            operands = W_jk, matrix(delta, 0, m), matrix(da, 0, m), n_out, n_in, m
+            call_product(products.product, (*operands, products.panels, products.workers))
             return
         for k in range(n_in):
             for j in range(n_out):
@@ -137,7 +126,7 @@ def affine(dtype: str, packed: bool = True, shared: bool = False, fused: bool = 
                 for s in range(m):
                     da_ks[k, s] += delta_js[j, s] * W
 
-    return affine_forward, affine_backward, affine_backward_input
+    return {function.__name__: function for function in (affine_forward, affine_backward, affine_backward_input)}
 
 
 class Rules(NamedTuple):
@@ -156,72 +145,50 @@ class Rules(NamedTuple):
 
 
 class Lines(NamedTuple):
-    """What a step does besides the affine map, for a layout of the values of a layer; `fused`: for fast numerics."""
+    """What a step does besides the affine map, for a layout of the values of a layer."""
 
     dtype: str
     fused: bool
+    """For fast numerics."""
     layout: rows.Layout
+    apart: bool = False
+    """Whether functions are yet to be compiled, with the `options`; else they are for compiled code."""
 
     @property
     def options(self) -> dict[str, Any]:
         return FUSED if self.fused else {}
 
-    @cache
     def forward(self, name: str) -> Any:
         """``forward(n_out, m, z, a, slots)``: a from z; rules over rows leave numbers of each sample in the slots."""
-        activation = formulas.ACTIVATIONS[name]
-        if activation.by_rows:
-            return rows.forward(self.dtype, activation, self.layout, **self.options)
-        loop = rules.forward(self.dtype, activation, **self.options)
+        return self._loop("forward", formulas.ACTIVATIONS[name])
 
-        def forward(n_out: int, m: int, z: Any, a: Any, slots: Any) -> None:
-            loop(n_out * m, z, a)
-
-        return inlined(forward, **self.options)
-
-    @cache
     def backward(self, name: str) -> Any:
         """``backward(n_out, m, z, a, delta, slots)``: delta from da, which stands in delta before."""
-        activation = formulas.ACTIVATIONS[name]
-        if activation.by_rows:
-            return rows.backward(self.dtype, activation, self.layout, **self.options)
-        loop = rules.backward(self.dtype, activation, **self.options)
+        return self._loop("backward", formulas.ACTIVATIONS[name])
 
-        def backward(n_out: int, m: int, z: Any, a: Any, delta: Any, slots: Any) -> None:
-            loop(n_out * m, z, a, delta)
-
-        return inlined(backward, **self.options)
-
-    @cache
     def loss(self, name: str, weighted: bool) -> Any:
         """``loss(n_out, m, z, a, y, w, n, terms, delta, slots)``: the sum of the terms, s outer, j inner, and delta or
         da; it follows the last layer's forward; w, what each sample counts, is read where samples have weights."""
         pair = formulas.TERMS[name]
-        by_rows, over = pair.by_rows, self._reading_rows(pair.threshold)
+        loop, over = self._replace(apart=False)._loop("loss", pair), self._reading_rows(pair.threshold)
         running_sum, weigh = over["running_sum"], over["weigh"]
-        loop = (rows.loss if by_rows else rules.loss)(self.dtype, pair, *[self.layout] * by_rows, **self.options)
 
         def loss(n_out: int, m: int, z: Any, a: Any, y: Any, w: Any, n: Any, terms: Any, delta: Any, slots: Any) -> Any:
-            if by_rows:
-                loop(n_out, m, z, a, y, n, terms, delta, slots)
-            else:
-                loop(n_out * m, z, a, y, n, terms, delta)
+            loop(n_out, m, z, a, y, n, terms, delta, slots)
             if weighted:
                 weigh(n_out, m, w, terms)
                 weigh(n_out, m, w, delta)
             return running_sum(n_out, m, terms)
 
-        return inlined(loss, **self.options)
+        return loss if self.apart else inlined(loss, **self.options)
 
-    @cache
     def update(self, name: str) -> Any:
-        """``update(n, flat, grads, first, second, settings)``, in place."""
-        return rules.update(self.dtype, formulas.UPDATES[name], **self.options)
+        """``update(n, 1, flat, grads, first, second, settings)``, in place."""
+        return rules.update(self.dtype, formulas.UPDATES[name], apart=self.apart, **self.options)
 
-    @cache
     def add_decay(self) -> Any:
-        """``add_decay(n, W, dW, strength)``: dW <- dW + lambda W"""
-        return rules.decay(self.dtype, **self.options)
+        """``add_decay(n_in, n_out, W, dW, strength)``: dW <- dW + lambda W"""
+        return rules.decay(self.dtype, apart=self.apart, **self.options)
 
     def measure(self, metric: str, terms: str) -> Any:
         """``measure(n_out, m, a, y, sums)``"""
@@ -232,21 +199,28 @@ class Lines(NamedTuple):
         """``gather(order, source, n, m, a)``"""
         return self._reading_rows(0.5)["gather"]
 
-    @cache
+    def _loop(self, which: str, rule: Any) -> Any:
+        """A loop of `rows`, or of `rules`, which does without slots."""
+        how: dict[str, Any] = {"apart": self.apart, **self.options}
+        if rule.by_rows:
+            return getattr(rows, which)(self.dtype, rule, self.layout, **how)
+        return getattr(rules, which)(self.dtype, rule, **how)
+
     def _reading_rows(self, threshold: float) -> dict[str, Any]:
-        return reading_rows(self.layout.rows, threshold, **self.options)
+        return reading_rows(self.layout.rows, threshold, self.apart, **self.options)
 
 
-def reading_rows(rows_of: Any, threshold: float, **options: Any) -> dict[str, Any]:
+def reading_rows(rows_of: Any, threshold: float, apart: bool, **options: Any) -> dict[str, Any]:
     """Sums, counts and copies in the order of the samples; ``rows_of(array, n_out, m)`` has a row for each. Above the
-    threshold an output says 1.
+    threshold an output says 1. `apart`: counts and copies are yet to be compiled.
     """
     compiled_in: Any = partial(inlined, **options)
     sum_in: Any = partial(inlined, **(IN_ANY_ORDER if options else {}))
 
     @sum_in
     def running_sum(n_out: int, m: int, terms: Any) -> Any:
-        terms_sj, found = rows_of(terms, n_out, m), terms.dtype.type(0)
+        terms_sj = rows_of(terms, n_out, m)
+        found = terms_sj.dtype.type(0)
         for s in range(m):
             for j in range(n_out):
                 found += terms_sj[s, j]
@@ -269,28 +243,25 @@ def reading_rows(rows_of: Any, threshold: float, **options: Any) -> dict[str, An
                 best, here = a_sj[s, j], j
         return here
 
-    @compiled_in
     def count_correct(n_out: int, m: int, a: Any, y: Any, sums: Any) -> None:
         """sums[0] += number of samples whose outputs are of the class that y says"""
         a_sj, y_sj, correct = rows_of(a, n_out, m), rows_of(y, n_out, m), 0
-        half, least = a.dtype.type(0.5), a.dtype.type(threshold)
+        half, least = a_sj.dtype.type(0.5), a_sj.dtype.type(threshold)
         for s in range(m):
             a_class = largest(a_sj, s) if n_out > 1 else np.int64(a_sj[s, 0] > least)
             y_class = largest(y_sj, s) if n_out > 1 else np.int64(y_sj[s, 0] > half)
             correct += 1 if a_class == y_class else 0
         sums[0] += correct
 
-    @compiled_in
     def count_labels(n_out: int, m: int, a: Any, y: Any, sums: Any) -> None:
         """sums[0] += number of outputs on the side of the threshold that y says"""
         a_sj, y_sj, right = rows_of(a, n_out, m), rows_of(y, n_out, m), 0
-        half, least = a.dtype.type(0.5), a.dtype.type(threshold)
+        half, least = a_sj.dtype.type(0.5), a_sj.dtype.type(threshold)
         for s in range(m):
             for j in range(n_out):
                 right += 1 if (a_sj[s, j] > least) == (y_sj[s, j] > half) else 0
         sums[0] += right
 
-    @compiled_in
     def squared_residuals(n_out: int, m: int, a: Any, y: Any, sums: Any) -> None:
         """sums[j] += (a[0, j] - y[0, j])^2, then (a[1, j] - y[1, j])^2, ..."""
         a_sj, y_sj = rows_of(a, n_out, m), rows_of(y, n_out, m)
@@ -301,7 +272,6 @@ def reading_rows(rows_of: Any, threshold: float, **options: Any) -> dict[str, An
                 total += residual * residual
             sums[j] = total
 
-    @compiled_in
     def gather(order: Any, source: Any, n: int, m: int, a: Any) -> None:
         """a[s, k] = source[order[s] n + k], all of them 1-D"""
         a_sk = rows_of(a, n, m)
@@ -310,5 +280,7 @@ def reading_rows(rows_of: Any, threshold: float, **options: Any) -> dict[str, An
             for k in range(n):
                 a_sk[s, k] = source[sample + k]
 
-    found = running_sum, weigh, count_correct, count_labels, squared_residuals, gather
-    return {function.py_func.__name__: function for function in found}
+    found = {function.__name__: function for function in (count_correct, count_labels, squared_residuals, gather)}
+    if not apart:
+        found = {name: inlined(function, **options) for name, function in found.items()}
+    return found | {"running_sum": running_sum, "weigh": weigh}

@@ -1,15 +1,16 @@
 """Clipped gradients, the L1 penalty and constrained weights, compiled; norms as `optimizers.norms` has them."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from ..compiling import FUSED, IN_ANY_ORDER, inlined, merged
+from ..compiling import FUSED, IN_ANY_ORDER, inlined
 from . import rules
 from .epochs import layer_of
-from .views import part
+from .views import at, part
 
 TINY, HUGE = 1e-280, 1e280
 """Between them a sum of squares has lost nothing to underflow or overflow."""
@@ -17,10 +18,11 @@ TINY, HUGE = 1e-280, 1e280
 SMALL = 2**10  # weights up to which columns are summed one by one
 
 
-def lines(dtype: str, fused: bool) -> tuple[Any, Any]:
-    """``limit(table, flat, grads, clip_value, clip_norm, l1)`` clips the gradients and adds that of an L1 penalty;
-    ``constrain(table, flat, max_norm, norms)`` scales the weights into each neuron. What is 0 is not done. `table` is
-    that of an `epochs.Plan`; `fused`: for fast numerics, in which sums are of numbers as they are, where that is safe.
+def lines(dtype: str, fused: bool) -> tuple[Callable[..., None], Callable[..., None]]:
+    """Yet to be compiled, ``limit(table, n_layers, n, flat, grads, clip_value, clip_norm, l1)`` clips the gradients and
+    adds that of an L1 penalty, and ``constrain(table, n_layers, flat, max_norm, norms)`` scales the weights into each
+    neuron. What is 0 is not done. `table` is that of an `epochs.Plan`; `fused`: for fast numerics, in which sums are of
+    numbers as they are, where that is safe.
     """
     options: dict[str, Any] = FUSED if fused else {}
     compiled_in: Any = partial(inlined, **options)
@@ -118,29 +120,27 @@ def lines(dtype: str, fused: bool) -> tuple[Any, Any]:
         sums_of_columns(W, n_in, n_out, math.ldexp(1.0, -half), math.ldexp(1.0, half - exponent), norms)
         scale_all(W, n_in, n_out, exponent, limit, norms)
 
-    clip, add_lasso = rules.clip(dtype, **options), rules.lasso(dtype, **options)
+    clip, add_lasso, real = rules.clip(dtype, **options), rules.lasso(dtype, **options), np.dtype(dtype).type
 
-    @merged
-    def limit(table: Any, flat: Any, grads: Any, clip_value: float, clip_norm: float, l1: float) -> None:
-        real = flat.dtype.type
+    def limit(
+        table: Any, n_layers: int, n: int, flat: Any, grads: Any, clip_value: float, clip_norm: float, l1: float
+    ) -> None:
         if clip_value != 0.0:
-            clip(grads.size, grads, real(clip_value))
+            clip(n, 1, grads, real(clip_value))
         if clip_norm != 0.0:
-            size = norm(grads)
+            size = norm(part(grads, 0, n))
             if size > clip_norm:
                 factor = real(clip_norm / size)
-                for i in range(grads.size):
+                for i in range(n):
                     grads[i] *= factor
         if l1 != 0.0:
-            for index in range(table.shape[0]):
+            for index in range(n_layers):
                 layer = layer_of(table, index)
-                n = layer.n_in * layer.n_out
-                add_lasso(n, part(flat, layer.w, n), part(grads, layer.w, n), real(l1))
+                add_lasso(layer.n_in, layer.n_out, at(flat, layer.w), at(grads, layer.w), real(l1))
 
-    @merged
-    def constrain(table: Any, flat: Any, max_norm: float, norms: Any) -> None:
+    def constrain(table: Any, n_layers: int, flat: Any, max_norm: float, norms: Any) -> None:
         if max_norm != 0.0:
-            for index in range(table.shape[0]):
+            for index in range(n_layers):
                 layer = layer_of(table, index)
                 W = part(flat, layer.w, layer.n_in * layer.n_out)
                 scale_columns(W, layer.n_in, layer.n_out, max_norm, norms)

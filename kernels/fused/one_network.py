@@ -5,7 +5,6 @@ above it inside: forward, everything above, backward. All numbers of a run stand
 that begin at constants, so that the compiler knows what never overlaps and keeps what it can in registers.
 """
 
-from collections.abc import Callable
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -16,9 +15,9 @@ from backprop_ref import formulas
 from ..compiling import FUSED, IN_ANY_ORDER, compiled, inlined, linked, merged
 from ..registers import padded, vector_of
 from . import limiting, rows
-from .epochs import Data, History, Plan, State, settings_of, training, uncounted_all
+from .epochs import Job, Plan, settings_of, training
 from .layers import Lines, Rules
-from .views import part, view
+from .views import at, part, view
 
 
 class Shape(NamedTuple):
@@ -96,45 +95,32 @@ def sections_of(shape: Shape, dtype: str) -> Sections:
 
 @cache
 def program(dtype: str, shape: Shape, fused: bool = False) -> Any:
-    """The program for a shape, compiled for a dtype; `fused`: for fast numerics."""
-    rules, at, lengths = shape.rules, sections_of(shape, dtype), lengths_of(shape)
-    lines = Lines(dtype, fused, rows.BY_NEURONS)
-    FLAT, GRADS, SHARD, FIRST, SECOND, Y = at.flat, at.grads, at.shard, at.first, at.second, at.y
-    N_FLAT, N_FIRST, N_SECOND = lengths
-    A_IN, A_LAST, N_X, N_Y = at.a[0], at.a[-1], shape.layers[0][0], shape.layers[-1][1]
+    """``epochs.training`` for a shape, compiled; the state is in ``work``. `fused`: for fast numerics."""
+    rules, places, lines = shape.rules, sections_of(shape, dtype), Lines(dtype, fused, rows.BY_NEURONS)
+    FLAT, GRADS, SHARD, FIRST, SECOND, Y, WEIGHTS_AT, *_ = places
+    A_IN, A_LAST, END, N_X, N_Y = places.a[0], places.a[-1], places.end, shape.layers[0][0], shape.layers[-1][1]
+    N_FLAT, N_FIRST, N_SECOND = lengths_of(shape)
     M, SHARDS, PER_ROW, WEIGHTS = shape.rows, shape.shards, shape.per_row, shape.layers
     update, measure = lines.update(rules.update), lines.measure(rules.metric, rules.terms)
-    gather, add_decay, WEIGHTS_AT = lines.gather(), lines.add_decay(), at.weights
-    limit, constrain = limiting.lines(dtype, fused)
-    weighted, limited = rules.weighted, rules.limits
+    gather, add_decay, real = lines.gather(), lines.add_decay(), np.dtype(dtype).type
+    limit, constrain = map(merged, limiting.lines(dtype, fused))
+    weighted, limited, N_LAYERS = rules.weighted, rules.limits, len(shape.layers)
     first_layer, rest_of_shard = (passes(dtype, shape, fused, lines, outermost) for outermost in (True, False))
 
-    @merged
-    def step(
-        plan: Plan,
-        sections: Any,
-        data: Data,
-        state: State,
-        sums: Any,
-        epoch: int,
-        start: int,
-        size: int,
-        weight: float,
-        work: Any,
-    ) -> Any:
+    def step(memory: Any, job: Job, epoch: int, start: int, size: int, weight: float) -> Any:
         """One update from the samples `start` on; the batch's loss. `sums` gets what its outputs measure."""
-        real = work.dtype.type
+        plan, data, state, sums, work = job.plan, job.data, job.state, job.history.sums, part(job.work, 0, END)
         n, loss, begin, small, larger = real(weight * PER_ROW), real(0), start, size // SHARDS, size % SHARDS
         for i in range(N_Y):
             sums[i] = 0.0
         for shard in range(min(SHARDS, size)):
             m, grads = small + (1 if shard < larger else 0), np.int64(GRADS if shard == 0 else SHARD)
             y = part(work, Y, N_Y * m)
-            order = part(data.orders, epoch * data.orders.shape[1] + begin, m)
-            gather(order, part(data.x, 0, 1), N_X, m, part(work, A_IN, N_X * m))
-            gather(order, part(data.y, 0, 1), N_Y, m, y)
+            order = at(data.orders, epoch * job.counts.samples + begin)
+            gather(order, data.x, N_X, m, part(work, A_IN, N_X * m))
+            gather(order, data.y, N_Y, m, y)
             if weighted:
-                gather(order, part(data.weights, 0, 1), 1, m, part(work, WEIGHTS_AT, m))
+                gather(order, data.weights, 1, m, part(work, WEIGHTS_AT, m))
             found = first_layer(work, grads, M, n) if m == M else rest_of_shard(work, grads, m, n)
             measure(N_Y, m, part(work, A_LAST, N_Y * m), y, sums)
             loss = found if shard == 0 else loss + found
@@ -145,46 +131,24 @@ def program(dtype: str, shape: Shape, fused: bool = False) -> Any:
         flat, grads_of_all = part(work, FLAT, N_FLAT), part(work, GRADS, N_FLAT)
         hyper = plan.hyper
         if limited:
-            limit(plan.layers, flat, grads_of_all, hyper.clip_value, hyper.clip_norm, hyper.l1)
+            limits = hyper.clip_value, hyper.clip_norm, hyper.l1
+            limit(plan.layers, N_LAYERS, N_FLAT, flat, grads_of_all, *limits)
         if hyper.weight_decay != 0.0:
             for n_in, n_out, w in WEIGHTS:
                 n_W = n_in * n_out
-                add_decay(n_W, part(flat, w, n_W), part(grads_of_all, w, n_W), real(hyper.weight_decay))
+                add_decay(n_in, n_out, part(flat, w, n_W), part(grads_of_all, w, n_W), real(hyper.weight_decay))
         if hyper.decoupled_decay != 0.0:
             for n_in, n_out, w in WEIGHTS:
                 W = part(flat, w, n_in * n_out)
-                add_decay(n_in * n_out, W, W, real(-(data.rates[epoch] * hyper.decoupled_decay)))
+                add_decay(n_in, n_out, W, W, real(-(data.rates[epoch] * hyper.decoupled_decay)))
         first, second = part(work, FIRST, N_FIRST), part(work, SECOND, N_SECOND)
         settings = settings_of(hyper, state.powers, real(data.rates[epoch]), real)
-        update(N_FLAT, flat, grads_of_all, first, second, settings)
+        update(N_FLAT, 1, flat, grads_of_all, first, second, settings)
         if limited:
-            constrain(plan.layers, flat, hyper.max_norm, state.norms)
+            constrain(plan.layers, N_LAYERS, flat, hyper.max_norm, state.norms)
         return loss
 
-    @merged
-    def copy(source: Any, target: Any) -> None:
-        """target <- source"""
-        for i in range(target.size):
-            target[i] = source[i]
-
-    train_on: Callable[..., bool] = merged(training(step))
-
-    def train(plan: Plan, sections: Any, data: Data, state: State, history: History, work: Any, steps: int) -> bool:
-        """`epochs.training`, with all that it changes in `work` meanwhile."""
-        plan, data, state, history, work = uncounted_all(plan, data, state, history, work)
-        flat, first, second = part(work, FLAT, N_FLAT), part(work, FIRST, N_FIRST), part(work, SECOND, N_SECOND)
-        copy(state.flat, flat)
-        copy(state.first, first)
-        copy(state.second, second)
-        more = train_on(
-            plan, sections, data, State(flat, first, second, state.powers, state.norms), history, work, steps
-        )
-        copy(flat, state.flat)
-        copy(first, state.first)
-        copy(second, state.second)
-        return more
-
-    return compiled(train, **(FUSED if fused else {}))
+    return compiled(training(dtype, merged(step)), **(FUSED if fused else {}))
 
 
 def passes(dtype: str, shape: Shape, fused: bool, lines: Lines, inline: bool) -> Any:
@@ -198,10 +162,17 @@ def passes(dtype: str, shape: Shape, fused: bool, lines: Lines, inline: bool) ->
     return found
 
 
-def loss_above(shape: Shape, at: Sections, lines: Lines, compiled_in: Any) -> Any:
+def loss_above(shape: Shape, places: Sections, lines: Lines, compiled_in: Any) -> Any:
     """The loss, above the last layer."""
-    N_OUT, Z, A, Y, WEIGHTS, TERMS = shape.layers[-1][1], at.z[-1], at.a[-1], at.y, at.weights, at.terms
-    DELTA, SLOTS, N_SLOTS = at.delta[-1], at.slots, at.a[0] - at.slots
+    N_OUT, Z, A, Y, WEIGHTS, TERMS = (
+        shape.layers[-1][1],
+        places.z[-1],
+        places.a[-1],
+        places.y,
+        places.weights,
+        places.terms,
+    )
+    DELTA, SLOTS, N_SLOTS = places.delta[-1], places.slots, places.a[0] - places.slots
     loss_of = lines.loss(shape.rules.terms, shape.rules.weighted)
 
     @compiled_in
@@ -221,13 +192,18 @@ def loss_above(shape: Shape, at: Sections, lines: Lines, compiled_in: Any) -> An
     return above
 
 
-def layer_below(above: Any, index: int, shape: Shape, at: Sections, lines: Lines, fused: bool) -> Any:
+def layer_below(above: Any, index: int, shape: Shape, places: Sections, lines: Lines, fused: bool) -> Any:
     """The function of a layer, with that above it inside."""
     (N_IN, N_OUT, w), activation, last = shape.layers[index], shape.rules.activations[index], len(shape.layers) - 1
     by_a = formulas.ACTIVATIONS[activation].z_for_a
-    A_IN, A, Z, DELTA = at.a[index], at.a[index + 1], at.z[index], at.delta[index]
-    Z_BACKWARD, DELTA_IN, SLOTS, N_SLOTS = A if by_a else Z, at.delta[max(index - 1, 0)], at.slots, at.a[0] - at.slots
-    W, WEIGHTS, FIRST_LAYER, BACKWARD = at.flat + w, w, index == 0, index < last or not shape.together
+    A_IN, A, Z, DELTA = places.a[index], places.a[index + 1], places.z[index], places.delta[index]
+    Z_BACKWARD, DELTA_IN, SLOTS, N_SLOTS = (
+        A if by_a else Z,
+        places.delta[max(index - 1, 0)],
+        places.slots,
+        places.a[0] - places.slots,
+    )
+    W, WEIGHTS, FIRST_LAYER, BACKWARD = places.flat + w, w, index == 0, index < last or not shape.together
     forward, backward = lines.forward(activation), lines.backward(activation)
     in_any_order: Any = partial(inlined, **(IN_ANY_ORDER if fused else {}))
 

@@ -17,8 +17,9 @@ from llvmlite import ir
 from numba.core import cgutils
 from numba.core.registry import cpu_target
 
-from ..compiling import inlined, linked, merged
+from ..compiling import inlined, linked
 from ..registers import Registers, transpose_for, written
+from .calls import Products
 from .views import View, corner, part, transposed, view
 
 # From how many multiplications on a product is shared out among threads.
@@ -103,7 +104,7 @@ def packing(dtype: str, size: int) -> Any:
 
 @cache
 def product_for(dtype: str, shared: bool = False) -> Any:
-    """``product(left, right, out, depth, rows, columns, panels, workers)`` for compiled code.
+    """``product(left, right, start, out, depth, rows, columns, products)``, yet to be compiled.
 
     `shared`: large products are divided among threads.
     """
@@ -118,19 +119,20 @@ def product_for(dtype: str, shared: bool = False) -> Any:
         here = -(-rows // tile_rows) * tile_rows * (-(-columns // tile_columns) * tile_columns)
         return -(-columns // tile_rows) * tile_rows * (-(-rows // tile_columns) * tile_columns) < here
 
-    @merged
     def product(
-        left: View, right: View, out: View, depth: int, rows: int, columns: int, panels: Any, workers: int
+        left: View, right: View, start: View, out: View, depth: int, rows: int, columns: int, products: Products
     ) -> None:
         """out[i, j] <- (out[i, j] + left[0, i] right[0, j]) + left[1, i] right[1, j] + ..., t = 0 .. depth - 1
 
-        NumPy, but for the order: ``out += left.T @ right``. `panels` are `panels_for` entries to work in; among
-        `workers` the rows are divided, and no sum depends on how many there are.
+        NumPy, but for the order: ``out += left.T @ right``. `start` is `out`. The panels are `panels_for` entries to
+        work in; among workers the rows are divided, and no sum depends on how many there are.
         """
+        left, right, out = corner(left, 0, 0), corner(right, 0, 0), corner(out, 0, 0)
+        panels = part(products.panels, 0, products.length)
         if turned(rows, columns):
             left, right, out, rows, columns = right, left, transposed(out), columns, rows
         if depth * rows * columns >= SHARED_FROM:
-            upright_shared(left, right, out, depth, rows, columns, panels, workers)
+            upright_shared(left, right, out, depth, rows, columns, panels, products.workers)
         else:
             upright(left, right, out, depth, rows, columns, panels, 1)
 

@@ -1,16 +1,16 @@
 """The pieces that training a network needs: compiled where they have not been, and found by their addresses."""
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..compiling import FUSED, IN_ANY_ORDER
 from . import dropping, fast_products, layers, limiting, ordered_products, rows, wide_layers
 from .calls import address_of
-from .epochs import Layer, Pieces, Plan, Sections, placed
+from .epochs import Layer, Pieces, Plan, Sections, placed, step_for, value_and_grad_for
 from .layers import Lines, Rules
-from .views import part, view
 
 
 class Kind(NamedTuple):
@@ -30,7 +30,7 @@ class Kind(NamedTuple):
 
     @property
     def lines(self) -> Lines:
-        return Lines(self.dtype, self.fused, rows.BY_SAMPLES if self.wide else rows.BY_NEURONS)
+        return Lines(self.dtype, self.fused, rows.BY_SAMPLES if self.wide else rows.BY_NEURONS, apart=True)
 
 
 def placed_with_panels(plan: Plan, kind: Kind, rules: Rules) -> tuple[Plan, Sections]:
@@ -53,25 +53,28 @@ def products_of(kind: Kind, n_in: int, n_out: int, m: int) -> Sequence[tuple[int
 
 def with_pieces(plan: Plan, kind: Kind, rules: Rules) -> Plan:
     """The plan with the addresses of all that it calls."""
-    lines, last = kind.lines, len(plan.layers) - 1
-    hyper, dropped = plan.hyper, plan.dropout.max(initial=0.0) > 0.0
+    last, hyper = len(plan.layers) - 1, plan.hyper
+    of_affine, of_lines = partial(_of_affine, kind), partial(_of_lines, kind.lines)
     table = [Layer(*map(int, row)) for row in plan.layers]
     for index, name in enumerate(rules.activations):
         differentiated = index < last or not plan.together
-        backward = of_backward(lines, name) if differentiated else 0
-        table[index] = table[index]._replace(forward=of_forward(lines, name), backward=backward)
-    draw, multiply = of_dropout(lines) if dropped else (0, 0)
-    limit, constrain = of_limits(kind.dtype, kind.fused) if rules.limits else (0, 0)
-    forward, backward, backward_input = (of_affine(kind, which) if which < 2 or last > 0 else 0 for which in range(3))
+        backward = of_lines("backward", name) if differentiated else 0
+        table[index] = table[index]._replace(forward=of_lines("forward", name), backward=backward)
+    draw, multiply = _of_dropout(kind.lines) if plan.dropout.any() else (0, 0)
+    limit, constrain = _of_limits(kind.dtype, kind.fused) if rules.limits else (0, 0)
+    step, value_and_grad = _of_step(kind.dtype)
     pieces = Pieces(
-        gather=of_gather(lines),
-        affine_forward=forward,
-        affine_backward=backward,
-        affine_backward_input=backward_input,
-        loss=of_loss(lines, rules.terms, rules.weighted),
-        measure=of_measure(lines, rules.metric, rules.terms),
-        update=0 if plan.direct else of_update(lines, rules.update),
-        add_decay=of_decay(lines) if hyper.weight_decay or hyper.decoupled_decay else 0,
+        step=step,
+        value_and_grad=value_and_grad,
+        gather=of_lines("gather"),
+        affine_forward=of_affine("affine_forward"),
+        affine_backward=of_affine("affine_backward"),
+        affine_backward_input=of_affine("affine_backward_input") if last > 0 else 0,
+        product=_of_product(kind) if kind.wide or kind.packed else 0,
+        loss=of_lines("loss", rules.terms, rules.weighted),
+        measure=of_lines("measure", rules.metric, rules.terms),
+        update=0 if plan.direct else of_lines("update", rules.update),
+        add_decay=of_lines("add_decay") if hyper.weight_decay or hyper.decoupled_decay else 0,
         limit=limit,
         constrain=constrain,
         draw=draw,
@@ -81,158 +84,40 @@ def with_pieces(plan: Plan, kind: Kind, rules: Rules) -> Plan:
 
 
 @cache
-def of_gather(lines: Lines) -> int:
-    line = lines.gather()
-
-    def gather(order: Any, source: Any, n: int, m: int, a: Any) -> None:
-        line(part(order, 0, 1), part(source, 0, 1), n, m, part(a, 0, 1))
-
-    return address_of(lines.dtype, "gather", gather)
+def _of_step(dtype: str) -> tuple[int, int]:
+    functions = {"step": step_for(dtype), "value_and_grad": value_and_grad_for(dtype)}
+    step, value_and_grad = (address_of(dtype, name, function) for name, function in functions.items())
+    return step, value_and_grad
 
 
 @cache
-def of_forward(lines: Lines, name: str) -> int:
-    line = lines.forward(name)
-
-    def forward(n_out: int, m: int, z: Any, a: Any, slots: Any) -> None:
-        line(n_out, m, part(z, 0, 1), part(a, 0, 1), part(slots, 0, 1))
-
-    return address_of(lines.dtype, "forward", forward)
+def _of_lines(lines: Lines, name: str, *arguments: Any) -> int:
+    """One of `Lines`."""
+    return address_of(lines.dtype, name, getattr(lines, name)(*arguments), **lines.options)
 
 
 @cache
-def of_backward(lines: Lines, name: str) -> int:
-    line = lines.backward(name)
-
-    def backward(n_out: int, m: int, z: Any, a: Any, delta: Any, slots: Any) -> None:
-        line(n_out, m, part(z, 0, 1), part(a, 0, 1), part(delta, 0, 1), part(slots, 0, 1))
-
-    return address_of(lines.dtype, "backward", backward)
-
-
-@cache
-def of_loss(lines: Lines, name: str, weighted: bool) -> int:
-    line = lines.loss(name, weighted)
-
-    def loss(n_out: int, m: int, z: Any, a: Any, y: Any, w: Any, n: Any, terms: Any, delta: Any, slots: Any) -> Any:
-        z, a, y, w = part(z, 0, 1), part(a, 0, 1), part(y, 0, 1), part(w, 0, 1)
-        return line(n_out, m, z, a, y, w, n, part(terms, 0, 1), part(delta, 0, 1), part(slots, 0, 1))
-
-    return address_of(lines.dtype, "loss", loss)
+def _of_affine(kind: Kind, name: str) -> int:
+    """One of the three of the affine map."""
+    if kind.wide:
+        return address_of(kind.dtype, name, wide_layers.affine(kind.dtype, kind.direct)[name], **FUSED)
+    function, options = layers.affine(kind.dtype, kind.packed, kind.fused)[name], IN_ANY_ORDER if kind.fused else {}
+    return address_of(kind.dtype, name, function, **options)
 
 
 @cache
-def of_measure(lines: Lines, metric: str, terms: str) -> int:
-    line = lines.measure(metric, terms)
-
-    def measure(n_out: int, m: int, a: Any, y: Any, sums: Any) -> None:
-        line(n_out, m, part(a, 0, 1), part(y, 0, 1), part(sums, 0, 1))
-
-    return address_of(lines.dtype, "measure", measure)
+def _of_product(kind: Kind) -> int:
+    product_for = wide_layers.product_for if kind.wide else ordered_products.product_for
+    return address_of(kind.dtype, "product", product_for(kind.dtype, kind.shared), **(FUSED if kind.fused else {}))
 
 
 @cache
-def of_update(lines: Lines, name: str) -> int:
-    line = lines.update(name)
-
-    def update(n: int, flat: Any, grads: Any, first: Any, second: Any, settings: Any) -> None:
-        line(n, part(flat, 0, 1), part(grads, 0, 1), part(first, 0, 1), part(second, 0, 1), settings)
-
-    return address_of(lines.dtype, "update", update)
-
-
-@cache
-def of_decay(lines: Lines) -> int:
-    line = lines.add_decay()
-
-    def add_decay(n: int, W: Any, dW: Any, strength: Any) -> None:
-        line(n, part(W, 0, 1), part(dW, 0, 1), strength)
-
-    return address_of(lines.dtype, "add_decay", add_decay)
-
-
-@cache
-def of_dropout(lines: Lines) -> tuple[int, int]:
-    draw_line, multiply_line = dropping.lines(lines.layout, lines.fused)
-
-    def draw(n_out: int, m: int, seed: Any, rate: float, order: Any, mask: Any) -> None:
-        draw_line(n_out, m, seed, rate, part(order, 0, 1), part(mask, 0, 1))
-
-    def multiply(n: int, values: Any, mask: Any, out: Any) -> None:
-        multiply_line(n, part(values, 0, 1), part(mask, 0, 1), part(out, 0, 1))
-
+def _of_dropout(lines: Lines) -> tuple[int, int]:
+    draw, multiply = dropping.lines(lines.layout)
     return address_of(lines.dtype, "draw", draw), address_of(lines.dtype, "multiply", multiply)
 
 
 @cache
-def of_limits(dtype: str, fused: bool) -> tuple[int, int]:
-    limit_line, constrain_line = limiting.lines(dtype, fused)
-    FIELDS = len(Layer._fields)
-
-    def limit(
-        table: Any, n_layers: int, n: int, flat: Any, grads: Any, clip_value: float, clip_norm: float, l1: float
-    ) -> None:
-        limit_line(view(table, 0, n_layers, FIELDS), part(flat, 0, n), part(grads, 0, n), clip_value, clip_norm, l1)
-
-    def constrain(table: Any, n_layers: int, flat: Any, max_norm: float, norms: Any) -> None:
-        constrain_line(view(table, 0, n_layers, FIELDS), part(flat, 0, 1), max_norm, part(norms, 0, 1))
-
+def _of_limits(dtype: str, fused: bool) -> tuple[int, int]:
+    limit, constrain = limiting.lines(dtype, fused)
     return address_of(dtype, "limit", limit), address_of(dtype, "constrain", constrain)
-
-
-@cache
-def of_affine(kind: Kind, which: int) -> int:
-    """Of the three of the affine map the first, second or third."""
-    dtype, wide = kind.dtype, kind.wide
-    if wide:
-        line = wide_layers.affine(dtype, kind.shared, kind.direct)[which]
-    else:
-        line = layers.affine(dtype, kind.packed, kind.shared, kind.fused)[which]
-
-    def affine_forward(
-        flat: Any, w: int, n_in: int, n_out: int, m: int, a: Any, z: Any, panels: Any, n_panels: int, workers: int
-    ) -> None:
-        flat, a, z, panels = part(flat, 0, 1), part(a, 0, 1), part(z, 0, 1), part(panels, 0, n_panels)
-        line(flat, w, n_in, n_out, m, a, z, panels, workers)
-
-    def affine_backward(
-        delta: Any,
-        a: Any,
-        w: int,
-        n_in: int,
-        n_out: int,
-        m: int,
-        target: Any,
-        panels: Any,
-        n_panels: int,
-        workers: int,
-        zeros: Any,
-        one: Any,
-    ) -> None:
-        delta, a, target, panels = part(delta, 0, 1), part(a, 0, 1), part(target, 0, 1), part(panels, 0, n_panels)
-        if wide:
-            line(delta, a, w, n_in, n_out, m, target, panels, workers, part(zeros, 0, 1), part(one, 0, 1))
-        else:
-            line(delta, a, w, n_in, n_out, m, target, panels, workers)
-
-    def affine_backward_input(
-        delta: Any,
-        flat: Any,
-        w: int,
-        n_in: int,
-        n_out: int,
-        m: int,
-        da: Any,
-        panels: Any,
-        n_panels: int,
-        workers: int,
-        zeros: Any,
-    ) -> None:
-        delta, flat, da, panels = part(delta, 0, 1), part(flat, 0, 1), part(da, 0, 1), part(panels, 0, n_panels)
-        if wide:
-            line(delta, flat, w, n_in, n_out, m, da, panels, workers, part(zeros, 0, 1))
-        else:
-            line(delta, flat, w, n_in, n_out, m, da, panels, workers)
-
-    functions = affine_forward, affine_backward, affine_backward_input
-    return address_of(dtype, functions[which].__name__, functions[which])

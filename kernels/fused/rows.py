@@ -242,15 +242,20 @@ def over_arrays(dtype: str, compiled: Callable[..., Any]) -> tuple[Callable[[Cal
     return forward_of, backward_of, terms_of, error_of
 
 
-def _program(dtype: str, passes: Sequence[Pass], names: Sequence[str], layout: Layout, **options: Any) -> Any:
-    """``over_rows(n_out, m, *arguments)``: passes over arrays of these names; the last argument are the slots."""
+def _program(
+    dtype: str, passes: Sequence[Pass], names: Sequence[str], layout: Layout, apart: bool = False, **options: Any
+) -> Any:
+    """``over_rows(n_out, m, *arguments)``: passes over arrays of these names; the last argument are the slots.
+
+    `apart` and the options are as for `rules.loop`.
+    """
     first, *others = (_loop(dtype, each, names, layout, **options) for each in passes)
     body, vector = functools.reduce(_both, others, first), vector_of(dtype)
 
     def over_rows(n_out: int, m: int, *arguments: Any) -> None:
         body(n_out, m, (*arguments, padded(m, vector)))
 
-    return inlined(over_rows, **options)
+    return over_rows if apart else inlined(over_rows, **options)
 
 
 def _both(first: Any, second: Any) -> Any:
@@ -292,7 +297,7 @@ def _of_samples(function: Any, source: int, target: int) -> Any:
     @merged
     def of_samples(n_out: int, m: int, arguments: Any) -> None:
         slots, apart = arguments[-2], arguments[-1]
-        function(m, part(slots, source * apart, m), part(slots, target * apart, m))
+        function(m, 1, part(slots, source * apart, m), part(slots, target * apart, m))
 
     return of_samples
 
@@ -300,7 +305,7 @@ def _of_samples(function: Any, source: int, target: int) -> Any:
 def _of_entries(function: Any, source: int, target: int) -> Any:
     @merged
     def of_entries(n_out: int, m: int, arguments: Any) -> None:
-        function(n_out * m, arguments[source], arguments[target])
+        function(n_out, m, arguments[source], arguments[target])
 
     return of_entries
 

@@ -29,11 +29,15 @@ def view(typingctx: Any, buffer: Any, offset: Any, rows: Any, columns: Any) -> A
     return array(buffer, types.intp, types.intp, types.intp), codegen
 
 
+def start_of(context: Any, builder: Any, kind: Any, buffer: Any) -> Any:
+    """The pointer to the first number of an array, or a pointer itself."""
+    return make_array(kind)(context, builder, buffer).data if isinstance(kind, types.Array) else buffer
+
+
 def _on_memory(context: Any, builder: Any, kind: Any, source_kind: Any, source: Any, shape: list[Any]) -> Any:
     """An array of a shape on the memory of another, from an offset on; whoever called keeps it alive."""
     buffer, offset = source
-    is_array = isinstance(source_kind, types.Array)
-    data = builder.gep(make_array(source_kind)(context, builder, buffer).data if is_array else buffer, [offset])
+    data = builder.gep(start_of(context, builder, source_kind, buffer), [offset])
     size = context.get_constant(types.intp, context.get_abi_sizeof(context.get_data_type(kind.dtype)))
     strides = [*(builder.mul(count, size) for count in shape[1:]), size]
     array = make_array(kind)(context, builder)
@@ -42,20 +46,17 @@ def _on_memory(context: Any, builder: Any, kind: Any, source_kind: Any, source: 
 
 
 @intrinsic
-def uncounted(typingctx: Any, array: Any) -> Any:
-    """The same array, not counted as a reference: whoever called keeps it alive."""
+def at(typingctx: Any, buffer: Any, offset: Any) -> Any:
+    """A pointer to number `offset` of a contiguous array, or from a pointer on."""
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        found = make_array(array)(context, builder, arguments[0])
-        found.meminfo = found.meminfo.type(None)
-        found.parent = found.parent.type(None)
-        return found._getvalue()
+        return builder.gep(start_of(context, builder, buffer, arguments[0]), [arguments[1]])
 
-    return array(array), codegen
+    return types.CPointer(buffer.dtype)(buffer, types.intp), codegen
 
 
 class View(NamedTuple):
-    """A matrix on a 1-D array: entry (i, j) is ``array[i * row + j * column]``."""
+    """A matrix on a 1-D array, or a pointer: entry (i, j) is ``array[i * row + j * column]``."""
 
     array: Any
     row: int

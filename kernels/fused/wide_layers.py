@@ -7,77 +7,69 @@ added to the biases, and for plain gradient descent to the weights: W <- W - a^T
 gradient is ever stored; what comes out is another where eta delta leaves the range of the dtype.
 """
 
-from functools import cache, partial
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
-from ..compiling import IN_ANY_ORDER, linked
-from .fast_products import product_for
-from .views import View, matrix, part, repeated, transposed
+from . import fast_products
+from .calls import Products, calls_for
+from .views import View, corner, matrix, part, repeated, transposed
 
 # From how many multiplications on a product is shared out among threads.
 SHARED_FROM = 2**21
 
 
 @cache
-def affine(dtype: str, shared: bool = False, direct: bool = False) -> tuple[Any, Any, Any]:
-    """The three of the affine map. W and b stand in `flat` from w on, dW and db likewise in `target`.
+def product_for(dtype: str, shared: bool) -> Callable[..., None]:
+    """The piece "product", yet to be compiled; `shared`: large ones are divided among threads."""
+    alone = fast_products.product_for(dtype)
+    together = fast_products.product_for(dtype, True) if shared else alone
 
-    `shared`: large products are divided among threads; `direct`: dW and db are added to what is in `target`. `zeros`
-    are as many as the widest layer has neurons.
-    """
-    product = product_for(dtype)
-    product_shared = product_for(dtype, True) if shared else product
-    compiled_in: Any = partial(linked, **IN_ANY_ORDER)
-
-    @compiled_in
-    def add_product(
-        left: View, right: View, start: View, out: View, depth: int, rows: int, columns: int, panels: Any, workers: int
+    def product(
+        left: View, right: View, start: View, out: View, depth: int, rows: int, columns: int, products: Products
     ) -> None:
         """out[i, j] = start[i, j] + (left[0, i] right[0, j] + left[1, i] right[1, j] + ...)"""
+        left, right, start, out = corner(left, 0, 0), corner(right, 0, 0), corner(start, 0, 0), corner(out, 0, 0)
+        panels = part(products.panels, 0, products.length)
         if depth * rows * columns >= SHARED_FROM:
-            product_shared(left, right, start, out, depth, rows, columns, panels, workers)
+            together(left, right, start, out, depth, rows, columns, panels, products.workers)
         else:
-            product(left, right, start, out, depth, rows, columns, panels, 1)
+            alone(left, right, start, out, depth, rows, columns, panels, 1)
 
-    @compiled_in
-    def affine_forward(
-        flat: Any, w: int, n_in: int, n_out: int, m: int, a: Any, z: Any, panels: Any, workers: int
-    ) -> None:
+    return product
+
+
+@cache
+def affine(dtype: str, direct: bool) -> dict[str, Callable[..., None]]:
+    """The three of the affine map, yet to be compiled. W and b stand in `flat` from w on, dW and db likewise in
+    `target`; `direct`: they are added to what is there."""
+    call_product = calls_for(dtype)["product"]
+
+    def affine_forward(flat: Any, w: int, n_in: int, n_out: int, m: int, a: Any, z: Any, products: Products) -> None:
         """z[s, j] = b[j] + a[s, 0] W[0, j] + a[s, 1] W[1, j] + ..."""
         a_ks, W_kj, b_sj = transposed(matrix(a, 0, n_in)), matrix(flat, w, n_out), repeated(flat, w + n_in * n_out)
-        add_product(a_ks, W_kj, b_sj, matrix(z, 0, n_out), n_in, m, n_out, panels, workers)
+        call_product(products.product, (a_ks, W_kj, b_sj, matrix(z, 0, n_out), n_in, m, n_out, products))
 
-    @compiled_in
     def affine_backward(
-        delta: Any,
-        a: Any,
-        w: int,
-        n_in: int,
-        n_out: int,
-        m: int,
-        target: Any,
-        panels: Any,
-        workers: int,
-        zeros: Any,
-        one: Any,
+        delta: Any, a: Any, w: int, n_in: int, n_out: int, m: int, target: Any, products: Products, slots: Any
     ) -> None:
-        """dW[k, j] = a[0, k] delta[0, j] + a[1, k] delta[1, j] + ..., and db likewise; `one`: for a 1."""
-        dW_kj, db_j = matrix(target, w, n_out), repeated(target, w + n_in * n_out)
-        a_sk, delta_sj, zero_j = matrix(a, 0, n_in), matrix(delta, 0, n_out), repeated(zeros, 0)
-        one[0] = 1
-        every, start, start_b = View(part(one, 0, 1), 0, 0), dW_kj if direct else zero_j, db_j if direct else zero_j
-        add_product(every, delta_sj, start_b, db_j, m, 1, n_out, panels, workers)
-        add_product(a_sk, delta_sj, start, dW_kj, m, n_in, n_out, panels, workers)
+        """dW[k, j] = a[0, k] delta[0, j] + a[1, k] delta[1, j] + ..., and db likewise, as a product with ones."""
+        dW_kj, db_j, zero_j = matrix(target, w, n_out), repeated(target, w + n_in * n_out), repeated(products.zeros, 0)
+        a_sk, delta_sj, ones = matrix(a, 0, n_in), matrix(delta, 0, n_out), View(part(slots, 0, 1), 0, 0)
+        slots[0] = 1
+        start, start_b = (dW_kj, db_j) if direct else (zero_j, zero_j)
+        call_product(products.product, (ones, delta_sj, start_b, db_j, m, 1, n_out, products))
+        call_product(products.product, (a_sk, delta_sj, start, dW_kj, m, n_in, n_out, products))
 
-    @compiled_in
     def affine_backward_input(
-        delta: Any, flat: Any, w: int, n_in: int, n_out: int, m: int, da: Any, panels: Any, workers: int, zeros: Any
+        delta: Any, flat: Any, w: int, n_in: int, n_out: int, m: int, da: Any, products: Products
     ) -> None:
         """da[s, k] = delta[s, 0] W[k, 0] + delta[s, 1] W[k, 1] + ..."""
         delta_js, W_jk = transposed(matrix(delta, 0, n_out)), transposed(matrix(flat, w, n_out))
-        add_product(delta_js, W_jk, repeated(zeros, 0), matrix(da, 0, n_in), n_out, m, n_in, panels, workers)
+        zero_k, da_sk = repeated(products.zeros, 0), matrix(da, 0, n_in)
+        call_product(products.product, (delta_js, W_jk, zero_k, da_sk, n_out, m, n_in, products))
 
-    return affine_forward, affine_backward, affine_backward_input
+    return {function.__name__: function for function in (affine_forward, affine_backward, affine_backward_input)}
 
 
 def products_of(n_in: int, n_out: int, m: int) -> tuple[tuple[int, int, int], ...]:

@@ -1,0 +1,71 @@
+"""Named tuples of numbers and arrays in memory, as compiled code reads them: a word of eight bytes for each number, and
+for each array the address of its first.
+
+So functions that are compiled apart share all there is at the cost of one pointer.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+from numba.np.numpy_support import from_dtype
+
+from .views import start_of
+
+
+def kind_of(value: Any) -> Any:
+    """The type that compiled code has for a named tuple, a number or an array."""
+    if isinstance(value, tuple):
+        return types.NamedTuple([kind_of(item) for item in value], type(value))
+    if isinstance(value, np.ndarray):
+        return types.CPointer(from_dtype(value.dtype))
+    return types.float64 if isinstance(value, float) else types.int64
+
+
+def words_of(kind: Any, value: Any) -> npt.NDArray[np.int64]:
+    """A value of that kind in memory; its arrays have to stay where they are as long as it is read."""
+    return np.array(list(_words(kind, value)), np.int64)
+
+
+def _words(kind: Any, value: Any) -> Iterator[int]:
+    if isinstance(kind, types.NamedTuple):
+        for item, one in zip(kind, value, strict=True):
+            yield from _words(item, one)
+    elif isinstance(kind, types.CPointer):
+        if not value.flags.c_contiguous or from_dtype(value.dtype) != kind.dtype:
+            raise TypeError(f"compiled code reads C-contiguous arrays of {kind.dtype}, not of {value.dtype}")
+        yield value.ctypes.data
+    elif kind is types.float64:
+        yield int(np.float64(value).view(np.int64))
+    else:
+        yield int(value)
+
+
+def reader(kind: Any) -> Any:
+    """``read(memory)``: what `words_of` has put there, for compiled code."""
+
+    @intrinsic
+    def read(typingctx: Any, memory: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            first = start_of(context, builder, memory, arguments[0])
+            return _loaded(context, builder, kind, first, 0)[0]
+
+        return kind(memory), codegen
+
+    return read
+
+
+def _loaded(context: Any, builder: Any, kind: Any, memory: Any, place: int) -> tuple[Any, int]:
+    """A value of a kind from a word on, and the place of the next word."""
+    if isinstance(kind, types.NamedTuple):
+        items = []
+        for item in kind:
+            value, place = _loaded(context, builder, item, memory, place)
+            items.append(value)
+        return context.make_tuple(builder, kind, items), place
+    word = builder.gep(memory, [ir.IntType(64)(place)])
+    return builder.load(builder.bitcast(word, context.get_data_type(kind).as_pointer())), place + 1
