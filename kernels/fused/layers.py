@@ -55,8 +55,8 @@ def affine(dtype: str, packed: bool, fused: bool) -> dict[str, Callable[..., Non
             for s in range(m):
                 z_js[j, s] = b[j]
         if packed and n_in * n_out * m >= PACKED_FROM and n_in * n_out >= PANELS_FROM:
-            operands = matrix(flat, w, n_out), matrix(a, 0, m), matrix(z, 0, m), n_in, n_out, m
-            call_product(products.product, (*operands, products.panels, products.workers))
+            left, out = matrix(flat, w, n_out), matrix(z, 0, m)
+            call_product(products.product, (left, matrix(a, 0, m), out, out, n_in, n_out, m, products))
             return
         for j in range(n_out):
             for k in range(n_in):
@@ -89,9 +89,8 @@ def affine(dtype: str, packed: bool, fused: bool) -> dict[str, Callable[..., Non
         if packed and work >= PACKED_FROM:
             for i in range(n_in * n_out):
                 dW[i] = zero
-            a_sk, delta_sj = transposed(matrix(a, 0, m)), transposed(matrix(delta, 0, m))
-            operands = a_sk, delta_sj, matrix(dW, 0, n_out), m, n_in, n_out
-            call_product(products.product, (*operands, products.panels, products.workers))
+            a_sk, delta_sj, out = transposed(matrix(a, 0, m)), transposed(matrix(delta, 0, m)), matrix(dW, 0, n_out)
+            call_product(products.product, (a_sk, delta_sj, out, out, m, n_in, n_out, products))
             return
         for k in range(n_in):
             for j in range(n_out):
@@ -116,9 +115,8 @@ def affine(dtype: str, packed: bool, fused: bool) -> dict[str, Callable[..., Non
         for i in range(n_in * m):
             da[i] = zero
         if packed and work >= PACKED_FROM and n_in * n_out >= PANELS_FROM:
-            W_jk = transposed(matrix(flat, w, n_out))
-            operands = W_jk, matrix(delta, 0, m), matrix(da, 0, m), n_out, n_in, m
-            call_product(products.product, (*operands, products.panels, products.workers))
+            W_jk, out = transposed(matrix(flat, w, n_out)), matrix(da, 0, m)
+            call_product(products.product, (W_jk, matrix(delta, 0, m), out, out, n_out, n_in, m, products))
             return
         for k in range(n_in):
             for j in range(n_out):
