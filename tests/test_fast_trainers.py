@@ -7,8 +7,9 @@ from functools import cache
 
 import numpy as np
 import pytest
-from backprop_ref.kernels.compiling import FUSED
-from backprop_ref.kernels.fused import fast_products, rules, wide_layers
+from backprop_ref.kernels.compiling import FUSED, linked
+from backprop_ref.kernels.fused import fast_products, pieces, rules
+from backprop_ref.kernels.fused.calls import Products
 from backprop_ref.kernels.fused.views import View
 from backprop_ref.kernels.registers import vector_of
 from helpers import (
@@ -186,7 +187,7 @@ def test_odd_sizes(sizes, kind, dtype):
 @pytest.mark.parametrize("optimizer", [br.SGD(0.1), br.SGD(0.1, momentum=0.9)], ids=repr)
 def test_layers_wide_enough_for_panels_and_threads(optimizer, threads, dtype):
     network, batch_size = Network([70, 131, 157, 11], ["relu", "tanh", "softmax"], "ce"), 120
-    assert 131 * 157 * batch_size > wide_layers.SHARED_FROM
+    assert 131 * 157 * batch_size > fast_products.SHARED_FROM
     check_steps("rows", network, optimizer, dtype, batch_size, rows=130, threads=threads)
     check_steps("numpy", network, optimizer, dtype, batch_size, rows=130)
 
@@ -360,7 +361,14 @@ def test_fused_elementary_functions_are_within_the_ulp_that_bounds_allow(name, d
 
 @cache
 def product_for(dtype, shared):
-    return from_python(fast_products.product_for(dtype, shared))
+    product = from_python(linked(fast_products.product_for(dtype), **FUSED))
+    addresses = pieces.of_products(dtype, wide=True, shared=shared)
+
+    def with_panels(left, right, start, out, depth, rows, columns, panels, workers):
+        products = Products(panels, panels.size, workers, **addresses, zeros=panels)
+        product(left, right, start, out, depth, rows, columns, products)
+
+    return with_panels
 
 
 @pytest.mark.more(threads=1, dtype="float32")

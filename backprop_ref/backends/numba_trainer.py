@@ -20,7 +20,7 @@ from backprop_ref.dropout import Rates, Seeds
 from backprop_ref.errors import unknown
 from backprop_ref.formulas import LOSSES, OWN_ACTIVATIONS, UPDATES, terms_name
 from backprop_ref.kernels import compiling
-from backprop_ref.kernels.fused import epochs, layers, memory, one_network, ordered_products, pieces, wide_layers
+from backprop_ref.kernels.fused import epochs, fast_products, layers, memory, one_network, ordered_products, pieces
 from backprop_ref.kernels.fused.epochs import (
     Counts,
     Data,
@@ -101,7 +101,7 @@ def create(
     small = most * -(-batch_size // shards) < layers.PACKED_FROM  # plain loops do every product
     wide = fast and max(network.sizes) > NARROW  # else a batch fills vector registers better than a layer
     direct = wide and rules.update == "sgd" and shards == 1 and not (hyper.weight_decay or _limits_gradients(hyper))
-    shared_from = (wide_layers if fast else ordered_products).SHARED_FROM
+    shared_from = (fast_products if fast else ordered_products).SHARED_FROM
     plan = Plan(
         layers=np.array(table, np.int64),
         hyper=hyper,

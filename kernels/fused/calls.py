@@ -8,13 +8,14 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
+import numba
 from numba.core import cgutils, types
 from numba.extending import intrinsic
-from numba.np.arrayobj import make_array
 
 from backprop_ref.formulas import Settings
 
-from ..compiling import compiled
+from ..compiling import compiled, inlined
+from .memory import as_wanted
 from .views import View
 
 
@@ -28,6 +29,12 @@ class Products(NamedTuple):
     workers: int
     product: int
     """The address of the piece "product"."""
+    share: int
+    """That of one worker's part of a large product, a "share"."""
+    packing: int
+    """That of one worker's part of packing an operand, where it is shared out."""
+    parallel: int
+    """That of the loop that shares out among threads; 0: one thread does all parts in turn."""
     zeros: Any
     """A pointer to as many zeros as the widest layer has neurons; only wide layers need them."""
 
@@ -38,7 +45,7 @@ def kinds_for(dtype: str) -> dict[str, tuple[Any, tuple[Any, ...]]]:
     number, whole, real, none = getattr(types, dtype), types.intp, types.float64, types.none
     numbers, reals, places = (types.CPointer(kind) for kind in (number, real, whole))
     sizes = whole, whole, whole, whole  # where W begins, n_in, n_out, m
-    products = types.NamedTuple((numbers, whole, whole, whole, numbers), Products)
+    products = types.NamedTuple((numbers, *[whole] * 6, numbers), Products)
     view = types.NamedTuple((numbers, whole, whole), View)
     settings = types.NamedUniTuple(number, len(Settings._fields), Settings)
     return {
@@ -49,6 +56,8 @@ def kinds_for(dtype: str) -> dict[str, tuple[Any, tuple[Any, ...]]]:
         "affine_backward": (none, (numbers, numbers, *sizes, numbers, products, numbers)),
         "affine_backward_input": (none, (numbers, numbers, *sizes, numbers, products)),
         "product": (none, (view, view, view, view, whole, whole, whole, products)),
+        "share": (none, (whole, whole)),
+        "parallel": (none, (whole, whole, whole)),
         "forward": (none, (whole, whole, *[numbers] * 3)),
         "backward": (none, (whole, whole, *[numbers] * 4)),
         "loss": (number, (whole, whole, *[numbers] * 4, number, *[numbers] * 3)),
@@ -73,7 +82,7 @@ def _call(result: Any, wanted: tuple[Any, ...]) -> Any:
     def call(typingctx: Any, address: Any, arguments: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             items = zip(signature.args[1], cgutils.unpack_tuple(builder, values[1]), wanted, strict=True)
-            given = [_as_wanted(context, builder, *item) for item in items]
+            given = [as_wanted(context, builder, *item) for item in items]
             kind = context.call_conv.get_function_type(result, wanted).as_pointer()
             callee = builder.inttoptr(values[0], kind)
             _, found = context.call_conv.call_function(builder, callee, result, wanted, given)
@@ -84,14 +93,32 @@ def _call(result: Any, wanted: tuple[Any, ...]) -> Any:
     return call
 
 
-def _as_wanted(context: Any, builder: Any, kind: Any, value: Any, wanted: Any) -> Any:
-    """An argument as the piece takes it: of arrays, pointers to their first numbers."""
-    if isinstance(kind, types.BaseTuple):
-        items = zip(kind, cgutils.unpack_tuple(builder, value), wanted, strict=True)
-        return context.make_tuple(builder, wanted, [_as_wanted(context, builder, *item) for item in items])
-    if isinstance(kind, types.Array):
-        return make_array(kind)(context, builder, value).data
-    return value if isinstance(wanted, types.CPointer) else context.cast(builder, value, kind, wanted)
+@cache
+def shared_out() -> Any:
+    """``share_out(parallel, share, memory, workers)``, for compiled code: calls a "share" for each worker, by the loop
+    at the address `parallel`, or where that is 0 one after the other."""
+    calls = calls_for("float64")
+    call_parallel, call_share = calls["parallel"], calls["share"]
+
+    def share_out(parallel: int, share: int, memory: int, workers: int) -> None:
+        if parallel != 0 and workers > 1:
+            call_parallel(parallel, (share, memory, workers))
+        else:
+            for worker in range(workers):
+                call_share(share, (memory, worker))
+
+    return inlined(share_out)
+
+
+def parallel_loop() -> Callable[..., None]:
+    """The piece "parallel", yet to be compiled, with the option of that name."""
+    call_share = calls_for("float64")["share"]
+
+    def parallel(share: int, memory: int, workers: int) -> None:
+        for worker in numba.prange(workers):
+            call_share(share, (memory, worker))
+
+    return parallel
 
 
 def address_of(dtype: str, name: str, function: Callable[..., Any], **options: Any) -> int:

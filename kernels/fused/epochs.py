@@ -55,10 +55,13 @@ class Pieces(NamedTuple):
     affine_forward: int
     affine_backward: int
     affine_backward_input: int
-    product: int
     loss: int
     measure: int
     update: int
+    product: int = 0
+    share: int = 0
+    packing: int = 0
+    parallel: int = 0
     add_decay: int = 0
     limit: int = 0
     constrain: int = 0
@@ -399,7 +402,8 @@ def value_and_grad_for(dtype: str) -> Callable[..., Any]:
         piece, table, flat, last = plan.pieces, plan.layers, state.flat, counts.layers - 1
         delta, da, slots = at(work, sections.delta), at(work, sections.z), at(work, sections.slots)
         panels, length = at(work, sections.panels), sections.zeros - sections.panels
-        products = Products(panels, length, plan.workers, piece.product, at(work, sections.zeros))
+        addresses = piece.product, piece.share, piece.packing, piece.parallel
+        products = Products(panels, length, plan.workers, *addresses, at(work, sections.zeros))
         for index in range(last + 1):
             layer = layer_of(table, index)
             n_in, n_out, w = layer.n_in, layer.n_out, layer.w

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import intrinsic
+from numba.np.arrayobj import make_array
 from numba.np.numpy_support import from_dtype
 
 from .views import start_of
@@ -57,6 +58,42 @@ def reader(kind: Any) -> Any:
         return kind(memory), codegen
 
     return read
+
+
+def writer(kind: Any) -> Any:
+    """``write(value)``: the address of memory with a value, for compiled code; it is there until the function ends."""
+
+    @intrinsic
+    def write(typingctx: Any, value: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            words = list(_unpacked(context, builder, kind, as_wanted(context, builder, value, arguments[0], kind)))
+            memory = cgutils.alloca_once(builder, ir.IntType(64), size=len(words))
+            for place, word in enumerate(words):
+                at = builder.gep(memory, [ir.IntType(64)(place)])
+                builder.store(word, builder.bitcast(at, word.type.as_pointer()))
+            return builder.ptrtoint(memory, ir.IntType(64))
+
+        return types.intp(value), codegen
+
+    return write
+
+
+def as_wanted(context: Any, builder: Any, kind: Any, value: Any, wanted: Any) -> Any:
+    """A value as another kind: of arrays, pointers to their first numbers."""
+    if isinstance(kind, types.BaseTuple):
+        items = zip(kind, cgutils.unpack_tuple(builder, value), wanted, strict=True)
+        return context.make_tuple(builder, wanted, [as_wanted(context, builder, *item) for item in items])
+    if isinstance(kind, types.Array):
+        return make_array(kind)(context, builder, value).data
+    return value if isinstance(wanted, types.CPointer) else context.cast(builder, value, kind, wanted)
+
+
+def _unpacked(context: Any, builder: Any, kind: Any, value: Any) -> Iterator[Any]:
+    if isinstance(kind, types.BaseTuple):
+        for item, one in zip(kind, cgutils.unpack_tuple(builder, value), strict=True):
+            yield from _unpacked(context, builder, item, one)
+    else:
+        yield value
 
 
 def _loaded(context: Any, builder: Any, kind: Any, memory: Any, place: int) -> tuple[Any, int]:

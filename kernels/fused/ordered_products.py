@@ -8,10 +8,10 @@ them stays in vector registers while t goes through a block, and is put back in 
 de Geijn, Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34, 2008; the order of the sums is what differs).
 """
 
-from functools import cache, partial
+from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
@@ -19,7 +19,8 @@ from numba.core.registry import cpu_target
 
 from ..compiling import inlined, linked
 from ..registers import Registers, transpose_for, written
-from .calls import Products
+from .calls import Products, shared_out
+from .memory import kind_of, reader, writer
 from .views import View, corner, part, transposed, view
 
 # From how many multiplications on a product is shared out among threads.
@@ -102,16 +103,31 @@ def packing(dtype: str, size: int) -> Any:
     return pack_transposed
 
 
-@cache
-def product_for(dtype: str, shared: bool = False) -> Any:
-    """``product(left, right, start, out, depth, rows, columns, products)``, yet to be compiled.
+class Task(NamedTuple):
+    """A product whose rows are divided among workers; the columns of `right` are packed, first in the panels."""
 
-    `shared`: large products are divided among threads.
-    """
-    upright = upright_for(dtype)
-    upright_shared = upright_for(dtype, True) if shared else upright
+    left: View
+    out: View
+    depth: int
+    rows: int
+    columns: int
+    panels: Any
+    workers: int
+
+
+@cache
+def task_kind(dtype: str) -> Any:
+    """The type of a `Task`."""
+    view, empty = View(np.empty(0, dtype), 0, 0), np.empty(0, dtype)
+    return kind_of(Task(view, view, 0, 0, 0, empty, 0))
+
+
+@cache
+def product_for(dtype: str) -> Callable[..., None]:
+    """The piece "product", yet to be compiled."""
+    pack, _ = parts_for(dtype)
     tile_rows, _, _ = tile = tile_of(dtype)
-    tile_columns = tile.columns
+    tile_columns, write, share_out = tile.columns, writer(task_kind(dtype)), shared_out()
 
     @inlined
     def turned(rows: int, columns: int) -> bool:
@@ -128,15 +144,34 @@ def product_for(dtype: str, shared: bool = False) -> Any:
         work in; among workers the rows are divided, and no sum depends on how many there are.
         """
         left, right, out = corner(left, 0, 0), corner(right, 0, 0), corner(out, 0, 0)
-        panels = part(products.panels, 0, products.length)
         if turned(rows, columns):
             left, right, out, rows, columns = right, left, transposed(out), columns, rows
-        if depth * rows * columns >= SHARED_FROM:
-            upright_shared(left, right, out, depth, rows, columns, panels, products.workers)
-        else:
-            upright(left, right, out, depth, rows, columns, panels, 1)
+        workers = products.workers if depth * rows * columns >= SHARED_FROM else 1
+        pack(right, depth, columns, tile_columns, part(products.panels, 0, products.length))
+        task = Task(left, out, depth, rows, columns, products.panels, workers)
+        share_out(products.parallel, products.share, write(task), workers)
 
     return product
+
+
+@cache
+def share_for(dtype: str) -> Callable[..., None]:
+    """The piece "share" of that product, yet to be compiled: the rows of one worker."""
+    _, rows_of_one = parts_for(dtype)
+    tile_rows, _, _ = tile = tile_of(dtype)
+    tile_columns, read = tile.columns, reader(task_kind(dtype))
+
+    def share(memory: int, worker: int) -> None:
+        left, out, depth, rows, columns, panels, workers = read(memory)
+        each = -(-rows // (workers * tile_rows)) * tile_rows
+        packed, size = depth * (-(-columns // tile_columns) * tile_columns), HEIGHT * DEPTH + tile_rows * tile_columns
+        first, space = worker * each, part(panels, packed + worker * size, size)
+        count = min(each, rows - first)
+        rows_of_one(
+            corner(left, 0, first), part(panels, 0, packed), corner(out, first, 0), depth, count, columns, space
+        )
+
+    return share
 
 
 @cache
@@ -204,30 +239,6 @@ def parts_for(dtype: str) -> tuple[Any, Any]:
                 add_block(space, right_t, depth * tile_columns, edge, terms, corner(out, top, 0), height, columns)
 
     return pack, rows_of_one
-
-
-@cache
-def upright_for(dtype: str, shared: bool = False) -> Any:
-    """The product with rows of `right` along the vectors, for compiled code; `shared`: with threads."""
-    pack, rows_of_one = parts_for(dtype)
-    tile = tile_of(dtype)
-    tile_rows, tile_columns = tile.rows, tile.columns
-    prange: Any = numba.prange if shared else range
-
-    @partial(linked, parallel=shared)
-    def upright(
-        left: View, right: View, out: View, depth: int, rows: int, columns: int, panels: Any, workers: int
-    ) -> None:
-        """out[i, j] <- (out[i, j] + left[0, i] right[0, j]) + ...; the rows are divided among workers."""
-        pack(right, depth, columns, tile_columns, panels)
-        share = -(-rows // (workers * tile_rows)) * tile_rows
-        begin, each = depth * (-(-columns // tile_columns) * tile_columns), HEIGHT * DEPTH + tile_rows * tile_columns
-        for worker in prange(workers):
-            first = np.int64(worker) * share
-            space, count = part(panels, begin + np.int64(worker) * each, each), min(share, rows - first)
-            rows_of_one(corner(left, 0, first), panels, corner(out, first, 0), depth, count, columns, space)
-
-    return upright
 
 
 def panels_for(depth: int, rows: int, columns: int, workers: int, dtype: str) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..compiling import FUSED, IN_ANY_ORDER
 from . import dropping, fast_products, layers, limiting, ordered_products, rows, wide_layers
-from .calls import address_of
+from .calls import address_of, parallel_loop
 from .epochs import Layer, Pieces, Plan, Sections, placed, step_for, value_and_grad_for
 from .layers import Lines, Rules
 
@@ -24,7 +24,7 @@ class Kind(NamedTuple):
     packed: bool
     """Some product is large enough for packed operands."""
     shared: bool
-    """Large products are divided among threads."""
+    """Large products are shared out among threads."""
     direct: bool
     """As `Plan.direct`."""
 
@@ -70,7 +70,7 @@ def with_pieces(plan: Plan, kind: Kind, rules: Rules) -> Plan:
         affine_forward=of_affine("affine_forward"),
         affine_backward=of_affine("affine_backward"),
         affine_backward_input=of_affine("affine_backward_input") if last > 0 else 0,
-        product=_of_product(kind) if kind.wide or kind.packed else 0,
+        **(of_products(kind.dtype, kind.wide, kind.shared) if kind.wide or kind.packed else {}),
         loss=of_lines("loss", rules.terms, rules.weighted),
         measure=of_lines("measure", rules.metric, rules.terms),
         update=0 if plan.direct else of_lines("update", rules.update),
@@ -106,9 +106,21 @@ def _of_affine(kind: Kind, name: str) -> int:
 
 
 @cache
-def _of_product(kind: Kind) -> int:
-    product_for = wide_layers.product_for if kind.wide else ordered_products.product_for
-    return address_of(kind.dtype, "product", product_for(kind.dtype, kind.shared), **(FUSED if kind.fused else {}))
+def of_products(dtype: str, wide: bool, shared: bool) -> dict[str, int]:
+    """Addresses of what large products need, by the names in `calls.Products`."""
+    options: dict[str, Any] = FUSED if wide else {}
+    module = fast_products if wide else ordered_products
+    return {
+        "product": address_of(dtype, "product", module.product_for(dtype), **options),
+        "share": address_of(dtype, "share", module.share_for(dtype), **options),
+        "packing": address_of(dtype, "share", fast_products.packing_for(dtype), **options) if wide else 0,
+        "parallel": _of_parallel_loop() if shared else 0,
+    }
+
+
+@cache
+def _of_parallel_loop() -> int:
+    return address_of("float64", "parallel", parallel_loop(), parallel=True)
 
 
 @cache

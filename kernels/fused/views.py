@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic, register_jitable
 from numba.np.arrayobj import make_array, populate_array
@@ -30,8 +31,12 @@ def view(typingctx: Any, buffer: Any, offset: Any, rows: Any, columns: Any) -> A
 
 
 def start_of(context: Any, builder: Any, kind: Any, buffer: Any) -> Any:
-    """The pointer to the first number of an array, or a pointer itself."""
-    return make_array(kind)(context, builder, buffer).data if isinstance(kind, types.Array) else buffer
+    """The pointer to the first number of an array, a pointer itself, or one to words at an address."""
+    if isinstance(kind, types.Array):
+        return make_array(kind)(context, builder, buffer).data
+    if isinstance(kind, types.Integer):
+        return builder.inttoptr(buffer, ir.IntType(64).as_pointer())
+    return buffer
 
 
 def _on_memory(context: Any, builder: Any, kind: Any, source_kind: Any, source: Any, shape: list[Any]) -> Any:

@@ -11,32 +11,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from . import fast_products
 from .calls import Products, calls_for
-from .views import View, corner, matrix, part, repeated, transposed
-
-# From how many multiplications on a product is shared out among threads.
-SHARED_FROM = 2**21
-
-
-@cache
-def product_for(dtype: str, shared: bool) -> Callable[..., None]:
-    """The piece "product", yet to be compiled; `shared`: large ones are divided among threads."""
-    alone = fast_products.product_for(dtype)
-    together = fast_products.product_for(dtype, True) if shared else alone
-
-    def product(
-        left: View, right: View, start: View, out: View, depth: int, rows: int, columns: int, products: Products
-    ) -> None:
-        """out[i, j] = start[i, j] + (left[0, i] right[0, j] + left[1, i] right[1, j] + ...)"""
-        left, right, start, out = corner(left, 0, 0), corner(right, 0, 0), corner(start, 0, 0), corner(out, 0, 0)
-        panels = part(products.panels, 0, products.length)
-        if depth * rows * columns >= SHARED_FROM:
-            together(left, right, start, out, depth, rows, columns, panels, products.workers)
-        else:
-            alone(left, right, start, out, depth, rows, columns, panels, 1)
-
-    return product
+from .views import View, matrix, part, repeated, transposed
 
 
 @cache
