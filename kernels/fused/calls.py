@@ -29,6 +29,8 @@ class Products(NamedTuple):
     workers: int
     product: int
     """The address of the piece "product"."""
+    pack: int
+    """That of the piece "pack"."""
     share: int
     """That of one worker's part of a large product, a "share"."""
     packing: int
@@ -45,7 +47,7 @@ def kinds_for(dtype: str) -> dict[str, tuple[Any, tuple[Any, ...]]]:
     number, whole, real, none = getattr(types, dtype), types.intp, types.float64, types.none
     numbers, reals, places = (types.CPointer(kind) for kind in (number, real, whole))
     sizes = whole, whole, whole, whole  # where W begins, n_in, n_out, m
-    products = types.NamedTuple((numbers, *[whole] * 6, numbers), Products)
+    products = types.NamedTuple((numbers, *[whole] * 7, numbers), Products)
     view = types.NamedTuple((numbers, whole, whole), View)
     settings = types.NamedUniTuple(number, len(Settings._fields), Settings)
     return {
@@ -56,6 +58,7 @@ def kinds_for(dtype: str) -> dict[str, tuple[Any, tuple[Any, ...]]]:
         "affine_backward": (none, (numbers, numbers, *sizes, numbers, products, numbers)),
         "affine_backward_input": (none, (numbers, numbers, *sizes, numbers, products)),
         "product": (none, (view, view, view, view, whole, whole, whole, products)),
+        "pack": (none, (view, whole, whole, whole, numbers)),
         "share": (none, (whole, whole)),
         "parallel": (none, (whole, whole, whole)),
         "forward": (none, (whole, whole, *[numbers] * 3)),

@@ -1,5 +1,5 @@
 """Whole epochs in one compiled call, for every network: its shape is in a small table, and its rules, its products and
-whatever else depends on more than the dtype are pieces that are compiled apart (`pieces`) and called at their addresses.
+whatever else depends on more than the dtype are pieces, compiled apart (`pieces`) and called at their addresses.
 
 A call goes on from a cursor and does some steps, whole epochs or part of one; where it is cut changes no bit. All
 numbers in between stand in one array, ``work``, in sections; nothing is allocated inside.
@@ -59,6 +59,7 @@ class Pieces(NamedTuple):
     measure: int
     update: int
     product: int = 0
+    pack: int = 0
     share: int = 0
     packing: int = 0
     parallel: int = 0
@@ -402,7 +403,7 @@ def value_and_grad_for(dtype: str) -> Callable[..., Any]:
         piece, table, flat, last = plan.pieces, plan.layers, state.flat, counts.layers - 1
         delta, da, slots = at(work, sections.delta), at(work, sections.z), at(work, sections.slots)
         panels, length = at(work, sections.panels), sections.zeros - sections.panels
-        addresses = piece.product, piece.share, piece.packing, piece.parallel
+        addresses = piece.product, piece.pack, piece.share, piece.packing, piece.parallel
         products = Products(panels, length, plan.workers, *addresses, at(work, sections.zeros))
         for index in range(last + 1):
             layer = layer_of(table, index)

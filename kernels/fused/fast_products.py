@@ -25,10 +25,10 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from ..compiling import linked
+from ..compiling import merged
 from ..registers import Registers, written
 from . import ordered_products
-from .calls import Products, shared_out
+from .calls import Products, calls_for, shared_out
 from .memory import kind_of, reader, writer
 from .ordered_products import Tile, packing
 from .views import View, corner, part
@@ -111,14 +111,10 @@ next_piece = written("counter", _next_piece, types.int64)
 
 
 @cache
-def pieces_for(dtype: str) -> tuple[Any, Any]:
-    """`pack` and `product_piece`, for compiled code."""
-    tile = tile_of(dtype)
-    tile_rows, _, lanes = tile
-    tile_1, tile_2, tile_3 = (tile_product_for(dtype, vectors) for vectors in (1, 2, 3))
-    pack_transposed = packing(dtype, tile.rows)
+def pack_for(dtype: str) -> Callable[..., None]:
+    """The piece "pack", yet to be compiled."""
+    pack_transposed = packing(dtype, tile_of(dtype).rows)
 
-    @linked
     def pack(source: View, depth: int, count: int, width: int, panels: Any) -> None:
         """Copies source[t, i], t < depth, i < count, into panels of `width` entries per term."""
         for first in range(0, count, width):
@@ -140,7 +136,17 @@ def pieces_for(dtype: str) -> tuple[Any, Any]:
                 for i in range(here):
                     panel[t * width + i] = at.array[t * source.row + i * source.column]
 
-    @linked
+    return pack
+
+
+@cache
+def product_piece_for(dtype: str) -> Any:
+    """`product_piece`, for compiled code."""
+    tile_rows, _, lanes = tile_of(dtype)
+    tile_1, tile_2, tile_3 = (tile_product_for(dtype, vectors) for vectors in (1, 2, 3))
+    call_pack = calls_for(dtype)["pack"]
+
+    @merged
     def tiles(
         left: View,
         left_apart: int,
@@ -167,9 +173,18 @@ def pieces_for(dtype: str) -> tuple[Any, Any]:
                 else:
                     tile_1(a, b, corner(start, i, j), corner(out, i, j), depth, height, here)
 
-    @linked
+    @merged
     def product_piece(
-        left: View, right: View, start: View, out: View, extent: Any, width: int, packed: Any, common: Any, mine: Any
+        left: View,
+        right: View,
+        start: View,
+        out: View,
+        extent: Any,
+        width: int,
+        packed: Any,
+        common: Any,
+        mine: Any,
+        pack: int,
     ) -> None:
         """A piece of `out`: every term of its rows and columns.
 
@@ -184,7 +199,7 @@ def pieces_for(dtype: str) -> tuple[Any, Any]:
             if packed_right and by_rows:
                 b, b_apart = View(part(common[0], t * common[1], 1), width, 1), width * terms
             elif packed_right:
-                pack(b, terms, columns, width, mine)
+                call_pack(pack, (b, terms, columns, width, mine))
                 b, b_apart = View(part(mine, 0, 1), width, 1), width * terms
             before = start if t == 0 else out
             for i in range(0, rows, HEIGHT):
@@ -193,11 +208,11 @@ def pieces_for(dtype: str) -> tuple[Any, Any]:
                 if packed_left and not by_rows:
                     a, a_apart = View(part(common[0], t * common[1] + i * terms, 1), tile_rows, 1), tile_rows * terms
                 elif packed_left:
-                    pack(a, terms, high, tile_rows, mine)
+                    call_pack(pack, (a, terms, high, tile_rows, mine))
                     a, a_apart = View(part(mine, 0, 1), tile_rows, 1), tile_rows * terms
                 tiles(a, a_apart, b, b_apart, corner(before, i, 0), corner(out, i, 0), terms, high, columns, width)
 
-    return pack, product_piece
+    return product_piece
 
 
 class Task(NamedTuple):
@@ -224,13 +239,15 @@ class Task(NamedTuple):
     panels: Any
     apart: int
     """From one worker's part of the panels to the next one's."""
+    pack: int
+    """The address of the piece."""
 
 
 @cache
 def task_kind(dtype: str) -> Any:
     """The type of a `Task`."""
     view, empty = View(np.empty(0, dtype), 0, 0), np.empty(0, dtype)
-    return kind_of(Task(*[view] * 4, *[0] * 10, empty, 0))
+    return kind_of(Task(*[view] * 4, *[0] * 10, empty, 0, 0))
 
 
 @cache
@@ -261,8 +278,8 @@ def product_for(dtype: str) -> Callable[..., None]:
         apart = (products.length - LINE - depth * per_term) // workers
         memory = write(
             Task(
-                left, right, start, out, depth, rows, columns, width, by_rows, packed_left, packed_right, per_term, share,
-                piece, products.panels, apart,
+                left, right, start, out, depth, rows, columns, width, by_rows, packed_left, packed_right, per_term,
+                share, piece, products.panels, apart, products.pack,
             )
         )  # fmt: skip
         if packed_right if by_rows else packed_left:
@@ -278,8 +295,7 @@ def product_for(dtype: str) -> Callable[..., None]:
 @cache
 def packing_for(dtype: str) -> Callable[..., None]:
     """The piece "share" that packs one worker's part of the operand which all pieces read, yet to be compiled."""
-    pack, _ = pieces_for(dtype)
-    tile_rows, read = tile_of(dtype).rows, reader(task_kind(dtype))
+    call_pack, tile_rows, read = calls_for(dtype)["pack"], tile_of(dtype).rows, reader(task_kind(dtype))
 
     def packing(memory: int, worker: int) -> None:
         task = read(memory)
@@ -291,7 +307,7 @@ def packing_for(dtype: str) -> Callable[..., None]:
         for t in range(0, task.depth if count > 0 else 0, DEPTH):
             terms = min(DEPTH, task.depth - t)
             to = part(task.panels, LINE + t * task.per_term + first * terms, 1)
-            pack(corner(source, t, first), terms, count, width, to)
+            call_pack(task.pack, (corner(source, t, first), terms, count, width, to))
 
     return packing
 
@@ -299,8 +315,7 @@ def packing_for(dtype: str) -> Callable[..., None]:
 @cache
 def share_for(dtype: str) -> Callable[..., None]:
     """The piece "share" that computes pieces as long as there are any, yet to be compiled."""
-    _, product_piece = pieces_for(dtype)
-    read = reader(task_kind(dtype))
+    product_piece, read = product_piece_for(dtype), reader(task_kind(dtype))
 
     def share(memory: int, worker: int) -> None:
         task = read(memory)
@@ -316,7 +331,8 @@ def share_for(dtype: str) -> Callable[..., None]:
             left_i, right_j = corner(task.left, 0, i), corner(task.right, 0, j)
             before, to = corner(task.start, i, j), corner(task.out, i, j)
             packed = task.packed_left, task.packed_right, by_rows
-            product_piece(left_i, right_j, before, to, extent, task.width, packed, (common, task.per_term), mine)
+            common_one = common, task.per_term
+            product_piece(left_i, right_j, before, to, extent, task.width, packed, common_one, mine, task.pack)
             first = next_piece(counter) * piece
 
     return share

@@ -33,7 +33,7 @@ METRICS = ("accuracy", "labels", "r2")
 
 @cache
 def affine(dtype: str, packed: bool, fused: bool) -> dict[str, Callable[..., None]]:
-    """The three of the affine map, yet to be compiled. W and b stand in `flat` from w on, dW and db likewise in `grads`.
+    """The three of the affine map, yet to be compiled. W and b stand in `flat` from w on, dW and db in `grads`.
 
     `packed`: the plan has large products; `fused`: for fast numerics, in which it has none.
     """

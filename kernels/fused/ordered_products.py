@@ -17,9 +17,9 @@ from llvmlite import ir
 from numba.core import cgutils
 from numba.core.registry import cpu_target
 
-from ..compiling import inlined, linked
+from ..compiling import inlined, linked, merged
 from ..registers import Registers, transpose_for, written
-from .calls import Products, shared_out
+from .calls import Products, calls_for, shared_out
 from .memory import kind_of, reader, writer
 from .views import View, corner, part, transposed, view
 
@@ -113,21 +113,22 @@ class Task(NamedTuple):
     columns: int
     panels: Any
     workers: int
+    pack: int
 
 
 @cache
 def task_kind(dtype: str) -> Any:
     """The type of a `Task`."""
     view, empty = View(np.empty(0, dtype), 0, 0), np.empty(0, dtype)
-    return kind_of(Task(view, view, 0, 0, 0, empty, 0))
+    return kind_of(Task(view, view, 0, 0, 0, empty, 0, 0))
 
 
 @cache
 def product_for(dtype: str) -> Callable[..., None]:
     """The piece "product", yet to be compiled."""
-    pack, _ = parts_for(dtype)
     tile_rows, _, _ = tile = tile_of(dtype)
     tile_columns, write, share_out = tile.columns, writer(task_kind(dtype)), shared_out()
+    call_pack = calls_for(dtype)["pack"]
 
     @inlined
     def turned(rows: int, columns: int) -> bool:
@@ -143,12 +144,11 @@ def product_for(dtype: str) -> Callable[..., None]:
         NumPy, but for the order: ``out += left.T @ right``. `start` is `out`. The panels are `panels_for` entries to
         work in; among workers the rows are divided, and no sum depends on how many there are.
         """
-        left, right, out = corner(left, 0, 0), corner(right, 0, 0), corner(out, 0, 0)
         if turned(rows, columns):
             left, right, out, rows, columns = right, left, transposed(out), columns, rows
         workers = products.workers if depth * rows * columns >= SHARED_FROM else 1
-        pack(right, depth, columns, tile_columns, part(products.panels, 0, products.length))
-        task = Task(left, out, depth, rows, columns, products.panels, workers)
+        call_pack(products.pack, (right, depth, columns, tile_columns, products.panels))
+        task = Task(left, out, depth, rows, columns, products.panels, workers, products.pack)
         share_out(products.parallel, products.share, write(task), workers)
 
     return product
@@ -157,55 +157,11 @@ def product_for(dtype: str) -> Callable[..., None]:
 @cache
 def share_for(dtype: str) -> Callable[..., None]:
     """The piece "share" of that product, yet to be compiled: the rows of one worker."""
-    _, rows_of_one = parts_for(dtype)
     tile_rows, _, _ = tile = tile_of(dtype)
     tile_columns, read = tile.columns, reader(task_kind(dtype))
+    tile_product, call_pack = tile_product_for(dtype), calls_for(dtype)["pack"]
 
-    def share(memory: int, worker: int) -> None:
-        left, out, depth, rows, columns, panels, workers = read(memory)
-        each = -(-rows // (workers * tile_rows)) * tile_rows
-        packed, size = depth * (-(-columns // tile_columns) * tile_columns), HEIGHT * DEPTH + tile_rows * tile_columns
-        first, space = worker * each, part(panels, packed + worker * size, size)
-        count = min(each, rows - first)
-        rows_of_one(
-            corner(left, 0, first), part(panels, 0, packed), corner(out, first, 0), depth, count, columns, space
-        )
-
-    return share
-
-
-@cache
-def parts_for(dtype: str) -> tuple[Any, Any]:
-    """`pack` and `rows_of_one`, for compiled code."""
-    tile = tile_of(dtype)
-    tile_rows, tile_columns = tile.rows, tile.columns
-    tile_product, pack_transposed = tile_product_for(dtype), packing(dtype, tile.rows)
-
-    @linked
-    def pack(source: View, depth: int, count: int, width: int, panels: Any) -> None:
-        """Copies source[t, i], t < depth, i < count, into panels of `width` entries per term.
-
-        A panel holds the entries of one term after those of another, filled up with 0.
-        """
-        zero = panels.dtype.type(0)
-        for first in range(0, count, width):
-            here, at = min(width, count - first), corner(source, 0, first)
-            panel = view(panels, first * depth, depth, width)
-            if here < width:
-                panel[:, here:] = zero
-            if source.row == 1:
-                pack_transposed(at.array, source.column, depth, here, width, part(panels, first * depth, 1))
-            elif source.column == 1:
-                for t in range(depth):
-                    row = part(at.array, t * source.row, here)
-                    for i in range(here):
-                        panel[t, i] = row[i]
-            else:
-                for t in range(depth):
-                    for i in range(here):
-                        panel[t, i] = at.array[t * source.row + i * source.column]
-
-    @inlined
+    @merged
     def add_block(left: Any, right: Any, apart: int, edge: Any, depth: int, out: View, rows: int, columns: int) -> None:
         """Adds `depth` terms to a block of `out`.
 
@@ -226,19 +182,52 @@ def parts_for(dtype: str) -> tuple[Any, Any]:
                     for c in range(width):
                         to.array[r * out.row + c * out.column] = edge[r * tile_columns + c]
 
-    @linked
-    def rows_of_one(left: View, right: Any, out: View, depth: int, rows: int, columns: int, space: Any) -> None:
-        """The rows of one worker: `right` is packed."""
+    def share(memory: int, worker: int) -> None:
+        left, out, depth, rows, columns, panels, workers, pack = read(memory)
+        each = -(-rows // (workers * tile_rows)) * tile_rows
+        packed, size = depth * (-(-columns // tile_columns) * tile_columns), HEIGHT * DEPTH + tile_rows * tile_columns
+        first = worker * each
+        end, space = min(first + each, rows), part(panels, packed + worker * size, size)
         edge = part(space, HEIGHT * DEPTH, tile_rows * tile_columns)
-        for top in range(0, rows, HEIGHT):
-            height = min(HEIGHT, rows - top)
+        for top in range(first, end, HEIGHT):
+            height = min(HEIGHT, end - top)
             for t in range(0, depth, DEPTH):
                 terms = min(DEPTH, depth - t)
-                pack(corner(left, t, top), terms, height, tile_rows, space)
-                right_t = part(right, t * tile_columns, 1)
+                call_pack(pack, (corner(left, t, top), terms, height, tile_rows, space))
+                right_t = part(panels, t * tile_columns, 1)
                 add_block(space, right_t, depth * tile_columns, edge, terms, corner(out, top, 0), height, columns)
 
-    return pack, rows_of_one
+    return share
+
+
+@cache
+def pack_for(dtype: str) -> Callable[..., None]:
+    """The piece "pack", yet to be compiled."""
+    pack_transposed, zero = packing(dtype, tile_of(dtype).rows), np.dtype(dtype).type(0)
+
+    def pack(source: View, depth: int, count: int, width: int, panels: Any) -> None:
+        """Copies source[t, i], t < depth, i < count, into panels of `width` entries per term.
+
+        A panel holds the entries of one term after those of another, filled up with 0.
+        """
+        for first in range(0, count, width):
+            here, at = min(width, count - first), corner(source, 0, first)
+            panel = view(panels, first * depth, depth, width)
+            if here < width:
+                panel[:, here:] = zero
+            if source.row == 1:
+                pack_transposed(at.array, source.column, depth, here, width, part(panels, first * depth, 1))
+            elif source.column == 1:
+                for t in range(depth):
+                    row = part(at.array, t * source.row, here)
+                    for i in range(here):
+                        panel[t, i] = row[i]
+            else:
+                for t in range(depth):
+                    for i in range(here):
+                        panel[t, i] = at.array[t * source.row + i * source.column]
+
+    return pack
 
 
 def panels_for(depth: int, rows: int, columns: int, workers: int, dtype: str) -> int:

@@ -112,6 +112,7 @@ def of_products(dtype: str, wide: bool, shared: bool) -> dict[str, int]:
     module = fast_products if wide else ordered_products
     return {
         "product": address_of(dtype, "product", module.product_for(dtype), **options),
+        "pack": address_of(dtype, "pack", module.pack_for(dtype), **options),
         "share": address_of(dtype, "share", module.share_for(dtype), **options),
         "packing": address_of(dtype, "share", fast_products.packing_for(dtype), **options) if wide else 0,
         "parallel": _of_parallel_loop() if shared else 0,
