@@ -16,7 +16,7 @@ from numba.extending import intrinsic, register_jitable
 from backprop_ref import formulas
 from backprop_ref.formulas import Settings
 
-from ..compiling import compiled, inlined
+from ..compiling import compiled, merged
 from ..registers import padded, vector_of
 from . import rows
 from .calls import Products, calls_for
@@ -225,7 +225,7 @@ def layer_of(typingctx: Any, table: Any, i: Any) -> Any:
     return layer(table, types.intp), codegen
 
 
-@register_jitable(forceinline=True)
+@merged
 def settings_of(hyper: Hyper, powers: Any, rate: Any, real: Any) -> Settings:
     """The numbers of an update rule for the next step, each rounded once; counts the step in `powers`."""
     powers[0] *= hyper.beta1
@@ -244,7 +244,7 @@ def settings_of(hyper: Hyper, powers: Any, rate: Any, real: Any) -> Settings:
     )
 
 
-@inlined
+@merged
 def all_finite(n: int, x: Any) -> bool:
     """Whether no entry is infinite or NaN."""
     bad = 0
@@ -253,7 +253,7 @@ def all_finite(n: int, x: Any) -> bool:
     return bad == 0
 
 
-@inlined
+@merged
 def weight_of(weights: Any, weighted: int, order: Any, size: int) -> float:
     """What so many samples count in a loss: the sum of their weights, in order, or how many they are."""
     if not weighted:

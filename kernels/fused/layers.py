@@ -16,7 +16,7 @@ import numpy as np
 
 from backprop_ref import formulas
 
-from ..compiling import FUSED, IN_ANY_ORDER, inlined
+from ..compiling import FUSED, IN_ANY_ORDER, inlined, merged
 from . import rows, rules
 from .calls import Products, calls_for
 from .narrow_products import row_products_for
@@ -37,7 +37,11 @@ def affine(dtype: str, packed: bool, fused: bool) -> dict[str, Callable[..., Non
 
     `packed`: the plan has large products; `fused`: for fast numerics, in which it has none.
     """
-    row_products, call_product, zero = row_products_for(dtype), calls_for(dtype)["product"], np.dtype(dtype).type(0)
+    row_products, call_product, zero = (
+        merged(row_products_for(dtype)),
+        calls_for(dtype)["product"],
+        np.dtype(dtype).type(0),
+    )
 
     def affine_forward(flat: Any, w: int, n_in: int, n_out: int, m: int, a: Any, z: Any, products: Products) -> None:
         """z[j, s] = b[j] + a[0, s] W[0, j] + a[1, s] W[1, j] + ..."""

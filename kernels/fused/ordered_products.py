@@ -17,7 +17,7 @@ from llvmlite import ir
 from numba.core import cgutils
 from numba.core.registry import cpu_target
 
-from ..compiling import inlined, linked, merged
+from ..compiling import inlined, merged
 from ..registers import Registers, transpose_for, written
 from .calls import Products, calls_for, shared_out
 from .memory import kind_of, reader, writer
@@ -88,7 +88,7 @@ def packing(dtype: str, size: int) -> Any:
     """`pack_transposed` for a dtype and squares of so many rows."""
     transpose = transpose_for(dtype, size)
 
-    @linked
+    @merged
     def pack_transposed(source: Any, row: int, depth: int, count: int, width: int, panel: Any) -> None:
         """Copies source[t + i * row], t < depth, i < count, to panel[t * width + i], square by square."""
         last_t, last_i = depth - depth % size, count - count % size

@@ -8,10 +8,12 @@ words are written in vectors, several at a time. LLVM makes vectors of all other
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from numba.core import cgutils
+
 from backprop_ref import formulas
 
 from ..compiling import inlined, linked
-from ..registers import Instructions, padded, vector_of, written
+from ..registers import Instructions, vector_of, written
 from .ordered_products import tile_of
 
 
@@ -31,33 +33,33 @@ def loop(
     whole: up to `vector_of` numbers the arrays that are read and written have to go on. `apart`: a function that is yet
     to be compiled; else it is for compiled code. The options are for `linked`.
     """
-    step = _step(dtype, rule, reads, writes, 0)
-    if not _is_long(rule, len(reads)):
 
-        def entry_by_entry(rows: int, columns: int, *arguments: Any) -> None:
-            for i in range(rows * columns):
-                step(i, arguments)
+    def write(builder: Any, n: Any, arguments: Any) -> None:
+        write_loop(builder, dtype, rule, reads, writes, n, arguments)
 
-        return entry_by_entry if apart else inlined(entry_by_entry, **options)
-    tile, vector = tile_of(dtype), vector_of(dtype)
-    lanes, several = tile.lanes, tile.lanes * tile.rows // 2  # as many registers as that processor has to spare
-    one_vector, several_vectors = (_step(dtype, rule, reads, writes, length) for length in (lanes, several))
+    entries = written("n arguments", write)
 
-    def vector_by_vector(rows: int, columns: int, *arguments: Any) -> None:
-        end = padded(rows * columns, vector)
-        together = end - end % several
-        for i in range(0, together, several):
-            several_vectors(i, arguments)
-        for i in range(together, end, lanes):
-            one_vector(i, arguments)
+    def all_entries(rows: int, columns: int, *arguments: Any) -> None:
+        entries(rows * columns, arguments)
 
-    return vector_by_vector if apart else linked(vector_by_vector, **options)
+    if apart:
+        return all_entries
+    return (linked if _is_long(rule, len(reads)) else inlined)(all_entries, **options)
 
 
-def _step(dtype: str, rule: Callable[..., Any], reads: Sequence[int], writes: Sequence[int], lanes: int) -> Any:
-    """``step(i, arguments)``: the rule at i, or for so many lanes from i on."""
+def write_loop(
+    builder: Any,
+    dtype: str,
+    rule: Callable[..., Any],
+    reads: Sequence[int],
+    writes: Sequence[int],
+    n: Any,
+    arguments: Sequence[Any],
+) -> None:
+    """Writes the instructions of a `loop` over n entries."""
+    index = n.type
 
-    def write(builder: Any, i: Any, arguments: Any) -> None:
+    def step(i: Any, lanes: int) -> None:
         m = Instructions(builder, dtype, lanes)
         flat = [one for item in arguments for one in (item if isinstance(item, tuple) else (item,))]
         read = [flat[place] for place in reads]
@@ -65,7 +67,17 @@ def _step(dtype: str, rule: Callable[..., Any], reads: Sequence[int], writes: Se
         for place, result in zip(writes, m.evaluated(rule, values), strict=True):
             m.store(result, m.at(arguments[place], i))
 
-    return written("i arguments", write)
+    if not _is_long(rule, len(reads)):
+        with cgutils.for_range(builder, n) as turn:
+            step(turn.index, 0)
+        return
+    tile, vector = tile_of(dtype), vector_of(dtype)
+    lanes, several = tile.lanes, tile.lanes * tile.rows // 2  # as many registers as that processor has to spare
+    full = builder.mul(builder.sdiv(builder.add(n, index(vector - 1)), index(vector)), index(vector))
+    together = builder.mul(builder.sdiv(full, index(several)), index(several))
+    for length, begin, end in ((several, index(0), together), (lanes, together, full)):
+        with cgutils.for_range_slice(builder, begin, end, index(length), inc=True) as (i, _):
+            step(i, length)
 
 
 def _is_long(rule: Callable[..., Any], count: int) -> bool:
@@ -95,7 +107,12 @@ class _Words(formulas.Arithmetic):
 
 def elementary(dtype: str, name: str, **options: Any) -> Any:
     """``function(rows, columns, x, y)``: y <- exp(x), or another function of that name; y may be x."""
-    return loop(dtype, lambda m, x: getattr(m, name)(x), (0,), (1,), **options)
+    return loop(dtype, word(name), (0,), (1,), **options)
+
+
+def word(name: str) -> Callable[..., Any]:
+    """The rule that is one function."""
+    return lambda m, x: getattr(m, name)(x)
 
 
 def forward(dtype: str, activation: formulas.Activation, **options: Any) -> Any:
