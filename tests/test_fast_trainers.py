@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from backprop_ref.kernels.compiling import FUSED, linked
 from backprop_ref.kernels.fused import fast_products, pieces, rules
-from backprop_ref.kernels.fused.calls import Products
+from backprop_ref.kernels.fused.calls import Products, products_kind
+from backprop_ref.kernels.fused.memory import words_of
 from backprop_ref.kernels.fused.views import View
 from backprop_ref.kernels.registers import vector_of
 from helpers import (
@@ -366,7 +367,7 @@ def product_for(dtype, shared):
 
     def with_panels(left, right, start, out, depth, rows, columns, panels, workers):
         products = Products(panels, panels.size, workers, **addresses, zeros=panels)
-        product(left, right, start, out, depth, rows, columns, products)
+        product(left, right, start, out, depth, rows, columns, words_of(products_kind(dtype), products))
 
     return with_panels
 

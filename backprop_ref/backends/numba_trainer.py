@@ -21,6 +21,7 @@ from backprop_ref.errors import unknown
 from backprop_ref.formulas import LOSSES, OWN_ACTIVATIONS, UPDATES, terms_name
 from backprop_ref.kernels import compiling
 from backprop_ref.kernels.fused import epochs, fast_products, layers, memory, one_network, ordered_products, pieces
+from backprop_ref.kernels.fused.calls import Products
 from backprop_ref.kernels.fused.epochs import (
     Counts,
     Data,
@@ -116,7 +117,14 @@ def create(
     )
     repays = (steps_ahead or 0) * SAVED_SECONDS > TIMES_OVER * COMPILE_SECONDS
     fixed = not dropout and (specialize == "always" or (specialize == "auto" and small and repays))
-    kind = Kind(dtype, fast, wide, packed=not (small or fast), shared=plan.workers > 1 and not fixed, direct=direct)
+    kind = Kind(
+        dtype,
+        fast,
+        wide and not fixed,
+        packed=not (small or fast or fixed),
+        shared=plan.workers > 1 and not fixed,
+        direct=direct,
+    )
     return Trainer(plan, rules, kind, fixed)
 
 
@@ -162,7 +170,7 @@ class Trainer:
         self.rules, self.kind, self.fixed = rules, kind, fixed
         self.dtype, self.shared = np.dtype(kind.dtype), kind.shared
         self.compile_seconds = 0.0
-        self._steps, self._plans = 1, dict[bool, Plan]()
+        self._steps, self._plans = 1, dict[bool, tuple[Products, Plan]]()
         self._shape = one_network.Shape.of(plan, rules) if fixed else None
         if self._shape is None:
             self.plan, self._sections = pieces.placed_with_panels(plan, kind, rules)
@@ -173,8 +181,9 @@ class Trainer:
         self._measures = metrics.width(rules.metric, int(plan.layers[-1, 1]))
         self._plan(self.shared)
 
-    def _plan(self, shared: bool) -> Plan:
-        """The plan, with the addresses of its pieces; they, and the program, are compiled first if need be."""
+    def _plan(self, shared: bool) -> tuple[Products, Plan]:
+        """What products need, and the plan, with the addresses of the pieces; these, and the program, are compiled
+        first if need be."""
         if shared not in self._plans:
             before, dtype, shape = compiling.seconds(), self.dtype.name, self._shape
             if shared:
@@ -183,8 +192,10 @@ class Trainer:
                 fixed = None if shape is None else one_network.program(dtype, shape, self.kind.fused)
                 self._program = fixed or epochs.program(dtype)
                 self._program.compile((types.Array(types.int64, 1, "C"), types.int64))
-                kind = self.kind._replace(shared=shared)
-                self._plans[shared] = pieces.with_pieces(self.plan, kind, self.rules) if fixed is None else self.plan
+                kind, plan = self.kind._replace(shared=shared), self.plan
+                if fixed is None:
+                    plan = pieces.with_pieces(plan, kind, self.rules)
+                self._plans[shared] = pieces.products_for(plan, self._sections, kind, self._work), plan
             self.compile_seconds += compiling.seconds() - before
         return self._plans[shared]
 
@@ -243,7 +254,7 @@ class Trainer:
             shared = self.shared and not FORKED.is_set() and POOL.acquire(blocking=False)
             try:
                 if shared not in jobs:
-                    jobs[shared] = self._job(self._plan(shared), data, state, history)
+                    jobs[shared] = self._job(shared, data, state, history)
                 more = self._program(jobs[shared], steps)
             finally:
                 if shared:
@@ -252,8 +263,9 @@ class Trainer:
                 spent = max(time.perf_counter() - started, 1e-9)
                 self._steps = max(1, min(2 * steps, int(steps * CALL_SECONDS / spent)))
 
-    def _job(self, plan: Plan, data: Data, state: State, history: History) -> npt.NDArray[np.int64]:
+    def _job(self, shared: bool, data: Data, state: State, history: History) -> npt.NDArray[np.int64]:
         """All that the program gets, in memory."""
+        products, plan = self._plan(shared)
         counts = Counts(
             layers=len(plan.layers),
             flat=state.flat.size,
@@ -263,7 +275,7 @@ class Trainer:
             seeds=data.seeds.shape[1],
             weighted=self.rules.weighted,
         )
-        job = Job(plan, self._sections, data, state, history, counts, self._work)
+        job = Job(products, plan, self._sections, data, state, history, counts, self._work)
         return memory.words_of(epochs.kind_for(self.dtype.name), job)
 
     @contextlib.contextmanager

@@ -9,21 +9,21 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numba
+import numpy as np
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from backprop_ref.formulas import Settings
 
 from ..compiling import compiled, inlined
-from .memory import as_wanted
+from .memory import as_wanted, kind_of
 from .views import View
 
 
 class Products(NamedTuple):
-    """What matrix products need: room to pack operands, and the piece."""
+    """What matrix products need: numbers to pack operands in, and the pieces. It stands first in memory."""
 
     panels: Any
-    """A pointer."""
     length: int
     """How many numbers `panels` has."""
     workers: int
@@ -38,7 +38,14 @@ class Products(NamedTuple):
     parallel: int
     """That of the loop that shares out among threads; 0: one thread does all parts in turn."""
     zeros: Any
-    """A pointer to as many zeros as the widest layer has neurons; only wide layers need them."""
+    """As many zeros as the widest layer has neurons; only wide layers need them."""
+
+
+@cache
+def products_kind(dtype: str) -> Any:
+    """The type of `Products`."""
+    empty = np.empty(0, dtype)
+    return kind_of(Products(empty, *[0] * 7, empty))
 
 
 @cache
@@ -47,17 +54,16 @@ def kinds_for(dtype: str) -> dict[str, tuple[Any, tuple[Any, ...]]]:
     number, whole, real, none = getattr(types, dtype), types.intp, types.float64, types.none
     numbers, reals, places = (types.CPointer(kind) for kind in (number, real, whole))
     sizes = whole, whole, whole, whole  # where W begins, n_in, n_out, m
-    products = types.NamedTuple((numbers, *[whole] * 7, numbers), Products)
     view = types.NamedTuple((numbers, whole, whole), View)
     settings = types.NamedUniTuple(number, len(Settings._fields), Settings)
     return {
         "step": (number, (places, whole, whole, whole, real)),
         "value_and_grad": (number, (places, whole, places, whole, number, number, numbers)),
         "gather": (none, (places, numbers, whole, whole, numbers)),
-        "affine_forward": (none, (numbers, *sizes, numbers, numbers, products)),
-        "affine_backward": (none, (numbers, numbers, *sizes, numbers, products, numbers)),
-        "affine_backward_input": (none, (numbers, numbers, *sizes, numbers, products)),
-        "product": (none, (view, view, view, view, whole, whole, whole, products)),
+        "affine_forward": (none, (numbers, *sizes, numbers, numbers, places)),
+        "affine_backward": (none, (numbers, numbers, *sizes, numbers, places, numbers)),
+        "affine_backward_input": (none, (numbers, numbers, *sizes, numbers, places)),
+        "product": (none, (view, view, view, view, whole, whole, whole, places)),
         "pack": (none, (view, whole, whole, whole, numbers)),
         "share": (none, (whole, whole)),
         "parallel": (none, (whole, whole, whole)),

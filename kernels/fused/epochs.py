@@ -58,11 +58,6 @@ class Pieces(NamedTuple):
     loss: int
     measure: int
     update: int
-    product: int = 0
-    pack: int = 0
-    share: int = 0
-    packing: int = 0
-    parallel: int = 0
     add_decay: int = 0
     limit: int = 0
     constrain: int = 0
@@ -175,6 +170,7 @@ class Counts(NamedTuple):
 class Job(NamedTuple):
     """All that compiled code gets."""
 
+    products: Products
     plan: Plan
     sections: Sections
     data: Data
@@ -273,7 +269,8 @@ def kind_for(dtype: str) -> Any:
     plan = Plan(whole, Hyper(), numbers[Pieces], 0, 0, 0, 0, 0, 0, wide)
     data, state = Data(real, real, real, whole, wide, seeds), State(real, real, real, wide, wide)
     history = History(wide, wide, wide, whole, real, whole)
-    return kind_of(Job(plan, numbers[Sections], data, state, history, numbers[Counts], real))
+    products = Products(real, *[0] * 7, real)
+    return kind_of(Job(products, plan, numbers[Sections], data, state, history, numbers[Counts], real))
 
 
 def training(dtype: str, step: Any) -> Callable[..., bool]:
@@ -339,7 +336,7 @@ def step_for(dtype: str) -> Callable[..., Any]:
 
     def step(memory: Any, epoch: int, start: int, size: int, weight: float) -> Any:
         """One update from the samples `start` on; the batch's loss. `sums` gets what its outputs measure."""
-        plan, sections, data, state, history, counts, work = read(memory)
+        _, plan, sections, data, state, history, counts, work = read(memory)
         piece, hyper, table, flat, sums = plan.pieces, plan.hyper, plan.layers, state.flat, history.sums
         first, last, n_layers, n_flat = (
             layer_of(table, 0),
@@ -399,17 +396,14 @@ def value_and_grad_for(dtype: str) -> Callable[..., Any]:
 
         `target` may be the parameters: a layer's weights are used for the layer below before they change.
         """
-        plan, sections, data, state, _, counts, work = read(memory)
+        _, plan, sections, data, state, _, counts, work = read(memory)
         piece, table, flat, last = plan.pieces, plan.layers, state.flat, counts.layers - 1
         delta, da, slots = at(work, sections.delta), at(work, sections.z), at(work, sections.slots)
-        panels, length = at(work, sections.panels), sections.zeros - sections.panels
-        addresses = piece.product, piece.pack, piece.share, piece.packing, piece.parallel
-        products = Products(panels, length, plan.workers, *addresses, at(work, sections.zeros))
         for index in range(last + 1):
             layer = layer_of(table, index)
             n_in, n_out, w = layer.n_in, layer.n_out, layer.w
             z, a_in, a = at(work, layer.z), at(work, layer.a_in), at(work, layer.a)
-            call_affine_forward(piece.affine_forward, (flat, w, n_in, n_out, m, a_in, z, products))
+            call_affine_forward(piece.affine_forward, (flat, w, n_in, n_out, m, a_in, z, memory))
             call_forward(layer.forward, (n_out, m, z, a, slots))
             if plan.dropout[index] > 0.0:
                 mask, seed = at(work, layer.mask), data.seeds[epoch * counts.seeds + index]
@@ -428,12 +422,12 @@ def value_and_grad_for(dtype: str) -> Callable[..., Any]:
             if index < last or not plan.together:
                 call_backward(layer.backward, (n_out, m, at(work, layer.z_backward), at(work, layer.a), delta, slots))
             if index > 0:
-                call_affine_backward_input(piece.affine_backward_input, (delta, flat, w, n_in, n_out, m, da, products))
+                call_affine_backward_input(piece.affine_backward_input, (delta, flat, w, n_in, n_out, m, da, memory))
                 if plan.dropout[index - 1] > 0.0:
                     mask = at(work, layer_of(table, index - 1).mask)
                     call_multiply(piece.multiply, (n_in * m, da, mask, da))
             a_in = at(work, layer.a_in)
-            call_affine_backward(piece.affine_backward, (delta, a_in, w, n_in, n_out, m, target, products, slots))
+            call_affine_backward(piece.affine_backward, (delta, a_in, w, n_in, n_out, m, target, memory, slots))
             delta, da = da, delta
         return loss
 

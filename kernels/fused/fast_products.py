@@ -28,7 +28,7 @@ from numba.core import cgutils, types
 from ..compiling import merged
 from ..registers import Registers, written
 from . import ordered_products
-from .calls import Products, calls_for, shared_out
+from .calls import calls_for, products_kind, shared_out
 from .memory import kind_of, reader, writer
 from .ordered_products import Tile, packing
 from .views import View, corner, part
@@ -255,15 +255,17 @@ def product_for(dtype: str) -> Callable[..., None]:
     """The piece "product", yet to be compiled."""
     tile_rows, tile_vectors, lanes = tile_of(dtype)
     write, share_out = writer(task_kind(dtype)), shared_out()
+    read = reader(products_kind(dtype))
 
     def product(
-        left: View, right: View, start: View, out: View, depth: int, rows: int, columns: int, products: Products
+        left: View, right: View, start: View, out: View, depth: int, rows: int, columns: int, memory: Any
     ) -> None:
         """out[i, j] = start[i, j] + (left[0, i] right[0, j] + left[1, i] right[1, j] + ...)
 
         NumPy: ``out[...] = start + left.T @ right``. `start` may be `out`, or one row, repeated. The panels are
         `panels_for` entries to work in; the pieces are divided among workers.
         """
+        products = read(memory)
         workers = products.workers if depth * rows * columns >= SHARED_FROM else 1
         across = -(-columns // (tile_vectors * lanes))
         width = -(-columns // (across * lanes)) * lanes
@@ -276,18 +278,18 @@ def product_for(dtype: str) -> Callable[..., None]:
         wanted = -(-length // (PIECES * workers if workers > 1 else 1))
         piece = min(-(-wanted // grain) * grain, most - most % grain)
         apart = (products.length - LINE - depth * per_term) // workers
-        memory = write(
+        task = write(
             Task(
                 left, right, start, out, depth, rows, columns, width, by_rows, packed_left, packed_right, per_term,
                 share, piece, products.panels, apart, products.pack,
             )
         )  # fmt: skip
         if packed_right if by_rows else packed_left:
-            share_out(products.parallel, products.packing, memory, workers)
+            share_out(products.parallel, products.packing, task, workers)
         counter = part(products.panels, 0, LINE)
         for i in range(LINE):
             counter[i] = 0
-        share_out(products.parallel, products.share, memory, workers)
+        share_out(products.parallel, products.share, task, workers)
 
     return product
 

@@ -18,7 +18,8 @@ from backprop_ref import formulas
 
 from ..compiling import FUSED, IN_ANY_ORDER, inlined, merged
 from . import rows, rules
-from .calls import Products, calls_for
+from .calls import calls_for, products_kind
+from .memory import reader
 from .narrow_products import row_products_for
 from .views import at, matrix, transposed, view
 
@@ -35,15 +36,13 @@ METRICS = ("accuracy", "labels", "r2")
 def affine(dtype: str, packed: bool, fused: bool) -> dict[str, Callable[..., None]]:
     """The three of the affine map, yet to be compiled. W and b stand in `flat` from w on, dW and db in `grads`.
 
-    `packed`: the plan has large products; `fused`: for fast numerics, in which it has none.
+    `packed`: the plan has large products, for which `calls.Products` stand first in memory; `fused`: for fast numerics,
+    in which it has none.
     """
-    row_products, call_product, zero = (
-        merged(row_products_for(dtype)),
-        calls_for(dtype)["product"],
-        np.dtype(dtype).type(0),
-    )
+    row_products, call_product = merged(row_products_for(dtype)), calls_for(dtype)["product"]
+    read, zero = reader(products_kind(dtype)), np.dtype(dtype).type(0)
 
-    def affine_forward(flat: Any, w: int, n_in: int, n_out: int, m: int, a: Any, z: Any, products: Products) -> None:
+    def affine_forward(flat: Any, w: int, n_in: int, n_out: int, m: int, a: Any, z: Any, memory: Any) -> None:
         """z[j, s] = b[j] + a[0, s] W[0, j] + a[1, s] W[1, j] + ..."""
         W_kj, b = view(flat, w, n_in, n_out), at(flat, w + n_in * n_out)
         z_js, a_ks = view(z, 0, n_out, m), view(a, 0, n_in, m)
@@ -60,7 +59,7 @@ def affine(dtype: str, packed: bool, fused: bool) -> dict[str, Callable[..., Non
                 z_js[j, s] = b[j]
         if packed and n_in * n_out * m >= PACKED_FROM and n_in * n_out >= PANELS_FROM:
             left, out = matrix(flat, w, n_out), matrix(z, 0, m)
-            call_product(products.product, (left, matrix(a, 0, m), out, out, n_in, n_out, m, products))
+            call_product(read(memory).product, (left, matrix(a, 0, m), out, out, n_in, n_out, m, memory))
             return
         for j in range(n_out):
             for k in range(n_in):
@@ -69,7 +68,7 @@ def affine(dtype: str, packed: bool, fused: bool) -> dict[str, Callable[..., Non
                     z_js[j, s] += a_ks[k, s] * W
 
     def affine_backward(
-        delta: Any, a: Any, w: int, n_in: int, n_out: int, m: int, grads: Any, products: Products, slots: Any
+        delta: Any, a: Any, w: int, n_in: int, n_out: int, m: int, grads: Any, memory: Any, slots: Any
     ) -> None:
         """dW[k, j] = a[k, 0] delta[j, 0] + a[k, 1] delta[j, 1] + ..., and db likewise; -0 is +0, as in every sum."""
         dW, db, work = at(grads, w), at(grads, w + n_in * n_out), n_in * n_out * m
@@ -83,7 +82,7 @@ def affine(dtype: str, packed: bool, fused: bool) -> dict[str, Callable[..., Non
                     dW_kj[k, j] = zero + a_k * delta[j]
             return
         if packed and work >= PACKED_FROM and n_in * n_out < DW_PANELS_FROM:
-            row_products(a, delta, n_in, n_out, m, dW, db, products.panels)
+            row_products(a, delta, n_in, n_out, m, dW, db, read(memory).panels)
             return
         for j in range(n_out):
             total = zero
@@ -94,7 +93,7 @@ def affine(dtype: str, packed: bool, fused: bool) -> dict[str, Callable[..., Non
             for i in range(n_in * n_out):
                 dW[i] = zero
             a_sk, delta_sj, out = transposed(matrix(a, 0, m)), transposed(matrix(delta, 0, m)), matrix(dW, 0, n_out)
-            call_product(products.product, (a_sk, delta_sj, out, out, m, n_in, n_out, products))
+            call_product(read(memory).product, (a_sk, delta_sj, out, out, m, n_in, n_out, memory))
             return
         for k in range(n_in):
             for j in range(n_out):
@@ -104,7 +103,7 @@ def affine(dtype: str, packed: bool, fused: bool) -> dict[str, Callable[..., Non
                 dW_kj[k, j] = total
 
     def affine_backward_input(
-        delta: Any, flat: Any, w: int, n_in: int, n_out: int, m: int, da: Any, products: Products
+        delta: Any, flat: Any, w: int, n_in: int, n_out: int, m: int, da: Any, memory: Any
     ) -> None:
         """da[k, s] = delta[0, s] W[k, 0] + delta[1, s] W[k, 1] + ..."""
         W_kj, delta_js, da_ks = view(flat, w, n_in, n_out), view(delta, 0, n_out, m), view(da, 0, n_in, m)
@@ -120,7 +119,7 @@ def affine(dtype: str, packed: bool, fused: bool) -> dict[str, Callable[..., Non
             da[i] = zero
         if packed and work >= PACKED_FROM and n_in * n_out >= PANELS_FROM:
             W_jk, out = transposed(matrix(flat, w, n_out)), matrix(da, 0, m)
-            call_product(products.product, (W_jk, matrix(delta, 0, m), out, out, n_out, n_in, m, products))
+            call_product(read(memory).product, (W_jk, matrix(delta, 0, m), out, out, n_out, n_in, m, memory))
             return
         for k in range(n_in):
             for j in range(n_out):

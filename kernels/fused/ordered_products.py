@@ -19,7 +19,7 @@ from numba.core.registry import cpu_target
 
 from ..compiling import inlined, merged
 from ..registers import Registers, transpose_for, written
-from .calls import Products, calls_for, shared_out
+from .calls import calls_for, products_kind, shared_out
 from .memory import kind_of, reader, writer
 from .views import View, corner, part, transposed, view
 
@@ -128,6 +128,7 @@ def product_for(dtype: str) -> Callable[..., None]:
     """The piece "product", yet to be compiled."""
     tile_rows, _, _ = tile = tile_of(dtype)
     tile_columns, write, share_out = tile.columns, writer(task_kind(dtype)), shared_out()
+    read = reader(products_kind(dtype))
     call_pack = calls_for(dtype)["pack"]
 
     @inlined
@@ -137,7 +138,7 @@ def product_for(dtype: str) -> Callable[..., None]:
         return -(-columns // tile_rows) * tile_rows * (-(-rows // tile_columns) * tile_columns) < here
 
     def product(
-        left: View, right: View, start: View, out: View, depth: int, rows: int, columns: int, products: Products
+        left: View, right: View, start: View, out: View, depth: int, rows: int, columns: int, memory: Any
     ) -> None:
         """out[i, j] <- (out[i, j] + left[0, i] right[0, j]) + left[1, i] right[1, j] + ..., t = 0 .. depth - 1
 
@@ -146,6 +147,7 @@ def product_for(dtype: str) -> Callable[..., None]:
         """
         if turned(rows, columns):
             left, right, out, rows, columns = right, left, transposed(out), columns, rows
+        products = read(memory)
         workers = products.workers if depth * rows * columns >= SHARED_FROM else 1
         call_pack(products.pack, (right, depth, columns, tile_columns, products.panels))
         task = Task(left, out, depth, rows, columns, products.panels, workers, products.pack)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..compiling import FUSED, IN_ANY_ORDER
 from . import dropping, fast_products, layers, limiting, ordered_products, rows, wide_layers
-from .calls import address_of, parallel_loop
+from .calls import Products, address_of, parallel_loop
 from .epochs import Layer, Pieces, Plan, Sections, placed, step_for, value_and_grad_for
 from .layers import Lines, Rules
 
@@ -70,7 +70,6 @@ def with_pieces(plan: Plan, kind: Kind, rules: Rules) -> Plan:
         affine_forward=of_affine("affine_forward"),
         affine_backward=of_affine("affine_backward"),
         affine_backward_input=of_affine("affine_backward_input") if last > 0 else 0,
-        **(of_products(kind.dtype, kind.wide, kind.shared) if kind.wide or kind.packed else {}),
         loss=of_lines("loss", rules.terms, rules.weighted),
         measure=of_lines("measure", rules.metric, rules.terms),
         update=0 if plan.direct else of_lines("update", rules.update),
@@ -103,6 +102,16 @@ def _of_affine(kind: Kind, name: str) -> int:
         return address_of(kind.dtype, name, wide_layers.affine(kind.dtype, kind.direct)[name], **FUSED)
     function, options = layers.affine(kind.dtype, kind.packed, kind.fused)[name], IN_ANY_ORDER if kind.fused else {}
     return address_of(kind.dtype, name, function, **options)
+
+
+def products_for(plan: Plan, sections: Sections, kind: Kind, work: Any) -> Products:
+    """What the plan's products need; the pieces are compiled first, or loaded."""
+    addresses = of_products(kind.dtype, kind.wide, kind.shared) if kind.wide or kind.packed else NO_PRODUCTS
+    panels, zeros = work[sections.panels : sections.zeros], work[sections.zeros :]
+    return Products(panels, panels.size, plan.workers, **addresses, zeros=zeros)
+
+
+NO_PRODUCTS = dict.fromkeys(("product", "pack", "share", "packing", "parallel"), 0)
 
 
 @cache
