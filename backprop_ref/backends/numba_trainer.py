@@ -50,8 +50,6 @@ COMPILE_SECONDS = 3.0
 TIMES_OVER = 2.0
 SPECIALIZE = ("auto", "always", "never")
 
-NO_PIECES = Pieces(*[0] * len(Pieces._fields))
-
 # In fast numerics, layers up to that width have the samples of a batch side by side, wider ones those of a neuron.
 NARROW = 16
 
@@ -106,7 +104,7 @@ def create(
     plan = Plan(
         layers=np.array(table, np.int64),
         hyper=hyper,
-        pieces=NO_PIECES,
+        pieces=memory.blank(Pieces),
         together=output in loss.together,
         direct=direct,
         batch_size=batch_size,
@@ -118,9 +116,7 @@ def create(
     repays = (steps_ahead or 0) * SAVED_SECONDS > TIMES_OVER * COMPILE_SECONDS
     fixed = not dropout and (specialize == "always" or (specialize == "auto" and small and repays))
     kind = Kind(
-        dtype,
-        fast,
-        wide and not fixed,
+        *(dtype, fast, wide and not fixed),
         packed=not (small or fast or fixed),
         shared=plan.workers > 1 and not fixed,
         direct=direct,
@@ -176,7 +172,7 @@ class Trainer:
             self.plan, self._sections = pieces.placed_with_panels(plan, kind, rules)
             self._work = np.zeros(self._sections.end, self.dtype)
         else:
-            self.plan, self._sections = plan, Sections(*[0] * len(Sections._fields))
+            self.plan, self._sections = plan, memory.blank(Sections)
             self._work = np.zeros(one_network.sections_of(self._shape, kind.dtype).end, self.dtype)
         self._measures = metrics.width(rules.metric, int(plan.layers[-1, 1]))
         self._plan(self.shared)
@@ -293,7 +289,8 @@ class Trainer:
                 into[:] = array
         norms = np.empty(self.plan.layers[:, 1].max())
         try:
-            yield State(*[*inside, empty, empty][:3], slots.get("powers", np.ones(2)), norms)
+            flat, first, second, *_ = [*inside, empty, empty]
+            yield State(flat, first, second, slots.get("powers", np.ones(2)), norms)
         finally:
             for into, array in zip(inside, arrays, strict=True):
                 if into is not array:

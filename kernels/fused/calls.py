@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 from numba.core import cgutils, types
+from numba.core.types import containers, misc
 from numba.extending import intrinsic
 
 from backprop_ref.formulas import Settings
 
 from ..compiling import compiled, inlined
-from .memory import as_wanted, kind_of
+from .memory import as_wanted, blank, kind_of
 from .views import View
 
 
@@ -45,17 +46,17 @@ class Products(NamedTuple):
 def products_kind(dtype: str) -> Any:
     """The type of `Products`."""
     empty = np.empty(0, dtype)
-    return kind_of(Products(empty, *[0] * 7, empty))
+    return kind_of(blank(Products, panels=empty, zeros=empty))
 
 
 @cache
 def kinds_for(dtype: str) -> dict[str, tuple[Any, tuple[Any, ...]]]:
     """By name, what a piece gives and takes, in Numba's types."""
     number, whole, real, none = getattr(types, dtype), types.intp, types.float64, types.none
-    numbers, reals, places = (types.CPointer(kind) for kind in (number, real, whole))
+    numbers, reals, places = (misc.CPointer(kind) for kind in (number, real, whole))
     sizes = whole, whole, whole, whole  # where W begins, n_in, n_out, m
-    view = types.NamedTuple((numbers, whole, whole), View)
-    settings = types.NamedUniTuple(number, len(Settings._fields), Settings)
+    view = containers.NamedTuple((numbers, whole, whole), View)
+    settings = containers.NamedUniTuple(number, len(Settings._fields), Settings)
     return {
         "step": (number, (places, whole, whole, whole, real)),
         "value_and_grad": (number, (places, whole, places, whole, number, number, numbers)),
@@ -137,7 +138,7 @@ def address_of(dtype: str, name: str, function: Callable[..., Any], **options: A
     piece = compiled(function, no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)
     named = function.__code__.co_argcount
     if named < len(wanted):  # the others are one argument, ``*arguments``
-        wanted = *wanted[:named], types.StarArgTuple.from_types(wanted[named:])
+        wanted = *wanted[:named], containers.StarArgTuple.from_types(wanted[named:])
     piece.compile(wanted)
     (overload,) = piece.overloads.values()
     _LOADED.append(piece)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numba.core import types
+from numba.core.types import containers
 from numba.extending import intrinsic, register_jitable
 
 from backprop_ref import formulas
@@ -21,7 +22,7 @@ from ..registers import padded, vector_of
 from . import rows
 from .calls import Products, calls_for
 from .layers import Rules
-from .memory import kind_of, reader
+from .memory import blank, kind_of, reader
 from .views import at, start_of
 
 
@@ -210,7 +211,7 @@ def placed(plan: Plan, dtype: str, rules: Rules, panels: int, zeros: int = 0) ->
 @intrinsic
 def layer_of(typingctx: Any, table: Any, i: Any) -> Any:
     """Row i of the table."""
-    layer = types.NamedUniTuple(types.int64, len(Layer._fields), Layer)
+    layer = containers.NamedUniTuple(types.int64, len(Layer._fields), Layer)
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         begin = builder.mul(arguments[1], arguments[1].type(layer.count))
@@ -265,12 +266,11 @@ def kind_for(dtype: str) -> Any:
     """The type of a `Job`."""
     real, wide = np.empty(0, dtype), np.empty(0)
     whole, seeds = np.empty(0, np.int64), np.empty(0, np.uint64)
-    numbers = {t: t(*[0] * len(t._fields)) for t in (Pieces, Sections, Counts)}
-    plan = Plan(whole, Hyper(), numbers[Pieces], 0, 0, 0, 0, 0, 0, wide)
+    plan = blank(Plan, layers=whole, hyper=Hyper(), pieces=blank(Pieces), dropout=wide)
     data, state = Data(real, real, real, whole, wide, seeds), State(real, real, real, wide, wide)
     history = History(wide, wide, wide, whole, real, whole)
-    products = Products(real, *[0] * 7, real)
-    return kind_of(Job(products, plan, numbers[Sections], data, state, history, numbers[Counts], real))
+    products = blank(Products, panels=real, zeros=real)
+    return kind_of(Job(products, plan, blank(Sections), data, state, history, blank(Counts), real))
 
 
 def training(dtype: str, step: Any) -> Callable[..., bool]:

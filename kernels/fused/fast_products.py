@@ -29,7 +29,7 @@ from ..compiling import merged
 from ..registers import Registers, written
 from . import ordered_products
 from .calls import calls_for, products_kind, shared_out
-from .memory import kind_of, reader, writer
+from .memory import blank, kind_of, reader, writer
 from .ordered_products import Tile, packing
 from .views import View, corner, part
 
@@ -247,7 +247,7 @@ class Task(NamedTuple):
 def task_kind(dtype: str) -> Any:
     """The type of a `Task`."""
     view, empty = View(np.empty(0, dtype), 0, 0), np.empty(0, dtype)
-    return kind_of(Task(*[view] * 4, *[0] * 10, empty, 0, 0))
+    return kind_of(blank(Task, left=view, right=view, start=view, out=view, panels=empty))
 
 
 @cache

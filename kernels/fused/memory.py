@@ -5,25 +5,33 @@ So functions that are compiled apart share all there is at the cost of one point
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
 from numba.core import cgutils, types
+from numba.core.types import containers, misc
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 from numba.np.numpy_support import from_dtype
 
 from .views import start_of
 
+Tuple = TypeVar("Tuple")
+
+
+def blank(kind: type[Tuple], **given: Any) -> Tuple:
+    """A named tuple with 0 for each number that is not given."""
+    return kind(**{name: given.get(name, 0) for name in kind._fields})  # type: ignore[attr-defined]
+
 
 def kind_of(value: Any) -> Any:
     """The type that compiled code has for a named tuple, a number or an array."""
     if isinstance(value, tuple):
-        return types.NamedTuple([kind_of(item) for item in value], type(value))
+        return containers.NamedTuple([kind_of(item) for item in value], type(value))
     if isinstance(value, np.ndarray):
-        return types.CPointer(from_dtype(value.dtype))
+        return misc.CPointer(from_dtype(value.dtype))
     return types.float64 if isinstance(value, float) else types.int64
 
 
@@ -33,10 +41,10 @@ def words_of(kind: Any, value: Any) -> npt.NDArray[np.int64]:
 
 
 def _words(kind: Any, value: Any) -> Iterator[int]:
-    if isinstance(kind, types.NamedTuple):
+    if isinstance(kind, containers.NamedTuple):
         for item, one in zip(kind, value, strict=True):
             yield from _words(item, one)
-    elif isinstance(kind, types.CPointer):
+    elif isinstance(kind, misc.CPointer):
         if not value.flags.c_contiguous or from_dtype(value.dtype) != kind.dtype:
             raise TypeError(f"compiled code reads C-contiguous arrays of {kind.dtype}, not of {value.dtype}")
         yield value.ctypes.data
@@ -80,16 +88,16 @@ def writer(kind: Any) -> Any:
 
 def as_wanted(context: Any, builder: Any, kind: Any, value: Any, wanted: Any) -> Any:
     """A value as another kind: of arrays, pointers to their first numbers."""
-    if isinstance(kind, types.BaseTuple):
+    if isinstance(kind, containers.BaseTuple):
         items = zip(kind, cgutils.unpack_tuple(builder, value), wanted, strict=True)
         return context.make_tuple(builder, wanted, [as_wanted(context, builder, *item) for item in items])
     if isinstance(kind, types.Array):
         return make_array(kind)(context, builder, value).data
-    return value if isinstance(wanted, types.CPointer) else context.cast(builder, value, kind, wanted)
+    return value if isinstance(wanted, misc.CPointer) else context.cast(builder, value, kind, wanted)
 
 
 def _unpacked(context: Any, builder: Any, kind: Any, value: Any) -> Iterator[Any]:
-    if isinstance(kind, types.BaseTuple):
+    if isinstance(kind, containers.BaseTuple):
         for item, one in zip(kind, cgutils.unpack_tuple(builder, value), strict=True):
             yield from _unpacked(context, builder, item, one)
     else:
@@ -98,7 +106,7 @@ def _unpacked(context: Any, builder: Any, kind: Any, value: Any) -> Iterator[Any
 
 def _loaded(context: Any, builder: Any, kind: Any, memory: Any, place: int) -> tuple[Any, int]:
     """A value of a kind from a word on, and the place of the next word."""
-    if isinstance(kind, types.NamedTuple):
+    if isinstance(kind, containers.NamedTuple):
         items = []
         for item in kind:
             value, place = _loaded(context, builder, item, memory, place)

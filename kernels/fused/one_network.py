@@ -26,7 +26,7 @@ class Shape(NamedTuple):
     rules: Rules
     layers: tuple[tuple[int, int, int], ...]
     """n_in, n_out, and where W begins."""
-    together: bool
+    together: int
     batch_size: int
     shards: int
     per_row: int

@@ -20,7 +20,7 @@ from numba.core.registry import cpu_target
 from ..compiling import inlined, merged
 from ..registers import Registers, transpose_for, written
 from .calls import calls_for, products_kind, shared_out
-from .memory import kind_of, reader, writer
+from .memory import blank, kind_of, reader, writer
 from .views import View, corner, part, transposed, view
 
 # From how many multiplications on a product is shared out among threads.
@@ -120,7 +120,7 @@ class Task(NamedTuple):
 def task_kind(dtype: str) -> Any:
     """The type of a `Task`."""
     view, empty = View(np.empty(0, dtype), 0, 0), np.empty(0, dtype)
-    return kind_of(Task(view, view, 0, 0, 0, empty, 0, 0))
+    return kind_of(blank(Task, left=view, out=view, panels=empty))
 
 
 @cache

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba.core import types
+from numba.core.types import misc
 from numba.extending import intrinsic, register_jitable
 from numba.np.arrayobj import make_array, populate_array
 
@@ -57,7 +58,7 @@ def at(typingctx: Any, buffer: Any, offset: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.gep(start_of(context, builder, buffer, arguments[0]), [arguments[1]])
 
-    return types.CPointer(buffer.dtype)(buffer, types.intp), codegen
+    return misc.CPointer(buffer.dtype)(buffer, types.intp), codegen
 
 
 class View(NamedTuple):
