@@ -132,6 +132,11 @@ def from_python(linked):
     return compiled(lambda *arguments: linked(*arguments))  # noqa: PLW0108 (it has no machine code of its own)
 
 
+def program_of(trainer):
+    """Which program a trainer of the numba backend runs, and in fast numerics how the values of a layer stand."""
+    return "fixed" if trainer.fixed else "rows" if trainer.kind.wide else "epochs"
+
+
 def gradients_of(backend, network, params, x, y):
     """Every intermediate as NumPy arrays, by name: loss, z0, a0, delta0, dW0, db0, …, dx."""
     from backprop_ref import trace

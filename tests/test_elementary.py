@@ -175,7 +175,7 @@ def test_vectors_agree_whatever_the_length(name, dtype):
     y = getattr(elementary.for_numpy(dtype), name)(x)
     for n in (*range(1, 70), len(x)):
         found = np.pad(x[:n], (0, 2 * vector), constant_values=2.0)
-        function(n, found, found)
+        function(n, 1, found, found)
         assert np.all(found[padded(n, vector) :] == 2.0), "beyond the last vector"
         nan = np.isnan(y[:n])
         assert np.array_equal(np.isnan(found[:n]), nan)

@@ -7,8 +7,10 @@ from functools import cache
 
 import numpy as np
 import pytest
-from backprop_ref.kernels.compiling import FUSED
-from backprop_ref.kernels.fused import fast_products, rules, wide_layers
+from backprop_ref.kernels.compiling import FUSED, linked
+from backprop_ref.kernels.fused import fast_products, pieces, rules
+from backprop_ref.kernels.fused.calls import Products, products_kind
+from backprop_ref.kernels.fused.memory import words_of
 from backprop_ref.kernels.fused.views import View
 from backprop_ref.kernels.registers import vector_of
 from helpers import (
@@ -19,6 +21,7 @@ from helpers import (
     more,
     networks,
     parameters,
+    program_of,
     rare_network,
     samples,
     seldom,
@@ -60,7 +63,7 @@ def trainer_of(kind, network, optimizer, dtype, batch_size, shards=1, metric="r2
             numerics="fast",
             dropout=dropout,
         )
-    assert made.kind == kind
+    assert program_of(made) == kind
     return made
 
 
@@ -185,7 +188,7 @@ def test_odd_sizes(sizes, kind, dtype):
 @pytest.mark.parametrize("optimizer", [br.SGD(0.1), br.SGD(0.1, momentum=0.9)], ids=repr)
 def test_layers_wide_enough_for_panels_and_threads(optimizer, threads, dtype):
     network, batch_size = Network([70, 131, 157, 11], ["relu", "tanh", "softmax"], "ce"), 120
-    assert 131 * 157 * batch_size > wide_layers.SHARED_FROM
+    assert 131 * 157 * batch_size > fast_products.SHARED_FROM
     check_steps("rows", network, optimizer, dtype, batch_size, rows=130, threads=threads)
     check_steps("numpy", network, optimizer, dtype, batch_size, rows=130)
 
@@ -336,12 +339,12 @@ def test_another_process_compiles_nothing():
         "    x, y = np.ones((2, width)), np.ones((2, 2))\n"
         "    made = create(network, SGD(), dtype, 2, 1, 'r2', threads, numerics='fast')\n"
         "    losses, _ = made.run(network.init(1, dtype=dtype), {}, x, y, np.arange(2)[None], [0.1])\n"
-        "    print(made.kind, made.shared, made.compile_seconds, len(losses))\n"
+        "    print(made.kind.wide, made.shared, made.compile_seconds, len(losses))\n"
     )
     exec(code, {"np": np})  # compiles
     command = [sys.executable, "-c", f"import numpy as np\n{code}"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["epochs False 0.0 1", "rows False 0.0 1", "rows True 0.0 1"]
+    assert done.stdout.splitlines() == ["False False 0.0 1", "True False 0.0 1", "True True 0.0 1"]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -352,14 +355,21 @@ def test_fused_elementary_functions_are_within_the_ulp_that_bounds_allow(name, d
     x = x[x > {"log": 0.0, "log1p": -1.0}.get(name, -np.inf)].astype(real)
     exact = getattr(np, name)(x.astype(wide))
     found = np.pad(x, (0, vector_of(dtype)), constant_values=1)
-    from_python(rules.elementary(dtype, name, **FUSED))(len(x), found, found)
+    from_python(rules.elementary(dtype, name, **FUSED))(len(x), 1, found, found)
     found = found[: len(x)]
     assert np.all(np.abs(found - exact) <= LIBRARY_ULP * np.spacing(np.abs(exact).astype(real)))
 
 
 @cache
 def product_for(dtype, shared):
-    return from_python(fast_products.product_for(dtype, shared))
+    product = from_python(linked(fast_products.product_for(dtype), **FUSED))
+    addresses = pieces.of_products(dtype, wide=True, shared=shared)
+
+    def with_panels(left, right, start, out, depth, rows, columns, panels, workers):
+        products = Products(panels, panels.size, workers, **addresses, zeros=panels)
+        product(left, right, start, out, depth, rows, columns, words_of(products_kind(dtype), products))
+
+    return with_panels
 
 
 @pytest.mark.more(threads=1, dtype="float32")

@@ -4,6 +4,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from backprop_ref.kernels.compiling import linked
 from backprop_ref.kernels.fused import narrow_products
 from backprop_ref.kernels.fused.ordered_products import tile_of
 from helpers import from_python
@@ -22,7 +23,7 @@ def rows(count, m, dtype, seed):
 
 @cache
 def row_products(dtype):
-    return from_python(narrow_products.row_products_for(dtype))
+    return from_python(linked(narrow_products.row_products_for(dtype)))
 
 
 def by_fused(x, y):

@@ -32,7 +32,7 @@ formulas.ACTIVATIONS["softmin"] = formulas.Activation(
 network.ACTIVATIONS = tuple(formulas.ACTIVATIONS)
 from backprop_ref.backends import numba_trainer
 from backprop_ref.training.pairs import PairsTrainer
-from helpers import parameters, samples
+from helpers import parameters, program_of, samples
 
 kind, numerics, dtype = sys.argv[1:]
 network = network.Network([3, 6, 5, 4, 2], ["unheard_of", "rational", "softmin", "sigmoid"], "bce")
@@ -51,7 +51,7 @@ if kind == "rows":
     numba_trainer.NARROW = 0
 how = {"specialize": "always" if kind == "fixed" else "never", "numerics": numerics}
 trainer = numba_trainer.create(network, adam, dtype, 5, 2, "accuracy", 1, **how)
-assert trainer.kind == kind
+assert program_of(trainer) == kind
 plain = get_backend("python", "reproducible")
 with plain.scope():
     wanted = trained(PairsTrainer(plain, network, adam, 5, 2, "accuracy"))

@@ -17,6 +17,7 @@ from helpers import (
     more,
     networks,
     parameters,
+    program_of,
     rare_network,
     samples,
     seldom,
@@ -192,14 +193,14 @@ def test_what_is_compiled_for_constants_is_what_runs():
     network = Network([1, 1], ["linear"], "mse")
     made = numba_trainer.create(network, br.SGD(), "float64", 2, 1, "r2", 1, specialize="always")
     made.run(network.init(1), {}, np.ones((2, 1)), np.ones((2, 1)), np.arange(2)[None], [0.1])
-    assert len(made._program(False).signatures) == 1
+    assert len(made._program.signatures) == 1
 
 
 def test_constants_have_to_repay():
     network = Network([2, 4, 1], ["sigmoid", "sigmoid"], "sse")
     few = numba_trainer.create(network, br.SGD(), "float64", 4, 1, "r2", 1, steps_ahead=10**5)
     many = numba_trainer.create(network, br.SGD(), "float64", 4, 1, "accuracy", 1, steps_ahead=10**9)
-    assert (few.kind, many.kind) == ("epochs", "fixed")
+    assert (program_of(few), program_of(many)) == ("epochs", "fixed")
     with pytest.raises(br.InvalidInput, match="auto"):
         numba_trainer.create(network, br.SGD(), "float64", 4, 1, "r2", 1, specialize="sometimes")
 

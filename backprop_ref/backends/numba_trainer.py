@@ -5,12 +5,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 import numba
 import numpy as np
 import numpy.typing as npt
+from numba.core import types
 
 from backprop_ref import metrics
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
@@ -19,8 +19,23 @@ from backprop_ref.backends.numba_threads import FORKED, POOL
 from backprop_ref.dropout import Rates, Seeds
 from backprop_ref.errors import unknown
 from backprop_ref.formulas import LOSSES, OWN_ACTIVATIONS, UPDATES, terms_name
-from backprop_ref.kernels.fused import epochs, layers, one_network, ordered_products, wide_layers
-from backprop_ref.kernels.fused.epochs import Data, History, Hyper, Layer, Plan, Sections, State
+from backprop_ref.kernels import compiling
+from backprop_ref.kernels.fused import epochs, fast_products, layers, memory, one_network, ordered_products, pieces
+from backprop_ref.kernels.fused.calls import Products
+from backprop_ref.kernels.fused.epochs import (
+    Counts,
+    Data,
+    History,
+    Hyper,
+    Job,
+    Layer,
+    Pieces,
+    Plan,
+    Sections,
+    State,
+)  # fmt: skip
+from backprop_ref.kernels.fused.layers import Rules
+from backprop_ref.kernels.fused.pieces import Kind
 from backprop_ref.network import Network
 from backprop_ref.optimizers import OPTIMIZERS, Optimizer, Slots
 from backprop_ref.parameters import Parameters
@@ -67,7 +82,7 @@ def create(
     dropout : tuple of float
         The rate of each hidden layer. A program with constants knows none.
     weighted : bool
-        Whether samples have weights: then the program is one of its own.
+        Whether samples have weights.
     """
     if specialize not in SPECIALIZE:
         raise unknown("specialize", specialize, SPECIALIZE)
@@ -75,33 +90,42 @@ def create(
     own = OWN_ACTIVATIONS & {*network.activations}
     if type(optimizer) not in OPTIMIZERS.values() or own:
         return None
-    loss, terms, rows, w = LOSSES[network.loss], terms_name(network.loss, output), list[Layer](), 0
-    how = bool(dropout), not optimizer.simple, weighted
-    known = layers.Known.of(network.activations, terms, optimizer.rule, *how)
-    for n_in, n_out, activation in zip(network.sizes, network.sizes[1:], network.activations, strict=False):
-        rows.append(Layer(n_in, n_out, known.activations.index(activation), w))
+    loss, table, w = LOSSES[network.loss], list[Layer](), 0
+    for n_in, n_out in zip(network.sizes, network.sizes[1:], strict=False):
+        table.append(Layer(n_in, n_out, w))
         w += (n_in + 1) * n_out
-    reproducible, most = numerics == "reproducible", max(row.n_in * row.n_out for row in rows)
-    shared_from = (ordered_products if reproducible else wide_layers).SHARED_FROM
+    terms, hyper = terms_name(network.loss, output), _hyper(optimizer)
+    rules = Rules(network.activations, terms, optimizer.rule, metric, weighted, not optimizer.simple)
+    fast, most = numerics == "fast", max(row.n_in * row.n_out for row in table)
+    small = most * -(-batch_size // shards) < layers.PACKED_FROM  # plain loops do every product
+    wide = fast and max(network.sizes) > NARROW  # else a batch fills vector registers better than a layer
+    direct = wide and rules.update == "sgd" and shards == 1 and not (hyper.weight_decay or _limits_gradients(hyper))
+    shared_from = (fast_products if fast else ordered_products).SHARED_FROM
     plan = Plan(
-        layers=np.array(rows, np.int64),
-        hyper=_hyper(optimizer),
-        loss=known.terms.index(terms),
+        layers=np.array(table, np.int64),
+        hyper=hyper,
+        pieces=memory.blank(Pieces),
         together=output in loss.together,
-        rule=known.updates.index(optimizer.rule),
-        metric=layers.METRICS.index(metric),
+        direct=direct,
         batch_size=batch_size,
         shards=shards,
         workers=(threads or numba.get_num_threads()) if most * batch_size >= shared_from else 1,
         per_row=int(loss.divisor(1, network.sizes[-1])),
         dropout=np.array([*dropout, 0.0] if dropout else [0.0] * network.n_layers),
     )
-    small = most * -(-batch_size // shards) < layers.PACKED_FROM  # plain loops do every product
     repays = (steps_ahead or 0) * SAVED_SECONDS > TIMES_OVER * COMPILE_SECONDS
-    if not dropout and (specialize == "always" or (specialize == "auto" and small and repays)):
-        return Trainer(plan, known, dtype, "fixed", fused=not reproducible)
-    narrow = max(network.sizes) <= NARROW  # a batch fills vector registers better than a layer
-    return Trainer(plan, known, dtype, "epochs" if reproducible or narrow else "rows", fused=not reproducible)
+    fixed = not dropout and (specialize == "always" or (specialize == "auto" and small and repays))
+    kind = Kind(
+        *(dtype, fast, wide and not fixed),
+        packed=not (small or fast or fixed),
+        shared=plan.workers > 1 and not fixed,
+        direct=direct,
+    )
+    return Trainer(plan, rules, kind, fixed)
+
+
+def _limits_gradients(hyper: Hyper) -> bool:
+    return bool(hyper.l1 or hyper.clip_value or hyper.clip_norm)
 
 
 def _hyper(optimizer: Optimizer) -> Hyper:
@@ -125,37 +149,51 @@ def _hyper(optimizer: Optimizer) -> Hyper:
 class Trainer:
     """A `backends.base.Trainer`, compiled.
 
-    Its `kind` of program is 'epochs' for every network, 'rows' for wide layers, or 'fixed' with constants, for this
-    network alone; `fused` is one for fast numerics, as 'rows' always is.
+    Its program is that for every network, with the pieces of a `kind`, or, `fixed`, one with constants for this network
+    alone.
 
     Beyond its caller's arrays it has one of parameters + batch x (sum of widths + 3 x widest + outputs + 2) numbers,
     under dropout of batch x 2 widths more, those of a shard's gradient where there are several, and the packed operands
     of one product. Plain gradient descent of wide layers in fast numerics does without the parameters. Parameters and
-    data are not copied, but for data of another dtype or layout; with 'fixed' the parameters and the optimizer's arrays
+    data are not copied, but for data of another dtype or layout; with `fixed` the parameters and the optimizer's arrays
     are, as it is for few.
 
     `shared` says whether large products are divided among Numba's threads; `compile_seconds` what compiling its program
     took, 0.0 or next to it if it was on disk, or compiled for another trainer.
     """
 
-    def __init__(self, plan: Plan, known: layers.Known, dtype: str, kind: str, fused: bool = False) -> None:
-        self.known, self.dtype, self.kind, self.fused = known, np.dtype(dtype), kind, fused
-        self.shared = plan.workers > 1 and kind != "fixed"
+    def __init__(self, plan: Plan, rules: Rules, kind: Kind, fixed: bool) -> None:
+        self.rules, self.kind, self.fixed = rules, kind, fixed
+        self.dtype, self.shared = np.dtype(kind.dtype), kind.shared
         self.compile_seconds = 0.0
-        self._measures = metrics.width(layers.METRICS[plan.metric], int(plan.layers[-1, 1]))
-        self.plan, self._sections = _placed(kind, plan, known, self.dtype.name, fused)
-        self._steps = 1
-        self._shape = one_network.Shape.of(plan, known) if kind == "fixed" else None
-        self._work = np.zeros(self._sections.end, self.dtype)
-        self._program(self.shared)
+        self._steps, self._plans = 1, dict[bool, tuple[Products, Plan]]()
+        self._shape = one_network.Shape.of(plan, rules) if fixed else None
+        if self._shape is None:
+            self.plan, self._sections = pieces.placed_with_panels(plan, kind, rules)
+            self._work = np.zeros(self._sections.end, self.dtype)
+        else:
+            self.plan, self._sections = plan, memory.blank(Sections)
+            self._work = np.zeros(one_network.sections_of(self._shape, kind.dtype).end, self.dtype)
+        self._measures = metrics.width(rules.metric, int(plan.layers[-1, 1]))
+        self._plan(self.shared)
 
-    def _program(self, shared: bool) -> Any:
-        """The program that computes, compiled first if need be."""
-        started = time.perf_counter()
-        program, seconds = _ready(self.kind, self.known, self.dtype.name, shared, self.fused, self._shape)
-        spent = time.perf_counter() - started  # next to nothing where another trainer has compiled it
-        self.compile_seconds = max(self.compile_seconds, min(seconds, spent))
-        return program
+    def _plan(self, shared: bool) -> tuple[Products, Plan]:
+        """What products need, and the plan, with the addresses of the pieces; these, and the program, are compiled
+        first if need be."""
+        if shared not in self._plans:
+            before, dtype, shape = compiling.seconds(), self.dtype.name, self._shape
+            if shared:
+                numba.get_num_threads()  # starts Numba's threads, which code that comes from disk does not do by itself
+            with _announced(f"compiling a training step for {dtype}"):
+                fixed = None if shape is None else one_network.program(dtype, shape, self.kind.fused)
+                self._program = fixed or epochs.program(dtype)
+                self._program.compile((types.Array(types.int64, 1, "C"), types.int64))
+                kind, plan = self.kind._replace(shared=shared), self.plan
+                if fixed is None:
+                    plan = pieces.with_pieces(plan, kind, self.rules)
+                self._plans[shared] = pieces.products_for(plan, self._sections, kind, self._work), plan
+            self.compile_seconds += compiling.seconds() - before
+        return self._plans[shared]
 
     def run(
         self,
@@ -181,7 +219,8 @@ class Trainer:
         self._check(flat, data)
         history = self._history(flat, len(learning_rates), snapshots)
         if len(learning_rates) > 0:
-            self._all_steps(data, self._state(flat, slots), history, poll)
+            with self._state(flat, slots) as state:
+                self._all_steps(data, state, history, poll)
         if flat is not params.flat:
             params.flat[:] = flat
         done = history.cursor[0]
@@ -191,7 +230,7 @@ class Trainer:
         """Compiled code looks at no bounds, so everything that it is given has to fit."""
         table, n_epochs = self.plan.layers, len(data.rates)
         samples, n_flat = len(data.x), int((table[:, 0] * table[:, 1] + table[:, 1]).sum())
-        each = (samples * self.known.weighted, 1)
+        each = (samples * self.rules.weighted, 1)
         wanted = (n_flat,), (samples, table[0, 0]), (samples, table[-1, 1]), each, (n_epochs, samples)
         found = flat.shape, data.x.shape, data.y.shape, data.weights.shape, data.orders.shape
         if data.seeds.shape[0] != n_epochs or data.seeds.shape[1] < len(table) - 1:
@@ -203,14 +242,16 @@ class Trainer:
 
     def _all_steps(self, data: Data, state: State, history: History, poll: Poll) -> None:
         """Calls the program, for a little while each time, until there is nothing more to do."""
-        more = True
+        more, jobs = True, dict[bool, npt.NDArray[np.int64]]()
         while more:
             poll()
             started, steps = time.perf_counter(), self._steps
             # who comes second does not wait for Numba's threads, but computes alone, and to the same bits
             shared = self.shared and not FORKED.is_set() and POOL.acquire(blocking=False)
             try:
-                more = self._program(shared)(self.plan, self._sections, data, state, history, self._work, steps)
+                if shared not in jobs:
+                    jobs[shared] = self._job(shared, data, state, history)
+                more = self._program(jobs[shared], steps)
             finally:
                 if shared:
                     POOL.release()
@@ -218,12 +259,42 @@ class Trainer:
                 spent = max(time.perf_counter() - started, 1e-9)
                 self._steps = max(1, min(2 * steps, int(steps * CALL_SECONDS / spent)))
 
-    def _state(self, flat: Vector, slots: Slots) -> State:
-        """The parameters and the optimizer's arrays, with empty ones for those that it does without."""
+    def _job(self, shared: bool, data: Data, state: State, history: History) -> npt.NDArray[np.int64]:
+        """All that the program gets, in memory."""
+        products, plan = self._plan(shared)
+        counts = Counts(
+            layers=len(plan.layers),
+            flat=state.flat.size,
+            samples=len(data.x),
+            epochs=len(data.rates),
+            measures=self._measures,
+            seeds=data.seeds.shape[1],
+            weighted=self.rules.weighted,
+        )
+        job = Job(products, plan, self._sections, data, state, history, counts, self._work)
+        return memory.words_of(epochs.kind_for(self.dtype.name), job)
+
+    @contextlib.contextmanager
+    def _state(self, flat: Vector, slots: Slots) -> Iterator[State]:
+        """The parameters and the optimizer's arrays, with empty ones for those that it does without; where the program
+        has them in its work array, they are there meanwhile."""
         empty = np.empty(0, self.dtype)
-        state = UPDATES[self.known.updates[self.plan.rule]].state
-        first, second, *_ = [*(slots[name] for name in state), empty, empty]
-        return State(flat, first, second, slots.get("powers", np.ones(2)), np.empty(self.plan.layers[:, 1].max()))
+        arrays = [flat, *(slots[name] for name in UPDATES[self.rules.update].state)]
+        inside = arrays
+        if self._shape is not None:
+            begins = one_network.sections_of(self._shape, self.dtype.name)
+            starts = begins.flat, begins.first, begins.second
+            inside = [self._work[start : start + flat.size] for start, _ in zip(starts, arrays, strict=False)]
+            for into, array in zip(inside, arrays, strict=True):
+                into[:] = array
+        norms = np.empty(self.plan.layers[:, 1].max())
+        try:
+            flat, first, second, *_ = [*inside, empty, empty]
+            yield State(flat, first, second, slots.get("powers", np.ones(2)), norms)
+        finally:
+            for into, array in zip(inside, arrays, strict=True):
+                if into is not array:
+                    array[:] = into
 
     def _history(self, flat: Vector, n_epochs: int, snapshots: Snapshots | None) -> History:
         """Arrays for that many epochs' losses and measures, and for the parameters after some of them."""
@@ -233,50 +304,6 @@ class Trainer:
             raise ValueError(f"{rows.shape} rows of {flats.shape} do not fit {n_epochs} epochs of {flat.size}")
         losses, measures = np.zeros(n_epochs), np.zeros((n_epochs, self._measures))
         return History(losses, measures, np.zeros(self.plan.layers[-1, 1]), np.zeros(2, np.int64), flats, rows)
-
-
-def _placed(kind: str, plan: Plan, known: layers.Known, dtype: str, fused: bool) -> tuple[Plan, Any]:
-    """The plan for such a program, and the sections of its work array."""
-    if kind == "rows":
-        return wide_layers.placed_with_panels(plan, dtype, known)
-    if kind == "fixed":
-        return plan, one_network.sections_of(one_network.Shape.of(plan, known), dtype)
-    return epochs.placed_with_panels(plan, dtype, known, packed=not fused)
-
-
-@cache
-def _ready(
-    kind: str, known: layers.Known, dtype: str, shared: bool, fused: bool, shape: one_network.Shape | None
-) -> tuple[Any, float]:
-    """The program for what `Trainer.run` gives it, compiled or loaded, and the seconds that compiling it took."""
-    if kind == "rows":
-        program = wide_layers.program(dtype, known, shared)
-    elif shape is not None:
-        program = one_network.program(dtype, shape, fused)
-    else:
-        program = epochs.program(dtype, known, shared, fused)
-    if shared:
-        numba.get_num_threads()  # starts Numba's threads, which code that comes from disk does not do by itself
-    started = time.perf_counter()
-    with _announced(f"compiling a training step for {dtype}"):
-        program.compile(_signature(dtype, shape))
-    return program, time.perf_counter() - started if program.stats.cache_misses else 0.0
-
-
-def _signature(dtype: str, shape: one_network.Shape | None) -> tuple[Any, ...]:
-    """The types of a program's arguments."""
-    sections = Sections(*[0] * len(Sections._fields)) if shape is None else one_network.sections_of(shape, dtype)
-    real, whole, places = np.empty(0, dtype), np.empty((0, 0), np.int64), np.empty(0, np.int64)
-    wide, matrix = np.empty(0), np.empty((0, 0))
-    rows, seeds = _locked(matrix, dtype), np.empty((0, 0), np.uint64)
-    data = Data(rows, rows, rows, _locked(whole, np.int64), wide, seeds)
-    arguments = (
-        Plan(whole, Hyper(), 0, False, 0, 0, 0, 0, 0, 0, wide),
-        sections,
-        *(data, State(real, real, real, wide, wide)),
-        *(History(wide, matrix, wide, places, np.empty((0, 0), dtype), places), real, 0),
-    )
-    return tuple(map(numba.typeof, arguments))
 
 
 @contextlib.contextmanager

@@ -1,25 +1,29 @@
-"""Whole epochs in one compiled call, for every network: its shape is in a small table, so it is compiled once for all
-that have no other rules than those it knows.
+"""Whole epochs in one compiled call, for every network: its shape is in a small table, and its rules, its products and
+whatever else depends on more than the dtype are pieces, compiled apart (`pieces`) and called at their addresses.
 
 A call goes on from a cursor and does some steps, whole epochs or part of one; where it is cut changes no bit. All
 numbers in between stand in one array, ``work``, in sections; nothing is allocated inside.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba.extending import register_jitable
+from numba.core import types
+from numba.core.types import containers
+from numba.extending import intrinsic, register_jitable
 
 from backprop_ref import formulas
 from backprop_ref.formulas import Settings
 
-from ..compiling import FUSED, compiled, inlined, merged
+from ..compiling import compiled, merged
 from ..registers import padded, vector_of
-from . import dropping, layers, limiting, rows
-from .ordered_products import panels_for
-from .views import part, uncounted
+from . import rows
+from .calls import Products, calls_for
+from .layers import Rules
+from .memory import blank, kind_of, reader
+from .views import at, start_of
 
 
 class Plan(NamedTuple):
@@ -28,14 +32,12 @@ class Plan(NamedTuple):
     layers: Any
     """int64 array, a `Layer` in each row."""
     hyper: "Hyper"
-    loss: int
-    """Which pair of `layers.Known`."""
-    together: bool
-    """Whether its error is of the last layer's z, not of a."""
-    rule: int
-    """Which update of `layers.Known`."""
-    metric: int
-    """Which of `layers.METRICS`."""
+    pieces: "Pieces"
+    """Where the functions are that it calls."""
+    together: int
+    """Whether the loss's error is of the last layer's z, not of a."""
+    direct: int
+    """Whether gradients are added to the parameters as they are computed, times minus the rate, and never stored."""
     batch_size: int
     shards: int
     workers: int
@@ -43,6 +45,25 @@ class Plan(NamedTuple):
     """What n of the loss has for each row: n_out for a mean over the outputs, else 1."""
     dropout: Any
     """float64 array, of each layer the probability with which its units are dropped."""
+
+
+class Pieces(NamedTuple):
+    """Addresses of what all layers share, of the kinds that `calls` lists; 0 where the plan has no use for one."""
+
+    step: int
+    value_and_grad: int
+    gather: int
+    affine_forward: int
+    affine_backward: int
+    affine_backward_input: int
+    loss: int
+    measure: int
+    update: int
+    add_decay: int = 0
+    limit: int = 0
+    constrain: int = 0
+    draw: int = 0
+    multiply: int = 0
 
 
 class Hyper(NamedTuple):
@@ -69,9 +90,10 @@ class Layer(NamedTuple):
 
     n_in: int
     n_out: int
-    activation: int
-    """Which of `layers.Known`."""
     w: int
+    forward: int = 0
+    """The address of its activation's piece, and of that one's backward rule."""
+    backward: int = 0
     a_in: int = 0
     a: int = 0
     z: int = 0
@@ -99,8 +121,7 @@ class Sections(NamedTuple):
 
 class Data(NamedTuple):
     """x (samples, n_in), y (samples, n_out), weights (samples, 1), or (0, 1) where there are none, orders (epochs,
-    samples) int64, rates (epochs,) float64, seeds of dropout (epochs, hidden layers or more) uint64.
-    """
+    samples) int64, rates (epochs,) float64, seeds of dropout (epochs, any number from the hidden layers' on) uint64."""
 
     x: Any
     y: Any
@@ -134,14 +155,37 @@ class History(NamedTuple):
     rows: Any
 
 
-def placed(
-    plan: Plan, dtype: str, known: layers.Known, panels: int, zeros: int = 0, gradients: bool = True
-) -> tuple[Plan, Sections]:
+class Counts(NamedTuple):
+    """How long arrays are: layers, parameters, samples, epochs, what is measured, seeds of an epoch; and whether
+    samples have weights."""
+
+    layers: int
+    flat: int
+    samples: int
+    epochs: int
+    measures: int
+    seeds: int
+    weighted: int
+
+
+class Job(NamedTuple):
+    """All that compiled code gets."""
+
+    products: Products
+    plan: Plan
+    sections: Sections
+    data: Data
+    state: State
+    history: History
+    counts: Counts
+    work: Any
+
+
+def placed(plan: Plan, dtype: str, rules: Rules, panels: int, zeros: int = 0) -> tuple[Plan, Sections]:
     """The plan with a place in ``work`` for what each layer has, and the sections.
 
-    Products work in so many numbers, `panels`, and start from so many `zeros`; gradients are stored or not.
+    Products work in so many numbers, `panels`, and start from so many `zeros`.
     """
-    activations = [formulas.ACTIVATIONS[name] for name in known.activations]
     table, m, end = [Layer(*map(int, row)) for row in plan.layers], plan.batch_size, 0
     widest, n_flat = max(row.n_out for row in table) * m, sum((row.n_in + 1) * row.n_out for row in table)
 
@@ -150,13 +194,13 @@ def placed(
         begin, end = end, end + padded(length, vector_of(dtype))
         return begin
 
-    n_y, some = table[-1].n_out * m, n_flat * gradients
+    n_y, gradients = table[-1].n_out * m, 0 if plan.direct else n_flat
     slots = rows.N_SLOTS * padded(m, vector_of(dtype))
-    lengths = (n_y, m * known.weighted, widest, widest, n_y, slots, some, some * (plan.shards > 1), panels, zeros)
-    shared = dict(zip(Sections._fields, map(section, lengths), strict=False))
+    lengths = (n_y, m * rules.weighted, widest, widest, n_y, slots, gradients, gradients * (plan.shards > 1))
+    shared = dict(zip(Sections._fields, map(section, (*lengths, panels, zeros)), strict=False))
     a = section(table[0].n_in * m)
-    for i, row in enumerate(table):
-        a_in, a, by_a = a, section(row.n_out * m), activations[row.activation].z_for_a
+    for i, (row, activation) in enumerate(zip(table, rules.activations, strict=True)):
+        a_in, a, by_a = a, section(row.n_out * m), formulas.ACTIVATIONS[activation].z_for_a
         z = shared["z"] if by_a else section(row.n_out * m)
         table[i] = row._replace(a_in=a_in, a=a, z=z, z_backward=a if by_a else z)
         if plan.dropout[i] > 0.0:
@@ -164,29 +208,21 @@ def placed(
     return plan._replace(layers=np.array(table, np.int64)), Sections(**shared, end=end)
 
 
-def placed_with_panels(plan: Plan, dtype: str, known: layers.Known, packed: bool = True) -> tuple[Plan, Sections]:
-    """`placed` for `program`; `packed`: products may be packed."""
-    m = plan.batch_size
-    extents = [extent for row in plan.layers for extent in _products(int(row[0]), int(row[1]), m)]
-    panels = max(panels_for(*extent, plan.workers, dtype) for extent in extents)
-    return placed(plan, dtype, known, panels * packed)
-
-
-def _products(n_in: int, n_out: int, m: int) -> Sequence[tuple[int, int, int]]:
-    """Terms, rows and columns of a layer's three products."""
-    return (n_in, n_out, m), (m, n_in, n_out), (n_out, n_in, m)
-
-
-@register_jitable(forceinline=True)
-def layer_of(table: Any, i: int) -> Layer:
+@intrinsic
+def layer_of(typingctx: Any, table: Any, i: Any) -> Any:
     """Row i of the table."""
-    return Layer(
-        table[i, 0], table[i, 1], table[i, 2], table[i, 3], table[i, 4], table[i, 5], table[i, 6], table[i, 7],
-        table[i, 8],
-    )  # fmt: skip
+    layer = containers.NamedUniTuple(types.int64, len(Layer._fields), Layer)
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        begin = builder.mul(arguments[1], arguments[1].type(layer.count))
+        first = builder.gep(start_of(context, builder, table, arguments[0]), [begin])
+        words = [builder.load(builder.gep(first, [begin.type(place)])) for place in range(layer.count)]
+        return context.make_tuple(builder, layer, words)
+
+    return layer(table, types.intp), codegen
 
 
-@register_jitable(forceinline=True)
+@merged
 def settings_of(hyper: Hyper, powers: Any, rate: Any, real: Any) -> Settings:
     """The numbers of an update rule for the next step, each rounded once; counts the step in `powers`."""
     powers[0] *= hyper.beta1
@@ -206,80 +242,71 @@ def settings_of(hyper: Hyper, powers: Any, rate: Any, real: Any) -> Settings:
 
 
 @merged
-def uncounted_all(plan: Plan, data: Data, state: State, history: History, work: Any) -> Any:
-    """The same arrays, whose references are not counted: that would cost as much as a step of a small network."""
-    table = uncounted(plan.layers)
-    plan = Plan(
-        table, plan.hyper, plan.loss, plan.together, plan.rule, plan.metric,
-        plan.batch_size, plan.shards, plan.workers, plan.per_row, uncounted(plan.dropout),
-    )  # fmt: skip
-    orders, rates, seeds = uncounted(data.orders), uncounted(data.rates), uncounted(data.seeds)
-    data = Data(uncounted(data.x), uncounted(data.y), uncounted(data.weights), orders, rates, seeds)
-    powers, norms = uncounted(state.powers), uncounted(state.norms)
-    state = State(uncounted(state.flat), uncounted(state.first), uncounted(state.second), powers, norms)
-    losses, measures, sums = uncounted(history.losses), uncounted(history.measures), uncounted(history.sums)
-    cursor, snapshots, rows = uncounted(history.cursor), uncounted(history.snapshots), uncounted(history.rows)
-    return plan, data, state, History(losses, measures, sums, cursor, snapshots, rows), uncounted(work)
-
-
-@inlined
-def all_finite(x: Any) -> bool:
+def all_finite(n: int, x: Any) -> bool:
     """Whether no entry is infinite or NaN."""
     bad = 0
-    for i in range(x.size):
+    for i in range(n):
         bad += 0 if abs(x[i]) < np.inf else 1
     return bad == 0
 
 
-@inlined
-def rows_counted(data: Data, epoch: int, start: int, size: int) -> float:
-    """What so many samples from `start` on count in a loss, without weights."""
-    return np.float64(size)
-
-
-@inlined
-def weights_added(data: Data, epoch: int, start: int, size: int) -> float:
-    """The sum of their weights, in order."""
+@merged
+def weight_of(weights: Any, weighted: int, order: Any, size: int) -> float:
+    """What so many samples count in a loss: the sum of their weights, in order, or how many they are."""
+    if not weighted:
+        return np.float64(size)
     total = np.float64(0)
-    for s in range(start, start + size):
-        total += np.float64(data.weights[data.orders[epoch, s], 0])
+    for s in range(size):
+        total += np.float64(weights[order[s]])
     return total
 
 
-def training(step: Any, weighted: bool) -> Callable[..., bool]:
-    """``train(plan, sections, data, state, history, work, steps)``, to be compiled, over a compiled step."""
-    weight_of = weights_added if weighted else rows_counted
+@cache
+def kind_for(dtype: str) -> Any:
+    """The type of a `Job`."""
+    real, wide = np.empty(0, dtype), np.empty(0)
+    whole, seeds = np.empty(0, np.int64), np.empty(0, np.uint64)
+    plan = blank(Plan, layers=whole, hyper=Hyper(), pieces=blank(Pieces), dropout=wide)
+    data, state = Data(real, real, real, whole, wide, seeds), State(real, real, real, wide, wide)
+    history = History(wide, wide, wide, whole, real, whole)
+    products = blank(Products, panels=real, zeros=real)
+    return kind_of(Job(products, plan, blank(Sections), data, state, history, blank(Counts), real))
 
-    def train(
-        plan: Plan, sections: Sections, data: Data, state: State, history: History, work: Any, steps: int
-    ) -> bool:
-        """Goes on from the cursor for at most `steps` steps.
+
+def training(dtype: str, step: Any) -> Callable[..., bool]:
+    """``train(memory, steps)``, yet to be compiled, over ``step(memory, job, epoch, start, size, weight)``."""
+    read = reader(kind_for(dtype))
+
+    def train(memory: Any, steps: int) -> bool:
+        """Goes on from the cursor for at most `steps` steps of the `Job` in memory.
 
         Gives whether there is more to do: not all epochs are done, and every one so far has ended finite.
         """
-        plan, data, state, history, work = uncounted_all(plan, data, state, history, work)
-        samples, epochs = data.x.shape[0], data.rates.shape[0]
+        job = read(memory)
+        batch_size, history, counts = job.plan.batch_size, job.history, job.counts
+        weights, orders, weighted, samples = job.data.weights, job.data.orders, counts.weighted, counts.samples
         epoch, start = history.cursor[0], history.cursor[1]
-        losses, measures = history.losses, history.measures
         for _ in range(steps):
-            size = min(plan.batch_size, samples - start)
-            weight = weight_of(data, epoch, start, size)
-            loss = step(plan, sections, data, state, history.sums, epoch, start, size, weight, work)
-            losses[epoch] += np.float64(loss) * weight
-            for i in range(measures.shape[1]):
-                measures[epoch, i] += history.sums[i]
+            size = min(batch_size, samples - start)
+            weight = weight_of(weights, weighted, at(orders, epoch * samples + start), size)
+            loss = step(memory, job, epoch, start, size, weight)
+            history.losses[epoch] += np.float64(loss) * weight
+            for i in range(counts.measures):
+                history.measures[epoch * counts.measures + i] += history.sums[i]
             start += size
             if start == samples:
                 total = 0.0
-                for begin in range(0, samples, plan.batch_size):
-                    total += weight_of(data, epoch, begin, min(plan.batch_size, samples - begin))
-                losses[epoch] /= total
-                finite = abs(losses[epoch]) < np.inf and all_finite(state.flat)
+                for begin in range(0, samples, batch_size):
+                    rest = min(batch_size, samples - begin)
+                    total += weight_of(weights, weighted, at(orders, epoch * samples + begin), rest)
+                history.losses[epoch] /= total
+                finite = abs(history.losses[epoch]) < np.inf and all_finite(counts.flat, job.state.flat)
                 if history.rows[epoch] >= 0:
-                    for i in range(state.flat.size):
-                        history.snapshots[history.rows[epoch], i] = state.flat[i]
+                    to = history.rows[epoch] * counts.flat
+                    for i in range(counts.flat):
+                        history.snapshots[to + i] = job.state.flat[i]
                 epoch, start = epoch + 1, 0
-                if not finite or epoch == epochs:
+                if not finite or epoch == counts.epochs:
                     history.cursor[0], history.cursor[1] = epoch, start
                     return False
         history.cursor[0], history.cursor[1] = epoch, start
@@ -288,188 +315,120 @@ def training(step: Any, weighted: bool) -> Callable[..., bool]:
     return train
 
 
-def handing(layout: rows.Layout, known: layers.Known, fused: bool) -> tuple[Any, Any]:
-    """``hand_on(plan, data, epoch, start, index, m, work)`` and ``hand_back(plan, index, m, work, da)``: what a hidden
-    layer hands to the next under dropout, and its da; without, both do nothing."""
-    draw, multiply = dropping.lines(layout, fused)
-
-    @merged
-    def hand_on(plan: Plan, data: Data, epoch: int, start: int, index: int, m: int, work: Any) -> None:
-        rate = plan.dropout[index]
-        if rate > 0.0:
-            layer, above = layer_of(plan.layers, index), layer_of(plan.layers, index + 1)
-            size = layer.n_out * m
-            mask = part(work, layer.mask, size)
-            draw(layer.n_out, m, data.seeds[epoch, index], rate, data.orders, epoch, start, mask)
-            multiply(part(work, layer.a, size), mask, part(work, above.a_in, size))
-
-    @merged
-    def hand_back(plan: Plan, index: int, m: int, work: Any, da: Any) -> None:
-        if plan.dropout[index] > 0.0:
-            layer = layer_of(plan.layers, index)
-            multiply(da, part(work, layer.mask, layer.n_out * m), da)
-
-    @merged
-    def nothing_on(plan: Plan, data: Data, epoch: int, start: int, index: int, m: int, work: Any) -> None:
-        pass
-
-    @merged
-    def nothing_back(plan: Plan, index: int, m: int, work: Any, da: Any) -> None:
-        pass
-
-    return (hand_on, hand_back) if known.dropout else (nothing_on, nothing_back)
-
-
-def limits(dtype: str, known: layers.Known, fused: bool) -> tuple[Any, Any]:
-    """``limit(plan, flat, grads)`` clips the gradients and adds that of an L1 penalty; ``constrain(plan, flat, norms)``
-    scales weights into each neuron; where the program knows none of it, both do nothing."""
-    clip, add_lasso, norm, scale_columns = limiting.lines(dtype, fused)
-
-    @merged
-    def limit(plan: Plan, flat: Any, grads: Any) -> None:
-        real = flat.dtype.type
-        if plan.hyper.clip_value != 0.0:
-            clip(grads.size, grads, real(plan.hyper.clip_value))
-        if plan.hyper.clip_norm != 0.0:
-            size = norm(grads)
-            if size > plan.hyper.clip_norm:
-                factor = real(plan.hyper.clip_norm / size)
-                for i in range(grads.size):
-                    grads[i] *= factor
-        if plan.hyper.l1 != 0.0:
-            for index in range(plan.layers.shape[0]):
-                layer = layer_of(plan.layers, index)
-                n = layer.n_in * layer.n_out
-                add_lasso(n, part(flat, layer.w, n), part(grads, layer.w, n), real(plan.hyper.l1))
-
-    @merged
-    def constrain(plan: Plan, flat: Any, norms: Any) -> None:
-        if plan.hyper.max_norm != 0.0:
-            for index in range(plan.layers.shape[0]):
-                layer = layer_of(plan.layers, index)
-                W = part(flat, layer.w, layer.n_in * layer.n_out)
-                scale_columns(W, layer.n_in, layer.n_out, plan.hyper.max_norm, norms)
-
-    @merged
-    def no_limit(plan: Plan, flat: Any, grads: Any) -> None:
-        pass
-
-    @merged
-    def no_constraint(plan: Plan, flat: Any, norms: Any) -> None:
-        pass
-
-    return (limit, constrain) if known.limits else (no_limit, no_constraint)
-
-
 @cache
-def program(dtype: str, known: layers.Known, shared: bool = False, fused: bool = False) -> Any:
-    """The program for a dtype and some rules; `shared`: large products with threads; `fused`: for fast numerics."""
-    options: dict[str, Any] = FUSED if fused else {}
-    affine_forward, affine_backward, affine_backward_input = layers.affine(dtype, shared, fused)
-    lines = layers.chosen(layers.lines(dtype, fused, rows.BY_NEURONS, known))
-    forward, backward, loss_of, update = lines.forward, lines.backward, lines.loss, lines.update
-    gather, measure, add_decay, weighted = lines.gather, lines.measure, lines.add_decay, known.weighted
-    hand_on, hand_back = handing(rows.BY_NEURONS, known, fused)
-    limit, constrain = limits(dtype, known, fused)
+def program(dtype: str) -> Any:
+    """``train(memory, steps)`` for a dtype, compiled; its steps are the piece "step"."""
+    call_step = calls_for(dtype)["step"]
 
-    @merged
-    def value_and_grad(
-        plan: Plan,
-        sections: Sections,
-        data: Data,
-        epoch: int,
-        start: int,
-        flat: Any,
-        n: Any,
-        m: int,
-        work: Any,
-        grads: int,
-    ) -> Any:
-        """The loss of m samples, gathered from `start` on, n being that of the batch; their gradients go to `grads` in
-        `work`."""
-        last, widest = plan.layers.shape[0] - 1, sections.delta - sections.z
-        panels, gradients = part(work, sections.panels, 1), part(work, grads, flat.size)
-        delta, da = part(work, sections.delta, widest), part(work, sections.z, widest)
-        slots = part(work, sections.slots, sections.grads - sections.slots)
-        for index in range(last + 1):
-            layer = layer_of(plan.layers, index)
-            n_in, n_out = layer.n_in, layer.n_out
-            z, a_in, a = (
-                part(work, layer.z, n_out * m),
-                part(work, layer.a_in, n_in * m),
-                part(work, layer.a, n_out * m),
-            )
-            affine_forward(flat, layer.w, n_in, n_out, m, a_in, z, panels, plan.workers)
-            forward(layer.activation, (n_out, m, z, a, slots))
-            hand_on(plan, data, epoch, start, index, m, work)
-        layer = layer_of(plan.layers, last)
-        n_out = layer.n_out
-        z, a, y = part(work, layer.z, n_out * m), part(work, layer.a, n_out * m), part(work, sections.y, n_out * m)
-        terms, weights = part(work, sections.terms, n_out * m), part(work, sections.weights, m)
-        loss = loss_of(plan.loss, (n_out, m, z, a, y, weights, n, terms, delta, slots)) / n
-        for index in range(last, -1, -1):
-            layer = layer_of(plan.layers, index)
-            n_in, n_out = layer.n_in, layer.n_out
-            if index < last or not plan.together:
-                z, a = part(work, layer.z_backward, n_out * m), part(work, layer.a, n_out * m)
-                backward(layer.activation, (n_out, m, z, a, delta, slots))
-            a_in = part(work, layer.a_in, n_in * m)
-            affine_backward(delta, a_in, layer.w, n_in, n_out, m, gradients, panels, plan.workers)
-            if index > 0:
-                affine_backward_input(delta, flat, layer.w, n_in, n_out, m, da, panels, plan.workers)
-                hand_back(plan, index - 1, m, work, da)
-                delta, da = da, delta
-        return loss
+    @register_jitable(forceinline=True)
+    def step(memory: Any, job: Job, epoch: int, start: int, size: int, weight: float) -> Any:
+        return call_step(job.plan.pieces.step, (memory, epoch, start, size, weight))
 
-    @merged
-    def step(
-        plan: Plan,
-        sections: Sections,
-        data: Data,
-        state: State,
-        sums: Any,
-        epoch: int,
-        start: int,
-        size: int,
-        weight: float,
-        work: Any,
-    ) -> Any:
+    return compiled(training(dtype, step))
+
+
+def step_for(dtype: str) -> Callable[..., Any]:
+    """The piece "step", yet to be compiled."""
+    calls, read, real = calls_for(dtype), reader(kind_for(dtype)), np.dtype(dtype).type
+    call_value_and_grad, call_gather, call_measure = calls["value_and_grad"], calls["gather"], calls["measure"]
+    call_limit, call_add_decay, call_update = calls["limit"], calls["add_decay"], calls["update"]
+    call_constrain = calls["constrain"]
+
+    def step(memory: Any, epoch: int, start: int, size: int, weight: float) -> Any:
         """One update from the samples `start` on; the batch's loss. `sums` gets what its outputs measure."""
-        real = work.dtype.type
-        n, loss, begin, flat = real(weight * plan.per_row), real(0), start, state.flat
-        first, last = layer_of(plan.layers, 0), layer_of(plan.layers, plan.layers.shape[0] - 1)
-        n_x, n_y, small, larger = first.n_in, last.n_out, size // plan.shards, size % plan.shards
-        for i in range(sums.size):
+        _, plan, sections, data, state, history, counts, work = read(memory)
+        piece, hyper, table, flat, sums = plan.pieces, plan.hyper, plan.layers, state.flat, history.sums
+        first, last, n_layers, n_flat = (
+            layer_of(table, 0),
+            layer_of(table, counts.layers - 1),
+            counts.layers,
+            counts.flat,
+        )
+        n, loss, rate = real(weight * plan.per_row), real(0), real(data.rates[epoch])
+        grads, y, n_out = at(work, sections.grads), at(work, sections.y), last.n_out
+        small, larger, begin = size // plan.shards, size % plan.shards, epoch * counts.samples + start
+        for i in range(n_out):
             sums[i] = 0.0
         for shard in range(min(plan.shards, size)):
-            m = small + (1 if shard < larger else 0)
-            y = part(work, sections.y, n_y * m)
-            gather(data.orders, epoch, begin, data.x, n_x, m, part(work, first.a_in, n_x * m))
-            gather(data.orders, epoch, begin, data.y, n_y, m, y)
-            if weighted:
-                gather(data.orders, epoch, begin, data.weights, 1, m, part(work, sections.weights, m))
-            target = sections.grads if shard == 0 else sections.shard
-            found = value_and_grad(plan, sections, data, epoch, begin, flat, n, m, work, target)
-            measure(plan.metric, (n_y, m, part(work, last.a, n_y * m), y, sums))
+            m, order = small + (1 if shard < larger else 0), at(data.orders, begin)
+            call_gather(piece.gather, (order, data.x, first.n_in, m, at(work, first.a_in)))
+            call_gather(piece.gather, (order, data.y, n_out, m, y))
+            if counts.weighted:
+                call_gather(piece.gather, (order, data.weights, 1, m, at(work, sections.weights)))
+            target = flat if plan.direct else grads if shard == 0 else at(work, sections.shard)
+            found = call_value_and_grad(piece.value_and_grad, (memory, epoch, order, m, n, rate, target))
+            call_measure(piece.measure, (n_out, m, at(work, last.a), y, sums))
             loss = found if shard == 0 else loss + found
             if shard > 0:
-                for i in range(flat.size):
-                    work[sections.grads + i] += work[sections.shard + i]
+                for i in range(n_flat):
+                    grads[i] += target[i]
             begin += m
-        grads = part(work, sections.grads, flat.size)
-        limit(plan, flat, grads)
-        if plan.hyper.weight_decay != 0.0:
-            for index in range(plan.layers.shape[0]):
-                layer = layer_of(plan.layers, index)
-                add_decay(real(plan.hyper.weight_decay), flat, grads, layer.w, layer.n_in * layer.n_out)
-        if plan.hyper.decoupled_decay != 0.0:
-            strength = real(-(data.rates[epoch] * plan.hyper.decoupled_decay))
-            for index in range(plan.layers.shape[0]):
-                layer = layer_of(plan.layers, index)
-                add_decay(strength, flat, flat, layer.w, layer.n_in * layer.n_out)
-        settings = settings_of(plan.hyper, state.powers, real(data.rates[epoch]), real)
-        update(plan.rule, (flat.size, flat, grads, state.first, state.second, settings))
-        constrain(plan, flat, state.norms)
+        if piece.limit != 0:
+            limits = (hyper.clip_value, hyper.clip_norm, hyper.l1)
+            call_limit(piece.limit, (table, n_layers, n_flat, flat, grads, *limits))
+        if piece.add_decay != 0:
+            decoupled = hyper.decoupled_decay != 0.0
+            strength = real(-(data.rates[epoch] * hyper.decoupled_decay) if decoupled else hyper.weight_decay)
+            for index in range(n_layers):
+                layer = layer_of(table, index)
+                W, dW = at(flat, layer.w), at(flat if decoupled else grads, layer.w)
+                call_add_decay(piece.add_decay, (layer.n_in, layer.n_out, W, dW, strength))
+        if not plan.direct:
+            settings = settings_of(hyper, state.powers, rate, real)
+            call_update(piece.update, (n_flat, 1, flat, grads, state.first, state.second, settings))
+        if piece.constrain != 0:
+            call_constrain(piece.constrain, (table, n_layers, flat, hyper.max_norm, state.norms))
         return loss
 
-    return compiled(training(step, weighted), **options)
+    return step
+
+
+def value_and_grad_for(dtype: str) -> Callable[..., Any]:
+    """The piece "value_and_grad", yet to be compiled."""
+    calls, read = calls_for(dtype), reader(kind_for(dtype))
+    call_affine_forward, call_forward, call_draw = calls["affine_forward"], calls["forward"], calls["draw"]
+    call_loss, call_backward, call_multiply = calls["loss"], calls["backward"], calls["multiply"]
+    call_affine_backward, call_affine_backward_input = calls["affine_backward"], calls["affine_backward_input"]
+
+    def value_and_grad(memory: Any, epoch: int, order: Any, m: int, n: Any, rate: Any, target: Any) -> Any:
+        """The loss of m samples, gathered in that order, n being that of the batch; their gradients go to `target`,
+        or, `direct`, are added to it, times minus the rate.
+
+        `target` may be the parameters: a layer's weights are used for the layer below before they change.
+        """
+        _, plan, sections, data, state, _, counts, work = read(memory)
+        piece, table, flat, last = plan.pieces, plan.layers, state.flat, counts.layers - 1
+        delta, da, slots = at(work, sections.delta), at(work, sections.z), at(work, sections.slots)
+        for index in range(last + 1):
+            layer = layer_of(table, index)
+            n_in, n_out, w = layer.n_in, layer.n_out, layer.w
+            z, a_in, a = at(work, layer.z), at(work, layer.a_in), at(work, layer.a)
+            call_affine_forward(piece.affine_forward, (flat, w, n_in, n_out, m, a_in, z, memory))
+            call_forward(layer.forward, (n_out, m, z, a, slots))
+            if plan.dropout[index] > 0.0:
+                mask, seed = at(work, layer.mask), data.seeds[epoch * counts.seeds + index]
+                call_draw(piece.draw, (n_out, m, seed, plan.dropout[index], order, mask))
+                call_multiply(piece.multiply, (n_out * m, a, mask, at(work, layer_of(table, index + 1).a_in)))
+        layer = layer_of(table, last)
+        n_out, z, a = layer.n_out, at(work, layer.z), at(work, layer.a)
+        y, terms, weights = at(work, sections.y), at(work, sections.terms), at(work, sections.weights)
+        loss = call_loss(piece.loss, (n_out, m, z, a, y, weights, n, terms, delta, slots)) / n
+        if plan.direct:
+            for i in range(n_out * m):
+                delta[i] *= -rate
+        for index in range(last, -1, -1):
+            layer = layer_of(table, index)
+            n_in, n_out, w = layer.n_in, layer.n_out, layer.w
+            if index < last or not plan.together:
+                call_backward(layer.backward, (n_out, m, at(work, layer.z_backward), at(work, layer.a), delta, slots))
+            if index > 0:
+                call_affine_backward_input(piece.affine_backward_input, (delta, flat, w, n_in, n_out, m, da, memory))
+                if plan.dropout[index - 1] > 0.0:
+                    mask = at(work, layer_of(table, index - 1).mask)
+                    call_multiply(piece.multiply, (n_in * m, da, mask, da))
+            a_in = at(work, layer.a_in)
+            call_affine_backward(piece.affine_backward, (delta, a_in, w, n_in, n_out, m, target, memory, slots))
+            delta, da = da, delta
+        return loss
+
+    return value_and_grad

@@ -17,17 +17,19 @@ tile that is wider than `out` leaves alone what is beside it.
 Error: ``gamma(depth) |left|.T @ |right|``, and u |out| for each `DEPTH` terms.
 """
 
-from functools import cache, partial
-from typing import Any
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from ..compiling import linked
+from ..compiling import merged
 from ..registers import Registers, written
 from . import ordered_products
+from .calls import calls_for, products_kind, shared_out
+from .memory import blank, kind_of, reader, writer
 from .ordered_products import Tile, packing
 from .views import View, corner, part
 
@@ -39,6 +41,9 @@ PACKED_FROM = 2**15
 # About how many pieces each of several workers gets; entries of a line of the cache, which the counter has to itself.
 PIECES = 8
 LINE = 16
+
+# From how many multiplications on a product is shared out among threads.
+SHARED_FROM = 2**21
 
 
 @cache
@@ -106,14 +111,10 @@ next_piece = written("counter", _next_piece, types.int64)
 
 
 @cache
-def pieces_for(dtype: str) -> tuple[Any, Any]:
-    """`pack` and `product_piece`, for compiled code."""
-    tile = tile_of(dtype)
-    tile_rows, _, lanes = tile
-    tile_1, tile_2, tile_3 = (tile_product_for(dtype, vectors) for vectors in (1, 2, 3))
-    pack_transposed = packing(dtype, tile.rows)
+def pack_for(dtype: str) -> Callable[..., None]:
+    """The piece "pack", yet to be compiled."""
+    pack_transposed = packing(dtype, tile_of(dtype).rows)
 
-    @linked
     def pack(source: View, depth: int, count: int, width: int, panels: Any) -> None:
         """Copies source[t, i], t < depth, i < count, into panels of `width` entries per term."""
         for first in range(0, count, width):
@@ -135,7 +136,17 @@ def pieces_for(dtype: str) -> tuple[Any, Any]:
                 for i in range(here):
                     panel[t * width + i] = at.array[t * source.row + i * source.column]
 
-    @linked
+    return pack
+
+
+@cache
+def product_piece_for(dtype: str) -> Any:
+    """`product_piece`, for compiled code."""
+    tile_rows, _, lanes = tile_of(dtype)
+    tile_1, tile_2, tile_3 = (tile_product_for(dtype, vectors) for vectors in (1, 2, 3))
+    call_pack = calls_for(dtype)["pack"]
+
+    @merged
     def tiles(
         left: View,
         left_apart: int,
@@ -162,9 +173,18 @@ def pieces_for(dtype: str) -> tuple[Any, Any]:
                 else:
                     tile_1(a, b, corner(start, i, j), corner(out, i, j), depth, height, here)
 
-    @linked
+    @merged
     def product_piece(
-        left: View, right: View, start: View, out: View, extent: Any, width: int, packed: Any, common: Any, mine: Any
+        left: View,
+        right: View,
+        start: View,
+        out: View,
+        extent: Any,
+        width: int,
+        packed: Any,
+        common: Any,
+        mine: Any,
+        pack: int,
     ) -> None:
         """A piece of `out`: every term of its rows and columns.
 
@@ -179,7 +199,7 @@ def pieces_for(dtype: str) -> tuple[Any, Any]:
             if packed_right and by_rows:
                 b, b_apart = View(part(common[0], t * common[1], 1), width, 1), width * terms
             elif packed_right:
-                pack(b, terms, columns, width, mine)
+                call_pack(pack, (b, terms, columns, width, mine))
                 b, b_apart = View(part(mine, 0, 1), width, 1), width * terms
             before = start if t == 0 else out
             for i in range(0, rows, HEIGHT):
@@ -188,30 +208,65 @@ def pieces_for(dtype: str) -> tuple[Any, Any]:
                 if packed_left and not by_rows:
                     a, a_apart = View(part(common[0], t * common[1] + i * terms, 1), tile_rows, 1), tile_rows * terms
                 elif packed_left:
-                    pack(a, terms, high, tile_rows, mine)
+                    call_pack(pack, (a, terms, high, tile_rows, mine))
                     a, a_apart = View(part(mine, 0, 1), tile_rows, 1), tile_rows * terms
                 tiles(a, a_apart, b, b_apart, corner(before, i, 0), corner(out, i, 0), terms, high, columns, width)
 
-    return pack, product_piece
+    return product_piece
+
+
+class Task(NamedTuple):
+    """A product, cut into pieces along the longer side of `out`, rows or columns."""
+
+    left: View
+    right: View
+    start: View
+    out: View
+    depth: int
+    rows: int
+    columns: int
+    width: int
+    """Columns of a tile."""
+    by_rows: int
+    packed_left: int
+    packed_right: int
+    per_term: int
+    """Entries for each term of the operand that all pieces read, where it is packed."""
+    share: int
+    """How much of that operand's side each worker packs."""
+    piece: int
+    """Rows or columns of a piece."""
+    panels: Any
+    apart: int
+    """From one worker's part of the panels to the next one's."""
+    pack: int
+    """The address of the piece."""
 
 
 @cache
-def product_for(dtype: str, shared: bool = False) -> Any:
-    """``product(left, right, start, out, depth, rows, columns, panels, workers)``, for compiled code; `shared`: with
-    threads."""
-    pack, product_piece = pieces_for(dtype)
-    tile_rows, tile_vectors, lanes = tile_of(dtype)
-    prange: Any = numba.prange if shared else range
+def task_kind(dtype: str) -> Any:
+    """The type of a `Task`."""
+    view, empty = View(np.empty(0, dtype), 0, 0), np.empty(0, dtype)
+    return kind_of(blank(Task, left=view, right=view, start=view, out=view, panels=empty))
 
-    @partial(linked, parallel=shared)
+
+@cache
+def product_for(dtype: str) -> Callable[..., None]:
+    """The piece "product", yet to be compiled."""
+    tile_rows, tile_vectors, lanes = tile_of(dtype)
+    write, share_out = writer(task_kind(dtype)), shared_out()
+    read = reader(products_kind(dtype))
+
     def product(
-        left: View, right: View, start: View, out: View, depth: int, rows: int, columns: int, panels: Any, workers: int
+        left: View, right: View, start: View, out: View, depth: int, rows: int, columns: int, memory: Any
     ) -> None:
         """out[i, j] = start[i, j] + (left[0, i] right[0, j] + left[1, i] right[1, j] + ...)
 
-        NumPy: ``out[...] = start + left.T @ right``. `start` may be `out`, or one row, repeated. `panels` are
-        `panels_for` entries to work in; the pieces are divided among `workers`.
+        NumPy: ``out[...] = start + left.T @ right``. `start` may be `out`, or one row, repeated. The panels are
+        `panels_for` entries to work in; the pieces are divided among workers.
         """
+        products = read(memory)
+        workers = products.workers if depth * rows * columns >= SHARED_FROM else 1
         across = -(-columns // (tile_vectors * lanes))
         width = -(-columns // (across * lanes)) * lanes
         by_rows = rows > columns
@@ -220,43 +275,69 @@ def product_for(dtype: str, shared: bool = False) -> Any:
         length, most, grain = (rows, HEIGHT, tile_rows) if by_rows else (columns, WIDTH, width)
         side, step = (columns, width) if by_rows else (rows, tile_rows)
         per_term, share = -(-side // step) * step, -(-side // (step * workers)) * step
-        common = part(panels, LINE, depth * per_term)
-        packed_common = packed_right if by_rows else packed_left
-        if packed_common:
-            for worker in prange(workers):
-                first: Any = np.int64(worker) * share
-                count = min(share, side - first)
-                for t in range(0, depth if count > 0 else 0, DEPTH):
-                    terms = min(DEPTH, depth - t)
-                    to = part(common, t * per_term + first * terms, 1)
-                    if by_rows:
-                        pack(corner(right, t, first), terms, count, width, to)
-                    else:
-                        pack(corner(left, t, first), terms, count, tile_rows, to)
         wanted = -(-length // (PIECES * workers if workers > 1 else 1))
         piece = min(-(-wanted // grain) * grain, most - most % grain)
-        begin, counter = LINE + depth * per_term, part(panels, 0, LINE)
-        apart = (panels.size - begin) // workers
-        for i in range(LINE):  # a slice would be a parallel loop of its own
+        apart = (products.length - LINE - depth * per_term) // workers
+        task = write(
+            Task(
+                left, right, start, out, depth, rows, columns, width, by_rows, packed_left, packed_right, per_term,
+                share, piece, products.panels, apart, products.pack,
+            )
+        )  # fmt: skip
+        if packed_right if by_rows else packed_left:
+            share_out(products.parallel, products.packing, task, workers)
+        counter = part(products.panels, 0, LINE)
+        for i in range(LINE):
             counter[i] = 0
-        for worker in prange(workers):
-            mine = part(panels, begin + np.int64(worker) * apart, apart)
-            first = next_piece(counter) * piece
-            while first < length:
-                count = min(piece, length - first)
-                i, j = (first, 0) if by_rows else (0, first)
-                extent = (depth, count, columns) if by_rows else (depth, rows, count)
-                left_i, right_j, before, to = (
-                    corner(left, 0, i),
-                    corner(right, 0, j),
-                    corner(start, i, j),
-                    corner(out, i, j),
-                )
-                packed = packed_left, packed_right, by_rows
-                product_piece(left_i, right_j, before, to, extent, width, packed, (common, per_term), mine)
-                first = next_piece(counter) * piece
+        share_out(products.parallel, products.share, task, workers)
 
     return product
+
+
+@cache
+def packing_for(dtype: str) -> Callable[..., None]:
+    """The piece "share" that packs one worker's part of the operand which all pieces read, yet to be compiled."""
+    call_pack, tile_rows, read = calls_for(dtype)["pack"], tile_of(dtype).rows, reader(task_kind(dtype))
+
+    def packing(memory: int, worker: int) -> None:
+        task = read(memory)
+        side, width, source = (
+            (task.columns, task.width, task.right) if task.by_rows else (task.rows, tile_rows, task.left)
+        )
+        first = worker * task.share
+        count = min(task.share, side - first)
+        for t in range(0, task.depth if count > 0 else 0, DEPTH):
+            terms = min(DEPTH, task.depth - t)
+            to = part(task.panels, LINE + t * task.per_term + first * terms, 1)
+            call_pack(task.pack, (corner(source, t, first), terms, count, width, to))
+
+    return packing
+
+
+@cache
+def share_for(dtype: str) -> Callable[..., None]:
+    """The piece "share" that computes pieces as long as there are any, yet to be compiled."""
+    product_piece, read = product_piece_for(dtype), reader(task_kind(dtype))
+
+    def share(memory: int, worker: int) -> None:
+        task = read(memory)
+        depth, by_rows, piece = task.depth, task.by_rows, task.piece
+        length, counter = task.rows if by_rows else task.columns, part(task.panels, 0, LINE)
+        common = part(task.panels, LINE, depth * task.per_term)
+        mine = part(task.panels, LINE + depth * task.per_term + worker * task.apart, task.apart)
+        first = next_piece(counter) * piece
+        while first < length:
+            count = min(piece, length - first)
+            i, j = (first, 0) if by_rows else (0, first)
+            extent = (depth, count, task.columns) if by_rows else (depth, task.rows, count)
+            left_i, right_j = corner(task.left, 0, i), corner(task.right, 0, j)
+            before, to = corner(task.start, i, j), corner(task.out, i, j)
+            packed = task.packed_left, task.packed_right, by_rows
+            common_one = common, task.per_term
+            product_piece(left_i, right_j, before, to, extent, task.width, packed, common_one, mine, task.pack)
+            first = next_piece(counter) * piece
+
+    return share
 
 
 def panels_for(depth: int, rows: int, columns: int, workers: int) -> int:

@@ -8,9 +8,8 @@ of "reproducible arithmetic, version 1", of which ``neuron_loops.py`` is the pla
 Arrays are 1-D, C-contiguous, of one dtype; so are numbers, if nothing else is said.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable
 from functools import cache, partial
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,9 +18,10 @@ from backprop_ref import formulas
 
 from ..compiling import FUSED, IN_ANY_ORDER, inlined, merged
 from . import rows, rules
+from .calls import calls_for, products_kind
+from .memory import reader
 from .narrow_products import row_products_for
-from .ordered_products import product_for
-from .views import matrix, part, transposed, view
+from .views import at, matrix, transposed, view
 
 # From how many multiplications on a product is more than plain loops; from how many weights on z and da are, and dW is,
 # packed into panels.
@@ -33,22 +33,18 @@ METRICS = ("accuracy", "labels", "r2")
 
 
 @cache
-def affine(dtype: str, shared: bool = False, fused: bool = False) -> tuple[Any, Any, Any]:
-    """The three of the affine map. W and b stand in `flat` from w on, dW and db likewise in `grads`.
+def affine(dtype: str, packed: bool, fused: bool) -> dict[str, Callable[..., None]]:
+    """The three of the affine map, yet to be compiled. W and b stand in `flat` from w on, dW and db in `grads`.
 
-    `shared`: large products are divided among threads. `fused`, for fast numerics and narrow layers: fused
-    multiply-add, sums in any order, no packed products.
+    `packed`: the plan has large products, for which `calls.Products` stand first in memory; `fused`: for fast numerics,
+    in which it has none.
     """
-    packed = not fused
-    compiled_in: Any = partial(inlined, **IN_ANY_ORDER) if fused else merged
-    product, row_products = product_for(dtype, shared), row_products_for(dtype)
+    row_products, call_product = merged(row_products_for(dtype)), calls_for(dtype)["product"]
+    read, zero = reader(products_kind(dtype)), np.dtype(dtype).type(0)
 
-    @compiled_in
-    def affine_forward(
-        flat: Any, w: int, n_in: int, n_out: int, m: int, a: Any, z: Any, panels: Any, workers: int
-    ) -> None:
+    def affine_forward(flat: Any, w: int, n_in: int, n_out: int, m: int, a: Any, z: Any, memory: Any) -> None:
         """z[j, s] = b[j] + a[0, s] W[0, j] + a[1, s] W[1, j] + ..."""
-        W_kj, b = view(flat, w, n_in, n_out), part(flat, w + n_in * n_out, n_out)
+        W_kj, b = view(flat, w, n_in, n_out), at(flat, w + n_in * n_out)
         z_js, a_ks = view(z, 0, n_out, m), view(a, 0, n_in, m)
         if m == 1:
             for j in range(n_out):
@@ -62,7 +58,8 @@ def affine(dtype: str, shared: bool = False, fused: bool = False) -> tuple[Any, 
             for s in range(m):
                 z_js[j, s] = b[j]
         if packed and n_in * n_out * m >= PACKED_FROM and n_in * n_out >= PANELS_FROM:
-            product(matrix(flat, w, n_out), matrix(a, 0, m), matrix(z, 0, m), n_in, n_out, m, panels, workers)
+            left, out = matrix(flat, w, n_out), matrix(z, 0, m)
+            call_product(read(memory).product, (left, matrix(a, 0, m), out, out, n_in, n_out, m, memory))
             return
         for j in range(n_out):
             for k in range(n_in):
@@ -70,30 +67,22 @@ def affine(dtype: str, shared: bool = False, fused: bool = False) -> tuple[Any, 
                 for s in range(m):
                     z_js[j, s] += a_ks[k, s] * W
 
-    @compiled_in
-    def affine_backward_one(delta: Any, a: Any, n_in: int, n_out: int, dW: Any, db: Any) -> None:
-        """dW[k, j] = a[k] delta[j], and db likewise, of one sample; -0 is +0, as in every sum."""
-        zero = dW.dtype.type(0)
-        for j in range(n_out):
-            db[j] = zero + delta[j]
-        for k in range(n_in):
-            a_k = a[k]
-            for j in range(n_out):
-                dW[k * n_out + j] = zero + a_k * delta[j]
-
-    @compiled_in
     def affine_backward(
-        delta: Any, a: Any, w: int, n_in: int, n_out: int, m: int, grads: Any, panels: Any, workers: int
+        delta: Any, a: Any, w: int, n_in: int, n_out: int, m: int, grads: Any, memory: Any, slots: Any
     ) -> None:
-        """dW[k, j] = a[k, 0] delta[j, 0] + a[k, 1] delta[j, 1] + ..., and db likewise."""
-        dW, db = part(grads, w, n_in * n_out), part(grads, w + n_in * n_out, n_out)
-        delta_js, a_ks, zero = view(delta, 0, n_out, m), view(a, 0, n_in, m), grads.dtype.type(0)
-        work = n_in * n_out * m
+        """dW[k, j] = a[k, 0] delta[j, 0] + a[k, 1] delta[j, 1] + ..., and db likewise; -0 is +0, as in every sum."""
+        dW, db, work = at(grads, w), at(grads, w + n_in * n_out), n_in * n_out * m
+        delta_js, a_ks, dW_kj = view(delta, 0, n_out, m), view(a, 0, n_in, m), view(grads, w, n_in, n_out)
         if m == 1:
-            affine_backward_one(delta, a, n_in, n_out, dW, db)
+            for j in range(n_out):
+                db[j] = zero + delta[j]
+            for k in range(n_in):
+                a_k = a[k]
+                for j in range(n_out):
+                    dW_kj[k, j] = zero + a_k * delta[j]
             return
         if packed and work >= PACKED_FROM and n_in * n_out < DW_PANELS_FROM:
-            row_products(a, delta, n_in, n_out, m, dW, db, panels)
+            row_products(a, delta, n_in, n_out, m, dW, db, read(memory).panels)
             return
         for j in range(n_out):
             total = zero
@@ -103,10 +92,9 @@ def affine(dtype: str, shared: bool = False, fused: bool = False) -> tuple[Any, 
         if packed and work >= PACKED_FROM:
             for i in range(n_in * n_out):
                 dW[i] = zero
-            a_sk, delta_sj = transposed(matrix(a, 0, m)), transposed(matrix(delta, 0, m))
-            product(a_sk, delta_sj, matrix(dW, 0, n_out), m, n_in, n_out, panels, workers)
+            a_sk, delta_sj, out = transposed(matrix(a, 0, m)), transposed(matrix(delta, 0, m)), matrix(dW, 0, n_out)
+            call_product(read(memory).product, (a_sk, delta_sj, out, out, m, n_in, n_out, memory))
             return
-        dW_kj = view(dW, 0, n_in, n_out)
         for k in range(n_in):
             for j in range(n_out):
                 total = zero
@@ -114,13 +102,12 @@ def affine(dtype: str, shared: bool = False, fused: bool = False) -> tuple[Any, 
                     total += a_ks[k, s] * delta_js[j, s]
                 dW_kj[k, j] = total
 
-    @compiled_in
     def affine_backward_input(
-        delta: Any, flat: Any, w: int, n_in: int, n_out: int, m: int, da: Any, panels: Any, workers: int
+        delta: Any, flat: Any, w: int, n_in: int, n_out: int, m: int, da: Any, memory: Any
     ) -> None:
         """da[k, s] = delta[0, s] W[k, 0] + delta[1, s] W[k, 1] + ..."""
         W_kj, delta_js, da_ks = view(flat, w, n_in, n_out), view(delta, 0, n_out, m), view(da, 0, n_in, m)
-        zero, work = da.dtype.type(0), n_in * n_out * m
+        work = n_in * n_out * m
         if m == 1 and (work < PACKED_FROM or not packed):
             for k in range(n_in):
                 total = zero
@@ -131,8 +118,8 @@ def affine(dtype: str, shared: bool = False, fused: bool = False) -> tuple[Any, 
         for i in range(n_in * m):
             da[i] = zero
         if packed and work >= PACKED_FROM and n_in * n_out >= PANELS_FROM:
-            W_jk = transposed(matrix(flat, w, n_out))
-            product(W_jk, matrix(delta, 0, m), matrix(da, 0, m), n_out, n_in, m, panels, workers)
+            W_jk, out = transposed(matrix(flat, w, n_out)), matrix(da, 0, m)
+            call_product(read(memory).product, (W_jk, matrix(delta, 0, m), out, out, n_out, n_in, m, memory))
             return
         for k in range(n_in):
             for j in range(n_out):
@@ -140,148 +127,101 @@ def affine(dtype: str, shared: bool = False, fused: bool = False) -> tuple[Any, 
                 for s in range(m):
                     da_ks[k, s] += delta_js[j, s] * W
 
-    return affine_forward, affine_backward, affine_backward_input
+    return {function.__name__: function for function in (affine_forward, affine_backward, affine_backward_input)}
 
 
-class Lines(SimpleNamespace):
-    """What a step does besides the affine map: by kind in `each`, lists in the order of the table, or functions that
-    choose from them.
+class Rules(NamedTuple):
+    """What a network is trained with, by the names in `formulas`."""
 
-    forward(n_out, m, z, a, slots): a from z; rules over rows leave numbers of each sample in the slots.
-    backward(n_out, m, z, a, delta, slots): delta from da, which stands in delta before.
-    loss(n_out, m, z, a, y, w, n, terms, delta, slots): the sum of the terms, s outer, j inner, and delta or da; it
-    follows the last layer's forward; w, what each sample counts, is read where samples have weights.
-    update(n, flat, grads, first, second, settings), in place.
-    measure(n_out, m, a, y, sums). gather(orders, row, start, source, n, m, a).
-    """
-
-
-class Known(NamedTuple):
-    """The rules that a program knows, by name: a plan says which by place."""
-
-    activations: tuple[str, ...] = formulas.USUAL_ACTIVATIONS
-    terms: tuple[str, ...] = formulas.USUAL_TERMS
-    updates: tuple[str, ...] = formulas.USUAL_UPDATES
-    """Plain gradient descent is the first."""
-    dropout: bool = False
-    limits: bool = False
-    """Whether it clips gradients, has an L1 penalty and constrains weights."""
+    activations: tuple[str, ...]
+    """Of each layer."""
+    terms: str
+    update: str
+    metric: str
+    """One of `METRICS`."""
     weighted: bool = False
     """Whether samples have weights."""
-
-    @classmethod
-    def of(
-        cls,
-        activations: Collection[str],
-        terms: str,
-        update: str,
-        dropout: bool = False,
-        limits: bool = False,
-        weighted: bool = False,
-    ) -> "Known":
-        """Those of the program that serves every usual network, or else no more than one network has; and the usual
-        update rules, or else one more than plain gradient descent."""
-        usual = cls()
-        updates = usual.updates if update in usual.updates else (usual.updates[0], update)
-        if {*activations} <= {*usual.activations} and terms in usual.terms:
-            return cls(updates=updates, dropout=dropout, limits=limits, weighted=weighted)
-        return cls(tuple(sorted({*activations})), (terms,), updates, dropout, limits, weighted)
+    limits: bool = False
+    """Whether gradients are clipped, or weights penalised by L1 or constrained."""
 
 
-@cache
-def lines(dtype: str, fused: bool, layout: rows.Layout, known: Known = Known()) -> Lines:  # noqa: B008 (constant)
-    """The lines for a layout of the values of a layer; `fused`: for fast numerics."""
-    options: dict[str, Any] = FUSED if fused else {}
-    over = reading_rows(layout.rows, formulas.TERMS[known.terms[0]].threshold, **options)
-    compiled_in: Any = partial(inlined, **options)
+class Lines(NamedTuple):
+    """What a step does besides the affine map, for a layout of the values of a layer."""
 
-    def forward_of(activation: formulas.Activation) -> Any:
-        by_rows = activation.by_rows
-        given = (dtype, activation, layout) if by_rows else (dtype, activation)
-        loop = (rows if by_rows else rules).forward(*given, **options)
+    dtype: str
+    fused: bool
+    """For fast numerics."""
+    layout: rows.Layout
+    apart: bool = False
+    """Whether functions are yet to be compiled, with the `options`; else they are for compiled code."""
 
-        @compiled_in
-        def forward(n_out: int, m: int, z: Any, a: Any, slots: Any) -> None:
-            if by_rows:
-                loop(n_out, m, z, a, slots)
-            else:
-                loop(n_out * m, z, a)
+    @property
+    def options(self) -> dict[str, Any]:
+        return FUSED if self.fused else {}
 
-        return forward
+    def forward(self, name: str) -> Any:
+        """``forward(n_out, m, z, a, slots)``: a from z; rules over rows leave numbers of each sample in the slots."""
+        return self._loop("forward", formulas.ACTIVATIONS[name])
 
-    def backward_of(activation: formulas.Activation) -> Any:
-        by_rows = activation.by_rows
-        given = (dtype, activation, layout) if by_rows else (dtype, activation)
-        loop = (rows if by_rows else rules).backward(*given, **options)
+    def backward(self, name: str) -> Any:
+        """``backward(n_out, m, z, a, delta, slots)``: delta from da, which stands in delta before."""
+        return self._loop("backward", formulas.ACTIVATIONS[name])
 
-        @compiled_in
-        def backward(n_out: int, m: int, z: Any, a: Any, delta: Any, slots: Any) -> None:
-            if by_rows:
-                loop(n_out, m, z, a, delta, slots)
-            else:
-                loop(n_out * m, z, a, delta)
+    def loss(self, name: str, weighted: bool) -> Any:
+        """``loss(n_out, m, z, a, y, w, n, terms, delta, slots)``: the sum of the terms, s outer, j inner, and delta or
+        da; it follows the last layer's forward; w, what each sample counts, is read where samples have weights."""
+        pair = formulas.TERMS[name]
+        loop, over = self._replace(apart=False)._loop("loss", pair), self._reading_rows(pair.threshold)
+        running_sum, weigh = over["running_sum"], over["weigh"]
 
-        return backward
-
-    def loss_of(pair: formulas.Terms) -> Any:
-        by_rows, running_sum, weigh, weighted = pair.by_rows, over["running_sum"], over["weigh"], known.weighted
-        loop = rows.loss(dtype, pair, layout, **options) if by_rows else rules.loss(dtype, pair, **options)
-
-        @compiled_in
         def loss(n_out: int, m: int, z: Any, a: Any, y: Any, w: Any, n: Any, terms: Any, delta: Any, slots: Any) -> Any:
-            if by_rows:
-                loop(n_out, m, z, a, y, n, terms, delta, slots)
-            else:
-                loop(n_out * m, z, a, y, n, terms, delta)
+            loop(n_out, m, z, a, y, n, terms, delta, slots)
             if weighted:
                 weigh(n_out, m, w, terms)
                 weigh(n_out, m, w, delta)
             return running_sum(n_out, m, terms)
 
-        return loss
+        return loss if self.apart else inlined(loss, **self.options)
 
-    def update_of(rule: formulas.Update) -> Any:
-        loop = rules.update(dtype, rule, **options)
+    def update(self, name: str) -> Any:
+        """``update(n, 1, flat, grads, first, second, settings)``, in place."""
+        return rules.update(self.dtype, formulas.UPDATES[name], apart=self.apart, **self.options)
 
-        @compiled_in
-        def update(n: int, flat: Any, grads: Any, first: Any, second: Any, settings: formulas.Settings) -> None:
-            loop(n, flat, grads, first, second, settings)
+    def add_decay(self) -> Any:
+        """``add_decay(n_in, n_out, W, dW, strength)``: dW <- dW + lambda W"""
+        return rules.decay(self.dtype, apart=self.apart, **self.options)
 
-        return update
+    def measure(self, metric: str, terms: str) -> Any:
+        """``measure(n_out, m, a, y, sums)``"""
+        over = self._reading_rows(formulas.TERMS[terms].threshold)
+        return over[{"accuracy": "count_correct", "labels": "count_labels", "r2": "squared_residuals"}[metric]]
 
-    decay = rules.decay(dtype, **options)
+    def gather(self) -> Any:
+        """``gather(order, source, n, m, a)``"""
+        return self._reading_rows(0.5)["gather"]
 
-    @compiled_in
-    def add_decay(strength: Any, flat: Any, grads: Any, start: int, size: int) -> None:
-        """dW <- dW + lambda W for one layer's weights."""
-        decay(size, part(flat, start, size), part(grads, start, size), strength)
+    def _loop(self, which: str, rule: Any) -> Any:
+        """A loop of `rows`, or of `rules`, which does without slots."""
+        how: dict[str, Any] = {"apart": self.apart, **self.options}
+        if rule.by_rows:
+            return getattr(rows, which)(self.dtype, rule, self.layout, **how)
+        return getattr(rules, which)(self.dtype, rule, **how)
 
-    each = {
-        "forward": [forward_of(formulas.ACTIVATIONS[name]) for name in known.activations],
-        "backward": [backward_of(formulas.ACTIVATIONS[name]) for name in known.activations],
-        "loss": [loss_of(formulas.TERMS[name]) for name in known.terms],
-        "update": [update_of(formulas.UPDATES[name]) for name in known.updates],
-        "measure": [over["count_correct"], over["count_labels"], over["squared_residuals"]],
-    }
-    return Lines(each=each, gather=over["gather"], add_decay=add_decay)
-
-
-def chosen(found: Lines) -> Lines:
-    """The lines with a function of each kind that chooses by number."""
-    kinds = {kind: rules.choice(functions) for kind, functions in found.each.items()}
-    return Lines(**kinds, gather=found.gather, add_decay=found.add_decay)
+    def _reading_rows(self, threshold: float) -> dict[str, Any]:
+        return reading_rows(self.layout.rows, threshold, self.apart, **self.options)
 
 
-def reading_rows(rows_of: Any, threshold: float, **options: Any) -> dict[str, Any]:
+def reading_rows(rows_of: Any, threshold: float, apart: bool, **options: Any) -> dict[str, Any]:
     """Sums, counts and copies in the order of the samples; ``rows_of(array, n_out, m)`` has a row for each. Above the
-    threshold an output says 1.
+    threshold an output says 1. `apart`: counts and copies are yet to be compiled.
     """
     compiled_in: Any = partial(inlined, **options)
     sum_in: Any = partial(inlined, **(IN_ANY_ORDER if options else {}))
 
     @sum_in
     def running_sum(n_out: int, m: int, terms: Any) -> Any:
-        terms_sj, found = rows_of(terms, n_out, m), terms.dtype.type(0)
+        terms_sj = rows_of(terms, n_out, m)
+        found = terms_sj.dtype.type(0)
         for s in range(m):
             for j in range(n_out):
                 found += terms_sj[s, j]
@@ -304,28 +244,25 @@ def reading_rows(rows_of: Any, threshold: float, **options: Any) -> dict[str, An
                 best, here = a_sj[s, j], j
         return here
 
-    @compiled_in
     def count_correct(n_out: int, m: int, a: Any, y: Any, sums: Any) -> None:
         """sums[0] += number of samples whose outputs are of the class that y says"""
         a_sj, y_sj, correct = rows_of(a, n_out, m), rows_of(y, n_out, m), 0
-        half, least = a.dtype.type(0.5), a.dtype.type(threshold)
+        half, least = a_sj.dtype.type(0.5), a_sj.dtype.type(threshold)
         for s in range(m):
             a_class = largest(a_sj, s) if n_out > 1 else np.int64(a_sj[s, 0] > least)
             y_class = largest(y_sj, s) if n_out > 1 else np.int64(y_sj[s, 0] > half)
             correct += 1 if a_class == y_class else 0
         sums[0] += correct
 
-    @compiled_in
     def count_labels(n_out: int, m: int, a: Any, y: Any, sums: Any) -> None:
         """sums[0] += number of outputs on the side of the threshold that y says"""
         a_sj, y_sj, right = rows_of(a, n_out, m), rows_of(y, n_out, m), 0
-        half, least = a.dtype.type(0.5), a.dtype.type(threshold)
+        half, least = a_sj.dtype.type(0.5), a_sj.dtype.type(threshold)
         for s in range(m):
             for j in range(n_out):
                 right += 1 if (a_sj[s, j] > least) == (y_sj[s, j] > half) else 0
         sums[0] += right
 
-    @compiled_in
     def squared_residuals(n_out: int, m: int, a: Any, y: Any, sums: Any) -> None:
         """sums[j] += (a[0, j] - y[0, j])^2, then (a[1, j] - y[1, j])^2, ..."""
         a_sj, y_sj = rows_of(a, n_out, m), rows_of(y, n_out, m)
@@ -336,14 +273,15 @@ def reading_rows(rows_of: Any, threshold: float, **options: Any) -> dict[str, An
                 total += residual * residual
             sums[j] = total
 
-    @compiled_in
-    def gather(orders: Any, row: int, start: int, source: Any, n: int, m: int, a: Any) -> None:
-        """a[s, k] = source[orders[row, start + s], k], a 1-D"""
+    def gather(order: Any, source: Any, n: int, m: int, a: Any) -> None:
+        """a[s, k] = source[order[s] n + k], all of them 1-D"""
         a_sk = rows_of(a, n, m)
         for s in range(m):
-            sample = orders[row, start + s]
+            sample = order[s] * n
             for k in range(n):
-                a_sk[s, k] = source[sample, k]
+                a_sk[s, k] = source[sample + k]
 
-    found = running_sum, weigh, count_correct, count_labels, squared_residuals, gather
-    return {function.py_func.__name__: function for function in found}
+    found = {function.__name__: function for function in (count_correct, count_labels, squared_residuals, gather)}
+    if not apart:
+        found = {name: inlined(function, **options) for name, function in found.items()}
+    return found | {"running_sum": running_sum, "weigh": weigh}

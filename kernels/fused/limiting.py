@@ -1,6 +1,7 @@
 """Clipped gradients, the L1 penalty and constrained weights, compiled; norms as `optimizers.norms` has them."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -8,6 +9,8 @@ import numpy as np
 
 from ..compiling import FUSED, IN_ANY_ORDER, inlined
 from . import rules
+from .epochs import layer_of
+from .views import at, part
 
 TINY, HUGE = 1e-280, 1e280
 """Between them a sum of squares has lost nothing to underflow or overflow."""
@@ -15,9 +18,12 @@ TINY, HUGE = 1e-280, 1e280
 SMALL = 2**10  # weights up to which columns are summed one by one
 
 
-def lines(dtype: str, fused: bool) -> tuple[Any, Any, Any, Any]:
-    """``clip(n, grads, limit)``, ``add_lasso(n, W, dW, strength)``, ``norm(x)`` and ``scale_columns(W, n_in, n_out,
-    limit, norms)``; `fused`: for fast numerics, in which sums are of numbers as they are, where that is safe."""
+def lines(dtype: str, fused: bool) -> tuple[Callable[..., None], Callable[..., None]]:
+    """Yet to be compiled, ``limit(table, n_layers, n, flat, grads, clip_value, clip_norm, l1)`` clips the gradients and
+    adds that of an L1 penalty, and ``constrain(table, n_layers, flat, max_norm, norms)`` scales the weights into each
+    neuron. What is 0 is not done. `table` is that of an `epochs.Plan`; `fused`: for fast numerics, in which sums are of
+    numbers as they are, where that is safe.
+    """
     options: dict[str, Any] = FUSED if fused else {}
     compiled_in: Any = partial(inlined, **options)
     in_any_order: Any = partial(inlined, **(IN_ANY_ORDER if fused else {}))
@@ -114,4 +120,29 @@ def lines(dtype: str, fused: bool) -> tuple[Any, Any, Any, Any]:
         sums_of_columns(W, n_in, n_out, math.ldexp(1.0, -half), math.ldexp(1.0, half - exponent), norms)
         scale_all(W, n_in, n_out, exponent, limit, norms)
 
-    return rules.clip(dtype, **options), rules.lasso(dtype, **options), norm, scale_columns
+    clip, add_lasso, real = rules.clip(dtype, **options), rules.lasso(dtype, **options), np.dtype(dtype).type
+
+    def limit(
+        table: Any, n_layers: int, n: int, flat: Any, grads: Any, clip_value: float, clip_norm: float, l1: float
+    ) -> None:
+        if clip_value != 0.0:
+            clip(n, 1, grads, real(clip_value))
+        if clip_norm != 0.0:
+            size = norm(part(grads, 0, n))
+            if size > clip_norm:
+                factor = real(clip_norm / size)
+                for i in range(n):
+                    grads[i] *= factor
+        if l1 != 0.0:
+            for index in range(n_layers):
+                layer = layer_of(table, index)
+                add_lasso(layer.n_in, layer.n_out, at(flat, layer.w), at(grads, layer.w), real(l1))
+
+    def constrain(table: Any, n_layers: int, flat: Any, max_norm: float, norms: Any) -> None:
+        if max_norm != 0.0:
+            for index in range(n_layers):
+                layer = layer_of(table, index)
+                W = part(flat, layer.w, layer.n_in * layer.n_out)
+                scale_columns(W, layer.n_in, layer.n_out, max_norm, norms)
+
+    return limit, constrain

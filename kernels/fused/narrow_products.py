@@ -16,7 +16,6 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils
 
-from ..compiling import linked
 from ..registers import Registers, written
 from .ordered_products import tile_of
 from .views import part
@@ -73,12 +72,11 @@ def tile_sums_for(dtype: str, most: int) -> Any:
 
 @cache
 def row_products_for(dtype: str) -> Any:
-    """``row_products(x, y, x_rows, y_rows, m, out, y_sums, sums)`` for a dtype, for compiled code."""
+    """``row_products(x, y, x_rows, y_rows, m, out, y_sums, sums)`` for a dtype, yet to be compiled."""
     lanes = tile_of(dtype).lanes
     # one loop takes the time of as many rows as it is written for
     sums_of_2, sums_of_5, sums_of_8 = (tile_sums_for(dtype, most) for most in (2, 5, ROWS))
 
-    @linked
     def row_products(x: Any, y: Any, x_rows: int, y_rows: int, m: int, out: Any, y_sums: Any, sums: Any) -> None:
         """out[i, j] = x[i, 0] y[j, 0] + x[i, 1] y[j, 1] + ..., and y_sums[j] = y[j, 0] + y[j, 1] + ...
 

@@ -5,7 +5,6 @@ above it inside: forward, everything above, backward. All numbers of a run stand
 that begin at constants, so that the compiler knows what never overlaps and keeps what it can in registers.
 """
 
-from collections.abc import Callable
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -15,30 +14,28 @@ from backprop_ref import formulas
 
 from ..compiling import FUSED, IN_ANY_ORDER, compiled, inlined, linked, merged
 from ..registers import padded, vector_of
-from . import layers, rows
-from .epochs import Data, History, Layer, Plan, State, limits, settings_of, training, uncounted_all
-from .layers import Known
-from .views import part, view
+from . import limiting, rows
+from .epochs import Job, Plan, settings_of, training
+from .layers import Lines, Rules
+from .views import at, part, view
 
 
 class Shape(NamedTuple):
     """What a program is made for: the constants of an `epochs.Plan`."""
 
-    known: Known
-    layers: tuple[Layer, ...]
-    loss: int
-    together: bool
-    rule: int
-    metric: int
+    rules: Rules
+    layers: tuple[tuple[int, int, int], ...]
+    """n_in, n_out, and where W begins."""
+    together: int
     batch_size: int
     shards: int
     per_row: int
 
     @classmethod
-    def of(cls, plan: Plan, known: Known) -> "Shape":
-        """The shape of a plan over some rules."""
-        rows = tuple(Layer(*map(int, row[:4])) for row in plan.layers)
-        return cls(known, rows, *(getattr(plan, name) for name in cls._fields[2:]))
+    def of(cls, plan: Plan, rules: Rules) -> "Shape":
+        """The shape of a plan."""
+        table = tuple((int(row[0]), int(row[1]), int(row[2])) for row in plan.layers)
+        return cls(rules, table, plan.together, plan.batch_size, plan.shards, plan.per_row)
 
     @property
     def rows(self) -> int:
@@ -73,15 +70,15 @@ class Lengths(NamedTuple):
 
 
 def lengths_of(shape: Shape) -> Lengths:
-    n_flat = sum((layer.n_in + 1) * layer.n_out for layer in shape.layers)
-    states = len(formulas.UPDATES[shape.known.updates[shape.rule]].state)
+    n_flat = sum((n_in + 1) * n_out for n_in, n_out, _ in shape.layers)
+    states = len(formulas.UPDATES[shape.rules.update].state)
     return Lengths(n_flat, n_flat * (states > 0), n_flat * (states > 1))
 
 
 @cache
 def sections_of(shape: Shape, dtype: str) -> Sections:
     """The sections for a shape."""
-    sizes, m, n, end = [layer.n_out for layer in shape.layers], shape.rows, lengths_of(shape), 0
+    sizes, m, n, end = [n_out for _, n_out, _ in shape.layers], shape.rows, lengths_of(shape), 0
 
     def section(length: int) -> int:
         nonlocal end
@@ -89,55 +86,41 @@ def sections_of(shape: Shape, dtype: str) -> Sections:
         return begin
 
     slots = rows.N_SLOTS * padded(m, vector_of(dtype))
-    lengths = (n.flat, n.flat, n.flat * (shape.shards > 1), n.first, n.second, sizes[-1] * m, m * shape.known.weighted)
+    lengths = (n.flat, n.flat, n.flat * (shape.shards > 1), n.first, n.second, sizes[-1] * m, m * shape.rules.weighted)
     single = map(section, (*lengths, sizes[-1] * m, slots))
     shared = dict(zip(Sections._fields, single, strict=False))
-    a, z, delta = (tuple(section(size * m) for size in of) for of in ([shape.layers[0].n_in, *sizes], sizes, sizes))
+    a, z, delta = (tuple(section(size * m) for size in of) for of in ([shape.layers[0][0], *sizes], sizes, sizes))
     return Sections(**shared, a=a, z=z, delta=delta, end=end)
 
 
 @cache
 def program(dtype: str, shape: Shape, fused: bool = False) -> Any:
-    """The program for a shape, compiled for a dtype; `fused`: for fast numerics."""
-    lines, at, lengths = (
-        layers.lines(dtype, fused, rows.BY_NEURONS, shape.known),
-        sections_of(shape, dtype),
-        lengths_of(shape),
-    )
-    FLAT, GRADS, SHARD, FIRST, SECOND, Y = at.flat, at.grads, at.shard, at.first, at.second, at.y
-    N_FLAT, N_FIRST, N_SECOND = lengths
-    A_IN, A_LAST, N_X, N_Y = at.a[0], at.a[-1], shape.layers[0].n_in, shape.layers[-1].n_out
-    M, SHARDS, PER_ROW, WEIGHTS = shape.rows, shape.shards, shape.per_row, tuple(layer[:4] for layer in shape.layers)
-    update, measure = lines.each["update"][shape.rule], lines.each["measure"][shape.metric]
-    gather, add_decay, WEIGHTS_AT, weighted = lines.gather, lines.add_decay, at.weights, shape.known.weighted
-    limit, constrain = limits(dtype, shape.known, fused)
+    """``epochs.training`` for a shape, compiled; the state is in ``work``. `fused`: for fast numerics."""
+    rules, places, lines = shape.rules, sections_of(shape, dtype), Lines(dtype, fused, rows.BY_NEURONS)
+    FLAT, GRADS, SHARD, FIRST, SECOND, Y, WEIGHTS_AT, *_ = places
+    A_IN, A_LAST, END, N_X, N_Y = places.a[0], places.a[-1], places.end, shape.layers[0][0], shape.layers[-1][1]
+    N_FLAT, N_FIRST, N_SECOND = lengths_of(shape)
+    M, SHARDS, PER_ROW, WEIGHTS = shape.rows, shape.shards, shape.per_row, shape.layers
+    update, measure = lines.update(rules.update), lines.measure(rules.metric, rules.terms)
+    gather, add_decay, real = lines.gather(), lines.add_decay(), np.dtype(dtype).type
+    limit, constrain = map(merged, limiting.lines(dtype, fused))
+    weighted, limited, N_LAYERS = rules.weighted, rules.limits, len(shape.layers)
     first_layer, rest_of_shard = (passes(dtype, shape, fused, lines, outermost) for outermost in (True, False))
 
-    @merged
-    def step(
-        plan: Plan,
-        sections: Any,
-        data: Data,
-        state: State,
-        sums: Any,
-        epoch: int,
-        start: int,
-        size: int,
-        weight: float,
-        work: Any,
-    ) -> Any:
+    def step(memory: Any, job: Job, epoch: int, start: int, size: int, weight: float) -> Any:
         """One update from the samples `start` on; the batch's loss. `sums` gets what its outputs measure."""
-        real = work.dtype.type
+        plan, data, state, sums, work = job.plan, job.data, job.state, job.history.sums, part(job.work, 0, END)
         n, loss, begin, small, larger = real(weight * PER_ROW), real(0), start, size // SHARDS, size % SHARDS
         for i in range(N_Y):
             sums[i] = 0.0
         for shard in range(min(SHARDS, size)):
             m, grads = small + (1 if shard < larger else 0), np.int64(GRADS if shard == 0 else SHARD)
             y = part(work, Y, N_Y * m)
-            gather(data.orders, epoch, begin, data.x, N_X, m, part(work, A_IN, N_X * m))
-            gather(data.orders, epoch, begin, data.y, N_Y, m, y)
+            order = at(data.orders, epoch * job.counts.samples + begin)
+            gather(order, data.x, N_X, m, part(work, A_IN, N_X * m))
+            gather(order, data.y, N_Y, m, y)
             if weighted:
-                gather(data.orders, epoch, begin, data.weights, 1, m, part(work, WEIGHTS_AT, m))
+                gather(order, data.weights, 1, m, part(work, WEIGHTS_AT, m))
             found = first_layer(work, grads, M, n) if m == M else rest_of_shard(work, grads, m, n)
             measure(N_Y, m, part(work, A_LAST, N_Y * m), y, sums)
             loss = found if shard == 0 else loss + found
@@ -146,46 +129,29 @@ def program(dtype: str, shape: Shape, fused: bool = False) -> Any:
                     work[GRADS + i] += work[SHARD + i]
             begin += m
         flat, grads_of_all = part(work, FLAT, N_FLAT), part(work, GRADS, N_FLAT)
-        limit(plan, flat, grads_of_all)
-        if plan.hyper.weight_decay != 0.0:
-            for n_in, n_out, _, w in WEIGHTS:
-                add_decay(real(plan.hyper.weight_decay), flat, grads_of_all, w, n_in * n_out)
-        if plan.hyper.decoupled_decay != 0.0:
-            for n_in, n_out, _, w in WEIGHTS:
-                add_decay(real(-(data.rates[epoch] * plan.hyper.decoupled_decay)), flat, flat, w, n_in * n_out)
+        hyper = plan.hyper
+        if limited:
+            limits = hyper.clip_value, hyper.clip_norm, hyper.l1
+            limit(plan.layers, N_LAYERS, N_FLAT, flat, grads_of_all, *limits)
+        if hyper.weight_decay != 0.0:
+            for n_in, n_out, w in WEIGHTS:
+                n_W = n_in * n_out
+                add_decay(n_in, n_out, part(flat, w, n_W), part(grads_of_all, w, n_W), real(hyper.weight_decay))
+        if hyper.decoupled_decay != 0.0:
+            for n_in, n_out, w in WEIGHTS:
+                W = part(flat, w, n_in * n_out)
+                add_decay(n_in, n_out, W, W, real(-(data.rates[epoch] * hyper.decoupled_decay)))
         first, second = part(work, FIRST, N_FIRST), part(work, SECOND, N_SECOND)
-        settings = settings_of(plan.hyper, state.powers, real(data.rates[epoch]), real)
-        update(N_FLAT, flat, grads_of_all, first, second, settings)
-        constrain(plan, flat, state.norms)
+        settings = settings_of(hyper, state.powers, real(data.rates[epoch]), real)
+        update(N_FLAT, 1, flat, grads_of_all, first, second, settings)
+        if limited:
+            constrain(plan.layers, N_LAYERS, flat, hyper.max_norm, state.norms)
         return loss
 
-    @merged
-    def copy(source: Any, target: Any) -> None:
-        """target <- source"""
-        for i in range(target.size):
-            target[i] = source[i]
-
-    train_on: Callable[..., bool] = merged(training(step, weighted))
-
-    def train(plan: Plan, sections: Any, data: Data, state: State, history: History, work: Any, steps: int) -> bool:
-        """`epochs.training`, with all that it changes in `work` meanwhile."""
-        plan, data, state, history, work = uncounted_all(plan, data, state, history, work)
-        flat, first, second = part(work, FLAT, N_FLAT), part(work, FIRST, N_FIRST), part(work, SECOND, N_SECOND)
-        copy(state.flat, flat)
-        copy(state.first, first)
-        copy(state.second, second)
-        more = train_on(
-            plan, sections, data, State(flat, first, second, state.powers, state.norms), history, work, steps
-        )
-        copy(flat, state.flat)
-        copy(first, state.first)
-        copy(second, state.second)
-        return more
-
-    return compiled(train, **(FUSED if fused else {}))
+    return compiled(training(dtype, merged(step)), **(FUSED if fused else {}))
 
 
-def passes(dtype: str, shape: Shape, fused: bool, lines: layers.Lines, inline: bool) -> Any:
+def passes(dtype: str, shape: Shape, fused: bool, lines: Lines, inline: bool) -> Any:
     """``first_layer(work, grads, m, n)``: the loss of m samples, whose gradients go to `grads` in ``work``."""
     options: dict[str, Any] = FUSED if fused else {}
     compiled_in: Any = partial(inlined, **options)
@@ -196,11 +162,18 @@ def passes(dtype: str, shape: Shape, fused: bool, lines: layers.Lines, inline: b
     return found
 
 
-def loss_above(shape: Shape, at: Sections, lines: layers.Lines, compiled_in: Any) -> Any:
+def loss_above(shape: Shape, places: Sections, lines: Lines, compiled_in: Any) -> Any:
     """The loss, above the last layer."""
-    N_OUT, Z, A, Y, WEIGHTS, TERMS = shape.layers[-1].n_out, at.z[-1], at.a[-1], at.y, at.weights, at.terms
-    DELTA, SLOTS, N_SLOTS = at.delta[-1], at.slots, at.a[0] - at.slots
-    loss_of = lines.each["loss"][shape.loss]
+    N_OUT, Z, A, Y, WEIGHTS, TERMS = (
+        shape.layers[-1][1],
+        places.z[-1],
+        places.a[-1],
+        places.y,
+        places.weights,
+        places.terms,
+    )
+    DELTA, SLOTS, N_SLOTS = places.delta[-1], places.slots, places.a[0] - places.slots
+    loss_of = lines.loss(shape.rules.terms, shape.rules.weighted)
 
     @compiled_in
     def above(work: Any, grads: int, m: int, n: Any) -> Any:
@@ -219,14 +192,19 @@ def loss_above(shape: Shape, at: Sections, lines: layers.Lines, compiled_in: Any
     return above
 
 
-def layer_below(above: Any, index: int, shape: Shape, at: Sections, lines: layers.Lines, fused: bool) -> Any:
+def layer_below(above: Any, index: int, shape: Shape, places: Sections, lines: Lines, fused: bool) -> Any:
     """The function of a layer, with that above it inside."""
-    (N_IN, N_OUT, activation, w, *_), last = shape.layers[index], len(shape.layers) - 1
-    by_a = formulas.ACTIVATIONS[shape.known.activations[activation]].z_for_a
-    A_IN, A, Z, DELTA = at.a[index], at.a[index + 1], at.z[index], at.delta[index]
-    Z_BACKWARD, DELTA_IN, SLOTS, N_SLOTS = A if by_a else Z, at.delta[max(index - 1, 0)], at.slots, at.a[0] - at.slots
-    W, WEIGHTS, FIRST_LAYER, BACKWARD = at.flat + w, w, index == 0, index < last or not shape.together
-    forward, backward = lines.each["forward"][activation], lines.each["backward"][activation]
+    (N_IN, N_OUT, w), activation, last = shape.layers[index], shape.rules.activations[index], len(shape.layers) - 1
+    by_a = formulas.ACTIVATIONS[activation].z_for_a
+    A_IN, A, Z, DELTA = places.a[index], places.a[index + 1], places.z[index], places.delta[index]
+    Z_BACKWARD, DELTA_IN, SLOTS, N_SLOTS = (
+        A if by_a else Z,
+        places.delta[max(index - 1, 0)],
+        places.slots,
+        places.a[0] - places.slots,
+    )
+    W, WEIGHTS, FIRST_LAYER, BACKWARD = places.flat + w, w, index == 0, index < last or not shape.together
+    forward, backward = lines.forward(activation), lines.backward(activation)
     in_any_order: Any = partial(inlined, **(IN_ANY_ORDER if fused else {}))
 
     @in_any_order

@@ -8,17 +8,19 @@ them stays in vector registers while t goes through a block, and is put back in 
 de Geijn, Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34, 2008; the order of the sums is what differs).
 """
 
-from functools import cache, partial
+from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
 from numba.core.registry import cpu_target
 
-from ..compiling import inlined, linked, merged
+from ..compiling import inlined, merged
 from ..registers import Registers, transpose_for, written
+from .calls import calls_for, products_kind, shared_out
+from .memory import blank, kind_of, reader, writer
 from .views import View, corner, part, transposed, view
 
 # From how many multiplications on a product is shared out among threads.
@@ -86,7 +88,7 @@ def packing(dtype: str, size: int) -> Any:
     """`pack_transposed` for a dtype and squares of so many rows."""
     transpose = transpose_for(dtype, size)
 
-    @linked
+    @merged
     def pack_transposed(source: Any, row: int, depth: int, count: int, width: int, panel: Any) -> None:
         """Copies source[t + i * row], t < depth, i < count, to panel[t * width + i], square by square."""
         last_t, last_i = depth - depth % size, count - count % size
@@ -101,16 +103,33 @@ def packing(dtype: str, size: int) -> Any:
     return pack_transposed
 
 
-@cache
-def product_for(dtype: str, shared: bool = False) -> Any:
-    """``product(left, right, out, depth, rows, columns, panels, workers)`` for compiled code.
+class Task(NamedTuple):
+    """A product whose rows are divided among workers; the columns of `right` are packed, first in the panels."""
 
-    `shared`: large products are divided among threads.
-    """
-    upright = upright_for(dtype)
-    upright_shared = upright_for(dtype, True) if shared else upright
+    left: View
+    out: View
+    depth: int
+    rows: int
+    columns: int
+    panels: Any
+    workers: int
+    pack: int
+
+
+@cache
+def task_kind(dtype: str) -> Any:
+    """The type of a `Task`."""
+    view, empty = View(np.empty(0, dtype), 0, 0), np.empty(0, dtype)
+    return kind_of(blank(Task, left=view, out=view, panels=empty))
+
+
+@cache
+def product_for(dtype: str) -> Callable[..., None]:
+    """The piece "product", yet to be compiled."""
     tile_rows, _, _ = tile = tile_of(dtype)
-    tile_columns = tile.columns
+    tile_columns, write, share_out = tile.columns, writer(task_kind(dtype)), shared_out()
+    read = reader(products_kind(dtype))
+    call_pack = calls_for(dtype)["pack"]
 
     @inlined
     def turned(rows: int, columns: int) -> bool:
@@ -118,57 +137,33 @@ def product_for(dtype: str, shared: bool = False) -> Any:
         here = -(-rows // tile_rows) * tile_rows * (-(-columns // tile_columns) * tile_columns)
         return -(-columns // tile_rows) * tile_rows * (-(-rows // tile_columns) * tile_columns) < here
 
-    @merged
     def product(
-        left: View, right: View, out: View, depth: int, rows: int, columns: int, panels: Any, workers: int
+        left: View, right: View, start: View, out: View, depth: int, rows: int, columns: int, memory: Any
     ) -> None:
         """out[i, j] <- (out[i, j] + left[0, i] right[0, j]) + left[1, i] right[1, j] + ..., t = 0 .. depth - 1
 
-        NumPy, but for the order: ``out += left.T @ right``. `panels` are `panels_for` entries to work in; among
-        `workers` the rows are divided, and no sum depends on how many there are.
+        NumPy, but for the order: ``out += left.T @ right``. `start` is `out`. The panels are `panels_for` entries to
+        work in; among workers the rows are divided, and no sum depends on how many there are.
         """
         if turned(rows, columns):
             left, right, out, rows, columns = right, left, transposed(out), columns, rows
-        if depth * rows * columns >= SHARED_FROM:
-            upright_shared(left, right, out, depth, rows, columns, panels, workers)
-        else:
-            upright(left, right, out, depth, rows, columns, panels, 1)
+        products = read(memory)
+        workers = products.workers if depth * rows * columns >= SHARED_FROM else 1
+        call_pack(products.pack, (right, depth, columns, tile_columns, products.panels))
+        task = Task(left, out, depth, rows, columns, products.panels, workers, products.pack)
+        share_out(products.parallel, products.share, write(task), workers)
 
     return product
 
 
 @cache
-def parts_for(dtype: str) -> tuple[Any, Any]:
-    """`pack` and `rows_of_one`, for compiled code."""
-    tile = tile_of(dtype)
-    tile_rows, tile_columns = tile.rows, tile.columns
-    tile_product, pack_transposed = tile_product_for(dtype), packing(dtype, tile.rows)
+def share_for(dtype: str) -> Callable[..., None]:
+    """The piece "share" of that product, yet to be compiled: the rows of one worker."""
+    tile_rows, _, _ = tile = tile_of(dtype)
+    tile_columns, read = tile.columns, reader(task_kind(dtype))
+    tile_product, call_pack = tile_product_for(dtype), calls_for(dtype)["pack"]
 
-    @linked
-    def pack(source: View, depth: int, count: int, width: int, panels: Any) -> None:
-        """Copies source[t, i], t < depth, i < count, into panels of `width` entries per term.
-
-        A panel holds the entries of one term after those of another, filled up with 0.
-        """
-        zero = panels.dtype.type(0)
-        for first in range(0, count, width):
-            here, at = min(width, count - first), corner(source, 0, first)
-            panel = view(panels, first * depth, depth, width)
-            if here < width:
-                panel[:, here:] = zero
-            if source.row == 1:
-                pack_transposed(at.array, source.column, depth, here, width, part(panels, first * depth, 1))
-            elif source.column == 1:
-                for t in range(depth):
-                    row = part(at.array, t * source.row, here)
-                    for i in range(here):
-                        panel[t, i] = row[i]
-            else:
-                for t in range(depth):
-                    for i in range(here):
-                        panel[t, i] = at.array[t * source.row + i * source.column]
-
-    @inlined
+    @merged
     def add_block(left: Any, right: Any, apart: int, edge: Any, depth: int, out: View, rows: int, columns: int) -> None:
         """Adds `depth` terms to a block of `out`.
 
@@ -189,43 +184,52 @@ def parts_for(dtype: str) -> tuple[Any, Any]:
                     for c in range(width):
                         to.array[r * out.row + c * out.column] = edge[r * tile_columns + c]
 
-    @linked
-    def rows_of_one(left: View, right: Any, out: View, depth: int, rows: int, columns: int, space: Any) -> None:
-        """The rows of one worker: `right` is packed."""
+    def share(memory: int, worker: int) -> None:
+        left, out, depth, rows, columns, panels, workers, pack = read(memory)
+        each = -(-rows // (workers * tile_rows)) * tile_rows
+        packed, size = depth * (-(-columns // tile_columns) * tile_columns), HEIGHT * DEPTH + tile_rows * tile_columns
+        first = worker * each
+        end, space = min(first + each, rows), part(panels, packed + worker * size, size)
         edge = part(space, HEIGHT * DEPTH, tile_rows * tile_columns)
-        for top in range(0, rows, HEIGHT):
-            height = min(HEIGHT, rows - top)
+        for top in range(first, end, HEIGHT):
+            height = min(HEIGHT, end - top)
             for t in range(0, depth, DEPTH):
                 terms = min(DEPTH, depth - t)
-                pack(corner(left, t, top), terms, height, tile_rows, space)
-                right_t = part(right, t * tile_columns, 1)
+                call_pack(pack, (corner(left, t, top), terms, height, tile_rows, space))
+                right_t = part(panels, t * tile_columns, 1)
                 add_block(space, right_t, depth * tile_columns, edge, terms, corner(out, top, 0), height, columns)
 
-    return pack, rows_of_one
+    return share
 
 
 @cache
-def upright_for(dtype: str, shared: bool = False) -> Any:
-    """The product with rows of `right` along the vectors, for compiled code; `shared`: with threads."""
-    pack, rows_of_one = parts_for(dtype)
-    tile = tile_of(dtype)
-    tile_rows, tile_columns = tile.rows, tile.columns
-    prange: Any = numba.prange if shared else range
+def pack_for(dtype: str) -> Callable[..., None]:
+    """The piece "pack", yet to be compiled."""
+    pack_transposed, zero = packing(dtype, tile_of(dtype).rows), np.dtype(dtype).type(0)
 
-    @partial(linked, parallel=shared)
-    def upright(
-        left: View, right: View, out: View, depth: int, rows: int, columns: int, panels: Any, workers: int
-    ) -> None:
-        """out[i, j] <- (out[i, j] + left[0, i] right[0, j]) + ...; the rows are divided among workers."""
-        pack(right, depth, columns, tile_columns, panels)
-        share = -(-rows // (workers * tile_rows)) * tile_rows
-        begin, each = depth * (-(-columns // tile_columns) * tile_columns), HEIGHT * DEPTH + tile_rows * tile_columns
-        for worker in prange(workers):
-            first = np.int64(worker) * share
-            space, count = part(panels, begin + np.int64(worker) * each, each), min(share, rows - first)
-            rows_of_one(corner(left, 0, first), panels, corner(out, first, 0), depth, count, columns, space)
+    def pack(source: View, depth: int, count: int, width: int, panels: Any) -> None:
+        """Copies source[t, i], t < depth, i < count, into panels of `width` entries per term.
 
-    return upright
+        A panel holds the entries of one term after those of another, filled up with 0.
+        """
+        for first in range(0, count, width):
+            here, at = min(width, count - first), corner(source, 0, first)
+            panel = view(panels, first * depth, depth, width)
+            if here < width:
+                panel[:, here:] = zero
+            if source.row == 1:
+                pack_transposed(at.array, source.column, depth, here, width, part(panels, first * depth, 1))
+            elif source.column == 1:
+                for t in range(depth):
+                    row = part(at.array, t * source.row, here)
+                    for i in range(here):
+                        panel[t, i] = row[i]
+            else:
+                for t in range(depth):
+                    for i in range(here):
+                        panel[t, i] = at.array[t * source.row + i * source.column]
+
+    return pack
 
 
 def panels_for(depth: int, rows: int, columns: int, workers: int, dtype: str) -> int:

@@ -5,21 +5,21 @@ pass is a loop that LLVM turns into vectors, or that `rules` writes in them. Num
 row, stand in slots: equal parts of an array, each with one for every sample.
 """
 
-import functools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba.core import cgutils
 from numba.extending import register_jitable
 
 from backprop_ref import formulas
 
-from ..compiling import inlined, merged
+from ..compiling import inlined
 from ..expressions import OVER_ROWS, WORDS, Node, evaluated, leaf, leaves, node, parts_of
 from ..registers import Instructions, Number, padded, vector_of, written
 from . import rules
-from .views import part, view
+from .views import view
 
 SLOTS = tuple(f"slot{i}" for i in range(3))
 N_SLOTS = len(SLOTS)
@@ -27,14 +27,12 @@ LONG = tuple(name for name in formulas.FUNCTIONS if name != "sqrt")
 
 
 class Layout(NamedTuple):
-    """How the values of a layer stand in a 1-D array, and loops in the order in which they stand there."""
+    """How the values of a layer stand in a 1-D array."""
 
     rows: Any
     """``rows(array, n_out, m)``: the values as a matrix with a row for each sample."""
-    entries: Callable[[Any], Any]
-    """Of ``step(i, s, arguments)``, a loop over all entries i, each of a sample s."""
-    along_rows: Callable[[Any, Any, int], Any]
-    """Of two steps and a number, a loop that does the first once for each row, then the second from that entry on."""
+    by_neurons: bool
+    """Neuron after neuron, entry (s, j) at j m + s; else sample after sample, at s n_out + j."""
 
 
 @register_jitable(forceinline=True)
@@ -47,51 +45,7 @@ def samples(array: Any, n_out: int, m: int) -> Any:
     return view(array, 0, m, n_out)
 
 
-def _entries_of_neurons(step: Any) -> Any:
-    @merged
-    def entries(n_out: int, m: int, arguments: Any) -> None:
-        for j in range(n_out):
-            for s in range(m):
-                step(j * m + s, s, arguments)
-
-    return entries
-
-
-def _entries_of_samples(step: Any) -> Any:
-    @merged
-    def entries(n_out: int, m: int, arguments: Any) -> None:
-        for s in range(m):
-            for j in range(n_out):
-                step(s * n_out + j, s, arguments)
-
-    return entries
-
-
-def _rows_of_neurons(first: Any, step: Any, begin: int) -> Any:
-    @merged
-    def along_rows(n_out: int, m: int, arguments: Any) -> None:
-        for s in range(m):
-            first(s, s, arguments)
-        for j in range(begin, n_out):
-            for s in range(m):
-                step(j * m + s, s, arguments)
-
-    return along_rows
-
-
-def _rows_of_samples(first: Any, step: Any, begin: int) -> Any:
-    @merged
-    def along_rows(n_out: int, m: int, arguments: Any) -> None:
-        for s in range(m):
-            first(s * n_out, s, arguments)
-            for j in range(begin, n_out):
-                step(s * n_out + j, s, arguments)
-
-    return along_rows
-
-
-BY_NEURONS = Layout(neurons_turned, _entries_of_neurons, _rows_of_neurons)
-BY_SAMPLES = Layout(samples, _entries_of_samples, _rows_of_samples)
+BY_NEURONS, BY_SAMPLES = Layout(neurons_turned, True), Layout(samples, False)
 
 
 class Pass(NamedTuple):
@@ -242,83 +196,90 @@ def over_arrays(dtype: str, compiled: Callable[..., Any]) -> tuple[Callable[[Cal
     return forward_of, backward_of, terms_of, error_of
 
 
-def _program(dtype: str, passes: Sequence[Pass], names: Sequence[str], layout: Layout, **options: Any) -> Any:
-    """``over_rows(n_out, m, *arguments)``: passes over arrays of these names; the last argument are the slots."""
-    first, *others = (_loop(dtype, each, names, layout, **options) for each in passes)
-    body = functools.reduce(_both, others, first)
+def _program(
+    dtype: str, passes: Sequence[Pass], names: Sequence[str], layout: Layout, apart: bool = False, **options: Any
+) -> Any:
+    """``over_rows(n_out, m, *arguments)``: passes over arrays of these names; the last argument are the slots.
+
+    `apart` and the options are as for `rules.loop`.
+    """
+    by_neurons = layout.by_neurons
+
+    def write(builder: Any, n_out: Any, m: Any, arguments: Any) -> None:
+        writer = _Writer(builder, dtype, names, by_neurons, n_out, m, arguments)
+        for each in passes:
+            writer.write(each)
+
+    all_passes = written("n_out m arguments", write)
 
     def over_rows(n_out: int, m: int, *arguments: Any) -> None:
-        body(n_out, m, arguments + (arguments[-1].size // N_SLOTS,))
+        all_passes(n_out, m, arguments)
 
-    return inlined(over_rows, **options)
-
-
-def _both(first: Any, second: Any) -> Any:
-    @merged
-    def both(n_out: int, m: int, arguments: Any) -> None:
-        first(n_out, m, arguments)
-        second(n_out, m, arguments)
-
-    return both
+    return over_rows if apart else inlined(over_rows, **options)
 
 
-def _loop(dtype: str, each: Pass, names: Sequence[str], layout: Layout, **options: Any) -> Any:
-    kind, value, target = each
-    step, old = functools.partial(_step, dtype, names), leaf(target)
-    if kind == "entries":
-        return layout.entries(step(value, target))
-    if kind == "samples":
-        return _each_sample(step(value, target))
-    if kind == "total":
-        return layout.along_rows(step(node(0.0), target), step(old + value, target), 0)
-    if kind == "largest":
-        return layout.along_rows(step(value, target), step(WORDS.where(value > old, value, old), target), 1)
-    function = rules.elementary(dtype, kind, **options)
-    if target in SLOTS:
-        return _of_samples(function, SLOTS.index(value.name), SLOTS.index(target))
-    return _of_entries(function, names.index(value.name), names.index(target))
+class _Writer:
+    """Writes the instructions of passes over arrays."""
 
+    def __init__(
+        self, builder: Any, dtype: str, names: Sequence[str], by_neurons: bool, n_out: Any, m: Any, arguments: Any
+    ) -> None:
+        self.builder, self.dtype, self.by_neurons, self.n_out, self.m = builder, dtype, by_neurons, n_out, m
+        self.numbers, self.index = Instructions(builder, dtype), n_out.type
+        *given, slots = arguments
+        vector = self.index(vector_of(dtype))
+        apart = builder.mul(builder.sdiv(builder.add(m, self.index(vector_of(dtype) - 1)), vector), vector)
+        places = [self.numbers.at(slots, builder.mul(apart, self.index(number))) for number in range(N_SLOTS)]
+        self.given = dict(zip(names, given, strict=True)) | dict(zip(SLOTS, places, strict=True))
 
-def _each_sample(step: Any) -> Any:
-    @merged
-    def samples(n_out: int, m: int, arguments: Any) -> None:
-        for s in range(m):
-            step(s, s, arguments)
+    def write(self, each: Pass) -> None:
+        """One pass."""
+        kind, value, target = each
+        old = leaf(target)
+        if kind == "entries":
+            self._along_rows(None, value, target)
+        elif kind == "samples":
+            with cgutils.for_range(self.builder, self.m) as turn:
+                self._put(value, target, turn.index, turn.index)
+        elif kind == "total":
+            self._along_rows(node(0.0), old + value, target)
+        elif kind == "largest":
+            self._along_rows(value, WORDS.where(value > old, value, old), target, begin=1)
+        else:
+            entries = self.builder.mul(self.n_out, self.m)
+            n, arrays = self.m if target in SLOTS else entries, [self.given[value.name], self.given[target]]
+            rules.write_loop(self.builder, self.dtype, rules.word(kind), (0,), (1,), n, arrays)
 
-    return samples
+    def _along_rows(self, first: Node | None, value: Node, target: str, begin: int = 0) -> None:
+        """Puts the first value once for each row, then the other from that entry on, in the order of the array."""
+        builder, one = self.builder, self.index(1)
+        js = self.index(begin), self.n_out
+        if self.by_neurons:
+            if first is not None:
+                with cgutils.for_range(builder, self.m) as turn:
+                    self._put(first, target, turn.index, turn.index)
+            with cgutils.for_range_slice(builder, *js, one, inc=True) as (j, _):
+                row = builder.mul(j, self.m)
+                with cgutils.for_range(builder, self.m) as turn:
+                    self._put(value, target, builder.add(row, turn.index), turn.index)
+        else:
+            with cgutils.for_range(builder, self.m) as turn:
+                row = builder.mul(turn.index, self.n_out)
+                if first is not None:
+                    self._put(first, target, row, turn.index)
+                with cgutils.for_range_slice(builder, *js, one, inc=True) as (j, _):
+                    self._put(value, target, builder.add(row, j), turn.index)
 
+    def _put(self, value: Node, target: str, i: Any, s: Any) -> None:
+        """Puts a value into an array at entry i, or into a slot at sample s."""
+        numbers = self.numbers
 
-def _of_samples(function: Any, source: int, target: int) -> Any:
-    @merged
-    def of_samples(n_out: int, m: int, arguments: Any) -> None:
-        slots, apart = arguments[-2], arguments[-1]
-        function(m, part(slots, source * apart, m), part(slots, target * apart, m))
+        def number(name: str) -> Any:
+            given = self.given[name]
+            return numbers.load(self._at(name, i, s)) if given.type.is_pointer else given
 
-    return of_samples
+        values = {name: Number(number(name), numbers) for name in sorted(leaves(value))}
+        numbers.store(numbers.value(evaluated(value, numbers, values)), self._at(target, i, s))
 
-
-def _of_entries(function: Any, source: int, target: int) -> Any:
-    @merged
-    def of_entries(n_out: int, m: int, arguments: Any) -> None:
-        function(n_out * m, arguments[source], arguments[target])
-
-    return of_entries
-
-
-def _step(dtype: str, names: Sequence[str], value: Node, target: str) -> Any:
-    """``step(i, s, arguments)``: puts a value into an array at entry i, or into a slot at sample s."""
-    read = sorted(leaves(value))
-
-    def write(builder: Any, i: Any, s: Any, arguments: Any) -> None:
-        m, (*_, slots, apart) = Instructions(builder, dtype), arguments
-
-        def at(name: str) -> Any:
-            if name in SLOTS:
-                return m.at(slots, builder.add(builder.mul(apart, apart.type(SLOTS.index(name))), s))
-            return m.at(arguments[names.index(name)], i)
-
-        numbers = {name: arguments[names.index(name)] if name == "n" else m.load(at(name)) for name in read}
-        values = {name: Number(number, m) for name, number in numbers.items()}
-        m.store(m.value(evaluated(value, m, values)), at(target))
-
-    return written("i s arguments", write)
+    def _at(self, name: str, i: Any, s: Any) -> Any:
+        return self.numbers.at(self.given[name], s if name in SLOTS else i)

@@ -1,4 +1,4 @@
-"""Loops over all numbers of a layer, written from the rules of `formulas`, and a choice among functions by number.
+"""Loops over all numbers of a layer, written from the rules of `formulas`.
 
 One value of exp, log or tanh is a chain of some fifty operations that wait for each other, more than a processor looks
 ahead; the chains of neighbouring vectors, operation by operation in turn, keep it busy. So loops over rules with such
@@ -8,50 +8,58 @@ words are written in vectors, several at a time. LLVM makes vectors of all other
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba.core import cgutils
 
 from backprop_ref import formulas
 
 from ..compiling import inlined, linked
-from ..registers import Instructions, padded, vector_of, written
+from ..registers import Instructions, vector_of, written
 from .ordered_products import tile_of
 
 
-def loop(dtype: str, rule: Callable[..., Any], reads: Sequence[int], writes: Sequence[int], **options: Any) -> Any:
-    """``loop(n, *arguments)``: a rule, entry by entry; ``rule(m, *numbers)`` gives a number, or a tuple of them.
+def loop(
+    dtype: str,
+    rule: Callable[..., Any],
+    reads: Sequence[int],
+    writes: Sequence[int],
+    apart: bool = False,
+    **options: Any,
+) -> Any:
+    """``loop(rows, columns, *arguments)``: a rule, for so many entries; ``rule(m, *numbers)`` gives a number, or a
+    tuple of them.
 
-    `reads` are the places of the arguments that the rule gets: arrays of n numbers, and numbers; `writes` those of the
-    arrays that get its results. Arrays are 1-D and contiguous. Vectors are written as a whole: up to `vector_of`
-    numbers the arrays that are read and written have to go on. The options are for `linked`.
+    `reads` are the places of the arguments that the rule gets: arrays of rows x columns numbers, and numbers; `writes`
+    those of the arrays that get its results. Arrays are 1-D and contiguous, or pointers. Vectors are written as a
+    whole: up to `vector_of` numbers the arrays that are read and written have to go on. `apart`: a function that is yet
+    to be compiled; else it is for compiled code. The options are for `linked`.
     """
-    step = _step(dtype, rule, reads, writes, 0)
-    if not _is_long(rule, len(reads)):
 
-        def entry_by_entry(n: int, *arguments: Any) -> None:
-            for i in range(n):
-                step(i, arguments)
+    def write(builder: Any, n: Any, arguments: Any) -> None:
+        write_loop(builder, dtype, rule, reads, writes, n, arguments)
 
-        return inlined(entry_by_entry, **options)
-    tile, vector = tile_of(dtype), vector_of(dtype)
-    lanes, several = tile.lanes, tile.lanes * tile.rows // 2  # as many registers as that processor has to spare
-    one_vector, several_vectors = (_step(dtype, rule, reads, writes, length) for length in (lanes, several))
+    entries = written("n arguments", write)
 
-    def vector_by_vector(n: int, *arguments: Any) -> None:
-        end = padded(n, vector)
-        together = end - end % several
-        for i in range(0, together, several):
-            several_vectors(i, arguments)
-        for i in range(together, end, lanes):
-            one_vector(i, arguments)
+    def all_entries(rows: int, columns: int, *arguments: Any) -> None:
+        entries(rows * columns, arguments)
 
-    return linked(vector_by_vector, **options)
+    if apart:
+        return all_entries
+    return (linked if _is_long(rule, len(reads)) else inlined)(all_entries, **options)
 
 
-def _step(dtype: str, rule: Callable[..., Any], reads: Sequence[int], writes: Sequence[int], lanes: int) -> Any:
-    """``step(i, arguments)``: the rule at i, or for so many lanes from i on."""
+def write_loop(
+    builder: Any,
+    dtype: str,
+    rule: Callable[..., Any],
+    reads: Sequence[int],
+    writes: Sequence[int],
+    n: Any,
+    arguments: Sequence[Any],
+) -> None:
+    """Writes the instructions of a `loop` over n entries."""
+    index = n.type
 
-    def write(builder: Any, i: Any, arguments: Any) -> None:
+    def step(i: Any, lanes: int) -> None:
         m = Instructions(builder, dtype, lanes)
         flat = [one for item in arguments for one in (item if isinstance(item, tuple) else (item,))]
         read = [flat[place] for place in reads]
@@ -59,7 +67,17 @@ def _step(dtype: str, rule: Callable[..., Any], reads: Sequence[int], writes: Se
         for place, result in zip(writes, m.evaluated(rule, values), strict=True):
             m.store(result, m.at(arguments[place], i))
 
-    return written("i arguments", write)
+    if not _is_long(rule, len(reads)):
+        with cgutils.for_range(builder, n) as turn:
+            step(turn.index, 0)
+        return
+    tile, vector = tile_of(dtype), vector_of(dtype)
+    lanes, several = tile.lanes, tile.lanes * tile.rows // 2  # as many registers as that processor has to spare
+    full = builder.mul(builder.sdiv(builder.add(n, index(vector - 1)), index(vector)), index(vector))
+    together = builder.mul(builder.sdiv(full, index(several)), index(several))
+    for length, begin, end in ((several, index(0), together), (lanes, together, full)):
+        with cgutils.for_range_slice(builder, begin, end, index(length), inc=True) as (i, _):
+            step(i, length)
 
 
 def _is_long(rule: Callable[..., Any], count: int) -> bool:
@@ -88,22 +106,27 @@ class _Words(formulas.Arithmetic):
 
 
 def elementary(dtype: str, name: str, **options: Any) -> Any:
-    """``function(n, x, y)``: y <- exp(x), or another function of that name; y may be x."""
-    return loop(dtype, lambda m, x: getattr(m, name)(x), (0,), (1,), **options)
+    """``function(rows, columns, x, y)``: y <- exp(x), or another function of that name; y may be x."""
+    return loop(dtype, word(name), (0,), (1,), **options)
+
+
+def word(name: str) -> Callable[..., Any]:
+    """The rule that is one function."""
+    return lambda m, x: getattr(m, name)(x)
 
 
 def forward(dtype: str, activation: formulas.Activation, **options: Any) -> Any:
-    """``forward(n, z, a)``"""
+    """``forward(n_out, m, z, a)``"""
     return loop(dtype, activation.forward, (0,), (1,), **options)
 
 
 def backward(dtype: str, activation: formulas.Activation, **options: Any) -> Any:
-    """``backward(n, z, a, delta)``: delta from da, which stands in delta before."""
+    """``backward(n_out, m, z, a, delta)``: delta from da, which stands in delta before."""
     return loop(dtype, activation.backward, (0, 1, 2), (2,), **options)
 
 
 def loss(dtype: str, pair: formulas.Terms, **options: Any) -> Any:
-    """``loss(n, z, a, y, divisor, terms, delta)``: terms, and delta or da, in one pass."""
+    """``loss(n_out, m, z, a, y, divisor, terms, delta)``: terms, and delta or da, in one pass."""
 
     def rule(m: Any, z: Any, a: Any, y: Any, divisor: Any) -> Any:
         return pair.terms(m, z, a, y), pair.error(m, z, a, y) / divisor
@@ -112,7 +135,7 @@ def loss(dtype: str, pair: formulas.Terms, **options: Any) -> Any:
 
 
 def update(dtype: str, rule: formulas.Update, **options: Any) -> Any:
-    """``update(n, flat, grads, first, second, settings)``, with as many arrays of state as the rule has."""
+    """``update(rows, columns, flat, grads, first, second, settings)``, with as many arrays of state as the rule has."""
     states = tuple(range(2, 2 + len(rule.state)))
 
     def step(m: Any, W: Any, g: Any, *others: Any) -> Any:
@@ -124,46 +147,15 @@ def update(dtype: str, rule: formulas.Update, **options: Any) -> Any:
 
 
 def decay(dtype: str, **options: Any) -> Any:
-    """``decay(n, flat, grads, strength)``"""
+    """``decay(n_in, n_out, W, dW, strength)``"""
     return loop(dtype, lambda m, W, g, strength: formulas.decay(W, g, strength), (0, 1, 2), (1,), **options)
 
 
 def clip(dtype: str, **options: Any) -> Any:
-    """``clip(n, grads, limit)``"""
+    """``clip(rows, columns, grads, limit)``"""
     return loop(dtype, formulas.clipped, (0, 1), (0,), **options)
 
 
 def lasso(dtype: str, **options: Any) -> Any:
-    """``lasso(n, flat, grads, strength)``"""
+    """``lasso(n_in, n_out, W, dW, strength)``"""
     return loop(dtype, formulas.lasso, (0, 1, 2), (1,), **options)
-
-
-def choice(functions: Sequence[Any]) -> Any:
-    """``chosen(number, arguments)``: the compiled function of that number, called with the tuple of arguments."""
-
-    @intrinsic
-    def chosen(typingctx: Any, number: Any, arguments: Any) -> Any:
-        kinds = [types.Dispatcher(function) for function in functions]
-        signatures = [typingctx.resolve_function_type(kind, tuple(arguments), {}) for kind in kinds]
-        result = signatures[0].return_type
-
-        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            number, given = values[0], cgutils.unpack_tuple(builder, values[1])
-            blocks, end = [builder.append_basic_block() for _ in functions], builder.append_basic_block()
-            switch, results = builder.switch(number, blocks[-1]), []
-            for index, (block, kind, types_of_it) in enumerate(zip(blocks, kinds, signatures, strict=True)):
-                switch.add_case(number.type(index), block)
-                builder.position_at_end(block)
-                call = context.get_function(kind, types_of_it)
-                context.add_linking_libs(getattr(call, "libs", ()))
-                results.append((call(builder, given), builder.block))
-                builder.branch(end)
-            builder.position_at_end(end)
-            found = builder.phi(results[0][0].type)
-            for value, block in results:
-                found.add_incoming(value, block)
-            return found
-
-        return result(types.intp, arguments), codegen
-
-    return chosen

@@ -1,0 +1,145 @@
+"""The pieces that training a network needs: compiled where they have not been, and found by their addresses."""
+
+from collections.abc import Sequence
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..compiling import FUSED, IN_ANY_ORDER
+from . import dropping, fast_products, layers, limiting, ordered_products, rows, wide_layers
+from .calls import Products, address_of, parallel_loop
+from .epochs import Layer, Pieces, Plan, Sections, placed, step_for, value_and_grad_for
+from .layers import Lines, Rules
+
+
+class Kind(NamedTuple):
+    """Which functions serve a network, besides its rules."""
+
+    dtype: str
+    fused: bool
+    """For fast numerics."""
+    wide: bool
+    """Values of a layer stand sample after sample; else neuron after neuron."""
+    packed: bool
+    """Some product is large enough for packed operands."""
+    shared: bool
+    """Large products are shared out among threads."""
+    direct: bool
+    """As `Plan.direct`."""
+
+    @property
+    def lines(self) -> Lines:
+        return Lines(self.dtype, self.fused, rows.BY_SAMPLES if self.wide else rows.BY_NEURONS, apart=True)
+
+
+def placed_with_panels(plan: Plan, kind: Kind, rules: Rules) -> tuple[Plan, Sections]:
+    """`epochs.placed`, with what the products need."""
+    m, shapes = plan.batch_size, [(int(row[0]), int(row[1])) for row in plan.layers]
+    extents = [extent for n_in, n_out in shapes for extent in products_of(kind, n_in, n_out, m)]
+    if kind.wide:
+        panels = max(fast_products.panels_for(*extent, plan.workers) for extent in extents)
+        return placed(plan, kind.dtype, rules, panels, zeros=max(map(max, shapes)))
+    panels = max(ordered_products.panels_for(*extent, plan.workers, kind.dtype) for extent in extents)
+    return placed(plan, kind.dtype, rules, panels * (kind.packed and not kind.fused))
+
+
+def products_of(kind: Kind, n_in: int, n_out: int, m: int) -> Sequence[tuple[int, int, int]]:
+    """Terms, rows and columns of a layer's three products."""
+    if kind.wide:
+        return wide_layers.products_of(n_in, n_out, m)
+    return (n_in, n_out, m), (m, n_in, n_out), (n_out, n_in, m)
+
+
+def with_pieces(plan: Plan, kind: Kind, rules: Rules) -> Plan:
+    """The plan with the addresses of all that it calls."""
+    last, hyper = len(plan.layers) - 1, plan.hyper
+    of_affine, of_lines = partial(_of_affine, kind), partial(_of_lines, kind.lines)
+    table = [Layer(*map(int, row)) for row in plan.layers]
+    for index, name in enumerate(rules.activations):
+        differentiated = index < last or not plan.together
+        backward = of_lines("backward", name) if differentiated else 0
+        table[index] = table[index]._replace(forward=of_lines("forward", name), backward=backward)
+    draw, multiply = _of_dropout(kind.lines) if plan.dropout.any() else (0, 0)
+    limit, constrain = _of_limits(kind.dtype, kind.fused) if rules.limits else (0, 0)
+    step, value_and_grad = _of_step(kind.dtype)
+    pieces = Pieces(
+        step=step,
+        value_and_grad=value_and_grad,
+        gather=of_lines("gather"),
+        affine_forward=of_affine("affine_forward"),
+        affine_backward=of_affine("affine_backward"),
+        affine_backward_input=of_affine("affine_backward_input") if last > 0 else 0,
+        loss=of_lines("loss", rules.terms, rules.weighted),
+        measure=of_lines("measure", rules.metric, rules.terms),
+        update=0 if plan.direct else of_lines("update", rules.update),
+        add_decay=of_lines("add_decay") if hyper.weight_decay or hyper.decoupled_decay else 0,
+        limit=limit,
+        constrain=constrain,
+        draw=draw,
+        multiply=multiply,
+    )
+    return plan._replace(layers=np.array(table, np.int64), pieces=pieces)
+
+
+@cache
+def _of_step(dtype: str) -> tuple[int, int]:
+    functions = {"step": step_for(dtype), "value_and_grad": value_and_grad_for(dtype)}
+    step, value_and_grad = (address_of(dtype, name, function) for name, function in functions.items())
+    return step, value_and_grad
+
+
+@cache
+def _of_lines(lines: Lines, name: str, *arguments: Any) -> int:
+    """One of `Lines`."""
+    return address_of(lines.dtype, name, getattr(lines, name)(*arguments), **lines.options)
+
+
+@cache
+def _of_affine(kind: Kind, name: str) -> int:
+    """One of the three of the affine map."""
+    if kind.wide:
+        return address_of(kind.dtype, name, wide_layers.affine(kind.dtype, kind.direct)[name], **FUSED)
+    function, options = layers.affine(kind.dtype, kind.packed, kind.fused)[name], IN_ANY_ORDER if kind.fused else {}
+    return address_of(kind.dtype, name, function, **options)
+
+
+def products_for(plan: Plan, sections: Sections, kind: Kind, work: Any) -> Products:
+    """What the plan's products need; the pieces are compiled first, or loaded."""
+    addresses = of_products(kind.dtype, kind.wide, kind.shared) if kind.wide or kind.packed else NO_PRODUCTS
+    panels, zeros = work[sections.panels : sections.zeros], work[sections.zeros :]
+    return Products(panels, panels.size, plan.workers, **addresses, zeros=zeros)
+
+
+NO_PRODUCTS = dict.fromkeys(("product", "pack", "share", "packing", "parallel"), 0)
+
+
+@cache
+def of_products(dtype: str, wide: bool, shared: bool) -> dict[str, int]:
+    """Addresses of what large products need, by the names in `calls.Products`."""
+    options: dict[str, Any] = FUSED if wide else {}
+    module = fast_products if wide else ordered_products
+    return {
+        "product": address_of(dtype, "product", module.product_for(dtype), **options),
+        "pack": address_of(dtype, "pack", module.pack_for(dtype), **options),
+        "share": address_of(dtype, "share", module.share_for(dtype), **options),
+        "packing": address_of(dtype, "share", fast_products.packing_for(dtype), **options) if wide else 0,
+        "parallel": _of_parallel_loop() if shared else 0,
+    }
+
+
+@cache
+def _of_parallel_loop() -> int:
+    return address_of("float64", "parallel", parallel_loop(), parallel=True)
+
+
+@cache
+def _of_dropout(lines: Lines) -> tuple[int, int]:
+    draw, multiply = dropping.lines(lines.layout)
+    return address_of(lines.dtype, "draw", draw), address_of(lines.dtype, "multiply", multiply)
+
+
+@cache
+def _of_limits(dtype: str, fused: bool) -> tuple[int, int]:
+    limit, constrain = limiting.lines(dtype, fused)
+    return address_of(dtype, "limit", limit), address_of(dtype, "constrain", constrain)
