@@ -1,5 +1,6 @@
 """The commands and what each is given; what they do is in the modules they call."""
 
+import copy
 import shutil
 from functools import partial
 from pathlib import Path
@@ -44,9 +45,14 @@ Encoding = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 
 
-def command():
-    """The whole command line as one callable."""
-    return typer.main.get_command(app)
+def command(asked=None):
+    """The whole command line as one callable; where one of its commands is `asked` for, with no other."""
+    if asked not in {registered.callback.__name__ for registered in app.registered_commands}:
+        return typer.main.get_command(app)
+    alone = copy.copy(app)
+    alone.registered_groups = []
+    alone.registered_commands = [each for each in app.registered_commands if each.callback.__name__ == asked]
+    return typer.main.get_command(alone)
 
 
 def as_now(arguments):

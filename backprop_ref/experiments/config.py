@@ -45,7 +45,7 @@ SUITED: dict[str, dict[str, dict[str, Any]]] = {
     "digits": {
         "data": {"normalize": "minmax"},
         "network": {"hidden": [1024]},
-        "training": {"epochs": 40, "batch_size": 64, "optimizer": "adam", "schedule": "cosine"},
+        "training": {"epochs": 25, "batch_size": 64, "optimizer": "adam", "schedule": "cosine"},
     },
 }
 LEARNING_RATES: dict[Any, float] = {name: kind().learning_rate for name, kind in METHODS.items()}

@@ -1,0 +1,41 @@
+"""Ctrl-C while the command starts: it ends with status 130 and one line, whatever is being imported then.
+
+An exception would do the same where it gets through; on the way out of an import it may be lost, or become another one
+with a traceback. Nothing is written to files yet, and nothing has to be put back. This module is imported with the
+package, before all that takes long, and does something only where the process is the command.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+from pathlib import PurePath
+from types import FrameType
+
+INTERRUPTED = 130
+
+
+def end_at_once() -> None:
+    """From now on Ctrl-C ends the process by itself, unless it is ignored or acts in some way of a caller's own."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end)
+
+
+def as_usual() -> None:
+    """From now on Ctrl-C raises KeyboardInterrupt again."""
+    if signal.getsignal(signal.SIGINT) is _end:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    with contextlib.suppress(OSError):  # of a closed standard error
+        os.write(2, b"error: interrupted\n")
+    os._exit(INTERRUPTED)
+
+
+if sys.argv[:1] == ["-m"]:
+    is_command = sys.orig_argv[-len(sys.argv)].endswith("backprop_ref")
+else:
+    is_command = bool(sys.argv) and PurePath(sys.argv[0]).stem == "backprop-ref"
+if is_command:
+    end_at_once()
