@@ -1,11 +1,13 @@
-"""Ctrl-C while the command starts: it ends with status 130 and one line, whatever is being imported then.
+"""While the command starts: Ctrl-C ends it with status 130 and one line, and importing takes less time.
 
-An exception would do the same where it gets through; on the way out of an import it may be lost, or become another one
-with a traceback. Nothing is written to files yet, and nothing has to be put back. This module is imported with the
-package, before all that takes long, and does something only where the process is the command.
+An exception would end it too where it gets through; on the way out of an import it may be lost, or become another one
+with a traceback. Nothing is written to files yet, and nothing has to be put back. What is imported stays, so looking
+for garbage in it is in vain, and so is looking for plugins of pydantic. This module is imported with the package,
+before all that takes long, and does something only where the process is the command.
 """
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -22,7 +24,10 @@ def end_at_once() -> None:
 
 
 def as_usual() -> None:
-    """From now on Ctrl-C raises KeyboardInterrupt again."""
+    """From now on Ctrl-C raises KeyboardInterrupt again, and garbage is collected."""
+    if is_command:
+        gc.freeze()
+        gc.enable()
     if signal.getsignal(signal.SIGINT) is _end:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -39,3 +44,5 @@ else:
     is_command = bool(sys.argv) and PurePath(sys.argv[0]).stem == "backprop-ref"
 if is_command:
     end_at_once()
+    gc.disable()
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
