@@ -9,7 +9,11 @@ from typing import NamedTuple
 NOTHING = frozenset({"", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "?", "<NA>", "#N/A", "NaT"})
 """What stands for a missing value in any column."""
 NO_NUMBER = frozenset(
-    {"na", "none", "nil", "-", "--", "---", ".", "..", "n.a.", "missing", "#value!", "#div/0!", "#num!"}
+    {
+        *("na", "n.a.", "n/a", "nan", "none", "nil", "null", "(null)", "<null>", "\\n", "missing", "k.a.", "n/k", "tbd"),
+        *("-", "--", "---", "\u2012", "\u2013", "\u2014", "\u2015", "\u2212", "\uff0d", ".", "..", "...", "\u2026", "??"),
+        *("#n/a", "#value!", "#div/0!", "#num!", "#ref!", "#name?", "#null!"),
+    }
 )
 """What stands for one among numbers, in small letters; among texts these may be values."""
 PAIRS = (("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"), ("off", "on"))

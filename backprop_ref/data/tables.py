@@ -172,7 +172,7 @@ def _dataset(
 ) -> Dataset:
     width = len(raw.columns)
     names = raw.names or [f"x{i}" for i in range(width)]
-    raw = raw.without_blank_rows()
+    raw = raw.without_blank_rows().without_repeated_names()
     _check_rows(where, raw)
     for i, name in enumerate(names):
         if not name and i:
@@ -397,7 +397,10 @@ def _targets(
 def _present(raw: Text | Numbers, asked: Asked) -> tuple[list[str], npt.NDArray[np.bool_]]:
     """Distinct texts of a target that are values, and which rows have none."""
     assert isinstance(raw, Text)
-    gone = np.array([cells.is_missing(value, frozenset(asked.nothing), False) for value in raw.values], bool)
+    also = frozenset(asked.nothing)
+    certain = [value for value in raw.values if not cells.is_missing(value, also, True)]
+    numbers = bool(certain) and not cells.readings(certain[:10000]).others
+    gone = np.array([cells.is_missing(value, also, numbers) for value in raw.values], bool)
     return [value for value, out in zip(raw.values, gone, strict=True) if not out], gone[raw.codes]
 
 

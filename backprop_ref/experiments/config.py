@@ -235,6 +235,11 @@ def _checked(config, sources):
             data.dataset = "classification"
     if data.fold is not None and data.folds is None:
         raise InvalidInput(f"{sources['data', 'fold']}: one of how many is needed; give --folds too, or leave it out")
+    if data.folds is not None and sources.get(("data", "test_size"), "").startswith("--"):
+        raise InvalidInput(
+            f"--test-size with --folds: of {data.folds} folds each is the test once, 1/{data.folds} of the rows; "
+            "leave out one of the two"
+        )
     for key in OF_GENERATORS if data.path else OF_TABLES if data.dataset else ():
         if getattr(data, key) is not None:
             kind = "a CSV file" if data.path else "a built-in data set"
