@@ -25,6 +25,51 @@ def rows(header, cells, n=24):
     return f"{header},b,t\n" + "".join(f"{cell},{i * i},{'uv'[i % 2]}\n" for i, cell in enumerate(made))
 
 
+DASHES = [
+    "-",
+    "--",
+    "\u2013",
+    "\u2014",
+    "\u2212",
+    ".",
+    "...",
+    "\u2026",
+    "N/a",
+    "Null",
+    "(null)",
+    r"\N",
+    "#REF!",
+    "k.A.",
+]
+
+
+@pytest.mark.parametrize("sign", DASHES)
+def test_signs_for_nothing_among_numbers_are_missing_values(sign):
+    """In features and in targets; among texts they may be values."""
+    Path("f.csv").write_text(rows("a", ["1", sign, "2.5", "4"]))
+    with pytest.raises(br.InvalidInput, match="stands for a missing value .6 of 24 rows.*; give missing='median'"):
+        br.read_table("f.csv")
+    assert np.isnan(br.read_table("f.csv", missing="median").x[:, 0]).sum() == 6
+    for labels in (["0", "1", sign], ["1.5", "2", "3.25", sign]):
+        Path("g.csv").write_text("a,t\n" + "".join(f"{i * i},{labels[i % len(labels)]}\n" for i in range(24)))
+        with pytest.raises(br.InvalidInput, match="line .*, column t: no label"):
+            br.read_table("g.csv")
+        assert len(br.read_table("g.csv", missing="drop").x) == 24 - 24 // len(labels)
+    Path("h.csv").write_text(rows("a", ["u", sign, "v"]))
+    assert "a=" + sign in br.read_table("h.csv").feature_names
+
+
+def test_a_header_that_is_repeated_is_left_out():
+    part = "".join(f"{i},{'xy'[i % 2]},{i / 3}\n" for i in range(9))
+    Path("f.csv").write_text(f"a,b,t\n{part}a,b,t\n{part}a,b,t\n")
+    found = br.read_table("f.csv")
+    assert (found.feature_names, found.x.shape) == (("a", "b=x", "b=y"), (18, 3))
+    assert "line 11 repeats the header, and others like it, and is left out" in found.notes
+    Path("g.csv").write_text("a,b\n" + "x,u\ny,v\n" * 9 + "a,b\n")  # which may be a row as all others
+    assert "no header" in br.read_table("g.csv").notes[0]
+    assert br.read_table("g.csv", header=True).x.shape == (18, 2)
+
+
 READ = {
     "percent": (rows("a", lambda i: f"{i}%"), ["a", "b"], 23, "target t"),
     "preamble": (

@@ -10,8 +10,23 @@ NOTHING = frozenset({"", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "?", 
 """What stands for a missing value in any column."""
 NO_NUMBER = frozenset(
     {
-        *("na", "n.a.", "n/a", "nan", "none", "nil", "null", "(null)", "<null>", "\\n", "missing", "k.a.", "n/k", "tbd"),
-        *("-", "--", "---", "\u2012", "\u2013", "\u2014", "\u2015", "\u2212", "\uff0d", ".", "..", "...", "\u2026", "??"),
+        *("na", "n.a.", "n/a", "nan", "none", "nil", "null", "(null)", "<null>", "\\n", "missing", "k.a.", "tbd"),
+        *(
+            "-",
+            "--",
+            "---",
+            "\u2012",
+            "\u2013",
+            "\u2014",
+            "\u2015",
+            "\u2212",
+            "\uff0d",
+            ".",
+            "..",
+            "...",
+            "\u2026",
+            "??",
+        ),
         *("#n/a", "#value!", "#div/0!", "#num!", "#ref!", "#name?", "#null!"),
     }
 )

@@ -104,7 +104,7 @@ def read(
 ) -> Raw:
     """The table in the bytes of a text file; see `sources.read`."""
     notes: list[str] = []
-    data = _utf8(path, data, encoding, notes)
+    data = utf8(path, data, encoding, notes)
     data = _plain_delimiters(path, data)
     layout = _layout(path, data, header, known, counted, notes)
     if data.find(b'"', layout.start) >= 0:
@@ -142,7 +142,7 @@ def _check_names(path: Name, line: int, names: Sequence[str]) -> None:
 # --- encoding ---
 
 
-def _utf8(path: Name, data: Bytes, encoding: str | None, notes: list[str]) -> Bytes:
+def utf8(path: Name, data: Bytes, encoding: str | None, notes: list[str]) -> Bytes:
     """The text in UTF-8, without a byte order mark."""
     if data[-1:] == b"\x1a":  # how DOS ended a file
         data = bytes(data[:-1])

@@ -56,10 +56,14 @@ ENVIRONMENT = {
 }
 OF_GENERATORS = ("n_samples", "n_features", "n_classes", "noise")
 OF_TABLES = (
-    *("target", "header", "drop", "id", "missing", "kinds", "missing_values", "decimal", "dates", "encoding"),
+    *("target", "header", "drop", "id", "missing", "kinds", "missing_values", "decimal", "dates", "encoding", "sheet"),
     *("sample_weight", "validation_path"),
 )
-OF_RULES = ("task", "normalize", *(key for key in OF_TABLES if key not in {"header", "encoding", "validation_path"}))
+OF_RULES = (
+    "task",
+    "normalize",
+    *(key for key in OF_TABLES if key not in {"header", "encoding", "sheet", "validation_path"}),
+)
 """What a run has decided about its table."""
 EARLIER_FLAGS = {
     "--label-column": "--target",

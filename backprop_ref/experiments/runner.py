@@ -140,7 +140,7 @@ def _data_of(data, preprocessing):
     """Data with the columns and classes that a run had: a table by its rules, or the same built-in set."""
     if data.path is not None:
         data.path = str(Path(data.path).absolute())
-        dataset = read_known(data.path, preprocessing, data.header, data.encoding)
+        dataset = read_known(data.path, preprocessing, data.header, data.encoding, data.sheet)
         said = f"read by the rules of the run that --from names; target {preprocessing.target_name}"
         return replace_fields(dataset, notes=(said, *dataset.notes))
     dataset = load_data(data)
@@ -208,6 +208,7 @@ def table_options(data):
         "decimal": data.decimal,
         "dates": data.dates,
         "encoding": data.encoding,
+        "sheet": data.sheet,
         "sample_weight": data.sample_weight,
     }
 

@@ -126,7 +126,7 @@ class Data(Section):
     earlier = EARLIER_KEYS["data"]
     dataset: Text | None = key(None, "--dataset", f"Built-in set: {', '.join(NAMES)}, encoder-N-M-N.")
     path: Text | None = key(
-        None, "--data-path", "A table of your own: CSV (also packed), Excel, Parquet, JSON, npy or npz."
+        None, "--data-path", "A table of your own: CSV (also packed), Excel, Parquet, JSON, ARFF, libsvm, npy, npz."
     )
     target: list[Text] | None = key(
         None, "--target", "Name or position (from 0) of the column to learn; several are quantities. Default: the last."
@@ -156,6 +156,7 @@ class Data(Section):
         None, "--dates", "day-first, month-first or year-first, where the cells leave it open."
     )
     encoding: Text | None = key(None, "--encoding", "Of a text file; default: UTF-8, or what it looks like.")
+    sheet: Text | None = key(None, "--sheet", "Of a spreadsheet; default: the largest.")
     sample_weight: Text | None = key(
         None, "--sample-weight", "Column that says what each row counts in the loss, 0 or more; it is no input."
     )
