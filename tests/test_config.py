@@ -31,6 +31,7 @@ VALUES = {
     "--decimal": (",", ","),
     "--dates": ("day-first", "day-first"),
     "--encoding": ("cp1252", "cp1252"),
+    "--sheet": ("Two", "Two"),
     "--sample-weight": ("often", "often"),
     "--validation-path": ("v.csv", "v.csv"),
     "--n-samples": ("50", 50),

@@ -72,11 +72,19 @@ def read(
         raise InvalidInput(f"{source}: no spreadsheet, so it has no sheet '{sheet}'; leave out {ask('--sheet')}")
     if suffix in JSON:
         return _json(source, data, header, counted, left_out)
+    return _text(source, data, header, encoding, known, counted)
+
+
+def _text(
+    path: Name, data: Any, header: bool | None, encoding: str | None, known: Collection[str], counted: bool
+) -> Raw:
+    """A text file of rows, of whichever kind."""
+    suffix = Path(path).suffix.lower()
     if suffix == ".arff":
-        return _arff(source, data, encoding)
+        return _arff(path, data, encoding)
     if suffix in LIBSVM or (suffix in {"", ".txt"} and _LIBSVM.match(bytes(data[:4096]))):
-        return _libsvm(source, data, known)
-    return csv_file.read(source, data, header, encoding, known, counted)
+        return _libsvm(path, data, known)
+    return csv_file.read(path, data, header, encoding, known, counted)
 
 
 def _is_office(data: Any) -> bool:

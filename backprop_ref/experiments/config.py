@@ -59,11 +59,8 @@ OF_TABLES = (
     *("target", "header", "drop", "id", "missing", "kinds", "missing_values", "decimal", "dates", "encoding", "sheet"),
     *("sample_weight", "validation_path"),
 )
-OF_RULES = (
-    "task",
-    "normalize",
-    *(key for key in OF_TABLES if key not in {"header", "encoding", "sheet", "validation_path"}),
-)
+_OF_FILES = {"header", "encoding", "sheet", "validation_path"}
+OF_RULES = ("task", "normalize", *(key for key in OF_TABLES if key not in _OF_FILES))
 """What a run has decided about its table."""
 EARLIER_FLAGS = {
     "--label-column": "--target",
@@ -237,13 +234,7 @@ def _checked(config, sources):
             data.dataset = data.task
         elif any(getattr(data, key) is not None for key in OF_GENERATORS):
             data.dataset = "classification"
-    if data.fold is not None and data.folds is None:
-        raise InvalidInput(f"{sources['data', 'fold']}: one of how many is needed; give --folds too, or leave it out")
-    if data.folds is not None and sources.get(("data", "test_size"), "").startswith("--"):
-        raise InvalidInput(
-            f"--test-size with --folds: of {data.folds} folds each is the test once, 1/{data.folds} of the rows; "
-            "leave out one of the two"
-        )
+    _check_folds(data, sources)
     for key in OF_GENERATORS if data.path else OF_TABLES if data.dataset else ():
         if getattr(data, key) is not None:
             kind = "a CSV file" if data.path else "a built-in data set"
@@ -253,6 +244,17 @@ def _checked(config, sources):
         if getattr(data, key) is not None and (key != "normalize" or source.startswith("--")):
             raise InvalidInput(f"{source} with --from: the table is read by the rules of that run; leave it out")
     return config
+
+
+def _check_folds(data, sources):
+    """Which rows are the test is said once."""
+    if data.fold is not None and data.folds is None:
+        raise InvalidInput(f"{sources['data', 'fold']}: one of how many is needed; give --folds too, or leave it out")
+    if data.folds is not None and sources.get(("data", "test_size"), "").startswith("--"):
+        raise InvalidInput(
+            f"--test-size with --folds: of {data.folds} folds each is the test once, 1/{data.folds} of the rows; "
+            "leave out one of the two"
+        )
 
 
 def suit(config, name, task):
