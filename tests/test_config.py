@@ -94,7 +94,7 @@ VALUES = {
     "--json": (True, True),
 }
 OF_TABLES = ("--target", "--header", "--drop", "--id", "--missing", "--as", "--missing-value", "--decimal", "--dates")
-OF_TABLES += ("--encoding", "--sample-weight", "--validation-path")
+OF_TABLES += ("--encoding", "--sheet", "--sample-weight", "--validation-path")
 BESIDE = {"--fold": {"--folds": "5"}} | {flag: {"--data-path": "f.csv"} for flag in OF_TABLES}
 
 # the example of the project's description, with fewer epochs
