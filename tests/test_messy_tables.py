@@ -349,3 +349,50 @@ def test_a_last_row_of_sums_is_no_data(total):
     Path("f.csv").write_text("\n".join(["a,b,t", *rows, total]))
     with pytest.raises(br.InvalidInput, match="line 12: the sums of the rows above; remove that line"):
         br.read_table("f.csv", missing="median")
+
+
+# --- exports of other countries and programs: what the column a becomes, its second cell, what is said of it ---
+
+ABROAD = {
+    "wide digits of Japan": ([f"\uff11\uff10{i % 10}" for i in range(10)], "number", 101, ""),
+    "Arabic digits": (["\u0661\u0660", "\u0661\u0662\u066b\u0665"], "number", 12.5, ""),
+    "yen": (['"\uffe51,000"', '"\uffe52,500"'], "number", 2500, ""),
+    "rupees": (['"\u20b91,23,456"', '"\u20b92,23,456"'], "number", 223456, ""),
+    "forced to text": (['="0012"', '="0013"'], "number", 13, "a: '0012' is learnt from as a number"),
+    "ja, nein": (["ja", "nein", "Ja"], "boolean", 0, ""),
+    "WAHR, FALSCH": (["FALSCH", "WAHR"], "boolean", 1, ""),
+    "oui, non": (["Non", "oui"], "boolean", 1, ""),
+    "hai, iie": (["\u306f\u3044", "\u3044\u3044\u3048"], "boolean", 0, ""),
+    "dates of Japan": (["2024\u5e743\u670812\u65e5", "2024\u5e744\u67081\u65e5"], "date", 19814, ""),
+    "dates of Germany": (["12. M\u00e4rz 2024", "1. Mai 2024"], "date", 19844, ""),
+    "dates of France": (["12 f\u00e9vr. 2024", "1 ao\u00fbt 2024"], "date", 19936, ""),
+    "dates of Spain": (["12 de enero de 2024", "1 de mayo de 2024"], "date", 19844, ""),
+    "numbers as 1E10": (["1E10", "2E11"], "number", 2e11, "a: '1E10' is learnt from as the number 1e+10"),
+    "versions": (["1.9", "1.10", "1.11"], "number", 1.1, "a: '1.10' is learnt from as the number 1.1"),
+    "a probe's fault": (["-127", "20.5", "21.5", "22.5", "23.5", "24.5"], "number", 20.5, "-127, far from all others"),
+    "decimals with zeros": (["1.50", "2.75"], "number", 2.75, ""),
+}
+
+
+@pytest.mark.parametrize("kind", ABROAD)
+def test_cells_of_other_countries_and_programs(kind):
+    cells, becomes, second, said = ABROAD[kind]
+    Path("f.csv").write_text(rows("a", cells), encoding="utf-8")
+    table = br.read_table("f.csv")
+    assert (table.rules[0].kind, table.x[1, 0]) == (becomes, second)
+    assert said in " ".join(table.notes)
+    assert said or not any(note.startswith("a: ") for note in table.notes)
+
+
+def test_japanese_of_windows():
+    text = "\u65e5\u4ed8,\u91d1\u984d,\u7a2e\u5225\n" + "".join(
+        f'2024/03/{i + 1:02},"\\{1000 + i:,}",{["\u98df\u8cbb", "\u4ea4\u901a"][i % 2]}\n' for i in range(24)
+    )
+    Path("f.csv").write_bytes(text.encode("cp932"))
+    table = br.read_table("f.csv")
+    assert table.feature_names == ("\u65e5\u4ed8", "\u91d1\u984d")
+    assert table.x[:2, 1].tolist() == [1000, 1001]
+    assert "not UTF-8: read as cp932" in " ".join(table.notes)
+    for other in ("Gr\u00f6\u00dfe;\u00dcbung;T\u00e4g", "D\u00e9bit;Cr\u00e9dit;\u20ac"):
+        Path("g.csv").write_bytes((other + "\n1;2;u\n3;4;v\n").encode("cp1252"))
+        assert br.read_table("g.csv").feature_names == tuple(other.split(";")[:2])
