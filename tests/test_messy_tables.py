@@ -385,8 +385,9 @@ def test_cells_of_other_countries_and_programs(kind):
 
 
 def test_japanese_of_windows():
+    kinds = "\u98df\u8cbb", "\u4ea4\u901a"
     text = "\u65e5\u4ed8,\u91d1\u984d,\u7a2e\u5225\n" + "".join(
-        f'2024/03/{i + 1:02},"\\{1000 + i:,}",{["\u98df\u8cbb", "\u4ea4\u901a"][i % 2]}\n' for i in range(24)
+        f'2024/03/{i + 1:02},"\\{1000 + i:,}",{kinds[i % 2]}\n' for i in range(24)
     )
     Path("f.csv").write_bytes(text.encode("cp932"))
     table = br.read_table("f.csv")
