@@ -397,3 +397,11 @@ def test_japanese_of_windows():
     for other in ("Gr\u00f6\u00dfe;\u00dcbung;T\u00e4g", "D\u00e9bit;Cr\u00e9dit;\u20ac"):
         Path("g.csv").write_bytes((other + "\n1;2;u\n3;4;v\n").encode("cp1252"))
         assert br.read_table("g.csv").feature_names == tuple(other.split(";")[:2])
+
+
+def test_rows_named_as_r_does_are_read_for_a_target_and_a_network_too():
+    Path("f.csv").write_text('"a" "t"\n' + "".join(f'"{i + 1}" {i * i} "{"uv"[i % 2]}"\n' for i in range(24)))
+    assert br.read_table("f.csv", "t").feature_names == ("a",)
+    assert run(["train", "f.csv", "--target", "t", "--epochs", "1", "--run-dir", "run"]) == 0
+    assert run(["predict", "run", "--data-path", "f.csv", "--output", "p.csv"]) == 0
+    assert len(Path("p.csv").read_text().splitlines()) == 25

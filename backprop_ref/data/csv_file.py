@@ -232,7 +232,7 @@ def _plain_delimiters(path: Name, data: Bytes) -> Bytes:
         widths = {len(row) for row in split[1:]}
         aligned = "\t" not in "".join(some) or sum("  " in line for line in some) > len(some) // 2
         listed = [cell for row in split[1:] for cell in row]
-        numbers = sum(cells.PLAIN.fullmatch(cell) is not None for cell in listed)
+        numbers = sum(cells.PLAIN.fullmatch(cell.strip('"')) is not None for cell in listed)
         if len(widths) == 1 and min(widths) > 1 and aligned and 2 * numbers >= len(listed):
             whole = bytes(data).decode()
             return "\n".join("\t".join(_WORDS.findall(line)) for line in whole.splitlines()).encode()
@@ -292,7 +292,7 @@ def _layout(
     if dropped:
         notes.append(f"lines above the table are left out: line {before} and before")
     body = [row for _, row in rows[first:]]
-    body[0], names_rows = _widened(body, not known)
+    body[0], names_rows = _widened(body, set(known) <= set(body[0]))
     width = len(body[0])
     header = True if names_rows and header is None else header
     if width == 1:
