@@ -8,7 +8,7 @@
 (2, 4)
 """
 
-from backprop_ref import import_path  # noqa: F401 (before all others: it says why)
+from backprop_ref import import_path, starting  # noqa: F401 (before all others: they say why)
 
 # isort: split
 from backprop_ref.api import evaluate, predict, trace, value_and_grad, vjp

@@ -305,7 +305,7 @@ def evaluate(
     x, y, each = weighted(*checked_data(network, x, y, params.dtype), sample_weight, class_weight)
     backend = get_backend(backend, numerics, device, threads)
     with backend.scope():
-        loss, a = _loss_and_outputs(backend, network, params, x, y, each)
+        loss, a = loss_and_outputs(backend, network, params, x, y, each)
     return {"loss": loss, **scores.of(metrics.chosen(metric, network, y), network, a, y)}
 
 
@@ -319,14 +319,15 @@ def evaluate_on(
     weights: Vector | None = None,
 ) -> dict[str, float]:
     """The loss and the metric, for checked arguments, inside the backend's scope."""
-    loss, a = _loss_and_outputs(backend, network, params, x, y, weights)
+    loss, a = loss_and_outputs(backend, network, params, x, y, weights)
     metric = metric or metrics.metric_name(network, y)
     return {"loss": loss, metrics.column_name(metric): metrics.score(metric, a, y, metrics.threshold(network))}
 
 
-def _loss_and_outputs(
-    backend: Backend, network: Network, params: Parameters, x: Batch, y: Batch, each: Vector | None
+def loss_and_outputs(
+    backend: Backend, network: Network, params: Parameters, x: Batch, y: Batch, each: Vector | None = None
 ) -> tuple[float, Batch]:
+    """The loss, with what each row counts in it, and the last activation; arguments checked, in the backend's scope."""
     weights, x_, y_, *counted = on_backend(backend, params, x, y, *([] if each is None else [each]))
     z, a = mlp.forward(backend, network, weights, x_)
     batch = [] if each is None else [total(each)]

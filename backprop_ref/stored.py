@@ -18,7 +18,7 @@ Size = Annotated[int, Field(ge=1, lt=2**31)]
 class Stored(BaseModel):
     """A mapping of a JSON file. Types are strict: true is no number, and 1 no text. Other keys may be there too."""
 
-    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(strict=True, allow_inf_nan=False, defer_build=True)
 
     @classmethod
     def checked(cls, content: object) -> Self:

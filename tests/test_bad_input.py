@@ -101,6 +101,10 @@ def test_training_data(refused, content, words):
         ([*IRIS, "--backend", "nump"], ["unknown backend 'nump': did you mean 'numpy'?"]),
         ([*IRIS, "--device", "moon"], ["no device 'moon'"]),
         ([*IRIS, "--task", "regression"], ["iris is for classification"]),
+        (
+            [*IRIS, "--folds", "4", "--test-size", "0.1"],
+            ["--test-size with --folds", "1/4", "leave out one of the two"],
+        ),
         ([*IRIS, "--fold", "1"], ["--fold: one of how many is needed; give --folds too"]),
         ([*IRIS, "--n-samples", "5"], ["iris has no option n_samples"]),
         ([*IRIS, "--header"], ["--header", "built-in"]),

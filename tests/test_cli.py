@@ -223,6 +223,42 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(train, folder, sent, st
     assert (folder / "run/history.csv").read_text() == Path(whole["run_dir"], "history.csv").read_text()
 
 
+PRESSED = """
+import os, signal, sys
+
+class Pressed:
+    left = int(sys.argv[2])
+
+    def find_spec(self, name, path, target=None):
+        if "backprop_ref.starting" in sys.modules:
+            Pressed.left -= 1
+            if Pressed.left == 0:
+                os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Pressed())
+sys.argv = [sys.argv[1], "train", "xor", "--epochs", "0"]
+from backprop_ref.cli import main
+main()
+"""
+
+
+CAPTURED = {"capture_output": True, "text": True}
+
+
+@pytest.mark.parametrize("at", [1, 40, 150, 260, 380])
+def test_ctrl_c_while_the_command_starts(folder, at):
+    """At the n-th import: numpy's, our own, pydantic's."""
+    done = subprocess.run([sys.executable, "-c", PRESSED, "bin/backprop-ref", str(at)], check=False, **CAPTURED)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr in {"", "error: interrupted\n"}
+    assert not list(folder.iterdir())
+
+
+def test_ctrl_c_in_a_program_that_imports_the_package_is_its_own(folder):
+    done = subprocess.run([sys.executable, "-c", PRESSED, "mine.py", "40"], check=False, **CAPTURED)
+    assert "KeyboardInterrupt" in done.stderr
+
+
 def test_a_finished_run_goes_on_or_stays(train, folder, capsys):
     first = train("iris", "--epochs", "2", "--run-dir", "run")
     assert train("--resume", "run")["sha256"] == first["sha256"]

@@ -458,6 +458,68 @@ def test_the_largest_sheet_and_cells_that_are_merged():
     assert "sheet Two is read" in " ".join(found.notes)
 
 
+def test_a_sheet_by_its_name():
+    first, second = [["a", "t"], [1, "u"], [2, "v"], [4, "u"]], [["a", "t"], [5, "u"], [7, "v"]]
+    file = spreadsheet(first, more=second)
+    assert "(else: sheet='NAME', of Two)" in " ".join(br.read_table(file).notes)
+    assert br.read_table(file, sheet="Two").x.tolist() == [[5], [7]]
+    refused("unknown sheet 'two'", br.read_table, file, sheet="two")
+    Path("f.csv").write_text("a,t\n1,u\n2,v\n")
+    refused("no spreadsheet, so it has no sheet 'Two'; leave out sheet", br.read_table, "f.csv", sheet="Two")
+    trained = ["train", file, "--sheet", "Two", "--epochs", "1", "--test-size", "0", "--run-dir", "run"]
+    assert run(trained) == run(["predict", "run", "--data-path", file, "--sheet", "Two", "--output", "p.csv"]) == 0
+    assert len(Path("p.csv").read_text().splitlines()) == 3
+    assert run(["evaluate", "run"]) == run(["evaluate", "run", "--data-path", file, "--sheet", "Two"]) == 0
+
+
+ARFF = """% of Weka's kind
+@RELATION weather
+@attribute outlook {sunny, 'rainy day'}
+@attribute 'wind speed' numeric
+@attribute note string
+@attribute windy {0, 1}
+
+@data
+sunny,85,'it\\'s hot, no wind',0
+'rainy day', ?,b,1
+% more
+sunny,7.5,b,1
+"""
+
+
+def test_attribute_relation_file_format():
+    Path("f.arff").write_text(ARFF)
+    found = br.read_table("f.arff", missing="median")
+    assert found.feature_names[:3] == ("outlook=rainy day", "outlook=sunny", "wind speed")
+    assert found.feature_names[3:] == ("note=b", "note=it's hot, no wind")
+    np.testing.assert_array_equal(found.x[:, :3], [[0, 1, 85], [1, 0, np.nan], [0, 1, 7.5]])
+    assert (found.classes, found.target.tolist()) == (("0", "1"), [0, 1, 1])
+    refused("line 10, column wind speed: '?' stands for a missing value", br.read_table, "f.arff")
+    for content, said in (
+        (ARFF.replace("b,1", "1"), "line 10: 3 cells for 4 columns"),
+        ("@relation r\n@attribute a numeric\n@data\n{0 1}\n", "line 4: rows in braces are not read"),
+        ("@relation r\na,b\n@data\n1,2\n", "line 2: no @attribute with a name and a kind"),
+        ("@relation r\n@attribute a numeric\n@data\n", "no rows below @data"),
+    ):
+        Path("f.arff").write_text(content)
+        refused(said, br.read_table, "f.arff")
+
+
+def test_a_file_of_libsvm():
+    """Columns keep their numbers, whichever of them a later file has."""
+    Path("f.svm").write_text("".join(f"{'-+'[i % 2]}1 1:{i} 3:{i * i}.5 # c\n" for i in range(8)))
+    found = br.read_table("f.svm")
+    assert (found.feature_names, found.x[2].tolist(), found.classes) == (("x1", "x3"), [2, 4.5], ("-1", "1"))
+    Path("heart_scale").write_text(Path("f.svm").read_text())
+    assert br.read_table("heart_scale").x.tolist() == found.x.tolist()
+    preparation = Preprocessing.fit(found, range(8), "none")
+    Path("new.svm").write_text("0 3:2.5 7:1\n0 0:9 1:4\n")
+    assert read_features("new.svm", preparation).x.tolist() == [[0, 2.5], [4, 0]]
+    for content in ("1,2 1:3\n", "1 3:3 2:4\n", "1 1:x\n", ""):
+        Path("g.svm").write_text(content)
+        refused("g.svm: ", br.read_table, "g.svm")
+
+
 def test_a_spreadsheet():
     rows = [["a", "day", "ok", "kind"], [1, "1970-01-02", True, "x"], [3.5, "1970-01-03", False, "y"]]
     found = br.read_table(spreadsheet(rows))

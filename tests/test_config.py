@@ -31,6 +31,7 @@ VALUES = {
     "--decimal": (",", ","),
     "--dates": ("day-first", "day-first"),
     "--encoding": ("cp1252", "cp1252"),
+    "--sheet": ("Two", "Two"),
     "--sample-weight": ("often", "often"),
     "--validation-path": ("v.csv", "v.csv"),
     "--n-samples": ("50", 50),
@@ -93,7 +94,7 @@ VALUES = {
     "--json": (True, True),
 }
 OF_TABLES = ("--target", "--header", "--drop", "--id", "--missing", "--as", "--missing-value", "--decimal", "--dates")
-OF_TABLES += ("--encoding", "--sample-weight", "--validation-path")
+OF_TABLES += ("--encoding", "--sheet", "--sample-weight", "--validation-path")
 BESIDE = {"--fold": {"--folds": "5"}} | {flag: {"--data-path": "f.csv"} for flag in OF_TABLES}
 
 # the example of the project's description, with fewer epochs

@@ -197,20 +197,24 @@ from test_dropout import DEEP, HOW
 fit.CHECKPOINT_SECONDS = 0.0
 x, y = samples(DEEP, 13)
 seen = lambda epoch: print(epoch.epoch, flush=True)
-br.train(DEEP, parameters(DEEP), x, y, seed=7, callback=seen, run_dir=sys.argv[1], **{**HOW, "epochs": 100_000})
+how = {**HOW, "numerics": sys.argv[2], "shards": int(sys.argv[3]), "epochs": 100_000}
+br.train(DEEP, parameters(DEEP), x, y, seed=7, callback=seen, run_dir=sys.argv[1], **how)
 """
 
 
-def test_after_sigkill_it_goes_on_to_the_same_bits(tmp_path):
-    arguments = [sys.executable, "-c", CHILD, str(tmp_path / "run")]
+@pytest.mark.parametrize(("numerics", "shards"), [("fast", 1), ("reproducible", 2), ("reproducible", 4)])
+def test_after_sigkill_it_goes_on_to_the_same_bits(tmp_path, numerics, shards):
+    """For each number of shards; under reproducible numerics on another backend, with other threads."""
+    arguments = [sys.executable, "-c", CHILD, str(tmp_path / "run"), numerics, str(shards)]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, cwd=FOLDER) as child:
         assert [child.stdout.readline() for _ in range(9)][-1] == "9\n"
         child.send_signal(signal.SIGKILL)
     x, y = samples(DEEP, 13)
     reached = br.load_state(tmp_path / "run" / "checkpoint.safetensors")
     assert reached.epoch > 0 and reached.key == key_of(7)
-    how = {**HOW, "epochs": reached.epoch + 5, "seed": 7}
-    resumed = br.train(DEEP, parameters(DEEP), x, y, run_dir=tmp_path / "run", resume=True, **how)
+    how = {**HOW, "epochs": reached.epoch + 5, "seed": 7, "numerics": numerics, "shards": shards}
+    other = {} if numerics == "fast" else {"backend": "python", "threads": 2}
+    resumed = br.train(DEEP, parameters(DEEP), x, y, run_dir=tmp_path / "run", resume=True, **how, **other)
     assert resumed.params.sha256() == br.train(DEEP, parameters(DEEP), x, y, **how).params.sha256()
 
 

@@ -34,9 +34,12 @@ RULES = [
     br.SGD(0.1, 0.9, True, 0.01),
     br.Adam(0.01),
     br.Adam(0.01, weight_decay=0.5),
+    br.SGD(0.1, l1=0.1, weight_decay=0.01, clip_value=0.02, max_norm=0.5),
+    br.Adam(0.01, clip_norm=0.05, l1=0.2, max_norm=0.9),
+    br.AdamW(0.01, clip_norm=100.0, max_norm=100.0),
 ]
 EVERYTHING = 10**6
-SETTINGS = {"eta", "mu", "lambda", "beta1", "beta2", "rho", "epsilon", "t"}
+SETTINGS = {"eta", "mu", "lambda", "beta1", "beta2", "rho", "epsilon", "t", "lambda1", "c", "s"}
 NUMBER = r"-?\d+(?:\.\d+)?(?:e[+-]\d+)?"
 
 
@@ -153,7 +156,7 @@ def test_every_name_in_an_update_has_its_number(rule, started):
     update = text.partition("\nUpdate")[2]
     given = set(re.findall(rf"^  (\w+) = (?:.* = )?{NUMBER}$", update, re.M))
     formulas = [line for line in update.splitlines() if re.match(r"  [Wbmv]'\[0\]_k?j =", line)]
-    used = set(re.findall(r"(?<![\w'])[a-z]+\d?(?![\w\['(])", " ".join(formulas)))
+    used = set(re.findall(r"(?<![\w'])[a-z]+\d?(?![\w\['(])", " ".join(formulas))) - {"if", "else"}
     assert "eta" in used
     assert used <= given
     assert given <= SETTINGS | {"c1", "c2"}
@@ -444,6 +447,29 @@ def test_a_run_that_is_going_on(folder):
     assert json.loads(Path("run/results.json").read_text())["stopped"] == "interrupted"
 
 
-def test_what_no_formula_of_the_page_shows_is_refused():
-    with pytest.raises(br.InvalidInput, match="explain shows no .*l1"):
-        step_of(br.Network([3, 2], ["softmax"], "ce"), br.SGD(l1=0.1))
+def test_rows_of_weight_0_are_counted(capsys, folder):
+    Path("f.csv").write_text("a,w,t\n" + "".join(f"{i + 1},{i % 2},{i / 4}\n" for i in range(8)))
+    given = ["explain", "--data-path", "f.csv", "--sample-weight", "w", "--test-size", "0", "--normalize", "none"]
+    assert run([*given, "--hidden", "2", "--sample", "3"]) == 0
+    assert re.search(r"z\[0\]_0 = .*\b4(\.0+)?·", capsys.readouterr().out)
+    assert run([*given, "--hidden", "2"]) == 0
+    assert "sample 1" in capsys.readouterr().out
+    assert run([*given, "--sample", "4"]) == 2
+    assert "--sample 4: a row of weight 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "flags", [["--optimizer", "lbfgs"], ["--l1", "0.1", "--clip-norm", "0.01"], ["--max-norm", "0.1"]]
+)
+def test_runs_of_every_kind_are_explained(capsys, folder, flags):
+    assert run(["train", "iris", "--hidden", "3", "--epochs", "2", "--run-dir", "run", *flags]) == 0
+    assert run(["explain", "run", "--layer", "1", "--neuron", "0"]) == 0
+    assert "Backward" in capsys.readouterr().out
+
+
+def test_of_lbfgs_the_gradient_is_explained():
+    step = step_of(br.Network([3, 2], ["softmax"], "ce"), br.LBFGS())
+    text = printed(step)
+    assert "no formula for one sample" in text.partition("Update: lbfgs")[2]
+    seen = {left: float(result) for left, _, result in equations(text)}
+    assert seen["dW[0]_11"] == step.trace.dW[0][1, 1]

@@ -25,6 +25,44 @@ def rows(header, cells, n=24):
     return f"{header},b,t\n" + "".join(f"{cell},{i * i},{'uv'[i % 2]}\n" for i, cell in enumerate(made))
 
 
+DASHES = [
+    *("-", "--", "\u2013", "\u2014", "\u2212", ".", "...", "\u2026"),
+    "N/a",
+    "Null",
+    "(null)",
+    r"\N",
+    "#REF!",
+    "k.A.",
+]
+
+
+@pytest.mark.parametrize("sign", DASHES)
+def test_signs_for_nothing_among_numbers_are_missing_values(sign):
+    """In features and in targets; among texts they may be values."""
+    Path("f.csv").write_text(rows("a", ["1", sign, "2.5", "4"]))
+    with pytest.raises(br.InvalidInput, match="stands for a missing value .6 of 24 rows.*; give missing='median'"):
+        br.read_table("f.csv")
+    assert np.isnan(br.read_table("f.csv", missing="median").x[:, 0]).sum() == 6
+    for labels in (["0", "1", sign], ["1.5", "2", "3.25", sign]):
+        Path("g.csv").write_text("a,t\n" + "".join(f"{i * i},{labels[i % len(labels)]}\n" for i in range(24)))
+        with pytest.raises(br.InvalidInput, match="line .*, column t: no label"):
+            br.read_table("g.csv")
+        assert len(br.read_table("g.csv", missing="drop").x) == 24 - 24 // len(labels)
+    Path("h.csv").write_text(rows("a", ["u", sign, "v"]))
+    assert "a=" + sign in br.read_table("h.csv").feature_names
+
+
+def test_a_header_that_is_repeated_is_left_out():
+    part = "".join(f"{i},{'xy'[i % 2]},{i / 3}\n" for i in range(9))
+    Path("f.csv").write_text(f"a,b,t\n{part}a,b,t\n{part}a,b,t\n")
+    found = br.read_table("f.csv")
+    assert (found.feature_names, found.x.shape) == (("a", "b=x", "b=y"), (18, 3))
+    assert "line 11 repeats the header, and others like it, and is left out" in found.notes
+    Path("g.csv").write_text("a,b\n" + "x,u\ny,v\n" * 9 + "a,b\n")  # which may be a row as all others
+    assert "no header" in br.read_table("g.csv").notes[0]
+    assert br.read_table("g.csv", header=True).x.shape == (18, 2)
+
+
 READ = {
     "percent": (rows("a", lambda i: f"{i}%"), ["a", "b"], 23, "target t"),
     "preamble": (
@@ -311,3 +349,59 @@ def test_a_last_row_of_sums_is_no_data(total):
     Path("f.csv").write_text("\n".join(["a,b,t", *rows, total]))
     with pytest.raises(br.InvalidInput, match="line 12: the sums of the rows above; remove that line"):
         br.read_table("f.csv", missing="median")
+
+
+# --- exports of other countries and programs: what the column a becomes, its second cell, what is said of it ---
+
+ABROAD = {
+    "wide digits of Japan": ([f"\uff11\uff10{i % 10}" for i in range(10)], "number", 101, ""),
+    "Arabic digits": (["\u0661\u0660", "\u0661\u0662\u066b\u0665"], "number", 12.5, ""),
+    "yen": (['"\uffe51,000"', '"\uffe52,500"'], "number", 2500, ""),
+    "rupees": (['"\u20b91,23,456"', '"\u20b92,23,456"'], "number", 223456, ""),
+    "forced to text": (['="0012"', '="0013"'], "number", 13, "a: '0012' is learnt from as a number"),
+    "ja, nein": (["ja", "nein", "Ja"], "boolean", 0, ""),
+    "WAHR, FALSCH": (["FALSCH", "WAHR"], "boolean", 1, ""),
+    "oui, non": (["Non", "oui"], "boolean", 1, ""),
+    "hai, iie": (["\u306f\u3044", "\u3044\u3044\u3048"], "boolean", 0, ""),
+    "dates of Japan": (["2024\u5e743\u670812\u65e5", "2024\u5e744\u67081\u65e5"], "date", 19814, ""),
+    "dates of Germany": (["12. M\u00e4rz 2024", "1. Mai 2024"], "date", 19844, ""),
+    "dates of France": (["12 f\u00e9vr. 2024", "1 ao\u00fbt 2024"], "date", 19936, ""),
+    "dates of Spain": (["12 de enero de 2024", "1 de mayo de 2024"], "date", 19844, ""),
+    "numbers as 1E10": (["1E10", "2E11"], "number", 2e11, "a: '1E10' is learnt from as the number 1e+10"),
+    "versions": (["1.9", "1.10", "1.11"], "number", 1.1, "a: '1.10' is learnt from as the number 1.1"),
+    "a probe's fault": (["-127", "20.5", "21.5", "22.5", "23.5", "24.5"], "number", 20.5, "-127, far from all others"),
+    "decimals with zeros": (["1.50", "2.75"], "number", 2.75, ""),
+}
+
+
+@pytest.mark.parametrize("kind", ABROAD)
+def test_cells_of_other_countries_and_programs(kind):
+    cells, becomes, second, said = ABROAD[kind]
+    Path("f.csv").write_text(rows("a", cells), encoding="utf-8")
+    table = br.read_table("f.csv")
+    assert (table.rules[0].kind, table.x[1, 0]) == (becomes, second)
+    assert said in " ".join(table.notes)
+    assert said or not any(note.startswith("a: ") for note in table.notes)
+
+
+def test_japanese_of_windows():
+    kinds = "\u98df\u8cbb", "\u4ea4\u901a"
+    text = "\u65e5\u4ed8,\u91d1\u984d,\u7a2e\u5225\n" + "".join(
+        f'2024/03/{i + 1:02},"\\{1000 + i:,}",{kinds[i % 2]}\n' for i in range(24)
+    )
+    Path("f.csv").write_bytes(text.encode("cp932"))
+    table = br.read_table("f.csv")
+    assert table.feature_names == ("\u65e5\u4ed8", "\u91d1\u984d")
+    assert table.x[:2, 1].tolist() == [1000, 1001]
+    assert "not UTF-8: read as cp932" in " ".join(table.notes)
+    for other in ("Gr\u00f6\u00dfe;\u00dcbung;T\u00e4g", "D\u00e9bit;Cr\u00e9dit;\u20ac"):
+        Path("g.csv").write_bytes((other + "\n1;2;u\n3;4;v\n").encode("cp1252"))
+        assert br.read_table("g.csv").feature_names == tuple(other.split(";")[:2])
+
+
+def test_rows_named_as_r_does_are_read_for_a_target_and_a_network_too():
+    Path("f.csv").write_text('"a" "t"\n' + "".join(f'"{i + 1}" {i * i} "{"uv"[i % 2]}"\n' for i in range(24)))
+    assert br.read_table("f.csv", "t").feature_names == ("a",)
+    assert run(["train", "f.csv", "--target", "t", "--epochs", "1", "--run-dir", "run"]) == 0
+    assert run(["predict", "run", "--data-path", "f.csv", "--output", "p.csv"]) == 0
+    assert len(Path("p.csv").read_text().splitlines()) == 25

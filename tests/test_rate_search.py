@@ -7,6 +7,7 @@ import pytest
 from helpers import command, parameters, samples
 
 import backprop_ref as br
+from backprop_ref.progress import Bar
 from backprop_ref.random import Stream
 
 NETWORK = br.Network([3, 5, 4], ["tanh", "softmax"], "ce")
@@ -69,3 +70,12 @@ def test_the_command_suggests_what_trains(tmp_path):
     assert told.returncode == 0 and 0.001 < found["suggested"] < 1.0 and not list(tmp_path.iterdir())
     refused = command("train", "iris", "--find-rate", "--run-dir", "here", cwd=tmp_path)
     assert refused.returncode == 2 and "leave out --run-dir" in refused.stderr
+
+
+def test_a_bar_shows_how_far_it_is(monkeypatch):
+    seen = []
+    monkeypatch.setattr(Bar, "update", lambda bar, done, **values: seen.append((done, bar.total, sorted(values))))
+    network = br.Network([2, 1], ["sigmoid"], "binary_cross_entropy")
+    x, y = [[0, 0], [0, 1], [1, 0], [1, 1]], [[0], [1], [1], [1]]
+    found = br.find_learning_rate(network, network.init(), x, y, batch_size=2, steps=20, progress=True)
+    assert seen == [(done, 20, ["loss", "rate"]) for done in range(1, len(found.rates) + 1)]

@@ -34,6 +34,7 @@ FORBIDDEN = {
             "settings",
             "files",
             "import_path",
+            "starting",
             "network",
             "parameters",
             "random",
@@ -49,7 +50,7 @@ FORBIDDEN = {
 # folder -> what is in it, from the ground up; what stands on one line is on one level, and does not import each other
 ORDER = {
     "backprop_ref": """
-        import_path version formulas arrays text
+        import_path starting version formulas arrays text
         errors
         files
         kernels settings progress parameters

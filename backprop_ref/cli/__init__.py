@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Sequence
 
 from backprop_ref.errors import BackpropRefError, TrainingDiverged, blame
+from backprop_ref.starting import INTERRUPTED, as_usual, end_at_once
 from backprop_ref.text import printable
 
 COMPLETION = "_BACKPROP_REF_COMPLETE"
@@ -25,7 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             stream.reconfigure(errors="spelt")
     for variable in COMPILED_CODE:  # or else a file .numba_config.yaml in the current folder could say it
         os.environ.setdefault(variable, "")
-    sys.exit(run(arguments))
+    status = run(arguments)
+    end_at_once()  # all is done: while the process ends, an exception would only be a traceback
+    sys.exit(status)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +41,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings(), by_flags():
             warnings.simplefilter("ignore")
             given = as_now(sys.argv[1:] if arguments is None else arguments)
-            status = command()(args=given, prog_name="backprop-ref", standalone_mode=False)
+            asked = command(given[0] if given else None)
+            as_usual()
+            status = asked(args=given, prog_name="backprop-ref", standalone_mode=False)
             sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except SystemExit as error:
@@ -56,7 +61,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except BackpropRefError as error:
         message, status = error, 2
     except KeyboardInterrupt:
-        message, status = "interrupted", 130
+        message, status = "interrupted", INTERRUPTED
     except OSError as error:
         message, status = f"{error.filename or 'system'}: {error.strerror or error}", 2
     except MemoryError as error:

@@ -1,5 +1,6 @@
 """The commands and what each is given; what they do is in the modules they call."""
 
+import copy
 import shutil
 from functools import partial
 from pathlib import Path
@@ -41,12 +42,20 @@ _YOURS = "How yours is written"
 Encoding = Annotated[
     str | None, typer.Option(help="Of a text file; default: UTF-8, or what it looks like.", metavar="NAME")
 ]
+Sheet = Annotated[
+    str | None, typer.Option(help="Of a spreadsheet; default: the first with the columns.", metavar="NAME")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 
 
-def command():
-    """The whole command line as one callable."""
-    return typer.main.get_command(app)
+def command(asked=None):
+    """The whole command line as one callable; where one of its commands is `asked` for, with no other."""
+    if asked not in {registered.callback.__name__ for registered in app.registered_commands}:
+        return typer.main.get_command(app)
+    alone = copy.copy(app)
+    alone.registered_groups = []
+    alone.registered_commands = [each for each in app.registered_commands if each.callback.__name__ == asked]
+    return typer.main.get_command(alone)
 
 
 def as_now(arguments):
@@ -118,6 +127,7 @@ def predict(
         list[str] | None, typer.Option(help="Columns to keep beside the predictions.", metavar="COLUMNS")
     ] = None,
     encoding: Encoding = None,
+    sheet: Sheet = None,
     force: Force = False,
 ):
     """Predict for each row of a table; the truth stands beside it where the table has it.
@@ -128,7 +138,7 @@ def predict(
 
     with overwriting(force):
         ids = [name for text in id or () for name in text.split(",")]
-        predict(run, data_path, output, proba, header, ids, encoding)
+        predict(run, data_path, output, proba, header, ids, encoding, sheet)
 
 
 @registered(epilog=example("evaluate runs/digits-1", "evaluate runs/iris-1 --data-path more.csv"))
@@ -139,19 +149,20 @@ def evaluate(
     ] = None,
     header: Header = None,
     encoding: Encoding = None,
+    sheet: Sheet = None,
     json: Json = False,
 ):
     """Loss, and accuracy with the confusion matrix or R², of a trained network; all scores with --json."""
     from backprop_ref.cli.use import evaluate
 
-    evaluate(run, data_path, header, encoding, json)
+    evaluate(run, data_path, header, encoding, sheet, json)
 
 
 @registered(epilog=example("columns houses.csv --target price", "columns runs/houses-1"))
 @with_flags(
     only=(
         *("--target", "--header", "--task", "--drop", "--id", "--missing", "--as", "--missing-value", "--decimal"),
-        *("--dates", "--encoding"),
+        *("--dates", "--encoding", "--sheet"),
     )
 )
 def columns(

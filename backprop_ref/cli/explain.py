@@ -15,6 +15,7 @@ from backprop_ref.report.derivations.documents import PAGES, Heading, Words
 from backprop_ref.report.derivations.explain import check_range, shortened
 from backprop_ref.report.derivations.explain import explain as explained
 from backprop_ref.report.derivations.step import Step
+from backprop_ref.sample_weights import weighted
 from backprop_ref.training.checkpoint import CHECKPOINT
 from backprop_ref.training.stored_checkpoint import load_checkpoint
 
@@ -27,11 +28,16 @@ def explain(target, sample, layer, neuron, matrices, derivation, form, output, d
         raise unknown("--format", form, PAGES)
     check_output("--output", output)
     experiment, start = _trained(target, flags) if _is_folder(target) else _fresh(target, flags)
-    x, y, weights = experiment.counted("train", start[0].dtype)
-    sample = _telling(x) if sample is None else sample
+    x, y = (array.astype(start[0].dtype) for array in experiment.xy("train"))
+    told = experiment.weights("train"), experiment.class_weight
+    trained_on, _, weights = weighted(np.arange(len(x))[:, None], y, *told)
+    sample = int(trained_on[_telling(x[trained_on[:, 0]]), 0]) if sample is None else sample
     check_range("sample", sample, len(x))
+    if sample not in trained_on:
+        raise InvalidInput(f"--sample {sample}: a row of weight 0, which nothing is learnt from; give another one")
     params, slots, learning_rate, t, about = start
-    x, y, weight = x[sample : sample + 1], y[sample : sample + 1], None if weights is None else float(weights[sample])
+    weight = None if weights is None else float(weights[trained_on[:, 0] == sample][0])
+    x, y = x[sample : sample + 1], y[sample : sample + 1]
     numerics = experiment.config.backend.numerics
     step = Step.of(experiment.network, params, x, y, experiment.optimizer, learning_rate, slots, numerics, t, weight)
     network = experiment.network

@@ -8,12 +8,9 @@ import os
 import shutil
 import sys
 import textwrap
+import unicodedata
 
 import numpy as np
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import json_text
@@ -54,19 +51,18 @@ def say(*lines, err=False):
 def table(header, rows, title=None, too_wide=None):
     """Prints a table, as wide as it needs to be; where there is less room, `too_wide`, or a block for each row."""
     header, rows = [printable(str(name)) for name in header], [[printable(str(cell)) for cell in row] for row in rows]
-    console, room = Console(), width()
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in header:
-        made.add_column(Text(name))
-    for row in rows:
-        made.add_row(*map(Text, row))
-    needed = console.measure(made, options=console.options.update(width=10_000)).maximum
+    widths = [max(map(_columns, cells)) for cells in zip(header, *rows, strict=True)]
+    room, needed = width(), sum(widths) + 3 * len(widths) - 1
     if room is None or needed <= room:
-        # with its height, or else rich takes a terminal that it calls dumb for one of 80 columns
-        console.size = (max(80, needed) if room is None else room, console.height)
         if title is not None:
-            console.print(Text(printable(title), "bold"))
-        console.print(made)
+            _echo(_bold(printable(title)))
+        rule = " " + "─" * (needed - 2) + " "
+        head, *body = (
+            " " + "   ".join(cell + " " * (wide - _columns(cell)) for cell, wide in zip(row, widths, strict=True)) + " "
+            for row in (header, *rows)
+        )
+        blank = " " * needed
+        _echo("\n".join([blank, _bold(head), rule, *body, blank]))
         return
     if too_wide is not None:
         say(too_wide)
@@ -79,6 +75,18 @@ def table(header, rows, title=None, too_wide=None):
             if cell:
                 _echo("\n".join(_broken(f"{name:<{indent}}{cell}", room, " " * indent)))
         line()
+
+
+def _columns(text):
+    """How many columns of a terminal a text takes: wide letters two, accents that are letters of their own none."""
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    return len(text) + wide - sum(map(bool, map(unicodedata.combining, text)))
+
+
+def _bold(text):
+    """Bold on a terminal that knows how."""
+    plain = not sys.stdout.isatty() or os.name == "nt" or os.environ.get("TERM") == "dumb"
+    return text if plain else f"\x1b[1m{text}\x1b[0m"
 
 
 def _broken(text, room, indent=""):

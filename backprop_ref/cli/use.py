@@ -21,13 +21,13 @@ NO_CSV = {".xlsx", ".xls", ".ods", ".parquet", ".feather", ".json", ".jsonl", ".
 """Endings of files of other kinds."""
 
 
-def predict(run, data_path, output, proba, header, ids, encoding):
+def predict(run, data_path, output, proba, header, ids, encoding, sheet):
     """Writes one row per row of the table."""
     _check_output(output, data_path)
     model, preprocessing = load_run(run)
     if proba and preprocessing.classes is None:
         raise InvalidInput(f"--proba: {run} predicts numbers, not classes; leave it out")
-    table = read_features(data_path, preprocessing, header, ids, encoding)
+    table = read_features(data_path, preprocessing, header, ids, encoding, sheet)
     done = np.setdiff1d(np.arange(len(table.x)), list(table.bad))
     if not len(done):
         raise InvalidInput(f"{data_path}: {not_done(table)}")
@@ -89,11 +89,11 @@ def _spread(values, rows, count):
     return column
 
 
-def evaluate(run, data_path, header, encoding, as_json):
+def evaluate(run, data_path, header, encoding, sheet, as_json):
     """Prints the scores of a trained network."""
     model, preprocessing = load_run(run)
     if data_path is not None:
-        dataset = read_known(data_path, preprocessing, header, encoding)
+        dataset = read_known(data_path, preprocessing, header, encoding, sheet)
         for note in dataset.notes:
             show.line(note, err=True)
         part, rows = data_path, np.arange(len(dataset.x))

@@ -1,5 +1,6 @@
 """What cells of text say: numbers in any country's way of writing, yes and no, dates, nothing."""
 
+import functools
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -9,12 +10,27 @@ from typing import NamedTuple
 NOTHING = frozenset({"", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "?", "<NA>", "#N/A", "NaT"})
 """What stands for a missing value in any column."""
 NO_NUMBER = frozenset(
-    {"na", "none", "nil", "-", "--", "---", ".", "..", "n.a.", "missing", "#value!", "#div/0!", "#num!"}
+    {
+        *("na", "n.a.", "n/a", "nan", "none", "nil", "null", "(null)", "<null>", "\\n", "missing", "k.a.", "tbd"),
+        *("-", "--", "---", "\u2012", "\u2013", "\u2014", "\u2015", "\u2212", "\uff0d"),
+        *(".", "..", "...", "\u2026", "??"),
+        *("#n/a", "#value!", "#div/0!", "#num!", "#ref!", "#name?", "#null!"),
+    }
 )
 """What stands for one among numbers, in small letters; among texts these may be values."""
 PAIRS = (("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"), ("off", "on"))
 """Words for 0 and 1."""
-FAMILIES = ((PAIRS[0], PAIRS[3]), (PAIRS[1], PAIRS[2]), (PAIRS[4],))
+ABROAD = tuple(
+    (words[0], words[1])
+    for pair in (
+        *("falsch wahr", "nein ja", "faux vrai", "non oui", "falso verdadero", "no sí", "no si", "falso vero", "no sì"),
+        *("falso verdadeiro", "não sim", "nee ja", "onwaar waar", "nej ja", "nei ja", "nie tak", "ne ano", "нет да"),
+        *("ложь истина", "いいえ はい", "否 是", "아니요 예", "hayır evet"),
+    )
+    if (words := pair.split())
+)
+"""The same in other languages."""
+FAMILIES = ((PAIRS[0], PAIRS[3]), (PAIRS[1], PAIRS[2]), (PAIRS[4],), *((words,) for words in ABROAD))
 """Those that may stand in one column, beside 0 and 1."""
 
 PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -24,9 +40,11 @@ DOT_GROUPS = re.compile(r"[+-]?(\d+|[1-9]\d{0,2}(\.\d{3})+)(,\d*)?", re.ASCII)
 COMMA_GROUPS = re.compile(r"[+-]?(\d+|[1-9]\d{0,2}(,\d{2,3})*,\d{3})(\.\d*)?", re.ASCII)
 SPACED = re.compile(r"[+-]?[1-9]\d{0,2}([ \u00a0\u202f'\u2019]\d{3})+([.,]\d*)?", re.ASCII)
 SPACES = re.compile("[ \u00a0\u202f'\u2019]")
+_SIGNS = "$€£¥￥₹₩₽₺₴₫฿₪\\\\"
+"""Of currencies; the last is how old Japanese files have ¥."""
 _CODES = "USD|EUR|GBP|CHF|JPY|CNY|INR|SEK|NOK|DKK|PLN|CZK|AUD|CAD|BRL"
-_SIGNED = rf"([+-]?)\s*([$€£¥₹]?|(?:{_CODES})(?= ))\s*([+-]?[\d.,\u00a0\u202f'\u2019 ]*\d[.,]?(?:[eE][+-]?\d+)?)\s*"
-UNIT = re.compile(_SIGNED + r"([^\W\d_]{1,6}[²³]?|[%°$€£¥₹‰][CF]?|[^\W\d_]+/[^\W\d_]+)?")
+_SIGNED = rf"([+-]?)\s*([{_SIGNS}]?|(?:{_CODES})(?= ))\s*([+-]?[\d.,\u00a0\u202f'\u2019 ]*\d[.,]?(?:[eE][+-]?\d+)?)\s*"
+UNIT = re.compile(_SIGNED + r"([^\W\d_]{1,6}[²³]?|[%°$€£¥￥₹₩₽₺₴₫฿₪‰][CF]?|[^\W\d_]+/[^\W\d_]+)?")
 
 
 class Writing(NamedTuple):
@@ -38,12 +56,15 @@ class Writing(NamedTuple):
     suffix: str = ""
 
 
+_ASCII = {first + digit: str(digit) for first in (0xFF10, 0x660, 0x6F0) for digit in range(10)}
+_ASCII |= str.maketrans("\u2212\uff0d．，％（）＋٫٬٪", "--.,%()+.,%")
+"""Digits and marks of East Asia and of Arabic as those of ASCII."""
 ACCOUNTED = re.compile(r"\((.*\d.*)\)|(.*\d)\s*-")
 
 
 def _signed(text: str) -> str:
-    """With its minus in front, where it is another character, after the number, or parentheses."""
-    text = text.replace("\u2212", "-")
+    """With its minus in front, where it is another character, after the number, or parentheses; with digits 0 to 9."""
+    text = text if text.isascii() else text.translate(_ASCII)
     found = ACCOUNTED.fullmatch(text)
     return text if found is None or text[0] == "-" else f"-{(found[1] or found[2]).strip()}"
 
@@ -181,10 +202,31 @@ WITH_NAMES: tuple[str, ...] = (
 )
 WITH_NAMES += tuple(f"{form} %H:%M{seconds}" for form in WITH_NAMES[:7] for seconds in ("", ":%S"))
 _EPOCH = datetime(1970, 1, 1)
+_MONTHS = {
+    name: english
+    for english, names in {
+        "Jan": "januar jänner janvier janv enero ene gennaio gen janeiro januari",
+        "Feb": "februar février fevrier févr fév fev febrero febbraio fevereiro februari",
+        "Mar": "märz maerz mär mrz mars marzo março maart mrt",
+        "Apr": "avril avr abril abr aprile",
+        "May": "mai mayo maggio mag maio mei",
+        "Jun": "juni juin junio giugno giu junho",
+        "Jul": "juli juillet juil julio luglio lug julho",
+        "Aug": "août aout agosto ago augustus",
+        "Sep": "septembre sept septiembre settembre set setembro",
+        "Oct": "oktober okt octobre octubre ottobre ott outubro out",
+        "Nov": "novembre noviembre novembro",
+        "Dec": "dezember dez décembre decembre déc diciembre dic dicembre dezembro",
+    }.items()
+    for name in names.split()
+}
+_WORD = re.compile(r"[^\W\d_]+\.?")
+_EAST = re.compile(r"(\d{4})\s*[年년]\s*(\d{1,2})\s*[月월]\s*(\d{1,2})\s*[日일]")
 
 
 def date(text: str, form: str) -> float | None:
     """Days since 1970 (or, of a time of the day, hours) that a cell says in a form; None if it is not of that form."""
+    text = text if form in {ISO, TIME} else _as_in_english(text)
     try:
         if form == TIME:
             return _hours(text)
@@ -196,6 +238,16 @@ def date(text: str, form: str) -> float | None:
         return _days(datetime.fromisoformat(whole)) if _ISO.fullmatch(text) else None
     except (ValueError, OverflowError):
         return None
+
+
+@functools.lru_cache(1 << 12)
+def _as_in_english(text: str) -> str:
+    """A date whose month has its name in another language of Europe, or that is written as in East Asia."""
+    words = [word.rstrip(".").lower() for word in _WORD.findall(text)]
+    if any(word in _MONTHS for word in words):
+        text = re.sub(r"\bde\s+|(?<=\d)\.(?=\s)", "", text)
+        return _WORD.sub(lambda found: _MONTHS.get(found[0].rstrip(".").lower(), found[0]), text)
+    return text if text.isascii() else _EAST.sub(r"\1/\2/\3", text)
 
 
 def _by_numbers(text: str, form: str) -> float | None:

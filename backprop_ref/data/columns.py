@@ -278,19 +278,32 @@ def doubtful(column: Column, raw: Text | Numbers, present: Sequence[str]) -> lis
     zeros = next((value for value in present if re.match(r"0\d", value)), None)
     if zeros is not None:
         said.append(f"{name}: {zeros!r} is learnt from as a number (else: {ask('--as', f'{name}=category')})")
+    some = present[:10_000]
+    rounded = (
+        r"|\d+\.[1-9]0" if any(re.fullmatch(r"\d+\.\d", value) for value in some) else ""
+    )  # 1.10, as no 1.9 has it
+    code = next((value for value in some if re.fullmatch(r"\d+[eE]\d+" + rounded, value)), None)
+    if code is not None:
+        told = f"{name}: {code!r} is learnt from as the number {cells.number(code, column.writing):g}"
+        said.append(f"{told} (else: {ask('--as', f'{name}=category')})")
     numbers = column.transform(raw).features[:, 0]
     if not np.isfinite(numbers).any():
         return said
-    for extreme in {np.nanmin(numbers), np.nanmax(numbers)} & SENTINELS:
+    for extreme in sorted({np.nanmin(numbers), np.nanmax(numbers)}):
+        if extreme not in SENTINELS and (len(numbers) > MOST_LOOKED_AT or not extreme.is_integer()):
+            continue
         others = numbers[(numbers != extreme) & ~np.isnan(numbers)]
         count = int((numbers == extreme).sum())
-        if count > 1 and len(others) and np.abs(others - extreme).min() > 2.0 * (others.max() - others.min()):
+        several = len(others) > 0 and (extreme in SENTINELS or len(np.unique(others)) > 4)
+        if several and count > 1 and np.abs(others - extreme).min() > 2.0 * (others.max() - others.min()):
             texts = [text for text in present if cells.number(text, column.writing) == extreme] or [f"{extreme:g}"]
             remedy = _as_nothing(texts, Asked())
             said.append(f"{name}: {count} cells are {texts[0]}, far from all others (else: {remedy})")
     return said
 
 
+MOST_LOOKED_AT = 100_000
+"""Rows up to which any whole number that is far from all others is spoken of."""
 SENTINELS = {sign * float("9" * digits) for sign in (-1, 1) for digits in range(2, 6)}
 """Numbers that often stand for a missing value."""
 

@@ -104,7 +104,7 @@ def read(
 ) -> Raw:
     """The table in the bytes of a text file; see `sources.read`."""
     notes: list[str] = []
-    data = _utf8(path, data, encoding, notes)
+    data = utf8(path, data, encoding, notes)
     data = _plain_delimiters(path, data)
     layout = _layout(path, data, header, known, counted, notes)
     if data.find(b'"', layout.start) >= 0:
@@ -142,7 +142,7 @@ def _check_names(path: Name, line: int, names: Sequence[str]) -> None:
 # --- encoding ---
 
 
-def _utf8(path: Name, data: Bytes, encoding: str | None, notes: list[str]) -> Bytes:
+def utf8(path: Name, data: Bytes, encoding: str | None, notes: list[str]) -> Bytes:
     """The text in UTF-8, without a byte order mark."""
     if data[-1:] == b"\x1a":  # how DOS ended a file
         data = bytes(data[:-1])
@@ -184,7 +184,23 @@ def _is_utf8(data: Bytes) -> bool:
 def _guessed(head: bytes) -> str:
     if head.count(0) > len(head) // 4:
         return "utf-16-le" if head[1::2].count(0) > head[::2].count(0) else "utf-16-be"
+    if _is_japanese(head):
+        return "cp932"
     return "latin-1" if set(head) & {0x81, 0x8D, 0x8F, 0x90, 0x9D} else "cp1252"
+
+
+def _is_japanese(head: bytes) -> bool:
+    """Whether it reads as Japanese in Shift-JIS, with bytes that no letters of Europe have."""
+    high = [byte for byte in head if byte > 0x7F]
+    try:
+        text = head[: head.rfind(b"\n") + 1].decode("cp932")
+    except UnicodeDecodeError:
+        return False
+    letters = [letter for letter in text if not letter.isascii()]
+    known = sum("\u3000" <= letter <= "\u9fff" or "\uff01" <= letter <= "\uff60" for letter in letters)
+    return (
+        bool(letters) and 10 * known >= 9 * len(letters) and 4 * sum(0x81 <= byte <= 0x9F for byte in high) >= len(high)
+    )
 
 
 # --- what separates cells ---
@@ -216,10 +232,12 @@ def _plain_delimiters(path: Name, data: Bytes) -> Bytes:
         widths = {len(row) for row in split[1:]}
         aligned = "\t" not in "".join(some) or sum("  " in line for line in some) > len(some) // 2
         listed = [cell for row in split[1:] for cell in row]
-        numbers = sum(cells.PLAIN.fullmatch(cell) is not None for cell in listed)
+        numbers = sum(cells.PLAIN.fullmatch(cell.strip('"')) is not None for cell in listed)
         if len(widths) == 1 and min(widths) > 1 and aligned and 2 * numbers >= len(listed):
             whole = bytes(data).decode()
             return "\n".join("\t".join(_WORDS.findall(line)) for line in whole.splitlines()).encode()
+    if any(_FORCED.search(line) for line in some):
+        data = re.sub(_FORCED.pattern.encode(), rb'\1"\2"', bytes(data), flags=re.MULTILINE)
     if some and all(re.fullmatch(r"\s*'.*'\s*", line) for line in some) and data.find(b'"') < 0:
         return bytes(data).replace(b"'", b'"')
     head = "".join(lines).encode()
@@ -228,6 +246,8 @@ def _plain_delimiters(path: Name, data: Bytes) -> Bytes:
     return data
 
 
+_FORCED = re.compile(r"""((?:^|[,;\t|])\s*)="([^"\r\n]*)"(?=\s*(?:[,;\t|\r\n]|$))""", re.MULTILINE)
+"""A cell that Excel is to take for text: ="0123"."""
 _SPACE_BEFORE_QUOTE = re.compile(rb'"(?:[^"]|"")*+"|([,;\t|]) +(?=")')
 """A cell in quotes, or (with a delimiter as its group) spaces before one."""
 _WORDS = re.compile(r'"[^"]*"|[^\s"]+')
@@ -272,7 +292,7 @@ def _layout(
     if dropped:
         notes.append(f"lines above the table are left out: line {before} and before")
     body = [row for _, row in rows[first:]]
-    body[0], names_rows = _widened(body, not known)
+    body[0], names_rows = _widened(body, set(known) <= set(body[0]))
     width = len(body[0])
     header = True if names_rows and header is None else header
     if width == 1:

@@ -13,9 +13,10 @@ def is_header(first: Sequence[str], body: Sequence[Sequence[str]], counted: bool
 
     It does if its numbers are 0, 1, 2, … (from 1 on, if there are many, or texts below one) or years, none of which
     stands below, and each text in it is found nowhere else in its column. A text above numbers, beside a number above
-    numbers, is a cell that somebody has to mend. Unless `counted`, no number is a name.
+    numbers, is a cell that somebody has to mend. Unless `counted`, no number is a name. Below, a header may be repeated
+    above numbers.
     """
-    columns = list(zip(*body, strict=True)) if body else [()] * len(first)
+    columns = _without_repeats(first, body)
     numbers = [cell for cell in first if _is_number(cell)]
     texts = [(cell, column) for cell, column in zip(first, columns, strict=True) if cell and not _is_number(cell)]
     if numbers and not (counted and _counts(numbers, first, columns)):
@@ -28,6 +29,16 @@ def is_header(first: Sequence[str], body: Sequence[Sequence[str]], counted: bool
     if any(_is_number(cell) or cells.date_forms([cell]) for cell, _ in texts):
         return False
     return all(cell not in column for cell, column in texts)
+
+
+def _without_repeats(first: Sequence[str], body: Sequence[Sequence[str]]) -> list[Sequence[str]]:
+    """The columns below the first row, without rows that repeat it, where it has texts above numbers."""
+    others = [row for row in body if list(row) != list(first)]
+    columns: list[Sequence[str]] = list(zip(*others, strict=True)) if others else [()] * len(first)
+    named = any(not _is_number(cell) and _is_value(column) for cell, column in zip(first, columns, strict=True) if cell)
+    if named or not body:
+        return columns
+    return list(zip(*body, strict=True))
 
 
 def one_line(name: str) -> str:

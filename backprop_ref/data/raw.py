@@ -130,8 +130,22 @@ class Raw(NamedTuple):
                 blank &= (column.codes == column.values.index("")) if "" in column.values else False
             if not blank.any():
                 return self
-        kept = np.flatnonzero(~blank)
-        where, note = self.where, f"{int(blank.sum())} of {self.rows} rows are left out, as they are empty"
+        return self._without(blank, f"{int(blank.sum())} of {self.rows} rows are left out, as they are empty")
+
+    def without_repeated_names(self) -> "Raw":
+        """Without rows that repeat all names of the columns, as files have them that were put together."""
+        again = np.full(self.rows, self.names is not None and len(self.columns) > 1)
+        for name, column in zip(self.names or (), self.columns, strict=bool(self.names)):
+            if not again.any() or isinstance(column, Numbers) or name not in column.values:
+                return self
+            again &= column.codes == column.values.index(name)
+        if not again.any():
+            return self
+        first, several = self.where(int(np.argmax(again))), ", and others like it," if again.sum() > 1 else ""
+        return self._without(again, f"{first} repeats the header{several} and is left out")
+
+    def _without(self, out: npt.NDArray[np.bool_], note: str) -> "Raw":
+        kept, where = np.flatnonzero(~out), self.where
         return self._replace(
             columns=[column.take(kept) for column in self.columns],
             rows=len(kept),

@@ -1,7 +1,9 @@
 """Tables from files of every kind and from other libraries, as a `Raw` table of columns."""
 
+import csv
 import io
 import json
+import re
 from collections.abc import Collection, Container, Iterable, Sequence
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
@@ -13,10 +15,14 @@ from backprop_ref.data import csv_file
 from backprop_ref.data.asking import ask
 from backprop_ref.data.header import is_header, one_line
 from backprop_ref.data.raw import Numbers, Raw, Text, Texts, shown
-from backprop_ref.errors import InvalidInput
+from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.files import Name
 
 JSON = {".json", ".jsonl", ".ndjson"}
+_ATTRIBUTE = re.compile(r"""@attribute\s+('[^']+'|"[^"]+"|[^\s'"]\S*)\s*(\S.*)""", re.IGNORECASE)
+LIBSVM = {".libsvm", ".svmlight", ".svm"}
+_LIBSVM = re.compile(rb"\s*[+-]?\d[\d.eE+-]*(?: \d+:[+-]?[\d.][\d.eE+-]*)+\s*[\r\n#]")
+"""A line of theirs: a label, and numbers with their columns."""
 _FEATURES, _TARGETS = ("x", "X", "data", "features", "x_train", "X_train"), ("y", "Y", "target", "labels", "y_train")
 
 
@@ -27,14 +33,15 @@ def read(
     known: Collection[str] = (),
     counted: bool = True,
     left_out: Container[str] = (),
+    sheet: str | None = None,
 ) -> Raw:
     """A table, as it stands in a file or in memory.
 
     Parameters
     ----------
     source : path-like, or a table
-        CSV and its kin (packed or not), Excel and OpenDocument, Parquet, Feather, JSON, npy and npz; tables of pandas,
-        Polars, pyarrow and whatever else hands out Arrow; arrays and sparse matrices.
+        CSV and its kin (packed or not), Excel and OpenDocument, Parquet, Feather, JSON, ARFF, libsvm's, npy and npz;
+        tables of pandas, Polars, pyarrow and whatever else hands out Arrow; arrays and sparse matrices.
     header : bool, optional
         Whether the first row names the columns; default: by its looks.
     encoding : str, optional
@@ -45,6 +52,8 @@ def read(
         Whether a first row of 0, 1, 2, … or of years may be a header.
     left_out : container of str
         Names of columns that are not used, so that it does not matter what is in them.
+    sheet : str, optional
+        Of a spreadsheet; default: the largest, or the first that names the columns of a trained network.
     """
     if not isinstance(source, str | Path) and not hasattr(source, "__fspath__"):
         return _table(source, header, counted, left_out)
@@ -58,10 +67,24 @@ def read(
     if head.startswith(b"\x93NUMPY") or suffix == ".npz":
         return _arrays(source, data)
     if head.startswith((b"PK", b"\xd0\xcf\x11\xe0")):
-        return _sheet(source, data, header, known, counted)
+        return _sheet(source, data, header, known, counted, sheet)
+    if sheet is not None:
+        raise InvalidInput(f"{source}: no spreadsheet, so it has no sheet '{sheet}'; leave out {ask('--sheet')}")
     if suffix in JSON:
         return _json(source, data, header, counted, left_out)
-    return csv_file.read(source, data, header, encoding, known, counted)
+    return _text(source, data, header, encoding, known, counted)
+
+
+def _text(
+    path: Name, data: Any, header: bool | None, encoding: str | None, known: Collection[str], counted: bool
+) -> Raw:
+    """A text file of rows, of whichever kind."""
+    suffix = Path(path).suffix.lower()
+    if suffix == ".arff":
+        return _arff(path, data, encoding)
+    if suffix in LIBSVM or (suffix in {"", ".txt"} and _LIBSVM.match(bytes(data[:4096]))):
+        return _libsvm(path, data, known)
+    return csv_file.read(path, data, header, encoding, known, counted)
 
 
 def _is_office(data: Any) -> bool:
@@ -71,12 +94,14 @@ def _is_office(data: Any) -> bool:
 # --- spreadsheets ---
 
 
-def _sheet(path: Name, data: Any, header: bool | None, known: Collection[str], counted: bool) -> Raw:
-    """The largest sheet; for a trained network, the first that names its columns."""
+def _sheet(path: Name, data: Any, header: bool | None, known: Collection[str], counted: bool, asked: str | None) -> Raw:
+    """The sheet asked for, or the largest; for a trained network, the first that names its columns."""
     from python_calamine import CalamineError, CalamineWorkbook
 
     try:
         book = CalamineWorkbook.from_filelike(io.BytesIO(bytes(data)))
+        if asked is not None and asked not in book.sheet_names:
+            raise InvalidInput(f"{path}: {unknown('sheet', asked, book.sheet_names)}")
         sheets = {name: _rows_of(book.get_sheet_by_name(name)) for name in book.sheet_names}
     except (CalamineError, OSError) as error:
         raise InvalidInput(f"{path}: no spreadsheet that can be read ({error}); save it as CSV") from None
@@ -85,7 +110,9 @@ def _sheet(path: Name, data: Any, header: bool | None, known: Collection[str], c
         raise InvalidInput(f"{path}: empty; a sheet with one row per sample is needed")
     names_all = (name for name, rows in full.items() if any(set(known) <= set(map(str, row)) for row in rows[:20]))
     largest = max(full, key=lambda name: sum(value != "" for row in full[name] for value in row))
-    sheet = next(names_all, largest) if known else largest
+    sheet = asked or (next(names_all, largest) if known else largest)
+    if sheet not in full:
+        raise InvalidInput(f"{path}: sheet {sheet} is empty; name another by {ask('--sheet')}")
     rows = full[sheet]
     cells = [[_cell(value) for value in row] for row in rows]
     cells = [[row[i].strip() for i in range(len(row))] for row in cells]
@@ -93,7 +120,7 @@ def _sheet(path: Name, data: Any, header: bool | None, known: Collection[str], c
     last = max(i for i, row in enumerate(cells) if any(row))
     body = cells[first : last + 1]
     others = ", ".join(name for name in full if name != sheet)
-    notes = [f"sheet {sheet} is read (else: save another as a file of its own: {others})"] if others else []
+    notes = [f"sheet {sheet} is read (else: {ask('--sheet', 'NAME')}, of {others})"] if others and not asked else []
     notes += (
         [f"rows above the table are left out: row {first} and before"] if any(any(row) for row in cells[:first]) else []
     )
@@ -387,6 +414,70 @@ def _from_records(records: Iterable[dict[str, Any]], left_out: Container[str]) -
         mixed = any(isinstance(cell, str) for cell in cells)
         columns[name] = [None if cell is None else str(cell) for cell in cells] if mixed else cells
     return pa.table(columns)
+
+
+# --- Weka's and libsvm's ---
+
+
+def _arff(path: Name, data: Any, encoding: str | None) -> Raw:
+    """Rows of cells below the names and kinds of the columns; nominal ones are categories."""
+    notes: list[str] = []
+    lines = enumerate(bytes(csv_file.utf8(path, data, encoding, notes)).decode().splitlines(), 1)
+    used = ((number, line.strip()) for number, line in lines if line.strip() and not line.lstrip().startswith("%"))
+    names, nominal, rows = list[str](), set[str](), list[tuple[int, list[str]]]()
+    for number, line in used:
+        found = _ATTRIBUTE.fullmatch(line)
+        if found:
+            names.append(found[1].strip("'\""))
+            nominal |= {names[-1]} if found[2].startswith("{") else set()
+        elif line.lower().startswith("@data"):
+            break
+        elif not line.lower().startswith("@relation"):
+            raise InvalidInput(
+                f"{path}, line {number}: no @attribute with a name and a kind, as ARFF has; mend that line"
+            )
+    for number, line in used:
+        quote = '"' if '"' in line and "'" not in line else "'"
+        row = next(csv.reader([line], quotechar=quote, escapechar="\\", skipinitialspace=True))
+        if line.startswith("{") or len(row) != len(names):
+            why = (
+                "rows in braces are not read" if line.startswith("{") else f"{len(row)} cells for {len(names)} columns"
+            )
+            raise InvalidInput(f"{path}, line {number}: {why}; mend that line, or save the table as CSV")
+        rows.append((number, [cell.strip() for cell in row]))
+    _unique(path, names)
+    if not rows or not names:
+        raise InvalidInput(f"{path}: no rows below @data; at least one, and a column for the target, are needed")
+    columns: list[Text | Numbers] = [Text.of([row[i] for _, row in rows]) for i in range(len(names))]
+    return Raw(
+        names,
+        columns,
+        len(rows),
+        lambda row: f"line {rows[row][0]}",
+        notes,
+        delimiter=",",
+        categories=frozenset(nominal),
+    )
+
+
+def _libsvm(path: Name, data: Any, known: Collection[str]) -> Raw:
+    """What scikit-learn reads; a column is named after its number in the file, the label comes last."""
+    from sklearn.datasets import load_svmlight_file
+
+    try:
+        found, target = load_svmlight_file(io.BytesIO(bytes(data)), zero_based=True)
+    except (ValueError, OverflowError) as error:
+        said = " ".join(str(error).split())[:120]
+        raise InvalidInput(f"{path}: no file as of libsvm ({said}); a label and COLUMN:NUMBER are needed") from None
+    if not len(target):
+        raise InvalidInput(f"{path}: empty; a table with one row per sample is needed")
+    wanted = [int(name[1:]) for name in known if re.fullmatch(r"x\d+", name)]
+    first = int(0 not in wanted and not found[:, [0]].nnz)
+    end = max([found.shape[1], *(number + 1 for number in wanted)])
+    dense = np.zeros((len(target), end))
+    dense[:, : found.shape[1]] = found.toarray()
+    columns: list[Text | Numbers] = [Numbers(dense[:, i].copy()) for i in range(first, end)]
+    return Raw([*(f"x{i}" for i in range(first, end)), "target"], [*columns, Numbers(target)], len(target), _row, [])
 
 
 # --- arrays ---

@@ -74,6 +74,7 @@ def read_table(
     decimal: str | None = None,
     dates: str | None = None,
     encoding: str | None = None,
+    sheet: str | None = None,
     sample_weight: str | None = None,
 ) -> Dataset:
     """A table as a `Dataset`: of a file, or of pandas, Polars, pyarrow or NumPy.
@@ -100,6 +101,8 @@ def read_table(
     decimal, dates : str, optional
         '.' or ','; 'day-first', 'month-first' or 'year-first'; where cells leave it open.
     encoding : str, optional
+    sheet : str, optional
+        The sheet of a spreadsheet; default: the largest.
     sample_weight : str, optional
         The column that says what each row counts in the loss; it is no feature.
 
@@ -137,7 +140,7 @@ def read_table(
     counted = () if sample_weight is None else (sample_weight,)
     known_names = {str(name) for name in wanted if name is not None and not _is_position(name)}
     known_names |= {*drop, *id, *counted}
-    raw = sources.read(source, header, encoding, known_names, left_out=drop)
+    raw = sources.read(source, header, encoding, known_names, left_out=drop, sheet=sheet)
     nothing = tuple(shown(float(one)) if isinstance(one, int | float | np.number) else one for one in missing_values)
     asked = Asked(drop, id, dict(kinds or {}), missing, nothing, decimal, dates)
     return _dataset(where, raw, wanted, task, asked, sample_weight)
@@ -172,7 +175,7 @@ def _dataset(
 ) -> Dataset:
     width = len(raw.columns)
     names = raw.names or [f"x{i}" for i in range(width)]
-    raw = raw.without_blank_rows()
+    raw = raw.without_blank_rows().without_repeated_names()
     _check_rows(where, raw)
     for i, name in enumerate(names):
         if not name and i:
@@ -397,7 +400,10 @@ def _targets(
 def _present(raw: Text | Numbers, asked: Asked) -> tuple[list[str], npt.NDArray[np.bool_]]:
     """Distinct texts of a target that are values, and which rows have none."""
     assert isinstance(raw, Text)
-    gone = np.array([cells.is_missing(value, frozenset(asked.nothing), False) for value in raw.values], bool)
+    also = frozenset(asked.nothing)
+    certain = [value for value in raw.values if not cells.is_missing(value, also, True)]
+    numbers = bool(certain) and not cells.readings(certain[:10000]).others
+    gone = np.array([cells.is_missing(value, also, numbers) for value in raw.values], bool)
     return [value for value, out in zip(raw.values, gone, strict=True) if not out], gone[raw.codes]
 
 
@@ -609,6 +615,7 @@ def read_features(
     header: bool | None = None,
     ids: Sequence[str] = (),
     encoding: str | None = None,
+    sheet: str | None = None,
 ) -> Features:
     """A table for a trained network, by the rules of its training: its features, and the truth where the table has it.
 
@@ -621,9 +628,9 @@ def read_features(
     known = {rule.name for rule in features} if preprocessing.named else set()
     used = {rule.name for rule in rules if rule.kind != "left out"} | set(ids) | set(targets)
     left_out: Container[str] = _AllBut(used) if preprocessing.named else ()
-    raw = sources.read(source, header, encoding, known, counted=False, left_out=left_out)
+    raw = sources.read(source, header, encoding, known, counted=False, left_out=left_out, sheet=sheet)
     if header is None and raw.names and not preprocessing.named and _fits(raw.names, rules, features, targets):
-        raw = sources.read(source, False, encoding, counted=False)
+        raw = sources.read(source, False, encoding, counted=False, sheet=sheet)
     places = _places(where, raw, rules, features, targets, preprocessing)
     kept = {rule.name for rule in rules if rule.kind == "id"} | set(ids)
     for name in ids:
@@ -736,7 +743,11 @@ def not_done(table: Features) -> str:
 
 
 def read_known(
-    source: object, preprocessing: Preprocessing, header: bool | None = None, encoding: str | None = None
+    source: object,
+    preprocessing: Preprocessing,
+    header: bool | None = None,
+    encoding: str | None = None,
+    sheet: str | None = None,
 ) -> Dataset:
     """The rows of a table, for a trained network, that have the truth and can be predicted; its notes say of others.
 
@@ -745,7 +756,7 @@ def read_known(
     InvalidInput
         The table has no column with the truth, or a class in it that the network does not know.
     """
-    table = read_features(source, preprocessing, header, encoding=encoding)
+    table = read_features(source, preprocessing, header, encoding=encoding, sheet=sheet)
     if table.truth is None:
         raise InvalidInput(f"{source}: no column '{preprocessing.target_name}' with the truth; use predict")
     unknown = np.isnan(table.truth) if preprocessing.classes is None else table.truth == -1

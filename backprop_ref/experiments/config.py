@@ -45,7 +45,7 @@ SUITED: dict[str, dict[str, dict[str, Any]]] = {
     "digits": {
         "data": {"normalize": "minmax"},
         "network": {"hidden": [1024]},
-        "training": {"epochs": 40, "batch_size": 64, "optimizer": "adam", "schedule": "cosine"},
+        "training": {"epochs": 25, "batch_size": 64, "optimizer": "adam", "schedule": "cosine"},
     },
 }
 LEARNING_RATES: dict[Any, float] = {name: kind().learning_rate for name, kind in METHODS.items()}
@@ -56,10 +56,11 @@ ENVIRONMENT = {
 }
 OF_GENERATORS = ("n_samples", "n_features", "n_classes", "noise")
 OF_TABLES = (
-    *("target", "header", "drop", "id", "missing", "kinds", "missing_values", "decimal", "dates", "encoding"),
+    *("target", "header", "drop", "id", "missing", "kinds", "missing_values", "decimal", "dates", "encoding", "sheet"),
     *("sample_weight", "validation_path"),
 )
-OF_RULES = ("task", "normalize", *(key for key in OF_TABLES if key not in {"header", "encoding", "validation_path"}))
+_OF_FILES = {"header", "encoding", "sheet", "validation_path"}
+OF_RULES = ("task", "normalize", *(key for key in OF_TABLES if key not in _OF_FILES))
 """What a run has decided about its table."""
 EARLIER_FLAGS = {
     "--label-column": "--target",
@@ -233,8 +234,7 @@ def _checked(config, sources):
             data.dataset = data.task
         elif any(getattr(data, key) is not None for key in OF_GENERATORS):
             data.dataset = "classification"
-    if data.fold is not None and data.folds is None:
-        raise InvalidInput(f"{sources['data', 'fold']}: one of how many is needed; give --folds too, or leave it out")
+    _check_folds(data, sources)
     for key in OF_GENERATORS if data.path else OF_TABLES if data.dataset else ():
         if getattr(data, key) is not None:
             kind = "a CSV file" if data.path else "a built-in data set"
@@ -244,6 +244,17 @@ def _checked(config, sources):
         if getattr(data, key) is not None and (key != "normalize" or source.startswith("--")):
             raise InvalidInput(f"{source} with --from: the table is read by the rules of that run; leave it out")
     return config
+
+
+def _check_folds(data, sources):
+    """Which rows are the test is said once."""
+    if data.fold is not None and data.folds is None:
+        raise InvalidInput(f"{sources['data', 'fold']}: one of how many is needed; give --folds too, or leave it out")
+    if data.folds is not None and sources.get(("data", "test_size"), "").startswith("--"):
+        raise InvalidInput(
+            f"--test-size with --folds: of {data.folds} folds each is the test once, 1/{data.folds} of the rows; "
+            "leave out one of the two"
+        )
 
 
 def suit(config, name, task):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from backprop_ref import dropout, metrics, settings
-from backprop_ref.api import evaluate, predict
+from backprop_ref.api import checked_data, evaluate, loss_and_outputs
 from backprop_ref.backends import get_backend
 from backprop_ref.data import Dataset, Preprocessing, fold, load_dataset, read_table, split
 from backprop_ref.data.preprocessing import REACHED
@@ -153,7 +153,7 @@ def _data_of(data, preprocessing):
     """Data with the columns and classes that a run had: a table by its rules, or the same built-in set."""
     if data.path is not None:
         data.path = str(Path(data.path).absolute())
-        dataset = read_known(data.path, preprocessing, data.header, data.encoding)
+        dataset = read_known(data.path, preprocessing, data.header, data.encoding, data.sheet)
         said = f"read by the rules of the run that --from names; target {preprocessing.target_name}"
         return replace_fields(dataset, notes=(said, *dataset.notes))
     dataset = load_data(data)
@@ -221,6 +221,7 @@ def table_options(data):
         "decimal": data.decimal,
         "dates": data.dates,
         "encoding": data.encoding,
+        "sheet": data.sheet,
         "sample_weight": data.sample_weight,
     }
 
@@ -406,9 +407,12 @@ def score(network, params, preprocessing, dataset, rows, backend=None):
     if not len(rows):
         return None
     x, y = preprocessing.x(dataset.x[rows]), preprocessing.y(dataset.target[rows])
-    weights = None if dataset.weights is None else dataset.weights[rows]
-    scored = {"loss": evaluate(network, params, x, y, sample_weight=weights, backend=backend)["loss"]}
-    a, truth = predict(network, params, x, backend=backend), dataset.target[rows]
+    backend = get_backend(backend)
+    with backend.scope():
+        loss, a = loss_and_outputs(backend, network, params, *checked_data(network, x, y, params.dtype))
+    if dataset.weights is not None:  # rows of weight 0 have no part in the loss, and are scored with all others
+        loss = evaluate(network, params, x, y, sample_weight=dataset.weights[rows], backend=backend)["loss"]
+    scored, truth = {"loss": loss}, dataset.target[rows]
     if dataset.task == "regression":
         labels = scores.of_labels(a, y) if metrics.metric_name(network, y) == "labels" else {}
         root, absolute = scores.residuals(*(values.reshape(a.shape) for values in (preprocessing.values(a), truth)))

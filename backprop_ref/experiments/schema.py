@@ -99,7 +99,7 @@ Activation = Annotated[str, one_of(ACTIVATIONS, formulas.ACTIVATIONS), BeforeVal
 class Section(BaseModel):
     """A part of the file; keys that it does not have are refused."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, defer_build=True)
     earlier: ClassVar[dict[str, str]] = {}
 
     @model_validator(mode="before")
@@ -126,7 +126,7 @@ class Data(Section):
     earlier = EARLIER_KEYS["data"]
     dataset: Text | None = key(None, "--dataset", f"Built-in set: {', '.join(NAMES)}, encoder-N-M-N.")
     path: Text | None = key(
-        None, "--data-path", "A table of your own: CSV (also packed), Excel, Parquet, JSON, npy or npz."
+        None, "--data-path", "A table of your own: CSV (also packed), Excel, Parquet, JSON, ARFF, libsvm, npy, npz."
     )
     target: list[Text] | None = key(
         None, "--target", "Name or position (from 0) of the column to learn; several are quantities. Default: the last."
@@ -156,6 +156,7 @@ class Data(Section):
         None, "--dates", "day-first, month-first or year-first, where the cells leave it open."
     )
     encoding: Text | None = key(None, "--encoding", "Of a text file; default: UTF-8, or what it looks like.")
+    sheet: Text | None = key(None, "--sheet", "Of a spreadsheet; default: the largest.")
     sample_weight: Text | None = key(
         None, "--sample-weight", "Column that says what each row counts in the loss, 0 or more; it is no input."
     )
@@ -307,20 +308,20 @@ class Run(Section):
 class Config(Section):
     """A whole configuration file."""
 
-    logging: Logging = Logging()
-    data: Data = Data()
-    network: NetworkSection = NetworkSection()
-    training: Training = Training()
-    backend: BackendSection = BackendSection()
-    trace: Trace = Trace()
-    run: Run = Run()
+    logging: Logging = Field(default_factory=Logging)
+    data: Data = Field(default_factory=Data)
+    network: NetworkSection = Field(default_factory=NetworkSection)
+    training: Training = Field(default_factory=Training)
+    backend: BackendSection = Field(default_factory=BackendSection)
+    trace: Trace = Field(default_factory=Trace)
+    run: Run = Field(default_factory=Run)
 
 
 def flags():
     """Every flag with its section, key and field, in the order of the file."""
     found = {}
-    for section, part in Config():
-        for name, info in type(part).model_fields.items():
+    for section, part in Config.model_fields.items():
+        for name, info in part.annotation.model_fields.items():
             found[info.json_schema_extra["flag"]] = (section, info.alias or name, info)
     return found
 

@@ -20,6 +20,7 @@ from backprop_ref.kernels import elementary
 from backprop_ref.network import Network
 from backprop_ref.optimizers import SGD, Optimizer
 from backprop_ref.parameters import Parameters
+from backprop_ref.progress import Bar
 from backprop_ref.random import Stream
 from backprop_ref.sample_weights import ClassWeight, weighted
 from backprop_ref.training.arguments import finite_data, integer
@@ -83,6 +84,7 @@ def find_learning_rate(
     numerics: str | None = None,
     device: str | None = None,
     threads: int | None = None,
+    progress: bool | None = None,
 ) -> RateSearch:
     """Suggests a learning rate, by training a copy of `params` with one that rises from batch to batch.
 
@@ -104,6 +106,8 @@ def find_learning_rate(
         As of `train`; the optimizer's own learning rate is not used.
     backend, numerics, device, threads : optional
         See `get_backend`.
+    progress : bool, optional
+        As of `train`.
 
     Returns
     -------
@@ -140,7 +144,8 @@ def find_learning_rate(
     stream = Stream(seed, "shuffle")
     rates = _rates(float(lowest), float(highest), steps)
     order = stream if shuffle and batch_size is not None else None
-    losses = _tried(pairs, params.copy(), (x, y), weights, rates, order, seed)
+    with Bar("batch", steps, progress) as bar:
+        losses = _tried(pairs, params.copy(), (x, y), weights, rates, order, seed, bar)
     return _judged(rates[: len(losses)], losses, complete=len(losses) == steps)
 
 
@@ -161,6 +166,7 @@ def _tried(
     rates: npt.NDArray[np.float64],
     stream: Stream | None,
     seed: int,
+    bar: Bar,
 ) -> npt.NDArray[np.float64]:
     """The loss of each batch, until it has diverged; without a stream rows stay in order."""
     (x, y), slots, losses, watch = data, pairs.optimizer.init(params.flat), list[float](), _Mean()
@@ -176,6 +182,7 @@ def _tried(
             masks, counted = pairs.masks(seeds, at, params), None if weights is None else weights[at]
             loss, _ = pairs.step(params, slots, x[at], y[at], rate, masks, counted)
             losses.append(float(pairs.backend.to_numpy(loss)))
+            bar.update(len(losses), rate=rate, loss=losses[-1])
             if not watch.add(losses[-1]) < DIVERGED * watch.least:
                 break
     return np.array(losses)

@@ -11,9 +11,19 @@ from backprop_ref.report.derivations.trees import ATOM, PRODUCT, SUM, Node
 from backprop_ref.text import as_html, printable
 
 MOST_ROWS, MOST_COLUMNS = 8, 8
-GREEK = {"delta": "δ", "eta": "η", "mu": "μ", "lambda": "λ", "beta1": "β1", "beta2": "β2", "rho": "ρ", "epsilon": "ε"}
+GREEK = {
+    "delta": "δ",
+    "eta": "η",
+    "mu": "μ",
+    "lambda": "λ",
+    "lambda1": "λ1",
+    "beta1": "β1",
+    "beta2": "β2",
+    "rho": "ρ",
+    "epsilon": "ε",
+}
 LATEX = {name: rf"\{name}" for name in ("delta", "eta", "mu", "lambda", "rho", "epsilon")}
-LATEX |= {"beta1": r"\beta_1", "beta2": r"\beta_2", "[i=j]": "[i=j]", "…": r"\ldots"}
+LATEX |= {"beta1": r"\beta_1", "beta2": r"\beta_2", "lambda1": r"\lambda_1", "[i=j]": "[i=j]", "…": r"\ldots"}
 LATEX_OPERATORS = {"*": r"\cdot", "@": "", "⊙": r"\odot", "≥": r"\geq", "≤": r"\leq"}
 HTML_OPERATORS = {"*": "·", "-": "−", "@": "\u2062", "<": "&lt;", ">": "&gt;"}
 LINES = {1: "=", 2: "-"}

@@ -10,6 +10,7 @@ from typing import Any
 from backprop_ref.backends.array import divisor
 from backprop_ref.errors import InvalidInput
 from backprop_ref.formulas import ACTIVATIONS, together
+from backprop_ref.lbfgs import LBFGS
 from backprop_ref.report.derivations import derivation
 from backprop_ref.report.derivations.documents import Equation, Heading, Matrix, Words
 from backprop_ref.report.derivations.trees import Entry, Number, Scalar, Symbol, Total, Transposed, elementwise
@@ -214,7 +215,20 @@ def _backward_matrices(step, layer):
 
 def _update(step, layers, neuron, matrices):
     blocks: list[Any] = [Heading(2, f"Update: {type(step.optimizer).__name__.lower()}")]
+    if isinstance(step.optimizer, LBFGS):
+        said = (
+            "Its direction comes from the gradients of all rows in the last steps, its length from a search along it."
+        )
+        return [*blocks, Words(said), Words("It has no formula for one sample, whose gradients are those above.")]
     blocks += [Equation(((Symbol(each.name), {}), (Number(each.number), {}))) for each in step.settings()]
+    for told, words in (
+        (step.shrunk, "s is clip_norm, over the norm of all gradients of W and b, which is larger."),
+        (
+            step.constrained,
+            "f is max_norm over the norm of the new weights into a neuron, where that is larger, else 1.",
+        ),
+    ):
+        blocks += [Words(words)] if told else []
     corrections = step.corrections()
     if corrections:
         blocks.append(Words("t counts updates, this one too; m and v are 0 before the first."))

@@ -1,6 +1,6 @@
 """One update of a network by one sample, with everything that it computes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -9,10 +9,10 @@ from backprop_ref.api import trace
 from backprop_ref.backends import get_backend
 from backprop_ref.backends.array import divisor
 from backprop_ref.backends.base import Trace
-from backprop_ref.errors import InvalidInput
-from backprop_ref.formulas import LOSSES, UPDATES, Settings, decay, decoupled_decay, together
+from backprop_ref.formulas import LOSSES, UPDATES, Settings, clipped, decay, decoupled_decay, lasso, together
+from backprop_ref.lbfgs import LBFGS
 from backprop_ref.network import Network
-from backprop_ref.optimizers import Adam, Optimizer
+from backprop_ref.optimizers import Adam, Optimizer, norms
 from backprop_ref.parameters import Parameters, views
 from backprop_ref.report.derivations.trees import Entry, Power, Scalar, Symbolic, replaced
 
@@ -30,7 +30,7 @@ class Step:
 
     network: Network
     params: Parameters
-    optimizer: Optimizer
+    optimizer: Optimizer | LBFGS
     learning_rate: float
     trace: Trace
     da: list[Any]
@@ -41,12 +41,17 @@ class Step:
     t: int = 1
     weight: float | None = None
     """What the sample counts in the loss; None where samples have no weights."""
+    shrunk: float | None = None
+    """What a gradient is multiplied by whose norm is above clip_norm."""
+    constrained: list[np.ndarray] = field(default_factory=list)
+    """For each layer, what the weights into each neuron are multiplied by; none where no norm is above max_norm."""
 
     @classmethod
     def of(cls, network, params, x, y, optimizer, learning_rate, slots=None, numerics=None, t=1, weight=None):
-        """Update number `t`, which `optimizer` makes from `params` and `slots` (None: new), for x and y of one row."""
-        if not isinstance(optimizer, Optimizer) or not optimizer.simple:
-            raise InvalidInput("explain shows no lbfgs, l1, clip_value, clip_norm or max_norm; leave them out")
+        """Update number `t`, which `optimizer` makes from `params` and `slots` (None: new), for x and y of one row.
+
+        L-BFGS makes none from one row.
+        """
         backend: Any = get_backend("numpy", numerics)
         seen = trace(network, params, x, y, sample_weight=None if weight is None else [weight], backend=backend)
         with backend.scope():
@@ -58,10 +63,20 @@ class Step:
             error = LOSSES[network.loss].with_output(output).error(m, z, a, seen.y)
             error = error / divisor(network.loss, seen.y, weight) * (1.0 if weight is None else weight)
         da.append(None if together(network.loss, output) else error)
+        known: Any = (network, params, optimizer, learning_rate, seen, da)
+        if isinstance(optimizer, LBFGS):
+            return cls(*known, {}, params, {}, total, t, weight)
         slots = slots or optimizer.init(params.flat)
         after, slots_after = params.copy(), {name: slot.copy() for name, slot in slots.items()}
-        optimizer.step(after, Parameters.from_arrays(seen.dW, seen.db), slots_after, learning_rate)
-        return cls(network, params, optimizer, learning_rate, seen, da, slots, after, slots_after, total, t, weight)
+        grads = Parameters.from_arrays(seen.dW, seen.db)
+        size, limit = float(norms(grads.flat)), optimizer.clip_norm
+        shrunk = limit / size if limit is not None and size > limit else None
+        replace(optimizer, max_norm=None).step(after, grads, slots_after, learning_rate)
+        most, factors = optimizer.max_norm, list[np.ndarray]()
+        if most is not None and any((norms(W) > most).any() for W in after.W):
+            factors = [np.minimum(1.0, most / np.maximum(norms(W), most)).astype(W.dtype) for W in after.W]
+        optimizer.constrain(after)
+        return cls(*known, slots, after, slots_after, total, t, weight, shrunk, factors)
 
     def entry(self, quantity, layer, indices=("j",)):
         """An entry of a quantity of a layer; of layer -1, that is of x."""
@@ -77,7 +92,8 @@ class Step:
         found += [Scalar(name, number) for name, number in named if number or name != "mu"]
         if isinstance(rule, Adam):
             found.append(Scalar("t", self.t))
-        return [*found, Scalar("lambda", rule.weight_decay)] if rule.weight_decay else found
+        more = {"lambda": rule.weight_decay, "lambda1": rule.l1, "c": rule.clip_value, "s": self.shrunk}
+        return found + [Scalar(name, number) for name, number in more.items() if number]
 
     def corrections(self):
         """What Adam divides m and v by: name, formula and value of each."""
@@ -94,8 +110,15 @@ class Step:
         """
         indices, rule = ("k", "j") if quantity == "W" else ("j",), UPDATES[self.optimizer.rule]
         w, g = self.entry(quantity, layer, indices), self.entry(f"d{quantity}", layer, indices)
-        if quantity == "W" and self.optimizer.weight_decay:
-            strength = Scalar("lambda", self.optimizer.weight_decay)
+        known = {each.name: each for each in self.settings()}
+        if "c" in known:
+            g = clipped(Symbolic(1), g, known["c"])
+        if "s" in known:
+            g = g * known["s"]
+        if quantity == "W" and "lambda1" in known:
+            g = lasso(Symbolic(1), w, g, known["lambda1"])
+        if quantity == "W" and "lambda" in known:
+            strength = known["lambda"]
             if self.optimizer.decoupled:
                 w = decoupled_decay(w, Scalar("eta", self.learning_rate) * strength)
             else:
@@ -106,7 +129,7 @@ class Step:
                 values = views(of[name], self.params.sizes)[0 if quantity == "W" else 1][layer]
                 yield Entry(f"{name[0]}{mark}", layer, values, indices)
 
-        none, known = Scalar("", 0.0), {each.name: each for each in self.settings()}
+        none = Scalar("", 0.0)
         eta, mu, beta1, epsilon = (known.get(name, none) for name in ("eta", "mu", "beta1", "epsilon"))
         beta2 = known.get("rho", known.get("beta2", none))
         c1, c2 = [Scalar(name, value) for name, _, value in self.corrections()] or (None, None)
@@ -114,6 +137,8 @@ class Step:
             epsilon = epsilon / Symbolic(1).sqrt(c2)
         settings = Settings(eta, mu, beta1, 1.0 - beta1, beta2, 1.0 - beta2, c1, c2, epsilon)
         changed, *trees = rule.step(Symbolic(1), settings, w, g, *slots(self.slots))
+        if quantity == "W" and self.constrained:
+            changed = changed * Entry("f", layer, self.constrained[layer], ("j",))
         new = list(slots(self.slots_after, "'"))
         lines = [(each.name, tree, each.values) for each, tree in zip(new, trees, strict=True)]
         named = {id(tree): each for each, tree in zip(new, trees, strict=True)}

@@ -90,7 +90,8 @@ class Entry(Node):
         return page.number(float(self.values[places]))
 
     def value(self, place):
-        return float(self.values[place])
+        """At a place of the index j, or at those of all indices."""
+        return float(self.values[tuple(place[letter] for letter in self.indices) if isinstance(place, dict) else place])
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,9 @@ class Scalar(Node):
     def show(self, page, at):
         known = any(not isinstance(place, str) for place in at.values())
         return page.number(self.number) if known else (ATOM, page.symbol(self.name, None, ()))
+
+    def value(self, place):
+        return self.number
 
 
 @dataclass(frozen=True)
@@ -207,22 +211,22 @@ class Largest(Node):
 
 @dataclass(frozen=True)
 class Condition:
-    """A comparison of an entry, or its negative, with a number."""
+    """A comparison of an entry, or its negative, with a number that may have a name."""
 
     left: Node
     operator: str
-    limit: float
+    limit: Any
 
     def show(self, page, at):
-        return page.between(self.left.show(page, at)[1], self.operator, page.number(self.limit)[1])
+        return page.between(self.left.show(page, at)[1], self.operator, node(self.limit).show(page, at)[1])
 
     def other(self):
         """The comparison that holds where this one does not."""
         return Condition(self.left, {"≥": "<", ">": "≤", "≤": ">", "<": "≥"}[self.operator], self.limit)
 
     def holds(self, place):
-        """Whether it is true at a place of the index j."""
-        value, limit = self.left.value(place), self.limit
+        """Whether it is true at a place of the index j, or at those of all indices."""
+        value, limit = self.left.value(place), node(self.limit).value(place)
         return {"≥": value >= limit, ">": value > limit, "≤": value <= limit, "<": value < limit}[self.operator]
 
 
@@ -237,7 +241,7 @@ class Where(Node):
     def show(self, page, at):
         place = at.get("j", "j")
         if not isinstance(place, str):
-            yes = self.condition.holds(place)
+            yes = self.condition.holds(at if "k" in at else place)
             chosen, why = (self.yes, self.condition) if yes else (self.no, self.condition.other())
             return ATOM, page.chosen(chosen.show(page, at)[1], why.show(page, at))
         cases = (self.yes.show(page, at)[1], self.condition.show(page, at), self.no.show(page, at)[1])
