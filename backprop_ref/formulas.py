@@ -307,7 +307,7 @@ ACTIVATIONS: Table[Activation] = Table({
 # fmt: on
 
 USUAL_ACTIVATIONS = tuple(ACTIVATIONS)[:6]
-"""What most code uses: programs that serve every network know these, and the checker tries them first."""
+"""What most code uses: the checker tries these first."""
 
 OWN_ACTIVATIONS: set[str] = set()
 """The names that `own_activations` has put into the table; no compiled kernel has them, and no witness."""
@@ -451,8 +451,6 @@ TERMS: Table[Terms] = Table({
 })
 # fmt: on
 """Every pair by name, so that one kernel serves the losses that share it."""
-USUAL_TERMS = tuple(TERMS)[:4]
-"""As `USUAL_ACTIVATIONS`."""
 
 
 class Loss(NamedTuple):
@@ -623,7 +621,7 @@ UPDATES: Mapping[str, Update] = {
 }
 
 USUAL_UPDATES = tuple(UPDATES)[:4]
-"""As `USUAL_ACTIVATIONS`; plain gradient descent is the first."""
+"""As `USUAL_ACTIVATIONS`."""
 
 
 def together(loss: str, output: str) -> bool:

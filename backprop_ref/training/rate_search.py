@@ -146,7 +146,7 @@ def find_learning_rate(
     order = stream if shuffle and batch_size is not None else None
     with Bar("batch", steps, progress) as bar:
         losses = _tried(pairs, params.copy(), (x, y), weights, rates, order, seed, bar)
-    return _judged(rates[: len(losses)], losses, complete=len(losses) == steps)
+    return _judged(rates[: len(losses)], losses, whole=len(losses) == steps)
 
 
 def _rates(lowest: float, highest: float, steps: int) -> npt.NDArray[np.float64]:
@@ -202,7 +202,7 @@ class _Mean:
         return mean
 
 
-def _judged(rates: npt.NDArray[np.float64], losses: npt.NDArray[np.float64], complete: bool) -> RateSearch:
+def _judged(rates: npt.NDArray[np.float64], losses: npt.NDArray[np.float64], whole: bool) -> RateSearch:
     mean = _Mean()
     smoothed = np.array([mean.add(loss) for loss in losses.tolist()])
     at = int(np.nanargmin(smoothed)) if np.isfinite(smoothed).any() else 0
@@ -210,6 +210,6 @@ def _judged(rates: npt.NDArray[np.float64], losses: npt.NDArray[np.float64], com
     if at == 0:
         reason = f"the loss never fell, from {rates[0]:.3g} on: begin lower, or look at the data"
         return RateSearch(rates, losses, smoothed, None, reason)
-    if at == len(rates) - 1 and complete:
+    if at == len(rates) - 1 and whole:
         where = f"the loss still fell at {rates[at]:.3g}, the highest rate that was tried"
     return RateSearch(rates, losses, smoothed, float(rates[at]) / SHARE, f"{where}; a tenth of it is suggested")
