@@ -10,7 +10,7 @@ from typing import Any
 from backprop_ref.backends.array import divisor
 from backprop_ref.errors import InvalidInput
 from backprop_ref.formulas import ACTIVATIONS, together
-from backprop_ref.lbfgs import LBFGS
+from backprop_ref.optimizers.lbfgs import LBFGS
 from backprop_ref.report.derivations import derivation
 from backprop_ref.report.derivations.documents import Equation, Heading, Matrix, Words
 from backprop_ref.report.derivations.trees import Entry, Number, Scalar, Symbol, Total, Transposed, elementwise
