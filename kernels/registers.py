@@ -6,7 +6,7 @@ rounds once; functions compiled with fused multiply-add may contract a product a
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, cached_property
 from typing import Any
 
@@ -215,10 +215,13 @@ def written(names: str, write: Callable[..., Any], result: Any = types.void) -> 
 
         return result(*(types.intp if isinstance(kind, types.Integer) else kind for kind in kinds)), codegen
 
-    parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names.split()]
-    typed.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter("typingctx", inspect.Parameter.POSITIONAL_OR_KEYWORD), *parameters]
-    )
+    return with_parameters(typed, names.split())
+
+
+def with_parameters(typed: Any, names: Sequence[str]) -> Any:
+    """``typed(typingctx, *kinds)`` as an intrinsic with parameters of these names."""
+    parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("typingctx", *names)]
+    typed.__signature__ = inspect.Signature(parameters)
     return intrinsic(typed)
 
 

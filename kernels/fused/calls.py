@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-from numba.core import cgutils, types
+from numba.core import types
 from numba.core.types import containers, misc
-from numba.extending import intrinsic
 
 from backprop_ref.formulas import Settings
 
 from ..compiling import compiled, inlined
+from ..registers import with_parameters
 from .memory import as_wanted, blank, kind_of
 from .views import View
 
@@ -83,24 +83,23 @@ def kinds_for(dtype: str) -> dict[str, tuple[Any, tuple[Any, ...]]]:
 
 @cache
 def calls_for(dtype: str) -> dict[str, Any]:
-    """By name, ``call(address, arguments)``: calls the piece at an address with a tuple of arguments."""
+    """By name, ``call(address, *arguments)``: calls the piece at an address."""
     return {name: _call(*kind) for name, kind in kinds_for(dtype).items()}
 
 
 def _call(result: Any, wanted: tuple[Any, ...]) -> Any:
-    @intrinsic
-    def call(typingctx: Any, address: Any, arguments: Any) -> Any:
+    def typed(typingctx: Any, address: Any, *kinds: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            items = zip(signature.args[1], cgutils.unpack_tuple(builder, values[1]), wanted, strict=True)
+            items = zip(kinds, values[1:], wanted, strict=True)
             given = [as_wanted(context, builder, *item) for item in items]
             kind = context.call_conv.get_function_type(result, wanted).as_pointer()
             callee = builder.inttoptr(values[0], kind)
             _, found = context.call_conv.call_function(builder, callee, result, wanted, given)
             return context.get_dummy_value() if result is types.none else found
 
-        return result(types.intp, arguments), codegen
+        return result(types.intp, *kinds), codegen
 
-    return call
+    return with_parameters(typed, ["address", *(f"argument{place}" for place in range(len(wanted)))])
 
 
 @cache
@@ -112,10 +111,10 @@ def shared_out() -> Any:
 
     def share_out(parallel: int, share: int, memory: int, workers: int) -> None:
         if parallel != 0 and workers > 1:
-            call_parallel(parallel, (share, memory, workers))
+            call_parallel(parallel, share, memory, workers)
         else:
             for worker in range(workers):
-                call_share(share, (memory, worker))
+                call_share(share, memory, worker)
 
     return inlined(share_out)
 
@@ -126,7 +125,7 @@ def parallel_loop() -> Callable[..., None]:
 
     def parallel(share: int, memory: int, workers: int) -> None:
         for worker in numba.prange(workers):
-            call_share(share, (memory, worker))
+            call_share(share, memory, worker)
 
     return parallel
 

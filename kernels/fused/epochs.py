@@ -22,7 +22,7 @@ from ..registers import padded, vector_of
 from . import rows
 from .calls import Products, calls_for
 from .layers import Rules
-from .memory import blank, kind_of, reader
+from .memory import blank, kind_of, reader, readers
 from .views import at, start_of
 
 
@@ -322,21 +322,25 @@ def program(dtype: str) -> Any:
 
     @register_jitable(forceinline=True)
     def step(memory: Any, job: Job, epoch: int, start: int, size: int, weight: float) -> Any:
-        return call_step(job.plan.pieces.step, (memory, epoch, start, size, weight))
+        return call_step(job.plan.pieces.step, memory, epoch, start, size, weight)
 
     return compiled(training(dtype, step))
 
 
 def step_for(dtype: str) -> Callable[..., Any]:
     """The piece "step", yet to be compiled."""
-    calls, read, real = calls_for(dtype), reader(kind_for(dtype)), np.dtype(dtype).type
+    calls, real = calls_for(dtype), np.dtype(dtype).type
+    read_plan, read_sections, read_data, read_state, read_history, read_counts, read_work = readers(
+        kind_for(dtype), "plan", "sections", "data", "state", "history", "counts", "work"
+    )
     call_value_and_grad, call_gather, call_measure = calls["value_and_grad"], calls["gather"], calls["measure"]
     call_limit, call_add_decay, call_update = calls["limit"], calls["add_decay"], calls["update"]
     call_constrain = calls["constrain"]
 
     def step(memory: Any, epoch: int, start: int, size: int, weight: float) -> Any:
         """One update from the samples `start` on; the batch's loss. `sums` gets what its outputs measure."""
-        _, plan, sections, data, state, history, counts, work = read(memory)
+        plan, sections, work, counts = read_plan(memory), read_sections(memory), read_work(memory), read_counts(memory)
+        data, state, history = read_data(memory), read_state(memory), read_history(memory)
         piece, hyper, table, flat, sums = plan.pieces, plan.hyper, plan.layers, state.flat, history.sums
         first, last, n_layers, n_flat = (
             layer_of(table, 0),
@@ -351,33 +355,33 @@ def step_for(dtype: str) -> Callable[..., Any]:
             sums[i] = 0.0
         for shard in range(min(plan.shards, size)):
             m, order = small + (1 if shard < larger else 0), at(data.orders, begin)
-            call_gather(piece.gather, (order, data.x, first.n_in, m, at(work, first.a_in)))
-            call_gather(piece.gather, (order, data.y, n_out, m, y))
+            call_gather(piece.gather, order, data.x, first.n_in, m, at(work, first.a_in))
+            call_gather(piece.gather, order, data.y, n_out, m, y)
             if counts.weighted:
-                call_gather(piece.gather, (order, data.weights, 1, m, at(work, sections.weights)))
+                call_gather(piece.gather, order, data.weights, 1, m, at(work, sections.weights))
             target = flat if plan.direct else grads if shard == 0 else at(work, sections.shard)
-            found = call_value_and_grad(piece.value_and_grad, (memory, epoch, order, m, n, rate, target))
-            call_measure(piece.measure, (n_out, m, at(work, last.a), y, sums))
+            found = call_value_and_grad(piece.value_and_grad, memory, epoch, order, m, n, rate, target)
+            call_measure(piece.measure, n_out, m, at(work, last.a), y, sums)
             loss = found if shard == 0 else loss + found
             if shard > 0:
                 for i in range(n_flat):
                     grads[i] += target[i]
             begin += m
         if piece.limit != 0:
-            limits = (hyper.clip_value, hyper.clip_norm, hyper.l1)
-            call_limit(piece.limit, (table, n_layers, n_flat, flat, grads, *limits))
+            clip_value, clip_norm, l1 = hyper.clip_value, hyper.clip_norm, hyper.l1
+            call_limit(piece.limit, table, n_layers, n_flat, flat, grads, clip_value, clip_norm, l1)
         if piece.add_decay != 0:
             decoupled = hyper.decoupled_decay != 0.0
             strength = real(-(data.rates[epoch] * hyper.decoupled_decay) if decoupled else hyper.weight_decay)
             for index in range(n_layers):
                 layer = layer_of(table, index)
                 W, dW = at(flat, layer.w), at(flat if decoupled else grads, layer.w)
-                call_add_decay(piece.add_decay, (layer.n_in, layer.n_out, W, dW, strength))
+                call_add_decay(piece.add_decay, layer.n_in, layer.n_out, W, dW, strength)
         if not plan.direct:
             settings = settings_of(hyper, state.powers, rate, real)
-            call_update(piece.update, (n_flat, 1, flat, grads, state.first, state.second, settings))
+            call_update(piece.update, n_flat, 1, flat, grads, state.first, state.second, settings)
         if piece.constrain != 0:
-            call_constrain(piece.constrain, (table, n_layers, flat, hyper.max_norm, state.norms))
+            call_constrain(piece.constrain, table, n_layers, flat, hyper.max_norm, state.norms)
         return loss
 
     return step
@@ -385,7 +389,10 @@ def step_for(dtype: str) -> Callable[..., Any]:
 
 def value_and_grad_for(dtype: str) -> Callable[..., Any]:
     """The piece "value_and_grad", yet to be compiled."""
-    calls, read = calls_for(dtype), reader(kind_for(dtype))
+    calls = calls_for(dtype)
+    read_plan, read_sections, read_data, read_state, read_counts, read_work = readers(
+        kind_for(dtype), "plan", "sections", "data", "state", "counts", "work"
+    )
     call_affine_forward, call_forward, call_draw = calls["affine_forward"], calls["forward"], calls["draw"]
     call_loss, call_backward, call_multiply = calls["loss"], calls["backward"], calls["multiply"]
     call_affine_backward, call_affine_backward_input = calls["affine_backward"], calls["affine_backward_input"]
@@ -396,23 +403,24 @@ def value_and_grad_for(dtype: str) -> Callable[..., Any]:
 
         `target` may be the parameters: a layer's weights are used for the layer below before they change.
         """
-        _, plan, sections, data, state, _, counts, work = read(memory)
+        plan, sections, work, counts = read_plan(memory), read_sections(memory), read_work(memory), read_counts(memory)
+        data, state = read_data(memory), read_state(memory)
         piece, table, flat, last = plan.pieces, plan.layers, state.flat, counts.layers - 1
         delta, da, slots = at(work, sections.delta), at(work, sections.z), at(work, sections.slots)
         for index in range(last + 1):
             layer = layer_of(table, index)
             n_in, n_out, w = layer.n_in, layer.n_out, layer.w
             z, a_in, a = at(work, layer.z), at(work, layer.a_in), at(work, layer.a)
-            call_affine_forward(piece.affine_forward, (flat, w, n_in, n_out, m, a_in, z, memory))
-            call_forward(layer.forward, (n_out, m, z, a, slots))
+            call_affine_forward(piece.affine_forward, flat, w, n_in, n_out, m, a_in, z, memory)
+            call_forward(layer.forward, n_out, m, z, a, slots)
             if plan.dropout[index] > 0.0:
                 mask, seed = at(work, layer.mask), data.seeds[epoch * counts.seeds + index]
-                call_draw(piece.draw, (n_out, m, seed, plan.dropout[index], order, mask))
-                call_multiply(piece.multiply, (n_out * m, a, mask, at(work, layer_of(table, index + 1).a_in)))
+                call_draw(piece.draw, n_out, m, seed, plan.dropout[index], order, mask)
+                call_multiply(piece.multiply, n_out * m, a, mask, at(work, layer_of(table, index + 1).a_in))
         layer = layer_of(table, last)
         n_out, z, a = layer.n_out, at(work, layer.z), at(work, layer.a)
         y, terms, weights = at(work, sections.y), at(work, sections.terms), at(work, sections.weights)
-        loss = call_loss(piece.loss, (n_out, m, z, a, y, weights, n, terms, delta, slots)) / n
+        loss = call_loss(piece.loss, n_out, m, z, a, y, weights, n, terms, delta, slots) / n
         if plan.direct:
             for i in range(n_out * m):
                 delta[i] *= -rate
@@ -420,14 +428,14 @@ def value_and_grad_for(dtype: str) -> Callable[..., Any]:
             layer = layer_of(table, index)
             n_in, n_out, w = layer.n_in, layer.n_out, layer.w
             if index < last or not plan.together:
-                call_backward(layer.backward, (n_out, m, at(work, layer.z_backward), at(work, layer.a), delta, slots))
+                call_backward(layer.backward, n_out, m, at(work, layer.z_backward), at(work, layer.a), delta, slots)
             if index > 0:
-                call_affine_backward_input(piece.affine_backward_input, (delta, flat, w, n_in, n_out, m, da, memory))
+                call_affine_backward_input(piece.affine_backward_input, delta, flat, w, n_in, n_out, m, da, memory)
                 if plan.dropout[index - 1] > 0.0:
                     mask = at(work, layer_of(table, index - 1).mask)
-                    call_multiply(piece.multiply, (n_in * m, da, mask, da))
+                    call_multiply(piece.multiply, n_in * m, da, mask, da)
             a_in = at(work, layer.a_in)
-            call_affine_backward(piece.affine_backward, (delta, a_in, w, n_in, n_out, m, target, memory, slots))
+            call_affine_backward(piece.affine_backward, delta, a_in, w, n_in, n_out, m, target, memory, slots)
             delta, da = da, delta
         return loss
 

@@ -199,7 +199,7 @@ def product_piece_for(dtype: str) -> Any:
             if packed_right and by_rows:
                 b, b_apart = View(part(common[0], t * common[1], 1), width, 1), width * terms
             elif packed_right:
-                call_pack(pack, (b, terms, columns, width, mine))
+                call_pack(pack, b, terms, columns, width, mine)
                 b, b_apart = View(part(mine, 0, 1), width, 1), width * terms
             before = start if t == 0 else out
             for i in range(0, rows, HEIGHT):
@@ -208,7 +208,7 @@ def product_piece_for(dtype: str) -> Any:
                 if packed_left and not by_rows:
                     a, a_apart = View(part(common[0], t * common[1] + i * terms, 1), tile_rows, 1), tile_rows * terms
                 elif packed_left:
-                    call_pack(pack, (a, terms, high, tile_rows, mine))
+                    call_pack(pack, a, terms, high, tile_rows, mine)
                     a, a_apart = View(part(mine, 0, 1), tile_rows, 1), tile_rows * terms
                 tiles(a, a_apart, b, b_apart, corner(before, i, 0), corner(out, i, 0), terms, high, columns, width)
 
@@ -309,7 +309,7 @@ def packing_for(dtype: str) -> Callable[..., None]:
         for t in range(0, task.depth if count > 0 else 0, DEPTH):
             terms = min(DEPTH, task.depth - t)
             to = part(task.panels, LINE + t * task.per_term + first * terms, 1)
-            call_pack(task.pack, (corner(source, t, first), terms, count, width, to))
+            call_pack(task.pack, corner(source, t, first), terms, count, width, to)
 
     return packing
 

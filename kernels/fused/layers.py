@@ -59,7 +59,7 @@ def affine(dtype: str, packed: bool, fused: bool) -> dict[str, Callable[..., Non
                 z_js[j, s] = b[j]
         if packed and n_in * n_out * m >= PACKED_FROM and n_in * n_out >= PANELS_FROM:
             left, out = matrix(flat, w, n_out), matrix(z, 0, m)
-            call_product(read(memory).product, (left, matrix(a, 0, m), out, out, n_in, n_out, m, memory))
+            call_product(read(memory).product, left, matrix(a, 0, m), out, out, n_in, n_out, m, memory)
             return
         for j in range(n_out):
             for k in range(n_in):
@@ -93,7 +93,7 @@ def affine(dtype: str, packed: bool, fused: bool) -> dict[str, Callable[..., Non
             for i in range(n_in * n_out):
                 dW[i] = zero
             a_sk, delta_sj, out = transposed(matrix(a, 0, m)), transposed(matrix(delta, 0, m)), matrix(dW, 0, n_out)
-            call_product(read(memory).product, (a_sk, delta_sj, out, out, m, n_in, n_out, memory))
+            call_product(read(memory).product, a_sk, delta_sj, out, out, m, n_in, n_out, memory)
             return
         for k in range(n_in):
             for j in range(n_out):
@@ -119,7 +119,7 @@ def affine(dtype: str, packed: bool, fused: bool) -> dict[str, Callable[..., Non
             da[i] = zero
         if packed and work >= PACKED_FROM and n_in * n_out >= PANELS_FROM:
             W_jk, out = transposed(matrix(flat, w, n_out)), matrix(da, 0, m)
-            call_product(read(memory).product, (W_jk, matrix(delta, 0, m), out, out, n_out, n_in, m, memory))
+            call_product(read(memory).product, W_jk, matrix(delta, 0, m), out, out, n_out, n_in, m, memory)
             return
         for k in range(n_in):
             for j in range(n_out):

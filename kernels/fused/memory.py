@@ -54,14 +54,29 @@ def _words(kind: Any, value: Any) -> Iterator[int]:
         yield int(value)
 
 
-def reader(kind: Any) -> Any:
-    """``read(memory)``: what `words_of` has put there, for compiled code."""
+def readers(kind: Any, *names: str) -> tuple[Any, ...]:
+    """For those fields of a named tuple a `reader` each: it has less to do than one for the tuple."""
+    lengths, fields = [len(list(_kinds(item))) for item in kind], kind.fields
+    starts = dict(zip(fields, np.cumsum([0, *lengths]).tolist(), strict=False))
+    return tuple(reader(kind[fields.index(name)], starts[name]) for name in names)
+
+
+def _kinds(kind: Any) -> Iterator[Any]:
+    """Of each word, what is there."""
+    for item in kind if isinstance(kind, containers.NamedTuple) else ():
+        yield from _kinds(item)
+    if not isinstance(kind, containers.NamedTuple):
+        yield kind
+
+
+def reader(kind: Any, place: int = 0) -> Any:
+    """``read(memory)``: what `words_of` has put there from a word on, for compiled code."""
 
     @intrinsic
     def read(typingctx: Any, memory: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             first = start_of(context, builder, memory, arguments[0])
-            return _loaded(context, builder, kind, first, 0)[0]
+            return _loaded(context, builder, kind, first, place)[0]
 
         return kind(memory), codegen
 

@@ -131,8 +131,8 @@ def program(dtype: str, shape: Shape, fused: bool = False) -> Any:
         flat, grads_of_all = part(work, FLAT, N_FLAT), part(work, GRADS, N_FLAT)
         hyper = plan.hyper
         if limited:
-            limits = hyper.clip_value, hyper.clip_norm, hyper.l1
-            limit(plan.layers, N_LAYERS, N_FLAT, flat, grads_of_all, *limits)
+            clip_value, clip_norm, l1 = hyper.clip_value, hyper.clip_norm, hyper.l1
+            limit(plan.layers, N_LAYERS, N_FLAT, flat, grads_of_all, clip_value, clip_norm, l1)
         if hyper.weight_decay != 0.0:
             for n_in, n_out, w in WEIGHTS:
                 n_W = n_in * n_out

@@ -149,7 +149,7 @@ def product_for(dtype: str) -> Callable[..., None]:
             left, right, out, rows, columns = right, left, transposed(out), columns, rows
         products = read(memory)
         workers = products.workers if depth * rows * columns >= SHARED_FROM else 1
-        call_pack(products.pack, (right, depth, columns, tile_columns, products.panels))
+        call_pack(products.pack, right, depth, columns, tile_columns, products.panels)
         task = Task(left, out, depth, rows, columns, products.panels, workers, products.pack)
         share_out(products.parallel, products.share, write(task), workers)
 
@@ -195,7 +195,7 @@ def share_for(dtype: str) -> Callable[..., None]:
             height = min(HEIGHT, end - top)
             for t in range(0, depth, DEPTH):
                 terms = min(DEPTH, depth - t)
-                call_pack(pack, (corner(left, t, top), terms, height, tile_rows, space))
+                call_pack(pack, corner(left, t, top), terms, height, tile_rows, space)
                 right_t = part(panels, t * tile_columns, 1)
                 add_block(space, right_t, depth * tile_columns, edge, terms, corner(out, top, 0), height, columns)
 

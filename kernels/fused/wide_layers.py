@@ -25,7 +25,7 @@ def affine(dtype: str, direct: bool) -> dict[str, Callable[..., None]]:
     def affine_forward(flat: Any, w: int, n_in: int, n_out: int, m: int, a: Any, z: Any, memory: Any) -> None:
         """z[s, j] = b[j] + a[s, 0] W[0, j] + a[s, 1] W[1, j] + ..."""
         a_ks, W_kj, b_sj = transposed(matrix(a, 0, n_in)), matrix(flat, w, n_out), repeated(flat, w + n_in * n_out)
-        call_product(read(memory).product, (a_ks, W_kj, b_sj, matrix(z, 0, n_out), n_in, m, n_out, memory))
+        call_product(read(memory).product, a_ks, W_kj, b_sj, matrix(z, 0, n_out), n_in, m, n_out, memory)
 
     def affine_backward(
         delta: Any, a: Any, w: int, n_in: int, n_out: int, m: int, target: Any, memory: Any, slots: Any
@@ -39,8 +39,8 @@ def affine(dtype: str, direct: bool) -> dict[str, Callable[..., None]]:
         a_sk, delta_sj, ones = matrix(a, 0, n_in), matrix(delta, 0, n_out), View(part(slots, 0, 1), 0, 0)
         slots[0] = 1
         start, start_b = (dW_kj, db_j) if direct else (zero_j, zero_j)
-        call_product(read(memory).product, (ones, delta_sj, start_b, db_j, m, 1, n_out, memory))
-        call_product(read(memory).product, (a_sk, delta_sj, start, dW_kj, m, n_in, n_out, memory))
+        call_product(read(memory).product, ones, delta_sj, start_b, db_j, m, 1, n_out, memory)
+        call_product(read(memory).product, a_sk, delta_sj, start, dW_kj, m, n_in, n_out, memory)
 
     def affine_backward_input(
         delta: Any, flat: Any, w: int, n_in: int, n_out: int, m: int, da: Any, memory: Any
@@ -48,7 +48,7 @@ def affine(dtype: str, direct: bool) -> dict[str, Callable[..., None]]:
         """da[s, k] = delta[s, 0] W[k, 0] + delta[s, 1] W[k, 1] + ..."""
         delta_js, W_jk = transposed(matrix(delta, 0, n_out)), transposed(matrix(flat, w, n_out))
         zero_k, da_sk = repeated(read(memory).zeros, 0), matrix(da, 0, n_in)
-        call_product(read(memory).product, (delta_js, W_jk, zero_k, da_sk, n_out, m, n_in, memory))
+        call_product(read(memory).product, delta_js, W_jk, zero_k, da_sk, n_out, m, n_in, memory)
 
     return {function.__name__: function for function in (affine_forward, affine_backward, affine_backward_input)}
 
