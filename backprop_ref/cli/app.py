@@ -50,11 +50,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")
 
 def command(asked=None):
     """The whole command line as one callable; where one of its commands is `asked` for, with no other."""
-    if asked not in {registered.callback.__name__ for registered in app.registered_commands}:
+    chosen = [each for each in app.registered_commands if each.callback and each.callback.__name__ == asked]
+    if not chosen:
         return typer.main.get_command(app)
     alone = copy.copy(app)
-    alone.registered_groups = []
-    alone.registered_commands = [each for each in app.registered_commands if each.callback.__name__ == asked]
+    alone.registered_groups, alone.registered_commands = [], chosen
     return typer.main.get_command(alone)
 
 

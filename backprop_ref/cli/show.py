@@ -54,8 +54,8 @@ def table(header, rows, title=None, too_wide=None):
     widths = [max(map(_columns, cells)) for cells in zip(header, *rows, strict=True)]
     room, needed = width(), sum(widths) + 3 * len(widths) - 1
     if room is None or needed <= room:
-        if title is not None:
-            _echo(_bold(printable(title)))
+        for part in [] if title is None else _broken(printable(title), room):
+            _echo(_bold(part))
         rule = " " + "─" * (needed - 2) + " "
         head, *body = (
             " " + "   ".join(cell + " " * (wide - _columns(cell)) for cell, wide in zip(row, widths, strict=True)) + " "

@@ -56,8 +56,11 @@ class Writing(NamedTuple):
     suffix: str = ""
 
 
-_ASCII = {first + digit: str(digit) for first in (0xFF10, 0x660, 0x6F0) for digit in range(10)}
-_ASCII |= str.maketrans("\u2212\uff0d．，％（）＋٫٬٪", "--.,%()+.,%")
+_ASCII = str.maketrans(
+    "".join(chr(first + digit) for first in (0xFF10, 0x660, 0x6F0) for digit in range(10))
+    + "\u2212\uff0d．，％（）＋٫٬٪",
+    3 * "0123456789" + "--.,%()+.,%",
+)
 """Digits and marks of East Asia and of Arabic as those of ASCII."""
 ACCOUNTED = re.compile(r"\((.*\d.*)\)|(.*\d)\s*-")
 

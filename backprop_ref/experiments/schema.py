@@ -321,7 +321,8 @@ def flags():
     """Every flag with its section, key and field, in the order of the file."""
     found = {}
     for section, part in Config.model_fields.items():
-        for name, info in part.annotation.model_fields.items():
+        of: Any = part.annotation
+        for name, info in of.model_fields.items():
             found[info.json_schema_extra["flag"]] = (section, info.alias or name, info)
     return found
 

@@ -12,7 +12,7 @@ from backprop_ref.backends.base import Trace
 from backprop_ref.formulas import LOSSES, UPDATES, Settings, clipped, decay, decoupled_decay, lasso, together
 from backprop_ref.optimizers.lbfgs import LBFGS
 from backprop_ref.network import Network
-from backprop_ref.optimizers import Adam, Optimizer, norms
+from backprop_ref.optimizers import Adam, norms
 from backprop_ref.parameters import Parameters, views
 from backprop_ref.report.derivations.trees import Entry, Power, Scalar, Symbolic, replaced
 
@@ -30,7 +30,8 @@ class Step:
 
     network: Network
     params: Parameters
-    optimizer: Optimizer | LBFGS
+    optimizer: Any
+    """An `Optimizer`, or L-BFGS."""
     learning_rate: float
     trace: Trace
     da: list[Any]
@@ -63,9 +64,8 @@ class Step:
             error = LOSSES[network.loss].with_output(output).error(m, z, a, seen.y)
             error = error / divisor(network.loss, seen.y, weight) * (1.0 if weight is None else weight)
         da.append(None if together(network.loss, output) else error)
-        known: Any = (network, params, optimizer, learning_rate, seen, da)
         if isinstance(optimizer, LBFGS):
-            return cls(*known, {}, params, {}, total, t, weight)
+            return cls(network, params, optimizer, learning_rate, seen, da, {}, params, {}, total, t, weight)
         slots = slots or optimizer.init(params.flat)
         after, slots_after = params.copy(), {name: slot.copy() for name, slot in slots.items()}
         grads = Parameters.from_arrays(seen.dW, seen.db)
@@ -76,7 +76,8 @@ class Step:
         if most is not None and any((norms(W) > most).any() for W in after.W):
             factors = [np.minimum(1.0, most / np.maximum(norms(W), most)).astype(W.dtype) for W in after.W]
         optimizer.constrain(after)
-        return cls(*known, slots, after, slots_after, total, t, weight, shrunk, factors)
+        made = cls(network, params, optimizer, learning_rate, seen, da, slots, after, slots_after, total, t, weight)
+        return replace(made, shrunk=shrunk, constrained=factors)
 
     def entry(self, quantity, layer, indices=("j",)):
         """An entry of a quantity of a layer; of layer -1, that is of x."""
