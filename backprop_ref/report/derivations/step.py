@@ -10,9 +10,9 @@ from backprop_ref.backends import get_backend
 from backprop_ref.backends.array import divisor
 from backprop_ref.backends.base import Trace
 from backprop_ref.formulas import LOSSES, UPDATES, Settings, clipped, decay, decoupled_decay, lasso, together
-from backprop_ref.optimizers.lbfgs import LBFGS
 from backprop_ref.network import Network
 from backprop_ref.optimizers import Adam, norms
+from backprop_ref.optimizers.lbfgs import LBFGS
 from backprop_ref.parameters import Parameters, views
 from backprop_ref.report.derivations.trees import Entry, Power, Scalar, Symbolic, replaced
 
