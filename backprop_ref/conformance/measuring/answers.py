@@ -118,9 +118,8 @@ def in_steps(ask, batches, network):
     It takes samples one after the other, in their order or shuffled, a few at a time, or one that it picks. Then what
     a batch of several gives is no sum, and only what one step takes says anything; None: it is not so.
     """
-    if ask.dear or len(batches.singles) < 2 or batches.five.values.dW is None:
-        return None
-    if _power(batches.five, batches.singles) is not None:
+    some = not ask.dear and len(batches.singles) > 1 and batches.five.values.dW is not None
+    if not some or _power(batches.five, batches.singles) is not None:
         return None
     steps = _Steps(ask, batches, network)
     if _picks(steps):
@@ -130,11 +129,9 @@ def in_steps(ask, batches, network):
     every = range(len(batches.singles))
     if steps.made(batches.five, [[s] for s in every]) or steps.of_three():
         return _as_sums(batches, 0), "it updates its weights after each sample, so that each is judged by itself"
-    found = _of_some(steps)
-    if found is None:
-        return None
-    size, power = found
-    return _as_sums(batches, power), f"it updates its weights after every {size} samples, so that no more are judged"
+    size, power = _of_some(steps) or (0, 0)
+    said = f"it updates its weights after every {size} samples, so that no more are judged"
+    return (_as_sums(batches, power), said) if size else None
 
 
 class _Steps:

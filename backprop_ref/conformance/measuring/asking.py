@@ -121,6 +121,7 @@ def checked(values: Values, sizes) -> Values | None:
         )
 
     if values.db is not None and len(values.db) == len(sizes) - 1:
+        values = values._replace(db=[_of_all(db, n) for db, n in zip(values.db, sizes[1:], strict=True)])
         fitting = [None if db is None or db.shape != (n,) else db for db, n in zip(values.db, sizes[1:], strict=True)]
         values = values._replace(db=fitting if any(db is not None for db in fitting) else None)
     right = fits(values.dW, shapes) and fits(values.db, [(n,) for n in sizes[1:]])
@@ -135,11 +136,16 @@ def checked(values: Values, sizes) -> Values | None:
     return values._replace(**double)
 
 
+def _of_all(db, n):
+    """One number for a whole layer as what it adds to each bias."""
+    return np.full(n, db.reshape(())) if db is not None and db.size == 1 else db
+
+
 def _odd(biases, sizes, batch):
     """The layers whose db has another shape than b, and the known bug that gives it that, if one does."""
     found = {}
     for layer, (db, n) in enumerate(zip(biases or (), sizes[1:], strict=False)):
-        if db is None:
+        if db is None or db.size == 1:
             continue
         if db.shape in {(batch, n), (n, batch)}:
             found[layer] = "bias-not-summed"

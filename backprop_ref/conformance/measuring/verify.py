@@ -18,6 +18,7 @@ from backprop_ref.conformance.measuring.measure import measure
 from backprop_ref.conformance.measuring.networks import parse
 from backprop_ref.conformance.outcomes.outcome import CONVENTION, NOT_JUDGED, RIGHT, WRONG, Outcome
 from backprop_ref.conformance.submissions.calling import TIME_LIMIT
+from backprop_ref.conformance.submissions.composing import composed
 from backprop_ref.conformance.submissions.conventions import Declared, Layout
 from backprop_ref.conformance.submissions.functions import Function
 from backprop_ref.conformance.submissions.models import Model
@@ -56,7 +57,7 @@ def submission_of(
     declared = declared or Declared()
     if command:
         return Program(command, partial(question, numbers=numbers), declared, time_limit, many=many)
-    found = Separate(target, time_limit) if isinstance(target, str) else target
+    found = Separate(target, time_limit) if isinstance(target, str) else composed(target)
     outline = found.outline if isinstance(found, Separate) else Outline.of(found)
     kind = Model if outline.is_class else Function
     return kind(found, declared) if isinstance(found, Separate) else kind(found, declared, time_limit)

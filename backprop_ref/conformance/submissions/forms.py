@@ -15,7 +15,7 @@ from backprop_ref.conformance.submissions.calling import NotJudged
 from backprop_ref.conformance.submissions.conventions import Layout
 from backprop_ref.conformance.submissions.outline import Argument
 from backprop_ref.conformance.submissions.reading import Shapes
-from backprop_ref.conformance.submissions.settings import DECAY, ONE_HIDDEN, RATES, WIDTHS, known, role, setting
+from backprop_ref.conformance.submissions.settings import DECAY, ONCE, ONE_HIDDEN, RATES, WIDTHS, known, role, setting
 
 ORDERS = (
     "network weights biases x y",
@@ -334,7 +334,8 @@ def bindings(arguments: list[Argument] | None, n: int) -> list[tuple[tuple[str, 
     for roles in completed:
         layered = _layered(roles, [one.name for one in (*positional[: last + 1], *optional)])
         asked = {"x", "y"} <= set(layered or ()) or {"pairs", "batch"} & set(layered or ())
-        if layered is not None and asked and (layered, names) not in found:
+        held = any(one[0] == "W" or one in {"weights", "params", "pairs", "network"} for one in layered or ())
+        if layered is not None and asked and held and (layered, names) not in found:
             found.append((layered, names))
     return found
 
@@ -353,7 +354,8 @@ def _wanted(argument):
     if setting(argument.name) in DECAY:
         return argument.name != "weight_decay" and argument.default in {"int", "float"}
     size = not found and setting(argument.name) in WIDTHS and argument.default in {"int", "NoneType"}
-    return size or _is_given(argument) or (found == "rate" and setting(argument.name) != "alpha")
+    once = setting(argument.name) in ONCE and argument.default == "int" and argument.name != "steps"
+    return once or size or _is_given(argument) or (found == "rate" and setting(argument.name) != "alpha")
 
 
 def _bound(roles):

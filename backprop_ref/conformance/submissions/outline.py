@@ -58,6 +58,8 @@ class Outline(NamedTuple):
     """Whole numbers that stand in its code one after the other, such as the shapes of matrices."""
     ranges: tuple[tuple[int, int], ...] = ()
     """Ends of ranges, such as of a loop and the one within it."""
+    returns_weights: bool = False
+    """Whether what it returns are weights after a step, and no gradients."""
 
     @classmethod
     def of(cls, found: Any) -> "Outline":
@@ -69,7 +71,8 @@ class Outline(NamedTuple):
                 bound = isinstance(inspect.getattr_static(found, name), staticmethod | classmethod)
                 methods[name] = (_arguments(getattr(found, name)) or [])[0 if bound else 1 :]
         return cls(
-            getattr(found, "__name__", type(found).__name__), is_class, _arguments(found), methods, *_code(found)
+            getattr(found, "__name__", type(found).__name__), is_class, _arguments(found), methods, *_code(found),
+            bool(getattr(found, "returns_weights", False)),
         )
 
     def document(self) -> dict[str, Any]:
@@ -88,6 +91,7 @@ class Outline(NamedTuple):
             tuple(int(number) for number in document["numbers"]),
             int(document["depth"]),
             *(tuple((int(one), int(two)) for one, two in document[name]) for name in ("pairs", "ranges")),
+            bool(document["returns_weights"]),
         )
 
 

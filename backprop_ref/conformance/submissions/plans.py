@@ -166,6 +166,12 @@ def _role(name):
     return found if found in {"x", "y", "pairs"} else _GRADIENTS.get(plain, "")
 
 
+def carried(name: str) -> str:
+    """What an argument is that another function or method makes: ``output``, ``cache``, ``upstream``, ``grads``."""
+    plain = name.lower().strip("_").replace("_", "")
+    return _ROLES.get(plain, "") or _GRADIENTS.get(plain, "")
+
+
 def _needed(arguments):
     return [one for one in arguments if one.needed and not one.kind.startswith("VAR")]
 

@@ -205,6 +205,8 @@ def _of_list(value, shapes):
             return {0: Values(loss=loss, dW=told[0], db=told[1])}
         if by_shape is not None or misfit is not None:
             return {0: by_shape or misfit}
+    if (found := _of_sums(rest, scalars, shapes)) is not None:
+        return {0: found}
     if len(scalars) > 1:
         raise Unreadable(f"it returned {len(scalars)} numbers beside each other; the loss is one")
     loss = number(scalars[0], "the loss") if scalars else None
@@ -214,6 +216,16 @@ def _of_list(value, shapes):
         return {0: Values(loss=loss)}
     dW, db = split(gradients, shapes)
     return {0: Values(loss=loss, dW=dW, db=db)}
+
+
+def _of_sums(rest, scalars, shapes):
+    """Gradients whose db are one number a layer, beside a loss or not; None: they are not."""
+    n = len(shapes.W)
+    if len(rest) != n or len(scalars) not in {n, n + 1} or len(scalars) == 1 or not shapes.b:
+        return None
+    loss = number(scalars[0], "the loss") if len(scalars) > n else None
+    dW, db = arrays(rest, "dW"), arrays(scalars[-n:], "db")
+    return Values(loss=loss, dW=dW, db=db) if shapes.fit(dW, None, turned=True) else None
 
 
 def _complete(values):

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from backprop_ref.conformance.submissions.calling import NotJudged, Refusal
+from backprop_ref.conformance.submissions.labels import labels
 from backprop_ref.conformance.submissions.plans import Plan, from_document
 from backprop_ref.conformance.submissions.reading import (
     BIAS_GRADIENTS,
@@ -51,7 +52,7 @@ def one_step(made, *, plan, settings, sizes, before, samples, pairs, loss_name, 
     model = made(*settings.get("*", ()), **{name: value for name, value in settings.items() if name != "*"})
     if plan.autograd:
         return _autograd(model, sizes, before, samples, loss_name)
-    given = _Given(samples, pairs, keywords, loss_name)
+    given = _Given(samples, pairs, keywords, loss_name, sizes[-1])
     try:
         slots = Slots(model, sizes, transposed, folded)
     except Unreadable:
@@ -91,8 +92,9 @@ def own_sizes(made, *, settings, asked) -> dict[str, Any]:
 class _Given:
     """What the arguments of methods can be."""
 
-    def __init__(self, samples, pairs, keywords, loss_name):
+    def __init__(self, samples, pairs, keywords, loss_name, classes):
         self.samples, self.pairs, self.keywords, self.loss_name = samples, pairs, keywords, loss_name
+        self.classes = classes
         self.forward: Any = None
 
     def output(self):
@@ -124,7 +126,7 @@ class _Given:
         if role == "=":
             return self.keywords[name]
         if role in {"x", "y"}:
-            return _copy(self.samples["xy".index(role)])
+            return labels(_copy(self.samples["xy".index(role)]), self.classes)
         if role == "pairs":
             return [(_copy(x), _copy(y)) for x, y in self.pairs]
         return result if role == "grads" else getattr(self, role)()
