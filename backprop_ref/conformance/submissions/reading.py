@@ -457,8 +457,15 @@ def _numbered(mapping, name, n_layers, some=False):
     return None
 
 
+def is_box(value: Any) -> bool:
+    """Whether an object of somebody's automatic differentiation holds a number, or an array, and its gradient."""
+    return hasattr(value, "data") and hasattr(value, "grad") and not hasattr(value, "detach")
+
+
 def _plain(value):
-    """Nested lists with hexadecimal floats as numbers; anything else as it is."""
+    """Nested lists with hexadecimal floats as numbers, and of boxes what they hold; anything else as it is."""
+    if is_box(value):
+        return value.data
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
     if isinstance(value, str):
