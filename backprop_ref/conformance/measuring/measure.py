@@ -69,12 +69,33 @@ def measure(submission, *, target="", network=None, reload=None) -> Outcome:
     if submission.kind == "function":
         submission.settle()
     assert best is not None
+    best = _one_by_one(submission, best, chosen, network) or best
     if network is None and smaller is None and submission.sizes() is None:
         alike = [form for form in found if form.sizes == chosen.sizes]
         best = _in_wider_layers(submission, best, alike) or best
         if best.verdict in {RIGHT, CONVENTION}:
             _in_other_sizes(submission, best, chosen)
     return best
+
+
+def _one_by_one(submission, outcome, form, network):
+    """The outcome for code that takes one sample at a time, where its db is not summed over a batch in any layer, and
+    nothing in it speaks of a batch; else None."""
+    declared = form.layout.one_sample or submission.declared.one_sample is not None
+    columns = (form.layout.samples, form.layout.biases) == ("columns", "column")  # else db has the shape of no b
+    if submission.kind != "function" or submission.batched or declared or not columns:
+        return None
+    layers = {layer for one in outcome.findings if one.id == "bias-not-summed" for layer in one.layers}
+    if len(layers) != sum(form.biases):
+        return None
+    alone = form._replace(layout=form.layout._replace(one_sample=True))
+    submission.layout = alone.layout
+    found = _measured(Asker(submission), submission, alone, outcome.target, network)
+    if found.verdict == NOT_JUDGED:
+        submission.layout = form.layout
+        return None
+    found.notes.append("nothing in it sums over a batch: it is taken to be made for one sample at a time")
+    return found
 
 
 def _rank(outcome):

@@ -1,5 +1,5 @@
-"""A function that needs what others in its module make, such as ``backward(parameters, cache, X, Y)``: together they are
-one of weights, x and y.
+"""A function that needs what others in its module make, such as ``backward(parameters, cache, X, Y)``: together they
+are one of weights, x and y.
 
 The forward pass, the loss and the backward pass are told by their names, what one hands to the next by the names in
 their ``return``, else by what such names usually mean.
@@ -7,6 +7,7 @@ their ``return``, else by what such names usually mean.
 
 import ast
 import inspect
+import re
 import textwrap
 from collections.abc import Callable
 from typing import Any
@@ -21,21 +22,40 @@ WEIGHTS = ("params", "weights", "biases", "theta", "W", "b", "network")
 """Roles of arguments that hold weights or biases."""
 
 
+GRADIENT = re.compile(r"(?:d|grad|nabla|g|dl_?d|dj_?d)_?(?:w|b|weights?|bias(?:es)?|theta)_?\d*", re.IGNORECASE)
+"""Names of the gradient of one layer's weights or biases."""
+
+
 def composed(found: Any) -> Any:
     """A function of weights, x and y that calls this one with what it needs; the same where it needs nothing else."""
     if not inspect.isfunction(found):
         return found
     there = _functions(found)
     wanted = _inside(found)
+    starts = _starts(found, there)
+    if len(starts) == 1:
+        return _trainer(found, starts[0])
     if not wanted:
-        return _trainer(found, there) if _makes_weights(found) else found
+        return found
     parts = [_forward(there, found)]
-    if "grads" in {carried(name) for name in wanted}:
+    if any(map(_is_gradient, wanted)):
         parts.append(_named(there, BACKWARD, ("back", "grad"), found))
     if None in parts:
         return found
     loss = next((one for one in there if one is not found and _is_loss(one)), None)
     return _Composed([*parts, found], loss).function()
+
+
+def _is_gradient(name):
+    return carried(name) == "grads" or bool(GRADIENT.fullmatch(name))
+
+
+def _starts(found, there):
+    """The functions that make the first weights for one that takes x and y, and trains."""
+    names = [one.name for one in _arguments(found)]
+    if not {"x", "y"} <= set(map(role, names)) or not any(setting(name) in ONCE for name in names):
+        return []
+    return [one for one in there if one.__name__ in found.__code__.co_names and "init" in one.__name__.lower()]
 
 
 def _functions(found) -> list[Callable]:
@@ -62,9 +82,20 @@ def _inside(function) -> list[str]:
 
 
 def _named(there, names, parts, found):
-    """The last function with such a name whose arguments are there, but for what a forward pass makes."""
-    alike = [one for one in there if one is not found and _is_called(one, names, parts)]
-    return next((one for one in reversed(alike) if "grads" not in {carried(name) for name in _inside(one)}), None)
+    """The last function with such a name that needs no gradients and does not train; one of these `parts` in turn."""
+    fitting = [
+        one
+        for one in there
+        if one is not found
+        and not any(map(_is_gradient, _inside(one)))
+        and not any(setting(argument.name) in ONCE for argument in _arguments(one))
+        and "y" in {role(argument.name) for argument in _arguments(one)}
+    ]
+    alike = (
+        [one for one in reversed(fitting) if _is_called(one, *how)]
+        for how in ((names, ()), *(((), (part,)) for part in parts))
+    )
+    return next((some[0] for some in alike if some), None)
 
 
 def _is_called(function, names, parts):
@@ -107,12 +138,6 @@ def _returned(function) -> list[str]:
     return names if len(names) == len(parts) else []
 
 
-def _makes_weights(found):
-    """Whether a function takes x and y, and no weights."""
-    roles = {role(one.name) for one in _arguments(found)}
-    return {"x", "y"} <= roles and not set(WEIGHTS) & roles
-
-
 def _key(name):
     """What stands for an argument of several functions, whatever each calls it."""
     found = role(name)
@@ -134,7 +159,7 @@ class _Composed:
     @property
     def updates(self):
         """Whether the last part makes new weights of gradients."""
-        return any(carried(name) == "grads" for name in _inside(self.parts[-1]))
+        return any(map(_is_gradient, _inside(self.parts[-1])))
 
     def function(self):
         """What they are together."""
@@ -148,6 +173,7 @@ class _Composed:
         together.__signature__ = inspect.Signature(self.outside)  # type: ignore[attr-defined]
         together.__wrapped__ = self.parts[-1]  # type: ignore[attr-defined]
         together.returns_weights = self.updates  # type: ignore[attr-defined]
+        together.parts = self.parts if self.loss is None else [*self.parts, self.loss]  # type: ignore[attr-defined]
         return together
 
     def call(self, given):
@@ -156,8 +182,9 @@ class _Composed:
         result = None
         for place, part in enumerate(self.parts):
             result = part(**made.arguments(part))
+            made.take(result, _returned(part))
             if place == 0:
-                made.forward(result, _returned(part))
+                made.result = result
                 loss = self._loss(made)
             made.last = result
         if self.updates and any(_put(result, given.get(role)) for role in ("params", "weights")):
@@ -181,9 +208,8 @@ class _Made:
     def __init__(self, given):
         self.given, self.by_name, self.result, self.last = given, {}, None, None
 
-    def forward(self, result, names):
-        """Takes what a forward pass returned, under the names that it has there."""
-        self.result = result
+    def take(self, result, names):
+        """Takes what a function returned, under the names that it has there."""
         parts = result if isinstance(result, tuple) else (result,)
         for part in parts:
             self.by_name |= part if isinstance(part, dict) else {}
@@ -230,28 +256,28 @@ def _put(result, holder) -> bool:
     return False
 
 
-def _trainer(found, there):
+def _trainer(found, start):
     """A function of weights that makes one step of a training function which asks another one for its first weights."""
-    starts = [one for one in there if one.__name__ in found.__code__.co_names and "init" in one.__name__.lower()]
-    if len(starts) != 1:
-        return found
     every = _arguments(found)
     once = {one.name: 1 for one in every if setting(one.name) in ONCE}
     once |= {one.name: False for one in every if setting(one.name) in QUIET}
     weights = inspect.Parameter("parameters", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     left = [one.replace(kind=one.POSITIONAL_OR_KEYWORD) for one in every if one.name not in once]
-    names = [weights.name, *(one.name for one in left)]
+    called = {one.name: "layer_sizes" if role(one.name) in WEIGHTS else one.name for one in left}
+    left = [one.replace(name=called[one.name]) for one in left]
+    names = [weights.name, *called]
 
     def one_step(*arguments, **keywords):
-        given = dict(zip(names, arguments, strict=False)) | keywords
-        parameters, name = given.pop("parameters"), starts[0].__name__
+        given = dict(zip(names, arguments, strict=False))
+        given |= {name: keywords[other] for name, other in called.items() if other in keywords}
+        parameters, name = given.pop("parameters"), start.__name__
         space = found.__globals__
         space[name] = lambda *_, **__: parameters
         try:
             result = found(**given, **once)
             return None if _put(result, parameters) else result
         finally:
-            space[name] = starts[0]
+            space[name] = start
 
     one_step.__name__ = found.__name__
     one_step.__signature__ = inspect.Signature([weights, *left])  # type: ignore[attr-defined]

@@ -77,7 +77,7 @@ class Function:
         found = outline(function)
         self.arguments, self.depth = found.arguments, found.depth
         self.numbers, self.pairs, self.ranges = found.numbers, found.pairs, found.ranges
-        self.returns_weights = found.returns_weights
+        self.returns_weights, self.batched = found.returns_weights, found.batched
         roles = {role(one.name) for one in self.arguments or []}
         self.explicit_biases = bool(roles & {"b", "biases"})
         self.names = frozenset(one.name for one in self.arguments or [])

@@ -152,7 +152,8 @@ def readings(value: Any, shapes: Any) -> dict[int, Values]:
         raise Unreadable(f"it returned {_kind(value)}, in which no gradients are recognised")
     if any(isinstance(part, str | bytes) for part in value):
         raise Unreadable("it returned text among its values, where numbers are due; make it a number with float()")
-    return _of_list(value, shapes)
+    found = _of_sums(list(value), shapes)
+    return _of_list(value, shapes) if found is None else {0: found}
 
 
 def _of_mapping(value, shapes):
@@ -205,8 +206,6 @@ def _of_list(value, shapes):
             return {0: Values(loss=loss, dW=told[0], db=told[1])}
         if by_shape is not None or misfit is not None:
             return {0: by_shape or misfit}
-    if (found := _of_sums(rest, scalars, shapes)) is not None:
-        return {0: found}
     if len(scalars) > 1:
         raise Unreadable(f"it returned {len(scalars)} numbers beside each other; the loss is one")
     loss = number(scalars[0], "the loss") if scalars else None
@@ -218,14 +217,21 @@ def _of_list(value, shapes):
     return {0: Values(loss=loss, dW=dW, db=db)}
 
 
-def _of_sums(rest, scalars, shapes):
-    """Gradients whose db are one number a layer, beside a loss or not; None: they are not."""
+def _of_sums(parts, shapes):
+    """Gradients dW, db, dW, db, … of which some db is one number for a layer of several, beside a loss; or None."""
     n = len(shapes.W)
-    if len(rest) != n or len(scalars) not in {n, n + 1} or len(scalars) == 1 or not shapes.b:
+    loss = [parts.pop(0 if depth(parts[0]) == 0 else -1)] if len(parts) == 2 * n + 1 else []
+    if len(parts) != 2 * n or len(shapes.b) != n or any(depth(one) != 0 for one in loss):
         return None
-    loss = number(scalars[0], "the loss") if len(scalars) > n else None
-    dW, db = arrays(rest, "dW"), arrays(scalars[-n:], "db")
-    return Values(loss=loss, dW=dW, db=db) if shapes.fit(dW, None, turned=True) else None
+    wide = [depth(db) == 0 and np.prod(b) > 1 for db, b in zip(parts[1::2], shapes.b, strict=True)]
+    if not any(wide) or any(depth(dW) < 1 for dW in parts[::2]):
+        return None
+    with contextlib.suppress(Unreadable):
+        dW, db = arrays(parts[::2], "dW"), arrays(parts[1::2], "db")
+        rest = [np.zeros(b) if one else part for part, b, one in zip(db, shapes.b, wide, strict=True)]
+        if shapes.fit(dW, rest, turned=True):
+            return Values(loss=number(loss[0], "the loss") if loss else None, dW=dW, db=db)
+    return None
 
 
 def _complete(values):

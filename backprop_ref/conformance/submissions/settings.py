@@ -67,7 +67,21 @@ ACTIVATION = words(
 TOLD = ("network", "activations", "loss", *ACTIVATION, "output_activation", "out_activation", "loss_function")
 """Names of arguments that tell a network apart from others of its sizes."""
 
-SETTINGS = {*SIZES, *HIDDEN, *AFTER, *ONE_HIDDEN, *INPUTS, *OUTPUTS, *ONCE, *NOTHING, *QUIET, *BATCH, *TOLD, *RATES, INIT_RATE}
+SETTINGS = {
+    *SIZES,
+    *HIDDEN,
+    *AFTER,
+    *ONE_HIDDEN,
+    *INPUTS,
+    *OUTPUTS,
+    *ONCE,
+    *NOTHING,
+    *QUIET,
+    *BATCH,
+    *TOLD,
+    *RATES,
+    INIT_RATE,
+}
 SETTINGS |= {"n_layers", "seed", "random_state", "solver", "optimizer"}
 """Names of the arguments that `known` has a value for, but for numbered hidden layers."""
 

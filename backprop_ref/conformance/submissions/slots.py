@@ -110,6 +110,12 @@ class Slots:
         """The first object of each layer that holds a weight and its gradient."""
         return [found for found in self._ends(self.weights) if is_box(found)]
 
+    def forget(self):
+        """Sets the gradients beside the weights to 0."""
+        for path in (*self.weights, *(self.biases or ())):
+            for part in path if isinstance(path, Rows) else (path,):
+                _forget(self._at(part))
+
     def _of_boxes(self):
         """The gradients that stand beside the weights; 0 where there is none."""
         dW = [self._array(path, _gradient) for path in self.weights]
@@ -250,7 +256,7 @@ def paths(model: Any, scalars=False, every=False) -> list[tuple[tuple[Any, ...],
         inner = enumerate(holder) if isinstance(holder, list | tuple) else holder.items()
         for key, value in inner:
             here = (*path, key)
-            value = value.data if is_box(value) else value  # noqa: PLW2901 (what it holds)
+            value = value.data if is_box(value) else value
             if isinstance(value, np.ndarray):
                 if 0 < value.ndim < 3 and value.dtype.kind in "fiO" and not other(here):
                     found.append((here, value.shape))
@@ -281,7 +287,12 @@ def chain(model: Any) -> tuple[int, ...] | None:
                     sizes.append(shape[1])
             if len(sizes) > len(best):
                 best = sizes
-    return tuple(best) or None
+    return tuple(best) or next(((shape[0], 1) for shape in _vectors(model)), None)
+
+
+def _vectors(model):
+    """The shapes of vectors that may be the weights of one neuron."""
+    return [shape for path, shape in paths(model) if len(shape) == 1 and not is_bias(path)]
 
 
 def _renamed(path, form):
@@ -345,6 +356,14 @@ def _gradient(found):
     if isinstance(found, list):
         return [_gradient(part) for part in found]
     return found.grad if found.grad is not None else 0.0 * np.asarray(found.data)
+
+
+def _forget(found):
+    if isinstance(found, list):
+        for part in found:
+            _forget(part)
+    else:
+        found.grad = 0.0 * np.asarray(found.data) if isinstance(found.data, np.ndarray) else 0.0
 
 
 def _filled(there, value) -> bool:

@@ -64,7 +64,9 @@ def one_step(made, *, plan, settings, sizes, before, samples, pairs, loss_name, 
     known = [list(part) for part in slots.get() if part is not None]
     loss = _loss(plan, model, given)
     slots.set(*before)
-    result = _of_boxes(model, plan.calls[0], samples, slots) if plan.boxes else _follow(plan, model, given)
+    if plan.boxes:
+        return _of_boxes(model, plan.calls[0], samples, slots)
+    result = _follow(plan, model, given)
     if is_box(result) and hasattr(result, "backward"):
         result.backward()
         result = number(result, "the loss")
@@ -154,24 +156,41 @@ def _call(model, call, given, result):
     return getattr(model, call.method)(**{name: given.value(name, role, result) for name, role in there})
 
 
-def _of_boxes(model, call, samples, slots):
-    """The squared error of a model, as objects of the kind that holds its weights."""
+def _of_boxes(model, call, samples, slots) -> Step:
+    """The gradient of a model's squared error, made of objects of the kind that holds its weights: of arrays, for all
+    samples at once; of numbers, sample by sample."""
     boxes = slots.boxes()
     if not boxes:
         raise Refusal("its weights hold no gradients")
-    box = type(boxes[0])
-    forward, name = getattr(model, call.method), call.arguments[0][0]
+    box, forward, name = type(boxes[0]), getattr(model, call.method), call.arguments[0][0]
     x, y = (np.asarray(part, dtype=np.float64) for part in samples)
-    if any(isinstance(part.data, np.ndarray) for part in boxes):
-        error = forward(**{name: box(x)}) - box(y)
-        return (error * error).sum() * (1.0 / len(x))
-    total = None
-    for row, due in zip(x.tolist(), y.tolist(), strict=True):
-        found = forward(**{name: row})
-        for one, label in zip(found if isinstance(found, list | tuple) else [found], due, strict=True):
-            error = one - label
-            total = error**2 if total is None else total + error**2
-    return total * (1.0 / len(x))
+    step = Step(0.0, None, None, slots.transposed, has_biases=slots.biases is not None)
+    at_once = any(isinstance(part.data, np.ndarray) for part in boxes)
+    for row, due in [(x, y)] if at_once else zip(x.tolist(), y.tolist(), strict=True):
+        slots.forget()
+        if at_once:
+            error = forward(**{name: box(row)}) - box(due)
+            total = (error * error).sum()
+        else:
+            found = forward(**{name: row})
+            pairs = zip(found if isinstance(found, list | tuple) else [found], due, strict=True)
+            first, *others = [(one - label) ** 2 for one, label in pairs]
+            total = sum(others, first)
+        total.backward()
+        W, b = slots.weights, slots.biases
+        found = slots.gradients(Shapes(slots.shapes_of(W), slots.shapes_of(b or [])), WEIGHT_GRADIENTS, BIAS_GRADIENTS)
+        if found is not None:
+            dW, db = slots.ours(found.dW, found.db)
+            dW, db = ([part / len(x) for part in some or ()] for some in (dW, db))
+            step = step._replace(dW=_sum(step.dW, dW), db=_sum(step.db, db) if b else None)
+        step = step._replace(loss=step.loss + number(total, "the loss") / len(x))
+    if step.dW is None:
+        raise Refusal("after backward every gradient is 0")
+    return step
+
+
+def _sum(one, two):
+    return two if one is None else [a + b for a, b in zip(one, two, strict=True)]
 
 
 def _loss(plan, model, given):
