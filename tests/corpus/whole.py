@@ -98,116 +98,143 @@ ALSO = {"derivative-missing": ("relu-mask-missing",)}
 # ---- functions that hand their results to each other -----------------------------------------------------------------
 
 
+class _Words:
+    """What a script of several functions calls things, and how it lays them out; drawn at random.
+
+    Parameters and gradients are a dictionary if `bundled`; else each is an argument of its own.
+    """
+
+    def __init__(self, rng):
+        self.columns, self.depth, self.bundled = rng.random() < 0.5, rng.choice([2, 2, 3]), rng.random() < 0.6
+        self.hidden = rng.choice(list(SLOPES))
+        self.last, self.loss = rng.choice([("sigmoid", entropy), ("softmax", cross)])
+        self.X, self.Y = rng.choice(["XY", "Xy", "xy"])
+        self.P = rng.choice(["parameters", "params", "weights"])
+        self.start = rng.choice(["initialize_parameters", "init_params", "initialise_weights"])
+        self.forward = rng.choice(["forward_propagation", "forward_prop", "forward", "feed_forward", "model_forward"])
+        self.backward = rng.choice(["backward_propagation", "backward_prop", "backprop", "compute_gradients"])
+        self.cost = rng.choice(["compute_cost", "cost", "loss", "compute_loss"])
+        self.update = rng.choice(["update_parameters", "update_params", "update"])
+        self.train = rng.choice(["nn_model", "train", "fit", "gradient_descent"])
+        self.rate, self.times = rng.choice(["learning_rate", "lr", "alpha"]), rng.choice(["num_iterations", "epochs"])
+        self.sizes, self.dot = (
+            rng.choice(["layer_dims", "sizes", "layers"]),
+            rng.choice(["np.dot({}, {})", "({} @ {})"]),
+        )
+        self.layers, self.axis = range(1, self.depth + 1), int(self.columns)
+        self.names = ", ".join(f"W{k}, b{k}" for k in self.layers)
+        self.steps = ", ".join(f"dW{k}, db{k}" for k in self.layers)
+        self.made = ", ".join(f"Z{k}, A{k}" for k in self.layers)
+        self.order, self.end = self.names.split(", "), f"A{self.depth}"
+        used = ", ".join([*(f"Z{k}, A{k}" for k in self.layers), *(f"W{k}" for k in self.layers if k > 1)])
+        bundles = rng.choice([f"{self.P}, cache, {self.X}, {self.Y}", f"{self.X}, {self.Y}, {self.P}, cache"])
+        self.takes = bundles if self.bundled else f"{self.X}, {self.Y}, {used}"
+        self.holds = self.P if self.bundled else self.names
+        self.name = rng.choice([self.backward, self.backward, self.update, self.train])
+
+    def input(self, layer):
+        """What a layer reads."""
+        return self.X if layer == 1 else f"A{layer - 1}"
+
+    def times_of(self, left, right):
+        """The product that is left·right for samples in columns, and right·left in rows."""
+        return self.dot.format(*((left, right) if self.columns else (right, left)))
+
+    def summed(self, what):
+        """The sum over the samples."""
+        return f"np.sum({what}, axis={self.axis}, keepdims=True)"
+
+    def bundle(self, names):
+        """Names as a dictionary, or as they are."""
+        return "{" + ", ".join(f'"{one}": {one}' for one in names.split(", ")) + "}" if self.bundled else names
+
+    def opened(self, holder, names):
+        """The lines that take names out of a dictionary; none where there is none."""
+        return [f'    {one} = {holder}["{one}"]' for one in names.split(", ")] if self.bundled else []
+
+
+def _forward_text(o):
+    across = 1 - o.axis
+    yield from ("import numpy as np", "", "", "def sigmoid(z):", "    return 1 / (1 + np.exp(-z))", "", "")
+    yield from ("def softmax(z):", f"    e = np.exp(z - z.max(axis={across}, keepdims=True))")
+    yield from (f"    return e / e.sum(axis={across}, keepdims=True)", "", "")
+    yield from (f"def {o.start}({o.sizes}):", "    rng = np.random.default_rng(2)")
+    for k in o.layers:
+        shape = [f"{o.sizes}[{k - 1}]", f"{o.sizes}[{k}]"][:: -1 if o.columns else 1]
+        bias = ["1", f"{o.sizes}[{k}]"][:: -1 if o.columns else 1]
+        yield f"    W{k} = rng.normal(size=({', '.join(shape)}))"
+        yield f"    b{k} = np.zeros(({', '.join(bias)}))"
+    yield from (f"    return {o.bundle(o.names)}", "", "")
+    yield f"def {o.forward}({o.X}, {o.holds}):"
+    yield from o.opened(o.P, o.names)
+    for k in o.layers:
+        yield f"    Z{k} = {o.times_of(f'W{k}', o.input(k))} + b{k}"
+        yield f"    A{k} = {VALUES[o.last if k == o.depth else o.hidden].format(z=f'Z{k}')}"
+    yield from (
+        [f"    cache = {o.bundle(o.made)}", f"    return {o.end}, cache"] if o.bundled else [f"    return {o.made}"]
+    )
+    terms = f"{o.Y} * np.log({o.end})" + (f" + (1 - {o.Y}) * np.log(1 - {o.end})" if o.loss is entropy else "")
+    yield from ("", "", f"def {o.cost}({o.end}, {o.Y}):", f"    m = {o.Y}.shape[{o.axis}]")
+    yield from (f"    return -np.sum({terms}) / m", "", "")
+
+
+def _backward_text(o):
+    yield from (f"def {o.backward}({o.takes}):", f"    m = {o.X}.shape[{o.axis}]")
+    yield from o.opened("cache", o.made)
+    yield from o.opened(o.P, ", ".join(f"W{k}" for k in o.layers))
+    yield f"    dZ{o.depth} = {o.end} - {o.Y}"
+    for k in reversed(o.layers):
+        left = f"{o.input(k)}.T"
+        yield f"    dW{k} = {o.times_of(f'dZ{k}', left)} / m"
+        yield f"    db{k} = {o.summed(f'dZ{k}')} / m"
+        if k > 1:
+            slope = SLOPES[o.hidden].format(a=f"A{k - 1}", z=f"Z{k - 1}")
+            yield f"    dZ{k - 1} = {o.times_of(f'W{k}.T', f'dZ{k}')} * ({slope})"
+    yield from (f"    return {o.bundle(o.steps)}", "", "")
+    yield f"def {o.update}({f'{o.P}, grads' if o.bundled else f'{o.names}, {o.steps}'}, {o.rate}):"
+    yield from (*o.opened(o.P, o.names), *o.opened("grads", o.steps))
+    yield from (f"    {one} = {one} - {o.rate} * d{one}" for one in o.order)
+    yield from (f"    return {o.bundle(o.names)}", "", "")
+    yield f"def {o.train}({o.X}, {o.Y}, {o.sizes}, {o.rate}=0.5, {o.times}=1000):"
+    yield from (f"    {o.holds} = {o.start}({o.sizes})", f"    for i in range({o.times}):")
+    grads, passed = ("grads", f"{o.end}, cache") if o.bundled else (o.steps, o.made)
+    yield f"        {passed} = {o.forward}({o.X}, {o.holds})"
+    yield f"        {grads} = {o.backward}({o.takes})"
+    yield from (f"        {o.holds} = {o.update}({o.holds}, {grads}, {o.rate})", f"    return {o.holds}")
+
+
 def steps(rng) -> Script:
     """Initialisation, forward pass, cost, backward pass, update and training, each a function of its own."""
-    columns, depth = rng.random() < 0.5, rng.choice([2, 2, 3])
-    hidden, (last, loss) = rng.choice(list(SLOPES)), rng.choice([("sigmoid", entropy), ("softmax", cross)])
-    bundled = rng.random() < 0.6
-    X, Y = rng.choice(["XY", "Xy", "xy"])
-    P = rng.choice(["parameters", "params", "weights"])
-    start = rng.choice(["initialize_parameters", "init_params", "initialise_weights"])
-    forward = rng.choice(["forward_propagation", "forward_prop", "forward", "feed_forward", "model_forward"])
-    backward = rng.choice(["backward_propagation", "backward_prop", "backward", "backprop", "compute_gradients"])
-    cost = rng.choice(["compute_cost", "cost", "loss", "compute_loss"])
-    update = rng.choice(["update_parameters", "update_params", "update"])
-    train = rng.choice(["nn_model", "train", "fit", "gradient_descent"])
-    rate, times = rng.choice(["learning_rate", "lr", "alpha"]), rng.choice(["num_iterations", "epochs", "iterations"])
-    layers = range(1, depth + 1)
-    dot = rng.choice(["np.dot({}, {})", "{} @ {}"])
-    axis = 1 if columns else 0
-    m = f"{X}.shape[{axis}]"
-    names = ", ".join(f"W{k}, b{k}" for k in layers)
-    steps_of = ", ".join(f"dW{k}, db{k}" for k in layers)
-    made = ", ".join(f"Z{k}, A{k}" for k in layers)
-    keys = lambda names: "{" + ", ".join(f'"{name}": {name}' for name in names.split(", ")) + "}"  # noqa: E731
-    opened = lambda holder, names: [f'    {name} = {holder}["{name}"]' for name in names.split(", ")]  # noqa: E731
-    sum_of = f"np.sum({{}}, axis={axis}, keepdims=True)"
-    text = ["import numpy as np", "", "", "def sigmoid(z):", "    return 1 / (1 + np.exp(-z))", "", ""]
-    text += ["def softmax(z):", f"    e = np.exp(z - z.max(axis={1 - axis}, keepdims=True))"]
-    text += [f"    return e / e.sum(axis={1 - axis}, keepdims=True)", "", ""]
-    sizes = rng.choice(["layer_dims", "sizes", "layers"])
-    text += [f"def {start}({sizes}):", "    rng = np.random.default_rng(2)"]
-    for k in layers:
-        shape = f"{sizes}[{k}], {sizes}[{k - 1}]" if columns else f"{sizes}[{k - 1}], {sizes}[{k}]"
-        bias = f"({sizes}[{k}], 1)" if columns else f"(1, {sizes}[{k}])"
-        text += [f"    W{k} = rng.normal(size=({shape}))", f"    b{k} = np.zeros({bias})"]
-    text += [f"    return {keys(names) if bundled else names}", "", ""]
-    holds = P if bundled else names
-    text += [f"def {forward}({X}, {holds}):", *(opened(P, names) if bundled else [])]
-    for k in layers:
-        a = X if k == 1 else f"A{k - 1}"
-        text += [f"    Z{k} = {dot.format(*((f'W{k}', a) if columns else (a, f'W{k}')))} + b{k}"]
-        text += [f"    A{k} = {VALUES[last if k == depth else hidden].format(z=f'Z{k}')}"]
-    text += [f"    cache = {keys(made)}", f"    return A{depth}, cache"] if bundled else [f"    return {made}"]
-    end = f"A{depth}"
-    terms = f"{Y} * np.log({end})" + (f" + (1 - {Y}) * np.log(1 - {end})" if loss is entropy else "")
-    text += [
-        "",
-        "",
-        f"def {cost}({end}, {Y}):",
-        f"    m = {Y}.shape[{axis}]",
-        f"    return -np.sum({terms}) / m",
-        "",
-        "",
-    ]
-    used = ", ".join([*(f"Z{k}, A{k}" for k in layers), *(f"W{k}" for k in layers if k > 1)])
-    takes = rng.choice([f"{P}, cache, {X}, {Y}", f"{X}, {Y}, {P}, cache"]) if bundled else f"{X}, {Y}, {used}"
-    text += [f"def {backward}({takes}):", f"    m = {m}"]
-    if bundled:
-        text += [*opened("cache", made), *opened(P, ", ".join(f"W{k}" for k in layers))]
-    text += [f"    dZ{depth} = {end} - {Y}"]
-    for k in reversed(layers):
-        a = X if k == 1 else f"A{k - 1}"
-        product = dot.format(*((f"dZ{k}", f"{a}.T") if columns else (f"{a}.T", f"dZ{k}")))
-        text += [f"    dW{k} = {product} / m" if "np" in dot else f"    dW{k} = ({product}) / m"]
-        text += [f"    db{k} = {sum_of.format(f'dZ{k}')} / m"]
-        if k > 1:
-            back = dot.format(*((f"W{k}.T", f"dZ{k}") if columns else (f"dZ{k}", f"W{k}.T")))
-            text += [f"    dZ{k - 1} = ({back}) * ({SLOPES[hidden].format(a=f'A{k - 1}', z=f'Z{k - 1}')})"]
-    text += [f"    return {keys(steps_of) if bundled else steps_of}", "", ""]
-    given = f"{P}, grads, {rate}" if bundled else f"{names}, {steps_of}, {rate}"
-    text += [f"def {update}({given}):", *(opened(P, names) + opened("grads", steps_of) if bundled else [])]
-    text += [f"    {one} = {one} - {rate} * d{one}" for one in names.split(", ")]
-    text += [f"    return {keys(names) if bundled else names}", "", ""]
-    text += [f"def {train}({X}, {Y}, {sizes}, {rate}=0.5, {times}=1000):", f"    {holds} = {start}({sizes})"]
-    text += [f"    for i in range({times}):"]
-    if bundled:
-        text += [f"        {end}, cache = {forward}({X}, {P})", f"        grads = {backward}({takes})"]
-        text += [f"        {P} = {update}({P}, grads, {rate})", f"    return {P}"]
-    else:
-        text += [f"        {made} = {forward}({X}, {names})", f"        {steps_of} = {backward}({takes})"]
-        text += [f"        {names} = {update}({names}, {steps_of}, {rate})", f"    return {names}"]
-    name = rng.choice([backward, backward, update, train])
-    bugs = _bugs_of_steps(depth, hidden, columns, sum_of, end, Y, rate, name != backward, dot)
+    o = _Words(rng)
 
     def gradients(space):
-        W, b, x, y = _inputs(columns, depth, 4)
-        given = {f"W{k}": part for k, part in enumerate(W, 1)} | {f"b{k}": part for k, part in enumerate(b, 1)}
-        order = [f"{n}{k}" for k in layers for n in "Wb"]
+        W, b, x, y = _inputs(o.columns, o.depth, 4)
+        arrays = [part for pair in zip(W, b, strict=True) for part in pair]
+        given = dict(zip(o.order, arrays, strict=True))
+        held = [given] if o.bundled else arrays
 
-        def output(arrays):
-            values = dict(zip(order, arrays, strict=True))
-            got = space[forward](x, values) if bundled else space[forward](x, *arrays)
-            return got[0] if bundled else got[-1]
+        def loss(arrays):
+            got = space[o.forward](x, *([dict(zip(o.order, arrays, strict=True))] if o.bundled else arrays))
+            return o.loss(got[0 if o.bundled else -1], y) / 4
 
-        arrays = [given[key] for key in order]
-        due = slopes(lambda arrays: loss(output(arrays), y) / 4, arrays)
-        if name == train:
-            space[start] = lambda *_: dict(given) if bundled else tuple(arrays)
-            new = space[train](x, y, None, **{rate: 0.5, times: 1})
-            return _vector(arrays, new, order, 0.5), due
-        values = space[forward](x, given) if bundled else space[forward](x, *arrays)
-        known = {P: given, "cache": values[1], X: x, Y: y} if bundled else given | {X: x, Y: y}
-        known |= {} if bundled else dict(zip(made.split(", "), values, strict=True))
-        grads = space[backward](**{key: known[key] for key in takes.split(", ")})
-        if name == update:
-            new = space[update](given, grads, 0.5) if bundled else space[update](*arrays, *grads, 0.5)
-            return _vector(arrays, new, order, 0.5), due
-        parts = [grads[f"d{key}"] for key in order] if bundled else grads
+        due = slopes(loss, arrays)
+        if o.name == o.train:
+            space[o.start] = lambda *_: dict(given) if o.bundled else tuple(arrays)
+            new = space[o.train](x, y, None, **{o.rate: 0.5, o.times: 1})
+            return _vector(arrays, new, o.order, 0.5), due
+        values = space[o.forward](x, *held)
+        known = given | {o.P: given, "cache": values[1], o.X: x, o.Y: y}
+        known |= {} if o.bundled else dict(zip(o.made.split(", "), values, strict=True))
+        grads = space[o.backward](**{key: known[key] for key in o.takes.split(", ")})
+        if o.name == o.update:
+            new = space[o.update](*held, *([grads] if o.bundled else grads), 0.5)
+            return _vector(arrays, new, o.order, 0.5), due
+        parts = [grads[f"d{key}"] for key in o.order] if o.bundled else grads
         return np.concatenate([np.ravel(part) for part in parts]), due
 
-    about = f"{depth} layers {hidden},{last}, {'columns' if columns else 'rows'}"
-    return Script("\n".join(text) + "\n", name, about, bugs, gradients)
+    about = f"{o.depth} layers {o.hidden},{o.last}, {'columns' if o.columns else 'rows'}"
+    text = "\n".join([*_forward_text(o), *_backward_text(o)]) + "\n"
+    return Script(text, o.name, about, _bugs_of_steps(o), gradients)
 
 
 def _vector(arrays, new, order, rate):
@@ -226,27 +253,26 @@ def _inputs(columns, depth, batch):
     return [part.T.copy() for part in W], [part.T for part in b], x.T.copy(), y.T.copy()
 
 
-def _bugs_of_steps(depth, hidden, columns, sum_of, end, Y, rate, updates, dot) -> list[Bug]:
-    every, inner = tuple(range(depth)), tuple(range(depth - 1))
+def _bugs_of_steps(o) -> list[Bug]:
+    every, depth = tuple(range(o.depth)), o.depth
     found: list[Bug] = []
-    for name, wrong in WRONG_SLOPES[hidden]:
+    for name, wrong in WRONG_SLOPES[o.hidden]:
         names = {"a": f"A{depth - 1}", "z": f"Z{depth - 1}"}
-        found.append(
-            (name, "slope", inner[-1:], f"* ({SLOPES[hidden].format(**names)})", f"* ({wrong.format(**names)})")
-        )
-    summed = sum_of.format(f"dZ{depth}")
+        right = f"* ({SLOPES[o.hidden].format(**names)})"
+        found.append((name, "slope", (depth - 2,), right, f"* ({wrong.format(**names)})"))
+    summed, error = o.summed(f"dZ{depth}"), f"= {o.end} - {o.Y}"
     found.append(("bias-sum", "db", every[-1:], f"{summed} / m", summed))
-    found.append(("bias-all-equal", "db", every[:1], sum_of.format("dZ1"), "np.sum(dZ1)"))
-    found.append(("sign", "factor", every, f"dZ{depth} = {end} - {Y}", f"dZ{depth} = {Y} - {end}"))
-    found.append(
-        ("sigmoid-extra-derivative", "output", every[-1:], f"= {end} - {Y}", f"= ({end} - {Y}) * {end} * (1 - {end})")
-    )
-    left = f"A{depth - 1}.T"
-    if hidden != "relu":
-        found.append(("z-for-activation", "dW", every[-1:], left, left.replace("A", "Z")))
-    if updates:
-        found.append(("bias-zero", "db", every[:1], f"b1 = b1 - {rate} * db1", "b1 = b1"))
-        found.append(("sign", "factor", every, f" - {rate} * d", f" + {rate} * d"))
+    found.append(("bias-all-equal", "db", every[:1], o.summed("dZ1"), "np.sum(dZ1)"))
+    found.append(("sign", "factor", every, error, f"= {o.Y} - {o.end}"))
+    if o.last == "sigmoid":
+        found.append(
+            ("sigmoid-extra-derivative", "output", every[-1:], error, f"= ({error[2:]}) * {o.end} * (1 - {o.end})")
+        )
+    if o.hidden != "relu":
+        found.append(("z-for-activation", "dW", every[-1:], f"A{depth - 1}.T", f"Z{depth - 1}.T"))
+    if o.name != o.backward:
+        found.append(("bias-zero", "db", every[:1], f"b1 = b1 - {o.rate} * db1", "b1 = b1"))
+        found.append(("sign", "factor", every, f" - {o.rate} * d", f" + {o.rate} * d"))
     return found
 
 
