@@ -334,7 +334,7 @@ def neuron(rng) -> Script:
         ("sign", "factor", (0,), f"d_error = {error}", f"d_error = {error.replace(f'p - {label}', f'{label} - p')}"),
         ("sign", "factor", (0,), "- d_", "+ d_"),
         ("bias-zero", "db", (0,), f"self.{bias} - d_bias * self.{rate}", f"self.{bias}"),
-        ("input-for-activation", "dW", (0,), f"return d_z, d_z * {one}", f"return d_z, d_z * self.{weights}"),
+        ("weights-for-input", "dW", (0,), f"return d_z, d_z * {one}", f"return d_z, d_z * self.{weights}"),
     ]
 
     if activation == "tanh":  # of a sigmoid, it is right for a cross-entropy

@@ -1,5 +1,6 @@
 """The answers of a submission for one network: two batches, one also sample by sample; and what they show at once."""
 
+import itertools
 from functools import partial
 from typing import NamedTuple
 
@@ -124,6 +125,9 @@ def in_steps(ask, batches, network):
     steps = _Steps(ask, batches, network)
     if _picks(steps):
         return _as_sums(batches, 0), "it takes one sample of a batch for a step, so that each is judged by itself"
+    power = _draws(steps)
+    if power is not None:
+        return _as_sums(batches, power), "it draws samples of a batch at random, so that each is judged by itself"
     if not ask.submission.in_place:
         return None
     every = range(len(batches.singles))
@@ -132,6 +136,15 @@ def in_steps(ask, batches, network):
     size, power = _of_some(steps) or (0, 0)
     said = f"it updates its weights after every {size} samples, so that no more are judged"
     return (_as_sums(batches, power), said) if size else None
+
+
+def drawn(ask, batches, network):
+    """Whether a class does something else with the same sample and weights each time."""
+    if ask.submission.kind != "class" or not finite(batches) or batches.singles[0].values.dW is None:
+        return False
+    one = batches.singles[0]
+    again = ask(network, batches.params, one.case.x, one.case.y)
+    return again is not None and not all(map(partial(same, tolerance=1e-6), again.values.dW, one.values.dW))
 
 
 class _Steps:
@@ -201,6 +214,26 @@ def _picks(steps):
         found.append((place, place == rows[0], place == rows[-1]))
     places, first, last = zip(*found, strict=True)
     return len(set(places)) > 1 and not all(first) and not all(last)
+
+
+def _draws(steps):
+    """0 or −1 where a step takes the sum or mean over samples that it draws, some of them several times; else None."""
+    found, powers = [], []
+    for size in (2, 3, 4, 2, 3, 4):
+        answer = steps.asked(range(size))
+        if answer is None or answer.values.dW is None:
+            return None
+        if not any(map(np.any, answer.values.dW)):
+            continue
+        every = itertools.combinations_with_replacement(range(size), size)
+        fits = ((rows, _power(answer, [steps.singles[s] for s in rows])) for rows in every)
+        rows, power = next((one for one in fits if one[1] is not None), ((), None))
+        if power is None:
+            return None
+        found.append((len(rows), len(set(rows))))
+        powers.append(power)
+    twice, several = any(n < size for size, n in found), any(n > 1 for _, n in found)
+    return powers[0] if twice and several and len(set(powers)) == 1 else None
 
 
 def _of_some(steps):

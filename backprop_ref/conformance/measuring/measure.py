@@ -74,6 +74,8 @@ def measure(submission, *, target="", network=None, reload=None) -> Outcome:
         alike = [form for form in found if form.sizes == chosen.sizes]
         best = _in_wider_layers(submission, best, alike) or best
         if best.verdict in {RIGHT, CONVENTION}:
+            best = _in_a_square(submission, best, chosen) or best
+        if best.verdict in {RIGHT, CONVENTION}:
             _in_other_sizes(submission, best, chosen)
     return best
 
@@ -125,6 +127,18 @@ def _in_wider_layers(submission, outcome, forms):
                 break
     submission.layout = layout
     return None
+
+
+def _in_a_square(submission, outcome, form):
+    """The outcome where code that is right for one layer takes two of equal widths as well, and is wrong; else None.
+
+    What mixes up layers fails where their widths differ.
+    """
+    if len(form.sizes) != 2 or submission.n_layers is not None or submission.kind != "function":
+        return None
+    square = form._replace(sizes=(3, 3, 3), biases=(any(form.biases),) * 2)
+    found = _measured(Asker(submission), submission, square, outcome.target, None)
+    return found if found.verdict == WRONG else None
 
 
 def _in_other_sizes(submission, outcome, form):
@@ -254,6 +268,9 @@ def _group(ask, form, members, told, search=True) -> Judgement:
     batches = answers.ask_all(ask, form, members[0])
     if batches is None:
         return Judgement(NOT_JUDGED, kind_of(members[0]), reason=ask.problem)
+    if answers.drawn(ask, batches, members[0]):
+        reason = "two equal steps from equal weights differ: it draws random numbers, or has weights that are not found"
+        return Judgement(NOT_JUDGED, kind_of(members[0]), reason=reason)
     steps = answers.in_steps(ask, batches, members[0])
     if steps is not None:
         batches = steps[0]

@@ -147,6 +147,8 @@ class Form(NamedTuple):
     """Which layers have a bias; empty: all or none."""
     short: bool = False
     """Whether a list of biases holds those alone that there are; else None for the others."""
+    vector: bool = False
+    """Whether W of one neuron is a vector, and b a number."""
 
     @property
     def ambiguous(self) -> bool:
@@ -165,6 +167,10 @@ class Form(NamedTuple):
         elif layout.biases == "none" and "biases" in self.roles:
             b = [np.zeros_like(v) for v in case.params.b]
         W = layout.give_weights(W)
+        if self.vector and case.network.sizes[1:] != (1,):
+            raise NotJudged("its weights are a vector, which is for one output")
+        if self.vector:
+            return [w.reshape(-1) for w in W], [v.reshape(()) for v in b]
         if self.params == FLAT[0]:
             parts = [part for pair in itertools.zip_longest(W, b) for part in pair if part is not None]
             return [_vector(parts)], []
@@ -233,6 +239,10 @@ class Form(NamedTuple):
         """Gradients in the form of `weights`, in our layout."""
         if self.params in FLAT and values.dW is not None:
             values = self._unrolled(values, case, layout)
+        if self.vector and values.dW is not None:
+            shapes = self._replace(vector=False).shapes(case, layout).W
+            pairs = zip(values.dW, shapes, strict=False)
+            values = values._replace(dW=[w.reshape(due) if w.ndim == 1 else w for w, due in pairs])
         values = layout.take(values)
         if self.folded and values.dW is not None:
             rows = slice(1, None) if self.folded == "first" else slice(None, -1)
@@ -270,6 +280,8 @@ def forms(arguments: list[Argument] | None, case: Case, layout: Layout) -> Itera
         for roles, names in found:
             for params, folded, ones in _kinds(arguments, roles, layout, n):
                 yield Form(roles, names, params, label, folded, ones, biased=_biased(roles, n))
+                if "W0" in roles and case.network.sizes[1:] == (1,) and not folded:
+                    yield Form(roles, names, params, label, vector=True)
 
 
 def partly_biased(form: Form, n: int, biased=None) -> list[Form]:

@@ -220,6 +220,8 @@ def _of_list(value, shapes):
 def _of_sums(parts, shapes):
     """Gradients dW, db, dW, db, … of which some db is one number for a layer of several, beside a loss; or None."""
     n = len(shapes.W)
+    if shapes.b == [()]:
+        return _of_a_neuron(parts, shapes)
     loss = [parts.pop(0 if depth(parts[0]) == 0 else -1)] if len(parts) == 2 * n + 1 else []
     if len(parts) != 2 * n or len(shapes.b) != n or any(depth(one) != 0 for one in loss):
         return None
@@ -232,6 +234,17 @@ def _of_sums(parts, shapes):
         if shapes.fit(dW, rest, turned=True):
             return Values(loss=number(loss[0], "the loss") if loss else None, dW=dW, db=db)
     return None
+
+
+def _of_a_neuron(parts, shapes):
+    """dW, a vector, and db, a number, in either order, beside a loss that is the first number or, if last, the last."""
+    vectors = [place for place, part in enumerate(parts) if getattr(part, "shape", None) == shapes.W[0]]
+    if len(parts) not in {2, 3} or len(vectors) != 1 or sum(depth(part) == 0 for part in parts) != len(parts) - 1:
+        return None
+    numbers = [part for part in parts if depth(part) == 0]
+    loss = numbers.pop(-1 if vectors == [0] else 0) if len(numbers) == 2 else None
+    loss = None if loss is None else number(loss, "the loss")
+    return Values(loss=loss, dW=[array(parts[vectors[0]], "dW")], db=[array(numbers[0], "db")])
 
 
 def _complete(values):

@@ -315,7 +315,8 @@ def is_other(path) -> bool:
     name = names[-1].lower().strip("_")
     begins = (name.removeprefix(start).strip("_") for start in OTHERS if name.startswith(start))
     beside = any(role(rest) in {"W", "b", "weights", "biases"} for rest in begins if rest)
-    return beside or role(name) in {"x", "y"} or name in {"output", "outputs", "out", "a", "z", "grad", "gradient"}
+    samples = role(name) in {"x", "y"} and name != "d"  # which is a bias after c, or a matrix of labels
+    return beside or samples or name in {"output", "outputs", "out", "a", "z", "grad", "gradient"}
 
 
 def _in_order(there, due):
