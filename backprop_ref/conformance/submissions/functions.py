@@ -437,8 +437,8 @@ class Function:
         return found._replace(loss=loss), slack
 
     def _steps(self, form, case, layout, values):
-        """Adds W and b after the case's three steps, for code that can make them."""
-        if "steps" not in self.names or case.da is not None or layout.one_sample:
+        """Adds W and b after the case's three steps, where they are expected, for code that can make them."""
+        if "steps" not in self.names or case.expected is None or case.da is not None or layout.one_sample:
             return values
         given, keywords = form.give(case, layout, slice(None), self.learning_rate)
         extra = {"steps": 3, "optimizer": describe(case.optimizer), "batch_size": case.batch_size}
