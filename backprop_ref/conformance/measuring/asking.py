@@ -152,7 +152,7 @@ def _by_samples(biases, sizes, batch):
     return batch > 1 and any(db is not None and db.shape == (batch,) != (n,) for db, n in pairs)
 
 
-def _odd(biases, sizes, batch, of_all):
+def _odd(biases, sizes, batch, of_all=True):
     """The layers whose db has another shape than b, and the known bug that gives it that, if one does."""
     found = {}
     for layer, (db, n) in enumerate(zip(biases or (), sizes[1:], strict=False)):
