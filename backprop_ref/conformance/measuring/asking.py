@@ -126,8 +126,7 @@ def checked(values: Values, sizes, of_all=True) -> Values | None:
 
     if values.db is not None and len(values.db) == len(sizes) - 1:
         every = [_of_all(db, n) if of_all else db for db, n in zip(values.db, sizes[1:], strict=True)]
-        values = values._replace(db=every)
-        fitting = [None if db is None or db.shape != (n,) else db for db, n in zip(values.db, sizes[1:], strict=True)]
+        fitting = [None if db is None or db.shape != (n,) else db for db, n in zip(every, sizes[1:], strict=True)]
         values = values._replace(db=fitting if any(db is not None for db in fitting) else None)
     right = fits(values.dW, shapes) and fits(values.db, [(n,) for n in sizes[1:]])
     if not right or (values.dW is None and values.loss is None):

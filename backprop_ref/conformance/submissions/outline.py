@@ -80,8 +80,8 @@ class Outline(NamedTuple):
             _arguments(found),
             methods,
             *_code(found),
-            bool(getattr(found, "returns_weights", False)),
-            _batched(found),
+            returns_weights=bool(getattr(found, "returns_weights", False)),
+            batched=_batched(found),
         )
 
     def document(self) -> dict[str, Any]:
@@ -99,10 +99,15 @@ class Outline(NamedTuple):
             {name: [Argument(*one) for one in found] for name, found in document["methods"].items()},
             tuple(int(number) for number in document["numbers"]),
             int(document["depth"]),
-            *(tuple((int(one), int(two)) for one, two in document[name]) for name in ("pairs", "ranges")),
+            _pairs_of(document["pairs"]),
+            _pairs_of(document["ranges"]),
             bool(document["returns_weights"]),
             bool(document["batched"]),
         )
+
+
+def _pairs_of(found) -> tuple[tuple[int, int], ...]:
+    return tuple((int(one), int(two)) for one, two in found)
 
 
 def _code(found) -> tuple[tuple[int, ...], int, tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]:
