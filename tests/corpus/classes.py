@@ -1004,6 +1004,9 @@ TUTORIALS = (
 )
 
 
+ALSO = {"relu-mask-missing": ("derivative-missing",)}
+"""Other names of the same numbers."""
+
 OTHER_NAMES: dict[str, dict[str, str]] = {
     "data-in-constructor": {"weights1": "syn0", "weights2": "syn1", "feedforward": "forward", "backprop": "backward"},
     "mini-batches": {
@@ -1096,7 +1099,7 @@ def sources() -> list[Program]:
                 wrong = wrong.replace(
                     "        return input_error\n", "        return np.dot(output_error, self.weights.T)\n"
                 )
-            truths = (Planted(kind, rule, layers),)
+            truths = (Planted(kind, rule, layers, ALSO.get(kind, ())),)
             made.append(
                 Program(f"class-{tutorial.key}-{number}", "class-wrong", wrong, tutorial.name, "wrong", truths, about)
             )

@@ -705,7 +705,9 @@ KINDS: tuple[Kind, ...] = (
     Kind("bias-in-weight-loop", "db", layers_where(lambda s, l: biased(s, l) and n_in(s, l) > 1),
          put("db", lambda right, n: f"{n.spec.net.sizes[n.layer]} * {bracketed(right)}")),
     Kind("bias-zero", "db", _BIASED, put("db", lambda right, n: f"np.zeros_like({n.b})")),
-    Kind("bias-not-summed", "db", _BIASED_MANY, put("db", lambda right, n: n.delta),
+    Kind("bias-not-summed", "db", layers_where(
+        lambda s, l: batched(s) and biased(s, l) and not (s.layout.axis and s.reduction in {"sum", "half"})),
+         put("db", lambda right, n: n.delta),  # where nothing speaks of a batch, columns are right one by one
          prepare=lambda s: dataclasses.replace(s, update="")),
     Kind("bias-wrong-axis", "db", layers_where(lambda s, l: batched(s) and biased(s, l) and wide(s, l, 2)),
          put("db", lambda right, n: f"np.sum({n.delta}, axis={1 - n.o.axis})"),

@@ -19,11 +19,12 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import classes, functions, loops, updates
+from . import classes, functions, loops, updates, whole
 from .program import Planted, Program
 
 ACCEPTED = ("RIGHT", "RIGHT IN ITS OWN TERMS", "CONVENTION")
@@ -264,6 +265,11 @@ GROUPS: dict[str, tuple[int, Callable[[int], Program]]] = {
     "update": (2 * len(updates.BUGS), lambda seed: updates.made(seed, bug=True)),
     "unknown-wrong": (100, lambda seed: functions.unknown(seed, bug=True)),
     "class-wrong": (_BUGS, lambda seed: the_class(seed, "wrong")),
+}
+GROUPS |= {
+    f"{kind}-{expect}": (100, partial(whole.program, kind, bug=expect == "wrong"))
+    for kind in whole.KINDS
+    for expect in ("right", "wrong")
 }
 """How many programs there are of each group, and how one is made from a seed."""
 

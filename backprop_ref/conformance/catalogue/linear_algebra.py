@@ -163,6 +163,11 @@ def width(shift):
     return pick
 
 
+def first_term_only(right, p, layer):
+    """The first neuron's term of the sum, where the last to be added is that."""
+    return p.delta[layer + 1][:, :1] @ p.rule("weights_back", layer + 1)[:, :1].T
+
+
 def last_term_only(right, p, layer):
     """The last neuron's term of the sum."""
     return p.delta[layer + 1][:, -1:] @ p.rule("weights_back", layer + 1)[:, -1:].T
@@ -358,6 +363,6 @@ BUGS: tuple[Bug, ...] = (
         "da[k] = Σⱼ delta[j]·W[k,j]",
         "da[k] = delta[last]·W[k,last]",
         "add up over the neurons",
-        ({"da": last_term_only},),
+        ({"da": last_term_only}, {"da": first_term_only}),
     ),
 )

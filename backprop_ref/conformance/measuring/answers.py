@@ -1,5 +1,6 @@
 """The answers of a submission for one network: two batches, one also sample by sample; and what they show at once."""
 
+import itertools
 from functools import partial
 from typing import NamedTuple
 
@@ -15,6 +16,8 @@ from backprop_ref.parameters import Parameters
 
 SEEDS = 12
 """So many choices of weights are looked at for one that suits relus."""
+MANY = (29, 53, 97)
+"""Sizes of batches of which a seeded choice takes neither the first sample nor the last."""
 
 
 class Batches(NamedTuple):
@@ -109,37 +112,159 @@ def without_unused_biases(ask, batches, network):
     )
 
 
-def in_turn(ask, batches, network):
-    """The batches as they would be, where a class takes their samples one after the other and updates after each.
+def in_steps(ask, batches, network):
+    """The batches as they would be, where code makes several steps with a batch, or one with a part of it; and in words
+    what it does.
 
-    Then what a batch of several gives is no sum, and only single samples say anything; None: it is not so.
+    It takes samples one after the other, in their order or shuffled, a few at a time, or one that it picks. Then what
+    a batch of several gives is no sum, and only what one step takes says anything; None: it is not so.
     """
-    if ask.dear or len(batches.singles) < 2 or batches.five.values.dW is None:
+    some = not ask.dear and len(batches.singles) > 1 and batches.five.values.dW is not None
+    if not some or _power(batches.five, batches.singles) is not None:
         return None
-    rate = ask.submission.learning_rate or 1.0
-    params = batches.params.copy()
-    for one in batches.singles:
-        answer = ask(network, params, one.case.x, one.case.y)
+    steps = _Steps(ask, batches, network)
+    if _picks(steps):
+        return _as_sums(batches, 0), "it takes one sample of a batch for a step, so that each is judged by itself"
+    power = _draws(steps)
+    if power is not None:
+        return _as_sums(batches, power), "it draws samples of a batch at random, so that each is judged by itself"
+    if not ask.submission.in_place:
+        return None
+    every = range(len(batches.singles))
+    if steps.made(batches.five, [[s] for s in every]) or steps.of_three():
+        return _as_sums(batches, 0), "it updates its weights after each sample, so that each is judged by itself"
+    size, power = _of_some(steps) or (0, 0)
+    said = f"it updates its weights after every {size} samples, so that no more are judged"
+    return (_as_sums(batches, power), said) if size else None
+
+
+def drawn(ask, batches, network):
+    """Whether a class does something else with the same sample and weights each time."""
+    if ask.submission.kind != "class" or not finite(batches) or batches.singles[0].values.dW is None:
+        return False
+    one = batches.singles[0]
+    again = ask(network, batches.params, one.case.x, one.case.y)
+    return again is not None and not all(map(partial(same, tolerance=1e-6), again.values.dW, one.values.dW))
+
+
+class _Steps:
+    """What becomes of weights by steps with some of the samples, one step after the other."""
+
+    def __init__(self, ask, batches, network):
+        self.ask, self.network, self.params, self.singles = ask, network, batches.params, batches.singles
+        self.rate = ask.submission.learning_rate or 1.0
+
+    def asked(self, rows, params=None):
+        """The answer for some of the samples."""
+        x, y = (np.concatenate([getattr(self.singles[s].case, name) for s in rows]) for name in "xy")
+        return self.ask(self.network, self.params if params is None else params, x, y)
+
+    def _after(self, params, rows):
+        answer = self.asked(rows, params)
         if answer is None or answer.values.dW is None:
             return None
-        for W, g in zip(params.W, answer.values.dW, strict=True):
-            W -= rate * g
-        for b, g in zip(params.b, answer.values.db or (), strict=False):
-            b -= 0.0 if g is None else rate * g
-    moves = [(old - new) / rate for old, new in zip(batches.params.W, params.W, strict=True)]
-    plain = [np.sum([one.values.dW[layer] for one in batches.singles], axis=0) for layer in range(len(moves))]
-    five = batches.five.values.dW
-    if all(map(partial(same, tolerance=1e-6), five, plain)) or not all(map(partial(same, tolerance=1e-6), five, moves)):
+        params = params.copy()
+        for part, g in (*zip(params.W, answer.values.dW, strict=True), *zip(params.b, answer.values.db or ())):  # noqa: B905
+            part -= 0.0 if g is None else self.rate * g
+        return params
+
+    def _is(self, answer, params):
+        moves = [(old - new) / self.rate for old, new in zip(self.params.W, params.W, strict=True)]
+        return answer.values.dW is not None and all(map(partial(same, tolerance=1e-6), answer.values.dW, moves))
+
+    def made(self, answer, steps):
+        """Whether an answer is what these steps give."""
+        params = self.params
+        for rows in steps:
+            params = self._after(params, rows)
+            if params is None:
+                return False
+        return self._is(answer, params)
+
+    def of_three(self):
+        """Whether three samples make three steps, each with any one of them."""
+        answer = self.asked((0, 1, 2))
+        ends = [self.params]
+        for _ in range(3):
+            ends = [self._after(params, [s]) for params in ends if params is not None for s in range(3)]
+        return answer is not None and any(params is not None and self._is(answer, params) for params in ends)
+
+
+def _power(answer, singles):
+    """0 or −1 where each dW of an answer is the sum or the mean of those of the singles; None: it is neither."""
+    for power in (0, -1):
+        totals = (np.sum(parts, axis=0) for parts in zip(*(one.values.dW for one in singles), strict=True))
+        pairs = zip(answer.values.dW, totals, strict=True)
+        if all(same(part, total * float(len(singles)) ** power, 1e-6) for part, total in pairs):
+            return power
+    return None
+
+
+def _picks(steps):
+    """Whether a step takes one sample of a batch, and not always the first, the last or another one."""
+    n, found = len(steps.singles), []
+    for size in (*range(2, n + 1), *range(2, n + 1), *MANY):
+        rows = [s % n for s in range(size)]
+        answer = steps.asked(rows)
+        if answer is None or answer.values.dW is None:
+            return False
+        place = next((s for s in dict.fromkeys(rows) if _power(answer, [steps.singles[s]]) is not None), None)
+        if place is None:
+            return False
+        found.append((place, place == rows[0], place == rows[-1]))
+    places, first, last = zip(*found, strict=True)
+    return len(set(places)) > 1 and not all(first) and not all(last)
+
+
+def _draws(steps):
+    """0 or −1 where a step takes the sum or mean over samples that it draws, some of them several times; else None."""
+    found, powers = [], []
+    for size in (2, 3, 4, 2, 3, 4):
+        answer = steps.asked(range(size))
+        if answer is None or answer.values.dW is None:
+            return None
+        if not any(map(np.any, answer.values.dW)):
+            continue
+        every = itertools.combinations_with_replacement(range(size), size)
+        fits = ((rows, _power(answer, [steps.singles[s] for s in rows])) for rows in every)
+        rows, power = next((one for one in fits if one[1] is not None), ((), None))
+        if power is None:
+            return None
+        found.append((len(rows), len(set(rows))))
+        powers.append(power)
+    twice, several = any(n < size for size, n in found), any(n > 1 for _, n in found)
+    return powers[0] if twice and several and len(set(powers)) == 1 else None
+
+
+def _of_some(steps):
+    """How many samples a step takes of more than there are, and the power of that number in it; else None."""
+    found = None
+    for size in range(2, len(steps.singles)):
+        answer = steps.asked(range(size))
+        power = None if answer is None or answer.values.dW is None else _power(answer, steps.singles[:size])
+        if power is None:
+            break
+        found = size, power
+    if found is None:
         return None
-    db = None
-    if batches.five.values.db is not None:
-        db = [
-            None if part is None else np.sum([one.values.db[layer] for one in batches.singles], axis=0)
-            for layer, part in enumerate(batches.five.values.db)
-        ]
-    values = batches.five.values._replace(dW=plain, db=db, loss=None)
+    every = range(found[0] + 1)
+    answer, left = steps.asked(every), [(s, [r for r in every if r != s]) for s in every]
+    if answer is not None and any(steps.made(answer, [most, [s]]) for s, most in left):
+        return found
+    return None
+
+
+def _as_sums(batches, power):
+    """The same without losses and the second batch, the first being the sum of its samples, or their mean."""
+
+    def total(name):
+        layers = zip(*(getattr(one.values, name) or () for one in batches.singles), strict=True)
+        size = float(len(batches.singles)) ** power
+        return [None if any(part is None for part in parts) else size * np.sum(parts, axis=0) for parts in layers]
+
+    five = batches.five.values._replace(dW=total("dW"), db=total("db") or None, loss=None)
     singles = [one._replace(values=one.values._replace(loss=None)) for one in batches.singles]
-    return batches._replace(five=batches.five._replace(values=values, again=None), seven=None, singles=singles)
+    return batches._replace(five=batches.five._replace(values=five, again=None), seven=None, singles=singles)
 
 
 def finite(batches):

@@ -73,6 +73,8 @@ class Asker:
         Names of the arguments that some call changed in place.
     dear : bool
         Whether each call starts a program, so that there should be few.
+    by_samples : bool
+        Whether a db had an entry for each sample, so that one entry of a single sample's does not stand for its layer.
     ways : int
         In so many layouts the submission is looked at.
     """
@@ -80,6 +82,7 @@ class Asker:
     def __init__(self, submission, ways=1):
         self.submission, self.problem, self.calls, self.ways = submission, "", 0, ways
         self.changed: dict[str, None] = {}
+        self.by_samples = False
         self.dear = submission.kind == "program" and not submission.many
 
     def __call__(self, network, params, x, y, *, twice=False, weight_decay=0.0) -> Asked | None:
@@ -87,14 +90,15 @@ class Asker:
         case = replace(material.case(network, params, x, y), weight_decay=weight_decay)
         self.calls += 1
         answer: Answer = self.submission.answer(case, twice=twice)
-        values = None if answer.values is None else checked(answer.values, network.sizes)
+        self.by_samples |= _by_samples(answer.values and answer.values.db, network.sizes, len(x))
+        values = None if answer.values is None else checked(answer.values, network.sizes, not self.by_samples)
         if values is None:
             self.problem = answer.problem or answer.left_out or "its gradients have other shapes than its weights"
             return None
         self.problem = ""
         self.changed |= dict.fromkeys(answer.changed)
-        again = None if answer.again is None else checked(answer.again, network.sizes)
-        odd = _odd(answer.values and answer.values.db, network.sizes, len(x))
+        again = None if answer.again is None else checked(answer.again, network.sizes, not self.by_samples)
+        odd = _odd(answer.values and answer.values.db, network.sizes, len(x), not self.by_samples)
         return Asked(case, values, answer.slack, again, answer.changed, odd)
 
     def losses(self, network, every, x, y) -> list[float | None]:
@@ -107,10 +111,10 @@ class Asker:
         return [None if values is None or values.loss is None else float(values.loss) for values in answers]
 
 
-def checked(values: Values, sizes) -> Values | None:
+def checked(values: Values, sizes, of_all=True) -> Values | None:
     """The answer in float64, if it holds something and its shapes are those of a network of these sizes; else None.
 
-    A db of another shape is left out: see `_odd`.
+    A db of another shape is left out: see `_odd`; one number stands for a whole layer, if `of_all`.
     """
     shapes = list(zip(sizes, sizes[1:], strict=False))
 
@@ -121,7 +125,8 @@ def checked(values: Values, sizes) -> Values | None:
         )
 
     if values.db is not None and len(values.db) == len(sizes) - 1:
-        fitting = [None if db is None or db.shape != (n,) else db for db, n in zip(values.db, sizes[1:], strict=True)]
+        every = [_of_all(db, n) if of_all else db for db, n in zip(values.db, sizes[1:], strict=True)]
+        fitting = [None if db is None or db.shape != (n,) else db for db, n in zip(every, sizes[1:], strict=True)]
         values = values._replace(db=fitting if any(db is not None for db in fitting) else None)
     right = fits(values.dW, shapes) and fits(values.db, [(n,) for n in sizes[1:]])
     if not right or (values.dW is None and values.loss is None):
@@ -135,11 +140,22 @@ def checked(values: Values, sizes) -> Values | None:
     return values._replace(**double)
 
 
-def _odd(biases, sizes, batch):
+def _of_all(db, n):
+    """One number for a whole layer as what it adds to each bias."""
+    return np.full(n, db.reshape(())) if db is not None and db.size == 1 else db
+
+
+def _by_samples(biases, sizes, batch):
+    """Whether a db has an entry for each of several samples, and not for each neuron."""
+    pairs = zip(biases or (), sizes[1:], strict=False)
+    return batch > 1 and any(db is not None and db.shape == (batch,) != (n,) for db, n in pairs)
+
+
+def _odd(biases, sizes, batch, of_all=True):
     """The layers whose db has another shape than b, and the known bug that gives it that, if one does."""
     found = {}
     for layer, (db, n) in enumerate(zip(biases or (), sizes[1:], strict=False)):
-        if db is None:
+        if db is None or (of_all and db.size == 1):
             continue
         if db.shape in {(batch, n), (n, batch)}:
             found[layer] = "bias-not-summed"

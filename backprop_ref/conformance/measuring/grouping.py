@@ -97,9 +97,12 @@ def judged_group(ask, form, members, told, search=True) -> Judgement:
     batches = answers.ask_all(ask, form, members[0])
     if batches is None:
         return Judgement(NOT_JUDGED, kind_of(members[0]), reason=ask.problem)
-    turn = answers.in_turn(ask, batches, members[0]) if ask.submission.in_place else None
-    if turn is not None:
-        batches = turn
+    if answers.drawn(ask, batches, members[0]):
+        reason = "two equal steps from equal weights differ: it draws random numbers, or has weights that are not found"
+        return Judgement(NOT_JUDGED, kind_of(members[0]), reason=reason)
+    steps = answers.in_steps(ask, batches, members[0])
+    if steps is not None:
+        batches = steps[0]
     if ask.submission.in_place and answers.finite(batches) and batches.five.values.dW is not None:
         batches = answers.without_unused_biases(ask, batches, members[0])
     losses = [one.loss for one in batches.all]
@@ -127,9 +130,8 @@ def judged_group(ask, form, members, told, search=True) -> Judgement:
                 notes=(*rough.notes, "right to the digits of float32, in which some of it is computed"),
                 plain=False,
             )
-    if turn is not None:
-        said = "it updates its weights after each sample, so that each is judged by itself"
-        judgement = judgement._replace(notes=(*judgement.notes, said), plain=False)
+    if steps is not None:
+        judgement = judgement._replace(notes=(*judgement.notes, steps[1]), plain=False)
     more = (
         *state,
         *answers.unsummed(ask, batches, members[0]),

@@ -61,12 +61,35 @@ def measure(submission, *, target="", network=None, reload=None) -> Outcome:
     if submission.kind == "function":
         submission.settle()
     assert best is not None
+    best = _one_by_one(submission, best, chosen, network) or best
     if network is None and smaller is None and submission.sizes() is None:
         alike = [form for form in found if form.sizes == chosen.sizes]
         best = _in_wider_layers(submission, best, alike) or best
         if best.verdict in {RIGHT, CONVENTION}:
+            best = _in_a_square(submission, best, chosen) or best
+        if best.verdict in {RIGHT, CONVENTION}:
             _in_other_sizes(submission, best, chosen)
     return best
+
+
+def _one_by_one(submission, outcome, form, network):
+    """The outcome for code that takes one sample at a time, where its db is not summed over a batch in any layer, and
+    nothing in it speaks of a batch; else None."""
+    declared = form.layout.one_sample or submission.declared.one_sample is not None
+    columns = (form.layout.samples, form.layout.biases) == ("columns", "column")  # else db has the shape of no b
+    if submission.kind != "function" or submission.batched or declared or not columns:
+        return None
+    layers = {layer for one in outcome.findings if one.id == "bias-not-summed" for layer in one.layers}
+    if len(layers) != sum(form.biases):
+        return None
+    alone = form._replace(layout=form.layout._replace(one_sample=True))
+    submission.layout = alone.layout
+    found = measured(Asker(submission), submission, alone, outcome.target, network)
+    if found.verdict == NOT_JUDGED:
+        submission.layout = form.layout
+        return None
+    found.notes.append("nothing in it sums over a batch: it is taken to be made for one sample at a time")
+    return found
 
 
 def _rank(outcome):
@@ -96,6 +119,18 @@ def _in_wider_layers(submission, outcome, forms):
                 break
     submission.layout = layout
     return None
+
+
+def _in_a_square(submission, outcome, form):
+    """The outcome where code that is right for one layer takes two of equal widths as well, and is wrong; else None.
+
+    What mixes up layers fails where their widths differ.
+    """
+    if len(form.sizes) != 2 or submission.n_layers is not None or submission.kind != "function":
+        return None
+    square = form._replace(sizes=(3, 3, 3), biases=(any(form.biases),) * 2)
+    found = measured(Asker(submission), submission, square, outcome.target, None)
+    return found if found.verdict == WRONG else None
 
 
 def _in_other_sizes(submission, outcome, form):

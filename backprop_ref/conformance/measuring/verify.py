@@ -18,6 +18,7 @@ from backprop_ref.conformance.measuring.networks import parse
 from backprop_ref.conformance.measuring.submission import measure
 from backprop_ref.conformance.outcomes.outcome import CONVENTION, NOT_JUDGED, RIGHT, WRONG, Outcome
 from backprop_ref.conformance.submissions.calling import TIME_LIMIT
+from backprop_ref.conformance.submissions.composing import composed
 from backprop_ref.conformance.submissions.conventions import Declared, Layout
 from backprop_ref.conformance.submissions.functions import Function
 from backprop_ref.conformance.submissions.models import Model
@@ -25,10 +26,13 @@ from backprop_ref.conformance.submissions.outline import Outline
 from backprop_ref.conformance.submissions.programs import Answers, Program
 from backprop_ref.conformance.submissions.separate import Separate
 from backprop_ref.conformance.vectors.documents import question
+from backprop_ref.conformance.vectors.expected import completed
 from backprop_ref.conformance.vectors.files import shipped_cases
+from backprop_ref.conformance.vectors.recipes import make
 from backprop_ref.errors import BackpropRefError
 from backprop_ref.formulas import LOSSES
 from backprop_ref.network import Network
+from backprop_ref.optimizers import SGD, Adam
 
 UNEXPECTED: tuple[type[Exception], ...] = (Exception,)
 """What ends as NOT JUDGED if the checker itself raises it."""
@@ -56,7 +60,7 @@ def submission_of(
     declared = declared or Declared()
     if command:
         return Program(command, partial(question, numbers=numbers), declared, time_limit, many=many)
-    found = Separate(target, time_limit) if isinstance(target, str) else target
+    found = Separate(target, time_limit) if isinstance(target, str) else composed(target)
     outline = found.outline if isinstance(found, Separate) else Outline.of(found)
     kind = Model if outline.is_class else Function
     return kind(found, declared) if isinstance(found, Separate) else kind(found, declared, time_limit)
@@ -110,10 +114,12 @@ def _flags(layout):
 
 def _certify(submission, outcome, reload):
     """Adds what the golden vectors say; a wrong one makes the outcome WRONG."""
-    if not outcome.plain:
-        return
+    if not outcome.plain or (submission.in_place and submission.learning_rate is None):
+        return  # with a rate that nobody knows, no vector has a size
     made_for = {tuple(text.split(":")[1:]) for text in outcome.networks}
     cases = [case for case in shipped_cases() if _suits(case, made_for, submission.n_layers)]
+    if submission.kind == "function" and "steps" in submission.names:
+        cases += [completed(case) for case in _of_optimizers(parse(outcome.networks[0]))]
     if not cases or outcome.findings:
         return
     if reload is not None:
@@ -167,6 +173,17 @@ def _silent(held, answered):
     else:
         more = f" and {len(silent) - 1} more" if len(silent) > 1 else ""
         yield f"no answer for {silent[0].case.name}{more}: {silent[0].reason}"
+
+
+def _of_optimizers(network):
+    """A case of the network with steps of each optimizer that needs more than the gradient."""
+    sizes = "-".join(map(str, network.sizes))
+    for optimizer, note in (
+        (SGD(0.1, momentum=0.9), "momentum"),
+        (SGD(0.1, momentum=0.9, nesterov=True), "nesterov"),
+        (Adam(0.01), "adam"),
+    ):
+        yield make(sizes, network.activations, LOSSES[network.loss].short, optimizer=optimizer, note=f"{note}-made")
 
 
 def _suits(case, made_for, n_layers):

@@ -5,6 +5,7 @@ import sys
 import time
 from typing import Any, NamedTuple
 
+from backprop_ref.conformance.submissions.labels import labels
 from backprop_ref.conformance.submissions.reading import Shapes, Unreadable, array, depth, leaves, number, readings
 from backprop_ref.errors import blame, is_library
 
@@ -14,7 +15,14 @@ def one_call(function, arguments: list[Any], keywords: dict[str, Any], shapes: S
 
     The former are `reading.readings` as pairs: of a number, and None, a number or values by name.
     """
+    arguments, keywords = _with_classes(arguments, keywords, shapes)
     return _reply(function(*arguments, **keywords), arguments, keywords, shapes)
+
+
+def _with_classes(arguments, keywords, shapes):
+    """The same, with `Labels` for indices of classes."""
+    classes = max(shapes.b[-1], default=0) if shapes.b else 0
+    return [labels(one, classes) for one in arguments], {k: labels(one, classes) for k, one in keywords.items()}
 
 
 def _reply(result, arguments, keywords, shapes):
@@ -86,6 +94,7 @@ def attempts(
 def _attempt(function, arguments, keywords, shapes, traced):
     reached = _Reached()
     before = sys.gettrace()
+    arguments, keywords = _with_classes(arguments, keywords, shapes)
     try:
         sys.settrace(reached.enter if traced else before)
         result = function(*arguments, **keywords)

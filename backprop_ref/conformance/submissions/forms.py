@@ -15,7 +15,7 @@ from backprop_ref.conformance.submissions.calling import NotJudged
 from backprop_ref.conformance.submissions.conventions import Layout
 from backprop_ref.conformance.submissions.outline import Argument
 from backprop_ref.conformance.submissions.reading import Shapes
-from backprop_ref.conformance.submissions.settings import DECAY, ONE_HIDDEN, RATES, WIDTHS, known, role, setting
+from backprop_ref.conformance.submissions.settings import DECAY, ONCE, ONE_HIDDEN, RATES, WIDTHS, known, role, setting
 
 ORDERS = (
     "network weights biases x y",
@@ -147,6 +147,8 @@ class Form(NamedTuple):
     """Which layers have a bias; empty: all or none."""
     short: bool = False
     """Whether a list of biases holds those alone that there are; else None for the others."""
+    vector: bool = False
+    """Whether W of one neuron is a vector, and b a number."""
 
     @property
     def ambiguous(self) -> bool:
@@ -165,6 +167,10 @@ class Form(NamedTuple):
         elif layout.biases == "none" and "biases" in self.roles:
             b = [np.zeros_like(v) for v in case.params.b]
         W = layout.give_weights(W)
+        if self.vector and case.network.sizes[1:] != (1,):
+            raise NotJudged("its weights are a vector, which is for one output")
+        if self.vector:
+            return [w.reshape(-1) for w in W], [v.reshape(()) for v in b]
         if self.params == FLAT[0]:
             parts = [part for pair in itertools.zip_longest(W, b) for part in pair if part is not None]
             return [_vector(parts)], []
@@ -233,6 +239,10 @@ class Form(NamedTuple):
         """Gradients in the form of `weights`, in our layout."""
         if self.params in FLAT and values.dW is not None:
             values = self._unrolled(values, case, layout)
+        if self.vector and values.dW is not None:
+            shapes = self._replace(vector=False).shapes(case, layout).W
+            pairs = zip(values.dW, shapes, strict=False)
+            values = values._replace(dW=[w.reshape(due) if w.ndim == 1 else w for w, due in pairs])
         values = layout.take(values)
         if self.folded and values.dW is not None:
             rows = slice(1, None) if self.folded == "first" else slice(None, -1)
@@ -270,6 +280,8 @@ def forms(arguments: list[Argument] | None, case: Case, layout: Layout) -> Itera
         for roles, names in found:
             for params, folded, ones in _kinds(arguments, roles, layout, n):
                 yield Form(roles, names, params, label, folded, ones, biased=_biased(roles, n))
+                if "W0" in roles and case.network.sizes[1:] == (1,) and not folded:
+                    yield Form(roles, names, params, label, vector=True)
 
 
 def partly_biased(form: Form, n: int, biased=None) -> list[Form]:
@@ -334,7 +346,8 @@ def bindings(arguments: list[Argument] | None, n: int) -> list[tuple[tuple[str, 
     for roles in completed:
         layered = _layered(roles, [one.name for one in (*positional[: last + 1], *optional)])
         asked = {"x", "y"} <= set(layered or ()) or {"pairs", "batch"} & set(layered or ())
-        if layered is not None and asked and (layered, names) not in found:
+        held = any(one[0] == "W" or one in {"weights", "params", "pairs", "network"} for one in layered or ())
+        if layered is not None and asked and held and (layered, names) not in found:
             found.append((layered, names))
     return found
 
@@ -353,7 +366,8 @@ def _wanted(argument):
     if setting(argument.name) in DECAY:
         return argument.name != "weight_decay" and argument.default in {"int", "float"}
     size = not found and setting(argument.name) in WIDTHS and argument.default in {"int", "NoneType"}
-    return size or _is_given(argument) or (found == "rate" and setting(argument.name) != "alpha")
+    once = setting(argument.name) in ONCE and argument.default == "int" and argument.name != "steps"
+    return once or size or _is_given(argument) or (found == "rate" and setting(argument.name) != "alpha")
 
 
 def _bound(roles):

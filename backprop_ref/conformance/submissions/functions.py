@@ -77,6 +77,7 @@ class Function:
         found = outline(function)
         self.arguments, self.depth = found.arguments, found.depth
         self.numbers, self.pairs, self.ranges = found.numbers, found.pairs, found.ranges
+        self.returns_weights, self.batched = found.returns_weights, found.batched
         roles = {role(one.name) for one in self.arguments or []}
         self.explicit_biases = bool(roles & {"b", "biases"})
         self.names = frozenset(one.name for one in self.arguments or [])
@@ -384,7 +385,8 @@ class Function:
         values = Values(loss=result) if bare else result
         if result is None:
             raise Unreadable("it returned None, and neither a loss nor gradients, and changed no weights")
-        if values.dW is not None and not self.gives_gradients and self._updated(form, case, layout, values):
+        updated = self.returns_weights or not self.gives_gradients
+        if values.dW is not None and updated and self._updated(form, case, layout, values):
             self.in_place = True
             return *self._from_updates(form, case, layout, (values.dW, values.db or []), values.loss), changed
         if self.declared.in_place and moved:
@@ -396,6 +398,8 @@ class Function:
         before, _ = form.weights(case, layout)
         if [w.shape for w in before] != [w.shape for w in values.dW]:
             return False
+        if self.returns_weights:
+            return True
         moves = [now.astype(np.float64) - then for now, then in zip(values.dW, before, strict=True)]
         distance, size = (
             np.sqrt(sum(float((part.astype(np.float64) ** 2).sum()) for part in parts)) for parts in (moves, before)
@@ -433,8 +437,8 @@ class Function:
         return found._replace(loss=loss), slack
 
     def _steps(self, form, case, layout, values):
-        """Adds W and b after the case's three steps, for code that can make them."""
-        if "steps" not in self.names or case.da is not None or layout.one_sample:
+        """Adds W and b after the case's three steps, where they are expected, for code that can make them."""
+        if "steps" not in self.names or case.expected is None or case.da is not None or layout.one_sample:
             return values
         given, keywords = form.give(case, layout, slice(None), self.learning_rate)
         extra = {"steps": 3, "optimizer": describe(case.optimizer), "batch_size": case.batch_size}

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from backprop_ref.conformance.submissions.settings import role
+
 STEPS = (
     *("partial_fit", "train_step", "train_on_batch", "train_batch", "step", "update", "fit", "train"),
     *("learn", "gradient_descent", "optimize", "train_epoch", "train_network", "train_model", "fit_model"),
@@ -58,6 +60,10 @@ class Outline(NamedTuple):
     """Whole numbers that stand in its code one after the other, such as the shapes of matrices."""
     ranges: tuple[tuple[int, int], ...] = ()
     """Ends of ranges, such as of a loop and the one within it."""
+    returns_weights: bool = False
+    """Whether what it returns are weights after a step, and no gradients."""
+    batched: bool = False
+    """Whether its code speaks of several samples: an axis, a mean, the length of an array."""
 
     @classmethod
     def of(cls, found: Any) -> "Outline":
@@ -69,7 +75,13 @@ class Outline(NamedTuple):
                 bound = isinstance(inspect.getattr_static(found, name), staticmethod | classmethod)
                 methods[name] = (_arguments(getattr(found, name)) or [])[0 if bound else 1 :]
         return cls(
-            getattr(found, "__name__", type(found).__name__), is_class, _arguments(found), methods, *_code(found)
+            getattr(found, "__name__", type(found).__name__),
+            is_class,
+            _arguments(found),
+            methods,
+            *_code(found),
+            returns_weights=bool(getattr(found, "returns_weights", False)),
+            batched=_batched(found),
         )
 
     def document(self) -> dict[str, Any]:
@@ -87,40 +99,78 @@ class Outline(NamedTuple):
             {name: [Argument(*one) for one in found] for name, found in document["methods"].items()},
             tuple(int(number) for number in document["numbers"]),
             int(document["depth"]),
-            *(tuple((int(one), int(two)) for one, two in document[name]) for name in ("pairs", "ranges")),
+            _pairs_of(document["pairs"]),
+            _pairs_of(document["ranges"]),
+            bool(document["returns_weights"]),
+            bool(document["batched"]),
         )
+
+
+def _pairs_of(found) -> tuple[tuple[int, int], ...]:
+    return tuple((int(one), int(two)) for one, two in found)
 
 
 def _code(found) -> tuple[tuple[int, ...], int, tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]:
     """Small numbers in the code, the number of layers that it has names for, neighbouring numbers, ranges."""
-    left = [part for part in vars(found).values() if inspect.isfunction(part)] if inspect.isclass(found) else [found]
     numbers: set[int] = set()
     names: set[str] = set()
     pairs: list[tuple[int, int]] = []
     ranges: list[tuple[int, int]] = []
-    seen: list[Any] = []
-    while left:
-        part = left.pop()
-        part = inspect.unwrap(part) if inspect.isfunction(part) else part
+    for part in _parts(found):
         if inspect.isfunction(part):
             numbers |= _numbers((part.__defaults__, list((part.__kwdefaults__ or {}).values())))
-            used = [part.__globals__.get(name) for name in _names(part.__code__)]
-            numbers |= _numbers(used)
-            nearby = [other for other in used if inspect.isfunction(other) and other.__module__ == part.__module__]
-            left += [other for other in nearby if other not in seen and len(seen) < MOST]
-            seen.append(part)
-            part = part.__code__
-        if inspect.iscode(part):
+            numbers |= _numbers([part.__globals__.get(name) for name in _names(part.__code__)])
+        else:
             names |= {*part.co_varnames, *part.co_names, *(one for one in part.co_consts if isinstance(one, str))}
             numbers |= _numbers(part.co_consts)
             pairs += itertools.pairwise(_in_order(part))
             ranges += itertools.pairwise(_ends(part))
-            left += [one for one in part.co_consts if inspect.iscode(one)]
     layers = {int(match[1]) for name in names if (match := OF_A_LAYER.fullmatch(name))}
     small = tuple(sorted(number for number in numbers if 1 <= number <= LARGEST))
     depth = len(layers) if layers == set(range(min(layers, default=0), max(layers, default=0) + 1)) else 0
     two, ends = (tuple(pair for pair in some if all(1 <= n <= LARGEST for n in pair)) for some in (pairs, ranges))
     return small, depth, two, ends
+
+
+def _parts(found) -> Iterator[Any]:
+    """A function, or those of a class, with the functions of their module that they call; and the code of each."""
+    parts = vars(found).values() if inspect.isclass(found) else getattr(found, "parts", (found,))
+    left = [part for part in parts if inspect.isfunction(part) or part is found]
+    seen: list[Any] = []
+    while left:
+        part = left.pop()
+        part = inspect.unwrap(part) if inspect.isfunction(part) else part
+        if inspect.isfunction(part):
+            used = [part.__globals__.get(name) for name in _names(part.__code__)]
+            nearby = [other for other in used if inspect.isfunction(other) and other.__module__ == part.__module__]
+            left += [other for other in nearby if other not in seen and len(seen) < MOST]
+            seen.append(part)
+            yield part
+            part = part.__code__
+        if inspect.iscode(part):
+            yield part
+            left += [one for one in part.co_consts if inspect.iscode(one)]
+
+
+def _batched(found):
+    codes = [part for part in _parts(found) if inspect.iscode(part)]
+    names = {name for code in codes for name in code.co_names}
+    keywords = {name for code in codes for part in code.co_consts if isinstance(part, tuple) for name in part}
+    return bool({"mean", "average"} & names or {"axis", "keepdims"} & keywords) or any(map(_measures, codes))
+
+
+def _measures(code):
+    """Whether code takes one of an array's lengths, or that of its samples."""
+    before = ""
+    for instruction in dis.get_instructions(code):
+        name = instruction.argval if isinstance(instruction.argval, str) else ""
+        if before == "shape" and instruction.opname == "LOAD_CONST" and type(instruction.argval) is int:
+            return True
+        if before == "len" and role(name) in {"x", "y"}:
+            return True
+        if instruction.opname.startswith("LOAD"):
+            before = name
+    return False
 
 
 def _names(code):

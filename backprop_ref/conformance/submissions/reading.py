@@ -152,7 +152,8 @@ def readings(value: Any, shapes: Any) -> dict[int, Values]:
         raise Unreadable(f"it returned {_kind(value)}, in which no gradients are recognised")
     if any(isinstance(part, str | bytes) for part in value):
         raise Unreadable("it returned text among its values, where numbers are due; make it a number with float()")
-    return _of_list(value, shapes)
+    found = _of_sums(list(value), shapes)
+    return _of_list(value, shapes) if found is None else {0: found}
 
 
 def _of_mapping(value, shapes):
@@ -214,6 +215,36 @@ def _of_list(value, shapes):
         return {0: Values(loss=loss)}
     dW, db = split(gradients, shapes)
     return {0: Values(loss=loss, dW=dW, db=db)}
+
+
+def _of_sums(parts, shapes):
+    """Gradients dW, db, dW, db, … of which some db is one number for a layer of several, beside a loss; or None."""
+    n = len(shapes.W)
+    if shapes.b == [()]:
+        return _of_a_neuron(parts, shapes)
+    loss = [parts.pop(0 if depth(parts[0]) == 0 else -1)] if len(parts) == 2 * n + 1 else []
+    if len(parts) != 2 * n or len(shapes.b) != n or any(depth(one) != 0 for one in loss):
+        return None
+    wide = [depth(db) == 0 and np.prod(b) > 1 for db, b in zip(parts[1::2], shapes.b, strict=True)]
+    if not any(wide) or any(depth(dW) < 1 for dW in parts[::2]):
+        return None
+    with contextlib.suppress(Unreadable):
+        dW, db = arrays(parts[::2], "dW"), arrays(parts[1::2], "db")
+        rest = [np.zeros(b) if one else part for part, b, one in zip(db, shapes.b, wide, strict=True)]
+        if shapes.fit(dW, rest, turned=True):
+            return Values(loss=number(loss[0], "the loss") if loss else None, dW=dW, db=db)
+    return None
+
+
+def _of_a_neuron(parts, shapes):
+    """dW, a vector, and db, a number, in either order, beside a loss that is the first number or, if last, the last."""
+    vectors = [place for place, part in enumerate(parts) if getattr(part, "shape", None) == shapes.W[0]]
+    if len(parts) not in {2, 3} or len(vectors) != 1 or sum(depth(part) == 0 for part in parts) != len(parts) - 1:
+        return None
+    numbers = [part for part in parts if depth(part) == 0]
+    loss = numbers.pop(-1 if vectors == [0] else 0) if len(numbers) == 2 else None
+    loss = None if loss is None else number(loss, "the loss")
+    return Values(loss=loss, dW=[array(parts[vectors[0]], "dW")], db=[array(numbers[0], "db")])
 
 
 def _complete(values):
@@ -445,8 +476,15 @@ def _numbered(mapping, name, n_layers, some=False):
     return None
 
 
+def is_box(value: Any) -> bool:
+    """Whether an object of somebody's automatic differentiation holds a number, or an array, and its gradient."""
+    return hasattr(value, "data") and hasattr(value, "grad") and not hasattr(value, "detach")
+
+
 def _plain(value):
-    """Nested lists with hexadecimal floats as numbers; anything else as it is."""
+    """Nested lists with hexadecimal floats as numbers, and of boxes what they hold; anything else as it is."""
+    if is_box(value):
+        return value.data
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
     if isinstance(value, str):

@@ -23,6 +23,8 @@ SIZES = words(
     """
 )
 HIDDEN = words("hidden_layer_sizes hidden_sizes hidden_layers hidden_dims")
+AFTER = words("nouts n_outs layer_outs out_sizes outs")
+"""Names of an argument for the sizes of all layers but the first."""
 ONE_HIDDEN = words(
     """
     hidden_size n_hidden hidden_dim num_hidden n_h hidden hidden_units nh hidden_n hidden_nodes num_hiddens
@@ -32,13 +34,13 @@ ONE_HIDDEN = words(
 INPUTS = words(
     """
     n_in n_inputs input_size input_dim num_inputs n_x inputs n_features input_nodes n_input num_input ni input_n
-    input_layer_size n_i in_dim in_features
+    input_layer_size n_i in_dim in_features nin
     """
 )
 OUTPUTS = words(
     """
     n_out n_outputs output_size output_dim num_outputs n_y outputs n_classes no output_nodes n_output num_output
-    output_n num_labels n_labels num_classes n_o out_dim out_features output_layer_size
+    output_n num_labels n_labels num_classes n_o out_dim out_features output_layer_size nout
     """
 )
 WIDTHS = (*INPUTS, *ONE_HIDDEN, *OUTPUTS)
@@ -65,7 +67,21 @@ ACTIVATION = words(
 TOLD = ("network", "activations", "loss", *ACTIVATION, "output_activation", "out_activation", "loss_function")
 """Names of arguments that tell a network apart from others of its sizes."""
 
-SETTINGS = {*SIZES, *HIDDEN, *ONE_HIDDEN, *INPUTS, *OUTPUTS, *ONCE, *NOTHING, *QUIET, *BATCH, *TOLD, *RATES, INIT_RATE}
+SETTINGS = {
+    *SIZES,
+    *HIDDEN,
+    *AFTER,
+    *ONE_HIDDEN,
+    *INPUTS,
+    *OUTPUTS,
+    *ONCE,
+    *NOTHING,
+    *QUIET,
+    *BATCH,
+    *TOLD,
+    *RATES,
+    INIT_RATE,
+}
 SETTINGS |= {"n_layers", "seed", "random_state", "solver", "optimizer"}
 """Names of the arguments that `known` has a value for, but for numbered hidden layers."""
 
@@ -162,7 +178,7 @@ def known(case: Case, rate: float | None) -> dict[str, Any]:
 def _known(network, samples, weight_decay, rate):
     sizes, activations = list(network.sizes), list(network.activations)
     found: dict[str, Any] = dict.fromkeys(SIZES, sizes)
-    found |= dict.fromkeys(HIDDEN, sizes[1:-1])
+    found |= dict.fromkeys(HIDDEN, sizes[1:-1]) | dict.fromkeys(AFTER, sizes[1:])
     found |= dict.fromkeys(INPUTS, sizes[0]) | dict.fromkeys(OUTPUTS, sizes[-1])
     if len(sizes) == 3:
         found |= dict.fromkeys(ONE_HIDDEN, sizes[1])

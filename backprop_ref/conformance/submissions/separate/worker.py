@@ -14,6 +14,7 @@ import sys
 
 from backprop_ref.conformance.submissions.calling import NotJudged, Refusal, folder_of, load, run, stand_in
 from backprop_ref.conformance.submissions.calls import attempts, one_call
+from backprop_ref.conformance.submissions.composing import composed
 from backprop_ref.conformance.submissions.outline import Outline
 from backprop_ref.conformance.submissions.reading import Shapes, Unreadable
 from backprop_ref.conformance.submissions.separate.messages import receive, send
@@ -30,7 +31,7 @@ def main(descriptor: int):
     stand_in()
     found, folder = None, folder_of(question["target"])
     try:
-        found = load(question["target"])
+        found = composed(load(question["target"]))
         reply = Outline.of(found).document()
     except InvalidInput as error:
         reply = {"InvalidInput": str(error)}

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from backprop_ref.conformance.submissions.calling import NotJudged, Refusal
+from backprop_ref.conformance.submissions.labels import labels
 from backprop_ref.conformance.submissions.reading import (
     BIAS_GRADIENTS,
     WEIGHT_GRADIENTS,
@@ -14,6 +15,7 @@ from backprop_ref.conformance.submissions.reading import (
     array,
     arrays,
     depth,
+    is_box,
     number,
     returned,
 )
@@ -51,7 +53,7 @@ def one_step(made, *, plan, settings, sizes, before, samples, pairs, loss_name, 
     model = made(*settings.get("*", ()), **{name: value for name, value in settings.items() if name != "*"})
     if plan.autograd:
         return _autograd(model, sizes, before, samples, loss_name)
-    given = _Given(samples, pairs, keywords, loss_name)
+    given = _Given(samples, pairs, keywords, loss_name, sizes[-1])
     try:
         slots = Slots(model, sizes, transposed, folded)
     except Unreadable:
@@ -62,7 +64,12 @@ def one_step(made, *, plan, settings, sizes, before, samples, pairs, loss_name, 
     known = [list(part) for part in slots.get() if part is not None]
     loss = _loss(plan, model, given)
     slots.set(*before)
+    if plan.boxes:
+        return _of_boxes(model, plan.calls[0], samples, slots)
     result = _follow(plan, model, given)
+    if is_box(result) and hasattr(result, "backward"):
+        result.backward()
+        result = number(result, "the loss")
     step = _seen(model, slots, known, result, sizes)
     if step.W is None and step.dW is None and plan.update is not None:
         _call(model, plan.update, given, result)
@@ -91,8 +98,9 @@ def own_sizes(made, *, settings, asked) -> dict[str, Any]:
 class _Given:
     """What the arguments of methods can be."""
 
-    def __init__(self, samples, pairs, keywords, loss_name):
+    def __init__(self, samples, pairs, keywords, loss_name, classes):
         self.samples, self.pairs, self.keywords, self.loss_name = samples, pairs, keywords, loss_name
+        self.classes = classes
         self.forward: Any = None
 
     def output(self):
@@ -124,7 +132,7 @@ class _Given:
         if role == "=":
             return self.keywords[name]
         if role in {"x", "y"}:
-            return _copy(self.samples["xy".index(role)])
+            return labels(_copy(self.samples["xy".index(role)]), self.classes)
         if role == "pairs":
             return [(_copy(x), _copy(y)) for x, y in self.pairs]
         return result if role == "grads" else getattr(self, role)()
@@ -146,6 +154,43 @@ def _follow(plan, model, given):
 def _call(model, call, given, result):
     there = [(n, r) for n, r in call.arguments if r != "=" or n in given.keywords]
     return getattr(model, call.method)(**{name: given.value(name, role, result) for name, role in there})
+
+
+def _of_boxes(model, call, samples, slots) -> Step:
+    """The gradient of a model's squared error, made of objects of the kind that holds its weights: of arrays, for all
+    samples at once; of numbers, sample by sample."""
+    boxes = slots.boxes()
+    if not boxes:
+        raise Refusal("its weights hold no gradients")
+    box, forward, name = type(boxes[0]), getattr(model, call.method), call.arguments[0][0]
+    x, y = (np.asarray(part, dtype=np.float64) for part in samples)
+    step = Step(0.0, None, None, slots.transposed, has_biases=slots.biases is not None)
+    at_once = any(isinstance(part.data, np.ndarray) for part in boxes)
+    for row, due in [(x, y)] if at_once else zip(x.tolist(), y.tolist(), strict=True):
+        slots.forget()
+        if at_once:
+            error = forward(**{name: box(row)}) - box(due)
+            total = (error * error).sum()
+        else:
+            found = forward(**{name: row})
+            pairs = zip(found if isinstance(found, list | tuple) else [found], due, strict=True)
+            first, *others = [(one - label) ** 2 for one, label in pairs]
+            total = sum(others, first)
+        total.backward()
+        W, b = slots.weights, slots.biases
+        found = slots.gradients(Shapes(slots.shapes_of(W), slots.shapes_of(b or [])), WEIGHT_GRADIENTS, BIAS_GRADIENTS)
+        if found is not None:
+            dW, db = slots.ours(found.dW, found.db)
+            dW, db = ([part / len(x) for part in some or ()] for some in (dW, db))
+            step = step._replace(dW=_sum(step.dW, dW), db=_sum(step.db, db) if b else None)
+        step = step._replace(loss=step.loss + number(total, "the loss") / len(x))
+    if step.dW is None:
+        raise Refusal("after backward every gradient is 0")
+    return step
+
+
+def _sum(one, two):
+    return two if one is None else [a + b for a, b in zip(one, two, strict=True)]
 
 
 def _loss(plan, model, given):

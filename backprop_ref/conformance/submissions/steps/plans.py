@@ -61,6 +61,8 @@ class Plan(NamedTuple):
     """The method for it, with a forward pass before it where it takes the output."""
     autograd: bool = False
     """A torch module: its own gradient of the usual loss."""
+    boxes: bool = False
+    """What the call gives are objects that go back by themselves: their gradient of a squared error."""
 
     @property
     def rates(self) -> list[str]:
@@ -100,6 +102,8 @@ def plans(methods: dict[str, list[Argument]], takes_data: bool) -> Iterator[Plan
         yield Plan((backward,), update, loss)
     for call in _calls(methods, LOSS, ("x", "y")):
         yield Plan((call,), update)
+    if not any(name in methods for name in (*BACKWARD, *STEPS)):
+        yield from (Plan((forward,), boxes=True) for forward in forwards)
     known = {*STEPS, *BY_PAIRS, *FORWARD, *BACKWARD, *LOSS, *QUESTIONS}
     for call in _calls(methods, [name for name in methods if name not in known], ("x", "y")):
         yield Plan((call,), update, loss)
@@ -166,6 +170,12 @@ def _role(name):
     return found if found in {"x", "y", "pairs"} else _GRADIENTS.get(plain, "")
 
 
+def carried(name: str) -> str:
+    """What an argument is that another function or method makes: ``output``, ``cache``, ``upstream``, ``grads``."""
+    plain = name.lower().strip("_").replace("_", "")
+    return _ROLES.get(plain, "") or _GRADIENTS.get(plain, "")
+
+
 def _needed(arguments):
     return [one for one in arguments if one.needed and not one.kind.startswith("VAR")]
 
@@ -182,4 +192,4 @@ def from_document(document: dict[str, Any]) -> Plan:
         return None if found is None else Call(str(found[0]), tuple((str(n), str(r)) for n, r in found[1]))
 
     calls, loss = (tuple(call(one) for one in document[name]) for name in ("calls", "loss"))
-    return Plan(calls, call(document["update"]), loss, bool(document["autograd"]))
+    return Plan(calls, call(document["update"]), loss, bool(document["autograd"]), bool(document["boxes"]))

@@ -8,7 +8,7 @@ import numpy as np
 
 from backprop_ref.conformance.cases import Values
 from backprop_ref.conformance.submissions.calling import Refusal
-from backprop_ref.conformance.submissions.reading import BIASES, WEIGHTS, Unreadable, array
+from backprop_ref.conformance.submissions.reading import BIASES, WEIGHTS, Unreadable, array, is_box
 from backprop_ref.conformance.submissions.settings import role
 
 DEEP = 6
@@ -91,10 +91,36 @@ class Slots:
 
     def gradients(self, shapes, weight_names, bias_names) -> Values | None:
         """Gradients among the attributes, under the names of the weights with a d before them or the like."""
+        if any(map(is_box, self._ends(self.weights))):
+            return self._of_boxes()
         dW = self._beside(self.weights, weight_names, shapes.W)
         if dW is None or not any(part.any() for part in dW):
             return None  # zeros are what they are before anything is worked out
         return Values(dW=dW, db=self._beside(self.biases, bias_names, shapes.b) if self.biases else None)
+
+    def _ends(self, places):
+        """What a path leads to, or the first entry of its lists."""
+        for path in places:
+            found = self._at(path[0] if isinstance(path, Rows) else path)
+            while isinstance(found, list) and found:
+                found = found[0]
+            yield found
+
+    def boxes(self):
+        """The first object of each layer that holds a weight and its gradient."""
+        return [found for found in self._ends(self.weights) if is_box(found)]
+
+    def forget(self):
+        """Sets the gradients beside the weights to 0."""
+        for path in (*self.weights, *(self.biases or ())):
+            for part in path if isinstance(path, Rows) else (path,):
+                _forget(self._at(part))
+
+    def _of_boxes(self):
+        """The gradients that stand beside the weights; 0 where there is none."""
+        dW = [self._array(path, _gradient) for path in self.weights]
+        db = None if self.biases is None else [self._array(path, _gradient) for path in self.biases]
+        return Values(dW=dW, db=db) if any(part.any() for part in (*dW, *(db or ()))) else None
 
     def _beside(self, places, names, shapes):
         for form in ("d{}", "d_{}", "grad_{}", "{}_grad", "grads_{}", "{}_grads", "dL_d{}", "delta_{}", "{}_gradient"):
@@ -182,10 +208,11 @@ class Slots:
                 raise Unreadable(f"after the step there is no {name}, where its weights were before it") from None
         return found
 
-    def _array(self, path):
+    def _array(self, path, part=lambda found: found):
         if isinstance(path, Rows):
-            return np.stack([self._array(row).reshape(-1) for row in path]).squeeze(1 if self._are_biases(path) else ())
-        return array(self._at(path), "a weight")
+            rows = np.stack([self._array(row, part).reshape(-1) for row in path])
+            return rows.squeeze(1 if self._are_biases(path) else ())
+        return array(part(self._at(path)), "a weight")
 
     @staticmethod
     def _are_biases(rows):
@@ -201,6 +228,8 @@ class Slots:
             holder = list(holder)
             _entries(self._at(path[:-2]))[path[-2]] = holder
         there = holder[key]
+        if _filled(there, value):
+            return
         if isinstance(there, np.ndarray) and there.dtype == value.dtype and there.flags.writeable:
             there[...] = value
         elif isinstance(there, list):
@@ -227,6 +256,7 @@ def paths(model: Any, scalars=False, every=False) -> list[tuple[tuple[Any, ...],
         inner = enumerate(holder) if isinstance(holder, list | tuple) else holder.items()
         for key, value in inner:
             here = (*path, key)
+            value = value.data if is_box(value) else value
             if isinstance(value, np.ndarray):
                 if 0 < value.ndim < 3 and value.dtype.kind in "fiO" and not other(here):
                     found.append((here, value.shape))
@@ -257,7 +287,12 @@ def chain(model: Any) -> tuple[int, ...] | None:
                     sizes.append(shape[1])
             if len(sizes) > len(best):
                 best = sizes
-    return tuple(best) or None
+    return tuple(best) or next(((shape[0], 1) for shape in _vectors(model)), None)
+
+
+def _vectors(model):
+    """The shapes of vectors that may be the weights of one neuron."""
+    return [shape for path, shape in paths(model) if len(shape) == 1 and not is_bias(path)]
 
 
 def _renamed(path, form):
@@ -280,7 +315,8 @@ def is_other(path) -> bool:
     name = names[-1].lower().strip("_")
     begins = (name.removeprefix(start).strip("_") for start in OTHERS if name.startswith(start))
     beside = any(role(rest) in {"W", "b", "weights", "biases"} for rest in begins if rest)
-    return beside or role(name) in {"x", "y"} or name in {"output", "outputs", "out", "a", "z", "grad", "gradient"}
+    samples = role(name) in {"x", "y"} and name != "d"  # which is a bias after c, or a matrix of labels
+    return beside or samples or name in {"output", "outputs", "out", "a", "z", "grad", "gradient"}
 
 
 def _in_order(there, due):
@@ -307,13 +343,36 @@ def _grouped(there, shapes):
 
 def _nested(value):
     """Lists of lists of numbers as an array."""
-    if not isinstance(value, list) or not value or not isinstance(value[0], list | float):
+    if not isinstance(value, list) or not value or not (isinstance(value[0], list | float) or is_box(value[0])):
         return None
     try:
         found = array(value, "")
     except Unreadable:
         return None
     return found if 0 < found.ndim < 3 else None
+
+
+def _gradient(found):
+    """The same lists with the gradients of boxes in their places."""
+    if isinstance(found, list):
+        return [_gradient(part) for part in found]
+    return found.grad if found.grad is not None else 0.0 * np.asarray(found.data)
+
+
+def _forget(found):
+    if isinstance(found, list):
+        for part in found:
+            _forget(part)
+    else:
+        found.grad = 0.0 * np.asarray(found.data) if isinstance(found.data, np.ndarray) else 0.0
+
+
+def _filled(there, value) -> bool:
+    """Writes numbers into a box, or into each of nested lists of them; whether it is one."""
+    if is_box(there):
+        there.data = value.reshape(there.data.shape).copy() if isinstance(there.data, np.ndarray) else float(value)
+        return True
+    return isinstance(there, list) and bool(there) and all(map(_filled, there, value))
 
 
 def _is_object(value):

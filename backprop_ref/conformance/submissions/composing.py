@@ -1,0 +1,286 @@
+"""A function that needs what others in its module make, such as ``backward(parameters, cache, X, Y)``: together they
+are one of weights, x and y.
+
+The forward pass, the loss and the backward pass are told by their names, what one hands to the next by the names in
+their ``return``, else by what such names usually mean.
+"""
+
+import ast
+import inspect
+import re
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from backprop_ref.conformance.submissions.plans import BACKWARD, FORWARD, LOSS, carried
+from backprop_ref.conformance.submissions.reading import Unreadable, depth, number
+from backprop_ref.conformance.submissions.settings import INTERMEDIATE, ONCE, QUIET, role, setting
+
+WEIGHTS = ("params", "weights", "biases", "theta", "W", "b", "network")
+"""Roles of arguments that hold weights or biases."""
+
+
+GRADIENT = re.compile(r"(?:d|grad|nabla|g|dl_?d|dj_?d)_?(?:w|b|weights?|bias(?:es)?|theta)_?\d*", re.IGNORECASE)
+"""Names of the gradient of one layer's weights or biases."""
+
+
+def composed(found: Any) -> Any:
+    """A function of weights, x and y that calls this one with what it needs; the same where it needs nothing else."""
+    if not inspect.isfunction(found):
+        return found
+    there = _functions(found)
+    wanted = _inside(found)
+    starts = _starts(found, there)
+    if len(starts) == 1:
+        return _trainer(found, starts[0])
+    if not wanted:
+        return found
+    parts = [_forward(there, found)]
+    if any(map(_is_gradient, wanted)):
+        parts.append(_named(there, BACKWARD, ("back", "grad"), found))
+    if None in parts:
+        return found
+    loss = next((one for one in there if one is not found and _is_loss(one)), None)
+    return _Composed([*parts, found], loss).function()
+
+
+def _is_gradient(name):
+    return carried(name) == "grads" or bool(GRADIENT.fullmatch(name))
+
+
+def _starts(found, there):
+    """The functions that make the first weights for one that takes x and y, and trains."""
+    names = [one.name for one in _arguments(found)]
+    if not {"x", "y"} <= set(map(role, names)) or not any(setting(name) in ONCE for name in names):
+        return []
+    return [one for one in there if one.__name__ in found.__code__.co_names and "init" in one.__name__.lower()]
+
+
+def _functions(found) -> list[Callable]:
+    """Those of a function's module, in the order of their definition."""
+    values = found.__globals__.values()
+    return [one for one in values if inspect.isfunction(one) and one.__globals__ is found.__globals__]
+
+
+def _arguments(function):
+    return [one for one in inspect.signature(function).parameters.values() if not one.kind.name.startswith("VAR")]
+
+
+def _inside(function) -> list[str]:
+    """The needed arguments that other functions make: a cache, an output beside labels, gradients, Z1, A1."""
+    names = [one.name for one in _arguments(function) if one.default is one.empty]
+    labels = [name for name in names if role(name) == "y"]
+    return [
+        name
+        for name in names
+        if name.lower() in INTERMEDIATE
+        or (carried(name) and (role(name) != "y" or len(labels) > 1) and role(name) not in {"x", "W", "b"})
+        or not (role(name) or setting(name))
+    ]
+
+
+def _named(there, names, parts, found):
+    """The last function with such a name that needs no gradients and does not train; one of these `parts` in turn."""
+    fitting = [
+        one
+        for one in there
+        if one is not found
+        and not any(map(_is_gradient, _inside(one)))
+        and not any(setting(argument.name) in ONCE for argument in _arguments(one))
+        and "y" in {role(argument.name) for argument in _arguments(one)}
+    ]
+    alike = (
+        [one for one in reversed(fitting) if _is_called(one, *how)]
+        for how in ((names, ()), *(((), (part,)) for part in parts))
+    )
+    return next((some[0] for some in alike if some), None)
+
+
+def _is_called(function, names, parts):
+    plain = function.__name__.lower().strip("_")
+    return plain in {name.lower() for name in names} or any(part in plain for part in parts)
+
+
+def _forward(there, found):
+    """The last function called as a forward pass that takes x and weights, and no more than is there."""
+    fitting = [
+        one
+        for one in there
+        if one is not found
+        and _is_called(one, FORWARD, ("forward", "propagat"))
+        and not _is_called(one, (), ("back",))
+        and not _inside(one)
+        and {"x"} <= {role(argument.name) for argument in _arguments(one)}
+        and set(WEIGHTS) & {role(argument.name) for argument in _arguments(one)}
+    ]
+    named = [one for one in fitting if set(_returned(one)) & set(_inside(found))]
+    return next(reversed(named or fitting), None)
+
+
+def _is_loss(function):
+    names = {role(one.name) for one in _arguments(function)} | {carried(one.name) for one in _arguments(function)}
+    return _is_called(function, LOSS, ("cost", "loss")) and "y" in names and not _is_called(
+        function, (), ("grad", "deriv", "prime", "back", "plot", "delta")
+    )  # fmt: skip
+
+
+def _returned(function) -> list[str]:
+    """The names that stand in a function's last ``return``; empty where there are others than names."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, TypeError, SyntaxError):
+        return []
+    found = [node.value for node in ast.walk(tree) if isinstance(node, ast.Return) and node.value is not None]
+    parts = [] if not found else found[-1].elts if isinstance(found[-1], ast.Tuple) else [found[-1]]
+    names = [part.id for part in parts if isinstance(part, ast.Name)]
+    return names if len(names) == len(parts) else []
+
+
+def _key(name):
+    """What stands for an argument of several functions, whatever each calls it."""
+    found = role(name)
+    return found if found in {"x", "y", "params", "weights", "biases", "theta", "network", "rate"} else name
+
+
+class _Composed:
+    """Functions of which each takes what those before it made."""
+
+    def __init__(self, parts, loss):
+        self.parts, self.loss = parts, loss
+        every = [*parts, *([loss] if loss else [])]
+        made = {name for part in every for name in _inside(part)}
+        outside: dict[str, inspect.Parameter] = {}
+        for one in (one for part in every for one in _arguments(part) if one.name not in made):
+            outside.setdefault(_key(one.name), one.replace(kind=one.POSITIONAL_OR_KEYWORD))
+        self.outside = sorted(outside.values(), key=lambda one: one.default is not one.empty)
+
+    @property
+    def updates(self):
+        """Whether the last part makes new weights of gradients."""
+        return any(map(_is_gradient, _inside(self.parts[-1])))
+
+    def function(self):
+        """What they are together."""
+        names = [one.name for one in self.outside]
+
+        def together(*arguments, **keywords):
+            given = dict(zip(names, arguments, strict=False)) | keywords
+            return self.call({_key(name): value for name, value in given.items()})
+
+        together.__name__ = self.parts[-1].__name__
+        together.__signature__ = inspect.Signature(self.outside)  # type: ignore[attr-defined]
+        together.__wrapped__ = self.parts[-1]  # type: ignore[attr-defined]
+        together.returns_weights = self.updates  # type: ignore[attr-defined]
+        together.parts = self.parts if self.loss is None else [*self.parts, self.loss]  # type: ignore[attr-defined]
+        return together
+
+    def call(self, given):
+        """The result of the last part, with the loss before it where there is one."""
+        made = _Made(given)
+        result = None
+        for place, part in enumerate(self.parts):
+            result = part(**made.arguments(part))
+            made.take(result, _returned(part))
+            if place == 0:
+                made.result = result
+                loss = self._loss(made)
+            made.last = result
+        if self.updates and any(_put(result, given.get(role)) for role in ("params", "weights")):
+            result = None
+        has_loss = isinstance(result, tuple) and any(depth(part) == 0 for part in result)
+        return result if loss is None or has_loss else loss if result is None else (loss, result)
+
+    def _loss(self, made):
+        if self.loss is None:
+            return None
+        try:
+            found = float(number(self.loss(**made.arguments(self.loss)), "the loss"))
+        except (Unreadable, ArithmeticError, LookupError, TypeError, ValueError, AttributeError):
+            return None
+        return found if np.isfinite(found) else None
+
+
+class _Made:
+    """What is there for the arguments of the next function."""
+
+    def __init__(self, given):
+        self.given, self.by_name, self.result, self.last = given, {}, None, None
+
+    def take(self, result, names):
+        """Takes what a function returned, under the names that it has there."""
+        parts = result if isinstance(result, tuple) else (result,)
+        for part in parts:
+            self.by_name |= part if isinstance(part, dict) else {}
+        if len(names) == len(parts):
+            self.by_name |= dict(zip(names, parts, strict=True))
+
+    def arguments(self, function) -> dict[str, Any]:
+        """Those of a function, by name; what has a default only where it is there."""
+        found, inside = {}, _inside(function)
+        for one in _arguments(function):
+            if one.name in inside:
+                found[one.name] = self._inside(one.name)
+            elif _key(one.name) in self.given:
+                found[one.name] = self.given[_key(one.name)]
+        return found
+
+    def _inside(self, name):
+        if carried(name) == "grads":
+            return self.last
+        same = {key.lower().replace("_", ""): value for key, value in self.by_name.items() if isinstance(key, str)}
+        plain = name.lower().replace("_", "")
+        if name in self.by_name or plain in same:
+            return self.by_name.get(name, same.get(plain))
+        parts = self.result if isinstance(self.result, tuple) else (self.result,)
+        if carried(name) == "output":
+            y = self.given.get("y")
+            alike = [part for part in parts if getattr(part, "shape", None) == getattr(y, "shape", ())]
+            return alike[-1] if alike else parts[-1]
+        held = [part for part in parts if isinstance(part, dict | list | tuple)]
+        if carried(name) == "cache" or (len(parts) == 1 and len(held) == 1):
+            return held[0] if held else self.result
+        raise LookupError(f"nothing in its module makes its argument '{name}'")
+
+
+def _put(result, holder) -> bool:
+    """Writes weights into what held them before, where they are returned in the same form; whether they are."""
+    for part in (result, *(result if isinstance(result, tuple) else ())):
+        if isinstance(holder, dict) and isinstance(part, dict) and part.keys() == holder.keys():
+            holder.update(part)
+            return True
+        if isinstance(holder, list) and isinstance(part, list | tuple) and len(part) == len(holder):
+            holder[:] = part
+            return True
+    return False
+
+
+def _trainer(found, start):
+    """A function of weights that makes one step of a training function which asks another one for its first weights."""
+    every = _arguments(found)
+    once = {one.name: 1 for one in every if setting(one.name) in ONCE}
+    once |= {one.name: False for one in every if setting(one.name) in QUIET}
+    weights = inspect.Parameter("parameters", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    left = [one.replace(kind=one.POSITIONAL_OR_KEYWORD) for one in every if one.name not in once]
+    called = {one.name: "layer_sizes" if role(one.name) in WEIGHTS else one.name for one in left}
+    left = [one.replace(name=called[one.name]) for one in left]
+    names = [weights.name, *called]
+
+    def one_step(*arguments, **keywords):
+        given = dict(zip(names, arguments, strict=False))
+        given |= {name: keywords[other] for name, other in called.items() if other in keywords}
+        parameters, name = given.pop("parameters"), start.__name__
+        space = found.__globals__
+        space[name] = lambda *_, **__: parameters
+        try:
+            result = found(**given, **once)
+            return None if _put(result, parameters) else result
+        finally:
+            space[name] = start
+
+    one_step.__name__ = found.__name__
+    one_step.__signature__ = inspect.Signature([weights, *left])  # type: ignore[attr-defined]
+    one_step.__wrapped__ = found  # type: ignore[attr-defined]
+    one_step.returns_weights = True  # type: ignore[attr-defined]
+    return one_step
