@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from backprop_ref.conformance.submissions.plans import BACKWARD, FORWARD, LOSS, carried
 from backprop_ref.conformance.submissions.reading import Unreadable, depth, number
 from backprop_ref.conformance.submissions.settings import INTERMEDIATE, ONCE, QUIET, role, setting
+from backprop_ref.conformance.submissions.steps.plans import BACKWARD, FORWARD, LOSS, carried
 
 WEIGHTS = ("params", "weights", "biases", "theta", "W", "b", "network")
 """Roles of arguments that hold weights or biases."""
