@@ -54,7 +54,7 @@ def products_of(kind: Kind, n_in: int, n_out: int, m: int) -> Sequence[tuple[int
 def with_pieces(plan: Plan, kind: Kind, rules: Rules) -> Plan:
     """The plan with the addresses of all that it calls."""
     last, hyper = len(plan.layers) - 1, plan.hyper
-    of_affine, of_lines = partial(_of_affine, kind), partial(_of_lines, kind.lines)
+    of_affine, of_lines = partial(_of_affine, kind._replace(shared=False)), partial(_of_lines, kind.lines)
     table = [Layer(*map(int, row)) for row in plan.layers]
     for index, name in enumerate(rules.activations):
         differentiated = index < last or not plan.together

@@ -319,9 +319,11 @@ def _score(submission, network, layout, hard):
     if values is None:
         return 0, one.problem or one.left_out or "its gradients have other shapes than its weights", every
 
+    of_all = not _by_samples(one.values.db, network.sizes, len(x))
+
     def answer(label):
         single = submission.answer(material.case(network, params, x[:1], label), layout, twice=False)
-        return None if single.values is None else checked(single.values, network.sizes)
+        return None if single.values is None else checked(single.values, network.sizes, of_all)
 
     biased = tuple(part is not None for part in one.values.db or [None] * len(values.dW or ()))
     values, second = two_answers(answer, y)
