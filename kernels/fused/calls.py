@@ -139,9 +139,9 @@ def address_of(dtype: str, name: str, function: Callable[..., Any], **options: A
     if named < len(wanted):  # the others are one argument, ``*arguments``
         wanted = *wanted[:named], containers.StarArgTuple.from_types(wanted[named:])
     piece.compile(wanted)
-    (overload,) = piece.overloads.values()
+    found = next(iter(piece.overloads.values()))._asdict()
     _LOADED.append(piece)
-    return int(overload.library.get_pointer_to_function(overload.fndesc.llvm_func_name))
+    return int(found["library"].get_pointer_to_function(found["fndesc"].llvm_func_name))
 
 
 _LOADED: list[Any] = []
