@@ -166,6 +166,15 @@ class _CodeOnDisk(FunctionCache):  # type: ignore[misc]
 
     _impl_class = _Files
 
+    def load_overload(self, signature: Any, target_context: Any) -> Any:
+        """None, too, where a file is damaged in such a way that it cannot be read; it is then written anew."""
+        try:
+            return super().load_overload(signature, target_context)
+        except Exception:  # unpickling what is damaged may raise anything
+            with contextlib.suppress(OSError):
+                self.flush()
+            return None
+
     def _index_key(self, signature: Any, codegen: Any) -> Any:
         return signature, codegen.magic_tuple()
 

@@ -239,6 +239,30 @@ def test_a_second_process_compiles_nothing(tmp_path):
     assert hits == overloads > 5
 
 
+SQUARE = """
+from backprop_ref.kernels.compiling import compiled
+
+function = compiled(lambda x: x * x)
+print(function(3.0), sum(function.stats.cache_hits.values()))
+"""
+
+
+@pytest.mark.parametrize("damage", [b"", b"damaged", bytes(100)], ids=["empty", "text", "zeros"])
+@pytest.mark.parametrize("kind", ["*.nbi", "*.nbc"])
+def test_a_damaged_file_is_written_anew(kind, damage, tmp_path):
+    program = tmp_path / "square.py"
+    program.write_text(SQUARE)
+
+    def found():
+        return fresh(f"import runpy; runpy.run_path({str(program)!r})", NUMBA_CACHE_DIR=str(tmp_path)).split()
+
+    assert found() == ["9.0", "0"]
+    (file,) = tmp_path.rglob(kind)
+    file.write_bytes(damage)
+    assert found() == ["9.0", "0"]
+    assert found() == ["9.0", "1"]
+
+
 def test_where_nothing_can_be_stored_it_is_compiled_all_the_same():
     space = {}
     exec(compile("def double(x):\n    return x + x", "no such file", "exec"), space)
