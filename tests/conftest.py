@@ -53,7 +53,7 @@ def pytest_collection_modifyitems(config, items):
 
     Those marked `seldom` run with ``--all`` alone. Of each test few cases are chosen in which each of `_values` is: so
     every backend, formula, dtype and planted error is tried in every kind of check, and only their combinations are
-    fewer.
+    fewer. Where cases differ in nothing that other tests do not try as well, `few` says how many are enough.
     """
     if config.getoption("--all") or any("::" in argument for argument in config.args):
         return
@@ -61,11 +61,16 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if not _is(item, "more") and not _is(item, "seldom"):
             tests.setdefault(item.nodeid.split("[")[0], []).append(item)
-    chosen = {item for cases in tests.values() for item in _covering(cases)}
+    chosen = {item for cases in tests.values() for item in itertools.islice(_covering(cases), _enough(cases))}
     if config.getoption("--repetitions"):
         chosen = {item for item in items if item not in chosen and not _is(item, "seldom")}
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = [item for item in items if item in chosen]
+
+
+def _enough(cases):
+    mark = cases[0].get_closest_marker("few")
+    return mark.args[0] if mark else None
 
 
 def _parameters(item):

@@ -60,6 +60,7 @@ def test_arrays_come_back_as_they_went(backend):
         assert back.dtype == dtype
 
 
+@pytest.mark.few(8)
 def test_results_are_numpy_and_float(backend):
     params, (x, y) = parameters(NETWORK), samples(NETWORK, 5)
     loss, grads = br.value_and_grad(NETWORK, params, x, y, backend=backend)

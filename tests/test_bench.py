@@ -104,6 +104,7 @@ def result():
         return bench.run(plan(makers, dtypes=["float64", "float32"], scaling=["numpy fast"], quick=True))
 
 
+@pytest.mark.few(4)
 @pytest.mark.seldom(backend="numba", dtype="float32")
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("rung", [*SMALL, pytest.param("20-128-64-32-3", marks=pytest.mark.long)])
@@ -119,6 +120,7 @@ def test_every_backend_passes_its_checks(backend, rung, dtype):
         assert verdict == EXACT or (verdict == WITHIN_BOUND and backend.numerics == "fast")
 
 
+@pytest.mark.more
 def test_a_wrong_gradient_is_refused_and_never_timed(result):
     for case in (case for case in result["cases"] if case["name"] == "wrong"):
         if case["dtype"] == "float64":
@@ -297,6 +299,7 @@ def quick(tmp_path_factory):
     return SimpleNamespace(folder=folder, printed=done.stdout, errors=done.stderr)
 
 
+@pytest.mark.more
 def test_quick_writes_json_csv_and_html(quick):
     assert {path.name for path in quick.folder.iterdir()} == {"bench.json", "bench.csv", "bench.html"}
     written = json.loads((quick.folder / "bench.json").read_text())
@@ -337,6 +340,7 @@ def test_images_without_kaleido_are_refused_before_anything_is_measured(monkeypa
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.more
 def test_ctrl_c_ends_the_command_with_its_files(tmp_path):
     command = [*PROGRAM, "bench", "--backends", "numpy", "--no-scaling", "--out", str(tmp_path / "out")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -351,6 +355,7 @@ def test_ctrl_c_ends_the_command_with_its_files(tmp_path):
     assert json.loads((tmp_path / "out" / "bench.json").read_text())["interrupted"]
 
 
+@pytest.mark.more
 def test_a_benchmark_runs_by_itself_and_says_where(tmp_path):
     """``pytest bench --benchmark-only`` with the JSON that people keep."""
     kept = tmp_path / "kept.json"

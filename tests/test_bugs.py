@@ -51,6 +51,7 @@ def test_a_mistake_is_one_line(words, said, capsys):
     assert error.count("\n") == 1
 
 
+@pytest.mark.more
 def test_an_exercise_and_its_solution(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert run(["bugs", "derivative-at-activation", "--exercise", "--out", "mine.py"]) == 0

@@ -275,6 +275,7 @@ SEPARATE += ["dictionaries", "no_biases", "one_sample"]
 SEPARATE_CLASSES = ["Cached", "NielsenBackprop", "TrainCallsThem", "ThenUpdate", "Classes", "Container"]
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("name", SEPARATE)
 def test_functions_elsewhere(name):
     function = Separate(f"{strangers.__file__}:{name}", 10.0)
@@ -285,6 +286,7 @@ def test_functions_elsewhere(name):
     function.afresh()
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("name", SEPARATE_CLASSES)
 def test_classes_elsewhere(name):
     made = Separate(f"{stranger_models.__file__}:{name}", 10.0)

@@ -46,6 +46,7 @@ class Trained:
         return loss
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("f", [sound, Trained])
 def test_a_right_one(f):
     outcome = br.verify(f)
@@ -66,6 +67,7 @@ def test_a_wrong_one_is_named():
     assert "missing-mean (certain) in layers 0, 1" in str(outcome)
 
 
+@pytest.mark.more
 def test_one_for_one_network():
     for network in (None, br.Network([2, 2, 1], ["sigmoid", "sigmoid"], "sse")):
         outcome = br.verify(for_xor, network=network)
@@ -110,6 +112,7 @@ def test_one_in_a_file(tmp_path):
     assert (outcome.verdict, [found.id for found in outcome.findings]) == ("WRONG", ["missing-two"])
 
 
+@pytest.mark.more
 def test_a_convention_is_taken_as_given():
     def columns(network, weights, biases, x, y):
         loss, dW, db = right(network, [W.T for W in weights], [b[:, 0] for b in biases], x.T, y.T)

@@ -201,6 +201,7 @@ def test_divergence_keeps_the_history_and_says_why(folder, capsys):
 # --- resume ---
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
 def test_a_run_that_was_stopped_goes_on_to_the_same_bits(train, folder, sent, status):
     options = ["--hidden-size", "16", "--optimizer", "adam", "--schedule", "constant", "--validation-size", "0.2"]

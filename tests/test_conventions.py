@@ -29,6 +29,7 @@ def scaled(factor):
     return lambda loss, batch, n_out: float(batch) ** factor.batch * float(n_out) ** factor.outputs * 2.0**factor.twos
 
 
+@pytest.mark.few(8)
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: "-".join(map(str, layout)))
 @pytest.mark.parametrize("factor", [Factor(), Factor(twos=-1)], ids=["ours", "half"])
 def test_every_layout_is_recognised(layout, factor):
@@ -143,6 +144,7 @@ def test_updates_in_place(gives_loss):
     assert verdict_of(fixed, learning_rate=0.2).verdict == ("WRONG" if gives_loss else "CONVENTION")
 
 
+@pytest.mark.more
 def test_a_small_rate_hides_a_small_error_and_no_large_one():
     def function(error, network, weights, biases, x, y):
         _, dW, db = right(network, weights, biases, x, y)
@@ -157,6 +159,7 @@ def numbered(name, arrays):
     return {f"{name}{k + 1}": array for k, array in enumerate(arrays)}
 
 
+@pytest.mark.few(5)
 @pytest.mark.parametrize(
     "form",
     [
@@ -181,6 +184,7 @@ def test_any_form_of_answer_is_read(form):
     assert outcome.verdict == "RIGHT", str(outcome)
 
 
+@pytest.mark.more
 def test_one_sample_at_a_time_without_a_loss_and_biases_first():
     def function(*arguments):
         _, dW, db = written(Layout("out-in", "columns", "column", True))(*arguments)

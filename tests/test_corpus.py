@@ -26,6 +26,7 @@ def answered(program, spec=None, source=None):
     return truth.flat(*truth.answer(spec, function, batch, 3)[1:])
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("make", [loops.right, lambda seed: functions.unknown(seed, bug=False)])
 def test_right_programs_are_the_gradient_of_their_own_loss(make):
     for program in map(make, SEEDS):

@@ -62,6 +62,7 @@ def test_updates_have_to_round_under_fast_numerics_too(check):
     assert check.kernels(text, fast=False) == (names, names)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("product", "options", "operation"),
     [

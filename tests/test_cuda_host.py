@@ -59,6 +59,7 @@ def check_networks(backend, chosen, batch, dtype):
         assert_identical(computed(backend, network, params, x, y), expected, f"{dtype} {label(network)}")
 
 
+@pytest.mark.few(1)
 @each_dtype
 def test_every_tensor_has_the_bits_of_numpy(gpu, dtype):
     """All activations and losses, depth 0 to 3, odd widths, 7 samples."""
@@ -98,6 +99,7 @@ def check_trained(backend, chosen, optimizer, dtype):
         assert_identical(trained(backend, network, optimizer, dtype), once_trained(network, optimizer, dtype), about)
 
 
+@pytest.mark.few(2)
 @each_dtype
 @each_optimizer
 def test_weights_after_50_steps_have_the_bits_of_numpy(gpu, optimizer, dtype):
@@ -387,6 +389,7 @@ def planted(gpu, monkeypatch):
     return make
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("error", PLANTED)
 def test_a_planted_error_is_caught(planted, error):
     """By the comparison of all tensors with NumPy's, on sizes no multiple of a tile."""
@@ -403,6 +406,7 @@ def test_shared_memory_that_was_not_written_is_noticed(planted):
         check_networks(backend, [br.Network([3, 19], ["softmax"], "ce")], 1, "float64")
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("error", PLANTED_IN_UPDATES)
 def test_a_planted_error_in_an_update_is_caught(planted, error):
     backend = planted(*PLANTED_IN_UPDATES[error])

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
 from backprop_ref.cli import run
 
 
+@pytest.mark.more
 def test_demo_in_sixty_columns(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "60")

@@ -113,6 +113,7 @@ def everything(network, params, x, y, tangent, x_dot, **backend):
     }
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_backends_agree(backend, dtype):
     """To the bit under reproducible numerics; else as far as rounding goes, and in the dtype of the parameters."""

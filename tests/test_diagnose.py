@@ -87,6 +87,7 @@ def columns(case, bug=""):
     )
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     "bug",
     [
@@ -178,6 +179,7 @@ def loops(case, bug=""):  # noqa: PLR0912 - the loops in one piece are the point
     return Values(dW=[np.array(g) for g in dW], db=[np.array(g) for g in db], loss=loss)
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     "bug",
@@ -312,6 +314,7 @@ def gradients(network, W, a, z, delta, bug):
     return {"dW": dW, "db": db}
 
 
+@pytest.mark.few(8)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     "bug",
@@ -372,6 +375,7 @@ def update(g, kept, optimizer, t, bug):
     return rate * kept["m"] / c1 / (np.sqrt(kept["v"] / c2) + optimizer.epsilon)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "bug",
     [
@@ -393,6 +397,7 @@ def test_right_weights_after_the_steps_have_no_finding():
 # ---- what is not in the catalogue ----------------------------------------------------------------------------------
 
 
+@pytest.mark.more
 def test_one_entry_off_is_unknown_and_located():
     given = evidence(matrices)
     given[3].values.dW[-1][1, 0] += 1e-3
@@ -406,6 +411,7 @@ def test_one_entry_off_is_unknown_and_located():
     assert "[1][0]" in found[0].text
 
 
+@pytest.mark.more
 def test_a_constant_added_to_the_last_dW_is_unknown():
     given = evidence(matrices, cases=PLAIN[::3])
     for one in given:
@@ -415,6 +421,7 @@ def test_a_constant_added_to_the_last_dW_is_unknown():
     assert certain(found) == []
 
 
+@pytest.mark.more
 def test_noise_in_all_gradients_is_unknown():
     given, noise = evidence(matrices, cases=PLAIN[::3]), np.random.default_rng(7)
     for one in given:
@@ -447,6 +454,7 @@ def test_two_bugs_at_once():
     ]
 
 
+@pytest.mark.more
 def test_bugs_in_different_activations_are_each_named():
     """Three bugs, of which each case shows one at most or the cases of one bug alone are enough to name it."""
 
@@ -544,6 +552,7 @@ def test_penalties_and_shapes(change, bug):
     assert named(diagnose(changed(change))) == [(bug, "certain")]
 
 
+@pytest.mark.more
 def test_a_small_error_is_not_called_float32():
     def nearly(case, values):
         dW = [g.copy() for g in values.dW]

@@ -202,6 +202,7 @@ br.train(DEEP, parameters(DEEP), x, y, seed=7, callback=seen, run_dir=sys.argv[1
 """
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("numerics", "shards"), [("fast", 1), ("reproducible", 2), ("reproducible", 4)])
 def test_after_sigkill_it_goes_on_to_the_same_bits(tmp_path, numerics, shards):
     """For each number of shards; under reproducible numerics on another backend, with other threads."""

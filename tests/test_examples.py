@@ -104,6 +104,7 @@ def right(answered):
     ) / 2
 
 
+@pytest.mark.more
 def test_plain_lists_are_within_the_bounds(verify):
     target = "backprop_ref.conformance.examples.naive_lists:gradients"
     assert right(verify(target))
@@ -121,6 +122,7 @@ def test_automatic_differentiation_is_within_the_bounds(verify, library, module)
     assert right(verify(target))
 
 
+@pytest.mark.more
 def test_scikit_learn_has_a_factor_in_its_squared_error(verify):
     target = "backprop_ref.conformance.examples.sklearn_mlp:step"
     status, report = verify(target)

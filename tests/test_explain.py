@@ -431,6 +431,7 @@ def test_mistakes_get_one_clear_line(capsys, folder, arguments, message):
     assert error.count("\n") == 1
 
 
+@pytest.mark.more
 def test_a_run_that_is_going_on(folder):
     training = subprocess.Popen(
         [*PROGRAM, "train", "xor", "--epochs", "100000000", "--run-dir", "run"], stdout=subprocess.DEVNULL

@@ -156,6 +156,7 @@ def check_history(kind, network, optimizer, dtype, batch_size, loss, x, y, rate)
     assert abs(loss - total / len(x)) <= bound / len(x)
 
 
+@pytest.mark.few(16)
 @pytest.mark.more(kind="epochs", network=rare_network())  # by default FEW_RULES is
 @pytest.mark.more(kind="rows", network=rare_network())
 @pytest.mark.together("kind", "network")
@@ -182,6 +183,7 @@ def test_odd_sizes(sizes, kind, dtype):
         check_steps(kind, network, br.SGD(0.05), dtype, batch_size, rows=8)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("threads", "dtype"), [(1, "float64"), (2, "float32"), seldom(1, "float32"), seldom(2, "float64")]
 )
@@ -193,6 +195,7 @@ def test_layers_wide_enough_for_panels_and_threads(optimizer, threads, dtype):
     check_steps("numpy", network, optimizer, dtype, batch_size, rows=130)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize(
     ("network", "dtype"),
     [
@@ -372,6 +375,7 @@ def product_for(dtype, shared):
     return with_panels
 
 
+@pytest.mark.few(2)
 @pytest.mark.more(threads=1, dtype="float32")
 @pytest.mark.more(threads=2, dtype="float64")
 @pytest.mark.parametrize("dtype", DTYPES)

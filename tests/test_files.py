@@ -209,6 +209,7 @@ def test_an_output_goes_over_nothing(sources, refused, capfd, kind):
         assert f"{arguments[-1]} out: exists already, and nothing is overwritten" in refused(*arguments, "out")
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("what", OUTPUTS)
 def test_an_output_goes_into_a_pipe_or_standard_output(sources, capfdbinary, what):
     assert cli.run([*OUTPUTS[what], "file"]) == STATUS[what]
@@ -227,6 +228,7 @@ def test_an_output_goes_into_a_pipe_or_standard_output(sources, capfdbinary, wha
     assert cli.run([*OUTPUTS[what], "/dev/null"]) == STATUS[what]
 
 
+@pytest.mark.more
 def test_standard_output_that_is_a_file_goes_on_where_it_was(folder):
     Path("f").write_text("there\n")
     for mode in ("ab", "r+b"):
@@ -292,6 +294,7 @@ def started_training(*arguments):
     return process
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("kind", ["file", "link that leads nowhere"])
 def test_an_output_that_came_into_being_meanwhile_stays(folder, kind):
     process = started_training("--output", "out")
@@ -391,6 +394,7 @@ def test_the_library_follows_no_link_either(outside, name):
     assert tree(outside) == before
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", ["results.json", "trace.bin", "logs/app.log"])
 def test_a_process_refuses_a_link(folder, run, outside, name):
     (run / name).unlink()

@@ -382,6 +382,7 @@ READERS = {
 }
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(("entry", "reader"), READERS.items())
 def test_what_a_checkpoint_says_may_be_anything(foreign, entry, reader):
     tensors, metadata = opened(foreign / CHECKPOINT)
@@ -392,6 +393,7 @@ def test_what_a_checkpoint_says_may_be_anything(foreign, entry, reader):
     assert not all(accepted)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "command", [["evaluate"], ["explain"], ["report"], ["train", "--epochs", "4", "--resume"]], ids=str
 )

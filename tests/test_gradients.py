@@ -31,6 +31,7 @@ def test_gradients_equal_the_complex_step(batch):
     assert max(worst.values()) <= 1e-12, max(worst, key=worst.get)
 
 
+@pytest.mark.few(8)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize(("loss", "output"), PAIRS)
 def test_backends_stay_within_the_bounds(backend, loss, output, dtype):

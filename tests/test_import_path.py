@@ -150,6 +150,7 @@ def test_help_imports_nothing_from_the_current_folder(trapped, name):
     assert (status, "Usage: backprop-ref" in said) == (0, True)
 
 
+@pytest.mark.more
 @pytest.mark.more(trapped="backprop-ref")  # python -m has the current folder on its path from the start
 def test_no_command_imports_from_the_current_folder(trapped):
     """One after the other, since some read what others wrote."""
@@ -201,6 +202,7 @@ def folder(tmp_path, monkeypatch):
     made.cache_clear()
 
 
+@pytest.mark.more
 def test_a_package_that_lies_in_the_current_folder_itself_finds_itself(tmp_path):
     """Also in the workers of a sweep; by the Python below the virtual environment, where it is not installed."""
     package = Path(br.__file__).parent
@@ -340,6 +342,7 @@ OPENING = {
 """Command lines that compute on a backend, and the file that names it."""
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("line", OPENING)
 def test_a_backend_that_a_file_names_is_refused(foreign, capsys, line):
     capsys.readouterr()
@@ -353,6 +356,7 @@ def test_a_backend_that_a_file_names_is_refused(foreign, capsys, line):
     assert ran(foreign) == []
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("how", ["flag", "environment"])
 @pytest.mark.parametrize("line", OPENING)
 def test_the_same_name_from_the_user_allows_it(foreign, monkeypatch, line, how):
@@ -362,6 +366,7 @@ def test_the_same_name_from_the_user_allows_it(foreign, monkeypatch, line, how):
     assert ran(foreign) == ["ours.ran"]
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "line",
     [
@@ -387,6 +392,7 @@ def test_a_name_is_shown_so_that_a_shell_takes_it_as_one_word(folder, capsys):
 # --- other files that would be run ---
 
 
+@pytest.mark.more
 def test_compiled_code_is_not_taken_from_where_a_file_in_the_folder_says(folder):
     """Numba reads .numba_config.yaml there, and would unpickle what lies in its `cache_dir`."""
     (folder / ".numba_config.yaml").write_text("cache_dir: cached\n")

@@ -34,6 +34,7 @@ def run(folder, *arguments):
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("numerics", "which"), [("fast", ("-k", "3-5-4")), ("reproducible", ()), more("fast", ())])
 def test_a_right_backend_passes(tmp_path, numerics, which):
     status, output = run(tmp_path, "--backend", "numpy", "--numerics", numerics, *which)
@@ -54,6 +55,7 @@ def test_a_wrong_backend_fails_where_it_is_wrong(tmp_path):
     assert "db[0]: WRONG" in output
 
 
+@pytest.mark.more
 def test_skips_and_expected_failures_come_from_a_file(tmp_path):
     (tmp_path / "mine.py").write_text(WRONG)
     skips = tmp_path / "skips.txt"
@@ -66,6 +68,7 @@ def test_skips_and_expected_failures_come_from_a_file(tmp_path):
     assert run(tmp_path, *arguments)[0] == 1
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

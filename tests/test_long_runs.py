@@ -39,6 +39,7 @@ def check(backend, look, folder):
         assert whole.params.sha256() == train(EPOCHS).params.sha256()
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("look", "backend"), [("validation", "numba"), ("patience", "numpy"), ("callback", "numba")])
 def test_looked_at_from_python(look, backend, tmp_path):
     check(backend, LOOKS[look], tmp_path / "run")
@@ -62,6 +63,7 @@ def check_command(folder, *arguments):
     return whole
 
 
+@pytest.mark.more
 def test_logged_epoch_by_epoch(tmp_path):
     check_command(tmp_path, "xor", "--backend", "numba", "--log-level", "DEBUG", "--batch-size", "full")
     for run in "ab":

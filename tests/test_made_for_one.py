@@ -49,6 +49,7 @@ def cut(theta, x, y):
     return loss, np.concatenate([part.ravel() for pair in zip(dW, db, strict=True) for part in pair])
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("function", "sizes"),
     [(reshaped, (2, 6, 4, 3)), (accumulated, (4, 2, 5)), (over_ranges, (2, 3, 1)), (cut, (2, 5, 4, 3))],
@@ -59,6 +60,7 @@ def test_sizes_that_are_written_into_code_are_found(function, sizes):
     assert outcome.networks[0].startswith("-".join(map(str, sizes)))
 
 
+@pytest.mark.more
 def test_sizes_that_fit_nothing_end_the_search_in_time():
     def never(weights, biases, x, y):
         assert x.shape[1] == weights[0].shape[1] + 100

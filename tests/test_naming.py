@@ -43,6 +43,7 @@ def judged(*kinds):
     raise AssertionError(f"no program has {kinds}")
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "kinds",
     [
@@ -63,6 +64,7 @@ def test_every_bug_is_named(kinds):
         assert same or any(functions.same_numbers(program, bug, name) for name in said), (said, program.source)
 
 
+@pytest.mark.more
 def test_no_bug_is_named_beside_those_that_are_there():
     _, outcome = judged("derivative-twice", "last-weight-skipped")
     assert len(outcome.findings) == 2, outcome
@@ -124,6 +126,7 @@ def quartic(p, y):
     return ((p - y) ** 4).sum()
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("name", "function"),
     [

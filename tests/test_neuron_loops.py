@@ -230,6 +230,7 @@ print(count("cache_hits"), count("cache_misses"), sum(len(f.overloads) for f in 
 """
 
 
+@pytest.mark.more
 def test_a_second_process_compiles_nothing(tmp_path):
     """Every function it runs is loaded; and the inner ones, kept as parts of these, are not even looked at."""
     first, second = (fresh(STEP, NUMBA_CACHE_DIR=str(tmp_path)).split() for _ in range(2))
@@ -247,6 +248,7 @@ print(function(3.0), sum(function.stats.cache_hits.values()))
 """
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("damage", [b"", b"damaged", bytes(100)], ids=["empty", "text", "zeros"])
 @pytest.mark.parametrize("kind", ["*.nbi", "*.nbc"])
 def test_a_damaged_file_is_written_anew(kind, damage, tmp_path):
@@ -282,6 +284,7 @@ print(function(1.0), sum(function.stats.cache_hits.values()))
 """
 
 
+@pytest.mark.more
 def test_machine_code_is_found_by_what_is_in_a_closure(tmp_path):
     """Another process finds it; with another number in a function that it calls it is other code."""
     (tmp_path / "adding.py").write_text(CLOSURE)

@@ -62,6 +62,7 @@ OPTIMIZERS = [
 ]
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
 @given(data=st.data())
 def test_steps_equal_the_formulas_to_the_bit(optimizer, data):
@@ -111,6 +112,7 @@ def test_weights_into_a_neuron_have_a_largest_norm():
 CONSTRAINED = [br.SGD(0.5, l1=0.01, clip_norm=0.1), br.Adam(0.1, clip_value=0.01, max_norm=0.9, weight_decay=0.1)]
 
 
+@pytest.mark.few(2)
 @pytest.mark.seldom(name="numba", dtype="float32")
 @pytest.mark.parametrize("name", ["numba", "python", "array_api_strict", "host_cupy:make"])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

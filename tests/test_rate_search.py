@@ -64,6 +64,7 @@ def test_what_does_not_fit_is_refused(wrong):
         br.find_learning_rate(NETWORK, parameters(NETWORK), *samples(NETWORK, 5), **wrong)
 
 
+@pytest.mark.more
 def test_the_command_suggests_what_trains(tmp_path):
     told = command("train", "iris", "--find-rate", "--json", cwd=tmp_path)
     found = json.loads(told.stdout)

@@ -26,6 +26,7 @@ def verdict(text, name):
     return br.verify(loaded(whole.Program("text", "text", text, name, "right")))
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("kind", whole.KINDS)
 def test_scripts_are_right_or_wrong_as_they_say(kind):
     for seed in range(12):
@@ -33,11 +34,13 @@ def test_scripts_are_right_or_wrong_as_they_say(kind):
         assert not whole.is_right(whole.program(kind, seed, bug=True))
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(("kind", "seed"), [(kind, seed) for kind, seeds in SEEDS.items() for seed in seeds])
 def test_right_scripts_are_accepted(kind, seed):
     assert br.verify(loaded(whole.program(kind, seed, bug=False))).verdict in ACCEPTED
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(("kind", "seed"), [(kind, seed) for kind, seeds in SEEDS.items() for seed in seeds])
 def test_wrong_scripts_are_named(kind, seed):
     program = whole.program(kind, seed, bug=True)
@@ -72,6 +75,7 @@ class Net:
 """
 
 
+@pytest.mark.more
 def test_shuffled_parts_of_a_batch_are_judged_by_a_part():
     assert verdict(CLASSES, "Net").verdict == "CONVENTION"
     wrong = verdict(CLASSES.replace("(1 - h**2)", "h * (1 - h)"), "Net")
@@ -109,6 +113,7 @@ def test_as_many_classes_as_the_largest_label_says():
     assert verdict(right, "backward").verdict == "RIGHT"
 
 
+@pytest.mark.more
 def test_one_number_for_the_biases_of_a_layer_is_read():
     wrong = verdict(LABELS.replace("SUM_OF", "np.sum"), "backward")
     assert [(found.id, found.layers) for found in wrong.findings] == [("bias-all-equal", (0, 1))]

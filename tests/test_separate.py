@@ -175,6 +175,7 @@ def judged(name, time_limit=10.0, cases=CASES):
     return judge(submission, cases)
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     "name",
     [
@@ -207,6 +208,7 @@ def test_a_patched_library_is_the_submissions_own():
     assert (np.abs, np.isfinite, np.finfo) == functions
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -304,6 +306,7 @@ def gone_at_once(pid):
 # ---- imports
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     ("text", "said"),
     [

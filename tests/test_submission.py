@@ -63,6 +63,7 @@ def hides_from_exceptions():
             time.sleep(10)
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
@@ -332,6 +333,7 @@ class Layered:
         return loss
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("made", [Plain, Numbered, Layered])
 def test_classes(made):
     outcome = br.verify(made)
@@ -386,6 +388,7 @@ def test_a_right_program_is_exact(tmp_path):
     assert judge(program(tmp_path, "print(json.dumps(right))"), CASES).verdict == "EXACT"
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize(
     ("bad", "said"),
     [

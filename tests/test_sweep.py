@@ -130,6 +130,7 @@ def test_divergence_is_a_row(folder, capsys):
     assert (Path(content["folder"]) / "report.html").exists()
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("trace", ["binary", "csv"])
 def test_table_chart_and_last_line_agree_on_what_diverged(folder, capsys, trace):
     """Step sizes that learn, that do nothing, that end far above the start, and that overflow."""
@@ -245,6 +246,7 @@ def test_going_on_says_what_is_left_and_writes_no_page_twice(folder, capsys):
     assert "report: s/report-2.html\n" in out
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_sweep_that_was_stopped_goes_on(folder, workers, how):
@@ -269,6 +271,7 @@ def test_a_sweep_that_was_stopped_goes_on(folder, workers, how):
     assert all(path.stat().st_mtime_ns == before for path, before in kept.items())
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("experiment", CLASSICS)
 def test_ready_made_experiments(folder, experiment):
     assert run(["sweep", experiment, "--epochs", "3", "--seeds", "1,2", "--backend", "numpy"]) == 0
@@ -302,6 +305,7 @@ def test_a_report_of_a_sweep_that_is_not_done_yet(folder, capsys):
     assert "--resume" not in capsys.readouterr().out + (folder / "whole.html").read_text(encoding="utf-8")[:10000]
 
 
+@pytest.mark.more
 def test_a_full_disk_says_how_to_go_on(folder):
     """The system refuses to let a file grow, in the middle of the first run."""
 
@@ -352,6 +356,7 @@ def test_folders_of_others(folder, capsys):
     assert not list((folder / "empty").iterdir())
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("content", ['{"state": "epochs"}', "[]", "7", "{"])
 def test_a_damaged_row_is_named_with_what_to_do(folder, capsys, content):
     assert run(["sweep", *SHORT, "--seeds", "1-2", "--out", "s"]) == 0

@@ -96,6 +96,7 @@ VALUES = [
 ]
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("values", VALUES, ids=repr)
 def test_a_cell_is_nowhere_else(folder, refused, values):
     """Also where the way there exists, piece by piece."""

@@ -67,6 +67,7 @@ def test_every_way_to_write_the_same_table(file, content):
     assert dataset.name == "data"
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize(
     ("content", "header", "names", "rows"),
     [
@@ -139,6 +140,7 @@ def test_regression_takes_the_label_as_numbers(file):
     assert (dataset.classes, dataset.target.tolist()) == (None, [2.5, -1000.0])
 
 
+@pytest.mark.few(12)
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -42,6 +42,7 @@ def test_help_is_whole(columns):
         assert "…" not in line.replace("RUN…", "").replace("x, y, …", "").replace(" …)", ""), line
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -174,6 +175,7 @@ def test_training_shows_names_that_act(trained):
     assert [name for name in ACTING.values() if f"\n {name} " not in text] == []
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("terminal", [False, True], ids=["pipe", "terminal"])
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),

@@ -93,6 +93,7 @@ def test_passes_over_many_epochs_have_the_bits_of_the_pairs(network, dtype):
                 assert same(got.T if name in {"z", "a", "delta"} else got, getattr(wanted, name)[layer])
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("every", [1, 3])
 @pytest.mark.parametrize("optimizer", [br.SGD(0.1, 0.9), br.Adam(0.01)], ids=repr)
 def test_tracing_changes_no_bit_of_training(backend, optimizer, every, folder):
@@ -126,6 +127,7 @@ def test_epoch_0_is_the_initial_state(folder):
     assert trace["val_loss"][0] == br.evaluate(NETWORK, parameters(NETWORK), x[:3], y[:3])["loss"]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("specialize", ["never", "always"])
 def test_compiled_training_leaves_the_parameters_of_each_epoch(specialize):
     from backprop_ref.backends import numba_trainer
@@ -346,6 +348,7 @@ def start(*arguments):
 RUN = ["xor", "--numerics", "reproducible", "--trace-every", "50", "--batch-size", "full"]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT], ids=lambda number: number.name)
 def test_a_stopped_run_is_readable_and_goes_on_as_if_never_stopped(folder, stop):
     """Parquet among the files where pyarrow is installed."""
@@ -423,6 +426,7 @@ def test_a_trace_keeps_the_name_it_began_with(folder, kind):
     assert found == ["first"] * 7 * 4
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "options",
     [

@@ -156,6 +156,7 @@ def test_chunks_change_nothing(chunk, dtype):
     check(*(network, br.Adam(), dtype, 4, 2, "accuracy"), orders=orders, rates=rates, how=[{"chunk": chunk}])
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("threads", "dtype"), [(1, "float64"), (2, "float32"), seldom(1, "float32"), seldom(2, "float64")]
 )
@@ -172,6 +173,7 @@ def test_layers_wide_enough_for_panels_and_threads(threads, dtype):
         )
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "network, optimizer, dtype, batch_size, shards, metric",
     [

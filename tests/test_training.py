@@ -29,6 +29,7 @@ def hard(network, batch=23):
     return (x, y) if network.loss == "mean_squared_error" else (x, np.eye(y.shape[1])[y.argmax(axis=1)])
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("batch_size", [None, 1, 5, 23, 100])
 @pytest.mark.parametrize("optimizer", [br.SGD(0.1), br.SGD(0.1, 0.9, True, 0.01), br.Adam(0.01)], ids=repr)
 def test_training_is_steps_of_value_and_grad(backend, batch_size, optimizer):

@@ -107,6 +107,7 @@ def gaps(kind):
     return kind if bare or re.search(r"\bAny\b", result) else None
 
 
+@pytest.mark.more
 def test_everything_public_has_a_type_that_is_no_any(revealed):
     found, asked = revealed
     assert found.keys() == set(asked.values())

@@ -141,6 +141,7 @@ def as_json(verify, answered):
 FEW = ("--network", "3-5-4:tanh,softmax:ce")
 
 
+@pytest.mark.more
 def test_code_for_one_depth_is_found_out(as_json):
     status, report = as_json("theirs.py:shallow")
     assert (status, report["verdict"], report["networks"]) == (0, "RIGHT", ["3-5-4:relu,softmax:ce"])
@@ -190,6 +191,7 @@ def test_what_nobody_knows_is_measured(as_json):
     assert "0.01" in found["measured"]
 
 
+@pytest.mark.more
 def test_conventions_are_reported(as_json, verify):
     status, report = as_json("theirs.py:columns")
     assert (status, report["verdict"]) == (0, "CONVENTION")
@@ -200,6 +202,7 @@ def test_conventions_are_reported(as_json, verify):
     assert verify("theirs.py:columns", *FEW, *re.findall(r"[\w-]+", layout)[1:])[0] == 0
 
 
+@pytest.mark.more
 def test_a_factor_without_a_loss_is_a_convention(as_json):
     status, report = as_json("theirs.py:without_loss")
     assert (status, report["verdict"]) == (0, "CONVENTION")
@@ -211,6 +214,7 @@ def test_numbers_that_are_none_make_valid_json(as_json):
     assert (status, [found["id"] for found in report["findings"]]) == (1, ["not-finite"])
 
 
+@pytest.mark.more
 def test_who_does_one_kind_of_network_only(as_json):
     status, report = as_json("theirs.py:tanh_softmax")
     assert (status, report["verdict"], report["networks"]) == (0, "RIGHT", ["3-5-4:tanh,softmax:ce"])
@@ -251,6 +255,7 @@ def test_errors_larger_than_usual_are_told_and_fail_nothing(verify, answers, mon
     assert "inside the bound, but" in " ".join(out.split())
 
 
+@pytest.mark.more
 def test_a_file_of_wrong_answers(as_json, answers, verify):
     status, report = as_json("--answers", answers("summed"))
     assert (status, report["verdict"]) == (1, "WRONG")
@@ -291,6 +296,7 @@ def test_sharpness_of_the_bounds(verify, as_json, monkeypatch):
     assert "2-4-1" in verify("--bounds")[1]
 
 
+@pytest.mark.few(8)
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -337,6 +343,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", ["sound", "summed", "columns", more("noisy"), "no_number"])
 def test_the_page_is_whole_and_loads_nothing(verify, folder, name):
     status, out, _ = verify(f"theirs.py:{name}", *FEW, "--html", "report.html")
