@@ -76,6 +76,12 @@ def compiled(
     return dispatcher
 
 
+def is_stored(dispatcher: Any, signature: Any) -> bool:
+    """Whether its machine code is on disk."""
+    where = dispatcher._cache
+    return isinstance(where, _CodeOnDisk) and where.holds(signature, dispatcher.targetctx.codegen())
+
+
 _SECONDS: list[float] = []
 
 
@@ -174,6 +180,11 @@ class _CodeOnDisk(FunctionCache):  # type: ignore[misc]
             with contextlib.suppress(OSError):
                 self.flush()
             return None
+
+    def holds(self, signature: Any, codegen: Any) -> bool:
+        with contextlib.suppress(Exception):  # what is damaged is as good as absent
+            return self._index_key(signature, codegen) in self._cache_file._load_index()
+        return False
 
     def _index_key(self, signature: Any, codegen: Any) -> Any:
         return signature, codegen.magic_tuple()

@@ -1,6 +1,7 @@
 """Compiled trainers give the bits of `PairsTrainer`: parameters, the optimizer's state, losses and measures."""
 
 import itertools
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -205,6 +206,39 @@ def test_constants_have_to_repay():
     assert (program_of(few), program_of(many)) == ("epochs", "fixed")
     with pytest.raises(br.InvalidInput, match="auto"):
         numba_trainer.create(network, br.SGD(), "float64", 4, 1, "r2", 1, specialize="sometimes")
+
+
+LONG = """
+import numpy as np
+import backprop_ref as br
+from backprop_ref.backends import numba_trainer
+
+numba_trainer.AHEAD_AFTER_SECONDS = numba_trainer.AHEAD_FOR_SECONDS = 0.01
+network, x, y = br.Network([2, 3, 1], ["tanh", "sigmoid"], "sse"), np.eye(2), np.ones((2, 1))
+made = numba_trainer.create(network, br.SGD(0.1), "float64", 2, 1, "r2", 1, steps_ahead=10**7)
+params, fixed, done = network.init(1), [made.fixed], 0
+orders = np.tile(np.arange(2), (1000, 1))
+while done < 50_000 or not made.fixed:
+    made.run(params, {}, x, y, orders, [0.1] * 1000)
+    done += 1000
+    if made._ahead is not None:
+        made._ahead._process.wait()
+other = numba_trainer.create(network, br.SGD(0.1), "float64", 2, 1, "r2", 1, specialize="never")
+again = network.init(1)
+for _ in range(done // 1000):
+    other.run(again, {}, x, y, orders, [0.1] * 1000)
+print(fixed[0], made.fixed, other.fixed, params.sha256() == again.sha256())
+"""
+
+
+@pytest.mark.more
+def test_constants_take_over_in_the_midst_of_long_training(tmp_path):
+    """When another process has compiled them; the next process has them from the start. The bits are the same."""
+    environment, found = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}, []
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", LONG], capture_output=True, text=True, check=True, env=environment)
+        found.append(done.stdout.split())
+    assert found == [["False", "True", "False", "True"], ["True", "True", "False", "True"]]
 
 
 def test_two_trainings_at_once_with_threads():

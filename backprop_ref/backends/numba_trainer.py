@@ -10,11 +10,11 @@ from typing import Any
 import numba
 import numpy as np
 import numpy.typing as npt
-from numba.core import types
 
 from backprop_ref import metrics
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
 from backprop_ref.backends.base import Poll, Snapshots
+from backprop_ref.backends.numba_ahead import Ahead
 from backprop_ref.backends.numba_threads import FORKED, POOL
 from backprop_ref.dropout import Rates, Seeds
 from backprop_ref.errors import unknown
@@ -44,10 +44,13 @@ CALL_SECONDS = 0.05  # between two looks at whether Ctrl-C was pressed
 ANNOUNCED_AFTER_SECONDS = 1.0
 
 # What `specialize="auto"` reckons with: what a program with constants saves, by layer and step, and what compiling it
-# costs, by layer; it has to save that several times over, as neither is known well.
+# costs, by layer; it has to save that several times over, as neither is known well. Another process compiles it for
+# training that has gone on for a while and will go on for longer.
 SAVED_SECONDS = 1e-7
 COMPILE_SECONDS = 3.0
 TIMES_OVER = 2.0
+AHEAD_AFTER_SECONDS = 1.0
+AHEAD_FOR_SECONDS = 5.0
 SPECIALIZE = ("auto", "always", "never")
 
 # In fast numerics, layers up to that width have the samples of a batch side by side, wider ones those of a neuron.
@@ -75,7 +78,9 @@ def create(
     threads : int or None
         For large products; None is Numba's own setting.
     specialize : 'auto', 'always' or 'never'
-        Whether a program is compiled for this network alone, with its sizes and the rest as constants.
+        Whether a program is compiled for this network alone, with its sizes and the rest as constants. By 'auto', for a
+        small network, where it repays the wait. Reproducible numerics, to which it makes no difference, take it as soon
+        as it is on disk, and in the midst of long training.
     numerics : 'reproducible' or 'fast'
         Reproducible: the bits of `PairsTrainer`, whatever the threads. Fast: fused multiply-add, and sums in an order
         that is the same for the same machine and threads.
@@ -113,15 +118,16 @@ def create(
         per_row=int(loss.divisor(1, network.sizes[-1])),
         dropout=np.array([*dropout, 0.0] if dropout else [0.0] * network.n_layers),
     )
-    repays = (steps_ahead or 0) * SAVED_SECONDS > TIMES_OVER * COMPILE_SECONDS
-    fixed = not dropout and (specialize == "always" or (specialize == "auto" and small and repays))
-    kind = Kind(
-        *(dtype, fast, wide and not fixed),
-        packed=not (small or fast or fixed),
-        shared=plan.workers > 1 and not fixed,
-        direct=direct,
+    shape = None
+    if specialize == "always" or (specialize == "auto" and small):
+        shape = None if dropout else one_network.Shape.of(plan, rules)
+    fixed = shape is not None and (
+        specialize == "always"
+        or (steps_ahead or 0) * SAVED_SECONDS > TIMES_OVER * COMPILE_SECONDS
+        or (not fast and compiling.is_stored(one_network.program(dtype, shape), one_network.SIGNATURE))
     )
-    return Trainer(plan, rules, kind, fixed)
+    kind = Kind(dtype, fast, wide, packed=not (small or fast), shared=plan.workers > 1, direct=direct)
+    return Trainer(plan, rules, kind, shape, fixed, steps_ahead or 0)
 
 
 def _limits_gradients(hyper: Hyper) -> bool:
@@ -150,7 +156,7 @@ class Trainer:
     """A `backends.base.Trainer`, compiled.
 
     Its program is that for every network, with the pieces of a `kind`, or, `fixed`, one with constants for this network
-    alone.
+    alone. In reproducible numerics the one takes the place of the other when it has been compiled elsewhere.
 
     Beyond its caller's arrays it has one of parameters + batch x (sum of widths + 3 x widest + outputs + 2) numbers,
     under dropout of batch x 2 widths more, those of a shard's gradient where there are several, and the packed operands
@@ -158,23 +164,41 @@ class Trainer:
     data are not copied, but for data of another dtype or layout; with `fixed` the parameters and the optimizer's arrays
     are, as it is for few.
 
-    `shared` says whether large products are divided among Numba's threads; `compile_seconds` what compiling its program
-    took, 0.0 or next to it if it was on disk, or compiled for another trainer.
+    `compile_seconds` says what compiling its program took, 0.0 or next to it if it was on disk, or compiled for another
+    trainer.
     """
 
-    def __init__(self, plan: Plan, rules: Rules, kind: Kind, fixed: bool) -> None:
-        self.rules, self.kind, self.fixed = rules, kind, fixed
-        self.dtype, self.shared = np.dtype(kind.dtype), kind.shared
-        self.compile_seconds = 0.0
-        self._steps, self._plans = 1, dict[bool, tuple[Products, Plan]]()
-        self._shape = one_network.Shape.of(plan, rules) if fixed else None
-        if self._shape is None:
-            self.plan, self._sections = pieces.placed_with_panels(plan, kind, rules)
+    def __init__(
+        self, plan: Plan, rules: Rules, kind: Kind, shape: one_network.Shape | None, fixed: bool, steps_ahead: int
+    ) -> None:
+        self.rules, self.dtype, self.compile_seconds = rules, np.dtype(kind.dtype), 0.0
+        self._general, self._constants = (plan, kind), shape
+        self._ahead: Ahead | None = None
+        self._steps, self._steps_ahead, self._steps_done, self._seconds = 1, steps_ahead, 0, 0.0
+        self._measures = metrics.width(rules.metric, int(plan.layers[-1, 1]))
+        self._take(shape if fixed else None)
+
+    @property
+    def fixed(self) -> bool:
+        """Whether its program is one with constants."""
+        return self._shape is not None
+
+    @property
+    def shared(self) -> bool:
+        """Whether large products are divided among Numba's threads."""
+        return self.kind.shared
+
+    def _take(self, shape: one_network.Shape | None) -> None:
+        """Lays out memory, and compiles if need be, for the program with these constants, or that for every network."""
+        self._shape, self._plans = shape, dict[bool, tuple[Products, Plan]]()
+        self.plan, self.kind = self._general
+        if shape is None:
+            self.plan, self._sections = pieces.placed_with_panels(self.plan, self.kind, self.rules)
             self._work = np.zeros(self._sections.end, self.dtype)
         else:
-            self.plan, self._sections = plan, memory.blank(Sections)
-            self._work = np.zeros(one_network.sections_of(self._shape, kind.dtype).end, self.dtype)
-        self._measures = metrics.width(rules.metric, int(plan.layers[-1, 1]))
+            self.kind = self.kind._replace(wide=False, packed=False, shared=False)
+            self._sections = memory.blank(Sections)
+            self._work = np.zeros(one_network.sections_of(shape, self.dtype.name).end, self.dtype)
         self._plan(self.shared)
 
     def _plan(self, shared: bool) -> tuple[Products, Plan]:
@@ -187,7 +211,7 @@ class Trainer:
             with _announced(f"compiling a training step for {dtype}"):
                 fixed = None if shape is None else one_network.program(dtype, shape, self.kind.fused)
                 self._program = fixed or epochs.program(dtype)
-                self._program.compile((types.Array(types.int64, 1, "C"), types.int64))
+                self._program.compile(one_network.SIGNATURE)
                 kind, plan = self.kind._replace(shared=shared), self.plan
                 if fixed is None:
                     plan = pieces.with_pieces(plan, kind, self.rules)
@@ -218,9 +242,12 @@ class Trainer:
         )
         self._check(flat, data)
         history = self._history(flat, len(learning_rates), snapshots)
-        if len(learning_rates) > 0:
+        more = len(learning_rates) > 0
+        while more:
             with self._state(flat, slots) as state:
-                self._all_steps(data, state, history, poll)
+                more = self._steps_of_one_program(data, state, history, poll)
+            if more:
+                self._take(self._constants)
         if flat is not params.flat:
             params.flat[:] = flat
         done = history.cursor[0]
@@ -240,10 +267,12 @@ class Trainer:
         if data.orders.size and not 0 <= data.orders.min() <= data.orders.max() < samples:
             raise IndexError(f"orders have to be of rows 0 to {samples - 1}")
 
-    def _all_steps(self, data: Data, state: State, history: History, poll: Poll) -> None:
-        """Calls the program, for a little while each time, until there is nothing more to do."""
-        more, jobs = True, dict[bool, npt.NDArray[np.int64]]()
-        while more:
+    def _steps_of_one_program(self, data: Data, state: State, history: History, poll: Poll) -> bool:
+        """Calls the program, for a little while each time, until there is nothing more to do, or one with constants is
+        there to go on; gives whether there is more to do."""
+        more, jobs, samples = True, dict[bool, npt.NDArray[np.int64]](), len(data.x)
+        done = _steps_at(history.cursor, samples, self.plan.batch_size)
+        while more and not self._constants_are_there():
             poll()
             started, steps = time.perf_counter(), self._steps
             # who comes second does not wait for Numba's threads, but computes alone, and to the same bits
@@ -255,9 +284,28 @@ class Trainer:
             finally:
                 if shared:
                     POOL.release()
+            spent = max(time.perf_counter() - started, 1e-9)
             if more:
-                spent = max(time.perf_counter() - started, 1e-9)
                 self._steps = max(1, min(2 * steps, int(steps * CALL_SECONDS / spent)))
+            done, before = _steps_at(history.cursor, samples, self.plan.batch_size), done
+            self._steps_done, self._seconds = self._steps_done + done - before, self._seconds + spent
+        return more
+
+    def _constants_are_there(self) -> bool:
+        """Whether a program with constants is on disk now; starts to compile it where training will last."""
+        if self.fixed or self._constants is None or self.kind.fused:
+            return False
+        if self._ahead is not None:
+            if not self._ahead.is_over():
+                return False
+            self._ahead, shape = None, self._constants
+            there = compiling.is_stored(one_network.program(self.dtype.name, shape), one_network.SIGNATURE)
+            self._constants = shape if there else None
+            return there
+        left = self._seconds * (self._steps_ahead / max(self._steps_done, 1) - 1.0)
+        if self._seconds > AHEAD_AFTER_SECONDS and left > AHEAD_FOR_SECONDS and sys.executable:
+            self._ahead = Ahead(self.dtype.name, self._constants, self.kind.fused)
+        return False
 
     def _job(self, shared: bool, data: Data, state: State, history: History) -> npt.NDArray[np.int64]:
         """All that the program gets, in memory."""
@@ -304,6 +352,12 @@ class Trainer:
             raise ValueError(f"{rows.shape} rows of {flats.shape} do not fit {n_epochs} epochs of {flat.size}")
         losses, measures = np.zeros(n_epochs), np.zeros((n_epochs, self._measures))
         return History(losses, measures, np.zeros(self.plan.layers[-1, 1]), np.zeros(2, np.int64), flats, rows)
+
+
+def _steps_at(cursor: npt.NDArray[np.int64], samples: int, batch_size: int) -> int:
+    """How many steps lie before a cursor."""
+    epoch, start = cursor
+    return int(epoch * -(-samples // batch_size) + start // batch_size)
 
 
 @contextlib.contextmanager
