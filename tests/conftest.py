@@ -59,18 +59,26 @@ def pytest_collection_modifyitems(config, items):
         return
     tests: dict = {}
     for item in items:
-        if not _is(item, "more") and not _is(item, "seldom"):
+        if not _is(item, "seldom"):
             tests.setdefault(item.nodeid.split("[")[0], []).append(item)
-    chosen = {item for cases in tests.values() for item in itertools.islice(_covering(cases), _enough(cases))}
-    if config.getoption("--repetitions"):
-        chosen = {item for item in items if item not in chosen and not _is(item, "seldom")}
+    chosen = set()
+    for cases in tests.values():
+        default = _first(0, _covering(case for case in cases if not _is(case, "more")), cases)
+        rest = (case for case in sorted(cases, key=_chance) if case not in default)
+        chosen |= _first(1, rest, cases) if config.getoption("--repetitions") else default
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = [item for item in items if item in chosen]
 
 
-def _enough(cases):
+def _first(which, chosen, cases):
+    """As many as the mark `few` says are enough: its first number by default, its second as repetitions."""
     mark = cases[0].get_closest_marker("few")
-    return mark.args[0] if mark else None
+    return set(itertools.islice(chosen, mark.args[which] if mark and len(mark.args) > which else None))
+
+
+def _chance(item):
+    """An order that is the same each time, and has nothing to do with that of the parameters."""
+    return zlib.crc32(item.nodeid.encode())
 
 
 def _parameters(item):
@@ -91,7 +99,7 @@ def _is(item, name):
 
 def _covering(cases):
     """Few of a test's cases, in which each value is: one after the other the case with the most that are new."""
-    left = {item: _values(item) for item in sorted(cases, key=lambda item: zlib.crc32(item.nodeid.encode()))}
+    left = {item: _values(item) for item in sorted(cases, key=_chance)}
     while left:
         item = max(left, key=lambda item: len(left[item]))
         yield item

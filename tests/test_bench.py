@@ -104,7 +104,7 @@ def result():
         return bench.run(plan(makers, dtypes=["float64", "float32"], scaling=["numpy fast"], quick=True))
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(4, 20)
 @pytest.mark.seldom(backend="numba", dtype="float32")
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("rung", [*SMALL, pytest.param("20-128-64-32-3", marks=pytest.mark.long)])

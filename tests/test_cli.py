@@ -119,6 +119,7 @@ def test_two_at_once_get_a_folder_each(folder):
     assert results[0]["sha256"] == results[1]["sha256"]
 
 
+@pytest.mark.few(None, 100)
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("optimizer", METHODS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)

@@ -111,6 +111,7 @@ def truth(step):
     return found
 
 
+@pytest.mark.few(None, 100)
 @pytest.mark.parametrize("network", [*networks(), *OF_RARE_LOSSES], ids=label)
 def test_every_number_is_what_its_formula_gives(network):
     """To the last bit: the formulas are printed in the order in which they are computed."""

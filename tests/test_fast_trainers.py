@@ -156,7 +156,7 @@ def check_history(kind, network, optimizer, dtype, batch_size, loss, x, y, rate)
     assert abs(loss - total / len(x)) <= bound / len(x)
 
 
-@pytest.mark.few(16)
+@pytest.mark.few(16, 150)
 @pytest.mark.more(kind="epochs", network=rare_network())  # by default FEW_RULES is
 @pytest.mark.more(kind="rows", network=rare_network())
 @pytest.mark.together("kind", "network")
@@ -166,6 +166,7 @@ def test_every_network(network, kind, dtype):
     check_steps(kind, network, br.SGD(0.05), dtype, batch_size=5, rows=13)
 
 
+@pytest.mark.few(None, 60)
 @pytest.mark.together("kind", "optimizer")
 @each_program
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
@@ -200,7 +201,7 @@ def test_layers_wide_enough_for_panels_and_threads(optimizer, threads, dtype):
     ("network", "dtype"),
     [
         (Network([3, 4, 2], ["softmax", "softmax"], "ce"), "float64"),
-        more(Network([3, 5, 4, 2], ["relu", "softmax", "softmax"], "ce"), "float64"),
+        seldom(Network([3, 5, 4, 2], ["relu", "softmax", "softmax"], "ce"), "float64"),
         pytest.param(Network([3, 5, 4, 2], ["relu", "softmax", "softmax"], "ce"), "float32", marks=pytest.mark.long),
     ],
 )
@@ -208,6 +209,7 @@ def test_sizes_as_constants(network, dtype):
     check_steps("fixed", network, OPTIMIZERS[3], dtype, batch_size=5, rows=13, shards=2)
 
 
+@pytest.mark.few(None, 5)
 @pytest.mark.more(kind="rows")
 @pytest.mark.parametrize("optimizer", RARE_OPTIMIZERS, ids=repr)
 @pytest.mark.parametrize(("kind", "dtype"), [*PROGRAMS, more("fixed", "float64")])

@@ -128,6 +128,7 @@ def assert_equal(found, wanted):
         assert sympy.simplify((a - b).rewrite(sympy.exp)) == 0
 
 
+@pytest.mark.few(None, 40)
 @pytest.mark.parametrize("signs", FAR, ids="-".join)
 @pytest.mark.parametrize("name", NAMES)
 def test_each_backward_formula_is_the_derivative_of_its_forward_one(name, signs):

@@ -40,7 +40,7 @@ def assert_same(one, other):
         np.testing.assert_array_equal(slot, other.state.slots[name])
 
 
-@pytest.mark.few(5)
+@pytest.mark.few(5, 30)
 @pytest.mark.seldom(backend="numba", how="dropout")
 @pytest.mark.parametrize("how", HOW)
 def test_calls_of_one_epoch_give_the_bits_of_one_call(backend, how):

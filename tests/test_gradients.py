@@ -31,7 +31,7 @@ def test_gradients_equal_the_complex_step(batch):
     assert max(worst.values()) <= 1e-12, max(worst, key=worst.get)
 
 
-@pytest.mark.few(8)
+@pytest.mark.few(8, 150)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize(("loss", "output"), PAIRS)
 def test_backends_stay_within_the_bounds(backend, loss, output, dtype):
@@ -52,6 +52,7 @@ def test_backends_stay_within_the_bounds(backend, loss, output, dtype):
             assert np.all(apart <= 2.0 * np.asarray(bound)), f"{label(network)} {name}: {apart.max():.3g}"
 
 
+@pytest.mark.few(None, 100)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_vjp_is_the_gradient_of_the_weighted_output(backend, activation):
     """For da = 2(a − y)/n the vjp is the gradient of the squared error; da enters linearly and power-of-two exactly."""

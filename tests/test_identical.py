@@ -135,6 +135,7 @@ def test_a_difference_is_named():
 # Gradients.
 
 
+@pytest.mark.few(6, 8)
 @each_dtype
 @pytest.mark.parametrize("batch", BATCHES)
 def test_every_tensor_has_the_same_bits(other, batch, dtype, request):
@@ -288,6 +289,7 @@ def some_networks(shift, activations=ACTIVATIONS):
         yield br.Network(WIDTHS[depth], [hidden] * depth + [output], loss)
 
 
+@pytest.mark.few(6, 12)
 @pytest.mark.more(other="numba", dtype="float32")
 @pytest.mark.more(other="numba_shared", dtype="float32")
 @each_dtype
