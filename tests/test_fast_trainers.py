@@ -43,7 +43,7 @@ PROGRAMS += [more("epochs", "float32"), more("rows", "float32")]  # by default f
 each_program = pytest.mark.parametrize(("kind", "dtype"), PROGRAMS)
 OPTIMIZERS = [
     br.SGD(0.1),
-    br.SGD(0.1, weight_decay=0.01),
+    br.SGD(0.1, weight_decay=0.01, l2=0.1),
     br.SGD(0.1, momentum=0.9),
     br.SGD(0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
     br.Adam(0.01),
