@@ -64,7 +64,7 @@ ORDER = {
         derivatives
         traces
         training conformance report
-        checking
+        checking sklearn
         __init__
         benchmarks experiments testing
         cli

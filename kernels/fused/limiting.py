@@ -21,8 +21,8 @@ SMALL = 2**10  # weights up to which columns are summed one by one
 def lines(dtype: str, fused: bool) -> tuple[Callable[..., None], Callable[..., None], Callable[..., float]]:
     """Yet to be compiled, ``limit(table, n_layers, n, flat, grads, clip_value, clip_norm, l1)`` clips the gradients and
     adds that of an L1 penalty, and ``constrain(table, n_layers, flat, max_norm, norms)`` scales the weights into each
-    neuron. What is 0 is not done. ``squares(table, n_layers, flat)`` is the sum of W². `table` is that of an `epochs.Plan`;
-    `fused`: for fast numerics, in which sums are of numbers as they are, where that is safe.
+    neuron. What is 0 is not done. ``squares(table, n_layers, flat)`` is the sum of W². `table` is that of an
+    `epochs.Plan`; `fused`: for fast numerics, in which sums are of numbers as they are, where that is safe.
     """
     options: dict[str, Any] = FUSED if fused else {}
     compiled_in: Any = partial(inlined, **options)
