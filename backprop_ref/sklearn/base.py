@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
@@ -14,7 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from backprop_ref import api
-from backprop_ref.arrays import Batch, Vector
+from backprop_ref.arrays import Batch, Matrix, Vector
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.formulas import LOSSES
 from backprop_ref.network import Network, activation_name, loss_name
@@ -56,11 +57,12 @@ def can_be_partial(model: Any) -> bool:
     return True
 
 
-class BaseMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class BaseMLP(BaseEstimator):
     """See `MLPClassifier` and `MLPRegressor`."""
 
-    metric: str
-    """What `train` measures."""
+    coefs_: list[Matrix]
+    intercepts_: list[Vector]
+    loss_curve_: list[float]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -78,6 +80,10 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         self.coefs_, self.intercepts_ = list(params.W), list(params.b)
 
     # what the two kinds do in their own ways
+
+    def _metric(self) -> str:
+        """What `train` measures."""
+        raise NotImplementedError
 
     def _loss(self, targets: Batch) -> Loss:
         """The loss for these targets, and its output activation."""
@@ -116,7 +122,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         """Whether training begins anew."""
         return not hasattr(self, "coefs_") or not (self.warm_start or incremental)
 
-    def _trained(self, X: Batch, targets: Batch, sample_weight: Any, incremental: bool) -> Any:
+    def _trained(self, X: Batch, targets: npt.NDArray[Any], sample_weight: Any, incremental: bool) -> Any:
         """Trains on checked data; `incremental` is one epoch more."""
         self._check()
         if sample_weight is not None:
@@ -199,7 +205,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
 
     def _optimizer(self, loss: Loss) -> Optimizer | LBFGS:
         """scikit-learn's loss is `factor` times ours; so are its gradients."""
-        if not isinstance(self.solver, str):
+        if isinstance(self.solver, Optimizer | LBFGS):
             return self.solver
         rate, factor = self.learning_rate_init, loss.factor
         if self.solver == "adam":
@@ -237,7 +243,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         seen = Watch(self, len(X), lambda value: loss.factor * value + loss.constant, score)
         orders = Shuffled(random, len(X)) if self.shuffle and not whole else None
         if sample_weight is not None:
-            kept = np.count_nonzero(sample_weight)
+            kept = int(np.count_nonzero(sample_weight))
             orders = Shuffled(random, kept) if orders is not None else None
         params, state = self.params_, self._state
         if state is not None:
@@ -253,7 +259,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
             schedule=seen.schedule if self.solver == "sgd" and self.learning_rate != "constant" else None,
             shuffle=False if orders is None else orders,
             sample_weight=sample_weight,
-            metric=self.metric,
+            metric=self._metric(),
             callback=seen,
             state=state,
             progress=False,
@@ -332,6 +338,8 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
 
 def named_loss(name: str, aliases: Mapping[str, str], outputs: Iterable[str], output: str | None) -> tuple[str, str]:
     """Our name of a loss, and the first of the outputs that it goes with, unless one is named."""
+    if not isinstance(name, str):
+        raise InvalidInput(f"loss={name!r}: a name is needed; if these are widths, pass hidden_layer_sizes={name!r}")
     loss = loss_name(aliases.get(name, name))
     if loss not in LOSSES:
         raise unknown("loss", name, [*aliases, *LOSSES])

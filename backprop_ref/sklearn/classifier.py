@@ -23,7 +23,7 @@ from backprop_ref.optimizers.lbfgs import LBFGS
 from backprop_ref.sklearn.base import BaseMLP, Loss, can_be_partial, named_loss
 
 PROBABILITIES = {"softmax", "logistic"}
-OVER_CLASSES = ("cross_entropy", "multi_class_hinge")
+OVER_CLASSES = ("cross_entropy", "ce", "categorical", "multi_class_hinge", "multi_margin")
 """Losses that need an output for each class, also of two."""
 
 
@@ -31,7 +31,7 @@ def _gives_probabilities(model: Any) -> bool:
     return getattr(model, "out_activation_", "softmax") in PROBABILITIES
 
 
-class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]  # scikit-learn has no types
+class MLPClassifier(ClassifierMixin, BaseMLP):
     """A multi-layer perceptron as a classifier, with scikit-learn's interface and this package's training.
 
     Parameters have the names and defaults of ``sklearn.neural_network.MLPClassifier``, and mean the same; from the same
@@ -88,6 +88,8 @@ loss_, loss_curve_, best_loss_, t_, validation_scores_, best_validation_score_
     >>> bool(model.score(x, y) > 0.95), model.network_.activations
     (True, ('tanh', 'softmax'))
     """
+
+    classes_: npt.NDArray[Any]
 
     def __init__(
         self,
@@ -154,10 +156,6 @@ loss_, loss_curve_, best_loss_, t_, validation_scores_, best_validation_score_
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
-
-    @property
-    def metric(self) -> str:  # type: ignore[override]
-        return "labels" if self._multi_label else "accuracy"
 
     def fit(self, X: Any, y: Any, sample_weight: npt.ArrayLike | None = None) -> MLPClassifier:
         """Trains on X, (samples, features), and y: labels, (samples,), or 0 and 1 of several labels, (samples, labels).
@@ -230,18 +228,21 @@ loss_, loss_curve_, best_loss_, t_, validation_scores_, best_validation_score_
         model: MLPClassifier = self._trained(X, self._targets(y), sample_weight, incremental)
         return model
 
-    def _targets(self, y: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    def _targets(self, y: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """0 and 1: of each label, of the second of two classes, or of each class."""
         if self._multi_label:
             return y.astype(bool)
-        numbers = np.searchsorted(self.classes_, y)
+        numbers = np.searchsorted(self.classes_, y)[:, None]
         if len(self.classes_) > 2 or self._over_classes():
-            return numbers[:, None] == np.arange(max(2, len(self.classes_)))
-        return (numbers == 1)[:, None]
+            return np.asarray(numbers == np.arange(max(2, len(self.classes_))))
+        return np.asarray(numbers == 1)
 
     def _over_classes(self) -> bool:
         """Whether two classes have two outputs."""
-        return self.loss.startswith(OVER_CLASSES) or self.loss.startswith("ce") or self._named_output() == "softmax"
+        return str(self.loss).startswith(OVER_CLASSES) or self._named_output() == "softmax"
+
+    def _metric(self) -> str:
+        return "labels" if self._multi_label else "accuracy"
 
     def _loss(self, targets: Batch) -> Loss:
         outputs = ("sigmoid", "linear") if self._multi_label or targets.shape[1] == 1 else ("softmax", "linear")
@@ -280,7 +281,8 @@ loss_, loss_curve_, best_loss_, t_, validation_scores_, best_validation_score_
     def predict_log_proba(self, X: Any) -> Batch:
         """The logarithm of `predict_proba`."""
         with np.errstate(divide="ignore"):
-            return np.log(self.predict_proba(X))
+            logarithms: Batch = np.log(self.predict_proba(X))
+        return logarithms
 
     @available_if(lambda model: not _gives_probabilities(model))
     def decision_function(self, X: Any) -> npt.NDArray[Any]:

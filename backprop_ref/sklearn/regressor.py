@@ -19,7 +19,7 @@ from backprop_ref.optimizers.lbfgs import LBFGS
 from backprop_ref.sklearn.base import BaseMLP, Loss, can_be_partial, named_loss
 
 
-class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]  # scikit-learn has no types
+class MLPRegressor(RegressorMixin, BaseMLP):
     """A multi-layer perceptron for regression, with scikit-learn's interface and this package's training.
 
     Parameters have the names and defaults of ``sklearn.neural_network.MLPRegressor``, and mean the same; from the same
@@ -54,8 +54,6 @@ loss_curve_, best_loss_, t_, validation_scores_, best_validation_score_, network
     >>> model.fit([[0.0], [1.0], [2.0]], [1.0, 3.0, 5.0]).predict([[3.0]]).round(3).tolist()
     [7.0]
     """
-
-    metric = "r2"
 
     def __init__(
         self,
@@ -160,6 +158,9 @@ loss_curve_, best_loss_, t_, validation_scores_, best_validation_score_, network
         """Whether the network's output is the logarithm of what is predicted."""
         found: bool = self.loss == "poisson" and self.network_.activations[-1] == "linear"
         return found
+
+    def _metric(self) -> str:
+        return "r2"
 
     def _loss(self, targets: Batch) -> Loss:
         aliases = {"squared_error": "mean_squared_error", "absolute_error": "mean_absolute_error"}

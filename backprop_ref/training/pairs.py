@@ -62,7 +62,7 @@ class PairsTrainer(EpochByEpoch):
             count += size
         return total / count, measure
 
-    def count(self, rows: Sequence[Any], weights: Vector | None) -> float:
+    def count(self, rows: Rows | Batch, weights: Vector | None) -> float:
         """What some rows count in the loss."""
         return len(rows) if weights is None else sample_weights.total(weights)
 

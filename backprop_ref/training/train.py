@@ -239,7 +239,7 @@ def train(
 
 def _orders(shuffle: bool | Orders, seed: int, run_dir: Name | None) -> Orders:
     """Where the orders of the samples come from; refuses what a run folder cannot hold."""
-    if not hasattr(shuffle, "permutations"):
+    if isinstance(shuffle, bool) or not hasattr(shuffle, "permutations"):
         return Stream(seed, "shuffle")
     if run_dir is not None:
         raise InvalidInput("run_dir holds orders that come from seed alone; pass shuffle=True, or leave run_dir out")
