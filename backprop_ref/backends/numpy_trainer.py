@@ -377,7 +377,8 @@ class Trainer(EpochByEpoch):
             poll()
             rows = order[start : start + self.batch_size]
             size = len(rows) if data.weights is None else sample_weights.total(data.weights.take(rows))
-            total += self.optimizer.penalty(params)
+            if self.optimizer.l2:
+                total += 0.5 * self.optimizer.l2 * sum(float(W.ravel().dot(W.ravel())) for W in params.W)
             if self.plain:
                 loss = self.gradients(params, data, rows, size, -learning_rate, measured, seeds)
                 params.flat += self.grads[0].flat
