@@ -199,6 +199,7 @@ def test_flags_and_file_train_the_same_network(trained):
         "--noise",
         "--momentum",
         "--nesterov",
+        "--rate-in-velocity",
         "--rho",
         "--memory",
         "--evaluations",
