@@ -319,7 +319,7 @@ class Config(Section):
     run: Run = Field(default_factory=Run)
 
 
-def flags():
+def flags() -> dict[str, Any]:
     """Every flag with its section, key and field, in the order of the file."""
     found = {}
     for section, part in Config.model_fields.items():

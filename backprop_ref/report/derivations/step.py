@@ -48,7 +48,19 @@ class Step:
     """For each layer, what the weights into each neuron are multiplied by; none where no norm is above max_norm."""
 
     @classmethod
-    def of(cls, network, params, x, y, optimizer, learning_rate, slots=None, numerics=None, t=1, weight=None):
+    def of(
+        cls,
+        network: Network,
+        params: Parameters,
+        x: Any,
+        y: Any,
+        optimizer: Any,
+        learning_rate: float,
+        slots: Any = None,
+        numerics: str | None = None,
+        t: int = 1,
+        weight: float | None = None,
+    ) -> "Step":
         """Update number `t`, which `optimizer` makes from `params` and `slots` (None: new), for x and y of one row.
 
         L-BFGS makes none from one row.
