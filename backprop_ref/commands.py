@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -13,7 +13,7 @@ from backprop_ref.api import check_fit, checked_data
 from backprop_ref.arrays import BatchLike
 from backprop_ref.backends import names
 from backprop_ref.backends.base import BackendChoice
-from backprop_ref.errors import InvalidInput
+from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.files import Name
 from backprop_ref.network import Network
 from backprop_ref.optimizers import SGD
@@ -76,7 +76,7 @@ def gradcheck(
     >>> network = br.Network([2, 3, 1], ["tanh", "linear"], "mean_squared_error")
     >>> found = br.gradcheck(network, network.init(seed=1), x=[[0.5, 1.0]], y=[[1.0]])
     >>> found.ok, [row.tensor for row in found.rows]
-    (True, ['loss', 'W0', 'b0', 'W1', 'b1', 'dx', 'Jv'])
+    (True, ['W0', 'b0', 'W1', 'b1', 'loss', 'Jv'])
     """
     from backprop_ref.conformance.gradcheck import Checked, gradcheck
 
@@ -269,6 +269,43 @@ def report(what: Result | Name | Sequence[Name], *more: Name, out: Name | None =
     return page_of([*several, *more]).write(out)
 
 
+def run(*, config: Name | None = None, progress: bool | None = None, **settings: Setting) -> dict[str, Any]:
+    """Trains on a data set or a table and keeps a run folder, as ``backprop-ref train`` does.
+
+    Parameters
+    ----------
+    config : path-like, optional
+        A YAML file, as of ``--config``.
+    progress : bool, optional
+        A bar on standard error.
+    **settings
+        The flags as keywords: ``dataset="iris"``, or ``data_path="flowers.csv"``; ``hidden=[16, 8]``, ``epochs=20``,
+        ``run_dir="mine"``.
+
+    Returns
+    -------
+    dict
+        What results.json has; ``["run_dir"]`` is the folder, which every command takes.
+
+    Raises
+    ------
+    InvalidInput
+        A setting that there is not, or data that cannot be used.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> found = br.run(dataset="xor", epochs=3, run_dir="mine", backend="numpy", progress=False)
+    >>> found["epochs"], br.report(found["run_dir"]).name
+    (3, 'report.html')
+    """
+    from backprop_ref.experiments.config import merge
+    from backprop_ref.experiments.runner import run
+
+    found: dict[str, Any] = run(merge(_flags(settings), config), progress)
+    return found
+
+
 def plot(result: Result, quantity: str = "loss") -> object:
     """A plotly figure of loss, accuracy or r2 over the epochs: ``result.plot()``."""
     from backprop_ref.experiments.pages import figure
@@ -328,9 +365,7 @@ def sweep(
     >>> [(row["learning_rate"], row["epochs"]) for row in found.rows()]
     [('0.1', 2), ('1.0', 2)]
     """
-    from backprop_ref.errors import unknown
     from backprop_ref.experiments.new_sweep import new_sweep
-    from backprop_ref.experiments.schema import flags as known
 
     given = {
         "learning_rate": learning_rates,
@@ -342,14 +377,20 @@ def sweep(
         "seed": seeds,
     }
     grid = {axis: ",".join(map(str, values)) for axis, values in given.items() if values is not None}
+    made = new_sweep(experiment, config, grid, out, _flags(settings))
+    made.run(workers, progress)
+    return made
+
+
+def _flags(settings: Mapping[str, Setting]) -> dict[str, Any]:
+    """Keywords as the flags of a single run."""
+    from backprop_ref.experiments.schema import flags as known
+
     told = {f"--{key.replace('_', '-')}": value for key, value in settings.items()}
     for flag, key in zip(told, settings, strict=True):
         if flag not in known():
             raise unknown("setting", key, [name.removeprefix("--").replace("-", "_") for name in known()])
-    flags = {flag: _as_flag(value) for flag, value in told.items() if value is not None}
-    made = new_sweep(experiment, config, grid, out, flags)
-    made.run(workers, progress)
-    return made
+    return {flag: _as_flag(value) for flag, value in told.items() if value is not None}
 
 
 def _as_flag(value: Setting) -> str | bool | list[str]:

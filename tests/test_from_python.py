@@ -102,6 +102,27 @@ def test_a_sweep_is_a_folder_for_every_command(tmp_path, monkeypatch, capsys):
         br.sweep(dataset="xor")
 
 
+def test_a_run_is_a_folder_for_every_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    found = br.run(dataset="iris", epochs=3, hidden=[4], run_dir="mine", backend="numpy", progress=False)
+    assert (found["epochs"], found["network"]["sizes"]) == (3, [4, 4, 3])
+    assert json.loads((tmp_path / "mine" / "results.json").read_text())["sha256"] == found["sha256"]
+    for command in ("evaluate", "explain", "gradcheck", "report"):
+        said(capsys, command, "mine")
+    said(capsys, "train", "--resume", "mine", "--epochs", "4")
+    with pytest.raises(br.InvalidInput, match="did you mean 'hidden'"):
+        br.run(dataset="iris", hiden=[4])
+
+
+def test_a_folder_of_train_has_a_page(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    br.train(NETWORK, PARAMS, X, Y, epochs=3, run_dir="mine", trace=br.Recorder("mine"), progress=False)
+    page = br.report("mine").read_text("utf-8")
+    assert "2-3-1 (tanh, sigmoid)" in page
+    assert "not ended" not in page
+    assert "report-2.html" in said(capsys, "report", "mine")
+
+
 def test_a_recorder_is_at_hand(tmp_path):
     result = br.train(NETWORK, PARAMS, X, Y, epochs=2, trace=br.Recorder(tmp_path / "run"), progress=False)
     assert (tmp_path / "run" / "trace.bin").exists()
@@ -167,8 +188,8 @@ def test_a_notebook_shows_it_without_scripts_and_leaves_styles_around_it_as_they
     assert not [name for name in names if name.startswith("on")]
     styles = re.findall(r"<style>(.*?)</style>", thing._repr_html_(), re.DOTALL)
     assert [style.startswith("@scope {") and style.endswith("}") for style in styles] == [True]
-    if name not in {"verdict"}:  # whose badges have a ground of their own
-        assert not re.search(r"#[0-9a-f]{3}|rgb\(|white|black|background: [^n]", styles[0]), "colours are those around it"
+    if name != "verdict":  # whose badges have a ground of their own; other colours are those around it
+        assert not re.search(r"#[0-9a-f]{3}|rgb\(|white|black|background: [^n]", styles[0])
     if name in {"verdict", "explanation"}:
         assert EVIL in page.text
 

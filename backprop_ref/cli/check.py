@@ -1,6 +1,7 @@
 """backprop-ref gradcheck, verify --elementary and verify --bounds."""
 
 from pathlib import Path
+from typing import Any
 
 from backprop_ref.cli import show
 from backprop_ref.commands import gradcheck as check
@@ -34,7 +35,12 @@ def gradcheck(target, batch_size, entries, seed, as_json, flags):
     x, y, weights = experiment.counted("train", "float64")
     x, y, weights = x[:batch_size], y[:batch_size], None if weights is None else weights[:batch_size]
     chosen = config.backend
-    where = {"backend": chosen.name, "numerics": chosen.numerics, "device": chosen.device, "threads": chosen.threads}
+    where: dict[str, Any] = {
+        "backend": chosen.name,
+        "numerics": chosen.numerics,
+        "device": chosen.device,
+        "threads": chosen.threads,
+    }
     checked = check(experiment.network, params, x, y, entries=entries, seed=seed, sample_weight=weights, **where)
     if as_json:
         tensors = [row._asdict() for row in checked.rows]

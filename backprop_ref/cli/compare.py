@@ -1,5 +1,7 @@
 """backprop-ref compare."""
 
+from typing import Any
+
 from backprop_ref.backends import names
 from backprop_ref.cli import show
 from backprop_ref.commands import compare as run_compare
@@ -26,10 +28,10 @@ def run(dataset, backends, numerics, dtype, steps, flags):
     elif dataset is not None:
         raise InvalidInput(f"both {dataset} and --data-path {flags['--data-path']}: give one of them")
     config = merge({**flags, "--numerics": numerics, **({"--dtype": dtype} if dtype else {})})
-    experiment = prepare(config)
+    experiment, training = prepare(config), config.training
     params = experiment.network.init(config.training.seed, config.network.init, config.backend.dtype)
     x, y, weights = experiment.counted("train", params.dtype)
-    batch_size = len(x) if config.training.batch_size == "full" else config.training.batch_size
+    batch_size: Any = len(x) if training.batch_size == "full" else training.batch_size
     x, y = x[: steps * batch_size], y[: steps * batch_size]
     chosen = [name.strip() for name in backends.split(",")] if backends else names()
     for name in chosen:
@@ -48,7 +50,7 @@ def run(dataset, backends, numerics, dtype, steps, flags):
         shuffle=config.training.shuffle,
         shards=config.training.shards,
         dropout=config.training.dropout,
-        seed=config.training.seed,
+        seed=training.seed or 0,
     )
     for row in compared.found if backends else ():
         if not row.usable:
