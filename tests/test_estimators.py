@@ -1,8 +1,10 @@
 """The estimators against scikit-learn's: its checks, its numbers, and what people do with them."""
 
+import importlib.util
 import pickle
 import re
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ from backprop_ref.sklearn import MLPClassifier, MLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
+ROOT = Path(__file__).resolve().parent.parent
 CLOSE = 1e-12
 """Of the weights, which are below 5: a few hundred steps, each of which rounds some 1e-16."""
 
@@ -298,3 +301,15 @@ def test_it_warns_and_says_as_scikit_learn_does(capsys):
             module.MLPClassifier((3,), max_iter=2, verbose=True, random_state=1).fit(X, Y)
     said = capsys.readouterr().out.splitlines()
     assert said[:2] == said[2:] and said[0].startswith("Iteration 1, loss = ")
+
+
+def test_the_benchmark_compares_before_it_times():
+    spec = importlib.util.spec_from_file_location("estimators", ROOT / "bench" / "estimators.py")
+    bench = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(bench)
+    case = (4,), 32, "adam", "float64", "numpy"
+    low, median, high = bench.compared(case, X, Y, times=2, epochs=2)
+    assert 0.0 < low <= median <= high
+    bench.LARGEST["float64"] = 0.0
+    with pytest.raises(AssertionError, match="they train differently"):
+        bench.compared((*case[:3], "float64", "numpy"), X, Y, times=2, epochs=2)

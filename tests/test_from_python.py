@@ -121,6 +121,9 @@ def test_a_folder_of_train_has_a_page(tmp_path, monkeypatch, capsys):
     assert "2-3-1 (tanh, sigmoid)" in page
     assert "not ended" not in page
     assert "report-2.html" in said(capsys, "report", "mine")
+    for command in ("explain", "gradcheck"):
+        assert run([command, "mine"]) == 2
+        assert f"use br.{command} in Python" in capsys.readouterr().err
 
 
 def test_a_recorder_is_at_hand(tmp_path):

@@ -9,7 +9,7 @@ from backprop_ref.conformance.rounding import sharpness
 from backprop_ref.conformance.rounding.elementary import measure_all
 from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.config import merge
-from backprop_ref.experiments.run_folder import CONFIG
+from backprop_ref.experiments.run_folder import CONFIG, no_run_folder
 from backprop_ref.experiments.runner import load_run, prepare
 from backprop_ref.parameters import Parameters
 
@@ -25,7 +25,7 @@ def gradcheck(target, batch_size, entries, seed, as_json, flags):
         config = merge(flags, Path(target) / CONFIG, environment=False)
     else:
         if target is not None and Path(target).is_dir():
-            raise InvalidInput(f"{target}: no run folder (no {CONFIG} in it); give the folder of a run, or a data set")
+            raise no_run_folder(target, "br.gradcheck", "the folder of a run, or a data set")
         data = {} if "--data-path" in flags else {"--dataset": target or "iris"}
         config = merge({**data, **flags, "--seed": seed})
     experiment = prepare(config)

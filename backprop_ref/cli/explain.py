@@ -7,7 +7,7 @@ from backprop_ref.cli import show
 from backprop_ref.commands import explain as explained
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.experiments.config import merge
-from backprop_ref.experiments.run_folder import CONFIG
+from backprop_ref.experiments.run_folder import CONFIG, no_run_folder
 from backprop_ref.experiments.runner import check_same_data, prepare
 from backprop_ref.files import check_output, write_output
 from backprop_ref.report.derivations.documents import PAGES
@@ -80,7 +80,7 @@ def _trained(folder, flags):
     for flag in sorted(set(flags) - ITS_OWN):
         raise InvalidInput(f"{folder} is a run folder and has its own network and data; leave out {flag}")
     if not (Path(folder) / CONFIG).is_file():
-        raise InvalidInput(f"{folder}: no run folder (no {CONFIG} in it); give the folder of a run, or a data set")
+        raise no_run_folder(folder, "br.explain", "the folder of a run, or a data set")
     if not (Path(folder) / CHECKPOINT).is_file():
         raise InvalidInput(
             f"{folder}: no {CHECKPOINT} yet; one is written after a second of training, so try again in a moment"
