@@ -8,13 +8,21 @@
 (2, 4)
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from backprop_ref import import_path, starting  # noqa: F401 (before all others: they say why)
+
+# isort: split
+import backprop_ref.report  # noqa: F401 (the folder comes first: its name is that of the function below)
 
 # isort: split
 from backprop_ref.api import evaluate, predict, trace, value_and_grad, vjp
 from backprop_ref.backends import backends, get_backend
 from backprop_ref.backends.base import BackendStatus, Trace
 from backprop_ref.checking import verify
+from backprop_ref.commands import compare, explain, gradcheck, report, run, sweep
 from backprop_ref.conformance.outcomes.outcome import Outcome
 from backprop_ref.data.dataset import one_hot
 from backprop_ref.data.named import load_dataset
@@ -44,6 +52,9 @@ from backprop_ref.training.state import Epoch, Result, State
 from backprop_ref.training.train import train
 from backprop_ref.version import __version__
 
+if TYPE_CHECKING:
+    from backprop_ref.traces.recorder import Recorder
+
 __all__ = [
     "LBFGS",
     "SGD",
@@ -63,6 +74,7 @@ __all__ = [
     "Parameters",
     "RMSprop",
     "RateSearch",
+    "Recorder",
     "Result",
     "SampleGradients",
     "State",
@@ -71,11 +83,14 @@ __all__ = [
     "TrainingDiverged",
     "__version__",
     "backends",
+    "compare",
     "dropout_masks",
     "evaluate",
+    "explain",
     "find_learning_rate",
     "gauss_newton",
     "get_backend",
+    "gradcheck",
     "gradient_norms",
     "hvp",
     "input_gradients",
@@ -88,7 +103,10 @@ __all__ = [
     "predict",
     "read_table",
     "register_activation",
+    "report",
+    "run",
     "save",
+    "sweep",
     "trace",
     "train",
     "use",
@@ -96,3 +114,12 @@ __all__ = [
     "verify",
     "vjp",
 ]
+
+
+def __getattr__(name: str) -> type[Recorder]:
+    """What is heavy to import comes when it is asked for."""
+    if name != "Recorder":
+        raise AttributeError(f"module 'backprop_ref' has no attribute '{name}'")
+    from backprop_ref.traces.recorder import Recorder
+
+    return Recorder

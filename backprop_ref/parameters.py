@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from backprop_ref import showing
 from backprop_ref.arrays import Float, Matrix, Vector
 from backprop_ref.errors import InvalidInput
 
@@ -124,6 +125,21 @@ class Parameters:
         import hashlib
 
         return hashlib.sha256(self.flat.astype(self.dtype.newbyteorder("<")).tobytes()).hexdigest()
+
+    def _parts(self) -> showing.Parts:
+        yield f"Parameters {'-'.join(map(str, self.sizes))}, {self.dtype}"
+        named = [(f"{name}{layer}", array) for layer, pair in enumerate(zip(self.W, self.b, strict=True))
+                 for name, array in zip("Wb", pair, strict=True)]  # fmt: skip
+        yield showing.of_arrays(named)
+        yield f"{self.flat.size:,} numbers, sha256 {self.sha256()[:16]}…"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return showing.html(self._parts())
+
+    def _repr_markdown_(self) -> str:
+        """The same as Markdown."""
+        return showing.markdown(self._parts())
 
     def __repr__(self) -> str:
         return f"Parameters(sizes={list(self.sizes)}, dtype={self.dtype}, sha256={self.sha256()[:12]}…)"

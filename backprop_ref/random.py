@@ -4,7 +4,7 @@ NumPy promises the raw 64-bit words of PCG64 and the seeding by SeedSequence, an
 them. So the words are NumPy's and everything after them is here, in reproducible arithmetic.
 """
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,17 @@ from backprop_ref.errors import InvalidInput
 from backprop_ref.kernels import elementary
 
 PURPOSES = ("init", "shuffle", "split", "data", "check", "dropout")
+
+
+class Orders(Protocol):
+    """Where the orders of the samples come from, if not from a `Stream`."""
+
+    state: Any
+    """Where it stands; set to go back there."""
+
+    def permutations(self, count: int, n: int) -> npt.NDArray[np.int64]:
+        """The next `count` orders of n samples, shape (count, n)."""
+        ...
 
 
 class Stream:

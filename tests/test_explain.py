@@ -34,7 +34,7 @@ RULES = [
     br.SGD(0.1, 0.9, True, 0.01),
     br.Adam(0.01),
     br.Adam(0.01, weight_decay=0.5),
-    br.SGD(0.1, l1=0.1, weight_decay=0.01, clip_value=0.02, max_norm=0.5),
+    br.SGD(0.1, l1=0.1, weight_decay=0.01, l2=0.3, clip_value=0.02, max_norm=0.5),
     br.Adam(0.01, clip_norm=0.05, l1=0.2, max_norm=0.9),
     br.AdamW(0.01, clip_norm=100.0, max_norm=100.0),
 ]

@@ -43,7 +43,7 @@ PROGRAMS += [more("epochs", "float32"), more("rows", "float32")]  # by default f
 each_program = pytest.mark.parametrize(("kind", "dtype"), PROGRAMS)
 OPTIMIZERS = [
     br.SGD(0.1),
-    br.SGD(0.1, weight_decay=0.01),
+    br.SGD(0.1, weight_decay=0.01, l2=0.1),
     br.SGD(0.1, momentum=0.9),
     br.SGD(0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
     br.Adam(0.01),
@@ -84,7 +84,7 @@ def check_step(network, optimizer, rate, before, after, x, y):
     bound = sum(Parameters.from_arrays(each.dW, each.db, "float64").flat for each in limits)
     decay = Parameters(np.zeros_like(wide.flat), wide.sizes)
     for into, W in zip(decay.W, wide.W, strict=True):
-        into[:] = 0.0 if optimizer.decoupled else optimizer.weight_decay * W
+        into[:] = 0.0 if optimizer.decoupled else (optimizer.weight_decay + optimizer.l2 / len(x)) * W
     g, size = grads.flat + decay.flat, np.abs(grads.flat) + np.abs(decay.flat)
     bound = bound + 3 * (u + exact) * size
     least = float(np.finfo(params.dtype).smallest_subnormal)
@@ -152,6 +152,9 @@ def check_history(kind, network, optimizer, dtype, batch_size, loss, x, y, rate)
         wide = Parameters(params.flat.astype(np.float64), params.sizes)
         total += size * br.value_and_grad(network, wide, x[rows].astype(float), y[rows].astype(float))[0]
         bound += 2 * size * gradient_bounds(network, params, x[rows], y[rows]).loss
+        penalty = 0.5 * optimizer.l2 * sum((W * W).sum() for W in wide.W)
+        total += penalty
+        bound += (params.flat.size + 4) * np.finfo(params.dtype).eps * penalty
         run(trainer, params, slots, x[rows], y[rows], rate=rate)
     assert abs(loss - total / len(x)) <= bound / len(x)
 

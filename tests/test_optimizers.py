@@ -26,8 +26,8 @@ def by_formula(optimizer, W, gradients, is_weight):
             g = g + (optimizer.l1 if W > 0 else -optimizer.l1 if W < 0 else 0.0)
         if optimizer.decoupled and is_weight:
             W = W - (optimizer.learning_rate * optimizer.weight_decay) * W
-        elif optimizer.weight_decay and is_weight:
-            g = g + optimizer.weight_decay * W
+        elif (optimizer.weight_decay or optimizer.l2) and is_weight:
+            g = g + (optimizer.weight_decay + optimizer.l2) * W
         if isinstance(optimizer, br.Adam):
             power1, power2 = power1 * optimizer.beta1, power2 * optimizer.beta2
             m = optimizer.beta1 * m + (1.0 - optimizer.beta1) * g
@@ -55,7 +55,7 @@ OPTIMIZERS = [
     br.Adam(0.1, beta1=0.5, beta2=0.25, epsilon=1e-3, weight_decay=0.1),
     br.AdamW(0.1, weight_decay=0.1),
     br.Adam(0.1, epsilon=1e-3, epsilon_hat=True),
-    br.SGD(0.1, weight_decay=0.1, l1=0.3),
+    br.SGD(0.1, weight_decay=0.1, l1=0.3, l2=0.2),
     br.Adam(0.1, l1=0.2, clip_value=7.0),
     br.RMSprop(0.01, rho=0.7, epsilon=1e-3, weight_decay=0.1),
     br.AdaGrad(0.3, epsilon=1e-6, weight_decay=0.2),
@@ -109,7 +109,10 @@ def test_weights_into_a_neuron_have_a_largest_norm():
     assert params.W[0][:, 1].tolist() == [np.float32(0.3), np.float32(0.4)]
 
 
-CONSTRAINED = [br.SGD(0.5, l1=0.01, clip_norm=0.1), br.Adam(0.1, clip_value=0.01, max_norm=0.9, weight_decay=0.1)]
+CONSTRAINED = [
+    br.SGD(0.5, l1=0.01, l2=0.02, clip_norm=0.1),
+    br.Adam(0.1, clip_value=0.01, max_norm=0.9, weight_decay=0.1),
+]
 
 
 @pytest.mark.few(2)
@@ -131,9 +134,9 @@ def test_every_backend_trains_with_them_to_the_same_bits(name, optimizer, dtype)
 
     reference = br.get_backend("numpy", "reproducible")
     assert trained(other, optimizer) == trained(reference, optimizer)
-    for field in ("l1", "clip_value", "clip_norm", "max_norm"):
+    for field in ("l1", "l2", "clip_value", "clip_norm", "max_norm"):
         if value := getattr(optimizer, field):
-            usual = dataclasses.replace(optimizer, **{field: None if field != "l1" else 0.0})
+            usual = dataclasses.replace(optimizer, **{field: 0.0 if field in {"l1", "l2"} else None})
             assert trained(reference, usual) != trained(reference, optimizer), f"{field}={value} does nothing"
 
 
@@ -144,6 +147,7 @@ def test_every_backend_trains_with_them_to_the_same_bits(name, optimizer, dtype)
         (lambda: br.SGD(clip_norm=1, clip_value=1), "by one of them"),
         (lambda: br.Adam(max_norm="1"), "max_norm='1'"),
         (lambda: br.Adam(l1=-1), "l1=-1"),
+        (lambda: br.AdamW(l2=1.0), "use Adam"),
         (lambda: br.SGD(-0.1), "learning_rate=-0.1"),
         (lambda: br.SGD(math.nan), "learning_rate=nan"),
         (lambda: br.SGD(math.inf), "learning_rate=inf"),

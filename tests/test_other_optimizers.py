@@ -31,7 +31,7 @@ SKLEARN = {
     "sgd": (br.SGD(0.1), {"solver": "sgd", "momentum": 0.0}),
     "momentum": (br.SGD(0.1, 0.9), {"solver": "sgd", "momentum": 0.9, "nesterovs_momentum": False}),
     "nesterov": (br.SGD(0.1, 0.9, True), {"solver": "sgd", "momentum": 0.9}),
-    "l2": (br.SGD(0.1, weight_decay=0.1 / BATCH), {"solver": "sgd", "momentum": 0.0, "alpha": 0.1}),
+    "l2": (br.SGD(0.1, l2=0.1), {"solver": "sgd", "momentum": 0.0, "alpha": 0.1}),
     "adam": (br.Adam(0.01, epsilon=1e-4, epsilon_hat=True), {"solver": "adam", "epsilon": 1e-4}),
     "adam l2": (br.Adam(0.01, epsilon_hat=True, weight_decay=0.1 / BATCH), {"solver": "adam", "alpha": 0.1}),
 }

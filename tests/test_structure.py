@@ -51,7 +51,7 @@ FORBIDDEN = {
 ORDER = {
     "backprop_ref": """
         import_path starting version formulas arrays text
-        errors
+        errors showing
         files
         kernels settings progress parameters
         random optimizers
@@ -64,9 +64,10 @@ ORDER = {
         derivatives
         traces
         training conformance report
-        checking
+        experiments
+        checking commands sklearn
         __init__
-        benchmarks experiments testing
+        benchmarks testing
         cli
         __main__
     """,

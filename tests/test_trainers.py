@@ -37,7 +37,7 @@ numba_trainer = pytest.importorskip("backprop_ref.backends.numba_trainer")
 
 OPTIMIZERS = [
     br.SGD(0.1),
-    br.SGD(0.1, weight_decay=0.01),
+    br.SGD(0.1, weight_decay=0.01, l2=0.1),
     br.SGD(0.1, momentum=0.9),
     br.SGD(0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
     br.Adam(0.01),

@@ -124,7 +124,11 @@ def test_only_what_is_not_public_is_let_off():
         if value is False and module not in LET_OFF
     }
     assert settings["strict"]
-    assert lax == {("backprop_ref.kernels.*", "disallow_untyped_decorators")}
+    assert lax == {
+        ("backprop_ref.kernels.*", "disallow_untyped_decorators"),
+        ("backprop_ref.sklearn.*", "disallow_untyped_decorators"),
+        ("backprop_ref.sklearn.*", "disallow_subclassing_any"),
+    }
 
 
 @pytest.mark.parametrize(

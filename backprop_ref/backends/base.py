@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from backprop_ref import showing
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
 from backprop_ref.dropout import Rates, Seeds
 from backprop_ref.network import Network
@@ -68,6 +69,23 @@ class Trace(NamedTuple):
     db: Sequence[Vector]
     dx: Batch
     loss: float
+
+    def _parts(self) -> showing.Parts:
+        yield f"Trace of {len(self.x)} samples through {len(self.z)} layers: loss {float(self.loss):.6g}"
+        listed = [("x", self.x), ("y", self.y)]
+        for layer in range(len(self.z)):
+            arrays = {name: getattr(self, name)[layer] for name in ("z", "a", "delta", "dW", "db")}
+            listed += [(f"{name}{layer}", array) for name, array in arrays.items()]
+        listed += [] if self.dx is None else [("dx", self.dx)]
+        yield showing.of_arrays([(name, np.asarray(array)) for name, array in listed])
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return showing.html(self._parts())
+
+    def _repr_markdown_(self) -> str:
+        """The same as Markdown."""
+        return showing.markdown(self._parts())
 
 
 @runtime_checkable

@@ -104,7 +104,7 @@ def create(
     fast, most = numerics == "fast", max(row.n_in * row.n_out for row in table)
     small = most * -(-batch_size // shards) < layers.PACKED_FROM  # plain loops do every product
     wide = fast and max(network.sizes) > NARROW  # else a batch fills vector registers better than a layer
-    direct = wide and rules.update == "sgd" and shards == 1 and not (hyper.weight_decay or _limits_gradients(hyper))
+    direct = wide and rules.update == "sgd" and shards == 1 and not _changes_gradients(hyper)
     shared_from = (fast_products if fast else ordered_products).SHARED_FROM
     plan = Plan(
         layers=np.array(table, np.int64),
@@ -130,8 +130,8 @@ def create(
     return Trainer(plan, rules, kind, shape, fixed, steps_ahead or 0)
 
 
-def _limits_gradients(hyper: Hyper) -> bool:
-    return bool(hyper.l1 or hyper.clip_value or hyper.clip_norm)
+def _changes_gradients(hyper: Hyper) -> bool:
+    return bool(hyper.weight_decay or hyper.l1 or hyper.l2 or hyper.clip_value or hyper.clip_norm)
 
 
 def _hyper(optimizer: Optimizer) -> Hyper:
@@ -146,6 +146,7 @@ def _hyper(optimizer: Optimizer) -> Hyper:
         weight_decay=0.0 if optimizer.decoupled else decay,
         decoupled_decay=decay if optimizer.decoupled else 0.0,
         l1=optimizer.l1,
+        l2=optimizer.l2,
         clip_value=optimizer.clip_value or 0.0,
         clip_norm=optimizer.clip_norm or 0.0,
         max_norm=optimizer.max_norm or 0.0,

@@ -377,12 +377,14 @@ class Trainer(EpochByEpoch):
             poll()
             rows = order[start : start + self.batch_size]
             size = len(rows) if data.weights is None else sample_weights.total(data.weights.take(rows))
+            if self.optimizer.l2:
+                total += 0.5 * self.optimizer.l2 * sum(float(W.ravel().dot(W.ravel())) for W in params.W)
             if self.plain:
                 loss = self.gradients(params, data, rows, size, -learning_rate, measured, seeds)
                 params.flat += self.grads[0].flat
             else:
                 loss = self.gradients(params, data, rows, size, 1.0, measured, seeds)
-                self.update(params, slots, learning_rate)
+                self.update(params, slots, learning_rate, size)
             total += loss * size
             count += size
         return total / count, measured.sums()
@@ -442,19 +444,19 @@ class Trainer(EpochByEpoch):
             b.ones.dot(delta, grads.b[layer])
         return loss
 
-    def update(self, params: Parameters, slots: Slots, rate: float) -> None:
-        """One step of the optimizer, block by block; `grads` is used up."""
-        optimizer, grads = self.optimizer, self.grads[0]
+    def update(self, params: Parameters, slots: Slots, rate: float, rows: float) -> None:
+        """One step of the optimizer, block by block; `grads`, of a batch of so many rows, is used up."""
+        optimizer, grads, strength = self.optimizer, self.grads[0], self.optimizer.strength(rows)
         optimizer.clip(grads)
         if optimizer.l1:
             for dW, W in zip(grads.W, params.W, strict=True):
                 dW[...] = lasso(np, W, dW, W.dtype.type(optimizer.l1))
-        if optimizer.weight_decay:
+        if strength:
             for dW, W in zip(grads.W, params.W, strict=True):
                 if optimizer.decoupled:
-                    _add_product(W, -rate * optimizer.weight_decay, W, self.blocks[0])
+                    _add_product(W, -rate * strength, W, self.blocks[0])
                 else:
-                    _add_product(dW, optimizer.weight_decay, W, self.blocks[0])
+                    _add_product(dW, strength, W, self.blocks[0])
         optimizer.advance(slots)
         for start in range(0, len(grads.flat), BLOCK):
             part = slice(start, start + BLOCK)

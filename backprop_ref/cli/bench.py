@@ -7,8 +7,9 @@ from pathlib import Path
 from backprop_ref.backends import names
 from backprop_ref.benchmarks.run import Plan, backend_makers, run
 from backprop_ref.cli import show
-from backprop_ref.cli.files import write_images, write_page
+from backprop_ref.cli.files import write_images
 from backprop_ref.errors import unknown
+from backprop_ref.experiments.pages import write_page
 from backprop_ref.files import create, json_text, make_folder
 from backprop_ref.report.charts import benchmarks as charts_bench
 from backprop_ref.report.charts import images

@@ -1,15 +1,15 @@
 """backprop-ref gradcheck, verify --elementary and verify --bounds."""
 
-import math
 from pathlib import Path
+from typing import Any
 
 from backprop_ref.cli import show
-from backprop_ref.conformance.gradcheck import gradcheck as check
+from backprop_ref.commands import gradcheck as check
 from backprop_ref.conformance.rounding import sharpness
 from backprop_ref.conformance.rounding.elementary import measure_all
 from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.config import merge
-from backprop_ref.experiments.run_folder import CONFIG
+from backprop_ref.experiments.run_folder import CONFIG, no_run_folder
 from backprop_ref.experiments.runner import load_run, prepare
 from backprop_ref.parameters import Parameters
 
@@ -25,7 +25,7 @@ def gradcheck(target, batch_size, entries, seed, as_json, flags):
         config = merge(flags, Path(target) / CONFIG, environment=False)
     else:
         if target is not None and Path(target).is_dir():
-            raise InvalidInput(f"{target}: no run folder (no {CONFIG} in it); give the folder of a run, or a data set")
+            raise no_run_folder(target, "br.gradcheck", "the folder of a run, or a data set")
         data = {} if "--data-path" in flags else {"--dataset": target or "iris"}
         config = merge({**data, **flags, "--seed": seed})
     experiment = prepare(config)
@@ -35,36 +35,26 @@ def gradcheck(target, batch_size, entries, seed, as_json, flags):
     x, y, weights = experiment.counted("train", "float64")
     x, y, weights = x[:batch_size], y[:batch_size], None if weights is None else weights[:batch_size]
     chosen = config.backend
-    where = {"backend": chosen.name, "numerics": chosen.numerics, "device": chosen.device, "threads": chosen.threads}
-    rows = check(experiment.network, params, x, y, entries=entries, seed=seed, sample_weight=weights, **where)
-    ok = all(row.ok for row in rows)
+    where: dict[str, Any] = {
+        "backend": chosen.name,
+        "numerics": chosen.numerics,
+        "device": chosen.device,
+        "threads": chosen.threads,
+    }
+    checked = check(experiment.network, params, x, y, entries=entries, seed=seed, sample_weight=weights, **where)
     if as_json:
-        tensors = [row._asdict() for row in rows]
-        show.as_json({"ok": ok, "network": experiment.network.to_dict(), "batch": len(x), "tensors": tensors})
+        tensors = [row._asdict() for row in checked.rows]
+        show.as_json({"ok": checked.ok, "network": experiment.network.to_dict(), "batch": len(x), "tensors": tensors})
     else:
-        _print(experiment.network, len(x), rows, ok)
-    return 0 if ok else 1
+        _print(checked)
+    return 0 if checked.ok else 1
 
 
-HEADER = "tensor, checked, max |g|, complex step, of the bound, central diff., kinks, Taylor slope, verdict"
-WORDS = (
-    "Differences are relative to the tensor's largest entry. The bound is what rounding may do; a right gradient's "
-    "Taylor slope is 2. Jv: the Jacobian times a vector, by forward mode and as the transpose of backward mode."
-)
-
-
-def _print(network, batch, rows, ok):
-    show.say(*network.summary().splitlines(), f"batch of {batch}", "")
-    table = []
-    for row in rows:
-        checked = f"{row.checked} of {math.prod(row.shape)}"
-        differences = f"{row.complex_step:.1e}", f"{row.share:.2g}", f"{row.central:.1e}"
-        slope = "rounding" if row.slope is None else f"{row.slope:.3f}"
-        verdict = "ok" if row.ok else "WRONG"
-        table.append((row.tensor, checked, f"{row.largest:.3g}", *differences, row.kinks, slope, verdict))
-    show.table(HEADER.split(", "), table)
-    show.say(WORDS)
-    show.say("gradients ok" if ok else "gradients WRONG: see the rows marked above")
+def _print(checked):
+    _, table, words, verdict = checked.parts()
+    show.say(*checked.network.summary().splitlines(), f"batch of {checked.batch}", "")
+    show.table(table.header, table.rows)
+    show.say(words, verdict)
 
 
 def verify_elementary(points, as_json):

@@ -3,19 +3,14 @@
 import shutil
 from pathlib import Path
 
-import numpy as np
-
 from backprop_ref.cli import show
+from backprop_ref.commands import explain as explained
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.experiments.config import merge
-from backprop_ref.experiments.run_folder import CONFIG
+from backprop_ref.experiments.run_folder import CONFIG, no_run_folder
 from backprop_ref.experiments.runner import check_same_data, prepare
 from backprop_ref.files import check_output, write_output
-from backprop_ref.report.derivations.documents import PAGES, Heading, Words
-from backprop_ref.report.derivations.explain import check_range, shortened
-from backprop_ref.report.derivations.explain import explain as explained
-from backprop_ref.report.derivations.step import Step
-from backprop_ref.sample_weights import weighted
+from backprop_ref.report.derivations.documents import PAGES
 from backprop_ref.training.checkpoint import CHECKPOINT
 from backprop_ref.training.stored_checkpoint import load_checkpoint
 
@@ -28,38 +23,37 @@ def explain(target, sample, layer, neuron, matrices, derivation, form, output, d
         raise unknown("--format", form, PAGES)
     check_output("--output", output)
     experiment, start = _trained(target, flags) if _is_folder(target) else _fresh(target, flags)
-    x, y = (array.astype(start[0].dtype) for array in experiment.xy("train"))
-    told = experiment.weights("train"), experiment.class_weight
-    trained_on, _, weights = weighted(np.arange(len(x))[:, None], y, *told)
-    sample = int(trained_on[_telling(x[trained_on[:, 0]]), 0]) if sample is None else sample
-    check_range("sample", sample, len(x))
-    if sample not in trained_on:
-        raise InvalidInput(f"--sample {sample}: a row of weight 0, which nothing is learnt from; give another one")
-    params, slots, learning_rate, t, about = start
-    weight = None if weights is None else float(weights[trained_on[:, 0] == sample][0])
-    x, y = x[sample : sample + 1], y[sample : sample + 1]
-    numerics = experiment.config.backend.numerics
-    step = Step.of(experiment.network, params, x, y, experiment.optimizer, learning_rate, slots, numerics, t, weight)
-    network = experiment.network
-    sizes = "-".join(map(str, network.sizes))
+    x, y = experiment.xy("train")
+    params, state, learning_rate, t, about = start
     without = ", without its dropout" if experiment.config.training.dropout else ""
-    blocks = [
-        Heading(1, f"One step of backpropagation: {experiment.dataset.name}, sample {sample}"),
-        Words(f"Network {sizes}, {', '.join(network.activations)}, {network.loss}; {about}{without}."),
-        Words(f"Numbers are rounded to {digits} significant digits, and computed unrounded; shorter ones are exact."),
-        *shortened(explained(step, layer, neuron, matrices, derivation), terms),
-    ]
-    page = PAGES[form](digits, terms, max(40, shutil.get_terminal_size((79, 24)).columns))
+    found = explained(
+        experiment.network,
+        params,
+        x,
+        y,
+        sample=sample,
+        optimizer=experiment.optimizer,
+        learning_rate=learning_rate,
+        state=state,
+        step=t,
+        layer=layer,
+        neuron=neuron,
+        matrices=matrices,
+        derivation=derivation,
+        digits=digits,
+        terms=terms,
+        sample_weight=experiment.weights("train"),
+        class_weight=experiment.class_weight,
+        numerics=experiment.config.backend.numerics,
+        name=experiment.dataset.name,
+        about=f"{about}{without}",
+    )
+    page = found.document(form, max(40, shutil.get_terminal_size((79, 24)).columns))
     if output is None:
-        show.document(page.document(blocks))
+        show.document(page)
     else:
-        write_output("--output", output, page.document(blocks))
+        write_output("--output", output, page)
         show.line(f"explained: {output}", err=True)
-
-
-def _telling(x):
-    """The first row that is not all 0, as every dW of the first layer would be."""
-    return next(iter(np.flatnonzero(x.any(axis=1)).tolist()), 0)
 
 
 def _is_folder(target):
@@ -86,7 +80,7 @@ def _trained(folder, flags):
     for flag in sorted(set(flags) - ITS_OWN):
         raise InvalidInput(f"{folder} is a run folder and has its own network and data; leave out {flag}")
     if not (Path(folder) / CONFIG).is_file():
-        raise InvalidInput(f"{folder}: no run folder (no {CONFIG} in it); give the folder of a run, or a data set")
+        raise no_run_folder(folder, "br.explain", "the folder of a run, or a data set")
     if not (Path(folder) / CHECKPOINT).is_file():
         raise InvalidInput(
             f"{folder}: no {CHECKPOINT} yet; one is written after a second of training, so try again in a moment"
@@ -101,4 +95,4 @@ def _trained(folder, flags):
     about = f"{folder} after epoch {done}" + ("" if state.stopped else f" of {epochs}, going on or interrupted")
     batch, n = experiment.config.training.batch_size, len(experiment.parts["train"])
     t = done * (1 if batch == "full" else -(-n // batch)) + 1
-    return experiment, (state.params, state.slots or None, rate, t, about)
+    return experiment, (state.params, state, rate, t, about)

@@ -1,16 +1,14 @@
 """backprop-ref sweep."""
 
-from backprop_ref import settings
 from backprop_ref.cli import show
-from backprop_ref.cli.files import free_file, write_images, write_page
-from backprop_ref.cli.sweep_page import MEANINGS, cell_text, columns, meanings, sections_of_sweep
+from backprop_ref.cli.files import write_images
 from backprop_ref.cli.train import warn_of_csv
-from backprop_ref.data.named import NAMES
-from backprop_ref.errors import InvalidInput, unknown
-from backprop_ref.experiments.classics import CLASSICS
-from backprop_ref.experiments.config import read_config
+from backprop_ref.errors import InvalidInput
+from backprop_ref.experiments.new_sweep import new_sweep
+from backprop_ref.experiments.pages import free_file, write_page
 from backprop_ref.experiments.schema import Config
-from backprop_ref.experiments.sweep import Sweep, grid_of, plan
+from backprop_ref.experiments.sweep import Sweep
+from backprop_ref.experiments.sweep_page import MEANINGS, cell_text, columns, meanings, sections_of_sweep
 from backprop_ref.report.charts import images
 from backprop_ref.report.charts import sweeps as charts_sweep
 from backprop_ref.report.ends import counted
@@ -42,7 +40,7 @@ def sweep(experiment, config_file, given, out, resume, workers, image_folder, fl
         show.line(_left(made), err=True)
     else:
         backend = flags.get("--backend")
-        made = _new(experiment, config_file, given, out, flags)
+        made = new_sweep(experiment, config_file, given, out, flags)
         warn_of_csv([Config(**cell.config) for cell in made.cells])
     try:
         made.run(workers, backend=backend)
@@ -94,29 +92,6 @@ def _write_report(made, image_folder, as_json):
         write_images(sections, image_folder, err=as_json)
 
 
-def _new(experiment, config_file, given, out, flags):
-    if experiment is not None and experiment not in CLASSICS:
-        if experiment.partition("-")[0] in NAMES:
-            raise InvalidInput(
-                f"{experiment} is a data set: sweep --dataset {experiment}, and a grid such as --seeds 1-5"
-            )
-        raise unknown("experiment", experiment, (*CLASSICS, WRONG_GRADIENTS))
-    section = {} if config_file is None else read_config(config_file, besides=("sweep",)).get("sweep", {})
-    if experiment is None:
-        grid = grid_of(given, section)
-        name, about = "sweep", {"experiment": None, "title": "Sweep over " + ", ".join(grid)}
-    else:
-        classic = CLASSICS[experiment]
-        grid = grid_of({**given}, {**classic.grid, **section})
-        name, about = experiment, {"experiment": experiment, "title": classic.title}
-        flags = {**_suited(classic, config_file), **flags}
-    flags.setdefault("--trace", ["binary"])
-    if settings.from_environment("backend") is None and config_file is None:
-        flags.setdefault("--backend", "numba")
-    cells = plan(grid, flags, config_file)
-    return Sweep.create(out, {"name": name, **about, "grid": grid}, cells)
-
-
 def _wrong_gradients(out, image_folder, as_json):
     from backprop_ref.experiments import wrong_gradients
 
@@ -143,11 +118,6 @@ def _wrong_gradients(out, image_folder, as_json):
     if image_folder is not None:
         write_images(sections, image_folder, err=as_json)
     return 0
-
-
-def _suited(classic, config_file):
-    """What a ready-made experiment fixes; what a file says stays."""
-    return dict(classic.flags) if config_file is None else {}
 
 
 def _print(made, rows):

@@ -8,12 +8,14 @@
 And one of forward and backward mode: ``⟨Jv, u⟩ = ⟨v, Jᵀu⟩``, J the Jacobian of the network, both the complex step's.
 """
 
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from backprop_ref import showing
 from backprop_ref.api import check_fit, checked_data, value_and_grad, vjp
 from backprop_ref.conformance.rounding.bounds import gradient_bounds, jvp_bounds, near_pass
 from backprop_ref.conformance.rounding.near import bound
@@ -21,6 +23,7 @@ from backprop_ref.conformance.rounding.precision import Rounding
 from backprop_ref.derivatives import jvp
 from backprop_ref.errors import InvalidInput
 from backprop_ref.formulas import ACTIVATIONS, LOSSES
+from backprop_ref.network import Network
 from backprop_ref.parameters import Parameters, views
 from backprop_ref.progress import Bar
 from backprop_ref.random import Stream
@@ -56,20 +59,67 @@ class Row(NamedTuple):
     ok: bool
 
 
+HEADER = "tensor, checked, max |g|, complex step, of the bound, central diff., kinks, Taylor slope, verdict"
+WORDS = (
+    "Differences are relative to the tensor's largest entry. The bound is what rounding may do; a right gradient's "
+    "Taylor slope is 2. Jv: the Jacobian times a vector, by forward mode and as the transpose of backward mode."
+)
+
+
+class Checked(NamedTuple):
+    """The verdicts on all tensors of a gradient."""
+
+    network: Network
+    batch: int
+    rows: list[Row]
+
+    @property
+    def ok(self) -> bool:
+        """Whether no tensor is wrong."""
+        return all(row.ok for row in self.rows)
+
+    def parts(self) -> showing.Parts:
+        """What is shown."""
+        verdict = "gradients ok" if self.ok else "gradients WRONG: see the rows marked above"
+        yield verdict.partition(":")[0]
+        table = []
+        for row in self.rows:
+            checked = f"{row.checked} of {math.prod(row.shape)}"
+            differences = f"{row.complex_step:.1e}", f"{row.share:.2g}", f"{row.central:.1e}"
+            slope = "rounding" if row.slope is None else f"{row.slope:.3f}"
+            said = "ok" if row.ok else "WRONG"
+            table.append((row.tensor, checked, f"{row.largest:.3g}", *differences, str(row.kinks), slope, said))
+        yield showing.Table(HEADER.split(", "), table)
+        yield WORDS
+        yield verdict
+
+    def __str__(self) -> str:
+        """What `print` shows."""
+        return showing.text(self.parts())
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return showing.html(self.parts())
+
+    def _repr_markdown_(self) -> str:
+        """The same as Markdown."""
+        return showing.markdown(self.parts())
+
+
 def gradcheck(
-    network,
-    params,
-    x,
-    y,
+    network: Network,
+    params: Parameters,
+    x: Any,
+    y: Any,
     *,
-    grads=None,
-    entries=None,
-    seed=1,
-    progress=None,
-    sample_weight=None,
-    class_weight=None,
-    **backend,
-):
+    grads: Parameters | None = None,
+    entries: int | None = None,
+    seed: int = 1,
+    progress: bool | None = None,
+    sample_weight: Any = None,
+    class_weight: Any = None,
+    **backend: Any,
+) -> list[Row]:
     """Checks a gradient, tensor by tensor.
 
     Parameters

@@ -2,19 +2,24 @@
 
 import contextlib
 import math
+import platform
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from backprop_ref import showing
 from backprop_ref.api import trace, value_and_grad
 from backprop_ref.backends import get_backend
 from backprop_ref.conformance.cases import same_bits
 from backprop_ref.errors import BackpropRefError, TrainingDiverged
+from backprop_ref.network import Network
+from backprop_ref.parameters import Parameters
 from backprop_ref.progress import Bar
 from backprop_ref.training.train import train
 
 TIMED_SECONDS = 0.3
+REFERENCE = "numpy, reproducible"
 
 
 class Difference(NamedTuple):
@@ -54,6 +59,75 @@ class Comparison(NamedTuple):
         """Whether nothing at all differs."""
         return self.usable and all(self.exact.values()) and self.weights_exact
 
+    def cells(self):
+        """As a row of a table."""
+        same = sum(self.exact.values())
+        return (
+            self.backend,
+            "EXACT" if self.all_exact else f"{same} of {len(self.exact)} exact",
+            "0" if self.all_exact else f"{self.largest_ulp:.3g} ulp, {self.largest_relative:.1e}",
+            self.gradients[:12] if self.gradients else "",
+            self.weights[:12] if self.weights else "diverged",
+            "" if self.step_seconds is None else f"{float(f'{1e6 * self.step_seconds:.3g}'):,g} µs",
+            "" if self.first_seconds is None else f"{self.first_seconds:.2f} s",
+        )
+
+
+class Compared(NamedTuple):
+    """What was compared, and what came out."""
+
+    network: Network
+    params: Parameters
+    batch_size: int
+    rows: int
+    found: list[Comparison]
+    numerics: str
+
+    @property
+    def ok(self):
+        """Whether no usable backend differs."""
+        return all(row.all_exact for row in self.found if row.usable)
+
+    def to_dict(self):
+        """As ``--json`` prints it."""
+        rows = [{**row._asdict(), "all_exact": row.all_exact} for row in self.found]
+        for row in rows:
+            row["first"] = row["first"] and row["first"]._asdict()
+        network = self.network.to_dict()
+        about = {"ok": self.ok, "reference": REFERENCE, "numerics": self.numerics, "network": network}
+        return {**about, "backends": rows}
+
+    def parts(self):
+        """What is shown: what was compared, a row for each backend, and where one differs first."""
+        network, params, found = self.network, self.params, self.found
+        sizes, machine = "-".join(map(str, network.sizes)), platform.processor() or platform.machine()
+        of = f"{sizes}, {', '.join(network.activations)}, {network.loss}, {params.dtype}"
+        yield f"{of}; batch of {self.batch_size}"
+        yield f"held against {REFERENCE}; weights after one epoch of {self.rows} rows; {machine}"
+        header = "backend", "tensors", "largest difference", "gradients", "weights", "step", "first run"
+        yield showing.Table(header, [row.cells() for row in found if row.usable])
+        for row in found:
+            if row.first is not None:
+                first = row.first
+                layer = "" if first.layer is None else f" of layer {first.layer}"
+                entry = f" at {list(first.entry)}" if first.entry else ""
+                yield f"{row.backend}: differs first in {first.quantity}{layer}{entry}, by {first.ulp:g} ulp"
+            elif row.usable and not row.weights_exact:
+                yield f"{row.backend}: the same gradients, but other weights after training"
+            if not row.usable:
+                yield f"{row.backend}: left out: {' '.join(row.reason.split())}"
+        if self.numerics == "reproducible":
+            yield "identical on every backend" if self.ok else "NOT identical: see above"
+
+    def __str__(self):
+        return showing.text(self.parts())
+
+    def _repr_html_(self):
+        return showing.html(self.parts())
+
+    def _repr_markdown_(self):
+        return showing.markdown(self.parts())
+
 
 def compare(network, params, x, y, names, numerics="reproducible", *, batch_size, progress=None, **training):
     """Runs one model on each backend and holds it against NumPy under reproducible numerics: a `Comparison` for each
@@ -80,6 +154,23 @@ def compare(network, params, x, y, names, numerics="reproducible", *, batch_size
                 found.append(_one(name, backend, network, params, x, y, how, expected, weights))
             bar.update(len(found))
     return found
+
+
+def compared(
+    network: Network,
+    params: Parameters,
+    x: Any,
+    y: Any,
+    names: list[str],
+    numerics: str = "reproducible",
+    *,
+    batch_size: int,
+    progress: bool | None = None,
+    **training: Any,
+) -> Compared:
+    """What `compare` finds, with what was compared."""
+    found = compare(network, params, x, y, names, numerics, batch_size=batch_size, progress=progress, **training)
+    return Compared(network, params, batch_size, len(x), found, numerics)
 
 
 def _one(name, backend, network, params, x, y, how, expected, weights):

@@ -4,6 +4,7 @@ import os
 import re
 import reprlib
 import shlex
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -156,7 +157,14 @@ def check_backend(name, source, given=None):
         )
 
 
-def merge(given, path=None, environment=True, besides=(), given_as=None, computing=True):
+def merge(
+    given: Mapping[str, Any],
+    path: Any = None,
+    environment: bool = True,
+    besides: Collection[str] = (),
+    given_as: Mapping[str, str] | None = None,
+    computing: bool = True,
+) -> Config:
     """The `Config` from flags given (flag -> value), the environment, a ``.env``, and a file.
 
     `environment` is False for a run that goes on by its own configuration: flags and the file alone. `besides` are

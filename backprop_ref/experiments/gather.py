@@ -19,6 +19,7 @@ from backprop_ref.report.charts.sweeps import Cell
 from backprop_ref.stored import read_text
 from backprop_ref.traces.file import FILE, open_trace
 from backprop_ref.training.checkpoint import CHECKPOINT, HISTORY
+from backprop_ref.training.stored_checkpoint import load_checkpoint
 
 RESOLUTION = 90
 MOST_NAMED = 3
@@ -48,7 +49,7 @@ def gather_cells(sweep):
 def _check(folder):
     if not folder.exists():
         raise InvalidInput(f"{folder}: no such folder; give the folder of a run, such as runs/digits-1")
-    if not (folder / CONFIG).is_file():
+    if not (folder / CONFIG).is_file() and not (folder / CHECKPOINT).is_file():
         what = "an empty folder" if folder.is_dir() and not any(folder.iterdir()) else "no run folder"
         inside = [path.parent for path in folder.glob(f"*/{CONFIG}")]
         newest = max(inside, key=lambda each: each.stat().st_mtime_ns, default="runs/digits-1")
@@ -76,6 +77,8 @@ def _differences(folders):
 
 def _settings(folder):
     """What was configured, key -> text, without what only says where things go."""
+    if not (folder / CONFIG).is_file():
+        return {}
     content = read_config(folder / CONFIG)
     told = {key: value for section in TOLD_APART_BY for key, value in content.get(section, {}).items() if key != "seed"}
     seeds = [content.get(section, {}).get("seed") for section in ("training", "data")]
@@ -123,12 +126,31 @@ def _results(folder):
     try:
         return Results.read(folder / RESULTS, "results of ours")
     except FileNotFoundError:
+        return None if (folder / CONFIG).is_file() else _results_of_checkpoint(folder)
+
+
+def _results_of_checkpoint(folder):
+    """Those of ``br.train(…, run_dir=…)``, which knows no other rows than its own; None while it goes on."""
+    model, state, metadata = load_checkpoint(folder / CHECKPOINT)
+    if state.stopped is None:
         return None
+    identity = metadata["identity"]
+    return {
+        "network": model.network.to_dict(),
+        "epochs": state.epoch,
+        "stopped": state.stopped,
+        "train": None,
+        "test": None,
+        "backend": identity["backend"] or "any backend",
+        "numerics": identity["numerics"],
+        "dtype": identity["dtype"],
+        "seconds": None,
+    }
 
 
 def _boundary(folder):
     """What the network says in the plane, if it has two inputs and its data are there."""
-    if not (folder / CHECKPOINT).exists():
+    if not (folder / CHECKPOINT).exists() or not (folder / CONFIG).is_file():
         return None
     model, preprocessing = load_run(folder)
     if len(preprocessing.feature_names) != 2 or preprocessing.n_inputs != 2 or preprocessing.targets:

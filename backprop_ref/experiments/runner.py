@@ -4,9 +4,11 @@ import contextlib
 import logging
 import logging.handlers
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from dataclasses import replace as replace_fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -237,7 +239,12 @@ def csv_bytes(experiment):
     return records * samples * SINKS["csv"].line_bytes(experiment.network, dtype, trace.digits)
 
 
-def run(config, progress=None, announce=lambda note: None, may_grow=True):
+def run(
+    config: Config,
+    progress: bool | None = None,
+    announce: Callable[[str], object] = lambda note: None,
+    may_grow: bool = True,
+) -> dict[str, Any]:
     """Trains as configured and writes the run folder; returns the results, JSON-ready.
 
     What was decided about a table is given to `announce` beforehand. Unless it `may_grow`, a loss that did so a
@@ -248,7 +255,7 @@ def run(config, progress=None, announce=lambda note: None, may_grow=True):
     """
     experiment, chosen = prepare(config), config.backend
     backend = get_backend(chosen.name, chosen.numerics, chosen.device, chosen.threads)
-    batch = config.training.batch_size
+    batch: Any = config.training.batch_size
     backend = suited(backend, experiment.network, len(experiment.parts["train"]) if batch == "full" else batch)
     chosen.name, chosen.numerics = chosen.name or settings.resolve("backend"), backend.numerics
     for key in ("dtype", "device", "threads"):

@@ -221,6 +221,7 @@ class Training(Section):
     )
     momentum: Share = key(0.0, "--momentum", "μ of sgd.")
     nesterov: bool = key(False, "--nesterov", "Nesterov's form of momentum.")
+    rate_in_velocity: bool = key(False, "--rate-in-velocity", "sgd: v ← μ·v − η·g, as Keras and scikit-learn have it.")
     beta1: Share = key(0.9, "--beta1", "β1 of adam and adamw.")
     beta2: Share = key(0.999, "--beta2", "β2 of adam and adamw.")
     rho: Share = key(0.9, "--rho", "ρ of rmsprop.")
@@ -230,6 +231,7 @@ class Training(Section):
         None, "--weight-decay", "λ: adds λ·W to the gradient of W; adamw: takes η·λ·W from W. Default: 0, adamw 0.01."
     )
     l1: NotNegative = key(0.0, "--l1", "λ₁: adds λ₁·sign(W) to the gradient of W.")
+    l2: NotNegative = key(0.0, "--l2", "λ₂ of a penalty λ₂/(2n)·ΣW² in the loss of a batch of n rows.")
     clip_value: Positive | None = key(None, "--clip-value", "Clips each entry of the gradient to this size.")
     clip_norm: Positive | None = key(None, "--clip-norm", "Scales a gradient with a larger norm to this one.")
     max_norm: Positive | None = key(None, "--max-norm", "Scales weights into a neuron with a larger norm to this one.")
@@ -317,7 +319,7 @@ class Config(Section):
     run: Run = Field(default_factory=Run)
 
 
-def flags():
+def flags() -> dict[str, Any]:
     """Every flag with its section, key and field, in the order of the file."""
     found = {}
     for section, part in Config.model_fields.items():

@@ -252,7 +252,7 @@ class Sweep:
         found = [_read_row(cell, self.place(cell)) for cell in self.cells]
         return [row for row in found if row is not None]
 
-    def run(self, workers=None, progress=None, backend=None):
+    def run(self, workers: int | None = None, progress: bool | None = None, backend: str | None = None) -> None:
         """Runs what is not finished yet, and writes the table; also after Ctrl-C, which goes on to the caller.
 
         `workers` are processes (default: as many as processors, where there is enough to do for them); `progress` shows

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
-from backprop_ref import formulas
+from backprop_ref import formulas, showing
 from backprop_ref.errors import InvalidInput, unknown
 
 if TYPE_CHECKING:
@@ -149,6 +149,23 @@ class Network:
         from backprop_ref.network.initialisers import initialise
 
         return initialise(self.sizes, seed, scheme, dtype)
+
+    def _parts(self) -> showing.Parts:
+        yield f"Network {'-'.join(map(str, self.sizes))}, {self.loss}"
+        rows = [
+            (str(layer), f"{n_in} × {n_out}", self.activations[layer], f"{(n_in + 1) * n_out:,}")
+            for layer, (n_in, n_out) in enumerate(pairwise(self.sizes))
+        ]
+        yield showing.Table(("layer", "W", "activation", "parameters"), rows)
+        yield f"{self.n_parameters:,} parameters"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return showing.html(self._parts())
+
+    def _repr_markdown_(self) -> str:
+        """The same as Markdown."""
+        return showing.markdown(self._parts())
 
     def summary(self) -> str:
         """A table as text: layer, shape of W, activation, number of parameters."""

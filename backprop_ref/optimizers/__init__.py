@@ -38,6 +38,9 @@ class Optimizer(ABC):
     ----------
     l1 : float
         λ₁ of an L1 penalty: ``g ← g + λ₁·sign(W)``, for W and not for b; with weight decay an elastic net.
+    l2 : float
+        λ₂ of a penalty λ₂/(2n)·ΣW² in the loss of a batch of n rows, or of weights whose sum is n, as scikit-learn's
+        ``alpha``: ``g ← g + (λ₂/n)·W``. The history's loss is with it; validation and evaluation are without.
     clip_value : float, optional
         Each entry of the gradient is clipped to −clip_value … clip_value, as by torch's ``clip_grad_value_``.
     clip_norm : float, optional
@@ -50,6 +53,7 @@ class Optimizer(ABC):
     """
 
     l1: float = field(default=0.0, kw_only=True)
+    l2: float = field(default=0.0, kw_only=True)
     clip_value: float | None = field(default=None, kw_only=True)
     clip_norm: float | None = field(default=None, kw_only=True)
     max_norm: float | None = field(default=None, kw_only=True)
@@ -68,7 +72,9 @@ class Optimizer(ABC):
         """λ"""
 
     def __post_init__(self) -> None:
-        make_plain(self, l1=math.inf)
+        make_plain(self, l1=math.inf, l2=math.inf)
+        if self.l2 and self.decoupled:
+            raise InvalidInput("l2 is part of the loss, and decoupled weight decay is not; leave it out, or use Adam")
         for name in ("clip_value", "clip_norm", "max_norm"):
             if getattr(self, name) is not None:
                 make_plain(self, "", **{name: math.inf})
@@ -102,11 +108,16 @@ class Optimizer(ABC):
     def advance(self, state: Slots) -> None:  # noqa: B027 (most rules count no steps)
         """Counts a step, in what of the state is the same for all parameters."""
 
-    def step(self, params: Parameters, grads: Parameters, state: Slots, learning_rate: float) -> None:
-        """One update of `params` and `state`, in place; `grads` is used up."""
+    def rate_changes(self, state: Slots, before: float, after: float) -> None:  # noqa: B027 (most rules do not mind)
+        """Makes the state fit another learning rate, in place."""
+
+    def step(
+        self, params: Parameters, grads: Parameters, state: Slots, learning_rate: float, rows: float = 1.0
+    ) -> None:
+        """One update of `params` and `state`, in place; `grads`, of a batch of so many rows, is used up."""
         self.advance(state)
         self.clip(grads)
-        self.regularise(params, grads, learning_rate)
+        self.regularise(params, grads, learning_rate, rows)
         update, settings = UPDATES[self.rule], self.settings(learning_rate, state)
         slots = [state[name] for name in update.state]
         new = update.step(np, settings, params.flat, grads.flat, *slots)
@@ -122,15 +133,29 @@ class Optimizer(ABC):
         elif self.clip_norm is not None and (size := float(norms(g))) > self.clip_norm:
             g *= self.clip_norm / size
 
-    def regularise(self, params: Parameters, grads: Parameters, learning_rate: float) -> None:
+    def strength(self, rows: float) -> float:
+        """What times W the gradient of a batch of so many rows gets, or decoupled decay takes times η from W."""
+        return self.weight_decay + self.l2 / rows
+
+    def penalty(self, params: Parameters) -> float:
+        """λ₂/2·ΣW², which is what `l2` adds to n times a batch's loss; sums are in order, layer by layer."""
+        total = 0.0
+        if self.l2:
+            for W in params.W:
+                w = W.reshape(-1).astype(np.float64)
+                total += float(np.add.accumulate(w * w)[-1])
+        return 0.5 * self.l2 * total
+
+    def regularise(self, params: Parameters, grads: Parameters, learning_rate: float, rows: float) -> None:
         """Adds the gradient of the penalties, in place, or takes decoupled decay from the weights."""
+        strength = self.strength(rows)
         for dW, W in zip(grads.W, params.W, strict=True):
             if self.l1:
                 dW[...] = lasso(np, W, dW, W.dtype.type(self.l1))
-            if self.weight_decay and self.decoupled:
-                W[...] = decoupled_decay(W, learning_rate * self.weight_decay)
-            elif self.weight_decay:
-                dW[...] = decay(W, dW, self.weight_decay)
+            if strength and self.decoupled:
+                W[...] = decoupled_decay(W, learning_rate * strength)
+            elif strength:
+                dW[...] = decay(W, dW, strength)
 
     def constrain(self, params: Parameters) -> None:
         """Scales the weights into each neuron to the largest norm that is allowed, in place."""
@@ -147,7 +172,8 @@ class SGD(Optimizer):
     """Stochastic gradient descent: ``W ← W − η·g``.
 
     With momentum μ: ``v ← μ·v + g`` (v = 0 at first) and ``W ← W − η·v``; nesterov: ``W ← W − η·(g + μ·v)``
-    (Sutskever et al. 2013, in the form common to today's libraries).
+    (Sutskever et al. 2013, in the form common to today's libraries). Keras and scikit-learn have the rate in v, which
+    is another step after the rate has changed: `rate_in_velocity`.
 
     Parameters
     ----------
@@ -155,6 +181,8 @@ class SGD(Optimizer):
         η, μ below 1, λ; none below 0.
     nesterov : bool
         Needs momentum.
+    rate_in_velocity : bool
+        ``v ← μ·v − η·g``, ``W ← W + v``; done by scaling v by η before over η after where a schedule changes η.
 
     Examples
     --------
@@ -167,6 +195,7 @@ class SGD(Optimizer):
     momentum: float = 0.0
     nesterov: bool = False
     weight_decay: float = 0.0
+    rate_in_velocity: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -180,6 +209,13 @@ class SGD(Optimizer):
 
     def settings(self, learning_rate: float, state: Mapping[str, Vector]) -> Settings:
         return Settings(learning_rate, momentum=self.momentum)
+
+    def rate_changes(self, state: Slots, before: float, after: float) -> None:
+        if not self.rate_in_velocity or not self.momentum or before == after:
+            return
+        if after == 0.0:
+            raise InvalidInput("rate_in_velocity: the schedule gives a learning rate of 0; one above 0 is needed")
+        state["velocity"] *= before / after
 
 
 @dataclass(frozen=True, repr=False)

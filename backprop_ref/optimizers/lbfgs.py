@@ -69,6 +69,13 @@ class LBFGS:
         """The last steps s and changes of the gradient y, the newest first; 0 where there are none yet."""
         return {f"{name}{i}": np.zeros_like(flat) for name in "sy" for i in range(self.memory)}
 
+    def penalty(self, params: Parameters) -> float:
+        """None that the history's loss has."""
+        return 0.0
+
+    def rate_changes(self, slots: Slots, before: float, after: float) -> None:
+        """What is remembered does not depend on the rate."""
+
     def remember(self, slots: Slots, s: Vector, y: Vector) -> None:
         """Puts a step in front of the others, unless it shows no curvature."""
         if dot(s, y) <= np.finfo(np.float64).eps * dot(y, y):

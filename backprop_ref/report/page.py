@@ -145,7 +145,7 @@ def _run_row(run):
         _shown(results["train"]["loss"], ".4g") if results["train"] else "",
         *(_score(results[part]) for part in ("train", "test")),
         f"{results['backend']}, {results['numerics']}, {results['dtype']}",
-        f"{results['seconds']:.2f}",
+        "" if results["seconds"] is None else f"{results['seconds']:.2f}",
     )
 
 

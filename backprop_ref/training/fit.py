@@ -16,7 +16,7 @@ from backprop_ref.errors import InvalidInput, TrainingDiverged
 from backprop_ref.optimizers.lbfgs import AnyOptimizer
 from backprop_ref.optimizers.schedules import Constant
 from backprop_ref.progress import Bar
-from backprop_ref.random import Stream
+from backprop_ref.random import Orders
 from backprop_ref.training.checkpoint import Folder
 from backprop_ref.training.ctrl_c import CtrlC, Interrupted
 from backprop_ref.training.divergence import first_bad_step
@@ -46,7 +46,7 @@ class Run:
         data: tuple[Batch, Batch],
         validation: tuple[Batch, Batch] | None,
         state: State,
-        stream: Stream,
+        stream: Orders,
         folder: Folder | None,
         weights: tuple[Vector | None, Vector | None] = (None, None),
     ) -> None:
@@ -162,6 +162,8 @@ class Run:
         params.flat[:] = state.params.flat
         for name, slot in state.slots.items():
             slots[name][...] = slot
+        if state.epoch:
+            self.pairs.optimizer.rate_changes(slots, state.columns["learning_rate"][state.epoch - 1], rates[0])
         snapshots = self._snapshots(len(rates))
         asked = () if snapshots is None else (snapshots,)
         orders = _orders(self.plan, self.stream, len(rates), len(x))
@@ -283,6 +285,6 @@ def _rates(optimizer: AnyOptimizer, plan: Plan, epoch: int, count: int) -> list[
     return [optimizer.learning_rate * float(factor) for factor in factors]
 
 
-def _orders(plan: Plan, stream: Stream, count: int, n: int) -> Rows:
+def _orders(plan: Plan, stream: Orders, count: int, n: int) -> Rows:
     """The order of the samples in each of `count` epochs, shape (count, n)."""
     return stream.permutations(count, n) if plan.shuffle else np.broadcast_to(np.arange(n), (count, n))

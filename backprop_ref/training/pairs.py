@@ -51,14 +51,20 @@ class PairsTrainer(EpochByEpoch):
         for rows in self.batches(order):
             poll()
             masks, weights = self.masks(seeds, rows, params), None if each is None else each[rows]
+            penalty = self.optimizer.penalty(params)
             loss, outputs = self.step(params, slots, x[rows], y[rows], learning_rate, masks, weights)
-            losses.append((loss, len(rows) if weights is None else sample_weights.total(weights)))
+            losses.append((loss, self.count(rows, weights), penalty))
             measure += self.measured(outputs, y[rows])
         total = count = 0.0
-        for loss, size in losses:
+        for loss, size, penalty in losses:
+            total += penalty
             total += float(self.backend.to_numpy(loss)) * size
             count += size
         return total / count, measure
+
+    def count(self, rows: Rows | Batch, weights: Vector | None) -> float:
+        """What some rows count in the loss."""
+        return len(rows) if weights is None else sample_weights.total(weights)
 
     def batches(self, order: Rows) -> list[Rows]:
         """The rows of each batch of an epoch."""
@@ -82,7 +88,7 @@ class PairsTrainer(EpochByEpoch):
     ) -> tuple[Array, list[Array]]:
         """One update; the batch's loss, still on the device, and its outputs."""
         loss, grads, outputs = self.gradients(params, x, y, masks, weights)
-        self.optimizer.step(params, grads, slots, learning_rate)
+        self.optimizer.step(params, grads, slots, learning_rate, self.count(y, weights))
         return loss, outputs
 
     def gradients(

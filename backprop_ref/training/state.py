@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from backprop_ref import showing
 from backprop_ref.arrays import Matrix, Rows, Vector
 from backprop_ref.backends.base import Snapshots, finite
 from backprop_ref.dropout import Seeds
+from backprop_ref.files import Name
+from backprop_ref.network import Network
 from backprop_ref.optimizers import Slots
 from backprop_ref.optimizers.schedules import Schedule
 from backprop_ref.parameters import Parameters
@@ -18,6 +23,10 @@ from backprop_ref.parameters import Parameters
 if TYPE_CHECKING:
     from backprop_ref.traces.recorder import Recorder
     from backprop_ref.traces.sinks import Written
+
+
+LOOKED_AT: dict[str, Callable[..., Any]] = {}
+"""What looks at a `Result`, by name: it stands above, and puts itself here."""
 
 
 @dataclass
@@ -42,6 +51,8 @@ class Result:
         Of the time, the seconds spent on compiling the backend's trainer.
     state : State
         What training goes on from: ``br.train(…, state=result.state)``.
+    network : Network or None
+        What was trained.
 
     Examples
     --------
@@ -59,6 +70,49 @@ class Result:
     best_epoch: int | None
     compile_seconds: float = 0.0
     state: State | None = field(default=None, repr=False)
+    network: Network | None = field(default=None, repr=False)
+
+    def plot(self, quantity: str = "loss") -> object:
+        """A plotly figure of loss, accuracy or r2 over the epochs, dotted for validation, which a notebook shows.
+
+        Raises
+        ------
+        InvalidInput
+            A quantity that the history does not have.
+        """
+        return LOOKED_AT["plot"](self, quantity)
+
+    def report(self, out: Name | None = None) -> Path:
+        """Writes the page of this training, one HTML file that needs no network; gives its path.
+
+        Parameters
+        ----------
+        out : path-like, optional
+            A file that does not exist; default: report.html in the current folder, with a number where that is taken.
+        """
+        path: Path = LOOKED_AT["report"](self, out=out)
+        return path
+
+    def _parts(self) -> showing.Parts:
+        network = "" if self.network is None else f" of {'-'.join(map(str, self.network.sizes))}"
+        yield f"Training{network}: {self.epochs:,} epochs, stopped by {self.stopped}"
+        rows = [
+            (name, f"{column[0]:.6g}", f"{column[-1]:.6g}", f"{np.nanmin(column):.6g}", f"{np.nanmax(column):.6g}")
+            for name, column in self.history.items()
+            if len(column)
+        ]
+        yield showing.Table(("", "first", "last", "least", "largest"), rows)
+        if self.best_epoch is not None:
+            yield f"best epoch: {self.best_epoch:,}"
+        yield f"weights: sha256 {self.params.sha256()[:16]}…"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return showing.html(self._parts())
+
+    def _repr_markdown_(self) -> str:
+        """The same as Markdown."""
+        return showing.markdown(self._parts())
 
 
 class Epoch(NamedTuple):

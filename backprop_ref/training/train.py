@@ -25,7 +25,7 @@ from backprop_ref.optimizers import describe
 from backprop_ref.optimizers.lbfgs import LBFGS, AnyOptimizer
 from backprop_ref.optimizers.schedules import Constant, Cosine, Schedule, Step, get_schedule
 from backprop_ref.parameters import Parameters
-from backprop_ref.random import Stream
+from backprop_ref.random import Orders, Stream
 from backprop_ref.sample_weights import ClassWeight, weighted
 from backprop_ref.training import checkpoint
 from backprop_ref.training.arguments import check_finite, finite_data, integer, optimizer_or_default, validation_data
@@ -50,7 +50,7 @@ def train(
     batch_size: int | None = 32,
     optimizer: AnyOptimizer | None = None,
     schedule: str | Schedule | None = None,
-    shuffle: bool = True,
+    shuffle: bool | Orders = True,
     seed: int = 1,
     shards: int = 1,
     dropout: SupportsFloat | Iterable[SupportsFloat] | None = None,
@@ -88,8 +88,9 @@ def train(
         Default ``SGD(0.1)``. LBFGS needs ``batch_size=None``, and no dropout.
     schedule : None, str or callable
         'constant', 'step', 'cosine', or ``(epoch, epochs) -> factor`` on the learning rate; epoch counts from 0.
-    shuffle : bool
-        A new order of the samples in each epoch, from `seed`. A full batch is never shuffled.
+    shuffle : bool or Orders
+        A new order of the samples in each epoch, from `seed`, or from an object like `backprop_ref.random.Orders`,
+        which no run folder can hold. A full batch is never shuffled.
     dropout : float or sequence of float, optional
         The probability with which each unit of a hidden layer is left out, for each sample and epoch anew, one for all
         hidden layers or one for each; kept ones are multiplied by 1/(1 − p). Masks come from `seed`, epoch and row
@@ -173,14 +174,15 @@ def train(
         patience=None if patience is None else integer("patience", patience, 1),
         min_delta=min_delta,
         restore_best=restore_best,
-        each_epoch=validation is not None or patience is not None or callback is not None,
+        each_epoch=any(each is not None for each in (validation, patience, callback))
+        or getattr(optimizer, "rate_in_velocity", False),
         trace=trace,
     )
     computing = suited(get_backend(backend, numerics, device, threads), network, plan.batch_size)
     metric = metrics.chosen(metric, network, y)
     given = computing, network, optimizer, plan.batch_size, integer("shards", shards, 1), metric
     pairs = _pairs(*given, dropping.checked(dropout, network), batch_size)
-    stream = Stream(seed, "shuffle")
+    stream = _orders(shuffle, seed, run_dir)
     columns = _columns(metric, network, held_out)
     key = dropping.key_of(seed) if pairs.rates else None
     begun = gone_on(state, State(params.copy(), optimizer.init(params.flat), stream.state, columns, key=key), plan)
@@ -232,7 +234,16 @@ def train(
         except InvalidInput as error:
             error.result = error.result or run.state.result(plan)
             raise
-    return replace(result, compile_seconds=getattr(run.trainer, "compile_seconds", 0.0))
+    return replace(result, compile_seconds=getattr(run.trainer, "compile_seconds", 0.0), network=network)
+
+
+def _orders(shuffle: bool | Orders, seed: int, run_dir: Name | None) -> Orders:
+    """Where the orders of the samples come from; refuses what a run folder cannot hold."""
+    if isinstance(shuffle, bool) or not hasattr(shuffle, "permutations"):
+        return Stream(seed, "shuffle")
+    if run_dir is not None:
+        raise InvalidInput("run_dir holds orders that come from seed alone; pass shuffle=True, or leave run_dir out")
+    return shuffle
 
 
 def _pairs(

@@ -76,6 +76,7 @@ def kinds_for(dtype: str) -> dict[str, tuple[Any, tuple[Any, ...]]]:
         "add_decay": (none, (whole, whole, numbers, numbers, number)),
         "limit": (none, (places, whole, whole, numbers, numbers, real, real, real)),
         "constrain": (none, (places, whole, numbers, real, reals)),
+        "squares": (real, (places, whole, numbers)),
         "draw": (none, (whole, whole, types.uint64, real, places, numbers)),
         "multiply": (none, (whole, numbers, numbers, numbers)),
     }

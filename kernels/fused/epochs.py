@@ -62,6 +62,7 @@ class Pieces(NamedTuple):
     add_decay: int = 0
     limit: int = 0
     constrain: int = 0
+    squares: int = 0
     draw: int = 0
     multiply: int = 0
 
@@ -79,6 +80,7 @@ class Hyper(NamedTuple):
     weight_decay: float = 0.0
     decoupled_decay: float = 0.0
     l1: float = 0.0
+    l2: float = 0.0
     clip_value: float = 0.0
     clip_norm: float = 0.0
     max_norm: float = 0.0
@@ -335,7 +337,7 @@ def step_for(dtype: str) -> Callable[..., Any]:
     )
     call_value_and_grad, call_gather, call_measure = calls["value_and_grad"], calls["gather"], calls["measure"]
     call_limit, call_add_decay, call_update = calls["limit"], calls["add_decay"], calls["update"]
-    call_constrain = calls["constrain"]
+    call_constrain, call_squares = calls["constrain"], calls["squares"]
 
     def step(memory: Any, epoch: int, start: int, size: int, weight: float) -> Any:
         """One update from the samples `start` on; the batch's loss. `sums` gets what its outputs measure."""
@@ -367,12 +369,15 @@ def step_for(dtype: str) -> Callable[..., Any]:
                 for i in range(n_flat):
                     grads[i] += target[i]
             begin += m
+        if piece.squares != 0:
+            history.losses[epoch] += 0.5 * hyper.l2 * call_squares(piece.squares, table, n_layers, flat)
         if piece.limit != 0:
             clip_value, clip_norm, l1 = hyper.clip_value, hyper.clip_norm, hyper.l1
             call_limit(piece.limit, table, n_layers, n_flat, flat, grads, clip_value, clip_norm, l1)
         if piece.add_decay != 0:
             decoupled = hyper.decoupled_decay != 0.0
-            strength = real(-(data.rates[epoch] * hyper.decoupled_decay) if decoupled else hyper.weight_decay)
+            added = hyper.weight_decay + hyper.l2 / weight
+            strength = real(-(data.rates[epoch] * hyper.decoupled_decay) if decoupled else added)
             for index in range(n_layers):
                 layer = layer_of(table, index)
                 W, dW = at(flat, layer.w), at(flat if decoupled else grads, layer.w)

@@ -1,4 +1,4 @@
-"""Clipped gradients, the L1 penalty and constrained weights, compiled; norms as `optimizers.norms` has them."""
+"""Clipped gradients, penalties and constrained weights, compiled; norms as `optimizers.norms` has them."""
 
 import math
 from collections.abc import Callable
@@ -18,11 +18,11 @@ TINY, HUGE = 1e-280, 1e280
 SMALL = 2**10  # weights up to which columns are summed one by one
 
 
-def lines(dtype: str, fused: bool) -> tuple[Callable[..., None], Callable[..., None]]:
+def lines(dtype: str, fused: bool) -> tuple[Callable[..., None], Callable[..., None], Callable[..., float]]:
     """Yet to be compiled, ``limit(table, n_layers, n, flat, grads, clip_value, clip_norm, l1)`` clips the gradients and
     adds that of an L1 penalty, and ``constrain(table, n_layers, flat, max_norm, norms)`` scales the weights into each
-    neuron. What is 0 is not done. `table` is that of an `epochs.Plan`; `fused`: for fast numerics, in which sums are of
-    numbers as they are, where that is safe.
+    neuron. What is 0 is not done. ``squares(table, n_layers, flat)`` is the sum of W². `table` is that of an
+    `epochs.Plan`; `fused`: for fast numerics, in which sums are of numbers as they are, where that is safe.
     """
     options: dict[str, Any] = FUSED if fused else {}
     compiled_in: Any = partial(inlined, **options)
@@ -145,4 +145,11 @@ def lines(dtype: str, fused: bool) -> tuple[Callable[..., None], Callable[..., N
                 W = part(flat, layer.w, layer.n_in * layer.n_out)
                 scale_columns(W, layer.n_in, layer.n_out, max_norm, norms)
 
-    return limit, constrain
+    def squares(table: Any, n_layers: int, flat: Any) -> float:
+        total = 0.0
+        for index in range(n_layers):
+            layer = layer_of(table, index)
+            total += sum_of_squares(part(flat, layer.w, layer.n_in * layer.n_out), 1.0, 1.0)
+        return total
+
+    return limit, constrain, squares

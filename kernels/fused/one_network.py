@@ -107,7 +107,7 @@ def program(dtype: str, shape: Shape, fused: bool = False) -> Any:
     M, SHARDS, PER_ROW, WEIGHTS = shape.rows, shape.shards, shape.per_row, shape.layers
     update, measure = lines.update(rules.update), lines.measure(rules.metric, rules.terms)
     gather, add_decay, real = lines.gather(), lines.add_decay(), np.dtype(dtype).type
-    limit, constrain = map(merged, limiting.lines(dtype, fused))
+    limit, constrain, squares = map(merged, limiting.lines(dtype, fused))
     weighted, limited, N_LAYERS = rules.weighted, rules.limits, len(shape.layers)
     first_layer, rest_of_shard = (passes(dtype, shape, fused, lines, outermost) for outermost in (True, False))
 
@@ -134,13 +134,16 @@ def program(dtype: str, shape: Shape, fused: bool = False) -> Any:
             begin += m
         flat, grads_of_all = part(work, FLAT, N_FLAT), part(work, GRADS, N_FLAT)
         hyper = plan.hyper
+        if hyper.l2 != 0.0:
+            job.history.losses[epoch] += 0.5 * hyper.l2 * squares(plan.layers, N_LAYERS, flat)
         if limited:
             clip_value, clip_norm, l1 = hyper.clip_value, hyper.clip_norm, hyper.l1
             limit(plan.layers, N_LAYERS, N_FLAT, flat, grads_of_all, clip_value, clip_norm, l1)
-        if hyper.weight_decay != 0.0:
+        strength = hyper.weight_decay + hyper.l2 / weight
+        if strength != 0.0:
             for n_in, n_out, w in WEIGHTS:
                 n_W = n_in * n_out
-                add_decay(n_in, n_out, part(flat, w, n_W), part(grads_of_all, w, n_W), real(hyper.weight_decay))
+                add_decay(n_in, n_out, part(flat, w, n_W), part(grads_of_all, w, n_W), real(strength))
         if hyper.decoupled_decay != 0.0:
             for n_in, n_out, w in WEIGHTS:
                 W = part(flat, w, n_in * n_out)

@@ -73,9 +73,10 @@ def with_pieces(plan: Plan, kind: Kind, rules: Rules) -> Plan:
         loss=of_lines("loss", rules.terms, rules.weighted),
         measure=of_lines("measure", rules.metric, rules.terms),
         update=0 if plan.direct else of_lines("update", rules.update),
-        add_decay=of_lines("add_decay") if hyper.weight_decay or hyper.decoupled_decay else 0,
+        add_decay=of_lines("add_decay") if hyper.weight_decay or hyper.l2 or hyper.decoupled_decay else 0,
         limit=limit,
         constrain=constrain,
+        squares=_of_squares(kind.dtype, kind.fused) if hyper.l2 else 0,
         draw=draw,
         multiply=multiply,
     )
@@ -141,5 +142,10 @@ def _of_dropout(lines: Lines) -> tuple[int, int]:
 
 @cache
 def _of_limits(dtype: str, fused: bool) -> tuple[int, int]:
-    limit, constrain = limiting.lines(dtype, fused)
+    limit, constrain, _ = limiting.lines(dtype, fused)
     return address_of(dtype, "limit", limit), address_of(dtype, "constrain", constrain)
+
+
+@cache
+def _of_squares(dtype: str, fused: bool) -> int:
+    return address_of(dtype, "squares", limiting.lines(dtype, fused)[2])

@@ -161,7 +161,7 @@ class CupyBackend:
         """
         from backprop_ref.backends.cupy import trainer
 
-        known = type(optimizer) in OPTIMIZERS.values() and optimizer.simple
+        known = type(optimizer) in OPTIMIZERS.values() and optimizer.simple and not optimizer.l2
         if weighted or shards > 1 or dropout or not known:
             return None
         return trainer.Trainer(self, network, optimizer, dtype, batch_size, metric)

@@ -126,3 +126,10 @@ class Outcome:
         from backprop_ref.conformance.outcomes.page import fragment
 
         return fragment(self)
+
+    def _repr_markdown_(self) -> str:
+        """The same where a notebook takes Markdown."""
+        from backprop_ref import showing
+        from backprop_ref.conformance.outcomes.words import HEADING, lines
+
+        return showing.markdown(f"{said}:" if kind == HEADING else said for kind, said in lines(self, 10_000) if said)

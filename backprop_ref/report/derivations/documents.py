@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from backprop_ref.report.derivations.trees import ATOM, PRODUCT, SUM, Node
+from backprop_ref.showing import as_markdown, scoped
 from backprop_ref.text import as_html, printable
 
 MOST_ROWS, MOST_COLUMNS = 8, 8
@@ -206,6 +207,10 @@ class Html(Text):
         body = "\n".join(self._block(block) for block in blocks)
         return PAGE.format(title=as_html(title), body=body)
 
+    def fragment(self, blocks):
+        """The same for a notebook, whose own text keeps its style."""
+        return scoped(FRAGMENT, "\n".join(self._block(block) for block in blocks))
+
     def _block(self, block):
         match block:
             case Heading(level, text):
@@ -263,10 +268,12 @@ class Html(Text):
         return f"<mi>{name}</mi>{self.parentheses(text)}"
 
 
-def as_markdown(text):
-    """The text as Markdown that shows it as it is; an underscore inside a word needs no help."""
-    return re.sub(r"[\\`*<>&$\[\]]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", printable(text))
-
+FRAGMENT = """
+.formula { margin: .6em 0; padding-left: 2em; text-indent: -1em; overflow-x: auto; }
+.formula span { display: inline-block; min-width: 5em; }
+math { text-indent: 0; }
+mtd { text-align: right; padding: .1em .5em; border: 0; }
+"""
 
 PAGES = {"terminal": Text, "markdown": Latex, "html": Html}
 

@@ -4,6 +4,7 @@ Every number comes from `backprop_ref.trace`, the backend's pairs and the optimi
 code's, see `derivation`.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +14,19 @@ from backprop_ref.formulas import ACTIVATIONS, together
 from backprop_ref.optimizers.lbfgs import LBFGS
 from backprop_ref.report.derivations import derivation
 from backprop_ref.report.derivations.documents import Equation, Heading, Matrix, Words
+from backprop_ref.report.derivations.step import Step
 from backprop_ref.report.derivations.trees import Entry, Number, Scalar, Symbol, Total, Transposed, elementwise
 
 MOST_NEURONS = 8  # of a layer, unless one is chosen
 
 
-def explain(step, layer=None, neuron=None, matrices=False, with_derivation=True):
+def explain(
+    step: Step,
+    layer: int | None = None,
+    neuron: int | None = None,
+    matrices: bool = False,
+    with_derivation: bool = True,
+) -> list[Any]:
     """A step as a document, a list of blocks for one of `documents.PAGES`.
 
     Of a single layer, or a neuron of it, if that is asked for; with `matrices`, whole layers in place of neuron by
@@ -39,7 +47,7 @@ def explain(step, layer=None, neuron=None, matrices=False, with_derivation=True)
     return [*blocks, *_update(step, layers, neuron, matrices)]
 
 
-def check_range(what, chosen, count):
+def check_range(what: str, chosen: int | None, count: int) -> None:
     """Refuses a layer, neuron or sample that does not exist."""
     if chosen is not None and not 0 <= chosen < count:
         raise InvalidInput(f"--{what} {chosen}: there is none; there are {count}, 0 to {count - 1}")
@@ -151,7 +159,7 @@ class OfInputs:
     lines: list[Equation]
 
 
-def shortened(blocks, terms):
+def shortened(blocks: list[Any], terms: int) -> Iterator[Any]:
     """The blocks with every `OfInputs` cut to `terms` lines."""
     for block in blocks:
         if not isinstance(block, OfInputs):

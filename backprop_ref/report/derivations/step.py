@@ -48,7 +48,19 @@ class Step:
     """For each layer, what the weights into each neuron are multiplied by; none where no norm is above max_norm."""
 
     @classmethod
-    def of(cls, network, params, x, y, optimizer, learning_rate, slots=None, numerics=None, t=1, weight=None):
+    def of(
+        cls,
+        network: Network,
+        params: Parameters,
+        x: Any,
+        y: Any,
+        optimizer: Any,
+        learning_rate: float,
+        slots: Any = None,
+        numerics: str | None = None,
+        t: int = 1,
+        weight: float | None = None,
+    ) -> "Step":
         """Update number `t`, which `optimizer` makes from `params` and `slots` (None: new), for x and y of one row.
 
         L-BFGS makes none from one row.
@@ -71,7 +83,7 @@ class Step:
         grads = Parameters.from_arrays(seen.dW, seen.db)
         size, limit = float(norms(grads.flat)), optimizer.clip_norm
         shrunk = limit / size if limit is not None and size > limit else None
-        replace(optimizer, max_norm=None).step(after, grads, slots_after, learning_rate)
+        replace(optimizer, max_norm=None).step(after, grads, slots_after, learning_rate, weight or 1.0)
         most, factors = optimizer.max_norm, list[np.ndarray]()
         if most is not None and any((norms(W) > most).any() for W in after.W):
             factors = [np.minimum(1.0, most / np.maximum(norms(W), most)).astype(W.dtype) for W in after.W]
@@ -93,7 +105,7 @@ class Step:
         found += [Scalar(name, number) for name, number in named if number or name != "mu"]
         if isinstance(rule, Adam):
             found.append(Scalar("t", self.t))
-        more = {"lambda": rule.weight_decay, "lambda1": rule.l1, "c": rule.clip_value, "s": self.shrunk}
+        more = {"lambda": rule.strength(self.weight or 1.0), "lambda1": rule.l1, "c": rule.clip_value, "s": self.shrunk}
         return found + [Scalar(name, number) for name, number in more.items() if number]
 
     def corrections(self):

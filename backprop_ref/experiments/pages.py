@@ -1,0 +1,105 @@
+"""The page of runs, of a sweep or of a training in memory: what is on it, where it goes, and writing it."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from backprop_ref import showing
+from backprop_ref.errors import InvalidInput
+from backprop_ref.experiments.gather import gather
+from backprop_ref.experiments.sweep import PLAN, Sweep
+from backprop_ref.experiments.sweep_page import sections_of_sweep, unfinished
+from backprop_ref.files import Name, check_output, write_output
+from backprop_ref.report.charts import runs as charts
+from backprop_ref.report.charts.runs import Run
+from backprop_ref.report.page import page, section_of_backends, sections_of_runs
+from backprop_ref.report.sections import Section, table
+from backprop_ref.text import as_html
+from backprop_ref.training.state import Result
+
+
+class Page(NamedTuple):
+    """What is on a page, and where it goes unless a file is named."""
+
+    title: str
+    sections: list[Section]
+    traces: list[Any]
+    default: Path
+    notes: list[str]
+    """What is not on it, and why."""
+
+    def write(self, out: Name | None = None) -> Path:
+        """Writes it into a file that does not exist; gives its path."""
+        return write_page(self.title, self.sections, self.traces, free_file(out, self.default))
+
+
+def page_of(what: Sequence[Any], compared: Sequence[Any] = ()) -> Page:
+    """The page of run folders, of the folder of one sweep, or of one `Result`; with comparisons of backends."""
+    if any(isinstance(each, Result) for each in what):
+        if len(what) > 1:
+            raise InvalidInput("a Result is shown alone: give one Result, or only run folders")
+        return _of_result(what[0])
+    swept = any((Path(folder) / PLAN).is_file() for folder in what)
+    if swept and len(what) > 1:
+        raise InvalidInput("one of these is the folder of a sweep: give it alone, or only runs")
+    default = Path("report.html") if len(what) > 1 else Path(what[0]) / "report.html"
+    if swept:
+        made = Sweep.open(what[0])
+        sections, traces = sections_of_sweep(made)
+        notes = [unfinished(made)] if len(made.rows()) < len(made.cells) else []
+        title = made.about["title"]
+    else:
+        runs = gather(what)
+        title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
+        sections, traces = sections_of_runs(runs), [run.trace for run in runs if run.trace is not None]
+        lacking = "without layers and the network to click through: these need a run with --trace binary"
+        notes = [] if traces else [lacking]
+        notes += [
+            f"{run.name} has not ended: {len(run.history['loss']):,} epochs so far"
+            for run in runs
+            if run.results is None
+        ]
+    return Page(title, sections + [section_of_backends(each) for each in compared], traces, default, notes)
+
+
+def _of_result(result: Result) -> Page:
+    title, *parts = result._parts()
+    body = "".join(
+        table(part.header, part.rows) if isinstance(part, showing.Table) else f"<p>{as_html(part)}</p>"
+        for part in parts
+    )
+    run = Run("training", result.history, None)
+    sections = [Section("Run", body), Section("Training", "", tuple(charts.training([run])))]
+    return Page(str(title), sections, [], Path("report.html"), [])
+
+
+def figure(result: Result, quantity: str = "loss") -> object:
+    """A plotly figure of loss, accuracy or r2 over the epochs."""
+    import plotly.graph_objects as go
+
+    names = {"loss": "Loss", "accuracy": "Accuracy", "r2": "R²"}
+    known = [name for name in names if len(result.history.get(name, ()))]
+    if quantity not in known:
+        raise InvalidInput(f"quantity={quantity!r}: the history has {', '.join(known) or 'no epoch'}")
+    found = {chart.title: chart for chart in charts.training([Run("training", result.history, None)])}
+    drawn: dict[str, Any] = dict(found[names[quantity]].drawn)
+    return go.Figure(data=drawn["data"], layout=drawn["layout"])
+
+
+def write_page(title, sections, traces, path):
+    """Writes the page; gives its path."""
+    write_output("", path, page(title, sections, traces), "give --out FILE.html elsewhere")
+    return path
+
+
+def free_file(asked: Name | None, default: Path) -> Path:
+    """The file asked for, which must not exist; or the default, with a number where that is taken."""
+    if asked is not None:
+        check_output("--out", asked)
+        return Path(asked)
+    number, path = 1, default
+    while os.path.lexists(path):
+        number += 1
+        path = default.with_stem(f"{default.stem}-{number}")
+    return path
