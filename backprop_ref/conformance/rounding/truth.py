@@ -104,8 +104,8 @@ def exact_pass(network, W, b, x, y, numbers=None, da=None, weights=None, masks=(
 
 
 def exact_steps(network, W, b, batches, optimizer, numbers=None):
-    """W and b, nested lists of exact numbers, after one step of the optimizer per batch ``(x, y)``, or ``(x, y, weights,
-    masks)`` as of `exact_pass`.
+    """W and b, nested lists of exact numbers, after one step of the optimizer per batch: ``(x, y)``, or ``(x, y,
+    weights, masks)`` as of `exact_pass`.
     """
     numbers = numbers or high_precision()
     W, b = _exactly(numbers.number, W), _exactly(numbers.number, b)

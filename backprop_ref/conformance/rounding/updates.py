@@ -3,7 +3,8 @@
 As in `backprop_ref.conformance.rounding.rules`, whose conventions hold here: a `Near` per tensor, for every
 implementation that keeps the scalars of the optimizer (learning rate, momentum, 1 − β, 1 − β^t) in binary64 until they
 meet an array, in any of the usual forms: the learning rate inside or outside the velocity, decay on the gradient or as
-W·(1 − η·λ), ``m + (1 − β)(g − m)``, √v/√c in place of √(v/c), η/c₁ as one step size.
+W·(1 − η·λ), ``m + (1 − β)(g − m)``, √v/√c in place of √(v/c), η/c₁ as one step size. Norms that clip a gradient or
+constrain weights are computed in the working precision or a wider one, summed in any order.
 """
 
 from typing import Any
@@ -38,8 +39,9 @@ def stepped(rounding, case):
 
 
 def after(rounding, network, params, steps):
-    """W and b after `steps`: (optimizer, x, y) of each, or with weights of the samples and masks of the hidden layers
-    after these; the optimizer the same but for its learning rate."""
+    """W and b after `steps`: (optimizer, x, y) of each, or (optimizer, x, y, weights, masks) with those of samples and
+    hidden layers; the optimizer the same but for its learning rate.
+    """
     W, b = ([exactly(array) for array in arrays] for arrays in (params.W, params.b))
     states: list[dict] = [{} for _ in W + b]
     with np.errstate(all="ignore"):
