@@ -55,6 +55,19 @@ def test_arrays_and_plain_python_have_the_same_bits(name, dtype):
     assert np.isfinite(again.flat).all()
 
 
+@pytest.mark.parametrize("name", RULES)
+def test_their_second_derivatives_are_those_of_the_rule(name):
+    """Against central differences of gradients, to a hundred times the square of the step."""
+    network = br.Network([3, 5, 2], [name, "linear"], "mse")
+    params, tangent, (x, y) = parameters(network), parameters(network, 5), samples(network, 7)
+
+    def moved(step):
+        return br.value_and_grad(network, br.Parameters(params.flat + step * tangent.flat, network.sizes), x, y)[1].flat
+
+    found, wanted = br.hvp(network, params, x, y, tangent).flat, (moved(1e-4) - moved(-1e-4)) / 2e-4
+    assert np.abs(found - wanted).max() <= 1e-6 * np.abs(wanted).max()
+
+
 def test_compiled_backends_and_bounds_refuse_them():
     network = br.Network([3, 5, 2], ["cube", "linear"], "mse")
     params, (x, y) = parameters(network), samples(network, 7)
