@@ -468,6 +468,8 @@ class Loss(NamedTuple):
     """The output activations that go with the pair alone; every one where none is named."""
     one_class: bool = False
     """Whether every row has to have one label above 0, that of its class."""
+    meaning: str = ""
+    """What it is, in words."""
 
     def terms(self, output: str) -> str:
         """The name of the pair for an output activation that it goes with."""
@@ -496,7 +498,13 @@ class Loss(NamedTuple):
 
 def huber_loss(delta: float) -> Loss:
     name = TERMS.spelled(f"huber({delta!r})")
-    return Loss(name, True, name, {})
+    return Loss(
+        name,
+        True,
+        name,
+        {},
+        meaning="of ½(a − y)² up to |a − y| = δ, then δ(|a − y| − ½δ); δ = 1, or as in `huber(0.5)`",
+    )
 
 
 def cross_entropy(epsilon: float) -> Loss:
@@ -504,23 +512,38 @@ def cross_entropy(epsilon: float) -> Loss:
         pairs = {"softmax": "softmax_cross_entropy", "sigmoid": "sigmoid_cross_entropy"}
     else:
         pairs = {"softmax": TERMS.spelled(f"smoothed_cross_entropy({epsilon!r})")}
-    return Loss("ce" if epsilon == 0.0 else f"cross_entropy({epsilon!r})", False, None, pairs)
+    smooth = "`cross_entropy(ε)`, with softmax: of labels (1 − ε)·y + ε/K, K outputs; as torch's label_smoothing"
+    short = "ce" if epsilon == 0.0 else f"cross_entropy({epsilon!r})"
+    return Loss(short, False, None, pairs, meaning=f"of −y·log a; {smooth}")
 
 
-LOSSES: Table[Loss] = Table(
-    {
-        "mean_squared_error": Loss("mse", True, "squared_error", {}),
-        "sum_squared_error": Loss("sse", False, "squared_error", {}),
-        "binary_cross_entropy": Loss("bce", True, None, {"sigmoid": "sigmoid_binary_cross_entropy"}),
-        "cross_entropy": Family("ε", 0.0, cross_entropy, below=1.0),
-        "mean_absolute_error": Loss("mae", True, "absolute_error", {}),
-        "huber": Family("δ", 1.0, huber_loss),
-        "log_cosh": Loss("logcosh", True, "log_cosh", {}),
-        "hinge": Loss("hinge", True, "hinge", {}, only=("linear", "tanh")),
-        "multi_class_hinge": Loss("multi_margin", True, "multi_class_hinge", {}, only=("linear",), one_class=True),
-        "poisson": Loss("poisson", True, None, {"linear": "poisson_of_log", "softplus": "poisson_of_softplus"}),
-    }
-)
+# fmt: off
+LOSSES: Table[Loss] = Table({
+    "mean_squared_error": Loss("mse", True, "squared_error", {}, meaning="of (a − y)²"),
+    "sum_squared_error": Loss("sse", False, "squared_error", {}, meaning="of (a − y)²"),
+    "binary_cross_entropy": Loss(
+        "bce", True, None, {"sigmoid": "sigmoid_binary_cross_entropy"}, meaning="of −y·log a − (1 − y)·log(1 − a)"
+    ),
+    "cross_entropy": Family("ε", 0.0, cross_entropy, below=1.0),
+    "mean_absolute_error": Loss(
+        "mae", True, "absolute_error", {}, meaning="of |a − y|; its derivative at 0 is 0"
+    ),
+    "huber": Family("δ", 1.0, huber_loss),
+    "log_cosh": Loss("logcosh", True, "log_cosh", {}, meaning="of log cosh(a − y)"),
+    "hinge": Loss(
+        "hinge", True, "hinge", {}, only=("linear", "tanh"), meaning="of max(0, 1 − t·a); t = 1 where y > 0, else −1"
+    ),
+    "multi_class_hinge": Loss(
+        "multi_margin", True, "multi_class_hinge", {}, only=("linear",), one_class=True,
+        meaning="of max(0, 1 + a − a of the class) for every other class (Weston and Watkins 1999); the class is where "
+        "y > 0; as torch's multi_margin_loss",
+    ),
+    "poisson": Loss(
+        "poisson", True, None, {"linear": "poisson_of_log", "softplus": "poisson_of_softplus"},
+        meaning="of λ − y·log λ; with linear, a is log λ; with softplus, a is λ",
+    ),
+})
+# fmt: on
 USUAL_LOSSES = tuple(LOSSES)[:4]
 """As `USUAL_ACTIVATIONS`."""
 

@@ -21,6 +21,7 @@ RARE_PAIRS = [
     *(("mean_absolute_error", "sigmoid"), ("huber", "softmax"), ("huber(0.5)", "linear"), ("log_cosh", "tanh")),
     *(("hinge", "linear"), ("hinge", "tanh"), ("poisson", "linear"), ("poisson", "softplus")),
     *(("multi_class_hinge", "linear"), ("cross_entropy(0.1)", "softmax")),
+    *((name, LOSSES[name].outputs[0]) for name in [*LOSSES][10:]),
 ]
 """Losses that few use, each with some output activations."""
 RARE = [*(name for name in ACTIVATIONS if name not in USUAL_ACTIVATIONS), "leaky_relu(0.2)", "elu(0.5)"]

@@ -18,6 +18,7 @@ CHOICES = {
     "mean": ("divide", "reciprocal", "twice", "end"),
     "gradient": ("difference", "quotient", "from log"),
     "update": ("textbook", "scaled velocity"),
+    "norm": ("library", "columns", "wide"),
     "entrywise": ("table", "plain"),
 }
 
@@ -144,7 +145,7 @@ class Naive:
         return np.concatenate([self.matmul(d[None, :], J) for d, J in zip(da, rows, strict=True)])
 
     def scaled(self, value, network, batch):
-        """A value times 1/n."""
+        """A value times 1/n; `batch` is the sum of the weights where samples have some."""
         outputs = network.sizes[-1] if network.loss in {"mean_squared_error", "binary_cross_entropy"} else 1
         if self.form["mean"] == "reciprocal":
             return value * (self.dtype(1) / self.dtype(batch * outputs))
@@ -152,14 +153,17 @@ class Naive:
             return value / self.dtype(outputs) / self.dtype(batch)
         return value / self.dtype(batch * outputs)
 
-    def loss(self, network, a, y):
+    def loss(self, network, a, y, weights=None):
         if network.loss.endswith("squared_error"):
             terms = (a - y) ** 2
         elif network.loss == "cross_entropy":
             terms = -y * np.log(a)
         else:
             terms = -(y * np.log(a) + (1 - y) * np.log(1 - a))
-        return self.scaled(self.sum(terms.reshape(1, -1), 1)[0, 0], network, len(y))
+        terms = terms if weights is None else weights[:, None] * terms
+        return self.scaled(
+            self.sum(terms.reshape(1, -1), 1)[0, 0], network, len(y) if weights is None else weights.sum()
+        )
 
     def loss_delta(self, network, z, a, y):
         """The last layer's delta, times n."""
@@ -183,16 +187,18 @@ class Naive:
         shifted = z - z.max(axis=1, keepdims=True)
         return np.exp(shifted - np.log(self.sum(np.exp(shifted), 1))) - y
 
-    def passed(self, network, W, b, x, y):
+    def passed(self, network, W, b, x, y, weights=None, masks=()):
         """One pass, as `Values`; no delta where the mean is taken at the end."""
+        masks = [*masks] or [None] * (network.n_layers - 1)
         z, a, inputs = [], [], [x]
-        for W_l, b_l, name in zip(W, b, network.activations, strict=True):
+        for W_l, b_l, name, mask in zip(W, b, network.activations, [*masks, None], strict=True):
             z.append(self.matmul(inputs[-1], W_l) + b_l)
             a.append(self.activation(name, z[-1]))
-            inputs.append(a[-1])
-        late = self.form["mean"] == "end"
-        loss, delta, d = self.loss(network, a[-1], y), [], self.loss_delta(network, z[-1], a[-1], y)
-        d = d if late else self.scaled(d, network, len(x))
+            inputs.append(a[-1] if mask is None else a[-1] * mask)
+        late, batch = self.form["mean"] == "end", len(x) if weights is None else weights.sum()
+        loss, delta, d = self.loss(network, a[-1], y, weights), [], self.loss_delta(network, z[-1], a[-1], y)
+        d = d if weights is None else weights[:, None] * d
+        d = d if late else self.scaled(d, network, batch)
         dW, db = [], []
         for layer in reversed(range(network.n_layers)):
             delta.insert(0, d)
@@ -200,21 +206,49 @@ class Naive:
             db.insert(0, self.sum(d, 0)[:, 0])
             da = self.matmul(d, W[layer].T)
             if layer:
+                da = da if masks[layer - 1] is None else da * masks[layer - 1]
                 d = self.delta(network.activations[layer - 1], z[layer - 1], a[layer - 1], da)
         if late:
-            dW, db = ([self.scaled(g, network, len(x)) for g in part] for part in (dW, db))
-            return Values(z=z, a=a, dW=dW, db=db, dx=self.scaled(da, network, len(x)), loss=float(loss))
+            dW, db = ([self.scaled(g, network, batch) for g in part] for part in (dW, db))
+            return Values(z=z, a=a, dW=dW, db=db, dx=self.scaled(da, network, batch), loss=float(loss))
         return Values(z, a, delta, dW, db, da, float(loss))
 
     def stepped(self, case):
         """W and b after the steps of a case."""
-        tensors = [array.copy() for array in (*case.params.W, *case.params.b)]
-        n, states = case.network.n_layers, [{} for _ in case.params.W + case.params.b]
-        for t, (x, y) in enumerate(case.batches(), start=1):
-            seen = self.passed(case.network, tensors[:n], tensors[n:], x, y)
-            for i, (tensor, g) in enumerate(zip(tensors, seen.dW + seen.db, strict=True)):
-                self.update(case.optimizer, states[i], tensor, g, t, decayed=i < n)
+        return self.steps(case.network, case.params, case.optimizer, case.batches())
+
+    def steps(self, network, params, optimizer, batches):
+        """W and b after a step for each batch, (x, y) or (x, y, weights, masks)."""
+        tensors = [array.copy() for array in (*params.W, *params.b)]
+        n, states = network.n_layers, [{} for _ in tensors]
+        for t, (x, y, *counted) in enumerate(batches, start=1):
+            seen = self.passed(network, tensors[:n], tensors[n:], x, y, *counted)
+            gradients = self.clipped(optimizer, [*seen.dW, *seen.db])
+            for i, (tensor, g) in enumerate(zip(tensors, gradients, strict=True)):
+                g = g + self.dtype(optimizer.l1) * np.sign(tensor) if i < n and optimizer.l1 else g
+                self.update(optimizer, states[i], tensor, g, t, decayed=i < n)
+                if i < n and optimizer.max_norm is not None:
+                    tensor *= np.concatenate([self.factor(optimizer.max_norm, column) for column in tensor.T])
         return tensors[:n], tensors[n:]
+
+    def clipped(self, optimizer, gradients):
+        if optimizer.clip_value is not None:
+            return [
+                np.clip(g, *(self.dtype(end) for end in (-optimizer.clip_value, optimizer.clip_value)))
+                for g in gradients
+            ]
+        if optimizer.clip_norm is None:
+            return gradients
+        return [g * self.factor(optimizer.clip_norm, np.concatenate([g.ravel() for g in gradients])) for g in gradients]
+
+    def factor(self, most, vector):
+        """What a vector is multiplied by so that its norm is at most `most`."""
+        if self.form["norm"] == "library":
+            norm = np.linalg.norm(vector)
+        else:
+            wide = vector.astype(np.longdouble if self.form["norm"] == "wide" else self.dtype)
+            norm = np.sqrt(self.sum((wide * wide)[None, :], 1)[0, 0])
+        return np.minimum(self.dtype(1), self.dtype(most) / norm).astype(self.dtype).reshape(1)
 
     def update(self, optimizer, state, W, g, t, decayed):
         rate, scaled = self.dtype(optimizer.learning_rate), self.form["update"] == "scaled velocity"

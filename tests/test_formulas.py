@@ -5,6 +5,8 @@ in a formula is made, and every side of it is looked at.
 """
 
 import itertools
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from backprop_ref.conformance import gradcheck
 from backprop_ref.conformance.rounding import rules, truth
 from backprop_ref.formulas import ACTIVATIONS, LOSSES, TERMS
 
+PAGE = Path(__file__).parent.parent / "ci/formulas_page.py"
 WIDTH = 2
 SIGNS = list(itertools.product(("positive", "negative"), repeat=WIDTH))
 PLACES = {"positive": 1, "negative": -1, "far above": 15, "far below": -15}
@@ -241,6 +244,11 @@ def test_what_a_new_activation_lacks_is_said():
         "unheard_of has no bound: conformance/rounding/rules.py (Rules)",
         "unheard_of is not in the example in C: conformance/examples/mlp.c",
     ]
+
+
+def test_the_page_lists_them():
+    done = subprocess.run([sys.executable, PAGE, "--check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_pair_has_one_name():

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
-from helpers import parameters, samples
+from helpers import more, parameters, samples
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import backprop_ref as br
 
@@ -47,6 +49,69 @@ def test_calls_of_one_epoch_give_the_bits_of_one_call(backend, how):
     x, y = samples(NETWORK, 23)
     arguments = {**HOW[how], "backend": backend, "validation": (x[:5], y[:5]) if how == "patience" else None}
     assert_same(in_calls([1] * 6, x, y, **arguments), in_calls([6], x, y, **arguments))
+
+
+OPTIMIZERS = {
+    br.SGD: {"momentum": st.sampled_from([0.0, 0.9])},
+    br.Adam: {"beta2": st.sampled_from([0.9, 0.999]), "epsilon_hat": st.booleans()},
+    br.AdamW: {},
+    br.RMSprop: {"rho": st.sampled_from([0.5, 0.9])},
+    br.AdaGrad: {},
+}
+LIMITS = {
+    "weight_decay": st.sampled_from([0.0, 0.1]),
+    "l1": st.sampled_from([0.0, 0.02]),
+    "max_norm": st.none() | st.just(0.8),
+}
+CLIPS = st.sampled_from([{}, {"clip_value": 0.05}, {"clip_norm": 0.2}])
+RATES = st.sampled_from([0.0, 0.01, 0.3, 3.0])
+WEIGHTS = st.none() | st.lists(st.sampled_from([0.0, 0.5, 1.0, 3.0]), min_size=23, max_size=23).filter(any)
+"""A weight of 0 leaves a row out."""
+
+
+@st.composite
+def trainings(draw):
+    """Arguments of `br.train`, whatever goes together."""
+    schedule = draw(st.sampled_from([None, br.Step(2, 0.5), br.Cosine(over=5)]))
+    shared = {"schedule": schedule, "sample_weight": draw(WEIGHTS), "numerics": draw(st.sampled_from(NUMERICS))}
+    if draw(st.booleans()):
+        shared |= {
+            "patience": draw(st.integers(1, 3)),
+            "min_delta": draw(st.sampled_from([0.0, 0.1])),
+            "restore_best": draw(st.booleans()),
+            "class_weight": draw(st.sampled_from([None, [0.5, 3.0, 1.0, 2.0]])),
+            "validation": draw(st.sampled_from([None, (X[:5], Y[:5]), (X[:3], Y[:3], [1.0, 0.0, 2.0])])),
+        }
+    if draw(st.integers(0, 5)) == 0:
+        return {
+            **shared,
+            "optimizer": br.LBFGS(memory=3, weight_decay=draw(LIMITS["weight_decay"])),
+            "batch_size": None,
+        }
+    kind = draw(st.sampled_from([*OPTIMIZERS]))
+    chosen = {name: draw(values) for name, values in (LIMITS | OPTIMIZERS[kind]).items()}
+    return {
+        **shared,
+        "optimizer": kind(draw(RATES), **chosen, **draw(CLIPS)),
+        "batch_size": draw(st.sampled_from([None, 1, 5, 23])),
+        "shards": draw(st.sampled_from([1, 3])),
+        "dropout": draw(st.sampled_from([None, 0.3])),
+        "shuffle": draw(st.booleans()),
+        "seed": draw(st.integers(0, 9)),
+    }
+
+
+NUMERICS = ["fast", "reproducible"]
+X, Y = samples(NETWORK, 23)[0], br.one_hot(np.arange(23) % 5 % 4)
+
+
+@pytest.mark.parametrize("backend", ["numpy", more("numba")])
+@settings(max_examples=30, deadline=None)
+@given(arguments=trainings(), calls=st.lists(st.integers(0, 3), max_size=5))
+def test_any_calls_give_the_bits_of_one_call(backend, arguments, calls):
+    """Also calls of no epoch, and calls after patience has ended the training."""
+    whole = in_calls([sum(calls)], X, Y, backend=backend, **arguments)
+    assert_same(in_calls([*calls, 0], X, Y, backend=backend, **arguments), whole)
 
 
 def test_fifty_calls_are_one(tmp_path):

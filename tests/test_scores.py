@@ -45,6 +45,37 @@ def test_classes_are_scored_as_scikit_learn_does(sizes, output, loss):
     np.testing.assert_allclose(got["roc_auc"], sklearn.roc_auc_score(truth, ranked, multi_class="ovr"), **SAME)
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+def test_whatever_is_predicted_is_scored_as_scikit_learn_does(n):
+    """With ties, classes of which there is no row, and classes that are never predicted; one output has two classes."""
+    rng, classes, undefined = np.random.default_rng(n), max(2, n), 0
+    network = br.Network([1, n], ["sigmoid" if n == 1 else "softmax"], "bce" if n == 1 else "ce")
+    for rows in [*range(1, 25)] * 2:
+        a = rng.integers(1, 4, (rows, n)) / 4
+        if n > 1:
+            a[:, 0] *= rng.integers(2)
+            a /= a.sum(axis=1, keepdims=True)
+        truth = rng.integers(classes - rng.integers(2), size=rows)
+        got = scores.of("accuracy", network, a, br.one_hot(truth, n) if n > 1 else truth[:, None])
+        shares = a if n > 1 else np.concatenate([1.0 - a, a], axis=1)
+        found = a.argmax(axis=1) if n > 1 else (a[:, 0] > 0.5).astype(int)
+        of_each = {"labels": range(classes), "zero_division": 0.0}
+        parts = sklearn.precision_recall_fscore_support(truth, found, **of_each)
+        wanted = dict(zip(("precision", "recall", "f1", "support"), parts, strict=True))
+        wanted["accuracy"] = sklearn.accuracy_score(truth, found)
+        wanted["balanced_accuracy"] = wanted["recall"][wanted["support"] > 0].mean()
+        wanted["log_loss"] = sklearn.log_loss(truth, shares, labels=range(classes))
+        if len({*truth}) == classes:
+            ranked = shares[:, 1] if classes == 2 else shares
+            wanted["roc_auc"] = sklearn.roc_auc_score(truth, ranked, multi_class="ovr")
+        else:
+            undefined += 1
+            assert math.isnan(got["roc_auc"])
+        for name, value in wanted.items():
+            np.testing.assert_allclose(got[name], value, **SAME, err_msg=name)
+    assert 0 < undefined < 48
+
+
 def test_ties_count_half_in_roc_auc_and_one_class_has_none():
     a, truth = np.array([0.1, 0.5, 0.5, 0.5, 0.9, 0.2]), np.array([0, 1, 0, 1, 1, 1])
     network = br.Network([1, 1], ["sigmoid"], "bce")
@@ -121,7 +152,10 @@ def test_a_class_that_is_never_found_is_said(tmp_path, monkeypatch, capsys):
     table(tmp_path / "k.csv", [("a", "b", "c", "kind"), *((*row, kind) for row, kind in zip(x, kinds, strict=True))])
     out = told(capsys, "train", "--data-path", "k.csv", "--epochs", 5, "--test-size", 0.3, "--run-dir", "run")
     assert "class rare is never found" in out
-    assert "class rare is never found: none of its" in told(capsys, "evaluate", "run", "--data-path", "k.csv")
+    assert "class rare is never found: none of its 3 rows" in told(capsys, "evaluate", "run", "--data-path", "k.csv")
+    at = kinds.index("rare")
+    table(tmp_path / "one.csv", [("a", "b", "c", "kind"), (*x[at], "rare")])
+    assert "class rare is never found: not its one row" in told(capsys, "evaluate", "run", "--data-path", "one.csv")
     scored = json.loads(told(capsys, "evaluate", "run", "--data-path", "k.csv", "--json"))
     at = scored["classes"].index("rare")
     assert (scored["recall"][at], scored["support"][at], scored["confusion"][at][at]) == (0.0, 3, 0)

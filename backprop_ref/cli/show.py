@@ -159,7 +159,9 @@ def never_found(scored, where="", but=()):
     missed = [j for j in scores_of.never_found(scored["recall"], scored["support"]) if j not in but]
     kind, names = ("label", scored["targets"]) if "exact_match" in scored else ("class", scored["classes"])
     for j in missed[:MOST_MISSED]:
-        say(f"{kind} {names[j]} is never found{where}: none of its {scored['support'][j]:,} rows")
+        rows = scored["support"][j]
+        missing = f"none of its {rows:,} rows" if rows > 1 else "not its one row"
+        say(f"{kind} {names[j]} is never found{where}: {missing}")
     if len(missed) > MOST_MISSED:
         say(f"{len(missed) - MOST_MISSED} more are never found{where} either: see recall with --json")
 

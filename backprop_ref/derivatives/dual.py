@@ -55,6 +55,10 @@ class DualArithmetic(Arithmetic):
     def log1p(self, x: Dual) -> Dual:
         return self.number(self.over.log1p(x.value), x.dot / (1.0 + x.value))
 
+    def sqrt(self, x: Dual) -> Dual:
+        root = self.over.sqrt(x.value)
+        return self.number(root, (0.5 * x.dot) / root)
+
     def tanh(self, x: Dual) -> Dual:
         t = self.over.tanh(x.value)
         return self.number(t, (1.0 - t * t) * x.dot)

@@ -64,13 +64,13 @@ class Network:
     sizes : sequence of int
         Widths from the input to the output; at least two, each at least 1.
     activations : sequence of str
-        One per layer, that is ``len(sizes) - 1`` of sigmoid, tanh, relu, leaky_relu, softmax, linear, softsign,
-        hard_sigmoid, softplus, silu, elu, selu, gelu, gelu_tanh, mish. Two may have a number: ``leaky_relu(0.2)`` its
-        slope where z is negative (else 0.01), ``elu(0.5)`` its α (else 1).
+        One per layer, that is ``len(sizes) - 1`` of sigmoid, tanh, relu, leaky_relu, softmax, linear, gelu or another
+        of ``backprop_ref.network.ACTIVATIONS``. Two may have a number: ``leaky_relu(0.2)`` its slope where z is
+        negative (else 0.01), ``elu(0.5)`` its α (else 1).
     loss : str
-        mean_squared_error (mse), sum_squared_error (sse), binary_cross_entropy (bce), cross_entropy (ce),
-        mean_absolute_error (mae), huber or huber(δ), log_cosh (logcosh), hinge, multi_class_hinge (multi_margin), or
-        poisson. ``cross_entropy(0.1)`` smooths labels by ε = 0.1.
+        mean_squared_error (mse), sum_squared_error (sse), binary_cross_entropy (bce), cross_entropy (ce), huber or
+        another of ``backprop_ref.network.LOSSES``. ``cross_entropy(0.1)`` smooths labels by ε = 0.1, ``huber(0.5)``
+        has that δ (else 1).
 
     Raises
     ------

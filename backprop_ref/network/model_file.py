@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import Name, is_stream, replace, send
+from backprop_ref.formulas import ACTIVATIONS
 from backprop_ref.network import Network
 from backprop_ref.parameters import Parameters
 
@@ -127,6 +128,7 @@ def load_all(path: Name) -> tuple[Model, dict[str, npt.NDArray[Any]], dict[str, 
     """`load`, with the remaining tensors and metadata: ``Model, tensors, metadata``."""
     path = Path(path) / "checkpoint.safetensors" if Path(path).is_dir() else Path(path)
     tensors, metadata = _read(path)
+    _check_registered(path, metadata.get("network"))
     try:
         network = Network(**metadata.pop("network"))
         layers = range(network.n_layers)
@@ -136,6 +138,17 @@ def load_all(path: Name) -> tuple[Model, dict[str, npt.NDArray[Any]], dict[str, 
     except (KeyError, TypeError, InvalidInput) as error:
         raise InvalidInput(f"{path}: not a usable model file ({error}); save it again") from None
     return Model(network, params, metadata.pop("preprocessing", None)), tensors, metadata
+
+
+def _check_registered(path: Path, described: Any) -> None:
+    """Refuses a network with an activation that may be somebody's own, and that this process does not know."""
+    names = described.get("activations") if isinstance(described, dict) else None
+    for name in names if isinstance(names, list) else []:
+        if isinstance(name, str) and name.isidentifier() and name not in ACTIVATIONS:
+            raise InvalidInput(
+                f"{path}: unknown activation '{name}'; if it is your own, it has to be registered first: "
+                f"br.register_activation('{name}', forward, backward)"
+            )
 
 
 def _read(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:

@@ -18,6 +18,8 @@ STEP = 2.0**-332
 AGREE = 1e-12
 """How far a slope may be from the complex step, as a part of the largest."""
 PLACES = np.array([-7.0, -3.1, -1.3, -0.6, -0.21, -0.01, 0.013, 0.19, 0.58, 1.4, 2.9, 6.5])
+OPERATORS = {*formulas.SIGNS, *formulas.COMPARISONS, "absolute", "negative", "positive"}
+"""What a rule may do to z without m, by NumPy's names."""
 BACKENDS = ("numpy", "python", "torch", "jax", "array_api_strict")
 """What computes them; compiled kernels do not."""
 
@@ -31,6 +33,8 @@ class Complex(NDArrayOperatorsMixin):
         self.value: npt.NDArray[Any] = np.asarray(value)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> "Complex":
+        if ufunc.__name__ not in OPERATORS:
+            raise TypeError(f"NumPy's {ufunc.__name__} is not of the arithmetic")
         values = [one.value if isinstance(one, Complex) else one for one in inputs]
         if ufunc.__name__ in formulas.COMPARISONS:
             return Complex(ufunc(*map(np.real, values)))
@@ -38,27 +42,17 @@ class Complex(NDArrayOperatorsMixin):
             return Complex(np.where(values[0].real < 0.0, -values[0], values[0]))
         return Complex(ufunc(*values))
 
+    def __bool__(self) -> bool:
+        raise TypeError("an array is neither true nor false: if, max and min do not choose, m.where does")
+
 
 class _Words(formulas.Arithmetic):
     """The words of the formulas over `Complex`."""
 
-    def exp(self, x: Any) -> Any:
-        return np.exp(x)
-
-    def expm1(self, x: Any) -> Any:
-        return np.expm1(x)
-
-    def log(self, x: Any) -> Any:
-        return np.log(x)
-
-    def log1p(self, x: Any) -> Any:
-        return np.log1p(x)
-
-    def tanh(self, x: Any) -> Any:
-        return np.tanh(x)
-
-    def sqrt(self, x: Any) -> Any:
-        return np.sqrt(x)
+    def __getattr__(self, name: str) -> Callable[[Any], Complex]:
+        if name not in formulas.FUNCTIONS:
+            raise AttributeError(f"m has no '{name}'")
+        return lambda x: Complex(getattr(np, name)(x.value if isinstance(x, Complex) else x))
 
     def erf(self, x: Complex) -> Complex:
         """By its derivative, as the step is so small that its square is nothing."""
@@ -117,8 +111,8 @@ def _check(name: str, forward: Callable[..., Any], backward: Callable[..., Any])
     m, z = _Words(), Complex(PLACES + 0j)
     try:
         with np.errstate(all="ignore"):
-            due = np.imag(forward(m, Complex(PLACES + STEP * 1j)).value) / STEP
-            found = np.real(backward(m, z, forward(m, z), Complex(np.ones(len(PLACES)) + 0j)).value)
+            due = np.imag(_value(forward(m, Complex(PLACES + STEP * 1j)))) / STEP
+            found = np.real(_value(backward(m, z, forward(m, z), Complex(np.ones(len(PLACES)) + 0j))))
     except Exception as error:
         raise InvalidInput(
             f"activation {name}: its rules fail: {error}; they may use + - * /, abs, comparisons and the words of m"
@@ -131,3 +125,9 @@ def _check(name: str, forward: Callable[..., Any], backward: Callable[..., Any])
             f"activation {name}: at z = {PLACES[at]:g} the backward rule gives {found[at]:.6g}; "
             f"the derivative is {due[at]:.6g}"
         )
+
+
+def _value(found: Any) -> npt.NDArray[Any]:
+    if not isinstance(found, Complex):
+        raise TypeError(f"one returns {found!r}, and not what it makes of z")
+    return found.value

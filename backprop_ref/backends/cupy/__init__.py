@@ -157,7 +157,9 @@ class CupyBackend:
     ) -> Trainer | None:
         """Whole epochs with everything on the GPU; see `trainer.Trainer`.
 
-        None for batches cut into shards, dropout, samples with weights, and optimizers that define another step.
+        None for batches cut into shards, dropout, samples with weights, and optimizers that define another step: these
+        go batch by batch over the pairs, to the same bits. A captured step is the same for every batch of a size, but
+        with weights n is a batch's own, and masks, norms and shards would each take kernels of their own.
         """
         from backprop_ref.backends.cupy import trainer
 

@@ -11,12 +11,12 @@ from backprop_ref.errors import InvalidInput
 from backprop_ref.formulas import OWN_ACTIVATIONS
 
 
-def gradient_bounds(network, params, x, y, dtype=None, from_z=True, sample_weight=None):
+def gradient_bounds(network, params, x, y, dtype=None, from_z=True, sample_weight=None, masks=()):
     """How far from exact each entry of a pass may be: `Values` of float64 arrays, without W and b.
 
     Parameters
     ----------
-    network, params, x, y, sample_weight
+    network, params, x, y, sample_weight, masks
         As for `backprop_ref.value_and_grad`; but rows of weight 0 stay.
     dtype : str, optional
         The precision whose rounding is bounded; default: that of `params`.
@@ -25,7 +25,8 @@ def gradient_bounds(network, params, x, y, dtype=None, from_z=True, sample_weigh
         a = ½(1 + tanh(z/2)), they are worth little where a is near 0, and from log(1 − a) where it is near 1.
     """
     rounding = Rounding.of(dtype or params.dtype)
-    return mapped(bound, near_pass(rounding, network, params, x, y, from_z=from_z, weights=sample_weight))
+    seen = near_pass(rounding, network, params, x, y, from_z=from_z, weights=sample_weight, masks=masks)
+    return mapped(bound, seen)
 
 
 def usual_errors(network, params, x, y, dtype=None):
@@ -44,7 +45,7 @@ def shares(network, params, x, y):
     return {source: mapped(ratio, near_pass(rounding.only(source), network, params, x, y), total) for source in SOURCES}
 
 
-def near_pass(rounding, network, params, x, y, from_z=True, da=None, weights=None):
+def near_pass(rounding, network, params, x, y, from_z=True, da=None, weights=None, masks=()):
     """One pass as `Values` of `Near`; from an upstream gradient, and without a loss, if `da` is given."""
     check_fit(network, params)
     if own := OWN_ACTIVATIONS & {*network.activations}:
@@ -54,19 +55,20 @@ def near_pass(rounding, network, params, x, y, from_z=True, da=None, weights=Non
         )
     x, y = checked_data(network, x, y, params.dtype, "y" if da is None else "da")
     W, b = ([exactly(array) for array in arrays] for arrays in (params.W, params.b))
-    return propagate(rounding, network, W, b, x, y, from_z, da, weights)
+    return propagate(rounding, network, W, b, x, y, from_z, da, weights, masks)
 
 
-def propagate(rounding, network, W, b, x, y, from_z=True, da=None, weights=None):
+def propagate(rounding, network, W, b, x, y, from_z=True, da=None, weights=None, masks=()):
     """`near_pass` for weights and biases that are themselves `Near`."""
     rules, layers = Rules(rounding), range(network.n_layers)
     x, y = exactly(x), y.astype(np.float64)
+    masks = dict(enumerate(masks))  # by hidden layer
     z, a, inputs = [], [], [x]
     with np.errstate(all="ignore"):
         for layer in layers:
             z.append(rules.affine(inputs[-1], W[layer], b[layer]))
             a.append(rules.activation(network.activations[layer], z[-1]))
-            inputs.append(a[-1])
+            inputs.append(a[-1] if masks.get(layer) is None else rules.dropped(a[-1], masks[layer]))
         loss = None if da is not None else rules.loss(network, z[-1], a[-1], y, from_z, weights)
         delta, dW, db = ([None] * network.n_layers for _ in range(3))
         back = None if da is None else Upstream.alone(exactly(da))
@@ -76,6 +78,8 @@ def propagate(rounding, network, W, b, x, y, from_z=True, da=None, weights=None)
             else:
                 delta[layer] = rules.activation_delta(network.activations[layer], z[layer], a[layer], back)
             dW[layer], db[layer], back = rules.affine_delta(inputs[layer], W[layer], delta[layer])
+            if masks.get(layer - 1) is not None:
+                back = Upstream.alone(rules.dropped(back, masks[layer - 1]))
     return Values(z, a, delta, dW, db, back, loss)
 
 

@@ -69,6 +69,12 @@ class Rules:
         da = Upstream(values[2], local + _nt(delta.error, W.exact), local, delta.error, W)
         return Near(values[0], dW), Near(values[1], db), da
 
+    def dropped(self, values, mask):
+        """``a·mask`` or ``da·mask``: a product with what is given, and nothing where that is 0."""
+        size = np.abs(mask)
+        error = size * (values.error + self.rounding.in_entries(1) * values.computed) + self.tiny * (size > 0.0)
+        return Near(values.value * mask, error)
+
     def activation(self, name, z):
         """a from z."""
         value = _backend.activation_forward(name, z.value)

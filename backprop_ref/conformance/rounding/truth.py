@@ -45,7 +45,7 @@ def fractions():
     return SimpleNamespace(number=Fraction)
 
 
-def exact_pass(network, W, b, x, y, numbers=None, da=None, weights=None):
+def exact_pass(network, W, b, x, y, numbers=None, da=None, weights=None, masks=()):
     """One forward and backward pass, exactly.
 
     Parameters
@@ -59,6 +59,8 @@ def exact_pass(network, W, b, x, y, numbers=None, da=None, weights=None):
         An upstream gradient in place of the loss's.
     weights : array of shape (batch,), optional
         What each sample counts in the loss.
+    masks : sequence of arrays of shape (batch, n_out) or None, optional
+        Of each hidden layer, what its activations are multiplied by.
 
     Returns
     -------
@@ -68,11 +70,12 @@ def exact_pass(network, W, b, x, y, numbers=None, da=None, weights=None):
     numbers = numbers or high_precision()
     W, b, x, y, da = (_exactly(numbers.number, nested) for nested in (W, b, x, y, da))
     weights = _exactly(numbers.number, [1] * len(x) if weights is None else weights)
+    masks = [None, *_exactly(numbers.number, masks or [None] * (network.n_layers - 1)), None]  # of every layer's input
     inputs, z, a = [x], [], []
     for layer, activation in enumerate(network.activations):
         z.append([_affine(row, W[layer], b[layer]) for row in inputs[-1]])
         a.append([_activation(numbers, activation, row) for row in z[-1]])
-        inputs.append(a[-1])
+        inputs.append(_dropped(a[-1], masks[layer + 1]))
     output, loss = network.activations[-1], None
     plain, number = LOSSES.parts(network.loss)
     n = sum(weights) * (1 if plain in SUMS_OF_OUTPUTS else network.sizes[-1])
@@ -96,28 +99,52 @@ def exact_pass(network, W, b, x, y, numbers=None, da=None, weights=None):
         columns = list(zip(*delta[layer], strict=True))
         dW[layer] = [[_dot(a_k, column) for column in columns] for a_k in zip(*inputs[layer], strict=True)]
         db[layer] = [sum(column, numbers.number(0)) for column in columns]
-        da = [[_dot(row, W_k) for W_k in W[layer]] for row in delta[layer]]
+        da = _dropped([[_dot(row, W_k) for W_k in W[layer]] for row in delta[layer]], masks[layer])
     return Values(z, a, delta, dW, db, da, loss)
 
 
 def exact_steps(network, W, b, batches, optimizer, numbers=None):
-    """W and b, nested lists of exact numbers, after one step of the optimizer per batch ``(x, y)``."""
+    """W and b, nested lists of exact numbers, after one step of the optimizer per batch: ``(x, y)``, or ``(x, y,
+    weights, masks)`` as of `exact_pass`.
+    """
     numbers = numbers or high_precision()
     W, b = _exactly(numbers.number, W), _exactly(numbers.number, b)
     states: dict[tuple[int, ...], dict] = {}
-    for t, (x, y) in enumerate(batches, start=1):
-        seen = exact_pass(network, W, b, x, y, numbers)
-        decay, shrink = numbers.number(optimizer.weight_decay), numbers.number(1)
-        if optimizer.decoupled:
-            decay, shrink = numbers.number(0), 1 - numbers.number(optimizer.learning_rate) * decay
+    decay, l1 = numbers.number(optimizer.weight_decay), numbers.number(optimizer.l1)
+    shrink = numbers.number(1)
+    if optimizer.decoupled:
+        decay, shrink = numbers.number(0), 1 - numbers.number(optimizer.learning_rate) * decay
+    for t, (x, y, *counted) in enumerate(batches, start=1):
+        weights, masks = counted or (None, ())
+        seen = exact_pass(network, W, b, x, y, numbers, weights=weights, masks=masks)
+        dW, db = _clipped(numbers, optimizer, [seen.dW, seen.db])
         for layer in range(network.n_layers):
             for k, row in enumerate(W[layer]):
                 for j, w in enumerate(row):
-                    g = seen.dW[layer][k][j] + decay * w
+                    g = dW[layer][k][j] + l1 * _sign(w) + decay * w
                     row[j] = shrink * w - _step(numbers, optimizer, states.setdefault((layer, k, j), {}), g, t)
-            for j, g in enumerate(seen.db[layer]):
+            for j, g in enumerate(db[layer]):
                 b[layer][j] -= _step(numbers, optimizer, states.setdefault((layer, j), {}), g, t)
+            if optimizer.max_norm is not None:
+                columns = [_shortened(numbers, optimizer.max_norm, column) for column in zip(*W[layer], strict=True)]
+                W[layer] = [list(row) for row in zip(*columns, strict=True)]
     return W, b
+
+
+def _clipped(numbers, optimizer, gradients):
+    """Each entry between the bounds, or all of them as one vector no longer than it may be."""
+    if optimizer.clip_value is not None:
+        most = numbers.number(optimizer.clip_value)
+        return _exactly(lambda g: max(min(g, most), -most), gradients)
+    return gradients if optimizer.clip_norm is None else _shortened(numbers, optimizer.clip_norm, gradients)
+
+
+def _shortened(numbers, most, nested):
+    """A vector in nested lists, times most/norm where its norm is above `most`."""
+    entries: list[Any] = []
+    _exactly(entries.append, nested)
+    norm = numbers.sqrt(_dot(entries, entries))
+    return _exactly(lambda v: v * most / norm, nested) if norm > most else nested
 
 
 def rounded(nested):
@@ -137,6 +164,13 @@ def _exactly(number, nested):
 
 def _dot(u, v):
     return sum(p * q for p, q in zip(u, v, strict=True))
+
+
+def _dropped(values, mask):
+    """What a hidden layer hands on, up or down."""
+    if mask is None:
+        return values
+    return [[v * m for v, m in zip(*rows, strict=True)] for rows in zip(values, mask, strict=True)]
 
 
 def _affine(row, W, b):

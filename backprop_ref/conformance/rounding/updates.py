@@ -3,7 +3,8 @@
 As in `backprop_ref.conformance.rounding.rules`, whose conventions hold here: a `Near` per tensor, for every
 implementation that keeps the scalars of the optimizer (learning rate, momentum, 1 − β, 1 − β^t) in binary64 until they
 meet an array, in any of the usual forms: the learning rate inside or outside the velocity, decay on the gradient or as
-W·(1 − η·λ), ``m + (1 − β)(g − m)``, √v/√c in place of √(v/c), η/c₁ as one step size.
+W·(1 − η·λ), ``m + (1 − β)(g − m)``, √v/√c in place of √(v/c), η/c₁ as one step size. Norms that clip a gradient or
+constrain weights are computed in the working precision or a wider one, summed in any order.
 """
 
 from typing import Any
@@ -14,7 +15,7 @@ from backprop_ref.conformance.cases import mapped
 from backprop_ref.conformance.rounding.bounds import near_pass, propagate
 from backprop_ref.conformance.rounding.near import Near, bound, exactly
 from backprop_ref.conformance.rounding.precision import Rounding
-from backprop_ref.optimizers import SGD, AdaGrad, Adam, AdamW, RMSprop
+from backprop_ref.optimizers import SGD, AdaGrad, Adam, AdamW, RMSprop, norms
 
 HOST = float(np.finfo(np.float64).eps) / 2
 
@@ -38,22 +39,77 @@ def stepped(rounding, case):
 
 
 def after(rounding, network, params, steps):
-    """W and b after `steps`: (optimizer, x, y) of each, the optimizer the same but for its learning rate."""
+    """W and b after `steps`: (optimizer, x, y) of each, or (optimizer, x, y, weights, masks) with those of samples and
+    hidden layers; the optimizer the same but for its learning rate.
+    """
     W, b = ([exactly(array) for array in arrays] for arrays in (params.W, params.b))
     states: list[dict] = [{} for _ in W + b]
     with np.errstate(all="ignore"):
-        for t, (optimizer, x, y) in enumerate(steps, start=1):
-            seen = propagate(rounding, network, W, b, x, y)
+        for t, (optimizer, x, y, *counted) in enumerate(steps, start=1):
+            weights, masks = counted or (None, ())
+            seen = propagate(rounding, network, W, b, x, y, weights=weights, masks=masks)
+            gradients = _clipped(rounding, optimizer, seen.dW + seen.db)
+            dW, db = gradients[: len(W)], gradients[len(W) :]
             decay = 0.0 if optimizer.decoupled else optimizer.weight_decay
-            gradients = [decayed(rounding, decay, *pair) for pair in zip(W, seen.dW, strict=True)] + seen.db
+            dW = [_lasso(rounding, optimizer.l1, *pair) for pair in zip(W, dW, strict=True)]
+            dW = [decayed(rounding, decay, *pair) for pair in zip(W, dW, strict=True)]
             if optimizer.decoupled:
                 W = [_shrunk(rounding, optimizer.learning_rate * optimizer.weight_decay, each) for each in W]
             moved = [
                 _moved(rounding, optimizer, state, tensor, g, t)
-                for state, tensor, g in zip(states, W + b, gradients, strict=True)
+                for state, tensor, g in zip(states, W + b, dW + db, strict=True)
             ]
             W, b = moved[: len(W)], moved[len(W) :]
+            if optimizer.max_norm is not None:
+                W = [_scaled(rounding, _factor(rounding, optimizer.max_norm, each), each) for each in W]
     return W, b
+
+
+def _clipped(rounding, optimizer, gradients):
+    """Each entry between the bounds, or all tensors as one vector."""
+    if optimizer.clip_value is not None:
+        return [_between(rounding, optimizer.clip_value, g) for g in gradients]
+    if optimizer.clip_norm is None:
+        return gradients
+    pairs = zip(*((np.ravel(g.value), np.ravel(g.error)) for g in gradients), strict=True)
+    factor = _factor(rounding, optimizer.clip_norm, Near(*map(np.concatenate, pairs)))
+    return [_scaled(rounding, factor, g) for g in gradients]
+
+
+def _between(rounding, most, g):
+    """g or ±most, which is rounded: no two numbers move apart, and what is surely beyond forgets its error."""
+    u = rounding.in_entries(1)
+    beyond, near = np.abs(g.value) - 2.0 * g.error > most * (1.0 + 2.0 * u), g.computed >= most * (1.0 - 2.0 * u)
+    return Near(np.clip(g.value, -most, most), np.where(beyond, 0.0, g.error) + near * u * most)
+
+
+def _factor(rounding, most, w):
+    """most/M with M = max(‖w‖, most), for each column w.
+
+    A norm errs by that of the errors, and by what rounds n squares, their sum and its root, in the working precision or
+    a wider one; M by no more. ``most/M' − most/M = (most/M)·(M − M')/M'``; `most`, the quotient and it are rounded.
+    """
+    n, size = len(w.value), norms(w.value)
+    error = norms(w.error) + rounding.in_sums(n + 1) * norms(w.computed) + n * rounding.tiny / most
+    least = np.maximum(size - 2.0 * error, most)
+    apart = (most / least) * (error / least + rounding.in_entries(3))
+    return Near(most / np.maximum(size, most), np.where(size + 2.0 * error <= most, 0.0, apart))
+
+
+def _scaled(rounding, factor, w):
+    """``s·w``: a product, but where the factor is surely 1."""
+    rounded = rounding.in_entries(1) * factor.computed * w.computed + rounding.tiny
+    error = factor.exact * w.error + factor.error * w.computed + (factor.error > 0.0) * rounded
+    return Near(factor.value * w.value, error)
+
+
+def _lasso(rounding, strength, W, g):
+    """``g + λ₁·sign(W)``: λ₁ rounded, a sum; where rounding may decide the sign, twice λ₁."""
+    if not strength:
+        return g
+    doubtful = (np.abs(W.value) <= 2.0 * W.error) & (W.error > 0.0)
+    error = g.error + 2.0 * strength * doubtful + rounding.in_entries(2) * (g.computed + strength)
+    return Near(g.value + strength * np.sign(W.value), error)
 
 
 def decayed(rounding, decay, W, g):

@@ -12,6 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from backprop_ref.conformance.cases import Case
+from backprop_ref.formulas import ACTIVATIONS, LOSSES, USUAL_ACTIVATIONS
 from backprop_ref.network import Network
 from backprop_ref.optimizers import SGD, AdaGrad, Adam, AdamW, RMSprop
 from backprop_ref.parameters import Parameters
@@ -133,9 +134,10 @@ def _loose():
 
 def _rarer():
     """The activations, losses and update rules that fewer programs know, each once, on both sides of a kink."""
-    names = ("softsign", "hard_sigmoid", "softplus", "silu", "elu", "selu", "gelu", "gelu_tanh", "mish", "elu(0.5)")
+    rare = [name for name in ACTIVATIONS if name not in USUAL_ACTIVATIONS]
+    names = [*rare[:9], "elu(0.5)", *rare[9:]]  # beside one of the first ten, so that a new one changes no case
     for i, name in enumerate(names):
-        yield make("3-5-2", [name, names[i - 3]], "mse", batch=5, gain=3.0)
+        yield make("3-5-2", [name, names[(i - 3) % 10]], "mse", batch=5, gain=3.0)
     yield make("3-5-2", ["leaky_relu(0.2)", "linear"], "sse", batch=5, zero=True)
     outputs = {"mae": "sigmoid", "huber": "softmax", "huber(0.5)": "linear", "logcosh": "tanh"}
     for loss, output in [*outputs.items(), *(("hinge", name) for name in ("linear", "tanh"))]:
@@ -149,6 +151,8 @@ def _rarer():
         yield make("3-5-2", ["tanh", "linear"], "mse", batch=5, optimizer=optimizer, note=rule)
     yield make("3-5-2", ["gelu", "mish"], "huber", batch=5, dtype="float32")
     yield make("3-5-2", ["selu", "softplus"], "poisson", batch=5, dtype="float32")
+    for loss in [*LOSSES][10:]:
+        yield make("3-5-2", ["tanh", LOSSES[loss].outputs[0]], loss, batch=5)
 
 
 def make(
