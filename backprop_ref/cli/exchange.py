@@ -6,6 +6,7 @@ from backprop_ref.cli import show
 from backprop_ref.conformance.measuring.networks import name_of, parse
 from backprop_ref.errors import InvalidInput
 from backprop_ref.exchange import formats
+from backprop_ref.exchange.keras import FLOAT64
 from backprop_ref.files import check_output, write_output
 from backprop_ref.network.model_file import load, model_bytes
 
@@ -22,6 +23,8 @@ def export(run, to, out):
     check_output("--out", out)
     model = load(run)
     write_output("--out", out, formats.exported(model, out, name))
+    if name == "keras" and model.params.dtype == "float64":
+        show.line(f"note: {FLOAT64}", err=True)
     show.line(f"{name}: {out}, {name_of(model.network)}, parameters {model.params.sha256()[:12]}…")
 
 

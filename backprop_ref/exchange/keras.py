@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,11 @@ from backprop_ref.parameters import Parameters
 
 KEPT = "backprop_ref.json"
 """Beside what Keras has in its file: the description of the network."""
+FLOAT64 = (
+    "Keras holds float64 parameters to the bit, but computes parts of a layer in float32 (3.15: products on torch, "
+    "tanh on JAX)"
+)
+"""What is said of a network in float64."""
 _NAMES = (
     *("sigmoid", "tanh", "relu", "softmax", "softsign", "hard_sigmoid", "softplus", "silu", "selu", "gelu", "mish"),
     "linear",
@@ -38,6 +44,11 @@ def to_keras(network: Network, params: Parameters) -> Any:
         Keras is not installed, has no such activation that can be saved (gelu_tanh), or its backend does not hold
         float64 (JAX, where it is not told to).
 
+    Warns
+    -----
+    UserWarning
+        Of float64: Keras keeps the parameters, and computes parts in float32.
+
     Examples
     --------
     >>> import backprop_ref as br
@@ -45,7 +56,12 @@ def to_keras(network: Network, params: Parameters) -> Any:
     >>> br.to_keras(network, network.init(dtype="float32")).output_shape  # doctest: +SKIP
     (None, 1)
     """
-    keras = _keras("to_keras")
+    if params.dtype == "float64":
+        warnings.warn(FLOAT64, stacklevel=2)
+    return _built(_keras("to_keras"), network, params)
+
+
+def _built(keras: Any, network: Network, params: Parameters) -> Any:
     dtype = params.dtype.name
     layers: list[Any] = [keras.Input((network.sizes[0],), dtype=dtype)]
     for W, name in zip(params.W, network.activations, strict=True):
@@ -174,7 +190,7 @@ def _loss(source: Any, activations: list[str]) -> str | None:
 
 def write(model: Model, path: Path) -> bytes:
     """The .keras file, with the description of the network as one more file in it."""
-    built = to_keras(model.network, model.params)
+    built = _built(_keras(str(path)), model.network, model.params)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.keras"
         built.save(file)

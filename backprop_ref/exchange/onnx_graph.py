@@ -45,6 +45,8 @@ ELEMENTWISE = {
     "Max": "maximum",
     "Sqrt": "sqrt",
 }
+OPERATORS = {*ELEMENTWISE, "Softmax", "LeakyRelu", "Elu", "Gelu", "Clip", "HardSigmoid", "Selu", "Swish"}
+"""What can be read."""
 DIGITS = {"float64": 15, "float32": 7}
 """Of a constant, so many are what the dtype holds."""
 
@@ -196,8 +198,10 @@ class _Reader:
             raise self.refuse("changes the rows")
         return chain
 
-    def _expression(self) -> Node:  # noqa: PLR0911 (an operator each)
+    def _expression(self) -> Node:  # noqa: PLR0911, PLR0912 (an operator each)
         """The node as an operation on expressions."""
+        if self.kind not in OPERATORS:
+            raise self.refuse("is no operator of a multi-layer perceptron")
         parts = [value.expression if isinstance(value, Chain) else self._scalar(value) for value in self.inputs]
         s, dtype = self.settings, self._dtype()
         if self.kind in ELEMENTWISE:
@@ -224,12 +228,14 @@ class _Reader:
                 raise self.refuse(f"has slope {alpha:g}; the hard_sigmoid here has 1/6")
             self._only_single("1/6")
             return Node("hard_sigmoid", *parts)
+        if self.kind == "Swish" and s.get("alpha", 1.0) != 1.0:
+            raise self.refuse(f"has alpha {s['alpha']:g}; the silu here has 1")
         if self.kind == "Selu":
             if {"alpha", "gamma"} & s.keys() and not _usual_selu(s):
                 raise self.refuse("has other constants than SELU")
             self._only_single("its constants")
             return Node("selu", *parts)
-        raise self.refuse("is no operator of a multi-layer perceptron")
+        return Node("silu", *parts)
 
     def _only_single(self, what: str) -> None:
         if self._dtype() == "float64":
@@ -296,6 +302,8 @@ def _known(dtype: str) -> dict[str, str]:
         "softsign": z / (1.0 + abs(z)),
     }
     known = {canonical(expression, dtype): name for name, expression in written.items()}
+    for seam in (20.0, 40.0) if dtype == "float32" else (40.0,):  # torch's, from which on softplus is z to rounding
+        known[canonical(Node("where", z > seam, z, Node("softplus", z)), dtype)] = "softplus"
     for name, rule in ACTIVATIONS.items():
         if name not in NATIVE and not rule.by_rows:
             known[canonical(node(rule.forward(Words(dtype), z)), dtype)] = name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,8 +95,8 @@ class Program:
 
 def _read(values: dict[str, Any]) -> Preprocessing:
     try:
-        return Preprocessing.from_dict(values)
-    except ValueError as error:
+        return Preprocessing.from_dict(json.loads(json.dumps(values)))
+    except (ValueError, TypeError) as error:
         raise InvalidInput(f"its preprocessing is not one of ours ({error}); save it again") from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -49,11 +50,10 @@ def from_sklearn(estimator: Any) -> Model:
         raise InvalidInput(f"from_sklearn: {wrong} before the {kind}: only one of {' or '.join(SCALERS)} can be kept")
     if mlp.activation not in ACTIVATIONS or mlp.out_activation_ not in ACTIVATIONS:
         raise InvalidInput(f"from_sklearn: activation {mlp.out_activation_} has no name here")
-    if getattr(mlp, "loss", "") == "poisson":
-        raise InvalidInput("from_sklearn: its poisson loss has exp as the output's activation, which is none here")
     activations = [ACTIVATIONS[mlp.activation]] * (len(mlp.coefs_) - 1) + [ACTIVATIONS[mlp.out_activation_]]
     model = made("from_sklearn", mlp.coefs_, mlp.intercepts_, activations, None, loss=_loss(mlp))
-    return model._replace(preprocessing=_preprocessing(estimator, mlp, steps[:-1], model.network).to_dict())
+    preprocessing = _preprocessing(estimator, mlp, steps[:-1], model.network).to_dict()
+    return model._replace(preprocessing=json.loads(json.dumps(preprocessing)))
 
 
 def _loss(mlp: Any) -> str | None:

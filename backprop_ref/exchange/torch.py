@@ -134,6 +134,7 @@ def _chain(torch: Any, module: Any) -> list[tuple[Any, str]]:
     """The modules that are called, in order, each with its name; functions as the modules that do the same."""
     from torch import fx
 
+    module = module if isinstance(module, torch.nn.Sequential) else _alone(torch, module)
     try:
         graph = fx.symbolic_trace(module).graph
     except Exception as error:
@@ -162,6 +163,11 @@ def _chain(torch: Any, module: Any) -> list[tuple[Any, str]]:
             continue
         parts.append((_as_module(torch, name, step), step.name))
     return parts
+
+
+def _alone(torch: Any, module: Any) -> Any:
+    """A module; a single layer of torch's as a chain of one, since tracing does not look into those of a chain."""
+    return torch.nn.Sequential(module) if type(module).__module__.startswith("torch.nn") else module
 
 
 def _as_module(torch: Any, name: str, step: Any) -> Any:
