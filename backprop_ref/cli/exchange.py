@@ -20,6 +20,8 @@ def export(run, to, out):
     endings = formats.FORMATS[name].suffixes
     if Path(out).suffix.lower() not in endings:
         raise InvalidInput(f"--out {out}: {name} is written to a file that ends in {endings[0]}")
+    if Path(out).resolve() == Path(run).resolve():
+        raise InvalidInput(f"--out {out}: that is the model itself; name another file")
     check_output("--out", out)
     model = load(run)
     write_output("--out", out, formats.exported(model, out, name))

@@ -220,6 +220,9 @@ def read(path: Path, network: Network | None) -> Model:
 def _keras(what: str) -> Any:
     try:
         import keras
-    except ImportError:
-        raise missing("keras", "keras", what) from None
+    except ImportError as error:
+        if str(error.name).partition(".")[0] in {"keras", "None"}:
+            raise missing("keras", "keras", what) from None
+        said = f"{what}: Keras is installed, but not {error.name}, which it computes with"
+        raise InvalidInput(f"{said}; say another before: KERAS_BACKEND=torch or KERAS_BACKEND=jax") from None
     return keras

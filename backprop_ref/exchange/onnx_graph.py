@@ -14,7 +14,7 @@ from backprop_ref.errors import InvalidInput
 from backprop_ref.exchange.models import made
 from backprop_ref.exchange.onnx_words import NATIVE, Words
 from backprop_ref.formulas import ACTIVATIONS, SELU_ALPHA, SELU_SCALE
-from backprop_ref.kernels.expressions import Node, leaf, node
+from backprop_ref.kernels.expressions import Node, leaf, node, parts_of
 from backprop_ref.network import Network
 from backprop_ref.network.model_file import Model
 
@@ -267,24 +267,23 @@ def _activation(path: Path, chain: Chain, where: str) -> str:
     shown = canonical(expression, dtype)
     if shown in _known(dtype):
         return _known(dtype)[shown]
-    slope = _leaky(expression)
-    if slope is not None:
-        slope = float(str(np.float32(slope))) if dtype == "float32" else slope
-        return ACTIVATIONS.spelled(f"leaky_relu({slope!r})")
+    for family in ACTIVATIONS.families:
+        for number in _numbers(expression, dtype):
+            name = f"{family}({number!r})"
+            if name in ACTIVATIONS and canonical(_written(name, dtype), dtype) == shown:
+                return ACTIVATIONS.spelled(name)
     raise InvalidInput(f"{path}: {where} is {shown[:100]}, which is no activation here")
 
 
-def _leaky(expression: Node) -> float | None:
-    """The slope of where(z > 0, z, slope·z), or of its like."""
-    if expression.operation != "where":
-        return None
-    condition, yes, no = expression.parts
-    if condition.operation not in {"greater", "greater_equal"} or condition.parts[1].number != 0.0:
-        return None
-    factors = [part.number for part in no.parts if part.operation == "number"]
-    scaled = no.operation == "multiply" and len(factors) == 1 and "leaf" in {part.operation for part in no.parts}
-    is_z = condition.parts[0].operation == "leaf" and yes.operation == "leaf"
-    return factors[0] if scaled and is_z and condition.parts[1].operation == "number" else None
+def _numbers(expression: Node, dtype: str) -> set[float]:
+    """The constants in an expression, those of float32 in the fewest digits."""
+    found = {part.number for part in parts_of(expression) if part.operation == "number"}
+    return {float(str(np.float32(number))) for number in found} if dtype == "float32" else found
+
+
+def _written(name: str, dtype: str) -> Node:
+    """An activation as this project writes it."""
+    return node(ACTIVATIONS[name].forward(Words(dtype), leaf("z")))
 
 
 @cache
@@ -306,7 +305,7 @@ def _known(dtype: str) -> dict[str, str]:
         known[canonical(Node("where", z > seam, z, Node("softplus", z)), dtype)] = "softplus"
     for name, rule in ACTIVATIONS.items():
         if name not in NATIVE and not rule.by_rows:
-            known[canonical(node(rule.forward(Words(dtype), z)), dtype)] = name
+            known[canonical(_written(name, dtype), dtype)] = name
     return known
 
 
