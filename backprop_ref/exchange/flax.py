@@ -5,16 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
+from backprop_ref.arrays import Float
 from backprop_ref.errors import InvalidInput
-from backprop_ref.exchange.models import check_file, described, entries, made, missing
+from backprop_ref.exchange.models import Foreign, check_file, described, entries, made, missing
 from backprop_ref.formulas import ACTIVATIONS
 from backprop_ref.network import Network
 from backprop_ref.network.model_file import Model
 from backprop_ref.parameters import Parameters
+
+Named: TypeAlias = dict[str, dict[str, npt.NDArray[Float]]]
+"""The parameters of each layer."""
 
 KEPT = "backprop_ref"
 """The collection of variables beside params, in which the description of the network is, as bytes."""
@@ -32,7 +37,7 @@ _OF = {
 }
 
 
-def to_flax(network: Network, params: Parameters) -> tuple[Any, dict[str, Any]]:
+def to_flax(network: Network, params: Parameters) -> tuple[Foreign, dict[str, Named]]:
     """The network as a `flax.linen.Sequential` and its variables: ``module.apply(variables, x)`` gives the outputs.
 
     For float64, JAX has to be told so: ``jax.config.update("jax_enable_x64", True)``.
@@ -65,9 +70,9 @@ def to_flax(network: Network, params: Parameters) -> tuple[Any, dict[str, Any]]:
     return linen.Sequential(layers), {"params": _named(network, params)}
 
 
-def _named(network: Network, params: Parameters) -> dict[str, dict[str, Any]]:
+def _named(network: Network, params: Parameters) -> Named:
     """W and b by the names of a `flax.linen.Sequential`, in which activations are counted too."""
-    named, place = {}, 0
+    named, place = Named(), 0
     for W, b, name in zip(params.W, params.b, network.activations, strict=True):
         named[f"layers_{place}"] = {"kernel": np.array(W), "bias": np.array(b)}
         place += 1 if name == "linear" else 2
@@ -87,7 +92,7 @@ def _activation(jax: Any, name: str) -> Any:
     return getattr(jax.nn, _OF[plain])
 
 
-def from_flax(variables: Any, network: Network) -> Model:
+def from_flax(variables: object, network: Network) -> Model:
     """The model of Flax variables: of `flax.linen` as nested dictionaries, or a module or state of `flax.nnx`.
 
     Parameters
@@ -110,9 +115,8 @@ def from_flax(variables: Any, network: Network) -> Model:
     >>> br.from_flax({"params": {"Dense_0": {"kernel": [[1.0], [2.0]], "bias": [0.5]}}}, network).params.flat
     array([1. , 2. , 0.5])
     """
-    if not isinstance(variables, Mapping):
-        variables = _of_nnx(variables)
-    return _of_variables("from_flax", variables, network, None)
+    found = variables if isinstance(variables, Mapping) else _of_nnx(variables)
+    return _of_variables("from_flax", found, network, None)
 
 
 def _of_nnx(source: Any) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from backprop_ref.errors import InvalidInput
-from backprop_ref.exchange.models import check_file, described, entries, made, missing
+from backprop_ref.exchange.models import Foreign, check_file, described, entries, made, missing
 from backprop_ref.formulas import ACTIVATIONS, LOSSES
 from backprop_ref.network import Network, loss_name
 from backprop_ref.network.model_file import Model
@@ -35,7 +35,7 @@ _NAMES = (
 _PASS = {"InputLayer", "Dropout", "GaussianNoise", "Flatten", "ActivityRegularization"}
 
 
-def to_keras(network: Network, params: Parameters) -> Any:
+def to_keras(network: Network, params: Parameters) -> Foreign:
     """The network as a `keras.Sequential` of Dense and activations, in the dtype of the parameters.
 
     Raises
@@ -61,7 +61,7 @@ def to_keras(network: Network, params: Parameters) -> Any:
     return _built(_keras("to_keras"), network, params)
 
 
-def _built(keras: Any, network: Network, params: Parameters) -> Any:
+def _built(keras: Any, network: Network, params: Parameters) -> Foreign:
     dtype = params.dtype.name
     layers: list[Any] = [keras.Input((network.sizes[0],), dtype=dtype)]
     for W, name in zip(params.W, network.activations, strict=True):
@@ -74,7 +74,7 @@ def _built(keras: Any, network: Network, params: Parameters) -> Any:
             layers.append(keras.layers.Dense(W.shape[1], activation=name, dtype=dtype))
         else:
             raise InvalidInput(f"Keras has no activation {name} that a saved model can name; export to another format")
-    module = keras.Sequential(layers)
+    module: Foreign = keras.Sequential(layers)
     dense = [layer for layer in module.layers if type(layer).__name__ == "Dense"]
     for layer, W, b in zip(dense, params.W, params.b, strict=True):
         layer.set_weights([W, b])
@@ -86,7 +86,7 @@ def _built(keras: Any, network: Network, params: Parameters) -> Any:
     return module
 
 
-def from_keras(source: Any, network: Network | None = None) -> Model:
+def from_keras(source: object, network: Network | None = None) -> Model:
     """The model of a Keras model whose layers are one after the other: Dense, activations, Dropout and the like.
 
     Parameters

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,14 @@ from backprop_ref.errors import InvalidInput
 from backprop_ref.network import Network
 from backprop_ref.network.model_file import Model
 from backprop_ref.parameters import Parameters
+
+
+class Foreign(Protocol):
+    """An object of another library, which need not be installed where types are checked."""
+
+    def __call__(self, *arguments: Any, **settings: Any) -> Any: ...
+    def __getattr__(self, name: str) -> Any: ...
+
 
 USUAL_LOSS = {"softmax": "cross_entropy", "sigmoid": "binary_cross_entropy"}
 """Of an output activation, where nothing says what the network was trained with; else the mean squared error."""

@@ -17,7 +17,7 @@ ACTIVATIONS = {"identity": "linear", "logistic": "sigmoid", "tanh": "tanh", "rel
 SCALERS = ("StandardScaler", "MinMaxScaler")
 
 
-def from_sklearn(estimator: Any) -> Model:
+def from_sklearn(estimator: object) -> Model:
     """The model of a fitted MLPClassifier or MLPRegressor, or of a pipeline of a scaler and one of them.
 
     Parameters

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from backprop_ref.errors import InvalidInput
-from backprop_ref.exchange.models import check_file, described, entries, made, missing
+from backprop_ref.exchange.models import Foreign, check_file, described, entries, made, missing
 from backprop_ref.formulas import ACTIVATIONS
 from backprop_ref.network import Network
 from backprop_ref.network.model_file import Model
@@ -42,7 +42,7 @@ _FUNCTIONS = {
 """Functions of `torch`, of `torch.nn.functional` and of tensors that are activations; each is read as its module."""
 
 
-def to_torch(network: Network, params: Parameters) -> Any:
+def to_torch(network: Network, params: Parameters) -> Foreign:
     """The network as a `torch.nn.Sequential` of Linear and activations, in the dtype of the parameters.
 
     Softmax is part of it where it is part of the network; `torch.nn.CrossEntropyLoss` wants what comes before.
@@ -70,7 +70,8 @@ def to_torch(network: Network, params: Parameters) -> Any:
         linear = torch.nn.Linear(*W.shape, dtype=getattr(torch, params.dtype.name))
         linear.load_state_dict({"weight": torch.tensor(W.T.copy()), "bias": torch.tensor(b)})
         layers += [linear, *([] if name == "linear" else [_activation(torch, name)])]
-    return torch.nn.Sequential(*layers)
+    module: Foreign = torch.nn.Sequential(*layers)
+    return module
 
 
 def _activation(torch: Any, name: str) -> Any:
@@ -87,7 +88,7 @@ def _activation(torch: Any, name: str) -> Any:
     return getattr(torch.nn, _OF[plain])(**settings.get(plain, {}))
 
 
-def from_torch(source: Any, network: Network | None = None) -> Model:
+def from_torch(source: object, network: Network | None = None) -> Model:
     """The model of a torch module, or of a state_dict, which needs `network` to say activations and loss.
 
     Parameters
