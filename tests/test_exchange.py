@@ -21,7 +21,6 @@ import backprop_ref as br
 from backprop_ref.cli import run
 from backprop_ref.conformance.rounding.bounds import gradient_bounds
 from backprop_ref.data.preprocessing import Preprocessing
-from backprop_ref.exchange.formats import exported
 from backprop_ref.exchange.torch import LINEAR_FROM
 from backprop_ref.experiments.runner import load_run
 from backprop_ref.formulas import ACTIVATIONS, USUAL_ACTIVATIONS
@@ -437,7 +436,7 @@ def test_keras():
     )
     assert done.returncode == 0, done.stderr
     with zipfile.ZipFile("m.keras") as archive:
-        assert json.loads(json.loads(archive.read("backprop_ref.json"))["preprocessing"]) == {"any": [1]}
+        assert json.loads(json.loads(archive.read("backprop_ref.json"))["backprop_ref.preprocessing"]) == {"any": [1]}
 
 
 @pytest.mark.parametrize("kind", ["classes", "two", "labels", "number", "numbers"])
@@ -555,8 +554,7 @@ def test_export_and_import(capsys):
 def test_what_is_damaged_is_refused():
     network = br.Network([2, 3, 1], ["tanh", "linear"], "mse")
     br.export("m.safetensors", network, parameters(network))
-    content = exported(br.load("m.safetensors"), "m.safetensors", "torch")
-    assert content == Path("m.safetensors").read_bytes()
+    content = Path("m.safetensors").read_bytes()
     Path("m.safetensors").write_bytes(content.replace(b"tanh", b"tank"))
     with pytest.raises(br.InvalidInput, match="description of the network is damaged"):
         br.load("m.safetensors")

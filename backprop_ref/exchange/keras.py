@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from backprop_ref.errors import InvalidInput
-from backprop_ref.exchange.models import Foreign, check_file, described, entries, made, missing
+from backprop_ref.exchange.models import Foreign, agreed, check_file, described, entries, made, missing
 from backprop_ref.formulas import ACTIVATIONS, LOSSES
 from backprop_ref.network import Network, loss_name
 from backprop_ref.network.model_file import Model
@@ -120,6 +120,8 @@ def _of_layers(where: object, keras: Any, source: Any, network: Network | None, 
         kind = type(layer).__name__
         if kind == "Dense":
             W, *b = layer.get_weights()
+            if len(b) > 1:
+                raise InvalidInput(f"{where}: {layer.name} has {len(b)} arrays beside its weights; a layer has a bias")
             weights.append(np.asarray(W))
             biases.append(np.asarray(b[0]) if b else np.zeros(W.shape[1], W.dtype))
             activations.append(_named(where, keras, layer, layer.activation))
@@ -135,6 +137,8 @@ def _chain(where: object, keras: Any, source: Any) -> Iterator[Any]:
     """The layers in order; refused where one has not the one before as its only input."""
     if not source.built:
         raise InvalidInput(f"{where}: the model is not built, so it has no weights; call it on a batch first")
+    if len(source.outputs) != 1 or len(source.inputs) != 1:
+        raise InvalidInput(f"{where}: {len(source.inputs)} inputs and {len(source.outputs)} outputs; a network has one")
     before = None
     for layer in source.layers:
         if isinstance(layer, keras.Model):
@@ -212,9 +216,7 @@ def read(path: Path, network: Network | None) -> Model:
         raise InvalidInput(f"{path}: Keras cannot read it ({' '.join(str(error).split())[:100]})") from None
     written, preprocessing = described(kept, path)
     model = _of_layers(path, keras, source, network, preprocessing)
-    if network is None and written is not None and written.activations == model.network.activations:
-        return model._replace(network=written)
-    return model
+    return model if network is not None else model._replace(network=agreed(written, model.network))
 
 
 def _keras(what: str) -> Any:

@@ -26,20 +26,28 @@ class Foreign(Protocol):
 
 USUAL_LOSS = {"softmax": "cross_entropy", "sigmoid": "binary_cross_entropy"}
 """Of an output activation, where nothing says what the network was trained with; else the mean squared error."""
+NETWORK, PREPROCESSING = "backprop_ref.network", "backprop_ref.preprocessing"
+"""Keys of what is kept beside the parameters."""
 EXAMPLE = "4-16-3:tanh,softmax:ce"
 
 
 def entries(model: Model) -> dict[str, str]:
     """What a file keeps beside the parameters, so that it is the same model when it is read again."""
-    about = {"network": model.network.to_dict(), "preprocessing": model.preprocessing}
+    about = {NETWORK: model.network.to_dict(), PREPROCESSING: model.preprocessing}
     return {key: json.dumps(value) for key, value in about.items() if value is not None}
+
+
+def agreed(written: Network | None, found: Network) -> Network:
+    """What a description says, which knows the loss, if it is of the network that was found; else what was found."""
+    same = written is not None and (written.sizes, written.activations) == (found.sizes, found.activations)
+    return written if written is not None and same else found
 
 
 def described(kept: Mapping[str, str], where: object) -> tuple[Network | None, dict[str, Any] | None]:
     """What `entries` wrote: network and preprocessing, each None where it is not there."""
     try:
-        network = json.loads(kept["network"]) if "network" in kept else None
-        preprocessing = json.loads(kept["preprocessing"]) if "preprocessing" in kept else None
+        network = json.loads(kept[NETWORK]) if NETWORK in kept else None
+        preprocessing = json.loads(kept[PREPROCESSING]) if PREPROCESSING in kept else None
         return None if network is None else Network(**network), preprocessing
     except (ValueError, TypeError, RecursionError) as error:
         raise InvalidInput(f"{where}: its description of the network is damaged ({error}); export it again") from None

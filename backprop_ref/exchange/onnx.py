@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from backprop_ref.errors import InvalidInput
-from backprop_ref.exchange.models import check_file, described, entries, missing
+from backprop_ref.exchange.models import agreed, check_file, described, entries, missing
 from backprop_ref.exchange.onnx_graph import layers
 from backprop_ref.exchange.onnx_words import NATIVE, OPERATORS, Words
 from backprop_ref.files import replace, writing
@@ -147,7 +147,7 @@ def from_onnx(path: str | Path, network: Network | None = None) -> Model:
 
 
 def read(path: Path, network: Network | None) -> Model:
-    """The model of a file: that of its metadata, if it writes this graph; else what the graph says."""
+    """The model of a file: what its graph says, and the loss of its metadata where they agree on all else."""
     check_file(path)
     onnx = _onnx(str(path))
     try:
@@ -156,15 +156,8 @@ def read(path: Path, network: Network | None) -> Model:
     except Exception as error:
         raise InvalidInput(f"{path}: no ONNX file, or damaged ({' '.join(str(error).split())[:100]})") from None
     written, preprocessing = described({each.key: each.value for each in proto.metadata_props}, path)
-    if written is not None and network is None:
-        values = {each.name: onnx.numpy_helper.to_array(each) for each in proto.graph.initializer}
-        names = [(f"W{layer}", f"b{layer}") for layer in range(written.n_layers)]
-        if all(W in values and b in values for W, b in names):
-            params = Parameters.from_arrays([values[W] for W, _ in names], [values[b] for _, b in names])
-            model = Model(written, params, preprocessing)
-            if params.sizes == written.sizes and model_proto(model).graph == proto.graph:
-                return model
-    return layers(onnx, proto, path, network, preprocessing)
+    model = layers(onnx, proto, path, network, preprocessing)
+    return model if network is not None else model._replace(network=agreed(written, model.network))
 
 
 def _onnx(what: str) -> Any:

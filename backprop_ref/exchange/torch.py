@@ -34,7 +34,7 @@ _OF = {
     "leaky_relu": "LeakyReLU",
     "elu": "ELU",
 }
-_PASS = {"Identity", "Dropout", "AlphaDropout", "Flatten", "Linear"}
+_PASS = {"Identity", "Dropout", "AlphaDropout", "Flatten"}
 _FUNCTIONS = {
     **dict.fromkeys(("relu", "sigmoid", "tanh", "softsign", "silu", "selu", "mish", "hardsigmoid", "softplus")),
     **dict.fromkeys(("softmax", "gelu", "leaky_relu", "elu")),
@@ -160,10 +160,15 @@ def _chain(torch: Any, module: Any) -> list[tuple[Any, str]]:
             parts.append((module.get_submodule(step.target), str(step.target)))
             continue
         name = getattr(step.target, "__name__", str(step.target)).strip("_")
-        if name in {"flatten", "dropout", "contiguous"}:
+        if name in {"dropout", "contiguous"} or (name == "flatten" and _first_axis(step) == 1):
             continue
         parts.append((_as_module(torch, name, step), step.name))
     return parts
+
+
+def _first_axis(step: Any) -> Any:
+    """The first of the axes that flatten makes one."""
+    return step.args[1] if len(step.args) > 1 else step.kwargs.get("start_dim", 0)
 
 
 def _alone(torch: Any, module: Any) -> Any:
