@@ -38,8 +38,14 @@ from backprop_ref.derivatives import (
 )
 from backprop_ref.dropout import dropout_masks
 from backprop_ref.errors import BackendUnavailable, BackpropRefError, InvalidInput, TrainingDiverged
+from backprop_ref.exchange.flax import from_flax, to_flax
+from backprop_ref.exchange.formats import export, load
+from backprop_ref.exchange.keras import from_keras, to_keras
+from backprop_ref.exchange.onnx import from_onnx, to_onnx
+from backprop_ref.exchange.sklearn import from_sklearn
+from backprop_ref.exchange.torch import from_torch, to_torch
 from backprop_ref.network import Network
-from backprop_ref.network.model_file import Model, load, save
+from backprop_ref.network.model_file import Model, save
 from backprop_ref.network.own_activations import register_activation
 from backprop_ref.optimizers import SGD, AdaGrad, Adam, AdamW, RMSprop
 from backprop_ref.optimizers.lbfgs import LBFGS
@@ -87,7 +93,13 @@ __all__ = [
     "dropout_masks",
     "evaluate",
     "explain",
+    "export",
     "find_learning_rate",
+    "from_flax",
+    "from_keras",
+    "from_onnx",
+    "from_sklearn",
+    "from_torch",
     "gauss_newton",
     "get_backend",
     "gradcheck",
@@ -107,6 +119,10 @@ __all__ = [
     "run",
     "save",
     "sweep",
+    "to_flax",
+    "to_keras",
+    "to_onnx",
+    "to_torch",
     "trace",
     "train",
     "use",

@@ -1,9 +1,15 @@
-"""Builds the sdist, and from it the wheel, into dist/; looks at what a user of the wheel gets."""
+"""Builds the sdist, and from it the wheel, into dist/; looks at what a user of the wheel gets.
 
+The README that goes into them has absolute links, to the repository that pyproject.toml names, so that its picture
+shows on the page of a package index too.
+"""
+
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -23,8 +29,8 @@ print(backprop_ref.__version__)
 
 def main():
     with tempfile.TemporaryDirectory() as folder:
-        wheel = build(Path(folder) / "dist")
-        problems = [*wrong_contents(wheel), *wrong_when_installed(wheel, Path(folder) / "site")]
+        wheel = build(Path(folder) / "dist", Path(folder) / "sources")
+        problems = [*wrong_contents(wheel), *wrong_page(wheel), *wrong_when_installed(wheel, Path(folder) / "site")]
         (ROOT / "dist").mkdir(exist_ok=True)
         for built in wheel.parent.iterdir():
             shutil.copy(built, ROOT / "dist")
@@ -35,12 +41,46 @@ def main():
     print(f"dist/{wheel.name}, built from the sdist beside it: contents, imports and command are right")
 
 
-def build(folder):
+def build(folder, sources):
     """The wheel; ``build`` makes it from the unpacked sdist, so that the sdist is known to be complete."""
-    done = run([sys.executable, "-m", "build", "--outdir", folder, ROOT])
+    shutil.copytree(
+        ROOT, sources, symlinks=True, ignore=shutil.ignore_patterns(".venv*", ".git", "dist", "build", "*.egg-info")
+    )
+    readme = sources / "README.md"
+    readme.write_text(absolute(readme.read_text(encoding="utf-8"), repository()), encoding="utf-8")
+    done = run([sys.executable, "-m", "build", "--outdir", folder, sources])
     if done.returncode:
         sys.exit(f"{done.stdout}{done.stderr}make wheel: the build failed, see above")
     return next(folder.glob("*.whl"))
+
+
+def repository():
+    """Where the project is, as pyproject.toml has it."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
+
+
+def absolute(text, base):
+    """A page with its relative links and pictures led to the repository."""
+
+    def led(link):
+        start, target = link.groups()
+        kind = "raw" if link[0].startswith("!") else "blob"
+        return link[0] if re.match(r"\w+:|#", target) else f"{start}{base}/{kind}/HEAD/{target})"
+
+    return re.sub(r"(!?\[[^\]]*\]\()([^)]*)\)", led, text)
+
+
+def wrong_page(wheel):
+    """What a package index would say of the metadata, and links of the page that lead nowhere there."""
+    done = run([sys.executable, "-m", "twine", "check", "--strict", *wheel.parent.iterdir()])
+    if done.returncode:
+        yield f"twine check: {done.stdout.strip()}{done.stderr.strip()}"
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        page = archive.read(name).decode().partition("\n\n")[2]
+    for target in re.findall(r"\]\(([^)]*)\)", page):
+        if not target.startswith(("https://", "#")):
+            yield f"the page has a link that leads nowhere on a package index: {target}"
 
 
 def wrong_contents(wheel):

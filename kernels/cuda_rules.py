@@ -1,19 +1,15 @@
 """CUDA C of every activation, loss and update rule, written by the rules of `backprop_ref.formulas` themselves.
 
-`_Writer` turns a rule's expression into statements. What is used more than once gets a name, so the text reads as one
+`Writer` turns a rule's expression into statements. What is used more than once gets a name, so the text reads as one
 would write it by hand; `source` gives all of it.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from backprop_ref.formulas import (
     ACTIVATIONS,
-    COMPARISONS,
-    FUNCTIONS,
     OWN_ACTIVATIONS,
-    SIGNS,
     TERMS,
     UPDATES,
     Settings,
@@ -22,12 +18,9 @@ from backprop_ref.formulas import (
     decay,
 )
 
-from .expressions import OVER_ROWS, WORDS, Node, leaf
+from .expressions import WORDS, Node, leaf
+from .writing import Writer
 
-CHOICE, COMPARISON, SUM, PRODUCT, SIGN, ATOM = range(6)
-"""How tightly an expression holds together."""
-LEVELS = {"+": SUM, "-": SUM, "*": PRODUCT, "/": PRODUCT, **dict.fromkeys(COMPARISONS.values(), COMPARISON)}
-OPERATORS = SIGNS | COMPARISONS
 NUMBER = "number"
 """What the kernels of a family call the number that tells its rules apart."""
 OF_STEP = ("rate", "c1", "c2", "epsilon")
@@ -35,81 +28,6 @@ OF_STEP = ("rate", "c1", "c2", "epsilon")
 the weight decay."""
 ROW = len(OF_STEP) + 1
 """Numbers in such a row."""
-
-
-def _literal(value: float) -> str:
-    """Whole numbers as they are, others rounded once, from binary64."""
-    return f"{int(value)}" if value == int(value) else f"(REAL){value.hex()}"
-
-
-class _Writer:
-    """Statements for some results; in a row, ``j`` goes through its ``n_out`` entries."""
-
-    def __init__(self, results: tuple[Node, ...], kind: str, row: str | None = None) -> None:
-        self.kind, self.row, self.lines, self.names = kind, row, list[str](), dict[Node, str]()
-        self.uses: Counter[Node] = Counter()
-        for result in results:
-            self._count(result)
-        self.results = [self.text(result) for result in results]
-
-    def _count(self, node: Node) -> None:
-        self.uses[node] += 1
-        if self.uses[node] == 1:
-            for part in node.parts:
-                self._count(part)
-
-    def text(self, node: Node, least: int = CHOICE) -> str:
-        """The expression, in parentheses if it holds together less tightly than `least`."""
-        if node not in self.names and node.parts and self._deserves_name(node):
-            self._name(node)
-        shown, level = (self.names[node], ATOM) if node in self.names else self._spelled(node)
-        return shown if level >= least else f"({shown})"
-
-    def _spelled(self, node: Node) -> tuple[str, int]:
-        """The expression, whether or not it has a name, and how tightly it holds together."""
-        operation, parts = node.operation, node.parts
-        if operation == "leaf":
-            return node.name, ATOM
-        if operation == "number":
-            return f"{self.kind}{{{_literal(node.number)}}}", ATOM
-        if operation == "negative":
-            return f"-{self.text(parts[0], SIGN)}", SIGN
-        if operation == "where":
-            condition, yes, no = parts
-            return f"{self.text(condition, COMPARISON)} ? {self.text(yes)} : {self.text(no)}", CHOICE
-        if operation in OPERATORS:
-            sign = OPERATORS[operation]
-            level = LEVELS[sign]
-            return f"{self.text(parts[0], level)} {sign} {self.text(parts[1], level + 1)}", level
-        return f"{'abs_of' if operation == 'absolute' else operation}({', '.join(map(self.text, parts))})", ATOM
-
-    def _deserves_name(self, node: Node) -> bool:
-        if node.operation in OVER_ROWS:
-            return True
-        if node.in_row:
-            return self.uses[node] > 1 and node.operation in FUNCTIONS
-        return self.uses[node] > 1 or (self.row is not None and node.operation in FUNCTIONS)
-
-    def _name(self, node: Node) -> None:
-        """Writes the statement that computes a node; a row of them goes where the result will stand."""
-        over_row = node.operation in OVER_ROWS
-        shown = self.text(node.parts[0], PRODUCT) if over_row else self._spelled(node)[0]
-        called = "part" if node.operation in {*OPERATORS, "absolute"} else node.operation
-        name = f"{called}_{len(self.names)}"
-        loop = "for (integer j = 0; j < n_out; ++j)"
-        if node.operation == "total":
-            self.lines += [f"{self.kind} {name} = {{0}};", loop, f"    {name} = {name} + {shown};"]
-        elif node.operation == "largest":
-            larger = f"{shown} > {name} ? {shown} : {name}"
-            first = shown.replace("[j]", "[0]")
-            self.lines += [f"{self.kind} {name} = {first};", loop.replace("= 0", "= 1"), f"    {name} = {larger};"]
-        elif node.in_row:
-            assert self.row is not None and self.row not in self.names.values(), "one row of them, and no more"
-            name = self.row
-            self.lines += [loop, f"    {name} = {shown};"]
-        else:
-            self.lines.append(f"{self.kind} {name} = {shown};")
-        self.names[node] = name
 
 
 class Kernel(NamedTuple):
@@ -127,7 +45,7 @@ def _kernel(kernel: Kernel, results: tuple[Node, ...]) -> str:
     listed = [f"const real* {array}" for array in kernel.arrays]
     listed += [f"real {number}" for number in kernel.numbers] + [f"real* {kernel.result}"]
     entry = f"{kernel.result[:-3]}_j[j]" if kernel.by_rows else f"{kernel.result}[i]"
-    writer = _Writer(results, "real", entry if kernel.by_rows else None)
+    writer = Writer(results, "real", entry if kernel.by_rows else None)
     if not kernel.by_rows:
         head = f'extern "C" __global__ void {kernel.name}_v1({", ".join(listed)}, integer n_entries)'
         body = [*writer.lines, f"{entry} = {writer.results[0]};"]
@@ -190,7 +108,7 @@ def update(name: str, rule: Update) -> str:
     state = [f"{each}_i" for each in rule.state]
     given = Settings(*map(leaf, Settings._fields))
     results = rule.step(WORDS, given, leaf("W_i[i]"), leaf("g_i[i]"), *(leaf(f"{each}[i]") for each in state))
-    writer = _Writer(results, "rounded")
+    writer = Writer(results, "rounded")
     listed = ["rounded* W_i", "const rounded* g_i", *(f"rounded* {each}" for each in state)]
     listed += ["const rounded* settings", "const integer* position"]
     listed += [f"rounded {each}" for each in settings_of(name)]
@@ -215,13 +133,13 @@ def _used(name: str) -> tuple[str, ...]:
     leaves = {each: leaf(each) for each in Settings._fields}
     rule = UPDATES[name]
     results = rule.step(WORDS, Settings(**leaves), leaf("W"), leaf("g"), *map(leaf, rule.state))
-    writer = _Writer(results, "rounded")
+    writer = Writer(results, "rounded")
     return tuple(each for each, node in leaves.items() if writer.uses[node])
 
 
 def weight_decay() -> str:
     """The kernel that adds λ·W to the gradient of one layer's weights, or −η·λ·W to the weights."""
-    writer = _Writer((decay(leaf("W_i[i]"), leaf("g_i[i]"), leaf("strength")),), "rounded")
+    writer = Writer((decay(leaf("W_i[i]"), leaf("g_i[i]"), leaf("strength")),), "rounded")
     listed = "const rounded* W_i, rounded* g_i, const rounded* settings, const integer* position, integer n"
     head = f'extern "C" __global__ void weight_decay_v1({listed})'
     before = f"    rounded strength = settings[{ROW} * position[1] + {ROW - 1}];\n"

@@ -23,6 +23,7 @@ FORBIDDEN = {
     "training": {"conformance", "experiments", "report", "cli", "data"},
     "conformance": {"training", "experiments", "report", "cli", "data"},
     "report": {"training", "conformance", "experiments", "cli", "data"},
+    "exchange": {"training", "conformance", "experiments", "report", "cli", "api", "backends"},
     "experiments": {"cli"},
     "benchmarks": {"cli", "report", "data", "experiments"},
     **{
@@ -63,7 +64,7 @@ ORDER = {
         api data
         derivatives
         traces
-        training conformance report
+        training conformance report exchange
         experiments
         checking commands sklearn
         __init__

@@ -141,6 +141,57 @@ def predict(
         predict(run, data_path, output, proba, header, ids, encoding, sheet)
 
 
+@registered(epilog=example("export runs/iris-1 --to onnx", "export runs/iris-1 --out iris.c"))
+def export(
+    run: Run,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            help="onnx, torch, keras, flax, c or javascript; default: by the ending of --out.", metavar="FORMAT"
+        ),
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="File to write; default: named after RUN.", metavar="FILE")] = None,
+    force: Force = False,
+):
+    """Write a trained network for another library, or as a program without dependencies in C or JavaScript.
+
+    A program takes the numbers as the table has them; for a library they are scaled before, as in the run.
+    """
+    from backprop_ref.cli.exchange import export
+
+    with overwriting(force):
+        export(run, to, out)
+
+
+@registered(name="import", epilog=example("import classifier.onnx --out classifier.safetensors"))
+def import_(
+    file: Annotated[
+        str,
+        typer.Argument(
+            help=".onnx; .safetensors or .pt with a torch state_dict; .keras; .msgpack with Flax variables.",
+            metavar="FILE",
+        ),
+    ],
+    network: Annotated[
+        str | None,
+        typer.Option(
+            help="What the file does not tell, such as 4-16-3:tanh,softmax:ce: activations of a state_dict or of Flax "
+            "variables; the loss.",
+            metavar="NETWORK",
+        ),
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(help="Model file to write; default: named after FILE.", metavar="FILE")
+    ] = None,
+    force: Force = False,
+):
+    """Make a model file of a network that another library wrote, for every command that takes one."""
+    from backprop_ref.cli.exchange import import_
+
+    with overwriting(force):
+        import_(file, network, out)
+
+
 @registered(epilog=example("evaluate runs/digits-1", "evaluate runs/iris-1 --data-path more.csv"))
 def evaluate(
     run: Run,

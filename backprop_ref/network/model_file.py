@@ -34,6 +34,7 @@ class Model(NamedTuple):
 
 
 FORMAT = "backprop_ref-1"
+OF_OTHERS = "a model of another library becomes one by: backprop-ref import FILE"
 
 
 class Packs(Protocol):
@@ -165,13 +166,14 @@ def _read(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
             f"{path}: no such file; give a model written by br.save or a run folder's checkpoint"
         ) from None
     except (SafetensorError, TypeError, AttributeError) as error:  # the last two: of a dtype that NumPy lacks
-        raise InvalidInput(
-            f"{path}: truncated or not a safetensors file ({error}); restore it from a copy or train again"
-        ) from None
+        remedy = "restore it from a copy or train again" if path.suffix == ".safetensors" else OF_OTHERS
+        raise InvalidInput(f"{path}: truncated or not a safetensors file ({error}); {remedy}") from None
     except OSError as error:
         raise InvalidInput(f"{path}: cannot be read ({error.strerror or error})") from None
     if metadata.pop("format", None) != FORMAT:
-        raise InvalidInput(f"{path}: a safetensors file, but not one that br.save wrote (no format '{FORMAT}')")
+        raise InvalidInput(
+            f"{path}: a safetensors file, but not one that br.save wrote (no format '{FORMAT}'); {OF_OTHERS}"
+        )
     try:
         return tensors, {key: json.loads(value) for key, value in metadata.items()}
     except (ValueError, RecursionError) as error:
