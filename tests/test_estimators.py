@@ -240,6 +240,8 @@ def test_what_is_more_than_scikit_learn_has():
     assert margins.score(X, Y == 0) == 1.0
     assert not hasattr(margins, "predict_proba")
     assert ((margins.decision_function(X) > 0) == (Y == 0)).all()
+    margins = clone(margins).set_params(loss="multi_class_hinge").fit(X, Y == 0)
+    assert ((margins.decision_function(X) > 0) == margins.predict(X)).all()
     smooth = MLPClassifier((5,), loss="cross_entropy(0.1)", max_iter=60, learning_rate_init=0.05, random_state=1).fit(
         X, Y == 1
     )
