@@ -24,6 +24,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import backprop_ref as br
 import backprop_ref.sklearn as ours
 from backprop_ref.sklearn import MLPClassifier, MLPRegressor
+from backprop_ref.sklearn.random_state import Shuffled
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -313,3 +314,9 @@ def test_the_benchmark_compares_before_it_times():
     bench.LARGEST["float64"] = 0.0
     with pytest.raises(AssertionError, match="they train differently"):
         bench.compared((*case[:3], "float64", "numpy"), X, Y, times=2, epochs=2)
+
+
+def test_orders_from_elsewhere_are_in_no_run_folder(tmp_path):
+    network, orders = br.Network([4, 1], ["linear"], "mse"), Shuffled(np.random.RandomState(1), 150)
+    with pytest.raises(br.InvalidInput, match="leave run_dir out"):
+        br.train(network, network.init(), X, NUMBERS[:, None], shuffle=orders, run_dir=tmp_path / "run")
