@@ -286,6 +286,9 @@ loss_, loss_curve_, best_loss_, t_, validation_scores_, best_validation_score_
 
     @available_if(lambda model: not _gives_probabilities(model))
     def decision_function(self, X: Any) -> npt.NDArray[Any]:
-        """Outputs that are no probabilities, (samples, classes), or (samples,) of two classes with one output."""
+        """Outputs that are no probabilities, (samples, classes); of two classes (samples,), above the threshold for the
+        second."""
         a = self._outputs(X)
-        return a[:, 0] if a.shape[1] == 1 and not self._multi_label else a
+        if self._multi_label or len(self.classes_) > 2:
+            return a
+        return a[:, 1] - a[:, 0] if a.shape[1] == 2 else a[:, 0] - threshold(self.network_)
