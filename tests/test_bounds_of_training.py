@@ -120,7 +120,7 @@ def test_naive_code_is_within_the_bounds(added):
     how = ADDED[added]
     for dtype in ("float64", "float32"):
         expected, batches = exact_and_bounds(how, dtype, PLAIN), [*steps_of(how, *data(dtype))]
-        for seed in range(10):
+        for seed in range(5):
             way = Naive(seed, dtype)
             W, b = way.steps(PLAIN, parameters(PLAIN, dtype=dtype), how["optimizer"], batches)
             assert W[0].dtype == dtype

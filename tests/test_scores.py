@@ -50,7 +50,7 @@ def test_whatever_is_predicted_is_scored_as_scikit_learn_does(n):
     """With ties, classes of which there is no row, and classes that are never predicted; one output has two classes."""
     rng, classes, undefined = np.random.default_rng(n), max(2, n), 0
     network = br.Network([1, n], ["sigmoid" if n == 1 else "softmax"], "bce" if n == 1 else "ce")
-    for rows in [*range(1, 25)] * 2:
+    for rows in range(1, 25):
         a = rng.integers(1, 4, (rows, n)) / 4
         if n > 1:
             a[:, 0] *= rng.integers(2)
@@ -73,7 +73,7 @@ def test_whatever_is_predicted_is_scored_as_scikit_learn_does(n):
             assert math.isnan(got["roc_auc"])
         for name, value in wanted.items():
             np.testing.assert_allclose(got[name], value, **SAME, err_msg=name)
-    assert 0 < undefined < 48
+    assert 0 < undefined < 24
 
 
 def test_ties_count_half_in_roc_auc_and_one_class_has_none():
