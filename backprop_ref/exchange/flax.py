@@ -98,8 +98,9 @@ def from_flax(variables: object, network: Network) -> Model:
     Parameters
     ----------
     variables : mapping, flax.nnx.Module or flax.nnx.State
-        Each layer is a dictionary with kernel, of shape (n_in, n_out), and bias; layers are in the order of the numbers
-        in their names.
+        Each layer is a dictionary with kernel, of shape (n_in, n_out), and bias. Layers are taken in the order of the
+        numbers in their names, that in which Flax made them: look, where layers of equal width are made in another
+        order than they are called, as in ``Dense(3)(Dense(3)(x))``.
     network : Network
         What variables do not say: activations and loss.
 

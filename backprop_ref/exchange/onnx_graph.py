@@ -265,8 +265,9 @@ def _activation(path: Path, chain: Chain, where: str) -> str:
     if expression.operation in ACTIVATIONS and expression.parts[0].operation == "leaf":
         return ACTIVATIONS.spelled(expression.operation)
     shown = canonical(expression, dtype)
-    if shown in _known(dtype):
-        return _known(dtype)[shown]
+    known = _known(dtype, tuple(ACTIVATIONS))
+    if shown in known:
+        return known[shown]
     for family in ACTIVATIONS.families:
         for number in _numbers(expression, dtype):
             name = f"{family}({number!r})"
@@ -287,7 +288,7 @@ def _written(name: str, dtype: str) -> Node:
 
 
 @cache
-def _known(dtype: str) -> dict[str, str]:
+def _known(dtype: str, names: tuple[str, ...]) -> dict[str, str]:
     """The activations that exporters write out, and those of this project, by their canonical form."""
     z = leaf("z")
     half = 0.5 * z
@@ -303,8 +304,8 @@ def _known(dtype: str) -> dict[str, str]:
     known = {canonical(expression, dtype): name for name, expression in written.items()}
     for seam in (20.0, 40.0) if dtype == "float32" else (40.0,):  # torch's, from which on softplus is z to rounding
         known[canonical(Node("where", z > seam, z, Node("softplus", z)), dtype)] = "softplus"
-    for name, rule in ACTIVATIONS.items():
-        if name not in NATIVE and not rule.by_rows:
+    for name in names:
+        if name not in NATIVE and not ACTIVATIONS[name].by_rows:
             known[canonical(_written(name, dtype), dtype)] = name
     return known
 
