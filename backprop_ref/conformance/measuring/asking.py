@@ -30,6 +30,7 @@ REMEDIES = {
     "EOFError": "nobody is there to type; take what it asks for as an argument",
     "SystemExit": "have it return instead",
     "its process": "",
+    "each weight moves": "have it return its gradients, or keep them in attributes",
     "its argument '": "",
 }
 """How reasons begin that have nothing to do with sizes or layouts, and what helps."""
@@ -332,8 +333,8 @@ def _score(submission, network, layout, hard):
     if second is None or second.dW is None or same(second.dW[0], values.dW[0], 1e-9):
         return 1, "", biased
     suits = _suiting(x[0], values, second)
-    if suits == 1 and len(set(network.sizes)) == len(network.sizes):  # no other layout has these shapes: it is db
-        suits = _suiting(x[0], values._replace(db=None), second._replace(db=None))
+    if suits < 2 and len(set(network.sizes)) == len(network.sizes):  # no other layout has these shapes: it is db
+        suits = max(suits, _suiting(x[0], values._replace(db=None), second._replace(db=None)))
     odd = bool(_odd(one.values.db, network.sizes, len(x)))
     return (1, 2, BEST)[suits] - (0.5 if odd else 0.0), "", biased
 

@@ -10,6 +10,7 @@ from backprop_ref.conformance.measuring.asking import HALF_THE_DIGITS, Asked
 from backprop_ref.conformance.measuring.by_rules import without_loss
 from backprop_ref.conformance.measuring.judgement import ORDER, Judgement, known_bug
 from backprop_ref.conformance.measuring.networks import kind_of
+from backprop_ref.conformance.measuring.recorded import told_by_record
 from backprop_ref.conformance.measuring.with_loss import with_loss
 from backprop_ref.conformance.outcomes.outcome import CONVENTION, NOT_JUDGED, RIGHT, WRONG, Finding, Outcome
 
@@ -120,6 +121,10 @@ def judged_group(ask, form, members, told, search=True) -> Judgement:
         finding = known_bug("all-zero", "dW", tuple(range(members[0].n_layers)))
         return Judgement(WRONG, kind_of(members[0]), (finding,))
     judge = partial(with_loss, form=form) if batches.five.loss is not None else without_loss
+    note = ""
+    if batches.five.loss is None and not told and not ask.dear and steps is None:
+        members, note = told_by_record(ask, batches, members)
+        told = bool(note)
     with np.errstate(all="ignore"):
         judgement = judge(ask, batches, members, search and not state, told=told)
     if judgement.verdict == WRONG and batches.tolerance < HALF_THE_DIGITS["float32"]:
@@ -130,6 +135,10 @@ def judged_group(ask, form, members, told, search=True) -> Judgement:
                 notes=(*rough.notes, "right to the digits of float32, in which some of it is computed"),
                 plain=False,
             )
+    if judgement.verdict == WRONG and ask.submission.kind == "class":
+        judgement = _by_operations(ask, batches, judgement)
+    if note:
+        judgement = judgement._replace(notes=(*judgement.notes, note))
     if steps is not None:
         judgement = judgement._replace(notes=(*judgement.notes, steps[1]), plain=False)
     more = (
@@ -140,6 +149,22 @@ def judged_group(ask, form, members, told, search=True) -> Judgement:
     if more:
         judgement = judgement._replace(verdict=WRONG, findings=(*judgement.findings, *more))
     return judgement
+
+
+def _by_operations(ask, batches, judgement):
+    """The judgement with the operations that are off, in the place of rules without a name, where objects go back by
+    themselves."""
+    wrong = {} if judgement.named else ask.submission.wrong_operations(batches.singles[0].case)
+    if not wrong:
+        return judgement
+    found = [
+        Finding("operation-gradient", f"the gradient of {name} is not the derivative of what it computes", "operation",
+                (), f"{due:.6g}, the difference quotient", f"{yours:.6g}",
+                f"mend what {name.split(',')[0]} does on the way back; gradients of one object are added up", "certain")
+        for name, (yours, due) in wrong.items()
+    ]  # fmt: skip
+    named = [one for one in judgement.findings if one.id in BY_ID]
+    return judgement._replace(findings=(*found, *named))
 
 
 def _merged(ask, form, judged, refused, target, told, submission):

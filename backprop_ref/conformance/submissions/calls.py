@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from backprop_ref.conformance.submissions.labels import labels
 from backprop_ref.conformance.submissions.reading import Shapes, Unreadable, array, depth, leaves, number, readings
+from backprop_ref.conformance.submissions.recording import Recording
 from backprop_ref.errors import blame, is_library
 
 
@@ -17,6 +18,14 @@ def one_call(function, arguments: list[Any], keywords: dict[str, Any], shapes: S
     """
     arguments, keywords = _with_classes(arguments, keywords, shapes)
     return _reply(function(*arguments, **keywords), arguments, keywords, shapes)
+
+
+def recorded(function, arguments: list[Any], keywords: dict[str, Any], shapes: Shapes) -> dict[str, Any]:
+    """The numbers that a call keeps or prints, as `recording.Recording` finds them."""
+    arguments, keywords = _with_classes(arguments, keywords, shapes)
+    with Recording() as recording:
+        function(*arguments, **keywords)
+    return {"recorded": recording.found}
 
 
 def _with_classes(arguments, keywords, shapes):

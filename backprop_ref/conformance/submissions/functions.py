@@ -9,10 +9,11 @@ import numpy as np
 from backprop_ref.conformance.cases import Case, Values, same_bits, tensors
 from backprop_ref.conformance.submissions.answer import Answer
 from backprop_ref.conformance.submissions.calling import TIME_LIMIT, Late, NotJudged, Refusal, run
-from backprop_ref.conformance.submissions.calls import Attempt, after, attempts, one_call
+from backprop_ref.conformance.submissions.calls import Attempt, after, attempts, one_call, recorded
 from backprop_ref.conformance.submissions.conventions import Declared, Layout
 from backprop_ref.conformance.submissions.forms import Form, bindings, forms, layers_of, one_hot, partly_biased
 from backprop_ref.conformance.submissions.reading import Unreadable, array, from_fields, number
+from backprop_ref.conformance.submissions.recording import numbers
 from backprop_ref.conformance.submissions.separate import Separate, outline
 from backprop_ref.conformance.submissions.settings import DECAY, INTERMEDIATE, OUR_RATE, TOLD, role, setting
 from backprop_ref.optimizers import describe
@@ -250,6 +251,23 @@ class Function:
         result = _result(attempt.reply, form.reading)
         loss = result.loss if isinstance(result, Values) else result
         return None if loss is None else float(loss)
+
+    def recorded(self, case: Case) -> dict[str, tuple[float, float]]:
+        """The numbers that a call keeps or prints, each with how much rounding hides of it; none where it fails."""
+        layout = self.layout
+        if layout.one_sample and len(case.x) > 1:
+            return {}
+        try:
+            form = self._form(case, layout)
+            given, keywords = form.give(case, layout, _samples_of(layout), self.learning_rate)
+            shapes = form.shapes(case, layout)
+            if isinstance(self.function, Separate):
+                reply = self.function.recorded(given, keywords, shapes)
+            else:
+                reply = run(recorded, self.function, given, keywords, shapes, limit=self.time_limit)
+            return numbers(reply.get("recorded"))
+        except (NotJudged, Refusal, Unreadable):
+            return {}
 
     def _attempts(self, calls, traced=True):
         if len(calls) > TOGETHER:

@@ -13,6 +13,7 @@ from backprop_ref.conformance.submissions.conventions import Declared, Layout
 from backprop_ref.conformance.submissions.forms import one_hot, pairs
 from backprop_ref.conformance.submissions.functions import hidden, is_outer, mean
 from backprop_ref.conformance.submissions.reading import Unreadable
+from backprop_ref.conformance.submissions.recording import numbers
 from backprop_ref.conformance.submissions.separate import Separate, outline
 from backprop_ref.conformance.submissions.settings import (
     INIT_RATE,
@@ -185,7 +186,21 @@ class Model:
         rows = [replace(case, x=case.x[s : s + 1], y=case.y[s : s + 1]) for s in range(len(case.x))]
         return mean([self._gradients(row, self._step(way, row, layout), way.plan) for row in rows], case)
 
-    def _step(self, way, case, layout) -> Step:
+    def recorded(self, case: Case) -> dict[str, tuple[float, float]]:
+        """The numbers that a step keeps or prints, each with how much rounding hides of it; none where it fails."""
+        if self.layout.one_sample and len(case.x) > 1:
+            return {}
+        try:
+            return numbers(self._step(self._way(case, self.layout), case, self.layout, record=True).recorded)
+        except (NotJudged, Refusal, Unreadable):
+            return {}
+
+    def wrong_operations(self, case: Case) -> dict[str, tuple[float, float]]:
+        """Of objects that go back by themselves: see `operations.wrong_operations`; none of other code."""
+        there = self.layout in self.found and self.found[self.layout].plan.boxes
+        return self.recorded(case) if there else {}
+
+    def _step(self, way, case, layout, record=False) -> Step:
         plan, labels = way.plan, way.labels
         settings = self._known(case)
         x, y = layout.give_samples(case.x), layout.give_samples(case.y)
@@ -208,6 +223,7 @@ class Model:
             "keywords": {name: settings[found] for name in names if (found := setting(name)) in settings},
             "transposed": self.transposed,
             "folded": way.folded,
+            "record": record,
         }
         if isinstance(self.function, Separate):
             step = checked(self.function.step(**{**question, "plan": as_document(plan)}))
@@ -257,6 +273,8 @@ class Model:
 
     def _gradients(self, case, step: Step, plan):
         """Gradients as returned, or by ``W' = W − η·dW`` with what the rounding of W' hides of them."""
+        if step.adaptive:
+            raise Refusal("each weight moves by the same amount, as by Adam or RMSprop, which hides the gradient")
         if step.W is None:
             self.in_place = False
             return Values(loss=step.loss, dW=step.dW, db=step.db), None

@@ -78,6 +78,10 @@ class Separate:
         """
         return self._ask({"call": {"arguments": arguments, "keywords": keywords, "shapes": shapes}})
 
+    def recorded(self, arguments, keywords, shapes) -> dict[str, Any]:
+        """What `calls.recorded` gives for the function."""
+        return self._ask({"recorded": {"arguments": arguments, "keywords": keywords, "shapes": shapes}})
+
     def attempts(self, calls, traced) -> dict[str, Any]:
         """What `calls.attempts` gives for the function."""
         return self._ask({"attempts": calls, "traced": traced})

@@ -13,7 +13,7 @@ import socket
 import sys
 
 from backprop_ref.conformance.submissions.calling import NotJudged, Refusal, folder_of, load, run, stand_in
-from backprop_ref.conformance.submissions.calls import attempts, one_call
+from backprop_ref.conformance.submissions.calls import attempts, one_call, recorded
 from backprop_ref.conformance.submissions.composing import composed
 from backprop_ref.conformance.submissions.outline import Outline
 from backprop_ref.conformance.submissions.reading import Shapes, Unreadable
@@ -77,6 +77,9 @@ def _answer(found, question):
             asked = question["call"]
             shapes = _shapes(asked["shapes"])
             return run(one_call, found, asked["arguments"], asked["keywords"], shapes, limit=None)
+        if "recorded" in question:
+            asked = question["recorded"]
+            return run(recorded, found, asked["arguments"], asked["keywords"], _shapes(asked["shapes"]), limit=None)
         if "attempts" in question:
             calls = [(arguments, keywords, _shapes(shapes)) for arguments, keywords, shapes in question["attempts"]]
             return run(attempts, found, calls, question["traced"], question["seconds"] / 2.0, limit=None)

@@ -1,0 +1,80 @@
+"""Objects that go back by themselves: the gradient of each operation beside the difference of what it computes."""
+
+import contextlib
+import inspect
+import operator
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+BINARY = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "@": operator.matmul}
+POWERS = {"** 2": lambda a: a**2, "** 3": lambda a: a**3, "** -1": lambda a: a**-1, "-a": operator.neg}
+VALUES = (0.7, 1.3, -0.6)
+STEP = 1e-6
+
+
+def wrong_operations(box: type, arrays: bool) -> dict[str, tuple[float, float]]:
+    """What gives another gradient than due: the gradient, and the difference of values that it should be.
+
+    Each operation by itself, then after another one, so that what comes from above counts, then with an operand that
+    is used twice, so that its gradients are added.
+    """
+    found: dict[str, tuple[float, float]] = {}
+    plus, times = operator.add, operator.mul
+    for name, function, n in _operations(box, arrays):
+        for place in range(n):
+            operand = f"{name}, operand {place + 1}" if n > 1 else name
+            ways: dict[str, Callable[..., Any]] = {
+                "": function,
+                ", what comes from above": lambda a, b, f=function: times(f(a, b), b),
+                ", of an operand used twice": lambda a, b, f=function: plus(f(a, b), f(a, b)),
+            }
+            for words, way in ways.items():
+                pair = _pair(box, arrays, way, place)
+                if pair is not None and not np.isclose(*pair, rtol=1e-4, atol=1e-6):
+                    found[operand + words] = pair
+                    break
+    alone = {name: pair for name, pair in found.items() if ", what" not in name and ", of an" not in name}
+    return alone or found  # each of the others is made with + and *
+
+
+def _operations(box, arrays) -> Iterator[tuple[str, Any, int]]:
+    """Those of two objects, and of one: powers and methods without arguments that give another one."""
+    for name, function in BINARY.items():
+        if name != "@" or arrays:
+            yield name, function, 2
+    for name, function in POWERS.items():
+        yield name, lambda a, b, f=function: f(a), 1
+    for name, method in vars(box).items():
+        if inspect.isfunction(method) and not name.startswith("_") and name not in {"backward", "zero_grad"}:
+            if all(one.default is not one.empty for one in list(inspect.signature(method).parameters.values())[1:]):
+                yield name, lambda a, b, f=method: f(a), 1
+
+
+def _pair(box, arrays, way, place):
+    """The gradient of one operand, and the difference quotient; None where either cannot be had."""
+
+    def made(values):
+        operands = [box(np.full((2, 2), value) + np.eye(2) / 8.0 if arrays else value) for value in values]
+        out = way(*operands)
+        out = out.sum() if arrays and np.size(out.data) > 1 else out
+        return operands, out
+
+    for values in (VALUES[:2], (VALUES[2], VALUES[1])):
+        with contextlib.suppress(Exception):
+            operands, out = made(values)
+            if not isinstance(out, box) or any(out is one for one in operands):
+                return None
+            out.backward()
+            ends = []
+            for step in (STEP, -STEP):
+                moved = list(values)
+                moved[place] += step
+                ends.append(float(np.sum(made(moved)[1].data)))
+            due = (ends[0] - ends[1]) / (2.0 * STEP)
+            grad = operands[place].grad
+            got = 0.0 if grad is None else float(np.sum(grad))
+            if not np.isclose(got, due, rtol=1e-4, atol=1e-6) or values[0] < 0.0:
+                return got, due
+    return None
