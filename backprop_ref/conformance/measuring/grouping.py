@@ -120,23 +120,11 @@ def judged_group(ask, form, members, told, search=True) -> Judgement:
     if answers.without_data(batches):
         finding = known_bug("all-zero", "dW", tuple(range(members[0].n_layers)))
         return Judgement(WRONG, kind_of(members[0]), (finding,))
-    judge = partial(with_loss, form=form) if batches.five.loss is not None else without_loss
     note = ""
     if batches.five.loss is None and not told and not ask.dear and steps is None:
         members, note = told_by_record(ask, batches, members)
-        told = bool(note)
-    with np.errstate(all="ignore"):
-        judgement = judge(ask, batches, members, search and not state, told=told)
-    if judgement.verdict == WRONG and batches.tolerance < HALF_THE_DIGITS["float32"]:
-        with np.errstate(all="ignore"):
-            rough = judge(ask, batches._replace(tolerance=HALF_THE_DIGITS["float32"]), members, False, told=told)
-        if rough.verdict in {RIGHT, CONVENTION}:
-            judgement = rough._replace(
-                notes=(*rough.notes, "right to the digits of float32, in which some of it is computed"),
-                plain=False,
-            )
-    if judgement.verdict == WRONG and ask.submission.kind == "class":
-        judgement = _by_operations(ask, batches, judgement)
+    judgement = _by_all_digits(ask, form, batches, members, search and not state, told or bool(note))
+    judgement = _by_operations(ask, batches, judgement)
     if note:
         judgement = judgement._replace(notes=(*judgement.notes, note))
     if steps is not None:
@@ -151,10 +139,27 @@ def judged_group(ask, form, members, told, search=True) -> Judgement:
     return judgement
 
 
+def _by_all_digits(ask, form, batches, members, search, told):
+    """The judgement with the loss, or without one; where that is WRONG, by half as many digits, if these are right."""
+    judge = partial(with_loss, form=form) if batches.five.loss is not None else without_loss
+    with np.errstate(all="ignore"):
+        judgement = judge(ask, batches, members, search, told=told)
+    if judgement.verdict != WRONG or batches.tolerance >= HALF_THE_DIGITS["float32"]:
+        return judgement
+    with np.errstate(all="ignore"):
+        rough = judge(ask, batches._replace(tolerance=HALF_THE_DIGITS["float32"]), members, False, told=told)
+    if rough.verdict not in {RIGHT, CONVENTION}:
+        return judgement
+    note = "right to the digits of float32, in which some of it is computed"
+    return rough._replace(notes=(*rough.notes, note), plain=False)
+
+
 def _by_operations(ask, batches, judgement):
     """The judgement with the operations that are off, in the place of rules without a name, where objects go back by
     themselves."""
-    wrong = {} if judgement.named else ask.submission.wrong_operations(batches.singles[0].case)
+    if judgement.verdict != WRONG or judgement.named or ask.submission.kind != "class":
+        return judgement
+    wrong = ask.submission.wrong_operations(batches.singles[0].case)
     if not wrong:
         return judgement
     found = [

@@ -13,7 +13,7 @@ DIGITS = 1e-7
 """To such a part of its size a number is a loss."""
 
 
-def told_by_record(ask, batches, members):
+def told_by_record(ask, batches, members) -> tuple[list, str]:
     """The networks whose loss, but for a usual factor, is kept or printed in each of a few calls; and a note on it.
 
     Without any, all of them and no note: people print much that is no loss.
@@ -57,13 +57,11 @@ def _weights(ask, batches, asked):
     rate = ask.submission.learning_rate
     if not ask.submission.in_place or rate is None or any(one.values.dW is None for one in asked):
         return
+    for_b = [one.values.db or [None] * len(batches.params.b) for one in asked]
     yield [
         Parameters.from_arrays(
             [W - rate * g for W, g in zip(batches.params.W, one.values.dW, strict=True)],
-            [
-                b - rate * (0.0 if g is None else g)
-                for b, g in zip(batches.params.b, one.values.db or [None] * len(batches.params.b), strict=True)
-            ],
+            [b - rate * (0.0 if g is None else g) for b, g in zip(batches.params.b, db, strict=True)],
         )
-        for one in asked
+        for one, db in zip(asked, for_b, strict=True)
     ]

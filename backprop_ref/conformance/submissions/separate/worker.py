@@ -73,13 +73,10 @@ def _shapes(lists):
 
 def _answer(found, question):
     try:
-        if "call" in question:
-            asked = question["call"]
-            shapes = _shapes(asked["shapes"])
-            return run(one_call, found, asked["arguments"], asked["keywords"], shapes, limit=None)
-        if "recorded" in question:
-            asked = question["recorded"]
-            return run(recorded, found, asked["arguments"], asked["keywords"], _shapes(asked["shapes"]), limit=None)
+        for name, function in {"call": one_call, "recorded": recorded}.items():
+            if asked := question.get(name):
+                shapes = _shapes(asked["shapes"])
+                return run(function, found, asked["arguments"], asked["keywords"], shapes, limit=None)
         if "attempts" in question:
             calls = [(arguments, keywords, _shapes(shapes)) for arguments, keywords, shapes in question["attempts"]]
             return run(attempts, found, calls, question["traced"], question["seconds"] / 2.0, limit=None)

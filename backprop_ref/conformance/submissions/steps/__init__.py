@@ -51,8 +51,8 @@ def checked(reply) -> Step:
     found: dict[str, Any] = {"loss": None if loss is None else number(loss, "the loss")}
     for name in ("W", "b", "dW", "db"):
         found[name] = None if reply.get(name) is None else arrays(reply[name], name)
-    told = {name: bool(reply.get(name)) for name in ("transposed", "has_biases", "adaptive")}
-    return Step(**found, **told, recorded=reply.get("recorded"))
+    found |= {name: bool(reply.get(name)) for name in ("transposed", "has_biases", "adaptive")}
+    return Step(**found, recorded=reply.get("recorded"))
 
 
 def one_step(

@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 
 BINARY = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "@": operator.matmul}
-POWERS = {"** 2": lambda a: a**2, "** 3": lambda a: a**3, "** -1": lambda a: a**-1, "-a": operator.neg}
+UNARY: dict[str, Callable[[Any], Any]] = {
+    **{f"** {n}": lambda a, n=n: a**n for n in (2, 3, -1)},  # type: ignore[misc]
+    "-a": operator.neg,
+}
 VALUES = (0.7, 1.3, -0.6)
 STEP = 1e-6
 
@@ -32,7 +35,7 @@ def wrong_operations(box: type, arrays: bool) -> dict[str, tuple[float, float]]:
             }
             for words, way in ways.items():
                 pair = _pair(box, arrays, way, place)
-                if pair is not None and not np.isclose(*pair, rtol=1e-4, atol=1e-6):
+                if pair is not None and not _close(*pair):
                     found[operand + words] = pair
                     break
     alone = {name: pair for name, pair in found.items() if ", what" not in name and ", of an" not in name}
@@ -44,12 +47,16 @@ def _operations(box, arrays) -> Iterator[tuple[str, Any, int]]:
     for name, function in BINARY.items():
         if name != "@" or arrays:
             yield name, function, 2
-    for name, function in POWERS.items():
-        yield name, lambda a, b, f=function: f(a), 1
-    for name, method in vars(box).items():
-        if inspect.isfunction(method) and not name.startswith("_") and name not in {"backward", "zero_grad"}:
-            if all(one.default is not one.empty for one in list(inspect.signature(method).parameters.values())[1:]):
-                yield name, lambda a, b, f=method: f(a), 1
+    for name, alone in {**UNARY, **_methods(box)}.items():
+        yield name, lambda a, b, f=alone: f(a), 1
+
+
+def _methods(box):
+    """Those that need no argument."""
+    found = {name: one for name, one in vars(box).items() if inspect.isfunction(one) and not name.startswith("_")}
+    taken = {name: list(inspect.signature(one).parameters.values())[1:] for name, one in found.items()}
+    plain = [name for name, some in taken.items() if all(one.default is not one.empty for one in some)]
+    return {name: found[name] for name in plain if name not in {"backward", "zero_grad"}}
 
 
 def _pair(box, arrays, way, place):
@@ -75,6 +82,10 @@ def _pair(box, arrays, way, place):
             due = (ends[0] - ends[1]) / (2.0 * STEP)
             grad = operands[place].grad
             got = 0.0 if grad is None else float(np.sum(grad))
-            if not np.isclose(got, due, rtol=1e-4, atol=1e-6) or values[0] < 0.0:
+            if not _close(got, due) or values[0] < 0.0:
                 return got, due
     return None
+
+
+def _close(one, two):
+    return bool(np.isclose(one, two, rtol=1e-4, atol=1e-6))
