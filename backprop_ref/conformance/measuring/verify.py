@@ -24,12 +24,13 @@ from backprop_ref.conformance.submissions.functions import Function
 from backprop_ref.conformance.submissions.models import Model
 from backprop_ref.conformance.submissions.outline import Outline
 from backprop_ref.conformance.submissions.programs import Answers, Program
+from backprop_ref.conformance.submissions.scripts.targets import targets
 from backprop_ref.conformance.submissions.separate import Separate
 from backprop_ref.conformance.vectors.documents import question
 from backprop_ref.conformance.vectors.expected import completed
 from backprop_ref.conformance.vectors.files import shipped_cases
 from backprop_ref.conformance.vectors.recipes import make
-from backprop_ref.errors import BackpropRefError
+from backprop_ref.errors import BackpropRefError, InvalidInput
 from backprop_ref.formulas import LOSSES
 from backprop_ref.network import Network
 from backprop_ref.optimizers import SGD, Adam
@@ -64,6 +65,31 @@ def submission_of(
     outline = found.outline if isinstance(found, Separate) else Outline.of(found)
     kind = Model if outline.is_class else Function
     return kind(found, declared) if isinstance(found, Separate) else kind(found, declared, time_limit)
+
+
+TRIED = 4
+"""So many functions and classes of a file are tried."""
+
+
+def verify_file(path: str, declared: Declared | None, time_limit: float, network: Network | str | None) -> Outcome:
+    """The outcome for the first function, class or training loop of a file that can be judged, the likeliest first."""
+    first: Outcome | InvalidInput | None = None
+    for name in targets(path)[:TRIED]:
+        target = f"{path}:{name}"
+        try:
+            outcome = verify_submission(
+                submission_of(target, None, declared, time_limit), target=target, network=network
+            )
+        except InvalidInput as error:
+            first = first or error
+            continue
+        if outcome.verdict != NOT_JUDGED:
+            return outcome
+        first = first if isinstance(first, Outcome) else outcome
+    if isinstance(first, InvalidInput):
+        raise first
+    assert first is not None
+    return first
 
 
 def verify_submission(
