@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from backprop_ref.conformance.catalogue.textbook import RULES
-from backprop_ref.conformance.dissecting import deltas
+from backprop_ref.conformance.dissecting import curves, deltas
 from backprop_ref.conformance.dissecting.comparing import constant_part, ratio, same, split
 from backprop_ref.conformance.dissecting.deltas import Above
 from backprop_ref.conformance.dissecting.rules import Form, Part, Rows, changed, forms, with_parts
@@ -149,7 +149,7 @@ class Samples:
         if match is None:
             base = options[0].delta
             due = self._right(layer) if due is None else due
-            words = "" if same(base, due, self.tolerance) else "no known rule gives it"
+            words = "" if same(base, due, self.tolerance) else self._in_words(layer, base)
             if words:
                 self.offs.append(Off("delta", layer, [], 1.0, base, due, words))
             raws = ()
@@ -174,6 +174,13 @@ class Samples:
             if way.shape == base.shape and not any(same(way, other, self.tolerance) for other in unique):
                 unique.append(way)
         self.above = [Above(way, raws if number == 0 else (), G) for number, way in enumerate(unique)]
+
+    def _in_words(self, layer, measured):
+        """What is off with a delta of no known rule: the derivative, where all else is right."""
+        da = None if layer == self.last else self.rows.attempt("da", layer, delta={layer + 1: self.above[0].delta})
+        z, a = self.rows.z[layer].mid, self.rows.a[layer].mid
+        curve = "" if da is None else curves.in_words(z, a, da, measured, self.tolerance)
+        return curve or "no known rule gives it"
 
     def _options(self, layer) -> list[Option]:
         """The deltas that dW and db may tell."""
