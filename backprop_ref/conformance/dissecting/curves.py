@@ -6,7 +6,7 @@ import numpy as np
 
 from backprop_ref.conformance.dissecting.comparing import ratio
 
-TURNS = 6.0
+TURNS = 2.5
 """What goes up and down by more than so many times its range is no function of z."""
 LEAST = 12
 """So many points make a curve."""

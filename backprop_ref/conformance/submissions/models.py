@@ -31,6 +31,7 @@ from backprop_ref.conformance.submissions.steps import Step, checked, one_step, 
 from backprop_ref.conformance.submissions.steps.plans import Plan, as_document, plans
 from backprop_ref.errors import InvalidInput
 from backprop_ref.network import Network
+from backprop_ref.parameters import Parameters
 
 
 class Way(NamedTuple):
@@ -94,7 +95,7 @@ class Model:
         self.n_layers = None if hidden is None else hidden + 1
         self.layout, self.takes_biases = Layout(), True
         self.transposed = False  # in square networks, the layout of W is that seen in others
-        self.alpha_is_rate = False
+        self.alpha_is_rate, self.remakes = False, False
         self.found: dict[Layout, Way] = {}
 
     def restart(self, made):
@@ -161,6 +162,7 @@ class Model:
                 self._ask(way, case, layout)
                 if way.folded and not self._consistent(way, case, layout):
                     continue
+                self._give_first_weights(way, case, layout)
             except Late:
                 raise
             except (Refusal, Unreadable, NotJudged) as reason:
@@ -174,6 +176,21 @@ class Model:
             if tried == 1 or isinstance(failure, NotJudged)
             else type(failure)(f"{failure}; {tried - 1} other ways to call it failed too")
         )
+
+    def _give_first_weights(self, way, case, layout):
+        """Has ours taken for the weights that it makes anew in each step; a `Refusal` where that cannot be done."""
+        row = replace(case, x=case.x[:1], y=case.y[:1]) if layout.one_sample else case
+        for _ in range(2):
+            if way.plan.autograd or way.plan.boxes or not self._made_anew(way, row, layout):
+                return
+            self.remakes = not self.remakes
+        raise Refusal("it makes its first weights as it trains, whatever they were; make them in __init__ instead")
+
+    def _made_anew(self, way, case, layout) -> bool:
+        """Whether weights are the same after a step, whatever they were before it."""
+        other = replace(case, params=Parameters(0.5 * case.params.flat, case.params.sizes))
+        one, two = (self._step(way, some, layout, seeded=True).W for some in (case, other))
+        return one is not None and two is not None and all(map(np.array_equal, one, two))
 
     def _consistent(self, way, case, layout) -> bool:
         """Whether for one sample dW[0] is x times db[0], so that biases are that row of W."""
@@ -200,7 +217,7 @@ class Model:
         there = self.layout in self.found and self.found[self.layout].plan.boxes
         return self.recorded(case) if there else {}
 
-    def _step(self, way, case, layout, record=False) -> Step:
+    def _step(self, way, case, layout, record=False, seeded=False) -> Step:
         plan, labels = way.plan, way.labels
         settings = self._known(case)
         x, y = layout.give_samples(case.x), layout.give_samples(case.y)
@@ -224,6 +241,8 @@ class Model:
             "transposed": self.transposed,
             "folded": way.folded,
             "record": record,
+            "remakes": self.remakes,
+            "seeded": seeded,
         }
         if isinstance(self.function, Separate):
             step = checked(self.function.step(**{**question, "plan": as_document(plan)}))

@@ -49,6 +49,8 @@ class Separate:
     Attributes
     ----------
     outline : Outline
+    spent : float
+        Processor seconds of its process.
 
     Raises
     ------
@@ -59,6 +61,7 @@ class Separate:
     def __init__(self, target, time_limit):
         self.target, self.time_limit = target, time_limit
         self.process: _Process | None = None
+        self.spent = 0.0
         self.outline = self._start()
         self.breaker = CircuitBreaker()
 
@@ -105,6 +108,7 @@ class Separate:
             self._kill()
             self.breaker.lose(str(reason))
             raise Refusal(str(reason)) from None
+        self.spent = reply.pop("spent", self.spent)
         for kind in (Refusal, NotJudged, Unreadable):
             if kind.__name__ in reply:
                 raise kind(str(reply[kind.__name__])[:500])

@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+import time
 
 from backprop_ref.conformance.submissions.calling import NotJudged, Refusal, folder_of, load, run, stand_in
 from backprop_ref.conformance.submissions.calls import attempts, one_call, recorded
@@ -48,7 +49,7 @@ def main(descriptor: int):
         _open_standard_streams()
         _end_after(2.0 * question["seconds"] + 1.0)
         with importable(folder):
-            reply = _answer(found, question)
+            reply = {**_answer(found, question), "spent": time.process_time()}
         _end_after(0.0)
 
 

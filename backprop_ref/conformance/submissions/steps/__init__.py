@@ -1,6 +1,7 @@
 """One step or gradient of somebody's class: the same here as in a process of its own."""
 
 import contextlib
+import random
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from backprop_ref.conformance.submissions.reading import (
     returned,
 )
 from backprop_ref.conformance.submissions.recording import Recording
+from backprop_ref.conformance.submissions.steps.first_weights import keep_ours
 from backprop_ref.conformance.submissions.steps.operations import wrong_operations
 from backprop_ref.conformance.submissions.steps.plans import Plan, from_document
 from backprop_ref.conformance.submissions.steps.slots import Slots, chain
@@ -56,9 +58,33 @@ def checked(reply) -> Step:
 
 
 def one_step(
-    made, *, plan, settings, sizes, before, samples, pairs, loss_name, keywords, transposed, folded, record=False
+    made,
+    *,
+    plan,
+    settings,
+    sizes,
+    before,
+    samples,
+    pairs,
+    loss_name,
+    keywords,
+    transposed,
+    folded,
+    record=False,
+    remakes=False,
+    seeded=False,
 ) -> Step:
-    """Makes a model, sets its weights, follows a plan, and looks at its weights and gradients."""
+    """Makes a model, sets its weights, follows a plan, and looks at its weights and gradients.
+
+    Parameters
+    ----------
+    record : bool
+        Whether the numbers that it keeps or prints are looked at.
+    remakes : bool
+        Whether it makes its first weights in the step, which are to be ours.
+    seeded : bool
+        Whether it draws the same random numbers each time.
+    """
     plan = plan if isinstance(plan, Plan) else from_document(plan)
     model = made(*settings.get("*", ()), **{name: value for name, value in settings.items() if name != "*"})
     if plan.autograd:
@@ -74,6 +100,11 @@ def one_step(
     known = [list(part) for part in slots.get() if part is not None]
     loss = _loss(plan, model, given)
     slots.set(*before)
+    if remakes:
+        keep_ours(model, slots)
+    if seeded:
+        random.seed(1)
+        np.random.seed(1)
     if plan.boxes:
         step = _of_boxes(model, plan.calls[0], samples, slots)
         box = slots.boxes()[0]
