@@ -268,9 +268,9 @@ class Model:
         values = self._known(case)
         takes_init = any(setting(one.name) == INIT_RATE for one in self.takes)
         settings: dict[str, Any] = {}
-        if not self.takes and any(one.kind == "VAR_POSITIONAL" for one in self.arguments):
-            settings["*"] = list(case.network.sizes)
         needed = [one for one in self.takes if one.needed]
+        if not needed and any(one.kind == "VAR_POSITIONAL" for one in self.arguments):
+            settings["*"] = list(case.network.sizes)
         for one in self.takes:
             data = role(one.name) if self.takes_data else ""
             name = setting(one.name)
