@@ -39,7 +39,8 @@ def wrong_operations(box: type, arrays: bool) -> dict[str, tuple[float, float]]:
                     found[operand + words] = pair
                     break
     alone = {name: pair for name, pair in found.items() if ", what" not in name and ", of an" not in name}
-    return alone or found  # each of the others is made with + and *
+    basic = {name: pair for name, pair in alone.items() if name.startswith(("+", "*,"))}
+    return basic or alone or found  # of what the others are made with
 
 
 def _operations(box, arrays) -> Iterator[tuple[str, Any, int]]:
