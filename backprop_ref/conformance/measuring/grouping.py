@@ -157,10 +157,11 @@ def _by_all_digits(ask, form, batches, members, search, told):
 def _by_operations(ask, batches, judgement):
     """The judgement with the operations that are off, in the place of rules without a name, where objects go back by
     themselves."""
-    if judgement.verdict != WRONG or judgement.named or ask.submission.kind != "class":
+    if judgement.verdict != WRONG or ask.submission.kind != "class":
         return judgement
     wrong = ask.submission.wrong_operations(batches.singles[0].case)
-    if not wrong:
+    overwritten = any("used twice" in name for name in wrong)  # which looks like many another bug
+    if not wrong or (judgement.named and not overwritten):
         return judgement
     found = [
         Finding("operation-gradient", f"the gradient of {name} is not the derivative of what it computes", "operation",
@@ -168,7 +169,7 @@ def _by_operations(ask, batches, judgement):
                 f"mend what {name.split(',')[0]} does on the way back; gradients of one object are added up", "certain")
         for name, (yours, due) in wrong.items()
     ]  # fmt: skip
-    named = [one for one in judgement.findings if one.id in BY_ID]
+    named = [one for one in judgement.findings if one.id in BY_ID and not overwritten]
     return judgement._replace(findings=(*found, *named))
 
 

@@ -39,8 +39,8 @@ def wrong_operations(box: type, arrays: bool) -> dict[str, tuple[float, float]]:
                     found[operand + words] = pair
                     break
     alone = {name: pair for name, pair in found.items() if ", what" not in name and ", of an" not in name}
-    basic = {name: pair for name, pair in alone.items() if name.startswith(("+", "*,"))}
-    return basic or alone or found  # of what the others are made with
+    basic = [{name: pair for name, pair in some.items() if name.startswith(("+", "*,"))} for some in (alone, found)]
+    return next(filter(None, (*basic, alone, found)), {})  # the others are made with + and *
 
 
 def _operations(box, arrays) -> Iterator[tuple[str, Any, int]]:
