@@ -29,9 +29,9 @@ def wrong_operations(box: type, arrays: bool) -> dict[str, tuple[float, float]]:
         for place in range(n):
             operand = f"{name}, operand {place + 1}" if n > 1 else name
             ways: dict[str, Callable[..., Any]] = {
-                "": function,
-                ", what comes from above": lambda a, b, f=function: times(f(a, b), b),
-                ", of an operand used twice": lambda a, b, f=function: plus(f(a, b), f(a, b)),
+                "": lambda a, b, c, f=function: f(a, b),
+                ", what comes from above": lambda a, b, c, f=function: times(f(a, b), c),
+                ", of an operand used twice": lambda a, b, c, f=function: plus(f(a, b), f(a, b)),
             }
             for words, way in ways.items():
                 pair = _pair(box, arrays, way, place)
@@ -69,7 +69,7 @@ def _pair(box, arrays, way, place):
         out = out.sum() if arrays and np.size(out.data) > 1 else out
         return operands, out
 
-    for values in (VALUES[:2], (VALUES[2], VALUES[1])):
+    for values in (VALUES, VALUES[::-1]):
         with contextlib.suppress(Exception):
             operands, out = made(values)
             if not isinstance(out, box) or any(out is one for one in operands):
