@@ -160,16 +160,19 @@ def _by_operations(ask, batches, judgement):
     if judgement.verdict != WRONG or ask.submission.kind != "class":
         return judgement
     wrong = ask.submission.wrong_operations(batches.singles[0].case)
-    overwritten = any("used twice" in name for name in wrong)  # which looks like many another bug
-    if not wrong or (judgement.named and not overwritten):
+    twice = next((name for name in wrong if "used twice" in name), "")
+    if twice:  # which looks like many another bug
+        measured = f"the gradient of {twice}: {wrong[twice][0]:.6g}, and {wrong[twice][1]:.6g} is due"
+        return judgement._replace(findings=(known_bug("overwritten-sum", "carry", measured=measured),))
+    if not wrong or judgement.named:
         return judgement
     found = [
         Finding("operation-gradient", f"the gradient of {name} is not the derivative of what it computes", "operation",
                 (), f"{due:.6g}, the difference quotient", f"{yours:.6g}",
-                f"mend what {name.split(',')[0]} does on the way back; gradients of one object are added up", "certain")
+                f"mend what {name.split(',')[0]} does on the way back", "certain")
         for name, (yours, due) in wrong.items()
     ]  # fmt: skip
-    named = [one for one in judgement.findings if one.id in BY_ID and not overwritten]
+    named = [one for one in judgement.findings if one.id in BY_ID]
     return judgement._replace(findings=(*found, *named))
 
 
