@@ -35,7 +35,8 @@ def verify(
     ----------
     f : callable or str
         A function ``f(network, weights, biases, x, y)`` that gives ``loss, dW, db``, or a class with a method such as
-        ``fit``. A text such as ``"mine.py:gradients"`` names one, which runs in a process of its own.
+        ``fit``. A text such as ``"mine.py:gradients"`` names one, which runs in a process of its own; in a file alone,
+        such as ``"mine.py"``, what goes back is found.
     command : str
         Instead of `f`: a program, which reads cases and writes answers as JSON.
     network : Network or str

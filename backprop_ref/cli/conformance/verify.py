@@ -28,7 +28,7 @@ def verify(target, command, answers, conventions, *, network, numbers, many, tim
     given = [name for name, value in (("TARGET", target), ("--command", command), ("--answers", answers)) if value]
     if len(given) != 1:
         said = "nothing to verify" if not given else f"both {' and '.join(given)}"
-        raise InvalidInput(f"{said}: give one of file.py:function, --command './mine' and --answers FILE")
+        raise InvalidInput(f"{said}: give one of file.py, file.py:function, --command './mine' and --answers FILE")
     if not command and (numbers or many):
         raise InvalidInput(f"{'--numbers' if numbers else '--many'} goes with --command")
     if numbers not in {None, *NUMBERS}:
