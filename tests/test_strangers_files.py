@@ -10,7 +10,7 @@ import pytest
 import backprop_ref as br
 from backprop_ref.conformance.dissecting import curves
 from backprop_ref.conformance.submissions.scripts.definitions import define
-from backprop_ref.conformance.submissions.scripts.targets import targets
+from backprop_ref.conformance.submissions.steps.targets import targets
 from backprop_ref.errors import InvalidInput
 
 

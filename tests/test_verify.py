@@ -296,7 +296,7 @@ def test_sharpness_of_the_bounds(verify, as_json, monkeypatch):
     [
         ([], "nothing to verify"),
         (["theirs.py:sound", "--answers", "x.json"], "both TARGET and --answers"),
-        (["theirs.py"], "file.py:name"),
+        (["nowhere.py"], "No such file"),
         (["theirs.py:missing"], "has no 'missing'"),
         (["nowhere.py:f"], "no such file"),
         (["--answers", "nowhere.json"], "nowhere.json"),

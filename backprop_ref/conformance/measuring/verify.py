@@ -24,8 +24,8 @@ from backprop_ref.conformance.submissions.functions import Function
 from backprop_ref.conformance.submissions.models import Model
 from backprop_ref.conformance.submissions.outline import Outline
 from backprop_ref.conformance.submissions.programs import Answers, Program
-from backprop_ref.conformance.submissions.scripts.targets import targets
 from backprop_ref.conformance.submissions.separate import Separate
+from backprop_ref.conformance.submissions.steps.targets import targets
 from backprop_ref.conformance.vectors.documents import question
 from backprop_ref.conformance.vectors.expected import completed
 from backprop_ref.conformance.vectors.files import shipped_cases
