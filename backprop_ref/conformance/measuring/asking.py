@@ -211,7 +211,10 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
                     biased = _all(layout, len(biased))
                 found.append((score, layout, biased))
         if found:
-            found = [one for one in found if one[1].biases != "none"] or found
+            best = max(score for score, _, _ in found)
+            biased_too = [one for one in found if one[1].biases != "none"]
+            if biased_too and max(score for score, _, _ in biased_too) > best - 1:
+                found = biased_too
             best = max(score for score, _, _ in found)
             if hard:  # one-hot labels are asked for only where soft ones give no answer
                 hard = not all(_score(submission, kind, layout, False)[0] for _, layout, _ in found)
