@@ -330,7 +330,7 @@ class Samples:
             self.parts.append(part)
         if abs(factor - 1.0) > self.tolerance:
             self.offs.append(Off("delta", layer, [], factor, measured, match.way.value))
-            if layer < self.last:
+            if layer < self.last or self.known:
                 self.factors.append(("delta", layer, factor))
 
     # ---- dW and db given delta --------------------------------------------------------------------------------------
