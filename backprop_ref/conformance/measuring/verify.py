@@ -143,7 +143,10 @@ def _certify(submission, outcome, reload):
     if not outcome.plain or (submission.in_place and submission.learning_rate is None):
         return  # with a rate that nobody knows, no vector has a size
     made_for = {tuple(text.split(":")[1:]) for text in outcome.networks}
-    cases = [case for case in shipped_cases() if _suits(case, made_for, submission.n_layers)]
+    depth = submission.n_layers
+    if depth is None and not submission.takes_network and all("," not in names for names, _ in made_for):
+        depth = 1  # which hidden layers it is made for is not known
+    cases = [case for case in shipped_cases() if _suits(case, made_for, depth)]
     if submission.kind == "function" and "steps" in submission.names:
         cases += [completed(case) for case in _of_optimizers(parse(outcome.networks[0]))]
     if not cases or outcome.findings:
