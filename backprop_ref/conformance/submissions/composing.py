@@ -250,7 +250,8 @@ def _put(result, holder) -> bool:
         if isinstance(holder, dict) and isinstance(part, dict) and part.keys() == holder.keys():
             holder.update(part)
             return True
-        if isinstance(holder, list) and isinstance(part, list | tuple) and len(part) == len(holder):
+        alike = isinstance(holder, list) and isinstance(part, list | tuple) and len(part) == len(holder)
+        if alike and all(type(one) is type(other) for one, other in zip(part, holder, strict=True)):
             holder[:] = part
             return True
     return False
