@@ -8,8 +8,8 @@ from backprop_ref.conformance.dissecting.comparing import ratio
 
 TURNS = 2.5
 """What goes up and down by more than so many times its range is no function of z."""
-LEAST = 12
-"""So many points make a curve."""
+FEW, LEAST = 5, 12
+"""So many points hold a formula, and so many make a curve."""
 
 
 def _formulas(z, a) -> Iterator[tuple[str, np.ndarray]]:
@@ -30,7 +30,7 @@ def in_words(z, a, carried, measured, tolerance) -> str:
     """What stands for the derivative; empty where what is measured is no multiple of what is carried, entry by entry,
     by a function of z."""
     told = np.abs(carried) > 1e-6 * np.abs(carried).max(initial=0.0)
-    if measured.shape != carried.shape or told.sum() < LEAST or np.any(measured[~told]):
+    if measured.shape != carried.shape or told.sum() < FEW or np.any(measured[~told]):
         return ""
     slope, z, a = measured[told] / carried[told], z[told], a[told]
     with np.errstate(all="ignore"):
@@ -39,7 +39,7 @@ def in_words(z, a, carried, measured, tolerance) -> str:
                 return f"{name if abs(c - 1.0) < 1e-6 else f'{c:.6g} times ({name})'} stands for the derivative φ'(z)"
     order = np.argsort(z)
     span = float(np.ptp(slope))
-    if not np.all(np.isfinite(slope)) or np.abs(np.diff(slope[order])).sum() > TURNS * span:
+    if told.sum() < LEAST or not np.all(np.isfinite(slope)) or np.abs(np.diff(slope[order])).sum() > TURNS * span:
         return ""
     some = order[[0, len(order) // 3, 2 * len(order) // 3, -1]]
     points = ", ".join(f"{slope[one]:.4g} at z = {z[one]:.3g}" for one in some)

@@ -177,10 +177,22 @@ class Samples:
 
     def _in_words(self, layer, measured):
         """What is off with a delta of no known rule: the derivative, where all else is right."""
-        da = None if layer == self.last else self.rows.attempt("da", layer, delta={layer + 1: self.above[0].delta})
+        if layer < self.last:
+            da = self.rows.attempt("da", layer, delta={layer + 1: self.above[0].delta})
+        else:
+            da = self._error()
         z, a = self.rows.z[layer].mid, self.rows.a[layer].mid
         curve = "" if da is None else curves.in_words(z, a, da, measured, self.tolerance)
         return curve or "no known rule gives it"
+
+    def _error(self):
+        """dLoss/da of a squared error, each sample by itself; None for other losses, or where its factor is unknown."""
+        squared = self.network.loss.endswith("squared_error") and self.network.activations[-1] != "softmax"
+        if not squared or not self.known or self.base["delta"] is not RULES["delta"]:
+            return None
+        error = self.rows.attempt("error")
+        error = None if error is None else self.rows.attempt("mean", self.rows.exact(error))
+        return None if error is None else self.scale * error
 
     def _options(self, layer) -> list[Option]:
         """The deltas that dW and db may tell."""
