@@ -14,7 +14,8 @@ FEW, LEAST = 5, 12
 
 def _formulas(z, a) -> Iterator[tuple[str, np.ndarray]]:
     """What people write for a derivative, in a and z of the layer."""
-    mask = (z > 0.0) * 1.0
+    mask, s = (z > 0.0) * 1.0, 1.0 / (1.0 + np.exp(-z))
+    yield from (("σ(z)·(1 − σ(z))", s * (1.0 - s)), ("1 − tanh²(z)", 1.0 - np.tanh(z) ** 2))
     yield from (("1", z * 0.0 + 1.0), ("a", a), ("z", z), ("1 where z > 0, else 0", mask))
     yield from (("1 where z ≤ 0, else 0", 1.0 - mask), ("z where z > 0, else 0", z * mask))
     yield from (("1 − a", 1.0 - a), ("1 + a", 1.0 + a), ("a²", a**2), ("(1 − a)²", (1.0 - a) ** 2))
