@@ -154,8 +154,10 @@ class Slots:
         orders = (turned, self.shapes) if transposed else (self.shapes, turned)
         found = [self.weights] if self.weights else []
         for among, shapes in () if found else itertools.product((named, there), orders):
-            vectors = [{(n_in,)} if n_out == 1 else set() for n_in, n_out in self.shapes]
-            found.append(_in_order(among, [{shape, *more} for shape, more in zip(shapes, vectors, strict=True)]))
+            found.append(_in_order(among, [{shape} for shape in shapes]))
+        if not any(found):  # weights of one neuron may be a vector
+            vectors = [{shape, (shape[0],)} if shape[1] == 1 else {shape} for shape in self.shapes]
+            found.append(_in_order(named, vectors))
         pairs = [(weights, self.biases or self._biases_beside(weights, there)) for weights in found if weights]
         if pairs:
             self.weights, self.biases = next((pair for pair in pairs if pair[1]), pairs[0])
