@@ -35,7 +35,8 @@ def verify(
     ----------
     f : callable or str
         A function ``f(network, weights, biases, x, y)`` that gives ``loss, dW, db``, or a class with a method such as
-        ``fit``. A text such as ``"mine.py:gradients"`` names one, which runs in a process of its own.
+        ``fit``. A text such as ``"mine.py:gradients"`` names one, which runs in a process of its own; in a file alone,
+        such as ``"mine.py"``, what goes back is found.
     command : str
         Instead of `f`: a program, which reads cases and writes answers as JSON.
     network : Network or str
@@ -61,7 +62,7 @@ def verify(
     >>> outcome.verdict, outcome.exit, [found.id for found in outcome.findings]
     ('WRONG', 1, ['sign'])
     """
-    from backprop_ref.conformance.measuring.verify import submission_of, verify_submission
+    from backprop_ref.conformance.measuring.verify import submission_of, verify_file, verify_submission
     from backprop_ref.conformance.submissions.conventions import Declared
 
     if (f is None) == (command is None):
@@ -73,6 +74,8 @@ def verify(
     for keyword in conventions:
         if keyword not in Conventions.__annotations__:
             raise unknown("convention", keyword, list(Conventions.__annotations__))
+    if isinstance(f, str) and f.endswith(".py"):
+        return verify_file(f, Declared(**conventions), time_limit, network)
     submission = submission_of(f, command, Declared(**conventions), time_limit)
     target = command or f
     name = target if isinstance(target, str) else getattr(f, "__qualname__", type(f).__name__)

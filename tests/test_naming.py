@@ -19,7 +19,7 @@ from backprop_ref.conformance.measuring.naming import powered
 @pytest.fixture(autouse=True)
 def _time_enough(monkeypatch):
     """How fast the machine is decides nothing."""
-    monkeypatch.setattr(by_rules, "SECONDS", 60.0)
+    monkeypatch.setattr(by_rules, "SECONDS", 15.0)
 
 
 def judged(*kinds):

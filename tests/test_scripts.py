@@ -10,6 +10,11 @@ import backprop_ref as br
 
 ACCEPTED = {"RIGHT", "CONVENTION"}
 SEEDS = {"steps": (0, 1, 2, 3), "neuron": (0, 1, 2, 3, 4, 5), "objects": (0, 1), "column": (0, 1)}
+SCRIPTS = [
+    pytest.param(kind, seed, marks=() if 2 * seed < len(seeds) else pytest.mark.more)
+    for kind, seeds in SEEDS.items()
+    for seed in seeds
+]
 
 
 def loaded(program):
@@ -35,13 +40,13 @@ def test_scripts_are_right_or_wrong_as_they_say(kind):
 
 
 @pytest.mark.few(2)
-@pytest.mark.parametrize(("kind", "seed"), [(kind, seed) for kind, seeds in SEEDS.items() for seed in seeds])
+@pytest.mark.parametrize(("kind", "seed"), SCRIPTS)
 def test_right_scripts_are_accepted(kind, seed):
     assert br.verify(loaded(whole.program(kind, seed, bug=False))).verdict in ACCEPTED
 
 
 @pytest.mark.few(2)
-@pytest.mark.parametrize(("kind", "seed"), [(kind, seed) for kind, seeds in SEEDS.items() for seed in seeds])
+@pytest.mark.parametrize(("kind", "seed"), SCRIPTS)
 def test_wrong_scripts_are_named(kind, seed):
     program = whole.program(kind, seed, bug=True)
     outcome = br.verify(loaded(program))

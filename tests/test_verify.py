@@ -302,7 +302,7 @@ def test_sharpness_of_the_bounds(verify, as_json, monkeypatch):
     [
         ([], "nothing to verify"),
         (["theirs.py:sound", "--answers", "x.json"], "both TARGET and --answers"),
-        (["theirs.py"], "file.py:name"),
+        (["nowhere.py"], "No such file"),
         (["theirs.py:missing"], "has no 'missing'"),
         (["nowhere.py:f"], "no such file"),
         (["--answers", "nowhere.json"], "nowhere.json"),
@@ -364,7 +364,7 @@ def test_text_of_the_submission_is_no_markup(verify, folder):
     (folder / "odd.py").write_text(
         "def f(network, weights, biases, x, y):\n    raise ValueError('<script>alert(1)</script> [red]:smile:[/red]')\n"
     )
-    status, out, _ = verify("odd.py:f", "--html", "odd.html")
+    status, out, _ = verify("odd.py:f", *FEW, "--html", "odd.html")
     assert status == 2
     assert "[red]:smile:[/red]" in re.sub(r"\s+", " ", out)
     text = (folder / "odd.html").read_text(encoding="utf-8")

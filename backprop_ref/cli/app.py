@@ -322,8 +322,9 @@ def verify(
     target: Annotated[
         str | None,
         typer.Argument(
-            help="file.py:name or package.module:name: a function f(network, weights, biases, x, y) that gives "
-            "(loss, list of dW, list of db), or a class with a method such as fit.",
+            help="file.py, file.py:name or package.module:name: a function f(network, weights, biases, x, y) that "
+            "gives (loss, list of dW, list of db), or a class with a method such as fit. A file alone: what in it "
+            "goes back is found, or the loop that trains.",
             metavar="TARGET",
         ),
     ] = None,

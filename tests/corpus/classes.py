@@ -1005,6 +1005,7 @@ TUTORIALS = (
 
 
 ALSO = {"relu-mask-missing": ("derivative-missing",)}
+ALSO |= {"cross-entropy-da-as-delta": ("output-derivative-missing", "cross-entropy-at-activation")}
 """Other names of the same numbers."""
 
 OTHER_NAMES: dict[str, dict[str, str]] = {

@@ -2,7 +2,7 @@
 
 from backprop_ref.cli import show
 from backprop_ref.cli.conformance.terminal import print_outcome
-from backprop_ref.conformance.measuring.verify import submission_of, verify_answers, verify_submission
+from backprop_ref.conformance.measuring.verify import submission_of, verify_answers, verify_file, verify_submission
 from backprop_ref.conformance.outcomes.page import page
 from backprop_ref.conformance.submissions.conventions import Declared
 from backprop_ref.errors import InvalidInput, unknown
@@ -28,7 +28,7 @@ def verify(target, command, answers, conventions, *, network, numbers, many, tim
     given = [name for name, value in (("TARGET", target), ("--command", command), ("--answers", answers)) if value]
     if len(given) != 1:
         said = "nothing to verify" if not given else f"both {' and '.join(given)}"
-        raise InvalidInput(f"{said}: give one of file.py:function, --command './mine' and --answers FILE")
+        raise InvalidInput(f"{said}: give one of file.py, file.py:function, --command './mine' and --answers FILE")
     if not command and (numbers or many):
         raise InvalidInput(f"{'--numbers' if numbers else '--many'} goes with --command")
     if numbers not in {None, *NUMBERS}:
@@ -39,6 +39,8 @@ def verify(target, command, answers, conventions, *, network, numbers, many, tim
     declared = Declared(**conventions)
     if answers:
         outcome = verify_answers(answers, declared)
+    elif target and target.endswith(".py"):
+        outcome = verify_file(target, declared, time_limit, network)
     else:
         submission = submission_of(target, command, declared, time_limit, numbers or NUMBERS[0], many)
         outcome = verify_submission(submission, target=target or command, network=network)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from backprop_ref.conformance.catalogue.textbook import RULES
-from backprop_ref.conformance.dissecting import deltas
+from backprop_ref.conformance.dissecting import curves, deltas
 from backprop_ref.conformance.dissecting.comparing import constant_part, ratio, same, split
 from backprop_ref.conformance.dissecting.deltas import Above
 from backprop_ref.conformance.dissecting.rules import Form, Part, Rows, changed, forms, with_parts
@@ -149,7 +149,7 @@ class Samples:
         if match is None:
             base = options[0].delta
             due = self._right(layer) if due is None else due
-            words = "" if same(base, due, self.tolerance) else "no known rule gives it"
+            words = "" if same(base, due, self.tolerance) else self._in_words(layer, base)
             if words:
                 self.offs.append(Off("delta", layer, [], 1.0, base, due, words))
             raws = ()
@@ -174,6 +174,25 @@ class Samples:
             if way.shape == base.shape and not any(same(way, other, self.tolerance) for other in unique):
                 unique.append(way)
         self.above = [Above(way, raws if number == 0 else (), G) for number, way in enumerate(unique)]
+
+    def _in_words(self, layer, measured):
+        """What is off with a delta of no known rule: the derivative, where all else is right."""
+        if layer < self.last:
+            da = self.rows.attempt("da", layer, delta={layer + 1: self.above[0].delta})
+        else:
+            da = self._error()
+        z, a = self.rows.z[layer].mid, self.rows.a[layer].mid
+        curve = "" if da is None else curves.in_words(z, a, da, measured, self.tolerance)
+        return curve or "no known rule gives it"
+
+    def _error(self):
+        """dLoss/da of a squared error, each sample by itself; None for other losses, or where its factor is unknown."""
+        squared = self.network.loss.endswith("squared_error") and self.network.activations[-1] != "softmax"
+        if not squared or not self.known or self.base["delta"] is not RULES["delta"]:
+            return None
+        error = self.rows.attempt("error")
+        error = None if error is None else self.rows.attempt("mean", self.rows.exact(error))
+        return None if error is None else self.scale * error
 
     def _options(self, layer) -> list[Option]:
         """The deltas that dW and db may tell."""
@@ -323,7 +342,7 @@ class Samples:
             self.parts.append(part)
         if abs(factor - 1.0) > self.tolerance:
             self.offs.append(Off("delta", layer, [], factor, measured, match.way.value))
-            if layer < self.last:
+            if layer < self.last or self.known:
                 self.factors.append(("delta", layer, factor))
 
     # ---- dW and db given delta --------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ REMEDIES = {
     "EOFError": "nobody is there to type; take what it asks for as an argument",
     "SystemExit": "have it return instead",
     "its process": "",
+    "each weight moves": "have it return its gradients, or keep them in attributes",
     "its argument '": "",
 }
 """How reasons begin that have nothing to do with sizes or layouts, and what helps."""
@@ -210,7 +211,10 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
                     biased = _all(layout, len(biased))
                 found.append((score, layout, biased))
         if found:
-            found = [one for one in found if one[1].biases != "none"] or found
+            best = max(score for score, _, _ in found)
+            biased_too = [one for one in found if one[1].biases != "none"]
+            if biased_too and max(score for score, _, _ in biased_too) > best - 1:
+                found = biased_too
             best = max(score for score, _, _ in found)
             if hard:  # one-hot labels are asked for only where soft ones give no answer
                 hard = not all(_score(submission, kind, layout, False)[0] for _, layout, _ in found)
@@ -234,9 +238,9 @@ def _tries(submission, network, doubtful):
     first, depths = _sizes(submission, network)
     if len(first) > 1 and network is None:  # where a bug lets no layer differ from the next, one layer hides it
         first = [first[0], (3,) * len(first[0]), *first[1:]]
-    begun = time.process_time()
+    begun = _spent(submission)
     for one in _usual_tries(submission, network, first, depths, batches, single):
-        if time.process_time() - begun > SEARCH:
+        if _spent(submission) - begun > SEARCH:
             break
         yield one
     if network is not None or doubtful:
@@ -251,6 +255,11 @@ def _tries(submission, network, doubtful):
     for sizes in searched:
         for some in (batches, single):
             yield sizes, _first_kinds(sizes)[0], some, True
+
+
+def _spent(submission):
+    """Processor seconds here and in the submission's process."""
+    return time.process_time() + getattr(getattr(submission, "function", None), "spent", 0.0)
 
 
 def _usual_tries(submission, network, first, depths, batches, single):
@@ -332,8 +341,8 @@ def _score(submission, network, layout, hard):
     if second is None or second.dW is None or same(second.dW[0], values.dW[0], 1e-9):
         return 1, "", biased
     suits = _suiting(x[0], values, second)
-    if suits == 1 and len(set(network.sizes)) == len(network.sizes):  # no other layout has these shapes: it is db
-        suits = _suiting(x[0], values._replace(db=None), second._replace(db=None))
+    if suits < 2 and len(set(network.sizes)) == len(network.sizes):  # no other layout has these shapes: it is db
+        suits = max(suits, _suiting(x[0], values._replace(db=None), second._replace(db=None)))
     odd = bool(_odd(one.values.db, network.sizes, len(x)))
     return (1, 2, BEST)[suits] - (0.5 if odd else 0.0), "", biased
 

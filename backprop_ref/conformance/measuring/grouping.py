@@ -10,6 +10,7 @@ from backprop_ref.conformance.measuring.asking import HALF_THE_DIGITS, Asked
 from backprop_ref.conformance.measuring.by_rules import without_loss
 from backprop_ref.conformance.measuring.judgement import ORDER, Judgement, known_bug
 from backprop_ref.conformance.measuring.networks import kind_of
+from backprop_ref.conformance.measuring.recorded import told_by_record
 from backprop_ref.conformance.measuring.with_loss import with_loss
 from backprop_ref.conformance.outcomes.outcome import CONVENTION, NOT_JUDGED, RIGHT, WRONG, Finding, Outcome
 
@@ -119,17 +120,13 @@ def judged_group(ask, form, members, told, search=True) -> Judgement:
     if answers.without_data(batches):
         finding = known_bug("all-zero", "dW", tuple(range(members[0].n_layers)))
         return Judgement(WRONG, kind_of(members[0]), (finding,))
-    judge = partial(with_loss, form=form) if batches.five.loss is not None else without_loss
-    with np.errstate(all="ignore"):
-        judgement = judge(ask, batches, members, search and not state, told=told)
-    if judgement.verdict == WRONG and batches.tolerance < HALF_THE_DIGITS["float32"]:
-        with np.errstate(all="ignore"):
-            rough = judge(ask, batches._replace(tolerance=HALF_THE_DIGITS["float32"]), members, False, told=told)
-        if rough.verdict in {RIGHT, CONVENTION}:
-            judgement = rough._replace(
-                notes=(*rough.notes, "right to the digits of float32, in which some of it is computed"),
-                plain=False,
-            )
+    note = ""
+    if batches.five.loss is None and not told and not ask.dear and steps is None:
+        members, note = told_by_record(ask, batches, members)
+    judgement = _by_all_digits(ask, form, batches, members, search and not state, told or bool(note))
+    judgement = _by_operations(ask, batches, judgement)
+    if note:
+        judgement = judgement._replace(notes=(*judgement.notes, note))
     if steps is not None:
         judgement = judgement._replace(notes=(*judgement.notes, steps[1]), plain=False)
     more = (
@@ -140,6 +137,45 @@ def judged_group(ask, form, members, told, search=True) -> Judgement:
     if more:
         judgement = judgement._replace(verdict=WRONG, findings=(*judgement.findings, *more))
     return judgement
+
+
+def _by_all_digits(ask, form, batches, members, search, told):
+    """The judgement with the loss, or without one; where that is WRONG, by half as many digits, if these are right."""
+    judge = partial(with_loss, form=form) if batches.five.loss is not None else without_loss
+    with np.errstate(all="ignore"):
+        judgement = judge(ask, batches, members, search, told=told)
+    if batches.tolerance >= HALF_THE_DIGITS["float32"]:  # golden vectors are answered in their own precision
+        return judgement._replace(plain=judgement.plain and ask.submission.in_place)
+    if judgement.verdict != WRONG:
+        return judgement
+    with np.errstate(all="ignore"):
+        rough = judge(ask, batches._replace(tolerance=HALF_THE_DIGITS["float32"]), members, False, told=told)
+    if rough.verdict not in {RIGHT, CONVENTION}:
+        return judgement
+    note = "right to the digits of float32, in which some of it is computed"
+    return rough._replace(notes=(*rough.notes, note), plain=False)
+
+
+def _by_operations(ask, batches, judgement):
+    """The judgement with the operations that are off, in the place of rules without a name, where objects go back by
+    themselves."""
+    if judgement.verdict != WRONG or ask.submission.kind != "class":
+        return judgement
+    wrong = ask.submission.wrong_operations(batches.singles[0].case)
+    twice = next((name for name in wrong if "used twice" in name), "")
+    if twice:  # which looks like many another bug
+        measured = f"the gradient of {twice}: {wrong[twice][0]:.6g}, and {wrong[twice][1]:.6g} is due"
+        return judgement._replace(findings=(known_bug("overwritten-sum", "carry", measured=measured),))
+    if not wrong or judgement.named:
+        return judgement
+    found = [
+        Finding("operation-gradient", f"the gradient of {name} is not the derivative of what it computes", "operation",
+                (), f"{due:.6g}, the difference quotient", f"{yours:.6g}",
+                f"mend what {name.split(',')[0]} does on the way back", "certain")
+        for name, (yours, due) in wrong.items()
+    ]  # fmt: skip
+    named = [one for one in judgement.findings if one.id in BY_ID]
+    return judgement._replace(findings=(*found, *named))
 
 
 def _merged(ask, form, judged, refused, target, told, submission):

@@ -37,14 +37,14 @@ def loss_factor(batches, forward: Forward, tolerance=1e-7) -> tuple[Factor, str]
     asked = batches.all
     first = loss_of(case_of(asked[0], batches, forward), forward.loss_rules or forward.rules)
     sizes = [(len(one.case.x), one.case.y.shape[1]) for one in asked]
-    usual = np.flatnonzero(np.abs(asked[0].loss - _factors(*sizes[0]) * first) <= tolerance * abs(asked[0].loss))
+    usual = np.flatnonzero(np.abs(asked[0].loss - factors(*sizes[0]) * first) <= tolerance * abs(asked[0].loss))
     if not len(usual):
         return None
     rest = (loss_of(case_of(one, batches, forward), forward.loss_rules or forward.rules) for one in asked[1:])
     ours = np.array([first, *rest])
     theirs = np.array([one.loss for one in asked])
     for place in usual:
-        if same(theirs, np.array([_factors(*size)[place] for size in sizes]) * ours, tolerance):
+        if same(theirs, np.array([factors(*size)[place] for size in sizes]) * ours, tolerance):
             return _FACTORS[place]
     return None
 
@@ -55,7 +55,7 @@ _FACTORS = [(factor, name) for name in CONSTANTS for factor in (*SIMPLE, *(_TWIC
 
 
 @functools.cache
-def _factors(batch, n_out):
+def factors(batch, n_out) -> np.ndarray:
     """The numbers that these are for a batch of that size."""
     return np.array(
         [float(batch) ** f.batch * float(n_out) ** f.outputs * 2.0**f.twos * CONSTANTS[name] for f, name in _FACTORS]

@@ -36,7 +36,9 @@ def measure(submission, *, target="", network=None, reload=None) -> Outcome:
         Imports the code again, since the calls that find its layout may have left something in it.
     """
     found, problem = asking.forms(submission, network)
-    smaller = _written_for(submission, found[0]) if found and network is None else None
+    smaller = None
+    if found and network is None:
+        smaller = _written_for(submission, found[0]) or _of_one_output(submission, found[0])
     if smaller is not None:
         found = asking.forms(submission, smaller)[0] or found
     if not found:
@@ -161,6 +163,21 @@ def _fitting(outcome, sizes):
     kinds = [text for text in outcome.networks if sizes[-1] > 1 or "softmax:" not in text]
     last = {text.rpartition(",")[2]: text for text in reversed(kinds)}
     return [*last.values(), *(text for text in kinds if text not in last.values())]
+
+
+def _of_one_output(submission, form):
+    """A network with one output, where code takes several and reads one label of each sample; else None."""
+    if form.hard or form.sizes[-1] == 1 or submission.kind != "function" or submission.takes_network:
+        return None
+    submission.layout = form.layout
+    ask, kind = Asker(submission), material.networks(form.sizes)[0]
+    params = material.parameters(form.sizes, biases=form.biases)
+    x, y = material.batch(form.sizes, 1)
+    answers = [ask(kind, params, x, label) for label in (y, *(y + 0.25 * row for row in np.eye(form.sizes[-1])))]
+    if any(one is None for one in answers):
+        return None
+    moved = [not same_answer(answers[0], other) for other in answers[1:]]
+    return material.networks((*form.sizes[:-1], 1))[0] if sum(moved) == 1 else None
 
 
 def _written_for(submission, form):

@@ -25,11 +25,12 @@ from backprop_ref.conformance.submissions.models import Model
 from backprop_ref.conformance.submissions.outline import Outline
 from backprop_ref.conformance.submissions.programs import Answers, Program
 from backprop_ref.conformance.submissions.separate import Separate
+from backprop_ref.conformance.submissions.steps.targets import targets
 from backprop_ref.conformance.vectors.documents import question
 from backprop_ref.conformance.vectors.expected import completed
 from backprop_ref.conformance.vectors.files import shipped_cases
 from backprop_ref.conformance.vectors.recipes import make
-from backprop_ref.errors import BackpropRefError
+from backprop_ref.errors import BackpropRefError, InvalidInput
 from backprop_ref.formulas import LOSSES
 from backprop_ref.network import Network
 from backprop_ref.optimizers import SGD, Adam
@@ -64,6 +65,31 @@ def submission_of(
     outline = found.outline if isinstance(found, Separate) else Outline.of(found)
     kind = Model if outline.is_class else Function
     return kind(found, declared) if isinstance(found, Separate) else kind(found, declared, time_limit)
+
+
+TRIED = 4
+"""So many functions and classes of a file are tried."""
+
+
+def verify_file(path: str, declared: Declared | None, time_limit: float, network: Network | str | None) -> Outcome:
+    """The outcome for the first function, class or training loop of a file that can be judged, the likeliest first."""
+    first: Outcome | InvalidInput | None = None
+    for name in targets(path)[:TRIED]:
+        target = f"{path}:{name}"
+        try:
+            outcome = verify_submission(
+                submission_of(target, None, declared, time_limit), target=target, network=network
+            )
+        except InvalidInput as error:
+            first = first or error
+            continue
+        if outcome.verdict != NOT_JUDGED:
+            return outcome
+        first = first if isinstance(first, Outcome) else outcome
+    if isinstance(first, InvalidInput):
+        raise first
+    assert first is not None
+    return first
 
 
 def verify_submission(
@@ -117,7 +143,10 @@ def _certify(submission, outcome, reload):
     if not outcome.plain or (submission.in_place and submission.learning_rate is None):
         return  # with a rate that nobody knows, no vector has a size
     made_for = {tuple(text.split(":")[1:]) for text in outcome.networks}
-    cases = [case for case in shipped_cases() if _suits(case, made_for, submission.n_layers)]
+    depth = submission.n_layers
+    if depth is None and not submission.takes_network and all("," not in names for names, _ in made_for):
+        depth = 1  # which hidden layers it is made for is not known
+    cases = [case for case in shipped_cases() if _suits(case, made_for, depth)]
     if submission.kind == "function" and "steps" in submission.names:
         cases += [completed(case) for case in _of_optimizers(parse(outcome.networks[0]))]
     if not cases or outcome.findings:

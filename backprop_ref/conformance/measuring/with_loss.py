@@ -50,7 +50,9 @@ def _by_networks(batches, members, fitting, search) -> Judgement:
         found = _of_that_loss(batches, forwards.with_missing_activations(members))
         best = _least([best, *(known(batches, forward, factor, bug) for forward, factor, bug in found[:12])])
     if not best.named and search:  # what one loss is with a bug, another is without
+        fit = {(forward.network.activations, forward.network.loss) for forward, *_ in fitting}
         alike = [one for one in members if one.activations == fitting[0][0].network.activations]
+        alike = [one for one in alike if (one.activations, one.loss) not in fit]
         found = _of_that_loss(batches, _with_loss_bugs(forwards.right(alike)))
         best = _least([best, *(known(batches, forward, factor, bug) for forward, factor, bug in found[:6])])
     return best

@@ -1,5 +1,6 @@
 """Somebody's code, imported and called in this process: what it returns, or one line that says why it does not."""
 
+import ast
 import contextlib
 import importlib
 import importlib.abc
@@ -17,10 +18,14 @@ from typing import Any
 import numpy as np
 
 from backprop_ref.conformance.submissions.reading import Unreadable
+from backprop_ref.conformance.submissions.scripts.definitions import define
+from backprop_ref.conformance.submissions.scripts.top_level import TOP_LEVEL, Loop
 from backprop_ref.errors import InvalidInput, blame
 from backprop_ref.import_path import importable
 
 TIME_LIMIT = 10.0
+PATIENCE = 5.0
+"""Seconds that a file may take to be imported, before what trains in it is left out."""
 FROM_THE_START, IN_ALL = 3, 12
 """How many calls without an answer end the calls: if there never was an answer, and if there were some."""
 
@@ -74,7 +79,7 @@ def load(target: str) -> Any:
         raise InvalidInput(f"'{target}': package.module:name or file.py:name is needed, as in mine.py:gradients")
     try:
         with importable(folder_of(target)), _quiet():
-            module = _from_file(place) if place.endswith(".py") else _from_name(place)
+            module = _from_file(place, name) if place.endswith(".py") else _from_name(place)
     except (InvalidInput, KeyboardInterrupt):
         raise
     except BaseException as error:
@@ -94,8 +99,11 @@ def load(target: str) -> Any:
     return found
 
 
-DRAWING = ("matplotlib", "seaborn", "plotly", "tqdm", "IPython", "tabulate")
-"""Packages without which a submission computes the same."""
+ABSENT = (
+    *("matplotlib", "seaborn", "plotly", "tqdm", "IPython", "tabulate", "wandb", "requests", "pandas", "torchvision"),
+    *("cv2", "PIL", "skimage", "imageio", "h5py", "mnist", "idx2numpy", "kagglehub"),
+)
+"""Packages without which a submission computes the same: they draw, or read data."""
 
 
 class _StandIn(types.ModuleType):
@@ -126,7 +134,7 @@ class _StandIn(types.ModuleType):
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(self, name, path, target=None):
-        return importlib.machinery.ModuleSpec(name, self) if name.partition(".")[0] in DRAWING else None
+        return importlib.machinery.ModuleSpec(name, self) if name.partition(".")[0] in ABSENT else None
 
     def create_module(self, spec):
         return _StandIn(spec.name)
@@ -150,16 +158,48 @@ def _no_such_name(place, name, module):
     return f"{place} has no '{name}': {hint}"
 
 
-def _from_file(place):
+def _from_file(place, name):
+    """A file as a module; where importing it fails or takes long, without what it runs beside definitions."""
     path = Path(place).resolve()
     if not path.is_file():
         raise InvalidInput(f"{place}: no such file")
+    if name == TOP_LEVEL:
+        return _defined(path)
+    module = _module(path)
+    try:
+        with _limited(PATIENCE):
+            assert module.__spec__ is not None
+            assert module.__spec__.loader is not None
+            module.__spec__.loader.exec_module(module)
+    except (KeyboardInterrupt, SyntaxError, ImportError):
+        raise
+    except BaseException as error:
+        with contextlib.suppress(Exception):
+            module = _defined(path)
+        if not hasattr(module, name.partition(".")[0]):
+            raise InvalidInput(_late(place)) if isinstance(error, _TimeUp) else error from None
+    return module
+
+
+def _late(place):
+    return f'importing {place} takes over {PATIENCE:g} s; put what trains under if __name__ == "__main__":'
+
+
+def _module(path):
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[f"submitted:{path}"] = module
-    spec.loader.exec_module(module)
+    return module
+
+
+def _defined(path):
+    """The module of a file without the training at its top level, which is a function in it."""
+    tree, module = ast.parse(path.read_bytes()), _module(path)
+    with _limited(PATIENCE):
+        define(tree, vars(module), str(path))
+    if (loop := Loop.of(tree)) is not None:
+        vars(module)[TOP_LEVEL] = loop.function(vars(module), str(path))
     return module
 
 

@@ -5,8 +5,12 @@ import sys
 import time
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from backprop_ref.conformance.submissions.labels import labels
 from backprop_ref.conformance.submissions.reading import Shapes, Unreadable, array, depth, leaves, number, readings
+from backprop_ref.conformance.submissions.recording import Recording
+from backprop_ref.conformance.submissions.settings import BATCH, setting
 from backprop_ref.errors import blame, is_library
 
 
@@ -16,7 +20,48 @@ def one_call(function, arguments: list[Any], keywords: dict[str, Any], shapes: S
     The former are `reading.readings` as pairs: of a number, and None, a number or values by name.
     """
     arguments, keywords = _with_classes(arguments, keywords, shapes)
-    return _reply(function(*arguments, **keywords), arguments, keywords, shapes)
+    return _reply(_called(function, arguments, keywords, shapes), arguments, keywords, shapes)
+
+
+def _called(function, arguments, keywords, shapes):
+    """What a call gives; a name for the number of samples that is nowhere defined, since no data were read, is that."""
+    given: list[tuple[dict[str, Any], str]] = []
+    try:
+        while True:
+            try:
+                return function(*arguments, **keywords)
+            except NameError as error:
+                space, samples = _innermost(error.__traceback__), _samples((*arguments, *keywords.values()), shapes)
+                name = error.name or ""
+                if setting(name) not in BATCH or samples is None or name in space:
+                    raise
+                space[name] = samples
+                given.append((space, name))
+    finally:
+        for space, name in given:
+            space.pop(name, None)
+
+
+def _innermost(frames) -> dict[str, Any]:
+    while frames.tb_next is not None:
+        frames = frames.tb_next
+    return frames.tb_frame.f_globals
+
+
+def _samples(arguments, shapes) -> int | None:
+    """The length that all arrays but the weights have in common, if there is one."""
+    known = {*shapes.W, *(shape[::-1] for shape in shapes.W), *shapes.b}
+    found = [set(one.shape) for one in arguments if isinstance(one, np.ndarray) and one.ndim and one.shape not in known]
+    common = set.intersection(*found) if found else set()
+    return int(common.pop()) if len(common) == 1 else None
+
+
+def recorded(function, arguments: list[Any], keywords: dict[str, Any], shapes: Shapes) -> dict[str, Any]:
+    """The numbers that a call keeps or prints, as `recording.Recording` finds them."""
+    arguments, keywords = _with_classes(arguments, keywords, shapes)
+    with Recording() as recording:
+        _called(function, arguments, keywords, shapes)
+    return {"recorded": recording.found}
 
 
 def _with_classes(arguments, keywords, shapes):
@@ -97,7 +142,7 @@ def _attempt(function, arguments, keywords, shapes, traced):
     arguments, keywords = _with_classes(arguments, keywords, shapes)
     try:
         sys.settrace(reached.enter if traced else before)
-        result = function(*arguments, **keywords)
+        result = _called(function, arguments, keywords, shapes)
     except (Exception, SystemExit) as error:
         return Attempt(len(reached.lines), reached.steps, blame(error), place=_place(error.__traceback__))
     finally:

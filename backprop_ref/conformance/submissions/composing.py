@@ -72,10 +72,12 @@ def _inside(function) -> list[str]:
     """The needed arguments that other functions make: a cache, an output beside labels, gradients, Z1, A1."""
     names = [one.name for one in _arguments(function) if one.default is one.empty]
     labels = [name for name in names if role(name) == "y"]
+    held = any(role(name) in WEIGHTS for name in names if name.lower() != "p")
     return [
         name
         for name in names
         if name.lower() in INTERMEDIATE
+        or (name.lower() == "p" and held)
         or (carried(name) and (role(name) != "y" or len(labels) > 1) and role(name) not in {"x", "W", "b"})
         or not (role(name) or setting(name))
     ]
@@ -234,7 +236,7 @@ class _Made:
         if name in self.by_name or plain in same:
             return self.by_name.get(name, same.get(plain))
         parts = self.result if isinstance(self.result, tuple) else (self.result,)
-        if carried(name) == "output":
+        if carried(name) == "output" or name.lower() == "p":
             y = self.given.get("y")
             alike = [part for part in parts if getattr(part, "shape", None) == getattr(y, "shape", ())]
             return alike[-1] if alike else parts[-1]
@@ -250,7 +252,8 @@ def _put(result, holder) -> bool:
         if isinstance(holder, dict) and isinstance(part, dict) and part.keys() == holder.keys():
             holder.update(part)
             return True
-        if isinstance(holder, list) and isinstance(part, list | tuple) and len(part) == len(holder):
+        alike = isinstance(holder, list) and isinstance(part, list | tuple) and len(part) == len(holder)
+        if alike and all(type(one) is type(other) for one, other in zip(part, holder, strict=True)):
             holder[:] = part
             return True
     return False

@@ -9,10 +9,11 @@ import numpy as np
 from backprop_ref.conformance.cases import Case, Values, same_bits, tensors
 from backprop_ref.conformance.submissions.answer import Answer
 from backprop_ref.conformance.submissions.calling import TIME_LIMIT, Late, NotJudged, Refusal, run
-from backprop_ref.conformance.submissions.calls import Attempt, after, attempts, one_call
+from backprop_ref.conformance.submissions.calls import Attempt, after, attempts, one_call, recorded
 from backprop_ref.conformance.submissions.conventions import Declared, Layout
 from backprop_ref.conformance.submissions.forms import Form, bindings, forms, layers_of, one_hot, partly_biased
 from backprop_ref.conformance.submissions.reading import Unreadable, array, from_fields, number
+from backprop_ref.conformance.submissions.recording import numbers
 from backprop_ref.conformance.submissions.separate import Separate, outline
 from backprop_ref.conformance.submissions.settings import DECAY, INTERMEDIATE, OUR_RATE, TOLD, role, setting
 from backprop_ref.optimizers import describe
@@ -22,6 +23,9 @@ NEAR = 0.5
 
 ALONG = 0.2
 """They also hold the weights themselves about once: a gradient with weight decay in it holds λ times them."""
+
+NEAR_ONE = 0.1
+"""A step with weight decay takes less than this part of a weight away."""
 
 ENOUGH = 3
 """So many answers that are gradients settle that all are: with a penalty, one or another may look like a weight."""
@@ -89,6 +93,7 @@ class Function:
         if rates and self.learning_rate is None:
             self.learning_rate = OUR_RATE
         self.forms: dict[Layout, Form] = {}
+        self.staying: dict[tuple[Form, Layout], bool] = {}
         self.unfit: set[tuple[Form, int, bool, str, bool]] = set()
         self.failed: dict[tuple[Layout, tuple[int, ...], bool], Exception] = {}
 
@@ -251,6 +256,23 @@ class Function:
         loss = result.loss if isinstance(result, Values) else result
         return None if loss is None else float(loss)
 
+    def recorded(self, case: Case) -> dict[str, tuple[float, float]]:
+        """The numbers that a call keeps or prints, each with how much rounding hides of it; none where it fails."""
+        layout = self.layout
+        if layout.one_sample and len(case.x) > 1:
+            return {}
+        try:
+            form = self._form(case, layout)
+            given, keywords = form.give(case, layout, _samples_of(layout), self.learning_rate)
+            shapes = form.shapes(case, layout)
+            if isinstance(self.function, Separate):
+                reply = self.function.recorded(given, keywords, shapes)
+            else:
+                reply = run(recorded, self.function, given, keywords, shapes, limit=self.time_limit)
+            return numbers(reply.get("recorded"))
+        except (NotJudged, Refusal, Unreadable):
+            return {}
+
     def _attempts(self, calls, traced=True):
         if len(calls) > TOGETHER:
             parts = (calls[start : start + TOGETHER] for start in range(0, len(calls), TOGETHER))
@@ -407,10 +429,26 @@ class Function:
         along = sum(float((now * then).sum()) for now, then in zip(values.dW, before, strict=True)) / (
             size * size or 1.0
         )
-        updated = bool(distance < NEAR * size) and abs(along - 1.0) < ALONG
+        updated = bool(distance < NEAR * size) and abs(along - 1.0) < ALONG and self._stays(form, case, layout)
         self.gradients_seen += not updated
         self.gives_gradients = not self.in_place and self.gradients_seen >= ENOUGH
         return updated
+
+    def _stays(self, form, case, layout) -> bool:
+        """Whether the first W comes back as it was for inputs of 0, which give it no gradient: a penalty's is λ·W."""
+        if (form, layout) not in self.staying:
+            zero = replace(case, x=0.0 * case.x)
+            given, keywords = form.give(zero, layout, _samples_of(layout), self.learning_rate)
+            before = np.asarray(form.weights(zero, layout)[0][0], dtype=float)
+            try:
+                result = _result(self._run(given, keywords, form.shapes(zero, layout)), form.reading)
+                now = np.asarray(result.dW[0], dtype=float)
+                c = float((now * before).sum() / (before * before).sum())
+                alone = np.abs(now - c * before).max() <= 1e-5 * np.abs(before).max()
+            except (Refusal, Unreadable, NotJudged, AttributeError, TypeError, ValueError):
+                alone, c = False, 1.0
+            self.staying[form, layout] = not alone or abs(c - 1.0) < NEAR_ONE
+        return self.staying[form, layout]
 
     def _from_updates(self, form, case, layout, now, loss):
         """Gradients from ``W' = W − η·dW``, and what the rounding of W' hides of them."""

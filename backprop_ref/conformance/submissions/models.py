@@ -13,6 +13,7 @@ from backprop_ref.conformance.submissions.conventions import Declared, Layout
 from backprop_ref.conformance.submissions.forms import one_hot, pairs
 from backprop_ref.conformance.submissions.functions import hidden, is_outer, mean
 from backprop_ref.conformance.submissions.reading import Unreadable
+from backprop_ref.conformance.submissions.recording import numbers
 from backprop_ref.conformance.submissions.separate import Separate, outline
 from backprop_ref.conformance.submissions.settings import (
     INIT_RATE,
@@ -30,6 +31,7 @@ from backprop_ref.conformance.submissions.steps import Step, checked, one_step, 
 from backprop_ref.conformance.submissions.steps.plans import Plan, as_document, plans
 from backprop_ref.errors import InvalidInput
 from backprop_ref.network import Network
+from backprop_ref.parameters import Parameters
 
 
 class Way(NamedTuple):
@@ -93,7 +95,7 @@ class Model:
         self.n_layers = None if hidden is None else hidden + 1
         self.layout, self.takes_biases = Layout(), True
         self.transposed = False  # in square networks, the layout of W is that seen in others
-        self.alpha_is_rate = False
+        self.alpha_is_rate, self.remakes = False, False
         self.found: dict[Layout, Way] = {}
 
     def restart(self, made):
@@ -160,6 +162,7 @@ class Model:
                 self._ask(way, case, layout)
                 if way.folded and not self._consistent(way, case, layout):
                     continue
+                self._give_first_weights(way, case, layout)
             except Late:
                 raise
             except (Refusal, Unreadable, NotJudged) as reason:
@@ -174,6 +177,21 @@ class Model:
             else type(failure)(f"{failure}; {tried - 1} other ways to call it failed too")
         )
 
+    def _give_first_weights(self, way, case, layout):
+        """Has ours taken for the weights that it makes anew in each step; a `Refusal` where that cannot be done."""
+        row = replace(case, x=case.x[:1], y=case.y[:1]) if layout.one_sample else case
+        for _ in range(2):
+            if way.plan.autograd or way.plan.boxes or not self._made_anew(way, row, layout):
+                return
+            self.remakes = not self.remakes
+        raise Refusal("it makes its first weights as it trains, whatever they were; make them in __init__ instead")
+
+    def _made_anew(self, way, case, layout) -> bool:
+        """Whether weights are the same after a step, whatever they were before it."""
+        other = replace(case, params=Parameters(0.5 * case.params.flat, case.params.sizes))
+        one, two = (self._step(way, some, layout, seeded=True).W for some in (case, other))
+        return one is not None and two is not None and all(map(np.array_equal, one, two))
+
     def _consistent(self, way, case, layout) -> bool:
         """Whether for one sample dW[0] is x times db[0], so that biases are that row of W."""
         values, _ = self._ask(way, replace(case, x=case.x[:1], y=case.y[:1]), layout)
@@ -185,7 +203,21 @@ class Model:
         rows = [replace(case, x=case.x[s : s + 1], y=case.y[s : s + 1]) for s in range(len(case.x))]
         return mean([self._gradients(row, self._step(way, row, layout), way.plan) for row in rows], case)
 
-    def _step(self, way, case, layout) -> Step:
+    def recorded(self, case: Case) -> dict[str, tuple[float, float]]:
+        """The numbers that a step keeps or prints, each with how much rounding hides of it; none where it fails."""
+        if self.layout.one_sample and len(case.x) > 1:
+            return {}
+        try:
+            return numbers(self._step(self._way(case, self.layout), case, self.layout, record=True).recorded)
+        except (NotJudged, Refusal, Unreadable):
+            return {}
+
+    def wrong_operations(self, case: Case) -> dict[str, tuple[float, float]]:
+        """Of objects that go back by themselves: see `operations.wrong_operations`; none of other code."""
+        there = self.layout in self.found and self.found[self.layout].plan.boxes
+        return self.recorded(case) if there else {}
+
+    def _step(self, way, case, layout, record=False, seeded=False) -> Step:
         plan, labels = way.plan, way.labels
         settings = self._known(case)
         x, y = layout.give_samples(case.x), layout.give_samples(case.y)
@@ -208,6 +240,9 @@ class Model:
             "keywords": {name: settings[found] for name in names if (found := setting(name)) in settings},
             "transposed": self.transposed,
             "folded": way.folded,
+            "record": record,
+            "remakes": self.remakes,
+            "seeded": seeded,
         }
         if isinstance(self.function, Separate):
             step = checked(self.function.step(**{**question, "plan": as_document(plan)}))
@@ -233,9 +268,9 @@ class Model:
         values = self._known(case)
         takes_init = any(setting(one.name) == INIT_RATE for one in self.takes)
         settings: dict[str, Any] = {}
-        if not self.takes and any(one.kind == "VAR_POSITIONAL" for one in self.arguments):
-            settings["*"] = list(case.network.sizes)
         needed = [one for one in self.takes if one.needed]
+        if not needed and any(one.kind == "VAR_POSITIONAL" for one in self.arguments):
+            settings["*"] = list(case.network.sizes)
         for one in self.takes:
             data = role(one.name) if self.takes_data else ""
             name = setting(one.name)
@@ -257,6 +292,8 @@ class Model:
 
     def _gradients(self, case, step: Step, plan):
         """Gradients as returned, or by ``W' = W − η·dW`` with what the rounding of W' hides of them."""
+        if step.adaptive:
+            raise Refusal("each weight moves by the same amount, as by Adam or RMSprop, which hides the gradient")
         if step.W is None:
             self.in_place = False
             return Values(loss=step.loss, dW=step.dW, db=step.db), None

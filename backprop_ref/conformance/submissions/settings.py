@@ -92,7 +92,8 @@ _NAMES = {
     "network": "network net nn spec mlp",
     "x": """x xs input inputs datax feature features sample samples a0 in inp img image images xi example examples row
     rows signal signals point points""",
-    "y": "y ys t ts target targets label labels ytrue truth expected desired d output outputs groundtruth yi classes",
+    "y": """y ys t ts target targets label labels ytrue truth expected desired d output outputs groundtruth yi classes
+    expectedoutput expectedoutputs targetoutput targetoutputs desiredoutput desiredoutputs trueoutput actualoutput""",
     "weights": "weights weight w ws weightlist weightmatrices coefs kernels wlist weightss matrices wmat",
     "biases": "biases bias b bs biaslist biasvectors intercept intercepts blist offset offsets",
     "params": "params parameters param parameter p state variables model weightsandbiases layers",
@@ -105,6 +106,8 @@ _BESIDE = set(words("train training set batch data all the my mini list i in num
 _LAYER = r"(?:_?(?:\d+|hidden|output|out|input|in|xh|hy|hh|ih|ho|io|h|o|i|y|x|l\d))+"
 _WEIGHT = re.compile(rf"^(?:w|weights?|theta|syn|wt|mat){_LAYER}$")
 _BIAS = re.compile(rf"^(?:b|bias|biases|beta){_LAYER}$")
+_OF = r"^(?:(?:hidden|output|out|input|in|layer|first|second|third)_?\d*_?)+"
+_WEIGHT_OF, _BIAS_OF = re.compile(rf"{_OF}(?:w|weights?)$"), re.compile(rf"{_OF}(?:b|bias|biases)$")
 
 
 def role(name: str) -> str:
@@ -115,9 +118,9 @@ def role(name: str) -> str:
         if "".join(parts) in _ROLES:
             return _ROLES["".join(parts)]
     plain = "_".join(_parts(name))
-    if _WEIGHT.match(plain):
+    if _WEIGHT.match(plain) or _WEIGHT_OF.match(plain):
         return "W"
-    return "b" if _BIAS.match(plain) else ""
+    return "b" if _BIAS.match(plain) or _BIAS_OF.match(plain) else ""
 
 
 def setting(name: str) -> str:

@@ -7,6 +7,7 @@ from backprop_ref.conformance.catalogue.textbook import RULES, activate, derived
 from backprop_ref.conformance.dissecting.comparing import same
 from backprop_ref.conformance.dissecting.rules import DOUBLE, Form, Rows
 from backprop_ref.conformance.measuring import material
+from backprop_ref.conformance.measuring.asking import HALF_THE_DIGITS
 from backprop_ref.conformance.measuring.unknown_loss import differences
 from backprop_ref.conformance.rounding.balls import Ball
 from backprop_ref.network import Network
@@ -286,16 +287,24 @@ def constant_rest(batches, ours, factors):
     """
     theirs = np.array([one.loss for one in batches.all])
     sizes = np.array([len(one.case.x) for one in batches.all], dtype=float)
+    digits = digits_of(batches)
     for factor in factors:
         rest = theirs - np.array([factor.of(one.case) for one in batches.all]) * ours
         for by_batch in (False, True):
             level = rest * sizes if by_batch else rest
-            if same(level, np.full_like(level, level[0]), 1e-7 * max(1.0, np.abs(theirs).max() / abs(level[0] or 1.0))):
+            if same(
+                level, np.full_like(level, level[0]), digits * max(1.0, np.abs(theirs).max() / abs(level[0] or 1.0))
+            ):
                 return factor, float(rest[0]), by_batch
     return None
 
 
-def penalty(rest: float, params: Parameters, biases: bool) -> str:
+def digits_of(batches) -> float:
+    """To such a part of its size a loss is right, in the precision in which it is computed."""
+    return 1e-7 if batches.tolerance < HALF_THE_DIGITS["float32"] else 4e-6
+
+
+def penalty(rest: float, params: Parameters, biases: bool, digits: float = 1e-7) -> str:
     """A penalty on the weights in words, if its λ is a short number."""
     sums = {
         "½λ·ΣW²": 0.5 * sum(float((W * W).sum()) for W in params.W),
@@ -305,6 +314,6 @@ def penalty(rest: float, params: Parameters, biases: bool) -> str:
         sums["½λ·Σ(W² + b²)"] = 0.5 * float((params.flat * params.flat).sum())
     for words, size in sums.items():
         value = rest / size
-        if value > 0.0 and abs(float(f"{value:.4g}") - value) <= 1e-7 * value:
+        if value > 0.0 and abs(float(f"{value:.{3 if digits > 1e-7 else 4}g}") - value) <= digits * value:
             return f"{words}, λ = {value:.4g}"
     return ""

@@ -60,7 +60,9 @@ def _penalty(batches, every, known):
         if dissection.constant_rest(first, constant * _losses(first, forward), SIMPLE) is None:
             continue
         found = dissection.constant_rest(batches, constant * _losses(batches, forward), SIMPLE)
-        words = "" if found is None else dissection.penalty(found[1], batches.params, True)
+        words = (
+            "" if found is None else dissection.penalty(found[1], batches.params, True, dissection.digits_of(batches))
+        )
         if found is not None and (words or not known):
             said = (known_bug(name, "loss", network=kind_of(forward.network)),) if name else ()
             return forward._replace(findings=(*forward.findings, *said)), words, found[0]

@@ -49,6 +49,8 @@ class Separate:
     Attributes
     ----------
     outline : Outline
+    spent : float
+        Processor seconds of its process.
 
     Raises
     ------
@@ -59,6 +61,7 @@ class Separate:
     def __init__(self, target, time_limit):
         self.target, self.time_limit = target, time_limit
         self.process: _Process | None = None
+        self.spent = 0.0
         self.outline = self._start()
         self.breaker = CircuitBreaker()
 
@@ -77,6 +80,10 @@ class Separate:
             There is no answer, and why.
         """
         return self._ask({"call": {"arguments": arguments, "keywords": keywords, "shapes": shapes}})
+
+    def recorded(self, arguments, keywords, shapes) -> dict[str, Any]:
+        """What `calls.recorded` gives for the function."""
+        return self._ask({"recorded": {"arguments": arguments, "keywords": keywords, "shapes": shapes}})
 
     def attempts(self, calls, traced) -> dict[str, Any]:
         """What `calls.attempts` gives for the function."""
@@ -101,6 +108,7 @@ class Separate:
             self._kill()
             self.breaker.lose(str(reason))
             raise Refusal(str(reason)) from None
+        self.spent = reply.pop("spent", self.spent)
         for kind in (Refusal, NotJudged, Unreadable):
             if kind.__name__ in reply:
                 raise kind(str(reply[kind.__name__])[:500])

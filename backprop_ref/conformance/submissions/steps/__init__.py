@@ -1,6 +1,7 @@
 """One step or gradient of somebody's class: the same here as in a process of its own."""
 
 import contextlib
+import random
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,9 @@ from backprop_ref.conformance.submissions.reading import (
     number,
     returned,
 )
+from backprop_ref.conformance.submissions.recording import Recording
+from backprop_ref.conformance.submissions.steps.first_weights import keep_ours
+from backprop_ref.conformance.submissions.steps.operations import wrong_operations
 from backprop_ref.conformance.submissions.steps.plans import Plan, from_document
 from backprop_ref.conformance.submissions.steps.slots import Slots, chain
 
@@ -36,6 +40,11 @@ class Step(NamedTuple):
     """Gradients that it returned or kept, in our layout."""
     db: list[np.ndarray] | None = None
     has_biases: bool = True
+    adaptive: bool = False
+    """Whether every weight moves by the same amount, so that the gradient cannot be told from that."""
+    recorded: Any = None
+    """Numbers kept or printed during the step, where these are asked for: see `recording.Recording`; for objects that
+    go back by themselves, see `operations.wrong_operations`."""
 
 
 def checked(reply) -> Step:
@@ -44,11 +53,38 @@ def checked(reply) -> Step:
     found: dict[str, Any] = {"loss": None if loss is None else number(loss, "the loss")}
     for name in ("W", "b", "dW", "db"):
         found[name] = None if reply.get(name) is None else arrays(reply[name], name)
-    return Step(**found, transposed=bool(reply.get("transposed")), has_biases=bool(reply.get("has_biases")))
+    found |= {name: bool(reply.get(name)) for name in ("transposed", "has_biases", "adaptive")}
+    return Step(**found, recorded=reply.get("recorded"))
 
 
-def one_step(made, *, plan, settings, sizes, before, samples, pairs, loss_name, keywords, transposed, folded) -> Step:
-    """Makes a model, sets its weights, follows a plan, and looks at its weights and gradients."""
+def one_step(
+    made,
+    *,
+    plan,
+    settings,
+    sizes,
+    before,
+    samples,
+    pairs,
+    loss_name,
+    keywords,
+    transposed,
+    folded,
+    record=False,
+    remakes=False,
+    seeded=False,
+) -> Step:
+    """Makes a model, sets its weights, follows a plan, and looks at its weights and gradients.
+
+    Parameters
+    ----------
+    record : bool
+        Whether the numbers that it keeps or prints are looked at.
+    remakes : bool
+        Whether it makes its first weights in the step, which are to be ours.
+    seeded : bool
+        Whether it draws the same random numbers each time.
+    """
     plan = plan if isinstance(plan, Plan) else from_document(plan)
     model = made(*settings.get("*", ()), **{name: value for name, value in settings.items() if name != "*"})
     if plan.autograd:
@@ -64,9 +100,18 @@ def one_step(made, *, plan, settings, sizes, before, samples, pairs, loss_name, 
     known = [list(part) for part in slots.get() if part is not None]
     loss = _loss(plan, model, given)
     slots.set(*before)
+    if remakes:
+        keep_ours(model, slots)
+    if seeded:
+        random.seed(1)
+        np.random.seed(1)
     if plan.boxes:
-        return _of_boxes(model, plan.calls[0], samples, slots)
-    result = _follow(plan, model, given)
+        step = _of_boxes(model, plan.calls[0], samples, slots)
+        box = slots.boxes()[0]
+        wrong = wrong_operations(type(box), isinstance(box.data, np.ndarray)) if record else None
+        return step._replace(recorded=wrong)
+    with Recording() if record else contextlib.nullcontext() as recording:
+        result = _follow(plan, model, given)
     if is_box(result) and hasattr(result, "backward"):
         result.backward()
         result = number(result, "the loss")
@@ -74,10 +119,13 @@ def one_step(made, *, plan, settings, sizes, before, samples, pairs, loss_name, 
     if step.W is None and step.dW is None and plan.update is not None:
         _call(model, plan.update, given, result)
         step = _seen(model, slots, known, None, sizes)
+    if step.W is not None and _equal_moves(known[0], step.W):
+        step = _kept(slots, step) or step._replace(adaptive=True)
     if step.W is None and step.dW is None:
         methods = ", ".join(call.method for call in plan.calls)
         raise Refusal(f"after {methods} no weights had changed, and no gradients were returned or kept in attributes")
-    return step._replace(loss=loss if step.loss is None else step.loss)
+    recorded = None if recording is None else recording.found
+    return step._replace(loss=loss if step.loss is None else step.loss, recorded=recorded)
 
 
 def own_sizes(made, *, settings, asked) -> dict[str, Any]:
@@ -157,40 +205,32 @@ def _call(model, call, given, result):
 
 
 def _of_boxes(model, call, samples, slots) -> Step:
-    """The gradient of a model's squared error, made of objects of the kind that holds its weights: of arrays, for all
-    samples at once; of numbers, sample by sample."""
+    """The gradient of a model's squared error, made of objects of the kind that holds its weights: of arrays, or of
+    numbers, of which all samples' errors are one sum."""
     boxes = slots.boxes()
     if not boxes:
         raise Refusal("its weights hold no gradients")
     box, forward, name = type(boxes[0]), getattr(model, call.method), call.arguments[0][0]
     x, y = (np.asarray(part, dtype=np.float64) for part in samples)
-    step = Step(0.0, None, None, slots.transposed, has_biases=slots.biases is not None)
-    at_once = any(isinstance(part.data, np.ndarray) for part in boxes)
-    for row, due in [(x, y)] if at_once else zip(x.tolist(), y.tolist(), strict=True):
-        slots.forget()
-        if at_once:
-            error = forward(**{name: box(row)}) - box(due)
-            total = (error * error).sum()
-        else:
-            found = forward(**{name: row})
-            pairs = zip(found if isinstance(found, list | tuple) else [found], due, strict=True)
-            first, *others = [(one - label) ** 2 for one, label in pairs]
-            total = sum(others, first)
-        total.backward()
-        W, b = slots.weights, slots.biases
-        found = slots.gradients(Shapes(slots.shapes_of(W), slots.shapes_of(b or [])), WEIGHT_GRADIENTS, BIAS_GRADIENTS)
-        if found is not None:
-            dW, db = slots.ours(found.dW, found.db)
-            dW, db = ([part / len(x) for part in some or ()] for some in (dW, db))
-            step = step._replace(dW=_sum(step.dW, dW), db=_sum(step.db, db) if b else None)
-        step = step._replace(loss=step.loss + number(total, "the loss") / len(x))
-    if step.dW is None:
+    slots.forget()
+    if any(isinstance(part.data, np.ndarray) for part in boxes):
+        error = forward(**{name: box(x)}) - box(y)
+        total = (error * error).sum()
+    else:
+        outputs = [forward(**{name: row}) for row in x.tolist()]
+        rows = [found if isinstance(found, list | tuple) else [found] for found in outputs]
+        pairs = (pair for row, due in zip(rows, y.tolist(), strict=True) for pair in zip(row, due, strict=True))
+        first, *others = [(one - label) ** 2 for one, label in pairs]
+        total = sum(others, first)
+    total.backward()
+    W, b = slots.weights, slots.biases
+    found = slots.gradients(Shapes(slots.shapes_of(W), slots.shapes_of(b or [])), WEIGHT_GRADIENTS, BIAS_GRADIENTS)
+    if found is None:
         raise Refusal("after backward every gradient is 0")
-    return step
-
-
-def _sum(one, two):
-    return two if one is None else [a + b for a, b in zip(one, two, strict=True)]
+    dW, db = slots.ours(found.dW, found.db)
+    dW, db = ([part / len(x) for part in some or ()] for some in (dW, db))
+    loss = number(total, "the loss") / len(x)
+    return Step(loss, None, None, slots.transposed, dW, db if b else None, has_biases=b is not None)
 
 
 def _loss(plan, model, given):
@@ -223,12 +263,30 @@ def _seen(model, slots, known, result, sizes) -> Step:
         with contextlib.suppress(Unreadable):
             found = returned(result, shapes)
     if found is None or found.dW is None or not shapes.fit(found.dW, found.db):
-        found = slots.gradients(shapes, WEIGHT_GRADIENTS, BIAS_GRADIENTS)
-    if found is None:
-        return step
-    assert found.dW is not None
+        return _kept(slots, step) or step
     dW, db = slots.ours(found.dW, found.db)
     return step._replace(loss=step.loss if found.loss is None else found.loss, dW=dW, db=db)
+
+
+def _kept(slots, step) -> Step | None:
+    """The step with the gradients that stand in attributes, and without weights; None if there are none."""
+    shapes = Shapes(slots.shapes_of(slots.weights), slots.shapes_of(slots.biases or []))
+    found = slots.gradients(shapes, WEIGHT_GRADIENTS, BIAS_GRADIENTS)
+    if found is None or found.dW is None:
+        return None
+    dW, db = slots.ours(found.dW, found.db)
+    return step._replace(loss=step.loss if found.loss is None else found.loss, W=None, b=None, dW=dW, db=db)
+
+
+def _equal_moves(before, after) -> bool:
+    """Whether the weights all move by one amount, as by a first step of Adam or RMSprop, whatever the gradient is."""
+    moves = np.concatenate([np.ravel(np.abs(new - old)) for old, new in zip(before, after, strict=True)])
+    least, most = np.quantile(moves[moves > 0.0], [0.1, 0.9]) if np.count_nonzero(moves) > SOME else (0.0, 1.0)
+    return bool(most - least <= 1e-3 * most)
+
+
+SOME = 5
+"""So many weights have to move for that to be seen."""
 
 
 def _autograd(model, sizes, before, samples, loss_name) -> Step:

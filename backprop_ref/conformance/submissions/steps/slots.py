@@ -36,7 +36,7 @@ class Slots:
     def __init__(self, model, sizes, transposed=False, folded=""):
         self.model, self.folded = model, folded
         self.shapes = [(n_in + bool(folded), n_out) for n_in, n_out in zip(sizes, sizes[1:], strict=False)]
-        self.weights = self._find(WEIGHTS, lambda W, n_in, n_out: W.shape in {(n_in, n_out), (n_out, n_in)})
+        self.weights = self._find(WEIGHTS, _is_weight)
         self.biases = self._find(BIASES, lambda part, _, n_out: part.size == n_out)
         if self.weights is None or self.biases is None:
             self._find_by_shapes(transposed)
@@ -57,7 +57,8 @@ class Slots:
         if layer is None:
             self.transposed = transposed or isinstance(self.weights[0], Rows)
         else:
-            self.transposed = self._array(self.weights[layer]).shape != self.shapes[layer]
+            shape = self._array(self.weights[layer]).shape
+            self.transposed = len(shape) > 1 and shape != self.shapes[layer]
 
     def set(self, W, b):
         """Writes our weights and biases into the model."""
@@ -65,7 +66,8 @@ class Slots:
             rows = zip(b, W, strict=True)
             W = [np.vstack([v[None], w] if self.folded == "first" else [w, v[None]]) for v, w in rows]
         for path, value in zip(self.weights, W, strict=True):
-            self._write(path, value.T if self.transposed else value)
+            there = () if isinstance(path, Rows) else self._array(path).shape
+            self._write(path, value.reshape(-1) if len(there) == 1 else value.T if self.transposed else value)
         for path, value in zip(self.biases or [], b, strict=False):
             self._write(path, value.reshape(self._array(path).shape))
         for path in self.unused:  # biases that stay as they are
@@ -78,7 +80,7 @@ class Slots:
 
     def ours(self, W, b):
         """Weights and biases as the model has them, or gradients, in our layout; biases taken out of W."""
-        W = [part.T if self.transposed else part for part in W]
+        W = [part[:, None] if part.ndim == 1 else part.T if self.transposed else part for part in W]
         if self.folded:
             first = self.folded == "first"
             b = [part[0 if first else -1] for part in W]
@@ -146,13 +148,16 @@ class Slots:
 
         A column of biases may look like a W; weights that leave biases over are preferred.
         """
-        there = paths(self.model, every=every)
+        there = paths(self.model, scalars=self.shapes[-1][1] == 1, every=every)
         turned = [shape[::-1] for shape in self.shapes]
         named = [one for one in there if not is_bias(one[0])]
         orders = (turned, self.shapes) if transposed else (self.shapes, turned)
         found = [self.weights] if self.weights else []
         for among, shapes in () if found else itertools.product((named, there), orders):
             found.append(_in_order(among, [{shape} for shape in shapes]))
+        if not any(found):  # weights of one neuron may be a vector
+            vectors = [{shape, (shape[0],)} if shape[1] == 1 else {shape} for shape in self.shapes]
+            found.append(_in_order(named, vectors))
         pairs = [(weights, self.biases or self._biases_beside(weights, there)) for weights in found if weights]
         if pairs:
             self.weights, self.biases = next((pair for pair in pairs if pair[1]), pairs[0])
@@ -240,6 +245,11 @@ class Slots:
             holder[key] = value.copy()
         else:
             raise Refusal(f"its weights are {type(there).__name__}, which cannot be set; pass a function")
+
+
+def _is_weight(W, n_in, n_out):
+    """Whether it has the shape of a layer's weights: of one neuron's, it may be a vector."""
+    return W.shape in {(n_in, n_out), (n_out, n_in), *([(n_in,)] if n_out == 1 else [])}
 
 
 def paths(model: Any, scalars=False, every=False) -> list[tuple[tuple[Any, ...], tuple[int, ...]]]:
