@@ -95,6 +95,7 @@ READ = {
         19794 + 1 / 24,
         "target t",
     ),
+    "months": (rows("a", lambda i: f"{2020 + i // 12}{i % 12 + 1:02}"), ["a", "b"], 18962, "target t"),
     "dates of SAS": (rows("a", ["12MAR2024", "13MAR2024"]), ["a", "b"], 19795, "target t"),
     "dates of letters": (
         rows("a", ['"Tue, 12 Mar 2024 12:00:00 +0200"', '"Wed, 13 Mar 2024 02:00:00 +0200"']),
@@ -446,6 +447,8 @@ def test_japanese_of_windows():
         "euc_kr": "서울",
         "euc_jp": "東京",
         "cp850": "Köln",
+        "cp866": "Москва",
+        "cp874": "ภูเก็ต",
         "mac_roman": "München",
     }.items(),
 )
@@ -492,6 +495,18 @@ def test_files_that_hold_no_table_are_named(begins, kind):
     Path("f.xls").write_bytes(begins)
     with pytest.raises(br.InvalidInput, match=f"f.xls: {kind}, which is not read; save its table as CSV"):
         br.read_table("f.xls")
+
+
+def test_structured_arrays_and_objects_of_python():
+    array = np.array([(1.5, "u", 2.5), (3.5, "v", 4.5)], [("a", float), ("b", "U1"), ("t", float)])
+    assert br.read_table(array, "t").feature_names == ("a", "b=u", "b=v")
+    network = br.Network([1, 1], activations=["linear"], loss="mean_squared_error")
+    y = np.array([0.5, 7.25], object)
+    with pytest.raises(br.InvalidInput, match=r"pass np.reshape\(np.asarray\(y, float\), \(-1, 1\)\)"):
+        br.train(network, network.init(1), [[1.0], [2.0]], y, epochs=1)
+    assert br.train(network, network.init(1), [[1.0], [2.0]], np.reshape(np.asarray(y, float), (-1, 1)), epochs=1)
+    with pytest.raises(br.InvalidInput, match="y is a NoneType: rows of real numbers are needed"):
+        br.train(network, network.init(1), [[1.0], [2.0]], None, epochs=1)
 
 
 def test_rows_named_as_r_does_are_read_for_a_target_and_a_network_too():

@@ -68,7 +68,8 @@ ACCOUNTED = re.compile(r"\((.*\d.*)\)|(.*\d)\s*-")
 def _signed(text: str) -> str:
     """With its minus in front, where it is another character, after the number, or parentheses; digits are 0 to 9."""
     text = text if text.isascii() else text.translate(_ASCII)
-    text = text[1:].removesuffix("'") if text[:1] == "'" else text  # how Excel marks a number as text
+    if text[:1] == "'" and text.strip("'")[-1:].isdecimal():  # how Excel marks a number as text
+        text = text.strip("'")
     found = ACCOUNTED.fullmatch(text)
     return text if found is None or text[0] == "-" else f"-{(found[1] or found[2]).strip()}"
 
@@ -207,6 +208,8 @@ PIVOT = 69
 """Years of two digits are 1969 to 2068, as POSIX has it."""
 COMPACT = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])", re.ASCII)
 """A date in digits alone."""
+MONTH = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])", re.ASCII)
+"""A month in digits alone."""
 _TIME = re.compile(r"([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d(?:[.,]\d+)?))?(?:\s*([AaPp])\.?[Mm]\.?)?", re.ASCII)
 WITH_NAMES: tuple[str, ...] = (
     "%d %b %Y",

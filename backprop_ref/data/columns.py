@@ -265,6 +265,8 @@ def decide(
                 notes.append(f"{name} counts the rows, and is learnt from (else: {ask('--id', name)})")
             elif column.kind == "number" and kind is None and _identifies(column, raw):
                 notes.append(f"{name} differs from row to row, and is learnt from (else: {ask('--id', name)})")
+            elif column.kind == "number" and kind is None and _CODED.search(name) and _are_whole(column, raw):
+                notes.append(f"{name} is learnt from as a number (else: {ask('--as', f'{name}=category')})")
             if column.kind == "category" and kind is None and cells.are_codes(look.present):
                 notes.append(f"{name}: {look.present[0]!r} is a code (else: {ask('--as', f'{name}=number')})")
             if column.kind == "left out" and column.why:
@@ -497,6 +499,8 @@ def _numeric(case: _Case, raw: Text) -> Column | None:
         return Column(case.name, "boolean", values=words, nothing=case.asked.nothing)
     if kind is None and look.distinct > 1 and all(map(cells.COMPACT.fullmatch, look.present)):
         return Column(case.name, "date", form="%Y%m%d", nothing=case.asked.nothing)
+    if kind is None and look.distinct > 3 and all(map(cells.MONTH.fullmatch, look.present)):
+        return Column(case.name, "date", form="%Y%m", nothing=case.asked.nothing)
     if kind is None and cells.are_codes(look.present):
         return _coded(case)
     if (kind is None and look.numeric >= 0.5) or kind == "number":
@@ -654,10 +658,21 @@ def _counts_rows(raw: Text | Numbers) -> bool:
 
 def _identifies(column: Column, raw: Text | Numbers) -> bool:
     """Whether a column is an identifier by its name, with another whole number in each row."""
-    if len(raw) < 10 or re.search(r"(^|[^A-Za-z])(id|ID|Id)$|[a-z]I[dD]$", column.name) is None:
+    if len(raw) < 10 or _NAMED_ID.search(column.name) is None or not _are_whole(column, raw):
         return False
+    return len(np.unique(column.transform(raw).features)) == len(raw)
+
+
+_NAMED_ID = re.compile(r"(^|[^A-Za-z])(id|ID|Id)$|[a-z]I[dD]$")
+_CODED = re.compile(
+    r"(?i)(^|[^a-z])(zip|plz|post(al)?.?codes?|phone|telefon|mobile|isbn|ean|barcode|ssn|iban|account)($|[^a-z])|zip.?code"
+)
+"""Names of columns that hold codes, whatever their digits look like."""
+
+
+def _are_whole(column: Column, raw: Text | Numbers) -> bool:
     numbers = column.transform(raw).features[:, 0]
-    return bool((numbers == np.floor(numbers)).all()) and len(np.unique(numbers)) == len(numbers)
+    return bool((numbers == np.floor(numbers))[~np.isnan(numbers)].all())
 
 
 def _in_order(text: str) -> tuple[int, float, str]:

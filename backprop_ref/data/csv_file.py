@@ -183,7 +183,8 @@ def _is_utf8(data: Bytes) -> bool:
 
 
 ENCODINGS = (
-    *("cp1251", "cp1250", "cp1253", "cp1254", "gb18030", "big5", "shift_jis", "euc_kr", "euc_jp", "cp850", "mac_roman"),
+    *("cp1251", "cp1250", "cp1253", "cp1254", "cp1255", "cp1256", "cp866", "koi8_r", "cp874"),
+    *("gb18030", "big5", "shift_jis", "euc_kr", "euc_jp", "cp850", "mac_roman"),
 )
 """What a text may be in that reads strangely as cp1252."""
 _STRANGE = (
@@ -217,7 +218,10 @@ def _refuse_strange(path: Name, head: bytes, read: str) -> None:
             text.decode(name)
             word = example.decode(name)
             letters = [letter for letter in word if not letter.isascii()]
-            if all(map(str.isalpha, letters)) and len({unicodedata.name(letter, "?")[:4] for letter in letters}) == 1:
+            if (
+                all(unicodedata.category(letter)[0] in "LM" for letter in letters)
+                and len({unicodedata.name(letter, "?")[:4] for letter in letters}) == 1
+            ):
                 shown.append(f"{name} ({word[:20]!r})")
     said = (
         f"not UTF-8, nor {read}, which would make it {strange[0][:20]!r}; say what it is: {ask('--encoding', 'NAME')}"

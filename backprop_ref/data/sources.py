@@ -242,7 +242,9 @@ def _table(source: Any, header: bool | None, counted: bool, left_out: Container[
         raise InvalidInput(f"a {type(source).__name__} holds no rows yet; pass its .collect()")
     try:
         if hasattr(source, "iloc") and hasattr(source, "columns"):
-            return _arrow(_of_pandas(source, left_out), left_out)
+            index = [str(name) for name in source.index.names if name is not None]
+            said = [f"the index {', '.join(index)} is left out (else: pass .reset_index())"] if index else []
+            return _arrow(_of_pandas(source, left_out), left_out)._replace(notes=said)
         if hasattr(source, "__arrow_c_stream__") and not hasattr(source, "iloc"):
             return _arrow(pa.table(source), left_out)
         if isinstance(source, dict):
@@ -273,7 +275,8 @@ def _of_pandas(frame: Any, left_out: Container[str]) -> Any:
     _unique("the table", list(map(str, frame.columns)))
     for name, column in zip(map(str, frame.columns), (frame.iloc[:, i] for i in range(frame.shape[1])), strict=True):
         try:
-            columns[name] = pa.array(column, from_pandas=True)
+            dense = np.asarray(column) if str(column.dtype).startswith("Sparse") else column
+            columns[name] = pa.array(dense, from_pandas=True)
         except (pa.ArrowException, OverflowError):
             mixed = column.dtype == object
             columns[name] = pa.array(
@@ -289,8 +292,6 @@ def _of_pandas(frame: Any, left_out: Container[str]) -> Any:
 
 def _rows_of_cells(array: Any, header: bool | None, counted: bool) -> Raw:
     """An array, or nested lists; the first row may hold names."""
-    if array.ndim != 2:
-        raise InvalidInput(f"an array of shape {array.shape}; a table with a row for each sample is needed")
     raw = _array(array)
     if array.dtype.names or (array.dtype.kind not in "UO" and not header):
         return raw
