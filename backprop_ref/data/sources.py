@@ -243,8 +243,8 @@ def _table(source: Any, header: bool | None, counted: bool, left_out: Container[
     try:
         if hasattr(source, "iloc") and hasattr(source, "columns"):
             index = [str(name) for name in source.index.names if name is not None]
-            said = [f"the index {', '.join(index)} is left out (else: pass .reset_index())"] if index else []
-            return _arrow(_of_pandas(source, left_out), left_out)._replace(notes=said)
+            lost = [f"the index {', '.join(index)} is left out (else: pass .reset_index())"] if index else []
+            return _arrow(_of_pandas(source, left_out), left_out)._replace(notes=lost)
         if hasattr(source, "__arrow_c_stream__") and not hasattr(source, "iloc"):
             return _arrow(pa.table(source), left_out)
         if isinstance(source, dict):

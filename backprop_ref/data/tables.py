@@ -202,7 +202,9 @@ def _dataset(
         raise InvalidInput(f"{where}: one column only; features and a target are needed")
 
     asked = as_written(asked, looked := [Look.at(column, asked) for column in raw.columns])
-    columns, notes, problems = decide(*([some[i] for i in places] for some in (names, raw.columns, looked)), asked, raw)
+    columns, notes, problems = decide(
+        [names[i] for i in places], [raw.columns[i] for i in places], [looked[i] for i in places], asked, raw
+    )
     label_names = [
         names[i] if raw.names else ("target" if len(targets) == 1 else f"target{k}") for k, i in enumerate(targets)
     ]
@@ -551,7 +553,7 @@ def _labels(
         raise InvalidInput(f"{where}: {said}; name another by {ask('--target')}")
     measures = 2 * len(cells.readings(classes).others) < len(classes)
     counted = task is not None or classes == tuple(str(i) for i in range(len(classes)))
-    single = not counted and len(classes) == rows > FEW_EACH
+    single = measures and not counted and len(classes) == rows > FEW_EACH
     if single or len(classes) > max(MOST_CLASSES, rows // 2):
         other = f"name another column by {ask('--target')}"
         quantities = f"if they are quantities, use {ask('--task', 'regression')}" if measures else other
