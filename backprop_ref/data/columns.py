@@ -268,7 +268,7 @@ def decide(
             elif column.kind == "number" and kind is None and _CODED.search(name) and _are_whole(column, raw):
                 notes.append(f"{name} is learnt from as a number (else: {ask('--as', f'{name}=category')})")
             if column.kind == "category" and kind is None and cells.are_codes(look.present):
-                notes.append(f"{name}: {look.present[0]!r} is a code (else: {ask('--as', f'{name}=number')})")
+                notes.append(f"{name}: {min(look.present)!r} is a code (else: {ask('--as', f'{name}=number')})")
             if column.kind == "left out" and column.why:
                 notes.append(f"{name or 'the first column'} is left out: {column.why}")
             found.append(column)
@@ -514,7 +514,7 @@ def _coded(case: _Case) -> Column:
     if look.distinct <= MOST_CATEGORIES and not look.unlike:
         values = tuple(sorted(look.present, key=_in_order))
         return Column(name, "category", values=values, nothing=case.asked.nothing)
-    said = f"column {name} holds codes such as {look.present[0][:30]!r}"
+    said = f"column {name} holds codes such as {min(look.present)[:30]!r}"
     case.problems.add(f"{said} (or: {ask('--as', f'{name}=hashed')}, {ask('--as', f'{name}=number')})", "--drop", name)
     return Column(name, "left out")
 
