@@ -436,7 +436,19 @@ def _no_numbers(values: Any, array: npt.NDArray[Any], name: str) -> str:
                 f"column {column!r} of {name} has dtype {kind}: real numbers are needed; leave it out, or let "
                 "br.read_table make numbers of the whole table"
             )
-    return f"{name} has dtype {array.dtype}: real numbers are needed; number the classes by np.unique"
+    if array.ndim == 0:
+        return f"{name} is a {type(values).__name__}: rows of real numbers are needed, as an array or a list has them"
+    remedy = f"pass np.asarray({name}, float)" if _as_floats(array) else "number the classes by np.unique"
+    remedy = f"pass {name}.real" if array.dtype.kind == "c" else remedy
+    return f"{name} has dtype {array.dtype}: real numbers are needed; {remedy}"
+
+
+def _as_floats(array: npt.NDArray[Any]) -> bool:
+    """Whether texts or objects are all numbers."""
+    try:
+        return array.dtype.kind in "UO" and array.astype(float) is not None
+    except (ValueError, TypeError):
+        return False
 
 
 def _remedy(values: Any, array: npt.NDArray[Any], width: int, name: str) -> str:
@@ -450,6 +462,8 @@ def _remedy(values: Any, array: npt.NDArray[Any], width: int, name: str) -> str:
     if name == "y" and (array.ndim == 1 or array.shape[1:] == (1,)):
         counted = numbers and (np.isin(array, np.arange(width)).all() or not len(array))
         labels = flat if counted else f"np.unique({name}, return_inverse=True)[1]"
+        if width == 1 and _as_floats(array):
+            return f": pass np.reshape(np.asarray({name}, float), (-1, 1))"
         if width == 1:
             return f": pass {labels}[:, None]"
         many = len({*array.ravel().tolist()})

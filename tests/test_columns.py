@@ -450,6 +450,15 @@ def spreadsheet(rows, name="f.xlsx", more=None, merged=""):
     return name
 
 
+def test_formulas_without_values_are_no_empty_column():
+    with zipfile.ZipFile(spreadsheet([["a", "b", "t"], *([i, 7777, i / 2] for i in range(5))])) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile("g.xlsx", "w") as archive:
+        for name, part in parts.items():
+            archive.writestr(name, part.replace(b"<v>7777</v>", b"<f>A2+1</f><v></v>"))
+    refused("g.xlsx: holds formulas without their values; open it in a spreadsheet", br.read_table, "g.xlsx")
+
+
 def test_the_largest_sheet_and_cells_that_are_merged():
     rows = [["region", "a", "t"], ["north", 1, "u"], [None, 2, "v"], ["south", 3, "u"]]
     found = br.read_table(spreadsheet([["About"], ["date", "2020-01-01"]], more=rows, merged="A2:A3"))

@@ -73,7 +73,36 @@ READ = {
     ),
     "yes, Y": (rows("a", ["yes", "no", "Y", "N"]), ["a", "b"], 0, "target t"),
     "TRUE, 1": (rows("a", ["TRUE", "0", "1", "FALSE"]), ["a", "b"], 0, "target t"),
-    "zip code": (rows("a", lambda i: f"0{2100 + i}"), ["a", "b"], 2123, "a: '02100' is learnt from as a number"),
+    "zip code": (rows("a", ["02134", "10001"]), ["a=02134", "a=10001", "b"], 0, "a: '02134' is a code"),
+    "apostrophe": (rows("a", lambda i: f"'{i}"), ["a", "b"], 23, "target t"),
+    "its name is id": (
+        rows("house_id", lambda i: 7 * i + 3),
+        ["house_id", "b"],
+        164,
+        "house_id differs from row to row",
+    ),
+    "total": (rows("a", ["1", "2"]) + "0,99,Total\n", ["a", "b"], 0, "line 26 is learnt from; if 'Total' is a total"),
+    "thousands, by the target": ("a;t\n1.250;0,5\n2.250;1,25\n4.250;2,5\n", ["a"], 4250, "target t"),
+    "years above others": (
+        "city,2019,2020\nBonn,1850,3\nKiel,77,9\nUlm,5,4\n",
+        ["city=Bonn", "city=Kiel", "city=Ulm", "2019"],
+        0,
+        "header read",
+    ),
+    "form filled in online": (
+        rows("a", ["2024/03/12 3:00:00 PM GMT+2", "2024/03/12 1:00:00 AM GMT"]),
+        ["a", "b"],
+        19794 + 1 / 24,
+        "target t",
+    ),
+    "months": (rows("a", lambda i: f"{2020 + i // 12}{i % 12 + 1:02}"), ["a", "b"], 18962, "target t"),
+    "dates of SAS": (rows("a", ["12MAR2024", "13MAR2024"]), ["a", "b"], 19795, "target t"),
+    "dates of letters": (
+        rows("a", ['"Tue, 12 Mar 2024 12:00:00 +0200"', '"Wed, 13 Mar 2024 02:00:00 +0200"']),
+        ["a", "b"],
+        19795,
+        "target t",
+    ),
     "-999": (rows("a", ["-999", "4", "5.5", "6"]), ["a", "b"], 6, "a: 6 cells are -999, far from all others"),
     "blank rows": (rows("a", ["1", "2"]) + ",,\n,,\n", ["a", "b"], 2, "2 of 26 rows are left out, as they are empty"),
     "header of 1, 2, 3": ("1,2,3\n4,5,u\n6,8,v\n", ["1", "2"], 6, "header read"),
@@ -106,6 +135,13 @@ REFUSED = {
     "forms of dates": (rows("a", ["2020-01-01", "13/02/2020", "2020-01-03"]), "is a date of another form than most"),
     "no such days": (rows("a", lambda i: f"2020-02-{i + 8:02d}"), "'2020-02-30' is no date, as most others are"),
     "fractions": (rows("a", lambda i: f"{i} 1/2"), "'0 1/2' and the like are no numbers or dates that can be read"),
+    "post codes": (rows("a", lambda i: f"0{2100 + i}"), "column a holds codes such as '02100'"),
+    "telephones": (rows("a", lambda i: f"+4930{123456 + i}"), "column a holds codes such as '+4930123456'"),
+    "addresses": (rows("a", lambda i: f"10.{100 + i}.120.{130 + i}"), "'10.100.120.130' and the like are no numbers"),
+    "target of currencies": (
+        "a,t\n" + "".join(f"{i},{'$€'[i % 2]}{i / 4}\n" for i in range(24)),
+        "different units ($, €)",
+    ),
     "infinity": (rows("a", lambda i: "inf" if i == 4 else i), "line 6, column a: 'inf' is not a finite number"),
     "target with a word": ("a,y\n" + "".join(f"{i},{'n/k' if i == 3 else i / 4}\n" for i in range(16)), "'n/k' is not"),
     "target of dates": ("a,d\n" + "".join(f"{i % 7},2020-01-{i + 1:02d}\n" for i in range(16)), "target d holds dates"),
@@ -358,7 +394,7 @@ ABROAD = {
     "Arabic digits": (["\u0661\u0660", "\u0661\u0662\u066b\u0665"], "number", 12.5, ""),
     "yen": (['"\uffe51,000"', '"\uffe52,500"'], "number", 2500, ""),
     "rupees": (['"\u20b91,23,456"', '"\u20b92,23,456"'], "number", 223456, ""),
-    "forced to text": (['="0012"', '="0013"'], "number", 13, "a: '0012' is learnt from as a number"),
+    "forced to text": (['="0012"', '="0013"'], "category", 0, "a: '0012' is a code"),
     "ja, nein": (["ja", "nein", "Ja"], "boolean", 0, ""),
     "WAHR, FALSCH": (["FALSCH", "WAHR"], "boolean", 1, ""),
     "oui, non": (["Non", "oui"], "boolean", 1, ""),
@@ -397,6 +433,80 @@ def test_japanese_of_windows():
     for other in ("Gr\u00f6\u00dfe;\u00dcbung;T\u00e4g", "D\u00e9bit;Cr\u00e9dit;\u20ac"):
         Path("g.csv").write_bytes((other + "\n1;2;u\n3;4;v\n").encode("cp1252"))
         assert br.read_table("g.csv").feature_names == tuple(other.split(";")[:2])
+
+
+@pytest.mark.few(6)
+@pytest.mark.parametrize(
+    ("encoding", "word"),
+    {
+        "cp1251": "Москва",
+        "cp1250": "Łódź",
+        "cp1253": "Αθήνα",
+        "gb18030": "北京",
+        "big5": "台北",
+        "euc_kr": "서울",
+        "euc_jp": "東京",
+        "cp850": "Köln",
+        "cp866": "Москва",
+        "cp874": "ภูเก็ต",
+        "mac_roman": "München",
+    }.items(),
+)
+def test_text_of_other_encodings_is_shown_in_each_and_read_in_the_one_named(encoding, word):
+    Path("f.csv").write_bytes(rows("a", [word, "x"]).encode(encoding))
+    with pytest.raises(br.InvalidInput, match=rf"not UTF-8, nor .*encoding='NAME', .*{encoding} \('{word}'\)"):
+        br.read_table("f.csv")
+    assert f"a={word}" in br.read_table("f.csv", encoding=encoding).feature_names
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Prix (k£)|£m|5 €",
+        "°C|m²|n° 5|µg/m³",
+        "“créée”|D’Arc|ÄÖÜ|MÜLLER",
+        "Ações|Übergröße|œuvre|crème brûlée",
+        "—|–|½|±0.5",
+    ],
+)
+def test_words_of_western_europe_are_read_as_they_are(words):
+    first, *_ = named = words.split("|")
+    Path("f.csv").write_bytes((rows("a", named, 4 * len(named))).encode("cp1252"))
+    table = br.read_table("f.csv", missing="median", kinds={"a": "category"})
+    assert f"a={first}" in table.feature_names or first == "—"
+
+
+def test_a_comma_in_single_quotes_moves_no_cells():
+    Path("f.csv").write_text("a,b,t\n" + "".join(f"{i / 8},'x, y',{i}\n" for i in range(9)))
+    with pytest.raises(br.InvalidInput, match="line 2: 4 cells, but the header has 3"):
+        br.read_table("f.csv", "t")
+
+
+@pytest.mark.parametrize(
+    ("begins", "kind"),
+    [
+        (b"<html><table><tr><td>1</td></tr></table></html>", "a web page"),
+        (b"SQLite format 3\0", "a database of SQLite"),
+        (b"$FL2@(#) SPSS DATA FILE" + bytes(60), "a file of SPSS"),
+        (b"\x01\x02\x03\x04 some \x05\x06\0\x07 bytes", "no text"),
+    ],
+)
+def test_files_that_hold_no_table_are_named(begins, kind):
+    Path("f.xls").write_bytes(begins)
+    with pytest.raises(br.InvalidInput, match=f"f.xls: {kind}, which is not read; save its table as CSV"):
+        br.read_table("f.xls")
+
+
+def test_structured_arrays_and_objects_of_python():
+    array = np.array([(1.5, "u", 2.5), (3.5, "v", 4.5)], [("a", float), ("b", "U1"), ("t", float)])
+    assert br.read_table(array, "t").feature_names == ("a", "b=u", "b=v")
+    network = br.Network([1, 1], activations=["linear"], loss="mean_squared_error")
+    y = np.array([0.5, 7.25], object)
+    with pytest.raises(br.InvalidInput, match=r"pass np.reshape\(np.asarray\(y, float\), \(-1, 1\)\)"):
+        br.train(network, network.init(1), [[1.0], [2.0]], y, epochs=1)
+    assert br.train(network, network.init(1), [[1.0], [2.0]], np.reshape(np.asarray(y, float), (-1, 1)), epochs=1)
+    with pytest.raises(br.InvalidInput, match="y is a NoneType: rows of real numbers are needed"):
+        br.train(network, network.init(1), [[1.0], [2.0]], None, epochs=1)
 
 
 def test_rows_named_as_r_does_are_read_for_a_target_and_a_network_too():

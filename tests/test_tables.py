@@ -148,7 +148,7 @@ def test_regression_takes_the_label_as_numbers(file):
         ("\n \n", "empty; a table"),
         ("\ufeff", "empty; a table"),
         ("a,b,c\n", "only a header"),
-        ("1,2,3\n", "only one class ('3')"),
+        ("1,2,3\n", "one row of data; more are needed"),
         ("a,c\n1,x\n2,x\n", "only one class ('x') in column 'c'"),
         ("a,c\n" + "".join(f"{i},k{i}\n" for i in range(101)), "101 different values in column 'c' for 101 rows"),
         ("a,b,c\n1,2,x\n1,2\n", "line 3: 2 cells, but the header has 3; mend or remove"),

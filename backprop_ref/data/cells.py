@@ -66,8 +66,10 @@ ACCOUNTED = re.compile(r"\((.*\d.*)\)|(.*\d)\s*-")
 
 
 def _signed(text: str) -> str:
-    """With its minus in front, where it is another character, after the number, or parentheses; with digits 0 to 9."""
+    """With its minus in front, where it is another character, after the number, or parentheses; digits are 0 to 9."""
     text = text if text.isascii() else text.translate(_ASCII)
+    if text[:1] == "'" and text.strip("'")[-1:].isdecimal():  # how Excel marks a number as text
+        text = text.strip("'")
     found = ACCOUNTED.fullmatch(text)
     return text if found is None or text[0] == "-" else f"-{(found[1] or found[2]).strip()}"
 
@@ -101,6 +103,20 @@ def _without_unit(text: str) -> tuple[str, str, str] | None:
     return found[2] or "", found[4] or "", found[1] + found[3].strip()
 
 
+_ADDRESS = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?!$)|$)){4}", re.ASCII)
+"""Such as 10.123.45.67, of which each part is at most 255."""
+_CODE = re.compile(r"'?(\d{3,})|\+\d{8,}", re.ASCII)
+
+
+def are_codes(texts: Sequence[str]) -> bool:
+    """Whether cells are codes in digits: post codes with zeros in front, all as long, or numbers of telephones."""
+    digits = [found[1] or "" for text in texts if (found := _CODE.fullmatch(text))]
+    if not digits or len(digits) < len(texts):
+        return False
+    zeros = [text.startswith("0") for text in digits]
+    return not any(digits) or all(zeros) or (any(zeros) and len(set(map(len, digits))) == 1)
+
+
 class Readings(NamedTuple):
     """Which ways of writing numbers fit cells: all that fit the most of them, and what they leave over."""
 
@@ -111,7 +127,9 @@ class Readings(NamedTuple):
 
 
 def readings(texts: Sequence[str]) -> Readings:
-    """How the numbers among distinct cells, none of them missing, are written."""
+    """How the numbers among distinct cells, none of them missing, are written; addresses of the internet are none."""
+    if texts and all(map(_ADDRESS.fullmatch, texts)):
+        return Readings((Writing(),), tuple(texts), False)
     signed = list(map(_signed, texts))
     prefix, suffix, bare = _common_unit(signed)
     stripped = [SPACES.sub("", text) if text and SPACED.fullmatch(text) else text for text in bare]
@@ -190,6 +208,8 @@ PIVOT = 69
 """Years of two digits are 1969 to 2068, as POSIX has it."""
 COMPACT = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])", re.ASCII)
 """A date in digits alone."""
+MONTH = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])", re.ASCII)
+"""A month in digits alone."""
 _TIME = re.compile(r"([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d(?:[.,]\d+)?))?(?:\s*([AaPp])\.?[Mm]\.?)?", re.ASCII)
 WITH_NAMES: tuple[str, ...] = (
     "%d %b %Y",
@@ -199,11 +219,13 @@ WITH_NAMES: tuple[str, ...] = (
     "%b %d %Y",
     "%d-%b-%Y",
     "%d-%b-%y",
+    "%d%b%Y",
     "%b-%Y",
     "%b %Y",
     "%B %Y",
 )
 WITH_NAMES += tuple(f"{form} %H:%M{seconds}" for form in WITH_NAMES[:7] for seconds in ("", ":%S"))
+WITH_NAMES += ("%d%b%Y:%H:%M:%S", "%a, %d %b %Y %H:%M:%S %z")
 _EPOCH = datetime(1970, 1, 1)
 _MONTHS = {
     name: english
@@ -253,6 +275,10 @@ def _as_in_english(text: str) -> str:
     return text if text.isascii() else _EAST.sub(r"\1/\2/\3", text)
 
 
+_ZONE = re.compile(r"\s*(?:GMT|UTC)(?:([+-]\d{1,2})(?::?([0-5]\d))?)?$")
+"""As forms that were filled in online have it."""
+
+
 def _by_numbers(text: str, form: str) -> float | None:
     """A date in numbers, by their order."""
     found = (_YEAR if form == YEAR_FIRST else _DATE).fullmatch(text)
@@ -264,7 +290,10 @@ def _by_numbers(text: str, form: str) -> float | None:
         MONTH_FIRST: (third, first, second),
         DAY_FIRST: (third, second, first),
     }[form]
-    hours = 0.0 if rest is None else _hours(rest)
+    zone = _ZONE.search(rest or "")
+    hours = 0.0 if rest is None else _hours(rest[: zone.start()] if zone else rest)
+    if zone and zone[1] and hours is not None:
+        hours -= float(zone[1]) + float(f"{zone[1][0]}{zone[2] or 0}") / 60.0
     century = 0 if len(year) == 4 else 2000 if int(year) < PIVOT else 1900
     return None if hours is None else _days(datetime(century + int(year), int(month), int(day))) + hours / 24.0
 

@@ -234,14 +234,11 @@ class Problems:
 
 
 def decide(
-    names: Sequence[str], raws: Sequence[Text | Numbers], asked: Asked, table: Raw
+    names: Sequence[str], raws: Sequence[Text | Numbers], looked: Sequence["Look"], asked: Asked, table: Raw
 ) -> tuple[list[Column], list[str], Problems]:
     """The rule of each of some columns of a table, what is to be said about them, and what stands in the way."""
     kinds = dict(asked.kinds or {})
     problems, notes = Problems(), []
-    looked = [_Look.at(raw, asked) for raw in raws]
-    decimal = asked.decimal or _decimal(looked)
-    asked = replace(asked, dates=asked.dates or _order(looked))
     found = []
     for i, (name, raw, look) in enumerate(zip(names, raws, looked, strict=True)):
         kind = "left out" if name in asked.drop else "id" if name in asked.ids else kinds.get(name)
@@ -250,7 +247,7 @@ def decide(
         elif kind == "id":
             found.append(Column(name, "id"))
         else:
-            column = _decided(_Case(i, name, raw, look, kind, decimal, asked, table, problems))
+            column = _decided(_Case(i, name, raw, look, kind, asked, table, problems))
             if look.n_missing and column.kind != "left out" and asked.missing == "error":
                 cell = "" if isinstance(raw, Numbers) else raw.text(look.first_missing)
                 what = f"{cell!r} stands for a missing value" if cell else "empty"
@@ -266,6 +263,12 @@ def decide(
                 notes += doubtful(column, raw, look.present)
             if column.kind == "number" and kind is None and len(raw) >= 10 and _counts_rows(raw):
                 notes.append(f"{name} counts the rows, and is learnt from (else: {ask('--id', name)})")
+            elif column.kind == "number" and kind is None and _identifies(column, raw):
+                notes.append(f"{name} differs from row to row, and is learnt from (else: {ask('--id', name)})")
+            elif column.kind == "number" and kind is None and _CODED.search(name) and _are_whole(column, raw):
+                notes.append(f"{name} is learnt from as a number (else: {ask('--as', f'{name}=category')})")
+            if column.kind == "category" and kind is None and cells.are_codes(look.present):
+                notes.append(f"{name}: {min(look.present)!r} is a code (else: {ask('--as', f'{name}=number')})")
             if column.kind == "left out" and column.why:
                 notes.append(f"{name or 'the first column'} is left out: {column.why}")
             found.append(column)
@@ -327,7 +330,7 @@ def _looks(text: str) -> str:
     return "".join(seen).casefold()
 
 
-class _Look(NamedTuple):
+class Look(NamedTuple):
     """What is in a column."""
 
     present: list[str]
@@ -340,6 +343,11 @@ class _Look(NamedTuple):
     first_missing: int
     distinct: int
     n_present: int
+
+    @property
+    def unlike(self) -> bool:
+        """Whether nearly every row has a text of its own."""
+        return self.distinct >= max(10, 0.9 * self.n_present)
 
     @classmethod
     def at(cls, raw: Text | Numbers, asked: Asked) -> Self:
@@ -394,7 +402,12 @@ def _plain(values: Sequence[str], also: Collection[str] = ()) -> npt.NDArray[np.
     return None if np.isinf(numbers).any() else numbers
 
 
-def _decimal(looked: Sequence[_Look]) -> str | None:
+def as_written(asked: Asked, looked: Sequence[Look]) -> Asked:
+    """What the user says, and how numbers and dates are written as the columns of a file show that together."""
+    return replace(asked, decimal=asked.decimal or _decimal(looked), dates=asked.dates or _order(looked))
+
+
+def _decimal(looked: Sequence[Look]) -> str | None:
     """The decimal mark that columns show in which it can be only one; None if none does, or several do."""
     marks = set()
     for look in looked:
@@ -405,7 +418,7 @@ def _decimal(looked: Sequence[_Look]) -> str | None:
     return marks.pop() if len(marks) == 1 else None
 
 
-def _order(looked: Sequence[_Look]) -> str | None:
+def _order(looked: Sequence[Look]) -> str | None:
     """The order of dates in numbers that columns show in which it can be only one; None if none does, or several do."""
     found = [forms for look in looked if (forms := cells.date_forms(look.present)) and set(forms) <= set(ORDERS)]
     certain = {forms[0] for forms in found if len(forms) == 1}
@@ -418,7 +431,7 @@ def _could_be_groups(texts: Sequence[str]) -> bool:
     return bool(pointed) and all(map(cells.DOT_GROUPS.fullmatch, pointed))
 
 
-def _plain_marked(look: _Look) -> bool:
+def _plain_marked(look: Look) -> bool:
     """Whether its cells have a point that can only be a decimal one."""
     return any("." in cell and not cells.DOT_GROUPS.fullmatch(cell) for cell in look.present[:1000]) and (
         Writing() in [writing._replace(prefix="", suffix="") for writing in look.readings.writings]
@@ -433,10 +446,9 @@ class _Case(NamedTuple):
     place: int
     name: str
     raw: Text | Numbers
-    look: _Look
+    look: Look
     kind: str | None
     """What it is said to be."""
-    decimal: str | None
     asked: Asked
     table: Raw
     problems: Problems
@@ -460,6 +472,8 @@ def _useless(case: _Case) -> str | None:
     unnamed = case.place == 0 and (not case.name or case.name.lower() in {"unnamed: 0", "index"})
     if unnamed and _is_index(raw, look):
         return "it counts or names the rows"
+    if case.name.startswith("__index_level_"):
+        return "it is the index of a table of pandas"
     if look.distinct == 1 and len(raw) > 1 and not look.n_missing:
         return f"it is always {raw.text(0)[:30]}"
     if look.numeric == 1.0 and any(_LONG.fullmatch(value) for value in look.present):
@@ -485,9 +499,24 @@ def _numeric(case: _Case, raw: Text) -> Column | None:
         return Column(case.name, "boolean", values=words, nothing=case.asked.nothing)
     if kind is None and look.distinct > 1 and all(map(cells.COMPACT.fullmatch, look.present)):
         return Column(case.name, "date", form="%Y%m%d", nothing=case.asked.nothing)
+    if kind is None and look.distinct > 3 and all(map(cells.MONTH.fullmatch, look.present)):
+        return Column(case.name, "date", form="%Y%m", nothing=case.asked.nothing)
+    if kind is None and cells.are_codes(look.present):
+        return _coded(case)
     if (kind is None and look.numeric >= 0.5) or kind == "number":
         return _number(case, raw)
     return None
+
+
+def _coded(case: _Case) -> Column:
+    """The rule of a column of codes in digits, of which no sum means anything."""
+    look, name = case.look, case.name
+    if look.distinct <= MOST_CATEGORIES and not look.unlike:
+        values = tuple(sorted(look.present, key=_in_order))
+        return Column(name, "category", values=values, nothing=case.asked.nothing)
+    said = f"column {name} holds codes such as {min(look.present)[:30]!r}"
+    case.problems.add(f"{said} (or: {ask('--as', f'{name}=hashed')}, {ask('--as', f'{name}=number')})", "--drop", name)
+    return Column(name, "left out")
 
 
 def _as_nothing(texts: Collection[str], asked: Asked) -> str:
@@ -530,7 +559,7 @@ def _worded(case: _Case) -> Column:
     look, name, nothing = case.look, case.name, case.asked.nothing
     if case.kind == "hashed":
         return Column(name, "hashed", nothing=nothing)
-    unlike = case.kind is None and look.distinct >= max(10, 0.9 * look.n_present)
+    unlike = case.kind is None and look.unlike
     if unlike and not _has_numbers(look):
         return Column(name, "left out", why=f"{look.distinct:,} different texts in {look.n_present:,} rows")
     units = cells.units(look.present) if case.kind is None else ()
@@ -549,7 +578,7 @@ def _worded(case: _Case) -> Column:
     return Column(name, "category", values=tuple(sorted(look.present, key=_in_order)), nothing=nothing)
 
 
-def _has_numbers(look: _Look) -> bool:
+def _has_numbers(look: Look) -> bool:
     """Whether many of its texts begin with a number, as measures with different units do."""
     begins = sum(value[0].isdigit() or value[0] in "$€£¥₹+-(" for value in look.present)
     return 2 * begins > look.distinct and any(not value.isalnum() for value in look.present)
@@ -584,8 +613,9 @@ def _number(case: _Case, raw: Text) -> Column:
 def _writing(case: _Case, readings: Readings) -> Writing:
     """How the numbers of a column are written, by the rest of the file where it could be either."""
     writings, present = readings.writings, case.look.present
-    usable = [writing for writing in writings if writing.decimal == case.decimal] or list(writings)
-    if case.decimal is not None or not readings.marked or not _differ(present, writings):
+    decimal = case.asked.decimal
+    usable = [writing for writing in writings if writing.decimal == decimal] or list(writings)
+    if decimal is not None or not readings.marked or not _differ(present, writings):
         return usable[0]
     plain = Writing() == writings[0]._replace(prefix="", suffix="")
     if plain and case.table.delimiter != ";":  # 1.234, in a file that shows nothing to the contrary
@@ -609,7 +639,7 @@ def _differ(texts: Sequence[str], writings: Sequence[Writing]) -> bool:
     return False
 
 
-def _is_index(raw: Text | Numbers, look: _Look) -> bool:
+def _is_index(raw: Text | Numbers, look: Look) -> bool:
     """Whether a column counts rows, or names each differently."""
     return _counts_rows(raw) or (isinstance(raw, Text) and look.distinct == len(raw) and _plain(raw.values) is None)
 
@@ -624,6 +654,25 @@ def _counts_rows(raw: Text | Numbers) -> bool:
     else:
         numbers = raw.numbers
     return len(numbers) > 0 and numbers[0] in {0.0, 1.0} and bool((np.diff(numbers) == 1.0).all())
+
+
+def _identifies(column: Column, raw: Text | Numbers) -> bool:
+    """Whether a column is an identifier by its name, with another whole number in each row."""
+    if len(raw) < 10 or _NAMED_ID.search(column.name) is None or not _are_whole(column, raw):
+        return False
+    return len(np.unique(column.transform(raw).features)) == len(raw)
+
+
+_NAMED_ID = re.compile(r"(^|[^A-Za-z])(id|ID|Id)$|[a-z]I[dD]$")
+_CODED = re.compile(
+    r"(?i)(^|[^a-z])(zip|plz|post(al)?.?codes?|phone|telefon|mobile|isbn|ean|barcode|ssn|iban|account)($|[^a-z])|zip.?code"
+)
+"""Names of columns that hold codes, whatever their digits look like."""
+
+
+def _are_whole(column: Column, raw: Text | Numbers) -> bool:
+    numbers = column.transform(raw).features[:, 0]
+    return bool((numbers == np.floor(numbers))[~np.isnan(numbers)].all())
 
 
 def _in_order(text: str) -> tuple[int, float, str]:

@@ -13,6 +13,7 @@ import io
 import lzma
 import mmap
 import re
+import unicodedata
 import zipfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
@@ -151,7 +152,7 @@ def utf8(path: Name, data: Bytes, encoding: str | None, notes: list[str]) -> Byt
     if encoding is None and found in {None, "utf-8"} and _is_utf8(data):
         return bytes(data[3:]) if found and not isinstance(data, mmap.mmap) else data
     if encoding is None and found is None:
-        found = _guessed(bytes(data[:4096]))
+        found = _guessed(path, bytes(data[:4096]))
         notes.append(f"not UTF-8: read as {found} (else: {ask('--encoding', 'NAME')})")
     name = encoding or found or "utf-8"
     try:
@@ -181,12 +182,61 @@ def _is_utf8(data: Bytes) -> bool:
     return True
 
 
-def _guessed(head: bytes) -> str:
+ENCODINGS = (
+    *("cp1251", "cp1250", "cp1253", "cp1254", "cp1255", "cp1256", "cp866", "koi8_r", "cp874"),
+    *("gb18030", "big5", "shift_jis", "euc_kr", "euc_jp", "cp850", "mac_roman"),
+)
+"""What a text may be in that reads strangely as cp1252."""
+_STRANGE = (
+    re.compile(r"[A-Za-z][^\x00-\x7f\w’‘–—·´®™°…]+[A-Za-z]"),  # a mark inside a word
+    re.compile(r"[£¥]([^\W\d_]{3}|\S[£¥¤])|[¤¶¦¬¯¨¸\x80-\x9f]"),
+    re.compile(r"[a-z][À-ÖØ-ÞŠŽŸ]|[^\W\d_][À-ÖØ-ÞŠŽŸ][a-z]"),  # a large letter inside a word
+)
+
+
+def _strange(words: Sequence[str]) -> list[str]:
+    """Those in which characters stand as in no language of Western Europe."""
+    found = []
+    for word in words:
+        runs = [run for run in re.findall(r"[^\x00-\x7f]+", word) if len(set(run)) > 1]
+        long = any(len(run) > 3 or (len(run) == 3 and not run.islower()) for run in runs)
+        if long or any(form.search(word) for form in _STRANGE):
+            found.append(word)
+    return found
+
+
+def _refuse_strange(path: Name, head: bytes, read: str) -> None:
+    """Refuses text that would be read as what it is not, and shows what it would be in other encodings."""
+    text = head[: max(head.rfind(b"\n"), head.rfind(b"\r")) + 1 or len(head)]
+    words = re.findall(r"[^\s,;|\"']*[^\x00-\x7f][^\s,;|\"']*", text.decode(read))
+    strange = _strange(words)
+    if 4 * len(strange) <= len(words):
+        return
+    example, shown = strange[0].encode(read), []
+    for name in ENCODINGS:
+        with contextlib.suppress(UnicodeDecodeError):
+            text.decode(name)
+            word = example.decode(name)
+            letters = [letter for letter in word if not letter.isascii()]
+            if (
+                all(unicodedata.category(letter)[0] in "LM" for letter in letters)
+                and len({unicodedata.name(letter, "?")[:4] for letter in letters}) == 1
+            ):
+                shown.append(f"{name} ({word[:20]!r})")
+    said = (
+        f"not UTF-8, nor {read}, which would make it {strange[0][:20]!r}; say what it is: {ask('--encoding', 'NAME')}"
+    )
+    raise InvalidInput(f"{path}: {said}" + (f", such as {', '.join(shown)}" if shown else ""))
+
+
+def _guessed(path: Name, head: bytes) -> str:
     if head.count(0) > len(head) // 4:
         return "utf-16-le" if head[1::2].count(0) > head[::2].count(0) else "utf-16-be"
     if _is_japanese(head):
         return "cp932"
-    return "latin-1" if set(head) & {0x81, 0x8D, 0x8F, 0x90, 0x9D} else "cp1252"
+    guess = "latin-1" if set(head) & {0x81, 0x8D, 0x8F, 0x90, 0x9D} else "cp1252"
+    _refuse_strange(path, head, guess)
+    return guess
 
 
 def _is_japanese(head: bytes) -> bool:
@@ -197,9 +247,13 @@ def _is_japanese(head: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     letters = [letter for letter in text if not letter.isascii()]
+    between = len(re.findall(r"(?<=[A-Za-z])[^\x00-\x7f](?=[A-Za-z])", text))  # letters of Europe, taken for Japanese
     known = sum("\u3000" <= letter <= "\u9fff" or "\uff01" <= letter <= "\uff60" for letter in letters)
     return (
-        bool(letters) and 10 * known >= 9 * len(letters) and 4 * sum(0x81 <= byte <= 0x9F for byte in high) >= len(high)
+        bool(letters)
+        and 4 * between <= len(letters)
+        and 10 * known >= 9 * len(letters)
+        and 4 * sum(0x81 <= byte <= 0x9F for byte in high) >= len(high)
     )
 
 
@@ -321,6 +375,9 @@ def _widened(body: Sequence[list[str]], may_name_rows: bool) -> tuple[list[str],
         return first, False
     if not any(row[-1] for row in body[1:]):  # rows end with a delimiter
         return [*first, ""], False
+    names = [row[0] for row in body[1:]]
+    decimal = any(cells.PLAIN.fullmatch(name) and not name.isdecimal() for name in names)
+    may_name_rows &= len(set(names)) == len(names) and not decimal
     return (["", *first], True) if may_name_rows else (first, False)  # as R writes them
 
 

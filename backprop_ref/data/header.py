@@ -11,10 +11,10 @@ YEARS = range(1800, 2201)
 def is_header(first: Sequence[str], body: Sequence[Sequence[str]], counted: bool = True) -> bool:
     """Whether `first` names the columns of which `body` holds the rows.
 
-    It does if its numbers are 0, 1, 2, … (from 1 on, if there are many, or texts below one) or years, none of which
-    stands below, and each text in it is found nowhere else in its column. A text above numbers, beside a number above
-    numbers, is a cell that somebody has to mend. Unless `counted`, no number is a name. Below, a header may be repeated
-    above numbers.
+    It does if its numbers are 0, 1, 2, … (from 1 on, if there are many, or texts below one) or years, with no years
+    below, or few and in even steps, and each text in it is found nowhere else in its column. A text above numbers,
+    beside a number above numbers, is a cell that somebody has to mend. Unless `counted`, no number is a name. Below, a
+    header may be repeated above numbers.
     """
     columns = _without_repeats(first, body)
     numbers = [cell for cell in first if _is_number(cell)]
@@ -42,7 +42,8 @@ def _without_repeats(first: Sequence[str], body: Sequence[Sequence[str]]) -> lis
 
 
 def one_line(name: str) -> str:
-    """A name that goes over several lines, in one."""
+    """A name that goes over several lines, in one; without characters at its ends that nobody sees."""
+    name = name.strip("\u200b\u200e\u200f\u2060\ufeff ")
     return " ".join(name.split()) if "\n" in name or "\r" in name else name
 
 
@@ -57,7 +58,7 @@ def _is_value(column: Sequence[str]) -> bool:
 
 
 def _counts(numbers: Sequence[str], first: Sequence[str], columns: Sequence[Sequence[str]]) -> bool:
-    """Whether the numbers in a row are names: they count from 0 or 1, or are years that are none below."""
+    """Whether the numbers in a row are names: they count from 0 or 1, or are years above other numbers."""
     if not all(cell.isascii() and cell.isdecimal() for cell in numbers):
         return False
     values = [int(cell) for cell in numbers]
@@ -74,7 +75,8 @@ def _counts(numbers: Sequence[str], first: Sequence[str], columns: Sequence[Sequ
     if 0 in steps or not _years(numbers):
         return False
     below = [cell for cell, column in zip(first, columns, strict=True) if cell in numbers for cell in column[:50]]
-    return not any(cell.isdecimal() and int(cell) in YEARS for cell in below)
+    years = sum(cell.isdecimal() and int(cell) in YEARS for cell in below)
+    return not years or (len(steps) == 1 and 4 * years <= len(below))
 
 
 def _years(numbers: Sequence[str]) -> bool:

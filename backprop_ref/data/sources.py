@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import zipfile
 from collections.abc import Collection, Container, Iterable, Sequence
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
@@ -68,11 +69,39 @@ def read(
         return _arrays(source, data)
     if head.startswith((b"PK", b"\xd0\xcf\x11\xe0")):
         return _sheet(source, data, header, known, counted, sheet)
+    _refuse_others(source, bytes(data[:512]))
     if sheet is not None:
         raise InvalidInput(f"{source}: no spreadsheet, so it has no sheet '{sheet}'; leave out {ask('--sheet')}")
     if suffix in JSON:
         return _json(source, data, header, counted, left_out)
     return _text(source, data, header, encoding, known, counted)
+
+
+_OTHERS = (
+    (rb"\s*<(!doctype html|html|table|head|meta)", "a web page"),
+    (rb"\s*<\?xml", "XML"),
+    (rb"SQLite format 3", "a database of SQLite"),
+    (rb"\x80[\x02-\x05][\x00-\xff]", "a pickle of Python's"),
+    (rb"%PDF", "a PDF"),
+    (rb"\$FL[23]", "a file of SPSS"),
+    (rb"\x00{12}\xc2\xea\x81\x60|HEADER RECORD\*", "a file of SAS"),
+    (rb"<stata_dta>|[\x6c-\x73][\x01\x02]\x01\x00", "a file of Stata"),
+    (rb"RD[XAB][23]\n|[XA]\n\x00\x00\x00[\x02\x03]", "a file of R"),
+    (rb"\x89HDF|MATLAB 5", "a file of HDF5 or MATLAB"),
+    (rb"\x89PNG|\xff\xd8\xff|GIF8", "an image"),
+    (rb"\{\\rtf", "a document"),
+    (rb"Obj\x01|ORC", "a file of Avro or ORC"),
+)
+"""How files begin that hold no table that is read, and what they are."""
+
+
+def _refuse_others(path: Name, head: bytes) -> None:
+    kind = next((kind for begins, kind in _OTHERS if re.match(begins, head, re.IGNORECASE)), None)
+    if kind is None and not head.startswith((b"\xff\xfe", b"\xfe\xff")) and 0 < head.count(0) <= len(head) // 4:
+        control = frozenset(range(1, 32)) - frozenset(b"\t\n\r\f\x1a\x1b")
+        kind = "no text" if 50 * sum(byte in control for byte in head) > len(head) else None
+    if kind is not None:
+        raise InvalidInput(f"{path}: {kind}, which is not read; save its table as CSV, Excel or Parquet, and give that")
 
 
 def _text(
@@ -124,6 +153,8 @@ def _sheet(path: Name, data: Any, header: bool | None, known: Collection[str], c
     notes += (
         [f"rows above the table are left out: row {first} and before"] if any(any(row) for row in cells[:first]) else []
     )
+    if any(name and not any(row[i] for row in body[1:]) for i, name in enumerate(body[0])):
+        _refuse_formulas(path, data)
     kept = [i for i in range(len(body[0])) if any(row[i] for row in body)]
     body = [[row[i] for i in kept] for row in body]
     if header is None and known and set(known) <= set(body[0]):
@@ -136,6 +167,18 @@ def _sheet(path: Name, data: Any, header: bool | None, known: Collection[str], c
     columns: list[Text | Numbers] = [Text.of([row[i] for _, row in numbered]) for i in range(len(body[0]))]
     _unique(path, names)
     return Raw(names, columns, len(numbered), lambda row: f"row {numbered[row][0]}", notes, True)
+
+
+def _refuse_formulas(path: Name, data: Any) -> None:
+    """Refuses a spreadsheet that a program wrote with formulas, and without what they come to."""
+    if bytes(data[:2]) != b"PK":
+        return
+    empty = re.compile(rb"""<c(?![^>]*t="str")[^>]*><f[^>]*>[^<]*</f>(<v ?/>|<v></v>)?</c>""")
+    with zipfile.ZipFile(io.BytesIO(bytes(data))) as archive:
+        sheets = [name for name in archive.namelist() if name.startswith("xl/worksheets/")]
+        if any(empty.search(archive.read(name)) for name in sheets):
+            said = "holds formulas without their values; open it in a spreadsheet program and save it there"
+            raise InvalidInput(f"{path}: {said}")
 
 
 def _rows_of(sheet: Any) -> list[list[object]]:
@@ -199,7 +242,9 @@ def _table(source: Any, header: bool | None, counted: bool, left_out: Container[
         raise InvalidInput(f"a {type(source).__name__} holds no rows yet; pass its .collect()")
     try:
         if hasattr(source, "iloc") and hasattr(source, "columns"):
-            return _arrow(_of_pandas(source, left_out), left_out)
+            index = [str(name) for name in source.index.names if name is not None]
+            lost = [f"the index {', '.join(index)} is left out (else: pass .reset_index())"] if index else []
+            return _arrow(_of_pandas(source, left_out), left_out)._replace(notes=lost)
         if hasattr(source, "__arrow_c_stream__") and not hasattr(source, "iloc"):
             return _arrow(pa.table(source), left_out)
         if isinstance(source, dict):
@@ -230,7 +275,8 @@ def _of_pandas(frame: Any, left_out: Container[str]) -> Any:
     _unique("the table", list(map(str, frame.columns)))
     for name, column in zip(map(str, frame.columns), (frame.iloc[:, i] for i in range(frame.shape[1])), strict=True):
         try:
-            columns[name] = pa.array(column, from_pandas=True)
+            dense = np.asarray(column) if str(column.dtype).startswith("Sparse") else column
+            columns[name] = pa.array(dense, from_pandas=True)
         except (pa.ArrowException, OverflowError):
             mixed = column.dtype == object
             columns[name] = pa.array(
@@ -246,8 +292,6 @@ def _of_pandas(frame: Any, left_out: Container[str]) -> Any:
 
 def _rows_of_cells(array: Any, header: bool | None, counted: bool) -> Raw:
     """An array, or nested lists; the first row may hold names."""
-    if array.ndim != 2:
-        raise InvalidInput(f"an array of shape {array.shape}; a table with a row for each sample is needed")
     raw = _array(array)
     if array.dtype.names or (array.dtype.kind not in "UO" and not header):
         return raw
@@ -384,6 +428,9 @@ def _records(found: dict[str, Any]) -> Any:
     """A table in one JSON object: lists by column, as pandas writes it by row or split, or a single record."""
     if {"columns", "data"} <= set(found) and isinstance(found["data"], list):
         return [dict(zip(found["columns"], row, strict=True)) for row in found["data"]]
+    tables = [name for name, rows in found.items() if isinstance(rows, list) and rows and isinstance(rows[0], dict)]
+    if len(tables) == 1 and not any(isinstance(found[name], list | dict) for name in found if name != tables[0]):
+        return found[tables[0]]
     if found and all(isinstance(column, dict) for column in found.values()):
         rows = list(dict.fromkeys(row for column in found.values() for row in column))
         if all(name.isdecimal() for name in found) and not any(row.isdecimal() for row in rows):  # row by row

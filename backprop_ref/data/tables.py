@@ -19,9 +19,11 @@ from backprop_ref.data.columns import (
     ORDERS,
     Asked,
     Column,
+    Look,
     Problems,
     alike,
     as_numbers,
+    as_written,
     decide,
     doubtful,
     listed,
@@ -176,7 +178,7 @@ def _dataset(
     width = len(raw.columns)
     names = raw.names or [f"x{i}" for i in range(width)]
     raw = raw.without_blank_rows().without_repeated_names()
-    _check_rows(where, raw)
+    raw.notes.extend(_check_rows(where, raw))
     for i, name in enumerate(names):
         if not name and i:
             raise InvalidInput(f"{where}: column {i + 1} has no name; name it in the header")
@@ -199,7 +201,10 @@ def _dataset(
     if not places:
         raise InvalidInput(f"{where}: one column only; features and a target are needed")
 
-    columns, notes, problems = decide([names[i] for i in places], [raw.columns[i] for i in places], asked, raw)
+    asked = as_written(asked, looked := [Look.at(column, asked) for column in raw.columns])
+    columns, notes, problems = decide(
+        [names[i] for i in places], [raw.columns[i] for i in places], [looked[i] for i in places], asked, raw
+    )
     label_names = [
         names[i] if raw.names else ("target" if len(targets) == 1 else f"target{k}") for k, i in enumerate(targets)
     ]
@@ -208,8 +213,8 @@ def _dataset(
     used = [(column, i) for column, i in zip(columns, places, strict=True) if column.features]
     if not used:
         said = "; ".join(notes) or "all columns are left out"
-        texts = [f"{column.name}=hashed" for column in columns if "different texts" in column.why]
-        remedy = f"give {ask('--as', *texts)}" if texts else "leave out less"
+        texts = [f"{column.name}=hashed" for column in columns if column.why.endswith(("rows", "some of them"))]
+        remedy = f"give {ask('--as', *texts)}" if texts else "leave out less, or add one that differs from row to row"
         raise InvalidInput(f"{where}: no column to learn from ({said}); {remedy}")
     keep = ~learnt.gone
     if asked.missing == "drop":
@@ -276,8 +281,13 @@ def _with_categories(where: str, raw: Raw, names: Sequence[str], asked: Asked) -
 TOTAL = re.compile(r"(grand |sub)?total|sum|average|avg|mean|summe|gesamt|insgesamt|durchschnitt", re.IGNORECASE)
 
 
-def _check_rows(where: str, raw: Raw) -> None:
-    """Refuses what is no row of data: a rule below the header; what says that it is a total of rows above, and is."""
+def _check_rows(where: str, raw: Raw) -> list[str]:
+    """Refuses what is no row of data: a rule below the header; what says that it is a total of rows above, and is.
+
+    A last row that says so, and is none that can be shown, is spoken of.
+    """
+    if raw.rows == 1:
+        raise InvalidInput(f"{where}: one row of data; more are needed")
     cells_ = [column.text(0) for column in raw.columns]
     if any(cells_) and all(cell == "" or re.fullmatch(r"[-:=+ ]*[-=]{2,}[-:=+ ]*", cell) for cell in cells_):
         cell = next(filter(None, cells_))
@@ -291,6 +301,11 @@ def _check_rows(where: str, raw: Raw) -> None:
             if 2 * found.count(True) > found.count(True) + found.count(False) > 0:
                 said = f"{labels.text(row)!r} of the rows above; remove that {raw.line}"
                 raise InvalidInput(f"{where}, {raw.where(row)}: {said}" + (", and others like it" if rows[1:] else ""))
+        if rows == [raw.rows - 1] and raw.rows > 3:
+            return [
+                f"{raw.where(rows[0])} is learnt from; if {labels.text(rows[0])!r} is a total, remove that {raw.line}"
+            ]
+    return []
 
 
 def _refuse_bare_total(where: str, raw: Raw) -> None:
@@ -351,8 +366,9 @@ def _position(where: str, raw: Raw, wanted: str | int) -> int:
             )
         raise InvalidInput(f"{where}: no column '{label}'; its columns are {listed(names)}")
     if not -width <= int(label) < width:
+        named = "" if names else f"; if the first {raw.line} names the columns, say {ask('--header')}"
         raise InvalidInput(
-            f"{where}: label column {label} is out of range; there are {width} columns, 0 to {width - 1}"
+            f"{where}: label column {label} is out of range; there are {width} columns, 0 to {width - 1}{named}"
         )
     return int(label) % width
 
@@ -464,7 +480,7 @@ def _quantities(
             problems.add(f"column {name} holds texts, no quantities; {remedy}")
             return _Learnt(np.zeros(len(raw)), None, gone, [Column(name, "number")])
         said = Asked(kinds=kinds, missing="median", nothing=asked.nothing, decimal=asked.decimal)
-        decided, _, found = decide([name], [raw], said, table)
+        decided, _, found = decide([name], [raw], [Look.at(raw, said)], said, table)
         column = decided[0]
         for problem in found.said:
             cell = re.sub(r",? or (--as |--drop |kinds=|drop=).*$", "", problem)
@@ -528,10 +544,13 @@ def _labels(
     numeric = all(cells.PLAIN.fullmatch(value) for value in canonical.values())
     classes = tuple(sorted(set(canonical.values()), key=lambda value: (float(value) if numeric else 0.0, value)))
     rows = len(raw) - int(gone.sum())
+    units = cells.units(classes) if task is None else ()
+    if units:
+        said = f"column '{name}' holds numbers with different units ({listed(units)}); bring them to one"
+        raise InvalidInput(f"{where}: {said}, or say {ask('--task', 'classification')}")
     if len(classes) < 2:
         said = f"only one class ('{classes[0][:30]}') in column '{name}'; at least two are needed"
-        quantity = f"use {ask('--task', 'regression')}, or " if numeric else ""
-        raise InvalidInput(f"{where}: {said}; {quantity}name another by {ask('--target')}")
+        raise InvalidInput(f"{where}: {said}; name another by {ask('--target')}")
     measures = 2 * len(cells.readings(classes).others) < len(classes)
     counted = task is not None or classes == tuple(str(i) for i in range(len(classes)))
     single = measures and not counted and len(classes) == rows > FEW_EACH
