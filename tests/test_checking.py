@@ -153,7 +153,7 @@ def test_conventions_are_those_of_the_command():
         ((), {}, "nothing to verify: give one of f and command"),
         ((sound,), {"command": "./mine"}, "both f and command"),
         ((3,), {}, "f is int"),
-        (("theirs.py",), {}, "file.py:name"),
+        (("theirs.py",), {}, "No such file"),
         ((sound,), {"wieghts": "out-in"}, "did you mean 'weights'"),
         ((sound,), {"weights": "out"}, "unknown --weights"),
         ((sound,), {"network": "2-2-1"}, f"as in {XOR}"),

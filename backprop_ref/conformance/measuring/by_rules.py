@@ -187,7 +187,7 @@ def _families(members):
 
 def _oddity(samples, network):
     """How unusual the factor of the gradient is: 0 if it has none."""
-    factor = simple(samples.scale, network.sizes[-1])
+    factor = simple(samples.scale, network.sizes[-1], samples.tolerance)
     return 9 if factor is None else SIMPLE.index(factor)
 
 
@@ -197,7 +197,7 @@ def _by_its_rules(ask, batches, forward, search, limit=None) -> Judgement | None
     n_out, squared, text = network.sizes[-1], network.loss.endswith("squared_error"), kind_of(network)
 
     def usual(scale):
-        return simple(scale, n_out) is not None or (free(ask) and scale > 0.0)
+        return simple(scale, n_out, batches.tolerance) is not None or (free(ask) and scale > 0.0)
 
     rows = rows_of(batches, forward)
     samples = Samples(rows, batches.singles, None, batches.tolerance, search, usual, limit=limit)
@@ -215,7 +215,7 @@ def _by_its_rules(ask, batches, forward, search, limit=None) -> Judgement | None
         said = f"weights are updated in place; gradients fit with a learning rate of {samples.scale:.6g}"
         return Judgement(RIGHT, text, conventions=(said,))
     joined = together(samples, case_of(batches.five, batches, forward), batches.five, batches.singles)
-    factor = simple(samples.scale, n_out) or Factor()
+    factor = simple(samples.scale, n_out, batches.tolerance) or Factor()
     whole = Factor(usual_power(joined.powers) + 1, factor.outputs, factor.twos)
     notes = _digits(batches, forward, whole)
     if short_form(network.loss, network.activations[-1]):

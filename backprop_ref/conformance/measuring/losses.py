@@ -70,9 +70,8 @@ def is_usual(scale: float, network) -> bool:
     return any(np.isclose(scale, o * t, rtol=1e-7) for o in outputs for t in ((1.0, 0.5) if squared else (1.0,)))
 
 
-def simple(scale: float, n_out: int) -> Factor | None:
+def simple(scale: float, n_out: int, tolerance: float = 0.0) -> Factor | None:
     """The usual factor of that size for a single sample."""
-    return next(
-        (f for f in SIMPLE if f.batch == 0 and np.isclose(float(n_out) ** f.outputs * 2.0**f.twos, scale, rtol=1e-7)),
-        None,
-    )
+    rtol = max(1e-7, tolerance)
+    single = (f for f in SIMPLE if f.batch == 0)
+    return next((f for f in single if np.isclose(float(n_out) ** f.outputs * 2.0**f.twos, scale, rtol=rtol)), None)

@@ -42,6 +42,8 @@ class Slots:
             self._find_by_shapes(transposed)
         if self.weights is None:
             self._find_by_neurons()
+        if self.weights is None:
+            self._find_a_vector()
         if self.weights is None:  # a layer may be called output, as what comes out of it often is
             self._find_by_shapes(transposed, every=True)
         if folded:
@@ -148,19 +150,24 @@ class Slots:
 
         A column of biases may look like a W; weights that leave biases over are preferred.
         """
-        there = paths(self.model, scalars=self.shapes[-1][1] == 1, every=every)
+        there = paths(self.model, every=every)
         turned = [shape[::-1] for shape in self.shapes]
         named = [one for one in there if not is_bias(one[0])]
         orders = (turned, self.shapes) if transposed else (self.shapes, turned)
         found = [self.weights] if self.weights else []
         for among, shapes in () if found else itertools.product((named, there), orders):
             found.append(_in_order(among, [{shape} for shape in shapes]))
-        if not any(found):  # weights of one neuron may be a vector
-            vectors = [{shape, (shape[0],)} if shape[1] == 1 else {shape} for shape in self.shapes]
-            found.append(_in_order(named, vectors))
         pairs = [(weights, self.biases or self._biases_beside(weights, there)) for weights in found if weights]
         if pairs:
             self.weights, self.biases = next((pair for pair in pairs if pair[1]), pairs[0])
+
+    def _find_a_vector(self):
+        """Weights of which those of the one output are a vector, with a number for its bias."""
+        there = paths(self.model, scalars=True)
+        due = [{shape, (shape[0],)} if shape[1] == 1 else {shape} for shape in self.shapes]
+        self.weights = _in_order([one for one in there if not is_bias(one[0])], due)
+        if self.weights:
+            self.biases = self.biases or self._biases_beside(self.weights, there)
 
     def _find_by_neurons(self):
         """The weights of each neuron in a list or vector of its own, and its bias beside them."""
