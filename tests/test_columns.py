@@ -610,6 +610,18 @@ def test_numbers_of_a_large_file_are_read_at_once(monkeypatch):
     assert br.read_table(write(thousands), decimal=",").x[0, 0] == 100000
 
 
+def test_codes_whose_zeros_come_late_in_a_large_file_are_no_numbers(monkeypatch):
+    monkeypatch.setattr(csv_file, "LARGE_BYTES", 100)
+    monkeypatch.setattr(csv_file, "HEAD_BYTES", 1000)
+    content = "a,zip,t\n" + "".join(f"{i / 8},{20000 + i % 9},{i}.5\n" for i in range(300))
+    assert br.read_table(write(content)).x[-1].tolist() == [299 / 8, 20002]
+    found = br.read_table(write(content + "1,00345,3.5\n"))
+    assert "zip=00345" in found.feature_names
+    monkeypatch.setattr(csv_file, "SCAN_BYTES", 64)
+    for shift in range(64):  # wherever a block ends
+        assert "zip=00345" in br.read_table(write("x" * shift + content + "1,00345,3.5\n")).feature_names
+
+
 # --- for a trained network ---
 
 TRAIN = """size,colour,day,ok,who,kind

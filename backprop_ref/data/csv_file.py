@@ -34,6 +34,7 @@ LARGE_BYTES = 1 << 25
 """From here on columns that begin as plain numbers are read as numbers at once."""
 BLOCK_BYTES = 1 << 22
 PART_BYTES = 1 << 25
+SCAN_BYTES = 1 << 17  # stays in a core's cache
 DELIMITERS = (",", ";", "\t", "|")
 _BOMS = {
     codecs.BOM_UTF8: "utf-8",
@@ -463,6 +464,8 @@ def _columns(path: Name, data: Bytes, layout: Layout) -> list[Text | Numbers]:
     plain = _plain_columns(data, layout) if large else set()
     try:
         return _read(path, data, layout, plain)
+    except _ZerosInFront:
+        return _columns_as_text(path, data, layout)
     except pa.ArrowInvalid as error:
         if plain and "conversion" in str(error):
             return _columns_as_text(path, data, layout)
@@ -478,9 +481,26 @@ def _columns_as_text(path: Name, data: Bytes, layout: Layout) -> list[Text | Num
         raise _explained(path, data, layout, error) from None
 
 
+class _ZerosInFront(Exception):
+    """A cell that may be a code in digits, in a column that begins as plain numbers."""
+
+
+def _has_zeros_in_front(data: Bytes, start: int, end: int, layout: Layout) -> bool:
+    """Whether some cell between two places begins with 0 and a digit, but for one at the very beginning."""
+    text, mark = np.frombuffer(data, np.uint8), ord(layout.delimiter)
+    for first in range(max(start, 1), end, SCAN_BYTES):
+        block = text[first - 1 : first + SCAN_BYTES + 1]
+        before = block[:-2] <= ord(",")  # a line break, a quote, a tab, a space, a sign, a comma
+        if mark > ord(","):
+            before |= block[:-2] == mark
+        if (before & (block[1:-1] == ord("0")) & (block[2:] - np.uint8(ord("0")) < 10)).any():
+            return True
+    return False
+
+
 def _plain_columns(data: Bytes, layout: Layout) -> set[int]:
     """Columns whose cells in the file's head are all plain numbers without zeros in front."""
-    rows = [row for _, row in _parsed(_lines(data)[layout.first_line :], layout.delimiter) if len(row) == layout.width]
+    rows = _head_rows(data, layout)
     # zeros in front, or so many digits that some are lost
     not_plain = re.compile(r"[+-]?(0\d|\d{16})")
 
@@ -492,6 +512,11 @@ def _plain_columns(data: Bytes, layout: Layout) -> set[int]:
         return numbers and not thousands and not all(map(cells.COMPACT.fullmatch, present))
 
     return {i for i in range(layout.width) if rows and plain([row[i] for row in rows])}
+
+
+def _head_rows(data: Bytes, layout: Layout) -> list[list[str]]:
+    parsed = _parsed(_lines(data)[layout.first_line :], layout.delimiter)
+    return [row for _, row in parsed if len(row) == layout.width]
 
 
 def _read(path: Name, data: Bytes, layout: Layout, plain: set[int]) -> list[Text | Numbers]:
@@ -515,8 +540,11 @@ def _read(path: Name, data: Bytes, layout: Layout, plain: set[int]) -> list[Text
     numbers = {i: Growing(rows) for i in sorted(plain)}
     texts = {i: Texts() for i in range(layout.width) if i not in plain}
     buffer, start = pa.py_buffer(data), layout.start
+    whole = any(all(row[i].lstrip("+-").isdigit() for row in _head_rows(data, layout)) for i in plain)  # may be codes
     while start < len(data):
         end = _end_of_part(data, start, layout)
+        if whole and _has_zeros_in_front(data, start, end, layout):
+            raise _ZerosInFront
         part = pa.BufferReader(buffer.slice(start, end - start))
         table = arrow_csv.read_csv(part, reading, parsing, converting)
         for i, growing in numbers.items():
