@@ -149,8 +149,9 @@ class Function:
 
     def _form(self, case, layout) -> Form:
         """The form that fits in a layout: found by trying, once."""
-        if layout in self.forms:
-            return self.forms[layout]
+        found = self.forms.get(layout)
+        if found is not None and (not found.biased or len(found.biased) == case.network.n_layers):
+            return found
         handed = [one.name for one in self.arguments or [] if one.needed and one.name.lower() in INTERMEDIATE]
         if handed:
             raise Refusal(
@@ -298,7 +299,7 @@ class Function:
         try:
             first, named = form.give(case, layout, _samples_of(layout), self.learning_rate)
             values, _, _ = self._read(attempt.reply, form, case, layout, [*first, *named.values()])
-        except (Refusal, Unreadable, NotJudged) as reason:
+        except (Refusal, Unreadable, NotJudged, ValueError) as reason:
             return attempt._replace(failure=str(reason))
         finally:
             self.in_place = in_place
@@ -413,7 +414,10 @@ class Function:
             return *self._from_updates(form, case, layout, (values.dW, values.db or []), values.loss), changed
         if self.declared.in_place and moved:
             return *self._from_updates(form, case, layout, form.after(arguments, case, layout), values.loss), changed
-        return form.take(values, case, layout), None, changed
+        try:
+            return form.take(values, case, layout), None, changed
+        except ValueError as error:
+            raise Unreadable(f"its gradients have other shapes than its weights: {error}") from None
 
     def _updated(self, form, case, layout, values) -> bool:
         """Whether what it returned are the weights after a step: by their values, near to those before it."""
