@@ -35,6 +35,7 @@ def signature(function):
     return list(found.parameters.values()), result
 
 
+@pytest.mark.few(6)
 def test_every_backend_has_the_same_signatures(backend):
     for interface in (Backend, OffersTrainer):
         for name, method in inspect.getmembers(interface, inspect.isfunction):

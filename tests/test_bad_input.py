@@ -78,6 +78,7 @@ def test_training_data(refused, content, words):
     refused(CSV, *words)
 
 
+@pytest.mark.few(15)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -201,6 +201,7 @@ def test_machine_says_what_figures_depend_on():
     json.dumps(found, allow_nan=False)
 
 
+@pytest.mark.more
 def test_the_result_is_complete(result):
     assert set(result) == {
         *("format", "machine", "settings", "interrupted", "memory_bandwidth", "cases", "scaling"),
@@ -232,6 +233,7 @@ def test_spread_is_median_and_quartiles():
     assert spread([2.0]) == (2.0, 2.0, 2.0)
 
 
+@pytest.mark.more
 def test_everybody_runs_once_a_round_in_changing_order():
     calls = []
 
@@ -253,6 +255,7 @@ def test_everybody_runs_once_a_round_in_changing_order():
     assert [list(seconds) for seconds in done] == [list(names)] * 8
 
 
+@pytest.mark.more
 def test_ctrl_c_keeps_the_rounds_that_are_done(monkeypatch):
     rounds, usual = [], bench.in_turn
 
@@ -310,6 +313,7 @@ def test_quick_writes_json_csv_and_html(quick):
     assert float(rows[0]["step_seconds_median"]) == written["cases"][0]["step_seconds"]["median"]
 
 
+@pytest.mark.more
 def test_nothing_is_overwritten(quick, capsys):
     before = (quick.folder / "bench.json").read_bytes()
     assert command_line(["bench", "--quick", "--backends", "numpy", "--out", str(quick.folder)]) == 2

@@ -145,7 +145,7 @@ RARE_HIDDEN = [
 ]
 
 
-@pytest.mark.few(8, 30)
+@pytest.mark.few(4, 30)
 @pytest.mark.parametrize(
     ("loss", "output", "hidden"), [*((*pair, hidden) for pair in PAIRS for hidden in ACTIVATIONS), *RARE_HIDDEN]
 )

@@ -86,6 +86,7 @@ def expected_of(bug, form, names):
     return not (only_steps and names is GRADIENTS)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("names", "dtype", "in_gradients"),
     [
@@ -124,7 +125,7 @@ def test_every_form_gets_its_name(bug, form):
         assert {f.id for f in found if f.confidence == "certain"} <= {bug.id}
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("bug", ["sign", "momentum-sign", "adam-no-bias-correction", "one-step-less"])
 def test_the_weights_after_the_steps_are_enough(bug):
     found = diagnose(evidence([BY_ID[bug].variants[0]], STEPS))

@@ -167,6 +167,7 @@ def test_a_mistake_is_said_in_one_line(arguments, keywords, said):
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.more
 def test_a_test_of_somebodys_own_fails_with_what_is_wrong(tmp_path):
     (tmp_path / "test_theirs.py").write_text(
         "from backprop_ref.testing import assert_gradients_right\n"

@@ -410,6 +410,7 @@ def test_the_version(command):
     assert command("--version") == f"backprop-ref {br.__version__}\n"
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("name", command_line().commands)
 def test_help_fits_a_terminal_and_shows_an_example(command, monkeypatch, name):
     monkeypatch.setenv("COLUMNS", "80")

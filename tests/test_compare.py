@@ -61,6 +61,7 @@ def test_ulp_counts_representable_numbers():
     assert _ulp(one, other).tolist() == [1.0, 1.0, 1.0, np.inf, 1.0, 5.0]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("numerics", "status"), [("reproducible", 1), ("fast", 0)])
 def test_the_exit_status_says_whether_they_agree(capsys, numerics, status, monkeypatch, tmp_path):
     (tmp_path / "another.py").write_text(
@@ -78,6 +79,7 @@ def test_the_exit_status_says_whether_they_agree(capsys, numerics, status, monke
     assert document["backends"][1]["first"]["quantity"] == "z"
 
 
+@pytest.mark.more
 def test_the_table_names_layer_entry_and_distance(capsys):
     assert run(["compare", "iris", "--backends", "numpy,test_compare:Reordered", "--activation", "tanh"]) == 1
     printed = capsys.readouterr().out
@@ -133,6 +135,7 @@ def test_json_says_null_where_a_number_is_not_finite(capsys):
     assert row["largest_ulp"] is None
 
 
+@pytest.mark.more
 def test_shards_and_the_order_of_the_rows_are_those_asked_for(capsys):
     """Gradients and weights of three shards are others than of one, and the same on both backends."""
 

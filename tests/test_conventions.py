@@ -74,6 +74,7 @@ def test_a_file_of_answers_follows_the_vectors_and_needs_no_loss(tmp_path):
     assert all("no loss is returned" in said for said in outcome.conventions)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("c", [7.0, 0.5, 2.0])
 def test_loss_and_gradient_have_to_agree(c, network):

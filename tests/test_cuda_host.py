@@ -99,7 +99,7 @@ def check_trained(backend, chosen, optimizer, dtype):
         assert_identical(trained(backend, network, optimizer, dtype), once_trained(network, optimizer, dtype), about)
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @each_dtype
 @each_optimizer
 def test_weights_after_50_steps_have_the_bits_of_numpy(gpu, optimizer, dtype):
@@ -389,7 +389,7 @@ def planted(gpu, monkeypatch):
     return make
 
 
-@pytest.mark.few(6)
+@pytest.mark.few(4)
 @pytest.mark.parametrize("error", PLANTED)
 def test_a_planted_error_is_caught(planted, error):
     """By the comparison of all tensors with NumPy's, on sizes no multiple of a tile."""

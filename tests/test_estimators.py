@@ -40,6 +40,7 @@ def checked(backend):
     ]
 
 
+@pytest.mark.few(40)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.together("estimator", "check")
 @parametrize_with_checks(checked("numpy"))

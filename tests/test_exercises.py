@@ -76,6 +76,7 @@ def test_every_bug_has_an_exercise():
     assert EDITS.keys() == BY_ID.keys()
 
 
+@pytest.mark.few(30)
 @pytest.mark.parametrize("bug", [bug for bug in EDITS if bug not in OF_STATE])
 def test_a_program_computes_the_catalogue_s_formula(bug, tmp_path):
     made, in_steps = exercise(bug), bug in OF_STEPS

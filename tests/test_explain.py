@@ -261,6 +261,7 @@ class Tags(HTMLParser):
         assert self.open.pop() == tag
 
 
+@pytest.mark.few(8)
 @pytest.mark.parametrize("matrices", [False, True])
 @pytest.mark.parametrize("network", [*list(networks())[::7], *OF_RARE_LOSSES], ids=label)
 def test_html_is_whole_and_needs_no_network(network, matrices):
@@ -402,6 +403,7 @@ def test_markdown_and_html_to_a_file(capsys, folder):
     assert Path("x.markdown").read_text().startswith("# One step")
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

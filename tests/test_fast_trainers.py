@@ -159,7 +159,7 @@ def check_history(kind, network, optimizer, dtype, batch_size, loss, x, y, rate)
     assert abs(loss - total / len(x)) <= bound / len(x)
 
 
-@pytest.mark.few(16, 150)
+@pytest.mark.few(10, 150)
 @pytest.mark.more(kind="epochs", network=rare_network())  # by default FEW_RULES is
 @pytest.mark.more(kind="rows", network=rare_network())
 @pytest.mark.together("kind", "network")
@@ -169,7 +169,7 @@ def test_every_network(network, kind, dtype):
     check_steps(kind, network, br.SGD(0.05), dtype, batch_size=5, rows=13)
 
 
-@pytest.mark.few(None, 60)
+@pytest.mark.few(8, 60)
 @pytest.mark.together("kind", "optimizer")
 @each_program
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
@@ -326,6 +326,7 @@ def test_data_may_be_read_only_or_strided(kind):
     assert one.sha256() == other.sha256()
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 @pytest.mark.parametrize("sizes", [[3, 5, 2], [3, 40, 2]], ids=str)
 def test_training_by_default_numerics_uses_them(backend, sizes):
@@ -338,6 +339,7 @@ def test_training_by_default_numerics_uses_them(backend, sizes):
     assert result.params.sha256() == params.sha256()
 
 
+@pytest.mark.more
 def test_another_process_compiles_nothing():
     code = (
         "from backprop_ref import SGD, Network\n"
@@ -380,7 +382,7 @@ def product_for(dtype, shared):
     return with_panels
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.more(threads=1, dtype="float32")
 @pytest.mark.more(threads=2, dtype="float64")
 @pytest.mark.parametrize("dtype", DTYPES)

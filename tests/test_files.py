@@ -201,6 +201,7 @@ def sources(run):
     Path("mine.json").write_text(json.dumps([{"name": vectors.shipped_cases()[0].name, "loss": 0.5}]))
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("kind", ["file", "folder", "link", "link to a folder", "link that leads nowhere"])
 def test_an_output_goes_over_nothing(sources, refused, capfd, kind):
     capfd.readouterr()
@@ -310,6 +311,7 @@ def test_an_output_that_came_into_being_meanwhile_stays(folder, kind):
     assert results["epochs"] == load_all("run")[2]["progress"]["epoch"] > 0
 
 
+@pytest.mark.more
 def test_results_that_came_into_being_meanwhile_stay(folder):
     process = started_training("--output", "out")
     Path("run/results.json").write_text("mine")
@@ -360,6 +362,7 @@ def test_a_failed_start_leaves_files_of_somebodys(folder):
 # --- links in a run folder ---
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("name", [*FILES, "logs/app.log.1", "logs", "trace.parquet"])
 @pytest.mark.parametrize("to", ["outside/precious.txt", "outside", "outside/nothing"])
 def test_a_link_in_a_run_folder_is_refused(folder, run, outside, refused, name, to):

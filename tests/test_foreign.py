@@ -306,6 +306,7 @@ def test_what_a_configuration_may_not_say(foreign, a_run, text):
     assert not survives(gathered, foreign, a_run)
 
 
+@pytest.mark.more
 def test_a_comparison_may_be_anything(tmp_path, capsys):
     assert run(["compare", "xor", "--backends", "numpy,python", "--steps", "1", "--json"]) == 0
     content, path = json.loads(capsys.readouterr().out), tmp_path / "compared.json"
@@ -322,6 +323,7 @@ def test_a_comparison_may_be_anything(tmp_path, capsys):
     assert 0 < sum(accepted) < len(accepted)
 
 
+@pytest.mark.more
 def test_rows_of_a_sweep_may_be_anything(tmp_path, capsys):
     options = [
         "--dataset",

@@ -14,6 +14,7 @@ from backprop_ref.network import ACTIVATIONS
 ALL = list(networks())
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("batch", BATCHES)
 def test_gradients_equal_the_complex_step(batch):
     """Every permitted activation and loss, depth 0 to 3, odd widths: the figure the project promises is 1e-12."""
@@ -52,7 +53,7 @@ def test_backends_stay_within_the_bounds(backend, loss, output, dtype):
             assert np.all(apart <= 2.0 * np.asarray(bound)), f"{label(network)} {name}: {apart.max():.3g}"
 
 
-@pytest.mark.few(None, 100)
+@pytest.mark.few(10, 100)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_vjp_is_the_gradient_of_the_weighted_output(backend, activation):
     """For da = 2(a − y)/n the vjp is the gradient of the squared error; da enters linearly and power-of-two exactly."""

@@ -135,7 +135,7 @@ def test_a_difference_is_named():
 # Gradients.
 
 
-@pytest.mark.few(6, 8)
+@pytest.mark.few(4, 8)
 @each_dtype
 @pytest.mark.parametrize("batch", BATCHES)
 def test_every_tensor_has_the_same_bits(other, batch, dtype, request):
@@ -147,6 +147,7 @@ def test_every_tensor_has_the_same_bits(other, batch, dtype, request):
         assert_identical(computed(other, network, params, x, y), expected, f"{other.name} {dtype} {label(network)}")
 
 
+@pytest.mark.few(3)
 @each_dtype
 def test_wide_layers_have_the_same_bits(other, dtype):
     """Widths beyond a vector register, a cache line and the point from which Numba's threads are worth it."""
@@ -289,7 +290,7 @@ def some_networks(shift, activations=ACTIVATIONS):
         yield br.Network(WIDTHS[depth], [hidden] * depth + [output], loss)
 
 
-@pytest.mark.few(6, 12)
+@pytest.mark.few(4, 12)
 @pytest.mark.more(other="numba", dtype="float32")
 @pytest.mark.more(other="numba_shared", dtype="float32")
 @each_dtype

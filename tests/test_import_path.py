@@ -342,7 +342,7 @@ OPENING = {
 """Command lines that compute on a backend, and the file that names it."""
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("line", OPENING)
 def test_a_backend_that_a_file_names_is_refused(foreign, capsys, line):
     capsys.readouterr()
@@ -356,7 +356,7 @@ def test_a_backend_that_a_file_names_is_refused(foreign, capsys, line):
     assert ran(foreign) == []
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("how", ["flag", "environment"])
 @pytest.mark.parametrize("line", OPENING)
 def test_the_same_name_from_the_user_allows_it(foreign, monkeypatch, line, how):
@@ -366,7 +366,7 @@ def test_the_same_name_from_the_user_allows_it(foreign, monkeypatch, line, how):
     assert ran(foreign) == ["ours.ran"]
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "line",
     [

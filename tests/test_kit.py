@@ -68,7 +68,7 @@ def test_skips_and_expected_failures_come_from_a_file(tmp_path):
     assert run(tmp_path, *arguments)[0] == 1
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -155,6 +155,7 @@ def _forms(function):
     return submission.forms.values()
 
 
+@pytest.mark.more
 def test_networks_that_need_one_hot_labels_are_asked_for_beside_others():
     def told(network, weights, biases, x, y):
         if network.loss == "cross_entropy" and not np.isin(y, (0.0, 1.0)).all():

@@ -97,6 +97,7 @@ def test_what_is_linked_into_other_code_refuses_python():
         inner(2.0)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("dtype", "first"), [("float64", 0), ("float32", 1), more("float64", 1), more("float32", 0)])
 def test_compiled_code_stays_in_its_dtype_and_fuses_nothing(dtype, first):
     """No float64 in float32 code, no fast-math flag, no fused multiply-add: by type, by LLVM and by instruction.

@@ -35,6 +35,7 @@ def test_the_rule_is_what_the_docstring_says():
         params.flat[:] -= found.rates[step] * grads.flat
 
 
+@pytest.mark.few(6)
 def test_it_is_the_same_every_time_and_on_every_backend(backend):
     if backend.numerics == "fast":
         pytest.skip("fast numerics have bits of their own")

@@ -75,6 +75,7 @@ def test_a_default_install_has_no_extras(default_install, tmp_path):
         assert not status or f"No module named '{module}'" in done.stdout
 
 
+@pytest.mark.few(6)
 @pytest.mark.more(name="README.md")  # whose commands take the longest
 @pytest.mark.parametrize("name", PAGES)
 def test_what_a_page_shows_is_what_happens(name, default_install, tmp_path):
@@ -129,6 +130,7 @@ def test_the_readme_is_short_and_names_every_command_once():
     )
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("name", PAGES)
 def test_commands_and_their_flags_exist(name):
     from backprop_ref.cli.app import command

@@ -201,6 +201,7 @@ def test_what_has_nothing_to_do_with_the_gradient_does_no_harm(name, capfd, fold
     assert np.geterr()["divide"] == "warn"
 
 
+@pytest.mark.more
 def test_a_patched_library_is_the_submissions_own():
     functions = np.abs, np.isfinite, np.finfo
     report = judged("patches", cases=CASES[:2])
@@ -230,6 +231,7 @@ def test_one_bad_case_does_not_spoil_the_others(name, said):
     assert said in next(one.reason for one in report.cases if one.case.network == BAD)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("name", "said", "time_limit"),
     [("always_hangs", "no answer within 0.3 s; killed", 0.3), ("always_leaves", "ended with status 3", 10.0)],

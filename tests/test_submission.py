@@ -63,7 +63,7 @@ def hides_from_exceptions():
             time.sleep(10)
 
 
-@pytest.mark.few(6)
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
@@ -388,7 +388,7 @@ def test_a_right_program_is_exact(tmp_path):
     assert judge(program(tmp_path, "print(json.dumps(right))"), CASES).verdict == "EXACT"
 
 
-@pytest.mark.few(6)
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     ("bad", "said"),
     [

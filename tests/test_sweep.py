@@ -271,7 +271,7 @@ def test_a_sweep_that_was_stopped_goes_on(folder, workers, how):
     assert all(path.stat().st_mtime_ns == before for path, before in kept.items())
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("experiment", CLASSICS)
 def test_ready_made_experiments(folder, experiment):
     assert run(["sweep", experiment, "--epochs", "3", "--seeds", "1,2", "--backend", "numpy"]) == 0

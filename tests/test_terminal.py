@@ -29,6 +29,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("columns", [60, 80])
 def test_help_is_whole(columns):
     names = ["", *command().commands]
@@ -175,7 +176,7 @@ def test_training_shows_names_that_act(trained):
     assert [name for name in ACTING.values() if f"\n {name} " not in text] == []
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(2)
 @pytest.mark.parametrize("terminal", [False, True], ids=["pipe", "terminal"])
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),

@@ -380,6 +380,7 @@ def test_a_stopped_run_is_readable_and_goes_on_as_if_never_stopped(folder, stop)
         assert first.equals(second)
 
 
+@pytest.mark.more
 def test_the_parts_of_a_killed_run_are_closed_parquet_files(folder):
     """SIGKILL in the middle: every part is whole, together they are epochs without a gap, and the run goes on."""
     pytest.importorskip("pyarrow", reason="pyarrow is not installed; install 'backprop-ref[parquet]'")

@@ -110,6 +110,7 @@ def check(*arguments, orders, rates, how=(), **options):
     return wanted
 
 
+@pytest.mark.few(8)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("network", NETWORKS, ids=label)
 def test_every_network(network, dtype):
@@ -118,6 +119,7 @@ def test_every_network(network, dtype):
     assert np.isfinite(wanted["flat"]).all()
 
 
+@pytest.mark.few(1)
 @pytest.mark.more(specialize="never", dtype="float32")
 @pytest.mark.more(specialize="never", optimizer=RARE_OPTIMIZERS[1])
 @pytest.mark.more(specialize="never", optimizer=RARE_OPTIMIZERS[2])

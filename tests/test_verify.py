@@ -209,6 +209,7 @@ def test_a_factor_without_a_loss_is_a_convention(as_json):
     assert all("no loss is returned that would say otherwise" in said for said in report["conventions"])
 
 
+@pytest.mark.more
 def test_numbers_that_are_none_make_valid_json(as_json):
     status, report = as_json("theirs.py:no_number", *FEW)
     assert (status, [found["id"] for found in report["findings"]]) == (1, ["not-finite"])
@@ -239,6 +240,7 @@ def answers(folder):
     return answers
 
 
+@pytest.mark.more
 def test_a_file_of_right_answers(as_json, answers):
     status, report = as_json("--answers", answers("one_hot"))
     assert (status, report["verdict"], report["findings"], report["conventions"]) == (0, "RIGHT", [], [])
@@ -296,7 +298,7 @@ def test_sharpness_of_the_bounds(verify, as_json, monkeypatch):
     assert "2-4-1" in verify("--bounds")[1]
 
 
-@pytest.mark.few(8)
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -382,6 +384,7 @@ def test_the_page_of_a_file_of_answers_has_a_row_for_each_golden_vector(verify, 
     assert "missing-mean" in text
 
 
+@pytest.mark.more
 def test_a_pipe_gets_no_colour_and_80_columns(verify):
     for name in ("sound", "summed", "columns"):
         _, out, _ = verify(f"theirs.py:{name}", *FEW)
@@ -389,6 +392,7 @@ def test_a_pipe_gets_no_colour_and_80_columns(verify):
         assert max(map(len, out.splitlines())) <= 80
 
 
+@pytest.mark.more
 def test_a_narrow_terminal_gets_colour_and_60_columns():
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 60, 0, 0))

@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from backprop_ref.conformance.cases import Case
-from backprop_ref.formulas import ACTIVATIONS, LOSSES, USUAL_ACTIVATIONS
+from backprop_ref.formulas import ACTIVATIONS, LOSSES, OWN_ACTIVATIONS, USUAL_ACTIVATIONS
 from backprop_ref.network import Network
 from backprop_ref.optimizers import SGD, AdaGrad, Adam, AdamW, RMSprop
 from backprop_ref.parameters import Parameters
@@ -134,7 +134,7 @@ def _loose():
 
 def _rarer():
     """The activations, losses and update rules that fewer programs know, each once, on both sides of a kink."""
-    rare = [name for name in ACTIVATIONS if name not in USUAL_ACTIVATIONS]
+    rare = [name for name in ACTIVATIONS if name not in {*USUAL_ACTIVATIONS, *OWN_ACTIVATIONS}]
     names = [*rare[:9], "elu(0.5)", *rare[9:]]  # beside one of the first ten, so that a new one changes no case
     for i, name in enumerate(names):
         yield make("3-5-2", [name, names[(i - 3) % 10]], "mse", batch=5, gain=3.0)
