@@ -11,7 +11,8 @@ import yaml
 from default_install import DefaultInstall
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = [ROOT / "README.md", *sorted((ROOT / ".docs").glob("*.md")), *sorted((ROOT / ".github").glob("*.md"))]
+PLACES = (".docs/*.md", ".docs/learn/*.md", ".github/*.md")
+FILES = [ROOT / "README.md", *(file for place in PLACES for file in sorted(ROOT.glob(place)))]
 PAGES = {file.relative_to(ROOT).as_posix(): file.read_text(encoding="utf-8") for file in FILES}
 README = PAGES["README.md"]
 
@@ -160,8 +161,8 @@ def test_links_lead_somewhere(name):
 
 
 def test_every_page_is_in_the_list_of_pages():
-    linked = set(re.findall(r"\]\((\w[\w-]*\.md)\)", PAGES[".docs/README.md"]))
-    assert linked == {file.name for file in (ROOT / ".docs").glob("*.md")} - {"README.md"}
+    linked = set(re.findall(r"\]\((\w[\w/-]*\.md)\)", PAGES[".docs/README.md"]))
+    assert linked == {name.removeprefix(".docs/") for name in PAGES if name.startswith(".docs/")} - {"README.md"}
 
 
 def test_configurations_are_accepted():
