@@ -1,6 +1,10 @@
 """How Sphinx makes the site; `make docs` says what of."""
 
+import logging
+
 from backprop_ref.version import __version__
+
+logging.getLogger("traitlets").setLevel(logging.WARNING)
 
 project = "backprop_ref"
 author = "backprop_ref developers"
@@ -12,6 +16,7 @@ html_title = f"backprop_ref {release}"
 html_static_path = ["site.css"]
 html_css_files = ["site.css"]
 html_show_sphinx = False
+html_show_copyright = False
 html_copy_source = False
 templates_path: list[str] = []
 
@@ -35,5 +40,11 @@ def plus_is_no_bullet(app, what, name, thing, options, lines):
     lines[:] = [line.replace("+ ", "\\+ ", 1) if line.lstrip().startswith("+ ") else line for line in lines]
 
 
+def no_field_without_words(app, what, name, thing, skip, options):
+    """Fields of a named tuple that have no docstring of their own are left to that of the tuple."""
+    return True if (getattr(thing, "__doc__", None) or "").startswith("Alias for field number") else None
+
+
 def setup(app):
+    app.connect("autodoc-skip-member", no_field_without_words)
     app.connect("autodoc-process-docstring", plus_is_no_bullet, priority=400)

@@ -11,7 +11,7 @@ import yaml
 from default_install import DefaultInstall
 
 ROOT = Path(__file__).resolve().parent.parent
-PLACES = (".docs/*.md", ".docs/learn/*.md", ".github/*.md")
+PLACES = (".docs/*.md", ".docs/learn/*.md", ".docs/notebooks/*.md", ".github/*.md")  # `make docs` runs notebooks
 FILES = [ROOT / "README.md", *(file for place in PLACES for file in sorted(ROOT.glob(place)))]
 PAGES = {file.relative_to(ROOT).as_posix(): file.read_text(encoding="utf-8") for file in FILES}
 README = PAGES["README.md"]
@@ -33,7 +33,7 @@ class Block(NamedTuple):
 
 def blocks(page):
     """The blocks of code of a page, in order."""
-    fenced = r'^```(?P<language>\w+)(?: title="(?P<title>[^"]*)")?\n(?P<text>.*?)^```$'
+    fenced = r'^```(?P<language>\w+|\{[\w-]+\})(?: title="(?P<title>[^"]*)")?\n(?P<text>.*?)^```$'
     indented = r"(?<=\n\n)(?P<shell>(?:    [^\n]*\n)+)"
     for found in re.finditer(f"{fenced}|{indented}", page, re.DOTALL | re.MULTILINE):
         if found["shell"]:

@@ -5,6 +5,7 @@ arithmetic, as they are, and what `reference.py` and `figures.py` make of the co
 build/docs-source, where links among them become links of the site. Nothing on it asks another machine for anything.
 """
 
+import os
 import re
 import shutil
 import sys
@@ -79,6 +80,8 @@ def lay_out() -> None:
     found = places()
     pages = {to: page_of_site(page, (ROOT / page).read_text("utf-8"), found, repository) for page, to in found.items()}
     pages |= reference()
+    for name in NOTEBOOKS:
+        pages[f"notebooks/{name}.md"] += f"\n{{nb-download}}`As a Jupyter notebook, executed <{name}.ipynb>`\n"
     for part, names in STRUCTURE.items():
         pages["index.md"] += f"\n```{{toctree}}\n:hidden:\n:caption: {part}\n\n" + "\n".join(names) + "\n```\n"
     for name, text in pages.items():
@@ -86,8 +89,17 @@ def lay_out() -> None:
         (SOURCE / name).write_text(text, "utf-8")
 
 
+def quiet_kernels() -> None:
+    """Notebooks run without the profile of whoever builds, and without what kernels say of their transport."""
+    profile = SOURCE / ".ipython/profile_default"
+    profile.mkdir(parents=True)
+    (profile / "ipython_kernel_config.py").write_text("c.IPKernelApp.log_level = 40\n", "utf-8")
+    os.environ["IPYTHONDIR"] = str(profile.parent)
+
+
 def main() -> int:
     lay_out()
+    quiet_kernels()
     shutil.rmtree(SITE, ignore_errors=True)
     flags = [
         "-b",

@@ -96,7 +96,7 @@ def one_neuron() -> str:
 
     weights = np.linspace(-2, 2, 81)
     height, slope = at(-0.5)
-    near = np.array([-1.3, 0.3])
+    near = np.array([0.3, -1.3])
     lines = [("loss", weights, [at(w)[0] for w in weights]), ("slope dW", near, height + slope * (near + 0.5))]
     return plot("weight w", "loss", lines, marks=[(-0.5, height)])
 
@@ -124,7 +124,7 @@ def passes() -> str:
         parts += [f'<line class="edge" x1="{a}" y1="{b}" x2="{c}" y2="{d}"/>' for a, b in left for c, d in right]
     for layer, (values, where) in enumerate(zip(layers, places, strict=True)):
         for n, (value, (x, y)) in enumerate(zip(values, where, strict=True)):
-            parts.append(f'<circle class="node" cx="{x}" cy="{y}" r="29"/>')
+            parts.append(f'<circle class="node" cx="{x}" cy="{y}" r="33"/>')
             under = (
                 f'<tspan class="c1" x="{x}" dy="16">δ {signed(seen.delta[layer - 1][0][n])}</tspan>' if layer else ""
             )
@@ -152,11 +152,11 @@ def differences() -> str:
 
 
 def still_learning() -> str:
-    """XOR learnt by the right gradient, by one that lacks the mean, and by one with the derivative taken twice."""
+    """XOR learnt by the right gradient, by one without the mean, and by one without the derivative of the output."""
     x, y = np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]]), np.array([[0.0], [1], [1], [0]])
     network = br.Network([2, 4, 1], ["sigmoid", "sigmoid"], "sum_squared_error")
 
-    def losses(derivative: Callable[[np.ndarray], np.ndarray], factor: float) -> list[float]:
+    def losses(error: Callable[[np.ndarray], np.ndarray]) -> list[float]:
         params = network.init(seed=1, scheme="xavier")
         (V, W), (c, b) = ([np.array(each) for each in part] for part in (params.W, params.b))
         found = []
@@ -164,17 +164,17 @@ def still_learning() -> str:
             a = 1 / (1 + np.exp(-(x @ V + c)))
             out = 1 / (1 + np.exp(-(a @ W + b)))
             found.append(float(((out - y) ** 2).sum() / 4))
-            delta = 2 * (out - y) * out * (1 - out) / 4 * factor
-            back = delta @ W.T * derivative(a)
+            delta = error(out)
+            back = delta @ W.T * a * (1 - a)
             V, W = V - 0.8 * x.T @ back, W - 0.8 * a.T @ delta
             c, b = c - 0.8 * back.sum(axis=0), b - 0.8 * delta.sum(axis=0)
         return found[::20]
 
     steps = np.arange(0, 4000, 20)
     lines = [
-        ("right", steps, losses(lambda a: a * (1 - a), 1)),
-        ("missing-mean", steps, losses(lambda a: a * (1 - a), 4)),
-        ("derivative-missing", steps, losses(np.ones_like, 1)),
+        ("right", steps, losses(lambda out: 2 * (out - y) * out * (1 - out) / 4)),
+        ("no mean", steps, losses(lambda out: 2 * (out - y) * out * (1 - out))),
+        ("no slope at output", steps, losses(lambda out: 2 * (out - y) / 4)),
     ]
     return plot("steps", "loss", lines)
 

@@ -76,7 +76,10 @@ def documented(module: str, names: Iterable[str]) -> str:
 def commands() -> str:
     """What each command takes, as ``--help-all`` tells it."""
     whole = command()
-    parts = ["# Commands\n\n`backprop-ref COMMAND --help` says the same.\n"]
+    parts = [
+        "# Commands\n\n`backprop-ref COMMAND --help` says the same. `train` takes every flag of "
+        "[Configuration](configuration.md).\n"
+    ]
     for name, each in whole.commands.items():
         if not each.hidden:
             below = getattr(each, "commands", {})
