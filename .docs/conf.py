@@ -18,6 +18,7 @@ html_css_files = ["site.css"]
 html_show_sphinx = False
 html_show_copyright = False
 html_copy_source = False
+html_show_search_summary = False  # which a browser refuses where pages are files
 templates_path: list[str] = []
 
 myst_heading_anchors = 4

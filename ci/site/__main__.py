@@ -63,6 +63,8 @@ def page_of_site(page: str, text: str, found: dict[str, str], repository: str) -
             return f"]({up}{found[target]}{match[2] or ''})"
         if target.startswith(".images/"):
             return f"]({up}{target.removeprefix('.')})"
+        if not (ROOT / target).exists():
+            sys.exit(f"{page}: a link leads to {match[1]}, which does not exist")
         return f"]({repository}/blob/HEAD/{target})"
 
     def figure(match: re.Match[str]) -> str:

@@ -160,7 +160,7 @@ def still_learning() -> str:
         params = network.init(seed=1, scheme="xavier")
         (V, W), (c, b) = ([np.array(each) for each in part] for part in (params.W, params.b))
         found = []
-        for _ in range(4000):
+        for _ in range(1200):
             a = 1 / (1 + np.exp(-(x @ V + c)))
             out = 1 / (1 + np.exp(-(a @ W + b)))
             found.append(float(((out - y) ** 2).sum() / 4))
@@ -168,9 +168,9 @@ def still_learning() -> str:
             back = delta @ W.T * a * (1 - a)
             V, W = V - 0.8 * x.T @ back, W - 0.8 * a.T @ delta
             c, b = c - 0.8 * back.sum(axis=0), b - 0.8 * delta.sum(axis=0)
-        return found[::20]
+        return found[::10]
 
-    steps = np.arange(0, 4000, 20)
+    steps = np.arange(0, 1200, 10)
     lines = [
         ("right", steps, losses(lambda out: 2 * (out - y) * out * (1 - out) / 4)),
         ("no mean", steps, losses(lambda out: 2 * (out - y) * out * (1 - out))),
