@@ -29,7 +29,14 @@ STRUCTURE = {
     "Learn": ("learn/neuron", "learn/layers", "learn/whole-network", "learn/wrong-gradients", "learn/exercises"),
     "How to": ("training", "estimators", "data", "verify", "traces-and-reports", "sweeps", "backends", "exchange"),
     "Notebooks": tuple(f"notebooks/{name}" for name in NOTEBOOKS),
-    "Reference": ("reference/api", "reference/commands", "reference/configuration", "reference/formulas", "bugs"),
+    "Reference": (
+        "reference/api",
+        "reference/commands",
+        "reference/configuration",
+        "reference/formulas",
+        "reference/vectors",
+        "bugs",
+    ),
     "Explanation": ("gradients", "arithmetic", "benchmarks"),
     "The project": ("found-in-the-wild", "pages", "contributing", "changelog"),
 }

@@ -1,6 +1,8 @@
 """The pages that are made of the code: names of Python, commands, keys of a configuration, formulas."""
 
+import json
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from figures import ACTIVATION_FIGURES, activation
@@ -11,6 +13,8 @@ from backprop_ref.experiments.schema import Config
 from backprop_ref.formulas import ACTIVATIONS, LOSSES, UPDATES
 from backprop_ref.report.derivations.documents import Equation, Html
 from backprop_ref.report.derivations.trees import Symbol, Symbolic
+
+VECTORS = Path(br.__file__).parent / "conformance/data/vectors"
 
 # group of public names -> the parts of the package that they are defined in
 GROUPS = {
@@ -36,6 +40,7 @@ def reference() -> dict[str, str]:
         "reference/commands.md": commands(),
         "reference/configuration.md": configuration(),
         "reference/formulas.md": formulas(),
+        "reference/vectors.md": vectors(),
     }
 
 
@@ -148,6 +153,33 @@ def formulas() -> str:
     parts.append("\n## Update rules\n\n| rule | does |\n|---|---|")
     parts += [f"| {name} | {escaped(rule.step.__doc__ or '')} |" for name, rule in UPDATES.items()]
     return "\n".join(parts) + "\n"
+
+
+def vectors() -> str:
+    """What the golden vectors hold, as their own index and schema say it."""
+    index, schema = (json.loads((VECTORS / name).read_text("utf-8")) for name in ("index.json", "schema.json"))
+    parts = [
+        f"# Golden vectors\n\n{len(index['cases'])} cases, a JSON file each, in "
+        f"`backprop_ref/conformance/data/vectors/cases/`: format {index['format']}, [arithmetic](../arithmetic.md) "
+        f"{index['arithmetic']}. [Verify](../verify.md) says how to answer them; each names the [bugs](../bugs.md) that "
+        "show on it.\n",
+        "## Conventions\n\n| | |\n|---|---|",
+    ]
+    parts += [f"| {escaped(name)} | {escaped(meaning)} |" for name, meaning in index["conventions"].items()]
+    parts.append("\n## A case\n\n| key | |\n|---|---|")
+    for name, key in schema["properties"].items():
+        inner = "; ".join(
+            f"{inside}: {of['description']}" for inside, of in key.get("properties", {}).items() if "description" in of
+        )
+        parts.append(f"| `{name}` | {escaped(key.get('description') or inner or said_by_type(key))} |")
+    return "\n".join(parts) + "\n"
+
+
+def said_by_type(key: dict[str, Any]) -> str:
+    """What a key is, where its schema says no more."""
+    if "const" in key:
+        return f"always {key['const']}"
+    return str(key.get("$ref", key.get("type", ""))).removeprefix("#/$defs/")
 
 
 def equations(*named: tuple[str, Any]) -> str:
