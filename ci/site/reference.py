@@ -161,8 +161,8 @@ def vectors() -> str:
     parts = [
         f"# Golden vectors\n\n{len(index['cases'])} cases, a JSON file each, in "
         f"`backprop_ref/conformance/data/vectors/cases/`: format {index['format']}, [arithmetic](../arithmetic.md) "
-        f"{index['arithmetic']}. [Verify](../verify.md) says how to answer them; each names the [bugs](../bugs.md) that "
-        "show on it.\n",
+        f"{index['arithmetic']}. [Verify](../verify.md) says how to answer them, and each names the "
+        "[bugs](../bugs.md) that show on it.\n",
         "## Conventions\n\n| | |\n|---|---|",
     ]
     parts += [f"| {escaped(name)} | {escaped(meaning)} |" for name, meaning in index["conventions"].items()]
