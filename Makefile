@@ -15,6 +15,7 @@ extras_verify-full := test
 extras_lint  := check
 extras_types := test check
 extras_wheel := check
+extras_docs  := docs
 extras_cuda  := $(if $(shell command -v nvcc),,nvrtc)
 extras_check := test workers check $(extras_cuda)
 extras_bench := bench
@@ -25,7 +26,7 @@ EXTRAS := $(sort $(foreach goal,$(MAKECMDGOALS),$(extras_$(goal))))
 
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help demo test test-all long verify-full check lint types wheel cuda gpu bench wild bench-once setup clean
+.PHONY: help demo test test-all long verify-full check lint types wheel docs cuda gpu bench wild bench-once setup clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' Makefile
@@ -57,6 +58,9 @@ types: setup ## mypy
 
 wheel: setup ## build sdist and wheel into dist/ and look into them
 	@$(BIN)/python ci/check_wheel.py
+
+docs: setup ## build the site into build/docs, every notebook run, warnings as errors
+	@$(BIN)/python ci/site
 
 cuda: setup ## compile the CUDA kernels for every generation of GPUs, without one; NVRTC's wheel is 90 MB
 	@$(BIN)/python ci/cuda.py

@@ -11,7 +11,8 @@ import yaml
 from default_install import DefaultInstall
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = [ROOT / "README.md", *sorted((ROOT / ".docs").glob("*.md")), *sorted((ROOT / ".github").glob("*.md"))]
+PLACES = (".docs/*.md", ".docs/learn/*.md", ".docs/notebooks/*.md", ".github/*.md")  # `make docs` runs notebooks
+FILES = [ROOT / "README.md", *(file for place in PLACES for file in sorted(ROOT.glob(place)))]
 PAGES = {file.relative_to(ROOT).as_posix(): file.read_text(encoding="utf-8") for file in FILES}
 README = PAGES["README.md"]
 
@@ -32,7 +33,7 @@ class Block(NamedTuple):
 
 def blocks(page):
     """The blocks of code of a page, in order."""
-    fenced = r'^```(?P<language>\w+)(?: title="(?P<title>[^"]*)")?\n(?P<text>.*?)^```$'
+    fenced = r'^```(?P<language>\w+|\{[\w-]+\})(?: title="(?P<title>[^"]*)")?\n(?P<text>.*?)^```$'
     indented = r"(?<=\n\n)(?P<shell>(?:    [^\n]*\n)+)"
     for found in re.finditer(f"{fenced}|{indented}", page, re.DOTALL | re.MULTILINE):
         if found["shell"]:
@@ -162,8 +163,8 @@ def test_links_lead_somewhere(name):
 
 
 def test_every_page_is_in_the_list_of_pages():
-    linked = set(re.findall(r"\]\((\w[\w-]*\.md)\)", PAGES[".docs/README.md"]))
-    assert linked == {file.name for file in (ROOT / ".docs").glob("*.md")} - {"README.md"}
+    linked = set(re.findall(r"\]\((\w[\w/-]*\.md)\)", PAGES[".docs/README.md"]))
+    assert linked == {name.removeprefix(".docs/") for name in PAGES if name.startswith(".docs/")} - {"README.md"}
 
 
 def test_configurations_are_accepted():

@@ -40,7 +40,7 @@ class Result:
     history : dict of str to 1-D array
         One entry an epoch: loss, accuracy or r2, learning_rate; with validation, val_loss and val_accuracy or val_r2.
         Of several independent 0/1 outputs, accuracy is the share of outputs that are right.
-        Those without val_ are over the epoch's batches, each before its own update.
+        Those without ``val_`` are over the epoch's batches, each before its own update.
     stopped : str
         'epochs' (all done), 'patience', 'callback', 'interrupted' or 'diverged'.
     epochs : int
