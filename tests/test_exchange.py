@@ -236,7 +236,8 @@ def graph(onnx, nodes, weights, outputs=("a",)):
     made = [onnx.numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in weights.items()]
     nodes = [helper.make_node(kind, list(given), [gives], name=f"the {gives}", **s) for kind, given, gives, s in nodes]
     made = helper.make_graph(nodes, "g", ends[:1], ends[1:], made)
-    proto = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("theirs", 1)]
+    proto = helper.make_model(made, opset_imports=opsets, ir_version=8)
     onnx.save(proto, "g.onnx")
     return "g.onnx"
 
@@ -269,6 +270,12 @@ def test_graphs_as_other_exporters_write_them():
         assert np.array_equal(br.predict(model.network, model.params, x), direct)
     transposed = graph(onnx, [("Gemm", ("x", "W", "b"), "a", {"transB": 1})], {"W": W.T, "b": B})
     assert np.array_equal(br.load(transposed).params.W[0], W.astype(np.float32))
+    shape = ("Constant", (), "shape", {"value_ints": [3, -1]})
+    reshaped = graph(onnx, [shape, ("Reshape", ("W", "shape"), "w", {}), ("MatMul", "xw", "a", {})], {"W": W.T})
+    assert np.array_equal(br.load(reshaped).params.W[0], W.T.reshape(3, 2).astype(np.float32))
+    parts = {"l": W[:, :1], "r": W[:, 1:]}
+    joined = graph(onnx, [("Concat", "lr", "w", {"axis": 1}), ("MatMul", "xw", "a", {})], parts)
+    assert np.array_equal(br.load(joined).params.W[0], W.astype(np.float32))
 
 
 def test_graphs_that_are_no_chain_of_layers_are_refused_by_the_node():
@@ -284,10 +291,20 @@ def test_graphs_that_are_no_chain_of_layers_are_refused_by_the_node():
         ([("Tanh", "x", "t", {}), ("MatMul", ("t", "W"), "a", {})], "the a (MatMul) has tanh of the input before it"),
         ([*AFFINE, ("Mul", ("z", "b"), "a", {})], "the a (Mul) has a constant of shape (2,)"),
         ([*AFFINE, ("Softmax", "z", "a", {"axis": 0})], "the a (Softmax) is over axis 0"),
+        ([*AFFINE, ("Relu", "z", "a", {"domain": "theirs"})], "the a (Relu) is of theirs"),
+        ([*AFFINE, ("Clip", ("z", "", "zero"), "a", {})], "the a (Clip) has bounds"),  # the least of z and 0: no relu
+        ([*AFFINE, ("LeakyRelu", "z", "a", {"alpha": -3.0})], "the a (LeakyRelu) has alpha -3"),
+        ([*AFFINE, ("Div", ("z", "zero"), "a", {})], "its output is too deep or too large"),
+        ([("Gemm", ("x", "W", "rows"), "a", {})], "the a (Gemm) has a bias of shape (2, 1)"),
+        ([("MatMul", ("x", "V"), "a", {})], "its rows have 3 numbers, and its first layer takes 2"),
+        ([("Reshape", ("W", "shape"), "w", {}), ("MatMul", "xw", "a", {})], "the w (Reshape) cannot be computed"),
     ]
+    others = {"zero": 0.0, "rows": [[1.0], [2.0]]}
     for nodes, why in cases:
         used = {given for _, inputs, _, _ in nodes for given in inputs}
-        constants = {k: v for k, v in {"W": W, "b": B, "V": np.eye(2)}.items() if k in used}
+        constants = {k: v for k, v in {"W": W, "b": B, "V": np.eye(2), **others}.items() if k in used}
+        if "shape" in used:
+            nodes = [("Constant", (), "shape", {"value_ints": [4, 2]}), *nodes]
         with pytest.raises(br.InvalidInput, match=re.escape(why)) as refusal:
             br.load(graph(onnx, nodes, constants))
         assert "\n" not in str(refusal.value)
