@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from backprop_ref.kernels import plain_code
 from helpers import RARE, label, parameters, rare_network, samples
+from safetensors.numpy import save_file
 
 import backprop_ref as br
 from backprop_ref.cli import run
@@ -390,6 +391,30 @@ def test_flax(dtype):
         br.export("m.msgpack", network, params, {"any": [1]})
         back = br.load("m.msgpack")
         assert (back.network, back.params.sha256(), back.preprocessing) == (network, params.sha256(), {"any": [1]})
+
+
+def test_weights_that_are_not_finite_are_refused():
+    save_file({"0.weight": np.full((2, 3), np.nan)}, "m.safetensors")
+    with pytest.raises(br.InvalidInput, match=r"m\.safetensors: its weights are not all finite"):
+        br.load("m.safetensors", br.Network([3, 2], ["softmax"], "ce"))
+
+
+def test_descriptions_that_are_none():
+    about = {"backprop_ref.preprocessing": "[1]"}
+    save_file({"0.weight": np.ones((2, 3))}, "m.safetensors", metadata=about)
+    with pytest.raises(br.InvalidInput, match=r"m\.safetensors: its description of the network is damaged"):
+        br.load("m.safetensors", br.Network([3, 2], ["softmax"], "ce"))
+
+
+@pytest.mark.parametrize("kept", [3, {"backprop_ref.network": "x"}, {"backprop_ref.network": np.uint8([255])}])
+def test_a_description_in_flax_that_is_none(kept):
+    needs("flax")
+    from flax import serialization
+
+    layer = {"kernel": np.ones((3, 2)), "bias": np.ones(2)}
+    Path("m.msgpack").write_bytes(serialization.msgpack_serialize({"params": {"0": layer}, "backprop_ref": kept}))
+    with pytest.raises(br.InvalidInput, match=r"m\.msgpack: its description of the network is damaged"):
+        br.load("m.msgpack", br.Network([3, 2], ["softmax"], "ce"))
 
 
 def test_flax_variables_without_flax():
