@@ -525,15 +525,51 @@ def test_sklearn(kind):
     assert np.allclose(found, a[:7], rtol=0.0, atol=1e-12)
 
 
+@pytest.mark.parametrize("loss", ["log_loss", "hinge"])
+def test_our_own_estimator_and_the_class_that_its_programs_name(loss):
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    from backprop_ref.sklearn import MLPClassifier
+
+    x = br.random.Stream(5, "data").normal(90).reshape(30, 3)
+    y = np.array(["no", "yes"])[(x[:, 0] > 0).astype(int)]
+    ours = MLPClassifier((4,), activation="tanh", loss=loss, solver=br.SGD(0.1), max_iter=5, tol=0.0, random_state=1)
+    pipeline = make_pipeline(StandardScaler(), ours)
+    with pytest.warns(UserWarning, match="Maximum iterations"):
+        pipeline.fit(x, y)
+    model = br.from_sklearn(pipeline)
+    assert model.network == ours.network_
+    want = pipeline.predict(x).tolist()
+    for file, compute in ((Path("mine.c"), in_c), (Path("mine.mjs"), in_javascript)):
+        br.export(file, *model)
+        _, said = compute(file, x, 1)
+        assert [name for (name,) in said] == want
+
+
+@pytest.mark.parametrize("row", ["1 2", "1 2 3 4", "a b c", "1 2 3 x"])
+def test_a_program_in_c_refuses_other_rows(row):
+    needs_program("gcc")
+    network = br.Network([3, 1], ["sigmoid"], "bce")
+    br.export("mine.c", network, network.init(seed=1))
+    subprocess.run(["gcc", *STRICT, "-DMINE_MAIN", "mine.c", "-o", "program"], check=True)
+    done = subprocess.run(["./program"], input=f"1,2, 3\r\n{row}\n", capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "row 2: 3 numbers are needed\n")
+    assert len(done.stdout.splitlines()) == 1
+
+
 def test_sklearn_refusals():
     from sklearn.neural_network import MLPClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import Normalizer
 
+    from backprop_ref.sklearn import MLPRegressor
+
     fitted = MLPClassifier((2,), solver="lbfgs").fit([[0.0], [1.0], [2.0]], [0, 1, 0])
     for wrong, why in [
         (MLPClassifier(), "is not fitted"),
         (Normalizer(), "got Normalizer"),
+        (MLPRegressor("poisson", (2,), solver="lbfgs").fit([[0.0], [1.0]], [1.0, 2.0]), "predicts exp of the outputs"),
         (make_pipeline(Normalizer(), fitted), "Normalizer before the MLPClassifier"),
     ]:
         with pytest.raises(br.InvalidInput, match=why):
