@@ -279,8 +279,8 @@ def report(what: Result | Name | Sequence[Name], *more: Name, out: Name | None =
     """
     from backprop_ref.experiments.pages import page_of
 
-    several = [what] if isinstance(what, Result | str | Path) or not isinstance(what, Sequence) else [*what]
-    several += more
+    first = [what] if isinstance(what, Result | str | Path) or not isinstance(what, Sequence) else [*what]
+    several: list[Any] = [*first, *more]
     wrong = [each for each in several if not isinstance(each, Result | str | os.PathLike)]
     if wrong or not several:
         found = type(wrong[0]).__name__ if wrong else "none"
