@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -82,6 +83,9 @@ def gradcheck(
 
     how: dict[str, Any] = {"backend": backend, "numerics": numerics, "device": device, "threads": threads}
     how |= {"sample_weight": sample_weight, "class_weight": class_weight}
+    check_fit(network, params)
+    if entries is not None and entries < 1:
+        raise InvalidInput(f"entries={entries}: 1 or more are needed")
     rows = gradcheck(network, params, x, y, grads=grads, entries=entries, seed=seed, progress=progress, **how)
     return Checked(network, len(np.asarray(x)), rows)
 
@@ -92,7 +96,7 @@ def compare(
     x: BatchLike,
     y: BatchLike,
     *,
-    backends: Sequence[str] | None = None,
+    backends: str | Sequence[str] | None = None,
     numerics: str = "reproducible",
     batch_size: int = 32,
     optimizer: AnyOptimizer | None = None,
@@ -109,7 +113,7 @@ def compare(
     ----------
     network, params : Network, Parameters
     x, y : arrays of shape (samples, n_in) and (samples, n_out)
-    backends : sequence of str, optional
+    backends : str or sequence of str, optional
         Default: all that there are.
     numerics : 'reproducible' or 'fast'
     batch_size : int
@@ -124,6 +128,11 @@ def compare(
     Compared
         `ok`, and `found`, a row for each backend; `print` and a notebook show them as a table.
 
+    Raises
+    ------
+    InvalidInput
+        A backend that there is not; data that do not fit.
+
     Examples
     --------
     >>> import backprop_ref as br
@@ -135,7 +144,12 @@ def compare(
 
     check_fit(network, params)
     data = checked_data(network, x, y, params.dtype)
-    chosen = names() if backends is None else list(backends)
+    chosen = names() if backends is None else [backends] if isinstance(backends, str) else list(backends)
+    if not chosen:
+        raise InvalidInput("backends=[]: nothing to compare; name one, or leave it out for all")
+    for name in chosen:
+        if name not in names() and ":" not in name:
+            raise unknown("backend", name, names())
     how: dict[str, Any] = {"batch_size": batch_size, "optimizer": optimizer, "shuffle": shuffle, "seed": seed}
     how |= {"shards": shards, "dropout": dropout, "sample_weight": sample_weight, "progress": progress}
     return compared(network, params, *data, chosen, numerics, **how)
@@ -265,8 +279,13 @@ def report(what: Result | Name | Sequence[Name], *more: Name, out: Name | None =
     """
     from backprop_ref.experiments.pages import page_of
 
-    several = [what] if isinstance(what, Result | str | Path) or not isinstance(what, Sequence) else [*what]
-    return page_of([*several, *more]).write(out)
+    first = [what] if isinstance(what, Result | str | Path) or not isinstance(what, Sequence) else [*what]
+    several: list[Any] = [*first, *more]
+    wrong = [each for each in several if not isinstance(each, Result | str | os.PathLike)]
+    if wrong or not several:
+        found = type(wrong[0]).__name__ if wrong else "none"
+        raise InvalidInput(f"folders of runs, or a Result, are needed to report, got {found}")
+    return page_of(several).write(out)
 
 
 def run(*, config: Name | None = None, progress: bool | None = None, **settings: Setting) -> dict[str, Any]:
@@ -376,7 +395,12 @@ def sweep(
         "optimizer": optimizers,
         "seed": seeds,
     }
-    grid = {axis: ",".join(map(str, values)) for axis, values in given.items() if values is not None}
+    listed = {
+        axis: values if isinstance(values, Iterable) and not isinstance(values, str) else [values]
+        for axis, values in given.items()
+        if values is not None
+    }
+    grid = {axis: ",".join(map(str, values)) for axis, values in listed.items()}
     made = new_sweep(experiment, config, grid, out, _flags(settings))
     made.run(workers, progress)
     return made

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from backprop_ref.kernels import plain_code
 from helpers import RARE, label, parameters, rare_network, samples
+from safetensors.numpy import save_file
 
 import backprop_ref as br
 from backprop_ref.cli import run
@@ -236,7 +237,8 @@ def graph(onnx, nodes, weights, outputs=("a",)):
     made = [onnx.numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in weights.items()]
     nodes = [helper.make_node(kind, list(given), [gives], name=f"the {gives}", **s) for kind, given, gives, s in nodes]
     made = helper.make_graph(nodes, "g", ends[:1], ends[1:], made)
-    proto = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("theirs", 1)]
+    proto = helper.make_model(made, opset_imports=opsets, ir_version=8)
     onnx.save(proto, "g.onnx")
     return "g.onnx"
 
@@ -269,6 +271,12 @@ def test_graphs_as_other_exporters_write_them():
         assert np.array_equal(br.predict(model.network, model.params, x), direct)
     transposed = graph(onnx, [("Gemm", ("x", "W", "b"), "a", {"transB": 1})], {"W": W.T, "b": B})
     assert np.array_equal(br.load(transposed).params.W[0], W.astype(np.float32))
+    shape = ("Constant", (), "shape", {"value_ints": [3, -1]})
+    reshaped = graph(onnx, [shape, ("Reshape", ("W", "shape"), "w", {}), ("MatMul", "xw", "a", {})], {"W": W.T})
+    assert np.array_equal(br.load(reshaped).params.W[0], W.T.reshape(3, 2).astype(np.float32))
+    parts = {"l": W[:, :1], "r": W[:, 1:]}
+    joined = graph(onnx, [("Concat", "lr", "w", {"axis": 1}), ("MatMul", "xw", "a", {})], parts)
+    assert np.array_equal(br.load(joined).params.W[0], W.astype(np.float32))
 
 
 def test_graphs_that_are_no_chain_of_layers_are_refused_by_the_node():
@@ -284,10 +292,20 @@ def test_graphs_that_are_no_chain_of_layers_are_refused_by_the_node():
         ([("Tanh", "x", "t", {}), ("MatMul", ("t", "W"), "a", {})], "the a (MatMul) has tanh of the input before it"),
         ([*AFFINE, ("Mul", ("z", "b"), "a", {})], "the a (Mul) has a constant of shape (2,)"),
         ([*AFFINE, ("Softmax", "z", "a", {"axis": 0})], "the a (Softmax) is over axis 0"),
+        ([*AFFINE, ("Relu", "z", "a", {"domain": "theirs"})], "the a (Relu) is of theirs"),
+        ([*AFFINE, ("Clip", ("z", "", "zero"), "a", {})], "the a (Clip) has bounds"),  # the least of z and 0: no relu
+        ([*AFFINE, ("LeakyRelu", "z", "a", {"alpha": -3.0})], "the a (LeakyRelu) has alpha -3"),
+        ([*AFFINE, ("Div", ("z", "zero"), "a", {})], "its output is too deep or too large"),
+        ([("Gemm", ("x", "W", "rows"), "a", {})], "the a (Gemm) has a bias of shape (2, 1)"),
+        ([("MatMul", ("x", "V"), "a", {})], "its rows have 3 numbers, and its first layer takes 2"),
+        ([("Reshape", ("W", "shape"), "w", {}), ("MatMul", "xw", "a", {})], "the w (Reshape) cannot be computed"),
     ]
+    others = {"zero": 0.0, "rows": [[1.0], [2.0]]}
     for nodes, why in cases:
         used = {given for _, inputs, _, _ in nodes for given in inputs}
-        constants = {k: v for k, v in {"W": W, "b": B, "V": np.eye(2)}.items() if k in used}
+        constants = {k: v for k, v in {"W": W, "b": B, "V": np.eye(2), **others}.items() if k in used}
+        if "shape" in used:
+            nodes = [("Constant", (), "shape", {"value_ints": [4, 2]}), *nodes]
         with pytest.raises(br.InvalidInput, match=re.escape(why)) as refusal:
             br.load(graph(onnx, nodes, constants))
         assert "\n" not in str(refusal.value)
@@ -373,6 +391,30 @@ def test_flax(dtype):
         br.export("m.msgpack", network, params, {"any": [1]})
         back = br.load("m.msgpack")
         assert (back.network, back.params.sha256(), back.preprocessing) == (network, params.sha256(), {"any": [1]})
+
+
+def test_weights_that_are_not_finite_are_refused():
+    save_file({"0.weight": np.full((2, 3), np.nan)}, "m.safetensors")
+    with pytest.raises(br.InvalidInput, match=r"m\.safetensors: its weights are not all finite"):
+        br.load("m.safetensors", br.Network([3, 2], ["softmax"], "ce"))
+
+
+def test_descriptions_that_are_none():
+    about = {"backprop_ref.preprocessing": "[1]"}
+    save_file({"0.weight": np.ones((2, 3))}, "m.safetensors", metadata=about)
+    with pytest.raises(br.InvalidInput, match=r"m\.safetensors: its description of the network is damaged"):
+        br.load("m.safetensors", br.Network([3, 2], ["softmax"], "ce"))
+
+
+@pytest.mark.parametrize("kept", [3, {"backprop_ref.network": "x"}, {"backprop_ref.network": np.uint8([255])}])
+def test_a_description_in_flax_that_is_none(kept):
+    needs("flax")
+    from flax import serialization
+
+    layer = {"kernel": np.ones((3, 2)), "bias": np.ones(2)}
+    Path("m.msgpack").write_bytes(serialization.msgpack_serialize({"params": {"0": layer}, "backprop_ref": kept}))
+    with pytest.raises(br.InvalidInput, match=r"m\.msgpack: its description of the network is damaged"):
+        br.load("m.msgpack", br.Network([3, 2], ["softmax"], "ce"))
 
 
 def test_flax_variables_without_flax():
@@ -483,15 +525,51 @@ def test_sklearn(kind):
     assert np.allclose(found, a[:7], rtol=0.0, atol=1e-12)
 
 
+@pytest.mark.parametrize("loss", ["log_loss", "hinge"])
+def test_our_own_estimator_and_the_class_that_its_programs_name(loss):
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    from backprop_ref.sklearn import MLPClassifier
+
+    x = br.random.Stream(5, "data").normal(90).reshape(30, 3)
+    y = np.array(["no", "yes"])[(x[:, 0] > 0).astype(int)]
+    ours = MLPClassifier((4,), activation="tanh", loss=loss, solver=br.SGD(0.1), max_iter=5, tol=0.0, random_state=1)
+    pipeline = make_pipeline(StandardScaler(), ours)
+    with pytest.warns(UserWarning, match="Maximum iterations"):
+        pipeline.fit(x, y)
+    model = br.from_sklearn(pipeline)
+    assert model.network == ours.network_
+    want = pipeline.predict(x).tolist()
+    for file, compute in ((Path("mine.c"), in_c), (Path("mine.mjs"), in_javascript)):
+        br.export(file, *model)
+        _, said = compute(file, x, 1)
+        assert [name for (name,) in said] == want
+
+
+@pytest.mark.parametrize("row", ["1 2", "1 2 3 4", "a b c", "1 2 3 x"])
+def test_a_program_in_c_refuses_other_rows(row):
+    needs_program("gcc")
+    network = br.Network([3, 1], ["sigmoid"], "bce")
+    br.export("mine.c", network, network.init(seed=1))
+    subprocess.run(["gcc", *STRICT, "-DMINE_MAIN", "mine.c", "-o", "program"], check=True)
+    done = subprocess.run(["./program"], input=f"1,2, 3\r\n{row}\n", capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "row 2: 3 numbers are needed\n")
+    assert len(done.stdout.splitlines()) == 1
+
+
 def test_sklearn_refusals():
     from sklearn.neural_network import MLPClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import Normalizer
 
+    from backprop_ref.sklearn import MLPRegressor
+
     fitted = MLPClassifier((2,), solver="lbfgs").fit([[0.0], [1.0], [2.0]], [0, 1, 0])
     for wrong, why in [
         (MLPClassifier(), "is not fitted"),
         (Normalizer(), "got Normalizer"),
+        (MLPRegressor("poisson", (2,), solver="lbfgs").fit([[0.0], [1.0]], [1.0, 2.0]), "predicts exp of the outputs"),
         (make_pipeline(Normalizer(), fitted), "Normalizer before the MLPClassifier"),
     ]:
         with pytest.raises(br.InvalidInput, match=why):

@@ -13,6 +13,7 @@ from backprop_ref.cli import run
 from backprop_ref.conformance.outcomes.outcome import Finding
 from backprop_ref.experiments.config import merge
 from backprop_ref.experiments.runner import prepare
+from backprop_ref.sklearn import MLPClassifier
 
 NETWORK = br.Network([2, 3, 1], ["tanh", "sigmoid"], "binary_cross_entropy")
 X, Y = [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], [[0.0], [1.0], [1.0], [0.0]]
@@ -54,6 +55,24 @@ def test_compare_is_that_of_the_command(capsys):
     assert [row["weights"] for row in command["backends"]] == [row.weights for row in found.found]
     assert found.ok
     assert str(found).endswith("identical on every backend")
+
+
+@pytest.mark.parametrize(
+    ("call", "why"),
+    [
+        (lambda: br.compare(NETWORK, PARAMS, X, Y, backends=["tpu"]), "unknown backend 'tpu'"),
+        (lambda: br.compare(NETWORK, PARAMS, X, Y, backends=[]), "nothing to compare"),
+        (lambda: br.gradcheck(NETWORK, PARAMS, X, Y, entries=0), "entries=0: 1 or more"),
+        (lambda: br.gradcheck(PARAMS, NETWORK, X, Y), "a Network and its Parameters are needed"),
+        (lambda: br.explain(NETWORK, PARAMS, X, Y, sample=1.5), r"sample 1\.5: there is none"),
+        (lambda: MLPClassifier(activation=None).fit(X, [0, 1, 1, 0]), "activation=None: a name"),
+        (lambda: br.report([]), "got none"),
+        (lambda: br.report(None), "got NoneType"),
+    ],
+)
+def test_a_mistake_is_said_in_a_line(call, why):
+    with pytest.raises(br.InvalidInput, match=why):
+        call()
 
 
 def test_explain_is_that_of_the_command(capsys):

@@ -46,14 +46,20 @@ MAIN = """\
 #ifdef {upper}_MAIN
 #include <stdio.h>
 
-/* a line of outputs for each {n} numbers on standard input{and_class} */
+/* a line of outputs for each line of {n} numbers on standard input{and_class} */
 int main(void)
 {{
     double features[{n}], outputs[{n_out}];
-    for (;;) {{
-        for (int k = 0; k < {n}; ++k)
-            if (scanf("%lf%*[, \\t]", features + k) != 1)
-                return 0;
+    for (long row = 1;; ++row) {{
+        int read = 0, end = 0;
+        while (read < {n} && scanf("%lf%*[, \\t\\r]", features + read) == 1)
+            ++read;
+        if (read == 0 && feof(stdin))
+            return 0;
+        if (read < {n} || ((end = getchar()) != '\\n' && end != EOF)) {{
+            fprintf(stderr, "row %ld: {n} numbers are needed\\n", row);
+            return 1;
+        }}
         {name}_outputs(features, outputs);
         for (int j = 0; j < {n_out}; ++j)
             printf(j ? " %.17g" : "%.17g", outputs[j]);
@@ -164,7 +170,7 @@ def _class(program: Program) -> str:
     names = "".join(f"    {quoted(each)},\n" for each in program.classes)
     head = f"int {name}_class(const double features[{n}])"
     larger = (
-        ["return outputs[0] > 0.5;"]
+        [f"return outputs[0] > {program.least!r};"]
         if n_out == 1
         else [
             "int best = 0;",

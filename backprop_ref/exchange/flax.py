@@ -178,7 +178,10 @@ def read(path: Path, network: Network | None) -> Model:
     if not isinstance(variables, Mapping):
         raise InvalidInput(f"{path}: holds a {type(variables).__name__}, no variables of Flax")
     found = variables.get(KEPT, {})
-    kept = {key: bytes(np.asarray(value, np.uint8)).decode() for key, value in found.items()}
+    try:
+        kept = {key: bytes(np.asarray(value, np.uint8)).decode() for key, value in found.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InvalidInput(f"{path}: its description of the network is damaged ({error}); export it again") from None
     written, preprocessing = described(kept, path)
     return _of_variables(path, variables, network or written, preprocessing)
 

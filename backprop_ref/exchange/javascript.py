@@ -68,7 +68,7 @@ def _parts(program: Program, file: str) -> Iterator[str]:
     yield _outputs(program)
     if program.classes:
         best = "a.reduce((best, x, j) => (x > a[best] ? j : best), 0)"
-        best = "a[0] > 0.5 ? 1 : 0" if program.network.sizes[-1] == 1 else best
+        best = f"a[0] > {number(program.least)} ? 1 : 0" if program.network.sizes[-1] == 1 else best
         yield f"export const classes = {json.dumps(program.classes)};\n"
         yield BEST.format(best=best)
 

@@ -211,6 +211,8 @@ def read(path: Path, network: Network | None) -> Model:
         content = path.read_bytes()
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             kept = json.loads(archive.read(KEPT)) if KEPT in archive.namelist() else {}
+        if not isinstance(kept, dict):
+            raise TypeError(f"{KEPT} is no description of a network")
         source = keras.saving.load_model(path, safe_mode=True)
     except Exception as error:
         raise InvalidInput(f"{path}: Keras cannot read it ({' '.join(str(error).split())[:100]})") from None

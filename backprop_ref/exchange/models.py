@@ -48,6 +48,8 @@ def described(kept: Mapping[str, str], where: object) -> tuple[Network | None, d
     try:
         network = json.loads(kept[NETWORK]) if NETWORK in kept else None
         preprocessing = json.loads(kept[PREPROCESSING]) if PREPROCESSING in kept else None
+        if not isinstance(preprocessing, dict | None):
+            raise TypeError(f"preprocessing is a {type(preprocessing).__name__}")
         return None if network is None else Network(**network), preprocessing
     except (ValueError, TypeError, RecursionError) as error:
         raise InvalidInput(f"{where}: its description of the network is damaged ({error}); export it again") from None
@@ -89,6 +91,8 @@ def made(
         params = Parameters.from_arrays(Ws, bs)
     except InvalidInput as error:
         raise InvalidInput(f"{where}: {error}") from None
+    if not np.isfinite(params.flat).all():
+        raise InvalidInput(f"{where}: its weights are not all finite; export a network whose training did not diverge")
     if network is None and activations is None:
         said = ask("--network", EXAMPLE) if "--" in ask("--network") else "network=br.Network(sizes, activations, loss)"
         sizes = "-".join(map(str, params.sizes))

@@ -103,7 +103,15 @@ def layers(onnx: Any, proto: Any, path: Path, network: Network | None, preproces
     found, activations = found[::-1], activations[::-1]
     Ws = [layer.W for layer in found]
     bs = [np.zeros(layer.W.shape[1], layer.W.dtype) if layer.b is None else layer.b for layer in found]
+    _check_width(path, next(each for each in graph.input if each.name == inputs[0]), Ws[0])
     return made(path, Ws, bs, activations, network, preprocessing)
+
+
+def _check_width(path: Path, x: Any, W: np.ndarray[Any, Any]) -> None:
+    """A reshape in the graph may make several rows of one, which no network does."""
+    widths = [each.dim_value for each in x.type.tensor_type.shape.dim[1:]]
+    if all(widths) and math.prod(widths) != W.shape[0]:
+        raise InvalidInput(f"{path}: its rows have {math.prod(widths)} numbers, and its first layer takes {W.shape[0]}")
 
 
 class _Reader:
@@ -111,6 +119,8 @@ class _Reader:
 
     def __init__(self, path: Path, each: Any, settings: dict[str, Any], inputs: list[Any], onnx: Any) -> None:
         self.path, self.kind, self.settings, self.inputs, self.onnx = path, each.op_type, settings, inputs, onnx
+        self.domain = each.domain
+        self.left_out = "" in each.input
         self.called = f"node {each.name or each.output[0]} ({each.op_type})"
         self.chains = [value for value in inputs if isinstance(value, Chain)]
 
@@ -119,12 +129,17 @@ class _Reader:
 
     def value(self) -> Any:
         """What it gives: an array, where it is a constant, or a `Chain`."""
+        if self.domain not in {"", "ai.onnx"} and (self.domain, self.kind) != ("com.microsoft", "Gelu"):
+            raise self.refuse(f"is of {self.domain}, whose operators are not known")
         if self.kind == "Constant":
             return self._constant()
         if any(value is None for value in self.inputs):
             raise self.refuse("works on what is no number of a chain of layers")
         if not self.chains:
-            return self._folded()
+            try:
+                return self._folded()
+            except ValueError as error:
+                raise self.refuse(f"cannot be computed ({error})") from None
         layers = {id(chain.layer) for chain in self.chains}
         if len(layers) > 1:
             raise self.refuse("joins branches of the graph: a network is a chain of layers")
@@ -156,8 +171,10 @@ class _Reader:
             return self.inputs[0].T
         if self.kind in {"Identity", "Squeeze"}:
             return self.inputs[0].reshape(-1) if self.kind == "Squeeze" else self.inputs[0]
-        if self.kind in {"Shape", "Reshape", "Unsqueeze", "Concat"}:
-            return self.inputs[0]
+        if self.kind == "Concat":
+            return np.concatenate(self.inputs, axis=self.settings["axis"])
+        if self.kind == "Reshape" and self.inputs[1].all():
+            return self.inputs[0].reshape(self.inputs[1])
         raise self.refuse("computes with constants, which is not looked into; simplify the graph")
 
     def _affine(self) -> Chain:
@@ -170,6 +187,8 @@ class _Reader:
         if W.ndim != 2:
             raise self.refuse(f"has weights of shape {W.shape}; a layer's are a matrix")
         W = W.T if s.get("transB", 0) else W
+        if len(self.inputs) > 2 and not _is_row(self.inputs[2]):
+            raise self.refuse(f"has a bias of shape {np.shape(self.inputs[2])}, which differs from row to row")
         b = np.asarray(self.inputs[2]).reshape(-1) if len(self.inputs) > 2 else None
         b = np.full(W.shape[1], b[0], W.dtype) if b is not None and b.size == 1 else b
         before, activation = self.chains[0].layer, _activation(self.path, self.chains[0], f"before {self.called}")
@@ -181,7 +200,8 @@ class _Reader:
         chain = self.chains[0]
         other = next(value for value in self.inputs if not isinstance(value, Chain))
         plain = chain.layer is not None and chain.layer.b is None and chain.expression.operation == "leaf"
-        return plain and np.size(other) == chain.layer.W.shape[1]  # type: ignore[union-attr]
+        width = chain.layer.W.shape[1] if plain else None  # type: ignore[union-attr]
+        return _is_row(other) and np.size(other) == width
 
     def _passed(self) -> Chain:
         chain: Chain = self.inputs[0]
@@ -214,12 +234,14 @@ class _Reader:
             number = s.get("alpha", 0.01 if self.kind == "LeakyRelu" else 1.0)
             number = float(np.float32(number)) if dtype == "float64" else float(str(np.float32(number)))
             name = "leaky_relu" if self.kind == "LeakyRelu" else "elu"
+            if f"{name}({number!r})" not in ACTIVATIONS:
+                raise self.refuse(f"has alpha {number:g}; that of {name} is above 0 here")
             return Node(ACTIVATIONS.spelled(f"{name}({number!r})"), *parts)
         if self.kind == "Gelu":
             return Node("gelu_tanh" if s.get("approximate", b"none") == b"tanh" else "gelu", *parts)
         if self.kind == "Clip":
             low = parts[1].number if len(parts) > 1 else s.get("min", -math.inf)
-            if len(parts) > 2 or s.get("max", math.inf) < 3e38 or low != 0.0:
+            if len(parts) > 2 or s.get("max", math.inf) < 3e38 or low != 0.0 or self.left_out:
                 raise self.refuse("has bounds that are no activation here")
             return Node("relu", parts[0])
         if self.kind == "HardSigmoid":
@@ -251,6 +273,11 @@ class _Reader:
         return node(float(np.asarray(value).reshape(-1)[0]))
 
 
+def _is_row(array: Any) -> bool:
+    """Whether it adds the same to each row of a batch."""
+    return np.size(array) == np.shape(array)[-1] if np.ndim(array) else True
+
+
 def _usual_selu(settings: dict[str, Any]) -> bool:
     pairs = ((settings.get("alpha", SELU_ALPHA), SELU_ALPHA), (settings.get("gamma", SELU_SCALE), SELU_SCALE))
     return all(np.float32(one) == np.float32(other) for one, other in pairs)
@@ -264,7 +291,10 @@ def _activation(path: Path, chain: Chain, where: str) -> str:
     dtype = "float32" if chain.layer is None else chain.layer.W.dtype.name
     if expression.operation in ACTIVATIONS and expression.parts[0].operation == "leaf":
         return ACTIVATIONS.spelled(expression.operation)
-    shown = canonical(expression, dtype)
+    try:
+        shown = canonical(expression, dtype)
+    except (ArithmeticError, RecursionError):
+        raise InvalidInput(f"{path}: {where} is too deep or too large a formula, which is no activation here") from None
     known = _known(dtype, tuple(ACTIVATIONS))
     if shown in known:
         return known[shown]

@@ -13,6 +13,7 @@ import numpy as np
 from backprop_ref.data.preprocessing import Preprocessing
 from backprop_ref.errors import InvalidInput
 from backprop_ref.kernels.plain_code import identifier
+from backprop_ref.metrics import threshold
 from backprop_ref.network import Network
 from backprop_ref.network.model_file import Model
 from backprop_ref.parameters import Parameters
@@ -36,7 +37,9 @@ class Program:
         """The program of a model, named after its file."""
         name = identifier(path.stem)
         if not name.isidentifier() or not name.isascii():
-            raise InvalidInput(f"{path}: give a file whose name begins with a letter; its functions are named after it")
+            raise InvalidInput(
+                f"{path}: functions are named after the file: begin its name with a letter, and use letters and digits"
+            )
         if not np.isfinite(model.params.flat).all():
             raise InvalidInput("the parameters are not all finite, so no program of them would compute anything")
         preprocessing = None if model.preprocessing is None else _read(model.preprocessing)
@@ -56,6 +59,11 @@ class Program:
     def n_features(self) -> int:
         """How many numbers it is given."""
         return self.network.sizes[0] if self.preprocessing is None else len(self.preprocessing.feature_names)
+
+    @property
+    def least(self) -> float:
+        """Above it a single output says the second class."""
+        return threshold(self.network)
 
     @property
     def units(self) -> tuple[float, float]:

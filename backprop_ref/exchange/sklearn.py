@@ -22,7 +22,8 @@ def from_sklearn(estimator: object) -> Model:
 
     Parameters
     ----------
-    estimator : sklearn.neural_network.MLPClassifier, MLPRegressor, or sklearn.pipeline.Pipeline
+    estimator : MLPClassifier, MLPRegressor, or sklearn.pipeline.Pipeline
+        Those of scikit-learn, or of `backprop_ref.sklearn`.
         Its scaler may be a StandardScaler or a MinMaxScaler; it becomes part of the model's preprocessing, like the
         names of features and classes.
 
@@ -48,12 +49,22 @@ def from_sklearn(estimator: object) -> Model:
     if len(steps) > 2 or any(type(step).__name__ not in SCALERS for step in steps[:-1]):
         wrong = next((type(step).__name__ for step in steps[:-1] if type(step).__name__ not in SCALERS), "two scalers")
         raise InvalidInput(f"from_sklearn: {wrong} before the {kind}: only one of {' or '.join(SCALERS)} can be kept")
+    if isinstance(getattr(mlp, "network_", None), Network):
+        if mlp.out_activation_ == "exp":
+            raise InvalidInput("from_sklearn: loss='poisson' predicts exp of the outputs, which a model cannot hold")
+        model = Model(mlp.network_, mlp.params_, None)
+    else:
+        model = _theirs(mlp)
+    preprocessing = _preprocessing(estimator, mlp, steps[:-1], model.network).to_dict()
+    return model._replace(preprocessing=json.loads(json.dumps(preprocessing)))
+
+
+def _theirs(mlp: Any) -> Model:
+    """The model of scikit-learn's own estimator."""
     if mlp.activation not in ACTIVATIONS or mlp.out_activation_ not in ACTIVATIONS:
         raise InvalidInput(f"from_sklearn: activation {mlp.out_activation_} has no name here")
     activations = [ACTIVATIONS[mlp.activation]] * (len(mlp.coefs_) - 1) + [ACTIVATIONS[mlp.out_activation_]]
-    model = made("from_sklearn", mlp.coefs_, mlp.intercepts_, activations, None, loss=_loss(mlp))
-    preprocessing = _preprocessing(estimator, mlp, steps[:-1], model.network).to_dict()
-    return model._replace(preprocessing=json.loads(json.dumps(preprocessing)))
+    return made("from_sklearn", mlp.coefs_, mlp.intercepts_, activations, None, loss=_loss(mlp))
 
 
 def _loss(mlp: Any) -> str | None:
@@ -67,8 +78,9 @@ def _preprocessing(estimator: Any, mlp: Any, scalers: list[Any], network: Networ
     shift, scale = _scaling(scalers[0], n_in) if scalers else (np.zeros(n_in), np.ones(n_in))
     classes = getattr(mlp, "classes_", None)
     labels = classes is not None and len(classes) != max(2, n_out)
-    if classes is not None and not labels and mlp._label_binarizer.y_type_ == "multilabel-indicator":
-        labels = True
+    if classes is not None and not labels:
+        ours = getattr(mlp, "_multi_label", None)
+        labels = mlp._label_binarizer.y_type_ == "multilabel-indicator" if ours is None else ours
     targets = tuple(f"y{i}" for i in range(n_out)) if (classes is None and n_out > 1) or labels else ()
     return Preprocessing(
         feature_names=tuple(map(str, names)),

@@ -190,6 +190,8 @@ class BaseMLP(BaseEstimator):
         """Our names of the activations that are given: of the hidden layers, and the output's where it is named."""
         if isinstance(self.activation, str):
             return [activation_name(OURS.get(self.activation, self.activation))] * hidden
+        if not hasattr(self.activation, "__iter__") or not all(isinstance(name, str) for name in self.activation):
+            raise InvalidInput(f"activation={self.activation!r}: a name, or one for each hidden layer, is needed")
         names = [activation_name(OURS.get(name, name)) for name in self.activation]
         if len(names) not in {hidden, hidden + 1}:
             raise InvalidInput(

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from backprop_ref.backends.array import divisor
 from backprop_ref.errors import InvalidInput
 from backprop_ref.formulas import ACTIVATIONS, together
@@ -49,7 +51,7 @@ def explain(
 
 def check_range(what: str, chosen: int | None, count: int) -> None:
     """Refuses a layer, neuron or sample that does not exist."""
-    if chosen is not None and not 0 <= chosen < count:
+    if chosen is not None and (not isinstance(chosen, int | np.integer) or not 0 <= chosen < count):
         raise InvalidInput(f"--{what} {chosen}: there is none; there are {count}, 0 to {count - 1}")
 
 
