@@ -618,6 +618,7 @@ def test_export_and_import(capsys):
         (["export", "iris", "--to", "c", "--out", "iris.onnx"], "c is written to a file that ends in .c"),
         (["export", "iris", "--out", "1.c"], "its functions are named after it"),
         (["export", "back.safetensors", "--out", "back.safetensors", "--force"], "that is the model itself"),
+        (["export", "iris", "--to", "torch", "--out", "iris/checkpoint.safetensors", "--force"], "a file of its run"),
         (["import", "nothing.onnx"], "no such file"),
         (["import", "new.csv", "--out", "new.safetensors"], "not a safetensors file"),
         (["predict", "iris.safetensors", "--data-path", "new.csv"], "backprop-ref import FILE"),

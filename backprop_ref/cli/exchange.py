@@ -20,8 +20,9 @@ def export(run, to, out):
     endings = formats.FORMATS[name].suffixes
     if Path(out).suffix.lower() not in endings:
         raise InvalidInput(f"--out {out}: {name} is written to a file that ends in {endings[0]}")
-    if Path(out).resolve() == Path(run).resolve():
-        raise InvalidInput(f"--out {out}: that is the model itself; name another file")
+    there = Path(out).resolve()
+    if there == Path(run).resolve() or (there.parent == Path(run).resolve() and there.exists()):
+        raise InvalidInput(f"--out {out}: that is the model itself, or a file of its run; name another file")
     check_output("--out", out)
     model = load(run)
     write_output("--out", out, formats.exported(model, out, name))
