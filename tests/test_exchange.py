@@ -616,7 +616,7 @@ def test_export_and_import(capsys):
         (["export", "iris", "--out", "iris.csv"], "its ending says no format"),
         (["export", "iris", "--to", "torch"], "exists already, and nothing is overwritten"),
         (["export", "iris", "--to", "c", "--out", "iris.onnx"], "c is written to a file that ends in .c"),
-        (["export", "iris", "--out", "1.c"], "its functions are named after it"),
+        (["export", "iris", "--out", "1.c"], "functions are named after the file"),
         (["export", "back.safetensors", "--out", "back.safetensors", "--force"], "that is the model itself"),
         (["export", "iris", "--to", "torch", "--out", "iris/checkpoint.safetensors", "--force"], "a file of its run"),
         (["import", "nothing.onnx"], "no such file"),
