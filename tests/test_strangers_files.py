@@ -286,3 +286,45 @@ def test_a_derivative_is_measured(slope, words):
     found = curves.in_words(z, np.tanh(z), da, da * slope(z, np.tanh(z)), 1e-9)
     assert found.startswith(words)
     assert bool(found) == bool(words)
+
+
+ONE_OUTPUT = """
+import numpy as np
+
+def backward(weights, biases, X, y):
+    y, out = y.reshape(-1, 1), [X]
+    for W, b in zip(weights, biases):
+        out.append(np.tanh(out[-1] @ W.T + b))
+    dW, db, error = [None] * len(weights), [None] * len(weights), out[-1] - y
+    for l in reversed(range(len(weights))):
+        delta = error * (1 - out[l + 1] ** 2)
+        dW[l], db[l], error = delta.T @ out[l], delta.sum(axis=0), delta @ weights[l]
+    return dW, db
+"""
+
+WRITTEN_SIZES = """
+import numpy as np
+
+def gradients(X, y, weights, biases):
+    (W1, W2), (b1, b2) = weights, biases
+    W1, W2 = W1.reshape(3, 3), W2.reshape(1, 3)
+    a = np.tanh(W1 @ X + b1)
+    p = 1 / (1 + np.exp(-(W2 @ a + b2)))
+    delta = 2 * (p - y) * p * (1 - p) / X.shape[1]
+    back = W2.T @ delta * (1 - a**2)
+    sums = [part.sum(axis=1, keepdims=True) for part in (back, delta)]
+    return np.mean((p - y) ** 2), [(back @ X.T, sums[0]), (delta @ a.T, sums[1])]
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "right", "wrong"),
+    [
+        (ONE_OUTPUT, "backward", "(1 - out[l + 1] ** 2)", "out[l + 1]"),  # one label of each row, and no loss
+        (WRITTEN_SIZES, "gradients", "(1 - a**2)", "a"),  # pairs of two layers that could be two lists
+    ],
+)
+def test_functions_for_one_output(text, name, right, wrong):
+    assert said(text, name)[0] in {"RIGHT", "CONVENTION"}
+    verdict, ids = said(text.replace(right, wrong), name)
+    assert (verdict, ids[0]) == ("WRONG", "activation-for-derivative")

@@ -209,7 +209,8 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
             if score:
                 if layout.biases == "none" or (submission.explicit_biases and not any(biased)):
                     biased = _all(layout, len(biased))
-                found.append((score, layout, biased))
+                without = layout.biases == "none" and submission.explicit_biases  # other sizes may suit
+                found.append((score - without, layout, biased))
         if found:
             best = max(score for score, _, _ in found)
             biased_too = [one for one in found if one[1].biases != "none"]

@@ -330,9 +330,12 @@ def _long(shape):
 
 
 def _fitting(parts, shapes, odd=False) -> Iterator[tuple[int, tuple[list[np.ndarray], list[np.ndarray] | None]]]:
-    """dW and db in each of the usual orders in which they have the shapes due, with its number; `odd`: or dW alone."""
+    """dW and db in each of the usual orders in which they have the shapes due, with its number; `odd`: or dW alone.
+
+    Those where no W is the other way round come first: pairs of two layers can be two lists if it may be.
+    """
     seen: list[Any] = []
-    for place, order in enumerate(ORDERS, 1):
+    for turned, (place, order) in itertools.product((False, True), enumerate(ORDERS, 1)):
         with contextlib.suppress(Unreadable):
             chosen = order(parts, len(shapes.W))
             if chosen is None:
@@ -340,7 +343,7 @@ def _fitting(parts, shapes, odd=False) -> Iterator[tuple[int, tuple[list[np.ndar
             dW, db = arrays(chosen[0], "dW"), None if chosen[1] is None else arrays(chosen[1], "db")
             parts_read = [*dW, *(db or ())]
             same = any(len(other) == len(parts_read) and all(map(np.array_equal, parts_read, other)) for other in seen)
-            if not same and (shapes.fit_weights(dW, db) if odd else shapes.fit(dW, db, turned=True)):
+            if not same and (shapes.fit_weights(dW, db) if odd else shapes.fit(dW, db, turned)):
                 seen.append(parts_read)
                 yield place, (dW, db)
 
