@@ -49,6 +49,7 @@ def test_every_backend_has_the_same_signatures(backend):
     assert backend.numerics in {"fast", "reproducible"}
 
 
+@pytest.mark.few(6)
 def test_arrays_come_back_as_they_went(backend):
     for dtype in ("float64", "float32"):
         array = np.arange(6.0).reshape(2, 3)

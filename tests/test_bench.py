@@ -276,6 +276,7 @@ def charts_of(result):
     return {chart.title: chart.figure for section in charts_bench.sections(result) for chart in section.charts}
 
 
+@pytest.mark.more
 def test_the_page_says_where_and_what(result):
     html = page("Benchmark", charts_bench.sections(result))
     assert result["machine"]["processor"] in html

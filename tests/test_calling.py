@@ -275,7 +275,7 @@ SEPARATE += ["dictionaries", "no_biases", "one_sample"]
 SEPARATE_CLASSES = ["Cached", "NielsenBackprop", "TrainCallsThem", "ThenUpdate", "Classes", "Container"]
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(2)
 @pytest.mark.parametrize("name", SEPARATE)
 def test_functions_elsewhere(name):
     function = Separate(f"{strangers.__file__}:{name}", 10.0)

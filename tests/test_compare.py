@@ -26,6 +26,7 @@ class Reordered(NumpyBackend):
         return super().affine_forward(a[:, ::-1], W[::-1], b)
 
 
+@pytest.mark.more
 def test_exact_backends_are_called_exact():
     params, (x, y) = parameters(NETWORK), samples(NETWORK, 21)
     for row in compare(NETWORK, params, x, y, ["numpy", "array_api_strict", "numba"], **HOW):
@@ -61,7 +62,7 @@ def test_ulp_counts_representable_numbers():
     assert _ulp(one, other).tolist() == [1.0, 1.0, 1.0, np.inf, 1.0, 5.0]
 
 
-@pytest.mark.few(1)
+@pytest.mark.more
 @pytest.mark.parametrize(("numerics", "status"), [("reproducible", 1), ("fast", 0)])
 def test_the_exit_status_says_whether_they_agree(capsys, numerics, status, monkeypatch, tmp_path):
     (tmp_path / "another.py").write_text(

@@ -375,7 +375,7 @@ def update(g, kept, optimizer, t, bug):
     return rate * kept["m"] / c1 / (np.sqrt(kept["v"] / c2) + optimizer.epsilon)
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "bug",
     [

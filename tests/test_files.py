@@ -210,7 +210,7 @@ def test_an_output_goes_over_nothing(sources, refused, capfd, kind):
         assert f"{arguments[-1]} out: exists already, and nothing is overwritten" in refused(*arguments, "out")
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("what", OUTPUTS)
 def test_an_output_goes_into_a_pipe_or_standard_output(sources, capfdbinary, what):
     assert cli.run([*OUTPUTS[what], "file"]) == STATUS[what]
@@ -295,7 +295,7 @@ def started_training(*arguments):
     return process
 
 
-@pytest.mark.few(1)
+@pytest.mark.more
 @pytest.mark.parametrize("kind", ["file", "link that leads nowhere"])
 def test_an_output_that_came_into_being_meanwhile_stays(folder, kind):
     process = started_training("--output", "out")

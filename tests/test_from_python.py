@@ -32,6 +32,7 @@ def iris(*more):
     return experiment, params, *experiment.xy("train")
 
 
+@pytest.mark.more
 def test_gradcheck_is_that_of_the_command(capsys):
     experiment, params, x, y = iris()
     command = json.loads(said(capsys, "gradcheck", "iris", "--json"))
@@ -45,6 +46,7 @@ def test_gradcheck_is_that_of_the_command(capsys):
     assert re.search(r"W1 .* WRONG", str(found))
 
 
+@pytest.mark.more
 def test_compare_is_that_of_the_command(capsys):
     names = ["numpy", "python"]
     command = json.loads(said(capsys, "compare", "iris", "--backends", ",".join(names), "--json"))

@@ -71,6 +71,7 @@ def test_vjp_is_the_gradient_of_the_weighted_output(backend, activation):
     np.testing.assert_array_equal(dx2, 2.0 * dx)
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize(("loss", "output"), [pair for pair in PAIRS if not pair[0].endswith("squared_error")])
 def test_cross_entropies_are_right_at_extreme_z(backend, loss, output):
     """At z = ±1e4 the loss is linear in z, to the last bit in what it can hold; nothing overflows."""

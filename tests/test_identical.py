@@ -135,7 +135,7 @@ def test_a_difference_is_named():
 # Gradients.
 
 
-@pytest.mark.few(4, 8)
+@pytest.mark.few(3, 8)
 @each_dtype
 @pytest.mark.parametrize("batch", BATCHES)
 def test_every_tensor_has_the_same_bits(other, batch, dtype, request):
@@ -177,7 +177,7 @@ def cases(draw):
     return network, params, x * params.dtype.type(2.0 ** draw(scale)), y, da, draw(st.integers(1, 11))
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(2)
 @pytest.mark.parametrize("name", OTHERS)
 def test_any_network_has_the_same_bits(name):
     @settings(max_examples={"numba": 150, "numba_shared": 10}.get(name, 30), deadline=None, database=None)

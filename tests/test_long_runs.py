@@ -39,7 +39,7 @@ def check(backend, look, folder):
         assert whole.params.sha256() == train(EPOCHS).params.sha256()
 
 
-@pytest.mark.few(1)
+@pytest.mark.more
 @pytest.mark.parametrize(("look", "backend"), [("validation", "numba"), ("patience", "numpy"), ("callback", "numba")])
 def test_looked_at_from_python(look, backend, tmp_path):
     check(backend, LOOKS[look], tmp_path / "run")

@@ -43,7 +43,7 @@ def judged(*kinds):
     raise AssertionError(f"no program has {kinds}")
 
 
-@pytest.mark.few(1)
+@pytest.mark.more
 @pytest.mark.parametrize(
     "kinds",
     [

@@ -183,6 +183,7 @@ def test_charts_leave_gaps_for_what_is_not_finite(report):
     assert [about["configuration"] for about in explorers] == ["encoder", "xor"]
 
 
+@pytest.mark.more
 def test_comparison_of_backends(report, tmp_path, capsys):
     assert run_command(["compare", "xor", "--backends", "numpy,python", "--steps", "2", "--json"]) == 0
     (tmp_path / "compared.json").write_text(capsys.readouterr().out)

@@ -31,7 +31,7 @@ def verdict(text, name):
     return br.verify(loaded(whole.Program("text", "text", text, name, "right")))
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("kind", whole.KINDS)
 def test_scripts_are_right_or_wrong_as_they_say(kind):
     for seed in range(12):

@@ -175,7 +175,7 @@ def judged(name, time_limit=10.0, cases=CASES):
     return judge(submission, cases)
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "name",
     [
@@ -209,7 +209,7 @@ def test_a_patched_library_is_the_submissions_own():
     assert (np.abs, np.isfinite, np.finfo) == functions
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("name", "said"),
     [

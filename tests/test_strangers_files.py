@@ -317,6 +317,7 @@ def gradients(X, y, weights, biases):
 """
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("text", "name", "right", "wrong"),
     [

@@ -176,7 +176,7 @@ def test_training_shows_names_that_act(trained):
     assert [name for name in ACTING.values() if f"\n {name} " not in text] == []
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("terminal", [False, True], ids=["pipe", "terminal"])
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),

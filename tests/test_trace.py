@@ -427,7 +427,7 @@ def test_a_trace_keeps_the_name_it_began_with(folder, kind):
     assert found == ["first"] * 7 * 4
 
 
-@pytest.mark.few(1)
+@pytest.mark.more
 @pytest.mark.parametrize(
     "options",
     [

@@ -250,6 +250,7 @@ def test_a_file_of_right_answers(as_json, answers):
     assert not any("what rounding usually does" in note for note in report["notes"])
 
 
+@pytest.mark.more
 def test_errors_larger_than_usual_are_told_and_fail_nothing(verify, answers, monkeypatch):
     monkeypatch.setattr(verdict, "UNUSUAL", 0.1)
     status, out, _ = verify("--answers", answers("one_hot"))

@@ -114,6 +114,7 @@ def test_workers_that_have_not_begun_yet_do_not_begin():
     assert not list(Path("s").glob("cells/*"))
 
 
+@pytest.mark.more
 def test_a_sweep_that_was_killed_goes_on_at_once():
     """Only the sweep is told; and each network ends as it does by itself."""
     few = ["--epochs", "6000", "--seeds", "1-2", "--workers", "2"]
