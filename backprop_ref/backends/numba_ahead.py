@@ -16,7 +16,7 @@ COMMAND = "from backprop_ref.backends.numba_ahead import compile_it; compile_it(
 class Ahead:
     """The other process. It ends with this object, and with the program that made it."""
 
-    def __init__(self, dtype: str, shape: Shape, fused: bool) -> None:
+    def __init__(self, dtype: str, shape: Shape) -> None:
         read, write = os.pipe()
         with os.fdopen(read, "rb") as given, os.fdopen(write, "wb") as giving:
             self._process = subprocess.Popen(
@@ -26,7 +26,7 @@ class Ahead:
                 stderr=subprocess.DEVNULL,
             )
             weakref.finalize(self, _end, self._process)
-            giving.write(pickle.dumps((dtype, shape, fused)))
+            giving.write(pickle.dumps((dtype, shape)))
 
     def is_over(self) -> bool:
         """Whether it has ended, with its program on disk or without."""

@@ -305,7 +305,7 @@ class Trainer:
             return there
         left = self._seconds * (self._steps_ahead / max(self._steps_done, 1) - 1.0)
         if self._seconds > AHEAD_AFTER_SECONDS and left > AHEAD_FOR_SECONDS and sys.executable:
-            self._ahead = Ahead(self.dtype.name, self._constants, self.kind.fused)
+            self._ahead = Ahead(self.dtype.name, self._constants)
         return False
 
     def _job(self, shared: bool, data: Data, state: State, history: History) -> npt.NDArray[np.int64]:
