@@ -209,7 +209,7 @@ class Trainer:
             before, dtype, shape = compiling.seconds(), self.dtype.name, self._shape
             if shared:
                 numba.get_num_threads()  # starts Numba's threads, which code that comes from disk does not do by itself
-            with _announced(f"compiling a training step for {dtype}"):
+            with _announced(f"compiling a training step for {dtype}"), compiling.uncollected():
                 fixed = None if shape is None else one_network.program(dtype, shape, self.kind.fused)
                 self._program = fixed or epochs.program(dtype)
                 self._program.compile(one_network.SIGNATURE)
