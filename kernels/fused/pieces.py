@@ -1,6 +1,6 @@
 """The pieces that training a network needs: compiled where they have not been, and found by their addresses."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -9,7 +9,17 @@ import numpy as np
 from ..compiling import FUSED, IN_ANY_ORDER, AsWritten, side_by_side
 from . import dropping, fast_products, layers, limiting, ordered_products, rows, wide_layers
 from .calls import Products, address_of, parallel_loop
-from .epochs import Layer, Pieces, Plan, Sections, placed, step_for, value_and_grad_for
+from .epochs import (
+    SIGNATURE,
+    Layer,
+    Pieces,
+    Plan,
+    Sections,
+    placed,
+    program,
+    step_for,
+    value_and_grad_for,
+)
 from .layers import Lines, Rules
 
 
@@ -52,13 +62,14 @@ def products_of(kind: Kind, n_in: int, n_out: int, m: int) -> Sequence[tuple[int
 
 
 def with_pieces(plan: Plan, kind: Kind, rules: Rules) -> Plan:
-    """The plan with the addresses of all that it calls."""
+    """The plan with the addresses of all that it calls; the program that calls it is compiled, too."""
     hyper, table = plan.hyper, [Layer(*map(int, row)) for row in plan.layers]
     last, dtype = len(table) - 1, kind.dtype
     heights = layers.heights_of([(row.n_in, row.n_out) for row in table], plan.batch_size) if kind.packed else ()
     affine, lines = partial(partial, _of_affine, kind._replace(shared=False)), partial(partial, _of_lines, kind.lines)
     differentiated = {*rules.activations[: last if plan.together else None]}
-    wanted = {
+    wanted: dict[Any, Callable[[], Any] | None] = {
+        "program": partial(program(dtype).compile, SIGNATURE),
         "products": partial(_of_products, kind),
         "affine_backward": affine("affine_backward", heights),
         "step": partial(_of_step, dtype),
