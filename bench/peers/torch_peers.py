@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import warnings
 
 import numpy as np
 import torch
@@ -99,10 +100,18 @@ class Compiled(Eager):
         super().__init__(task)
         torch._dynamo.reset()
         try:
-            self.compiled = torch.compile(super().step)
-            self.first_step(1.0)
+            with self.scope():
+                self.compiled = torch.compile(super().step)
+                self.first_step(1.0)
         except torch._dynamo.exc.BackendCompilerFailed as error:
             raise LeftOut(f"torch.compile does not work here: {str(error).splitlines()[0]}") from None
+
+    @contextlib.contextmanager
+    def scope(self):
+        """PyTorch's compiler warns of what PyTorch itself does: of functions on their way out, of ``.grad``."""
+        with warnings.catch_warnings(), super().scope():
+            warnings.simplefilter("ignore")
+            yield
 
     def set_rate(self, learning_rate):
         self.optimizer.param_groups[0]["lr"] = self.rate.fill_(learning_rate)
