@@ -96,6 +96,8 @@ class Function:
         self.staying: dict[tuple[Form, Layout], bool] = {}
         self.unfit: set[tuple[Form, int, bool, str, bool]] = set()
         self.failed: dict[tuple[Layout, tuple[int, ...], bool], Exception] = {}
+        self.numeric: set[Form] = set()
+        """Forms in which it takes labels for numbers, however its answer is read."""
 
     def restart(self, function):
         """Takes the function afresh, free of what earlier calls may have left in it; what was found out stays."""
@@ -175,8 +177,10 @@ class Function:
                 if str(reason).startswith(WRONG_KIND) and not self.takes_network:
                     self.unfit.add(self._kind(form, case, layout))  # whatever the shapes of weights and biases
                 continue
-            if self._takes_numbers(form, case, layout):
+            if form._replace(reading=0) in self.numeric or self._takes_numbers(form, case, layout):
                 failures.append((tried.lines, Refusal("it takes labels for numbers, and not for indices of classes")))
+                if len(set(case.network.sizes)) == len(case.network.sizes):  # in others, a W may be read for another
+                    self.numeric.add(form._replace(reading=0))
                 continue
             several = form.ambiguous or len(tried.reply.get("readings", ())) > 1
             fit = float(_fits(values, case))
