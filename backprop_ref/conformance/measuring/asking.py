@@ -1,5 +1,6 @@
 """Asking a submission for networks and batches made on the spot, and finding out in which form it is to be asked."""
 
+import functools
 import itertools
 import time
 from collections.abc import Iterable
@@ -296,6 +297,7 @@ def _looped(submission, depths):
     return widths.told(ranges, sorted((depth for depth in depths if depth > 1), reverse=True))[:LOOPED]
 
 
+@functools.lru_cache(1024)
 def _labelled(sizes, layout):
     """A case with one-hot labels."""
     params = material.parameters(sizes, biases=_all(layout, len(sizes) - 1))
@@ -316,6 +318,7 @@ def _sizes(submission, network):
     return [material.WIDTHS[depth][0] for depth in depths if depth in material.WIDTHS], depths
 
 
+@functools.lru_cache(64)
 def _first_kinds(sizes):
     """A few networks of different kinds: code for some of them only answers one of these."""
     hidden = ["sigmoid", "relu", "tanh"] if len(sizes) > 2 else ["linear"]

@@ -207,8 +207,9 @@ class Function:
         """The first form with biases in some layers only that fits; None too where all failed for another reason."""
         if failures and all(str(reason).startswith(WRONG_KIND) for _, reason in failures):
             return None
-        n, plain = case.network.n_layers, list(forms(self.arguments, case, layout))
-        return self._first_fitting([one for form in plain for one in partly_biased(form, n)], case, layout)
+        plain = [one for one in forms(self.arguments, case, layout) if self._kind(one, case, layout) not in self.unfit]
+        some = [one for form in plain for one in partly_biased(form, case.network.n_layers)]
+        return self._first_fitting(some, case, layout)
 
     def _first_fitting(self, among, case, layout) -> Form | None:
         tried = self.attempts([(form, case, layout) for form in among])
