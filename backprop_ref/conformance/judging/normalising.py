@@ -26,8 +26,13 @@ def normalise(submission, judged) -> list[str]:
     losses: dict[tuple[str, str, bool], list[str]] = {}
     for loss, group in groups.items():
         factor, has_loss = _recognised(group)
+        told = submission.factors.get(loss, Factor()) if hasattr(submission, "factors") else Factor()
         for one in group:
             _divide(one, factor)
+            if factor not in {told, Factor()} and one.values is not None:
+                one.values = one.values._replace(W=None, b=None)  # steps of other sizes
+        if hasattr(submission, "factors"):
+            submission.factors[loss] = factor
         if factor != Factor():
             losses.setdefault((factor.in_words(loss), Factor().in_words(loss), has_loss), []).append(loss)
     return [in_words(*words, names) for words, names in losses.items()]

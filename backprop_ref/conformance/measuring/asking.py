@@ -255,9 +255,13 @@ def _tries(submission, network, doubtful):
         searched = itertools.chain(classic, widths.suiting(submission, depths, known, _labelled, SECONDS))
     else:
         searched = (sizes for depth in depths for sizes in material.WIDTHS.get(depth, ())[1:])
+    told, seen = set(widths.told(getattr(submission, "pairs", ()), depths)), set()
     for sizes in searched:
-        for some in (batches, single):
+        for some in (batches, single) if sizes not in seen else ():
             yield sizes, _first_kinds(sizes)[0], some, True
+        seen.add(sizes)
+        if sizes in told and doubtful and not _by_chance(submission, doubtful):
+            return  # the code tells of these sizes, and gives gradients of their shapes, right or not
 
 
 def _by_chance(submission, doubtful):
