@@ -373,7 +373,7 @@ def _as_text(chunked: Any) -> Text:
     if pa.types.is_dictionary(kind):  # some kinds of which pyarrow cannot look up
         return Text.of(["" if value is None else _cell(value) for value in chunked.to_pylist()])
     for chunk in chunked.chunks:
-        made.add(pc.fill_null(pc.cast(chunk, pa.string()), ""))
+        made.add(Texts.encoded(pc.fill_null(pc.cast(chunk, pa.string()), "")))
     return made.done()
 
 
