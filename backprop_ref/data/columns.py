@@ -10,8 +10,9 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from backprop_ref.data import asking, cells
-from backprop_ref.data.asking import ask
+from backprop_ref import asking
+from backprop_ref.asking import ask
+from backprop_ref.data import cells
 from backprop_ref.data.cells import Readings, Writing
 from backprop_ref.data.raw import Numbers, Raw, Text, shown
 from backprop_ref.errors import InvalidInput

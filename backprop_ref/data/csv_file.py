@@ -23,8 +23,8 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
+from backprop_ref.asking import ask
 from backprop_ref.data import cells
-from backprop_ref.data.asking import ask
 from backprop_ref.data.header import is_header, one_line
 from backprop_ref.data.raw import Block, Numbers, Raw, Text, Texts
 from backprop_ref.errors import InvalidInput

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from backprop_ref.asking import ask
 from backprop_ref.data import csv_file
-from backprop_ref.data.asking import ask
 from backprop_ref.data.header import is_header, one_line
 from backprop_ref.data.raw import Numbers, Raw, Text, Texts, shown
 from backprop_ref.errors import InvalidInput, unknown

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from backprop_ref.asking import ask
 from backprop_ref.data import cells, sources
-from backprop_ref.data.asking import ask
 from backprop_ref.data.cells import Writing
 from backprop_ref.data.columns import (
     KINDS,
@@ -499,7 +499,7 @@ def _quantities(
         decided, _, found = decide([name], [raw], [Look.at(raw, said)], said, table)
         column = decided[0]
         for problem in found.said:
-            cell = re.sub(r",? or (--as |--drop |kinds=|drop=).*$", "", problem)
+            cell = re.sub(rf",? or ({ask('--as')}|{ask('--drop')})\b.*$", "", problem)
             gap = asked.missing == "error" and ask("--missing-value") in cell
             problems.add(f"{cell} with {ask('--missing', 'drop')}" if gap else cell)
         for flag, named in found.flags.items():
