@@ -258,12 +258,10 @@ def texts_with_flags(tree):
             spared |= {id(each) for each in ast.walk(node)}
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             spared.add(id(node.value))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in spared:
-            text = node.value
-            if re.search(r"(?<![\w(-])--[a-z]+\b(?!:)", text) and not re.fullmatch(r"--[a-z0-9-]+", text):
-                if "backprop-ref " not in text:
-                    yield text
+    constants = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in spared)
+    for text in (node.value for node in constants if isinstance(node.value, str) and "backprop-ref " not in node.value):
+        if re.search(r"(?<![\w(-])--[a-z]+\b(?!:)", text) and not re.fullmatch(r"--[a-z0-9-]+", text):
+            yield text
 
 
 def test_messages_name_flags_by_ask():

@@ -52,8 +52,8 @@ def write(charts, folder, formats):
                 folder.rmdir()
             first = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise InvalidInput(
-                f"{ask('--images')}: kaleido could not draw ({first}); it needs Chrome or Chromium: install one, or name it by "
-                "BROWSER_PATH"
+                f"{ask('--images')}: kaleido could not draw ({first}); it needs Chrome or Chromium: install one, "
+                "or name it by BROWSER_PATH"
             ) from None
         for image, target in zip(drawn, targets, strict=True):
             with writing(target, "give another folder"):

@@ -73,11 +73,8 @@ def _neurons(step, layer, neuron):
     if neuron is not None:
         return [neuron], []
     left = count - MOST_NEURONS
-    more = [
-        Words(
-            f"… {left} more neurons; see one with {ask('--layer', layer)} and {ask('--neuron')}, from 0 to {count - 1}"
-        )
-    ]
+    said = f"see one with {ask('--layer', layer)} and a {ask('--neuron')} from 0 to {count - 1}"
+    more = [Words(f"… {left} more neurons; {said}")]
     return range(min(count, MOST_NEURONS)), more if left > 0 else []
 
 
