@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from backprop_ref.api import check_fit, checked_data
 from backprop_ref.arrays import BatchLike
+from backprop_ref.asking import argument, ask, flag_of
 from backprop_ref.backends import names
 from backprop_ref.backends.base import BackendChoice
 from backprop_ref.errors import InvalidInput, unknown
@@ -23,7 +24,7 @@ from backprop_ref.parameters import Parameters
 from backprop_ref.sample_weights import ClassWeight, weighted
 from backprop_ref.training.state import LOOKED_AT, Result, State
 
-Setting: TypeAlias = str | float | bool | Sequence[str | float] | None
+Setting: TypeAlias = str | float | bool | Sequence[str | float] | Mapping[str, Any] | None
 """The value of a flag."""
 
 if TYPE_CHECKING:
@@ -231,7 +232,9 @@ def explain(
     chosen = int(rows[next(iter(np.flatnonzero(x[rows].any(axis=1))), 0)]) if sample is None else sample
     explaining.check_range("sample", chosen, len(x))
     if chosen not in rows:
-        raise InvalidInput(f"--sample {chosen}: a row of weight 0, which nothing is learnt from; give another one")
+        raise InvalidInput(
+            f"{ask('--sample', chosen)}: a row of weight 0, which nothing is learnt from; give another one"
+        )
     weight = None if weights is None else float(weights[rows == chosen][0])
     optimizer = SGD(0.1) if optimizer is None else optimizer
     rate = optimizer.learning_rate if learning_rate is None else learning_rate
@@ -318,10 +321,9 @@ def run(*, config: Name | None = None, progress: bool | None = None, **settings:
     >>> found["epochs"], br.report(found["run_dir"]).name
     (3, 'report.html')
     """
-    from backprop_ref.experiments.config import merge
-    from backprop_ref.experiments.runner import run
+    from backprop_ref.experiments.runner import merged, run
 
-    found: dict[str, Any] = run(merge(_flags(settings), config), progress)
+    found: dict[str, Any] = run(merged(_flags(settings), config), progress)
     return found
 
 
@@ -410,15 +412,19 @@ def _flags(settings: Mapping[str, Setting]) -> dict[str, Any]:
     """Keywords as the flags of a single run."""
     from backprop_ref.experiments.schema import flags as known
 
-    told = {f"--{key.replace('_', '-')}": value for key, value in settings.items()}
+    told = {flag_of(key): value for key, value in settings.items()}
     for flag, key in zip(told, settings, strict=True):
         if flag not in known():
-            raise unknown("setting", key, [name.removeprefix("--").replace("-", "_") for name in known()])
-    return {flag: _as_flag(value) for flag, value in told.items() if value is not None}
+            raise unknown("setting", key, map(argument, known()))
+    return {flag: _as_flag(flag, value) for flag, value in told.items() if value is not None}
 
 
-def _as_flag(value: Setting) -> str | bool | list[str]:
+def _as_flag(flag: str, value: Setting) -> str | bool | list[str] | dict[str, Any]:
     """A value as the command line has it."""
+    if flag == "--as" and isinstance(value, Mapping):
+        return [f"{column}={kind}" for column, kind in value.items()]
+    if isinstance(value, Mapping):
+        return {str(key): each for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [str(each) for each in value]
     return value if isinstance(value, bool) else str(value)

@@ -7,6 +7,7 @@ import json
 from importlib import resources
 from string import Template
 
+from backprop_ref.asking import ask
 from backprop_ref.report.charts import runs as charts
 from backprop_ref.report.charts import traces as charts_trace
 from backprop_ref.report.ends import STATES
@@ -42,7 +43,8 @@ def sections_of_runs(runs):
         notes.append(f"The first {MOST_IN_DETAIL} of {len(runs)} runs are shown in detail.")
     if len(traced) < len(runs):
         names = ", ".join(run.name for run in runs if run not in traced)
-        notes.append(f"Without a trace, so without layers and explorer: {names}. Train with --trace binary for these.")
+        remedy = f"Train with {ask('--trace', 'binary')} for these."
+        notes.append(f"Without a trace, so without layers and explorer: {names}. {remedy}")
     if notes:
         found[0] = found[0]._replace(body=found[0].body + f'<p class="quiet">{as_html(" ".join(notes))}</p>')
     return found
