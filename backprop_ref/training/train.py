@@ -234,7 +234,7 @@ def train(
         except InvalidInput as error:
             error.result = error.result or run.state.result(plan)
             raise
-    return replace(result, compile_seconds=getattr(run.trainer, "compile_seconds", 0.0), network=network)
+    return replace(result, compile_seconds=getattr(run.trainer, "compile_seconds", 0.0), network=network, trace=trace)
 
 
 def _orders(shuffle: bool | Orders, seed: int, run_dir: Name | None) -> Orders:
