@@ -10,6 +10,7 @@ from backprop_ref.experiments.config import merge, read_config
 from backprop_ref.experiments.run_folder import CONFIG
 from backprop_ref.experiments.runner import csv_bytes, prepare, run
 from backprop_ref.experiments.schema import flags as schema_flags
+from backprop_ref.training.checkpoint import CHECKPOINT
 from backprop_ref.training.rate_search import find_learning_rate
 
 MUCH_CSV_BYTES = 50e6
@@ -121,6 +122,8 @@ def _resumed(folder, flags, config_file):
     in_file = {flag: content.get(section, {}).get(key) for flag, (section, key, _) in schema_flags().items()}
     flags = {**{flag: value for flag, value in in_file.items() if value is not None}, **flags}
     if not (Path(folder) / CONFIG).is_file():
+        if (Path(folder) / CHECKPOINT).is_file():
+            raise InvalidInput(f"--resume {folder}: br.train wrote it; make that call again with resume=True in Python")
         raise InvalidInput(f"--resume {folder}: no run folder (no {CONFIG} in it); give the folder of an earlier run")
     its_own = read_config(Path(folder) / CONFIG).get("backend", {}).get("name")
     for flag in sorted(set(flags) - RESUMABLE):

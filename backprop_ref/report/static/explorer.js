@@ -149,6 +149,7 @@ class Explorer {
 
   show(frame) {
     this.frame = frame;
+    if (!this.pen) return; // not laid out, as what holds this is not to be seen yet
     this.slider.value = frame;
     const text = this.said(frame);
     this.find("now").textContent = text;
