@@ -166,7 +166,7 @@ function render({ model, el }) {
   const root = page.querySelector("#explorer");
   root.querySelector(".time").insertAdjacentHTML("beforebegin", CONTROLS);
   shadow.append(style, page);
-  const theme = () => (page.dataset.theme = dark(el) ? "dark" : "light");
+  const theme = () => (page.dataset.theme = dark(el.isConnected ? el : document.body) ? "dark" : "light");
   theme();
   const records = new LiveRecords(model.get("about"));
   records.add(model.get("state"));
@@ -176,16 +176,20 @@ function render({ model, el }) {
   const rated = () => (explorer.find("rate").value = model.get("learning_rate"));
   model.on("change:state", arrived);
   model.on("change:learning_rate", rated);
-  const watched = new MutationObserver(() => {
+  const recolour = () => {
     theme();
     explorer.show(explorer.frame);
-  });
+  };
+  const placed = new ResizeObserver(recolour); // once it is in the notebook, too
+  placed.observe(el);
+  const watched = new MutationObserver(recolour);
   for (const place of [document.body, document.documentElement]) {
     watched.observe(place, { attributes: true, attributeFilter: ["class", "data-theme", "data-jp-theme-light", "data-jp-theme-name"] });
   }
   return () => {
     explorer.stop();
     watched.disconnect();
+    placed.disconnect();
     model.off("change:state", arrived);
     model.off("change:learning_rate", rated);
   };
