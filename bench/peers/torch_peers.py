@@ -3,12 +3,15 @@
 import contextlib
 import logging
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import torch
 from torch.nn import functional
 
 from backprop_ref.benchmarks.check import LeftOut
+from backprop_ref.benchmarks.contestants import products
+from backprop_ref.random import Stream
 from peers import Peer
 
 logging.getLogger("torch").setLevel(logging.ERROR)
@@ -89,6 +92,31 @@ class Eager(Peer):
         loss.backward()
         self.optimizer.step()
         return loss.detach()
+
+
+class Products:
+    """The matrix products of a step by PyTorch's BLAS, into memory that is there already."""
+
+    kind, compile_seconds, name = "limit", 0.0, "products by torch"
+    scope = Eager.scope
+
+    def __init__(self, task):
+        self.task, self.steps = task, task.batches
+        stream, layers = Stream(1, "check"), list(pairwise(task.network.sizes))
+        self.operands = [
+            (left, right, left @ right)
+            for layer, (n_in, n_out) in enumerate(layers)
+            for pair in products(stream, task.batch, n_in, n_out, layer > 0, task.dtype)
+            for left, right in [map(torch.from_numpy, pair)]
+        ]
+
+    def restart(self, learning_rate):
+        """Nothing goes on from step to step."""
+
+    def run(self, epochs):
+        for _ in range(epochs * self.steps):
+            for left, right, out in self.operands:
+                torch.mm(left, right, out=out)
 
 
 class Compiled(Eager):
