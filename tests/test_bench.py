@@ -465,6 +465,22 @@ def test_the_page_has_a_row_for_each_rung_and_the_readme_a_few_of_them(result, t
     assert readme[4].startswith("| 2-4-1 | 4 | **") and readme[-1] == "after"
 
 
+def test_results_are_kept_by_processor(result, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "ci"))
+    program, source = loaded(ROOT / "ci/results_page.py"), tmp_path / "bench.json"
+    assert program.main(["--check"]) == 0
+    monkeypatch.setattr(program, "FOLDER", tmp_path / "results")
+    monkeypatch.setattr(program, "PAGE", tmp_path / "results.md")
+    source.write_text(json.dumps(result))
+    for _ in range(2):
+        assert program.main([str(source)]) == 0 and program.main(["--check"]) == 0
+        (kept,) = (tmp_path / "results").iterdir()
+    assert {row["rung"] for row in json.loads(kept.read_text())["rows"]} == set(SMALL)
+    lines = program.PAGE.read_text().splitlines()
+    assert lines.count("| processor | 2-4-1 | 8-3-8 |") == 2
+    assert sum(line.startswith(f"| {result['machine']['processor']}, ") for line in lines) == 2
+
+
 def test_a_text_without_markers_is_named(tables):
     tables.README.write_text("no table\n")
     with pytest.raises(SystemExit, match="README: the lines <!-- benchmarks"):
