@@ -138,15 +138,20 @@ def opened(lab, browser):
         page = browser.new_page(viewport={"width": 1280, "height": 1000})
         page.route(lambda url: not url.startswith((lab, "data:", "blob:")), lambda route: route.abort())
         page.on("request", lambda asked: asked.url.startswith((lab, "data:", "blob:")) or troubles.append(asked.url))
-        page.on("console", lambda said: troubles.append(said.text) if said.type in {"warning", "error"} else None)
+        page.on("console", lambda said: troubles.append(said.text) if worth_saying(said) else None)
         page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.goto(f"{lab}/lab/tree/{name}.ipynb?token=here")
+        page.goto(f"{lab}/lab/workspaces/{name}/tree/{name}.ipynb?token=here")
         page.wait_for_selector(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-CodeCell", timeout=120_000)
         page.wait_for_function("() => window.jupyterapp")
         return page
 
     yield opened
     assert troubles == []
+
+
+def worth_saying(said):
+    """Of a console's lines, those of trouble; that a machine is slow is none of ours."""
+    return said.type in {"warning", "error"} and "is taking too long to activate" not in said.text
 
 
 def ask(page, command, arguments=None):
@@ -160,8 +165,9 @@ def cell(page, name):
 
 def scrolled_to(page, name):
     """A cell that is to be seen, and stands still: JupyterLab lays cells out as they come into sight."""
-    cell(page, name).locator(".jp-InputArea").scroll_into_view_if_needed()
-    page.wait_for_timeout(1000)
+    for _ in range(2):
+        cell(page, name).evaluate("it => it.scrollIntoView({ block: 'start' })")
+        page.wait_for_timeout(500)
     return cell(page, name)
 
 
@@ -174,6 +180,7 @@ def theme(page, name):
 
 
 def picture(page, name):
+    """Of the window, or of what is in it."""
     if "SCREENSHOTS" in os.environ:
         folder = Path(os.environ["SCREENSHOTS"])
         folder.mkdir(exist_ok=True)
@@ -301,7 +308,7 @@ def check_letters(page, name, each):
         assert (under > 0.8 and above < 0.4) if name == "Light" else (under < 0.2 and above > 0.8)
     if each in {"parameters", "gradcheck"}:
         assert place.locator("td").first.evaluate("it => getComputedStyle(it).textAlign") == "left"
-    picture(page, f"{name}-{each}")
+    picture(place.locator(".card") if each == "live" else page, f"{name}-{each}")
 
 
 def test_what_nobody_trusts_is_read_without_scripts(opened):
