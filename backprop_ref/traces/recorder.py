@@ -9,14 +9,13 @@ numerics to the bit.
 import contextlib
 import math
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
 from backprop_ref.backends import get_backend
 from backprop_ref.errors import InvalidInput, unknown
-from backprop_ref.files import Name
+from backprop_ref.files import Name, path_of
 from backprop_ref.network import Network
 from backprop_ref.parameters import views
 from backprop_ref.text import printable
@@ -75,7 +74,7 @@ class Recorder:
             if value is not None and (not isinstance(value, int | np.integer) or not 1 <= value <= most):
                 limit = "" if most == math.inf else f" to {most}"
                 raise InvalidInput(f"trace: {name}={value!r}: a whole number from 1{limit} is needed")
-        self.folder, self.kinds, self.samples, self.every = Path(folder), tuple(kinds), samples, every
+        self.folder, self.kinds, self.samples, self.every = path_of(folder, "folder"), tuple(kinds), samples, every
         self.configuration = printable(self.folder.resolve().name if configuration is None else configuration)
         if len(self.configuration) > MOST_NAME:
             raise InvalidInput(f"trace: a configuration of more than {MOST_NAME} characters; give a shorter name")
