@@ -124,7 +124,12 @@ def load(path: Name, network: Network | None = None) -> Model:
     suffix = path_of(path).suffix.lower()
     name = next((name for name, form in FORMATS.items() if suffix in form.suffixes), None)
     if Path(path).is_dir() or name is None or (suffix == ".safetensors" and not _of_torch(path)):
-        return model_file.load(path)
+        try:
+            return model_file.load(path)
+        except InvalidInput as error:
+            read = [suffix for form in FORMATS.values() if form.reads for suffix in form.suffixes]
+            others = f"the model of another library ends in {', '.join(read)}"
+            raise InvalidInput(str(error).replace(model_file.OF_OTHERS, others)) from None
     if not FORMATS[name].reads:
         raise InvalidInput(f"{path}: a program is not read back; give the model that it was made of")
     model: Model = _module(name).read(Path(path), network)
