@@ -68,7 +68,7 @@ ORDER = {
         traces
         training conformance report exchange
         experiments
-        checking commands sklearn
+        checking commands notebook sklearn
         __init__
         benchmarks testing
         cli

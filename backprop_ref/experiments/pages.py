@@ -54,7 +54,8 @@ def page_of(what: Sequence[Any], compared: Sequence[Any] = ()) -> Page:
         runs = gather(what)
         title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
         sections, traces = sections_of_runs(runs), [run.trace for run in runs if run.trace is not None]
-        lacking = f"without layers and the network to click through: these need a run with {ask('--trace', 'binary')}"
+        how = f"{ask('--trace', 'binary')}, or trace=br.Recorder(folder)"
+        lacking = f"without layers and the network to click through: these need a run with {how}"
         notes = [] if traces else [lacking]
         notes += [
             f"{run.name} has not ended: {len(run.history['loss']):,} epochs so far"

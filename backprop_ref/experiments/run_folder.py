@@ -16,11 +16,8 @@ TRACES = tuple(sink.name for sink in SINKS.values())
 PARTS = SINKS["parquet"].name
 
 
-def no_run_folder(folder: Name, function: str, instead: str) -> InvalidInput:
-    """What is said of a folder without a configuration; of one of ``br.train``, which function to use."""
-    if (Path(folder) / CHECKPOINT).is_file():
-        remedy = f"use {function} in Python, or train with br.run"
-        return InvalidInput(f"{folder}: br.train wrote it, and no table that it could be trained on; {remedy}")
+def no_run_folder(folder: Name, instead: str) -> InvalidInput:
+    """What is said of a folder that no run wrote."""
     return InvalidInput(f"{folder}: no run folder (no {CONFIG} in it); give {instead}")
 
 

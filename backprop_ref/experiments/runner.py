@@ -113,6 +113,8 @@ def merged(given: Mapping[str, Any], path: Any = None) -> Config:
     given = {**{flag: value for flag, value in in_file.items() if value is not None}, **given}
     asked = ask("--resume", folder)
     if not (Path(folder) / CONFIG).is_file():
+        if (Path(folder) / CHECKPOINT).is_file():
+            raise InvalidInput(f"{asked}: br.train wrote it; make that call again with resume=True in Python")
         raise InvalidInput(f"{asked}: no run folder (no {CONFIG} in it); give the folder of an earlier run")
     its_own = read_config(Path(folder) / CONFIG).get("backend", {}).get("name")
     for flag in sorted(set(given) - RESUMABLE):
