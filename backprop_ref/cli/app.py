@@ -526,8 +526,11 @@ def bench(
     dtype: Annotated[str | None, typer.Option(help="float64, float32; default: both.", metavar="NAMES")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="For every library; default: its own setting.")] = None,
     scaling: Annotated[
-        bool, typer.Option("--scaling/--no-scaling", help="Also time against width, batch and depth.")
+        bool, typer.Option("--scaling/--no-scaling", help="Also time against width, batch, depth and rows.")
     ] = True,
+    against: Annotated[
+        str | None, typer.Option(help="bench.json of an earlier run here: exit status 1 if slower.", metavar="FILE")
+    ] = None,
     out: Annotated[
         str | None, typer.Option(help="New folder for JSON, CSV and HTML; default: ./runs/bench-N.", metavar="FOLDER")
     ] = None,
@@ -539,7 +542,7 @@ def bench(
     """Time training steps on a ladder of networks, backend against backend; gradients are checked first."""
     from backprop_ref.cli.bench import bench
 
-    return bench(quick, backends, dtype, threads, scaling, out, images, json)
+    return bench(quick, backends, dtype, threads, scaling, against, out, images, json)
 
 
 @registered(epilog=example("backends --json"))
