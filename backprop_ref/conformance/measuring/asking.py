@@ -36,6 +36,8 @@ REMEDIES = {
     "its argument '": "",
 }
 """How reasons begin that have nothing to do with sizes or layouts, and what helps."""
+OF_SHAPES = ("not aligned", "could not be broadcast", "matmul: Input", "have other shapes", "cannot reshape array")
+"""What reasons say that have to do with sizes or layouts alone."""
 BEST = 3
 """The score of a layout that suits."""
 CLASSIC = ((2, 2, 1), (2, 2, 2))
@@ -201,13 +203,17 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
         return [Form(sizes, submission.layout, False, (True,) * (len(sizes) - 1))], ""
     problem: str = ""
     doubtful: list[tuple[float, list[Form]]] = []
+    unfit: set[tuple] = set()
     for sizes, kind, known, hard in _tries(submission, network, doubtful):
         if any(map(problem.startswith, REMEDIES)):
             break
-        found = []
+        if (sizes, hard, *known) in unfit:  # the kind of network has nothing to do with it
+            continue
+        found, reasons = [], []
         for layout in known:
             score, said, biased = _score(submission, kind, layout, hard)
             problem = problem or said
+            reasons.append(said)
             if score:
                 if layout.biases == "none" or (submission.explicit_biases and not any(biased)):
                     biased = _all(layout, len(biased))
@@ -225,6 +231,8 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
             if best > BEST - 1:
                 return chosen, ""
             doubtful.append((best, chosen))
+        elif all(any(part in said for part in OF_SHAPES) for said in reasons):
+            unfit.add((sizes, hard, *known))
     if doubtful:
         return max(doubtful, key=lambda one: one[0])[1], ""
     remedy = "" if network else f"if it is made for one network only, say which: --network {EXAMPLE}"
@@ -329,6 +337,11 @@ def _first_kinds(sizes):
     last = [("sigmoid", "sse"), ("softmax", "ce"), ("linear", "mse"), ("sigmoid", "bce")]
     last = [pair for pair in last if sizes[-1] > 1 or pair[0] != "softmax"]
     return [Network(sizes, [inner] * (len(sizes) - 2) + [outer], loss) for outer, loss in last for inner in hidden]
+
+
+def score(submission, network, layout, hard) -> float:
+    """How well a layout suits: see `_score`."""
+    return _score(submission, network, layout, hard)[0]
 
 
 def _score(submission, network, layout, hard):
