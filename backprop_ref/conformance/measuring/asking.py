@@ -209,16 +209,8 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
             break
         if (sizes, hard, *known) in unfit:  # the kind of network has nothing to do with it
             continue
-        found, reasons = [], []
-        for layout in known:
-            score, said, biased = _score(submission, kind, layout, hard)
-            problem = problem or said
-            reasons.append(said)
-            if score:
-                if layout.biases == "none" or (submission.explicit_biases and not any(biased)):
-                    biased = _all(layout, len(biased))
-                without = layout.biases == "none" and submission.explicit_biases  # other sizes may suit
-                found.append((score - without, layout, biased))
+        found, reasons = _scored(submission, kind, known, hard)
+        problem = problem or next(filter(None, reasons), "")
         if found:
             best = max(score for score, _, _ in found)
             biased_too = [one for one in found if one[1].biases != "none"]
@@ -238,6 +230,20 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
     remedy = "" if network else f"if it is made for one network only, say which: --network {EXAMPLE}"
     remedy = next((said for start, said in REMEDIES.items() if problem.startswith(start)), remedy)
     return [], f"{problem}; {remedy}" if remedy else problem
+
+
+def _scored(submission, kind, known, hard):
+    """The layouts that give an answer, each with its score and which layers have a bias; and what else was said."""
+    found, reasons = [], []
+    for layout in known:
+        score, said, biased = _score(submission, kind, layout, hard)
+        reasons.append(said)
+        if score:
+            if layout.biases == "none" or (submission.explicit_biases and not any(biased)):
+                biased = _all(layout, len(biased))
+            without = layout.biases == "none" and submission.explicit_biases  # other sizes may suit
+            found.append((score - without, layout, biased))
+    return found, reasons
 
 
 def _tries(submission, network, doubtful):
@@ -379,10 +385,15 @@ def _score(submission, network, layout, hard):
 
 
 def _suiting(x, one, two):
-    """0: no outer product in the first layer; 1: one there; 2: in every layer."""
+    """0: no outer product in the first layer; 1: one there; 2: in every layer; a db of zeros tells nothing."""
+    one, two = (part._replace(db=part.db and [_told(db) for db in part.db]) for part in (one, two))
     if not outer_layers(x, *(part._replace(dW=part.dW[:1], db=part.db and part.db[:1]) for part in (one, two))):
         return 0
     return 2 if outer_layers(x, one, two) == len(one.dW) else 1
+
+
+def _told(db):
+    return db if db is not None and np.any(db) else None
 
 
 def _all(layout, n_layers):

@@ -137,7 +137,9 @@ def _in_more_outputs(submission, outcome, form):
         return None
     wider = measured(Asker(submission), submission, form._replace(sizes=wide), outcome.target, None)
     ids, before = ({found.id for found in one.findings} for one in (wider, outcome))
-    more = wider.verdict == WRONG and ids <= BY_ID.keys() and before & BY_ID.keys() <= ids and ids - OF_ITS_SIZES - before
+    more = (
+        wider.verdict == WRONG and ids <= BY_ID.keys() and before & BY_ID.keys() <= ids and ids - OF_ITS_SIZES - before
+    )
     return wider if more else None
 
 
