@@ -219,13 +219,16 @@ def _picks(steps):
 def _draws(steps):
     """0 or −1 where a step takes the sum or mean over samples that it draws, some of them several times; else None."""
     found, powers = [], []
+    live = [s for s, one in enumerate(steps.singles) if any(map(np.any, one.values.dW))]  # others add nothing anywhere
     for size in (2, 3, 4, 2, 3, 4):
-        answer = steps.asked(range(size))
+        if size > len(live):
+            return None
+        answer = steps.asked(live[:size])
         if answer is None or answer.values.dW is None:
             return None
         if not any(map(np.any, answer.values.dW)):
             continue
-        every = itertools.combinations_with_replacement(range(size), size)
+        every = itertools.combinations_with_replacement(live[:size], size)
         fits = ((rows, _power(answer, [steps.singles[s] for s in rows])) for rows in every)
         rows, power = next((one for one in fits if one[1] is not None), ((), None))
         if power is None:
