@@ -1,0 +1,27 @@
+"""The engine that trains in a page: reproducible arithmetic in plain JavaScript, from the table of formulas."""
+
+from importlib import resources
+
+from backprop_ref.kernels import javascript_rules
+from backprop_ref.version import __version__
+
+USAGE = f"""\
+// Backpropagation in reproducible arithmetic, float64. Written by backprop-ref {__version__}.
+//
+//     backprop-ref verify --command 'node FILE.mjs' --many
+"""
+
+
+def engine() -> str:
+    """Rules, networks, training: a script that declares them, and does nothing."""
+    return f"{javascript_rules.source()}\n{static('engine.js')}"
+
+
+def module() -> str:
+    """The engine as a module that, run by node, answers the cases of ``verify --command``."""
+    return f"{USAGE}\n{engine()}\n{static('answers.js')}"
+
+
+def static(name: str) -> str:
+    """The text of one of the page's files."""
+    return (resources.files("backprop_ref.report") / "static" / name).read_text(encoding="utf-8")
