@@ -31,7 +31,9 @@ def source() -> str:
     for name, body in elementary("float64").items():
         writer = Rules((body,), "float64")
         texts.append(Rules.function(name, {"x": "number"}, [*writer.lines, f"return {writer.results[0]};"]))
-    texts.append(_table("ACTIVATIONS", {name: _activation(name) for name in ACTIVATIONS if name not in OWN_ACTIVATIONS}))
+    texts.append(
+        _table("ACTIVATIONS", {name: _activation(name) for name in ACTIVATIONS if name not in OWN_ACTIVATIONS})
+    )
     texts.append(_table("TERMS", {name: _terms(name) for name in TERMS}))
     texts.append(f"const LOSSES = {json.dumps({name: _loss(name) for name in LOSSES}, indent=2)};\n")
     texts.append(_table("UPDATES", {name: _update(rule) for name, rule in UPDATES.items()}))
@@ -39,7 +41,9 @@ def source() -> str:
 
 
 def _table(name: str, entries: Mapping[str, list[str]]) -> str:
-    inside = "".join(f"  {key}: {{\n" + "".join(f"    {line}\n" for line in body) + "  },\n" for key, body in entries.items())
+    inside = "".join(
+        f"  {key}: {{\n" + "".join(f"    {line}\n" for line in body) + "  },\n" for key, body in entries.items()
+    )
     return f"const {name} = {{\n{inside}}};\n"
 
 

@@ -391,13 +391,23 @@ class Training {
     [this.epoch, this.order, this.place, this.total] = [0, null, 0, 0];
   }
 
-  // The next batch's rows and its update; at the end of an epoch its loss, which is the mean over its rows, else null.
+  // Where no epoch is begun, its order is drawn.
+  begin() {
+    if (this.order !== null) return;
+    this.order = this.shuffle ? this.stream.permutation(this.x.length) : (this.inOrder ??= this.x.map((_, i) => i));
+    [this.place, this.total] = [0, 0];
+  }
+
+  // The rows of the next batch, which stay the next.
+  next() {
+    this.begin();
+    return this.order.slice(this.place, this.place + this.size);
+  }
+
+  // The next batch's update; at the end of an epoch its loss, which is the mean over its rows, else null.
   step() {
     const { pass, params, x, y } = this;
-    if (this.order === null) {
-      this.order = this.shuffle ? this.stream.permutation(x.length) : (this.inOrder ??= x.map((_, i) => i));
-      [this.place, this.total] = [0, 0];
-    }
+    this.begin();
     const batch = Math.min(this.size, x.length - this.place);
     for (let s = 0; s < batch; s += 1) {
       const row = this.order[this.place + s];

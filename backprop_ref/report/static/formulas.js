@@ -126,7 +126,7 @@ class Formula {
   // With the numbers of neuron j, as strings and nodes; of a choice the side that counts, and why.
   numbers(j, tree = this.tree, least = 0) {
     if (typeof tree === "number") return [number(tree)];
-    if (typeof tree === "string") return [factor(this.at(tree, j))];
+    if (typeof tree === "string") return [least ? factor(this.at(tree, j)) : number(this.at(tree, j))];
     const [operation, first, second, third] = tree;
     if (operation === "where") return held(0, least, this.choice(j, first, second, third));
     if (operation === "total") {
@@ -247,7 +247,7 @@ class Worked {
   db() {
     const { records, frame, layer, neuron } = this;
     const parts = range(records.x.length).map((s) => ({ value: records.unit("delta", frame, layer, s, neuron) }));
-    const symbols = `db = Σ_{s} ${sub("δ", "s")} over the ${records.x.length} traced samples`;
+    const symbols = `db = Σ_{s} ${sub("δ", "s")} over the ${records.x.length} ${records.of ?? "traced samples"}`;
     return step(symbols, sum(parts, (part) => factor(part.value)), "db", records.bias("db", frame, layer, neuron));
   }
 
