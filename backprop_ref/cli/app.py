@@ -597,13 +597,14 @@ def report(
         str | None, typer.Option(help="New folder for each chart as an image, by the extra image.", metavar="FOLDER")
     ] = None,
     image_format: Annotated[str, typer.Option(help="png, svg or pdf, or several.", metavar="NAMES")] = "png,svg",
+    open: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
     force: Force = False,
 ):
     """One HTML file with charts of runs and the network to click through; it needs no network."""
     from backprop_ref.cli.report import read_comparison, report
 
     with overwriting(force):
-        report(runs, out, [read_comparison(path) for path in compare or []], images, _formats(image_format))
+        report(runs, out, [read_comparison(path) for path in compare or []], images, _formats(image_format), open)
 
 
 @registered(epilog=example("sweep learning-rates", "sweep --dataset iris --seeds 1-5 --learning-rates 0.01,0.1"))

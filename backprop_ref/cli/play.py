@@ -1,9 +1,9 @@
 """backprop-ref play."""
 
-import webbrowser
 from pathlib import Path
 
 from backprop_ref.cli import show
+from backprop_ref.cli.files import open_in_browser
 from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.pages import free_file
 from backprop_ref.experiments.playing import page_of
@@ -25,9 +25,3 @@ def play(target, out, shown, engine):
     show.line(f"page: {file}")
     if shown:
         open_in_browser(file)
-
-
-def open_in_browser(file):
-    """Shows a page, or says that no browser was found."""
-    if not webbrowser.open(Path(file).absolute().as_uri()):
-        show.line(f"no browser was found; open {file} in one", err=True)

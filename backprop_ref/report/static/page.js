@@ -4,6 +4,7 @@ const MOST_IN_LEGEND = 60;
 const [NARROW, LINE, SPARE] = [560, 19, 60]; // of a chart, of a line in its legend, what a legend may take of its height
 const PAPER = [690, 236]; // of a chart on paper, in CSS pixels: three to a page of A4
 
+const ON_DARK = { "#0072B2": "#57a8ec" }; // what of the charts' colours is too dark there
 const PACE = 60; // milliseconds from frame to frame of a chart that moves
 
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -17,6 +18,9 @@ async function unpacked(letters) {
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Response(stream).arrayBuffer();
 }
+
+const dark = () => getComputedStyle(document.documentElement).colorScheme === "dark";
+const onThis = (colour) => (dark() ? (ON_DARK[colour] ?? colour) : colour);
 
 const embedded = (id) => document.getElementById(id).textContent;
 const embeddedText = async (id) => new TextDecoder().decode(await unpacked(embedded(id)));
@@ -110,7 +114,10 @@ class Charts {
 
   shown(place, figure, width = place.clientWidth) {
     const { layout, data } = structuredClone(figure);
-    for (const each of data) each.name = inLines(each.name, width < NARROW ? 36 : 60);
+    for (const each of data) {
+      each.name = inLines(each.name, width < NARROW ? 36 : 60);
+      if (each.line?.color) each.line.color = onThis(each.line.color);
+    }
     return { data, layout: themed({ layout, data }, width) };
   }
 
@@ -165,6 +172,8 @@ class Charts {
   recolour() {
     for (const [place, figure] of this.drawn) {
       const { paper_bgcolor, plot_bgcolor, font, ...rest } = this.shown(place, figure).layout;
+      const lines = figure.data.map((each, i) => [each.line?.color, i]).filter(([colour]) => colour in ON_DARK);
+      if (lines.length) Plotly.restyle(place, { "line.color": lines.map(([colour]) => onThis(colour)) }, lines.map(([, i]) => i));
       const axes = Object.entries(rest).filter(([name]) => /^[xy]axis/.test(name));
       const changes = { paper_bgcolor, plot_bgcolor, font };
       for (const [name, axis] of axes) {
@@ -181,7 +190,7 @@ async function recordsOf(abouts) {
 }
 
 async function main() {
-  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const preferred = window.matchMedia("(prefers-color-scheme: dark)");
   let explorer = null;
   let charts = null;
   const recolour = () => {
@@ -190,11 +199,11 @@ async function main() {
   };
   document.getElementById("theme").onclick = () => {
     const root = document.documentElement;
-    const now = root.dataset.theme ?? (dark.matches ? "dark" : "light");
+    const now = root.dataset.theme ?? (preferred.matches ? "dark" : "light");
     root.dataset.theme = now === "dark" ? "light" : "dark";
     recolour();
   };
-  dark.addEventListener("change", recolour);
+  preferred.addEventListener("change", recolour);
   let theme;
   window.addEventListener("beforeprint", () => {
     theme = document.documentElement.dataset.theme;
