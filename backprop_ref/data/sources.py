@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from backprop_ref.asking import ask
 from backprop_ref.data import csv_file
-from backprop_ref.data.asking import ask
 from backprop_ref.data.header import is_header, one_line
 from backprop_ref.data.raw import Numbers, Raw, Text, Texts, shown
 from backprop_ref.errors import InvalidInput, unknown
@@ -373,7 +373,7 @@ def _as_text(chunked: Any) -> Text:
     if pa.types.is_dictionary(kind):  # some kinds of which pyarrow cannot look up
         return Text.of(["" if value is None else _cell(value) for value in chunked.to_pylist()])
     for chunk in chunked.chunks:
-        made.add(pc.fill_null(pc.cast(chunk, pa.string()), ""))
+        made.add(Texts.encoded(pc.fill_null(pc.cast(chunk, pa.string()), "")))
     return made.done()
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from backprop_ref import settings
+from backprop_ref.asking import ask
 from backprop_ref.data.named import NAMES
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.experiments.classics import CLASSICS
@@ -18,7 +19,8 @@ def new_sweep(
     if experiment is not None and experiment not in CLASSICS:
         if experiment.partition("-")[0] in NAMES:
             raise InvalidInput(
-                f"{experiment} is a data set: sweep --dataset {experiment}, and a grid such as --seeds 1-5"
+                f"{experiment} is a data set: give {ask('--dataset', experiment)}, "
+                f"and a grid such as {ask('--seeds', '1-5')}"
             )
         raise unknown("experiment", experiment, (*CLASSICS, "wrong-gradients"))
     section = {} if config_file is None else read_config(config_file, besides=("sweep",)).get("sweep", {})

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from backprop_ref import showing
+from backprop_ref.asking import ask
 from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.gather import gather
 from backprop_ref.experiments.run_folder import RESULTS
@@ -59,7 +60,8 @@ def page_of(what: Sequence[Any], compared: Sequence[Any] = ()) -> Page:
         runs = gather(what)
         title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
         sections, traces = sections_of_runs(runs), [run.trace for run in runs if run.trace is not None]
-        lacking = "without layers and the network to click through: these need a run with --trace binary"
+        how = f"{ask('--trace', 'binary')}, or trace=br.Recorder(folder)"
+        lacking = f"without layers and the network to click through: these need a run with {how}"
         notes = [] if traces else [lacking]
         notes += [
             f"{run.name} has not ended: {len(run.history['loss']):,} epochs so far"
@@ -106,7 +108,8 @@ def figure(result: Result, quantity: str = "loss") -> object:
 
 def write_page(title, sections, traces, path, subtitle=""):
     """Writes the page; gives its path."""
-    write_output("", path, page(title, sections, traces, subtitle), "give --out FILE.html elsewhere")
+    remedy = f"give {ask('--out', 'FILE.html')} elsewhere"
+    write_output("", path, page(title, sections, traces, subtitle), remedy)
     return path
 
 

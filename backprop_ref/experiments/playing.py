@@ -76,7 +76,7 @@ def _rows(experiment: Experiment) -> dict[str, Any]:
 def _run(folder: str) -> dict[str, Any]:
     """A run as far as its checkpoint goes: data, network, settings, and everything that training goes on from."""
     if not (Path(folder) / CONFIG).is_file():
-        raise no_run_folder(folder, "br.report", f"the folder of a run, or one of {', '.join(SETS)}")
+        raise no_run_folder(folder, f"the folder of a run, or one of {', '.join(SETS)}")
     if not (Path(folder) / CHECKPOINT).is_file():
         raise InvalidInput(f"{folder}: no {CHECKPOINT} yet; one is written after a second of training, so try again")
     experiment = prepare(merge({}, Path(folder) / CONFIG, environment=False, computing=False))

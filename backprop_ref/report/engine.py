@@ -1,8 +1,7 @@
 """The engine that trains in a page: reproducible arithmetic in plain JavaScript, from the table of formulas."""
 
-from importlib import resources
-
 from backprop_ref.kernels import javascript_rules
+from backprop_ref.report.embedding import static
 from backprop_ref.version import __version__
 
 USAGE = f"""\
@@ -20,8 +19,3 @@ def engine() -> str:
 def module() -> str:
     """The engine as a module that, run by node, answers the cases of ``verify --command``."""
     return f"{USAGE}\n{engine()}\n{static('answers.js')}"
-
-
-def static(name: str) -> str:
-    """The text of one of the page's files."""
-    return (resources.files("backprop_ref.report") / "static" / name).read_text(encoding="utf-8")

@@ -1,9 +1,5 @@
 """The page that trains: one HTML file with the engine, its data sets and what it shows, which needs no network."""
 
-import base64
-import gzip
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from string import Template
 from typing import Any
@@ -12,7 +8,8 @@ from backprop_ref.formulas import ACTIVATIONS, LOSSES, OWN_ACTIVATIONS, together
 from backprop_ref.network import loss_name
 from backprop_ref.report.derivations import derivation
 from backprop_ref.report.derivations.trees import as_data
-from backprop_ref.report.engine import engine, static
+from backprop_ref.report.embedding import as_json, compressed, hashed, static
+from backprop_ref.report.engine import engine
 from backprop_ref.version import __version__
 
 SCRIPTS = ("formulas.js", "diagram.js", "tour.js", "play.js")
@@ -25,14 +22,13 @@ def page(content: Mapping[str, Any], activations: Iterable[str] = (), losses: It
     activations, losses: those of a run, the losses with the output activation, where they are in no table.
     """
     trees = formulas(activations, losses)
-    packed = gzip.compress(_json({**content, "trees": trees, "version": __version__}), 9, mtime=0)
     script = "\n".join(map(static, SCRIPTS))
     style = "".join(map(static, STYLES))
     return Template(static("play.html")).substitute(
         policy=_policy(style, engine(), script),
         style=style,
         engine=engine(),
-        content=base64.b64encode(packed).decode(),
+        content=compressed(as_json({**content, "trees": trees})),
         script=script,
         version=__version__,
     )
@@ -40,19 +36,11 @@ def page(content: Mapping[str, Any], activations: Iterable[str] = (), losses: It
 
 def _policy(style: str, *scripts: str) -> str:
     """What the browser may do for the page: this style, these scripts, and a worker made of one of them."""
-    hashes = " ".join(map(_hash, scripts))
+    hashes = " ".join(hashed(script.encode()) for script in scripts)
     return (
-        f"default-src 'none'; script-src {hashes}; worker-src blob:; style-src {_hash(style)}; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; script-src {hashes}; worker-src blob:; style-src {hashed(style.encode())}; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
     )
-
-
-def _hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
 
 
 def formulas(activations: Iterable[str] = (), losses: Iterable[tuple[str, str]] = ()) -> dict[str, Any]:

@@ -21,13 +21,23 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 SOURCE, SITE = ROOT / "build/docs-source", ROOT / "build/docs"
 
 NOTEBOOKS = (
-    *("learn-backprop", "teach-a-class", "your-table"),
+    *("in-a-notebook", "learn-backprop", "teach-a-class", "your-table"),
     *("check-your-code", "write-a-backend", "compare-frameworks"),
 )
 # part of the site -> its pages, in order; what is in none of them is a warning of Sphinx
 STRUCTURE = {
     "Learn": ("learn/neuron", "learn/layers", "learn/whole-network", "learn/wrong-gradients", "learn/exercises"),
-    "How to": ("training", "estimators", "data", "verify", "traces-and-reports", "sweeps", "backends", "exchange"),
+    "How to": (
+        "training",
+        "estimators",
+        "data",
+        "verify",
+        "traces-and-reports",
+        "sweeps",
+        "backends",
+        "machines",
+        "exchange",
+    ),
     "Notebooks": tuple(f"notebooks/{name}" for name in NOTEBOOKS),
     "Reference": (
         "reference/api",
@@ -37,7 +47,7 @@ STRUCTURE = {
         "reference/vectors",
         "bugs",
     ),
-    "Explanation": ("gradients", "arithmetic", "benchmarks"),
+    "Explanation": ("design", "gradients", "arithmetic", "benchmarks"),
     "The project": ("found-in-the-wild", "pages", "contributing", "changelog"),
 }
 

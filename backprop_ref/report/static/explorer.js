@@ -54,6 +54,7 @@ class Explorer {
     const sample = this.find("sample");
     sample.replaceChildren(...samples.map((row, i) => new Option(`${row}, ${this.target(i)}`, i)));
     this.slider.max = frames - 1;
+    for (const part of [this.slider.parentElement, this.find("speed").closest("label")]) part.hidden = this.still;
     this.find("note").textContent = this.note();
     const first = this.records.x.findIndex((row) => row.some((value) => value !== 0));
     sample.value = Math.max(0, first); // where all inputs are 0 there is little to see
@@ -70,6 +71,11 @@ class Explorer {
     return name ? `, ${name}` : "";
   }
 
+  // Whether there is one state alone, and no time to go through.
+  get still() {
+    return this.records.total === 1;
+  }
+
   target(i) {
     const y = this.records.y[i];
     return y.length === 1 ? `target ${number(y[0])}` : `class ${y.indexOf(Math.max(...y))}`;
@@ -79,12 +85,12 @@ class Explorer {
     const { frames, total, samples, every, shown, sizes, x } = this.records;
     const notes = [];
     const traced = every > 1 ? `traced epochs (one in ${every})` : "epochs";
-    notes.push(frames < total ? `${frames} of the ${total} ${traced} are in this page, evenly spaced` : `all ${total} ${traced} are in this page`);
+    if (!this.still) notes.push(frames < total ? `${frames} of the ${total} ${traced} are in this page, evenly spaced` : `all ${total} ${traced} are in this page`);
     shown.forEach((indices, place) => {
       if (indices.length < sizes[place]) notes.push(`${indices.length} of ${sizes[place]} neurons of a layer are drawn`);
     });
     if (this.edgeCount > MOST_EDGES) notes.push(`the ${MOST_EDGES} strongest of ${this.edgeCount} edges are drawn, and those of the chosen neuron`);
-    notes.push(`gradients are of the ${x.length} traced samples as one batch`);
+    notes.push(`gradients are of ${counted(x.length, "sample")}${x.length > 1 ? " as one batch" : ""}`);
     const text = `${notes.join("; ")}.`;
     return text[0].toUpperCase() + text.slice(1);
   }
@@ -159,21 +165,29 @@ class Explorer {
 
   show(frame) {
     this.frame = frame;
+    if (!this.pen) return; // not laid out, as what holds this is not to be seen yet
     this.slider.value = frame;
-    const { records } = this;
-    const loss = number(records.scalar("loss", frame));
-    const score = number(records.scalar(records.metric, frame));
-    const name = records.metric === "r2" ? "R²" : "accuracy";
-    const epoch = records.epochs[frame];
-    const running = epoch ? "running " : "";
-    const text = `epoch ${epoch} · ${running}loss ${loss} · ${running}${name} ${score}`;
+    const text = this.said(frame);
     this.find("now").textContent = text;
     this.slider.setAttribute("aria-valuetext", text);
-    this.colours = colours();
+    this.colours = colours(this.root);
     this.drawEdges();
     this.drawUnits();
     this.explain();
     this.drawn += 1;
+  }
+
+  // The moment, and how good the network is then.
+  said(frame) {
+    const { records } = this;
+    const running = records.epochs[frame] ? "running " : "";
+    const [loss, score] = ["loss", records.metric].map((name) => number(records.scalar(name, frame)));
+    const parts = [records.when(frame), `${running}loss ${loss}`, `${running}${this.measure} ${score}`];
+    return parts.filter(Boolean).join(" · ");
+  }
+
+  get measure() {
+    return this.records.metric === "r2" ? "R²" : "accuracy";
   }
 
   get quantity() {
@@ -335,6 +349,11 @@ class Explorer {
     this.playing = false;
     this.find("play").textContent = "▶ Play";
   }
+}
+
+function colours(root) {
+  const style = getComputedStyle(root);
+  return Object.fromEntries(["positive", "negative", "surface"].map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
 }
 
 function short(value) {

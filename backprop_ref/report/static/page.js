@@ -9,21 +9,8 @@ const PACE = 60; // milliseconds from frame to frame of a chart that moves
 
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-function colours() {
-  return { positive: style("--positive"), negative: style("--negative"), surface: style("--surface") };
-}
-
-async function unpacked(letters) {
-  const bytes = Uint8Array.from(atob(letters), (letter) => letter.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Response(stream).arrayBuffer();
-}
-
 const dark = () => getComputedStyle(document.documentElement).colorScheme === "dark";
 const onThis = (colour) => (dark() ? (ON_DARK[colour] ?? colour) : colour);
-
-const embedded = (id) => document.getElementById(id).textContent;
-const embeddedText = async (id) => new TextDecoder().decode(await unpacked(embedded(id)));
 
 // A name in the legend, in lines that fit.
 const inLines = (name, most) => name?.replace(new RegExp(`(.{1,${most}})(?: |$)`, "g"), "$1<br>").replace(/<br>$/, "");
@@ -184,11 +171,6 @@ class Charts {
   }
 }
 
-async function recordsOf(abouts) {
-  const buffers = await Promise.all(embedded("page-records").split("\n").map(unpacked));
-  return abouts.map((about, i) => new Records(about, buffers[i]));
-}
-
 async function main() {
   const preferred = window.matchMedia("(prefers-color-scheme: dark)");
   let explorer = null;
@@ -218,7 +200,7 @@ async function main() {
     charts?.printed();
   });
   const root = document.getElementById("explorer");
-  if (root) explorer = new Explorer(root, await recordsOf(JSON.parse(await embeddedText("page-explorers"))));
+  if (root) explorer = new Explorer(root, await embeddedRecords());
   const script = document.createElement("script");
   script.textContent = await embeddedText("page-plotly");
   document.head.append(script);
@@ -227,9 +209,4 @@ async function main() {
   document.documentElement.dataset.ready = "yes";
 }
 
-main().catch((error) => {
-  const place = document.getElementById("failure");
-  place.hidden = false;
-  place.textContent = `This page could not be drawn: ${error.message}. A browser of 2023 or newer is needed.`;
-  console.error(error);
-});
+main().catch(failed);

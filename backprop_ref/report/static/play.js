@@ -184,7 +184,6 @@ class Live {
     this.last = network.layers - 1;
     this.pass = this.passed(data, null);
     [this.x, this.y] = [this.pass.x, this.pass.y];
-    this.of = `sample${this.rows.length === 1 ? "" : "s"} of the batch`;
     this.epochs = [training.epoch];
     this.divisor = network.divisor(this.rows.length);
     const loss = trees.losses[`${network.loss}/${network.activations.at(-1)}`];
@@ -207,6 +206,10 @@ class Live {
     pass.forward(this.params, this.rows.length);
     pass.backward(this.params, this.rows.length, { bug });
     return pass;
+  }
+
+  when() {
+    return `epoch ${this.epochs[0]}`;
   }
 
   unit(name, frame, layer, sample, neuron) {
