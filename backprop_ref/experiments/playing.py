@@ -138,7 +138,7 @@ def _check_supported(folder: str, experiment: Experiment, dtype: np.dtype) -> No
     elif experiment.weights("train") is not None or training.class_weight is not None:
         lacking = "weighs its rows"
     elif training.shards != 1 or training.rate_in_velocity or training.epsilon_hat or any(values.values()):
-        lacking = "has shards, penalties, clipping, --rate-in-velocity or --epsilon-hat"
+        lacking = "has shards, penalties, clipping, rate in velocity or epsilon hat"
     if lacking:
         raise InvalidInput(
             f"{folder} {lacking}, which the page does not do; look at it by: backprop-ref report {folder}"

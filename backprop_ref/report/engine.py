@@ -7,7 +7,7 @@ from backprop_ref.version import __version__
 USAGE = f"""\
 // Backpropagation in reproducible arithmetic, float64. Written by backprop-ref {__version__}.
 //
-//     backprop-ref verify --command 'node FILE.mjs' --many
+// Run by node it is a program for backprop-ref verify, which asks it for many cases, a line each.
 """
 
 
