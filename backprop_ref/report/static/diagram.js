@@ -60,18 +60,26 @@ function boundsOf(x) {
   return middle.map(([least, most]) => [(least + most) / 2 - half, (least + most) / 2 + half]);
 }
 
-// What every neuron gives at the points of a grid: for each layer, the input being the first, a list of rows.
+// What every neuron gives at the points of a grid: for each layer, the input being the first, a list of rows. The passes
+// of a network are kept, by the number of cells.
+const GRIDS = new WeakMap();
+
 function mapsOf(network, params, bounds, cells) {
-  const pass = new Pass(network, cells * cells);
-  for (let row = 0; row < cells; row += 1) {
-    for (let column = 0; column < cells; column += 1) {
-      const point = pass.x[row * cells + column];
-      point[0] = bounds[0][0] + ((column + 0.5) / cells) * (bounds[0][1] - bounds[0][0]);
-      point[1] = bounds[1][1] - ((row + 0.5) / cells) * (bounds[1][1] - bounds[1][0]);
-    }
-  }
+  if (!GRIDS.has(network)) GRIDS.set(network, new Map());
+  const grids = GRIDS.get(network);
+  if (grids.get(cells)?.bounds !== bounds) grids.set(cells, { bounds, pass: gridOf(network, bounds, cells) });
+  const { pass } = grids.get(cells);
   pass.forward(params, cells * cells);
   return [pass.x, ...pass.a];
+}
+
+function gridOf(network, [[left, right], [bottom, top]], cells) {
+  const pass = new Pass(network, cells * cells);
+  pass.x.forEach((point, i) => {
+    point[0] = left + (((i % cells) + 0.5) / cells) * (right - left);
+    point[1] = top - ((Math.floor(i / cells) + 0.5) / cells) * (top - bottom);
+  });
+  return pass;
 }
 
 // An image of one number for each cell: positive and negative by colour, strength by size.
@@ -291,7 +299,8 @@ class Plane {
     this.canvas = canvas;
   }
 
-  draw({ network, params, bounds, x, labels, chosen }) {
+  // Without labels the first output is shown as a number, and there is no boundary.
+  draw({ network, params, bounds, x, y, labels, chosen }) {
     const size = this.canvas.clientWidth || 300;
     const pen = penOf(this.canvas, size, size);
     const look = colours();
@@ -299,12 +308,17 @@ class Plane {
     const { threshold } = network.terms;
     const outputs = mapsOf(network, params, bounds, FINE).at(-1);
     pen.imageSmoothingEnabled = true;
-    pen.drawImage(this.image(outputs, threshold, network.rules.at(-1).name, look), 0, 0, size, size);
+    const numbers = outputs.map((row) => row[0]);
+    const most = numbers.reduce((top, value) => Math.max(top, Math.abs(value) || 0), 0);
+    pen.drawImage(labels ? this.image(outputs, threshold, look) : imageOf(numbers, FINE, most, look), 0, 0, size, size);
     pen.strokeStyle = look.text;
     pen.lineWidth = 1.4;
-    for (const margins of marginsOf(outputs, threshold)) this.boundary(pen, margins);
+    if (labels) for (const margins of marginsOf(outputs, threshold)) this.boundary(pen, margins);
     const dot = Math.max(2.6, Math.min(6, 60 / Math.sqrt(x.length)));
-    x.forEach((row, i) => this.point(pen, this.at(row), labels[i], i === chosen ? dot + 3 : dot, look));
+    x.forEach((row, i) => {
+      const colour = labels ? look.classes[labels[i] % look.classes.length] : y[i][0] < 0 ? look.negative : look.positive;
+      this.point(pen, this.at(row), labels?.[i] ?? 0, i === chosen ? dot + 3 : dot, colour, look.surface);
+    });
   }
 
   at(row) {
@@ -318,7 +332,7 @@ class Plane {
     return [left + (px / this.size) * (right - left), top - (py / this.size) * (top - bottom)];
   }
 
-  image(outputs, threshold, activation, look) {
+  image(outputs, threshold, look) {
     const image = new ImageData(FINE, FINE);
     const surface = rgb(look.surface, look);
     const single = outputs[0].length === 1;
@@ -361,9 +375,9 @@ class Plane {
   }
 
   // Classes differ in shape as well as in colour.
-  point(pen, [x, y], label, r, look) {
-    pen.fillStyle = look.classes[label % look.classes.length];
-    pen.strokeStyle = look.surface;
+  point(pen, [x, y], label, r, colour, edge) {
+    pen.fillStyle = colour;
+    pen.strokeStyle = edge;
     pen.lineWidth = 1.2;
     pen.beginPath();
     if (label === 0) pen.arc(x, y, r, 0, 2 * Math.PI);

@@ -684,8 +684,7 @@ class Play {
     }
     this.diagram.draw(this.shown(flat ? mapsOf(network, params, this.bounds, CELLS) : null));
     if (flat) {
-      const labels = data.labels ?? data.x.map(() => 0);
-      this.plane.draw({ network, params, bounds: this.bounds, x: data.x, labels, chosen: this.live?.rows[this.sample] });
+      this.plane.draw({ network, params, bounds: this.bounds, x: data.x, y: data.y, labels: data.labels, chosen: this.live?.rows[this.sample] });
     }
     this.curve.draw();
     this.now();
@@ -851,8 +850,9 @@ class Play {
     const lines = all.rows.map((row, s) => {
       const hidden = code === null ? [] : [...all.a[code][s]].map((value) => element("td", {}, number(Number(value.toPrecision(2)))));
       const label = session.data.labels?.[row];
-      const says = largest(all.a[live.last][s]);
-      const named = (j) => session.data.classes?.[j] ?? number(all.a[live.last][s][0]);
+      const a = all.a[live.last][s];
+      const says = a.length === 1 ? Number(a[0] > session.network.terms.threshold) : largest(a);
+      const named = (j) => session.data.classes?.[j] ?? number(a[0]);
       return element("tr", {}, element("th", { scope: "row" }, String(row)), ...hidden, element("td", {}, named(says)), element("td", {}, label === undefined ? number(session.data.y[row][0]) : named(label)));
     });
     const heads = ["row", ...names].map((name) => element("th", { scope: "col" }, name));

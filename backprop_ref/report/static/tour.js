@@ -15,9 +15,9 @@ const TOUR = [
   },
   {
     title: "The learning rate",
-    text: "η is how far a step goes. With 0.5 the loss falls smoothly. Here it is 30: steps go far beyond the valley, and the loss jumps.",
-    exercise: "press Epoch some times with 30, then Reset, and find the largest rate whose loss still falls in each step.",
-    state: "data=moons&hidden=&output=sigmoid&loss=binary_cross_entropy&optimizer=sgd&rate=30&batch=full",
+    text: "η is how far a step goes. With 0.5 the loss falls smoothly. Here it is 100: the very first step goes so far beyond the valley that the loss more than doubles, and then it jumps up and down.",
+    exercise: "press Epoch some times with 100, then Reset, and find the largest rate whose loss still falls in each step.",
+    state: "data=moons&hidden=&output=sigmoid&loss=binary_cross_entropy&optimizer=sgd&rate=100&batch=full",
   },
   {
     title: "What one neuron cannot do",
