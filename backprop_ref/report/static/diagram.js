@@ -173,6 +173,7 @@ class Diagram {
       }
       left += block.columns * pitch + gap;
     });
+    this.stage.style.setProperty("--aspect", width / height); // on paper
     this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     this.size = [width, height];
   }

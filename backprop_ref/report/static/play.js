@@ -649,10 +649,10 @@ class Play {
     const outputs = session.network.layers - 1;
     const units = {
       forward: (l, j) => live.unit("a", 0, l, sample, j),
-      loss: (l, j) => (l === outputs ? pass.a[l][sample][j] - pass.y[sample][j] : 0),
-      delta: (l, j) => (l < 0 ? 0 : pass.delta[l][sample][j]),
-      gradient: (l, j) => (l < 0 ? 0 : pass.grads.b[l][j]),
-      update: (l, j) => (l < 0 ? 0 : after.b[l][j] - params.b[l][j]),
+      loss: (l, j) => (l === outputs ? pass.a[l][sample][j] - pass.y[sample][j] : NaN),
+      delta: (l, j) => (l < 0 ? NaN : pass.delta[l][sample][j]),
+      gradient: (l, j) => (l < 0 ? NaN : pass.grads.b[l][j]),
+      update: (l, j) => (l < 0 ? NaN : after.b[l][j] - params.b[l][j]),
     };
     const edges = {
       forward: (l, k, j) => params.W[l][k * n(l) + j],
@@ -852,8 +852,8 @@ class Play {
       const label = session.data.labels?.[row];
       const a = all.a[live.last][s];
       const says = a.length === 1 ? Number(a[0] > session.network.terms.threshold) : largest(a);
-      const named = (j) => session.data.classes?.[j] ?? number(a[0]);
-      return element("tr", {}, element("th", { scope: "row" }, String(row)), ...hidden, element("td", {}, named(says)), element("td", {}, label === undefined ? number(session.data.y[row][0]) : named(label)));
+      const named = (j) => document.createTextNode(session.data.classes?.[j] ?? number(a[0]));
+      return element("tr", {}, element("th", { scope: "row" }, String(row)), ...hidden, element("td", {}, named(says)), element("td", {}, label == null ? number(session.data.y[row][0]) : named(label)));
     });
     const heads = ["row", ...names].map((name) => element("th", { scope: "col" }, name));
     find("table").replaceChildren(element("table", { class: "wide-table" }, element("thead", {}, element("tr", {}, ...heads)), element("tbody", {}, ...lines)));
