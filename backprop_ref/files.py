@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from backprop_ref.asking import ask
-from backprop_ref.errors import InvalidInput
+from backprop_ref.errors import InvalidInput, check_is
 
 Name = str | os.PathLike[str]
 STREAM = re.compile(r"/dev/(?:stdout|stderr|fd/(\d+))")
@@ -212,6 +212,15 @@ def writing(what: Name, remedy: str) -> Iterator[None]:
         raise InvalidInput(f"{what}: exists already, and nothing is overwritten; {remedy}") from None
     except OSError as error:
         raise InvalidInput(f"{what}: cannot be written ({error.strerror}); {remedy}") from None
+
+
+def path_of(path: object, name: str = "path") -> Path:
+    """A path that was given, by the name of the argument."""
+    check_is(name, path, (str, os.PathLike), "a path")
+    text = os.fspath(path)  # type: ignore[call-overload]
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise InvalidInput(f"{name}={text!r}: a path is needed")
+    return Path(text)
 
 
 def is_stream(path: Name) -> bool:

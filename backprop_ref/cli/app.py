@@ -308,6 +308,30 @@ def compare(
     return compare(dataset, backends, numerics, dtype, steps, json, flags)
 
 
+@registered(epilog=example("play", "play runs/xor-1 --open", "play --engine engine.mjs"))
+def play(
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            help="xor, encoder, moons, circles, spirals, iris, digits, or a run folder; default: xor.",
+            metavar="DATASET|RUN",
+        ),
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="HTML file to write; default: play.html.", metavar="FILE")] = None,
+    open: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="Instead: write what computes, a JavaScript module that answers verify.", metavar="FILE"),
+    ] = None,
+    force: Force = False,
+):
+    """Write a page that trains a network, to the bits of reproducible numerics, in any browser and offline."""
+    from backprop_ref.cli.play import play
+
+    with overwriting(force):
+        play(target, out, open, engine)
+
+
 @registered(
     epilog=example(
         "verify mine.py:gradients",
@@ -576,13 +600,14 @@ def report(
         str | None, typer.Option(help="New folder for each chart as an image, by the extra image.", metavar="FOLDER")
     ] = None,
     image_format: Annotated[str, typer.Option(help="png, svg or pdf, or several.", metavar="NAMES")] = "png,svg",
+    open: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
     force: Force = False,
 ):
     """One HTML file with charts of runs and the network to click through; it needs no network."""
     from backprop_ref.cli.report import read_comparison, report
 
     with overwriting(force):
-        report(runs, out, [read_comparison(path) for path in compare or []], images, _formats(image_format))
+        report(runs, out, [read_comparison(path) for path in compare or []], images, _formats(image_format), open)
 
 
 @registered(epilog=example("sweep learning-rates", "sweep --dataset iris --seeds 1-5 --learning-rates 0.01,0.1"))

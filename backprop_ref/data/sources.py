@@ -19,6 +19,7 @@ from backprop_ref.data.raw import Numbers, Raw, Text, Texts, shown
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.files import Name
 
+MODELS = {".safetensors", ".onnx", ".pt", ".pth", ".keras", ".msgpack"}
 JSON = {".json", ".jsonl", ".ndjson"}
 _ATTRIBUTE = re.compile(r"""@attribute\s+('[^']+'|"[^"]+"|[^\s'"]\S*)\s*(\S.*)""", re.IGNORECASE)
 LIBSVM = {".libsvm", ".svmlight", ".svm"}
@@ -58,6 +59,10 @@ def read(
     """
     if not isinstance(source, str | Path) and not hasattr(source, "__fspath__"):
         return _table(source, header, counted, left_out)
+    if Path(source).suffix.lower() in MODELS and Path(source).is_file():
+        raise InvalidInput(
+            f"{source}: a model, not a table; backprop-ref predict and br.load read it: give a table here"
+        )
     data = csv_file.content(source)
     head, suffix = bytes(data[:8]), Path(source).suffix.lower()
     if head.startswith(b"PK") and suffix != ".npz" and not _is_office(data):

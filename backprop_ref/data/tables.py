@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import NoneType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,7 +32,7 @@ from backprop_ref.data.columns import (
 from backprop_ref.data.dataset import Dataset, Target
 from backprop_ref.data.preprocessing import Preprocessing
 from backprop_ref.data.raw import Distinct, Numbers, Raw, Text, shown
-from backprop_ref.errors import InvalidInput, unknown
+from backprop_ref.errors import InvalidInput, check_is, unknown
 from backprop_ref.files import Name, write_output
 from backprop_ref.text import as_csv
 
@@ -122,7 +123,7 @@ def read_table(
     """
     if not isinstance(kinds or {}, Mapping):
         raise InvalidInput(f"kinds={kinds!r}: a dict of columns is needed, such as kinds={{'zip': 'category'}}")
-    if header not in {None, True, False}:
+    if header is not None and not isinstance(header, bool):
         raise InvalidInput(f"header={header!r}: True or False is needed, or None for what it looks like")
     for name, value, known in (
         ("missing", missing, MISSING),
@@ -138,7 +139,8 @@ def read_table(
     wanted = list(target) if isinstance(target, Sequence) and not isinstance(target, str) else [target]
     if not wanted or not all(one is None or isinstance(one, str | int | np.integer) for one in wanted):
         raise InvalidInput(f"target={target!r}: the name or position of a column is needed, or several")
-    drop, id = _listed(drop), _listed(id)
+    drop, id = _listed("drop", drop), _listed("id", id)
+    check_is("sample_weight", sample_weight, (str, NoneType), "the name of a column")
     counted = () if sample_weight is None else (sample_weight,)
     known_names = {str(name) for name in wanted if name is not None and not _is_position(name)}
     known_names |= {*drop, *id, *counted}
@@ -148,8 +150,9 @@ def read_table(
     return _dataset(where, raw, wanted, task, asked, sample_weight)
 
 
-def _listed(names: Sequence[str]) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names)
+def _listed(argument: str, names: Sequence[str] | None) -> tuple[str, ...]:
+    check_is(argument, names, (Iterable, NoneType), "a name of a column, or a list of them,")
+    return (names,) if isinstance(names, str) else tuple(map(str, names or ()))
 
 
 def _rejoined(given: Sequence[Any], names: Sequence[str]) -> list[Any]:

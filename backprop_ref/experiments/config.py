@@ -16,6 +16,7 @@ from backprop_ref.asking import ask, called
 from backprop_ref.data.named import NAMES
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.experiments.schema import OTHER_KEYS, Config, flags
+from backprop_ref.files import path_of
 from backprop_ref.formulas import ACTIVATIONS, LOSSES
 from backprop_ref.network import loss_name
 from backprop_ref.optimizers.lbfgs import METHODS
@@ -90,7 +91,7 @@ def read_config(path, besides=()):
     Sections named in `besides`, which are no part of a run's configuration, may be there too.
     """
     try:
-        content = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
+        content = yaml.load(path_of(path, "config").read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise InvalidInput(f"{path}: no such file; check the path of {ask('--config')}") from None
     except OSError as error:

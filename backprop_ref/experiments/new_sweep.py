@@ -1,11 +1,12 @@
 """A new sweep, ready-made or over a grid of one's own."""
 
+from types import NoneType
 from typing import Any
 
 from backprop_ref import settings
 from backprop_ref.asking import ask
 from backprop_ref.data.named import NAMES
-from backprop_ref.errors import InvalidInput, unknown
+from backprop_ref.errors import InvalidInput, check_is, unknown
 from backprop_ref.experiments.classics import CLASSICS
 from backprop_ref.experiments.config import read_config
 from backprop_ref.experiments.sweep import Sweep, grid_of, plan
@@ -16,6 +17,7 @@ def new_sweep(
     experiment: str | None, config_file: Name | None, given: dict[str, str], out: Name | None, flags: dict[str, Any]
 ) -> Sweep:
     """A ready-made experiment, or a sweep over a grid (axis -> text or list); `flags` as of a single run."""
+    check_is("experiment", experiment, (str, NoneType), f"one of {', '.join(CLASSICS)}")
     if experiment is not None and experiment not in CLASSICS:
         if experiment.partition("-")[0] in NAMES:
             raise InvalidInput(
