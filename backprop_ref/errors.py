@@ -2,6 +2,7 @@
 
 import functools
 import os
+import reprlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,12 @@ def unknown(what: str, name: object, known: Iterable[str]) -> InvalidInput:
     near = difflib.get_close_matches(str(name).lower(), known, n=1)
     hint = f"did you mean '{near[0]}'? " if near else ""
     return InvalidInput(f"unknown {what} '{name}': {hint}known are {', '.join(known)}")
+
+
+def check_is(name: str, value: object, kinds: type | tuple[type, ...], needed: str) -> None:
+    """Refuses an argument that is of another kind than those that are needed."""
+    if not isinstance(value, kinds):
+        raise InvalidInput(f"{name}={reprlib.repr(value)}: {needed} is needed")
 
 
 def blame(error: BaseException) -> str:

@@ -152,7 +152,7 @@ class _Steps:
 
     def __init__(self, ask, batches, network):
         self.ask, self.network, self.params, self.singles = ask, network, batches.params, batches.singles
-        self.rate = ask.submission.learning_rate or 1.0
+        self.rate = getattr(ask.submission, "learning_rate", None) or 1.0  # no program has one
 
     def asked(self, rows, params=None):
         """The answer for some of the samples."""

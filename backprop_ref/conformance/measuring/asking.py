@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from backprop_ref.asking import ask
 from backprop_ref.conformance.cases import Values
 from backprop_ref.conformance.dissecting.comparing import same
 from backprop_ref.conformance.measuring import material
@@ -27,8 +28,8 @@ HALF_THE_DIGITS = {"float64": 2.0**-26, "float32": 2.0**-12}
 REMEDIES = {
     "it returned None": "",
     "it returned the text": "",
-    "no answer within": "have it return after one step, or give it longer: --time-limit 60",
-    "not asked": "have it return after one step, or give it longer: --time-limit 60",
+    "no answer within": "have it return after one step, or give it longer: {longer}",
+    "not asked": "have it return after one step, or give it longer: {longer}",
     "EOFError": "nobody is there to type; take what it asks for as an argument",
     "SystemExit": "have it return instead",
     "its process": "",
@@ -227,8 +228,11 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
             unfit.add((sizes, hard, *known))
     if doubtful:
         return max(doubtful, key=lambda one: one[0])[1], ""
-    remedy = "" if network else f"if it is made for one network only, say which: --network {EXAMPLE}"
-    remedy = next((said for start, said in REMEDIES.items() if problem.startswith(start)), remedy)
+    remedy = "" if network else f"if it is made for one network only, say which: {ask('--network', EXAMPLE)}"
+    remedy = next(
+        (said.format(longer=ask("--time-limit", 60)) for start, said in REMEDIES.items() if problem.startswith(start)),
+        remedy,
+    )
     return [], f"{problem}; {remedy}" if remedy else problem
 
 

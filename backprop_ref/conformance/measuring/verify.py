@@ -61,7 +61,7 @@ def submission_of(
         A program.
     """
     declared = declared or Declared()
-    if command:
+    if command is not None:
         return Program(command, partial(question, numbers=numbers), declared, time_limit, many=many)
     found = Separate(target, time_limit) if isinstance(target, str) else composed(target)
     outline = found.outline if isinstance(found, Separate) else Outline.of(found)
