@@ -76,7 +76,7 @@ def section_of_backends(compared):
     return Section("Backends", words + table(header, rows), tuple(charts.backends(compared)))
 
 
-def page(title, sections, traces=()):
+def page(title, sections, traces=(), subtitle=""):
     """The whole file as HTML; of the traces, the explorer holds the first `MOST_IN_DETAIL`."""
     traces = [trace for trace in traces if len(trace)][:MOST_IN_DETAIL]
     figures: list[dict] = []
@@ -95,6 +95,7 @@ def page(title, sections, traces=()):
     return Template(static("page.html")).substitute(
         policy=policy(script.encode(), _plotly()),
         title=as_html(title),
+        subtitle=f'<p class="quiet">{as_html(subtitle)}</p>' if subtitle else "",
         style=static("page.css"),
         navigation=" ".join(f'<a href="#s{i}">{as_html(name)}</a>' for i, (name, _) in enumerate(parts)),
         sections="\n".join(

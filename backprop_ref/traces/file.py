@@ -132,6 +132,9 @@ class Trace:
     …
     """
 
+    features: Sequence[str] = ()
+    """The names of the inputs, where somebody has told them."""
+
     def __init__(self, about: About, records: Records) -> None:
         self.about, self.records, self.names = about, records, records.dtype.names
 

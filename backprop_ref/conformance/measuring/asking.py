@@ -37,6 +37,8 @@ REMEDIES = {
     "its argument '": "",
 }
 """How reasons begin that have nothing to do with sizes or layouts, and what helps."""
+OF_SHAPES = ("not aligned", "could not be broadcast", "matmul: Input", "have other shapes", "cannot reshape array")
+"""What reasons say that have to do with sizes or layouts alone."""
 BEST = 3
 """The score of a layout that suits."""
 CLASSIC = ((2, 2, 1), (2, 2, 2))
@@ -202,18 +204,14 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
         return [Form(sizes, submission.layout, False, (True,) * (len(sizes) - 1))], ""
     problem: str = ""
     doubtful: list[tuple[float, list[Form]]] = []
+    unfit: set[tuple] = set()
     for sizes, kind, known, hard in _tries(submission, network, doubtful):
         if any(map(problem.startswith, REMEDIES)):
             break
-        found = []
-        for layout in known:
-            score, said, biased = _score(submission, kind, layout, hard)
-            problem = problem or said
-            if score:
-                if layout.biases == "none" or (submission.explicit_biases and not any(biased)):
-                    biased = _all(layout, len(biased))
-                without = layout.biases == "none" and submission.explicit_biases  # other sizes may suit
-                found.append((score - without, layout, biased))
+        if (sizes, hard, *known) in unfit:  # the kind of network has nothing to do with it
+            continue
+        found, reasons = _scored(submission, kind, known, hard)
+        problem = problem or next(filter(None, reasons), "")
         if found:
             best = max(score for score, _, _ in found)
             biased_too = [one for one in found if one[1].biases != "none"]
@@ -226,6 +224,8 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
             if best > BEST - 1:
                 return chosen, ""
             doubtful.append((best, chosen))
+        elif all(any(part in said for part in OF_SHAPES) for said in reasons):
+            unfit.add((sizes, hard, *known))
     if doubtful:
         return max(doubtful, key=lambda one: one[0])[1], ""
     remedy = "" if network else f"if it is made for one network only, say which: {ask('--network', EXAMPLE)}"
@@ -234,6 +234,20 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
         remedy,
     )
     return [], f"{problem}; {remedy}" if remedy else problem
+
+
+def _scored(submission, kind, known, hard):
+    """The layouts that give an answer, each with its score and which layers have a bias; and what else was said."""
+    found, reasons = [], []
+    for layout in known:
+        score, said, biased = _score(submission, kind, layout, hard)
+        reasons.append(said)
+        if score:
+            if layout.biases == "none" or (submission.explicit_biases and not any(biased)):
+                biased = _all(layout, len(biased))
+            without = layout.biases == "none" and submission.explicit_biases  # other sizes may suit
+            found.append((score - without, layout, biased))
+    return found, reasons
 
 
 def _tries(submission, network, doubtful):
@@ -335,6 +349,11 @@ def _first_kinds(sizes):
     return [Network(sizes, [inner] * (len(sizes) - 2) + [outer], loss) for outer, loss in last for inner in hidden]
 
 
+def score(submission, network, layout, hard) -> float:
+    """How well a layout suits: see `_score`."""
+    return _score(submission, network, layout, hard)[0]
+
+
 def _score(submission, network, layout, hard):
     """How well a layout suits, why there is no answer, and which layers have a bias by it.
 
@@ -370,10 +389,15 @@ def _score(submission, network, layout, hard):
 
 
 def _suiting(x, one, two):
-    """0: no outer product in the first layer; 1: one there; 2: in every layer."""
+    """0: no outer product in the first layer; 1: one there; 2: in every layer; a db of zeros tells nothing."""
+    one, two = (part._replace(db=part.db and [_told(db) for db in part.db]) for part in (one, two))
     if not outer_layers(x, *(part._replace(dW=part.dW[:1], db=part.db and part.db[:1]) for part in (one, two))):
         return 0
     return 2 if outer_layers(x, one, two) == len(one.dW) else 1
+
+
+def _told(db):
+    return db if db is not None and np.any(db) else None
 
 
 def _all(layout, n_layers):

@@ -83,11 +83,14 @@ def with_a_bug(members, batches) -> Iterator[Forward]:
     yield from _with_other_biases(members, batches)
 
 
+MISSING = ("hidden-activation-missing", "output-activation-missing")
+
+
 def with_missing_activations(members) -> Iterator[Forward]:
-    """The same without the hidden activation, in all layers or in one: like linear networks, but for the slopes."""
+    """The same without an activation, in all hidden layers or in one: like linear networks, but for the slopes."""
     for number, (form, layer) in enumerate(_bugs(members[0].n_layers)):
         for network in members:
-            if form.bug.id == "hidden-activation-missing" and _acts(form, layer, network):
+            if form.bug.id in MISSING and _acts(form, layer, network):
                 yield _with(form, layer, number, network)
 
 

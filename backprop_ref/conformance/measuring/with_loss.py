@@ -47,7 +47,7 @@ def with_loss(ask, batches, members, search, *, form, told) -> Judgement:
 def _by_networks(batches, members, fitting, search) -> Judgement:
     """The judgement by the networks that have the loss."""
     best = _least(known(batches, forward, factor, bug, search) for forward, factor, bug in fitting[:4])
-    if best.cost > 1 and search and fitting[0][0].network.activations[0] == "linear":
+    if best.cost > 1 and search and "linear" in fitting[0][0].network.activations:
         found = _of_that_loss(batches, forwards.with_missing_activations(members))
         best = _least([best, *(known(batches, forward, factor, bug) for forward, factor, bug in found[:12])])
     if not best.named and search:  # what one loss is with a bug, another is without

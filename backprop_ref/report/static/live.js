@@ -155,7 +155,9 @@ function dark(place) {
 }
 
 function render({ model, el }) {
-  const shadow = el.appendChild(document.createElement("div")).attachShadow({ mode: "open" });
+  const host = el.appendChild(document.createElement("div"));
+  host.dataset.lmSuppressShortcuts = "true"; // a 0 that is typed here is none of JupyterLab's keys
+  const shadow = host.attachShadow({ mode: "open" });
   const style = document.createElement("style");
   style.textContent = `${STYLE.replaceAll(":root", ".page")}
     .page { color: var(--text); font: 14px/1.5 var(--font); }
