@@ -10,11 +10,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from backprop_ref import import_path, starting  # noqa: F401 (before all others: they say why)
+from backprop_ref import starting  # noqa: F401 (before all others, as it says why)
 
 # isort: split
+from backprop_ref import import_path  # noqa: F401 (before all that Python has not imported by itself)
+
+# isort: split
+from typing import TYPE_CHECKING
+
 import backprop_ref.report  # noqa: F401 (the folder comes first: its name is that of the function below)
 
 # isort: split

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
@@ -12,19 +13,20 @@ import numpy.typing as npt
 
 from backprop_ref.api import check_fit, checked_data
 from backprop_ref.arrays import BatchLike
+from backprop_ref.asking import argument, ask, flag_of
 from backprop_ref.backends import names
 from backprop_ref.backends.base import BackendChoice
-from backprop_ref.errors import InvalidInput, unknown
+from backprop_ref.errors import InvalidInput, check_is, unknown
 from backprop_ref.files import Name
 from backprop_ref.metrics import metric_name
 from backprop_ref.network import Network
-from backprop_ref.optimizers import SGD
 from backprop_ref.optimizers.lbfgs import AnyOptimizer
 from backprop_ref.parameters import Parameters
 from backprop_ref.sample_weights import ClassWeight, weighted
+from backprop_ref.training.arguments import integer, optimizer_or_default
 from backprop_ref.training.state import LOOKED_AT, Result, State
 
-Setting: TypeAlias = str | float | bool | Sequence[str | float] | None
+Setting: TypeAlias = str | float | bool | Sequence[str | float] | Mapping[str, Any] | None
 """The value of a flag."""
 
 if TYPE_CHECKING:
@@ -86,8 +88,8 @@ def gradcheck(
     how: dict[str, Any] = {"backend": backend, "numerics": numerics, "device": device, "threads": threads}
     how |= {"sample_weight": sample_weight, "class_weight": class_weight}
     check_fit(network, params)
-    if entries is not None and entries < 1:
-        raise InvalidInput(f"entries={entries}: 1 or more are needed")
+    if entries is not None:
+        integer("entries", entries, 1)
     rows = gradcheck(network, params, x, y, grads=grads, entries=entries, seed=seed, progress=progress, **how)
     return Checked(network, len(np.asarray(x)), rows)
 
@@ -146,12 +148,18 @@ def compare(
 
     check_fit(network, params)
     data = checked_data(network, x, y, params.dtype)
-    chosen = names() if backends is None else [backends] if isinstance(backends, str) else list(backends)
+    check_is("backends", backends, (Iterable, NoneType), "a name, or a list of names,")
+    chosen = names() if backends is None else [backends] if isinstance(backends, str) else [*map(str, backends)]
     if not chosen:
         raise InvalidInput("backends=[]: nothing to compare; name one, or leave it out for all")
     for name in chosen:
         if name not in names() and ":" not in name:
             raise unknown("backend", name, names())
+    integer("batch_size", batch_size, 1)
+    integer("shards", shards, 1)
+    weights = None if sample_weight is None else np.asarray(sample_weight)
+    if weights is not None and weights.shape != (len(data[0]),):
+        raise InvalidInput(f"sample_weight: a number for each of the {len(data[0])} rows is needed")
     how: dict[str, Any] = {"batch_size": batch_size, "optimizer": optimizer, "shuffle": shuffle, "seed": seed}
     how |= {"shards": shards, "dropout": dropout, "sample_weight": sample_weight, "progress": progress}
     return compared(network, params, *data, chosen, numerics, **how)
@@ -233,9 +241,15 @@ def explain(
     chosen = int(rows[next(iter(np.flatnonzero(x[rows].any(axis=1))), 0)]) if sample is None else sample
     explaining.check_range("sample", chosen, len(x))
     if chosen not in rows:
-        raise InvalidInput(f"--sample {chosen}: a row of weight 0, which nothing is learnt from; give another one")
+        raise InvalidInput(
+            f"{ask('--sample', chosen)}: a row of weight 0, which nothing is learnt from; give another one"
+        )
     weight = None if weights is None else float(weights[rows == chosen][0])
-    optimizer = SGD(0.1) if optimizer is None else optimizer
+    optimizer = optimizer_or_default(optimizer)
+    check_is("state", state, (State, NoneType), "the state of a Result, result.state,")
+    check_is("learning_rate", learning_rate, (int, float, np.number, NoneType), "a number")
+    integer("digits", digits, 1)
+    integer("terms", terms, 1)
     rate = optimizer.learning_rate if learning_rate is None else learning_rate
     slots = None if state is None else state.slots or None
     one = slice(chosen, chosen + 1)
@@ -412,10 +426,9 @@ def run(*, config: Name | None = None, progress: bool | None = None, **settings:
     >>> found["epochs"], br.report(found["run_dir"]).name
     (3, 'report.html')
     """
-    from backprop_ref.experiments.config import merge
-    from backprop_ref.experiments.runner import run
+    from backprop_ref.experiments.runner import merged, run
 
-    found: dict[str, Any] = run(merge(_flags(settings), config), progress)
+    found: dict[str, Any] = run(merged(_flags(settings), config), progress)
     return found
 
 
@@ -504,15 +517,19 @@ def _flags(settings: Mapping[str, Setting]) -> dict[str, Any]:
     """Keywords as the flags of a single run."""
     from backprop_ref.experiments.schema import flags as known
 
-    told = {f"--{key.replace('_', '-')}": value for key, value in settings.items()}
+    told = {flag_of(key): value for key, value in settings.items()}
     for flag, key in zip(told, settings, strict=True):
         if flag not in known():
-            raise unknown("setting", key, [name.removeprefix("--").replace("-", "_") for name in known()])
-    return {flag: _as_flag(value) for flag, value in told.items() if value is not None}
+            raise unknown("setting", key, map(argument, known()))
+    return {flag: _as_flag(flag, value) for flag, value in told.items() if value is not None}
 
 
-def _as_flag(value: Setting) -> str | bool | list[str]:
+def _as_flag(flag: str, value: Setting) -> str | bool | list[str] | dict[str, Any]:
     """A value as the command line has it."""
+    if flag == "--as" and isinstance(value, Mapping):
+        return [f"{column}={kind}" for column, kind in value.items()]
+    if isinstance(value, Mapping):
+        return {str(key): each for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [str(each) for each in value]
     return value if isinstance(value, bool) else str(value)

@@ -65,9 +65,9 @@ def test_compare_is_that_of_the_command(capsys):
     [
         (lambda: br.compare(NETWORK, PARAMS, X, Y, backends=["tpu"]), "unknown backend 'tpu'"),
         (lambda: br.compare(NETWORK, PARAMS, X, Y, backends=[]), "nothing to compare"),
-        (lambda: br.gradcheck(NETWORK, PARAMS, X, Y, entries=0), "entries=0: 1 or more"),
+        (lambda: br.gradcheck(NETWORK, PARAMS, X, Y, entries=0), "entries=0: a whole number from 1"),
         (lambda: br.gradcheck(PARAMS, NETWORK, X, Y), "a Network and its Parameters are needed"),
-        (lambda: br.explain(NETWORK, PARAMS, X, Y, sample=1.5), r"sample 1\.5: there is none"),
+        (lambda: br.explain(NETWORK, PARAMS, X, Y, sample=1.5), r"sample=1\.5: there is none"),
         (lambda: MLPClassifier(activation=None).fit(X, [0, 1, 1, 0]), "activation=None: a name"),
         (lambda: br.report([]), "got none"),
         (lambda: br.report(None), "got NoneType"),

@@ -27,12 +27,17 @@ def letters(data):
     return base64.b64encode(data).decode()
 
 
+def hashed(content):
+    """What a policy allows by: the sha256 of a script or a style."""
+    return f"'sha256-{letters(hashlib.sha256(content).digest())}'"
+
+
 def policy(*scripts):
     """What the browser may do for the page: run these scripts and none besides, and load nothing.
 
     Styles are allowed anywhere, since plotly.js makes them as it draws; no text of a run becomes one.
     """
-    hashes = " ".join(f"'sha256-{letters(hashlib.sha256(script).digest())}'" for script in scripts)
+    hashes = " ".join(map(hashed, scripts))
     return (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
         "base-uri 'none'; form-action 'none'"

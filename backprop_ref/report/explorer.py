@@ -48,6 +48,7 @@ def explored(trace, budget):
         "configuration": printable(trace.configuration),
         "metric": trace.metric,
         "samples": trace.samples,
+        "features": list(map(printable, getattr(trace, "features", ()))),
         "x": numbers(trace.x),
         "y": numbers(trace.y),
         "every": trace.every,

@@ -3,6 +3,7 @@
 from importlib import resources
 from string import Template
 
+from backprop_ref.asking import ask
 from backprop_ref.report.charts import runs as charts
 from backprop_ref.report.charts import traces as charts_trace
 from backprop_ref.report.embedding import as_json, compressed, letters, policy, static
@@ -39,7 +40,8 @@ def sections_of_runs(runs):
         notes.append(f"The first {MOST_IN_DETAIL} of {len(runs)} runs are shown in detail.")
     if len(traced) < len(runs):
         names = ", ".join(run.name for run in runs if run not in traced)
-        notes.append(f"Without a trace, so without layers and explorer: {names}. Train with --trace binary for these.")
+        remedy = f"Train with {ask('--trace', 'binary')} for these."
+        notes.append(f"Without a trace, so without layers and explorer: {names}. {remedy}")
     if notes:
         found[0] = found[0]._replace(body=found[0].body + f'<p class="quiet">{as_html(" ".join(notes))}</p>')
     return found
@@ -74,7 +76,7 @@ def section_of_backends(compared):
     return Section("Backends", words + table(header, rows), tuple(charts.backends(compared)))
 
 
-def page(title, sections, traces=()):
+def page(title, sections, traces=(), subtitle=""):
     """The whole file as HTML; of the traces, the explorer holds the first `MOST_IN_DETAIL`."""
     traces = [trace for trace in traces if len(trace)][:MOST_IN_DETAIL]
     figures: list[dict] = []
@@ -93,6 +95,7 @@ def page(title, sections, traces=()):
     return Template(static("page.html")).substitute(
         policy=policy(script.encode(), _plotly()),
         title=as_html(title),
+        subtitle=f'<p class="quiet">{as_html(subtitle)}</p>' if subtitle else "",
         style=static("page.css"),
         navigation=" ".join(f'<a href="#s{i}">{as_html(name)}</a>' for i, (name, _) in enumerate(parts)),
         sections="\n".join(

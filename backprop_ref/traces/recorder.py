@@ -12,7 +12,6 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from backprop_ref.arrays import Batch, Matrix, Rows, Vector
 from backprop_ref.backends import get_backend
 from backprop_ref.backends.base import Backend
 from backprop_ref.errors import InvalidInput, unknown
-from backprop_ref.files import Name
+from backprop_ref.files import Name, path_of
 from backprop_ref.network import Network
 from backprop_ref.parameters import views
 from backprop_ref.text import printable
@@ -80,7 +79,7 @@ class Recorder:
             if value is not None and (not isinstance(value, int | np.integer) or not 1 <= value <= most):
                 limit = "" if most == math.inf else f" to {most}"
                 raise InvalidInput(f"trace: {name}={value!r}: a whole number from 1{limit} is needed")
-        self.folder = Path(tempfile.mkdtemp(prefix="backprop-ref-") if folder is None else folder)
+        self.folder = path_of(tempfile.mkdtemp(prefix="backprop-ref-") if folder is None else folder, "folder")
         if folder is None:
             weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
         self.kinds, self.samples, self.every = tuple(kinds), samples, every

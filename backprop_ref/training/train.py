@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import is_dataclass, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import numpy.typing as npt
@@ -19,7 +18,7 @@ from backprop_ref.backends import get_backend
 from backprop_ref.backends.base import Backend, BackendChoice, OffersTrainer, Trainer
 from backprop_ref.dropout import Rates
 from backprop_ref.errors import InvalidInput
-from backprop_ref.files import Name
+from backprop_ref.files import Name, path_of
 from backprop_ref.network import Network
 from backprop_ref.optimizers import describe
 from backprop_ref.optimizers.lbfgs import LBFGS, AnyOptimizer
@@ -211,7 +210,7 @@ def train(
                 "restore_best": restore_best,
             }
             folder = checkpoint.Folder(
-                Path(run_dir), network, preprocessing, config, identity, call, plan.epochs, resume, force
+                path_of(run_dir, "run_dir"), network, preprocessing, config, identity, call, plan.epochs, resume, force
             )
             opened.callback(folder.close)
             begun = folder.restore(begun, plan.epochs) if resume else begun

@@ -178,7 +178,8 @@ class Worked {
     if (this.layer < 0) {
       const value = result("x", this.unit("a"));
       const said = element("p", { class: "step" }, `${sub("x", this.neuron)} of sample ${row} = `, value);
-      return [element("h3", {}, `Input ${this.neuron}`), said];
+      const name = this.records.features?.[this.neuron];
+      return [element("h3", {}, document.createTextNode(`Input ${this.neuron}${name ? `, ${name}` : ""}`)), said];
     }
     const activation = this.records.activations[this.layer];
     return [
