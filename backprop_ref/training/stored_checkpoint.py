@@ -12,7 +12,7 @@ from backprop_ref.files import Name
 from backprop_ref.network.model_file import Model, load_all
 from backprop_ref.parameters import Parameters
 from backprop_ref.stored import Count, Stored
-from backprop_ref.training.state import State
+from backprop_ref.training.state import State, column_of
 
 SLOT = "resume.slot."
 
@@ -98,7 +98,7 @@ def load_with_state(path: Name) -> tuple[Model, State, dict[str, Any]]:
             Parameters(flat.copy(), model.network.sizes),
             {name.removeprefix(SLOT): slot.copy() for name, slot in tensors.items() if name.startswith(SLOT)},
             metadata["progress"]["random"],
-            {name: tensors[f"history.{name}"].tolist() for name in metadata["history"]},
+            {name: column_of(tensors[f"history.{name}"]) for name in metadata["history"]},
             progress.epoch,
             tensors.get("resume.best"),
             float.fromhex(progress.best_value),
