@@ -23,6 +23,38 @@ from backprop_ref.errors import InvalidInput
 
 Name = str | os.PathLike[str]
 STREAM = re.compile(r"/dev/(?:stdout|stderr|fd/(\d+))")
+GIVEN = re.compile(r"/dev/(?:stdin|fd/\d+)|/proc/self/fd/\d+")
+"""What the caller has opened, such as the output of another program."""
+MOST_BYTES = 2**25
+"""Of a document that is read as a whole. Tables, models and traces may be larger."""
+
+
+def content(path: Name, most: int = MOST_BYTES) -> bytes:
+    """All of a regular file that is not too large; a FileNotFoundError where there is none."""
+    refuse_endless(path)
+    try:
+        with Path(path).open("rb") as file:
+            found = file.read(most + 1)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    if len(found) > most:
+        raise InvalidInput(f"{path}: larger than {most >> 10:,} KiB, which no such file is; give another one")
+    return found
+
+
+def refuse_endless(path: Name) -> None:
+    """Refuses what is there and no file: a folder, or a pipe or device, reading which might never end.
+
+    What the caller has opened, such as /dev/stdin, is read.
+    """
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError):  # which reading will say
+        return
+    if not stat.S_ISREG(mode) and not GIVEN.fullmatch(os.fspath(path)):
+        raise InvalidInput(f"{path}: not a regular file")
 
 
 def create(path: Name, content: str | bytes) -> None:

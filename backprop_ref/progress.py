@@ -20,7 +20,7 @@ class Bar:
 
     def __init__(self, what: str, total: int, wanted: bool | None = None, done: int = 0) -> None:
         self.what, self.total, self.first = what, total, done
-        self.enabled = sys.stderr.isatty() if wanted is None else bool(wanted)
+        self.enabled = (sys.stderr is not None and sys.stderr.isatty()) if wanted is None else bool(wanted)
         self.started = time.perf_counter()
         self._bar: Progress | None = None
 

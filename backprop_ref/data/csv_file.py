@@ -15,9 +15,10 @@ import mmap
 import re
 import unicodedata
 import zipfile
+import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import IO, Literal, NamedTuple
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from backprop_ref.data.asking import ask
 from backprop_ref.data.header import is_header, one_line
 from backprop_ref.data.raw import Growing, Numbers, Raw, Text, Texts
 from backprop_ref.errors import InvalidInput
-from backprop_ref.files import Name
+from backprop_ref.files import Name, refuse_endless
 
 HEAD_BYTES = 1 << 18
 """How much of a file is looked at to find out how it is written."""
@@ -43,31 +44,44 @@ _BOMS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-_OPENERS: dict[bytes, Callable[[bytes], bytes]] = {
-    b"\x1f\x8b": gzip.decompress,
-    b"BZh": bz2.decompress,
-    b"\xfd7zXZ": lzma.decompress,
+_OPENERS: dict[bytes, Callable[..., IO[bytes]]] = {
+    b"\x1f\x8b": gzip.GzipFile,
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ": lzma.LZMAFile,
 }
+MOST_TIMES, ALWAYS_BYTES = 100, 1 << 27
+"""A packed file may become so many times as large, or of this size."""
 Bytes = bytes | mmap.mmap
 
 
 def content(path: Name) -> Bytes:
     """All of a file, unpacked if it is packed; a large one as a map of it."""
+    refuse_endless(path)
     try:
         with Path(path).open("rb") as file:
             large = Path(path).is_file() and Path(path).stat().st_size > LARGE_BYTES
             data: Bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if large else file.read()
-        for magic, unpack in _OPENERS.items():
+        for magic, opened in _OPENERS.items():
             if data[: len(magic)] == magic:
-                return unpack(bytes(data))
+                with opened(fileobj=io.BytesIO(data)) if opened is gzip.GzipFile else opened(io.BytesIO(data)) as packed:
+                    return unpacked(path, packed, len(data))
     except FileNotFoundError:
         raise InvalidInput(f"{path}: no such file; check the path") from None
-    except (EOFError, lzma.LZMAError, gzip.BadGzipFile) as error:
+    except (EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error) as error:
         raise InvalidInput(f"{path}: packed, and damaged ({error}); restore it from a copy") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InvalidInput(f"{path}: cannot be read ({reason}); give a table that you may read") from None
     return data
+
+
+def unpacked(path: Name, packed: IO[bytes], size: int) -> bytes:
+    """What a packed file of `size` bytes holds; refused if that is out of all proportion, as one made to fill memory."""
+    most = max(MOST_TIMES * size, ALWAYS_BYTES)
+    found = packed.read(most + 1)
+    if len(found) > most:
+        raise InvalidInput(f"{path}: packed, and over {MOST_TIMES} times as large unpacked; unpack it yourself, and give that")
+    return found
 
 
 def unzipped(path: Name, data: Bytes) -> bytes:
@@ -77,8 +91,9 @@ def unzipped(path: Name, data: Bytes) -> bytes:
             names = [name for name in archive.namelist() if not name.endswith("/") and "__MACOSX" not in name]
             if len(names) != 1:
                 raise InvalidInput(f"{path}: an archive of {len(names)} files; unpack it and give one of them")
-            return archive.read(names[0])
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+            with archive.open(names[0]) as packed:
+                return unpacked(path, packed, len(data))
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
         raise InvalidInput(f"{path}: packed, and cannot be unpacked ({error}); unpack it first") from None
 
 

@@ -1,7 +1,6 @@
 """A grid of runs: workers, resuming, and one table with a row for each."""
 
 import itertools
-import json
 import os
 import re
 import time
@@ -22,6 +21,7 @@ from backprop_ref.experiments.workers import await_workers, in_processes
 from backprop_ref.files import create, json_text, make_folder, refuse_links, replace
 from backprop_ref.progress import Bar
 from backprop_ref.report.ends import STATES, outcome, right_from
+from backprop_ref.stored import parsed, read_text
 from backprop_ref.text import as_table
 from backprop_ref.traces.file import FILE, open_trace
 from backprop_ref.training.checkpoint import CHECKPOINT, locked
@@ -212,13 +212,13 @@ class Sweep:
         """The one in a folder; what its plan says, and any link in it, has to stay inside the folder."""
         path = Path(folder) / PLAN
         try:
-            content = _Content(**json.loads(path.read_text(encoding="utf-8"))).model_dump()
+            content = _Content(**parsed(read_text(path))).model_dump()
             cells = [Cell(**cell) for cell in content.pop("cells")]
             configs = [Config(**cell.config) for cell in cells]
         except FileNotFoundError:
             raise InvalidInput(f"{folder}: no folder of a sweep (no {PLAN} in it)") from None
-        except OSError as error:
-            raise InvalidInput(f"{path}: cannot be read ({error.strerror})") from None
+        except InvalidInput:
+            raise
         except ValidationError as error:
             wrong = error.errors()[0]
             place = ".".join(map(str, wrong["loc"]))
@@ -299,14 +299,14 @@ class Sweep:
 def _read_row(cell, folder):
     """The row of a finished cell, or None."""
     try:
-        row: dict[str, Any] = json.loads((folder / ROW).read_text(encoding="utf-8"))
+        row: dict[str, Any] = parsed(read_text(folder / ROW))
         Row.checked(row)
         for name, value in {**cell.values, "folder": _relative(folder)}.items():
             if row.get(name) != value:
                 raise ValueError(f"of another cell, whose {name} is {row.get(name)!r}")
     except FileNotFoundError:
         return None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         again = f"remove it, and the cell is run again by: backprop-ref sweep --resume {folder.parent.parent}"
         raise InvalidInput(f"{folder / ROW}: damaged, or of another version ({error}); {again}") from None
     return row

@@ -22,7 +22,7 @@ from backprop_ref.files import Name
 from backprop_ref.network import Network
 from backprop_ref.stored import Count, Stored, StoredNetwork, parsed
 
-FILE, FORMAT, MOST_HEADER, MOST_NAME = "trace.bin", "backprop_ref-trace-1", 2**26, 2000
+FILE, FORMAT, MOST_HEADER, MOST_NAME = "trace.bin", "backprop_ref-trace-1", 2**25, 2000
 OF_SAMPLES, OF_PARAMETERS = ("z", "a", "delta"), ("W", "b", "dW", "db")
 REALS = ("<f8", "<f4")
 VALIDATIONS: tuple[list[str], ...] = ([], ["val_loss", "val_accuracy"], ["val_loss", "val_r2"])

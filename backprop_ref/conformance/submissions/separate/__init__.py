@@ -126,7 +126,7 @@ class Separate:
             failure = str(reply["InvalidInput"])
         except Lost as reason:
             failure = f"importing {self.target} failed: {reason}"
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             failure = f"importing {self.target} failed: its process sent something else than what is in it"
         self._kill()
         raise InvalidInput(failure)
