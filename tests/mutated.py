@@ -1,4 +1,4 @@
-"""Files of every kind, mutated: what reads them either takes them or refuses them in a line, quickly and in little memory.
+"""Files of every kind, mutated: what reads them takes them or refuses them in a line, quickly and in little memory.
 
 ``python tests/mutated.py 1000000 --seed 1`` tries so many, in one process; `test_mutated` tries a few. A mutation is of
 the structure (an entry missing, twice, of another kind, moved elsewhere) or of the bytes. Each is made from its number
@@ -16,7 +16,6 @@ import random
 import resource
 import socket
 import struct
-import sys
 import tempfile
 import time
 import traceback
@@ -31,7 +30,6 @@ from safetensors.numpy import save
 import backprop_ref as br
 from backprop_ref.cli import run
 from backprop_ref.cli.report import read_comparison
-from backprop_ref.conformance.cases import Case
 from backprop_ref.conformance.measuring.networks import parse
 from backprop_ref.conformance.submissions.calls import Attempt
 from backprop_ref.conformance.submissions.outline import Outline
@@ -43,12 +41,11 @@ from backprop_ref.conformance.vectors.files import shipped_cases
 from backprop_ref.exchange import formats
 from backprop_ref.experiments.config import dotenv, merge, read_config
 from backprop_ref.experiments.gather import _settings, gather, read_history
-from backprop_ref.experiments.new_sweep import new_sweep
 from backprop_ref.experiments.reading import Results
 from backprop_ref.experiments.runner import load_run
 from backprop_ref.experiments.sweep import Sweep
 from backprop_ref.experiments.sweep_page import sections_of_sweep
-from backprop_ref.report.page import page, section_of_backends, sections_of_runs
+from backprop_ref.report.page import section_of_backends, sections_of_runs
 from backprop_ref.traces.file import open_trace
 from backprop_ref.training.stored_checkpoint import load_checkpoint, load_with_state
 
@@ -57,13 +54,42 @@ SECONDS, BYTES = 5.0, 2**30
 REFUSALS = (br.BackpropRefError,)
 
 HOSTILE = (
-    *(None, True, False, -1, 0, 1, 2, 0.5, -0.0, 10**18, 2**53, -(2**63), 10**400, 1e308, math.nan, math.inf, -math.inf),
+    *(
+        None,
+        True,
+        False,
+        -1,
+        0,
+        1,
+        2,
+        0.5,
+        -0.0,
+        10**18,
+        2**53,
+        -(2**63),
+        10**400,
+        1e308,
+        math.nan,
+        math.inf,
+        -math.inf,
+    ),
     *("", "x", "a,b", "../..", "/etc/passwd", "os:abort", "<img src=x onerror=alert(1)>", "[/b]", "[red]", "{0}", "%s"),
     *("\ud800", "\x1b]0;x\x07", "\x00", "\n", "=1+1", "\u202e", "é" * 300, "x" * 10**5, "1e999", "nan", "0x1p5"),
     *([], [[]], {}, [None], {"a": 1}, [10**18], ["x"] * 9, [[1.0], [1.0, 2.0]], {"": None}, [[[[[]]]]], [0.1] * 999),
 )
 """What may stand in the place of anything."""
-TEXTS = (b"", b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"[" * 9999, b'{"a":' * 9999, b"9" * 9999, b"\n" * 999, b",", b"\x1b[31m")
+TEXTS = (
+    b"",
+    b"\0",
+    b"\xff\xfe",
+    b"\xef\xbb\xbf",
+    b"[" * 9999,
+    b'{"a":' * 9999,
+    b"9" * 9999,
+    b"\n" * 999,
+    b",",
+    b"\x1b[31m",
+)
 """What may be put between bytes."""
 
 
@@ -103,7 +129,9 @@ def changed(value, chance):
             case 3 if isinstance(part, dict):
                 part[chance.choice(("x", "", "\ud800", "__class__", str(last) + "x"))] = part.pop(last)
             case 4 if isinstance(part[last], int | float) and not isinstance(part[last], bool):
-                part[last] = chance.choice((-part[last], part[last] + 1, part[last] * 2, float(part[last]), str(part[last])))
+                part[last] = chance.choice(
+                    (-part[last], part[last] + 1, part[last] * 2, float(part[last]), str(part[last]))
+                )
             case _:
                 part[last] = copy.deepcopy(chance.choice(HOSTILE))
     return value
@@ -150,7 +178,10 @@ def of_text(read, write):
 
 
 of_json, of_yaml = of_text(json.loads, as_json), of_text(yaml.safe_load, as_yaml)
-of_lines = of_text(lambda content: [json.loads(line) for line in content.splitlines()], lambda rows: b"\n".join(map(as_json, rows if isinstance(rows, list) else [rows])))
+of_lines = of_text(
+    lambda content: [json.loads(line) for line in content.splitlines()],
+    lambda rows: b"\n".join(map(as_json, rows if isinstance(rows, list) else [rows])),
+)
 
 
 def of_table(content, chance):
@@ -158,7 +189,11 @@ def of_table(content, chance):
     if chance.random() < 0.4:
         return damaged(content, chance)
     rows = changed([line.split(",") for line in content.decode().splitlines()], chance)
-    lines = (",".join(map(str, row)) if isinstance(row, list) else str(row) for row in rows) if isinstance(rows, list) else [str(rows)]
+    lines = (
+        (",".join(map(str, row)) if isinstance(row, list) else str(row) for row in rows)
+        if isinstance(rows, list)
+        else [str(rows)]
+    )
     return "\n".join(lines).encode("utf-8", "surrogatepass")
 
 
@@ -194,7 +229,7 @@ def of_message(content, chance):
     """A message to the judge: lengths, JSON, numbers."""
     if chance.random() < 0.4:
         return damaged(content, chance)
-    n_text, n_arrays = struct.unpack("<QQ", content[:16])
+    n_text, _ = struct.unpack("<QQ", content[:16])
     text, arrays = content[16 : 16 + n_text], content[16 + n_text :]
     text = as_json(changed(json.loads(text), chance))
     return struct.pack("<QQ", len(text), len(arrays)) + text + arrays
@@ -251,7 +286,9 @@ def message(path):
         with contextlib.suppress(Garbled, EOFError, TimeoutError):
             reply = receive(two, 0.5)
             if isinstance(reply, dict):
-                with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError, OverflowError):  # as the judge does
+                with contextlib.suppress(
+                    KeyError, TypeError, ValueError, AttributeError, OverflowError
+                ):  # as the judge does
                     Outline.from_document(reply)
                 numbers(reply.get("recorded"))
                 with contextlib.suppress(TypeError):
@@ -280,17 +317,58 @@ def imported(path):
 
 
 def explained(path):
-    model, preprocessing = load_run(path)
+    _, preprocessing = load_run(path)
     preprocessing.x(np.zeros((2, len(preprocessing.feature_names))))
 
 
 def made(folder):
     """Files of every kind in a folder, and their `Reader`s."""
     folder = Path(folder)
-    with Path(os.devnull).open("w") as nothing, contextlib.redirect_stdout(nothing), contextlib.redirect_stderr(nothing):
-        options = ["--epochs", "3", "--hidden", "3", "--n-samples", "40", "--validation-size", "0.2", "--backend", "numpy"]
-        assert run(["train", "moons", *options, "--trace", "binary", "--optimizer", "adam", "--run-dir", str(folder / "run")]) == 0
-        swept_by = ["--dataset", "xor", "--epochs", "2", "--seeds", "1,2", "--activations", "tanh,relu", "--backend", "numpy"]
+    with (
+        Path(os.devnull).open("w") as nothing,
+        contextlib.redirect_stdout(nothing),
+        contextlib.redirect_stderr(nothing),
+    ):
+        options = [
+            "--epochs",
+            "3",
+            "--hidden",
+            "3",
+            "--n-samples",
+            "40",
+            "--validation-size",
+            "0.2",
+            "--backend",
+            "numpy",
+        ]
+        assert (
+            run(
+                [
+                    "train",
+                    "moons",
+                    *options,
+                    "--trace",
+                    "binary",
+                    "--optimizer",
+                    "adam",
+                    "--run-dir",
+                    str(folder / "run"),
+                ]
+            )
+            == 0
+        )
+        swept_by = [
+            "--dataset",
+            "xor",
+            "--epochs",
+            "2",
+            "--seeds",
+            "1,2",
+            "--activations",
+            "tanh,relu",
+            "--backend",
+            "numpy",
+        ]
         assert run(["sweep", *swept_by, "--out", str(folder / "sweep"), "--workers", "1"]) == 0
         with (folder / "compared.json").open("w") as out, contextlib.redirect_stdout(out):
             assert run(["compare", "xor", "--backends", "numpy,python", "--steps", "1", "--json"]) == 0
@@ -298,13 +376,25 @@ def made(folder):
     answers = [{"name": case.name, **to_document(case)["expected"]["truth"]} for case in cases]
     (folder / "answers.json").write_bytes(as_json(answers))
     step = {"W": to_document(cases[0])["weights"], "b": to_document(cases[0])["biases"]}
-    (folder / "step.json").write_bytes(as_json([{"name": cases[0].name, "learning_rate": 0.1, "before": step, "after": step}]))
-    (folder / "given.yaml").write_text("data: {path: t.csv, target: kind, kinds: {a: number}, drop: [b]}\nnetwork: {hidden: [3, 4], activation: tanh}\ntraining: {epochs: 3, class_weight: {x: 2}, dropout: 0.1}\nsweep: {seed: 1-3, width: [[3, 4], 5]}\n")
-    rows = ["a,b,day,kind"] + [f"{i}.5,{'red' if i % 3 else 'blue'},2020-01-{i + 1:02d},{'yn'[i % 2]}" for i in range(20)]
+    (folder / "step.json").write_bytes(
+        as_json([{"name": cases[0].name, "learning_rate": 0.1, "before": step, "after": step}])
+    )
+    (folder / "given.yaml").write_text(
+        "data: {path: t.csv, target: kind, kinds: {a: number}, drop: [b]}\n"
+        "network: {hidden: [3, 4], activation: tanh}\n"
+        "training: {epochs: 3, class_weight: {x: 2}, dropout: 0.1}\n"
+        "sweep: {seed: 1-3, width: [[3, 4], 5]}\n"
+    )
+    rows = ["a,b,day,kind"] + [
+        f"{i}.5,{'red' if i % 3 else 'blue'},2020-01-{i + 1:02d},{'yn'[i % 2]}" for i in range(20)
+    ]
     (folder / "t.csv").write_text("\n".join(rows))
     (folder / "t.json").write_bytes(as_json([{"a": i, "b": "xy"[i % 2], "kind": i % 2} for i in range(12)]))
     (folder / "t.jsonl").write_bytes(b"\n".join(as_json({"a": i, "b": "xy"[i % 2], "kind": i % 2}) for i in range(12)))
-    (folder / "t.arff").write_text("@relation r\n@attribute a numeric\n@attribute kind {x,y}\n@data\n" + "\n".join(f"{i},{'xy'[i % 2]}" for i in range(9)))
+    (folder / "t.arff").write_text(
+        "@relation r\n@attribute a numeric\n@attribute kind {x,y}\n@data\n"
+        + "\n".join(f"{i},{'xy'[i % 2]}" for i in range(9))
+    )
     (folder / "t.libsvm").write_text("\n".join(f"{i % 2} 1:{i}.5 3:2" for i in range(9)))
     np.savez(folder / "t.npz", x=np.arange(12.0).reshape(6, 2), y=np.arange(6) % 2)
     np.save(folder / "t.npy", np.arange(12.0).reshape(6, 2))
@@ -324,7 +414,16 @@ def made(folder):
     with one, two:
         values = {"dW": [np.ones((2, 3))], "db": [np.ones(3)]}
         outline = Outline.of(parse).document()
-        send(one, {**outline, "readings": [[0, {"W": values["dW"]}]], "recorded": {"loss": [1.0, 0.0]}, "attempts": [[None, "", values]], "spent": 1.0})
+        send(
+            one,
+            {
+                **outline,
+                "readings": [[0, {"W": values["dW"]}]],
+                "recorded": {"loss": [1.0, 0.0]},
+                "attempts": [[None, "", values]],
+                "spent": 1.0,
+            },
+        )
         (folder / "message").write_bytes(two.recv(2**20))
     runs, sweep = folder / "run", folder / "sweep"
     cell = next((sweep / "cells").glob("*/cell.json"))
@@ -351,7 +450,15 @@ def made(folder):
         Reader("cell.json on a page", cell, of_json, lambda path: swept(sweep), slow),
         Reader("compared.json", folder / "compared.json", of_json, compared, 6),
         Reader("answers", folder / "answers.json", of_json, answered, 6),
-        Reader("answers in lines", folder / "answers.json", of_text(json.loads, lambda value: b"\n".join(map(as_json, value if isinstance(value, list) else [value, value]))), answered, 3),
+        Reader(
+            "answers in lines",
+            folder / "answers.json",
+            of_text(
+                json.loads, lambda value: b"\n".join(map(as_json, value if isinstance(value, list) else [value, value]))
+            ),
+            answered,
+            3,
+        ),
         Reader("answers by a step", folder / "step.json", of_json, answered, 4),
         Reader("message", folder / "message", of_message, message, 10),
         Reader("table.csv", folder / "t.csv", of_table, br.read_table, 3),
@@ -391,7 +498,9 @@ def look(reader, content):
         last = traceback.extract_tb(error.__traceback__)
         ours = [frame for frame in last if "backprop_ref" in frame.filename or "kernels" in frame.filename]
         at = (ours or last)[-1]
-        raise Found(f"{type(error).__name__}: {' '.join(str(error).split())[:150]} ({Path(at.filename).name}, line {at.lineno})") from None
+        raise Found(
+            f"{type(error).__name__}: {' '.join(str(error).split())[:150]} ({Path(at.filename).name}, line {at.lineno})"
+        ) from None
     finally:
         spent, after = time.process_time() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if spent > SECONDS:
@@ -450,7 +559,9 @@ def main():
             numbers = range(first, min(first + 10_000, given.start + given.count))
             ends, more = tried(readers, numbers, given.seed, lambda line: print(line, flush=True))
             total, found = total + ends, {**more, **found}
-            print(f"{sum(total.values())} tried in {time.monotonic() - started:.0f} s; {len(found)} kinds of findings; largest {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MB", flush=True)
+            spent, largest = time.monotonic() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+            done = f"{sum(total.values())} tried in {spent:.0f} s"
+            print(f"{done}; {len(found)} kinds of findings; largest {largest} MB", flush=True)
         for (name, ended), count in sorted(total.items()):
             print(f"{name:28} {ended:8} {count}")
 

@@ -63,7 +63,9 @@ def content(path: Name) -> Bytes:
             data: Bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if large else file.read()
         for magic, opened in _OPENERS.items():
             if data[: len(magic)] == magic:
-                with opened(fileobj=io.BytesIO(data)) if opened is gzip.GzipFile else opened(io.BytesIO(data)) as packed:
+                with (
+                    opened(fileobj=io.BytesIO(data)) if opened is gzip.GzipFile else opened(io.BytesIO(data)) as packed
+                ):
                     return unpacked(path, packed, len(data))
     except FileNotFoundError:
         raise InvalidInput(f"{path}: no such file; check the path") from None
@@ -76,11 +78,13 @@ def content(path: Name) -> Bytes:
 
 
 def unpacked(path: Name, packed: IO[bytes], size: int) -> bytes:
-    """What a packed file of `size` bytes holds; refused if that is out of all proportion, as one made to fill memory."""
+    """What a packed file of `size` bytes holds; refused if it is out of proportion, as one made to fill memory is."""
     most = max(MOST_TIMES * size, ALWAYS_BYTES)
     found = packed.read(most + 1)
     if len(found) > most:
-        raise InvalidInput(f"{path}: packed, and over {MOST_TIMES} times as large unpacked; unpack it yourself, and give that")
+        raise InvalidInput(
+            f"{path}: packed, and over {MOST_TIMES} times as large unpacked; unpack it yourself, and give that"
+        )
     return found
 
 
@@ -93,7 +97,15 @@ def unzipped(path: Name, data: Bytes) -> bytes:
                 raise InvalidInput(f"{path}: an archive of {len(names)} files; unpack it and give one of them")
             with archive.open(names[0]) as packed:
                 return unpacked(path, packed, len(data))
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+    except (
+        zipfile.BadZipFile,
+        RuntimeError,
+        NotImplementedError,
+        EOFError,
+        OSError,
+        zlib.error,
+        lzma.LZMAError,
+    ) as error:
         raise InvalidInput(f"{path}: packed, and cannot be unpacked ({error}); unpack it first") from None
 
 

@@ -543,7 +543,19 @@ def _arrays(path: Name, data: Any) -> Raw:
             held = {name: loaded[name] for name in loaded.files}
     except InvalidInput as error:
         raise InvalidInput(f"{path}: {error}") from None
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, SyntaxError, tokenize.TokenError, NotImplementedError, RuntimeError, OverflowError, TypeError) as error:
+    except (
+        ValueError,
+        OSError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+        SyntaxError,
+        tokenize.TokenError,
+        NotImplementedError,
+        RuntimeError,
+        OverflowError,
+        TypeError,
+    ) as error:
         raise InvalidInput(f"{path}: arrays that cannot be read ({error}); save plain numbers") from None
     features = next((held[name] for name in _FEATURES if name in held), None)
     target = next((held[name] for name in _TARGETS if name in held), None)

@@ -105,7 +105,9 @@ class Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _renamed(cls, values):
-        return {cls.earlier.get(key, key): value for key, value in values.items()} if isinstance(values, dict) else values
+        return (
+            {cls.earlier.get(key, key): value for key, value in values.items()} if isinstance(values, dict) else values
+        )
 
     @field_validator("*", mode="before")
     @classmethod

@@ -217,8 +217,6 @@ class Sweep:
             configs = [Config(**cell.config) for cell in cells]
         except FileNotFoundError:
             raise InvalidInput(f"{folder}: no folder of a sweep (no {PLAN} in it)") from None
-        except InvalidInput:
-            raise
         except ValidationError as error:
             wrong = error.errors()[0]
             place = ".".join(map(str, wrong["loc"]))

@@ -46,7 +46,21 @@ SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|ACCESS_?K
 _EXECUTE, _WRITE, _READ, _LIST, _TRUNCATE = 1, 2, 4, 8, 1 << 14
 _SEEN = _EXECUTE | _READ | _LIST
 _OF_FILES = _EXECUTE | _WRITE | _READ | _TRUNCATE
-_SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/etc", "/opt", "/nix", "/gnu", "/proc", "/sys", "/run/opengl-driver")
+_SYSTEM = (
+    "/usr",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/bin",
+    "/sbin",
+    "/etc",
+    "/opt",
+    "/nix",
+    "/gnu",
+    "/proc",
+    "/sys",
+    "/run/opengl-driver",
+)
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/shm", "/dev/kfd", "/dev/dri")
 _HIDDEN = Path(__file__).parents[1] / "data"
 """The golden vectors, with what is expected: no submission reads them."""
@@ -86,10 +100,60 @@ def _calls() -> dict[str, int] | None:
     names += ("rt_sigqueueinfo", "rt_tgsigqueueinfo", "process_vm_readv", "process_vm_writev", "reboot", "settimeofday")
     names += ("clock_settime", "sethostname", "init_module", "finit_module", "keyctl", "bpf", "kexec_load")
     numbers = {
-        "x86_64": (41, 42, 62, 200, 234, 109, 112, 101, 302, 141, 129, 297, 310, 311, 169, 164, 227, 170, 175, 313, 250, 321, 246),
-        "aarch64": (198, 203, 129, 130, 131, 154, 157, 117, 261, 140, 138, 240, 270, 271, 142, 170, 112, 161, 105, 273, 219, 280, 104),
+        "x86_64": (
+            41,
+            42,
+            62,
+            200,
+            234,
+            109,
+            112,
+            101,
+            302,
+            141,
+            129,
+            297,
+            310,
+            311,
+            169,
+            164,
+            227,
+            170,
+            175,
+            313,
+            250,
+            321,
+            246,
+        ),
+        "aarch64": (
+            198,
+            203,
+            129,
+            130,
+            131,
+            154,
+            157,
+            117,
+            261,
+            140,
+            138,
+            240,
+            270,
+            271,
+            142,
+            170,
+            112,
+            161,
+            105,
+            273,
+            219,
+            280,
+            104,
+        ),
     }.get(platform.machine())
-    return None if numbers is None else dict(zip(names, numbers, strict=True)) | {"io_uring_setup": 425, "pidfd_open": 434}
+    return (
+        None if numbers is None else dict(zip(names, numbers, strict=True)) | {"io_uring_setup": 425, "pidfd_open": 434}
+    )
 
 
 def confinement(program: bool = False) -> Confinement:
@@ -105,7 +169,9 @@ def confinement(program: bool = False) -> Confinement:
         LIMITS: sys.platform == "linux",
         SECRETS: True,
     }
-    return Confinement(tuple(name for name, holds in found.items() if holds), tuple(name for name, holds in found.items() if not holds))
+    return Confinement(
+        tuple(name for name, holds in found.items() if holds), tuple(name for name, holds in found.items() if not holds)
+    )
 
 
 def environment(program: bool = False) -> dict[str, str]:
@@ -132,7 +198,9 @@ class Private:
                     (self.work / entry.name).symlink_to(Path(entry.path).absolute())
 
 
-def start(words: Sequence[str], readable: Iterable[str | Path], private: Private | None, **options: Any) -> subprocess.Popen[bytes]:
+def start(
+    words: Sequence[str], readable: Iterable[str | Path], private: Private | None, **options: Any
+) -> subprocess.Popen[bytes]:
     """Starts a process that is confined, as far as the system can do that.
 
     Parameters
@@ -180,7 +248,7 @@ def _limit(pid: int) -> None:
         resource.RLIMIT_FSIZE: FILE_BYTES,
         resource.RLIMIT_CPU: CPU_SECONDS,
         resource.RLIMIT_CORE: 0,
-        }
+    }
     if os.getuid():  # the superuser has no such limit
         limits[resource.RLIMIT_NPROC] = _tasks(int(time.monotonic() / 60)) + MORE_PROCESSES
     for kind, most in limits.items():
@@ -199,7 +267,7 @@ def _tasks(minute: int) -> int:
             if entry.name.isdecimal():
                 with contextlib.suppress(OSError):
                     if entry.stat().st_uid == own:
-                        count += len(os.listdir(f"{entry.path}/task"))
+                        count += sum(1 for _ in os.scandir(f"{entry.path}/task"))
     return count
 
 
@@ -209,15 +277,29 @@ def _tasks(minute: int) -> int:
 @functools.cache
 def _rules(readable: tuple[str, ...], path: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
     """Each path with what may be done below it."""
-    python = {sys.prefix, sys.base_prefix, sys.exec_prefix, *sysconfig.get_paths().values(), str(Path(__file__).parents[3] / "kernels")}
+    python = {
+        sys.prefix,
+        sys.base_prefix,
+        sys.exec_prefix,
+        *sysconfig.get_paths().values(),
+        str(Path(__file__).parents[3] / "kernels"),
+    }
     libraries = {part for part in os.environ.get("LD_LIBRARY_PATH", "").split(":") if part}
     package = str(Path(__file__).parents[2])
     own = {str(Path(sys.executable).resolve()), package}
-    listed = {os.path.realpath(each) for each in {*_SYSTEM, *python, *libraries, *own, *readable, *(one for one in path if one)} if os.path.exists(each)}
-    roots = {each for each in listed if each != "/" and not any(each.startswith(f"{other}/") for other in listed if other != "/")}
+    listed = {
+        os.path.realpath(each)
+        for each in {*_SYSTEM, *python, *libraries, *own, *readable, *(one for one in path if one)}
+        if Path(each).exists()
+    }
+    roots = {
+        each
+        for each in listed
+        if each != "/" and not any(each.startswith(f"{other}/") for other in listed if other != "/")
+    }
     found = [each for root in sorted(roots) for each in _but_hidden(root)]
-    devices = [str(each) for each in Path("/dev").glob("nvidia*")] if os.path.isdir("/dev") else []
-    return (*found, *((each, -1) for each in (*_DEVICES, *devices) if os.path.exists(each)))
+    devices = [str(each) for each in Path("/dev").glob("nvidia*")]
+    return (*found, *((each, -1) for each in (*_DEVICES, *devices) if Path(each).exists()))
 
 
 def _but_hidden(root: str) -> Iterator[tuple[str, int]]:
@@ -269,7 +351,7 @@ def _allow(ruleset: int, path: str, allowed: int) -> None:
     with contextlib.suppress(OSError):
         handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
         try:
-            if not os.path.isdir(path):
+            if not Path(path).is_dir():
                 allowed &= _OF_FILES
             rule = _Path(allowed, handle)
             _libc().syscall(445, ruleset, 1, ctypes.byref(rule), 0)
@@ -282,7 +364,15 @@ def _allow(ruleset: int, path: str, allowed: int) -> None:
 _LOAD, _EQUAL, _AND, _RETURN, _ABOVE = 0x20, 0x15, 0x54, 0x06, 0x35
 _ALLOWED, _REFUSED = 0x7FFF0000, 0x00050000 | errno.EPERM
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-_AIMED = {"kill": 0, "tkill": 0, "tgkill": 0, "rt_sigqueueinfo": 0, "rt_tgsigqueueinfo": 0, "pidfd_open": 0, "setpriority": 1}
+_AIMED = {
+    "kill": 0,
+    "tkill": 0,
+    "tgkill": 0,
+    "rt_sigqueueinfo": 0,
+    "rt_tgsigqueueinfo": 0,
+    "pidfd_open": 0,
+    "setpriority": 1,
+}
 """Calls that are refused where they are aimed at the judge, and the place of the argument that says so."""
 _NEVER = ("connect", "ptrace", "process_vm_readv", "process_vm_writev", "io_uring_setup", "reboot", "settimeofday")
 _NEVER += ("clock_settime", "sethostname", "init_module", "finit_module", "keyctl", "bpf", "kexec_load")
@@ -300,7 +390,14 @@ def _program(calls: dict[str, int], judge: int) -> list[tuple[int, int, int, int
     for name in _NEVER:
         program += [(_EQUAL, 0, 1, calls[name]), no]
     # socket: of the kind AF_UNIX and SOCK_STREAM alone, which no `connect` leads anywhere
-    program += [(_EQUAL, 0, 6, calls["socket"]), argument(0), (_EQUAL, 0, 3, 1), argument(1), (_AND, 0, 0, 0xF), (_EQUAL, 1, 0, 1)]
+    program += [
+        (_EQUAL, 0, 6, calls["socket"]),
+        argument(0),
+        (_EQUAL, 0, 3, 1),
+        argument(1),
+        (_AND, 0, 0, 0xF),
+        (_EQUAL, 1, 0, 1),
+    ]
     program += [no, (_LOAD, 0, 0, 0)]
     program += [(_EQUAL, 0, 4, calls["prlimit64"]), argument(0), (_EQUAL, 1, 0, 0), no, yes]
     for name, place in _AIMED.items():
@@ -332,7 +429,7 @@ def stay_in_group() -> None:
 
 @contextlib.contextmanager
 def nothing_left() -> Iterator[None]:
-    """Processes that those started inside leave behind end with the block; for a process of ours, as it ends others too.
+    """What processes started inside leave behind ends with the block; for a process of ours, as it ends others too.
 
     What a program starts in a session of its own is no longer in its group; it comes to this process when its own
     parent ends, and is ended here.
@@ -367,4 +464,3 @@ def _children() -> list[int]:
                 if int(after[1]) == os.getpid():
                     found.append(int(entry.name))
     return found
-

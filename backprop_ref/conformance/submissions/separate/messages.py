@@ -54,8 +54,9 @@ def receive(channel, seconds=None):
     """
     deadline = None if seconds is None else time.monotonic() + seconds
     n_text, n_arrays = _LENGTHS.unpack(_exactly(channel, _LENGTHS.size, deadline))
-    if n_text > TEXT_LIMIT or n_text + n_arrays > SIZE_LIMIT:
-        raise Garbled(f"more than {(TEXT_LIMIT if n_text > TEXT_LIMIT else SIZE_LIMIT) // 2**20} MiB")
+    for size, most in ((n_text + n_arrays, SIZE_LIMIT), (n_text, TEXT_LIMIT)):
+        if size > most:
+            raise Garbled(f"more than {most // 2**20} MiB")
     text, arrays = (_exactly(channel, length, deadline) for length in (n_text, n_arrays))
     try:
         return _read(text, arrays)
