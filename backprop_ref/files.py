@@ -168,6 +168,14 @@ def refuse_links(folder: Name, *names: Name) -> None:
                 raise InvalidInput(f"{path}: {what}, and is neither followed nor replaced; put a file of its own there")
 
 
+def refuse_ways_out(folder: Name, *names: Name) -> None:
+    """Refuses names inside a folder that are links to what lies elsewhere: it is not of the folder, and stays unread."""
+    for name in names:
+        path = Path(folder, name)
+        if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+            raise InvalidInput(f"{path}: a link that leads out of its folder, and is not followed; put a copy there")
+
+
 _OVERWRITING: ContextVar[bool | None] = ContextVar("backprop_ref_overwriting", default=None)
 """Whether outputs replace files; None where nobody was asked."""
 

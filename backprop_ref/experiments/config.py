@@ -16,7 +16,7 @@ from backprop_ref import settings
 from backprop_ref.data.named import NAMES
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.experiments.schema import OTHER_KEYS, Config, flags
-from backprop_ref.files import content
+from backprop_ref.files import content, refuse_ways_out
 from backprop_ref.formulas import ACTIVATIONS, LOSSES
 from backprop_ref.network import loss_name
 from backprop_ref.optimizers.lbfgs import METHODS
@@ -177,6 +177,8 @@ def merge(
     sections of the file that are left to others, `given_as` what messages call a flag that was given by another name.
     Where nothing is computed on the backend (`computing`), its name is left out.
     """
+    if path is not None and not environment:
+        refuse_ways_out(Path(path).parent, Path(path).name)
     content, table = {} if path is None else _content(path, besides, environment), flags()
     given = {EARLIER_FLAGS.get(flag, flag): value for flag, value in given.items()}
     sources = {(section, key): f"{path}: {section}.{key}" for section, values in content.items() for key in values}

@@ -1,6 +1,7 @@
 """A grid of runs: workers, resuming, and one table with a row for each."""
 
 import itertools
+import math
 import os
 import re
 import time
@@ -146,18 +147,27 @@ def _text(value):
     return "x".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
+MOST_RUNS = 10_000
+"""Of a sweep."""
+
+
 def _ranged(axis, text):
-    match = re.fullmatch(r"(\d+)-(\d+)", text) if axis == "seed" else None
+    match = re.fullmatch(r"(\d{1,18})-(\d{1,18})", text) if axis == "seed" else None
     if match is None:
         return [text]
     first, last = int(match[1]), int(match[2])
     if first > last:
         raise InvalidInput(f"--seeds: {text} is empty; give the smaller one first, as {last}-{first}")
+    if last - first >= MOST_RUNS:
+        raise InvalidInput(f"--seeds: {text} are {last - first + 1:,}, and {MOST_RUNS:,} runs a sweep at most; give fewer")
     return [str(seed) for seed in range(first, last + 1)]
 
 
 def plan(grid, flags, path=None):
     """The cells of a grid over what `flags` (flag -> value) and a file say, all of them checked."""
+    runs = math.prod(map(len, grid.values()))
+    if runs > MOST_RUNS:
+        raise InvalidInput(f"{path or 'sweep'}: {runs:,} runs, and a sweep has {MOST_RUNS:,} at most; give fewer values")
     cells = []
     checked = set()
     for values in itertools.product(*grid.values()):

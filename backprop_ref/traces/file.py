@@ -18,7 +18,7 @@ from pydantic import ConfigDict, Field
 
 from backprop_ref.arrays import Batch, Vector
 from backprop_ref.errors import InvalidInput
-from backprop_ref.files import Name
+from backprop_ref.files import Name, refuse_endless, refuse_ways_out
 from backprop_ref.network import Network
 from backprop_ref.stored import Count, Stored, StoredNetwork, parsed
 
@@ -152,8 +152,9 @@ def open_trace(path: Name) -> Trace:
     """
     path = Path(path)
     file = path / FILE if path.is_dir() else path
-    if file.exists() and not file.is_file():
-        raise InvalidInput(f"{file}: not a regular file")
+    if file.name == FILE:
+        refuse_ways_out(file.parent, FILE)
+    refuse_endless(file)
     try:
         with file.open("rb") as opened:
             line = opened.readline(MOST_HEADER)
