@@ -169,7 +169,7 @@ def refuse_links(folder: Name, *names: Name) -> None:
 
 
 def refuse_ways_out(folder: Name, *names: Name) -> None:
-    """Refuses names inside a folder that are links to what lies elsewhere: it is not of the folder, and stays unread."""
+    """Refuses names inside a folder that are links to what lies elsewhere: that is not of it, and stays unread."""
     for name in names:
         path = Path(folder, name)
         if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):

@@ -1,7 +1,7 @@
 """Files of somebody who means harm, and a process that opens them and says what it touched.
 
-``python hostile.py`` reads a list of command lines from standard input, runs each in the current folder, and writes what
-came of it as JSON: status, what it said, and what was opened, imported or started that is nobody's business here.
+``python hostile.py`` reads a list of command lines from standard input, runs each in the current folder, and writes
+what came of it as JSON: status, what it said, and what was opened, imported or started that is nobody's business here.
 """
 
 import contextlib
@@ -14,7 +14,17 @@ import time
 from pathlib import Path
 
 FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "socket.connect", "socket.bind")
-CHANGES = ("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.chmod", "os.truncate", "shutil.rmtree")
+CHANGES = (
+    "os.remove",
+    "os.rename",
+    "os.rmdir",
+    "os.mkdir",
+    "os.link",
+    "os.symlink",
+    "os.chmod",
+    "os.truncate",
+    "shutil.rmtree",
+)
 
 
 class Watch:
@@ -22,7 +32,7 @@ class Watch:
 
     def __init__(self, folder):
         self.folder, self.touched, self.on = os.path.realpath(folder), [], False
-        self.outside = os.path.join(os.path.dirname(self.folder), "outside")
+        self.outside = str(Path(self.folder).with_name("outside"))
 
     def __call__(self, event, arguments):
         if not self.on:
@@ -36,7 +46,11 @@ class Watch:
                     self._look(path, True)
         elif event.startswith(FORBIDDEN):
             self.touched.append(f"{event} {arguments[:2]}")
-        elif event == "import" and arguments[0] in {"evil", "torch", "kaleido"} and (arguments[1] or "").startswith(self.folder):
+        elif (
+            event == "import"
+            and arguments[0] in {"evil", "torch", "kaleido"}
+            and (arguments[1] or "").startswith(self.folder)
+        ):
             self.touched.append(f"import {arguments[0]}")
 
     def _look(self, path, changing):

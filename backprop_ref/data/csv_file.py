@@ -18,7 +18,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Literal, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -44,8 +44,8 @@ _BOMS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-_OPENERS: dict[bytes, Callable[..., IO[bytes]]] = {
-    b"\x1f\x8b": gzip.GzipFile,
+_OPENERS: dict[bytes, Callable[..., Any]] = {
+    b"\x1f\x8b": gzip.open,
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ": lzma.LZMAFile,
 }
@@ -63,9 +63,7 @@ def content(path: Name) -> Bytes:
             data: Bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if large else file.read()
         for magic, opened in _OPENERS.items():
             if data[: len(magic)] == magic:
-                with (
-                    opened(fileobj=io.BytesIO(data)) if opened is gzip.GzipFile else opened(io.BytesIO(data)) as packed
-                ):
+                with opened(io.BytesIO(data)) as packed:
                     return unpacked(path, packed, len(data))
     except FileNotFoundError:
         raise InvalidInput(f"{path}: no such file; check the path") from None

@@ -177,8 +177,6 @@ def merge(
     sections of the file that are left to others, `given_as` what messages call a flag that was given by another name.
     Where nothing is computed on the backend (`computing`), its name is left out.
     """
-    if path is not None and not environment:
-        refuse_ways_out(Path(path).parent, Path(path).name)
     content, table = {} if path is None else _content(path, besides, environment), flags()
     given = {EARLIER_FLAGS.get(flag, flag): value for flag, value in given.items()}
     sources = {(section, key): f"{path}: {section}.{key}" for section, values in content.items() for key in values}
@@ -216,6 +214,8 @@ def merge(
 
 def _content(path, besides, environment):
     """The sections of a file, but those `besides`; one that goes on by its own configuration has no say in where."""
+    if not environment:
+        refuse_ways_out(Path(path).parent, Path(path).name)
     content = read_config(path, besides)
     if content.get("run") and not environment:
         raise InvalidInput(f"{path}: section run: only the command line says where a run goes; remove that section")

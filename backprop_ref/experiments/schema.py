@@ -166,7 +166,9 @@ class Data(Section):
         None, "--validation-path", "A table like that of --data-path, to look at after each epoch."
     )
     n_samples: Annotated[int, Field(ge=1, le=10**7)] | None = key(None, "--n-samples", "Size of a generated set.")
-    n_features: Annotated[int, Field(ge=1, le=10**5)] | None = key(None, "--n-features", "Features of a generated set; patterns of the encoder.")
+    n_features: Annotated[int, Field(ge=1, le=10**5)] | None = key(
+        None, "--n-features", "Features of a generated set; patterns of the encoder."
+    )
     n_classes: Annotated[int, Field(ge=2, le=10**5)] | None = key(None, "--n-classes", "Classes of a generated set.")
     noise: NotNegative | None = key(None, "--noise", "Noise of a generated set.")
     folds: Annotated[int, Field(ge=2)] | None = key(

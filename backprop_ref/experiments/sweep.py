@@ -159,7 +159,9 @@ def _ranged(axis, text):
     if first > last:
         raise InvalidInput(f"--seeds: {text} is empty; give the smaller one first, as {last}-{first}")
     if last - first >= MOST_RUNS:
-        raise InvalidInput(f"--seeds: {text} are {last - first + 1:,}, and {MOST_RUNS:,} runs a sweep at most; give fewer")
+        raise InvalidInput(
+            f"--seeds: {text} are {last - first + 1:,}, and {MOST_RUNS:,} runs a sweep at most; give fewer"
+        )
     return [str(seed) for seed in range(first, last + 1)]
 
 
@@ -167,7 +169,9 @@ def plan(grid, flags, path=None):
     """The cells of a grid over what `flags` (flag -> value) and a file say, all of them checked."""
     runs = math.prod(map(len, grid.values()))
     if runs > MOST_RUNS:
-        raise InvalidInput(f"{path or 'sweep'}: {runs:,} runs, and a sweep has {MOST_RUNS:,} at most; give fewer values")
+        raise InvalidInput(
+            f"{path or 'sweep'}: {runs:,} runs, and a sweep has {MOST_RUNS:,} at most; give fewer values"
+        )
     cells = []
     checked = set()
     for values in itertools.product(*grid.values()):

@@ -6,7 +6,7 @@ from backprop_ref.cli import show
 from backprop_ref.cli.conformance.terminal import print_outcome
 from backprop_ref.conformance.measuring.verify import submission_of, verify_answers, verify_file, verify_submission
 from backprop_ref.conformance.outcomes.page import page
-from backprop_ref.conformance.submissions.confined import LEFT, nothing_left
+from backprop_ref.conformance.submissions.confined import LEFT, nothing_left, trusted
 from backprop_ref.conformance.submissions.conventions import Declared
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.files import check_output, write_output
@@ -14,7 +14,7 @@ from backprop_ref.files import check_output, write_output
 NUMBERS = ("decimal", "hex")
 
 
-def verify(target, command, answers, conventions, *, network, numbers, many, time_limit, html, as_json):
+def verify(target, command, answers, conventions, *, network, numbers, many, time_limit, html, as_json, trust):
     """Judges one submission and prints what comes of it; gives the exit status.
 
     Parameters
@@ -40,7 +40,7 @@ def verify(target, command, answers, conventions, *, network, numbers, many, tim
         raise InvalidInput("--network goes with a function, class or program; a file names the cases that it answers")
     check_output("--html", html)
     declared = Declared(**conventions)
-    with nothing_left():
+    with trusted(trust), nothing_left():
         if answers:
             outcome = verify_answers(answers, declared)
         elif target and target.endswith(".py"):
@@ -48,7 +48,7 @@ def verify(target, command, answers, conventions, *, network, numbers, many, tim
         else:
             submission = submission_of(target, command, declared, time_limit, numbers or NUMBERS[0], many)
             outcome = verify_submission(submission, target=target or command, network=network)
-    if LEFT in outcome.not_prevented and sys.platform == "linux":
+    if not trust and LEFT in outcome.not_prevented and sys.platform == "linux":
         outcome.not_prevented.remove(LEFT)
         outcome.prevented.append(LEFT)
     if as_json:

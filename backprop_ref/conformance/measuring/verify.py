@@ -173,8 +173,8 @@ def _certify(submission, outcome, reload):
     if not _computes(submission, answered):
         outcome.verdict, outcome.conventions = WRONG, []
         text = "it answers the golden vectors, and not the same network with other numbers"
-        right, measured = "the gradient for any weights and data", "answers that it knows"
-        outcome.findings = [Finding("known-answers", text, "dW", (), right, measured, "have it compute them")]
+        due, found = "the gradient for any weights and data", "answers that it knows"
+        outcome.findings = [Finding("known-answers", text, "dW", (), due, found, "have it compute them")]
         return
     outcome.notes += decides_nothing(held)
     outcome.vectors = tally(Held(answered, held.conventions))

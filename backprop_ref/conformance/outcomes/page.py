@@ -58,7 +58,6 @@ def _parts(outcome):
     yield _bullets("Conventions", outcome.conventions)
     yield _bullets("Notes", outcome.notes)
     yield _bullets("What its process was kept from", outcome.prevented)
-    yield _bullets("What it was not kept from", outcome.not_prevented)
     if outcome.cases:
         yield _cases(outcome.cases)
 
