@@ -1,7 +1,8 @@
 """Files of somebody who means harm, and a process that opens them and says what it touched.
 
 ``python hostile.py`` reads a list of command lines from standard input, runs each in the current folder, and writes
-what came of it as JSON: status, what it said, and what was opened, imported or started that is nobody's business here.
+what came of it as lines of JSON: status, what it said, and what was opened, imported or started that is
+nobody's business here.
 """
 
 import contextlib
@@ -65,7 +66,7 @@ class Watch:
 def main():
     from backprop_ref.cli import run
 
-    asked, found = json.load(sys.stdin), []
+    asked = json.load(sys.stdin)
     run(["--version"])
     watch = Watch(".")
     sys.addaudithook(watch)
@@ -79,8 +80,8 @@ def main():
             except BaseException as error:
                 status = f"{type(error).__name__}: {error}"
             watch.on = False
-        found.append(
-            {
+        with Path("found.json").open("a") as file:
+            found = {
                 "arguments": arguments,
                 "status": status,
                 "out": out.getvalue()[-2000:],
@@ -89,8 +90,7 @@ def main():
                 "seconds": time.process_time() - started,
                 "bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             }
-        )
-    Path("found.json").write_text(json.dumps(found))
+            file.write(json.dumps(found) + "\n")
 
 
 if __name__ == "__main__":

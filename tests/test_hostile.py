@@ -171,7 +171,7 @@ def opened(here, commands):
     program = [sys.executable, str(Path(__file__).with_name("hostile.py"))]
     subprocess.run(program, input=json.dumps(commands), text=True, timeout=600, check=True, capture_output=True)
     assert contents(here.parent / "outside") == before
-    for found in json.loads((here / "found.json").read_text()):
+    for found in map(json.loads, (here / "found.json").read_text().splitlines()):
         name = " ".join(found["arguments"])
         assert found["touched"] == [], name
         assert found["status"] in {0, 1, 2}, (name, found)
