@@ -355,6 +355,10 @@ def _layout(
     path: Name, data: Bytes, header: bool | None, known: Collection[str], counted: bool, notes: list[str]
 ) -> Layout:
     lines = _lines(data)
+    if len(data) > HEAD_BYTES and lines[-1][-1:] not in {"\n", "\r"}:
+        raise InvalidInput(
+            f"{path}: a first line of over {HEAD_BYTES >> 10} KiB, and so too many columns; leave some out, or give Parquet"
+        )
     skipped, comments, delimiter = _preamble(lines)
     if comments == len(lines):
         raise InvalidInput(f"{path}: empty; a table with one row per sample is needed")

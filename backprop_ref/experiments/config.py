@@ -76,6 +76,8 @@ EARLIER_FLAGS = {
 
 MOST_BYTES = 2**18
 """Of a configuration: YAML is read slowly."""
+MOST_DIGITS = 400
+"""Of a whole number."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -88,6 +90,14 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(None, None, f"{key.value} stands there twice", key.start_mark)
             seen.add(key.value if isinstance(key.value, str) else id(key))
         return super().construct_mapping(node, deep)
+
+    def construct_yaml_int(self, node):
+        if len(node.value) > MOST_DIGITS:
+            raise yaml.constructor.ConstructorError(None, None, "a number of too many digits", node.start_mark)
+        return super().construct_yaml_int(node)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 
 def read_config(path, besides=()):
