@@ -481,7 +481,7 @@ class Found(Exception):
     """A mutation that a reader does not survive."""
 
 
-def look(reader, content):
+def look(reader, content, seconds=math.inf):
     """Reads what is in a file; how it ended, taken or refused."""
     reader.path.write_bytes(content)
     before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
@@ -503,7 +503,7 @@ def look(reader, content):
         ) from None
     finally:
         spent, after = time.process_time() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    if spent > SECONDS:
+    if spent > seconds:
         raise Found(f"took {spent:.1f} s")
     if (after - before) * 1024 > BYTES:
         raise Found(f"took {(after - before) / 2**20:.1f} GiB")
@@ -520,13 +520,13 @@ def mutation(readers, number, seed):
     return reader, content
 
 
-def tried(readers, numbers, seed, report=lambda line: None):
+def tried(readers, numbers, seed, report=lambda line: None, seconds=math.inf):
     """Tries mutations; how often each reader took and refused, and what was found, by its words."""
     ends, found = Counter(), {}
     for number in numbers:
         reader, content = mutation(readers, number, seed)
         try:
-            ends[reader.name, look(reader, content)] += 1
+            ends[reader.name, look(reader, content, seconds)] += 1
         except Found as error:
             ends[reader.name, "found"] += 1
             if (reader.name, str(error)) not in found:
@@ -557,7 +557,7 @@ def main():
         started, total, found = time.monotonic(), Counter(), {}
         for first in range(given.start, given.start + given.count, 10_000):
             numbers = range(first, min(first + 10_000, given.start + given.count))
-            ends, more = tried(readers, numbers, given.seed, lambda line: print(line, flush=True))
+            ends, more = tried(readers, numbers, given.seed, lambda line: print(line, flush=True), SECONDS)
             total, found = total + ends, {**more, **found}
             spent, largest = time.monotonic() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
             done = f"{sum(total.values())} tried in {spent:.0f} s"

@@ -9,13 +9,14 @@ def readers(tmp_path_factory):
     return made(tmp_path_factory.mktemp("mutated"))
 
 
+@pytest.mark.more
 def test_the_files_themselves_are_taken(readers):
     """Else their mutations would say little."""
     for reader in readers:
         reader.use(reader.path)
 
 
-@pytest.mark.few(1, 40)
+@pytest.mark.few(1, 10)
 @pytest.mark.parametrize("part", range(40))
 def test_files_may_be_anything(readers, part):
     ends, found = tried(readers, range(200 * part, 200 * (part + 1)), seed=0)

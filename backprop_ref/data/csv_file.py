@@ -357,7 +357,7 @@ def _layout(
     lines = _lines(data)
     if len(data) > HEAD_BYTES and lines[-1][-1:] not in {"\n", "\r"}:
         raise InvalidInput(
-            f"{path}: a first line of over {HEAD_BYTES >> 10} KiB, and so too many columns; leave some out, or give Parquet"
+            f"{path}: a first line of over {HEAD_BYTES >> 10} KiB: too many columns; leave some out, or give Parquet"
         )
     skipped, comments, delimiter = _preamble(lines)
     if comments == len(lines):
