@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import is_dataclass, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import numpy.typing as npt
@@ -19,7 +18,7 @@ from backprop_ref.backends import get_backend
 from backprop_ref.backends.base import Backend, BackendChoice, OffersTrainer, Trainer
 from backprop_ref.dropout import Rates
 from backprop_ref.errors import InvalidInput
-from backprop_ref.files import Name
+from backprop_ref.files import Name, path_of
 from backprop_ref.network import Network
 from backprop_ref.optimizers import describe
 from backprop_ref.optimizers.lbfgs import LBFGS, AnyOptimizer
@@ -32,6 +31,7 @@ from backprop_ref.training.arguments import check_finite, finite_data, integer, 
 from backprop_ref.training.ctrl_c import CtrlC
 from backprop_ref.training.fit import Run
 from backprop_ref.training.going_on import check_goes_on, gone_on
+from backprop_ref.training.kept_data import keep_data
 from backprop_ref.training.pairs import PairsTrainer
 from backprop_ref.training.state import Epoch, Plan, Result, State
 from backprop_ref.training.whole_data import LineSearches
@@ -210,7 +210,7 @@ def train(
                 "restore_best": restore_best,
             }
             folder = checkpoint.Folder(
-                Path(run_dir), network, preprocessing, config, identity, call, plan.epochs, resume, force
+                path_of(run_dir, "run_dir"), network, preprocessing, config, identity, call, plan.epochs, resume, force
             )
             opened.callback(folder.close)
             begun = folder.restore(begun, plan.epochs) if resume else begun
@@ -220,6 +220,7 @@ def train(
         opened.callback(run.close_trace)
         ctrl_c = opened.enter_context(CtrlC())  # from the first checkpoint on, Ctrl-C ends the run as a whole one
         run.begin(resume)
+        keep_data(folder, x, y, weights)
         try:
             with ctrl_c.at_once():
                 run.trainer = _offered(pairs, params.dtype.name, plan.epochs - begun.epoch, samples, weights) or pairs
@@ -234,7 +235,7 @@ def train(
         except InvalidInput as error:
             error.result = error.result or run.state.result(plan)
             raise
-    return replace(result, compile_seconds=getattr(run.trainer, "compile_seconds", 0.0), network=network)
+    return replace(result, compile_seconds=getattr(run.trainer, "compile_seconds", 0.0), network=network, trace=trace)
 
 
 def _orders(shuffle: bool | Orders, seed: int, run_dir: Name | None) -> Orders:
