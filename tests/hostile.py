@@ -59,7 +59,7 @@ class Watch:
         inside = real.startswith(f"{self.folder}{os.sep}") or real == self.folder
         if real.startswith(self.outside) or (changing and not inside and real not in {os.devnull}):
             self.touched.append(f"{'changed' if changing else 'read'} {real}")
-        if inside and real.endswith("evil.py"):
+        if inside and not changing and real.endswith("evil.py"):
             self.touched.append(f"read {real}")
 
 
