@@ -3,6 +3,8 @@
 import pytest
 from mutated import made, tried
 
+import backprop_ref as br
+
 
 @pytest.fixture(scope="module")
 def readers(tmp_path_factory):
@@ -51,3 +53,9 @@ def test_what_breaks_is_found(tmp_path, use, said):
     ends, found = tried([Breaks(tmp_path / "file", use)], range(3), seed=0)
     assert ends == {("breaks", "found"): 3}
     assert [words.partition(" (")[0] for _, words in found] == [said]
+
+
+def test_a_table_of_nothing(tmp_path):
+    (tmp_path / "t.jsonl").write_text('{"a": null, "b": null}\n' * 2)
+    with pytest.raises(br.InvalidInput, match="nothing in any row"):
+        br.read_table(tmp_path / "t.jsonl")
