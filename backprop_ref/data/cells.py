@@ -33,8 +33,8 @@ ABROAD = tuple(
 FAMILIES = ((PAIRS[0], PAIRS[3]), (PAIRS[1], PAIRS[2]), (PAIRS[4],), *((words,) for words in ABROAD))
 """Those that may stand in one column, beside 0 and 1."""
 
-PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-COMMA_DECIMAL = re.compile(r"[+-]?(\d+,?\d*|,\d+)([eE][+-]?\d+)?", re.ASCII)
+PLAIN = re.compile(r"[+-]?(\d+(?:\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+COMMA_DECIMAL = re.compile(r"[+-]?(\d+(?:,\d*)?|,\d+)([eE][+-]?\d+)?", re.ASCII)
 # groups of three digits; in India the ones further left are of two
 DOT_GROUPS = re.compile(r"[+-]?(\d+|[1-9]\d{0,2}(\.\d{3})+)(,\d*)?", re.ASCII)
 COMMA_GROUPS = re.compile(r"[+-]?(\d+|[1-9]\d{0,2}(,\d{2,3})*,\d{3})(\.\d*)?", re.ASCII)
@@ -45,6 +45,10 @@ _SIGNS = "$€£¥￥₹₩₽₺₴₫฿₪\\\\"
 _CODES = "USD|EUR|GBP|CHF|JPY|CNY|INR|SEK|NOK|DKK|PLN|CZK|AUD|CAD|BRL"
 _SIGNED = rf"([+-]?)\s*([{_SIGNS}]?|(?:{_CODES})(?= ))\s*([+-]?[\d.,\u00a0\u202f'\u2019 ]*\d[.,]?(?:[eE][+-]?\d+)?)\s*"
 UNIT = re.compile(_SIGNED + r"([^\W\d_]{1,6}[²³]?|[%°$€£¥￥₹₩₽₺₴₫฿₪‰][CF]?|[^\W\d_]+/[^\W\d_]+)?")
+
+
+MOST_MEASURE = 200
+"""A longer text is no number with a unit."""
 
 
 class Writing(NamedTuple):
@@ -63,7 +67,7 @@ _ASCII = str.maketrans(
     "\u200b\u200e\u200f\u2060\ufeff",
 )
 """Digits and marks of East Asia and of Arabic as those of ASCII; what has no width, as none."""
-ACCOUNTED = re.compile(r"\((.*\d.*)\)|(.*\d)\s*-")
+ACCOUNTED = re.compile(r"\((?=.*\d)(.*)\)|(.*\d)\s*-")
 
 
 def _signed(text: str) -> str:
@@ -98,7 +102,7 @@ def _shape(writing: Writing) -> re.Pattern[str]:
 
 def _without_unit(text: str) -> tuple[str, str, str] | None:
     """Currency sign before, unit after, and the number between, if there is a unit."""
-    found = UNIT.fullmatch(text)
+    found = UNIT.fullmatch(text) if len(text) <= MOST_MEASURE else None
     if found is None or not (found[2] or found[4]):
         return None
     return found[2] or "", found[4] or "", found[1] + found[3].strip()

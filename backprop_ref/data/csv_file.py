@@ -15,11 +15,12 @@ import mmap
 import re
 import unicodedata
 import zipfile
+import zlib
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import IO, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -28,7 +29,7 @@ from backprop_ref.data import cells
 from backprop_ref.data.header import is_header, one_line
 from backprop_ref.data.raw import Block, Numbers, Raw, Text, Texts
 from backprop_ref.errors import InvalidInput
-from backprop_ref.files import Name
+from backprop_ref.files import Name, refuse_endless
 
 HEAD_BYTES = 1 << 18
 """How much of a file is looked at to find out how it is written."""
@@ -49,32 +50,47 @@ _BOMS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-_OPENERS: dict[bytes, Callable[[bytes], bytes]] = {
-    b"\x1f\x8b": gzip.decompress,
-    b"BZh": bz2.decompress,
-    b"\xfd7zXZ": lzma.decompress,
+_OPENERS: dict[bytes, Callable[..., Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ": lzma.LZMAFile,
 }
+MOST_TIMES, ALWAYS_BYTES = 100, 1 << 27
+"""A packed file may become so many times as large, or of this size."""
 Bytes = bytes | mmap.mmap
 Found = TypeVar("Found")
 
 
 def content(path: Name) -> Bytes:
     """All of a file, unpacked if it is packed; a large one as a map of it."""
+    refuse_endless(path)
     try:
         with Path(path).open("rb") as file:
             large = Path(path).is_file() and Path(path).stat().st_size > LARGE_BYTES
             data: Bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if large else file.read()
-        for magic, unpack in _OPENERS.items():
+        for magic, opened in _OPENERS.items():
             if data[: len(magic)] == magic:
-                return unpack(bytes(data))
+                with opened(io.BytesIO(data)) as packed:
+                    return unpacked(path, packed, len(data))
     except FileNotFoundError:
         raise InvalidInput(f"{path}: no such file; check the path") from None
-    except (EOFError, lzma.LZMAError, gzip.BadGzipFile) as error:
+    except (EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error) as error:
         raise InvalidInput(f"{path}: packed, and damaged ({error}); restore it from a copy") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InvalidInput(f"{path}: cannot be read ({reason}); give a table that you may read") from None
     return data
+
+
+def unpacked(path: Name, packed: IO[bytes], size: int) -> bytes:
+    """What a packed file of `size` bytes holds; refused if it is out of proportion, as one made to fill memory is."""
+    most = max(MOST_TIMES * size, ALWAYS_BYTES)
+    found = packed.read(most + 1)
+    if len(found) > most:
+        raise InvalidInput(
+            f"{path}: packed, and over {MOST_TIMES} times as large unpacked; unpack it yourself, and give that"
+        )
+    return found
 
 
 def unzipped(path: Name, data: Bytes) -> bytes:
@@ -84,8 +100,17 @@ def unzipped(path: Name, data: Bytes) -> bytes:
             names = [name for name in archive.namelist() if not name.endswith("/") and "__MACOSX" not in name]
             if len(names) != 1:
                 raise InvalidInput(f"{path}: an archive of {len(names)} files; unpack it and give one of them")
-            return archive.read(names[0])
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+            with archive.open(names[0]) as packed:
+                return unpacked(path, packed, len(data))
+    except (
+        zipfile.BadZipFile,
+        RuntimeError,
+        NotImplementedError,
+        EOFError,
+        OSError,
+        zlib.error,
+        lzma.LZMAError,
+    ) as error:
         raise InvalidInput(f"{path}: packed, and cannot be unpacked ({error}); unpack it first") from None
 
 
@@ -344,6 +369,10 @@ def _layout(
     path: Name, data: Bytes, header: bool | None, known: Collection[str], counted: bool, notes: list[str]
 ) -> Layout:
     lines = _lines(data)
+    if len(data) > HEAD_BYTES and lines[-1][-1:] not in {"\n", "\r"}:
+        raise InvalidInput(
+            f"{path}: a first line of over {HEAD_BYTES >> 10} KiB: too many columns; leave some out, or give Parquet"
+        )
     skipped, comments, delimiter = _preamble(lines)
     if comments == len(lines):
         raise InvalidInput(f"{path}: empty; a table with one row per sample is needed")

@@ -4,7 +4,9 @@ import csv
 import io
 import json
 import re
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Collection, Container, Iterable, Sequence
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
@@ -225,10 +227,12 @@ def _arrow_file(path: Name, head: bytes, left_out: Container[str]) -> Raw:
 
     try:
         read = pyarrow.parquet.read_table if head.startswith(b"PAR1") else pyarrow.feather.read_table
-        return _without_index(read(str(path)), left_out)
+        table = read(str(path))
+        table.validate(full=True)  # else a damaged file leads out of the memory that it is read into
+        return _without_index(table, left_out)
     except InvalidInput as error:
         raise InvalidInput(f"{path}: {error}") from None
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise InvalidInput(f"{path}: cannot be read ({error}); write it again") from None
 
 
@@ -560,7 +564,19 @@ def _arrays(path: Name, data: Any) -> Raw:
             held = {name: loaded[name] for name in loaded.files}
     except InvalidInput as error:
         raise InvalidInput(f"{path}: {error}") from None
-    except (ValueError, OSError, EOFError) as error:
+    except (
+        ValueError,
+        OSError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+        SyntaxError,
+        tokenize.TokenError,
+        NotImplementedError,
+        RuntimeError,
+        OverflowError,
+        TypeError,
+    ) as error:
         raise InvalidInput(f"{path}: arrays that cannot be read ({error}); save plain numbers") from None
     features = next((held[name] for name in _FEATURES if name in held), None)
     target = next((held[name] for name in _TARGETS if name in held), None)

@@ -181,6 +181,8 @@ def _dataset(
     width = len(raw.columns)
     names = raw.names or [f"x{i}" for i in range(width)]
     raw = raw.without_blank_rows().without_repeated_names()
+    if not raw.rows:
+        raise InvalidInput(f"{where}: nothing in any row; at least one row of data is needed")
     raw.notes.extend(_check_rows(where, raw))
     _name_all(where, raw, names)
     wanted = _rejoined(wanted, names)

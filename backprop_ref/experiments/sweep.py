@@ -1,7 +1,7 @@
 """A grid of runs: workers, resuming, and one table with a row for each."""
 
 import itertools
-import json
+import math
 import os
 import re
 import time
@@ -24,6 +24,7 @@ from backprop_ref.experiments.workers import await_workers, in_processes
 from backprop_ref.files import create, json_text, make_folder, refuse_links, replace
 from backprop_ref.progress import Bar
 from backprop_ref.report.ends import STATES, outcome, right_from
+from backprop_ref.stored import parsed, read_text
 from backprop_ref.text import as_table, numbered
 from backprop_ref.traces.file import FILE, open_trace
 from backprop_ref.training.checkpoint import CHECKPOINT, locked
@@ -152,18 +153,30 @@ def _text(value):
     return "x".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
+MOST_RUNS = 10_000
+"""Of a sweep."""
+
+
 def _ranged(axis, text):
-    match = re.fullmatch(r"(\d+)-(\d+)", text) if axis == "seed" else None
+    match = re.fullmatch(r"(\d{1,18})-(\d{1,18})", text) if axis == "seed" else None
     if match is None:
         return [text]
     first, last = int(match[1]), int(match[2])
     if first > last:
         raise InvalidInput(f"{ask('--seeds')}: {text} is empty; give the smaller one first, as {last}-{first}")
+    if last - first >= MOST_RUNS:
+        said = f"{text} are {last - first + 1:,}, and {MOST_RUNS:,} runs a sweep at most"
+        raise InvalidInput(f"{ask('--seeds')}: {said}; give fewer")
     return [str(seed) for seed in range(first, last + 1)]
 
 
 def plan(grid, flags, path=None):
     """The cells of a grid over what `flags` (flag -> value) and a file say, all of them checked."""
+    runs = math.prod(map(len, grid.values()))
+    if runs > MOST_RUNS:
+        raise InvalidInput(
+            f"{path or 'sweep'}: {runs:,} runs, and a sweep has {MOST_RUNS:,} at most; give fewer values"
+        )
     cells = []
     checked = set()
     for values in itertools.product(*grid.values()):
@@ -218,13 +231,11 @@ class Sweep:
         """The one in a folder; what its plan says, and any link in it, has to stay inside the folder."""
         path = Path(folder) / PLAN
         try:
-            content = _Content(**json.loads(path.read_text(encoding="utf-8"))).model_dump()
+            content = _Content(**parsed(read_text(path))).model_dump()
             cells = [Cell(**cell) for cell in content.pop("cells")]
             configs = [Config(**cell.config) for cell in cells]
         except FileNotFoundError:
             raise InvalidInput(f"{folder}: no folder of a sweep (no {PLAN} in it)") from None
-        except OSError as error:
-            raise InvalidInput(f"{path}: cannot be read ({error.strerror})") from None
         except ValidationError as error:
             wrong = error.errors()[0]
             place = ".".join(map(str, wrong["loc"]))
@@ -324,14 +335,14 @@ class Sweep:
 def _read_row(cell, folder):
     """The row of a finished cell, or None."""
     try:
-        row: dict[str, Any] = json.loads((folder / ROW).read_text(encoding="utf-8"))
+        row: dict[str, Any] = parsed(read_text(folder / ROW))
         Row.checked(row)
         for name, value in {**cell.values, "folder": _relative(folder)}.items():
             if row.get(name) != value:
                 raise ValueError(f"of another cell, whose {name} is {row.get(name)!r}")
     except FileNotFoundError:
         return None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         again = f"remove it, and the cell is run again by: backprop-ref sweep --resume {folder.parent.parent}"
         raise InvalidInput(f"{folder / ROW}: damaged, or of another version ({error}); {again}") from None
     return row

@@ -39,6 +39,7 @@ STRUCTURE = {
         "backends",
         "machines",
         "exchange",
+        "trust",
     ),
     "Notebooks": tuple(f"notebooks/{name}" for name in NOTEBOOKS),
     "Reference": (
