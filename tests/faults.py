@@ -27,13 +27,13 @@ from backprop_ref import cli, files
 from backprop_ref.network.model_file import load_all
 from backprop_ref.traces import recorder, sinks
 from backprop_ref.traces.file import open_trace
-from backprop_ref.training import checkpoint, fit, state, train
+from backprop_ref.training import checkpoint, fit, history_file, state, train
 
 KINDS = [kind for kind in sinks.SINKS if kind != "parquet" or find_spec("pyarrow")]
 NETWORK = br.Network([3, 4, 2], ["tanh", "softmax"], "ce")
 CHANGES = ["open", "write", "fsync", "mkdir", "link", "rename", "replace", "unlink", "rmdir", "truncate", "chmod"]
 TAKE_SPACE = {"write", "open", "mkdir", "fsync"}
-MODULES = {module.__file__ for module in (train, fit, state, checkpoint, files, recorder, sinks)}
+MODULES = {module.__file__ for module in (train, fit, state, checkpoint, history_file, files, recorder, sinks)}
 MOMENTS, PAGES, PAGE = 40, 64, 4096
 
 # --- the runs, which save after each chunk; the best epoch is neither the first nor the last ---
@@ -283,7 +283,7 @@ def digest(folder):
     model, tensors, metadata = load_all(folder)
     found = {"sha256": model.params.sha256(), "progress": metadata["progress"]}
     found |= {name: hashlib.sha256(array.tobytes()).hexdigest() for name, array in tensors.items()}
-    for name in (checkpoint.HISTORY, "trace.bin", "trace.csv"):
+    for name in (history_file.HISTORY, "trace.bin", "trace.csv"):
         found[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
     found["epochs"] = open_trace(folder)["epoch"].tolist()
     if "parquet" in KINDS:
@@ -310,7 +310,7 @@ def judged(name, run, at, place, wanted, seconds):
         disturbance.mount(place, "remount")
     begun = (folder / checkpoint.CHECKPOINT).exists()
     if not begun and ("kill" in name or (status == 130 and name != "interrupt")):
-        return False, "a history without a checkpoint" if (folder / checkpoint.HISTORY).exists() else None
+        return False, "a history without a checkpoint" if (folder / history_file.HISTORY).exists() else None
     unfinished = begun and load_all(folder)[2]["progress"]["stopped"] != "epochs"
     status, said = forked(undisturbed(run, folder, begun))
     if status:

@@ -18,7 +18,8 @@ from backprop_ref.report.charts.runs import Boundary, Run
 from backprop_ref.report.charts.sweeps import Cell
 from backprop_ref.stored import read_text
 from backprop_ref.traces.file import FILE, open_trace
-from backprop_ref.training.checkpoint import CHECKPOINT, HISTORY
+from backprop_ref.training.checkpoint import CHECKPOINT
+from backprop_ref.training.history_file import HISTORY
 from backprop_ref.training.stored_checkpoint import load_checkpoint
 
 RESOLUTION = 90

@@ -17,6 +17,7 @@ from backprop_ref.optimizers.lbfgs import AnyOptimizer
 from backprop_ref.optimizers.schedules import Constant
 from backprop_ref.progress import Bar
 from backprop_ref.random import Orders
+from backprop_ref.training.chain import next_kept
 from backprop_ref.training.checkpoint import Folder
 from backprop_ref.training.ctrl_c import CtrlC, Interrupted
 from backprop_ref.training.divergence import first_bad_step
@@ -64,6 +65,7 @@ class Run:
         try:
             if trace:
                 self._start_trace(trace, resume or (self.folder is not None and self.folder.again))
+            self.state = self._linked(self.state)
             if not resume:
                 self.save()
         except BaseException:
@@ -129,8 +131,10 @@ class Run:
         """How many of the next `count` epochs are trained before anything looks at them."""
         if self.plan.each_epoch:
             return 1
-        most = self.plan.trace.most_epochs if self.plan.trace else count
-        return min(count, most, self.plan.epochs - self.state.epoch)
+        most, done = self.plan.trace.most_epochs if self.plan.trace else count, self.state.epoch
+        if self.folder is not None and self.folder.chain is not None:
+            most = min(most, next_kept(done) - done)
+        return min(count, most, self.plan.epochs - done)
 
     def _advance(self, count: int, poll: Poll) -> TrainingDiverged | None:
         """Trains `count` epochs and makes them part of the run.
@@ -194,11 +198,16 @@ class Run:
         state = self.state._replace(
             params=chunk.params, slots=chunk.slots, random=self.stream.state, epoch=done + len(chunk.losses)
         )
-        state = _judged(self.plan, state)
+        state = self._linked(_judged(self.plan, state))
         if chunk.snapshots is not None:
             epochs = done + 1 + np.flatnonzero(chunk.snapshots.rows >= 0)
             state = self._traced(state, epochs.tolist(), chunk.snapshots.flats)
         self.state = state
+
+    def _linked(self, state: State) -> State:
+        """The state with its link in the chain of hashes, if there is one and its epoch is kept."""
+        chain = None if self.folder is None else self.folder.chain
+        return state if chain is None else chain.with_link(state)
 
     def _call(self, callback: Callable[[Epoch], object]) -> None:
         """Shows the callback the last epoch."""
