@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from backprop_ref.traces.recorder import Recorder
 
 CHUNK_SECONDS = 0.1
-CHECKPOINT_SECONDS = 1.0
+CHECKPOINT_SECONDS, SAVING_SECONDS = 0.5, 0.05
+"""Between two checkpoints; longer in proportion where writing one takes longer than the second."""
 
 
 class Run:
@@ -77,7 +78,7 @@ class Run:
         """Trains until something says stop, and saves what was reached, whatever ends it."""
         plan, diverged = self.plan, None
         bar = Bar("epoch", plan.epochs, progress, self.state.epoch)
-        saved, count = time.perf_counter(), 1
+        saved, each, count = time.perf_counter(), CHECKPOINT_SECONDS, 1
         if self.state.stopped is None and out_of_patience(plan, self.state):
             self.stop("patience")
         with self.pairs.backend.scope(), bar:
@@ -96,9 +97,10 @@ class Run:
                         bar.update(self.state.epoch, **shown)
                     now = time.perf_counter()
                     count = max(1, min(2 * count, int(count * CHUNK_SECONDS / max(now - started, 1e-9))))
-                    if now - saved > CHECKPOINT_SECONDS:
+                    if now - saved > each:
                         self.save()
                         saved = time.perf_counter()
+                        each = CHECKPOINT_SECONDS * max(1.0, (saved - now) / SAVING_SECONDS)
                 self.stop(self.state.stopped or "epochs")
                 self._end_trace()
             except BaseException:

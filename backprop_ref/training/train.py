@@ -112,8 +112,8 @@ def train(
         A bar on standard error; default: if that is a terminal and training takes over two seconds.
     run_dir : path, optional
         Folder for history.csv and checkpoint.safetensors; created. The checkpoint is written at the start, about every
-        `CHECKPOINT_SECONDS`, and at the end, whatever ends training. The same call may be made again, as a notebook's
-        cell is, and trains anew; a folder that holds another run is refused.
+        `CHECKPOINT_SECONDS`, and at the end, whatever ends training, SIGTERM too. The same call may be made again, as
+        a notebook's cell is, and trains anew; a folder that holds another run is refused.
     resume : bool
         Go on from the checkpoint in `run_dir`, to the same bits as if training had never stopped.
     force : bool
@@ -187,7 +187,8 @@ def train(
     key = dropping.key_of(seed) if pairs.rates else None
     begun = gone_on(state, State(params.copy(), optimizer.init(params.flat), stream.state, columns, key=key), plan)
     with contextlib.ExitStack() as opened:
-        folder = None
+        ctrl_c, folder = CtrlC(ending=run_dir is not None), None
+        opened.callback(ctrl_c.pass_on)
         if run_dir is not None:
             identity = {
                 "network": network.to_dict(),
@@ -218,7 +219,7 @@ def train(
             raise InvalidInput("resume=True needs run_dir, the folder of the run to go on with")
         run = Run(plan, pairs, (x, y), held_out, begun, stream, folder, (weights, held_out_weights))
         opened.callback(run.close_trace)
-        ctrl_c = opened.enter_context(CtrlC())  # from the first checkpoint on, Ctrl-C ends the run as a whole one
+        opened.enter_context(ctrl_c)  # from the first checkpoint on, Ctrl-C ends the run as a whole one
         run.begin(resume)
         try:
             with ctrl_c.at_once():
