@@ -1,12 +1,16 @@
 """Model files and checkpoints: what comes back, what is refused, and resuming to the same bits."""
 
 import json
+import signal
+import subprocess
+import time
 
 import numpy as np
 import pytest
-from helpers import parameters, samples, tree
+from helpers import PROGRAM, parameters, samples, tree
 
 import backprop_ref as br
+from backprop_ref.errors import OtherBits
 from backprop_ref.traces.recorder import Recorder
 from backprop_ref.training.checkpoint import CHECKPOINT
 from backprop_ref.training.history_file import HISTORY
@@ -298,3 +302,27 @@ def test_a_history_that_a_checkpoint_counts_on_is_not_another_one(tmp_path, monk
         br.InvalidInput, match=rf"{HISTORY}(, which it goes on in, is not beside| beside it was change)"
     ):
         br.load_state(tmp_path)
+
+
+def test_other_threads_in_fast_numerics_are_told_of(tmp_path, recwarn):
+    how = {"x": samples(NETWORK, 9)[0], "y": samples(NETWORK, 9)[1], "run_dir": tmp_path}
+    br.train(NETWORK, parameters(NETWORK), **how, epochs=2, threads=1)
+    br.train(NETWORK, parameters(NETWORK), **how, epochs=3, threads=1, resume=True)
+    assert not recwarn.list
+    with pytest.warns(OtherBits, match=r"on 2 threads, where it had 1: .* give threads=1 \(--threads 1\)"):
+        br.train(NETWORK, parameters(NETWORK), **how, epochs=4, threads=2, resume=True)
+
+
+@pytest.mark.few(1)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_that_end_a_process_save_first(tmp_path, number):
+    """Nothing is lost: what the checkpoint has is where training stopped, and the process ends by that signal."""
+    program = [*PROGRAM, "train", "xor", "--epochs", "100000000", "--trace", "csv", "--run-dir", "r"]
+    with subprocess.Popen(program, cwd=tmp_path) as process:
+        while not (tmp_path / "r" / HISTORY).exists() and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(number)
+        assert process.wait() == -number
+    state = br.load_state(tmp_path / "r")
+    assert (state.stopped, len((tmp_path / "r" / HISTORY).read_text().splitlines())) == ("interrupted", 1 + state.epoch)
+    assert (tmp_path / "r/trace.csv").read_text().splitlines()[-1].startswith(f"{state.epoch},")

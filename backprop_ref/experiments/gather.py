@@ -100,6 +100,7 @@ def read_history(folder):
     """The columns of history.csv by name."""
     path = folder / HISTORY
     first, *lines = read_text(path).split("\n")
+    lines = lines[:-1]  # what is behind the last line break: nothing, or a line that is being written
     names = first.split(",")
     try:
         known = {"epoch", "loss"} <= set(names) <= set(OF_HISTORY) and {"accuracy", "r2"} & set(names)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 
 from backprop_ref.errors import InvalidInput
-from backprop_ref.files import Name, beside_which, create, make_folder, refuse_links, replace
+from backprop_ref.files import Name, beside_which, create, make_folder, refuse_links, remove_torn, replace
 from backprop_ref.traces.sinks import SINKS
 from backprop_ref.training.checkpoint import CERTIFICATE, CHECKPOINT
 from backprop_ref.training.history_file import HISTORY
@@ -40,8 +40,9 @@ def new_folder(asked: Name | None, name: str, config: str, log: str) -> Iterator
         created = [folder / CONFIG, folder / log, *(folder / log).parents[: len(Path(log).parts) - 1], *created]
         yield folder
     except BaseException:
-        if {path.name for path in folder.iterdir()} <= {CONFIG, Path(log).parts[0]}:
-            remove(created)
+        with contextlib.suppress(OSError):  # of a folder that is gone
+            if {path.name for path in folder.iterdir()} <= {CONFIG, Path(log).parts[0]}:
+                remove(created)
         raise
 
 
@@ -50,6 +51,7 @@ def resumed_folder(folder: Name, config: str, log: str) -> Iterator[Path]:
     """The folder of a run that goes on by this configuration; by the one before, where nothing of it was reached."""
     folder = Path(folder)
     check_links(folder, log)
+    remove_torn(folder, CONFIG, RESULTS)
     before, checkpoint = (folder / CONFIG).read_text(encoding="utf-8"), _version(folder / CHECKPOINT)
     try:
         replace(folder / CONFIG, config)

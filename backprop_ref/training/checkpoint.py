@@ -7,13 +7,14 @@ at the end the checkpoint holds everything.
 
 import json
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from backprop_ref.errors import InvalidInput
+from backprop_ref.errors import InvalidInput, OtherBits
 from backprop_ref.files import Content, Name, create, json_text, refuse_links, remove_torn, replace
 from backprop_ref.network import Network
 from backprop_ref.network.model_file import model_parts
@@ -41,7 +42,7 @@ class Folder:
     Network, preprocessing and configuration are kept in the checkpoint. `identity` is whatever has to be the same for a
     resumed run to give the same bits, `call` what else makes a run another one. `resume` says whether the folder has to
     hold a checkpoint. Otherwise, one that it holds has to be of the same call, up to `epochs`, which gives it again; or
-    `force` replaces it.
+    `force` replaces it. `threads` are those that the bits of fast numerics depend on.
     """
 
     def __init__(
@@ -55,9 +56,10 @@ class Folder:
         epochs: int,
         resume: bool,
         force: bool = False,
+        threads: int | None = None,
     ) -> None:
         self.path, self.network, self.identity, self.call = path, network, identity, call
-        self.preprocessing, self.config = preprocessing, config
+        self.preprocessing, self.config, self.threads = preprocessing, config, threads
         self.again = not resume and any(os.path.lexists(path / name) for name in (CHECKPOINT, HISTORY))
         """Whether what the folder holds is trained anew."""
         self.chain = Chain.of(identity, None)
@@ -137,6 +139,7 @@ class Folder:
             counted = self._history.write(state) if state.epoch > 0 or over else None
             tensors, metadata = state.packed(with_history=over or counted is None)
             metadata |= {"identity": self.identity, "config": self.config, "call": self.call, "chain": begun}
+            metadata |= {"threads": self.threads}
             if counted is not None and not over:
                 metadata["counted"] = list(counted)
             params = state.reached(plan)
@@ -187,6 +190,14 @@ class Folder:
             raise InvalidInput(f"epochs={epochs}: the run in {self.path} has {earlier.epoch} already; ask for more")
         self.call = metadata.get("call", self.call)
         self.chain = Chain.of(self.identity, metadata.get("chain"))
+        before = metadata.get("threads")
+        if None not in (before, self.threads) and before != self.threads and 0 < earlier.epoch < epochs:
+            warnings.warn(
+                f"{self.path}: fast numerics on {self.threads} threads, where it had {before}: it goes on, but not to "
+                f"the bits that it would have had; for these give threads={before} (--threads {before})",
+                OtherBits,
+                stacklevel=3,
+            )
         return earlier._replace(stopped=None)
 
 

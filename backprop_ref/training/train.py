@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import is_dataclass, replace
 from itertools import pairwise
@@ -211,7 +212,8 @@ def train(
                 "restore_best": restore_best,
             }
             folder = checkpoint.Folder(
-                Path(run_dir), network, preprocessing, config, identity, call, plan.epochs, resume, force
+                *(Path(run_dir), network, preprocessing, config, identity, call, plan.epochs, resume, force),
+                threads=_threads(computing) if computing.numerics == "fast" else None,
             )
             opened.callback(folder.close)
             begun = folder.restore(begun, plan.epochs) if resume else begun
@@ -280,6 +282,11 @@ def suited(backend: Backend, network: Network, batch_size: int) -> Backend:
     choose = getattr(backend, "suited", None)
     largest = max(n_in * n_out for n_in, n_out in pairwise(network.sizes))
     return backend if choose is None else choose(largest * batch_size)
+
+
+def _threads(backend: Backend) -> int:
+    """How many threads a backend may use."""
+    return getattr(backend, "threads", None) or len(getattr(os, "sched_getaffinity", lambda _: [1])(0))
 
 
 def _described(schedule: Schedule, epochs: int) -> str:
