@@ -53,7 +53,8 @@ def looked_at(folder, resume):
 def by_command(folder, resume):
     """The same by the command line, with a log of each epoch."""
     new = "iris --optimizer sgd --learning-rate 0.5 --momentum 0.9 --validation-size 0.2 --hidden-size 3 --patience 3"
-    new += f" --epochs 4 --backend numpy --trace {','.join(KINDS)} --trace-samples 0,4 --run-dir {folder}"
+    new += " --epochs 4 --backend numpy --numerics reproducible"
+    new += f" --trace {','.join(KINDS)} --trace-samples 0,4 --run-dir {folder}"
     arguments = ["--resume", str(folder)] if resume else new.split()
     fit.CHECKPOINT_SECONDS = 0.0
     sys.exit(cli.run(["train", *arguments, "--log-level", "DEBUG", "--json"]))
@@ -65,7 +66,7 @@ def in_chunks(folder, resume):
     y = np.eye(2)[(np.arange(11) * 7 % 11) % 2]
     trace = recorder.Recorder(folder, KINDS, samples=[0, 4], every=3)
     fit.CHUNK_SECONDS = fit.CHECKPOINT_SECONDS = 0.005
-    how = {"batch_size": 5, "optimizer": br.Adam(0.01), "progress": False}
+    how = {"batch_size": 5, "optimizer": br.Adam(0.01), "progress": False, "numerics": "reproducible"}
     br.train(NETWORK, NETWORK.init(3), x, y, epochs=500, run_dir=folder, resume=resume, trace=trace, **how)
 
 
@@ -283,10 +284,15 @@ def digest(folder):
     model, tensors, metadata = load_all(folder)
     found = {"sha256": model.params.sha256(), "progress": metadata["progress"]}
     found |= {name: hashlib.sha256(array.tobytes()).hexdigest() for name, array in tensors.items()}
+    found["chain"] = metadata["chain"]
+    if (folder / checkpoint.CERTIFICATE).exists():
+        found["certificate"] = (folder / checkpoint.CERTIFICATE).read_text()
     for name in (history_file.HISTORY, "trace.bin", "trace.csv"):
-        found[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    found["epochs"] = open_trace(folder)["epoch"].tolist()
-    if "parquet" in KINDS:
+        if (folder / name).exists():
+            found[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    if (folder / "trace.bin").exists():
+        found["epochs"] = open_trace(folder)["epoch"].tolist()
+    if (folder / "trace.parquet").exists():
         from pyarrow import parquet
 
         table = parquet.read_table(folder / "trace.parquet", use_threads=False)

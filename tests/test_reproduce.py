@@ -75,10 +75,11 @@ def test_a_run_is_identical_on_another_backend(kind):
 @pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("trained_on", BACKENDS)
-def test_every_kind_is_identical_on_every_backend(kind, trained_on):
+def test_every_kind_is_identical_from_backend_to_backend(kind, trained_on):
+    """With --all: 52 runs."""
     trained(**KINDS[kind], backend=trained_on)
-    for backend in BACKENDS:
-        assert br.reproduce("run", backend=backend, threads=2 if backend == "numba" else None, progress=False).ok
+    backend = BACKENDS[BACKENDS.index(trained_on) - 1]
+    assert br.reproduce("run", backend=backend, threads=2 if backend == "numba" else None, progress=False).ok
 
 
 def test_certificates_are_the_same_wherever_a_run_is_trained():

@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
 ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+FINISH_SECONDS = 0.5
 
 
 class Interrupted(Exception):
@@ -24,7 +28,7 @@ class CtrlC:
 
     pressed: int = 0
     """The signal that was noted."""
-    _at_once = False
+    _at_once, _since = False, 0.0
 
     def __init__(self, ending: bool = False) -> None:
         self._numbers = (signal.SIGINT, *(ENDING if ending else ()))
@@ -43,7 +47,7 @@ class CtrlC:
             signal.signal(number, usual)
 
     def _note(self, number: int, _: Any) -> None:
-        self.pressed = number
+        self.pressed, self._since = number, time.monotonic()
         signal.signal(number, self._usual[number])
         if self._at_once:
             signal.raise_signal(number)
@@ -51,6 +55,11 @@ class CtrlC:
     def poll(self) -> None:
         """Raises `Interrupted` once the run was asked to stop."""
         if self.pressed:
+            raise Interrupted
+
+    def poll_late(self) -> None:
+        """The same, where that was `FINISH_SECONDS` ago: time to finish what would else be lost."""
+        if self.pressed and time.monotonic() - self._since > FINISH_SECONDS:
             raise Interrupted
 
     def pass_on(self) -> None:

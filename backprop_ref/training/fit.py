@@ -86,7 +86,8 @@ class Run:
                 while self.state.stopped is None and self.state.epoch < plan.epochs:
                     started, count = time.perf_counter(), self._at_most(count)
                     try:
-                        diverged = self._advance(count, ctrl_c.poll)
+                        ctrl_c.poll()
+                        diverged = self._advance(count, ctrl_c.poll if count == 1 else ctrl_c.poll_late)
                         if diverged is None and callback is not None:
                             self._call(callback)
                     except (Interrupted, KeyboardInterrupt):
