@@ -163,6 +163,7 @@ def stopped_sweeps(stops, folder, chance):
 
 def main(stops, sweep_stops, folder, seed="1"):
     """The campaign."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored in the background
     folder, chance = Path(folder), random.Random(int(seed))
     found = {
         "runs": stopped_runs(int(stops), folder, chance),

@@ -1,6 +1,7 @@
 """Training a run again, on any backend: identical, or the first epoch that differs, whatever was changed."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -188,6 +189,18 @@ def test_what_proves_nothing_is_refused(capsys):
     Path("c.json").write_text("{}")
     assert cli.run(["reproduce", "c.json"]) == 2
     assert "not a certificate of ours" in capsys.readouterr().err
+
+
+PAGE = Path(__file__).parent.parent / ".docs/reproduce.md"
+GOLDEN = re.findall(r"\| `(\w+ --epochs .*)` \| `([0-9a-f]{64})` \|", PAGE.read_text("utf-8") if PAGE.exists() else "")
+
+
+@pytest.mark.few(1)
+@pytest.mark.parametrize(("line", "sha256"), GOLDEN)
+def test_the_golden_hashes_of_the_page(line, sha256):
+    line = f"train {line} --numerics reproducible --backend numba --run-dir run"
+    assert cli.run(line.split()) == 0
+    assert br.load("run").params.sha256() == sha256
 
 
 def test_a_certificate_that_was_changed_is_noticed():

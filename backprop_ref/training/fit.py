@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from backprop_ref.traces.recorder import Recorder
 
 CHUNK_SECONDS = 0.1
-CHECKPOINT_SECONDS, SAVING_SECONDS = 0.5, 0.05
+CHECKPOINT_SECONDS, SAVING_SECONDS = 0.5, 0.25
 """Between two checkpoints; longer in proportion where writing one takes longer than the second."""
 
 
