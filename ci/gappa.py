@@ -184,7 +184,9 @@ def prove_tanh(dtype):
     small += [seam * mpf(2) ** (i / mpf(4)) for i in range(-12, 1)]
     limit = int(2 * flat * number(dtype, "log2_e")) + 1
     spacing = mpf(2) ** (1 - FORMATS[dtype][1])
-    relative = max((off + spacing / 2) / least for least, off in exp_pieces(dtype, (-limit, 0)))
+    relative = max(
+        (off + (spacing / 4 if least < 0.98 else spacing / 2)) / least for least, off in exp_pieces(dtype, (-limit, 0))
+    )
     edges = [mpf("0.34") * mpf(2) ** -i for i in range(130, 3, -16)]
     edges += [mpf("0.34") * mpf(2) ** (i / mpf(4)) for i in range(-12, 1)]
     return max(in_parallel(near, pieces(small)) + in_parallel(far, [(part, relative) for part in pieces(edges)]))

@@ -29,6 +29,12 @@ GONE_ON = ("interrupted", "callback", None)
 """How a run ended that would go on by its configuration."""
 
 
+OF_A_CALL = (
+    "of br.train, whose arguments no file has; make the same call with a new run_dir, and compare the two "
+    f"{CERTIFICATE}, which are the same byte by byte"
+)
+
+
 class Reproduced(NamedTuple):
     """What came of training a run again.
 
@@ -147,7 +153,9 @@ def _claims(path: Path, notes: list[str]) -> list[Claim]:
     if not path.is_dir():
         return [_of_certificate(path)]
     if not (path / CONFIG).is_file():
-        raise no_run_folder(path, f"{CERTIFICATE} of two calls to compare them", "the folder of a run")
+        if not (path / CHECKPOINT).is_file():
+            raise no_run_folder(path, f"the folder of a run, or a {CERTIFICATE}")
+        raise InvalidInput(f"{path}: {OF_A_CALL}")
     claims = [_of_certificate(path / CERTIFICATE)] if (path / CERTIFICATE).exists() else []
     try:
         return [*claims, _of_checkpoint(path / CHECKPOINT)]
@@ -193,10 +201,7 @@ def _of_certificate(path: Path) -> Claim:
 def _with_data(config: dict[str, Any] | None, path: Path) -> dict[str, Any]:
     """A certificate's configuration, with data files as they lie beside it, or in the current folder."""
     if config is None:
-        raise InvalidInput(
-            f"{path}: of br.train, and no data that it could be trained on; make the same call with a new run_dir, and "
-            f"compare the two {CERTIFICATE}, which are the same byte by byte"
-        )
+        raise InvalidInput(f"{path}: {OF_A_CALL}")
     data = dict(config.get("data") or {})
     for key in ("path", "validation_path"):
         if isinstance(data.get(key), str):

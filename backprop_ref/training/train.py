@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import is_dataclass, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import numpy.typing as npt
@@ -20,7 +19,7 @@ from backprop_ref.backends import get_backend
 from backprop_ref.backends.base import Backend, BackendChoice, OffersTrainer, Trainer
 from backprop_ref.dropout import Rates
 from backprop_ref.errors import InvalidInput
-from backprop_ref.files import Name
+from backprop_ref.files import Name, path_of
 from backprop_ref.network import Network
 from backprop_ref.optimizers import describe
 from backprop_ref.optimizers.lbfgs import LBFGS, AnyOptimizer
@@ -33,6 +32,7 @@ from backprop_ref.training.arguments import check_finite, finite_data, integer, 
 from backprop_ref.training.ctrl_c import CtrlC
 from backprop_ref.training.fit import Run
 from backprop_ref.training.going_on import check_goes_on, gone_on
+from backprop_ref.training.kept_data import keep_data
 from backprop_ref.training.pairs import PairsTrainer
 from backprop_ref.training.state import Epoch, Plan, Result, State
 from backprop_ref.training.whole_data import LineSearches
@@ -185,11 +185,17 @@ def train(
     pairs = _pairs(*given, dropping.checked(dropout, network), batch_size)
     stream = _orders(shuffle, seed, run_dir)
     columns = _columns(metric, network, held_out)
-    key = dropping.key_of(seed) if pairs.rates else None
-    begun = gone_on(state, State(params.copy(), optimizer.init(params.flat), stream.state, columns, key=key), plan)
     with contextlib.ExitStack() as opened:
         ctrl_c, folder = CtrlC(ending=run_dir is not None), None
         opened.callback(ctrl_c.pass_on)
+        begun = gone_on(
+            state,
+            State(
+                *(params.copy(), optimizer.init(params.flat), stream.state, columns),
+                key=dropping.key_of(seed) if pairs.rates else None,
+            ),
+            plan,
+        )
         if run_dir is not None:
             identity = {
                 "network": network.to_dict(),
@@ -212,7 +218,8 @@ def train(
                 "restore_best": restore_best,
             }
             folder = checkpoint.Folder(
-                *(Path(run_dir), network, preprocessing, config, identity, call, plan.epochs, resume, force),
+                *(path_of(run_dir, "run_dir"), network, preprocessing, config, identity, call, plan.epochs, resume),
+                force,
                 threads=_threads(computing) if computing.numerics == "fast" else None,
             )
             opened.callback(folder.close)
@@ -223,6 +230,7 @@ def train(
         opened.callback(run.close_trace)
         opened.enter_context(ctrl_c)  # from the first checkpoint on, Ctrl-C ends the run as a whole one
         run.begin(resume)
+        keep_data(folder, x, y, weights)
         try:
             with ctrl_c.at_once():
                 run.trainer = _offered(pairs, params.dtype.name, plan.epochs - begun.epoch, samples, weights) or pairs
@@ -237,7 +245,7 @@ def train(
         except InvalidInput as error:
             error.result = error.result or run.state.result(plan)
             raise
-    return replace(result, compile_seconds=getattr(run.trainer, "compile_seconds", 0.0), network=network)
+    return replace(result, compile_seconds=getattr(run.trainer, "compile_seconds", 0.0), network=network, trace=trace)
 
 
 def _orders(shuffle: bool | Orders, seed: int, run_dir: Name | None) -> Orders:

@@ -29,6 +29,7 @@ GROUPS = {
         "commands.sweep",
         "commands.report",
     ),
+    "In notebooks": ("commands.explorer", "notebook"),
     "Checking": ("checking", "conformance", "commands"),
     "Data": ("data",),
     "Other libraries": ("exchange",),
