@@ -21,7 +21,7 @@ from backprop_ref.experiments.run_folder import before_checkpoint, check_links, 
 from backprop_ref.experiments.runner import initial_loss, prepare, run
 from backprop_ref.experiments.schema import Config
 from backprop_ref.experiments.workers import await_workers, in_processes
-from backprop_ref.files import create, json_text, make_folder, refuse_links, replace
+from backprop_ref.files import create, json_text, make_folder, refuse_links, remove_torn, replace
 from backprop_ref.progress import Bar
 from backprop_ref.report.ends import STATES, outcome, right_from
 from backprop_ref.stored import parsed, read_text
@@ -310,6 +310,7 @@ class Sweep:
         done = len(self.cells) - len(ahead)
         tasks = [(str(self.place(cell)), cell.values, cell.config) for cell in ahead]
         refuse_links(self.folder, *TABLES)
+        remove_torn(self.folder, PLAN, *TABLES)
         for folder, _, config in tasks:
             _begun(Path(folder), Config(**config))
         try:
@@ -376,6 +377,7 @@ def run_cell(folder, values, config):
     """
     folder, config = Path(folder), Config(**config)
     if (folder / CHECKPOINT).exists():
+        remove_torn(folder, ROW)
         config.run.resume = str(folder)
     else:
         remove(_begun(folder, config))

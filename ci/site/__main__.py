@@ -31,6 +31,7 @@ STRUCTURE = {
     "Learn": ("learn/neuron", "learn/layers", "learn/whole-network", "learn/wrong-gradients", "learn/exercises"),
     "How to": (
         "training",
+        "reproduce",
         "estimators",
         "data",
         "verify",
