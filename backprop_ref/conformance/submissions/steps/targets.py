@@ -1,13 +1,13 @@
 """What in a file goes back, by its names, without running it: the likeliest first."""
 
 import ast
-from pathlib import Path
 
 from backprop_ref.conformance.submissions.outline import STEPS, Argument
 from backprop_ref.conformance.submissions.scripts.top_level import TOP_LEVEL, Loop
 from backprop_ref.conformance.submissions.settings import role
 from backprop_ref.conformance.submissions.steps.plans import BACKWARD, plans
 from backprop_ref.errors import InvalidInput
+from backprop_ref.files import content
 
 
 def targets(path: str) -> list[str]:
@@ -19,10 +19,12 @@ def targets(path: str) -> list[str]:
         The file cannot be read, or nothing in it looks like a backward pass.
     """
     try:
-        tree = ast.parse(Path(path).read_bytes())
+        tree = ast.parse(content(path))
+    except InvalidInput:
+        raise
     except OSError as error:
         raise InvalidInput(f"{path}: {error.strerror or 'no such file'}") from None
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise InvalidInput(f"{path} is no Python that can be read: {error}") from None
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     used = {one.name: _names([other for other in classes if other is not one]) for one in classes}
