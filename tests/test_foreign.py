@@ -88,18 +88,18 @@ def refused(capsys, arguments):
 
 def report(trace):
     """All of a page that reads a trace, without plotly."""
-    from backprop_ref.report import page
     from backprop_ref.report.charts import traces as charts_trace
     from backprop_ref.report.charts.runs import Run
+    from backprop_ref.report.embedding import as_json
     from backprop_ref.report.explorer import explored
 
     if not len(trace):
         return
     history = {name: np.array(trace[name]) for name in ("loss", trace.metric)}
     for section in sections_of_runs([Run("run", history, None, trace)]):
-        page._json([chart.drawn for chart in section.charts])
+        as_json([chart.drawn for chart in section.charts])
     found = explored(trace, 10**6)
-    page._json(found and found[0])
+    as_json(found and found[0])
     charts_trace.parameters(trace)
 
 

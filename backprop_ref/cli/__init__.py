@@ -15,6 +15,8 @@ from backprop_ref.text import printable
 
 COMPLETION = "_BACKPROP_REF_COMPLETE"
 COMPLETES = {"--show-completion", "--install-completion"}
+LONGEST = 2000
+"""Characters of a message, most of which may be a name from a file; its end says what to do."""
 COMPILED_CODE = ("NUMBA_CACHE_DIR", "NUMBA_CACHE_LOCATOR_CLASSES")
 """Where Numba takes compiled code from, and unpickles it."""
 
@@ -83,7 +85,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         if not hasattr(error, "format_message"):
             raise
         message, status = _said(error), 2
-    print("error:", printable(" ".join(str(message).split())), file=sys.stderr)
+    said = " ".join(str(message).split())
+    said = said if len(said) <= LONGEST else f"{said[: LONGEST - 500]} … {said[-500:]}"
+    print("error:", printable(said), file=sys.stderr)
     return status
 
 

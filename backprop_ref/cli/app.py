@@ -437,6 +437,9 @@ def verify(
         typer.Option("--many", help="With --command: started once; a case a line in, an answer a line out."),
     ] = False,
     time_limit: Annotated[float, typer.Option(min=0.01, help="Seconds for each case.", metavar="SECONDS")] = 10.0,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Let it use files, network and memory as you may, and see the environment.")
+    ] = False,
     html: Annotated[
         str | None, typer.Option(help="Write the report as a page; never over a file.", metavar="FILE")
     ] = None,
@@ -491,6 +494,7 @@ def verify(
         "numbers": numbers,
         "many": many,
         "time_limit": time_limit,
+        "trust": trust,
         "html": html,
         "as_json": json,
         "network": network,

@@ -12,7 +12,8 @@ from backprop_ref.errors import BackpropRefError, InvalidInput
 from backprop_ref.experiments.config import merge, read_config
 from backprop_ref.experiments.reading import Results
 from backprop_ref.experiments.run_folder import CONFIG, RESULTS
-from backprop_ref.experiments.runner import load_run, prepare
+from backprop_ref.experiments.runner import check_same_data, load_run, prepare
+from backprop_ref.files import refuse_ways_out
 from backprop_ref.metrics import predicted_class
 from backprop_ref.report.charts.runs import Boundary, Run
 from backprop_ref.report.charts.sweeps import Cell
@@ -42,6 +43,7 @@ def gather_cells(sweep):
     found = []
     for row in sweep.rows():
         folder = sweep.folder / row["folder"]
+        refuse_ways_out(folder, RESULTS, HISTORY)
         trace = open_trace(folder) if (folder / FILE).exists() else None
         found.append(Cell(row, Run(folder.name, _history(folder, trace), _results(folder), trace)))
     return found
@@ -55,6 +57,7 @@ def _check(folder):
         inside = [path.parent for path in folder.glob(f"*/{CONFIG}")]
         newest = max(inside, key=lambda each: each.stat().st_mtime_ns, default="runs/digits-1")
         raise InvalidInput(f"{folder}: {what} (no {CONFIG} in it); give the folder of a run, such as {newest}")
+    refuse_ways_out(folder, CONFIG, RESULTS, HISTORY)
 
 
 def _gathered(folder, name, settings):
@@ -170,7 +173,8 @@ def _boundary(folder):
         return None
     try:
         experiment = prepare(merge({}, folder / CONFIG, environment=False, computing=False))
-    except BackpropRefError:  # the file with the data is gone: there is no plane to show
+        check_same_data(folder, experiment, model.params.dtype)
+    except BackpropRefError:  # the data are gone, or others by now, and none of this run's business
         return None
     if experiment.network != model.network or experiment.preprocessing.classes != preprocessing.classes:
         return None  # the data are others by now

@@ -7,6 +7,7 @@ from pathlib import Path, PurePath
 from backprop_ref.asking import ask
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import Name, beside_which, create, make_folder, refuse_links, remove_torn, replace
+from backprop_ref.stored import read_text
 from backprop_ref.traces.sinks import SINKS
 from backprop_ref.training.checkpoint import CERTIFICATE, CHECKPOINT
 from backprop_ref.training.history_file import HISTORY
@@ -50,7 +51,7 @@ def resumed_folder(folder: Name, config: str, log: str) -> Iterator[Path]:
     folder = Path(folder)
     check_links(folder, log)
     remove_torn(folder, CONFIG, RESULTS)
-    before, checkpoint = (folder / CONFIG).read_text(encoding="utf-8"), _version(folder / CHECKPOINT)
+    before, checkpoint = read_text(folder / CONFIG), _version(folder / CHECKPOINT)
     try:
         replace(folder / CONFIG, config)
         yield folder

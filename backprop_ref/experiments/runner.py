@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import logging.handlers
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -160,9 +161,23 @@ def prepare(config):
     sizes = [preprocessing.n_inputs, *network.hidden, preprocessing.n_outputs]
     described = Network(sizes, [*network.activation, network.output_activation], network.loss)
     network.loss = described.loss
+    _check_memory(described)
     dropout.checked(config.training.dropout, described)
     optimizer, schedule = _optimizer(config.training), _schedule(config.training)
     return Experiment(config, dataset, parts, preprocessing, described, optimizer, schedule)
+
+
+def _check_memory(network):
+    """Refuses what cannot fit into this machine's memory, before the machine is slowed down by it."""
+    if not hasattr(os, "sysconf"):
+        return
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    needed = 2 * 4 * network.n_parameters  # parameters and gradients, of four bytes each at least
+    if needed > there > 0:
+        raise InvalidInput(
+            f"network of {network.n_parameters:,} parameters: {needed / 2**30:,.0f} GiB are needed at least, and "
+            f"there are {there / 2**30:,.0f}; give smaller layers"
+        )
 
 
 def _start(config):

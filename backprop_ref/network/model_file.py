@@ -19,7 +19,17 @@ import numpy as np
 import numpy.typing as npt
 
 from backprop_ref.errors import InvalidInput
-from backprop_ref.files import Name, is_stream, path_of, replace, send, writing
+from backprop_ref.files import (
+    MOST_BYTES,
+    Name,
+    is_stream,
+    path_of,
+    refuse_endless,
+    refuse_ways_out,
+    replace,
+    send,
+    writing,
+)
 from backprop_ref.formulas import ACTIVATIONS
 from backprop_ref.network import Network
 from backprop_ref.parameters import Parameters
@@ -189,6 +199,8 @@ def load_all(path: Name) -> tuple[Model, dict[str, npt.NDArray[Any]], dict[str, 
     """`load`, with the remaining tensors and metadata: ``Model, tensors, metadata``."""
     path = path_of(path)
     path = path / "checkpoint.safetensors" if path.is_dir() else path
+    if path.name == "checkpoint.safetensors":
+        refuse_ways_out(path.parent, path.name)
     tensors, metadata = _read(path)
     _check_registered(path, metadata.get("network"))
     try:
@@ -216,11 +228,12 @@ def _check_registered(path: Path, described: Any) -> None:
 def _read(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
-    if path.exists() and not path.is_file():
-        raise InvalidInput(f"{path}: not a regular file")
+    refuse_endless(path)
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = dict(file.metadata() or {})
+            if sum(map(len, metadata.values())) > MOST_BYTES:
+                raise InvalidInput(f"{path}: what it says of its model is longer than that of any; save it again")
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
     except FileNotFoundError:
         raise InvalidInput(

@@ -19,11 +19,11 @@ from pydantic import ConfigDict, Field
 from backprop_ref.arrays import Batch, Vector
 from backprop_ref.asking import ask
 from backprop_ref.errors import InvalidInput
-from backprop_ref.files import Name
+from backprop_ref.files import Name, refuse_endless, refuse_ways_out
 from backprop_ref.network import Network
 from backprop_ref.stored import Count, Stored, StoredNetwork, parsed
 
-FILE, FORMAT, MOST_HEADER, MOST_NAME = "trace.bin", "backprop_ref-trace-1", 2**26, 2000
+FILE, FORMAT, MOST_HEADER, MOST_NAME = "trace.bin", "backprop_ref-trace-1", 2**25, 2000
 OF_SAMPLES, OF_PARAMETERS = ("z", "a", "delta"), ("W", "b", "dW", "db")
 REALS = ("<f8", "<f4")
 VALIDATIONS: tuple[list[str], ...] = ([], ["val_loss", "val_accuracy"], ["val_loss", "val_r2"])
@@ -156,8 +156,9 @@ def open_trace(path: Name) -> Trace:
     """
     path = Path(path)
     file = path / FILE if path.is_dir() else path
-    if file.exists() and not file.is_file():
-        raise InvalidInput(f"{file}: not a regular file")
+    if file.name == FILE:
+        refuse_ways_out(file.parent, FILE)
+    refuse_endless(file)
     try:
         with file.open("rb") as opened:
             line = opened.readline(MOST_HEADER)

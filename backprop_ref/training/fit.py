@@ -22,7 +22,7 @@ from backprop_ref.training.checkpoint import Folder
 from backprop_ref.training.ctrl_c import CtrlC, Interrupted
 from backprop_ref.training.divergence import first_bad_step
 from backprop_ref.training.pairs import PairsTrainer
-from backprop_ref.training.state import Chunk, Epoch, Plan, Result, State, out_of_patience
+from backprop_ref.training.state import Chunk, Epoch, Plan, Result, State, column_of, out_of_patience
 
 if TYPE_CHECKING:
     from backprop_ref.traces.recorder import Recorder
@@ -193,11 +193,12 @@ class Run:
         """Makes a chunk part of the run: of history, best, trace and state, or, if any of it fails, of none."""
         metric, y = self.pairs.metric, self.data[1]
         scores = metrics.scores_from(metric, chunk.measures, y)
-        columns = {"loss": chunk.losses, metrics.column_name(metric): scores, "learning_rate": chunk.rates}
+        columns: dict[str, Any] = {"loss": chunk.losses, metrics.column_name(metric): scores}
+        columns |= {"learning_rate": chunk.rates}
         columns |= {f"val_{name}": [value] for name, value in values.items()}
         done = self.state.epoch
         for name, column in columns.items():
-            self.state.columns[name][done:] = np.asarray(column, dtype=np.float64).tolist()
+            self.state.columns[name][done:] = column_of(column)
         state = self.state._replace(
             params=chunk.params, slots=chunk.slots, random=self.stream.state, epoch=done + len(chunk.losses)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -158,6 +159,11 @@ class Plan:
     trace: Recorder | None
 
 
+def column_of(values: npt.ArrayLike) -> array[float]:
+    """Numbers as a column of a history, which grows."""
+    return array("d", np.asarray(values, dtype=np.float64).tobytes())
+
+
 class Link(NamedTuple):
     """One of a chain of hashes; see `training.chain`."""
 
@@ -186,7 +192,7 @@ class State(NamedTuple):
     params: Parameters
     slots: Slots
     random: dict[str, Any]
-    columns: dict[str, list[float]]
+    columns: dict[str, array[float]]
     epoch: int = 0
     best: Vector | None = None
     best_value: float = np.inf

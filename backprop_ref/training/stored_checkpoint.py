@@ -1,6 +1,7 @@
 """A checkpoint as it is read from a file: every entry is checked before training goes on from it."""
 
 import hashlib
+from array import array
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,12 +10,12 @@ import numpy.typing as npt
 from pydantic import ConfigDict, Field, field_validator
 
 from backprop_ref.errors import InvalidInput
-from backprop_ref.files import Name
+from backprop_ref.files import Name, beginning
 from backprop_ref.network.model_file import Model, load_all
 from backprop_ref.parameters import Parameters
-from backprop_ref.stored import Count, Stored, read_bytes
+from backprop_ref.stored import Count, Stored
 from backprop_ref.training.history_file import HISTORY, Counted
-from backprop_ref.training.state import Link, State
+from backprop_ref.training.state import Link, State, column_of
 
 SLOT = "resume.slot."
 
@@ -101,7 +102,7 @@ def load_with_state(path: Name) -> tuple[Model, State, dict[str, Any]]:
         if stored.counted is None:
             for name in names:
                 _check(tensors, f"history.{name}", (progress.epoch,), np.float64)
-            columns = {name: tensors[f"history.{name}"].tolist() for name in names}
+            columns = {name: column_of(tensors[f"history.{name}"]) for name in names}
         else:
             columns = _counted(path, Counted(*stored.counted), progress.epoch, names)
         for name in tensors:
@@ -128,13 +129,13 @@ def load_with_state(path: Name) -> tuple[Model, State, dict[str, Any]]:
     return model, state, metadata
 
 
-def _counted(path: Name, counted: Counted, epoch: int, names: list[str]) -> dict[str, list[float]]:
+def _counted(path: Name, counted: Counted, epoch: int, names: list[str]) -> dict[str, array[float]]:
     """The history of a run that was killed, from the file that it was written to; a ValueError where that is another
     one.
     """
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
     try:
-        data = read_bytes(folder / HISTORY, counted.bytes)
+        data = beginning(folder / HISTORY, counted.bytes)
     except FileNotFoundError:
         raise ValueError(f"{HISTORY}, which it goes on in, is not beside it") from None
     if len(data) < counted.bytes or hashlib.sha256(data).hexdigest() != counted.sha256:
@@ -143,7 +144,7 @@ def _counted(path: Name, counted: Counted, epoch: int, names: list[str]) -> dict
     if first != ",".join(["epoch", *names]) or not len(lines) == counted.epochs == epoch:
         raise ValueError(f"{HISTORY} beside it is of another run")
     rows = np.loadtxt(lines, delimiter=",", ndmin=2) if lines else np.empty((0, 1 + len(names)))
-    return dict(zip(names, rows[:, 1:].T.tolist(), strict=True))
+    return {name: column_of(column) for name, column in zip(names, rows[:, 1:].T, strict=True)}
 
 
 def _check(tensors: dict[str, npt.NDArray[Any]], name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:

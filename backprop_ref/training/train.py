@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import is_dataclass, replace
 from itertools import pairwise
@@ -34,7 +35,7 @@ from backprop_ref.training.fit import Run
 from backprop_ref.training.going_on import check_goes_on, gone_on
 from backprop_ref.training.kept_data import keep_data
 from backprop_ref.training.pairs import PairsTrainer
-from backprop_ref.training.state import Epoch, Plan, Result, State
+from backprop_ref.training.state import Epoch, Plan, Result, State, column_of
 from backprop_ref.training.whole_data import LineSearches
 
 if TYPE_CHECKING:
@@ -277,12 +278,12 @@ def _pairs(
     return LineSearches(backend, network, optimizer, rows, shards, metric)
 
 
-def _columns(metric: str, network: Network, held_out: tuple[Batch, Batch] | None) -> dict[str, list[float]]:
+def _columns(metric: str, network: Network, held_out: tuple[Batch, Batch] | None) -> dict[str, array[float]]:
     """A history without epochs."""
     names = ["loss", metrics.column_name(metric), "learning_rate"]
     if held_out is not None:
         names += ["val_loss", f"val_{metrics.column_name(metrics.beside(metric, network, held_out[1]))}"]
-    return {name: [] for name in names}
+    return {name: column_of([]) for name in names}
 
 
 def suited(backend: Backend, network: Network, batch_size: int) -> Backend:
