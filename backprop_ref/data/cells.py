@@ -64,8 +64,9 @@ _ASCII = str.maketrans(
     "".join(chr(first + digit) for first in (0xFF10, 0x660, 0x6F0) for digit in range(10))
     + "\u2212\uff0d．，％（）＋٫٬٪",
     3 * "0123456789" + "--.,%()+.,%",
+    "\u200b\u200e\u200f\u2060\ufeff",
 )
-"""Digits and marks of East Asia and of Arabic as those of ASCII."""
+"""Digits and marks of East Asia and of Arabic as those of ASCII; what has no width, as none."""
 ACCOUNTED = re.compile(r"\((?=.*\d)(.*)\)|(.*\d)\s*-")
 
 
@@ -212,6 +213,13 @@ PIVOT = 69
 """Years of two digits are 1969 to 2068, as POSIX has it."""
 COMPACT = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])", re.ASCII)
 """A date in digits alone."""
+IN_DIGITS = {DAY_FIRST: "%d%m%Y", MONTH_FIRST: "%m%d%Y"}
+_DAY, _MONTH_OF, _YEAR_OF = r"(0[1-9]|[12]\d|3[01])", r"(0[1-9]|1[0-2])", r"(19|20)\d\d"
+_SHAPES = {
+    "%d%m%Y": re.compile(_DAY + _MONTH_OF + _YEAR_OF, re.ASCII),
+    "%m%d%Y": re.compile(_MONTH_OF + _DAY + _YEAR_OF, re.ASCII),
+}
+"""Dates in digits alone with the year last, by their order."""
 MONTH = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])", re.ASCII)
 """A month in digits alone."""
 _TIME = re.compile(r"([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d(?:[.,]\d+)?))?(?:\s*([AaPp])\.?[Mm]\.?)?", re.ASCII)
@@ -342,6 +350,15 @@ def date_forms(texts: Sequence[str]) -> tuple[str, ...]:
             fitting = [DAY_FIRST]
     zones = {_has_zone(text) for text in texts} if fitting == [ISO] else set()
     return () if len(zones) > 1 else tuple(fitting)
+
+
+def compact_forms(texts: Sequence[str]) -> tuple[str, ...]:
+    """The forms with the year last of dates in digits alone that fit all of some cells."""
+    return tuple(
+        form
+        for form, shape in _SHAPES.items()
+        if all(map(shape.fullmatch, texts)) and all(date(text, form) is not None for text in texts)
+    )
 
 
 def short_year(text: str) -> bool:

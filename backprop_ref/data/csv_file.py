@@ -37,6 +37,8 @@ LARGE_BYTES = 1 << 25
 """From here on columns that begin as plain numbers are read as numbers at once."""
 BLOCK_BYTES = 1 << 22
 PART_BYTES = 1 << 23
+MOST_LINES, MOST_ROWS = 10, 100_000
+"""So many lines that are no rows are named, within so many after the first."""
 SCAN_BYTES = 1 << 17  # stays in a core's cache
 MOST_THREADS = 16
 """Each reads a part, and what has been read of parts takes memory."""
@@ -328,6 +330,8 @@ def _plain_delimiters(path: Name, data: Bytes) -> Bytes:
         data = re.sub(_FORCED.pattern.encode(), rb'\1"\2"', bytes(data), flags=re.MULTILINE)
     if some and all(re.fullmatch(r"\s*'.*'\s*", line) for line in some) and data.find(b'"') < 0:
         return bytes(data).replace(b"'", b'"')
+    if not isinstance(data, mmap.mmap) and any(_RULE.fullmatch(line.encode()) for line in lines):
+        data = _RULE.sub(rb"\1", data)
     head = "".join(lines).encode()
     if any(found[1] for found in _SPACE_BEFORE_QUOTE.finditer(head)) and not isinstance(data, mmap.mmap):
         return _SPACE_BEFORE_QUOTE.sub(lambda found: found[1] or found[0], data)
@@ -338,6 +342,8 @@ _FORCED = re.compile(r"""((?:^|[,;\t|])\s*)="([^"\r\n]*)"(?=\s*(?:[,;\t|\r\n]|$)
 """A cell that Excel is to take for text: ="0123"."""
 _SPACE_BEFORE_QUOTE = re.compile(rb'"(?:[^"]|"")*+"|([,;\t|]) +(?=")')
 """A cell in quotes, or (with a delimiter as its group) spaces before one."""
+_RULE = re.compile(rb"^[ \t]*[|+]?[-=:+| ]*[-=]{3,}[-=:+| ]*[|+][-=:+| ]*(\r?\n)", re.MULTILINE)
+"""A line of dashes, as databases and Markdown draw tables."""
 _WORDS = re.compile(r'"[^"]*"|[^\s"]+')
 
 
@@ -544,9 +550,10 @@ def _plain_columns(data: Bytes, layout: Layout) -> set[int]:
     def plain(column: Sequence[str]) -> bool:
         present = [cell for cell in column if cell not in cells.NOTHING]
         numbers = all(cells.PLAIN.fullmatch(cell) and not not_plain.match(cell) for cell in present)
+        dated = all(map(cells.COMPACT.fullmatch, present)) or cells.compact_forms(present[:100])
         pointed = [cell for cell in present if "." in cell]
         thousands = bool(pointed) and all(map(cells.DOT_GROUPS.fullmatch, pointed))
-        return numbers and not thousands and not all(map(cells.COMPACT.fullmatch, present))
+        return numbers and not thousands and not dated
 
     return {i for i in range(layout.width) if rows and plain([row[i] for row in rows])}
 
@@ -706,14 +713,20 @@ def _line_of(data: Bytes, layout: Layout) -> Callable[[int], str]:
 def _explained(path: Name, data: Bytes, layout: Layout, error: Exception) -> InvalidInput:
     """What pyarrow could not read, by its line."""
     end = layout.first_line
+    wrong: list[tuple[int, int]] = []
     try:
         for line, row in _rows(data, layout):
             end = line
             if len(row) != layout.width:
-                first = "the header" if layout.names else f"line {layout.first_line + 1}"
-                return InvalidInput(
-                    f"{path}, line {line}: {len(row)} cells, but {first} has {layout.width}; mend or remove that line"
-                )
+                wrong.append((line, len(row)))
+            if len(wrong) == MOST_LINES or (wrong and line > wrong[0][0] + MOST_ROWS):
+                break
+        if wrong:
+            first = "the header" if layout.names else f"line {layout.first_line + 1}"
+            said = f"{path}, line {wrong[0][0]}: {wrong[0][1]} cells, but {first} has {layout.width}"
+            more = ", ".join(str(line) for line, _ in wrong[1:])
+            remedy = f"mend or remove lines {wrong[0][0]}, {more}" if more else "mend or remove that line"
+            return InvalidInput(f"{said}; {remedy}{' and more' if len(wrong) == MOST_LINES else ''}")
     except csv.Error as problem:
         return InvalidInput(f"{path}, line {end + 1}: not CSV ({problem}); mend that line")
     return InvalidInput(f"{path}: not CSV ({error}); mend it")

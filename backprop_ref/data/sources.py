@@ -87,6 +87,7 @@ def read(
 _OTHERS = (
     (rb"\s*<(!doctype html|html|table|head|meta)", "a web page"),
     (rb"\s*<\?xml", "XML"),
+    (rb"(\s|--[^\n]*\n|/\*.*?\*/;?)*(INSERT INTO|CREATE TABLE|DROP TABLE) ", "a dump in SQL"),
     (rb"SQLite format 3", "a database of SQLite"),
     (rb"\x80[\x02-\x05][\x00-\xff]", "a pickle of Python's"),
     (rb"%PDF", "a PDF"),
@@ -438,6 +439,9 @@ def _records(found: dict[str, Any]) -> Any:
     if {"columns", "data"} <= set(found) and isinstance(found["data"], list):
         return [dict(zip(found["columns"], row, strict=True)) for row in found["data"]]
     tables = [name for name, rows in found.items() if isinstance(rows, list) and rows and isinstance(rows[0], dict)]
+    inside = [rows for rows in found.values() if isinstance(rows, dict | list)]
+    if len(inside) == 1 and isinstance(inside[0], dict) and any(isinstance(rows, list) for rows in inside[0].values()):
+        return _records(inside[0])
     if len(tables) == 1 and not any(isinstance(found[name], list | dict) for name in found if name != tables[0]):
         return found[tables[0]]
     if found and all(isinstance(column, dict) for column in found.values()):
@@ -448,10 +452,22 @@ def _records(found: dict[str, Any]) -> Any:
     return found if any(isinstance(column, list) for column in found.values()) else [found]
 
 
+def _flat(record: dict[str, Any], left_out: Container[str], before: str = "") -> dict[str, Any]:
+    """A record whose objects are columns of their own, as place.city."""
+    made: dict[str, Any] = {}
+    for key, value in record.items():
+        name = f"{before}{key}"
+        if isinstance(value, dict) and value and name not in left_out:
+            made |= _flat(value, left_out, f"{name}.")
+        else:
+            made[name] = value
+    return made
+
+
 def _from_records(records: Iterable[dict[str, Any]], left_out: Container[str]) -> Any:
     import pyarrow as pa
 
-    records = list(records)
+    records = [_flat(record, left_out) for record in records]
     names = list(dict.fromkeys(name for record in records for name in record))
 
     def value(cell: object) -> object:

@@ -19,7 +19,8 @@ from backprop_ref.report.charts.runs import Boundary, Run
 from backprop_ref.report.charts.sweeps import Cell
 from backprop_ref.stored import read_text
 from backprop_ref.traces.file import FILE, open_trace
-from backprop_ref.training.checkpoint import CHECKPOINT, HISTORY
+from backprop_ref.training.checkpoint import CHECKPOINT
+from backprop_ref.training.history_file import HISTORY
 from backprop_ref.training.stored_checkpoint import load_checkpoint
 
 RESOLUTION = 90
@@ -113,6 +114,7 @@ def read_history(folder):
     """The columns of history.csv by name."""
     path = folder / HISTORY
     first, *lines = read_text(path).split("\n")
+    lines = lines[:-1]  # what is behind the last line break: nothing, or a line that is being written
     names = first.split(",")
     try:
         known = {"epoch", "loss"} <= set(names) <= set(OF_HISTORY) and {"accuracy", "r2"} & set(names)

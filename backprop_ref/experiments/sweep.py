@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, StrictStr, ValidationError
 
+from backprop_ref import showing
 from backprop_ref.asking import ask
 from backprop_ref.errors import InvalidInput, TrainingDiverged, unknown
 from backprop_ref.experiments.config import check_backend, merge
@@ -20,17 +21,19 @@ from backprop_ref.experiments.run_folder import before_checkpoint, check_links, 
 from backprop_ref.experiments.runner import initial_loss, prepare, run
 from backprop_ref.experiments.schema import Config
 from backprop_ref.experiments.workers import await_workers, in_processes
-from backprop_ref.files import create, json_text, make_folder, refuse_links, replace
+from backprop_ref.files import create, json_text, make_folder, refuse_links, remove_torn, replace
 from backprop_ref.progress import Bar
 from backprop_ref.report.ends import STATES, outcome, right_from
 from backprop_ref.stored import parsed, read_text
-from backprop_ref.text import as_table
+from backprop_ref.text import as_table, numbered
 from backprop_ref.traces.file import FILE, open_trace
 from backprop_ref.training.checkpoint import CHECKPOINT, locked
 
 PLAN, ROW, CELLS, TABLES = "sweep.json", "cell.json", "cells", ("table.csv", "table.json")
 ELSEWHERE = ("dir", "resume", "output")
 """What a run's configuration may say of where it goes, and a sweep's may not."""
+MOST_SHOWN = 50
+"""Rows of the table that a notebook shows."""
 WORTH_WORKERS_SECONDS = 10.0
 """What is left has to take longer than this before processes are started for it, each of which has to import first."""
 
@@ -266,6 +269,25 @@ class Sweep:
         found = [_read_row(cell, self.place(cell)) for cell in self.cells]
         return [row for row in found if row is not None]
 
+    def _parts(self) -> showing.Parts:
+        rows, columns = self.rows(), [*self.about["grid"], "outcome", "epochs", "final_loss"]
+        yield f"{self.about['title']}: {len(rows)} of {numbered(len(self.cells), 'run')}, in {self.folder}"
+        values = ([row.get(name) for name in columns] for row in rows[:MOST_SHOWN])
+        yield showing.Table(columns, [[f"{v:.4g}" if isinstance(v, float) else str(v) for v in row] for row in values])
+        if len(rows) > MOST_SHOWN:
+            yield f"the first {MOST_SHOWN} of {len(rows):,} rows; table.csv has them all"
+
+    def __repr__(self) -> str:
+        return showing.text(self._parts())
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return showing.html(self._parts())
+
+    def _repr_markdown_(self) -> str:
+        """The same as Markdown."""
+        return showing.markdown(self._parts())
+
     def run(self, workers: int | None = None, progress: bool | None = None, backend: str | None = None) -> None:
         """Runs what is not finished yet, and writes the table; also after Ctrl-C, which goes on to the caller.
 
@@ -288,6 +310,7 @@ class Sweep:
         done = len(self.cells) - len(ahead)
         tasks = [(str(self.place(cell)), cell.values, cell.config) for cell in ahead]
         refuse_links(self.folder, *TABLES)
+        remove_torn(self.folder, PLAN, *TABLES)
         for folder, _, config in tasks:
             _begun(Path(folder), Config(**config))
         try:
@@ -354,6 +377,7 @@ def run_cell(folder, values, config):
     """
     folder, config = Path(folder), Config(**config)
     if (folder / CHECKPOINT).exists():
+        remove_torn(folder, ROW)
         config.run.resume = str(folder)
     else:
         remove(_begun(folder, config))

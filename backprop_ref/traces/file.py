@@ -166,13 +166,24 @@ def open_trace(path: Name) -> Trace:
             count = (os.fstat(opened.fileno()).st_size - len(line)) // dtype.itemsize
             if count < 1:
                 return Trace(about, np.empty(0, dtype))
-            return Trace(about, np.memmap(opened, dtype, "r", offset=len(line), shape=(count,)))
+            records = np.memmap(opened, dtype, "r", offset=len(line), shape=(count,))
+            return Trace(about, records[: _rising(records["epoch"])])
     except FileNotFoundError:
         raise InvalidInput(f"{path}: no binary trace ({FILE}) there; train with {ask('--trace', 'binary')}") from None
     except OSError as error:
         raise InvalidInput(f"{file}: cannot be read ({error.strerror})") from None
     except ValueError as error:
         raise InvalidInput(f"{file}: not a binary trace of ours, or its first line is damaged ({error})") from None
+
+
+def _rising(epochs: npt.NDArray[np.int64]) -> int:
+    """How many records there are without those at the end whose epoch is not above the one before: when the power
+    fails, blocks of zeros may be left there.
+    """
+    count = len(epochs)
+    while count > 1 and epochs[count - 1] <= epochs[count - 2]:
+        count -= 1
+    return count
 
 
 def _described(dtype: RecordType) -> list[list[Any]]:

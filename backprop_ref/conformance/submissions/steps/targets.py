@@ -28,8 +28,9 @@ def targets(path: str) -> list[str]:
         raise InvalidInput(f"{path} is no Python that can be read: {error}") from None
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     used = {one.name: _names([other for other in classes if other is not one]) for one in classes}
-    steps = [one.name for one in classes if list(plans(_methods(one, classes), _takes_data(one)))]
-    whole = [name for name in steps if name not in used[name]]
+    known = {one.name: list(plans(_methods(one, classes), _takes_data(one))) for one in classes}
+    whole = [name for name, some in known.items() if some and name not in used[name]]
+    steps = [name for name, some in known.items() if some and not (whole and all(map(_of_a_layer, some)))]
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
     back = sorted((one for one in functions if _goes_back(one)), key=lambda one: -_likely(one))
     train = [one.name for one in functions if one.name in STEPS or "train" in one.name or "fit" in one.name]
@@ -39,6 +40,11 @@ def targets(path: str) -> list[str]:
     if not found:
         raise InvalidInput(f"nothing in {path} looks like a backward pass; say which function or class: {path}:name")
     return list(dict.fromkeys(found))
+
+
+def _of_a_layer(plan):
+    """Whether a class is handed dLoss/da: beside a network of which it is a part, it says nothing of the whole."""
+    return any(role == "upstream" for call in plan.calls for _, role in call.arguments)
 
 
 def _names(nodes):
