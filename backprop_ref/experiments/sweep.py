@@ -1,7 +1,7 @@
 """A grid of runs: workers, resuming, and one table with a row for each."""
 
 import itertools
-import json
+import math
 import os
 import re
 import time
@@ -21,9 +21,10 @@ from backprop_ref.experiments.run_folder import before_checkpoint, check_links, 
 from backprop_ref.experiments.runner import initial_loss, prepare, run
 from backprop_ref.experiments.schema import Config
 from backprop_ref.experiments.workers import await_workers, in_processes
-from backprop_ref.files import create, json_text, make_folder, refuse_links, replace
+from backprop_ref.files import create, json_text, make_folder, refuse_links, remove_torn, replace
 from backprop_ref.progress import Bar
 from backprop_ref.report.ends import STATES, outcome, right_from
+from backprop_ref.stored import parsed, read_text
 from backprop_ref.text import as_table, numbered
 from backprop_ref.traces.file import FILE, open_trace
 from backprop_ref.training.checkpoint import CHECKPOINT, locked
@@ -152,18 +153,30 @@ def _text(value):
     return "x".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
+MOST_RUNS = 10_000
+"""Of a sweep."""
+
+
 def _ranged(axis, text):
-    match = re.fullmatch(r"(\d+)-(\d+)", text) if axis == "seed" else None
+    match = re.fullmatch(r"(\d{1,18})-(\d{1,18})", text) if axis == "seed" else None
     if match is None:
         return [text]
     first, last = int(match[1]), int(match[2])
     if first > last:
         raise InvalidInput(f"{ask('--seeds')}: {text} is empty; give the smaller one first, as {last}-{first}")
+    if last - first >= MOST_RUNS:
+        said = f"{text} are {last - first + 1:,}, and {MOST_RUNS:,} runs a sweep at most"
+        raise InvalidInput(f"{ask('--seeds')}: {said}; give fewer")
     return [str(seed) for seed in range(first, last + 1)]
 
 
 def plan(grid, flags, path=None):
     """The cells of a grid over what `flags` (flag -> value) and a file say, all of them checked."""
+    runs = math.prod(map(len, grid.values()))
+    if runs > MOST_RUNS:
+        raise InvalidInput(
+            f"{path or 'sweep'}: {runs:,} runs, and a sweep has {MOST_RUNS:,} at most; give fewer values"
+        )
     cells = []
     checked = set()
     for values in itertools.product(*grid.values()):
@@ -218,13 +231,11 @@ class Sweep:
         """The one in a folder; what its plan says, and any link in it, has to stay inside the folder."""
         path = Path(folder) / PLAN
         try:
-            content = _Content(**json.loads(path.read_text(encoding="utf-8"))).model_dump()
+            content = _Content(**parsed(read_text(path))).model_dump()
             cells = [Cell(**cell) for cell in content.pop("cells")]
             configs = [Config(**cell.config) for cell in cells]
         except FileNotFoundError:
             raise InvalidInput(f"{folder}: no folder of a sweep (no {PLAN} in it)") from None
-        except OSError as error:
-            raise InvalidInput(f"{path}: cannot be read ({error.strerror})") from None
         except ValidationError as error:
             wrong = error.errors()[0]
             place = ".".join(map(str, wrong["loc"]))
@@ -299,6 +310,7 @@ class Sweep:
         done = len(self.cells) - len(ahead)
         tasks = [(str(self.place(cell)), cell.values, cell.config) for cell in ahead]
         refuse_links(self.folder, *TABLES)
+        remove_torn(self.folder, PLAN, *TABLES)
         for folder, _, config in tasks:
             _begun(Path(folder), Config(**config))
         try:
@@ -324,14 +336,14 @@ class Sweep:
 def _read_row(cell, folder):
     """The row of a finished cell, or None."""
     try:
-        row: dict[str, Any] = json.loads((folder / ROW).read_text(encoding="utf-8"))
+        row: dict[str, Any] = parsed(read_text(folder / ROW))
         Row.checked(row)
         for name, value in {**cell.values, "folder": _relative(folder)}.items():
             if row.get(name) != value:
                 raise ValueError(f"of another cell, whose {name} is {row.get(name)!r}")
     except FileNotFoundError:
         return None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         again = f"remove it, and the cell is run again by: backprop-ref sweep --resume {folder.parent.parent}"
         raise InvalidInput(f"{folder / ROW}: damaged, or of another version ({error}); {again}") from None
     return row
@@ -365,6 +377,7 @@ def run_cell(folder, values, config):
     """
     folder, config = Path(folder), Config(**config)
     if (folder / CHECKPOINT).exists():
+        remove_torn(folder, ROW)
         config.run.resume = str(folder)
     else:
         remove(_begun(folder, config))

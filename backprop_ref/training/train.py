@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import is_dataclass, replace
 from itertools import pairwise
@@ -33,7 +35,7 @@ from backprop_ref.training.fit import Run
 from backprop_ref.training.going_on import check_goes_on, gone_on
 from backprop_ref.training.kept_data import keep_data
 from backprop_ref.training.pairs import PairsTrainer
-from backprop_ref.training.state import Epoch, Plan, Result, State
+from backprop_ref.training.state import Epoch, Plan, Result, State, column_of
 from backprop_ref.training.whole_data import LineSearches
 
 if TYPE_CHECKING:
@@ -112,8 +114,8 @@ def train(
         A bar on standard error; default: if that is a terminal and training takes over two seconds.
     run_dir : path, optional
         Folder for history.csv and checkpoint.safetensors; created. The checkpoint is written at the start, about every
-        `CHECKPOINT_SECONDS`, and at the end, whatever ends training. The same call may be made again, as a notebook's
-        cell is, and trains anew; a folder that holds another run is refused.
+        `CHECKPOINT_SECONDS`, and at the end, whatever ends training, SIGTERM too. The same call may be made again, as
+        a notebook's cell is, and trains anew; a folder that holds another run is refused.
     resume : bool
         Go on from the checkpoint in `run_dir`, to the same bits as if training had never stopped.
     force : bool
@@ -184,10 +186,17 @@ def train(
     pairs = _pairs(*given, dropping.checked(dropout, network), batch_size)
     stream = _orders(shuffle, seed, run_dir)
     columns = _columns(metric, network, held_out)
-    key = dropping.key_of(seed) if pairs.rates else None
-    begun = gone_on(state, State(params.copy(), optimizer.init(params.flat), stream.state, columns, key=key), plan)
     with contextlib.ExitStack() as opened:
-        folder = None
+        ctrl_c, folder = CtrlC(ending=run_dir is not None), None
+        opened.callback(ctrl_c.pass_on)
+        begun = gone_on(
+            state,
+            State(
+                *(params.copy(), optimizer.init(params.flat), stream.state, columns),
+                key=dropping.key_of(seed) if pairs.rates else None,
+            ),
+            plan,
+        )
         if run_dir is not None:
             identity = {
                 "network": network.to_dict(),
@@ -210,7 +219,9 @@ def train(
                 "restore_best": restore_best,
             }
             folder = checkpoint.Folder(
-                path_of(run_dir, "run_dir"), network, preprocessing, config, identity, call, plan.epochs, resume, force
+                *(path_of(run_dir, "run_dir"), network, preprocessing, config, identity, call, plan.epochs, resume),
+                force,
+                threads=_threads(computing) if computing.numerics == "fast" else None,
             )
             opened.callback(folder.close)
             begun = folder.restore(begun, plan.epochs) if resume else begun
@@ -218,7 +229,7 @@ def train(
             raise InvalidInput("resume=True needs run_dir, the folder of the run to go on with")
         run = Run(plan, pairs, (x, y), held_out, begun, stream, folder, (weights, held_out_weights))
         opened.callback(run.close_trace)
-        ctrl_c = opened.enter_context(CtrlC())  # from the first checkpoint on, Ctrl-C ends the run as a whole one
+        opened.enter_context(ctrl_c)  # from the first checkpoint on, Ctrl-C ends the run as a whole one
         run.begin(resume)
         keep_data(folder, x, y, weights)
         try:
@@ -267,12 +278,12 @@ def _pairs(
     return LineSearches(backend, network, optimizer, rows, shards, metric)
 
 
-def _columns(metric: str, network: Network, held_out: tuple[Batch, Batch] | None) -> dict[str, list[float]]:
+def _columns(metric: str, network: Network, held_out: tuple[Batch, Batch] | None) -> dict[str, array[float]]:
     """A history without epochs."""
     names = ["loss", metrics.column_name(metric), "learning_rate"]
     if held_out is not None:
         names += ["val_loss", f"val_{metrics.column_name(metrics.beside(metric, network, held_out[1]))}"]
-    return {name: [] for name in names}
+    return {name: column_of([]) for name in names}
 
 
 def suited(backend: Backend, network: Network, batch_size: int) -> Backend:
@@ -280,6 +291,11 @@ def suited(backend: Backend, network: Network, batch_size: int) -> Backend:
     choose = getattr(backend, "suited", None)
     largest = max(n_in * n_out for n_in, n_out in pairwise(network.sizes))
     return backend if choose is None else choose(largest * batch_size)
+
+
+def _threads(backend: Backend) -> int:
+    """How many threads a backend may use."""
+    return getattr(backend, "threads", None) or len(getattr(os, "sched_getaffinity", lambda _: [1])(0))
 
 
 def _described(schedule: Schedule, epochs: int) -> str:

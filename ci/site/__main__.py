@@ -31,6 +31,7 @@ STRUCTURE = {
     "Learn": ("learn/neuron", "learn/layers", "learn/whole-network", "learn/wrong-gradients", "learn/exercises"),
     "How to": (
         "training",
+        "reproduce",
         "estimators",
         "data",
         "verify",
@@ -39,6 +40,7 @@ STRUCTURE = {
         "backends",
         "machines",
         "exchange",
+        "trust",
     ),
     "Notebooks": tuple(f"notebooks/{name}" for name in NOTEBOOKS),
     "Reference": (
