@@ -32,16 +32,21 @@ MOST_BYTES = 2**25
 """Of a document that is read as a whole. Tables, models and traces may be larger."""
 
 
-def content(path: Name, most: int = MOST_BYTES) -> bytes:
-    """All of a regular file that is not too large; a FileNotFoundError where there is none."""
+def beginning(path: Name, most: int) -> bytes:
+    """The first bytes of a regular file, at most so many; a FileNotFoundError where there is none."""
     refuse_endless(path)
     try:
         with Path(path).open("rb") as file:
-            found = file.read(most + 1)
+            return file.read(most)
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:
         raise InvalidInput(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+
+
+def content(path: Name, most: int = MOST_BYTES) -> bytes:
+    """All of a regular file that is not too large; a FileNotFoundError where there is none."""
+    found = beginning(path, most + 1)
     if len(found) > most:
         raise InvalidInput(f"{path}: larger than {most >> 10:,} KiB, which no such file is; give another one")
     return found

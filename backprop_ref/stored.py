@@ -69,20 +69,6 @@ def parsed(text: str | bytes) -> Any:
         raise ValueError("too deeply nested") from None
 
 
-def read_bytes(path: Name, most: int) -> bytes:
-    """So many bytes from the beginning of a regular file, or all that it has."""
-    path = Path(path)
-    if path.exists() and not path.is_file():
-        raise InvalidInput(f"{path}: not a regular file")
-    try:
-        with path.open("rb") as file:
-            return file.read(most)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise InvalidInput(f"{path}: cannot be read ({error.strerror})") from None
-
-
 def read_text(path: Name, most: int = MOST_BYTES) -> str:
     """The text of a regular file of at most so many bytes; a FileNotFoundError where there is none."""
     try:

@@ -10,10 +10,10 @@ import numpy.typing as npt
 from pydantic import ConfigDict, Field, field_validator
 
 from backprop_ref.errors import InvalidInput
-from backprop_ref.files import Name
+from backprop_ref.files import Name, beginning
 from backprop_ref.network.model_file import Model, load_all
 from backprop_ref.parameters import Parameters
-from backprop_ref.stored import Count, Stored, read_bytes
+from backprop_ref.stored import Count, Stored
 from backprop_ref.training.history_file import HISTORY, Counted
 from backprop_ref.training.state import Link, State, column_of
 
@@ -135,7 +135,7 @@ def _counted(path: Name, counted: Counted, epoch: int, names: list[str]) -> dict
     """
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
     try:
-        data = read_bytes(folder / HISTORY, counted.bytes)
+        data = beginning(folder / HISTORY, counted.bytes)
     except FileNotFoundError:
         raise ValueError(f"{HISTORY}, which it goes on in, is not beside it") from None
     if len(data) < counted.bytes or hashlib.sha256(data).hexdigest() != counted.sha256:
