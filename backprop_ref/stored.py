@@ -1,7 +1,6 @@
 """What files hold, as types: of what is read from a file, nothing is used before it is checked."""
 
 import json
-from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
