@@ -274,7 +274,7 @@ def test_a_run_that_was_killed_has_its_history_beside_its_checkpoint(tmp_path, m
     whole = br.train(NETWORK, parameters(NETWORK), **how, run_dir=tmp_path / "run", callback=look)
     state = br.load_state(killed)
     assert (state.epoch, state.stopped) == (5, None)
-    assert [*state.columns["loss"]] == whole.history["loss"][:5].tolist()
+    assert state.columns["loss"].tolist() == whole.history["loss"][:5].tolist()
     assert br.train(NETWORK, parameters(NETWORK), **how, run_dir=killed, resume=True).params.sha256() == (
         whole.params.sha256()
     )

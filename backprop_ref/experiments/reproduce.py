@@ -10,6 +10,7 @@ import numpy as np
 import yaml
 from pydantic import Field
 
+from backprop_ref.asking import ask
 from backprop_ref.backends import get_backend
 from backprop_ref.errors import InvalidInput, TrainingDiverged
 from backprop_ref.experiments.config import check_backend, merge, read_config
@@ -173,7 +174,7 @@ def _of_checkpoint(path: Path) -> Claim:
     if chain is None:
         raise InvalidInput(
             f"{path.parent}: trained in fast numerics, whose bits are those of one machine and its threads, so that "
-            "training it again proves nothing; train with --numerics reproducible"
+            f"training it again proves nothing; train with {ask('--numerics', 'reproducible')}"
         )
     return Claim(
         path,

@@ -7,7 +7,7 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import create, open_in_place, replace
@@ -24,6 +24,14 @@ class Counted(NamedTuple):
     sha256: str
 
 
+class Counts(NamedTuple):
+    """The same while it grows; replaced by one assignment, which Ctrl-C comes before or after."""
+
+    epochs: int = 0
+    bytes: int = 0
+    digest: Any = hashlib.sha256()
+
+
 class HistoryFile:
     """The file of a run, which holds what the states that are written to it have in common and more.
 
@@ -33,49 +41,52 @@ class HistoryFile:
 
     def __init__(self, folder: Path, there: bool) -> None:
         self._path, self.there = folder / HISTORY, there
-        self._epochs, self._end, self._digest = 0, 0, hashlib.sha256()
+        self._counts = Counts()
 
     def write(self, state: State) -> Counted:
         """Sees that the file has the history of a state, on the disk; what of it counts then."""
-        if state.epoch < self._epochs or not self._append(state):
+        if state.epoch < self._counts.epochs or not self._append(state):
             self._begin(state)
-        return Counted(self._epochs, self._end, self._digest.hexdigest())
+        epochs, end, digest = self._counts
+        return Counted(epochs, end, digest.hexdigest())
 
     def remove(self) -> None:
         """Removes the file of an earlier run."""
         if self.there:
             self._path.unlink(missing_ok=True)
-        self._epochs = self._end = 0
+        self._counts = Counts()
 
     def _begin(self, state: State) -> None:
         text = ",".join(["epoch", *state.columns]) + "\n" + _lines(state.columns, 0, state.epoch)
         try:
             (replace if self.there else create)(self._path, text)
+            self.there = True
         except FileExistsError:
             raise
         except BaseException:  # Ctrl-C, after which the file may have its name already
             self.there = self.there or os.path.lexists(self._path)
             raise
-        self.there = True
-        self._epochs, self._end, self._digest = state.epoch, len(text), hashlib.sha256(text.encode())
+        self._counts = Counts(state.epoch, len(text), hashlib.sha256(text.encode()))
 
     def _append(self, state: State) -> bool:
         """Writes behind what counts; gives whether there is such a file."""
-        if self._end == 0:
+        epochs, end, digest = self._counts
+        if end == 0:
             return False
-        if state.epoch == self._epochs:
+        if state.epoch == epochs:
             return True
         with contextlib.suppress(InvalidInput, FileNotFoundError), open_in_place(self._path, "r+b") as file:
-            if os.fstat(file.fileno()).st_size < self._end:
+            if os.fstat(file.fileno()).st_size < end:
                 return False
-            data = _lines(state.columns, self._epochs, state.epoch).encode()
-            file.seek(self._end)
+            data = _lines(state.columns, epochs, state.epoch).encode()
+            file.seek(end)
             file.write(data)
             file.truncate()
             file.flush()
             os.fsync(file.fileno())
-            self._epochs, self._end = state.epoch, self._end + len(data)
-            self._digest.update(data)
+            digest = digest.copy()
+            digest.update(data)
+            self._counts = Counts(state.epoch, end + len(data), digest)
             return True
         return False
 
