@@ -537,7 +537,7 @@ def test_a_foreign_sweep_whose_texts_are_attacks_is_shown_and_does_nothing(opene
     (tmp_path / "sweep/sweep.json").write_text(json.dumps({**plan, "title": ATTACKS[2]}))
     for i, path in enumerate(sorted((tmp_path / "sweep/cells").glob("*/cell.json"))):
         row = json.loads(path.read_text())
-        path.write_text(json.dumps({**row, "activation": ATTACKS[i], "sha256": ATTACKS[i], "seconds": ATTACKS[i]}))
+        path.write_text(json.dumps({**row, "sha256": ATTACKS[i], "seconds": ATTACKS[i]}))
     assert run_command(["report", str(tmp_path / "sweep"), "--out", str(tmp_path / "page.html")]) == 0
     page = opened(tmp_path / "page.html")
     draw_all(page)
@@ -546,7 +546,6 @@ def test_a_foreign_sweep_whose_texts_are_attacks_is_shown_and_does_nothing(opene
     page.wait_for_timeout(300)
     assert page.evaluate("window.hacked") is None
     assert page.locator("h1").inner_text() == ATTACKS[2]
-    assert {spaceless(f"activation {name}") for name in ATTACKS[:4]} <= shown_texts(page)
 
 
 @pytest.mark.parametrize("kind", ["report", "explain"])

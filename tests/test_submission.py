@@ -471,7 +471,7 @@ def test_a_child_that_stays_does_not_hold_the_answer_back(tmp_path):
 
 def test_commands_that_cannot_be_run(tmp_path):
     for command in ("", "'", "./no-such-program", str(tmp_path)):
-        with pytest.raises(InvalidInput, match="--command"):
+        with pytest.raises(InvalidInput, match="command"):
             judge(Program(command, question), CASES[:1])
 
 

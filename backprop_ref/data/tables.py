@@ -181,8 +181,6 @@ def _dataset(
     width = len(raw.columns)
     names = raw.names or [f"x{i}" for i in range(width)]
     raw = raw.without_blank_rows().without_repeated_names()
-    if not raw.rows:
-        raise InvalidInput(f"{where}: nothing in any row; at least one row of data is needed")
     raw.notes.extend(_check_rows(where, raw))
     _name_all(where, raw, names)
     wanted = _rejoined(wanted, names)
@@ -298,6 +296,8 @@ def _check_rows(where: str, raw: Raw) -> list[str]:
 
     A last row that says so, and is none that can be shown, is spoken of.
     """
+    if not raw.rows:
+        raise InvalidInput(f"{where}: nothing in any row; at least one row of data is needed")
     if raw.rows == 1:
         raise InvalidInput(f"{where}: one row of data; more are needed")
     cells_ = [column.text(0) for column in raw.columns]

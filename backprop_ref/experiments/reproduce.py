@@ -151,6 +151,8 @@ def _until(claim):
 
 def _claims(path: Path, notes: list[str]) -> list[Claim]:
     """What is said of the training, by each file that says something."""
+    if not path.exists():
+        raise InvalidInput(f"{path}: no such file; give the folder of a run, or its {CERTIFICATE}")
     if not path.is_dir():
         return [_of_certificate(path)]
     if not (path / CONFIG).is_file():

@@ -38,6 +38,8 @@ def kept_data(folder: Path, fingerprint: str, network: Network) -> tuple[Batch, 
     path = folder / DATA
     if not path.is_file():
         return None
+    if path.stat().st_size > 2 * MOST_BYTES:
+        raise InvalidInput(f"{path}: larger than what is kept of data; train again")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
