@@ -16,7 +16,7 @@ from backprop_ref.errors import InvalidInput, TrainingDiverged
 from backprop_ref.experiments.config import check_backend, merge, read_config
 from backprop_ref.experiments.run_folder import CONFIG, no_run_folder
 from backprop_ref.experiments.runner import first_params, how_to_train, prepare
-from backprop_ref.files import Name
+from backprop_ref.files import Name, path_of
 from backprop_ref.network.model_file import Model
 from backprop_ref.settings import resolve
 from backprop_ref.stored import Count, Stored
@@ -109,7 +109,7 @@ def reproduce(
     progress: bool | None = None,
 ) -> Reproduced:
     """Trains a run folder again, or what a certificate is of, in a folder that is removed afterwards."""
-    path = Path(run)
+    path = path_of(run, "run")
     notes: list[str] = []
     claims = _claims(path, notes)
     most = max(claims, key=lambda claim: claim.epochs)
@@ -151,6 +151,8 @@ def _until(claim):
 
 def _claims(path: Path, notes: list[str]) -> list[Claim]:
     """What is said of the training, by each file that says something."""
+    if not path.exists():
+        raise InvalidInput(f"{path}: no such file; give the folder of a run, or its {CERTIFICATE}")
     if not path.is_dir():
         return [_of_certificate(path)]
     if not (path / CONFIG).is_file():
