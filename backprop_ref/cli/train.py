@@ -8,8 +8,9 @@ from backprop_ref.cli import show
 from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.config import merge, read_config
 from backprop_ref.experiments.run_folder import CONFIG
-from backprop_ref.experiments.runner import csv_bytes, prepare, run
+from backprop_ref.experiments.runner import csv_bytes, prepare, run, run_beside
 from backprop_ref.experiments.schema import flags as schema_flags
+from backprop_ref.ranks import launched
 from backprop_ref.training.rate_search import find_learning_rate
 
 MUCH_CSV_BYTES = 50e6
@@ -66,8 +67,14 @@ def train(dataset, config_file, flags):
         config = _resumed(config.run.resume, flags, config_file)
     if config.data.folds is not None and config.data.fold is None and config.run.resume is None:
         return _folds(config)
-    warn_of_csv([config])
-    results = run(config, announce=lambda note: show.say(note, err=config.run.json_), may_grow=False)
+    comm = launched.world()
+    with launched.together(comm):
+        if comm is not None and comm.rank > 0:
+            run_beside(config, comm)
+            return 0
+        warn_of_csv([config])
+        told = {"announce": lambda note: show.say(note, err=config.run.json_), "may_grow": False}
+        results = run(config, **told, comm=comm)
     if config.run.json_:
         show.as_json(results)
     else:
@@ -77,6 +84,8 @@ def train(dataset, config_file, flags):
 
 def _folds(config):
     """Trains once for each fold; the mean of the scores and their deviation."""
+    if launched.world() is not None:
+        raise InvalidInput("--folds in several processes: train one fold after the other, each by its --fold")
     if config.run.output is not None:
         raise InvalidInput("--output with --folds: each fold has results of its own; leave it out, and use --json")
     folder, all_results = config.run.dir, []

@@ -239,20 +239,8 @@ def csv_bytes(experiment):
     return records * samples * SINKS["csv"].line_bytes(experiment.network, dtype, trace.digits)
 
 
-def run(
-    config: Config,
-    progress: bool | None = None,
-    announce: Callable[[str], object] = lambda note: None,
-    may_grow: bool = True,
-) -> dict[str, Any]:
-    """Trains as configured and writes the run folder; returns the results, JSON-ready.
-
-    What was decided about a table is given to `announce` beforehand. Unless it `may_grow`, a loss that did so a
-    thousandfold is a training that diverged.
-
-    After an InvalidInput without a checkpoint, everything is as it was before, but for a resumed run's log; with one,
-    the run can be resumed. After a TrainingDiverged the folder holds what was reached.
-    """
+def _ready(config):
+    """The experiment of a configuration, its backend and the initial parameters; fills in what was left open."""
     experiment, chosen = prepare(config), config.backend
     backend = get_backend(chosen.name, chosen.numerics, chosen.device, chosen.threads)
     batch: Any = config.training.batch_size
@@ -261,7 +249,6 @@ def run(
     for key in ("dtype", "device", "threads"):
         setattr(chosen, key, settings.resolve(key, getattr(chosen, key)))
     params = experiment.network.init(config.training.seed, config.network.init, chosen.dtype)
-    output, resume, log = config.run.output, config.run.resume, config.logging.file
     if config.training.start is not None:
         first = load(config.training.start)
         if first.network.sizes != experiment.network.sizes:
@@ -270,6 +257,26 @@ def run(
                 f"--from {config.training.start}: its sizes are {sizes[0]}, not {sizes[1]}; leave out --hidden"
             )
         params = Parameters.from_arrays(first.params.W, first.params.b, chosen.dtype)
+    return experiment, backend, params
+
+
+def run(
+    config: Config,
+    progress: bool | None = None,
+    announce: Callable[[str], object] = lambda note: None,
+    may_grow: bool = True,
+    comm: Any = None,
+) -> dict[str, Any]:
+    """Trains as configured and writes the run folder; returns the results, JSON-ready. With `comm`, as its rank 0.
+
+    What was decided about a table is given to `announce` beforehand. Unless it `may_grow`, a loss that did so a
+    thousandfold is a training that diverged.
+
+    After an InvalidInput without a checkpoint, everything is as it was before, but for a resumed run's log; with one,
+    the run can be resumed. After a TrainingDiverged the folder holds what was reached.
+    """
+    experiment, backend, params = _ready(config)
+    output, resume, log = config.run.output, config.run.resume, config.logging.file
     check_log(log)
     check_output("--output", output)
     opened = new_folder(config.run.dir, experiment.dataset.name, dump(config), log)
@@ -277,7 +284,7 @@ def run(
         opened = resumed_folder(resume, dump(config), log)
     with opened as folder:
         config.run.dir = str(folder)
-        results = _train(experiment, backend, params, folder, progress, announce, may_grow)
+        results = _train(experiment, backend, params, folder, progress, announce, may_grow, comm)
     text, file = json_text(results) + "\n", folder / RESULTS
     with writing(file, f"the network is in {folder / CHECKPOINT}"):
         (create if resume is None else replace)(file, text)
@@ -286,8 +293,8 @@ def run(
     return results
 
 
-def _train(experiment, backend, params, folder, progress, announce, may_grow):
-    config, training = experiment.config, experiment.config.training
+def _train(experiment, backend, params, folder, progress, announce, may_grow, comm):
+    config = experiment.config
     with _logged(folder, config.logging) as log:
         x, y = experiment.xy("train")
         log.info("backprop_ref %s, backend %s, %s, %s", __version__, backend.name, backend.numerics, params.dtype)
@@ -298,25 +305,16 @@ def _train(experiment, backend, params, folder, progress, announce, may_grow):
         started = time.perf_counter()
         try:
             result = train(
-                experiment.network,
-                params,
-                x,
-                y,
-                epochs=training.epochs,
-                **experiment.of_steps,
-                schedule=experiment.schedule,
-                validation=_validation(experiment),
-                patience=training.patience,
-                min_delta=training.min_delta,
+                *(experiment.network, params, x, y),
+                **_told(experiment, y),
                 callback=_epoch_logger(log),
                 progress=progress,
                 run_dir=folder,
-                resume=config.run.resume is not None,
-                metric=_metric(experiment, y),
                 trace=_recorder(config.trace, folder),
                 preprocessing=experiment.preprocessing.to_dict(),
                 config=config.model_dump(by_alias=True, exclude={"run"}),
                 backend=backend,
+                comm=comm,
             )
         except BackpropRefError as error:
             with contextlib.suppress(InvalidInput):  # of the log's own
@@ -331,6 +329,29 @@ def _train(experiment, backend, params, folder, progress, announce, may_grow):
         scored = results["test"] or results["train"]
         log.info("stopped: %s after %d epochs; %s", result.stopped, result.epochs, scored)
     return results
+
+
+def _told(experiment, y):
+    """What `train` is told of how to train, on every rank."""
+    config, training = experiment.config, experiment.config.training
+    return {
+        **experiment.of_steps,
+        "epochs": training.epochs,
+        "schedule": experiment.schedule,
+        "validation": _validation(experiment),
+        "patience": training.patience,
+        "min_delta": training.min_delta,
+        "resume": config.run.resume is not None,
+        "metric": _metric(experiment, y),
+    }
+
+
+def run_beside(config: Config, comm: Any) -> None:
+    """What `run` is on the other ranks of `comm`: without folder, results and log."""
+    experiment, backend, params = _ready(config)
+    x, y = experiment.xy("train")
+    told = {**_told(experiment, y), "run_dir": "of rank 0"}
+    train(experiment.network, params, x, y, **told, backend=backend, comm=comm)
 
 
 def _validation(experiment):

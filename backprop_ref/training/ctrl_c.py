@@ -20,6 +20,8 @@ class CtrlC:
     """
 
     pressed = False
+    patient = False
+    """Whether a second one is only noted too: of several processes, none may end by itself."""
     _at_once = False
 
     def __enter__(self) -> CtrlC:
@@ -36,8 +38,9 @@ class CtrlC:
 
     def _note(self, number: int, _: Any) -> None:
         self.pressed = True
-        signal.signal(number, self._usual)
-        if self._at_once:
+        if not self.patient:
+            signal.signal(number, self._usual)
+        if self._at_once and not self.patient:
             signal.raise_signal(number)
 
     def poll(self) -> None:

@@ -17,6 +17,7 @@ from backprop_ref.optimizers.lbfgs import AnyOptimizer
 from backprop_ref.optimizers.schedules import Constant
 from backprop_ref.progress import Bar
 from backprop_ref.random import Orders
+from backprop_ref.ranks.ranks import Alone
 from backprop_ref.training.checkpoint import Folder
 from backprop_ref.training.ctrl_c import CtrlC, Interrupted
 from backprop_ref.training.divergence import first_bad_step
@@ -49,10 +50,12 @@ class Run:
         stream: Orders,
         folder: Folder | None,
         weights: tuple[Vector | None, Vector | None] = (None, None),
+        ranks: Alone | None = None,
     ) -> None:
         self.plan, self.pairs, self.trainer, self.folder = plan, pairs, pairs, folder
         self.data, self.validation, self.state, self.stream = data, validation, state, stream
         self.weights, self.validation_weights = weights
+        self.ranks = ranks or Alone()
         self.validated = None if validation is None else metrics.beside(pairs.metric, pairs.network, validation[1])
         stream.state = state.random
         copies = state.params.copy(), {name: slot.copy() for name, slot in state.slots.items()}
@@ -81,12 +84,16 @@ class Run:
         with self.pairs.backend.scope(), bar:
             try:
                 while self.state.stopped is None and self.state.epoch < plan.epochs:
-                    started, count = time.perf_counter(), self._at_most(count)
+                    started, count = time.perf_counter(), self.ranks.agreed(self._at_most(count))
                     try:
                         diverged = self._advance(count, ctrl_c.poll)
                         if diverged is None and callback is not None:
                             self._call(callback)
-                    except (Interrupted, KeyboardInterrupt):
+                    except Interrupted:
+                        self.stop("interrupted")
+                    except KeyboardInterrupt:
+                        if self.ranks.size > 1:
+                            raise
                         self.stop("interrupted")
                     if bar.enabled:
                         shown = self.state.last()
@@ -203,7 +210,7 @@ class Run:
     def _call(self, callback: Callable[[Epoch], object]) -> None:
         """Shows the callback the last epoch."""
         state = self.state
-        if callback(Epoch(state.epoch, state.last(), state.params)):
+        if self.ranks.first(lambda: bool(callback(Epoch(state.epoch, state.last(), state.params)))):
             self.stop("callback")
 
     def _start_trace(self, trace: Recorder, resume: bool) -> None:

@@ -16,7 +16,7 @@ from backprop_ref import metrics
 from backprop_ref.api import check_fit
 from backprop_ref.arrays import Batch, BatchLike, Vector
 from backprop_ref.backends import get_backend
-from backprop_ref.backends.base import Backend, BackendChoice, OffersTrainer, Trainer
+from backprop_ref.backends.base import Backend, BackendChoice, OffersTrainer, OnRanks, Trainer
 from backprop_ref.dropout import Rates
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import Name
@@ -26,12 +26,14 @@ from backprop_ref.optimizers.lbfgs import LBFGS, AnyOptimizer
 from backprop_ref.optimizers.schedules import Constant, Cosine, Schedule, Step, get_schedule
 from backprop_ref.parameters import Parameters
 from backprop_ref.random import Orders, Stream
+from backprop_ref.ranks.ranks import Alone, Ranks
 from backprop_ref.sample_weights import ClassWeight, weighted
 from backprop_ref.training import checkpoint
 from backprop_ref.training.arguments import check_finite, finite_data, integer, optimizer_or_default, validation_data
 from backprop_ref.training.ctrl_c import CtrlC
 from backprop_ref.training.fit import Run
 from backprop_ref.training.going_on import check_goes_on, gone_on
+from backprop_ref.training.on_ranks import PairsOnRanks
 from backprop_ref.training.pairs import PairsTrainer
 from backprop_ref.training.state import Epoch, Plan, Result, State
 from backprop_ref.training.whole_data import LineSearches
@@ -74,6 +76,7 @@ def train(
     numerics: str | None = None,
     device: str | None = None,
     threads: int | None = None,
+    comm: Any = None,
 ) -> Result:
     """Trains a copy of `params` on x and y.
 
@@ -131,6 +134,10 @@ def train(
         JSON-ready, kept in the checkpoint.
     backend, numerics, device, threads : optional
         See `get_backend`.
+    comm : mpi4py.MPI.Intracomm, optional
+        Trains in all its processes together, each of which makes this call with the same arguments and gets the same
+        result: that of one process with the same `shards`, which are cut among them. Run folder, trace, callback and
+        progress are those of rank 0. A process that fails ends all of them.
 
     Returns
     -------
@@ -178,17 +185,21 @@ def train(
         or getattr(optimizer, "rate_in_velocity", False),
         trace=trace,
     )
+    ranks = _ranks(comm, integer("shards", shards, 1), optimizer)
     computing = suited(get_backend(backend, numerics, device, threads), network, plan.batch_size)
     metric = metrics.chosen(metric, network, y)
     given = computing, network, optimizer, plan.batch_size, integer("shards", shards, 1), metric
     pairs = _pairs(*given, dropping.checked(dropout, network), batch_size)
+    if isinstance(ranks, Ranks):
+        pairs = PairsOnRanks(pairs, ranks)
     stream = _orders(shuffle, seed, run_dir)
     columns = _columns(metric, network, held_out)
     key = dropping.key_of(seed) if pairs.rates else None
     begun = gone_on(state, State(params.copy(), optimizer.init(params.flat), stream.state, columns, key=key), plan)
     with contextlib.ExitStack() as opened:
+        opened.enter_context(ranks.together())
         folder = None
-        if run_dir is not None:
+        if run_dir is not None or ranks.size > 1:
             identity = {
                 "network": network.to_dict(),
                 "dtype": params.dtype.name,
@@ -209,32 +220,60 @@ def train(
                 "min_delta": min_delta,
                 "restore_best": restore_best,
             }
-            folder = checkpoint.Folder(
-                Path(run_dir), network, preprocessing, config, identity, call, plan.epochs, resume, force
-            )
-            opened.callback(folder.close)
-            begun = folder.restore(begun, plan.epochs) if resume else begun
+            ranks.check_same({**identity, **call, "epochs": plan.epochs, "run_dir": run_dir is None})
+        if run_dir is not None:
+
+            def open_folder() -> State:
+                nonlocal folder
+                folder = checkpoint.Folder(
+                    Path(run_dir), network, preprocessing, config, identity, call, plan.epochs, resume, force
+                )
+                opened.callback(folder.close)
+                return folder.restore(begun, plan.epochs) if resume else begun
+
+            begun = ranks.first(open_folder)
         elif resume:
             raise InvalidInput("resume=True needs run_dir, the folder of the run to go on with")
-        run = Run(plan, pairs, (x, y), held_out, begun, stream, folder, (weights, held_out_weights))
+        if ranks.rank > 0:
+            plan, begun, progress = replace(plan, trace=None), begun._replace(traced=()), False
+        run = Run(plan, pairs, (x, y), held_out, begun, stream, folder, (weights, held_out_weights), ranks)
         opened.callback(run.close_trace)
         ctrl_c = opened.enter_context(CtrlC())  # from the first checkpoint on, Ctrl-C ends the run as a whole one
-        run.begin(resume)
+        ranks.ctrl_c, ctrl_c.patient = ctrl_c, ranks.size > 1
+        ranks.first(lambda: run.begin(resume))
         try:
             with ctrl_c.at_once():
                 run.trainer = _offered(pairs, params.dtype.name, plan.epochs - begun.epoch, samples, weights) or pairs
         except BaseException as error:
             if not ctrl_c.pressed and not isinstance(error, KeyboardInterrupt):
                 raise
+            ctrl_c.pressed = True
+        if ranks.any(ctrl_c.pressed):
             run.stop("interrupted")
-        if ctrl_c.pressed:
-            run.stop("interrupted")
+        watched = ranks.agreed(callback is not None)
         try:
-            result = run.fit(callback, progress, ctrl_c)
+            result = run.fit(callback or _ignored if watched else None, progress, ctrl_c)
         except InvalidInput as error:
             error.result = error.result or run.state.result(plan)
             raise
     return replace(result, compile_seconds=getattr(run.trainer, "compile_seconds", 0.0), network=network)
+
+
+def _ranks(comm: Any, shards: int, optimizer: AnyOptimizer) -> Alone:
+    """The processes that train together; refuses what is no communicator, and what is for one process."""
+    if comm is None:
+        return Alone()
+    if not all(hasattr(comm, name) for name in ("rank", "size", "Dup", "Bcast")):
+        raise InvalidInput(f"comm is a {type(comm).__name__}: a communicator of mpi4py, as MPI.COMM_WORLD, is needed")
+    if comm.size == 1:
+        return Alone()
+    if isinstance(optimizer, LBFGS):
+        raise InvalidInput(f"LBFGS trains in one process, not in {comm.size}; leave out comm, or give br.Adam()")
+    return Ranks(comm, shards)
+
+
+def _ignored(epoch: Epoch) -> None:
+    """Stands for the callback of rank 0."""
 
 
 def _orders(shuffle: bool | Orders, seed: int, run_dir: Name | None) -> Orders:
@@ -296,8 +335,13 @@ def _offered(pairs: PairsTrainer, dtype: str, epochs: int, samples: int, weights
     backend: object = pairs.backend
     if not isinstance(backend, OffersTrainer) or isinstance(pairs.optimizer, LBFGS):
         return None
+    if isinstance(pairs, PairsOnRanks) and not isinstance(backend, OnRanks):
+        return None
     asked = pairs.network, pairs.optimizer, dtype, pairs.batch_size, pairs.shards, pairs.metric
     more: dict[str, Any] = {"dropout": pairs.rates} if pairs.rates else {}
     if weights is not None:
         more["weighted"] = True
+    if isinstance(pairs, PairsOnRanks) and isinstance(backend, OnRanks):
+        trainer = backend.trainer(*asked, 0, **more)
+        return None if trainer is None else backend.on_ranks(trainer, pairs.shares)
     return backend.trainer(*asked, epochs * -(-samples // pairs.batch_size), **more)

@@ -126,7 +126,12 @@ def program(dtype: str, shape: Shape, fused: bool = False) -> Any:
             if weighted:
                 gather(order, data.weights, 1, m, part(work, WEIGHTS_AT, m))
             found = first_layer(work, grads, M, n) if m == M else rest_of_shard(work, grads, m, n)
-            measure(N_Y, m, part(work, A_LAST, N_Y * m), y, sums)
+            of_shard = at(sums, N_Y)
+            for i in range(N_Y):
+                of_shard[i] = 0.0
+            measure(N_Y, m, part(work, A_LAST, N_Y * m), y, of_shard)
+            for i in range(N_Y):
+                sums[i] += of_shard[i]
             loss = found if shard == 0 else loss + found
             if shard > 0:
                 for i in range(N_FLAT):
