@@ -81,6 +81,4 @@ class RanksTrainer(Trainer):
 def cut(start: int, size: int, n: int) -> list[tuple[int, int]]:
     """Where each shard of a batch begins, and how many samples it has; as `mlp.cut`."""
     small, larger = divmod(size, n)
-    return [
-        (start + shard * small + min(shard, larger), small + (shard < larger)) for shard in range(min(n, size))
-    ]
+    return [(start + shard * small + min(shard, larger), small + (shard < larger)) for shard in range(min(n, size))]

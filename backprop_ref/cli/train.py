@@ -73,8 +73,7 @@ def train(dataset, config_file, flags):
             run_beside(config, comm)
             return 0
         warn_of_csv([config])
-        told = {"announce": lambda note: show.say(note, err=config.run.json_), "may_grow": False}
-        results = run(config, **told, comm=comm)
+        results = run(config, announce=lambda note: show.say(note, err=config.run.json_), may_grow=False, comm=comm)
     if config.run.json_:
         show.as_json(results)
     else:

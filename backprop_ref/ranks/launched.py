@@ -22,8 +22,8 @@ def world() -> Any:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         raise InvalidInput(
-            f"started as one of several processes, but without MPI for Python ({error}): pip install 'backprop-ref[mpi]', "
-            "or leave out mpiexec"
+            f"started as one of several processes, but without MPI for Python ({error}): pip install "
+            "'backprop-ref[mpi]', or leave out mpiexec"
         ) from None
     return MPI.COMM_WORLD if MPI.COMM_WORLD.size > 1 else None
 

@@ -79,6 +79,7 @@ class Run:
         plan, diverged = self.plan, None
         bar = Bar("epoch", plan.epochs, progress, self.state.epoch)
         saved, count = time.perf_counter(), 1
+        poll = ctrl_c.poll if self.ranks.size == 1 else lambda: None  # several look where they sum
         if self.state.stopped is None and out_of_patience(plan, self.state):
             self.stop("patience")
         with self.pairs.backend.scope(), bar:
@@ -86,7 +87,7 @@ class Run:
                 while self.state.stopped is None and self.state.epoch < plan.epochs:
                     started, count = time.perf_counter(), self.ranks.agreed(self._at_most(count))
                     try:
-                        diverged = self._advance(count, ctrl_c.poll)
+                        diverged = self._advance(count, poll)
                         if diverged is None and callback is not None:
                             self._call(callback)
                     except Interrupted:

@@ -34,14 +34,16 @@ class PairsOnRanks(PairsTrainer):
         seeds: Seeds | None = None,
     ) -> tuple[float, Vector]:
         """Each batch's update. Ctrl-C is looked at where sums are."""
-        (x, y, each), n, total, count = data, params.flat.size, 0.0, 0.0
+        (_, y, each), n, total, count = data, params.flat.size, 0.0, 0.0
         rows, measure = np.empty((self.shares.most, n + 1), params.dtype), np.zeros(self.measures)
         numbers = np.zeros((self.shares.most, self.measures))
         for batch in self.batches(order):
             size = self.count(batch, None if each is None else each[batch])
             own = self.shares.own(mlp.cut(len(batch), self.shards))
             for row, measured, part in zip(rows, numbers, own, strict=False):
-                row[n], outputs = self.of_shard(params, Parameters(row[:n], params.sizes), data, batch[part], size, seeds)
+                row[n], outputs = self.of_shard(
+                    params, Parameters(row[:n], params.sizes), data, batch[part], size, seeds
+                )
                 measured[:] = self.measured([outputs], y[batch[part]])
             penalty = self.optimizer.penalty(params)
             summed, measures = self.shares.sum(rows[: len(own)], numbers[: len(own)])

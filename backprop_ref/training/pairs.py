@@ -109,7 +109,8 @@ class PairsTrainer(EpochByEpoch):
 
     def measured(self, outputs: list[Array], y: Batch) -> int | Vector:
         """Correct samples or labels, or squared residuals per output, of a batch: its shards' sums, added in order."""
-        measure, least, total, start = metrics.MEASURES[self.metric], metrics.threshold(self.network), 0, 0
+        measure, least, start = metrics.MEASURES[self.metric], metrics.threshold(self.network), 0
+        total: int | Vector = 0
         for part in outputs:
             a = self.backend.to_numpy(part)
             total = total + measure(a, y[start : start + len(a)], least)

@@ -167,10 +167,7 @@ def train(
     x, y, weights = weighted(*finite_data(network, x, y, params.dtype), sample_weight, class_weight)
     held_out, held_out_weights = validation_data(network, validation, params.dtype)
     optimizer = optimizer_or_default(optimizer)
-    if callback is not None and not callable(callback):
-        raise InvalidInput(f"callback={callback!r}: a callable that takes an Epoch is needed")
-    if not isinstance(min_delta, int | float) or not min_delta >= 0.0:
-        raise InvalidInput(f"min_delta={min_delta!r}: a number not below 0 is needed")
+    _check_stopping(callback, min_delta)
     samples, schedule = len(x), get_schedule(schedule)
     done = check_goes_on(state, params, schedule, resume, trace)
     plan = Plan(
@@ -196,44 +193,20 @@ def train(
     columns = _columns(metric, network, held_out)
     key = dropping.key_of(seed) if pairs.rates else None
     begun = gone_on(state, State(params.copy(), optimizer.init(params.flat), stream.state, columns, key=key), plan)
+    if resume and run_dir is None:
+        raise InvalidInput("resume=True needs run_dir, the folder of the run to go on with")
+    call = {"params": params.sha256(), "patience": patience, "min_delta": min_delta, "restore_best": restore_best}
     with contextlib.ExitStack() as opened:
         opened.enter_context(ranks.together())
-        folder = None
+        identity: dict[str, Any] = {}
         if run_dir is not None or ranks.size > 1:
-            identity = {
-                "network": network.to_dict(),
-                "dtype": params.dtype.name,
-                "optimizer": describe(optimizer),
-                "batch_size": plan.batch_size,
-                "shuffle": plan.shuffle,
-                "shards": pairs.shards,
-                "dropout": list(pairs.rates) or None,
-                "seed": int(seed),
-                "schedule": _described(plan.schedule, plan.epochs),
-                "numerics": computing.numerics,
-                "backend": None if computing.numerics == "reproducible" else computing.name,
-                "data": checkpoint.fingerprint(x, y, *(held_out or ()), weights, held_out_weights),
-            }
-            call = {
-                "params": params.sha256(),
-                "patience": patience,
-                "min_delta": min_delta,
-                "restore_best": restore_best,
-            }
+            data = checkpoint.fingerprint(x, y, *(held_out or ()), weights, held_out_weights)
+            identity = _identity(pairs, params, plan, int(seed), data)
             ranks.check_same({**identity, **call, "epochs": plan.epochs, "run_dir": run_dir is None})
+        folder = None
         if run_dir is not None:
-
-            def open_folder() -> State:
-                nonlocal folder
-                folder = checkpoint.Folder(
-                    Path(run_dir), network, preprocessing, config, identity, call, plan.epochs, resume, force
-                )
-                opened.callback(folder.close)
-                return folder.restore(begun, plan.epochs) if resume else begun
-
-            begun = ranks.first(open_folder)
-        elif resume:
-            raise InvalidInput("resume=True needs run_dir, the folder of the run to go on with")
+            of_folder = Path(run_dir), network, preprocessing, config, identity, call, plan.epochs, resume, force
+            folder, begun = _opened(opened, ranks, begun, of_folder)
         if ranks.rank > 0:
             plan, begun, progress = replace(plan, trace=None), begun._replace(traced=()), False
         run = Run(plan, pairs, (x, y), held_out, begun, stream, folder, (weights, held_out_weights), ranks)
@@ -241,15 +214,7 @@ def train(
         ctrl_c = opened.enter_context(CtrlC())  # from the first checkpoint on, Ctrl-C ends the run as a whole one
         ranks.ctrl_c, ctrl_c.patient = ctrl_c, ranks.size > 1
         ranks.first(lambda: run.begin(resume))
-        try:
-            with ctrl_c.at_once():
-                run.trainer = _offered(pairs, params.dtype.name, plan.epochs - begun.epoch, samples, weights) or pairs
-        except BaseException as error:
-            if not ctrl_c.pressed and not isinstance(error, KeyboardInterrupt):
-                raise
-            ctrl_c.pressed = True
-        if ranks.any(ctrl_c.pressed):
-            run.stop("interrupted")
+        _take_offered(run, ctrl_c, weights)
         watched = ranks.agreed(callback is not None)
         try:
             result = run.fit(callback or _ignored if watched else None, progress, ctrl_c)
@@ -257,6 +222,64 @@ def train(
             error.result = error.result or run.state.result(plan)
             raise
     return replace(result, compile_seconds=getattr(run.trainer, "compile_seconds", 0.0), network=network)
+
+
+def _check_stopping(callback: Any, min_delta: Any) -> None:
+    if callback is not None and not callable(callback):
+        raise InvalidInput(f"callback={callback!r}: a callable that takes an Epoch is needed")
+    if not isinstance(min_delta, int | float) or not min_delta >= 0.0:
+        raise InvalidInput(f"min_delta={min_delta!r}: a number not below 0 is needed")
+
+
+def _identity(pairs: PairsTrainer, params: Parameters, plan: Plan, seed: int, data: str) -> dict[str, Any]:
+    """What has to be the same for a run to give the same bits."""
+    numerics = pairs.backend.numerics
+    return {
+        "network": pairs.network.to_dict(),
+        "dtype": params.dtype.name,
+        "optimizer": describe(pairs.optimizer),
+        "batch_size": plan.batch_size,
+        "shuffle": plan.shuffle,
+        "shards": pairs.shards,
+        "dropout": list(pairs.rates) or None,
+        "seed": seed,
+        "schedule": _described(plan.schedule, plan.epochs),
+        "numerics": numerics,
+        "backend": None if numerics == "reproducible" else pairs.backend.name,
+        "data": data,
+    }
+
+
+def _opened(
+    opened: contextlib.ExitStack, ranks: Alone, fresh: State, of_folder: tuple[Any, ...]
+) -> tuple[checkpoint.Folder | None, State]:
+    """The folder, which is that of rank 0, and where to begin: at a fresh state, or, to resume, where it left off."""
+    found = list[checkpoint.Folder]()
+
+    def begin() -> State:
+        folder = checkpoint.Folder(*of_folder)
+        opened.callback(folder.close)
+        found.append(folder)
+        *_, epochs, resume, _ = of_folder
+        return folder.restore(fresh, epochs) if resume else fresh
+
+    begun = ranks.first(begin)
+    return found[0] if found else None, begun
+
+
+def _take_offered(run: Run, ctrl_c: CtrlC, weights: Vector | None) -> None:
+    """Has the run take the backend's trainer, if it offers one; Ctrl-C while that is compiled ends the run."""
+    ahead = run.plan.epochs - run.state.epoch
+    try:
+        with ctrl_c.at_once():
+            offered = _offered(run.pairs, run.state.params.dtype.name, ahead, len(run.data[0]), weights)
+            run.trainer = offered or run.pairs
+    except BaseException as error:
+        if not ctrl_c.pressed and not isinstance(error, KeyboardInterrupt):
+            raise
+        ctrl_c.pressed = True
+    if run.ranks.any(ctrl_c.pressed):
+        run.stop("interrupted")
 
 
 def _ranks(comm: Any, shards: int, optimizer: AnyOptimizer) -> Alone:

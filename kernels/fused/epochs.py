@@ -146,8 +146,8 @@ class State(NamedTuple):
 
 class History(NamedTuple):
     """losses (epochs,), measures (epochs, 1 or n_out), sums of a batch and behind them of a shard (2 n_out,), all
-    float64; the cursor, int64: epoch, first sample of the next batch; snapshots (any number, n_flat), and for each epoch, int64, which of them gets its
-    parameters, or -1."""
+    float64; the cursor, int64: epoch, first sample of the next batch; snapshots (any number, n_flat), and for each
+    epoch, int64, which of them gets its parameters, or -1."""
 
     losses: Any
     measures: Any
@@ -241,6 +241,12 @@ def settings_of(hyper: Hyper, powers: Any, rate: Any, real: Any) -> Settings:
         real(c2),
         real(hyper.epsilon + hyper.epsilon_hat / np.sqrt(c2)),
     )
+
+
+@merged
+def add_to(n: int, total: Any, more: Any) -> None:
+    for i in range(n):
+        total[i] += more[i]
 
 
 @merged
@@ -386,11 +392,9 @@ def step_for(dtype: str) -> Callable[..., Any]:
             target = flat if plan.direct else grads if shard == 0 else at(work, sections.shard)
             found = one_shard(memory, epoch, begin, m, weight, target)
             loss = found if shard == 0 else loss + found
-            for i in range(n_out):
-                sums[i] += sums[n_out + i]
+            add_to(n_out, sums, at(sums, n_out))
             if shard > 0:
-                for i in range(n_flat):
-                    grads[i] += target[i]
+                add_to(n_flat, grads, target)
             begin += m
         if piece.squares != 0:
             history.losses[epoch] += 0.5 * hyper.l2 * call_squares(piece.squares, table, n_layers, flat)

@@ -16,7 +16,7 @@ from backprop_ref import formulas
 from ..compiling import FUSED, IN_ANY_ORDER, compiled, inlined, linked, merged
 from ..registers import padded, vector_of
 from . import limiting, rows
-from .epochs import Job, Plan, settings_of, training
+from .epochs import Job, Plan, add_to, settings_of, training
 from .layers import Lines, Rules
 from .views import at, part, view
 
@@ -130,12 +130,10 @@ def program(dtype: str, shape: Shape, fused: bool = False) -> Any:
             for i in range(N_Y):
                 of_shard[i] = 0.0
             measure(N_Y, m, part(work, A_LAST, N_Y * m), y, of_shard)
-            for i in range(N_Y):
-                sums[i] += of_shard[i]
+            add_to(N_Y, sums, of_shard)
             loss = found if shard == 0 else loss + found
             if shard > 0:
-                for i in range(N_FLAT):
-                    work[GRADS + i] += work[SHARD + i]
+                add_to(N_FLAT, at(work, GRADS), at(work, SHARD))
             begin += m
         flat, grads_of_all = part(work, FLAT, N_FLAT), part(work, GRADS, N_FLAT)
         hyper = plan.hyper
