@@ -233,9 +233,9 @@ class Shares(Protocol):
         """Of the shards of a batch, its own."""
         ...
 
-    def sum(self, rows: Matrix, numbers: Matrix) -> tuple[Vector, Vector]:
-        """The sums over the shards of all processes, in order, of rows and of float64 numbers, one for each own shard;
-        raises if Ctrl-C was pressed in any of them."""
+    def sum(self, rows: Matrix, numbers: Matrix, out: Vector | None = None) -> tuple[Vector, Vector]:
+        """The sums over the shards of all processes, in order, of rows, which are used up and whose sum `out` gets, and
+        of float64 numbers, one for each own shard; raises if Ctrl-C was pressed in any of them."""
         ...
 
 

@@ -44,7 +44,7 @@ class RanksTrainer(Trainer):
         history, plan, most, n = self._history(flat, len(orders), None), self.plan, self.shares.most, flat.size
         of_shard = history.sums[len(history.sums) // 2 :][: self._measures]
         rows, numbers = np.empty((most, n + 1), self.dtype), np.empty((most, self._measures))
-        gradients, done = self._work[self._sections.grads :][:n], 0
+        summed, done = self._work[self._sections.grads :][: n + 1], 0  # the loss where a shard's gradients would be
         shared = self.shared and not FORKED.is_set() and POOL.acquire(blocking=False)
         try:
             with self._state(flat, slots) as state:
@@ -58,10 +58,10 @@ class RanksTrainer(Trainer):
                         for row, measured, (begin, m) in zip(rows, numbers, own, strict=False):
                             row[n] = self.shard(job, epoch, begin, m, weight, row)
                             measured[:] = of_shard
-                        total, measures = self.shares.sum(rows[: len(own)], numbers[: len(own)])
-                        gradients[:] = total[:n]
+                        _, measures = self.shares.sum(rows[: len(own)], numbers[: len(own)], summed)
+                        loss = float(summed[n])
                         self.update(job, epoch, weight)
-                        history.losses[epoch] += float(total[n]) * weight
+                        history.losses[epoch] += loss * weight
                         history.measures[epoch] += measures
                         counted += weight
                     history.losses[epoch] /= counted

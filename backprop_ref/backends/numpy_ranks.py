@@ -45,6 +45,6 @@ class RanksTrainer(Trainer):
             numbers[1:] = here.sums()
         if self.shares.rank == 0:
             self.numbers[0, 1:] += measured.total
-        total, sums = self.shares.sum(self.rows[: len(own)], self.numbers[: len(own)])
-        self.grads[0].flat[:], measured.total = total, sums[1:]
+        _, sums = self.shares.sum(self.rows[: len(own)], self.numbers[: len(own)], self.grads[0].flat)
+        measured.total = sums[1:]
         return float(sums[0]) / n

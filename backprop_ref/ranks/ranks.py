@@ -78,13 +78,16 @@ class Ranks(Alone):
         """Of the shards of a batch, those of this rank; fewer, where a small batch has fewer."""
         return parts[self._own]
 
-    def sum(self, rows: Matrix, numbers: Matrix) -> tuple[Vector, Vector]:
+    def sum(self, rows: Matrix, numbers: Matrix, out: Vector | None = None) -> tuple[Vector, Vector]:
         """The sums over the shards of all ranks, in order. Raises `Interrupted` if Ctrl-C was pressed on any rank.
 
         Parameters
         ----------
         rows : array of shape (own shards, n)
+            Used up.
         numbers : float64 array of shape (own shards, k)
+        out : array of shape (n,), optional
+            Gets the first of the sums.
 
         Returns
         -------
@@ -94,30 +97,38 @@ class Ranks(Alone):
         pressed[0] = self.ctrl_c is not None and self.ctrl_c.pressed
         if not len(numbers):
             numbers = np.zeros((1, numbers.shape[1]))
-        *sums, stop = self._chain(np.concatenate([numbers, pressed], axis=1)).tolist()
+        numbers = np.concatenate([numbers, pressed], axis=1)
+        *sums, stop = self._chain(numbers, np.empty(numbers.shape[1])).tolist()
         if stop:
             self.ctrl_c.pressed = True
             self.ctrl_c.poll()
-        return self._chain(rows), np.array(sums)
+        return self._chain(rows, np.empty(rows.shape[1], rows.dtype) if out is None else out), np.array(sums)
 
-    def _chain(self, rows: Matrix) -> Vector:
-        """The sum of all ranks' rows, of which rank 0 has one or more: ((row 0 + row 1) + row 2) + …"""
-        comm, last, requests = self._comm, self.size - 1, []
-        total = np.empty(rows.shape[1], rows.dtype)
-        for start in range(0, len(total), PIECE):
-            piece, own = total[start : start + PIECE], rows[:, start : start + PIECE]
-            if self.rank > 0:
-                comm.Recv(piece, self.rank - 1)
-            else:
-                piece[:], own = own[0], own[1:]
+    def _chain(self, rows: Matrix, out: Vector) -> Vector:
+        """out <- the sum of all ranks' rows, of which rank 0 has one or more: ((row 0 + row 1) + row 2) + …
+
+        A piece goes up through the ranks, and what the last one has made of it comes down again meanwhile.
+        """
+        comm, rank, last, up, down = self._comm, self.rank, self.size - 1, [], []
+        pieces = [slice(start, start + PIECE) for start in range(0, len(out), PIECE)]
+        for piece in pieces:
+            running, own = (out[piece], rows[:, piece]) if rank > 0 else (rows[0, piece], rows[1:, piece])
+            if rank > 0:
+                comm.Recv(running, rank - 1)
             for row in own:
-                piece += row
-            if self.rank < last:
-                requests.append(comm.Isend(piece, self.rank + 1))
-        for request in requests:
-            request.Wait()
-        comm.Bcast(total, last)
-        return total
+                running += row
+            if rank < last:
+                up.append(comm.Isend(running, rank + 1))
+            else:
+                down.append(comm.Isend(running, rank - 1))
+        for piece, sent in zip(pieces, up, strict=False):
+            sent.Wait()
+            comm.Recv(out[piece], rank + 1)
+            if rank > 0:
+                down.append(comm.Isend(out[piece], rank - 1))
+        for sent in down:
+            sent.Wait()
+        return out
 
     def agreed(self, value: T) -> T:
         found: T = self._comm.bcast(value)
