@@ -18,6 +18,7 @@ from backprop_ref.optimizers.schedules import Constant
 from backprop_ref.progress import Bar
 from backprop_ref.random import Orders
 from backprop_ref.ranks.ranks import Alone
+from backprop_ref.training.arguments import largest
 from backprop_ref.training.checkpoint import Folder
 from backprop_ref.training.ctrl_c import CtrlC, Interrupted
 from backprop_ref.training.divergence import first_bad_step
@@ -267,7 +268,7 @@ class Run:
         message = (
             f"training diverged in epoch {epoch}: {where} is no longer finite. Likely causes: a learning rate "
             f"that is too large ({rate:g}; try {rate / 10:g}), inputs that are not normalised (largest |x| here: "
-            f"{np.abs(x).max():.3g}), targets out of the output's range (largest |y|: {np.abs(y).max():.3g})"
+            f"{largest(x):.3g}), targets out of the output's range (largest |y|: {largest(y):.3g})"
         )
         return TrainingDiverged(message, None, epoch, layer)
 
