@@ -27,7 +27,17 @@ NOTEBOOKS = (
 # part of the site -> its pages, in order; what is in none of them is a warning of Sphinx
 STRUCTURE = {
     "Learn": ("learn/neuron", "learn/layers", "learn/whole-network", "learn/wrong-gradients", "learn/exercises"),
-    "How to": ("training", "estimators", "data", "verify", "traces-and-reports", "sweeps", "backends", "exchange"),
+    "How to": (
+        "training",
+        "estimators",
+        "data",
+        "verify",
+        "traces-and-reports",
+        "sweeps",
+        "machines",
+        "backends",
+        "exchange",
+    ),
     "Notebooks": tuple(f"notebooks/{name}" for name in NOTEBOOKS),
     "Reference": (
         "reference/api",
