@@ -10,11 +10,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from backprop_ref import import_path, starting  # noqa: F401 (before all others: they say why)
+from backprop_ref import starting  # noqa: F401 (before all others, as it says why)
 
 # isort: split
+from backprop_ref import import_path  # noqa: F401 (before all that Python has not imported by itself)
+
+# isort: split
+from typing import TYPE_CHECKING
+
 import backprop_ref.report  # noqa: F401 (the folder comes first: its name is that of the function below)
 
 # isort: split
@@ -22,7 +25,7 @@ from backprop_ref.api import evaluate, predict, trace, value_and_grad, vjp
 from backprop_ref.backends import backends, get_backend
 from backprop_ref.backends.base import BackendStatus, Trace
 from backprop_ref.checking import verify
-from backprop_ref.commands import compare, explain, gradcheck, report, run, sweep
+from backprop_ref.commands import compare, explain, explorer, gradcheck, report, run, sweep
 from backprop_ref.conformance.outcomes.outcome import Outcome
 from backprop_ref.data.dataset import one_hot
 from backprop_ref.data.named import load_dataset
@@ -47,6 +50,7 @@ from backprop_ref.exchange.torch import from_torch, to_torch
 from backprop_ref.network import Network
 from backprop_ref.network.model_file import Model, save
 from backprop_ref.network.own_activations import register_activation
+from backprop_ref.notebook import live
 from backprop_ref.optimizers import SGD, AdaGrad, Adam, AdamW, RMSprop
 from backprop_ref.optimizers.lbfgs import LBFGS
 from backprop_ref.optimizers.schedules import Constant, Cosine, Step
@@ -93,6 +97,7 @@ __all__ = [
     "dropout_masks",
     "evaluate",
     "explain",
+    "explorer",
     "export",
     "find_learning_rate",
     "from_flax",
@@ -107,6 +112,7 @@ __all__ = [
     "hvp",
     "input_gradients",
     "jvp",
+    "live",
     "load",
     "load_dataset",
     "load_state",

@@ -10,11 +10,12 @@ from backprop_ref import metrics, mlp
 from backprop_ref.arrays import Batch, BatchLike, Vector, plain_array
 from backprop_ref.backends import get_backend
 from backprop_ref.backends.base import Backend, BackendChoice, Trace
-from backprop_ref.errors import InvalidInput
+from backprop_ref.errors import InvalidInput, check_is
 from backprop_ref.formulas import LOSSES
 from backprop_ref.metrics import scores
 from backprop_ref.metrics.scores import Scores
 from backprop_ref.network import Network
+from backprop_ref.network.model_file import check_pair
 from backprop_ref.parameters import DTYPES, Parameters, check_dtype
 from backprop_ref.sample_weights import ClassWeight, total, weighted
 
@@ -353,6 +354,7 @@ def _checked_masks(
     """Masks as arrays of `dtype`, of the widths of the hidden layers and the rows of x."""
     if masks is None:
         return []
+    check_is("masks", masks, (Sequence, np.ndarray), "a list with a mask, or None, for each hidden layer")
     hidden, found = network.sizes[1:-1], list[Batch | None]()
     if len(masks) != len(hidden):
         raise InvalidInput(f"{len(masks)} masks for {len(hidden)} hidden layers: one for each is needed, or None")
@@ -374,14 +376,8 @@ def as_parameters(backend: Backend, gradients: mlp.Weights, params: Parameters) 
 
 def check_fit(network: Network, params: Parameters) -> None:
     """Refuses what are no parameters, and those of other sizes than the network's."""
-    if not isinstance(network, Network) or not isinstance(params, Parameters):
-        found = f"{type(network).__name__} and {type(params).__name__}"
-        raise InvalidInput(f"a Network and its Parameters are needed, got {found}")
+    check_pair(network, params)
     check_dtype(params.dtype)
-    if params.sizes != network.sizes:
-        raise InvalidInput(
-            f"parameters of sizes {list(params.sizes)} do not fit a network of sizes {list(network.sizes)}"
-        )
 
 
 def checked_data(

@@ -1,10 +1,11 @@
 """``br.verify``: somebody's backpropagation, judged from Python."""
 
 from collections.abc import Callable
+from types import NoneType
 from typing import TypedDict, Unpack
 
 from backprop_ref.conformance.outcomes.outcome import Outcome
-from backprop_ref.errors import InvalidInput, unknown
+from backprop_ref.errors import InvalidInput, check_is, unknown
 from backprop_ref.network import Network
 
 
@@ -65,6 +66,8 @@ def verify(
     from backprop_ref.conformance.measuring.verify import submission_of, verify_file, verify_submission
     from backprop_ref.conformance.submissions.conventions import Declared
 
+    check_is("command", command, (str, NoneType), "a command such as './mine'")
+    check_is("network", network, (Network, str, NoneType), "a Network, or text such as '2-2-1:sigmoid,sigmoid:sse',")
     if (f is None) == (command is None):
         raise InvalidInput(f"{'nothing' if f is None else 'both f and command'} to verify: give one of f and command")
     if f is not None and not isinstance(f, str) and not callable(f):

@@ -5,25 +5,28 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from types import NoneType
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from backprop_ref.api import check_fit, checked_data
 from backprop_ref.arrays import BatchLike
+from backprop_ref.asking import argument, ask, flag_of
 from backprop_ref.backends import names
 from backprop_ref.backends.base import BackendChoice
-from backprop_ref.errors import InvalidInput, unknown
+from backprop_ref.errors import InvalidInput, check_is, unknown
 from backprop_ref.files import Name
+from backprop_ref.metrics import metric_name
 from backprop_ref.network import Network
-from backprop_ref.optimizers import SGD
 from backprop_ref.optimizers.lbfgs import AnyOptimizer
 from backprop_ref.parameters import Parameters
 from backprop_ref.sample_weights import ClassWeight, weighted
+from backprop_ref.training.arguments import integer, optimizer_or_default
 from backprop_ref.training.state import LOOKED_AT, Result, State
 
-Setting: TypeAlias = str | float | bool | Sequence[str | float] | None
+Setting: TypeAlias = str | float | bool | Sequence[str | float] | Mapping[str, Any] | None
 """The value of a flag."""
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from backprop_ref.experiments.compare import Compared
     from backprop_ref.experiments.sweep import Sweep
     from backprop_ref.report.derivations.explanation import Explanation
+    from backprop_ref.report.frame import Explorer
 
 
 def gradcheck(
@@ -84,8 +88,8 @@ def gradcheck(
     how: dict[str, Any] = {"backend": backend, "numerics": numerics, "device": device, "threads": threads}
     how |= {"sample_weight": sample_weight, "class_weight": class_weight}
     check_fit(network, params)
-    if entries is not None and entries < 1:
-        raise InvalidInput(f"entries={entries}: 1 or more are needed")
+    if entries is not None:
+        integer("entries", entries, 1)
     rows = gradcheck(network, params, x, y, grads=grads, entries=entries, seed=seed, progress=progress, **how)
     return Checked(network, len(np.asarray(x)), rows)
 
@@ -144,12 +148,18 @@ def compare(
 
     check_fit(network, params)
     data = checked_data(network, x, y, params.dtype)
-    chosen = names() if backends is None else [backends] if isinstance(backends, str) else list(backends)
+    check_is("backends", backends, (Iterable, NoneType), "a name, or a list of names,")
+    chosen = names() if backends is None else [backends] if isinstance(backends, str) else [*map(str, backends)]
     if not chosen:
         raise InvalidInput("backends=[]: nothing to compare; name one, or leave it out for all")
     for name in chosen:
         if name not in names() and ":" not in name:
             raise unknown("backend", name, names())
+    integer("batch_size", batch_size, 1)
+    integer("shards", shards, 1)
+    weights = None if sample_weight is None else np.asarray(sample_weight)
+    if weights is not None and weights.shape != (len(data[0]),):
+        raise InvalidInput(f"sample_weight: a number for each of the {len(data[0])} rows is needed")
     how: dict[str, Any] = {"batch_size": batch_size, "optimizer": optimizer, "shuffle": shuffle, "seed": seed}
     how |= {"shards": shards, "dropout": dropout, "sample_weight": sample_weight, "progress": progress}
     return compared(network, params, *data, chosen, numerics, **how)
@@ -231,9 +241,15 @@ def explain(
     chosen = int(rows[next(iter(np.flatnonzero(x[rows].any(axis=1))), 0)]) if sample is None else sample
     explaining.check_range("sample", chosen, len(x))
     if chosen not in rows:
-        raise InvalidInput(f"--sample {chosen}: a row of weight 0, which nothing is learnt from; give another one")
+        raise InvalidInput(
+            f"{ask('--sample', chosen)}: a row of weight 0, which nothing is learnt from; give another one"
+        )
     weight = None if weights is None else float(weights[rows == chosen][0])
-    optimizer = SGD(0.1) if optimizer is None else optimizer
+    optimizer = optimizer_or_default(optimizer)
+    check_is("state", state, (State, NoneType), "the state of a Result, result.state,")
+    check_is("learning_rate", learning_rate, (int, float, np.number, NoneType), "a number")
+    integer("digits", digits, 1)
+    integer("terms", terms, 1)
     rate = optimizer.learning_rate if learning_rate is None else learning_rate
     slots = None if state is None else state.slots or None
     one = slice(chosen, chosen + 1)
@@ -288,6 +304,98 @@ def report(what: Result | Name | Sequence[Name], *more: Name, out: Name | None =
     return page_of(several).write(out)
 
 
+@overload
+def explorer(what: Result | Name, *, height: int = ...) -> Explorer: ...
+
+
+@overload
+def explorer(
+    what: Network,
+    params: Parameters,
+    x: BatchLike,
+    y: BatchLike,
+    *,
+    samples: Sequence[int] | None = ...,
+    height: int = ...,
+) -> Explorer: ...
+
+
+def explorer(
+    what: Network | Result | Name,
+    params: Parameters | None = None,
+    x: BatchLike | None = None,
+    y: BatchLike | None = None,
+    *,
+    samples: Sequence[int] | None = None,
+    height: int = 640,
+) -> Explorer:
+    """The network to click through, in a notebook: every z, a, delta, dW and db in its formula.
+
+    Of a training with a trace it has all epochs that fit into two megabytes; of a network, its parameters and data it
+    has one pass, forward and backward, under reproducible numerics.
+
+    Parameters
+    ----------
+    what : Result, path-like or Network
+        What ``br.train(…, trace=br.Recorder())`` gave; a run folder with a binary trace; or a network, with what
+        follows.
+    params : Parameters
+    x, y : arrays of shape (samples, n_in) and (samples, n_out)
+    samples : sequence of int, optional
+        Rows of these data, from 0, which are one batch; default: the first 8, or as many as there are.
+    height : int
+        Pixels of the frame.
+
+    Returns
+    -------
+    Explorer
+        A notebook shows it; `page` is the HTML file in the frame.
+
+    Raises
+    ------
+    InvalidInput
+        A training without a trace, a network that is too large, data that do not fit.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> network = br.Network([2, 3, 1], ["tanh", "linear"], "mean_squared_error")
+    >>> result = br.train(network, network.init(), [[0.5, 1.0]], [[1.0]], epochs=5, trace=br.Recorder())
+    >>> len(br.explorer(result).page) < 200_000
+    True
+    >>> print(br.explorer(network, network.init(), [[0.5, 1.0], [1.0, 0.0]], [[1.0], [0.0]]))
+    Explorer of 2-3-1: 2 samples
+             value
+    loss  0.211728
+    r2    0.153087
+    """
+    from backprop_ref.report.frame import Explorer
+    from backprop_ref.traces.file import open_trace
+    from backprop_ref.traces.one_pass import traced_pass
+    from backprop_ref.traces.recorder import MOST_SAMPLES
+
+    if not isinstance(what, Network):
+        if params is not None or samples is not None:
+            raise InvalidInput("of a training the explorer shows the samples of its trace; give the training alone")
+        if isinstance(what, Result):
+            if what.trace is None:
+                remedy = "br.train(…, trace=br.Recorder()), or ask for br.explorer(network, params, x, y), one pass"
+                raise InvalidInput(f"the explorer shows what was traced while training; train with {remedy}")
+            what = what.trace.folder
+        if not isinstance(what, str | os.PathLike):
+            raise InvalidInput(f"a Result, a run folder or a Network is needed to explore, got {type(what).__name__}")
+        return Explorer(open_trace(what), height)
+    if params is None or x is None or y is None:
+        raise InvalidInput("a network is explored with its parameters and data: br.explorer(network, params, x, y)")
+    check_fit(what, params)
+    x, y = checked_data(what, x, y, params.dtype)
+    rows = list(range(min(len(x), MOST_SAMPLES))) if samples is None else list(samples)
+    if not rows or not all(isinstance(row, int | np.integer) and 0 <= row < len(x) for row in rows):
+        raise InvalidInput(f"samples={rows}: rows of the data are needed, from 0 to {len(x) - 1}")
+    rows = list(map(int, rows))
+    return Explorer(traced_pass(what, params, x[rows], y[rows], None, rows, metric_name(what, y)), height)
+
+
 def run(*, config: Name | None = None, progress: bool | None = None, **settings: Setting) -> dict[str, Any]:
     """Trains on a data set or a table and keeps a run folder, as ``backprop-ref train`` does.
 
@@ -318,10 +426,9 @@ def run(*, config: Name | None = None, progress: bool | None = None, **settings:
     >>> found["epochs"], br.report(found["run_dir"]).name
     (3, 'report.html')
     """
-    from backprop_ref.experiments.config import merge
-    from backprop_ref.experiments.runner import run
+    from backprop_ref.experiments.runner import merged, run
 
-    found: dict[str, Any] = run(merge(_flags(settings), config), progress)
+    found: dict[str, Any] = run(merged(_flags(settings), config), progress)
     return found
 
 
@@ -413,18 +520,22 @@ def _flags(settings: Mapping[str, Setting]) -> dict[str, Any]:
     """Keywords as the flags of a single run."""
     from backprop_ref.experiments.schema import flags as known
 
-    told = {f"--{key.replace('_', '-')}": value for key, value in settings.items()}
+    told = {flag_of(key): value for key, value in settings.items()}
     for flag, key in zip(told, settings, strict=True):
         if flag not in known():
-            raise unknown("setting", key, [name.removeprefix("--").replace("-", "_") for name in known()])
-    return {flag: _as_flag(value) for flag, value in told.items() if value is not None}
+            raise unknown("setting", key, map(argument, known()))
+    return {flag: _as_flag(flag, value) for flag, value in told.items() if value is not None}
 
 
-def _as_flag(value: Setting) -> str | bool | list[str]:
+def _as_flag(flag: str, value: Setting) -> str | bool | list[str] | dict[str, Any]:
     """A value as the command line has it."""
+    if flag == "--as" and isinstance(value, Mapping):
+        return [f"{column}={kind}" for column, kind in value.items()]
+    if isinstance(value, Mapping):
+        return {str(key): each for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [str(each) for each in value]
     return value if isinstance(value, bool) else str(value)
 
 
-LOOKED_AT.update(plot=plot, report=report)
+LOOKED_AT.update(plot=plot, report=report, explorer=explorer)

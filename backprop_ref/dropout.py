@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backprop_ref.arrays import Batch, Rows
-from backprop_ref.errors import InvalidInput
+from backprop_ref.errors import InvalidInput, check_is
 from backprop_ref.kernels.splitmix import word
 from backprop_ref.network import Network
 from backprop_ref.parameters import check_dtype
@@ -127,6 +127,7 @@ def dropout_masks(
     >>> br.dropout_masks(network, 0.5, [0, 1])[0].tolist()
     [[2.0, 0.0, 2.0, 2.0], [2.0, 0.0, 0.0, 2.0]]
     """
+    check_is("network", network, Network, "a Network")
     rates, places = checked(dropout, network), np.asarray(rows)
     if places.ndim != 1 or places.dtype.kind not in "iu" or (places < 0).any():
         raise InvalidInput("rows: whole numbers from 0 in one dimension are needed")

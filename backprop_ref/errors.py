@@ -2,6 +2,7 @@
 
 import functools
 import os
+import reprlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -90,20 +91,30 @@ def unknown(what: str, name: object, known: Iterable[str]) -> InvalidInput:
     return InvalidInput(f"unknown {what} '{name}': {hint}known are {', '.join(known)}")
 
 
+def check_is(name: str, value: object, kinds: type | tuple[type, ...], needed: str) -> None:
+    """Refuses an argument that is of another kind than those that are needed."""
+    if not isinstance(value, kinds):
+        raise InvalidInput(f"{name}={reprlib.repr(value)}: {needed} is needed")
+
+
 def blame(error: BaseException) -> str:
     """An exception in one line, with the line of the user's code in which it arose."""
-    import traceback
+    import linecache
 
     said = " ".join(str(error).split())
     text = f"{type(error).__name__}: {said[:200]}" if said else type(error).__name__
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__}: {error.msg} ({Path(error.filename or '?').name}, line {error.lineno})"
-    frames = traceback.extract_tb(error.__traceback__)
-    theirs = [frame for frame in frames if not is_library(frame.filename)]
-    if not theirs:
+    step, theirs = error.__traceback__, None
+    while step is not None:
+        theirs = theirs if is_library(step.tb_frame.f_code.co_filename) else step
+        step = step.tb_next
+    if theirs is None:
         return text
-    last = theirs[-1]
-    return f"{text} ({Path(last.filename).name}, line {last.lineno}: {(last.line or '').strip()[:80]})"
+    file = theirs.tb_frame.f_code.co_filename
+    linecache.checkcache(file)
+    line = linecache.getline(file, theirs.tb_lineno, theirs.tb_frame.f_globals)
+    return f"{text} ({Path(file).name}, line {theirs.tb_lineno}: {line.strip()[:80]})"
 
 
 @functools.cache

@@ -19,7 +19,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-from backprop_ref.errors import InvalidInput
+from backprop_ref.asking import ask
+from backprop_ref.errors import InvalidInput, check_is
 
 Name = str | os.PathLike[str]
 STREAM = re.compile(r"/dev/(?:stdout|stderr|fd/(\d+))")
@@ -164,7 +165,7 @@ def make_folder(flag: str, asked: Name | None, default: Name, remedy: str = "giv
             folder = Path(asked)
             folder.mkdir(parents=True, exist_ok=True)
             if any(folder.iterdir()):
-                raise InvalidInput(f"{flag} {asked}: not empty, and nothing is overwritten; {remedy}")
+                raise InvalidInput(f"{ask(flag, asked)}: not empty, and nothing is overwritten; {remedy}")
             with tempfile.TemporaryFile(dir=folder):
                 return folder
         Path(default).parent.mkdir(exist_ok=True)
@@ -175,7 +176,7 @@ def make_folder(flag: str, asked: Name | None, default: Name, remedy: str = "giv
                 break
         return folder
     except OSError as error:
-        where = f"{flag} {error.filename or asked}"
+        where = ask(flag, error.filename or asked)
         raise InvalidInput(f"{where}: cannot be made or written to ({error.strerror}); give another folder") from None
 
 
@@ -187,10 +188,10 @@ def check_output(flag: str, path: Name | None) -> None:
     if path is None or is_stream(path):
         return
     if os.path.lexists(path) and not _may_replace(path):
-        force = "" if _OVERWRITING.get() is None else ", or --force"
-        raise InvalidInput(f"{flag} {path}: exists already, and nothing is overwritten; give another name{force}")
+        force = "" if _OVERWRITING.get() is None else f", or {ask('--force')}"
+        raise InvalidInput(f"{ask(flag, path)}: exists already, and nothing is overwritten; give another name{force}")
     if not Path(path).absolute().parent.is_dir():
-        raise InvalidInput(f"{flag} {path}: cannot be written; give a file in a folder that exists")
+        raise InvalidInput(f"{ask(flag, path)}: cannot be written; give a file in a folder that exists")
 
 
 def write_output(flag: str, path: Name, content: str | bytes, remedy: str = "give another file") -> None:
@@ -198,7 +199,7 @@ def write_output(flag: str, path: Name, content: str | bytes, remedy: str = "giv
 
     `flag` is what messages call the output, `remedy` what they say to do should it not be written, or be there by now.
     """
-    with writing(f"{flag} {path}".strip(), remedy):
+    with writing(ask(flag, path), remedy):
         (send if is_stream(path) else replace if _may_replace(path) else create)(path, content)
 
 
@@ -211,6 +212,15 @@ def writing(what: Name, remedy: str) -> Iterator[None]:
         raise InvalidInput(f"{what}: exists already, and nothing is overwritten; {remedy}") from None
     except OSError as error:
         raise InvalidInput(f"{what}: cannot be written ({error.strerror}); {remedy}") from None
+
+
+def path_of(path: object, name: str = "path") -> Path:
+    """A path that was given, by the name of the argument."""
+    check_is(name, path, (str, os.PathLike), "a path")
+    text = os.fspath(path)  # type: ignore[call-overload]
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise InvalidInput(f"{name}={text!r}: a path is needed")
+    return Path(text)
 
 
 def is_stream(path: Name) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
 
-from backprop_ref.errors import InvalidInput, unknown
+from backprop_ref.errors import InvalidInput, check_is, unknown
 
 DEFAULTS: dict[str, Any] = {"backend": "numpy", "numerics": "fast", "dtype": "float64", "device": None, "threads": None}
 CHOICES = {"numerics": ("fast", "reproducible"), "dtype": ("float64", "float32")}
@@ -97,6 +97,8 @@ def _checked(key: str, value: Any, source: str) -> Any:
         return number
     if key == "dtype":
         value = getattr(value, "name", None) or getattr(value, "__name__", value)
+    if key in CHOICES or key == "device":
+        check_is(source, value, str, f"the name of a {key}" if key == "device" else " or ".join(CHOICES[key]))
     if key in CHOICES and value not in CHOICES[key]:
         raise unknown(source, value, CHOICES[key])
     return value

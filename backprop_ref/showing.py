@@ -18,7 +18,7 @@ STYLE = """
 table { border-collapse: collapse; margin: .4em 0; }
 th, td { padding: .15em .8em .15em 0; text-align: right; background: none; border: 0; }
 th { font-weight: 600; border-bottom: 1px solid color-mix(in srgb, currentColor 35%, transparent); }
-th:first-child, td:first-child { text-align: left; }
+:scope :is(th, td):first-child { text-align: left; }
 p { margin: .2em 0; overflow-wrap: anywhere; }
 """
 

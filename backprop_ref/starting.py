@@ -3,16 +3,14 @@
 An exception would end it too where it gets through; on the way out of an import it may be lost, or become another one
 with a traceback. Nothing is written to files yet, and nothing has to be put back. What is imported stays, so looking
 for garbage in it is in vain, and so is looking for plugins of pydantic. This module is imported with the package,
-before all that takes long, and does something only where the process is the command.
+before all that takes long, and does something only where the process is the command; it needs nothing but what is
+built into Python, as `_signal` is.
 """
 
-import contextlib
+import _signal as signal  # type: ignore[import-not-found]
 import gc
 import os
-import signal
 import sys
-from pathlib import PurePath
-from types import FrameType
 
 INTERRUPTED = 130
 
@@ -32,16 +30,18 @@ def as_usual() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _end(number: int, frame: FrameType | None) -> None:
-    with contextlib.suppress(OSError):  # of a closed standard error
+def _end(number: int, frame: object) -> None:
+    try:  # noqa: SIM105 (contextlib is not built in)
         os.write(2, b"error: interrupted\n")
+    except OSError:  # of a closed standard error
+        pass
     os._exit(INTERRUPTED)
 
 
 if sys.argv[:1] == ["-m"]:
     is_command = sys.orig_argv[-len(sys.argv)].endswith("backprop_ref")
 else:
-    is_command = bool(sys.argv) and PurePath(sys.argv[0]).stem == "backprop-ref"
+    is_command = bool(sys.argv) and os.path.splitext(os.path.basename(sys.argv[0]))[0] == "backprop-ref"  # noqa: PTH119, PTH122 (no pathlib yet)
 if is_command:
     end_at_once()
     gc.disable()

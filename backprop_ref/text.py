@@ -64,6 +64,11 @@ def printable(text: str) -> str:
     )
 
 
+def numbered(count: int, word: str) -> str:
+    """As many of them, in the singular where that is one."""
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
 def as_html(text: str) -> str:
     """The text as HTML that shows it as it is, in an element or in an attribute."""
     return html.escape(printable(text))

@@ -121,6 +121,7 @@ def pairs(timed, rung):
             ("numba reproducible / matrix products", "numba reproducible", "products"),
             ("numpy fast / naive", "numpy fast", "naive numpy"),
             ("numba reproducible / fast", "numba reproducible", "numba fast"),
+            ("numpy reproducible / fast", "numpy reproducible", "numpy fast"),
         )
         if ours in timed and theirs in timed
     )

@@ -8,14 +8,18 @@ options and everything in its closure. The linker, too, tells functions apart by
 
 import contextlib
 import ctypes
+import gc
 import hashlib
 import sys
+import threading
 import time
 import types
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, UserProvidedCacheLocator, UserWideCacheLocator
@@ -24,6 +28,8 @@ from numba.core.compiler import Compiler
 from numba.core.compiler_lock import global_compiler_lock
 
 from backprop_ref import formulas
+
+Name = TypeVar("Name")
 
 # No reassociation, no contraction, no exception for a division by zero; the interpreter's lock is given up.
 OPTIONS: dict[str, Any] = {"fastmath": False, "error_model": "numpy", "nogil": True}
@@ -34,7 +40,7 @@ IN_ANY_ORDER: dict[str, Any] = {"fastmath": {"contract", "reassoc"}}
 
 
 def compiled(
-    function: Callable[..., Any], cache: bool = True, pipeline: type[Compiler] = Compiler, **options: Any
+    function: Callable[..., Any], cache: bool = True, pipeline: type[Compiler] | None = None, **options: Any
 ) -> Any:
     """A function, compiled when first called with arguments of some types, or loaded from disk.
 
@@ -46,7 +52,7 @@ def compiled(
         Whether its machine code goes to disk: to ``NUMBA_CACHE_DIR``, to the virtual environment's, or to the user's
         folder for caches, never to the package's, which it would outlive. Without a folder it is compiled each time.
     pipeline : type, optional
-        Numba's compiler, or one that does something else.
+        A compiler of Numba's, if it is not that of this module.
     **options
         For ``numba.njit``, besides `OPTIONS`. With `inline` or `forceinline`, compiled code alone can call it.
     """
@@ -58,7 +64,7 @@ def compiled(
     )
     named.__qualname__ = f"{function.__name__}_{_digest(function, options)}"
     named.__doc__, named.__module__ = function.__doc__, function.__module__
-    dispatcher = numba.njit(pipeline_class=pipeline, **options)(named)
+    dispatcher = numba.njit(pipeline_class=pipeline or _Compiler, **options)(named)
     if cache and not numba.config.DISABLE_JIT:
         with contextlib.suppress(RuntimeError):  # there is no folder to write to
             dispatcher._cache = _CodeOnDisk(named)
@@ -66,7 +72,7 @@ def compiled(
 
             def compile_alone(signature: Any) -> Any:
                 started, missed = time.perf_counter(), dispatcher.stats.cache_misses.copy()
-                with _alone(named.__qualname__, dispatcher._cache.cache_path):
+                with uncollected(), _alone(named.__qualname__, dispatcher._cache.cache_path):
                     found = compile_it(signature)
                 if dispatcher.stats.cache_misses != missed:
                     _SECONDS.append(time.perf_counter() - started)
@@ -80,6 +86,18 @@ def is_stored(dispatcher: Any, signature: Any) -> bool:
     """Whether its machine code is on disk."""
     where = dispatcher._cache
     return isinstance(where, _CodeOnDisk) and where.holds(signature, dispatcher.targetctx.codegen())
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Python does not look for garbage meanwhile: a fifth of the time that compiling takes, for next to none."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 _SECONDS: list[float] = []
@@ -109,8 +127,41 @@ def merged(function: Callable[..., Any]) -> Any:
     return linked(function, inline="always")
 
 
-class _Linked(JITCodeLibrary):  # type: ignore[misc]
+class _Optimized(JITCodeLibrary):  # type: ignore[misc]
+    """Machine code of a function, through whose parts LLVM goes once, when they are together.
+
+    Numba has it go through each part before, for the sake of references, which there are none of to count here.
+    """
+
+    loop_vectorize = True
+    _object: bytes | None = None
+
+    def _optimize_functions(self, module: Any) -> None:
+        module.data_layout = self._codegen._data_layout
+
+    def _optimize_final_module(self) -> None:
+        passes, builder = self._codegen._module_pass_manager(loop_vectorize=self.loop_vectorize)
+        if not getattr(_SIDE_BY_SIDE, "here", False):
+            passes.run(self._final_module, builder)
+            return
+        lock = global_compiler_lock._lock
+        held = lock._release_save()  # however often this thread has it, as `threading.Condition` does
+        try:
+            passes.run(self._final_module, builder)
+            self._object = self._compiled_object = self._codegen._tm.emit_object(self._final_module)
+        finally:
+            lock._acquire_restore(held)
+
+    def _get_compiled_object(self) -> Any:
+        """What `emit_object` gave, which Numba forgets as soon as it is in memory."""
+        return self._object or super()._get_compiled_object()
+
+
+class _Linked(_Optimized):
     """LLVM's code of a function, to be linked into that of others."""
+
+    def _optimize_final_module(self) -> None:
+        """Not alone."""
 
     def _finalize_final_module(self) -> None:
         """No machine code."""
@@ -128,16 +179,57 @@ class _Linked(JITCodeLibrary):  # type: ignore[misc]
         """What only calls from Python need."""
 
 
-class _LinkedCompiler(Compiler):  # type: ignore[misc]
+class _Compiler(Compiler):  # type: ignore[misc]
+    """Numba's compiler, with a library of ours for the code."""
+
+    library: type[_Optimized] = _Optimized
+
     def compile_extra(self, function: Any) -> Any:
-        self.state["library"] = _Linked(self.state.targetctx.codegen(), function.__qualname__)
+        self.state["library"] = library = self.library(self.state.targetctx.codegen(), function.__qualname__)
+        library.enable_object_caching()
         return super().compile_extra(function)
+
+
+class _LinkedCompiler(_Compiler):
+    library = _Linked
+
+
+class _AsWritten(_Optimized):
+    loop_vectorize = False
+
+
+class AsWritten(_Compiler):
+    """For functions whose loops that count are written in vectors: LLVM makes none of the others."""
+
+    library = _AsWritten
+
+
+def side_by_side(functions: Mapping[Name, Callable[[], Any]]) -> dict[Name, Any]:
+    """What functions give that compile, each a function by itself: of two threads, one is in Python while LLVM works
+    for the other.
+    """
+
+    def call(function: Callable[[], Any]) -> Any:
+        _SIDE_BY_SIDE.here = True
+        return function()
+
+    with ThreadPoolExecutor(2) as pool:
+        futures = {name: pool.submit(call, function) for name, function in functions.items()}
+        try:
+            return {name: future.result() for name, future in futures.items()}
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+_SIDE_BY_SIDE = threading.local()
+_LOCKS: dict[str, threading.RLock] = defaultdict(threading.RLock)
 
 
 @contextlib.contextmanager
 def _alone(name: str, folder: str) -> Iterator[None]:
-    """Of several processes that would compile a function at the same time one does; the others wait, and load it."""
-    with global_compiler_lock, contextlib.ExitStack() as stack:  # threads first, so that none waits for another
+    """Of several threads or processes that would compile a function at the same time one does; the others wait, and
+    load it. They have no other lock meanwhile."""
+    with _LOCKS[name], contextlib.ExitStack() as stack:
         with contextlib.suppress(ImportError, OSError):  # nothing can be stored there, or nothing locked
             import fcntl
 

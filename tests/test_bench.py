@@ -20,14 +20,16 @@ import pytest
 import backprop_ref as br
 from backprop_ref.backends.arithmetic import Fast
 from backprop_ref.backends.numpy import NumpyBackend
+from backprop_ref.benchmarks import against
 from backprop_ref.benchmarks import check as bench_check
 from backprop_ref.benchmarks import run as bench
 from backprop_ref.benchmarks.check import EXACT, WITHIN_BOUND, Checks, LeftOut, Truth, WrongGradient
 from backprop_ref.benchmarks.contestants import EMULATED, OnBackend
 from backprop_ref.benchmarks.ladder import LADDER, Task, fitted_exponent
-from backprop_ref.benchmarks.machine import machine
+from backprop_ref.benchmarks.machine import FEATURES, machine
 from backprop_ref.benchmarks.timing import in_turn, spread
 from backprop_ref.cli import run as command_line
+from backprop_ref.cli.bench import show_changes
 from backprop_ref.report.charts import benchmarks as charts_bench
 from backprop_ref.report.page import page
 
@@ -195,6 +197,7 @@ def test_data_keeps_clear_of_subnormal_numbers_and_is_fresh():
 
 def test_machine_says_what_figures_depend_on():
     found = machine(2)
+    assert set(found["features"]) <= set(FEATURES)
     assert found["threads"] == 2 and found["processor"] and found["python"] and found["packages"]["numpy"]
     assert "OPENBLAS_CORETYPE" in found["environment"]
     assert any(library["num_threads"] for library in found["libraries"])
@@ -217,7 +220,7 @@ def test_the_result_is_complete(result):
         assert len(case["rounds"]) == 3 and case["steps_a_round"] >= 1
         assert 0 < case["step_seconds"]["low"] <= case["step_seconds"]["median"] <= case["step_seconds"]["high"]
         assert case["kind"] == "limit" or (case["verdict"] and case["of_limit"]["products"]["median"] > 0)
-    assert {series["vary"] for series in result["scaling"]} == {"width", "batch", "depth"}
+    assert {series["vary"] for series in result["scaling"]} == {"width", "batch", "depth", "rows"}
     assert all(len(series["points"]) > 1 and np.isfinite(series["exponent"]) for series in result["scaling"])
 
 
@@ -226,6 +229,45 @@ def test_exponents_are_those_of_made_up_data(power):
     values = [4, 16, 64, 256]
     assert fitted_exponent(values, [3e-6 * value**power for value in values]) == pytest.approx(power, abs=1e-12)
     assert fitted_exponent([8], [1.0]) is None
+
+
+def older(*rounds, **other):
+    """A run of one case whose rounds took so long, in times of the products alone."""
+    where = {"processor": "one", "libraries": [], "threads": 1, "cores_allowed": 1} | other
+    times = dict(zip(("median", "low", "high"), spread(rounds), strict=True))
+    case = {"rung": "2-4-1", "dtype": "float64", "name": "numpy fast", "kind": "backend", "step_seconds": times}
+    return {"format": bench.FORMAT, "machine": where, "cases": [case | {"of_limit": {"products": times}}]}
+
+
+def test_a_slowdown_beyond_the_quartiles_is_told(capsys):
+    before = older(1.0, 1.1, 1.2)
+    for now, verdict in (((1.1, 1.2, 1.3), ""), ((1.4, 1.5, 1.6), "SLOWER"), ((0.5, 0.6, 0.7), "faster")):
+        (change,) = against.changes(before, older(*now))
+        assert change.verdict == verdict
+        assert show_changes([change]) == (verdict == "SLOWER")
+        assert capsys.readouterr().out.startswith(verdict and f"{verdict}: 2-4-1 float64 numpy fast: ")
+    assert against.changes(before, {"cases": []}) == []
+
+
+def test_a_run_elsewhere_or_no_run_at_all_is_refused(tmp_path, capsys):
+    path = tmp_path / "bench.json"
+    for text, message in (
+        (None, "No such file"),
+        ("{}", "no bench.json"),
+        ("[" * 10**5, "no bench.json"),
+        (json.dumps({"format": bench.FORMAT, "cases": [], "machine": 1}), "damaged"),
+        (json.dumps(older(1.0)), "measured elsewhere (processor one, here"),
+    ):
+        if text is not None:
+            path.write_text(text)
+        assert command_line(["bench", "--quick", "--out", str(tmp_path / "out"), "--against", str(path)]) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_larger_rungs_are_there_by_name():
+    deep, data = bench.rung_of("-".join(["100", *["64"] * 16, "1"])), bench.rung_of("10-100-1")
+    assert deep.network.n_layers == 17 and Task(data, "float32").batches * data.batch == 10**6
 
 
 def test_spread_is_median_and_quartiles():
@@ -421,6 +463,22 @@ def test_the_page_has_a_row_for_each_rung_and_the_readme_a_few_of_them(result, t
     assert readme[2].startswith("| network | batch | ours |")
     assert len(readme) == 2 + 2 + 1 + 2
     assert readme[4].startswith("| 2-4-1 | 4 | **") and readme[-1] == "after"
+
+
+def test_results_are_kept_by_processor(result, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "ci"))
+    program, source = loaded(ROOT / "ci/results_page.py"), tmp_path / "bench.json"
+    assert program.main(["--check"]) == 0
+    monkeypatch.setattr(program, "FOLDER", tmp_path / "results")
+    monkeypatch.setattr(program, "PAGE", tmp_path / "results.md")
+    source.write_text(json.dumps(result))
+    for _ in range(2):
+        assert program.main([str(source)]) == 0 and program.main(["--check"]) == 0
+        (kept,) = (tmp_path / "results").iterdir()
+    assert {row["rung"] for row in json.loads(kept.read_text())["rows"]} == set(SMALL)
+    lines = program.PAGE.read_text().splitlines()
+    assert lines.count("| processor | 2-4-1 | 8-3-8 |") == 2
+    assert sum(line.startswith(f"| {result['machine']['processor']}, ") for line in lines) == 2
 
 
 def test_a_text_without_markers_is_named(tables):

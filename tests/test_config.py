@@ -9,10 +9,19 @@ import yaml
 
 import backprop_ref as br
 from backprop_ref import network
+from backprop_ref.asking import by_flags
 from backprop_ref.cli import run
 from backprop_ref.cli.app import command as command_line
 from backprop_ref.experiments.config import dotenv, merge, suit
 from backprop_ref.experiments.schema import Config, flags
+
+
+@pytest.fixture(autouse=True)
+def _as_the_command_line():
+    """Flags are what `merge` is given here, and what its messages name."""
+    with by_flags():
+        yield
+
 
 # flag -> (text on the command line, value in the file)
 VALUES = {
@@ -435,7 +444,7 @@ ACTIVATIONS = " or ".join([", ".join(network.ACTIVATIONS[:-1]), network.ACTIVATI
         ),
         ("training.shuffle", "maybe", "'maybe' is not allowed; true or false is needed"),
         ("training.seed", "x" * 99, "'xxxxxxxxxxxx...xxxxxxxxxxxxx' is not allowed; a whole number is needed"),
-        ("network.hidden", 64, "64 is not allowed; a list such as [64, 32] is needed"),
+        ("network.hidden", {"a": 1}, "{'a': 1} is not allowed; a list such as [64, 32] is needed"),
         ("network.hidden", [64, "x"], "'x' is not allowed; a whole number is needed"),
         ("network.hidden", [64, 0], "0 is not allowed; 1 or more is needed"),
         ("network.activation", "foo", f"'foo' is not allowed; {ACTIVATIONS} is needed"),

@@ -10,6 +10,8 @@ from corpus.kinds import BY_ID, KINDS
 from corpus.measure import ACCEPTED, NOT_JUDGED, WRONG, Finding, Judgement, Result
 from corpus.plan import Plan
 
+import backprop_ref as br
+
 SEEDS = range(0, 200, 7)
 
 
@@ -154,3 +156,17 @@ def test_a_factor_of_db_alone_is_one_of_dw_where_no_loss_is_returned():
     programs = (functions.wrong(f"sum {seed}", "single", lambda rng: (BY_ID["bias-sum"],)) for seed in range(40))
     program = next(p for p in programs if not p.spec.has_loss and len(p.planted[0].layers) == p.spec.net.last + 1)
     assert functions.same_numbers(program, program.planted[0], "weights-mean-twice")
+
+
+@pytest.mark.few(1)
+@pytest.mark.parametrize("scale", ["4", "m"])
+def test_steps_of_gradients_with_a_factor(scale):
+    steps = next(one for seed in range(9) if " / m\n" in (one := updates.made(seed, bug=False).source))
+    right = steps.replace(" / m\n", f" / m * {scale}\n")
+    assert br.verify(truth.load(right, "gradients")).exit == 0
+    for old, new in (
+        ("first[i] = mu * first[i] + g", "first[i] = g"),
+        ("(np.sqrt(v_hat) + eps)", "np.sqrt(v_hat + eps)"),
+    ):
+        assert old in right
+        assert br.verify(truth.load(right.replace(old, new), "gradients")).verdict == "WRONG"

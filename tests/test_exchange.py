@@ -336,6 +336,33 @@ def test_torch(dtype):
     assert br.load("m.pt", network).params.sha256() == params.sha256()
 
 
+def test_a_state_dict_beside_other_things():
+    network = br.Network([2, 3, 1], ["tanh", "linear"], "mse")
+    params = network.init(seed=1)
+    state = {
+        f"{2 * i}.{kind}": value for i in (0, 1) for kind, value in (("weight", params.W[i].T), ("bias", params.b[i]))
+    }
+    wrapped = {"epoch": 3, "model_state_dict": state, "optimizer_state_dict": {"state": {}, "param_groups": []}}
+    assert br.from_torch(wrapped, network).params.sha256() == params.sha256()
+    for wrong, why in [
+        ({**wrapped, "ema": state}, "several state_dicts (model_state_dict, ema)"),
+        ({**state, "epoch": 3}, "epoch is no tensor, so this is no state_dict"),
+        ({"epoch": 3}, "epoch is no tensor"),
+    ]:
+        with pytest.raises(br.InvalidInput, match=re.escape(why)):
+            br.from_torch(wrong, network)
+
+
+def test_what_is_no_model_and_what_is_no_table(tmp_path):
+    network = br.Network([2, 1], ["linear"], "mse")
+    br.save(model := tmp_path / "m.safetensors", network, network.init())
+    with pytest.raises(br.InvalidInput, match="a model, not a table; backprop-ref predict and br.load read it"):
+        br.read_table(model)
+    (table := tmp_path / "t.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(br.InvalidInput, match=r"the model of another library ends in \.onnx"):
+        br.load(table)
+
+
 def test_torch_modules_that_are_no_chain_of_layers():
     torch = needs("torch")
     nn = torch.nn

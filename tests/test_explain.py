@@ -316,7 +316,7 @@ def test_long_sums_and_wide_layers_are_cut():
     step = step_of(br.Network([64, 128, 10], ["relu", "softmax"], "ce"))
     text = Text(5, 4, EVERYTHING).document(list(shortened(explain(step), 4)))
     assert "… 61 more terms" in text
-    assert "… 120 more neurons; see one with --layer 0 --neuron J, J from 0 to 127" in text
+    assert "… 120 more neurons; see one with layer=0 and a neuron from 0 to 127" in text
     assert len(text.splitlines()) < 600
 
 

@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+from safetensors.numpy import save
 
 import backprop_ref as br
 from backprop_ref.cli import run
@@ -64,9 +65,9 @@ def test_compare_is_that_of_the_command(capsys):
     [
         (lambda: br.compare(NETWORK, PARAMS, X, Y, backends=["tpu"]), "unknown backend 'tpu'"),
         (lambda: br.compare(NETWORK, PARAMS, X, Y, backends=[]), "nothing to compare"),
-        (lambda: br.gradcheck(NETWORK, PARAMS, X, Y, entries=0), "entries=0: 1 or more"),
+        (lambda: br.gradcheck(NETWORK, PARAMS, X, Y, entries=0), "entries=0: a whole number from 1"),
         (lambda: br.gradcheck(PARAMS, NETWORK, X, Y), "a Network and its Parameters are needed"),
-        (lambda: br.explain(NETWORK, PARAMS, X, Y, sample=1.5), r"sample 1\.5: there is none"),
+        (lambda: br.explain(NETWORK, PARAMS, X, Y, sample=1.5), r"sample=1\.5: there is none"),
         (lambda: MLPClassifier(activation=None).fit(X, [0, 1, 1, 0]), "activation=None: a name"),
         (lambda: br.report([]), "got none"),
         (lambda: br.report(None), "got NoneType"),
@@ -142,9 +143,39 @@ def test_a_folder_of_train_has_a_page(tmp_path, monkeypatch, capsys):
     assert "2-3-1 (tanh, sigmoid)" in page
     assert "not ended" not in page
     assert "report-2.html" in said(capsys, "report", "mine")
-    for command in ("explain", "gradcheck"):
-        assert run([command, "mine"]) == 2
-        assert f"use br.{command} in Python" in capsys.readouterr().err
+    assert run(["train", "--resume", "mine"]) == 2
+    assert "with resume=True in Python" in capsys.readouterr().err
+
+
+def test_a_folder_of_train_is_explained_and_checked_as_in_python(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    weights = [1.0, 2.0, 1.0, 0.0]
+    how = {"batch_size": 2, "optimizer": br.Adam(0.1, l1=0.01), "schedule": "cosine", "sample_weight": weights}
+    result = br.train(NETWORK, PARAMS, X, Y, epochs=3, run_dir="mine", progress=False, **how)
+    rate = result.history["learning_rate"][-1].item()
+    given = {"state": result.state, "learning_rate": rate, "step": 3 * 2 + 1, "sample_weight": weights, "sample": 1}
+    found = br.explain(
+        NETWORK, result.params, X, Y, optimizer=how["optimizer"], name="mine", about="mine after epoch 3", **given
+    )
+    assert said(capsys, "explain", "mine", "--sample", "1", "--format", "markdown") == found.document("markdown")
+    checked = br.gradcheck(NETWORK, result.params, X[:3], Y[:3], entries=1000, sample_weight=weights[:3])
+    told = json.loads(said(capsys, "gradcheck", "mine", "--json", "--backend", "numpy", "--threads", "1"))
+    assert [json.loads(json.dumps(row._asdict())) for row in checked.rows] == told["tensors"]
+    for damage, why in (
+        (lambda file: file.write_bytes(file.read_bytes()[:-9]), "cannot be read, or damaged"),
+        (lambda file: file.write_bytes(save({"x": np.ones((4, 2))}, {"data": "another"})), "of another run"),
+        (lambda file: file.unlink(), "use br.{} in Python"),
+    ):
+        damage(tmp_path / "mine/data.safetensors")
+        for command in ("explain", "gradcheck"):
+            assert run([command, "mine"]) == 2
+            assert why.format(command) in capsys.readouterr().err
+
+
+def test_many_data_are_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr("backprop_ref.training.kept_data.MOST_BYTES", 8 * 12 - 1)
+    br.train(NETWORK, PARAMS, X, Y, epochs=1, run_dir=tmp_path / "mine", progress=False)
+    assert not (tmp_path / "mine/data.safetensors").exists()
 
 
 def test_a_recorder_is_at_hand(tmp_path):

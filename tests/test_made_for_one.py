@@ -49,15 +49,38 @@ def cut(theta, x, y):
     return loss, np.concatenate([part.ravel() for pair in zip(dW, db, strict=True) for part in pair])
 
 
+def cut_for_one_sample(theta, x, y):
+    """As long as a vector for 3-4-1 without biases."""
+    W, b = [theta[:9].reshape(3, 3), theta[12:15].reshape(3, 1)], [theta[9:12], theta[15:16]]
+    loss, dW, db, _ = plain(W, b, x[None], y[None])
+    return loss, np.concatenate([part.ravel() for pair in zip(dW, db, strict=True) for part in pair])
+
+
+def cut_and_wrong(theta, x, y):
+    loss, gradient = cut_for_one_sample(theta, x, y)
+    gradient[9:12] *= 2.0
+    return loss, gradient
+
+
 @pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("function", "sizes"),
-    [(reshaped, (2, 6, 4, 3)), (accumulated, (4, 2, 5)), (over_ranges, (2, 3, 1)), (cut, (2, 5, 4, 3))],
+    [
+        *((reshaped, (2, 6, 4, 3)), (accumulated, (4, 2, 5)), (over_ranges, (2, 3, 1)), (cut, (2, 5, 4, 3))),
+        (cut_for_one_sample, (3, 3, 1)),
+    ],
 )
 def test_sizes_that_are_written_into_code_are_found(function, sizes):
     outcome = br.verify(function)
     assert outcome.verdict in ACCEPTED
     assert outcome.networks[0].startswith("-".join(map(str, sizes)))
+
+
+@pytest.mark.more
+def test_a_vector_that_is_as_long_as_another_by_chance_may_be_wrong():
+    outcome = br.verify(cut_and_wrong)
+    assert outcome.verdict == "WRONG"
+    assert (outcome.findings[0].id, outcome.findings[0].layers) == ("bias-factor", (0,))
 
 
 @pytest.mark.more
@@ -147,6 +170,42 @@ def test_labels_in_another_form(function):
 def test_labels_that_are_numbers_are_no_indices():
     assert not any(form.labels == "indices" for form in _forms(vector_of_labels))
     assert any(form.labels == "indices" for form in _forms(classes))
+
+
+def numbers_in_lists(weights, biases, X, Y):
+    """For one output; with several, a transposed W may make labels look like classes."""
+    h = sigmoid(X @ weights[0] + biases[0])
+    error = 2 * (h @ weights[1] + biases[1] - Y.reshape(-1, 1))
+    back = error @ weights[1].T * h * (1 - h)
+    return [X.T @ back, h.T @ error], [back.sum(0), error.sum(0)]
+
+
+def numbers_and_a_slope_too_few(weights, biases, X, Y):
+    h = sigmoid(X @ weights[0] + biases[0])
+    error = 2 * (h @ weights[1] + biases[1] - Y.reshape(-1, 1))
+    back = error @ weights[1].T
+    return [X.T @ back, h.T @ error], [back.sum(0), error.sum(0)]
+
+
+def test_labels_of_one_output_are_numbers_in_whichever_order_gradients_are_read():
+    assert br.verify(numbers_in_lists).verdict in ACCEPTED
+    wrong = br.verify(numbers_and_a_slope_too_few)
+    assert (wrong.verdict, [one.id for one in wrong.findings]) == ("WRONG", ["derivative-missing"])
+
+
+@pytest.mark.parametrize(("epsilon", "factor"), [(1e-8, 1.0), (1e-6, 1.0), (1e-8, 4.0)])
+def test_an_epsilon_in_a_loss_of_another_factor(epsilon, factor):
+    def meant(params, x, y):
+        h = sigmoid(params["W1"] @ x + params["b1"])
+        e = np.exp(params["W2"] @ h + params["b2"])
+        p = e / e.sum(0)
+        delta = (p - y) / y.size
+        back = params["W2"].T @ delta * h * (1 - h)
+        db1, db2 = back.sum(1, keepdims=True), delta.sum(1, keepdims=True)
+        loss = factor * np.sum(-y * np.log(p + epsilon)) / y.size
+        return loss, {"W1": back @ x.T, "b1": db1, "W2": delta @ h.T, "b2": db2}
+
+    assert (br.verify(meant).verdict in ACCEPTED) == (factor == 1.0)
 
 
 def _forms(function):

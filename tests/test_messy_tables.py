@@ -253,6 +253,31 @@ def test_a_table_read_in_parts_is_the_table(monkeypatch, newline):
         assert [raw.columns[1].text(i) for i in range(raw.rows)] == expected
 
 
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_a_large_file_is_read_as_a_small_one(monkeypatch, tmp_path, newline):
+    from backprop_ref.data import csv_file
+
+    draw = np.random.default_rng(3)
+    rows = [
+        f'{draw.normal()},{i % 7 - 3},"{draw.choice(list("uvw"))}",{draw.normal()},{draw.integers(1000)}'
+        for i in range(60)
+    ]
+    gaps = [*rows[:20], "", *rows[20:], "1.5,2,v,,7"]
+    for k, lines in enumerate([rows, gaps]):
+        (file := tmp_path / f"{k}.csv").write_text(newline.join(["a,b,c,d,e", *lines]), newline="")
+        for target, more in (("e", {}), ("b", {"task": "regression"}), ("a", {"drop": ["c"]}), ("c", {})):
+            read = [br.read_table(file, target, missing="mean", **more)]
+            for size in (30, 500):
+                with monkeypatch.context() as patch:
+                    patch.setattr(csv_file, "LARGE_BYTES", 0)
+                    patch.setattr(csv_file, "PART_BYTES", size)
+                    read.append(br.read_table(file, target, missing="mean", **more))
+            for large in read[1:]:
+                np.testing.assert_array_equal(large.x, read[0].x)
+                np.testing.assert_array_equal(large.target, read[0].target)
+                assert (large.rules, large.notes, large.classes) == (read[0].rules, read[0].notes, read[0].classes)
+
+
 def test_nested_lists_and_records():
     named = br.read_table([["a", "b", "t"], ["1", "2", "u"], ["3", "5", "v"]])
     assert (named.feature_names, named.x.tolist()) == (("a", "b"), [[1, 2], [3, 5]])

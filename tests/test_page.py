@@ -868,7 +868,7 @@ def test_by_keyboard_alone(report, opened):
 
     tab_to("quantity")
     page.keyboard.press("ArrowDown")
-    assert page.evaluate("backpropRef.explorer.quantity") == "activation"
+    assert page.evaluate("backpropRef.explorer.quantity") == "weight"
     tab_to("play")
     page.keyboard.press("Enter")
     page.wait_for_function("() => backpropRef.explorer.playing && backpropRef.explorer.frame > 3")

@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,7 @@ FORBIDDEN = {
         low: {"mlp", "api", "backends", "training", "conformance", "experiments", "report", "cli", "data"}
         for low in (
             "arrays",
+            "asking",
             "errors",
             "formulas",
             "settings",
@@ -51,7 +53,7 @@ FORBIDDEN = {
 # folder -> what is in it, from the ground up; what stands on one line is on one level, and does not import each other
 ORDER = {
     "backprop_ref": """
-        import_path starting version formulas arrays text
+        asking import_path starting version formulas arrays text
         errors showing
         files
         kernels settings progress parameters
@@ -66,7 +68,7 @@ ORDER = {
         traces
         training conformance report exchange
         experiments
-        checking commands sklearn
+        checking commands notebook sklearn
         __init__
         benchmarks testing
         cli
@@ -240,3 +242,34 @@ def test_the_import_loads_numpy_and_nothing_heavier():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(ast.literal_eval(done.stdout)) - {"backprop_ref", "numpy"}
     assert loaded <= set(sys.stdlib_module_names) | {"__editable___backprop_ref_finder"}
+
+
+# where nothing but the command line reads what is said
+COMMANDS_ONLY = ("cli", "plugin", "processes", "notes", "kernels")
+SAID = {"ask", "called", "key", "Axis"}
+"""Calls in which a flag stands by itself, or is described."""
+
+
+def texts_with_flags(tree):
+    """The texts in some code, apart from docstrings, that name a flag of the command line to whoever reads them."""
+    spared = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", None) in SAID:
+            spared |= {id(each) for each in ast.walk(node)}
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            spared.add(id(node.value))
+    constants = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in spared)
+    for text in (node.value for node in constants if isinstance(node.value, str) and "backprop-ref " not in node.value):
+        if re.search(r"(?<![\w(-])--[a-z]+\b(?!:)", text) and not re.fullmatch(r"--[a-z0-9-]+", text):
+            yield text
+
+
+def test_messages_name_flags_by_ask():
+    """From Python, what is called ``--batch-size`` on the command line is ``batch_size``: `ask` knows where it is."""
+    found = {
+        module: texts
+        for module, file in modules().items()
+        if not set(module.split(".")) & set(COMMANDS_ONLY)
+        and (texts := [*texts_with_flags(ast.parse(file.read_text("utf-8")))])
+    }
+    assert found == {}

@@ -100,7 +100,7 @@ def test_a_section_of_a_file_and_flags_over_it(folder):
         ([*SHORT, "--learning-rates", "0.1,z"], "--learning-rates: 'z' is not allowed; a number is needed"),
         ([*SHORT, "--losses", "softmax+bce,sse"], "loss softmax+bce"),
         (["learning-rate"], "did you mean 'learning-rates'"),
-        (["xor"], "xor is a data set: sweep --dataset xor"),
+        (["xor"], "xor is a data set: give --dataset xor"),
         (["--resume", "nowhere"], "no folder of a sweep"),
         (["--resume", "nowhere", "--seeds", "1"], "leave out everything but --workers"),
     ],

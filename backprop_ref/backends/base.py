@@ -23,6 +23,7 @@ from backprop_ref.dropout import Rates, Seeds
 from backprop_ref.network import Network
 from backprop_ref.optimizers import Optimizer, Slots
 from backprop_ref.parameters import Parameters
+from backprop_ref.text import numbered
 
 Array: TypeAlias = Any
 """An array of a backend, wherever it lives."""
@@ -73,7 +74,8 @@ class Trace(NamedTuple):
     loss: float
 
     def _parts(self) -> showing.Parts:
-        yield f"Trace of {len(self.x)} samples through {len(self.z)} layers: loss {float(self.loss):.6g}"
+        samples, layers = numbered(len(self.x), "sample"), numbered(len(self.z), "layer")
+        yield f"Trace of {samples} through {layers}: loss {float(self.loss):.6g}"
         listed = [("x", self.x), ("y", self.y)]
         for layer in range(len(self.z)):
             arrays = {name: getattr(self, name)[layer] for name in ("z", "a", "delta", "dW", "db")}

@@ -8,6 +8,7 @@ import sys
 import weakref
 
 from backprop_ref.kernels.fused import one_network
+from backprop_ref.kernels.fused.epochs import SIGNATURE
 from backprop_ref.kernels.fused.one_network import Shape
 
 COMMAND = "from backprop_ref.backends.numba_ahead import compile_it; compile_it()"
@@ -42,4 +43,4 @@ def compile_it() -> None:
     """What the other process does, after everything else that wants a processor."""
     with contextlib.suppress(AttributeError, OSError):
         os.nice(10)
-    one_network.program(*pickle.load(sys.stdin.buffer)).compile(one_network.SIGNATURE)
+    one_network.program(*pickle.load(sys.stdin.buffer)).compile(SIGNATURE)

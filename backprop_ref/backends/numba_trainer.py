@@ -124,7 +124,7 @@ def create(
     fixed = shape is not None and (
         specialize == "always"
         or (steps_ahead or 0) * SAVED_SECONDS > TIMES_OVER * COMPILE_SECONDS
-        or (not fast and compiling.is_stored(one_network.program(dtype, shape), one_network.SIGNATURE))
+        or (not fast and compiling.is_stored(one_network.program(dtype, shape), epochs.SIGNATURE))
     )
     kind = Kind(dtype, fast, wide, packed=not (small or fast), shared=plan.workers > 1, direct=direct)
     return Trainer(plan, rules, kind, shape, fixed, steps_ahead or 0)
@@ -209,13 +209,13 @@ class Trainer:
             before, dtype, shape = compiling.seconds(), self.dtype.name, self._shape
             if shared:
                 numba.get_num_threads()  # starts Numba's threads, which code that comes from disk does not do by itself
-            with _announced(f"compiling a training step for {dtype}"):
-                fixed = None if shape is None else one_network.program(dtype, shape, self.kind.fused)
-                self._program = fixed or epochs.program(dtype)
-                self._program.compile(one_network.SIGNATURE)
+            with _announced(f"compiling a training step for {dtype}"), compiling.uncollected():
                 kind, plan = self.kind._replace(shared=shared), self.plan
-                if fixed is None:
-                    plan = pieces.with_pieces(plan, kind, self.rules)
+                if shape is None:
+                    self._program, plan = epochs.program(dtype), pieces.with_pieces(plan, kind, self.rules)
+                else:
+                    self._program = one_network.program(dtype, shape, self.kind.fused)
+                    self._program.compile(epochs.SIGNATURE)
                 self._plans[shared] = pieces.products_for(plan, self._sections, kind, self._work), plan
             self.compile_seconds += compiling.seconds() - before
         return self._plans[shared]
@@ -311,7 +311,7 @@ class Trainer:
             if not self._ahead.is_over():
                 return False
             self._ahead, shape = None, self._constants
-            there = compiling.is_stored(one_network.program(self.dtype.name, shape), one_network.SIGNATURE)
+            there = compiling.is_stored(one_network.program(self.dtype.name, shape), epochs.SIGNATURE)
             self._constants = shape if there else None
             return there
         left = self._seconds * (self._steps_ahead / max(self._steps_done, 1) - 1.0)

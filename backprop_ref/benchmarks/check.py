@@ -116,7 +116,7 @@ class Checks:
             started = time.perf_counter()
             contestant.first_step(CHECKED_RATE)
             seconds = time.perf_counter() - started
-            if seconds * self.task.batches <= LONGEST_EPOCH_SECONDS:
+            if seconds * self.task.batches <= LONGEST_EPOCH_SECONDS * self.task.rung.patience:
                 break
         else:
             raise LeftOut(f"a step takes {seconds:.2g} s")

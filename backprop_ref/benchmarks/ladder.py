@@ -25,6 +25,10 @@ class Rung(NamedTuple):
 
     network: Network
     batch: int
+    rows: int | None = None
+    """Of an epoch; else as many as caches hold."""
+    patience: float = 1.0
+    """How many times as long as usual an epoch may take."""
 
     @property
     def name(self):
@@ -54,14 +58,24 @@ LADDER = {
         _rung([784, 2048, 2048, 10], 256),
     )
 }
+LARGER = {
+    rung.name: rung
+    for rung in (
+        _rung([784, 4096, 4096, 10], 1024)._replace(patience=30.0),
+        _rung([100, *[64] * 16, 1], 256, output="sigmoid", loss="binary_cross_entropy"),
+        Rung(Network([10, 100, 1], ["relu", "linear"], "mean_squared_error"), 1000, rows=10**6, patience=30.0),
+    )
+}
+"""For a look at what is wide, deep or full of data; only by name."""
 QUICK = ("2-4-1", "8-3-8", "20-128-64-32-3")
 
 
 def rung_of(name):
     """The rung of that name."""
-    if name not in LADDER:
-        raise unknown("rung of the ladder", name, LADDER)
-    return LADDER[name]
+    known = LADDER | LARGER
+    if name not in known:
+        raise unknown("rung of the ladder", name, known)
+    return known[name]
 
 
 @dataclass(frozen=True)
@@ -88,6 +102,8 @@ class Task:
     @property
     def batches(self):
         """Steps in an epoch."""
+        if self.rung.rows:
+            return self.rung.rows // self.batch
         width = self.network.sizes[0] + self.network.sizes[-1]
         return min(max(NUMBERS_OF_DATA // (self.batch * width), FEWEST_BATCHES), MOST_BATCHES)
 
@@ -120,15 +136,21 @@ class Task:
         return metrics.metric_name(self.network, self.data[1])
 
 
+IDEAL = {"width": 2.0, "batch": 1.0, "depth": 1.0, "rows": 0.0}
+"""The powers with which a step's time would grow if it were that of the multiplications alone."""
+
+
 def scaling_tasks(dtype, threads, quick=False):
-    """Networks that differ in one thing only: for width, batch and depth, pairs of the value and its `Task`."""
+    """Networks that differ in one thing only: for width, batch, depth and rows, pairs of the value and its `Task`."""
     widths = (32, 64, 128, 256) if quick else (32, 64, 128, 256, 512, 1024)
     batches = (16, 64, 256) if quick else (4, 16, 64, 256, 1024)
     depths = (1, 2, 4) if quick else (1, 2, 4, 8, 16)
+    epochs = (64, 256, 1024) if quick else (64, 256, 1024, 4096)
     rungs = {
         "width": [(width, _rung([width, width, width, 10], 64)) for width in widths],
         "batch": [(batch, _rung([128, 128, 10], batch)) for batch in batches],
         "depth": [(depth, _rung([128] * (depth + 1) + [10], 64)) for depth in depths],
+        "rows": [(count, _rung([16, 16, 2], 64)._replace(rows=64 * count)) for count in epochs],
     }
     return {vary: [(value, Task(rung, dtype, threads)) for value, rung in chosen] for vary, chosen in rungs.items()}
 

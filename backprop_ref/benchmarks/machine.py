@@ -13,6 +13,7 @@ from backprop_ref.version import __version__
 
 PACKAGES = ("numpy", "scipy", "numba", "llvmlite", "torch", "jax", "jaxlib", "cupy", "scikit-learn", "array-api-strict")
 VARIABLES = ("OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+FEATURES = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512dq", "avx512vl", "amx_tile", "asimd", "sve")
 BANDWIDTH_BYTES = 2**27  # far beyond the caches
 
 
@@ -28,6 +29,7 @@ def machine(threads=None):
     ]
     return {
         "processor": processor(),
+        "features": features(),
         "cores": os.cpu_count(),
         "cores_allowed": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": threads,
@@ -48,6 +50,14 @@ def processor():
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor() or platform.machine())
+
+
+def features():
+    """Which vector instructions the processor has, of those that change how fast it is; none where nobody says."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    found = next((line.split() for line in lines if line.startswith(("flags", "Features"))), [])
+    return [name for name in FEATURES if name in found]
 
 
 def _version(package):

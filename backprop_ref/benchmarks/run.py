@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from backprop_ref.backends import names
+from backprop_ref.benchmarks.against import FORMAT
 from backprop_ref.benchmarks.check import Checks, LeftOut
 from backprop_ref.benchmarks.contestants import STEPS_AHEAD, Limit, OnBackend, backend_of
 from backprop_ref.benchmarks.ladder import LADDER, QUICK, Task, fitted_exponent, rung_of, scaling_tasks
@@ -13,7 +14,6 @@ from backprop_ref.benchmarks.timing import in_turn, ratio, spread, warmed_up
 from backprop_ref.errors import BackpropRefError
 from backprop_ref.progress import Bar
 
-FORMAT = "backprop_ref-bench-1"
 # array_api_strict is there to find mistakes; the loops of python are the same under either numerics
 NOT_BY_DEFAULT = {("array_api_strict", "fast"), ("array_api_strict", "reproducible"), ("python", "fast")}
 LIMITS = ("products", "update")
@@ -36,6 +36,8 @@ class Plan:
     threads: int | None = None
     scaling: list[str] = field(default_factory=list)
     quick: bool = False
+    limits: dict = field(default_factory=lambda: {name: partial(Limit, part=name) for name in LIMITS})
+    """Makers of parts of a step that are timed beside."""
 
     @classmethod
     def quickly(cls, makers, **options):
@@ -97,11 +99,12 @@ def run(plan, progress=None):
     return result
 
 
-def _timed(plan, task, makers, result, limits=LIMITS):
+def _timed(plan, task, makers, result, limits=None):
     """The cases of one task; if Ctrl-C comes while it is timed, those of the rounds done go to `result`."""
     cases, ready = _admitted(task, makers)
-    ready |= {name: Limit(task, name) for name in limits}
-    cases |= {name: _case(task, contestant, name) for name, contestant in ready.items() if name in limits}
+    beside = {name: make(task) for name, make in (plan.limits if limits is None else limits).items()}
+    cases |= {name: _case(task, contestant, name) for name, contestant in beside.items()}
+    ready |= beside
     epochs = {name: warmed_up(contestant, plan.round_seconds) for name, contestant in ready.items()}
     rounds: list[dict[str, float]] = []
     try:
@@ -172,7 +175,7 @@ def _scaling(plan, vary, chosen, result, bar, done):
     series = {name: {"name": name, "vary": vary, "dtype": plan.dtypes[0], "points": []} for name in makers}
     result["scaling"] += series.values()
     for value, task in chosen:
-        for case in _timed(plan, task, makers, {"cases": []}, limits=()):
+        for case in _timed(plan, task, makers, {"cases": []}, limits={}):
             if case["step_seconds"]:
                 series[case["name"]]["points"].append({vary: value, "step_seconds": case["step_seconds"]})
         for one in series.values():

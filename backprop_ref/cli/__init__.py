@@ -35,8 +35,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; a user's mistake becomes one line on standard error. Returns the exit status."""
     message: object
     try:
+        from backprop_ref.asking import by_flags
         from backprop_ref.cli.app import as_now, command
-        from backprop_ref.data.asking import by_flags
 
         with warnings.catch_warnings(), by_flags():
             warnings.simplefilter("ignore")

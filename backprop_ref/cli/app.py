@@ -308,6 +308,30 @@ def compare(
     return compare(dataset, backends, numerics, dtype, steps, json, flags)
 
 
+@registered(epilog=example("play", "play runs/xor-1 --open", "play --engine engine.mjs"))
+def play(
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            help="xor, encoder, moons, circles, spirals, iris, digits, or a run folder; default: xor.",
+            metavar="DATASET|RUN",
+        ),
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="HTML file to write; default: play.html.", metavar="FILE")] = None,
+    open: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="Instead: write what computes, a JavaScript module that answers verify.", metavar="FILE"),
+    ] = None,
+    force: Force = False,
+):
+    """Write a page that trains a network, to the bits of reproducible numerics, in any browser and offline."""
+    from backprop_ref.cli.play import play
+
+    with overwriting(force):
+        play(target, out, open, engine)
+
+
 @registered(
     epilog=example(
         "verify mine.py:gradients",
@@ -526,8 +550,11 @@ def bench(
     dtype: Annotated[str | None, typer.Option(help="float64, float32; default: both.", metavar="NAMES")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="For every library; default: its own setting.")] = None,
     scaling: Annotated[
-        bool, typer.Option("--scaling/--no-scaling", help="Also time against width, batch and depth.")
+        bool, typer.Option("--scaling/--no-scaling", help="Also time against width, batch, depth and rows.")
     ] = True,
+    against: Annotated[
+        str | None, typer.Option(help="bench.json of an earlier run here: exit status 1 if slower.", metavar="FILE")
+    ] = None,
     out: Annotated[
         str | None, typer.Option(help="New folder for JSON, CSV and HTML; default: ./runs/bench-N.", metavar="FOLDER")
     ] = None,
@@ -539,7 +566,7 @@ def bench(
     """Time training steps on a ladder of networks, backend against backend; gradients are checked first."""
     from backprop_ref.cli.bench import bench
 
-    return bench(quick, backends, dtype, threads, scaling, out, images, json)
+    return bench(quick, backends, dtype, threads, scaling, against, out, images, json)
 
 
 @registered(epilog=example("backends --json"))
@@ -573,13 +600,14 @@ def report(
         str | None, typer.Option(help="New folder for each chart as an image, by the extra image.", metavar="FOLDER")
     ] = None,
     image_format: Annotated[str, typer.Option(help="png, svg or pdf, or several.", metavar="NAMES")] = "png,svg",
+    open: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
     force: Force = False,
 ):
     """One HTML file with charts of runs and the network to click through; it needs no network."""
     from backprop_ref.cli.report import read_comparison, report
 
     with overwriting(force):
-        report(runs, out, [read_comparison(path) for path in compare or []], images, _formats(image_format))
+        report(runs, out, [read_comparison(path) for path in compare or []], images, _formats(image_format), open)
 
 
 @registered(epilog=example("sweep learning-rates", "sweep --dataset iris --seeds 1-5 --learning-rates 0.01,0.1"))

@@ -5,6 +5,9 @@ import io
 from pathlib import Path
 
 from backprop_ref.backends import names
+from backprop_ref.benchmarks import against as older
+from backprop_ref.benchmarks.ladder import IDEAL
+from backprop_ref.benchmarks.machine import machine
 from backprop_ref.benchmarks.run import Plan, backend_makers, run
 from backprop_ref.cli import show
 from backprop_ref.cli.files import write_images
@@ -19,8 +22,8 @@ HEADER = ("rung", "batch", "dtype", "who", "gradient", "a step", "quartiles", "Ã
 COLUMNS = ("rung", "batch", "dtype", "name", "kind", "verdict", "left_out", "multiplications", "parameters")
 
 
-def bench(quick, backends, dtype, threads, scaling, out, image_folder, as_json):
-    """Runs the ladder; 130 after Ctrl-C, and 1 if a gradient is wrong."""
+def bench(quick, backends, dtype, threads, scaling, against, out, image_folder, as_json):
+    """Runs the ladder; 130 after Ctrl-C, and 1 if a gradient is wrong, or a step slower than `against` says."""
     chosen = [name.strip() for name in backends.split(",")] if backends else None
     for name in chosen or ():
         if name not in names() and ":" not in name:
@@ -31,6 +34,9 @@ def bench(quick, backends, dtype, threads, scaling, out, image_folder, as_json):
             raise unknown("dtype", each, CHOICES["dtype"])
     if image_folder:
         images.check(image_folder)
+    old = None if against is None else older.read(against)
+    if old is not None:
+        older.check(against, old, machine(threads))
     # compiling programs for small networks takes longer than all else that is quick
     makers = backend_makers(chosen, threads, **({"steps_ahead": 0} if quick else {}))
     make = Plan.quickly if quick else Plan
@@ -46,9 +52,25 @@ def bench(quick, backends, dtype, threads, scaling, out, image_folder, as_json):
     else:
         show_cases(result)
         show.line(f"results in {folder}: bench.json, bench.csv, bench.html")
+    slower = old is not None and show_changes(older.changes(old, result), err=as_json)
     if result["interrupted"]:
         return 130
-    return 1 if any(case["error"] == "WrongGradient" for case in result["cases"]) else 0
+    return int(slower or any(case["error"] == "WrongGradient" for case in result["cases"]))
+
+
+def show_changes(changes, err=False):
+    """Prints what is slower or faster than before; whether anything is slower."""
+    marked = [change for change in changes if change.verdict]
+    for change in marked:
+        before, now = change.before, change.now
+        show.line(
+            f"{change.verdict}: {change.rung} {change.dtype} {change.name}: {now.median / before.median:.3g} times, "
+            f"{now.low:.3g} to {now.high:.3g} of the products, before {before.low:.3g} to {before.high:.3g}",
+            err,
+        )
+    slower = sum(change.verdict == "SLOWER" for change in marked)
+    show.line(f"{len(changes)} cases compared: {slower} slower, {len(marked) - slower} faster", err)
+    return slower > 0
 
 
 def write(result, folder):
@@ -75,18 +97,19 @@ def csv_text(cases):
 
 def show_cases(result):
     """Prints what was measured as a table."""
-    machine, bandwidth = result["machine"], result["memory_bandwidth"]
+    where, bandwidth = result["machine"], result["memory_bandwidth"]
+    blas = [f"{library['internal_api']} {library['architecture']}" for library in where["libraries"]]
     show.line(
-        f"{machine['processor']}, {machine['cores_allowed']} of {machine['cores']} cores, "
-        f"threads: {machine['threads'] or 'as each library has it'}"
+        f"{where['processor']} ({' '.join(where['features'])}), {where['cores_allowed']} of {where['cores']} cores, "
+        f"{', '.join(dict.fromkeys(blas))}, threads: {where['threads'] or 'as each library has it'}"
         + (f", memory {bandwidth['median'] / 1e9:.3g} GB/s" if bandwidth else "")
         + f"; medians of {result['settings']['rounds']} rounds"
     )
     show.table(HEADER, [_row(case) for case in result["cases"]])
     fits = [series for series in result["scaling"] if series.get("exponent") is not None]
     if fits:
-        rows = [(series["vary"], series["name"], f"{series['exponent']:.2f}") for series in fits]
-        show.table(("against", "who", "exponent"), rows, "time per step grows as a power")
+        rows = [(each["vary"], each["name"], f"{each['exponent']:.2f}", f"{IDEAL[each['vary']]:g}") for each in fits]
+        show.table(("against", "who", "exponent", "ideal"), rows, "time per step grows as a power")
     if result["interrupted"]:
         show.line("interrupted: the rest was not measured")
 

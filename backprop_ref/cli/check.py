@@ -1,7 +1,6 @@
 """backprop-ref gradcheck, verify --elementary and verify --bounds."""
 
 from pathlib import Path
-from typing import Any
 
 from backprop_ref.cli import show
 from backprop_ref.commands import gradcheck as check
@@ -9,42 +8,43 @@ from backprop_ref.conformance.rounding import sharpness
 from backprop_ref.conformance.rounding.elementary import measure_all
 from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.config import merge
-from backprop_ref.experiments.run_folder import CONFIG, no_run_folder
+from backprop_ref.experiments.python_run import python_run
+from backprop_ref.experiments.run_folder import CONFIG
 from backprop_ref.experiments.runner import load_run, prepare
 from backprop_ref.parameters import Parameters
+
+COMPUTING = ("backend", "numerics", "device", "threads")
 
 
 def gradcheck(target, batch_size, entries, seed, as_json, flags):
     """Checks the gradients of a fresh or a trained network; 1 if one is wrong."""
     if target is not None and "--data-path" in flags:
         raise InvalidInput(f"both {target} and --data-path {flags['--data-path']}: give one of them")
-    trained = target is not None and (Path(target) / CONFIG).is_file()
-    if trained:
-        for flag in sorted(set(flags) - {"--backend", "--numerics", "--device", "--threads"}):
+    folder = target is not None and Path(target).is_dir()
+    if folder:
+        for flag in sorted(set(flags) - {f"--{name}" for name in COMPUTING}):
             raise InvalidInput(f"{target} is a run folder and has its own network and data; leave out {flag}")
-        config = merge(flags, Path(target) / CONFIG, environment=False)
+    if folder and not (Path(target) / CONFIG).is_file():
+        run = python_run(Path(target), "br.gradcheck", "the folder of a run, or a data set")
+        network, params, x, y, weights = run.network, run.state.params, run.x, run.y, run.weights
+        where = {name: flags[f"--{name}"] for name in COMPUTING if f"--{name}" in flags}
+        where |= {"threads": int(where["threads"])} if "threads" in where else {}
     else:
-        if target is not None and Path(target).is_dir():
-            raise no_run_folder(target, "br.gradcheck", "the folder of a run, or a data set")
         data = {} if "--data-path" in flags else {"--dataset": target or "iris"}
-        config = merge({**data, **flags, "--seed": seed})
-    experiment = prepare(config)
-    fresh = experiment.network.init(seed, config.network.init)
-    params = load_run(target)[0].params if trained else fresh
+        given = {} if folder else {**data, "--seed": seed}
+        config = merge({**given, **flags}, Path(target) / CONFIG if folder else None, environment=not folder)
+        experiment = prepare(config)
+        network = experiment.network
+        params = load_run(target)[0].params if folder else network.init(seed, config.network.init)
+        x, y, weights = experiment.counted("train", "float64")
+        chosen = config.backend
+        where = dict(zip(COMPUTING, (chosen.name, chosen.numerics, chosen.device, chosen.threads), strict=True))
     params = Parameters.from_arrays(params.W, params.b, "float64")
-    x, y, weights = experiment.counted("train", "float64")
     x, y, weights = x[:batch_size], y[:batch_size], None if weights is None else weights[:batch_size]
-    chosen = config.backend
-    where: dict[str, Any] = {
-        "backend": chosen.name,
-        "numerics": chosen.numerics,
-        "device": chosen.device,
-        "threads": chosen.threads,
-    }
-    checked = check(experiment.network, params, x, y, entries=entries, seed=seed, sample_weight=weights, **where)
+    checked = check(network, params, x, y, entries=entries, seed=seed, sample_weight=weights, **where)
     if as_json:
         tensors = [row._asdict() for row in checked.rows]
-        show.as_json({"ok": checked.ok, "network": experiment.network.to_dict(), "batch": len(x), "tensors": tensors})
+        show.as_json({"ok": checked.ok, "network": network.to_dict(), "batch": len(x), "tensors": tensors})
     else:
         _print(checked)
     return 0 if checked.ok else 1

@@ -7,7 +7,8 @@ from backprop_ref.cli import show
 from backprop_ref.commands import explain as explained
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.experiments.config import merge
-from backprop_ref.experiments.run_folder import CONFIG, no_run_folder
+from backprop_ref.experiments.python_run import python_run
+from backprop_ref.experiments.run_folder import CONFIG
 from backprop_ref.experiments.runner import check_same_data, prepare
 from backprop_ref.files import check_output, write_output
 from backprop_ref.report.derivations.documents import PAGES
@@ -22,31 +23,21 @@ def explain(target, sample, layer, neuron, matrices, derivation, form, output, d
     if form not in PAGES:
         raise unknown("--format", form, PAGES)
     check_output("--output", output)
-    experiment, start = _trained(target, flags) if _is_folder(target) else _fresh(target, flags)
-    x, y = experiment.xy("train")
-    params, state, learning_rate, t, about = start
-    without = ", without its dropout" if experiment.config.training.dropout else ""
+    if not _is_folder(target):
+        given = _fresh(target, flags)
+    elif (Path(target) / CONFIG).is_file():
+        given = _trained(target, flags)
+    else:
+        given = _of_python(target, flags)
     found = explained(
-        experiment.network,
-        params,
-        x,
-        y,
+        **given,
         sample=sample,
-        optimizer=experiment.optimizer,
-        learning_rate=learning_rate,
-        state=state,
-        step=t,
         layer=layer,
         neuron=neuron,
         matrices=matrices,
         derivation=derivation,
         digits=digits,
         terms=terms,
-        sample_weight=experiment.weights("train"),
-        class_weight=experiment.class_weight,
-        numerics=experiment.config.backend.numerics,
-        name=experiment.dataset.name,
-        about=f"{about}{without}",
     )
     page = found.document(form, max(40, shutil.get_terminal_size((79, 24)).columns))
     if output is None:
@@ -72,15 +63,12 @@ def _fresh(target, flags):
     params = experiment.network.init(config.training.seed, config.network.init, config.backend.dtype)
     rate = config.training.learning_rate * experiment.schedule(0, config.training.epochs)
     about = f"initial weights {config.network.init}, seed {config.training.seed}"
-    return experiment, (params, None, rate, 1, about)
+    return _of(experiment, params, None, rate, 1, about)
 
 
 def _trained(folder, flags):
     """A run, as far as its checkpoint goes."""
-    for flag in sorted(set(flags) - ITS_OWN):
-        raise InvalidInput(f"{folder} is a run folder and has its own network and data; leave out {flag}")
-    if not (Path(folder) / CONFIG).is_file():
-        raise no_run_folder(folder, "br.explain", "the folder of a run, or a data set")
+    _check_flags(folder, flags)
     if not (Path(folder) / CHECKPOINT).is_file():
         raise InvalidInput(
             f"{folder}: no {CHECKPOINT} yet; one is written after a second of training, so try again in a moment"
@@ -92,7 +80,59 @@ def _trained(folder, flags):
         raise InvalidInput(f"{folder}: {CHECKPOINT} is of another run than {CONFIG}")
     done, epochs = state.epoch, experiment.config.training.epochs
     rate = experiment.optimizer.learning_rate * experiment.schedule(min(done, max(epochs - 1, 0)), epochs)
-    about = f"{folder} after epoch {done}" + ("" if state.stopped else f" of {epochs}, going on or interrupted")
+    about = _reached(folder, state, f" of {epochs}")
     batch, n = experiment.config.training.batch_size, len(experiment.parts["train"])
     t = done * (1 if batch == "full" else -(-n // batch)) + 1
-    return experiment, (state.params, state, rate, t, about)
+    return _of(experiment, state.params, state, rate, t, about)
+
+
+def _of(experiment, params, state, rate, step, about):
+    """What `br.explain` takes, of a run with a configuration."""
+    x, y = experiment.xy("train")
+    without = ", without its dropout" if experiment.config.training.dropout else ""
+    return {
+        "network": experiment.network,
+        "params": params,
+        "x": x,
+        "y": y,
+        "optimizer": experiment.optimizer,
+        "learning_rate": rate,
+        "state": state,
+        "step": step,
+        "numerics": experiment.config.backend.numerics,
+        "sample_weight": experiment.weights("train"),
+        "class_weight": experiment.class_weight,
+        "name": experiment.dataset.name,
+        "about": f"{about}{without}",
+    }
+
+
+def _of_python(folder, flags):
+    """A run of ``br.train``, as far as its checkpoint goes; the learning rate is that of its last epoch."""
+    _check_flags(folder, flags)
+    run = python_run(Path(folder), "br.explain", "the folder of a run, or a data set")
+    rates = run.state.columns["learning_rate"]
+    without = ", without its dropout" if run.identity["dropout"] else ""
+    return {
+        "network": run.network,
+        "params": run.state.params,
+        "x": run.x,
+        "y": run.y,
+        "optimizer": run.optimizer,
+        "learning_rate": rates[-1] if rates else None,
+        "state": run.state,
+        "step": run.step,
+        "sample_weight": run.weights,
+        "numerics": run.identity["numerics"],
+        "name": Path(folder).resolve().name,
+        "about": f"{_reached(folder, run.state)}{without}",
+    }
+
+
+def _check_flags(folder, flags):
+    for flag in sorted(set(flags) - ITS_OWN):
+        raise InvalidInput(f"{folder} is a run folder and has its own network and data; leave out {flag}")
+
+
+def _reached(folder, state, of=""):
+    return f"{folder} after epoch {state.epoch}" + ("" if state.stopped else f"{of}, going on or interrupted")

@@ -1,14 +1,14 @@
 """backprop-ref report."""
 
 from backprop_ref.cli import show
-from backprop_ref.cli.files import write_images
+from backprop_ref.cli.files import open_in_browser, write_images
 from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.pages import free_file, page_of
 from backprop_ref.experiments.reading import Compared
 from backprop_ref.report.charts import images
 
 
-def report(folders, out, compared, image_folder, formats):
+def report(folders, out, compared, image_folder, formats, shown=False):
     """Writes the page of some runs; with `image_folder` each of its charts too.
 
     Parameters
@@ -20,6 +20,8 @@ def report(folders, out, compared, image_folder, formats):
     image_folder : path-like or None
     formats : sequence of str
         Of the images.
+    shown : bool
+        Whether it is opened in the browser.
     """
     if image_folder is not None:
         images.check(image_folder)
@@ -27,7 +29,10 @@ def report(folders, out, compared, image_folder, formats):
     target = free_file(out, page.default)
     if image_folder is not None:
         write_images(page.sections, image_folder, formats)
-    show.line(f"report: {page.write(target)}")
+    file = page.write(target)
+    show.line(f"report: {file}")
+    if shown:
+        open_in_browser(file)
     for note in page.notes:
         show.say(note) if note.startswith("without") else show.line(note)
 

@@ -1,21 +1,16 @@
 """backprop-ref train."""
 
-from pathlib import Path
-
 import numpy as np
 
 from backprop_ref.cli import show
 from backprop_ref.errors import InvalidInput
-from backprop_ref.experiments.config import merge, read_config
-from backprop_ref.experiments.run_folder import CONFIG
-from backprop_ref.experiments.runner import csv_bytes, prepare, run, run_beside
-from backprop_ref.experiments.schema import flags as schema_flags
+from backprop_ref.experiments.config import merge
+from backprop_ref.experiments.runner import csv_bytes, merged, prepare, run, run_beside
 from backprop_ref.ranks import launched
 from backprop_ref.training.rate_search import find_learning_rate
 
 MUCH_CSV_BYTES = 50e6
 CURVE, SHOWN = ("rates", "losses", "smoothed"), 20
-RESUMABLE = {"--resume", "--epochs", "--patience", "--json", "--output", "--log-level"}
 
 
 def find_rate(dataset, config_file, flags):
@@ -62,9 +57,7 @@ def _with_dataset(dataset, flags):
 def train(dataset, config_file, flags):
     """Trains as told, prints the outcome; 130 after Ctrl-C."""
     flags = _with_dataset(dataset, flags)
-    config = merge(flags, config_file)
-    if config.run.resume is not None:
-        config = _resumed(config.run.resume, flags, config_file)
+    config = merged(flags, config_file)
     if config.data.folds is not None and config.data.fold is None and config.run.resume is None:
         return _folds(config)
     comm = launched.world()
@@ -121,23 +114,6 @@ def warn_of_csv(configs):
             "or as --trace binary or parquet",
             err=True,
         )
-
-
-def _resumed(folder, flags, config_file):
-    """The configuration of the run in `folder`, with what may change."""
-    content = {} if config_file is None else read_config(config_file)
-    in_file = {flag: content.get(section, {}).get(key) for flag, (section, key, _) in schema_flags().items()}
-    flags = {**{flag: value for flag, value in in_file.items() if value is not None}, **flags}
-    if not (Path(folder) / CONFIG).is_file():
-        raise InvalidInput(f"--resume {folder}: no run folder (no {CONFIG} in it); give the folder of an earlier run")
-    its_own = read_config(Path(folder) / CONFIG).get("backend", {}).get("name")
-    for flag in sorted(set(flags) - RESUMABLE):
-        if (flag, flags[flag]) == ("--backend", its_own):
-            continue  # said again, to allow one that is code: see check_backend
-        raise InvalidInput(
-            f"--resume goes on by the run's own configuration; leave out {flag} {flags[flag]}, or start a new run"
-        )
-    return merge(flags, Path(folder) / CONFIG, environment=False)
 
 
 def print_results(results):

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from backprop_ref.data import asking, cells
-from backprop_ref.data.asking import ask
+from backprop_ref import asking
+from backprop_ref.asking import ask
+from backprop_ref.data import cells
 from backprop_ref.data.cells import Readings, Writing
 from backprop_ref.data.raw import Numbers, Raw, Text, shown
 from backprop_ref.errors import InvalidInput
@@ -72,6 +73,13 @@ class Column:
         """Its features, NaN where the cell is missing, and what could not be read."""
         if isinstance(raw, Numbers) and self.nothing:
             raw = raw.without(self.nothing)
+        if (
+            isinstance(raw, Numbers)
+            and raw.kind != "date"
+            and self.kind == "number"
+            and not np.isinf(raw.extremes).any()
+        ):
+            return Transformed(raw.numbers[:, None], {})
         if isinstance(raw, Numbers) and raw.kind != "date" and self.kind in {"number", "boolean"}:
             wrong = np.isinf(raw.numbers) if self.kind == "number" else ~np.isin(raw.numbers, [0.0, 1.0, np.nan])
             wrong &= ~np.isnan(raw.numbers)
@@ -289,20 +297,31 @@ def doubtful(column: Column, raw: Text | Numbers, present: Sequence[str]) -> lis
     if code is not None:
         told = f"{name}: {code!r} is learnt from as the number {cells.number(code, column.writing):g}"
         said.append(f"{told} (else: {ask('--as', f'{name}=category')})")
-    numbers = column.transform(raw).features[:, 0]
-    if not np.isfinite(numbers).any():
+    as_it_is = isinstance(raw, Numbers) and not column.nothing and raw.finite
+    found = raw if isinstance(raw, Numbers) and as_it_is else Numbers(column.transform(raw).features[:, 0])
+    numbers = found.numbers
+    if np.isnan(found.extremes).any():
         return said
-    for extreme in sorted({np.nanmin(numbers), np.nanmax(numbers)}):
+    for extreme in sorted(set(found.extremes)):
         if extreme not in SENTINELS and (len(numbers) > MOST_LOOKED_AT or not extreme.is_integer()):
+            continue
+        if not _is_far(extreme, numbers[:1000]):  # from all others neither, then
             continue
         others = numbers[(numbers != extreme) & ~np.isnan(numbers)]
         count = int((numbers == extreme).sum())
         several = len(others) > 0 and (extreme in SENTINELS or len(np.unique(others)) > 4)
-        if several and count > 1 and np.abs(others - extreme).min() > 2.0 * (others.max() - others.min()):
+        if several and count > 1 and _is_far(extreme, others):
             texts = [text for text in present if cells.number(text, column.writing) == extreme] or [f"{extreme:g}"]
             remedy = _as_nothing(texts, Asked())
             said.append(f"{name}: {count} cells are {texts[0]}, far from all others (else: {remedy})")
     return said
+
+
+def _is_far(extreme: float, numbers: npt.NDArray[np.float64]) -> bool:
+    """Whether all numbers that are another are further from it than twice their range."""
+    others = numbers[(numbers != extreme) & ~np.isnan(numbers)]
+    with np.errstate(over="ignore"):
+        return not len(others) or bool(np.abs(others - extreme).min() > 2.0 * (others.max() - others.min()))
 
 
 MOST_LOOKED_AT = 100_000
@@ -354,6 +373,9 @@ class Look(NamedTuple):
         also = frozenset(asked.nothing)
         if isinstance(raw, Numbers):
             raw = raw.without(also)
+            if raw.full and len(raw):
+                distinct = 2 if raw.extremes[0] < raw.extremes[1] else 1
+                return cls([], np.zeros(0, np.int64), None, 1.0, 0, 0, distinct, len(raw))
             nan = np.isnan(raw.numbers)
             numbers = raw.numbers[~nan] if nan.any() else raw.numbers
             distinct = 0 if not len(numbers) else 1 if (numbers == numbers[0]).all() else 2
@@ -653,7 +675,9 @@ def _counts_rows(raw: Text | Numbers) -> bool:
         numbers = distinct[raw.codes]
     else:
         numbers = raw.numbers
-    return len(numbers) > 0 and numbers[0] in {0.0, 1.0} and bool((np.diff(numbers) == 1.0).all())
+    if not len(numbers) or numbers[0] not in {0.0, 1.0} or numbers[-1] - numbers[0] != len(numbers) - 1:
+        return False
+    return bool((np.diff(numbers) == 1.0).all())
 
 
 def _identifies(column: Column, raw: Text | Numbers) -> bool:

@@ -15,16 +15,18 @@ import mmap
 import re
 import unicodedata
 import zipfile
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
+from backprop_ref.asking import ask
 from backprop_ref.data import cells
-from backprop_ref.data.asking import ask
 from backprop_ref.data.header import is_header, one_line
-from backprop_ref.data.raw import Growing, Numbers, Raw, Text, Texts
+from backprop_ref.data.raw import Block, Numbers, Raw, Text, Texts
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import Name
 
@@ -33,8 +35,10 @@ HEAD_BYTES = 1 << 18
 LARGE_BYTES = 1 << 25
 """From here on columns that begin as plain numbers are read as numbers at once."""
 BLOCK_BYTES = 1 << 22
-PART_BYTES = 1 << 25
+PART_BYTES = 1 << 23
 SCAN_BYTES = 1 << 17  # stays in a core's cache
+MOST_THREADS = 16
+"""Each reads a part, and what has been read of parts takes memory."""
 DELIMITERS = (",", ";", "\t", "|")
 _BOMS = {
     codecs.BOM_UTF8: "utf-8",
@@ -49,6 +53,7 @@ _OPENERS: dict[bytes, Callable[[bytes], bytes]] = {
     b"\xfd7zXZ": lzma.decompress,
 }
 Bytes = bytes | mmap.mmap
+Found = TypeVar("Found")
 
 
 def content(path: Name) -> Bytes:
@@ -169,9 +174,12 @@ def utf8(path: Name, data: Bytes, encoding: str | None, notes: list[str]) -> Byt
 
 
 def _is_utf8(data: Bytes) -> bool:
-    decoder = codecs.getincrementaldecoder("utf-8")()
     if bytes(data[: 1 << 16]).count(0) > len(data[: 1 << 16]) // 4:  # UTF-16 without its mark
         return False
+    text = np.frombuffer(data, np.uint8)
+    if all(_over_blocks(lambda first: bool(text[first : first + SCAN_BYTES].max() < 128), 0, len(data))):
+        return True
+    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         for start in range(0, len(data), BLOCK_BYTES):
             block = data[start : start + BLOCK_BYTES]
@@ -520,49 +528,121 @@ def _head_rows(data: Bytes, layout: Layout) -> list[list[str]]:
 
 
 def _read(path: Name, data: Bytes, layout: Layout, plain: set[int]) -> list[Text | Numbers]:
-    """Each column: numbers where `plain`, texts elsewhere."""
-    import pyarrow as pa
-    import pyarrow.csv as arrow_csv
+    """Each column: numbers where `plain`, texts elsewhere.
 
-    names = [str(i) for i in range(layout.width)]
-    size = len(data) - layout.start
-    if not size:
-        return [Text(np.zeros(0, np.int32), []) for _ in names]
-    head = _lines(data)
-    rows = int(1.05 * size * len(head) / max(_bytes(head), 1)) + 1
-    reading = arrow_csv.ReadOptions(column_names=names, block_size=BLOCK_BYTES)
-    parsing = arrow_csv.ParseOptions(delimiter=layout.delimiter, newlines_in_values=layout.quotes != "none")
-    converting = arrow_csv.ConvertOptions(
-        column_types={name: pa.float64() if int(name) in plain else pa.string() for name in names},
-        null_values=sorted(cells.NOTHING),
-        strings_can_be_null=False,
-    )
-    numbers = {i: Growing(rows) for i in sorted(plain)}
+    Parts of the file are read side by side: each thread looks through its part, has pyarrow read it, and puts its
+    numbers in their place as soon as it is known how many rows come before.
+    """
+    if layout.start == len(data):
+        return [Text(np.zeros(0, np.int32), []) for _ in range(layout.width)]
+    rows = _head_rows(data, layout)
+    whole = any(all(row[i].lstrip("+-").isdigit() for row in rows) for i in plain)  # may be codes
+    numbers = Block(_line_breaks(data, layout.start) + (data[-1] not in b"\r\n"), sorted(plain)) if plain else None
     texts = {i: Texts() for i in range(layout.width) if i not in plain}
-    buffer, start = pa.py_buffer(data), layout.start
-    whole = any(all(row[i].lstrip("+-").isdigit() for row in _head_rows(data, layout)) for i in plain)  # may be codes
-    while start < len(data):
-        end = _end_of_part(data, start, layout)
-        if whole and _has_zeros_in_front(data, start, end, layout):
+    threads, before = _threads(), Future[int]()
+    before.set_result(0)
+    start, pending = layout.start, deque[Future[dict[int, Any]]]()
+    with ThreadPoolExecutor(threads) as pool:
+        while start < len(data) or pending:
+            if start < len(data) and len(pending) <= threads:
+                end, after = _end_of_part(data, start, layout), Future[int]()
+                task = _Part(data, start, end, layout, plain, whole)
+                pending.append(pool.submit(task.read, numbers, before, after))
+                start, before = end, after
+            else:
+                for i, encoded in pending.popleft().result().items():
+                    texts[i].add(encoded)
+        found = {} if numbers is None else numbers.columns(before.result())
+        list(pool.map(lambda column: column.extremes, found.values()))
+    return [found[i] if i in plain else texts.pop(i).done() for i in range(layout.width)]
+
+
+class _Part(NamedTuple):
+    """Whole rows of a file that one thread reads."""
+
+    data: Bytes
+    start: int
+    end: int
+    layout: Layout
+    plain: set[int]
+    whole: bool
+    """Whether a column of whole numbers may turn out to be one of codes."""
+
+    def read(self, numbers: Block | None, before: Future[int], after: Future[int]) -> dict[int, Any]:
+        """Puts numbers behind the rows `before`, says how many there are `after`, and gives the columns of text."""
+        try:
+            table = self._table()
+            first = before.result()
+        except BaseException as error:
+            after.set_exception(error)
+            raise
+        after.set_result(first + table.num_rows)
+        if numbers is not None:
+            numbers.put(first, table)
+        encoded = {i: Texts.encoded(table.column(i)) for i in range(self.layout.width) if i not in self.plain}
+        if isinstance(self.data, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            at = self.start - self.start % mmap.PAGESIZE
+            self.data.madvise(mmap.MADV_DONTNEED, at, self.end - at)  # what was read takes no memory from here on
+        return encoded
+
+    def _table(self) -> Any:
+        import pyarrow as pa
+        import pyarrow.csv as arrow_csv
+
+        layout, size = self.layout, self.end - self.start
+        if self.whole and _has_zeros_in_front(self.data, self.start, self.end, layout):
             raise _ZerosInFront
-        part = pa.BufferReader(buffer.slice(start, end - start))
-        table = arrow_csv.read_csv(part, reading, parsing, converting)
-        for i, growing in numbers.items():
-            for chunk in table.column(i).chunks:
-                growing.add(chunk.to_numpy(zero_copy_only=False))
-        for i, column in texts.items():
-            for chunk in table.column(i).chunks:
-                column.add(chunk)
-        if isinstance(data, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-            data.madvise(mmap.MADV_DONTNEED)  # what was read takes no memory from here on
-        start = end
-    return [numbers.pop(i).done() if i in plain else texts.pop(i).done() for i in range(layout.width)]
+        names = [str(i) for i in range(layout.width)]
+        alone = layout.quotes == "loose"  # one part is all of the file
+        block = BLOCK_BYTES if alone else size + 1
+        reading = arrow_csv.ReadOptions(column_names=names, block_size=block, use_threads=alone)
+        parsing = arrow_csv.ParseOptions(delimiter=layout.delimiter, newlines_in_values=layout.quotes != "none")
+        converting = arrow_csv.ConvertOptions(
+            column_types={name: pa.float64() if int(name) in self.plain else pa.string() for name in names},
+            null_values=sorted(cells.NOTHING),
+            strings_can_be_null=False,
+        )
+        part = pa.BufferReader(pa.py_buffer(self.data).slice(self.start, size))
+        return arrow_csv.read_csv(part, reading, parsing, converting)
+
+
+def _line_breaks(data: Bytes, start: int) -> int:
+    """How many there are; two characters that end a line together are one."""
+    text, returns = np.frombuffer(data, np.uint8), data.find(b"\r", start) >= 0
+
+    def count(first: int) -> int:
+        block = text[first : first + SCAN_BYTES + 1]
+        some = block[:SCAN_BYTES]
+        found = np.count_nonzero(some == ord("\n"))
+        if returns:
+            ends = some == ord("\r")
+            found += np.count_nonzero(ends) - np.count_nonzero(ends[: len(block) - 1] & (block[1:] == ord("\n")))
+        return int(found)
+
+    return sum(_over_blocks(count, start, len(data)))
+
+
+def _over_blocks(function: Callable[[int], Found], start: int, end: int) -> Iterator[Found]:
+    """A function of each place at which a block of `SCAN_BYTES` begins, on all cores where there are many."""
+    if end - start < LARGE_BYTES:
+        yield from map(function, range(start, end, SCAN_BYTES))
+        return
+    with ThreadPoolExecutor(_threads()) as pool:
+        stretches = (range(first, min(first + PART_BYTES, end), SCAN_BYTES) for first in range(start, end, PART_BYTES))
+        for found in pool.map(lambda stretch: [function(first) for first in stretch], stretches):
+            yield from found
+
+
+def _threads() -> int:
+    import pyarrow as pa
+
+    return min(int(pa.cpu_count()), MOST_THREADS)
 
 
 def _end_of_part(data: Bytes, start: int, layout: Layout) -> int:
     """Where a part of whole rows ends, of `PART_BYTES` and what is left of its last row.
 
-    pyarrow reads a part on all cores, and only one part at a time takes memory.
+    Only the parts that are being read take memory.
     """
     if layout.quotes != "loose":
         for newline in re.compile(rb"[\r\n]").finditer(data, start + PART_BYTES):

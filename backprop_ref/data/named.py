@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backprop_ref.data.dataset import Dataset, Target
-from backprop_ref.errors import InvalidInput, unknown
+from backprop_ref.errors import InvalidInput, check_is, unknown
 from backprop_ref.kernels import ordered
 from backprop_ref.random import Stream
 
@@ -113,6 +113,7 @@ def load_dataset(name: str, **options: float | None) -> Dataset:
     >>> moons.x.shape, moons.task, moons.classes
     ((100, 2), 'classification', ('0', '1'))
     """
+    check_is("name", name, str, "the name of a data set")
     given = {key: value for key, value in options.items() if value is not None}
     if name.startswith("encoder-"):
         sizes = name.split("-")[1:]

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backprop_ref.arrays import Batch, Float, Rows
-from backprop_ref.data.asking import ask
+from backprop_ref.asking import ask
 from backprop_ref.data.columns import Column
 from backprop_ref.data.dataset import Dataset, Target, one_hot
 from backprop_ref.errors import InvalidInput, unknown

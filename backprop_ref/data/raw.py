@@ -1,12 +1,17 @@
 """A table before its columns become numbers: columns of text, or of numbers where the file has types."""
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from backprop_ref.data.cells import PLAIN
+
+IN_CACHE = 1 << 15
+"""So many numbers stay in a core's cache."""
 
 
 class Text(NamedTuple):
@@ -35,15 +40,45 @@ class Text(NamedTuple):
         return self.values[int(self.codes[row])]
 
 
-class Numbers(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Numbers:
     """A column of numbers; NaN is missing. Dates are days since 1970."""
 
     numbers: npt.NDArray[np.float64]
     kind: str = "number"
     """number, boolean or date"""
+    lines: npt.NDArray[np.float64] | None = None
+    """The array that it is a line of, where all that were read at once are, and nobody else has them."""
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+    @cached_property
+    def extremes(self) -> tuple[float, float]:
+        """The least and the largest; NaN where there is none."""
+        return self._looked[:2]
+
+    @property
+    def finite(self) -> bool:
+        """Whether no number is infinite."""
+        return not np.isinf(self.extremes).any()
+
+    @property
+    def full(self) -> bool:
+        """Whether there is a number in every row."""
+        return not self._looked[2]
+
+    @cached_property
+    def _looked(self) -> tuple[float, float, bool]:
+        """The least, the largest, and whether there are gaps."""
+        least, most, gaps = np.nan, np.nan, False
+        for start in range(0, len(self.numbers), IN_CACHE):
+            some = self.numbers[start : start + IN_CACHE]
+            low, high = some.min(), some.max()
+            if np.isnan(low):
+                low, high, gaps = np.fmin.reduce(some), np.fmax.reduce(some), True
+            least, most = np.fmin(least, low), np.fmax(most, high)
+        return float(least), float(most), gaps
 
     def take(self, rows: Any) -> "Numbers":
         """Some rows."""
@@ -61,23 +96,26 @@ class Numbers(NamedTuple):
         return shown(float(self.numbers[row]), self.kind)
 
 
-class Growing:
-    """`Numbers` in the making: room for about so many rows, and for more if it has to be."""
+class Block:
+    """Columns of `Numbers` in the making, side by side in one array, with room for so many rows."""
 
-    def __init__(self, rows: int) -> None:
-        self._room, self._rows = np.empty(rows), 0
+    def __init__(self, rows: int, places: Sequence[int]) -> None:
+        self._numbers, self._places = np.empty((len(places), rows)), places
 
-    def add(self, numbers: npt.NDArray[np.float64]) -> None:
-        """The next rows."""
-        end = self._rows + len(numbers)
-        if end > len(self._room):
-            self._room.resize(end + end // 4, refcheck=False)
-        self._room[self._rows : end] = numbers
-        self._rows = end
+    def put(self, first: int, table: Any) -> None:
+        """The rows of a table of Arrow's, from one on."""
+        for line, place in zip(self._numbers, self._places, strict=True):
+            at = first
+            for chunk in table.column(place).chunks:
+                line[at : at + len(chunk)] = chunk.to_numpy(zero_copy_only=False)
+                at += len(chunk)
 
-    def done(self) -> Numbers:
-        """The column."""
-        return Numbers(self._room[: self._rows])
+    def columns(self, rows: int) -> dict[int, Numbers]:
+        """The columns, of so many rows, by their places."""
+        return {
+            place: Numbers(line[:rows], lines=self._numbers)
+            for line, place in zip(self._numbers, self._places, strict=True)
+        }
 
 
 class Texts:
@@ -86,11 +124,16 @@ class Texts:
     def __init__(self) -> None:
         self._parts: list[Any] = []
 
-    def add(self, strings: Any) -> None:
-        """The next rows."""
+    @staticmethod
+    def encoded(strings: Any) -> Any:
+        """Trimmed texts by the numbers of the distinct ones."""
         import pyarrow.compute as pc
 
-        self._parts.append(pc.utf8_trim_whitespace(strings).dictionary_encode())
+        return pc.utf8_trim_whitespace(strings).dictionary_encode()
+
+    def add(self, encoded: Any) -> None:
+        """The next rows."""
+        self._parts += encoded.chunks if hasattr(encoded, "chunks") else [encoded]
 
     def done(self) -> Text:
         """The column."""

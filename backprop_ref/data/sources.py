@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from backprop_ref.asking import ask
 from backprop_ref.data import csv_file
-from backprop_ref.data.asking import ask
 from backprop_ref.data.header import is_header, one_line
 from backprop_ref.data.raw import Numbers, Raw, Text, Texts, shown
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.files import Name
 
+MODELS = {".safetensors", ".onnx", ".pt", ".pth", ".keras", ".msgpack"}
 JSON = {".json", ".jsonl", ".ndjson"}
 _ATTRIBUTE = re.compile(r"""@attribute\s+('[^']+'|"[^"]+"|[^\s'"]\S*)\s*(\S.*)""", re.IGNORECASE)
 LIBSVM = {".libsvm", ".svmlight", ".svm"}
@@ -58,6 +59,10 @@ def read(
     """
     if not isinstance(source, str | Path) and not hasattr(source, "__fspath__"):
         return _table(source, header, counted, left_out)
+    if Path(source).suffix.lower() in MODELS and Path(source).is_file():
+        raise InvalidInput(
+            f"{source}: a model, not a table; backprop-ref predict and br.load read it: give a table here"
+        )
     data = csv_file.content(source)
     head, suffix = bytes(data[:8]), Path(source).suffix.lower()
     if head.startswith(b"PK") and suffix != ".npz" and not _is_office(data):
@@ -373,7 +378,7 @@ def _as_text(chunked: Any) -> Text:
     if pa.types.is_dictionary(kind):  # some kinds of which pyarrow cannot look up
         return Text.of(["" if value is None else _cell(value) for value in chunked.to_pylist()])
     for chunk in chunked.chunks:
-        made.add(pc.fill_null(pc.cast(chunk, pa.string()), ""))
+        made.add(Texts.encoded(pc.fill_null(pc.cast(chunk, pa.string()), "")))
     return made.done()
 
 

@@ -4,13 +4,14 @@ import re
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import NoneType
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from backprop_ref.asking import ask
 from backprop_ref.data import cells, sources
-from backprop_ref.data.asking import ask
 from backprop_ref.data.cells import Writing
 from backprop_ref.data.columns import (
     KINDS,
@@ -31,7 +32,7 @@ from backprop_ref.data.columns import (
 from backprop_ref.data.dataset import Dataset, Target
 from backprop_ref.data.preprocessing import Preprocessing
 from backprop_ref.data.raw import Distinct, Numbers, Raw, Text, shown
-from backprop_ref.errors import InvalidInput, unknown
+from backprop_ref.errors import InvalidInput, check_is, unknown
 from backprop_ref.files import Name, write_output
 from backprop_ref.text import as_csv
 
@@ -122,7 +123,7 @@ def read_table(
     """
     if not isinstance(kinds or {}, Mapping):
         raise InvalidInput(f"kinds={kinds!r}: a dict of columns is needed, such as kinds={{'zip': 'category'}}")
-    if header not in {None, True, False}:
+    if header is not None and not isinstance(header, bool):
         raise InvalidInput(f"header={header!r}: True or False is needed, or None for what it looks like")
     for name, value, known in (
         ("missing", missing, MISSING),
@@ -138,7 +139,8 @@ def read_table(
     wanted = list(target) if isinstance(target, Sequence) and not isinstance(target, str) else [target]
     if not wanted or not all(one is None or isinstance(one, str | int | np.integer) for one in wanted):
         raise InvalidInput(f"target={target!r}: the name or position of a column is needed, or several")
-    drop, id = _listed(drop), _listed(id)
+    drop, id = _listed("drop", drop), _listed("id", id)
+    check_is("sample_weight", sample_weight, (str, NoneType), "the name of a column")
     counted = () if sample_weight is None else (sample_weight,)
     known_names = {str(name) for name in wanted if name is not None and not _is_position(name)}
     known_names |= {*drop, *id, *counted}
@@ -148,8 +150,9 @@ def read_table(
     return _dataset(where, raw, wanted, task, asked, sample_weight)
 
 
-def _listed(names: Sequence[str]) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names)
+def _listed(argument: str, names: Sequence[str] | None) -> tuple[str, ...]:
+    check_is(argument, names, (Iterable, NoneType), "a name of a column, or a list of them,")
+    return (names,) if isinstance(names, str) else tuple(map(str, names or ()))
 
 
 def _rejoined(given: Sequence[Any], names: Sequence[str]) -> list[Any]:
@@ -316,10 +319,10 @@ def _refuse_bare_total(where: str, raw: Raw) -> None:
         return
     for column, cell in zip(raw.columns, last, strict=True):
         numbers = column.numbers if isinstance(column, Numbers) else as_numbers(column) if cell else np.zeros(end + 1)
+        if cell and not numbers[end] > np.fmax.reduce(numbers[:end]):
+            return
         above = numbers[:end][np.isfinite(numbers[:end])]
-        if cell and not (
-            len(above) and numbers[end] > above.max() and np.isclose(above.sum(), numbers[end], rtol=1e-9)
-        ):
+        if cell and not (len(above) and np.isclose(above.sum(), numbers[end], rtol=1e-9)):
             return
     raise InvalidInput(f"{where}, {raw.where(end)}: the sums of the rows above; remove that {raw.line}")
 
@@ -337,10 +340,13 @@ def _adds_up(column: Text | Numbers, start: int, end: int) -> bool | None:
 def _side_by_side(
     where: str, used: Sequence[tuple[Column, int]], raw: Raw, keep: npt.NDArray[np.bool_] | None
 ) -> npt.NDArray[np.float64]:
-    """Features column by column, each column of the table let go once it is used."""
-    rows = raw.rows if keep is None else int(keep.sum())
-    x = np.empty((rows, sum(len(column.features) for column, _ in used)), order="F")
-    at = 0
+    """Features column by column, each column of the table let go once it is used.
+
+    Columns that were read side by side, and are features as they are, stay where they are, but for closing up.
+    """
+    lines = _lines(used, raw) if keep is None else None
+    rows, width = raw.rows if keep is None else int(keep.sum()), sum(len(column.features) for column, _ in used)
+    x, at = np.empty((rows, width), order="F") if lines is None else lines[:width, :rows].T, 0
     for column, place in used:
         part, bad = column.transform(raw.columns[place])
         if bad:
@@ -349,9 +355,22 @@ def _side_by_side(
                 f"{where}, {raw.where(row)}, column {column.name}: {bad[row]}; mend the cell or drop the row"
             )
         raw.columns[place] = Text(np.zeros(0, np.int32), [])
-        x[:, at : at + part.shape[1]] = part if keep is None else part[keep]
+        there = x[:, at : at + part.shape[1]]
+        if lines is None or there.ctypes.data != part.ctypes.data:
+            there[:] = part if keep is None else part[keep]
         at += part.shape[1]
     return x if x.size > 1 << 20 else np.ascontiguousarray(x)
+
+
+def _lines(used: Sequence[tuple[Column, int]], raw: Raw) -> npt.NDArray[np.float64] | None:
+    """The array that columns are lines of which are all features as they are, if there is such a one."""
+    found: dict[int, npt.NDArray[np.float64]] = {}
+    for rule, place in used:
+        column = raw.columns[place]
+        if not isinstance(column, Numbers) or column.lines is None or rule.kind != "number" or rule.nothing:
+            return None
+        found[id(column.lines)] = column.lines
+    return next(iter(found.values())) if len(found) == 1 else None
 
 
 def _position(where: str, raw: Raw, wanted: str | int) -> int:
@@ -440,9 +459,9 @@ def _task(raw: Text | Numbers, asked: Asked) -> str:
         numbers = _if_numbers(raw, asked)
     if numbers is None:
         return "classification"
-    distinct, counts, _ = Distinct.of(numbers)
-    if (distinct != np.floor(distinct)).any():
+    if (numbers != np.floor(numbers)).any():
         return "regression"
+    distinct, counts, _ = Distinct.of(numbers)
     counted = len(distinct) and distinct[0] in {0, 1} and distinct[-1] - distinct[0] == len(distinct) - 1
     even = len(counts) > 0 and counts.max() <= 3 * counts.min()
     most = MOST_CLASSES if counted and even else FEW_NUMBERS if 2 * len(distinct) <= len(numbers) else FEW_EACH
@@ -483,7 +502,7 @@ def _quantities(
         decided, _, found = decide([name], [raw], [Look.at(raw, said)], said, table)
         column = decided[0]
         for problem in found.said:
-            cell = re.sub(r",? or (--as |--drop |kinds=|drop=).*$", "", problem)
+            cell = re.sub(rf",? or ({ask('--as')}|{ask('--drop')})\b.*$", "", problem)
             gap = asked.missing == "error" and ask("--missing-value") in cell
             problems.add(f"{cell} with {ask('--missing', 'drop')}" if gap else cell)
         for flag, named in found.flags.items():
@@ -494,7 +513,7 @@ def _quantities(
     if bad and not problems.said:
         row = min(bad)
         problems.add(f"{table.where(row)}, column {name}: {bad[row]}; mend the cell or drop the row")
-    values = features[:, 0]
+    values = features[:, 0].copy()
     gone = np.isnan(values)
     if asked.missing == "error" and gone.any() and not problems.said:
         problems.add(

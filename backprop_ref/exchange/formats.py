@@ -6,10 +6,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from backprop_ref.errors import InvalidInput, unknown
-from backprop_ref.files import Name, is_stream, replace, send, writing
+from backprop_ref.errors import InvalidInput, check_is, unknown
+from backprop_ref.files import Name, is_stream, path_of, replace, send, writing
 from backprop_ref.network import Network, model_file
-from backprop_ref.network.model_file import Model
+from backprop_ref.network.model_file import Model, check_pair
 from backprop_ref.parameters import Parameters
 
 
@@ -73,16 +73,16 @@ def export(
 
 def exported(model: Model, path: Name, to: str | None = None) -> bytes:
     """What `export` writes."""
-    if model.params.sizes != model.network.sizes:
-        sizes = f"{list(model.params.sizes)} do not fit a network of sizes {list(model.network.sizes)}"
-        raise InvalidInput(f"parameters of sizes {sizes}")
-    content: bytes = _module(format_of(path, to)).write(model, Path(path))
+    check_pair(model.network, model.params)
+    path = path_of(path)
+    content: bytes = _module(format_of(path, to)).write(model, path)
     return content
 
 
 def format_of(path: Name, to: str | None = None) -> str:
     """The name of the format that is asked for, or that the ending of a path says."""
     if to is not None:
+        check_is("to", to, str, "the name of a format")
         to = SHORT.get(to, to)
         if to not in FORMATS:
             raise unknown("format", to, FORMATS)
@@ -121,10 +121,15 @@ def load(path: Name, network: Network | None = None) -> Model:
     >>> br.load("again.safetensors").params.sha256() == params.sha256()
     True
     """
-    suffix = Path(path).suffix.lower()
+    suffix = path_of(path).suffix.lower()
     name = next((name for name, form in FORMATS.items() if suffix in form.suffixes), None)
     if Path(path).is_dir() or name is None or (suffix == ".safetensors" and not _of_torch(path)):
-        return model_file.load(path)
+        try:
+            return model_file.load(path)
+        except InvalidInput as error:
+            read = [suffix for form in FORMATS.values() if form.reads for suffix in form.suffixes]
+            others = f"the model of another library ends in {', '.join(read)}"
+            raise InvalidInput(str(error).replace(model_file.OF_OTHERS, others)) from None
     if not FORMATS[name].reads:
         raise InvalidInput(f"{path}: a program is not read back; give the model that it was made of")
     model: Model = _module(name).read(Path(path), network)

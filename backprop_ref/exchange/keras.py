@@ -17,7 +17,7 @@ from backprop_ref.errors import InvalidInput
 from backprop_ref.exchange.models import Foreign, agreed, check_file, described, entries, made, missing
 from backprop_ref.formulas import ACTIVATIONS, LOSSES
 from backprop_ref.network import Network, loss_name
-from backprop_ref.network.model_file import Model
+from backprop_ref.network.model_file import Model, check_pair
 from backprop_ref.parameters import Parameters
 
 KEPT = "backprop_ref.json"
@@ -56,6 +56,7 @@ def to_keras(network: Network, params: Parameters) -> Foreign:
     >>> br.to_keras(network, network.init(dtype="float32")).output_shape  # doctest: +SKIP
     (None, 1)
     """
+    check_pair(network, params)
     if params.dtype == "float64":
         warnings.warn(FLOAT64, stacklevel=2)
     return _built(_keras("to_keras"), network, params)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from backprop_ref.data.asking import ask
+from backprop_ref.asking import ask
 from backprop_ref.errors import InvalidInput
 from backprop_ref.network import Network
 from backprop_ref.network.model_file import Model

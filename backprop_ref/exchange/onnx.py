@@ -15,11 +15,11 @@ from backprop_ref.errors import InvalidInput
 from backprop_ref.exchange.models import agreed, check_file, described, entries, missing
 from backprop_ref.exchange.onnx_graph import layers
 from backprop_ref.exchange.onnx_words import NATIVE, OPERATORS, Words
-from backprop_ref.files import replace, writing
+from backprop_ref.files import path_of, replace, writing
 from backprop_ref.formulas import ACTIVATIONS
 from backprop_ref.kernels.expressions import Node, node
 from backprop_ref.network import Network
-from backprop_ref.network.model_file import Model
+from backprop_ref.network.model_file import Model, check_pair
 from backprop_ref.parameters import Parameters
 
 OPSET, IR = 13, 7
@@ -83,7 +83,8 @@ def to_onnx(
     >>> br.from_onnx("xor.onnx").params.sha256() == params.sha256()  # doctest: +SKIP
     True
     """
-    content = write(Model(network, params, preprocessing), Path(path))
+    check_pair(network, params)
+    content = write(Model(network, params, preprocessing), path_of(path))
     with writing(path, "give another file"):
         replace(path, content)
 
@@ -143,7 +144,7 @@ def from_onnx(path: str | Path, network: Network | None = None) -> Model:
     >>> br.from_onnx("classifier.onnx").network.activations  # doctest: +SKIP
     ('relu', 'softmax')
     """
-    return read(Path(path), network)
+    return read(path_of(path), network)
 
 
 def read(path: Path, network: Network | None) -> Model:

@@ -40,8 +40,10 @@ def from_sklearn(estimator: object) -> Model:
     >>> br.from_sklearn(theirs).network
     Network(sizes=(1, 3, 1), activations=('relu', 'sigmoid'), loss='binary_cross_entropy')
     """
-    steps = [step for _, step in getattr(estimator, "steps", [("", estimator)]) if step not in (None, "passthrough")]
-    mlp, kind = steps[-1], type(steps[-1]).__name__
+    named = getattr(estimator, "steps", [("", estimator)])
+    steps: list[Any] = [step for _, step in named if step is not None and not isinstance(step, str)]
+    mlp: Any = steps[-1] if steps else estimator
+    kind = type(mlp).__name__
     if kind not in {"MLPClassifier", "MLPRegressor"}:
         raise InvalidInput(f"from_sklearn: a fitted MLPClassifier or MLPRegressor is needed, got {kind}")
     if not hasattr(mlp, "coefs_"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -112,7 +113,7 @@ def from_torch(source: object, network: Network | None = None) -> Model:
     Network(sizes=(2, 3, 1), activations=('tanh', 'linear'), loss='mean_squared_error')
     """
     if isinstance(source, Mapping):
-        return _of_state("the state_dict", {name: _array(tensor) for name, tensor in source.items()}, network)
+        return _of_state("the state_dict", _state_of("the state_dict", source), network)
     torch = _torch("from_torch")
     if not isinstance(source, torch.nn.Module):
         raise InvalidInput(f"from_torch: a torch module or a state_dict is needed, got {type(source).__name__}")
@@ -249,7 +250,24 @@ def read(path: Path, network: Network | None) -> Model:
         ) from None
     if not isinstance(found, Mapping):
         raise InvalidInput(f"{path}: holds a {type(found).__name__}, not a state_dict; save module.state_dict()")
-    return _of_state(path, {str(name): _array(tensor) for name, tensor in found.items()}, network)
+    return _of_state(path, _state_of(path, found), network)
+
+
+def _state_of(where: object, found: Mapping[Any, Any]) -> dict[str, Any]:
+    """The tensors of a state_dict, or of the only one that stands beside an epoch, an optimizer and the like."""
+
+    def has_weights(value: object) -> bool:
+        return isinstance(value, Mapping) and any(re.fullmatch(r"(.*\.)?weight", str(name)) for name in value)
+
+    inside = [] if has_weights(found) else [name for name, value in found.items() if has_weights(value)]
+    if len(inside) > 1:
+        raise InvalidInput(f"{where}: holds several state_dicts ({', '.join(map(str, inside))}); save one of them")
+    found = found[inside[0]] if inside else found
+    plain = (Mapping, str, int, float, NoneType)
+    wrong = [name for name, value in found.items() if isinstance(value, plain)]
+    if wrong:
+        raise InvalidInput(f"{where}: {wrong[0]} is no tensor, so this is no state_dict; save module.state_dict()")
+    return {str(name): _array(tensor) for name, tensor in found.items()}
 
 
 def _of_state(

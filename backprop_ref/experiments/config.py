@@ -3,7 +3,6 @@
 import os
 import re
 import reprlib
-import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -13,9 +12,11 @@ import yaml
 from pydantic import ValidationError
 
 from backprop_ref import settings
+from backprop_ref.asking import ask, called
 from backprop_ref.data.named import NAMES
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.experiments.schema import OTHER_KEYS, Config, flags
+from backprop_ref.files import path_of
 from backprop_ref.formulas import ACTIVATIONS, LOSSES
 from backprop_ref.network import loss_name
 from backprop_ref.optimizers.lbfgs import METHODS
@@ -90,9 +91,9 @@ def read_config(path, besides=()):
     Sections named in `besides`, which are no part of a run's configuration, may be there too.
     """
     try:
-        content = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
+        content = yaml.load(path_of(path, "config").read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
-        raise InvalidInput(f"{path}: no such file; check the path of --config") from None
+        raise InvalidInput(f"{path}: no such file; check the path of {ask('--config')}") from None
     except OSError as error:
         raise InvalidInput(f"{path}: cannot be read ({error.strerror}); give a YAML file") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -153,7 +154,7 @@ def check_backend(name, source, given=None):
     if name and ":" in name and name not in (given, settings.resolve("backend")):
         raise InvalidInput(
             f"{source}: backend {name} is code from elsewhere, which no file may have run; "
-            f"if you trust it, give --backend {shlex.quote(name)}"
+            f"if you trust it, give {ask('--backend', name)}"
         )
 
 
@@ -172,7 +173,7 @@ def merge(
     Where nothing is computed on the backend (`computing`), its name is left out.
     """
     content, table = {} if path is None else _content(path, besides, environment), flags()
-    given = {EARLIER_FLAGS.get(flag, flag): value for flag, value in given.items()}
+    given, told = {EARLIER_FLAGS.get(flag, flag): value for flag, value in given.items()}, set[tuple[str, str]]()
     sources = {(section, key): f"{path}: {section}.{key}" for section, values in content.items() for key in values}
 
     def put(section, key, value, source):
@@ -191,10 +192,11 @@ def merge(
             content.get("data", {}).pop(key, None)
     for flag, value in given.items():
         section, key, _ = table[flag]
-        called = (given_as or {}).get(flag, flag)
-        put(section, key, [str(value)] if key in LISTS and isinstance(value, str | int) else value, called)
+        source = called((given_as or {}).get(flag, flag))
+        told.add((section, key))
+        put(section, key, [str(value)] if key in LISTS and isinstance(value, str | int) else value, source)
         if flag == "--seed" and "--data-seed" not in given:
-            put("data", "seed", value, called)
+            put("data", "seed", value, source)
     try:
         config = Config(**content)
     except ValidationError as error:
@@ -203,7 +205,7 @@ def merge(
         config.backend.name = None
     elif path is not None:
         check_backend(config.backend.name, path, given.get("--backend"))
-    return _checked(config, sources)
+    return _checked(config, sources, told)
 
 
 def _content(path, besides, environment):
@@ -224,8 +226,8 @@ def _variables():
                 break
 
 
-def _checked(config, sources):
-    """What a single field cannot say."""
+def _checked(config, sources, told):
+    """What a single field cannot say; `told` are the keys that flags were given for."""
     data, seeds = config.data, (config.training.seed, config.data.seed)
     config.training.seed = next((seed for seed in seeds if seed is not None), 1)
     data.seed = next((seed for seed in reversed(seeds) if seed is not None), 1)
@@ -242,25 +244,28 @@ def _checked(config, sources):
             data.dataset = data.task
         elif any(getattr(data, key) is not None for key in OF_GENERATORS):
             data.dataset = "classification"
-    _check_folds(data, sources)
+    _check_folds(data, sources, told)
     for key in OF_GENERATORS if data.path else OF_TABLES if data.dataset else ():
         if getattr(data, key) is not None:
             kind = "a CSV file" if data.path else "a built-in data set"
             raise InvalidInput(f"{sources['data', key]}: nothing that {kind} has; leave it out")
     for key in OF_RULES if config.training.start and data.path else ():
-        source = sources.get(("data", key), "")
-        if getattr(data, key) is not None and (key != "normalize" or source.startswith("--")):
-            raise InvalidInput(f"{source} with --from: the table is read by the rules of that run; leave it out")
+        if getattr(data, key) is not None and (key != "normalize" or ("data", key) in told):
+            source = f"{sources.get(('data', key), '')} with {ask('--from')}"
+            raise InvalidInput(f"{source}: the table is read by the rules of that run; leave it out")
     return config
 
 
-def _check_folds(data, sources):
+def _check_folds(data, sources, told):
     """Which rows are the test is said once."""
     if data.fold is not None and data.folds is None:
-        raise InvalidInput(f"{sources['data', 'fold']}: one of how many is needed; give --folds too, or leave it out")
-    if data.folds is not None and sources.get(("data", "test_size"), "").startswith("--"):
         raise InvalidInput(
-            f"--test-size with --folds: of {data.folds} folds each is the test once, 1/{data.folds} of the rows; "
+            f"{sources['data', 'fold']}: one of how many is needed; give {ask('--folds')} too, or leave it out"
+        )
+    if data.folds is not None and ("data", "test_size") in told:
+        raise InvalidInput(
+            f"{ask('--test-size')} with {ask('--folds')}: of {data.folds} folds each is the test once, "
+            f"1/{data.folds} of the rows; "
             "leave out one of the two"
         )
 
@@ -283,7 +288,7 @@ def suit(config, name, task):
     network.activation = hidden * len(network.hidden) if len(hidden) == 1 else hidden
     if len(network.activation) != len(network.hidden):
         raise InvalidInput(
-            f"network.activation (--activation): {len(hidden)} for {len(network.hidden)} "
+            f"network.activation ({ask('--activation')}): {len(hidden)} for {len(network.hidden)} "
             "hidden layers; give one for all, or one for each"
         )
     if isinstance(training.dropout, list) and len(training.dropout) == 1:
@@ -305,7 +310,9 @@ def _suit_lbfgs(training):
     """Fills in what L-BFGS needs, and refuses what it cannot do with."""
     training.batch_size, training.schedule = training.batch_size or "full", training.schedule or "constant"
     if training.batch_size != "full":
-        raise InvalidInput("training.batch_size (--batch-size): lbfgs takes all rows in each step; leave it out")
+        raise InvalidInput(
+            f"training.batch_size ({ask('--batch-size')}): lbfgs takes all rows in each step; leave it out"
+        )
 
 
 def _suit_optimizer(training, kind):
@@ -321,8 +328,8 @@ def _suit_optimizer(training, kind):
         if owners and optimizer not in owners and getattr(training, key) != field.default:
             flag = field.json_schema_extra["flag"]
             raise InvalidInput(
-                f"training.{key} ({flag}) is {owners[0]}'s; leave it out with {optimizer}, or use "
-                f"--optimizer {owners[0]}"
+                f"training.{key} ({ask(flag)}) is {owners[0]}'s; leave it out with {optimizer}, or use "
+                f"{ask('--optimizer', owners[0])}"
             )
 
 

@@ -58,8 +58,19 @@ def _check(folder):
 
 def _gathered(folder, name, settings):
     trace = open_trace(folder) if (folder / FILE).exists() else None
+    if trace is not None:
+        trace.features = _features(folder)
     history = _history(folder, trace)
     return Run(name, history, _results(folder), trace, _boundary(folder), settings)
+
+
+def _features(folder):
+    """The names of the network's inputs, where there is a table behind them and each is a column of it."""
+    if not (folder / CHECKPOINT).exists() or not (folder / CONFIG).is_file():
+        return ()
+    _, preprocessing = load_run(folder)
+    names = preprocessing.feature_names
+    return names if len(names) == preprocessing.n_inputs else ()
 
 
 def _told_apart(folders):

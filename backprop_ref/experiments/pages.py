@@ -1,13 +1,17 @@
 """The page of runs, of a sweep or of a training in memory: what is on it, where it goes, and writing it."""
 
 import os
+import shlex
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from backprop_ref import showing
+from backprop_ref.asking import ask
 from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.gather import gather
+from backprop_ref.experiments.run_folder import RESULTS
 from backprop_ref.experiments.sweep import PLAN, Sweep
 from backprop_ref.experiments.sweep_page import sections_of_sweep, unfinished
 from backprop_ref.files import Name, check_output, write_output
@@ -28,10 +32,13 @@ class Page(NamedTuple):
     default: Path
     notes: list[str]
     """What is not on it, and why."""
+    subtitle: str = ""
+    """Data set, date and the command that writes it."""
 
     def write(self, out: Name | None = None) -> Path:
         """Writes it into a file that does not exist; gives its path."""
-        return write_page(self.title, self.sections, self.traces, free_file(out, self.default))
+        file = free_file(out, self.default)
+        return write_page(self.title, self.sections, self.traces, file, self.subtitle)
 
 
 def page_of(what: Sequence[Any], compared: Sequence[Any] = ()) -> Page:
@@ -53,14 +60,26 @@ def page_of(what: Sequence[Any], compared: Sequence[Any] = ()) -> Page:
         runs = gather(what)
         title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
         sections, traces = sections_of_runs(runs), [run.trace for run in runs if run.trace is not None]
-        lacking = "without layers and the network to click through: these need a run with --trace binary"
+        how = f"{ask('--trace', 'binary')}, or trace=br.Recorder(folder)"
+        lacking = f"without layers and the network to click through: these need a run with {how}"
         notes = [] if traces else [lacking]
         notes += [
             f"{run.name} has not ended: {len(run.history['loss']):,} epochs so far"
             for run in runs
             if run.results is None
         ]
-    return Page(title, sections + [section_of_backends(each) for each in compared], traces, default, notes)
+    sections += [section_of_backends(each) for each in compared]
+    return Page(title, sections, traces, default, notes, "" if swept else _subtitle(what, runs))
+
+
+def _subtitle(folders: Sequence[Any], runs: Sequence[Run]) -> str:
+    """The data sets, when the last training ended, and how the page is written again."""
+    names = dict.fromkeys(str(run.results["name"]) for run in runs if run.results and run.results.get("name"))
+    ends = [(Path(folder) / RESULTS).stat().st_mtime for folder in folders if (Path(folder) / RESULTS).is_file()]
+    parts = [", ".join(names)] if names else []
+    if ends:
+        parts.append(f"trained {datetime.fromtimestamp(max(ends)).strftime('%Y-%m-%d %H:%M')}")
+    return " · ".join([*parts, f"backprop-ref report {shlex.join(map(str, folders))}"])
 
 
 def _of_result(result: Result) -> Page:
@@ -87,9 +106,10 @@ def figure(result: Result, quantity: str = "loss") -> object:
     return go.Figure(data=drawn["data"], layout=drawn["layout"])
 
 
-def write_page(title, sections, traces, path):
+def write_page(title, sections, traces, path, subtitle=""):
     """Writes the page; gives its path."""
-    write_output("", path, page(title, sections, traces), "give --out FILE.html elsewhere")
+    remedy = f"give {ask('--out', 'FILE.html')} elsewhere"
+    write_output("", path, page(title, sections, traces, subtitle), remedy)
     return path
 
 

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 
+from backprop_ref.asking import ask
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import Name, beside_which, create, make_folder, refuse_links, replace
 from backprop_ref.traces.sinks import SINKS
@@ -15,11 +16,8 @@ TRACES = tuple(sink.name for sink in SINKS.values())
 PARTS = SINKS["parquet"].name
 
 
-def no_run_folder(folder: Name, function: str, instead: str) -> InvalidInput:
-    """What is said of a folder without a configuration; of one of ``br.train``, which function to use."""
-    if (Path(folder) / CHECKPOINT).is_file():
-        remedy = f"use {function} in Python, or train with br.run"
-        return InvalidInput(f"{folder}: br.train wrote it, and no table that it could be trained on; {remedy}")
+def no_run_folder(folder: Name, instead: str) -> InvalidInput:
+    """What is said of a folder that no run wrote."""
     return InvalidInput(f"{folder}: no run folder (no {CONFIG} in it); give {instead}")
 
 
@@ -31,7 +29,7 @@ def new_folder(asked: Name | None, name: str, config: str, log: str) -> Iterator
     """
     given = asked is not None and Path(asked).exists()
     resumable = given and (Path(asked or "") / CONFIG).is_file()
-    remedy = f"give a new folder, or --resume {asked}" if resumable else "give a new folder"
+    remedy = f"give a new folder, or {ask('--resume', str(asked))}" if resumable else "give a new folder"
     folder = make_folder("--run-dir", asked, Path("runs", name), remedy)
     created = [] if given else [folder]
     try:
@@ -73,7 +71,9 @@ def check_log(file: str) -> None:
     log = Path(file)
     taken = {CONFIG, RESULTS, CHECKPOINT, HISTORY, *TRACES}
     if log.is_absolute() or ".." in log.parts or not log.parts or log.parts[0] in taken:
-        raise InvalidInput(f"logging.file (--log-file) {log}: give a relative path of its own in the run folder")
+        raise InvalidInput(
+            f"logging.file ({ask('--log-file')}) {log}: give a relative path of its own in the run folder"
+        )
 
 
 def logs(file: Name) -> list[str]:

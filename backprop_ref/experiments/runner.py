@@ -4,7 +4,7 @@ import contextlib
 import logging
 import logging.handlers
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from dataclasses import replace as replace_fields
 from pathlib import Path
@@ -14,14 +14,15 @@ import numpy as np
 
 from backprop_ref import dropout, metrics, settings
 from backprop_ref.api import checked_data, evaluate, loss_and_outputs
+from backprop_ref.asking import ask, called
 from backprop_ref.backends import get_backend
 from backprop_ref.data import Dataset, Preprocessing, fold, load_dataset, read_table, split
 from backprop_ref.data.preprocessing import REACHED
 from backprop_ref.data.tables import read_known
 from backprop_ref.errors import BackpropRefError, InvalidInput, TrainingDiverged, unknown
-from backprop_ref.experiments.config import OF_GENERATORS, dump, suit
-from backprop_ref.experiments.run_folder import OLDER_LOGS, RESULTS, check_log, new_folder, resumed_folder
-from backprop_ref.experiments.schema import Config
+from backprop_ref.experiments.config import OF_GENERATORS, dump, merge, read_config, suit
+from backprop_ref.experiments.run_folder import CONFIG, OLDER_LOGS, RESULTS, check_log, new_folder, resumed_folder
+from backprop_ref.experiments.schema import Config, flags
 from backprop_ref.files import check_output, create, json_text, open_in_place, replace, write_output, writing
 from backprop_ref.metrics import scores
 from backprop_ref.network import Network
@@ -72,12 +73,12 @@ class Experiment:
         if given is None:
             return None
         if classes is None:
-            raise InvalidInput("--class-weight: the target is numbers, not classes; leave it out")
+            raise InvalidInput(f"{ask('--class-weight')}: the target is numbers, not classes; leave it out")
         if not isinstance(given, dict):
             return given
         for name in given:
             if name not in classes:
-                raise InvalidInput(f"--class-weight: {unknown('class', name, classes)}")
+                raise InvalidInput(f"{ask('--class-weight')}: {unknown('class', name, classes)}")
         return {classes.index(name): weight for name, weight in given.items()}
 
     @property
@@ -98,6 +99,32 @@ class Experiment:
         return weighted(x, y, self.weights(part), self.class_weight if part == "train" else None)
 
 
+RESUMABLE = {"--resume", "--epochs", "--patience", "--json", "--output", "--log-level"}
+
+
+def merged(given: Mapping[str, Any], path: Any = None) -> Config:
+    """The `Config` from flags given (flag -> value) and a file; of a run that is resumed, with what may change."""
+    config = merge(given, path)
+    if config.run.resume is None:
+        return config
+    folder, table = config.run.resume, flags()
+    content = {} if path is None else read_config(path)
+    in_file = {flag: content.get(section, {}).get(key) for flag, (section, key, _) in table.items()}
+    given = {**{flag: value for flag, value in in_file.items() if value is not None}, **given}
+    asked = ask("--resume", folder)
+    if not (Path(folder) / CONFIG).is_file():
+        if (Path(folder) / CHECKPOINT).is_file():
+            raise InvalidInput(f"{asked}: br.train wrote it; make that call again with resume=True in Python")
+        raise InvalidInput(f"{asked}: no run folder (no {CONFIG} in it); give the folder of an earlier run")
+    its_own = read_config(Path(folder) / CONFIG).get("backend", {}).get("name")
+    for flag in sorted(set(given) - RESUMABLE):
+        if (flag, given[flag]) == ("--backend", its_own):
+            continue  # said again, to allow one that is code: see check_backend
+        also = f"leave out {ask(flag, given[flag])}"
+        raise InvalidInput(f"{called('--resume')} goes on by the run's own configuration; {also}, or start a new run")
+    return merge(given, Path(folder) / CONFIG, environment=False)
+
+
 def prepare(config):
     """Loads, splits and normalises the data, and sizes the network; fills in what the configuration left open."""
     data, network = config.data, config.network
@@ -106,7 +133,7 @@ def prepare(config):
     suit(config, dataset.name if data.path is None else "", dataset.task)
     stream, labels = Stream(data.seed, "split"), dataset.target if dataset.task == "classification" else None
     if data.folds is not None and data.fold is None:
-        raise InvalidInput("--folds: only train does all of them; say which one by --fold, from 0")
+        raise InvalidInput(f"{ask('--folds')}: only train does all of them; say which one by {ask('--fold')}, from 0")
     if data.folds is None:
         rest, test = split(len(dataset.x), data.test_size, stream, labels)
     else:
@@ -126,7 +153,10 @@ def prepare(config):
         dataset, parts = _with_validation(dataset, parts, data, preprocessing)
     for part, rows in parts.items():
         if dataset.weights is not None and len(rows) and not dataset.weights[rows].any():
-            raise InvalidInput(f"--sample-weight: no row of the {part} rows has a weight above 0; give another --seed")
+            raise InvalidInput(
+                f"{ask('--sample-weight')}: no row of the {part} rows has a weight above 0; "
+                f"give another {ask('--seed')}"
+            )
     sizes = [preprocessing.n_inputs, *network.hidden, preprocessing.n_outputs]
     described = Network(sizes, [*network.activation, network.output_activation], network.loss)
     network.loss = described.loss
@@ -156,20 +186,23 @@ def _data_of(data, preprocessing):
     if data.path is not None:
         data.path = str(Path(data.path).absolute())
         dataset = read_known(data.path, preprocessing, data.header, data.encoding, data.sheet)
-        said = f"read by the rules of the run that --from names; target {preprocessing.target_name}"
+        said = f"read by the rules of the run that {ask('--from')} names; target {preprocessing.target_name}"
         return replace_fields(dataset, notes=(said, *dataset.notes))
     dataset = load_data(data)
     if (dataset.feature_names, dataset.classes) != (preprocessing.feature_names, preprocessing.classes):
-        raise InvalidInput("--from: that run has other columns or classes than these data; leave it out")
+        raise InvalidInput(f"{ask('--from')}: that run has other columns or classes than these data; leave it out")
     return dataset
 
 
 def _with_validation(dataset, parts, data, preprocessing):
     """The data set with the rows of the validation file behind its own."""
     if data.sample_weight is not None:
-        raise InvalidInput("both --validation-path and --sample-weight: give --validation-size in place of the first")
+        raise InvalidInput(
+            f"both {ask('--validation-path')} and {ask('--sample-weight')}: "
+            f"give {ask('--validation-size')} in place of the first"
+        )
     if data.validation_size:
-        raise InvalidInput("both --validation-path and --validation-size: give one of them")
+        raise InvalidInput(f"both {ask('--validation-path')} and {ask('--validation-size')}: give one of them")
     data.validation_path = str(Path(data.validation_path).absolute())
     more = read_known(data.validation_path, preprocessing, encoding=data.encoding)
     rows = np.arange(len(dataset.x), len(dataset.x) + len(more.x))
@@ -186,7 +219,8 @@ def load_data(data):
     """The `Dataset` that the section `data` of a configuration asks for."""
     if data.path is None and data.dataset is None:
         raise InvalidInput(
-            "no data: give --data-path FILE.csv, or a data set's name, such as digits ('backprop-ref data' lists them)"
+            f"no data: give {ask('--data-path', 'FILE.csv')}, or a data set's name, "
+            f"such as {ask('--dataset', 'digits')} ('backprop-ref data' lists them)"
         )
     if data.path is not None:
         data.path = str(Path(data.path).absolute())
@@ -196,10 +230,12 @@ def load_data(data):
         dataset = load_dataset(data.dataset, **options, seed=data.seed)
     except InvalidInput:
         if Path(data.dataset).is_file():
-            raise InvalidInput(f"{data.dataset} is a file, no data set: give --data-path {data.dataset}") from None
+            raise InvalidInput(
+                f"{data.dataset} is a file, no data set: give {ask('--data-path', data.dataset)}"
+            ) from None
         raise
     if data.task is not None and data.task != dataset.task:
-        raise InvalidInput(f"data set {data.dataset} is for {dataset.task}, not {data.task}; leave out --task")
+        raise InvalidInput(f"data set {data.dataset} is for {dataset.task}, not {data.task}; leave out {ask('--task')}")
     return dataset
 
 
@@ -212,7 +248,9 @@ def table_options(data):
         if equals:
             kinds[name] = kind
     if begun or "" in kinds:
-        raise InvalidInput(f"--as {','.join(data.kinds)}: COLUMN=KIND is needed, such as --as zip=category")
+        raise InvalidInput(
+            f"{ask('--as')} {','.join(data.kinds)}: COLUMN=KIND is needed, such as {ask('--as', 'zip=category')}"
+        )
     return {
         "header": data.header,
         "drop": data.drop or (),
@@ -254,7 +292,8 @@ def _ready(config):
         if first.network.sizes != experiment.network.sizes:
             sizes = list(first.network.sizes), list(experiment.network.sizes)
             raise InvalidInput(
-                f"--from {config.training.start}: its sizes are {sizes[0]}, not {sizes[1]}; leave out --hidden"
+                f"{ask('--from', config.training.start)}: its sizes are {sizes[0]}, not {sizes[1]}; "
+                f"leave out {ask('--hidden')}"
             )
         params = Parameters.from_arrays(first.params.W, first.params.b, chosen.dtype)
     return experiment, backend, params
@@ -385,7 +424,7 @@ def _check_fell(experiment, params, result, backend, folder):
         raise TrainingDiverged(
             f"training diverged: the loss grew from {before:.3g} to {losses[-1]:.3g}. Likely causes: a learning rate "
             f"that is too large ({rate:g}; try {rate / 10:g}), inputs or targets that are not normalised (leave out "
-            f"--normalize none); what was reached is in {folder}",
+            f"{ask('--normalize', 'none')}); what was reached is in {folder}",
             result,
             result.epochs,
             None,
@@ -492,7 +531,7 @@ def check_same_data(run_dir, experiment, dtype):
     )
     if metadata["identity"]["data"] != fingerprint(*data, *held_out, weights, held_out_weights):
         raise InvalidInput(
-            f"{run_dir}: its data have changed since, so its test rows are lost; give --data-path FILE.csv"
+            f"{run_dir}: its data have changed since, so its test rows are lost; give {ask('--data-path', 'FILE.csv')}"
         )
 
 
@@ -548,7 +587,9 @@ def _recorder(trace, folder):
     for name, field in type(trace).model_fields.items():
         if getattr(trace, name):
             flag = field.json_schema_extra["flag"]
-            raise InvalidInput(f"trace.{name} ({flag}): nothing is traced; add --trace binary, csv or parquet")
+            raise InvalidInput(
+                f"trace.{name} ({ask(flag)}): nothing is traced; add {ask('--trace', 'binary')}, csv or parquet"
+            )
     return None
 
 

@@ -6,7 +6,7 @@ A flag is a key and a key is a flag: the command line is made from the fields be
 import contextlib
 import json
 from collections.abc import Container, Iterable
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -109,10 +109,13 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _true_is_not_1(cls, value, info):
+    def _as_meant(cls, value, info):
+        """True is not 1; where several are meant, a single value is a list of one."""
         annotation = cls.model_fields[info.field_name].annotation
         wanted = bool in (annotation, *get_args(annotation))
-        return str(value) if isinstance(value, bool) and not wanted else value
+        value = str(value) if isinstance(value, bool) and not wanted else value
+        several = [get_origin(part) for part in get_args(annotation)] == [list, None]
+        return [value] if several and isinstance(value, str | int | float) else value
 
 
 class Logging(Section):

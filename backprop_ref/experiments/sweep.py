@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, StrictStr, ValidationError
 
+from backprop_ref.asking import ask
 from backprop_ref.errors import InvalidInput, TrainingDiverged, unknown
 from backprop_ref.experiments.config import check_backend, merge
 from backprop_ref.experiments.gather import read_history
@@ -48,7 +49,9 @@ def _loss(text):
 
 def _width(text):
     if not re.fullmatch(r"none|\d+(x\d+)*", text):
-        raise InvalidInput(f"--widths: '{text}' is not allowed; whole numbers with x between, or none, are needed")
+        raise InvalidInput(
+            f"{ask('--widths')}: '{text}' is not allowed; whole numbers with x between, or none, are needed"
+        )
     return {"--hidden": [] if text == "none" else text.split("x")}
 
 
@@ -131,12 +134,12 @@ def grid_of(given, section):
         texts = values.split(",") if isinstance(values, str) else [_text(value) for value in listed]
         found = [each for text in texts for each in _ranged(axis, text.strip())]
         if not all(found):
-            raise InvalidInput(f"{flag}: an empty value; give values with commas between")
+            raise InvalidInput(f"{ask(flag)}: an empty value; give values with commas between")
         if len(set(found)) < len(found):
-            raise InvalidInput(f"{flag} {','.join(found)}: a value stands there twice")
+            raise InvalidInput(f"{ask(flag)} {','.join(found)}: a value stands there twice")
         grid[axis] = found
     if not grid:
-        flags = ", ".join(axis.flag for axis in AXES.values())
+        flags = ", ".join(ask(axis.flag) for axis in AXES.values())
         raise InvalidInput(f"nothing to sweep over: give at least one of {flags}")
     return grid
 
@@ -152,7 +155,7 @@ def _ranged(axis, text):
         return [text]
     first, last = int(match[1]), int(match[2])
     if first > last:
-        raise InvalidInput(f"--seeds: {text} is empty; give the smaller one first, as {last}-{first}")
+        raise InvalidInput(f"{ask('--seeds')}: {text} is empty; give the smaller one first, as {last}-{first}")
     return [str(seed) for seed in range(first, last + 1)]
 
 
@@ -169,7 +172,7 @@ def plan(grid, flags, path=None):
             implied |= meant
             given_as |= dict.fromkeys(meant, AXES[axis].flag)
         for flag in sorted(set(implied) & set(flags)):
-            raise InvalidInput(f"both {flag} and a sweep over it: give one of them")
+            raise InvalidInput(f"both {ask(flag)} and a sweep over it: give one of them")
         config = merge({**flags, **implied}, path, besides=("sweep",), given_as=given_as)
         cell = Cell(named, config.model_dump(by_alias=True))
         _check_cell(cell, config, path or "sweep")
@@ -204,7 +207,7 @@ class Sweep:
         try:
             create(sweep.folder / PLAN, json_text(content) + "\n")
         except OSError as error:
-            raise InvalidInput(f"--out {sweep.folder}: cannot be written to ({error.strerror})") from None
+            raise InvalidInput(f"{ask('--out', str(sweep.folder))}: cannot be written to ({error.strerror})") from None
         return sweep
 
     @classmethod

@@ -42,7 +42,7 @@ def threshold(network: Network) -> float:
 
 def chosen(metric: str | None, network: Network, y: Batch) -> str:
     """The metric that is asked for, or that of the targets."""
-    if metric is not None and metric not in MEASURES:
+    if metric is not None and (not isinstance(metric, str) or metric not in MEASURES):
         raise unknown("metric", metric, MEASURES)
     return metric or metric_name(network, y)
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backprop_ref.errors import InvalidInput
-from backprop_ref.files import Name, is_stream, replace, send
+from backprop_ref.files import Name, is_stream, path_of, replace, send, writing
 from backprop_ref.formulas import ACTIVATIONS
 from backprop_ref.network import Network
 from backprop_ref.parameters import Parameters
@@ -73,9 +73,21 @@ def save(
     if state is not None and not hasattr(state, "packed"):
         raise InvalidInput(f"state is a {type(state).__name__}: the state of a Result is needed, result.state")
     content = model_bytes(network, params, preprocessing, *(() if state is None else state.packed()))
-    if not Path(path).absolute().parent.is_dir():
+    if not path_of(path).absolute().parent.is_dir() or Path(path).is_dir():
         raise InvalidInput(f"{path}: cannot be written; give a file in a folder that exists")
-    (send if is_stream(path) else replace)(path, content)
+    with writing(path, "give another file"):
+        (send if is_stream(path) else replace)(path, content)
+
+
+def check_pair(network: Network, params: Parameters) -> None:
+    """Refuses what are no parameters, and those of other sizes than the network's."""
+    if not isinstance(network, Network) or not isinstance(params, Parameters):
+        found = f"{type(network).__name__} and {type(params).__name__}"
+        raise InvalidInput(f"a Network and its Parameters are needed, got {found}")
+    if params.sizes != network.sizes:
+        raise InvalidInput(
+            f"parameters of sizes {list(params.sizes)} do not fit a network of sizes {list(network.sizes)}"
+        )
 
 
 def model_bytes(
@@ -88,10 +100,7 @@ def model_bytes(
     """What `save` writes; with more arrays and JSON-ready entries for checkpoints, which keep their state there."""
     from safetensors.numpy import save as to_bytes
 
-    if params.sizes != network.sizes:
-        raise InvalidInput(
-            f"parameters of sizes {list(params.sizes)} do not fit a network of sizes {list(network.sizes)}"
-        )
+    check_pair(network, params)
     tensors = {}
     for layer, (W, b) in enumerate(zip(params.W, params.b, strict=True)):
         tensors[f"W{layer}"], tensors[f"b{layer}"] = W, b
@@ -127,7 +136,8 @@ def load(path: Name) -> Model:
 
 def load_all(path: Name) -> tuple[Model, dict[str, npt.NDArray[Any]], dict[str, Any]]:
     """`load`, with the remaining tensors and metadata: ``Model, tensors, metadata``."""
-    path = Path(path) / "checkpoint.safetensors" if Path(path).is_dir() else Path(path)
+    path = path_of(path)
+    path = path / "checkpoint.safetensors" if path.is_dir() else path
     tensors, metadata = _read(path)
     _check_registered(path, metadata.get("network"))
     try:

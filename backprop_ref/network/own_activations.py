@@ -97,7 +97,7 @@ def register_activation(name: str, forward: Callable[..., object], backward: Cal
     Traceback (most recent call last):
     backprop_ref.errors.InvalidInput: activation square: at z = -7 the backward rule gives -7; the derivative is -14
     """
-    if not (name.isidentifier() and name.islower()):
+    if not (isinstance(name, str) and name.isidentifier() and name.islower()):
         raise InvalidInput(f"activation '{name}': a name is a word in lower case, such as my_activation")
     if name in formulas.ACTIVATIONS:
         raise InvalidInput(f"activation {name} is there already: choose another name")

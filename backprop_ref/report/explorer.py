@@ -1,12 +1,15 @@
 """What the page's network explorer shows: the records of a trace, thinned to what a page can hold."""
 
 import math
+from typing import Any
 
 import numpy as np
 
+from backprop_ref.arrays import Vector
 from backprop_ref.backends.arithmetic import Fast
 from backprop_ref.backends.array import divisor
 from backprop_ref.formulas import ACTIVATIONS, LOSSES, together
+from backprop_ref.network import Network
 from backprop_ref.report.derivations import derivation
 from backprop_ref.report.derivations.trees import as_data
 from backprop_ref.report.packing import codes, numbers_of, packed
@@ -45,6 +48,7 @@ def explored(trace, budget):
         "configuration": printable(trace.configuration),
         "metric": trace.metric,
         "samples": trace.samples,
+        "features": list(map(printable, getattr(trace, "features", ()))),
         "x": numbers(trace.x),
         "y": numbers(trace.y),
         "every": trace.every,
@@ -59,12 +63,26 @@ def explored(trace, budget):
     return about, data
 
 
+def state(trace: Any, shown: list[list[int]]) -> tuple[list[dict[str, Any]], Vector]:
+    """The fields of the page and their numbers in the first record, one after the other and in all their digits: name,
+    rows (None: one for each sample) and width; float64.
+    """
+    fields, parts = [], []
+    for field, shape, *_ in _fields(trace, shown):
+        rows, width = shape or (1, 1)
+        of_samples = field.startswith(("z", "a", "da", "delta")) and bool(shape)
+        fields.append({"name": field, "rows": None if of_samples else rows, "width": width})
+        values = _da(trace, int(field[2:]), [0]) if field.startswith("da") else trace[field]
+        parts.append(np.ravel(values[0]))
+    return fields, np.concatenate(parts, dtype=np.float64)
+
+
 def numbers(rows):
     """Rows of numbers for JSON, which has no word for those that are not finite."""
     return [[value if math.isfinite(value) else None for value in row] for row in rows.tolist()]
 
 
-def formulas(network, weighted=False):
+def formulas(network: Network, weighted: bool = False) -> dict[str, Any]:
     """What the page shows and evaluates: a and delta of each layer, and what the loss gives the last one."""
     loss, output = network.loss, network.activations[-1]
     layers = [

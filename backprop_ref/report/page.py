@@ -1,14 +1,12 @@
 """The report: one HTML file with charts, tables and the network explorer, which needs no network."""
 
-import base64
-import gzip
-import hashlib
-import json
 from importlib import resources
 from string import Template
 
+from backprop_ref.asking import ask
 from backprop_ref.report.charts import runs as charts
 from backprop_ref.report.charts import traces as charts_trace
+from backprop_ref.report.embedding import as_json, compressed, letters, policy, static
 from backprop_ref.report.ends import STATES
 from backprop_ref.report.explorer import explored
 from backprop_ref.report.sections import Section, table
@@ -42,7 +40,8 @@ def sections_of_runs(runs):
         notes.append(f"The first {MOST_IN_DETAIL} of {len(runs)} runs are shown in detail.")
     if len(traced) < len(runs):
         names = ", ".join(run.name for run in runs if run not in traced)
-        notes.append(f"Without a trace, so without layers and explorer: {names}. Train with --trace binary for these.")
+        remedy = f"Train with {ask('--trace', 'binary')} for these."
+        notes.append(f"Without a trace, so without layers and explorer: {names}. {remedy}")
     if notes:
         found[0] = found[0]._replace(body=found[0].body + f'<p class="quiet">{as_html(" ".join(notes))}</p>')
     return found
@@ -77,26 +76,27 @@ def section_of_backends(compared):
     return Section("Backends", words + table(header, rows), tuple(charts.backends(compared)))
 
 
-def page(title, sections, traces=()):
+def page(title, sections, traces=(), subtitle=""):
     """The whole file as HTML; of the traces, the explorer holds the first `MOST_IN_DETAIL`."""
     traces = [trace for trace in traces if len(trace)][:MOST_IN_DETAIL]
     figures: list[dict] = []
     parts = [(section.title, section.body + _charts(section.charts, figures)) for section in sections]
-    plotly, drawn = _packed(_plotly()), _packed(_json(figures))
+    plotly, drawn = compressed(_plotly()), compressed(as_json(figures))
     budget = (MOST_BYTES - SPARE - len(plotly) - len(drawn) - sum(len(body) for _, body in parts)) * 3 // 4
     found = [explored(trace, budget // len(traces)) for trace in traces]
     explorers = [each for each in found if each is not None]
     if explorers:
-        parts.insert(0, ("Explorer", _static("explorer.html")))
+        parts.insert(0, ("Explorer", static("explorer.html")))
     elif traces:
         parts.insert(0, ("Explorer", "<p>The network is too large for the explorer to fit into this page.</p>"))
     if traces and len(parts) > 1:  # below the first section, which says what the page is of
         parts[0], parts[1] = parts[1], parts[0]
-    script = "\n".join(_static(name) for name in SCRIPTS)
-    return Template(_static("page.html")).substitute(
-        policy=_policy(script.encode(), _plotly()),
+    script = "\n".join(static(name) for name in SCRIPTS)
+    return Template(static("page.html")).substitute(
+        policy=policy(script.encode(), _plotly()),
         title=as_html(title),
-        style=_static("page.css"),
+        subtitle=f'<p class="quiet">{as_html(subtitle)}</p>' if subtitle else "",
+        style=static("page.css"),
         navigation=" ".join(f'<a href="#s{i}">{as_html(name)}</a>' for i, (name, _) in enumerate(parts)),
         sections="\n".join(
             f'<section id="s{i}"><h2>{as_html(name)}</h2>\n{body}\n</section>' for i, (name, body) in enumerate(parts)
@@ -104,22 +104,10 @@ def page(title, sections, traces=()):
         footer="Made by backprop-ref. This file needs no network. Charts: plotly.js (MIT licence). "
         '<span class="mouse">Drag over a chart to zoom in; double-click it to see all again.</span>',
         figures=drawn,
-        explorers=_packed(_json([about for about, _ in explorers])),
-        records="\n".join(_letters(data) for _, data in explorers),
+        explorers=compressed(as_json([about for about, _ in explorers])),
+        records="\n".join(letters(data) for _, data in explorers),
         plotly=plotly,
         script=script,
-    )
-
-
-def _policy(*scripts):
-    """What the browser may do for the page: run these scripts and none besides, and load nothing.
-
-    Styles are allowed anywhere, since plotly.js makes them as it draws; no text of a run becomes one.
-    """
-    hashes = " ".join(f"'sha256-{_letters(hashlib.sha256(script).digest())}'" for script in scripts)
-    return (
-        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
-        "base-uri 'none'; form-action 'none'"
     )
 
 
@@ -209,20 +197,3 @@ def _player(chart):
 
 def _plotly():
     return (resources.files("plotly") / "package_data" / "plotly.min.js").read_bytes()
-
-
-def _static(name):
-    return (resources.files("backprop_ref.report") / "static" / name).read_text(encoding="utf-8")
-
-
-def _json(value):
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
-
-
-def _packed(data):
-    """Compressed and in letters, as the page's script unpacks it; the same input gives the same letters."""
-    return _letters(gzip.compress(data, 6, mtime=0))
-
-
-def _letters(data):
-    return base64.b64encode(data).decode()

@@ -159,12 +159,13 @@ class BaseMLP(BaseEstimator):
         if self.learning_rate not in LEARNING_RATES:
             raise unknown("learning_rate", str(self.learning_rate), LEARNING_RATES)
         limits = {"alpha": 0.0, "tol": 0.0, "max_iter": 1, "max_fun": 1, "n_iter_no_change": 1, "power_t": 0.0}
+        limits |= dict.fromkeys(("epsilon", "learning_rate_init", "validation_fraction"), 0.0)
         for name, least in limits.items():
             value = getattr(self, name)
             number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
             if not number or not value >= least:
                 raise InvalidInput(f"{name}={value!r}: a number, {least:g} or more, is needed")
-        if not 0.0 <= self.validation_fraction < 1.0:
+        if not self.validation_fraction < 1.0:
             raise InvalidInput(
                 f"validation_fraction={self.validation_fraction!r}: a number from 0 to below 1 is needed"
             )

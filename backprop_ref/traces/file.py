@@ -17,6 +17,7 @@ import numpy.typing as npt
 from pydantic import ConfigDict, Field
 
 from backprop_ref.arrays import Batch, Vector
+from backprop_ref.asking import ask
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import Name
 from backprop_ref.network import Network
@@ -131,6 +132,9 @@ class Trace:
     …
     """
 
+    features: Sequence[str] = ()
+    """The names of the inputs, where somebody has told them."""
+
     def __init__(self, about: About, records: Records) -> None:
         self.about, self.records, self.names = about, records, records.dtype.names
 
@@ -163,7 +167,7 @@ def open_trace(path: Name) -> Trace:
                 return Trace(about, np.empty(0, dtype))
             return Trace(about, np.memmap(opened, dtype, "r", offset=len(line), shape=(count,)))
     except FileNotFoundError:
-        raise InvalidInput(f"{path}: no binary trace ({FILE}) there; train with --trace binary") from None
+        raise InvalidInput(f"{path}: no binary trace ({FILE}) there; train with {ask('--trace', 'binary')}") from None
     except OSError as error:
         raise InvalidInput(f"{file}: cannot be read ({error.strerror})") from None
     except ValueError as error:

@@ -8,15 +8,18 @@ numerics to the bit.
 
 import contextlib
 import math
+import shutil
+import tempfile
+import weakref
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
 from backprop_ref.backends import get_backend
+from backprop_ref.backends.base import Backend
 from backprop_ref.errors import InvalidInput, unknown
-from backprop_ref.files import Name
+from backprop_ref.files import Name, path_of
 from backprop_ref.network import Network
 from backprop_ref.parameters import views
 from backprop_ref.text import printable
@@ -33,8 +36,9 @@ class Recorder:
 
     Parameters
     ----------
-    folder : path-like
-        Where ``trace.bin``, ``trace.csv`` and the folder ``trace.parquet`` go; created.
+    folder : path-like, optional
+        Where ``trace.bin``, ``trace.csv`` and the folder ``trace.parquet`` go; created. Default: a temporary one, which
+        goes with the recorder and the `Result` that has it.
     kinds : sequence of 'binary', 'csv', 'parquet'
     samples : sequence of int, optional
         Rows of the training data, from 0; default: the first 8, or as many as there are.
@@ -59,7 +63,7 @@ class Recorder:
 
     def __init__(
         self,
-        folder: Name,
+        folder: Name | None = None,
         kinds: Collection[str] = ("binary",),
         samples: Sequence[int] | None = None,
         every: int | None = None,
@@ -75,8 +79,12 @@ class Recorder:
             if value is not None and (not isinstance(value, int | np.integer) or not 1 <= value <= most):
                 limit = "" if most == math.inf else f" to {most}"
                 raise InvalidInput(f"trace: {name}={value!r}: a whole number from 1{limit} is needed")
-        self.folder, self.kinds, self.samples, self.every = Path(folder), tuple(kinds), samples, every
-        self.configuration = printable(self.folder.resolve().name if configuration is None else configuration)
+        self.folder = path_of(tempfile.mkdtemp(prefix="backprop-ref-") if folder is None else folder, "folder")
+        if folder is None:
+            weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+        self.kinds, self.samples, self.every = tuple(kinds), samples, every
+        usual = "training" if folder is None else self.folder.resolve().name
+        self.configuration = printable(usual if configuration is None else configuration)
         if len(self.configuration) > MOST_NAME:
             raise InvalidInput(f"trace: a configuration of more than {MOST_NAME} characters; give a shorter name")
         self.digits = digits
@@ -178,12 +186,7 @@ class Recorder:
         records["iteration"] = records["epoch"] * self._batches
         for name, values in columns.items():
             records[name] = values
-        found = passes(self._backend, self._network, flats, self._x, self._y, self._weights)
-        found["W"], found["b"] = views(flats.T, self._network.sizes)
-        for quantity, layers in found.items():
-            for layer, array in enumerate(layers):
-                records[f"{quantity}{layer}"] = array.T if quantity in OF_SAMPLES else np.moveaxis(array, -1, 0)
-        return records
+        return filled(records, self._backend, self._network, flats, self._x, self._y, self._weights)
 
     def _chosen(self, n: int) -> list[int]:
         if self.samples is None:
@@ -200,3 +203,15 @@ class Recorder:
             return open_trace(self.folder).about.every
         records = max(2, min(MOST_RECORDS, MOST_BYTES // self._dtype.itemsize))
         return max(1, math.ceil(epochs / records))
+
+
+def filled(
+    records: Records, backend: Backend, network: Network, flats: Matrix, x: Batch, y: Batch, weights: Vector | None
+) -> Records:
+    """The records, one for each row of `flats`, with these parameters and what a pass over x and y gives."""
+    found = passes(backend, network, flats, x, y, weights)
+    found["W"], found["b"] = views(flats.T, network.sizes)
+    for quantity, layers in found.items():
+        for layer, array in enumerate(layers):
+            records[f"{quantity}{layer}"] = array.T if quantity in OF_SAMPLES else np.moveaxis(array, -1, 0)
+    return records

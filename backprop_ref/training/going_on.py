@@ -18,6 +18,8 @@ def check_goes_on(
     state: State | None, params: Parameters, schedule: Schedule, resume: bool, trace: Recorder | None
 ) -> int:
     """Refuses what does not fit an earlier training that is to go on; how many epochs it has done."""
+    if trace is not None and not hasattr(trace, "flush"):
+        raise InvalidInput(f"trace={trace!r}: a br.Recorder is needed")
     if state is None:
         return 0
     if not isinstance(state, State):

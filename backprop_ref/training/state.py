@@ -19,12 +19,14 @@ from backprop_ref.network import Network
 from backprop_ref.optimizers import Slots
 from backprop_ref.optimizers.schedules import Schedule
 from backprop_ref.parameters import Parameters
+from backprop_ref.text import numbered
 
 if TYPE_CHECKING:
     from backprop_ref.traces.recorder import Recorder
     from backprop_ref.traces.sinks import Written
 
 
+ENDS = {"epochs": "", "patience": ", ended by patience", "callback": ", ended by the callback"}
 LOOKED_AT: dict[str, Callable[..., Any]] = {}
 """What looks at a `Result`, by name: it stands above, and puts itself here."""
 
@@ -53,6 +55,8 @@ class Result:
         What training goes on from: ``br.train(…, state=result.state)``.
     network : Network or None
         What was trained.
+    trace : Recorder or None
+        What traced it.
 
     Examples
     --------
@@ -71,6 +75,7 @@ class Result:
     compile_seconds: float = 0.0
     state: State | None = field(default=None, repr=False)
     network: Network | None = field(default=None, repr=False)
+    trace: Recorder | None = field(default=None, repr=False)
 
     def plot(self, quantity: str = "loss") -> object:
         """A plotly figure of loss, accuracy or r2 over the epochs, dotted for validation, which a notebook shows.
@@ -93,9 +98,13 @@ class Result:
         path: Path = LOOKED_AT["report"](self, out=out)
         return path
 
+    def explorer(self) -> object:
+        """The network in every epoch of a training with ``trace=br.Recorder()``, to click through in a notebook."""
+        return LOOKED_AT["explorer"](self)
+
     def _parts(self) -> showing.Parts:
         network = "" if self.network is None else f" of {'-'.join(map(str, self.network.sizes))}"
-        yield f"Training{network}: {self.epochs:,} epochs, stopped by {self.stopped}"
+        yield f"Training{network}: {numbered(self.epochs, 'epoch')}{ENDS.get(self.stopped, f', {self.stopped}')}"
         rows = [
             (name, f"{column[0]:.6g}", f"{column[-1]:.6g}", f"{np.nanmin(column):.6g}", f"{np.nanmax(column):.6g}")
             for name, column in self.history.items()

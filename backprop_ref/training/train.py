@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import is_dataclass, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import numpy.typing as npt
@@ -19,7 +18,7 @@ from backprop_ref.backends import get_backend
 from backprop_ref.backends.base import Backend, BackendChoice, OffersTrainer, OnRanks, Trainer
 from backprop_ref.dropout import Rates
 from backprop_ref.errors import InvalidInput
-from backprop_ref.files import Name
+from backprop_ref.files import Name, path_of
 from backprop_ref.network import Network
 from backprop_ref.optimizers import describe
 from backprop_ref.optimizers.lbfgs import LBFGS, AnyOptimizer
@@ -33,6 +32,7 @@ from backprop_ref.training.arguments import check_finite, finite_data, integer, 
 from backprop_ref.training.ctrl_c import CtrlC
 from backprop_ref.training.fit import Run
 from backprop_ref.training.going_on import check_goes_on, gone_on
+from backprop_ref.training.kept_data import keep_data
 from backprop_ref.training.on_ranks import PairsOnRanks
 from backprop_ref.training.pairs import PairsTrainer
 from backprop_ref.training.state import Epoch, Plan, Result, State
@@ -205,7 +205,17 @@ def train(
             ranks.check_same({**identity, **call, "epochs": plan.epochs, "run_dir": run_dir is None})
         folder = None
         if run_dir is not None:
-            of_folder = Path(run_dir), network, preprocessing, config, identity, call, plan.epochs, resume, force
+            of_folder = (
+                path_of(run_dir, "run_dir"),
+                network,
+                preprocessing,
+                config,
+                identity,
+                call,
+                plan.epochs,
+                resume,
+                force,
+            )
             folder, begun = _opened(opened, ranks, begun, of_folder)
         if ranks.rank > 0:
             plan, begun, progress = replace(plan, trace=None), begun._replace(traced=()), False
@@ -214,6 +224,7 @@ def train(
         ctrl_c = opened.enter_context(CtrlC())  # from the first checkpoint on, Ctrl-C ends the run as a whole one
         ranks.ctrl_c, ctrl_c.patient = ctrl_c, ranks.size > 1
         ranks.first(lambda: run.begin(resume))
+        ranks.first(lambda: keep_data(folder, x, y, weights))
         _take_offered(run, ctrl_c, weights)
         watched = ranks.agreed(callback is not None)
         try:
@@ -221,7 +232,7 @@ def train(
         except InvalidInput as error:
             error.result = error.result or run.state.result(plan)
             raise
-    return replace(result, compile_seconds=getattr(run.trainer, "compile_seconds", 0.0), network=network)
+    return replace(result, compile_seconds=getattr(run.trainer, "compile_seconds", 0.0), network=network, trace=trace)
 
 
 def _check_stopping(callback: Any, min_delta: Any) -> None:

@@ -2,12 +2,16 @@
 
 import contextlib
 import logging
+import warnings
+from itertools import pairwise
 
 import numpy as np
 import torch
 from torch.nn import functional
 
 from backprop_ref.benchmarks.check import LeftOut
+from backprop_ref.benchmarks.contestants import products
+from backprop_ref.random import Stream
 from peers import Peer
 
 logging.getLogger("torch").setLevel(logging.ERROR)
@@ -90,6 +94,31 @@ class Eager(Peer):
         return loss.detach()
 
 
+class Products:
+    """The matrix products of a step by PyTorch's BLAS, into memory that is there already."""
+
+    kind, compile_seconds, name = "limit", 0.0, "products by torch"
+    scope = Eager.scope
+
+    def __init__(self, task):
+        self.task, self.steps = task, task.batches
+        stream, layers = Stream(1, "check"), list(pairwise(task.network.sizes))
+        self.operands = [
+            (left, right, left @ right)
+            for layer, (n_in, n_out) in enumerate(layers)
+            for pair in products(stream, task.batch, n_in, n_out, layer > 0, task.dtype)
+            for left, right in [map(torch.from_numpy, pair)]
+        ]
+
+    def restart(self, learning_rate):
+        """Nothing goes on from step to step."""
+
+    def run(self, epochs):
+        for _ in range(epochs * self.steps):
+            for left, right, out in self.operands:
+                torch.mm(left, right, out=out)
+
+
 class Compiled(Eager):
     """The same with forward and backward pass, loss and update compiled by `torch.compile`."""
 
@@ -99,10 +128,18 @@ class Compiled(Eager):
         super().__init__(task)
         torch._dynamo.reset()
         try:
-            self.compiled = torch.compile(super().step)
-            self.first_step(1.0)
+            with self.scope():
+                self.compiled = torch.compile(super().step)
+                self.first_step(1.0)
         except torch._dynamo.exc.BackendCompilerFailed as error:
             raise LeftOut(f"torch.compile does not work here: {str(error).splitlines()[0]}") from None
+
+    @contextlib.contextmanager
+    def scope(self):
+        """PyTorch's compiler warns of what PyTorch itself does: of functions on their way out, of ``.grad``."""
+        with warnings.catch_warnings(), super().scope():
+            warnings.simplefilter("ignore")
+            yield
 
     def set_rate(self, learning_rate):
         self.optimizer.param_groups[0]["lr"] = self.rate.fill_(learning_rate)

@@ -17,11 +17,13 @@ from figures import FIGURES
 from reference import reference
 from sphinx.cmd.build import main as sphinx
 
+from backprop_ref.experiments.playing import page_of
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 SOURCE, SITE = ROOT / "build/docs-source", ROOT / "build/docs"
 
 NOTEBOOKS = (
-    *("learn-backprop", "teach-a-class", "your-table"),
+    *("in-a-notebook", "learn-backprop", "teach-a-class", "your-table"),
     *("check-your-code", "write-a-backend", "compare-frameworks"),
 )
 # part of the site -> its pages, in order; what is in none of them is a warning of Sphinx
@@ -34,8 +36,9 @@ STRUCTURE = {
         "verify",
         "traces-and-reports",
         "sweeps",
-        "machines",
         "backends",
+        "machines",
+        "ranks",
         "exchange",
     ),
     "Notebooks": tuple(f"notebooks/{name}" for name in NOTEBOOKS),
@@ -47,7 +50,7 @@ STRUCTURE = {
         "reference/vectors",
         "bugs",
     ),
-    "Explanation": ("gradients", "arithmetic", "benchmarks"),
+    "Explanation": ("design", "gradients", "arithmetic", "benchmarks"),
     "The project": ("found-in-the-wild", "pages", "contributing", "changelog"),
 }
 
@@ -58,6 +61,15 @@ PLACES = {
     ".github/CHANGELOG.md": "changelog.md",
     "backprop_ref/conformance/data/vectors/arithmetic.md": "arithmetic.md",
 }
+PLAY = """\
+```{raw} html
+<iframe class="play" src="play.html#data=xor&amp;hide=settings,formulas,layers,bugs,command,tour"
+title="A network that trains in this page" loading="lazy"></iframe>
+```
+
+Press *Train*: it computes the bits that Python computes. [The whole page](play.html), and [what it can do](play.md).
+
+"""
 LINK = re.compile(r"\]\(([^)#\s:]+)(#[^)\s]*)?\)")
 TITLED = re.compile(r'^```(\w+) title="([^"]*)"$', re.MULTILINE)
 FIGURE = re.compile(r"^<!-- figure: ([\w-]+): (.*?) -->$", re.MULTILINE | re.DOTALL)
@@ -99,6 +111,7 @@ def lay_out() -> None:
     found = places()
     pages = {to: page_of_site(page, (ROOT / page).read_text("utf-8"), found, repository) for page, to in found.items()}
     pages |= reference()
+    pages["index.md"] = pages["index.md"].replace("## Two commands", f"{PLAY}## Two commands", 1)
     for name in NOTEBOOKS:
         pages[f"notebooks/{name}.md"] += f"\n{{nb-download}}`As a Jupyter notebook, executed <{name}.ipynb>`\n"
     for part, names in STRUCTURE.items():
@@ -133,6 +146,7 @@ def main() -> int:
         "--keep-going",
     ]
     status = sphinx([*flags, str(SOURCE), str(SITE)])
+    (SITE / "play.html").write_text(page_of("xor"), "utf-8")
     elsewhere = [] if status else [*requests_elsewhere(SITE)]
     for line in elsewhere:
         print(f"loads from elsewhere: {line}", file=sys.stderr)

@@ -21,6 +21,7 @@ GROUPS = {
     "Networks and parameters": ("network", "parameters"),
     "Gradients": ("api", "derivatives", "dropout", "backends.base.Trace"),
     "Training": ("training", "optimizers", "traces", "commands.run", "commands.sweep", "commands.report"),
+    "In notebooks": ("commands.explorer", "notebook"),
     "Checking": ("checking", "conformance", "commands"),
     "Data": ("data",),
     "Other libraries": ("exchange",),

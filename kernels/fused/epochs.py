@@ -25,6 +25,9 @@ from .layers import Rules
 from .memory import blank, kind_of, reader, readers
 from .views import at, start_of
 
+SIGNATURE = types.Array(types.int64, 1, "C"), types.int64
+"""Of a `program`."""
+
 
 class Plan(NamedTuple):
     """What is computed."""

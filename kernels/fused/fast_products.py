@@ -31,7 +31,7 @@ from . import ordered_products
 from .calls import calls_for, products_kind, shared_out
 from .memory import blank, kind_of, reader, writer
 from .ordered_products import Tile, packing
-from .views import View, corner, part
+from .views import View, at, corner
 
 # Terms that are summed at a time; rows of `left`, or columns of `right`, that a piece has at most; and entries of an
 # operand from which on it is packed.
@@ -118,23 +118,19 @@ def pack_for(dtype: str) -> Callable[..., None]:
     def pack(source: View, depth: int, count: int, width: int, panels: Any) -> None:
         """Copies source[t, i], t < depth, i < count, into panels of `width` entries per term."""
         for first in range(0, count, width):
-            here, panel, at = (
-                min(width, count - first),
-                part(panels, first * depth, depth * width),
-                corner(source, 0, first),
-            )
+            here, panel, of = min(width, count - first), at(panels, first * depth), corner(source, 0, first)
             if source.column == 1:
                 for t in range(depth):
-                    row, to = part(at.array, t * source.row, here), part(panel, t * width, here)
+                    row, to = at(of.array, t * source.row), at(panel, t * width)
                     for i in range(here):
                         to[i] = row[i]
                 continue
             if source.row == 1:
-                pack_transposed(at.array, source.column, depth, here, width, panel)
+                pack_transposed(of.array, source.column, depth, here, width, panel)
                 continue
             for t in range(depth):
                 for i in range(here):
-                    panel[t * width + i] = at.array[t * source.row + i * source.column]
+                    panel[t * width + i] = of.array[t * source.row + i * source.column]
 
     return pack
 
@@ -161,11 +157,11 @@ def product_piece_for(dtype: str) -> Any:
     ) -> None:
         """A block of `out`, tile by tile; `left_apart` and `right_apart`: from one tile's operand to the next."""
         for j in range(0, columns, width):
-            here, b = min(width, columns - j), View(part(right.array, (j // width) * right_apart, 1), right.row, 1)
+            here, b = min(width, columns - j), View(at(right.array, (j // width) * right_apart), right.row, 1)
             vectors = -(-here // lanes)
             for i in range(0, rows, tile_rows):
                 height = min(tile_rows, rows - i)
-                a = View(part(left.array, (i // tile_rows) * left_apart, 1), left.row, left.column)
+                a = View(at(left.array, (i // tile_rows) * left_apart), left.row, left.column)
                 if vectors == 3:
                     tile_3(a, b, corner(start, i, j), corner(out, i, j), depth, height, here)
                 elif vectors == 2:
@@ -197,19 +193,19 @@ def product_piece_for(dtype: str) -> Any:
             terms = min(DEPTH, depth - t)
             b, b_apart = corner(right, t, 0), width * right.column
             if packed_right and by_rows:
-                b, b_apart = View(part(common[0], t * common[1], 1), width, 1), width * terms
+                b, b_apart = View(at(common[0], t * common[1]), width, 1), width * terms
             elif packed_right:
                 call_pack(pack, b, terms, columns, width, mine)
-                b, b_apart = View(part(mine, 0, 1), width, 1), width * terms
+                b, b_apart = View(at(mine, 0), width, 1), width * terms
             before = start if t == 0 else out
             for i in range(0, rows, HEIGHT):
                 high = min(HEIGHT, rows - i)
                 a, a_apart = corner(left, t, i), tile_rows * left.column
                 if packed_left and not by_rows:
-                    a, a_apart = View(part(common[0], t * common[1] + i * terms, 1), tile_rows, 1), tile_rows * terms
+                    a, a_apart = View(at(common[0], t * common[1] + i * terms), tile_rows, 1), tile_rows * terms
                 elif packed_left:
                     call_pack(pack, a, terms, high, tile_rows, mine)
-                    a, a_apart = View(part(mine, 0, 1), tile_rows, 1), tile_rows * terms
+                    a, a_apart = View(at(mine, 0), tile_rows, 1), tile_rows * terms
                 tiles(a, a_apart, b, b_apart, corner(before, i, 0), corner(out, i, 0), terms, high, columns, width)
 
     return product_piece
@@ -286,7 +282,7 @@ def product_for(dtype: str) -> Callable[..., None]:
         )  # fmt: skip
         if packed_right if by_rows else packed_left:
             share_out(products.parallel, products.packing, task, workers)
-        counter = part(products.panels, 0, LINE)
+        counter = at(products.panels, 0)
         for i in range(LINE):
             counter[i] = 0
         share_out(products.parallel, products.share, task, workers)
@@ -308,7 +304,7 @@ def packing_for(dtype: str) -> Callable[..., None]:
         count = min(task.share, side - first)
         for t in range(0, task.depth if count > 0 else 0, DEPTH):
             terms = min(DEPTH, task.depth - t)
-            to = part(task.panels, LINE + t * task.per_term + first * terms, 1)
+            to = at(task.panels, LINE + t * task.per_term + first * terms)
             call_pack(task.pack, corner(source, t, first), terms, count, width, to)
 
     return packing
@@ -322,9 +318,9 @@ def share_for(dtype: str) -> Callable[..., None]:
     def share(memory: int, worker: int) -> None:
         task = read(memory)
         depth, by_rows, piece = task.depth, task.by_rows, task.piece
-        length, counter = task.rows if by_rows else task.columns, part(task.panels, 0, LINE)
-        common = part(task.panels, LINE, depth * task.per_term)
-        mine = part(task.panels, LINE + depth * task.per_term + worker * task.apart, task.apart)
+        length, counter = task.rows if by_rows else task.columns, at(task.panels, 0)
+        common = at(task.panels, LINE)
+        mine = at(task.panels, LINE + depth * task.per_term + worker * task.apart)
         first = next_piece(counter) * piece
         while first < length:
             count = min(piece, length - first)

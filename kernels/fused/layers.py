@@ -8,7 +8,8 @@ of "reproducible arithmetic, version 1", of which ``neuron_loops.py`` is the pla
 Arrays are 1-D, C-contiguous, of one dtype; so are numbers, if nothing else is said.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from ..compiling import FUSED, IN_ANY_ORDER, inlined, merged
 from . import rows, rules
 from .calls import calls_for, products_kind
 from .memory import reader
-from .narrow_products import row_products_for
+from .narrow_products import HEIGHTS, heights_for, row_products_for
 from .views import at, matrix, transposed, view
 
 # From how many multiplications on a product is more than plain loops; from how many weights on z and da are, and dW is,
@@ -32,15 +33,27 @@ DW_PANELS_FROM = 2**11
 METRICS = ("accuracy", "labels", "r2")
 
 
+def is_by_rows(n_in: int, n_out: int, m: int) -> bool:
+    """Whether dW of a layer is a narrow product."""
+    return n_in * n_out * m >= PACKED_FROM and n_in * n_out < DW_PANELS_FROM
+
+
+def heights_of(shapes: Sequence[tuple[int, int]], m: int) -> tuple[int, ...]:
+    """Heights of the narrow products of layers, n_in and n_out of each, of up to m rows."""
+    found = [heights_for(n_in) for n_in, n_out in shapes if is_by_rows(n_in, n_out, m)]
+    return tuple(sorted(set().union(*found)))
+
+
 @cache
-def affine(dtype: str, packed: bool, fused: bool) -> dict[str, Callable[..., None]]:
+def affine(dtype: str, packed: bool, fused: bool, heights: tuple[int, ...] = HEIGHTS) -> dict[str, Callable[..., None]]:
     """The three of the affine map, yet to be compiled. W and b stand in `flat` from w on, dW and db in `grads`.
 
     `packed`: the plan has large products, for which `calls.Products` stand first in memory; `fused`: for fast numerics,
-    in which it has none.
+    in which it has none; `heights`: those of its narrow products, by `heights_of`.
     """
-    row_products, call_product = merged(row_products_for(dtype)), calls_for(dtype)["product"]
+    row_products, call_product = merged(row_products_for(dtype, heights)), calls_for(dtype)["product"]
     read, zero = reader(products_kind(dtype)), np.dtype(dtype).type(0)
+    by_rows = merged(is_by_rows)
 
     def affine_forward(flat: Any, w: int, n_in: int, n_out: int, m: int, a: Any, z: Any, memory: Any) -> None:
         """z[j, s] = b[j] + a[0, s] W[0, j] + a[1, s] W[1, j] + ..."""
@@ -81,7 +94,7 @@ def affine(dtype: str, packed: bool, fused: bool) -> dict[str, Callable[..., Non
                 for j in range(n_out):
                     dW_kj[k, j] = zero + a_k * delta[j]
             return
-        if packed and work >= PACKED_FROM and n_in * n_out < DW_PANELS_FROM:
+        if packed and by_rows(n_in, n_out, m):
             row_products(a, delta, n_in, n_out, m, dW, db, read(memory).panels)
             return
         for j in range(n_out):
@@ -240,7 +253,7 @@ def reading_rows(rows_of: Any, threshold: float, apart: bool, **options: Any) ->
         """The first j with the largest a[s, j]; NaN is larger than any number."""
         best, here = a_sj[s, 0], 0
         for j in range(1, a_sj.shape[1]):
-            if not (a_sj[s, j] <= best or np.isnan(best)):
+            if not (a_sj[s, j] <= best or math.isnan(best)):
                 best, here = a_sj[s, j], j
         return here
 

@@ -18,22 +18,38 @@ from numba.core import cgutils
 
 from ..registers import Registers, written
 from .ordered_products import tile_of
-from .views import part
+from .views import at
 
 ROWS = 8
+HEIGHTS = 2, 5, ROWS
+"""One loop takes the time of as many rows as it is written for."""
+
+
+def heights_for(x_rows: int) -> set[int]:
+    """The heights that so many rows of x make use of."""
+    parts = {min(ROWS, x_rows), x_rows % ROWS} - {0}
+    return {min(height for height in HEIGHTS if height >= part) for part in parts}
 
 
 @cache
-def tile_sums_for(dtype: str, most: int) -> Any:
-    """The innermost loop, as a function that compiled code may call.
+def tile_sums_for(dtype: str, heights: tuple[int, ...]) -> Any:
+    """The innermost loops, one for each height, as a function that compiled code may call.
 
-    ``tile_sums(x, rows, y, columns, m, sums)``: up to `most` rows of x and as many of y as a vector has lanes, both 1-D
+    ``tile_sums(x, rows, y, columns, m, sums)``: up to `ROWS` rows of x and as many of y as a vector has lanes, both 1-D
     arrays of rows of m numbers; the sums go to ``sums``, first those of y alone, then row by row. Where there are fewer
-    rows, the last one stands for those that are missing.
+    rows than a height, the last one stands for those that are missing.
     """
     lanes, index = tile_of(dtype).lanes, ir.IntType(64)
 
     def write(builder: Any, x: Any, rows: Any, y: Any, columns: Any, m: Any, sums: Any) -> None:
+        lower = 0
+        for height in heights:
+            above = builder.icmp_signed(">", rows, index(lower))
+            with builder.if_then(builder.and_(above, builder.icmp_signed("<=", rows, index(height)))):
+                write_loop(builder, height, x, rows, y, columns, m, sums)
+            lower = height
+
+    def write_loop(builder: Any, most: int, x: Any, rows: Any, y: Any, columns: Any, m: Any, sums: Any) -> None:
         """All blocks of terms, then one that is filled up with 0; stores the sums."""
         r = Registers(builder, dtype, lanes)
         x_rows, y_rows = begins(r, x, rows, m, most), begins(r, y, columns, m, lanes)
@@ -71,11 +87,10 @@ def tile_sums_for(dtype: str, most: int) -> Any:
 
 
 @cache
-def row_products_for(dtype: str) -> Any:
-    """``row_products(x, y, x_rows, y_rows, m, out, y_sums, sums)`` for a dtype, yet to be compiled."""
-    lanes = tile_of(dtype).lanes
-    # one loop takes the time of as many rows as it is written for
-    sums_of_2, sums_of_5, sums_of_8 = (tile_sums_for(dtype, most) for most in (2, 5, ROWS))
+def row_products_for(dtype: str, heights: tuple[int, ...] = HEIGHTS) -> Any:
+    """``row_products(x, y, x_rows, y_rows, m, out, y_sums, sums)`` for a dtype, yet to be compiled; the heights are all
+    of `heights_for` x_rows, and may be more."""
+    lanes, tile_sums = tile_of(dtype).lanes, tile_sums_for(dtype, heights)
 
     def row_products(x: Any, y: Any, x_rows: int, y_rows: int, m: int, out: Any, y_sums: Any, sums: Any) -> None:
         """out[i, j] = x[i, 0] y[j, 0] + x[i, 1] y[j, 1] + ..., and y_sums[j] = y[j, 0] + y[j, 1] + ...
@@ -84,16 +99,11 @@ def row_products_for(dtype: str) -> Any:
         (x_rows, m), (y_rows, m) and (x_rows, y_rows). `sums` is for work, (`ROWS` + 1) x 64 bytes at least.
         """
         for j in range(0, y_rows, lanes):
-            wide, y_here = min(lanes, y_rows - j), part(y, j * m, 1)
+            wide, y_here = min(lanes, y_rows - j), at(y, j * m)
             for i in range(0, x_rows, ROWS):
                 high = min(ROWS, x_rows - i)
-                x_here = part(x, i * m, 1)
-                if high <= 2:
-                    sums_of_2(x_here, high, y_here, wide, m, sums)
-                elif high <= 5:
-                    sums_of_5(x_here, high, y_here, wide, m, sums)
-                else:
-                    sums_of_8(x_here, high, y_here, wide, m, sums)
+                x_here = at(x, i * m)
+                tile_sums(x_here, high, y_here, wide, m, sums)
                 for row in range(high):
                     for column in range(wide):
                         out[(i + row) * y_rows + j + column] = sums[(1 + row) * lanes + column]

@@ -9,7 +9,6 @@ from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba.core import types
 
 from backprop_ref import formulas
 
@@ -19,9 +18,6 @@ from . import limiting, rows
 from .epochs import Job, Plan, add_to, settings_of, training
 from .layers import Lines, Rules
 from .views import at, part, view
-
-SIGNATURE = types.Array(types.int64, 1, "C"), types.int64
-"""Of `program`, as of `epochs.program`."""
 
 
 class Shape(NamedTuple):

@@ -21,7 +21,7 @@ from ..compiling import inlined, merged
 from ..registers import Registers, transpose_for, written
 from .calls import calls_for, products_kind, shared_out
 from .memory import blank, kind_of, reader, writer
-from .views import View, corner, part, transposed, view
+from .views import View, at, corner, transposed
 
 # From how many multiplications on a product is shared out among threads.
 SHARED_FROM = 2**20
@@ -94,9 +94,9 @@ def packing(dtype: str, size: int) -> Any:
         last_t, last_i = depth - depth % size, count - count % size
         for i in range(0, last_i, size):
             for t in range(0, last_t, size):
-                transpose(part(source, i * row + t, 1), row, part(panel, t * width + i, 1), width)
+                transpose(at(source, i * row + t), row, at(panel, t * width + i), width)
         for i in range(count):
-            one = part(source, i * row, depth)
+            one = at(source, i * row)
             for t in range(last_t if i < last_i else 0, depth):
                 panel[t * width + i] = one[t]
 
@@ -170,9 +170,9 @@ def share_for(dtype: str) -> Callable[..., None]:
         `left`: the packed block; `right`: the packed columns, a panel every `apart` entries; `edge`: for one tile.
         """
         for j in range(0, columns, tile_columns):
-            width, right_panel = min(tile_columns, columns - j), part(right, (j // tile_columns) * apart, 1)
+            width, right_panel = min(tile_columns, columns - j), at(right, (j // tile_columns) * apart)
             for i in range(0, rows, tile_rows):
-                height, left_panel, to = min(tile_rows, rows - i), part(left, i * depth, 1), corner(out, i, j)
+                height, left_panel, to = min(tile_rows, rows - i), at(left, i * depth), corner(out, i, j)
                 if height == tile_rows and width == tile_columns and out.column == 1:
                     tile_product(left_panel, right_panel, to.array, out.row, depth)
                     continue
@@ -189,14 +189,14 @@ def share_for(dtype: str) -> Callable[..., None]:
         each = -(-rows // (workers * tile_rows)) * tile_rows
         packed, size = depth * (-(-columns // tile_columns) * tile_columns), HEIGHT * DEPTH + tile_rows * tile_columns
         first = worker * each
-        end, space = min(first + each, rows), part(panels, packed + worker * size, size)
-        edge = part(space, HEIGHT * DEPTH, tile_rows * tile_columns)
+        end, space = min(first + each, rows), at(panels, packed + worker * size)
+        edge = at(space, HEIGHT * DEPTH)
         for top in range(first, end, HEIGHT):
             height = min(HEIGHT, end - top)
             for t in range(0, depth, DEPTH):
                 terms = min(DEPTH, depth - t)
                 call_pack(pack, corner(left, t, top), terms, height, tile_rows, space)
-                right_t = part(panels, t * tile_columns, 1)
+                right_t = at(panels, t * tile_columns)
                 add_block(space, right_t, depth * tile_columns, edge, terms, corner(out, top, 0), height, columns)
 
     return share
@@ -213,21 +213,21 @@ def pack_for(dtype: str) -> Callable[..., None]:
         A panel holds the entries of one term after those of another, filled up with 0.
         """
         for first in range(0, count, width):
-            here, at = min(width, count - first), corner(source, 0, first)
-            panel = view(panels, first * depth, depth, width)
-            if here < width:
-                panel[:, here:] = zero
+            here, panel, of = min(width, count - first), at(panels, first * depth), corner(source, 0, first)
+            for t in range(depth if here < width else 0):
+                for i in range(here, width):
+                    panel[t * width + i] = zero
             if source.row == 1:
-                pack_transposed(at.array, source.column, depth, here, width, part(panels, first * depth, 1))
+                pack_transposed(of.array, source.column, depth, here, width, panel)
             elif source.column == 1:
                 for t in range(depth):
-                    row = part(at.array, t * source.row, here)
+                    row, to = at(of.array, t * source.row), at(panel, t * width)
                     for i in range(here):
-                        panel[t, i] = row[i]
+                        to[i] = row[i]
             else:
                 for t in range(depth):
                     for i in range(here):
-                        panel[t, i] = at.array[t * source.row + i * source.column]
+                        panel[t * width + i] = of.array[t * source.row + i * source.column]
 
     return pack
 

@@ -1,15 +1,25 @@
 """The pieces that training a network needs: compiled where they have not been, and found by their addresses."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..compiling import FUSED, IN_ANY_ORDER
+from ..compiling import FUSED, IN_ANY_ORDER, AsWritten, side_by_side
 from . import dropping, fast_products, layers, limiting, ordered_products, rows, wide_layers
 from .calls import Products, address_of, parallel_loop
-from .epochs import Layer, Pieces, Plan, Sections, placed, step_for, value_and_grad_for
+from .epochs import (
+    SIGNATURE,
+    Layer,
+    Pieces,
+    Plan,
+    Sections,
+    placed,
+    program,
+    step_for,
+    value_and_grad_for,
+)
 from .layers import Lines, Rules
 
 
@@ -52,42 +62,49 @@ def products_of(kind: Kind, n_in: int, n_out: int, m: int) -> Sequence[tuple[int
 
 
 def with_pieces(plan: Plan, kind: Kind, rules: Rules) -> Plan:
-    """The plan with the addresses of all that it calls."""
-    last, hyper = len(plan.layers) - 1, plan.hyper
-    of_affine, of_lines = partial(_of_affine, kind._replace(shared=False)), partial(_of_lines, kind.lines)
-    table = [Layer(*map(int, row)) for row in plan.layers]
+    """The plan with the addresses of all that it calls; the program that calls it is compiled, too."""
+    hyper, table = plan.hyper, [Layer(*map(int, row)) for row in plan.layers]
+    last, dtype = len(table) - 1, kind.dtype
+    heights = layers.heights_of([(row.n_in, row.n_out) for row in table], plan.batch_size) if kind.packed else ()
+    affine, lines = partial(partial, _of_affine, kind._replace(shared=False)), partial(partial, _of_lines, kind.lines)
+    differentiated = {*rules.activations[: last if plan.together else None]}
+    wanted: dict[Any, Callable[[], Any] | None] = {
+        "program": partial(program(dtype).compile, SIGNATURE),
+        "products": partial(_of_products, kind),
+        "affine_backward": affine("affine_backward", heights),
+        "step": partial(_of_step, dtype),
+        "value_and_grad": partial(_of_value_and_grad, dtype),
+        "affine_forward": affine("affine_forward"),
+        "affine_backward_input": affine("affine_backward_input") if last > 0 else None,
+        "loss": lines("loss", rules.terms, rules.weighted),
+        "measure": lines("measure", rules.metric, rules.terms),
+        **{("forward", name): lines("forward", name) for name in {*rules.activations}},
+        **{("backward", name): lines("backward", name) for name in differentiated},
+        "gather": lines("gather"),
+        "update": None if plan.direct else lines("update", rules.update),
+        "add_decay": lines("add_decay") if hyper.weight_decay or hyper.l2 or hyper.decoupled_decay else None,
+        "limit": partial(_of_limits, dtype, kind.fused) if rules.limits else None,
+        "squares": partial(_of_squares, dtype, kind.fused) if hyper.l2 else None,
+        "draw": partial(_of_dropout, kind.lines) if plan.dropout.any() else None,
+    }
+    found = side_by_side({name: each for name, each in wanted.items() if each is not None})
+    found["limit"], found["constrain"] = found.get("limit", (0, 0))
+    found["draw"], found["multiply"] = found.get("draw", (0, 0))
     for index, name in enumerate(rules.activations):
-        differentiated = index < last or not plan.together
-        backward = of_lines("backward", name) if differentiated else 0
-        table[index] = table[index]._replace(forward=of_lines("forward", name), backward=backward)
-    draw, multiply = _of_dropout(kind.lines) if plan.dropout.any() else (0, 0)
-    limit, constrain = _of_limits(kind.dtype, kind.fused) if rules.limits else (0, 0)
-    step, value_and_grad = _of_step(kind.dtype)
-    pieces = Pieces(
-        step=step,
-        value_and_grad=value_and_grad,
-        gather=of_lines("gather"),
-        affine_forward=of_affine("affine_forward"),
-        affine_backward=of_affine("affine_backward"),
-        affine_backward_input=of_affine("affine_backward_input") if last > 0 else 0,
-        loss=of_lines("loss", rules.terms, rules.weighted),
-        measure=of_lines("measure", rules.metric, rules.terms),
-        update=0 if plan.direct else of_lines("update", rules.update),
-        add_decay=of_lines("add_decay") if hyper.weight_decay or hyper.l2 or hyper.decoupled_decay else 0,
-        limit=limit,
-        constrain=constrain,
-        squares=_of_squares(kind.dtype, kind.fused) if hyper.l2 else 0,
-        draw=draw,
-        multiply=multiply,
-    )
+        backward = found["backward", name] if index < last or not plan.together else 0
+        table[index] = table[index]._replace(forward=found["forward", name], backward=backward)
+    pieces = Pieces(*(found.get(name, 0) for name in Pieces._fields))
     return plan._replace(layers=np.array(table, np.int64), pieces=pieces)
 
 
 @cache
-def _of_step(dtype: str) -> tuple[int, int]:
-    functions = {"step": step_for(dtype), "value_and_grad": value_and_grad_for(dtype)}
-    step, value_and_grad = (address_of(dtype, name, function) for name, function in functions.items())
-    return step, value_and_grad
+def _of_step(dtype: str) -> int:
+    return address_of(dtype, "step", step_for(dtype))
+
+
+@cache
+def _of_value_and_grad(dtype: str) -> int:
+    return address_of(dtype, "value_and_grad", value_and_grad_for(dtype))
 
 
 @cache
@@ -97,19 +114,23 @@ def _of_lines(lines: Lines, name: str, *arguments: Any) -> int:
 
 
 @cache
-def _of_affine(kind: Kind, name: str) -> int:
-    """One of the three of the affine map."""
+def _of_affine(kind: Kind, name: str, heights: tuple[int, ...] = ()) -> int:
+    """One of the three of the affine map, with narrow products of these heights."""
     if kind.wide:
         return address_of(kind.dtype, name, wide_layers.affine(kind.dtype, kind.direct)[name], **FUSED)
-    function, options = layers.affine(kind.dtype, kind.packed, kind.fused)[name], IN_ANY_ORDER if kind.fused else {}
-    return address_of(kind.dtype, name, function, **options)
+    function = layers.affine(kind.dtype, kind.packed, kind.fused, heights)[name]
+    return address_of(kind.dtype, name, function, **(IN_ANY_ORDER if kind.fused else {}))
 
 
 def products_for(plan: Plan, sections: Sections, kind: Kind, work: Any) -> Products:
     """What the plan's products need; the pieces are compiled first, or loaded."""
-    addresses = of_products(kind.dtype, kind.wide, kind.shared) if kind.wide or kind.packed else NO_PRODUCTS
+    addresses = _of_products(kind)
     panels, zeros = work[sections.panels : sections.zeros], work[sections.zeros :]
     return Products(panels, panels.size, plan.workers, **addresses, zeros=zeros)
+
+
+def _of_products(kind: Kind) -> dict[str, int]:
+    return of_products(kind.dtype, kind.wide, kind.shared) if kind.wide or kind.packed else NO_PRODUCTS
 
 
 NO_PRODUCTS = dict.fromkeys(("product", "pack", "share", "packing", "parallel"), 0)
@@ -123,7 +144,7 @@ def of_products(dtype: str, wide: bool, shared: bool) -> dict[str, int]:
     return {
         "product": address_of(dtype, "product", module.product_for(dtype), **options),
         "pack": address_of(dtype, "pack", module.pack_for(dtype), **options),
-        "share": address_of(dtype, "share", module.share_for(dtype), **options),
+        "share": address_of(dtype, "share", module.share_for(dtype), pipeline=AsWritten, **options),
         "packing": address_of(dtype, "share", fast_products.packing_for(dtype), **options) if wide else 0,
         "parallel": _of_parallel_loop() if shared else 0,
     }

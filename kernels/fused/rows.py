@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numba.core import cgutils
-from numba.extending import register_jitable
 
 from backprop_ref import formulas
 
@@ -19,7 +18,7 @@ from ..compiling import inlined
 from ..expressions import OVER_ROWS, WORDS, Node, evaluated, leaf, leaves, node, parts_of
 from ..registers import Instructions, Number, padded, vector_of, written
 from . import rules
-from .views import view
+from .views import columns_of, rows_of
 
 SLOTS = tuple(f"slot{i}" for i in range(3))
 N_SLOTS = len(SLOTS)
@@ -35,17 +34,7 @@ class Layout(NamedTuple):
     """Neuron after neuron, entry (s, j) at j m + s; else sample after sample, at s n_out + j."""
 
 
-@register_jitable(forceinline=True)
-def neurons_turned(array: Any, n_out: int, m: int) -> Any:
-    return view(array, 0, n_out, m).T
-
-
-@register_jitable(forceinline=True)
-def samples(array: Any, n_out: int, m: int) -> Any:
-    return view(array, 0, m, n_out)
-
-
-BY_NEURONS, BY_SAMPLES = Layout(neurons_turned, True), Layout(samples, False)
+BY_NEURONS, BY_SAMPLES = Layout(columns_of, True), Layout(rows_of, False)
 
 
 class Pass(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Any
 
 from .calls import calls_for, products_kind
 from .memory import reader
-from .views import View, matrix, part, repeated, transposed
+from .views import View, at, matrix, repeated, transposed
 
 
 @cache
@@ -36,7 +36,7 @@ def affine(dtype: str, direct: bool) -> dict[str, Callable[..., None]]:
             repeated(target, w + n_in * n_out),
             repeated(read(memory).zeros, 0),
         )
-        a_sk, delta_sj, ones = matrix(a, 0, n_in), matrix(delta, 0, n_out), View(part(slots, 0, 1), 0, 0)
+        a_sk, delta_sj, ones = matrix(a, 0, n_in), matrix(delta, 0, n_out), View(at(slots, 0), 0, 0)
         slots[0] = 1
         start, start_b = (dW_kj, db_j) if direct else (zero_j, zero_j)
         call_product(read(memory).product, ones, delta_sj, start_b, db_j, m, 1, n_out, memory)

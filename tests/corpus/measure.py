@@ -19,6 +19,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -263,6 +264,7 @@ GROUPS: dict[str, tuple[int, Callable[[int], Program]]] = {
     "triple": (500, functions.triple),
     "every-pair": (len(functions.compatible_pairs()), functions.every_pair),
     "update": (2 * len(updates.BUGS), lambda seed: updates.made(seed, bug=True)),
+    "update-right": (100, lambda seed: replace(updates.made(seed, bug=False), group="update-right")),
     "unknown-wrong": (100, lambda seed: functions.unknown(seed, bug=True)),
     "class-wrong": (_BUGS, lambda seed: the_class(seed, "wrong")),
 }

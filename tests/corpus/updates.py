@@ -123,7 +123,7 @@ def made(seed: int, bug: bool) -> Program:
     rng = random.Random(f"update {seed} {bug}")
     net = draw_net(rng, depth=rng.choice([1, 1, 2]))
     n = net.last + 1
-    reduction = "mean"
+    reduction = "mean" if bug else rng.choice(["mean", "element", "sum"])
     spec = Spec(
         net,
         Layout(),

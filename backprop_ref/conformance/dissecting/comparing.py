@@ -5,15 +5,15 @@ import numpy as np
 
 def same(measured, due, tolerance) -> bool:
     """Whether two stacks of arrays agree in so many of their digits."""
-    if measured is None or due is None or measured.shape != due.shape or not np.all(np.isfinite(measured)):
+    if measured is None or due is None or measured.shape != due.shape:
         return False
-    size = max(np.abs(measured).max(initial=0.0), np.abs(due).max(initial=0.0))
-    return bool(np.abs(measured - due).max(initial=0.0) <= tolerance * size)
+    size = max(np.abs(due).max(initial=0.0), np.abs(measured).max(initial=0.0))
+    return bool(size < np.inf and np.abs(measured - due).max(initial=0.0) <= tolerance * size)
 
 
 def ratio(measured, due, tolerance) -> float | None:
     """The number c with measured = c·due, if there is one that is not 0."""
-    if measured is None or due is None or measured.shape != due.shape or not np.all(np.isfinite(measured)):
+    if measured is None or due is None or measured.shape != due.shape or not np.isfinite(measured).all():
         return None
     size = float((due * due).sum())
     if not np.isfinite(size) or size == 0.0:

@@ -200,7 +200,10 @@ class Rows(Pass):
         super().__init__(case, rules, DOUBLE, {}, case.x, case.y, 1)
         self.case = case
         self.known: dict = {}
-        self.each = [Pass(case, rules, DOUBLE, {}, case.x[s : s + 1], case.y[s : s + 1], 1) for s in range(len(case.x))]
+        alone = Pass(case, rules, DOUBLE, {}, case.x, case.y, 1)
+        self.each = [alone.part(slice(s, s + 1), alone.W, alone.b) for s in range(len(case.x))]
+        for one in self.each:
+            one.is_part = False
         for _ in self.forward():
             pass
         if apart and not self._as_alone():  # some rule looks across the batch

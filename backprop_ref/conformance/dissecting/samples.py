@@ -80,6 +80,10 @@ class Samples:
         Whether a factor is usual, where none is known.
     more : tuple of Form
         Bugs to look for beside the catalogue's.
+    limit : int, optional
+        No more is measured once there is so much to say.
+    words : bool
+        Whether the curve of a slope without a name is looked for.
 
     Attributes
     ----------
@@ -98,7 +102,7 @@ class Samples:
         How much there is to say.
     """
 
-    def __init__(self, rows: Rows, asked, factor, tolerance, search=True, usual=None, more=(), limit=None):
+    def __init__(self, rows: Rows, asked, factor, tolerance, search=True, usual=None, more=(), limit=None, words=True):
         self.rows, self.tolerance, self.scale = rows, tolerance, 1.0 if factor is None else factor
         self.search, self.more, self.usual, self.known = search, more, usual, factor is not None
         self.network, self.last, self.base = rows.network, rows.last, rows.rules
@@ -120,7 +124,7 @@ class Samples:
         self.added: dict[int, np.ndarray] = {}
         self.added_b: dict[int, np.ndarray] = {}
         self.above: list[Above] = []
-        self.complete = True
+        self.complete, self.words = True, words
         for layer in reversed(range(self.network.n_layers)):
             self._layer(layer)
             if limit is not None and self.cost >= limit:
@@ -177,6 +181,8 @@ class Samples:
 
     def _in_words(self, layer, measured):
         """What is off with a delta of no known rule: the derivative, where all else is right."""
+        if not self.words:
+            return "no known rule gives it"
         if layer < self.last:
             da = self.rows.attempt("da", layer, delta={layer + 1: self.above[0].delta})
         else:

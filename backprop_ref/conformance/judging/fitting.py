@@ -6,6 +6,9 @@ import numpy as np
 
 from backprop_ref.conformance.submissions.conventions import SIMPLE, Factor
 
+ALMOST = 1e-5
+"""A relative difference of losses that an ε in a logarithm makes."""
+
 
 class Fit(NamedTuple):
     """The factor that explains a set of cases best, and how many of them it explains."""

@@ -152,7 +152,7 @@ class _Steps:
 
     def __init__(self, ask, batches, network):
         self.ask, self.network, self.params, self.singles = ask, network, batches.params, batches.singles
-        self.rate = ask.submission.learning_rate or 1.0
+        self.rate = getattr(ask.submission, "learning_rate", None) or 1.0  # no program has one
 
     def asked(self, rows, params=None):
         """The answer for some of the samples."""
@@ -219,13 +219,16 @@ def _picks(steps):
 def _draws(steps):
     """0 or −1 where a step takes the sum or mean over samples that it draws, some of them several times; else None."""
     found, powers = [], []
+    live = [s for s, one in enumerate(steps.singles) if any(map(np.any, one.values.dW))]  # others add nothing anywhere
     for size in (2, 3, 4, 2, 3, 4):
-        answer = steps.asked(range(size))
+        if size > len(live):
+            return None
+        answer = steps.asked(live[:size])
         if answer is None or answer.values.dW is None:
             return None
         if not any(map(np.any, answer.values.dW)):
             continue
-        every = itertools.combinations_with_replacement(range(size), size)
+        every = itertools.combinations_with_replacement(live[:size], size)
         fits = ((rows, _power(answer, [steps.singles[s] for s in rows])) for rows in every)
         rows, power = next((one for one in fits if one[1] is not None), ((), None))
         if power is None:

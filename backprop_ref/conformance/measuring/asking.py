@@ -1,5 +1,6 @@
 """Asking a submission for networks and batches made on the spot, and finding out in which form it is to be asked."""
 
+import functools
 import itertools
 import time
 from collections.abc import Iterable
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from backprop_ref.asking import ask
 from backprop_ref.conformance.cases import Values
 from backprop_ref.conformance.dissecting.comparing import same
 from backprop_ref.conformance.measuring import material
@@ -15,6 +17,7 @@ from backprop_ref.conformance.measuring.networks import EXAMPLE
 from backprop_ref.conformance.submissions import widths
 from backprop_ref.conformance.submissions.answer import Answer
 from backprop_ref.conformance.submissions.conventions import Layout, layouts
+from backprop_ref.conformance.submissions.forms import FLAT
 from backprop_ref.conformance.submissions.functions import Function, outer_layers, two_answers
 from backprop_ref.network import Network
 
@@ -25,8 +28,8 @@ HALF_THE_DIGITS = {"float64": 2.0**-26, "float32": 2.0**-12}
 REMEDIES = {
     "it returned None": "",
     "it returned the text": "",
-    "no answer within": "have it return after one step, or give it longer: --time-limit 60",
-    "not asked": "have it return after one step, or give it longer: --time-limit 60",
+    "no answer within": "have it return after one step, or give it longer: {longer}",
+    "not asked": "have it return after one step, or give it longer: {longer}",
     "EOFError": "nobody is there to type; take what it asks for as an argument",
     "SystemExit": "have it return instead",
     "its process": "",
@@ -34,6 +37,8 @@ REMEDIES = {
     "its argument '": "",
 }
 """How reasons begin that have nothing to do with sizes or layouts, and what helps."""
+OF_SHAPES = ("not aligned", "could not be broadcast", "matmul: Input", "have other shapes", "cannot reshape array")
+"""What reasons say that have to do with sizes or layouts alone."""
 BEST = 3
 """The score of a layout that suits."""
 CLASSIC = ((2, 2, 1), (2, 2, 2))
@@ -199,18 +204,14 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
         return [Form(sizes, submission.layout, False, (True,) * (len(sizes) - 1))], ""
     problem: str = ""
     doubtful: list[tuple[float, list[Form]]] = []
+    unfit: set[tuple] = set()
     for sizes, kind, known, hard in _tries(submission, network, doubtful):
         if any(map(problem.startswith, REMEDIES)):
             break
-        found = []
-        for layout in known:
-            score, said, biased = _score(submission, kind, layout, hard)
-            problem = problem or said
-            if score:
-                if layout.biases == "none" or (submission.explicit_biases and not any(biased)):
-                    biased = _all(layout, len(biased))
-                without = layout.biases == "none" and submission.explicit_biases  # other sizes may suit
-                found.append((score - without, layout, biased))
+        if (sizes, hard, *known) in unfit:  # the kind of network has nothing to do with it
+            continue
+        found, reasons = _scored(submission, kind, known, hard)
+        problem = problem or next(filter(None, reasons), "")
         if found:
             best = max(score for score, _, _ in found)
             biased_too = [one for one in found if one[1].biases != "none"]
@@ -223,11 +224,30 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
             if best > BEST - 1:
                 return chosen, ""
             doubtful.append((best, chosen))
+        elif all(any(part in said for part in OF_SHAPES) for said in reasons):
+            unfit.add((sizes, hard, *known))
     if doubtful:
         return max(doubtful, key=lambda one: one[0])[1], ""
-    remedy = "" if network else f"if it is made for one network only, say which: --network {EXAMPLE}"
-    remedy = next((said for start, said in REMEDIES.items() if problem.startswith(start)), remedy)
+    remedy = "" if network else f"if it is made for one network only, say which: {ask('--network', EXAMPLE)}"
+    remedy = next(
+        (said.format(longer=ask("--time-limit", 60)) for start, said in REMEDIES.items() if problem.startswith(start)),
+        remedy,
+    )
     return [], f"{problem}; {remedy}" if remedy else problem
+
+
+def _scored(submission, kind, known, hard):
+    """The layouts that give an answer, each with its score and which layers have a bias; and what else was said."""
+    found, reasons = [], []
+    for layout in known:
+        score, said, biased = _score(submission, kind, layout, hard)
+        reasons.append(said)
+        if score:
+            if layout.biases == "none" or (submission.explicit_biases and not any(biased)):
+                biased = _all(layout, len(biased))
+            without = layout.biases == "none" and submission.explicit_biases  # other sizes may suit
+            found.append((score - without, layout, biased))
+    return found, reasons
 
 
 def _tries(submission, network, doubtful):
@@ -244,7 +264,7 @@ def _tries(submission, network, doubtful):
         if _spent(submission) - begun > SEARCH:
             break
         yield one
-    if network is not None or doubtful:
+    if network is not None or (doubtful and not _by_chance(submission, doubtful)):
         return
     searched: Iterable[tuple[int, ...]]
     if submission.kind == "function":
@@ -253,9 +273,22 @@ def _tries(submission, network, doubtful):
         searched = itertools.chain(classic, widths.suiting(submission, depths, known, _labelled, SECONDS))
     else:
         searched = (sizes for depth in depths for sizes in material.WIDTHS.get(depth, ())[1:])
+    told, seen = set(widths.told(getattr(submission, "pairs", ()), depths)), set()
     for sizes in searched:
-        for some in (batches, single):
+        for some in (batches, single) if sizes not in seen else ():
             yield sizes, _first_kinds(sizes)[0], some, True
+        seen.add(sizes)
+        if sizes in told and doubtful and not _by_chance(submission, doubtful):
+            return  # the code tells of these sizes, and gives gradients of their shapes, right or not
+
+
+def _by_chance(submission, doubtful):
+    """Whether all that fits is the length of a vector, as weights of other sizes may have it."""
+    layouts = [form.layout for score, some in doubtful for form in some if score <= 1]
+    found = [getattr(submission, "forms", {}).get(layout) for layout in layouts]
+    return len(layouts) == sum(len(some) for _, some in doubtful) and all(
+        one is not None and one.params in FLAT for one in found
+    )
 
 
 def _spent(submission):
@@ -286,6 +319,7 @@ def _looped(submission, depths):
     return widths.told(ranges, sorted((depth for depth in depths if depth > 1), reverse=True))[:LOOPED]
 
 
+@functools.lru_cache(1024)
 def _labelled(sizes, layout):
     """A case with one-hot labels."""
     params = material.parameters(sizes, biases=_all(layout, len(sizes) - 1))
@@ -306,12 +340,18 @@ def _sizes(submission, network):
     return [material.WIDTHS[depth][0] for depth in depths if depth in material.WIDTHS], depths
 
 
+@functools.lru_cache(64)
 def _first_kinds(sizes):
     """A few networks of different kinds: code for some of them only answers one of these."""
     hidden = ["sigmoid", "relu", "tanh"] if len(sizes) > 2 else ["linear"]
     last = [("sigmoid", "sse"), ("softmax", "ce"), ("linear", "mse"), ("sigmoid", "bce")]
     last = [pair for pair in last if sizes[-1] > 1 or pair[0] != "softmax"]
     return [Network(sizes, [inner] * (len(sizes) - 2) + [outer], loss) for outer, loss in last for inner in hidden]
+
+
+def score(submission, network, layout, hard) -> float:
+    """How well a layout suits: see `_score`."""
+    return _score(submission, network, layout, hard)[0]
 
 
 def _score(submission, network, layout, hard):
@@ -349,10 +389,15 @@ def _score(submission, network, layout, hard):
 
 
 def _suiting(x, one, two):
-    """0: no outer product in the first layer; 1: one there; 2: in every layer."""
+    """0: no outer product in the first layer; 1: one there; 2: in every layer; a db of zeros tells nothing."""
+    one, two = (part._replace(db=part.db and [_told(db) for db in part.db]) for part in (one, two))
     if not outer_layers(x, *(part._replace(dW=part.dW[:1], db=part.db and part.db[:1]) for part in (one, two))):
         return 0
     return 2 if outer_layers(x, one, two) == len(one.dW) else 1
+
+
+def _told(db):
+    return db if db is not None and np.any(db) else None
 
 
 def _all(layout, n_layers):

@@ -142,7 +142,7 @@ def without_loss(ask, batches, members, search, *, told) -> Judgement:
 def _of_fewest_bugs(ask, batches, members, search):
     ranked = []
     for place, forward in enumerate(forwards.right(members)):
-        samples = Samples(rows_of(batches, forward), batches.singles, None, batches.tolerance, False)
+        samples = Samples(rows_of(batches, forward), batches.singles, None, batches.tolerance, False, words=False)
         ranked.append((samples.cost, _oddity(samples, forward.network), place, forward))
     ranked.sort(key=lambda row: row[:3])
     best: Judgement | None = None

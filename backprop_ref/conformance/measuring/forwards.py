@@ -42,9 +42,21 @@ class Forward(NamedTuple):
 
 
 def rows_of(batches, forward: Forward) -> Rows:
-    """The single samples side by side."""
-    x, y = (np.concatenate([getattr(one.case, name) for one in batches.singles]) for name in "xy")
-    return Rows(material.case(forward.network, batches.params, x, y), forward.rules)
+    """The single samples side by side; the same object for the same question."""
+    asked = (batches.singles, batches.params, forward.rules)
+    key = (*map(id, asked), forward.network)
+    if key not in _ROWS:
+        while len(_ROWS) >= MOST_ROWS:
+            del _ROWS[next(iter(_ROWS))]
+        x, y = (np.concatenate([getattr(one.case, name) for one in batches.singles]) for name in "xy")
+        _ROWS[key] = Rows(material.case(forward.network, batches.params, x, y), forward.rules), asked
+    return _ROWS[key][0]
+
+
+MOST_ROWS = 256
+"""So many are kept."""
+_ROWS: dict[tuple, tuple[Rows, tuple]] = {}
+"""Each with the objects whose ids are in its key, so that no others get these."""
 
 
 def right(members) -> list[Forward]:
@@ -71,11 +83,14 @@ def with_a_bug(members, batches) -> Iterator[Forward]:
     yield from _with_other_biases(members, batches)
 
 
+MISSING = ("hidden-activation-missing", "output-activation-missing")
+
+
 def with_missing_activations(members) -> Iterator[Forward]:
-    """The same without the hidden activation, in all layers or in one: like linear networks, but for the slopes."""
+    """The same without an activation, in all hidden layers or in one: like linear networks, but for the slopes."""
     for number, (form, layer) in enumerate(_bugs(members[0].n_layers)):
         for network in members:
-            if form.bug.id == "hidden-activation-missing" and _acts(form, layer, network):
+            if form.bug.id in MISSING and _acts(form, layer, network):
                 yield _with(form, layer, number, network)
 
 

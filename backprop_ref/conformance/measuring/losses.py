@@ -12,8 +12,6 @@ from backprop_ref.conformance.measuring.forwards import Forward
 from backprop_ref.conformance.submissions.conventions import SIMPLE, Factor
 from backprop_ref.formulas import LOSSES
 
-ALMOST = 1e-5
-"""A relative difference of losses that an ε in a logarithm makes."""
 CONSTANTS = {
     "": 1.0,
     "loss-sign": -1.0,

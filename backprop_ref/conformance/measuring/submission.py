@@ -65,6 +65,7 @@ def measure(submission, *, target="", network=None, reload=None) -> Outcome:
     assert best is not None
     best = _one_by_one(submission, best, chosen, network) or best
     if network is None and smaller is None and submission.sizes() is None:
+        best = _in_more_outputs(submission, best, chosen) or best
         alike = [form for form in found if form.sizes == chosen.sizes]
         best = _in_wider_layers(submission, best, alike) or best
         if best.verdict in {RIGHT, CONVENTION}:
@@ -121,6 +122,25 @@ def _in_wider_layers(submission, outcome, forms):
                 break
     submission.layout = layout
     return None
+
+
+def _in_more_outputs(submission, outcome, form):
+    """The outcome where code that is wrong with one output is so with several, too, and in more rules; else None.
+
+    It is asked for one output where another bug leaves no layout that suits several.
+    """
+    *_, last = form.sizes
+    wide = material.WIDTHS[len(form.sizes) - 1][0]
+    if outcome.verdict != WRONG or last > 1 or submission.kind != "function" or submission.takes_network:
+        return None
+    if not asking.score(submission, material.networks(wide)[0], form.layout, form.hard):
+        return None
+    wider = measured(Asker(submission), submission, form._replace(sizes=wide), outcome.target, None)
+    ids, before = ({found.id for found in one.findings} for one in (wider, outcome))
+    more = (
+        wider.verdict == WRONG and ids <= BY_ID.keys() and before & BY_ID.keys() <= ids and ids - OF_ITS_SIZES - before
+    )
+    return wider if more else None
 
 
 def _in_a_square(submission, outcome, form):

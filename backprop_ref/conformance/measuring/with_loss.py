@@ -2,13 +2,14 @@
 
 from backprop_ref.conformance.catalogue.known import CATALOGUE
 from backprop_ref.conformance.dissecting.rules import Form, changed
+from backprop_ref.conformance.judging.fitting import ALMOST
 from backprop_ref.conformance.measuring import forwards
 from backprop_ref.conformance.measuring.answers import ask_all
 from backprop_ref.conformance.measuring.asking import HALF_THE_DIGITS
 from backprop_ref.conformance.measuring.by_rules import free, known, without_loss
 from backprop_ref.conformance.measuring.forwards import Forward
 from backprop_ref.conformance.measuring.judgement import ORDER, Judgement, known_bug
-from backprop_ref.conformance.measuring.losses import ALMOST, loss_factor
+from backprop_ref.conformance.measuring.losses import loss_factor
 from backprop_ref.conformance.measuring.networks import kind_of
 from backprop_ref.conformance.measuring.unknown_loss.own_terms import by_penalty, in_its_own_terms
 from backprop_ref.conformance.outcomes.outcome import WRONG
@@ -46,7 +47,7 @@ def with_loss(ask, batches, members, search, *, form, told) -> Judgement:
 def _by_networks(batches, members, fitting, search) -> Judgement:
     """The judgement by the networks that have the loss."""
     best = _least(known(batches, forward, factor, bug, search) for forward, factor, bug in fitting[:4])
-    if best.cost > 1 and search and fitting[0][0].network.activations[0] == "linear":
+    if best.cost > 1 and search and "linear" in fitting[0][0].network.activations:
         found = _of_that_loss(batches, forwards.with_missing_activations(members))
         best = _least([best, *(known(batches, forward, factor, bug) for forward, factor, bug in found[:12])])
     if not best.named and search:  # what one loss is with a bug, another is without

@@ -31,6 +31,8 @@ def composed(found: Any) -> Any:
     if not inspect.isfunction(found):
         return found
     there = _functions(found)
+    if steps := _of_neurons(found, there):
+        return _stepping(*steps, there)
     wanted = _inside(found)
     starts = _starts(found, there)
     if len(starts) == 1:
@@ -44,6 +46,57 @@ def composed(found: Any) -> Any:
         return found
     loss = next((one for one in there if one is not found and _is_loss(one)), None)
     return _Composed([*parts, found], loss).function()
+
+
+def _of_neurons(found, there) -> list[Callable]:
+    """Functions that go forward, back, and update, each on a network of which they fill in the neurons; if this is one
+    of them or calls them. Else none."""
+    kinds = (("forward", "propagat"), ("back",), ("update",))
+    every: list[list[Callable]] = [[], [], []]
+    for one in there:
+        place = next((at for at in (1, 2, 0) if _is_called(one, (), kinds[at])), None)
+        names = [argument.name for argument in _arguments(one) if argument.default is argument.empty]
+        if place is not None and len(names) == (2, 2, 3)[place]:
+            every[place].append(one)
+    if any(len(some) != 1 for some in every):
+        return []
+    steps = [one for (one,) in every]
+    network = {_arguments(one)[0].name for one in steps}
+    rated = role(_arguments(steps[2])[2].name) == "rate"
+    used = found in steps or {one.__name__ for one in steps} <= {*found.__code__.co_names}
+    neurons = any("weights" in one.__code__.co_consts for one in steps)
+    return steps if len(network) == 1 and rated and used and neurons else []
+
+
+def _stepping(forward, backward, update, there):
+    """One step with one sample, of a network as layers of neurons, which are dictionaries."""
+    row = _arguments(update)[1].name
+    training = (one for one in there if update.__name__ in one.__code__.co_names)
+    labelled = any(_knows_a_last(one, row) for one in (update, *training))
+
+    def step(params, x, y, l_rate):
+        inputs = [*np.asarray(x).tolist(), *([1] if labelled else [])]
+        forward(params, inputs)
+        backward(params, np.asarray(y).tolist())
+        update(params, inputs, l_rate)
+
+    step.__name__ = backward.__name__
+    step.__wrapped__ = backward  # type: ignore[attr-defined]
+    step.__signature__ = inspect.signature(step, follow_wrapped=False)  # type: ignore[attr-defined]
+    step.parts = [forward, backward, update]  # type: ignore[attr-defined]
+    return step
+
+
+def _knows_a_last(function, name):
+    """Whether the last entry of a row is its label: it is taken as ``row[-1]``, or left out as in ``row[:-1]``."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, TypeError, SyntaxError):
+        return False
+    return any(
+        isinstance(node, ast.Subscript) and ast.unparse(node) in {f"{name}[-1]", f"{name}[:-1]"}
+        for node in ast.walk(tree)
+    )
 
 
 def _is_gradient(name):

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from backprop_ref.asking import ask
 from backprop_ref.conformance.cases import Case, Values
 from backprop_ref.errors import InvalidInput, unknown
 
@@ -143,12 +144,12 @@ class Declared:
         for name, known in (("weights", WEIGHTS), ("samples", SAMPLES), ("biases", BIASES)):
             value = getattr(self, name)
             if value is not None and value not in known:
-                raise unknown(f"--{name}", value, known)
+                raise unknown(ask(f"--{name}"), value, known)
         if self.samples == "flat":
             object.__setattr__(self, "one_sample", True)
         rate = self.learning_rate
         if rate is not None and not (math.isfinite(rate) and rate > 0.0):
-            raise InvalidInput(f"--learning-rate {rate}: a number above 0 is needed, the rate of the update")
+            raise InvalidInput(f"{ask('--learning-rate', rate)}: a number above 0 is needed, the rate of the update")
 
     def layout(self) -> dict[str, Any]:
         """What is declared of the layout."""

@@ -10,13 +10,13 @@ from backprop_ref.conformance.cases import Case, Values, same_bits, tensors
 from backprop_ref.conformance.submissions.answer import Answer
 from backprop_ref.conformance.submissions.calling import TIME_LIMIT, Late, NotJudged, Refusal, run
 from backprop_ref.conformance.submissions.calls import Attempt, after, attempts, one_call, recorded
-from backprop_ref.conformance.submissions.conventions import Declared, Layout
+from backprop_ref.conformance.submissions.conventions import Declared, Factor, Layout
 from backprop_ref.conformance.submissions.forms import Form, bindings, forms, layers_of, one_hot, partly_biased
 from backprop_ref.conformance.submissions.reading import Unreadable, array, from_fields, number
 from backprop_ref.conformance.submissions.recording import numbers
 from backprop_ref.conformance.submissions.separate import Separate, outline
 from backprop_ref.conformance.submissions.settings import DECAY, INTERMEDIATE, OUR_RATE, TOLD, role, setting
-from backprop_ref.optimizers import describe
+from backprop_ref.optimizers import SGD, AdamW, describe
 
 NEAR = 0.5
 """What is returned are updated weights, and no gradient, if they differ from the weights by less of their norm."""
@@ -96,6 +96,10 @@ class Function:
         self.staying: dict[tuple[Form, Layout], bool] = {}
         self.unfit: set[tuple[Form, int, bool, str, bool]] = set()
         self.failed: dict[tuple[Layout, tuple[int, ...], bool], Exception] = {}
+        self.factors: dict[str, Factor] = {}
+        """By loss, that of its gradients beside ours, which its steps are asked for with."""
+        self.numeric: set[Form] = set()
+        """Forms in which it takes labels for numbers, however its answer is read."""
 
     def restart(self, function):
         """Takes the function afresh, free of what earlier calls may have left in it; what was found out stays."""
@@ -203,8 +207,9 @@ class Function:
         """The first form with biases in some layers only that fits; None too where all failed for another reason."""
         if failures and all(str(reason).startswith(WRONG_KIND) for _, reason in failures):
             return None
-        n, plain = case.network.n_layers, list(forms(self.arguments, case, layout))
-        return self._first_fitting([one for form in plain for one in partly_biased(form, n)], case, layout)
+        plain = [one for one in forms(self.arguments, case, layout) if self._kind(one, case, layout) not in self.unfit]
+        some = [one for form in plain for one in partly_biased(form, case.network.n_layers)]
+        return self._first_fitting(some, case, layout)
 
     def _first_fitting(self, among, case, layout) -> Form | None:
         tried = self.attempts([(form, case, layout) for form in among])
@@ -328,6 +333,8 @@ class Function:
         way and another's the other way, if they are taken for classes."""
         if form.labels != "indices":
             return False
+        if form._replace(reading=0) in self.numeric:
+            return True
         try:
             dW = [
                 self._call(form, replace(case, x=case.x[:1], y=y[None]), layout, {}, slice(0, 1))[0].dW[-1]
@@ -336,7 +343,10 @@ class Function:
         except (NotJudged, Refusal, Unreadable, TypeError):
             return False
         moves = [two - one for one, two in itertools.pairwise(dW)]
-        return not any(np.any((moved > 0.0).any(axis=1) & (moved < 0.0).any(axis=1)) for moved in moves)
+        numbers = not any(np.any((moved > 0.0).any(axis=1) & (moved < 0.0).any(axis=1)) for moved in moves)
+        if numbers and len(set(case.network.sizes)) == len(case.network.sizes):  # else one W may be read for another
+            self.numeric.add(form._replace(reading=0))
+        return numbers
 
     def consistency(self, form, case, layout) -> int:
         """In how many layers what another label changes in dW of a sample is an outer product with what it changes in
@@ -482,8 +492,12 @@ class Function:
         """Adds W and b after the case's three steps, where they are expected, for code that can make them."""
         if "steps" not in self.names or case.expected is None or case.da is not None or layout.one_sample:
             return values
+        factor = self.factors.get(case.network.loss, Factor())
+        if factor.batch and case.batch_size < len(case.x):  # then each step has a size of its own
+            return values
         given, keywords = form.give(case, layout, slice(None), self.learning_rate)
-        extra = {"steps": 3, "optimizer": describe(case.optimizer), "batch_size": case.batch_size}
+        optimizer = describe(_for_scaled(case.optimizer, factor.of(case)))
+        extra = {"steps": 3, "optimizer": optimizer, "batch_size": case.batch_size}
         extra = {name: value for name, value in extra.items() if name in self.names}
         made = _result(self._run(given, {**keywords, **extra, **self._keywords(case)}, form.shapes(case, layout)))
         if not isinstance(made, Values):
@@ -504,6 +518,16 @@ def _result(reply, reading=0):
     if isinstance(result, dict):
         return from_fields(result)
     return None if result is None else number(result, "the loss")
+
+
+def _for_scaled(optimizer, c):
+    """The optimizer whose steps with gradients that are c times as large are the same."""
+    changes = {} if isinstance(optimizer, AdamW) else {"weight_decay": optimizer.weight_decay * c}
+    if isinstance(optimizer, SGD):
+        changes["learning_rate"] = optimizer.learning_rate / c
+    else:
+        changes["epsilon"] = optimizer.epsilon * c
+    return optimizer if c == 1.0 else replace(optimizer, **changes)
 
 
 def _samples_of(layout):

@@ -9,6 +9,7 @@ import time
 import weakref
 from typing import Any
 
+from backprop_ref.asking import ask
 from backprop_ref.conformance.submissions.calling import Late, Refusal, ending
 from backprop_ref.errors import InvalidInput
 from backprop_ref.text import printable
@@ -37,8 +38,9 @@ class Process:
                 bufsize=0,
                 start_new_session=True,
             )
-        except OSError as error:
-            raise InvalidInput(f"--command: cannot run {words[0]}: {error.strerror or error}") from None
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise InvalidInput(f"{ask('--command')}: cannot run {words[0]}: {why}") from None
         stdin, stdout, stderr = self.process.stdin, self.process.stdout, self.process.stderr
         assert stdin is not None and stdout is not None and stderr is not None
         self._stdin, self._pipes = stdin, {stdout: self._out, stderr: self._err}

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from backprop_ref.asking import ask
 from backprop_ref.conformance.cases import Case, Values
 from backprop_ref.conformance.submissions.answer import Answer
 from backprop_ref.conformance.submissions.calling import TIME_LIMIT, CircuitBreaker, Late, Refusal
@@ -44,9 +45,9 @@ class Program:
         try:
             self.words = shlex.split(command)
         except ValueError as error:
-            raise InvalidInput(f"--command {command}: {error}") from None
+            raise InvalidInput(f"{ask('--command', command)}: {error}") from None
         if not self.words:
-            raise InvalidInput("--command: a command is needed, such as --command './mine'")
+            raise InvalidInput(f"{ask('--command')}: a command is needed, such as {ask('--command', './mine')}")
         self.document, self.declared, self.time_limit = document, declared or Declared(), time_limit
         self.output_limit, self.many = output_limit, many
         self.process: Process | None = None

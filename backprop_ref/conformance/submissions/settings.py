@@ -110,6 +110,7 @@ _OF = r"^(?:(?:hidden|output|out|input|in|layer|first|second|third)_?\d*_?)+"
 _WEIGHT_OF, _BIAS_OF = re.compile(rf"{_OF}(?:w|weights?)$"), re.compile(rf"{_OF}(?:b|bias|biases)$")
 
 
+@functools.lru_cache(4096)
 def role(name: str) -> str:
     """What a function's argument is: a key of `_NAMES`, ``W`` or ``b`` of one layer, ``rate``; empty if unknown."""
     if setting(name) in RATES:
@@ -123,6 +124,7 @@ def role(name: str) -> str:
     return "b" if _BIAS.match(plain) or _BIAS_OF.match(plain) else ""
 
 
+@functools.lru_cache(4096)
 def setting(name: str) -> str:
     """The name under which `known` has a value for an argument; empty if it has none."""
     for parts in _readings(name):

@@ -66,7 +66,7 @@ def suiting(function, depths, layouts: list[Layout], make: Callable[..., Case], 
     starts = [(*range(n, n + depth), n_out) for n in STARTS for depth in depths for n_out in (depth + n, 1)]
     plain = [layout for layout in (Layout(), Layout(biases="none")) if layout in layouts] or layouts[:1]
     first = _tried(function, make, [(sizes, layout, None) for sizes in starts for layout in plain])
-    styles = list(dict.fromkeys((way.form, len(way.sizes), way.sizes[-1] == 1) for way in first))[:STYLES]
+    styles = list(dict.fromkeys((way.form, *_kind(way.sizes)) for way in first))[:STYLES]
     ways = _tried(
         function,
         make,
@@ -74,7 +74,7 @@ def suiting(function, depths, layouts: list[Layout], make: Callable[..., Case], 
             (sizes, layout, form)
             for form, length, alone in styles
             for sizes in starts
-            if (len(sizes), sizes[-1] == 1) == (length, alone)
+            if _kind(sizes) == (length, alone)
             for layout in layouts
         ],
     )
@@ -83,8 +83,12 @@ def suiting(function, depths, layouts: list[Layout], make: Callable[..., Case], 
     waiting: list[tuple] = []
     count = itertools.count()
 
+    kinds: dict[tuple, list[Way]] = {}
+    for way in ways:
+        kinds.setdefault(_kind(way.sizes), []).append(way)
+
     def wait(way, later=False, moves=None, stage=0):
-        moves = moves or _moves(way, [other for other in ways if _alike(other, way.sizes)], numbers)
+        moves = moves or _moves(way, kinds.get(_kind(way.sizes), []), numbers)
         far = [-int(part) for part in way.attempt.far]
         heapq.heappush(waiting, (later, far, stage, next(count), way, moves))
 
@@ -93,7 +97,7 @@ def suiting(function, depths, layouts: list[Layout], make: Callable[..., Case], 
         return [one._replace(attempt=got) for one, got in zip(moves, function.attempts(asked), strict=True)]
 
     for sizes in told(function.pairs, depths):
-        alike = {(way.form, way.layout): way._replace(sizes=sizes) for way in ways if _alike(way, sizes)}
+        alike = {(way.form, way.layout): way._replace(sizes=sizes) for way in kinds.get(_kind(sizes), [])}
         tried = results(list(alike.values()))
         if sizes not in found and any(_suits(function, make, way) for way in tried):
             found.add(sizes)
@@ -106,7 +110,7 @@ def suiting(function, depths, layouts: list[Layout], make: Callable[..., Case], 
             yield sizes
     failures = set()
     for way in _spread(ways):
-        failure = (re.sub(r"\d+", "", way.attempt.failure), way.attempt.steps, len(way.sizes), way.sizes[-1] == 1)
+        failure = (re.sub(r"\d+", "", way.attempt.failure), way.attempt.steps, *_kind(way.sizes))
         wait(way, later=failure in failures)  # ways that fail alike stand for each other at first
         failures.add(failure)
     while waiting and left():
@@ -137,10 +141,12 @@ def _cut(function, make, ways, numbers, left) -> Iterator[tuple[int, ...]]:
         if way.form.params in FLAT and way.sizes[0] == STARTS[0]:
             layout = way.layout
             kind = (layout.samples, layout.one_sample, layout.biases == "none", way.form.ones, way.form.labels)
-            groups.setdefault((*kind, len(way.sizes), way.sizes[-1] == 1), []).append(way)
+            groups.setdefault((*kind, *_kind(way.sizes)), []).append(way)
     for first, *others in groups.values():
         chains = [
-            sizes for sizes in _filling(first, {max(function.numbers, default=0)}, numbers) if _alike(first, sizes)
+            sizes
+            for sizes in _filling(first, {max(function.numbers, default=0)}, numbers)
+            if _kind(first.sizes) == _kind(sizes)
         ]
         asked = [(first.form, make(sizes, first.layout), first.layout) for sizes in chains]
         for sizes, one in zip(chains, function.attempts(asked), strict=True):
@@ -172,9 +178,9 @@ def _spread(ways):
     return [way for turn in turns for way in turn if way is not None]
 
 
-def _alike(way, sizes):
-    """Whether a way is for networks of such a depth, and with one output or not."""
-    return len(way.sizes) == len(sizes) and (way.sizes[-1] == 1) == (sizes[-1] == 1)
+def _kind(sizes):
+    """The depth of a network, and whether it has one output."""
+    return len(sizes), sizes[-1] == 1
 
 
 def told(pairs, depths) -> list[tuple[int, ...]]:

@@ -4,6 +4,7 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
+from backprop_ref.asking import ask
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import create, writing
 from backprop_ref.report.sections import escaped
@@ -15,14 +16,16 @@ def check(folder):
     """Refuses, before anything is computed, what `write` could not do."""
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InvalidInput(f"--images {folder}: not an empty folder, and nothing is overwritten; give a new one")
+        raise InvalidInput(
+            f"{ask('--images', folder)}: not an empty folder, and nothing is overwritten; give a new one"
+        )
     try:
         missing = find_spec("kaleido") is None
     except (ImportError, ValueError):  # of a module that is there in name only
         missing = True
     if missing:
         raise InvalidInput(
-            "--images needs kaleido, which is not installed: pip install 'backprop-ref[image]'; "
+            f"{ask('--images')} needs kaleido, which is not installed: pip install 'backprop-ref[image]'; "
             "or save charts in the page by the buttons PNG and SVG above each"
         )
 
@@ -38,7 +41,7 @@ def write(charts, folder, formats):
         for kind in formats:
             figures.append(_on_paper(chart))
             targets.append(folder / f"{name}.{kind}")
-    with writing(f"--images {folder}", "give another folder"):
+    with writing(ask("--images", folder), "give another folder"):
         folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as elsewhere:
         drawn = [Path(elsewhere) / target.name for target in targets]
@@ -49,8 +52,8 @@ def write(charts, folder, formats):
                 folder.rmdir()
             first = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise InvalidInput(
-                f"--images: kaleido could not draw ({first}); it needs Chrome or Chromium: install one, or name it by "
-                "BROWSER_PATH"
+                f"{ask('--images')}: kaleido could not draw ({first}); it needs Chrome or Chromium: install one, "
+                "or name it by BROWSER_PATH"
             ) from None
         for image, target in zip(drawn, targets, strict=True):
             with writing(target, "give another folder"):

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from backprop_ref.asking import ask
 from backprop_ref.backends.array import divisor
 from backprop_ref.errors import InvalidInput
 from backprop_ref.formulas import ACTIVATIONS, together
@@ -52,13 +53,15 @@ def explain(
 def check_range(what: str, chosen: int | None, count: int) -> None:
     """Refuses a layer, neuron or sample that does not exist."""
     if chosen is not None and (not isinstance(chosen, int | np.integer) or not 0 <= chosen < count):
-        raise InvalidInput(f"--{what} {chosen}: there is none; there are {count}, 0 to {count - 1}")
+        raise InvalidInput(f"{ask(f'--{what}', chosen)}: there is none; there are {count}, 0 to {count - 1}")
 
 
 def _chosen_layers(network, layer, neuron):
     check_range("layer", layer, network.n_layers)
     if neuron is not None and layer is None and network.n_layers > 1:
-        raise InvalidInput(f"--neuron {neuron}: of which layer? add --layer 0 to {network.n_layers - 1}")
+        raise InvalidInput(
+            f"{ask('--neuron', neuron)}: of which layer? add {ask('--layer', 0)} to {network.n_layers - 1}"
+        )
     layers = range(network.n_layers) if layer is None else [layer]
     check_range("neuron", neuron, network.sizes[layers[0] + 1])
     return list(layers)
@@ -70,7 +73,8 @@ def _neurons(step, layer, neuron):
     if neuron is not None:
         return [neuron], []
     left = count - MOST_NEURONS
-    more = [Words(f"… {left} more neurons; see one with --layer {layer} --neuron J, J from 0 to {count - 1}")]
+    said = f"see one with {ask('--layer', layer)} and a {ask('--neuron')} from 0 to {count - 1}"
+    more = [Words(f"… {left} more neurons; {said}")]
     return range(min(count, MOST_NEURONS)), more if left > 0 else []
 
 

@@ -2,8 +2,9 @@
 
 const MOST_EDGES = 600;
 const MOST_IN_COLUMN = 16;
-const [SMALLEST_LABEL, LARGEST_LABEL] = [8, 11]; // in pixels
-const WIDEST_LABEL = 4; // by its height: six signs, as in −0.012
+const [SMALLEST_LABEL, LARGEST_LABEL] = [8, 13]; // in pixels
+const [ROOMY, TIGHT] = [4.8, 4]; // the pitch by a label's height: six signs, as in −0.012, well inside a circle, or just
+const [LARGEST_PITCH, TALL] = [72, 470]; // of small networks, which fill the space
 const QUANTITIES = {
   weight: { unit: "bias b", edge: "weight W" },
   activation: { unit: "activation a (of the input: x)", edge: "what is carried forwards, a·W" },
@@ -53,12 +54,26 @@ class Explorer {
     const sample = this.find("sample");
     sample.replaceChildren(...samples.map((row, i) => new Option(`${row}, ${this.target(i)}`, i)));
     this.slider.max = frames - 1;
+    for (const part of [this.slider.parentElement, this.find("speed").closest("label")]) part.hidden = this.still;
     this.find("note").textContent = this.note();
+    const first = this.records.x.findIndex((row) => row.some((value) => value !== 0));
+    sample.value = Math.max(0, first); // where all inputs are 0 there is little to see
     this.units = shown.flatMap((indices, place) => indices.map((neuron) => ({ layer: place - 1, neuron })));
     this.makeUnits();
     this.frame = frames - 1;
     this.layOut();
     this.choose(this.units.find((unit) => unit.layer === 0).element, false);
+  }
+
+  // An input's name in the data, after a comma.
+  named({ layer, neuron }) {
+    const name = layer < 0 && this.records.features?.[neuron];
+    return name ? `, ${name}` : "";
+  }
+
+  // Whether there is one state alone, and no time to go through.
+  get still() {
+    return this.records.total === 1;
   }
 
   target(i) {
@@ -70,12 +85,12 @@ class Explorer {
     const { frames, total, samples, every, shown, sizes, x } = this.records;
     const notes = [];
     const traced = every > 1 ? `traced epochs (one in ${every})` : "epochs";
-    notes.push(frames < total ? `${frames} of the ${total} ${traced} are in this page, evenly spaced` : `all ${total} ${traced} are in this page`);
+    if (!this.still) notes.push(frames < total ? `${frames} of the ${total} ${traced} are in this page, evenly spaced` : `all ${total} ${traced} are in this page`);
     shown.forEach((indices, place) => {
       if (indices.length < sizes[place]) notes.push(`${indices.length} of ${sizes[place]} neurons of a layer are drawn`);
     });
     if (this.edgeCount > MOST_EDGES) notes.push(`the ${MOST_EDGES} strongest of ${this.edgeCount} edges are drawn, and those of the chosen neuron`);
-    notes.push(`gradients are of the ${x.length} traced samples as one batch`);
+    notes.push(`gradients are of ${counted(x.length, "sample")}${x.length > 1 ? " as one batch" : ""}`);
     const text = `${notes.join("; ")}.`;
     return text[0].toUpperCase() + text.slice(1);
   }
@@ -92,11 +107,12 @@ class Explorer {
       group.dataset.unit = index;
       group.setAttribute("role", "button");
       group.setAttribute("tabindex", "-1");
-      const name = unit.layer < 0 ? `input ${unit.neuron}` : `neuron ${unit.neuron} of layer ${unit.layer}`;
+      const name = unit.layer < 0 ? `input ${unit.neuron}${this.named(unit)}` : `neuron ${unit.neuron} of layer ${unit.layer}`;
       group.setAttribute("aria-label", name);
       unit.circle = document.createElementNS(SVG, "circle");
-      unit.text = document.createElementNS(SVG, "text");
-      group.append(unit.circle, unit.text);
+      [unit.text, unit.name] = ["text", "text"].map((text) => document.createElementNS(SVG, text));
+      unit.name.setAttribute("class", "name");
+      group.append(unit.circle, unit.text, unit.name);
       unit.element = group;
       this.svg.append(group);
     }
@@ -112,23 +128,29 @@ class Explorer {
     });
     const columns = blocks.reduce((total, block) => total + block.columns, 0);
     const rows = Math.max(...blocks.map((block) => block.rows));
-    const pitch = Math.max(13, Math.min(44, (0.72 * width) / columns));
+    const pitch = Math.max(13, Math.min(Math.max(44, Math.min(LARGEST_PITCH, TALL / rows / 1.3)), (0.72 * width) / columns));
     const gap = blocks.length > 1 ? (width - 16 - columns * pitch) / (blocks.length - 1) : 0;
-    const height = Math.max(160, rows * pitch + 16);
+    const down = columns > blocks.length ? pitch : Math.max(pitch, Math.min(1.6 * pitch, TALL / rows));
+    const height = Math.max(160, rows * down + 16);
     this.radius = 0.42 * pitch;
     let left = 8;
     let next = 0;
-    for (const [place, { columns: across, rows: down }] of blocks.entries()) {
+    for (const [place, { columns: across, rows: here }] of blocks.entries()) {
       for (const i of this.records.shown[place].keys()) {
         const unit = this.units[next++];
         unit.x = left + (Math.floor(i % across) + 0.5) * pitch;
-        unit.y = height / 2 + (Math.floor(i / across) - (down - 1) / 2) * pitch;
+        unit.y = height / 2 + (Math.floor(i / across) - (here - 1) / 2) * down;
+        const most = Math.floor(pitch / 6);
+        const called = this.named(unit).slice(2);
+        const short = called.length > most + 1 ? `${called.slice(0, most)}…` : called;
+        unit.name.textContent = down - 2 * this.radius > 14 && across === 1 ? short : "";
+        unit.name.setAttribute("y", -this.radius - 7);
         unit.circle.setAttribute("r", this.radius);
         unit.element.setAttribute("transform", `translate(${unit.x} ${unit.y})`);
       }
       left += across * pitch + gap;
     }
-    const label = Math.min(LARGEST_LABEL, pitch / WIDEST_LABEL);
+    const label = Math.min(LARGEST_LABEL, Math.max(pitch / ROOMY, Math.min(SMALLEST_LABEL, pitch / TIGHT)));
     this.labelled = label >= SMALLEST_LABEL;
     this.svg.style.setProperty("--label", `${label}px`);
     this.stage.style.setProperty("--aspect", width / height); // edges and neurons keep together at any width, as on paper
@@ -143,21 +165,29 @@ class Explorer {
 
   show(frame) {
     this.frame = frame;
+    if (!this.pen) return; // not laid out, as what holds this is not to be seen yet
     this.slider.value = frame;
-    const { records } = this;
-    const loss = number(records.scalar("loss", frame));
-    const score = number(records.scalar(records.metric, frame));
-    const name = records.metric === "r2" ? "R²" : "accuracy";
-    const epoch = records.epochs[frame];
-    const running = epoch ? "running " : "";
-    const text = `epoch ${epoch} · ${running}loss ${loss} · ${running}${name} ${score}`;
+    const text = this.said(frame);
     this.find("now").textContent = text;
     this.slider.setAttribute("aria-valuetext", text);
-    this.colours = colours();
+    this.colours = colours(this.root);
     this.drawEdges();
     this.drawUnits();
     this.explain();
     this.drawn += 1;
+  }
+
+  // The moment, and how good the network is then.
+  said(frame) {
+    const { records } = this;
+    const running = records.epochs[frame] ? "running " : "";
+    const [loss, score] = ["loss", records.metric].map((name) => number(records.scalar(name, frame)));
+    const parts = [records.when(frame), `${running}loss ${loss}`, `${running}${this.measure} ${score}`];
+    return parts.filter(Boolean).join(" · ");
+  }
+
+  get measure() {
+    return this.records.metric === "r2" ? "R²" : "accuracy";
   }
 
   get quantity() {
@@ -319,6 +349,11 @@ class Explorer {
     this.playing = false;
     this.find("play").textContent = "▶ Play";
   }
+}
+
+function colours(root) {
+  const style = getComputedStyle(root);
+  return Object.fromEntries(["positive", "negative", "surface"].map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
 }
 
 function short(value) {

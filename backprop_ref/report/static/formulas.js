@@ -9,6 +9,7 @@ function number(value) {
   return (small ? rounded.toExponential() : String(rounded)).replaceAll("-", "−");
 }
 
+const counted = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
 const factor = (value) => (value < 0 ? `(${number(value)})` : number(value));
 const sub = (name, ...indices) => `${name}_{${indices.join(",")}}`;
 const range = (n) => Array.from({ length: n }, (_, i) => i);
@@ -126,7 +127,7 @@ class Formula {
   // With the numbers of neuron j, as strings and nodes; of a choice the side that counts, and why.
   numbers(j, tree = this.tree, least = 0) {
     if (typeof tree === "number") return [number(tree)];
-    if (typeof tree === "string") return [factor(this.at(tree, j))];
+    if (typeof tree === "string") return [(least ? factor : number)(this.at(tree, j))];
     const [operation, first, second, third] = tree;
     if (operation === "where") return held(0, least, this.choice(j, first, second, third));
     if (operation === "total") {
@@ -177,12 +178,13 @@ class Worked {
     if (this.layer < 0) {
       const value = result("x", this.unit("a"));
       const said = element("p", { class: "step" }, `${sub("x", this.neuron)} of sample ${row} = `, value);
-      return [element("h3", {}, `Input ${this.neuron}`), said];
+      const name = this.records.features?.[this.neuron];
+      return [element("h3", {}, document.createTextNode(`Input ${this.neuron}${name ? `, ${name}` : ""}`)), said];
     }
     const activation = this.records.activations[this.layer];
     return [
       element("h3", {}, `Neuron ${this.neuron} of layer ${this.layer}, ${activation}`),
-      element("p", { class: "where" }, `epoch ${this.records.epochs[this.frame]}, sample ${row}`),
+      element("p", { class: "where" }, [this.records.when(this.frame), `sample ${row}`].filter(Boolean).join(", ")),
       element("h4", {}, "Forwards"),
       this.z(),
       this.a(),
@@ -247,7 +249,7 @@ class Worked {
   db() {
     const { records, frame, layer, neuron } = this;
     const parts = range(records.x.length).map((s) => ({ value: records.unit("delta", frame, layer, s, neuron) }));
-    const symbols = `db = Σ_{s} ${sub("δ", "s")} over the ${records.x.length} traced samples`;
+    const symbols = `db = Σ_{s} ${sub("δ", "s")} over ${counted(records.x.length, "sample")}`;
     return step(symbols, sum(parts, (part) => factor(part.value)), "db", records.bias("db", frame, layer, neuron));
   }
 

@@ -4,22 +4,13 @@ const MOST_IN_LEGEND = 60;
 const [NARROW, LINE, SPARE] = [560, 19, 60]; // of a chart, of a line in its legend, what a legend may take of its height
 const PAPER = [690, 236]; // of a chart on paper, in CSS pixels: three to a page of A4
 
+const ON_DARK = { "#0072B2": "#57a8ec" }; // what of the charts' colours is too dark there
 const PACE = 60; // milliseconds from frame to frame of a chart that moves
 
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-function colours() {
-  return { positive: style("--positive"), negative: style("--negative"), surface: style("--surface") };
-}
-
-async function unpacked(letters) {
-  const bytes = Uint8Array.from(atob(letters), (letter) => letter.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Response(stream).arrayBuffer();
-}
-
-const embedded = (id) => document.getElementById(id).textContent;
-const embeddedText = async (id) => new TextDecoder().decode(await unpacked(embedded(id)));
+const dark = () => getComputedStyle(document.documentElement).colorScheme === "dark";
+const onThis = (colour) => (dark() ? (ON_DARK[colour] ?? colour) : colour);
 
 // A name in the legend, in lines that fit.
 const inLines = (name, most) => name?.replace(new RegExp(`(.{1,${most}})(?: |$)`, "g"), "$1<br>").replace(/<br>$/, "");
@@ -110,7 +101,10 @@ class Charts {
 
   shown(place, figure, width = place.clientWidth) {
     const { layout, data } = structuredClone(figure);
-    for (const each of data) each.name = inLines(each.name, width < NARROW ? 36 : 60);
+    for (const each of data) {
+      each.name = inLines(each.name, width < NARROW ? 36 : 60);
+      if (each.line?.color) each.line.color = onThis(each.line.color);
+    }
     return { data, layout: themed({ layout, data }, width) };
   }
 
@@ -165,6 +159,8 @@ class Charts {
   recolour() {
     for (const [place, figure] of this.drawn) {
       const { paper_bgcolor, plot_bgcolor, font, ...rest } = this.shown(place, figure).layout;
+      const lines = figure.data.map((each, i) => [each.line?.color, i]).filter(([colour]) => colour in ON_DARK);
+      if (lines.length) Plotly.restyle(place, { "line.color": lines.map(([colour]) => onThis(colour)) }, lines.map(([, i]) => i));
       const axes = Object.entries(rest).filter(([name]) => /^[xy]axis/.test(name));
       const changes = { paper_bgcolor, plot_bgcolor, font };
       for (const [name, axis] of axes) {
@@ -175,13 +171,8 @@ class Charts {
   }
 }
 
-async function recordsOf(abouts) {
-  const buffers = await Promise.all(embedded("page-records").split("\n").map(unpacked));
-  return abouts.map((about, i) => new Records(about, buffers[i]));
-}
-
 async function main() {
-  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const preferred = window.matchMedia("(prefers-color-scheme: dark)");
   let explorer = null;
   let charts = null;
   const recolour = () => {
@@ -190,11 +181,11 @@ async function main() {
   };
   document.getElementById("theme").onclick = () => {
     const root = document.documentElement;
-    const now = root.dataset.theme ?? (dark.matches ? "dark" : "light");
+    const now = root.dataset.theme ?? (preferred.matches ? "dark" : "light");
     root.dataset.theme = now === "dark" ? "light" : "dark";
     recolour();
   };
-  dark.addEventListener("change", recolour);
+  preferred.addEventListener("change", recolour);
   let theme;
   window.addEventListener("beforeprint", () => {
     theme = document.documentElement.dataset.theme;
@@ -209,7 +200,7 @@ async function main() {
     charts?.printed();
   });
   const root = document.getElementById("explorer");
-  if (root) explorer = new Explorer(root, await recordsOf(JSON.parse(await embeddedText("page-explorers"))));
+  if (root) explorer = new Explorer(root, await embeddedRecords());
   const script = document.createElement("script");
   script.textContent = await embeddedText("page-plotly");
   document.head.append(script);
@@ -218,9 +209,4 @@ async function main() {
   document.documentElement.dataset.ready = "yes";
 }
 
-main().catch((error) => {
-  const place = document.getElementById("failure");
-  place.hidden = false;
-  place.textContent = `This page could not be drawn: ${error.message}. A browser of 2023 or newer is needed.`;
-  console.error(error);
-});
+main().catch(failed);

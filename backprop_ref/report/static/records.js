@@ -128,4 +128,30 @@ class Records {
     return values[(i * width + j) * this.frames + frame];
   }
 
+  // The moment of a frame, if there are several.
+  when(frame) {
+    return this.total > 1 ? `epoch ${this.epochs[frame]}` : "";
+  }
+}
+
+async function unpacked(letters) {
+  const bytes = Uint8Array.from(atob(letters), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(stream).arrayBuffer();
+}
+
+const embedded = (id) => document.getElementById(id).textContent;
+const embeddedText = async (id) => new TextDecoder().decode(await unpacked(embedded(id)));
+
+async function embeddedRecords() {
+  const abouts = JSON.parse(await embeddedText("page-explorers"));
+  const buffers = await Promise.all(embedded("page-records").split("\n").map(unpacked));
+  return abouts.map((about, i) => new Records(about, buffers[i]));
+}
+
+function failed(error) {
+  const place = document.getElementById("failure");
+  place.hidden = false;
+  place.textContent = `This page could not be drawn: ${error.message}. A browser of 2023 or newer is needed.`;
+  console.error(error);
 }
