@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from backprop_ref.asking import ask
 from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.run_folder import CONFIG, RESULTS
 from backprop_ref.files import replace
@@ -27,12 +28,13 @@ def on_scheduler(address: str, function: Callable, tasks: Sequence[tuple], last:
     try:
         from distributed import Client, KilledWorker, as_completed
     except ImportError:
-        raise InvalidInput("--scheduler needs Dask: pip install 'backprop-ref[dask]'") from None
+        raise InvalidInput(f"{ask('--scheduler')} needs Dask: pip install 'backprop-ref[dask]'") from None
+    where = ask("--scheduler", address)
     try:
         client = Client(address, timeout=SECONDS, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         raise InvalidInput(
-            f"--scheduler {address}: cannot be reached ({error or 'no answer'}); start one by 'dask scheduler', and "
+            f"{where}: cannot be reached ({error or 'no answer'}); start one by 'dask scheduler', and "
             "give the address that it prints"
         ) from None
     with client:
@@ -40,7 +42,7 @@ def on_scheduler(address: str, function: Callable, tasks: Sequence[tuple], last:
             client.wait_for_workers(1, SECONDS)
         except TimeoutError:
             raise InvalidInput(
-                f"--scheduler {address}: it has no workers; start them by 'dask worker {address} --nthreads 1'"
+                f"{where}: it has no workers; start them by 'dask worker {address}', with one thread each"
             ) from None
         folders: dict[Any, str] = {}
         for folder, *arguments in tasks:
@@ -54,7 +56,7 @@ def on_scheduler(address: str, function: Callable, tasks: Sequence[tuple], last:
             except KilledWorker as error:
                 raise InvalidInput(f"{folder}: every worker that had it was lost ({error})") from None
             except ModuleNotFoundError as error:
-                raise InvalidInput(f"--scheduler {address}: a worker lacks what it needs ({error})") from None
+                raise InvalidInput(f"{where}: a worker lacks what it needs ({error})") from None
             yield
 
 
