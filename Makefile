@@ -26,7 +26,7 @@ EXTRAS := $(sort $(foreach goal,$(MAKECMDGOALS),$(extras_$(goal))))
 
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help demo test test-all long verify-full check lint types wheel docs cuda gpu bench wild bench-once setup clean
+.PHONY: help demo test test-all long verify-full check lint types wheel docs cuda gpu bench wild proofs bench-once setup clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' Makefile
@@ -47,7 +47,7 @@ long: setup ## run the classic experiments in full: some minutes
 verify-full: setup ## the pinned runs in full, and every network on every backend: half an hour
 	@$(BIN)/python -m pytest -m long tests/test_identical.py $(ARGS)
 
-check: lint types wheel cuda bench-once test ## everything that has to pass: lint, types, wheel, cuda, bench-once, test
+check: lint types wheel cuda proofs bench-once test ## everything that has to pass: lint, types, wheel, cuda, proofs, bench-once, test
 
 lint: setup ## ruff: mistakes, and the format of the code
 	@$(BIN)/python -m ruff check --output-format=concise .
@@ -73,6 +73,9 @@ bench: setup ## time whole steps of backends, peers and limits in turn, after co
 
 wild: setup ## what the checker finds in releases of other libraries, measured again where they are installed
 	@$(BIN)/python ci/wild.py
+
+proofs: setup ## bounds on the errors of exp, log and tanh, proved by Gappa where it is installed
+	@$(BIN)/python ci/gappa.py
 
 bench-once: setup ## run every benchmark once on small networks, without timing it
 	@$(BIN)/python -m pytest bench --benchmark-disable --quiet $(ARGS)

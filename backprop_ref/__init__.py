@@ -25,7 +25,7 @@ from backprop_ref.api import evaluate, predict, trace, value_and_grad, vjp
 from backprop_ref.backends import backends, get_backend
 from backprop_ref.backends.base import BackendStatus, Trace
 from backprop_ref.checking import verify
-from backprop_ref.commands import compare, explain, explorer, gradcheck, report, run, sweep
+from backprop_ref.commands import compare, explain, explorer, gradcheck, report, reproduce, run, sweep
 from backprop_ref.conformance.outcomes.outcome import Outcome
 from backprop_ref.data.dataset import one_hot
 from backprop_ref.data.named import load_dataset
@@ -122,6 +122,7 @@ __all__ = [
     "read_table",
     "register_activation",
     "report",
+    "reproduce",
     "run",
     "save",
     "sweep",

@@ -26,6 +26,7 @@ def verify(
     command: str | None = None,
     network: Network | str | None = None,
     time_limit: float = 10.0,
+    trust: bool = False,
     **conventions: Unpack[Conventions],
 ) -> Outcome:
     """Whether a backward pass is right; if it is not, which rule is off.
@@ -44,6 +45,8 @@ def verify(
         The only network it is made for, such as ``"2-2-1:sigmoid,sigmoid:sse"``. By default this is found out.
     time_limit : float
         Seconds for each call.
+    trust : bool
+        Whether it may use files, network and memory as you may; else it is kept from them where the system can do that.
     **conventions
         What is known of the code, such as ``weights="out-in"``: the flags of ``backprop-ref verify`` as keywords.
 
@@ -64,6 +67,7 @@ def verify(
     ('WRONG', 1, ['sign'])
     """
     from backprop_ref.conformance.measuring.verify import submission_of, verify_file, verify_submission
+    from backprop_ref.conformance.submissions.confined import trusted
     from backprop_ref.conformance.submissions.conventions import Declared
 
     check_is("command", command, (str, NoneType), "a command such as './mine'")
@@ -77,9 +81,10 @@ def verify(
     for keyword in conventions:
         if keyword not in Conventions.__annotations__:
             raise unknown("convention", keyword, list(Conventions.__annotations__))
-    if isinstance(f, str) and f.endswith(".py"):
-        return verify_file(f, Declared(**conventions), time_limit, network)
-    submission = submission_of(f, command, Declared(**conventions), time_limit)
-    target = command or f
-    name = target if isinstance(target, str) else getattr(f, "__qualname__", type(f).__name__)
-    return verify_submission(submission, target=name, network=network)
+    with trusted(trust):
+        if isinstance(f, str) and f.endswith(".py"):
+            return verify_file(f, Declared(**conventions), time_limit, network)
+        submission = submission_of(f, command, Declared(**conventions), time_limit)
+        target = command or f
+        name = target if isinstance(target, str) else getattr(f, "__qualname__", type(f).__name__)
+        return verify_submission(submission, target=name, network=network)

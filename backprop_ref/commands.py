@@ -32,6 +32,7 @@ Setting: TypeAlias = str | float | bool | Sequence[str | float] | Mapping[str, A
 if TYPE_CHECKING:
     from backprop_ref.conformance.gradcheck import Checked
     from backprop_ref.experiments.compare import Compared
+    from backprop_ref.experiments.reproduce import Reproduced
     from backprop_ref.experiments.sweep import Sweep
     from backprop_ref.report.derivations.explanation import Explanation
     from backprop_ref.report.frame import Explorer
@@ -430,6 +431,50 @@ def run(*, config: Name | None = None, progress: bool | None = None, **settings:
 
     found: dict[str, Any] = run(merged(_flags(settings), config), progress)
     return found
+
+
+def reproduce(
+    run: Name,
+    *,
+    backend: str | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+    progress: bool | None = None,
+) -> Reproduced:
+    """Trains a run again, from its configuration and data, and compares it epoch by epoch, as ``backprop-ref
+    reproduce`` does.
+
+    Parameters
+    ----------
+    run : path-like
+        The folder of a run of `run`, which is not changed; or a ``certificate.json``, whose data lie beside it or in
+        the current folder.
+    backend, device, threads : optional
+        What trains again; default: what the run was trained on.
+    progress : bool, optional
+        A bar on standard error.
+
+    Returns
+    -------
+    Reproduced
+        `ok`; `differs`, the first epoch that is another one, and `what` differs there; `notes` on data, configuration
+        or files that are not as they were.
+
+    Raises
+    ------
+    InvalidInput
+        The run was trained in fast numerics, which nobody can prove; or its data are missing.
+
+    Examples
+    --------
+    >>> import backprop_ref as br
+    >>> results = br.run(dataset="xor", epochs=20, numerics="reproducible", run_dir="proved", progress=False)
+    >>> br.reproduce("proved", backend="python").ok
+    True
+    """
+    from backprop_ref.experiments.reproduce import reproduce
+
+    return reproduce(run, backend, device, threads, progress)
 
 
 def plot(result: Result, quantity: str = "loss") -> object:

@@ -41,6 +41,10 @@ class InvalidInput(BackpropRefError, ValueError):
     result: Any = None
 
 
+class OtherBits(UserWarning):
+    """What is computed will not have the bits that it had before; the command line shows it in one line."""
+
+
 class BackendUnavailable(BackpropRefError, RuntimeError):
     """A known backend that cannot run here: not installed, or installed but without a device.
 

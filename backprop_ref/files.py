@@ -13,7 +13,7 @@ import re
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from pathlib import Path
@@ -23,23 +23,62 @@ from backprop_ref.asking import ask
 from backprop_ref.errors import InvalidInput, check_is
 
 Name = str | os.PathLike[str]
+Content = str | bytes | Sequence[bytes | memoryview]
+"""What a file gets; bytes may come in pieces."""
 STREAM = re.compile(r"/dev/(?:stdout|stderr|fd/(\d+))")
+GIVEN = re.compile(r"/dev/(?:stdin|fd/\d+)|/proc/self/fd/\d+")
+"""What the caller has opened, such as the output of another program."""
+MOST_BYTES = 2**25
+"""Of a document that is read as a whole. Tables, models and traces may be larger."""
 
 
-def create(path: Name, content: str | bytes) -> None:
+def beginning(path: Name, most: int) -> bytes:
+    """The first bytes of a regular file, at most so many; a FileNotFoundError where there is none."""
+    refuse_endless(path)
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(most)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+
+
+def content(path: Name, most: int = MOST_BYTES) -> bytes:
+    """All of a regular file that is not too large; a FileNotFoundError where there is none."""
+    found = beginning(path, most + 1)
+    if len(found) > most:
+        raise InvalidInput(f"{path}: larger than {most >> 10:,} KiB, which no such file is; give another one")
+    return found
+
+
+def refuse_endless(path: Name) -> None:
+    """Refuses what is there and no file: a folder, or a pipe or device, reading which might never end.
+
+    What the caller has opened, such as /dev/stdin, is read.
+    """
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError):  # which reading will say
+        return
+    if not stat.S_ISREG(mode) and not GIVEN.fullmatch(os.fspath(path)):
+        raise InvalidInput(f"{path}: not a regular file")
+
+
+def create(path: Name, content: Content) -> None:
     """Makes a new file of text or bytes; a FileExistsError where something has that name, be it a link that leads
     nowhere.
     """
     with creating(path) as file:
-        file.write(_bytes(content))
+        file.writelines(_pieces(content))
 
 
-def replace(path: Name, content: str | bytes) -> None:
+def replace(path: Name, content: Content) -> None:
     """Writes text or bytes to a file of this program's, whether it is there yet or not; a link, or no file, is
     refused.
     """
     with replacing(path) as file:
-        file.write(_bytes(content))
+        file.writelines(_pieces(content))
 
 
 def creating(path: Name) -> AbstractContextManager[BinaryIO]:
@@ -63,12 +102,23 @@ def _beside(path: Name, move: Callable[[Path, Path], None]) -> Iterator[BinaryIO
             file.flush()
             os.fsync(file.fileno())
         move(temporary, path)
+        _sync_folder(path.parent)
     except OSError as error:
         error.filename, error.filename2 = str(path), None  # the name that the caller knows
         raise
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Sees that the names in a folder are on the disk, where the system and the file system do such a thing."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def beside_which(path: Name) -> Path | None:
@@ -135,6 +185,14 @@ def refuse_links(folder: Name, *names: Name) -> None:
             if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
                 what = "a link" if stat.S_ISLNK(mode) else "no file"
                 raise InvalidInput(f"{path}: {what}, and is neither followed nor replaced; put a file of its own there")
+
+
+def refuse_ways_out(folder: Name, *names: Name) -> None:
+    """Refuses names inside a folder that are links to what lies elsewhere: that is not of it, and stays unread."""
+    for name in names:
+        path = Path(folder, name)
+        if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+            raise InvalidInput(f"{path}: a link that leads out of its folder, and is not followed; put a copy there")
 
 
 _OVERWRITING: ContextVar[bool | None] = ContextVar("backprop_ref_overwriting", default=None)
@@ -242,6 +300,10 @@ def send(path: Name, content: str | bytes) -> None:
         handle = os.dup({"/dev/stdout": 1, "/dev/stderr": 2}.get(standard[0]) or int(standard[1]))
     with os.fdopen(handle, "wb") as file:
         file.write(_bytes(content))
+
+
+def _pieces(content: Content) -> Sequence[bytes | memoryview]:
+    return [_bytes(content)] if isinstance(content, str | bytes) else content
 
 
 def _bytes(content: str | bytes) -> bytes:

@@ -22,7 +22,8 @@ class Bar:
 
     def __init__(self, what: str, total: int, wanted: bool | None = None, done: int = 0) -> None:
         self.what, self.total, self.first = what, total, done
-        self.enabled = sys.stderr.isatty() or _in_notebook() if wanted is None else bool(wanted)
+        shown = sys.stderr is not None and (sys.stderr.isatty() or _in_notebook())
+        self.enabled = shown if wanted is None else bool(wanted)
         self.started = time.perf_counter()
         self._bar: Progress | _NotebookBar | None = None
 

@@ -1,13 +1,12 @@
 """What files hold, as types: of what is read from a file, nothing is used before it is checked."""
 
 import json
-from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from backprop_ref.errors import InvalidInput
-from backprop_ref.files import Name
+from backprop_ref.files import MOST_BYTES, Name, content
 from backprop_ref.network import Network
 
 Count = Annotated[int, Field(ge=0, lt=2**53)]
@@ -37,11 +36,11 @@ class Stored(BaseModel):
         """The mapping in a JSON file, in the file's order; refused if it is not `what` it should be."""
         text = read_text(path)
         try:
-            content: dict[str, Any] = parsed(text)
-            cls.checked(content)
+            found: dict[str, Any] = parsed(text)
+            cls.checked(found)
         except ValueError as error:
             raise InvalidInput(f"{path}: not {what}, or damaged ({error})") from None
-        return content
+        return found
 
 
 class StoredNetwork(Stored):
@@ -69,15 +68,9 @@ def parsed(text: str | bytes) -> Any:
         raise ValueError("too deeply nested") from None
 
 
-def read_text(path: Name) -> str:
-    """The text of a regular file; another kind, such as a pipe, is refused, as reading it might never end."""
-    path = Path(path)
-    if path.exists() and not path.is_file():
-        raise InvalidInput(f"{path}: not a regular file")
+def read_text(path: Name, most: int = MOST_BYTES) -> str:
+    """The text of a regular file of at most so many bytes; a FileNotFoundError where there is none."""
     try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise InvalidInput(f"{path}: cannot be read ({reason})") from None
+        return content(path, most).decode()
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{path}: cannot be read (not UTF-8 text)") from None

@@ -1,7 +1,9 @@
 """Text from outside, such as names, paths and messages, made fit for a terminal, a page or a table."""
 
+import base64
 import codecs
 import csv
+import hashlib
 import html
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -72,6 +74,12 @@ def numbered(count: int, word: str) -> str:
 def as_html(text: str) -> str:
     """The text as HTML that shows it as it is, in an element or in an attribute."""
     return html.escape(printable(text))
+
+
+def policy(style: str) -> str:
+    """What a browser may do for a page without scripts: use this style, and load nothing."""
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
 
 
 def as_csv(rows: Iterable[Iterable[object]]) -> str:

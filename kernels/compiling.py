@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import gc
 import hashlib
+import pickle
 import sys
 import threading
 import time
@@ -22,13 +23,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, UserProvidedCacheLocator, UserWideCacheLocator
+from numba.core.caching import (
+    CompileResultCacheImpl,
+    FunctionCache,
+    IndexDataCacheFile,
+    UserProvidedCacheLocator,
+    UserWideCacheLocator,
+)
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.compiler_lock import global_compiler_lock
 
 from backprop_ref import formulas
 
+DIGEST_BYTES = hashlib.sha256().digest_size
 Name = TypeVar("Name")
 
 # No reassociation, no contraction, no exception for a division by zero; the interpreter's lock is given up.
@@ -259,10 +267,37 @@ class _Files(CompileResultCacheImpl):  # type: ignore[misc]
     _locator_classes = (UserProvidedCacheLocator, _OfEnvironment, UserWideCacheLocator)
 
 
+class _Hashed(IndexDataCacheFile):  # type: ignore[misc]
+    """Files of machine code that begin with a hash of the rest: a bit that changed would compute something else."""
+
+    def _load_data(self, name: str) -> Any:
+        stored = Path(self._data_path(name)).read_bytes()
+        digest, data = stored[:DIGEST_BYTES], stored[DIGEST_BYTES:]
+        if hashlib.sha256(data).digest() != digest:
+            raise ValueError(f"{name} is damaged")
+        return pickle.loads(data)
+
+    def _save_data(self, name: str, data: Any) -> None:
+        dumped = self._dump(data)
+        with self._open_for_write(self._data_path(name)) as file:
+            file.write(hashlib.sha256(dumped).digest() + dumped)
+
+
 class _CodeOnDisk(FunctionCache):  # type: ignore[misc]
     """Machine code by types and processor; the file's name has the rest."""
 
     _impl_class = _Files
+
+    def __init__(self, function: Any) -> None:
+        super().__init__(function)
+        locator = self._impl.locator
+        stamp = locator.get_source_stamp()
+        self._cache_file = _Hashed(self._cache_path, self._impl.filename_base, stamp)
+
+    def save_overload(self, signature: Any, data: Any) -> None:
+        """Nothing, where there is no space: it will be compiled again."""
+        with contextlib.suppress(OSError):
+            super().save_overload(signature, data)
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
         """None, too, where a file is damaged in such a way that it cannot be read; it is then written anew."""

@@ -27,13 +27,13 @@ from backprop_ref import cli, files
 from backprop_ref.network.model_file import load_all
 from backprop_ref.traces import recorder, sinks
 from backprop_ref.traces.file import open_trace
-from backprop_ref.training import checkpoint, fit, state, train
+from backprop_ref.training import checkpoint, fit, history_file, state, train
 
 KINDS = [kind for kind in sinks.SINKS if kind != "parquet" or find_spec("pyarrow")]
 NETWORK = br.Network([3, 4, 2], ["tanh", "softmax"], "ce")
 CHANGES = ["open", "write", "fsync", "mkdir", "link", "rename", "replace", "unlink", "rmdir", "truncate", "chmod"]
 TAKE_SPACE = {"write", "open", "mkdir", "fsync"}
-MODULES = {module.__file__ for module in (train, fit, state, checkpoint, files, recorder, sinks)}
+MODULES = {module.__file__ for module in (train, fit, state, checkpoint, history_file, files, recorder, sinks)}
 MOMENTS, PAGES, PAGE = 40, 64, 4096
 
 # --- the runs, which save after each chunk; the best epoch is neither the first nor the last ---
@@ -53,7 +53,8 @@ def looked_at(folder, resume):
 def by_command(folder, resume):
     """The same by the command line, with a log of each epoch."""
     new = "iris --optimizer sgd --learning-rate 0.5 --momentum 0.9 --validation-size 0.2 --hidden-size 3 --patience 3"
-    new += f" --epochs 4 --backend numpy --trace {','.join(KINDS)} --trace-samples 0,4 --run-dir {folder}"
+    new += " --epochs 4 --backend numpy --numerics reproducible"
+    new += f" --trace {','.join(KINDS)} --trace-samples 0,4 --run-dir {folder}"
     arguments = ["--resume", str(folder)] if resume else new.split()
     fit.CHECKPOINT_SECONDS = 0.0
     sys.exit(cli.run(["train", *arguments, "--log-level", "DEBUG", "--json"]))
@@ -65,7 +66,7 @@ def in_chunks(folder, resume):
     y = np.eye(2)[(np.arange(11) * 7 % 11) % 2]
     trace = recorder.Recorder(folder, KINDS, samples=[0, 4], every=3)
     fit.CHUNK_SECONDS = fit.CHECKPOINT_SECONDS = 0.005
-    how = {"batch_size": 5, "optimizer": br.Adam(0.01), "progress": False}
+    how = {"batch_size": 5, "optimizer": br.Adam(0.01), "progress": False, "numerics": "reproducible"}
     br.train(NETWORK, NETWORK.init(3), x, y, epochs=500, run_dir=folder, resume=resume, trace=trace, **how)
 
 
@@ -283,10 +284,15 @@ def digest(folder):
     model, tensors, metadata = load_all(folder)
     found = {"sha256": model.params.sha256(), "progress": metadata["progress"]}
     found |= {name: hashlib.sha256(array.tobytes()).hexdigest() for name, array in tensors.items()}
-    for name in (checkpoint.HISTORY, "trace.bin", "trace.csv"):
-        found[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    found["epochs"] = open_trace(folder)["epoch"].tolist()
-    if "parquet" in KINDS:
+    found["chain"] = metadata["chain"]
+    if (folder / checkpoint.CERTIFICATE).exists():
+        found["certificate"] = (folder / checkpoint.CERTIFICATE).read_text()
+    for name in (history_file.HISTORY, "trace.bin", "trace.csv"):
+        if (folder / name).exists():
+            found[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    if (folder / "trace.bin").exists():
+        found["epochs"] = open_trace(folder)["epoch"].tolist()
+    if (folder / "trace.parquet").exists():
         from pyarrow import parquet
 
         table = parquet.read_table(folder / "trace.parquet", use_threads=False)
@@ -310,7 +316,7 @@ def judged(name, run, at, place, wanted, seconds):
         disturbance.mount(place, "remount")
     begun = (folder / checkpoint.CHECKPOINT).exists()
     if not begun and ("kill" in name or (status == 130 and name != "interrupt")):
-        return False, "a history without a checkpoint" if (folder / checkpoint.HISTORY).exists() else None
+        return False, "a history without a checkpoint" if (folder / history_file.HISTORY).exists() else None
     unfinished = begun and load_all(folder)[2]["progress"]["stopped"] != "epochs"
     status, said = forked(undisturbed(run, folder, begun))
     if status:

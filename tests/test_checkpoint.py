@@ -1,14 +1,19 @@
 """Model files and checkpoints: what comes back, what is refused, and resuming to the same bits."""
 
 import json
+import signal
+import subprocess
+import time
 
 import numpy as np
 import pytest
-from helpers import parameters, samples, tree
+from helpers import PROGRAM, parameters, samples, tree
 
 import backprop_ref as br
+from backprop_ref.errors import OtherBits
 from backprop_ref.traces.recorder import Recorder
-from backprop_ref.training.checkpoint import CHECKPOINT, HISTORY
+from backprop_ref.training.checkpoint import CHECKPOINT
+from backprop_ref.training.history_file import HISTORY
 
 NETWORK = br.Network([3, 5, 4], ["tanh", "softmax"], "ce")
 
@@ -52,6 +57,32 @@ def test_every_truncation_is_refused(tmp_path):
         path.write_bytes(whole[:length])
         with pytest.raises(br.InvalidInput, match=r"model.safetensors: (truncated|a safetensors file, but not one)"):
             br.load(path)
+
+
+def test_every_bit_that_changes_is_noticed(tmp_path):
+    br.train(NETWORK, parameters(NETWORK), *samples(NETWORK, 5), epochs=2, optimizer=br.Adam(), run_dir=tmp_path)
+    path = tmp_path / CHECKPOINT
+    whole = path.read_bytes()
+    for bit in range(0, 8 * len(whole), 211):
+        changed = bytearray(whole)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        with pytest.raises(br.InvalidInput, match=CHECKPOINT):
+            br.load_state(tmp_path)
+    path.write_bytes(whole)
+    assert br.load_state(tmp_path).epoch == 2
+
+
+def test_a_file_of_another_version_names_it(tmp_path):
+    from safetensors.numpy import save_file
+
+    described = {"format": "backprop_ref-7", "version": '"4.5.6"'}
+    save_file({"W0": np.ones((2, 2))}, tmp_path / "later.safetensors", metadata=described)
+    with pytest.raises(br.InvalidInput, match="later.safetensors: written by backprop_ref 4.5.6 in format 'backprop_r"):
+        br.load(tmp_path / "later.safetensors")
+    described = {"format": "backprop_ref-1", "network": json.dumps(br.Network([2, 2], ["relu"], "mse").to_dict())}
+    save_file({"W0": np.ones((2, 2)), "b0": np.ones(2)}, tmp_path / "earlier.safetensors", metadata=described)
+    assert br.load(tmp_path / "earlier.safetensors").params.flat.tolist() == [1.0] * 6
 
 
 def test_files_that_are_no_models_are_refused(tmp_path):
@@ -222,3 +253,76 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(br.InvalidInput, match="cannot be created"):
         br.train(NETWORK, parameters(NETWORK), *samples(NETWORK, 5), run_dir=tmp_path / "file" / "run")
+
+
+def test_a_run_that_was_killed_has_its_history_beside_its_checkpoint(tmp_path, monkeypatch):
+    """Saved after each chunk, and seen from the callback, as SIGKILL there would leave it."""
+    from backprop_ref.training import fit
+
+    monkeypatch.setattr(fit, "CHECKPOINT_SECONDS", 0.0)
+    how = {"x": samples(NETWORK, 9)[0], "y": samples(NETWORK, 9)[1], "epochs": 7, "numerics": "reproducible"}
+    killed = tmp_path / "killed"
+
+    def look(at):
+        if at.epoch == 6:
+            killed.mkdir()
+            for name in (CHECKPOINT, HISTORY):
+                (killed / name).write_bytes((tmp_path / "run" / name).read_bytes())
+            with (killed / HISTORY).open("ab") as file:
+                file.write(b"6,0.1")  # what the disk had of the next line
+
+    whole = br.train(NETWORK, parameters(NETWORK), **how, run_dir=tmp_path / "run", callback=look)
+    state = br.load_state(killed)
+    assert (state.epoch, state.stopped) == (5, None)
+    assert state.columns["loss"] == whole.history["loss"][:5].tolist()
+    assert br.train(NETWORK, parameters(NETWORK), **how, run_dir=killed, resume=True).params.sha256() == (
+        whole.params.sha256()
+    )
+    for name in (HISTORY, "certificate.json"):
+        assert (killed / name).read_bytes() == (tmp_path / "run" / name).read_bytes()
+
+
+@pytest.mark.parametrize("text", [None, "", "epoch,loss,accuracy,learning_rate\n1,0.5,0.5,0.1\n"])
+def test_a_history_that_a_checkpoint_counts_on_is_not_another_one(tmp_path, monkeypatch, text):
+    from backprop_ref.training import fit
+
+    monkeypatch.setattr(fit, "CHECKPOINT_SECONDS", 0.0)
+    kept = []
+    br.train(
+        NETWORK,
+        parameters(NETWORK),
+        *samples(NETWORK, 9),
+        epochs=3,
+        run_dir=tmp_path,
+        callback=lambda _: kept.append((tmp_path / CHECKPOINT).read_bytes()),
+    )
+    (tmp_path / CHECKPOINT).write_bytes(kept[-1])
+    (tmp_path / HISTORY).unlink() if text is None else (tmp_path / HISTORY).write_text(text)
+    with pytest.raises(
+        br.InvalidInput, match=rf"{HISTORY}(, which it goes on in, is not beside| beside it was change)"
+    ):
+        br.load_state(tmp_path)
+
+
+def test_other_threads_in_fast_numerics_are_told_of(tmp_path, recwarn):
+    how = {"x": samples(NETWORK, 9)[0], "y": samples(NETWORK, 9)[1], "run_dir": tmp_path}
+    br.train(NETWORK, parameters(NETWORK), **how, epochs=2, threads=1)
+    br.train(NETWORK, parameters(NETWORK), **how, epochs=3, threads=1, resume=True)
+    assert not recwarn.list
+    with pytest.warns(OtherBits, match=r"on 2 threads, where it had 1: .* give threads=1 \(--threads 1\)"):
+        br.train(NETWORK, parameters(NETWORK), **how, epochs=4, threads=2, resume=True)
+
+
+@pytest.mark.few(1)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_that_end_a_process_save_first(tmp_path, number):
+    """Nothing is lost: what the checkpoint has is where training stopped, and the process ends by that signal."""
+    program = [*PROGRAM, "train", "xor", "--epochs", "100000000", "--trace", "csv", "--run-dir", "r"]
+    with subprocess.Popen(program, cwd=tmp_path) as process:
+        while not (tmp_path / "r" / HISTORY).exists() and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(number)
+        assert process.wait() == -number
+    state = br.load_state(tmp_path / "r")
+    assert (state.stopped, len((tmp_path / "r" / HISTORY).read_text().splitlines())) == ("interrupted", 1 + state.epoch)
+    assert (tmp_path / "r/trace.csv").read_text().splitlines()[-1].startswith(f"{state.epoch},")

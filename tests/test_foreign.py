@@ -19,6 +19,7 @@ from backprop_ref.cli import run
 from backprop_ref.cli.report import read_comparison
 from backprop_ref.experiments.gather import gather
 from backprop_ref.experiments.runner import load_run
+from backprop_ref.network.model_file import WITHOUT_HASH
 from backprop_ref.report.page import page, section_of_backends, sections_of_runs
 from backprop_ref.traces.file import FILE, open_trace
 from backprop_ref.traces.recorder import Recorder
@@ -87,18 +88,18 @@ def refused(capsys, arguments):
 
 def report(trace):
     """All of a page that reads a trace, without plotly."""
-    from backprop_ref.report import page
     from backprop_ref.report.charts import traces as charts_trace
     from backprop_ref.report.charts.runs import Run
+    from backprop_ref.report.embedding import as_json
     from backprop_ref.report.explorer import explored
 
     if not len(trace):
         return
     history = {name: np.array(trace[name]) for name in ("loss", trace.metric)}
     for section in sections_of_runs([Run("run", history, None, trace)]):
-        page._json([chart.drawn for chart in section.charts])
+        as_json([chart.drawn for chart in section.charts])
     found = explored(trace, 10**6)
-    page._json(found and found[0])
+    as_json(found and found[0])
     charts_trace.parameters(trace)
 
 
@@ -370,9 +371,11 @@ def test_a_sweep_that_calls_itself_another(tmp_path, capsys):
 
 
 def opened(path):
-    """Tensors and metadata of a checkpoint."""
+    """Tensors and metadata of a checkpoint, as in format 1, in which no hash says that they were changed."""
     with safe_open(path, framework="numpy") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata())  # noqa: SIM118
+        metadata = {**file.metadata(), "format": WITHOUT_HASH}
+        del metadata["contents"], metadata["version"]
+        return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
 
 
 READERS = {

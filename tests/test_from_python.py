@@ -114,6 +114,8 @@ def test_a_sweep_is_a_folder_for_every_command(tmp_path, monkeypatch, capsys):
     how = {"backend": "numpy", "workers": 1, "progress": False}
     made = br.sweep(dataset="xor", epochs=2, learning_rates=[0.1, 1.0], out="mine", **how)
     assert [row["learning_rate"] for row in made.rows()] == ["0.1", "1.0"]
+    assert re.search(r"2 of 2 runs, in mine\nlearning_rate +outcome +epochs +final_loss\n0\.1 +loss", repr(made))
+    assert "<td>1.0</td>" in made._repr_html_()
     assert "report.html" in said(capsys, "report", "mine")
     one = next((tmp_path / "mine" / "cells").iterdir())
     assert br.report(one).name == "report.html"

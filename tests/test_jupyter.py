@@ -216,6 +216,7 @@ def check_explorer(page):
     frame.locator("html[data-ready=yes]").wait_for()
     assert frame.locator('[data-part="epoch"]').get_attribute("max") == "200"
     frame.locator('[data-part="epoch"]').fill("0")
+    frame.locator('[data-part="sample"]').select_option("0")
     frame.locator("[data-unit]").nth(6).click()
     assert "Neuron 0 of layer 1, sigmoid" in frame.locator('[data-part="formulas"]').inner_text()
     space = namespace

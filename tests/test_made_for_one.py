@@ -9,6 +9,7 @@ from backprop_ref.conformance.measuring import asking
 from backprop_ref.conformance.submissions.functions import Function
 from backprop_ref.conformance.submissions.reading import Shapes, readings
 from backprop_ref.conformance.submissions.settings import setting
+from backprop_ref.conformance.submissions.steps.targets import targets
 
 ACCEPTED = {"RIGHT", "CONVENTION", "RIGHT IN ITS OWN TERMS"}
 
@@ -236,6 +237,28 @@ def test_a_penalty_whose_strength_has_another_name(factor):
 
     outcome = br.verify(penalised)
     assert (outcome.verdict in ACCEPTED) == (factor == 1.0)
+
+
+@pytest.mark.few(2)
+@pytest.mark.parametrize("factor", [1.0, -1.0, 0.0])
+def test_a_penalty_in_a_step_whose_rate_nobody_knows(factor):
+    def step(model, X, y, reg_lambda=0.0, pace=0.01):
+        _, dW, db, _ = plain([model["W1"], model["W2"]], [model["b1"], model["b2"]], X, y)
+        for k in (1, 2):
+            model[f"W{k}"] -= pace * len(X) * (dW[k - 1] + factor * reg_lambda * model[f"W{k}"])
+            model[f"b{k}"] -= pace * len(X) * db[k - 1]
+
+    assert (br.verify(step).verdict in ACCEPTED) == (factor == 1.0)
+
+
+def test_a_layer_says_nothing_of_the_network_that_it_is_a_part_of(tmp_path):
+    layer = "class Dense:\n def forward(self, x): pass\n def backward(self, grad, lr): pass\n"
+    (tmp_path / "alone.py").write_text(layer)
+    (tmp_path / "net.py").write_text(
+        f"{layer}class Net:\n def __init__(self): self.layers = [Dense()]\n def train(self, X, Y): pass\n"
+    )
+    assert targets(str(tmp_path / "alone.py")) == ["Dense"]
+    assert targets(str(tmp_path / "net.py")) == ["Net"]
 
 
 def test_what_is_returned_may_be_meant_in_two_orders():

@@ -172,7 +172,7 @@ def test_refused_and_read_by_the_remedy(kind, capsys):
     [
         ("region,n,y\nx,1,2.5\ny,2,3\nx,3,4.5\nTotal,6,10\n", "line 5: 'Total' of the rows above; remove that line"),
         ("r,n,y\nu,1,2\nv,2,3\nTotal,3,5\nu,4,1\nv,2,8\nTotal,6,9\n", "line 4: 'Total' of the rows above"),
-        ("|a|t|\n|---|---|\n|1|u|\n|2|v|\n", "line 2: no row of data ('---')"),
+        ("a,t\n---,---\n1,u\n2,v\n", "line 2: no row of data ('---')"),
         (rows("a", ["1", "2"]).replace("t\n", "t\n(m),(kg),u\n", 1), "line 2: no row of data ('(m)' in column a"),
         (
             "a,b,t\n1,2,u\n3,\0,v\n",
@@ -296,6 +296,51 @@ def test_numbers_that_stand_for_a_missing_value(column):
     assert np.isnan(read.x[:, 0]).sum() == 3
 
 
+ROWS = range(1, 13)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("t.md", "| a | b | y |\n|---|:--|---|\n" + "".join(f"| {i} | {i * 3} | {i % 2} |\n" for i in ROWS), [1, 3]),
+        ("t.txt", "+---+---+\n| b | y |\n+---+---+\n" + "".join(f"| {i * 3} | {i % 2} |\n" for i in ROWS), [3]),
+        ("t.csv", "d,y\n" + "".join(f"15{i:02d}2024,{i % 2}\n" for i in ROWS), [19737]),
+        ("t.csv", "a,,b,y\n" + "".join(f"{i},,{i * 2},{i % 2}\n" for i in ROWS), [1, 2]),
+        ("t.csv", "b,y\n" + "".join(f"\u200b{i * 3},{i % 2}\n" for i in ROWS), [3]),
+        ("t.json", json.dumps([{"p": {"q": {"r": i * 2}}, "y": i % 2} for i in ROWS]), [2]),
+        ("t.json", json.dumps({"ok": 1, "of": {"n": 12, "items": [{"a": i, "y": i % 2} for i in ROWS]}}), [1]),
+    ],
+    ids=["markdown", "mysql", "day first in digits", "empty without a name", "no width", "nested", "of an interface"],
+)
+def test_tables_of_other_programs(tmp_path, name, text, expected):
+    (file := tmp_path / name).write_text(text, encoding="utf-8")
+    read = br.read_table(file, "y")
+    assert (read.x[0].tolist(), len(read.x)) == (expected, 12)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("t.csv", "a,y\n1,2\n# b\n2,3\nend of it\n3,4\n", "mend or remove lines 3, 5"),
+        ("t.sql", "-- dump\nCREATE TABLE t (a INT);\nINSERT INTO t VALUES (1);\n", "a dump in SQL"),
+        ("t.csv", "d,y\n" + "".join(f"{i:02d}{i % 5 + 1:02d}2024,{i % 2}\n" for i in ROWS), "dates='day-first'"),
+        ("t.json", json.dumps([{"p": {"q": [i]}, "y": i % 2} for i in ROWS]), r"drop=\['p.q'\]"),
+    ],
+    ids=["lines that are no rows", "SQL", "day or month first in digits", "lists inside"],
+)
+def test_what_other_programs_write_and_is_refused(tmp_path, name, text, said):
+    (file := tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(br.InvalidInput, match=said):
+        br.read_table(file, "y")
+
+
+@pytest.mark.parametrize("code", [-9, -99, -999])
+def test_a_code_below_0_among_numbers_that_are_not(code):
+    numbers = [float(code) if i % 5 == 0 else 100.0 * i for i in range(1, 31)]
+    notes = br.read_table({"a": numbers, "y": [0.5 * i for i in range(30)]}).notes
+    assert any(f"6 cells are {code}, and no other is below 0" in note for note in notes)
+
+
 # --- what strangers tried ---
 
 
@@ -368,7 +413,7 @@ def test_true_beside_1_is_one_class():
     assert br.read_table({"a": [1, 2, 3, 4], "t": ["TRUE", "true", "1", "0"]}).classes == ("false", "true")
 
 
-@pytest.mark.parametrize("record", ['{"a": {"b": 1}, "t": "u"}', '{"a": [1, 2], "t": "u"}'])
+@pytest.mark.parametrize("record", ['{"a": [{"b": 1}], "t": "u"}', '{"a": [1, 2], "t": "u"}'])
 def test_nested_records_are_refused_and_can_be_dropped(record):
     Path("f.jsonl").write_text("".join(f'{record[:-2]}{i}", "c": {i}}}\n' for i in range(2)))
     with pytest.raises(br.InvalidInput, match=r"drop=\['a'\]"):

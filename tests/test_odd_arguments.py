@@ -17,9 +17,8 @@ X, Y = [[0.0, 1.0], [1.0, 0.0]], [[1.0], [0.0]]
 PAIR, BATCH = (NETWORK, PARAMS), (NETWORK, PARAMS, X, Y)
 ARGUMENTS = {
     **dict.fromkeys(["evaluate", "trace", "value_and_grad", "vjp", "gradient_norms", "per_sample_gradients"], BATCH),
-    **dict.fromkeys(
-        ["compare", "explain", "gradcheck", "input_gradients", "find_learning_rate", "train", "live"], BATCH
-    ),
+    **dict.fromkeys(["compare", "explain", "gradcheck", "input_gradients", "find_learning_rate", "train"], BATCH),
+    "live": BATCH,
     **dict.fromkeys(["to_flax", "to_keras", "to_torch"], PAIR),
     **dict.fromkeys(["from_keras", "from_torch", "from_sklearn", "verify"], (None,)),
     **dict.fromkeys(["load", "load_state", "from_onnx", "read_table", "report", "explorer"], ("missing",)),

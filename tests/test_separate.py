@@ -16,6 +16,7 @@ from backprop_ref.cli import run
 from backprop_ref.conformance.judging.judge import judge
 from backprop_ref.conformance.submissions import calling, separate
 from backprop_ref.conformance.submissions.calling import load
+from backprop_ref.conformance.submissions.confined import trusted
 from backprop_ref.conformance.submissions.functions import Function
 from backprop_ref.conformance.submissions.models import Model
 from backprop_ref.conformance.submissions.separate import Separate, messages
@@ -237,8 +238,9 @@ def test_one_bad_case_does_not_spoil_the_others(name, said):
     [("always_hangs", "no answer within 0.3 s; killed", 0.3), ("always_leaves", "ended with status 3", 10.0)],
 )
 def test_what_never_answers_costs_three_calls(name, said, time_limit, folder):
-    function = Separate(f"theirs.py:{name}", time_limit)
-    report = judge(Function(function), CASES)
+    with trusted(True):  # it says which processes it starts, in a file
+        function = Separate(f"theirs.py:{name}", time_limit)
+        report = judge(Function(function), CASES)
     assert {one.verdict for one in report.cases} == {"NO ANSWER"}
     assert all(said in one.reason for one in report.cases)
     assert function.breaker.lost == 3

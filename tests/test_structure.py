@@ -225,7 +225,8 @@ def test_commands_print_by_show_which_leaves_nothing_that_a_terminal_acts_on():
         "progress.py: Console(stderr=True)",
     ]
     assert list(prints(PACKAGE / "cli/__init__.py")) == [
-        "__init__.py: print('error:', printable(' '.join(str(message).split())), file=sys.stderr)"
+        "__init__.py: print('error:', printable(said), file=sys.stderr)",
+        "__init__.py: print('note:', printable(str(message)), file=sys.stderr)",
     ]
 
 

@@ -625,3 +625,34 @@ def test_a_disk_that_is_full_leaves_what_was_written(tmp_path):
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert len((tmp_path / "run/trace.csv").read_text().splitlines()) > 100
+
+
+@pytest.mark.parametrize("tail", ["zeros", "half a record", "garbage"])
+def test_a_tail_that_was_never_on_the_disk_is_no_record(tmp_path, tail):
+    """What may be left behind the last synced byte when the power fails; a run that goes on writes over it."""
+    network = br.Network([2, 1], ["sigmoid"], "bce")
+    x, y = [[0.0, 1.0], [1.0, 1.0]], [[1.0], [0.0]]
+
+    def trained(folder, epochs, resume=False):
+        trace = Recorder(folder, ["binary", "csv"], samples=[0], every=1)
+        br.train(network, network.init(), x, y, epochs=epochs, run_dir=folder, trace=trace, resume=resume)
+
+    trained(tmp_path / "whole", 6)
+    trained(tmp_path / "cut", 3)
+    record = open_trace(tmp_path / "cut").records.itemsize
+    for name in (FILE, "trace.csv"):
+        more = {
+            "zeros": bytes(3 * record),
+            "half a record": bytes([9]) * (record // 2),
+            "garbage": b"\x00\xff4,\n" * 99,
+        }
+        with (tmp_path / "cut" / name).open("ab") as file:
+            file.write(more[tail])
+    if tail == "zeros":
+        assert open_trace(tmp_path / "cut")["epoch"].tolist() == [0, 1, 2, 3]
+    trained(tmp_path / "cut", 6, resume=True)
+    assert (tmp_path / "cut" / FILE).read_bytes().replace(b'"cut"', b'"whole"')[-6 * record :] == (
+        (tmp_path / "whole" / FILE).read_bytes()[-6 * record :]
+    )
+    lines = (tmp_path / "cut/trace.csv").read_text().replace(",cut,", ",whole,")
+    assert lines == (tmp_path / "whole/trace.csv").read_text()

@@ -9,18 +9,21 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from backprop_ref.errors import BackpropRefError, TrainingDiverged, blame
+from backprop_ref.errors import BackpropRefError, OtherBits, TrainingDiverged, blame
 from backprop_ref.starting import INTERRUPTED, as_usual, end_at_once
 from backprop_ref.text import printable
 
 COMPLETION = "_BACKPROP_REF_COMPLETE"
 COMPLETES = {"--show-completion", "--install-completion"}
+LONGEST = 2000
+"""Characters of a message, most of which may be a name from a file; its end says what to do."""
 COMPILED_CODE = ("NUMBA_CACHE_DIR", "NUMBA_CACHE_LOCATOR_CLASSES")
 """Where Numba takes compiled code from, and unpickles it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and ends the process with its exit status."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # not everyone's terminal has a Σ
             stream.reconfigure(errors="spelt")
@@ -29,6 +32,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     status = run(arguments)
     end_at_once()  # all is done: while the process ends, an exception would only be a traceback
     sys.exit(status)
+
+
+def _open_closed_streams() -> None:
+    """Standard streams that the caller closed lead nowhere; or else the next file opened would be one of them."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            handle = os.open(os.devnull, os.O_RDWR)
+            if handle != number:
+                os.dup2(handle, number)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8"))
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -40,6 +53,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
         with warnings.catch_warnings(), by_flags():
             warnings.simplefilter("ignore")
+            warnings.simplefilter("always", OtherBits)
+            warnings.showwarning = _show_warning
             given = as_now(sys.argv[1:] if arguments is None else arguments)
             asked = command(given[0] if given else None)
             as_usual()
@@ -70,8 +85,14 @@ def run(arguments: Sequence[str] | None = None) -> int:
         if not hasattr(error, "format_message"):
             raise
         message, status = _said(error), 2
-    print("error:", printable(" ".join(str(message).split())), file=sys.stderr)
+    said = " ".join(str(message).split())
+    said = said if len(said) <= LONGEST else f"{said[: LONGEST - 500]} … {said[-500:]}"
+    print("error:", printable(said), file=sys.stderr)
     return status
+
+
+def _show_warning(message: object, *_: object, **__: object) -> None:
+    print("note:", printable(str(message)), file=sys.stderr)
 
 
 def _said(error):

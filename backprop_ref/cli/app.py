@@ -209,6 +209,20 @@ def evaluate(
     evaluate(run, data_path, header, encoding, sheet, json)
 
 
+@registered(epilog=example("reproduce runs/digits-1 --backend numba", "reproduce certificate.json"))
+def reproduce(
+    run: Annotated[str, typer.Argument(help="Run folder, or the certificate.json of one.", metavar="RUN")],
+    backend: Annotated[str | None, typer.Option(help="What trains again; default: the run's.", metavar="NAME")] = None,
+    device: Annotated[str | None, typer.Option(help="Device of the backend.", metavar="NAME")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the backend.")] = None,
+    json: Json = False,
+):
+    """Trains a run again and says IDENTICAL, or the first epoch that differs; status 1 then, 2 if nothing is proved."""
+    from backprop_ref.cli.reproduce import reproduce
+
+    return reproduce(run, backend, device, threads, json)
+
+
 @registered(epilog=example("columns houses.csv --target price", "columns runs/houses-1"))
 @with_flags(
     only=(
@@ -423,6 +437,9 @@ def verify(
         typer.Option("--many", help="With --command: started once; a case a line in, an answer a line out."),
     ] = False,
     time_limit: Annotated[float, typer.Option(min=0.01, help="Seconds for each case.", metavar="SECONDS")] = 10.0,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Let it use files, network and memory as you may, and see the environment.")
+    ] = False,
     html: Annotated[
         str | None, typer.Option(help="Write the report as a page; never over a file.", metavar="FILE")
     ] = None,
@@ -477,6 +494,7 @@ def verify(
         "numbers": numbers,
         "many": many,
         "time_limit": time_limit,
+        "trust": trust,
         "html": html,
         "as_json": json,
         "network": network,

@@ -33,8 +33,8 @@ ABROAD = tuple(
 FAMILIES = ((PAIRS[0], PAIRS[3]), (PAIRS[1], PAIRS[2]), (PAIRS[4],), *((words,) for words in ABROAD))
 """Those that may stand in one column, beside 0 and 1."""
 
-PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-COMMA_DECIMAL = re.compile(r"[+-]?(\d+,?\d*|,\d+)([eE][+-]?\d+)?", re.ASCII)
+PLAIN = re.compile(r"[+-]?(\d+(?:\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+COMMA_DECIMAL = re.compile(r"[+-]?(\d+(?:,\d*)?|,\d+)([eE][+-]?\d+)?", re.ASCII)
 # groups of three digits; in India the ones further left are of two
 DOT_GROUPS = re.compile(r"[+-]?(\d+|[1-9]\d{0,2}(\.\d{3})+)(,\d*)?", re.ASCII)
 COMMA_GROUPS = re.compile(r"[+-]?(\d+|[1-9]\d{0,2}(,\d{2,3})*,\d{3})(\.\d*)?", re.ASCII)
@@ -45,6 +45,10 @@ _SIGNS = "$€£¥￥₹₩₽₺₴₫฿₪\\\\"
 _CODES = "USD|EUR|GBP|CHF|JPY|CNY|INR|SEK|NOK|DKK|PLN|CZK|AUD|CAD|BRL"
 _SIGNED = rf"([+-]?)\s*([{_SIGNS}]?|(?:{_CODES})(?= ))\s*([+-]?[\d.,\u00a0\u202f'\u2019 ]*\d[.,]?(?:[eE][+-]?\d+)?)\s*"
 UNIT = re.compile(_SIGNED + r"([^\W\d_]{1,6}[²³]?|[%°$€£¥￥₹₩₽₺₴₫฿₪‰][CF]?|[^\W\d_]+/[^\W\d_]+)?")
+
+
+MOST_MEASURE = 200
+"""A longer text is no number with a unit."""
 
 
 class Writing(NamedTuple):
@@ -60,9 +64,10 @@ _ASCII = str.maketrans(
     "".join(chr(first + digit) for first in (0xFF10, 0x660, 0x6F0) for digit in range(10))
     + "\u2212\uff0d．，％（）＋٫٬٪",
     3 * "0123456789" + "--.,%()+.,%",
+    "\u200b\u200e\u200f\u2060\ufeff",
 )
-"""Digits and marks of East Asia and of Arabic as those of ASCII."""
-ACCOUNTED = re.compile(r"\((.*\d.*)\)|(.*\d)\s*-")
+"""Digits and marks of East Asia and of Arabic as those of ASCII; what has no width, as none."""
+ACCOUNTED = re.compile(r"\((?=.*\d)(.*)\)|(.*\d)\s*-")
 
 
 def _signed(text: str) -> str:
@@ -97,7 +102,7 @@ def _shape(writing: Writing) -> re.Pattern[str]:
 
 def _without_unit(text: str) -> tuple[str, str, str] | None:
     """Currency sign before, unit after, and the number between, if there is a unit."""
-    found = UNIT.fullmatch(text)
+    found = UNIT.fullmatch(text) if len(text) <= MOST_MEASURE else None
     if found is None or not (found[2] or found[4]):
         return None
     return found[2] or "", found[4] or "", found[1] + found[3].strip()
@@ -208,6 +213,13 @@ PIVOT = 69
 """Years of two digits are 1969 to 2068, as POSIX has it."""
 COMPACT = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])", re.ASCII)
 """A date in digits alone."""
+IN_DIGITS = {DAY_FIRST: "%d%m%Y", MONTH_FIRST: "%m%d%Y"}
+_DAY, _MONTH_OF, _YEAR_OF = r"(0[1-9]|[12]\d|3[01])", r"(0[1-9]|1[0-2])", r"(19|20)\d\d"
+_SHAPES = {
+    "%d%m%Y": re.compile(_DAY + _MONTH_OF + _YEAR_OF, re.ASCII),
+    "%m%d%Y": re.compile(_MONTH_OF + _DAY + _YEAR_OF, re.ASCII),
+}
+"""Dates in digits alone with the year last, by their order."""
 MONTH = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])", re.ASCII)
 """A month in digits alone."""
 _TIME = re.compile(r"([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d(?:[.,]\d+)?))?(?:\s*([AaPp])\.?[Mm]\.?)?", re.ASCII)
@@ -338,6 +350,15 @@ def date_forms(texts: Sequence[str]) -> tuple[str, ...]:
             fitting = [DAY_FIRST]
     zones = {_has_zone(text) for text in texts} if fitting == [ISO] else set()
     return () if len(zones) > 1 else tuple(fitting)
+
+
+def compact_forms(texts: Sequence[str]) -> tuple[str, ...]:
+    """The forms with the year last of dates in digits alone that fit all of some cells."""
+    return tuple(
+        form
+        for form, shape in _SHAPES.items()
+        if all(map(shape.fullmatch, texts)) and all(date(text, form) is not None for text in texts)
+    )
 
 
 def short_year(text: str) -> bool:

@@ -303,18 +303,26 @@ def doubtful(column: Column, raw: Text | Numbers, present: Sequence[str]) -> lis
     if np.isnan(found.extremes).any():
         return said
     for extreme in sorted(set(found.extremes)):
-        if extreme not in SENTINELS and (len(numbers) > MOST_LOOKED_AT or not extreme.is_integer()):
+        if extreme not in {-9.0, *SENTINELS} and (len(numbers) > MOST_LOOKED_AT or not extreme.is_integer()):
             continue
-        if not _is_far(extreme, numbers[:1000]):  # from all others neither, then
+        alone = extreme in {-9.0, *SENTINELS} and extreme < 0.0 <= _next(extreme, numbers[:1000])
+        if not alone and not _is_far(extreme, numbers[:1000]):  # from all others neither, then
             continue
         others = numbers[(numbers != extreme) & ~np.isnan(numbers)]
         count = int((numbers == extreme).sum())
-        several = len(others) > 0 and (extreme in SENTINELS or len(np.unique(others)) > 4)
-        if several and count > 1 and _is_far(extreme, others):
+        several = len(others) > 0 and (alone or extreme in SENTINELS or len(np.unique(others)) > 4)
+        if several and count > 1 and (_is_far(extreme, others) or (alone and others.min() >= 0.0)):
             texts = [text for text in present if cells.number(text, column.writing) == extreme] or [f"{extreme:g}"]
             remedy = _as_nothing(texts, Asked())
-            said.append(f"{name}: {count} cells are {texts[0]}, far from all others (else: {remedy})")
+            where = "far from all others" if _is_far(extreme, others) else "and no other is below 0"
+            said.append(f"{name}: {count} cells are {texts[0]}, {where} (else: {remedy})")
     return said
+
+
+def _next(least: float, numbers: npt.NDArray[np.float64]) -> float:
+    """The least of some numbers but that one; 0 if there is none."""
+    others = numbers[(numbers != least) & ~np.isnan(numbers)]
+    return float(others.min()) if len(others) else 0.0
 
 
 def _is_far(extreme: float, numbers: npt.NDArray[np.float64]) -> bool:
@@ -519,15 +527,24 @@ def _numeric(case: _Case, raw: Text) -> Column | None:
     words = cells.pair(look.present) or ()
     if kind in {None, "boolean"} and words:
         return Column(case.name, "boolean", values=words, nothing=case.asked.nothing)
-    if kind is None and look.distinct > 1 and all(map(cells.COMPACT.fullmatch, look.present)):
-        return Column(case.name, "date", form="%Y%m%d", nothing=case.asked.nothing)
-    if kind is None and look.distinct > 3 and all(map(cells.MONTH.fullmatch, look.present)):
-        return Column(case.name, "date", form="%Y%m", nothing=case.asked.nothing)
+    if kind is None and (dated := _dated_in_digits(case)):
+        return dated
     if kind is None and cells.are_codes(look.present):
         return _coded(case)
     if (kind is None and look.numeric >= 0.5) or kind == "number":
         return _number(case, raw)
     return None
+
+
+def _dated_in_digits(case: _Case) -> Column | None:
+    """The rule of a column of days or months in digits alone."""
+    look = case.look
+    if look.distinct > 1 and all(map(cells.COMPACT.fullmatch, look.present)):
+        return _dated_as(case, ("%Y%m%d",))
+    if look.distinct > 3 and all(map(cells.MONTH.fullmatch, look.present)):
+        return _dated_as(case, ("%Y%m",))
+    forms = cells.compact_forms(look.present) if look.distinct > 2 else ()
+    return _dated_as(case, forms) if forms else None
 
 
 def _coded(case: _Case) -> Column:
@@ -563,17 +580,24 @@ def _dated(case: _Case, raw: Text) -> Column | None:
             said += f"is no date, as most others are; mend the cell or remove that {case.table.line}"
             problems.add(f"{said}, or say what it is: {_as_nothing(strays[:3], case.asked)}")
         return Column(name, "left out")
-    if case.asked.dates in forms:
-        forms = (case.asked.dates,)
-    if len(forms) > 1:
-        others = " or ".join(ask("--dates", form) for form in forms[1:])
-        problems.add(f"column {name}: {look.present[0]!r} is several dates (or: {others})", "--dates", forms[0])
     if forms:
-        return Column(name, "date", form=forms[0], nothing=case.asked.nothing)
+        return _dated_as(case, forms)
     if case.kind in {"date", "boolean"}:
         problems.add(f"column {name}: {look.present[0]!r} is no {case.kind} that is known")
         return Column(name, "left out")
     return None
+
+
+def _dated_as(case: _Case, forms: tuple[str, ...]) -> Column:
+    """The rule of a column of dates, of one form or of one that has to be said."""
+    asked = cells.IN_DIGITS.get(case.asked.dates or "", "")
+    known = next((form for form in (case.asked.dates, asked) if form in forms), None)
+    orders = [next((order for order, form in cells.IN_DIGITS.items() if form == each), each) for each in forms]
+    if known is None and len(forms) > 1:
+        others = " or ".join(ask("--dates", order) for order in orders[1:])
+        said = f"column {case.name}: {case.look.present[0]!r} is several dates (or: {others})"
+        case.problems.add(said, "--dates", orders[0])
+    return Column(case.name, "date", form=known or forms[0], nothing=case.asked.nothing)
 
 
 def _worded(case: _Case) -> Column:

@@ -15,11 +15,12 @@ import mmap
 import re
 import unicodedata
 import zipfile
+import zlib
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import IO, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -28,7 +29,7 @@ from backprop_ref.data import cells
 from backprop_ref.data.header import is_header, one_line
 from backprop_ref.data.raw import Block, Numbers, Raw, Text, Texts
 from backprop_ref.errors import InvalidInput
-from backprop_ref.files import Name
+from backprop_ref.files import Name, refuse_endless
 
 HEAD_BYTES = 1 << 18
 """How much of a file is looked at to find out how it is written."""
@@ -36,6 +37,8 @@ LARGE_BYTES = 1 << 25
 """From here on columns that begin as plain numbers are read as numbers at once."""
 BLOCK_BYTES = 1 << 22
 PART_BYTES = 1 << 23
+MOST_LINES, MOST_ROWS = 10, 100_000
+"""So many lines that are no rows are named, within so many after the first."""
 SCAN_BYTES = 1 << 17  # stays in a core's cache
 MOST_THREADS = 16
 """Each reads a part, and what has been read of parts takes memory."""
@@ -47,32 +50,47 @@ _BOMS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-_OPENERS: dict[bytes, Callable[[bytes], bytes]] = {
-    b"\x1f\x8b": gzip.decompress,
-    b"BZh": bz2.decompress,
-    b"\xfd7zXZ": lzma.decompress,
+_OPENERS: dict[bytes, Callable[..., Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ": lzma.LZMAFile,
 }
+MOST_TIMES, ALWAYS_BYTES = 100, 1 << 27
+"""A packed file may become so many times as large, or of this size."""
 Bytes = bytes | mmap.mmap
 Found = TypeVar("Found")
 
 
 def content(path: Name) -> Bytes:
     """All of a file, unpacked if it is packed; a large one as a map of it."""
+    refuse_endless(path)
     try:
         with Path(path).open("rb") as file:
             large = Path(path).is_file() and Path(path).stat().st_size > LARGE_BYTES
             data: Bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if large else file.read()
-        for magic, unpack in _OPENERS.items():
+        for magic, opened in _OPENERS.items():
             if data[: len(magic)] == magic:
-                return unpack(bytes(data))
+                with opened(io.BytesIO(data)) as packed:
+                    return unpacked(path, packed, len(data))
     except FileNotFoundError:
         raise InvalidInput(f"{path}: no such file; check the path") from None
-    except (EOFError, lzma.LZMAError, gzip.BadGzipFile) as error:
+    except (EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error) as error:
         raise InvalidInput(f"{path}: packed, and damaged ({error}); restore it from a copy") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InvalidInput(f"{path}: cannot be read ({reason}); give a table that you may read") from None
     return data
+
+
+def unpacked(path: Name, packed: IO[bytes], size: int) -> bytes:
+    """What a packed file of `size` bytes holds; refused if it is out of proportion, as one made to fill memory is."""
+    most = max(MOST_TIMES * size, ALWAYS_BYTES)
+    found = packed.read(most + 1)
+    if len(found) > most:
+        raise InvalidInput(
+            f"{path}: packed, and over {MOST_TIMES} times as large unpacked; unpack it yourself, and give that"
+        )
+    return found
 
 
 def unzipped(path: Name, data: Bytes) -> bytes:
@@ -82,8 +100,17 @@ def unzipped(path: Name, data: Bytes) -> bytes:
             names = [name for name in archive.namelist() if not name.endswith("/") and "__MACOSX" not in name]
             if len(names) != 1:
                 raise InvalidInput(f"{path}: an archive of {len(names)} files; unpack it and give one of them")
-            return archive.read(names[0])
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+            with archive.open(names[0]) as packed:
+                return unpacked(path, packed, len(data))
+    except (
+        zipfile.BadZipFile,
+        RuntimeError,
+        NotImplementedError,
+        EOFError,
+        OSError,
+        zlib.error,
+        lzma.LZMAError,
+    ) as error:
         raise InvalidInput(f"{path}: packed, and cannot be unpacked ({error}); unpack it first") from None
 
 
@@ -303,6 +330,8 @@ def _plain_delimiters(path: Name, data: Bytes) -> Bytes:
         data = re.sub(_FORCED.pattern.encode(), rb'\1"\2"', bytes(data), flags=re.MULTILINE)
     if some and all(re.fullmatch(r"\s*'.*'\s*", line) for line in some) and data.find(b'"') < 0:
         return bytes(data).replace(b"'", b'"')
+    if not isinstance(data, mmap.mmap) and any(_RULE.fullmatch(line.encode()) for line in lines):
+        data = _RULE.sub(rb"\1", data)
     head = "".join(lines).encode()
     if any(found[1] for found in _SPACE_BEFORE_QUOTE.finditer(head)) and not isinstance(data, mmap.mmap):
         return _SPACE_BEFORE_QUOTE.sub(lambda found: found[1] or found[0], data)
@@ -313,6 +342,8 @@ _FORCED = re.compile(r"""((?:^|[,;\t|])\s*)="([^"\r\n]*)"(?=\s*(?:[,;\t|\r\n]|$)
 """A cell that Excel is to take for text: ="0123"."""
 _SPACE_BEFORE_QUOTE = re.compile(rb'"(?:[^"]|"")*+"|([,;\t|]) +(?=")')
 """A cell in quotes, or (with a delimiter as its group) spaces before one."""
+_RULE = re.compile(rb"^[ \t]*[|+]?[-=:+| ]*[-=]{3,}[-=:+| ]*[|+][-=:+| ]*(\r?\n)", re.MULTILINE)
+"""A line of dashes, as databases and Markdown draw tables."""
 _WORDS = re.compile(r'"[^"]*"|[^\s"]+')
 
 
@@ -338,6 +369,10 @@ def _layout(
     path: Name, data: Bytes, header: bool | None, known: Collection[str], counted: bool, notes: list[str]
 ) -> Layout:
     lines = _lines(data)
+    if len(data) > HEAD_BYTES and lines[-1][-1:] not in {"\n", "\r"}:
+        raise InvalidInput(
+            f"{path}: a first line of over {HEAD_BYTES >> 10} KiB: too many columns; leave some out, or give Parquet"
+        )
     skipped, comments, delimiter = _preamble(lines)
     if comments == len(lines):
         raise InvalidInput(f"{path}: empty; a table with one row per sample is needed")
@@ -515,9 +550,10 @@ def _plain_columns(data: Bytes, layout: Layout) -> set[int]:
     def plain(column: Sequence[str]) -> bool:
         present = [cell for cell in column if cell not in cells.NOTHING]
         numbers = all(cells.PLAIN.fullmatch(cell) and not not_plain.match(cell) for cell in present)
+        dated = all(map(cells.COMPACT.fullmatch, present)) or cells.compact_forms(present[:100])
         pointed = [cell for cell in present if "." in cell]
         thousands = bool(pointed) and all(map(cells.DOT_GROUPS.fullmatch, pointed))
-        return numbers and not thousands and not all(map(cells.COMPACT.fullmatch, present))
+        return numbers and not thousands and not dated
 
     return {i for i in range(layout.width) if rows and plain([row[i] for row in rows])}
 
@@ -677,14 +713,20 @@ def _line_of(data: Bytes, layout: Layout) -> Callable[[int], str]:
 def _explained(path: Name, data: Bytes, layout: Layout, error: Exception) -> InvalidInput:
     """What pyarrow could not read, by its line."""
     end = layout.first_line
+    wrong: list[tuple[int, int]] = []
     try:
         for line, row in _rows(data, layout):
             end = line
             if len(row) != layout.width:
-                first = "the header" if layout.names else f"line {layout.first_line + 1}"
-                return InvalidInput(
-                    f"{path}, line {line}: {len(row)} cells, but {first} has {layout.width}; mend or remove that line"
-                )
+                wrong.append((line, len(row)))
+            if len(wrong) == MOST_LINES or (wrong and line > wrong[0][0] + MOST_ROWS):
+                break
+        if wrong:
+            first = "the header" if layout.names else f"line {layout.first_line + 1}"
+            said = f"{path}, line {wrong[0][0]}: {wrong[0][1]} cells, but {first} has {layout.width}"
+            more = ", ".join(str(line) for line, _ in wrong[1:])
+            remedy = f"mend or remove lines {wrong[0][0]}, {more}" if more else "mend or remove that line"
+            return InvalidInput(f"{said}; {remedy}{' and more' if len(wrong) == MOST_LINES else ''}")
     except csv.Error as problem:
         return InvalidInput(f"{path}, line {end + 1}: not CSV ({problem}); mend that line")
     return InvalidInput(f"{path}: not CSV ({error}); mend it")

@@ -4,7 +4,9 @@ import csv
 import io
 import json
 import re
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Collection, Container, Iterable, Sequence
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
@@ -85,6 +87,7 @@ def read(
 _OTHERS = (
     (rb"\s*<(!doctype html|html|table|head|meta)", "a web page"),
     (rb"\s*<\?xml", "XML"),
+    (rb"(\s|--[^\n]*\n|/\*.*?\*/;?)*(INSERT INTO|CREATE TABLE|DROP TABLE) ", "a dump in SQL"),
     (rb"SQLite format 3", "a database of SQLite"),
     (rb"\x80[\x02-\x05][\x00-\xff]", "a pickle of Python's"),
     (rb"%PDF", "a PDF"),
@@ -224,10 +227,12 @@ def _arrow_file(path: Name, head: bytes, left_out: Container[str]) -> Raw:
 
     try:
         read = pyarrow.parquet.read_table if head.startswith(b"PAR1") else pyarrow.feather.read_table
-        return _without_index(read(str(path)), left_out)
+        table = read(str(path))
+        table.validate(full=True)  # else a damaged file leads out of the memory that it is read into
+        return _without_index(table, left_out)
     except InvalidInput as error:
         raise InvalidInput(f"{path}: {error}") from None
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise InvalidInput(f"{path}: cannot be read ({error}); write it again") from None
 
 
@@ -434,6 +439,9 @@ def _records(found: dict[str, Any]) -> Any:
     if {"columns", "data"} <= set(found) and isinstance(found["data"], list):
         return [dict(zip(found["columns"], row, strict=True)) for row in found["data"]]
     tables = [name for name, rows in found.items() if isinstance(rows, list) and rows and isinstance(rows[0], dict)]
+    inside = [rows for rows in found.values() if isinstance(rows, dict | list)]
+    if len(inside) == 1 and isinstance(inside[0], dict) and any(isinstance(rows, list) for rows in inside[0].values()):
+        return _records(inside[0])
     if len(tables) == 1 and not any(isinstance(found[name], list | dict) for name in found if name != tables[0]):
         return found[tables[0]]
     if found and all(isinstance(column, dict) for column in found.values()):
@@ -444,10 +452,22 @@ def _records(found: dict[str, Any]) -> Any:
     return found if any(isinstance(column, list) for column in found.values()) else [found]
 
 
+def _flat(record: dict[str, Any], left_out: Container[str], before: str = "") -> dict[str, Any]:
+    """A record whose objects are columns of their own, as place.city."""
+    made: dict[str, Any] = {}
+    for key, value in record.items():
+        name = f"{before}{key}"
+        if isinstance(value, dict) and value and name not in left_out:
+            made |= _flat(value, left_out, f"{name}.")
+        else:
+            made[name] = value
+    return made
+
+
 def _from_records(records: Iterable[dict[str, Any]], left_out: Container[str]) -> Any:
     import pyarrow as pa
 
-    records = list(records)
+    records = [_flat(record, left_out) for record in records]
     names = list(dict.fromkeys(name for record in records for name in record))
 
     def value(cell: object) -> object:
@@ -544,7 +564,19 @@ def _arrays(path: Name, data: Any) -> Raw:
             held = {name: loaded[name] for name in loaded.files}
     except InvalidInput as error:
         raise InvalidInput(f"{path}: {error}") from None
-    except (ValueError, OSError, EOFError) as error:
+    except (
+        ValueError,
+        OSError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+        SyntaxError,
+        tokenize.TokenError,
+        NotImplementedError,
+        RuntimeError,
+        OverflowError,
+        TypeError,
+    ) as error:
         raise InvalidInput(f"{path}: arrays that cannot be read ({error}); save plain numbers") from None
     features = next((held[name] for name in _FEATURES if name in held), None)
     target = next((held[name] for name in _TARGETS if name in held), None)

@@ -181,10 +181,10 @@ def _dataset(
     width = len(raw.columns)
     names = raw.names or [f"x{i}" for i in range(width)]
     raw = raw.without_blank_rows().without_repeated_names()
+    if not raw.rows:
+        raise InvalidInput(f"{where}: nothing in any row; at least one row of data is needed")
     raw.notes.extend(_check_rows(where, raw))
-    for i, name in enumerate(names):
-        if not name and i:
-            raise InvalidInput(f"{where}: column {i + 1} has no name; name it in the header")
+    _name_all(where, raw, names)
     wanted = _rejoined(wanted, names)
     counted = () if sample_weight is None else (sample_weight,)
     drop, ids = _rejoined(asked.drop, names), tuple(_rejoined(asked.ids, names))
@@ -254,6 +254,15 @@ def _dataset(
         weights,
     )
     return dataset._replace_notes((*_decisions(dataset, raw, label_names, targets), *raw.notes, *notes))
+
+
+def _name_all(where: str, raw: Raw, names: list[str]) -> None:
+    """Names columns without a name in which there is nothing; refuses others, but for the first."""
+    for i, (name, column) in enumerate(zip(names, raw.columns, strict=True)):
+        if not name and i and isinstance(column, Text) and column.values == [""]:
+            names[i] = f"column {i + 1}"
+        elif not name and i:
+            raise InvalidInput(f"{where}: column {i + 1} has no name; name it in the header")
 
 
 def _weights(where: str, raw: Raw, place: int, name: str) -> npt.NDArray[np.float64]:

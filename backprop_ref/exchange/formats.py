@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from backprop_ref.errors import InvalidInput, check_is, unknown
-from backprop_ref.files import Name, is_stream, path_of, replace, send, writing
+from backprop_ref.files import Name, is_stream, path_of, refuse_endless, replace, send, writing
 from backprop_ref.network import Network, model_file
 from backprop_ref.network.model_file import Model, check_pair
 from backprop_ref.parameters import Parameters
@@ -123,6 +123,8 @@ def load(path: Name, network: Network | None = None) -> Model:
     """
     suffix = path_of(path).suffix.lower()
     name = next((name for name, form in FORMATS.items() if suffix in form.suffixes), None)
+    if not Path(path).is_dir():
+        refuse_endless(path)
     if Path(path).is_dir() or name is None or (suffix == ".safetensors" and not _of_torch(path)):
         try:
             return model_file.load(path)

@@ -16,10 +16,11 @@ from backprop_ref.asking import ask, called
 from backprop_ref.data.named import NAMES
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.experiments.schema import OTHER_KEYS, Config, flags
-from backprop_ref.files import path_of
+from backprop_ref.files import content, path_of, refuse_ways_out
 from backprop_ref.formulas import ACTIVATIONS, LOSSES
 from backprop_ref.network import loss_name
 from backprop_ref.optimizers.lbfgs import METHODS
+from backprop_ref.stored import read_text
 
 # What a run does where nothing else is said: on most data, on numbers to predict, and on some of the built-in sets.
 SUITED: dict[str, dict[str, dict[str, Any]]] = {
@@ -73,6 +74,12 @@ EARLIER_FLAGS = {
 """What flags were called before, which they still answer to."""
 
 
+MOST_BYTES = 2**18
+"""Of a configuration: YAML is read slowly."""
+MOST_DIGITS = 400
+"""Of a whole number."""
+
+
 class _Loader(yaml.SafeLoader):
     """Safe YAML in which no mapping may have a key twice."""
 
@@ -84,6 +91,14 @@ class _Loader(yaml.SafeLoader):
             seen.add(key.value if isinstance(key.value, str) else id(key))
         return super().construct_mapping(node, deep)
 
+    def construct_yaml_int(self, node):
+        if len(node.value) > MOST_DIGITS:
+            raise yaml.constructor.ConstructorError(None, None, "a number of too many digits", node.start_mark)
+        return super().construct_yaml_int(node)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+
 
 def read_config(path, besides=()):
     """The YAML file as nested dictionaries, to be checked with everything else; null counts as left out.
@@ -91,11 +106,11 @@ def read_config(path, besides=()):
     Sections named in `besides`, which are no part of a run's configuration, may be there too.
     """
     try:
-        content = yaml.load(path_of(path, "config").read_text(encoding="utf-8"), _Loader)
+        content = yaml.load(read_text(path_of(path, "config"), MOST_BYTES), _Loader)
     except FileNotFoundError:
         raise InvalidInput(f"{path}: no such file; check the path of {ask('--config')}") from None
-    except OSError as error:
-        raise InvalidInput(f"{path}: cannot be read ({error.strerror}); give a YAML file") from None
+    except InvalidInput:
+        raise
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         where = getattr(error, "problem_mark", None)
         place = f", line {where.line + 1}" if where else ""
@@ -129,7 +144,7 @@ def _named(path, section, values):
         if isinstance(found.get(key), str | int) and not isinstance(found.get(key), bool):
             found[key] = [str(found[key])]
         elif isinstance(found.get(key), list):
-            found[key] = [str(each) for each in found[key]]
+            found[key] = [str(each) if isinstance(each, str | int | float) else each for each in found[key]]
     return found
 
 
@@ -139,7 +154,7 @@ LISTS = ("target", "drop", "id", "kinds", "missing_values")
 def dotenv(folder="."):
     """NAME=value lines of a ``.env`` file as a dictionary: quoted or not, ``export`` and comments allowed."""
     path = Path(folder) / ".env"
-    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    text = content(path, MOST_BYTES).decode(errors="replace") if path.is_file() else ""
     pair = re.compile(r"""\s*(?:export\s+)?(\w+)\s*=\s*(?:(["'])(.*?)\2|(.*?))\s*(?:(?<!\S)#.*)?""")
     found = filter(None, map(pair.fullmatch, text.splitlines()))
     return {match[1]: match[3] or match[4] or "" for match in found}
@@ -210,6 +225,8 @@ def merge(
 
 def _content(path, besides, environment):
     """The sections of a file, but those `besides`; one that goes on by its own configuration has no say in where."""
+    if not environment:
+        refuse_ways_out(Path(path).parent, Path(path).name)
     content = read_config(path, besides)
     if content.get("run") and not environment:
         raise InvalidInput(f"{path}: section run: only the command line says where a run goes; remove that section")
@@ -356,6 +373,8 @@ NEEDED = {
 
 def _explained(problems, sources, path, table):
     """Validation errors of one value in one line: where it came from, what is wrong, what is allowed."""
+    if len(problems[0]["loc"]) < 2:
+        raise InvalidInput(f"{path}: {'.'.join(map(str, problems[0]['loc']))}: {problems[0]['msg']}")
     section, key = place = problems[0]["loc"][:2]
     if problems[0]["type"] == "extra_forbidden":
         keys = [name for where, name, _ in table.values() if where == section]

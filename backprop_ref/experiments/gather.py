@@ -12,13 +12,15 @@ from backprop_ref.errors import BackpropRefError, InvalidInput
 from backprop_ref.experiments.config import merge, read_config
 from backprop_ref.experiments.reading import Results
 from backprop_ref.experiments.run_folder import CONFIG, RESULTS
-from backprop_ref.experiments.runner import load_run, prepare
+from backprop_ref.experiments.runner import check_same_data, load_run, prepare
+from backprop_ref.files import refuse_ways_out
 from backprop_ref.metrics import predicted_class
 from backprop_ref.report.charts.runs import Boundary, Run
 from backprop_ref.report.charts.sweeps import Cell
 from backprop_ref.stored import read_text
 from backprop_ref.traces.file import FILE, open_trace
-from backprop_ref.training.checkpoint import CHECKPOINT, HISTORY
+from backprop_ref.training.checkpoint import CHECKPOINT
+from backprop_ref.training.history_file import HISTORY
 from backprop_ref.training.stored_checkpoint import load_checkpoint
 
 RESOLUTION = 90
@@ -41,6 +43,7 @@ def gather_cells(sweep):
     found = []
     for row in sweep.rows():
         folder = sweep.folder / row["folder"]
+        refuse_ways_out(folder, RESULTS, HISTORY)
         trace = open_trace(folder) if (folder / FILE).exists() else None
         found.append(Cell(row, Run(folder.name, _history(folder, trace), _results(folder), trace)))
     return found
@@ -54,6 +57,7 @@ def _check(folder):
         inside = [path.parent for path in folder.glob(f"*/{CONFIG}")]
         newest = max(inside, key=lambda each: each.stat().st_mtime_ns, default="runs/digits-1")
         raise InvalidInput(f"{folder}: {what} (no {CONFIG} in it); give the folder of a run, such as {newest}")
+    refuse_ways_out(folder, CONFIG, RESULTS, HISTORY)
 
 
 def _gathered(folder, name, settings):
@@ -110,6 +114,7 @@ def read_history(folder):
     """The columns of history.csv by name."""
     path = folder / HISTORY
     first, *lines = read_text(path).split("\n")
+    lines = lines[:-1]  # what is behind the last line break: nothing, or a line that is being written
     names = first.split(",")
     try:
         known = {"epoch", "loss"} <= set(names) <= set(OF_HISTORY) and {"accuracy", "r2"} & set(names)
@@ -168,7 +173,8 @@ def _boundary(folder):
         return None
     try:
         experiment = prepare(merge({}, folder / CONFIG, environment=False, computing=False))
-    except BackpropRefError:  # the file with the data is gone: there is no plane to show
+        check_same_data(folder, experiment, model.params.dtype)
+    except BackpropRefError:  # the data are gone, or others by now, and none of this run's business
         return None
     if experiment.network != model.network or experiment.preprocessing.classes != preprocessing.classes:
         return None  # the data are others by now

@@ -55,7 +55,7 @@ def python_run(folder: Path, function: str, instead: str) -> PythonRun:
     run = PythonRun(model.network, state, *found, identity)
     try:
         slots = set(run.optimizer.init(state.params.flat))
-        if slots != set(state.slots) or run.step < 1 or run.x.dtype != state.params.dtype:
+        if slots != set(state.slots) or run.step < 1 or {run.x.dtype, run.y.dtype} != {state.params.dtype}:
             raise ValueError("its parts do not belong together")
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise InvalidInput(

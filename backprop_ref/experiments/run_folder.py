@@ -6,9 +6,11 @@ from pathlib import Path, PurePath
 
 from backprop_ref.asking import ask
 from backprop_ref.errors import InvalidInput
-from backprop_ref.files import Name, beside_which, create, make_folder, refuse_links, replace
+from backprop_ref.files import Name, beside_which, create, make_folder, refuse_links, remove_torn, replace
+from backprop_ref.stored import read_text
 from backprop_ref.traces.sinks import SINKS
-from backprop_ref.training.checkpoint import CHECKPOINT, HISTORY
+from backprop_ref.training.checkpoint import CERTIFICATE, CHECKPOINT
+from backprop_ref.training.history_file import HISTORY
 
 CONFIG, RESULTS = "config.yaml", "results.json"
 OLDER_LOGS = 3
@@ -37,8 +39,9 @@ def new_folder(asked: Name | None, name: str, config: str, log: str) -> Iterator
         created = [folder / CONFIG, folder / log, *(folder / log).parents[: len(Path(log).parts) - 1], *created]
         yield folder
     except BaseException:
-        if {path.name for path in folder.iterdir()} <= {CONFIG, Path(log).parts[0]}:
-            remove(created)
+        with contextlib.suppress(OSError):  # of a folder that is gone
+            if {path.name for path in folder.iterdir()} <= {CONFIG, Path(log).parts[0]}:
+                remove(created)
         raise
 
 
@@ -47,7 +50,8 @@ def resumed_folder(folder: Name, config: str, log: str) -> Iterator[Path]:
     """The folder of a run that goes on by this configuration; by the one before, where nothing of it was reached."""
     folder = Path(folder)
     check_links(folder, log)
-    before, checkpoint = (folder / CONFIG).read_text(encoding="utf-8"), _version(folder / CHECKPOINT)
+    remove_torn(folder, CONFIG, RESULTS)
+    before, checkpoint = read_text(folder / CONFIG), _version(folder / CHECKPOINT)
     try:
         replace(folder / CONFIG, config)
         yield folder
@@ -69,7 +73,7 @@ def _version(path):
 def check_log(file: str) -> None:
     """Refuses a log that would not be a file of its own in the run folder."""
     log = Path(file)
-    taken = {CONFIG, RESULTS, CHECKPOINT, HISTORY, *TRACES}
+    taken = {CONFIG, RESULTS, CHECKPOINT, HISTORY, CERTIFICATE, *TRACES}
     if log.is_absolute() or ".." in log.parts or not log.parts or log.parts[0] in taken:
         raise InvalidInput(
             f"logging.file ({ask('--log-file')}) {log}: give a relative path of its own in the run folder"
@@ -83,7 +87,7 @@ def logs(file: Name) -> list[str]:
 
 def check_links(folder: Name, log: Name) -> None:
     """Refuses a run folder in which a link has the name of a file that a run writes."""
-    refuse_links(folder, CONFIG, RESULTS, CHECKPOINT, HISTORY, *TRACES, *logs(log))
+    refuse_links(folder, CONFIG, RESULTS, CHECKPOINT, HISTORY, CERTIFICATE, *TRACES, *logs(log))
 
 
 def before_checkpoint(folder: Name, log: Name) -> list[Path]:

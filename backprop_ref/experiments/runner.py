@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import logging.handlers
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -160,9 +161,23 @@ def prepare(config):
     sizes = [preprocessing.n_inputs, *network.hidden, preprocessing.n_outputs]
     described = Network(sizes, [*network.activation, network.output_activation], network.loss)
     network.loss = described.loss
+    _check_memory(described)
     dropout.checked(config.training.dropout, described)
     optimizer, schedule = _optimizer(config.training), _schedule(config.training)
     return Experiment(config, dataset, parts, preprocessing, described, optimizer, schedule)
+
+
+def _check_memory(network):
+    """Refuses what cannot fit into this machine's memory, before the machine is slowed down by it."""
+    if not hasattr(os, "sysconf"):
+        return
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    needed = 2 * 4 * network.n_parameters  # parameters and gradients, of four bytes each at least
+    if needed > there > 0:
+        raise InvalidInput(
+            f"network of {network.n_parameters:,} parameters: {needed / 2**30:,.0f} GiB are needed at least, and "
+            f"there are {there / 2**30:,.0f}; give smaller layers"
+        )
 
 
 def _start(config):
@@ -286,17 +301,7 @@ def _ready(config):
     chosen.name, chosen.numerics = chosen.name or settings.resolve("backend"), backend.numerics
     for key in ("dtype", "device", "threads"):
         setattr(chosen, key, settings.resolve(key, getattr(chosen, key)))
-    params = experiment.network.init(config.training.seed, config.network.init, chosen.dtype)
-    if config.training.start is not None:
-        first = load(config.training.start)
-        if first.network.sizes != experiment.network.sizes:
-            sizes = list(first.network.sizes), list(experiment.network.sizes)
-            raise InvalidInput(
-                f"{ask('--from', config.training.start)}: its sizes are {sizes[0]}, not {sizes[1]}; "
-                f"leave out {ask('--hidden')}"
-            )
-        params = Parameters.from_arrays(first.params.W, first.params.b, chosen.dtype)
-    return experiment, backend, params
+    return experiment, backend, first_params(experiment, chosen.dtype)
 
 
 def run(
@@ -345,13 +350,12 @@ def _train(experiment, backend, params, folder, progress, announce, may_grow, co
         try:
             result = train(
                 *(experiment.network, params, x, y),
-                **_told(experiment, y),
+                **how_to_train(experiment),
                 callback=_epoch_logger(log),
                 progress=progress,
                 run_dir=folder,
+                resume=config.run.resume is not None,
                 trace=_recorder(config.trace, folder),
-                preprocessing=experiment.preprocessing.to_dict(),
-                config=config.model_dump(by_alias=True, exclude={"run"}),
                 backend=backend,
                 comm=comm,
             )
@@ -370,27 +374,42 @@ def _train(experiment, backend, params, folder, progress, announce, may_grow, co
     return results
 
 
-def _told(experiment, y):
-    """What `train` is told of how to train, on every rank."""
-    config, training = experiment.config, experiment.config.training
+def first_params(experiment: Experiment, dtype: Any) -> Parameters:
+    """The initial parameters: by the seed, or those of the run that the configuration starts from."""
+    training: Any = experiment.config.training
+    scheme: Any = experiment.config.network.init
+    if training.start is None:
+        return experiment.network.init(training.seed, scheme, dtype)
+    first = load(training.start)
+    if first.network.sizes != experiment.network.sizes:
+        sizes = list(first.network.sizes), list(experiment.network.sizes)
+        raise InvalidInput(
+            f"{ask('--from', training.start)}: its sizes are {sizes[0]}, not {sizes[1]}; leave out {ask('--hidden')}"
+        )
+    return Parameters.from_arrays(first.params.W, first.params.b, dtype)
+
+
+def how_to_train(experiment: Experiment) -> dict[str, Any]:
+    """The arguments of `br.train` that make the bits, and what the checkpoint keeps beside them."""
+    training = experiment.config.training
     return {
-        **experiment.of_steps,
         "epochs": training.epochs,
+        **experiment.of_steps,
         "schedule": experiment.schedule,
         "validation": _validation(experiment),
         "patience": training.patience,
         "min_delta": training.min_delta,
-        "resume": config.run.resume is not None,
-        "metric": _metric(experiment, y),
+        "metric": _metric(experiment, experiment.xy("train")[1]),
+        "preprocessing": experiment.preprocessing.to_dict(),
+        "config": experiment.config.model_dump(by_alias=True, exclude={"run"}),
     }
 
 
 def run_beside(config: Config, comm: Any) -> None:
     """What `run` is on the other ranks of `comm`: without folder, results and log."""
     experiment, backend, params = _ready(config)
-    x, y = experiment.xy("train")
-    told = {**_told(experiment, y), "run_dir": "of rank 0"}
-    train(experiment.network, params, x, y, **told, backend=backend, comm=comm)
+    told = {**how_to_train(experiment), "resume": config.run.resume is not None, "run_dir": "of rank 0"}
+    train(experiment.network, params, *experiment.xy("train"), **told, backend=backend, comm=comm)
 
 
 def _validation(experiment):

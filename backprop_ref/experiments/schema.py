@@ -105,7 +105,9 @@ class Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _renamed(cls, values):
-        return {cls.earlier.get(key, key): value for key, value in values.items()}
+        return (
+            {cls.earlier.get(key, key): value for key, value in values.items()} if isinstance(values, dict) else values
+        )
 
     @field_validator("*", mode="before")
     @classmethod
@@ -166,9 +168,11 @@ class Data(Section):
     validation_path: Text | None = key(
         None, "--validation-path", "A table like that of --data-path, to look at after each epoch."
     )
-    n_samples: Count | None = key(None, "--n-samples", "Size of a generated set.")
-    n_features: Count | None = key(None, "--n-features", "Features of a generated set; patterns of the encoder.")
-    n_classes: Annotated[int, Field(ge=2)] | None = key(None, "--n-classes", "Classes of a generated set.")
+    n_samples: Annotated[int, Field(ge=1, le=10**7)] | None = key(None, "--n-samples", "Size of a generated set.")
+    n_features: Annotated[int, Field(ge=1, le=10**5)] | None = key(
+        None, "--n-features", "Features of a generated set; patterns of the encoder."
+    )
+    n_classes: Annotated[int, Field(ge=2, le=10**5)] | None = key(None, "--n-classes", "Classes of a generated set.")
     noise: NotNegative | None = key(None, "--noise", "Noise of a generated set.")
     folds: Annotated[int, Field(ge=2)] | None = key(
         None, "--folds", "Train that many times, each time with another part of the rows kept for the test."

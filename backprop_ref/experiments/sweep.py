@@ -1,7 +1,7 @@
 """A grid of runs: workers, resuming, and one table with a row for each."""
 
 import itertools
-import json
+import math
 import os
 import re
 import time
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, StrictStr, ValidationError
 
+from backprop_ref import showing
 from backprop_ref.asking import ask
 from backprop_ref.errors import InvalidInput, TrainingDiverged, unknown
 from backprop_ref.experiments.config import check_backend, merge
@@ -20,16 +21,19 @@ from backprop_ref.experiments.run_folder import before_checkpoint, check_links, 
 from backprop_ref.experiments.runner import initial_loss, prepare, run
 from backprop_ref.experiments.schema import Config
 from backprop_ref.experiments.workers import await_workers, in_processes
-from backprop_ref.files import create, json_text, make_folder, refuse_links, replace
+from backprop_ref.files import create, json_text, make_folder, refuse_links, remove_torn, replace
 from backprop_ref.progress import Bar
 from backprop_ref.report.ends import STATES, outcome, right_from
-from backprop_ref.text import as_table
+from backprop_ref.stored import parsed, read_text
+from backprop_ref.text import as_table, numbered
 from backprop_ref.traces.file import FILE, open_trace
 from backprop_ref.training.checkpoint import CHECKPOINT, locked
 
 PLAN, ROW, CELLS, TABLES = "sweep.json", "cell.json", "cells", ("table.csv", "table.json")
 ELSEWHERE = ("dir", "resume", "output")
 """What a run's configuration may say of where it goes, and a sweep's may not."""
+MOST_SHOWN = 50
+"""Rows of the table that a notebook shows."""
 WORTH_WORKERS_SECONDS = 10.0
 """What is left has to take longer than this before processes are started for it, each of which has to import first."""
 
@@ -149,18 +153,30 @@ def _text(value):
     return "x".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
+MOST_RUNS = 10_000
+"""Of a sweep."""
+
+
 def _ranged(axis, text):
-    match = re.fullmatch(r"(\d+)-(\d+)", text) if axis == "seed" else None
+    match = re.fullmatch(r"(\d{1,18})-(\d{1,18})", text) if axis == "seed" else None
     if match is None:
         return [text]
     first, last = int(match[1]), int(match[2])
     if first > last:
         raise InvalidInput(f"{ask('--seeds')}: {text} is empty; give the smaller one first, as {last}-{first}")
+    if last - first >= MOST_RUNS:
+        said = f"{text} are {last - first + 1:,}, and {MOST_RUNS:,} runs a sweep at most"
+        raise InvalidInput(f"{ask('--seeds')}: {said}; give fewer")
     return [str(seed) for seed in range(first, last + 1)]
 
 
 def plan(grid, flags, path=None):
     """The cells of a grid over what `flags` (flag -> value) and a file say, all of them checked."""
+    runs = math.prod(map(len, grid.values()))
+    if runs > MOST_RUNS:
+        raise InvalidInput(
+            f"{path or 'sweep'}: {runs:,} runs, and a sweep has {MOST_RUNS:,} at most; give fewer values"
+        )
     cells = []
     checked = set()
     for values in itertools.product(*grid.values()):
@@ -215,13 +231,11 @@ class Sweep:
         """The one in a folder; what its plan says, and any link in it, has to stay inside the folder."""
         path = Path(folder) / PLAN
         try:
-            content = _Content(**json.loads(path.read_text(encoding="utf-8"))).model_dump()
+            content = _Content(**parsed(read_text(path))).model_dump()
             cells = [Cell(**cell) for cell in content.pop("cells")]
             configs = [Config(**cell.config) for cell in cells]
         except FileNotFoundError:
             raise InvalidInput(f"{folder}: no folder of a sweep (no {PLAN} in it)") from None
-        except OSError as error:
-            raise InvalidInput(f"{path}: cannot be read ({error.strerror})") from None
         except ValidationError as error:
             wrong = error.errors()[0]
             place = ".".join(map(str, wrong["loc"]))
@@ -255,6 +269,25 @@ class Sweep:
         found = [_read_row(cell, self.place(cell)) for cell in self.cells]
         return [row for row in found if row is not None]
 
+    def _parts(self) -> showing.Parts:
+        rows, columns = self.rows(), [*self.about["grid"], "outcome", "epochs", "final_loss"]
+        yield f"{self.about['title']}: {len(rows)} of {numbered(len(self.cells), 'run')}, in {self.folder}"
+        values = ([row.get(name) for name in columns] for row in rows[:MOST_SHOWN])
+        yield showing.Table(columns, [[f"{v:.4g}" if isinstance(v, float) else str(v) for v in row] for row in values])
+        if len(rows) > MOST_SHOWN:
+            yield f"the first {MOST_SHOWN} of {len(rows):,} rows; table.csv has them all"
+
+    def __repr__(self) -> str:
+        return showing.text(self._parts())
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return showing.html(self._parts())
+
+    def _repr_markdown_(self) -> str:
+        """The same as Markdown."""
+        return showing.markdown(self._parts())
+
     def run(
         self,
         workers: int | None = None,
@@ -283,6 +316,7 @@ class Sweep:
         done = len(self.cells) - len(ahead)
         tasks = [(str(self.place(cell)), cell.values, cell.config) for cell in ahead]
         refuse_links(self.folder, *TABLES)
+        remove_torn(self.folder, PLAN, *TABLES)
         for folder, _, config in tasks:
             _begun(Path(folder), Config(**config))
         try:
@@ -309,14 +343,14 @@ class Sweep:
 def _read_row(cell, folder):
     """The row of a finished cell, or None."""
     try:
-        row: dict[str, Any] = json.loads((folder / ROW).read_text(encoding="utf-8"))
+        row: dict[str, Any] = parsed(read_text(folder / ROW))
         Row.checked(row)
         for name, value in {**cell.values, "folder": _relative(folder)}.items():
             if row.get(name) != value:
                 raise ValueError(f"of another cell, whose {name} is {row.get(name)!r}")
     except FileNotFoundError:
         return None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         again = f"remove it, and the cell is run again by: backprop-ref sweep --resume {folder.parent.parent}"
         raise InvalidInput(f"{folder / ROW}: damaged, or of another version ({error}); {again}") from None
     return row
@@ -359,6 +393,7 @@ def run_cell(folder, values, config):
     """
     folder, config = Path(folder), Config(**config)
     if (folder / CHECKPOINT).exists():
+        remove_torn(folder, ROW)
         config.run.resume = str(folder)
     else:
         remove(_begun(folder, config))

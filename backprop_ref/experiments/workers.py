@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,8 +10,7 @@ from typing import Any
 
 from backprop_ref.import_path import children_without_current_folder
 
-PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG, of Linux's prctl
-LOOK_SECONDS = 0.1
+LOOK_SECONDS, SAVE_SECONDS = 0.1, 3.0
 LEFT_TO_THE_PARENT = [getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)]
 
 
@@ -72,20 +70,19 @@ def _begin(parent: int, file: str) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """Has the system kill this process when its parent ends; where it does not do such things, a thread looks."""
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGKILL)
-    else:
-        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    """From now on a thread ends this process when its parent is no more: by SIGTERM, at which training saves, and soon
+    in any case.
+    """
     if os.getppid() != parent:  # which ended before this
         os._exit(1)
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 
 
 def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(LOOK_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(SAVE_SECONDS)
     os._exit(1)
 
 

@@ -1,8 +1,16 @@
-"""A trained network as a safetensors file."""
+"""A trained network as a safetensors file.
+
+Its metadata holds JSON: ``format``, the ``version`` of the package that wrote it, ``network``, ``preprocessing``, and
+``contents``, a SHA-256 by which a changed bit is noticed. It is over a line of JSON for the other entries of the
+metadata (their names sorted, no blanks), and then, by their names, for each tensor a line ``[name, dtype, shape]`` of
+JSON and the bytes. Format 1, which is read too, had neither version nor hash.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -11,10 +19,21 @@ import numpy as np
 import numpy.typing as npt
 
 from backprop_ref.errors import InvalidInput
-from backprop_ref.files import Name, is_stream, path_of, replace, send, writing
+from backprop_ref.files import (
+    MOST_BYTES,
+    Name,
+    is_stream,
+    path_of,
+    refuse_endless,
+    refuse_ways_out,
+    replace,
+    send,
+    writing,
+)
 from backprop_ref.formulas import ACTIVATIONS
 from backprop_ref.network import Network
 from backprop_ref.parameters import Parameters
+from backprop_ref.version import __version__
 
 
 class Model(NamedTuple):
@@ -33,7 +52,9 @@ class Model(NamedTuple):
     preprocessing: dict[str, Any] | None
 
 
-FORMAT = "backprop_ref-1"
+FORMAT, WITHOUT_HASH = "backprop_ref-2", "backprop_ref-1"
+DTYPES = {"F64": "<f8", "F32": "<f4"}
+"""What safetensors calls the dtypes that are written."""
 OF_OTHERS = "a model of another library becomes one by: backprop-ref import FILE"
 
 
@@ -72,11 +93,14 @@ def save(
     """
     if state is not None and not hasattr(state, "packed"):
         raise InvalidInput(f"state is a {type(state).__name__}: the state of a Result is needed, result.state")
-    content = model_bytes(network, params, preprocessing, *(() if state is None else state.packed()))
+    content = model_parts(network, params, preprocessing, *(() if state is None else state.packed()))
     if not path_of(path).absolute().parent.is_dir() or Path(path).is_dir():
         raise InvalidInput(f"{path}: cannot be written; give a file in a folder that exists")
     with writing(path, "give another file"):
-        (send if is_stream(path) else replace)(path, content)
+        if is_stream(path):
+            send(path, b"".join(content))
+        else:
+            replace(path, content)
 
 
 def check_pair(network: Network, params: Parameters) -> None:
@@ -90,27 +114,64 @@ def check_pair(network: Network, params: Parameters) -> None:
         )
 
 
-def model_bytes(
+def model_parts(
     network: Network,
     params: Parameters,
     preprocessing: dict[str, Any] | None = None,
     extra_tensors: Mapping[str, npt.NDArray[Any]] | None = None,
     extra_metadata: Mapping[str, Any] | None = None,
-) -> bytes:
-    """What `save` writes; with more arrays and JSON-ready entries for checkpoints, which keep their state there."""
-    from safetensors.numpy import save as to_bytes
-
+) -> list[bytes | memoryview]:
+    """What `save` writes, in pieces; with more arrays and JSON-ready entries for checkpoints, which keep their state
+    there. Arrays that have their bytes in order are not copied.
+    """
     check_pair(network, params)
     tensors = {}
     for layer, (W, b) in enumerate(zip(params.W, params.b, strict=True)):
         tensors[f"W{layer}"], tensors[f"b{layer}"] = W, b
     entries = {"network": network.to_dict(), "preprocessing": preprocessing, **(extra_metadata or {})}
     try:
-        metadata = {"format": FORMAT, **{key: json.dumps(value) for key, value in entries.items()}}
+        told = {key: json.dumps(value) for key, value in {**entries, "version": __version__}.items()}
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"preprocessing has to be JSON-ready: {error}") from None
-    tensors = {key: np.ascontiguousarray(value) for key, value in {**tensors, **(extra_tensors or {})}.items()}
-    return to_bytes(tensors, metadata=metadata)
+    metadata = {"format": FORMAT, **told}
+    tensors = {name: _little(array) for name, array in {**tensors, **(extra_tensors or {})}.items()}
+    names = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
+    header: dict[str, Any] = {"__metadata__": {**metadata, "contents": contents_hash(tensors, metadata)}}
+    end = 0
+    for name, array in tensors.items():
+        begin, end = end, end + array.nbytes
+        header[name] = {"dtype": names[array.dtype], "shape": list(array.shape), "data_offsets": [begin, end]}
+    line = json.dumps(header).encode()
+    line += b" " * (-len(line) % 8)
+    return [len(line).to_bytes(8, "little"), line, *(_bytes_of(array) for array in tensors.values())]
+
+
+def model_bytes(network: Network, params: Parameters, preprocessing: dict[str, Any] | None = None) -> bytes:
+    """What `save` writes."""
+    return b"".join(model_parts(network, params, preprocessing))
+
+
+def contents_hash(tensors: Mapping[str, npt.NDArray[Any]], metadata: Mapping[str, str]) -> str:
+    """The hash over all that a file holds, but for itself; see above."""
+    digest = hashlib.sha256(_line(dict(sorted(metadata.items()))))
+    for name, array in sorted(tensors.items()):
+        array = _little(array)
+        digest.update(_line([name, array.dtype.str, list(array.shape)]))
+        digest.update(_bytes_of(array))
+    return digest.hexdigest()
+
+
+def _line(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+
+
+def _little(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """In row-major order and little-endian."""
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+
+
+def _bytes_of(array: npt.NDArray[Any]) -> memoryview:
+    return array.reshape(-1).view(np.uint8).data
 
 
 def load(path: Name) -> Model:
@@ -138,6 +199,8 @@ def load_all(path: Name) -> tuple[Model, dict[str, npt.NDArray[Any]], dict[str, 
     """`load`, with the remaining tensors and metadata: ``Model, tensors, metadata``."""
     path = path_of(path)
     path = path / "checkpoint.safetensors" if path.is_dir() else path
+    if path.name == "checkpoint.safetensors":
+        refuse_ways_out(path.parent, path.name)
     tensors, metadata = _read(path)
     _check_registered(path, metadata.get("network"))
     try:
@@ -165,11 +228,12 @@ def _check_registered(path: Path, described: Any) -> None:
 def _read(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
-    if path.exists() and not path.is_file():
-        raise InvalidInput(f"{path}: not a regular file")
+    refuse_endless(path)
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = dict(file.metadata() or {})
+            if sum(map(len, metadata.values())) > MOST_BYTES:
+                raise InvalidInput(f"{path}: what it says of its model is longer than that of any; save it again")
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
     except FileNotFoundError:
         raise InvalidInput(
@@ -180,11 +244,30 @@ def _read(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
         raise InvalidInput(f"{path}: truncated or not a safetensors file ({error}); {remedy}") from None
     except OSError as error:
         raise InvalidInput(f"{path}: cannot be read ({error.strerror or error})") from None
-    if metadata.pop("format", None) != FORMAT:
+    written_as = metadata.get("format", "")
+    if written_as not in {FORMAT, WITHOUT_HASH}:
+        ours = re.fullmatch(r"backprop_ref-\d+", written_as)
         raise InvalidInput(
-            f"{path}: a safetensors file, but not one that br.save wrote (no format '{FORMAT}'); {OF_OTHERS}"
+            f"{path}: {_of_another_version(written_as, metadata)}"
+            if ours
+            else f"{path}: a safetensors file, but not one that br.save wrote (no format '{FORMAT}'); {OF_OTHERS}"
         )
+    found = metadata.pop("contents", None)
+    if written_as == FORMAT and found != contents_hash(tensors, metadata):
+        raise InvalidInput(
+            f"{path}: damaged: its contents are not those that its hash was made of; restore it from a copy or train "
+            "again"
+        )
+    metadata = {key: value for key, value in metadata.items() if key not in {"format", "version"}}
     try:
         return tensors, {key: json.loads(value) for key, value in metadata.items()}
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{path}: its metadata is damaged ({error}); restore it from a copy") from None
+
+
+def _of_another_version(written_as: str, metadata: Mapping[str, str]) -> str:
+    by = metadata.get("version", "").strip('"') or "another version"
+    return (
+        f"written by backprop_ref {by[:20]} in format '{written_as[:40]}'; this is {__version__}, which reads "
+        f"'{FORMAT}' and '{WITHOUT_HASH}': read it with that version, or damaged"
+    )

@@ -8,6 +8,7 @@ all ranks add at once, and the last one's is everybody's. MPI's own reductions b
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 import time
 import traceback
@@ -94,13 +95,13 @@ class Ranks(Alone):
         sums : arrays of shape (n,) and (k,)
         """
         pressed = np.zeros((max(1, len(numbers)), 1))
-        pressed[0] = self.ctrl_c is not None and self.ctrl_c.pressed
+        pressed[0] = self.ctrl_c is not None and bool(self.ctrl_c.pressed)
         if not len(numbers):
             numbers = np.zeros((1, numbers.shape[1]))
         numbers = np.concatenate([numbers, pressed], axis=1)
         *sums, stop = self._chain(numbers, np.empty(numbers.shape[1])).tolist()
         if stop:
-            self.ctrl_c.pressed = True
+            self.ctrl_c.pressed = self.ctrl_c.pressed or signal.SIGINT
             self.ctrl_c.poll()
         return self._chain(rows, np.empty(rows.shape[1], rows.dtype) if out is None else out), np.array(sums)
 

@@ -19,11 +19,11 @@ from pydantic import ConfigDict, Field
 from backprop_ref.arrays import Batch, Vector
 from backprop_ref.asking import ask
 from backprop_ref.errors import InvalidInput
-from backprop_ref.files import Name
+from backprop_ref.files import Name, refuse_endless, refuse_ways_out
 from backprop_ref.network import Network
 from backprop_ref.stored import Count, Stored, StoredNetwork, parsed
 
-FILE, FORMAT, MOST_HEADER, MOST_NAME = "trace.bin", "backprop_ref-trace-1", 2**26, 2000
+FILE, FORMAT, MOST_HEADER, MOST_NAME = "trace.bin", "backprop_ref-trace-1", 2**25, 2000
 OF_SAMPLES, OF_PARAMETERS = ("z", "a", "delta"), ("W", "b", "dW", "db")
 REALS = ("<f8", "<f4")
 VALIDATIONS: tuple[list[str], ...] = ([], ["val_loss", "val_accuracy"], ["val_loss", "val_r2"])
@@ -156,8 +156,9 @@ def open_trace(path: Name) -> Trace:
     """
     path = Path(path)
     file = path / FILE if path.is_dir() else path
-    if file.exists() and not file.is_file():
-        raise InvalidInput(f"{file}: not a regular file")
+    if file.name == FILE:
+        refuse_ways_out(file.parent, FILE)
+    refuse_endless(file)
     try:
         with file.open("rb") as opened:
             line = opened.readline(MOST_HEADER)
@@ -165,13 +166,24 @@ def open_trace(path: Name) -> Trace:
             count = (os.fstat(opened.fileno()).st_size - len(line)) // dtype.itemsize
             if count < 1:
                 return Trace(about, np.empty(0, dtype))
-            return Trace(about, np.memmap(opened, dtype, "r", offset=len(line), shape=(count,)))
+            records = np.memmap(opened, dtype, "r", offset=len(line), shape=(count,))
+            return Trace(about, records[: _rising(records["epoch"])])
     except FileNotFoundError:
         raise InvalidInput(f"{path}: no binary trace ({FILE}) there; train with {ask('--trace', 'binary')}") from None
     except OSError as error:
         raise InvalidInput(f"{file}: cannot be read ({error.strerror})") from None
     except ValueError as error:
         raise InvalidInput(f"{file}: not a binary trace of ours, or its first line is damaged ({error})") from None
+
+
+def _rising(epochs: npt.NDArray[np.int64]) -> int:
+    """How many records there are without those at the end whose epoch is not above the one before: when the power
+    fails, blocks of zeros may be left there.
+    """
+    count = len(epochs)
+    while count > 1 and epochs[count - 1] <= epochs[count - 2]:
+        count -= 1
+    return count
 
 
 def _described(dtype: RecordType) -> list[list[Any]]:

@@ -166,8 +166,9 @@ class Csv(_Growing):
                 raise InvalidInput(f"{self._path}: the trace of another run; move it away")
             end = file.tell()
             for line in file:
-                epoch = int(line.partition(b",")[0]) if line.endswith(b"\n") else done + 1
-                if not of_done([epoch], self._every, done):
+                number = line.partition(b",")[0]
+                epoch = int(number) if line.endswith(b"\n") and number.isdigit() else done + 1
+                if of_done([*last, epoch], self._every, done) != 1 + len(last):
                     break
                 if not last:  # the folder may have another name by now
                     fields = next(csv.reader([line.decode()]))
@@ -354,8 +355,11 @@ def formatted(table: npt.NDArray[Any], digits: int | None) -> list[str]:
 
 
 def of_done(epochs: npt.ArrayLike, every: int, done: int) -> int:
-    """How many of the epochs of a trace a resumed run keeps: those it has done, but for an odd one at the end."""
-    stays = (np.asarray(epochs) <= done) & (np.asarray(epochs) % every == 0)
+    """How many of the epochs of a trace a resumed run keeps: those it has done, but for an odd one at the end, and as
+    long as they rise.
+    """
+    epochs = np.asarray(epochs)
+    stays = (epochs <= done) & (epochs % every == 0) & (np.diff(epochs, prepend=-1) >= 0)
     return len(stays) if stays.all() else int(np.argmin(stays))
 
 

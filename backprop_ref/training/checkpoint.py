@@ -1,22 +1,28 @@
-"""The files of a training run: checkpoint.safetensors, from which it goes on to the same bits, and history.csv."""
+"""The files of a training run: checkpoint.safetensors, from which it goes on to the same bits, history.csv, and the
+certificate of one in reproducible numerics.
+
+While training goes on, the history is in history.csv alone, which grows, and the checkpoint says how much of it counts;
+at the end the checkpoint holds everything.
+"""
 
 import json
 import os
-from collections.abc import Mapping
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from backprop_ref.errors import InvalidInput
-from backprop_ref.files import Name, create, refuse_links, remove_torn, replace
+from backprop_ref.errors import InvalidInput, OtherBits
+from backprop_ref.files import Content, Name, create, json_text, refuse_links, remove_torn, replace
 from backprop_ref.network import Network
-from backprop_ref.network.model_file import model_bytes
-from backprop_ref.text import as_csv
+from backprop_ref.network.model_file import model_parts
+from backprop_ref.training.chain import Chain
+from backprop_ref.training.history_file import HISTORY, HistoryFile
 from backprop_ref.training.state import Plan, State
 
-CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.csv"
+CHECKPOINT, CERTIFICATE = "checkpoint.safetensors", "certificate.json"
 
 
 def fingerprint(*arrays: npt.NDArray[Any] | None) -> str:
@@ -36,7 +42,7 @@ class Folder:
     Network, preprocessing and configuration are kept in the checkpoint. `identity` is whatever has to be the same for a
     resumed run to give the same bits, `call` what else makes a run another one. `resume` says whether the folder has to
     hold a checkpoint. Otherwise, one that it holds has to be of the same call, up to `epochs`, which gives it again; or
-    `force` replaces it.
+    `force` replaces it. `threads` are those that the bits of fast numerics depend on.
     """
 
     def __init__(
@@ -50,14 +56,19 @@ class Folder:
         epochs: int,
         resume: bool,
         force: bool = False,
+        threads: int | None = None,
     ) -> None:
         self.path, self.network, self.identity, self.call = path, network, identity, call
-        self.preprocessing, self.config = preprocessing, config
+        self.preprocessing, self.config, self.threads = preprocessing, config, threads
         self.again = not resume and any(os.path.lexists(path / name) for name in (CHECKPOINT, HISTORY))
         """Whether what the folder holds is trained anew."""
-        self._written = {CHECKPOINT, HISTORY} if resume or self.again else set()
+        self.chain = Chain.of(identity, None)
+        """That of the run; None in fast numerics."""
+        names = {CHECKPOINT, HISTORY, CERTIFICATE}
+        self._written = names if resume or self.again else set()
         if self._written:
-            refuse_links(path, CHECKPOINT, HISTORY)
+            refuse_links(path, *names)
+        self._history = HistoryFile(path, there=bool(self._written))
         if resume and not (path / CHECKPOINT).exists():
             raise InvalidInput(f"{path}: no {CHECKPOINT} to resume from; give the folder of an earlier run")
         try:
@@ -116,22 +127,32 @@ class Folder:
             self._lock = None
 
     def write(self, state: State, plan: Plan) -> None:
-        """The checkpoint, and the history once there is an epoch or none to come; each file is replaced at once."""
-        tensors, metadata = state.packed()
-        metadata |= {"identity": self.identity, "config": self.config, "call": self.call}
+        """The history, once there is an epoch or none to come, then the checkpoint that counts on it; each file is
+        whole at any moment.
+        """
+        over = state.stopped is not None
+        begun = None if self.chain is None else {"version": self.chain.version, "links": [*map(list, state.chain)]}
         try:
-            params = state.result(plan).params
-            self._put(CHECKPOINT, model_bytes(self.network, params, self.preprocessing, tensors, metadata))
-            if state.epoch > 0 or state.stopped is not None:
-                self._put(HISTORY, _history_csv(state.history()))
-            elif self.again:
-                (self.path / HISTORY).unlink(missing_ok=True)
+            if state.epoch == 0 and not over and self.again:
+                self._history.remove()
+                (self.path / CERTIFICATE).unlink(missing_ok=True)
+            counted = self._history.write(state) if state.epoch > 0 or over else None
+            tensors, metadata = state.packed(with_history=over or counted is None)
+            metadata |= {"identity": self.identity, "config": self.config, "call": self.call, "chain": begun}
+            metadata |= {"threads": self.threads}
+            if counted is not None and not over:
+                metadata["counted"] = list(counted)
+            params = state.reached(plan)
+            self._put(CHECKPOINT, model_parts(self.network, params, self.preprocessing, tensors, metadata))
+            if over and self.chain is not None:
+                certificate = self.chain.certificate(state, params.sha256(), self.config)
+                self._put(CERTIFICATE, json_text(certificate) + "\n")
         except OSError as error:
             raise InvalidInput(
                 f"{self.path}: cannot be written to ({error.strerror}); free some space or give another folder"
             ) from None
 
-    def _put(self, name: str, content: str | bytes) -> None:
+    def _put(self, name: str, content: Content) -> None:
         """Writes a file for the first time, over nothing, or once more."""
         path = self.path / name
         if name in self._written:
@@ -168,6 +189,15 @@ class Folder:
         if earlier.epoch > epochs:
             raise InvalidInput(f"epochs={epochs}: the run in {self.path} has {earlier.epoch} already; ask for more")
         self.call = metadata.get("call", self.call)
+        self.chain = Chain.of(self.identity, metadata.get("chain"))
+        before = metadata.get("threads")
+        if None not in (before, self.threads) and before != self.threads and 0 < earlier.epoch < epochs:
+            warnings.warn(
+                f"{self.path}: fast numerics on {self.threads} threads, where it had {before}: it goes on, but not to "
+                f"the bits that it would have had; for these give threads={before} (--threads {before})",
+                OtherBits,
+                stacklevel=3,
+            )
         return earlier._replace(stopped=None)
 
 
@@ -206,8 +236,3 @@ def locked(path: Path) -> int | None:
         os.close(handle)
         raise InvalidInput(f"{path}: another run is writing to this folder; wait for it, or give another one") from None
     return handle
-
-
-def _history_csv(columns: Mapping[str, npt.NDArray[np.float64]]) -> str:
-    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
-    return as_csv([["epoch", *columns], *((epoch, *row) for epoch, row in enumerate(rows, 1))])

@@ -1,52 +1,74 @@
-"""Ctrl-C while a network is trained: noted at once, acted on where the run is whole."""
+"""Ctrl-C, SIGTERM and the end of a terminal in training: noted at once, acted on where the run is whole."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
+ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+FINISH_SECONDS = 0.5
+
 
 class Interrupted(Exception):
-    """Ctrl-C was pressed; raised where stopping is safe."""
+    """The run was asked to stop; raised where stopping is safe."""
 
 
 class CtrlC:
     """Inside ``with``, the first Ctrl-C is noted, and `poll` raises `Interrupted`; a second one acts as usual.
 
-    In another thread than the main one, and where Ctrl-C is ignored, nothing changes.
+    With `ending` so are the signals that end a process; `pass_on` then lets them do so. In another thread than the main
+    one, and where a signal is ignored, nothing changes.
     """
 
-    pressed = False
+    pressed: int = 0
+    """The signal that was noted."""
     patient = False
     """Whether a second one is only noted too: of several processes, none may end by itself."""
-    _at_once = False
+    _at_once, _since = False, 0.0
+
+    def __init__(self, ending: bool = False) -> None:
+        self._numbers = (signal.SIGINT, *(ENDING if ending else ()))
+        self._usual: dict[int, Any] = {}
 
     def __enter__(self) -> CtrlC:
-        self._usual = signal.getsignal(signal.SIGINT)
-        in_main_thread = threading.current_thread() is threading.main_thread()
-        self._noted = in_main_thread and self._usual not in {None, signal.SIG_IGN}
-        if self._noted:
-            signal.signal(signal.SIGINT, self._note)
+        if threading.current_thread() is threading.main_thread():
+            found = {number: signal.getsignal(number) for number in self._numbers}
+            self._usual = {number: usual for number, usual in found.items() if usual not in {None, signal.SIG_IGN}}
+        for number in self._usual:
+            signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._noted:
-            signal.signal(signal.SIGINT, self._usual)
+        for number, usual in self._usual.items():
+            signal.signal(number, usual)
 
     def _note(self, number: int, _: Any) -> None:
-        self.pressed = True
+        self.pressed, self._since = number, time.monotonic()
         if not self.patient:
-            signal.signal(number, self._usual)
+            signal.signal(number, self._usual[number])
         if self._at_once and not self.patient:
             signal.raise_signal(number)
 
     def poll(self) -> None:
-        """Raises `Interrupted` once Ctrl-C was pressed."""
+        """Raises `Interrupted` once the run was asked to stop."""
         if self.pressed:
             raise Interrupted
+
+    def poll_late(self) -> None:
+        """The same, where that was `FINISH_SECONDS` ago: time to finish what would else be lost."""
+        if self.pressed and time.monotonic() - self._since > FINISH_SECONDS:
+            raise Interrupted
+
+    def pass_on(self) -> None:
+        """After ``with``: the process ends by the signal that was noted, unless that was Ctrl-C."""
+        if self.pressed in ENDING:
+            signal.raise_signal(self.pressed)
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:

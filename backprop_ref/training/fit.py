@@ -19,17 +19,19 @@ from backprop_ref.progress import Bar
 from backprop_ref.random import Orders
 from backprop_ref.ranks.ranks import Alone
 from backprop_ref.training.arguments import largest
+from backprop_ref.training.chain import next_kept
 from backprop_ref.training.checkpoint import Folder
 from backprop_ref.training.ctrl_c import CtrlC, Interrupted
 from backprop_ref.training.divergence import first_bad_step
 from backprop_ref.training.pairs import PairsTrainer
-from backprop_ref.training.state import Chunk, Epoch, Plan, Result, State, out_of_patience
+from backprop_ref.training.state import Chunk, Epoch, Plan, Result, State, column_of, out_of_patience
 
 if TYPE_CHECKING:
     from backprop_ref.traces.recorder import Recorder
 
 CHUNK_SECONDS = 0.1
-CHECKPOINT_SECONDS = 1.0
+CHECKPOINT_SECONDS, SAVING_SECONDS = 0.5, 0.25
+"""Between two checkpoints; longer in proportion where writing one takes longer than the second."""
 
 
 class Run:
@@ -68,6 +70,7 @@ class Run:
         try:
             if trace:
                 self._start_trace(trace, resume or (self.folder is not None and self.folder.again))
+            self.state = self._linked(self.state)
             if not resume:
                 self.save()
         except BaseException:
@@ -79,8 +82,9 @@ class Run:
         """Trains until something says stop, and saves what was reached, whatever ends it."""
         plan, diverged = self.plan, None
         bar = Bar("epoch", plan.epochs, progress, self.state.epoch)
-        saved, count = time.perf_counter(), 1
-        poll = ctrl_c.poll if self.ranks.size == 1 else lambda: None  # several look where they sum
+        saved, each, count = time.perf_counter(), CHECKPOINT_SECONDS, 1
+        alone = self.ranks.size == 1
+        poll, poll_late = (ctrl_c.poll, ctrl_c.poll_late) if alone else (_where_they_sum, _where_they_sum)
         if self.state.stopped is None and out_of_patience(plan, self.state):
             self.stop("patience")
         with self.pairs.backend.scope(), bar:
@@ -88,7 +92,8 @@ class Run:
                 while self.state.stopped is None and self.state.epoch < plan.epochs:
                     started, count = time.perf_counter(), self.ranks.agreed(self._at_most(count))
                     try:
-                        diverged = self._advance(count, poll)
+                        poll()
+                        diverged = self._advance(count, poll if count == 1 else poll_late)
                         if diverged is None and callback is not None:
                             self._call(callback)
                     except Interrupted:
@@ -103,9 +108,10 @@ class Run:
                         bar.update(self.state.epoch, **shown)
                     now = time.perf_counter()
                     count = max(1, min(2 * count, int(count * CHUNK_SECONDS / max(now - started, 1e-9))))
-                    if now - saved > CHECKPOINT_SECONDS:
+                    if now - saved > each:
                         self.save()
                         saved = time.perf_counter()
+                        each = CHECKPOINT_SECONDS * max(1.0, (saved - now) / SAVING_SECONDS)
                 self.stop(self.state.stopped or "epochs")
                 self._end_trace()
             except BaseException:
@@ -138,8 +144,10 @@ class Run:
         """How many of the next `count` epochs are trained before anything looks at them."""
         if self.plan.each_epoch:
             return 1
-        most = self.plan.trace.most_epochs if self.plan.trace else count
-        return min(count, most, self.plan.epochs - self.state.epoch)
+        most, done = self.plan.trace.most_epochs if self.plan.trace else count, self.state.epoch
+        if self.folder is not None and self.folder.chain is not None:
+            most = min(most, next_kept(done) - done)
+        return min(count, most, self.plan.epochs - done)
 
     def _advance(self, count: int, poll: Poll) -> TrainingDiverged | None:
         """Trains `count` epochs and makes them part of the run.
@@ -195,19 +203,25 @@ class Run:
         """Makes a chunk part of the run: of history, best, trace and state, or, if any of it fails, of none."""
         metric, y = self.pairs.metric, self.data[1]
         scores = metrics.scores_from(metric, chunk.measures, y)
-        columns = {"loss": chunk.losses, metrics.column_name(metric): scores, "learning_rate": chunk.rates}
+        columns: dict[str, Any] = {"loss": chunk.losses, metrics.column_name(metric): scores}
+        columns |= {"learning_rate": chunk.rates}
         columns |= {f"val_{name}": [value] for name, value in values.items()}
         done = self.state.epoch
         for name, column in columns.items():
-            self.state.columns[name][done:] = np.asarray(column, dtype=np.float64).tolist()
+            self.state.columns[name][done:] = column_of(column)
         state = self.state._replace(
             params=chunk.params, slots=chunk.slots, random=self.stream.state, epoch=done + len(chunk.losses)
         )
-        state = _judged(self.plan, state)
+        state = self._linked(_judged(self.plan, state))
         if chunk.snapshots is not None:
             epochs = done + 1 + np.flatnonzero(chunk.snapshots.rows >= 0)
             state = self._traced(state, epochs.tolist(), chunk.snapshots.flats)
         self.state = state
+
+    def _linked(self, state: State) -> State:
+        """The state with its link in the chain of hashes, if there is one and its epoch is kept."""
+        chain = None if self.folder is None else self.folder.chain
+        return state if chain is None else chain.with_link(state)
 
     def _call(self, callback: Callable[[Epoch], object]) -> None:
         """Shows the callback the last epoch."""
@@ -271,6 +285,10 @@ class Run:
             f"{largest(x):.3g}), targets out of the output's range (largest |y|: {largest(y):.3g})"
         )
         return TrainingDiverged(message, None, epoch, layer)
+
+
+def _where_they_sum() -> None:
+    """Several ranks look whether to stop where they sum."""
 
 
 def _judged(plan: Plan, state: State) -> State:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -158,6 +159,20 @@ class Plan:
     trace: Recorder | None
 
 
+def column_of(values: npt.ArrayLike) -> array[float]:
+    """Numbers as a column of a history, which grows."""
+    return array("d", np.asarray(values, dtype=np.float64).tobytes())
+
+
+class Link(NamedTuple):
+    """One of a chain of hashes; see `training.chain`."""
+
+    epoch: int
+    params: str
+    history: str
+    hash: str
+
+
 class State(NamedTuple):
     """A run after a whole epoch: everything that goes on from there, and all that a checkpoint holds.
 
@@ -177,7 +192,7 @@ class State(NamedTuple):
     params: Parameters
     slots: Slots
     random: dict[str, Any]
-    columns: dict[str, list[float]]
+    columns: dict[str, array[float]]
     epoch: int = 0
     best: Vector | None = None
     best_value: float = np.inf
@@ -186,6 +201,8 @@ class State(NamedTuple):
     traced: tuple[Written, ...] = ()
     key: int | None = None
     """That of dropout, once there is any."""
+    chain: tuple[Link, ...] = ()
+    """Of a run with a folder, in reproducible numerics."""
 
     def history(self) -> dict[str, npt.NDArray[np.float64]]:
         """The columns, one entry an epoch."""
@@ -198,12 +215,16 @@ class State(NamedTuple):
 
     def result(self, plan: Plan) -> Result:
         """The `Result` as things stand."""
-        params = self.params.copy()
-        if plan.patience is not None and plan.restore_best and self.best is not None:
-            params.flat[:] = self.best
+        params = self.reached(plan).copy()
         stopped = self.stopped or "epochs"
-        state = self._replace(traced=())
+        state = self._replace(traced=(), chain=())
         return Result(params, self.history(), stopped, self.epoch, self.best_epoch, state=state)
+
+    def reached(self, plan: Plan) -> Parameters:
+        """The parameters that training has to show, in memory of the state: the last ones, or the best."""
+        if plan.patience is not None and plan.restore_best and self.best is not None:
+            return Parameters(self.best, self.params.sizes)
+        return self.params
 
     def copy(self) -> State:
         """The same in memory of its own."""
@@ -214,13 +235,14 @@ class State(NamedTuple):
             best=None if self.best is None else self.best.copy(),
         )
 
-    def packed(self) -> tuple[dict[str, Vector], dict[str, Any]]:
+    def packed(self, with_history: bool = True) -> tuple[dict[str, Vector], dict[str, Any]]:
         """As tensors by name, and JSON-ready metadata; `stored_checkpoint.load_state` reads them back."""
         tensors: dict[str, Vector] = {"resume.flat": self.params.flat}
         if self.best is not None:
             tensors["resume.best"] = self.best
         tensors |= {f"resume.slot.{name}": slot for name, slot in self.slots.items()}
-        tensors |= {f"history.{name}": column for name, column in self.history().items()}
+        if with_history:
+            tensors |= {f"history.{name}": column for name, column in self.history().items()}
         progress = {
             "epoch": self.epoch,
             "random": self.random,

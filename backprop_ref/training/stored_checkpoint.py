@@ -1,5 +1,9 @@
 """A checkpoint as it is read from a file: every entry is checked before training goes on from it."""
 
+from __future__ import annotations
+
+import hashlib
+from array import array
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -8,11 +12,12 @@ import numpy.typing as npt
 from pydantic import ConfigDict, Field, field_validator
 
 from backprop_ref.errors import InvalidInput
-from backprop_ref.files import Name
+from backprop_ref.files import Name, beginning
 from backprop_ref.network.model_file import Model, load_all
 from backprop_ref.parameters import Parameters
 from backprop_ref.stored import Count, Stored
-from backprop_ref.training.state import State
+from backprop_ref.training.history_file import HISTORY, Counted
+from backprop_ref.training.state import Link, State, column_of
 
 SLOT = "resume.slot."
 
@@ -56,9 +61,16 @@ class _Identity(Stored):
     data: str
 
 
+class _Chain(Stored):
+    version: str
+    links: list[Annotated[tuple[Count, str, str, str], Field(strict=False)]]
+
+
 class _Metadata(Stored):
     progress: _Progress
     history: list[str]
+    counted: tuple[Count, Count, str] | None = Field(None, strict=False)
+    chain: _Chain | None = None
 
 
 class _Checkpoint(Stored):
@@ -86,10 +98,15 @@ def load_with_state(path: Name) -> tuple[Model, State, dict[str, Any]]:
             "what br.save(…, state=result.state) wrote"
         )
     try:
-        progress = _Metadata.checked(metadata).progress
+        stored = _Metadata.checked(metadata)
+        progress, names = stored.progress, stored.history
         flat = Parameters(tensors["resume.flat"], model.network.sizes).flat
-        for name in metadata["history"]:
-            _check(tensors, f"history.{name}", (progress.epoch,), np.float64)
+        if stored.counted is None:
+            for name in names:
+                _check(tensors, f"history.{name}", (progress.epoch,), np.float64)
+            columns = {name: column_of(tensors[f"history.{name}"]) for name in names}
+        else:
+            columns = _counted(path, Counted(*stored.counted), progress.epoch, names)
         for name in tensors:
             if name.startswith("resume."):
                 powers = name == "resume.slot.powers"
@@ -98,19 +115,38 @@ def load_with_state(path: Name) -> tuple[Model, State, dict[str, Any]]:
             Parameters(flat.copy(), model.network.sizes),
             {name.removeprefix(SLOT): slot.copy() for name, slot in tensors.items() if name.startswith(SLOT)},
             metadata["progress"]["random"],
-            {name: tensors[f"history.{name}"].tolist() for name in metadata["history"]},
+            columns,
             progress.epoch,
             tensors.get("resume.best"),
             float.fromhex(progress.best_value),
             progress.best_epoch,
             progress.stopped,
             key=progress.key,
+            chain=() if stored.chain is None else tuple(Link(*link) for link in stored.chain.links),
         )
     except KeyError as error:
         raise InvalidInput(f"{path}: not a checkpoint to resume from, or damaged (no {error})") from None
     except (ValueError, OverflowError) as error:
         raise InvalidInput(f"{path}: not a checkpoint to resume from, or damaged ({error})") from None
     return model, state, metadata
+
+
+def _counted(path: Name, counted: Counted, epoch: int, names: list[str]) -> dict[str, array[float]]:
+    """The history of a run that was killed, from the file that it was written to; a ValueError where that is another
+    one.
+    """
+    folder = Path(path) if Path(path).is_dir() else Path(path).parent
+    try:
+        data = beginning(folder / HISTORY, counted.bytes)
+    except FileNotFoundError:
+        raise ValueError(f"{HISTORY}, which it goes on in, is not beside it") from None
+    if len(data) < counted.bytes or hashlib.sha256(data).hexdigest() != counted.sha256:
+        raise ValueError(f"{HISTORY} beside it was changed")
+    first, *lines = data.decode().splitlines()
+    if first != ",".join(["epoch", *names]) or not len(lines) == counted.epochs == epoch:
+        raise ValueError(f"{HISTORY} beside it is of another run")
+    rows = np.loadtxt(lines, delimiter=",", ndmin=2) if lines else np.empty((0, 1 + len(names)))
+    return {name: column_of(column) for name, column in zip(names, rows[:, 1:].T, strict=True)}
 
 
 def _check(tensors: dict[str, npt.NDArray[Any]], name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
+from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import is_dataclass, replace
 from itertools import pairwise
@@ -35,7 +38,7 @@ from backprop_ref.training.going_on import check_goes_on, gone_on
 from backprop_ref.training.kept_data import keep_data
 from backprop_ref.training.on_ranks import PairsOnRanks
 from backprop_ref.training.pairs import PairsTrainer
-from backprop_ref.training.state import Epoch, Plan, Result, State
+from backprop_ref.training.state import Epoch, Plan, Result, State, column_of
 from backprop_ref.training.whole_data import LineSearches
 
 if TYPE_CHECKING:
@@ -115,8 +118,8 @@ def train(
         A bar on standard error; default: if that is a terminal and training takes over two seconds.
     run_dir : path, optional
         Folder for history.csv and checkpoint.safetensors; created. The checkpoint is written at the start, about every
-        `CHECKPOINT_SECONDS`, and at the end, whatever ends training. The same call may be made again, as a notebook's
-        cell is, and trains anew; a folder that holds another run is refused.
+        `CHECKPOINT_SECONDS`, and at the end, whatever ends training, SIGTERM too. The same call may be made again, as
+        a notebook's cell is, and trains anew; a folder that holds another run is refused.
     resume : bool
         Go on from the checkpoint in `run_dir`, to the same bits as if training had never stopped.
     force : bool
@@ -167,7 +170,7 @@ def train(
     x, y, weights = weighted(*finite_data(network, x, y, params.dtype), sample_weight, class_weight)
     held_out, held_out_weights = validation_data(network, validation, params.dtype)
     optimizer = optimizer_or_default(optimizer)
-    _check_stopping(callback, min_delta)
+    _check_asked(callback, min_delta, resume and run_dir is None)
     samples, schedule = len(x), get_schedule(schedule)
     done = check_goes_on(state, params, schedule, resume, trace)
     plan = Plan(
@@ -193,10 +196,10 @@ def train(
     columns = _columns(metric, network, held_out)
     key = dropping.key_of(seed) if pairs.rates else None
     begun = gone_on(state, State(params.copy(), optimizer.init(params.flat), stream.state, columns, key=key), plan)
-    if resume and run_dir is None:
-        raise InvalidInput("resume=True needs run_dir, the folder of the run to go on with")
     call = {"params": params.sha256(), "patience": patience, "min_delta": min_delta, "restore_best": restore_best}
     with contextlib.ExitStack() as opened:
+        ctrl_c = CtrlC(ending=run_dir is not None)
+        opened.callback(ctrl_c.pass_on)
         opened.enter_context(ranks.together())
         identity: dict[str, Any] = {}
         if run_dir is not None or ranks.size > 1:
@@ -215,13 +218,14 @@ def train(
                 plan.epochs,
                 resume,
                 force,
+                _threads(computing) if computing.numerics == "fast" else None,
             )
             folder, begun = _opened(opened, ranks, begun, of_folder)
         if ranks.rank > 0:
             plan, begun, progress = replace(plan, trace=None), begun._replace(traced=()), False
         run = Run(plan, pairs, (x, y), held_out, begun, stream, folder, (weights, held_out_weights), ranks)
         opened.callback(run.close_trace)
-        ctrl_c = opened.enter_context(CtrlC())  # from the first checkpoint on, Ctrl-C ends the run as a whole one
+        opened.enter_context(ctrl_c)  # from the first checkpoint on, Ctrl-C ends the run as a whole one
         ranks.ctrl_c, ctrl_c.patient = ctrl_c, ranks.size > 1
         ranks.first(lambda: run.begin(resume))
         ranks.first(lambda: keep_data(folder, x, y, weights))
@@ -235,7 +239,9 @@ def train(
     return replace(result, compile_seconds=getattr(run.trainer, "compile_seconds", 0.0), network=network, trace=trace)
 
 
-def _check_stopping(callback: Any, min_delta: Any) -> None:
+def _check_asked(callback: Any, min_delta: Any, no_folder: bool) -> None:
+    if no_folder:
+        raise InvalidInput("resume=True needs run_dir, the folder of the run to go on with")
     if callback is not None and not callable(callback):
         raise InvalidInput(f"callback={callback!r}: a callable that takes an Epoch is needed")
     if not isinstance(min_delta, int | float) or not min_delta >= 0.0:
@@ -271,7 +277,7 @@ def _opened(
         folder = checkpoint.Folder(*of_folder)
         opened.callback(folder.close)
         found.append(folder)
-        *_, epochs, resume, _ = of_folder
+        *_, epochs, resume, _, _ = of_folder
         return folder.restore(fresh, epochs) if resume else fresh
 
     begun = ranks.first(begin)
@@ -288,8 +294,8 @@ def _take_offered(run: Run, ctrl_c: CtrlC, weights: Vector | None) -> None:
     except BaseException as error:
         if not ctrl_c.pressed and not isinstance(error, KeyboardInterrupt):
             raise
-        ctrl_c.pressed = True
-    if run.ranks.any(ctrl_c.pressed):
+        ctrl_c.pressed = ctrl_c.pressed or signal.SIGINT
+    if run.ranks.any(bool(ctrl_c.pressed)):
         run.stop("interrupted")
 
 
@@ -339,12 +345,12 @@ def _pairs(
     return LineSearches(backend, network, optimizer, rows, shards, metric)
 
 
-def _columns(metric: str, network: Network, held_out: tuple[Batch, Batch] | None) -> dict[str, list[float]]:
+def _columns(metric: str, network: Network, held_out: tuple[Batch, Batch] | None) -> dict[str, array[float]]:
     """A history without epochs."""
     names = ["loss", metrics.column_name(metric), "learning_rate"]
     if held_out is not None:
         names += ["val_loss", f"val_{metrics.column_name(metrics.beside(metric, network, held_out[1]))}"]
-    return {name: [] for name in names}
+    return {name: column_of([]) for name in names}
 
 
 def suited(backend: Backend, network: Network, batch_size: int) -> Backend:
@@ -352,6 +358,11 @@ def suited(backend: Backend, network: Network, batch_size: int) -> Backend:
     choose = getattr(backend, "suited", None)
     largest = max(n_in * n_out for n_in, n_out in pairwise(network.sizes))
     return backend if choose is None else choose(largest * batch_size)
+
+
+def _threads(backend: Backend) -> int:
+    """How many threads a backend may use."""
+    return getattr(backend, "threads", None) or len(getattr(os, "sched_getaffinity", lambda _: [1])(0))
 
 
 def _described(schedule: Schedule, epochs: int) -> str:

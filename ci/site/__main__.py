@@ -31,6 +31,7 @@ STRUCTURE = {
     "Learn": ("learn/neuron", "learn/layers", "learn/whole-network", "learn/wrong-gradients", "learn/exercises"),
     "How to": (
         "training",
+        "reproduce",
         "estimators",
         "data",
         "verify",
@@ -40,6 +41,7 @@ STRUCTURE = {
         "machines",
         "ranks",
         "exchange",
+        "trust",
     ),
     "Notebooks": tuple(f"notebooks/{name}" for name in NOTEBOOKS),
     "Reference": (
@@ -61,13 +63,15 @@ PLACES = {
     ".github/CHANGELOG.md": "changelog.md",
     "backprop_ref/conformance/data/vectors/arithmetic.md": "arithmetic.md",
 }
-PLAY = """\
-```{raw} html
-<iframe class="play" src="play.html#data=xor&amp;hide=settings,formulas,layers,bugs,command,tour"
+LIVE = "live.html"
+PLAY = f"""\
+```{{raw}} html
+<iframe class="play" src="{LIVE}#data=xor&amp;hide=settings,formulas,layers,bugs,command,tour"
 title="A network that trains in this page" loading="lazy"></iframe>
+<p>Press <em>Train</em>: it computes the bits that Python computes. <a href="{LIVE}">The whole page</a>.</p>
 ```
 
-Press *Train*: it computes the bits that Python computes. [The whole page](play.html), and [what it can do](play.md).
+[What it can do](play.md), and how to have it as a file.
 
 """
 LINK = re.compile(r"\]\(([^)#\s:]+)(#[^)\s]*)?\)")
@@ -146,7 +150,7 @@ def main() -> int:
         "--keep-going",
     ]
     status = sphinx([*flags, str(SOURCE), str(SITE)])
-    (SITE / "play.html").write_text(page_of("xor"), "utf-8")
+    (SITE / LIVE).write_text(page_of("xor"), "utf-8")
     elsewhere = [] if status else [*requests_elsewhere(SITE)]
     for line in elsewhere:
         print(f"loads from elsewhere: {line}", file=sys.stderr)

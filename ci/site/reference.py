@@ -20,7 +20,15 @@ VECTORS = Path(br.__file__).parent / "conformance/data/vectors"
 GROUPS = {
     "Networks and parameters": ("network", "parameters"),
     "Gradients": ("api", "derivatives", "dropout", "backends.base.Trace"),
-    "Training": ("training", "optimizers", "traces", "commands.run", "commands.sweep", "commands.report"),
+    "Training": (
+        "training",
+        "optimizers",
+        "traces",
+        "commands.run",
+        "commands.reproduce",
+        "commands.sweep",
+        "commands.report",
+    ),
     "In notebooks": ("commands.explorer", "notebook"),
     "Checking": ("checking", "conformance", "commands"),
     "Data": ("data",),

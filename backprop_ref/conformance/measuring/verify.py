@@ -9,18 +9,22 @@ from pathlib import Path
 
 import numpy as np
 
-from backprop_ref.conformance.cases import tensors
+from backprop_ref.backends import get_backend
+from backprop_ref.conformance.cases import Expected, mapped, tensors
 from backprop_ref.conformance.judging.fitting import ALMOST
 from backprop_ref.conformance.judging.judge import Held, judge
 from backprop_ref.conformance.judging.judged import NO_ANSWER
 from backprop_ref.conformance.judging.notes import decides_nothing
 from backprop_ref.conformance.judging.said import bugs_in, outcome_of, tally
+from backprop_ref.conformance.judging.verdict import EXACT, WITHIN_BOUND
 from backprop_ref.conformance.judging.verdict import WRONG as WRONG_TENSOR
 from backprop_ref.conformance.measuring.networks import parse
 from backprop_ref.conformance.measuring.submission import measure
-from backprop_ref.conformance.outcomes.outcome import CONVENTION, NOT_JUDGED, RIGHT, WRONG, Outcome
+from backprop_ref.conformance.outcomes.outcome import CONVENTION, NOT_JUDGED, RIGHT, WRONG, Finding, Outcome
+from backprop_ref.conformance.running import answered as run_pass
 from backprop_ref.conformance.submissions.calling import TIME_LIMIT
 from backprop_ref.conformance.submissions.composing import composed
+from backprop_ref.conformance.submissions.confined import confinement
 from backprop_ref.conformance.submissions.conventions import Declared, Factor, Layout
 from backprop_ref.conformance.submissions.functions import Function
 from backprop_ref.conformance.submissions.models import Model
@@ -36,6 +40,7 @@ from backprop_ref.errors import BackpropRefError, InvalidInput
 from backprop_ref.formulas import LOSSES
 from backprop_ref.network import Network
 from backprop_ref.optimizers import SGD, Adam
+from backprop_ref.parameters import Parameters
 
 UNEXPECTED: tuple[type[Exception], ...] = (Exception,)
 """What ends as NOT JUDGED if the checker itself raises it."""
@@ -124,8 +129,11 @@ def _unexpected(error):
 def _verified(submission, target, network):
     chosen = parse(network) if isinstance(network, str) else network
     function = None if isinstance(submission, Program) else submission.function
+    kept = confinement(isinstance(submission, Program)) if not callable(function) else None
     reload = function.afresh if isinstance(function, Separate) else None
     outcome = measure(submission, target=target, network=chosen, reload=reload)
+    if kept is not None:
+        outcome.prevented, outcome.not_prevented = map(list, kept)
     if outcome.verdict in {RIGHT, CONVENTION} and chosen is None and submission.sizes() is None:
         _certify(submission, outcome, reload)
     if outcome.verdict != NOT_JUDGED and (flags := _flags(submission.layout)):
@@ -169,6 +177,12 @@ def _certify(submission, outcome, reload):
         outcome.verdict, outcome.conventions = WRONG, []
         outcome.findings = bugs_in(Held(answered, held.conventions))
         return
+    if not _computes(submission, answered):
+        outcome.verdict, outcome.conventions = WRONG, []
+        text = "it answers the golden vectors, and not the same network with other numbers"
+        due, found = "the gradient for any weights and data", "answers that it knows"
+        outcome.findings = [Finding("known-answers", text, "dW", (), due, found, "have it compute them")]
+        return
     if any(one.case.deciding and one.verdict == WRONG_TENSOR for one in answered):
         outcome.notes.append("what is WRONG in golden vectors is off in its last digits only, as by an ε or a clip")
     outcome.notes += decides_nothing(held)
@@ -199,6 +213,47 @@ def _answers(one, depths):
         or one.case.network.n_layers in depths
         or all(key in dW and dW[key].shape == shape for key, shape in shapes.items())
     )
+
+
+class _Repeated:
+    """A submission of which the answers are known."""
+
+    def __init__(self, submission, answers):
+        self.submission, self.answers = submission, answers
+
+    def __getattr__(self, name):
+        return getattr(self.submission, name)
+
+    def answer(self, case):
+        return self.answers[case.name]
+
+
+def _computes(submission, answered) -> bool:
+    """Whether a case that nobody knows is answered as well as the golden vector that it is like; what is due is
+    computed after the answer.
+    """
+    known = [
+        one for one in answered if one.case.deciding and one.case.da is None and one.verdict in {EXACT, WITHIN_BOUND}
+    ]
+    if not known:
+        return True
+    one = min(known, key=lambda one: one.case.params.flat.size)
+    rng, old = np.random.default_rng(), one.case
+    W, b = (
+        [rng.normal(0.0, size, part.shape) for part in parts]
+        for size, parts in ((0.7, old.params.W), (0.4, old.params.b))
+    )
+    x, y = rng.normal(0.0, 1.0, old.x.shape), old.y[rng.permutation(len(old.y))]
+    params = Parameters.from_arrays(W, b, old.params.dtype)
+    case = replace(old, name="fresh", params=params, x=x.astype(old.x.dtype), y=y, expected=None)
+    answer = submission.answer(case)
+    if answer.values is None:
+        return True  # which is no wrong answer
+    due = run_pass(get_backend("numpy", "reproducible"), case)
+    near = mapped(lambda part: np.full(np.shape(part), SMALL * max(float(np.max(np.abs(part))), 1e-3)), due)
+    case = replace(case, expected=Expected(due, mapped(lambda part: np.asarray(part, np.float64), due), near))
+    held = judge(_Repeated(submission, {old.name: one.answer, case.name: answer}), [old, case], progress=False)
+    return not _far(held.cases[-1])
 
 
 def _silent(held, answered):

@@ -80,6 +80,8 @@ class Outcome:
     calls : int
     cases : list of dict
         Of a file of answers, the verdict on each golden vector and each tensor.
+    prevented, not_prevented : list of str
+        What its process was kept from, and what not; both are empty where it is called here.
     plain : bool
         Whether golden vectors can be answered like the networks: they have biases, soft labels and no penalty.
 
@@ -103,6 +105,8 @@ class Outcome:
     calls: int = 0
     cases: list[dict[str, Any]] = field(default_factory=list)
     plain: bool = True
+    prevented: list[str] = field(default_factory=list)
+    not_prevented: list[str] = field(default_factory=list)
 
     @property
     def exit(self) -> int:

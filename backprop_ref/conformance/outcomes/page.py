@@ -4,6 +4,7 @@ import re
 
 from backprop_ref.conformance.outcomes.words import MANY, facts, pairs, where
 from backprop_ref.text import as_html as escape
+from backprop_ref.text import policy
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222;
@@ -30,7 +31,7 @@ def page(outcome) -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">"""
+        f'<meta http-equiv="Content-Security-Policy" content="{policy(STYLE)}">'
         f"<title>{escape(f'{outcome.target}: {outcome.verdict}')}</title><style>{STYLE}</style></head>\n<body>\n"
         + "\n".join(part for part in _parts(outcome) if part)
         + "\n</body></html>\n"
@@ -56,6 +57,7 @@ def _parts(outcome):
         yield _finding(found)
     yield _bullets("Conventions", outcome.conventions)
     yield _bullets("Notes", outcome.notes)
+    yield _bullets("What its process was kept from", outcome.prevented)
     if outcome.cases:
         yield _cases(outcome.cases)
 

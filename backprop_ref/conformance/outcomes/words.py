@@ -38,6 +38,8 @@ def facts(outcome):
         yield f"not made for {first_of(outcome.others)}"
     if outcome.vectors:
         yield "golden vectors: " + ", ".join(f"{count} {verdict}" for verdict, count in outcome.vectors.items())
+    if outcome.not_prevented:
+        yield f"not kept from: {', '.join(outcome.not_prevented)}"
 
 
 def where(found):

@@ -64,10 +64,10 @@ def folder_of(target: str) -> Path:
     return Path(place).resolve().parent if place.endswith(".py") else Path.cwd()
 
 
-def load(target: str) -> Any:
+def load(target: str, folder: Path | str | None = None) -> Any:
     """What ``package.module:name`` or ``file.py:name`` names, imported afresh.
 
-    While it is imported, the modules in `folder_of` it can be as well.
+    While it is imported, the modules in `folder` can be as well; default: `folder_of` it.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def load(target: str) -> Any:
     if not colon or not place or not name:
         raise InvalidInput(f"'{target}': package.module:name or file.py:name is needed, as in mine.py:gradients")
     try:
-        with importable(folder_of(target)), _quiet():
+        with importable(folder or folder_of(target)), _quiet():
             module = _from_file(place, name) if place.endswith(".py") else _from_name(place)
     except (InvalidInput, KeyboardInterrupt):
         raise

@@ -32,7 +32,7 @@ def composed(found: Any) -> Any:
         return found
     there = _functions(found)
     if steps := _of_neurons(found, there):
-        return _stepping(*steps, there)
+        return _stepping(steps, there)
     wanted = _inside(found)
     starts = _starts(found, there)
     if len(starts) == 1:
@@ -68,8 +68,9 @@ def _of_neurons(found, there) -> list[Callable]:
     return steps if len(network) == 1 and rated and used and neurons else []
 
 
-def _stepping(forward, backward, update, there):
+def _stepping(steps, there):
     """One step with one sample, of a network as layers of neurons, which are dictionaries."""
+    forward, backward, update = steps
     row = _arguments(update)[1].name
     training = (one for one in there if update.__name__ in one.__code__.co_names)
     labelled = any(_knows_a_last(one, row) for one in (update, *training))

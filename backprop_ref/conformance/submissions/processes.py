@@ -11,6 +11,7 @@ from typing import Any
 
 from backprop_ref.asking import ask
 from backprop_ref.conformance.submissions.calling import Late, Refusal, ending
+from backprop_ref.conformance.submissions.confined import start
 from backprop_ref.errors import InvalidInput
 from backprop_ref.text import printable
 
@@ -30,8 +31,10 @@ class Process:
     def __init__(self, words: list[str], output_limit: int):
         self.output_limit, self._out, self._err = output_limit, bytearray(), bytearray()
         try:
-            self.process = subprocess.Popen(
+            self.process = start(
                 words,
+                (),
+                None,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

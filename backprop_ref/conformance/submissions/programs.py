@@ -2,7 +2,6 @@
 
 import json
 import shlex
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from backprop_ref.conformance.submissions.functions import hidden, same_answers
 from backprop_ref.conformance.submissions.processes import Process
 from backprop_ref.conformance.submissions.reading import Unreadable, from_mapping, number, returned
 from backprop_ref.errors import InvalidInput
+from backprop_ref.files import content
 
 OUTPUT_LIMIT = 16 * 2**20
 """Bytes of standard output per case."""
@@ -120,9 +120,9 @@ class Answers:
 
 def _read(path):
     try:
-        text = Path(path).read_bytes()
-    except IsADirectoryError:
-        raise InvalidInput(f"{path}: a folder, and not a file of answers") from None
+        text = content(path)
+    except FileNotFoundError:
+        raise InvalidInput(f"{path}: no such file; give a file of answers") from None
     try:
         return _parse(text, path)
     except Unreadable as error:

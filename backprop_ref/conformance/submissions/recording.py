@@ -84,5 +84,5 @@ def numbers(reply: Any) -> dict[str, tuple[float, float]]:
     found = reply.items() if isinstance(reply, dict) else ()
     try:
         return {str(name): (float(number), float(slack)) for name, (number, slack) in found}
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return {}

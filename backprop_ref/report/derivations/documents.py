@@ -9,7 +9,7 @@ import numpy as np
 
 from backprop_ref.report.derivations.trees import ATOM, PRODUCT, SUM, Node
 from backprop_ref.showing import as_markdown, scoped
-from backprop_ref.text import as_html, printable
+from backprop_ref.text import as_html, policy, printable
 
 MOST_ROWS, MOST_COLUMNS = 8, 8
 GREEK = {
@@ -205,7 +205,8 @@ class Html(Text):
     def document(self, blocks):
         title = next((block.text for block in blocks if isinstance(block, Heading)), "")
         body = "\n".join(self._block(block) for block in blocks)
-        return PAGE.format(title=as_html(title), body=body)
+        style = PAGE.format(policy="", title="", body="").partition("<style>")[2].partition("</style>")[0]
+        return PAGE.format(policy=policy(style), title=as_html(title), body=body)
 
     def fragment(self, blocks):
         """The same for a notebook, whose own text keeps its style."""
@@ -282,7 +283,7 @@ PAGE = """<!DOCTYPE html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
 <title>{title}</title>
 <style>
 :root {{ color-scheme: light dark; --shadow: color-mix(in srgb, CanvasText 50%, transparent); }}

@@ -148,6 +148,9 @@ const CONTROLS = `<div class="controls">
 <label>Learning rate <input data-part="rate" type="number" min="0" step="any"></label></div>
 <p data-part="trouble" role="alert"></p>`;
 
+// Elements of a text that is ours.
+const parsed = (text) => new DOMParser().parseFromString(text, "text/html").body.children;
+
 // Whether letters around are light, and so their ground dark.
 function dark(place) {
   const [red, green, blue] = getComputedStyle(place).color.match(/[\d.]+/g).map(Number);
@@ -164,9 +167,9 @@ function render({ model, el }) {
     [data-part="rate"] { width: 8em; min-height: 40px; background: var(--surface); border: 1px solid var(--line); border-radius: 8px; padding: 6px 12px; }
     [data-part="trouble"] { color: var(--negative); font-weight: 600; }`;
   const page = element("div", { class: "page" });
-  page.innerHTML = LAYOUT;
+  page.append(...parsed(LAYOUT));
   const root = page.querySelector("#explorer");
-  root.querySelector(".time").insertAdjacentHTML("beforebegin", CONTROLS);
+  root.querySelector(".time").before(...parsed(CONTROLS));
   shadow.append(style, page);
   const theme = () => (page.dataset.theme = dark(el.isConnected ? el : document.body) ? "dark" : "light");
   theme();

@@ -10,8 +10,9 @@ import weakref
 from pathlib import Path
 from typing import Any
 
-from backprop_ref.conformance.submissions.calling import CircuitBreaker, NotJudged, Refusal, ending
+from backprop_ref.conformance.submissions.calling import CircuitBreaker, NotJudged, Refusal, ending, folder_of
 from backprop_ref.conformance.submissions.calls import Attempt
+from backprop_ref.conformance.submissions.confined import Private, start
 from backprop_ref.conformance.submissions.outline import Outline
 from backprop_ref.conformance.submissions.reading import Unreadable
 from backprop_ref.conformance.submissions.separate.messages import Garbled, receive, send
@@ -59,7 +60,7 @@ class Separate:
     """
 
     def __init__(self, target, time_limit):
-        self.target, self.time_limit = target, time_limit
+        self.target, self.time_limit, self.folder = target, time_limit, folder_of(target)
         self.process: _Process | None = None
         self.spent = 0.0
         self.outline = self._start()
@@ -117,19 +118,27 @@ class Separate:
         return reply
 
     def _start(self):
-        self.process = _Process()
-        path = [str(place) for place in sys.path]
+        self.process = _Process(self.folder)
+        question = {"target": self._target(), "folder": str(self.folder), "path": [str(place) for place in sys.path]}
         try:
-            reply = self.process.ask({"target": self.target, "path": path}, max(self.time_limit, IMPORT_LIMIT))
+            reply = self.process.ask(question, max(self.time_limit, IMPORT_LIMIT))
             if "InvalidInput" not in reply:
                 return Outline.from_document(reply)
             failure = str(reply["InvalidInput"])
         except Lost as reason:
             failure = f"importing {self.target} failed: {reason}"
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             failure = f"importing {self.target} failed: its process sent something else than what is in it"
         self._kill()
         raise InvalidInput(failure)
+
+    def _target(self):
+        """The target as its process finds it."""
+        place, colon, name = self.target.rpartition(":")
+        assert self.process is not None
+        if not place.endswith(".py") or Path(self.process.private.work, place).exists():
+            return self.target
+        return f"{Path(place).absolute()}{colon}{name}"
 
     def _kill(self):
         if self.process is not None:
@@ -145,19 +154,22 @@ def outline(found) -> Outline:
 class _Process:
     """A fresh Python that runs `worker.main`; it ends with this object at the latest."""
 
-    def __init__(self):
+    def __init__(self, folder):
         self.channel, theirs = socket.socketpair()
+        self.private = Private([Path.cwd()])
         with theirs:
             descriptor = theirs.fileno()
-            self.running = subprocess.Popen(
+            self.running = start(
                 [sys.executable, "-P", "-c", _START, _PACKAGE, str(descriptor)],
+                [folder, Path.cwd(), *_packages()],
+                self.private,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=(descriptor,),
                 start_new_session=True,
             )
-        self.kill = weakref.finalize(self, _end, self.running, self.channel)
+        self.kill = weakref.finalize(self, _end, self.running, self.channel, self.private)
 
     def ask(self, question, seconds):
         """The answer to a question, or `Lost`."""
@@ -182,9 +194,16 @@ class _Process:
             return "its process closed its connection to the judge"
 
 
-def _end(process, channel):
-    """Kills a process with all that it started."""
+def _packages():
+    """Where this package lies, wherever that is."""
+    package = Path(_PACKAGE).parent
+    return package, package.parent / "kernels"
+
+
+def _end(process, channel, private):
+    """Kills a process with all that it started, and removes its folder."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     channel.close()
+    private.remove()

@@ -13,8 +13,8 @@ import numpy as np
 
 from backprop_ref.network import Network
 
-SIZE_LIMIT = 64 * 2**20
-"""Bytes of one message."""
+SIZE_LIMIT, TEXT_LIMIT = 64 * 2**20, 16 * 2**20
+"""Bytes of one message, and of its JSON, of which Python makes twenty times as many."""
 _LENGTHS = struct.Struct("<QQ")
 _DTYPES = {"<f8", "<f4", "<i8"}
 
@@ -54,12 +54,13 @@ def receive(channel, seconds=None):
     """
     deadline = None if seconds is None else time.monotonic() + seconds
     n_text, n_arrays = _LENGTHS.unpack(_exactly(channel, _LENGTHS.size, deadline))
-    if n_text + n_arrays > SIZE_LIMIT:
-        raise Garbled(f"more than {SIZE_LIMIT // 2**20} MiB")
+    for size, most in ((n_text + n_arrays, SIZE_LIMIT), (n_text, TEXT_LIMIT)):
+        if size > most:
+            raise Garbled(f"more than {most // 2**20} MiB")
     text, arrays = (_exactly(channel, length, deadline) for length in (n_text, n_arrays))
     try:
         return _read(text, arrays)
-    except (ValueError, TypeError, KeyError, RecursionError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError, AttributeError, OverflowError) as error:
         raise Garbled(f"no message ({type(error).__name__})") from None
 
 
@@ -86,9 +87,10 @@ def _read(text, arrays):
             return Network(**found)
         if found.keys() != {"dtype", "shape"}:
             return found
-        dtype, shape = np.dtype(found["dtype"]), tuple(found["shape"])
+        shape = tuple(found["shape"])
         if found["dtype"] not in _DTYPES or any(length < 0 for length in shape):
             raise ValueError("no array")
+        dtype = np.dtype(found["dtype"])
         array = np.frombuffer(arrays, dtype, math.prod(shape), position).reshape(shape).copy()
         position += array.nbytes
         return array if shape else array[()]

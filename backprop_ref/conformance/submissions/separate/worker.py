@@ -13,9 +13,10 @@ import socket
 import sys
 import time
 
-from backprop_ref.conformance.submissions.calling import NotJudged, Refusal, folder_of, load, run, stand_in
+from backprop_ref.conformance.submissions.calling import NotJudged, Refusal, load, run, stand_in
 from backprop_ref.conformance.submissions.calls import attempts, one_call, recorded
 from backprop_ref.conformance.submissions.composing import composed
+from backprop_ref.conformance.submissions.confined import stay_in_group
 from backprop_ref.conformance.submissions.outline import Outline
 from backprop_ref.conformance.submissions.reading import Shapes, Unreadable
 from backprop_ref.conformance.submissions.separate.messages import receive, send
@@ -30,9 +31,10 @@ def main(descriptor: int):
     question = receive(channel)
     sys.path[:] = question["path"]
     stand_in()
-    found, folder = None, folder_of(question["target"])
+    found, folder = None, question["folder"]
+    stay_in_group()
     try:
-        found = composed(load(question["target"]))
+        found = composed(load(question["target"], folder))
         reply = Outline.of(found).document()
     except InvalidInput as error:
         reply = {"InvalidInput": str(error)}

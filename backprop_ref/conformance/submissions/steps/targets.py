@@ -1,13 +1,13 @@
 """What in a file goes back, by its names, without running it: the likeliest first."""
 
 import ast
-from pathlib import Path
 
 from backprop_ref.conformance.submissions.outline import STEPS, Argument
 from backprop_ref.conformance.submissions.scripts.top_level import TOP_LEVEL, Loop
 from backprop_ref.conformance.submissions.settings import role
 from backprop_ref.conformance.submissions.steps.plans import BACKWARD, plans
 from backprop_ref.errors import InvalidInput
+from backprop_ref.files import content
 
 
 def targets(path: str) -> list[str]:
@@ -19,15 +19,18 @@ def targets(path: str) -> list[str]:
         The file cannot be read, or nothing in it looks like a backward pass.
     """
     try:
-        tree = ast.parse(Path(path).read_bytes())
+        tree = ast.parse(content(path))
+    except InvalidInput:
+        raise
     except OSError as error:
         raise InvalidInput(f"{path}: {error.strerror or 'no such file'}") from None
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise InvalidInput(f"{path} is no Python that can be read: {error}") from None
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     used = {one.name: _names([other for other in classes if other is not one]) for one in classes}
-    steps = [one.name for one in classes if list(plans(_methods(one, classes), _takes_data(one)))]
-    whole = [name for name in steps if name not in used[name]]
+    known = {one.name: list(plans(_methods(one, classes), _takes_data(one))) for one in classes}
+    whole = [name for name, some in known.items() if some and name not in used[name]]
+    steps = [name for name, some in known.items() if some and not (whole and all(map(_of_a_layer, some)))]
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
     back = sorted((one for one in functions if _goes_back(one)), key=lambda one: -_likely(one))
     train = [one.name for one in functions if one.name in STEPS or "train" in one.name or "fit" in one.name]
@@ -37,6 +40,11 @@ def targets(path: str) -> list[str]:
     if not found:
         raise InvalidInput(f"nothing in {path} looks like a backward pass; say which function or class: {path}:name")
     return list(dict.fromkeys(found))
+
+
+def _of_a_layer(plan):
+    """Whether a class is handed dLoss/da: beside a network of which it is a part, it says nothing of the whole."""
+    return any(role == "upstream" for call in plan.calls for _, role in call.arguments)
 
 
 def _names(nodes):

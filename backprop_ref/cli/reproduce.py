@@ -1,0 +1,25 @@
+"""backprop-ref reproduce."""
+
+from backprop_ref.cli import show
+from backprop_ref.commands import reproduce as train_again
+
+
+def reproduce(run, backend, device, threads, as_json):
+    """Trains a run again; 1 if anything differs."""
+    found = train_again(run, backend=backend, device=device, threads=threads)
+    if as_json:
+        show.as_json(found._asdict())
+        return 0 if found.ok else 1
+    for note in found.notes:
+        show.say(note)
+    if found.ok:
+        show.line(
+            f"IDENTICAL: {run}, {found.epochs:,} epochs on {found.backend}; weights compared after {found.compared} of "
+            f"them; sha256 {found.sha256}"
+        )
+        return 0
+    what = {"weights": "its weights are others", "record": "what is recorded of it is something else"}
+    said = what.get(found.what, f"its {found.what} is another one")
+    where = "the initial weights are others" if found.differs == 0 else f"first in epoch {found.differs:,}: {said}"
+    show.line(f"DIFFERENT: {run}, {where}")
+    return 1

@@ -1,0 +1,216 @@
+"""Proves bounds on the errors of exp, log and tanh, from the constants of kernels/elementary.py; needs gappa.
+
+For each piece of a function's argument Gappa bounds δ, the distance of what is rounded last from the same formula in
+real numbers; Taylor series with remainders, recentred on each piece, bound what the polynomial is off. With both
+together below half an ulp of the exact result T, the error is at most 1/2 + δ/ulp(T) ulp: where rounding meets a power
+of two on the other side of T, it ends at that power, which is nearer.
+
+What is proved by hand: x = n ln 2 + h - low with n ln2_hi and h exact and |h| <= 0.347 (Cody and Waite); k ln2_hi and
+m - 1 exact; scaling exact, and one more rounding for subnormals of exp. Open: expm1 and log1p, whose compensated sums
+Gappa's rewriting does not follow without hints; they are held against mpmath alone, in tests/test_elementary.py.
+"""
+
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+from math import comb
+from pathlib import Path
+from shutil import which
+
+from mpmath import exp as true_exp
+from mpmath import factorial, floor, log, mp, mpf, tanh, taylor
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from backprop_ref.kernels.elementary import CONSTANTS
+
+mp.prec = 250
+TERMS, FORMATS = 40, {"float64": ("ieee_64", 53, 1075), "float32": ("ieee_32", 24, 158)}
+CLAIMED = {"exp": 1.0, "log": 1.0, "tanh": 2.5}
+
+
+def number(dtype, name):
+    return mpf(float.fromhex(CONSTANTS[dtype][name]))
+
+
+def literal(value):
+    """A number of the source as Gappa has it, exactly."""
+    exact = Fraction(float(value))
+    return f"({exact.numerator}b-{exact.denominator.bit_length() - 1})"
+
+
+def series(dtype, name):
+    return [mpf(float.fromhex(text)) for text in CONSTANTS[dtype][name].split()]
+
+
+def horner(coefficients, x, stem, rounding):
+    """Lines that evaluate a polynomial, and its name."""
+    lines, value = [], literal(coefficients[-1])
+    for i, coefficient in reversed([*enumerate(coefficients[:-1])]):
+        lines.append(f"{stem}m{i} {rounding}= {value} * {x};")
+        lines.append(f"{stem}{i} {rounding}= {stem}m{i} + {literal(coefficient)};")
+        value = f"{stem}{i}"
+    return lines, value
+
+
+def proved(dtype, lines, hypotheses, goal, split=""):
+    """What Gappa bounds the absolute value of a goal by."""
+    text = "\n".join([f"@D = float<{FORMATS[dtype][0]},ne>;", *lines, f"{{ {hypotheses} -> |{goal}| in ? }}", split])
+    done = subprocess.run(["gappa"], input=text, capture_output=True, text=True, check=False)
+    found = re.search(r"\| in \[.*?, (\d+)(?:b(-?\d+))?", done.stderr + done.stdout)
+    if found:
+        return mpf(found[1]) * mpf(2) ** int(found[2] or 0)
+    raise SystemExit(f"gappa proves nothing:\n{text}\n{done.stdout}{done.stderr}")
+
+
+def ulp(dtype, value):
+    """The distance of neighbouring numbers at a value."""
+    return mpf(2) ** (floor(log(abs(value), 2)) - FORMATS[dtype][1] + 1)
+
+
+def approximation(exact, used, low, high, tail):
+    """The largest distance of a series from a polynomial between two arguments, the rest of the series added."""
+    difference = [a - (used[i] if i < len(used) else 0) for i, a in enumerate(exact)]
+    middle, radius = (low + high) / 2, (high - low) / 2
+    moved = [
+        sum(difference[j] * comb(j, i) * middle ** (j - i) for j in range(i, len(difference)))
+        for i in range(len(difference))
+    ]
+    return sum(abs(value) * radius**i for i, value in enumerate(moved)) + tail
+
+
+def pieces(edges):
+    return [*zip(edges, edges[1:], strict=False)]
+
+
+def near_one(dtype):
+    """Lines of e^r before the last addition, t = 1 + T1, and the same in real numbers."""
+    lines = ["h = D(h_);", "n = fixed<0,ne>(n_);", f"low D= n * {literal(number(dtype, 'ln2_lo'))};", "r D= h - low;"]
+    more, p = horner(series(dtype, "exp"), "r", "p", "D")
+    lines += [*more, f"t D= h + (r * r * (0.5 + r * {p}) - low);", "L = n * LL;", "R = h - L;"]
+    more, p = horner(series(dtype, "exp"), "R", "q", "")
+    return [*lines, *more, f"T = h + (R * R * (0.5 + R * {p}) - L);"]
+
+
+def about_ln2(dtype, n):
+    off = abs(log(2) - number(dtype, "ln2_hi") - number(dtype, "ln2_lo"))
+    low = literal(number(dtype, "ln2_lo"))
+    return f"n in [{n[0]},{n[1]}] /\\ LL - {low} in [-{float(off) * 1.001:.9e},{float(off) * 1.001:.9e}]"
+
+
+def exp_pieces(dtype, n):
+    """Of e^r, for each piece of h: the least of e^r, and what it is off, without the last rounding."""
+    exact = [1 / factorial(i + 3) for i in range(TERMS)]
+    reach = mpf("0.347")
+
+    def piece(edges):
+        low, high = edges
+        found = proved(
+            dtype, near_one(dtype), f"h in [{float(low)!r},{float(high)!r}] /\\ {about_ln2(dtype, n)}", "t - T"
+        )
+        widened = low - mpf(2) ** -14, high + mpf(2) ** -14
+        off = approximation(exact, series(dtype, "exp"), *widened, 2 * reach**TERMS / factorial(TERMS + 3))
+        return true_exp(widened[0]), found + off * max(map(abs, widened)) ** 3
+
+    return in_parallel(piece, pieces([-reach + 2 * reach * i / 40 for i in range(41)]))
+
+
+def prove_exp(dtype):
+    limit = FORMATS[dtype][2]
+    return max(mpf("0.5") + off / ulp(dtype, least) for least, off in exp_pieces(dtype, (-limit, limit)))
+
+
+def prove_log(dtype):
+    exact = [mpf(2) / (2 * i + 3) for i in range(TERMS)]
+    low = literal(number(dtype, "ln2_lo"))
+    lines = ["f = D(f_);", "k = fixed<0,ne>(k_);", "s D= f / (2 + f);", "z D= s * s;", "square D= 0.5 * f * f;"]
+    more, p = horner(series(dtype, "log"), "z", "p", "D")
+    lines += [*more, f"v D= square - (s * (square + z * {p}) + k * {low});", "w D= v - f;"]
+    lines += ["S = f / (2 + f);", "Z = S * S;", "Square = 0.5 * f * f;"]
+    more, p = horner(series(dtype, "log"), "Z", "q", "")
+    lines += [*more, f"W = (Square - (S * (Square + Z * {p}) + k * LL)) - f;"]
+    limit, bottom, top = FORMATS[dtype][2], mpf("-0.2929"), mpf("0.41422")
+    tiny = -FORMATS[dtype][1] - 2
+
+    def piece(given):
+        (first, last), (low_f, high_f) = given
+        about = about_ln2(dtype, (first, last)).replace("n in", "k in")
+        goal = "w - W" if first else "v - f - W"  # k = 0: the rest is a change of sign
+        found = proved(dtype, lines, f"f in [{float(low_f)!r},{float(high_f)!r}] /\\ {about}", goal)
+        ends = [k * log(2) + log(1 + f) for k in (first, last) for f in (low_f, high_f)]
+        least = min(map(abs, ends))
+        s = [f / (2 + f) for f in (low_f, high_f)]
+        z = sorted(each * each for each in s)
+        off = approximation(exact, series(dtype, "log"), *z, mpf("0.1716") ** (2 * TERMS))
+        # k ln2_hi - w is exact where it is a multiple of ulp(1/4), and below 1/2
+        exactly = first and max(map(abs, ends)) < 0.5 and min(abs(log(1 + f)) for f in (low_f, high_f)) > 0.2501
+        last = 0 if exactly else mpf("0.5")
+        return last + (found + off * max(map(abs, s)) ** 3) / ulp(dtype, least)
+
+    parts = pieces([bottom + (top - bottom) * i / 20 for i in range(21)])
+    given = [(k, part) for k in ((1, 1), (-1, -1), (2, 3), (-3, -2), (4, limit), (-limit, -4)) for part in parts]
+    near = [*(mpf(2) ** (-i / mpf(4)) for i in range(4, 20)), *(mpf(2) ** -i for i in range(5, -tiny))]
+    for sign, end in ((1, top), (-1, -bottom)):
+        edges = sorted({end, *(each for each in near if each < end)})
+        given += [((0, 0), tuple(sorted((sign * low, sign * high)))) for low, high in pieces(edges)]
+    return max(in_parallel(piece, given))
+
+
+def prove_tanh(dtype):
+    seam, flat = number(dtype, "tanh_seam"), number(dtype, "flat")
+    known = taylor(tanh, 0, 2 * TERMS + 2)
+    exact = [known[2 * i + 3] for i in range(TERMS)]
+    more, p = horner(series(dtype, "tanh"), "z", "p", "D")
+    lines = ["b = D(b_);", "z D= b * b;", *more, f"q D= (b * z) * {p};", "Z = b * b;"]
+    more, p = horner(series(dtype, "tanh"), "Z", "q", "")
+    lines += [*more, f"Q = (b * Z) * {p};"]
+
+    def near(edges):
+        low, high = edges
+        found = proved(dtype, lines, f"b in [{float(low)!r},{float(high)!r}]", "q - Q")
+        off = approximation(exact, series(dtype, "tanh"), low * low, high * high, 10 * mpf("0.31") ** TERMS)
+        return mpf("0.5") + (found + off * high**3) / ulp(dtype, tanh(low))
+
+    def far(given):
+        """2e/(1 + e) as it is rounded, and what e is off: 2e - 2E over (1 + e)(1 + E), E the exact one."""
+        (low, high), relative = given
+        lines = ["e = D(e_);", "t D= (e + e) / (1 + e);", "T = (e + e) / (1 + e);"]
+        found = proved(dtype, lines, f"e in [{float(low)!r},{float(high)!r}]", "t - T")
+        off = 2 * high * relative * mpf("1.001") / (1 + low * mpf("0.999")) ** 2
+        return mpf("0.5") + (found + off) / ulp(dtype, mpf("0.5"))
+
+    small = [seam * mpf(2) ** -i for i in range(FORMATS[dtype][1] + 2, 3, -1)]
+    small += [seam * mpf(2) ** (i / mpf(4)) for i in range(-12, 1)]
+    limit = int(2 * flat * number(dtype, "log2_e")) + 1
+    spacing = mpf(2) ** (1 - FORMATS[dtype][1])
+    relative = max(
+        (off + (spacing / 4 if least < 0.98 else spacing / 2)) / least for least, off in exp_pieces(dtype, (-limit, 0))
+    )
+    edges = [mpf("0.34") * mpf(2) ** -i for i in range(130, 3, -16)]
+    edges += [mpf("0.34") * mpf(2) ** (i / mpf(4)) for i in range(-12, 1)]
+    return max(in_parallel(near, pieces(small)) + in_parallel(far, [(part, relative) for part in pieces(edges)]))
+
+
+def in_parallel(function, given):
+    """Gappa is a process of its own."""
+    with ThreadPoolExecutor(2) as pool:
+        return [*pool.map(function, given)]
+
+
+def main():
+    if which("gappa") is None:
+        print("SKIPPED: bounds of exp, log and tanh: gappa is not installed (Debian: apt-get install gappa)")
+        return 0
+    fine = True
+    for name, prove in (("exp", prove_exp), ("log", prove_log), ("tanh", prove_tanh)):
+        for dtype in FORMATS:
+            bound = prove(dtype)
+            fine &= bool(bound < CLAIMED[name])
+            print(f"{name} {dtype}: error <= {float(bound):.3f} ulp, claimed < {CLAIMED[name]:g}", flush=True)
+    print("open: expm1, log1p: their compensated sums are held against mpmath alone (tests/test_elementary.py)")
+    return 0 if fine else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,178 @@
+"""Runs and sweeps that are stopped by signals at random moments, gone on with, and compared with undisturbed ones.
+
+A program: ``python crashes.py STOPS SWEEP_STOPS FOLDER [SEED]`` prints as JSON how many stops of each signal there
+were, how many ended otherwise than they should, and what was lost. Runs are forked, as in `faults`; sweeps are
+processes of their own, with workers.
+"""
+
+import io
+import json
+import mmap
+import os
+import random
+import signal
+import struct
+import subprocess
+import sys
+import time
+from contextlib import redirect_stdout
+from pathlib import Path
+
+from faults import KINDS, digest, forked
+from test_workers import session
+
+from backprop_ref import cli
+from backprop_ref.training import fit
+from backprop_ref.training.checkpoint import CHECKPOINT
+
+SIGNALS = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STATUS = {signal.SIGKILL: {-9, 0}, signal.SIGINT: {130, 0}, signal.SIGTERM: {-15, 0}, signal.SIGHUP: {-1, 0}}
+SINKS = f"--trace {','.join(KINDS)} --trace-samples 0,3"
+CONFIGURATIONS = {
+    "numba": f"xor --backend numba --numerics reproducible --epochs 60000 {SINKS} --trace-every 500",
+    "dropout": f"iris --backend numpy --hidden 6,5 --dropout 0.2,0.3 --optimizer adam --epochs 120 {SINKS}",
+    "validation": f"iris --backend numpy --optimizer sgd --momentum 0.9 --validation-size 0.2 --patience 500 "
+    f"--epochs 250 {SINKS}",
+    "logged": f"xor --backend numpy --numerics reproducible --log-level DEBUG --epochs 900 {SINKS} --trace-every 7",
+    "float32": f"regression --n-samples 90 --backend numpy --dtype float32 --optimizer adamw --epochs 400 {SINKS}",
+    "chain": "xor --backend numba --numerics reproducible --epochs 400000",
+    "shards": f"iris --backend numba --shards 3 --optimizer rmsprop --epochs 3000 {SINKS} --trace-every 100",
+}
+SWEEP = "--dataset xor --backend numpy --seeds 1-3 --learning-rates 0.1,0.5 --epochs 6000 --workers 2"
+
+
+class Watched:
+    """What a run last recorded and saved, in memory that outlives it: epochs, dropped epochs, when it was saved."""
+
+    def __init__(self):
+        self._shared = mmap.mmap(-1, 24)
+
+    def install(self):
+        """Stands in the way of a `Run` for the rest of the process."""
+        trained, save = fit.Run._trained, fit.Run.save
+
+        def looked_at(run, rates, *arguments):
+            try:
+                return trained(run, rates, *arguments)
+            except fit.Interrupted:
+                self.put(dropped=len(rates) - 1)
+                raise
+
+        def timed(run):
+            started = time.monotonic()
+            save(run)
+            self.put(saved=started)
+
+        fit.Run._trained, fit.Run.save = looked_at, timed
+
+    def put(self, dropped=None, saved=None):
+        """Notes one of them."""
+        before = self.get()
+        values = [old if new is None else new for old, new in zip(before, (dropped, saved), strict=True)]
+        self._shared[:16] = struct.pack("dd", *values)
+
+    def get(self):
+        """Both of them."""
+        return struct.unpack("dd", self._shared[:16])
+
+
+def command(arguments, watched=None):
+    """The action of a command in a forked process, with what it left if it came to its end."""
+
+    def action(said):
+        if watched is not None:
+            watched.install()
+        os.setsid()
+        with redirect_stdout(io.StringIO()):
+            return cli.run(arguments)
+
+    return action
+
+
+def stopped_runs(stops, folder, chance):
+    """Stops runs, each again and again until it is at its end."""
+    found = {"stops": {}, "wrong": [], "dropped": 0, "lost": []}
+    wanted, seconds = {}, {}
+    for name, line in CONFIGURATIONS.items():
+        place, started = folder / f"whole-{name}" / "run", time.monotonic()
+        assert forked(command(["train", *line.split(), "--run-dir", str(place)])) == (0, "")
+        seconds[name], wanted[name] = time.monotonic() - started, digest(place)
+    done = run = 0
+    while done < stops:
+        name = list(CONFIGURATIONS)[run % len(CONFIGURATIONS)]
+        place, arguments = folder / f"{run}-{name}" / "run", ["train", *CONFIGURATIONS[name].split()]
+        run += 1
+        resume = False
+        for attempt in range(40):
+            number = chance.choice(SIGNALS) if attempt < 6 else None
+            how = ["train", "--resume", str(place)] if resume else [*arguments, "--run-dir", str(place)]
+            watched = Watched()
+            after = chance.uniform(0.0, 0.6 * seconds[name])
+            status, said = forked(command(how, watched), after, number) if number else forked(command(how, watched))
+            if number is None or status == 0:
+                if status or digest(place) != wanted[name]:
+                    found["wrong"].append(f"{place}: {status} {said}")
+                break
+            killed = time.monotonic()
+            done += 1
+            found["stops"][number.name] = found["stops"].get(number.name, 0) + 1
+            dropped, saved = watched.get()
+            if status not in STATUS[number] or len(said.splitlines()) > 1:
+                found["wrong"].append(f"{place}: {number.name} ended with {status} {said}")
+            if number == signal.SIGKILL and saved:
+                found["lost"].append(round(killed - saved, 2))
+            found["dropped"] += int(dropped)
+            if done % 20 == 0:
+                print(json.dumps(found), file=sys.stderr, flush=True)
+            if not (place / CHECKPOINT).exists():
+                subprocess.run(["rm", "-rf", place], check=True)
+            resume = (place / CHECKPOINT).exists()
+    return found
+
+
+def stopped_sweeps(stops, folder, chance):
+    """Stops sweeps; after five seconds nothing of them may be there."""
+    program = [sys.executable, "-m", "backprop_ref", "sweep"]
+    found = {"stops": {}, "wrong": [], "left": 0}
+
+    def rows(place):
+        return sorted((row["seed"], row["learning_rate"], row["sha256"]) for row in json.loads(place.read_text()))
+
+    subprocess.run([*program, *SWEEP.split(), "--out", folder / "whole"], check=True, capture_output=True)
+    wanted = rows(folder / "whole/table.json")
+    place = number = None
+    for _ in range(stops):
+        number = chance.choice(SIGNALS)
+        how = ["--resume", place] if place else [*SWEEP.split(), "--out", folder / f"{time.monotonic_ns()}"]
+        place = place or Path(how[-1])
+        process = subprocess.Popen([*program, *how], start_new_session=True, stdout=-3, stderr=-3)
+        time.sleep(chance.uniform(1.0, 9.0))
+        process.send_signal(number)
+        found["stops"][number.name] = found["stops"].get(number.name, 0) + 1
+        time.sleep(5.0)
+        found["left"] += len(session(process.pid)) * (number != signal.SIGINT)
+        process.wait()
+        place = place if (place / "sweep.json").exists() else None
+        if place and chance.random() < 0.3:
+            subprocess.run([*program, "--resume", place], check=True, capture_output=True)
+            if rows(place / "table.json") != wanted or list(place.rglob(".*")):
+                found["wrong"].append(str(place))
+            place = None
+    return found
+
+
+def main(stops, sweep_stops, folder, seed="1"):
+    """The campaign."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored in the background
+    folder, chance = Path(folder), random.Random(int(seed))
+    found = {
+        "runs": stopped_runs(int(stops), folder, chance),
+        "sweeps": stopped_sweeps(int(sweep_stops), folder, chance),
+    }
+    lost = found["runs"].pop("lost")
+    found["runs"]["lost_s_at_SIGKILL"] = {"most": max(lost, default=0), "over 1 s": sum(each > 1.0 for each in lost)}
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,212 @@
+"""Training a run again, on any backend: identical, or the first epoch that differs, whatever was changed."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import backprop_ref as br
+from backprop_ref import cli
+from backprop_ref.experiments.reproduce import Certificate
+from backprop_ref.network.model_file import load_all, model_parts
+from backprop_ref.training.chain import hashed, next_kept
+from backprop_ref.training.checkpoint import CERTIFICATE, CHECKPOINT
+
+PROVED = {"numerics": "reproducible", "backend": "numpy", "progress": False}
+KINDS = {
+    "online": {"dataset": "xor", "epochs": 40, "learning_rate": 0.5},
+    "full batch, momentum": {"dataset": "xor", "batch_size": "full", "momentum": 0.9, "nesterov": True, "epochs": 70},
+    "adam, cosine": {"dataset": "iris", "optimizer": "adam", "schedule": "cosine", "epochs": 9},
+    "adamw, float32": {"dataset": "iris", "optimizer": "adamw", "dtype": "float32", "epochs": 5},
+    "rmsprop, shards": {"dataset": "iris", "optimizer": "rmsprop", "shards": 3, "epochs": 5},
+    "dropout, l2": {"dataset": "iris", "hidden": [7, 5], "dropout": [0.2, 0.1], "l2": 0.01, "epochs": 5},
+    "patience": {"dataset": "iris", "learning_rate": 2.0, "validation_size": 0.2, "patience": 2, "epochs": 60},
+    "class weights": {"dataset": "iris", "class_weight": "balanced", "clip_norm": 0.1, "epochs": 4},
+    "a fold, relu": {"dataset": "iris", "folds": 4, "fold": 2, "activation": "relu", "init": "he", "epochs": 4},
+    "lbfgs": {"dataset": "xor", "optimizer": "lbfgs", "batch_size": "full", "epochs": 12},
+    "regression": {"dataset": "regression", "n_samples": 60, "n_features": 3, "noise": 0.5, "epochs": 4},
+    "diverged": {"dataset": "regression", "n_samples": 30, "optimizer": "sgd", "learning_rate": 1e6, "epochs": 20},
+    "no epoch": {"dataset": "xor", "epochs": 0},
+}
+BACKENDS = ("numpy", "numba", "python", "array_api_strict")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Each test in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def trained(run="run", **settings):
+    """A run folder."""
+    try:
+        br.run(run_dir=run, **{**PROVED, "dataset": "xor", "epochs": 40, **settings})
+    except br.TrainingDiverged:
+        assert settings["learning_rate"] > 1e3
+
+
+def test_kept_epochs_are_few_and_the_same_however_one_gets_there():
+    kept, epoch = [0], 0
+    while epoch < 10**6:
+        epoch = next_kept(epoch)
+        kept.append(epoch)
+    assert kept[:22] == [*range(17), 18, 20, 22, 24, 26]
+    assert len(kept) < 150
+    assert all(next_kept(epoch) == min(each for each in kept if each > epoch) for epoch in range(300))
+
+
+@pytest.mark.few(3)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_is_identical_on_another_backend(kind):
+    backend = BACKENDS[list(KINDS).index(kind) % len(BACKENDS)]
+    trained(**KINDS[kind])
+    before = {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
+    for what in ("run", f"run/{CERTIFICATE}"):
+        found = br.reproduce(what, backend=backend, progress=False)
+        assert found.ok, found
+        assert found.backend == backend
+        assert found.sha256 == br.load("run").params.sha256()
+    assert {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("trained_on", BACKENDS)
+def test_every_kind_is_identical_from_backend_to_backend(kind, trained_on):
+    """With --all: 52 runs."""
+    trained(**KINDS[kind], backend=trained_on)
+    backend = BACKENDS[BACKENDS.index(trained_on) - 1]
+    assert br.reproduce("run", backend=backend, threads=2 if backend == "numba" else None, progress=False).ok
+
+
+def test_certificates_are_the_same_wherever_a_run_is_trained():
+    trained()
+    trained("again", backend="python")
+    assert Path("run", CERTIFICATE).read_bytes() == Path("again", CERTIFICATE).read_bytes()
+
+
+def test_a_run_that_was_interrupted_and_gone_on_with():
+    def stop(at):
+        return at.epoch == 5
+
+    network = br.Network([2, 3, 1], ["tanh", "sigmoid"], "bce")
+    x, y = [[0, 0], [0, 1], [1, 0]], [[0], [1], [1]]
+    how = {"epochs": 20, "run_dir": "r", "numerics": "reproducible"}
+    br.train(network, network.init(), x, y, **how, callback=stop)
+    first = json.loads(Path("r", CERTIFICATE).read_text())
+    br.train(network, network.init(), x, y, **how, resume=True)
+    br.train(network, network.init(), x, y, **how | {"run_dir": "s"})
+    assert (first["epochs"], first["stopped"]) == (5, "callback")
+    assert Path("r", CERTIFICATE).read_bytes() == Path("s", CERTIFICATE).read_bytes()
+    with pytest.raises(br.InvalidInput, match="make the same call with a new run_dir, and compare the two cert"):
+        br.reproduce(f"r/{CERTIFICATE}")
+
+
+def table(flipped=False):
+    """A file of rows, one number of which is another one in its last digit."""
+    rows = [(i % 7, (i * i) % 5, "ab"[i % 2]) for i in range(40)]
+    lines = [f"{u}.{1 if flipped and i == 17 else 0},{v},{kind}" for i, (u, v, kind) in enumerate(rows)]
+    Path("t.csv").write_text("\n".join(["u,v,kind", *lines]) + "\n")
+
+
+def changed_weights(run):
+    """One bit of a weight is another one, and the file's hash is made anew."""
+    model, tensors, metadata = load_all(run)
+    flat = tensors["resume.flat"].copy()
+    flat.view(np.uint64)[3] ^= 1
+    params = br.Parameters(flat, model.network.sizes)
+    parts = model_parts(model.network, params, model.preprocessing, {**tensors, "resume.flat": flat}, metadata)
+    Path(run, CHECKPOINT).write_bytes(b"".join(parts))
+
+
+def damaged_weights(run):
+    """One bit of a weight is another one."""
+    content = bytearray(Path(run, CHECKPOINT).read_bytes())
+    content[-9] ^= 1
+    Path(run, CHECKPOINT).write_bytes(content)
+
+
+def changed_config(run):
+    """The last bit of the learning rate."""
+    text = Path(run, "config.yaml").read_text()
+    assert "learning_rate: 0.25\n" in text
+    Path(run, "config.yaml").write_text(text.replace("learning_rate: 0.25\n", "learning_rate: 0.25000000000000006\n"))
+
+
+def changed_certificate(run):
+    """A hash in the middle of the chain, and the certificate's own hash made anew."""
+    content = json.loads(Path(run, CERTIFICATE).read_text())
+    content["chain"][6][1] = "0" * 64
+    del content["sha256"]
+    Path(run, CERTIFICATE).write_text(json.dumps({**content, "sha256": hashed(content)}))
+
+
+CHANGES = {
+    "data": (lambda _: table(flipped=True), 0, "data was"),
+    "weights": (changed_weights, 40, ""),
+    "file": (damaged_weights, 40, "damaged"),
+    "config": (changed_config, 1, "config.yaml: training.learning_rate was 0.25, now 0.25000000000000006"),
+    "certificate": (changed_certificate, 6, "certificate.json: its chain of hashes does not hold from epoch 6 on"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_one_bit_is_found_and_its_epoch_named(change, capsys):
+    table()
+    trained(dataset=None, data_path="t.csv", learning_rate=0.25, hidden=[3])
+    act, epoch, note = CHANGES[change]
+    act("run")
+    assert cli.run(["reproduce", "run", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["ok"], found["epochs"]) == (False, 40)
+    assert found["differs"] == epoch if epoch else found["differs"] == 1
+    assert note in " ".join(found["notes"])
+    assert cli.run(["reproduce", "run"]) == 1
+    assert "DIFFERENT: run, first in epoch" in capsys.readouterr().out
+
+
+def test_other_first_weights_are_epoch_0():
+    trained("start", learning_rate=0.5)
+    first = ["train", "xor", "--from", "start", "--numerics", "reproducible", "--epochs", "3", "--run-dir", "run"]
+    assert cli.run(first) == 0
+    assert br.reproduce("run", progress=False).ok
+    shutil.rmtree("start")
+    trained("start", learning_rate=0.4)
+    found = br.reproduce("run", progress=False)
+    assert (found.ok, found.differs, found.what) == (False, 0, "weights")
+
+
+def test_what_proves_nothing_is_refused(capsys):
+    trained(numerics="fast")
+    assert not Path("run", CERTIFICATE).exists()
+    assert cli.run(["reproduce", "run"]) == 2
+    assert "trained in fast numerics, whose bits are those of one machine" in capsys.readouterr().err
+    assert cli.run(["reproduce", "absent"]) == 2
+    Path("c.json").write_text("{}")
+    assert cli.run(["reproduce", "c.json"]) == 2
+    assert "not a certificate of ours" in capsys.readouterr().err
+
+
+PAGE = Path(__file__).parent.parent / ".docs/reproduce.md"
+GOLDEN = re.findall(r"\| `(\w+ --epochs .*)` \| `([0-9a-f]{64})` \|", PAGE.read_text("utf-8") if PAGE.exists() else "")
+
+
+@pytest.mark.few(1)
+@pytest.mark.parametrize(("line", "sha256"), GOLDEN)
+def test_the_golden_hashes_of_the_page(line, sha256):
+    line = f"train {line} --numerics reproducible --backend numba --run-dir run"
+    assert cli.run(line.split()) == 0
+    assert br.load("run").params.sha256() == sha256
+
+
+def test_a_certificate_that_was_changed_is_noticed():
+    trained()
+    text = Path("run", CERTIFICATE).read_text()
+    Certificate.checked(json.loads(text))
+    Path("c.json").write_text(text.replace('"epochs": 40,\n "stopped"', '"epochs": 39,\n "stopped"'))
+    with pytest.raises(br.InvalidInput, match="damaged: its contents are not those that its hash"):
+        br.reproduce("c.json")
