@@ -498,6 +498,7 @@ def sweep(
     widths: Sequence[str] | None = None,
     optimizers: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
+    scheduler: str | None = None,
     **settings: Setting,
 ) -> Sweep:
     """Trains over a grid of settings, each in a run folder, as ``backprop-ref sweep`` does.
@@ -516,6 +517,8 @@ def sweep(
         A bar on standard error.
     learning_rates, activations, losses, inits, widths, optimizers, seeds : sequence, optional
         What the grid is over, with the values of the flags: widths as '16' or '32x16'.
+    scheduler : str, optional
+        The address of Dask's, whose workers train.
     **settings
         The flags of a single run as keywords: ``dataset="iris", epochs=20``.
 
@@ -554,7 +557,7 @@ def sweep(
     }
     grid = {axis: ",".join(map(str, values)) for axis, values in listed.items()}
     made = new_sweep(experiment, config, grid, out, _flags(settings))
-    made.run(workers, progress)
+    made.run(workers, progress, scheduler=scheduler)
     return made
 
 

@@ -12,6 +12,9 @@ import numpy.typing as npt
 from backprop_ref.errors import InvalidInput
 from backprop_ref.kernels import elementary
 
+COMPILED_FROM = 2**18
+"""From how many rows on a shuffle repays that Numba is loaded for it."""
+
 PURPOSES = ("init", "shuffle", "split", "data", "check", "dropout")
 
 
@@ -130,6 +133,11 @@ def _swapped(partners: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:
         rows = np.arange(count)
         for i, j in zip(range(n - 1, 0, -1), partners.T, strict=True):
             orders[:, i], orders[rows, j] = orders[rows, j], orders[:, i].copy()
+        return orders
+    if orders.size >= COMPILED_FROM:
+        from backprop_ref.kernels.shuffling import swaps as compiled_swaps
+
+        compiled_swaps()(np.ascontiguousarray(partners), orders)
         return orders
     for row, swaps in enumerate(partners.tolist()):
         order = list(range(n))

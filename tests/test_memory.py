@@ -11,6 +11,8 @@ from backprop_ref.kernels.fused import fast_products, ordered_products, wide_lay
 import backprop_ref as br
 from backprop_ref import Network, get_backend
 from backprop_ref.backends import numba_trainer, numpy_trainer
+from backprop_ref.errors import InvalidInput
+from backprop_ref.training.arguments import BLOCK, check_finite, largest
 
 NETWORKS = [
     (Network([2, 4, 1], ["sigmoid", "sigmoid"], "sse"), 4),
@@ -110,3 +112,13 @@ def test_panels_of_wide_layers_hold_a_batch_and_for_each_worker_a_block_of_limit
     batch, width, block = 100, 10**6, fast_products.DEPTH * fast_products.WIDTH
     for extent in itertools.permutations((batch, width, width)):
         assert fast_products.panels_for(*extent, 3) <= (batch + 64) * width + 3 * block + fast_products.LINE
+
+
+def test_data_larger_than_memory_are_looked_at_some_rows_at_a_time(tmp_path):
+    x = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.float32, (3 * BLOCK // 8, 8))
+    assert allocated_while(lambda: check_finite("x", x)) < 2 * BLOCK < x.size
+    x[-2, 3] = np.nan
+    with pytest.raises(InvalidInput, match=rf"x\[{len(x) - 2}, 3\] is nan"):
+        check_finite("x", x)
+    x[-2, 3] = -7.0
+    assert largest(x) == 7.0

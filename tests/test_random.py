@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backprop_ref import random
 from backprop_ref.random import PURPOSES, Stream
 
 
@@ -46,6 +47,13 @@ def test_many_permutations_are_one_after_another(seed, count, n):
     assert orders.shape == (count, n)
     assert [row.tolist() for row in orders] == [apart.permutation(n).tolist() for _ in range(count)]
     assert together.state == apart.state
+
+
+@pytest.mark.parametrize("n", [1, 2, 1001])
+def test_compiled_swaps_give_the_same_permutations(n, monkeypatch):
+    plain = Stream(5, "shuffle").permutations(2, n)
+    monkeypatch.setattr(random, "COMPILED_FROM", 1)
+    assert Stream(5, "shuffle").permutations(2, n).tobytes() == plain.tobytes()
 
 
 def test_every_permutation_is_as_likely():

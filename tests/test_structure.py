@@ -61,7 +61,7 @@ ORDER = {
         network
         metrics stored dropout
         sample_weights
-        backends
+        backends ranks
         mlp
         api data
         derivatives

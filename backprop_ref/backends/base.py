@@ -12,7 +12,7 @@ slope vanishes.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,8 @@ from backprop_ref.text import numbered
 
 Array: TypeAlias = Any
 """An array of a backend, wherever it lives."""
+
+Part = TypeVar("Part")
 
 
 class BackendStatus(NamedTuple):
@@ -216,6 +218,37 @@ class Snapshots(NamedTuple):
         """Copies the parameters after that epoch, if they are asked for."""
         if self.rows[epoch] >= 0:
             self.flats[self.rows[epoch]] = flat
+
+
+class Shares(Protocol):
+    """One of several processes that train together: which shards of a batch are its own, and sums over all of them."""
+
+    rank: int
+    """Its number; that with the first shards is 0."""
+
+    @property
+    def most(self) -> int:
+        """How many shards of a batch are its own, at most."""
+        ...
+
+    def own(self, parts: Sequence[Part]) -> Sequence[Part]:
+        """Of the shards of a batch, its own."""
+        ...
+
+    def sum(self, rows: Matrix, numbers: Matrix, out: Vector | None = None) -> tuple[Vector, Vector]:
+        """The sums over the shards of all processes, in order, of rows, which are used up and whose sum `out` gets, and
+        of float64 numbers, one for each own shard; raises if Ctrl-C was pressed in any of them."""
+        ...
+
+
+@runtime_checkable
+class OnRanks(Protocol):
+    """What a backend has whose trainers can be one of several processes."""
+
+    def on_ranks(self, trainer: Any, shares: Shares) -> "Trainer":
+        """The same as a trainer of this backend, with gradients, losses and measures that are sums over all processes,
+        and the bits of one."""
+        ...
 
 
 class Trainer(Protocol):

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from functools import cache, partial
+from typing import Any
 
 import numba
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from backprop_ref.backends import numba_trainer
 from backprop_ref.backends.arithmetic import Fast, Reproducible
 from backprop_ref.backends.array import refuse_own
-from backprop_ref.backends.base import Array, Trainer
+from backprop_ref.backends.base import Array, Shares, Trainer
 from backprop_ref.backends.loops import LoopsBackend, numerics_on_cpu
 from backprop_ref.backends.numba_threads import FORKED, MOST_THREADS, POOL
 from backprop_ref.dropout import Rates
@@ -80,6 +81,12 @@ class NumbaBackend(LoopsBackend):
             with POOL:
                 check_workers(dtype, trainer.plan.workers)
         return trainer
+
+    def on_ranks(self, trainer: Any, shares: Shares) -> Trainer:
+        """See `backends.base.OnRanks`."""
+        from backprop_ref.backends.numba_ranks import RanksTrainer
+
+        return RanksTrainer(trainer, shares)
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:

@@ -235,12 +235,7 @@ class Trainer:
     ) -> tuple[Vector, Matrix]:
         """Trains `params` and `slots` in place; see `backends.base.Trainer.run`."""
         flat = np.ascontiguousarray(params.flat)
-        each = np.empty((0, 1)) if weights is None else weights[:, None]
-        data = Data(
-            *(_locked(x, self.dtype), _locked(y, self.dtype), _locked(each, self.dtype), _locked(orders, np.int64)),
-            np.array(learning_rates, np.float64),
-            np.zeros((len(learning_rates), len(self.plan.layers)), np.uint64) if seeds is None else seeds,
-        )
+        data = self._data(x, y, orders, learning_rates, seeds, weights)
         self._check(flat, data)
         history = self._history(flat, len(learning_rates), snapshots)
         more = len(learning_rates) > 0
@@ -253,6 +248,22 @@ class Trainer:
             params.flat[:] = flat
         done = history.cursor[0]
         return history.losses[:done], history.measures[:done]
+
+    def _data(
+        self,
+        x: Batch,
+        y: Batch,
+        orders: Rows,
+        learning_rates: list[float],
+        seeds: Seeds | None,
+        weights: Vector | None,
+    ) -> Data:
+        each = np.empty((0, 1)) if weights is None else weights[:, None]
+        return Data(
+            *(_locked(x, self.dtype), _locked(y, self.dtype), _locked(each, self.dtype), _locked(orders, np.int64)),
+            np.array(learning_rates, np.float64),
+            np.zeros((len(learning_rates), len(self.plan.layers)), np.uint64) if seeds is None else seeds,
+        )
 
     def _check(self, flat: Vector, data: Data) -> None:
         """Compiled code looks at no bounds, so everything that it is given has to fit."""
@@ -352,7 +363,8 @@ class Trainer:
         if rows.shape != (n_epochs,) or rows.max(initial=-1) >= len(flats) or flats.shape[1:] != flat.shape:
             raise ValueError(f"{rows.shape} rows of {flats.shape} do not fit {n_epochs} epochs of {flat.size}")
         losses, measures = np.zeros(n_epochs), np.zeros((n_epochs, self._measures))
-        return History(losses, measures, np.zeros(self.plan.layers[-1, 1]), np.zeros(2, np.int64), flats, rows)
+        sums = np.zeros(2 * self.plan.layers[-1, 1])
+        return History(losses, measures, sums, np.zeros(2, np.int64), flats, rows)
 
 
 def _steps_at(cursor: npt.NDArray[np.int64], samples: int, batch_size: int) -> int:

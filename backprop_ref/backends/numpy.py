@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from backprop_ref.backends.arithmetic import Fast, Reproducible
 from backprop_ref.backends.array import ArrayBackend
-from backprop_ref.backends.base import Array, Trainer
+from backprop_ref.backends.base import Array, Shares, Trainer
 from backprop_ref.dropout import Rates
 from backprop_ref.errors import InvalidInput
 from backprop_ref.network import Network
@@ -61,6 +61,12 @@ class NumpyBackend(ArrayBackend):
         from backprop_ref.backends import numpy_trainer
 
         return numpy_trainer.create(network, optimizer, dtype, batch_size, shards, metric, dropout, weighted)
+
+    def on_ranks(self, trainer: Any, shares: Shares) -> Trainer:
+        """See `backends.base.OnRanks`."""
+        from backprop_ref.backends.numpy_ranks import RanksTrainer
+
+        return RanksTrainer(trainer, shares)
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:

@@ -7,6 +7,7 @@ array where its slope can be had from a; delta and da have one each, of the wide
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -372,7 +373,7 @@ class Trainer(EpochByEpoch):
         seeds: Seeds | None = None,
     ) -> tuple[float, list[int] | Vector]:
         """Each batch's gradients and update; plain gradient descent has the learning rate in the gradients."""
-        total, count, measured = 0.0, 0.0, MEASURE[self.metric](data, order)
+        total, count, measured = 0.0, 0.0, self.measure(data, order)
         for start in range(0, len(order), self.batch_size):
             poll()
             rows = order[start : start + self.batch_size]
@@ -389,37 +390,46 @@ class Trainer(EpochByEpoch):
             count += size
         return total / count, measured.sums()
 
+    def measure(self, data: Data, order: Rows) -> Any:
+        """What is measured over so many rows."""
+        return MEASURE[self.metric](data, order)
+
     def gradients(
-        self,
-        params: Parameters,
-        data: Data,
-        rows: Rows,
-        size: float,
-        factor: float,
-        measured: Correct | Labels | Residuals,
-        seeds: Seeds | None,
+        self, params: Parameters, data: Data, rows: Rows, size: float, factor: float, measured: Any, seeds: Seeds | None
     ) -> float:
         """The loss of a batch of such a size, or such a sum of weights; leaves `factor` times its gradients in
         ``grads[0]``, and adds to `measured`.
         """
-        small, larger = divmod(len(rows), self.shards)
-        n, start, loss = divisor(self.network.loss, data.y[:1], size), 0, 0.0
-        for shard in range(min(self.shards, len(rows))):
-            part = rows[start : start + small + (shard < larger)]
-            start += len(part)
-            b = self._buffers.get(len(part)) or self._buffers.setdefault(len(part), Buffers(self, len(part)))
-            _gather(data.x, part, b.a[0])
-            _gather(data.y, part, b.y)
-            if data.weights is not None:
-                data.weights.take(part, out=b.weights)
-            if self.rates and seeds is not None:
-                b.draw(self.rates, seeds, part)
-            sums_of_y = None if data.sums_of_y is None else data.sums_of_y.take(part)
-            loss += float(self.value_and_grad(params, b, sums_of_y, factor / n, self.grads[shard > 0]))
+        n, loss = divisor(self.network.loss, data.y[:1], size), 0.0
+        for shard, part in enumerate(cut(rows, self.shards)):
+            loss += self.of_shard(params, data, part, factor / n, self.grads[shard > 0], measured, seeds)
             if shard > 0:
                 self.grads[0].flat += self.grads[1].flat
-            measured.add(b)
         return loss / n
+
+    def of_shard(
+        self,
+        params: Parameters,
+        data: Data,
+        part: Rows,
+        scale: float,
+        grads: Parameters,
+        measured: Correct | Labels | Residuals,
+        seeds: Seeds | None,
+    ) -> float:
+        """The sum of the loss's terms for some rows; fills `grads` with `scale` times its gradients, and adds to
+        `measured`."""
+        b = self._buffers.get(len(part)) or self._buffers.setdefault(len(part), Buffers(self, len(part)))
+        _gather(data.x, part, b.a[0])
+        _gather(data.y, part, b.y)
+        if data.weights is not None:
+            data.weights.take(part, out=b.weights)
+        if self.rates and seeds is not None:
+            b.draw(self.rates, seeds, part)
+        sums_of_y = None if data.sums_of_y is None else data.sums_of_y.take(part)
+        loss = float(self.value_and_grad(params, b, sums_of_y, scale, grads))
+        measured.add(b)
+        return loss
 
     def value_and_grad(
         self, params: Parameters, b: Buffers, sums_of_y: Vector | None, scale: float, grads: Parameters
@@ -533,6 +543,13 @@ def _drop(values: Batch, masks: list[Batch | None], layer: int, out: Batch) -> N
     """out <- values times the mask of a layer, if it has one."""
     if masks and (kept := masks[layer]) is not None:
         np.multiply(values, kept, out=out)
+
+
+def cut(rows: Rows, shards: int) -> list[Rows]:
+    """The rows of each shard, as `mlp.cut`."""
+    small, larger = divmod(len(rows), shards)
+    starts = [shard * small + min(shard, larger) for shard in range(min(shards, len(rows)) + 1)]
+    return [rows[start:end] for start, end in pairwise(starts)]
 
 
 def _cut(buffer: Vector, m: int, width: int) -> Batch:

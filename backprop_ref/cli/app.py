@@ -651,6 +651,10 @@ def sweep(
         str | None, typer.Option(help="YAML file, in which the section sweep holds lists.", metavar="FILE")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: as many as pay.")] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(help="Dask's, whose workers train, on this machine or others; extra dask.", metavar="ADDRESS"),
+    ] = None,
     out: Annotated[str | None, typer.Option(help="New folder; default: ./sweeps/NAME-N.", metavar="FOLDER")] = None,
     resume: Annotated[str | None, typer.Option(help="Folder of a sweep to go on with.", metavar="FOLDER")] = None,
     images: Annotated[
@@ -672,7 +676,7 @@ def sweep(
         "optimizer": optimizers,
     }
     given = {axis: text for axis, text in given.items() if text}
-    return sweep(experiment, config, given, out, resume, workers, images, flags)
+    return sweep(experiment, config, given, out, resume, workers, scheduler, images, flags)
 
 
 def _formats(text):

@@ -18,20 +18,24 @@ MOST_ROWS = 60
 WRONG_GRADIENTS = "wrong-gradients"
 
 
-def sweep(experiment, config_file, given, out, resume, workers, image_folder, flags):
+def sweep(experiment, config_file, given, out, resume, workers, scheduler, image_folder, flags):
     """Runs what is to be run, prints the table, writes the page; 130 after Ctrl-C."""
     as_json = flags.pop("--json", False)
     if image_folder is not None:
         images.check(image_folder)
+    if scheduler is not None and workers is not None:
+        raise InvalidInput("both --workers and --scheduler, which has workers of its own: give one of them")
     if experiment == WRONG_GRADIENTS:
-        if config_file is not None or given or resume is not None or flags:
+        if config_file is not None or given or resume is not None or scheduler is not None or flags:
             raise InvalidInput(
                 f"{WRONG_GRADIENTS}: is always the same; leave out everything but --out, --images and --json"
             )
         return _wrong_gradients(out, image_folder, as_json)
     if resume is not None:
         backend = flags.pop("--backend", None)
-        alone = InvalidInput(f"--resume {resume} goes on by the sweep's own plan; leave out everything but --workers")
+        alone = InvalidInput(
+            f"--resume {resume} goes on by the sweep's own plan; leave out everything but --workers or --scheduler"
+        )
         if experiment is not None or config_file is not None or given or out is not None or flags:
             raise alone
         made = Sweep.open(resume)
@@ -43,7 +47,7 @@ def sweep(experiment, config_file, given, out, resume, workers, image_folder, fl
         made = new_sweep(experiment, config_file, given, out, flags)
         warn_of_csv([Config(**cell.config) for cell in made.cells])
     try:
-        made.run(workers, backend=backend)
+        made.run(workers, backend=backend, scheduler=scheduler)
     except KeyboardInterrupt:
         _show(made, as_json)
         return _interrupted(made)

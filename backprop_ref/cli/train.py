@@ -5,7 +5,8 @@ import numpy as np
 from backprop_ref.cli import show
 from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.config import merge
-from backprop_ref.experiments.runner import csv_bytes, merged, prepare, run
+from backprop_ref.experiments.runner import csv_bytes, merged, prepare, run, run_beside
+from backprop_ref.ranks import launched
 from backprop_ref.training.rate_search import find_learning_rate
 
 MUCH_CSV_BYTES = 50e6
@@ -59,8 +60,13 @@ def train(dataset, config_file, flags):
     config = merged(flags, config_file)
     if config.data.folds is not None and config.data.fold is None and config.run.resume is None:
         return _folds(config)
-    warn_of_csv([config])
-    results = run(config, announce=lambda note: show.say(note, err=config.run.json_), may_grow=False)
+    comm = launched.world()
+    with launched.together(comm):
+        if comm is not None and comm.rank > 0:
+            run_beside(config, comm)
+            return 0
+        warn_of_csv([config])
+        results = run(config, announce=lambda note: show.say(note, err=config.run.json_), may_grow=False, comm=comm)
     if config.run.json_:
         show.as_json(results)
     else:
@@ -70,6 +76,8 @@ def train(dataset, config_file, flags):
 
 def _folds(config):
     """Trains once for each fold; the mean of the scores and their deviation."""
+    if launched.world() is not None:
+        raise InvalidInput("--folds in several processes: train one fold after the other, each by its --fold")
     if config.run.output is not None:
         raise InvalidInput("--output with --folds: each fold has results of its own; leave it out, and use --json")
     folder, all_results = config.run.dir, []

@@ -292,20 +292,8 @@ def csv_bytes(experiment):
     return records * samples * SINKS["csv"].line_bytes(experiment.network, dtype, trace.digits)
 
 
-def run(
-    config: Config,
-    progress: bool | None = None,
-    announce: Callable[[str], object] = lambda note: None,
-    may_grow: bool = True,
-) -> dict[str, Any]:
-    """Trains as configured and writes the run folder; returns the results, JSON-ready.
-
-    What was decided about a table is given to `announce` beforehand. Unless it `may_grow`, a loss that did so a
-    thousandfold is a training that diverged.
-
-    After an InvalidInput without a checkpoint, everything is as it was before, but for a resumed run's log; with one,
-    the run can be resumed. After a TrainingDiverged the folder holds what was reached.
-    """
+def _ready(config):
+    """The experiment of a configuration, its backend and the initial parameters; fills in what was left open."""
     experiment, chosen = prepare(config), config.backend
     backend = get_backend(chosen.name, chosen.numerics, chosen.device, chosen.threads)
     batch: Any = config.training.batch_size
@@ -313,7 +301,25 @@ def run(
     chosen.name, chosen.numerics = chosen.name or settings.resolve("backend"), backend.numerics
     for key in ("dtype", "device", "threads"):
         setattr(chosen, key, settings.resolve(key, getattr(chosen, key)))
-    params = first_params(experiment, chosen.dtype)
+    return experiment, backend, first_params(experiment, chosen.dtype)
+
+
+def run(
+    config: Config,
+    progress: bool | None = None,
+    announce: Callable[[str], object] = lambda note: None,
+    may_grow: bool = True,
+    comm: Any = None,
+) -> dict[str, Any]:
+    """Trains as configured and writes the run folder; returns the results, JSON-ready. With `comm`, as its rank 0.
+
+    What was decided about a table is given to `announce` beforehand. Unless it `may_grow`, a loss that did so a
+    thousandfold is a training that diverged.
+
+    After an InvalidInput without a checkpoint, everything is as it was before, but for a resumed run's log; with one,
+    the run can be resumed. After a TrainingDiverged the folder holds what was reached.
+    """
+    experiment, backend, params = _ready(config)
     output, resume, log = config.run.output, config.run.resume, config.logging.file
     check_log(log)
     check_output("--output", output)
@@ -322,7 +328,7 @@ def run(
         opened = resumed_folder(resume, dump(config), log)
     with opened as folder:
         config.run.dir = str(folder)
-        results = _train(experiment, backend, params, folder, progress, announce, may_grow)
+        results = _train(experiment, backend, params, folder, progress, announce, may_grow, comm)
     text, file = json_text(results) + "\n", folder / RESULTS
     with writing(file, f"the network is in {folder / CHECKPOINT}"):
         (create if resume is None else replace)(file, text)
@@ -331,7 +337,7 @@ def run(
     return results
 
 
-def _train(experiment, backend, params, folder, progress, announce, may_grow):
+def _train(experiment, backend, params, folder, progress, announce, may_grow, comm):
     config = experiment.config
     with _logged(folder, config.logging) as log:
         x, y = experiment.xy("train")
@@ -343,10 +349,7 @@ def _train(experiment, backend, params, folder, progress, announce, may_grow):
         started = time.perf_counter()
         try:
             result = train(
-                experiment.network,
-                params,
-                x,
-                y,
+                *(experiment.network, params, x, y),
                 **how_to_train(experiment),
                 callback=_epoch_logger(log),
                 progress=progress,
@@ -354,6 +357,7 @@ def _train(experiment, backend, params, folder, progress, announce, may_grow):
                 resume=config.run.resume is not None,
                 trace=_recorder(config.trace, folder),
                 backend=backend,
+                comm=comm,
             )
         except BackpropRefError as error:
             with contextlib.suppress(InvalidInput):  # of the log's own
@@ -399,6 +403,13 @@ def how_to_train(experiment: Experiment) -> dict[str, Any]:
         "preprocessing": experiment.preprocessing.to_dict(),
         "config": experiment.config.model_dump(by_alias=True, exclude={"run"}),
     }
+
+
+def run_beside(config: Config, comm: Any) -> None:
+    """What `run` is on the other ranks of `comm`: without folder, results and log."""
+    experiment, backend, params = _ready(config)
+    told = {**how_to_train(experiment), "resume": config.run.resume is not None, "run_dir": "of rank 0"}
+    train(experiment.network, params, *experiment.xy("train"), **told, backend=backend, comm=comm)
 
 
 def _validation(experiment):

@@ -288,24 +288,30 @@ class Sweep:
         """The same as Markdown."""
         return showing.markdown(self._parts())
 
-    def run(self, workers: int | None = None, progress: bool | None = None, backend: str | None = None) -> None:
+    def run(
+        self,
+        workers: int | None = None,
+        progress: bool | None = None,
+        backend: str | None = None,
+        scheduler: str | None = None,
+    ) -> None:
         """Runs what is not finished yet, and writes the table; also after Ctrl-C, which goes on to the caller.
 
         `workers` are processes (default: as many as processors, where there is enough to do for them); `progress` shows
         a bar (default: if standard error is a terminal); `backend`, of this command line, allows the plan's: see
-        `check_backend`.
+        `check_backend`; `scheduler` is the address of Dask's, whose workers run the cells instead.
         """
         for cell in self.cells:
             check_backend(cell.backend, self.folder / PLAN, backend)
         lock = locked(self.folder)
         try:
             await_workers(self.folder / PLAN)
-            self._run(workers, progress)
+            self._run(workers, progress, scheduler)
         finally:
             if lock is not None:
                 os.close(lock)
 
-    def _run(self, workers, progress):
+    def _run(self, workers, progress, scheduler):
         ahead = [cell for cell in self.cells if _read_row(cell, self.place(cell)) is None]
         done = len(self.cells) - len(ahead)
         tasks = [(str(self.place(cell)), cell.values, cell.config) for cell in ahead]
@@ -315,7 +321,8 @@ class Sweep:
             _begun(Path(folder), Config(**config))
         try:
             with Bar("cell", len(self.cells), progress, done) as bar:
-                for _ in _run_all(tasks, workers, str(self.folder / PLAN)):
+                here = _run_all(tasks, workers, str(self.folder / PLAN))
+                for _ in here if scheduler is None else _run_elsewhere(tasks, scheduler):
                     done += 1
                     bar.update(done)
             self.write_table()
@@ -368,6 +375,15 @@ def _run_all(tasks, workers, plan):
     if tasks:
         workers = min(workers, len(tasks))
         yield from in_processes(run_cell, tasks, workers, max(1, cores // workers), plan)
+
+
+def _run_elsewhere(tasks, scheduler):
+    """Runs the tasks on the workers of a Dask scheduler; yields as they end."""
+    from backprop_ref.experiments.elsewhere import on_scheduler
+
+    for folder, _, config in tasks:
+        remove(_begun(Path(folder), Config(**config)))
+    yield from on_scheduler(scheduler, run_cell, tasks, ROW)
 
 
 def run_cell(folder, values, config):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from backprop_ref.network import Network
 from backprop_ref.optimizers import SGD
 from backprop_ref.optimizers.lbfgs import METHODS, AnyOptimizer
 from backprop_ref.sample_weights import weighted
+
+BLOCK = 2**20
+"""Numbers that are looked at together."""
 
 MOST = 2**53
 """Epochs, and whatever else is counted: up to here floats hold every whole number."""
@@ -54,10 +58,24 @@ def validation_data(
 
 def check_finite(name: str, array: npt.NDArray[Any], remedy: str = "remove or fill in that row") -> None:
     """Refuses an array with an entry that is infinite or NaN."""
-    if not np.isfinite(array).all():
-        entry = tuple(map(int, np.argwhere(~np.isfinite(array))[0]))
-        where = ", ".join(map(str, entry))
-        raise InvalidInput(f"{name}[{where}] is {array[entry]}: training needs finite numbers; {remedy}")
+    for start, block in blocks(array):
+        if not np.isfinite(block).all():
+            row, *rest = map(int, np.argwhere(~np.isfinite(block))[0])
+            where = ", ".join(map(str, (start + row, *rest)))
+            raise InvalidInput(f"{name}[{where}] is {block[(row, *rest)]}: training needs finite numbers; {remedy}")
+
+
+def largest(array: npt.NDArray[Any]) -> float:
+    """The largest size of an entry."""
+    return max((float(np.abs(block).max()) for _, block in blocks(array)), default=0.0)
+
+
+def blocks(array: npt.NDArray[Any]) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    """The rows of an array some at a time, each with the number of its first: what is made of all of them at once
+    would not fit into memory where the array does not."""
+    rows = max(1, BLOCK // max(1, array[:1].size))
+    for start in range(0, len(array), rows):
+        yield start, array[start : start + rows]
 
 
 def integer(name: str, value: Any, least: int) -> int:

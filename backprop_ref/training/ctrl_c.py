@@ -28,6 +28,8 @@ class CtrlC:
 
     pressed: int = 0
     """The signal that was noted."""
+    patient = False
+    """Whether a second one is only noted too: of several processes, none may end by itself."""
     _at_once, _since = False, 0.0
 
     def __init__(self, ending: bool = False) -> None:
@@ -48,8 +50,9 @@ class CtrlC:
 
     def _note(self, number: int, _: Any) -> None:
         self.pressed, self._since = number, time.monotonic()
-        signal.signal(number, self._usual[number])
-        if self._at_once:
+        if not self.patient:
+            signal.signal(number, self._usual[number])
+        if self._at_once and not self.patient:
             signal.raise_signal(number)
 
     def poll(self) -> None:

@@ -17,6 +17,8 @@ from backprop_ref.optimizers.lbfgs import AnyOptimizer
 from backprop_ref.optimizers.schedules import Constant
 from backprop_ref.progress import Bar
 from backprop_ref.random import Orders
+from backprop_ref.ranks.ranks import Alone
+from backprop_ref.training.arguments import largest
 from backprop_ref.training.chain import next_kept
 from backprop_ref.training.checkpoint import Folder
 from backprop_ref.training.ctrl_c import CtrlC, Interrupted
@@ -51,10 +53,12 @@ class Run:
         stream: Orders,
         folder: Folder | None,
         weights: tuple[Vector | None, Vector | None] = (None, None),
+        ranks: Alone | None = None,
     ) -> None:
         self.plan, self.pairs, self.trainer, self.folder = plan, pairs, pairs, folder
         self.data, self.validation, self.state, self.stream = data, validation, state, stream
         self.weights, self.validation_weights = weights
+        self.ranks = ranks or Alone()
         self.validated = None if validation is None else metrics.beside(pairs.metric, pairs.network, validation[1])
         stream.state = state.random
         copies = state.params.copy(), {name: slot.copy() for name, slot in state.slots.items()}
@@ -79,18 +83,24 @@ class Run:
         plan, diverged = self.plan, None
         bar = Bar("epoch", plan.epochs, progress, self.state.epoch)
         saved, each, count = time.perf_counter(), CHECKPOINT_SECONDS, 1
+        alone = self.ranks.size == 1
+        poll, poll_late = (ctrl_c.poll, ctrl_c.poll_late) if alone else (_where_they_sum, _where_they_sum)
         if self.state.stopped is None and out_of_patience(plan, self.state):
             self.stop("patience")
         with self.pairs.backend.scope(), bar:
             try:
                 while self.state.stopped is None and self.state.epoch < plan.epochs:
-                    started, count = time.perf_counter(), self._at_most(count)
+                    started, count = time.perf_counter(), self.ranks.agreed(self._at_most(count))
                     try:
-                        ctrl_c.poll()
-                        diverged = self._advance(count, ctrl_c.poll if count == 1 else ctrl_c.poll_late)
+                        poll()
+                        diverged = self._advance(count, poll if count == 1 else poll_late)
                         if diverged is None and callback is not None:
                             self._call(callback)
-                    except (Interrupted, KeyboardInterrupt):
+                    except Interrupted:
+                        self.stop("interrupted")
+                    except KeyboardInterrupt:
+                        if self.ranks.size > 1:
+                            raise
                         self.stop("interrupted")
                     if bar.enabled:
                         shown = self.state.last()
@@ -216,7 +226,7 @@ class Run:
     def _call(self, callback: Callable[[Epoch], object]) -> None:
         """Shows the callback the last epoch."""
         state = self.state
-        if callback(Epoch(state.epoch, state.last(), state.params)):
+        if self.ranks.first(lambda: bool(callback(Epoch(state.epoch, state.last(), state.params)))):
             self.stop("callback")
 
     def _start_trace(self, trace: Recorder, resume: bool) -> None:
@@ -272,9 +282,13 @@ class Run:
         message = (
             f"training diverged in epoch {epoch}: {where} is no longer finite. Likely causes: a learning rate "
             f"that is too large ({rate:g}; try {rate / 10:g}), inputs that are not normalised (largest |x| here: "
-            f"{np.abs(x).max():.3g}), targets out of the output's range (largest |y|: {np.abs(y).max():.3g})"
+            f"{largest(x):.3g}), targets out of the output's range (largest |y|: {largest(y):.3g})"
         )
         return TrainingDiverged(message, None, epoch, layer)
+
+
+def _where_they_sum() -> None:
+    """Several ranks look whether to stop where they sum."""
 
 
 def _judged(plan: Plan, state: State) -> State:

@@ -1,5 +1,7 @@
 """A checkpoint as it is read from a file: every entry is checked before training goes on from it."""
 
+from __future__ import annotations
+
 import hashlib
 from array import array
 from pathlib import Path
@@ -129,7 +131,7 @@ def load_with_state(path: Name) -> tuple[Model, State, dict[str, Any]]:
     return model, state, metadata
 
 
-def _counted(path: Name, counted: Counted, epoch: int, names: list[str]) -> "dict[str, array[float]]":
+def _counted(path: Name, counted: Counted, epoch: int, names: list[str]) -> dict[str, array[float]]:
     """The history of a run that was killed, from the file that it was written to; a ValueError where that is another
     one.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import is_dataclass, replace
@@ -17,7 +18,7 @@ from backprop_ref import metrics
 from backprop_ref.api import check_fit
 from backprop_ref.arrays import Batch, BatchLike, Vector
 from backprop_ref.backends import get_backend
-from backprop_ref.backends.base import Backend, BackendChoice, OffersTrainer, Trainer
+from backprop_ref.backends.base import Backend, BackendChoice, OffersTrainer, OnRanks, Trainer
 from backprop_ref.dropout import Rates
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import Name, path_of
@@ -27,6 +28,7 @@ from backprop_ref.optimizers.lbfgs import LBFGS, AnyOptimizer
 from backprop_ref.optimizers.schedules import Constant, Cosine, Schedule, Step, get_schedule
 from backprop_ref.parameters import Parameters
 from backprop_ref.random import Orders, Stream
+from backprop_ref.ranks.ranks import Alone, Ranks
 from backprop_ref.sample_weights import ClassWeight, weighted
 from backprop_ref.training import checkpoint
 from backprop_ref.training.arguments import check_finite, finite_data, integer, optimizer_or_default, validation_data
@@ -34,6 +36,7 @@ from backprop_ref.training.ctrl_c import CtrlC
 from backprop_ref.training.fit import Run
 from backprop_ref.training.going_on import check_goes_on, gone_on
 from backprop_ref.training.kept_data import keep_data
+from backprop_ref.training.on_ranks import PairsOnRanks
 from backprop_ref.training.pairs import PairsTrainer
 from backprop_ref.training.state import Epoch, Plan, Result, State, column_of
 from backprop_ref.training.whole_data import LineSearches
@@ -76,6 +79,7 @@ def train(
     numerics: str | None = None,
     device: str | None = None,
     threads: int | None = None,
+    comm: Any = None,
 ) -> Result:
     """Trains a copy of `params` on x and y.
 
@@ -133,6 +137,10 @@ def train(
         JSON-ready, kept in the checkpoint.
     backend, numerics, device, threads : optional
         See `get_backend`.
+    comm : mpi4py.MPI.Intracomm, optional
+        Trains in all its processes together, each of which makes this call with the same arguments and gets the same
+        result: that of one process with the same `shards`, which are cut among them. Run folder, trace, callback and
+        progress are those of rank 0. A process that fails ends all of them.
 
     Returns
     -------
@@ -162,10 +170,7 @@ def train(
     x, y, weights = weighted(*finite_data(network, x, y, params.dtype), sample_weight, class_weight)
     held_out, held_out_weights = validation_data(network, validation, params.dtype)
     optimizer = optimizer_or_default(optimizer)
-    if callback is not None and not callable(callback):
-        raise InvalidInput(f"callback={callback!r}: a callable that takes an Epoch is needed")
-    if not isinstance(min_delta, int | float) or not min_delta >= 0.0:
-        raise InvalidInput(f"min_delta={min_delta!r}: a number not below 0 is needed")
+    _check_asked(callback, min_delta, resume and run_dir is None)
     samples, schedule = len(x), get_schedule(schedule)
     done = check_goes_on(state, params, schedule, resume, trace)
     plan = Plan(
@@ -180,73 +185,135 @@ def train(
         or getattr(optimizer, "rate_in_velocity", False),
         trace=trace,
     )
+    ranks = _ranks(comm, integer("shards", shards, 1), optimizer)
     computing = suited(get_backend(backend, numerics, device, threads), network, plan.batch_size)
     metric = metrics.chosen(metric, network, y)
     given = computing, network, optimizer, plan.batch_size, integer("shards", shards, 1), metric
     pairs = _pairs(*given, dropping.checked(dropout, network), batch_size)
+    if isinstance(ranks, Ranks):
+        pairs = PairsOnRanks(pairs, ranks)
     stream = _orders(shuffle, seed, run_dir)
     columns = _columns(metric, network, held_out)
+    key = dropping.key_of(seed) if pairs.rates else None
+    begun = gone_on(state, State(params.copy(), optimizer.init(params.flat), stream.state, columns, key=key), plan)
+    call = {"params": params.sha256(), "patience": patience, "min_delta": min_delta, "restore_best": restore_best}
     with contextlib.ExitStack() as opened:
-        ctrl_c, folder = CtrlC(ending=run_dir is not None), None
+        ctrl_c = CtrlC(ending=run_dir is not None)
         opened.callback(ctrl_c.pass_on)
-        begun = gone_on(
-            state,
-            State(
-                *(params.copy(), optimizer.init(params.flat), stream.state, columns),
-                key=dropping.key_of(seed) if pairs.rates else None,
-            ),
-            plan,
-        )
+        opened.enter_context(ranks.together())
+        identity: dict[str, Any] = {}
+        if run_dir is not None or ranks.size > 1:
+            data = checkpoint.fingerprint(x, y, *(held_out or ()), weights, held_out_weights)
+            identity = _identity(pairs, params, plan, int(seed), data)
+            ranks.check_same({**identity, **call, "epochs": plan.epochs, "run_dir": run_dir is None})
+        folder = None
         if run_dir is not None:
-            identity = {
-                "network": network.to_dict(),
-                "dtype": params.dtype.name,
-                "optimizer": describe(optimizer),
-                "batch_size": plan.batch_size,
-                "shuffle": plan.shuffle,
-                "shards": pairs.shards,
-                "dropout": list(pairs.rates) or None,
-                "seed": int(seed),
-                "schedule": _described(plan.schedule, plan.epochs),
-                "numerics": computing.numerics,
-                "backend": None if computing.numerics == "reproducible" else computing.name,
-                "data": checkpoint.fingerprint(x, y, *(held_out or ()), weights, held_out_weights),
-            }
-            call = {
-                "params": params.sha256(),
-                "patience": patience,
-                "min_delta": min_delta,
-                "restore_best": restore_best,
-            }
-            folder = checkpoint.Folder(
-                *(path_of(run_dir, "run_dir"), network, preprocessing, config, identity, call, plan.epochs, resume),
+            of_folder = (
+                path_of(run_dir, "run_dir"),
+                network,
+                preprocessing,
+                config,
+                identity,
+                call,
+                plan.epochs,
+                resume,
                 force,
-                threads=_threads(computing) if computing.numerics == "fast" else None,
+                _threads(computing) if computing.numerics == "fast" else None,
             )
-            opened.callback(folder.close)
-            begun = folder.restore(begun, plan.epochs) if resume else begun
-        elif resume:
-            raise InvalidInput("resume=True needs run_dir, the folder of the run to go on with")
-        run = Run(plan, pairs, (x, y), held_out, begun, stream, folder, (weights, held_out_weights))
+            folder, begun = _opened(opened, ranks, begun, of_folder)
+        if ranks.rank > 0:
+            plan, begun, progress = replace(plan, trace=None), begun._replace(traced=()), False
+        run = Run(plan, pairs, (x, y), held_out, begun, stream, folder, (weights, held_out_weights), ranks)
         opened.callback(run.close_trace)
         opened.enter_context(ctrl_c)  # from the first checkpoint on, Ctrl-C ends the run as a whole one
-        run.begin(resume)
-        keep_data(folder, x, y, weights)
+        ranks.ctrl_c, ctrl_c.patient = ctrl_c, ranks.size > 1
+        ranks.first(lambda: run.begin(resume))
+        ranks.first(lambda: keep_data(folder, x, y, weights))
+        _take_offered(run, ctrl_c, weights)
+        watched = ranks.agreed(callback is not None)
         try:
-            with ctrl_c.at_once():
-                run.trainer = _offered(pairs, params.dtype.name, plan.epochs - begun.epoch, samples, weights) or pairs
-        except BaseException as error:
-            if not ctrl_c.pressed and not isinstance(error, KeyboardInterrupt):
-                raise
-            run.stop("interrupted")
-        if ctrl_c.pressed:
-            run.stop("interrupted")
-        try:
-            result = run.fit(callback, progress, ctrl_c)
+            result = run.fit(callback or _ignored if watched else None, progress, ctrl_c)
         except InvalidInput as error:
             error.result = error.result or run.state.result(plan)
             raise
     return replace(result, compile_seconds=getattr(run.trainer, "compile_seconds", 0.0), network=network, trace=trace)
+
+
+def _check_asked(callback: Any, min_delta: Any, no_folder: bool) -> None:
+    if no_folder:
+        raise InvalidInput("resume=True needs run_dir, the folder of the run to go on with")
+    if callback is not None and not callable(callback):
+        raise InvalidInput(f"callback={callback!r}: a callable that takes an Epoch is needed")
+    if not isinstance(min_delta, int | float) or not min_delta >= 0.0:
+        raise InvalidInput(f"min_delta={min_delta!r}: a number not below 0 is needed")
+
+
+def _identity(pairs: PairsTrainer, params: Parameters, plan: Plan, seed: int, data: str) -> dict[str, Any]:
+    """What has to be the same for a run to give the same bits."""
+    numerics = pairs.backend.numerics
+    return {
+        "network": pairs.network.to_dict(),
+        "dtype": params.dtype.name,
+        "optimizer": describe(pairs.optimizer),
+        "batch_size": plan.batch_size,
+        "shuffle": plan.shuffle,
+        "shards": pairs.shards,
+        "dropout": list(pairs.rates) or None,
+        "seed": seed,
+        "schedule": _described(plan.schedule, plan.epochs),
+        "numerics": numerics,
+        "backend": None if numerics == "reproducible" else pairs.backend.name,
+        "data": data,
+    }
+
+
+def _opened(
+    opened: contextlib.ExitStack, ranks: Alone, fresh: State, of_folder: tuple[Any, ...]
+) -> tuple[checkpoint.Folder | None, State]:
+    """The folder, which is that of rank 0, and where to begin: at a fresh state, or, to resume, where it left off."""
+    found = list[checkpoint.Folder]()
+
+    def begin() -> State:
+        folder = checkpoint.Folder(*of_folder)
+        opened.callback(folder.close)
+        found.append(folder)
+        *_, epochs, resume, _, _ = of_folder
+        return folder.restore(fresh, epochs) if resume else fresh
+
+    begun = ranks.first(begin)
+    return found[0] if found else None, begun
+
+
+def _take_offered(run: Run, ctrl_c: CtrlC, weights: Vector | None) -> None:
+    """Has the run take the backend's trainer, if it offers one; Ctrl-C while that is compiled ends the run."""
+    ahead = run.plan.epochs - run.state.epoch
+    try:
+        with ctrl_c.at_once():
+            offered = _offered(run.pairs, run.state.params.dtype.name, ahead, len(run.data[0]), weights)
+            run.trainer = offered or run.pairs
+    except BaseException as error:
+        if not ctrl_c.pressed and not isinstance(error, KeyboardInterrupt):
+            raise
+        ctrl_c.pressed = ctrl_c.pressed or signal.SIGINT
+    if run.ranks.any(bool(ctrl_c.pressed)):
+        run.stop("interrupted")
+
+
+def _ranks(comm: Any, shards: int, optimizer: AnyOptimizer) -> Alone:
+    """The processes that train together; refuses what is no communicator, and what is for one process."""
+    if comm is None:
+        return Alone()
+    if not all(hasattr(comm, name) for name in ("rank", "size", "Dup", "Bcast")):
+        raise InvalidInput(f"comm is a {type(comm).__name__}: a communicator of mpi4py, as MPI.COMM_WORLD, is needed")
+    if comm.size == 1:
+        return Alone()
+    if isinstance(optimizer, LBFGS):
+        raise InvalidInput(f"LBFGS trains in one process, not in {comm.size}; leave out comm, or give br.Adam()")
+    return Ranks(comm, shards)
+
+
+def _ignored(epoch: Epoch) -> None:
+    """Stands for the callback of rank 0."""
 
 
 def _orders(shuffle: bool | Orders, seed: int, run_dir: Name | None) -> Orders:
@@ -313,8 +380,13 @@ def _offered(pairs: PairsTrainer, dtype: str, epochs: int, samples: int, weights
     backend: object = pairs.backend
     if not isinstance(backend, OffersTrainer) or isinstance(pairs.optimizer, LBFGS):
         return None
+    if isinstance(pairs, PairsOnRanks) and not isinstance(backend, OnRanks):
+        return None
     asked = pairs.network, pairs.optimizer, dtype, pairs.batch_size, pairs.shards, pairs.metric
     more: dict[str, Any] = {"dropout": pairs.rates} if pairs.rates else {}
     if weights is not None:
         more["weighted"] = True
+    if isinstance(pairs, PairsOnRanks) and isinstance(backend, OnRanks):
+        trainer = backend.trainer(*asked, 0, **more)
+        return None if trainer is None else backend.on_ranks(trainer, pairs.shares)
     return backend.trainer(*asked, epochs * -(-samples // pairs.batch_size), **more)

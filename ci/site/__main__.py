@@ -39,6 +39,7 @@ STRUCTURE = {
         "sweeps",
         "backends",
         "machines",
+        "ranks",
         "exchange",
         "trust",
     ),

@@ -148,9 +148,9 @@ class State(NamedTuple):
 
 
 class History(NamedTuple):
-    """losses (epochs,), measures (epochs, 1 or n_out), sums of a batch (n_out,), all float64; the cursor, int64: epoch,
-    first sample of the next batch; snapshots (any number, n_flat), and for each epoch, int64, which of them gets its
-    parameters, or -1."""
+    """losses (epochs,), measures (epochs, 1 or n_out), sums of a batch and behind them of a shard (2 n_out,), all
+    float64; the cursor, int64: epoch, first sample of the next batch; snapshots (any number, n_flat), and for each
+    epoch, int64, which of them gets its parameters, or -1."""
 
     losses: Any
     measures: Any
@@ -247,6 +247,12 @@ def settings_of(hyper: Hyper, powers: Any, rate: Any, real: Any) -> Settings:
 
 
 @merged
+def add_to(n: int, total: Any, more: Any) -> None:
+    for i in range(n):
+        total[i] += more[i]
+
+
+@merged
 def all_finite(n: int, x: Any) -> bool:
     """Whether no entry is infinite or NaN."""
     bad = 0
@@ -332,45 +338,66 @@ def program(dtype: str) -> Any:
     return compiled(training(dtype, step))
 
 
+def shard_for(dtype: str) -> Callable[..., Any]:
+    """``shard(memory, epoch, begin, m, weight, target)``, yet to be compiled."""
+    calls, real = calls_for(dtype), np.dtype(dtype).type
+    read_plan, read_sections, read_data, read_history, read_counts, read_work = readers(
+        kind_for(dtype), "plan", "sections", "data", "history", "counts", "work"
+    )
+    call_value_and_grad, call_gather, call_measure = calls["value_and_grad"], calls["gather"], calls["measure"]
+
+    def shard(memory: Any, epoch: int, begin: int, m: int, weight: float, target: Any) -> Any:
+        """The loss of the m samples from `begin` on, a shard of a batch of such a weight; their gradients go to
+        `target`, and what their outputs measure behind the `sums` of the batch."""
+        plan, sections, work, counts = read_plan(memory), read_sections(memory), read_work(memory), read_counts(memory)
+        data, piece, table, sums = read_data(memory), plan.pieces, plan.layers, read_history(memory).sums
+        first, last = layer_of(table, 0), layer_of(table, counts.layers - 1)
+        y, n_out, order = at(work, sections.y), last.n_out, at(data.orders, epoch * counts.samples + begin)
+        n, rate, of_shard = real(weight * plan.per_row), real(data.rates[epoch]), at(sums, n_out)
+        call_gather(piece.gather, order, data.x, first.n_in, m, at(work, first.a_in))
+        call_gather(piece.gather, order, data.y, n_out, m, y)
+        if counts.weighted:
+            call_gather(piece.gather, order, data.weights, 1, m, at(work, sections.weights))
+        found = call_value_and_grad(piece.value_and_grad, memory, epoch, order, m, n, rate, target)
+        for i in range(n_out):
+            of_shard[i] = 0.0
+        call_measure(piece.measure, n_out, m, at(work, last.a), y, of_shard)
+        return found
+
+    return shard
+
+
 def step_for(dtype: str) -> Callable[..., Any]:
     """The piece "step", yet to be compiled."""
     calls, real = calls_for(dtype), np.dtype(dtype).type
     read_plan, read_sections, read_data, read_state, read_history, read_counts, read_work = readers(
         kind_for(dtype), "plan", "sections", "data", "state", "history", "counts", "work"
     )
-    call_value_and_grad, call_gather, call_measure = calls["value_and_grad"], calls["gather"], calls["measure"]
+    one_shard = merged(shard_for(dtype))
     call_limit, call_add_decay, call_update = calls["limit"], calls["add_decay"], calls["update"]
     call_constrain, call_squares = calls["constrain"], calls["squares"]
 
     def step(memory: Any, epoch: int, start: int, size: int, weight: float) -> Any:
-        """One update from the samples `start` on; the batch's loss. `sums` gets what its outputs measure."""
+        """One update from the samples `start` on; the batch's loss. `sums` gets what its outputs measure.
+
+        From no samples, it is one from the gradients that are there.
+        """
         plan, sections, work, counts = read_plan(memory), read_sections(memory), read_work(memory), read_counts(memory)
         data, state, history = read_data(memory), read_state(memory), read_history(memory)
         piece, hyper, table, flat, sums = plan.pieces, plan.hyper, plan.layers, state.flat, history.sums
-        first, last, n_layers, n_flat = (
-            layer_of(table, 0),
-            layer_of(table, counts.layers - 1),
-            counts.layers,
-            counts.flat,
-        )
-        n, loss, rate = real(weight * plan.per_row), real(0), real(data.rates[epoch])
-        grads, y, n_out = at(work, sections.grads), at(work, sections.y), last.n_out
-        small, larger, begin = size // plan.shards, size % plan.shards, epoch * counts.samples + start
+        last, n_layers, n_flat = layer_of(table, counts.layers - 1), counts.layers, counts.flat
+        loss, rate, grads, n_out = real(0), real(data.rates[epoch]), at(work, sections.grads), last.n_out
+        small, larger, begin = size // plan.shards, size % plan.shards, start
         for i in range(n_out):
             sums[i] = 0.0
         for shard in range(min(plan.shards, size)):
-            m, order = small + (1 if shard < larger else 0), at(data.orders, begin)
-            call_gather(piece.gather, order, data.x, first.n_in, m, at(work, first.a_in))
-            call_gather(piece.gather, order, data.y, n_out, m, y)
-            if counts.weighted:
-                call_gather(piece.gather, order, data.weights, 1, m, at(work, sections.weights))
+            m = small + (1 if shard < larger else 0)
             target = flat if plan.direct else grads if shard == 0 else at(work, sections.shard)
-            found = call_value_and_grad(piece.value_and_grad, memory, epoch, order, m, n, rate, target)
-            call_measure(piece.measure, n_out, m, at(work, last.a), y, sums)
+            found = one_shard(memory, epoch, begin, m, weight, target)
             loss = found if shard == 0 else loss + found
+            add_to(n_out, sums, at(sums, n_out))
             if shard > 0:
-                for i in range(n_flat):
-                    grads[i] += target[i]
+                add_to(n_flat, grads, target)
             begin += m
         if piece.squares != 0:
             history.losses[epoch] += 0.5 * hyper.l2 * call_squares(piece.squares, table, n_layers, flat)

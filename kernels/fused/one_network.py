@@ -15,7 +15,7 @@ from backprop_ref import formulas
 from ..compiling import FUSED, IN_ANY_ORDER, compiled, inlined, linked, merged
 from ..registers import padded, vector_of
 from . import limiting, rows
-from .epochs import Job, Plan, settings_of, training
+from .epochs import Job, Plan, add_to, settings_of, training
 from .layers import Lines, Rules
 from .views import at, part, view
 
@@ -122,11 +122,14 @@ def program(dtype: str, shape: Shape, fused: bool = False) -> Any:
             if weighted:
                 gather(order, data.weights, 1, m, part(work, WEIGHTS_AT, m))
             found = first_layer(work, grads, M, n) if m == M else rest_of_shard(work, grads, m, n)
-            measure(N_Y, m, part(work, A_LAST, N_Y * m), y, sums)
+            of_shard = at(sums, N_Y)
+            for i in range(N_Y):
+                of_shard[i] = 0.0
+            measure(N_Y, m, part(work, A_LAST, N_Y * m), y, of_shard)
+            add_to(N_Y, sums, of_shard)
             loss = found if shard == 0 else loss + found
             if shard > 0:
-                for i in range(N_FLAT):
-                    work[GRADS + i] += work[SHARD + i]
+                add_to(N_FLAT, at(work, GRADS), at(work, SHARD))
             begin += m
         flat, grads_of_all = part(work, FLAT, N_FLAT), part(work, GRADS, N_FLAT)
         hyper = plan.hyper

@@ -1,0 +1,195 @@
+"""How training scales over processes: what is measured here, and a model of what more machines would give.
+
+    python bench/scaling.py --measure          # speed of 2 ranks, chain against Allreduce, and the model's constants
+    python bench/scaling.py                    # strong and weak scaling to 64 ranks, from constants that stand here
+
+A step of S shards on P ranks takes
+
+    S/P · (rows·flops/rate + overhead) + update + chain,
+
+and the chain, pieces of 64 k entries that go up through the ranks and come down again, which for two is at once:
+
+    chain = (pieces + P − 2)·(latency + piece/min(bandwidth, adding)), twice for more than two.
+"""
+
+import argparse
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from backprop_ref.ranks.ranks import PIECE
+
+SIZES, BATCH = (784, 2048, 2048, 10), 4096
+PARAMETERS = sum((n_in + 1) * n_out for n_in, n_out in pairwise(SIZES))
+FLOPS_PER_ROW = 6 * PARAMETERS
+"""A product forward, two backward, each of a multiplication and an addition."""
+
+
+class Machine(NamedTuple):
+    """What a rank does in a second, as `--measure` finds it."""
+
+    flops: float = 5.0e10
+    """Floating-point operations of passes."""
+    shard: float = 1e-3
+    """Seconds that a shard takes besides."""
+    update: float = 1.5e-9
+    """Seconds for each parameter: the optimizer, and copies."""
+    adding: float = 3e9
+    """Bytes of a running sum."""
+
+
+class Network(NamedTuple):
+    name: str
+    latency: float
+    """Seconds."""
+    bandwidth: float
+    """Bytes a second."""
+
+
+NETWORKS = (
+    Network("memory", 1e-6, 4e9),
+    Network("10 Gb/s", 30e-6, 10e9 / 8 * 0.9),
+    Network("100 Gb/s", 3e-6, 100e9 / 8 * 0.9),
+)
+
+
+def chain_seconds(machine, network, ranks, parameters=PARAMETERS):
+    """Of the chain."""
+    if ranks == 1:
+        return 0.0
+    size, pieces = 4 * parameters, math.ceil(parameters / PIECE)
+    piece = min(size, 4 * PIECE)
+    hop = network.latency + piece / min(network.bandwidth, machine.adding)
+    return (pieces + ranks - 2) * hop * (1 if ranks == 2 else 2)
+
+
+def step_seconds(machine, network, ranks, batch=BATCH, parameters=PARAMETERS):
+    """Of a step with a shard for each rank."""
+    passes = batch / ranks * 6 * parameters / machine.flops + machine.shard
+    return passes + parameters * machine.update + chain_seconds(machine, network, ranks, parameters)
+
+
+def tables(machine):
+    """Strong scaling by batch, and weak scaling, as text."""
+    counts = (1, 2, 4, 8, 16, 32, 64)
+    for network in NETWORKS[1:]:
+        print(f"\n{network.name}: how many times as fast as one rank, {'-'.join(map(str, SIZES))}, float32")
+        print("batch    " + "".join(f"{count:>8}" for count in counts))
+        for batch in (64, 256, 1024, 4096, 16384, 65536):
+            alone = step_seconds(machine, network, 1, batch)
+            gains = [alone / step_seconds(machine, network, count, batch) for count in counts if count <= batch]
+            print(f"{batch:<9}" + "".join(f"{gain:>8.2f}" for gain in gains))
+        alone = step_seconds(machine, network, 1, BATCH)
+        share = [alone / step_seconds(machine, network, count, BATCH * count) for count in counts]
+        print(f"{f'{BATCH}·P':<9}" + "".join(f"{each:>8.2f}" for each in share) + "   of each rank's speed (weak)")
+
+
+# what ranks are asked for
+
+
+def train(shards, comm=None, steps=2, network=SIZES, batch=BATCH):
+    """Seconds of a step with numba's trainer in one thread, float32, fast numerics; and the hash."""
+    import backprop_ref as br
+
+    stream = np.random.default_rng(1)
+    x, y = stream.random((batch, network[0]), np.float32), np.eye(network[-1], dtype=np.float32)
+    y = y[stream.integers(0, network[-1], batch)]
+    net = br.Network(list(network), ["relu"] * (len(network) - 2) + ["softmax"], "cross_entropy")
+    times = []
+
+    def watch(epoch):
+        times.append(time.perf_counter())
+
+    how = {"epochs": steps + 1, "batch_size": batch, "shards": shards, "optimizer": br.SGD(0.01), "shuffle": False}
+    where = {"backend": "numba", "numerics": "fast", "threads": 1, "comm": comm}
+    result = br.train(net, net.init(dtype="float32"), x, y, callback=watch, **how, **where)
+    return (times[-1] - times[0]) / steps if times else 0.0, result.params.sha256()  # rank 0 has the callback
+
+
+def reductions(comm, rounds=15):
+    """Seconds of the chain and of Allreduce, alternating, medians; adding of the chain is in it."""
+    from mpi4py import MPI
+
+    from backprop_ref.ranks.ranks import Ranks
+
+    rows, ranks = np.ones((1, PARAMETERS), np.float32), Ranks(comm, comm.size)
+    out, into, found = np.ones_like(rows[0]), np.ones_like(rows[0]), {"chain": [], "allreduce": []}
+    for _ in range(rounds):
+        for name, reduce in (
+            ("chain", lambda: ranks.sum(rows, np.zeros((1, 1)), out)),
+            ("allreduce", lambda: comm.Allreduce(rows[0], into, MPI.SUM)),
+        ):
+            comm.Barrier()
+            started = time.perf_counter()
+            reduce()
+            comm.Barrier()
+            found[name].append(time.perf_counter() - started)
+    return {name: float(np.median(seconds)) for name, seconds in found.items()}
+
+
+def rank(what):
+    """One rank, started by `measure`; rank 0 prints what was found."""
+    comm = None
+    if os.environ.get("PMI_SIZE", "1") != "1":
+        from mpi4py import MPI
+
+        comm = MPI.COMM_WORLD
+    found = reductions(comm) if what == "reduce" else train(2, comm)
+    if comm is None or comm.rank == 0:
+        print(json.dumps(found), flush=True)
+
+
+def started(ranks, what):
+    """What so many ranks find."""
+    mpiexec = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    launch = [] if ranks == 1 else [mpiexec, "-n", str(ranks)]
+    command = [*launch, sys.executable, __file__, "--rank", what]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def measure(rounds):
+    """One and two ranks, alternating; the chain against Allreduce; and what the model says of both."""
+    one, two, hashes = [], [], set()
+    for _ in range(rounds):
+        for ranks, seconds in ((1, one), (2, two)):
+            taken, sha256 = started(ranks, "train")
+            seconds.append(taken)
+            hashes.add(sha256)
+            print(f"{ranks} ranks: {taken:.3f} s a step", flush=True)
+    found = started(2, "reduce")
+    gain, share = min(one) / min(two), found["chain"] / found["allreduce"]
+    print(f"2 ranks are {gain:.2f} times as fast as one, with {'the same' if len(hashes) == 1 else 'ANOTHER'} hash")
+    print(f"chain {found['chain'] * 1e3:.1f} ms, Allreduce {found['allreduce'] * 1e3:.1f} ms: {share:.2f} times")
+    passes = min(one) - 2 * Machine().shard - PARAMETERS * Machine().update
+    machine = Machine(flops=BATCH * FLOPS_PER_ROW / passes)
+    memory = NETWORKS[0]
+    expected = machine.shard + step_seconds(machine, memory, 1) - step_seconds(machine, memory, 2)
+    expected = min(one) / (min(one) - expected)
+    print(f"the model, with {machine.flops / 1e9:.0f} Gflop/s of one rank: {expected:.2f} times,", end=" ")
+    print(f"a chain of {chain_seconds(machine, memory, 2) * 1e3:.1f} ms")
+    return machine
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--measure", action="store_true")
+    arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--rank", help=argparse.SUPPRESS)
+    given = arguments.parse_args()
+    if given.rank:
+        rank(given.rank)
+        return
+    tables(measure(given.rounds) if given.measure else Machine())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,307 @@
+"""One training in several processes: the bits of one, whatever their number; one that fails ends all."""
+
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import backprop_ref as br
+from backprop_ref.errors import InvalidInput
+from backprop_ref.ranks import launched
+from backprop_ref.ranks.ranks import PIECE, Ranks
+from backprop_ref.training.ctrl_c import CtrlC, Interrupted
+
+SHARDS, ROWS = 8, 61
+SCRIPT = Path(__file__).with_name("ranks_script.py")
+
+
+class Threads:
+    """What of an MPI communicator is used, for ranks that are threads of this process."""
+
+    def __init__(self, rank, size, boxes, barrier, aborted):
+        self.rank, self.size, self.boxes, self.barrier, self.aborted = rank, size, boxes, barrier, aborted
+
+    def Dup(self):
+        return self
+
+    def Free(self):
+        pass
+
+    def Abort(self, status):
+        self.aborted.append((self.rank, status))
+        self.barrier.abort()
+
+    def Isend(self, array, to):
+        self.boxes[self.rank, to].put(array.copy())
+        return SimpleNamespace(Wait=lambda: None)
+
+    def Recv(self, array, source):
+        array[:] = self.boxes[source, self.rank].get(timeout=60)
+
+    def Bcast(self, array, root):
+        array[:] = self.allgather(array.copy())[root]
+
+    def bcast(self, value):
+        return self.allgather(value)[0]
+
+    def allgather(self, value):
+        self.boxes[self.rank] = value
+        self.barrier.wait(60)
+        found = [self.boxes[rank] for rank in range(self.size)]
+        self.barrier.wait(60)
+        return found
+
+
+def on_threads(size, function):
+    """What ``function(comm)`` gives on each of so many ranks, or the error that it raises; and who aborted."""
+    boxes = {(a, b): queue.Queue() for a in range(size) for b in range(size)}
+    barrier, aborted, found = threading.Barrier(size), [], [None] * size
+
+    def run(rank):
+        try:
+            found[rank] = function(Threads(rank, size, boxes, barrier, aborted))
+        except BaseException as error:
+            found[rank] = error
+
+    ranks = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
+    for each in ranks:
+        each.start()
+    for each in ranks:
+        each.join()
+    return found, aborted
+
+
+def data(kind, dtype):
+    """Network, parameters and data: classes, numbers, or labels."""
+    stream = br.random.Stream(3, "data")
+    x, t = stream.normal(ROWS * 5).reshape(ROWS, 5), stream.normal(ROWS * 3).reshape(ROWS, 3)
+    y = {"classes": np.eye(3)[np.argmax(t, axis=1)], "numbers": t, "labels": (t > 0).astype(float)}[kind]
+    output, loss = {"classes": ("softmax", "ce"), "numbers": ("linear", "mse"), "labels": ("sigmoid", "bce")}[kind]
+    network = br.Network([5, 7, 3], ["tanh", output], loss)
+    return network, network.init(seed=1, dtype=dtype), x, y
+
+
+HOW = {
+    "sgd": {"optimizer": br.SGD(0.1)},
+    "adam, cosine, dropout": {"optimizer": br.Adam(0.01, clip_norm=0.5), "schedule": "cosine", "dropout": 0.2},
+    "early stopping": {"optimizer": br.SGD(1.0, momentum=0.9, weight_decay=0.01), "patience": 2, "held out": True},
+    "weights": {"optimizer": br.AdamW(0.01), "sample_weight": np.arange(ROWS) % 3 + 0.5},
+}
+
+
+def trained(kind, dtype, how, backend, numerics, comm=None, **more):
+    """What training comes to, as bytes."""
+    network, params, x, y = data(kind, dtype)
+    how = dict(HOW[how])
+    if how.pop("held out", False):
+        how["validation"] = x[:20] + 0.1, y[:20]
+    result = br.train(
+        network, params, x, y, epochs=6, batch_size=18, shards=SHARDS, backend=backend, numerics=numerics, threads=1,
+        comm=comm, **how, **more,
+    )  # fmt: skip
+    return result.params.sha256(), {name: column.tolist() for name, column in result.history.items()}
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize(
+    ("kind", "dtype", "backend", "numerics"),
+    [
+        ("classes", "float64", "numpy", "reproducible"),
+        ("numbers", "float32", "numpy", "reproducible"),
+        ("numbers", "float64", "numpy", "fast"),
+        ("labels", "float32", "numpy", "fast"),
+        pytest.param("classes", "float32", "numba", "reproducible", marks=pytest.mark.more),
+        pytest.param("numbers", "float64", "numba", "reproducible", marks=pytest.mark.more),
+        pytest.param("numbers", "float32", "numba", "fast", marks=pytest.mark.more),
+    ],
+)
+def test_any_number_of_ranks_gives_the_bits_of_one_process(kind, dtype, backend, numerics, how):
+    one = trained(kind, dtype, how, backend, numerics)
+    for size in (2, 3) if backend == "numpy" and how != "sgd" else (2, 3, 4, 8):
+        found, _ = on_threads(size, lambda comm: trained(kind, dtype, how, backend, numerics, comm))
+        assert found == [one] * size, size
+
+
+@pytest.mark.parametrize("backend", ["python", pytest.param("numba", marks=pytest.mark.more)])
+def test_residuals_go_shard_by_shard_on_every_backend(backend):
+    how = ("numbers", "float64", "sgd")
+    assert trained(*how, backend, "reproducible") == trained(*how, "numpy", "reproducible")
+
+
+@pytest.mark.parametrize("n", [1, PIECE - 1, 2 * PIECE + 7])
+def test_sums_are_in_the_order_of_the_shards(n):
+    rows = br.random.Stream(1, "data").normal(SHARDS * n).reshape(SHARDS, n) * 10.0 ** np.arange(SHARDS)[:, None]
+    expected = rows[0].copy()
+    for row in rows[1:]:
+        expected += row
+
+    def summed(comm):
+        ranks = Ranks(comm, SHARDS)
+        own = ranks.own(rows)
+        assert len(own) == ranks.most
+        return ranks.sum(np.array(own), np.ones((len(own), 1)))
+
+    for size in (2, 3, 8):
+        for total, count in on_threads(size, summed)[0]:
+            assert total.tobytes() == expected.tobytes() and count == [SHARDS]
+
+
+def test_ctrl_c_on_one_rank_stops_all_at_the_same_sum():
+    def stopped(comm):
+        ranks, ranks.ctrl_c = Ranks(comm, SHARDS), CtrlC()
+        done = 0
+        try:
+            for done in range(5):
+                ranks.ctrl_c.pressed = comm.rank == 1 and done == 2
+                ranks.sum(np.zeros((ranks.most, 3)), np.zeros((ranks.most, 0)))
+        except Interrupted:
+            return done
+        return None
+
+    assert on_threads(3, stopped)[0] == [2, 2, 2]
+
+
+def test_rank_0_decides_for_all_and_what_it_raises_all_raise(tmp_path):
+    def callback(comm):
+        return lambda epoch: epoch.epoch == 3 if comm.rank == 0 else pytest.fail("called on another rank")
+
+    def run(comm):
+        return len(trained("numbers", "float64", "sgd", "numpy", "fast", comm, callback=callback(comm))[1]["loss"])
+
+    assert on_threads(3, run)[0] == [3, 3, 3]
+    (tmp_path / "file").write_text("")
+    found, aborted = on_threads(
+        2, lambda comm: trained("numbers", "float64", "sgd", "numpy", "fast", comm, run_dir=tmp_path / "file" / "run")
+    )
+    assert not aborted and all(isinstance(each, InvalidInput) and "cannot be created" in str(each) for each in found)
+
+
+def test_a_rank_that_fails_ends_all(capsys):
+    class Broken(br.random.Stream):
+        def permutations(self, count, n):
+            raise RuntimeError("no more orders")
+
+    def run(comm):
+        stream = Broken if comm.rank == 1 else br.random.Stream
+        return trained("numbers", "float64", "sgd", "numpy", "fast", comm, shuffle=stream(1, "shuffle"))
+
+    found, aborted = on_threads(2, run)
+    assert aborted[0] == (1, 1) and isinstance(found[1], RuntimeError)
+    assert "error: rank 1 of 2 ended, and so all do: RuntimeError: no more orders" in capsys.readouterr().err
+
+
+def test_what_does_not_fit_is_refused_on_every_rank():
+    network, params, x, y = data("numbers", "float64")
+
+    def refused(size, **how):
+        found, aborted = on_threads(size, lambda comm: br.train(network, params, x, y, comm=comm, **how))
+        assert not aborted and all(isinstance(each, InvalidInput) for each in found)
+        return str(found[-1])
+
+    assert "shards=2 on 3 processes" in refused(3, shards=2)
+    assert "LBFGS trains in one process" in refused(2, shards=2, optimizer=br.LBFGS(), batch_size=None)
+    found, _ = on_threads(2, lambda comm: br.train(network, network.init(comm.rank), x, y, shards=2, comm=comm))
+    assert all("params: rank 1 has" in str(each) for each in found)
+    with pytest.raises(InvalidInput, match="comm is a int: a communicator of mpi4py"):
+        br.train(network, params, x, y, comm=2)
+
+
+def test_a_launch_without_mpi_is_said_in_a_line(monkeypatch):
+    for name in launched.SIZES:
+        monkeypatch.delenv(name, raising=False)
+    assert launched.world() is None and "mpi4py" not in sys.modules
+    monkeypatch.setenv("PMI_SIZE", "2")
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    with pytest.raises(InvalidInput, match=r"pip install 'backprop-ref\[mpi\]'"):
+        launched.world()
+
+
+# with real processes
+
+
+def mpiexec():
+    pytest.importorskip("mpi4py", reason="extra mpi: pip install 'backprop-ref[mpi]'", exc_type=ImportError)
+    found = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    return found or pytest.skip("no mpiexec")
+
+
+def launch(size, *arguments, cwd, sent=None):
+    """Runs Python in so many processes; status and both outputs. `sent`, a line after which Ctrl-C is pressed."""
+    command = [mpiexec(), "-n", str(size), sys.executable, *map(str, arguments)]
+    # a session of its own, as Ctrl-C may be ignored in this one
+    process = subprocess.Popen(
+        command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    )  # fmt: skip
+    try:
+        text = ""
+        while sent is not None and sent not in text:
+            line = process.stdout.readline()
+            assert line, text
+            text += line
+        if sent is not None:
+            process.send_signal(signal.SIGINT)
+        text += process.communicate(timeout=100)[0]
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    return process.returncode, text
+
+
+def hashes(text):
+    return sorted({line for line in text.splitlines() if line.startswith("sha256")})
+
+
+@pytest.mark.more
+@pytest.mark.parametrize("size", [2, 3])
+def test_processes_of_mpi_give_the_bits_of_one(size, tmp_path):
+    one = subprocess.run([sys.executable, SCRIPT, "all"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    status, text = launch(size, SCRIPT, "all", cwd=tmp_path)
+    assert status == 0 and len(hashes(one.stdout)) > 1 and hashes(text) == hashes(one.stdout)
+
+
+@pytest.mark.more
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize(
+    ("how", "said"), [("raise", "broken"), ("exit", "SystemExit: 0"), ("kill", "Killed"), ("", "")]
+)
+def test_a_process_that_dies_ends_all_and_the_run_goes_on_to_the_same_bits(how, said, rank, tmp_path):
+    subprocess.run([sys.executable, SCRIPT, "run", "whole"], cwd=tmp_path, check=True)
+    status, text = launch(2, SCRIPT, "run", "broken", how, rank, cwd=tmp_path)
+    assert "reached the end" not in text and said in text
+    assert status != 0 or how == "leave"  # of one that leaves by os._exit(0), MPICH says nothing: it has no result
+    status, text = launch(3, SCRIPT, "resume", "broken", cwd=tmp_path)
+    assert status == 0, text
+    assert (tmp_path / "broken/history.csv").read_bytes() == (tmp_path / "whole/history.csv").read_bytes()
+    reached = (br.load(tmp_path / name / "checkpoint.safetensors").params.sha256() for name in ("broken", "whole"))
+    assert next(reached) == next(reached)
+
+
+@pytest.mark.more
+def test_the_command_line_in_several_processes(tmp_path):
+    asked = ("train", "iris", "--epochs", "30", "--shards", "3", "--backend", "numpy", "--numerics", "reproducible")
+    asked = ("-m", "backprop_ref", *asked, "--trace", "binary", "--json", "--run-dir")
+    subprocess.run([sys.executable, *asked, "one"], cwd=tmp_path, check=True, capture_output=True)
+    status, text = launch(2, *asked, "two", cwd=tmp_path)
+    assert status == 0 and text.count('"sha256"') == 1
+    one, two = (br.load(tmp_path / name / "checkpoint.safetensors").params.sha256() for name in ("one", "two"))
+    assert one == two and one in (tmp_path / "two/results.json").read_text()
+    status, text = launch(2, *asked, "two", cwd=tmp_path)
+    assert status != 0 and "give a new folder" in text
+    status, text = launch(2, "-m", "backprop_ref", "train", "iris", cwd=tmp_path)
+    assert status != 0 and "shards=1 on 2 processes" in text
+
+
+@pytest.mark.more
+def test_ctrl_c_stops_all_processes_after_the_same_epoch(tmp_path):
+    status, text = launch(2, SCRIPT, "long", "run", cwd=tmp_path, sent="trains\n")
+    assert status == 0, text
+    assert len({line for line in text.splitlines() if line.startswith("interrupted")}) == 1
