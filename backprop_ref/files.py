@@ -61,8 +61,11 @@ def refuse_endless(path: Name) -> None:
         mode = Path(path).stat().st_mode
     except (OSError, ValueError):  # which reading will say
         return
+    if stat.S_ISDIR(mode):
+        raise InvalidInput(f"{path}: not a regular file but a folder; give a file in it")
     if not stat.S_ISREG(mode) and not GIVEN.fullmatch(os.fspath(path)):
-        raise InvalidInput(f"{path}: not a regular file")
+        remedy = f"save what it gives to a file, or give /dev/stdin and redirect: < {path}"
+        raise InvalidInput(f"{path}: not a regular file, and reading it might never end; {remedy}")
 
 
 def create(path: Name, content: Content) -> None:

@@ -73,4 +73,4 @@ def read_text(path: Name, most: int = MOST_BYTES) -> str:
     try:
         return content(path, most).decode()
     except UnicodeDecodeError:
-        raise InvalidInput(f"{path}: cannot be read (not UTF-8 text)") from None
+        raise InvalidInput(f"{path}: cannot be read (not UTF-8 text); save it as UTF-8") from None

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from safetensors.numpy import save
+from safetensors.numpy import load, save
 
 import backprop_ref as br
 from backprop_ref.cli import run
@@ -45,6 +45,7 @@ from backprop_ref.experiments.reading import Results
 from backprop_ref.experiments.runner import load_run
 from backprop_ref.experiments.sweep import Sweep
 from backprop_ref.experiments.sweep_page import sections_of_sweep
+from backprop_ref.network.model_file import contents_hash
 from backprop_ref.report.page import section_of_backends, sections_of_runs
 from backprop_ref.traces.file import open_trace
 from backprop_ref.training.stored_checkpoint import load_checkpoint, load_with_state
@@ -205,13 +206,26 @@ def of_model(content, chance):
     header, data = json.loads(content[8 : 8 + length]), content[8 + length :]
     if chance.random() < 0.7:
         words = header["__metadata__"]
-        name = chance.choice([name for name in words if name != "format"])
+        name = chance.choice([name for name in words if name not in {"format", "contents"}])
         words[name] = json.dumps(changed(json.loads(words[name]), chance))
     else:
         for described in header.values() if chance.random() < 0.2 else ():
             if "dtype" in described:
                 described["dtype"] = chance.choice(("BF16", "F8_E4M3", "F16", "I64", "BOOL", "F32", "U8", "C64", "x"))
         header = changed(header, chance)
+    if chance.random() < 0.8:
+        _hash_made_anew(header, data)
+    return _safetensors(header, data)
+
+
+def _hash_made_anew(header, data):
+    """As somebody does who means it; without it, the hash refuses what was changed before anything else is read."""
+    with contextlib.suppress(Exception):
+        words = {name: word for name, word in header["__metadata__"].items() if name != "contents"}
+        header["__metadata__"] = {**words, "contents": contents_hash(load(_safetensors(header, data)), words)}
+
+
+def _safetensors(header, data):
     text = json.dumps(header).encode("utf-8", "surrogatepass")
     return struct.pack("<Q", len(text)) + text + data
 

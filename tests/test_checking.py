@@ -155,7 +155,7 @@ def test_conventions_are_those_of_the_command():
         ((3,), {}, "f is int"),
         (("theirs.py",), {}, "No such file"),
         ((sound,), {"wieghts": "out-in"}, "did you mean 'weights'"),
-        ((sound,), {"weights": "out"}, "unknown --weights"),
+        ((sound,), {"weights": "out"}, "unknown weights"),
         ((sound,), {"network": "2-2-1"}, f"as in {XOR}"),
     ],
 )

@@ -415,9 +415,9 @@ def test_what_is_no_yaml_is_named_by_its_line(content, where):
 
 def test_files_that_cannot_be_read(folder):
     refused("absent.yaml: no such file; check the path of --config", file="absent.yaml")
-    refused(".: cannot be read (Is a directory); give a YAML file", file=".")
+    refused(".: not a regular file but a folder; give a file in it", file=".")
     (folder / "latin.yaml").write_bytes("data: {dataset: é}".encode("latin-1"))
-    with pytest.raises(br.InvalidInput, match=r"latin.yaml: not YAML"):
+    with pytest.raises(br.InvalidInput, match=r"latin.yaml: cannot be read \(not UTF-8 text\); save it as UTF-8"):
         merge({}, "latin.yaml")
 
 

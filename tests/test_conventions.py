@@ -8,6 +8,7 @@ import pytest
 from submissions import right, some_cases, written
 
 import backprop_ref as br
+from backprop_ref.asking import by_flags
 from backprop_ref.conformance.measuring.verify import verify_answers
 from backprop_ref.conformance.submissions.conventions import BIASES, Declared, Factor, Layout
 from backprop_ref.errors import InvalidInput
@@ -212,5 +213,9 @@ def test_factors_as_text():
     ],
 )
 def test_declarations_that_mean_nothing(wrong):
-    with pytest.raises(InvalidInput, match="--"):
+    """They are named as they were said."""
+    (name,) = wrong
+    with pytest.raises(InvalidInput, match=name):
+        Declared(**wrong)
+    with by_flags(), pytest.raises(InvalidInput, match=f"--{name.replace('_', '-')}"):
         Declared(**wrong)

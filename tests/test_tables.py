@@ -5,7 +5,6 @@ import errno
 import operator
 import os
 import re
-import threading
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -204,7 +203,7 @@ def test_a_label_that_is_not_there(file, options, message):
 
 def test_what_cannot_be_read(tmp_path, file, monkeypatch):
     refused(tmp_path / "absent.csv", "no such file; check the path")
-    refused(tmp_path, "cannot be read (Is a directory)")
+    refused(tmp_path, "not a regular file but a folder; give a file in it")
     refused(file(PLAIN) / "below.csv", "cannot be read (Not a directory)")
     for code in (errno.EACCES, errno.EIO):
         error = OSError(code, os.strerror(code))
@@ -212,13 +211,15 @@ def test_what_cannot_be_read(tmp_path, file, monkeypatch):
         refused("f.csv", f"cannot be read ({os.strerror(code)})")
 
 
-def test_a_pipe_can_be_read(tmp_path):
-    pipe = tmp_path / "pipe.csv"
-    os.mkfifo(pipe)
-    writer = threading.Thread(target=pipe.write_text, args=("\n" + PLAIN.replace(",", ";"),))
-    writer.start()
-    assert len(read_csv(pipe).x) == 3
-    writer.join()
+def test_a_pipe_can_be_read_where_it_was_opened(tmp_path):
+    """As a shell does it; one that is named might never be written to."""
+    reading, writing = os.pipe()
+    os.write(writing, b"\n" + PLAIN.replace(",", ";").encode())
+    os.close(writing)
+    assert len(read_csv(f"/dev/fd/{reading}").x) == 3
+    os.close(reading)
+    os.mkfifo(tmp_path / "pipe.csv")
+    refused(tmp_path / "pipe.csv", "might never end; save what it gives to a file, or give /dev/stdin and redirect")
 
 
 finite = st.floats(allow_nan=False, allow_infinity=False)

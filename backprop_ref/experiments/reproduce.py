@@ -16,7 +16,7 @@ from backprop_ref.errors import InvalidInput, TrainingDiverged
 from backprop_ref.experiments.config import check_backend, merge, read_config
 from backprop_ref.experiments.run_folder import CONFIG, no_run_folder
 from backprop_ref.experiments.runner import first_params, how_to_train, prepare
-from backprop_ref.files import Name, path_of
+from backprop_ref.files import Name, create, path_of
 from backprop_ref.network.model_file import Model
 from backprop_ref.settings import resolve
 from backprop_ref.stored import Count, Stored
@@ -119,7 +119,7 @@ def reproduce(
             notes += _changed(read_config(where), most.config)
         else:
             where = Path(place, CONFIG)
-            where.write_text(yaml.safe_dump(_with_data(most.config, path)), encoding="utf-8")
+            create(where, yaml.safe_dump(_with_data(most.config, path)))
         config = merge({}, where, environment=False)
         check_backend(config.backend.name, where, backend)
         chosen = config.backend
