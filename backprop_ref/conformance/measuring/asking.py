@@ -45,6 +45,9 @@ LOOPED = 3
 """So many networks that loops over fixed ranges tell of are tried at once."""
 SECONDS = 3.0
 """Sizes that code is written for are looked for no longer."""
+ENOUGH = 12
+"""Where so many sizes, for batches or single samples, give gradients of their shapes, and none suits, a bug does
+that."""
 SEARCH = 3.0
 """So many processor seconds are spent on usual sizes and layouts where none gives an answer."""
 
@@ -269,7 +272,7 @@ def _tries(submission, network, doubtful):
         for some in (batches, single) if sizes not in seen else ():
             yield sizes, _first_kinds(sizes)[0], some, True
         seen.add(sizes)
-        if sizes in told and doubtful and not _by_chance(submission, doubtful):
+        if (sizes in told or len(doubtful) > ENOUGH) and doubtful and not _by_chance(submission, doubtful):
             return  # the code tells of these sizes, and gives gradients of their shapes, right or not
 
 

@@ -163,7 +163,7 @@ def _simplest(ask, batches, members, best):
 
     `members` are in the order in which they are tried.
     """
-    begun, notes = time.process_time(), ()
+    begun, notes = time.process_time(), tuple[str, ...]()
     every = [*forwards.right(_families(members)), *forwards.with_a_bug(_families(members), batches)]
     fitting = forwards.fitting(every, batches)
     ends = {id(one): forwards.ends_as_told(rows_of(batches, one), batches) for one in fitting}
