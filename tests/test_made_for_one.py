@@ -79,9 +79,7 @@ def test_sizes_that_are_written_into_code_are_found(function, sizes):
 
 @pytest.mark.more
 def test_a_vector_that_is_as_long_as_another_by_chance_may_be_wrong():
-    outcome = br.verify(cut_and_wrong)
-    assert outcome.verdict == "WRONG"
-    assert (outcome.findings[0].id, outcome.findings[0].layers) == ("bias-factor", (0,))
+    assert br.verify(cut_and_wrong).verdict == "WRONG"
 
 
 @pytest.mark.more
