@@ -70,6 +70,19 @@ def test_the_textbook_pass_is_right(case):
         assert np.all(np.abs(balls[key].mid - truth[key]) <= np.asarray(bound[key]) + balls[key].rad), key
 
 
+def test_centres_are_the_same_without_radii():
+    case = next(case for case in CASES if case.params.dtype == np.float64 and case.network.n_layers > 1)
+    double = Precision.of(np.float64)
+    values = {bug.parameter: Ball.exact(bug.start, double) for bug in CATALOGUE}
+    for bug, form in FORMS:
+        with np.errstate(all="ignore"):
+            whole = predict(case, replaced(form), values=values)
+            alone = predict(case, replaced(form), double._replace(bounds=False), values)
+            for (key, ball), (_, centre) in zip(whole, alone, strict=True):
+                assert centre.rad is None, (bug.id, key)
+                assert np.array_equal(ball.mid, centre.mid, equal_nan=True), (bug.id, key)
+
+
 def test_every_bug_shows_on_a_vector():
     probes = sorted(CASES, key=lambda case: case.params.flat.size * len(case.x))
     left = {bug.id for bug in CATALOGUE if bug.variants or bug.fitted}

@@ -64,6 +64,13 @@ def test_every_bug_is_named(kinds):
         assert same or any(functions.same_numbers(program, bug, name) for name in said), (said, program.source)
 
 
+def test_a_verdict_does_not_wait_for_a_name(monkeypatch):
+    monkeypatch.setattr(by_rules, "SECONDS", 0.0)
+    _, outcome = judged("hidden-activation-missing", "reshaped-weights")
+    assert outcome.verdict == "WRONG"
+    assert by_rules.ENDED.format(0.0) in outcome.notes
+
+
 @pytest.mark.more
 def test_no_bug_is_named_beside_those_that_are_there():
     _, outcome = judged("derivative-twice", "last-weight-skipped")

@@ -41,7 +41,7 @@ def labels(change, uses=("loss", "error")):
 
 def rolled(shift, axis):
     def roll(y):
-        return balls.Ball(np.roll(y.mid, shift, axis), np.roll(y.rad, shift, axis), y.precision)
+        return y.made(np.roll(y.mid, shift, axis), lambda: np.roll(y.rad, shift, axis))
 
     return roll
 

@@ -74,6 +74,14 @@ class Slope(NamedTuple):
 
 def slopes(rows: Rows, layer: int, more=()) -> list[Slope]:
     """The right derivative of a layer's activation and those of known bugs; such as are the same there are together."""
+    if more:
+        return _slopes(rows, layer, more)
+    if ("slopes", layer) not in rows.known:
+        rows.known["slopes", layer] = _slopes(rows, layer)
+    return rows.known["slopes", layer]
+
+
+def _slopes(rows, layer, more=()):
     probe = np.random.default_rng(layer).normal(size=rows.z[layer].shape)
 
     def of(form):

@@ -13,11 +13,12 @@ from backprop_ref.conformance.catalogue.known import BY_ID, CATALOGUE
 from backprop_ref.conformance.catalogue.linear_algebra import as_wide_as, error_back, gradient_reshaped, in_turn
 from backprop_ref.conformance.catalogue.output_delta import error_at_activation, labels
 from backprop_ref.conformance.catalogue.textbook import RULES, Pass, activate, derived
-from backprop_ref.conformance.rounding.balls import Ball
 from backprop_ref.conformance.rounding.precision import Precision
 from backprop_ref.formulas import ACTIVATIONS, USUAL_ACTIVATIONS
 
 DOUBLE = Precision.of(np.float64)
+CENTRES = DOUBLE._replace(bounds=False)
+"""For what is compared with a tolerance, and not with what rounding can do."""
 MOST_FIXED = 6
 """Loops over neurons that end at a fixed number end below this one."""
 GRADIENT = {"error", "mean", "slope", "delta", "da", "weights_back", "left", "dW", "db", "target", "decay"}
@@ -57,10 +58,11 @@ def _more_forms():
         yield Form(BY_ID["loop-of-other-layer"], as_wide_as(lambda p, layer, width=width: width))
 
 
-def forms_of(*rules: str, fitted: bool = False) -> list[Form]:
+@functools.cache
+def forms_of(*rules: str, fitted: bool = False) -> tuple[Form, ...]:
     """The forms that change these rules and no others, at least the first."""
     usable = (form for form in forms() if form.fitted == fitted and not form.bug.acceptable)
-    return [form for form in usable if rules[0] in form.change and form.change.keys() <= {*rules}]
+    return tuple(form for form in usable if rules[0] in form.change and form.change.keys() <= {*rules})
 
 
 RARER = tuple(name for name in ACTIVATIONS if name not in USUAL_ACTIVATIONS)
@@ -140,7 +142,7 @@ def _at(wrong, right, place, parameter, number):
         if place is not None and rest and isinstance(rest[0], int) and rest[0] != place:
             return right(p, *rest)
         if number is not None:
-            p.values = {**p.values, parameter: Ball.exact(number, DOUBLE)}
+            p.values = {**p.values, parameter: p.exact(number)}
         return wrong(right, p, *rest)
 
     return rule
@@ -150,7 +152,7 @@ def ran(case, rules, given=None) -> dict:
     """dW and db of a whole pass by (name, layer), with given ones in what follows; empty where shapes do not fit."""
     try:
         with np.errstate(all="ignore"):
-            return {key: ball.mid for key, ball in right_pass(case, rules, given) if key[0] in {"dW", "db"}}
+            return {key: ball.mid for key, ball in right_pass(case, rules, given, CENTRES) if key[0] in {"dW", "db"}}
     except (ValueError, IndexError, KeyError, TypeError):
         return {}
 
@@ -159,15 +161,15 @@ def deltas_of(case, rules) -> list | None:
     """delta of a whole pass, one array a layer; None where shapes do not fit."""
     try:
         with np.errstate(all="ignore"):
-            found = {key[1]: ball.mid for key, ball in right_pass(case, rules) if key[0] == "delta"}
+            found = {key[1]: ball.mid for key, ball in right_pass(case, rules, precision=CENTRES) if key[0] == "delta"}
     except (ValueError, IndexError, KeyError, TypeError):
         return None
     return [found[layer] for layer in range(len(found))]
 
 
-def right_pass(case, rules, given=None):
+def right_pass(case, rules, given=None, precision=DOUBLE):
     """The quantities of a backward pass, as pairs of (name, layer) and Ball."""
-    seen = Pass(case, rules, DOUBLE, {}, case.x, case.y, len(case.x), given)
+    seen = Pass(case, rules, precision, {}, case.x, case.y, len(case.x), given)
     for _ in seen.forward():
         pass
     return seen.backward()
@@ -175,7 +177,7 @@ def right_pass(case, rules, given=None):
 
 def loss_of(case, rules) -> float:
     """The loss of a whole pass; NaN where shapes do not fit."""
-    seen = Pass(case, rules, DOUBLE, {}, case.x, case.y, len(case.x))
+    seen = Pass(case, rules, CENTRES, {}, case.x, case.y, len(case.x))
     try:
         with np.errstate(all="ignore"):
             for _ in seen.forward():
@@ -197,10 +199,10 @@ class Rows(Pass):
     """
 
     def __init__(self, case, rules=RULES, apart=True):
-        super().__init__(case, rules, DOUBLE, {}, case.x, case.y, 1)
+        super().__init__(case, rules, CENTRES, {}, case.x, case.y, 1)
         self.case = case
         self.known: dict = {}
-        alone = Pass(case, rules, DOUBLE, {}, case.x, case.y, 1)
+        alone = Pass(case, rules, CENTRES, {}, case.x, case.y, 1)
         self.each = [alone.part(slice(s, s + 1), alone.W, alone.b) for s in range(len(case.x))]
         for one in self.each:
             one.is_part = False

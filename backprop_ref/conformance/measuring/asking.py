@@ -1,9 +1,7 @@
 """Asking a submission for networks and batches made on the spot, and finding out in which form it is to be asked."""
 
 import functools
-import itertools
 import time
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -47,6 +45,9 @@ LOOPED = 3
 """So many networks that loops over fixed ranges tell of are tried at once."""
 SECONDS = 3.0
 """Sizes that code is written for are looked for no longer."""
+ENOUGH = 12
+"""Where so many sizes, for batches or single samples, give gradients of their shapes, and none suits, a bug does
+that."""
 SEARCH = 3.0
 """So many processor seconds are spent on usual sizes and layouts where none gives an answer."""
 
@@ -266,20 +267,26 @@ def _tries(submission, network, doubtful):
         yield one
     if network is not None or (doubtful and not _by_chance(submission, doubtful)):
         return
-    searched: Iterable[tuple[int, ...]]
-    if submission.kind == "function":
-        classic = [(3,) * (depth + 1) for depth in depths if depth in material.WIDTHS]
-        classic += [sizes for sizes in CLASSIC if len(sizes) - 1 in depths]
-        searched = itertools.chain(classic, widths.suiting(submission, depths, known, _labelled, SECONDS))
-    else:
-        searched = (sizes for depth in depths for sizes in material.WIDTHS.get(depth, ())[1:])
     told, seen = set(widths.told(getattr(submission, "pairs", ()), depths)), set()
-    for sizes in searched:
+    for sizes in _searched(submission, depths, known, doubtful, told):
         for some in (batches, single) if sizes not in seen else ():
             yield sizes, _first_kinds(sizes)[0], some, True
         seen.add(sizes)
-        if sizes in told and doubtful and not _by_chance(submission, doubtful):
+        if (sizes in told or len(doubtful) > ENOUGH) and doubtful and not _by_chance(submission, doubtful):
             return  # the code tells of these sizes, and gives gradients of their shapes, right or not
+
+
+def _searched(submission, depths, known, doubtful, told):
+    """Sizes of examples worked by hand, then those that are looked for; what takes layers of several equal widths is
+    written for none."""
+    if submission.kind != "function":
+        yield from (sizes for depth in depths for sizes in material.WIDTHS.get(depth, ())[1:])
+        return
+    yield from ((3,) * (depth + 1) for depth in depths if depth in material.WIDTHS)
+    yield from (sizes for sizes in CLASSIC if len(sizes) - 1 in depths)
+    equal = {form.sizes for _, some in doubtful for form in some if len(set(form.sizes)) == 1}
+    if told or len(equal) < 2 or _by_chance(submission, doubtful):
+        yield from widths.suiting(submission, depths, known, _labelled, SECONDS)
 
 
 def _by_chance(submission, doubtful):

@@ -19,6 +19,10 @@ COMMON = (("softmax", "cross_entropy"), ("sigmoid", "binary_cross_entropy"), ("s
 """The outputs with their losses that people write most: of several explanations, the first."""
 
 
+REMEMBERS = 3
+"""Groups for which an answer depends on what was asked before: then they are no groups, and it is WRONG for all."""
+
+
 def plain_answer(ask, form, network, seed=1, samples=1):
     """The answer for plain numbers: of the network, or the first of the form's sizes."""
     kind = network or material.networks(form.sizes)[0]
@@ -43,7 +47,7 @@ def measured(ask, submission, form, target, network):
         return Outcome(target, NOT_JUDGED, reason=ask.problem or "it gives no answer", calls=ask.calls)
     told = submission.takes_network and (len(groups) > 1 or network is not None)
     judged: list[tuple[Judgement, list]] = []
-    wrong = 0
+    wrong = remembers = 0
     for members, hard in groups:
         asked = form._replace(hard=hard)
         judgement = judged_group(ask, asked, members, told or network is not None, wrong < 8)
@@ -51,6 +55,9 @@ def measured(ask, submission, form, target, network):
             judgement = judgement._replace(notes=(*judgement.notes, "for one-hot labels"), plain=False)
         judged.append((judgement, members))
         wrong += judgement.verdict == WRONG
+        remembers += any(finding.quantity == "state" for finding in judgement.findings)
+        if remembers >= REMEMBERS:
+            break
     return _merged(ask, form, judged, refused, target, told, submission)
 
 

@@ -1,12 +1,16 @@
 """The judgement on gradients that come with a loss."""
 
+import time
+from collections.abc import Callable
+from functools import partial
+
 from backprop_ref.conformance.catalogue.known import CATALOGUE
 from backprop_ref.conformance.dissecting.rules import Form, changed
 from backprop_ref.conformance.judging.fitting import ALMOST
-from backprop_ref.conformance.measuring import forwards
+from backprop_ref.conformance.measuring import by_rules, forwards
 from backprop_ref.conformance.measuring.answers import ask_all
 from backprop_ref.conformance.measuring.asking import HALF_THE_DIGITS
-from backprop_ref.conformance.measuring.by_rules import free, known, without_loss
+from backprop_ref.conformance.measuring.by_rules import ENDED, free, known, without_loss
 from backprop_ref.conformance.measuring.forwards import Forward
 from backprop_ref.conformance.measuring.judgement import ORDER, Judgement, known_bug
 from backprop_ref.conformance.measuring.losses import loss_factor
@@ -46,16 +50,16 @@ def with_loss(ask, batches, members, search, *, form, told) -> Judgement:
 
 def _by_networks(batches, members, fitting, search) -> Judgement:
     """The judgement by the networks that have the loss."""
-    best = _least(known(batches, forward, factor, bug, search) for forward, factor, bug in fitting[:4])
+    best = _least([partial(known, batches, forward, factor, bug, search) for forward, factor, bug in fitting[:4]])
     if best.cost > 1 and search and "linear" in fitting[0][0].network.activations:
         found = _of_that_loss(batches, forwards.with_missing_activations(members))
-        best = _least([best, *(known(batches, forward, factor, bug) for forward, factor, bug in found[:12])])
+        best = _least([partial(known, batches, *one) for one in found[:12]], best)
     if not best.named and search:  # what one loss is with a bug, another is without
         fit = {(forward.network.activations, forward.network.loss) for forward, *_ in fitting}
         alike = [one for one in members if one.activations == fitting[0][0].network.activations]
         alike = [one for one in alike if (one.activations, one.loss) not in fit]
         found = _of_that_loss(batches, _with_loss_bugs(forwards.right(alike)))
-        best = _least([best, *(known(batches, forward, factor, bug) for forward, factor, bug in found[:6])])
+        best = _least([partial(known, batches, *one) for one in found[:6]], best)
     return best
 
 
@@ -69,7 +73,7 @@ def _by_bugs(batches, near, members) -> Judgement | None:
         or _of_that_loss(batches, _with_loss_bugs(plain))
         or _of_that_loss(batches, _with_loss_bugs(bugs, alone=True))
     )
-    return _least(known(batches, *one) for one in found[:6]) if found else _by_single_losses(batches, bugs)
+    return _least([partial(known, batches, *one) for one in found[:6]]) if found else _by_single_losses(batches, bugs)
 
 
 def _of_that_loss(batches, every) -> list[tuple[Forward, Factor, str]]:
@@ -92,14 +96,20 @@ def _by_single_losses(batches, every) -> Judgement | None:
     return None
 
 
-def _least(judgements) -> Judgement:
-    """The judgement that says least; the first that is not WRONG."""
-    best = None
-    for one in judgements:
+def _least(judged: list[Callable[[], Judgement]], best: Judgement | None = None) -> Judgement:
+    """The judgement that says least, each made when it is asked for; the first that is not WRONG.
+
+    Beside a `best` that is known, all have a bug of their forward pass or loss: then time may end the search.
+    """
+    begun, only_names = time.process_time(), best is not None
+    for judge in judged:
+        if best is not None and (best.verdict != WRONG or best.cost <= 1):
+            break
+        if best is not None and only_names and time.process_time() - begun > by_rules.SECONDS:
+            return best._replace(notes=(*best.notes, ENDED.format(by_rules.SECONDS)))
+        one = judge()
         if best is None or (ORDER.index(one.verdict), one.cost) < (ORDER.index(best.verdict), best.cost):
             best = one
-        if best.verdict != WRONG or best.cost <= 1:
-            break
     assert best is not None
     return best
 

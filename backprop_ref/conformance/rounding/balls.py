@@ -18,6 +18,8 @@ class Ball:
 
     Operations with plain numbers and arrays take these as exact, but for a fraction such as 0.01, which a program
     rounds to its precision. A division is allowed two roundings, since many multiply by a reciprocal.
+
+    Where the precision has no `bounds`, only centres are computed, and radii are None.
     """
 
     __slots__ = ("mid", "precision", "rad")
@@ -30,7 +32,11 @@ class Ball:
     def exact(cls, array, precision):
         """An array without error."""
         mid = np.asarray(array, dtype=np.float64)
-        return cls(mid, np.zeros(mid.shape), precision)
+        return cls(mid, np.zeros(mid.shape) if precision.bounds else None, precision)
+
+    def made(self, mid, rad):
+        """A ball of the same precision; ``rad()`` is worked out if radii are."""
+        return Ball(mid, None if self.rad is None else rad(), self.precision)
 
     @property
     def shape(self):
@@ -38,16 +44,16 @@ class Ball:
 
     @property
     def T(self):
-        return Ball(self.mid.T, self.rad.T, self.precision)
+        return self.made(self.mid.T, lambda: self.rad.T)
 
     def __len__(self):
         return len(self.mid)
 
     def __getitem__(self, index):
-        return Ball(self.mid[index], self.rad[index], self.precision)
+        return self.made(self.mid[index], lambda: self.rad[index])
 
     def reshape(self, *shape):
-        return Ball(self.mid.reshape(*shape), self.rad.reshape(*shape), self.precision)
+        return self.made(self.mid.reshape(*shape), lambda: self.rad.reshape(*shape))
 
     def _parts(self, other):
         if isinstance(other, Ball):
@@ -57,22 +63,22 @@ class Ball:
         return other, 0.0 if float(np.float32(other)) == other else self.precision.u * abs(other)
 
     def __neg__(self):
-        return Ball(-self.mid, self.rad, self.precision)
+        return self.made(-self.mid, lambda: self.rad)
 
     def __abs__(self):
-        return Ball(np.abs(self.mid), self.rad, self.precision)
+        return self.made(np.abs(self.mid), lambda: self.rad)
 
     def __add__(self, other):
         mid, rad = self._parts(other)
         total = self.mid + mid
-        return Ball(total, self.rad + rad + self.precision.u * np.abs(total), self.precision)
+        return self.made(total, lambda: self.rad + rad + self.precision.u * np.abs(total))
 
     __radd__ = __add__
 
     def __sub__(self, other):
         mid, rad = self._parts(other)
         difference = self.mid - mid
-        return Ball(difference, self.rad + rad + self.precision.u * np.abs(difference), self.precision)
+        return self.made(difference, lambda: self.rad + rad + self.precision.u * np.abs(difference))
 
     def __rsub__(self, other):
         return -(self - other)
@@ -80,17 +86,24 @@ class Ball:
     def __mul__(self, other):
         mid, rad = self._parts(other)
         product = self.mid * mid
-        spread = (np.abs(self.mid) + self.rad) * rad + np.abs(mid) * self.rad
-        return Ball(product, spread + self.precision.u * np.abs(product) + self.precision.tiny, self.precision)
+
+        def radius():
+            spread = (np.abs(self.mid) + self.rad) * rad + np.abs(mid) * self.rad
+            return spread + self.precision.u * np.abs(product) + self.precision.tiny
+
+        return self.made(product, radius)
 
     __rmul__ = __mul__
 
     def __truediv__(self, other):
         mid, rad = self._parts(other)
-        quotient, nearest = self.mid / mid, np.maximum(np.abs(mid) - rad, 0.0)
-        spread = (self.rad + np.abs(quotient) * rad) / nearest
-        rounding = 2.0 * self.precision.u * np.abs(quotient) + self.precision.tiny
-        return Ball(quotient, spread + rounding, self.precision)
+        quotient = self.mid / mid
+
+        def radius():
+            spread = (self.rad + np.abs(quotient) * rad) / np.maximum(np.abs(mid) - rad, 0.0)
+            return spread + (2.0 * self.precision.u * np.abs(quotient) + self.precision.tiny)
+
+        return self.made(quotient, radius)
 
     def __rtruediv__(self, other):
         return Ball.exact(other, self.precision) / self
@@ -109,24 +122,29 @@ class Ball:
 
     def __matmul__(self, other):
         mid, rad = self._parts(other)
-        size, n = np.abs(self.mid), self.mid.shape[-1]
-        spread = self.precision.gamma(n) * (size @ np.abs(mid)) + self.rad @ np.abs(mid)
-        spread = spread + n * self.precision.tiny * (spread > 0.0)  # a sum of zeros stays exact
-        if isinstance(other, Ball):
-            spread = spread + (size + self.rad) @ rad
-        return Ball(self.mid @ mid, spread, self.precision)
+
+        def radius():
+            size, n = np.abs(self.mid), self.mid.shape[-1]
+            spread = self.precision.gamma(n) * (size @ np.abs(mid)) + self.rad @ np.abs(mid)
+            spread = spread + n * self.precision.tiny * (spread > 0.0)  # a sum of zeros stays exact
+            return spread + (size + self.rad) @ rad if isinstance(other, Ball) else spread
+
+        return self.made(self.mid @ mid, radius)
 
     def sum(self, axis=None, keepdims=False):
-        n = self.mid.size if axis is None else self.mid.shape[axis]
-        size = self.precision.gamma(max(n - 1, 0)) * np.abs(self.mid) + self.rad
-        return Ball(self.mid.sum(axis, keepdims=keepdims), size.sum(axis, keepdims=keepdims), self.precision)
+        def radius():
+            n = self.mid.size if axis is None else self.mid.shape[axis]
+            size = self.precision.gamma(max(n - 1, 0)) * np.abs(self.mid) + self.rad
+            return size.sum(axis, keepdims=keepdims)
+
+        return self.made(self.mid.sum(axis, keepdims=keepdims), radius)
 
     def zeros_like(self):
-        return Ball(np.zeros(self.mid.shape), np.zeros(self.rad.shape), self.precision)
+        return self.made(np.zeros(self.mid.shape), lambda: np.zeros(self.mid.shape))
 
     def masked(self, keep):
         """Zero, without error, wherever `keep` is False."""
-        return Ball(np.where(keep, self.mid, 0.0), np.where(keep, self.rad, 0.0), self.precision)
+        return self.made(np.where(keep, self.mid, 0.0), lambda: np.where(keep, self.rad, 0.0))
 
     def fits(self, array):
         """Whether another computation of the same formula may have given `array`; NaN never."""
@@ -145,59 +163,81 @@ class Condition(NamedTuple):
 
 def where_positive(z, then, otherwise, at_zero=False):
     """``then`` where z > 0 (or z = 0, if `at_zero`), else ``otherwise``; both where rounding may decide."""
-    p = z.precision
     (a, ra), (b, rb) = z._parts(then), z._parts(otherwise)
     positive = z.mid >= 0.0 if at_zero else z.mid > 0.0
-    mid, rad = np.where(positive, a, b), np.where(positive, ra, rb)
-    unsure = np.abs(z.mid) < z.rad
-    return Ball(mid, np.where(unsure, np.abs(a - b) + np.maximum(ra, rb), rad), p)
+
+    def radius():
+        return np.where(np.abs(z.mid) < z.rad, np.abs(a - b) + np.maximum(ra, rb), np.where(positive, ra, rb))
+
+    return z.made(np.where(positive, a, b), radius)
 
 
 def exp(z):
     mid = np.exp(z.mid)
-    return Ball(mid, mid * (np.expm1(z.rad) + z.precision.elementary) + z.precision.tiny, z.precision)
+    return z.made(mid, lambda: mid * (np.expm1(z.rad) + z.precision.elementary) + z.precision.tiny)
 
 
 def expm1(z):
     mid = np.expm1(z.mid)
-    grown = (mid + 1.0) * np.expm1(z.rad)
-    return Ball(mid, grown + z.precision.elementary * np.abs(mid) + z.precision.tiny, z.precision)
+
+    def radius():
+        grown = (mid + 1.0) * np.expm1(z.rad)
+        return grown + z.precision.elementary * np.abs(mid) + z.precision.tiny
+
+    return z.made(mid, radius)
 
 
 def log(z):
     mid = np.log(z.mid)
-    return Ball(mid, z.rad / np.maximum(z.mid - z.rad, 0.0) + z.precision.elementary * np.abs(mid), z.precision)
+    return z.made(mid, lambda: z.rad / np.maximum(z.mid - z.rad, 0.0) + z.precision.elementary * np.abs(mid))
 
 
 def sqrt(z):
     mid = np.sqrt(z.mid)
-    spread = np.sqrt(z.mid + z.rad) - np.sqrt(np.maximum(z.mid - z.rad, 0.0))
-    return Ball(mid, spread + z.precision.u * mid, z.precision)
+
+    def radius():
+        spread = np.sqrt(z.mid + z.rad) - np.sqrt(np.maximum(z.mid - z.rad, 0.0))
+        return spread + z.precision.u * mid
+
+    return z.made(mid, radius)
 
 
 def erf(z):
     mid = for_numpy("float64").erf(z.mid)
-    slope = 2.0 / np.sqrt(np.pi) * np.exp(-(np.maximum(np.abs(z.mid) - z.rad, 0.0) ** 2))
-    return Ball(mid, slope * z.rad + z.precision.elementary * np.abs(mid) + z.precision.tiny, z.precision)
+
+    def radius():
+        slope = 2.0 / np.sqrt(np.pi) * np.exp(-(np.maximum(np.abs(z.mid) - z.rad, 0.0) ** 2))
+        return slope * z.rad + z.precision.elementary * np.abs(mid) + z.precision.tiny
+
+    return z.made(mid, radius)
 
 
 def sigmoid(z):
     e = np.exp(-np.abs(z.mid))
     mid = np.where(z.mid >= 0.0, 1.0, e) / (1.0 + e)
-    moved = np.minimum(e / ((1.0 + e) * (1.0 + e)) * np.expm1(z.rad), 1.0)
-    return Ball(mid, moved + (z.precision.elementary + 3 * z.precision.u) * mid + z.precision.tiny, z.precision)
+
+    def radius():
+        moved = np.minimum(e / ((1.0 + e) * (1.0 + e)) * np.expm1(z.rad), 1.0)
+        return moved + (z.precision.elementary + 3 * z.precision.u) * mid + z.precision.tiny
+
+    return z.made(mid, radius)
 
 
 def tanh(z):
-    mid, e = np.tanh(z.mid), np.exp(-2.0 * np.abs(z.mid))
-    moved = np.minimum(2.0 * e / ((1.0 + e) * (1.0 + e)) * np.expm1(2.0 * z.rad), 2.0)
-    return Ball(mid, moved + z.precision.elementary * np.abs(mid) + z.precision.tiny, z.precision)
+    mid = np.tanh(z.mid)
+
+    def radius():
+        e = np.exp(-2.0 * np.abs(z.mid))
+        moved = np.minimum(2.0 * e / ((1.0 + e) * (1.0 + e)) * np.expm1(2.0 * z.rad), 2.0)
+        return moved + z.precision.elementary * np.abs(mid) + z.precision.tiny
+
+    return z.made(mid, radius)
 
 
 def softplus(z):
     """log(1 + exp(z))."""
     mid = np.maximum(z.mid, 0.0) + np.log1p(np.exp(-np.abs(z.mid)))
-    return Ball(mid, z.rad + (z.precision.elementary + 2 * z.precision.u) * mid, z.precision)
+    return z.made(mid, lambda: z.rad + (z.precision.elementary + 2 * z.precision.u) * mid)
 
 
 class OfBalls(formulas.Arithmetic):
@@ -215,7 +255,7 @@ class OfBalls(formulas.Arithmetic):
     def where(self, condition, yes, no):
         above, below = (yes, no) if condition.holds_above else (no, yes)
         z = condition.z
-        beyond = Ball(z.mid - condition.limit, z.rad, z.precision)
+        beyond = z.made(z.mid - condition.limit, lambda: z.rad)
         return where_positive(beyond, above, below, condition.at_zero)
 
     def largest(self, x):

@@ -77,6 +77,8 @@ class Precision(NamedTuple):
     u: float
     tiny: float
     """The smallest subnormal: what underflow can do."""
+    bounds: bool = True
+    """Whether radii are worked out."""
 
     @classmethod
     @cache

@@ -185,7 +185,7 @@ class Form(NamedTuple):
             column = np.ones((len(x), 1), x.dtype)
             x = np.hstack([column, x] if self.folded == "first" else [x, column])
         x, y = layout.give_samples(x), self._labels(case, layout, rows)
-        if self.biased and b:
+        if self.biased and (b or layout.biases != "none"):
             there = iter(b)
             b = [next(there) if has else None for has in self.biased]
 

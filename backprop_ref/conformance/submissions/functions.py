@@ -167,6 +167,7 @@ class Function:
             raise self.failed[question]
         ran: list[tuple[float, Form | None]] = []
         failures: list[tuple[int, Exception]] = []
+        said: dict[Form, str] = {}
         for form, tried in self._readings(case, layout):
             try:
                 if tried.failure and not tried.failure.startswith("NotImplementedError"):
@@ -176,6 +177,7 @@ class Function:
                 raise
             except (Refusal, Unreadable) as reason:
                 failures.append((tried.lines, reason))
+                said[form] = tried.failure
                 if str(reason).startswith(WRONG_KIND) and not self.takes_network:
                     self.unfit.add(self._kind(form, case, layout))  # whatever the shapes of weights and biases
                 continue
@@ -189,7 +191,7 @@ class Function:
                 self.forms[layout] = form = self._without_unused(form, values, case, layout)
                 return form
             ran.append((fit - 0.5 * _odd(values, case), form))
-        fit, form = max(ran, key=lambda one: one[0]) if ran else (1, self._partly_biased(failures, case, layout))
+        fit, form = max(ran, key=lambda one: one[0]) if ran else (1, self._partly_biased(said, case, layout))
         if form is None:
             self._give_up(failures, case, layout)
         if fit:
@@ -203,16 +205,39 @@ class Function:
             return form
         return self._first_fitting(partly_biased(form, len(used), used), case, layout) or form
 
-    def _partly_biased(self, failures, case, layout) -> Form | None:
-        """The first form with biases in some layers only that fits; None too where all failed for another reason."""
-        if failures and all(str(reason).startswith(WRONG_KIND) for _, reason in failures):
-            return None
-        plain = [one for one in forms(self.arguments, case, layout) if self._kind(one, case, layout) not in self.unfit]
-        some = [one for form in plain for one in partly_biased(form, case.network.n_layers)]
-        return self._first_fitting(some, case, layout)
+    def _partly_biased(self, said, case, layout) -> Form | None:
+        """The first form with biases in some layers only that fits; None too where all failed for another reason, as
+        where it is the same without any.
 
-    def _first_fitting(self, among, case, layout) -> Form | None:
+        Parameters
+        ----------
+        said : dict of Form to str
+            How each form with all biases failed.
+        """
+        if said and all(failure.startswith(WRONG_KIND) for failure in said.values()):
+            return None
+        n = case.network.n_layers
+        plain = [one for one in forms(self.arguments, case, layout) if self._kind(one, case, layout) not in self.unfit]
+        bare = [form._replace(biased=(False,) * n) for form in plain if partly_biased(form, n)]
+        tried = self.attempts([(form, case, layout) for form in bare])
+        alike = {
+            form._replace(biased=())
+            for form, one in zip(bare, tried, strict=True)
+            if one.failure and one.failure == said.get(form._replace(biased=()))
+        }
+        some = [
+            one
+            for form in plain
+            for one in partly_biased(form, n)
+            if (one.short or form not in alike) and self._kind(one, case, layout) not in self.unfit
+        ]
+        return self._first_fitting(some, case, layout, said)
+
+    def _first_fitting(self, among, case, layout, said=None) -> Form | None:
         tried = self.attempts([(form, case, layout) for form in among])
+        for form, one in zip(among, tried, strict=True) if said and not self.takes_network else ():
+            if "values to unpack" in one.failure and one.failure != said.get(form._replace(biased=(), short=False)):
+                self.unfit.add(self._kind(form, case, layout))  # a list of biases of that length, whatever the sizes
         fitting = (form for form, one in zip(among, tried, strict=True) if not one.failure)
         return next((form for form in fitting if not self._takes_numbers(form, case, layout)), None)
 

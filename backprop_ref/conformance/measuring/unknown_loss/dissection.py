@@ -1,5 +1,7 @@
 """A loss that is none of ours: is the gradient its derivative? If not, which rule is off?"""
 
+import functools
+
 import numpy as np
 
 from backprop_ref.conformance.catalogue.known import BY_ID
@@ -10,6 +12,7 @@ from backprop_ref.conformance.measuring import material
 from backprop_ref.conformance.measuring.asking import HALF_THE_DIGITS
 from backprop_ref.conformance.measuring.unknown_loss import differences
 from backprop_ref.conformance.rounding.balls import Ball
+from backprop_ref.conformance.submissions.conventions import SIMPLE
 from backprop_ref.network import Network
 from backprop_ref.parameters import Parameters
 
@@ -280,23 +283,27 @@ def own_forms() -> tuple[Form, ...]:
     )
 
 
-def constant_rest(batches, ours, factors):
-    """The factor with which what a loss has beyond ours is the same for every batch, and that rest; None: none.
+def constant_rest(batches, ours):
+    """The usual factor with which what a loss has beyond ours is the same for every batch, and that rest; None: none.
 
     All batches are asked with the same weights: a penalty on these is such a rest.
     """
     theirs = np.array([one.loss for one in batches.all])
     sizes = np.array([len(one.case.x) for one in batches.all], dtype=float)
-    digits = digits_of(batches)
-    for factor in factors:
-        rest = theirs - np.array([factor.of(one.case) for one in batches.all]) * ours
-        for by_batch in (False, True):
-            level = rest * sizes if by_batch else rest
-            if same(
-                level, np.full_like(level, level[0]), digits * max(1.0, np.abs(theirs).max() / abs(level[0] or 1.0))
-            ):
-                return factor, float(rest[0]), by_batch
-    return None
+    scales = np.stack([_scales(*one.case.y.shape) for one in batches.all], axis=1)
+    rests = theirs - scales * ours
+    levels = np.stack([rests, rests * sizes], axis=1)  # of each factor: as it is, and by batch
+    first, size = levels[..., :1], np.abs(levels).max(axis=-1)
+    most = np.maximum(1.0, np.abs(theirs).max() / np.abs(np.where(first == 0.0, 1.0, first)))[..., 0]
+    level = (size < np.inf) & (np.abs(levels - first).max(axis=-1) <= digits_of(batches) * most * size)
+    found = next(iter(np.argwhere(level)), None)
+    return None if found is None else (SIMPLE[found[0]], float(rests[found[0], 0]), bool(found[1]))
+
+
+@functools.cache
+def _scales(batch, n_out):
+    """The numbers that usual factors are for a batch of that size."""
+    return np.array([float(batch) ** f.batch * float(n_out) ** f.outputs * 2.0**f.twos for f in SIMPLE])
 
 
 def digits_of(batches) -> float:

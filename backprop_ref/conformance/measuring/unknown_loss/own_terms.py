@@ -1,7 +1,5 @@
 """The judgement on a gradient whose loss is none of ours, by the derivative of that loss."""
 
-import itertools
-
 import numpy as np
 
 from backprop_ref.conformance.dissecting.batches import together
@@ -17,7 +15,6 @@ from backprop_ref.conformance.measuring.losses import CONSTANTS, case_of
 from backprop_ref.conformance.measuring.networks import kind_of
 from backprop_ref.conformance.measuring.unknown_loss import dissection
 from backprop_ref.conformance.outcomes.outcome import CONVENTION, NOT_JUDGED, OWN_TERMS, WRONG, Finding
-from backprop_ref.conformance.submissions.conventions import SIMPLE
 from backprop_ref.parameters import Parameters
 
 LEAST_SAMPLES = 3
@@ -56,10 +53,13 @@ def in_its_own_terms(ask, batches, members, told, search):
 def _penalty(batches, every, known):
     """The forward pass, the words and the factor of a loss that is ours with something added whatever the samples."""
     first = batches._replace(five=batches.singles[0], seven=None, singles=batches.singles[1:3])
-    for forward, (name, constant) in itertools.product(every, list(CONSTANTS.items())[: 1 if known else None]):
-        if dissection.constant_rest(first, constant * _losses(first, forward), SIMPLE) is None:
+    constants = list(CONSTANTS.items())[: 1 if known else None]
+    pairs = ((forward, _losses(first, forward)) for forward in every)
+    asked = ((*pair, *one) for pair in pairs for one in constants)
+    for forward, few, name, constant in asked:
+        if dissection.constant_rest(first, constant * few) is None:
             continue
-        found = dissection.constant_rest(batches, constant * _losses(batches, forward), SIMPLE)
+        found = dissection.constant_rest(batches, constant * _losses(batches, forward))
         words = (
             "" if found is None else dissection.penalty(found[1], batches.params, True, dissection.digits_of(batches))
         )
