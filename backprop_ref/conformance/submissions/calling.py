@@ -30,6 +30,10 @@ FROM_THE_START, IN_ALL = 3, 12
 """How many calls without an answer end the calls: if there never was an answer, and if there were some."""
 
 
+_FAILED: list[str] = []
+"""Why files that were imported are without what they run beside definitions; a name that is missing may be for that."""
+
+
 class Refusal(Exception):
     """There is no answer, for the reason given."""
 
@@ -174,6 +178,7 @@ def _from_file(place, name):
     except (KeyboardInterrupt, SyntaxError, ImportError):
         raise
     except BaseException as error:
+        _FAILED.append(_late(place) if isinstance(error, _TimeUp) else blame(error))
         with contextlib.suppress(Exception):
             module = _defined(path)
         if not hasattr(module, name.partition(".")[0]):
@@ -229,9 +234,15 @@ def run(function, *arguments, limit=TIME_LIMIT, **keywords):
     except SystemExit as error:
         raise Refusal(f"it called sys.exit({error.code!r})") from None
     except BaseException as error:
-        raise Refusal(blame(error)) from None
+        raise Refusal(why(error)) from None
     finally:
         sys.setrecursionlimit(depth)
+
+
+def why(error: BaseException) -> str:
+    """An exception of somebody's function in one line; of a name that is missing, also why it is."""
+    missing = type(error) is NameError and _FAILED
+    return blame(error) + (f", as importing it raised {_FAILED[-1]}" if missing else "")
 
 
 def ending(status: int, what="it") -> str:
