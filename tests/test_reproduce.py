@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,13 @@ import pytest
 
 import backprop_ref as br
 from backprop_ref import cli
+from backprop_ref.experiments import reproduce as reproducing
 from backprop_ref.experiments.reproduce import Certificate
 from backprop_ref.network.model_file import load_all, model_parts
 from backprop_ref.training.chain import Chain, hashed, next_kept
 from backprop_ref.training.checkpoint import CERTIFICATE, CHECKPOINT
 from backprop_ref.training.stored_checkpoint import load_checkpoint
+from backprop_ref.training.train import train
 
 PROVED = {"numerics": "reproducible", "backend": "numpy", "progress": False}
 KINDS = {
@@ -105,6 +108,18 @@ def test_a_run_that_was_interrupted_and_gone_on_with():
     assert Path("r", CERTIFICATE).read_bytes() == Path("s", CERTIFICATE).read_bytes()
     with pytest.raises(br.InvalidInput, match="make the same call with a new run_dir, and compare the two cert"):
         br.reproduce(f"r/{CERTIFICATE}")
+
+
+def test_ctrl_c_says_nothing_of_the_run(monkeypatch, capsys):
+    """Training keeps Ctrl-C to itself, and gives the epochs that are done."""
+    trained()
+
+    def interrupted(*given, **how):
+        return train(*given, **{**how, "callback": lambda at: signal.raise_signal(signal.SIGINT)})
+
+    monkeypatch.setattr(reproducing, "train", interrupted)
+    assert cli.run(["reproduce", "run"]) == 130
+    assert capsys.readouterr().out == ""
 
 
 def test_a_chain_that_begins_late():

@@ -22,6 +22,7 @@ from backprop_ref.settings import resolve
 from backprop_ref.stored import Count, Stored
 from backprop_ref.training.chain import FORMAT, Chain, first_break, hashed, history_hash
 from backprop_ref.training.checkpoint import CERTIFICATE, CHECKPOINT
+from backprop_ref.training.ctrl_c import uninterrupted
 from backprop_ref.training.history_file import HISTORY
 from backprop_ref.training.state import Link, State
 from backprop_ref.training.stored_checkpoint import load_checkpoint
@@ -109,7 +110,13 @@ def reproduce(
     threads: int | None = None,
     progress: bool | None = None,
 ) -> Reproduced:
-    """Trains a run folder again, or what a certificate is of, in a folder that is removed afterwards."""
+    """Trains a run folder again, or what a certificate is of, in a folder that is removed afterwards.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Ctrl-C stopped it: nothing can be said of the run.
+    """
     path = path_of(run, "run")
     notes: list[str] = []
     claims = _claims(path, notes)
@@ -131,7 +138,7 @@ def reproduce(
         params = first_params(experiment, resolve("dtype", chosen.dtype))
         folder = Path(place, "again")
         with contextlib.suppress(TrainingDiverged):
-            train(
+            result = train(
                 experiment.network,
                 params,
                 *experiment.xy("train"),
@@ -141,6 +148,7 @@ def reproduce(
                 run_dir=folder,
                 backend=computing,
             )
+            uninterrupted(result)
         again = load_checkpoint(folder / CHECKPOINT)
         changed = _changed_row(path / HISTORY, folder / HISTORY)
     return _compared(claims, again, tuple(notes), computing.name, changed)

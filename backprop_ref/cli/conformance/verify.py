@@ -10,6 +10,7 @@ from backprop_ref.conformance.submissions.confined import LEFT, nothing_left, tr
 from backprop_ref.conformance.submissions.conventions import Declared
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.files import check_output, write_output
+from backprop_ref.training.ctrl_c import tidied
 
 NUMBERS = ("decimal", "hex")
 
@@ -40,7 +41,7 @@ def verify(target, command, answers, conventions, *, network, numbers, many, tim
         raise InvalidInput("--network goes with a function, class or program; a file names the cases that it answers")
     check_output("--html", html)
     declared = Declared(**conventions)
-    with trusted(trust), nothing_left():
+    with tidied(), trusted(trust), nothing_left():
         if answers:
             outcome = verify_answers(answers, declared)
         elif target and target.endswith(".py"):
