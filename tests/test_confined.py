@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import backprop_ref as br
 from backprop_ref.backends import get_backend
 from backprop_ref.cli import run
 from backprop_ref.conformance.cases import mapped
@@ -225,6 +226,12 @@ def test_what_lets_it_read_is_said(place, capsys, head):
     assert "secret" in said
     assert "--trust lifts that" in said
     assert run([*arguments, "--trust"]) == 0
+
+
+@pytest.mark.parametrize("asked", [{"trust": "no"}, {"trust": 1}, {"time_limit": -1}, {"time_limit": float("inf")}])
+def test_trust_is_true_or_false_and_time_a_number(asked):
+    with pytest.raises(br.InvalidInput, match=next(iter(asked))):
+        br.verify("mine.py:f", **asked)
 
 
 def test_a_filter_of_calls_is_for_two_machines():

@@ -132,7 +132,7 @@ def reproduce(
         check_backend(config.backend.name, where, backend)
         chosen = config.backend
         chosen.name, chosen.device = backend or chosen.name, device if backend else device or chosen.device
-        chosen.threads, chosen.numerics = threads or chosen.threads, "reproducible"
+        chosen.threads, chosen.numerics = chosen.threads if threads is None else threads, "reproducible"
         experiment = prepare(config)
         computing = get_backend(chosen.name, chosen.numerics, chosen.device, chosen.threads)
         params = first_params(experiment, resolve("dtype", chosen.dtype))

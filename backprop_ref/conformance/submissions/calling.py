@@ -12,18 +12,20 @@ import sys
 import threading
 import types
 import warnings
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from backprop_ref.asking import ask
 from backprop_ref.conformance.submissions.reading import Unreadable
 from backprop_ref.conformance.submissions.scripts.definitions import define
 from backprop_ref.conformance.submissions.scripts.top_level import TOP_LEVEL, Loop
 from backprop_ref.errors import InvalidInput, blame
 from backprop_ref.import_path import importable
 
-TIME_LIMIT = 10.0
+TIME_LIMIT, MOST_SECONDS = 10.0, 86_400.0
 PATIENCE = 5.0
 """Seconds that a file may take to be imported, before what trains in it is left out."""
 FROM_THE_START, IN_ALL = 3, 12
@@ -60,6 +62,14 @@ class CircuitBreaker:
     def lose(self, reason: str):
         """Counts a call without an answer."""
         self.lost, self.reason = self.lost + 1, reason
+
+
+def check_time_limit(seconds: object) -> None:
+    """Refuses what is no number of seconds to wait."""
+    if not isinstance(seconds, Real) or isinstance(seconds, bool) or not 0.0 < float(seconds) <= MOST_SECONDS:
+        raise InvalidInput(
+            f"{ask('--time-limit', seconds)}: a number of seconds above 0, up to {MOST_SECONDS:g}, is needed"
+        )
 
 
 def folder_of(target: str) -> Path:
