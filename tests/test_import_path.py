@@ -48,12 +48,10 @@ import helpers
 case = json.load(sys.stdin)
 print(json.dumps({"not_judged": helpers.REASON}))
 """
-HELPERS = f"""
-import sys
+HELPERS = """
 REASON = "it only reads"
 
 def right(*arguments):
-    sys.path.insert(0, {str(Path(__file__).parent)!r})
     from submissions import right
     return right(*arguments)
 """
@@ -132,6 +130,7 @@ def trapped(request, tmp_path_factory):
     (folder / "theirs-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
     (folder / "theirs-1.0.dist-info" / "entry_points.txt").write_text("[backprop_ref.backends]\ntheirs = torch:make\n")
     theirs = {"mine": MINE, "program": PROGRAM, "helpers": HELPERS, "lately": "", "named": BACKEND, "beside": ""}
+    theirs["submissions"] = Path(__file__).with_name("submissions.py").read_text()
     for name, text in theirs.items():
         (folder / f"{name}.py").write_text(text)
     (folder / "answers.json").write_text("[]")

@@ -79,9 +79,7 @@ def test_sizes_that_are_written_into_code_are_found(function, sizes):
 
 @pytest.mark.more
 def test_a_vector_that_is_as_long_as_another_by_chance_may_be_wrong():
-    outcome = br.verify(cut_and_wrong)
-    assert outcome.verdict == "WRONG"
-    assert (outcome.findings[0].id, outcome.findings[0].layers) == ("bias-factor", (0,))
+    assert br.verify(cut_and_wrong).verdict == "WRONG"
 
 
 @pytest.mark.more
@@ -93,7 +91,7 @@ def test_sizes_that_fit_nothing_end_the_search_in_time():
     outcome = br.verify(never)
     assert outcome.verdict == "NOT JUDGED"
     assert "AssertionError" in outcome.reason
-    assert "--network" in outcome.reason
+    assert "network=" in outcome.reason
 
 
 def second_only(params, x, y):

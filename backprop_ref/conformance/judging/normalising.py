@@ -7,7 +7,7 @@ import numpy as np
 
 from backprop_ref.conformance.cases import Expected, Values
 from backprop_ref.conformance.judging.fitting import ALMOST, fit_factor, widened
-from backprop_ref.conformance.submissions.conventions import Factor
+from backprop_ref.conformance.submissions.conventions import OF_LOSSES, SIMPLE, Factor
 
 
 def normalise(submission, judged) -> list[str]:
@@ -60,9 +60,10 @@ def _recognised(group):
     if not with_loss and not with_dW:
         return Factor(), False
     measured = [_loss_measured(one) for one in with_loss] or [_gradient_measured(one) for one in with_dW]
-    fit = fit_factor(measured)
+    factors = OF_LOSSES if with_loss else SIMPLE
+    fit = fit_factor(measured, factors)
     if with_loss and 2 * fit.hits <= fit.of:
-        fit = fit_factor([(*one[:4], ALMOST * abs(one[1])) for one in measured])
+        fit = fit_factor([(*one[:4], ALMOST * abs(one[1])) for one in measured], factors)
     return fit.factor if fit.all or (with_loss and 2 * fit.hits > fit.of) else Factor(), bool(with_loss)
 
 

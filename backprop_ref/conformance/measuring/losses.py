@@ -9,7 +9,7 @@ from backprop_ref.conformance.dissecting.comparing import same
 from backprop_ref.conformance.dissecting.rules import loss_of
 from backprop_ref.conformance.measuring import material
 from backprop_ref.conformance.measuring.forwards import Forward
-from backprop_ref.conformance.submissions.conventions import SIMPLE, Factor
+from backprop_ref.conformance.submissions.conventions import OF_LOSSES, SIMPLE, Factor
 from backprop_ref.formulas import LOSSES
 
 CONSTANTS = {
@@ -47,9 +47,7 @@ def loss_factor(batches, forward: Forward, tolerance=1e-7) -> tuple[Factor, str]
     return None
 
 
-_TWICE = [factor._replace(twos=2 * factor.twos) for factor in SIMPLE if factor.twos]
-"""Where a ½ or a 2 is there once more than it should be."""
-_FACTORS = [(factor, name) for name in CONSTANTS for factor in (*SIMPLE, *(_TWICE if not name else ()))]
+_FACTORS = [(factor, name) for name in CONSTANTS for factor in (SIMPLE if name else OF_LOSSES)]
 
 
 @functools.cache

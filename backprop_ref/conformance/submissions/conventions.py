@@ -127,6 +127,8 @@ SIMPLE = sorted(
     key=lambda factor: sum(map(abs, factor)),
 )
 """Every usual factor, the simplest first."""
+OF_LOSSES = (*SIMPLE, *(factor._replace(twos=2 * factor.twos) for factor in SIMPLE if factor.twos))
+"""Every usual factor of a loss that is there to be seen, in which a ½ or a 2 may stand once more than it should."""
 
 
 @dataclass(frozen=True)
