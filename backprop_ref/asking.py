@@ -10,7 +10,7 @@ _FLAGS: ContextVar[bool] = ContextVar("backprop_ref_flags", default=False)
 ARGUMENTS = {"--as": "kinds", "--missing-value": "missing_values", "--from": "start"}
 """Arguments that are not called as their flags are."""
 _LISTS = {"--drop", "--id", "--missing-value"}
-_CALLED = {"--header": "header=True", "--no-header": "header=False"}
+_CALLED = {"--header": "header=True", "--no-header": "header=False", "--trust": "trust=True"}
 
 
 @contextlib.contextmanager

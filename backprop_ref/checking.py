@@ -67,11 +67,14 @@ def verify(
     ('WRONG', 1, ['sign'])
     """
     from backprop_ref.conformance.measuring.verify import submission_of, verify_file, verify_submission
+    from backprop_ref.conformance.submissions.calling import check_time_limit
     from backprop_ref.conformance.submissions.confined import trusted
     from backprop_ref.conformance.submissions.conventions import Declared
 
     check_is("command", command, (str, NoneType), "a command such as './mine'")
     check_is("network", network, (Network, str, NoneType), "a Network, or text such as '2-2-1:sigmoid,sigmoid:sse',")
+    check_is("trust", trust, bool, "True or False")
+    check_time_limit(time_limit)
     if (f is None) == (command is None):
         raise InvalidInput(f"{'nothing' if f is None else 'both f and command'} to verify: give one of f and command")
     if f is not None and not isinstance(f, str) and not callable(f):

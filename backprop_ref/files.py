@@ -248,8 +248,11 @@ def check_output(flag: str, path: Name | None) -> None:
     """
     if path is None or is_stream(path):
         return
+    if not os.fspath(path):
+        raise InvalidInput(f"{ask(flag, path)}: the name of a file is needed")
     if os.path.lexists(path) and not _may_replace(path):
-        force = "" if _OVERWRITING.get() is None else f", or {ask('--force')}"
+        helps = _OVERWRITING.get() is False and Path(path).is_file() and not Path(path).is_symlink()
+        force = f", or {ask('--force')}" if helps else ""
         raise InvalidInput(f"{ask(flag, path)}: exists already, and nothing is overwritten; give another name{force}")
     if not Path(path).absolute().parent.is_dir():
         raise InvalidInput(f"{ask(flag, path)}: cannot be written; give a file in a folder that exists")

@@ -112,6 +112,7 @@ def test_training_data(refused, content, words):
         ([*IRIS, "--config", "absent.yaml"], ["absent.yaml: no such file"]),
         ([*IRIS, "--output", "no/r.json"], ["--output no/r.json: cannot be written"]),
         ([*IRIS, "--output", "."], ["--output .: exists already"]),
+        (["data", "iris", "--out", ""], ["--out '': the name of a file is needed"]),
         ([*IRIS, "--run-dir", ""], ["--run-dir: ''"]),
         ([*IRIS, "--log-file", "../out.log"], ["--log-file"]),
         ([*IRIS, "--log-file", "/tmp/out.log"], ["--log-file"]),

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import backprop_ref as br
 from backprop_ref.backends import get_backend
 from backprop_ref.cli import run
 from backprop_ref.conformance.cases import mapped
@@ -207,6 +208,30 @@ def test_what_was_prevented_is_said(place, capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["prevented"] == list(confined.confinement().prevented)
     assert found["not_prevented"] == []
+
+
+@pytest.mark.more
+@pytest.mark.parametrize("head", ["K = 1", "K = len(open('../secret').read())", "K = len(open(SECRET).read())"])
+def test_what_lets_it_read_is_said(place, capsys, head):
+    """At its top, where it is then taken without, and in the function; followed, the remedy works."""
+    folder, values = place
+    (folder / "mine.py").write_text(
+        f"SECRET = {values['SECRET']!r}\n{head}\ndef f(network, weights, biases, x, y):\n"
+        "    open(SECRET).read() if K == 1 else K\n    e = x @ weights[0] + biases[0] - y\n"
+        "    return (e**2).sum() / len(x), [2 * x.T @ e / len(x)], [2 * e.sum(axis=0) / len(x)]\n"
+    )
+    arguments = ["verify", "mine.py:f", "--network", "3-2:linear:sse"]
+    assert run(arguments) == 2
+    said = " ".join(capsys.readouterr().out.split())
+    assert "secret" in said
+    assert "--trust lifts that" in said
+    assert run([*arguments, "--trust"]) == 0
+
+
+@pytest.mark.parametrize("asked", [{"trust": "no"}, {"trust": 1}, {"time_limit": -1}, {"time_limit": float("inf")}])
+def test_trust_is_true_or_false_and_time_a_number(asked):
+    with pytest.raises(br.InvalidInput, match=next(iter(asked))):
+        br.verify("mine.py:f", **asked)
 
 
 def test_a_filter_of_calls_is_for_two_machines():

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,13 @@ import pytest
 
 import backprop_ref as br
 from backprop_ref import cli
+from backprop_ref.experiments import reproduce as reproducing
 from backprop_ref.experiments.reproduce import Certificate
 from backprop_ref.network.model_file import load_all, model_parts
-from backprop_ref.training.chain import hashed, next_kept
+from backprop_ref.training.chain import Chain, hashed, next_kept
 from backprop_ref.training.checkpoint import CERTIFICATE, CHECKPOINT
+from backprop_ref.training.stored_checkpoint import load_checkpoint
+from backprop_ref.training.train import train
 
 PROVED = {"numerics": "reproducible", "backend": "numpy", "progress": False}
 KINDS = {
@@ -106,6 +110,33 @@ def test_a_run_that_was_interrupted_and_gone_on_with():
         br.reproduce(f"r/{CERTIFICATE}")
 
 
+def test_ctrl_c_says_nothing_of_the_run(monkeypatch, capsys):
+    """Training keeps Ctrl-C to itself, and gives the epochs that are done."""
+    trained()
+
+    def interrupted(*given, **how):
+        return train(*given, **{**how, "callback": lambda at: signal.raise_signal(signal.SIGINT)})
+
+    monkeypatch.setattr(reproducing, "train", interrupted)
+    assert cli.run(["reproduce", "run"]) == 130
+    assert capsys.readouterr().out == ""
+
+
+def test_a_chain_that_begins_late():
+    """As of a run that a version without chains began: its first link is over all rows until then."""
+    trained()
+    model, tensors, metadata = load_all("run")
+    chain = Chain.of(metadata["identity"], metadata["chain"])
+    link = chain.link(load_checkpoint(Path("run", CHECKPOINT))[1]._replace(chain=()))
+    written = {**metadata, "chain": {**metadata["chain"], "links": [list(link)]}}
+    Path("run", CHECKPOINT).write_bytes(
+        b"".join(model_parts(model.network, model.params, model.preprocessing, tensors, written))
+    )
+    Path("run", CERTIFICATE).unlink()
+    found = br.reproduce("run")
+    assert (found.ok, found.compared) == (True, 1)
+
+
 def table(flipped=False):
     """A file of rows, one number of which is another one in its last digit."""
     rows = [(i % 7, (i * i) % 5, "ab"[i % 2]) for i in range(40)]
@@ -145,10 +176,18 @@ def changed_certificate(run):
     Path(run, CERTIFICATE).write_text(json.dumps({**content, "sha256": hashed(content)}))
 
 
+def changed_history(run):
+    """One digit of a loss, in the table beside the checkpoint."""
+    lines = Path(run, "history.csv").read_text().splitlines()
+    lines[7] = lines[7].replace(".", ".1", 1)
+    Path(run, "history.csv").write_text("\n".join(lines) + "\n")
+
+
 CHANGES = {
     "data": (lambda _: table(flipped=True), 0, "data was"),
     "weights": (changed_weights, 40, ""),
     "file": (damaged_weights, 40, "damaged"),
+    "history": (changed_history, 7, "history.csv: line 8 is not what this training writes"),
     "config": (changed_config, 1, "config.yaml: training.learning_rate was 0.25, now 0.25000000000000006"),
     "certificate": (changed_certificate, 6, "certificate.json: its chain of hashes does not hold from epoch 6 on"),
 }

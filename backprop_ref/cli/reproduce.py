@@ -2,11 +2,13 @@
 
 from backprop_ref.cli import show
 from backprop_ref.commands import reproduce as train_again
+from backprop_ref.training.ctrl_c import tidied
 
 
 def reproduce(run, backend, device, threads, as_json):
     """Trains a run again; 1 if anything differs."""
-    found = train_again(run, backend=backend, device=device, threads=threads)
+    with tidied():
+        found = train_again(run, backend=backend, device=device, threads=threads)
     if as_json:
         show.as_json(found._asdict())
         return 0 if found.ok else 1

@@ -13,7 +13,7 @@ from backprop_ref.data.named import BUNDLED, GENERATORS
 from backprop_ref.data.tables import not_done, read_features, read_known, write_csv
 from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.config import merge
-from backprop_ref.experiments.run_folder import CONFIG
+from backprop_ref.experiments.run_folder import CONFIG, no_run_folder
 from backprop_ref.experiments.runner import check_same_data, load_data, load_run, prepare, score
 from backprop_ref.files import check_output
 
@@ -119,6 +119,8 @@ def columns(table, as_json, flags):
         notes: tuple[str, ...] = ()
         if not rules:
             raise InvalidInput(f"{table}: its data were no table, so it has no rules")
+    elif Path(table).is_dir():
+        raise no_run_folder(table, "a table, or the folder of a run")
     else:
         dataset = load_data(merge({"--data-path": table, **flags}).data)
         rules, notes, targets = dataset.rules, dataset.notes, dataset.target_names

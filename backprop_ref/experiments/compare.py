@@ -16,6 +16,7 @@ from backprop_ref.errors import BackpropRefError, TrainingDiverged
 from backprop_ref.network import Network
 from backprop_ref.parameters import Parameters
 from backprop_ref.progress import Bar
+from backprop_ref.training.ctrl_c import uninterrupted
 from backprop_ref.training.train import train
 
 TIMED_SECONDS = 0.3
@@ -140,7 +141,7 @@ def compare(network, params, x, y, names, numerics="reproducible", *, batch_size
     shards = training.get("shards", 1)
     reference = get_backend("numpy", "reproducible", device="cpu")
     expected = _quantities(network, params, x[:batch_size], y[:batch_size], shards, reference, *_weights(how))
-    weights = train(network, params, x, y, backend=reference, **how).params.sha256()
+    weights = uninterrupted(train(network, params, x, y, backend=reference, **how)).params.sha256()
     found = []
     with Bar("backend", len(names), progress) as bar:
         for name in names:
@@ -185,7 +186,7 @@ def _one(name, backend, network, params, x, y, how, expected, weights):
     started = time.perf_counter()
     trained = step_seconds = None
     with contextlib.suppress(TrainingDiverged):  # where the reference did not, so that the weights differ
-        trained = train(network, params, x, y, backend=backend, **how).params.sha256()
+        trained = uninterrupted(train(network, params, x, y, backend=backend, **how)).params.sha256()
     first_run = time.perf_counter() - started
     with contextlib.suppress(TrainingDiverged):
         if not getattr(backend, "emulated", False):  # whose times would be taken for those of the real device
@@ -216,7 +217,7 @@ def _step_seconds(network, params, x, y, backend, how):
     epochs, spent = 1, 0.0
     while True:
         started = time.perf_counter()
-        train(network, params, x, y, backend=backend, **{**how, "epochs": epochs})
+        uninterrupted(train(network, params, x, y, backend=backend, **{**how, "epochs": epochs}))
         spent = time.perf_counter() - started
         if spent > TIMED_SECONDS or epochs >= 10_000:
             return spent / (epochs * steps)

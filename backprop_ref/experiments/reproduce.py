@@ -16,12 +16,14 @@ from backprop_ref.errors import InvalidInput, TrainingDiverged
 from backprop_ref.experiments.config import check_backend, merge, read_config
 from backprop_ref.experiments.run_folder import CONFIG, no_run_folder
 from backprop_ref.experiments.runner import first_params, how_to_train, prepare
-from backprop_ref.files import Name, create, path_of
+from backprop_ref.files import Name, beginning, create, path_of
 from backprop_ref.network.model_file import Model
 from backprop_ref.settings import resolve
 from backprop_ref.stored import Count, Stored
-from backprop_ref.training.chain import FORMAT, Chain, first_break, hashed
+from backprop_ref.training.chain import FORMAT, Chain, first_break, hashed, history_hash
 from backprop_ref.training.checkpoint import CERTIFICATE, CHECKPOINT
+from backprop_ref.training.ctrl_c import uninterrupted
+from backprop_ref.training.history_file import HISTORY
 from backprop_ref.training.state import Link, State
 from backprop_ref.training.stored_checkpoint import load_checkpoint
 from backprop_ref.training.train import train
@@ -108,7 +110,13 @@ def reproduce(
     threads: int | None = None,
     progress: bool | None = None,
 ) -> Reproduced:
-    """Trains a run folder again, or what a certificate is of, in a folder that is removed afterwards."""
+    """Trains a run folder again, or what a certificate is of, in a folder that is removed afterwards.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Ctrl-C stopped it: nothing can be said of the run.
+    """
     path = path_of(run, "run")
     notes: list[str] = []
     claims = _claims(path, notes)
@@ -124,13 +132,13 @@ def reproduce(
         check_backend(config.backend.name, where, backend)
         chosen = config.backend
         chosen.name, chosen.device = backend or chosen.name, device if backend else device or chosen.device
-        chosen.threads, chosen.numerics = threads or chosen.threads, "reproducible"
+        chosen.threads, chosen.numerics = chosen.threads if threads is None else threads, "reproducible"
         experiment = prepare(config)
         computing = get_backend(chosen.name, chosen.numerics, chosen.device, chosen.threads)
         params = first_params(experiment, resolve("dtype", chosen.dtype))
         folder = Path(place, "again")
         with contextlib.suppress(TrainingDiverged):
-            train(
+            result = train(
                 experiment.network,
                 params,
                 *experiment.xy("train"),
@@ -140,8 +148,10 @@ def reproduce(
                 run_dir=folder,
                 backend=computing,
             )
+            uninterrupted(result)
         again = load_checkpoint(folder / CHECKPOINT)
-    return _compared(claims, again, tuple(notes), computing.name)
+        changed = _changed_row(path / HISTORY, folder / HISTORY)
+    return _compared(claims, again, tuple(notes), computing.name, changed)
 
 
 def _until(claim):
@@ -213,6 +223,15 @@ def _with_data(config: dict[str, Any] | None, path: Path) -> dict[str, Any]:
     return {**config, "data": data}
 
 
+def _changed_row(path: Path, again: Path) -> int | None:
+    """The first row of a history in a file that is another one than training again wrote; row 0 is the header."""
+    if not path.is_file():
+        return None
+    rows = again.read_bytes().splitlines()
+    before = beginning(path, again.stat().st_size + 1).splitlines()
+    return next((row for row, (one, other) in enumerate(zip(before, rows, strict=False)) if one != other), None)
+
+
 def _changed(now: Mapping[str, Any], then: Mapping[str, Any] | None) -> list[str]:
     """What a configuration has changed since the training."""
     found = []
@@ -226,7 +245,11 @@ def _changed(now: Mapping[str, Any], then: Mapping[str, Any] | None) -> list[str
 
 
 def _compared(
-    claims: list[Claim], again: tuple[Model, State, dict[str, Any]], notes: tuple[str, ...], backend: str
+    claims: list[Claim],
+    again: tuple[Model, State, dict[str, Any]],
+    notes: tuple[str, ...],
+    backend: str,
+    changed: int | None = None,
 ) -> Reproduced:
     model, state, metadata = again
     identity = metadata["identity"]
@@ -238,11 +261,16 @@ def _compared(
             differences.append((broken, "record"))
         for key, value in identity.items():
             was = claim.chain.identity.get(key, value)
-            note = f"{key} was {str(was)[:60]}, now {str(value)[:60]}"
+            shown = 16 if key == "data" else 60  # a hash
+            note = f"{key} was {str(was)[:shown]}, now {str(value)[:shown]}"
             if was != value and note not in notes:
                 notes += (note,)
         differences += _differences(claim, model, state)
+    if changed is not None and not differences:
+        notes += (f"{HISTORY}: line {changed + 1} is not what this training writes",)
+        differences.append((max(changed, 1), "record"))
     compared = {link.epoch for claim in claims for link in claim.links}
+    compared |= {claim.epochs for claim in claims if claim.reached}
     epochs = max(claim.epochs for claim in claims)
     first = min(differences, default=(None, ""))
     if first[0] is None and notes:  # nothing that is trained on it comes out otherwise
@@ -254,7 +282,7 @@ def _compared(
 
 def _differences(claim: Claim, model: Model, state: State) -> list[tuple[int, str]]:
     """The epochs in which training again gave something else, each with what that was."""
-    found = []
+    found, done = [], 0
     now = {link.epoch: link for link in state.chain}
     for link in claim.links:
         other = now.get(link.epoch)
@@ -262,8 +290,9 @@ def _differences(claim: Claim, model: Model, state: State) -> list[tuple[int, st
             other = other or link._replace(params=state.params.sha256())
         if other is None or other.params != link.params:
             found.append((link.epoch, "weights"))
-        elif other.history != link.history:
+        elif history_hash(state.columns, done, link.epoch) != link.history:
             found.append((link.epoch, "history"))
+        done = link.epoch
     for name, column in (claim.columns or {}).items():
         before, after = (np.array(values, np.float64).view(np.uint64) for values in (column, state.columns[name]))
         both = min(len(before), len(after))

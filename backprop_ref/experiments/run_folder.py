@@ -19,7 +19,11 @@ PARTS = SINKS["parquet"].name
 
 
 def no_run_folder(folder: Name, instead: str) -> InvalidInput:
-    """What is said of a folder that no run wrote."""
+    """What is said of a folder that no run wrote, or `br.train`."""
+    if (Path(folder) / CHECKPOINT).is_file():
+        return InvalidInput(
+            f"{folder}: br.train wrote it, and no {CONFIG}, which this needs; train it by backprop-ref train or br.run"
+        )
     return InvalidInput(f"{folder}: no run folder (no {CONFIG} in it); give {instead}")
 
 

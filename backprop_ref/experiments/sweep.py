@@ -235,7 +235,9 @@ class Sweep:
             cells = [Cell(**cell) for cell in content.pop("cells")]
             configs = [Config(**cell.config) for cell in cells]
         except FileNotFoundError:
-            raise InvalidInput(f"{folder}: no folder of a sweep (no {PLAN} in it)") from None
+            raise InvalidInput(
+                f"{folder}: no folder of a sweep (no {PLAN} in it); give one that a sweep wrote"
+            ) from None
         except ValidationError as error:
             wrong = error.errors()[0]
             place = ".".join(map(str, wrong["loc"]))
@@ -328,7 +330,9 @@ class Sweep:
             self.write_table()
         except (InvalidInput, OSError) as error:
             what = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
-            raise InvalidInput(f"{what}; then go on with: backprop-ref sweep --resume {self.folder}") from None
+            elsewhere = "" if scheduler is None else f" {ask('--scheduler', scheduler)}"
+            remedy = f"then go on with: backprop-ref sweep --resume {self.folder}{elsewhere}"
+            raise InvalidInput(f"{what}; {remedy}") from None
         except KeyboardInterrupt:
             self.write_table()
             raise

@@ -49,9 +49,7 @@ class Chain(NamedTuple):
     def link(self, state: State) -> Link:
         """The link for a state, behind those that it has."""
         before, done = (state.chain[-1].hash, state.chain[-1].epoch) if state.chain else (self.origin, 0)
-        columns = [column[done : state.epoch] for column in state.columns.values()]
-        rows = np.ascontiguousarray(np.array(columns, "<f8").T)
-        epoch, params, history = state.epoch, state.params.sha256(), hashlib.sha256(rows.data).hexdigest()
+        epoch, params, history = state.epoch, state.params.sha256(), history_hash(state.columns, done, state.epoch)
         return Link(epoch, params, history, hashed([before, epoch, params, history]))
 
     def with_link(self, state: State) -> State:
@@ -77,6 +75,12 @@ class Chain(NamedTuple):
             "chain": [list(link) for link in links],
         }
         return {**content, "sha256": hashed(content)}
+
+
+def history_hash(columns: Mapping[str, Sequence[float]], done: int, epoch: int) -> str:
+    """The hash of the history's rows behind those that are `done`, up to an epoch."""
+    rows = np.ascontiguousarray(np.array([column[done:epoch] for column in columns.values()], "<f8").T)
+    return hashlib.sha256(rows.data).hexdigest()
 
 
 def next_kept(epoch: int) -> int:

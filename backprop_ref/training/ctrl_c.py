@@ -7,7 +7,10 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from backprop_ref.training.state import Result
 
 ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
@@ -79,3 +82,35 @@ class CtrlC:
             yield
         finally:
             self._at_once = False
+
+
+def uninterrupted(result: Result) -> Result:
+    """A training's result, for what can do nothing with a part of it.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Ctrl-C stopped it, which `train` keeps to itself.
+    """
+    if result.stopped == "interrupted":
+        raise KeyboardInterrupt
+    return result
+
+
+@contextlib.contextmanager
+def tidied() -> Iterator[None]:
+    """Inside, the signals that end a process act as Ctrl-C does: what was made for a while is removed."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    main = threading.current_thread() is threading.main_thread()
+    usual = {number: signal.getsignal(number) for number in ENDING if main}
+    usual = {number: before for number, before in usual.items() if before == signal.SIG_DFL}
+    try:
+        for number in usual:
+            signal.signal(number, interrupt)
+        yield
+    finally:
+        for number, before in usual.items():
+            signal.signal(number, before)

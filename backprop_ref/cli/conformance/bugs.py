@@ -97,9 +97,9 @@ def _exercise(id_, out, seed, as_json):
     if is_stream(out):
         raise InvalidInput(f"--out {out}: two files are written, so give the name of one")
     path = Path(out)
+    check_output("--out", out)
     solution = path.with_name(f"{path.stem}-solution{path.suffix}")
-    for file in (path, solution):
-        check_output("--out", file)
+    check_output("--out", solution)
     made = exercise(id_ or drawn(1 if seed is None else seed))
     write_output("--out", path, made.program)
     write_output("--out", solution, made.solution)

@@ -6,10 +6,12 @@ from backprop_ref.cli import show
 from backprop_ref.cli.conformance.terminal import print_outcome
 from backprop_ref.conformance.measuring.verify import submission_of, verify_answers, verify_file, verify_submission
 from backprop_ref.conformance.outcomes.page import page
+from backprop_ref.conformance.submissions.calling import check_time_limit
 from backprop_ref.conformance.submissions.confined import LEFT, nothing_left, trusted
 from backprop_ref.conformance.submissions.conventions import Declared
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.files import check_output, write_output
+from backprop_ref.training.ctrl_c import tidied
 
 NUMBERS = ("decimal", "hex")
 
@@ -39,8 +41,9 @@ def verify(target, command, answers, conventions, *, network, numbers, many, tim
     if answers and network:
         raise InvalidInput("--network goes with a function, class or program; a file names the cases that it answers")
     check_output("--html", html)
+    check_time_limit(time_limit)
     declared = Declared(**conventions)
-    with trusted(trust), nothing_left():
+    with tidied(), trusted(trust), nothing_left():
         if answers:
             outcome = verify_answers(answers, declared)
         elif target and target.endswith(".py"):

@@ -14,6 +14,7 @@ from backprop_ref.conformance.measuring import material
 from backprop_ref.conformance.measuring.networks import EXAMPLE
 from backprop_ref.conformance.submissions import widths
 from backprop_ref.conformance.submissions.answer import Answer
+from backprop_ref.conformance.submissions.confined import lifted
 from backprop_ref.conformance.submissions.conventions import Layout, layouts
 from backprop_ref.conformance.submissions.forms import FLAT
 from backprop_ref.conformance.submissions.functions import Function, outer_layers, two_answers
@@ -207,7 +208,7 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
     doubtful: list[tuple[float, list[Form]]] = []
     unfit: set[tuple] = set()
     for sizes, kind, known, hard in _tries(submission, network, doubtful):
-        if any(map(problem.startswith, REMEDIES)):
+        if any(map(problem.startswith, REMEDIES)) or lifted(problem):
             break
         if (sizes, hard, *known) in unfit:  # the kind of network has nothing to do with it
             continue
@@ -229,7 +230,11 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
             unfit.add((sizes, hard, *known))
     if doubtful:
         return max(doubtful, key=lambda one: one[0])[1], ""
-    remedy = "" if network else f"if it is made for one network only, say which: {ask('--network', EXAMPLE)}"
+    remedy = (
+        ""
+        if network or lifted(problem)
+        else f"if it is made for one network only, say which: {ask('--network', EXAMPLE)}"
+    )
     remedy = next(
         (said.format(longer=ask("--time-limit", 60)) for start, said in REMEDIES.items() if problem.startswith(start)),
         remedy,

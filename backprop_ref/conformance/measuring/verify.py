@@ -24,7 +24,7 @@ from backprop_ref.conformance.outcomes.outcome import CONVENTION, NOT_JUDGED, RI
 from backprop_ref.conformance.running import answered as run_pass
 from backprop_ref.conformance.submissions.calling import TIME_LIMIT
 from backprop_ref.conformance.submissions.composing import composed
-from backprop_ref.conformance.submissions.confined import confinement
+from backprop_ref.conformance.submissions.confined import confinement, lifted
 from backprop_ref.conformance.submissions.conventions import Declared, Factor, Layout
 from backprop_ref.conformance.submissions.functions import Function
 from backprop_ref.conformance.submissions.models import Model
@@ -134,6 +134,8 @@ def _verified(submission, target, network):
     outcome = measure(submission, target=target, network=chosen, reload=reload)
     if kept is not None:
         outcome.prevented, outcome.not_prevented = map(list, kept)
+        if outcome.verdict == NOT_JUDGED:
+            outcome.reason += lifted(outcome.reason, isinstance(submission, Program))
     if outcome.verdict in {RIGHT, CONVENTION} and chosen is None and submission.sizes() is None:
         _certify(submission, outcome, reload)
     if outcome.verdict != NOT_JUDGED and (flags := _flags(submission.layout)):

@@ -12,22 +12,28 @@ import sys
 import threading
 import types
 import warnings
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from backprop_ref.asking import ask
 from backprop_ref.conformance.submissions.reading import Unreadable
 from backprop_ref.conformance.submissions.scripts.definitions import define
 from backprop_ref.conformance.submissions.scripts.top_level import TOP_LEVEL, Loop
 from backprop_ref.errors import InvalidInput, blame
 from backprop_ref.import_path import importable
 
-TIME_LIMIT = 10.0
+TIME_LIMIT, MOST_SECONDS = 10.0, 86_400.0
 PATIENCE = 5.0
 """Seconds that a file may take to be imported, before what trains in it is left out."""
 FROM_THE_START, IN_ALL = 3, 12
 """How many calls without an answer end the calls: if there never was an answer, and if there were some."""
+
+
+_FAILED: list[str] = []
+"""Why files that were imported are without what they run beside definitions; a name that is missing may be for that."""
 
 
 class Refusal(Exception):
@@ -56,6 +62,14 @@ class CircuitBreaker:
     def lose(self, reason: str):
         """Counts a call without an answer."""
         self.lost, self.reason = self.lost + 1, reason
+
+
+def check_time_limit(seconds: object) -> None:
+    """Refuses what is no number of seconds to wait."""
+    if not isinstance(seconds, Real) or isinstance(seconds, bool) or not 0.0 < float(seconds) <= MOST_SECONDS:
+        raise InvalidInput(
+            f"{ask('--time-limit', seconds)}: a number of seconds above 0, up to {MOST_SECONDS:g}, is needed"
+        )
 
 
 def folder_of(target: str) -> Path:
@@ -174,6 +188,7 @@ def _from_file(place, name):
     except (KeyboardInterrupt, SyntaxError, ImportError):
         raise
     except BaseException as error:
+        _FAILED.append(_late(place) if isinstance(error, _TimeUp) else blame(error))
         with contextlib.suppress(Exception):
             module = _defined(path)
         if not hasattr(module, name.partition(".")[0]):
@@ -229,9 +244,15 @@ def run(function, *arguments, limit=TIME_LIMIT, **keywords):
     except SystemExit as error:
         raise Refusal(f"it called sys.exit({error.code!r})") from None
     except BaseException as error:
-        raise Refusal(blame(error)) from None
+        raise Refusal(why(error)) from None
     finally:
         sys.setrecursionlimit(depth)
+
+
+def why(error: BaseException) -> str:
+    """An exception of somebody's function in one line; of a name that is missing, also why it is."""
+    missing = type(error) is NameError and _FAILED
+    return blame(error) + (f", as importing it raised {_FAILED[-1]}" if missing else "")
 
 
 def ending(status: int, what="it") -> str:

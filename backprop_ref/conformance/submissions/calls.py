@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from backprop_ref.conformance.submissions.calling import why
 from backprop_ref.conformance.submissions.labels import labels
 from backprop_ref.conformance.submissions.reading import Shapes, Unreadable, array, depth, leaves, number, readings
 from backprop_ref.conformance.submissions.recording import Recording
 from backprop_ref.conformance.submissions.settings import BATCH, setting
-from backprop_ref.errors import blame, is_library
+from backprop_ref.errors import is_library
 
 
 def one_call(function, arguments: list[Any], keywords: dict[str, Any], shapes: Shapes) -> dict[str, Any]:
@@ -144,7 +145,7 @@ def _attempt(function, arguments, keywords, shapes, traced):
         sys.settrace(reached.enter if traced else before)
         result = _called(function, arguments, keywords, shapes)
     except (Exception, SystemExit) as error:
-        return Attempt(len(reached.lines), reached.steps, blame(error), place=_place(error.__traceback__))
+        return Attempt(len(reached.lines), reached.steps, why(error), place=_place(error.__traceback__))
     finally:
         sys.settrace(before)
     try:

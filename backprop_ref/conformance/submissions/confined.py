@@ -29,6 +29,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from backprop_ref.asking import ask
+
 MEMORY_BYTES, FILE_BYTES, CPU_SECONDS, MORE_PROCESSES = 4 * 2**30, 2**28, 3600, 256
 """What a process may take of memory, write into a file, and compute; and how many more than now its user may have."""
 MOST_LINKS = 500
@@ -43,6 +45,14 @@ PASSED = re.compile(
 OF_PROGRAMS = re.compile(r"HOME|USER|LOGNAME|XDG_(CACHE|CONFIG|DATA)_HOME")
 """What a command is given besides, which may be a compiler that keeps its files there."""
 SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|ACCESS_?KEY", re.IGNORECASE)
+
+_DENIED = re.compile(
+    r"PermissionError|Permission denied|not permitted|MemoryError|Unable to allocate|File too large|URLError|"
+    r"gaierror|ConnectionError|temporary failure in name resolution|SIGXFSZ|SIGXCPU|"
+    r"(FileNotFoundError|No such file).*(\.\./|backprop-ref-)",
+    re.IGNORECASE,
+)
+"""What is said where a process is kept from something, or looks for it from its private folder."""
 
 _EXECUTE, _WRITE, _READ, _LIST, _TRUNCATE = 1, 2, 4, 8, 1 << 14
 _SEEN = _EXECUTE | _READ | _LIST
@@ -176,6 +186,18 @@ def confinement(program: bool = False) -> Confinement:
     return Confinement(
         tuple(name for name, holds in found.items() if holds), tuple(name for name, holds in found.items() if not holds)
     )
+
+
+def lifted(reason: str, program: bool = False) -> str:
+    """What lets a submission do what it was kept from, if the reason why it gives no answer looks like that.
+
+    >>> "trust" in lifted("PermissionError: [Errno 13] Permission denied: '../data.npy'"), lifted("ValueError: shapes")
+    (True, '')
+    """
+    kept = [name for name in confinement(program).prevented if name in {FILES, NETWORK, LIMITS}]
+    if not _DENIED.search(reason) or not kept:
+        return ""
+    return f"; it is kept from {', '.join(kept)}: {ask('--trust')} lifts that, for code that you trust"
 
 
 def environment(program: bool = False) -> dict[str, str]:

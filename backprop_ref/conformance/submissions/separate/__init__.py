@@ -12,7 +12,7 @@ from typing import Any
 
 from backprop_ref.conformance.submissions.calling import CircuitBreaker, NotJudged, Refusal, ending, folder_of
 from backprop_ref.conformance.submissions.calls import Attempt
-from backprop_ref.conformance.submissions.confined import Private, start
+from backprop_ref.conformance.submissions.confined import Private, lifted, start
 from backprop_ref.conformance.submissions.outline import Outline
 from backprop_ref.conformance.submissions.reading import Unreadable
 from backprop_ref.conformance.submissions.separate.messages import Garbled, receive, send
@@ -130,7 +130,7 @@ class Separate:
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             failure = f"importing {self.target} failed: its process sent something else than what is in it"
         self._kill()
-        raise InvalidInput(failure)
+        raise InvalidInput(failure + lifted(failure))
 
     def _target(self):
         """The target as its process finds it."""
