@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -155,6 +155,13 @@ class Steps:
         }
 
 
+class Live(Protocol):
+    """A widget of `live`, which is one of anywidget's."""
+
+    training: Steps
+    learning_rate: float
+
+
 def live(
     network: Network,
     params: Parameters,
@@ -165,7 +172,7 @@ def live(
     optimizer: AnyOptimizer | None = None,
     shuffle: bool = True,
     seed: int = 1,
-) -> Any:
+) -> Live:
     """A widget that trains a small network step by step, in a notebook, with every z, a, delta, dW and db to see.
 
     It has buttons for a step, an epoch, going on by itself and starting again, and the learning rate. Its numbers are
@@ -204,7 +211,8 @@ def live(
     a step has 1,626 numbers, and a layer up to 100 neurons, where br.live shows at most 20,000 and 64
     """
     training = Steps(network, params, x, y, batch_size=batch_size, optimizer=optimizer, shuffle=shuffle, seed=seed)
-    return _widget_class()(training)
+    widget: Live = _widget_class()(training)
+    return widget
 
 
 @functools.cache

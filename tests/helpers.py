@@ -151,10 +151,14 @@ def gradients_of(backend, network, params, x, y):
     return {"loss": np.array(seen.loss), **named, "dx": seen.dx}
 
 
-def tree(folder):
-    """Everything below a folder, by path: what it is, its permissions, when it was written, and what is in it."""
-    found = {}
-    for path in sorted(Path(folder).rglob("*")):
+def tree(folder, but=None):
+    """Everything below a folder, by path: what it is, its permissions, when it was written, and what is in it.
+
+    Without what begins with the name `but`, which may be changing meanwhile.
+    """
+    found, folder = {}, Path(folder)
+    tops = (path for path in folder.iterdir() if but is None or not path.name.startswith(but))
+    for path in sorted(each for top in tops for each in (top, *(top.rglob("*") if not top.is_symlink() else ()))):
         status = path.lstat()
         content = path.readlink() if path.is_symlink() else path.read_bytes() if path.is_file() else None
         found[str(path.relative_to(folder))] = (status.st_mode, status.st_ino, status.st_mtime_ns, content)

@@ -300,13 +300,13 @@ def started_training(*arguments):
 def test_an_output_that_came_into_being_meanwhile_stays(folder, kind):
     process = started_training("--output", "out")
     taken("out", kind)
-    before = {name: entry for name, entry in tree(folder).items() if not name.startswith("run")}
+    before = tree(folder, but="run")
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()
     assert (process.returncode, out) == (2, "")
     said = "error: --output out: exists already, and nothing is overwritten; the results are in run/results.json\n"
     assert err == said
-    assert {name: entry for name, entry in tree(folder).items() if not name.startswith("run")} == before
+    assert tree(folder, but="run") == before
     results = json.loads(Path("run/results.json").read_text())
     assert results["epochs"] == load_all("run")[2]["progress"]["epoch"] > 0
 

@@ -13,7 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -26,6 +26,15 @@ LATER_SECONDS = 0.5
 """How much later than rank 0 the others speak: of a mistake that all make alike, one speaks."""
 
 T = TypeVar("T")
+
+
+class Communicator(Protocol):
+    """What of an mpi4py `Intracomm` a caller may want to know; it has more."""
+
+    @property
+    def rank(self) -> int: ...
+    @property
+    def size(self) -> int: ...
 
 
 class Alone:

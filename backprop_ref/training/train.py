@@ -28,7 +28,7 @@ from backprop_ref.optimizers.lbfgs import LBFGS, AnyOptimizer
 from backprop_ref.optimizers.schedules import Constant, Cosine, Schedule, Step, get_schedule
 from backprop_ref.parameters import Parameters
 from backprop_ref.random import Orders, Stream
-from backprop_ref.ranks.ranks import Alone, Ranks
+from backprop_ref.ranks.ranks import Alone, Communicator, Ranks
 from backprop_ref.sample_weights import ClassWeight, weighted
 from backprop_ref.training import checkpoint
 from backprop_ref.training.arguments import check_finite, finite_data, integer, optimizer_or_default, validation_data
@@ -79,7 +79,7 @@ def train(
     numerics: str | None = None,
     device: str | None = None,
     threads: int | None = None,
-    comm: Any = None,
+    comm: Communicator | None = None,
 ) -> Result:
     """Trains a copy of `params` on x and y.
 

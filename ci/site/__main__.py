@@ -36,6 +36,7 @@ STRUCTURE = {
         "data",
         "verify",
         "traces-and-reports",
+        "play",
         "sweeps",
         "backends",
         "machines",
@@ -52,7 +53,7 @@ STRUCTURE = {
         "reference/vectors",
         "bugs",
     ),
-    "Explanation": ("design", "gradients", "arithmetic", "benchmarks"),
+    "Explanation": ("design", "gradients", "arithmetic", "benchmarks", "results"),
     "The project": ("found-in-the-wild", "pages", "contributing", "changelog"),
 }
 

@@ -330,7 +330,7 @@ def _rules(readable: tuple[str, ...], path: tuple[str, ...]) -> tuple[tuple[str,
     own = {str(Path(sys.executable).resolve()), package}
     listed = {
         os.path.realpath(each)
-        for each in {*_SYSTEM, *python, *libraries, *own, *readable, *(one for one in path if one)}
+        for each in {*_SYSTEM, *python, *libraries, *own, *readable, *filter(None, path), *_elsewhere(path)}
         if Path(each).exists()
     }
     roots = {
@@ -341,6 +341,16 @@ def _rules(readable: tuple[str, ...], path: tuple[str, ...]) -> tuple[tuple[str,
     found = [each for root in sorted(roots) for each in _but_hidden(root)]
     devices = [str(each) for each in Path("/dev").glob("nvidia*")]
     return (*found, *((each, -1) for each in (*_DEVICES, *devices) if Path(each).exists()))
+
+
+def _elsewhere(path: tuple[str, ...]) -> Iterator[str]:
+    """Where packages lie that only a link, or an editable install, puts on the path."""
+    for place in filter(None, path):
+        with contextlib.suppress(OSError), os.scandir(place) as entries:
+            yield from (os.path.realpath(entry.path) for entry in entries if entry.is_symlink())
+    for name, module in sys.modules.items():
+        if name.startswith("__editable__"):
+            yield from map(str, getattr(module, "MAPPING", {}).values())
 
 
 def _but_hidden(root: str) -> Iterator[tuple[str, int]]:
