@@ -151,6 +151,8 @@ def rank(what):
 def started(ranks, what):
     """What so many ranks find."""
     mpiexec = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if mpiexec is None:
+        sys.exit("error: no mpiexec here: pip install mpi4py mpich, or load a module of MPI")
     launch = [] if ranks == 1 else [mpiexec, "-n", str(ranks)]
     command = [*launch, sys.executable, __file__, "--rank", what]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)

@@ -82,7 +82,8 @@ def page(results):
     """The page: a table for each precision, a line for each machine."""
     text, rungs = INTRODUCTION, list(dict.fromkeys(row["rung"] for each in results for row in each["rows"]))
     for dtype in ("float64", "float32"):
-        lines = [[name(each), *(cell(each, rung, dtype) for rung in rungs)] for each in results]
+        there = [each for each in results if any(row["dtype"] == dtype for row in each["rows"])]
+        lines = [[name(each), *(cell(each, rung, dtype) for rung in rungs)] for each in there]
         if lines:
             text += f"\n## {dtype}\n\n{markdown([['processor', *rungs], *lines])}"
     return text if results else f"{text}\nNobody has yet.\n"
