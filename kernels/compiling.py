@@ -190,16 +190,16 @@ class _Linked(_Optimized):
 class _Compiler(Compiler):  # type: ignore[misc]
     """Numba's compiler, with a library of ours for the code."""
 
-    library: type[_Optimized] = _Optimized
+    holder: type[_Optimized] = _Optimized
 
     def compile_extra(self, function: Any) -> Any:
-        self.state["library"] = library = self.library(self.state.targetctx.codegen(), function.__qualname__)
+        self.state["library"] = library = self.holder(self.state.targetctx.codegen(), function.__qualname__)
         library.enable_object_caching()
         return super().compile_extra(function)
 
 
 class _LinkedCompiler(_Compiler):
-    library = _Linked
+    holder = _Linked
 
 
 class _AsWritten(_Optimized):
@@ -209,7 +209,7 @@ class _AsWritten(_Optimized):
 class AsWritten(_Compiler):
     """For functions whose loops that count are written in vectors: LLVM makes none of the others."""
 
-    library = _AsWritten
+    holder = _AsWritten
 
 
 def side_by_side(functions: Mapping[Name, Callable[[], Any]]) -> dict[Name, Any]:

@@ -151,6 +151,12 @@ def gradients_of(backend, network, params, x, y):
     return {"loss": np.array(seen.loss), **named, "dx": seen.dx}
 
 
+SMALL_SWEEP = (
+    *("--dataset", "xor", "--epochs", "2", "--seeds", "1,2", "--activations", "tanh,relu"),
+    *("--backend", "numpy"),
+)
+
+
 def tree(folder, but=None):
     """Everything below a folder, by path: what it is, its permissions, when it was written, and what is in it.
 

@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import yaml
+from helpers import SMALL_SWEEP
 from safetensors.numpy import load, save
 
 import backprop_ref as br
@@ -371,19 +372,7 @@ def made(folder):
             )
             == 0
         )
-        swept_by = [
-            "--dataset",
-            "xor",
-            "--epochs",
-            "2",
-            "--seeds",
-            "1,2",
-            "--activations",
-            "tanh,relu",
-            "--backend",
-            "numpy",
-        ]
-        assert run(["sweep", *swept_by, "--out", str(folder / "sweep"), "--workers", "1"]) == 0
+        assert run(["sweep", *SMALL_SWEEP, "--out", str(folder / "sweep"), "--workers", "1"]) == 0
         with (folder / "compared.json").open("w") as out, contextlib.redirect_stdout(out):
             assert run(["compare", "xor", "--backends", "numpy,python", "--steps", "1", "--json"]) == 0
     cases = shipped_cases()[:3]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import more, parameters, samples
+from helpers import SMALL_SWEEP, more, parameters, samples
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
@@ -326,19 +326,7 @@ def test_a_comparison_may_be_anything(tmp_path, capsys):
 
 @pytest.mark.more
 def test_rows_of_a_sweep_may_be_anything(tmp_path, capsys):
-    options = [
-        "--dataset",
-        "xor",
-        "--epochs",
-        "2",
-        "--seeds",
-        "1,2",
-        "--activations",
-        "tanh,relu",
-        "--backend",
-        "numpy",
-    ]
-    assert run(["sweep", *options, "--out", str(tmp_path / "sweep")]) == 0
+    assert run(["sweep", *SMALL_SWEEP, "--out", str(tmp_path / "sweep")]) == 0
     capsys.readouterr()
     path = next((tmp_path / "sweep/cells").glob("*/cell.json"))
     content = json.loads(path.read_text())

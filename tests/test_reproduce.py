@@ -183,11 +183,18 @@ def changed_history(run):
     Path(run, "history.csv").write_text("\n".join(lines) + "\n")
 
 
+def shortened_history(run):
+    """Without its last rows."""
+    lines = Path(run, "history.csv").read_text().splitlines()
+    Path(run, "history.csv").write_text("\n".join(lines[:31]) + "\n")
+
+
 CHANGES = {
     "data": (lambda _: table(flipped=True), 0, "data was"),
     "weights": (changed_weights, 40, ""),
     "file": (damaged_weights, 40, "damaged"),
     "history": (changed_history, 7, "history.csv: line 8 is not what this training writes"),
+    "shorter history": (shortened_history, 31, "history.csv: line 32 is not what this training writes"),
     "config": (changed_config, 1, "config.yaml: training.learning_rate was 0.25, now 0.25000000000000006"),
     "certificate": (changed_certificate, 6, "certificate.json: its chain of hashes does not hold from epoch 6 on"),
 }

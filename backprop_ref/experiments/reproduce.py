@@ -224,12 +224,12 @@ def _with_data(config: dict[str, Any] | None, path: Path) -> dict[str, Any]:
 
 
 def _changed_row(path: Path, again: Path) -> int | None:
-    """The first row of a history in a file that is another one than training again wrote; row 0 is the header."""
+    """The first row that training again wrote and a history in a file has not, or has otherwise; row 0: the header."""
     if not path.is_file():
         return None
     rows = again.read_bytes().splitlines()
     before = beginning(path, again.stat().st_size + 1).splitlines()
-    return next((row for row, (one, other) in enumerate(zip(before, rows, strict=False)) if one != other), None)
+    return next((row for row, line in enumerate(rows) if before[row : row + 1] != [line]), None)
 
 
 def _changed(now: Mapping[str, Any], then: Mapping[str, Any] | None) -> list[str]:
