@@ -222,6 +222,19 @@ def test_a_pipe_can_be_read_where_it_was_opened(tmp_path):
     refused(tmp_path / "pipe.csv", "might never end; save what it gives to a file, or give /dev/stdin and redirect")
 
 
+@pytest.mark.parametrize(
+    ("targets", "task"),
+    [
+        ([10, 20, 29, 41, 50], "regression"),
+        ([1, 2, 3, 4, 5], "classification"),
+        ([10, 20, 10, 20, 50], "classification"),
+    ],
+)
+def test_whole_numbers_that_come_once_each_are_quantities_unless_they_count(file, targets, task):
+    rows = "".join(f"{0.5 + i},{target}\n" for i, target in enumerate(targets))
+    assert read_csv(file(f"x,y\n{rows}")).task == task
+
+
 finite = st.floats(allow_nan=False, allow_infinity=False)
 COLUMNS = tuple(map(operator.itemgetter, range(3)))
 

@@ -472,6 +472,8 @@ def _task(raw: Text | Numbers, asked: Asked) -> str:
         return "regression"
     distinct, counts, _ = Distinct.of(numbers)
     counted = len(distinct) and distinct[0] in {0, 1} and distinct[-1] - distinct[0] == len(distinct) - 1
+    if not counted and len(distinct) == len(numbers) > 2:  # each in one row
+        return "regression"
     even = len(counts) > 0 and counts.max() <= 3 * counts.min()
     most = MOST_CLASSES if counted and even else FEW_NUMBERS if 2 * len(distinct) <= len(numbers) else FEW_EACH
     return "classification" if len(distinct) <= most else "regression"
