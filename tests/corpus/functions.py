@@ -262,7 +262,7 @@ def same_numbers(program: Program, bug: Planted, kind_id: str) -> bool:
     placed = [(BY_ID[one.id], one.layers, one.form) for one in program.planted]
     place = program.planted.index(bug)
     others = [] if spec.has_loss else list(_with_other_losses(spec))
-    if bug.rule in FACTORS:  # what a mean lacks, a sum has
+    if bug.rule in FACTORS or not spec.has_loss:  # what a mean lacks, a sum has
         reductions = SQUARED if spec.net.loss == "squared" else ENTROPY
         others += [dataclasses.replace(spec, reduction=reduction) for reduction in reductions]
     for said in [spec, *others]:

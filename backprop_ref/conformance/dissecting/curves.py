@@ -19,7 +19,12 @@ def _formulas(z, a) -> Iterator[tuple[str, np.ndarray]]:
     yield from (("1", z * 0.0 + 1.0), ("a", a), ("z", z), ("1 where z > 0, else 0", mask))
     yield from (("1 where z ≤ 0, else 0", 1.0 - mask), ("z where z > 0, else 0", z * mask))
     yield from (("1 − a", 1.0 - a), ("1 + a", 1.0 + a), ("a²", a**2), ("(1 − a)²", (1.0 - a) ** 2))
-    yield from (("1 − a²", 1.0 - a**2), ("a·(1 − a)", a * (1.0 - a)), ("a·(1 + a)", a * (1.0 + a)))
+    yield from (
+        ("1 − |a|", 1.0 - np.abs(a)),
+        ("1 − a²", 1.0 - a**2),
+        ("a·(1 − a)", a * (1.0 - a)),
+        ("a·(1 + a)", a * (1.0 + a)),
+    )
     yield from (("1 + a²", 1.0 + a**2), ("a²·(1 − a)", a**2 * (1.0 - a)), ("a·(1 − a)²", a * (1.0 - a) ** 2))
     yield from (("a·(1 − a²)", a * (1.0 - a**2)), ("(1 − a²)²", (1.0 - a**2) ** 2), ("1 − a³", 1.0 - a**3))
     yield from (("z·(1 − a)", z * (1.0 - a)), ("z·(1 − z)", z * (1.0 - z)), ("1 − z²", 1.0 - z**2))

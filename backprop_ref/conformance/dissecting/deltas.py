@@ -286,14 +286,17 @@ def by_a_number(rows: Rows, layer: int, above: list[Above], measured, scale, tol
                     rows.rules,
                 )
             )
-    for value, parts, start, base in ways:
-        number = numbers_for(
-            lambda n, value=value: _scaled(value(n), scale, mask), start, _scaled(measured, scale and 1.0)
-        )
-        due = None if number is None else value(number)
-        c = None if due is None else ratio(measured, due[mask], tolerance)
-        if c is not None and (scale is None or abs(c - scale) <= tolerance * abs(scale)):
-            return Match(Way(due, parts(number), due, base), 0, c, len(parts(number)))
+    for due_scale in dict.fromkeys((scale, None) if last else (scale,)):  # a bug may bring another factor
+        for value, parts, start, base in ways:
+            number = numbers_for(
+                lambda n, value=value, due_scale=due_scale: _scaled(value(n), due_scale, mask),
+                start,
+                _scaled(measured, due_scale and 1.0),
+            )
+            due = None if number is None else value(number)
+            c = None if due is None else ratio(measured, due[mask], tolerance)
+            if c is not None and (due_scale is None or abs(c - due_scale) <= tolerance * abs(due_scale)):
+                return Match(Way(due, parts(number), due, base), 0, c, len(parts(number)) + (due_scale != scale))
     return None
 
 

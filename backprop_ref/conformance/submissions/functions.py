@@ -594,16 +594,16 @@ def is_outer(x, db, dW) -> bool:
 
 
 def two_answers(answer, y) -> tuple[Values | None, Values | None]:
-    """What `answer` gives for the first label of y, and for the first other one that changes its dW.
+    """What `answer` gives for the first label of y, and for the first other one that changes its dW in every layer.
 
-    Far ones are tried as well: the sign of an error, or a margin, changes with no other.
+    Far ones are tried as well: the sign of an error, or a margin, changes with no other, nor does a sum over outputs.
     """
     one, two = answer(y[:1]), None
     near = next((row for row in y if not np.array_equal(row, y[0])), 1.0 - y[0])
     for label in (near, 10.0 * (1.0 + y[0]), -10.0 * (1.0 + y[0])):
         found = answer(label[None]) if one is not None else None
         two = two if found is None else found
-        if found is None or found.dW is None or one.dW is None or not all(map(_alike, one.dW, found.dW)):
+        if found is None or found.dW is None or one.dW is None or not any(map(_alike, one.dW, found.dW)):
             break
     return one, two
 
