@@ -226,10 +226,10 @@ def _widget_class() -> Any:
             "br.live needs anywidget, which is not installed: pip install 'backprop-ref[notebook]'; without it, "
             "result.explorer() shows a training afterwards"
         ) from None
-    from backprop_ref.report.embedding import static
+    from backprop_ref.report.embedding import static, styles
     from backprop_ref.report.explorer import formulas
 
-    page = f"const [LAYOUT, STYLE] = {json.dumps([static('explorer.html'), static('page.css')])};"
+    page = f"const [LAYOUT, STYLE] = {json.dumps([static('explorer.html'), styles('page.css')])};"
     scripts = [static(name) for name in ("records.js", "formulas.js", "explorer.js", "live.js")]
 
     def begin(self: Any, training: Steps) -> None:

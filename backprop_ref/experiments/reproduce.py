@@ -12,7 +12,7 @@ from pydantic import Field
 
 from backprop_ref.asking import ask
 from backprop_ref.backends import get_backend
-from backprop_ref.errors import InvalidInput, TrainingDiverged
+from backprop_ref.errors import BackpropRefError, InvalidInput, TrainingDiverged
 from backprop_ref.experiments.config import check_backend, merge, read_config
 from backprop_ref.experiments.run_folder import CONFIG, no_run_folder
 from backprop_ref.experiments.runner import first_params, how_to_train, prepare
@@ -20,6 +20,8 @@ from backprop_ref.files import Name, beginning, create, path_of
 from backprop_ref.network.model_file import Model
 from backprop_ref.settings import resolve
 from backprop_ref.stored import Count, Stored
+from backprop_ref.traces.file import Trace, open_trace
+from backprop_ref.traces.recorder import Recorder
 from backprop_ref.training.chain import FORMAT, Chain, first_break, hashed, history_hash
 from backprop_ref.training.checkpoint import CERTIFICATE, CHECKPOINT
 from backprop_ref.training.ctrl_c import uninterrupted
@@ -30,6 +32,8 @@ from backprop_ref.training.train import train
 
 GONE_ON = ("interrupted", "callback", None)
 """How a run ended that would go on by its configuration."""
+SOON, SMALL, FRAMES = 2.0, 3000, 300
+"""Seconds that a training took, its parameters, and the epochs to show, where a page may train it again."""
 
 
 OF_A_CALL = (
@@ -154,9 +158,39 @@ def reproduce(
     return _compared(claims, again, tuple(notes), computing.name, changed)
 
 
-def _until(claim):
-    """A callback that stops where the run did."""
-    return lambda at: at.epoch >= claim.epochs
+def traced_again(run: Path, results: Mapping[str, Any]) -> Trace | None:
+    """The trace of a small run that has ended and wrote none, by training it again: a trace changes no bit of it.
+
+    None of a larger one, and where training it again does not end with the same parameters, to the last bit.
+    """
+    if not results["epochs"] or results["seconds"] > SOON or results["n_parameters"] > SMALL:
+        return None
+    where = run / CONFIG
+    try:
+        kept = load_checkpoint(run / CHECKPOINT)[1]
+        config = merge({}, where, environment=False)
+        check_backend(config.backend.name, where, None)
+        experiment, chosen = prepare(config), config.backend
+        recorder = Recorder(every=-(-results["epochs"] // FRAMES), configuration=run.resolve().name)
+        result = train(
+            *(experiment.network, first_params(experiment, resolve("dtype", chosen.dtype)), *experiment.xy("train")),
+            **how_to_train(experiment),
+            callback=_until(kept) if results["stopped"] in GONE_ON else None,
+            backend=get_backend(chosen.name, chosen.numerics, chosen.device, chosen.threads),
+            trace=recorder,
+        )
+    except BackpropRefError:  # its data, its backend or its checkpoint are gone
+        return None
+    uninterrupted(result)
+    trace = open_trace(recorder.folder)
+    last = [trace[f"{name}{layer}"][-1].ravel() for layer in range(trace.network.n_layers) for name in ("W", "b")]
+    return trace if np.concatenate(last).tobytes() == kept.params.flat.tobytes() else None
+
+
+def _until(claim: Any) -> Any:
+    """A callback that stops where a run did, by its claim or its state."""
+    last = claim.epochs if isinstance(claim, Claim) else claim.epoch
+    return lambda at: at.epoch >= last
 
 
 def _claims(path: Path, notes: list[str]) -> list[Claim]:

@@ -82,7 +82,7 @@ class Explorer {
   }
 
   note() {
-    const { frames, total, samples, every, shown, sizes, x } = this.records;
+    const { frames, total, every, shown, sizes, x, divisor } = this.records;
     const notes = [];
     const traced = every > 1 ? `traced epochs (one in ${every})` : "epochs";
     if (!this.still) notes.push(frames < total ? `${frames} of the ${total} ${traced} are in this page, evenly spaced` : `all ${total} ${traced} are in this page`);
@@ -90,7 +90,7 @@ class Explorer {
       if (indices.length < sizes[place]) notes.push(`${indices.length} of ${sizes[place]} neurons of a layer are drawn`);
     });
     if (this.edgeCount > MOST_EDGES) notes.push(`the ${MOST_EDGES} strongest of ${this.edgeCount} edges are drawn, and those of the chosen neuron`);
-    notes.push(`gradients are of ${counted(x.length, "sample")}${x.length > 1 ? " as one batch" : ""}`);
+    notes.push(`gradients are of ${counted(x.length, "sample")}${x.length > 1 ? " as one batch" : ""}, so n is ${number(divisor)}`);
     const text = `${notes.join("; ")}.`;
     return text[0].toUpperCase() + text.slice(1);
   }
