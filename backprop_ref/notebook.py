@@ -230,7 +230,7 @@ def _widget_class() -> Any:
     from backprop_ref.report.explorer import formulas
 
     page = f"const [LAYOUT, STYLE] = {json.dumps([static('explorer.html'), styles('page.css')])};"
-    scripts = [static(name) for name in ("records.js", "formulas.js", "explorer.js", "live.js")]
+    scripts = [static(name) for name in ("records.js", "formulas.js", "neurons.js", "explorer.js", "live.js")]
 
     def begin(self: Any, training: Steps) -> None:
         fields, state = training.state()

@@ -12,7 +12,7 @@ from backprop_ref.report.embedding import as_json, compressed, letters, policy, 
 from backprop_ref.report.explorer import explored
 from backprop_ref.text import numbered
 
-SCRIPTS = ("records.js", "formulas.js", "explorer.js", "frame.js")
+SCRIPTS = ("records.js", "formulas.js", "neurons.js", "explorer.js", "frame.js")
 MOST_BYTES = 2_000_000
 """Of a frame: a notebook keeps it in its file."""
 TALLER = 8

@@ -12,7 +12,7 @@ from backprop_ref.report.explorer import explored
 from backprop_ref.report.sections import Section, table
 from backprop_ref.text import as_html
 
-SCRIPTS = ("records.js", "formulas.js", "explorer.js", "page.js")
+SCRIPTS = ("records.js", "formulas.js", "neurons.js", "explorer.js", "page.js")
 MOST_IN_DETAIL = 3
 MOST_BYTES, SPARE = 8_000_000, 200_000
 """Of a page, and what of these is left for its words."""

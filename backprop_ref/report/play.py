@@ -12,7 +12,7 @@ from backprop_ref.report.embedding import as_json, compressed, hashed, static, s
 from backprop_ref.report.engine import engine
 from backprop_ref.version import __version__
 
-SCRIPTS = ("formulas.js", "diagram.js", "tour.js", "play.js")
+SCRIPTS = ("formulas.js", "neurons.js", "diagram.js", "tour.js", "play.js")
 
 
 def page(content: Mapping[str, Any], activations: Iterable[str] = (), losses: Iterable[tuple[str, str]] = ()) -> str:
