@@ -2,7 +2,7 @@
 
     python bench/bench_play.py [WORDS OF THE ADDRESS …]      default: data=xor data=digits
 
-Frames a second are those of the browser, epochs those of the worker that trains beside them. The milliseconds of a frame
+Frames a second are those of the browser, epochs those of the worker beside them. The milliseconds of a frame
 are processor time of the page's main thread, so that a busy machine does not add to them: of a frame that moves, and of
 one in which all that is written is new, of which there are at most four a second.
 """

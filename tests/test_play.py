@@ -1,5 +1,6 @@
 """The page that trains: its engine against Python to the bit, and in a real browser with real clicks."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -72,6 +73,11 @@ def drawn(number):
     if name == "sgd":
         momentum = pick([0.0, 0.9])
         optimizer = br.SGD(0.05, momentum, bool(momentum and pick([0, 1])), pick([0.0, 0.01]))
+    more = [{}, {}, {"l1": 0.01, "clip_value": 0.1}, {"clip_norm": 0.2, "max_norm": 0.9}, {"l2": 0.1}][number % 5]
+    if number % 5 != 4 or name != "adamw":
+        optimizer = dataclasses.replace(optimizer, **more)
+    if name == "adam":
+        optimizer = dataclasses.replace(optimizer, epsilon_hat=bool(pick([0, 1])))
     x = stream.normal(rows * sizes[0]).reshape(rows, -1)
     y = br.one_hot(np.arange(rows) % sizes[-1], sizes[-1]) if sizes[-1] > 1 else stream.uniform(rows)[:, None]
     training = {
@@ -282,6 +288,7 @@ def test_the_worker_trains_on_and_a_link_leads_back(file, opened, tmp_path):
 def test_a_run_goes_on_where_it_is(opened, tmp_path, capsys):
     run = tmp_path / "run"
     asked = ["train", "iris", "--hidden", "5", "--activation", "tanh", "--optimizer", "adam", "--schedule", "constant"]
+    asked += ["--clip-norm", "0.3", "--l1", "0.001", "--l2", "0.1", "--max-norm", "2"]
     assert run_command([*asked, "--epochs", "4", "--numerics", "reproducible", "--run-dir", str(run)]) == 0
     assert run_command(["play", str(run), "--out", str(tmp_path / "play.html")]) == 0
     page = opened(tmp_path / "play.html")

@@ -196,7 +196,7 @@ class Live {
     const optimizer = new Optimizer(training.optimizer.settings, params);
     optimizer.slots = training.optimizer.slots.map((slot) => slot.slice());
     optimizer.powers = training.optimizer.powers;
-    optimizer.step(this.after, new Parameters(network.sizes, this.pass.grads.flat.slice()));
+    optimizer.step(this.after, new Parameters(network.sizes, this.pass.grads.flat.slice()), this.rows.length);
   }
 
   passed({ x, y }, bug) {
@@ -739,7 +739,7 @@ class Play {
     const { name } = session.data;
     const sizes = session.network.sizes.join("-");
     document.title = `${name}, ${sizes}, epoch ${epoch.toLocaleString("en")} · backprop-ref play`;
-    find("title").textContent = `${name}, ${session.data.x.length.toLocaleString("en")} rows; ${sizes}, ${session.network.activations.map(spelled).join(", ")}; ${spelled(session.network.loss)}.`;
+    find("title").textContent = `${name}, ${session.data.x.length.toLocaleString("en")} rows; ${sizes}, ${session.network.activations.map(spelled).join(", ")}; ${spelled(session.network.loss)}${session.run?.besides ?? ""}.`;
     this.writeAddress();
     this.sayHash();
     if (!live) {
