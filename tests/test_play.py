@@ -190,7 +190,8 @@ def firefox(firefox_itself):
     return lambda text: firefox_itself.run(f"{engine()} {TRAINED} return trained(arguments[0]);", text)
 
 
-@pytest.mark.few(2, 9)
+@pytest.mark.few(1, 9)
+@pytest.mark.more(where="firefox")
 @pytest.mark.parametrize("block", range(5))
 @pytest.mark.parametrize("where", ["node", "chromium", "firefox"])
 def test_the_engine_trains_to_the_bits_of_python(where, block, request):
@@ -368,6 +369,7 @@ def test_the_worker_trains_on_and_a_link_leads_back(file, opened, tmp_path):
     assert "epoch 0 ·" in part(page, "now").inner_text()
 
 
+@pytest.mark.more
 def test_the_page_trains_in_firefox(file, firefox_itself, tmp_path):
     words = "data=moons&hidden=3.tanh&optimizer=adam&epoch=12"
     firefox_itself.ask("WebDriver:Navigate", {"url": f"{file.as_uri()}#{words}"})
