@@ -356,6 +356,7 @@ def _train(experiment, backend, params, folder, progress, announce, may_grow, co
                 run_dir=folder,
                 resume=config.run.resume is not None,
                 trace=_recorder(config.trace, folder),
+                keep_checkpoints=config.trace.checkpoints,
                 backend=backend,
                 comm=comm,
             )
@@ -604,7 +605,7 @@ def _recorder(trace, folder):
     if trace.sinks:
         return Recorder(folder, dict.fromkeys(trace.sinks), trace.samples, trace.every, trace.digits)
     for name, field in type(trace).model_fields.items():
-        if getattr(trace, name):
+        if name != "checkpoints" and getattr(trace, name):
             flag = field.json_schema_extra["flag"]
             raise InvalidInput(
                 f"trace.{name} ({ask(flag)}): nothing is traced; add {ask('--trace', 'binary')}, csv or parquet"

@@ -303,6 +303,7 @@ class Trace(Section):
     digits: Annotated[int, Field(ge=1, lt=18)] | None = key(
         None, "--trace-digits", "Digits in CSV, 17 at most; default: the fewest that read back as the same number."
     )
+    checkpoints: bool = key(False, "--keep-checkpoints", "Keep some checkpoints, for reproduce --spot.")
 
 
 class Run(Section):

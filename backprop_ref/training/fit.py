@@ -94,6 +94,8 @@ class Run:
                     try:
                         poll()
                         diverged = self._advance(count, poll if count == 1 else poll_late)
+                        if self.folder:
+                            self.folder.keep(self.state, self.plan)
                         if diverged is None and callback is not None:
                             self._call(callback)
                     except Interrupted:

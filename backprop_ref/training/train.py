@@ -70,6 +70,7 @@ def train(
     run_dir: Name | None = None,
     resume: bool = False,
     force: bool = False,
+    keep_checkpoints: bool = False,
     state: State | None = None,
     metric: str | None = None,
     trace: Recorder | None = None,
@@ -124,6 +125,9 @@ def train(
         Go on from the checkpoint in `run_dir`, to the same bits as if training had never stopped.
     force : bool
         Replace the run that `run_dir` holds, whichever it is.
+    keep_checkpoints : bool
+        Keep the checkpoint of each epoch that the chain of hashes has, from which others can check it: see `reproduce`.
+        For reproducible numerics.
     state : State, optional
         ``result.state`` of an earlier training that goes on, with its ``result.params``: from its last epoch, with the
         optimizer's state, shuffling, place in the schedule and history of then, for `epochs` more. So fifty calls of
@@ -219,6 +223,7 @@ def train(
                 resume,
                 force,
                 _threads(computing) if computing.numerics == "fast" else None,
+                keep_checkpoints,
             )
             folder, begun = _opened(opened, ranks, begun, of_folder)
         if ranks.rank > 0:
@@ -277,7 +282,7 @@ def _opened(
         folder = checkpoint.Folder(*of_folder)
         opened.callback(folder.close)
         found.append(folder)
-        *_, epochs, resume, _, _ = of_folder
+        *_, epochs, resume, _, _, _ = of_folder
         return folder.restore(fresh, epochs) if resume else fresh
 
     begun = ranks.first(begin)
