@@ -31,10 +31,9 @@ if TYPE_CHECKING:
     from backprop_ref.traces.recorder import Recorder
 
 CHUNK_SECONDS = 0.1
-CHECKPOINT_SECONDS, TIMES_SAVING = 0.5, 1.5
-"""Between the end of a checkpoint and the next one, in the midst of an epoch if need be: so many seconds, or so many
-times what writing the last one took. So SIGKILL takes no more than these and the time of writing: under 1 s, where that
-is under a third of a second."""
+CHECKPOINT_SECONDS, SAVING_SECONDS = 0.5, 1.0 / 3.0
+"""Between the end of a checkpoint and the next one, in the midst of an epoch if need be; longer in proportion where
+writing one takes longer than the second. SIGKILL takes no more than the time between two and that of writing one."""
 
 
 class Paused(Exception):
@@ -135,7 +134,7 @@ class Run:
                     if now - saved > each:
                         self.save()
                         saved = perf_counter()
-                        each = max(CHECKPOINT_SECONDS, TIMES_SAVING * (saved - now))
+                        each = CHECKPOINT_SECONDS * max(1.0, (saved - now) / SAVING_SECONDS)
                 self.stop(self.state.stopped or "epochs")
                 self._end_trace()
             except BaseException:
