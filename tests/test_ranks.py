@@ -1,6 +1,7 @@
 """One training in several processes: the bits of one, whatever their number; one that fails ends all."""
 
 import os
+import pickle
 import queue
 import shutil
 import signal
@@ -50,7 +51,8 @@ class Threads:
         array[:] = self.allgather(array.copy())[root]
 
     def bcast(self, value):
-        return self.allgather(value)[0]
+        found = self.allgather(value)[0]
+        return value if self.rank == 0 else pickle.loads(pickle.dumps(found))
 
     def allgather(self, value):
         self.boxes[self.rank] = value

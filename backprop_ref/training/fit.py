@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import time
+import itertools
 from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from backprop_ref import dropout, metrics
 from backprop_ref.api import evaluate_on
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
-from backprop_ref.backends.base import Poll, Snapshots, Trainer
+from backprop_ref.backends.base import Part, Poll, Snapshots, Trainer
 from backprop_ref.errors import InvalidInput, TrainingDiverged
 from backprop_ref.optimizers.lbfgs import AnyOptimizer
 from backprop_ref.optimizers.schedules import Constant
@@ -24,21 +25,27 @@ from backprop_ref.training.checkpoint import Folder
 from backprop_ref.training.ctrl_c import CtrlC, Interrupted
 from backprop_ref.training.divergence import first_bad_step
 from backprop_ref.training.pairs import PairsTrainer
-from backprop_ref.training.state import Chunk, Epoch, Plan, Result, State, column_of, out_of_patience
+from backprop_ref.training.state import Begun, Chunk, Epoch, Plan, Result, State, column_of, out_of_patience
 
 if TYPE_CHECKING:
     from backprop_ref.traces.recorder import Recorder
 
 CHUNK_SECONDS = 0.1
-CHECKPOINT_SECONDS, SAVING_SECONDS = 0.5, 0.25
-"""Between two checkpoints; longer in proportion where writing one takes longer than the second."""
+CHECKPOINT_SECONDS, SAVING_SECONDS = 0.5, 1.0 / 3.0
+"""Between the end of a checkpoint and the next one, in the midst of an epoch if need be; longer in proportion where
+writing one takes longer than the second. SIGKILL takes no more than the time between two and that of writing one."""
+
+
+class Paused(Exception):
+    """A checkpoint is due in the midst of an epoch."""
 
 
 class Run:
     """A training under way.
 
     Its `state` is only ever replaced, by one assignment, when an epoch is complete: trained, validated, judged and
-    traced. Whatever fails before that, and Ctrl-C at any moment, leaves all of the run at the epoch before.
+    traced. Whatever fails before that, and Ctrl-C at any moment, leaves all of the run at the epoch before; a run that
+    stops between two batches has what is done of the next one beside it.
     """
 
     trainer: Trainer
@@ -63,10 +70,13 @@ class Run:
         stream.state = state.random
         copies = state.params.copy(), {name: slot.copy() for name, slot in state.slots.items()}
         self._memory = (state.params, state.slots), copies
+        self._order: Rows | None = None
+        """Of the epoch under way, if this process began it."""
 
     def begin(self, resume: bool) -> None:
         """Opens the trace and writes the first checkpoint: from then on the run can be resumed."""
         trace = self.plan.trace
+        self._check_begun()
         try:
             if trace:
                 self._start_trace(trace, resume or (self.folder is not None and self.folder.again))
@@ -78,11 +88,20 @@ class Run:
                 trace.discard()
             raise
 
+    def _check_begun(self) -> None:
+        """Refuses to go on in an epoch that is not this run's."""
+        if self.state.begun is None:
+            return
+        part, rows = self.state.begun.part, len(self.data[0])
+        if part.rows % self.plan.batch_size or part.rows >= rows or len(part.measures) != self.pairs.measures:
+            where = "" if self.folder is None else f"{self.folder.path}: "
+            raise InvalidInput(f"{where}the epoch under way is of other data, or damaged; start a new run instead")
+
     def fit(self, callback: Callable[[Epoch], object] | None, progress: bool | None, ctrl_c: CtrlC) -> Result:
         """Trains until something says stop, and saves what was reached, whatever ends it."""
         plan, diverged = self.plan, None
         bar = Bar("epoch", plan.epochs, progress, self.state.epoch)
-        saved, each, count = time.perf_counter(), CHECKPOINT_SECONDS, 1
+        saved, each, count = perf_counter(), CHECKPOINT_SECONDS, 1
         alone = self.ranks.size == 1
         poll, poll_late = (ctrl_c.poll, ctrl_c.poll_late) if alone else (_where_they_sum, _where_they_sum)
         if self.state.stopped is None and out_of_patience(plan, self.state):
@@ -90,14 +109,17 @@ class Run:
         with self.pairs.backend.scope(), bar:
             try:
                 while self.state.stopped is None and self.state.epoch < plan.epochs:
-                    started, count = time.perf_counter(), self.ranks.agreed(self._at_most(count))
+                    started, count = perf_counter(), self.ranks.agreed(self._at_most(count))
                     try:
                         poll()
-                        diverged = self._advance(count, poll if count == 1 else poll_late)
+                        within = poll_late if count > 1 else self._pausing(poll, saved + each)
+                        diverged = self._advance(count, within)
                         if self.folder:
                             self.folder.keep(self.state, self.plan)
                         if diverged is None and callback is not None:
                             self._call(callback)
+                    except Paused:
+                        pass
                     except Interrupted:
                         self.stop("interrupted")
                     except KeyboardInterrupt:
@@ -108,11 +130,12 @@ class Run:
                         shown = self.state.last()
                         shown.pop("learning_rate", None)
                         bar.update(self.state.epoch, **shown)
-                    now = time.perf_counter()
-                    count = max(1, min(2 * count, int(count * CHUNK_SECONDS / max(now - started, 1e-9))))
+                    now = perf_counter()
+                    if self.state.begun is None:
+                        count = max(1, min(2 * count, int(count * CHUNK_SECONDS / max(now - started, 1e-9))))
                     if now - saved > each:
                         self.save()
-                        saved = time.perf_counter()
+                        saved = perf_counter()
                         each = CHECKPOINT_SECONDS * max(1.0, (saved - now) / SAVING_SECONDS)
                 self.stop(self.state.stopped or "epochs")
                 self._end_trace()
@@ -141,6 +164,19 @@ class Run:
         """Closes the trace where the run ends."""
         if self.plan.trace:
             self.plan.trace.close(self.state.traced)
+
+    def _pausing(self, poll: Poll, due: float) -> Poll:
+        """A poll that also ends, when a checkpoint is due, an epoch that went on since by a batch or more."""
+        if self.folder is None or self.ranks.size > 1:
+            return poll
+        polls = itertools.count()
+
+        def look() -> None:
+            poll()
+            if next(polls) > 0 and perf_counter() > due:
+                raise Paused
+
+        return look
 
     def _at_most(self, count: int) -> int:
         """How many of the next `count` epochs are trained before anything looks at them."""
@@ -176,22 +212,37 @@ class Run:
 
     def _trained(self, rates: list[float], poll: Poll = lambda: None) -> Chunk:
         """An epoch for each rate, in memory that the state does not use."""
-        state, (x, y) = self.state, self.data
+        state, (x, y), begun = self.state, self.data, self.state.begun
+        self.state = state._replace(begun=None)  # its memory is trained in
         params, slots = self._memory[1 if state.params is self._memory[0][0] else 0]
-        params.flat[:] = state.params.flat
-        for name, slot in state.slots.items():
-            slots[name][...] = slot
-        if state.epoch:
+        if begun is None or begun.params is not params:
+            goes_on = state if begun is None else begun
+            params.flat[:] = goes_on.params.flat
+            for name, slot in goes_on.slots.items():
+                slots[name][...] = slot
+        if begun is None and state.epoch:
             self.pairs.optimizer.rate_changes(slots, state.columns["learning_rate"][state.epoch - 1], rates[0])
         snapshots = self._snapshots(len(rates))
         asked = () if snapshots is None else (snapshots,)
-        orders = _orders(self.plan, self.stream, len(rates), len(x))
+        if begun is None or self._order is None:
+            self._order = _orders(self.plan, self.stream, len(rates), len(x))
+        orders, self._order = self._order, None
         seeds, more = None, dict[str, Any]()
         if self.weights is not None:
             more["weights"] = self.weights
         if self.pairs.rates and state.key is not None:
             more["seeds"] = seeds = dropout.seeds(state.key, state.epoch, len(rates), len(self.pairs.rates))
-        losses, measures = self.trainer.run(params, slots, x, y, orders, rates, poll, *asked, **more)
+        trainer, part = self.trainer, Part.none(self.pairs.measures) if begun is None else begun.part
+        if begun is not None and not getattr(trainer, "by_parts", False):
+            trainer = self.pairs
+        if getattr(trainer, "by_parts", False):
+            more["part"] = part
+        try:
+            losses, measures = trainer.run(params, slots, x, y, orders, rates, poll, *asked, **more)
+        except (Interrupted, Paused):
+            if len(rates) == 1 and part.rows and self.folder is not None:
+                self.state, self._order = self.state._replace(begun=Begun(params, slots, part)), orders
+            raise
         return Chunk(params, slots, orders, rates[: len(losses)], losses, measures, snapshots, seeds)
 
     def _snapshots(self, count: int) -> Snapshots | None:
@@ -270,6 +321,7 @@ class Run:
         """
         x, y = self.data
         self.stream.state = self.state.random
+        self._order = None
         layer, where = None, "the loss or a weight"
         for rate in rates:
             chunk = self._trained([rate])
