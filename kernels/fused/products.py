@@ -14,8 +14,8 @@ de Geijn, Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34, 2008).
 begun; each worker then takes the next piece when it is done with its last, so that none waits long for one that was
 held up.
 
-Where `out` has fewer rows than a tile, the tile's last rows repeat its last one, and write the same numbers again; a
-tile that is wider than `out` leaves alone what is beside it.
+Where `out` has fewer rows than a tile, the tile's last rows repeat its last one, and write the same numbers again, but
+a single row has a tile of its own; a tile that is wider than `out` leaves alone what is beside it.
 
 Error: ``gamma(depth) |left|.T @ |right|``, and u |out| for each `DEPTH` terms; in order, ``gamma(depth + 1)`` of that
 and |start|.
@@ -73,13 +73,14 @@ def tile_of(dtype: str, ordered: bool = False) -> Tile:
 
 
 @cache
-def tile_product_for(dtype: str, vectors: int, ordered: bool) -> Any:
-    """The innermost loop, for tiles that many vectors wide, as a function that compiled code may call.
+def tile_product_for(dtype: str, rows: int, vectors: int, ordered: bool) -> Any:
+    """The innermost loop, for tiles that many vectors wide, as a function that compiled code may call; where they have
+    one row, up to that many.
 
     ``tile_product(left, right, start, out, depth, height, width)``: views that begin where the tile's operands do, and
     how many terms, rows and columns there are.
     """
-    rows, _, lanes = tile_of(dtype, ordered)
+    lanes, first_masked = tile_of(dtype, ordered).lanes, vectors - 1 if rows > 1 else 0
     index, flags = ir.IntType(64), () if ordered else ("contract",)
 
     def write(builder: Any, left: Any, right: Any, start: Any, out: Any, depth: Any, height: Any, width: Any) -> None:
@@ -87,7 +88,13 @@ def tile_product_for(dtype: str, vectors: int, ordered: bool) -> Any:
         `start` is rounded once."""
         r = Registers(builder, dtype, lanes)
         (left, left_t, left_i), (right, right_t, _), (start, start_i, _), (out, out_i, _) = left, right, start, out
-        mask, last = r.first_lanes(builder.sub(width, index((vectors - 1) * lanes))), builder.sub(height, index(1))
+        last, masks = (
+            builder.sub(height, index(1)),
+            {
+                column: r.first_lanes(builder.sub(width, index(column * lanes)))
+                for column in range(first_masked, vectors)
+            },
+        )
         inside = [builder.icmp_signed("<", index(row), last) for row in range(rows)]
         here = [builder.select(condition, index(row), last) for row, condition in enumerate(inside)]
         left_rows, start_rows, out_rows = (
@@ -96,9 +103,9 @@ def tile_product_for(dtype: str, vectors: int, ordered: bool) -> Any:
         )
 
         def load(row: Any, column: int) -> Any:
-            """The last vector of a row may be wider than what is left of it."""
+            """What is left of a row may be less than a vector."""
             pointer = r.at(row, column * lanes)
-            return r.load(pointer) if column < vectors - 1 else r.masked_load(pointer, mask)
+            return r.masked_load(pointer, masks[column]) if column in masks else r.load(pointer)
 
         def begin(row: Any, column: int) -> Any:
             return load(row, column) if ordered else r.zeros
@@ -119,15 +126,15 @@ def tile_product_for(dtype: str, vectors: int, ordered: bool) -> Any:
         if not ordered:
             before = [[load(row, column) for column in range(vectors)] for row in start_rows]
             found = [
-                [builder.fadd(*pair) for pair in zip(*rows, strict=True)] for rows in zip(before, found, strict=True)
+                [builder.fadd(*pair) for pair in zip(*pairs, strict=True)] for pairs in zip(before, found, strict=True)
             ]
         for out_row, values in zip(out_rows, found, strict=True):
             for column, value in enumerate(values):
                 pointer = r.at(out_row, column * lanes)
-                if column < vectors - 1:
-                    r.store(value, pointer)
+                if column in masks:
+                    r.masked_store(value, pointer, masks[column])
                 else:
-                    r.masked_store(value, pointer, mask)
+                    r.store(value, pointer)
 
     return written("left right start out depth height width", write)
 
@@ -190,7 +197,8 @@ def pack_for(dtype: str) -> Callable[..., None]:
 def product_piece_for(dtype: str, ordered: bool) -> Any:
     """`product_piece`, for compiled code."""
     tile_rows, most, lanes = tile_of(dtype, ordered)
-    tile_1, tile_2, tile_3 = (tile_product_for(dtype, min(vectors, most), ordered) for vectors in (1, 2, 3))
+    tile_1, tile_2, tile_3 = (tile_product_for(dtype, tile_rows, min(count, most), ordered) for count in (1, 2, 3))
+    tile_of_row = tile_product_for(dtype, 1, most, ordered)
     call_pack = calls_for(dtype)["pack"]
 
     @merged
@@ -213,7 +221,9 @@ def product_piece_for(dtype: str, ordered: bool) -> Any:
             for i in range(0, rows, tile_rows):
                 height = min(tile_rows, rows - i)
                 a = View(at(left.array, (i // tile_rows) * left_apart), left.row, left.column)
-                if most > 2 and vectors == 3:
+                if height == 1:
+                    tile_of_row(a, b, corner(start, i, j), corner(out, i, j), depth, height, here)
+                elif most > 2 and vectors == 3:
                     tile_3(a, b, corner(start, i, j), corner(out, i, j), depth, height, here)
                 elif vectors == 2:
                     tile_2(a, b, corner(start, i, j), corner(out, i, j), depth, height, here)
@@ -312,6 +322,11 @@ def product_for(dtype: str, ordered: bool) -> Callable[..., None]:
         `start` may be `out`, or one row, repeated. The panels are `panels_for` entries to work in; the pieces are
         divided among workers.
         """
+        if columns == 1 and out.row == 1:  # one column is one row
+            for i in range(rows):
+                out.array[i] = start.array[i * start.row]
+            left, right, start, out = right, left, View(out.array, rows, 1), View(out.array, rows, 1)
+            rows, columns = 1, rows
         products = read(memory)
         workers = products.workers if depth * rows * columns >= least else 1
         across = -(-columns // (tile_vectors * lanes))
