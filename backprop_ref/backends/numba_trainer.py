@@ -20,7 +20,7 @@ from backprop_ref.dropout import Rates, Seeds
 from backprop_ref.errors import unknown
 from backprop_ref.formulas import LOSSES, OWN_ACTIVATIONS, UPDATES, terms_name
 from backprop_ref.kernels import compiling
-from backprop_ref.kernels.fused import epochs, fast_products, layers, memory, one_network, ordered_products, pieces
+from backprop_ref.kernels.fused import epochs, layers, memory, one_network, pieces, products
 from backprop_ref.kernels.fused.calls import Products
 from backprop_ref.kernels.fused.epochs import (
     Counts,
@@ -53,7 +53,7 @@ AHEAD_AFTER_SECONDS = 1.0
 AHEAD_FOR_SECONDS = 5.0
 SPECIALIZE = ("auto", "always", "never")
 
-# In fast numerics, layers up to that width have the samples of a batch side by side, wider ones those of a neuron.
+# Layers up to that width have the samples of a batch side by side, wider ones those of a neuron.
 NARROW = 16
 
 
@@ -103,9 +103,9 @@ def create(
     rules = Rules(network.activations, terms, optimizer.rule, metric, weighted, not optimizer.simple)
     fast, most = numerics == "fast", max(row.n_in * row.n_out for row in table)
     small = most * -(-batch_size // shards) < layers.PACKED_FROM  # plain loops do every product
-    wide = fast and max(network.sizes) > NARROW  # else a batch fills vector registers better than a layer
-    direct = wide and rules.update == "sgd" and shards == 1 and not _changes_gradients(hyper)
-    shared_from = (fast_products if fast else ordered_products).SHARED_FROM
+    # else a batch fills vector registers better than a layer
+    wide = max(network.sizes) > NARROW and (fast or not (small or batch_size == 1))
+    direct = fast and wide and rules.update == "sgd" and shards == 1 and not _changes_gradients(hyper)
     plan = Plan(
         layers=np.array(table, np.int64),
         hyper=hyper,
@@ -114,7 +114,7 @@ def create(
         direct=direct,
         batch_size=batch_size,
         shards=shards,
-        workers=(threads or numba.get_num_threads()) if most * batch_size >= shared_from else 1,
+        workers=(threads or numba.get_num_threads()) if most * batch_size >= products.shared_from(not fast) else 1,
         per_row=int(loss.divisor(1, network.sizes[-1])),
         dropout=np.array([*dropout, 0.0] if dropout else [0.0] * network.n_layers),
     )
