@@ -14,8 +14,10 @@ from backprop_ref.api import evaluate_on
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
 from backprop_ref.backends.base import Part, Poll, Snapshots, Trainer
 from backprop_ref.errors import InvalidInput, TrainingDiverged
+from backprop_ref.optimizers import Slots
 from backprop_ref.optimizers.lbfgs import AnyOptimizer
 from backprop_ref.optimizers.schedules import Constant
+from backprop_ref.parameters import Parameters
 from backprop_ref.progress import Bar
 from backprop_ref.random import Orders
 from backprop_ref.ranks.ranks import Alone
@@ -24,6 +26,7 @@ from backprop_ref.training.chain import next_kept
 from backprop_ref.training.checkpoint import Folder
 from backprop_ref.training.ctrl_c import CtrlC, Interrupted
 from backprop_ref.training.divergence import first_bad_step
+from backprop_ref.training.held_out import HeldOut
 from backprop_ref.training.pairs import PairsTrainer
 from backprop_ref.training.state import Begun, Chunk, Epoch, Plan, Result, State, column_of, out_of_patience
 
@@ -55,18 +58,16 @@ class Run:
         plan: Plan,
         pairs: PairsTrainer,
         data: tuple[Batch, Batch],
-        validation: tuple[Batch, Batch] | None,
+        held_out: HeldOut | None,
         state: State,
         stream: Orders,
         folder: Folder | None,
-        weights: tuple[Vector | None, Vector | None] = (None, None),
+        weights: Vector | None = None,
         ranks: Alone | None = None,
     ) -> None:
         self.plan, self.pairs, self.trainer, self.folder = plan, pairs, pairs, folder
-        self.data, self.validation, self.state, self.stream = data, validation, state, stream
-        self.weights, self.validation_weights = weights
-        self.ranks = ranks or Alone()
-        self.validated = None if validation is None else metrics.beside(pairs.metric, pairs.network, validation[1])
+        self.data, self.held_out, self.state, self.stream = data, held_out, state, stream
+        self.weights, self.ranks = weights, ranks or Alone()
         stream.state = state.random
         copies = state.params.copy(), {name: slot.copy() for name, slot in state.slots.items()}
         self._memory = (state.params, state.slots), copies
@@ -114,6 +115,8 @@ class Run:
                         poll()
                         within = poll_late if count > 1 else self._pausing(poll, saved + each)
                         diverged = self._advance(count, within)
+                        if self.folder:
+                            self.folder.keep(self.state, self.plan)
                         if diverged is None and callback is not None:
                             self._call(callback)
                     except Paused:
@@ -124,10 +127,7 @@ class Run:
                         if self.ranks.size > 1:
                             raise
                         self.stop("interrupted")
-                    if bar.enabled:
-                        shown = self.state.last()
-                        shown.pop("learning_rate", None)
-                        bar.update(self.state.epoch, **shown)
+                    self._show(bar)
                     now = perf_counter()
                     if self.state.begun is None:
                         count = max(1, min(2 * count, int(count * CHUNK_SECONDS / max(now - started, 1e-9))))
@@ -145,6 +145,13 @@ class Run:
             diverged.result = self.state.result(plan)
             raise diverged
         return self.state.result(plan)
+
+    def _show(self, bar: Bar) -> None:
+        if bar.enabled:
+            bar.update(
+                self.state.epoch,
+                **{name: value for name, value in self.state.last().items() if name != "learning_rate"},
+            )
 
     def stop(self, reason: str) -> None:
         """Ends training after the epochs that are done."""
@@ -197,10 +204,8 @@ class Run:
         if not chunk.is_finite:
             return self._diverged(rates)
         values: dict[str, float] = {}
-        if self.validation is not None:
-            values = evaluate_on(
-                pairs.backend, pairs.network, chunk.params, *self.validation, self.validated, self.validation_weights
-            )
+        if self.held_out is not None:
+            values = self.held_out.evaluate(chunk.params, self.ranks)
             if not np.isfinite(values["loss"]):
                 self.stop("diverged")
                 message = f"training diverged: the validation loss is {values['loss']} after epoch {epoch + 1}"
@@ -212,14 +217,7 @@ class Run:
         """An epoch for each rate, in memory that the state does not use."""
         state, (x, y), begun = self.state, self.data, self.state.begun
         self.state = state._replace(begun=None)  # its memory is trained in
-        params, slots = self._memory[1 if state.params is self._memory[0][0] else 0]
-        if begun is None or begun.params is not params:
-            goes_on = state if begun is None else begun
-            params.flat[:] = goes_on.params.flat
-            for name, slot in goes_on.slots.items():
-                slots[name][...] = slot
-        if begun is None and state.epoch:
-            self.pairs.optimizer.rate_changes(slots, state.columns["learning_rate"][state.epoch - 1], rates[0])
+        params, slots = self._beside(rates[0], begun)
         snapshots = self._snapshots(len(rates))
         asked = () if snapshots is None else (snapshots,)
         if begun is None or self._order is None:
@@ -243,6 +241,20 @@ class Run:
             raise
         return Chunk(params, slots, orders, rates[: len(losses)], losses, measures, snapshots, seeds)
 
+    def _beside(self, rate: float, begun: Begun | None = None) -> tuple[Parameters, Slots]:
+        """Parameters and slots as they are, or as an epoch under way has them, in memory that the state does not use,
+        for steps of such a rate."""
+        state = self.state
+        params, slots = self._memory[1 if state.params is self._memory[0][0] else 0]
+        if begun is None or begun.params is not params:
+            goes_on = state if begun is None else begun
+            params.flat[:] = goes_on.params.flat
+            for name, slot in goes_on.slots.items():
+                slots[name][...] = slot
+        if begun is None and state.epoch:
+            self.pairs.optimizer.rate_changes(slots, state.columns["learning_rate"][state.epoch - 1], rate)
+        return params, slots
+
     def _snapshots(self, count: int) -> Snapshots | None:
         """Where the next `count` epochs leave the parameters that the trace asks for."""
         if not self.plan.trace:
@@ -252,9 +264,8 @@ class Run:
 
     def _record(self, chunk: Chunk, values: dict[str, float]) -> None:
         """Makes a chunk part of the run: of history, best, trace and state, or, if any of it fails, of none."""
-        metric, y = self.pairs.metric, self.data[1]
-        scores = metrics.scores_from(metric, chunk.measures, y)
-        columns: dict[str, Any] = {"loss": chunk.losses, metrics.column_name(metric): scores}
+        scores = self._scores(chunk.measures)
+        columns: dict[str, Any] = {"loss": chunk.losses, metrics.column_name(self.pairs.metric): scores}
         columns |= {"learning_rate": chunk.rates}
         columns |= {f"val_{name}": [value] for name, value in values.items()}
         done = self.state.epoch
@@ -268,6 +279,10 @@ class Run:
             epochs = done + 1 + np.flatnonzero(chunk.snapshots.rows >= 0)
             state = self._traced(state, epochs.tolist(), chunk.snapshots.flats)
         self.state = state
+
+    def _scores(self, measures: Matrix) -> Vector:
+        """The metric after each of some epochs, from what was added up over all rows."""
+        return metrics.scores_from(self.pairs.metric, measures, self.data[1])
 
     def _linked(self, state: State) -> State:
         """The state with its link in the chain of hashes, if there is one and its epoch is kept."""
@@ -292,9 +307,8 @@ class Run:
             with backend.scope():
                 values = evaluate_on(backend, network, state.params, x, y, pairs.metric, self.weights)
                 values, scored = values | {"learning_rate": 0.0}, {}
-                if self.validation:
-                    validated = *self.validation, self.validated, self.validation_weights
-                    scored = evaluate_on(backend, network, state.params, *validated)
+                if self.held_out is not None:
+                    scored = self.held_out.evaluate(state.params, Alone())
             values |= {f"val_{name}": value for name, value in scored.items()}
             columns = {name: [values[name]] for name in state.columns}
             traced = trace.write([0], state.params.flat[None], columns, traced)

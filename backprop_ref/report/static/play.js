@@ -18,7 +18,8 @@ const [MOST_WIDE, MOST_DEEP, MOST_UNDO, MOST_SAMPLES] = [64, 7, 60, 200];
 const [MOST_EDITED, MOST_IN_TABLE, SLOW] = [24, 12, 250]; // the last in milliseconds
 const NO_DATA = "Draw points of two classes, and it can begin.";
 
-const find = (name) => document.querySelector(`[data-part="${name}"]`);
+const PARTS = new Map([...document.querySelectorAll("[data-part]")].map((part) => [part.dataset.part, part]));
+const find = (name) => PARTS.get(name);
 const fill = (select, values, chosen) => {
   select.replaceChildren(...values.map(([value, text]) => new Option(text ?? value, value)));
   select.value = chosen;
@@ -501,7 +502,7 @@ class Play {
     else {
       const frame = () => {
         this.epoch();
-        this.draw();
+        this.moved();
         if (this.timer) this.timer = requestAnimationFrame(frame);
       };
       this.timer = requestAnimationFrame(frame);
@@ -531,7 +532,7 @@ class Play {
     this.work = { epochs: this.work.epochs + work.epochs, ms: this.work.ms + work.ms };
     if (loss !== null && !Number.isFinite(loss)) this.diverged();
     if (over) this.ended();
-    else this.frame ??= requestAnimationFrame(() => ((this.frame = null), this.draw()));
+    else this.frame ??= requestAnimationFrame(() => ((this.frame = null), this.moved()));
   }
 
   // Training is over at the end of an epoch, which the worker finishes.
@@ -664,32 +665,45 @@ class Play {
     return { unit: units[phase], edge: edges[phase], active: this.active, called: PHASES[phase].called, maps: phase === "forward" ? maps : null, middle };
   }
 
-  // Everything; the canvases alone where training runs, and words then some times a second.
+  // Everything.
   show() {
-    if (!this.draw()) return;
+    this.draw();
     this.words();
   }
 
-  draw() {
+  // A frame of training that runs: the network and the plane; all that is written, some times a second.
+  moved() {
+    const due = performance.now() - (this.wordsAt ?? 0) >= SLOW;
+    this.draw(due);
+    if (due) this.words();
+  }
+
+  // The canvases; with `numbers` what stands in the page as well, and what else no frame needs.
+  draw(numbers = true) {
     const { session } = this;
     const { network, params, data } = session;
-    find("train").disabled = find("step").disabled = find("epoch").disabled = find("walk").disabled = !session.ready;
     const flat = network.sizes[0] === 2;
-    find("plane-box").hidden = !flat;
-    find("table-box").hidden = flat;
-    this.live = session.ready ? new Live(session, this.content.trees) : null;
+    const cells = this.running ? MOVING : CELLS;
+    const maps = flat && this.phase === "forward" ? mapsOf(network, params, this.bounds, cells.map) : null;
+    if (numbers) {
+      colours(true);
+      for (const name of ["train", "step", "epoch", "walk"]) find(name).disabled = !session.ready;
+      [find("plane-box").hidden, find("table-box").hidden] = [!flat, flat];
+    }
+    if (numbers || !maps) this.live = session.ready ? new Live(session, this.content.trees) : null;
     if (this.live) {
       const some = this.live.x.findIndex((row) => row.some((value) => value !== 0));
       if (this.sample === null || this.sample >= this.live.rows.length) this.sample = Math.max(0, some);
     }
-    this.diagram.draw(this.shown(flat ? mapsOf(network, params, this.bounds, CELLS) : null));
+    this.diagram.draw(this.shown(maps), numbers);
     if (flat) {
-      this.plane.draw({ network, params, bounds: this.bounds, x: data.x, y: data.y, labels: data.labels, chosen: this.live?.rows[this.sample] });
+      const chosen = this.live?.rows[this.sample];
+      const { x, y, labels } = data;
+      this.plane.draw({ network, params, bounds: this.bounds, x, y, labels, chosen, cells: cells.plane }, numbers);
     }
+    if (!numbers) return;
     this.curve.draw();
     this.now();
-    if (this.running && !(performance.now() - (this.wordsAt ?? 0) < SLOW)) this.words();
-    return true;
   }
 
   now() {
