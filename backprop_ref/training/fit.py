@@ -165,6 +165,12 @@ class Run:
         if self.folder:
             self.folder.write(self.state, self.plan)
 
+    def say_what_is_kept(self, error: InvalidInput) -> None:
+        """Adds to an error what was reached, and what the folder, which may take no more, has of it."""
+        error.result = error.result or self.state.result(self.plan)
+        if self.folder is not None:
+            error.args = (f"{error}; {self.folder.what_is_kept(self.state.epoch)}",)
+
     def close_trace(self) -> None:
         """Closes the trace where the run ends."""
         if self.plan.trace:
