@@ -28,6 +28,8 @@ RESOLUTION = 90
 MOST_NAMED = 3
 TOLD_APART_BY = ("training", "network", "backend", "data")
 OF_HISTORY = ("epoch", "loss", "accuracy", "r2", "learning_rate", "val_loss", "val_accuracy", "val_r2")
+MOST_OF_HISTORY = 2**28
+"""Bytes: some five million epochs."""
 
 
 def gather(folders, most=0):
@@ -120,7 +122,7 @@ def _is_plain(value):
 def read_history(folder):
     """The columns of history.csv by name."""
     path = folder / HISTORY
-    first, *lines = read_text(path).split("\n")
+    first, *lines = read_text(path, MOST_OF_HISTORY).split("\n")
     lines = lines[:-1]  # what is behind the last line break: nothing, or a line that is being written
     names = first.split(",")
     try:

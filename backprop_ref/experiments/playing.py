@@ -9,8 +9,9 @@ from backprop_ref.conformance.catalogue.known import BY_ID
 from backprop_ref.data import load_dataset
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.experiments.config import merge
+from backprop_ref.experiments.experiment import Experiment
 from backprop_ref.experiments.run_folder import CONFIG, no_run_folder
-from backprop_ref.experiments.runner import Experiment, check_same_data, prepare
+from backprop_ref.experiments.runner import check_same_data, prepare
 from backprop_ref.optimizers import describe
 from backprop_ref.report import play
 from backprop_ref.training.checkpoint import CHECKPOINT

@@ -56,6 +56,17 @@ class Alone:
         """Whether it is so on some rank."""
         return flag
 
+    def share(self, count: int) -> range:
+        """Of so many things, those of this rank: neighbouring ones."""
+        return range(count)
+
+    def added(self, numbers: Matrix) -> Vector:
+        """The sum of the rows of all ranks, in order; `numbers` is float64, of shape (own rows, k)."""
+        total = np.zeros(numbers.shape[1])
+        for row in numbers:
+            total += row
+        return total
+
     def check_same(self, what: Mapping[str, Any]) -> None:
         """Refuses, on all ranks, what is not the same on each of them."""
 
@@ -75,8 +86,8 @@ class Ranks(Alone):
                 "another number that is not smaller, the same for every number of processes"
             )
         self._comm = comm.Dup()  # so that no message is taken for one of the caller's
-        starts = [rank * shards // self.size for rank in range(self.size + 1)]
-        self._own = slice(starts[self.rank], starts[self.rank + 1])
+        own = self.share(shards)
+        self._own = slice(own.start, own.stop)
         self._common: BaseException | None = None
 
     @property
@@ -139,6 +150,12 @@ class Ranks(Alone):
         for sent in down:
             sent.Wait()
         return out
+
+    def share(self, count: int) -> range:
+        return range(self.rank * count // self.size, (self.rank + 1) * count // self.size)
+
+    def added(self, numbers: Matrix) -> Vector:
+        return self.sum(np.empty((len(numbers), 0)), numbers)[1]
 
     def agreed(self, value: T) -> T:
         found: T = self._comm.bcast(value)

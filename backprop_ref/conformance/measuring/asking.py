@@ -397,7 +397,15 @@ def _score(submission, network, layout, hard):
     if suits < 2 and len(set(network.sizes)) == len(network.sizes):  # no other layout has these shapes: it is db
         suits = max(suits, _suiting(x[0], values._replace(db=None), second._replace(db=None)))
     odd = bool(_odd(one.values.db, network.sizes, len(x)))
-    return (1, 2, BEST)[suits] - (0.5 if odd else 0.0), "", biased
+    across = suits == 2 and _across(submission, network, layout, hard)
+    return (1, 2, BEST)[suits] - (0.5 if odd else 0.0) - across, "", biased
+
+
+def _across(submission, network, layout, hard):
+    """Whether b stands across single samples, so that adding it makes several of one: what turns b takes a batch."""
+    if not layout.one_sample or (layout.samples, layout.biases) not in {("rows", "column"), ("columns", "row")}:
+        return False
+    return not _score(submission, network, layout._replace(one_sample=False), hard)[0]
 
 
 def _suiting(x, one, two):
