@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import OF_RARE_LOSSES, label, parameters, rare_network, samples
+from helpers import OF_RARE_LOSSES, axe, label, parameters, rare_network, samples
 
 import backprop_ref as br
 from backprop_ref.backends.array import divisor
@@ -822,7 +822,7 @@ def test_numbers_in_neurons_do_not_overrun_each_other(tmp_path, opened):
         for quantity in ("weight", "delta"):
             page.locator('[data-part="quantity"]').select_option(quantity)
             boxes = page.evaluate(
-                "() => [...document.querySelectorAll('[data-unit] text')].filter(text => text.textContent)"
+                "() => [...document.querySelectorAll('[data-part=units] text')].filter(text => text.textContent)"
                 ".map(text => { const { left, right, top, bottom } = text.getBoundingClientRect();"
                 " return [left, right, top, bottom] })"
             )
@@ -872,6 +872,29 @@ def test_nothing_is_cut_on_a_phone(runs, report, opened, tmp_path, what, scheme)
     for box in page.locator(".scroll").all():
         if box.evaluate("box => box.scrollWidth > box.clientWidth"):
             assert "gradient" in box.evaluate("box => getComputedStyle(box).backgroundImage")
+
+
+@pytest.mark.more
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 380])
+def test_pages_are_accessible(runs, report, browser, tmp_path, width, scheme):
+    script, files = axe(), [report("xor")]
+    for name, asked in {
+        "explain": ["explain", "xor", "--format", "html", "--output"],
+        "verify": ["verify", "backprop_ref.api:value_and_grad", "--network", "2-3-1:tanh,sigmoid:bce", "--html"],
+    }.items():
+        files.append(tmp_path / f"{name}.html")
+        run_command([*asked, str(files[-1])])
+    for file in files:
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True)
+        page = context.new_page()
+        page.goto(file.as_uri())
+        page.wait_for_timeout(500)
+        page.evaluate(script)
+        found = page.evaluate("async () => (await axe.run()).violations")
+        assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found] == [], file
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        context.close()
 
 
 def test_by_keyboard_alone(report, opened):

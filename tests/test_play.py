@@ -7,10 +7,10 @@ import shutil
 import socket
 import subprocess
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import axe
 
 import backprop_ref as br
 from backprop_ref.cli import run as run_command
@@ -505,11 +505,7 @@ def test_the_keyboard_goes_from_neuron_to_neuron(file, opened):
 @pytest.mark.parametrize("width", [1280, 768, 380])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_is_accessible(file, opened, width, scheme):
-    asked = ["node", "-p", "require.resolve('axe-core/axe.min.js')"]
-    found = subprocess.run(asked, capture_output=True, text=True, check=False) if shutil.which("node") else None
-    if found is None or found.returncode:
-        pytest.skip("axe-core is not installed: npm install axe-core, and name its node_modules by NODE_PATH")
-    script = Path(found.stdout.strip()).read_text(encoding="utf-8")
+    script = axe()
     for words in ("data=xor&bug=bias-in-weight-loop", "data=iris", "data=points", "tour=2"):
         page = opened(file, words, width, scheme)
         page.evaluate(script)

@@ -106,14 +106,16 @@ class Explorer {
       group.dataset.unit = index;
       group.setAttribute("role", "button");
       group.setAttribute("tabindex", "-1");
-      const name = unit.layer < 0 ? `input ${unit.neuron}${this.named(unit)}` : `neuron ${unit.neuron} of layer ${unit.layer}`;
-      group.setAttribute("aria-label", name);
+      unit.called = unit.layer < 0 ? `input ${unit.neuron}${this.named(unit)}` : `neuron ${unit.neuron} of layer ${unit.layer}`;
       unit.circle = document.createElementNS(SVG, "circle");
       [unit.text, unit.name] = ["text", "text"].map((text) => document.createElementNS(SVG, text));
       unit.name.setAttribute("class", "name");
-      group.append(unit.circle, unit.text, unit.name);
+      group.append(unit.circle);
+      unit.labels = document.createElementNS(SVG, "g"); // beside the button, whose name says the number in full
+      unit.labels.setAttribute("aria-hidden", "true");
+      unit.labels.append(unit.text, unit.name);
       unit.element = group;
-      this.svg.append(group);
+      this.svg.append(group, unit.labels);
     }
   }
 
@@ -145,7 +147,7 @@ class Explorer {
         unit.name.textContent = down - 2 * this.radius > 14 && across === 1 ? short : "";
         unit.name.setAttribute("y", -this.radius - 7);
         unit.circle.setAttribute("r", this.radius);
-        unit.element.setAttribute("transform", `translate(${unit.x} ${unit.y})`);
+        for (const part of [unit.element, unit.labels]) part.setAttribute("transform", `translate(${unit.x} ${unit.y})`);
       }
       left += across * pitch + gap;
     }
@@ -264,6 +266,7 @@ class Explorer {
       circle.style.fill = `color-mix(in srgb, ${hue} ${strength}%, ${this.colours.surface})`;
       element.classList.toggle("strong", strength > 55);
       element.classList.toggle("chosen", unit === this.chosen);
+      element.setAttribute("aria-label", `${unit.called}: ${number(unit.value)}`);
       text.textContent = this.labelled && !(unit.layer < 0 && this.quantity !== "activation") ? short(unit.value) : "";
     }
     const { unit, edge } = QUANTITIES[this.quantity];
