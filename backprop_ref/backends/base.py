@@ -277,7 +277,7 @@ class Trainer(Protocol):
         x: Batch,
         y: Batch,
         orders: Rows,
-        learning_rates: list[float],
+        learning_rates: Sequence[float],
         poll: Poll = lambda: None,
         snapshots: Snapshots | None = None,
         seeds: Seeds | None = None,
@@ -294,7 +294,7 @@ class Trainer(Protocol):
         x, y : arrays of shape (samples, n_in) and (samples, n_out)
         orders : int64 array of shape (epochs, samples)
             The order of the samples in each epoch.
-        learning_rates : list of float
+        learning_rates : sequence of float
         poll : callable
             Called now and then; raises if Ctrl-C was pressed.
         snapshots : Snapshots, optional
@@ -354,7 +354,7 @@ class EpochByEpoch(ABC):
         x: Batch,
         y: Batch,
         orders: Rows,
-        learning_rates: list[float],
+        learning_rates: Sequence[float],
         poll: Poll = lambda: None,
         snapshots: Snapshots | None = None,
         seeds: Seeds | None = None,

@@ -1,5 +1,7 @@
 """The compiled trainer, for one of several processes: its own shards, then the update from the sum of all."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from backprop_ref import sample_weights
@@ -31,7 +33,7 @@ class RanksTrainer(Trainer):
         x: Batch,
         y: Batch,
         orders: Rows,
-        learning_rates: list[float],
+        learning_rates: Sequence[float],
         poll: Poll = lambda: None,
         snapshots: Snapshots | None = None,
         seeds: Seeds | None = None,

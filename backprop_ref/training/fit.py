@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from array import array
 from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,8 @@ from backprop_ref.training.state import Begun, Chunk, Epoch, Plan, Result, State
 if TYPE_CHECKING:
     from backprop_ref.traces.recorder import Recorder
 
-CHUNK_SECONDS = 0.1
+CHUNK_SECONDS, GROWTH = 0.1, 16
+"""Of a chunk, and how many times as long as the last, at most, it is."""
 CHECKPOINT_SECONDS, SAVING_SECONDS = 0.5, 1.0 / 3.0
 """Between the end of a checkpoint and the next one, in the midst of an epoch if need be; longer in proportion where
 writing one takes longer than the second. SIGKILL takes no more than the time between two and that of writing one."""
@@ -130,7 +132,7 @@ class Run:
                     self._show(bar)
                     now = perf_counter()
                     if self.state.begun is None:
-                        count = max(1, min(2 * count, int(count * CHUNK_SECONDS / max(now - started, 1e-9))))
+                        count = max(1, min(GROWTH * count, int(count * CHUNK_SECONDS / max(now - started, 1e-9))))
                     if now - saved > each:
                         self.save()
                         saved = perf_counter()
@@ -219,7 +221,7 @@ class Run:
         self._record(chunk, values)
         return None
 
-    def _trained(self, rates: list[float], poll: Poll = lambda: None) -> Chunk:
+    def _trained(self, rates: Sequence[float], poll: Poll = lambda: None) -> Chunk:
         """An epoch for each rate, in memory that the state does not use."""
         state, (x, y), begun = self.state, self.data, self.state.begun
         self.state = state._replace(begun=None)  # its memory is trained in
@@ -332,7 +334,7 @@ class Run:
         columns = {name: [column[epoch - 1] for epoch in epochs] for name, column in state.columns.items()}
         return state._replace(traced=self.plan.trace.write(epochs, flats, columns, state.traced))
 
-    def _diverged(self, rates: list[float]) -> TrainingDiverged:
+    def _diverged(self, rates: Sequence[float]) -> TrainingDiverged:
         """Replays a chunk that did not stay finite, up to the step that broke, and says where it did.
 
         A compiled trainer may break, in fast numerics, at numbers that the pairs just get past: then no layer is named.
@@ -373,10 +375,10 @@ def _judged(plan: Plan, state: State) -> State:
     return state._replace(stopped="patience") if out_of_patience(plan, state) else state
 
 
-def _rates(optimizer: AnyOptimizer, plan: Plan, epoch: int, count: int) -> list[float]:
+def _rates(optimizer: AnyOptimizer, plan: Plan, epoch: int, count: int) -> Sequence[float]:
     """The learning rates of `count` epochs from `epoch` on, counted from 0."""
     if isinstance(plan.schedule, Constant):
-        return [optimizer.learning_rate] * count
+        return array("d", [optimizer.learning_rate]) * count
     factors = [plan.schedule(each, plan.epochs) for each in range(epoch, epoch + count)]
     for each, factor in enumerate(factors, epoch):
         if not isinstance(factor, int | float | np.floating | np.integer) or not 0.0 <= factor < np.inf:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -276,7 +276,7 @@ class Chunk(NamedTuple):
     params: Parameters
     slots: Slots
     orders: Rows
-    rates: list[float]
+    rates: Sequence[float]
     losses: Vector
     measures: Matrix
     snapshots: Snapshots | None
