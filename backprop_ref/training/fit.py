@@ -12,7 +12,7 @@ import numpy as np
 from backprop_ref import dropout, metrics
 from backprop_ref.api import evaluate_on
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
-from backprop_ref.backends.base import Part, Poll, Snapshots, Trainer
+from backprop_ref.backends.base import Poll, Progress, Snapshots, Trainer
 from backprop_ref.errors import InvalidInput, TrainingDiverged
 from backprop_ref.optimizers import Slots
 from backprop_ref.optimizers.lbfgs import AnyOptimizer
@@ -234,7 +234,7 @@ class Run:
             more["weights"] = self.weights
         if self.pairs.rates and state.key is not None:
             more["seeds"] = seeds = dropout.seeds(state.key, state.epoch, len(rates), len(self.pairs.rates))
-        trainer, part = self.trainer, Part.none(self.pairs.measures) if begun is None else begun.part
+        trainer, part = self.trainer, Progress.none(self.pairs.measures) if begun is None else begun.part
         if begun is not None and not getattr(trainer, "by_parts", False):
             trainer = self.pairs
         if getattr(trainer, "by_parts", False):
