@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from array import array
 from collections.abc import Callable, Sequence
 from time import perf_counter
@@ -13,7 +14,7 @@ import numpy as np
 from backprop_ref import dropout, metrics
 from backprop_ref.api import evaluate_on
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
-from backprop_ref.backends.base import Part, Poll, Snapshots, Trainer
+from backprop_ref.backends.base import Poll, Progress, Snapshots, Trainer
 from backprop_ref.errors import InvalidInput, TrainingDiverged
 from backprop_ref.optimizers import Slots
 from backprop_ref.optimizers.lbfgs import AnyOptimizer
@@ -115,7 +116,7 @@ class Run:
                     started, count = perf_counter(), self.ranks.agreed(self._at_most(count))
                     try:
                         poll()
-                        within = poll_late if count > 1 else self._pausing(poll, saved + each)
+                        within = self._pausing(*((poll, saved + each) if count == 1 else (poll_late, math.inf)))
                         diverged = self._advance(count, within)
                         if self.folder:
                             self.folder.keep(self.state, self.plan)
@@ -179,16 +180,23 @@ class Run:
             self.plan.trace.close(self.state.traced)
 
     def _pausing(self, poll: Poll, due: float) -> Poll:
-        """A poll that also ends, when a checkpoint is due, an epoch that went on since by a batch or more."""
-        if self.folder is None or self.ranks.size > 1:
-            return poll
+        """A poll that also ends, when a checkpoint is due, an epoch that went on since by a batch or more; several
+        ranks see where they sum whether rank 0 says so."""
         polls = itertools.count()
+        is_written = self.folder is not None and getattr(self.trainer, "by_parts", False)
 
         def look() -> None:
             poll()
-            if next(polls) > 0 and perf_counter() > due:
-                raise Paused
+            if self.ranks.size == 1 and is_due():
+                pause()
 
+        def is_due() -> bool:
+            return is_written and next(polls) > 0 and perf_counter() > due
+
+        def pause() -> None:
+            raise Paused
+
+        self.ranks.is_due, self.ranks.pause = is_due, pause
         return look
 
     def _at_most(self, count: int) -> int:
@@ -236,7 +244,7 @@ class Run:
             more["weights"] = self.weights
         if self.pairs.rates and state.key is not None:
             more["seeds"] = seeds = dropout.seeds(state.key, state.epoch, len(rates), len(self.pairs.rates))
-        trainer, part = self.trainer, Part.none(self.pairs.measures) if begun is None else begun.part
+        trainer, part = self.trainer, Progress.none(self.pairs.measures) if begun is None else begun.part
         if begun is not None and not getattr(trainer, "by_parts", False):
             trainer = self.pairs
         if getattr(trainer, "by_parts", False):
@@ -244,7 +252,7 @@ class Run:
         try:
             losses, measures = trainer.run(params, slots, x, y, orders, rates, poll, *asked, **more)
         except (Interrupted, Paused):
-            if len(rates) == 1 and part.rows and self.folder is not None:
+            if len(rates) == 1 and part.rows:
                 self.state, self._order = self.state._replace(begun=Begun(params, slots, part)), orders
             raise
         return Chunk(params, slots, orders, rates[: len(losses)], losses, measures, snapshots, seeds)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from backprop_ref import showing
 from backprop_ref.arrays import Matrix, Rows, Vector
-from backprop_ref.backends.base import Part, Snapshots, finite
+from backprop_ref.backends.base import Progress, Snapshots, finite
 from backprop_ref.dropout import Seeds
 from backprop_ref.files import Name
 from backprop_ref.network import Network
@@ -178,7 +178,7 @@ class Begun(NamedTuple):
 
     params: Parameters
     slots: Slots
-    part: Part
+    part: Progress
 
 
 class State(NamedTuple):
