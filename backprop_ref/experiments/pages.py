@@ -20,6 +20,7 @@ from backprop_ref.report.charts.runs import Run
 from backprop_ref.report.page import MOST_IN_DETAIL, page, section_of_backends, sections_of_runs
 from backprop_ref.report.sections import Section, table
 from backprop_ref.text import as_html
+from backprop_ref.traces.file import open_trace
 from backprop_ref.training.state import Result
 
 
@@ -91,7 +92,9 @@ def _of_result(result: Result) -> Page:
     )
     run = Run("training", result.history, None)
     sections = [Section("Run", body), Section("Training", "", tuple(charts.training([run])))]
-    return Page(str(title), sections, [], Path("report.html"), [])
+    recorder = result.trace
+    traces = [open_trace(recorder.folder)] if recorder is not None and "binary" in recorder.kinds else []
+    return Page(str(title), sections, traces, Path("report.html"), [])
 
 
 def figure(result: Result, quantity: str = "loss") -> object:

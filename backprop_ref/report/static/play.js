@@ -351,7 +351,11 @@ class Play {
     on("tour-next", "click", () => this.tour(this.tourStep + 1));
     on("tour-close", "click", () => this.tour(null));
     window.addEventListener("hashchange", () => this.fromAddress());
-    new ResizeObserver(() => this.session && this.draw()).observe(find("plane-box").parentElement);
+    let width = 0;
+    new ResizeObserver(([{ contentRect }]) => {
+      if (this.session && contentRect.width !== width) this.show();
+      ({ width } = contentRect);
+    }).observe(find("plane-box").parentElement);
   }
 
   // ---- settings
@@ -1023,19 +1027,19 @@ async function main() {
   document.getElementById("theme").onclick = () => {
     const now = root.dataset.theme ?? (dark.matches ? "dark" : "light");
     root.dataset.theme = now === "dark" ? "light" : "dark";
-    play.draw();
+    play.show();
   };
-  dark.addEventListener("change", () => play.draw());
+  dark.addEventListener("change", () => play.show());
   let theme;
   window.addEventListener("beforeprint", () => {
     ({ theme } = root.dataset);
     root.dataset.theme = "light";
-    play.draw();
+    play.show();
   });
   window.addEventListener("afterprint", () => {
     if (theme) root.dataset.theme = theme;
     else delete root.dataset.theme;
-    play.draw();
+    play.show();
   });
   window.backpropRef = { play };
   root.dataset.ready = "yes";
