@@ -236,6 +236,17 @@ def test_other_folders_give_one_clear_line(tmp_path, capsys, make, message):
     assert err.count("\n") == 1
 
 
+def test_a_table_that_changed_since_is_told_of(tmp_path, capsys):
+    table = tmp_path / "t.csv"
+    table.write_text("a,b,c,kind\n" + "".join(f"{i},{i * i % 7},{i % 5},{i % 2}\n" for i in range(30)))
+    run_dir = tmp_path / "run"
+    br.run(data_path=table, target="kind", epochs=1, run_dir=run_dir, backend="numpy", progress=False)
+    for change, told in ((str, False), (lambda text: text.replace("3,2,3,1", "3,5,3,1"), True)):
+        table.write_text(change(table.read_text()))
+        assert run_command(["report", str(run_dir)]) == 0
+        assert ("t.csv has changed since" in capsys.readouterr().out) is told
+
+
 def test_a_run_that_still_goes_on(runs, tmp_path, capsys):
     going = tmp_path / "going"
     shutil.copytree(runs / "encoder", going)

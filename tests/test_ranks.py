@@ -276,7 +276,7 @@ def test_processes_of_mpi_give_the_bits_of_one(size, tmp_path):
 @pytest.mark.more
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize(
-    ("how", "said"), [("raise", "broken"), ("exit", "SystemExit: 0"), ("kill", "Killed"), ("", "")]
+    ("how", "said"), [("raise", "broken"), ("exit", "SystemExit: 0"), ("kill", "Killed"), ("leave", "")]
 )
 def test_a_process_that_dies_ends_all_and_the_run_goes_on_to_the_same_bits(how, said, rank, tmp_path):
     subprocess.run([sys.executable, SCRIPT, "run", "whole"], cwd=tmp_path, check=True)

@@ -4,7 +4,7 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numba
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from backprop_ref import metrics
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
-from backprop_ref.backends.base import Part, Poll, Snapshots
+from backprop_ref.backends.base import Poll, Progress, Snapshots
 from backprop_ref.backends.numba_ahead import Ahead
 from backprop_ref.backends.numba_threads import FORKED, POOL
 from backprop_ref.dropout import Rates, Seeds
@@ -40,7 +40,7 @@ from backprop_ref.network import Network
 from backprop_ref.optimizers import OPTIMIZERS, Optimizer, Slots
 from backprop_ref.parameters import Parameters
 
-CALL_SECONDS = 0.05  # between two looks at whether Ctrl-C was pressed
+CALL_SECONDS, GROWTH = 0.05, 16  # between two looks at whether Ctrl-C was pressed; how many times the last at most
 ANNOUNCED_AFTER_SECONDS = 1.0
 
 # What `specialize="auto"` reckons with: what a program with constants saves, by layer and step, and what compiling it
@@ -229,17 +229,17 @@ class Trainer:
         x: Batch,
         y: Batch,
         orders: Rows,
-        learning_rates: list[float],
+        learning_rates: Sequence[float],
         poll: Poll = lambda: None,
         snapshots: Snapshots | None = None,
         seeds: Seeds | None = None,
         weights: Vector | None = None,
-        part: Part | None = None,
+        part: Progress | None = None,
     ) -> tuple[Vector, Matrix]:
         """Trains `params` and `slots` in place; see `backends.base.Trainer.run`."""
         flat = np.ascontiguousarray(params.flat)
         data = self._data(x, y, orders, learning_rates, seeds, weights)
-        part = part or Part.none(self._measures)
+        part = part or Progress.none(self._measures)
         self._check(flat, data, part)
         history = self._history(flat, len(learning_rates), snapshots, part)
         more = len(learning_rates) > 0
@@ -262,7 +262,7 @@ class Trainer:
         x: Batch,
         y: Batch,
         orders: Rows,
-        learning_rates: list[float],
+        learning_rates: Sequence[float],
         seeds: Seeds | None,
         weights: Vector | None,
     ) -> Data:
@@ -273,7 +273,7 @@ class Trainer:
             np.zeros((len(learning_rates), len(self.plan.layers)), np.uint64) if seeds is None else seeds,
         )
 
-    def _check(self, flat: Vector, data: Data, part: Part) -> None:
+    def _check(self, flat: Vector, data: Data, part: Progress) -> None:
         """Compiled code looks at no bounds, so everything that it is given has to fit."""
         table, n_epochs = self.plan.layers, len(data.rates)
         samples, n_flat = len(data.x), int((table[:, 0] * table[:, 1] + table[:, 1]).sum())
@@ -308,7 +308,7 @@ class Trainer:
                     POOL.release()
             spent = max(time.perf_counter() - started, 1e-9)
             if more:
-                self._steps = max(1, min(2 * steps, int(steps * CALL_SECONDS / spent)))
+                self._steps = max(1, min(GROWTH * steps, int(steps * CALL_SECONDS / spent)))
             done, before = _steps_at(history.cursor, samples, self.plan.batch_size), done
             self._steps_done, self._seconds = self._steps_done + done - before, self._seconds + spent
         return more
@@ -366,7 +366,7 @@ class Trainer:
                 if into is not array:
                     array[:] = into
 
-    def _history(self, flat: Vector, n_epochs: int, snapshots: Snapshots | None, part: Part) -> History:
+    def _history(self, flat: Vector, n_epochs: int, snapshots: Snapshots | None, part: Progress) -> History:
         """Arrays for that many epochs' losses and measures, of which the first has a part, and for the parameters after
         some of them."""
         none = Snapshots(np.empty((0, flat.size), self.dtype), np.full(n_epochs, -1))

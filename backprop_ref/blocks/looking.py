@@ -95,10 +95,10 @@ def look(files: Files, block: Block) -> Seen:
         with np.errstate(over="ignore", invalid="ignore"):
             numbers = Figures.of(y)
         _check(files, block, y, files.targets, numbers)
-    if len(files.targets) == 1:
+    if len(files.targets) == 1 and (numbers is None or len(np.unique(y)) <= MOST_DISTINCT):
         labels = files.labels(targets)
-        if numbers is None:
-            digest.update(repr(labels.texts).encode() + labels.codes.tobytes())
+    if numbers is None and labels is not None:
+        digest.update(repr(labels.texts).encode() + labels.codes.tobytes())
     return Seen(digest.digest(), features, numbers, _counts(labels))
 
 

@@ -97,6 +97,7 @@ def top(
     epilog=example(
         "train iris.csv --hidden 16,8 --dropout 0.2",
         "train digits --find-rate",
+        "train trips/ --target fare",
     )
 )
 @with_flags()

@@ -145,8 +145,11 @@ def print_results(results):
         show.say("stopped early: the validation loss no longer improved")
     if results["validation"]:
         show.say(f"validation rows: {show.short(results['validation'])}")
+    if not results["train"] and results["epochs"]:  # of a folder
+        show.say(f"training rows, in the last epoch: {show.short(results['history_last'])}")
     if results["test"]:
-        show.say(f"training rows: {show.short(results['train'])}")
+        if results["train"]:
+            show.say(f"training rows: {show.short(results['train'])}")
         show.scores("test", results["test"])
         show.never_found_but_in(results["test"], results["train"])
     elif results["train"]:

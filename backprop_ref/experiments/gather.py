@@ -173,6 +173,30 @@ def _results_of_checkpoint(folder):
     }
 
 
+def changed_table(folder):
+    """What is to be said of a run whose table has other rows by now; None of others.
+
+    Only a table that was written after the run began is read again.
+    """
+    where = folder / CONFIG
+    if not where.is_file() or not (folder / CHECKPOINT).is_file():
+        return None
+    try:
+        config = merge({}, where, environment=False, computing=False)
+    except BackpropRefError:
+        return None
+    tables = [Path(path) for path in (config.data.path, config.data.validation_path) if path is not None]
+    times = [path.stat() for path in tables if path.is_file()]
+    if not any(max(each.st_mtime_ns, each.st_ctime_ns) > where.stat().st_mtime_ns for each in times):
+        return None
+    try:
+        check_same_data(folder, prepare(config), load_run(folder)[0].params.dtype)
+    except BackpropRefError:
+        told = ", ".join(map(str, tables))
+        return f"{folder}: {told} has changed since; the page shows what was trained on the rows of then"
+    return None
+
+
 def _boundary(folder):
     """What the network says in the plane, if it has two inputs and its data are there."""
     if not (folder / CHECKPOINT).exists() or not (folder / CONFIG).is_file():

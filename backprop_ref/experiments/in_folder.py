@@ -55,12 +55,8 @@ class FolderExperiment(Experiment):
         return "accuracy" if of_labels and self.dataset.task == "classification" else None
 
     def scored(self, part: str, result: Any, backend: Any) -> Any:
-        """The scores of a part, a block at a time; of the rows to train on, those of the last epoch as it went."""
-        if part == "train":
-            return {
-                name: result.history[name][-1].item() for name in ("loss", "accuracy", "r2") if name in result.history
-            }
-        return self._by_blocks(self.parts[part], result.params, backend)
+        """The scores of a part, a block at a time; none of the rows to train on, which would take an epoch."""
+        return None if part == "train" else self._by_blocks(self.parts[part], result.params, backend)
 
     def initial_loss(self, params: Any, backend: Any = None) -> float:
         """The loss of the first block to train on."""
@@ -121,6 +117,9 @@ def prepare_folder(config: Config, comm: Any = None, progress: bool | None = Non
                         (config.trace.sinks, "--trace")):  # fmt: skip
         if value is not None:
             raise InvalidInput(f"{ask(flag)} is not for a folder of data, which is read in blocks; leave it out")
+    if training.batch_size == "full" or training.optimizer == "lbfgs":
+        flag = ask("--batch-size", "full") if training.batch_size == "full" else ask("--optimizer", "lbfgs")
+        raise InvalidInput(f"{flag} takes all rows at once, and a folder's are read in blocks; leave it out")
     data.path = str(Path(data.path or "").absolute())
     folder = open_folder(
         data.path, data.target, task=data.task, drop=data.drop or (), id=data.id or (), block_rows=data.block_rows,

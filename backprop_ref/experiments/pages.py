@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from backprop_ref import showing
 from backprop_ref.asking import ask
 from backprop_ref.errors import InvalidInput
-from backprop_ref.experiments.gather import gather
+from backprop_ref.experiments.gather import changed_table, gather
 from backprop_ref.experiments.run_folder import RESULTS
 from backprop_ref.experiments.sweep import PLAN, Sweep
 from backprop_ref.experiments.sweep_page import sections_of_sweep, unfinished
@@ -69,6 +69,7 @@ def page_of(what: Sequence[Any], compared: Sequence[Any] = ()) -> Page:
             for run in runs
             if run.results is None
         ]
+        notes += filter(None, (changed_table(Path(folder)) for folder in what))
     sections += [section_of_backends(each) for each in compared]
     return Page(title, sections, traces, default, notes, "" if swept else _subtitle(what, runs))
 

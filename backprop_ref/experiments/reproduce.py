@@ -18,7 +18,7 @@ from backprop_ref.backends import get_backend
 from backprop_ref.errors import BackpropRefError, InvalidInput, TrainingDiverged
 from backprop_ref.experiments.config import check_backend, merge, read_config
 from backprop_ref.experiments.run_folder import CONFIG, no_run_folder
-from backprop_ref.experiments.runner import first_params, how_to_train, prepare
+from backprop_ref.experiments.runner import first_params, how_to_train, prepare, prepared
 from backprop_ref.files import Name, beginning, create, path_of, refuse_ways_out
 from backprop_ref.network.model_file import Model
 from backprop_ref.settings import resolve
@@ -150,7 +150,7 @@ def reproduce(
         chosen = config.backend
         chosen.name, chosen.device = backend or chosen.name, device if backend else device or chosen.device
         chosen.threads, chosen.numerics = chosen.threads if threads is None else threads, "reproducible"
-        experiment = prepare(config)
+        experiment = prepared(config, progress=progress)
         computing = get_backend(chosen.name, chosen.numerics, chosen.device, chosen.threads)
         params = first_params(experiment, resolve("dtype", chosen.dtype))
         found = _Found(notes)

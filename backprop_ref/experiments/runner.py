@@ -217,9 +217,14 @@ def csv_bytes(experiment):
     return records * samples * SINKS["csv"].line_bytes(experiment.network, dtype, trace.digits)
 
 
+def prepared(config: Config, comm: Any = None, progress: bool | None = None) -> Experiment:
+    """What `prepare` gives; of a folder of data, what `prepare_folder` does."""
+    return prepare_folder(config, comm, progress) if is_folder(config.data) else prepare(config)
+
+
 def _ready(config, comm=None, progress=None):
     """The experiment of a configuration, its backend and the initial parameters; fills in what was left open."""
-    experiment = prepare_folder(config, comm, progress) if is_folder(config.data) else prepare(config)
+    experiment = prepared(config, comm, progress)
     chosen = config.backend
     backend = get_backend(chosen.name, chosen.numerics, chosen.device, chosen.threads)
     batch: Any = config.training.batch_size
