@@ -143,7 +143,7 @@ class Run:
             except BaseException:
                 self.save()
                 raise
-            self.save()
+            self.ranks.first(self.save)  # the others wait: a launcher kills what is left when one has ended
         if diverged is not None:
             diverged.result = self.state.result(plan)
             raise diverged
