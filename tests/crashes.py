@@ -101,6 +101,8 @@ def command(arguments, watched=None):
 def stopped_runs(stops, folder, chance, signals):
     """Stops runs, each again and again until it is at its end."""
     found = {"stops": {}, "wrong": [], "dropped": 0, "lost": []}
+    if not stops:
+        return found
     wanted, seconds = {}, {}
     for name, line in CONFIGURATIONS.items():
         place, started = folder / f"whole-{name}" / "run", time.monotonic()
@@ -160,15 +162,16 @@ def stopped_ranks(stops, folder, chance):
     if mpiexec is None or find_spec("mpi4py") is None:
         return "no MPI"
     assert forked(command(["train", *RANKS.split(), "--run-dir", str(folder / "one" / "run")])) == (0, "")
-    wanted, place = json.loads(digest(folder / "one" / "run")), None
+    wanted, place, seconds = json.loads(digest(folder / "one" / "run")), None, None
     for stop in range(stops + 1):
         new = place is None
         place = place or folder / f"ranks-{stop}" / "run"
         how = [*RANKS.split(), "--run-dir", place] if new else ["--resume", place]
         program = [mpiexec, "-n", str(chance.choice((2, 3, 4))), sys.executable, "-m", "backprop_ref", "train", *how]
         process = subprocess.Popen(program, start_new_session=True, stdout=-3, stderr=-3)
-        if stop < stops and chance.random() < 0.8:
-            time.sleep(chance.uniform(1.0, 8.0))
+        started = time.monotonic()
+        if stop < stops and seconds is not None and chance.random() < 0.8:
+            time.sleep(chance.uniform(0.2, 0.9) * seconds)
             number, ranks = chance.choice(SIGNALS), [each for each in beneath(place) if each != process.pid]
             of_a_rank = number == signal.SIGKILL and ranks and chance.random() < 0.5
             with suppress(ProcessLookupError):
@@ -182,7 +185,7 @@ def stopped_ranks(stops, folder, chance):
         elif process.wait() or json.loads(digest(place)) != wanted or list(place.rglob(".*")):
             found["wrong"].append(str(place))
         else:
-            place = None
+            place, seconds = None, seconds or time.monotonic() - started
     return found
 
 
@@ -194,7 +197,9 @@ def stopped_sweeps(stops, folder, chance):
     def rows(place):
         return sorted((row["seed"], row["learning_rate"], row["sha256"]) for row in json.loads(place.read_text()))
 
+    started = time.monotonic()
     subprocess.run([*program, *SWEEP.split(), "--out", folder / "whole"], check=True, capture_output=True)
+    seconds = time.monotonic() - started
     wanted = rows(folder / "whole/table.json")
     place = number = None
     for _ in range(stops):
@@ -202,7 +207,7 @@ def stopped_sweeps(stops, folder, chance):
         how = ["--resume", place] if place else [*SWEEP.split(), "--out", folder / f"{time.monotonic_ns()}"]
         place = place or Path(how[-1])
         process = subprocess.Popen([*program, *how], start_new_session=True, stdout=-3, stderr=-3)
-        time.sleep(chance.uniform(1.0, 9.0))
+        time.sleep(chance.uniform(0.1, 0.9) * seconds)
         process.send_signal(number)
         found["stops"][number.name] = found["stops"].get(number.name, 0) + 1
         time.sleep(5.0)

@@ -131,19 +131,28 @@ def test_several_ranks_stop_after_the_same_batch(tmp_path, monkeypatch, backend,
         same(whole, each)
 
 
-def test_a_checkpoint_is_written_within_an_epoch(tmp_path, monkeypatch):
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_checkpoint_is_written_within_an_epoch(tmp_path, monkeypatch, ranks):
     """As SIGKILL there would leave it, it goes on to the same bits."""
     monkeypatch.setattr(fit, "CHECKPOINT_SECONDS", 0.0)
     kept, save = [], fit.Run.save
 
     def looked_at(run):
         save(run)
-        kept.append((run.state.begun and run.state.begun.part.rows, (tmp_path / "run" / CHECKPOINT).read_bytes()))
+        if run.ranks.rank == 0:
+            kept.append((run.state.begun and run.state.begun.part.rows, (tmp_path / "run" / CHECKPOINT).read_bytes()))
 
-    how = {"optimizer": br.Adam(0.01), "batch_size": 4}
+    how = {"optimizer": br.Adam(0.01), "batch_size": 4, "shards": 2}
     with monkeypatch.context() as patched:
         patched.setattr(fit.Run, "save", looked_at)
-        whole = trained("numpy", "reproducible", how, run_dir=tmp_path / "run")
+        if ranks == 1:
+            whole = trained("numpy", "reproducible", how, run_dir=tmp_path / "run")
+        else:
+            run_dir = tmp_path / "run"
+            whole, other = on_threads(
+                2, lambda comm: trained("numpy", "reproducible", how, run_dir=run_dir, comm=comm)
+            )[0]
+            same(whole, other)
     same(trained("numpy", "reproducible", how), whole)
     rows = [rows for rows, _ in kept if rows]
     assert len(rows) > EPOCHS and rows[0] < rows[1]

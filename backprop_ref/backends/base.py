@@ -222,16 +222,16 @@ class Snapshots(NamedTuple):
 
 
 @dataclass
-class Part:
-    """A part of an epoch, whole batches: how many rows they have, and what its loss, before it is divided, and its
-    measures have come to. A trainer that an exception of its poll ends leaves here how far it has come."""
+class Progress:
+    """How far an epoch has come, by whole batches: how many rows they have, and what its loss, before it is divided,
+    and its measures have come to. A trainer that its poll ends by an exception leaves that here."""
 
     rows: int
     loss: float
     measures: Vector
 
     @classmethod
-    def none(cls, measures: int) -> "Part":
+    def none(cls, measures: int) -> "Progress":
         """The beginning of an epoch that so many numbers measure."""
         return cls(0, 0.0, np.zeros(measures))
 
@@ -277,12 +277,12 @@ class Trainer(Protocol):
         x: Batch,
         y: Batch,
         orders: Rows,
-        learning_rates: list[float],
+        learning_rates: Sequence[float],
         poll: Poll = lambda: None,
         snapshots: Snapshots | None = None,
         seeds: Seeds | None = None,
         weights: Vector | None = None,
-        part: Part | None = None,
+        part: Progress | None = None,
     ) -> tuple[Vector, Matrix]:
         """Trains `params` and `slots` in place, one epoch per learning rate; stops after an epoch that is not finite.
 
@@ -294,7 +294,7 @@ class Trainer(Protocol):
         x, y : arrays of shape (samples, n_in) and (samples, n_out)
         orders : int64 array of shape (epochs, samples)
             The order of the samples in each epoch.
-        learning_rates : list of float
+        learning_rates : sequence of float
         poll : callable
             Called now and then; raises if Ctrl-C was pressed.
         snapshots : Snapshots, optional
@@ -303,7 +303,7 @@ class Trainer(Protocol):
             Of the masks of each epoch; a trainer with dropout needs them.
         weights : array of shape (samples,), optional
             What each sample counts in the loss; of a trainer that was asked for as `weighted`.
-        part : Part, optional
+        part : Progress, optional
             What is done of the first epoch, which goes on from there. Asked of trainers with a true attribute
             `by_parts`.
 
@@ -323,7 +323,7 @@ class EpochByEpoch(ABC):
     measures: int
     """How many numbers measure an epoch."""
     by_parts = False
-    """Whether `epoch` has a last argument, a `Part`, from which it goes on, and which it moves on."""
+    """Whether `epoch` has a last argument, a `Progress`, from which it goes on, and which it moves on."""
 
     @abstractmethod
     def epoch(
@@ -335,7 +335,7 @@ class EpochByEpoch(ABC):
         learning_rate: float,
         poll: Poll,
         seeds: Seeds | None = None,
-        *part: Part,
+        *part: Progress,
     ) -> tuple[float, npt.ArrayLike]:
         """Trains in place; the epoch's loss and measures. `seeds` are those of the epoch's masks."""
 
@@ -354,19 +354,19 @@ class EpochByEpoch(ABC):
         x: Batch,
         y: Batch,
         orders: Rows,
-        learning_rates: list[float],
+        learning_rates: Sequence[float],
         poll: Poll = lambda: None,
         snapshots: Snapshots | None = None,
         seeds: Seeds | None = None,
         weights: Vector | None = None,
-        part: Part | None = None,
+        part: Progress | None = None,
     ) -> tuple[Vector, Matrix]:
         """Trains `params` and `slots` in place; see `Trainer.run`."""
         data, losses, measures = self.begin(params, slots, x, y, weights), [], []
         try:
             for epoch, (order, learning_rate) in enumerate(zip(orders, learning_rates, strict=True)):
                 of_epoch = None if seeds is None else seeds[epoch]
-                parts = (part or Part.none(self.measures),) if self.by_parts else ()
+                parts = (part or Progress.none(self.measures),) if self.by_parts else ()
                 loss, measured = self.epoch(params, slots, data, order, learning_rate, poll, of_epoch, *parts)
                 losses.append(loss)
                 measures.append(measured)

@@ -1,10 +1,12 @@
 """The compiled trainer, for one of several processes: its own shards, then the update from the sum of all."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from backprop_ref import sample_weights
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
-from backprop_ref.backends.base import Part, Poll, Shares, Snapshots, finite
+from backprop_ref.backends.base import Poll, Progress, Shares, Snapshots, finite
 from backprop_ref.backends.numba_threads import FORKED, POOL
 from backprop_ref.backends.numba_trainer import Trainer
 from backprop_ref.dropout import Seeds
@@ -31,17 +33,17 @@ class RanksTrainer(Trainer):
         x: Batch,
         y: Batch,
         orders: Rows,
-        learning_rates: list[float],
+        learning_rates: Sequence[float],
         poll: Poll = lambda: None,
         snapshots: Snapshots | None = None,
         seeds: Seeds | None = None,
         weights: Vector | None = None,
-        part: Part | None = None,
+        part: Progress | None = None,
     ) -> tuple[Vector, Matrix]:
         """Trains `params` and `slots` in place; see `backends.base.Trainer.run`. Ctrl-C is looked at where sums are."""
         flat = np.ascontiguousarray(params.flat)
         data = self._data(x, y, orders, learning_rates, seeds, weights)
-        part = part or Part.none(self._measures)
+        part = part or Progress.none(self._measures)
         self._check(flat, data, part)
         history, plan, most, n = self._history(flat, len(orders), None, part), self.plan, self.shares.most, flat.size
         of_shard = history.sums[len(history.sums) // 2 :][: self._measures]

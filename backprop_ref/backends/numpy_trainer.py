@@ -17,7 +17,7 @@ from backprop_ref import sample_weights
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
 from backprop_ref.backends.arithmetic import Fast
 from backprop_ref.backends.array import divisor
-from backprop_ref.backends.base import EpochByEpoch, Part, Poll
+from backprop_ref.backends.base import EpochByEpoch, Poll, Progress
 from backprop_ref.dropout import Rates, Seeds, mask
 from backprop_ref.formulas import ACTIVATIONS, LOSSES, TERMS, UPDATES, Terms, lasso
 from backprop_ref.metrics import count_labels, predicted_class, threshold, width
@@ -373,7 +373,7 @@ class Trainer(EpochByEpoch):
         learning_rate: float,
         poll: Poll,
         seeds: Seeds | None = None,
-        *parts: Part,
+        *parts: Progress,
     ) -> tuple[float, Vector]:
         """Each batch's gradients and update; plain gradient descent has the learning rate in the gradients."""
         part, count = parts[0], 0.0

@@ -28,6 +28,8 @@ RESOLUTION = 90
 MOST_NAMED = 3
 TOLD_APART_BY = ("training", "network", "backend", "data")
 OF_HISTORY = ("epoch", "loss", "accuracy", "r2", "learning_rate", "val_loss", "val_accuracy", "val_r2")
+MOST_OF_HISTORY = 2**28
+"""Bytes: some five million epochs."""
 
 
 def gather(folders, most=0):
@@ -120,7 +122,7 @@ def _is_plain(value):
 def read_history(folder):
     """The columns of history.csv by name."""
     path = folder / HISTORY
-    first, *lines = read_text(path).split("\n")
+    first, *lines = read_text(path, MOST_OF_HISTORY).split("\n")
     lines = lines[:-1]  # what is behind the last line break: nothing, or a line that is being written
     names = first.split(",")
     try:
@@ -169,6 +171,30 @@ def _results_of_checkpoint(folder):
         "dtype": identity["dtype"],
         "seconds": None,
     }
+
+
+def changed_table(folder):
+    """What is to be said of a run whose table has other rows by now; None of others.
+
+    Only a table that was written after the run began is read again.
+    """
+    where = folder / CONFIG
+    if not where.is_file() or not (folder / CHECKPOINT).is_file():
+        return None
+    try:
+        config = merge({}, where, environment=False, computing=False)
+    except BackpropRefError:
+        return None
+    tables = [Path(path) for path in (config.data.path, config.data.validation_path) if path is not None]
+    times = [path.stat() for path in tables if path.is_file()]
+    if not any(max(each.st_mtime_ns, each.st_ctime_ns) > where.stat().st_mtime_ns for each in times):
+        return None
+    try:
+        check_same_data(folder, prepare(config), load_run(folder)[0].params.dtype)
+    except BackpropRefError:
+        told = ", ".join(map(str, tables))
+        return f"{folder}: {told} has changed since; the page shows what was trained on the rows of then"
+    return None
 
 
 def _boundary(folder):

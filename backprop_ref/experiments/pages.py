@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from backprop_ref import showing
 from backprop_ref.asking import ask
 from backprop_ref.errors import InvalidInput
-from backprop_ref.experiments.gather import gather
+from backprop_ref.experiments.gather import changed_table, gather
 from backprop_ref.experiments.run_folder import RESULTS
 from backprop_ref.experiments.sweep import PLAN, Sweep
 from backprop_ref.experiments.sweep_page import sections_of_sweep, unfinished
@@ -20,6 +20,7 @@ from backprop_ref.report.charts.runs import Run
 from backprop_ref.report.page import MOST_IN_DETAIL, page, section_of_backends, sections_of_runs
 from backprop_ref.report.sections import Section, table
 from backprop_ref.text import as_html
+from backprop_ref.traces.file import open_trace
 from backprop_ref.training.state import Result
 
 
@@ -68,6 +69,7 @@ def page_of(what: Sequence[Any], compared: Sequence[Any] = ()) -> Page:
             for run in runs
             if run.results is None
         ]
+        notes += filter(None, (changed_table(Path(folder)) for folder in what))
     sections += [section_of_backends(each) for each in compared]
     return Page(title, sections, traces, default, notes, "" if swept else _subtitle(what, runs))
 
@@ -90,7 +92,9 @@ def _of_result(result: Result) -> Page:
     )
     run = Run("training", result.history, None)
     sections = [Section("Run", body), Section("Training", "", tuple(charts.training([run])))]
-    return Page(str(title), sections, [], Path("report.html"), [])
+    recorder = result.trace
+    traces = [open_trace(recorder.folder)] if recorder is not None and "binary" in recorder.kinds else []
+    return Page(str(title), sections, traces, Path("report.html"), [])
 
 
 def figure(result: Result, quantity: str = "loss") -> object:

@@ -35,8 +35,8 @@ from backprop_ref.training.train import train
 
 GONE_ON = ("interrupted", "callback", None)
 """How a run ended that would go on by its configuration."""
-SOON, SMALL, FRAMES = 2.0, 3000, 300
-"""Seconds that a training took, its parameters, and the epochs to show, where a page may train it again."""
+SOON, SMALL = 2.0, 3000
+"""Seconds that a training took, and its parameters, where a page may train it again."""
 
 
 OF_A_CALL = (
@@ -193,7 +193,7 @@ def traced_again(run: Path, results: Mapping[str, Any]) -> Trace | None:
         config = merge({}, where, environment=False)
         check_backend(config.backend.name, where, None)
         experiment, chosen = prepare(config), config.backend
-        recorder = Recorder(every=-(-results["epochs"] // FRAMES), configuration=run.resolve().name)
+        recorder = Recorder(configuration=run.resolve().name)
         result = train(
             *(experiment.network, first_params(experiment, resolve("dtype", chosen.dtype)), *experiment.xy("train")),
             **how_to_train(experiment),

@@ -43,6 +43,9 @@ class Alone:
     rank, size = 0, 1
     ctrl_c: Any = None
     """Where Ctrl-C is noted; see `training.ctrl_c.CtrlC`."""
+    is_due: Callable[[], bool] = staticmethod(lambda: False)
+    """Whether, on rank 0, all ranks are to pause at the next sum; `pause` then raises on each."""
+    pause: Callable[[], None] = staticmethod(lambda: None)
 
     def agreed(self, value: T) -> T:
         """What rank 0 gives, on all ranks."""
@@ -100,7 +103,8 @@ class Ranks(Alone):
         return parts[self._own]
 
     def sum(self, rows: Matrix, numbers: Matrix, out: Vector | None = None) -> tuple[Vector, Vector]:
-        """The sums over the shards of all ranks, in order. Raises `Interrupted` if Ctrl-C was pressed on any rank.
+        """The sums over the shards of all ranks, in order. Raises `Interrupted` if Ctrl-C was pressed on any rank, and
+        what `pause` raises where that is due.
 
         Parameters
         ----------
@@ -114,15 +118,17 @@ class Ranks(Alone):
         -------
         sums : arrays of shape (n,) and (k,)
         """
-        pressed = np.zeros((max(1, len(numbers)), 1))
-        pressed[0] = self.ctrl_c is not None and bool(self.ctrl_c.pressed)
+        pressed = np.zeros((max(1, len(numbers)), 2))
+        pressed[0] = self.is_due(), self.ctrl_c is not None and bool(self.ctrl_c.pressed)
         if not len(numbers):
             numbers = np.zeros((1, numbers.shape[1]))
         numbers = np.concatenate([numbers, pressed], axis=1)
-        *sums, stop = self._chain(numbers, np.empty(numbers.shape[1])).tolist()
+        *sums, due, stop = self._chain(numbers, np.empty(numbers.shape[1])).tolist()
         if stop:
             self.ctrl_c.pressed = self.ctrl_c.pressed or signal.SIGINT
             self.ctrl_c.poll()
+        if due:
+            self.pause()
         return self._chain(rows, np.empty(rows.shape[1], rows.dtype) if out is None else out), np.array(sums)
 
     def _chain(self, rows: Matrix, out: Vector) -> Vector:

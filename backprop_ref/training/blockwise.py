@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ class BlockwiseRun(Run):
         checked: Part = part
         return checked
 
-    def _trained(self, rates: list[float], poll: Poll = lambda: None) -> Chunk:
+    def _trained(self, rates: Sequence[float], poll: Poll = lambda: None) -> Chunk:
         """One epoch. Each window has masks of its own, as if it were an epoch."""
         params, slots = self._beside(rates[0])
         state, stripes = self.state, self.stripes
@@ -85,7 +86,7 @@ class BlockwiseRun(Run):
     def _scores(self, measures: Batch) -> Vector:
         return self.part.scores(self.pairs.metric, measures)
 
-    def _diverged(self, rates: list[float]) -> TrainingDiverged:
+    def _diverged(self, rates: Sequence[float]) -> TrainingDiverged:
         self.stop("diverged")
         epoch = self.state.epoch + 1
         message = (

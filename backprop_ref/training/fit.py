@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from array import array
 from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,7 @@ import numpy as np
 from backprop_ref import dropout, metrics
 from backprop_ref.api import evaluate_on
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
-from backprop_ref.backends.base import Part, Poll, Snapshots, Trainer
+from backprop_ref.backends.base import Poll, Progress, Snapshots, Trainer
 from backprop_ref.errors import InvalidInput, TrainingDiverged
 from backprop_ref.optimizers import Slots
 from backprop_ref.optimizers.lbfgs import AnyOptimizer
@@ -33,7 +35,8 @@ from backprop_ref.training.state import Begun, Chunk, Epoch, Plan, Result, State
 if TYPE_CHECKING:
     from backprop_ref.traces.recorder import Recorder
 
-CHUNK_SECONDS = 0.1
+CHUNK_SECONDS, GROWTH = 0.1, 16
+"""Of a chunk, and how many times as long as the last, at most, it is."""
 CHECKPOINT_SECONDS, SAVING_SECONDS = 0.5, 1.0 / 3.0
 """Between the end of a checkpoint and the next one, in the midst of an epoch if need be; longer in proportion where
 writing one takes longer than the second. SIGKILL takes no more than the time between two and that of writing one."""
@@ -113,7 +116,7 @@ class Run:
                     started, count = perf_counter(), self.ranks.agreed(self._at_most(count))
                     try:
                         poll()
-                        within = poll_late if count > 1 else self._pausing(poll, saved + each)
+                        within = self._pausing(*((poll, saved + each) if count == 1 else (poll_late, math.inf)))
                         diverged = self._advance(count, within)
                         if self.folder:
                             self.folder.keep(self.state, self.plan)
@@ -130,7 +133,7 @@ class Run:
                     self._show(bar)
                     now = perf_counter()
                     if self.state.begun is None:
-                        count = max(1, min(2 * count, int(count * CHUNK_SECONDS / max(now - started, 1e-9))))
+                        count = max(1, min(GROWTH * count, int(count * CHUNK_SECONDS / max(now - started, 1e-9))))
                     if now - saved > each:
                         self.save()
                         saved = perf_counter()
@@ -165,22 +168,35 @@ class Run:
         if self.folder:
             self.folder.write(self.state, self.plan)
 
+    def say_what_is_kept(self, error: InvalidInput) -> None:
+        """Adds to an error what was reached, and what the folder, which may take no more, has of it."""
+        error.result = error.result or self.state.result(self.plan)
+        if self.folder is not None:
+            error.args = (f"{error}; {self.folder.what_is_kept(self.state.epoch)}",)
+
     def close_trace(self) -> None:
         """Closes the trace where the run ends."""
         if self.plan.trace:
             self.plan.trace.close(self.state.traced)
 
     def _pausing(self, poll: Poll, due: float) -> Poll:
-        """A poll that also ends, when a checkpoint is due, an epoch that went on since by a batch or more."""
-        if self.folder is None or self.ranks.size > 1:
-            return poll
+        """A poll that also ends, when a checkpoint is due, an epoch that went on since by a batch or more; several
+        ranks see where they sum whether rank 0 says so."""
         polls = itertools.count()
+        is_written = self.folder is not None and getattr(self.trainer, "by_parts", False)
 
         def look() -> None:
             poll()
-            if next(polls) > 0 and perf_counter() > due:
-                raise Paused
+            if self.ranks.size == 1 and is_due():
+                pause()
 
+        def is_due() -> bool:
+            return is_written and next(polls) > 0 and perf_counter() > due
+
+        def pause() -> None:
+            raise Paused
+
+        self.ranks.is_due, self.ranks.pause = is_due, pause
         return look
 
     def _at_most(self, count: int) -> int:
@@ -213,7 +229,7 @@ class Run:
         self._record(chunk, values)
         return None
 
-    def _trained(self, rates: list[float], poll: Poll = lambda: None) -> Chunk:
+    def _trained(self, rates: Sequence[float], poll: Poll = lambda: None) -> Chunk:
         """An epoch for each rate, in memory that the state does not use."""
         state, (x, y), begun = self.state, self.data, self.state.begun
         self.state = state._replace(begun=None)  # its memory is trained in
@@ -228,7 +244,7 @@ class Run:
             more["weights"] = self.weights
         if self.pairs.rates and state.key is not None:
             more["seeds"] = seeds = dropout.seeds(state.key, state.epoch, len(rates), len(self.pairs.rates))
-        trainer, part = self.trainer, Part.none(self.pairs.measures) if begun is None else begun.part
+        trainer, part = self.trainer, Progress.none(self.pairs.measures) if begun is None else begun.part
         if begun is not None and not getattr(trainer, "by_parts", False):
             trainer = self.pairs
         if getattr(trainer, "by_parts", False):
@@ -236,7 +252,7 @@ class Run:
         try:
             losses, measures = trainer.run(params, slots, x, y, orders, rates, poll, *asked, **more)
         except (Interrupted, Paused):
-            if len(rates) == 1 and part.rows and self.folder is not None:
+            if len(rates) == 1 and part.rows:
                 self.state, self._order = self.state._replace(begun=Begun(params, slots, part)), orders
             raise
         return Chunk(params, slots, orders, rates[: len(losses)], losses, measures, snapshots, seeds)
@@ -326,7 +342,7 @@ class Run:
         columns = {name: [column[epoch - 1] for epoch in epochs] for name, column in state.columns.items()}
         return state._replace(traced=self.plan.trace.write(epochs, flats, columns, state.traced))
 
-    def _diverged(self, rates: list[float]) -> TrainingDiverged:
+    def _diverged(self, rates: Sequence[float]) -> TrainingDiverged:
         """Replays a chunk that did not stay finite, up to the step that broke, and says where it did.
 
         A compiled trainer may break, in fast numerics, at numbers that the pairs just get past: then no layer is named.
@@ -367,10 +383,10 @@ def _judged(plan: Plan, state: State) -> State:
     return state._replace(stopped="patience") if out_of_patience(plan, state) else state
 
 
-def _rates(optimizer: AnyOptimizer, plan: Plan, epoch: int, count: int) -> list[float]:
+def _rates(optimizer: AnyOptimizer, plan: Plan, epoch: int, count: int) -> Sequence[float]:
     """The learning rates of `count` epochs from `epoch` on, counted from 0."""
     if isinstance(plan.schedule, Constant):
-        return [optimizer.learning_rate] * count
+        return array("d", [optimizer.learning_rate]) * count
     factors = [plan.schedule(each, plan.epochs) for each in range(epoch, epoch + count)]
     for each, factor in enumerate(factors, epoch):
         if not isinstance(factor, int | float | np.floating | np.integer) or not 0.0 <= factor < np.inf:

@@ -9,7 +9,7 @@ import numpy as np
 from backprop_ref import mlp
 from backprop_ref.api import masks_on, on_backend
 from backprop_ref.arrays import Batch, Rows, Vector
-from backprop_ref.backends.base import Part, Poll, Shares
+from backprop_ref.backends.base import Poll, Progress, Shares
 from backprop_ref.dropout import Seeds
 from backprop_ref.optimizers import Slots
 from backprop_ref.parameters import Parameters
@@ -32,7 +32,7 @@ class PairsOnRanks(PairsTrainer):
         learning_rate: float,
         poll: Poll,
         seeds: Seeds | None = None,
-        *parts: Part,
+        *parts: Progress,
     ) -> tuple[float, Vector]:
         """Each batch's update. Ctrl-C is looked at where sums are."""
         (_, y, each), n, part = data, params.flat.size, parts[0]

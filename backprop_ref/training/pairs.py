@@ -8,7 +8,7 @@ from typing import Any
 from backprop_ref import dropout, metrics, mlp, sample_weights
 from backprop_ref.api import as_parameters, masks_on, on_backend
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
-from backprop_ref.backends.base import Array, Backend, EpochByEpoch, Part, Poll
+from backprop_ref.backends.base import Array, Backend, EpochByEpoch, Poll, Progress
 from backprop_ref.dropout import Rates, Seeds
 from backprop_ref.network import Network
 from backprop_ref.optimizers import Slots
@@ -45,7 +45,7 @@ class PairsTrainer(EpochByEpoch):
         learning_rate: float,
         poll: Poll,
         seeds: Seeds | None = None,
-        *parts: Part,
+        *parts: Progress,
     ) -> tuple[float, Vector]:
         """Each batch's update, and only then a look at what they left on the device."""
         (x, y, each), losses, part = data, [], parts[0]

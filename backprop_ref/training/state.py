@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from backprop_ref import showing
 from backprop_ref.arrays import Matrix, Rows, Vector
-from backprop_ref.backends.base import Part, Snapshots, finite
+from backprop_ref.backends.base import Progress, Snapshots, finite
 from backprop_ref.dropout import Seeds
 from backprop_ref.files import Name
 from backprop_ref.network import Network
@@ -178,7 +178,7 @@ class Begun(NamedTuple):
 
     params: Parameters
     slots: Slots
-    part: Part
+    part: Progress
 
 
 class State(NamedTuple):
@@ -276,7 +276,7 @@ class Chunk(NamedTuple):
     params: Parameters
     slots: Slots
     orders: Rows
-    rates: list[float]
+    rates: Sequence[float]
     losses: Vector
     measures: Matrix
     snapshots: Snapshots | None

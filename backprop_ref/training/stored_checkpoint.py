@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ConfigDict, Field, field_validator
 
-from backprop_ref.backends.base import Part
+from backprop_ref.backends.base import Progress
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import Name, beginning
 from backprop_ref.network.model_file import Model, load_all
@@ -147,7 +147,7 @@ def _begun(tensors: dict[str, npt.NDArray[Any]], rows: int, sizes: tuple[int, ..
     if set(slots) != set(_slots(tensors, SLOT)):
         raise ValueError("the epoch under way has another optimizer's state")
     loss, *measures = tensors[f"{BEGUN}sums"].tolist()
-    return Begun(params, slots, Part(rows, loss, np.array(measures)))
+    return Begun(params, slots, Progress(rows, loss, np.array(measures)))
 
 
 def _counted(path: Name, counted: Counted, epoch: int, names: list[str]) -> dict[str, array[float]]:

@@ -248,7 +248,7 @@ def train(
         try:
             result = run.fit(callback or _ignored if watched else None, progress, ctrl_c)
         except InvalidInput as error:
-            error.result = error.result or run.state.result(plan)
+            run.say_what_is_kept(error)
             raise
     return replace(result, compile_seconds=getattr(run.trainer, "compile_seconds", 0.0), network=network, trace=trace)
 

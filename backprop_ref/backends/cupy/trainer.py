@@ -10,7 +10,7 @@ import numpy as np
 from backprop_ref import metrics
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
 from backprop_ref.backends.array import divisor
-from backprop_ref.backends.base import Array, EpochByEpoch, Part, Poll
+from backprop_ref.backends.base import Array, EpochByEpoch, Poll, Progress
 from backprop_ref.backends.cupy.pairs import PairsBackend
 from backprop_ref.dropout import Seeds
 from backprop_ref.formulas import UPDATES
@@ -81,7 +81,7 @@ class Trainer(EpochByEpoch):
         learning_rate: float,
         poll: Poll,
         seeds: Seeds | None = None,
-        *parts: Part,
+        *parts: Progress,
     ) -> tuple[float, Vector]:
         """One epoch on the GPU, or what is left of it, after which the parameters are fetched."""
         part, begin = parts[0], parts[0].rows
@@ -135,7 +135,7 @@ class Trainer(EpochByEpoch):
         for array, host in zip((self.order, self.settings, self.position), self.sent, strict=True):
             array.set(host)
 
-    def _measure(self, y: Batch, part: Part, begin: int) -> None:
+    def _measure(self, y: Batch, part: Progress, begin: int) -> None:
         """Adds the losses, and correct samples or squared residuals per output, batch by batch; y is in order."""
         outputs, losses = (self.backend.to_numpy(array) for array in (self.outputs, self.losses))
         for start in range(begin, part.rows, self.batch_size):

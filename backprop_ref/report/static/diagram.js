@@ -4,6 +4,7 @@ const DIGITS = 5;
 const MOST_IN_COLUMN = 12;
 const MOST_DRAWN = 64; // neurons of a layer
 const MOST_EDGES = 900;
+const EDGES_A_FRAME = 100; // of more, a network that trains is drawn in fewer frames
 const CELLS = { map: 28, plane: 72 }; // of a neuron's map and of the plane, each way
 const MOVING = { map: 16, plane: 40 }; // while training runs
 const MARGIN = 0.12; // of the plane beyond the points
@@ -111,7 +112,7 @@ function coloured(rows, j, middle, words, start, look) {
 // The network: a canvas with edges and maps beneath an SVG with neurons.
 class Diagram {
   constructor(stage, canvas, svg, choose) {
-    Object.assign(this, { stage, canvas, svg, choose, units: [], chosen: null });
+    Object.assign(this, { stage, canvas, svg, choose, units: [], chosen: null, skipped: 0 });
     svg.onclick = (event) => this.pick(event.target.closest("[data-unit]"));
     svg.onkeydown = (event) => this.key(event);
     new ResizeObserver(() => this.shown && this.draw(this.shown)).observe(stage);
@@ -194,6 +195,8 @@ class Diagram {
   draw(shown, numbers = true) {
     this.shown = shown;
     if (numbers || !this.size) this.layOut();
+    else if ((this.skipped += 1) < this.edgeCount / EDGES_A_FRAME) return;
+    this.skipped = 0;
     const look = colours();
     this.pen = penOf(this.canvas, ...this.size);
     this.drawEdges(shown, look);
@@ -201,9 +204,13 @@ class Diagram {
     if (numbers) this.write(shown);
   }
 
+  get edgeCount() {
+    return this.places.slice(1).reduce((sum, neurons, i) => sum + neurons.length * this.places[i].length, 0);
+  }
+
   drawEdges(shown, look) {
     const { pen } = this;
-    const total = this.places.slice(1).reduce((sum, neurons, i) => sum + neurons.length * this.places[i].length, 0);
+    const total = this.edgeCount;
     pen.lineCap = "round";
     for (let layer = 0; layer < this.network.layers; layer += 1) {
       const [before, after] = [layer - 1, layer].map((place) => this.units.filter((unit) => unit.layer === place));
@@ -337,6 +344,14 @@ class Plane {
     pen.strokeStyle = look.text;
     pen.lineWidth = 1.4;
     if (labels) for (const margins of marginsOf(outputs, threshold)) this.boundary(pen, margins);
+    if (measure || !this.points) this.drawPoints({ x, y, labels, chosen }, look);
+    pen.drawImage(this.points, 0, 0, size, size);
+  }
+
+  // The points, which stay while the plane below them changes.
+  drawPoints({ x, y, labels, chosen }, look) {
+    this.points ??= new OffscreenCanvas(1, 1);
+    const pen = penOf(this.points, this.size, this.size);
     const dot = Math.max(2.6, Math.min(6, 60 / Math.sqrt(x.length)));
     x.forEach((row, i) => {
       const colour = labels ? look.classes[labels[i] % look.classes.length] : y[i][0] < 0 ? look.negative : look.positive;
