@@ -344,7 +344,8 @@ class _Writer:
         else:
             self.unpack_names(names)
         if spec.float32:
-            self.put(f"{x}, {y} = {x}.astype(np.float32), {y}.astype(np.float32)")
+            labels = y if spec.labels == "numbers" else f"{y}.astype(np.float32)"  # numbers of classes are indices
+            self.put(f"{x}, {y} = {x}.astype(np.float32), {labels}")
             lists = [
                 "weights = [W.astype(np.float32) for W in weights]",
                 "biases = [b.astype(np.float32) for b in biases]",
