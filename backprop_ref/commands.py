@@ -440,6 +440,7 @@ def reproduce(
     device: str | None = None,
     threads: int | None = None,
     progress: bool | None = None,
+    spot: int | None = None,
 ) -> Reproduced:
     """Trains a run again, from its configuration and data, and compares it epoch by epoch, as ``backprop-ref
     reproduce`` does.
@@ -453,6 +454,9 @@ def reproduce(
         What trains again; default: what the run was trained on.
     progress : bool, optional
         A bar on standard error.
+    spot : int, optional
+        Train again from the beginning to the first checkpoint that the run kept, and from so many others, drawn at
+        random, each to the next; needs a run with `keep_checkpoints`. What lies between stays unproved.
 
     Returns
     -------
@@ -474,7 +478,7 @@ def reproduce(
     """
     from backprop_ref.experiments.reproduce import reproduce
 
-    return reproduce(run, backend, device, threads, progress)
+    return reproduce(run, backend, device, threads, progress, spot)
 
 
 def plot(result: Result, quantity: str = "loss") -> object:

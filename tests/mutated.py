@@ -131,9 +131,9 @@ def changed(value, chance):
             case 3 if isinstance(part, dict):
                 part[chance.choice(("x", "", "\ud800", "__class__", str(last) + "x"))] = part.pop(last)
             case 4 if isinstance(part[last], int | float) and not isinstance(part[last], bool):
-                part[last] = chance.choice(
-                    (-part[last], part[last] + 1, part[last] * 2, float(part[last]), str(part[last]))
-                )
+                number = part[last]
+                as_float = float(number) if abs(number) < 2**1000 else math.inf
+                part[last] = chance.choice((-number, number + 1, number * 2, as_float, str(number)))
             case _:
                 part[last] = copy.deepcopy(chance.choice(HOSTILE))
     return value

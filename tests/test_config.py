@@ -99,6 +99,7 @@ VALUES = {
     "--trace-every": ("10", 10),
     "--trace-samples": (["0", "3"], [0, 3]),
     "--trace-digits": ("17", 17),
+    "--keep-checkpoints": (True, True),
     "--run-dir": ("out", "out"),
     "--resume": ("old", "old"),
     "--output": ("r.json", "r.json"),

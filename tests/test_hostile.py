@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from safetensors import safe_open
@@ -295,3 +296,18 @@ def test_hostile_files_that_are_named(here):
         ["import", "pipe"],
     ]
     assert all(found["status"] == 2 for found in opened(here, commands))
+
+
+@pytest.mark.more
+def test_packed_tables_out_of_proportion(here):
+    """A few KB that hold 160 MB, in one file and another."""
+    import pyarrow as pa
+    import pyarrow.feather
+    import pyarrow.parquet
+
+    table = pa.table({"a": np.zeros(2 * 10**7)})
+    pyarrow.parquet.write_table(table, here / "t.parquet", compression="zstd")
+    pyarrow.feather.write_feather(table, here / "t.feather", compression="zstd")
+    for found in opened(here, [["columns", "t.parquet"], ["columns", "t.feather"]]):
+        assert found["status"] == 2
+        assert "over 100 times as large unpacked; give it as CSV" in found["err"]

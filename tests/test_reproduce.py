@@ -15,7 +15,7 @@ from backprop_ref.experiments import reproduce as reproducing
 from backprop_ref.experiments.reproduce import Certificate
 from backprop_ref.network.model_file import load_all, model_parts
 from backprop_ref.training.chain import Chain, hashed, next_kept
-from backprop_ref.training.checkpoint import CERTIFICATE, CHECKPOINT
+from backprop_ref.training.checkpoint import CERTIFICATE, CHECKPOINT, KEPT, kept_name
 from backprop_ref.training.stored_checkpoint import load_checkpoint
 from backprop_ref.training.train import train
 
@@ -146,12 +146,13 @@ def table(flipped=False):
 
 def changed_weights(run):
     """One bit of a weight is another one, and the file's hash is made anew."""
+    run = Path(run)
     model, tensors, metadata = load_all(run)
     flat = tensors["resume.flat"].copy()
     flat.view(np.uint64)[3] ^= 1
     params = br.Parameters(flat, model.network.sizes)
     parts = model_parts(model.network, params, model.preprocessing, {**tensors, "resume.flat": flat}, metadata)
-    Path(run, CHECKPOINT).write_bytes(b"".join(parts))
+    (run / CHECKPOINT if run.is_dir() else run).write_bytes(b"".join(parts))
 
 
 def damaged_weights(run):
@@ -235,6 +236,64 @@ def test_what_proves_nothing_is_refused(capsys):
     Path("c.json").write_text("{}")
     assert cli.run(["reproduce", "c.json"]) == 2
     assert "not a certificate of ours" in capsys.readouterr().err
+
+
+SPOTS = {"dataset": "iris", "epochs": 20, "optimizer": "adam", "keep_checkpoints": True}
+
+
+def changed_slot(path):
+    """One bit of what the optimizer keeps, which no link of the chain is over; the file's hash is made anew."""
+    model, tensors, metadata = load_all(path)
+    tensors["resume.slot.v"] = tensors["resume.slot.v"].copy()
+    tensors["resume.slot.v"].view(np.uint64)[3] ^= 1
+    path.write_bytes(b"".join(model_parts(model.network, model.params, model.preprocessing, tensors, metadata)))
+
+
+def test_spots_are_trained_from_the_checkpoints_that_were_kept():
+    """And those of a run that went on, and of one that was made anew, are those of a run that never stopped."""
+    trained("stopped", **SPOTS | {"epochs": 9})
+    assert cli.run(["train", "--resume", "stopped", "--epochs", "20"]) == 0
+    trained(**SPOTS)
+    kept = sorted(path.name for path in Path("run", KEPT).iterdir())
+    assert kept == sorted(path.name for path in Path("stopped", KEPT).iterdir())
+    assert kept == sorted(f"epoch-{epoch}.safetensors" for epoch in (*range(1, 17), 18, 20))
+    found = br.reproduce("run", spot=2, backend="numba", progress=False)
+    assert found.ok and found.spots[0] == (0, 1) and len(found.spots) == 3 and found.compared < 7, found
+    for run in ("run", "stopped"):
+        found = br.reproduce(run, spot=99, progress=False)
+        assert (found.ok, found.compared, len(found.spots)) == (True, 19, 18), found
+
+
+@pytest.mark.parametrize(("epoch", "change", "differs", "what", "note"), [
+    (7, changed_slot, 7, "state", ""),
+    (7, changed_weights, 7, "weights", ""),
+    (7, lambda path: path.write_bytes(path.read_bytes()[:-9]), 7, "record", "truncated"),
+    (7, lambda path: shutil.copy(path.with_name("epoch-6.safetensors"), path), 7, "weights", ""),
+])  # fmt: skip
+def test_a_checkpoint_that_was_changed_is_found(epoch, change, differs, what, note, capsys):
+    trained(**SPOTS)
+    change(Path("run", kept_name(epoch)))
+    assert cli.run(["reproduce", "run", "--spot", "99", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["differs"], found["what"]) == (differs, what), found
+    assert note in " ".join(found["notes"])
+
+
+def test_spots_find_other_data_and_say_what_is_missing(capsys):
+    table()
+    trained(dataset=None, data_path="t.csv", hidden=[3], keep_checkpoints=True)
+    assert cli.run(["reproduce", "run", "--spot", "1"]) == 0
+    assert "IDENTICAL where trained again: run, " in capsys.readouterr().out
+    table(flipped=True)
+    assert br.reproduce("run", spot=1, progress=False).differs == 1
+    for what in (["run/certificate.json"], ["run"]):
+        shutil.rmtree(Path("run", KEPT), ignore_errors=what == ["run/certificate.json"])
+        assert cli.run(["reproduce", *what, "--spot", "1"]) == 2
+        assert re.search("give the folder of the run|train with --keep-checkpoints", capsys.readouterr().err)
+        Path("run", KEPT).mkdir(exist_ok=True)
+    with pytest.raises(br.InvalidInput, match="nothing is proved from them in fast numerics"):
+        trained("fast", numerics="fast", keep_checkpoints=True)
+    assert not Path("fast").exists()
 
 
 PAGE = Path(__file__).parent.parent / ".docs/reproduce.md"

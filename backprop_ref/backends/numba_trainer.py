@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from backprop_ref import metrics
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
-from backprop_ref.backends.base import Poll, Snapshots
+from backprop_ref.backends.base import Poll, Progress, Snapshots
 from backprop_ref.backends.numba_ahead import Ahead
 from backprop_ref.backends.numba_threads import FORKED, POOL
 from backprop_ref.dropout import Rates, Seeds
@@ -169,6 +169,8 @@ class Trainer:
     trainer.
     """
 
+    by_parts = True
+
     def __init__(
         self, plan: Plan, rules: Rules, kind: Kind, shape: one_network.Shape | None, fixed: bool, steps_ahead: int
     ) -> None:
@@ -232,20 +234,26 @@ class Trainer:
         snapshots: Snapshots | None = None,
         seeds: Seeds | None = None,
         weights: Vector | None = None,
+        part: Progress | None = None,
     ) -> tuple[Vector, Matrix]:
         """Trains `params` and `slots` in place; see `backends.base.Trainer.run`."""
         flat = np.ascontiguousarray(params.flat)
         data = self._data(x, y, orders, learning_rates, seeds, weights)
-        self._check(flat, data)
-        history = self._history(flat, len(learning_rates), snapshots)
+        part = part or Progress.none(self._measures)
+        self._check(flat, data, part)
+        history = self._history(flat, len(learning_rates), snapshots, part)
         more = len(learning_rates) > 0
-        while more:
-            with self._state(flat, slots) as state:
-                more = self._steps_of_one_program(data, state, history, poll)
-            if more:
-                self._take(self._constants)
-        if flat is not params.flat:
-            params.flat[:] = flat
+        try:
+            while more:
+                with self._state(flat, slots) as state:
+                    more = self._steps_of_one_program(data, state, history, poll)
+                if more:
+                    self._take(self._constants)
+        finally:
+            if flat is not params.flat:
+                params.flat[:] = flat
+            if more and history.cursor[0] == 0:
+                part.rows, part.loss, part.measures = int(history.cursor[1]), history.losses[0], history.measures[0]
         done = history.cursor[0]
         return history.losses[:done], history.measures[:done]
 
@@ -265,7 +273,7 @@ class Trainer:
             np.zeros((len(learning_rates), len(self.plan.layers)), np.uint64) if seeds is None else seeds,
         )
 
-    def _check(self, flat: Vector, data: Data) -> None:
+    def _check(self, flat: Vector, data: Data, part: Progress) -> None:
         """Compiled code looks at no bounds, so everything that it is given has to fit."""
         table, n_epochs = self.plan.layers, len(data.rates)
         samples, n_flat = len(data.x), int((table[:, 0] * table[:, 1] + table[:, 1]).sum())
@@ -276,6 +284,8 @@ class Trainer:
             raise ValueError(f"seeds have shape {data.seeds.shape}; {(n_epochs, len(table) - 1)} is needed")
         if found != wanted:
             raise ValueError(f"parameters, x, y, weights and orders have shapes {found}; {wanted} are needed")
+        if part.rows and not (0 < part.rows < samples and part.rows % self.plan.batch_size == 0):
+            raise ValueError(f"{part.rows} rows are no whole batches of an epoch")
         if data.orders.size and not 0 <= data.orders.min() <= data.orders.max() < samples:
             raise IndexError(f"orders have to be of rows 0 to {samples - 1}")
 
@@ -356,15 +366,17 @@ class Trainer:
                 if into is not array:
                     array[:] = into
 
-    def _history(self, flat: Vector, n_epochs: int, snapshots: Snapshots | None) -> History:
-        """Arrays for that many epochs' losses and measures, and for the parameters after some of them."""
+    def _history(self, flat: Vector, n_epochs: int, snapshots: Snapshots | None, part: Progress) -> History:
+        """Arrays for that many epochs' losses and measures, of which the first has a part, and for the parameters after
+        some of them."""
         none = Snapshots(np.empty((0, flat.size), self.dtype), np.full(n_epochs, -1))
         flats, rows = none if snapshots is None else snapshots
         if rows.shape != (n_epochs,) or rows.max(initial=-1) >= len(flats) or flats.shape[1:] != flat.shape:
             raise ValueError(f"{rows.shape} rows of {flats.shape} do not fit {n_epochs} epochs of {flat.size}")
         losses, measures = np.zeros(n_epochs), np.zeros((n_epochs, self._measures))
+        losses[:1], measures[:1] = part.loss, part.measures
         sums = np.zeros(2 * self.plan.layers[-1, 1])
-        return History(losses, measures, sums, np.zeros(2, np.int64), flats, rows)
+        return History(losses, measures, sums, np.array([0, part.rows]), flats, rows)
 
 
 def _steps_at(cursor: npt.NDArray[np.int64], samples: int, batch_size: int) -> int:

@@ -97,6 +97,7 @@ def top(
     epilog=example(
         "train iris.csv --hidden 16,8 --dropout 0.2",
         "train digits --find-rate",
+        "train trips/ --target fare",
     )
 )
 @with_flags()
@@ -209,9 +210,17 @@ def evaluate(
     evaluate(run, data_path, header, encoding, sheet, json)
 
 
-@registered(epilog=example("reproduce runs/digits-1 --backend numba", "reproduce certificate.json"))
+@registered(
+    epilog=example(
+        "reproduce runs/digits-1 --backend numba", "reproduce certificate.json", "reproduce runs/digits-1 --spot 3"
+    )
+)
 def reproduce(
     run: Annotated[str, typer.Argument(help="Run folder, or the certificate.json of one.", metavar="RUN")],
+    spot: Annotated[
+        int | None,
+        typer.Option(min=1, help="Only from so many of its kept checkpoints, drawn at random, and from the beginning."),
+    ] = None,
     backend: Annotated[str | None, typer.Option(help="What trains again; default: the run's.", metavar="NAME")] = None,
     device: Annotated[str | None, typer.Option(help="Device of the backend.", metavar="NAME")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the backend.")] = None,
@@ -220,7 +229,7 @@ def reproduce(
     """Trains a run again and says IDENTICAL, or the first epoch that differs; status 1 then, 2 if nothing is proved."""
     from backprop_ref.cli.reproduce import reproduce
 
-    return reproduce(run, backend, device, threads, json)
+    return reproduce(run, spot, backend, device, threads, json)
 
 
 @registered(epilog=example("columns houses.csv --target price", "columns runs/houses-1"))
@@ -621,7 +630,10 @@ def report(
     open: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
     force: Force = False,
 ):
-    """One HTML file with charts of runs and the network to click through; it needs no network."""
+    """One HTML file with charts of runs and the network to click through; it loads nothing.
+
+    A small run that was not traced is trained once more for its network; a larger one needs train --trace binary.
+    """
     from backprop_ref.cli.report import read_comparison, report
 
     with overwriting(force):

@@ -5,19 +5,25 @@ from backprop_ref.commands import reproduce as train_again
 from backprop_ref.training.ctrl_c import tidied
 
 
-def reproduce(run, backend, device, threads, as_json):
+def reproduce(run, spot, backend, device, threads, as_json):
     """Trains a run again; 1 if anything differs."""
     with tidied():
-        found = train_again(run, backend=backend, device=device, threads=threads)
+        found = train_again(run, backend=backend, device=device, threads=threads, spot=spot)
     if as_json:
         show.as_json(found._asdict())
         return 0 if found.ok else 1
     for note in found.notes:
         show.say(note)
     if found.ok:
+        compared = f"weights compared after {found.compared} of them; sha256 {found.sha256}"
+        if spot is None:
+            show.line(f"IDENTICAL: {run}, {found.epochs:,} epochs on {found.backend}; {compared}")
+            return 0
+        trained = sum(end - begun for begun, end in found.spots)
+        spans = ", ".join(f"{begun}-{end}" for begun, end in found.spots)
         show.line(
-            f"IDENTICAL: {run}, {found.epochs:,} epochs on {found.backend}; weights compared after {found.compared} of "
-            f"them; sha256 {found.sha256}"
+            f"IDENTICAL where trained again: {run}, {trained:,} of {found.epochs:,} epochs on {found.backend}, from "
+            f"checkpoint to checkpoint: {spans}; {compared}"
         )
         return 0
     what = {"weights": "its weights are others", "record": "what is recorded of it is something else"}

@@ -82,9 +82,14 @@ def content(path: Name) -> Bytes:
     return data
 
 
+def most_unpacked(size: int) -> int:
+    """How many bytes a packed file of `size` may hold."""
+    return max(MOST_TIMES * size, ALWAYS_BYTES)
+
+
 def unpacked(path: Name, packed: IO[bytes], size: int) -> bytes:
     """What a packed file of `size` bytes holds; refused if it is out of proportion, as one made to fill memory is."""
-    most = max(MOST_TIMES * size, ALWAYS_BYTES)
+    most = most_unpacked(size)
     found = packed.read(most + 1)
     if len(found) > most:
         raise InvalidInput(

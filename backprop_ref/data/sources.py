@@ -222,12 +222,17 @@ def _unique(path: Name, names: Sequence[str] | None) -> None:
 
 def _arrow_file(path: Name, head: bytes, left_out: Container[str]) -> Raw:
     import pyarrow as pa
+    import pyarrow.dataset
     import pyarrow.feather
     import pyarrow.parquet
 
+    parquet = head.startswith(b"PAR1")
     try:
-        read = pyarrow.parquet.read_table if head.startswith(b"PAR1") else pyarrow.feather.read_table
-        table = read(str(path))
+        if not head.startswith(b"FEA1"):  # which packs nothing
+            said = pyarrow.dataset.dataset(str(path), format="parquet" if parquet else "ipc")
+            if 8 * said.count_rows() * len(said.schema) > csv_file.most_unpacked(Path(path).stat().st_size):
+                raise InvalidInput(f"packed, and over {csv_file.MOST_TIMES} times as large unpacked; give it as CSV")
+        table = (pyarrow.parquet.read_table if parquet else pyarrow.feather.read_table)(str(path))
         table.validate(full=True)  # else a damaged file leads out of the memory that it is read into
         return _without_index(table, left_out)
     except InvalidInput as error:

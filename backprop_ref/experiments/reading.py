@@ -68,7 +68,7 @@ class Comparison(Stored):
     largest_relative: float | None
     gradients: str | None
     weights: str | None
-    step_seconds: Annotated[float, Field(ge=0.0)] | None
+    step_seconds: Annotated[float, Field(ge=0.0, le=1e9)] | None
 
 
 class Compared(Stored):

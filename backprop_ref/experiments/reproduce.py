@@ -1,8 +1,11 @@
 """Training a run again, from its configuration and data, and whether every bit is the same."""
 
 import contextlib
+import random
+import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -12,30 +15,38 @@ from pydantic import Field
 
 from backprop_ref.asking import ask
 from backprop_ref.backends import get_backend
-from backprop_ref.errors import InvalidInput, TrainingDiverged
+from backprop_ref.errors import BackpropRefError, InvalidInput, TrainingDiverged
 from backprop_ref.experiments.config import check_backend, merge, read_config
 from backprop_ref.experiments.run_folder import CONFIG, no_run_folder
-from backprop_ref.experiments.runner import first_params, how_to_train, prepare
-from backprop_ref.files import Name, beginning, create, path_of
+from backprop_ref.experiments.runner import first_params, how_to_train, prepare, prepared
+from backprop_ref.files import Name, beginning, create, path_of, refuse_ways_out
 from backprop_ref.network.model_file import Model
 from backprop_ref.settings import resolve
 from backprop_ref.stored import Count, Stored
+from backprop_ref.traces.file import Trace, open_trace
+from backprop_ref.traces.recorder import Recorder
 from backprop_ref.training.chain import FORMAT, Chain, first_break, hashed, history_hash
-from backprop_ref.training.checkpoint import CERTIFICATE, CHECKPOINT
+from backprop_ref.training.checkpoint import CERTIFICATE, CHECKPOINT, KEPT, kept_epochs, kept_name
 from backprop_ref.training.ctrl_c import uninterrupted
 from backprop_ref.training.history_file import HISTORY
-from backprop_ref.training.state import Link, State
+from backprop_ref.training.state import Epoch, Link, State
 from backprop_ref.training.stored_checkpoint import load_checkpoint
 from backprop_ref.training.train import train
 
 GONE_ON = ("interrupted", "callback", None)
 """How a run ended that would go on by its configuration."""
+SOON, SMALL = 2.0, 3000
+"""Seconds that a training took, and its parameters, where a page may train it again."""
 
 
 OF_A_CALL = (
     "of br.train, whose arguments no file has; make the same call with a new run_dir, and compare the two "
     f"{CERTIFICATE}, which are the same byte by byte"
 )
+
+
+Again = tuple[Model, State, dict[str, Any]]
+"""What training again gave: `load_checkpoint` of it."""
 
 
 class Reproduced(NamedTuple):
@@ -59,6 +70,8 @@ class Reproduced(NamedTuple):
         What trained again.
     compared : int
         Of so many epochs the weights were compared.
+    spots : tuple of (int, int)
+        What was trained again, if not everything: from the checkpoint of which epoch to which.
     """
 
     ok: bool
@@ -69,6 +82,7 @@ class Reproduced(NamedTuple):
     sha256: str
     backend: str
     compared: int
+    spots: tuple[tuple[int, int], ...] = ()
 
 
 class Certificate(Stored):
@@ -109,8 +123,10 @@ def reproduce(
     device: str | None = None,
     threads: int | None = None,
     progress: bool | None = None,
+    spot: int | None = None,
 ) -> Reproduced:
-    """Trains a run folder again, or what a certificate is of, in a folder that is removed afterwards.
+    """Trains a run folder again, or what a certificate is of, in a folder that is removed afterwards; with `spot`, from
+    so many of the kept checkpoints alone.
 
     Raises
     ------
@@ -121,6 +137,7 @@ def reproduce(
     notes: list[str] = []
     claims = _claims(path, notes)
     most = max(claims, key=lambda claim: claim.epochs)
+    spots = [(0, most.epochs)] if spot is None else _spots(path, most.epochs, spot)
     with tempfile.TemporaryDirectory(prefix="backprop_ref-") as place:
         if path.is_dir():
             where = path / CONFIG
@@ -133,30 +150,87 @@ def reproduce(
         chosen = config.backend
         chosen.name, chosen.device = backend or chosen.name, device if backend else device or chosen.device
         chosen.threads, chosen.numerics = chosen.threads if threads is None else threads, "reproducible"
-        experiment = prepare(config)
+        experiment = prepared(config, progress=progress)
         computing = get_backend(chosen.name, chosen.numerics, chosen.device, chosen.threads)
         params = first_params(experiment, resolve("dtype", chosen.dtype))
-        folder = Path(place, "again")
-        with contextlib.suppress(TrainingDiverged):
-            result = train(
-                experiment.network,
-                params,
-                *experiment.xy("train"),
-                **how_to_train(experiment),
-                callback=_until(most) if most.stopped in GONE_ON else None,
-                progress=progress,
-                run_dir=folder,
-                backend=computing,
-            )
-            uninterrupted(result)
-        again = load_checkpoint(folder / CHECKPOINT)
-        changed = _changed_row(path / HISTORY, folder / HISTORY)
-    return _compared(claims, again, tuple(notes), computing.name, changed)
+        found = _Found(notes)
+        for begun, end in spots:
+            folder = Path(place, f"from-{begun}")
+            if begun and (found.notes or found.differences or not found.take_over(path, begun, folder, claims)):
+                break
+            stops = _until(end) if end < most.epochs or most.stopped in GONE_ON else None
+            with contextlib.suppress(TrainingDiverged):
+                result = train(
+                    experiment.network,
+                    params,
+                    *experiment.xy("train"),
+                    **how_to_train(experiment),
+                    callback=stops,
+                    progress=progress,
+                    run_dir=folder,
+                    resume=begun > 0,
+                    backend=computing,
+                )
+                uninterrupted(result)
+            again = load_checkpoint(folder / CHECKPOINT)
+            found.compare(claims, again, begun, end)
+            found.compare_kept(path, end, again[1])
+            found.compare_rows(path / HISTORY, folder / HISTORY)
+            found.done.append((begun, end))
+    return found.reproduced(claims, again, computing.name, spot is not None)
 
 
-def _until(claim):
+def traced_again(run: Path, results: Mapping[str, Any]) -> Trace | None:
+    """The trace of a small run that has ended and wrote none, by training it again: a trace changes no bit of it.
+
+    None of a larger one, and where training it again does not end with the same parameters, to the last bit.
+    """
+    if not results["epochs"] or results["seconds"] > SOON or results["n_parameters"] > SMALL:
+        return None
+    where = run / CONFIG
+    try:
+        kept = load_checkpoint(run / CHECKPOINT)[1]
+        config = merge({}, where, environment=False)
+        check_backend(config.backend.name, where, None)
+        experiment, chosen = prepare(config), config.backend
+        recorder = Recorder(configuration=run.resolve().name)
+        result = train(
+            *(experiment.network, first_params(experiment, resolve("dtype", chosen.dtype)), *experiment.xy("train")),
+            **how_to_train(experiment),
+            callback=_until(kept.epoch) if results["stopped"] in GONE_ON else None,
+            backend=get_backend(chosen.name, chosen.numerics, chosen.device, chosen.threads),
+            trace=recorder,
+        )
+    except BackpropRefError:  # its data, its backend or its checkpoint are gone
+        return None
+    uninterrupted(result)
+    trace = open_trace(recorder.folder)
+    last = [trace[f"{name}{layer}"][-1].ravel() for layer in range(trace.network.n_layers) for name in ("W", "b")]
+    return trace if np.concatenate(last).tobytes() == kept.params.flat.tobytes() else None
+
+
+def _until(epoch: int) -> Callable[[Epoch], bool]:
     """A callback that stops where the run did."""
-    return lambda at: at.epoch >= claim.epochs
+    return lambda at: at.epoch >= epoch
+
+
+def _spots(path: Path, epochs: int, count: int) -> list[tuple[int, int]]:
+    """From the beginning to the first checkpoint that was kept, and from so many others, which nobody could foresee,
+    each to the next.
+    """
+    if not path.is_dir():
+        raise InvalidInput(
+            f"{ask('--spot')}: a certificate has no checkpoints to begin from; give the folder of the run"
+        )
+    kept = [epoch for epoch in kept_epochs(path) if epoch < epochs]
+    if not kept:
+        raise InvalidInput(
+            f"{path}: no checkpoints were kept to begin from; train with {ask('--keep-checkpoints')}, or leave out "
+            f"{ask('--spot')} to train all of it again"
+        )
+    refuse_ways_out(path, KEPT, *map(kept_name, kept))
+    first, *others = pairwise([0, *kept, epochs])
+    return [first, *sorted(random.SystemRandom().sample(others, min(count, len(others))))]
 
 
 def _claims(path: Path, notes: list[str]) -> list[Claim]:
@@ -244,47 +318,117 @@ def _changed(now: Mapping[str, Any], then: Mapping[str, Any] | None) -> list[str
     return found
 
 
-def _compared(
-    claims: list[Claim],
-    again: tuple[Model, State, dict[str, Any]],
-    notes: tuple[str, ...],
-    backend: str,
-    changed: int | None = None,
-) -> Reproduced:
-    model, state, metadata = again
-    identity = metadata["identity"]
-    differences: list[tuple[int, str]] = []
-    for claim in claims:
-        broken = first_break(claim.chain.origin, claim.links)
-        if broken is not None:
-            notes += (f"{claim.source.name}: its chain of hashes does not hold from epoch {broken} on",)
-            differences.append((broken, "record"))
-        for key, value in identity.items():
-            was = claim.chain.identity.get(key, value)
-            shown = 16 if key == "data" else 60  # a hash
-            note = f"{key} was {str(was)[:shown]}, now {str(value)[:shown]}"
-            if was != value and note not in notes:
-                notes += (note,)
-        differences += _differences(claim, model, state)
-    if changed is not None and not differences:
-        notes += (f"{HISTORY}: line {changed + 1} is not what this training writes",)
-        differences.append((max(changed, 1), "record"))
-    compared = {link.epoch for claim in claims for link in claim.links}
-    compared |= {claim.epochs for claim in claims if claim.reached}
-    epochs = max(claim.epochs for claim in claims)
-    first = min(differences, default=(None, ""))
-    if first[0] is None and notes:  # nothing that is trained on it comes out otherwise
-        first = (epochs, "record")
-    return Reproduced(
-        first[0] is None, epochs, first[0], first[1], notes, model.params.sha256(), backend, len(compared)
-    )
+class _Found:
+    """What training again has found: epochs that differ, each with what differs there, and what else is to be said."""
+
+    def __init__(self, notes: list[str]) -> None:
+        self.notes = notes
+        self.differences: list[tuple[int, str]] = []
+        self.done: list[tuple[int, int]] = []
+        self.identity: dict[str, Any] = {}
+        """What the training that is made now is by."""
+
+    def _note(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
+
+    def take_over(self, path: Path, epoch: int, folder: Path, claims: list[Claim]) -> bool:
+        """Puts a checkpoint that was kept where training goes on from it, and whether it is the one of the chain."""
+        kept = path / kept_name(epoch)
+        try:
+            _, state, metadata = load_checkpoint(kept)
+        except InvalidInput as error:
+            self._note(f"{error}")
+            self.differences.append((epoch, "record"))
+            return False
+        links = {claim.links[: len(state.chain)] for claim in claims}
+        if metadata["identity"] != self.identity or links != {state.chain} or state.epoch != epoch:
+            self._note(f"{kept_name(epoch)}: of another training")
+            self.differences.append((epoch, "record"))
+        elif state.chain[-1].epoch != epoch or state.chain[-1].params != state.params.sha256():
+            self.differences.append((epoch, "weights"))
+        folder.mkdir()
+        shutil.copyfile(kept, folder / CHECKPOINT)
+        return not self.differences
+
+    def compare(self, claims: list[Claim], again: Again, begun: int, end: int) -> None:
+        """What is said of the training from one epoch to another, with what training again gave."""
+        model, state, metadata = again
+        self.identity = metadata["identity"]
+        for claim in claims:
+            broken = first_break(claim.chain.origin, claim.links)
+            if broken is not None:
+                self._note(f"{claim.source.name}: its chain of hashes does not hold from epoch {broken} on")
+                self.differences.append((broken, "record"))
+            for key, value in self.identity.items():
+                was = claim.chain.identity.get(key, value)
+                shown = 16 if key == "data" else 60  # a hash
+                if was != value:
+                    self._note(f"{key} was {str(was)[:shown]}, now {str(value)[:shown]}")
+            self.differences += _differences(claim, model, state, begun, end)
+
+    def compare_kept(self, path: Path, epoch: int, state: State) -> None:
+        """The state that training again gave with the one that was kept, whose optimizer no link knows."""
+        if not (path / kept_name(epoch)).is_file() or self.differences:
+            return
+        refuse_ways_out(path, KEPT, kept_name(epoch))
+        try:
+            kept = load_checkpoint(path / kept_name(epoch))[1]
+        except InvalidInput as error:
+            self._note(f"{error}")
+            self.differences.append((epoch, "record"))
+            return
+        if _bits(kept) != _bits(state):
+            self.differences.append((epoch, "weights" if kept.params.sha256() != state.params.sha256() else "state"))
+
+    def compare_rows(self, path: Path, again: Path) -> None:
+        """history.csv, where nothing else differs."""
+        changed = _changed_row(path, again)
+        if changed is not None and not self.differences:
+            self._note(f"{HISTORY}: line {changed + 1} is not what this training writes")
+            self.differences.append((max(changed, 1), "record"))
+
+    def reproduced(self, claims: list[Claim], again: Again, backend: str, in_spots: bool) -> Reproduced:
+        """What came of it."""
+        ends = {link.epoch for claim in claims for link in claim.links}
+        ends |= {claim.epochs for claim in claims if claim.reached}
+        compared = {epoch for epoch in ends for begun, end in self.done if begun <= epoch <= end}
+        epochs = max(claim.epochs for claim in claims)
+        first = min(self.differences, default=(None, ""))
+        if first[0] is None and self.notes:  # nothing that is trained on it comes out otherwise
+            first = (epochs, "record")
+        return Reproduced(
+            first[0] is None,
+            epochs,
+            first[0],
+            first[1],
+            tuple(self.notes),
+            again[0].params.sha256(),
+            backend,
+            len(compared),
+            tuple(self.done) if in_spots else (),
+        )
 
 
-def _differences(claim: Claim, model: Model, state: State) -> list[tuple[int, str]]:
-    """The epochs in which training again gave something else, each with what that was."""
+def _bits(state: State) -> list[Any]:
+    """All that training goes on from, so that equal means the same bits."""
+    arrays = [state.params.flat, state.best, *(state.slots[name] for name in sorted(state.slots))]
+    return [
+        *(None if array is None else array.tobytes() for array in arrays),
+        *(state.random, state.key, state.best_value, state.best_epoch),
+    ]
+
+
+def _differences(claim: Claim, model: Model, state: State, begun: int, end: int) -> list[tuple[int, str]]:
+    """The epochs after one, up to another, in which training again gave something else, each with what that was."""
     found, done = [], 0
     now = {link.epoch: link for link in state.chain}
     for link in claim.links:
+        if link.epoch > end:
+            break
+        if link.epoch < begun:
+            done = link.epoch
+            continue
         other = now.get(link.epoch)
         if link.epoch == state.epoch:
             other = other or link._replace(params=state.params.sha256())
@@ -294,13 +438,16 @@ def _differences(claim: Claim, model: Model, state: State) -> list[tuple[int, st
             found.append((link.epoch, "history"))
         done = link.epoch
     for name, column in (claim.columns or {}).items():
-        before, after = (np.array(values, np.float64).view(np.uint64) for values in (column, state.columns[name]))
+        before, after = (np.array(values, np.float64).view(np.uint64) for values in (column[:end], state.columns[name]))
         both = min(len(before), len(after))
         other_rows = np.flatnonzero(before[:both] != after[:both])
         if len(other_rows) or len(before) != len(after):
             found.append((int(other_rows[0]) + 1 if len(other_rows) else both + 1, name))
-    if claim.epochs != state.epoch:
-        found.append((min(claim.epochs, state.epoch) + 1, "epochs"))
-    elif claim.reached not in (None, state.params.sha256()) or claim.params != model.params.sha256():
+    reached = min(claim.epochs, end)
+    if reached != state.epoch:
+        found.append((min(reached, state.epoch) + 1, "epochs"))
+    elif claim.epochs == state.epoch and (
+        claim.reached not in (None, state.params.sha256()) or claim.params != model.params.sha256()
+    ):
         found.append((state.epoch, "weights"))
     return found

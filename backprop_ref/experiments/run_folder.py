@@ -9,7 +9,7 @@ from backprop_ref.errors import InvalidInput
 from backprop_ref.files import Name, beside_which, create, make_folder, refuse_links, remove_torn, replace
 from backprop_ref.stored import read_text
 from backprop_ref.traces.sinks import SINKS
-from backprop_ref.training.checkpoint import CERTIFICATE, CHECKPOINT
+from backprop_ref.training.checkpoint import CERTIFICATE, CHECKPOINT, KEPT
 from backprop_ref.training.history_file import HISTORY
 
 CONFIG, RESULTS = "config.yaml", "results.json"
@@ -77,7 +77,7 @@ def _version(path):
 def check_log(file: str) -> None:
     """Refuses a log that would not be a file of its own in the run folder."""
     log = Path(file)
-    taken = {CONFIG, RESULTS, CHECKPOINT, HISTORY, CERTIFICATE, *TRACES}
+    taken = {CONFIG, RESULTS, CHECKPOINT, HISTORY, CERTIFICATE, KEPT, *TRACES}
     if log.is_absolute() or ".." in log.parts or not log.parts or log.parts[0] in taken:
         raise InvalidInput(
             f"logging.file ({ask('--log-file')}) {log}: give a relative path of its own in the run folder"
@@ -91,7 +91,7 @@ def logs(file: Name) -> list[str]:
 
 def check_links(folder: Name, log: Name) -> None:
     """Refuses a run folder in which a link has the name of a file that a run writes."""
-    refuse_links(folder, CONFIG, RESULTS, CHECKPOINT, HISTORY, CERTIFICATE, *TRACES, *logs(log))
+    refuse_links(folder, CONFIG, RESULTS, CHECKPOINT, HISTORY, CERTIFICATE, KEPT, *TRACES, *logs(log))
 
 
 def before_checkpoint(folder: Name, log: Name) -> list[Path]:

@@ -5,6 +5,7 @@ While training goes on, the history is in history.csv alone, which grows, and th
 at the end the checkpoint holds everything.
 """
 
+import contextlib
 import json
 import os
 import warnings
@@ -14,15 +15,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from backprop_ref.asking import ask
 from backprop_ref.errors import InvalidInput, OtherBits
-from backprop_ref.files import Content, Name, create, json_text, refuse_links, remove_torn, replace
+from backprop_ref.files import Content, Name, beside_which, create, json_text, refuse_links, remove_torn, replace
 from backprop_ref.network import Network
 from backprop_ref.network.model_file import model_parts
+from backprop_ref.text import numbered
 from backprop_ref.training.chain import Chain
-from backprop_ref.training.history_file import HISTORY, HistoryFile
+from backprop_ref.training.history_file import HISTORY, Counted, HistoryFile
 from backprop_ref.training.state import Plan, State
 
 CHECKPOINT, CERTIFICATE = "checkpoint.safetensors", "certificate.json"
+KEPT = "checkpoints"
+"""The folder of those that are kept, each as checkpoint.safetensors is at the end."""
 
 
 def fingerprint(*arrays: npt.NDArray[Any] | None) -> str:
@@ -42,7 +47,8 @@ class Folder:
     Network, preprocessing and configuration are kept in the checkpoint. `identity` is whatever has to be the same for a
     resumed run to give the same bits, `call` what else makes a run another one. `resume` says whether the folder has to
     hold a checkpoint. Otherwise, one that it holds has to be of the same call, up to `epochs`, which gives it again; or
-    `force` replaces it. `threads` are those that the bits of fast numerics depend on.
+    `force` replaces it. `threads` are those that the bits of fast numerics depend on. `keeps` says whether checkpoints
+    are kept, one for each link of the chain.
     """
 
     def __init__(
@@ -57,6 +63,7 @@ class Folder:
         resume: bool,
         force: bool = False,
         threads: int | None = None,
+        keeps: bool = False,
     ) -> None:
         self.path, self.network, self.identity, self.call = path, network, identity, call
         self.preprocessing, self.config, self.threads = preprocessing, config, threads
@@ -64,11 +71,19 @@ class Folder:
         """Whether what the folder holds is trained anew."""
         self.chain = Chain.of(identity, None)
         """That of the run; None in fast numerics."""
-        names = {CHECKPOINT, HISTORY, CERTIFICATE}
+        if keeps and self.chain is None:
+            raise InvalidInput(
+                f"{ask('--keep-checkpoints')}: nothing is proved from them in fast numerics; leave it out, or give "
+                f"{ask('--numerics', 'reproducible')}"
+            )
+        self.keeps = keeps
+        names = {CHECKPOINT, HISTORY, CERTIFICATE, *(kept_name(epoch) for epoch in kept_epochs(path))}
         self._written = names if resume or self.again else set()
-        if self._written:
-            refuse_links(path, *names)
+        if self._written or keeps:
+            refuse_links(path, KEPT, *self._written)
         self._history = HistoryFile(path, there=bool(self._written))
+        self._held = 0
+        """The epoch of the checkpoint."""
         if resume and not (path / CHECKPOINT).exists():
             raise InvalidInput(f"{path}: no {CHECKPOINT} to resume from; give the folder of an earlier run")
         try:
@@ -89,6 +104,10 @@ class Folder:
                 self.close()
                 raise
         remove_torn(path, *self._written)
+        if self._written and (path / KEPT).is_dir():
+            remove_torn(
+                path / KEPT, *(torn.name for hidden in (path / KEPT).glob(".*") if (torn := beside_which(hidden)))
+            )
 
     def _check_replaceable(self, epochs: int, force: bool) -> None:
         """Refuses to train anew in a folder that holds something else than the same call gives again."""
@@ -131,26 +150,51 @@ class Folder:
         whole at any moment.
         """
         over = state.stopped is not None
-        begun = None if self.chain is None else {"version": self.chain.version, "links": [*map(list, state.chain)]}
         try:
             if state.epoch == 0 and not over and self.again:
                 self._history.remove()
-                (self.path / CERTIFICATE).unlink(missing_ok=True)
+                for name in self._written - {CHECKPOINT, HISTORY}:
+                    (self.path / name).unlink(missing_ok=True)
             counted = self._history.write(state) if state.epoch > 0 or over else None
-            tensors, metadata = state.packed(with_history=over or counted is None)
-            metadata |= {"identity": self.identity, "config": self.config, "call": self.call, "chain": begun}
-            metadata |= {"threads": self.threads}
-            if counted is not None and not over:
-                metadata["counted"] = list(counted)
-            params = state.reached(plan)
-            self._put(CHECKPOINT, model_parts(self.network, params, self.preprocessing, tensors, metadata))
+            self._put(CHECKPOINT, self._content(state, plan, None if over else counted))
+            self._held = state.epoch
             if over and self.chain is not None:
-                certificate = self.chain.certificate(state, params.sha256(), self.config)
+                certificate = self.chain.certificate(state, state.reached(plan).sha256(), self.config)
                 self._put(CERTIFICATE, json_text(certificate) + "\n")
         except OSError as error:
-            raise InvalidInput(
-                f"{self.path}: cannot be written to ({error.strerror}); free some space or give another folder"
-            ) from None
+            raise self._not_written(error) from None
+
+    def keep(self, state: State, plan: Plan) -> None:
+        """Keeps the checkpoint of an epoch that the chain has a link for, if this is asked for and training goes on."""
+        if not self.keeps or state.epoch == 0 or state.stopped is not None or state.chain[-1].epoch != state.epoch:
+            return
+        try:
+            (self.path / KEPT).mkdir(exist_ok=True)
+            self._put(kept_name(state.epoch), self._content(state, plan))
+        except OSError as error:
+            raise self._not_written(error) from None
+
+    def _content(self, state: State, plan: Plan, counted: Counted | None = None) -> Content:
+        """A checkpoint, with the history unless that is `counted` in its file."""
+        tensors, metadata = state.packed(with_history=counted is None)
+        begun = None if self.chain is None else {"version": self.chain.version, "links": [*map(list, state.chain)]}
+        metadata |= {"identity": self.identity, "config": self.config, "call": self.call, "chain": begun}
+        metadata |= {"threads": self.threads}
+        if counted is not None:
+            metadata["counted"] = list(counted)
+        return model_parts(self.network, state.reached(plan), self.preprocessing, tensors, metadata)
+
+    def _not_written(self, error: OSError) -> InvalidInput:
+        return InvalidInput(
+            f"{self.path}: cannot be written to ({error.strerror}); free some space or give another folder"
+        )
+
+    def what_is_kept(self, epoch: int) -> str:
+        """What the folder holds of so many epochs, and how to go on, where no more can be written."""
+        if not (self.path / CHECKPOINT).exists():
+            return f"{self.path} was moved or removed, and {numbered(epoch, 'epoch')} with it"
+        held = f"{self._held:,} of {numbered(epoch, 'epoch')}"
+        return f"{self.path} holds {held}, and goes on from there by {ask('--resume')}"
 
     def _put(self, name: str, content: Content) -> None:
         """Writes a file for the first time, over nothing, or once more."""
@@ -188,7 +232,7 @@ class Folder:
             raise InvalidInput(f"{file}: damaged, as its tensors are of another run; start a new run instead")
         if earlier.epoch > epochs:
             raise InvalidInput(f"epochs={epochs}: the run in {self.path} has {earlier.epoch} already; ask for more")
-        self.call = metadata.get("call", self.call)
+        self.call, self._held = metadata.get("call", self.call), earlier.epoch
         self.chain = Chain.of(self.identity, metadata.get("chain"))
         before = metadata.get("threads")
         if None not in (before, self.threads) and before != self.threads and 0 < earlier.epoch < epochs:
@@ -199,6 +243,20 @@ class Folder:
                 stacklevel=3,
             )
         return earlier._replace(stopped=None)
+
+
+def kept_name(epoch: int) -> str:
+    """Where the checkpoint of an epoch is kept in a run folder."""
+    return f"{KEPT}/epoch-{epoch}.safetensors"
+
+
+def kept_epochs(folder: Path) -> list[int]:
+    """Those whose checkpoints are kept in a run folder, by their names."""
+    found = set()
+    for path in (folder / KEPT).glob("epoch-*.safetensors"):
+        with contextlib.suppress(ValueError):
+            found.add(int(path.name.removeprefix("epoch-").removesuffix(".safetensors")))
+    return sorted(epoch for epoch in found if epoch > 0 and (folder / kept_name(epoch)).is_file())
 
 
 def load_state(path: Name) -> State:
