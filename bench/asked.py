@@ -2,7 +2,8 @@
 
     python bench/asked.py [--dtype float64] [--rounds 7] [--out FOLDER] [--threads 2]
 
-Peers that are installed take part. It takes some eight minutes; figures are medians and quartiles over the rounds.
+Peers that are installed take part. It takes some ten minutes; figures are medians and quartiles over the rounds. What
+it writes to FOLDER/bench.json is what `bench/ladder.py` writes, so `ci/results_page.py` takes it too.
 """
 
 import argparse

@@ -40,7 +40,7 @@ from backprop_ref.network import Network
 from backprop_ref.optimizers import OPTIMIZERS, Optimizer, Slots
 from backprop_ref.parameters import Parameters
 
-CALL_SECONDS, GROWTH = 0.05, 16  # between two looks at whether Ctrl-C was pressed; how many times the last at most
+CALL_SECONDS = 0.05  # between two looks at whether Ctrl-C was pressed
 ANNOUNCED_AFTER_SECONDS = 1.0
 
 # What `specialize="auto"` reckons with: what a program with constants saves, by layer and step, and what compiling it
@@ -308,7 +308,7 @@ class Trainer:
                     POOL.release()
             spent = max(time.perf_counter() - started, 1e-9)
             if more:
-                self._steps = max(1, min(GROWTH * steps, int(steps * CALL_SECONDS / spent)))
+                self._steps = max(1, min(2 * steps, int(steps * CALL_SECONDS / spent)))
             done, before = _steps_at(history.cursor, samples, self.plan.batch_size), done
             self._steps_done, self._seconds = self._steps_done + done - before, self._seconds + spent
         return more
