@@ -1,5 +1,6 @@
 """Data in a folder, larger than memory: read in blocks, and the same bits however they are read, and by how many."""
 
+import itertools
 import json
 import tracemalloc
 from itertools import pairwise
@@ -12,10 +13,13 @@ from test_ranks import on_threads
 
 import backprop_ref as br
 from backprop_ref import cli, mlp
-from backprop_ref.blocks import looking
+from backprop_ref.blocks import looking, order
 from backprop_ref.blocks.order import Stripes, pieces, visits
 from backprop_ref.errors import InvalidInput
 from backprop_ref.random import Stream
+from backprop_ref.ranks.ranks import Ranks
+from backprop_ref.training import fit
+from backprop_ref.training.ctrl_c import CtrlC, Interrupted
 
 ROWS, FEATURES, BLOCK = 331, 3, 40
 COLOURS = np.array(["red", "green", "blue"])
@@ -137,6 +141,48 @@ def test_one_hash_whatever_the_files_the_readers_and_the_ranks(tmp_path):
         found, aborted = on_threads(size, lambda comm: trained(tmp_path / "parquet", comm, dropout=0.2))
         assert found == [one] * size and not aborted
     assert one[0] != trained(tmp_path / "parquet", dropout=0.2, seed=2)[0]
+
+
+@pytest.mark.parametrize("backend", ["numpy", pytest.param("numba", marks=pytest.mark.more)])
+def test_an_epoch_that_is_stopped_goes_on_after_the_window_that_was_done(tmp_path, monkeypatch, backend):
+    """Also on ranks, and from what SIGKILL leaves; the windows before are not trained again."""
+    folder, run, looks = write(tmp_path / "folder", "npy", *data()), tmp_path / "run", itertools.count(1)
+    how = {"dropout": 0.2, "backend": backend}
+    whole = trained(folder, **how)
+    monkeypatch.setattr(order, "WINDOW", 17)
+    windowed = trained(folder, **how)
+    assert windowed != whole  # masks are those of a window
+    monkeypatch.setattr(fit, "CHECKPOINT_SECONDS", 0.0)
+    assert windowed == trained(folder, run_dir=run, **how)
+
+    def pressed(self):
+        if next(looks) % 9 == 0:
+            raise Interrupted
+
+    with monkeypatch.context() as patched:
+        patched.setattr(CtrlC, "poll", pressed)
+        reached = [(0, 0)]
+        while reached[-1][0] < HOW["epochs"]:
+            trained(folder, run_dir=run, force=len(reached) == 1, resume=len(reached) > 1, **how)
+            state = br.load_state(run)
+            reached.append((state.epoch, 0 if state.begun is None else state.begun.part.rows))
+    assert len(reached) > 5 and all(rows % 17 == 0 for _, rows in reached) and reached == sorted(reached)
+    assert windowed == trained(folder, run_dir=run, resume=True, **how)
+
+    sums, summed = itertools.count(1), Ranks.sum
+
+    def pressed_on_one(self, *given):
+        if self.rank == 1 and next(sums) == 17:
+            self.ctrl_c.pressed = 2
+        return summed(self, *given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Ranks, "sum", pressed_on_one)
+        found, aborted = on_threads(2, lambda comm: trained(folder, comm, run_dir=run, force=True, **how))
+    assert not aborted
+    assert found[0] == found[1]
+    assert br.load_state(run).begun.part.rows > 0
+    assert windowed == trained(folder, run_dir=run, resume=True, **how)
 
 
 @pytest.mark.parametrize("backend", ["python", pytest.param("numba", marks=pytest.mark.more)])

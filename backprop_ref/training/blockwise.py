@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from time import perf_counter
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from backprop_ref import dropout
 from backprop_ref.arrays import Batch, Vector
-from backprop_ref.backends.base import Poll
+from backprop_ref.backends.base import Poll, Progress
 from backprop_ref.blocks.order import Stripes
 from backprop_ref.blocks.part import Part
 from backprop_ref.errors import InvalidInput, TrainingDiverged
 from backprop_ref.network import Network
 from backprop_ref.optimizers.lbfgs import LBFGS, AnyOptimizer
-from backprop_ref.training.fit import Run
-from backprop_ref.training.state import Chunk
+from backprop_ref.training.ctrl_c import Interrupted
+from backprop_ref.training.fit import Paused, Run
+from backprop_ref.training.state import Begun, Chunk
 
 
 def check_blockwise(network: Network, part: Any, optimizer: AnyOptimizer, **others: object) -> None:
@@ -38,13 +44,22 @@ def check_blockwise(network: Network, part: Any, optimizer: AnyOptimizer, **othe
 class BlockwiseRun(Run):
     """A `Run` over a `Part`."""
 
+    _due = math.inf
+    _rest: Iterator[tuple[int, Batch, Batch]] | None = None
+    """The windows that are left of an epoch under way."""
+
     @property
     def stripes(self) -> Stripes:
         """How the rows become batches."""
         return Stripes(len(self.part), self.plan.batch_size, self.pairs.shards)
 
+    @property
+    def _step(self) -> int:
+        return self.stripes.windows[0][1]
+
     def _pausing(self, poll: Poll, due: float) -> Poll:
-        """As it is: what is written is written between epochs."""
+        """As it is: a checkpoint that is due is written before the next window."""
+        self._due = due
         return poll
 
     @property
@@ -54,24 +69,47 @@ class BlockwiseRun(Run):
         return checked
 
     def _trained(self, rates: Sequence[float], poll: Poll = lambda: None) -> Chunk:
-        """One epoch. Each window has masks of its own, as if it were an epoch."""
-        params, slots = self._beside(rates[0])
-        state, stripes = self.state, self.stripes
-        key: int | None = int(self._words(1)[0]) if self.plan.shuffle else None
-        windows, layers = len(stripes.windows), len(self.pairs.rates)
-        loss, measure = 0.0, np.zeros(self.pairs.measures)
-        for i, (x, y) in enumerate(self.part.windows(stripes, key, self._own, params.dtype)):
-            poll()
+        """One epoch, or what is left of it. Each window has masks of its own, as if it were an epoch; a stop within one
+        leaves what was reached before it."""
+        state, begun = self.state, self.state.begun
+        self.state = state._replace(begun=None)
+        params, slots = self._beside(rates[0], begun)
+        part = Progress.none(self.pairs.measures) if begun is None else begun.part
+        if begun is None or self._rest is None:
+            self._rest = self._windows(part.rows, params.dtype)
+        windows, layers, first = len(self.stripes.windows), len(self.pairs.rates), part.rows
+        for i, x, y in self._rest:
+            reached = Begun(params.copy(), {name: slot.copy() for name, slot in slots.items()}, replace(part))
             more: dict[str, Any] = {}
             if self.pairs.rates and state.key is not None:
                 more["seeds"] = dropout.seeds(state.key, state.epoch * windows + i, 1, layers)
-            losses, measures = self.trainer.run(params, slots, x, y, np.arange(len(x))[None], rates, poll, **more)
-            loss += float(losses[0]) * len(x)
-            measure = measure + measures[0]
+            try:
+                poll()
+                if self.ranks.agreed(part.rows > first and self.folder is not None and perf_counter() > self._due):
+                    raise Paused
+                losses, measures = self.trainer.run(params, slots, x, y, np.arange(len(x))[None], rates, poll, **more)
+            except (Interrupted, Paused):
+                if part.rows:
+                    self.state = self.state._replace(begun=reached)
+                self._rest = itertools.chain([(i, x, y)], self._rest)
+                raise
+            part.rows += len(x)
+            part.loss += float(losses[0]) * len(x)
+            part.measures = part.measures + measures[0]
             if not np.isfinite(losses[0]):
                 break
+        self._rest = None
         orders = np.empty((1, 0), np.int64)
-        return Chunk(params, slots, orders, rates, np.array([loss / len(self.part)]), measure[None], None, None)
+        loss = np.array([part.loss / len(self.part)])
+        return Chunk(params, slots, orders, rates, loss, part.measures[None], None, None)
+
+    def _windows(self, done: int, dtype: npt.DTypeLike) -> Iterator[tuple[int, Batch, Batch]]:
+        """The windows of an epoch, each with its number, after so many rows of them."""
+        stripes = self.stripes
+        key: int | None = int(self._words(1)[0]) if self.plan.shuffle else None
+        for i, (x, y) in enumerate(self.part.windows(stripes, key, self._own, dtype)):
+            if stripes.windows[i][0] >= done:
+                yield i, x, y
 
     @property
     def _words(self) -> Any:

@@ -92,12 +92,17 @@ class Run:
                 trace.discard()
             raise
 
+    @property
+    def _step(self) -> int:
+        """So many rows, or a multiple, are done of an epoch under way."""
+        return self.plan.batch_size
+
     def _check_begun(self) -> None:
         """Refuses to go on in an epoch that is not this run's."""
         if self.state.begun is None:
             return
         part, rows = self.state.begun.part, len(self.data[0])
-        if part.rows % self.plan.batch_size or part.rows >= rows or len(part.measures) != self.pairs.measures:
+        if part.rows % self._step or part.rows >= rows or len(part.measures) != self.pairs.measures:
             where = "" if self.folder is None else f"{self.folder.path}: "
             raise InvalidInput(f"{where}the epoch under way is of other data, or damaged; start a new run instead")
 
