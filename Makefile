@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=wo
 # The extras of pyproject.toml that the goals need, installed together before the first of them starts.
 extras_setup := test workers check
 extras_test  := test workers
-extras_test-all := test workers check tables
+extras_test-all := test workers check tables mpi dask
 extras_long  := test
 extras_verify-full := test
 extras_lint  := check

@@ -24,6 +24,7 @@ import backprop_ref.report  # noqa: F401 (the folder comes first: its name is th
 from backprop_ref.api import evaluate, predict, trace, value_and_grad, vjp
 from backprop_ref.backends import backends, get_backend
 from backprop_ref.backends.base import BackendStatus, Trace
+from backprop_ref.blocks.folder import open_folder
 from backprop_ref.checking import verify
 from backprop_ref.commands import compare, explain, explorer, gradcheck, report, reproduce, run, sweep
 from backprop_ref.conformance.outcomes.outcome import Outcome
@@ -117,6 +118,7 @@ __all__ = [
     "load_dataset",
     "load_state",
     "one_hot",
+    "open_folder",
     "per_sample_gradients",
     "predict",
     "read_table",

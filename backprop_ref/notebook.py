@@ -226,11 +226,11 @@ def _widget_class() -> Any:
             "br.live needs anywidget, which is not installed: pip install 'backprop-ref[notebook]'; without it, "
             "result.explorer() shows a training afterwards"
         ) from None
-    from backprop_ref.report.embedding import static
+    from backprop_ref.report.embedding import static, styles
     from backprop_ref.report.explorer import formulas
 
-    page = f"const [LAYOUT, STYLE] = {json.dumps([static('explorer.html'), static('page.css')])};"
-    scripts = [static(name) for name in ("records.js", "formulas.js", "explorer.js", "live.js")]
+    page = f"const [LAYOUT, STYLE] = {json.dumps([static('explorer.html'), styles('page.css')])};"
+    scripts = [static(name) for name in ("records.js", "formulas.js", "neurons.js", "explorer.js", "live.js")]
 
     def begin(self: Any, training: Steps) -> None:
         fields, state = training.state()

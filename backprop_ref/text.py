@@ -7,6 +7,7 @@ import hashlib
 import html
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
 
 HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode's categories of characters that act without being seen: controls, marks of writing direction, line
@@ -76,10 +77,22 @@ def as_html(text: str) -> str:
     return html.escape(printable(text))
 
 
-def policy(style: str) -> str:
-    """What a browser may do for a page without scripts: use this style, and load nothing."""
+def look() -> str:
+    """The style that every page of ours begins with."""
+    return (resources.files("backprop_ref") / "look.css").read_text(encoding="utf-8")
+
+
+def page_without_scripts(title: str, body: str, more: str) -> str:
+    """The HTML of a page with a style of its own besides; a browser may load nothing for it."""
+    style = look() + more
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        f"<title>{as_html(title)}</title><style>{style}</style></head>\n<body><main>\n{body}\n</main></body></html>\n"
+    )
 
 
 def as_csv(rows: Iterable[Iterable[object]]) -> str:

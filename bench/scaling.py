@@ -5,11 +5,14 @@
 
 A step of S shards on P ranks takes
 
-    S/P · (rows·flops/rate + overhead) + update + chain,
+    rows/P · flops of a row/rate + S/P · (shard + gradient/adding) + update + chain,
 
 and the chain, pieces of 64 k entries that go up through the ranks and come down again, which for two is at once:
 
-    chain = (pieces + P − 2)·(latency + piece/min(bandwidth, adding)), twice for more than two.
+    chain = (pieces + P − 2)·(latency + piece/bandwidth + piece/adding), twice for more than two.
+
+`--measure` finds rate and update by the steps of one rank at several batches, latency, bandwidth and adding by
+themselves, and holds the model to the steps of two ranks, of which it has seen none.
 """
 
 import argparse
@@ -29,6 +32,7 @@ import numpy as np
 from backprop_ref.ranks.ranks import PIECE
 
 SIZES, BATCH = (784, 2048, 2048, 10), 4096
+BATCHES, MESSAGES = (256, 1024, 4096), 20
 PARAMETERS = sum((n_in + 1) * n_out for n_in, n_out in pairwise(SIZES))
 FLOPS_PER_ROW = 6 * PARAMETERS
 """A product forward, two backward, each of a multiplication and an addition."""
@@ -56,7 +60,6 @@ class Network(NamedTuple):
 
 
 NETWORKS = (
-    Network("memory", 1e-6, 4e9),
     Network("10 Gb/s", 30e-6, 10e9 / 8 * 0.9),
     Network("100 Gb/s", 3e-6, 100e9 / 8 * 0.9),
 )
@@ -68,20 +71,22 @@ def chain_seconds(machine, network, ranks, parameters=PARAMETERS):
         return 0.0
     size, pieces = 4 * parameters, math.ceil(parameters / PIECE)
     piece = min(size, 4 * PIECE)
-    hop = network.latency + piece / min(network.bandwidth, machine.adding)
+    hop = network.latency + piece / network.bandwidth + piece / machine.adding
     return (pieces + ranks - 2) * hop * (1 if ranks == 2 else 2)
 
 
-def step_seconds(machine, network, ranks, batch=BATCH, parameters=PARAMETERS):
-    """Of a step with a shard for each rank."""
-    passes = batch / ranks * 6 * parameters / machine.flops + machine.shard
-    return passes + parameters * machine.update + chain_seconds(machine, network, ranks, parameters)
+def step_seconds(machine, network, ranks, batch=BATCH, parameters=PARAMETERS, shards=None):
+    """Of a step with a shard for each rank, or so many shards."""
+    own = (shards or ranks) / ranks
+    passes = batch / ranks * 6 * parameters / machine.flops
+    rows = own * (machine.shard + (4 * parameters / machine.adding if shards != 1 else 0.0))
+    return passes + rows + parameters * machine.update + chain_seconds(machine, network, ranks, parameters)
 
 
 def tables(machine):
     """Strong scaling by batch, and weak scaling, as text."""
-    counts = (1, 2, 4, 8, 16, 32, 64)
-    for network in NETWORKS[1:]:
+    counts = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+    for network in NETWORKS:
         print(f"\n{network.name}: how many times as fast as one rank, {'-'.join(map(str, SIZES))}, float32")
         print("batch    " + "".join(f"{count:>8}" for count in counts))
         for batch in (64, 256, 1024, 4096, 16384, 65536):
@@ -116,24 +121,46 @@ def train(shards, comm=None, steps=2, network=SIZES, batch=BATCH):
 
 
 def reductions(comm, rounds=15):
-    """Seconds of the chain and of Allreduce, alternating, medians; adding of the chain is in it."""
+    """Seconds of the chain and of Allreduce, alternating; of a message of 8 bytes, and of a piece, one way; and of a
+    piece that is added. The least of all rounds, but for the first two, which are compared: medians."""
     from mpi4py import MPI
 
     from backprop_ref.ranks.ranks import Ranks
 
     rows, ranks = np.ones((1, PARAMETERS), np.float32), Ranks(comm, comm.size)
-    out, into, found = np.ones_like(rows[0]), np.ones_like(rows[0]), {"chain": [], "allreduce": []}
+    out, into = np.ones_like(rows[0]), np.ones_like(rows[0])
+    little, piece, other = np.zeros(1), np.ones(PIECE, np.float32), np.ones(PIECE, np.float32)
+
+    def there_and_back(array):
+        for _ in range(MESSAGES):
+            if comm.rank == 0:
+                comm.Send(array, 1)
+                comm.Recv(array, 1)
+            else:
+                comm.Recv(array, 0)
+                comm.Send(array, 0)
+
+    def add():
+        for _ in range(2 * MESSAGES):
+            np.add(piece, other, out=piece)
+
+    tried = {
+        "chain": lambda: ranks.sum(rows, np.zeros((1, 1)), out),
+        "allreduce": lambda: comm.Allreduce(rows[0], into, MPI.SUM),
+        "little": lambda: there_and_back(little),
+        "piece": lambda: there_and_back(piece),
+        "added": add,
+    }
+    found = {name: [] for name in tried}
     for _ in range(rounds):
-        for name, reduce in (
-            ("chain", lambda: ranks.sum(rows, np.zeros((1, 1)), out)),
-            ("allreduce", lambda: comm.Allreduce(rows[0], into, MPI.SUM)),
-        ):
+        for name, function in tried.items():
             comm.Barrier()
             started = time.perf_counter()
-            reduce()
+            function()
             comm.Barrier()
             found[name].append(time.perf_counter() - started)
-    return {name: float(np.median(seconds)) for name, seconds in found.items()}
+    compared = {name: float(np.median(found[name])) for name in ("chain", "allreduce")}
+    return compared | {name: min(found[name]) / (2 * MESSAGES) for name in ("little", "piece", "added")}
 
 
 def rank(what):
@@ -143,7 +170,7 @@ def rank(what):
         from mpi4py import MPI
 
         comm = MPI.COMM_WORLD
-    found = reductions(comm) if what == "reduce" else train(2, comm)
+    found = reductions(comm) if what == "reduce" else {batch: train(2, comm, batch=batch) for batch in BATCHES}
     if comm is None or comm.rank == 0:
         print(json.dumps(found), flush=True)
 
@@ -155,29 +182,44 @@ def started(ranks, what):
         sys.exit("error: no mpiexec here: pip install mpi4py mpich, or load a module of MPI")
     launch = [] if ranks == 1 else [mpiexec, "-n", str(ranks)]
     command = [*launch, sys.executable, __file__, "--rank", what]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    try:
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"error: {' '.join(command)}: {error.stderr.strip().splitlines()[-1:]}")
+    return json.loads(done.stdout)
 
 
 def measure(rounds):
-    """One and two ranks, alternating; the chain against Allreduce; and what the model says of both."""
-    one, two, hashes = [], [], set()
-    for _ in range(rounds):
-        for ranks, seconds in ((1, one), (2, two)):
-            taken, sha256 = started(ranks, "train")
-            seconds.append(taken)
-            hashes.add(sha256)
-            print(f"{ranks} ranks: {taken:.3f} s a step", flush=True)
+    """One and two ranks, alternating; the chain against Allreduce; the constants, and what the model says of both."""
+    least, hashes = {1: dict.fromkeys(BATCHES, math.inf), 2: dict.fromkeys(BATCHES, math.inf)}, {}
+    for number in range(rounds):
+        for ranks in (1, 2):
+            for batch, (taken, sha256) in started(ranks, "train").items():
+                least[ranks][int(batch)] = min(least[ranks][int(batch)], taken)
+                hashes.setdefault(batch, set()).add(sha256)
+        print(f"round {number + 1} of {rounds}", flush=True)
+    same = all(len(each) == 1 for each in hashes.values())
     found = started(2, "reduce")
-    gain, share = min(one) / min(two), found["chain"] / found["allreduce"]
-    print(f"2 ranks are {gain:.2f} times as fast as one, with {'the same' if len(hashes) == 1 else 'ANOTHER'} hash")
+    share = found["chain"] / found["allreduce"]
+    print(f"hashes of 1 and 2 ranks: {'the same' if same else 'ANOTHER'}")
     print(f"chain {found['chain'] * 1e3:.1f} ms, Allreduce {found['allreduce'] * 1e3:.1f} ms: {share:.2f} times")
-    passes = min(one) - 2 * Machine().shard - PARAMETERS * Machine().update
-    machine = Machine(flops=BATCH * FLOPS_PER_ROW / passes)
-    memory = NETWORKS[0]
-    expected = machine.shard + step_seconds(machine, memory, 1) - step_seconds(machine, memory, 2)
-    expected = min(one) / (min(one) - expected)
-    print(f"the model, with {machine.flops / 1e9:.0f} Gflop/s of one rank: {expected:.2f} times,", end=" ")
-    print(f"a chain of {chain_seconds(machine, memory, 2) * 1e3:.1f} ms")
+    adding = 4 * PIECE / found["added"]
+    slope, fixed = np.polyfit(BATCHES, [least[1][batch] for batch in BATCHES], 1, w=[1 / each for each in BATCHES])
+    update = (fixed - 2 * 4 * PARAMETERS / adding) / PARAMETERS
+    machine = Machine(6 * PARAMETERS / slope, 0.0, max(0.0, update), adding)
+    memory = Network("memory", found["little"], 4 * PIECE / max(found["piece"] - found["little"], 1e-9))
+    print(
+        f"a rank: {machine.flops / 1e9:.0f} Gflop/s, {machine.update * 1e9:.2f} ns a parameter and step, "
+        f"{adding / 1e9:.1f} GB/s added; messages: {memory.latency * 1e6:.1f} µs, {memory.bandwidth / 1e9:.1f} GB/s"
+    )
+    said = chain_seconds(machine, memory, 2)
+    print(f"chain by the model {said * 1e3:.1f} ms: {said / found['chain']:.2f} of what it takes")
+    print("batch     1 rank   model   2 ranks   model   times as fast   model")
+    for batch in BATCHES:
+        model = [step_seconds(machine, memory, ranks, batch, shards=2) for ranks in (1, 2)]
+        one, two = least[1][batch], least[2][batch]
+        seconds = f"{one:>9.4f}{model[0]:>8.4f}{two:>10.4f}{model[1]:>8.4f}"
+        print(f"{batch:<7}{seconds}{one / two:>16.2f}{model[0] / model[1]:>8.2f}")
     return machine
 
 

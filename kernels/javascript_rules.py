@@ -8,7 +8,19 @@ import json
 from collections.abc import Mapping
 from typing import ClassVar
 
-from backprop_ref.formulas import ACTIVATIONS, LOSSES, OWN_ACTIVATIONS, TERMS, UPDATES, Settings, Update
+from backprop_ref.formulas import (
+    ACTIVATIONS,
+    LOSSES,
+    OWN_ACTIVATIONS,
+    TERMS,
+    UPDATES,
+    Settings,
+    Update,
+    clipped,
+    decay,
+    decoupled_decay,
+    lasso,
+)
 
 from .cuda_rules import NUMBER, with_number
 from .expressions import WORDS, Node, leaf, leaves
@@ -36,6 +48,11 @@ def source() -> str:
     )
     texts.append(_table("TERMS", {name: _terms(name) for name in TERMS}))
     texts.append(f"const LOSSES = {json.dumps({name: _loss(name) for name in LOSSES}, indent=2)};\n")
+    W, g, limit, strength = map(leaf, ("W", "g", "limit", "strength"))
+    texts.append(_scalar("clipped", clipped(WORDS, g, limit), "g", "limit"))
+    texts.append(_scalar("lasso", lasso(WORDS, W, g, strength), "W", "g", "strength"))
+    texts.append(_scalar("decay", decay(W, g, strength), "W", "g", "strength"))
+    texts.append(_scalar("decoupled_decay", decoupled_decay(W, strength), "W", "strength"))
     texts.append(_table("UPDATES", {name: _update(rule) for name, rule in UPDATES.items()}))
     return "\n".join(texts)
 
@@ -45,6 +62,12 @@ def _table(name: str, entries: Mapping[str, list[str]]) -> str:
         f"  {key}: {{\n" + "".join(f"    {line}\n" for line in body) + "  },\n" for key, body in entries.items()
     )
     return f"const {name} = {{\n{inside}}};\n"
+
+
+def _scalar(name: str, result: Node, *arguments: str) -> str:
+    writer = Rules((result,), "float64")
+    given = dict.fromkeys(arguments, "number")
+    return Rules.function(name, given, [*writer.lines, f"return {writer.results[0]};"])
 
 
 def _leaves(by_rows: bool, *names: str) -> list[Node]:

@@ -1,8 +1,10 @@
 """Runs and sweeps that are stopped by signals at random moments, gone on with, and compared with undisturbed ones.
 
-A program: ``python crashes.py STOPS SWEEP_STOPS FOLDER [SEED]`` prints as JSON how many stops of each signal there
-were, how many ended otherwise than they should, and what was lost. Runs are forked, as in `faults`; sweeps are
-processes of their own, with workers.
+A program: ``python crashes.py STOPS SWEEP_STOPS FOLDER [SEED [SIGNAL]]`` prints as JSON how many stops of each signal
+there were, how many ended otherwise than they should, and what was lost. Runs are forked, as in `faults`; sweeps, and
+as many runs on several ranks, where MPI is installed, are processes of their own, with others beneath them.
+
+``python crashes.py 60 0 FOLDER 1 SIGKILL`` measures how many seconds of training SIGKILL takes.
 """
 
 import io
@@ -10,12 +12,14 @@ import json
 import mmap
 import os
 import random
+import shutil
 import signal
 import struct
 import subprocess
 import sys
 import time
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 from faults import KINDS, digest, forked
@@ -36,8 +40,11 @@ CONFIGURATIONS = {
     "logged": f"xor --backend numpy --numerics reproducible --log-level DEBUG --epochs 900 {SINKS} --trace-every 7",
     "float32": f"regression --n-samples 90 --backend numpy --dtype float32 --optimizer adamw --epochs 400 {SINKS}",
     "chain": "xor --backend numba --numerics reproducible --epochs 400000",
+    "long epochs": "iris --backend python --numerics reproducible --hidden 40,40 --batch-size 1 --dropout 0.1 "
+    f"--optimizer adam --epochs 4 {SINKS}",
     "shards": f"iris --backend numba --shards 3 --optimizer rmsprop --epochs 3000 {SINKS} --trace-every 100",
 }
+RANKS = f"iris --backend numpy --numerics reproducible --shards 4 --dropout 0.1 --epochs 250 {SINKS} --trace-every 10"
 SWEEP = "--dataset xor --backend numpy --seeds 1-3 --learning-rates 0.1,0.5 --epochs 6000 --workers 2"
 
 
@@ -49,13 +56,15 @@ class Watched:
 
     def install(self):
         """Stands in the way of a `Run` for the rest of the process."""
-        trained, save = fit.Run._trained, fit.Run.save
+        trained, save, started = fit.Run._trained, fit.Run.save, []
 
         def looked_at(run, rates, *arguments):
+            if not started:  # what came before, such as compiling, is no training
+                started.append(self.put(saved=time.monotonic()))
             try:
                 return trained(run, rates, *arguments)
             except fit.Interrupted:
-                self.put(dropped=len(rates) - 1)
+                self.put(dropped=len(rates) - (run.state.begun is not None or len(rates) == 1))
                 raise
 
         def timed(run):
@@ -89,9 +98,11 @@ def command(arguments, watched=None):
     return action
 
 
-def stopped_runs(stops, folder, chance):
+def stopped_runs(stops, folder, chance, signals):
     """Stops runs, each again and again until it is at its end."""
     found = {"stops": {}, "wrong": [], "dropped": 0, "lost": []}
+    if not stops:
+        return found
     wanted, seconds = {}, {}
     for name, line in CONFIGURATIONS.items():
         place, started = folder / f"whole-{name}" / "run", time.monotonic()
@@ -104,7 +115,7 @@ def stopped_runs(stops, folder, chance):
         run += 1
         resume = False
         for attempt in range(40):
-            number = chance.choice(SIGNALS) if attempt < 6 else None
+            number = chance.choice(signals) if attempt < 6 else None
             how = ["train", "--resume", str(place)] if resume else [*arguments, "--run-dir", str(place)]
             watched = Watched()
             after = chance.uniform(0.0, 0.6 * seconds[name])
@@ -130,6 +141,54 @@ def stopped_runs(stops, folder, chance):
     return found
 
 
+def beneath(place):
+    """Processes that have not ended and whose command line names a folder."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (process / "cmdline").read_bytes()
+            if (
+                str(place).encode() in words
+                and (process / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+            ):
+                found[int(process.name)] = words
+    return found
+
+
+def stopped_ranks(stops, folder, chance):
+    """Stops runs on several ranks, the launcher or one of the ranks, and goes on with another number of them."""
+    mpiexec = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    found = {"stops": {}, "wrong": [], "left": 0}
+    if mpiexec is None or find_spec("mpi4py") is None:
+        return "no MPI"
+    assert forked(command(["train", *RANKS.split(), "--run-dir", str(folder / "one" / "run")])) == (0, "")
+    wanted, place, seconds = json.loads(digest(folder / "one" / "run")), None, None
+    for stop in range(stops + 1):
+        new = place is None
+        place = place or folder / f"ranks-{stop}" / "run"
+        how = [*RANKS.split(), "--run-dir", place] if new else ["--resume", place]
+        program = [mpiexec, "-n", str(chance.choice((2, 3, 4))), sys.executable, "-m", "backprop_ref", "train", *how]
+        process = subprocess.Popen(program, start_new_session=True, stdout=-3, stderr=-3)
+        started = time.monotonic()
+        if stop < stops and seconds is not None and chance.random() < 0.8:
+            time.sleep(chance.uniform(0.2, 0.9) * seconds)
+            number, ranks = chance.choice(SIGNALS), [each for each in beneath(place) if each != process.pid]
+            of_a_rank = number == signal.SIGKILL and ranks and chance.random() < 0.5
+            with suppress(ProcessLookupError):
+                os.kill(chance.choice(ranks) if of_a_rank else process.pid, number)
+            name = f"{number.name}{' of a rank' if of_a_rank else ''}"
+            found["stops"][name] = found["stops"].get(name, 0) + 1
+            time.sleep(5.0)
+            found["left"] += len(beneath(place))
+            process.wait()
+            place = place if (place / CHECKPOINT).exists() else None
+        elif process.wait() or json.loads(digest(place)) != wanted or list(place.rglob(".*")):
+            found["wrong"].append(str(place))
+        else:
+            place, seconds = None, seconds or time.monotonic() - started
+    return found
+
+
 def stopped_sweeps(stops, folder, chance):
     """Stops sweeps; after five seconds nothing of them may be there."""
     program = [sys.executable, "-m", "backprop_ref", "sweep"]
@@ -138,7 +197,9 @@ def stopped_sweeps(stops, folder, chance):
     def rows(place):
         return sorted((row["seed"], row["learning_rate"], row["sha256"]) for row in json.loads(place.read_text()))
 
+    started = time.monotonic()
     subprocess.run([*program, *SWEEP.split(), "--out", folder / "whole"], check=True, capture_output=True)
+    seconds = time.monotonic() - started
     wanted = rows(folder / "whole/table.json")
     place = number = None
     for _ in range(stops):
@@ -146,7 +207,7 @@ def stopped_sweeps(stops, folder, chance):
         how = ["--resume", place] if place else [*SWEEP.split(), "--out", folder / f"{time.monotonic_ns()}"]
         place = place or Path(how[-1])
         process = subprocess.Popen([*program, *how], start_new_session=True, stdout=-3, stderr=-3)
-        time.sleep(chance.uniform(1.0, 9.0))
+        time.sleep(chance.uniform(0.1, 0.9) * seconds)
         process.send_signal(number)
         found["stops"][number.name] = found["stops"].get(number.name, 0) + 1
         time.sleep(5.0)
@@ -161,13 +222,14 @@ def stopped_sweeps(stops, folder, chance):
     return found
 
 
-def main(stops, sweep_stops, folder, seed="1"):
+def main(stops, sweep_stops, folder, seed="1", *signals):
     """The campaign."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored in the background
     folder, chance = Path(folder), random.Random(int(seed))
     found = {
-        "runs": stopped_runs(int(stops), folder, chance),
-        "sweeps": stopped_sweeps(int(sweep_stops), folder, chance),
+        "runs": stopped_runs(int(stops), folder, chance, [signal.Signals[name] for name in signals] or SIGNALS),
+        "ranks": stopped_ranks(int(sweep_stops), folder, chance) if int(sweep_stops) else None,
+        "sweeps": stopped_sweeps(int(sweep_stops), folder, chance) if int(sweep_stops) else None,
     }
     lost = found["runs"].pop("lost")
     found["runs"]["lost_s_at_SIGKILL"] = {"most": max(lost, default=0), "over 1 s": sum(each > 1.0 for each in lost)}

@@ -142,12 +142,17 @@ class Operation:
         full = self.how == "full" and 0 < self.at <= self.count and name in TAKE_SPACE
         if self.count != self.at and not full:
             return
+        if self.how == "interrupt":
+            try:
+                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt:  # which two that come at once do not raise: then all is written
+                half()
+                raise
+            return
         half()
         if self.how == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        if self.how == "interrupt":
-            signal.raise_signal(signal.SIGINT)
-            signal.raise_signal(signal.SIGINT)
         if self.how == "error" or full:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

@@ -1,6 +1,7 @@
 """What several tests need: networks to try, data for them, a backend that refuses to write, and the command line."""
 
 import itertools
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -180,3 +181,12 @@ def command(*arguments, **options):
 def reference():
     """The backend others are compared with."""
     return get_backend("numpy", "fast")
+
+
+def axe():
+    """The script of axe-core, which finds what some people cannot use in a page."""
+    asked = ["node", "-p", "require.resolve('axe-core/axe.min.js')"]
+    found = subprocess.run(asked, capture_output=True, text=True, check=False) if shutil.which("node") else None
+    if found is None or found.returncode:
+        pytest.skip("axe-core is not installed: npm install axe-core, and name its node_modules by NODE_PATH")
+    return Path(found.stdout.strip()).read_text(encoding="utf-8")

@@ -318,11 +318,13 @@ def test_other_threads_in_fast_numerics_are_told_of(tmp_path, recwarn):
 def test_signals_that_end_a_process_save_first(tmp_path, number):
     """Nothing is lost: what the checkpoint has is where training stopped, and the process ends by that signal."""
     program = [*PROGRAM, "train", "xor", "--epochs", "100000000", "--trace", "csv", "--run-dir", "r"]
-    with subprocess.Popen(program, cwd=tmp_path) as process:
+    with subprocess.Popen(program, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         while not (tmp_path / "r" / HISTORY).exists() and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(number)
-        assert process.wait() == -number
+        said = process.communicate()[1].splitlines()
+        assert said[-1] == "interrupted; go on with: backprop-ref train --resume r"
+        assert process.returncode == -number
     state = br.load_state(tmp_path / "r")
     assert (state.stopped, len((tmp_path / "r" / HISTORY).read_text().splitlines())) == ("interrupted", 1 + state.epoch)
     assert (tmp_path / "r/trace.csv").read_text().splitlines()[-1].startswith(f"{state.epoch},")

@@ -8,6 +8,7 @@ import contextlib
 import functools
 import inspect
 import itertools
+import threading
 import types
 
 import host_cupy
@@ -17,6 +18,8 @@ from backprop_ref.kernels import cuda_cupy
 from helpers import BATCHES, FEW_RULES, OF_RARE_LOSSES, PAIRS, RARE_OPTIMIZERS, label, networks, parameters, samples
 from test_identical import OPTIMIZERS, REFERENCE, assert_identical, computed, once_trained, some_networks, trained
 from test_identical import weights as named_weights
+from test_ranks import on_threads
+from test_ranks import trained as ranks_trained
 
 import backprop_ref as br
 from backprop_ref.backends import cupy as shipped
@@ -25,6 +28,7 @@ from backprop_ref.conformance.rounding.bounds import gradient_bounds
 from backprop_ref.experiments.compare import compare
 from backprop_ref.network import ACTIVATIONS
 from backprop_ref.random import Stream
+from backprop_ref.training.on_ranks import PairsOnRanks
 from backprop_ref.training.pairs import PairsTrainer
 
 pytestmark = pytest.mark.cuda_host
@@ -441,6 +445,26 @@ def test_an_implicit_copy_through_the_host_is_caught(gpu, monkeypatch):
     monkeypatch.setattr(type(gpu), "activation_forward", lambda self, name, z: self.asarray(np.tanh(z), "float64"))
     with pytest.raises(TypeError):
         check_networks(gpu, [br.Network([3, 2], ["tanh"], "sse")], 3, "float64")
+
+
+# Several ranks, a device each: gradients go through the host.
+
+
+def test_ranks_on_devices_have_the_bits_of_one_process_on_the_host(gpu, monkeypatch):
+    """The threads that stand for ranks take turns at the emulation's one device."""
+    usual, turn = PairsOnRanks.of_shard, threading.Lock()
+
+    def of_shard(self, *arguments):
+        with turn:
+            return usual(self, *arguments)
+
+    monkeypatch.setattr(PairsOnRanks, "of_shard", of_shard)
+    one = ranks_trained("classes", "float32", "adam, cosine, dropout", "numpy", "reproducible")
+    for size in (2, 3):
+        host_cupy.launches.clear()
+        run = functools.partial(ranks_trained, "classes", "float32", "adam, cosine, dropout", gpu, None)
+        found, aborted = on_threads(size, run)
+        assert found == [one] * size and not aborted and host_cupy.launches
 
 
 # What a user is told, and what the emulation calls itself.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from backprop_ref.kernels.fused import ordered_products
+from backprop_ref.kernels.fused import products
 from helpers import FEW_RULES, label, more, parameters, samples
 from test_fast_trainers import trainer_of
 from test_trainers import assert_same_bits, check, orders_of
@@ -113,7 +113,7 @@ def test_every_backend_trains_to_the_same_bits(backend, shards, dtype):
 def test_threads_change_no_bit(shards):
     """In layers so wide that they share them."""
     wide = Network([70, 131, 157, 11], FEW.activations, FEW.loss)
-    assert ordered_products.SHARED_FROM < 120 * 131 * 157
+    assert products.shared_from(ordered=True) < 120 * 131 * 157
     params, (x, y) = parameters(wide), samples(wide, 130)
     how = {**HOW, "epochs": 1, "batch_size": 120, "shards": shards, "numerics": "reproducible"}
     wanted = br.train(wide, params, x, y, backend="numpy", **how).params.sha256()

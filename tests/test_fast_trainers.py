@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 from backprop_ref.kernels.compiling import FUSED, linked
-from backprop_ref.kernels.fused import fast_products, pieces, rules
+from backprop_ref.kernels.fused import pieces, products, rules
 from backprop_ref.kernels.fused.calls import Products, products_kind
 from backprop_ref.kernels.fused.memory import words_of
 from backprop_ref.kernels.fused.views import View
@@ -194,7 +194,7 @@ def test_odd_sizes(sizes, kind, dtype):
 @pytest.mark.parametrize("optimizer", [br.SGD(0.1), br.SGD(0.1, momentum=0.9)], ids=repr)
 def test_layers_wide_enough_for_panels_and_threads(optimizer, threads, dtype):
     network, batch_size = Network([70, 131, 157, 11], ["relu", "tanh", "softmax"], "ce"), 120
-    assert 131 * 157 * batch_size > fast_products.SHARED_FROM
+    assert 131 * 157 * batch_size > products.shared_from(ordered=False)
     check_steps("rows", network, optimizer, dtype, batch_size, rows=130, threads=threads)
     check_steps("numpy", network, optimizer, dtype, batch_size, rows=130)
 
@@ -371,13 +371,13 @@ def test_fused_elementary_functions_are_within_the_ulp_that_bounds_allow(name, d
 
 
 @cache
-def product_for(dtype, shared):
-    product = from_python(linked(fast_products.product_for(dtype), **FUSED))
-    addresses = pieces.of_products(dtype, wide=True, shared=shared)
+def product_for(dtype, ordered, shared):
+    product = from_python(linked(products.product_for(dtype, ordered)))
+    addresses = pieces.of_products(dtype, ordered, shared)
 
     def with_panels(left, right, start, out, depth, rows, columns, panels, workers):
-        products = Products(panels, panels.size, workers, **addresses, zeros=panels)
-        product(left, right, start, out, depth, rows, columns, words_of(products_kind(dtype), products))
+        given = Products(panels, panels.size, workers, **addresses, zeros=panels)
+        product(left, right, start, out, depth, rows, columns, words_of(products_kind(dtype), given))
 
     return with_panels
 
@@ -387,8 +387,19 @@ def product_for(dtype, shared):
 @pytest.mark.more(threads=2, dtype="float64")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("threads, workers", [(1, 1), (1, 7), (2, 2), (2, 7)])
-def test_products_of_odd_sizes(threads, workers, dtype):
-    product, stream, u = product_for(dtype, threads > 1), Stream(1, "check"), np.finfo(dtype).eps / 2
+@pytest.mark.parametrize("ordered", [False, True])
+def test_products_of_odd_sizes(ordered, threads, workers, dtype):
+    """Within the bound, and in order to the bits of one term after the other."""
+    product, stream, u = product_for(dtype, ordered, threads > 1), Stream(1, "check"), np.finfo(dtype).eps / 2
+
+    def check(found, start):
+        assert_within(found, start + added, 2 * (depth + 1) * u * (np.abs(start) + magnitude))
+        if ordered:
+            one_by_one = np.broadcast_to(start, found.shape).copy()
+            for a_i, b_j in zip(left, right, strict=True):
+                one_by_one += a_i[:, None] * b_j
+            assert found.tobytes() == one_by_one.tobytes()
+
     many_rows, many_columns = (1, 8, 13, 150, 1201), (1, 5, 24, 49, 1100)
     for i, j in np.ndindex(5, 5):
         depth, rows, columns = (1, 7, 600)[(i + j) % 3], many_rows[i], many_columns[j]
@@ -396,7 +407,7 @@ def test_products_of_odd_sizes(threads, workers, dtype):
             stream.normal(n * m).reshape(n, m).astype(dtype)
             for n, m in ((depth, rows), (depth, columns), (rows, columns))
         )
-        size = fast_products.panels_for(depth, rows, columns, workers)
+        size = products.panels_for(depth, rows, columns, workers)
         guarded = np.full(size + 4096, np.nan, dtype)
         extent, panels = (depth, rows, columns), guarded[:size]
         a, b = left.astype(np.float64), right.astype(np.float64)
@@ -406,10 +417,8 @@ def test_products_of_odd_sizes(threads, workers, dtype):
             b_tj = View(right.T.ravel(), 1, depth) if turned_right else View(right.ravel(), columns, 1)
             out = View(start.ravel().copy(), columns, 1)
             product(a_ti, b_tj, out, out, *extent, panels, workers)
-            bound = 2 * (depth + 1) * u * (np.abs(start) + magnitude)
-            assert_within(out.array.reshape(rows, columns), start + added, bound)
+            check(out.array.reshape(rows, columns), start)
             out.array[:], row = np.nan, start[0].copy()
             product(a_ti, b_tj, View(row, 0, 1), out, *extent, panels, workers)
-            bound = 2 * (depth + 1) * u * (np.abs(row) + magnitude)
-            assert_within(out.array.reshape(rows, columns), row + added, bound)
+            check(out.array.reshape(rows, columns), row)
         assert np.isnan(guarded[size:]).all(), "beyond the panels it was given"

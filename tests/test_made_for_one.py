@@ -50,6 +50,15 @@ def cut(theta, x, y):
     return loss, np.concatenate([part.ravel() for pair in zip(dW, db, strict=True) for part in pair])
 
 
+N_IN, N_HIDDEN = 2, 3
+
+
+def cut_to_its_end(theta, x, y):
+    W1, W2 = theta[:6].reshape(N_IN, N_HIDDEN), theta[9:12].reshape(N_HIDDEN, 1)
+    loss, dW, db, _ = plain([W1, W2], [theta[6:9], theta[12:]], x, y)
+    return loss, np.concatenate([part.ravel() for pair in zip(dW, db, strict=True) for part in pair])
+
+
 def cut_for_one_sample(theta, x, y):
     """As long as a vector for 3-4-1 without biases."""
     W, b = [theta[:9].reshape(3, 3), theta[12:15].reshape(3, 1)], [theta[9:12], theta[15:16]]
@@ -68,7 +77,7 @@ def cut_and_wrong(theta, x, y):
     ("function", "sizes"),
     [
         *((reshaped, (2, 6, 4, 3)), (accumulated, (4, 2, 5)), (over_ranges, (2, 3, 1)), (cut, (2, 5, 4, 3))),
-        (cut_for_one_sample, (3, 3, 1)),
+        *((cut_for_one_sample, (3, 3, 1)), (cut_to_its_end, (2, 3, 1))),
     ],
 )
 def test_sizes_that_are_written_into_code_are_found(function, sizes):

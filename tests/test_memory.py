@@ -6,7 +6,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from backprop_ref.kernels import registers
-from backprop_ref.kernels.fused import fast_products, ordered_products, wide_layers
+from backprop_ref.kernels.fused import products, wide_layers
 
 import backprop_ref as br
 from backprop_ref import Network, get_backend
@@ -49,15 +49,11 @@ def test_numba(network, batch_size, optimizer, numerics, dtype):
         *(network, optimizer, dtype, batch_size, 1, "r2", 1), specialize="never", numerics=numerics
     )
     pairs = list(zip(network.sizes, network.sizes[1:], strict=False))
-    if numerics == "fast":
-        panels = max(
-            fast_products.panels_for(*extent, 1)
-            for n_in, n_out in pairs
-            for extent in wide_layers.products_of(n_in, n_out, batch_size)
-        )
-    else:
-        terms = max(*network.sizes, batch_size)
-        panels = ordered_products.panels_for(terms, terms, terms, 1, dtype)
+    panels = max(
+        products.panels_for(*extent, 1)
+        for n_in, n_out in pairs
+        for extent in wide_layers.products_of(n_in, n_out, batch_size)
+    )
     filling = (len(made._sections) + len(network.sizes)) * registers.vector_of(dtype)
     assert made._work.size <= allowed(network, batch_size) + panels + filling
 
@@ -109,9 +105,9 @@ def test_data_are_not_copied(backend, numerics, metric):
 
 
 def test_panels_of_wide_layers_hold_a_batch_and_for_each_worker_a_block_of_limited_size():
-    batch, width, block = 100, 10**6, fast_products.DEPTH * fast_products.WIDTH
+    batch, width, block = 100, 10**6, products.DEPTH * products.WIDTH
     for extent in itertools.permutations((batch, width, width)):
-        assert fast_products.panels_for(*extent, 3) <= (batch + 64) * width + 3 * block + fast_products.LINE
+        assert products.panels_for(*extent, 3) <= (batch + 64) * width + 3 * block + products.LINE
 
 
 def test_data_larger_than_memory_are_looked_at_some_rows_at_a_time(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from backprop_ref.kernels.compiling import linked
 from backprop_ref.kernels.fused import narrow_products
-from backprop_ref.kernels.fused.ordered_products import tile_of
+from backprop_ref.kernels.fused.products import tile_of
 from helpers import from_python
 
 DTYPES = ("float64", "float32")

@@ -45,7 +45,7 @@ def test_an_explorer_is_a_page_in_a_sandboxed_frame():
         assert page == explorer.page
         assert "default-src 'none'" in page
         outside = re.sub(r'id="page-\w+">[^<]*<', "", page)
-        assert not re.search(r"""(src|href)\s*=\s*["'](?!#|data:)|@import|url\(""", outside)
+        assert not re.search(r"""\b(src|href)\s*=\s*["'](?!#|data:)|@import|url\(""", outside)
         assert "plotly" not in page.lower().replace("plotly.js makes", "")
         assert len(explorer._repr_html_()) < 150_000
 

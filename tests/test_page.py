@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import OF_RARE_LOSSES, label, parameters, rare_network, samples
+from helpers import OF_RARE_LOSSES, axe, label, parameters, rare_network, samples
 
 import backprop_ref as br
 from backprop_ref.backends.array import divisor
@@ -91,8 +91,34 @@ def test_one_file_of_bearable_size_that_asks_for_nothing_else(report):
         html = report(*names).read_text(encoding="utf-8")
         assert len(html.encode()) <= MOST_BYTES
         outside = re.sub(r'id="page-\w+">[^<]*<', "", html)
-        assert not re.search(r"""(src|href)\s*=\s*["'](?!#|data:)|@import|url\(""", outside)
+        assert not re.search(r"""\b(src|href)\s*=\s*["'](?!#|data:)|@import|url\(""", outside)
         assert b"plotly.js v" in unpacked(html, "plotly")
+
+
+def test_a_small_run_without_a_trace_is_trained_again_for_its_network(runs, report, opened, tmp_path, capsys):
+    file = report("iris")
+    html = file.read_text(encoding="utf-8")
+    assert "trained once more for this page, to the same bits: iris" in html
+    (about,) = json.loads(unpacked(html, "explorers"))
+    assert about["epochs"] == [0, 1, 2, 3]
+    assert "petal" in about["features"][2]
+    page = opened(file)
+    last = page.evaluate("backpropRef.explorer.records.bias('b', 3, 0, 0)")
+    assert as_shown(last) == as_shown(br.load(runs / "iris" / "checkpoint.safetensors").params.b[0][0])
+    assert not list((runs / "iris").glob("trace*"))
+    shutil.copytree(runs / "iris", tmp_path / "others")
+    config = tmp_path / "others" / "config.yaml"
+    config.write_text(re.sub(r"learning_rate: .*", "learning_rate: 0.011", config.read_text()))
+    capsys.readouterr()
+    assert run_command(["report", str(tmp_path / "others")]) == 0
+    assert "nothing was traced" in capsys.readouterr().out
+
+
+def test_a_result_that_was_recorded_is_reported_with_its_network(tmp_path):
+    network = br.Network([2, 3, 1], ["tanh", "sigmoid"], "binary_cross_entropy")
+    result = br.train(network, network.init(), [[0.0, 1.0]], [[1.0]], epochs=4, trace=Recorder())
+    (about,) = json.loads(unpacked(result.report(out=tmp_path / "r.html").read_text(encoding="utf-8"), "explorers"))
+    assert about["epochs"] == [0, 1, 2, 3, 4]
 
 
 def hard_numbers():
@@ -807,7 +833,7 @@ def test_numbers_in_neurons_do_not_overrun_each_other(tmp_path, opened):
         for quantity in ("weight", "delta"):
             page.locator('[data-part="quantity"]').select_option(quantity)
             boxes = page.evaluate(
-                "() => [...document.querySelectorAll('[data-unit] text')].filter(text => text.textContent)"
+                "() => [...document.querySelectorAll('[data-part=units] text')].filter(text => text.textContent)"
                 ".map(text => { const { left, right, top, bottom } = text.getBoundingClientRect();"
                 " return [left, right, top, bottom] })"
             )
@@ -857,6 +883,29 @@ def test_nothing_is_cut_on_a_phone(runs, report, opened, tmp_path, what, scheme)
     for box in page.locator(".scroll").all():
         if box.evaluate("box => box.scrollWidth > box.clientWidth"):
             assert "gradient" in box.evaluate("box => getComputedStyle(box).backgroundImage")
+
+
+@pytest.mark.more
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 380])
+def test_pages_are_accessible(runs, report, browser, tmp_path, width, scheme):
+    script, files = axe(), [report("xor")]
+    for name, asked in {
+        "explain": ["explain", "xor", "--format", "html", "--output"],
+        "verify": ["verify", "backprop_ref.api:value_and_grad", "--network", "2-3-1:tanh,sigmoid:bce", "--html"],
+    }.items():
+        files.append(tmp_path / f"{name}.html")
+        run_command([*asked, str(files[-1])])
+    for file in files:
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True)
+        page = context.new_page()
+        page.goto(file.as_uri())
+        page.wait_for_timeout(500)
+        page.evaluate(script)
+        found = page.evaluate("async () => (await axe.run()).violations")
+        assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found] == [], file
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        context.close()
 
 
 def test_by_keyboard_alone(report, opened):

@@ -1,13 +1,16 @@
 """The page that trains: its engine against Python to the bit, and in a real browser with real clicks."""
 
+import dataclasses
 import json
 import re
 import shutil
+import socket
 import subprocess
-from pathlib import Path
+import time
 
 import numpy as np
 import pytest
+from helpers import axe
 
 import backprop_ref as br
 from backprop_ref.cli import run as run_command
@@ -29,19 +32,21 @@ NUMBERED = {
     "cross_entropy": "cross_entropy(0.1)",
 }
 
-# Trains a case a line of JSON, and writes a hash and the losses of each.
-DRIVER = """
-import { createInterface } from "node:readline";
-for await (const line of createInterface({ input: process.stdin })) {
-  const { sizes, activations, loss, scheme, seed, x, y, epochs, ...settings } = JSON.parse(line);
+# Trains the cases of a text of JSON, and gives a hash and the losses of each.
+TRAINED = """
+const trained = (text) => JSON.stringify(JSON.parse(text).map((asked) => {
+  const { sizes, activations, loss, scheme, seed, x, y, epochs, ...settings } = asked;
   const network = new Network(sizes, activations, loss);
   const params = initialise(network, seed, scheme);
   const rows = (values) => values.map((row) => Float64Array.from(row));
   const training = new Training(network, params, rows(x), rows(y), { ...settings, seed });
   const losses = Array.from({ length: epochs }, () => training.runEpoch());
-  const scored = evaluate(network, params, rows(x), rows(y));
-  console.log(JSON.stringify({ sha256: sha256(params.flat), losses, ...scored }));
-}
+  return { sha256: sha256(params.flat), losses, ...evaluate(network, params, rows(x), rows(y)) };
+}));
+"""
+IN_NODE = """
+import { readFileSync } from "node:fs";
+console.log(trained(readFileSync(0, "utf-8")));
 """
 
 
@@ -72,6 +77,11 @@ def drawn(number):
     if name == "sgd":
         momentum = pick([0.0, 0.9])
         optimizer = br.SGD(0.05, momentum, bool(momentum and pick([0, 1])), pick([0.0, 0.01]))
+    more = [{}, {}, {"l1": 0.01, "clip_value": 0.1}, {"clip_norm": 0.2, "max_norm": 0.9}, {"l2": 0.1}][number % 5]
+    if number % 5 != 4 or name != "adamw":
+        optimizer = dataclasses.replace(optimizer, **more)
+    if name == "adam":
+        optimizer = dataclasses.replace(optimizer, epsilon_hat=bool(pick([0, 1])))
     x = stream.normal(rows * sizes[0]).reshape(rows, -1)
     y = br.one_hot(np.arange(rows) % sizes[-1], sizes[-1]) if sizes[-1] > 1 else stream.uniform(rows)[:, None]
     training = {
@@ -82,32 +92,112 @@ def drawn(number):
     return network, pick(list(SCHEMES)), optimizer, x, y, {**training, "epochs": 5}
 
 
-def trained_in_node(cases, folder):
-    """Hash, losses and scores of each, from the engine."""
-    file = folder / "driver.mjs"
-    file.write_text(engine() + DRIVER, encoding="utf-8")
-    lines = []
-    for network, scheme, optimizer, x, y, training in cases:
-        asked = {
-            **network.to_dict(),
-            "scheme": scheme,
-            "optimizer": describe(optimizer),
-            "x": x.tolist(),
-            "y": y.tolist(),
-        }
-        asked |= {"batchSize" if key == "batch_size" else key: value for key, value in training.items()}
-        lines.append(json.dumps(asked))
-    done = subprocess.run(["node", file], input="\n".join(lines), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
+def asked_for(cases):
+    """JSON of some cases, as the engine takes them."""
+    return json.dumps(
+        [
+            {
+                **network.to_dict(),
+                "scheme": scheme,
+                "optimizer": describe(optimizer),
+                "x": x.tolist(),
+                "y": y.tolist(),
+                **{"batchSize" if key == "batch_size" else key: value for key, value in training.items()},
+            }
+            for network, scheme, optimizer, x, y, training in cases
+        ]
+    )
 
 
-@needs_node
-@pytest.mark.few(1, 3)
+@pytest.fixture(scope="module")
+def node(tmp_path_factory):
+    if shutil.which("node") is None:
+        pytest.skip("node is not installed")
+    file = tmp_path_factory.mktemp("node") / "driver.mjs"
+    file.write_text(engine() + TRAINED + IN_NODE, encoding="utf-8")
+
+    def run(text):
+        done = subprocess.run(["node", file], input=text, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture
+def chromium(browser):
+    page = browser.new_page()
+    yield lambda text: page.evaluate(f"(text) => {{ {engine()} {TRAINED} return trained(text); }}", text)
+    page.close()
+
+
+class Firefox:
+    """Firefox of the system, by its own remote protocol, Marionette: lengths and JSON over a socket."""
+
+    def __init__(self, program, folder):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        (folder / "user.js").write_text(f'user_pref("marionette.port", {port});\n', encoding="utf-8")
+        asked = [program, "--headless", "--marionette", "--no-remote", "--profile", str(folder)]
+        self.process = subprocess.Popen(asked, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until = time.monotonic() + 90
+        while True:
+            try:
+                self.socket = socket.create_connection(("127.0.0.1", port), timeout=120)
+                break
+            except OSError:
+                assert self.process.poll() is None, "Firefox ended"
+                assert time.monotonic() < until, "Firefox does not answer"
+                time.sleep(0.2)
+        self.stream = self.socket.makefile("rwb")
+        self._read()
+        self.ask("WebDriver:NewSession", {})
+
+    def _read(self):
+        length = b"".join(iter(lambda: self.stream.read(1), b":"))
+        return json.loads(self.stream.read(int(length)))
+
+    def ask(self, command, given):
+        text = json.dumps([0, 1, command, given]).encode()
+        self.stream.write(b"%d:%b" % (len(text), text))
+        self.stream.flush()
+        _, _, error, found = self._read()
+        assert error is None, error
+        return found
+
+    def run(self, script, *given):
+        """What a function of this body gives for these arguments."""
+        return self.ask("WebDriver:ExecuteScript", {"script": script, "args": list(given)})["value"]
+
+    def close(self):
+        self.socket.close()
+        self.process.terminate()
+        self.process.wait()
+
+
+@pytest.fixture(scope="module")
+def firefox_itself(tmp_path_factory):
+    program = next(filter(None, map(shutil.which, ("firefox-esr", "firefox"))), None)
+    if program is None:
+        pytest.skip("no Firefox here: apt-get install firefox-esr")
+    firefox = Firefox(program, tmp_path_factory.mktemp("firefox"))
+    yield firefox
+    firefox.close()
+
+
+@pytest.fixture
+def firefox(firefox_itself):
+    return lambda text: firefox_itself.run(f"{engine()} {TRAINED} return trained(arguments[0]);", text)
+
+
+@pytest.mark.few(1, 9)
+@pytest.mark.more(where="firefox")
 @pytest.mark.parametrize("block", range(5))
-def test_the_engine_trains_to_the_bits_of_python(block, tmp_path):
+@pytest.mark.parametrize("where", ["node", "chromium", "firefox"])
+def test_the_engine_trains_to_the_bits_of_python(where, block, request):
+    run = request.getfixturevalue(where)
     cases = [drawn(number) for number in range(40 * block, 40 * block + 40)]
-    for case, found in zip(cases, trained_in_node(cases, tmp_path), strict=True):
+    for case, found in zip(cases, json.loads(run(asked_for(cases))), strict=True):
         network, scheme, optimizer, x, y, training = case
         with br.use(numerics="reproducible"):
             params = network.init(training["seed"], scheme)
@@ -163,7 +253,7 @@ def test_it_is_one_small_file_that_runs_no_other_code_and_asks_for_nothing(file)
     policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', html)[1]
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
     assert "unsafe" not in policy
-    assert not re.search(r"""(src|href)\s*=\s*["'](?!#|data:)|@import|url\(|<[^>]* (style|on\w+)=""", html)
+    assert not re.search(r"""\b(src|href)\s*=\s*["'](?!#|data:)|@import|url\(|<[^>]* (style|on\w+)=""", html)
 
 
 def test_what_it_cannot_show_is_said_in_a_line(tmp_path, capsys):
@@ -279,9 +369,24 @@ def test_the_worker_trains_on_and_a_link_leads_back(file, opened, tmp_path):
     assert "epoch 0 ·" in part(page, "now").inner_text()
 
 
+@pytest.mark.more
+def test_the_page_trains_in_firefox(file, firefox_itself, tmp_path):
+    words = "data=moons&hidden=3.tanh&optimizer=adam&epoch=12"
+    firefox_itself.ask("WebDriver:Navigate", {"url": f"{file.as_uri()}#{words}"})
+    text = "return document.querySelector(`[data-part=${arguments[0]}]`).textContent"
+    until = time.monotonic() + 60
+    while not firefox_itself.run(text, "now").startswith("epoch 12 ·") or firefox_itself.run(text, "train")[0] != "▶":
+        assert time.monotonic() < until, firefox_itself.run(text, "now")
+        time.sleep(0.1)
+    words = firefox_itself.run(text, "command").split()
+    assert run_command([*words[1:], "--run-dir", str(tmp_path / "run"), "--output", str(tmp_path / "out.json")]) == 0
+    assert firefox_itself.run(text, "sha256") == json.loads((tmp_path / "out.json").read_text())["sha256"]
+
+
 def test_a_run_goes_on_where_it_is(opened, tmp_path, capsys):
     run = tmp_path / "run"
     asked = ["train", "iris", "--hidden", "5", "--activation", "tanh", "--optimizer", "adam", "--schedule", "constant"]
+    asked += ["--clip-norm", "0.3", "--l1", "0.001", "--l2", "0.1", "--max-norm", "2"]
     assert run_command([*asked, "--epochs", "4", "--numerics", "reproducible", "--run-dir", str(run)]) == 0
     assert run_command(["play", str(run), "--out", str(tmp_path / "play.html")]) == 0
     page = opened(tmp_path / "play.html")
@@ -400,11 +505,7 @@ def test_the_keyboard_goes_from_neuron_to_neuron(file, opened):
 @pytest.mark.parametrize("width", [1280, 768, 380])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_is_accessible(file, opened, width, scheme):
-    asked = ["node", "-p", "require.resolve('axe-core/axe.min.js')"]
-    found = subprocess.run(asked, capture_output=True, text=True, check=False) if shutil.which("node") else None
-    if found is None or found.returncode:
-        pytest.skip("axe-core is not installed: npm install axe-core, and name its node_modules by NODE_PATH")
-    script = Path(found.stdout.strip()).read_text(encoding="utf-8")
+    script = axe()
     for words in ("data=xor&bug=bias-in-weight-loop", "data=iris", "data=points", "tour=2"):
         page = opened(file, words, width, scheme)
         page.evaluate(script)

@@ -1,12 +1,15 @@
 """One training in several processes: the bits of one, whatever their number; one that fails ends all."""
 
+import contextlib
 import os
+import pickle
 import queue
 import shutil
 import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -50,7 +53,8 @@ class Threads:
         array[:] = self.allgather(array.copy())[root]
 
     def bcast(self, value):
-        return self.allgather(value)[0]
+        found = self.allgather(value)[0]
+        return value if self.rank == 0 else pickle.loads(pickle.dumps(found))
 
     def allgather(self, value):
         self.boxes[self.rank] = value
@@ -233,8 +237,9 @@ def mpiexec():
     return found or pytest.skip("no mpiexec")
 
 
-def launch(size, *arguments, cwd, sent=None):
-    """Runs Python in so many processes; status and both outputs. `sent`, a line after which Ctrl-C is pressed."""
+def launch(size, *arguments, cwd, sent=None, number=signal.SIGINT):
+    """Runs Python in so many processes; status and both outputs. `sent`, a line after which Ctrl-C is pressed, or
+    another signal is sent to the launcher."""
     command = [mpiexec(), "-n", str(size), sys.executable, *map(str, arguments)]
     # a session of its own, as Ctrl-C may be ignored in this one
     process = subprocess.Popen(
@@ -248,7 +253,7 @@ def launch(size, *arguments, cwd, sent=None):
             assert line, text
             text += line
         if sent is not None:
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
         text += process.communicate(timeout=100)[0]
     except BaseException:
         os.killpg(process.pid, signal.SIGKILL)
@@ -271,7 +276,7 @@ def test_processes_of_mpi_give_the_bits_of_one(size, tmp_path):
 @pytest.mark.more
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize(
-    ("how", "said"), [("raise", "broken"), ("exit", "SystemExit: 0"), ("kill", "Killed"), ("", "")]
+    ("how", "said"), [("raise", "broken"), ("exit", "SystemExit: 0"), ("kill", "Killed"), ("leave", "")]
 )
 def test_a_process_that_dies_ends_all_and_the_run_goes_on_to_the_same_bits(how, said, rank, tmp_path):
     subprocess.run([sys.executable, SCRIPT, "run", "whole"], cwd=tmp_path, check=True)
@@ -294,6 +299,11 @@ def test_the_command_line_in_several_processes(tmp_path):
     assert status == 0 and text.count('"sha256"') == 1
     one, two = (br.load(tmp_path / name / "checkpoint.safetensors").params.sha256() for name in ("one", "two"))
     assert one == two and one in (tmp_path / "two/results.json").read_text()
+    certificates = [(tmp_path / name / "certificate.json").read_bytes() for name in ("one", "two")]
+    assert certificates[0] == certificates[1]
+    reproduce = [sys.executable, "-m", "backprop_ref", "reproduce", "two", "--backend", "numba"]
+    said = subprocess.run(reproduce, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert said.returncode == 0 and "IDENTICAL" in said.stdout
     status, text = launch(2, *asked, "two", cwd=tmp_path)
     assert status != 0 and "give a new folder" in text
     status, text = launch(2, "-m", "backprop_ref", "train", "iris", cwd=tmp_path)
@@ -305,3 +315,35 @@ def test_ctrl_c_stops_all_processes_after_the_same_epoch(tmp_path):
     status, text = launch(2, SCRIPT, "long", "run", cwd=tmp_path, sent="trains\n")
     assert status == 0, text
     assert len({line for line in text.splitlines() if line.startswith("interrupted")}) == 1
+
+
+def running(folder):
+    """Processes whose command line names a folder, and that have not ended."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+            if str(folder).encode() in (process / "cmdline").read_bytes() and state not in "ZX":
+                found.append(process.name)
+    return found
+
+
+@pytest.mark.more
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_a_launch_that_is_ended_leaves_no_process_and_goes_on_to_the_same_bits(tmp_path, number):
+    """SIGTERM, which launchers hand on, saves first; after the others the last checkpoint is there."""
+    subprocess.run([sys.executable, SCRIPT, "run", "whole"], cwd=tmp_path, check=True)
+    folder = tmp_path / "stopped"
+    status, text = launch(2, SCRIPT, "slow", folder, cwd=tmp_path, sent="trains\n", number=number)
+    assert status != 0 and "reached the end" not in text
+    until = time.monotonic() + 5.0
+    while running(folder):
+        assert time.monotonic() < until, running(folder)
+        time.sleep(0.05)
+    state = br.load_state(folder)
+    assert state.stopped == ("interrupted" if number == signal.SIGTERM else None)
+    status, text = launch(3, SCRIPT, "resume", folder, cwd=tmp_path)
+    assert status == 0, text
+    assert br.load(folder).params.sha256() == br.load(tmp_path / "whole").params.sha256()
+    for name in ("history.csv", "certificate.json"):
+        assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

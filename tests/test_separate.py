@@ -1,6 +1,7 @@
 """A submission in a process of its own: whatever it does there, the judge judges on."""
 
 import json
+import multiprocessing
 import os
 import socket
 import sys
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from submissions import some_cases
 
+import backprop_ref as br
 from backprop_ref.cli import run
 from backprop_ref.conformance.judging.judge import judge
 from backprop_ref.conformance.submissions import calling, separate
@@ -421,3 +423,33 @@ def test_flags_on_the_page_are_not_broken_at_hyphens(folder):
     text = (folder / "page.html").read_text(encoding="utf-8")
     assert '<span class="flag">--weights</span> out-in' in text
     assert ".flag { white-space: nowrap; }" in text
+
+
+POOLS = """
+from multiprocessing import get_context
+from strangers import plain
+
+def one(W, b, x, y):
+    return plain(W, b, x, y)[:3]
+
+def each_time(weights, biases, x, y):
+    with get_context("fork").Pool(1) as pool:
+        return pool.apply(one, (weights, biases, x, y))
+
+pool = get_context("fork").Pool(1)
+
+def once(weights, biases, x, y):
+    return pool.apply(one, (weights, biases, x, y))
+"""
+
+
+@pytest.mark.more
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="processes are not forked here")
+def test_processes_are_started_once_and_not_in_each_call(folder, monkeypatch):
+    (folder / "pools.py").write_text(POOLS)
+    (folder / "strangers.py").write_text((Path(__file__).parent / "strangers.py").read_text())
+    monkeypatch.setattr(separate, "STARTING", 0.0)
+    outcome = br.verify("pools.py:each_time")
+    assert outcome.verdict == "NOT JUDGED"
+    assert "starts processes in its calls" in outcome.reason
+    assert br.verify("pools.py:once").verdict == "CONVENTION"

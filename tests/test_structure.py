@@ -64,7 +64,7 @@ ORDER = {
         backends ranks
         mlp
         api data
-        derivatives
+        blocks derivatives
         traces
         training conformance report exchange
         experiments

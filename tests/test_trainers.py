@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from backprop_ref.kernels.fused import ordered_products
+from backprop_ref.kernels.fused import products
 from helpers import (
     FEW_RULES,
     OF_RARE_LOSSES,
@@ -165,7 +165,7 @@ def test_chunks_change_nothing(chunk, dtype):
 )
 def test_layers_wide_enough_for_panels_and_threads(threads, dtype):
     network = Network([70, 131, 157, 11], ["relu", "tanh", "softmax"], "ce")
-    assert ordered_products.SHARED_FROM < 131 * 157 * 67
+    assert products.shared_from(ordered=True) < 131 * 157 * 67
     for batch_size in (20, 67):
         check(
             *(network, br.SGD(0.1, momentum=0.9), dtype, batch_size, 1, "accuracy"),

@@ -12,6 +12,7 @@ slope vanishes.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
@@ -28,7 +29,7 @@ from backprop_ref.text import numbered
 Array: TypeAlias = Any
 """An array of a backend, wherever it lives."""
 
-Part = TypeVar("Part")
+Shard = TypeVar("Shard")
 
 
 class BackendStatus(NamedTuple):
@@ -220,6 +221,21 @@ class Snapshots(NamedTuple):
             self.flats[self.rows[epoch]] = flat
 
 
+@dataclass
+class Progress:
+    """How far an epoch has come, by whole batches: how many rows they have, and what its loss, before it is divided,
+    and its measures have come to. A trainer that its poll ends by an exception leaves that here."""
+
+    rows: int
+    loss: float
+    measures: Vector
+
+    @classmethod
+    def none(cls, measures: int) -> "Progress":
+        """The beginning of an epoch that so many numbers measure."""
+        return cls(0, 0.0, np.zeros(measures))
+
+
 class Shares(Protocol):
     """One of several processes that train together: which shards of a batch are its own, and sums over all of them."""
 
@@ -231,7 +247,7 @@ class Shares(Protocol):
         """How many shards of a batch are its own, at most."""
         ...
 
-    def own(self, parts: Sequence[Part]) -> Sequence[Part]:
+    def own(self, parts: Sequence[Shard]) -> Sequence[Shard]:
         """Of the shards of a batch, its own."""
         ...
 
@@ -261,11 +277,12 @@ class Trainer(Protocol):
         x: Batch,
         y: Batch,
         orders: Rows,
-        learning_rates: list[float],
+        learning_rates: Sequence[float],
         poll: Poll = lambda: None,
         snapshots: Snapshots | None = None,
         seeds: Seeds | None = None,
         weights: Vector | None = None,
+        part: Progress | None = None,
     ) -> tuple[Vector, Matrix]:
         """Trains `params` and `slots` in place, one epoch per learning rate; stops after an epoch that is not finite.
 
@@ -277,7 +294,7 @@ class Trainer(Protocol):
         x, y : arrays of shape (samples, n_in) and (samples, n_out)
         orders : int64 array of shape (epochs, samples)
             The order of the samples in each epoch.
-        learning_rates : list of float
+        learning_rates : sequence of float
         poll : callable
             Called now and then; raises if Ctrl-C was pressed.
         snapshots : Snapshots, optional
@@ -286,6 +303,9 @@ class Trainer(Protocol):
             Of the masks of each epoch; a trainer with dropout needs them.
         weights : array of shape (samples,), optional
             What each sample counts in the loss; of a trainer that was asked for as `weighted`.
+        part : Progress, optional
+            What is done of the first epoch, which goes on from there. Asked of trainers with a true attribute
+            `by_parts`.
 
         Returns
         -------
@@ -302,6 +322,8 @@ class EpochByEpoch(ABC):
 
     measures: int
     """How many numbers measure an epoch."""
+    by_parts = False
+    """Whether `epoch` has a last argument, a `Progress`, from which it goes on, and which it moves on."""
 
     @abstractmethod
     def epoch(
@@ -313,6 +335,7 @@ class EpochByEpoch(ABC):
         learning_rate: float,
         poll: Poll,
         seeds: Seeds | None = None,
+        *part: Progress,
     ) -> tuple[float, npt.ArrayLike]:
         """Trains in place; the epoch's loss and measures. `seeds` are those of the epoch's masks."""
 
@@ -331,24 +354,29 @@ class EpochByEpoch(ABC):
         x: Batch,
         y: Batch,
         orders: Rows,
-        learning_rates: list[float],
+        learning_rates: Sequence[float],
         poll: Poll = lambda: None,
         snapshots: Snapshots | None = None,
         seeds: Seeds | None = None,
         weights: Vector | None = None,
+        part: Progress | None = None,
     ) -> tuple[Vector, Matrix]:
         """Trains `params` and `slots` in place; see `Trainer.run`."""
         data, losses, measures = self.begin(params, slots, x, y, weights), [], []
-        for epoch, (order, learning_rate) in enumerate(zip(orders, learning_rates, strict=True)):
-            of_epoch = None if seeds is None else seeds[epoch]
-            loss, measured = self.epoch(params, slots, data, order, learning_rate, poll, of_epoch)
-            losses.append(loss)
-            measures.append(measured)
-            if snapshots is not None:
-                snapshots.take(epoch, params.flat)
-            if not finite(loss, params):
-                break
-        self.end(slots)
+        try:
+            for epoch, (order, learning_rate) in enumerate(zip(orders, learning_rates, strict=True)):
+                of_epoch = None if seeds is None else seeds[epoch]
+                parts = (part or Progress.none(self.measures),) if self.by_parts else ()
+                loss, measured = self.epoch(params, slots, data, order, learning_rate, poll, of_epoch, *parts)
+                losses.append(loss)
+                measures.append(measured)
+                part = None
+                if snapshots is not None:
+                    snapshots.take(epoch, params.flat)
+                if not finite(loss, params):
+                    break
+        finally:
+            self.end(slots)
         return np.array(losses), np.array(measures, float).reshape(-1, self.measures)
 
 

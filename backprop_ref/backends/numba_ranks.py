@@ -1,10 +1,12 @@
 """The compiled trainer, for one of several processes: its own shards, then the update from the sum of all."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from backprop_ref import sample_weights
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
-from backprop_ref.backends.base import Poll, Shares, Snapshots, finite
+from backprop_ref.backends.base import Poll, Progress, Shares, Snapshots, finite
 from backprop_ref.backends.numba_threads import FORKED, POOL
 from backprop_ref.backends.numba_trainer import Trainer
 from backprop_ref.dropout import Seeds
@@ -31,17 +33,19 @@ class RanksTrainer(Trainer):
         x: Batch,
         y: Batch,
         orders: Rows,
-        learning_rates: list[float],
+        learning_rates: Sequence[float],
         poll: Poll = lambda: None,
         snapshots: Snapshots | None = None,
         seeds: Seeds | None = None,
         weights: Vector | None = None,
+        part: Progress | None = None,
     ) -> tuple[Vector, Matrix]:
         """Trains `params` and `slots` in place; see `backends.base.Trainer.run`. Ctrl-C is looked at where sums are."""
         flat = np.ascontiguousarray(params.flat)
         data = self._data(x, y, orders, learning_rates, seeds, weights)
-        self._check(flat, data)
-        history, plan, most, n = self._history(flat, len(orders), None), self.plan, self.shares.most, flat.size
+        part = part or Progress.none(self._measures)
+        self._check(flat, data, part)
+        history, plan, most, n = self._history(flat, len(orders), None, part), self.plan, self.shares.most, flat.size
         of_shard = history.sums[len(history.sums) // 2 :][: self._measures]
         rows, numbers = np.empty((most, n + 1), self.dtype), np.empty((most, self._measures))
         summed, done = self._work[self._sections.grads :][: n + 1], 0  # the loss where a shard's gradients would be
@@ -54,6 +58,9 @@ class RanksTrainer(Trainer):
                     for start in range(0, len(order), plan.batch_size):
                         batch = order[start : start + plan.batch_size]
                         weight = float(len(batch)) if weights is None else sample_weights.total(weights[batch])
+                        counted += weight
+                        if epoch == 0 and start < part.rows:
+                            continue
                         own = self.shares.own(cut(start, len(batch), plan.shards))
                         for row, measured, (begin, m) in zip(rows, numbers, own, strict=False):
                             row[n] = self.shard(job, epoch, begin, m, weight, row)
@@ -63,7 +70,9 @@ class RanksTrainer(Trainer):
                         self.update(job, epoch, weight)
                         history.losses[epoch] += loss * weight
                         history.measures[epoch] += measures
-                        counted += weight
+                        if epoch == 0:
+                            part.rows, part.loss = start + len(batch), history.losses[0]
+                            part.measures = history.measures[0]
                     history.losses[epoch] /= counted
                     done = epoch + 1
                     if snapshots is not None:
@@ -73,8 +82,8 @@ class RanksTrainer(Trainer):
         finally:
             if shared:
                 POOL.release()
-        if flat is not params.flat:
-            params.flat[:] = flat
+            if flat is not params.flat:
+                params.flat[:] = flat
         return history.losses[:done], history.measures[:done]
 
 

@@ -4,7 +4,7 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numba
@@ -13,14 +13,14 @@ import numpy.typing as npt
 
 from backprop_ref import metrics
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
-from backprop_ref.backends.base import Poll, Snapshots
+from backprop_ref.backends.base import Poll, Progress, Snapshots
 from backprop_ref.backends.numba_ahead import Ahead
 from backprop_ref.backends.numba_threads import FORKED, POOL
 from backprop_ref.dropout import Rates, Seeds
 from backprop_ref.errors import unknown
 from backprop_ref.formulas import LOSSES, OWN_ACTIVATIONS, UPDATES, terms_name
 from backprop_ref.kernels import compiling
-from backprop_ref.kernels.fused import epochs, fast_products, layers, memory, one_network, ordered_products, pieces
+from backprop_ref.kernels.fused import epochs, layers, memory, one_network, pieces, products
 from backprop_ref.kernels.fused.calls import Products
 from backprop_ref.kernels.fused.epochs import (
     Counts,
@@ -40,7 +40,7 @@ from backprop_ref.network import Network
 from backprop_ref.optimizers import OPTIMIZERS, Optimizer, Slots
 from backprop_ref.parameters import Parameters
 
-CALL_SECONDS = 0.05  # between two looks at whether Ctrl-C was pressed
+CALL_SECONDS, GROWTH = 0.05, 16  # between two looks at whether Ctrl-C was pressed; how many times the last at most
 ANNOUNCED_AFTER_SECONDS = 1.0
 
 # What `specialize="auto"` reckons with: what a program with constants saves, by layer and step, and what compiling it
@@ -53,7 +53,7 @@ AHEAD_AFTER_SECONDS = 1.0
 AHEAD_FOR_SECONDS = 5.0
 SPECIALIZE = ("auto", "always", "never")
 
-# In fast numerics, layers up to that width have the samples of a batch side by side, wider ones those of a neuron.
+# Layers up to that width have the samples of a batch side by side, wider ones those of a neuron.
 NARROW = 16
 
 
@@ -103,9 +103,9 @@ def create(
     rules = Rules(network.activations, terms, optimizer.rule, metric, weighted, not optimizer.simple)
     fast, most = numerics == "fast", max(row.n_in * row.n_out for row in table)
     small = most * -(-batch_size // shards) < layers.PACKED_FROM  # plain loops do every product
-    wide = fast and max(network.sizes) > NARROW  # else a batch fills vector registers better than a layer
-    direct = wide and rules.update == "sgd" and shards == 1 and not _changes_gradients(hyper)
-    shared_from = (fast_products if fast else ordered_products).SHARED_FROM
+    # else a batch fills vector registers better than a layer
+    wide = max(network.sizes) > NARROW and (fast or not (small or batch_size == 1))
+    direct = fast and wide and rules.update == "sgd" and shards == 1 and not _changes_gradients(hyper)
     plan = Plan(
         layers=np.array(table, np.int64),
         hyper=hyper,
@@ -114,7 +114,7 @@ def create(
         direct=direct,
         batch_size=batch_size,
         shards=shards,
-        workers=(threads or numba.get_num_threads()) if most * batch_size >= shared_from else 1,
+        workers=(threads or numba.get_num_threads()) if most * batch_size >= products.shared_from(not fast) else 1,
         per_row=int(loss.divisor(1, network.sizes[-1])),
         dropout=np.array([*dropout, 0.0] if dropout else [0.0] * network.n_layers),
     )
@@ -168,6 +168,8 @@ class Trainer:
     `compile_seconds` says what compiling its program took, 0.0 or next to it if it was on disk, or compiled for another
     trainer.
     """
+
+    by_parts = True
 
     def __init__(
         self, plan: Plan, rules: Rules, kind: Kind, shape: one_network.Shape | None, fixed: bool, steps_ahead: int
@@ -227,25 +229,31 @@ class Trainer:
         x: Batch,
         y: Batch,
         orders: Rows,
-        learning_rates: list[float],
+        learning_rates: Sequence[float],
         poll: Poll = lambda: None,
         snapshots: Snapshots | None = None,
         seeds: Seeds | None = None,
         weights: Vector | None = None,
+        part: Progress | None = None,
     ) -> tuple[Vector, Matrix]:
         """Trains `params` and `slots` in place; see `backends.base.Trainer.run`."""
         flat = np.ascontiguousarray(params.flat)
         data = self._data(x, y, orders, learning_rates, seeds, weights)
-        self._check(flat, data)
-        history = self._history(flat, len(learning_rates), snapshots)
+        part = part or Progress.none(self._measures)
+        self._check(flat, data, part)
+        history = self._history(flat, len(learning_rates), snapshots, part)
         more = len(learning_rates) > 0
-        while more:
-            with self._state(flat, slots) as state:
-                more = self._steps_of_one_program(data, state, history, poll)
-            if more:
-                self._take(self._constants)
-        if flat is not params.flat:
-            params.flat[:] = flat
+        try:
+            while more:
+                with self._state(flat, slots) as state:
+                    more = self._steps_of_one_program(data, state, history, poll)
+                if more:
+                    self._take(self._constants)
+        finally:
+            if flat is not params.flat:
+                params.flat[:] = flat
+            if more and history.cursor[0] == 0:
+                part.rows, part.loss, part.measures = int(history.cursor[1]), history.losses[0], history.measures[0]
         done = history.cursor[0]
         return history.losses[:done], history.measures[:done]
 
@@ -254,7 +262,7 @@ class Trainer:
         x: Batch,
         y: Batch,
         orders: Rows,
-        learning_rates: list[float],
+        learning_rates: Sequence[float],
         seeds: Seeds | None,
         weights: Vector | None,
     ) -> Data:
@@ -265,7 +273,7 @@ class Trainer:
             np.zeros((len(learning_rates), len(self.plan.layers)), np.uint64) if seeds is None else seeds,
         )
 
-    def _check(self, flat: Vector, data: Data) -> None:
+    def _check(self, flat: Vector, data: Data, part: Progress) -> None:
         """Compiled code looks at no bounds, so everything that it is given has to fit."""
         table, n_epochs = self.plan.layers, len(data.rates)
         samples, n_flat = len(data.x), int((table[:, 0] * table[:, 1] + table[:, 1]).sum())
@@ -276,6 +284,8 @@ class Trainer:
             raise ValueError(f"seeds have shape {data.seeds.shape}; {(n_epochs, len(table) - 1)} is needed")
         if found != wanted:
             raise ValueError(f"parameters, x, y, weights and orders have shapes {found}; {wanted} are needed")
+        if part.rows and not (0 < part.rows < samples and part.rows % self.plan.batch_size == 0):
+            raise ValueError(f"{part.rows} rows are no whole batches of an epoch")
         if data.orders.size and not 0 <= data.orders.min() <= data.orders.max() < samples:
             raise IndexError(f"orders have to be of rows 0 to {samples - 1}")
 
@@ -298,7 +308,7 @@ class Trainer:
                     POOL.release()
             spent = max(time.perf_counter() - started, 1e-9)
             if more:
-                self._steps = max(1, min(2 * steps, int(steps * CALL_SECONDS / spent)))
+                self._steps = max(1, min(GROWTH * steps, int(steps * CALL_SECONDS / spent)))
             done, before = _steps_at(history.cursor, samples, self.plan.batch_size), done
             self._steps_done, self._seconds = self._steps_done + done - before, self._seconds + spent
         return more
@@ -356,15 +366,17 @@ class Trainer:
                 if into is not array:
                     array[:] = into
 
-    def _history(self, flat: Vector, n_epochs: int, snapshots: Snapshots | None) -> History:
-        """Arrays for that many epochs' losses and measures, and for the parameters after some of them."""
+    def _history(self, flat: Vector, n_epochs: int, snapshots: Snapshots | None, part: Progress) -> History:
+        """Arrays for that many epochs' losses and measures, of which the first has a part, and for the parameters after
+        some of them."""
         none = Snapshots(np.empty((0, flat.size), self.dtype), np.full(n_epochs, -1))
         flats, rows = none if snapshots is None else snapshots
         if rows.shape != (n_epochs,) or rows.max(initial=-1) >= len(flats) or flats.shape[1:] != flat.shape:
             raise ValueError(f"{rows.shape} rows of {flats.shape} do not fit {n_epochs} epochs of {flat.size}")
         losses, measures = np.zeros(n_epochs), np.zeros((n_epochs, self._measures))
+        losses[:1], measures[:1] = part.loss, part.measures
         sums = np.zeros(2 * self.plan.layers[-1, 1])
-        return History(losses, measures, sums, np.zeros(2, np.int64), flats, rows)
+        return History(losses, measures, sums, np.array([0, part.rows]), flats, rows)
 
 
 def _steps_at(cursor: npt.NDArray[np.int64], samples: int, batch_size: int) -> int:

@@ -17,8 +17,8 @@ from backprop_ref.parameters import Parameters
 class Total:
     """What all ranks have measured of an epoch."""
 
-    def __init__(self, width: int) -> None:
-        self.total: Vector = np.zeros(width)
+    def __init__(self, before: Vector) -> None:
+        self.total = before
 
     def sums(self) -> Vector:
         return self.total
@@ -32,15 +32,16 @@ class RanksTrainer(Trainer):
         self.shares, n = shares, self.network.n_parameters
         self.rows, self.numbers = np.empty((shares.most, n), self.dtype), np.empty((shares.most, 1 + self.measures))
 
-    def measure(self, data: Data, order: Rows) -> Any:
-        return Total(self.measures)
+    def measure(self, data: Data, order: Rows, before: Vector) -> Any:
+        return Total(before)
 
     def gradients(
         self, params: Parameters, data: Data, rows: Rows, size: float, factor: float, measured: Any, seeds: Seeds | None
     ) -> float:
         n, own = divisor(self.network.loss, data.y[:1], size), self.shares.own(cut(rows, self.shards))
         for row, numbers, part in zip(self.rows, self.numbers, own, strict=False):
-            here, grads = MEASURE[self.metric](data, part), Parameters(row, self.network.sizes)
+            none, grads = np.zeros(self.measures), Parameters(row, self.network.sizes)
+            here = MEASURE[self.metric](data, part, none)
             numbers[0] = self.of_shard(params, data, part, factor / n, grads, here, seeds)
             numbers[1:] = here.sums()
         if self.shares.rank == 0:

@@ -17,7 +17,7 @@ from backprop_ref import sample_weights
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
 from backprop_ref.backends.arithmetic import Fast
 from backprop_ref.backends.array import divisor
-from backprop_ref.backends.base import EpochByEpoch, Poll
+from backprop_ref.backends.base import EpochByEpoch, Poll, Progress
 from backprop_ref.dropout import Rates, Seeds, mask
 from backprop_ref.formulas import ACTIVATIONS, LOSSES, TERMS, UPDATES, Terms, lasso
 from backprop_ref.metrics import count_labels, predicted_class, threshold, width
@@ -266,9 +266,9 @@ class Buffers:
 class Correct:
     """How many rows of an epoch are of the class that y says; compared at its end, all at once."""
 
-    def __init__(self, data: Data, order: Rows) -> None:
+    def __init__(self, data: Data, order: Rows, before: Vector) -> None:
         assert data.classes is not None, "which y has where the metric is accuracy"
-        self.wanted = data.classes.take(order)
+        self.wanted, self.before = data.classes.take(order), before
         self.found, self.done = np.empty_like(self.wanted), 0
 
     def add(self, b: Buffers) -> None:
@@ -277,28 +277,28 @@ class Correct:
         self.done += len(a)
         predicted_class(a, here, b.least)
 
-    def sums(self) -> list[int]:
-        return [int(np.count_nonzero(self.found == self.wanted))]
+    def sums(self) -> Vector:
+        return self.before + np.count_nonzero(self.found[: self.done] == self.wanted[: self.done])
 
 
 class Labels:
     """How many outputs of an epoch are on the side of 0.5 that y says."""
 
-    def __init__(self, data: Data, order: Rows) -> None:
-        self.total = 0
+    def __init__(self, data: Data, order: Rows, before: Vector) -> None:
+        self.total = before
 
     def add(self, b: Buffers) -> None:
-        self.total += count_labels(b.a[-1], b.y, b.least)
+        self.total = self.total + count_labels(b.a[-1], b.y, b.least)
 
-    def sums(self) -> list[int]:
-        return [self.total]
+    def sums(self) -> Vector:
+        return self.total
 
 
 class Residuals:
     """The sum over the rows of an epoch of (a - y)^2, for each output."""
 
-    def __init__(self, data: Data, order: Rows) -> None:
-        self.total: Vector = np.zeros(data.y.shape[1])
+    def __init__(self, data: Data, order: Rows, before: Vector) -> None:
+        self.total = before.copy()
 
     def add(self, b: Buffers) -> None:
         difference = np.subtract(b.a[-1], b.y, out=b.scratch[-1])
@@ -321,6 +321,8 @@ class Trainer(EpochByEpoch):
     descent the learning rate is a factor of the last layer's delta, and so of every other and of all dW: what comes out
     is another where eta delta leaves the range of the dtype.
     """
+
+    by_parts = True
 
     def __init__(
         self,
@@ -371,28 +373,36 @@ class Trainer(EpochByEpoch):
         learning_rate: float,
         poll: Poll,
         seeds: Seeds | None = None,
-    ) -> tuple[float, list[int] | Vector]:
+        *parts: Progress,
+    ) -> tuple[float, Vector]:
         """Each batch's gradients and update; plain gradient descent has the learning rate in the gradients."""
-        total, count, measured = 0.0, 0.0, self.measure(data, order)
-        for start in range(0, len(order), self.batch_size):
-            poll()
-            rows = order[start : start + self.batch_size]
-            size = len(rows) if data.weights is None else sample_weights.total(data.weights.take(rows))
-            if self.optimizer.l2:
-                total += 0.5 * self.optimizer.l2 * sum(float(W.ravel().dot(W.ravel())) for W in params.W)
-            if self.plain:
-                loss = self.gradients(params, data, rows, size, -learning_rate, measured, seeds)
-                params.flat += self.grads[0].flat
-            else:
-                loss = self.gradients(params, data, rows, size, 1.0, measured, seeds)
-                self.update(params, slots, learning_rate, size)
-            total += loss * size
-            count += size
-        return total / count, measured.sums()
+        part, count = parts[0], 0.0
+        total, done, measured = part.loss, part.rows, self.measure(data, order[part.rows :], part.measures)
+        try:
+            for start in range(0, len(order), self.batch_size):
+                rows = order[start : start + self.batch_size]
+                size = len(rows) if data.weights is None else sample_weights.total(data.weights.take(rows))
+                count += size
+                if start < done:
+                    continue
+                poll()
+                if self.optimizer.l2:
+                    total += 0.5 * self.optimizer.l2 * sum(float(W.ravel().dot(W.ravel())) for W in params.W)
+                if self.plain:
+                    loss = self.gradients(params, data, rows, size, -learning_rate, measured, seeds)
+                    params.flat += self.grads[0].flat
+                else:
+                    loss = self.gradients(params, data, rows, size, 1.0, measured, seeds)
+                    self.update(params, slots, learning_rate, size)
+                total += loss * size
+                part.rows, part.loss = start + len(rows), total
+        finally:
+            part.measures = measured.sums()
+        return total / count, part.measures
 
-    def measure(self, data: Data, order: Rows) -> Any:
-        """What is measured over so many rows."""
-        return MEASURE[self.metric](data, order)
+    def measure(self, data: Data, order: Rows, before: Vector) -> Any:
+        """What is measured over so many rows, beside what was before."""
+        return MEASURE[self.metric](data, order, before)
 
     def gradients(
         self, params: Parameters, data: Data, rows: Rows, size: float, factor: float, measured: Any, seeds: Seeds | None

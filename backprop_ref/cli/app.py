@@ -97,6 +97,7 @@ def top(
     epilog=example(
         "train iris.csv --hidden 16,8 --dropout 0.2",
         "train digits --find-rate",
+        "train trips/ --target fare",
     )
 )
 @with_flags()
@@ -629,7 +630,10 @@ def report(
     open: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
     force: Force = False,
 ):
-    """One HTML file with charts of runs and the network to click through; it needs no network."""
+    """One HTML file with charts of runs and the network to click through; it loads nothing.
+
+    A small run that was not traced is trained once more for its network; a larger one needs train --trace binary.
+    """
     from backprop_ref.cli.report import read_comparison, report
 
     with overwriting(force):

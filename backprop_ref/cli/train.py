@@ -1,5 +1,8 @@
 """backprop-ref train."""
 
+import shlex
+from pathlib import Path
+
 import numpy as np
 
 from backprop_ref.cli import show
@@ -7,6 +10,8 @@ from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.config import merge
 from backprop_ref.experiments.runner import csv_bytes, merged, prepare, run, run_beside
 from backprop_ref.ranks import launched
+from backprop_ref.training.checkpoint import CHECKPOINT
+from backprop_ref.training.ctrl_c import ended_in_words
 from backprop_ref.training.rate_search import find_learning_rate
 
 MUCH_CSV_BYTES = 50e6
@@ -66,12 +71,20 @@ def train(dataset, config_file, flags):
             run_beside(config, comm)
             return 0
         warn_of_csv([config])
-        results = run(config, announce=lambda note: show.say(note, err=config.run.json_), may_grow=False, comm=comm)
+        with ended_in_words(lambda: f"interrupted; {_how_to_go_on(config.run.dir)}"):
+            results = run(config, announce=lambda note: show.say(note, err=config.run.json_), may_grow=False, comm=comm)
     if config.run.json_:
         show.as_json(results)
     else:
         print_results(results)
     return 130 if results["stopped"] == "interrupted" else 0
+
+
+def _how_to_go_on(folder):
+    """What to do with a run that something stopped."""
+    if folder is None or not (Path(folder) / CHECKPOINT).exists():
+        return "nothing was trained yet"
+    return f"go on with: backprop-ref train --resume {shlex.quote(str(folder))}"
 
 
 def _folds(config):
@@ -127,13 +140,16 @@ def print_results(results):
     compiled = f", after compiling for {results['compile_seconds']:.1f} s" if results["compile_seconds"] > 0.05 else ""
     show.say(f"{results['epochs']} epochs in {results['seconds']:.1f} s on {where}{compiled}{best}")
     if results["stopped"] == "interrupted":
-        show.line(f"interrupted; go on with: backprop-ref train --resume {results['run_dir']}")
+        show.line(f"interrupted; {_how_to_go_on(results['run_dir'])}")
     elif results["stopped"] == "patience":
         show.say("stopped early: the validation loss no longer improved")
     if results["validation"]:
         show.say(f"validation rows: {show.short(results['validation'])}")
+    if not results["train"] and results["epochs"]:  # of a folder
+        show.say(f"training rows, in the last epoch: {show.short(results['history_last'])}")
     if results["test"]:
-        show.say(f"training rows: {show.short(results['train'])}")
+        if results["train"]:
+            show.say(f"training rows: {show.short(results['train'])}")
         show.scores("test", results["test"])
         show.never_found_but_in(results["test"], results["train"])
     elif results["train"]:

@@ -13,8 +13,9 @@ from backprop_ref.data.named import BUNDLED, GENERATORS
 from backprop_ref.data.tables import not_done, read_features, read_known, write_csv
 from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.config import merge
+from backprop_ref.experiments.experiment import score
 from backprop_ref.experiments.run_folder import CONFIG, no_run_folder
-from backprop_ref.experiments.runner import check_same_data, load_data, load_run, prepare, score
+from backprop_ref.experiments.runner import check_same_data, load_data, load_run, prepare
 from backprop_ref.files import check_output
 
 NO_CSV = {".xlsx", ".xls", ".ods", ".parquet", ".feather", ".json", ".jsonl", ".npy", ".npz", ".gz", ".zip"}

@@ -154,7 +154,7 @@ class Preprocessing:
             column = dataset.target[rows] if targets else dataset.target[rows][:, None]
             target_shift, target_scale = _statistics(column, normalize, targets or [dataset.target_name])
             if output in REACHED:
-                target_shift, target_scale = _within(column.astype(np.float64), output, normalize, target_scale)
+                target_shift, target_scale = within(column.astype(np.float64), output, normalize, target_scale)
         return cls(
             dataset.feature_names,
             dataset.target_name,
@@ -237,7 +237,7 @@ class Preprocessing:
         return cls(**made, rules=rules)
 
 
-def _within(
+def within(
     column: npt.NDArray[np.float64], output: str, normalize: str, scale: list[float]
 ) -> tuple[list[float], list[float]]:
     """Shift and scale that bring targets to what an output activation reaches.
@@ -313,17 +313,35 @@ def _statistics(columns: Target, normalize: str, names: Sequence[str]) -> tuple[
     if normalize == "none":
         return [0.0] * width, [1.0] * width
     least, most = columns.min(axis=0), columns.max(axis=0)
+    if normalize == "minmax":
+        return shift_and_scale(normalize, names, least, most, least, least)
     with np.errstate(over="ignore", invalid="ignore"):
-        if normalize == "minmax":
-            shift, scale = least, most - least
-        else:
-            shift = ordered.sum_rows(np, columns) / n
-            centred = columns - shift
-            scale = np.sqrt(ordered.sum_rows(np, centred * centred) / n)
+        mean = ordered.sum_rows(np, columns) / n
+        centred = columns - mean
+        return shift_and_scale(
+            normalize, names, least, most, mean, np.sqrt(ordered.sum_rows(np, centred * centred) / n)
+        )
+
+
+def shift_and_scale(
+    normalize: str,
+    names: Sequence[str],
+    least: npt.NDArray[np.float64],
+    most: npt.NDArray[np.float64],
+    mean: npt.NDArray[np.float64],
+    deviation: npt.NDArray[np.float64],
+) -> tuple[list[float], list[float]]:
+    """Shift and scale of columns, by their least and largest, mean and deviation; as lists."""
+    if normalize == "none":
+        return [0.0] * len(least), [1.0] * len(least)
+    with np.errstate(over="ignore", invalid="ignore"):
+        shift, scale = (least, most - least) if normalize == "minmax" else (mean, deviation)
     # the mean of equal numbers may be off by a rounding, and their deviation then just above 0
     constant = (least == most) | (scale == 0.0)
     shift, scale = np.where(constant, least, shift), np.where(constant, 1.0, scale)
-    for i in np.flatnonzero(~np.isfinite(shift + scale)).tolist():
+    with np.errstate(over="ignore", invalid="ignore"):
+        bad = np.flatnonzero(~np.isfinite(shift + scale)).tolist()
+    for i in bad:
         raise InvalidInput(
             f"column {names[i]}: from {least[i]:g} to {most[i]:g}, too large to {normalize}; "
             f"divide it, or use {ask('--normalize', 'none')}"

@@ -471,12 +471,18 @@ def _task(raw: Text | Numbers, asked: Asked) -> str:
     if (numbers != np.floor(numbers)).any():
         return "regression"
     distinct, counts, _ = Distinct.of(numbers)
+    return "classification" if are_classes(distinct, counts) else "regression"
+
+
+def are_classes(distinct: npt.NDArray[np.float64], counts: npt.NDArray[np.int64]) -> bool:
+    """Whether whole numbers, of which each is in so many rows, look like classes and not like quantities."""
+    rows = int(counts.sum())
     counted = len(distinct) and distinct[0] in {0, 1} and distinct[-1] - distinct[0] == len(distinct) - 1
-    if not counted and len(distinct) == len(numbers) > 2:  # each in one row
-        return "regression"
+    if not counted and len(distinct) == rows > 2:  # each in one row
+        return False
     even = len(counts) > 0 and counts.max() <= 3 * counts.min()
-    most = MOST_CLASSES if counted and even else FEW_NUMBERS if 2 * len(distinct) <= len(numbers) else FEW_EACH
-    return "classification" if len(distinct) <= most else "regression"
+    most = MOST_CLASSES if counted and even else FEW_NUMBERS if 2 * len(distinct) <= rows else FEW_EACH
+    return len(distinct) <= most
 
 
 def _if_numbers(raw: Text, asked: Asked) -> npt.NDArray[np.float64] | None:

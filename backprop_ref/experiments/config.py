@@ -60,9 +60,9 @@ ENVIRONMENT = {
 OF_GENERATORS = ("n_samples", "n_features", "n_classes", "noise")
 OF_TABLES = (
     *("target", "header", "drop", "id", "missing", "kinds", "missing_values", "decimal", "dates", "encoding", "sheet"),
-    *("sample_weight", "validation_path"),
+    *("sample_weight", "validation_path", "block_rows", "readers"),
 )
-_OF_FILES = {"header", "encoding", "sheet", "validation_path"}
+_OF_FILES = {"header", "encoding", "sheet", "validation_path", "block_rows", "readers"}
 OF_RULES = ("task", "normalize", *(key for key in OF_TABLES if key not in _OF_FILES))
 """What a run has decided about its table."""
 EARLIER_FLAGS = {
@@ -250,7 +250,7 @@ def _checked(config, sources, told):
     data, seeds = config.data, (config.training.seed, config.data.seed)
     config.training.seed = next((seed for seed in seeds if seed is not None), 1)
     data.seed = next((seed for seed in reversed(seeds) if seed is not None), 1)
-    if data.dataset and data.dataset not in NAMES and Path(data.dataset).suffix:
+    if data.dataset and data.dataset not in NAMES and (Path(data.dataset).suffix or Path(data.dataset).is_dir()):
         if not Path(data.dataset).exists():
             raise InvalidInput(f"{data.dataset}: no such file; check the path")
         if data.path is None:

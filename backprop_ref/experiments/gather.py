@@ -11,6 +11,7 @@ from backprop_ref.api import predict
 from backprop_ref.errors import BackpropRefError, InvalidInput
 from backprop_ref.experiments.config import merge, read_config
 from backprop_ref.experiments.reading import Results
+from backprop_ref.experiments.reproduce import traced_again
 from backprop_ref.experiments.run_folder import CONFIG, RESULTS
 from backprop_ref.experiments.runner import check_same_data, load_run, prepare
 from backprop_ref.files import refuse_ways_out
@@ -27,15 +28,20 @@ RESOLUTION = 90
 MOST_NAMED = 3
 TOLD_APART_BY = ("training", "network", "backend", "data")
 OF_HISTORY = ("epoch", "loss", "accuracy", "r2", "learning_rate", "val_loss", "val_accuracy", "val_r2")
+MOST_OF_HISTORY = 2**28
+"""Bytes: some five million epochs."""
 
 
-def gather(folders):
-    """A `Run` for each folder; several are named by what tells their configurations apart."""
+def gather(folders, most=0):
+    """A `Run` for each folder; several are named by what tells their configurations apart. Of the first `most`, small
+    ones without a trace are trained again for one.
+    """
     folders = [Path(folder) for folder in folders]
     for folder in folders:
         _check(folder)
     differences = _differences(folders)
-    return [_gathered(*each) for each in zip(folders, _told_apart(folders), differences, strict=True)]
+    named = zip(folders, _told_apart(folders), differences, strict=True)
+    return [_gathered(*each, i < most) for i, each in enumerate(named)]
 
 
 def gather_cells(sweep):
@@ -60,12 +66,15 @@ def _check(folder):
     refuse_ways_out(folder, CONFIG, RESULTS, HISTORY)
 
 
-def _gathered(folder, name, settings):
+def _gathered(folder, name, settings, retrained):
     trace = open_trace(folder) if (folder / FILE).exists() else None
+    history, results = _history(folder, trace), _results(folder)
+    again = trace is None and retrained and results is not None and (folder / CONFIG).is_file()
+    if again:
+        trace = traced_again(folder, results)
     if trace is not None:
         trace.features = _features(folder)
-    history = _history(folder, trace)
-    return Run(name, history, _results(folder), trace, _boundary(folder), settings)
+    return Run(name, history, results, trace, _boundary(folder), settings, again and trace is not None)
 
 
 def _features(folder):
@@ -113,7 +122,7 @@ def _is_plain(value):
 def read_history(folder):
     """The columns of history.csv by name."""
     path = folder / HISTORY
-    first, *lines = read_text(path).split("\n")
+    first, *lines = read_text(path, MOST_OF_HISTORY).split("\n")
     lines = lines[:-1]  # what is behind the last line break: nothing, or a line that is being written
     names = first.split(",")
     try:

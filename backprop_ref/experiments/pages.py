@@ -17,9 +17,10 @@ from backprop_ref.experiments.sweep_page import sections_of_sweep, unfinished
 from backprop_ref.files import Name, check_output, write_output
 from backprop_ref.report.charts import runs as charts
 from backprop_ref.report.charts.runs import Run
-from backprop_ref.report.page import page, section_of_backends, sections_of_runs
+from backprop_ref.report.page import MOST_IN_DETAIL, page, section_of_backends, sections_of_runs
 from backprop_ref.report.sections import Section, table
 from backprop_ref.text import as_html
+from backprop_ref.traces.file import open_trace
 from backprop_ref.training.state import Result
 
 
@@ -57,11 +58,11 @@ def page_of(what: Sequence[Any], compared: Sequence[Any] = ()) -> Page:
         notes = [unfinished(made)] if len(made.rows()) < len(made.cells) else []
         title = made.about["title"]
     else:
-        runs = gather(what)
+        runs = gather(what, MOST_IN_DETAIL)
         title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
         sections, traces = sections_of_runs(runs), [run.trace for run in runs if run.trace is not None]
         how = f"{ask('--trace', 'binary')}, or trace=br.Recorder(folder)"
-        lacking = f"without layers and the network to click through: these need a run with {how}"
+        lacking = f"nothing was traced, so without layers and the network to click through; train with {how}"
         notes = [] if traces else [lacking]
         notes += [
             f"{run.name} has not ended: {len(run.history['loss']):,} epochs so far"
@@ -91,7 +92,9 @@ def _of_result(result: Result) -> Page:
     )
     run = Run("training", result.history, None)
     sections = [Section("Run", body), Section("Training", "", tuple(charts.training([run])))]
-    return Page(str(title), sections, [], Path("report.html"), [])
+    recorder = result.trace
+    traces = [open_trace(recorder.folder)] if recorder is not None and "binary" in recorder.kinds else []
+    return Page(str(title), sections, traces, Path("report.html"), [])
 
 
 def figure(result: Result, quantity: str = "loss") -> object:

@@ -1,6 +1,5 @@
 """What the page that trains is given: data sets as the command line prepares them, known bugs, a run's state."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,10 @@ from backprop_ref.conformance.catalogue.known import BY_ID
 from backprop_ref.data import load_dataset
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.experiments.config import merge
+from backprop_ref.experiments.experiment import Experiment
 from backprop_ref.experiments.run_folder import CONFIG, no_run_folder
-from backprop_ref.experiments.runner import Experiment, check_same_data, prepare
+from backprop_ref.experiments.runner import check_same_data, prepare
+from backprop_ref.optimizers import describe
 from backprop_ref.report import play
 from backprop_ref.training.checkpoint import CHECKPOINT
 from backprop_ref.training.stored_checkpoint import load_checkpoint
@@ -24,6 +25,8 @@ BUGS = (
     *("missing-mean", "derivative-at-activation", "derivative-missing", "softmax-extra-derivative"),
     *("sigmoid-extra-derivative", "bias-in-weight-loop", "weights-missing-back"),
 )
+BESIDES = ("l1", "l2", "clip_value", "clip_norm", "max_norm")
+"""What a run's optimizer may do, and the page has no field for."""
 MOST_NUMBERS = 400_000
 """In the data of a run that a page holds."""
 
@@ -98,11 +101,13 @@ def _run(folder: str) -> dict[str, Any]:
         "y": y.tolist(),
         "network": model.network.to_dict(),
         "optimizer": {
-            "name": training.optimizer,
-            "learning_rate": optimizer.learning_rate * factor,
             **{key: getattr(training, key) for key in ("momentum", "nesterov", "beta1", "beta2", "rho", "epsilon")},
-            "weight_decay": optimizer.weight_decay,
+            **describe(optimizer),
+            "learning_rate": optimizer.learning_rate * factor,
         },
+        "besides": "".join(
+            f"; {key.replace('_', ' ')} {value:g}" for key in BESIDES if (value := getattr(optimizer, key))
+        ),
         "scheduled": experiment.config.training.schedule not in (None, "constant"),
         "reproducible": experiment.config.backend.numerics == "reproducible",
         "batch_size": None if training.batch_size == "full" else training.batch_size,
@@ -126,9 +131,6 @@ def _run(folder: str) -> dict[str, Any]:
 def _check_supported(folder: str, experiment: Experiment, dtype: np.dtype) -> None:
     """Refuses what the page would do otherwise than the run."""
     training, lacking = experiment.config.training, ""
-    values: Mapping[str, Any] = {
-        key: getattr(training, key) for key in ("l1", "l2", "clip_value", "clip_norm", "max_norm")
-    }
     if dtype != np.float64:
         lacking = f"computes in {dtype}"
     elif training.optimizer == "lbfgs":
@@ -137,8 +139,8 @@ def _check_supported(folder: str, experiment: Experiment, dtype: np.dtype) -> No
         lacking = "has dropout"
     elif experiment.weights("train") is not None or training.class_weight is not None:
         lacking = "weighs its rows"
-    elif training.shards != 1 or training.rate_in_velocity or training.epsilon_hat or any(values.values()):
-        lacking = "has shards, penalties, clipping, rate in velocity or epsilon hat"
+    elif training.shards != 1:
+        lacking = "sums its batches in shards"
     if lacking:
         raise InvalidInput(
             f"{folder} {lacking}, which the page does not do; look at it by: backprop-ref report {folder}"

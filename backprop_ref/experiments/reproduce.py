@@ -4,7 +4,7 @@ import contextlib
 import random
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -15,24 +15,28 @@ from pydantic import Field
 
 from backprop_ref.asking import ask
 from backprop_ref.backends import get_backend
-from backprop_ref.errors import InvalidInput, TrainingDiverged
+from backprop_ref.errors import BackpropRefError, InvalidInput, TrainingDiverged
 from backprop_ref.experiments.config import check_backend, merge, read_config
 from backprop_ref.experiments.run_folder import CONFIG, no_run_folder
-from backprop_ref.experiments.runner import first_params, how_to_train, prepare
+from backprop_ref.experiments.runner import first_params, how_to_train, prepare, prepared
 from backprop_ref.files import Name, beginning, create, path_of, refuse_ways_out
 from backprop_ref.network.model_file import Model
 from backprop_ref.settings import resolve
 from backprop_ref.stored import Count, Stored
+from backprop_ref.traces.file import Trace, open_trace
+from backprop_ref.traces.recorder import Recorder
 from backprop_ref.training.chain import FORMAT, Chain, first_break, hashed, history_hash
 from backprop_ref.training.checkpoint import CERTIFICATE, CHECKPOINT, KEPT, kept_epochs, kept_name
 from backprop_ref.training.ctrl_c import uninterrupted
 from backprop_ref.training.history_file import HISTORY
-from backprop_ref.training.state import Link, State
+from backprop_ref.training.state import Epoch, Link, State
 from backprop_ref.training.stored_checkpoint import load_checkpoint
 from backprop_ref.training.train import train
 
 GONE_ON = ("interrupted", "callback", None)
 """How a run ended that would go on by its configuration."""
+SOON, SMALL = 2.0, 3000
+"""Seconds that a training took, and its parameters, where a page may train it again."""
 
 
 OF_A_CALL = (
@@ -146,7 +150,7 @@ def reproduce(
         chosen = config.backend
         chosen.name, chosen.device = backend or chosen.name, device if backend else device or chosen.device
         chosen.threads, chosen.numerics = chosen.threads if threads is None else threads, "reproducible"
-        experiment = prepare(config)
+        experiment = prepared(config, progress=progress)
         computing = get_backend(chosen.name, chosen.numerics, chosen.device, chosen.threads)
         params = first_params(experiment, resolve("dtype", chosen.dtype))
         found = _Found(notes)
@@ -176,7 +180,36 @@ def reproduce(
     return found.reproduced(claims, again, computing.name, spot is not None)
 
 
-def _until(epoch):
+def traced_again(run: Path, results: Mapping[str, Any]) -> Trace | None:
+    """The trace of a small run that has ended and wrote none, by training it again: a trace changes no bit of it.
+
+    None of a larger one, and where training it again does not end with the same parameters, to the last bit.
+    """
+    if not results["epochs"] or results["seconds"] > SOON or results["n_parameters"] > SMALL:
+        return None
+    where = run / CONFIG
+    try:
+        kept = load_checkpoint(run / CHECKPOINT)[1]
+        config = merge({}, where, environment=False)
+        check_backend(config.backend.name, where, None)
+        experiment, chosen = prepare(config), config.backend
+        recorder = Recorder(configuration=run.resolve().name)
+        result = train(
+            *(experiment.network, first_params(experiment, resolve("dtype", chosen.dtype)), *experiment.xy("train")),
+            **how_to_train(experiment),
+            callback=_until(kept.epoch) if results["stopped"] in GONE_ON else None,
+            backend=get_backend(chosen.name, chosen.numerics, chosen.device, chosen.threads),
+            trace=recorder,
+        )
+    except BackpropRefError:  # its data, its backend or its checkpoint are gone
+        return None
+    uninterrupted(result)
+    trace = open_trace(recorder.folder)
+    last = [trace[f"{name}{layer}"][-1].ravel() for layer in range(trace.network.n_layers) for name in ("W", "b")]
+    return trace if np.concatenate(last).tobytes() == kept.params.flat.tobytes() else None
+
+
+def _until(epoch: int) -> Callable[[Epoch], bool]:
     """A callback that stops where the run did."""
     return lambda at: at.epoch >= epoch
 

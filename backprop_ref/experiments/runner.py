@@ -3,36 +3,30 @@
 import contextlib
 import logging
 import logging.handlers
-import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
 from dataclasses import replace as replace_fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from backprop_ref import dropout, metrics, settings
-from backprop_ref.api import checked_data, evaluate, loss_and_outputs
+from backprop_ref import settings
 from backprop_ref.asking import ask, called
 from backprop_ref.backends import get_backend
-from backprop_ref.data import Dataset, Preprocessing, fold, load_dataset, read_table, split
+from backprop_ref.data import Preprocessing, fold, load_dataset, read_table, split
 from backprop_ref.data.preprocessing import REACHED
 from backprop_ref.data.tables import read_known
-from backprop_ref.errors import BackpropRefError, InvalidInput, TrainingDiverged, unknown
+from backprop_ref.errors import BackpropRefError, InvalidInput, TrainingDiverged
 from backprop_ref.experiments.config import OF_GENERATORS, dump, merge, read_config, suit
+from backprop_ref.experiments.experiment import Experiment, described_by
+from backprop_ref.experiments.in_folder import is_folder, prepare_folder
 from backprop_ref.experiments.run_folder import CONFIG, OLDER_LOGS, RESULTS, check_log, new_folder, resumed_folder
 from backprop_ref.experiments.schema import Config, flags
 from backprop_ref.files import check_output, create, json_text, open_in_place, replace, write_output, writing
-from backprop_ref.metrics import scores
-from backprop_ref.network import Network
 from backprop_ref.network.model_file import load
-from backprop_ref.optimizers.lbfgs import METHODS, AnyOptimizer
-from backprop_ref.optimizers.schedules import Constant, Cosine, Step
 from backprop_ref.parameters import Parameters
 from backprop_ref.random import Stream
-from backprop_ref.sample_weights import weighted
 from backprop_ref.text import printable
 from backprop_ref.traces.recorder import MOST_SAMPLES, Recorder
 from backprop_ref.traces.sinks import SINKS
@@ -45,62 +39,7 @@ GROWN = 1e3
 """How much larger than that of the initial weights the loss of a training is that diverged."""
 
 
-@dataclass(frozen=True)
-class Experiment:
-    """A configuration with its data: everything ready to train."""
-
-    config: Config
-    dataset: Dataset
-    parts: dict[str, np.ndarray]
-    """Rows of the data set: train, validation, test."""
-    preprocessing: Preprocessing
-    network: Network
-    optimizer: AnyOptimizer
-    schedule: Constant | Step | Cosine
-
-    def xy(self, part):
-        """x and y of one part, as the network takes them."""
-        rows = self.parts[part]
-        return self.preprocessing.x(self.dataset.x[rows]), self.preprocessing.y(self.dataset.target[rows])
-
-    def weights(self, part):
-        """What each row of a part counts in the loss, as its column says; None without one."""
-        return None if self.dataset.weights is None else self.dataset.weights[self.parts[part]]
-
-    @property
-    def class_weight(self):
-        """What training is told of classes: 'balanced', weights by their numbers, or None."""
-        given, classes = self.config.training.class_weight, self.dataset.classes
-        if given is None:
-            return None
-        if classes is None:
-            raise InvalidInput(f"{ask('--class-weight')}: the target is numbers, not classes; leave it out")
-        if not isinstance(given, dict):
-            return given
-        for name in given:
-            if name not in classes:
-                raise InvalidInput(f"{ask('--class-weight')}: {unknown('class', name, classes)}")
-        return {classes.index(name): weight for name, weight in given.items()}
-
-    @property
-    def of_steps(self):
-        """What each step of training goes by: arguments of `br.train` and `br.find_learning_rate`."""
-        training = self.config.training
-        return {
-            **{name: getattr(training, name) for name in ("shuffle", "seed", "shards", "dropout")},
-            "batch_size": None if training.batch_size == "full" else training.batch_size,
-            "optimizer": self.optimizer,
-            "sample_weight": self.weights("train"),
-            "class_weight": self.class_weight,
-        }
-
-    def counted(self, part, dtype):
-        """x, y and weights of a part as `br.train` has them: without the rows of weight 0."""
-        x, y = (array.astype(dtype) for array in self.xy(part))
-        return weighted(x, y, self.weights(part), self.class_weight if part == "train" else None)
-
-
-RESUMABLE = {"--resume", "--epochs", "--patience", "--json", "--output", "--log-level"}
+RESUMABLE = {"--resume", "--epochs", "--patience", "--json", "--output", "--log-level", "--readers"}
 
 
 def merged(given: Mapping[str, Any], path: Any = None) -> Config:
@@ -158,26 +97,8 @@ def prepare(config):
                 f"{ask('--sample-weight')}: no row of the {part} rows has a weight above 0; "
                 f"give another {ask('--seed')}"
             )
-    sizes = [preprocessing.n_inputs, *network.hidden, preprocessing.n_outputs]
-    described = Network(sizes, [*network.activation, network.output_activation], network.loss)
-    network.loss = described.loss
-    _check_memory(described)
-    dropout.checked(config.training.dropout, described)
-    optimizer, schedule = _optimizer(config.training), _schedule(config.training)
+    described, optimizer, schedule = described_by(config, preprocessing)
     return Experiment(config, dataset, parts, preprocessing, described, optimizer, schedule)
-
-
-def _check_memory(network):
-    """Refuses what cannot fit into this machine's memory, before the machine is slowed down by it."""
-    if not hasattr(os, "sysconf"):
-        return
-    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    needed = 2 * 4 * network.n_parameters  # parameters and gradients, of four bytes each at least
-    if needed > there > 0:
-        raise InvalidInput(
-            f"network of {network.n_parameters:,} parameters: {needed / 2**30:,.0f} GiB are needed at least, and "
-            f"there are {there / 2**30:,.0f}; give smaller layers"
-        )
 
 
 def _start(config):
@@ -239,6 +160,10 @@ def load_data(data):
         )
     if data.path is not None:
         data.path = str(Path(data.path).absolute())
+        if Path(data.path).is_dir():
+            raise InvalidInput(
+                f"{data.path}: a folder, which train alone reads, a block at a time; give one of its files"
+            )
         return read_table(data.path, data.target, task=data.task, **table_options(data))
     options = {key: getattr(data, key) for key in OF_GENERATORS}
     try:
@@ -292,9 +217,15 @@ def csv_bytes(experiment):
     return records * samples * SINKS["csv"].line_bytes(experiment.network, dtype, trace.digits)
 
 
-def _ready(config):
+def prepared(config: Config, comm: Any = None, progress: bool | None = None) -> Experiment:
+    """What `prepare` gives; of a folder of data, what `prepare_folder` does."""
+    return prepare_folder(config, comm, progress) if is_folder(config.data) else prepare(config)
+
+
+def _ready(config, comm=None, progress=None):
     """The experiment of a configuration, its backend and the initial parameters; fills in what was left open."""
-    experiment, chosen = prepare(config), config.backend
+    experiment = prepared(config, comm, progress)
+    chosen = config.backend
     backend = get_backend(chosen.name, chosen.numerics, chosen.device, chosen.threads)
     batch: Any = config.training.batch_size
     backend = suited(backend, experiment.network, len(experiment.parts["train"]) if batch == "full" else batch)
@@ -319,7 +250,7 @@ def run(
     After an InvalidInput without a checkpoint, everything is as it was before, but for a resumed run's log; with one,
     the run can be resumed. After a TrainingDiverged the folder holds what was reached.
     """
-    experiment, backend, params = _ready(config)
+    experiment, backend, params = _ready(config, comm, progress)
     output, resume, log = config.run.output, config.run.resume, config.logging.file
     check_log(log)
     check_output("--output", output)
@@ -397,10 +328,10 @@ def how_to_train(experiment: Experiment) -> dict[str, Any]:
         "epochs": training.epochs,
         **experiment.of_steps,
         "schedule": experiment.schedule,
-        "validation": _validation(experiment),
+        "validation": experiment.validation,
         "patience": training.patience,
         "min_delta": training.min_delta,
-        "metric": _metric(experiment, experiment.xy("train")[1]),
+        "metric": experiment.metric,
         "preprocessing": experiment.preprocessing.to_dict(),
         "config": experiment.config.model_dump(by_alias=True, exclude={"run"}),
     }
@@ -408,29 +339,9 @@ def how_to_train(experiment: Experiment) -> dict[str, Any]:
 
 def run_beside(config: Config, comm: Any) -> None:
     """What `run` is on the other ranks of `comm`: without folder, results and log."""
-    experiment, backend, params = _ready(config)
+    experiment, backend, params = _ready(config, comm)
     told = {**how_to_train(experiment), "resume": config.run.resume is not None, "run_dir": "of rank 0"}
     train(experiment.network, params, *experiment.xy("train"), **told, backend=backend, comm=comm)
-
-
-def _validation(experiment):
-    """What is looked at after each epoch."""
-    if not len(experiment.parts["validation"]):
-        return None
-    weights = experiment.weights("validation")
-    return experiment.xy("validation") if weights is None else (*experiment.xy("validation"), weights)
-
-
-def _metric(experiment, y):
-    """What the history measures, where the data know better than targets and loss: of one-hot classes no labels."""
-    of_labels = metrics.metric_name(experiment.network, y) == "labels"
-    return "accuracy" if of_labels and experiment.dataset.task == "classification" else None
-
-
-def initial_loss(experiment, params, backend=None):
-    """The loss of all training rows, as training weighs them."""
-    how = {"sample_weight": experiment.weights("train"), "class_weight": experiment.class_weight}
-    return evaluate(experiment.network, params, *experiment.xy("train"), backend=backend, **how)["loss"]
 
 
 def _check_fell(experiment, params, result, backend, folder):
@@ -438,7 +349,7 @@ def _check_fell(experiment, params, result, backend, folder):
     losses = result.history["loss"]
     if not len(losses) or result.best_epoch:
         return
-    before = initial_loss(experiment, params, backend)
+    before = experiment.initial_loss(params, backend)
     if losses[-1] > GROWN * max(before, 1e-30):
         rate = experiment.config.training.learning_rate
         raise TrainingDiverged(
@@ -455,9 +366,7 @@ def _results(experiment, result, backend, folder, seconds):
     held_out = "test" if len(experiment.parts["test"]) else "train"
     untrained = result.stopped == "interrupted" and result.epochs == 0  # somebody waits for the prompt
     scored = {
-        part: None
-        if untrained
-        else score(experiment.network, result.params, experiment.preprocessing, experiment.dataset, rows, backend)
+        part: None if untrained or not len(rows) else experiment.scored(part, result, backend)
         for part, rows in experiment.parts.items()
     }
     return {
@@ -487,39 +396,6 @@ def _results(experiment, result, backend, folder, seconds):
     }
 
 
-def score(network, params, preprocessing, dataset, rows, backend=None):
-    """Loss, and the scores of classes with the confusion matrix, or of numbers, on some rows of a data set; None
-    without rows. Errors of numbers are in the target's own units, a list where there are several targets.
-    """
-    if not len(rows):
-        return None
-    x, y = preprocessing.x(dataset.x[rows]), preprocessing.y(dataset.target[rows])
-    backend = get_backend(backend)
-    with backend.scope():
-        loss, a = loss_and_outputs(backend, network, params, *checked_data(network, x, y, params.dtype))
-    if dataset.weights is not None:  # rows of weight 0 have no part in the loss, and are scored with all others
-        loss = evaluate(network, params, x, y, sample_weight=dataset.weights[rows], backend=backend)["loss"]
-    scored, truth = {"loss": loss}, dataset.target[rows]
-    if dataset.task == "regression":
-        labels = scores.of_labels(a, y) if metrics.metric_name(network, y) == "labels" else {}
-        root, absolute = scores.residuals(*(values.reshape(a.shape) for values in (preprocessing.values(a), truth)))
-        errors = {"rmse": root, "mae": absolute} if len(root) > 1 else {"rmse": root[0], "mae": absolute[0]}
-        return {
-            **scored,
-            "r2": metrics.score("r2", a, y),
-            **errors,
-            "targets": list(preprocessing.target_names),
-            **labels,
-        }
-    n = len(preprocessing.classes)
-    return {
-        **scored,
-        **scores.of_classes(network, a, truth, n),
-        "classes": list(preprocessing.classes),
-        "confusion": scores.confusion(a, truth, n).tolist(),
-    }
-
-
 def load_run(path):
     """The `Model` of a run folder or a model file, with its `Preprocessing`."""
     path = Path(path)
@@ -537,11 +413,6 @@ def load_run(path):
         raise InvalidInput(f"{path}: its preprocessing is not one of ours ({error}); save it again") from None
 
 
-def _optimizer(training):
-    optimizer = METHODS[training.optimizer]
-    return optimizer(**{field.name: getattr(training, field.name) for field in fields(optimizer)})
-
-
 def check_same_data(run_dir, experiment, dtype):
     """Refuses data that are not those the run in `run_dir` was trained on."""
     _, _, metadata = load_checkpoint(Path(run_dir) / CHECKPOINT)
@@ -553,11 +424,6 @@ def check_same_data(run_dir, experiment, dtype):
         raise InvalidInput(
             f"{run_dir}: its data have changed since, so its test rows are lost; give {ask('--data-path', 'FILE.csv')}"
         )
-
-
-def _schedule(training):
-    step, cosine = Step(training.step_epochs, training.step_factor), Cosine(training.minimum_factor)
-    return {"constant": Constant(), "step": step, "cosine": cosine}[training.schedule]
 
 
 class _LogFile(logging.handlers.RotatingFileHandler):

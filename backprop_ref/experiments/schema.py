@@ -131,7 +131,10 @@ class Data(Section):
     earlier = EARLIER_KEYS["data"]
     dataset: Text | None = key(None, "--dataset", f"Built-in set: {', '.join(NAMES)}, encoder-N-M-N.")
     path: Text | None = key(
-        None, "--data-path", "A table of your own: CSV (also packed), Excel, Parquet, JSON, ARFF, libsvm, npy, npz."
+        None,
+        "--data-path",
+        "A table of your own: CSV (also packed), Excel, Parquet, JSON, ARFF, libsvm, npy, npz; or, larger than memory, "
+        "a folder of X.npy and y.npy, Arrow or Parquet files.",
     )
     target: list[Text] | None = key(
         None, "--target", "Name or position (from 0) of the column to learn; several are quantities. Default: the last."
@@ -167,6 +170,14 @@ class Data(Section):
     )
     validation_path: Text | None = key(
         None, "--validation-path", "A table like that of --data-path, to look at after each epoch."
+    )
+    block_rows: Count | None = key(
+        None,
+        "--block-rows",
+        "Of a folder: rows that are read and shuffled together. Default: those of Parquet's row groups, else 65536.",
+    )
+    readers: Annotated[int, Field(ge=0, le=64)] | None = key(
+        None, "--readers", "Of a folder: threads that read ahead of training; they change no bit. Default: 1."
     )
     n_samples: Annotated[int, Field(ge=1, le=10**7)] | None = key(None, "--n-samples", "Size of a generated set.")
     n_features: Annotated[int, Field(ge=1, le=10**5)] | None = key(

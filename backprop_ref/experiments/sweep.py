@@ -18,7 +18,7 @@ from backprop_ref.experiments.config import check_backend, merge
 from backprop_ref.experiments.gather import read_history
 from backprop_ref.experiments.reading import Row
 from backprop_ref.experiments.run_folder import before_checkpoint, check_links, check_log, remove
-from backprop_ref.experiments.runner import initial_loss, prepare, run
+from backprop_ref.experiments.runner import prepare, run
 from backprop_ref.experiments.schema import Config
 from backprop_ref.experiments.workers import await_workers, in_processes
 from backprop_ref.files import create, json_text, make_folder, refuse_links, remove_torn, replace
@@ -457,4 +457,4 @@ def _initial_loss(folder, config):
         return float(open_trace(folder)["loss"][0])
     experiment = prepare(config)
     params = experiment.network.init(config.training.seed, config.network.init, config.backend.dtype)
-    return initial_loss(experiment, params)
+    return experiment.initial_loss(params)

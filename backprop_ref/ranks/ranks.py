@@ -43,6 +43,9 @@ class Alone:
     rank, size = 0, 1
     ctrl_c: Any = None
     """Where Ctrl-C is noted; see `training.ctrl_c.CtrlC`."""
+    is_due: Callable[[], bool] = staticmethod(lambda: False)
+    """Whether, on rank 0, all ranks are to pause at the next sum; `pause` then raises on each."""
+    pause: Callable[[], None] = staticmethod(lambda: None)
 
     def agreed(self, value: T) -> T:
         """What rank 0 gives, on all ranks."""
@@ -55,6 +58,17 @@ class Alone:
     def any(self, flag: bool) -> bool:
         """Whether it is so on some rank."""
         return flag
+
+    def share(self, count: int) -> range:
+        """Of so many things, those of this rank: neighbouring ones."""
+        return range(count)
+
+    def added(self, numbers: Matrix) -> Vector:
+        """The sum of the rows of all ranks, in order; `numbers` is float64, of shape (own rows, k)."""
+        total = np.zeros(numbers.shape[1])
+        for row in numbers:
+            total += row
+        return total
 
     def check_same(self, what: Mapping[str, Any]) -> None:
         """Refuses, on all ranks, what is not the same on each of them."""
@@ -75,8 +89,8 @@ class Ranks(Alone):
                 "another number that is not smaller, the same for every number of processes"
             )
         self._comm = comm.Dup()  # so that no message is taken for one of the caller's
-        starts = [rank * shards // self.size for rank in range(self.size + 1)]
-        self._own = slice(starts[self.rank], starts[self.rank + 1])
+        own = self.share(shards)
+        self._own = slice(own.start, own.stop)
         self._common: BaseException | None = None
 
     @property
@@ -89,7 +103,8 @@ class Ranks(Alone):
         return parts[self._own]
 
     def sum(self, rows: Matrix, numbers: Matrix, out: Vector | None = None) -> tuple[Vector, Vector]:
-        """The sums over the shards of all ranks, in order. Raises `Interrupted` if Ctrl-C was pressed on any rank.
+        """The sums over the shards of all ranks, in order. Raises `Interrupted` if Ctrl-C was pressed on any rank, and
+        what `pause` raises where that is due.
 
         Parameters
         ----------
@@ -103,15 +118,17 @@ class Ranks(Alone):
         -------
         sums : arrays of shape (n,) and (k,)
         """
-        pressed = np.zeros((max(1, len(numbers)), 1))
-        pressed[0] = self.ctrl_c is not None and bool(self.ctrl_c.pressed)
+        pressed = np.zeros((max(1, len(numbers)), 2))
+        pressed[0] = self.is_due(), self.ctrl_c is not None and bool(self.ctrl_c.pressed)
         if not len(numbers):
             numbers = np.zeros((1, numbers.shape[1]))
         numbers = np.concatenate([numbers, pressed], axis=1)
-        *sums, stop = self._chain(numbers, np.empty(numbers.shape[1])).tolist()
+        *sums, due, stop = self._chain(numbers, np.empty(numbers.shape[1])).tolist()
         if stop:
             self.ctrl_c.pressed = self.ctrl_c.pressed or signal.SIGINT
             self.ctrl_c.poll()
+        if due:
+            self.pause()
         return self._chain(rows, np.empty(rows.shape[1], rows.dtype) if out is None else out), np.array(sums)
 
     def _chain(self, rows: Matrix, out: Vector) -> Vector:
@@ -139,6 +156,12 @@ class Ranks(Alone):
         for sent in down:
             sent.Wait()
         return out
+
+    def share(self, count: int) -> range:
+        return range(self.rank * count // self.size, (self.rank + 1) * count // self.size)
+
+    def added(self, numbers: Matrix) -> Vector:
+        return self.sum(np.empty((len(numbers), 0)), numbers)[1]
 
     def agreed(self, value: T) -> T:
         found: T = self._comm.bcast(value)

@@ -6,10 +6,17 @@ import hashlib
 import json
 from importlib import resources
 
+from backprop_ref.text import look
+
 
 def static(name: str) -> str:
     """The text of a file that pages are made of."""
     return (resources.files("backprop_ref.report") / "static" / name).read_text(encoding="utf-8")
+
+
+def styles(*names: str) -> str:
+    """The style of a page: what all have, and what these files add."""
+    return "".join([look(), *map(static, names)])
 
 
 def as_json(value):

@@ -8,11 +8,11 @@ from typing import Any
 
 from backprop_ref import showing
 from backprop_ref.errors import InvalidInput
-from backprop_ref.report.embedding import as_json, compressed, letters, policy, static
+from backprop_ref.report.embedding import as_json, compressed, letters, policy, static, styles
 from backprop_ref.report.explorer import explored
 from backprop_ref.text import numbered
 
-SCRIPTS = ("records.js", "formulas.js", "explorer.js", "frame.js")
+SCRIPTS = ("records.js", "formulas.js", "neurons.js", "explorer.js", "frame.js")
 MOST_BYTES = 2_000_000
 """Of a frame: a notebook keeps it in its file."""
 TALLER = 8
@@ -48,7 +48,7 @@ class Explorer:
             raise InvalidInput(f"height={height!r}: a whole number of pixels from 100 to 10,000 is needed")
         script = "\n".join(static(name) for name in SCRIPTS)
         layout = static("explorer.html")
-        fixed = len(script) + len(layout) + len(static("page.css")) + len(static("frame.html"))
+        fixed = len(script) + len(layout) + len(styles("page.css")) + len(static("frame.html"))
         found = explored(trace, (MOST_BYTES - fixed) // 2) if len(trace) else None
         if found is None:
             raise InvalidInput("the network is too large for a frame in a notebook; trace fewer samples")
@@ -57,7 +57,7 @@ class Explorer:
         self.page = Template(static("frame.html")).substitute(
             policy=policy(script.encode()),
             title="Explorer",
-            style=static("page.css"),
+            style=styles("page.css"),
             dark_from=height + TALLER // 2,
             explorer=layout,
             explorers=compressed(as_json([about])),

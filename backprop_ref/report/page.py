@@ -6,13 +6,13 @@ from string import Template
 from backprop_ref.asking import ask
 from backprop_ref.report.charts import runs as charts
 from backprop_ref.report.charts import traces as charts_trace
-from backprop_ref.report.embedding import as_json, compressed, letters, policy, static
+from backprop_ref.report.embedding import as_json, compressed, letters, policy, static, styles
 from backprop_ref.report.ends import STATES
 from backprop_ref.report.explorer import explored
 from backprop_ref.report.sections import Section, table
 from backprop_ref.text import as_html
 
-SCRIPTS = ("records.js", "formulas.js", "explorer.js", "page.js")
+SCRIPTS = ("records.js", "formulas.js", "neurons.js", "explorer.js", "page.js")
 MOST_IN_DETAIL = 3
 MOST_BYTES, SPARE = 8_000_000, 200_000
 """Of a page, and what of these is left for its words."""
@@ -42,6 +42,9 @@ def sections_of_runs(runs):
         names = ", ".join(run.name for run in runs if run not in traced)
         remedy = f"Train with {ask('--trace', 'binary')} for these."
         notes.append(f"Without a trace, so without layers and explorer: {names}. {remedy}")
+    if any(run.again for run in runs):
+        names = ", ".join(run.name for run in runs if run.again)
+        notes.append(f"Not traced when trained, and trained once more for this page, to the same bits: {names}.")
     if notes:
         found[0] = found[0]._replace(body=found[0].body + f'<p class="quiet">{as_html(" ".join(notes))}</p>')
     return found
@@ -96,7 +99,7 @@ def page(title, sections, traces=(), subtitle=""):
         policy=policy(script.encode(), _plotly()),
         title=as_html(title),
         subtitle=f'<p class="quiet">{as_html(subtitle)}</p>' if subtitle else "",
-        style=static("page.css"),
+        style=styles("page.css"),
         navigation=" ".join(f'<a href="#s{i}">{as_html(name)}</a>' for i, (name, _) in enumerate(parts)),
         sections="\n".join(
             f'<section id="s{i}"><h2>{as_html(name)}</h2>\n{body}\n</section>' for i, (name, body) in enumerate(parts)

@@ -8,12 +8,11 @@ from backprop_ref.formulas import ACTIVATIONS, LOSSES, OWN_ACTIVATIONS, together
 from backprop_ref.network import loss_name
 from backprop_ref.report.derivations import derivation
 from backprop_ref.report.derivations.trees import as_data
-from backprop_ref.report.embedding import as_json, compressed, hashed, static
+from backprop_ref.report.embedding import as_json, compressed, hashed, static, styles
 from backprop_ref.report.engine import engine
 from backprop_ref.version import __version__
 
-SCRIPTS = ("formulas.js", "diagram.js", "tour.js", "play.js")
-STYLES = ("page.css", "play.css")
+SCRIPTS = ("formulas.js", "neurons.js", "diagram.js", "tour.js", "play.js")
 
 
 def page(content: Mapping[str, Any], activations: Iterable[str] = (), losses: Iterable[tuple[str, str]] = ()) -> str:
@@ -23,7 +22,7 @@ def page(content: Mapping[str, Any], activations: Iterable[str] = (), losses: It
     """
     trees = formulas(activations, losses)
     script = "\n".join(map(static, SCRIPTS))
-    style = "".join(map(static, STYLES))
+    style = styles("page.css", "play.css")
     return Template(static("play.html")).substitute(
         policy=_policy(style, engine(), script),
         style=style,

@@ -20,6 +20,7 @@ from backprop_ref.errors import InvalidInput, OtherBits
 from backprop_ref.files import Content, Name, beside_which, create, json_text, refuse_links, remove_torn, replace
 from backprop_ref.network import Network
 from backprop_ref.network.model_file import model_parts
+from backprop_ref.text import numbered
 from backprop_ref.training.chain import Chain
 from backprop_ref.training.history_file import HISTORY, Counted, HistoryFile
 from backprop_ref.training.state import Plan, State
@@ -81,6 +82,8 @@ class Folder:
         if self._written or keeps:
             refuse_links(path, KEPT, *self._written)
         self._history = HistoryFile(path, there=bool(self._written))
+        self._held = 0
+        """The epoch of the checkpoint."""
         if resume and not (path / CHECKPOINT).exists():
             raise InvalidInput(f"{path}: no {CHECKPOINT} to resume from; give the folder of an earlier run")
         try:
@@ -154,6 +157,7 @@ class Folder:
                     (self.path / name).unlink(missing_ok=True)
             counted = self._history.write(state) if state.epoch > 0 or over else None
             self._put(CHECKPOINT, self._content(state, plan, None if over else counted))
+            self._held = state.epoch
             if over and self.chain is not None:
                 certificate = self.chain.certificate(state, state.reached(plan).sha256(), self.config)
                 self._put(CERTIFICATE, json_text(certificate) + "\n")
@@ -184,6 +188,13 @@ class Folder:
         return InvalidInput(
             f"{self.path}: cannot be written to ({error.strerror}); free some space or give another folder"
         )
+
+    def what_is_kept(self, epoch: int) -> str:
+        """What the folder holds of so many epochs, and how to go on, where no more can be written."""
+        if not (self.path / CHECKPOINT).exists():
+            return f"{self.path} was moved or removed, and {numbered(epoch, 'epoch')} with it"
+        held = f"{self._held:,} of {numbered(epoch, 'epoch')}"
+        return f"{self.path} holds {held}, and goes on from there by {ask('--resume')}"
 
     def _put(self, name: str, content: Content) -> None:
         """Writes a file for the first time, over nothing, or once more."""
@@ -221,7 +232,7 @@ class Folder:
             raise InvalidInput(f"{file}: damaged, as its tensors are of another run; start a new run instead")
         if earlier.epoch > epochs:
             raise InvalidInput(f"epochs={epochs}: the run in {self.path} has {earlier.epoch} already; ask for more")
-        self.call = metadata.get("call", self.call)
+        self.call, self._held = metadata.get("call", self.call), earlier.epoch
         self.chain = Chain.of(self.identity, metadata.get("chain"))
         before = metadata.get("threads")
         if None not in (before, self.threads) and before != self.threads and 0 < earlier.epoch < epochs:

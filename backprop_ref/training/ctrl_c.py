@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
+
+from backprop_ref.text import printable
 
 if TYPE_CHECKING:
     from backprop_ref.training.state import Result
@@ -97,19 +100,36 @@ def uninterrupted(result: Result) -> Result:
     return result
 
 
-@contextlib.contextmanager
-def tidied() -> Iterator[None]:
+def tidied() -> contextlib.AbstractContextManager[None]:
     """Inside, the signals that end a process act as Ctrl-C does: what was made for a while is removed."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
+    return _on_ending(interrupt)
+
+
+def ended_in_words(words: Callable[[], str]) -> contextlib.AbstractContextManager[None]:
+    """Inside, the signals that end a process do so after a line on standard error."""
+
+    def say(number: int, _: object) -> None:
+        with contextlib.suppress(OSError):  # of a closed standard error
+            os.write(2, f"{printable(words())}\n".encode(errors="replace"))
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+
+    return _on_ending(say)
+
+
+@contextlib.contextmanager
+def _on_ending(handler: Callable[[int, Any], object]) -> Iterator[None]:
+    """Inside, `handler` is what the signals that end a process call, where they end it."""
     main = threading.current_thread() is threading.main_thread()
     usual = {number: signal.getsignal(number) for number in ENDING if main}
     usual = {number: before for number, before in usual.items() if before == signal.SIG_DFL}
     try:
         for number in usual:
-            signal.signal(number, interrupt)
+            signal.signal(number, handler)
         yield
     finally:
         for number, before in usual.items():

@@ -52,7 +52,7 @@ def gone_on(state: State | None, begun: State, plan: Plan) -> State:
             f"the epochs up to state have {names[0]}, and those to come {names[1]}: give validation in every call, or "
             "in none"
         )
-    state = state.copy()._replace(stopped=None, key=begun.key if state.key is None else state.key)
+    state = state.copy()._replace(stopped=None, begun=None, key=begun.key if state.key is None else state.key)
     if plan.patience is None or state.best is not None or state.epoch == 0:
         return state
     value = state.last().get("val_loss", state.last()["loss"])

@@ -9,7 +9,7 @@ import numpy as np
 from backprop_ref import mlp
 from backprop_ref.api import masks_on, on_backend
 from backprop_ref.arrays import Batch, Rows, Vector
-from backprop_ref.backends.base import Poll, Shares
+from backprop_ref.backends.base import Poll, Progress, Shares
 from backprop_ref.dropout import Seeds
 from backprop_ref.optimizers import Slots
 from backprop_ref.parameters import Parameters
@@ -32,27 +32,27 @@ class PairsOnRanks(PairsTrainer):
         learning_rate: float,
         poll: Poll,
         seeds: Seeds | None = None,
+        *parts: Progress,
     ) -> tuple[float, Vector]:
         """Each batch's update. Ctrl-C is looked at where sums are."""
-        (_, y, each), n, total, count = data, params.flat.size, 0.0, 0.0
-        rows, measure = np.empty((self.shares.most, n + 1), params.dtype), np.zeros(self.measures)
-        numbers = np.zeros((self.shares.most, self.measures))
-        for batch in self.batches(order):
+        (_, y, each), n, part = data, params.flat.size, parts[0]
+        rows, numbers = np.empty((self.shares.most, n + 1), params.dtype), np.zeros((self.shares.most, self.measures))
+        for batch in self.batches(order[part.rows :]):
             size = self.count(batch, None if each is None else each[batch])
             own = self.shares.own(mlp.cut(len(batch), self.shards))
-            for row, measured, part in zip(rows, numbers, own, strict=False):
+            for row, measured, shard in zip(rows, numbers, own, strict=False):
                 row[n], outputs = self.of_shard(
-                    params, Parameters(row[:n], params.sizes), data, batch[part], size, seeds
+                    params, Parameters(row[:n], params.sizes), data, batch[shard], size, seeds
                 )
-                measured[:] = self.measured([outputs], y[batch[part]])
+                measured[:] = self.measured([outputs], y[batch[shard]])
             penalty = self.optimizer.penalty(params)
             summed, measures = self.shares.sum(rows[: len(own)], numbers[: len(own)])
             self.optimizer.step(params, Parameters(summed[:n], params.sizes), slots, learning_rate, size)
-            measure += measures
-            total += penalty
-            total += float(summed[n]) * size
-            count += size
-        return total / count, measure
+            part.measures += measures
+            part.loss += penalty
+            part.loss += float(summed[n]) * size
+            part.rows += len(batch)
+        return part.loss / self.counted(order, each), part.measures
 
     def of_shard(
         self,

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from backprop_ref import dropout, metrics, mlp, sample_weights
 from backprop_ref.api import as_parameters, masks_on, on_backend
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
-from backprop_ref.backends.base import Array, Backend, EpochByEpoch, Poll
+from backprop_ref.backends.base import Array, Backend, EpochByEpoch, Poll, Progress
 from backprop_ref.dropout import Rates, Seeds
 from backprop_ref.network import Network
 from backprop_ref.optimizers import Slots
@@ -20,6 +18,8 @@ from backprop_ref.parameters import Parameters
 
 class PairsTrainer(EpochByEpoch):
     """Whole epochs over a backend's pairs; what compiled trainers do faster, and to the same bits."""
+
+    by_parts = True
 
     def __init__(
         self,
@@ -45,22 +45,30 @@ class PairsTrainer(EpochByEpoch):
         learning_rate: float,
         poll: Poll,
         seeds: Seeds | None = None,
+        *parts: Progress,
     ) -> tuple[float, Vector]:
         """Each batch's update, and only then a look at what they left on the device."""
-        (x, y, each), losses, measure = data, [], np.zeros(self.measures)
-        for rows in self.batches(order):
-            poll()
-            masks, weights = self.masks(seeds, rows, params), None if each is None else each[rows]
-            penalty = self.optimizer.penalty(params)
-            loss, outputs = self.step(params, slots, x[rows], y[rows], learning_rate, masks, weights)
-            losses.append((loss, self.count(rows, weights), penalty))
-            measure += self.measured(outputs, y[rows])
-        total = count = 0.0
-        for loss, size, penalty in losses:
-            total += penalty
-            total += float(self.backend.to_numpy(loss)) * size
-            count += size
-        return total / count, measure
+        (x, y, each), losses, part = data, [], parts[0]
+        try:
+            for rows in self.batches(order[part.rows :]):
+                poll()
+                masks, weights = self.masks(seeds, rows, params), None if each is None else each[rows]
+                penalty = self.optimizer.penalty(params)
+                loss, outputs = self.step(params, slots, x[rows], y[rows], learning_rate, masks, weights)
+                losses.append((loss, self.count(rows, weights), penalty, len(rows)))
+                part.measures += self.measured(outputs, y[rows])
+        finally:
+            for loss, size, penalty, rows_done in losses:
+                part.loss += penalty
+                part.loss += float(self.backend.to_numpy(loss)) * size
+                part.rows += rows_done
+        return part.loss / self.counted(order, each), part.measures
+
+    def counted(self, order: Rows, each: Vector | None) -> float:
+        """What an epoch counts in its loss: its batches, added in order."""
+        if each is None:
+            return float(len(order))
+        return sum(self.count(rows, each[rows]) for rows in self.batches(order))
 
     def count(self, rows: Rows | Batch, weights: Vector | None) -> float:
         """What some rows count in the loss."""

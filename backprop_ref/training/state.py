@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from backprop_ref import showing
 from backprop_ref.arrays import Matrix, Rows, Vector
-from backprop_ref.backends.base import Snapshots, finite
+from backprop_ref.backends.base import Progress, Snapshots, finite
 from backprop_ref.dropout import Seeds
 from backprop_ref.files import Name
 from backprop_ref.network import Network
@@ -173,6 +173,14 @@ class Link(NamedTuple):
     hash: str
 
 
+class Begun(NamedTuple):
+    """An epoch that is under way, after one of its batches."""
+
+    params: Parameters
+    slots: Slots
+    part: Progress
+
+
 class State(NamedTuple):
     """A run after a whole epoch: everything that goes on from there, and all that a checkpoint holds.
 
@@ -203,6 +211,8 @@ class State(NamedTuple):
     """That of dropout, once there is any."""
     chain: tuple[Link, ...] = ()
     """Of a run with a folder, in reproducible numerics."""
+    begun: Begun | None = None
+    """The next epoch, where a run with a folder was stopped in the midst of it."""
 
     def history(self) -> dict[str, npt.NDArray[np.float64]]:
         """The columns, one entry an epoch."""
@@ -217,7 +227,7 @@ class State(NamedTuple):
         """The `Result` as things stand."""
         params = self.reached(plan).copy()
         stopped = self.stopped or "epochs"
-        state = self._replace(traced=(), chain=())
+        state = self._replace(traced=(), chain=(), begun=None)
         return Result(params, self.history(), stopped, self.epoch, self.best_epoch, state=state)
 
     def reached(self, plan: Plan) -> Parameters:
@@ -227,12 +237,13 @@ class State(NamedTuple):
         return self.params
 
     def copy(self) -> State:
-        """The same in memory of its own."""
+        """The same in memory of its own, without the epoch that is under way."""
         return self._replace(
             params=self.params.copy(),
             slots={name: slot.copy() for name, slot in self.slots.items()},
             columns={name: column[: self.epoch] for name, column in self.columns.items()},
             best=None if self.best is None else self.best.copy(),
+            begun=None,
         )
 
     def packed(self, with_history: bool = True) -> tuple[dict[str, Vector], dict[str, Any]]:
@@ -241,6 +252,10 @@ class State(NamedTuple):
         if self.best is not None:
             tensors["resume.best"] = self.best
         tensors |= {f"resume.slot.{name}": slot for name, slot in self.slots.items()}
+        if self.begun is not None:
+            tensors["resume.begun.flat"] = self.begun.params.flat
+            tensors |= {f"resume.begun.slot.{name}": slot for name, slot in self.begun.slots.items()}
+            tensors["resume.begun.sums"] = np.array([self.begun.part.loss, *self.begun.part.measures])
         if with_history:
             tensors |= {f"history.{name}": column for name, column in self.history().items()}
         progress = {
@@ -250,6 +265,7 @@ class State(NamedTuple):
             "best_epoch": self.best_epoch,
             "stopped": self.stopped,
             **({} if self.key is None else {"key": self.key}),
+            **({} if self.begun is None else {"begun": self.begun.part.rows}),
         }
         return tensors, {"progress": progress, "history": list(self.columns)}
 
@@ -260,7 +276,7 @@ class Chunk(NamedTuple):
     params: Parameters
     slots: Slots
     orders: Rows
-    rates: list[float]
+    rates: Sequence[float]
     losses: Vector
     measures: Matrix
     snapshots: Snapshots | None

@@ -11,15 +11,17 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ConfigDict, Field, field_validator
 
+from backprop_ref.backends.base import Progress
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import Name, beginning
 from backprop_ref.network.model_file import Model, load_all
+from backprop_ref.optimizers import Slots
 from backprop_ref.parameters import Parameters
 from backprop_ref.stored import Count, Stored
 from backprop_ref.training.history_file import HISTORY, Counted
-from backprop_ref.training.state import Link, State, column_of
+from backprop_ref.training.state import Begun, Link, State, column_of
 
-SLOT = "resume.slot."
+SLOT, BEGUN = "resume.slot.", "resume.begun."
 
 Word = Annotated[int, Field(ge=0, lt=2**128)]
 
@@ -45,6 +47,7 @@ class _Progress(Stored):
     best_epoch: Count | None
     stopped: Literal["epochs", "patience", "callback", "interrupted", "diverged"] | None
     key: Annotated[int, Field(ge=0, lt=2**64)] | None = None
+    begun: Annotated[int, Field(ge=1)] | None = None
 
     @field_validator("best_value")
     @classmethod
@@ -108,12 +111,14 @@ def load_with_state(path: Name) -> tuple[Model, State, dict[str, Any]]:
         else:
             columns = _counted(path, Counted(*stored.counted), progress.epoch, names)
         for name in tensors:
-            if name.startswith("resume."):
-                powers = name == "resume.slot.powers"
+            if name == f"{BEGUN}sums":
+                _check(tensors, name, (max(2, tensors[name].size),), np.float64)
+            elif name.startswith("resume."):
+                powers = name.endswith("slot.powers")
                 _check(tensors, name, (2,) if powers else flat.shape, np.float64 if powers else flat.dtype)
         state = State(
             Parameters(flat.copy(), model.network.sizes),
-            {name.removeprefix(SLOT): slot.copy() for name, slot in tensors.items() if name.startswith(SLOT)},
+            _slots(tensors, SLOT),
             metadata["progress"]["random"],
             columns,
             progress.epoch,
@@ -123,12 +128,26 @@ def load_with_state(path: Name) -> tuple[Model, State, dict[str, Any]]:
             progress.stopped,
             key=progress.key,
             chain=() if stored.chain is None else tuple(Link(*link) for link in stored.chain.links),
+            begun=None if progress.begun is None else _begun(tensors, progress.begun, model.network.sizes),
         )
     except KeyError as error:
         raise InvalidInput(f"{path}: not a checkpoint to resume from, or damaged (no {error})") from None
     except (ValueError, OverflowError) as error:
         raise InvalidInput(f"{path}: not a checkpoint to resume from, or damaged ({error})") from None
     return model, state, metadata
+
+
+def _slots(tensors: dict[str, npt.NDArray[Any]], prefix: str) -> Slots:
+    return {name.removeprefix(prefix): slot.copy() for name, slot in tensors.items() if name.startswith(prefix)}
+
+
+def _begun(tensors: dict[str, npt.NDArray[Any]], rows: int, sizes: tuple[int, ...]) -> Begun:
+    """The epoch that was under way."""
+    params, slots = Parameters(tensors[f"{BEGUN}flat"].copy(), sizes), _slots(tensors, f"{BEGUN}slot.")
+    if set(slots) != set(_slots(tensors, SLOT)):
+        raise ValueError("the epoch under way has another optimizer's state")
+    loss, *measures = tensors[f"{BEGUN}sums"].tolist()
+    return Begun(params, slots, Progress(rows, loss, np.array(measures)))
 
 
 def _counted(path: Name, counted: Counted, epoch: int, names: list[str]) -> dict[str, array[float]]:

@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import is_dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, SupportsFloat
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsFloat
 
 import numpy.typing as npt
 
@@ -19,6 +19,7 @@ from backprop_ref.api import check_fit
 from backprop_ref.arrays import Batch, BatchLike, Vector
 from backprop_ref.backends import get_backend
 from backprop_ref.backends.base import Backend, BackendChoice, OffersTrainer, OnRanks, Trainer
+from backprop_ref.blocks.part import Part
 from backprop_ref.dropout import Rates
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import Name, path_of
@@ -32,9 +33,11 @@ from backprop_ref.ranks.ranks import Alone, Communicator, Ranks
 from backprop_ref.sample_weights import ClassWeight, weighted
 from backprop_ref.training import checkpoint
 from backprop_ref.training.arguments import check_finite, finite_data, integer, optimizer_or_default, validation_data
+from backprop_ref.training.blockwise import BlockwiseRun, check_blockwise
 from backprop_ref.training.ctrl_c import CtrlC
 from backprop_ref.training.fit import Run
 from backprop_ref.training.going_on import check_goes_on, gone_on
+from backprop_ref.training.held_out import HeldOut
 from backprop_ref.training.kept_data import keep_data
 from backprop_ref.training.on_ranks import PairsOnRanks
 from backprop_ref.training.pairs import PairsTrainer
@@ -48,8 +51,8 @@ if TYPE_CHECKING:
 def train(
     network: Network,
     params: Parameters,
-    x: BatchLike,
-    y: BatchLike,
+    x: BatchLike | Part,
+    y: BatchLike | None = None,
     *,
     epochs: int = 100,
     batch_size: int | None = 32,
@@ -61,7 +64,7 @@ def train(
     dropout: SupportsFloat | Iterable[SupportsFloat] | None = None,
     sample_weight: npt.ArrayLike | None = None,
     class_weight: ClassWeight | None = None,
-    validation: tuple[BatchLike, BatchLike] | tuple[BatchLike, BatchLike, npt.ArrayLike] | None = None,
+    validation: tuple[BatchLike, BatchLike] | tuple[BatchLike, BatchLike, npt.ArrayLike] | Part | None = None,
     patience: int | None = None,
     min_delta: float = 0.0,
     restore_best: bool = True,
@@ -88,6 +91,7 @@ def train(
     ----------
     network, params : Network, Parameters
     x, y : arrays of shape (samples, n_in) and (samples, n_out), finite
+        Or x alone, a part of ``br.open_folder``, which is read a block at a time; then so are the validation data.
     epochs : int
     batch_size : int or None
         None: full batch; 1: online. The last batch of an epoch may be short; it counts by its own size.
@@ -171,11 +175,14 @@ def train(
     """
     check_fit(network, params)
     check_finite("params.flat", params.flat, "start from other ones")
-    x, y, weights = weighted(*finite_data(network, x, y, params.dtype), sample_weight, class_weight)
-    held_out, held_out_weights = validation_data(network, validation, params.dtype)
     optimizer = optimizer_or_default(optimizer)
+    if isinstance(x, Part):
+        asked = {"y": y, "sample_weight": sample_weight, "class_weight": class_weight, "trace": trace}
+        data = _in_blocks(network, x, validation, shuffle, batch_size, optimizer, asked)
+    else:
+        data = _in_memory(network, params.dtype, x, y, validation, sample_weight, class_weight)
     _check_asked(callback, min_delta, resume and run_dir is None)
-    samples, schedule = len(x), get_schedule(schedule)
+    samples, schedule = len(data.rows[0]), get_schedule(schedule)
     done = check_goes_on(state, params, schedule, resume, trace)
     plan = Plan(
         epochs=done + integer("epochs", epochs, 0),
@@ -186,19 +193,20 @@ def train(
         min_delta=min_delta,
         restore_best=restore_best,
         each_epoch=any(each is not None for each in (validation, patience, callback))
-        or getattr(optimizer, "rate_in_velocity", False),
+        or getattr(optimizer, "rate_in_velocity", False)
+        or data.blocks is not None,
         trace=trace,
     )
     ranks = _ranks(comm, integer("shards", shards, 1), optimizer)
     computing = suited(get_backend(backend, numerics, device, threads), network, plan.batch_size)
-    metric = metrics.chosen(metric, network, y)
-    given = computing, network, optimizer, plan.batch_size, integer("shards", shards, 1), metric
-    pairs = _pairs(*given, dropping.checked(dropout, network), batch_size)
-    if isinstance(ranks, Ranks):
-        pairs = PairsOnRanks(pairs, ranks)
+    metric = metrics.chosen(metric, network, data.targets(params.dtype))
+    dropped = dropping.checked(dropout, network)
+    pairs = _pairs(
+        computing, network, optimizer, plan.batch_size, integer("shards", shards, 1), metric, dropped, batch_size, ranks
+    )
     stream = _orders(shuffle, seed, run_dir)
-    columns = _columns(metric, network, held_out)
-    key = dropping.key_of(seed) if pairs.rates else None
+    held_out = None if data.held_out is None else HeldOut(pairs, data.held_out, data.held_out_weights)
+    key, columns = dropping.key_of(seed) if pairs.rates else None, _columns(metric, held_out)
     begun = gone_on(state, State(params.copy(), optimizer.init(params.flat), stream.state, columns, key=key), plan)
     call = {"params": params.sha256(), "patience": patience, "min_delta": min_delta, "restore_best": restore_best}
     with contextlib.ExitStack() as opened:
@@ -207,8 +215,7 @@ def train(
         opened.enter_context(ranks.together())
         identity: dict[str, Any] = {}
         if run_dir is not None or ranks.size > 1:
-            data = checkpoint.fingerprint(x, y, *(held_out or ()), weights, held_out_weights)
-            identity = _identity(pairs, params, plan, int(seed), data)
+            identity = _identity(pairs, params, plan, int(seed), data.fingerprint()) | data.identity
             ranks.check_same({**identity, **call, "epochs": plan.epochs, "run_dir": run_dir is None})
         folder = None
         if run_dir is not None:
@@ -228,20 +235,85 @@ def train(
             folder, begun = _opened(opened, ranks, begun, of_folder)
         if ranks.rank > 0:
             plan, begun, progress = replace(plan, trace=None), begun._replace(traced=()), False
-        run = Run(plan, pairs, (x, y), held_out, begun, stream, folder, (weights, held_out_weights), ranks)
+        run = (Run if data.blocks is None else BlockwiseRun)(
+            plan, pairs, data.rows, held_out, begun, stream, folder, data.weights, ranks
+        )
         opened.callback(run.close_trace)
         opened.enter_context(ctrl_c)  # from the first checkpoint on, Ctrl-C ends the run as a whole one
         ranks.ctrl_c, ctrl_c.patient = ctrl_c, ranks.size > 1
         ranks.first(lambda: run.begin(resume))
-        ranks.first(lambda: keep_data(folder, x, y, weights))
-        _take_offered(run, ctrl_c, weights)
+        ranks.first(lambda: data.keep(folder))
+        _take_offered(run, ctrl_c, data.weights)
         watched = ranks.agreed(callback is not None)
         try:
             result = run.fit(callback or _ignored if watched else None, progress, ctrl_c)
         except InvalidInput as error:
-            error.result = error.result or run.state.result(plan)
+            run.say_what_is_kept(error)
             raise
     return replace(result, compile_seconds=getattr(run.trainer, "compile_seconds", 0.0), network=network, trace=trace)
+
+
+class _Data(NamedTuple):
+    """What is trained on, and what is evaluated after each epoch; x and y, or in place of x a `Part`."""
+
+    rows: tuple[Any, Any]
+    weights: Vector | None = None
+    held_out: Any = None
+    held_out_weights: Vector | None = None
+
+    @property
+    def blocks(self) -> Part | None:
+        """The rows, where they are read in blocks."""
+        return self.rows[0] if isinstance(self.rows[0], Part) else None
+
+    def targets(self, dtype: npt.DTypeLike) -> Batch:
+        """What stands for the targets."""
+        found: Batch = self.rows[1] if self.blocks is None else self.blocks.some_targets(dtype)
+        return found
+
+    def fingerprint(self) -> str:
+        """Hash of all of it."""
+        if self.blocks is None:
+            return checkpoint.fingerprint(*self.rows, *(self.held_out or ()), self.weights, self.held_out_weights)
+        return self.blocks.fingerprint() + ("" if self.held_out is None else self.held_out.fingerprint())
+
+    def keep(self, folder: checkpoint.Folder | None) -> None:
+        """See `keep_data`."""
+        if self.blocks is None:
+            keep_data(folder, *self.rows, self.weights)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What of blocks the bits depend on."""
+        return {} if self.blocks is None else {"block_rows": self.blocks.block_rows}
+
+
+def _in_memory(
+    network: Network, dtype: Any, x: BatchLike, y: Any, validation: Any, sample_weight: Any, class_weight: Any
+) -> _Data:
+    """Arrays, checked."""
+    x, y, weights = weighted(*finite_data(network, x, y, dtype), sample_weight, class_weight)
+    return _Data((x, y), weights, *validation_data(network, validation, dtype))
+
+
+def _in_blocks(
+    network: Network,
+    part: Part,
+    validation: Any,
+    shuffle: object,
+    batch_size: int | None,
+    optimizer: AnyOptimizer,
+    asked: dict[str, Any],
+) -> _Data:
+    """The data that are read in blocks; refuses what these do without."""
+    for each in (part, validation):
+        if each is not None:
+            check_blockwise(network, each, optimizer, **asked)
+    if batch_size is None:
+        raise InvalidInput("batch_size=None takes all rows at once, and these are read in blocks; give a number")
+    if not isinstance(shuffle, bool):
+        raise InvalidInput("shuffle: the order of rows that are read in blocks comes from seed; give True or False")
+    return _Data((part, None), None, validation)
 
 
 def _check_asked(callback: Any, min_delta: Any, no_folder: bool) -> None:
@@ -339,10 +411,12 @@ def _pairs(
     metric: str,
     dropped: Rates,
     batch_size: int | None,
+    ranks: Alone,
 ) -> PairsTrainer:
     """The trainer over a backend's pairs; refuses what makes the loss another one from step to step for L-BFGS."""
     if not isinstance(optimizer, LBFGS):
-        return PairsTrainer(backend, network, optimizer, rows, shards, metric, dropped)
+        pairs = PairsTrainer(backend, network, optimizer, rows, shards, metric, dropped)
+        return PairsOnRanks(pairs, ranks) if isinstance(ranks, Ranks) else pairs
     if batch_size is not None:
         raise InvalidInput(f"batch_size={batch_size}: LBFGS takes all rows in each step; give batch_size=None")
     if dropped:
@@ -350,11 +424,11 @@ def _pairs(
     return LineSearches(backend, network, optimizer, rows, shards, metric)
 
 
-def _columns(metric: str, network: Network, held_out: tuple[Batch, Batch] | None) -> dict[str, array[float]]:
+def _columns(metric: str, held_out: HeldOut | None) -> dict[str, array[float]]:
     """A history without epochs."""
     names = ["loss", metrics.column_name(metric), "learning_rate"]
     if held_out is not None:
-        names += ["val_loss", f"val_{metrics.column_name(metrics.beside(metric, network, held_out[1]))}"]
+        names += ["val_loss", f"val_{metrics.column_name(held_out.metric)}"]
     return {name: column_of([]) for name in names}
 
 

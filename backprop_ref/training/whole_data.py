@@ -26,7 +26,7 @@ class Evaluated(NamedTuple):
 
 
 class LineSearches(PairsTrainer):
-    """A `PairsTrainer` for `LBFGS`: its step is a direction and a search along it."""
+    """A `PairsTrainer` for `LBFGS`: its step is a direction and a search along it. Its one batch is the epoch."""
 
     def __init__(
         self, backend: Backend, network: Network, optimizer: LBFGS, samples: int, shards: int, metric: str

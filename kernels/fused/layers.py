@@ -2,7 +2,7 @@
 
 Values of a layer stand neuron after neuron, the samples of a batch side by side: z, a and delta here are
 ``(n_out, m)``, m the rows of the batch or shard. So narrow layers vectorise over samples; where layers are wide,
-`ordered_products` turns its tiles to whatever is long. Formulas are those of `formulas`; the order of each sum is that
+`wide_layers` has them the other way. Formulas are those of `formulas`; the order of each sum is that
 of "reproducible arithmetic, version 1", of which ``neuron_loops.py`` is the plain reference.
 
 Arrays are 1-D, C-contiguous, of one dtype; so are numbers, if nothing else is said.
@@ -131,8 +131,12 @@ def affine(dtype: str, packed: bool, fused: bool, heights: tuple[int, ...] = HEI
         for i in range(n_in * m):
             da[i] = zero
         if packed and work >= PACKED_FROM and n_in * n_out >= PANELS_FROM:
-            W_jk, out = transposed(matrix(flat, w, n_out)), matrix(da, 0, m)
-            call_product(read(memory).product, W_jk, matrix(delta, 0, m), out, out, n_out, n_in, m, memory)
+            W_jk, right, out = transposed(matrix(flat, w, n_out)), matrix(delta, 0, m), matrix(da, 0, m)
+            if m == 1:
+                out = matrix(da, 0, n_in)
+                call_product(read(memory).product, right, W_jk, out, out, n_out, 1, n_in, memory)
+            else:
+                call_product(read(memory).product, W_jk, right, out, out, n_out, n_in, m, memory)
             return
         for k in range(n_in):
             for j in range(n_out):

@@ -17,7 +17,7 @@ from llvmlite import ir
 from numba.core import cgutils
 
 from ..registers import Registers, written
-from .ordered_products import tile_of
+from .products import tile_of
 from .views import at
 
 ROWS = 8

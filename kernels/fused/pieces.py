@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..compiling import FUSED, IN_ANY_ORDER, AsWritten, side_by_side
-from . import dropping, fast_products, layers, limiting, ordered_products, rows, wide_layers
+from ..compiling import IN_ANY_ORDER, AsWritten, side_by_side
+from . import dropping, layers, limiting, products, rows, wide_layers
 from .calls import Products, address_of, parallel_loop
 from .epochs import (
     SIGNATURE,
@@ -47,11 +47,8 @@ def placed_with_panels(plan: Plan, kind: Kind, rules: Rules) -> tuple[Plan, Sect
     """`epochs.placed`, with what the products need."""
     m, shapes = plan.batch_size, [(int(row[0]), int(row[1])) for row in plan.layers]
     extents = [extent for n_in, n_out in shapes for extent in products_of(kind, n_in, n_out, m)]
-    if kind.wide:
-        panels = max(fast_products.panels_for(*extent, plan.workers) for extent in extents)
-        return placed(plan, kind.dtype, rules, panels, zeros=max(map(max, shapes)))
-    panels = max(ordered_products.panels_for(*extent, plan.workers, kind.dtype) for extent in extents)
-    return placed(plan, kind.dtype, rules, panels * (kind.packed and not kind.fused))
+    panels = max(products.panels_for(*extent, plan.workers) for extent in extents) if kind.wide or kind.packed else 0
+    return placed(plan, kind.dtype, rules, panels, zeros=max(map(max, shapes)) * kind.wide)
 
 
 def products_of(kind: Kind, n_in: int, n_out: int, m: int) -> Sequence[tuple[int, int, int]]:
@@ -117,7 +114,7 @@ def _of_lines(lines: Lines, name: str, *arguments: Any) -> int:
 def _of_affine(kind: Kind, name: str, heights: tuple[int, ...] = ()) -> int:
     """One of the three of the affine map, with narrow products of these heights."""
     if kind.wide:
-        return address_of(kind.dtype, name, wide_layers.affine(kind.dtype, kind.direct)[name], **FUSED)
+        return address_of(kind.dtype, name, wide_layers.affine(kind.dtype, kind.direct)[name], **kind.lines.options)
     function = layers.affine(kind.dtype, kind.packed, kind.fused, heights)[name]
     return address_of(kind.dtype, name, function, **(IN_ANY_ORDER if kind.fused else {}))
 
@@ -130,22 +127,20 @@ def products_for(plan: Plan, sections: Sections, kind: Kind, work: Any) -> Produ
 
 
 def _of_products(kind: Kind) -> dict[str, int]:
-    return of_products(kind.dtype, kind.wide, kind.shared) if kind.wide or kind.packed else NO_PRODUCTS
+    return of_products(kind.dtype, not kind.fused, kind.shared) if kind.wide or kind.packed else NO_PRODUCTS
 
 
 NO_PRODUCTS = dict.fromkeys(("product", "pack", "share", "packing", "parallel"), 0)
 
 
 @cache
-def of_products(dtype: str, wide: bool, shared: bool) -> dict[str, int]:
+def of_products(dtype: str, ordered: bool, shared: bool) -> dict[str, int]:
     """Addresses of what large products need, by the names in `calls.Products`."""
-    options: dict[str, Any] = FUSED if wide else {}
-    module = fast_products if wide else ordered_products
     return {
-        "product": address_of(dtype, "product", module.product_for(dtype), **options),
-        "pack": address_of(dtype, "pack", module.pack_for(dtype), **options),
-        "share": address_of(dtype, "share", module.share_for(dtype), pipeline=AsWritten, **options),
-        "packing": address_of(dtype, "share", fast_products.packing_for(dtype), **options) if wide else 0,
+        "product": address_of(dtype, "product", products.product_for(dtype, ordered)),
+        "pack": address_of(dtype, "pack", products.pack_for(dtype)),
+        "share": address_of(dtype, "share", products.share_for(dtype, ordered), pipeline=AsWritten),
+        "packing": address_of(dtype, "share", products.packing_for(dtype)),
         "parallel": _of_parallel_loop() if shared else 0,
     }
 

@@ -14,7 +14,7 @@ from backprop_ref import formulas
 
 from ..compiling import inlined, linked
 from ..registers import Instructions, vector_of, written
-from .ordered_products import tile_of
+from .products import tile_of
 
 
 def loop(

@@ -1,10 +1,10 @@
-"""The affine map of wide layers, in fast numerics.
+"""The affine map of wide layers.
 
 Values of a layer stand sample after sample, as the data do: z, a and delta here are ``(m, n_out)``, m the rows of the
 batch or shard. So a sample is gathered in one piece, and of each layer's three products only that with W's transpose,
-which the first layer does without, has to transpose what it reads. Products are those of `fast_products`; they are
-added to the biases, and for plain gradient descent to the weights: W <- W - a^T (eta delta) is one product, and no
-gradient is ever stored; what comes out is another where eta delta leaves the range of the dtype.
+which the first layer does without, has to transpose what it reads. Products are those of `products`; they are added
+to the biases, and for plain gradient descent in fast numerics to the weights: W <- W - a^T (eta delta) is one product,
+and no gradient is ever stored; what comes out is another where eta delta leaves the range of the dtype.
 """
 
 from collections.abc import Callable

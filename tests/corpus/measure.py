@@ -14,6 +14,7 @@ import importlib
 import io
 import json
 import multiprocessing
+import resource
 import statistics
 import sys
 import time
@@ -64,6 +65,8 @@ class Judgement(NamedTuple):
     findings: tuple[Finding, ...] = ()
     reason: str = ""
     seconds: float = 0.0
+    processor: float = 0.0
+    """Processor seconds of the judge and of what it started."""
 
 
 # ---- the checker ---------------------------------------------------------------------------------------------------
@@ -74,38 +77,58 @@ def judge(target: str) -> Judgement:
     from backprop_ref.cli import run
 
     out, err = io.StringIO(), io.StringIO()
-    begun = time.perf_counter()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         status = run(["verify", target, "--json"])
-    seconds = time.perf_counter() - begun
     if not out.getvalue().strip():
-        return Judgement(NOT_JUDGED if status == 2 else CRASHED, status, (), err.getvalue().strip()[-300:], seconds)
-    report = json.loads(out.getvalue())
+        return Judgement(NOT_JUDGED if status == 2 else CRASHED, status, (), err.getvalue().strip()[-300:])
+    return _read(json.loads(out.getvalue()))
+
+
+def judge_here(target: str) -> Judgement:
+    """The same by ``br.verify``, with the program in this very process: no interpreter is started for it."""
+    import backprop_ref as br
+    from backprop_ref.conformance.submissions.calling import folder_of, load
+    from backprop_ref.errors import InvalidInput
+
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+        try:
+            return _read(br.verify(load(target, folder_of(target))).document())
+        except InvalidInput as error:
+            return Judgement(NOT_JUDGED, 2, (), str(error)[-300:])
+
+
+def _read(report) -> Judgement:
     findings = tuple(
         Finding(one["id"], one["layer"], one["quantity"], one["text"])
         for one in report["findings"]
         if one["id"] != "unknown" or one["quantity"]
     )
-    return Judgement(report["verdict"], report["exit"], findings, report["reason"], seconds)
+    return Judgement(report["verdict"], report["exit"], findings, report["reason"])
 
 
-def _judge_in(connection, target):
+def _judge_in(connection, judge, target):
+    begun = time.perf_counter()
     try:
-        connection.send(judge(target))
+        judged = judge(target)
     except BaseException as error:
-        connection.send(Judgement(CRASHED, -1, (), f"{type(error).__name__}: {error}"[:300]))
+        judged = Judgement(CRASHED, -1, (), f"{type(error).__name__}: {error}"[:300])
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    processor = sum(one.ru_utime + one.ru_stime for one in used)
+    connection.send(judged._replace(seconds=time.perf_counter() - begun, processor=processor))
 
 
-def judge_all(targets: list[str], jobs: int, limit: float) -> Iterator[tuple[int, Judgement]]:
+def judge_all(targets: list[str], jobs: int, limit: float, here: bool) -> Iterator[tuple[int, Judgement]]:
     """The judgement on each, as they come, each in a process of its own that ends at the time limit."""
-    importlib.import_module("backprop_ref.cli")  # once, before the processes part
+    for module in ("backprop_ref.cli.app", "backprop_ref.cli.conformance.verify"):
+        importlib.import_module(module)  # once, before the processes part
     context = multiprocessing.get_context("fork")
     waiting, running = list(enumerate(targets))[::-1], {}
     while waiting or running:
         while waiting and len(running) < jobs:
             number, target = waiting.pop()
             receiver, sender = context.Pipe(duplex=False)
-            process = context.Process(target=_judge_in, args=(sender, target))
+            process = context.Process(target=_judge_in, args=(sender, judge_here if here else judge, target))
             process.start()
             sender.close()
             running[receiver] = (number, process, time.monotonic())
@@ -204,11 +227,11 @@ def table(results: list[Result]) -> list[tuple[str, str]]:
     for group, members in groups.items():
         figures = right_figures(members) if members[0].program.expect != "wrong" else wrong_figures(members)
         rows += [(f"{group}: {what}", figure) for what, figure in figures]
-    seconds = sorted(result.judgement.seconds for result in results)
-    late, longest = seconds[int(0.95 * (len(seconds) - 1))], seconds[-1]
-    rows.append(
-        ("time for a program", f"median {statistics.median(seconds):.2f} s, 95 % {late:.2f} s, longest {longest:.2f} s")
-    )
+    for what in ("seconds", "processor"):
+        times = sorted(getattr(result.judgement, what) for result in results)
+        late, longest = times[int(0.95 * (len(times) - 1))], times[-1]
+        figure = f"median {statistics.median(times):.2f} s, 95 % {late:.2f} s, longest {longest:.2f} s"
+        rows.append(("time for a program" if what == "seconds" else "processor time for a program", figure))
     return rows
 
 
@@ -322,6 +345,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/corpus"), help="folder for what is written")
     parser.add_argument("-j", "--jobs", type=int, default=1, help="programs judged at the same time")
     parser.add_argument("--limit", type=float, default=120.0, help="seconds for a program")
+    parser.add_argument("--here", action="store_true", help="start no interpreter for each: cheaper, the same verdicts")
     parser.add_argument("--write-only", action="store_true", help="write the programs and their truth, and judge none")
     options = parser.parse_args()
     if unknown := set(options.groups.split(",")) - set(GROUPS):
@@ -337,7 +361,7 @@ def main() -> int:
     results: dict[int, Result] = {}
     targets = [f"{file}:{program.name}" for program, file in zip(programs, files, strict=True)]
     with (options.out / "results.jsonl").open("w") as record:
-        for number, judgement in judge_all(targets, options.jobs, options.limit):
+        for number, judgement in judge_all(targets, options.jobs, options.limit, options.here):
             result = results[number] = Result(programs[number], judgement, files[number])
             said = {"file": files[number].name, "failed": result.failed, **judgement._asdict()}
             print(json.dumps(said, ensure_ascii=False), file=record, flush=True)

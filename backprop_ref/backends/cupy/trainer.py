@@ -10,7 +10,7 @@ import numpy as np
 from backprop_ref import metrics
 from backprop_ref.arrays import Batch, Matrix, Rows, Vector
 from backprop_ref.backends.array import divisor
-from backprop_ref.backends.base import Array, EpochByEpoch, Poll
+from backprop_ref.backends.base import Array, EpochByEpoch, Poll, Progress
 from backprop_ref.backends.cupy.pairs import PairsBackend
 from backprop_ref.dropout import Seeds
 from backprop_ref.formulas import UPDATES
@@ -28,6 +28,8 @@ class Trainer(EpochByEpoch):
     it is captured in a CUDA graph, one for each size of a batch; CuPy does not capture calls of cuBLAS. Capturing has
     been tried in an emulation alone: where CUDA refuses it, steps are launched one by one.
     """
+
+    by_parts = True
 
     def __init__(
         self, backend: PairsBackend, network: Network, optimizer: Optimizer, dtype: str, batch_size: int, metric: str
@@ -79,12 +81,23 @@ class Trainer(EpochByEpoch):
         learning_rate: float,
         poll: Poll,
         seeds: Seeds | None = None,
+        *parts: Progress,
     ) -> tuple[float, Vector]:
-        """One epoch on the GPU, after which the parameters are fetched."""
+        """One epoch on the GPU, or what is left of it, after which the parameters are fetched."""
+        part, begin = parts[0], parts[0].rows
         with self.backend.scope():
-            loss, outputs = self._epoch(order, self._settings(slots, learning_rate), poll)
-            params.flat[:] = self.backend.to_numpy(self.flat)
-        return loss, self._measured(outputs, data[order])
+            self._send(order, self._settings(slots, learning_rate, begin), begin)
+            try:
+                for start in range(begin, len(order), self.batch_size):
+                    poll()
+                    size = min(self.batch_size, len(order) - start)
+                    self._play(size)
+                    self.optimizer.advance(slots)
+                    part.rows += size
+            finally:
+                params.flat[:] = self.backend.to_numpy(self.flat)
+                self._measure(data[order], part, begin)
+        return part.loss / len(order), part.measures
 
     def end(self, slots: Slots) -> None:
         """Fetches the optimizer's state."""
@@ -104,38 +117,31 @@ class Trainer(EpochByEpoch):
         self.outputs = self._empty(len(x), self.network.sizes[-1])
         self.data = x, y
 
-    def _settings(self, slots: Slots, learning_rate: float) -> Matrix:
-        """What each step of an epoch is told, a row for each; the powers in `slots` are moved on."""
-        rows, optimizer = np.empty((self.steps, ROW)), self.optimizer
+    def _settings(self, slots: Slots, learning_rate: float, begin: int) -> Matrix:
+        """What each step of an epoch is told, a row for each, from that of the sample `begin` on."""
+        rows, optimizer = np.zeros((self.steps, ROW)), self.optimizer
+        slots = {name: slot.copy() for name, slot in slots.items() if name not in self.slots}
         strength = -learning_rate * optimizer.weight_decay if optimizer.decoupled else optimizer.weight_decay
-        for row in rows:
+        for row in rows[begin // self.batch_size :]:
             optimizer.advance(slots)
             settings = optimizer.settings(learning_rate, slots)
             row[:] = [*(getattr(settings, name) for name in OF_STEP), strength]
         return rows.astype(self.dtype)
 
-    def _epoch(self, order: Rows, settings: Matrix, poll: Poll) -> tuple[float, Batch]:
-        """One epoch; its loss, and the outputs in the order of the samples."""
+    def _send(self, order: Rows, settings: Matrix, begin: int) -> None:
+        """What an epoch goes by, from the sample `begin` on."""
         # Copies may still go on after `set`, so what is copied has to stay.
-        self.sent = np.ascontiguousarray(order), settings, np.zeros(2, np.int64)
+        self.sent = np.ascontiguousarray(order), settings, np.array([begin, begin // self.batch_size])
         for array, host in zip((self.order, self.settings, self.position), self.sent, strict=True):
             array.set(host)
-        sizes = [min(self.batch_size, len(order) - start) for start in range(0, len(order), self.batch_size)]
-        for size in sizes:
-            poll()
-            self._play(size)
-        total = 0.0
-        for loss, size in zip(self.backend.to_numpy(self.losses).tolist(), sizes, strict=True):
-            total += loss * size
-        return total / len(order), self.backend.to_numpy(self.outputs)
 
-    def _measured(self, outputs: Batch, y: Batch) -> Vector:
-        """Correct samples, or squared residuals per output, added batch by batch."""
-        total = np.zeros(self.measures)
-        for start in range(0, len(y), self.batch_size):
+    def _measure(self, y: Batch, part: Progress, begin: int) -> None:
+        """Adds the losses, and correct samples or squared residuals per output, batch by batch; y is in order."""
+        outputs, losses = (self.backend.to_numpy(array) for array in (self.outputs, self.losses))
+        for start in range(begin, part.rows, self.batch_size):
             rows = slice(start, start + self.batch_size)
-            total += metrics.MEASURES[self.metric](outputs[rows], y[rows], metrics.threshold(self.network))
-        return total
+            part.loss += float(losses[start // self.batch_size]) * len(y[rows])
+            part.measures += metrics.MEASURES[self.metric](outputs[rows], y[rows], metrics.threshold(self.network))
 
     def _play(self, size: int) -> None:
         """A step of so many samples: the first as it is, which loads every kernel, later ones as a graph."""

@@ -82,11 +82,18 @@ def slopes(rows: Rows, layer: int, more=()) -> list[Slope]:
 
 
 def _slopes(rows, layer, more=()):
-    probe = np.random.default_rng(layer).normal(size=rows.z[layer].shape)
+    probe, other_probe = np.random.default_rng(layer).normal(size=(2, *rows.z[layer].shape))
 
     def of(form):
         change = None if form is None else form.change
         return lambda da: rows.attempt("slope", layer, rows.exact(da), change=change)
+
+    def entry_by_entry(slope, value):
+        """The same as a product with numbers that are known, where it is one."""
+        numbers = value / probe
+        if not same(slope(other_probe), numbers * other_probe, 1e-12):
+            return slope
+        return lambda da: numbers * da if da.shape == numbers.shape else slope(da)
 
     found: list[tuple[Any, Slope]] = []
     free = _free_slopes(rows, layer)
@@ -100,7 +107,7 @@ def _slopes(rows, layer, more=()):
         if any(form is one for one in free):
             named = ()
         if place is None:
-            found.append((value, Slope(slope, named)))
+            found.append((value, Slope(entry_by_entry(slope, value), named)))
         elif found[place][1].forms:
             found[place] = value, found[place][1]._replace(forms=(*found[place][1].forms, *named))
     return [slope for _, slope in found]

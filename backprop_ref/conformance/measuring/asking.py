@@ -263,7 +263,7 @@ def _tries(submission, network, doubtful):
     known = submission.layouts(layouts(submission.declared.layout()))
     batches, single = ([one for one in known if one.one_sample is alone] for alone in (False, True))
     first, depths = _sizes(submission, network)
-    if len(first) > 1 and network is None:  # where a bug lets no layer differ from the next, one layer hides it
+    if network is None and not submission.sizes():  # where a bug lets no layer differ from the next, one layer hides it
         first = [first[0], (3,) * len(first[0]), *first[1:]]
     begun = _spent(submission)
     for one in _usual_tries(submission, network, first, depths, batches, single):
@@ -383,21 +383,32 @@ def _score(submission, network, layout, hard):
 
     of_all = not _by_samples(one.values.db, network.sizes, len(x))
 
-    def answer(label):
-        single = submission.answer(material.case(network, params, x[:1], label), layout, twice=False)
+    def answer(row, label):
+        single = submission.answer(material.case(network, params, row, label), layout, twice=False)
         return None if single.values is None else checked(single.values, network.sizes, of_all)
 
     biased = tuple(part is not None for part in one.values.db or [None] * len(values.dW or ()))
-    values, second = two_answers(answer, y)
+    for s in range(len(x)):
+        values, second = two_answers(functools.partial(answer, x[s : s + 1]), y)
+        if values is None or values.dW is None or np.any(values.dW[0]):  # relus may let nothing of a sample through
+            break
     if values is None or values.dW is None:
         return (0, "it returns a loss and no gradients", every) if values is not None else (1, "", every)
     if second is None or second.dW is None or same(second.dW[0], values.dW[0], 1e-9):
         return 1, "", biased
-    suits = _suiting(x[0], values, second)
+    suits = _suiting(x[s], values, second)
     if suits < 2 and len(set(network.sizes)) == len(network.sizes):  # no other layout has these shapes: it is db
-        suits = max(suits, _suiting(x[0], values._replace(db=None), second._replace(db=None)))
+        suits = max(suits, _suiting(x[s], values._replace(db=None), second._replace(db=None)))
     odd = bool(_odd(one.values.db, network.sizes, len(x)))
-    return (1, 2, BEST)[suits] - (0.5 if odd else 0.0), "", biased
+    across = suits == 2 and _across(submission, network, layout, hard)
+    return (1, 2, BEST)[suits] - (0.5 if odd else 0.0) - across, "", biased
+
+
+def _across(submission, network, layout, hard):
+    """Whether b stands across single samples, so that adding it makes several of one: what turns b takes a batch."""
+    if not layout.one_sample or (layout.samples, layout.biases) not in {("rows", "column"), ("columns", "row")}:
+        return False
+    return not _score(submission, network, layout._replace(one_sample=False), hard)[0]
 
 
 def _suiting(x, one, two):

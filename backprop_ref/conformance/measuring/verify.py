@@ -22,7 +22,7 @@ from backprop_ref.conformance.measuring.networks import parse
 from backprop_ref.conformance.measuring.submission import measure
 from backprop_ref.conformance.outcomes.outcome import CONVENTION, NOT_JUDGED, RIGHT, WRONG, Finding, Outcome
 from backprop_ref.conformance.running import answered as run_pass
-from backprop_ref.conformance.submissions.calling import TIME_LIMIT
+from backprop_ref.conformance.submissions.calling import TIME_LIMIT, Costly
 from backprop_ref.conformance.submissions.composing import composed
 from backprop_ref.conformance.submissions.confined import confinement, lifted
 from backprop_ref.conformance.submissions.conventions import Declared, Factor, Layout
@@ -108,6 +108,8 @@ def verify_submission(
     """
     try:
         return _verified(submission, target, network)
+    except Costly as reason:
+        return Outcome(target, NOT_JUDGED, reason=str(reason))
     except BackpropRefError:
         raise
     except UNEXPECTED as error:

@@ -4,38 +4,39 @@ import re
 
 from backprop_ref.conformance.outcomes.words import MANY, facts, pairs, where
 from backprop_ref.text import as_html as escape
-from backprop_ref.text import policy
+from backprop_ref.text import page_without_scripts
 
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222;
-       background: #fff; }
-h1 { font-size: 1.5rem; overflow-wrap: anywhere; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
-table { border-collapse: collapse; } td, th { padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top; }
-th { font-weight: 600; } td.number { text-align: right; } .scroll { overflow-x: auto; }
-code, pre { font: 14px/1.5 ui-monospace, monospace; overflow-wrap: anywhere; white-space: pre-wrap; }
-.flag { white-space: nowrap; }
 .badge { padding: .1rem .5rem; border-radius: .3rem; color: #fff; white-space: nowrap; }
 .good { background: #196b2c; } .bad { background: #b3261e; } .open { background: #7a5900; }
 .finding { border-left: 4px solid #b3261e; padding: .1rem 1rem; margin: 1rem 0; }
 .finding.accepted { border-color: #196b2c; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; }
+dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .2rem 1rem; }
 dt { font-weight: 600; } dd { margin: 0; }
-@media (prefers-color-scheme: dark) { body { color: #ddd; background: #181818; } }
+code { font: 0.88em/1.5 ui-monospace, "Cascadia Mono", "DejaVu Sans Mono", monospace; overflow-wrap: anywhere; }
+.flag { white-space: nowrap; }
 """
+OF_PAGE = """
+main { margin: 1.5rem auto; }
+.finding { background: var(--surface); border-radius: 0 12px 12px 0; }
+th, td { text-align: left; white-space: normal; vertical-align: top; }
+summary { cursor: pointer; min-height: 24px; }
+@media (max-width: 640px) {
+  dl { grid-template-columns: minmax(0, 1fr); }
+  thead { display: none; }
+  tr { display: block; padding: 8px 0; border-bottom: 1px solid var(--line); }
+  td { display: block; border: 0; }
+}
+"""
+SCROLL = 'class="scroll" role="region" aria-label="Golden vectors" tabindex="0"'
 _CLASS = {0: "good", 1: "bad", 2: "open"}
 _OF_CASE = {"EXACT": "good", "WITHIN BOUND": "good", "WRONG": "bad", "NO ANSWER": "bad"}
 
 
 def page(outcome) -> str:
     """The page's HTML; it loads nothing."""
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy(STYLE)}">'
-        f"<title>{escape(f'{outcome.target}: {outcome.verdict}')}</title><style>{STYLE}</style></head>\n<body>\n"
-        + "\n".join(part for part in _parts(outcome) if part)
-        + "\n</body></html>\n"
-    )
+    body = "\n".join(part for part in _parts(outcome) if part)
+    return page_without_scripts(f"{outcome.target}: {outcome.verdict}", body, STYLE + OF_PAGE)
 
 
 def fragment(outcome) -> str:
@@ -88,9 +89,9 @@ def _cases(cases):
         badges = " ".join(f"{escape(name)}&nbsp;{_of_case(said)}" for name, said in one["tensors"].items())
         name, verdict = f"<code>{escape(one['name'])}</code>{kind}", _of_case(one["verdict"])
         rows.append(f"<tr><td>{name}</td><td>{verdict}</td><td>{escape(one['reason'])} {badges}</td></tr>")
-    head = "<tr><th>case</th><th>verdict</th><th>tensors</th></tr>"
+    head = "<thead><tr><th>case</th><th>verdict</th><th>tensors</th></tr></thead>"
     body = "\n".join(rows)
-    table = f'<div class="scroll"><table>{head}\n{body}</table></div>'
+    table = f"<div {SCROLL}><table>{head}\n<tbody>{body}</tbody></table></div>"
     return f"<h2>Golden vectors</h2><details><summary>all {len(rows)}</summary>{table}</details>"
 
 

@@ -48,6 +48,10 @@ class Late(Refusal):
     """There is no answer within the time limit."""
 
 
+class Costly(Exception):
+    """Asking on would take minutes; the message says why."""
+
+
 class CircuitBreaker:
     """Ends the calls once too many had no answer, so that all of them together cost a bounded time."""
 
@@ -201,11 +205,22 @@ def _late(place):
 
 
 def _module(path):
+    """An empty module for a file; where no other has its name, processes that it starts find what is in it by that."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[f"submitted:{path}"] = module
+    if path.stem not in sys.modules and not _is_another(path):
+        sys.modules[path.stem] = module
     return module
+
+
+def _is_another(path):
+    """Whether importing the name of a file gives something else."""
+    with contextlib.suppress(ImportError, ValueError):
+        found = importlib.util.find_spec(path.stem)
+        return found is not None and found.origin != str(path)
+    return False
 
 
 def _defined(path):

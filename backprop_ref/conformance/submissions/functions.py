@@ -573,9 +573,18 @@ def _odd(values, case) -> bool:
 
 
 def is_outer(x, db, dW) -> bool:
-    """Whether dW of one sample is x times db, but for much more than rounding; None stands for any vector."""
+    """Whether dW of one sample is x times db, but for much more than rounding; None stands for any vector.
+
+    Inputs and neurons that are left out say nothing, if two are not.
+    """
     if not np.all(np.isfinite(dW)):
         return False
+    some = np.any(dW, axis=1)
+    if some.sum() > 1:
+        x, dW = None if x is None else x[some], dW[some]
+    some = np.any(dW, axis=0)
+    if some.sum() > 1:
+        db, dW = None if db is None else db[some], dW[:, some]
     if x is None and db is None:
         strengths = np.linalg.svd(dW, compute_uv=False)
         return bool(strengths[1:].max(initial=0.0) <= 1e-3 * strengths[0])

@@ -21,6 +21,8 @@ LARGEST = 999
 MOST = 64
 """So many functions are read that a function calls, and so many entries of a list."""
 
+SLICES = {"BINARY_SLICE": 2, "STORE_SLICE": 2}
+"""Instructions that take so many ends of a slice, in versions of Python that have them."""
 OF_A_LAYER = re.compile(r"(?:W|w|[Ww]eights?|[Tt]heta)_?(\d)")
 
 
@@ -116,14 +118,16 @@ def _code(found) -> tuple[tuple[int, ...], int, tuple[tuple[int, int], ...], tup
     names: set[str] = set()
     pairs: list[tuple[int, int]] = []
     ranges: list[tuple[int, int]] = []
+    known: dict[str, Any] = {}
     for part in _parts(found):
         if inspect.isfunction(part):
+            known = part.__globals__
             numbers |= _numbers((part.__defaults__, list((part.__kwdefaults__ or {}).values())))
             numbers |= _numbers([part.__globals__.get(name) for name in _names(part.__code__)])
         else:
             names |= {*part.co_varnames, *part.co_names, *(one for one in part.co_consts if isinstance(one, str))}
             numbers |= _numbers(part.co_consts)
-            pairs += itertools.pairwise(_in_order(part))
+            pairs += itertools.pairwise(_in_order(part, known))
             ranges += itertools.pairwise(_ends(part))
     layers = {int(match[1]) for name in names if (match := OF_A_LAYER.fullmatch(name))}
     small = tuple(sorted(number for number in numbers if 1 <= number <= LARGEST))
@@ -178,12 +182,24 @@ def _names(code):
     return {*code.co_names, *(name for one in code.co_consts if inspect.iscode(one) for name in _names(one))}
 
 
-def _in_order(code):
-    """The whole numbers that code loads, in the order in which they stand in it."""
+def _in_order(code, known):
+    """The whole numbers that code loads, in the order in which they stand in it, but for the ends of slices.
+
+    `known`: the globals, which may be such numbers.
+    """
+    loaded: list[tuple[int, ...]] = []  # by each instruction
     for instruction in dis.get_instructions(code):
-        value = instruction.argval
-        if instruction.opname.startswith("LOAD") and isinstance(value, int | tuple) and value is not True:
-            yield from (one for one in (value if isinstance(value, tuple) else (value,)) if type(one) is int)
+        value, ends = instruction.argval, SLICES.get(instruction.opname, 0)
+        if instruction.opname == "BUILD_SLICE":
+            ends = instruction.arg or 0
+        if ends:
+            loaded[-ends:] = [()] * ends
+        if instruction.opname == "LOAD_GLOBAL":
+            value = known.get(value)
+        taken = instruction.opname.startswith("LOAD") and isinstance(value, int | tuple) and value is not True
+        values = (value if isinstance(value, tuple) else (value,)) if taken else ()
+        loaded.append(tuple(one for one in values if type(one) is int))
+    return itertools.chain.from_iterable(loaded)
 
 
 def _ends(code) -> Iterator[int]:

@@ -27,6 +27,8 @@ class Run(NamedTuple):
     boundary: "Boundary | None" = None
     settings: str = ""
     """In which it differs from the others."""
+    again: bool = False
+    """Whether its trace is of the same training once more."""
 
     @property
     def label(self):

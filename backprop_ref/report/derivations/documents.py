@@ -9,7 +9,7 @@ import numpy as np
 
 from backprop_ref.report.derivations.trees import ATOM, PRODUCT, SUM, Node
 from backprop_ref.showing import as_markdown, scoped
-from backprop_ref.text import as_html, policy, printable
+from backprop_ref.text import as_html, page_without_scripts, printable
 
 MOST_ROWS, MOST_COLUMNS = 8, 8
 GREEK = {
@@ -205,8 +205,7 @@ class Html(Text):
     def document(self, blocks):
         title = next((block.text for block in blocks if isinstance(block, Heading)), "")
         body = "\n".join(self._block(block) for block in blocks)
-        style = PAGE.format(policy="", title="", body="").partition("<style>")[2].partition("</style>")[0]
-        return PAGE.format(policy=policy(style), title=as_html(title), body=body)
+        return page_without_scripts(title, body, STYLE)
 
     def fragment(self, blocks):
         """The same for a notebook, whose own text keeps its style."""
@@ -222,7 +221,7 @@ class Html(Text):
                 formula = EQUALS.join(tree.show(self, at)[1] for tree, at in parts)
                 named = f"<span>{as_html(label)}</span> " if label else ""
                 pieces = "<wbr>".join(f'<math displaystyle="true">{piece}</math>' for piece in breakable(formula))
-                return f'<div class="formula">{named}{pieces}</div>'
+                return f'<div class="formula scroll">{named}{pieces}</div>'
             case Matrix(name, values):
                 cells = elided([[self.number(value)[1] for value in row] for row in values], MOST_ROWS, MOST_COLUMNS)
                 rows = "".join(
@@ -231,7 +230,7 @@ class Html(Text):
                 )
                 matrix = f"<mo>[</mo><mtable>{rows}</mtable><mo>]</mo>"
                 shown = f"{name.show(self, {})[1]}<mo>=</mo><mrow>{matrix}</mrow>"
-                return f'<div class="formula"><math>{shown}</math></div>'
+                return f'<div class="formula scroll"><math>{shown}</math></div>'
 
     def number(self, value):
         holds, text = super().number(value)
@@ -278,45 +277,22 @@ mtd { text-align: right; padding: .1em .5em; border: 0; }
 
 PAGES = {"terminal": Text, "markdown": Latex, "html": Html}
 
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light dark; --shadow: color-mix(in srgb, CanvasText 50%, transparent); }}
-body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
-h1 {{ font-size: 1.7rem; line-height: 1.25; }}
-h1, h2, h3, p {{ overflow-wrap: anywhere; }}
-h2 {{ border-bottom: 1px solid; margin-top: 2.5rem; }}
-math {{
+STYLE = """
+main { max-width: 60rem; margin: 1.5rem auto; }
+h1, h2, h3, p { overflow-wrap: anywhere; }
+h2 { border-bottom: 1px solid var(--line); margin-top: 2.5rem; }
+h3 { margin-top: 1.6rem; }
+math {
   font-family: "Latin Modern Math", "STIX Two Math", "Cambria Math", "DejaVu Math TeX Gyre", math; text-indent: 0;
-}}
-/* What cannot be broken scrolls, and what lies beyond an edge casts a shadow there. */
-.formula {{
-  margin: 0.6rem 0; padding-left: 2rem; text-indent: -1rem;
-  overflow-x: auto; background-repeat: no-repeat; background-attachment: local, local, scroll, scroll;
-  background-image:
-    linear-gradient(90deg, Canvas 40%, transparent), linear-gradient(270deg, Canvas 40%, transparent),
-    linear-gradient(90deg, var(--shadow), transparent), linear-gradient(270deg, var(--shadow), transparent);
-  background-position: left, right, left, right;
-  background-size: 48px 100%, 48px 100%, 10px 100%, 10px 100%;
-}}
-.formula span {{ display: inline-block; min-width: 5rem; }}
-@media (max-width: 480px) {{
-  .formula {{ padding-left: 1rem; }}
-  math {{ font-size: 0.88em; }}
-}}
-mtable {{ math-style: normal; }}
-mtd {{ text-align: right; padding: 0.1rem 0.5rem; }}
-</style>
-</head>
-<body>
-{body}
-</body>
-</html>
+}
+.formula { margin: 0.6rem 0; padding-left: 2rem; text-indent: -1rem; }
+.formula span { display: inline-block; min-width: 5rem; }
+@media (max-width: 480px) {
+  .formula { padding-left: 1rem; }
+  math { font-size: 0.88em; }
+}
+mtable { math-style: normal; }
+mtd { text-align: right; padding: 0.1rem 0.5rem; }
 """
 
 

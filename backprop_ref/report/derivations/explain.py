@@ -123,6 +123,9 @@ def _loss(step):
     blocks: list[Any] = [Heading(2, f"Loss: {step.network.loss}")]
     if step.weight is not None:
         blocks.append(Words("w is what the sample counts, and n has the sum of w over the batch, here of one sample."))
+    else:
+        n = divisor(step.network.loss, step.trace.y, None)
+        blocks.append(Words(f"n = {n:g}: the batch is this sample alone; in a trace it is all of its samples."))
     for name, formula, number in [*lines, ("loss", tree, step.trace.loss)]:
         blocks += [_equal(name, formula, below=()), _equal(name, formula, number, {"j": 0}, below=())]
     return blocks

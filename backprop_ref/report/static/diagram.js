@@ -1,12 +1,12 @@
 // What is drawn of a network that trains: neurons as maps over the plane, edges, the plane itself, and the loss.
 
 const DIGITS = 5;
-const SVG = "http://www.w3.org/2000/svg";
 const MOST_IN_COLUMN = 12;
 const MOST_DRAWN = 64; // neurons of a layer
 const MOST_EDGES = 900;
-const CELLS = 28; // of a neuron's map, each way
-const FINE = 72; // of the plane
+const EDGES_A_FRAME = 100; // of more, a network that trains is drawn in fewer frames
+const CELLS = { map: 28, plane: 72 }; // of a neuron's map and of the plane, each way
+const MOVING = { map: 16, plane: 40 }; // while training runs
 const MARGIN = 0.12; // of the plane beyond the points
 
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -14,22 +14,30 @@ const style = (name) => getComputedStyle(document.documentElement).getPropertyVa
 // "#0b67b2" as three numbers
 const channels = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
 
-function colours() {
+// The colours of the page, read again when they are asked for anew.
+let LOOK = null;
+
+function colours(anew = false) {
+  if (LOOK && !anew) return LOOK;
   const [positive, negative, surface, text, quiet, line] = ["positive", "negative", "surface", "text", "quiet", "line"].map(
     (name) => style(`--${name}`),
   );
   const dark = getComputedStyle(document.documentElement).colorScheme === "dark";
   const others = dark ? ["#4ec9a0", "#e7a1cf", "#f0e05a"] : ["#00805c", "#b0508c", "#7a6a00"];
   const classes = [negative, positive, ...others, quiet, text, line, "#777777", "#999999"];
-  return { positive, negative, surface, text, quiet, line, classes, rgb: new Map() };
+  const full = (colour) => (colour.length === 4 ? `#${[...colour.slice(1)].map((letter) => letter + letter).join("")}` : colour);
+  const ramps = [negative, positive, ...classes].map((colour) => rampOf(channels(full(surface)), channels(full(colour))));
+  LOOK = { ...{ positive, negative, surface, text, quiet, line, classes, font: style("--font") }, signs: ramps.slice(0, 2), ramps: ramps.slice(2) };
+  return LOOK;
 }
 
-function rgb(colour, look) {
-  if (!look.rgb.has(colour)) {
-    const full = colour.length === 4 ? `#${[...colour.slice(1)].map((letter) => letter + letter).join("")}` : colour;
-    look.rgb.set(colour, channels(full));
-  }
-  return look.rgb.get(colour);
+const STEPS = 255;
+
+// Colours from one to another, as the words of 32 bits that an image holds.
+function rampOf(from, to) {
+  const ramp = new Uint8ClampedArray(4 * (STEPS + 1));
+  for (let i = 0; i <= STEPS; i += 1) ramp.set([...from.map((start, c) => start + ((to[c] - start) * i) / STEPS), 255], 4 * i);
+  return new Uint32Array(ramp.buffer);
 }
 
 // As many device pixels as the canvas is large, and a pen in CSS pixels.
@@ -41,13 +49,6 @@ function penOf(canvas, width, height) {
   pen.setTransform(scale, 0, 0, scale, 0, 0);
   pen.clearRect(0, 0, width, height);
   return pen;
-}
-
-function short(value) {
-  if (!Number.isFinite(value)) return String(value);
-  const size = Math.abs(value);
-  const text = size !== 0 && (size < 0.01 || size >= 1000) ? value.toExponential(0) : value.toPrecision(2);
-  return text.replace("e+", "e").replaceAll("-", "−");
 }
 
 // The bounds of some points, the same scale both ways.
@@ -82,25 +83,36 @@ function gridOf(network, [[left, right], [bottom, top]], cells) {
   return pass;
 }
 
-// An image of one number for each cell: positive and negative by colour, strength by size.
-function imageOf(values, cells, most, look) {
-  const image = new ImageData(cells, cells);
-  const [surface, positive, negative] = [look.surface, look.positive, look.negative].map((colour) => rgb(colour, look));
-  values.forEach((value, i) => {
-    const share = Math.max(-1, Math.min(1, value / (most || 1))) || 0;
-    const to = share < 0 ? negative : positive;
-    for (let c = 0; c < 3; c += 1) image.data[4 * i + c] = surface[c] + (to[c] - surface[c]) * Math.abs(share) * 0.92;
-    image.data[4 * i + 3] = 255;
-  });
-  const canvas = new OffscreenCanvas(cells, cells);
-  canvas.getContext("2d").putImageData(image, 0, 0);
-  return canvas;
+// A canvas for `count` images of so many cells, one below the other, and the words of its pixels; kept for the next time.
+const IMAGES = new Map();
+
+function imagesOf(cells, count) {
+  const key = `${cells} ${count}`;
+  if (!IMAGES.has(key)) {
+    const canvas = new OffscreenCanvas(cells, cells * count);
+    const image = new ImageData(cells, cells * count);
+    const pen = canvas.getContext("2d");
+    IMAGES.set(key, { canvas, words: new Uint32Array(image.data.buffer), put: () => pen.putImageData(image, 0, 0) });
+  }
+  return IMAGES.get(key);
+}
+
+// Colours of column j of some rows, about a middle: positive and negative by colour, strength by size.
+function coloured(rows, j, middle, words, start, look) {
+  let most = 0;
+  for (const row of rows) most = Math.max(most, Math.abs(row[j] - middle) || 0);
+  const [negative, positive] = look.signs;
+  for (let i = 0; i < rows.length; i += 1) {
+    const share = (rows[i][j] - middle) / (most || 1) || 0;
+    const step = (Math.min(1, Math.abs(share)) * 0.92 * STEPS) | 0;
+    words[start + i] = (share < 0 ? negative : positive)[step];
+  }
 }
 
 // The network: a canvas with edges and maps beneath an SVG with neurons.
 class Diagram {
   constructor(stage, canvas, svg, choose) {
-    Object.assign(this, { stage, canvas, svg, choose, units: [], chosen: null });
+    Object.assign(this, { stage, canvas, svg, choose, units: [], chosen: null, skipped: 0 });
     svg.onclick = (event) => this.pick(event.target.closest("[data-unit]"));
     svg.onkeydown = (event) => this.key(event);
     new ResizeObserver(() => this.shown && this.draw(this.shown)).observe(stage);
@@ -161,7 +173,7 @@ class Diagram {
         unit.y = height / 2 + (Math.floor(i / block.columns) - (block.rows - 1) / 2) * down - (block.columns > 1 ? 0 : 5);
         const half = this.side / 2;
         for (const [key, value] of Object.entries({ x: -half, y: -half, width: this.side, height: this.side })) unit.box.setAttribute(key, value);
-        unit.box.setAttribute("rx", this.maps ? 5 : half);
+        unit.box.setAttribute("rx", this.maps ? 2 : half);
         unit.text.setAttribute("y", half + 12);
         unit.name.setAttribute("y", -half - 4);
         for (const part of [unit.element, unit.labels]) part.setAttribute("transform", `translate(${unit.x} ${unit.y})`);
@@ -178,19 +190,27 @@ class Diagram {
     this.size = [width, height];
   }
 
-  // `shown`: { unit(layer, neuron), edge(layer, k, j), active(layer) or null, maps } as numbers of what is to be seen
-  draw(shown) {
+  // `shown`: { unit(layer, neuron), edge(layer, k, j), active(layer) or null, maps } as numbers of what is to be seen;
+  // with `numbers`, what is written in the page as well, and its size is measured.
+  draw(shown, numbers = true) {
     this.shown = shown;
-    this.layOut();
-    const look = (this.look = colours());
+    if (numbers || !this.size) this.layOut();
+    else if ((this.skipped += 1) < this.edgeCount / EDGES_A_FRAME) return;
+    this.skipped = 0;
+    const look = colours();
     this.pen = penOf(this.canvas, ...this.size);
     this.drawEdges(shown, look);
     this.drawUnits(shown, look);
+    if (numbers) this.write(shown);
+  }
+
+  get edgeCount() {
+    return this.places.slice(1).reduce((sum, neurons, i) => sum + neurons.length * this.places[i].length, 0);
   }
 
   drawEdges(shown, look) {
     const { pen } = this;
-    const total = this.places.slice(1).reduce((sum, neurons, i) => sum + neurons.length * this.places[i].length, 0);
+    const total = this.edgeCount;
     pen.lineCap = "round";
     for (let layer = 0; layer < this.network.layers; layer += 1) {
       const [before, after] = [layer - 1, layer].map((place) => this.units.filter((unit) => unit.layer === place));
@@ -221,35 +241,60 @@ class Diagram {
 
   drawUnits(shown, look) {
     const { pen, side } = this;
+    if (this.maps && shown.maps) return this.drawMaps(shown, look);
     const most = new Map();
     for (const unit of this.units) {
       unit.value = shown.unit(unit.layer, unit.neuron);
       most.set(unit.layer, Math.max(most.get(unit.layer) ?? 0, Math.abs(unit.value) || 0));
     }
     for (const unit of this.units) {
-      const faint = shown.active && !shown.active.includes(unit.layer);
-      const place = [unit.x - side / 2, unit.y - side / 2, side, side];
-      pen.save();
-      pen.globalAlpha = faint ? 0.35 : 1;
-      pen.beginPath();
-      pen.roundRect(...place, this.maps ? 5 : side / 2);
-      pen.clip();
+      const share = unit.value / (most.get(unit.layer) || 1) || 0;
+      const shape = () => {
+        pen.beginPath();
+        pen.roundRect(unit.x - side / 2, unit.y - side / 2, side, side, this.maps ? 2 : side / 2);
+        pen.fill();
+      };
       pen.fillStyle = look.surface;
-      pen.fillRect(...place);
-      if (this.maps && shown.maps) {
-        const values = shown.maps[unit.layer + 1].map((row) => row[unit.neuron] - (shown.middle?.(unit.layer) ?? 0));
-        const top = values.reduce((best, value) => Math.max(best, Math.abs(value) || 0), 0);
-        pen.imageSmoothingEnabled = true;
-        pen.drawImage(imageOf(values, CELLS, top, look), ...place);
-      } else {
-        const share = unit.value / (most.get(unit.layer) || 1) || 0;
-        pen.globalAlpha = Math.abs(share) * 0.9 * (faint ? 0.35 : 1);
-        pen.fillStyle = share < 0 ? look.negative : look.positive;
+      shape();
+      pen.globalAlpha = Math.abs(share) * 0.9 * this.strength(shown, unit);
+      pen.fillStyle = share < 0 ? look.negative : look.positive;
+      shape();
+      pen.globalAlpha = 1;
+    }
+  }
+
+  // Every neuron as what it gives over the plane: one image, of which each is a part.
+  drawMaps({ maps, middle, ...shown }, look) {
+    const { pen, side, units } = this;
+    const size = maps[0].length;
+    const cells = Math.sqrt(size);
+    const { canvas, words, put } = imagesOf(cells, units.length);
+    units.forEach((unit, i) => coloured(maps[unit.layer + 1], unit.neuron, middle(unit.layer), words, i * size, look));
+    put();
+    units.forEach((unit, i) => {
+      const place = [unit.x - side / 2, unit.y - side / 2, side, side];
+      const strength = this.strength(shown, unit);
+      if (strength < 1) {
+        pen.fillStyle = look.surface;
         pen.fillRect(...place);
+        pen.globalAlpha = strength;
       }
-      pen.restore();
+      pen.drawImage(canvas, 0, i * cells, cells, cells, ...place);
+      pen.globalAlpha = 1;
+    });
+  }
+
+  strength({ active }, { layer }) {
+    return active && !active.includes(layer) ? 0.35 : 1;
+  }
+
+  // What is text: numbers below neurons, and their names for a screen reader.
+  write(shown) {
+    for (const unit of this.units) {
+      unit.value = shown.unit(unit.layer, unit.neuron);
       unit.element.classList.toggle("chosen", unit === this.chosen);
-      for (const part of [unit.element, unit.labels]) part.classList.toggle("faint", Boolean(faint));
+      const faint = this.strength(shown, unit) < 1;
+      for (const part of [unit.element, unit.labels]) part.classList.toggle("faint", faint);
       unit.text.textContent = unit.labelled && Number.isFinite(unit.value) ? short(unit.value) : "";
       const value = Number.isFinite(unit.value) ? `: ${shown.called} ${number(unit.value)}` : "";
       unit.element.setAttribute("aria-label", unit.called + value);
@@ -258,31 +303,13 @@ class Diagram {
 
   pick(element, focus = true) {
     if (!element) return;
-    this.svg.querySelector("[tabindex='0']")?.setAttribute("tabindex", "-1");
-    element.setAttribute("tabindex", "0");
-    if (focus) element.focus();
+    tabTo(this.svg, element, focus);
     this.chosen = this.units[Number(element.dataset.unit)];
     this.choose(this.chosen);
   }
 
-  // Arrow keys go to the nearest neuron in that direction.
   key(event) {
-    const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
-    const target = event.target.closest("[data-unit]");
-    if (!target) return;
-    if (event.key === "Enter" || event.key === " ") {
-      event.preventDefault();
-      this.pick(target);
-    }
-    if (!way) return;
-    event.preventDefault();
-    const here = this.units[Number(target.dataset.unit)];
-    const ahead = this.units.filter((unit) => (unit.x - here.x) * way[0] + (unit.y - here.y) * way[1] > 1);
-    const cost = (unit) => {
-      const [dx, dy] = [unit.x - here.x, unit.y - here.y];
-      return Math.abs(dx * way[0] + dy * way[1]) + 3 * Math.abs(dx * way[1] - dy * way[0]);
-    };
-    this.pick(ahead.sort((one, other) => cost(one) - cost(other))[0]?.element);
+    atKey(event, this.units, { choose: (element) => this.pick(element), reach: (element) => this.pick(element) });
   }
 }
 
@@ -300,21 +327,31 @@ class Plane {
     this.canvas = canvas;
   }
 
-  // Without labels the first output is shown as a number, and there is no boundary.
-  draw({ network, params, bounds, x, y, labels, chosen }) {
-    const size = this.canvas.clientWidth || 300;
+  // Without labels the first output is shown as a number, and there is no boundary. With `measure` its size is read anew.
+  draw({ network, params, bounds, x, y, labels, chosen, cells }, measure = true) {
+    if (measure || !this.size) this.size = this.canvas.clientWidth || 300;
+    const { size } = this;
     const pen = penOf(this.canvas, size, size);
     const look = colours();
-    Object.assign(this, { bounds, size });
+    Object.assign(this, { bounds, cells });
     const { threshold } = network.terms;
-    const outputs = mapsOf(network, params, bounds, FINE).at(-1);
-    pen.imageSmoothingEnabled = true;
-    const numbers = outputs.map((row) => row[0]);
-    const most = numbers.reduce((top, value) => Math.max(top, Math.abs(value) || 0), 0);
-    pen.drawImage(labels ? this.image(outputs, threshold, look) : imageOf(numbers, FINE, most, look), 0, 0, size, size);
+    const outputs = mapsOf(network, params, bounds, cells).at(-1);
+    const { canvas, words, put } = imagesOf(cells, 1);
+    if (labels) this.classes(outputs, threshold, words, look);
+    else coloured(outputs, 0, 0, words, 0, look);
+    put();
+    pen.drawImage(canvas, 0, 0, size, size);
     pen.strokeStyle = look.text;
     pen.lineWidth = 1.4;
     if (labels) for (const margins of marginsOf(outputs, threshold)) this.boundary(pen, margins);
+    if (measure || !this.points) this.drawPoints({ x, y, labels, chosen }, look);
+    pen.drawImage(this.points, 0, 0, size, size);
+  }
+
+  // The points, which stay while the plane below them changes.
+  drawPoints({ x, y, labels, chosen }, look) {
+    this.points ??= new OffscreenCanvas(1, 1);
+    const pen = penOf(this.points, this.size, this.size);
     const dot = Math.max(2.6, Math.min(6, 60 / Math.sqrt(x.length)));
     x.forEach((row, i) => {
       const colour = labels ? look.classes[labels[i] % look.classes.length] : y[i][0] < 0 ? look.negative : look.positive;
@@ -333,31 +370,29 @@ class Plane {
     return [left + (px / this.size) * (right - left), top - (py / this.size) * (top - bottom)];
   }
 
-  image(outputs, threshold, look) {
-    const image = new ImageData(FINE, FINE);
-    const surface = rgb(look.surface, look);
+  classes(outputs, threshold, words, { ramps }) {
     const single = outputs[0].length === 1;
     outputs.forEach((row, i) => {
       const best = single ? Number(row[0] > threshold) : largest(row);
-      const rest = single ? 0 : row.reduce((top, value, j) => (j === best ? top : Math.max(top, value)), -Infinity);
+      let rest = single ? 0 : -Infinity;
+      if (!single) for (let j = 0; j < row.length; j += 1) if (j !== best && row[j] > rest) rest = row[j];
       const sure = single ? Math.min(1, 2 * Math.abs(row[0] - threshold)) : Math.min(1, Math.max(0, row[best] - rest));
-      const to = rgb(look.classes[best % look.classes.length], look);
-      for (let c = 0; c < 3; c += 1) image.data[4 * i + c] = surface[c] + (to[c] - surface[c]) * (0.08 + 0.5 * (sure || 0));
-      image.data[4 * i + 3] = 255;
+      words[i] = ramps[best % ramps.length][((0.08 + 0.5 * (sure || 0)) * STEPS) | 0];
     });
-    const canvas = new OffscreenCanvas(FINE, FINE);
-    canvas.getContext("2d").putImageData(image, 0, 0);
-    return canvas;
   }
 
-  // Where margins are 0: a piece of line in each square of four cells.
+  // Where margins are 0: a piece of line in each square of four cells that it passes through.
   boundary(pen, margins) {
-    const cell = this.size / FINE;
+    const { cells } = this;
+    const cell = this.size / cells;
     pen.beginPath();
-    for (let row = 0; row + 1 < FINE; row += 1) {
-      for (let column = 0; column + 1 < FINE; column += 1) {
+    for (let row = 0; row + 1 < cells; row += 1) {
+      for (let column = 0; column + 1 < cells; column += 1) {
+        const at = row * cells + column;
+        const signs = (margins[at] > 0) + (margins[at + 1] > 0) + (margins[at + cells] > 0) + (margins[at + cells + 1] > 0);
+        if (signs % 4 === 0) continue;
         const corners = [[row, column], [row, column + 1], [row + 1, column + 1], [row + 1, column]];
-        const values = corners.map(([i, j]) => margins[i * FINE + j]);
+        const values = corners.map(([i, j]) => margins[i * cells + j]);
         const ends = [];
         for (let i = 0; i < 4; i += 1) {
           const [one, two] = [values[i], values[(i + 1) % 4]];
@@ -417,11 +452,10 @@ class Curve {
 
   draw() {
     const [width, height] = [this.canvas.clientWidth || 300, 150];
-    this.canvas.style.height = `${height}px`;
     const pen = penOf(this.canvas, width, height);
     const look = colours();
     const all = [...this.points, ...this.twin].filter(([, loss]) => Number.isFinite(loss) && loss > 0);
-    pen.font = `11px ${style("--font")}`;
+    pen.font = `11px ${look.font}`;
     pen.fillStyle = look.quiet;
     if (all.length < 2) {
       pen.fillText("It is drawn as the network trains.", 4, 20);

@@ -359,22 +359,67 @@ class Optimizer {
     this.powers = [1, 1];
   }
 
-  // One update of the parameters in place; the gradients are used up.
-  step(params, grads) {
-    const { name, learning_rate: rate, momentum, beta1, beta2, rho, epsilon, weight_decay: strength } = this.settings;
+  // One update of the parameters in place; the gradients, of a batch of so many rows, are used up.
+  step(params, grads, rows = 1) {
+    const { name, learning_rate: rate, momentum, beta1, beta2, rho, epsilon, epsilon_hat: hat } = this.settings;
     this.powers = [this.powers[0] * beta1, this.powers[1] * beta2];
-    if (strength) params.W.forEach((W, l) => decayed(W, grads.W[l], strength, name === "adamw" ? rate : 0));
+    this.clip(grads.flat);
+    this.regularise(params, grads, rows);
     const [c1, c2] = this.powers.map((power) => 1 - power);
     const second = name === "rmsprop" ? rho : beta2;
-    const numbers = { rate, momentum, beta1, rest1: 1 - beta1, beta2: second, rest2: 1 - second, c1, c2, epsilon };
-    this.update.step(params.flat, grads.flat, this.slots, numbers);
+    const numbers = { rate, momentum, beta1, rest1: 1 - beta1, beta2: second, rest2: 1 - second, c1, c2 };
+    this.update.step(params.flat, grads.flat, this.slots, { ...numbers, epsilon: hat ? epsilon / Math.sqrt(c2) : epsilon });
+    this.constrain(params);
+  }
+
+  clip(g) {
+    const { clip_value: limit, clip_norm: most } = this.settings;
+    if (limit) for (let i = 0; i < g.length; i += 1) g[i] = clipped(g[i], limit);
+    const size = most ? norms(g, 1)[0] : 0;
+    if (size > most) for (let i = 0; i < g.length; i += 1) g[i] = g[i] * (most / size);
+  }
+
+  regularise(params, grads, rows) {
+    const { name, learning_rate: rate, weight_decay: decayed = 0, l1 = 0, l2 = 0 } = this.settings;
+    const strength = decayed + l2 / rows;
+    params.W.forEach((W, l) => {
+      const g = grads.W[l];
+      if (l1) for (let i = 0; i < W.length; i += 1) g[i] = lasso(W[i], g[i], l1);
+      if (strength && name === "adamw") for (let i = 0; i < W.length; i += 1) W[i] = decoupled_decay(W[i], rate * strength);
+      else if (strength) for (let i = 0; i < W.length; i += 1) g[i] = decay(W[i], g[i], strength);
+    });
+  }
+
+  // The weights into a neuron have at most this norm.
+  constrain({ W: layers, b }) {
+    const { max_norm: most } = this.settings;
+    if (!most) return;
+    layers.forEach((W, l) => {
+      const n_out = b[l].length;
+      const sizes = norms(W, n_out);
+      for (let i = 0; i < W.length; i += 1) if (sizes[i % n_out] > most) W[i] = W[i] * (most / sizes[i % n_out]);
+    });
+  }
+
+  // What `l2` adds to n times a batch's loss: λ₂/2·ΣW², the sums in order, layer by layer.
+  penalty({ W: layers }) {
+    const { l2 = 0 } = this.settings;
+    return l2 ? 0.5 * l2 * layers.reduce((total, W) => total + W.reduce((sum, w) => sum + w * w, 0), 0) : 0;
   }
 }
 
-// Weight decay: g + λ·W, or with a rate the decoupled W − (η·λ)·W.
-function decayed(W, g, strength, rate) {
-  if (rate) for (let i = 0; i < W.length; i += 1) W[i] = W[i] - rate * strength * W[i];
-  else for (let i = 0; i < W.length; i += 1) g[i] = g[i] + strength * W[i];
+// The norm of each column: the root of the sum of squares, in order, scaled so that no square leaves the range.
+function norms(x, columns) {
+  let most = 0;
+  for (const value of x) if (Math.abs(value) < Infinity) most = Math.max(most, Math.abs(value));
+  const power = most === 0 ? 0 : 1 + (most < 2 ** -1022 ? exponent(most * 2 ** 52) - 52 : exponent(most));
+  const scaled = (value, by) => scale(scale(value, by >> 1), by - (by >> 1));
+  const squares = new Float64Array(columns);
+  x.forEach((value, i) => {
+    const part = scaled(value, -power);
+    squares[i % columns] = squares[i % columns] + part * part;
+  });
+  return squares.map((square) => scaled(Math.sqrt(square), power));
 }
 
 // ---- training
@@ -416,9 +461,9 @@ class Training {
     }
     pass.forward(params, batch);
     const loss = pass.backward(params, batch, this);
-    this.optimizer.step(params, pass.grads);
+    this.total = this.total + this.optimizer.penalty(params) + loss * batch;
+    this.optimizer.step(params, pass.grads, batch);
     this.place += batch;
-    this.total = this.total + loss * batch;
     if (this.place < x.length) return null;
     this.order = null;
     this.epoch += 1;

@@ -11,7 +11,6 @@ const QUANTITIES = {
   delta: { unit: "delta = dLoss/dz", edge: "what is carried backwards, δ·W" },
   gradient: { unit: "gradient db", edge: "gradient dW" },
 };
-const SVG = "http://www.w3.org/2000/svg";
 
 class Explorer {
   constructor(root, allRecords) {
@@ -82,7 +81,7 @@ class Explorer {
   }
 
   note() {
-    const { frames, total, samples, every, shown, sizes, x } = this.records;
+    const { frames, total, every, shown, sizes, x, divisor } = this.records;
     const notes = [];
     const traced = every > 1 ? `traced epochs (one in ${every})` : "epochs";
     if (!this.still) notes.push(frames < total ? `${frames} of the ${total} ${traced} are in this page, evenly spaced` : `all ${total} ${traced} are in this page`);
@@ -90,7 +89,7 @@ class Explorer {
       if (indices.length < sizes[place]) notes.push(`${indices.length} of ${sizes[place]} neurons of a layer are drawn`);
     });
     if (this.edgeCount > MOST_EDGES) notes.push(`the ${MOST_EDGES} strongest of ${this.edgeCount} edges are drawn, and those of the chosen neuron`);
-    notes.push(`gradients are of ${counted(x.length, "sample")}${x.length > 1 ? " as one batch" : ""}`);
+    notes.push(`gradients are of ${counted(x.length, "sample")}${x.length > 1 ? " as one batch" : ""}, so n is ${number(divisor)}`);
     const text = `${notes.join("; ")}.`;
     return text[0].toUpperCase() + text.slice(1);
   }
@@ -107,14 +106,16 @@ class Explorer {
       group.dataset.unit = index;
       group.setAttribute("role", "button");
       group.setAttribute("tabindex", "-1");
-      const name = unit.layer < 0 ? `input ${unit.neuron}${this.named(unit)}` : `neuron ${unit.neuron} of layer ${unit.layer}`;
-      group.setAttribute("aria-label", name);
+      unit.called = unit.layer < 0 ? `input ${unit.neuron}${this.named(unit)}` : `neuron ${unit.neuron} of layer ${unit.layer}`;
       unit.circle = document.createElementNS(SVG, "circle");
       [unit.text, unit.name] = ["text", "text"].map((text) => document.createElementNS(SVG, text));
       unit.name.setAttribute("class", "name");
-      group.append(unit.circle, unit.text, unit.name);
+      group.append(unit.circle);
+      unit.labels = document.createElementNS(SVG, "g"); // beside the button, whose name says the number in full
+      unit.labels.setAttribute("aria-hidden", "true");
+      unit.labels.append(unit.text, unit.name);
       unit.element = group;
-      this.svg.append(group);
+      this.svg.append(group, unit.labels);
     }
   }
 
@@ -146,7 +147,7 @@ class Explorer {
         unit.name.textContent = down - 2 * this.radius > 14 && across === 1 ? short : "";
         unit.name.setAttribute("y", -this.radius - 7);
         unit.circle.setAttribute("r", this.radius);
-        unit.element.setAttribute("transform", `translate(${unit.x} ${unit.y})`);
+        for (const part of [unit.element, unit.labels]) part.setAttribute("transform", `translate(${unit.x} ${unit.y})`);
       }
       left += across * pitch + gap;
     }
@@ -265,6 +266,7 @@ class Explorer {
       circle.style.fill = `color-mix(in srgb, ${hue} ${strength}%, ${this.colours.surface})`;
       element.classList.toggle("strong", strength > 55);
       element.classList.toggle("chosen", unit === this.chosen);
+      element.setAttribute("aria-label", `${unit.called}: ${number(unit.value)}`);
       text.textContent = this.labelled && !(unit.layer < 0 && this.quantity !== "activation") ? short(unit.value) : "";
     }
     const { unit, edge } = QUANTITIES[this.quantity];
@@ -281,11 +283,9 @@ class Explorer {
     this.panel.replaceChildren(...new Worked(this.records, this.frame, layer, neuron, this.sample).nodes());
   }
 
-  // One neuron at a time is in the tabulator's way; the chosen one is explained.
+  // The chosen one is explained, one that is reached is not yet.
   reach(element, focus = true) {
-    this.svg.querySelector("[tabindex='0']")?.setAttribute("tabindex", "-1");
-    element.setAttribute("tabindex", "0");
-    if (focus) element.focus();
+    tabTo(this.svg, element, focus);
   }
 
   choose(element, focus = true) {
@@ -302,27 +302,9 @@ class Explorer {
     this.show(this.frame);
   }
 
-  // Arrow keys go to the nearest neuron in that direction.
   key(event) {
-    const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
-    const target = event.target.closest("[data-unit]");
-    if (!target) return;
-    if (event.key === "Enter" || event.key === " ") {
-      event.preventDefault();
-      this.choose(target);
-      this.panel.focus();
-    }
-    if (!way) return;
-    event.preventDefault();
-    const here = this.units[Number(target.dataset.unit)];
-    const ahead = this.units.filter((unit) => (unit.x - here.x) * way[0] + (unit.y - here.y) * way[1] > 1);
-    const cost = (unit) => {
-      const [dx, dy] = [unit.x - here.x, unit.y - here.y];
-      return Math.abs(dx * way[0] + dy * way[1]) + 3 * Math.abs(dx * way[1] - dy * way[0]);
-    };
-    const nearest = ahead.sort((one, other) => cost(one) - cost(other))[0];
-    if (nearest && this.chosen) this.choose(nearest.element);
-    else if (nearest) this.reach(nearest.element);
+    const reach = (element) => (this.chosen ? this.choose(element) : this.reach(element));
+    atKey(event, this.units, { choose: (element) => (this.choose(element), this.panel.focus()), reach });
   }
 
   play() {
@@ -354,10 +336,4 @@ class Explorer {
 function colours(root) {
   const style = getComputedStyle(root);
   return Object.fromEntries(["positive", "negative", "surface"].map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
-}
-
-function short(value) {
-  const size = Math.abs(value);
-  const text = size !== 0 && (size < 0.01 || size >= 1000) ? value.toExponential(0) : value.toPrecision(2);
-  return text.replace("e+", "e").replaceAll("-", "−");
 }

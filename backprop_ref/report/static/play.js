@@ -15,10 +15,12 @@ const RATES = { sgd: 0.1, adam: 0.01, adamw: 0.01, rmsprop: 0.01, adagrad: 0.1 }
 const OPTIMIZER_SETTINGS = { beta1: 0.9, beta2: 0.999, rho: 0.9, epsilon: 1e-8 };
 const BATCHES = [1, 2, 4, 8, 16, 32, 64, "full"];
 const [MOST_WIDE, MOST_DEEP, MOST_UNDO, MOST_SAMPLES] = [64, 7, 60, 200];
-const [MOST_EDITED, MOST_IN_TABLE, SLOW] = [24, 12, 250]; // the last in milliseconds
+const [MOST_EDITED, MOST_IN_TABLE] = [24, 12];
+const [SLOW, PATIENCE] = [250, 12]; // milliseconds from words to words while it trains, and times as long as they take
 const NO_DATA = "Draw points of two classes, and it can begin.";
 
-const find = (name) => document.querySelector(`[data-part="${name}"]`);
+const PARTS = new Map([...document.querySelectorAll("[data-part]")].map((part) => [part.dataset.part, part]));
+const find = (name) => PARTS.get(name);
 const fill = (select, values, chosen) => {
   select.replaceChildren(...values.map(([value, text]) => new Option(text ?? value, value)));
   select.value = chosen;
@@ -194,7 +196,7 @@ class Live {
     const optimizer = new Optimizer(training.optimizer.settings, params);
     optimizer.slots = training.optimizer.slots.map((slot) => slot.slice());
     optimizer.powers = training.optimizer.powers;
-    optimizer.step(this.after, new Parameters(network.sizes, this.pass.grads.flat.slice()));
+    optimizer.step(this.after, new Parameters(network.sizes, this.pass.grads.flat.slice()), this.rows.length);
   }
 
   passed({ x, y }, bug) {
@@ -349,7 +351,11 @@ class Play {
     on("tour-next", "click", () => this.tour(this.tourStep + 1));
     on("tour-close", "click", () => this.tour(null));
     window.addEventListener("hashchange", () => this.fromAddress());
-    new ResizeObserver(() => this.session && this.draw()).observe(find("plane-box").parentElement);
+    let width = 0;
+    new ResizeObserver(([{ contentRect }]) => {
+      if (this.session && contentRect.width !== width) this.show();
+      ({ width } = contentRect);
+    }).observe(find("plane-box").parentElement);
   }
 
   // ---- settings
@@ -501,7 +507,7 @@ class Play {
     else {
       const frame = () => {
         this.epoch();
-        this.draw();
+        this.moved();
         if (this.timer) this.timer = requestAnimationFrame(frame);
       };
       this.timer = requestAnimationFrame(frame);
@@ -531,7 +537,7 @@ class Play {
     this.work = { epochs: this.work.epochs + work.epochs, ms: this.work.ms + work.ms };
     if (loss !== null && !Number.isFinite(loss)) this.diverged();
     if (over) this.ended();
-    else this.frame ??= requestAnimationFrame(() => ((this.frame = null), this.draw()));
+    else this.frame ??= requestAnimationFrame(() => ((this.frame = null), this.moved()));
   }
 
   // Training is over at the end of an epoch, which the worker finishes.
@@ -664,32 +670,48 @@ class Play {
     return { unit: units[phase], edge: edges[phase], active: this.active, called: PHASES[phase].called, maps: phase === "forward" ? maps : null, middle };
   }
 
-  // Everything; the canvases alone where training runs, and words then some times a second.
+  // Everything.
   show() {
-    if (!this.draw()) return;
+    this.draw();
     this.words();
   }
 
-  draw() {
+  // A frame of training that runs: the network and the plane; all that is written, some times a second.
+  moved() {
+    const now = performance.now();
+    const due = now - (this.wordsAt ?? 0) >= SLOW + PATIENCE * (this.wordsFor ?? 0);
+    this.draw(due);
+    if (!due) return;
+    this.words();
+    this.wordsFor = performance.now() - now;
+  }
+
+  // The canvases; with `numbers` what stands in the page as well, and what else no frame needs.
+  draw(numbers = true) {
     const { session } = this;
     const { network, params, data } = session;
-    find("train").disabled = find("step").disabled = find("epoch").disabled = find("walk").disabled = !session.ready;
     const flat = network.sizes[0] === 2;
-    find("plane-box").hidden = !flat;
-    find("table-box").hidden = flat;
-    this.live = session.ready ? new Live(session, this.content.trees) : null;
+    const cells = this.running ? MOVING : CELLS;
+    const maps = flat && this.phase === "forward" ? mapsOf(network, params, this.bounds, cells.map) : null;
+    if (numbers) {
+      colours(true);
+      for (const name of ["train", "step", "epoch", "walk"]) find(name).disabled = !session.ready;
+      [find("plane-box").hidden, find("table-box").hidden] = [!flat, flat];
+    }
+    if (numbers || !maps) this.live = session.ready ? new Live(session, this.content.trees) : null;
     if (this.live) {
       const some = this.live.x.findIndex((row) => row.some((value) => value !== 0));
       if (this.sample === null || this.sample >= this.live.rows.length) this.sample = Math.max(0, some);
     }
-    this.diagram.draw(this.shown(flat ? mapsOf(network, params, this.bounds, CELLS) : null));
+    this.diagram.draw(this.shown(maps), numbers);
     if (flat) {
-      this.plane.draw({ network, params, bounds: this.bounds, x: data.x, y: data.y, labels: data.labels, chosen: this.live?.rows[this.sample] });
+      const chosen = this.live?.rows[this.sample];
+      const { x, y, labels } = data;
+      this.plane.draw({ network, params, bounds: this.bounds, x, y, labels, chosen, cells: cells.plane }, numbers);
     }
+    if (!numbers) return;
     this.curve.draw();
     this.now();
-    if (this.running && !(performance.now() - (this.wordsAt ?? 0) < SLOW)) this.words();
-    return true;
   }
 
   now() {
@@ -721,17 +743,21 @@ class Play {
     const { name } = session.data;
     const sizes = session.network.sizes.join("-");
     document.title = `${name}, ${sizes}, epoch ${epoch.toLocaleString("en")} · backprop-ref play`;
-    find("title").textContent = `${name}, ${session.data.x.length.toLocaleString("en")} rows; ${sizes}, ${session.network.activations.map(spelled).join(", ")}; ${spelled(session.network.loss)}.`;
+    find("title").textContent = `${name}, ${session.data.x.length.toLocaleString("en")} rows; ${sizes}, ${session.network.activations.map(spelled).join(", ")}; ${spelled(session.network.loss)}${session.run?.besides ?? ""}.`;
     this.writeAddress();
     this.sayHash();
     if (!live) {
       for (const part of ["formulas", "edit", "by-layer", "bug-words", "table"]) find(part).replaceChildren();
       fill(find("sample"), [["", "none"]], "");
+      this.offered = "";
       find("flow").textContent = find("classes").textContent = "";
       return;
     }
     const samples = live.rows.slice(0, MOST_SAMPLES).map((row, s) => [s, `row ${row}: ${this.target(s)}`]);
-    fill(find("sample"), samples, this.sample);
+    const offered = samples.join();
+    if (offered !== this.offered) fill(find("sample"), samples, this.sample);
+    this.offered = offered;
+    find("sample").value = this.sample;
     const { layer, neuron } = this.diagram.chosen;
     find("formulas").replaceChildren(...new Stepped(live, 0, layer, neuron, this.sample).nodes());
     this.fields(layer, neuron);
@@ -1001,19 +1027,19 @@ async function main() {
   document.getElementById("theme").onclick = () => {
     const now = root.dataset.theme ?? (dark.matches ? "dark" : "light");
     root.dataset.theme = now === "dark" ? "light" : "dark";
-    play.draw();
+    play.show();
   };
-  dark.addEventListener("change", () => play.draw());
+  dark.addEventListener("change", () => play.show());
   let theme;
   window.addEventListener("beforeprint", () => {
     ({ theme } = root.dataset);
     root.dataset.theme = "light";
-    play.draw();
+    play.show();
   });
   window.addEventListener("afterprint", () => {
     if (theme) root.dataset.theme = theme;
     else delete root.dataset.theme;
-    play.draw();
+    play.show();
   });
   window.backpropRef = { play };
   root.dataset.ready = "yes";

@@ -6,11 +6,12 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import weakref
 from pathlib import Path
 from typing import Any
 
-from backprop_ref.conformance.submissions.calling import CircuitBreaker, NotJudged, Refusal, ending, folder_of
+from backprop_ref.conformance.submissions.calling import CircuitBreaker, Costly, NotJudged, Refusal, ending, folder_of
 from backprop_ref.conformance.submissions.calls import Attempt
 from backprop_ref.conformance.submissions.confined import Private, lifted, start
 from backprop_ref.conformance.submissions.outline import Outline
@@ -18,6 +19,8 @@ from backprop_ref.conformance.submissions.reading import Unreadable
 from backprop_ref.conformance.submissions.separate.messages import Garbled, receive, send
 from backprop_ref.errors import InvalidInput
 
+STARTING = 20.0
+"""So many seconds are waited for calls of which each starts processes."""
 IMPORT_LIMIT = 60.0
 """Seconds to import a submission in, if its time limit is not longer."""
 
@@ -50,8 +53,8 @@ class Separate:
     Attributes
     ----------
     outline : Outline
-    spent : float
-        Processor seconds of its process.
+    spent, waited : float
+        Processor seconds of its process; seconds that were waited for answers with which it started others.
 
     Raises
     ------
@@ -62,7 +65,7 @@ class Separate:
     def __init__(self, target, time_limit):
         self.target, self.time_limit, self.folder = target, time_limit, folder_of(target)
         self.process: _Process | None = None
-        self.spent = 0.0
+        self.spent = self.waited = 0.0
         self.outline = self._start()
         self.breaker = CircuitBreaker()
 
@@ -104,12 +107,20 @@ class Separate:
             if self.process is None:
                 self._start()
             assert self.process is not None
+            begun = time.monotonic()
             reply = self.process.ask(question, self.time_limit)
         except (Lost, InvalidInput) as reason:
             self._kill()
             self.breaker.lose(str(reason))
             raise Refusal(str(reason)) from None
         self.spent = reply.pop("spent", self.spent)
+        if (started := reply.pop("started", 0)) > self.process.started:
+            self.process.started, self.waited = started, self.waited + time.monotonic() - begun
+        if self.waited > STARTING:
+            raise Costly(
+                f"it starts processes in its calls, {started} so far, and is asked some hundred times: "
+                "have it start them once, when the file is imported, or compute in one process"
+            )
         for kind in (Refusal, NotJudged, Unreadable):
             if kind.__name__ in reply:
                 raise kind(str(reply[kind.__name__])[:500])
@@ -155,6 +166,7 @@ class _Process:
     """A fresh Python that runs `worker.main`; it ends with this object at the latest."""
 
     def __init__(self, folder):
+        self.started = 0
         self.channel, theirs = socket.socketpair()
         self.private = Private([Path.cwd()])
         with theirs:

@@ -28,6 +28,8 @@ from backprop_ref.import_path import importable
 def main(descriptor: int):
     """Serves the judge at the other end of a socket."""
     own, channel = os.getpid(), socket.socket(fileno=descriptor)
+    started: list[None] = []  # one for each process that calls start
+    os.register_at_fork(before=lambda: started.append(None))
     question = receive(channel)
     sys.path[:] = question["path"]
     stand_in()
@@ -40,6 +42,7 @@ def main(descriptor: int):
         reply = {"InvalidInput": str(error)}
     except KeyboardInterrupt as error:
         reply = {"InvalidInput": f"importing {question['target']} failed: {blame(error)}"}
+    started.clear()
     while True:
         if os.getpid() != own:
             os._exit(0)  # a copy that the submission made of this process: one of them answers
@@ -51,7 +54,7 @@ def main(descriptor: int):
         _open_standard_streams()
         _end_after(2.0 * question["seconds"] + 1.0)
         with importable(folder):
-            reply = {**_answer(found, question), "spent": time.process_time()}
+            reply = {**_answer(found, question), "spent": time.process_time(), "started": len(started)}
         _end_after(0.0)
 
 

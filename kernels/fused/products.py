@@ -1,20 +1,24 @@
-"""Matrix products in whatever order is quickest: tiles held in vector registers, fused multiply-add.
+"""Matrix products at the speed of the processor: tiles held in vector registers, in index order or in any.
 
-    out[i, j] = start[i, j] + (left[0, i] right[0, j] + left[1, i] right[1, j] + ...),  t = 0 .. depth - 1
+    in order:  out[i, j] = ((start[i, j] + left[0, i] right[0, j]) + left[1, i] right[1, j]) + ...,  t = 0 .. depth - 1
+    in any:    out[i, j] = start[i, j] + (left[0, i] right[0, j] + left[1, i] right[1, j] + ...)
+
+In order, every product and every sum is rounded once, so each entry has the bits of "reproducible arithmetic, version
+1": what runs side by side are entries. In any, for fast numerics, the two are fused.
 
 The entries of `start` and `out` in a row stand side by side; `left` and `right` may be strided. A small operand is read
 where it stands; a large one is packed block by block first, so that what a tile reads lies side by side (Goto and van
-de Geijn, Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34, 2008). For fast numerics: `ordered_products`
-has the same product with every sum in order.
+de Geijn, Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34, 2008).
 
 `out` is cut into pieces along its longer side. The operand that all pieces read is packed once, before any of them is
 begun; each worker then takes the next piece when it is done with its last, so that none waits long for one that was
 held up.
 
-Where `out` has fewer rows than a tile, the tile's last rows repeat its last one, and write the same numbers again; a
-tile that is wider than `out` leaves alone what is beside it.
+Where `out` has fewer rows than a tile, the tile's last rows repeat its last one, and write the same numbers again, but
+a single row has a tile of its own; a tile that is wider than `out` leaves alone what is beside it.
 
-Error: ``gamma(depth) |left|.T @ |right|``, and u |out| for each `DEPTH` terms.
+Error: ``gamma(depth) |left|.T @ |right|``, and u |out| for each `DEPTH` terms; in order, ``gamma(depth + 1)`` of that
+and |start|.
 """
 
 from collections.abc import Callable
@@ -24,13 +28,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
+from numba.core.registry import cpu_target
 
 from ..compiling import merged
-from ..registers import Registers, written
-from . import ordered_products
+from ..registers import Registers, transpose_for, written
 from .calls import calls_for, products_kind, shared_out
 from .memory import blank, kind_of, reader, writer
-from .ordered_products import Tile, packing
 from .views import View, at, corner
 
 # Terms that are summed at a time; rows of `left`, or columns of `right`, that a piece has at most; and entries of an
@@ -42,31 +45,56 @@ PACKED_FROM = 2**15
 PIECES = 8
 LINE = 16
 
-# From how many multiplications on a product is shared out among threads.
-SHARED_FROM = 2**21
+# From how many multiplications on a product in order is shared out among threads; fused ones are twice as many.
+SHARED_FROM = 2**20
+
+
+def shared_from(ordered: bool) -> int:
+    """From how many multiplications on a product is shared out among threads."""
+    return SHARED_FROM if ordered else 2 * SHARED_FROM
+
+
+class Tile(NamedTuple):
+    """Entries of `out` that are held in registers: ``rows`` x (up to ``vectors`` of ``lanes`` each)."""
+
+    rows: int
+    vectors: int
+    lanes: int
 
 
 @cache
-def tile_of(dtype: str) -> Tile:
-    """The tile for the registers of the processor that Numba compiles for, up to three vectors wide."""
-    return ordered_products.tile_of(dtype)._replace(vectors=3)
+def tile_of(dtype: str, ordered: bool = False) -> Tile:
+    """The tile that fits the registers of the processor that Numba compiles for; in order, a product needs one too."""
+    _, _, features = cpu_target.target_context.codegen().magic_tuple()
+    size = np.dtype(dtype).itemsize
+    if "+avx512f" in features:
+        return Tile(rows=8, vectors=3, lanes=64 // size)
+    return Tile(rows=4, vectors=2 if ordered else 3, lanes=(32 if "+avx" in features.split(",") else 16) // size)
 
 
 @cache
-def tile_product_for(dtype: str, vectors: int) -> Any:
-    """The innermost loop, for tiles that many vectors wide, as a function that compiled code may call.
+def tile_product_for(dtype: str, rows: int, vectors: int, ordered: bool) -> Any:
+    """The innermost loop, for tiles that many vectors wide, as a function that compiled code may call; where they have
+    one row, up to that many.
 
     ``tile_product(left, right, start, out, depth, height, width)``: views that begin where the tile's operands do, and
     how many terms, rows and columns there are.
     """
-    rows, _, lanes = tile_of(dtype)
-    index = ir.IntType(64)
+    lanes, first_masked = tile_of(dtype, ordered).lanes, vectors - 1 if rows > 1 else 0
+    index, flags = ir.IntType(64), () if ordered else ("contract",)
 
     def write(builder: Any, left: Any, right: Any, start: Any, out: Any, depth: Any, height: Any, width: Any) -> None:
-        """Sums the outer products of `depth` terms and adds the sums to `start`, so that it is rounded once."""
+        """Adds the outer products of `depth` terms to `start` one by one; or in any order sums them first, so that
+        `start` is rounded once."""
         r = Registers(builder, dtype, lanes)
         (left, left_t, left_i), (right, right_t, _), (start, start_i, _), (out, out_i, _) = left, right, start, out
-        mask, last = r.first_lanes(builder.sub(width, index((vectors - 1) * lanes))), builder.sub(height, index(1))
+        last, masks = (
+            builder.sub(height, index(1)),
+            {
+                column: r.first_lanes(builder.sub(width, index(column * lanes)))
+                for column in range(first_masked, vectors)
+            },
+        )
         inside = [builder.icmp_signed("<", index(row), last) for row in range(rows)]
         here = [builder.select(condition, index(row), last) for row, condition in enumerate(inside)]
         left_rows, start_rows, out_rows = (
@@ -75,11 +103,16 @@ def tile_product_for(dtype: str, vectors: int) -> Any:
         )
 
         def load(row: Any, column: int) -> Any:
-            """The last vector of a row may be wider than what is left of it."""
+            """What is left of a row may be less than a vector."""
             pointer = r.at(row, column * lanes)
-            return r.load(pointer) if column < vectors - 1 else r.masked_load(pointer, mask)
+            return r.masked_load(pointer, masks[column]) if column in masks else r.load(pointer)
 
-        sums = [[cgutils.alloca_once_value(builder, r.zeros) for _ in range(vectors)] for _ in range(rows)]
+        def begin(row: Any, column: int) -> Any:
+            return load(row, column) if ordered else r.zeros
+
+        sums = [
+            [cgutils.alloca_once_value(builder, begin(row, column)) for column in range(vectors)] for row in start_rows
+        ]
         with cgutils.for_range(builder, depth) as loop:
             right_row = r.at(right, builder.mul(loop.index, right_t))
             b = [load(right_row, column) for column in range(vectors)]
@@ -87,16 +120,21 @@ def tile_product_for(dtype: str, vectors: int) -> Any:
             for row in range(rows):
                 a = r.broadcast(builder.load(r.at(left_rows[row], left_at)))
                 for column, total in enumerate(sums[row]):
-                    term = builder.fmul(a, b[column], flags=("contract",))
-                    builder.store(builder.fadd(builder.load(total), term, flags=("contract",)), total)
-        before = [[load(row, column) for column in range(vectors)] for row in start_rows]
-        for out_row, olds, totals in zip(out_rows, before, sums, strict=True):
-            for column, (old, total) in enumerate(zip(olds, totals, strict=True)):
-                value, pointer = builder.fadd(old, builder.load(total)), r.at(out_row, column * lanes)
-                if column < vectors - 1:
-                    r.store(value, pointer)
+                    term = builder.fmul(a, b[column], flags=flags)
+                    builder.store(builder.fadd(builder.load(total), term, flags=flags), total)
+        found = [[builder.load(total) for total in totals] for totals in sums]
+        if not ordered:
+            before = [[load(row, column) for column in range(vectors)] for row in start_rows]
+            found = [
+                [builder.fadd(*pair) for pair in zip(*pairs, strict=True)] for pairs in zip(before, found, strict=True)
+            ]
+        for out_row, values in zip(out_rows, found, strict=True):
+            for column, value in enumerate(values):
+                pointer = r.at(out_row, column * lanes)
+                if column in masks:
+                    r.masked_store(value, pointer, masks[column])
                 else:
-                    r.masked_store(value, pointer, mask)
+                    r.store(value, pointer)
 
     return written("left right start out depth height width", write)
 
@@ -108,6 +146,26 @@ def _next_piece(builder: Any, counter: Any) -> Any:
 
 next_piece = written("counter", _next_piece, types.int64)
 """The number in the first eight bytes of a 1-D array, which is one more from then on, whoever asks."""
+
+
+@cache
+def packing(dtype: str, size: int) -> Any:
+    """`pack_transposed` for a dtype and squares of so many rows."""
+    transpose = transpose_for(dtype, size)
+
+    @merged
+    def pack_transposed(source: Any, row: int, depth: int, count: int, width: int, panel: Any) -> None:
+        """Copies source[t + i * row], t < depth, i < count, to panel[t * width + i], square by square."""
+        last_t, last_i = depth - depth % size, count - count % size
+        for i in range(0, last_i, size):
+            for t in range(0, last_t, size):
+                transpose(at(source, i * row + t), row, at(panel, t * width + i), width)
+        for i in range(count):
+            one = at(source, i * row)
+            for t in range(last_t if i < last_i else 0, depth):
+                panel[t * width + i] = one[t]
+
+    return pack_transposed
 
 
 @cache
@@ -136,10 +194,11 @@ def pack_for(dtype: str) -> Callable[..., None]:
 
 
 @cache
-def product_piece_for(dtype: str) -> Any:
+def product_piece_for(dtype: str, ordered: bool) -> Any:
     """`product_piece`, for compiled code."""
-    tile_rows, _, lanes = tile_of(dtype)
-    tile_1, tile_2, tile_3 = (tile_product_for(dtype, vectors) for vectors in (1, 2, 3))
+    tile_rows, most, lanes = tile_of(dtype, ordered)
+    tile_1, tile_2, tile_3 = (tile_product_for(dtype, tile_rows, min(count, most), ordered) for count in (1, 2, 3))
+    tile_of_row = tile_product_for(dtype, 1, most, ordered)
     call_pack = calls_for(dtype)["pack"]
 
     @merged
@@ -162,7 +221,9 @@ def product_piece_for(dtype: str) -> Any:
             for i in range(0, rows, tile_rows):
                 height = min(tile_rows, rows - i)
                 a = View(at(left.array, (i // tile_rows) * left_apart), left.row, left.column)
-                if vectors == 3:
+                if height == 1:
+                    tile_of_row(a, b, corner(start, i, j), corner(out, i, j), depth, height, here)
+                elif most > 2 and vectors == 3:
                     tile_3(a, b, corner(start, i, j), corner(out, i, j), depth, height, here)
                 elif vectors == 2:
                     tile_2(a, b, corner(start, i, j), corner(out, i, j), depth, height, here)
@@ -247,22 +308,27 @@ def task_kind(dtype: str) -> Any:
 
 
 @cache
-def product_for(dtype: str) -> Callable[..., None]:
+def product_for(dtype: str, ordered: bool) -> Callable[..., None]:
     """The piece "product", yet to be compiled."""
-    tile_rows, tile_vectors, lanes = tile_of(dtype)
-    write, share_out = writer(task_kind(dtype)), shared_out()
+    tile_rows, tile_vectors, lanes = tile_of(dtype, ordered)
+    least, write, share_out = shared_from(ordered), writer(task_kind(dtype)), shared_out()
     read = reader(products_kind(dtype))
 
     def product(
         left: View, right: View, start: View, out: View, depth: int, rows: int, columns: int, memory: Any
     ) -> None:
-        """out[i, j] = start[i, j] + (left[0, i] right[0, j] + left[1, i] right[1, j] + ...)
+        """NumPy, but for the order: ``out[...] = start + left.T @ right``.
 
-        NumPy: ``out[...] = start + left.T @ right``. `start` may be `out`, or one row, repeated. The panels are
-        `panels_for` entries to work in; the pieces are divided among workers.
+        `start` may be `out`, or one row, repeated. The panels are `panels_for` entries to work in; the pieces are
+        divided among workers.
         """
+        if columns == 1 and out.row == 1:  # one column is one row
+            for i in range(rows):
+                out.array[i] = start.array[i * start.row]
+            left, right, start, out = right, left, View(out.array, rows, 1), View(out.array, rows, 1)
+            rows, columns = 1, rows
         products = read(memory)
-        workers = products.workers if depth * rows * columns >= SHARED_FROM else 1
+        workers = products.workers if depth * rows * columns >= least else 1
         across = -(-columns // (tile_vectors * lanes))
         width = -(-columns // (across * lanes)) * lanes
         by_rows = rows > columns
@@ -311,9 +377,9 @@ def packing_for(dtype: str) -> Callable[..., None]:
 
 
 @cache
-def share_for(dtype: str) -> Callable[..., None]:
+def share_for(dtype: str, ordered: bool) -> Callable[..., None]:
     """The piece "share" that computes pieces as long as there are any, yet to be compiled."""
-    product_piece, read = product_piece_for(dtype), reader(task_kind(dtype))
+    product_piece, read = product_piece_for(dtype, ordered), reader(task_kind(dtype))
 
     def share(memory: int, worker: int) -> None:
         task = read(memory)

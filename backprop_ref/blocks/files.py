@@ -1,0 +1,399 @@
+"""The files of a data folder: X.npy with y.npy, Arrow IPC files, or Parquet files of one schema, as blocks of rows."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from backprop_ref.asking import ask
+from backprop_ref.data import cells
+from backprop_ref.data.raw import shown
+from backprop_ref.errors import InvalidInput, unknown
+
+BLOCK_ROWS = 2**16
+"""Rows of a block, where nothing else is said, and no row groups of Parquet say it."""
+ARROW, PARQUET = (".arrow", ".feather", ".ipc"), (".parquet", ".pq")
+KINDS = "X.npy and y.npy, Arrow files (.arrow, .feather), or Parquet files"
+FEATURES = npt.NDArray[np.float64]
+
+
+class Block(NamedTuple):
+    """Rows `start` to `stop` of a part of a file: a row group, a record batch, or all of it."""
+
+    file: int
+    group: int
+    start: int
+    stop: int
+
+    @property
+    def rows(self) -> int:
+        return self.stop - self.start
+
+
+class Labels(NamedTuple):
+    """What stands in the column of classes: the distinct texts, and which of them stands in each row."""
+
+    codes: npt.NDArray[np.int64]
+    texts: list[str]
+
+
+class Files(ABC):
+    """The files of a folder, in the order of their names.
+
+    Attributes
+    ----------
+    paths : list of Path
+    features, targets : names of columns, without what is left out
+    others : names of columns that are left out
+    named : whether the files name them
+    """
+
+    paths: list[Path]
+    features: list[str]
+    targets: list[str]
+    others: list[str]
+    named = True
+
+    @property
+    @abstractmethod
+    def groups(self) -> list[tuple[int, int, int]]:
+        """File, number and rows of all that can be read by itself."""
+
+    @property
+    def usual_rows(self) -> int:
+        """The rows of a block, where nobody says how many."""
+        return BLOCK_ROWS
+
+    @abstractmethod
+    def read(self, block: Block) -> tuple[FEATURES, Any]:
+        """The features of a block, (rows, features), and its targets, as `numbers` and `labels` take them."""
+
+    @abstractmethod
+    def numbers(self, targets: Any) -> FEATURES:
+        """Targets as numbers, (rows, targets); NaN where there is none."""
+
+    @abstractmethod
+    def labels(self, targets: Any) -> Labels:
+        """Targets as texts."""
+
+    @property
+    @abstractmethod
+    def of_texts(self) -> bool:
+        """Whether targets are texts, or true and false, and so classes."""
+
+    def blocks(self, rows: int) -> list[Block]:
+        """All rows, cut into blocks of so many, and anew where a file or a part of one begins."""
+        return [
+            Block(file, group, start, min(start + rows, there))
+            for file, group, there in self.groups
+            for start in range(0, there, rows)
+        ]
+
+    def where(self, block: Block, row: int) -> str:
+        """File and row, from 0, of a row of a block, for messages."""
+        before = sum(there for file, group, there in self.groups if file == block.file and group < block.group)
+        return f"{self.paths[block.file]}, row {before + block.start + row}"
+
+
+def open_folder(folder: Path, target: Sequence[str] | None, left_out: Sequence[str]) -> Files:
+    """The data of a folder; the target is its last column, if none is named.
+
+    Raises
+    ------
+    InvalidInput
+        No data in it, of several kinds, of several schemas, or columns that it has not.
+    """
+    there = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith(("_", ".")))
+    arrays = [path for path in there if path.name.lower() in {"x.npy", "y.npy"}]
+    kinds: dict[str, list[Path]] = {
+        "X.npy": arrays,
+        "Arrow": [path for path in there if path.suffix.lower() in ARROW],
+        "Parquet": [path for path in there if path.suffix.lower() in PARQUET],
+    }
+    found = {name: paths for name, paths in kinds.items() if paths}
+    if not found:
+        raise InvalidInput(f"{folder}: no data in this folder; {KINDS} are needed")
+    if len(found) > 1:
+        raise InvalidInput(f"{folder}: files of several kinds ({', '.join(found)}); keep one in this folder")
+    ((kind, paths),) = found.items()
+    if kind == "X.npy":
+        return Arrays(folder, paths, target, left_out)
+    return (ArrowFiles if kind == "Arrow" else ParquetFiles)(folder, paths, target, left_out)
+
+
+class Arrays(Files):
+    """X.npy and y.npy, which lie in the file and are copied a block at a time."""
+
+    named = False
+
+    def __init__(self, folder: Path, paths: list[Path], target: Sequence[str] | None, left_out: Sequence[str]) -> None:
+        if len(paths) != 2:
+            raise InvalidInput(f"{folder}: {paths[0].name} alone; X.npy and y.npy are needed")
+        if target or left_out:
+            flag = "--target" if target else "--drop"
+            raise InvalidInput(f"{ask(flag)}: X.npy and y.npy have no names of columns; leave it out")
+        self.paths, (self.x, self.y) = [paths[0]], map(_array, paths)
+        if self.x.ndim < 2 or not len(self.x) or self.x.dtype.kind not in "biuf":
+            raise InvalidInput(
+                f"{paths[0]}: {self.x.dtype} of shape {self.x.shape}; numbers of shape (rows, features) are needed"
+            )
+        if len(self.y) != len(self.x):
+            raise InvalidInput(f"{folder}: X has {len(self.x)} rows and y has {len(self.y)}; as many are needed")
+        self.x, self.y = self.x.reshape(len(self.x), -1), self.y.reshape(len(self.y), -1)
+        head = self.y[:BLOCK_ROWS]
+        self.one_hot = head.shape[1] > 1 and _are_one_hot(head)
+        width = 1 if self.one_hot else self.y.shape[1]
+        self.features = [f"x{i}" for i in range(self.x.shape[1])]
+        self.targets = ["target"] if width == 1 else [f"target{i}" for i in range(width)]
+        self.others = []
+
+    @property
+    def groups(self) -> list[tuple[int, int, int]]:
+        return [(0, 0, len(self.x))]
+
+    @property
+    def of_texts(self) -> bool:
+        return self.one_hot or self.y.dtype.kind in "bUS"
+
+    def read(self, block: Block) -> tuple[FEATURES, Any]:
+        rows = slice(block.start, block.stop)
+        y = self.y[rows]
+        if self.one_hot:
+            if not _are_one_hot(y):
+                wrong = int(np.argmax((y != 0).sum(axis=1) != 1))
+                raise InvalidInput(f"{self.where(block, wrong)}: y has a single 1 in the first rows, and not here")
+            y = y.argmax(axis=1)[:, None]
+        return np.array(self.x[rows], np.float64), np.array(y)
+
+    def numbers(self, targets: Any) -> FEATURES:
+        return np.asarray(targets, np.float64)
+
+    def labels(self, targets: Any) -> Labels:
+        return _labels_of(targets[:, 0])
+
+
+def _array(path: Path) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except (ValueError, OSError, EOFError) as error:
+        raise InvalidInput(f"{path}: no array that can be read ({error}); save plain numbers by np.save") from None
+
+
+def _are_one_hot(y: npt.NDArray[Any]) -> bool:
+    return bool(np.isin(y, [0, 1]).all() and (y.sum(axis=1) == 1).all())
+
+
+def _labels_of(values: npt.NDArray[Any]) -> Labels:
+    """Texts of numbers, or of texts."""
+    distinct, codes = np.unique(values, return_inverse=True)
+    kind = "boolean" if values.dtype.kind == "b" else "number"
+    number = values.dtype.kind in "biuf"
+    texts = [shown(float(value), kind) if number else str(value) for value in distinct.tolist()]
+    return Labels(codes.reshape(-1).astype(np.int64), [cells.label(text) for text in texts])
+
+
+class ArrowFiles(Files):
+    """Arrow IPC files, which stay where they are where they are not packed."""
+
+    what = "an Arrow file"
+
+    def __init__(self, folder: Path, paths: list[Path], target: Sequence[str] | None, left_out: Sequence[str]) -> None:
+        import pyarrow as pa
+
+        self.paths = paths
+        try:
+            self._local, self._groups, schemas = threading.local(), list[tuple[int, int, int]](), []
+            for i, path in enumerate(paths):
+                opened = self._open(path)
+                schemas.append(self._schema(opened))
+                self._groups += [(i, group, rows) for group, rows in self._parts(opened)]
+        except (pa.ArrowException, OSError, ValueError) as error:
+            said = " ".join(str(error).split())[:120]
+            raise InvalidInput(f"{folder}: cannot be read as {self.what} ({said}); write its files again") from None
+        for path, schema in zip(paths, schemas, strict=True):
+            if not schema.equals(schemas[0]):
+                raise InvalidInput(
+                    f"{path}: other columns or types than {paths[0].name}; files of one schema are needed"
+                )
+        if not sum(rows for _, _, rows in self._groups):
+            raise InvalidInput(f"{folder}: no rows in its files")
+        schema = schemas[0]
+        names = list(schema.names)
+        for name in (*(target or ()), *left_out):
+            if name not in names:
+                raise InvalidInput(f"{folder}: {unknown('column', name, names)}")
+        self.targets = list(target or names[-1:])
+        both = [name for name in left_out if name in self.targets]
+        if both:
+            raise InvalidInput(f"{folder}: column {both[0]} is the target and cannot be left out")
+        self.others = [name for name in names if name in left_out]
+        self.columns = [name for name in names if name not in {*self.targets, *left_out}]
+        texts = [name for name in self.columns if not _is_number(pa, schema.field(name).type)]
+        if texts:
+            raise InvalidInput(
+                f"{folder}: column {texts[0]} is of type {schema.field(texts[0]).type}; of a folder, features are "
+                f"numbers, true and false, or lists of as many numbers in each row; give {ask('--drop', *texts)}"
+            )
+        if not self.columns:
+            raise InvalidInput(f"{folder}: no column but the target {', '.join(self.targets)}; features are needed")
+        self.widths = {name: self._width(pa, name, schema.field(name).type) for name in self.columns}
+        self.features = [
+            f"{name}{i}" if _is_list(pa, schema.field(name).type) else name
+            for name in self.columns
+            for i in range(self.widths[name])
+        ]
+        kind = schema.field(self.targets[0]).type
+        self._of_texts = len(self.targets) == 1 and not (_is_number(pa, kind) and not pa.types.is_boolean(kind))
+
+    def _width(self, pa: Any, name: str, kind: Any) -> int:
+        """How many features a column makes: of a list as many as it is long."""
+        if not _is_list(pa, kind):
+            return 1
+        if pa.types.is_fixed_size_list(kind):
+            return int(kind.list_size)
+        file, group, _ = next(each for each in self._groups if each[2])
+        return len(self._table(Block(file, group, 0, 1), [name]).column(0)[0])
+
+    @staticmethod
+    def _open(path: Path) -> Any:
+        import pyarrow as pa
+
+        return pa.ipc.open_file(pa.memory_map(str(path)))
+
+    @staticmethod
+    def _parts(opened: Any) -> list[tuple[int, int]]:
+        return [(i, opened.get_batch(i).num_rows) for i in range(opened.num_record_batches)]
+
+    @staticmethod
+    def _schema(opened: Any) -> Any:
+        return opened.schema.remove_metadata()
+
+    def _opened(self, file: int) -> Any:
+        """A file, for this thread alone; of several it has one open at a time."""
+        if getattr(self._local, "file", None) != file:
+            self._local.opened, self._local.file = self._open(self.paths[file]), file
+        return self._local.opened
+
+    def _table(self, block: Block, columns: Sequence[str]) -> Any:
+        batch = self._opened(block.file).get_batch(block.group)
+        return batch.select(list(columns)).slice(block.start, block.rows)
+
+    @property
+    def groups(self) -> list[tuple[int, int, int]]:
+        return self._groups
+
+    @property
+    def of_texts(self) -> bool:
+        return self._of_texts
+
+    def read(self, block: Block) -> tuple[FEATURES, Any]:
+        import pyarrow as pa
+
+        try:
+            table = self._table(block, [*self.columns, *self.targets])
+        except (pa.ArrowException, OSError) as error:
+            said = " ".join(str(error).split())[:120]
+            raise InvalidInput(f"{self.paths[block.file]}: cannot be read ({said}); write it again") from None
+        x = np.empty((block.rows, len(self.features)))
+        place = 0
+        for name in self.columns:
+            made = self._numbers(pa, table.column(name), block, name)
+            x[:, place : place + made.shape[1]] = made
+            place += made.shape[1]
+        return x, [(block, name, table.column(name)) for name in self.targets]
+
+    def _numbers(self, pa: Any, column: Any, block: Block, name: str) -> npt.NDArray[Any]:
+        """A column as numbers, (rows, its features)."""
+        if column.null_count:
+            row = column.is_null().to_pylist().index(True)
+            raise InvalidInput(
+                f"{self.where(block, row)}, column {name}: missing; fill it in before, or give {ask('--drop', name)}"
+            )
+        if _is_list(pa, column.type):
+            flat = column.combine_chunks() if hasattr(column, "combine_chunks") else column
+            made = np.asarray(flat.flatten().to_numpy(zero_copy_only=False))
+            width = self.widths[name]
+            if len(made) != block.rows * width or flat.flatten().null_count:
+                raise InvalidInput(
+                    f"{self.where(block, 0)} and on, column {name}: lists of {width} numbers in each row are needed"
+                )
+            return made.reshape(block.rows, width)
+        if pa.types.is_decimal(column.type):
+            column = column.cast(pa.float64())
+        if isinstance(column, pa.ChunkedArray):
+            return np.asarray(column.to_numpy())[:, None]
+        return np.asarray(column.to_numpy(zero_copy_only=False))[:, None]
+
+    def numbers(self, targets: Any) -> FEATURES:
+        import pyarrow as pa
+
+        for _, name, column in targets:
+            if not _is_number(pa, column.type) or _is_list(pa, column.type):
+                raise InvalidInput(
+                    f"column {name} is of type {column.type}, no quantity; use {ask('--task', 'classification')}, or "
+                    f"name another by {ask('--target')}"
+                )
+        made = [self._numbers(pa, column, block, name) for block, name, column in targets]
+        return np.concatenate(made, axis=1).astype(np.float64, copy=False)
+
+    def labels(self, targets: Any) -> Labels:
+        import pyarrow as pa
+
+        ((block, name, column),) = targets
+        if column.null_count:
+            row = column.is_null().to_pylist().index(True)
+            raise InvalidInput(f"{self.where(block, row)}, column {name}: no label; fill it in, or remove that row")
+        if _is_number(pa, column.type):
+            return _labels_of(self._numbers(pa, column, block, name)[:, 0])
+        if isinstance(column, pa.ChunkedArray):
+            column = column.combine_chunks()
+        encoded = column.cast(pa.string()).dictionary_encode()
+        texts = [cells.label(text.strip()) for text in encoded.dictionary.to_pylist()]
+        return Labels(encoded.indices.to_numpy().astype(np.int64), texts)
+
+
+class ParquetFiles(ArrowFiles):
+    """Parquet files; a block is a row group or part of one, which is decoded when it is its turn."""
+
+    what = "a Parquet file"
+
+    @staticmethod
+    def _open(path: Path) -> Any:
+        import pyarrow.parquet
+
+        return pyarrow.parquet.ParquetFile(str(path))
+
+    @staticmethod
+    def _parts(opened: Any) -> list[tuple[int, int]]:
+        metadata = opened.metadata
+        return [(i, metadata.row_group(i).num_rows) for i in range(metadata.num_row_groups)]
+
+    @staticmethod
+    def _schema(opened: Any) -> Any:
+        return opened.schema_arrow.remove_metadata()
+
+    @property
+    def usual_rows(self) -> int:
+        return max(rows for _, _, rows in self._groups)
+
+    def _table(self, block: Block, columns: Sequence[str]) -> Any:
+        found = self._opened(block.file).read_row_group(block.group, columns=list(columns), use_threads=False)
+        return found.slice(block.start, block.rows)
+
+
+def _is_list(pa: Any, kind: Any) -> bool:
+    return bool(pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind))
+
+
+def _is_number(pa: Any, kind: Any) -> bool:
+    """Whether a column of that type is a number in each row, or a list of numbers."""
+    if _is_list(pa, kind):
+        return _is_number(pa, kind.value_type) and not _is_list(pa, kind.value_type)
+    types = pa.types
+    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_decimal(kind))
