@@ -74,7 +74,7 @@ bench: setup ## time whole steps of backends, peers and limits in turn, after co
 wild: setup ## what the checker finds in releases of other libraries, measured again where they are installed
 	@$(BIN)/python ci/wild.py
 
-proofs: setup ## the bound on the error of exp, proved by Gappa where it is installed; others: python ci/gappa.py
+proofs: setup ## the bound on the error of exp, proved by Gappa where it is installed; all five: python ci/gappa.py
 	@$(BIN)/python ci/gappa.py exp
 
 bench-once: setup ## run every benchmark once on small networks, without timing it

@@ -257,7 +257,7 @@ def prove_tanh(dtype):
         return mpf("0.5") + (found + off) / ulp(dtype, mpf("0.5"))
 
     small = [seam * mpf(2) ** -i for i in range(FORMATS[dtype][1] + 2, 3, -1)]
-    small += [seam * mpf(2) ** (i / mpf(4)) for i in range(-12, 1)]
+    small += [seam * mpf(2) ** (i / mpf(32)) for i in range(-96, 1)]
     limit = int(2 * flat * number(dtype, "log2_e")) + 1
     spacing = mpf(2) ** (1 - FORMATS[dtype][1])
     relative = max(

@@ -17,7 +17,8 @@ between those is injected as five `Primitives`; `build` writes the functions ove
 | erf | 1 ulp | 0.84, 0.96 | odd polynomial up to 0.75, one about 1.03 up to 1.3125, beyond 1 less erfc |
 | cospi | 2 ulp | 1.62, 1.60 | for 0 <= t <= 1: cosine up to 1/4, sine up to 1/2, mirrored |
 
-Seen: of 10^6 arguments in float64, of all there are in float32. One ulp is the distance of neighbouring
+Errors of exp, expm1, log, log1p and tanh are proved by ci/gappa.py; those of the others are measured alone. Seen: of
+10^6 arguments in float64, of all there are in float32. One ulp is the distance of neighbouring
 numbers at the exact result, subnormal results included. NaN passes through all functions. Whatever the
 argument, nothing overflows or is invalid inside, so NumPy warns of nothing by default; underflow is
 gradual, and a caller who has set ``np.errstate(under="raise")`` has to lift it here.

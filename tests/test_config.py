@@ -403,6 +403,7 @@ def test_a_file_that_makes_no_sense(content, message):
 @pytest.mark.parametrize(
     ("content", "where"),
     [
+        ("? [a, b]\n: 1\n", "c.yaml, line 1: not YAML (found unhashable key)"),
         ("training: {}\ntraining:\n  epochs: 3\n", "c.yaml, line 2: not YAML (training stands there twice)"),
         ("training:\n  epochs: 3\n  seed: 1\n  epochs: 4\n", "c.yaml, line 4: not YAML (epochs stands there twice)"),
         ("a: [1\n", "c.yaml, line 2: not YAML"),
