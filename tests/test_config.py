@@ -43,6 +43,8 @@ VALUES = {
     "--sheet": ("Two", "Two"),
     "--sample-weight": ("often", "often"),
     "--validation-path": ("v.csv", "v.csv"),
+    "--block-rows": ("512", 512),
+    "--readers": ("2", 2),
     "--n-samples": ("50", 50),
     "--n-features": ("4", 4),
     "--n-classes": ("5", 5),
@@ -106,7 +108,7 @@ VALUES = {
     "--json": (True, True),
 }
 OF_TABLES = ("--target", "--header", "--drop", "--id", "--missing", "--as", "--missing-value", "--decimal", "--dates")
-OF_TABLES += ("--encoding", "--sheet", "--sample-weight", "--validation-path")
+OF_TABLES += ("--encoding", "--sheet", "--sample-weight", "--validation-path", "--block-rows", "--readers")
 BESIDE = {"--fold": {"--folds": "5"}} | {flag: {"--data-path": "f.csv"} for flag in OF_TABLES}
 
 # the example of the project's description, with fewer epochs

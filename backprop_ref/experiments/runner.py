@@ -164,6 +164,11 @@ def load_data(data):
             raise InvalidInput(
                 f"{data.path}: a folder, which train alone reads, a block at a time; give one of its files"
             )
+        for key in ("block_rows", "readers"):
+            if getattr(data, key) is not None:
+                raise InvalidInput(
+                    f"{ask('--' + key.replace('_', '-'))}: {data.path} is a file, not a folder; leave it out"
+                )
         return read_table(data.path, data.target, task=data.task, **table_options(data))
     options = {key: getattr(data, key) for key in OF_GENERATORS}
     try:
