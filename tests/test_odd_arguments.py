@@ -21,7 +21,10 @@ ARGUMENTS = {
     "live": BATCH,
     **dict.fromkeys(["to_flax", "to_keras", "to_torch"], PAIR),
     **dict.fromkeys(["from_keras", "from_torch", "from_sklearn", "verify"], (None,)),
-    **dict.fromkeys(["load", "load_state", "from_onnx", "read_table", "report", "explorer", "reproduce"], ("missing",)),
+    **dict.fromkeys(
+        ["load", "load_state", "from_onnx", "read_table", "report", "explorer", "reproduce", "open_folder"],
+        ("missing",),
+    ),
     **dict.fromkeys(["export", "to_onnx", "save"], ("made.onnx", *PAIR)),
     "predict": (*PAIR, X),
     "jvp": (*PAIR, X, PARAMS),

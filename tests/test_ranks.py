@@ -41,13 +41,19 @@ class Threads:
     def Abort(self, status):
         self.aborted.append((self.rank, status))
         self.barrier.abort()
+        for other in range(self.size):
+            if (self.rank, other) in self.boxes:
+                self.boxes[self.rank, other].put(None)
 
     def Isend(self, array, to):
         self.boxes[self.rank, to].put(array.copy())
         return SimpleNamespace(Wait=lambda: None)
 
     def Recv(self, array, source):
-        array[:] = self.boxes[source, self.rank].get(timeout=60)
+        sent = self.boxes[source, self.rank].get(timeout=60)
+        if sent is None:
+            raise RuntimeError(f"rank {source} has aborted")
+        array[:] = sent
 
     def Bcast(self, array, root):
         array[:] = self.allgather(array.copy())[root]

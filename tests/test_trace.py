@@ -624,7 +624,7 @@ def test_a_disk_that_is_full_leaves_what_was_written(tmp_path):
     done = subprocess.run([*PROGRAM, "train", "xor", *options], check=False, **how)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
-    assert len((tmp_path / "run/trace.csv").read_text().splitlines()) > 100
+    assert len((tmp_path / "run/trace.csv").read_text().splitlines()) > 50
 
 
 @pytest.mark.parametrize("tail", ["zeros", "half a record", "garbage"])

@@ -404,6 +404,8 @@ def share_for(dtype: str, ordered: bool) -> Callable[..., None]:
 
 def panels_for(depth: int, rows: int, columns: int, workers: int) -> int:
     """Entries that a product needs in `panels`, at most."""
+    if columns == 1:  # as one row
+        rows, columns = 1, rows
     tile = 64  # no tile is wider
     common, columns_packed = depth * (min(rows, columns) + tile), min(columns + tile, WIDTH)
     return LINE + common + workers * min(depth, DEPTH) * max(HEIGHT, columns_packed)
