@@ -31,7 +31,7 @@ GROUPS = {
     ),
     "In notebooks": ("commands.explorer", "notebook"),
     "Checking": ("checking", "conformance", "commands"),
-    "Data": ("data",),
+    "Data": ("data", "blocks"),
     "Other libraries": ("exchange",),
     "Where it is computed": ("backends", "settings"),
     "Errors": ("errors",),

@@ -207,13 +207,15 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
     problem: str = ""
     doubtful: list[tuple[float, list[Form]]] = []
     unfit: set[tuple] = set()
-    for sizes, kind, known, hard in _tries(submission, network, doubtful):
+    said: set[str] = set()
+    for sizes, kind, known, hard in _tries(submission, network, doubtful, said):
         if any(map(problem.startswith, REMEDIES)) or lifted(problem):
             break
         if (sizes, hard, *known) in unfit:  # the kind of network has nothing to do with it
             continue
         found, reasons = _scored(submission, kind, known, hard)
         problem = problem or next(filter(None, reasons), "")
+        said.update(reasons)
         if found:
             best = max(score for score, _, _ in found)
             biased_too = [one for one in found if one[1].biases != "none"]
@@ -256,10 +258,10 @@ def _scored(submission, kind, known, hard):
     return found, reasons
 
 
-def _tries(submission, network, doubtful):
+def _tries(submission, network, doubtful, said):
     """Sizes, network and layouts to be tried: usual sizes with several kinds of networks, then with one output, then
     those that are looked for, unless there are `doubtful` answers; what takes batches is asked for them before it is
-    asked for one sample at a time."""
+    asked for one sample at a time. Where all that is `said` so far is the same, usual sizes get a third of the time."""
     known = submission.layouts(layouts(submission.declared.layout()))
     batches, single = ([one for one in known if one.one_sample is alone] for alone in (False, True))
     first, depths = _sizes(submission, network)
@@ -267,7 +269,7 @@ def _tries(submission, network, doubtful):
         first = [first[0], (3,) * len(first[0]), *first[1:]]
     begun = _spent(submission)
     for one in _usual_tries(submission, network, first, depths, batches, single):
-        if _spent(submission) - begun > SEARCH:
+        if _spent(submission) - begun > (SEARCH if len(said) > 1 else SEARCH / 3):
             break
         yield one
     if network is not None or (doubtful and not _by_chance(submission, doubtful)):

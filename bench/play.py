@@ -1,6 +1,6 @@
 """How fast the page of ``backprop-ref play`` trains while it draws, in Chromium.
 
-    python bench/bench_play.py [WORDS OF THE ADDRESS …]      default: data=xor data=digits
+    python bench/play.py [WORDS OF THE ADDRESS …]      default: data=xor data=digits
 
 Frames a second are those of the browser, epochs those of the worker beside them. The milliseconds of a frame
 are processor time of the page's main thread, so that a busy machine does not add to them: of a frame that moves, and of
