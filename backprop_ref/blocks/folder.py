@@ -19,6 +19,7 @@ from backprop_ref.data.tables import MOST_CLASSES, TASKS, are_classes
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.files import Name, path_of
 from backprop_ref.random import Stream
+from backprop_ref.ranks.ranks import Communicator
 
 
 class Folder:
@@ -197,7 +198,7 @@ def open_folder(
     drop: Sequence[str] = (),
     id: Sequence[str] = (),
     block_rows: int | None = None,
-    comm: Any = None,
+    comm: Communicator | None = None,
     progress: bool | None = None,
 ) -> Folder:
     """The data of a folder, larger than memory, for `train`: reads all of it once.
