@@ -378,19 +378,20 @@ def test_the_stream_format_of_arrow_is_told_from_its_file_format(tmp_path):
             read(stream.parent if read is br.open_folder else stream)
 
 
-def test_a_run_of_a_folder_says_what_works_in_place_of_looking_at_its_rows(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    "command", ["explain", *(pytest.param(each, marks=pytest.mark.more) for each in ("evaluate", "play"))]
+)
+def test_a_run_of_a_folder_says_what_works_in_place_of_looking_at_its_rows(command, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     x, target = data()
     write(tmp_path / "folder", "parquet", x, target)
     few = ["--hidden", "4", "--epochs", "1", "--backend", "numpy"]
     assert cli.run(["train", "folder", *few, "--run-dir", "run"]) == 0
-    for command in ("play", "explain", "evaluate"):
-        assert cli.run([command, "run"]) == 2
-        assert "train on one of its files and give that run, or use this one by predict" in capsys.readouterr().err
+    assert cli.run([command, "run"]) == 2
+    assert "train on one of its files and give that run, or use this one by predict" in capsys.readouterr().err
     assert cli.run(["evaluate", "run", "--data-path", "folder/part-0.parquet"]) == 0
     assert cli.run(["report", "run"]) == 0
     assert "train on a file in place of a folder" in (said := capsys.readouterr().out) and "--trace" not in said
     assert "--trace binary" not in (tmp_path / "run/report.html").read_text()
     assert cli.run(["train", "folder/part-0.parquet", *few, "--run-dir", "one"]) == 0
-    assert cli.run(["play", "one", "--out", "one.html"]) == 0
-    assert cli.run(["explain", "one"]) == 0
+    assert cli.run([command, "one"]) == 0
