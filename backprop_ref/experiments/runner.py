@@ -191,7 +191,7 @@ def _of_folder(data):
         return f"{said}; give {file}"
     return (  # a run of it
         f"{said}, so that this run's rows cannot be looked at; train on {file} and give that run, or use this one by "
-        "predict or evaluate with --data-path and such a file"
+        f"predict or evaluate with {ask('--data-path')} and such a file"
     )
 
 
