@@ -309,20 +309,53 @@ def test_what_a_folder_cannot_do_is_said_in_a_line(tmp_path):
         ("parquet", "part-1.parquet, row 80"),
         ("arrow", "part-1.arrow, row 80"),
     ):
-        assert f"{said}, column x1: inf is not a finite number" in refused(
-            write(tmp_path / f"bad-{kind}", kind, bad, target)
+        remedy = "" if kind == "npy" else ", or give drop=['x1']"
+        bad_folder = write(tmp_path / f"bad-{kind}", kind, bad, target)
+        assert refused(bad_folder).endswith(
+            f"{said}, column x1: inf is not a finite number; mend it in the files{remedy}"
         )
+        assert not remedy or br.open_folder(bad_folder, drop=["x1"]).rows == ROWS
     folder = write(tmp_path / "parquet", "parquet", x, target)
     assert "unknown column 'kind': known are" in refused(folder, target="kind")
     np.save(folder / "X.npy", x)
     assert "files of several kinds (X.npy, Parquet)" in refused(folder)
     (folder / "X.npy").unlink()
     pa.parquet.write_table(table(x[:, :2], target), folder / "part-9.parquet")
-    assert "part-9.parquet: other columns or types than part-0.parquet" in refused(folder)
+    assert "part-9.parquet: has no column x2, unlike part-0.parquet; files of one schema" in refused(folder)
+    whole = table(x, target)
+    for other, said in (
+        (whole.append_column("more", whole["x0"]), "has a further column more"),
+        (
+            whole.select(["x1", "x0", "x2", "target"]),
+            "its columns are in another order: column 0 is x1, in part-0.parquet x0",
+        ),
+        (whole.set_column(1, "x1", whole["x1"].cast("double")), "column x1 is of type double, in part-0.parquet float"),
+    ):
+        pa.parquet.write_table(other, folder / "part-9.parquet")
+        assert f"part-9.parquet: {said}" in refused(folder)
+    (folder / "part-9.parquet").write_bytes(b"")
+    assert "part-9.parquet: cannot be read as a Parquet file (it is empty); write it again" in refused(folder)
+    (folder / "part-9.parquet").unlink()
+    (folder / "inner").mkdir()
+    for i in range(3):
+        (folder / f"a{i}.csv").touch()
+    assert br.open_folder(folder).notes[1].endswith(f"a0.csv, a1.csv, a2.csv and 1 more in {folder}")
+    (tmp_path / "empty/a.csv").touch()
+    assert "no data in this folder, but a.csv; X.npy and" in refused(tmp_path / "empty")
+    write(tmp_path / "nest/year=1/month=2", "parquet", x, target)
+    nested = refused(tmp_path / "nest")
+    assert (
+        f"in folders inside it, which are not looked into; give one of them, such as {tmp_path}/nest/year=1" in nested
+    )
+    assert br.open_folder(nested.split("such as ")[1].split(",")[0]).rows == ROWS
     texts = write(tmp_path / "texts", "arrow", x, COLOURS[target])
     assert "column target is of type string" in refused(texts, target="x0")
     one = write(tmp_path / "one", "npy", x, target)
-    assert "1 blocks are too few" in refused(one)
+    said = refused(one)
+    assert "1 block is too few to set 0.2 of them aside; give smaller ones (block_rows=33), or test_size=0" in said
+    assert br.open_folder(one, block_rows=33).parts(test_size=0.2)["test"]
+    with pytest.raises(InvalidInput, match=r"aside; give test_size=0$"):
+        br.open_folder(one).parts(test_size=1e-4)
     part = br.open_folder(one, block_rows=50).parts()["train"]
     for more, said in (
         ({"batch_size": None}, "all rows at once"),
@@ -332,3 +365,33 @@ def test_what_a_folder_cannot_do_is_said_in_a_line(tmp_path):
     ):
         with pytest.raises(InvalidInput, match=said):
             br.train(network(), network().init(), part, **more)
+
+
+def test_the_stream_format_of_arrow_is_told_from_its_file_format(tmp_path):
+    whole = table(*data())
+    stream = tmp_path / "stream/a.arrow"
+    stream.parent.mkdir()
+    with pa.ipc.new_stream(stream, whole.schema) as file:
+        file.write_table(whole)
+    for read in (br.open_folder, br.read_table):
+        with pytest.raises(InvalidInput, match=r"a.arrow: Arrow's stream format, .* write it by pyarrow.ipc.new_file"):
+            read(stream.parent if read is br.open_folder else stream)
+
+
+@pytest.mark.parametrize(
+    "command", ["explain", *(pytest.param(each, marks=pytest.mark.more) for each in ("evaluate", "play"))]
+)
+def test_a_run_of_a_folder_says_what_works_in_place_of_looking_at_its_rows(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    x, target = data()
+    write(tmp_path / "folder", "parquet", x, target)
+    few = ["--hidden", "4", "--epochs", "1", "--backend", "numpy"]
+    assert cli.run(["train", "folder", *few, "--run-dir", "run"]) == 0
+    assert cli.run([command, "run"]) == 2
+    assert "train on one of its files and give that run, or use this one by predict" in capsys.readouterr().err
+    assert cli.run(["evaluate", "run", "--data-path", "folder/part-0.parquet"]) == 0
+    assert cli.run(["report", "run"]) == 0
+    assert "train on a file in place of a folder" in (said := capsys.readouterr().out) and "--trace" not in said
+    assert "--trace binary" not in (tmp_path / "run/report.html").read_text()
+    assert cli.run(["train", "folder/part-0.parquet", *few, "--run-dir", "one"]) == 0
+    assert cli.run([command, "one"]) == 0

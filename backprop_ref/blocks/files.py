@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from backprop_ref.asking import ask
 from backprop_ref.data import cells
 from backprop_ref.data.raw import shown
+from backprop_ref.data.sources import STREAM, STREAMED
 from backprop_ref.errors import InvalidInput, unknown
 
 BLOCK_ROWS = 2**16
@@ -51,6 +53,8 @@ class Files(ABC):
     paths : list of Path
     features, targets : names of columns, without what is left out
     others : names of columns that are left out
+    columns : names of columns that may be left out, of which the features are made
+    unread : names of what else lies in the folder
     named : whether the files name them
     """
 
@@ -58,6 +62,8 @@ class Files(ABC):
     features: list[str]
     targets: list[str]
     others: list[str]
+    columns: list[str]
+    unread: list[str]
     named = True
 
     @property
@@ -109,7 +115,8 @@ def open_folder(folder: Path, target: Sequence[str] | None, left_out: Sequence[s
     InvalidInput
         No data in it, of several kinds, of several schemas, or columns that it has not.
     """
-    there = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith(("_", ".")))
+    inside = sorted(path for path in folder.iterdir() if not path.name.startswith(("_", ".")))
+    there = [path for path in inside if path.is_file()]
     arrays = [path for path in there if path.name.lower() in {"x.npy", "y.npy"}]
     kinds: dict[str, list[Path]] = {
         "X.npy": arrays,
@@ -118,13 +125,36 @@ def open_folder(folder: Path, target: Sequence[str] | None, left_out: Sequence[s
     }
     found = {name: paths for name, paths in kinds.items() if paths}
     if not found:
-        raise InvalidInput(f"{folder}: no data in this folder; {KINDS} are needed")
+        raise InvalidInput(f"{folder}: no data in this folder{_instead(folder, inside)}")
     if len(found) > 1:
         raise InvalidInput(f"{folder}: files of several kinds ({', '.join(found)}); keep one in this folder")
     ((kind, paths),) = found.items()
+    opened: Files
     if kind == "X.npy":
-        return Arrays(folder, paths, target, left_out)
-    return (ArrowFiles if kind == "Arrow" else ParquetFiles)(folder, paths, target, left_out)
+        opened = Arrays(folder, paths, target, left_out)
+    else:
+        opened = (ArrowFiles if kind == "Arrow" else ParquetFiles)(folder, paths, target, left_out)
+    opened.unread = [path.name + "/" * path.is_dir() for path in inside if path not in paths]
+    return opened
+
+
+def some(names: Sequence[str]) -> str:
+    """The first of some names, and how many there are besides."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
+
+
+def _instead(folder: Path, inside: Sequence[Path]) -> str:
+    """What there is in a folder without data, and what to do."""
+    ends = {*ARROW, *PARQUET}
+    below = (path for each in ("*/*", "*/*/*", "*/*/*/*") for path in folder.glob(each))
+    deeper = next((path for path in below if path.suffix.lower() in ends or path.name.lower() == "x.npy"), None)
+    if deeper is not None:
+        return (
+            f", but in folders inside it, which are not looked into; give one of them, such as {deeper.parent}, or "
+            f"move the data files into {folder} itself"
+        )
+    said = f", but {some([path.name + '/' * path.is_dir() for path in inside])}" if inside else ""
+    return f"{said}; {KINDS} are needed"
 
 
 class Arrays(Files):
@@ -151,7 +181,7 @@ class Arrays(Files):
         width = 1 if self.one_hot else self.y.shape[1]
         self.features = [f"x{i}" for i in range(self.x.shape[1])]
         self.targets = ["target"] if width == 1 else [f"target{i}" for i in range(width)]
-        self.others = []
+        self.others, self.columns = [], []
 
     @property
     def groups(self) -> list[tuple[int, int, int]]:
@@ -207,20 +237,18 @@ class ArrowFiles(Files):
         import pyarrow as pa
 
         self.paths = paths
-        try:
-            self._local, self._groups, schemas = threading.local(), list[tuple[int, int, int]](), []
-            for i, path in enumerate(paths):
+        self._local, self._groups, schemas = threading.local(), list[tuple[int, int, int]](), []
+        for i, path in enumerate(paths):
+            try:
                 opened = self._open(path)
                 schemas.append(self._schema(opened))
                 self._groups += [(i, group, rows) for group, rows in self._parts(opened)]
-        except (pa.ArrowException, OSError, ValueError) as error:
-            said = " ".join(str(error).split())[:120]
-            raise InvalidInput(f"{folder}: cannot be read as {self.what} ({said}); write its files again") from None
+            except (pa.ArrowException, OSError, ValueError) as error:
+                raise InvalidInput(f"{path}: {self._unreadable(path, error)}") from None
         for path, schema in zip(paths, schemas, strict=True):
             if not schema.equals(schemas[0]):
-                raise InvalidInput(
-                    f"{path}: other columns or types than {paths[0].name}; files of one schema are needed"
-                )
+                apart = _apart(schemas[0], schema, paths[0].name)
+                raise InvalidInput(f"{path}: {apart}; files of one schema are needed")
         if not sum(rows for _, _, rows in self._groups):
             raise InvalidInput(f"{folder}: no rows in its files")
         schema = schemas[0]
@@ -250,6 +278,15 @@ class ArrowFiles(Files):
         ]
         kind = schema.field(self.targets[0]).type
         self._of_texts = len(self.targets) == 1 and not (_is_number(pa, kind) and not pa.types.is_boolean(kind))
+
+    def _unreadable(self, path: Path, error: Exception) -> str:
+        """What is wrong with a file, and what to do."""
+        with path.open("rb") as file:
+            head = file.read(len(STREAM))
+        if head == STREAM:
+            return STREAMED
+        said = " ".join(str(error).split())[:120] if head else "it is empty"
+        return f"cannot be read as {self.what} ({said}); write it again, or take it out of this folder"
 
     def _width(self, pa: Any, name: str, kind: Any) -> int:
         """How many features a column makes: of a list as many as it is long."""
@@ -385,6 +422,22 @@ class ParquetFiles(ArrowFiles):
     def _table(self, block: Block, columns: Sequence[str]) -> Any:
         found = self._opened(block.file).read_row_group(block.group, columns=list(columns), use_threads=False)
         return found.slice(block.start, block.rows)
+
+
+def _apart(first: Any, other: Any, name: str) -> str:
+    """In what the schema of a file is another than that of the first, of that name."""
+    for one, two, says in ((first, other, "has no column"), (other, first, "has a further column")):
+        missing = [*(Counter(one.names) - Counter(two.names))]
+        if missing:
+            return f"{says} {missing[0]}, unlike {name}"
+    if first.names != other.names:
+        place = next(i for i, pair in enumerate(zip(first.names, other.names, strict=False)) if len({*pair}) > 1)
+        return (
+            f"its columns are in another order: column {place} is {other.names[place]}, in {name} {first.names[place]}"
+        )
+    here, there = next((a, b) for a, b in zip(other, first, strict=True) if not a.equals(b))
+    types = [f"{field.type}{'' if field.nullable else ' not null'}" for field in (here, there)]
+    return f"column {here.name} is of type {types[0]}, in {name} {types[1]}"
 
 
 def _is_list(pa: Any, kind: Any) -> bool:

@@ -55,9 +55,11 @@ class Folder:
         self.classes = self._classes(counts) if self.task == "classification" else None
         what = f"{len(self.classes)} classes" if self.classes else "numbers"
         self.notes = [
-            f"{self.rows:,} rows of {len(opened.features)} features in {len(self.blocks)} blocks of at most "
+            f"{self.rows:,} rows of {len(opened.features)} features in {_blocks(len(self.blocks))} of at most "
             f"{max(block.rows for block in self.blocks):,}; target {', '.join(opened.targets)}: {what}"
         ]
+        if opened.unread:
+            self.notes.append(f"left out, as no data files of this kind: {files.some(opened.unread)} in {path}")
 
     def _task(self, counts: dict[str, int] | None) -> str:
         """By the looks of the target, as of tables."""
@@ -128,10 +130,11 @@ class Folder:
         chosen = {"train": rest[training], "validation": rest[validation], "test": test}
         for part, share in (("test", test_size), ("validation", validation_size)):
             if share > 0.0 and not len(chosen[part]):
-                flag = f"--{part}-size"
+                smaller = self._smaller(test_size, validation_size)
+                flag, what = ask(f"--{part}-size", 0), _blocks(len(self.blocks))
                 raise InvalidInput(
-                    f"{self.path}: {len(self.blocks)} blocks are too few to set {share:g} of them aside; give smaller "
-                    f"ones ({ask('--block-rows', max(1, self.block_rows // 10))}), or {ask(flag, 0)}"
+                    f"{self.path}: {what} {'is' if len(self.blocks) == 1 else 'are'} too few to set {share:g} of them "
+                    "aside; give " + (f"smaller ones ({ask('--block-rows', smaller)}), or {flag}" if smaller else flag)
                 )
         seen = [self.seen[i] for i in chosen["train"].tolist()]
         targets = looking.joined([each.targets for each in seen if each.targets]) if self.classes is None else None
@@ -141,6 +144,19 @@ class Folder:
             part: self._part(rows.tolist(), preprocessing, readers) if len(rows) else None
             for part, rows in chosen.items()
         }
+
+    def _smaller(self, test_size: float, validation_size: float) -> int | None:
+        """Rows of blocks of which there are enough for these shares; None if there are none."""
+        rows = max(block.rows for block in self.blocks)
+        while rows > 1:
+            rows = max(1, rows // 10)
+            stays, enough = len(self.files.blocks(rows)), True
+            for share in (test_size, validation_size):
+                out = len(split(stays, share, Stream(1, "split"))[1])
+                stays, enough = stays - out, enough and (out > 0 or share == 0.0)
+            if enough:
+                return rows
+        return None
 
     def _part(self, rows: Sequence[int], preprocessing: Preprocessing, readers: int) -> Part:
         seen = [self.seen[i] for i in rows]
@@ -184,6 +200,10 @@ class Folder:
         ]
         kinds = [Column(name, "number") for name in opened.targets]
         return rules + (kinds if self.classes is None else [Column(opened.targets[0], "category", values=self.classes)])
+
+
+def _blocks(count: int) -> str:
+    return f"{count:,} block{'' if count == 1 else 's'}"
 
 
 def _shift_and_scale(normalize: str, names: Sequence[str], of: Figures) -> tuple[list[float], list[float]]:

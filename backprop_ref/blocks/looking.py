@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from backprop_ref.asking import ask
 from backprop_ref.blocks.files import Block, Files, Labels
 from backprop_ref.errors import InvalidInput
 from backprop_ref.kernels import ordered
@@ -117,9 +118,11 @@ def _check(files: Files, block: Block, columns: Numbers, names: Sequence[str], f
     if np.isfinite(figures.least).all() and np.isfinite(figures.most).all():
         return
     row, column = map(int, np.argwhere(~np.isfinite(columns))[0])
+    name = names[column]
+    out = f", or give {ask('--drop', name)}" if name in files.columns and len(files.columns) > 1 else ""
     raise InvalidInput(
-        f"{files.where(block, row)}, column {names[column]}: {columns[row, column]} is not a finite number; mend it in "
-        "the files, or leave that column out"
+        f"{files.where(block, row)}, column {name}: {columns[row, column]} is not a finite number; mend it in the "
+        f"files{out}"
     )
 
 

@@ -103,7 +103,8 @@ def top(
 @with_flags()
 def train(
     dataset: Annotated[
-        str | None, typer.Argument(help="Built-in data set; see: backprop-ref data.", metavar="DATASET")
+        str | None,
+        typer.Argument(help="Built-in data set (backprop-ref data), file or folder.", metavar="DATASET"),
     ] = None,
     config: Annotated[str | None, typer.Option(help="YAML file; flags override it.", metavar="FILE")] = None,
     find_learning_rate: Annotated[bool, typer.Option("--find-rate", help="Suggest one, and train nothing.")] = False,

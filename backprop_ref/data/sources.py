@@ -84,6 +84,12 @@ def read(
     return _text(source, data, header, encoding, known, counted)
 
 
+STREAM = b"\xff\xff\xff\xff"
+"""How Arrow's stream format begins."""
+STREAMED = (
+    "Arrow's stream format, and its file format is needed; read it by pyarrow.ipc.open_stream and write it by "
+    "pyarrow.ipc.new_file"
+)
 _OTHERS = (
     (rb"\s*<(!doctype html|html|table|head|meta)", "a web page"),
     (rb"\s*<\?xml", "XML"),
@@ -104,6 +110,8 @@ _OTHERS = (
 
 
 def _refuse_others(path: Name, head: bytes) -> None:
+    if head.startswith(STREAM):
+        raise InvalidInput(f"{path}: {STREAMED}")
     kind = next((kind for begins, kind in _OTHERS if re.match(begins, head, re.IGNORECASE)), None)
     if kind is None and not head.startswith((b"\xff\xfe", b"\xfe\xff")) and 0 < head.count(0) <= len(head) // 4:
         control = frozenset(range(1, 32)) - frozenset(b"\t\n\r\f\x1a\x1b")

@@ -74,7 +74,8 @@ def _gathered(folder, name, settings, retrained):
         trace = traced_again(folder, results)
     if trace is not None:
         trace.features = _features(folder)
-    return Run(name, history, results, trace, _boundary(folder), settings, again and trace is not None)
+    in_blocks = _settings(folder).get("block rows", "None") != "None"
+    return Run(name, history, results, trace, _boundary(folder), settings, again and trace is not None, in_blocks)
 
 
 def _features(folder):

@@ -161,9 +161,7 @@ def load_data(data):
     if data.path is not None:
         data.path = str(Path(data.path).absolute())
         if Path(data.path).is_dir():
-            raise InvalidInput(
-                f"{data.path}: a folder, which train alone reads, a block at a time; give one of its files"
-            )
+            raise InvalidInput(f"{data.path}: {_of_folder(data)}")
         for key in ("block_rows", "readers"):
             if getattr(data, key) is not None:
                 raise InvalidInput(
@@ -182,6 +180,19 @@ def load_data(data):
     if data.task is not None and data.task != dataset.task:
         raise InvalidInput(f"data set {data.dataset} is for {dataset.task}, not {data.task}; leave out {ask('--task')}")
     return dataset
+
+
+def _of_folder(data):
+    """Why a folder of data is not read here, and what to do."""
+    arrays = (Path(data.path) / "X.npy").is_file()
+    file = "an npz file with x and y of some of its rows" if arrays else "one of its files"
+    said = "a folder of data, which train alone reads, a block at a time"
+    if data.block_rows is None:
+        return f"{said}; give {file}"
+    return (  # a run of it
+        f"{said}, so that this run's rows cannot be looked at; train on {file} and give that run, or use this one by "
+        f"predict or evaluate with {ask('--data-path')} and such a file"
+    )
 
 
 def table_options(data):

@@ -39,9 +39,11 @@ def sections_of_runs(runs):
     if len(runs) > MOST_IN_DETAIL:
         notes.append(f"The first {MOST_IN_DETAIL} of {len(runs)} runs are shown in detail.")
     if len(traced) < len(runs):
-        names = ", ".join(run.name for run in runs if run not in traced)
-        remedy = f"Train with {ask('--trace', 'binary')} for these."
-        notes.append(f"Without a trace, so without layers and explorer: {names}. {remedy}")
+        lacking = [run for run in runs if run not in traced]
+        names = ", ".join(run.name for run in lacking)
+        remedies = [f"Train with {ask('--trace', 'binary')} for these.", "On a folder of data nothing is traced."]
+        said = " ".join(remedies[in_blocks] for in_blocks in sorted({run.in_blocks for run in lacking}))
+        notes.append(f"Without a trace, so without layers and explorer: {names}. {said}")
     if any(run.again for run in runs):
         names = ", ".join(run.name for run in runs if run.again)
         notes.append(f"Not traced when trained, and trained once more for this page, to the same bits: {names}.")

@@ -29,6 +29,8 @@ class Run(NamedTuple):
     """In which it differs from the others."""
     again: bool = False
     """Whether its trace is of the same training once more."""
+    in_blocks: bool = False
+    """Whether it was trained on a folder of data, and so cannot be traced."""
 
     @property
     def label(self):
