@@ -62,7 +62,8 @@ def page_of(what: Sequence[Any], compared: Sequence[Any] = ()) -> Page:
         title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
         sections, traces = sections_of_runs(runs), [run.trace for run in runs if run.trace is not None]
         how = f"{ask('--trace', 'binary')}, or trace=br.Recorder(folder)"
-        lacking = f"nothing was traced, so without layers and the network to click through; train with {how}"
+        why = next((f" (not trained again for it: {run.untraced})" for run in runs if run.untraced), "")
+        lacking = f"nothing was traced, so without layers and the network to click through{why}; train with {how}"
         notes = [] if traces else [lacking]
         notes += [
             f"{run.name} has not ended: {len(run.history['loss']):,} epochs so far"

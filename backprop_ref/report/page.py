@@ -39,7 +39,11 @@ def sections_of_runs(runs):
     if len(runs) > MOST_IN_DETAIL:
         notes.append(f"The first {MOST_IN_DETAIL} of {len(runs)} runs are shown in detail.")
     if len(traced) < len(runs):
-        names = ", ".join(run.name for run in runs if run not in traced)
+        names = ", ".join(
+            run.name + (f" (not trained again for one: {run.untraced})" if run.untraced else "")
+            for run in runs
+            if run not in traced
+        )
         remedy = f"Train with {ask('--trace', 'binary')} for these."
         notes.append(f"Without a trace, so without layers and explorer: {names}. {remedy}")
     if any(run.again for run in runs):

@@ -29,6 +29,8 @@ class Run(NamedTuple):
     """In which it differs from the others."""
     again: bool = False
     """Whether its trace is of the same training once more."""
+    untraced: str = ""
+    """Why it was not trained once more for one."""
 
     @property
     def label(self):
