@@ -111,7 +111,14 @@ def test_a_small_run_without_a_trace_is_trained_again_for_its_network(runs, repo
     config.write_text(re.sub(r"learning_rate: .*", "learning_rate: 0.011", config.read_text()))
     capsys.readouterr()
     assert run_command(["report", str(tmp_path / "others")]) == 0
-    assert "nothing was traced" in capsys.readouterr().out
+    assert "nothing was traced" in (said := capsys.readouterr().out)
+    assert "(not trained again for it: training it again gives other weights)" in said
+    results = tmp_path / "others" / "results.json"
+    for key, value, why in (("seconds", 5.25, "trained for 5.2 s, more than 5"), ("n_parameters", 3001, "3,001 param")):
+        results.write_text(json.dumps(json.loads(results.read_text()) | {key: value}))
+        assert run_command(["report", str(tmp_path / "others"), "--out", str(tmp_path / f"{key}.html")]) == 0
+        assert f"(not trained again for it: {why}" in capsys.readouterr().out
+        assert f"others (not trained again for one: {why}" in (tmp_path / f"{key}.html").read_text(encoding="utf-8")
 
 
 def test_a_result_that_was_recorded_is_reported_with_its_network(tmp_path):

@@ -194,8 +194,8 @@ CHANGES = {
     "data": (lambda _: table(flipped=True), 0, "data was"),
     "weights": (changed_weights, 40, ""),
     "file": (damaged_weights, 40, "damaged"),
-    "history": (changed_history, 7, "history.csv: line 8 is not what this training writes"),
-    "shorter history": (shortened_history, 31, "history.csv: line 32 is not what this training writes"),
+    "history": (changed_history, 7, "history.csv: line 8 is not what checkpoint.safetensors has"),
+    "shorter history": (shortened_history, 31, "history.csv: line 32 is not what checkpoint.safetensors has"),
     "config": (changed_config, 1, "config.yaml: training.learning_rate was 0.25, now 0.25000000000000006"),
     "certificate": (changed_certificate, 6, "certificate.json: its chain of hashes does not hold from epoch 6 on"),
 }
@@ -277,6 +277,60 @@ def test_a_checkpoint_that_was_changed_is_found(epoch, change, differs, what, no
     found = json.loads(capsys.readouterr().out)
     assert (found["differs"], found["what"]) == (differs, what), found
     assert note in " ".join(found["notes"])
+
+
+def in_results(**changes):
+    """Other entries of results.json."""
+
+    def change(path):
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps({**content, **{key: act(content[key]) for key, act in changes.items()}}))
+
+    return change
+
+
+AT_REST = [
+    (kept_name(13), lambda path: path.unlink(), 13, "epoch-13.safetensors: missing"),
+    (kept_name(13), lambda path: path.write_bytes(path.read_bytes()[:-9]), 13, "truncated"),
+    (kept_name(13), changed_weights, 13, ""),
+    (kept_name(13), lambda path: shutil.copy(path.with_name("epoch-12.safetensors"), path), 13, ""),
+    (KEPT, lambda path: [file.unlink() for file in path.glob("*-??.*")], 10, "epoch-20.safetensors: missing"),
+    ("history.csv", lambda path: changed_history(path.parent), 7, "history.csv: line 8"),
+    ("history.csv", lambda path: path.write_text(path.read_text() + "21,0.1,0.1,0.1\n"), 21, "history.csv: line 22"),
+    ("history.csv", lambda path: path.unlink(), 1, "history.csv: missing"),
+    ("results.json", in_results(sha256=lambda was: was[::-1]), 20, "results.json: sha256 is"),
+    ("results.json", in_results(epochs=lambda was: was + 1), 20, "results.json: epochs is 21"),
+    ("results.json", in_results(history_last=lambda was: was | {"accuracy": 1.0}), 20, "history_last.accuracy is 1.0"),
+    ("results.json", in_results(test=lambda was: was | {"accuracy": 0.99}), 20, "results.json: test.accuracy is 0.99"),
+    ("results.json", lambda path: path.write_text("{"), 20, "not results of ours"),
+]
+
+
+def test_what_costs_no_training_is_compared_wherever_the_spots_are(monkeypatch):
+    trained(**SPOTS)
+    first = [br.reproduce("run", spot=1, progress=False) for _ in range(2)]
+    assert all(found.ok for found in first), first
+    assert {found.sha256 for found in first} == {br.load("run").params.sha256()}
+    monkeypatch.setattr(reproducing.random.SystemRandom, "sample", lambda self, spots, count: spots[:count])  # 1-2
+    for number, (name, change, differs, note) in enumerate(AT_REST):
+        run = Path(shutil.copytree("run", f"run-{number}"))
+        change(run / name)
+        for spot in (1, None)[: 2 if number == 1 else 1]:
+            found = br.reproduce(run, spot=spot, progress=False)
+            assert (found.ok, found.differs) == (False, differs), (number, found)
+            assert note in " ".join(found.notes), (number, found)
+
+
+def test_what_ended_early_and_goes_on_is_kept_there():
+    """Patience ends it at an epoch that has a link; with more patience it goes on."""
+    how = {"dataset": "iris", "learning_rate": 2.0, "validation_size": 0.2, "epochs": 20, "keep_checkpoints": True}
+    trained(**how, patience=2)
+    ended = json.loads(Path("run", CERTIFICATE).read_text())["epochs"]
+    assert ended < 16 and not Path("run", kept_name(ended)).exists()
+    assert br.reproduce("run", spot=1, progress=False).ok
+    assert cli.run(["train", "--resume", "run", "--patience", "20"]) == 0
+    assert Path("run", kept_name(ended)).exists()
+    assert br.reproduce("run", spot=99, progress=False).ok
 
 
 def test_spots_find_other_data_and_say_what_is_missing(capsys):

@@ -15,7 +15,8 @@ def reproduce(run, spot, backend, device, threads, as_json):
     for note in found.notes:
         show.say(note)
     if found.ok:
-        compared = f"weights compared after {found.compared} of them; sha256 {found.sha256}"
+        of_run = "" if spot is None else " of the run"
+        compared = f"weights compared after {found.compared} of them; sha256{of_run} {found.sha256}"
         if spot is None:
             show.line(f"IDENTICAL: {run}, {found.epochs:,} epochs on {found.backend}; {compared}")
             return 0

@@ -70,12 +70,17 @@ def _gathered(folder, name, settings, retrained):
     trace = open_trace(folder) if (folder / FILE).exists() else None
     history, results = _history(folder, trace), _results(folder)
     again = trace is None and retrained and results is not None and (folder / CONFIG).is_file()
+    untraced = ""
     if again:
-        trace = traced_again(folder, results)
+        found = traced_again(folder, results)
+        trace, untraced = (None, found) if isinstance(found, str) else (found, "")
     if trace is not None:
         trace.features = _features(folder)
     in_blocks = _settings(folder).get("block rows", "None") != "None"
-    return Run(name, history, results, trace, _boundary(folder), settings, again and trace is not None, in_blocks)
+    return Run(
+        name, history, results, trace, _boundary(folder), settings, again and trace is not None, in_blocks,
+        "" if in_blocks else untraced,
+    )  # fmt: skip
 
 
 def _features(folder):

@@ -62,8 +62,9 @@ def page_of(what: Sequence[Any], compared: Sequence[Any] = ()) -> Page:
         title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
         sections, traces = sections_of_runs(runs), [run.trace for run in runs if run.trace is not None]
         how = f"{ask('--trace', 'binary')}, or trace=br.Recorder(folder)"
+        why = next((f" (not trained again for it: {run.untraced})" for run in runs if run.untraced), "")
         remedy = "on a file in place of a folder" if all(run.in_blocks for run in runs) else f"with {how}"
-        lacking = f"nothing was traced, so without layers and the network to click through; train {remedy}"
+        lacking = f"nothing was traced, so without layers and the network to click through{why}; train {remedy}"
         notes = [] if traces else [lacking]
         notes += [
             f"{run.name} has not ended: {len(run.history['loss']):,} epochs so far"

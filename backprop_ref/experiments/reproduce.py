@@ -1,11 +1,12 @@
 """Training a run again, from its configuration and data, and whether every bit is the same."""
 
 import contextlib
+import json
 import random
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -15,30 +16,36 @@ from pydantic import Field
 
 from backprop_ref.asking import ask
 from backprop_ref.backends import get_backend
+from backprop_ref.backends.base import Backend
 from backprop_ref.errors import BackpropRefError, InvalidInput, TrainingDiverged
 from backprop_ref.experiments.config import check_backend, merge, read_config
-from backprop_ref.experiments.run_folder import CONFIG, no_run_folder
+from backprop_ref.experiments.in_folder import is_folder
+from backprop_ref.experiments.reading import Results
+from backprop_ref.experiments.run_folder import CONFIG, RESULTS, no_run_folder
 from backprop_ref.experiments.runner import first_params, how_to_train, prepare, prepared
-from backprop_ref.files import Name, beginning, create, path_of, refuse_ways_out
+from backprop_ref.files import Name, beginning, create, json_text, path_of, refuse_ways_out
 from backprop_ref.network.model_file import Model
+from backprop_ref.parameters import Parameters
 from backprop_ref.settings import resolve
 from backprop_ref.stored import Count, Stored
 from backprop_ref.traces.file import Trace, open_trace
 from backprop_ref.traces.recorder import Recorder
-from backprop_ref.training.chain import FORMAT, Chain, first_break, hashed, history_hash
+from backprop_ref.training.chain import FORMAT, Chain, first_break, hashed, history_hash, next_kept
 from backprop_ref.training.checkpoint import CERTIFICATE, CHECKPOINT, KEPT, kept_epochs, kept_name
 from backprop_ref.training.ctrl_c import uninterrupted
-from backprop_ref.training.history_file import HISTORY
+from backprop_ref.training.history_file import HISTORY, history_text
 from backprop_ref.training.state import Epoch, Link, State
 from backprop_ref.training.stored_checkpoint import load_checkpoint
 from backprop_ref.training.train import train
 
 GONE_ON = ("interrupted", "callback", None)
 """How a run ended that would go on by its configuration."""
-SOON, SMALL = 2.0, 3000
+SOON, SMALL = 5.0, 3000
 """Seconds that a training took, and its parameters, where a page may train it again."""
 
 
+SCORES = ("loss", "accuracy", "confusion")
+"""Of results.json, those that are the same on every machine."""
 OF_A_CALL = (
     "of br.train, whose arguments no file has; make the same call with a new run_dir, and compare the two "
     f"{CERTIFICATE}, which are the same byte by byte"
@@ -65,7 +72,7 @@ class Reproduced(NamedTuple):
     notes : tuple of str
         What else is not as it was: data, configuration, files.
     sha256 : str
-        Of the weights that training again reached.
+        Of the weights that training again reached; where `spots` alone were trained again, of the run's own.
     backend : str
         What trained again.
     compared : int
@@ -115,6 +122,8 @@ class Claim(NamedTuple):
     reached: str | None = None
     """Hash of the last parameters, where they are there."""
     columns: Mapping[str, Sequence[float]] | None = None
+    told: Mapping[str, Any] | None = None
+    """What results.json says too."""
 
 
 def reproduce(
@@ -154,10 +163,14 @@ def reproduce(
         computing = get_backend(chosen.name, chosen.numerics, chosen.device, chosen.threads)
         params = first_params(experiment, resolve("dtype", chosen.dtype))
         found = _Found(notes)
+        found.check(path, claims, config.trace.checkpoints)
         for begun, end in spots:
             folder = Path(place, f"from-{begun}")
-            if begun and (found.notes or found.differences or not found.take_over(path, begun, folder, claims)):
-                break
+            if begun:
+                if found.notes or found.differences:
+                    break
+                folder.mkdir()
+                shutil.copyfile(path / kept_name(begun), folder / CHECKPOINT)
             stops = _until(end) if end < most.epochs or most.stopped in GONE_ON else None
             with contextlib.suppress(TrainingDiverged):
                 result = train(
@@ -175,18 +188,22 @@ def reproduce(
             again = load_checkpoint(folder / CHECKPOINT)
             found.compare(claims, again, begun, end)
             found.compare_kept(path, end, again[1])
-            found.compare_rows(path / HISTORY, folder / HISTORY)
             found.done.append((begun, end))
+        found.check_scores(path, experiment, computing)
     return found.reproduced(claims, again, computing.name, spot is not None)
 
 
-def traced_again(run: Path, results: Mapping[str, Any]) -> Trace | None:
+def traced_again(run: Path, results: Mapping[str, Any]) -> Trace | str:
     """The trace of a small run that has ended and wrote none, by training it again: a trace changes no bit of it.
 
-    None of a larger one, and where training it again does not end with the same parameters, to the last bit.
+    Of a larger one, and where training it again does not end with the same parameters, to the last bit: why not.
     """
-    if not results["epochs"] or results["seconds"] > SOON or results["n_parameters"] > SMALL:
-        return None
+    if not results["epochs"]:
+        return "it has no epoch"
+    if results["n_parameters"] > SMALL:
+        return f"{results['n_parameters']:,} parameters, more than {SMALL:,}"
+    if results["seconds"] > SOON:
+        return f"trained for {results['seconds']:.1f} s, more than {SOON:.0f}"
     where = run / CONFIG
     try:
         kept = load_checkpoint(run / CHECKPOINT)[1]
@@ -201,12 +218,14 @@ def traced_again(run: Path, results: Mapping[str, Any]) -> Trace | None:
             backend=get_backend(chosen.name, chosen.numerics, chosen.device, chosen.threads),
             trace=recorder,
         )
-    except BackpropRefError:  # its data, its backend or its checkpoint are gone
-        return None
+    except BackpropRefError as error:  # its data, its backend or its checkpoint are gone
+        return f"{error}"
     uninterrupted(result)
     trace = open_trace(recorder.folder)
     last = [trace[f"{name}{layer}"][-1].ravel() for layer in range(trace.network.n_layers) for name in ("W", "b")]
-    return trace if np.concatenate(last).tobytes() == kept.params.flat.tobytes() else None
+    if np.concatenate(last).tobytes() != kept.params.flat.tobytes():
+        return "training it again gives other weights"
+    return trace
 
 
 def _until(epoch: int) -> Callable[[Epoch], bool]:
@@ -272,6 +291,18 @@ def _of_checkpoint(path: Path) -> Claim:
         metadata.get("config"),
         state.params.sha256(),
         state.columns,
+        {
+            "network": model.network.to_dict(),
+            "n_parameters": model.network.n_parameters,
+            "epochs": state.epoch,
+            "stopped": state.stopped,
+            "best_epoch": state.best_epoch,
+            "history_last": state.last(),
+            "seed": ((metadata.get("config") or {}).get("training") or {}).get("seed"),
+            "numerics": identity["numerics"],
+            "dtype": model.params.dtype.name,
+            "sha256": model.params.sha256(),
+        },
     )
 
 
@@ -297,13 +328,15 @@ def _with_data(config: dict[str, Any] | None, path: Path) -> dict[str, Any]:
     return {**config, "data": data}
 
 
-def _changed_row(path: Path, again: Path) -> int | None:
-    """The first row that training again wrote and a history in a file has not, or has otherwise; row 0: the header."""
+def _changed_row(path: Path, claim: Claim) -> int | None:
+    """The first row of a history in a file that is not a checkpoint's; row 0: the header; -1: there is no file."""
     if not path.is_file():
-        return None
-    rows = again.read_bytes().splitlines()
-    before = beginning(path, again.stat().st_size + 1).splitlines()
-    return next((row for row, line in enumerate(rows) if before[row : row + 1] != [line]), None)
+        return -1
+    text = history_text(claim.columns or {}, claim.epochs)
+    rows, before = text.splitlines(), beginning(path, len(text) + 1).splitlines()
+    if claim.stopped is None:  # what is behind that does not count
+        del before[len(rows) :]
+    return next((row for row, (one, other) in enumerate(zip_longest(rows, before)) if one != other), None)
 
 
 def _changed(now: Mapping[str, Any], then: Mapping[str, Any] | None) -> list[str]:
@@ -325,42 +358,93 @@ class _Found:
         self.notes = notes
         self.differences: list[tuple[int, str]] = []
         self.done: list[tuple[int, int]] = []
-        self.identity: dict[str, Any] = {}
-        """What the training that is made now is by."""
 
     def _note(self, note: str) -> None:
         if note not in self.notes:
             self.notes.append(note)
 
-    def take_over(self, path: Path, epoch: int, folder: Path, claims: list[Claim]) -> bool:
-        """Puts a checkpoint that was kept where training goes on from it, and whether it is the one of the chain."""
-        kept = path / kept_name(epoch)
+    def _record(self, epoch: int, note: str) -> None:
+        """What is recorded of an epoch is something else."""
+        self._note(note)
+        self.differences.append((epoch, "record"))
+
+    def check(self, path: Path, claims: list[Claim], keeps: bool) -> None:
+        """What costs no training: whether the files of a run, which `keeps` checkpoints, say the same."""
+        known = {link.epoch: link for claim in claims for link in claim.links}
+        for claim in claims:
+            broken = first_break(claim.chain.origin, claim.links)
+            if broken is not None:
+                self._record(broken, f"{claim.source.name}: its chain of hashes does not hold from epoch {broken} on")
+            for link in claim.links:
+                if known[link.epoch] != link:
+                    self._record(link.epoch, f"{claim.source.name}: its chain of hashes is of another training")
+                    break
+            last = known.get(claim.epochs)
+            if claim.reached and last is not None and last.params != claim.reached:
+                self.differences.append((claim.epochs, "weights"))
+            self._check_columns(claim, claims)
+        if path.is_dir():
+            self._check_kept(path, claims, known, keeps)
+            self._check_results(path / RESULTS, claims[-1])
+
+    def _check_columns(self, claim: Claim, claims: list[Claim]) -> None:
+        """A checkpoint's history with the chains, and history.csv with it."""
+        if claim.columns is None:
+            return
+        for other in claims:
+            done = 0
+            for link in other.links:
+                if link.epoch <= claim.epochs and history_hash(claim.columns, done, link.epoch) != link.history:
+                    self.differences.append((link.epoch, "history"))
+                done = link.epoch
+        changed = _changed_row(claim.source.with_name(HISTORY), claim) if claim.epochs else None
+        if changed is not None:
+            said = f"line {changed + 1} is not what {CHECKPOINT} has" if changed >= 0 else "missing"
+            self._record(max(changed, 1), f"{HISTORY}: {said}")
+
+    def _check_kept(self, path: Path, claims: list[Claim], known: Mapping[int, Link], keeps: bool) -> None:
+        """The checkpoints that were kept with their links, and whether all are there."""
+        most, there = max(claims, key=lambda claim: claim.epochs), kept_epochs(path)
+        refuse_ways_out(path, KEPT, *map(kept_name, there))
+        ends = most.epochs + (most.stopped == "epochs")  # one that ends otherwise is not kept
+        should = {epoch for epoch in known if 0 < epoch < ends and next_kept(epoch - 1) == epoch} if keeps else set()
+        for epoch in sorted(should.difference(there)):
+            self._record(epoch, f"{kept_name(epoch)}: missing")
+        for epoch in (epoch for epoch in there if epoch <= most.epochs):
+            try:
+                model, state, metadata = load_checkpoint(path / kept_name(epoch))
+            except InvalidInput as error:
+                self._record(epoch, f"{error}")
+                continue
+            of_run = {key: value for key, value in metadata["identity"].items() if key != "backend"}
+            linked = all(known.get(link.epoch) == link for link in state.chain)
+            if of_run != most.chain.identity or not state.chain or not linked:
+                self._record(epoch, f"{kept_name(epoch)}: of another training")
+            elif not _is_of(epoch, model, state):
+                self.differences.append((epoch, "weights"))
+            elif any(
+                np.array(column[:epoch]).tobytes() != np.array(state.columns.get(name)).tobytes()
+                for name, column in (claims[-1].columns or {}).items()
+            ):
+                self.differences.append((epoch, "history"))
+
+    def _check_results(self, path: Path, claim: Claim) -> None:
+        """results.json with the checkpoint; a run that was killed, or diverged, wrote none."""
+        if claim.told is None or claim.stopped in (None, "diverged") or not path.is_file():
+            return
         try:
-            _, state, metadata = load_checkpoint(kept)
+            content = Results.read(path, "results of ours")
         except InvalidInput as error:
-            self._note(f"{error}")
-            self.differences.append((epoch, "record"))
-            return False
-        links = {claim.links[: len(state.chain)] for claim in claims}
-        if metadata["identity"] != self.identity or links != {state.chain} or state.epoch != epoch:
-            self._note(f"{kept_name(epoch)}: of another training")
-            self.differences.append((epoch, "record"))
-        elif state.chain[-1].epoch != epoch or state.chain[-1].params != state.params.sha256():
-            self.differences.append((epoch, "weights"))
-        folder.mkdir()
-        shutil.copyfile(kept, folder / CHECKPOINT)
-        return not self.differences
+            self._record(claim.epochs, f"{error}")
+            return
+        for note in _unlike(content, json.loads(json_text(claim.told)), ""):
+            self._record(claim.epochs, note)
 
     def compare(self, claims: list[Claim], again: Again, begun: int, end: int) -> None:
         """What is said of the training from one epoch to another, with what training again gave."""
         model, state, metadata = again
-        self.identity = metadata["identity"]
         for claim in claims:
-            broken = first_break(claim.chain.origin, claim.links)
-            if broken is not None:
-                self._note(f"{claim.source.name}: its chain of hashes does not hold from epoch {broken} on")
-                self.differences.append((broken, "record"))
-            for key, value in self.identity.items():
+            for key, value in metadata["identity"].items():
                 was = claim.chain.identity.get(key, value)
                 shown = 16 if key == "data" else 60  # a hash
                 if was != value:
@@ -371,22 +455,19 @@ class _Found:
         """The state that training again gave with the one that was kept, whose optimizer no link knows."""
         if not (path / kept_name(epoch)).is_file() or self.differences:
             return
-        refuse_ways_out(path, KEPT, kept_name(epoch))
-        try:
-            kept = load_checkpoint(path / kept_name(epoch))[1]
-        except InvalidInput as error:
-            self._note(f"{error}")
-            self.differences.append((epoch, "record"))
-            return
-        if _bits(kept) != _bits(state):
-            self.differences.append((epoch, "weights" if kept.params.sha256() != state.params.sha256() else "state"))
+        if _bits(load_checkpoint(path / kept_name(epoch))[1]) != _bits(state):
+            self.differences.append((epoch, "state"))
 
-    def compare_rows(self, path: Path, again: Path) -> None:
-        """history.csv, where nothing else differs."""
-        changed = _changed_row(path, again)
-        if changed is not None and not self.differences:
-            self._note(f"{HISTORY}: line {changed + 1} is not what this training writes")
-            self.differences.append((max(changed, 1), "record"))
+    def check_scores(self, path: Path, experiment: Any, backend: Backend) -> None:
+        """The scores in results.json that have the same bits everywhere, where nothing else differs."""
+        if self.differences or self.notes or not (path / RESULTS).is_file() or is_folder(experiment.config.data):
+            return
+        model, state, _ = load_checkpoint(path / CHECKPOINT)
+        content = Results.read(path / RESULTS, "results of ours")
+        for part in (part for part in ("train", "validation", "test") if content.get(part) and state.stopped):
+            scored = json.loads(json_text(experiment.scored(part, model, backend) or {}))
+            for note in _unlike(content[part], {key: scored[key] for key in SCORES if key in scored}, part):
+                self._record(state.epoch, note)
 
     def reproduced(self, claims: list[Claim], again: Again, backend: str, in_spots: bool) -> Reproduced:
         """What came of it."""
@@ -403,11 +484,27 @@ class _Found:
             first[0],
             first[1],
             tuple(self.notes),
-            again[0].params.sha256(),
+            claims[-1].params if in_spots else again[0].params.sha256(),
             backend,
             len(compared),
             tuple(self.done) if in_spots else (),
         )
+
+
+def _unlike(said: Any, found: Any, name: str) -> Iterator[str]:
+    """What results.json says otherwise than it was found, entry by entry."""
+    if isinstance(said, dict) and isinstance(found, dict):
+        for key in (key for key in found if key in said):
+            yield from _unlike(said[key], found[key], f"{name}.{key}" if name else key)
+    elif said != found:
+        yield f"{RESULTS}: {name} is {str(said)[:60]}, where {str(found)[:60]} is right"
+
+
+def _is_of(epoch: int, model: Model, state: State) -> bool:
+    """Whether a checkpoint is of an epoch, and its weights those of its last link; its model's may be the best."""
+    link, params = state.chain[-1], state.params.sha256()
+    shown = {params, *(() if state.best is None else [Parameters(state.best, state.params.sizes).sha256()])}
+    return (state.epoch, link.epoch, link.params) == (epoch, epoch, params) and model.params.sha256() in shown
 
 
 def _bits(state: State) -> list[Any]:

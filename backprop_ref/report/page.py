@@ -40,7 +40,9 @@ def sections_of_runs(runs):
         notes.append(f"The first {MOST_IN_DETAIL} of {len(runs)} runs are shown in detail.")
     if len(traced) < len(runs):
         lacking = [run for run in runs if run not in traced]
-        names = ", ".join(run.name for run in lacking)
+        names = ", ".join(
+            run.name + (f" (not trained again for one: {run.untraced})" if run.untraced else "") for run in lacking
+        )
         remedies = [f"Train with {ask('--trace', 'binary')} for these.", "On a folder of data nothing is traced."]
         said = " ".join(remedies[in_blocks] for in_blocks in sorted({run.in_blocks for run in lacking}))
         notes.append(f"Without a trace, so without layers and explorer: {names}. {said}")

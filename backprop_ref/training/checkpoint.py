@@ -166,7 +166,9 @@ class Folder:
 
     def keep(self, state: State, plan: Plan) -> None:
         """Keeps the checkpoint of an epoch that the chain has a link for, if this is asked for and training goes on."""
-        if not self.keeps or state.epoch == 0 or state.stopped is not None or state.chain[-1].epoch != state.epoch:
+        if not self.keeps or state.epoch == 0 or state.stopped is not None or state.begun is not None:
+            return
+        if not state.chain or state.chain[-1].epoch != state.epoch:
             return
         try:
             (self.path / KEPT).mkdir(exist_ok=True)

@@ -87,6 +87,8 @@ class Run:
             self.state = self._linked(self.state)
             if not resume:
                 self.save()
+            elif self.folder:
+                self.folder.keep(self.state, self.plan)  # not done where it ended
         except BaseException:
             if trace:
                 trace.discard()

@@ -63,7 +63,7 @@ class HistoryFile:
         self._counts = Counts()
 
     def _begin(self, state: State) -> None:
-        text = ",".join(["epoch", *state.columns]).encode() + b"\n" + _lines(state.columns, 0, state.epoch)
+        text = history_text(state.columns, state.epoch)
         try:
             (replace if self.there else create)(self._path, text)
             self.there = True
@@ -95,6 +95,11 @@ class HistoryFile:
             self._counts = Counts(state.epoch, end + len(data), digest)
             return True
         return False
+
+
+def history_text(columns: Mapping[str, Sequence[float]], epoch: int) -> bytes:
+    """The whole file after an epoch."""
+    return ",".join(["epoch", *columns]).encode() + b"\n" + _lines(columns, 0, epoch)
 
 
 def _lines(columns: Mapping[str, Sequence[float]], done: int, epoch: int) -> bytes:

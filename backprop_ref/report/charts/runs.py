@@ -31,6 +31,8 @@ class Run(NamedTuple):
     """Whether its trace is of the same training once more."""
     in_blocks: bool = False
     """Whether it was trained on a folder of data, and so cannot be traced."""
+    untraced: str = ""
+    """Why it was not trained once more for one."""
 
     @property
     def label(self):
