@@ -228,3 +228,15 @@ def test_data_of_the_module_that_cannot_be_given_are_named(name, said):
     outcome = verdict(OF_ITS_MODULE, name)
     assert outcome.verdict == "NOT JUDGED"
     assert outcome.reason.startswith(said)
+
+
+@pytest.mark.parametrize(("changed", "expected"), [("1 - h**2", "CONVENTION"), ("h * (1 - h)", "WRONG")])
+def test_data_of_the_module_are_given_where_nothing_is_made_of_them(changed, expected):
+    text = OF_ITS_MODULE.replace("half * ", "").replace("1 - h**2", changed)
+    assert verdict(text, "gradients").verdict == expected
+
+
+@pytest.mark.parametrize("made", ["len(X) / 16", "{'half': 0.5}", "X.dot"])
+def test_data_of_the_module_are_not_given_where_something_may_be_made_of_them(made):
+    text = OF_ITS_MODULE.replace("np.full(8, 0.5)[:, None]", made)
+    assert verdict(text, "gradients").reason.startswith("it takes no x and y; it reads X and y")

@@ -131,7 +131,7 @@ def _code(found) -> tuple[tuple[int, ...], int, tuple[tuple[int, int], ...], tup
     pairs: list[tuple[int, int]] = []
     ranges: list[tuple[int, int]] = []
     known: dict[str, Any] = {}
-    for part in _parts(found):
+    for part in parts_of(found):
         if inspect.isfunction(part):
             known = part.__globals__
             numbers |= _numbers((part.__defaults__, list((part.__kwdefaults__ or {}).values())))
@@ -148,7 +148,7 @@ def _code(found) -> tuple[tuple[int, ...], int, tuple[tuple[int, int], ...], tup
     return small, depth, two, ends
 
 
-def _parts(found) -> Iterator[Any]:
+def parts_of(found) -> Iterator[Any]:
     """A function, or those of a class, with the functions of their module that they call; and the code of each."""
     parts = vars(found).values() if inspect.isclass(found) else getattr(found, "parts", (found,))
     left = [part for part in parts if inspect.isfunction(part) or part is found]
@@ -172,7 +172,7 @@ def _reads(found) -> tuple[tuple[str, int], ...]:
     """Globals by the names of x, y, weights or biases, which are no functions, in the order in which they are read."""
     first: dict[str, int] = {}
     known: dict[str, Any] = {}
-    for part in _parts(found) if inspect.isfunction(found) else ():
+    for part in parts_of(found) if inspect.isfunction(found) else ():
         if inspect.isfunction(part):
             known = part.__globals__
             continue
@@ -187,7 +187,7 @@ def _branches(found) -> bool:
     """Whether there is a condition in the code of a function, or code in another file that may have one."""
     if not inspect.isfunction(found) or hasattr(found, "parts"):
         return True
-    for part in _parts(found):
+    for part in parts_of(found):
         if inspect.isfunction(part):
             used = [part.__globals__.get(name) for name in _names(part.__code__)]
             files = [getattr(sys.modules.get(getattr(one, "__module__", "")), "__file__", None) or "" for one in used]
@@ -200,7 +200,7 @@ def _branches(found) -> bool:
 
 
 def _batched(found):
-    codes = [part for part in _parts(found) if inspect.iscode(part)]
+    codes = [part for part in parts_of(found) if inspect.iscode(part)]
     names = {name for code in codes for name in code.co_names}
     keywords = {name for code in codes for part in code.co_consts if isinstance(part, tuple) for name in part}
     return bool({"mean", "average"} & names or {"axis", "keepdims"} & keywords) or any(map(_measures, codes))
