@@ -103,6 +103,15 @@ def test_sizes_that_fit_nothing_end_the_search_in_time():
     assert "network=" in outcome.reason
 
 
+@pytest.mark.parametrize("condition", ["", "    if len(weights[0]) == 7:\n        return 0.0\n"])
+def test_what_is_raised_for_any_sizes_ends_the_search_unless_there_is_a_condition(condition, monkeypatch):
+    space, looked = {}, []
+    exec(f"def always(weights, biases, x, y):\n{condition}    return weights[0].nothing\n", space)
+    monkeypatch.setattr(asking.widths, "_spread", lambda ways: looked.append(len(ways)) or [])
+    br.verify(space["always"])
+    assert any(looked) == bool(condition)
+
+
 def second_only(params, x, y):
     loss, dW, db, _ = plain([params["W1"], params["W2"]], [0.0, params["b2"]], x, y)
     return loss, {"dW1": dW[0], "dW2": dW[1], "db2": db[1]}

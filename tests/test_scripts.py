@@ -194,3 +194,49 @@ def test_labels_know_their_last_class():
     assert few.max() == np.max(few) == 3
     assert (few * 1.0).max() == 1.0
     assert few[:1].max() == 3
+
+
+OF_ITS_MODULE = """
+import numpy as np
+
+X, y = np.zeros((8, 3)), np.zeros((8, 2))
+W1, W2 = np.zeros((3, 4)), np.zeros((4, 2))
+half = np.full(8, 0.5)[:, None]
+
+def gradients(W1, W2):
+    h = np.tanh(X @ W1)
+    d = half * (h @ W2 - y)
+    return X.T @ (d @ W2.T * (1 - h**2)), h.T @ d
+
+def step():
+    global W1, W2
+    dW1, dW2 = gradients(W1, W2)
+    W1 = W1 - 0.1 * dW1
+    W2 = W2 - 0.1 * dW2
+"""
+
+
+@pytest.mark.few(2)
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("gradients", "it takes no x and y; it reads X and y of its module (line 9): give them as arguments"),
+        ("step", "it takes no weights, x and y; it reads W1, W2, X and y of its module (line 9): give them as"),
+    ],
+)
+def test_data_of_the_module_that_cannot_be_given_are_named(name, said):
+    outcome = verdict(OF_ITS_MODULE, name)
+    assert outcome.verdict == "NOT JUDGED"
+    assert outcome.reason.startswith(said)
+
+
+@pytest.mark.parametrize(("changed", "expected"), [("1 - h**2", "CONVENTION"), ("h * (1 - h)", "WRONG")])
+def test_data_of_the_module_are_given_where_nothing_is_made_of_them(changed, expected):
+    text = OF_ITS_MODULE.replace("half * ", "").replace("1 - h**2", changed)
+    assert verdict(text, "gradients").verdict == expected
+
+
+@pytest.mark.parametrize("made", ["len(X) / 16", "{'half': 0.5}", "X.dot"])
+def test_data_of_the_module_are_not_given_where_something_may_be_made_of_them(made):
+    text = OF_ITS_MODULE.replace("np.full(8, 0.5)[:, None]", made)
+    assert verdict(text, "gradients").reason.startswith("it takes no x and y; it reads X and y")

@@ -34,6 +34,7 @@ REMEDIES = {
     "its process": "",
     "each weight moves": "have it return its gradients, or keep them in attributes",
     "its argument '": "",
+    **dict.fromkeys(("it takes no x and y;", "it takes no weights, x and y;"), ""),
 }
 """How reasons begin that have nothing to do with sizes or layouts, and what helps."""
 OF_SHAPES = ("not aligned", "could not be broadcast", "matmul: Input", "have other shapes", "cannot reshape array")

@@ -6,17 +6,22 @@ their ``return``, else by what such names usually mean.
 """
 
 import ast
+import dis
 import inspect
 import re
+import sys
 import textwrap
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from backprop_ref.conformance.submissions.outline import parts_of
 from backprop_ref.conformance.submissions.reading import Unreadable, depth, number
 from backprop_ref.conformance.submissions.settings import INTERMEDIATE, ONCE, QUIET, role, setting
 from backprop_ref.conformance.submissions.steps.plans import BACKWARD, FORWARD, LOSS, carried
+from backprop_ref.errors import is_library
 
 WEIGHTS = ("params", "weights", "biases", "theta", "W", "b", "network")
 """Roles of arguments that hold weights or biases."""
@@ -30,6 +35,7 @@ def composed(found: Any) -> Any:
     """A function of weights, x and y that calls this one with what it needs; the same where it needs nothing else."""
     if not inspect.isfunction(found):
         return found
+    found = _given_its_globals(found)
     there = _functions(found)
     if steps := _of_neurons(found, there):
         return _stepping(steps, there)
@@ -46,6 +52,65 @@ def composed(found: Any) -> Any:
         return found
     loss = next((one for one in there if one is not found and _is_loss(one)), None)
     return _Composed([*parts, found], loss).function()
+
+
+def _given_its_globals(found) -> Callable:
+    """A function that takes x and y, which this one reads from its module, as arguments; the same where it takes some,
+    where it changes globals, or where it reads others that may have been made of them."""
+    parts = [part for part in parts_of(found) if inspect.isfunction(part)]
+    codes = [part for part in parts_of(found) if inspect.iscode(part)]
+    space, signature = found.__globals__, inspect.signature(found)
+    names = [name for name in dict.fromkeys(name for one in codes for name in _globals(one)) if name in space]
+    data = [name for name in names if role(name) in {"x", "y"} and not callable(space[name])]
+    own = list(signature.parameters.values())
+    simple = all(one.kind is one.POSITIONAL_OR_KEYWORD and one.default is one.empty for one in own)
+    if (
+        sorted(map(role, data)) != ["x", "y"]
+        or not simple
+        or not {role(one.name) for one in own} <= {*WEIGHTS}
+        or not own
+        or any(part.__globals__ is not space or _keeps(part) for part in parts)
+        or any(one.opname in {"STORE_GLOBAL", "DELETE_GLOBAL"} for code in codes for one in dis.get_instructions(code))
+        or not all(name in data or _of_code(space[name], found) for name in names)
+    ):
+        return found
+
+    def given(*arguments, **keywords):
+        bound = signature_of_all.bind(*arguments, **keywords).arguments
+        before = {name: space[name] for name in data}
+        space.update({name: bound.pop(name) for name in data})
+        try:
+            return found(**bound)
+        finally:
+            space.update(before)
+
+    extra = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in data]
+    signature_of_all = signature.replace(parameters=[*own, *extra])
+    given.__name__, given.__module__ = found.__name__, found.__module__
+    given.__wrapped__ = found  # type: ignore[attr-defined]
+    given.__signature__ = signature_of_all  # type: ignore[attr-defined]
+    return given
+
+
+def _keeps(part) -> bool:
+    """Whether a function holds values of its own, which may have been made of the data."""
+    return bool(part.__defaults__ or part.__kwdefaults__ or part.__closure__)
+
+
+def _globals(code):
+    return [one.argval for one in dis.get_instructions(code) if one.opname == "LOAD_GLOBAL"]
+
+
+def _of_code(value, found) -> bool:
+    """Whether a global is a function of this module, or a library's function or module, which hold no data."""
+    if inspect.isfunction(value) and value.__module__ == found.__module__:
+        return True  # it is one of the parts
+    if not isinstance(getattr(value, "__self__", None), ModuleType | None):
+        return False
+    place = value if inspect.ismodule(value) else sys.modules.get(getattr(value, "__module__", None) or "builtins")
+    file = getattr(place, "__file__", None)
+    code = inspect.ismodule(value) or inspect.isroutine(value) or inspect.isclass(value) or isinstance(value, np.ufunc)
+    return code and place is not None and (file is None or is_library(file))
 
 
 def _of_neurons(found, there) -> list[Callable]:

@@ -8,10 +8,11 @@ import numpy as np
 
 from backprop_ref.conformance.cases import Case, Values, same_bits, tensors
 from backprop_ref.conformance.submissions.answer import Answer
-from backprop_ref.conformance.submissions.calling import TIME_LIMIT, Late, NotJudged, Refusal, run
+from backprop_ref.conformance.submissions.calling import FROM_THE_START, TIME_LIMIT, Late, NotJudged, Refusal, run
 from backprop_ref.conformance.submissions.calls import Attempt, after, attempts, one_call, recorded
 from backprop_ref.conformance.submissions.conventions import Declared, Factor, Layout
 from backprop_ref.conformance.submissions.forms import Form, bindings, forms, layers_of, one_hot, partly_biased
+from backprop_ref.conformance.submissions.outline import GATHERED
 from backprop_ref.conformance.submissions.reading import Unreadable, array, from_fields, number
 from backprop_ref.conformance.submissions.recording import numbers
 from backprop_ref.conformance.submissions.separate import Separate, outline
@@ -34,6 +35,11 @@ FIRST = (2, 8)
 """So many forms are tried at once at first, since one of them mostly fits."""
 TOGETHER = 64
 """So many calls are made at once where it is tried out how to call."""
+
+LATE = "no answer within"
+"""How the reason begins where a call takes too long."""
+AGAIN = 1.0
+"""Once calls had no answer in time, and none had one before, others get so many seconds, or a tenth of the time."""
 
 WRONG_KIND = (
     *("KeyError", "AttributeError", "NameError", "ImportError", "IndexError: only integers", "TypeError: list ind"),
@@ -81,7 +87,10 @@ class Function:
         found = outline(function)
         self.arguments, self.depth = found.arguments, found.depth
         self.numbers, self.pairs, self.ranges = found.numbers, found.pairs, found.ranges
-        self.returns_weights, self.batched = found.returns_weights, found.batched
+        self.returns_weights, self.batched, self.missing = found.returns_weights, found.batched, _missing(found)
+        self.branches = found.branches
+        self.answered = False
+        self.late: list[str] = []
         roles = {role(one.name) for one in self.arguments or []}
         self.explicit_biases = bool(roles & {"b", "biases"})
         self.names = frozenset(one.name for one in self.arguments or [])
@@ -136,6 +145,8 @@ class Function:
 
     def answer(self, case: Case, layout: Layout | None = None, twice: bool = True) -> Answer:
         """Asks for one case, twice with copies of the same arguments."""
+        if self.missing:
+            return Answer(problem=self.missing)
         try:
             layout = layout or self.layout
             form = self._form(case, layout)
@@ -308,16 +319,27 @@ class Function:
         if len(calls) > TOGETHER:
             parts = (calls[start : start + TOGETHER] for start in range(0, len(calls), TOGETHER))
             return [one for part in parts for one in self._attempts(part, traced)]
+        if len(self.late) >= FROM_THE_START and not self.answered:
+            return [Attempt(failure=self.late[0])] * len(calls)
+        separate = isinstance(self.function, Separate)
+        limit = self.function.time_limit if separate else self.time_limit
+        if self.late and not self.answered:
+            limit = min(limit, max(AGAIN, limit / 10.0))
         try:
-            if isinstance(self.function, Separate):
-                reply = self.function.attempts(calls, traced)
+            if separate:
+                reply = self.function.attempts(calls, traced, limit)
             else:
-                reply = run(attempts, self.function, calls, traced, self.time_limit / 2.0, limit=self.time_limit)
+                reply = run(attempts, self.function, calls, traced, limit / 2.0, limit=limit)
             found = [Attempt(*one) for one in reply["attempts"]]
         except (Refusal, Unreadable) as reason:
+            said = str(reason)
+            if said.startswith(LATE) and not self.answered:
+                self.late.append(said)
+                said = self.late[0]
             if len(calls) < 2 or isinstance(reason, Late):
-                return [Attempt(failure=str(reason))] * len(calls)
+                return [Attempt(failure=said)] * len(calls)
             return [self._attempts([call], traced)[0] for call in calls]  # one of them ended them all
+        self.answered |= not all(one.failure for one in found)
         left = calls[len(found) :] if found else []
         return found + (self._attempts(left, traced) if left else [])
 
@@ -534,6 +556,22 @@ class Function:
         if isinstance(self.function, Separate):
             return self.function.call(arguments, keywords, shapes)
         return run(one_call, self.function, arguments, keywords, shapes, limit=self.time_limit)
+
+
+def _missing(outline) -> str:
+    """Why a function cannot be given data that it reads from its module; empty if it takes some, or reads none."""
+    takes = [role(one.name) if one.kind.endswith("KEYWORD") else "" for one in outline.arguments or []]
+    weights = {"W", "b", "network", *GATHERED}
+    data = [one for one in outline.reads if role(one[0]) in {"x", "y"}]
+    if outline.arguments is None or not data or not {*takes} <= {*weights, "rate"}:
+        return ""
+    own = [] if weights & {*takes} else [one for one in outline.reads if role(one[0]) in weights]
+    every = [name for name, _ in (*own, *data)]
+    names = " and ".join(filter(None, (", ".join(every[:-1]), every[-1])))
+    what = "weights, x and y" if not weights & {*takes} else "x and y"
+    line = min(line for _, line in (*own, *data))
+    remedy = "give them as arguments" + (" and return the gradients or the new weights" if own else "")
+    return f"it takes no {what}; it reads {names} of its module (line {line}): {remedy}"
 
 
 def _result(reply, reading=0):

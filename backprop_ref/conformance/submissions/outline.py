@@ -4,10 +4,12 @@ import dis
 import inspect
 import itertools
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from backprop_ref.conformance.submissions.settings import role
+from backprop_ref.errors import is_library
 
 STEPS = (
     *("partial_fit", "train_step", "train_on_batch", "train_batch", "step", "update", "fit", "train"),
@@ -23,6 +25,8 @@ MOST = 64
 
 SLICES = {"BINARY_SLICE": 2, "STORE_SLICE": 2}
 """Instructions that take so many ends of a slice, in versions of Python that have them."""
+GATHERED = ("weights", "biases", "params", "theta")
+"""Roles of names that hold the weights or biases of several layers."""
 OF_A_LAYER = re.compile(r"(?:W|w|[Ww]eights?|[Tt]heta)_?(\d)")
 
 
@@ -66,6 +70,10 @@ class Outline(NamedTuple):
     """Whether what it returns are weights after a step, and no gradients."""
     batched: bool = False
     """Whether its code speaks of several samples: an axis, a mean, the length of an array."""
+    reads: tuple[tuple[str, int], ...] = ()
+    """Data and weights of its module that a function reads by name, and the line in which it first does."""
+    branches: bool = True
+    """Whether its code, or code in files beside it, may do one thing or another."""
 
     @classmethod
     def of(cls, found: Any) -> "Outline":
@@ -84,6 +92,8 @@ class Outline(NamedTuple):
             *_code(found),
             returns_weights=bool(getattr(found, "returns_weights", False)),
             batched=_batched(found),
+            reads=_reads(found),
+            branches=_branches(found),
         )
 
     def document(self) -> dict[str, Any]:
@@ -105,6 +115,8 @@ class Outline(NamedTuple):
             _pairs_of(document["ranges"]),
             bool(document["returns_weights"]),
             bool(document["batched"]),
+            tuple((str(name), int(line)) for name, line in document["reads"]),
+            bool(document["branches"]),
         )
 
 
@@ -119,7 +131,7 @@ def _code(found) -> tuple[tuple[int, ...], int, tuple[tuple[int, int], ...], tup
     pairs: list[tuple[int, int]] = []
     ranges: list[tuple[int, int]] = []
     known: dict[str, Any] = {}
-    for part in _parts(found):
+    for part in parts_of(found):
         if inspect.isfunction(part):
             known = part.__globals__
             numbers |= _numbers((part.__defaults__, list((part.__kwdefaults__ or {}).values())))
@@ -136,7 +148,7 @@ def _code(found) -> tuple[tuple[int, ...], int, tuple[tuple[int, int], ...], tup
     return small, depth, two, ends
 
 
-def _parts(found) -> Iterator[Any]:
+def parts_of(found) -> Iterator[Any]:
     """A function, or those of a class, with the functions of their module that they call; and the code of each."""
     parts = vars(found).values() if inspect.isclass(found) else getattr(found, "parts", (found,))
     left = [part for part in parts if inspect.isfunction(part) or part is found]
@@ -156,8 +168,39 @@ def _parts(found) -> Iterator[Any]:
             left += [one for one in part.co_consts if inspect.iscode(one)]
 
 
+def _reads(found) -> tuple[tuple[str, int], ...]:
+    """Globals by the names of x, y, weights or biases, which are no functions, in the order in which they are read."""
+    first: dict[str, int] = {}
+    known: dict[str, Any] = {}
+    for part in parts_of(found) if inspect.isfunction(found) else ():
+        if inspect.isfunction(part):
+            known = part.__globals__
+            continue
+        for instruction in dis.get_instructions(part):
+            name, line = instruction.argval, instruction.positions and instruction.positions.lineno
+            if instruction.opname == "LOAD_GLOBAL" and name in known and not callable(known[name]) and line:
+                first.setdefault(name, line)
+    return tuple((name, line) for name, line in first.items() if role(name) in {"x", "y", "W", "b", *GATHERED})
+
+
+def _branches(found) -> bool:
+    """Whether there is a condition in the code of a function, or code in another file that may have one."""
+    if not inspect.isfunction(found) or hasattr(found, "parts"):
+        return True
+    for part in parts_of(found):
+        if inspect.isfunction(part):
+            used = [part.__globals__.get(name) for name in _names(part.__code__)]
+            files = [getattr(sys.modules.get(getattr(one, "__module__", "")), "__file__", None) or "" for one in used]
+            files += [getattr(one, "__file__", None) or "" for one in used if inspect.ismodule(one)]
+            if not all(file == part.__code__.co_filename or not file or is_library(file) for file in files):
+                return True
+        elif any("JUMP_IF" in one.opname for one in dis.get_instructions(part)):
+            return True
+    return False
+
+
 def _batched(found):
-    codes = [part for part in _parts(found) if inspect.iscode(part)]
+    codes = [part for part in parts_of(found) if inspect.iscode(part)]
     names = {name for code in codes for name in code.co_names}
     keywords = {name for code in codes for part in code.co_consts if isinstance(part, tuple) for name in part}
     return bool({"mean", "average"} & names or {"axis", "keepdims"} & keywords) or any(map(_measures, codes))

@@ -34,6 +34,10 @@ BRANCHES = 6
 """So many of the moves that get further are followed up."""
 
 
+ANYHOW = re.compile(r"(AttributeError|NameError|NotImplementedError|ModuleNotFoundError)\b|.*\(\S+, line \d+: raise\b")
+"""What is raised for any sizes, where the code has no conditions."""
+
+
 class Way(NamedTuple):
     """A form and a layout, and how far the code gets with them for some sizes."""
 
@@ -78,6 +82,7 @@ def suiting(function, depths, layouts: list[Layout], make: Callable[..., Case], 
             for layout in layouts
         ],
     )
+    ways = [] if _anyhow(function, ways) else ways
     found: set[tuple[int, ...]] = set()
     passed = {way[:3] for way in ways}
     waiting: list[tuple] = []
@@ -129,6 +134,11 @@ def suiting(function, depths, layouts: list[Layout], make: Callable[..., Case], 
         better = [one for one in results(new) if one.attempt.far > way.attempt.far]
         for one in sorted(better, key=lambda one: one.attempt.far, reverse=True)[:BRANCHES]:
             wait(one)
+
+
+def _anyhow(function, ways):
+    """Whether all of them failed as they do for any sizes."""
+    return not function.branches and all(ANYHOW.match(way.attempt.failure) for way in ways)
 
 
 def _cut(function, make, ways, numbers, left) -> Iterator[tuple[int, ...]]:

@@ -89,9 +89,9 @@ class Separate:
         """What `calls.recorded` gives for the function."""
         return self._ask({"recorded": {"arguments": arguments, "keywords": keywords, "shapes": shapes}})
 
-    def attempts(self, calls, traced) -> dict[str, Any]:
-        """What `calls.attempts` gives for the function."""
-        return self._ask({"attempts": calls, "traced": traced})
+    def attempts(self, calls, traced, seconds=None) -> dict[str, Any]:
+        """What `calls.attempts` gives for the function, in so many seconds; default: its time limit."""
+        return self._ask({"attempts": calls, "traced": traced}, seconds)
 
     def step(self, **keywords):
         """What `steps.one_step` gives for the class."""
@@ -101,14 +101,14 @@ class Separate:
         """What `steps.own_sizes` gives for the class."""
         return self._ask({"sizes": keywords})
 
-    def _ask(self, question):
+    def _ask(self, question, seconds=None):
         self.breaker.check()
         try:
             if self.process is None:
                 self._start()
             assert self.process is not None
             begun = time.monotonic()
-            reply = self.process.ask(question, self.time_limit)
+            reply = self.process.ask(question, seconds or self.time_limit)
         except (Lost, InvalidInput) as reason:
             self._kill()
             self.breaker.lose(str(reason))
