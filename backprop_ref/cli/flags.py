@@ -10,7 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 from backprop_ref.experiments.schema import flags as schema_flags
 
 BASIC = {
-    "--data-path": "Table (CSV, Excel…); for train, a folder.",
+    "--data-path": "A table; for train a folder, too.",
     "--target": "Column to learn; default: the last.",
     "--task": "classification or regression.",
     "--drop": "Columns to leave out.",

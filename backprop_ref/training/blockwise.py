@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -47,6 +46,8 @@ class BlockwiseRun(Run):
     _due = math.inf
     _rest: Iterator[tuple[int, Batch, Batch]] | None = None
     """The windows that are left of an epoch under way."""
+    _window: tuple[int, Batch, Batch] | None = None
+    """The one that a stop leaves to be trained first."""
 
     @property
     def stripes(self) -> Stripes:
@@ -76,9 +77,10 @@ class BlockwiseRun(Run):
         params, slots = self._beside(rates[0], begun)
         part = Progress.none(self.pairs.measures) if begun is None else begun.part
         if begun is None or self._rest is None:
-            self._rest = self._windows(part.rows, params.dtype)
+            self._rest, self._window = self._windows(part.rows, params.dtype), None
         windows, layers, first = len(self.stripes.windows), len(self.pairs.rates), part.rows
-        for i, x, y in self._rest:
+        while (window := self._window or next(self._rest, None)) is not None:
+            self._window, (i, x, y) = window, window
             reached = Begun(params.copy(), {name: slot.copy() for name, slot in slots.items()}, replace(part))
             more: dict[str, Any] = {}
             if self.pairs.rates and state.key is not None:
@@ -91,8 +93,8 @@ class BlockwiseRun(Run):
             except (Interrupted, Paused):
                 if part.rows:
                     self.state = self.state._replace(begun=reached)
-                self._rest = itertools.chain([(i, x, y)], self._rest)
                 raise
+            self._window = None
             part.rows += len(x)
             part.loss += float(losses[0]) * len(x)
             part.measures = part.measures + measures[0]
