@@ -277,7 +277,9 @@ def test_a_folder_whose_data_changed_is_not_resumed(tmp_path, monkeypatch, capsy
     assert "cannot be resumed with another data" in capsys.readouterr().err
 
 
-def test_a_block_is_held_and_not_the_folder(tmp_path):
+def test_a_block_is_held_and_not_the_folder(tmp_path, monkeypatch):
+    """Also where a checkpoint is written after each window."""
+    monkeypatch.setattr(fit, "CHECKPOINT_SECONDS", 0.0)
     x = np.zeros((200_000, 20), np.float32)
     x[:, 0] = np.arange(len(x)) % 7
     folder = write(tmp_path / "folder", "npy", x, np.arange(len(x)) % 2)
@@ -286,7 +288,8 @@ def test_a_block_is_held_and_not_the_folder(tmp_path):
     tracemalloc.start()
     part = br.open_folder(folder, block_rows=2000).parts(test_size=0.1)["train"]
     net = br.Network([20, 2], ["softmax"], "cross_entropy")
-    br.train(net, net.init(dtype="float32"), part, epochs=1, batch_size=5000, shuffle=False, backend="numpy")
+    how = {"batch_size": 5000, "shuffle": False, "backend": "numpy", "run_dir": tmp_path / "run"}
+    br.train(net, net.init(dtype="float32"), part, epochs=1, **how)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < size / 2
