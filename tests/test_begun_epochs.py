@@ -70,6 +70,7 @@ def resumed(folder, backends, numerics, how):
     raise AssertionError
 
 
+@pytest.mark.few(3, 12)
 @pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize(
     ("backends", "numerics"),
