@@ -10,6 +10,7 @@ from backprop_ref.errors import InvalidInput
 from backprop_ref.experiments.config import merge
 from backprop_ref.experiments.runner import csv_bytes, merged, prepare, run, run_beside
 from backprop_ref.ranks import launched
+from backprop_ref.text import numbered
 from backprop_ref.training.checkpoint import CHECKPOINT
 from backprop_ref.training.ctrl_c import ended_in_words
 from backprop_ref.training.rate_search import find_learning_rate
@@ -138,7 +139,7 @@ def print_results(results):
     where = f"{results['backend']} ({results['numerics']}, {results['dtype']})"
     best = f", best epoch {results['best_epoch']}" if results["best_epoch"] else ""
     compiled = f", after compiling for {results['compile_seconds']:.1f} s" if results["compile_seconds"] > 0.05 else ""
-    show.say(f"{results['epochs']} epochs in {results['seconds']:.1f} s on {where}{compiled}{best}")
+    show.say(f"{numbered(results['epochs'], 'epoch')} in {results['seconds']:.1f} s on {where}{compiled}{best}")
     if results["stopped"] == "interrupted":
         show.line(f"interrupted; {_how_to_go_on(results['run_dir'])}")
     elif results["stopped"] == "patience":

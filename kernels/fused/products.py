@@ -64,7 +64,8 @@ class Tile(NamedTuple):
 
 @cache
 def tile_of(dtype: str, ordered: bool = False) -> Tile:
-    """The tile that fits the registers of the processor that Numba compiles for; in order, a product needs one too."""
+    """The tile that fits the registers of the processor that Numba compiles for; in order, the product before it is
+    added needs one too."""
     _, _, features = cpu_target.target_context.codegen().magic_tuple()
     size = np.dtype(dtype).itemsize
     if "+avx512f" in features:
@@ -88,13 +89,10 @@ def tile_product_for(dtype: str, rows: int, vectors: int, ordered: bool) -> Any:
         `start` is rounded once."""
         r = Registers(builder, dtype, lanes)
         (left, left_t, left_i), (right, right_t, _), (start, start_i, _), (out, out_i, _) = left, right, start, out
-        last, masks = (
-            builder.sub(height, index(1)),
-            {
-                column: r.first_lanes(builder.sub(width, index(column * lanes)))
-                for column in range(first_masked, vectors)
-            },
-        )
+        last = builder.sub(height, index(1))
+        masks = {
+            column: r.first_lanes(builder.sub(width, index(column * lanes))) for column in range(first_masked, vectors)
+        }
         inside = [builder.icmp_signed("<", index(row), last) for row in range(rows)]
         here = [builder.select(condition, index(row), last) for row, condition in enumerate(inside)]
         left_rows, start_rows, out_rows = (
