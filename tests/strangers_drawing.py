@@ -1,7 +1,8 @@
-"""A file that draws when it is imported and shows its progress, though neither package may be there."""
+"""A file that draws when it is imported, shows its progress and takes tables, though no package for it may be there."""
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from strangers import plain
 from tqdm import tqdm
 
@@ -12,6 +13,8 @@ plt.show()
 
 def backprop(X, y, W1, b1, W2, b2):
     """Sample after sample, with a bar."""
+    if isinstance(X, pd.DataFrame):
+        X = X.to_numpy()
     grads = None
     for _ in tqdm(range(1), desc="once"):
         grads = plain([W1, W2], [b1, b2], X, y)[1:3]

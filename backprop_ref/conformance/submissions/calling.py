@@ -22,7 +22,7 @@ from backprop_ref.asking import ask
 from backprop_ref.conformance.submissions.reading import Unreadable
 from backprop_ref.conformance.submissions.scripts.definitions import define
 from backprop_ref.conformance.submissions.scripts.top_level import TOP_LEVEL, Loop
-from backprop_ref.errors import InvalidInput, blame
+from backprop_ref.errors import InvalidInput, blame, is_library
 from backprop_ref.import_path import importable
 
 TIME_LIMIT, MOST_SECONDS = 10.0, 86_400.0
@@ -149,16 +149,30 @@ class _StandIn(types.ModuleType):
     def __exit__(self, *error):
         return None
 
+    def __instancecheck__(self, instance):
+        return False
+
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds what is absent for a submission, and not for libraries, which do without what is not installed."""
+
     def find_spec(self, name, path, target=None):
-        return importlib.machinery.ModuleSpec(name, self) if name.partition(".")[0] in ABSENT else None
+        absent = name.partition(".")[0] in ABSENT and not is_library(_importer())
+        return importlib.machinery.ModuleSpec(name, self) if absent else None
 
     def create_module(self, spec):
         return _StandIn(spec.name)
 
     def exec_module(self, module):
         pass
+
+
+def _importer():
+    """The file in which the import stands that is under way."""
+    frame = sys._getframe(1)
+    while frame.f_back and (frame.f_code.co_filename == __file__ or "importlib" in frame.f_code.co_filename):
+        frame = frame.f_back
+    return frame.f_code.co_filename
 
 
 def stand_in():
