@@ -215,7 +215,7 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
         if (sizes, hard, *known) in unfit:  # the kind of network has nothing to do with it
             continue
         found, reasons = _scored(submission, kind, known, hard)
-        problem = problem or next(filter(None, reasons), "")
+        problem = getattr(submission, "missing", "") or problem or next(filter(None, reasons), "")
         said.update(reasons)
         if found:
             best = max(score for score, _, _ in found)

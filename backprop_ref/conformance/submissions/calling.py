@@ -21,6 +21,7 @@ import numpy as np
 from backprop_ref.asking import ask
 from backprop_ref.conformance.submissions.reading import Unreadable
 from backprop_ref.conformance.submissions.scripts.definitions import define
+from backprop_ref.conformance.submissions.scripts.script import SCRIPT, as_class
 from backprop_ref.conformance.submissions.scripts.top_level import TOP_LEVEL, Loop
 from backprop_ref.errors import InvalidInput, blame, is_library
 from backprop_ref.import_path import importable
@@ -197,6 +198,8 @@ def _from_file(place, name):
         raise InvalidInput(f"{place}: no such file")
     if name == TOP_LEVEL:
         return _defined(path)
+    if name == SCRIPT:
+        return _as_a_whole(path)
     module = _module(path)
     try:
         with _limited(PATIENCE):
@@ -244,6 +247,15 @@ def _defined(path):
         define(tree, vars(module), str(path))
     if (loop := Loop.of(tree)) is not None:
         vars(module)[TOP_LEVEL] = loop.function(vars(module), str(path))
+    return module
+
+
+def _as_a_whole(path):
+    """The module of a file without the training at its top level, with the script as a class in it."""
+    module = _module(path)
+    with _limited(PATIENCE):
+        if (found := as_class(ast.parse(path.read_bytes()), str(path))) is not None:
+            vars(module)[SCRIPT] = found
     return module
 
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from backprop_ref.conformance.submissions.adaptive import all_equal
 from backprop_ref.conformance.submissions.calling import NotJudged, Refusal
 from backprop_ref.conformance.submissions.labels import labels
 from backprop_ref.conformance.submissions.reading import (
@@ -119,7 +120,7 @@ def one_step(
     if step.W is None and step.dW is None and plan.update is not None:
         _call(model, plan.update, given, result)
         step = _seen(model, slots, known, None, sizes)
-    if step.W is not None and _equal_moves(known[0], step.W):
+    if step.W is not None and all_equal([new - old for old, new in zip(known[0], step.W, strict=True)]):
         step = _kept(slots, step) or step._replace(adaptive=True)
     if step.W is None and step.dW is None:
         methods = ", ".join(call.method for call in plan.calls)
@@ -276,17 +277,6 @@ def _kept(slots, step) -> Step | None:
         return None
     dW, db = slots.ours(found.dW, found.db)
     return step._replace(loss=step.loss if found.loss is None else found.loss, W=None, b=None, dW=dW, db=db)
-
-
-def _equal_moves(before, after) -> bool:
-    """Whether the weights all move by one amount, as by a first step of Adam or RMSprop, whatever the gradient is."""
-    moves = np.concatenate([np.ravel(np.abs(new - old)) for old, new in zip(before, after, strict=True)])
-    least, most = np.quantile(moves[moves > 0.0], [0.1, 0.9]) if np.count_nonzero(moves) > SOME else (0.0, 1.0)
-    return bool(most - least <= 1e-3 * most)
-
-
-SOME = 5
-"""So many weights have to move for that to be seen."""
 
 
 def _autograd(model, sizes, before, samples, loss_name) -> Step:

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -273,6 +274,8 @@ def paths(model: Any, scalars=False, every=False) -> list[tuple[tuple[Any, ...],
         inner = enumerate(holder) if isinstance(holder, list | tuple) else holder.items()
         for key, value in inner:
             here = (*path, key)
+            if isinstance(key, str) and key.startswith("__"):
+                continue
             value = value.data if is_box(value) else value
             if isinstance(value, np.ndarray):
                 if 0 < value.ndim < 3 and value.dtype.kind in "fiO" and not other(here):
@@ -395,7 +398,7 @@ def _filled(there, value) -> bool:
 def _is_object(value):
     return (
         hasattr(value, "__dict__")
-        and not isinstance(value, type)
+        and not isinstance(value, type | ModuleType)
         and not callable(getattr(value, "__code__", None))
         and not hasattr(value, "__code__")
     )
