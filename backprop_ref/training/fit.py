@@ -263,7 +263,7 @@ class Run:
                 self.state, self._order = self.state._replace(begun=Begun(params, slots, part)), orders
             raise
         finally:
-            vars(self.ranks).pop("is_due", None)  # sums that follow, as of validation, are of a whole epoch
+            self.ranks.is_due = Alone.is_due  # sums that follow, as of validation, are of whole epochs
         return Chunk(params, slots, orders, rates[: len(losses)], losses, measures, snapshots, seeds)
 
     def _beside(self, rate: float, begun: Begun | None = None) -> tuple[Parameters, Slots]:
