@@ -91,6 +91,11 @@ def compiled(
     return dispatcher
 
 
+def is_kept(dispatcher: Any) -> bool:
+    """Whether its machine code goes to disk."""
+    return isinstance(dispatcher._cache, _CodeOnDisk)
+
+
 def is_stored(dispatcher: Any, signature: Any) -> bool:
     """Whether its machine code is on disk."""
     where = dispatcher._cache

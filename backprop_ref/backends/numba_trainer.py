@@ -20,7 +20,7 @@ from backprop_ref.dropout import Rates, Seeds
 from backprop_ref.errors import unknown
 from backprop_ref.formulas import LOSSES, OWN_ACTIVATIONS, UPDATES, terms_name
 from backprop_ref.kernels import compiling
-from backprop_ref.kernels.fused import epochs, layers, memory, one_network, pieces, products
+from backprop_ref.kernels.fused import epochs, layers, memory, one_network, pieces, products, uncompiled
 from backprop_ref.kernels.fused.calls import Products
 from backprop_ref.kernels.fused.epochs import (
     Counts,
@@ -51,6 +51,12 @@ COMPILE_SECONDS = 3.0
 TIMES_OVER = 2.0
 AHEAD_AFTER_SECONDS = 1.0
 AHEAD_FOR_SECONDS = 5.0
+
+# The program for every network does nothing but call its pieces, and runs in Python, too, some 0.1 ms a step slower.
+# Where it is not on disk, it is compiled first for more steps than these, or else by another process, in the midst of
+# training that lasts.
+UNCOMPILED_STEPS = 30_000
+PROGRAM_AFTER_SECONDS = 0.3
 SPECIALIZE = ("auto", "always", "never")
 
 # Layers up to that width have the samples of a batch side by side, wider ones those of a neuron.
@@ -157,7 +163,8 @@ class Trainer:
     """A `backends.base.Trainer`, compiled.
 
     Its program is that for every network, with the pieces of a `kind`, or, `fixed`, one with constants for this network
-    alone. In reproducible numerics the one takes the place of the other when it has been compiled elsewhere.
+    alone. In reproducible numerics the one takes the place of the other when it has been compiled elsewhere. Where the
+    program for every network is not there either, and `steps_ahead` are known and few, it runs in Python, `uncompiled`.
 
     Beyond its caller's arrays it has one of parameters + batch x (sum of widths + 3 x widest + outputs + 2) numbers,
     under dropout of batch x 2 widths more, those of a shard's gradient where there are several, and the packed operands
@@ -178,6 +185,9 @@ class Trainer:
         self._general, self._constants = (plan, kind), shape
         self._ahead: Ahead | None = None
         self._steps, self._steps_ahead, self._steps_done, self._seconds = 1, steps_ahead, 0, 0.0
+        self._next: one_network.Shape | None = None
+        self._in_vain = False
+        self._uncompiled = 0 < steps_ahead <= UNCOMPILED_STEPS and not pieces.program_is_there(kind.dtype)
         self._measures = metrics.width(rules.metric, int(plan.layers[-1, 1]))
         self._take(shape if fixed else None)
 
@@ -214,7 +224,8 @@ class Trainer:
             with _announced(f"compiling a training step for {dtype}"), compiling.uncollected():
                 kind, plan = self.kind._replace(shared=shared), self.plan
                 if shape is None:
-                    self._program, plan = epochs.program(dtype), pieces.with_pieces(plan, kind, self.rules)
+                    self._program = uncompiled.program(dtype) if self._uncompiled else epochs.program(dtype)
+                    plan = pieces.with_pieces(plan, kind, self.rules, self._uncompiled)
                 else:
                     self._program = one_network.program(dtype, shape, self.kind.fused)
                     self._program.compile(epochs.SIGNATURE)
@@ -248,7 +259,7 @@ class Trainer:
                 with self._state(flat, slots) as state:
                     more = self._steps_of_one_program(data, state, history, poll)
                 if more:
-                    self._take(self._constants)
+                    self._take(self._next)
         finally:
             if flat is not params.flat:
                 params.flat[:] = flat
@@ -290,11 +301,11 @@ class Trainer:
             raise IndexError(f"orders have to be of rows 0 to {samples - 1}")
 
     def _steps_of_one_program(self, data: Data, state: State, history: History, poll: Poll) -> bool:
-        """Calls the program, for a little while each time, until there is nothing more to do, or one with constants is
-        there to go on; gives whether there is more to do."""
-        more, jobs, samples = True, dict[bool, npt.NDArray[np.int64]](), len(data.x)
+        """Calls the program, for a little while each time, until there is nothing more to do, or another one is there to
+        go on; gives whether there is more to do."""
+        more, jobs, samples = True, dict[bool, Any](), len(data.x)
         done = _steps_at(history.cursor, samples, self.plan.batch_size)
-        while more and not self._constants_are_there():
+        while more and not self._another_is_there():
             poll()
             started, steps = time.perf_counter(), self._steps
             # who comes second does not wait for Numba's threads, but computes alone, and to the same bits
@@ -313,23 +324,35 @@ class Trainer:
             self._steps_done, self._seconds = self._steps_done + done - before, self._seconds + spent
         return more
 
-    def _constants_are_there(self) -> bool:
-        """Whether a program with constants is on disk now; starts to compile it where training will last."""
-        if self.fixed or self._constants is None or self.kind.fused:
+    def _another_is_there(self) -> bool:
+        """Whether a quicker program is on disk now, the `_next`; starts to compile it where training will last."""
+        if self.fixed or not self._uncompiled and (self._constants is None or self.kind.fused):
             return False
         if self._ahead is not None:
             if not self._ahead.is_over():
                 return False
-            self._ahead, shape = None, self._constants
-            there = compiling.is_stored(one_network.program(self.dtype.name, shape), epochs.SIGNATURE)
-            self._constants = shape if there else None
-            return there
+            self._ahead = None
+            return self._is_made()
         left = self._seconds * (self._steps_ahead / max(self._steps_done, 1) - 1.0)
-        if self._seconds > AHEAD_AFTER_SECONDS and left > AHEAD_FOR_SECONDS and sys.executable:
-            self._ahead = Ahead(self.dtype.name, self._constants)
+        after, lasts = AHEAD_AFTER_SECONDS, AHEAD_FOR_SECONDS
+        if self._uncompiled:
+            after = lasts = PROGRAM_AFTER_SECONDS
+        if self._seconds > after and left > lasts and sys.executable and not self._in_vain:
+            self._ahead = Ahead(self.dtype.name, None if self._uncompiled else self._constants)
         return False
 
-    def _job(self, shared: bool, data: Data, state: State, history: History) -> npt.NDArray[np.int64]:
+    def _is_made(self) -> bool:
+        """Whether the other process left the program that it was to compile; it is then the `_next`."""
+        if self._uncompiled:
+            there = pieces.program_is_there(self.dtype.name)
+            self._uncompiled, self._in_vain = not there, not there
+        elif self._constants is not None:
+            program = one_network.program(self.dtype.name, self._constants)
+            there = compiling.is_stored(program, epochs.SIGNATURE)
+            self._next = self._constants = self._constants if there else None
+        return there
+
+    def _job(self, shared: bool, data: Data, state: State, history: History) -> Any:
         """All that the program gets, in memory."""
         products, plan = self._plan(shared)
         counts = Counts(
@@ -342,6 +365,8 @@ class Trainer:
             weighted=self.rules.weighted,
         )
         job = Job(products, plan, self._sections, data, state, history, counts, self._work)
+        if self._uncompiled and not self.fixed:
+            return uncompiled.Memory.of(self.dtype.name, job)
         return memory.words_of(epochs.kind_for(self.dtype.name), job)
 
     @contextlib.contextmanager
