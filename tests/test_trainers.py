@@ -244,7 +244,7 @@ def test_constants_take_over_in_the_midst_of_long_training(tmp_path):
 
 
 PLANS = (
-    (Network([4, 3, 2], ["sigmoid", "softmax"], "ce"), lambda: br.Adam(), {"shards": 2}),
+    (Network([4, 3, 2], ["sigmoid", "softmax"], "ce"), br.Adam, {"shards": 2}),
     (Network([20, 64, 3], ["relu", "softmax"], "ce"), br.SGD, {}),
     (
         Network([20, 40, 32, 3], ["tanh", "relu", "sigmoid"], "bce"),
@@ -267,8 +267,13 @@ def test_what_is_not_compiled_yet_runs_in_python_to_the_same_bits(plan, numerics
         monkeypatch.setattr(pieces, "program_is_there", lambda dtype, is_there=is_there: is_there)
         result = br.train(
             *(network, network.init(1, dtype=dtype), x.astype(dtype), y.astype(dtype)),
-            **{"epochs": 3, "batch_size": 16, "optimizer": optimizer(), "numerics": numerics},
-            **{"backend": "numba", "progress": False, **how},
+            epochs=3,
+            batch_size=16,
+            optimizer=optimizer(),
+            numerics=numerics,
+            backend="numba",
+            progress=False,
+            **how,
         )
         found.append((result.params.sha256(), repr(result.history)))
     assert found[0] == found[1] and set(ran) == {dtype}

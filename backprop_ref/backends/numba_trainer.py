@@ -187,7 +187,8 @@ class Trainer:
         self._steps, self._steps_ahead, self._steps_done, self._seconds = 1, steps_ahead, 0, 0.0
         self._next: one_network.Shape | None = None
         self._in_vain = False
-        self._uncompiled = 0 < steps_ahead <= UNCOMPILED_STEPS and not pieces.program_is_there(kind.dtype)
+        few = not fixed and 0 < steps_ahead <= UNCOMPILED_STEPS
+        self._uncompiled = few and not pieces.program_is_there(kind.dtype)
         self._measures = metrics.width(rules.metric, int(plan.layers[-1, 1]))
         self._take(shape if fixed else None)
 
@@ -301,8 +302,8 @@ class Trainer:
             raise IndexError(f"orders have to be of rows 0 to {samples - 1}")
 
     def _steps_of_one_program(self, data: Data, state: State, history: History, poll: Poll) -> bool:
-        """Calls the program, for a little while each time, until there is nothing more to do, or another one is there to
-        go on; gives whether there is more to do."""
+        """Calls the program, for a little while each time, until there is nothing more to do, or another one is there
+        that goes on; gives whether there is more to do."""
         more, jobs, samples = True, dict[bool, Any](), len(data.x)
         done = _steps_at(history.cursor, samples, self.plan.batch_size)
         while more and not self._another_is_there():
@@ -326,7 +327,7 @@ class Trainer:
 
     def _another_is_there(self) -> bool:
         """Whether a quicker program is on disk now, the `_next`; starts to compile it where training will last."""
-        if self.fixed or not self._uncompiled and (self._constants is None or self.kind.fused):
+        if not self._uncompiled and (self.fixed or self._constants is None or self.kind.fused):
             return False
         if self._ahead is not None:
             if not self._ahead.is_over():
@@ -365,7 +366,7 @@ class Trainer:
             weighted=self.rules.weighted,
         )
         job = Job(products, plan, self._sections, data, state, history, counts, self._work)
-        if self._uncompiled and not self.fixed:
+        if self._uncompiled:
             return uncompiled.Memory.of(self.dtype.name, job)
         return memory.words_of(epochs.kind_for(self.dtype.name), job)
 

@@ -316,8 +316,8 @@ COMPILED = Words(calls_for, readers, merged, at, layer_of, settings_of, add_to, 
 
 
 def training(dtype: str, read: Any, step: Any, words: Words = COMPILED) -> Callable[..., bool]:
-    """``train(memory, steps)``, yet to be compiled, over ``step(memory, job, epoch, start, size, weight)``; `read` gives
-    the job in memory."""
+    """``train(memory, steps)``, yet to be compiled, over ``step(memory, job, epoch, start, size, weight)`` and
+    ``read(memory)``, the job in memory."""
     at, put, all_finite, weight_of = words.at, words.put, words.all_finite, words.weight_of
 
     def train(memory: Any, steps: int) -> bool:
