@@ -19,7 +19,7 @@ from backprop_ref.progress import Bar
 from backprop_ref.training.ctrl_c import uninterrupted
 from backprop_ref.training.train import train
 
-TIMED_SECONDS = 0.3
+TIMED_SECONDS = 0.15
 REFERENCE = "numpy, reproducible"
 
 
