@@ -279,30 +279,19 @@ def test_what_is_not_compiled_yet_runs_in_python_to_the_same_bits(plan, numerics
     assert found[0] == found[1] and set(ran) == {dtype}
 
 
-def test_the_program_takes_over_when_another_process_has_compiled_it(monkeypatch):
-    """If it has: else training goes on as it is."""
-    monkeypatch.setattr(numba_trainer, "PROGRAM_AFTER_SECONDS", 0.0)
-    there, asked = [False], []
-    monkeypatch.setattr(pieces, "program_is_there", lambda dtype: there[0])
-
-    class Done:
-        def __init__(self, *what):
-            asked.append(what)
-
-        def is_over(self):
-            return True
-
-    monkeypatch.setattr(numba_trainer, "Ahead", Done)
-    network, orders = Network([2, 3, 1], ["tanh", "sigmoid"], "sse"), np.tile(np.arange(2), (50, 1))
+def test_the_program_is_compiled_for_what_goes_on(monkeypatch):
+    """After as many steps as do without, or from the start where more are expected."""
+    monkeypatch.setattr(pieces, "program_is_there", lambda dtype: False)
+    network, orders = Network([2, 3, 1], ["tanh", "sigmoid"], "sse"), np.tile(np.arange(2), (400, 1))
     hashes = []
-    for works in (False, True):
-        there[0], params = False, network.init(1)
-        made = numba_trainer.create(network, br.SGD(0.1), "float64", 2, 1, "r2", 1, 200, "never")
-        there[0] = works
+    for expected, wanted in ((400, [True, True, False, False]), (10**4, [False] * 4)):
+        made = numba_trainer.create(network, br.SGD(0.1), "float64", 2, 1, "r2", 1, expected)
+        params, found = network.init(1), []
         for _ in range(4):
-            made.run(params, {}, np.eye(2), np.ones((2, 1)), orders, [0.1] * 50)
+            made.run(params, {}, np.eye(2), np.ones((2, 1)), orders, [0.1] * 400)
+            found.append(made._uncompiled)
         hashes.append(params.sha256())
-        assert made._uncompiled != works and asked.pop() == ("float64", None) and not asked
+        assert found == wanted
     assert hashes[0] == hashes[1]
 
 

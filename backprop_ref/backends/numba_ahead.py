@@ -1,5 +1,4 @@
-"""A program that another process compiles while this one trains without: one with constants for a network, or that for
-every network."""
+"""A program with constants, compiled by another process while this one trains with the program for every network."""
 
 import contextlib
 import os
@@ -8,7 +7,7 @@ import subprocess
 import sys
 import weakref
 
-from backprop_ref.kernels.fused import one_network, pieces
+from backprop_ref.kernels.fused import one_network
 from backprop_ref.kernels.fused.epochs import SIGNATURE
 from backprop_ref.kernels.fused.one_network import Shape
 
@@ -18,7 +17,7 @@ COMMAND = "from backprop_ref.backends.numba_ahead import compile_it; compile_it(
 class Ahead:
     """The other process. It ends with this object, and with the program that made it."""
 
-    def __init__(self, dtype: str, shape: Shape | None) -> None:
+    def __init__(self, dtype: str, shape: Shape) -> None:
         read, write = os.pipe()
         with os.fdopen(read, "rb") as given, os.fdopen(write, "wb") as giving:
             self._process = subprocess.Popen(
@@ -44,8 +43,4 @@ def compile_it() -> None:
     """What the other process does, after everything else that wants a processor."""
     with contextlib.suppress(AttributeError, OSError):
         os.nice(10)
-    dtype, shape = pickle.load(sys.stdin.buffer)
-    if shape is None:
-        pieces.compile_program(dtype)
-    else:
-        one_network.program(dtype, shape).compile(SIGNATURE)
+    one_network.program(*pickle.load(sys.stdin.buffer)).compile(SIGNATURE)

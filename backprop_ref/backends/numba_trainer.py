@@ -53,10 +53,8 @@ AHEAD_AFTER_SECONDS = 1.0
 AHEAD_FOR_SECONDS = 5.0
 
 # The program for every network does nothing but call its pieces, and runs in Python, too, some 0.1 ms a step slower.
-# Where it is not on disk, it is compiled first for more steps than these, or else by another process, in the midst of
-# training that lasts.
-UNCOMPILED_STEPS = 30_000
-PROGRAM_AFTER_SECONDS = 0.3
+# Where it is not on disk, so many steps do without.
+UNCOMPILED_STEPS = 1000
 SPECIALIZE = ("auto", "always", "never")
 
 # Layers up to that width have the samples of a batch side by side, wider ones those of a neuron.
@@ -186,7 +184,6 @@ class Trainer:
         self._ahead: Ahead | None = None
         self._steps, self._steps_ahead, self._steps_done, self._seconds = 1, steps_ahead, 0, 0.0
         self._next: one_network.Shape | None = None
-        self._in_vain = False
         few = not fixed and 0 < steps_ahead <= UNCOMPILED_STEPS
         self._uncompiled = few and not pieces.program_is_there(kind.dtype)
         self._measures = metrics.width(rules.metric, int(plan.layers[-1, 1]))
@@ -326,32 +323,24 @@ class Trainer:
         return more
 
     def _another_is_there(self) -> bool:
-        """Whether a quicker program is on disk now, the `_next`; starts to compile it where training will last."""
-        if not self._uncompiled and (self.fixed or self._constants is None or self.kind.fused):
+        """Whether it is time for another program, the `_next`: for one with constants that is on disk now, which
+        another process starts to compile where training will last."""
+        if self._uncompiled:
+            self._uncompiled = self._steps_done < UNCOMPILED_STEPS
+            return not self._uncompiled
+        if self.fixed or self._constants is None or self.kind.fused:
             return False
         if self._ahead is not None:
             if not self._ahead.is_over():
                 return False
-            self._ahead = None
-            return self._is_made()
+            self._ahead, shape = None, self._constants
+            there = compiling.is_stored(one_network.program(self.dtype.name, shape), epochs.SIGNATURE)
+            self._next = self._constants = shape if there else None
+            return there
         left = self._seconds * (self._steps_ahead / max(self._steps_done, 1) - 1.0)
-        after, lasts = AHEAD_AFTER_SECONDS, AHEAD_FOR_SECONDS
-        if self._uncompiled:
-            after = lasts = PROGRAM_AFTER_SECONDS
-        if self._seconds > after and left > lasts and sys.executable and not self._in_vain:
-            self._ahead = Ahead(self.dtype.name, None if self._uncompiled else self._constants)
+        if self._seconds > AHEAD_AFTER_SECONDS and left > AHEAD_FOR_SECONDS and sys.executable:
+            self._ahead = Ahead(self.dtype.name, self._constants)
         return False
-
-    def _is_made(self) -> bool:
-        """Whether the other process left the program that it was to compile; it is then the `_next`."""
-        if self._uncompiled:
-            there = pieces.program_is_there(self.dtype.name)
-            self._uncompiled, self._in_vain = not there, not there
-        elif self._constants is not None:
-            program = one_network.program(self.dtype.name, self._constants)
-            there = compiling.is_stored(program, epochs.SIGNATURE)
-            self._next = self._constants = self._constants if there else None
-        return there
 
     def _job(self, shared: bool, data: Data, state: State, history: History) -> Any:
         """All that the program gets, in memory."""

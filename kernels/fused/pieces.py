@@ -64,12 +64,6 @@ def program_is_there(dtype: str) -> bool:
     return bool(found.overloads) or not is_kept(found) or is_stored(found, SIGNATURE)
 
 
-def compile_program(dtype: str) -> None:
-    """The program for every network, and before it the pieces that do nothing but call others."""
-    _of_step(dtype), _of_value_and_grad(dtype)
-    program(dtype).compile(SIGNATURE)
-
-
 def with_pieces(plan: Plan, kind: Kind, rules: Rules, uncompiled: bool = False) -> Plan:
     """The plan with the addresses of all that it calls; the program that calls it is compiled, too, if it is not to be
     `uncompiled`."""
