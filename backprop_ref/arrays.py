@@ -18,6 +18,11 @@ Rows: TypeAlias = npt.NDArray[np.int64]
 """Shape (rows,): numbers of rows, from 0; or (epochs, samples): the order of the samples in each epoch."""
 
 
+def is_masked(values: Any) -> bool:
+    """Whether this is one of NumPy's masked arrays; their module is not imported for what is none."""
+    return isinstance(values, np.ndarray) and type(values) is not np.ndarray and isinstance(values, np.ma.MaskedArray)
+
+
 def plain_array(values: Any) -> npt.NDArray[Any]:
     """Values as a NumPy array: tensors without their gradients, what is sparse in full, tables column by column.
 
