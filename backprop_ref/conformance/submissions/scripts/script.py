@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from backprop_ref.conformance.submissions.scripts.top_level import _loaded, _once, _stored
+from backprop_ref.conformance.submissions.scripts.top_level import HELD, _loaded, _once, _stored
 from backprop_ref.conformance.submissions.settings import BATCH, ONCE, QUIET, role, setting
 
 SCRIPT = "script"
@@ -37,14 +37,38 @@ class Plan:
         self.before, self.trains, self.data = before, trains, data
 
     @classmethod
-    def of(cls, tree: ast.Module) -> "Plan | None":
-        """That of a file."""
+    def of(cls, tree: ast.Module, name: str = "") -> "Plan | None":
+        """That of a file; or, with the name of a function in it that changes weights of its module, of a call of that."""
         body = list(_flat(tree))
+        if name:
+            return _calling(body, next(one for one in body if isinstance(one, ast.FunctionDef) and one.name == name))
         for place in reversed(range(len(body))):
             if _trains(body[place]):
                 data = _data(body[:place], body[place])
                 return None if data is None else cls(body[:place], body[place], data)
         return None
+
+
+def changes_weights(tree: ast.Module, name: str) -> bool:
+    """Whether a function takes no weights, and changes some of its module."""
+    function = next((one for one in tree.body if isinstance(one, ast.FunctionDef) and one.name == name), None)
+    if function is None:
+        return False
+    taken = [one.arg for one in function.args.args]
+    local = {one for node in ast.walk(function) if isinstance(node, ast.Global) for one in node.names}
+    return {*map(role, taken)} <= {"x", "y", "rate"} and any(role(one) in HELD for one in local)
+
+
+def _calling(body, function):
+    """The plan of one call of a function, with the data that it takes or reads."""
+    taken = [one.arg for one in function.args.args]
+    needed = taken[: len(taken) - len(function.args.defaults)]
+    names = {role(one): one for one in [*_loaded(function), *taken] if role(one) in {"x", "y"}}
+    if names.keys() != {"x", "y"}:
+        return None
+    before = [node for node in body if not isinstance(node, ast.For | ast.While) and _call(node) is None]
+    call = ast.Call(ast.Name(function.name, ast.Load()), [ast.Name(one, ast.Load()) for one in needed], [])
+    return Plan(before, ast.copy_location(ast.Expr(call), function), {name: part for part, name in names.items()})
 
 
 def _flat(tree):
@@ -103,9 +127,9 @@ def _data(before, trains):
     return None if x is None or y is None else {x: "x", y: "y"}
 
 
-def as_class(tree: ast.Module, filename: str) -> type | None:
-    """The class; None where nothing in the file trains."""
-    plan = Plan.of(tree)
+def as_class(tree: ast.Module, filename: str, name: str = "") -> type | None:
+    """The class; None where nothing in the file trains. With a name, that function is called to train."""
+    plan = Plan.of(tree, name)
     if plan is None:
         return None
     own: dict[str, Any] = {"__name__": SCRIPT, "__file__": filename}
@@ -170,14 +194,14 @@ def _run(statements, space, filename, replace, data=()):
 
 def _wrapped(node):
     """The call that trains alone, made by ``__once__``."""
-    call = _call(node)
+    call = _call(node) or node.value
     once = ast.Call(ast.Name("__once__", ast.Load()), [call.func, *call.args], call.keywords)
     return ast.copy_location(ast.Expr(once), node)
 
 
 def _rated(plan, space):
     """Whether what is called to train takes a learning rate."""
-    call = _call(plan.trains)
+    call = _call(plan.trains) or getattr(plan.trains, "value", None)
     with contextlib.suppress(Exception):
         found = eval(compile(ast.Expression(call.func), SCRIPT, "eval"), space)
         return any(role(name) == "rate" for name in inspect.signature(found).parameters)
