@@ -268,7 +268,7 @@ def _tries(submission, network, doubtful, said):
     known = submission.layouts(layouts(submission.declared.layout()))
     batches, single = ([one for one in known if one.one_sample is alone] for alone in (False, True))
     first, depths = _sizes(submission, network)
-    if network is None and first and not submission.sizes():  # where a bug lets no layer differ from the next, one layer hides it
+    if network is None and first and not submission.sizes():  # where layers have to be alike, one layer hides the bug
         first = [first[0], (3,) * len(first[0]), *first[1:]]
     begun = _spent(submission)
     for one in _usual_tries(submission, network, first, depths, batches, single):

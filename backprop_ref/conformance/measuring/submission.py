@@ -65,24 +65,27 @@ def measure(submission, *, target="", network=None, reload=None) -> Outcome:
         submission.settle()
     assert best is not None
     best = _one_by_one(submission, best, chosen, network) or best
-    alone = _of_one_neuron(submission, best, chosen) if network is None else None
-    if alone is not None:
-        return alone
-    if network is None and smaller is None and submission.sizes() is None:
-        best = _in_more_outputs(submission, best, chosen) or best
-        alike = [form for form in found if form.sizes == chosen.sizes]
-        best = _in_wider_layers(submission, best, alike) or best
-        if best.verdict in {RIGHT, CONVENTION}:
-            best = _in_a_square(submission, best, chosen) or best
-        if best.verdict in {RIGHT, CONVENTION}:
-            _in_other_sizes(submission, best, chosen)
+    if network is not None or smaller is not None or submission.sizes() is not None:
+        return best
+    return _of_one_neuron(submission, best, chosen) or _with_other_sizes(submission, best, chosen, found)
+
+
+def _with_other_sizes(submission, best, chosen, found):
+    """The outcome by networks of other sizes too, of which more may be wrong."""
+    best = _in_more_outputs(submission, best, chosen) or best
+    alike = [form for form in found if form.sizes == chosen.sizes]
+    best = _in_wider_layers(submission, best, alike) or best
+    if best.verdict in {RIGHT, CONVENTION}:
+        best = _in_a_square(submission, best, chosen) or best
+    if best.verdict in {RIGHT, CONVENTION}:
+        _in_other_sizes(submission, best, chosen)
     return best
 
 
 def _of_one_neuron(submission, outcome, form):
     """The outcome for one output of a function of one w and b, where nothing but its db is wrong with several, for
     which it is one number; else None. So a linear or logistic regression is written."""
-    names = [name for name in submission.names if role(name) in {"W", "weights"}] if submission.kind == "function" else []
+    names = [name for name in getattr(submission, "names", ()) if role(name) in {"W", "weights"}]
     found = getattr(submission, "forms", {}).get(form.layout)
     of_one = found is not None and "W0" in found.roles and len(form.sizes) == 2 and form.sizes[1] > 1
     if outcome.verdict != WRONG or not of_one or any(name[0].isupper() for name in names):

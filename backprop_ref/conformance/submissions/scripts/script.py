@@ -38,7 +38,7 @@ class Plan:
 
     @classmethod
     def of(cls, tree: ast.Module, name: str = "") -> "Plan | None":
-        """That of a file; or, with the name of a function in it that changes weights of its module, of a call of that."""
+        """That of a file; or, with the name of a function that changes weights of its module, of a call of that."""
         body = list(_flat(tree))
         if name:
             return _calling(body, next(one for one in body if isinstance(one, ast.FunctionDef) and one.name == name))
@@ -72,7 +72,7 @@ def _calling(body, function):
 
 
 def _flat(tree):
-    """The statements at the top level, with those under ``if __name__ == …`` and those of a ``main()`` that is called."""
+    """The statements at the top level, with those under ``if __name__ == …`` and of a ``main()`` that is called."""
     mains = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef) and not node.args.args}
     for node in tree.body:
         inner = [node]
@@ -130,8 +130,10 @@ def _data(before, trains):
 def as_class(tree: ast.Module, filename: str, name: str = "") -> type | None:
     """The class; None where nothing in the file trains. With a name, that function is called to train."""
     plan = Plan.of(tree, name)
-    if plan is None:
-        return None
+    return None if plan is None else _class_of(plan, filename)
+
+
+def _class_of(plan: Plan, filename: str) -> type:
     own: dict[str, Any] = {"__name__": SCRIPT, "__file__": filename}
     _run(plan.before, own, filename, lambda: None)
     takes_rate = any(role(name) == "rate" for name in own if isinstance(own[name], float)) or _rated(plan, own)
@@ -148,11 +150,11 @@ def as_class(tree: ast.Module, filename: str, name: str = "") -> type | None:
 
             def replace():
                 space.update({name: _copied(value) for name, value in ours.items()})
-                for name, value in space.items():
-                    if setting(name) in ONCE and isinstance(value, int):
-                        space[name] = 1
-                    if role(name) == "rate" and isinstance(value, float) and learning_rate is not None:
-                        space[name] = learning_rate
+                for key, value in space.items():
+                    if setting(key) in ONCE and isinstance(value, int):
+                        space[key] = 1
+                    if role(key) == "rate" and isinstance(value, float) and learning_rate is not None:
+                        space[key] = learning_rate
 
             space.update({"__name__": SCRIPT, "__file__": filename})
             replace()
@@ -201,7 +203,7 @@ def _wrapped(node):
 
 def _rated(plan, space):
     """Whether what is called to train takes a learning rate."""
-    call = _call(plan.trains) or getattr(plan.trains, "value", None)
+    call: Any = _call(plan.trains) or getattr(plan.trains, "value", None)
     with contextlib.suppress(Exception):
         found = eval(compile(ast.Expression(call.func), SCRIPT, "eval"), space)
         return any(role(name) == "rate" for name in inspect.signature(found).parameters)

@@ -122,11 +122,15 @@ def one_step(
         _call(model, plan.update, given, result)
         step = _seen(model, slots, known, None, sizes)
     if step.W is not None:
+        moves = [old - new for old, new in zip(known[0], step.W, strict=True)]
         moments = _by_moments(slots, step, known, rate_of(keywords, settings))
         if moments is not None:
-            step = _kept(slots, step) or moments
-        elif all_equal([new - old for old, new in zip(known[0], step.W, strict=True)]):
-            step = _kept(slots, step) or step._replace(adaptive=True)
+            step = moments
+        elif all_equal(moves):
+            kept = _kept(slots, step)
+            signs = [] if kept is None else list(map(np.sign, kept.dW or ()))
+            fits = kept is not None and all(map(np.array_equal, signs, map(np.sign, moves)))
+            step = kept if kept is not None and fits else step._replace(adaptive=True)
     if step.W is None and step.dW is None:
         methods = ", ".join(call.method for call in plan.calls)
         raise Refusal(f"after {methods} no weights had changed, and no gradients were returned or kept in attributes")

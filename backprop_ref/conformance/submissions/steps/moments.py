@@ -25,7 +25,8 @@ def from_moments(slots, before, rate):
     rate : float or None
     """
     after = [part for part in slots.get() if part is not None]
-    moves = [np.subtract(old, new) for olds, news in zip(before, after, strict=True) for old, new in zip(olds, news, strict=True)]
+    pairs = (pair for lists in zip(before, after, strict=True) for pair in zip(*lists, strict=True))
+    moves = [old - new for old, new in pairs]
     n = len(slots.weights)
     shapes = slots.shapes_of([*slots.weights, *(slots.biases or ())])
     moves = [
@@ -70,7 +71,7 @@ def _first_moments(moves, there, floats):
         alike = [other for other in squares if other.shape == part.shape]
         return next((one for one, c in pairs if any(np.allclose(v, c * square, NEAR, 0.0) for v in alike)), None)
 
-    largest = max(moves, key=lambda move: np.count_nonzero(move))
+    largest = max(moves, key=np.count_nonzero)
     one = next((found for part in there if (found := beta(largest, part)) is not None), None)
     if one is None or not np.any(largest):
         return None
@@ -95,10 +96,11 @@ def _second_moments(moves, there, rate, floats):
             return np.sign(move) * root / np.sqrt(left)
         return None
 
-    largest = max(moves, key=lambda move: np.count_nonzero(move))
+    largest = max(moves, key=np.count_nonzero)
     return gradient if any(gradient(largest, part) is not None for part in there) else None
 
 
 def rate_of(keywords, settings):
     """The learning rate that a model was given, to its constructor or to a method."""
-    return next((given[name] for given in (keywords, settings) for name in RATES if isinstance(given.get(name), float)), None)
+    given = keywords | settings
+    return next((given[name] for name in RATES if isinstance(given.get(name), float)), None)
