@@ -24,6 +24,8 @@ def from_moments(slots, before, rate):
         Weights, and biases if there are any, in our layout.
     rate : float or None
     """
+    if slots.folded:
+        return None
     after = [part for part in slots.get() if part is not None]
     pairs = (pair for lists in zip(before, after, strict=True) for pair in zip(*lists, strict=True))
     moves = [old - new for old, new in pairs]
@@ -88,7 +90,7 @@ def _second_moments(moves, there, rate, floats):
     epsilons = sorted({0.0, 1e-10, 1e-8, 1e-7, 1e-6, *(one for one in floats if 0.0 < one < 1e-3)})
 
     def gradient(move, part):
-        if part.shape != move.shape or np.any(part < 0.0) or not np.any(move):
+        if part.shape != move.shape or not np.any(move) or not np.array_equal(part > 0.0, move != 0.0):
             return None
         root = np.sqrt(part)
         due = rate * root / np.sqrt(left)
