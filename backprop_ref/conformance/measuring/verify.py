@@ -11,6 +11,7 @@ import numpy as np
 
 from backprop_ref.backends import get_backend
 from backprop_ref.conformance.cases import Expected, mapped, tensors
+from backprop_ref.conformance.catalogue.known import BY_ID
 from backprop_ref.conformance.judging.fitting import ALMOST
 from backprop_ref.conformance.judging.judge import Held, judge
 from backprop_ref.conformance.judging.judged import NO_ANSWER
@@ -74,6 +75,7 @@ def submission_of(
     return kind(found, declared) if isinstance(found, Separate) else kind(found, declared, time_limit)
 
 
+PUT_TOGETHER = "name a function of weights, biases, x and y, or a class with train(x, y), that makes a whole step"
 TRIED = 4
 """So many functions and classes of a file are tried."""
 
@@ -81,7 +83,7 @@ TRIED = 4
 def verify_file(path: str, declared: Declared | None, time_limit: float, network: Network | str | None) -> Outcome:
     """The outcome for the first function, class or training loop of a file that can be judged, the likeliest first."""
     first: Outcome | InvalidInput | None = None
-    for name in targets(path)[:TRIED]:
+    for name, is_part in targets(path)[:TRIED]:
         target = f"{path}:{name}"
         try:
             outcome = verify_submission(
@@ -90,6 +92,9 @@ def verify_file(path: str, declared: Declared | None, time_limit: float, network
         except InvalidInput as error:
             first = first or error
             continue
+        if is_part and outcome.verdict != NOT_JUDGED and not (outcome.findings and _named(outcome)):
+            reason = f"{name} is a layer alone; what the file makes of it is not found: {PUT_TOGETHER}"
+            outcome = Outcome(target, NOT_JUDGED, reason=reason, calls=outcome.calls)
         if outcome.verdict != NOT_JUDGED:
             return outcome
         first = first if isinstance(first, Outcome) else outcome
@@ -97,6 +102,10 @@ def verify_file(path: str, declared: Declared | None, time_limit: float, network
         raise first
     assert first is not None
     return first
+
+
+def _named(outcome):
+    return all(one.id in BY_ID for one in outcome.findings)
 
 
 def verify_submission(

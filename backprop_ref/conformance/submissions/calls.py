@@ -1,5 +1,6 @@
 """One call of somebody's function, read as numbers: the same here as in a process of its own."""
 
+import copy
 import itertools
 import sys
 import time
@@ -141,6 +142,8 @@ def _attempt(function, arguments, keywords, shapes, traced):
     reached = _Reached()
     before = sys.gettrace()
     arguments, keywords = _with_classes(arguments, keywords, shapes)
+    if traced and _are_taken_for_arrays(function, arguments, keywords, shapes):
+        return Attempt(failure=TAKEN)
     try:
         sys.settrace(reached.enter if traced else before)
         result = _called(function, arguments, keywords, shapes)
@@ -153,6 +156,42 @@ def _attempt(function, arguments, keywords, shapes, traced):
     except Unreadable as reason:
         found = [part.shape for part in itertools.islice(leaves(result, set()), MANY)]
         return Attempt(len(reached.lines), reached.steps, str(reason), found)
+
+
+TAKEN = "TypeError: list indices: it takes a list of arrays, which happen to have equal shapes, for one array"
+
+
+class _TakenForArray(Exception):
+    pass
+
+
+class _Layers(list):
+    """A list of arrays that cannot be taken for one array of them all."""
+
+    def __array__(self, dtype=None, copy=None):
+        if dtype is not None and np.dtype(dtype).kind == "O":
+            return np.array([*self, None], dtype=object)[:-1]
+        raise _TakenForArray
+
+
+def _are_taken_for_arrays(function, arguments, keywords, shapes) -> bool:
+    """Whether ``x @ W`` works for a list W of arrays, only because these are alike or there is but one."""
+    alike = [_alike(one) for one in (*arguments, *keywords.values())]
+    if not any(alike):
+        return False
+    copies = [copy.deepcopy(one) for one in (*arguments, *keywords.values())]
+    guarded = [_Layers(one) if is_alike else one for one, is_alike in zip(copies, alike, strict=True)]
+    given, named = guarded[: len(arguments)], dict(zip(keywords, guarded[len(arguments) :], strict=True))
+    try:
+        _called(function, given, named, shapes)
+    except (Exception, SystemExit) as error:
+        return isinstance(error, _TakenForArray)
+    return False
+
+
+def _alike(argument) -> bool:
+    shapes = {part.shape for part in argument if isinstance(part, np.ndarray)} if isinstance(argument, list) else ()
+    return len(shapes) == 1 and all(isinstance(part, np.ndarray) for part in argument)
 
 
 def _place(frames):

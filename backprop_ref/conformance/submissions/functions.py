@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from backprop_ref.conformance.cases import Case, Values, same_bits, tensors
+from backprop_ref.conformance.submissions.adaptive import ADAPTIVE, all_equal
 from backprop_ref.conformance.submissions.answer import Answer
 from backprop_ref.conformance.submissions.calling import FROM_THE_START, TIME_LIMIT, Late, NotJudged, Refusal, run
 from backprop_ref.conformance.submissions.calls import Attempt, after, attempts, one_call, recorded
@@ -151,6 +152,8 @@ class Function:
             layout = layout or self.layout
             form = self._form(case, layout)
             values, slack, changed = self._ask(form, case, layout)
+            if self.missing:
+                return Answer(problem=self.missing)
             again = None
             if twice:
                 second, _, _ = self._ask(form, case, layout)
@@ -365,7 +368,13 @@ class Function:
         names = ", ".join(one.name for one in self.arguments or []) or "(none)"
         remedy = "call them weights, biases, x and y, or W1, b1, W2, b2, x and y"
         failure = Refusal(f"its arguments {names} cannot be told apart in {case.network.n_layers} layers; {remedy}")
-        if self.unfit:
+        roles = {role(one.name) for one in self.arguments or []}
+        if {"x", "y"} <= roles and not roles & {*GATHERED, "W", "b", "network"} and not failures:
+            failure = Refusal(
+                "it takes no weights: its own are made in it, or are of its module; have it take them, such as "
+                "(weights, biases, x, y) or (W1, b1, W2, b2, x, y), or verify the file without a name"
+            )
+        elif self.unfit:
             failure = Refusal(f"in none of {len(self.unfit)} forms could it be called with its {names}; {remedy}")
         if failures:
             others = f"; {len(failures) - 1} other ways to call it failed too" if len(failures) > 1 else ""
@@ -532,6 +541,9 @@ class Function:
             pairs = list(zip(then, there, strict=True))
             moves.append([None if new is None else (old - new) / rate for old, new in pairs])
             slacks.append([None if new is None else hidden(old, new, u) / rate for old, new in pairs])
+        if all_equal([part for part in moves[0] if part is not None]):
+            self.missing = ADAPTIVE  # later steps, which remember earlier ones, do not show it
+            raise Refusal(ADAPTIVE)
         found, slack = (form.take(Values(dW=dW, db=db or None), case, layout) for dW, db in (moves, slacks))
         return found._replace(loss=loss), slack
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from backprop_ref.conformance.cases import Case, Values
+from backprop_ref.conformance.submissions.adaptive import ADAPTIVE
 from backprop_ref.conformance.submissions.answer import Answer
 from backprop_ref.conformance.submissions.calling import TIME_LIMIT, Late, NotJudged, Refusal, run
 from backprop_ref.conformance.submissions.conventions import Declared, Layout
@@ -95,7 +96,7 @@ class Model:
         self.n_layers = None if hidden is None else hidden + 1
         self.layout, self.takes_biases = Layout(), True
         self.transposed = False  # in square networks, the layout of W is that seen in others
-        self.alpha_is_rate, self.remakes = False, False
+        self.alpha_is_rate, self.remakes, self.adaptive = False, False, False
         self.found: dict[Layout, Way] = {}
 
     def restart(self, made):
@@ -113,6 +114,7 @@ class Model:
         rng = np.random.default_rng(0)
         x, y = rng.random((8, asked[0])), rng.random((8, asked[-1]))
         case = Case("sizes", network, network.init(), x, y)
+        made: list[tuple[int, ...]] = []
         for layout in (Layout(), Layout(samples="columns")) if self.takes_data else (Layout(),):
             try:
                 settings = self._settings(case, layout.give_samples(x), layout.give_samples(y))
@@ -125,7 +127,8 @@ class Model:
             found = tuple(int(size) for size in reply.get("sizes") or ())
             if not self.takes_data or found[:1] in {(), asked[:1]}:  # in the other layout, samples are taken for inputs
                 return None if len(found) < 2 else [found]
-        return None
+            made += [found] if len(found) > 1 else []
+        return made[:1] if len(set(made)) == 1 else None  # whatever it is given
 
     def answer(self, case: Case, layout: Layout | None = None, twice: bool = False) -> Answer:
         """Makes the model, sets its weights, lets it make one step, and looks at its weights."""
@@ -292,8 +295,9 @@ class Model:
 
     def _gradients(self, case, step: Step, plan):
         """Gradients as returned, or by ``W' = W − η·dW`` with what the rounding of W' hides of them."""
-        if step.adaptive:
-            raise Refusal("each weight moves by the same amount, as by Adam or RMSprop, which hides the gradient")
+        self.adaptive = self.adaptive or step.adaptive
+        if self.adaptive and step.dW is None:
+            raise Refusal(ADAPTIVE)
         if step.W is None:
             self.in_place = False
             return Values(loss=step.loss, dW=step.dW, db=step.db), None

@@ -111,7 +111,7 @@ def _along(ask, network, batches, one, tensors, rng):
     due = np.array(directions) @ gradient.flat
     size = max(np.abs(slopes).max(), np.abs(due).max(), np.abs(gradient.flat).max() if len(tensors) == 1 else 0.0)
     sure = errors <= SURE * max(size, 1e-3)
-    agrees = np.abs(slopes - due) <= max(batches.tolerance, 10.0 * SURE) * size
+    agrees = np.abs(slopes - due) <= max(batches.tolerance, 10.0 * SURE) * size + errors  # of 0 there is but rounding
     return bool(sure.any()), bool(np.all(agrees[sure]))
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,10 @@ class Slots:
             b = [part[0 if first else -1] for part in W]
             W = [part[1:] if first else part[:-1] for part in W]
         return [part.copy() for part in W], None if b is None else [part.reshape(-1).copy() for part in b]
+
+    def at(self, path):
+        """The array, or number, at a path."""
+        return self._array(path)
 
     def shapes_of(self, places):
         """Of the arrays at some paths, as the model has them."""
@@ -273,6 +278,8 @@ def paths(model: Any, scalars=False, every=False) -> list[tuple[tuple[Any, ...],
         inner = enumerate(holder) if isinstance(holder, list | tuple) else holder.items()
         for key, value in inner:
             here = (*path, key)
+            if isinstance(key, str) and key.startswith("__"):
+                continue
             value = value.data if is_box(value) else value
             if isinstance(value, np.ndarray):
                 if 0 < value.ndim < 3 and value.dtype.kind in "fiO" and not other(here):
@@ -304,7 +311,14 @@ def chain(model: Any) -> tuple[int, ...] | None:
                     sizes.append(shape[1])
             if len(sizes) > len(best):
                 best = sizes
+    last = next((shape for path, shape in paths(model)[::-1] if len(shape) == 1 and _names_weights(path)), None)
+    if best and last == (best[-1],):  # the weights of one output
+        best.append(1)
     return tuple(best) or next(((shape[0], 1) for shape in _vectors(model)), None)
+
+
+def _names_weights(path):
+    return isinstance(path[-1], str) and role(path[-1]) in {"W", "weights"}
 
 
 def _vectors(model):
@@ -395,7 +409,7 @@ def _filled(there, value) -> bool:
 def _is_object(value):
     return (
         hasattr(value, "__dict__")
-        and not isinstance(value, type)
+        and not isinstance(value, type | ModuleType)
         and not callable(getattr(value, "__code__", None))
         and not hasattr(value, "__code__")
     )

@@ -1,8 +1,10 @@
 """What in a file goes back, by its names, without running it: the likeliest first."""
 
 import ast
+from typing import NamedTuple
 
 from backprop_ref.conformance.submissions.outline import STEPS, Argument
+from backprop_ref.conformance.submissions.scripts.script import SCRIPT, Plan
 from backprop_ref.conformance.submissions.scripts.top_level import TOP_LEVEL, Loop
 from backprop_ref.conformance.submissions.settings import role
 from backprop_ref.conformance.submissions.steps.plans import BACKWARD, plans
@@ -10,8 +12,16 @@ from backprop_ref.errors import InvalidInput
 from backprop_ref.files import content
 
 
-def targets(path: str) -> list[str]:
-    """Names of classes and functions, and `TOP_LEVEL`; those that others in the file are made of come last.
+class Target(NamedTuple):
+    """What in a file may go back."""
+
+    name: str
+    is_part: bool = False
+    """Whether it is a layer beside other code, so that it says nothing of the whole if it is right."""
+
+
+def targets(path: str) -> list[Target]:
+    """Classes and functions, and `TOP_LEVEL`; those that others in the file are made of come last.
 
     Raises
     ------
@@ -36,10 +46,14 @@ def targets(path: str) -> list[str]:
     train = [one.name for one in functions if one.name in STEPS or "train" in one.name or "fit" in one.name]
     data = [one.name for one in functions if {"x", "y"} <= set(map(role, _taken(one)))]
     loop = [TOP_LEVEL] if Loop.of(tree) is not None else []
-    found = [*whole, *(one.name for one in back), *loop, *train, *data, *steps]
+    script = [SCRIPT] if Plan.of(tree) is not None else []
+    layers = [name for name, some in known.items() if some and all(map(_of_a_layer, some))]
+    whole, steps = ([name for name in some if name not in layers] for some in (whole, steps))
+    found = [*whole, *(one.name for one in back), *loop, *script, *train, *data, *steps, *([] if whole else layers)]
     if not found:
         raise InvalidInput(f"nothing in {path} looks like a backward pass; say which function or class: {path}:name")
-    return list(dict.fromkeys(found))
+    beside = len(classes) + len(functions) > 1 or bool(loop)
+    return [Target(name, beside and name in layers) for name in dict.fromkeys(found)]
 
 
 def _of_a_layer(plan):
