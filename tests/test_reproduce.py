@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 import backprop_ref as br
 from backprop_ref import cli
@@ -225,6 +226,33 @@ def test_other_first_weights_are_epoch_0():
     trained("start", learning_rate=0.4)
     found = br.reproduce("run", progress=False)
     assert (found.ok, found.differs, found.what) == (False, 0, "weights")
+
+
+@pytest.mark.parametrize(("section", "key", "value", "why"), [
+    ("training", "epochs", 10**9, None),
+    ("network", "hidden", [20_000, 20_000], "config.yaml is of another network"),
+    ("data", "n_samples", 3 * 10**6, "its data are large"),
+    ("data", "path", "large.csv", "its data are large"),
+    ("backend", "name", "os:abort", "is code from elsewhere"),
+])  # fmt: skip
+def test_a_page_does_not_train_for_long_what_says_that_it_is_small(section, key, value, why):
+    trained(dataset="moons", n_samples=40, epochs=3)
+    with Path("large.csv").open("w") as file:
+        file.truncate(9 * 10**6)
+    content = yaml.safe_load(Path("run/config.yaml").read_text())
+    content[section][key] = value
+    if key == "path":
+        content[section] = {"path": value}
+    Path("run/config.yaml").write_text(yaml.safe_dump(content))
+    found = reproducing.traced_again(Path("run"), json.loads(Path("run/results.json").read_text()))
+    assert why in found if why else found["epoch"][-1] == 3, found
+
+
+def test_a_page_gives_up_what_takes_long(monkeypatch):
+    trained()
+    monkeypatch.setattr(reproducing, "LATE", -1.0)
+    found = reproducing.traced_again(Path("run"), json.loads(Path("run/results.json").read_text()))
+    assert found == "training it again takes over -1 s"
 
 
 def test_what_proves_nothing_is_refused(capsys):
