@@ -348,7 +348,7 @@ class ArrowFiles(Files):
         import pyarrow as pa
 
         super().__init__(paths)
-        self.paths, self.codes = paths, list[str]()
+        self.paths, self.codes, self._seen = paths, list[str](), set[tuple[Any, ...]]()
         self._local, self._groups, schemas = threading.local(), list[tuple[int, int, int]](), []
         for i, path in enumerate(paths):
             try:
@@ -446,7 +446,15 @@ class ArrowFiles(Files):
         return self._local.opened
 
     def _table(self, block: Block, columns: Sequence[str]) -> Any:
-        return self._opened(block.file).get_batch(block.group).select(list(columns))
+        found = self._opened(block.file).get_batch(block.group).select(list(columns))
+        return self._sound(found, (block.file, block.group, *columns))
+
+    def _sound(self, table: Any, which: tuple[Any, ...]) -> Any:
+        """A batch or row group, looked through the first time: else a damaged one leads out of the memory it is in."""
+        if which not in self._seen:
+            table.validate(full=True)
+            self._seen.add(which)
+        return table
 
     @property
     def groups(self) -> list[tuple[int, int, int]]:
@@ -482,9 +490,7 @@ class ArrowFiles(Files):
     def _columns(self, block: Block) -> tuple[FEATURES, Any]:
         import pyarrow as pa
 
-        whole = self._table(block, [*self.columns, *self.targets])
-        table = whole.slice(block.start, block.rows)
-        table.validate(full=True)  # else a damaged file leads out of the memory that it is read into
+        table = self._table(block, [*self.columns, *self.targets]).slice(block.start, block.rows)
         if table.num_rows != block.rows:
             raise InvalidInput(f"{self.paths[block.file]}: has fewer rows than it says; write it again")
         x = np.empty((block.rows, len(self.features)))
@@ -585,7 +591,8 @@ class ParquetFiles(ArrowFiles):
         return max(rows for _, _, rows in self._groups)
 
     def _table(self, block: Block, columns: Sequence[str]) -> Any:
-        return self._opened(block.file).read_row_group(block.group, columns=list(columns), use_threads=False)
+        found = self._opened(block.file).read_row_group(block.group, columns=list(columns), use_threads=False)
+        return self._sound(found, (block.file, block.group, *columns))
 
 
 def _apart(first: Any, other: Any, name: str) -> str:
