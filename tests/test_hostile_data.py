@@ -89,6 +89,18 @@ def codes(number, *texts):
     return pa.DictionaryArray.from_arrays(pa.array(np.full(N, number, np.int32)), pa.array(texts), safe=False)
 
 
+def spoilt(name, before, after):
+    """An Arrow file with other bytes."""
+
+    def make(folder):
+        arrow(("a-b-c", X[:, 0]), ("t", LETTERS))(folder)
+        content = (folder / name).read_bytes()
+        assert before in content
+        (folder / name).write_bytes(content.replace(before, after))
+
+    return make
+
+
 MANY = {"a": np.arange(9999.0), "t": ["x", "y", "z"] * 3333}
 HOSTILE = {
     "pickled": (arrays(x=np.array([[print]] * N, object)), "X.npy: no array that can be read"),
@@ -109,6 +121,7 @@ HOSTILE = {
     "lists of numbers": (arrow(t=[[1], [2]] * (N // 2)), "column t is of type list<item: int64>; a target is"),
     "structs": (arrow(t=[{"x": 1}, {"x": 2}] * (N // 2)), "column t is of type struct<x: int64>; a target is"),
     "twice": (arrow(("a", X[:, 0]), ("a", X[:, 1]), ("t", LETTERS)), "two columns are named 'a'"),
+    "no names": (spoilt("part.arrow", b"\x05\0\0\0a-b-c", b"\x05\0\0\0a-b-\xff"), "part.arrow: cannot be read as"),
     "rows that are not": (parquet(2**40, **MANY), "1,099,511,627,776 rows of 2 columns at once need"),
     "a few more rows": (parquet(10_000, **MANY), "part.parquet: "),
     "long lists": (parquet(a=[[0.0] * (2 * 10**6), *([[0.0]] * 3)], t=[*"xyxy"]), "2,000,000 features"),

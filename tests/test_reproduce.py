@@ -397,3 +397,15 @@ def test_a_certificate_that_was_changed_is_noticed():
     Path("c.json").write_text(text.replace('"epochs": 40,\n "stopped"', '"epochs": 39,\n "stopped"'))
     with pytest.raises(br.InvalidInput, match="damaged: its contents are not those that its hash"):
         br.reproduce("c.json")
+
+
+def test_a_certificate_of_other_kinds_is_refused(tmp_path):
+    """Its hash is made anew by whoever changed it."""
+    trained()
+    content = json.loads(Path("run", CERTIFICATE).read_text())
+    del content["sha256"]
+    for section, value, said in (("data", "x", "the section data"), ("training", {"start": "x" * 300}, "no such file")):
+        told = {**content, "configuration": {**content["configuration"], section: value}}
+        Path("c.json").write_text(json.dumps({**told, "sha256": hashed(told)}))
+        with pytest.raises(br.InvalidInput, match=said):
+            br.reproduce("c.json")

@@ -350,10 +350,12 @@ class ArrowFiles(Files):
         super().__init__(paths)
         self.paths, self.codes, self._seen = paths, list[str](), set[tuple[Any, ...]]()
         self._local, self._groups, schemas = threading.local(), list[tuple[int, int, int]](), []
+        names: list[str] = []
         for i, path in enumerate(paths):
             try:
                 opened = self._open(path)
                 schemas.append(self._schema(opened))
+                names = list(schemas[-1].names)
                 self._groups += [(i, group, rows) for group, rows in self._parts(opened)]
             except (pa.ArrowException, OSError, ValueError) as error:
                 raise InvalidInput(f"{path}: {self._unreadable(path, error)}") from None
@@ -366,7 +368,6 @@ class ArrowFiles(Files):
         filled = {file for file, _, rows in self._groups if rows}
         self.empty = [path for file, path in enumerate(paths) if file not in filled]
         schema = schemas[0]
-        names = list(schema.names)
         types = dict(zip(names, schema.types, strict=True))
         _check_features(paths[0], len(names))
         twice = next((name for name, count in Counter(names).items() if count > 1), None)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import random
 import shutil
 import tempfile
@@ -348,11 +349,14 @@ def _with_data(config: dict[str, Any] | None, path: Path) -> dict[str, Any]:
     """A certificate's configuration, with data files as they lie beside it, or in the current folder."""
     if config is None:
         raise InvalidInput(f"{path}: {OF_A_CALL}")
-    data = dict(config.get("data") or {})
+    data = config.get("data") or {}
+    if not isinstance(data, dict):
+        raise InvalidInput(f"{path}: the section data of its configuration is none; get it again")
+    data = {**data}
     for key in ("path", "validation_path"):
         if isinstance(data.get(key), str):
             beside = path.parent / Path(data[key]).name
-            data[key] = str(beside if beside.exists() else Path(data[key]).name)
+            data[key] = str(beside if os.path.exists(beside) else Path(data[key]).name)  # noqa: PTH110 (of a name too long: no)
     return {**config, "data": data}
 
 

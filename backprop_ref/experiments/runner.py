@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import logging.handlers
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace as replace_fields
@@ -415,7 +416,7 @@ def _results(experiment, result, backend, folder, seconds):
 def load_run(path):
     """The `Model` of a run folder or a model file, with its `Preprocessing`."""
     path = Path(path)
-    model = load(path / CHECKPOINT if path.is_dir() else path)
+    model = load(path / CHECKPOINT if os.path.isdir(path) else path)  # noqa: PTH112 (of a name too long: no)
     if model.preprocessing is None:
         raise InvalidInput(
             f"{path}: a model without preprocessing, so its columns are unknown; use br.load and br.predict in Python"
