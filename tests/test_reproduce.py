@@ -404,7 +404,8 @@ def test_a_certificate_of_other_kinds_is_refused(tmp_path):
     trained()
     content = json.loads(Path("run", CERTIFICATE).read_text())
     del content["sha256"]
-    for section, value, said in (("data", "x", "the section data"), ("training", {"start": "x" * 300}, "is too long for the name of a file")):
+    changes = [("data", "x", "the section data"), ("training", {"start": "x" * 300}, "is too long for the name")]
+    for section, value, said in changes:
         told = {**content, "configuration": {**content["configuration"], section: value}}
         Path("c.json").write_text(json.dumps({**told, "sha256": hashed(told)}))
         with pytest.raises(br.InvalidInput, match=said):
