@@ -204,3 +204,19 @@ def test_labels_are_numbered_as_they_come_up_however_they_are_stored(tmp_path):
         prints.append(opened.parts()["train"].fingerprint())
     assert all(one == other for one, other in pairwise(prints))
     assert files.LONGEST_LABEL >= 1000
+
+
+def test_a_data_set_of_a_name_that_no_file_has(tmp_path):
+    with pytest.raises(br.InvalidInput, match="too long for the name of a file"):
+        br.run(dataset="x" * 300 + ".csv", run_dir=tmp_path / "run")
+
+
+def test_weights_of_a_type_that_onnx_has_not(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    network = br.Network([2, 1], ["sigmoid"], "bce")
+    br.export(tmp_path / "m.onnx", network, network.init())
+    proto = onnx.load(tmp_path / "m.onnx")
+    proto.graph.initializer[0].data_type = 49
+    (tmp_path / "m.onnx").write_bytes(proto.SerializeToString())
+    with pytest.raises(br.InvalidInput, match="cannot be read"):
+        br.from_onnx(tmp_path / "m.onnx")

@@ -222,7 +222,7 @@ def traced_again(run: Path, results: Mapping[str, Any]) -> Trace | str:
         result = train(
             *(experiment.network, first_params(experiment, resolve("dtype", chosen.dtype)), *experiment.xy("train")),
             **how_to_train(experiment),
-            callback=_until(kept.epoch) if kept.epoch < config.training.epochs else None,
+            callback=_until(kept.epoch) if kept.epoch < (config.training.epochs or 0) else None,
             backend=get_backend(chosen.name, chosen.numerics, chosen.device, chosen.threads),
             trace=recorder,
         )
