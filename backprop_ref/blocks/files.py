@@ -30,6 +30,9 @@ LONGEST_LABEL = 1000
 ARROW, PARQUET = (".arrow", ".feather", ".ipc"), (".parquet", ".pq")
 KINDS = "X.npy and y.npy, Arrow files (.arrow, .feather), or Parquet files"
 FEATURES = npt.NDArray[np.float64]
+MOST_WHOLE = 2**53
+"""Larger whole numbers are none of float64 each."""
+NO_LABEL = "no label; fill it in, or remove that row"
 
 
 class Block(NamedTuple):
@@ -154,10 +157,17 @@ class Files(ABC):
             for start in range(0, there, rows)
         ]
 
-    def where(self, block: Block, row: int) -> str:
-        """File and row, from 0, of a row of a block, for messages."""
+    def where(self, block: Block, row: int, *, target: bool = False) -> str:
+        """File and row, from 0, of a row of a block, for messages; the file may be another for the target."""
         before = sum(there for file, group, there in self.groups if file == block.file and group < block.group)
         return f"{self.paths[block.file]}, row {before + block.start + row}"
+
+    def _labelled(self, labels: Labels, block: Block, name: str) -> Labels:
+        """The labels of a block; refuses texts that stand for none, as of tables."""
+        nothing = [i for i, text in enumerate(labels.texts) if cells.is_missing(text, frozenset(), among_numbers=False)]
+        if nothing and (missing := np.isin(labels.codes, nothing)).any():
+            raise InvalidInput(f"{self.where(block, int(missing.argmax()), target=True)}, column {name}: {NO_LABEL}")
+        return labels
 
 
 def open_folder(folder: Path, target: Sequence[str] | None, left_out: Sequence[str]) -> Files:
@@ -230,27 +240,29 @@ class Arrays(Files):
     named = False
 
     def __init__(self, folder: Path, paths: list[Path], target: Sequence[str] | None, left_out: Sequence[str]) -> None:
-        if len(paths) != 2:
-            raise InvalidInput(f"{folder}: {paths[0].name} alone; X.npy and y.npy are needed")
+        paths = sorted(paths, key=lambda path: path.name.lower())
+        if [path.name.lower() for path in paths] != ["x.npy", "y.npy"]:
+            raise InvalidInput(
+                f"{folder}: {', '.join(path.name for path in paths)}; one X.npy and one y.npy are needed"
+            )
         if target or left_out:
             flag = "--target" if target else "--drop"
             raise InvalidInput(f"{ask(flag)}: X.npy and y.npy have no names of columns; leave it out")
         super().__init__(paths)
-        self.paths, self.both, self.empty = [paths[0]], paths, []
+        self.paths, self.y_path, self.both, self.empty = [paths[0]], paths[1], paths, []
         self.x, self.y = map(_array, paths)
         if self.x.ndim < 2 or not self.x.size or self.x.dtype.kind not in "biuf":
             raise InvalidInput(
                 f"{paths[0]}: {_shortly(self.x.dtype)} of shape {self.x.shape}; numbers of shape (rows, features) are "
                 "needed"
             )
-        if not self.y.size or self.y.dtype.kind not in "biufUS":
+        if not self.y.size or not self.y.ndim or self.y.dtype.kind not in "biufUS":
             raise InvalidInput(
-                f"{paths[1]}: {_shortly(self.y.dtype)} of shape {self.y.shape}; a number or a text for each row is "
-                "needed"
+                f"{paths[1]}: {_shortly(self.y.dtype)} of shape {self.y.shape}; for each row a number, a text, or "
+                "numbers are needed"
             )
-        if self.y.shape[:1] != self.x.shape[:1]:
-            said = f"X has {len(self.x)} rows and y is of shape {self.y.shape}"
-            raise InvalidInput(f"{folder}: {said}; as many are needed")
+        if len(self.y) != len(self.x):
+            raise InvalidInput(f"{folder}: X has {len(self.x)} rows and y has {len(self.y)}; as many are needed")
         self.x, self.y = self.x.reshape(len(self.x), -1), self.y.reshape(len(self.y), -1)
         for path, array in zip(paths, (self.x, self.y), strict=True):
             _check_features(path, array.shape[1])
@@ -267,31 +279,43 @@ class Arrays(Files):
 
     @property
     def of_texts(self) -> bool:
-        return self.one_hot or self.y.dtype.kind in "bUS"
+        return self.one_hot or self.y.dtype.kind in "US" or (self.y.dtype.kind == "b" and self.y.shape[1] == 1)
+
+    def where(self, block: Block, row: int, *, target: bool = False) -> str:
+        return f"{self.y_path if target else self.paths[0]}, row {block.start + row}"
 
     def _of(self, block: Block) -> Sequence[Path]:
         return self.both
 
     def _read(self, block: Block) -> tuple[FEATURES, Any]:
         rows = slice(block.start, block.stop)
-        y = self.y[rows]
+        x, y = self.x[rows], self.y[rows]
+        for name, array, places in (("x", x, self.features), ("y", y, self.targets)):
+            place = _too_large(array)
+            if place is not None:
+                where = self.where(block, place[0], target=name == "y")
+                raise InvalidInput(_no_float(where, places[place[1]], array[place], ", or texts" * (name == "y")))
         if self.one_hot:
             if not _are_one_hot(y):
                 wrong = int(np.argmax((y != 0).sum(axis=1) != 1))
-                raise InvalidInput(f"{self.where(block, wrong)}: y has a single 1 in the first rows, and not here")
+                raise InvalidInput(
+                    f"{self.where(block, wrong, target=True)}: y has a single 1 in the first rows, and not here"
+                )
             y = y.argmax(axis=1)[:, None]
-        return np.array(self.x[rows], np.float64), np.array(y)
+        return np.array(x, np.float64, order="C"), [(block, np.array(y))]
 
     def numbers(self, targets: Any) -> FEATURES:
-        return np.asarray(targets, np.float64)
+        ((_, y),) = targets
+        return np.asarray(y, np.float64)
 
     def labels(self, targets: Any) -> Labels:
+        ((block, y),) = targets
         try:
-            found = _labels_of(targets[:, 0])
+            found = _labels_of(y[:, 0])
         except ValueError:
-            raise InvalidInput(f"{self.both[1]}: holds texts that are none; save them again") from None
-        _check_labels(self.both[1], found.texts)
-        return found
+            raise InvalidInput(f"{self.y_path}: holds texts that are none; save them again") from None
+        _check_labels(self.y_path, found.texts)
+        return self._labelled(found, block, self.targets[0])
 
 
 def _shortly(kind: Any) -> str:
@@ -308,6 +332,22 @@ def _array(path: Path) -> npt.NDArray[Any]:
 
 def _are_one_hot(y: npt.NDArray[Any]) -> bool:
     return bool(np.isin(y, [0, 1]).all() and (y.sum(axis=1) == 1).all())
+
+
+def _too_large(values: npt.NDArray[Any], *, whole: bool = False) -> tuple[int, ...] | None:
+    """Where the first whole number stands that float64 may not hold; None if each is held. `whole`: floats are such."""
+    if not (whole or (values.dtype.kind in "iu" and values.dtype.itemsize == 8)) or not values.size:
+        return None
+    most = MOST_WHOLE - 1 if whole else MOST_WHOLE
+    if values.max() <= most and (values.dtype.kind == "u" or values.min() >= -most):
+        return None
+    wrong = values > most if values.dtype.kind == "u" else (values > most) | (values < -most)
+    return tuple(map(int, np.argwhere(wrong)[0]))
+
+
+def _no_float(where: str, name: str, value: object, out: str) -> str:
+    """Says that a whole number is too large."""
+    return f"{where}, column {name}: {value} has more digits than a float64 holds; give smaller numbers{out}"
 
 
 def _labels_of(values: npt.NDArray[Any]) -> Labels:
@@ -372,7 +412,7 @@ class ArrowFiles(Files):
         _check_features(paths[0], len(names))
         twice = next((name for name, count in Counter(names).items() if count > 1), None)
         if twice is not None:
-            raise InvalidInput(f"{folder}: two columns are named '{twice}'; rename one")
+            raise InvalidInput(f"{paths[0]}: two columns are named {twice}; give each a name of its own")
         for name in (*(target or ()), *left_out):
             if name not in names:
                 raise InvalidInput(f"{folder}: {unknown('column', name, names)}")
@@ -390,12 +430,8 @@ class ArrowFiles(Files):
             )
         if not self.columns:
             raise InvalidInput(f"{folder}: no column but the target {', '.join(self.targets)}; features are needed")
-        wrong = [name for name in self.targets if not _is_target(pa, types[name])]
-        if wrong:
-            raise InvalidInput(
-                f"{folder}: column {wrong[0]} is of type {_shortly(types[wrong[0]])}; a target is a number "
-                f"or a text in each row; name another by {ask('--target')}"
-            )
+        for name in self.targets:
+            self._check_target(pa, folder, name, types[name])
         with self._refusing(paths[0]):
             self.widths = {name: self._width(pa, name, types[name]) for name in self.columns}
         _check_features(folder, sum(self.widths.values()))
@@ -408,6 +444,18 @@ class ArrowFiles(Files):
         kind = types[self.targets[0]]
         self.codes = [name for name in self.targets if _is_text(pa, types[name])]
         self._of_texts = len(self.targets) == 1 and not (_is_number(pa, kind) and not pa.types.is_boolean(kind))
+
+    @staticmethod
+    def _check_target(pa: Any, folder: Path, name: str, kind: Any) -> None:
+        """Refuses a target that is neither a number nor a text."""
+        held = kind.value_type if pa.types.is_dictionary(kind) else kind
+        if _is_text(pa, held) or (_is_number(pa, held) and not _is_list(pa, held)):
+            return
+        what = "dates" if pa.types.is_date(held) or pa.types.is_timestamp(held) else f"values of type {_shortly(kind)}"
+        raise InvalidInput(
+            f"{folder}: target {name} holds {what}, neither classes nor quantities; name another by {ask('--target')}, "
+            "or write it as numbers or texts"
+        )
 
     def _unreadable(self, path: Path, error: Exception) -> str:
         """What is wrong with a file, and what to do."""
@@ -504,11 +552,12 @@ class ArrowFiles(Files):
 
     def _numbers(self, pa: Any, column: Any, block: Block, name: str) -> npt.NDArray[Any]:
         """A column as numbers, (rows, its features)."""
+        out = f", or give {ask('--drop', name)}" if name in self.columns and len(self.columns) > 1 else ""
+        other = ", or texts" if name in self.targets else ""
         if column.null_count:
             row = column.is_null().to_pylist().index(True)
-            raise InvalidInput(
-                f"{self.where(block, row)}, column {name}: missing; fill it in before, or give {ask('--drop', name)}"
-            )
+            gone = f"missing; fill it in before{out}" if name in self.columns else NO_LABEL
+            raise InvalidInput(f"{self.where(block, row)}, column {name}: {gone}")
         if _is_list(pa, column.type):
             flat = column.combine_chunks() if hasattr(column, "combine_chunks") else column
             made = np.asarray(flat.flatten().to_numpy(zero_copy_only=False))
@@ -517,18 +566,23 @@ class ArrowFiles(Files):
                 raise InvalidInput(
                     f"{self.where(block, 0)} and on, column {name}: lists of {width} numbers in each row are needed"
                 )
-            return made.reshape(block.rows, width)
-        if pa.types.is_decimal(column.type):
-            column = column.cast(pa.float64())
-        if isinstance(column, pa.ChunkedArray):
-            return np.asarray(column.to_numpy())[:, None]
-        return np.asarray(column.to_numpy(zero_copy_only=False))[:, None]
+            made, whole = made.reshape(block.rows, width), False
+        else:
+            whole = bool(pa.types.is_decimal(column.type)) and column.type.scale <= 0
+            if pa.types.is_decimal(column.type):
+                column = column.cast(pa.float64())
+            said = {} if isinstance(column, pa.ChunkedArray) else {"zero_copy_only": False}
+            made = np.asarray(column.to_numpy(**said))[:, None]
+        place = _too_large(made, whole=whole)
+        if place is not None:
+            raise InvalidInput(_no_float(self.where(block, place[0]), name, made[place], out or other))
+        return made
 
     def numbers(self, targets: Any) -> FEATURES:
         import pyarrow as pa
 
         for _, name, column in targets:
-            if not _is_number(pa, column.type) or _is_list(pa, column.type):
+            if not _is_number(pa, column.type):
                 raise InvalidInput(
                     f"column {name} is of type {column.type}, no quantity; use {ask('--task', 'classification')}, or "
                     f"name another by {ask('--target')}"
@@ -542,7 +596,7 @@ class ArrowFiles(Files):
         ((block, name, column),) = targets
         if column.null_count:
             row = column.is_null().to_pylist().index(True)
-            raise InvalidInput(f"{self.where(block, row)}, column {name}: no label; fill it in, or remove that row")
+            raise InvalidInput(f"{self.where(block, row)}, column {name}: {NO_LABEL}")
         if _is_number(pa, column.type):
             return _labels_of(self._numbers(pa, column, block, name)[:, 0])
         with self._refusing(self.paths[block.file]):
@@ -555,13 +609,14 @@ class ArrowFiles(Files):
             entries = column.dictionary.cast(pa.string()).take(pa.array(used)).to_pylist()
         if None in entries:
             row = int(first[entries.index(None)])
-            raise InvalidInput(f"{self.where(block, row)}, column {name}: no label; fill it in, or remove that row")
+            raise InvalidInput(f"{self.where(block, row)}, column {name}: {NO_LABEL}")
         _check_labels(f"{self.paths[block.file]}, column {name}", entries)
         texts: dict[str, int] = {}
         of_entry = np.empty(len(entries), np.int64)
         for entry in np.argsort(first).tolist():
             of_entry[entry] = texts.setdefault(entries[entry], len(texts))
-        return Labels(of_entry[codes.reshape(-1)], [cells.label(text.strip()) for text in texts])
+        found = Labels(of_entry[codes.reshape(-1)], [cells.label(text.strip()) for text in texts])
+        return self._labelled(found, block, name)
 
 
 class ParquetFiles(ArrowFiles):
@@ -626,18 +681,8 @@ def _bits(kind: Any) -> int:
 
 def _is_text(pa: Any, kind: Any) -> bool:
     types = pa.types
-    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_binary(kind))
-
-
-def _is_target(pa: Any, kind: Any) -> bool:
-    """Whether a column of that type is a number or a text in each row."""
-    if _is_number(pa, kind):
-        return not _is_list(pa, kind)
-    try:
-        pa.nulls(1, kind.value_type if pa.types.is_dictionary(kind) else kind).cast(pa.string())
-    except (pa.ArrowException, NotImplementedError):
-        return False
-    return True
+    views = getattr(types, "is_string_view", lambda _: False)
+    return bool(types.is_string(kind) or types.is_large_string(kind) or views(kind))
 
 
 def _is_number(pa: Any, kind: Any) -> bool:

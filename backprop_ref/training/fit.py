@@ -262,6 +262,8 @@ class Run:
             if len(rates) == 1 and part.rows:
                 self.state, self._order = self.state._replace(begun=Begun(params, slots, part)), orders
             raise
+        finally:
+            vars(self.ranks).pop("is_due", None)  # sums that follow, as of validation, are of a whole epoch
         return Chunk(params, slots, orders, rates[: len(losses)], losses, measures, snapshots, seeds)
 
     def _beside(self, rate: float, begun: Begun | None = None) -> tuple[Parameters, Slots]:
