@@ -25,6 +25,8 @@ extras_bench-once := test
 EXTRAS := $(sort $(foreach goal,$(MAKECMDGOALS),$(extras_$(goal))))
 
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+# Hundreds of processes that the tests start would each compile the sources anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test test-all long verify-full check lint types wheel docs cuda gpu bench wild proofs bench-once setup clean
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backprop_ref import metrics, mlp
-from backprop_ref.arrays import Batch, BatchLike, Vector, plain_array
+from backprop_ref.arrays import Batch, BatchLike, Vector, is_masked, plain_array
 from backprop_ref.backends import get_backend
 from backprop_ref.backends.base import Backend, BackendChoice, Trace
 from backprop_ref.errors import InvalidInput, check_is
@@ -399,7 +399,7 @@ def checked_data(
 
 def checked_rows(values: BatchLike, width: int, name: str, dtype: npt.DTypeLike) -> Batch:
     """`values` as an array of shape (batch, width), converted to `dtype` if needed."""
-    if isinstance(values, np.ma.MaskedArray):
+    if is_masked(values):
         raise InvalidInput(
             f"{name} is a masked array, and a mask means nothing here; fill its gaps: {name}.filled(0.0)"
         )

@@ -1,5 +1,6 @@
 """Names for NumPy arrays by their shape, in signatures; numbers are float64 or float32."""
 
+import os
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,6 +17,11 @@ BatchLike: TypeAlias = npt.ArrayLike
 """What becomes a `Batch`: arrays, nested lists, tables of numbers."""
 Rows: TypeAlias = npt.NDArray[np.int64]
 """Shape (rows,): numbers of rows, from 0; or (epochs, samples): the order of the samples in each epoch."""
+
+
+def is_masked(values: Any) -> bool:
+    """Whether this is one of NumPy's masked arrays; their module is not imported for what is none."""
+    return isinstance(values, np.ndarray) and type(values) is not np.ndarray and isinstance(values, np.ma.MaskedArray)
 
 
 def plain_array(values: Any) -> npt.NDArray[Any]:
@@ -44,3 +50,10 @@ def plain_array(values: Any) -> npt.NDArray[Any]:
 def _holds_numbers(column: npt.NDArray[Any]) -> bool:
     """Whether a column of objects is one of numbers, as nullable columns of tables are."""
     return all(isinstance(value, bool | int | float | np.number | np.bool_) for value in column.ravel().tolist())
+
+
+def memory() -> int:
+    """Bytes that this machine has; 0 where it does not say."""
+    if not hasattr(os, "sysconf"):
+        return 0
+    return max(0, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))

@@ -101,6 +101,9 @@ def install(venv, wanted, duration):
     target = f"{venv.parent}[{extras}]" if extras else str(venv.parent)
     command = [venv / "bin/python", "-m", "pip", "install", *ERRORS_ONLY, "--editable", target]
     run(command, "pip could not install the project, see above")
+    # pip compiles what it copies, and an editable install copies nothing.
+    sources = [venv.parent / name for name in ("backprop_ref", "kernels")]
+    run([venv / "bin/python", "-m", "compileall", "-q", "-j0", *sources], "the project does not compile, see above")
 
 
 # ---- the ways to an environment

@@ -33,6 +33,7 @@ from numba.core.caching import (
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.runtime import rtsys
 
 from backprop_ref import formulas
 
@@ -88,6 +89,11 @@ def compiled(
 
             dispatcher.compile = compile_alone
     return dispatcher
+
+
+def is_kept(dispatcher: Any) -> bool:
+    """Whether its machine code goes to disk."""
+    return isinstance(dispatcher._cache, _CodeOnDisk)
 
 
 def is_stored(dispatcher: Any, signature: Any) -> bool:
@@ -300,9 +306,15 @@ class _CodeOnDisk(FunctionCache):  # type: ignore[misc]
             super().save_overload(signature, data)
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
-        """None, too, where a file is damaged in such a way that it cannot be read; it is then written anew."""
+        """None, too, where a file is damaged in such a way that it cannot be read; it is then written anew.
+
+        Machine code needs Numba's runtime alone; all that Numba can compile, a third of the time from launch to the
+        first step, is told to it only once something is compiled.
+        """
+        rtsys.initialize(target_context)
         try:
-            return super().load_overload(signature, target_context)
+            with self._guard_against_spurious_io_errors():
+                return self._load_overload(signature, target_context)
         except Exception:  # unpickling what is damaged may raise anything
             with contextlib.suppress(OSError):
                 self.flush()

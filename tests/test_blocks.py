@@ -1,7 +1,10 @@
 """Data in a folder, larger than memory: read in blocks, and the same bits however they are read, and by how many."""
 
+import datetime
+import decimal
 import itertools
 import json
+import re
 import tracemalloc
 from itertools import pairwise
 
@@ -368,6 +371,74 @@ def test_what_a_folder_cannot_do_is_said_in_a_line(tmp_path):
     ):
         with pytest.raises(InvalidInput, match=said):
             br.train(network(), network().init(), part, **more)
+
+
+DAY = datetime.date(2020, 1, 1)
+LARGE = 2**60 + np.arange(60) % 3
+UNUSABLE = {
+    "texts of the target that stand for nothing": ({"y": ["NA", "a", "b"] * 20}, "row 0, column y: no label"),
+    "a target that is null": ({"y": [0, 1, None] * 20}, "row 2, column y: no label; fill it in, or remove that row"),
+    "dates": ({"y": [DAY, DAY, DAY] * 20}, "target y holds dates, neither classes nor quantities"),
+    "bytes": ({"y": [b"a", b"\xff", b"b"] * 20}, "target y holds values of type binary"),
+    "lists": ({"y": [[1.0, 2.0]] * 60}, "target y holds values of type list"),
+    "classes that float64 does not tell apart": ({"y": LARGE}, f"row 0, column y: {LARGE[0]} has more digits than"),
+    "identifiers": (
+        {"b": LARGE},
+        f"column b: {LARGE[0]} has more digits than a float64 holds; give smaller numbers, or",
+    ),
+    "decimal identifiers": ({"b": [decimal.Decimal(10**20)] * 60}, "column b: 1e+20 has more digits than"),
+    "a name twice": ({"b": range(60), "a": range(60)}, "two columns are named b"),
+}
+
+
+@pytest.mark.parametrize("kind", ["arrow", "parquet"])
+@pytest.mark.parametrize("what", UNUSABLE)
+def test_no_table_of_a_folder_is_read_wrongly_in_silence(what, kind, tmp_path):
+    columns, said = UNUSABLE[what]
+    made = pa.table({"a": np.arange(60.0), "b": np.arange(60) % 7, "y": np.arange(60) % 2} | columns)
+    if what == "a name twice":
+        made = made.rename_columns(["b", "b", "y"])
+    if kind == "arrow":
+        with pa.ipc.new_file(str(tmp_path / "part.arrow"), made.schema) as file:
+            file.write_table(made)
+    else:
+        pa.parquet.write_table(made, tmp_path / "part.parquet")
+    for task in (None, "classification"):
+        with pytest.raises(InvalidInput) as caught:
+            br.open_folder(tmp_path, "y", task=task)
+        assert said in str(caught.value)
+        assert "drop=['y']" not in str(caught.value)
+
+
+def test_arrays_of_any_order_and_name_are_read_and_what_is_no_number_is_refused(tmp_path):
+    x, target = data()
+
+    def opened(x, y, names=("X.npy", "y.npy")):
+        folder = tmp_path / f"{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        for name, array in zip(names, (x, y), strict=True):
+            np.save(folder / name, array)
+        return br.open_folder(folder, block_rows=50)
+
+    usual = opened(x, target)
+    for other in (
+        opened(np.asfortranarray(x), target),
+        opened(x.astype(">f4"), target),
+        opened(x, target, ("x.npy", "Y.npy")),
+    ):
+        assert other.parts()["train"].fingerprint() == usual.parts()["train"].fingerprint()
+    assert opened(x, np.stack([target > 0, target > 1], axis=1)).task == "regression"
+    missing = target.astype(float)
+    missing[3] = np.nan
+    for y, said in (
+        (target.astype(complex), "y.npy: complex128 of shape"),
+        (target.astype("M8[D]"), "y.npy: datetime64[D] of shape"),
+        (missing, "y.npy, row 3, column target: nan is not"),
+        (target + 2**60, f"y.npy, row 0, column target: {target[0] + 2**60} has more digits"),
+        (np.where(target == 1, "", "a"), f"y.npy, row {int(np.argmax(target == 1))}, column target: no label"),
+    ):
+        with pytest.raises(InvalidInput, match=re.escape(said)):
+            opened(x, y)
 
 
 def test_the_stream_format_of_arrow_is_told_from_its_file_format(tmp_path):

@@ -104,7 +104,7 @@ def expected_of(bug, form, names):
     ("names", "dtype", "in_gradients"),
     [
         pytest.param(GRADIENTS, "float64", {True}, id="gradients-float64"),
-        pytest.param(NAMES, "float32", {False}, id="traces-float32-beyond-gradients"),
+        pytest.param(NAMES, "float32", {False}, id="traces-float32-beyond-gradients", marks=pytest.mark.more),
         pytest.param(GRADIENTS, "float32", {True}, id="gradients-float32", marks=pytest.mark.more),
         pytest.param(NAMES, "float32", {True}, id="traces-float32", marks=pytest.mark.more),
         pytest.param(NAMES, "float64", {True, False}, id="traces-float64", marks=pytest.mark.long),

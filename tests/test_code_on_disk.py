@@ -5,6 +5,7 @@ import os
 import numba
 import pytest
 from backprop_ref.kernels import compiling
+from numba.core.registry import cpu_target
 
 
 def made():
@@ -47,3 +48,11 @@ def test_code_that_cannot_be_kept_runs_all_the_same(folder, monkeypatch):
 
     monkeypatch.setattr(compiling._Hashed, "_save_data", full)
     assert made()(2) == 7
+
+
+def test_what_numba_can_compile_is_not_told_to_it_for_code_that_is_there(folder, monkeypatch):
+    made()
+    told = []
+    monkeypatch.setattr(type(cpu_target.target_context), "refresh", lambda _: told.append(1))
+    assert made()(2) == 7
+    assert not told

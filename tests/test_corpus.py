@@ -158,7 +158,7 @@ def test_a_factor_of_db_alone_is_one_of_dw_where_no_loss_is_returned():
     assert functions.same_numbers(program, program.planted[0], "weights-mean-twice")
 
 
-@pytest.mark.few(1)
+@pytest.mark.more
 @pytest.mark.parametrize("scale", ["4", "m"])
 def test_steps_of_gradients_with_a_factor(scale):
     steps = next(one for seed in range(9) if " / m\n" in (one := updates.made(seed, bug=False).source))

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import backprop_ref as br
-from backprop_ref.conformance.gradcheck import complex_step, gradcheck
+from backprop_ref.conformance.gradcheck import Near, _Point, complex_loss, complex_step, gradcheck
 from backprop_ref.conformance.rounding.bounds import gradient_bounds
 from backprop_ref.network import ACTIVATIONS
 
@@ -182,3 +182,20 @@ def test_gradcheck_sees_a_jacobian_that_is_not_the_transpose(planted, monkeypatc
     monkeypatch.setattr(f"backprop_ref.conformance.gradcheck.{planted}", wrong)
     rows = gradcheck(network, parameters(network), *samples(network, 7), entries=1)
     assert [row.tensor for row in rows if not row.ok] == ["Jv"]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_loss_with_one_parameter_moved_is_that_of_the_whole_pass(masked):
+    """What the parameter does not reach is computed once; the bits are those of a pass from the first layer on."""
+    network = br.Network([3, 4, 2, 3], ["relu", "tanh", "softmax"], "cross_entropy")
+    params, x = network.init(seed=1), np.array([[0.5, -1.0, 2.0], [1.5, 0.25, -0.5]])
+    y = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    masks = [np.array([[2.0, 0.0, 2.0, 0.0]]), np.array([[0.0, 2.0]])] if masked else ()
+    for dtype, step in ((np.longdouble, 0.125), (np.clongdouble, 0.125j)):
+        near = Near(network, params, x, dtype, masks)
+        for index in range(params.flat.size):
+            flat = params.flat.astype(dtype)
+            flat[index] += step
+            loss, sides = complex_loss(network, _Point.at(flat, params.sizes), x, y, masks)
+            found, found_sides = near.loss(y, index, dtype(params.flat[index]) + step)
+            assert found == loss and np.array_equal(found_sides, sides)

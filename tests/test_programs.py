@@ -284,7 +284,7 @@ def test_a_program_that_is_slow_is_asked_less(told, monkeypatch):
     monkeypatch.setattr(grouping, "SECONDS", 0.0)
     outcome = verify_submission(told(lambda case: written(backprop(for_squares(case)), shortest)))
     assert outcome.verdict == "RIGHT"
-    assert any("--many is for that" in note for note in outcome.notes)
+    assert any("not asked for every other size" in note for note in outcome.notes)
     refused = verify_submission(told(lambda case: for_one_network({**case, "network": {"loss": ""}})))
     assert "if it is made for one network only, say which: network='2-2-1:" in refused.reason
 

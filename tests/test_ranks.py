@@ -20,7 +20,9 @@ import backprop_ref as br
 from backprop_ref.errors import InvalidInput
 from backprop_ref.ranks import launched
 from backprop_ref.ranks.ranks import PIECE, Ranks
+from backprop_ref.training import fit
 from backprop_ref.training.ctrl_c import CtrlC, Interrupted
+from backprop_ref.training.held_out import HeldOut
 
 SHARDS, ROWS = 8, 61
 SCRIPT = Path(__file__).with_name("ranks_script.py")
@@ -138,6 +140,22 @@ def test_any_number_of_ranks_gives_the_bits_of_one_process(kind, dtype, backend,
     for size in (2, 3) if backend == "numpy" and how != "sgd" else (2, 3, 4, 8):
         found, _ = on_threads(size, lambda comm: trained(kind, dtype, how, backend, numerics, comm))
         assert found == [one] * size, size
+
+
+def test_checkpoints_that_are_due_while_ranks_validate_change_no_bit(tmp_path, monkeypatch):
+    told, usual, calls = ("classes", "float64", "early stopping", "numpy", "reproducible"), HeldOut.evaluate, []
+    one = trained(*told)
+
+    def evaluate(*given):
+        calls.append(given)
+        assert len(calls) <= 6 * (2 + 3), "an epoch was trained again"
+        return usual(*given)
+
+    monkeypatch.setattr(fit, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(HeldOut, "evaluate", evaluate)
+    for size in (2, 3):
+        found, _ = on_threads(size, lambda comm: trained(*told, comm, run_dir=tmp_path / f"run-{comm.size}"))
+        assert found == [one] * size
 
 
 @pytest.mark.parametrize("backend", ["python", pytest.param("numba", marks=pytest.mark.more)])

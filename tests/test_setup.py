@@ -46,7 +46,7 @@ class Machine:
 
     def run(self, command, failure, settings=None, quiet=False):
         command = [str(part) for part in command]
-        kinds = ("virtualenv", "venv", "--version", "--editable")
+        kinds = ("virtualenv", "venv", "--version", "--editable", "compileall")
         kind = next((kind for kind in kinds if kind in command), "ask")
         if command[1:2] and command[1].endswith("/pip"):
             kind = f"bundled pip {kind}"
@@ -97,7 +97,7 @@ def test_ways_that_a_python_offers(bootstrap, modules, wheel, expected):
 
 def test_first_run_installs_and_second_does_nothing(bootstrap, project, machine):
     bootstrap.set_up(project, {"test"})
-    assert machine.done == ["venv", "--version", "--editable"]
+    assert machine.done == ["venv", "--version", "--editable", "compileall"]
     bootstrap.set_up(project, {"test"})
     bootstrap.set_up(project, set())
     assert machine.installs() == 1
@@ -106,7 +106,7 @@ def test_first_run_installs_and_second_does_nothing(bootstrap, project, machine)
 def test_broken_venv_falls_back_to_virtualenv_and_leaves_no_tools(bootstrap, project, machine):
     machine.failing = ("venv",)
     bootstrap.set_up(project, set())
-    assert machine.done == ["venv", "virtualenv", "virtualenv", "--version", "--editable"]
+    assert machine.done == ["venv", "virtualenv", "virtualenv", "--version", "--editable", "compileall"]
     assert sorted(path.name for path in project.iterdir()) == [".venv", "pyproject.toml"]
 
 
@@ -114,7 +114,7 @@ def test_bundled_pip_fetches_virtualenv_where_there_is_no_other(bootstrap, proje
     monkeypatch.setattr(bootstrap, "importable", lambda module: False)
     monkeypatch.setattr(bootstrap, "bundled_pip", lambda: Path("pip-1-py3-none-any.whl"))
     bootstrap.set_up(project, set())
-    assert machine.done == ["bundled pip virtualenv", "virtualenv", "--version", "--editable"]
+    assert machine.done == ["bundled pip virtualenv", "virtualenv", "--version", "--editable", "compileall"]
 
 
 def test_no_way_at_all_is_one_line_with_a_remedy(bootstrap, project, machine, monkeypatch):

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from backprop_ref.kernels.fused import products
+from backprop_ref.kernels.fused import pieces, products, uncompiled
 from helpers import (
     FEW_RULES,
     OF_RARE_LOSSES,
@@ -241,6 +241,58 @@ def test_constants_take_over_in_the_midst_of_long_training(tmp_path):
         done = subprocess.run([sys.executable, "-c", LONG], capture_output=True, text=True, check=True, env=environment)
         found.append(done.stdout.split())
     assert found == [["False", "True", "False", "True"], ["True", "True", "False", "True"]]
+
+
+PLANS = (
+    (Network([4, 3, 2], ["sigmoid", "softmax"], "ce"), br.Adam, {"shards": 2}),
+    (Network([20, 64, 3], ["relu", "softmax"], "ce"), br.SGD, {}),
+    (
+        Network([20, 40, 32, 3], ["tanh", "relu", "sigmoid"], "bce"),
+        lambda: br.SGD(0.1, momentum=0.9, nesterov=True, clip_norm=0.5, l2=1e-3, max_norm=1.0),
+        {"dropout": 0.3, "sample_weight": np.arange(50) % 3 + 0.5},
+    ),
+)
+
+
+@pytest.mark.few(3)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("numerics", ["reproducible", "fast"])
+@pytest.mark.parametrize("plan", range(len(PLANS)))
+def test_what_is_not_compiled_yet_runs_in_python_to_the_same_bits(plan, numerics, dtype, monkeypatch):
+    (network, optimizer, how), found, ran = PLANS[plan], [], []
+    x, y = np.linspace(-1, 1, 50 * network.sizes[0]).reshape(50, -1), np.eye(network.sizes[-1])[np.arange(50) % 2]
+    program = uncompiled.program
+    monkeypatch.setattr(uncompiled, "program", lambda dtype: ran.append(dtype) or program(dtype))
+    for is_there in (True, False):
+        monkeypatch.setattr(pieces, "program_is_there", lambda dtype, is_there=is_there: is_there)
+        result = br.train(
+            *(network, network.init(1, dtype=dtype), x.astype(dtype), y.astype(dtype)),
+            epochs=3,
+            batch_size=16,
+            optimizer=optimizer(),
+            numerics=numerics,
+            backend="numba",
+            progress=False,
+            **how,
+        )
+        found.append((result.params.sha256(), repr(result.history)))
+    assert found[0] == found[1] and set(ran) == {dtype}
+
+
+def test_the_program_is_compiled_for_what_goes_on(monkeypatch):
+    """After as many steps as do without, or from the start where more are expected."""
+    monkeypatch.setattr(pieces, "program_is_there", lambda dtype: False)
+    network, orders = Network([2, 3, 1], ["tanh", "sigmoid"], "sse"), np.tile(np.arange(2), (400, 1))
+    hashes = []
+    for expected, wanted in ((400, [True, True, False, False]), (10**4, [False] * 4)):
+        made = numba_trainer.create(network, br.SGD(0.1), "float64", 2, 1, "r2", 1, expected)
+        params, found = network.init(1), []
+        for _ in range(4):
+            made.run(params, {}, np.eye(2), np.ones((2, 1)), orders, [0.1] * 400)
+            found.append(made._uncompiled)
+        hashes.append(params.sha256())
+        assert found == wanted
+    assert hashes[0] == hashes[1]
 
 
 def test_two_trainings_at_once_with_threads():

@@ -1,6 +1,7 @@
 """The per-neuron loops compiled by Numba, for the CPU."""
 
 import contextlib
+import copy
 from collections.abc import Iterator
 from functools import cache, partial
 from typing import Any
@@ -32,6 +33,14 @@ class NumbaBackend(LoopsBackend):
 
     name = "numba"
     version = numba.__version__
+    waits = False
+    """Whether training waits until all of it is compiled, as it is to be timed."""
+
+    def timed(self) -> "NumbaBackend":
+        """This one, to be timed."""
+        found = copy.copy(self)
+        found.waits = True
+        return found
 
     def run(self, loop: str, work: int, *arrays: Array) -> None:
         dtype = _DTYPES[arrays[0].itemsize]
@@ -72,7 +81,8 @@ class NumbaBackend(LoopsBackend):
             return None
         threads = 1 if FORKED.is_set() else self.threads
         trainer = numba_trainer.create(
-            *(network, optimizer, dtype, batch_size, shards, metric, threads, steps_ahead, specialize),
+            *(network, optimizer, dtype, batch_size, shards, metric, threads),
+            *(None if self.waits else steps_ahead, specialize),
             numerics=self.numerics,
             dropout=dropout,
             weighted=weighted,

@@ -20,7 +20,7 @@ from backprop_ref.dropout import Rates, Seeds
 from backprop_ref.errors import unknown
 from backprop_ref.formulas import LOSSES, OWN_ACTIVATIONS, UPDATES, terms_name
 from backprop_ref.kernels import compiling
-from backprop_ref.kernels.fused import epochs, layers, memory, one_network, pieces, products
+from backprop_ref.kernels.fused import epochs, layers, memory, one_network, pieces, products, uncompiled
 from backprop_ref.kernels.fused.calls import Products
 from backprop_ref.kernels.fused.epochs import (
     Counts,
@@ -51,6 +51,10 @@ COMPILE_SECONDS = 3.0
 TIMES_OVER = 2.0
 AHEAD_AFTER_SECONDS = 1.0
 AHEAD_FOR_SECONDS = 5.0
+
+# The program for every network does nothing but call its pieces, and runs in Python, too, some 0.1 ms a step slower.
+# Where it is not on disk, so many steps do without.
+UNCOMPILED_STEPS = 1000
 SPECIALIZE = ("auto", "always", "never")
 
 # Layers up to that width have the samples of a batch side by side, wider ones those of a neuron.
@@ -157,7 +161,8 @@ class Trainer:
     """A `backends.base.Trainer`, compiled.
 
     Its program is that for every network, with the pieces of a `kind`, or, `fixed`, one with constants for this network
-    alone. In reproducible numerics the one takes the place of the other when it has been compiled elsewhere.
+    alone. In reproducible numerics the one takes the place of the other when it has been compiled elsewhere. Where the
+    program for every network is not there either, and `steps_ahead` are known and few, it runs in Python, `uncompiled`.
 
     Beyond its caller's arrays it has one of parameters + batch x (sum of widths + 3 x widest + outputs + 2) numbers,
     under dropout of batch x 2 widths more, those of a shard's gradient where there are several, and the packed operands
@@ -178,6 +183,9 @@ class Trainer:
         self._general, self._constants = (plan, kind), shape
         self._ahead: Ahead | None = None
         self._steps, self._steps_ahead, self._steps_done, self._seconds = 1, steps_ahead, 0, 0.0
+        self._next: one_network.Shape | None = None
+        few = not fixed and 0 < steps_ahead <= UNCOMPILED_STEPS
+        self._uncompiled = few and not pieces.program_is_there(kind.dtype)
         self._measures = metrics.width(rules.metric, int(plan.layers[-1, 1]))
         self._take(shape if fixed else None)
 
@@ -214,7 +222,8 @@ class Trainer:
             with _announced(f"compiling a training step for {dtype}"), compiling.uncollected():
                 kind, plan = self.kind._replace(shared=shared), self.plan
                 if shape is None:
-                    self._program, plan = epochs.program(dtype), pieces.with_pieces(plan, kind, self.rules)
+                    self._program = uncompiled.program(dtype) if self._uncompiled else epochs.program(dtype)
+                    plan = pieces.with_pieces(plan, kind, self.rules, self._uncompiled)
                 else:
                     self._program = one_network.program(dtype, shape, self.kind.fused)
                     self._program.compile(epochs.SIGNATURE)
@@ -248,7 +257,7 @@ class Trainer:
                 with self._state(flat, slots) as state:
                     more = self._steps_of_one_program(data, state, history, poll)
                 if more:
-                    self._take(self._constants)
+                    self._take(self._next)
         finally:
             if flat is not params.flat:
                 params.flat[:] = flat
@@ -290,11 +299,11 @@ class Trainer:
             raise IndexError(f"orders have to be of rows 0 to {samples - 1}")
 
     def _steps_of_one_program(self, data: Data, state: State, history: History, poll: Poll) -> bool:
-        """Calls the program, for a little while each time, until there is nothing more to do, or one with constants is
-        there to go on; gives whether there is more to do."""
-        more, jobs, samples = True, dict[bool, npt.NDArray[np.int64]](), len(data.x)
+        """Calls the program, for a little while each time, until there is nothing more to do, or another one is there
+        that goes on; gives whether there is more to do."""
+        more, jobs, samples = True, dict[bool, Any](), len(data.x)
         done = _steps_at(history.cursor, samples, self.plan.batch_size)
-        while more and not self._constants_are_there():
+        while more and not self._another_is_there():
             poll()
             started, steps = time.perf_counter(), self._steps
             # who comes second does not wait for Numba's threads, but computes alone, and to the same bits
@@ -313,8 +322,12 @@ class Trainer:
             self._steps_done, self._seconds = self._steps_done + done - before, self._seconds + spent
         return more
 
-    def _constants_are_there(self) -> bool:
-        """Whether a program with constants is on disk now; starts to compile it where training will last."""
+    def _another_is_there(self) -> bool:
+        """Whether it is time for another program, the `_next`: for one with constants that is on disk now, which
+        another process starts to compile where training will last."""
+        if self._uncompiled:
+            self._uncompiled = self._steps_done < UNCOMPILED_STEPS
+            return not self._uncompiled
         if self.fixed or self._constants is None or self.kind.fused:
             return False
         if self._ahead is not None:
@@ -322,14 +335,14 @@ class Trainer:
                 return False
             self._ahead, shape = None, self._constants
             there = compiling.is_stored(one_network.program(self.dtype.name, shape), epochs.SIGNATURE)
-            self._constants = shape if there else None
+            self._next = self._constants = shape if there else None
             return there
         left = self._seconds * (self._steps_ahead / max(self._steps_done, 1) - 1.0)
         if self._seconds > AHEAD_AFTER_SECONDS and left > AHEAD_FOR_SECONDS and sys.executable:
             self._ahead = Ahead(self.dtype.name, self._constants)
         return False
 
-    def _job(self, shared: bool, data: Data, state: State, history: History) -> npt.NDArray[np.int64]:
+    def _job(self, shared: bool, data: Data, state: State, history: History) -> Any:
         """All that the program gets, in memory."""
         products, plan = self._plan(shared)
         counts = Counts(
@@ -342,6 +355,8 @@ class Trainer:
             weighted=self.rules.weighted,
         )
         job = Job(products, plan, self._sections, data, state, history, counts, self._work)
+        if self._uncompiled:
+            return uncompiled.Memory.of(self.dtype.name, job)
         return memory.words_of(epochs.kind_for(self.dtype.name), job)
 
     @contextlib.contextmanager

@@ -120,9 +120,9 @@ def _check(files: Files, block: Block, columns: Numbers, names: Sequence[str], f
     row, column = map(int, np.argwhere(~np.isfinite(columns))[0])
     name = names[column]
     out = f", or give {ask('--drop', name)}" if name in files.columns and len(files.columns) > 1 else ""
+    where = files.where(block, row, target=names is files.targets)
     raise InvalidInput(
-        f"{files.where(block, row)}, column {name}: {columns[row, column]} is not a finite number; mend it in the "
-        f"files{out}"
+        f"{where}, column {name}: {columns[row, column]} is not a finite number; mend it in the files{out}"
     )
 
 

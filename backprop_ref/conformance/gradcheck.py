@@ -163,12 +163,15 @@ def gradcheck(
     chosen = _chosen(params, entries, Stream(seed, "check"))
     total = sum(len(indices) for _, _, indices in chosen)
     rows, done = [], 0
+    real, imaginary = (Near(network, params, x, dtype) for dtype in (np.longdouble, np.clongdouble))
     with np.errstate(all="ignore"), Bar("entry", total, progress) as bar:
         for name, tensor, indices in chosen:
             step, central, trust, kinked = np.empty((4, len(indices)))
             for i, index in enumerate(indices):
-                step[i] = complex_step(network, params, x, y, index, weights=weights)
-                central[i], trust[i], kinked[i] = central_difference(network, params, x, y, index, loss_error, weights)
+                step[i] = complex_step(network, params, x, y, index, weights=weights, near=imaginary)
+                central[i], trust[i], kinked[i] = central_difference(
+                    network, params, x, y, index, loss_error, weights, near=real
+                )
                 bar.update(done := done + 1)
             slope = taylor_slope(network, params, x, y, grads, indices, seed, loss_error, allowed, weights)
             g, tolerance = grads.flat[indices], 2.0 * allowed[indices]
@@ -217,7 +220,7 @@ def _transposes_row(network, params, x, stream, backend):
     u = stream.normal(len(x) * network.sizes[-1]).reshape(len(x), -1)
     v, x_tangent = Parameters(stream.normal(params.flat.size), params.sizes), stream.normal(x.size).reshape(x.shape)
     moved = _Point.at(params.flat + SHORT_STEP * 1j * v.flat, params.sizes)
-    a = complex_pass(network, moved, x + SHORT_STEP * 1j * x_tangent)[1]
+    a, _ = complex_pass(network, moved, x + SHORT_STEP * 1j * x_tangent)
     exact = np.sum(u * a.imag) / SHORT_STEP
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # at kinks all three take the same side
@@ -258,30 +261,28 @@ def _chosen(params, entries, stream):
     return chosen
 
 
-def complex_step(network, params, x, y, index, masks=(), weights=None):
+def complex_step(network, params, x, y, index, masks=(), weights=None, near=None):
     """dLoss/d flat[index] by a step along the imaginary axis, in extended precision where the machine has it.
 
-    `masks` are those of dropout, as `value_and_grad` takes them.
+    `masks` are those of dropout, as `value_and_grad` takes them; `near`, for many entries, of the same arguments.
     """
-    moved = _Point.at(params.flat.astype(np.clongdouble), params.sizes)
-    moved.flat[index] += STEP * 1j
-    loss, _ = complex_loss(network, moved, x, y, masks, weights)
+    near = near or Near(network, params, x, np.clongdouble, masks)
+    loss, _ = near.loss(y, index, params.flat[index] + STEP * 1j, weights)
     return float(loss.imag / np.longdouble(STEP))
 
 
-def central_difference(network, params, x, y, index, loss_error, weights=None):
+def central_difference(network, params, x, y, index, loss_error, weights=None, near=None):
     """dLoss/d flat[index], how far it can be trusted, and whether a step crosses a kink."""
+    near = near or Near(network, params, x, np.longdouble)
     h = 2.0 ** round(np.log2(np.cbrt(np.finfo(np.float64).eps) * max(1.0, abs(params.flat[index]))))
-    moved = _Point.at(params.flat.astype(np.longdouble), params.sizes)
     losses, signs = [], []
     for step in (-2 * h, -h, h, 2 * h):
-        moved.flat[index] = np.longdouble(params.flat[index]) + step
-        loss, sides = complex_loss(network, moved, x, y, weights=weights)
+        loss, sides = near.loss(y, index, np.longdouble(params.flat[index]) + step, weights)
         losses.append(loss)
         signs.append(sides)
-    near, far = (losses[2] - losses[1]) / (2 * h), (losses[3] - losses[0]) / (4 * h)
-    trust = abs(far - near) + 2.0 * loss_error / h
-    return float(near), float(trust), any(not np.array_equal(signs[0], other) for other in signs[1:])
+    close, far = (losses[2] - losses[1]) / (2 * h), (losses[3] - losses[0]) / (4 * h)
+    trust = abs(far - close) + 2.0 * loss_error / h
+    return float(close), float(trust), any(not np.array_equal(signs[0], other) for other in signs[1:])
 
 
 def taylor_slope(network, params, x, y, grads, indices, seed, loss_error, grad_error, weights=None):
@@ -307,31 +308,72 @@ def taylor_slope(network, params, x, y, grads, indices, seed, loss_error, grad_e
     return float(np.nanmedian(slopes)) if np.isfinite(slopes).sum() >= 3 else None
 
 
+class Near:
+    """The loss where one parameter is moved: what it does not reach is computed once, before."""
+
+    def __init__(self, network, params, x, dtype, masks=()):
+        self.network, self.masks = network, masks
+        self.point = _Point.at(params.flat.astype(dtype), params.sizes)
+        with np.errstate(all="ignore"):
+            _, self.layers = complex_pass(network, self.point, x, masks)
+        self.starts = np.cumsum([0, *(W.size + b.size for W, b in zip(self.point.W, self.point.b, strict=True))])
+
+    def loss(self, y, index, value, weights=None):
+        """That, and the sides of all kinks, with `value` at ``flat[index]``."""
+        layer = int(np.searchsorted(self.starts, index, side="right")) - 1
+        column = (index - self.starts[layer]) % len(self.point.b[layer])
+        before, self.point.flat[index] = self.point.flat[index], value
+        a, layers = complex_pass(self.network, self.point, None, self.masks, self.layers[: layer + 1], column)
+        self.point.flat[index] = before
+        return _loss_and_sides(self.network, layers, a, y, weights)
+
+
 def complex_loss(network, params, x, y, masks=(), weights=None):
     """The loss for parameters of any precision, real or complex, and on which side of each kink every unit is.
 
     Only real parts are compared, so that the function stays analytic between kinks.
     """
-    z, a, sides = complex_pass(network, params, x, masks)
+    a, layers = complex_pass(network, params, x, masks)
+    return _loss_and_sides(network, layers, a, y, weights)
+
+
+def _loss_and_sides(network, layers, a, y, weights):
     weights = np.ones(len(y)) if weights is None else weights
-    total = np.sum(weights[:, None] * _terms(network.loss, network.activations[-1], z, a, y))
+    total = np.sum(weights[:, None] * _terms(network.loss, network.activations[-1], layers[-1].z, a, y))
     summed = LOSSES.parts(network.loss)[0] in {"sum_squared_error", "cross_entropy"}
     n = np.sum(weights, dtype=np.longdouble) * (1 if summed else y.shape[1])
     edges = [np.sign(edge.real) for edge in _edges(network.loss, a - y, a, y)]
-    return total / n, np.concatenate([sides, *edges], axis=1)
+    sides = [side for layer in layers for side in layer.sides]
+    return total / n, np.concatenate([np.empty((len(y), 0)), *sides, *edges], axis=1)
 
 
-def complex_pass(network, params, x, masks=()):
-    """z and a of the last layer, and on which side of each kink every unit is."""
-    a, sides = x.astype(np.result_type(x, params.flat)), []
-    given = [None, *(masks or [None] * (network.n_layers - 1))]
-    for W, b, activation, mask in zip(params.W, params.b, network.activations, given, strict=True):
-        a = a if mask is None else a * mask
-        z = np.einsum("sk,kj->sj", a, W) + b
-        plain, number = ACTIVATIONS.parts(activation)
-        sides += [np.sign(z.real - kink) for kink in KINKS.get(plain, ())]
+class _Layer(NamedTuple):
+    """What a layer is given, its z, and on which side of each kink its units are."""
+
+    given: np.ndarray
+    z: np.ndarray
+    sides: list
+
+
+def complex_pass(network, params, x, masks=(), known=(), column=None):
+    """a of the last layer, and each `_Layer`.
+
+    Of layers that are `known` from other parameters, the last alone is another, and of it one column of W and b.
+    """
+    layers, masks = list(known[:-1]), [None, *(masks or [None] * (network.n_layers - 1))]
+    a = known[-1].given if known else x.astype(np.result_type(x, params.flat))
+    for index in range(len(layers), network.n_layers):
+        W, b, mask = params.W[index], params.b[index], masks[index]
+        if index < len(known):
+            z = known[index].z.copy()
+            z[:, column] = np.einsum("sk,k->s", a, W[:, column]) + b[column]
+        else:
+            a = a if mask is None else a * mask
+            z = np.einsum("sk,kj->sj", a, W) + b
+        plain, number = ACTIVATIONS.parts(network.activations[index])
+        layers.append(_Layer(a, z, [np.sign(z.real - kink) for kink in KINKS.get(plain, ())]))
         a = COMPLEX[plain](z) if number is None else COMPLEX[plain](z, np.longdouble(number))
-    return z, a, np.concatenate(sides, axis=1) if sides else np.empty((len(x), 0))
+    return a, layers
 
 
 def _margins(a, y):

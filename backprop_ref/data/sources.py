@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from backprop_ref.arrays import is_masked
 from backprop_ref.asking import ask
 from backprop_ref.data import csv_file
 from backprop_ref.data.header import is_header, one_line
@@ -279,7 +280,7 @@ def _table(source: Any, header: bool | None, counted: bool, left_out: Container[
         raise InvalidInput(f"no table ({said}); columns of numbers, texts or dates are needed, all as long") from None
     if hasattr(source, "toarray") and hasattr(source, "tocsr"):
         source = source.toarray()
-    if isinstance(source, np.ma.MaskedArray):
+    if is_masked(source):
         source = np.ma.filled(source.astype(object), "")
     try:
         array = np.asarray(source)

@@ -262,6 +262,8 @@ class Run:
             if len(rates) == 1 and part.rows:
                 self.state, self._order = self.state._replace(begun=Begun(params, slots, part)), orders
             raise
+        finally:
+            self.ranks.is_due = Alone.is_due  # sums that follow, as of validation, are of whole epochs
         return Chunk(params, slots, orders, rates[: len(losses)], losses, measures, snapshots, seeds)
 
     def _beside(self, rate: float, begun: Begun | None = None) -> tuple[Parameters, Slots]:

@@ -253,6 +253,18 @@ def add_to(n: int, total: Any, more: Any) -> None:
 
 
 @merged
+def put(n: int, into: Any, values: Any) -> None:
+    for i in range(n):
+        into[i] = values[i]
+
+
+@merged
+def scale(n: int, values: Any, factor: Any) -> None:
+    for i in range(n):
+        values[i] *= factor
+
+
+@merged
 def all_finite(n: int, x: Any) -> bool:
     """Whether no entry is infinite or NaN."""
     bad = 0
@@ -284,9 +296,29 @@ def kind_for(dtype: str) -> Any:
     return kind_of(Job(products, plan, blank(Sections), data, state, history, blank(Counts), real))
 
 
-def training(dtype: str, step: Any) -> Callable[..., bool]:
-    """``train(memory, steps)``, yet to be compiled, over ``step(memory, job, epoch, start, size, weight)``."""
-    read = reader(kind_for(dtype))
+class Words(NamedTuple):
+    """What the functions below are made of: in compiled code, and in Python for `uncompiled`."""
+
+    calls: Callable[[str], dict[str, Any]]
+    readers: Callable[..., tuple[Any, ...]]
+    merged: Callable[[Any], Any]
+    at: Any
+    layer_of: Any
+    settings_of: Any
+    add_to: Any
+    put: Any
+    scale: Any
+    all_finite: Any
+    weight_of: Any
+
+
+COMPILED = Words(calls_for, readers, merged, at, layer_of, settings_of, add_to, put, scale, all_finite, weight_of)
+
+
+def training(dtype: str, read: Any, step: Any, words: Words = COMPILED) -> Callable[..., bool]:
+    """``train(memory, steps)``, yet to be compiled, over ``step(memory, job, epoch, start, size, weight)`` and
+    ``read(memory)``, the job in memory."""
+    at, put, all_finite, weight_of = words.at, words.put, words.all_finite, words.weight_of
 
     def train(memory: Any, steps: int) -> bool:
         """Goes on from the cursor for at most `steps` steps of the `Job` in memory.
@@ -313,9 +345,7 @@ def training(dtype: str, step: Any) -> Callable[..., bool]:
                 history.losses[epoch] /= total
                 finite = abs(history.losses[epoch]) < np.inf and all_finite(counts.flat, job.state.flat)
                 if history.rows[epoch] >= 0:
-                    to = history.rows[epoch] * counts.flat
-                    for i in range(counts.flat):
-                        history.snapshots[to + i] = job.state.flat[i]
+                    put(counts.flat, at(history.snapshots, history.rows[epoch] * counts.flat), job.state.flat)
                 epoch, start = epoch + 1, 0
                 if not finite or epoch == counts.epochs:
                     history.cursor[0], history.cursor[1] = epoch, start
@@ -335,13 +365,13 @@ def program(dtype: str) -> Any:
     def step(memory: Any, job: Job, epoch: int, start: int, size: int, weight: float) -> Any:
         return call_step(job.plan.pieces.step, memory, epoch, start, size, weight)
 
-    return compiled(training(dtype, step))
+    return compiled(training(dtype, reader(kind_for(dtype)), step))
 
 
-def shard_for(dtype: str) -> Callable[..., Any]:
+def shard_for(dtype: str, words: Words = COMPILED) -> Callable[..., Any]:
     """``shard(memory, epoch, begin, m, weight, target)``, yet to be compiled."""
-    calls, real = calls_for(dtype), np.dtype(dtype).type
-    read_plan, read_sections, read_data, read_history, read_counts, read_work = readers(
+    calls, real, at, layer_of = words.calls(dtype), np.dtype(dtype).type, words.at, words.layer_of
+    read_plan, read_sections, read_data, read_history, read_counts, read_work = words.readers(
         kind_for(dtype), "plan", "sections", "data", "history", "counts", "work"
     )
     call_value_and_grad, call_gather, call_measure = calls["value_and_grad"], calls["gather"], calls["measure"]
@@ -367,13 +397,13 @@ def shard_for(dtype: str) -> Callable[..., Any]:
     return shard
 
 
-def step_for(dtype: str) -> Callable[..., Any]:
+def step_for(dtype: str, words: Words = COMPILED) -> Callable[..., Any]:
     """The piece "step", yet to be compiled."""
-    calls, real = calls_for(dtype), np.dtype(dtype).type
-    read_plan, read_sections, read_data, read_state, read_history, read_counts, read_work = readers(
+    calls, real, at, layer_of = words.calls(dtype), np.dtype(dtype).type, words.at, words.layer_of
+    read_plan, read_sections, read_data, read_state, read_history, read_counts, read_work = words.readers(
         kind_for(dtype), "plan", "sections", "data", "state", "history", "counts", "work"
     )
-    one_shard = merged(shard_for(dtype))
+    one_shard, add_to, settings_of = words.merged(shard_for(dtype, words)), words.add_to, words.settings_of
     call_limit, call_add_decay, call_update = calls["limit"], calls["add_decay"], calls["update"]
     call_constrain, call_squares = calls["constrain"], calls["squares"]
 
@@ -422,10 +452,10 @@ def step_for(dtype: str) -> Callable[..., Any]:
     return step
 
 
-def value_and_grad_for(dtype: str) -> Callable[..., Any]:
+def value_and_grad_for(dtype: str, words: Words = COMPILED) -> Callable[..., Any]:
     """The piece "value_and_grad", yet to be compiled."""
-    calls = calls_for(dtype)
-    read_plan, read_sections, read_data, read_state, read_counts, read_work = readers(
+    calls, at, layer_of, scale = words.calls(dtype), words.at, words.layer_of, words.scale
+    read_plan, read_sections, read_data, read_state, read_counts, read_work = words.readers(
         kind_for(dtype), "plan", "sections", "data", "state", "counts", "work"
     )
     call_affine_forward, call_forward, call_draw = calls["affine_forward"], calls["forward"], calls["draw"]
@@ -457,8 +487,7 @@ def value_and_grad_for(dtype: str) -> Callable[..., Any]:
         y, terms, weights = at(work, sections.y), at(work, sections.terms), at(work, sections.weights)
         loss = call_loss(piece.loss, n_out, m, z, a, y, weights, n, terms, delta, slots) / n
         if plan.direct:
-            for i in range(n_out * m):
-                delta[i] *= -rate
+            scale(n_out * m, delta, -rate)
         for index in range(last, -1, -1):
             layer = layer_of(table, index)
             n_in, n_out, w = layer.n_in, layer.n_out, layer.w

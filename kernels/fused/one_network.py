@@ -15,8 +15,9 @@ from backprop_ref import formulas
 from ..compiling import FUSED, IN_ANY_ORDER, compiled, inlined, linked, merged
 from ..registers import padded, vector_of
 from . import limiting, rows
-from .epochs import Job, Plan, add_to, settings_of, training
+from .epochs import Job, Plan, add_to, kind_for, settings_of, training
 from .layers import Lines, Rules
+from .memory import reader
 from .views import at, part, view
 
 
@@ -154,7 +155,8 @@ def program(dtype: str, shape: Shape, fused: bool = False) -> Any:
             constrain(plan.layers, N_LAYERS, flat, hyper.max_norm, state.norms)
         return loss
 
-    return compiled(training(dtype, merged(step)), **(FUSED if fused else {}))
+    read = reader(kind_for(dtype))
+    return compiled(training(dtype, read, merged(step)), **(FUSED if fused else {}))
 
 
 def passes(dtype: str, shape: Shape, fused: bool, lines: Lines, inline: bool) -> Any:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..compiling import IN_ANY_ORDER, AsWritten, side_by_side
+from ..compiling import IN_ANY_ORDER, AsWritten, is_kept, is_stored, side_by_side
 from . import dropping, layers, limiting, products, rows, wide_layers
 from .calls import Products, address_of, parallel_loop
 from .epochs import (
@@ -58,19 +58,26 @@ def products_of(kind: Kind, n_in: int, n_out: int, m: int) -> Sequence[tuple[int
     return (n_in, n_out, m), (m, n_in, n_out), (n_out, n_in, m)
 
 
-def with_pieces(plan: Plan, kind: Kind, rules: Rules) -> Plan:
-    """The plan with the addresses of all that it calls; the program that calls it is compiled, too."""
+def program_is_there(dtype: str) -> bool:
+    """Whether the program for every network need not be compiled, or cannot be kept on disk."""
+    found = program(dtype)
+    return bool(found.overloads) or not is_kept(found) or is_stored(found, SIGNATURE)
+
+
+def with_pieces(plan: Plan, kind: Kind, rules: Rules, uncompiled: bool = False) -> Plan:
+    """The plan with the addresses of all that it calls; the program that calls it is compiled, too, if it is not to be
+    `uncompiled`."""
     hyper, table = plan.hyper, [Layer(*map(int, row)) for row in plan.layers]
     last, dtype = len(table) - 1, kind.dtype
     heights = layers.heights_of([(row.n_in, row.n_out) for row in table], plan.batch_size) if kind.packed else ()
     affine, lines = partial(partial, _of_affine, kind._replace(shared=False)), partial(partial, _of_lines, kind.lines)
     differentiated = {*rules.activations[: last if plan.together else None]}
     wanted: dict[Any, Callable[[], Any] | None] = {
-        "program": partial(program(dtype).compile, SIGNATURE),
+        "program": None if uncompiled else partial(program(dtype).compile, SIGNATURE),
         "products": partial(_of_products, kind),
         "affine_backward": affine("affine_backward", heights),
-        "step": partial(_of_step, dtype),
-        "value_and_grad": partial(_of_value_and_grad, dtype),
+        "step": None if uncompiled else partial(_of_step, dtype),
+        "value_and_grad": None if uncompiled else partial(_of_value_and_grad, dtype),
         "affine_forward": affine("affine_forward"),
         "affine_backward_input": affine("affine_backward_input") if last > 0 else None,
         "loss": lines("loss", rules.terms, rules.weighted),

@@ -34,7 +34,7 @@ REMEDIES = {
     "its process": "",
     "each weight moves": "have it return its gradients, or keep them in attributes",
     "its argument '": "",
-    **dict.fromkeys(("it takes no x and y;", "it takes no weights, x and y;"), ""),
+    **dict.fromkeys(("it takes no x and y;", "it takes no weights, x and y;", "it takes no weights:"), ""),
 }
 """How reasons begin that have nothing to do with sizes or layouts, and what helps."""
 OF_SHAPES = ("not aligned", "could not be broadcast", "matmul: Input", "have other shapes", "cannot reshape array")
@@ -242,6 +242,8 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
         (said.format(longer=ask("--time-limit", 60)) for start, said in REMEDIES.items() if problem.startswith(start)),
         remedy,
     )
+    if not problem:
+        return [], "it has an argument for each single weight; have it take an array for each layer, such as W1 and b1"
     return [], f"{problem}; {remedy}" if remedy else problem
 
 
@@ -266,7 +268,7 @@ def _tries(submission, network, doubtful, said):
     known = submission.layouts(layouts(submission.declared.layout()))
     batches, single = ([one for one in known if one.one_sample is alone] for alone in (False, True))
     first, depths = _sizes(submission, network)
-    if network is None and not submission.sizes():  # where a bug lets no layer differ from the next, one layer hides it
+    if network is None and first and not submission.sizes():  # where layers have to be alike, one layer hides the bug
         first = [first[0], (3,) * len(first[0]), *first[1:]]
     begun = _spent(submission)
     for one in _usual_tries(submission, network, first, depths, batches, single):

@@ -11,6 +11,7 @@ from backprop_ref.conformance.measuring.grouping import judged_group, measured, 
 from backprop_ref.conformance.measuring.judgement import ORDER, Judgement
 from backprop_ref.conformance.measuring.networks import parse
 from backprop_ref.conformance.outcomes.outcome import CONVENTION, NOT_JUDGED, RIGHT, WRONG, Outcome
+from backprop_ref.conformance.submissions.settings import role
 
 FEW = 8
 """Kinds of network that are tried in other sizes."""
@@ -66,15 +67,42 @@ def measure(submission, *, target="", network=None, reload=None) -> Outcome:
         submission.settle()
     assert best is not None
     best = _one_by_one(submission, best, chosen, network) or best
-    if network is None and smaller is None and submission.sizes() is None:
-        best = _in_more_outputs(submission, best, chosen) or best
-        alike = [form for form in found if form.sizes == chosen.sizes]
-        best = _in_wider_layers(submission, best, alike) or best
-        if best.verdict in {RIGHT, CONVENTION}:
-            best = _in_a_square(submission, best, chosen) or best
-        if best.verdict in {RIGHT, CONVENTION}:
-            _in_other_sizes(submission, best, chosen)
+    if network is not None or smaller is not None or submission.sizes() is not None:
+        return best
+    return _of_one_neuron(submission, best, chosen) or _with_other_sizes(submission, best, chosen, found)
+
+
+def _with_other_sizes(submission, best, chosen, found):
+    """The outcome by networks of other sizes too, of which more may be wrong."""
+    best = _in_more_outputs(submission, best, chosen) or best
+    alike = [form for form in found if form.sizes == chosen.sizes]
+    best = _in_wider_layers(submission, best, alike) or best
+    if best.verdict in {RIGHT, CONVENTION}:
+        best = _in_a_square(submission, best, chosen) or best
+    if best.verdict in {RIGHT, CONVENTION}:
+        _in_other_sizes(submission, best, chosen)
     return best
+
+
+def _of_one_neuron(submission, outcome, form):
+    """The outcome for one output of a function of one w and b, where nothing but its db is wrong with several, for
+    which it is one number; else None. So a linear or logistic regression is written."""
+    names = [name for name in getattr(submission, "names", ()) if role(name) in {"W", "weights"}]
+    found = getattr(submission, "forms", {}).get(form.layout)
+    of_one = found is not None and "W0" in found.roles and len(form.sizes) == 2 and form.sizes[1] > 1
+    if outcome.verdict != WRONG or not of_one or any(name[0].isupper() for name in names):
+        return None
+    plain = plain_answer(Asker(submission), form, None, samples=2)
+    db = None if plain is None or plain.values.db is None else plain.values.db[0]
+    if any(one.quantity != "db" for one in outcome.findings) or db is None or np.any(db != db[0]):
+        return None
+    one = form._replace(sizes=(form.sizes[0], 1))
+    alone = measured(Asker(submission), submission, one, outcome.target, None)
+    if alone.exit:
+        return None
+    alone.notes.append("its db is one number: it is taken to be made for one output")
+    alone.plain = False
+    return alone
 
 
 def _one_by_one(submission, outcome, form, network):
@@ -170,7 +198,7 @@ def _in_other_sizes(submission, outcome, form):
             parse(text.replace(text.split(":")[0], "-".join(map(str, sizes)))) for text in _fitting(outcome, sizes)
         ]
         if ask.dear and time.monotonic() - begun > grouping.SECONDS:
-            outcome.notes.append("not asked for every other size, since each case starts it anew: --many is for that")
+            outcome.notes.append("not asked for every other size: each case starts it anew, which takes its time")
             break
         for kind in kinds[: 2 if ask.dear or sizes in deeper else FEW]:
             there = form._replace(sizes=sizes, biases=(any(form.biases),) * (len(sizes) - 1))

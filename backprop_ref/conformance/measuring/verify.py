@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from backprop_ref.backends import get_backend
-from backprop_ref.conformance.catalogue.known import BY_ID
 from backprop_ref.conformance.cases import Expected, mapped, tensors
+from backprop_ref.conformance.catalogue.known import BY_ID
 from backprop_ref.conformance.judging.fitting import ALMOST
 from backprop_ref.conformance.judging.judge import Held, judge
 from backprop_ref.conformance.judging.judged import NO_ANSWER
@@ -77,9 +77,7 @@ def submission_of(
     return kind(found, declared) if isinstance(found, Separate) else kind(found, declared, time_limit)
 
 
-PUT_TOGETHER = (
-    "name a function of weights, biases, x and y, or a class with train(x, y), that makes a step of the whole"
-)
+PUT_TOGETHER = "name a function of weights, biases, x and y, or a class with train(x, y), that makes a whole step"
 TRIED = 4
 """So many functions and classes of a file are tried."""
 

@@ -10,5 +10,8 @@ SOME = 5
 def all_equal(moves) -> bool:
     """Whether arrays of moves hold one amount, up or down, but for where they are 0."""
     sizes = np.concatenate([np.ravel(np.abs(part)) for part in moves]) if len(moves) else np.zeros(0)
-    least, most = np.quantile(sizes[sizes > 0.0], [0.1, 0.9]) if np.count_nonzero(sizes) > SOME else (0.0, 1.0)
+    moved = sizes[sizes > 0.0]  # and no NaN
+    if len(moved) <= SOME:
+        return False
+    least, most = np.quantile(moved, [0.1, 0.9])
     return bool(most - least <= 1e-3 * most)

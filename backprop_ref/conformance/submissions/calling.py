@@ -21,7 +21,7 @@ import numpy as np
 from backprop_ref.asking import ask
 from backprop_ref.conformance.submissions.reading import Unreadable
 from backprop_ref.conformance.submissions.scripts.definitions import define
-from backprop_ref.conformance.submissions.scripts.script import SCRIPT, as_class
+from backprop_ref.conformance.submissions.scripts.script import SCRIPT, as_class, changes_weights
 from backprop_ref.conformance.submissions.scripts.top_level import TOP_LEVEL, Loop
 from backprop_ref.errors import InvalidInput, blame, is_library
 from backprop_ref.import_path import importable
@@ -200,6 +200,9 @@ def _from_file(place, name):
         return _defined(path)
     if name == SCRIPT:
         return _as_a_whole(path)
+    with contextlib.suppress(SyntaxError, ValueError):
+        if changes_weights(ast.parse(path.read_bytes()), name) and hasattr(whole := _as_a_whole(path, name), name):
+            return whole
     module = _module(path)
     try:
         with _limited(PATIENCE):
@@ -250,12 +253,12 @@ def _defined(path):
     return module
 
 
-def _as_a_whole(path):
-    """The module of a file without the training at its top level, with the script as a class in it."""
+def _as_a_whole(path, name=""):
+    """A module with the script as a class in it: under the name of the function that trains, if one is to be called."""
     module = _module(path)
     with _limited(PATIENCE):
-        if (found := as_class(ast.parse(path.read_bytes()), str(path))) is not None:
-            vars(module)[SCRIPT] = found
+        if (found := as_class(ast.parse(path.read_bytes()), str(path), name)) is not None:
+            vars(module)[name or SCRIPT] = found
     return module
 
 

@@ -169,7 +169,7 @@ class _Layers(list):
     """A list of arrays that cannot be taken for one array of them all."""
 
     def __array__(self, dtype=None, copy=None):
-        if dtype == object:
+        if dtype is not None and np.dtype(dtype).kind == "O":
             return np.array([*self, None], dtype=object)[:-1]
         raise _TakenForArray
 

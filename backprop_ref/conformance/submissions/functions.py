@@ -368,7 +368,13 @@ class Function:
         names = ", ".join(one.name for one in self.arguments or []) or "(none)"
         remedy = "call them weights, biases, x and y, or W1, b1, W2, b2, x and y"
         failure = Refusal(f"its arguments {names} cannot be told apart in {case.network.n_layers} layers; {remedy}")
-        if self.unfit:
+        roles = {role(one.name) for one in self.arguments or []}
+        if {"x", "y"} <= roles and not roles & {*GATHERED, "W", "b", "network"} and not failures:
+            failure = Refusal(
+                "it takes no weights: its own are made in it, or are of its module; have it take them, such as "
+                "(weights, biases, x, y) or (W1, b1, W2, b2, x, y), or verify the file without a name"
+            )
+        elif self.unfit:
             failure = Refusal(f"in none of {len(self.unfit)} forms could it be called with its {names}; {remedy}")
         if failures:
             others = f"; {len(failures) - 1} other ways to call it failed too" if len(failures) > 1 else ""

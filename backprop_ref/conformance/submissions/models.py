@@ -96,7 +96,7 @@ class Model:
         self.n_layers = None if hidden is None else hidden + 1
         self.layout, self.takes_biases = Layout(), True
         self.transposed = False  # in square networks, the layout of W is that seen in others
-        self.alpha_is_rate, self.remakes = False, False
+        self.alpha_is_rate, self.remakes, self.adaptive = False, False, False
         self.found: dict[Layout, Way] = {}
 
     def restart(self, made):
@@ -295,7 +295,8 @@ class Model:
 
     def _gradients(self, case, step: Step, plan):
         """Gradients as returned, or by ``W' = W − η·dW`` with what the rounding of W' hides of them."""
-        if step.adaptive:
+        self.adaptive = self.adaptive or step.adaptive
+        if self.adaptive and step.dW is None:
             raise Refusal(ADAPTIVE)
         if step.W is None:
             self.in_place = False

@@ -458,7 +458,8 @@ class Curve {
     pen.font = `11px ${look.font}`;
     pen.fillStyle = look.quiet;
     if (all.length < 2) {
-      pen.fillText("It is drawn as the network trains.", 4, 20);
+      pen.font = `14px ${look.font}`;
+      pen.fillText("Its curve comes as the network trains.", 4, 20);
       return;
     }
     const [first, last] = [Math.min(...all.map(([epoch]) => epoch)), Math.max(...all.map(([epoch]) => epoch))];

@@ -747,10 +747,12 @@ class Play {
     this.writeAddress();
     this.sayHash();
     if (!live) {
-      for (const part of ["formulas", "edit", "by-layer", "bug-words", "table"]) find(part).replaceChildren();
+      for (const part of ["edit", "by-layer", "bug-words", "table"]) find(part).replaceChildren();
+      find("formulas").replaceChildren(element("p", { class: "quiet" }, "The formulas of the chosen neuron stand here, once there are points of two classes."));
       fill(find("sample"), [["", "none"]], "");
       this.offered = "";
-      find("flow").textContent = find("classes").textContent = "";
+      find("flow").textContent = "Here too, once there are points of two classes.";
+      find("classes").textContent = "Click into the plane: first some points of one class, then of another.";
       return;
     }
     const samples = live.rows.slice(0, MOST_SAMPLES).map((row, s) => [s, `row ${row}: ${this.target(s)}`]);
@@ -766,7 +768,7 @@ class Play {
     this.outputs();
     const classes = session.data.classes ?? [];
     const shapes = ["circles", "squares", "triangles"];
-    find("classes").textContent = classes.length ? `${classes.slice(0, 3).map((each, i) => `${shapes[i]}: class ${each}`).join("; ")}. The line is where it decides otherwise.` : "";
+    find("classes").textContent = classes.length ? `${classes.slice(0, 3).map((each, i) => `${shapes[i]}: class ${each}`).join("; ")}. At the line it changes from one class to another. The largest point is the sample.` : "";
     const twin = this.curve.twin.at(-1);
     const words = this.curve.points.length > 1 ? `Mean over the batches of an epoch, each before its step; now ${number(this.curve.points.at(-1)[1])}.` : "";
     find("curve-words").textContent = twin ? `${words} Dashed: the twin with the bug, ${number(twin[1])}.` : words;

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from backprop_ref.conformance.submissions.scripts.top_level import _loaded, _once, _stored
+from backprop_ref.conformance.submissions.scripts.top_level import HELD, _loaded, _once, _stored
 from backprop_ref.conformance.submissions.settings import BATCH, ONCE, QUIET, role, setting
 
 SCRIPT = "script"
@@ -37,9 +37,11 @@ class Plan:
         self.before, self.trains, self.data = before, trains, data
 
     @classmethod
-    def of(cls, tree: ast.Module) -> "Plan | None":
-        """That of a file."""
+    def of(cls, tree: ast.Module, name: str = "") -> "Plan | None":
+        """That of a file; or, with the name of a function that changes weights of its module, of a call of that."""
         body = list(_flat(tree))
+        if name:
+            return _calling(body, next(one for one in body if isinstance(one, ast.FunctionDef) and one.name == name))
         for place in reversed(range(len(body))):
             if _trains(body[place]):
                 data = _data(body[:place], body[place])
@@ -47,8 +49,30 @@ class Plan:
         return None
 
 
+def changes_weights(tree: ast.Module, name: str) -> bool:
+    """Whether a function takes no weights, and changes some of its module."""
+    function = next((one for one in tree.body if isinstance(one, ast.FunctionDef) and one.name == name), None)
+    if function is None:
+        return False
+    taken = [one.arg for one in function.args.args]
+    local = {one for node in ast.walk(function) if isinstance(node, ast.Global) for one in node.names}
+    return {*map(role, taken)} <= {"x", "y", "rate"} and any(role(one) in HELD for one in local)
+
+
+def _calling(body, function):
+    """The plan of one call of a function, with the data that it takes or reads."""
+    taken = [one.arg for one in function.args.args]
+    needed = taken[: len(taken) - len(function.args.defaults)]
+    names = {role(one): one for one in [*_loaded(function), *taken] if role(one) in {"x", "y"}}
+    if names.keys() != {"x", "y"}:
+        return None
+    before = [node for node in body if not isinstance(node, ast.For | ast.While) and _call(node) is None]
+    call = ast.Call(ast.Name(function.name, ast.Load()), [ast.Name(one, ast.Load()) for one in needed], [])
+    return Plan(before, ast.copy_location(ast.Expr(call), function), {name: part for part, name in names.items()})
+
+
 def _flat(tree):
-    """The statements at the top level, with those under ``if __name__ == …`` and those of a ``main()`` that is called."""
+    """The statements at the top level, with those under ``if __name__ == …`` and of a ``main()`` that is called."""
     mains = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef) and not node.args.args}
     for node in tree.body:
         inner = [node]
@@ -103,11 +127,13 @@ def _data(before, trains):
     return None if x is None or y is None else {x: "x", y: "y"}
 
 
-def as_class(tree: ast.Module, filename: str) -> type | None:
-    """The class; None where nothing in the file trains."""
-    plan = Plan.of(tree)
-    if plan is None:
-        return None
+def as_class(tree: ast.Module, filename: str, name: str = "") -> type | None:
+    """The class; None where nothing in the file trains. With a name, that function is called to train."""
+    plan = Plan.of(tree, name)
+    return None if plan is None else _class_of(plan, filename)
+
+
+def _class_of(plan: Plan, filename: str) -> type:
     own: dict[str, Any] = {"__name__": SCRIPT, "__file__": filename}
     _run(plan.before, own, filename, lambda: None)
     takes_rate = any(role(name) == "rate" for name in own if isinstance(own[name], float)) or _rated(plan, own)
@@ -124,11 +150,11 @@ def as_class(tree: ast.Module, filename: str) -> type | None:
 
             def replace():
                 space.update({name: _copied(value) for name, value in ours.items()})
-                for name, value in space.items():
-                    if setting(name) in ONCE and isinstance(value, int):
-                        space[name] = 1
-                    if role(name) == "rate" and isinstance(value, float) and learning_rate is not None:
-                        space[name] = learning_rate
+                for key, value in space.items():
+                    if setting(key) in ONCE and isinstance(value, int):
+                        space[key] = 1
+                    if role(key) == "rate" and isinstance(value, float) and learning_rate is not None:
+                        space[key] = learning_rate
 
             space.update({"__name__": SCRIPT, "__file__": filename})
             replace()
@@ -170,14 +196,14 @@ def _run(statements, space, filename, replace, data=()):
 
 def _wrapped(node):
     """The call that trains alone, made by ``__once__``."""
-    call = _call(node)
+    call = _call(node) or node.value
     once = ast.Call(ast.Name("__once__", ast.Load()), [call.func, *call.args], call.keywords)
     return ast.copy_location(ast.Expr(once), node)
 
 
 def _rated(plan, space):
     """Whether what is called to train takes a learning rate."""
-    call = _call(plan.trains)
+    call: Any = _call(plan.trains) or getattr(plan.trains, "value", None)
     with contextlib.suppress(Exception):
         found = eval(compile(ast.Expression(call.func), SCRIPT, "eval"), space)
         return any(role(name) == "rate" for name in inspect.signature(found).parameters)

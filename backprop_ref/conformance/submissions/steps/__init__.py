@@ -23,6 +23,7 @@ from backprop_ref.conformance.submissions.reading import (
 )
 from backprop_ref.conformance.submissions.recording import Recording
 from backprop_ref.conformance.submissions.steps.first_weights import keep_ours
+from backprop_ref.conformance.submissions.steps.moments import from_moments, rate_of
 from backprop_ref.conformance.submissions.steps.operations import wrong_operations
 from backprop_ref.conformance.submissions.steps.plans import Plan, from_document
 from backprop_ref.conformance.submissions.steps.slots import Slots, chain
@@ -42,7 +43,7 @@ class Step(NamedTuple):
     db: list[np.ndarray] | None = None
     has_biases: bool = True
     adaptive: bool = False
-    """Whether every weight moves by the same amount, so that the gradient cannot be told from that."""
+    """Whether it is a step of Adam or the like, of which the gradient cannot be told from the weights."""
     recorded: Any = None
     """Numbers kept or printed during the step, where these are asked for: see `recording.Recording`; for objects that
     go back by themselves, see `operations.wrong_operations`."""
@@ -120,13 +121,30 @@ def one_step(
     if step.W is None and step.dW is None and plan.update is not None:
         _call(model, plan.update, given, result)
         step = _seen(model, slots, known, None, sizes)
-    if step.W is not None and all_equal([new - old for old, new in zip(known[0], step.W, strict=True)]):
-        step = _kept(slots, step) or step._replace(adaptive=True)
+    if step.W is not None:
+        moves = [old - new for old, new in zip(known[0], step.W, strict=True)]
+        moments = _by_moments(slots, step, known, rate_of(keywords, settings))
+        if moments is not None:
+            step = moments
+        elif all_equal(moves):
+            kept = _kept(slots, step)
+            signs = [] if kept is None else list(map(np.sign, kept.dW or ()))
+            fits = kept is not None and all(map(np.array_equal, signs, map(np.sign, moves)))
+            step = kept if kept is not None and fits else step._replace(adaptive=True)
     if step.W is None and step.dW is None:
         methods = ", ".join(call.method for call in plan.calls)
         raise Refusal(f"after {methods} no weights had changed, and no gradients were returned or kept in attributes")
     recorded = None if recording is None else recording.found
     return step._replace(loss=loss if step.loss is None else step.loss, recorded=recorded)
+
+
+def _by_moments(slots, step, known, rate) -> Step | None:
+    """The step with the gradients that its moments tell, and without weights; None where they do not."""
+    found = from_moments(slots, known, rate)
+    if found is None:
+        return None
+    dW, db = slots.ours(found[0], found[1] or None)
+    return step._replace(W=None, b=None, dW=dW, db=db, adaptive=True)
 
 
 def own_sizes(made, *, settings, asked) -> dict[str, Any]:

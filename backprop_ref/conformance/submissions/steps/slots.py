@@ -90,6 +90,10 @@ class Slots:
             W = [part[1:] if first else part[:-1] for part in W]
         return [part.copy() for part in W], None if b is None else [part.reshape(-1).copy() for part in b]
 
+    def at(self, path):
+        """The array, or number, at a path."""
+        return self._array(path)
+
     def shapes_of(self, places):
         """Of the arrays at some paths, as the model has them."""
         return [self._array(path).shape for path in places]
@@ -307,7 +311,14 @@ def chain(model: Any) -> tuple[int, ...] | None:
                     sizes.append(shape[1])
             if len(sizes) > len(best):
                 best = sizes
+    last = next((shape for path, shape in paths(model)[::-1] if len(shape) == 1 and _names_weights(path)), None)
+    if best and last == (best[-1],):  # the weights of one output
+        best.append(1)
     return tuple(best) or next(((shape[0], 1) for shape in _vectors(model)), None)
+
+
+def _names_weights(path):
+    return isinstance(path[-1], str) and role(path[-1]) in {"W", "weights"}
 
 
 def _vectors(model):

@@ -49,7 +49,7 @@ def targets(path: str) -> list[Target]:
     script = [SCRIPT] if Plan.of(tree) is not None else []
     layers = [name for name, some in known.items() if some and all(map(_of_a_layer, some))]
     whole, steps = ([name for name in some if name not in layers] for some in (whole, steps))
-    found = [*whole, *(one.name for one in back), *loop, *script, *train, *data, *steps, *layers]
+    found = [*whole, *(one.name for one in back), *loop, *script, *train, *data, *steps, *([] if whole else layers)]
     if not found:
         raise InvalidInput(f"nothing in {path} looks like a backward pass; say which function or class: {path}:name")
     beside = len(classes) + len(functions) > 1 or bool(loop)

@@ -1,0 +1,182 @@
+"""Files whose script trains, steps of Adam, and other right code that was once called wrong."""
+
+import numpy as np
+import pytest
+
+import backprop_ref as br
+
+LAYERS = """
+import numpy as np
+
+class Dense:
+    def __init__(self, n_in, n_out):
+        self.weights, self.bias = np.random.randn(n_out, n_in), np.random.randn(n_out, 1)
+
+    def forward(self, x):
+        self.x = x
+        return self.weights @ x + self.bias
+
+    def backward(self, grad, learning_rate):
+        down = self.weights.T @ grad
+        self.weights -= learning_rate * grad @ self.x.T
+        self.bias -= learning_rate * grad
+        return down
+
+class Tanh:
+    def forward(self, x):
+        self.x = x
+        return np.tanh(x)
+
+    def backward(self, grad, learning_rate):
+        return grad * (1 - np.tanh(self.x) ** 2)
+
+def train(network, x_train, y_train, epochs=1000, learning_rate=0.01):
+    for _ in range(epochs):
+        for x, y in zip(x_train, y_train):
+            out = x
+            for layer in network:
+                out = layer.forward(out)
+            grad = 2 * (out - y)
+            for layer in reversed(network):
+                grad = layer.backward(grad, learning_rate)
+
+X = np.reshape([[0, 0], [0, 1], [1, 0], [1, 1]], (4, 2, 1))
+Y = np.reshape([[0], [1], [1], [0]], (4, 1, 1))
+network = [Dense(2, 3), Tanh(), Dense(3, 1), Tanh()]
+"""
+TRAINS = "train(network, X, Y, epochs=10000, learning_rate=0.1)\n"
+GLOBALS = """
+import numpy as np
+X, Y = np.eye(4, 3), np.array([[0], [1], [1], [0.0]])
+w1, w2 = np.random.randn(3, 5), np.random.randn(5, 1)
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+def train():
+    global w1, w2
+    h = sigmoid(X @ w1)
+    p = sigmoid(h @ w2)
+    d2 = (p - Y) * p * (1 - p)
+    d1 = d2 @ w2.T * h * (1 - h)
+    w2 -= 0.1 * h.T @ d2
+    w1 -= 0.1 * X.T @ d1
+"""
+
+
+def of(tmp_path, text, name=""):
+    """The outcome for a file, or for something in it."""
+    (tmp_path / "mine.py").write_text(text)
+    return br.verify(f"{tmp_path / 'mine.py'}{name and ':'}{name}")
+
+
+@pytest.mark.more
+def test_a_script_that_trains_a_network_of_layers_is_judged_as_a_whole(tmp_path):
+    assert not of(tmp_path, LAYERS + TRAINS).exit
+    wrong = of(tmp_path, LAYERS.replace("np.tanh(self.x) ** 2", "self.x ** 2") + TRAINS)
+    assert [found.id for found in wrong.findings] == ["derivative-fed-z"]
+
+
+@pytest.mark.more
+def test_a_layer_that_is_right_does_not_make_its_file_right(tmp_path):
+    outcome = of(tmp_path, LAYERS.replace("np.tanh(self.x) ** 2", "self.x ** 2"))
+    assert outcome.verdict == "NOT JUDGED"
+
+
+@pytest.mark.more
+def test_a_function_that_changes_weights_of_its_module(tmp_path):
+    assert not of(tmp_path, GLOBALS, "train").exit
+    wrong = of(tmp_path, GLOBALS.replace("* h * (1 - h)", "* h"), "train")
+    assert [found.id for found in wrong.findings] == ["activation-for-derivative"]
+
+
+class Adaptive:
+    """A first step of Adam, or of RMSprop, which hides the gradient."""
+
+    adam, slope = True, staticmethod(lambda h: 1 - h**2)
+
+    def __init__(self, n_in, n_hidden, n_out, learning_rate=0.001):
+        sizes = {"W1": (n_in, n_hidden), "b1": n_hidden, "W2": (n_hidden, n_out), "b2": n_out}
+        self.params = {name: np.random.default_rng(0).normal(size=size) for name, size in sizes.items()}
+        self.m, self.v = ({f"d{name}": 0.0 * part for name, part in self.params.items()} for _ in range(2))
+        self.learning_rate = learning_rate
+
+    def fit(self, X, y, epochs=1):
+        for _ in range(epochs):
+            W1, b1, W2, b2 = self.params.values()
+            h = np.tanh(X @ W1 + b1)
+            d2 = 2 * (h @ W2 + b2 - y) / len(X)
+            d1 = d2 @ W2.T * self.slope(h)
+            for name, g in zip(self.params, (X.T @ d1, d1.sum(0), h.T @ d2, d2.sum(0)), strict=True):
+                key = f"d{name}"
+                self.m[key] = 0.9 * self.m[key] + 0.1 * g if self.adam else self.m[key]
+                self.v[key] = 0.999 * self.v[key] + 0.001 * g**2
+                step = self.m[key] / 0.1 / (np.sqrt(self.v[key] / 0.001) + 1e-8)
+                step = step if self.adam else g / (np.sqrt(self.v[key]) + 1e-8)
+                self.params[name] = self.params[name] - self.learning_rate * step
+
+
+@pytest.mark.parametrize("adam", [True, pytest.param(False, marks=pytest.mark.more)])
+def test_the_gradient_is_read_from_the_moments_of_a_step(adam):
+    right = type("Right", (Adaptive,), {"adam": adam})
+    wrong = type("Wrong", (Adaptive,), {"adam": adam, "slope": staticmethod(lambda h: 1 - h)})
+    assert not br.verify(right).exit
+    assert [found.id for found in br.verify(wrong).findings] == ["tanh-slope-linear"]
+
+
+def test_a_function_that_makes_a_step_of_adam_is_not_judged_by_it():
+    state: dict[str, list] = {"m": [], "v": []}
+
+    def train_step(W1, b1, W2, b2, X, y):
+        params = [W1, b1, W2, b2]
+        h = np.tanh(X @ W1 + b1)
+        d2 = 2 * (h @ W2 + b2 - y) / len(X)
+        d1 = d2 @ W2.T * (1 - h**2)
+        if not state["m"]:
+            state["m"], state["v"] = ([0.0 * part for part in params] for _ in range(2))
+        for part, g, m, v in zip(params, (X.T @ d1, d1.sum(0), h.T @ d2, d2.sum(0)), *state.values(), strict=True):
+            m += 0.1 * (g - m)
+            v += 0.001 * (g**2 - v)
+            part -= 0.01 * m / (np.sqrt(v) + 1e-8)
+
+    outcome = br.verify(train_step)
+    assert outcome.verdict == "NOT JUDGED"
+    assert "Adam" in outcome.reason
+
+
+@pytest.mark.more
+def test_one_layer_whose_W_is_no_list():
+    def softmax(W, b, X, Y):
+        e = np.exp(X @ W + b)
+        p = e / e.sum(axis=1, keepdims=True)
+        g = 2 * (p - Y) / len(X)
+        dz = p * (g - (g * p).sum(axis=1, keepdims=True))
+        return np.mean(np.sum((p - Y) ** 2, axis=1)), X.T @ dz, dz.sum(axis=0)
+
+    def regression(X, y, w, b):
+        error = X @ w + b - y
+        return X.T @ error / len(y), error.mean()
+
+    assert br.verify(softmax).verdict == "RIGHT"
+    assert br.verify(regression).verdict == "CONVENTION"
+
+
+@pytest.mark.more
+def test_batch_normalisation_whose_bias_has_a_gradient_of_rounding():
+    def right(W1, b1, W2, b2, x, y):
+        z = x @ W1 + b1
+        size = np.sqrt(z.var(0) + 1e-5)
+        n = (z - z.mean(0)) / size
+        a = np.tanh(n)
+        error = a @ W2 + b2 - y
+        d2 = error / len(x)
+        dn = d2 @ W2.T * (1 - a**2)
+        d1 = (dn - dn.mean(0) - n * (dn * n).mean(0)) / size
+        return 0.5 * np.sum(error**2) / len(x), (x.T @ d1, d1.sum(0), a.T @ d2, d2.sum(0))
+
+    def wrong(W1, b1, W2, b2, x, y):
+        loss, (dW1, *others) = right(W1, b1, W2, b2, x, y)
+        return loss, (1.01 * dW1, *others)
+
+    assert br.verify(right).verdict == "RIGHT IN ITS OWN TERMS"
+    assert br.verify(wrong).verdict == "WRONG"
