@@ -145,8 +145,7 @@ def _in_wider_layers(submission, outcome, forms):
         for form in forms if sizes != forms[0].sizes else ():
             submission.layout = form.layout
             wider = measured(Asker(submission), submission, form._replace(sizes=sizes), outcome.target, None)
-            ids = {found.id for found in wider.findings}
-            if wider.verdict == WRONG and ids <= BY_ID.keys() and ids - OF_ITS_SIZES:
+            if wider.verdict == WRONG and _beyond_its_sizes(wider):
                 return wider
             if wider.verdict != NOT_JUDGED:
                 break
@@ -167,10 +166,15 @@ def _in_more_outputs(submission, outcome, form):
         return None
     wider = measured(Asker(submission), submission, form._replace(sizes=wide), outcome.target, None)
     ids, before = ({found.id for found in one.findings} for one in (wider, outcome))
-    more = (
-        wider.verdict == WRONG and ids <= BY_ID.keys() and before & BY_ID.keys() <= ids and ids - OF_ITS_SIZES - before
-    )
+    more = wider.verdict == WRONG and before & BY_ID.keys() <= ids and _beyond_its_sizes(wider) - before
     return wider if more else None
+
+
+def _beyond_its_sizes(outcome):
+    """The known bugs of an outcome that are none of code for one network only, nor give the numbers of one; none where
+    a rule has no name."""
+    named = all(found.id in BY_ID for found in outcome.findings)
+    return {found.id for found in outcome.findings if named and not {found.id, *found.others} & OF_ITS_SIZES}
 
 
 def _in_a_square(submission, outcome, form):
