@@ -4,6 +4,8 @@ import json
 import re
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +123,20 @@ def test_ctrl_c_says_nothing_of_the_run(monkeypatch, capsys):
     monkeypatch.setattr(reproducing, "train", interrupted)
     assert cli.run(["reproduce", "run"]) == 130
     assert capsys.readouterr().out == ""
+
+
+ENDED = """
+import signal, tempfile
+from backprop_ref.training.ctrl_c import tidied
+with tidied(), tempfile.TemporaryDirectory(dir="."):
+    signal.raise_signal(signal.SIGTERM)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no process ends by a signal there")
+def test_a_signal_removes_what_was_made_and_ends_the_process_by_itself(tmp_path):
+    done = subprocess.run([sys.executable, "-c", ENDED], cwd=tmp_path, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr, [*tmp_path.iterdir()]) == (-signal.SIGTERM, b"", [])
 
 
 def test_a_chain_that_begins_late():

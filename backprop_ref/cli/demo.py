@@ -15,6 +15,8 @@ def demo():
     show.say("1. Train a network on 1,797 handwritten digits: backprop-ref train digits --trace binary --threads 1", "")
     results = run(merge({"--dataset": "digits", "--trace": ["binary"], "--trace-every": "4", "--threads": "1"}))
     print_results(results)
+    if results["stopped"] == "interrupted":
+        return 130
     show.say("", f"2. Check its gradients: backprop-ref gradcheck {results['run_dir']} --entries 100", "")
     status = gradcheck(results["run_dir"], 7, 100, 1, False, {})
     show.say("", "3. Compare backends, to the last bit: backprop-ref compare iris --backends numpy,numba,python", "")
@@ -24,4 +26,4 @@ def demo():
     report.report([results["run_dir"]], None, [compared.to_dict()], None, ())
     status = max(status, 0 if compared.ok else 1)
     show.say("", f"Done in {time.perf_counter() - started:.1f} s. Next: the README, or backprop-ref --help")
-    return 130 if results["stopped"] == "interrupted" else status
+    return status

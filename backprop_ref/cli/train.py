@@ -1,14 +1,16 @@
 """backprop-ref train."""
 
+import contextlib
 import shlex
 from pathlib import Path
 
 import numpy as np
 
 from backprop_ref.cli import show
-from backprop_ref.errors import InvalidInput
+from backprop_ref.errors import BackpropRefError, InvalidInput
 from backprop_ref.experiments.config import merge
 from backprop_ref.experiments.runner import csv_bytes, merged, prepare, run, run_beside
+from backprop_ref.network.model_file import load_all
 from backprop_ref.ranks import launched
 from backprop_ref.text import numbered
 from backprop_ref.training.checkpoint import CHECKPOINT
@@ -81,6 +83,15 @@ def train(dataset, config_file, flags):
     return 130 if results["stopped"] == "interrupted" else 0
 
 
+def _of_the_next(results):
+    """What Ctrl-C left of the epoch under way, which a resumed run goes on in."""
+    rows = 0
+    if results["stopped"] == "interrupted":
+        with contextlib.suppress(BackpropRefError):  # of a folder that is gone
+            rows = load_all(Path(results["run_dir"], CHECKPOINT))[2]["progress"].get("begun", 0)
+    return f" and {rows:,} of {results['rows']['train']:,} rows of the next" if rows else ""
+
+
 def _how_to_go_on(folder):
     """What to do with a run that something stopped."""
     if folder is None or not (Path(folder) / CHECKPOINT).exists():
@@ -139,7 +150,8 @@ def print_results(results):
     where = f"{results['backend']} ({results['numerics']}, {results['dtype']})"
     best = f", best epoch {results['best_epoch']}" if results["best_epoch"] else ""
     compiled = f", after compiling for {results['compile_seconds']:.1f} s" if results["compile_seconds"] > 0.05 else ""
-    show.say(f"{numbered(results['epochs'], 'epoch')} in {results['seconds']:.1f} s on {where}{compiled}{best}")
+    done = f"{numbered(results['epochs'], 'epoch')}{_of_the_next(results)}"
+    show.say(f"{done} in {results['seconds']:.1f} s on {where}{compiled}{best}")
     if results["stopped"] == "interrupted":
         show.line(f"interrupted; {_how_to_go_on(results['run_dir'])}")
     elif results["stopped"] == "patience":

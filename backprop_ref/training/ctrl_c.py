@@ -100,13 +100,23 @@ def uninterrupted(result: Result) -> Result:
     return result
 
 
-def tidied() -> contextlib.AbstractContextManager[None]:
-    """Inside, the signals that end a process act as Ctrl-C does: what was made for a while is removed."""
+@contextlib.contextmanager
+def tidied() -> Iterator[None]:
+    """Inside, the signals that end a process act as Ctrl-C does, and end it behind: what was made for a while is
+    removed."""
+    noted: list[int] = []
 
-    def interrupt(*_: object) -> None:
+    def interrupt(number: int, _: object) -> None:
+        noted.append(number)
         raise KeyboardInterrupt
 
-    return _on_ending(interrupt)
+    with _on_ending(interrupt):
+        try:
+            yield
+        finally:
+            if noted:  # also where the exception was lost on its way
+                signal.signal(noted[0], signal.SIG_DFL)
+                signal.raise_signal(noted[0])
 
 
 def ended_in_words(words: Callable[[], str]) -> contextlib.AbstractContextManager[None]:
