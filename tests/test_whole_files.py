@@ -116,8 +116,15 @@ class Adaptive:
                 self.params[name] = self.params[name] - self.learning_rate * step
 
 
-@pytest.mark.parametrize("adam", [True, pytest.param(False, marks=pytest.mark.more)])
-def test_the_gradient_is_read_from_the_moments_of_a_step(adam):
+def test_the_gradient_is_read_from_the_moments_of_a_step():
+    wrong = type("Wrong", (Adaptive,), {"slope": staticmethod(lambda h: 1 - h)})
+    found = br.verify(wrong, network="3-5-4:tanh,linear:sse").findings
+    assert [one.id for one in found] == ["tanh-slope-linear"]
+
+
+@pytest.mark.more
+@pytest.mark.parametrize("adam", [True, False])
+def test_moments_of_a_network_that_is_found_out(adam):
     right = type("Right", (Adaptive,), {"adam": adam})
     wrong = type("Wrong", (Adaptive,), {"adam": adam, "slope": staticmethod(lambda h: 1 - h)})
     assert not br.verify(right).exit
