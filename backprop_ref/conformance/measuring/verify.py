@@ -89,9 +89,7 @@ def verify_file(path: str, declared: Declared | None, time_limit: float, network
     begun = time.monotonic()
     for name, is_part in targets(path)[:TRIED]:
         if isinstance(first, Outcome) and time.monotonic() - begun > SECONDS:
-            first.reason += (
-                f"; the rest of the file was not tried, since this took over {SECONDS:g} s: name what to try"
-            )
+            first.reason += f"; that took over {SECONDS:g} s, so that nothing else in the file was tried: name it"
             break
         target = f"{path}:{name}"
         try:
