@@ -245,7 +245,8 @@ def test_weights_that_are_numbers_are_those_of_neurons():
 
 def test_one_epoch_is_run_of_those_that_are_written_in_functions():
     tree = ast.parse(
-        "epochs = 9\ndef f(n):\n    epochs = 9\n    for epoch in range(9):\n        for k in range(9):\n            p = 9\n"
+        "epochs = 9\ndef f(n):\n    epochs = 9\n"
+        "    for epoch in range(9):\n        for k in range(9):\n            p = 9\n"
     )
     assert one_epoch(tree)
     assert ast.unparse(tree).count("9") == 3

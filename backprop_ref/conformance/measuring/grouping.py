@@ -116,8 +116,7 @@ def judged_group(ask, form, members, told, search=True) -> Judgement:
     if batches is None:
         return Judgement(NOT_JUDGED, kind_of(members[0]), reason=ask.problem)
     if answers.drawn(ask, batches, members[0]):
-        reason = "two equal steps from equal weights differ: it draws random numbers, or has weights that are not found"
-        return Judgement(NOT_JUDGED, kind_of(members[0]), reason=reason)
+        return _of_chance(ask, batches, members[0])
     steps = answers.in_steps(ask, batches, members[0])
     if steps is not None:
         batches = steps[0]
@@ -172,6 +171,15 @@ def _by_all_digits(ask, form, batches, members, search, told):
         return judgement
     note = "right to the digits of float32, in which some of it is computed"
     return rough._replace(notes=(*rough.notes, note), plain=False)
+
+
+def _of_chance(ask, batches, network):
+    """The judgement on steps that differ: what overwrites a sum may do so in the order of a set."""
+    found = _by_operations(ask, batches, Judgement(WRONG, kind_of(network)))
+    if found.findings:
+        return found
+    reason = "two equal steps from equal weights differ: it draws random numbers, or has weights that are not found"
+    return Judgement(NOT_JUDGED, kind_of(network), reason=reason)
 
 
 def _without_a_name(judgement, n_layers):
