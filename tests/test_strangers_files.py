@@ -255,6 +255,14 @@ def test_operations_of_objects_that_go_back_by_themselves():
     )
 
 
+@pytest.mark.more
+def test_sums_overwritten_in_the_order_of_a_set():
+    text = OBJECTS.replace("            other.grad += self.data", "            other.grad = self.data")
+    text = text.replace("            self.grad += other.data", "            self.grad = other.data")
+    text = text.replace("in one.made_of:", "in random.sample(one.made_of, len(one.made_of)):")
+    assert said(text, "Net", network="2-3-2:tanh,tanh:sse") == ("WRONG", ["overwritten-sum"])
+
+
 ONE = """
 import numpy as np
 

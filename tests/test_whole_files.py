@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import backprop_ref as br
+from backprop_ref.conformance.measuring import verify
 from backprop_ref.conformance.submissions.scripts.epochs import one_epoch
 from backprop_ref.conformance.submissions.steps.slots import Slots
 from backprop_ref.conformance.submissions.steps.targets import targets
@@ -257,3 +258,10 @@ def test_what_others_call_is_tried_last(tmp_path):
     text = "def step_back(W, X, y, cache, rate):\n    pass\n" + text.replace("backward", "model_gradient")
     (tmp_path / "mine.py").write_text(text)
     assert [one.name for one in targets(str(tmp_path / "mine.py"))] == ["model_gradient", "step_back"]
+
+
+@pytest.mark.more
+def test_a_file_is_not_tried_for_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr(verify, "SECONDS", 0.0)
+    fails = "def backward(W, x, y):\n    raise ValueError\ndef gradients(W, x, y):\n    raise ValueError\n"
+    assert "nothing else in the file was tried" in of(tmp_path, fails).reason
